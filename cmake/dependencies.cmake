@@ -1,0 +1,17 @@
+# The libraries we take rather than write; docs/architecture.md says why each.
+find_package(PkgConfig REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS C)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(LIBARCHIVE REQUIRED IMPORTED_TARGET libarchive)
+
+set(MEP_HAVE_ONEDNN 0)
+if(NOT MEP_ONEDNN STREQUAL "OFF")
+    find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.h)
+    find_library(DNNL_LIBRARY dnnl)
+    if(DNNL_INCLUDE_DIR AND DNNL_LIBRARY)
+        set(MEP_HAVE_ONEDNN 1)
+    elseif(MEP_ONEDNN STREQUAL "ON")
+        message(FATAL_ERROR "MEP_ONEDNN=ON, but oneDNN was not found: install libdnnl-dev, or configure with MEP_ONEDNN=OFF")
+    endif()
+endif()
+message(STATUS "Matrix products by oneDNN: ${MEP_HAVE_ONEDNN}")

@@ -1,0 +1,52 @@
+# libmep: every room but the command line, compiled once and linked as a static and a shared library.
+
+# What all targets of this project share: warnings, include paths, sanitizers.
+add_library(mep_internal INTERFACE)
+target_include_directories(mep_internal INTERFACE ${PROJECT_SOURCE_DIR}/src)
+target_compile_options(mep_internal INTERFACE
+    -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wpointer-arith -Wno-psabi)
+if(MEP_WERROR)
+    target_compile_options(mep_internal INTERFACE -Werror)
+endif()
+target_compile_definitions(mep_internal INTERFACE MEP_VERSION="${PROJECT_VERSION}" MEP_HAVE_ONEDNN=${MEP_HAVE_ONEDNN})
+if(MEP_SANITIZE)
+    target_compile_options(mep_internal INTERFACE -fsanitize=${MEP_SANITIZE} -fno-omit-frame-pointer
+                           -fno-sanitize-recover=all)
+    target_link_options(mep_internal INTERFACE -fsanitize=${MEP_SANITIZE})
+endif()
+
+file(GLOB mep_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*/*.c)
+list(FILTER mep_sources EXCLUDE REGEX "/src/cli/")
+
+# A file NAME_LEVEL.c is one instruction set's variant of a kernel table.
+set(mep_flags_avx2 -mavx2 -mfma -mf16c)
+set(mep_flags_avx512 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mprefer-vector-width=512)
+set(mep_flags_avx512_bf16 ${mep_flags_avx512} -mavx512bf16)
+foreach(source IN LISTS mep_sources)
+    if(source MATCHES "_(avx2|avx512|avx512_bf16)\\.c$")
+        if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+            set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+                "${mep_flags_${CMAKE_MATCH_1}};-ffp-contract=fast")
+        else()
+            list(REMOVE_ITEM mep_sources ${source})
+        endif()
+    endif()
+endforeach()
+
+add_library(mep_objects OBJECT ${mep_sources})
+target_include_directories(mep_objects PUBLIC ${PROJECT_SOURCE_DIR}/include)
+target_compile_options(mep_objects PRIVATE -fvisibility=hidden -fno-math-errno -fno-trapping-math)
+target_link_libraries(mep_objects PRIVATE mep_internal OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE)
+if(MEP_HAVE_ONEDNN)
+    target_include_directories(mep_objects SYSTEM PRIVATE ${DNNL_INCLUDE_DIR})
+endif()
+
+foreach(kind IN ITEMS static shared)
+    string(TOUPPER ${kind} KIND)
+    add_library(mep_${kind} ${KIND} $<TARGET_OBJECTS:mep_objects>)
+    set_target_properties(mep_${kind} PROPERTIES OUTPUT_NAME mep VERSION ${PROJECT_VERSION} SOVERSION 0 EXPORT_NAME ${kind})
+    target_include_directories(mep_${kind} PUBLIC
+        $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+    target_link_libraries(mep_${kind} PRIVATE OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
+                          ${DNNL_LIBRARY} m $<BUILD_INTERFACE:mep_internal>)
+endforeach()

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fused causal attention with a distance bias, forward and backward, in memory O(heads x length).
+ *
+ * Query i of Lq (at the end of Lk keys) has absolute position i + Lk - Lq and sees keys j at distances
+ * d = i + Lk - Lq - j >= 0:
+ *
+ *     score(i,j) = scale * q_i . k_j + bias_h(d);  out_i = sum_j softmax_j(score(i,j)) v_j
+ *
+ * Nothing of size Lq x Lk is ever stored. Results are the same bits for any number of threads.
+ */
+#ifndef MEP_ATTENTION_H
+#define MEP_ATTENTION_H
+
+#include "mep/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mep_attention mep_attention;
+
+/* What a plan is made for. Fill with mep_attention_defaults, then set the sizes. */
+typedef struct mep_attention_settings {
+    int64_t heads;      /* >= 1 */
+    int64_t head_dim;   /* >= 1; fastest for multiples of 16 */
+    int64_t max_length; /* longest number of keys that will be given */
+    double scale;       /* of q.k; 0 means 1/sqrt(head_dim) */
+    mep_dtype dtype;    /* of q, k, v, out and their gradients: MEP_FLOAT32 or MEP_BFLOAT16 */
+    int skip_far;       /* 1 (default): blocks whose every weight is exactly 0 in float32 are not computed. The result is
+                           the same to the bit as with 0, for finite q, k, v */
+    double tolerance;   /* 0 (default): exact. t > 0 with skip_far: blocks may also be left out whose softmax weight is in
+                           all at most t a row */
+} mep_attention_settings;
+
+/* A tensor [batch, heads, length, head_dim] with any strides, in elements; channels are contiguous. It covers [B,H,L,D],
+ * [B,L,H,D] and slices of a fused [B,L,H,3,D]. Gradients may not overlap each other. */
+typedef struct mep_tensor_view {
+    void *data;
+    int64_t batch_stride, head_stride, token_stride;
+} mep_tensor_view;
+
+MEP_API void mep_attention_defaults(mep_attention_settings *settings);
+
+/* Make a plan with its workspace; the bias starts as zero. The caller owns *plan. One plan serves one call at a time. */
+MEP_API mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings);
+MEP_API void mep_attention_destroy(mep_attention **plan);
+
+/* Copy a bias table [heads, length], length >= the keys of later calls; NULL for none. Values finite or -inf, except that
+ * distance 0 is finite. */
+MEP_API mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64_t length);
+
+/* out[b,h,i,:] and, where lse is not NULL, lse[(b*heads + h)*queries + i] = log sum_j exp(score(i,j)).
+ * 1 <= queries <= keys <= max_length. out may not overlap q, k, v. */
+MEP_API mep_status mep_attention_forward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys,
+                                         mep_tensor_view q, mep_tensor_view k, mep_tensor_view v, mep_tensor_view out,
+                                         float *lse);
+
+/* Gradients of the forward call with the same arguments: dq, dk, dv are overwritten; dbias, where not NULL, is a table
+ * [heads, keys] of float64 to which the gradient of bias_h(d), summed over the batch, is added. out and lse are the
+ * forward call's. */
+MEP_API mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys,
+                                          mep_tensor_view q, mep_tensor_view k, mep_tensor_view v, mep_tensor_view out,
+                                          const float *lse, mep_tensor_view dout, mep_tensor_view dq,
+                                          mep_tensor_view dk, mep_tensor_view dv, double *dbias);
+
+/* Share of the blocks of keys below the diagonal that the last forward call computed, 0 .. 1. */
+MEP_API double mep_attention_computed_share(const mep_attention *plan);
+
+/* The plain reference in float64, one loop an index of the formula, contiguous [batch, heads, length, head_dim]; for tests
+ * and for other people's tests. bias: [heads, keys] or NULL. lse may be NULL. */
+MEP_API mep_status mep_attention_reference_forward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
+                                                   int64_t head_dim, double scale, const double *bias, const double *q,
+                                                   const double *k, const double *v, double *out, double *lse);
+/* dq, dk, dv are overwritten, dbias ([heads, keys] or NULL) too. */
+MEP_API mep_status mep_attention_reference_backward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
+                                                    int64_t head_dim, double scale, const double *bias,
+                                                    const double *q, const double *k, const double *v,
+                                                    const double *dout, double *dq, double *dk, double *dv,
+                                                    double *dbias);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Distance biases: mixtures of kernels of the distance between query and key.
+ *
+ *     b_h(d) = log( sum_m w_m K_m,h(d) ),  d = 0, 1, 2, ...
+ *
+ * is added to the attention logits of head h at distance d (MEP, arXiv:2403.17698). ALiBi is a mixture of one.
+ * A mep_bias is made from a spec string:
+ *
+ *     "mep"  "alibi"  "kerple_log"                    a named encoding
+ *     "exp + 0.5*gauss"                               a weighted sum of kernels (weights are normalized to sum 1)
+ *     "exp:c=0.5 + t5:buckets=64,max=256"             with options a kernel
+ *     "mep/learn=weights,slopes"                      learned weights and slopes, starting from the given ones
+ *
+ * It owns its parameters as float64; callers that train keep float32 masters and load them.
+ */
+#ifndef MEP_BIAS_H
+#define MEP_BIAS_H
+
+#include "mep/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mep_bias mep_bias;
+
+/* One named, learned parameter. `name` and `shape` belong to the bias. */
+typedef struct mep_bias_param {
+    const char *name; /* "kerple_log.p", "t5.table", "weights", "exp.log_c"; a kernel that stands twice: "exp_2.log_c" */
+    int ndim;         /* 1 or 2 */
+    int64_t shape[2]; /* [heads] or [rows, heads] */
+    int64_t size;     /* product of shape */
+    int64_t offset;   /* of its first value in the vector of mep_bias_params() */
+} mep_bias_param;
+
+/* Make the bias that `spec` describes for `heads` heads of `head_dim` channels (t5 scales by sqrt(head_dim)). Learned
+ * parameters are drawn with seed 0; see mep_bias_init. On failure *bias is NULL and the message points at the place in the
+ * string. The caller owns *bias. */
+MEP_API mep_status mep_bias_create(mep_bias **bias, const char *spec, int64_t heads, int64_t head_dim);
+
+/* Free *bias and set it to NULL; NULL is allowed. */
+MEP_API void mep_bias_destroy(mep_bias **bias);
+
+/* Draw the learned parameters from their initial distributions; the same seed gives the same values everywhere. */
+MEP_API void mep_bias_init(mep_bias *bias, uint64_t seed);
+
+/* The spec in canonical form; two equal mixtures give equal strings. Belongs to the bias. */
+MEP_API const char *mep_bias_spec(const mep_bias *bias);
+MEP_API int64_t mep_bias_heads(const mep_bias *bias);
+
+/* Named learned parameters: their number, one of them, the number of values in all, and the values, one vector in the order
+ * of the parameters. mep_bias_param fails on an index out of range. The vector belongs to the bias. */
+MEP_API int64_t mep_bias_param_count(const mep_bias *bias);
+MEP_API mep_status mep_bias_get_param(const mep_bias *bias, int64_t index, mep_bias_param *param);
+MEP_API int64_t mep_bias_param_values(const mep_bias *bias);
+MEP_API const double *mep_bias_params(const mep_bias *bias);
+
+/* Copy `count` values (must be mep_bias_param_values) into the bias and move them into their allowed ranges (KERPLE's p and a
+ * at least 0.01, kerple_power's p at most 2). Fails on a value that is not finite. */
+MEP_API mep_status mep_bias_set_params(mep_bias *bias, const double *values, int64_t count);
+
+/* Move values of a parameter vector (float32 masters, mep_bias_param_values of them) into their allowed ranges, in place. */
+MEP_API void mep_bias_constrain(const mep_bias *bias, float *values);
+
+/* out[h*count + n] = b_h(distances[n]) in float64; distances 0 .. 2^31. out holds heads*count values. */
+MEP_API mep_status mep_bias_at(const mep_bias *bias, const int64_t *distances, int64_t count, double *out);
+
+/* table[h*length + d] = b_h(d) rounded to float32, d = 0 .. length-1. The only form in which attention sees a bias. */
+MEP_API mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table);
+
+/* Chain rule: dparams[p] += sum_h,d dtable[h*length + d] * d b_h(d) / d params[p]. dtable has heads*length values, dparams
+ * mep_bias_param_values. */
+MEP_API mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length, const double *dtable, double *dparams);
+
+/* reach[h] = the smallest r in [0, max_distance] for which b_h(d) <= bound is certain for all d with r <= d <= max_distance;
+ * max_distance + 1 where there is none. `bound` is in nats, usually negative. Conservative for kernels that are not
+ * monotone. */
+MEP_API mep_status mep_bias_reach(const mep_bias *bias, double bound, int64_t max_distance, int64_t *reach);
+
+/* ALiBi's slopes (arXiv:2108.12409) for `heads` heads. */
+MEP_API mep_status mep_alibi_slopes(int64_t heads, double *slopes);
+
+/* How a model encodes position: the names of SPEC-like encodings that are no distance bias, or a bias spec. */
+typedef enum mep_position_kind {
+    MEP_POSITION_NONE,       /* "nope" */
+    MEP_POSITION_BIAS,       /* any bias spec */
+    MEP_POSITION_ROTARY,     /* "rotary" */
+    MEP_POSITION_SINUSOIDAL, /* "sinusoidal" */
+    MEP_POSITION_LEARNED     /* "learned" */
+} mep_position_kind;
+
+/* Which kind `name` is; fails with the list of what is possible when it is neither a name nor a valid bias spec. */
+MEP_API mep_status mep_position_parse(const char *name, mep_position_kind *kind);
+
+/* Text for help pages: every kernel with its options and every named encoding, a line each. A constant string. */
+MEP_API const char *mep_position_help(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

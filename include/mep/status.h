@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Status codes and error messages. Every function that can fail returns a
+ * mep_status; the message of the last failure on the calling thread says what
+ * went wrong and what to do. The library never exits, aborts or prints.
+ */
+#ifndef MEP_STATUS_H
+#define MEP_STATUS_H
+
+#if defined(__GNUC__)
+#define MEP_API __attribute__((visibility("default")))
+#else
+#define MEP_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum mep_status {
+    MEP_OK = 0,
+    MEP_ERROR_ARGUMENT,    /* a parameter of the call or of the command line is wrong */
+    MEP_ERROR_MEMORY,      /* an allocation failed, or a size overflows 64 bits */
+    MEP_ERROR_IO,          /* a file could not be read or written */
+    MEP_ERROR_FORMAT,      /* a file was read, but its content is not what it should be */
+    MEP_ERROR_UNSUPPORTED, /* valid, but this build or machine cannot do it */
+    MEP_ERROR_NUMERIC,     /* a loss or a gradient is not finite */
+    MEP_INTERRUPTED        /* the caller asked to stop; what was done is saved */
+} mep_status;
+
+/* Message of the last failure on this thread: one line, no newline at its end, "" when none has failed. The string
+ * belongs to the library and lives until the next failing call on the same thread. Thread-safe. */
+MEP_API const char *mep_error_message(void);
+
+/* Name of a status ("MEP_ERROR_IO"); a constant string for any value. Thread-safe. */
+MEP_API const char *mep_status_name(mep_status status);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Types that several headers share: element types and the version.
+ */
+#ifndef MEP_TYPES_H
+#define MEP_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mep/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum mep_dtype {
+    MEP_FLOAT32 = 0,
+    MEP_BFLOAT16 = 1, /* uint16_t: the upper half of a float32, rounded to nearest even */
+    MEP_FLOAT64 = 2,
+    MEP_INT64 = 3
+} mep_dtype;
+
+/* Bytes an element; 0 for a value that is no mep_dtype. Thread-safe. */
+MEP_API int64_t mep_dtype_size(mep_dtype dtype);
+
+/* "float32", "bfloat16", "float64", "int64". Thread-safe. */
+MEP_API const char *mep_dtype_name(mep_dtype dtype);
+
+/* Version of the library, "MAJOR.MINOR.PATCH". Thread-safe. */
+MEP_API const char *mep_version(void);
+
+/* The instruction set level that kernels use on this machine: "c", "avx2", "avx512" or "avx512_bf16". It is the highest
+ * that the processor and the build have, lowered (never raised) by the environment variable MEP_CPU, which is read once.
+ * Thread-safe. */
+MEP_API const char *mep_cpu_level_name(void);
+
+/* Number of threads that the library uses (OpenMP's); n <= 0 leaves it. Returns the number now in force. Results do not
+ * depend on it. Sets the calling thread's OpenMP setting. */
+MEP_API int mep_set_threads(int n);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

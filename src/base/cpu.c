@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Detection of the instruction set level, the thread count and the version.
+ */
+#include "base/cpu.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mep/types.h"
+
+static const char *const LEVEL_NAMES[] = {"c", "avx2", "avx512", "avx512_bf16"};
+static int current = -1;
+
+mep_cpu_level mep_cpu_level_detected(void)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return MEP_CPU_C;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512dq"))
+        return MEP_CPU_AVX2;
+    return __builtin_cpu_supports("avx512bf16") ? MEP_CPU_AVX512_BF16 : MEP_CPU_AVX512;
+#else
+    return MEP_CPU_C;
+#endif
+}
+
+mep_cpu_level mep_cpu_level_set(mep_cpu_level level)
+{
+    mep_cpu_level highest = mep_cpu_level_detected();
+    current = (int)(level < highest ? level : highest);
+    return (mep_cpu_level)current;
+}
+
+mep_cpu_level mep_cpu_level_get(void)
+{
+    if (current < 0) {
+        mep_cpu_level wanted = MEP_CPU_AVX512_BF16;
+        const char *text = getenv("MEP_CPU");
+        for (int level = 0; text != NULL && level <= MEP_CPU_AVX512_BF16; level++)
+            if (strcmp(text, LEVEL_NAMES[level]) == 0) wanted = (mep_cpu_level)level;
+        mep_cpu_level_set(wanted);
+    }
+    return (mep_cpu_level)current;
+}
+
+const char *mep_cpu_level_text(mep_cpu_level level)
+{
+    return LEVEL_NAMES[level];
+}
+
+const char *mep_cpu_level_name(void)
+{
+    return mep_cpu_level_text(mep_cpu_level_get());
+}
+
+int mep_set_threads(int n)
+{
+    if (n > 0) omp_set_num_threads(n);
+    return omp_get_max_threads();
+}
+
+const char *mep_version(void)
+{
+    return MEP_VERSION;
+}
+
+int64_t mep_dtype_size(mep_dtype dtype)
+{
+    switch (dtype) {
+    case MEP_FLOAT32: return 4;
+    case MEP_BFLOAT16: return 2;
+    case MEP_FLOAT64:
+    case MEP_INT64: return 8;
+    }
+    return 0;
+}
+
+const char *mep_dtype_name(mep_dtype dtype)
+{
+    switch (dtype) {
+    case MEP_FLOAT32: return "float32";
+    case MEP_BFLOAT16: return "bfloat16";
+    case MEP_FLOAT64: return "float64";
+    case MEP_INT64: return "int64";
+    }
+    return "unknown";
+}

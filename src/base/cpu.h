@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Instruction set levels. Kernel tables are filled with plain C and raised one level at a time.
+ */
+#ifndef MEP_BASE_CPU_H
+#define MEP_BASE_CPU_H
+
+typedef enum mep_cpu_level {
+    MEP_CPU_C = 0,
+    MEP_CPU_AVX2,       /* AVX2, FMA */
+    MEP_CPU_AVX512,     /* AVX-512 F, VL, BW, DQ */
+    MEP_CPU_AVX512_BF16 /* and AVX512_BF16 */
+} mep_cpu_level;
+
+/* Levels that this machine has: detected once, lowered by the environment variable MEP_CPU. */
+mep_cpu_level mep_cpu_level_get(void);
+
+/* Force a level for tests and benches; it is lowered to what the machine has. Returns the level now in force. Not thread-safe. */
+mep_cpu_level mep_cpu_level_set(mep_cpu_level level);
+
+/* What the machine has, whatever is in force. */
+mep_cpu_level mep_cpu_level_detected(void);
+
+/* "c", "avx2", "avx512", "avx512_bf16". */
+const char *mep_cpu_level_text(mep_cpu_level level);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Error messages, one buffer a thread.
+ */
+#include "base/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MESSAGE_SIZE = 1024 };
+static _Thread_local char message[MESSAGE_SIZE];
+
+const char *mep_error_message(void)
+{
+    return message;
+}
+
+mep_status mep_fail(mep_status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    return status;
+}
+
+mep_status mep_fail_in(mep_status status, const char *format, ...)
+{
+    char previous[MESSAGE_SIZE];
+    memcpy(previous, message, sizeof previous);
+    va_list args;
+    va_start(args, format);
+    int used = vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    if (used >= 0 && used < MESSAGE_SIZE) snprintf(message + used, (size_t)(MESSAGE_SIZE - used), "%s", previous);
+    return status;
+}
+
+mep_status mep_fail_errno(const char *action, const char *path)
+{
+    return mep_fail(MEP_ERROR_IO, "cannot %s %s: %s", action, path, strerror(errno));
+}
+
+const char *mep_status_name(mep_status status)
+{
+    switch (status) {
+    case MEP_OK: return "MEP_OK";
+    case MEP_ERROR_ARGUMENT: return "MEP_ERROR_ARGUMENT";
+    case MEP_ERROR_MEMORY: return "MEP_ERROR_MEMORY";
+    case MEP_ERROR_IO: return "MEP_ERROR_IO";
+    case MEP_ERROR_FORMAT: return "MEP_ERROR_FORMAT";
+    case MEP_ERROR_UNSUPPORTED: return "MEP_ERROR_UNSUPPORTED";
+    case MEP_ERROR_NUMERIC: return "MEP_ERROR_NUMERIC";
+    case MEP_INTERRUPTED: return "MEP_INTERRUPTED";
+    }
+    return "unknown status";
+}

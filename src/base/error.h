@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How the library fails: mep_fail records a message on the calling thread and returns the status to hand on.
+ */
+#ifndef MEP_BASE_ERROR_H
+#define MEP_BASE_ERROR_H
+
+#include "mep/status.h"
+
+/* Record the message (printf form, one line, says what to do) and return `status`. */
+mep_status mep_fail(mep_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Put a prefix ("FILE: ") before the message of the failure that is being handed on; returns `status`. */
+mep_status mep_fail_in(mep_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* MEP_ERROR_IO with strerror(errno): "cannot open PATH: No such file or directory". */
+mep_status mep_fail_errno(const char *action, const char *path);
+
+/* Return from the calling function when `call` fails. */
+#define MEP_TRY(call)                                                                                                          \
+    do {                                                                                                                       \
+        mep_status mep_try_status = (call);                                                                                    \
+        if (mep_try_status != MEP_OK) return mep_try_status;                                                                   \
+    } while (0)
+
+/* Go to `label` with `status` set when `call` fails; for functions that clean up. */
+#define MEP_TRY_OR(status, call, label)                                                                                        \
+    do {                                                                                                                       \
+        (status) = (call);                                                                                                     \
+        if ((status) != MEP_OK) goto label;                                                                                    \
+    } while (0)
+
+#endif
