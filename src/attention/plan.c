@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Plans: settings, workspace, the reversed bias table, and how rows of the caller's tensors are read and written.
+ */
+#include "attention/plan.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <omp.h>
+
+#include "base/bf16.h"
+#include "base/error.h"
+#include "base/memory.h"
+
+void mep_attention_defaults(mep_attention_settings *settings)
+{
+    *settings = (mep_attention_settings){.heads = 1, .head_dim = 64, .max_length = 1024, .skip_far = 1};
+}
+
+static int64_t round_up(int64_t n, int64_t multiple)
+{
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+static mep_status allocate_buffers(const mep_attention *plan, mep_attention_buffers *b)
+{
+    int64_t tile = TILE_ROWS * plan->padded, head = plan->keys * plan->padded;
+    int copies = plan->settings.dtype != MEP_FLOAT32 || plan->settings.head_dim % CHANNEL_MULTIPLE != 0;
+    MEP_TRY(mep_alloc(&b->kt, head, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->key_norm, plan->keys / BLOCK_KEYS, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->k_copy, copies ? head : 0, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->v_copy, copies ? head : 0, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->q, tile, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->out, tile, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->s, TILE_ROWS * BLOCK_KEYS, sizeof(float)));
+    return mep_alloc(&b->scores, plan->keys, sizeof(float));
+}
+
+static mep_status allocate_backward(const mep_attention *plan, mep_attention_buffers *b)
+{
+    int64_t tile = TILE_ROWS * plan->padded, head = plan->keys * plan->padded;
+    MEP_TRY(mep_alloc(&b->vt, head, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->dk, head, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->dv, head, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->dout, tile, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->dq, tile, sizeof(float)));
+    return mep_alloc(&b->dp, TILE_ROWS * BLOCK_KEYS, sizeof(float));
+}
+
+static mep_status allocate_plan(mep_attention *plan)
+{
+    const mep_attention_settings *s = &plan->settings;
+    int64_t size;
+    MEP_TRY(mep_multiply(s->heads, plan->table_size, 1, &size));
+    MEP_TRY(mep_multiply(plan->keys, plan->padded, sizeof(float), &size));
+    MEP_TRY(mep_alloc(&plan->reversed, s->heads * plan->table_size, sizeof(float)));
+    MEP_TRY(mep_alloc(&plan->far_bias, s->heads * plan->keys, sizeof(float)));
+    MEP_TRY(mep_alloc(&plan->buffers, plan->threads, sizeof *plan->buffers));
+    for (int t = 0; t < plan->threads; t++) MEP_TRY(allocate_buffers(plan, &plan->buffers[t]));
+    return mep_attention_set_bias(plan, NULL, 0);
+}
+
+mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings)
+{
+    const int64_t most = (int64_t)1 << 40;
+    *plan = NULL;
+    if (settings->heads < 1 || settings->head_dim < 1 || settings->max_length < 1 || settings->heads > most ||
+        settings->head_dim > most || settings->max_length > most)
+        return mep_fail(MEP_ERROR_ARGUMENT, "attention needs heads, head_dim and max_length of 1 or more, found %lld, %lld, %lld",
+                        (long long)settings->heads, (long long)settings->head_dim, (long long)settings->max_length);
+    if (settings->dtype != MEP_FLOAT32 && settings->dtype != MEP_BFLOAT16)
+        return mep_fail(MEP_ERROR_ARGUMENT, "attention takes float32 or bfloat16 tensors, found %s",
+                        mep_dtype_name(settings->dtype));
+    if (!(settings->tolerance >= 0 && settings->tolerance < 1) || !isfinite(settings->scale))
+        return mep_fail(MEP_ERROR_ARGUMENT, "attention needs a tolerance in [0, 1) and a finite scale");
+    mep_attention *p;
+    MEP_TRY(mep_alloc(&p, 1, sizeof *p));
+    p->settings = *settings;
+    if (settings->scale == 0) p->settings.scale = 1 / sqrt((double)settings->head_dim);
+    p->kernels = mep_attention_kernels_for(mep_cpu_level_get());
+    p->padded = round_up(settings->head_dim, CHANNEL_MULTIPLE);
+    p->keys = round_up(settings->max_length, BLOCK_KEYS);
+    p->table_size = TILE_ROWS + p->keys + TILE_ROWS + BLOCK_KEYS;
+    p->threads = omp_get_max_threads();
+    p->computed_share = 1;
+    mep_status status = allocate_plan(p);
+    if (status != MEP_OK) mep_attention_destroy(&p);
+    *plan = p;
+    return status;
+}
+
+void mep_attention_destroy(mep_attention **plan)
+{
+    if (*plan == NULL) return;
+    for (int t = 0; (*plan)->buffers != NULL && t < (*plan)->threads; t++) {
+        mep_attention_buffers *b = &(*plan)->buffers[t];
+        float **all[] = {&b->kt, &b->vt, &b->k_copy, &b->v_copy, &b->dk, &b->dv, &b->key_norm, &b->q, &b->out, &b->dout,
+                         &b->dq, &b->s, &b->dp, &b->scores};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) mep_free(all[i]);
+    }
+    mep_free(&(*plan)->buffers);
+    mep_free(&(*plan)->reversed);
+    mep_free(&(*plan)->far_bias);
+    mep_free(&(*plan)->diagonals);
+    mep_free(plan);
+}
+
+mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64_t length)
+{
+    if (table != NULL && length < 1) return mep_fail(MEP_ERROR_ARGUMENT, "a bias table needs a length of 1 or more");
+    for (int64_t h = 0; table != NULL && h < plan->settings.heads; h++)
+        if (!isfinite(table[h * length]))
+            return mep_fail(MEP_ERROR_NUMERIC, "the bias of head %lld at distance 0 is not finite", (long long)h);
+    plan->bias_length = table == NULL ? plan->settings.max_length : length;
+    for (int64_t h = 0; h < plan->settings.heads; h++) {
+        float *whole = plan->reversed + h * plan->table_size, *reversed = mep_reversed_origin(plan, whole);
+        float *far = plan->far_bias + h * plan->keys, highest = -INFINITY;
+        for (int64_t i = 0; i < plan->table_size; i++) whole[i] = -INFINITY;
+        for (int64_t d = plan->keys - 1; d >= 0; d--) {
+            float b = table == NULL ? 0.0f : d < length ? table[h * length + d] : -INFINITY;
+            reversed[-d] = b;
+            highest = b > highest ? b : highest;
+            far[d] = highest;
+        }
+    }
+    return MEP_OK;
+}
+
+double mep_attention_computed_share(const mep_attention *plan)
+{
+    return plan->computed_share;
+}
+
+mep_status mep_attention_check(const mep_attention *plan, int64_t batch, int64_t queries, int64_t keys)
+{
+    if (batch < 1 || queries < 1 || keys < queries || keys > plan->settings.max_length)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "attention needs batch >= 1 and 1 <= queries <= keys <= %lld, found batch %lld, queries %lld, keys %lld",
+                        (long long)plan->settings.max_length, (long long)batch, (long long)queries, (long long)keys);
+    if (keys > plan->bias_length)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the bias table covers %lld distances, the call has %lld keys; set a longer table",
+                        (long long)plan->bias_length, (long long)keys);
+    return MEP_OK;
+}
+
+mep_status mep_attention_need_backward(mep_attention *plan, int64_t tasks)
+{
+    if (!plan->has_backward) {
+        for (int t = 0; t < plan->threads; t++) MEP_TRY(allocate_backward(plan, &plan->buffers[t]));
+        plan->has_backward = 1;
+    }
+    if (tasks > plan->diagonal_tasks) {
+        int64_t size;
+        mep_free(&plan->diagonals);
+        plan->diagonal_tasks = 0;
+        MEP_TRY(mep_multiply(tasks, plan->table_size, 1, &size));
+        MEP_TRY(mep_alloc(&plan->diagonals, size, sizeof(float)));
+        plan->diagonal_tasks = tasks;
+    }
+    return MEP_OK;
+}
+
+static int64_t view_offset(const mep_tensor_view *view, int64_t b, int64_t h, int64_t token)
+{
+    return b * view->batch_stride + h * view->head_stride + token * view->token_stride;
+}
+
+void mep_attention_read_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t first,
+                             int64_t rows, float factor, float *out)
+{
+    int64_t channels = plan->settings.head_dim;
+    for (int64_t r = 0; r < rows; r++, out += plan->padded) {
+        int64_t offset = view_offset(view, b, h, first + r);
+        if (plan->settings.dtype == MEP_FLOAT32) {
+            const float *in = (const float *)view->data + offset;
+            for (int64_t c = 0; c < channels; c++) out[c] = in[c] * factor;
+        } else {
+            const mep_bf16 *in = (const mep_bf16 *)view->data + offset;
+            for (int64_t c = 0; c < channels; c++) out[c] = mep_bf16_to_float(in[c]) * factor;
+        }
+        for (int64_t c = channels; c < plan->padded; c++) out[c] = 0;
+    }
+}
+
+void mep_attention_write_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t first,
+                              int64_t rows, float factor, const float *in)
+{
+    for (int64_t r = 0; r < rows; r++, in += plan->padded) {
+        int64_t offset = view_offset(view, b, h, first + r);
+        if (plan->settings.dtype == MEP_FLOAT32) {
+            float *out = (float *)view->data + offset;
+            for (int64_t c = 0; c < plan->settings.head_dim; c++) out[c] = in[c] * factor;
+        } else {
+            mep_bf16 *out = (mep_bf16 *)view->data + offset;
+            for (int64_t c = 0; c < plan->settings.head_dim; c++) out[c] = mep_bf16_from_float(in[c] * factor);
+        }
+    }
+}
+
+mep_float_rows mep_attention_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t keys,
+                                  float *copy)
+{
+    if (plan->settings.dtype == MEP_FLOAT32 && plan->settings.head_dim == plan->padded)
+        return (mep_float_rows){(const float *)view->data + view_offset(view, b, h, 0), view->token_stride};
+    mep_attention_read_rows(plan, view, b, h, 0, keys, 1.0f, copy);
+    return (mep_float_rows){copy, plan->padded};
+}
+
+void mep_attention_transpose(const mep_attention *plan, mep_float_rows rows, int64_t keys, float *out)
+{
+    for (int64_t first = 0; first < keys; first += BLOCK_KEYS, out += plan->padded * BLOCK_KEYS) {
+        int64_t count = keys - first < BLOCK_KEYS ? keys - first : BLOCK_KEYS;
+        if (count < BLOCK_KEYS) memset(out, 0, (size_t)(plan->padded * BLOCK_KEYS) * sizeof *out);
+        for (int64_t j = 0; j < count; j++) {
+            const float *row = rows.data + (first + j) * rows.stride;
+            for (int64_t c = 0; c < plan->padded; c++) out[c * BLOCK_KEYS + j] = row[c];
+        }
+    }
+}
+
+void mep_attention_key_norms(const mep_attention *plan, mep_float_rows rows, int64_t keys, float *norms)
+{
+    for (int64_t first = 0; first < keys; first += BLOCK_KEYS) {
+        float highest = 0;
+        for (int64_t j = first; j < keys && j < first + BLOCK_KEYS; j++) {
+            const float *row = rows.data + j * rows.stride;
+            float square = plan->kernels->dot(plan->padded, row, row);
+            highest = square > highest || square != square ? square : highest;
+        }
+        norms[first / BLOCK_KEYS] = sqrtf(highest);
+    }
+}
+
+void mep_attention_row_norms(const mep_attention *plan, const float *q, int64_t rows, float *norms)
+{
+    for (int64_t r = 0; r < rows; r++, q += plan->padded) norms[r] = sqrtf(plan->kernels->dot(plan->padded, q, q));
+}
+
+float mep_attention_margin(const mep_attention *plan, int64_t keys)
+{
+    const double exact = 104; /* exp(-104) is below half the smallest float32 */
+    if (plan->settings.tolerance == 0) return (float)exact;
+    return (float)fmin(exact, log((double)keys / plan->settings.tolerance));
+}
+
+int mep_attention_negligible(const float *q_norm, const float *floor, int64_t rows, float key_norm, float far_bias,
+                             float margin)
+{
+    for (int64_t r = 0; r < rows; r++)
+        if (!(q_norm[r] * key_norm + far_bias < floor[r] - margin)) return 0;
+    return 1;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The backward pass: layers from the last to the first, each quoting the forward line that it differentiates.
+ */
+#include <string.h>
+
+#include "base/error.h"
+#include "model/session.h"
+
+/*
+ * y[rows, n] = x[rows, k] W^T + b. Given dy: dx = dy W, dW += dy^T x, db += column sums of dy.
+ */
+static mep_status linear_backward(mep_session *s, mep_activation dy, int64_t n, mep_activation x, int64_t k, int64_t weight,
+                                  int64_t bias, mep_activation dx, float *gradients)
+{
+    mep_gemm input = {.m = s->rows, .n = k, .k = n};
+    input.a = mep_activation_matrix(dy, 0, n, 0);
+    input.b = mep_session_weight(s, weight, 0);
+    input.c = mep_activation_matrix(dx, 0, k, 0);
+    MEP_TRY(mep_gemm_run(&input));
+    mep_gemm product = {.m = n, .n = k, .k = s->rows, .accumulate = 1};
+    product.a = mep_activation_matrix(dy, 0, n, 1);
+    product.b = mep_activation_matrix(x, 0, k, 0);
+    product.c = (mep_matrix){gradients + mep_tensor_offset(s->model, weight), MEP_FLOAT32, k, 0};
+    MEP_TRY(mep_gemm_run(&product));
+    mep_column_sum(s->rows, n, dy, gradients + mep_tensor_offset(s->model, bias));
+    return MEP_OK;
+}
+
+/* The gradient of the residual stream in the session's type. */
+static mep_activation stream_gradient(mep_session *s)
+{
+    if (s->dx_copy.data != s->dx)
+        mep_convert(s->rows * s->model->config.hidden_size, (mep_activation){s->dx, MEP_FLOAT32}, s->dx_copy);
+    return s->dx_copy;
+}
+
+/* attended = attention(rotary(qkv)): from d_narrow to d_wide, a fused gradient of qkv. */
+static mep_status attend_backward(mep_session *s, const mep_layer_state *l)
+{
+    const mep_model_config *c = &s->model->config;
+    int64_t head_dim = c->hidden_size / c->num_attention_heads;
+    MEP_TRY(mep_attention_backward(s->attention, s->batch, s->length, s->length, mep_qkv_view(s, l->qkv, 0),
+                                   mep_qkv_view(s, l->qkv, 1), mep_qkv_view(s, l->qkv, 2), mep_heads_view(s, l->attended),
+                                   l->lse, mep_heads_view(s, s->d_narrow), mep_qkv_view(s, s->d_wide, 0),
+                                   mep_qkv_view(s, s->d_wide, 1), mep_qkv_view(s, s->d_wide, 2),
+                                   s->bias_params != NULL && s->model->position_bias >= 0 ? s->bias_gradient : NULL));
+    for (int which = 0; which < 2 && s->rotary_dims > 0; which++) {
+        mep_activation part = {mep_qkv_view(s, s->d_wide, which).data, s->d_wide.dtype};
+        mep_rotary_apply(s->rows, s->length, 0, c->num_attention_heads, s->rotary_dims, s->cosine, s->sine, 1, part,
+                         3 * c->hidden_size, 3 * head_dim);
+    }
+    return MEP_OK;
+}
+
+static mep_status layer_backward(mep_session *s, int64_t layer, float *gradients)
+{
+    const mep_model *m = s->model;
+    const mep_layer_state *l = &s->layer[layer];
+    int64_t rows = s->rows, hidden = m->config.hidden_size, wide = m->config.intermediate_size;
+    int64_t first = mep_layer_tensor(m, layer, 0);
+    if (s->settings.recompute) MEP_TRY(mep_layer_forward(s, layer, 1));
+    /* x += gelu(norm2 W_up^T + b) W_down^T + b, norm2 = LN2(x_mid) */
+    MEP_TRY(linear_backward(s, stream_gradient(s), hidden, l->gelu, wide, first + DOWN_WEIGHT, first + DOWN_BIAS, s->d_wide,
+                            gradients));
+    mep_gelu_backward(rows * wide, l->up, s->d_wide);
+    MEP_TRY(linear_backward(s, s->d_wide, wide, l->norm2, hidden, first + UP_WEIGHT, first + UP_BIAS, s->d_narrow,
+                            gradients));
+    mep_layer_norm_backward(rows, hidden, l->x_mid, mep_session_values(s, first + LN2_WEIGHT), l->mean2, l->rstd2, s->d_narrow,
+                            s->dx, gradients + mep_tensor_offset(m, first + LN2_WEIGHT),
+                            gradients + mep_tensor_offset(m, first + LN2_BIAS));
+    /* x_mid = x + attended W_dense^T + b, attended = attention(norm1 W_qkv^T + b), norm1 = LN1(x) */
+    MEP_TRY(linear_backward(s, stream_gradient(s), hidden, l->attended, hidden, first + DENSE_WEIGHT, first + DENSE_BIAS,
+                            s->d_narrow, gradients));
+    MEP_TRY(attend_backward(s, l));
+    MEP_TRY(linear_backward(s, s->d_wide, 3 * hidden, l->norm1, hidden, first + QKV_WEIGHT, first + QKV_BIAS, s->d_narrow,
+                            gradients));
+    mep_layer_norm_backward(rows, hidden, s->x[layer], mep_session_values(s, first + LN1_WEIGHT), l->mean1, l->rstd1,
+                            s->d_narrow, s->dx, gradients + mep_tensor_offset(m, first + LN1_WEIGHT),
+                            gradients + mep_tensor_offset(m, first + LN1_BIAS));
+    return MEP_OK;
+}
+
+/* b_h(d) = log sum_m w_m K_m,h(d): from the table's gradient, summed over layers, to the parameters'. */
+static mep_status bias_backward(mep_session *s, float *gradients)
+{
+    const mep_model *m = s->model;
+    int64_t values = mep_bias_param_values(m->bias);
+    float *into = gradients + mep_tensor_offset(m, m->position_bias);
+    memset(s->bias_params, 0, (size_t)values * sizeof *s->bias_params);
+    MEP_TRY(mep_bias_table_backward(m->bias, s->length, s->bias_gradient, s->bias_params));
+    for (int64_t i = 0; i < values; i++) into[i] += (float)s->bias_params[i];
+    return MEP_OK;
+}
+
+mep_status mep_session_backward(mep_session *s, const int32_t *tokens, float *gradients)
+{
+    const mep_model *m = s->model;
+    int learned = m->position_bias >= 0;
+    if (learned)
+        memset(s->bias_gradient, 0, (size_t)(m->config.num_attention_heads * s->length) * sizeof *s->bias_gradient);
+    for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--) MEP_TRY(layer_backward(s, l, gradients));
+    mep_embedding_backward(s->rows, s->length, m->config.hidden_size, tokens, s->dx,
+                           gradients + mep_tensor_offset(m, m->embed_in),
+                           m->embed_positions >= 0 ? gradients + mep_tensor_offset(m, m->embed_positions) : NULL);
+    return learned ? bias_backward(s, gradients) : MEP_OK;
+}

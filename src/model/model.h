@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The model's inside: its parameters, one block of float32 with a table of names and shapes.
+ */
+#ifndef MEP_MODEL_MODEL_H
+#define MEP_MODEL_MODEL_H
+
+#include "base/tensor.h"
+#include "mep/model.h"
+
+/* Tensors of a layer, in the order of the table. */
+enum {
+    LN1_WEIGHT,
+    LN1_BIAS,
+    QKV_WEIGHT,
+    QKV_BIAS,
+    DENSE_WEIGHT,
+    DENSE_BIAS,
+    LN2_WEIGHT,
+    LN2_BIAS,
+    UP_WEIGHT,
+    UP_BIAS,
+    DOWN_WEIGHT,
+    DOWN_BIAS,
+    LAYER_TENSORS
+};
+
+struct mep_model {
+    mep_model_config config;
+    mep_position_kind position;
+    mep_bias *bias; /* of MEP_POSITION_BIAS, else NULL */
+    float *values;  /* all parameters */
+    int64_t size;   /* values in all */
+    mep_tensor *tensors;
+    int64_t count;
+    /* indices into tensors; -1 where there is none */
+    int64_t embed_in, embed_positions, first_layer, final_norm_weight, final_norm_bias, embed_out, position_bias;
+};
+
+/* Index of tensor `which` of a layer. */
+static inline int64_t mep_layer_tensor(const mep_model *model, int64_t layer, int which)
+{
+    return model->first_layer + layer * LAYER_TENSORS + which;
+}
+
+/* Offset of a tensor in the block, which is also its offset in gradients and optimizer state. */
+static inline int64_t mep_tensor_offset(const mep_model *model, int64_t index)
+{
+    return (const float *)model->tensors[index].data - model->values;
+}
+
+/* Whether weight decay falls on the tensor: matrices and embeddings, not biases, LayerNorm or position parameters. */
+int mep_tensor_decays(const mep_model *model, int64_t index);
+
+/* A model whose parameters are all zero. */
+mep_status mep_model_allocate(mep_model **model, const mep_model_config *config);
+
+/* After parameters changed: move the bias parameters into their ranges (in the block) and load them into model->bias. */
+mep_status mep_model_sync_bias(mep_model *model);
+
+#endif

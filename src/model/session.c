@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sessions: allocation of activations, and what derives from the parameters. The passes are in forward.c and backward.c.
+ */
+#include "model/session.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+void mep_session_defaults(mep_session_settings *settings)
+{
+    *settings = (mep_session_settings){.batch = 1, .length = 1024, .dtype = MEP_FLOAT32};
+}
+
+/* Allocate count * width elements into the pointer at `pointer` and remember it. */
+static mep_status block(mep_session *s, void *pointer, int64_t count, int64_t width, int64_t size)
+{
+    int64_t elements = 0;
+    if (s->block_count % 64 == 0) MEP_TRY(mep_grow(&s->blocks, s->block_count, s->block_count + 64, sizeof *s->blocks));
+    MEP_TRY(mep_multiply(count, width, 1, &elements));
+    MEP_TRY(mep_alloc(pointer, elements, (size_t)size));
+    memcpy(&s->blocks[s->block_count++], pointer, sizeof(void *));
+    return MEP_OK;
+}
+
+static mep_status floats(mep_session *s, float **pointer, int64_t count, int64_t width)
+{
+    return block(s, pointer, count, width, sizeof **pointer);
+}
+
+static mep_status activation(mep_session *s, mep_activation *x, int64_t count, int64_t width)
+{
+    x->dtype = s->settings.dtype;
+    return block(s, &x->data, count, width, mep_dtype_size(x->dtype));
+}
+
+static mep_status allocate_layer(mep_session *s, mep_layer_state *l, int64_t rows)
+{
+    const mep_model_config *c = &s->model->config;
+    int64_t hidden = c->hidden_size, wide = c->intermediate_size;
+    if (s->settings.training) MEP_TRY(floats(s, &l->x_mid, rows, hidden));
+    mep_activation *parts[] = {&l->norm1, &l->qkv, &l->attended, &l->norm2, &l->up, &l->gelu};
+    int64_t widths[] = {hidden, 3 * hidden, hidden, hidden, wide, wide};
+    int shared = !s->settings.training; /* what is dead by then can be written again */
+    for (int i = 0; i < 6; i++) {
+        if (shared && (i == 2 || i == 3)) *parts[i] = l->norm1;
+        else if (shared && i == 5) l->gelu = l->up;
+        else MEP_TRY(activation(s, parts[i], rows, widths[i]));
+    }
+    float **columns[] = {&l->mean1, &l->rstd1, &l->mean2, &l->rstd2};
+    for (int i = 0; i < 4; i++) MEP_TRY(floats(s, columns[i], rows, 1));
+    return floats(s, &l->lse, rows, c->num_attention_heads);
+}
+
+/* The residual stream: one buffer a layer in training, else one for all. */
+static mep_status allocate_stream(mep_session *s, int64_t rows)
+{
+    int64_t layers = s->model->config.num_hidden_layers, hidden = s->model->config.hidden_size;
+    MEP_TRY(block(s, &s->x, layers + 1, 1, sizeof *s->x));
+    MEP_TRY(block(s, &s->layer, layers, 1, sizeof *s->layer));
+    for (int64_t l = 0; l <= layers; l++) {
+        if (l == 0 || s->settings.training) MEP_TRY(floats(s, &s->x[l], rows, hidden));
+        else s->x[l] = s->x[0];
+    }
+    for (int64_t l = 0; l < layers; l++) {
+        if (l == 0 || (s->settings.training && !s->settings.recompute)) MEP_TRY(allocate_layer(s, &s->layer[l], rows));
+        else s->layer[l] = s->layer[0];
+        if (!s->settings.training) s->layer[l].x_mid = s->x[0];
+    }
+    return MEP_OK;
+}
+
+static mep_status allocate_output(mep_session *s, int64_t rows)
+{
+    const mep_model_config *c = &s->model->config;
+    int64_t chunk = ((int64_t)64 << 20) / c->vocab_size; /* 256 MB of logits at most, but 64 rows at least */
+    s->logit_rows = chunk < 64 ? 64 : chunk;
+    if (s->logit_rows > rows) s->logit_rows = rows;
+    MEP_TRY(activation(s, &s->norm_final, rows, c->hidden_size));
+    MEP_TRY(floats(s, &s->mean_final, rows, 1));
+    MEP_TRY(floats(s, &s->rstd_final, rows, 1));
+    MEP_TRY(floats(s, &s->logits, s->logit_rows, c->vocab_size));
+    s->logits_gradient = (mep_activation){s->logits, MEP_FLOAT32};
+    if (s->settings.training && s->settings.dtype != MEP_FLOAT32)
+        MEP_TRY(activation(s, &s->logits_gradient, s->logit_rows, c->vocab_size));
+    return MEP_OK;
+}
+
+static mep_status allocate_training(mep_session *s, int64_t rows)
+{
+    const mep_model_config *c = &s->model->config;
+    int64_t hidden = c->hidden_size, widest = c->intermediate_size > 3 * hidden ? c->intermediate_size : 3 * hidden;
+    MEP_TRY(floats(s, &s->dx, rows, hidden));
+    s->dx_copy = (mep_activation){s->dx, MEP_FLOAT32};
+    if (s->settings.dtype != MEP_FLOAT32) MEP_TRY(activation(s, &s->dx_copy, rows, hidden));
+    MEP_TRY(activation(s, &s->d_wide, rows, widest));
+    return activation(s, &s->d_narrow, rows, hidden);
+}
+
+/* Bias table, sinusoidal or rotary tables, for positions up to `longest`. */
+static mep_status allocate_positions(mep_session *s)
+{
+    const mep_model *m = s->model;
+    const mep_model_config *c = &m->config;
+    int64_t head_dim = c->hidden_size / c->num_attention_heads;
+    if (m->position == MEP_POSITION_LEARNED && s->longest > c->max_position_embeddings)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "the encoding \"learned\" has %lld positions and cannot read %lld tokens; use lengths up to %lld or another encoding",
+                        (long long)c->max_position_embeddings, (long long)s->longest, (long long)c->max_position_embeddings);
+    if (m->bias != NULL) {
+        MEP_TRY(floats(s, &s->bias_table, s->longest, c->num_attention_heads));
+        MEP_TRY(block(s, &s->bias_params, mep_bias_param_values(m->bias), 1, sizeof *s->bias_params));
+        if (s->settings.training)
+            MEP_TRY(block(s, &s->bias_gradient, s->longest, c->num_attention_heads, sizeof *s->bias_gradient));
+    }
+    if (m->position == MEP_POSITION_SINUSOIDAL) {
+        MEP_TRY(floats(s, &s->positions, s->longest, c->hidden_size));
+        mep_sinusoidal_table(s->longest, c->hidden_size, c->rotary_emb_base, s->positions);
+    }
+    if (m->position == MEP_POSITION_ROTARY) {
+        s->rotary_dims = (int64_t)((double)head_dim * c->rotary_pct);
+        MEP_TRY(floats(s, &s->cosine, s->longest, s->rotary_dims / 2));
+        MEP_TRY(floats(s, &s->sine, s->longest, s->rotary_dims / 2));
+        mep_rotary_tables(s->longest, s->rotary_dims, c->rotary_emb_base, s->cosine, s->sine);
+    }
+    return MEP_OK;
+}
+
+static mep_status allocate_cache(mep_session *s)
+{
+    const mep_model_config *c = &s->model->config;
+    MEP_TRY(activation(s, &s->cache.keys, s->cache.capacity * c->num_hidden_layers, c->hidden_size));
+    return activation(s, &s->cache.values, s->cache.capacity * c->num_hidden_layers, c->hidden_size);
+}
+
+static mep_status allocate(mep_session *s)
+{
+    const mep_model_config *c = &s->model->config;
+    int64_t rows = 0;
+    MEP_TRY(mep_multiply(s->settings.batch, s->settings.length, 1, &rows));
+    MEP_TRY(allocate_positions(s));
+    MEP_TRY(allocate_stream(s, rows));
+    MEP_TRY(allocate_output(s, rows));
+    if (s->settings.training) MEP_TRY(allocate_training(s, rows));
+    if (s->settings.dtype == MEP_BFLOAT16) MEP_TRY(block(s, &s->half, s->model->size, 1, sizeof *s->half));
+    if (s->cache.capacity > 0) MEP_TRY(allocate_cache(s));
+    mep_attention_settings a;
+    mep_attention_defaults(&a);
+    a.heads = c->num_attention_heads;
+    a.head_dim = c->hidden_size / c->num_attention_heads;
+    a.max_length = s->longest;
+    a.dtype = s->settings.dtype;
+    a.tolerance = s->settings.tolerance;
+    MEP_TRY(mep_attention_create(&s->attention, &a));
+    return mep_session_refresh(s);
+}
+
+mep_status mep_session_create_cached(mep_session **session, mep_model *model, const mep_session_settings *settings,
+                                     int64_t capacity)
+{
+    *session = NULL;
+    if (settings->batch < 1 || settings->length < 1 || (settings->dtype != MEP_FLOAT32 && settings->dtype != MEP_BFLOAT16))
+        return mep_fail(MEP_ERROR_ARGUMENT, "a session needs batch and length of 1 or more and float32 or bfloat16, found %lld, %lld, %s",
+                        (long long)settings->batch, (long long)settings->length, mep_dtype_name(settings->dtype));
+    mep_session *s = NULL;
+    MEP_TRY(mep_alloc(&s, 1, sizeof *s));
+    s->model = model;
+    s->settings = *settings;
+    s->cache.capacity = capacity;
+    s->longest = capacity > settings->length ? capacity : settings->length;
+    mep_status status = allocate(s);
+    if (status != MEP_OK) mep_session_destroy(&s);
+    *session = s;
+    return status;
+}
+
+mep_status mep_session_create(mep_session **session, mep_model *model, const mep_session_settings *settings)
+{
+    return mep_session_create_cached(session, model, settings, 0);
+}
+
+void mep_session_destroy(mep_session **session)
+{
+    if (*session == NULL) return;
+    mep_attention_destroy(&(*session)->attention);
+    for (int64_t i = 0; i < (*session)->block_count; i++) mep_free(&(*session)->blocks[i]);
+    mep_free(&(*session)->blocks);
+    mep_free(session);
+}
+
+mep_status mep_session_refresh(mep_session *s)
+{
+    mep_model *m = s->model;
+    if (s->half != NULL)
+        mep_convert(m->size, (mep_activation){m->values, MEP_FLOAT32}, (mep_activation){s->half, MEP_BFLOAT16});
+    if (m->bias == NULL) return MEP_OK;
+    MEP_TRY(mep_model_sync_bias(m));
+    MEP_TRY(mep_bias_table(m->bias, s->longest, s->bias_table));
+    return mep_attention_set_bias(s->attention, s->bias_table, s->longest);
+}
+
+mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, const int32_t *tokens)
+{
+    if (batch < 1 || length < 1 || length > s->settings.length || batch * length > s->settings.batch * s->settings.length)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the session was made for %lld sequences of %lld tokens, the call has %lld of %lld",
+                        (long long)s->settings.batch, (long long)s->settings.length, (long long)batch, (long long)length);
+    for (int64_t i = 0; i < batch * length; i++)
+        if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab_size)
+            return mep_fail(MEP_ERROR_ARGUMENT, "token %d is not in the model's vocabulary of %lld; was the data prepared for another model?",
+                            (int)tokens[i], (long long)s->model->config.vocab_size);
+    s->batch = batch;
+    s->length = length;
+    s->rows = batch * length;
+    return MEP_OK;
+}
+
+mep_matrix mep_session_weight(const mep_session *s, int64_t index, int transposed)
+{
+    const mep_tensor *t = &s->model->tensors[index];
+    if (s->half != NULL)
+        return (mep_matrix){s->half + mep_tensor_offset(s->model, index), MEP_BFLOAT16, t->shape[1], transposed};
+    return (mep_matrix){t->data, MEP_FLOAT32, t->shape[1], transposed};
+}
+
+mep_tensor_view mep_qkv_view(const mep_session *s, mep_activation qkv, int which)
+{
+    const mep_model_config *c = &s->model->config;
+    int64_t head_dim = c->hidden_size / c->num_attention_heads;
+    char *data = (char *)qkv.data + which * head_dim * mep_dtype_size(qkv.dtype);
+    return (mep_tensor_view){data, s->length * 3 * c->hidden_size, 3 * head_dim, 3 * c->hidden_size};
+}
+
+mep_tensor_view mep_heads_view(const mep_session *s, mep_activation x)
+{
+    const mep_model_config *c = &s->model->config;
+    return (mep_tensor_view){x.data, s->length * c->hidden_size, c->hidden_size / c->num_attention_heads, c->hidden_size};
+}

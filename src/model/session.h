@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A session: the activations of a model for one batch size and length, and the passes over them. Rows are batch * length
+ * tokens; the residual stream is float32, what lies between layers has the session's type.
+ */
+#ifndef MEP_MODEL_SESSION_H
+#define MEP_MODEL_SESSION_H
+
+#include "base/bf16.h"
+#include "mep/attention.h"
+#include "model/model.h"
+#include "nn/gemm.h"
+#include "nn/layers.h"
+
+/* What one layer leaves for its backward pass. Without training, and with recompute, all layers share one set. */
+typedef struct mep_layer_state {
+    float *x_mid;                             /* [rows, hidden]: residual stream after attention */
+    mep_activation norm1, qkv, attended, norm2, up, gelu; /* [rows, width]; qkv is [rows, heads, (q,k,v), head_dim] */
+    float *mean1, *rstd1, *mean2, *rstd2;     /* [rows] */
+    float *lse;                               /* [batch, heads, length] */
+} mep_layer_state;
+
+/* Keys and values of earlier tokens, [layers][heads, capacity, head_dim] each, batch 1. */
+typedef struct mep_cache {
+    int64_t capacity, length;
+    mep_activation keys, values;
+} mep_cache;
+
+struct mep_session {
+    mep_model *model;
+    mep_session_settings settings;
+    int64_t batch, length, rows; /* of the call under way */
+    int64_t position;            /* of the first token of each sequence: not 0 with a cache */
+    mep_attention *attention;
+    mep_cache cache; /* capacity 0: none */
+    int64_t longest; /* positions that tables serve */
+
+    float *bias_table;     /* [heads, longest] */
+    double *bias_gradient; /* [heads, length], training */
+    double *bias_params;   /* gradients of the bias parameters */
+    float *positions;      /* [longest, hidden] of sinusoidal */
+    float *cosine, *sine;  /* [longest, rotary dims / 2] */
+    int64_t rotary_dims;
+    mep_bf16 *half; /* all parameters as bfloat16, where that is the compute type */
+
+    float **x;              /* [layers + 1]: residual stream before each layer, and after the last */
+    mep_layer_state *layer; /* [layers] */
+    mep_activation norm_final;
+    float *mean_final, *rstd_final;
+    float *logits; /* [logit_rows, vocab]: the output layer works in chunks of rows */
+    mep_activation logits_gradient; /* the same in the session's type; aliases logits in float32 */
+    int64_t logit_rows;
+
+    /* training */
+    float *dx;                              /* [rows, hidden]: gradient of the residual stream */
+    mep_activation dx_copy, d_wide, d_narrow; /* in the session's type: dx, [rows, widest], [rows, hidden] */
+
+    void **blocks; /* every allocation, for freeing */
+    int64_t block_count;
+};
+
+/* Session with a key/value cache of `capacity` tokens, for generating; batch 1, calls of up to settings->length tokens. */
+mep_status mep_session_create_cached(mep_session **session, mep_model *model, const mep_session_settings *settings,
+                                     int64_t capacity);
+
+/* Bring what derives from the parameters (bias table, bfloat16 copies) up to date. Called by every public entry; a training
+ * loop calls it once after each optimizer step. */
+mep_status mep_session_refresh(mep_session *session);
+
+/* Check the call's sizes and tokens, and set batch, length, rows. */
+mep_status mep_session_begin(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens);
+
+/* tokens -> norm_final. With a cache, the tokens continue those before them. */
+mep_status mep_session_forward(mep_session *session, const int32_t *tokens);
+
+/* One layer, x[layer] -> x[layer + 1]; with `inner` only what its backward pass needs (all but the last product). */
+mep_status mep_layer_forward(mep_session *session, int64_t layer, int inner);
+
+/* Forward, losses [rows], and backward: gradients (a block like the model's values) += scale * gradient of the sum of losses. */
+mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs, const int32_t *targets,
+                             float scale, float *losses, float *gradients);
+
+/* From dx at the output of the last layer (set by the loss) to gradients. */
+mep_status mep_session_backward(mep_session *session, const int32_t *tokens, float *gradients);
+
+/* A parameter matrix in the session's type; transposed as given. */
+mep_matrix mep_session_weight(const mep_session *session, int64_t index, int transposed);
+
+/* A parameter's float32 values. */
+static inline float *mep_session_values(const mep_session *session, int64_t index)
+{
+    return session->model->tensors[index].data;
+}
+
+/* An activation as a matrix of `width` columns, from row `first`. */
+static inline mep_matrix mep_activation_matrix(mep_activation x, int64_t first, int64_t width, int transposed)
+{
+    return (mep_matrix){(char *)x.data + first * width * mep_dtype_size(x.dtype), x.dtype, width, transposed};
+}
+
+/* Channels q (0), k (1) or v (2) of a fused qkv activation as attention sees them. */
+mep_tensor_view mep_qkv_view(const mep_session *session, mep_activation qkv, int which);
+
+/* [rows, heads, head_dim] as attention sees it. */
+mep_tensor_view mep_heads_view(const mep_session *session, mep_activation x);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Matrix products: C = op(A) op(B) (+ bias) (+ C), float32 or bfloat16 in, float32 sums, by oneDNN where the build has it.
+ *
+ * The output is cut into tiles whose sizes depend on the shapes alone, and each tile is one single-threaded product, so that
+ * results are the same bits for any number of threads.
+ */
+#ifndef MEP_NN_GEMM_H
+#define MEP_NN_GEMM_H
+
+#include "mep/types.h"
+
+/* A row-major matrix; `stride` elements from row to row. transposed: op(X) is the transpose of what is stored. */
+typedef struct mep_matrix {
+    void *data;
+    mep_dtype dtype; /* MEP_FLOAT32 or MEP_BFLOAT16 */
+    int64_t stride;
+    int transposed;
+} mep_matrix;
+
+typedef struct mep_gemm {
+    int64_t m, n, k;   /* C[m x n] = op(A)[m x k] op(B)[k x n] */
+    mep_matrix a, b;   /* of one dtype */
+    mep_matrix c;      /* not transposed */
+    const float *bias; /* [n], added to every row, or NULL */
+    int accumulate;    /* add to what C holds */
+} mep_gemm;
+
+/* Carry out the product. Fails only when memory or oneDNN does. One call at a time a process. */
+mep_status mep_gemm_run(const mep_gemm *gemm);
+
+/* "oneDNN 2.6.3" or "plain C". */
+const char *mep_gemm_backend(void);
+
+/* ---- for gemm.c: the tile [row, row+rows) x [column, column+columns) by one thread ---- */
+typedef struct mep_gemm_tile {
+    int64_t row, rows, column, columns;
+} mep_gemm_tile;
+
+/* Make what the tile needs ready (serial); then run it (any thread). */
+mep_status mep_gemm_prepare_tile(const mep_gemm *gemm, const mep_gemm_tile *tile);
+mep_status mep_gemm_run_tile(const mep_gemm *gemm, const mep_gemm_tile *tile);
+
+/* Element address of op(X) at (row, column). */
+static inline void *mep_matrix_at(const mep_matrix *x, int64_t row, int64_t column)
+{
+    int64_t at = x->transposed ? column * x->stride + row : row * x->stride + column;
+    return (char *)x->data + at * (x->dtype == MEP_FLOAT32 ? 4 : 2);
+}
+
+#endif

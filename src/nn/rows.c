@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Choice of the row kernels' variant.
+ */
+#include "nn/rows.h"
+
+const mep_row_kernels *mep_row_kernels_for(mep_cpu_level level)
+{
+    const mep_row_kernels *kernels = &mep_row_kernels_c;
+#if defined(__x86_64__)
+    if (level >= MEP_CPU_AVX2) kernels = &mep_row_kernels_avx2;
+    if (level >= MEP_CPU_AVX512) kernels = &mep_row_kernels_avx512;
+#else
+    (void)level;
+#endif
+    return kernels;
+}

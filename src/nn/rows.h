@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of row kernels: everything in the network that is neither a matrix product nor attention, on contiguous float32
+ * rows of any length, single-threaded. One variant a CPU level fills it (rows_*.c, all from rows_body.h); layers.c threads it
+ * and handles bfloat16.
+ */
+#ifndef MEP_NN_ROWS_H
+#define MEP_NN_ROWS_H
+
+#include <stdint.h>
+
+#include "base/bf16.h"
+#include "base/cpu.h"
+
+/* Constants of one AdamW step; see adamw below. */
+typedef struct mep_adamw_step {
+    float learning_rate, beta1, beta2, eps, weight_decay;
+    float correction1, correction2; /* 1 - beta^step */
+    float gradient_scale;           /* clipping and averaging, applied to the gradient first */
+} mep_adamw_step;
+
+typedef struct mep_row_kernels {
+    const char *name;
+
+    /* y = (x - mean) rstd weight + bias, mean and rstd = 1/sqrt(variance + eps) of the row, which are returned too. */
+    void (*layer_norm)(int64_t n, const float *x, const float *weight, const float *bias, float eps, float *y, float *mean,
+                       float *rstd);
+    /* dx += gradient with respect to x. */
+    void (*layer_norm_backward)(int64_t n, const float *x, const float *weight, float mean, float rstd, const float *dy,
+                                float *dx);
+    /* y = x (1 + erf(x / sqrt 2)) / 2; x and y may be the same. dx = dy times its derivative; dy and dx may be the same. */
+    void (*gelu)(int64_t n, const float *x, float *y);
+    void (*gelu_backward)(int64_t n, const float *x, const float *dy, float *dx);
+    /* Returns log sum exp(x) - x[target]. Where scale is not 0, x becomes scale (softmax(x) - one_hot(target)). */
+    float (*cross_entropy)(int64_t n, float *x, int64_t target, float scale);
+    /* y += x */
+    void (*add)(int64_t n, const float *x, float *y);
+    void (*to_bf16)(int64_t n, const float *x, mep_bf16 *y);
+    void (*from_bf16)(int64_t n, const mep_bf16 *x, float *y);
+    /* Sum of squares in float64. */
+    double (*sum_of_squares)(int64_t n, const float *x);
+    /* AdamW (arXiv:1711.05101): m, v the moments; decay p *= 1 - learning_rate weight_decay; then
+     * p -= learning_rate (m / correction1) / (sqrt(v / correction2) + eps). */
+    void (*adamw)(int64_t n, const mep_adamw_step *step, float *p, const float *gradient, float *m, float *v);
+    /* C[rows x columns] = A B or += (base/tile.h); columns a multiple of 16. For the plain matrix product. */
+    void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
+                    const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate);
+} mep_row_kernels;
+
+/* The variant for a level: the highest one that exists at or below it. */
+const mep_row_kernels *mep_row_kernels_for(mep_cpu_level level);
+
+extern const mep_row_kernels mep_row_kernels_c;
+#if defined(__x86_64__)
+extern const mep_row_kernels mep_row_kernels_avx2;
+extern const mep_row_kernels mep_row_kernels_avx512;
+#endif
+
+#endif
