@@ -1,7 +1,71 @@
 # Targets for people; underneath are CMake presets and Ninja. `make help` lists them.
 PREFIX ?= /usr/local
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := all
+.PHONY: all setup test test-clang test-asan test-ubsan test-tsan fuzz demo bench install clean format help
 
-all: build ## build the program: build/release/mep
+all: ## build the program: build/release/mep
+	@sh scripts/setup.sh build
+	@cmake --preset release > /dev/null
+	@cmake --build build/release
 
-build: setup
-	@cmake --preset release > /dev/null && cmake --build --preset release
+setup: ## install the missing Debian packages, those of the tests too
+	@sh scripts/setup.sh test
+
+# check PRESET: configure, build, run the tests
+define check
+	@cmake --preset $(1) > /dev/null
+	@cmake --build build/$(1)
+	@ctest --test-dir build/$(1) --output-on-failure -j 2
+endef
+
+test: setup ## build with warnings as errors, and run all tests
+	$(call check,ci)
+
+test-clang: setup ## the same with clang
+	@sh scripts/setup.sh clang
+	$(call check,clang)
+
+test-asan: setup ## the tests under AddressSanitizer
+	$(call check,asan)
+
+test-ubsan: setup ## the tests under UndefinedBehaviorSanitizer
+	$(call check,ubsan)
+
+# clang, because its OpenMP library tells ThreadSanitizer about its barriers; oneDNN has been built with another one.
+test-tsan: setup ## the tests under ThreadSanitizer
+	@sh scripts/setup.sh clang
+	$(call check,tsan)
+
+FUZZ_SECONDS ?= 60
+fuzz: ## run every fuzzer for FUZZ_SECONDS=60
+	@sh scripts/setup.sh clang
+	@cmake --preset fuzz > /dev/null
+	@cmake --build build/fuzz --target fuzzers
+	@for program in build/fuzz/fuzz/fuzz_*; do \
+		[ -f $$program ] && [ -x $$program ] || continue; \
+		echo "== $$program"; \
+		(cd build/fuzz && fuzz/$${program##*/} -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1) || exit 1; \
+	done
+
+demo: all ## prepare a text, train encodings on it, compare them on longer text
+	@sh scripts/setup.sh test
+	@sh scripts/demo.sh build/release/mep
+
+bench: all ## run the benchmarks
+	@for program in build/release/bench/bench_*; do \
+		[ -f $$program ] && [ -x $$program ] || continue; \
+		echo "== $${program##*/}"; $$program || exit 1; \
+	done
+
+install: all ## install into PREFIX=/usr/local
+	@cmake --install build/release --prefix "$(PREFIX)"
+
+clean: ## remove what was built
+	@rm -rf build
+
+format: ## lay the C files out by .clang-format
+	@clang-format -i $$(find src include tests bench fuzz examples -name '*.[ch]')
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile

@@ -1,2 +1,31 @@
-# Installed files land with `make install PREFIX=`; see also the pkg-config and CMake package files beside this one.
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/mep DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+# What `make install` puts where: both libraries, the headers, the program, and package files for pkg-config and CMake.
+include(CMakePackageConfigHelpers)
+set(MEP_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/mep)
+
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/mep DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(TARGETS mep_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+
+# Two export files: a user of the shared library needs none of the parts that the static one is linked with.
+foreach(kind IN ITEMS shared static)
+    install(TARGETS mep_${kind} EXPORT mep-${kind}
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    install(EXPORT mep-${kind} NAMESPACE mep:: DESTINATION ${MEP_PACKAGE_DIR})
+endforeach()
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/mep-config.cmake.in ${PROJECT_BINARY_DIR}/mep-config.cmake
+    INSTALL_DESTINATION ${MEP_PACKAGE_DIR})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/mep-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/mep-config.cmake ${PROJECT_BINARY_DIR}/mep-config-version.cmake
+    DESTINATION ${MEP_PACKAGE_DIR})
+
+# The prefix of mep.pc is the one given at installation, so the file is written then.
+set(MEP_PC_PRIVATE "-ljansson -larchive -lm ${OpenMP_C_FLAGS}")
+if(MEP_HAVE_ONEDNN)
+    string(PREPEND MEP_PC_PRIVATE "-ldnnl ")
+endif()
+configure_file(${PROJECT_SOURCE_DIR}/cmake/mep.pc.in ${PROJECT_BINARY_DIR}/mep.pc.half @ONLY)
+install(CODE "
+    get_filename_component(MEP_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)
+    file(READ \"${PROJECT_BINARY_DIR}/mep.pc.half\" text)
+    string(REPLACE \"%PREFIX%\" \"\${MEP_PREFIX}\" text \"\${text}\")
+    file(WRITE \"${PROJECT_BINARY_DIR}/mep.pc\" \"\${text}\")")
+install(FILES ${PROJECT_BINARY_DIR}/mep.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

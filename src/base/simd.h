@@ -30,8 +30,16 @@ typedef int32_t vi __attribute__((vector_size(LANES * 4)));
 
 #define MEP_INLINE static inline __attribute__((always_inline))
 
-/* Full unrolling of a loop with a constant count, so that arrays of vectors stay in registers. */
-#if defined(__clang__)
+/* Full unrolling of a loop with a constant count, so that arrays of vectors stay in registers. Sanitizers check every one of
+ * the accesses that arise, which takes compilers minutes, so there it is left out. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MEP_SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(MEP_SANITIZED)
+#define MEP_UNROLL
+#elif defined(__clang__)
 #define MEP_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define MEP_UNROLL _Pragma("GCC unroll 32")

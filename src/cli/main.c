@@ -1,4 +1,89 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The program `mep`: finds the subcommand and hands over. A new subcommand is a file, a line in cli.h and a line here.
+ */
 #include <stdio.h>
-#include "mep/types.h"
-int main(void) { puts(mep_version()); return 0; }
+#include <string.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+
+static const mep_command COMMANDS[] = {
+    {"bias", "values, parameters and reach of a distance bias", mep_cli_bias},
+    {"prepare", "text in, a token dataset out", mep_cli_prepare},
+    {"train", "train a model, or continue a run", mep_cli_train},
+    {"eval", "perplexity of a model at any length", mep_cli_eval},
+    {"compare", "train and test position encodings side by side", mep_cli_compare},
+    {"generate", "continue a text", mep_cli_generate},
+    {"info", "what a run, a model or a dataset is", mep_cli_info},
+    {"plot", "pictures of results and of distance biases", mep_cli_plot},
+    {"version", "what is built in, and what this machine has", mep_cli_version},
+    {NULL, NULL, NULL},
+};
+
+static void print_commands(FILE *file)
+{
+    fputs("mep COMMAND [ARGUMENT ...]\n\n"
+          "Train a language model on short text, use it on long text: attention with mixtures of kernels of the\n"
+          "distance between tokens (MEP, ALiBi, KERPLE, T5 and their sums).\n\n"
+          "Commands:\n",
+          file);
+    for (const mep_command *command = COMMANDS; command->name != NULL; command++)
+        fprintf(file, "  %-10s %s\n", command->name, command->summary);
+    fputs("\n`mep COMMAND --help` tells more; so does `mep help COMMAND`.\n", file);
+}
+
+static const mep_command *find(const char *name)
+{
+    for (const mep_command *command = COMMANDS; command->name != NULL; command++)
+        if (strcmp(command->name, name) == 0) return command;
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *nearest = NULL;
+    int64_t best = 3;
+    for (const mep_command *command = COMMANDS; command->name != NULL; command++) {
+        int64_t distance = mep_edit_distance(name, command->name);
+        if (distance >= best) continue;
+        best = distance;
+        nearest = command->name;
+    }
+    fprintf(stderr, "mep: there is no command \"%s\"; ", name);
+    if (nearest != NULL) fprintf(stderr, "did you mean %s? ", nearest);
+    fputs("`mep --help` lists them\n", stderr);
+    return MEP_EXIT_USAGE;
+}
+
+static int run(const mep_command *command, int argc, char **argv)
+{
+    return mep_cli_finish(command->name, command->run(argc, argv));
+}
+
+static int help(int argc, char **argv)
+{
+    char flag[] = "--help";
+    if (argc < 2) {
+        print_commands(stdout);
+        return mep_cli_finish("help", MEP_EXIT_OK);
+    }
+    const mep_command *command = find(argv[1]);
+    if (command == NULL) return unknown_command(argv[1]);
+    char *arguments[] = {argv[1], flag, NULL};
+    return run(command, 2, arguments);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_commands(stderr);
+        return MEP_EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return help(argc - 1, argv + 1);
+    if (strcmp(name, "--version") == 0) name = "version";
+    const mep_command *command = find(name);
+    return command == NULL ? unknown_command(name) : run(command, argc - 1, argv + 1);
+}

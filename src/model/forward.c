@@ -114,9 +114,16 @@ static mep_status output(mep_session *s, int64_t first, int64_t count, float *lo
 mep_status mep_session_logits(mep_session *s, int64_t batch, int64_t length, const int32_t *tokens, float *logits)
 {
     MEP_TRY(mep_session_begin(s, batch, length, tokens));
-    if (s->cache.capacity == 0) MEP_TRY(mep_session_refresh(s));
+    MEP_TRY(mep_session_refresh(s));
     MEP_TRY(mep_session_forward(s, tokens));
     return output(s, 0, s->rows, logits);
+}
+
+mep_status mep_session_next(mep_session *s, int64_t length, const int32_t *tokens, float *logits)
+{
+    MEP_TRY(mep_session_begin(s, 1, length, tokens));
+    MEP_TRY(mep_session_forward(s, tokens));
+    return output(s, s->rows - 1, 1, logits);
 }
 
 static mep_status check_targets(const mep_session *s, const int32_t *targets)

@@ -73,6 +73,9 @@ mep_status mep_session_begin(mep_session *session, int64_t batch, int64_t length
 /* tokens -> norm_final. With a cache, the tokens continue those before them. */
 mep_status mep_session_forward(mep_session *session, const int32_t *tokens);
 
+/* Logits [vocab] of the token that follows `length` more tokens of a cached session. */
+mep_status mep_session_next(mep_session *session, int64_t length, const int32_t *tokens, float *logits);
+
 /* One layer, x[layer] -> x[layer + 1]; with `inner` only what its backward pass needs (all but the last product). */
 mep_status mep_layer_forward(mep_session *session, int64_t layer, int inner);
 

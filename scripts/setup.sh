@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Installs the Debian packages that the build needs and that are missing; says nothing when none is. Elsewhere it names
+# the missing parts, so that they can be installed by other means. Usage: setup.sh [build | test | clang]
+set -eu
+
+wanted='cmake:cmake ninja-build:ninja gcc:gcc pkg-config:pkg-config
+libdnnl-dev:/usr/include/oneapi/dnnl/dnnl.h libjansson-dev:@jansson libarchive-dev:@libarchive'
+case ${1:-build} in
+build) ;;
+test) wanted="$wanted libcmocka-dev:@cmocka g++:g++ gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core" ;;
+clang) wanted="$wanted libcmocka-dev:@cmocka clang:clang libomp-dev:libomp-dev" ;;
+*) echo "setup.sh: build, test or clang, not \"$1\"" >&2; exit 2 ;;
+esac
+
+# has PART: a program, @module of pkg-config, a file, or a Debian package is there.
+has() {
+    case $1 in
+    @*) pkg-config --exists "${1#@}" 2> /dev/null ;;
+    /*) [ -e "$1" ] ;;
+    *) command -v "$1" > /dev/null || dpkg -s "$1" > /dev/null 2>&1 ;;
+    esac
+}
+
+missing=
+for entry in $wanted; do
+    has "${entry#*:}" || missing="$missing ${entry%%:*}"
+done
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get > /dev/null; then
+    echo "missing (names of Debian packages):$missing; install them, then run make again" >&2
+    # oneDNN, gnuplot and fonts may be done without
+    for package in $missing; do
+        case $package in libdnnl-dev | gnuplot-nox | fonts-dejavu-core) ;; *) exit 1 ;; esac
+    done
+    exit 0
+fi
+as_root=
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo > /dev/null || { echo "missing:$missing; as root: apt-get install$missing" >&2; exit 1; }
+    as_root=sudo
+fi
+echo "installing$missing"
+# shellcheck disable=SC2086
+install_packages() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing > /dev/null
+}
+install_packages 2> /dev/null || { $as_root apt-get update -q > /dev/null && install_packages; }

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The names that a spec may use besides those of the kernels.
+ */
+#include "bias/spec.h"
+
+#include <stddef.h>
+
+#include "mep/bias.h"
+
+const mep_named_mixture mep_named_mixtures[] = {
+    {"mep", "exp + exp:c=0.5 + gauss", "MEP without parameters"},
+    {"mep_param", "gauss + exp + t5 + kerple_log", "MEP with learned parameters"},
+    {"alibi", "exp", "ALiBi"},
+    {"exp_half", "exp:c=0.5", "ALiBi with half its slopes"},
+    {NULL, NULL, NULL},
+};
+
+const mep_other_position mep_other_positions[] = {
+    {"rotary", MEP_POSITION_ROTARY, "rotations of queries and keys (RoPE), whole head, base 10000"},
+    {"sinusoidal", MEP_POSITION_SINUSOIDAL, "sines and cosines added to the token embeddings, base 10000"},
+    {"learned", MEP_POSITION_LEARNED, "a learned table added to the token embeddings, no longer than training"},
+    {"nope", MEP_POSITION_NONE, "no position encoding"},
+    {NULL, 0, NULL},
+};

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How far a head's bias can matter: the distance from which on it stays under a bound.
+ *
+ * The mixture of upper bounds of the kernels is an upper bound of the mixture, and none of them rises with the distance
+ * from which on it holds; so the reach is found by bisection.
+ */
+#include <math.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "bias/bias.h"
+
+/* An upper bound of b_h(d), and of its value in a table, over d = from .. to. values [terms, heads] is scratch. The
+ * last few digits are given away where rounding in the mixture could let b rise. */
+static double upper_bound(const mep_bias *bias, int64_t head, int64_t from, int64_t to, double *values)
+{
+    for (int m = 0; m < bias->spec.count; m++) {
+        const mep_term *term = &bias->terms[m];
+        double *out = values + m * bias->heads;
+        if (term->kernel->sup == NULL)
+            term->kernel->log_value(term, (double)from, out);
+        else
+            term->kernel->sup(term, (double)from, (double)to, out);
+    }
+    double bound = mep_bias_mix(bias, head, values);
+    if (bias->spec.count > 1) bound += 1e-14 * (1.0 + fabs(bound));
+    return fmax(bound, (float)bound);
+}
+
+mep_status mep_bias_reach(const mep_bias *bias, double bound, int64_t max_distance, int64_t *reach)
+{
+    if (max_distance < 0 || max_distance > MEP_DISTANCE_MAX)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the largest distance must be from 0 to 2^31, but is %lld",
+                        (long long)max_distance);
+    if (isnan(bound)) return mep_fail(MEP_ERROR_ARGUMENT, "the bound of a reach must be a number");
+    double *values;
+    MEP_TRY(mep_alloc(&values, bias->spec.count * bias->heads, sizeof *values));
+    for (int64_t h = 0; h < bias->heads; h++) {
+        int64_t low = 0, high = max_distance + 1; /* b stays under the bound from `high` on */
+        while (low < high) {
+            int64_t middle = low + (high - low) / 2;
+            if (upper_bound(bias, h, middle, max_distance, values) <= bound)
+                high = middle;
+            else
+                low = middle + 1;
+        }
+        reach[h] = high;
+    }
+    mep_free(&values);
+    return MEP_OK;
+}

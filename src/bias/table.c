@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The bias as numbers: at any distances in float64, and as the float32 table that attention reads.
+ */
+#include "base/error.h"
+#include "base/memory.h"
+#include "bias/bias.h"
+
+mep_status mep_bias_check_length(int64_t length)
+{
+    if (length >= 1 && length <= MEP_DISTANCE_MAX + 1) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "the length of a bias table must be from 1 to 2^31 + 1, but is %lld",
+                    (long long)length);
+}
+
+mep_status mep_bias_at(const mep_bias *bias, const int64_t *distances, int64_t count, double *out)
+{
+    for (int64_t n = 0; n < count; n++)
+        if (distances[n] < 0 || distances[n] > MEP_DISTANCE_MAX)
+            return mep_fail(MEP_ERROR_ARGUMENT, "a distance must be from 0 to 2^31, but one is %lld",
+                            (long long)distances[n]);
+    double *values;
+    MEP_TRY(mep_alloc(&values, bias->spec.count * bias->heads, sizeof *values));
+    for (int64_t n = 0; n < count; n++) {
+        mep_bias_log_values(bias, (double)distances[n], values);
+        for (int64_t h = 0; h < bias->heads; h++) out[h * count + n] = mep_bias_mix(bias, h, values);
+    }
+    mep_free(&values);
+    return MEP_OK;
+}
+
+mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table)
+{
+    MEP_TRY(mep_bias_check_length(length));
+    double *values;
+    MEP_TRY(mep_alloc(&values, bias->spec.count * bias->heads, sizeof *values));
+    for (int64_t d = 0; d < length; d++) {
+        mep_bias_log_values(bias, (double)d, values);
+        for (int64_t h = 0; h < bias->heads; h++) table[h * length + d] = (float)mep_bias_mix(bias, h, values);
+    }
+    mep_free(&values);
+    return MEP_OK;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Command-line options from a table: parsing with range checks, and the --help page from the same rows.
+ *
+ *     int64_t steps = 1000;
+ *     mep_option options[] = {
+ *         MEP_OPT_GROUP("Length of the run"),
+ *         MEP_OPT_INT("--steps", 'n', "N", &steps, 1, 1000000000, "optimizer steps"),
+ *         MEP_OPT_END,
+ *     };
+ *     mep_usage usage = {.command = "train", .arguments = "DATASET", .summary = "Train a model.", .options = options,
+ *                        .min_arguments = 1, .max_arguments = 1};
+ *     int count, code = mep_args_parse(&usage, argc, argv, &count);
+ *     if (code != MEP_ARGS_GO) return code;           the positional arguments are argv[1 .. count]
+ *
+ * A target holds the default before the call; the help page shows it.
+ */
+#ifndef MEP_CLI_ARGS_H
+#define MEP_CLI_ARGS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MEP_ARGS_GO = -1, MEP_ARGS_LIST = 64 };
+
+typedef enum mep_option_kind {
+    MEP_OPTION_END = 0,
+    MEP_OPTION_GROUP,   /* a heading of the help page */
+    MEP_OPTION_FLAG,    /* sets an int to `value_set`; takes no value */
+    MEP_OPTION_INT,     /* int64_t; 50K is 50000, 2M is 2000000, 1G is 1000000000 */
+    MEP_OPTION_LENGTH,  /* int64_t; a number of tokens in which 4K is 4096 and 1M is 1048576 */
+    MEP_OPTION_REAL,    /* double, finite */
+    MEP_OPTION_TEXT,    /* const char *, points into argv */
+    MEP_OPTION_CHOICE,  /* int, the index of the word in `choices` */
+    MEP_OPTION_LENGTHS, /* mep_lengths: lengths separated by commas */
+    MEP_OPTION_TEXTS /* mep_texts: the option may be repeated; each value may hold several, separated by ';', or by ','
+                        where no ':', '/' or '=' stands before it (bias specs with options contain commas) */
+} mep_option_kind;
+
+typedef struct mep_lengths {
+    int64_t count;
+    int64_t values[MEP_ARGS_LIST];
+} mep_lengths;
+
+typedef struct mep_texts {
+    int64_t count;
+    const char *values[MEP_ARGS_LIST]; /* point into argv */
+} mep_texts;
+
+/* One row; write it with the macros below. */
+typedef struct mep_option {
+    mep_option_kind kind;
+    const char *name;  /* "--steps"; the heading of a group */
+    char letter;       /* 'n' for -n; 0 for none */
+    const char *value; /* the value's name in the help page: "N", "FILE" */
+    const char *help;
+    union {
+        int *flag;
+        int64_t *integer;
+        double *real;
+        const char **text;
+        int *choice;
+        mep_lengths *lengths;
+        mep_texts *texts;
+    } target;
+    int64_t min, max;           /* of integers and lengths, both allowed */
+    double low, high;           /* of reals, both allowed */
+    int value_set;              /* by a flag */
+    const char *const *choices; /* ended by NULL */
+    const char *default_text;   /* shown instead of the target's value; "" shows none */
+    int given;                  /* set by mep_args_parse */
+} mep_option;
+
+/* Rows. LETTER is a character or 0, VALUE the value's name. To show another default than the target's (0 for "all
+ * cores"), write it into options[i].default_text with mep_args_default. */
+#define MEP_OPT_GROUP(TITLE)                                                                                           \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_GROUP, .name = (TITLE)                                                                      \
+    }
+#define MEP_OPT_FLAG(NAME, LETTER, TARGET, HELP)                                                                       \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_FLAG, .name = (NAME), .letter = (LETTER), .target.flag = (TARGET), .value_set = 1,          \
+        .help = (HELP)                                                                                                 \
+    }
+#define MEP_OPT_FLAG_OFF(NAME, LETTER, TARGET, HELP)                                                                   \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_FLAG, .name = (NAME), .letter = (LETTER), .target.flag = (TARGET), .value_set = 0,          \
+        .help = (HELP)                                                                                                 \
+    }
+#define MEP_OPT_INT(NAME, LETTER, VALUE, TARGET, MIN, MAX, HELP)                                                       \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_INT, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.integer = (TARGET),      \
+        .min = (MIN), .max = (MAX), .help = (HELP)                                                                     \
+    }
+#define MEP_OPT_LENGTH(NAME, LETTER, VALUE, TARGET, MIN, MAX, HELP)                                                    \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_LENGTH, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.integer = (TARGET),   \
+        .min = (MIN), .max = (MAX), .help = (HELP)                                                                     \
+    }
+#define MEP_OPT_REAL(NAME, LETTER, VALUE, TARGET, LOW, HIGH, HELP)                                                     \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_REAL, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.real = (TARGET),        \
+        .low = (LOW), .high = (HIGH), .help = (HELP)                                                                   \
+    }
+#define MEP_OPT_TEXT(NAME, LETTER, VALUE, TARGET, HELP)                                                                \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_TEXT, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.text = (TARGET),        \
+        .help = (HELP)                                                                                                 \
+    }
+#define MEP_OPT_CHOICE(NAME, LETTER, VALUE, TARGET, CHOICES, HELP)                                                     \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_CHOICE, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.choice = (TARGET),    \
+        .choices = (CHOICES), .help = (HELP)                                                                           \
+    }
+#define MEP_OPT_LENGTHS(NAME, LETTER, VALUE, TARGET, MIN, MAX, HELP)                                                   \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_LENGTHS, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.lengths = (TARGET),  \
+        .min = (MIN), .max = (MAX), .help = (HELP)                                                                     \
+    }
+#define MEP_OPT_TEXTS(NAME, LETTER, VALUE, TARGET, HELP)                                                               \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_TEXTS, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.texts = (TARGET),      \
+        .help = (HELP)                                                                                                 \
+    }
+#define MEP_OPT_END                                                                                                    \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_END                                                                                         \
+    }
+
+/* What a subcommand takes. */
+typedef struct mep_usage {
+    const char *command;              /* "train" */
+    const char *arguments;            /* in the usage line: "DATASET [FILE ...]", "" for none */
+    const char *summary;              /* the first paragraph of the help page */
+    const char *notes;                /* printed as it is after the options: examples, lists; or NULL */
+    mep_option *options;              /* ended by MEP_OPT_END */
+    int min_arguments, max_arguments; /* positional */
+} mep_usage;
+
+/* Parse argv[1 .. argc-1]. Options and positional arguments may be mixed; "--" ends the options. "--name value",
+ * "--name=value",
+ * "-n value", "-nvalue". The positional arguments are moved to argv[1 .. *count]. Returns MEP_ARGS_GO, or the exit code
+ * with which the subcommand should return: 0 after --help was printed on stdout, 2 after one line on stderr. */
+int mep_args_parse(const mep_usage *usage, int argc, char **argv, int *count);
+
+/* 1 when the option with this name stood on the command line of the last mep_args_parse. */
+int mep_args_given(const mep_option *options, const char *name);
+
+/* Show `text` as the default of the option `name`; "" shows none. */
+void mep_args_default(mep_option *options, const char *name, const char *text);
+
+/* Write a length as people say it: "512", "4K" for 4096, "1M"; at most 20 characters and the final 0. */
+void mep_length_text(int64_t length, char text[24]);
+
+/* How many letters have to be inserted, removed or replaced to turn a into b; for "did you mean". */
+int64_t mep_edit_distance(const char *a, const char *b);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a subcommand ends: one line on stderr and an exit code.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int mep_cli_fail(const char *command)
+{
+    fprintf(stderr, "mep %s: %s\n", command, mep_error_message());
+    return MEP_EXIT_FAILED;
+}
+
+int mep_cli_usage(const char *command, const char *format, ...)
+{
+    va_list args;
+    fprintf(stderr, "mep %s: ", command);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "; see mep %s --help\n", command);
+    return MEP_EXIT_USAGE;
+}
+
+int mep_cli_finish(const char *command, int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    fprintf(stderr, "mep %s: cannot write to the standard output: %s\n", command, strerror(errno));
+    return code == MEP_EXIT_OK ? MEP_EXIT_FAILED : code;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The subcommands of the program `mep` and how they end. A subcommand is one file src/cli/NAME.c with one entry point
+ * mep_cli_NAME, declared here and listed in main.c; argv[0] is its name. Its options are a table for args.h.
+ */
+#ifndef MEP_CLI_CLI_H
+#define MEP_CLI_CLI_H
+
+#include "mep/status.h"
+
+/* Exit codes of the program. */
+enum { MEP_EXIT_OK = 0, MEP_EXIT_FAILED = 1, MEP_EXIT_USAGE = 2, MEP_EXIT_INTERRUPTED = 130 };
+
+typedef struct mep_command {
+    const char *name;
+    const char *summary; /* one line for `mep --help` */
+    int (*run)(int argc, char **argv);
+} mep_command;
+
+int mep_cli_bias(int argc, char **argv);
+int mep_cli_prepare(int argc, char **argv);
+int mep_cli_train(int argc, char **argv);
+int mep_cli_eval(int argc, char **argv);
+int mep_cli_compare(int argc, char **argv);
+int mep_cli_generate(int argc, char **argv);
+int mep_cli_plot(int argc, char **argv);
+int mep_cli_info(int argc, char **argv);
+int mep_cli_bench(int argc, char **argv);
+int mep_cli_version(int argc, char **argv);
+
+/* Print "mep COMMAND: <mep_error_message()>" on stderr; returns MEP_EXIT_FAILED. */
+int mep_cli_fail(const char *command);
+
+/* Print "mep COMMAND: MESSAGE; see mep COMMAND --help" on stderr; returns MEP_EXIT_USAGE. For mistakes that a table of
+ * options cannot see, such as two options that exclude each other. */
+int mep_cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Flush stdout and turn a failed write (a full disk, a closed pipe) into MEP_EXIT_FAILED with a message, else return
+ * `code`. The main function calls it once a subcommand has run. */
+int mep_cli_finish(const char *command, int code);
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep compare: train and evaluate a list of position encodings under the same conditions. The study is the library's
+ * (mep/study.h), tables and pictures are compare_report.c's; here are the options, the progress line and the end.
+ */
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/compare_report.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "cli/train_options.h"
+
+enum { OPTIONS_MAX = 48, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
+
+typedef struct compare_job {
+    mep_train_options o;
+    const char *out;
+    mep_texts data, positions;
+    mep_lengths seed_list, lengths;
+    int64_t eval_tokens;
+    int eval_dtype; /* index in mep_train_dtypes */
+    int quiet;
+
+    mep_study_settings study;
+    uint64_t seeds[MEP_ARGS_LIST];
+    char *command;
+    mep_report report;
+
+    mep_progress progress;
+    mep_study_progress last; /* what the line is about */
+    char label[LABEL];
+    int worked;               /* the run in progress did something */
+    mep_status report_status; /* of the tables written on the way */
+} compare_job;
+
+/* ---- Options ---- */
+
+static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
+{
+    const mep_option rows[] = {
+        MEP_OPT_GROUP("Study"),
+        MEP_OPT_TEXTS("--data", 'd', "PREFIX,..", &job->data,
+                      "train on PREFIX.train, test on PREFIX.valid, as mep prepare --valid writes them; several: a table each"),
+        MEP_OPT_TEXT("--out", 'o', "DIR", &job->out, "folder for the study; one that was interrupted continues"),
+        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &job->positions, "position encodings to compare, see below; or repeat it"),
+        MEP_OPT_LENGTHS("--seeds", 's', "N,..", &job->seed_list, 1, INT64_MAX,
+                        "seeds of weights and data order; a single number up to 64 is how many, from 1235 on"),
+        MEP_OPT_LENGTHS("--lengths", 0, "L,..", &job->lengths, 1, 1 << 30, "lengths to test at"),
+        MEP_OPT_INT("--eval-tokens", 0, "N", &job->eval_tokens, 0, INT64_MAX,
+                    "most tokens to test on, the same ones at every length; 0: all"),
+        MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_train_dtypes, "type to compute in for the test"),
+        MEP_OPT_GROUP("Model"),
+        MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset,
+                     "sizes and recipe to start from: nano, micro, mini, small, medium; see mep train --help"),
+        MEP_TRAIN_SIZE_ROWS(&job->o),
+        MEP_OPT_GROUP("Training"),
+        MEP_TRAIN_RECIPE_ROWS(&job->o),
+        MEP_OPT_GROUP(MEP_TRAIN_OPTIMIZER_GROUP),
+        MEP_TRAIN_OPTIMIZER_ROWS(&job->o),
+        MEP_OPT_GROUP("Checkpoints"),
+        MEP_TRAIN_SAVE_ROWS(&job->o),
+        MEP_OPT_GROUP("Running"),
+        MEP_OPT_INT("--threads", 'j', "N", &job->o.threads, 0, 4096, "threads; 0: all cores"),
+        MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "no progress line"),
+        MEP_OPT_END,
+    };
+    _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
+    memcpy(options, rows, sizeof rows);
+    mep_args_default(options, "--lengths", "--length times 1, 2, 4, .. 32");
+}
+
+/* The command line as a shell takes it, before the parsing cuts lists in place. Freed by the caller. */
+static mep_status copy_command(int argc, char **argv, char **command)
+{
+    MEP_TRY(mep_copy_string(command, "mep"));
+    for (int i = 0; i < argc; i++) {
+        int is_plain = argv[i][0] != '\0';
+        for (const char *c = argv[i]; *c != '\0'; c++) is_plain &= isalnum((unsigned char)*c) || strchr("._+=-/,:", *c) != NULL;
+        char *longer = NULL;
+        mep_status status = mep_format(&longer, is_plain ? "%s %s" : "%s '%s'", *command, argv[i]);
+        mep_free(command);
+        MEP_TRY(status);
+        *command = longer;
+    }
+    return MEP_OK;
+}
+
+static void set_seeds(compare_job *job)
+{
+    const mep_lengths *list = &job->seed_list;
+    int is_count = list->count == 1 && list->values[0] <= MAX_SEED_COUNT;
+    job->study.seed_count = is_count ? list->values[0] : list->count;
+    for (int64_t i = 0; i < job->study.seed_count; i++) job->seeds[i] = (uint64_t)(is_count ? FIRST_SEED + i : list->values[i]);
+    job->study.seeds = job->seeds;
+}
+
+/* Ascending; the default is the training length times powers of two. */
+static void set_lengths(compare_job *job)
+{
+    mep_lengths *list = &job->lengths;
+    for (; list->count < TEST_LENGTHS && job->study.length_count == 0; list->count++)
+        list->values[list->count] = job->o.settings.length << list->count;
+    for (int64_t i = 1; i < list->count; i++)
+        for (int64_t j = i; j > 0 && list->values[j - 1] > list->values[j]; j--) {
+            int64_t larger = list->values[j - 1];
+            list->values[j - 1] = list->values[j];
+            list->values[j] = larger;
+        }
+    job->study.lengths = list->values;
+    job->study.length_count = list->count;
+}
+
+static mep_status complete_settings(compare_job *job)
+{
+    char *prefix = NULL;
+    MEP_TRY(mep_format(&prefix, "%s.train", job->data.values[0]));
+    mep_status status = mep_train_options_finish(&job->o, prefix);
+    mep_free(&prefix);
+    if (status == MEP_ERROR_IO)
+        return mep_fail_in(status, "--data PREFIX takes what mep prepare --out PREFIX --valid 0.1 wrote: ");
+    MEP_TRY(status);
+    mep_study_settings *s = &job->study;
+    s->train = job->o.settings;
+    mep_eval_defaults(&s->eval);
+    s->eval.max_tokens = job->eval_tokens;
+    s->eval.dtype = job->eval_dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
+    s->corpora = job->data.values;
+    s->corpus_count = job->data.count;
+    s->encodings = job->positions.values;
+    s->encoding_count = job->positions.count;
+    set_seeds(job);
+    set_lengths(job);
+    job->report = (mep_report){job->out, s, job->command};
+    return MEP_OK;
+}
+
+/* MEP_ARGS_GO, or the exit code after one line on stderr. */
+static int check(compare_job *job)
+{
+    mep_position_kind kind = MEP_POSITION_NONE;
+    if (job->data.count == 0) return mep_cli_usage("compare", "--data PREFIX is missing");
+    if (job->out == NULL || job->out[0] == '\0') return mep_cli_usage("compare", "--out DIR is missing");
+    for (int64_t i = 0; i < job->positions.count; i++)
+        if (mep_position_parse(job->positions.values[i], &kind) != MEP_OK)
+            return mep_cli_usage("compare", "%s", mep_error_message());
+    return MEP_ARGS_GO;
+}
+
+/* ---- Progress ---- */
+
+static void start_line(compare_job *job, const mep_study_progress *p)
+{
+    char seed[32] = "";
+    const char *slash = strrchr(p->corpus, '/'), *corpus = slash == NULL ? p->corpus : slash + 1;
+    if (job->study.seed_count > 1) snprintf(seed, sizeof seed, " seed %llu", (unsigned long long)p->seed);
+    snprintf(job->label, LABEL, "%lld/%lld %s%s%s%s %s", (long long)p->run, (long long)p->runs,
+             job->study.corpus_count > 1 ? corpus : "", job->study.corpus_count > 1 ? " " : "", p->encoding, seed,
+             p->phase == MEP_STUDY_TRAINING ? "train" : "test at length");
+    mep_progress_finish(&job->progress);
+    /* a test has its length in the place of a counter, and a percentage in the text */
+    int64_t total = p->phase == MEP_STUDY_TRAINING ? p->total : 0;
+    if (!job->quiet) mep_progress_start(&job->progress, job->label, total > 0 ? p->done - 1 : p->length, total);
+}
+
+static void show_progress(compare_job *job, const mep_study_progress *p)
+{
+    char speed[32];
+    if (p->run != job->last.run || p->phase != job->last.phase) start_line(job, p);
+    job->last = *p;
+    job->progress.left = isnan(p->seconds_left) ? 0 : p->seconds_left;
+    mep_short_number(p->tokens_per_second, speed);
+    if (p->phase == MEP_STUDY_TRAINING)
+        mep_progress_update(&job->progress, p->done, "loss %.4f  %s tok/s", p->loss, speed);
+    else
+        mep_progress_update(&job->progress, p->length, "%3.0f%%  perplexity %.2f  %s tok/s",
+                            100.0 * (double)p->done / (double)p->total, exp(p->loss), speed);
+}
+
+static int study_progress(void *context, const mep_study_progress *p)
+{
+    compare_job *job = context;
+    if (p->phase != MEP_STUDY_RUN_DONE) {
+        job->worked = 1;
+        show_progress(job, p);
+        return mep_interrupt_flag;
+    }
+    mep_progress_finish(&job->progress);
+    if (job->worked) job->report_status = mep_report_write(&job->report);
+    job->worked = 0;
+    return mep_interrupt_flag || job->report_status != MEP_OK;
+}
+
+/* ---- The study ---- */
+
+/* Pictures, the table, and where everything is. A missing gnuplot is no failure. */
+static mep_status finish(const compare_job *job)
+{
+    MEP_TRY(mep_report_write(&job->report));
+    mep_status status = mep_report_draw(&job->report);
+    if (status == MEP_ERROR_UNSUPPORTED) fprintf(stderr, "mep compare: no pictures: %s\n", mep_error_message());
+    if (status != MEP_OK && status != MEP_ERROR_UNSUPPORTED) return status;
+    MEP_TRY(mep_report_print(&job->report));
+    printf("\n");
+    return mep_report_print_files(&job->report);
+}
+
+static int run(compare_job *job)
+{
+    mep_interrupt_install();
+    mep_status status = complete_settings(job);
+    if (status == MEP_OK) status = mep_study_run(job->out, &job->study, study_progress, job);
+    mep_progress_finish(&job->progress);
+    if (job->report_status != MEP_OK) status = job->report_status; /* it stopped the study, and its message is the last */
+    if (status == MEP_OK) status = finish(job);
+    if (status == MEP_OK) return MEP_EXIT_OK;
+    if (status == MEP_INTERRUPTED) {
+        fprintf(stderr, "mep compare: stopped in run %lld of %lld; the same command continues\n", (long long)job->last.run,
+                (long long)job->last.runs);
+        return MEP_EXIT_INTERRUPTED;
+    }
+    return mep_cli_fail("compare");
+}
+
+int mep_cli_compare(int argc, char **argv)
+{
+    static const mep_texts default_positions = {4, {"alibi", "mep", "mep_param", "rotary"}};
+    compare_job job = {.positions = default_positions, .seed_list = {1, {1}}};
+    mep_option options[OPTIONS_MAX];
+    char notes[4096];
+    int count, code = mep_train_options_begin(&job.o, "compare", argc, argv);
+    if (code != MEP_ARGS_GO) return code;
+    list_options(&job, options);
+    snprintf(notes, sizeof notes,
+             "Every run has the same settings, order of data and initial weights. Left in DIR: results.csv, results.md,\n"
+             "perplexity.png, kernels.png, and each run as ENCODING-seedN, for mep eval and mep generate. The same command\n"
+             "continues a study; more encodings, seeds and lengths may be asked of it later.\n\n"
+             "  mep prepare --out text --valid 0.1 books/\n"
+             "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5\n\n"
+             "Position encodings:\n%s",
+             mep_position_help());
+    mep_usage usage = {.command = "compare",
+                       .arguments = "--data PREFIX --out DIR",
+                       .summary = "Train models that differ only in their position encoding, test them on text longer than the "
+                                  "training length, and print and draw the perplexities.",
+                       .notes = notes,
+                       .options = options};
+    if (copy_command(argc, argv, &job.command) != MEP_OK) return mep_cli_fail("compare");
+    code = mep_args_parse(&usage, argc, argv, &count);
+    if (code == MEP_ARGS_GO) code = check(&job);
+    if (code == MEP_ARGS_GO) code = run(&job);
+    mep_free(&job.command);
+    return code;
+}

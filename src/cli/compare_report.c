@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tables and pictures of a study.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "cli/compare_report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/args.h"
+#include "cli/gnuplot.h"
+#include "cli/progress.h"
+#include "cli/table.h"
+#include "io/files.h"
+#include "model/model.h"
+
+enum { CURVE_POINTS = 513, CURVE_LENGTHS = 4, CURVE_FLOOR = -20, LARGEST_SHOWN = 10000 };
+
+static const char *const FILES[] = {"results.csv", "results.md", "perplexity.png", "kernels.png", NULL};
+
+/* The results of all corpora, and the means of one. */
+typedef struct report_data {
+    mep_eval_result *results;
+    mep_study_cell *cells;
+} report_data;
+
+static void data_free(report_data *data)
+{
+    mep_free(&data->results);
+    mep_free(&data->cells);
+}
+
+static mep_status data_read(const mep_report *report, report_data *data)
+{
+    const mep_study_settings *s = report->settings;
+    int64_t cells = 0, results = 0;
+    MEP_TRY(mep_multiply(s->encoding_count, s->length_count, 1, &cells));
+    MEP_TRY(mep_multiply(cells, s->corpus_count, s->seed_count, &results));
+    MEP_TRY(mep_alloc(&data->cells, cells, sizeof *data->cells));
+    MEP_TRY(mep_alloc(&data->results, results, sizeof *data->results));
+    return mep_study_results(report->folder, s, data->results);
+}
+
+/* Call `action` for each corpus, with its means in data->cells. */
+static mep_status for_each_corpus(const mep_report *report,
+                                  mep_status (*action)(const mep_report *, const report_data *, int64_t corpus))
+{
+    report_data data = {0};
+    mep_status status = data_read(report, &data);
+    for (int64_t corpus = 0; corpus < report->settings->corpus_count && status == MEP_OK; corpus++) {
+        mep_study_summarize(report->settings, data.results, corpus, data.cells);
+        status = action(report, &data, corpus);
+    }
+    data_free(&data);
+    return status;
+}
+
+static const mep_study_cell *cell_at(const mep_report *report, const report_data *data, int64_t encoding, int64_t length)
+{
+    return &data->cells[encoding * report->settings->length_count + length];
+}
+
+static int has_results(const mep_report *report, const report_data *data)
+{
+    int64_t seeds = 0;
+    for (int64_t i = 0; i < report->settings->encoding_count * report->settings->length_count; i++) seeds += data->cells[i].seeds;
+    return seeds > 0;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
+/* FOLDER/NAME of a corpus, freed by the caller. */
+static mep_status file_name(const mep_report *report, int64_t corpus, const char *name, char **path)
+{
+    char folder[MEP_PATH_SIZE];
+    MEP_TRY(mep_study_corpus_folder(report->folder, report->settings, corpus, folder));
+    return mep_path_join(path, folder, name);
+}
+
+/* ---- Tables ---- */
+
+static mep_status add_mean(mep_table *table, const mep_study_cell *cell)
+{
+    if (cell->seeds == 0) return mep_table_cell(table, "%s", "");
+    const char *number = cell->mean < LARGEST_SHOWN ? "%.2f" : "%.3g";
+    char mean[32], deviation[32];
+    snprintf(mean, sizeof mean, number, cell->mean);
+    snprintf(deviation, sizeof deviation, cell->deviation < LARGEST_SHOWN ? "%.2f" : "%.3g", cell->deviation);
+    if (cell->seeds > 1)
+        MEP_TRY(mep_table_cell(table, "%s ± %s", mean, deviation));
+    else
+        MEP_TRY(mep_table_cell(table, "%s", mean));
+    if (cell->best) mep_table_bold(table);
+    return MEP_OK;
+}
+
+/* Encodings down, lengths across. */
+static mep_status fill_means(const mep_report *report, const report_data *data, mep_table *table)
+{
+    const mep_study_settings *s = report->settings;
+    MEP_TRY(mep_table_cell(table, "trained at %lld, tested at", (long long)s->train.length));
+    for (int64_t l = 0; l < s->length_count; l++) MEP_TRY(mep_table_cell(table, "%lld", (long long)s->lengths[l]));
+    for (int64_t e = 0; e < s->encoding_count; e++) {
+        MEP_TRY(mep_table_cell(table, "%s", s->encodings[e]));
+        for (int64_t l = 0; l < s->length_count; l++) MEP_TRY(add_mean(table, cell_at(report, data, e, l)));
+    }
+    return MEP_OK;
+}
+
+static mep_status print_means(const mep_report *report, const report_data *data, mep_table_format format, FILE *file)
+{
+    mep_table *table = NULL;
+    MEP_TRY(mep_table_create(&table, report->settings->length_count + 1));
+    mep_status status = fill_means(report, data, table);
+    if (status == MEP_OK) mep_table_print(table, format, file);
+    mep_table_destroy(&table);
+    return status;
+}
+
+/* One row a run and length. */
+static mep_status fill_results(const mep_report *report, const report_data *data, int64_t corpus, mep_table *table)
+{
+    const mep_study_settings *s = report->settings;
+    static const char *const heading[] = {"encoding", "seed", "length", "perplexity", "stderr", "tokens"};
+    for (int i = 0; i < 6; i++) MEP_TRY(mep_table_cell(table, "%s", heading[i]));
+    for (int64_t e = 0; e < s->encoding_count; e++)
+        for (int64_t n = 0; n < s->seed_count; n++)
+            for (int64_t l = 0; l < s->length_count; l++) {
+                const mep_eval_result *r = &data->results[mep_study_index(s, corpus, e, n, l)];
+                if (r->segments == 0) continue;
+                MEP_TRY(mep_table_cell(table, "%s", s->encodings[e]));
+                MEP_TRY(mep_table_cell(table, "%llu", (unsigned long long)s->seeds[n]));
+                MEP_TRY(mep_table_cell(table, "%lld", (long long)r->length));
+                MEP_TRY(mep_table_cell(table, "%.8g", r->perplexity));
+                MEP_TRY(mep_table_cell(table, "%.4g", fabs(r->standard_error))); /* no sign on a NaN */
+                MEP_TRY(mep_table_cell(table, "%lld", (long long)r->tokens));
+            }
+    return MEP_OK;
+}
+
+static mep_status print_results(const mep_report *report, const report_data *data, int64_t corpus, FILE *file)
+{
+    mep_table *table = NULL;
+    MEP_TRY(mep_table_create(&table, 6));
+    mep_status status = fill_results(report, data, corpus, table);
+    if (status == MEP_OK) mep_table_print(table, MEP_TABLE_CSV, file);
+    mep_table_destroy(&table);
+    return status;
+}
+
+/* ---- The Markdown page ---- */
+
+/* Tokens and tokenizer of PREFIX.PART. */
+static mep_status describe_data(const mep_report *report, int64_t corpus, const char *part, int64_t *tokens, int *is_bytes)
+{
+    char *name = NULL;
+    mep_dataset *data = NULL;
+    MEP_TRY(mep_format(&name, "%s.%s", report->settings->corpora[corpus], part));
+    mep_status status = mep_dataset_open(&data, name);
+    if (status == MEP_OK) {
+        *tokens = mep_dataset_tokens(data);
+        *is_bytes = strcmp(mep_dataset_tokenizer(data), "bytes") == 0;
+    }
+    mep_dataset_close(&data);
+    mep_free(&name);
+    return status;
+}
+
+static void write_seeds(const mep_study_settings *s, FILE *file)
+{
+    fprintf(file, s->seed_count > 1 ? "seeds" : "seed");
+    for (int64_t i = 0; i < s->seed_count; i++)
+        fprintf(file, "%s %llu", i == 0 ? "" : ",", (unsigned long long)s->seeds[i]);
+}
+
+/* Parameters of the model without those of a position encoding, in a few digits. */
+static mep_status count_parameters(const mep_study_settings *s, char text[32])
+{
+    mep_model_config config = s->train.model;
+    mep_model *model = NULL;
+    snprintf(config.position_encoding, sizeof config.position_encoding, "nope");
+    MEP_TRY(mep_model_allocate(&model, &config));
+    mep_short_number((double)mep_model_parameter_values(model), text);
+    mep_model_destroy(&model);
+    return MEP_OK;
+}
+
+static mep_status write_method(const mep_report *report, const report_data *data, int64_t corpus, FILE *file)
+{
+    const mep_study_settings *s = report->settings;
+    const mep_train_settings *t = &s->train;
+    int64_t train_tokens = 0, valid_tokens = 0, most = 0;
+    int is_bytes = 0;
+    char parameters[32], trained[32];
+    MEP_TRY(describe_data(report, corpus, "valid", &valid_tokens, &is_bytes));
+    MEP_TRY(describe_data(report, corpus, "train", &train_tokens, &is_bytes));
+    MEP_TRY(count_parameters(s, parameters));
+    mep_short_number((double)t->steps * (double)t->batch_size * (double)t->length, trained);
+    for (int64_t i = 0; i < s->encoding_count * s->seed_count * s->length_count; i++) {
+        const mep_eval_result *r = &data->results[mep_study_index(s, corpus, 0, 0, 0) + i];
+        if (r->tokens > most) most = r->tokens;
+    }
+    fprintf(file,
+            "## How this was made\n\nThe models differ only in their position encoding: %lld layers, hidden size %lld, %lld heads, "
+            "%s parameters and those of the encoding. ",
+            (long long)t->model.num_hidden_layers, (long long)t->model.hidden_size, (long long)t->model.num_attention_heads,
+            parameters);
+    fprintf(file, "Each was trained for %lld steps of %lld x %lld tokens%s, %s in all, of the %lld in `%s.train`, from the same initial "
+                  "weights in the same order: ",
+            (long long)t->steps, (long long)t->batch_size, (long long)t->length, is_bytes ? " (bytes)" : "", trained,
+            (long long)train_tokens, base_name(s->corpora[corpus]));
+    write_seeds(s, file);
+    fprintf(file, ", AdamW, learning rate %g, computed in %s. ", t->learning_rate, mep_dtype_name(t->dtype));
+    fprintf(file, "Perplexity is exp(mean loss a token) over %lld of the %lld tokens in `%s.valid`, in segments of each length that "
+                  "do not overlap, every position counted, computed in %s. ",
+            (long long)most, (long long)valid_tokens, base_name(s->corpora[corpus]), mep_dtype_name(s->eval.dtype));
+    fprintf(file, "mep %s, CPU level %s, %d threads:\n\n    %s\n", mep_version(), mep_cpu_level_name(), mep_set_threads(0),
+            report->command);
+    return MEP_OK;
+}
+
+static mep_status write_page(const mep_report *report, const report_data *data, int64_t corpus, FILE *file)
+{
+    const mep_study_settings *s = report->settings;
+    fprintf(file, "# Perplexity on %s\n\n", base_name(s->corpora[corpus]));
+    MEP_TRY(print_means(report, data, MEP_TABLE_MARKDOWN, file));
+    if (s->seed_count > 1)
+        fprintf(file, "\nMean and standard deviation over up to %lld seeds; the best of each length is bold.\n\n",
+                (long long)s->seed_count);
+    else
+        fputs("\nOne seed; the best of each length is bold.\n\n", file);
+    fputs("![Perplexity against the length of the test text](perplexity.png)\n\n", file);
+    return write_method(report, data, corpus, file);
+}
+
+/* ---- Files ---- */
+
+/* Write one of the two tables as a file, whole or not at all. */
+static mep_status write_table(const mep_report *report, const report_data *data, int64_t corpus, const char *name)
+{
+    char *path = NULL, *text = NULL;
+    size_t size = 0;
+    FILE *file = open_memstream(&text, &size);
+    if (file == NULL) return mep_fail_errno("make", name);
+    mep_status status = strcmp(name, "results.csv") == 0 ? print_results(report, data, corpus, file)
+                                                         : write_page(report, data, corpus, file);
+    if (fclose(file) != 0 && status == MEP_OK) status = mep_fail_errno("make", name);
+    if (status == MEP_OK) status = file_name(report, corpus, name, &path);
+    if (status == MEP_OK) status = mep_file_write_atomic(path, text, (int64_t)size);
+    mep_free(&path);
+    free(text);
+    return status;
+}
+
+static mep_status write_tables(const mep_report *report, const report_data *data, int64_t corpus)
+{
+    if (!has_results(report, data)) return MEP_OK;
+    MEP_TRY(write_table(report, data, corpus, "results.csv"));
+    return write_table(report, data, corpus, "results.md");
+}
+
+mep_status mep_report_write(const mep_report *report)
+{
+    return for_each_corpus(report, write_tables);
+}
+
+static mep_status print_table(const mep_report *report, const report_data *data, int64_t corpus)
+{
+    if (report->settings->corpus_count > 1)
+        printf("%s%s\n\n", corpus == 0 ? "" : "\n", base_name(report->settings->corpora[corpus]));
+    return print_means(report, data, MEP_TABLE_TEXT, stdout);
+}
+
+mep_status mep_report_print(const mep_report *report)
+{
+    return for_each_corpus(report, print_table);
+}
+
+mep_status mep_report_print_files(const mep_report *report)
+{
+    for (int64_t corpus = 0; corpus < report->settings->corpus_count; corpus++)
+        for (int i = 0; FILES[i] != NULL; i++) {
+            char *path = NULL;
+            MEP_TRY(file_name(report, corpus, FILES[i], &path));
+            if (mep_file_exists(path)) printf("%s\n", path);
+            mep_free(&path);
+        }
+    return MEP_OK;
+}
+
+/* ---- Pictures ---- */
+
+/* Lines of a picture with the memory that they point to: x, y and error of line n are at n * points. */
+typedef struct line_set {
+    mep_plot_line *lines;
+    double *x, *y, *error;
+    int64_t count, points;
+} line_set;
+
+static void lines_free(line_set *set)
+{
+    mep_free(&set->lines);
+    mep_free(&set->x);
+    mep_free(&set->y);
+    mep_free(&set->error);
+}
+
+static mep_status lines_alloc(line_set *set, int64_t lines, int64_t points)
+{
+    int64_t values = 0;
+    set->points = points;
+    MEP_TRY(mep_multiply(lines, points, 1, &values));
+    MEP_TRY(mep_alloc(&set->lines, lines, sizeof *set->lines));
+    MEP_TRY(mep_alloc(&set->x, values, sizeof(double)));
+    MEP_TRY(mep_alloc(&set->y, values, sizeof(double)));
+    return mep_alloc(&set->error, values, sizeof(double));
+}
+
+/* Begin the next line. */
+static mep_plot_line *lines_next(line_set *set, const char *label)
+{
+    int64_t place = set->count * set->points;
+    set->lines[set->count] = (mep_plot_line){.label = label, .x = set->x + place, .y = set->y + place, .error = set->error + place};
+    return &set->lines[set->count++];
+}
+
+static void add_encoding(const mep_report *report, const report_data *data, int64_t encoding, line_set *set)
+{
+    const mep_study_settings *s = report->settings;
+    int64_t place = set->count * set->points;
+    mep_plot_line *line = lines_next(set, s->encodings[encoding]);
+    for (int64_t l = 0; l < s->length_count; l++) {
+        const mep_study_cell *cell = cell_at(report, data, encoding, l);
+        if (cell->seeds == 0) continue;
+        set->x[place + line->count] = (double)s->lengths[l];
+        set->y[place + line->count] = cell->mean;
+        set->error[place + line->count] = isfinite(cell->deviation) ? cell->deviation : 0;
+        line->count++;
+    }
+}
+
+static mep_status draw_perplexity(const mep_report *report, const report_data *data, int64_t corpus)
+{
+    const mep_study_settings *s = report->settings;
+    line_set set = {0};
+    char *path = NULL, *title = NULL, length[24];
+    mep_length_text(s->train.length, length);
+    mep_status status = lines_alloc(&set, s->encoding_count, s->length_count);
+    for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++) add_encoding(report, data, e, &set);
+    if (status == MEP_OK) status = file_name(report, corpus, "perplexity.png", &path);
+    if (status == MEP_OK) status = mep_format(&title, "Trained at %s tokens, tested on longer text: %s", length, base_name(s->corpora[corpus]));
+    mep_plot plot = {.title = title, .lines = set.lines, .count = set.count, .train_length = s->train.length, .limit = LARGEST_SHOWN};
+    if (status == MEP_OK) status = mep_plot_perplexity(path, &plot);
+    mep_free(&title);
+    mep_free(&path);
+    lines_free(&set);
+    return status;
+}
+
+/* b_h(d) of the middle head of a trained model; no line where the model has no bias. */
+static mep_status add_curve(const mep_report *report, int64_t corpus, int64_t encoding, line_set *set)
+{
+    const mep_study_settings *s = report->settings;
+    char run[MEP_PATH_SIZE];
+    int64_t distances[CURVE_POINTS], heads = s->train.model.num_attention_heads, last = CURVE_LENGTHS * s->train.length;
+    double *values = NULL;
+    mep_model *model = NULL;
+    MEP_TRY(mep_study_run_folder(report->folder, s, corpus, encoding, 0, run));
+    MEP_TRY(mep_model_load(&model, run));
+    const mep_bias *bias = mep_model_get_bias(model);
+    mep_status status = bias == NULL ? MEP_OK : mep_alloc(&values, heads * CURVE_POINTS, sizeof *values);
+    for (int64_t i = 0; i < CURVE_POINTS; i++) distances[i] = i * last / (CURVE_POINTS - 1);
+    if (bias != NULL && status == MEP_OK) status = mep_bias_at(bias, distances, CURVE_POINTS, values);
+    if (bias != NULL && status == MEP_OK) {
+        int64_t place = set->count * set->points;
+        lines_next(set, s->encodings[encoding])->count = CURVE_POINTS;
+        for (int64_t i = 0; i < CURVE_POINTS; i++) {
+            set->x[place + i] = (double)distances[i];
+            set->y[place + i] = values[(heads - 1) / 2 * CURVE_POINTS + i];
+        }
+    }
+    mep_free(&values);
+    mep_model_destroy(&model);
+    return status;
+}
+
+static mep_status draw_kernels(const mep_report *report, int64_t corpus)
+{
+    const mep_study_settings *s = report->settings;
+    line_set set = {0};
+    char *path = NULL, *title = NULL;
+    long long heads = s->train.model.num_attention_heads;
+    mep_status status = lines_alloc(&set, s->encoding_count, CURVE_POINTS);
+    for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++) status = add_curve(report, corpus, e, &set);
+    if (status == MEP_OK) status = file_name(report, corpus, "kernels.png", &path);
+    if (status == MEP_OK) status = mep_format(&title, "Distance biases after training, head %lld of %lld", (heads + 1) / 2, heads);
+    mep_plot plot = {.title = title, .lines = set.lines, .count = set.count, .train_length = s->train.length, .limit = CURVE_FLOOR};
+    if (status == MEP_OK && set.count > 0) status = mep_plot_kernels(path, &plot);
+    mep_free(&title);
+    mep_free(&path);
+    lines_free(&set);
+    return status;
+}
+
+static mep_status draw_corpus(const mep_report *report, const report_data *data, int64_t corpus)
+{
+    MEP_TRY(draw_perplexity(report, data, corpus));
+    return draw_kernels(report, corpus);
+}
+
+mep_status mep_report_draw(const mep_report *report)
+{
+    return for_each_corpus(report, draw_corpus);
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep eval: perplexity of one model at several lengths on the same tokens. How a length is measured is the library's
+ * (mep/train.h); here are the choice of the tokens, the table and the JSON.
+ */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "cli/table.h"
+#include "cli/train_options.h"
+#include "mep/train.h"
+
+enum { LONGEST = 1 << 26 };
+
+typedef struct eval_job {
+    const char *model_path, *data_path;
+    mep_lengths lengths;
+    mep_eval_settings settings;
+    int64_t threads;
+    int dtype, json, quiet;
+
+    mep_model *model;
+    mep_dataset *data;
+    mep_progress progress;
+    char label[64];
+    mep_eval_result results[MEP_ARGS_LIST];
+    int64_t done; /* results */
+} eval_job;
+
+/* ---- Which lengths, which tokens ---- */
+
+/* 1, 2, 4, 8 and 16 times the training length, as far as the data and the encoding reach. */
+static mep_status choose_lengths(eval_job *job, int64_t tokens)
+{
+    const mep_model_config *config = mep_model_get_config(job->model);
+    mep_position_kind kind = MEP_POSITION_NONE;
+    MEP_TRY(mep_position_parse(config->position_encoding, &kind));
+    int64_t most = kind == MEP_POSITION_LEARNED ? 1 : 16;
+    for (int64_t factor = 1; factor <= most; factor *= 2) {
+        int64_t length = factor * config->max_position_embeddings;
+        if (job->lengths.count == 0 || length <= tokens) job->lengths.values[job->lengths.count++] = length;
+    }
+    return MEP_OK;
+}
+
+/* The default of --tokens makes every length that divides the longest score the same tokens. */
+static mep_status choose_tokens(eval_job *job)
+{
+    int64_t tokens = mep_dataset_tokens(job->data) - 1, longest = 0; /* the first token is never scored */
+    if (job->settings.max_tokens > 0 && job->settings.max_tokens < tokens) tokens = job->settings.max_tokens;
+    if (job->lengths.count == 0) MEP_TRY(choose_lengths(job, tokens));
+    for (int64_t i = 0; i < job->lengths.count; i++)
+        if (job->lengths.values[i] > longest) longest = job->lengths.values[i];
+    if (tokens < longest)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "%s: has %lld tokens to score, too few for the length %lld; use shorter "
+                        "--lengths or more text",
+                        job->data_path, (long long)tokens, (long long)longest);
+    if (job->settings.max_tokens == 0) job->settings.max_tokens = tokens / longest * longest;
+    return MEP_OK;
+}
+
+/* ---- Running ---- */
+
+static int show_progress(void *context, int64_t done, int64_t total, double loss)
+{
+    eval_job *job = context;
+    job->progress.total = total;
+    mep_progress_update(&job->progress, done, "perplexity %.4g", exp(loss));
+    return mep_interrupt_flag;
+}
+
+static mep_status evaluate(eval_job *job)
+{
+    char length[24];
+    MEP_TRY(mep_dataset_open(&job->data, job->data_path));
+    MEP_TRY(mep_model_load(&job->model, job->model_path));
+    MEP_TRY(choose_tokens(job));
+    for (int64_t i = 0; i < job->lengths.count; i++) {
+        job->settings.length = job->lengths.values[i];
+        mep_length_text(job->settings.length, length);
+        snprintf(job->label, sizeof job->label, "length %s", length);
+        if (!job->quiet) mep_progress_start(&job->progress, job->label, 0, 0);
+        mep_status status = mep_evaluate(job->model, job->data, &job->settings, show_progress, job, &job->results[i]);
+        if (job->progress.done > 0) mep_progress_finish(&job->progress);
+        if (status != MEP_OK) return status;
+        job->done++;
+    }
+    return MEP_OK;
+}
+
+/* ---- Printing ---- */
+
+static mep_status fill_table(const eval_job *job, mep_table *table)
+{
+    static const char *const heading[] = {"length", "perplexity", "+-", "loss", "tokens", "seconds"};
+    for (int i = 0; i < 6; i++) MEP_TRY(mep_table_cell(table, "%s", heading[i]));
+    for (int64_t i = 0; i < job->done; i++) {
+        const mep_eval_result *r = &job->results[i];
+        MEP_TRY(mep_table_cell(table, "%lld", (long long)r->length));
+        MEP_TRY(mep_table_cell(table, "%.4f", r->perplexity));
+        MEP_TRY(isnan(r->standard_error) ? mep_table_cell(table, "%s", "")
+                                         : mep_table_cell(table, "%.4f", r->standard_error));
+        MEP_TRY(mep_table_cell(table, "%.5f", r->loss));
+        MEP_TRY(mep_table_cell(table, "%lld", (long long)r->tokens));
+        MEP_TRY(mep_table_cell(table, "%.2f", r->seconds));
+    }
+    return MEP_OK;
+}
+
+static mep_status print_table(const eval_job *job)
+{
+    mep_table *table;
+    MEP_TRY(mep_table_create(&table, 6));
+    mep_status status = fill_table(job, table);
+    if (status == MEP_OK) mep_table_print(table, MEP_TABLE_TEXT, stdout);
+    mep_table_destroy(&table);
+    return status;
+}
+
+/* JSON has no NaN and no infinity. */
+static json_t *number_or_null(double number)
+{
+    return isfinite(number) ? json_real(number) : json_null();
+}
+
+static mep_status print_json(const eval_job *job)
+{
+    json_t *results = json_array();
+    for (int64_t i = 0; i < job->done; i++) {
+        const mep_eval_result *r = &job->results[i];
+        json_array_append_new(results, json_pack("{s:I, s:o, s:o, s:o, s:I, s:I, s:o}", "length", (json_int_t)r->length,
+                                                 "perplexity", number_or_null(r->perplexity), "stderr",
+                                                 number_or_null(r->standard_error), "loss", number_or_null(r->loss),
+                                                 "tokens", (json_int_t)r->tokens, "segments", (json_int_t)r->segments,
+                                                 "seconds", number_or_null(r->seconds)));
+    }
+    json_t *root = json_pack("{s:s, s:s, s:o}", "model", job->model_path, "data", job->data_path, "results", results);
+    if (root == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot make a JSON object of the results");
+    json_dumpf(root, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(root);
+    return MEP_OK;
+}
+
+/* The lengths that were finished are printed even when a later one failed. */
+static int run(eval_job *job)
+{
+    mep_interrupt_install();
+    mep_set_threads((int)job->threads);
+    mep_status status = evaluate(job);
+    int code = status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
+    if (code != MEP_EXIT_OK) mep_cli_fail("eval");
+    if (job->done > 0 && (job->json ? print_json(job) : print_table(job)) != MEP_OK) code = mep_cli_fail("eval");
+    mep_model_destroy(&job->model);
+    mep_dataset_close(&job->data);
+    return code;
+}
+
+int mep_cli_eval(int argc, char **argv)
+{
+    eval_job job = {0};
+    int count;
+    mep_eval_defaults(&job.settings);
+    mep_option options[] = {
+        MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "a run, a checkpoint or another model's folder"),
+        MEP_OPT_TEXT("--data", 'd', "PREFIX", &job.data_path, "dataset, written by mep prepare"),
+        MEP_OPT_LENGTHS("--lengths", 'l', "LIST", &job.lengths, 1, LONGEST,
+                        "lengths to evaluate, such as 512,1K,2K,4K"),
+        MEP_OPT_INT("--tokens", 0, "N", &job.settings.max_tokens, 0, INT64_MAX,
+                    "tokens to use, from the start of the data"),
+        MEP_OPT_LENGTH("--stride", 0, "L", &job.settings.stride, 0, LONGEST,
+                       "move a window of each length by L and count only the tokens that no window before has counted; "
+                       "0: segments that do not overlap, the paper's way"),
+        MEP_OPT_LENGTH("--last", 0, "L", &job.settings.last, 0, LONGEST,
+                       "count only the last L tokens of each segment; 0: all, the paper's way"),
+        MEP_OPT_INT("--batch-tokens", 0, "N", &job.settings.batch_tokens, 1, 1 << 30,
+                    "tokens computed at a time, at least one segment; fewer need less memory"),
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_train_dtypes, "type to compute in"),
+        MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.5,
+                     "leave out far tokens whose attention weights are together below T; 0: exact"),
+        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096, "threads; 0: all cores"),
+        MEP_OPT_FLAG("--json", 0, &job.json, "print one JSON object"),
+        MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
+        MEP_OPT_END,
+    };
+    mep_args_default(options, "--lengths", "1, 2, 4, 8, 16 times the training length");
+    mep_args_default(options, "--tokens", "the largest multiple of the longest length");
+    mep_usage usage = {
+        .command = "eval",
+        .arguments = "--model FOLDER --data PREFIX",
+        .summary = "Perplexity of a model on text of several lengths: exp of the mean loss of a token.",
+        .notes = "By default the data is cut into segments, every position counts, and every length that divides the\n"
+                 "longest one scores the same tokens, so that lengths can be compared. The column +- is the standard\n"
+                 "error of the perplexity, from the spread of the segments; empty where there is one segment.\n\n"
+                 "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K\n",
+        .options = options};
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    if (code != MEP_ARGS_GO) return code;
+    if (job.model_path == NULL) return mep_cli_usage("eval", "--model FOLDER is missing");
+    if (job.data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
+    job.settings.dtype = job.dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
+    return run(&job);
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep generate: continue a text, printed as it comes. The sampling is the library's (mep/model.h); here are the prompt,
+ * the search for the tokenizer, and the way out to stdout, byte by byte as the tokens say.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "cli/train_options.h"
+#include "io/files.h"
+#include "mep/data.h"
+#include "mep/train.h"
+
+enum { BYTES_VOCAB_MIN = 257, BYTES_VOCAB_MAX = 320, PROMPT_LIMIT = 1 << 26 };
+
+typedef struct generate_job {
+    const char *model_path, *prompt, *prompt_file;
+    mep_generate_settings settings;
+    int64_t seed, threads;
+    int dtype, quiet;
+
+    mep_model *model;
+    mep_tokenizer *tokenizer;
+    char *text; /* of the prompt, when it was read */
+    int64_t text_size;
+    int64_t made;
+    double started; /* when the first token came */
+    mep_status failed;
+} generate_job;
+
+/* ---- The tokenizer ---- */
+
+/* The name that the data of a run gives, into `name`; "" where it is not known. */
+static void find_name(const char *run, char name[64])
+{
+    mep_train_settings settings;
+    mep_dataset *data = NULL;
+    name[0] = '\0';
+    if (mep_train_read_settings(run, &settings) != MEP_OK || mep_dataset_open(&data, settings.data) != MEP_OK) return;
+    snprintf(name, 64, "%s", mep_dataset_tokenizer(data));
+    mep_dataset_close(&data);
+}
+
+/* By the data of the run, which is the folder or the one above it; else by the size of the vocabulary. */
+static mep_status open_tokenizer(generate_job *job)
+{
+    char name[64], *parent = NULL;
+    int64_t vocab = mep_model_get_config(job->model)->vocab_size;
+    find_name(job->model_path, name);
+    if (name[0] == '\0') {
+        MEP_TRY(mep_path_join(&parent, job->model_path, ".."));
+        find_name(parent, name);
+        mep_free(&parent);
+    }
+    if (name[0] == '\0' && vocab >= BYTES_VOCAB_MIN && vocab <= BYTES_VOCAB_MAX) snprintf(name, sizeof name, "bytes");
+    if (name[0] != '\0') return mep_tokenizer_open(&job->tokenizer, name);
+    return mep_fail(MEP_ERROR_UNSUPPORTED,
+                    "%s: which tokenizer its %lld tokens belong to is not known: neither a train.json of its run whose "
+                    "dataset names one, nor a vocabulary of bytes (%d to %d)",
+                    job->model_path, (long long)vocab, BYTES_VOCAB_MIN, BYTES_VOCAB_MAX);
+}
+
+/* ---- The prompt ---- */
+
+static mep_status read_stream(generate_job *job, FILE *file)
+{
+    int64_t capacity = 0;
+    for (;;) {
+        if (job->text_size == capacity) {
+            MEP_TRY(mep_grow(&job->text, capacity, 2 * capacity + 65536, 1));
+            capacity = 2 * capacity + 65536;
+        }
+        size_t got = fread(job->text + job->text_size, 1, (size_t)(capacity - job->text_size), file);
+        job->text_size += (int64_t)got;
+        if (job->text_size > PROMPT_LIMIT)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: a prompt may have %d bytes", job->prompt_file, PROMPT_LIMIT);
+        if (got == 0) return ferror(file) ? mep_fail_errno("read", job->prompt_file) : MEP_OK;
+    }
+}
+
+static mep_status read_prompt(generate_job *job)
+{
+    if (job->prompt_file == NULL) {
+        job->text_size = job->prompt != NULL ? (int64_t)strlen(job->prompt) : 0;
+        return job->prompt != NULL ? mep_copy_string(&job->text, job->prompt) : MEP_OK;
+    }
+    if (strcmp(job->prompt_file, "-") == 0) return read_stream(job, stdin);
+    FILE *file = fopen(job->prompt_file, "rb");
+    if (file == NULL) return mep_fail_errno("open", job->prompt_file);
+    mep_status status = read_stream(job, file);
+    fclose(file);
+    return status;
+}
+
+/* ---- The text ---- */
+
+static void print_prompt(const generate_job *job)
+{
+    if (job->text_size > 0) fwrite(job->text, 1, (size_t)job->text_size, stdout);
+}
+
+static int print_token(void *context, int32_t token)
+{
+    generate_job *job = context;
+    const char *text = NULL;
+    int64_t size = 0;
+    if (job->made == 0) {
+        job->started = mep_now();
+        print_prompt(job);
+    }
+    job->made++;
+    job->failed = mep_tokenizer_decode(job->tokenizer, token, &text, &size);
+    if (size > 0) fwrite(text, 1, (size_t)size, stdout);
+    fflush(stdout);
+    return job->failed != MEP_OK || ferror(stdout) || mep_interrupt_flag;
+}
+
+/* Without a prompt the text begins where a document does, behind an end-of-document token. */
+static mep_status continue_prompt(generate_job *job)
+{
+    int32_t begin = mep_tokenizer_end_of_document(job->tokenizer), *tokens = NULL;
+    int64_t count = 0;
+    if (job->text_size > 0) MEP_TRY(mep_tokenizer_encode(job->tokenizer, job->text, job->text_size, &tokens, &count));
+    mep_status status =
+        mep_generate(job->model, count > 0 ? tokens : &begin, count > 0 ? count : 1, &job->settings, print_token, job);
+    mep_tokens_free(&tokens);
+    return status == MEP_OK ? job->failed : status;
+}
+
+static void print_summary(const generate_job *job, double loaded)
+{
+    double prompt_seconds = job->started - loaded, seconds = mep_now() - job->started;
+    fprintf(stderr, "%lld tokens, the first after %.2f s", (long long)job->made, prompt_seconds);
+    if (job->made > 1 && seconds > 0) fprintf(stderr, ", then %.1f tokens/s", (double)(job->made - 1) / seconds);
+    fputc('\n', stderr);
+}
+
+static mep_status generate(generate_job *job)
+{
+    MEP_TRY(mep_model_load(&job->model, job->model_path));
+    MEP_TRY(open_tokenizer(job));
+    MEP_TRY(read_prompt(job));
+    int64_t vocab = mep_model_get_config(job->model)->vocab_size, known = mep_tokenizer_vocab_size(job->tokenizer);
+    double loaded = mep_now();
+    job->settings.vocab_limit = known < vocab ? known : vocab;
+    job->settings.stop_token = mep_tokenizer_end_of_document(job->tokenizer);
+    MEP_TRY(continue_prompt(job));
+    if (job->made == 0) print_prompt(job);
+    putchar('\n');
+    fflush(stdout);
+    if (!job->quiet && job->made > 0) print_summary(job, loaded);
+    return MEP_OK;
+}
+
+static int run(generate_job *job)
+{
+    mep_interrupt_install();
+    mep_set_threads((int)job->threads);
+    int code = generate(job) == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("generate");
+    mep_model_destroy(&job->model);
+    mep_tokenizer_destroy(&job->tokenizer);
+    mep_free(&job->text);
+    return code == MEP_EXIT_OK && mep_interrupt_flag ? MEP_EXIT_INTERRUPTED : code;
+}
+
+/* MEP_ARGS_GO, or the exit code after one line on stderr. `count` positional arguments: none, or "-". */
+static int check(generate_job *job, int count, char **argv)
+{
+    if (job->model_path == NULL) return mep_cli_usage("generate", "--model FOLDER is missing");
+    if (count == 1 && strcmp(argv[1], "-") != 0)
+        return mep_cli_usage("generate", "a prompt is given by --prompt \"%s\"", argv[1]);
+    if ((job->prompt != NULL) + (job->prompt_file != NULL) + count > 1)
+        return mep_cli_usage("generate", "give one prompt: --prompt, --prompt-file or -");
+    if (count == 1) job->prompt_file = "-";
+    return MEP_ARGS_GO;
+}
+
+int mep_cli_generate(int argc, char **argv)
+{
+    generate_job job = {0};
+    int count;
+    mep_generate_defaults(&job.settings);
+    job.seed = (int64_t)job.settings.seed;
+    mep_option options[] = {
+        MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "a run, a checkpoint or another model's folder"),
+        MEP_OPT_TEXT("--prompt", 'p', "TEXT", &job.prompt, "the text to continue; without one, a new document"),
+        MEP_OPT_TEXT("--prompt-file", 'f', "FILE", &job.prompt_file, "the same from a file; - is the standard input"),
+        MEP_OPT_INT("--max-tokens", 'n', "N", &job.settings.max_tokens, 0, 1 << 24, "new tokens at most"),
+        MEP_OPT_REAL("--temperature", 't', "T", &job.settings.temperature, 0, 1000,
+                     "below 1 safer, above 1 wilder; 0: always the likeliest token"),
+        MEP_OPT_INT("--top-k", 'k', "K", &job.settings.top_k, 0, 1 << 24,
+                    "choose among the K likeliest tokens; 0: all"),
+        MEP_OPT_REAL("--top-p", 0, "P", &job.settings.top_p, 1e-9, 1,
+                     "choose among the likeliest tokens whose probabilities reach P; 1: all"),
+        MEP_OPT_INT("--seed", 's', "S", &job.seed, 0, INT64_MAX, "another seed, another text"),
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_train_dtypes, "type to compute in"),
+        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096, "threads; 0: all cores"),
+        MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no summary on stderr"),
+        MEP_OPT_END,
+    };
+    mep_usage usage = {
+        .command = "generate",
+        .arguments = "--model FOLDER [-]",
+        .summary = "Continue a text: the prompt and what follows, on stdout as it comes, until the end of the document "
+                   "or the number of tokens.",
+        .notes =
+            "The tokenizer is that of the run's data; a model without a run whose vocabulary has 257 to 320 tokens\n"
+            "reads bytes. Bytes are printed as they come, UTF-8 or not.\n\n"
+            "  mep generate --model runs/mep --prompt \"Once upon a time\" --temperature 0.8\n"
+            "  mep generate --model runs/mep - < chapter.txt\n",
+        .options = options,
+        .max_arguments = 1};
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    if (code != MEP_ARGS_GO) return code;
+    code = check(&job, count, argv);
+    if (code != MEP_ARGS_GO) return code;
+    job.settings.seed = (uint64_t)job.seed;
+    job.settings.dtype = job.dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
+    return run(&job);
+}

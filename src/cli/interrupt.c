@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Signal handlers.
+ */
+#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
+#include "cli/interrupt.h"
+
+#include <string.h>
+#include <unistd.h>
+
+volatile sig_atomic_t mep_interrupt_flag;
+
+static void handle(int signal_number)
+{
+    static const char note[] = "\nstopping; press Ctrl-C again to stop at once\n";
+    mep_interrupt_flag = 1;
+    if (signal_number != SIGINT) return;
+    ssize_t written = write(STDERR_FILENO, note, sizeof note - 1);
+    (void)written;
+}
+
+/* SA_RESETHAND brings the default action back before the handler runs: the second signal ends the process. */
+void mep_interrupt_install(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = handle;
+    action.sa_flags = SA_RESTART | (int)SA_RESETHAND;
+    sigemptyset(&action.sa_mask);
+    for (int i = 0; i < 3; i++) sigaction(signals[i], &action, NULL);
+}

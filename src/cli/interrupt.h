@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A polite stop: the first SIGINT, SIGTERM or SIGHUP sets a flag that long runs look at; a second one ends the process
+ * at once.
+ */
+#ifndef MEP_CLI_INTERRUPT_H
+#define MEP_CLI_INTERRUPT_H
+
+#include <signal.h>
+
+/* Not 0 once the user has asked to stop. */
+extern volatile sig_atomic_t mep_interrupt_flag;
+
+/* Install the handlers. */
+void mep_interrupt_install(void);
+
+#endif

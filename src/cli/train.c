@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep train: start a training run or continue one. What a run is, and every check of its settings, is the library's
+ * (mep/train.h); here are the options, the lines before and after, and the progress line.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "cli/train_options.h"
+#include "mep/train.h"
+#include "model/model.h"
+
+enum { OPTIONS_MAX = 48, NOTES_SIZE = 4096, VALIDATIONS = 10 };
+
+typedef struct train_job {
+    mep_train_options o;
+    const char *data, *valid, *out, *position, *resume;
+    int64_t seed;
+    int quiet;
+
+    mep_progress progress;
+    mep_train_progress last; /* step 0 before the first one */
+    double valid_loss;       /* the last one; NaN before it */
+    double pace;             /* seconds a token, a moving average */
+} train_job;
+
+/* ---- Options ---- */
+
+static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
+{
+    mep_train_settings *s = &job->o.settings;
+    mep_model_config *m = &s->model;
+    const int64_t most = (int64_t)1 << 30;
+    const mep_option rows[] = {
+        MEP_OPT_GROUP("Files"),
+        MEP_OPT_TEXT("--data", 'd', "PREFIX", &job->data, "dataset to train on, written by mep prepare"),
+        MEP_OPT_TEXT("--valid", 0, "PREFIX", &job->valid, "dataset for the validation loss"),
+        MEP_OPT_TEXT("--out", 'o', "RUN", &job->out, "folder for the run: settings, losses, checkpoints"),
+        MEP_OPT_TEXT("--resume", 0, "RUN", &job->resume,
+                     "continue the run in this folder with the settings it was started with"),
+        MEP_OPT_GROUP("Model"),
+        MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset, "sizes and recipe to start from, see below"),
+        MEP_OPT_TEXT("--position", 'p', "SPEC", &job->position, "position encoding, see below"),
+        MEP_OPT_INT("--num-hidden-layers", 0, "N", &m->num_hidden_layers, 1, 1000, "layers"),
+        MEP_OPT_INT("--hidden-size", 0, "N", &m->hidden_size, 1, 1 << 20, "channels"),
+        MEP_OPT_INT("--num-attention-heads", 0, "N", &m->num_attention_heads, 1, 65536,
+                    "attention heads; they divide the channels"),
+        MEP_OPT_INT("--intermediate-size", 0, "N", &m->intermediate_size, 0, 1 << 20,
+                    "channels inside the MLP; 0: four times --hidden-size"),
+        MEP_OPT_INT("--vocab-size", 0, "N", &m->vocab_size, 0, 1 << 24,
+                    "rows of the embedding; 0: what the data needs, to a multiple of 64"),
+        MEP_OPT_GROUP("Training"),
+        MEP_OPT_INT("--steps", 'n', "N", &s->steps, 1, (int64_t)1 << 40, "optimizer steps"),
+        MEP_OPT_LENGTH("--length", 'l', "L", &s->length, 1, most, "tokens a sequence"),
+        MEP_OPT_INT("--batch-size", 'b', "N", &s->batch_size, 1, most, "sequences an optimizer step"),
+        MEP_OPT_INT("--micro-batch-size", 0, "N", &s->micro_batch_size, 0, most,
+                    "sequences computed at a time, a divisor of --batch-size; fewer need less memory; 0: all"),
+        MEP_OPT_INT("--seed", 's', "N", &job->seed, 0, INT64_MAX, "of the initial weights and the order of the data"),
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job->o.dtype, mep_train_dtypes,
+                       "type to compute in; the weights are kept in float32"),
+        MEP_OPT_FLAG("--recompute", 0, &s->recompute,
+                     "keep only each layer's input for the backward pass: less memory, a third more work"),
+        MEP_OPT_GROUP("Optimizer (AdamW; the rate rises linearly, then falls as a cosine)"),
+        MEP_OPT_REAL("--learning-rate", 0, "R", &s->learning_rate, 0, 100, "highest learning rate"),
+        MEP_OPT_REAL("--min-learning-rate", 0, "R", &s->min_learning_rate, 0, 100, "learning rate at the end"),
+        MEP_OPT_REAL("--warmup", 0, "SHARE", &s->warmup, 0, 1, "share of the steps in which the rate rises from 0"),
+        MEP_OPT_REAL("--beta1", 0, "B", &s->beta1, 0, 0.9999999, "decay of the mean of the gradients"),
+        MEP_OPT_REAL("--beta2", 0, "B", &s->beta2, 0, 0.9999999, "decay of the mean of their squares"),
+        MEP_OPT_REAL("--eps", 0, "E", &s->eps, 1e-30, 1, "added to the root of the squares"),
+        MEP_OPT_REAL("--weight-decay", 0, "W", &s->weight_decay, 0, 1000, "falls on matrices and embeddings only"),
+        MEP_OPT_REAL("--max-grad-norm", 0, "NORM", &s->max_grad_norm, 0, 1e30,
+                     "a longer gradient is scaled down to this norm; 0: never"),
+        MEP_OPT_GROUP("Checkpoints and validation"),
+        MEP_OPT_INT("--save-every", 0, "N", &s->save_every, 0, INT64_MAX,
+                    "steps between checkpoints; 0: only at the end"),
+        MEP_OPT_INT("--keep", 0, "N", &s->keep, 0, INT64_MAX, "newest checkpoints to keep; 0: all"),
+        MEP_OPT_INT("--valid-every", 0, "N", &s->valid_every, 1, INT64_MAX,
+                    "steps between validation losses; the last step always has one"),
+        MEP_OPT_INT("--valid-tokens", 0, "N", &s->valid_tokens, 0, INT64_MAX,
+                    "tokens of each, from the start of the data; 0: all"),
+        MEP_OPT_GROUP("Running"),
+        MEP_OPT_INT("--threads", 'j', "N", &job->o.threads, 0, 4096, "threads; 0: all cores"),
+        MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "only the last line"),
+        MEP_OPT_END,
+    };
+    _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
+    memcpy(options, rows, sizeof rows);
+    mep_args_default(options, "--position", m->position_encoding);
+    mep_args_default(options, "--valid-every", "a tenth of the steps");
+}
+
+/* The end of the help page: presets, the paper's recipe, position encodings. */
+static void write_notes(char notes[NOTES_SIZE])
+{
+    static const char *const presets[] = {"nano", "micro", "mini", "small", "medium"};
+    size_t used =
+        (size_t)snprintf(notes, NOTES_SIZE, "Presets    layers  hidden  heads  length  batch   steps  learning rate\n");
+    for (int i = 0; i < 5; i++) {
+        mep_train_settings s;
+        if (mep_train_preset(presets[i], &s) != MEP_OK) continue;
+        used +=
+            (size_t)snprintf(notes + used, NOTES_SIZE - used, "  %-8s %6lld  %6lld  %5lld  %6lld  %5lld  %6lld  %g\n",
+                             presets[i], (long long)s.model.num_hidden_layers, (long long)s.model.hidden_size,
+                             (long long)s.model.num_attention_heads, (long long)s.length, (long long)s.batch_size,
+                             (long long)s.steps, s.learning_rate);
+    }
+    snprintf(
+        notes + used, NOTES_SIZE - used,
+        "small and medium are the recipe of the MEP paper (arXiv:2403.17698): Adam, cosine to 0 after 1 %% of\n"
+        "warm-up, gradients clipped to 1, bfloat16, no weight decay, seeds 1235 to 1239; nano to mini are shorter\n"
+        "ones for a CPU. Options change a preset wherever they stand. `mep train --preset small --help` shows a\n"
+        "preset's defaults.\n\n"
+        "  mep train --data text.train --valid text.valid --out runs/mep\n"
+        "  mep train --data text.train --out runs/t5 --preset micro --position t5 --steps 2K\n"
+        "  mep train --resume runs/mep\n\n"
+        "Ctrl-C saves a checkpoint and ends the run, which --resume continues as if nothing had happened.\n\n"
+        "Position encodings:\n%s",
+        mep_position_help());
+}
+
+static mep_status copy_path(char path[MEP_PATH_SIZE], const char *text, const char *option)
+{
+    if (strlen(text) >= MEP_PATH_SIZE)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: longer than %d characters", option, MEP_PATH_SIZE - 1);
+    snprintf(path, MEP_PATH_SIZE, "%s", text);
+    return MEP_OK;
+}
+
+/* What depends on several options, once they are known. */
+static mep_status complete_settings(train_job *job, const mep_option *options)
+{
+    mep_train_settings *s = &job->o.settings;
+    int64_t *micro = &s->micro_batch_size;
+    s->seed = (uint64_t)job->seed;
+    if (job->valid != NULL) MEP_TRY(copy_path(s->valid, job->valid, "--valid"));
+    if (!mep_args_given(options, "--valid-every")) s->valid_every = (s->steps + VALIDATIONS - 1) / VALIDATIONS;
+    if (job->valid == NULL) s->valid_every = 0;
+    /* The preset's micro-batch is a matter of memory: the largest one up to it that divides the batch. */
+    if (!mep_args_given(options, "--micro-batch-size") && *micro > s->batch_size) *micro = s->batch_size;
+    while (!mep_args_given(options, "--micro-batch-size") && *micro > 1 && s->batch_size % *micro != 0) --*micro;
+    MEP_TRY(mep_train_options_finish(&job->o, job->data));
+    return mep_train_check(s);
+}
+
+/* MEP_ARGS_GO, or the exit code after one line on stderr. */
+static int check_new_run(train_job *job, const mep_option *options)
+{
+    mep_position_kind kind = MEP_POSITION_NONE;
+    char *position = job->o.settings.model.position_encoding;
+    if (job->data == NULL) return mep_cli_usage("train", "--data PREFIX is missing");
+    if (job->out == NULL || job->out[0] == '\0') return mep_cli_usage("train", "--out RUN is missing");
+    if (job->valid == NULL && (mep_args_given(options, "--valid-every") || mep_args_given(options, "--valid-tokens")))
+        return mep_cli_usage("train", "--valid PREFIX is missing");
+    if (job->position != NULL) {
+        if (mep_position_parse(job->position, &kind) != MEP_OK)
+            return mep_cli_usage("train", "%s", mep_error_message());
+        if (strlen(job->position) >= MEP_POSITION_SIZE)
+            return mep_cli_usage("train", "--position: longer than %d characters", MEP_POSITION_SIZE - 1);
+        snprintf(position, MEP_POSITION_SIZE, "%s", job->position);
+    }
+    mep_status status = complete_settings(job, options);
+    if (status == MEP_ERROR_ARGUMENT) return mep_cli_usage("train", "%s", mep_error_message());
+    return status == MEP_OK ? MEP_ARGS_GO : mep_cli_fail("train");
+}
+
+static int check_resume(const mep_option *options)
+{
+    static const char *const allowed[] = {"--resume", "--threads", "--quiet", NULL};
+    for (; options->kind != MEP_OPTION_END; options++) {
+        int fits = !options->given;
+        for (int i = 0; allowed[i] != NULL; i++) fits |= strcmp(options->name, allowed[i]) == 0;
+        if (!fits)
+            return mep_cli_usage("train", "--resume continues a run with its own settings; leave out %s",
+                                 options->name);
+    }
+    return MEP_ARGS_GO;
+}
+
+/* ---- The lines before ---- */
+
+/* Bytes that a run takes, the largest parts of it: weights, gradients, moments and what the backward pass needs. */
+static double memory_estimate(const mep_train_settings *s, double values)
+{
+    const mep_model_config *m = &s->model;
+    double width = (double)mep_dtype_size(s->dtype), hidden = (double)m->hidden_size,
+           layers = (double)m->num_hidden_layers;
+    double rows = (double)((s->micro_batch_size > 0 ? s->micro_batch_size : s->batch_size) * s->length);
+    double layer = 4 * hidden + width * (6 * hidden + 2 * (double)m->intermediate_size);
+    double gradient = 4 * hidden + width * (2 * hidden + (double)m->intermediate_size);
+    double activations = rows * (4 * hidden * (layers + 1) + layer * (s->recompute ? 1 : layers) + gradient);
+    double logit_values = fmin(rows * (double)m->vocab_size, (double)(1 << 26));
+    return values * (16 + (s->dtype == MEP_BFLOAT16 ? 2 : 0)) + activations + logit_values * (4 + (width < 4 ? 2 : 0));
+}
+
+static mep_status print_model(const mep_train_settings *s)
+{
+    const mep_model_config *m = &s->model;
+    mep_model *model = NULL;
+    char parameters[32], memory[32];
+    MEP_TRY(mep_model_allocate(&model, m));
+    const mep_bias *bias = mep_model_get_bias(model);
+    double values = (double)mep_model_parameter_values(model);
+    mep_short_number(values, parameters);
+    mep_short_number(memory_estimate(s, values), memory);
+    printf("model     %lld layers, hidden %lld, %lld heads, vocabulary %lld: %s parameters\n",
+           (long long)m->num_hidden_layers, (long long)m->hidden_size, (long long)m->num_attention_heads,
+           (long long)m->vocab_size, parameters);
+    printf("position  %s", bias != NULL ? mep_bias_spec(bias) : m->position_encoding);
+    if (bias != NULL && mep_bias_param_values(bias) > 0)
+        printf(", %lld learned parameters", (long long)mep_bias_param_values(bias));
+    printf("\nmemory    about %sB, computing in %s on %d threads\n", memory, mep_dtype_name(s->dtype),
+           mep_set_threads(0));
+    mep_model_destroy(&model);
+    return MEP_OK;
+}
+
+static mep_status print_data(const mep_train_settings *s)
+{
+    mep_dataset *data = NULL;
+    char tokens[32], total[32];
+    MEP_TRY(mep_dataset_open(&data, s->data));
+    double in_data = (double)mep_dataset_tokens(data),
+           in_run = (double)s->steps * (double)s->batch_size * (double)s->length;
+    mep_short_number(in_data, tokens);
+    mep_short_number(in_run, total);
+    printf("data      %s: %s tokens, documents: %lld\n", s->data, tokens, (long long)mep_dataset_documents(data));
+    printf("training  %lld steps of %lld x %lld tokens: %s tokens, %.3g times the data\n", (long long)s->steps,
+           (long long)s->batch_size, (long long)s->length, total, in_run / in_data);
+    mep_dataset_close(&data);
+    return MEP_OK;
+}
+
+static mep_status print_settings(const mep_train_settings *s)
+{
+    MEP_TRY(print_model(s));
+    MEP_TRY(print_data(s));
+    fflush(stdout);
+    return MEP_OK;
+}
+
+/* ---- The run ---- */
+
+static int show_progress(void *context, const mep_train_progress *p)
+{
+    train_job *job = context;
+    char speed[32], valid[48] = "";
+    job->last = *p;
+    if (!isnan(p->valid_loss)) job->valid_loss = p->valid_loss;
+    if (!isnan(job->valid_loss)) snprintf(valid, sizeof valid, "  valid %.4f", job->valid_loss);
+    double pace = 1 / p->tokens_per_second;
+    job->pace += (job->pace == 0 ? 1 : 0.1) * (pace - job->pace);
+    mep_short_number(1 / job->pace, speed);
+    mep_progress_update(&job->progress, p->step, "loss %.4f%s  %s tok/s", p->loss, valid, speed);
+    return mep_interrupt_flag;
+}
+
+static mep_status start(train_job *job)
+{
+    if (!job->quiet) {
+        MEP_TRY(print_settings(&job->o.settings));
+        mep_progress_start(&job->progress, "train", 0, job->o.settings.steps);
+    }
+    return mep_train_start(job->out, &job->o.settings, show_progress, job);
+}
+
+static mep_status resume(train_job *job)
+{
+    int64_t done = 0;
+    mep_train_settings *s = &job->o.settings;
+    MEP_TRY(mep_train_read_settings(job->resume, s));
+    MEP_TRY(mep_train_steps_done(job->resume, &done));
+    mep_set_threads((int)job->o.threads);
+    if (!job->quiet && done < s->steps) {
+        MEP_TRY(print_settings(s));
+        printf("resumed   after step %lld\n", (long long)done);
+        fflush(stdout);
+        mep_progress_start(&job->progress, "train", done, s->steps);
+    }
+    return mep_train_resume(job->resume, show_progress, job);
+}
+
+/* The last line: how it ended, where it is, what to do next. */
+static void report(const train_job *job, const char *run, double seconds)
+{
+    const mep_train_settings *s = &job->o.settings;
+    char clock[32], valid[48] = "";
+    if (job->last.step == 0) {
+        printf("%s: all of its %lld steps were done already", run, (long long)s->steps);
+    } else {
+        if (!isnan(job->valid_loss)) snprintf(valid, sizeof valid, ", validation %.4f", job->valid_loss);
+        mep_duration_text(seconds, clock);
+        printf("%s: loss %.4f%s after step %lld, took %s", run, job->last.loss, valid, (long long)job->last.step,
+               clock);
+    }
+    printf("; evaluate it: mep eval --model %s --data %s\n", run, s->valid[0] != '\0' ? s->valid : s->data);
+}
+
+static int run(train_job *job)
+{
+    const char *folder = job->resume != NULL ? job->resume : job->out;
+    double started = mep_now();
+    mep_interrupt_install();
+    mep_status status = job->resume != NULL ? resume(job) : start(job);
+    if (job->last.step > 0) mep_progress_finish(&job->progress);
+    if (status == MEP_OK) report(job, folder, mep_now() - started);
+    if (status == MEP_INTERRUPTED)
+        fprintf(stderr, "mep train: %s; continue: mep train --resume %s\n", mep_error_message(), folder);
+    else if (status != MEP_OK)
+        mep_cli_fail("train");
+    return status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
+}
+
+int mep_cli_train(int argc, char **argv)
+{
+    train_job job = {.valid_loss = NAN};
+    mep_option options[OPTIONS_MAX];
+    char notes[NOTES_SIZE];
+    int count, code = mep_train_options_begin(&job.o, "train", argc, argv);
+    if (code != MEP_ARGS_GO) return code;
+    job.seed = (int64_t)job.o.settings.seed;
+    list_options(&job, options);
+    write_notes(notes);
+    mep_usage usage = {.command = "train",
+                       .arguments = "--data PREFIX --out RUN | --resume RUN",
+                       .summary = "Train a language model on a token dataset, or continue a run that was stopped.",
+                       .notes = notes,
+                       .options = options};
+    code = mep_args_parse(&usage, argc, argv, &count);
+    if (code != MEP_ARGS_GO) return code;
+    code = job.resume != NULL ? check_resume(options) : check_new_run(&job, options);
+    return code == MEP_ARGS_GO ? run(&job) : code;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the shared training options become.
+ */
+#include "cli/train_options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "cli/cli.h"
+#include "mep/data.h"
+
+enum { VOCAB_STEP = 64 }; /* the paper's 50257 become 50304 */
+
+const char *const mep_train_dtypes[] = {"float32", "bfloat16", NULL};
+
+/* The value of --preset; the last one counts. NULL where there is none. */
+static const char *find_preset(int argc, char **argv)
+{
+    static const char name[] = "--preset";
+    const char *value = NULL;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strncmp(argv[i], name, sizeof name - 1) != 0) continue;
+        const char *rest = argv[i] + sizeof name - 1;
+        if (*rest == '=') value = rest + 1;
+        if (*rest == '\0' && i + 1 < argc) value = argv[i + 1];
+    }
+    return value;
+}
+
+int mep_train_options_begin(mep_train_options *options, const char *command, int argc, char **argv)
+{
+    const char *preset = find_preset(argc, argv);
+    *options = (mep_train_options){.preset = preset != NULL ? preset : "small"};
+    if (mep_train_preset(options->preset, &options->settings) != MEP_OK)
+        return mep_cli_usage(command, "--preset: %s", mep_error_message());
+    options->settings.model.vocab_size = 0;
+    options->settings.model.intermediate_size = 0;
+    options->dtype = options->settings.dtype == MEP_BFLOAT16;
+    options->preset_micro_batch = options->settings.micro_batch_size;
+    return MEP_ARGS_GO;
+}
+
+/* Tokens that a model of this data has to know. */
+static mep_status data_vocabulary(const char *data, int64_t *size)
+{
+    mep_dataset *dataset = NULL;
+    mep_tokenizer *tokenizer = NULL;
+    MEP_TRY(mep_dataset_open(&dataset, data));
+    mep_status status = MEP_OK;
+    if (mep_dataset_tokenizer(dataset)[0] == '\0')
+        *size = mep_dataset_vocab_size(dataset);
+    else
+        status = mep_tokenizer_open(&tokenizer, mep_dataset_tokenizer(dataset));
+    if (tokenizer != NULL) *size = mep_tokenizer_vocab_size(tokenizer);
+    mep_tokenizer_destroy(&tokenizer);
+    mep_dataset_close(&dataset);
+    return status;
+}
+
+/* The preset's micro-batch is a matter of memory: the largest one up to it that divides the batch. */
+static void fit_micro_batch(mep_train_settings *settings)
+{
+    int64_t *micro = &settings->micro_batch_size;
+    if (*micro > settings->batch_size) *micro = settings->batch_size;
+    while (*micro > 1 && settings->batch_size % *micro != 0) --*micro;
+}
+
+mep_status mep_train_options_finish(mep_train_options *options, const char *data)
+{
+    mep_train_settings *settings = &options->settings;
+    mep_model_config *model = &settings->model;
+    int written = snprintf(settings->data, sizeof settings->data, "%s", data);
+    if (written < 0 || (size_t)written >= sizeof settings->data)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the name of the data is longer than %d characters", MEP_PATH_SIZE - 1);
+    if (model->vocab_size == 0) {
+        int64_t size = 0;
+        MEP_TRY(data_vocabulary(data, &size));
+        model->vocab_size = (size + VOCAB_STEP - 1) / VOCAB_STEP * VOCAB_STEP;
+    }
+    if (model->intermediate_size == 0) model->intermediate_size = 4 * model->hidden_size;
+    model->max_position_embeddings = settings->length;
+    if (settings->micro_batch_size == options->preset_micro_batch) fit_micro_batch(settings);
+    settings->dtype = options->dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
+    mep_set_threads((int)options->threads);
+    return MEP_OK;
+}

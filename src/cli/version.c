@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep version: what this build is made of and what it uses on this machine.
+ */
+#include <omp.h>
+#include <stdio.h>
+
+#include "base/cpu.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "mep/types.h"
+#include "nn/gemm.h"
+
+#define TEXT(x) #x
+#define VERSION_TEXT(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
+#if defined(__clang__)
+#define COMPILER "clang " VERSION_TEXT(__clang_major__, __clang_minor__, __clang_patchlevel__)
+#else
+#define COMPILER "gcc " VERSION_TEXT(__GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__)
+#endif
+
+static void print_text(void)
+{
+    printf("mep %s\n", mep_version());
+    printf("compiler          %s\n", COMPILER);
+    printf("CPU level         %s (the machine has %s; MEP_CPU lowers it)\n", mep_cpu_level_name(),
+           mep_cpu_level_text(mep_cpu_level_detected()));
+    printf("threads           %d (OpenMP; OMP_NUM_THREADS sets them)\n", omp_get_max_threads());
+    printf("matrix products   %s\n", mep_gemm_backend());
+}
+
+static void print_json(void)
+{
+    printf("{\"version\": \"%s\", \"compiler\": \"%s\", \"cpu_level\": \"%s\", \"cpu_level_detected\": \"%s\", "
+           "\"threads\": %d, \"matrix_products\": \"%s\"}\n",
+           mep_version(), COMPILER, mep_cpu_level_name(), mep_cpu_level_text(mep_cpu_level_detected()),
+           omp_get_max_threads(), mep_gemm_backend());
+}
+
+int mep_cli_version(int argc, char **argv)
+{
+    int json = 0, count;
+    mep_option options[] = {
+        MEP_OPT_FLAG("--json", 0, &json, "print one JSON object"),
+        MEP_OPT_END,
+    };
+    mep_usage usage = {.command = "version",
+                       .arguments = "",
+                       .summary = "Print the version, the compiler, the instruction set level in force, the number of "
+                                  "threads and the parts that are built in.",
+                       .options = options};
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    if (code != MEP_ARGS_GO) return code;
+    if (json)
+        print_json();
+    else
+        print_text();
+    return MEP_EXIT_OK;
+}

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The safetensors reader and writer.
+ * Reading: 1. the header's length, 2. its JSON, 3. each entry for itself, 4. all entries together: sorted by place,
+ * they must cover the data without hole or overlap.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "io/safetensors.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bf16.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "io/files.h"
+#include "io/json.h"
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "safetensors files are little-endian, and this code copies bytes as they are"
+#endif
+
+enum { MAX_HEADER = 100000000, LENGTH_BYTES = 8 };
+static const char METADATA[] = "__metadata__";
+
+struct mep_safetensors {
+    char *path;         /* for messages */
+    int fd;             /* -1 for bytes in memory */
+    const char *memory; /* NULL for a file */
+    int64_t data_start; /* of the data in the file */
+    int64_t count;
+    mep_safetensors_entry *entries; /* ordered by place */
+    json_t *metadata;               /* NULL where there is none */
+};
+
+/* Element types of the format; those without a decoder can be listed only. */
+typedef double (*decode_fn)(const char *bytes);
+
+typedef struct element_type {
+    const char *name;
+    int64_t width;
+    decode_fn decode; /* to float64, for floating point types */
+} element_type;
+
+static double decode_f64(const char *bytes)
+{
+    double value;
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+static double decode_f32(const char *bytes)
+{
+    float value;
+    memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+static double decode_bf16(const char *bytes)
+{
+    mep_bf16 value;
+    memcpy(&value, bytes, sizeof value);
+    return mep_bf16_to_float(value);
+}
+
+/* IEEE binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits. */
+static double decode_f16(const char *bytes)
+{
+    uint16_t bits;
+    memcpy(&bits, bytes, sizeof bits);
+    int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    double value = exponent == 0 ? ldexp(fraction, -24) : ldexp(1024 + fraction, exponent - 25);
+    if (exponent == 31) value = fraction == 0 ? INFINITY : NAN;
+    return copysign(value, bits >> 15 ? -1.0 : 1.0);
+}
+
+static const element_type TYPES[] = {
+    {"F64", 8, decode_f64}, {"F32", 4, decode_f32}, {"BF16", 2, decode_bf16}, {"F16", 2, decode_f16},
+    {"I64", 8, NULL},       {"I32", 4, NULL},       {"I16", 2, NULL},         {"I8", 1, NULL},
+    {"U64", 8, NULL},       {"U32", 4, NULL},       {"U16", 2, NULL},         {"U8", 1, NULL},
+    {"BOOL", 1, NULL},      {"F8_E4M3", 1, NULL},   {"F8_E5M2", 1, NULL},     {NULL, 0, NULL},
+};
+
+static const element_type *find_type(const char *name)
+{
+    const element_type *type = TYPES;
+    while (type->name != NULL && strcmp(type->name, name) != 0) type++;
+    return type->name == NULL ? NULL : type;
+}
+
+/* ---- Opening ---- */
+
+/* Copy bytes of the file, from `offset` of its start. */
+static mep_status read_bytes(const mep_safetensors *file, int64_t offset, void *out, int64_t size)
+{
+    if (file->memory != NULL) {
+        if (size > 0) memcpy(out, file->memory + offset, (size_t)size);
+        return MEP_OK;
+    }
+    for (int64_t done = 0; done < size;) {
+        ssize_t n = pread(file->fd, (char *)out + done, (size_t)(size - done), (off_t)(offset + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return mep_fail_errno("read", file->path);
+        if (n == 0) return mep_fail(MEP_ERROR_FORMAT, "%s became shorter while it was read; read it again", file->path);
+        done += n;
+    }
+    return MEP_OK;
+}
+
+/* 1 for a name that can stand in a message: not empty, no control characters, short enough for an entry. */
+static int is_plain(const char *name)
+{
+    size_t length = strlen(name);
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7F) return 0;
+    return length > 0 && length < MEP_TENSOR_NAME;
+}
+
+/* entry->ndim, shape and size from the JSON array. */
+static mep_status parse_shape(const char *path, const json_t *shape, mep_safetensors_entry *entry)
+{
+    if (!json_is_array(shape))
+        return mep_fail(MEP_ERROR_FORMAT, "%s: the shape of \"%s\" is no array", path, entry->name);
+    int64_t ndim = (int64_t)json_array_size(shape);
+    entry->ndim = ndim > INT32_MAX ? INT32_MAX : (int)ndim;
+    entry->size = 1;
+    for (int64_t i = 0; i < ndim; i++) {
+        const json_t *value = json_array_get(shape, (size_t)i);
+        int64_t dim = json_integer_value(value);
+        if (!json_is_integer(value) || dim < 0)
+            return mep_fail(MEP_ERROR_FORMAT, "%s: the shape of \"%s\" must hold integers from 0", path, entry->name);
+        if (i < MEP_TENSOR_DIMS) entry->shape[i] = dim;
+        if (mep_multiply(entry->size, dim, 1, &entry->size) != MEP_OK)
+            return mep_fail(MEP_ERROR_FORMAT, "%s: the shape of \"%s\" does not fit 64 bits", path, entry->name);
+    }
+    return MEP_OK;
+}
+
+/* entry->begin and end, within data_size bytes and in agreement with the shape. */
+static mep_status parse_offsets(const char *path, const json_t *offsets, int64_t data_size,
+                                mep_safetensors_entry *entry)
+{
+    const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
+    if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end))
+        return mep_fail(MEP_ERROR_FORMAT, "%s: data_offsets of \"%s\" must be two integers", path, entry->name);
+    entry->begin = json_integer_value(begin);
+    entry->end = json_integer_value(end);
+    if (entry->begin < 0 || entry->begin > entry->end || entry->end > data_size)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s: \"%s\" has the bytes %lld to %lld of %lld: the file is truncated or damaged", path,
+                        entry->name, (long long)entry->begin, (long long)entry->end, (long long)data_size);
+    int64_t bytes;
+    if (mep_multiply(entry->size, entry->width, 1, &bytes) != MEP_OK || bytes != entry->end - entry->begin)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" has %lld elements %s, but %lld bytes", path, entry->name,
+                        (long long)entry->size, entry->dtype, (long long)(entry->end - entry->begin));
+    return MEP_OK;
+}
+
+static mep_status parse_entry(const char *path, const char *name, const json_t *value, int64_t data_size,
+                              mep_safetensors_entry *entry)
+{
+    if (!is_plain(name))
+        return mep_fail(MEP_ERROR_FORMAT, "%s: a tensor's name is empty, longer than %d bytes or not printable", path,
+                        MEP_TENSOR_NAME - 1);
+    memcpy(entry->name, name, strlen(name) + 1);
+    const char *dtype = json_string_value(json_object_get(value, "dtype"));
+    if (dtype == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" has no dtype", path, name);
+    const element_type *type = find_type(dtype);
+    if (type == NULL)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: \"%s\" has the dtype %s, which is not known here", path, name,
+                        is_plain(dtype) ? dtype : "?");
+    entry->dtype = type->name;
+    entry->width = type->width;
+    MEP_TRY(parse_shape(path, json_object_get(value, "shape"), entry));
+    return parse_offsets(path, json_object_get(value, "data_offsets"), data_size, entry);
+}
+
+/* By place; empty tensors come before the one that starts where they are. */
+static int compare_entries(const void *a, const void *b)
+{
+    const mep_safetensors_entry *x = a, *y = b;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    if (x->end != y->end) return x->end < y->end ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+static mep_status check_cover(const mep_safetensors *file, int64_t data_size)
+{
+    int64_t place = 0;
+    for (int64_t i = 0; i < file->count; i++) {
+        const mep_safetensors_entry *entry = &file->entries[i];
+        if (entry->begin != place)
+            return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" starts at byte %lld of the data, %s %lld", file->path,
+                            entry->name, (long long)entry->begin,
+                            entry->begin < place ? "within the tensor that ends at" : "but the one before ends at",
+                            (long long)place);
+        place = entry->end;
+    }
+    if (place == data_size) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT, "%s: %lld bytes follow the last tensor", file->path,
+                    (long long)(data_size - place));
+}
+
+static mep_status take_metadata(mep_safetensors *file, json_t *metadata)
+{
+    const char *key;
+    json_t *value;
+    if (metadata == NULL) return MEP_OK;
+    if (!json_is_object(metadata)) return mep_fail(MEP_ERROR_FORMAT, "%s: %s is no object", file->path, METADATA);
+    json_object_foreach(metadata, key, value)
+    {
+        if (!json_is_string(value))
+            return mep_fail(MEP_ERROR_FORMAT, "%s: %s must hold strings only", file->path, METADATA);
+    }
+    file->metadata = json_incref(metadata);
+    return MEP_OK;
+}
+
+static mep_status parse_header(mep_safetensors *file, json_t *header, int64_t data_size)
+{
+    if (!json_is_object(header)) return mep_fail(MEP_ERROR_FORMAT, "%s: the header is no JSON object", file->path);
+    MEP_TRY(take_metadata(file, json_object_get(header, METADATA)));
+    MEP_TRY(mep_alloc(&file->entries, (int64_t)json_object_size(header), sizeof *file->entries));
+    const char *name;
+    json_t *value;
+    json_object_foreach(header, name, value)
+    {
+        if (strcmp(name, METADATA) == 0) continue;
+        MEP_TRY(parse_entry(file->path, name, value, data_size, &file->entries[file->count]));
+        file->count++;
+    }
+    qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_entries);
+    return check_cover(file, data_size);
+}
+
+static mep_status read_header(mep_safetensors *file, int64_t size)
+{
+    uint64_t length;
+    if (size < LENGTH_BYTES)
+        return mep_fail(MEP_ERROR_FORMAT, "%s is no safetensors file: it is %lld bytes long", file->path,
+                        (long long)size);
+    MEP_TRY(read_bytes(file, 0, &length, LENGTH_BYTES));
+    if (length > MAX_HEADER || length > (uint64_t)(size - LENGTH_BYTES))
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s is no safetensors file, or truncated: a header of %llu bytes in a file of %lld", file->path,
+                        (unsigned long long)length, (long long)size);
+    char *text = NULL;
+    json_t *header = NULL;
+    file->data_start = LENGTH_BYTES + (int64_t)length;
+    MEP_TRY(mep_alloc(&text, (int64_t)length, 1));
+    mep_status status = read_bytes(file, LENGTH_BYTES, text, (int64_t)length);
+    if (status == MEP_OK && (length == 0 || text[0] != '{'))
+        status = mep_fail(MEP_ERROR_FORMAT, "%s is no safetensors file: its header does not start with {", file->path);
+    if (status == MEP_OK) {
+        status = mep_json_parse(file->path, text, (int64_t)length, &header);
+        if (status != MEP_OK) mep_fail_in(status, "the safetensors header of ");
+    }
+    mep_free(&text);
+    if (status == MEP_OK) status = parse_header(file, header, size - file->data_start);
+    json_decref(header);
+    return status;
+}
+
+/* *file for either source; `fd` belongs to it from here on, whatever happens. */
+static mep_status open_source(mep_safetensors **file, const char *path, int fd, const char *memory, int64_t size)
+{
+    mep_status status = mep_alloc(file, 1, sizeof **file);
+    if (status != MEP_OK) {
+        if (fd >= 0) close(fd);
+        return status;
+    }
+    (*file)->fd = fd;
+    (*file)->memory = memory;
+    status = mep_copy_string(&(*file)->path, path);
+    if (status == MEP_OK) status = read_header(*file, size);
+    if (status != MEP_OK) mep_safetensors_close(file);
+    return status;
+}
+
+mep_status mep_safetensors_open(mep_safetensors **file, const char *path)
+{
+    int fd;
+    int64_t size;
+    *file = NULL;
+    MEP_TRY(mep_file_open(path, &fd, &size));
+    return open_source(file, path, fd, NULL, size);
+}
+
+mep_status mep_safetensors_open_memory(mep_safetensors **file, const char *name, const void *data, int64_t size)
+{
+    return open_source(file, name, -1, data, size);
+}
+
+void mep_safetensors_close(mep_safetensors **file)
+{
+    if (*file == NULL) return;
+    if ((*file)->fd >= 0) close((*file)->fd);
+    json_decref((*file)->metadata);
+    mep_free(&(*file)->entries);
+    mep_free(&(*file)->path);
+    mep_free(file);
+}
+
+/* ---- Reading ---- */
+
+const char *mep_safetensors_metadata(const mep_safetensors *file, const char *key)
+{
+    return json_string_value(json_object_get(file->metadata, key));
+}
+
+int64_t mep_safetensors_count(const mep_safetensors *file)
+{
+    return file->count;
+}
+
+const mep_safetensors_entry *mep_safetensors_get(const mep_safetensors *file, int64_t index)
+{
+    return index < 0 || index >= file->count ? NULL : &file->entries[index];
+}
+
+const mep_safetensors_entry *mep_safetensors_find(const mep_safetensors *file, const char *name)
+{
+    for (int64_t i = 0; i < file->count; i++)
+        if (strcmp(file->entries[i].name, name) == 0) return &file->entries[i];
+    return NULL;
+}
+
+/* "[2, 3]" into `text`, cut where it does not fit. */
+static void shape_text(char *text, size_t size, int ndim, const int64_t *shape)
+{
+    size_t used = (size_t)snprintf(text, size, "[");
+    for (int i = 0; i < ndim && i < MEP_TENSOR_DIMS && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%lld", i > 0 ? ", " : "", (long long)shape[i]);
+    if (used < size) snprintf(text + used, size - used, ndim > MEP_TENSOR_DIMS ? ", ...]" : "]");
+}
+
+static mep_status check_shape(const mep_safetensors *file, const mep_safetensors_entry *entry, int ndim,
+                              const int64_t *shape)
+{
+    if (entry->ndim > MEP_TENSOR_DIMS)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: \"%s\" has %d dimensions; at most %d can be read", file->path,
+                        entry->name, entry->ndim, MEP_TENSOR_DIMS);
+    int same = ndim == entry->ndim;
+    for (int i = 0; i < ndim && same; i++) same = shape[i] == entry->shape[i];
+    if (same) return MEP_OK;
+    char found[112], expected[112];
+    shape_text(found, sizeof found, entry->ndim, entry->shape);
+    shape_text(expected, sizeof expected, ndim, shape);
+    return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" has the shape %s, expected %s", file->path, entry->name, found,
+                    expected);
+}
+
+/* Read floating point numbers of one type as another, through a small buffer. */
+static mep_status read_converted(const mep_safetensors *file, const mep_safetensors_entry *entry, decode_fn decode,
+                                 mep_dtype wanted, void *out)
+{
+    enum { CHUNK = 1 << 15 };
+    char bytes[CHUNK];
+    int64_t chunk = CHUNK / entry->width;
+    for (int64_t start = 0; start < entry->size; start += chunk) {
+        int64_t n = entry->size - start < chunk ? entry->size - start : chunk;
+        MEP_TRY(read_bytes(file, file->data_start + entry->begin + start * entry->width, bytes, n * entry->width));
+        for (int64_t i = 0; i < n; i++) {
+            double value = decode(bytes + i * entry->width);
+            if (wanted == MEP_FLOAT32)
+                ((float *)out)[start + i] = (float)value;
+            else
+                ((double *)out)[start + i] = value;
+        }
+    }
+    return MEP_OK;
+}
+
+/* The format's name of a mep_dtype, NULL for a value that is none. */
+static const char *type_name(mep_dtype dtype)
+{
+    switch (dtype) {
+    case MEP_FLOAT32:
+        return "F32";
+    case MEP_BFLOAT16:
+        return "BF16";
+    case MEP_FLOAT64:
+        return "F64";
+    case MEP_INT64:
+        return "I64";
+    }
+    return NULL;
+}
+
+mep_status mep_safetensors_read(const mep_safetensors *file, const char *name, mep_dtype wanted, int ndim,
+                                const int64_t *shape, void *out)
+{
+    const mep_safetensors_entry *entry = mep_safetensors_find(file, name);
+    if (entry == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s has no tensor \"%s\"", file->path, name);
+    MEP_TRY(check_shape(file, entry, ndim, shape));
+    decode_fn decode = find_type(entry->dtype)->decode;
+    const char *wanted_name = type_name(wanted);
+    if (wanted_name != NULL && strcmp(entry->dtype, wanted_name) == 0)
+        return read_bytes(file, file->data_start + entry->begin, out, entry->end - entry->begin);
+    if (decode == NULL || (wanted != MEP_FLOAT32 && wanted != MEP_FLOAT64))
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: \"%s\" is of type %s, which cannot be read as %s", file->path, name,
+                        entry->dtype, mep_dtype_name(wanted));
+    return read_converted(file, entry, decode, wanted, out);
+}
+
+/* ---- Writing ---- */
+
+/* Check a tensor that is to be written and give its size in bytes. */
+static mep_status check_tensor(const char *path, const mep_tensor *tensor, int64_t *bytes)
+{
+    int64_t size = 1;
+    if (memchr(tensor->name, '\0', MEP_TENSOR_NAME) == NULL || !is_plain(tensor->name) ||
+        strcmp(tensor->name, METADATA) == 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: \"%.*s\" is no name for a tensor", path,
+                        MEP_TENSOR_NAME - 1, tensor->name);
+    if (type_name(tensor->dtype) == NULL || tensor->ndim < 0 || tensor->ndim > MEP_TENSOR_DIMS)
+        return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: type %d, %d dimensions of \"%s\" are not possible", path,
+                        (int)tensor->dtype, tensor->ndim, tensor->name);
+    for (int i = 0; i < tensor->ndim; i++) MEP_TRY(mep_multiply(size, tensor->shape[i], 1, &size));
+    if (size != tensor->size)
+        return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the shape of \"%s\" has %lld elements, its size is %lld",
+                        path, tensor->name, (long long)size, (long long)tensor->size);
+    return mep_multiply(size, mep_dtype_size(tensor->dtype), 1, bytes);
+}
+
+/* The header's entry of a tensor; NULL when memory is out. */
+static json_t *entry_json(const mep_tensor *tensor, int64_t begin, int64_t end)
+{
+    json_t *shape = json_array();
+    for (int i = 0; i < tensor->ndim; i++) json_array_append_new(shape, json_integer(tensor->shape[i]));
+    return json_pack("{s:s, s:o, s:[I,I]}", "dtype", type_name(tensor->dtype), "shape", shape, "data_offsets",
+                     (json_int_t)begin, (json_int_t)end);
+}
+
+static mep_status add_metadata(const char *path, json_t *header, const char *const *metadata, int64_t pairs)
+{
+    if (pairs == 0) return MEP_OK;
+    json_t *strings = json_object();
+    json_object_set_new(header, METADATA, strings);
+    for (int64_t i = 0; i < pairs; i++)
+        if (json_object_set_new(strings, metadata[2 * i], json_string(metadata[2 * i + 1])) != 0)
+            return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: metadata number %lld is not UTF-8", path,
+                            (long long)i);
+    return MEP_OK;
+}
+
+/* Place the tensors and describe them in `header`. */
+static mep_status add_tensors(const char *path, json_t *header, const mep_tensor *tensors, int64_t count)
+{
+    int64_t *begins = NULL, place = 0, bytes;
+    MEP_TRY(mep_alloc(&begins, count, sizeof *begins));
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < count; i++) MEP_TRY_OR(status, check_tensor(path, &tensors[i], &bytes), done);
+    for (int64_t width = 8; width > 0; width /= 2)
+        for (int64_t i = 0; i < count; i++)
+            if (mep_dtype_size(tensors[i].dtype) == width) {
+                begins[i] = place;
+                place += tensors[i].size * width;
+            }
+    for (int64_t i = 0; i < count; i++) {
+        int64_t end = begins[i] + tensors[i].size * mep_dtype_size(tensors[i].dtype);
+        int twice = json_object_get(header, tensors[i].name) != NULL;
+        if (!twice && json_object_set_new(header, tensors[i].name, entry_json(&tensors[i], begins[i], end)) == 0)
+            continue;
+        status = mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the name \"%s\" %s", path, tensors[i].name,
+                          twice ? "stands twice" : "is not UTF-8");
+        break;
+    }
+done:
+    mep_free(&begins);
+    return status;
+}
+
+/* The first bytes of the file: the length and the JSON text, padded with spaces to a multiple of 8. *text is allocated.
+ */
+static mep_status header_text(const json_t *header, char **text, int64_t *size)
+{
+    int64_t length = (int64_t)json_dumpb(header, NULL, 0, JSON_COMPACT);
+    int64_t padded = (length + 7) / 8 * 8;
+    if (length == 0) return mep_fail(MEP_ERROR_MEMORY, "cannot make a safetensors header: memory is out");
+    MEP_TRY(mep_alloc(text, LENGTH_BYTES + padded, 1));
+    memset(*text, ' ', (size_t)(LENGTH_BYTES + padded));
+    memcpy(*text, &padded, LENGTH_BYTES);
+    json_dumpb(header, *text + LENGTH_BYTES, (size_t)length, JSON_COMPACT);
+    *size = LENGTH_BYTES + padded;
+    return MEP_OK;
+}
+
+static mep_status write_file(const char *path, const char *text, int64_t text_size, const mep_tensor *tensors,
+                             int64_t count)
+{
+    mep_atomic_file file;
+    MEP_TRY(mep_atomic_begin(&file, path));
+    mep_status status = mep_atomic_write(&file, text, text_size);
+    for (int64_t width = 8; width > 0; width /= 2)
+        for (int64_t i = 0; i < count && status == MEP_OK; i++)
+            if (mep_dtype_size(tensors[i].dtype) == width)
+                status = mep_atomic_write(&file, tensors[i].data, tensors[i].size * width);
+    if (status == MEP_OK) return mep_atomic_commit(&file);
+    mep_atomic_abandon(&file);
+    return status;
+}
+
+mep_status mep_safetensors_write(const char *path, const mep_tensor *tensors, int64_t count,
+                                 const char *const *metadata, int64_t pairs)
+{
+    char *text = NULL;
+    int64_t size = 0;
+    json_t *header = json_object();
+    mep_status status = add_metadata(path, header, metadata, pairs);
+    if (status == MEP_OK) status = add_tensors(path, header, tensors, count);
+    if (status == MEP_OK) status = header_text(header, &text, &size);
+    json_decref(header);
+    if (status == MEP_OK) status = write_file(path, text, size, tensors, count);
+    mep_free(&text);
+    return status;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Generation with a key/value cache: the prompt in chunks, then token by token.
+ */
+#include <math.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "model/sample.h"
+#include "model/session.h"
+
+enum { PROMPT_CHUNK = 512 };
+
+void mep_generate_defaults(mep_generate_settings *settings)
+{
+    *settings = (mep_generate_settings){.max_tokens = 256, .temperature = 1, .top_p = 1, .stop_token = -1};
+}
+
+static mep_status check(const mep_model *model, int64_t count, const mep_generate_settings *s)
+{
+    if (count < 1) return mep_fail(MEP_ERROR_ARGUMENT, "generation needs a prompt of at least one token");
+    if (s->max_tokens < 0 || !(s->temperature >= 0 && isfinite(s->temperature)) || s->top_k < 0 || !(s->top_p > 0 && s->top_p <= 1))
+        return mep_fail(MEP_ERROR_ARGUMENT, "generation needs max_tokens and top_k of 0 or more, a temperature of 0 or more, and top_p in (0, 1]");
+    if (s->vocab_limit < 0 || s->vocab_limit > model->config.vocab_size)
+        return mep_fail(MEP_ERROR_ARGUMENT, "vocab_limit %lld is not in 0 .. %lld", (long long)s->vocab_limit,
+                        (long long)model->config.vocab_size);
+    return MEP_OK;
+}
+
+typedef struct generation {
+    const mep_generate_settings *settings;
+    mep_session *session;
+    int64_t vocab, limit;
+    float *logits; /* [vocab] */
+    mep_candidate *candidates;
+} generation;
+
+
+static mep_status run(generation *g, const int32_t *prompt, int64_t count, mep_token_fn token, void *context)
+{
+    for (int64_t first = 0; first < count; first += PROMPT_CHUNK)
+        MEP_TRY(mep_session_next(g->session, count - first < PROMPT_CHUNK ? count - first : PROMPT_CHUNK, prompt + first, g->logits));
+    for (int64_t i = 0; i < g->settings->max_tokens; i++) {
+        int32_t next = mep_sample(g->settings, g->limit, g->logits, i, g->candidates);
+        if (next == g->settings->stop_token || token(context, next) != 0) return MEP_OK;
+        if (i + 1 == g->settings->max_tokens) return MEP_OK;
+        MEP_TRY(mep_session_next(g->session, 1, &next, g->logits));
+    }
+    return MEP_OK;
+}
+
+mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count, const mep_generate_settings *settings,
+                        mep_token_fn token, void *context)
+{
+    MEP_TRY(check(model, count, settings));
+    generation g = {.settings = settings, .vocab = model->config.vocab_size};
+    g.limit = settings->vocab_limit > 0 ? settings->vocab_limit : g.vocab;
+    mep_session_settings s;
+    mep_session_defaults(&s);
+    s.length = count < PROMPT_CHUNK ? count : PROMPT_CHUNK;
+    s.dtype = settings->dtype;
+    mep_status status = mep_session_create_cached(&g.session, model, &s, count + settings->max_tokens);
+    if (status == MEP_OK) status = mep_alloc(&g.logits, g.vocab, sizeof *g.logits);
+    if (status == MEP_OK) status = mep_alloc(&g.candidates, g.vocab, sizeof *g.candidates);
+    if (status == MEP_OK) status = run(&g, prompt, count, token, context);
+    mep_session_destroy(&g.session);
+    mep_free(&g.logits);
+    mep_free(&g.candidates);
+    return status;
+}

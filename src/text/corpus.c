@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading documents out of files. libarchive unpacks: a file is opened as one "raw" stream or as a tar, and the members
+ * of a tar are opened in the same way again, so a .tar of .jsonl.zst needs nothing special. What a stream is, its name
+ * says: NAME[.tar | .jsonl | .json][.gz | .zst | .xz]; anything else is one document. Memory: one buffer that grows up
+ * to the limit of a document, whatever the compression ratio.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "text/corpus.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+enum {
+    BLOCK = 1 << 16, /* bytes read from a file at a time */
+    FIRST_BUFFER = 1 << 20,
+    BINARY_PREFIX = 8192, /* a zero byte among so many says: not text */
+    TAR_DEPTH = 4         /* tars in tars */
+};
+
+typedef struct reader {
+    mep_document_fn document;
+    void *context;
+    int64_t limit;         /* of a document */
+    int64_t done, total;   /* bytes of the files read before this one, and of all */
+    struct archive *outer; /* the file that is being read */
+    char *buffer;
+    int64_t capacity;
+    int64_t documents; /* so far */
+} reader;
+
+/* What the name says about a stream. */
+typedef struct stream_kind {
+    int filter; /* ARCHIVE_FILTER_NONE, _GZIP, _ZSTD, _XZ */
+    int tar, lines;
+} stream_kind;
+
+/* A stream that is being read: `chosen` says that the user named it, so it is read even if it looks binary. */
+typedef struct stream {
+    struct archive *archive;
+    const char *name; /* for messages: "FILE", or "FILE:MEMBER" inside a tar */
+    int chosen;
+} stream;
+
+/* ---- What a name says ---- */
+
+/* When `name` of *length bytes ends with `suffix`, shorten *length by it. */
+static int strip(const char *name, size_t *length, const char *suffix)
+{
+    size_t size = strlen(suffix);
+    if (*length <= size || strncasecmp(name + *length - size, suffix, size) != 0) return 0;
+    *length -= size;
+    return 1;
+}
+
+static stream_kind kind_of(const char *name)
+{
+    size_t length = strlen(name);
+    stream_kind kind = {ARCHIVE_FILTER_NONE, 0, 0};
+    if (strip(name, &length, ".tgz")) return (stream_kind){ARCHIVE_FILTER_GZIP, 1, 0};
+    if (strip(name, &length, ".gz"))
+        kind.filter = ARCHIVE_FILTER_GZIP;
+    else if (strip(name, &length, ".zst"))
+        kind.filter = ARCHIVE_FILTER_ZSTD;
+    else if (strip(name, &length, ".xz"))
+        kind.filter = ARCHIVE_FILTER_XZ;
+    kind.tar = strip(name, &length, ".tar");
+    kind.lines = strip(name, &length, ".jsonl") || strip(name, &length, ".json");
+    return kind;
+}
+
+static int is_hidden(const char *path)
+{
+    for (const char *part = path; part != NULL; part = strchr(part, '/')) {
+        part += *part == '/';
+        size_t length = strcspn(part, "/");
+        int here = (length == 1 && part[0] == '.') || (length == 2 && memcmp(part, "..", 2) == 0);
+        if (part[0] == '.' && !here) return 1;
+    }
+    return 0;
+}
+
+/* ---- libarchive ---- */
+
+static mep_status fail_archive(struct archive *archive, const char *name)
+{
+    const char *text = archive_error_string(archive);
+    return mep_fail(MEP_ERROR_FORMAT, "cannot read %s: %s; it is damaged, or its ending does not say what it is", name,
+                    text != NULL ? text : "it cannot be unpacked");
+}
+
+/* Make the archive that unpacks a stream of this kind; it is still to be opened. */
+static mep_status make_archive(struct archive **archive, stream_kind kind, const char *name)
+{
+    int code = ARCHIVE_OK;
+    *archive = archive_read_new();
+    if (*archive == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a reader for %s", name);
+    if (kind.filter == ARCHIVE_FILTER_GZIP) code = archive_read_support_filter_gzip(*archive);
+    if (kind.filter == ARCHIVE_FILTER_ZSTD) code = archive_read_support_filter_zstd(*archive);
+    if (kind.filter == ARCHIVE_FILTER_XZ) code = archive_read_support_filter_xz(*archive);
+    if (code != ARCHIVE_OK)
+        return mep_fail(MEP_ERROR_UNSUPPORTED,
+                        "cannot read %s: this system's libarchive lacks its compression; unpack it first", name);
+    if (kind.tar) {
+        archive_read_support_format_tar(*archive);
+    } else {
+        archive_read_support_format_raw(*archive);
+        archive_read_support_format_empty(*archive);
+    }
+    return MEP_OK;
+}
+
+/* libarchive takes a stream that is not compressed after all as it is; here the name must be right. */
+static mep_status check_filter(struct archive *archive, stream_kind kind, const char *name)
+{
+    if (kind.filter == ARCHIVE_FILTER_NONE || archive_filter_code(archive, 0) == kind.filter) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT,
+                    "cannot read %s: it is not compressed as its ending says; correct its name or pack it "
+                    "again",
+                    name);
+}
+
+/* Read up to `room` bytes; *got is 0 at the end only. */
+static mep_status read_some(const stream *from, char *to, int64_t room, int64_t *got)
+{
+    la_ssize_t size = archive_read_data(from->archive, to, (size_t)room);
+    *got = size > 0 ? size : 0;
+    return size >= 0 ? MEP_OK : fail_archive(from->archive, from->name);
+}
+
+/* ---- Documents ---- */
+
+static mep_status emit(reader *state, const char *text, int64_t size)
+{
+    if (size == 0) return MEP_OK;
+    ++state->documents;
+    int64_t position = state->done + archive_filter_bytes(state->outer, -1);
+    return state->document(state->context, text, size, position, state->total);
+}
+
+/* Room for at least one more byte behind `used`; `line` is 0 for a document that is no line. */
+static mep_status make_room(reader *state, int64_t used, const char *name, int64_t line)
+{
+    if (used < state->capacity) return MEP_OK;
+    if (used > state->limit && line > 0)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s:%lld: the line is longer than %lld bytes, the most that is read; split it", name,
+                        (long long)line, (long long)state->limit);
+    if (used > state->limit)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: the document is longer than %lld bytes, the most that is read; split it",
+                        name, (long long)state->limit);
+    int64_t capacity = state->capacity == 0 ? FIRST_BUFFER : 2 * state->capacity;
+    if (capacity > state->limit + 1) capacity = state->limit + 1;
+    MEP_TRY(mep_grow(&state->buffer, used, capacity, 1));
+    state->capacity = capacity;
+    return MEP_OK;
+}
+
+/* The whole stream is one document. */
+static mep_status read_text(reader *state, const stream *from)
+{
+    int64_t used = 0, got = 1;
+    int looked = from->chosen;
+    while (got > 0) {
+        MEP_TRY(make_room(state, used, from->name, 0));
+        MEP_TRY(read_some(from, state->buffer + used, state->capacity - used, &got));
+        used += got;
+        if (!looked && (used >= BINARY_PREFIX || got == 0)) {
+            int64_t prefix = used < BINARY_PREFIX ? used : BINARY_PREFIX;
+            if (memchr(state->buffer, 0, (size_t)prefix) != NULL) return MEP_OK;
+            looked = 1;
+        }
+    }
+    return emit(state, state->buffer, used);
+}
+
+static int is_blank(const char *text, int64_t size)
+{
+    for (int64_t i = 0; i < size; ++i) {
+        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r') return 0;
+    }
+    return 1;
+}
+
+/* One line of JSON, counted from 1. */
+static mep_status read_line(reader *state, const char *name, int64_t line, const char *text, int64_t size)
+{
+    if (line == 1 && size >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark */
+        text += 3;
+        size -= 3;
+    }
+    if (is_blank(text, size)) return MEP_OK;
+    json_error_t error;
+    json_t *root = json_loadb(text, (size_t)size, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+    if (root == NULL)
+        return mep_fail(MEP_ERROR_FORMAT, "%s:%lld: %s; each line must be a JSON object with a string \"text\"", name,
+                        (long long)line, error.text);
+    json_t *string = json_object_get(root, "text");
+    mep_status status;
+    if (json_is_string(string))
+        status = emit(state, json_string_value(string), (int64_t)json_string_length(string));
+    else
+        status = mep_fail(MEP_ERROR_FORMAT, "%s:%lld: no string \"text\"; each line must be a JSON object with one",
+                          name, (long long)line);
+    json_decref(root);
+    return status;
+}
+
+/* Each line is a document. */
+static mep_status read_lines(reader *state, const stream *from)
+{
+    int64_t used = 0, scanned = 0, line = 1, got = 1;
+    while (got > 0) {
+        MEP_TRY(make_room(state, used, from->name, line));
+        MEP_TRY(read_some(from, state->buffer + used, state->capacity - used, &got));
+        used += got;
+        int64_t start = 0;
+        const char *end;
+        while ((end = memchr(state->buffer + scanned, '\n', (size_t)(used - scanned))) != NULL) {
+            int64_t stop = end - state->buffer;
+            MEP_TRY(read_line(state, from->name, line++, state->buffer + start, stop - start));
+            start = scanned = stop + 1;
+        }
+        used -= start;
+        memmove(state->buffer, state->buffer + start, (size_t)used);
+        scanned = used;
+    }
+    return read_line(state, from->name, line, state->buffer, used);
+}
+
+/* ---- Streams in streams ---- */
+
+static mep_status read_stream(reader *state, const stream *from, stream_kind kind, int depth);
+
+/* A member of a tar, as libarchive asks for its bytes. */
+typedef struct member_source {
+    struct archive *tar;
+    char block[BLOCK];
+} member_source;
+
+static la_ssize_t read_member_block(struct archive *archive, void *source, const void **block)
+{
+    member_source *member = source;
+    *block = member->block;
+    la_ssize_t size = archive_read_data(member->tar, member->block, sizeof member->block);
+    if (size < 0) {
+        const char *text = archive_error_string(member->tar);
+        archive_set_error(archive, archive_errno(member->tar), "%s", text != NULL ? text : "the tar cannot be read");
+    }
+    return size;
+}
+
+static mep_status read_member(reader *state, struct archive *tar, const char *name, int depth)
+{
+    stream_kind kind = kind_of(name);
+    stream inner = {NULL, name, 0};
+    member_source *source = NULL;
+    mep_status status = make_archive(&inner.archive, kind, name);
+    if (status == MEP_OK) status = mep_alloc(&source, 1, sizeof *source);
+    if (status == MEP_OK) {
+        source->tar = tar;
+        if (archive_read_open(inner.archive, source, NULL, read_member_block, NULL) != ARCHIVE_OK)
+            status = fail_archive(inner.archive, name);
+    }
+    if (status == MEP_OK) status = check_filter(inner.archive, kind, name);
+    if (status == MEP_OK) status = read_stream(state, &inner, kind, depth);
+    archive_read_free(inner.archive);
+    mep_free(&source);
+    return status;
+}
+
+static mep_status read_tar(reader *state, const stream *from, int depth)
+{
+    if (depth == TAR_DEPTH)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: more than %d tars inside each other; unpack it first", from->name,
+                        TAR_DEPTH);
+    for (;;) {
+        struct archive_entry *entry;
+        int code = archive_read_next_header(from->archive, &entry);
+        if (code == ARCHIVE_EOF) return MEP_OK;
+        if (code < ARCHIVE_WARN) return fail_archive(from->archive, from->name);
+        const char *path = archive_entry_pathname(entry);
+        if (path == NULL) path = archive_entry_pathname_utf8(entry);
+        if (path == NULL || is_hidden(path) || archive_entry_filetype(entry) != AE_IFREG) continue;
+        char *name = NULL;
+        MEP_TRY(mep_format(&name, "%s:%s", from->name, path));
+        mep_status status = read_member(state, from->archive, name, depth + 1);
+        mep_free(&name);
+        MEP_TRY(status);
+    }
+}
+
+static mep_status read_stream(reader *state, const stream *from, stream_kind kind, int depth)
+{
+    if (kind.tar) return read_tar(state, from, depth);
+    struct archive_entry *entry;
+    int code = archive_read_next_header(from->archive, &entry);
+    if (code == ARCHIVE_EOF) return MEP_OK; /* nothing in it */
+    if (code < ARCHIVE_WARN) return fail_archive(from->archive, from->name);
+    return kind.lines ? read_lines(state, from) : read_text(state, from);
+}
+
+static mep_status read_open_file(reader *state, const char *path, int fd, int chosen)
+{
+    stream_kind kind = kind_of(path);
+    stream file = {NULL, path, chosen};
+    mep_status status = make_archive(&file.archive, kind, path);
+    if (status == MEP_OK && archive_read_open_fd(file.archive, fd, BLOCK) != ARCHIVE_OK)
+        status = fail_archive(file.archive, path);
+    if (status == MEP_OK) status = check_filter(file.archive, kind, path);
+    state->outer = file.archive;
+    if (status == MEP_OK) status = read_stream(state, &file, kind, 0);
+    archive_read_free(file.archive);
+    return status;
+}
+
+static mep_status read_file(reader *state, const mep_corpus_file *file, int chosen)
+{
+    int fd = open(file->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return mep_fail(MEP_ERROR_IO, "cannot read %s: %s; check the name and the permissions", file->path,
+                        strerror(errno));
+    mep_status status = read_open_file(state, file->path, fd, chosen);
+    close(fd);
+    state->done += file->size;
+    return status;
+}
+
+/* ---- The whole corpus ---- */
+
+/* Read the files that the input `path` stands for. */
+static mep_status read_input(reader *state, const char *path, const mep_corpus_file *files, int64_t count)
+{
+    int64_t before = state->documents;
+    for (int64_t i = 0; i < count; ++i) MEP_TRY(read_file(state, &files[i], strcmp(files[i].path, path) == 0));
+    if (state->documents > before) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT,
+                    "%s holds no text; give text files, .jsonl files or folders of them (hidden and binary "
+                    "files in folders are left out)",
+                    path);
+}
+
+mep_status mep_corpus_read_limited(const char *const *paths, int64_t count, int64_t limit, mep_document_fn document,
+                                   void *context)
+{
+    if (count < 1 || document == NULL)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "reading a corpus needs at least one file or folder, and a function to call");
+    reader state = {.document = document, .context = context, .limit = limit};
+    mep_corpus_files files = {0};
+    int64_t *ends = NULL; /* of each input's files */
+    mep_status status;
+    MEP_TRY_OR(status, mep_alloc(&ends, count, sizeof *ends), done);
+    for (int64_t i = 0; i < count; ++i) {
+        MEP_TRY_OR(status, mep_corpus_files_add(&files, paths[i]), done);
+        ends[i] = files.count;
+    }
+    for (int64_t i = 0; i < files.count; ++i) state.total += files.items[i].size;
+    for (int64_t i = 0; i < count; ++i) {
+        int64_t first = i == 0 ? 0 : ends[i - 1];
+        const mep_corpus_file *items = files.count == 0 ? NULL : files.items + first;
+        MEP_TRY_OR(status, read_input(&state, paths[i], items, ends[i] - first), done);
+    }
+done:
+    mep_free(&state.buffer);
+    mep_corpus_files_free(&files);
+    mep_free(&ends);
+    return status;
+}
+
+mep_status mep_corpus_read(const char *const *paths, int64_t count, mep_document_fn document, void *context)
+{
+    return mep_corpus_read_limited(paths, count, MEP_DOCUMENT_LIMIT, document, context);
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading a token dataset: both files are mapped, the index is checked once against the sizes of the files, and from
+ * then on PREFIX.bin is one array of tokens. Nothing is copied and nothing is allocated that grows with the dataset. A
+ * file that someone cuts short while it is mapped ends the program with SIGBUS, as with every mapped file.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "text/dataset_format.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "text/checksum.h"
+
+enum { DESCRIPTION_LIMIT = 1 << 20 }; /* bytes that a PREFIX.json may have */
+
+typedef struct mapping {
+    const unsigned char *data;
+    int64_t size;
+} mapping;
+
+/* What is computed at the first question. Two threads may both compute it; they find the same. */
+typedef struct dataset_cache {
+    _Atomic int64_t vocab_size; /* 0: not yet known */
+    _Atomic uint64_t checksum;
+    atomic_int has_checksum;
+} dataset_cache;
+
+struct mep_dataset {
+    char *bin_path, *idx_path, *json_path;
+    mapping bin, idx;
+    int type;
+    int64_t token_size, sequences, documents, tokens;
+    char *tokenizer;
+    dataset_cache *cache;
+};
+
+int64_t mep_token_type_size(int type)
+{
+    switch (type) {
+    case MEP_TOKEN_UINT8:
+    case MEP_TOKEN_INT8:
+        return 1;
+    case MEP_TOKEN_INT16:
+    case MEP_TOKEN_UINT16:
+        return 2;
+    case MEP_TOKEN_INT32:
+        return 4;
+    case MEP_TOKEN_INT64:
+        return 8;
+    default:
+        return 0;
+    }
+}
+
+int mep_dataset_prefix_length(const char *prefix)
+{
+    size_t length = strlen(prefix);
+    if (length > 4 && (strcmp(prefix + length - 4, ".bin") == 0 || strcmp(prefix + length - 4, ".idx") == 0))
+        length -= 4;
+    return (int)length;
+}
+
+/* ---- Fields of the index; they are not aligned ---- */
+
+static uint64_t read_u64(const unsigned char *at)
+{
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static int32_t sequence_size(const mep_dataset *dataset, int64_t sequence)
+{
+    int32_t value;
+    memcpy(&value, dataset->idx.data + MEP_INDEX_HEADER + 4 * sequence, sizeof value);
+    return value;
+}
+
+static int64_t sequence_pointer(const mep_dataset *dataset, int64_t sequence)
+{
+    return (int64_t)read_u64(dataset->idx.data + MEP_INDEX_HEADER + 4 * dataset->sequences + 8 * sequence);
+}
+
+static int64_t document_sequence(const mep_dataset *dataset, int64_t document)
+{
+    return (int64_t)read_u64(dataset->idx.data + MEP_INDEX_HEADER + 12 * dataset->sequences + 8 * document);
+}
+
+/* ---- Opening ---- */
+
+static mep_status map_file(mapping *file, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return mep_fail(MEP_ERROR_IO,
+                        "cannot open %s: %s; a dataset is PREFIX.bin and PREFIX.idx, written by 'mep prepare'", path,
+                        strerror(errno));
+    struct stat info;
+    mep_status status = MEP_OK;
+    if (fstat(fd, &info) != 0) {
+        status = mep_fail_errno("read", path);
+    } else if (!S_ISREG(info.st_mode) || info.st_size <= 0) {
+        status = mep_fail(MEP_ERROR_FORMAT, "%s is empty or no regular file; prepare the dataset again", path);
+    } else {
+        void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (data == MAP_FAILED)
+            status = mep_fail_errno("map", path);
+        else
+            *file = (mapping){data, (int64_t)info.st_size};
+    }
+    close(fd);
+    return status;
+}
+
+/* The header and the size of the index; from here on its three tables can be read. */
+static mep_status check_header(mep_dataset *dataset)
+{
+    const char *path = dataset->idx_path;
+    const unsigned char *data = dataset->idx.data;
+    int64_t size = dataset->idx.size;
+    if (size < MEP_INDEX_HEADER || memcmp(data, MEP_INDEX_MAGIC, sizeof MEP_INDEX_MAGIC) != 0)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s is no MMapIndexedDataset index (it does not begin with MMIDIDX); prepare the "
+                        "dataset again",
+                        path);
+    if (read_u64(data + MEP_INDEX_VERSION_AT) != MEP_INDEX_VERSION)
+        return mep_fail(MEP_ERROR_FORMAT, "%s has format version %llu, but only version 1 is known", path,
+                        (unsigned long long)read_u64(data + MEP_INDEX_VERSION_AT));
+    dataset->type = data[MEP_INDEX_TYPE_AT];
+    dataset->token_size = mep_token_type_size(dataset->type);
+    if (dataset->token_size == 0)
+        return mep_fail(MEP_ERROR_FORMAT, "%s has token type %d, which is no integer type (those are 1-5 and 8)", path,
+                        dataset->type);
+    uint64_t sequences = read_u64(data + MEP_INDEX_SEQUENCES_AT), entries = read_u64(data + MEP_INDEX_ENTRIES_AT);
+    uint64_t room = (uint64_t)(size - MEP_INDEX_HEADER);
+    if (sequences > room / 12 || entries > room / 8 || 12 * sequences + 8 * entries != room)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s has %lld bytes, which is not the size for %llu sequences and %llu document "
+                        "entries: it is damaged or incomplete; prepare the dataset again",
+                        path, (long long)size, (unsigned long long)sequences, (unsigned long long)entries);
+    if (entries == 0) return mep_fail(MEP_ERROR_FORMAT, "%s has no document entries; prepare the dataset again", path);
+    dataset->sequences = (int64_t)sequences;
+    dataset->documents = (int64_t)entries - 1;
+    return MEP_OK;
+}
+
+/* The sequences lie end to end in .bin and fill it. */
+static mep_status check_sequences(mep_dataset *dataset)
+{
+    int64_t room = dataset->bin.size / dataset->token_size, tokens = 0;
+    for (int64_t i = 0; i < dataset->sequences; ++i) {
+        int32_t size = sequence_size(dataset, i);
+        if (size < 0 || size > room - tokens)
+            return mep_fail(MEP_ERROR_FORMAT,
+                            "%s: sequence %lld has %ld tokens, but %s has room for %lld there; the files "
+                            "do not belong together or are damaged",
+                            dataset->idx_path, (long long)i, (long)size, dataset->bin_path, (long long)(room - tokens));
+        if (sequence_pointer(dataset, i) != tokens * dataset->token_size)
+            return mep_fail(MEP_ERROR_FORMAT,
+                            "%s: sequence %lld stands at byte %lld instead of %lld, right behind the one "
+                            "before; prepare the dataset again",
+                            dataset->idx_path, (long long)i, (long long)sequence_pointer(dataset, i),
+                            (long long)(tokens * dataset->token_size));
+        tokens += size;
+    }
+    if (tokens == 0)
+        return mep_fail(MEP_ERROR_FORMAT, "%s holds no tokens; prepare the dataset again", dataset->idx_path);
+    if (tokens * dataset->token_size != dataset->bin.size)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s has %lld bytes, but %s describes %lld; the files do not belong together or are "
+                        "damaged",
+                        dataset->bin_path, (long long)dataset->bin.size, dataset->idx_path,
+                        (long long)(tokens * dataset->token_size));
+    dataset->tokens = tokens;
+    return MEP_OK;
+}
+
+/* The documents begin with sequence 0, never go back, and end with the last sequence. */
+static mep_status check_documents(const mep_dataset *dataset)
+{
+    int64_t previous = 0;
+    for (int64_t i = 0; i <= dataset->documents; ++i) {
+        int64_t first = document_sequence(dataset, i);
+        if (first < previous || (i == 0 && first != 0) || (i == dataset->documents && first != dataset->sequences))
+            return mep_fail(MEP_ERROR_FORMAT,
+                            "%s: document entry %lld is sequence %lld of %lld, which cannot be; prepare the "
+                            "dataset again",
+                            dataset->idx_path, (long long)i, (long long)first, (long long)dataset->sequences);
+        previous = first;
+    }
+    return MEP_OK;
+}
+
+/* What PREFIX.json says; it must belong to the index. */
+static mep_status take_description(mep_dataset *dataset, json_t *root)
+{
+    const char *tokenizer = json_string_value(json_object_get(root, "tokenizer"));
+    json_t *documents = json_object_get(root, "documents"), *tokens = json_object_get(root, "tokens");
+    if (tokenizer == NULL || !json_is_integer(documents) || !json_is_integer(tokens))
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s does not describe a dataset (it lacks tokenizer, documents or tokens); move it "
+                        "away or prepare the dataset again",
+                        dataset->json_path);
+    if (json_integer_value(documents) != dataset->documents || json_integer_value(tokens) != dataset->tokens)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s describes %lld documents of %lld tokens, but %s has %lld of %lld; the files do "
+                        "not belong together: prepare the dataset again",
+                        dataset->json_path, (long long)json_integer_value(documents),
+                        (long long)json_integer_value(tokens), dataset->idx_path, (long long)dataset->documents,
+                        (long long)dataset->tokens);
+    mep_free(&dataset->tokenizer);
+    return mep_copy_string(&dataset->tokenizer, tokenizer);
+}
+
+static mep_status read_description(mep_dataset *dataset)
+{
+    MEP_TRY(mep_copy_string(&dataset->tokenizer, ""));
+    struct stat info;
+    if (stat(dataset->json_path, &info) != 0)
+        return errno == ENOENT ? MEP_OK : mep_fail_errno("read", dataset->json_path);
+    if (info.st_size > DESCRIPTION_LIMIT)
+        return mep_fail(MEP_ERROR_FORMAT, "%s is too large to describe a dataset; move it away", dataset->json_path);
+    json_error_t error;
+    json_t *root = json_load_file(dataset->json_path, 0, &error);
+    if (root == NULL)
+        return mep_fail(MEP_ERROR_FORMAT, "%s:%d: %s; move it away or prepare the dataset again", dataset->json_path,
+                        error.line, error.text);
+    mep_status status = take_description(dataset, root);
+    json_decref(root);
+    return status;
+}
+
+static mep_status open_files(mep_dataset *dataset, const char *prefix)
+{
+    int length = mep_dataset_prefix_length(prefix);
+    MEP_TRY(mep_format(&dataset->bin_path, "%.*s.bin", length, prefix));
+    MEP_TRY(mep_format(&dataset->idx_path, "%.*s.idx", length, prefix));
+    MEP_TRY(mep_format(&dataset->json_path, "%.*s.json", length, prefix));
+    MEP_TRY(mep_alloc(&dataset->cache, 1, sizeof *dataset->cache));
+    MEP_TRY(map_file(&dataset->idx, dataset->idx_path));
+    MEP_TRY(check_header(dataset));
+    MEP_TRY(map_file(&dataset->bin, dataset->bin_path));
+    MEP_TRY(check_sequences(dataset));
+    MEP_TRY(check_documents(dataset));
+    return read_description(dataset);
+}
+
+mep_status mep_dataset_open(mep_dataset **dataset, const char *prefix)
+{
+    *dataset = NULL;
+    mep_dataset *opened = NULL;
+    MEP_TRY(mep_alloc(&opened, 1, sizeof *opened));
+    mep_status status = open_files(opened, prefix);
+    if (status != MEP_OK) mep_dataset_close(&opened);
+    *dataset = opened;
+    return status;
+}
+
+void mep_dataset_close(mep_dataset **dataset)
+{
+    if (dataset == NULL || *dataset == NULL) return;
+    mep_dataset *open = *dataset;
+    if (open->bin.data != NULL) munmap((void *)open->bin.data, (size_t)open->bin.size);
+    if (open->idx.data != NULL) munmap((void *)open->idx.data, (size_t)open->idx.size);
+    mep_free(&open->bin_path);
+    mep_free(&open->idx_path);
+    mep_free(&open->json_path);
+    mep_free(&open->tokenizer);
+    mep_free(&open->cache);
+    mep_free(dataset);
+}
+
+/* ---- Questions ---- */
+
+int64_t mep_dataset_tokens(const mep_dataset *dataset)
+{
+    return dataset->tokens;
+}
+
+int64_t mep_dataset_documents(const mep_dataset *dataset)
+{
+    return dataset->documents;
+}
+
+const char *mep_dataset_tokenizer(const mep_dataset *dataset)
+{
+    return dataset->tokenizer;
+}
+
+static inline int64_t token_at(const mep_dataset *dataset, int64_t index)
+{
+    const void *data = dataset->bin.data;
+    switch (dataset->type) {
+    case MEP_TOKEN_UINT8:
+        return ((const uint8_t *)data)[index];
+    case MEP_TOKEN_INT8:
+        return ((const int8_t *)data)[index];
+    case MEP_TOKEN_INT16:
+        return ((const int16_t *)data)[index];
+    case MEP_TOKEN_UINT16:
+        return ((const uint16_t *)data)[index];
+    case MEP_TOKEN_INT32:
+        return ((const int32_t *)data)[index];
+    default:
+        return ((const int64_t *)data)[index];
+    }
+}
+
+int64_t mep_dataset_vocab_size(const mep_dataset *dataset)
+{
+    int64_t known = dataset->cache->vocab_size;
+    if (known > 0) return known;
+    int64_t largest = 0;
+    for (int64_t i = 0; i < dataset->tokens; ++i) {
+        int64_t token = token_at(dataset, i);
+        if (token > largest) largest = token;
+    }
+    if (largest == INT64_MAX) --largest; /* no token id; mep_dataset_read refuses it */
+    dataset->cache->vocab_size = largest + 1;
+    return largest + 1;
+}
+
+uint64_t mep_dataset_checksum(const mep_dataset *dataset)
+{
+    if (dataset->cache->has_checksum) return dataset->cache->checksum;
+    mep_checksum checksum;
+    mep_checksum_begin(&checksum);
+    mep_checksum_add(&checksum, dataset->bin.data, dataset->bin.size);
+    mep_checksum_add(&checksum, dataset->idx.data, dataset->idx.size);
+    uint64_t value = mep_checksum_end(&checksum);
+    dataset->cache->checksum = value;
+    dataset->cache->has_checksum = 1;
+    return value;
+}
+
+int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index)
+{
+    if (index < 0 || index > dataset->documents) return -1;
+    int64_t sequence = document_sequence(dataset, index);
+    return sequence == dataset->sequences ? dataset->tokens : sequence_pointer(dataset, sequence) / dataset->token_size;
+}
+
+mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t count, int32_t *tokens)
+{
+    if (start < 0 || count < 0 || start > dataset->tokens || count > dataset->tokens - start)
+        return mep_fail(MEP_ERROR_ARGUMENT, "cannot read %lld tokens from token %lld of %s, which has %lld",
+                        (long long)count, (long long)start, dataset->bin_path, (long long)dataset->tokens);
+    for (int64_t i = 0; i < count; ++i) {
+        int64_t token = token_at(dataset, start + i);
+        if (token < 0 || token > INT32_MAX)
+            return mep_fail(MEP_ERROR_FORMAT, "%s: token %lld is %lld, which is no token id; prepare the dataset again",
+                            dataset->bin_path, (long long)(start + i), (long long)token);
+        tokens[i] = (int32_t)token;
+    }
+    return MEP_OK;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The public face of all tokenizers: the list of names, argument checks, and the call into the tokenizer's own
+ * operations.
+ */
+#include "text/tokenizer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+static const struct {
+    const char *name;
+    mep_status (*create)(mep_tokenizer **tokenizer);
+} tokenizers[] = {
+    {"bytes", mep_tokenizer_bytes},
+    {NULL, NULL},
+};
+
+mep_status mep_tokenizer_open(mep_tokenizer **tokenizer, const char *name)
+{
+    *tokenizer = NULL;
+    char known[256] = "";
+    for (int i = 0; tokenizers[i].name != NULL; ++i) {
+        if (strcmp(name, tokenizers[i].name) == 0) return tokenizers[i].create(tokenizer);
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, " %s", tokenizers[i].name);
+    }
+    return mep_fail(MEP_ERROR_ARGUMENT, "there is no tokenizer '%s'; known are:%s", name, known);
+}
+
+void mep_tokenizer_destroy(mep_tokenizer **tokenizer)
+{
+    if (tokenizer == NULL || *tokenizer == NULL) return;
+    (*tokenizer)->ops->destroy(*tokenizer);
+    *tokenizer = NULL;
+}
+
+const char *mep_tokenizer_name(const mep_tokenizer *tokenizer)
+{
+    return tokenizer->ops->name;
+}
+
+int64_t mep_tokenizer_vocab_size(const mep_tokenizer *tokenizer)
+{
+    return tokenizer->vocab_size;
+}
+
+int32_t mep_tokenizer_end_of_document(const mep_tokenizer *tokenizer)
+{
+    return tokenizer->end_of_document;
+}
+
+mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
+                                int64_t *count)
+{
+    *tokens = NULL;
+    *count = 0;
+    if (size < 0 || (size > 0 && text == NULL))
+        return mep_fail(MEP_ERROR_ARGUMENT, "cannot encode a text of %lld bytes at %p", (long long)size,
+                        (const void *)text);
+    return tokenizer->ops->encode(tokenizer, text, size, tokens, count);
+}
+
+void mep_tokens_free(int32_t **tokens)
+{
+    if (tokens != NULL) mep_free(tokens);
+}
+
+mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, const char **text, int64_t *size)
+{
+    *text = NULL;
+    *size = 0;
+    if (token < 0 || token >= tokenizer->vocab_size)
+        return mep_fail(MEP_ERROR_ARGUMENT, "token %ld is none of the tokenizer '%s', which has 0 .. %lld", (long)token,
+                        tokenizer->ops->name, (long long)tokenizer->vocab_size - 1);
+    return tokenizer->ops->decode(tokenizer, token, text, size);
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading and writing run folders.
+ */
+#include "train/run.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "io/checkpoint.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "io/model_files.h"
+#include "io/safetensors.h"
+
+static mep_status out_of_memory(void)
+{
+    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
+}
+
+/* Save `root` as folder/name and release it; NULL is out of memory. */
+static mep_status save_json(const char *folder, const char *name, json_t *root)
+{
+    char *path = NULL;
+    mep_status status = root == NULL ? out_of_memory() : mep_path_join(&path, folder, name);
+    if (status == MEP_OK) status = mep_json_save(path, root);
+    json_decref(root);
+    mep_free(&path);
+    return status;
+}
+
+mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, uint64_t data_checksum)
+{
+    char checksum[MEP_CHECKSUM_TEXT], seed[24];
+    snprintf(checksum, sizeof checksum, "%016" PRIx64, data_checksum);
+    snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:o}",
+        "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum", checksum, "valid",
+        s->valid, "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
+        (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
+        "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps", s->eps,
+        "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed, "dtype", mep_dtype_name(s->dtype),
+        "recompute", s->recompute, "save_every", (json_int_t)s->save_every, "keep", (json_int_t)s->keep, "valid_every",
+        (json_int_t)s->valid_every, "valid_tokens", (json_int_t)s->valid_tokens, "model", mep_model_config_to_json(&s->model));
+    return save_json(run, "train.json", root);
+}
+
+static mep_status read_path(const json_t *root, const char *file, const char *key, char *out)
+{
+    const char *text = NULL;
+    MEP_TRY(mep_json_get_string(root, file, key, &text));
+    if (strlen(text) >= MEP_PATH_SIZE) return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" is too long", file, key);
+    snprintf(out, MEP_PATH_SIZE, "%s", text);
+    return MEP_OK;
+}
+
+/* A 64-bit number that is kept as text, since JSON's numbers are not that wide everywhere. */
+static mep_status read_u64(const json_t *root, const char *file, const char *key, int base, uint64_t *out)
+{
+    const char *text = NULL;
+    char *end = NULL;
+    MEP_TRY(mep_json_get_string(root, file, key, &text));
+    *out = strtoull(text, &end, base);
+    if (end == text || *end != '\0') return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" is not a number", file, key);
+    return MEP_OK;
+}
+
+static mep_status parse_settings(const json_t *root, const char *file, mep_train_settings *s, uint64_t *data_checksum)
+{
+    const int64_t most = INT64_MAX;
+    const char *dtype = NULL;
+    MEP_TRY(read_path(root, file, "data", s->data));
+    MEP_TRY(read_path(root, file, "valid", s->valid));
+    MEP_TRY(read_u64(root, file, "data_checksum", 16, data_checksum));
+    MEP_TRY(read_u64(root, file, "seed", 10, &s->seed));
+    const struct {
+        const char *key;
+        int64_t *to;
+    } integers[] = {{"length", &s->length}, {"batch_size", &s->batch_size}, {"micro_batch_size", &s->micro_batch_size},
+                    {"steps", &s->steps},   {"save_every", &s->save_every}, {"keep", &s->keep},
+                    {"valid_every", &s->valid_every}, {"valid_tokens", &s->valid_tokens}};
+    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
+        MEP_TRY(mep_json_get_int(root, file, integers[i].key, 0, most, integers[i].to));
+    const struct {
+        const char *key;
+        double *to;
+    } numbers[] = {{"learning_rate", &s->learning_rate}, {"min_learning_rate", &s->min_learning_rate}, {"warmup", &s->warmup},
+                   {"beta1", &s->beta1}, {"beta2", &s->beta2}, {"eps", &s->eps}, {"weight_decay", &s->weight_decay},
+                   {"max_grad_norm", &s->max_grad_norm}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        MEP_TRY(mep_json_get_number(root, file, numbers[i].key, 0, 1e300, numbers[i].to));
+    MEP_TRY(mep_json_get_bool(root, file, "recompute", &s->recompute));
+    MEP_TRY(mep_json_get_string(root, file, "dtype", &dtype));
+    if (strcmp(dtype, "float32") != 0 && strcmp(dtype, "bfloat16") != 0)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"dtype\" must be float32 or bfloat16, found \"%s\"", file, dtype);
+    s->dtype = strcmp(dtype, "float32") == 0 ? MEP_FLOAT32 : MEP_BFLOAT16;
+    MEP_TRY(mep_model_config_from_json(json_object_get(root, "model"), file, &s->model));
+    mep_status status = mep_train_check(s);
+    return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
+}
+
+mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, uint64_t *data_checksum)
+{
+    char *path = NULL;
+    json_t *root = NULL;
+    MEP_TRY(mep_path_join(&path, run, "train.json"));
+    mep_status status = mep_json_load(path, &root);
+    if (status == MEP_OK && !json_is_object(root)) status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
+    if (status == MEP_OK) status = parse_settings(root, path, settings, data_checksum);
+    json_decref(root);
+    mep_free(&path);
+    return status;
+}
+
+mep_status mep_train_read_settings(const char *run, mep_train_settings *settings)
+{
+    uint64_t checksum = 0;
+    return mep_run_read_settings(run, settings, &checksum);
+}
+
+mep_status mep_train_steps_done(const char *run, int64_t *steps)
+{
+    char *path = NULL;
+    MEP_TRY(mep_checkpoint_latest(run, &path, steps));
+    if (path == NULL) *steps = 0;
+    mep_free(&path);
+    return MEP_OK;
+}
+
+/* The optimizer's moments as two tensors, "m" and "v". */
+static void moment_tensors(const mep_adamw *o, mep_tensor tensors[2])
+{
+    for (int i = 0; i < 2; i++) {
+        tensors[i] = (mep_tensor){.dtype = MEP_FLOAT32, .ndim = 1, .shape = {o->size}, .size = o->size};
+        tensors[i].name[0] = i == 0 ? 'm' : 'v';
+        tensors[i].data = i == 0 ? o->m : o->v;
+    }
+}
+
+mep_status mep_run_save(const char *run, const mep_model *model, const mep_adamw *o, int64_t keep)
+{
+    char *folder = NULL, *path = NULL;
+    mep_tensor moments[2];
+    moment_tensors(o, moments);
+    mep_status status = mep_checkpoint_begin(run, o->step, &folder);
+    if (status == MEP_OK) status = mep_model_save(model, folder);
+    if (status == MEP_OK) status = mep_path_join(&path, folder, "optimizer.safetensors");
+    if (status == MEP_OK) status = mep_safetensors_write(path, moments, 2, NULL, 0);
+    if (status == MEP_OK) status = save_json(folder, "state.json", json_pack("{s:I}", "step", (json_int_t)o->step));
+    if (status == MEP_OK) status = mep_checkpoint_commit(run, o->step, keep);
+    mep_free(&path);
+    mep_free(&folder);
+    return status;
+}
+
+static mep_status load_checkpoint(const char *folder, mep_model *model, mep_adamw *o)
+{
+    char *path = NULL;
+    mep_model *saved = NULL;
+    mep_safetensors *file = NULL;
+    mep_tensor moments[2];
+    moment_tensors(o, moments);
+    mep_status status = mep_model_load(&saved, folder);
+    if (status == MEP_OK && (saved->size != model->size || saved->count != model->count))
+        status = mep_fail(MEP_ERROR_FORMAT, "%s: has another shape than the model of train.json", folder);
+    if (status == MEP_OK) memcpy(model->values, saved->values, (size_t)model->size * sizeof *model->values);
+    if (status == MEP_OK) status = mep_path_join(&path, folder, "optimizer.safetensors");
+    if (status == MEP_OK) status = mep_safetensors_open(&file, path);
+    for (int i = 0; i < 2 && status == MEP_OK; i++)
+        status = mep_safetensors_read(file, moments[i].name, MEP_FLOAT32, 1, moments[i].shape, moments[i].data);
+    mep_safetensors_close(&file);
+    mep_model_destroy(&saved);
+    mep_free(&path);
+    return status;
+}
+
+mep_status mep_run_load(const char *run, mep_model *model, mep_adamw *o)
+{
+    char *folder = NULL;
+    int64_t step = 0;
+    MEP_TRY(mep_checkpoint_latest(run, &folder, &step));
+    mep_status status = folder == NULL ? MEP_OK : load_checkpoint(folder, model, o);
+    if (folder != NULL && status == MEP_OK) o->step = step;
+    mep_free(&folder);
+    return status;
+}
+
+mep_status mep_run_log(const char *run, const mep_train_progress *p)
+{
+    char *path = NULL, *line = NULL, valid[48] = "";
+    if (isfinite(p->valid_loss)) snprintf(valid, sizeof valid, ", \"valid_loss\": %.9g", p->valid_loss);
+    MEP_TRY(mep_path_join(&path, run, "metrics.jsonl"));
+    mep_status status = mep_format(&line, "{\"step\": %lld, \"loss\": %.9g, \"learning_rate\": %.9g, \"grad_norm\": %.9g, \"tokens_per_second\": %.6g%s}",
+                                   (long long)p->step, p->loss, p->learning_rate, p->grad_norm, p->tokens_per_second, valid);
+    if (status == MEP_OK) status = mep_file_append_line(path, line);
+    mep_free(&line);
+    mep_free(&path);
+    return status;
+}
+
+mep_status mep_run_trim_log(const char *run, int64_t steps)
+{
+    const int64_t most = (int64_t)1 << 34;
+    char *path = NULL, *text = NULL;
+    int64_t size = 0, kept = 0;
+    MEP_TRY(mep_path_join(&path, run, "metrics.jsonl"));
+    mep_status status = MEP_OK;
+    if (mep_file_exists(path)) {
+        status = mep_file_read(path, most, &text, &size);
+        for (int64_t line = 0; status == MEP_OK && line < steps && kept < size; line++) {
+            const char *end = memchr(text + kept, '\n', (size_t)(size - kept));
+            kept = end == NULL ? size : end - text + 1;
+        }
+        if (status == MEP_OK && kept < size) status = mep_file_write_atomic(path, text, kept);
+    }
+    mep_free(&text);
+    mep_free(&path);
+    return status;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The files of a run folder: train.json, metrics.jsonl and checkpoints. No training here.
+ */
+#ifndef MEP_TRAIN_RUN_H
+#define MEP_TRAIN_RUN_H
+
+#include "mep/train.h"
+#include "train/adamw.h"
+
+enum { MEP_CHECKSUM_TEXT = 17 };
+
+/* train.json: the settings and the data's checksum as hexadecimal text. */
+mep_status mep_run_write_settings(const char *run, const mep_train_settings *settings, uint64_t data_checksum);
+mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, uint64_t *data_checksum);
+
+/* Save model and optimizer as checkpoint-STEP, whole or not at all, and retire older ones beyond `keep`. */
+mep_status mep_run_save(const char *run, const mep_model *model, const mep_adamw *optimizer, int64_t keep);
+
+/* Load the newest checkpoint into model and optimizer, which have the run's shapes; optimizer->step stays 0 where there is none. */
+mep_status mep_run_load(const char *run, mep_model *model, mep_adamw *optimizer);
+
+/* Append a line to metrics.jsonl. */
+mep_status mep_run_log(const char *run, const mep_train_progress *progress);
+
+/* Cut metrics.jsonl back to its first `steps` lines, after a resume from an older checkpoint. */
+mep_status mep_run_trim_log(const char *run, int64_t steps);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Training settings: recipes, checks, and the learning rate schedule.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "mep/train.h"
+
+static const struct {
+    const char *name;
+    int64_t length, batch_size, micro_batch_size, steps;
+    double learning_rate, warmup;
+} RECIPES[] = {
+    {"nano", 128, 32, 32, 1000, 2e-3, 0.1},  {"micro", 256, 32, 32, 5000, 1e-3, 0.05},
+    {"mini", 512, 32, 16, 10000, 1e-3, 0.02}, {"small", 512, 32, 8, 50000, 6e-4, 0.01},
+    {"medium", 512, 32, 4, 50000, 3e-4, 0.01},
+};
+
+mep_status mep_train_preset(const char *name, mep_train_settings *s)
+{
+    mep_model_config model;
+    MEP_TRY(mep_model_preset(name, &model));
+    for (size_t i = 0; i < sizeof RECIPES / sizeof *RECIPES; i++) {
+        if (strcmp(RECIPES[i].name, name) != 0) continue;
+        *s = (mep_train_settings){.model = model,
+                                  .length = RECIPES[i].length,
+                                  .batch_size = RECIPES[i].batch_size,
+                                  .micro_batch_size = RECIPES[i].micro_batch_size,
+                                  .steps = RECIPES[i].steps,
+                                  .learning_rate = RECIPES[i].learning_rate,
+                                  .warmup = RECIPES[i].warmup,
+                                  .beta1 = 0.9,
+                                  .beta2 = 0.999,
+                                  .eps = 1e-8,
+                                  .max_grad_norm = 1,
+                                  .seed = 1235,
+                                  .dtype = MEP_BFLOAT16,
+                                  .save_every = 1000,
+                                  .keep = 1,
+                                  .valid_tokens = 1 << 16};
+        s->model.max_position_embeddings = s->length;
+        return MEP_OK;
+    }
+    return mep_fail(MEP_ERROR_ARGUMENT, "no recipe for the preset \"%s\"", name);
+}
+
+static mep_status check_count(const char *name, int64_t value, int64_t low, int64_t high)
+{
+    if (value >= low && value <= high) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s must be from %lld to %lld, found %lld", name, (long long)low, (long long)high,
+                    (long long)value);
+}
+
+static mep_status check_real(const char *name, double value, double low, double high)
+{
+    if (value >= low && value <= high) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s must be from %g to %g, found %g", name, low, high, value);
+}
+
+mep_status mep_train_check(const mep_train_settings *s)
+{
+    const int64_t most = (int64_t)1 << 30;
+    MEP_TRY(mep_model_config_check(&s->model));
+    MEP_TRY(check_count("length", s->length, 1, most));
+    MEP_TRY(check_count("batch_size", s->batch_size, 1, most));
+    MEP_TRY(check_count("micro_batch_size", s->micro_batch_size, 0, s->batch_size));
+    if (s->micro_batch_size > 0 && s->batch_size % s->micro_batch_size != 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "batch_size %lld is not a multiple of micro_batch_size %lld", (long long)s->batch_size,
+                        (long long)s->micro_batch_size);
+    MEP_TRY(check_count("steps", s->steps, 1, (int64_t)1 << 40));
+    MEP_TRY(check_real("learning_rate", s->learning_rate, 0, 100));
+    MEP_TRY(check_real("min_learning_rate", s->min_learning_rate, 0, s->learning_rate));
+    MEP_TRY(check_real("warmup", s->warmup, 0, 1));
+    MEP_TRY(check_real("beta1", s->beta1, 0, 0.9999999));
+    MEP_TRY(check_real("beta2", s->beta2, 0, 0.9999999));
+    MEP_TRY(check_real("eps", s->eps, 1e-30, 1));
+    MEP_TRY(check_real("weight_decay", s->weight_decay, 0, 1000));
+    MEP_TRY(check_real("max_grad_norm", s->max_grad_norm, 0, 1e30));
+    MEP_TRY(check_count("save_every", s->save_every, 0, INT64_MAX));
+    MEP_TRY(check_count("keep", s->keep, 0, INT64_MAX));
+    MEP_TRY(check_count("valid_every", s->valid_every, 0, INT64_MAX));
+    MEP_TRY(check_count("valid_tokens", s->valid_tokens, 0, INT64_MAX));
+    if (s->dtype != MEP_FLOAT32 && s->dtype != MEP_BFLOAT16)
+        return mep_fail(MEP_ERROR_ARGUMENT, "training computes in float32 or bfloat16, found %s", mep_dtype_name(s->dtype));
+    return MEP_OK;
+}
+
+double mep_train_learning_rate(const mep_train_settings *s, int64_t step)
+{
+    double warm = ceil(s->warmup * (double)s->steps);
+    if ((double)step < warm) return s->learning_rate * ((double)step + 1) / warm;
+    double left = (double)s->steps - warm, done = left > 0 ? ((double)step - warm) / left : 1;
+    return s->min_learning_rate + (s->learning_rate - s->min_learning_rate) * 0.5 * (1 + cos(3.14159265358979323846 * done));
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The comparison study: which runs there are, what of each is still to do, and how long that will take. Training and
+ * evaluation are trainer.c's and evaluate.c's, files study_files.c's.
+ */
+#include "train/study.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "io/files.h"
+
+/* Work is counted in floating point operations of a plain transformer; seconds follow from the work done so far, in training
+ * and in evaluation by themselves. Index: MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING. */
+typedef struct study_work {
+    double left[2], done[2], seconds[2];
+    double last; /* clock at the last report */
+} study_work;
+
+typedef struct study {
+    const char *folder;
+    const mep_study_settings *settings;
+    mep_study_fn progress;
+    void *context;
+    mep_study_progress now;
+    study_work work;
+    double reported;          /* work of the current part that is counted already */
+    double evaluation_start;  /* clock */
+} study;
+
+/* One run and what it needs. */
+typedef struct study_run {
+    int64_t corpus, encoding, seed;
+    char folder[MEP_PATH_SIZE];
+    mep_train_settings train;
+    mep_eval_settings eval;
+} study_run;
+
+/* ---- Work ---- */
+
+/* Operations of the forward pass a token: two a weight, and attention over half of the length on average. */
+static double token_work(const mep_train_settings *s, int64_t length)
+{
+    const mep_model_config *m = &s->model;
+    double hidden = (double)m->hidden_size, layers = (double)m->num_hidden_layers;
+    double weights = layers * hidden * (4 * hidden + 2 * (double)m->intermediate_size) + hidden * (double)m->vocab_size;
+    return 2 * weights + 2 * layers * hidden * (double)length;
+}
+
+static double step_work(const mep_train_settings *s)
+{
+    return 3 * token_work(s, s->length) * (double)s->batch_size * (double)s->length;
+}
+
+/* "learned" has no positions beyond the training length. */
+static int can_take(const study_run *r, int64_t length)
+{
+    mep_position_kind kind = MEP_POSITION_NONE;
+    return mep_position_parse(r->train.model.position_encoding, &kind) != MEP_OK || kind != MEP_POSITION_LEARNED ||
+           length <= r->train.length;
+}
+
+/* Count what a run has left to do. */
+static mep_status add_work(study *s, const study_run *r)
+{
+    int64_t steps = 0;
+    json_t *eval = NULL;
+    if (mep_folder_exists(r->folder)) MEP_TRY(mep_train_steps_done(r->folder, &steps));
+    s->work.left[MEP_STUDY_TRAINING] += step_work(&r->train) * (double)(r->train.steps - steps);
+    MEP_TRY(mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval));
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < s->settings->length_count && status == MEP_OK; i++) {
+        int64_t length = s->settings->lengths[i];
+        mep_eval_result result = {0};
+        status = mep_study_eval_find(eval, r->folder, length, &result);
+        if (result.segments == 0 && can_take(r, length))
+            s->work.left[MEP_STUDY_EVALUATING] += token_work(&r->train, length) * (double)r->eval.max_tokens;
+    }
+    json_decref(eval);
+    return status;
+}
+
+/* Seconds that are left, as fast as before; NaN when nothing has been done yet. */
+static double seconds_left(const study_work *w)
+{
+    double seconds = 0;
+    for (int i = 0; i < 2; i++) {
+        int known = w->done[i] > 0 ? i : 1 - i;
+        if (w->left[i] > 0) seconds += w->left[i] * w->seconds[known] / w->done[known];
+    }
+    return w->done[0] + w->done[1] > 0 ? seconds : NAN;
+}
+
+/* ---- Progress ---- */
+
+static int report(study *s)
+{
+    s->now.seconds_left = seconds_left(&s->work);
+    return s->progress == NULL ? 0 : s->progress(s->context, &s->now);
+}
+
+/* Report that `work` of the current part is done. */
+static int report_work(study *s, double work)
+{
+    study_work *w = &s->work;
+    double now = mep_now(), made = work - s->reported;
+    w->left[s->now.phase] = fmax(w->left[s->now.phase] - made, 0);
+    w->done[s->now.phase] += made;
+    w->seconds[s->now.phase] += now - w->last;
+    w->last = now;
+    s->reported = work;
+    return report(s);
+}
+
+static void begin_part(study *s, mep_study_phase phase, int64_t length)
+{
+    s->now.phase = phase;
+    s->now.length = length;
+    s->now.done = s->now.total = 0;
+    s->now.loss = s->now.tokens_per_second = NAN;
+    s->reported = 0;
+    s->work.last = s->evaluation_start = mep_now();
+}
+
+typedef struct part_context {
+    study *study;
+    const study_run *run;
+    int64_t first; /* steps done before */
+} part_context;
+
+static int training_progress(void *context, const mep_train_progress *p)
+{
+    part_context *c = context;
+    mep_study_progress *now = &c->study->now;
+    if (c->first < 0) c->first = p->step - 1;
+    now->done = p->step;
+    now->total = p->steps;
+    now->loss = p->loss;
+    now->tokens_per_second = p->tokens_per_second;
+    return report_work(c->study, step_work(&c->run->train) * (double)(p->step - c->first));
+}
+
+static int evaluation_progress(void *context, int64_t done, int64_t total, double loss)
+{
+    part_context *c = context;
+    mep_study_progress *now = &c->study->now;
+    now->done = done;
+    now->total = total;
+    now->loss = loss;
+    now->tokens_per_second = (double)done / (mep_now() - c->study->evaluation_start);
+    return report_work(c->study, token_work(&c->run->train, now->length) * (double)done);
+}
+
+/* ---- Runs ---- */
+
+static mep_status plan_run(const study *s, int64_t corpus, int64_t seed, int64_t encoding, study_run *r)
+{
+    *r = (study_run){.corpus = corpus, .encoding = encoding, .seed = seed};
+    MEP_TRY(mep_study_run_folder(s->folder, s->settings, corpus, encoding, seed, r->folder));
+    MEP_TRY(mep_study_run_settings(s->settings, corpus, encoding, seed, &r->train));
+    return mep_study_eval_settings(s->settings, corpus, &r->eval);
+}
+
+static mep_status train(study *s, const study_run *r)
+{
+    part_context context = {s, r, -1};
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, r->folder, "train.json"));
+    int exists = mep_file_exists(path);
+    mep_free(&path);
+    begin_part(s, MEP_STUDY_TRAINING, r->train.length);
+    if (!exists) return mep_train_start(r->folder, &r->train, training_progress, &context);
+    MEP_TRY(mep_study_check_run(r->folder, &r->train));
+    return mep_train_resume(r->folder, training_progress, &context);
+}
+
+static mep_status evaluate_length(study *s, const study_run *r, int64_t length, json_t *eval, mep_model *model,
+                                  const mep_dataset *data)
+{
+    part_context context = {s, r, 0};
+    mep_eval_settings settings = r->eval;
+    mep_eval_result result = {0};
+    settings.length = length;
+    begin_part(s, MEP_STUDY_EVALUATING, length);
+    MEP_TRY(mep_evaluate(model, data, &settings, evaluation_progress, &context, &result));
+    return mep_study_eval_add(eval, r->folder, &result);
+}
+
+/* All lengths without a result. The model is loaded for the first of them. */
+static mep_status evaluate(study *s, const study_run *r)
+{
+    json_t *eval = NULL;
+    mep_model *model = NULL;
+    mep_dataset *data = NULL;
+    mep_status status = mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval);
+    for (int64_t i = 0; i < s->settings->length_count && status == MEP_OK; i++) {
+        int64_t length = s->settings->lengths[i];
+        mep_eval_result result = {0};
+        MEP_TRY_OR(status, mep_study_eval_find(eval, r->folder, length, &result), end);
+        if (result.segments > 0 || !can_take(r, length)) continue;
+        if (model == NULL) {
+            MEP_TRY_OR(status, mep_model_load(&model, r->folder), end);
+            MEP_TRY_OR(status, mep_dataset_open(&data, r->train.valid), end);
+        }
+        status = evaluate_length(s, r, length, eval, model, data);
+    }
+end:
+    json_decref(eval);
+    mep_model_destroy(&model);
+    mep_dataset_close(&data);
+    return status;
+}
+
+static mep_status do_run(study *s, const study_run *r)
+{
+    s->now.run++;
+    s->now.corpus = s->settings->corpora[r->corpus];
+    s->now.encoding = s->settings->encodings[r->encoding];
+    s->now.seed = r->train.seed;
+    mep_status status = train(s, r);
+    if (status == MEP_OK) status = evaluate(s, r);
+    if (status == MEP_INTERRUPTED) return status;
+    if (status != MEP_OK) return mep_fail_in(status, "%s: ", r->folder);
+    begin_part(s, MEP_STUDY_RUN_DONE, 0);
+    if (report(s) != 0 && s->now.run < s->now.runs)
+        return mep_fail(MEP_INTERRUPTED, "stopped after run %lld of %lld", (long long)s->now.run, (long long)s->now.runs);
+    return MEP_OK;
+}
+
+/* Call `action` for each run: a whole table of the first seed comes first. */
+static mep_status for_each_run(study *s, mep_status (*action)(study *, const study_run *))
+{
+    for (int64_t corpus = 0; corpus < s->settings->corpus_count; corpus++)
+        for (int64_t seed = 0; seed < s->settings->seed_count; seed++)
+            for (int64_t encoding = 0; encoding < s->settings->encoding_count; encoding++) {
+                study_run run;
+                MEP_TRY(plan_run(s, corpus, seed, encoding, &run));
+                MEP_TRY(action(s, &run));
+            }
+    return MEP_OK;
+}
+
+mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress, void *context)
+{
+    study s = {.folder = folder, .settings = settings, .progress = progress, .context = context};
+    mep_study_corpus *corpora = NULL;
+    MEP_TRY(mep_alloc(&corpora, settings->corpus_count, sizeof *corpora));
+    mep_status status = mep_study_check(settings, corpora);
+    if (status == MEP_OK) status = mep_study_open_folder(folder, settings, corpora);
+    mep_free(&corpora);
+    if (status != MEP_OK) return status;
+    s.now.runs = settings->corpus_count * settings->seed_count * settings->encoding_count;
+    MEP_TRY(for_each_run(&s, add_work));
+    return for_each_run(&s, do_run);
+}

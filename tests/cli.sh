@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+#
+# Helpers for cli_*.sh, which try the program from outside. Sourced with the program's path as $1. Each test runs in a
+# folder of its own, which is removed at the end.
+set -u
+MEP=$1
+folder=$(mktemp -d) || exit 1
+trap 'rm -rf "$folder"' EXIT
+cd "$folder" || exit 1
+checks=0
+failures=0
+
+wrong() {
+    failures=$((failures + 1))
+    echo "FAILED: $*"
+    sed 's/^/    stdout: /' out
+    sed 's/^/    stderr: /' err
+}
+
+# expect CODE ARGUMENT ...: the program ends with this exit code; its output is left in the files out and err.
+expect() {
+    code=$1
+    shift
+    checks=$((checks + 1))
+    "$MEP" "$@" > out 2> err < /dev/null
+    got=$?
+    [ "$got" = "$code" ] || wrong "mep $*: exit code $got, not $code"
+}
+
+# said FILE TEXT: the file (out or err) of the last call has this text.
+said() {
+    checks=$((checks + 1))
+    grep -qF -e "$2" "$1" || wrong "no \"$2\" in $1"
+}
+
+# refuse CODE TEXT ARGUMENT ...: it fails with one line on stderr that has the text, and prints nothing on stdout.
+refuse() {
+    code=$1
+    text=$2
+    shift 2
+    expect "$code" "$@"
+    said err "$text"
+    [ "$(wc -l < err)" = 1 ] || wrong "mep $*: not one line on stderr"
+    [ ! -s out ] || wrong "mep $*: output on stdout"
+}
+
+finish() {
+    echo "$checks checks, $failures failures"
+    [ "$failures" = 0 ] && [ "$checks" -gt 0 ]
+}

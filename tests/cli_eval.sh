@@ -1,0 +1,95 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# mep eval: the table, the JSON, which tokens are scored, and wrong inputs. Usage: cli_eval.sh PROGRAM
+tests=$(cd "$(dirname "$0")" && pwd)
+. "$tests/cli.sh"
+. "$tests/tiny.sh"
+
+tiny_train run --steps 20 --quiet
+tiny_train learned --steps 2 --quiet --position learned
+
+# Every length scores the same tokens: the largest multiple of the longest that the data holds.
+expect 0 eval --model run --data text.valid
+[ "$(awk 'NR > 2 { print $1 }' out | xargs)" = '16 32 64 128 256' ] || wrong 'not 1, 2, 4, 8, 16 times the length'
+[ "$(awk 'NR > 2 { print $5 % 256, ($5 > 3000) }' out | sort -u)" = '0 1' ] || wrong 'the tokens are no multiple of 256'
+[ "$(awk 'NR > 2 { print $5 }' out | sort -u | wc -l)" = 1 ] || wrong 'lengths score different tokens'
+said err 'length 16  '
+expect 0 eval --model run --data text.valid --lengths 16,64 --tokens 160 --quiet
+[ ! -s err ] || wrong '--quiet still prints on stderr'
+[ "$(awk 'NR > 2 { print $1, $(NF - 1) }' out | xargs)" = '16 160 64 128' ] || wrong '--tokens is not kept'
+awk 'NR > 2 && !($2 > 2 && $2 < 400 && $4 > 0.7 && $4 < 6) { exit 1 }' out || wrong 'a perplexity that cannot be'
+
+# One segment has no standard error: null. A checkpoint is a model too.
+expect 0 eval --model run/checkpoint-20 --data text.valid.bin --lengths 16 --tokens 16 --json --quiet
+for text in '"model": "run/checkpoint-20"' '"data": "text.valid.bin"' '"length": 16' '"perplexity": ' '"stderr": null' \
+    '"loss": ' '"tokens": 16' '"segments": 1' '"seconds": '; do
+    said out "$text"
+done
+
+# The middle of a window that moves by 8: as many tokens as the data; --last: 4 of each segment.
+expect 0 eval --model run --data text.valid --lengths 16 --stride 8 --tokens 160 --json --quiet
+said out '"tokens": 160'
+said out '"segments": 19'
+expect 0 eval --model run --data text.valid --lengths 16 --last 4 --tokens 160 --json --quiet
+said out '"tokens": 40'
+said out '"segments": 10'
+
+# The batch does not matter, nor does skipping what cannot matter; bfloat16 is near.
+expect 0 eval --model run --data text.valid --lengths 64 --tokens 640 --json --quiet
+perplexity=$(awk -F ': ' '/perplexity/ { print $2 + 0 }' out)
+expect 0 eval --model run --data text.valid --lengths 64 --tokens 640 --json --quiet --batch-tokens 1 --tolerance 1e-7
+awk -F ': ' -v want="$perplexity" '/perplexity/ { d = $2 / want - 1; if (d < 1e-5 && d > -1e-5) good = 1 } END { exit !good }' out ||
+    wrong "the batch changes the perplexity $perplexity"
+expect 0 eval --model run --data text.valid --lengths 64 --tokens 640 --json --quiet --dtype bfloat16
+awk -F ': ' -v want="$perplexity" '/perplexity/ { d = $2 / want - 1; if (d < 1e-2 && d > -1e-2) good = 1 } END { exit !good }' out ||
+    wrong "bfloat16 is far from the perplexity $perplexity"
+
+# What "learned" cannot take is an error; what was done before it is printed.
+expect 0 eval --model learned --data text.valid
+[ "$(wc -l < out)" = 3 ] || wrong '"learned" is evaluated at more than its own length'
+refuse 1 '"learned" has 16 positions and cannot read 32 tokens' eval --model learned --data text.valid --lengths 32
+expect 1 eval --model learned --data text.valid --lengths 16,32 --quiet
+said err '"learned" has 16 positions'
+[ "$(awk 'NR > 2 { print $1 }' out)" = 16 ] || wrong 'the finished length is not printed'
+
+refuse 2 '--model FOLDER is missing' eval --data text.valid
+refuse 2 '--data PREFIX is missing' eval --model run
+refuse 2 '--lengths: "0" is not' eval --model run --data text.valid --lengths 16,0
+refuse 2 '--tolerance: "2" is not' eval --model run --data text.valid --tolerance 2
+refuse 1 'nosuch: no such folder' eval --model nosuch --data text.valid
+refuse 1 'cannot open nosuch.idx' eval --model run --data nosuch
+refuse 1 'holds no model.safetensors and no checkpoint' eval --model . --data text.valid
+refuse 1 'too few for the length 102400' eval --model run --data text.valid --lengths 16,100K
+refuse 1 'has 8 tokens to score, too few' eval --model run --data text.valid --lengths 16 --tokens 8
+refuse 1 'a stride' eval --model run --data text.valid --lengths 16 --stride 17
+
+# Another vocabulary.
+seq 1 500 > digits.txt
+expect 0 prepare --out digits --no-eod digits.txt
+# shellcheck disable=SC2086
+expect 0 train --data digits --out narrow $TINY --steps 1 --quiet
+said narrow/train.json '"vocab_size": 320'
+rm -r narrow
+# shellcheck disable=SC2086
+expect 0 train --data digits --out narrow $TINY --steps 1 --quiet --vocab-size 64
+refuse 1 "is not in the model's vocabulary of 64" eval --model narrow --data text.valid --lengths 16
+
+# Models that are not what they say.
+model=run/checkpoint-20
+damage() { # damage TEXT SED: a config.json changed by SED is refused
+    rm -rf bad
+    cp -r $model bad
+    sed "$2" $model/config.json > bad/config.json
+    refuse 1 "$1" eval --model bad --data text.valid --lengths 16
+}
+damage '"hidden_size" must be an integer' 's/"hidden_size": 16/"hidden_size": "16"/'
+damage 'hidden_size 16 is not a multiple of num_attention_heads 3' 's/heads": 2/heads": 3/'
+damage 'model_type "bert" is not supported' 's/gpt_neox"/bert"/'
+damage 'unknown kernel' 's/"position_encoding": "mep"/"position_encoding": "nonsense"/'
+damage 'bad/config.json' 's/{/[/'
+damage 'bad/model.safetensors' 's/"hidden_size": 16/"hidden_size": 32/'
+head -c 5000 $model/model.safetensors > bad/model.safetensors
+cp $model/config.json bad/config.json
+refuse 1 'bad/model.safetensors' eval --model bad --data text.valid --lengths 16
+finish

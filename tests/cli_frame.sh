@@ -1,0 +1,49 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The frame of the command line: help, exit codes, wrong words. Usage: cli_frame.sh PROGRAM
+. "$(dirname "$0")/cli.sh"
+
+expect 0 --help
+said out 'Commands:'
+cp out help.txt
+expect 0 help
+cmp -s out help.txt || wrong 'mep help differs from mep --help'
+expect 2
+refuse 2 'there is no command "trian"' trian
+refuse 2 'did you mean version?' verson
+refuse 2 'there is no command "nothing"' help nothing
+
+# Every listed command has a help page, the same by both ways, its table not wider than 100 columns, and refuses an unknown option.
+commands=$(awk '/^  / { print $1 }' help.txt)
+[ -n "$commands" ] || wrong 'no commands are listed'
+for command in $commands; do
+    expect 0 "$command" --help
+    said out "mep $command"
+    said out '--help'
+    [ "$(sed '/^  -h, --help/q' out | wc -L)" -le 100 ] || wrong "mep $command --help is wider than 100 columns"
+    cp out page.txt
+    expect 0 help "$command"
+    cmp -s out page.txt || wrong "mep help $command differs from mep $command --help"
+    refuse 2 "mep $command: there is no option --no-such-option" "$command" --no-such-option
+    refuse 2 "see mep $command --help" "$command" -Z
+done
+
+expect 0 version
+said out 'CPU level'
+expect 0 --version
+expect 0 version --json
+said out '"version": "'
+refuse 2 'takes no value' version --json=1
+refuse 2 'did you mean --json?' version --jason
+refuse 2 'takes no argument "x"' version x
+MEP_CPU=c "$MEP" version > out
+said out 'CPU level         c '
+
+if [ -w /dev/full ]; then
+    checks=$((checks + 1))
+    "$MEP" version > /dev/full 2> err
+    [ $? = 1 ] || wrong 'a full disk is not noticed'
+    said err 'cannot write to the standard output'
+fi
+finish

@@ -1,0 +1,64 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# mep generate: prompts from everywhere, the same text for the same seed, the tokenizer's search, wrong inputs.
+# Usage: cli_generate.sh PROGRAM
+tests=$(cd "$(dirname "$0")" && pwd)
+. "$tests/cli.sh"
+. "$tests/tiny.sh"
+
+tiny_train run --steps 20 --quiet
+tiny_train learned --steps 2 --quiet --position learned
+
+# The prompt first, then as many bytes as asked for, then a newline.
+expect 0 generate --model run --prompt 'the quick' --max-tokens 20 --temperature 0
+said out 'the quick'
+[ "$(wc -c < out)" = 30 ] || wrong 'not the prompt, 20 bytes and a newline'
+said err '20 tokens, the first after '
+cp out first
+printf 'the quick' > prompt.txt
+expect 0 generate --model run --prompt-file prompt.txt -n 20 -t 0 --quiet
+[ ! -s err ] || wrong '--quiet still prints on stderr'
+cmp -s out first || wrong 'a prompt from a file gives another text'
+for word in - --prompt-file=-; do
+    checks=$((checks + 1))
+    "$MEP" generate --model run/checkpoint-20 -n 20 -t 0 -q $word < prompt.txt > out 2> err || wrong 'standard input'
+    cmp -s out first || wrong 'a prompt from the standard input gives another text'
+done
+expect 0 generate --model run --prompt 'the quick' -n 20 -k 1 --seed 3 --quiet
+cmp -s out first || wrong '--top-k 1 is not the likeliest token'
+expect 0 generate --model run --prompt 'the quick' -n 20 --top-p 1e-9 --seed 3 --quiet
+cmp -s out first || wrong '--top-p 1e-9 is not the likeliest token'
+
+# Seeds; no prompt; no tokens; any bytes.
+expect 0 generate --model run -n 40 --seed 1 --quiet
+cp out one
+expect 0 generate --model run -n 40 --seed 1 --quiet
+cmp -s out one || wrong 'the same seed gives another text'
+expect 0 generate --model run -n 40 --seed 2 --quiet
+cmp -s out one && wrong 'another seed gives the same text'
+expect 0 generate --model run --prompt abc -n 0
+[ "$(cat out)" = abc ] || wrong '-n 0 does not print the prompt alone'
+printf '\377\000\376' > bytes
+expect 0 generate --model run --prompt-file bytes -n 4 --dtype bfloat16
+[ "$(od -An -tx1 -N3 out | xargs)" = 'ff 00 fe' ] || wrong 'the bytes of the prompt are changed'
+
+# A model without a run whose vocabulary is one of bytes; one whose vocabulary is not.
+cp -r run/checkpoint-20 alone
+expect 0 generate --model alone --prompt 'the quick' -n 20 -t 0 --quiet
+cmp -s out first || wrong 'the model alone gives another text'
+tiny_train wide --steps 1 --quiet --vocab-size 512
+cp -r wide/checkpoint-1 wide_alone
+expect 0 generate --model wide --prompt 'the quick' -n 20 --quiet
+refuse 1 'its 512 tokens belong to is not known' generate --model wide_alone --prompt a
+
+refuse 2 '--model FOLDER is missing' generate
+refuse 2 'given by --prompt "hello"' generate --model run hello
+refuse 2 'give one prompt' generate --model run --prompt a -
+refuse 2 '--temperature: "-1" is not' generate --model run --temperature -1
+refuse 2 '--top-p: "0" is not' generate --model run --top-p 0
+refuse 1 'nosuch: no such folder' generate --model nosuch
+refuse 1 'cannot open nosuch' generate --model run --prompt-file nosuch
+refuse 1 'Is a directory' generate --model run --prompt-file .
+refuse 1 '"learned" has 16 positions' generate --model learned --prompt 'much too long for its positions'
+finish

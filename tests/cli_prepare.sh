@@ -1,0 +1,92 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# mep prepare: what is written, where --valid cuts, what is refused, and that nothing is left behind.
+# Usage: cli_prepare.sh PROGRAM
+. "$(dirname "$0")/cli.sh"
+
+# holds PREFIX DOCUMENTS TOKENS: the dataset is there, with its three files.
+holds() {
+    checks=$((checks + 1))
+    { [ -f "$1.bin" ] && [ -f "$1.idx" ] && grep -qF "\"documents\": $2," "$1.json" &&
+        grep -qF "\"tokens\": $3," "$1.json"; } ||
+        wrong "$1 does not hold $2 documents of $3 tokens: $(cat "$1.json" 2>&1)"
+}
+
+# none_of PREFIX: no file begins with it.
+none_of() {
+    checks=$((checks + 1))
+    ls "$1"* > found 2> /dev/null && wrong "left behind: $(cat found)"
+}
+
+# document SIZE: a line of JSON with so many letters.
+document() {
+    printf '{"text": "%s"}\n' "$(head -c "$1" /dev/zero | tr '\0' x)"
+}
+
+document 99 > two.jsonl
+document 9 >> two.jsonl
+printf 'some words\n' > words.txt
+mkdir empty
+
+expect 0 prepare --out whole two.jsonl words.txt
+holds whole 3 122
+said out 'whole.bin: 3 documents, 122 tokens, 0.975 bytes of text a token'
+expect 0 prepare -q --no-eod --out bare two.jsonl words.txt
+holds bare 3 119
+[ -s err ] && wrong 'mep prepare --quiet prints on stderr'
+
+# The cut: 99 + 1 and 9 + 1 tokens. A tenth is asked: 11 of 110, and the boundary at 10 is near.
+expect 0 prepare -q --out cut --valid 0.1 two.jsonl
+holds cut.train 1 100
+holds cut.valid 1 10
+none_of cut.whole
+# A half is asked: no boundary is near, the first document is divided.
+expect 0 prepare -q -f --out cut --valid 0.5 two.jsonl
+holds cut.train 1 55
+holds cut.valid 2 55
+expect 0 prepare -q --out one --valid 0.1 words.txt
+holds one.train 1 11
+holds one.valid 1 1
+
+# What exists stays, unless --force is given; an input stays in any case.
+cp whole.bin before.bin
+refuse 1 'whole.bin exists; choose another --out, or --force' prepare --out whole words.txt
+refuse 1 'cut.train.bin exists' prepare --out cut --valid 0.1 words.txt
+cmp -s whole.bin before.bin || wrong 'whole.bin has changed'
+expect 0 prepare -q --force --out whole words.txt
+holds whole 1 12
+cp two.jsonl two.json
+refuse 1 'two.json is an input' prepare -q --force --out two two.json
+cmp -s two.jsonl two.json || wrong 'an input has changed'
+
+refuse 2 '--out PREFIX is missing' prepare words.txt
+refuse 2 'needs INPUT' prepare --out x
+refuse 2 'without .bin or .idx' prepare --out x.idx words.txt
+refuse 2 'not a number from 0 to 0.9' prepare --out x --valid 1.5 words.txt
+refuse 1 "no tokenizer 'words'" prepare --out x --tokenizer words words.txt
+refuse 1 'cannot read missing.txt' prepare --out x missing.txt
+refuse 1 'empty holds no text' prepare --out x empty
+refuse 1 'cannot write no/x.bin.tmp' prepare --out no/x words.txt
+printf 'a' > a.txt
+refuse 1 'one token cannot be divided' prepare -q --no-eod --out x --valid 0.5 a.txt
+printf '{"text": "fine"}\nnot fine\n' > bad.jsonl
+refuse 1 'bad.jsonl:2: ' prepare -q --out x --valid 0.1 two.jsonl bad.jsonl
+none_of x
+
+# Ctrl-C while the second input, a pipe, is being read. The shell lets background jobs ignore SIGINT; SIGTERM means
+# the same.
+mkfifo pipe
+"$MEP" prepare -q --out x --valid 0.1 two.jsonl pipe > out 2> err < /dev/null &
+job=$!
+exec 3> pipe
+kill -TERM "$job"
+printf 'more' >&3
+exec 3>&-
+wait "$job"
+got=$?
+checks=$((checks + 1))
+[ "$got" = 130 ] || wrong "interrupted: exit code $got, not 130"
+said err 'interrupted; nothing was written'
+none_of x
+finish

@@ -1,0 +1,104 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# mep train: a run, its files, a stop and its continuation to the bit, and wrong inputs. Usage: cli_train.sh PROGRAM
+tests=$(cd "$(dirname "$0")" && pwd)
+. "$tests/cli.sh"
+. "$tests/tiny.sh"
+
+# A run, its files and its last line.
+tiny_train run --steps 6 --valid text.valid --valid-tokens 64
+said out 'model     1 layers, hidden 16, 2 heads, vocabulary 320: 13.6k parameters'
+said out 'position  mep'
+said out 'memory    about '
+said out 'training  6 steps of 4 x 16 tokens: 384 tokens'
+said out ' after step 6, took '
+said out '; evaluate it: mep eval --model run --data text.valid'
+said err 'train  6/6  100%  loss '
+for file in train.json metrics.jsonl checkpoint-6/config.json checkpoint-6/model.safetensors checkpoint-6/state.json; do
+    [ -s "run/$file" ] || wrong "no run/$file"
+done
+said run/train.json '"valid_every": 1'
+said run/checkpoint-6/config.json '"intermediate_size": 64'
+[ "$(wc -l < run/metrics.jsonl)" = 6 ] || wrong 'metrics.jsonl has not a line a step'
+[ "$(grep -c valid_loss run/metrics.jsonl)" = 6 ] || wrong 'metrics.jsonl has not six validation losses'
+tiny_train quiet --steps 3 --quiet --valid-every 2 --valid text.valid
+[ ! -s err ] || wrong '--quiet still prints on stderr'
+[ "$(wc -l < out)" = 1 ] || wrong '--quiet prints more than the last line'
+[ "$(grep -c valid_loss quiet/metrics.jsonl)" = 2 ] || wrong 'validation losses not at steps 2 and 3'
+
+# The preset first, wherever it stands, and every option over it.
+expect 0 train --steps 2 --num-hidden-layers 1 --length 8 --batch-size 6 --preset nano --data text.train --out preset \
+    --intermediate-size 32 --vocab-size 300 --position 'exp:c=0.5 + t5' --seed 7 --learning-rate 0.01 \
+    --min-learning-rate 0.001 --warmup 0.5 --beta1 0.8 --beta2 0.9 --eps 1e-6 --weight-decay 0.1 --max-grad-norm 2 \
+    --dtype float32 --recompute --save-every 1 --keep 0 --threads 1
+for text in '"hidden_size": 128' '"num_hidden_layers": 1' '"intermediate_size": 32' '"vocab_size": 300' '"length": 8' \
+    '"batch_size": 6' '"micro_batch_size": 6' '"steps": 2' '"seed": "7"' '"min_learning_rate": 0.001' '"warmup": 0.5' \
+    '"beta2": 0.9' '"weight_decay": 0.1' '"max_grad_norm": 2.0' '"dtype": "float32"' '"recompute": true' '"keep": 0' \
+    't5'; do
+    said preset/train.json "$text"
+done
+[ -d preset/checkpoint-1 ] || wrong '--keep 0 keeps not all checkpoints'
+
+# Stopped and continued is the same to the bit as never stopped.
+tiny_train whole --steps 1500
+checks=$((checks + 1))
+# shellcheck disable=SC2086
+"$MEP" train --data text.train --out part $TINY --steps 1500 > out 2> err < /dev/null &
+pid=$!
+while [ ! -s part/metrics.jsonl ] && kill -0 $pid 2> /dev/null; do sleep 0.02; done
+kill -INT $pid
+wait $pid
+[ $? = 130 ] || wrong 'Ctrl-C does not end with 130'
+said err 'continue: mep train --resume part'
+ls part | grep -q 'checkpoint-' || wrong 'Ctrl-C saves no checkpoint'
+expect 0 train --resume part --threads 1
+said out 'resumed   after step '
+cmp -s whole/checkpoint-1500/model.safetensors part/checkpoint-1500/model.safetensors ||
+    wrong 'the continued run differs from the whole one'
+expect 0 train --resume part
+said out 'all of its 1500 steps were done already'
+
+# Wrong inputs.
+bad() { # bad CODE TEXT ARGUMENT ...: refused, and the folder x is not made
+    code=$1
+    text=$2
+    shift 2
+    # shellcheck disable=SC2086
+    refuse "$code" "$text" train --out x --data text.train $TINY --steps 2 --quiet "$@"
+    [ ! -e x ] || wrong "mep train $*: leaves a folder"
+    rm -rf x
+}
+refuse 2 '--data PREFIX is missing' train --out x
+refuse 2 '--out RUN is missing' train --data text.train
+bad 2 'hidden_size 16 is not a multiple of num_attention_heads 3' --num-attention-heads 3
+bad 2 'rotary turns pairs of channels' --position rotary --hidden-size 6
+bad 2 'unknown kernel "rubbish"' --position rubbish
+bad 2 'unknown preset "huge"' --preset huge
+bad 2 'hidden_size must be from 1 to' --hidden-size 1M
+bad 2 'not a whole number from 1 to' --batch-size 0
+bad 2 'batch_size 4 is not a multiple of micro_batch_size 3' --micro-batch-size 3
+bad 2 'min_learning_rate must be from 0 to' --min-learning-rate 1
+bad 2 '--valid PREFIX is missing' --valid-every 1
+bad 2 'is none of float32, bfloat16' --dtype float16
+bad 1 'cannot open nosuch.idx' --data nosuch
+bad 1 'cannot open nosuch.idx' --valid nosuch
+bad 1 'needs 102401; use a shorter --length' --length 100K
+bad 1 "vocab_size is 64" --vocab-size 64
+refuse 1 'run: holds a run already' train --data text.train --out run $TINY --steps 6 --quiet
+refuse 1 'cannot make the folder text.txt' train --data text.train --out text.txt $TINY --steps 6 --quiet
+refuse 1 'cannot make the folder text.txt/x' train --data text.train --out text.txt/x $TINY --steps 6 --quiet
+refuse 2 'leave out --steps' train --resume run --steps 9
+refuse 2 'leave out --data' train --resume run --data text.train
+refuse 1 'nosuch' train --resume nosuch
+
+# Another text under the same name is noticed; a damaged train.json too. Neither loses a checkpoint.
+cp -r run changed
+sed 's/"steps": 6/"steps": 8/' run/train.json > changed/train.json
+for end in bin idx json; do cp text.train.$end kept.$end && cp text.valid.$end text.train.$end; done
+refuse 1 'is not the data that' train --resume changed --quiet
+for end in bin idx json; do mv kept.$end text.train.$end; done
+sed 's/"steps": 6/"steps": "6"/' run/train.json > changed/train.json
+refuse 1 '"steps" must be an integer' train --resume changed
+[ -s changed/checkpoint-6/model.safetensors ] || wrong 'a refused continuation removed the checkpoint'
+finish

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The values of distance biases and their gradients: the golden cases, a plain reference in long double, distances up
+ * to 2^31, finite differences, initial values and ranges of parameters. Specs are tested in test_bias_spec.c, reach in
+ * test_bias_reach.c.
+ */
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "bias/bias.h"
+#include "bias/t5.h"
+#include "golden.h"
+#include "mep/bias.h"
+
+static const int64_t FAR = (int64_t)1 << 31;
+
+static const char *const SPECS[] = {
+    "alibi",
+    "exp_half",
+    "gauss",
+    "tanh",
+    "t5",
+    "kerple_log",
+    "kerple_power",
+    "sandwich",
+    "mep",
+    "mep_param",
+    "exp + gauss",
+    "tanh + gauss",
+    "t5 + kerple_log",
+    "3*exp + gauss",
+    "t5:buckets=10,max=40 + t5",
+    "kerple_power + kerple_log + sandwich",
+    "alibi/learn=slopes",
+    "gauss:c=0.3/learn=slopes",
+    "tanh/learn=slopes",
+    "mep/learn=weights",
+    "mep/learn=weights,slopes",
+    "exp + 2*tanh + gauss + sandwich + t5 + kerple_power/learn=slopes,weights",
+    "mep_param/learn=weights,slopes",
+    NULL,
+};
+
+static mep_bias *create(const char *spec, int64_t heads, int64_t head_dim)
+{
+    mep_bias *bias;
+    if (mep_bias_create(&bias, spec, heads, head_dim) != MEP_OK) fail_msg("%s", mep_error_message());
+    return bias;
+}
+
+/* Values away from the ends of every range. */
+static void randomize(mep_bias *bias, uint64_t seed)
+{
+    int64_t count = mep_bias_param_values(bias);
+    double *values = malloc((size_t)(count + 1) * sizeof *values);
+    for (int64_t i = 0; i < bias->entry_count; i++) {
+        const mep_bias_entry *entry = &bias->entries[i];
+        for (int64_t n = entry->info.offset; n < entry->info.offset + entry->info.size; n++) {
+            double x = mep_random_uniform(seed, 7, (uint64_t)n);
+            values[n] = entry->min > 0 ? 0.05 + x : 2.0 * x - 1.0;
+        }
+    }
+    assert_int_equal(mep_bias_set_params(bias, values, count), MEP_OK);
+    free(values);
+}
+
+static void compare(const char *what, double got, double expected, double relative, double absolute)
+{
+    if (!(fabs(got - expected) <= relative * fabs(expected) + absolute))
+        fail_msg("%s: %.17g, expected %.17g (difference %.3g)", what, got, expected, got - expected);
+}
+
+/* ---- Golden cases ---- */
+
+static void golden_spec(json_t *golden, char spec[256])
+{
+    json_t *kernels = json_object_get(golden, "kernels"), *weights = json_object_get(golden, "weights");
+    spec[0] = '\0';
+    for (size_t i = 0; i < json_array_size(kernels); i++) {
+        size_t used = strlen(spec);
+        const char *name = json_string_value(json_array_get(kernels, i));
+        double weight = json_is_array(weights) ? json_number_value(json_array_get(weights, i)) : 1.0;
+        snprintf(spec + used, 256 - used, "%s%.17g*%s", i == 0 ? "" : " + ", weight, name);
+    }
+}
+
+/* The numbers of a list or a list of lists, row by row; returns how many. */
+static int64_t flatten(json_t *list, double *values)
+{
+    int64_t count = 0;
+    if (!json_is_array(list)) {
+        *values = json_number_value(list);
+        return 1;
+    }
+    for (size_t i = 0; i < json_array_size(list); i++) count += flatten(json_array_get(list, i), values + count);
+    return count;
+}
+
+static void set_golden_params(mep_bias *bias, json_t *params)
+{
+    double values[4096];
+    assert_true(mep_bias_param_values(bias) <= 4096);
+    assert_int_equal(mep_bias_param_count(bias), json_object_size(params));
+    void *iterator = json_object_iter(params);
+    for (int64_t i = 0; i < mep_bias_param_count(bias); i++, iterator = json_object_iter_next(params, iterator)) {
+        mep_bias_param param;
+        assert_int_equal(mep_bias_get_param(bias, i, &param), MEP_OK);
+        assert_string_equal(param.name, json_object_iter_key(iterator));
+        assert_int_equal(flatten(json_object_iter_value(iterator), values + param.offset), param.size);
+    }
+    assert_int_equal(mep_bias_set_params(bias, values, mep_bias_param_values(bias)), MEP_OK);
+}
+
+/* b to 1e-12 of its value, and 4e-16 where b is near 0 (log 1, where the golden file itself holds 1.1e-16). */
+static void check_golden_case(json_t *golden, const int64_t *distances, int64_t count)
+{
+    char spec[256];
+    double slopes[64], expected_slopes[64], got[64 * 64], expected[64 * 64];
+    int64_t heads = json_integer_value(json_object_get(golden, "heads"));
+    golden_spec(golden, spec);
+    mep_bias *bias = create(spec, heads, json_integer_value(json_object_get(golden, "head_dim")));
+    set_golden_params(bias, json_object_get(golden, "params"));
+
+    assert_int_equal(mep_alibi_slopes(heads, slopes), MEP_OK);
+    assert_int_equal(flatten(json_object_get(golden, "slopes"), expected_slopes), heads);
+    /* The oracle multiplies powers up; slopes here are exact to the last digit. */
+    for (int64_t h = 0; h < heads; h++) compare("slope", slopes[h], expected_slopes[h], 2e-15, 0.0);
+
+    assert_int_equal(flatten(json_object_get(golden, "bias"), expected), heads * count);
+    assert_int_equal(mep_bias_at(bias, distances, count, got), MEP_OK);
+    for (int64_t n = 0; n < heads * count; n++) compare(spec, got[n], expected[n], 1e-12, 4e-16);
+    mep_bias_destroy(&bias);
+}
+
+static void test_golden(void **state)
+{
+    (void)state;
+    json_error_t error;
+    json_t *root = json_load_file(golden_path("bias.json"), 0, &error);
+    if (root == NULL) fail_msg("%s: %s", golden_path("bias.json"), error.text);
+    json_t *list = json_object_get(root, "distances"), *buckets = json_object_get(root, "t5_bucket");
+    int64_t distances[64], count = (int64_t)json_array_size(list);
+    assert_int_equal(count, 33);
+    for (int64_t n = 0; n < count; n++) {
+        distances[n] = json_integer_value(json_array_get(list, (size_t)n));
+        assert_int_equal(mep_t5_bucket((double)distances[n], 32, 128.0),
+                         json_integer_value(json_array_get(buckets, (size_t)n)));
+    }
+    json_t *cases = json_object_get(root, "cases");
+    assert_int_equal(json_array_size(cases), 48);
+    for (size_t i = 0; i < 48; i++) check_golden_case(json_array_get(cases, i), distances, count);
+    json_decref(root);
+}
+
+/* Where d/exact and max/exact are powers of 2, the quotient of their logarithms is rational and the bucket known
+ * exactly. */
+static void test_t5_buckets(void **state)
+{
+    (void)state;
+    for (int64_t k = 0; k < 6; k++) assert_int_equal(mep_t5_bucket((double)(16 << k), 32, 1024.0), 16 + 16 * k / 6);
+    for (int64_t k = 0; k < 8; k++) assert_int_equal(mep_t5_bucket((double)(8 << k), 16, 2048.0), 8 + k);
+    for (int64_t buckets = 2; buckets < 70; buckets += 3)
+        for (int64_t d = 0, last = 0; d < 600; d++) {
+            int64_t bucket = mep_t5_bucket((double)d, buckets, 300.0);
+            assert_true(bucket >= last && bucket < buckets);
+            if (d <= buckets / 2) assert_int_equal(bucket, d < buckets - 1 ? d : buckets - 1);
+            if (d >= 300) assert_int_equal(bucket, buckets - 1);
+            last = bucket;
+        }
+}
+
+/* ---- Identities and a plain reference ---- */
+
+/* log sum w exp(v), the terms' own logarithms taken as given. */
+static double plain_mix(const mep_bias *bias, int64_t head, const double *values)
+{
+    long double top = -INFINITY, sum = 0.0L;
+    for (int m = 0; m < bias->spec.count; m++) {
+        long double x =
+            (long double)values[m * bias->heads + head] + (long double)bias->log_weights[m * bias->heads + head];
+        top = fmaxl(top, x);
+    }
+    for (int m = 0; m < bias->spec.count; m++) {
+        long double x =
+            (long double)values[m * bias->heads + head] + (long double)bias->log_weights[m * bias->heads + head];
+        sum += expl(x - top);
+    }
+    return (double)(top + logl(sum));
+}
+
+static void test_reference_and_table(void **state)
+{
+    (void)state;
+    enum { HEADS = 6, LENGTH = 300 };
+    static double got[HEADS * LENGTH], values[32 * HEADS];
+    static float table[HEADS * LENGTH];
+    int64_t distances[LENGTH];
+    for (int64_t d = 0; d < LENGTH; d++) distances[d] = d;
+    for (int s = 0; SPECS[s] != NULL; s++) {
+        mep_bias *bias = create(SPECS[s], HEADS, 8);
+        randomize(bias, (uint64_t)s);
+        assert_int_equal(mep_bias_at(bias, distances, LENGTH, got), MEP_OK);
+        assert_int_equal(mep_bias_table(bias, LENGTH, table), MEP_OK);
+        for (int64_t n = 0; n < HEADS * LENGTH; n++) {
+            mep_bias_log_values(bias, (double)(n % LENGTH), values);
+            double plain = plain_mix(bias, n / LENGTH, values);
+            compare(SPECS[s], got[n], plain, 1e-14, 2e-15);
+            assert_true(table[n] == (float)got[n]);
+        }
+        mep_bias_destroy(&bias);
+    }
+}
+
+/* A single kernel is the kernel's logarithm to the bit, and a sum of equal kernels is the kernel. */
+static void test_single(void **state)
+{
+    (void)state;
+    int64_t distances[] = {0, 1, 5, 100, 4321, 99999, FAR};
+    for (int i = 0; mep_kernels[i] != NULL; i++) {
+        char twice[64];
+        double one[7 * 3], two[7 * 3], values[3], params[4 * 96];
+        snprintf(twice, sizeof twice, "%s + %s", mep_kernels[i]->name, mep_kernels[i]->name);
+        mep_bias *bias = create(mep_kernels[i]->name, 3, 16), *sum = create(twice, 3, 16);
+        int64_t count = mep_bias_param_values(bias);
+        randomize(bias, 5);
+        for (int64_t n = 0; n < 2 * count; n++) params[n] = mep_bias_params(bias)[n % count];
+        assert_int_equal(mep_bias_set_params(sum, params, 2 * count), MEP_OK);
+        assert_int_equal(mep_bias_at(bias, distances, 7, one), MEP_OK);
+        assert_int_equal(mep_bias_at(sum, distances, 7, two), MEP_OK);
+        for (int64_t n = 0; n < 7; n++) {
+            mep_kernels[i]->log_value(&bias->terms[0], (double)distances[n], values);
+            for (int64_t h = 0; h < 3; h++) {
+                assert_true(one[h * 7 + n] == values[h]);
+                assert_true(two[h * 7 + n] == values[h]);
+            }
+        }
+        mep_bias_destroy(&bias);
+        mep_bias_destroy(&sum);
+    }
+}
+
+/* MEP's kernels underflow after a few hundred tokens; far away the slowest one with its weight is all of b. */
+static void test_far(void **state)
+{
+    (void)state;
+    int64_t distances[] = {FAR, FAR - 1, 1000003};
+    double got[3 * 12], slopes[12];
+    mep_alibi_slopes(12, slopes);
+    mep_bias *bias = create("mep", 12, 64);
+    assert_int_equal(mep_bias_at(bias, distances, 3, got), MEP_OK);
+    for (int h = 0; h < 12; h++)
+        for (int n = 0; n < 3; n++)
+            compare("mep", got[h * 3 + n], -0.5 * slopes[h] * (double)distances[n] - log(3.0), 1e-15, 0.0);
+    mep_bias_destroy(&bias);
+}
+
+/* Finite in float64 and float32 at every distance, for any parameters: random ones, and all at either end of their
+ * ranges. */
+static void test_finite(void **state)
+{
+    (void)state;
+    int64_t distances[] = {0, 1, 2, 1000, 1000000, FAR - 1, FAR};
+    for (int s = 0; SPECS[s] != NULL; s++) {
+        mep_bias *bias = create(SPECS[s], 5, 64);
+        int64_t count = mep_bias_param_values(bias);
+        double got[7 * 5], *values = calloc((size_t)count + 1, sizeof *values);
+        for (int round = 0; round < 3; round++) {
+            for (int64_t n = 0; n < count; n++) values[n] = round == 1 ? DBL_MAX : -DBL_MAX;
+            if (round == 0)
+                randomize(bias, 3);
+            else
+                assert_int_equal(mep_bias_set_params(bias, values, count), MEP_OK);
+            assert_int_equal(mep_bias_at(bias, distances, 7, got), MEP_OK);
+            for (int n = 0; n < 35; n++)
+                if (!isfinite((float)got[n])) fail_msg("%s, round %d: %g", SPECS[s], round, got[n]);
+        }
+        free(values);
+        mep_bias_destroy(&bias);
+    }
+}
+
+/* A weight too small for float64 still decides where the other kernels have vanished. */
+static void test_tiny_weight(void **state)
+{
+    (void)state;
+    mep_bias *bias = create("exp + gauss/learn=weights", 1, 1);
+    double params[2] = {-1000.0, 0.0}, got[2];
+    int64_t distances[] = {10, 1000000};
+    assert_int_equal(mep_bias_set_params(bias, params, 2), MEP_OK);
+    assert_int_equal(mep_bias_at(bias, distances, 2, got), MEP_OK);
+    compare("near", got[0], -100.0 / 256.0, 1e-15, 0.0);
+    compare("far", got[1], -1000000.0 / 256.0 - 1000.0, 1e-15, 0.0);
+    mep_bias_destroy(&bias);
+}
+
+/* ---- Gradients ---- */
+
+enum { GRAD_HEADS = 4, GRAD_LENGTH = 45 };
+
+/* sum_h,d dtable b, as a function of the parameters. */
+static double objective(mep_bias *bias, const double *params, const double *dtable)
+{
+    int64_t distances[GRAD_LENGTH];
+    double b[GRAD_HEADS * GRAD_LENGTH], sum = 0.0;
+    for (int64_t d = 0; d < GRAD_LENGTH; d++) distances[d] = d;
+    assert_int_equal(mep_bias_set_params(bias, params, mep_bias_param_values(bias)), MEP_OK);
+    assert_int_equal(mep_bias_at(bias, distances, GRAD_LENGTH, b), MEP_OK);
+    for (int64_t n = 0; n < GRAD_HEADS * GRAD_LENGTH; n++) sum += dtable[n] * b[n];
+    return sum;
+}
+
+/* Rounding of b over the step bounds the tolerance: b is good to 1e-16 of its size, but tanh far away only to 1e-10. */
+static void check_gradient(const char *spec, uint64_t seed)
+{
+    double tolerance = strncmp(spec, "tanh/", 5) == 0 ? 2e-5 : 2e-7;
+    mep_bias *bias = create(spec, GRAD_HEADS, 8);
+    randomize(bias, seed);
+    int64_t count = mep_bias_param_values(bias);
+    double dtable[GRAD_HEADS * GRAD_LENGTH], *params = calloc((size_t)count + 1, sizeof *params),
+                                             *grad = calloc((size_t)count + 1, sizeof *grad);
+    memcpy(params, mep_bias_params(bias), (size_t)count * sizeof *params);
+    for (int64_t n = 0; n < GRAD_HEADS * GRAD_LENGTH; n++) dtable[n] = mep_random_normal(seed, 1, (uint64_t)n);
+    for (int64_t n = 0; n < count; n++) grad[n] = 10.0; /* to be added to */
+    assert_int_equal(mep_bias_table_backward(bias, GRAD_LENGTH, dtable, grad), MEP_OK);
+    for (int64_t n = 0; n < count; n++) {
+        double step = 1e-5, x = params[n];
+        params[n] = x + step;
+        double above = objective(bias, params, dtable);
+        params[n] = x - step;
+        double below = objective(bias, params, dtable);
+        params[n] = x;
+        compare(spec, grad[n] - 10.0, (above - below) / (2.0 * step), tolerance, tolerance);
+    }
+    free(params);
+    free(grad);
+    mep_bias_destroy(&bias);
+}
+
+static void test_gradients(void **state)
+{
+    (void)state;
+    for (int s = 0; SPECS[s] != NULL; s++) check_gradient(SPECS[s], (uint64_t)s + 100);
+}
+
+/* A clamped value takes its gradient as any other: PyTorch's .data.clamp does not stop it. */
+static void test_gradient_at_the_end_of_a_range(void **state)
+{
+    (void)state;
+    mep_bias *bias = create("kerple_log", 1, 1);
+    double params[2] = {-3.0, -3.0}, dtable[3] = {0.0, 0.0, 1.0}, grad[2] = {0.0, 0.0};
+    assert_int_equal(mep_bias_set_params(bias, params, 2), MEP_OK);
+    assert_true(mep_bias_params(bias)[0] == 0.01 && mep_bias_params(bias)[1] == 0.01);
+    assert_int_equal(mep_bias_table_backward(bias, 3, dtable, grad), MEP_OK);
+    compare("p", grad[0], -log(1.02), 1e-14, 0.0);
+    compare("a", grad[1], -0.01 * 2.0 / 1.02, 1e-14, 0.0);
+    mep_bias_destroy(&bias);
+}
+
+/* ---- Parameters ---- */
+
+static void test_init(void **state)
+{
+    (void)state;
+    mep_bias *a = create("mep_param", 12, 64), *b = create("kerple_log + t5 + exp + gauss", 12, 64);
+    int64_t count = mep_bias_param_values(a);
+    size_t bytes = (size_t)count * sizeof(double);
+    assert_int_equal(count, 32 * 12 + 24);
+    assert_int_equal(mep_bias_param_values(b), count);
+    assert_memory_equal(mep_bias_params(a), mep_bias_params(b), bytes);
+    mep_bias_init(a, 9);
+    assert_memory_not_equal(mep_bias_params(a), mep_bias_params(b), bytes);
+    mep_bias_init(b, 9);
+    assert_memory_equal(mep_bias_params(a), mep_bias_params(b), bytes);
+    mep_bias_destroy(&a);
+    mep_bias_destroy(&b);
+}
+
+/* Mean and spread of the initial values against their distributions, within five standard errors. */
+static void test_init_distributions(void **state)
+{
+    (void)state;
+    enum { HEADS = 20000 };
+    mep_bias *bias = create("kerple_log + t5:buckets=4,max=8", HEADS, 64);
+    const double mean[] = {0.0, 1.0, 0.5}, deviation[] = {sqrt(2.0 / (4 + HEADS)), 2.0 / sqrt(12.0), 1.0 / sqrt(12.0)};
+    const char *const names[] = {"t5.table", "kerple_log.p", "kerple_log.a"};
+    for (int i = 0; i < 3; i++) {
+        mep_bias_param param;
+        assert_int_equal(mep_bias_get_param(bias, i, &param), MEP_OK);
+        assert_string_equal(param.name, names[i]);
+        double sum = 0.0, squares = 0.0, n = (double)param.size;
+        for (int64_t k = 0; k < param.size; k++) {
+            double x = mep_bias_params(bias)[param.offset + k];
+            assert_true(i == 0 || x >= 0.01);
+            sum += x;
+            squares += (x - mean[i]) * (x - mean[i]);
+        }
+        compare("mean", sum / n, mean[i], 0.0, 5.0 * deviation[i] / sqrt(n));
+        compare("deviation", sqrt(squares / n), deviation[i], 5.0 / sqrt(n), 0.0);
+    }
+    mep_bias_destroy(&bias);
+}
+
+/* Learned weights and slopes start at the values of the fixed bias. */
+static void test_learned_start(void **state)
+{
+    (void)state;
+    int64_t distances[] = {0, 1, 7, 300, FAR};
+    double fixed[5 * 12], learned[5 * 12];
+    mep_bias *a = create("2*exp + exp:c=0.5 + 3*tanh", 12, 64),
+             *b = create("2*exp + exp:c=0.5 + 3*tanh/learn=weights,slopes", 12, 64);
+    const char *const names[] = {"exp.log_c", "exp_2.log_c", "tanh.log_c", "weights"};
+    assert_int_equal(mep_bias_param_count(a), 0);
+    assert_int_equal(mep_bias_param_count(b), 4);
+    for (int64_t i = 0; i < 4; i++) {
+        mep_bias_param param;
+        assert_int_equal(mep_bias_get_param(b, i, &param), MEP_OK);
+        assert_string_equal(param.name, names[i]);
+        assert_int_equal(param.ndim, i < 3 ? 1 : 2);
+        assert_int_equal(param.shape[0], i < 3 ? 12 : 3);
+        assert_int_equal(param.shape[1], i < 3 ? 1 : 12);
+        assert_int_equal(param.offset, 12 * i);
+    }
+    assert_int_equal(mep_bias_at(a, distances, 5, fixed), MEP_OK);
+    assert_int_equal(mep_bias_at(b, distances, 5, learned), MEP_OK);
+    for (int n = 0; n < 60; n++) compare("learned", learned[n], fixed[n], 1e-14, 4e-16);
+    mep_bias_destroy(&a);
+    mep_bias_destroy(&b);
+}
+
+static void test_ranges(void **state)
+{
+    (void)state;
+    mep_bias *bias = create("kerple_power", 2, 4);
+    double good[4] = {0.5, 0.001, 5.0, 1.5}, bad[4] = {0.5, 0.5, NAN, 0.5};
+    assert_int_equal(mep_bias_set_params(bias, good, 4), MEP_OK);
+    const double *p = mep_bias_params(bias);
+    assert_true(p[0] == 0.5 && p[1] == 0.01 && p[2] == 2.0 && p[3] == 1.5);
+    assert_int_equal(mep_bias_set_params(bias, bad, 4), MEP_ERROR_NUMERIC);
+    assert_non_null(strstr(mep_error_message(), "kerple_power.p"));
+    assert_true(p[0] == 0.5 && p[2] == 2.0);
+    assert_int_equal(mep_bias_set_params(bias, good, 3), MEP_ERROR_ARGUMENT);
+
+    float masters[4] = {0.5f, -1.0f, 3.0f, NAN};
+    mep_bias_constrain(bias, masters);
+    assert_true(masters[0] == 0.5f && masters[1] == 0.01f && masters[2] == 2.0f && isnan(masters[3]));
+    mep_bias_destroy(&bias);
+}
+
+/* ---- Calls that fail ---- */
+
+static void test_errors(void **state)
+{
+    (void)state;
+    mep_bias *bias = create("mep", 2, 4), *none;
+    int64_t distances[] = {-1, FAR + 1};
+    double out[2], slopes[1];
+    float table[2];
+    mep_bias_param param;
+    assert_int_equal(mep_bias_at(bias, &distances[0], 1, out), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_bias_at(bias, &distances[1], 1, out), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_bias_table(bias, 0, table), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_bias_table_backward(bias, 0, out, out), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_bias_get_param(bias, 0, &param), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_alibi_slopes(0, slopes), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_bias_create(&none, "mep", 0, 4), MEP_ERROR_ARGUMENT);
+    assert_null(none);
+    assert_int_equal(mep_bias_create(&none, "mep", INT64_MAX / 2, 4), MEP_ERROR_MEMORY);
+    assert_null(none);
+    mep_bias_destroy(&none);
+    mep_bias_destroy(&bias);
+    assert_null(bias);
+}
+
+/* Every allocation of creation fails once; none leaks (under a sanitizer) and none crashes. */
+static void test_failing_allocations(void **state)
+{
+    (void)state;
+    mep_fail_allocation(0);
+    mep_bias *bias = create("mep_param/learn=weights", 3, 8);
+    int64_t needed = mep_fail_allocation(0);
+    assert_true(needed >= 6);
+    mep_bias_destroy(&bias);
+    for (int64_t n = 1; n <= needed; n++) {
+        mep_fail_allocation(n);
+        assert_int_equal(mep_bias_create(&bias, "mep_param/learn=weights", 3, 8), MEP_ERROR_MEMORY);
+        assert_null(bias);
+    }
+    mep_fail_allocation(0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_t5_buckets),
+        cmocka_unit_test(test_reference_and_table),
+        cmocka_unit_test(test_single),
+        cmocka_unit_test(test_far),
+        cmocka_unit_test(test_finite),
+        cmocka_unit_test(test_tiny_weight),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_gradient_at_the_end_of_a_range),
+        cmocka_unit_test(test_init),
+        cmocka_unit_test(test_init_distributions),
+        cmocka_unit_test(test_learned_start),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_failing_allocations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Spec strings of biases: what they mean, their canonical form, and the message for each way to get one wrong.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/random.h"
+#include "bias/spec.h"
+#include "mep/bias.h"
+
+static mep_bias *create(const char *spec)
+{
+    mep_bias *bias;
+    if (mep_bias_create(&bias, spec, 6, 16) != MEP_OK) fail_msg("%s", mep_error_message());
+    return bias;
+}
+
+static void test_canonical(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"mep", "mep"},
+        {"exp+exp_half+gauss", "mep"},
+        {" gauss + exp : c = 0.50 + exp ", "mep"},
+        {"0.1*gauss + 0.1*alibi + 0.1*exp_half", "mep"},
+        {"7*mep", "mep"},
+        {"exp", "alibi"},
+        {"exp:c=1", "alibi"},
+        {"exp:c=0.5", "exp_half"},
+        {"kerple_log + t5 + exp + gauss", "mep_param"},
+        {"kerple_log", "kerple_log"},
+        {"t5:buckets=32,max=128", "t5"},
+        {"t5:max=256 + t5:buckets=64", "t5:buckets=64 + t5:max=256"},
+        {"0.3*exp + 0.1*gauss", "3*exp + gauss"},
+        {"exp + 0.5*gauss", "2*exp + gauss"},
+        {"exp + 3*gauss", "exp + 3*gauss"},
+        {"mep + 3*exp", "9*exp + exp + exp:c=0.5 + gauss"},
+        {"mep / learn = slopes , weights", "mep/learn=weights,slopes"},
+        {"tanh\t+ 1e-3*sandwich\n/learn=slopes", "1000*tanh + sandwich/learn=slopes"},
+        {"exp:c=0.1 + exp:c=0.30000000000000004", "exp:c=0.30000000000000004 + exp:c=0.1"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        mep_bias *bias = create(cases[i][0]);
+        assert_string_equal(mep_bias_spec(bias), cases[i][1]);
+        mep_bias_destroy(&bias);
+    }
+}
+
+static int64_t choose(uint64_t seed, uint64_t place, int64_t below)
+{
+    return (int64_t)(mep_random_bits(seed, 3, place) % (uint64_t)below);
+}
+
+/* A random spec of 1 to 6 terms with odd weights, options, named mixtures and white space. */
+static void random_spec(uint64_t seed, char spec[1024])
+{
+    static const char *const terms[] = {
+        "exp",
+        "exp:c=%.17g",
+        " gauss",
+        "gauss :c= %.3g",
+        "tanh:c=%.5g",
+        "t5",
+        "t5 : max=200, buckets=%.0f",
+        "kerple_log",
+        "kerple_power",
+        "sandwich ",
+        "mep",
+        "mep_param",
+        "exp_half",
+        "alibi",
+    };
+    int64_t count = 1 + choose(seed, 0, 6);
+    spec[0] = '\0';
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t place = 10 * (uint64_t)(i + 1);
+        if (i > 0) strcat(spec, choose(seed, place, 2) ? " + " : "+");
+        double x = mep_random_uniform(seed, 4, place);
+        if (choose(seed, place + 1, 2))
+            sprintf(spec + strlen(spec), "%.*g * ", (int)choose(seed, place + 2, 16) + 1, 0.01 + x);
+        const char *term = terms[choose(seed, place + 3, 14)];
+        const char *directive = strchr(term, '%');
+        double value = directive != NULL && directive[2] == '0' ? (double)(2 + choose(seed, place + 4, 100)) : 0.1 + x;
+        int plain = (int)(directive == NULL ? strlen(term) : (size_t)(directive - term));
+        sprintf(spec + strlen(spec), "%.*s", plain, term);
+        if (directive != NULL) sprintf(spec + strlen(spec), directive[2] == '0' ? "%.0f" : "%.17g", value);
+    }
+}
+
+/* The canonical form is a fixed point, and gives the same bias to the bit. */
+static void test_round_trip(void **state)
+{
+    (void)state;
+    int64_t distances[] = {0, 1, 3, 40, 1000, 1000000};
+    for (uint64_t seed = 0; seed < 2000; seed++) {
+        char spec[1024];
+        double a[36], b[36];
+        random_spec(seed, spec);
+        mep_bias *first = create(spec), *second = create(mep_bias_spec(first));
+        if (strcmp(mep_bias_spec(first), mep_bias_spec(second)) != 0)
+            fail_msg("%s gives %s, and that %s", spec, mep_bias_spec(first), mep_bias_spec(second));
+        assert_int_equal(mep_bias_param_values(first), mep_bias_param_values(second));
+        assert_int_equal(mep_bias_at(first, distances, 6, a), MEP_OK);
+        assert_int_equal(mep_bias_at(second, distances, 6, b), MEP_OK);
+        assert_memory_equal(a, b, sizeof a);
+        mep_bias_destroy(&first);
+        mep_bias_destroy(&second);
+    }
+}
+
+static void test_wrong(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spec;
+        int character;
+        const char *problem, *possible;
+    } cases[] = {
+        {"", 1, "expected the name of a kernel", "kernels: exp, gauss"},
+        {"exp + gaus", 7, "unknown kernel \"gaus\"", "named encodings: mep"},
+        {"exp +", 6, "expected the name of a kernel", "kernels: exp"},
+        {"exp gauss", 5, "expected \"+\"", "\"/learn=\""},
+        {"exp*2", 4, "expected \"+\"", ""},
+        {"Exp", 1, "unknown kernel \"Exp\"", "kerple_power"},
+        {"2exp", 2, "expected \"*\"", ""},
+        {"0*exp", 1, "greater than 0", ""},
+        {"exp + -1*gauss", 7, "greater than 0", ""},
+        {"1e999*exp", 1, "expected a number", ""},
+        {"nan*exp", 1, "unknown kernel \"nan\"", ""},
+        {"0x1*exp", 1, "expected a number", ""},
+        {".*exp", 1, "expected a number", ""},
+        {"1e300*exp + gauss", 1, "factor of 1e+15", ""},
+        {"5e-324*mep", 1, "factor of 1e+15", ""},
+        {"exp:d=1", 5, "no option \"d\"", "options: c"},
+        {"t5:bucket=8", 4, "no option \"bucket\"", "options: buckets, max"},
+        {"exp: c", 7, "expected \"=\"", ""},
+        {"exp:c=", 7, "expected a number", ""},
+        {"exp:c=one", 7, "expected a number", ""},
+        {"exp:c=-1", 7, "from 1e-12 to 1e+12", ""},
+        {"exp:c=0", 7, "from 1e-12 to 1e+12", ""},
+        {"exp:c=1,c=2", 9, "given twice", ""},
+        {"exp:", 5, "no option \"\"", "options: c"},
+        {"t5:buckets=1", 12, "from 2 to 65536", ""},
+        {"t5:buckets=2.5", 12, "whole number", ""},
+        {"exp + t5:buckets=64,max=32", 7, "max > buckets/2", ""},
+        {"sandwich:waves=3", 10, "no options", ""},
+        {"mep:c=2", 5, "exp + exp:c=0.5 + gauss", ""},
+        {"rotary + exp", 1, "no distance bias", "kernels: exp"},
+        {"exp + nope", 7, "no distance bias", ""},
+        {"exp + gauss/learn=weight", 19, "unknown \"weight\"", "weights, slopes"},
+        {"exp + gauss/learn=", 19, "unknown \"\"", "weights, slopes"},
+        {"exp + gauss/", 13, "learn=", ""},
+        {"exp + gauss/lern=slopes", 13, "learn=", ""},
+        {"mep/learn=slopes,slopes", 18, "given twice", ""},
+        {"mep/learn=slopes + exp", 18, "the end", ""},
+        {"exp/learn=weights", 11, "no weights to learn", ""},
+        {"t5 + sandwich/learn=slopes", 21, "no kernel of this mixture has slopes", ""},
+        {"mep+mep+mep+mep+mep+mep+mep+mep+mep+mep+mep", 41, "at most 32 terms", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char place[256];
+        mep_bias *bias;
+        snprintf(place, sizeof place, "position \"%s\", character %d: ", cases[i].spec, cases[i].character);
+        assert_int_equal(mep_bias_create(&bias, cases[i].spec, 2, 4), MEP_ERROR_ARGUMENT);
+        assert_null(bias);
+        const char *message = mep_error_message();
+        if (strncmp(message, place, strlen(place)) != 0 || strstr(message, cases[i].problem) == NULL ||
+            strstr(message, cases[i].possible) == NULL)
+            fail_msg("message: %s\nexpected: %s... %s ... %s", message, place, cases[i].problem, cases[i].possible);
+    }
+}
+
+static void test_position(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        mep_position_kind kind;
+    } cases[] = {
+        {"nope", MEP_POSITION_NONE},
+        {"rotary", MEP_POSITION_ROTARY},
+        {" sinusoidal ", MEP_POSITION_SINUSOIDAL},
+        {"learned", MEP_POSITION_LEARNED},
+        {"mep", MEP_POSITION_BIAS},
+        {"exp + 2*t5", MEP_POSITION_BIAS},
+        {"mep/learn=slopes", MEP_POSITION_BIAS},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        mep_position_kind kind;
+        assert_int_equal(mep_position_parse(cases[i].name, &kind), MEP_OK);
+        assert_int_equal(kind, cases[i].kind);
+    }
+    mep_position_kind kind;
+    assert_int_equal(mep_position_parse("rotary rotary", &kind), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_position_parse("rope", &kind), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "rotary"));
+}
+
+/* Every kernel, option and named encoding has its line, and nothing was cut off. */
+static void test_help(void **state)
+{
+    (void)state;
+    const char *help = mep_position_help();
+    char line[64];
+    for (int i = 0; mep_kernels[i] != NULL; i++) {
+        snprintf(line, sizeof line, "\n  %-14s", mep_kernels[i]->name);
+        assert_non_null(strstr(help, line));
+        assert_non_null(strstr(help, mep_kernels[i]->help));
+    }
+    for (int i = 0; mep_named_mixtures[i].name != NULL; i++)
+        assert_non_null(strstr(help, mep_named_mixtures[i].mixture));
+    for (int i = 0; mep_other_positions[i].name != NULL; i++)
+        assert_non_null(strstr(help, mep_other_positions[i].help));
+    assert_non_null(strstr(help, "buckets=32, max=128"));
+    assert_true(help[strlen(help) - 1] == '\n');
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_canonical), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_position),  cmocka_unit_test(test_help),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
