@@ -51,7 +51,8 @@ kill -INT $pid
 wait $pid
 [ $? = 130 ] || wrong 'Ctrl-C does not end with 130'
 said err 'continue: mep train --resume part'
-ls part | grep -q 'checkpoint-' || wrong 'Ctrl-C saves no checkpoint'
+set -- part/checkpoint-*
+[ -s "$1/state.json" ] || wrong 'Ctrl-C saves no checkpoint'
 expect 0 train --resume part --threads 1
 said out 'resumed   after step '
 cmp -s whole/checkpoint-1500/model.safetensors part/checkpoint-1500/model.safetensors ||
@@ -60,6 +61,7 @@ expect 0 train --resume part
 said out 'all of its 1500 steps were done already'
 
 # Wrong inputs.
+echo short > s.txt
 bad() { # bad CODE TEXT ARGUMENT ...: refused, and the folder x is not made
     code=$1
     text=$2
@@ -85,9 +87,14 @@ bad 1 'cannot open nosuch.idx' --data nosuch
 bad 1 'cannot open nosuch.idx' --valid nosuch
 bad 1 'needs 102401; use a shorter --length' --length 100K
 bad 1 "vocab_size is 64" --vocab-size 64
-refuse 1 'run: holds a run already' train --data text.train --out run $TINY --steps 6 --quiet
-refuse 1 'cannot make the folder text.txt' train --data text.train --out text.txt $TINY --steps 6 --quiet
-refuse 1 'cannot make the folder text.txt/x' train --data text.train --out text.txt/x $TINY --steps 6 --quiet
+# shellcheck disable=SC2086
+{
+    expect 0 prepare --out short --no-eod s.txt
+    refuse 1 'a sequence of length 16 needs' train --data text.train --valid short --out y $TINY --steps 1 --quiet
+    refuse 1 'run: holds a run already' train --data text.train --out run $TINY --steps 6 --quiet
+    refuse 1 'cannot make the folder text.txt' train --data text.train --out text.txt $TINY --steps 6 --quiet
+    refuse 1 'cannot make the folder text.txt/x' train --data text.train --out text.txt/x $TINY --steps 6 --quiet
+}
 refuse 2 'leave out --steps' train --resume run --steps 9
 refuse 2 'leave out --data' train --resume run --data text.train
 refuse 1 'nosuch' train --resume nosuch

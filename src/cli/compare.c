@@ -105,8 +105,10 @@ static void set_seeds(compare_job *job)
 static void set_lengths(compare_job *job)
 {
     mep_lengths *list = &job->lengths;
-    for (; list->count < TEST_LENGTHS && job->study.length_count == 0; list->count++)
-        list->values[list->count] = job->o.settings.length << list->count;
+    if (list->count == 0) {
+        list->count = TEST_LENGTHS;
+        for (int64_t i = 0; i < TEST_LENGTHS; i++) list->values[i] = job->o.settings.length << i;
+    }
     for (int64_t i = 1; i < list->count; i++)
         for (int64_t j = i; j > 0 && list->values[j - 1] > list->values[j]; j--) {
             int64_t larger = list->values[j - 1];
@@ -160,10 +162,10 @@ static void start_line(compare_job *job, const mep_study_progress *p)
     char seed[32] = "";
     const char *slash = strrchr(p->corpus, '/'), *corpus = slash == NULL ? p->corpus : slash + 1;
     if (job->study.seed_count > 1) snprintf(seed, sizeof seed, " seed %llu", (unsigned long long)p->seed);
+    mep_progress_finish(&job->progress); /* it shows the old label */
     snprintf(job->label, LABEL, "%lld/%lld %s%s%s%s %s", (long long)p->run, (long long)p->runs,
              job->study.corpus_count > 1 ? corpus : "", job->study.corpus_count > 1 ? " " : "", p->encoding, seed,
              p->phase == MEP_STUDY_TRAINING ? "train" : "test at length");
-    mep_progress_finish(&job->progress);
     /* a test has its length in the place of a counter, and a percentage in the text */
     int64_t total = p->phase == MEP_STUDY_TRAINING ? p->total : 0;
     if (!job->quiet) mep_progress_start(&job->progress, job->label, total > 0 ? p->done - 1 : p->length, total);

@@ -290,11 +290,10 @@ static void print_value(const json_t *value)
 /* Scalars of an object, a line each; objects and lists within it are left out. */
 static void print_scalars(json_t *object)
 {
-    const char *key;
-    json_t *value;
-    json_object_foreach(object, key, value) if (!json_is_object(value) && !json_is_array(value))
-    {
-        printf("  %-24s ", key);
+    for (void *member = json_object_iter(object); member != NULL; member = json_object_iter_next(object, member)) {
+        const json_t *value = json_object_iter_value(member);
+        if (json_is_object(value) || json_is_array(value)) continue;
+        printf("  %-24s ", json_object_iter_key(member));
         print_value(value);
     }
 }
@@ -307,18 +306,20 @@ static void print_section(json_t *root, const char *key, const char *title)
     print_scalars(section);
 }
 
+static double number_in(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
 static void print_learned(json_t *root)
 {
-    const char *key;
-    json_t *p, *learned = json_object_get(json_object_get(root, "position"), "learned");
-    json_object_foreach(learned, key, p)
-    {
-        json_t *shape = json_object_get(p, "shape"), *rows = json_array_get(shape, 0),
-               *columns = json_array_get(shape, 1);
-        printf("  %-24s %lld", key, (long long)json_integer_value(rows));
-        if (columns != NULL) printf(" x %lld", (long long)json_integer_value(columns));
-        printf(" values, from %g to %g, mean %g\n", json_number_value(json_object_get(p, "min")),
-               json_number_value(json_object_get(p, "max")), json_number_value(json_object_get(p, "mean")));
+    json_t *learned = json_object_get(json_object_get(root, "position"), "learned");
+    for (void *member = json_object_iter(learned); member != NULL; member = json_object_iter_next(learned, member)) {
+        const json_t *p = json_object_iter_value(member), *shape = json_object_get(p, "shape");
+        printf("  %-24s", json_object_iter_key(member));
+        for (size_t i = 0; i < json_array_size(shape); i++)
+            printf("%s %lld", i == 0 ? "" : " x", (long long)json_integer_value(json_array_get(shape, i)));
+        printf(" values, from %g to %g, mean %g\n", number_in(p, "min"), number_in(p, "max"), number_in(p, "mean"));
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/wait_policy.h"
 
 static const mep_command COMMANDS[] = {
     {"bias", "values, parameters and reach of a distance bias", mep_cli_bias},
@@ -76,6 +77,7 @@ static int help(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    mep_cli_wait_policy(argv);
     if (argc < 2) {
         print_commands(stderr);
         return MEP_EXIT_USAGE;

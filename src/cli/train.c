@@ -37,8 +37,6 @@ typedef struct train_job {
 static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
 {
     mep_train_settings *s = &job->o.settings;
-    mep_model_config *m = &s->model;
-    const int64_t most = (int64_t)1 << 30;
     const mep_option rows[] = {
         MEP_OPT_GROUP("Files"),
         MEP_OPT_TEXT("--data", 'd', "PREFIX", &job->data, "dataset to train on, written by mep prepare"),
@@ -49,39 +47,14 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_GROUP("Model"),
         MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset, "sizes and recipe to start from, see below"),
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job->position, "position encoding, see below"),
-        MEP_OPT_INT("--num-hidden-layers", 0, "N", &m->num_hidden_layers, 1, 1000, "layers"),
-        MEP_OPT_INT("--hidden-size", 0, "N", &m->hidden_size, 1, 1 << 20, "channels"),
-        MEP_OPT_INT("--num-attention-heads", 0, "N", &m->num_attention_heads, 1, 65536,
-                    "attention heads; they divide the channels"),
-        MEP_OPT_INT("--intermediate-size", 0, "N", &m->intermediate_size, 0, 1 << 20,
-                    "channels inside the MLP; 0: four times --hidden-size"),
-        MEP_OPT_INT("--vocab-size", 0, "N", &m->vocab_size, 0, 1 << 24,
-                    "rows of the embedding; 0: what the data needs, to a multiple of 64"),
+        MEP_TRAIN_SIZE_ROWS(&job->o),
         MEP_OPT_GROUP("Training"),
-        MEP_OPT_INT("--steps", 'n', "N", &s->steps, 1, (int64_t)1 << 40, "optimizer steps"),
-        MEP_OPT_LENGTH("--length", 'l', "L", &s->length, 1, most, "tokens a sequence"),
-        MEP_OPT_INT("--batch-size", 'b', "N", &s->batch_size, 1, most, "sequences an optimizer step"),
-        MEP_OPT_INT("--micro-batch-size", 0, "N", &s->micro_batch_size, 0, most,
-                    "sequences computed at a time, a divisor of --batch-size; fewer need less memory; 0: all"),
+        MEP_TRAIN_RECIPE_ROWS(&job->o),
         MEP_OPT_INT("--seed", 's', "N", &job->seed, 0, INT64_MAX, "of the initial weights and the order of the data"),
-        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job->o.dtype, mep_train_dtypes,
-                       "type to compute in; the weights are kept in float32"),
-        MEP_OPT_FLAG("--recompute", 0, &s->recompute,
-                     "keep only each layer's input for the backward pass: less memory, a third more work"),
-        MEP_OPT_GROUP("Optimizer (AdamW; the rate rises linearly, then falls as a cosine)"),
-        MEP_OPT_REAL("--learning-rate", 0, "R", &s->learning_rate, 0, 100, "highest learning rate"),
-        MEP_OPT_REAL("--min-learning-rate", 0, "R", &s->min_learning_rate, 0, 100, "learning rate at the end"),
-        MEP_OPT_REAL("--warmup", 0, "SHARE", &s->warmup, 0, 1, "share of the steps in which the rate rises from 0"),
-        MEP_OPT_REAL("--beta1", 0, "B", &s->beta1, 0, 0.9999999, "decay of the mean of the gradients"),
-        MEP_OPT_REAL("--beta2", 0, "B", &s->beta2, 0, 0.9999999, "decay of the mean of their squares"),
-        MEP_OPT_REAL("--eps", 0, "E", &s->eps, 1e-30, 1, "added to the root of the squares"),
-        MEP_OPT_REAL("--weight-decay", 0, "W", &s->weight_decay, 0, 1000, "falls on matrices and embeddings only"),
-        MEP_OPT_REAL("--max-grad-norm", 0, "NORM", &s->max_grad_norm, 0, 1e30,
-                     "a longer gradient is scaled down to this norm; 0: never"),
+        MEP_OPT_GROUP(MEP_TRAIN_OPTIMIZER_GROUP),
+        MEP_TRAIN_OPTIMIZER_ROWS(&job->o),
         MEP_OPT_GROUP("Checkpoints and validation"),
-        MEP_OPT_INT("--save-every", 0, "N", &s->save_every, 0, INT64_MAX,
-                    "steps between checkpoints; 0: only at the end"),
-        MEP_OPT_INT("--keep", 0, "N", &s->keep, 0, INT64_MAX, "newest checkpoints to keep; 0: all"),
+        MEP_TRAIN_SAVE_ROWS(&job->o),
         MEP_OPT_INT("--valid-every", 0, "N", &s->valid_every, 1, INT64_MAX,
                     "steps between validation losses; the last step always has one"),
         MEP_OPT_INT("--valid-tokens", 0, "N", &s->valid_tokens, 0, INT64_MAX,
@@ -93,7 +66,7 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
     };
     _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
     memcpy(options, rows, sizeof rows);
-    mep_args_default(options, "--position", m->position_encoding);
+    mep_args_default(options, "--position", s->model.position_encoding);
     mep_args_default(options, "--valid-every", "a tenth of the steps");
 }
 
@@ -116,9 +89,9 @@ static void write_notes(char notes[NOTES_SIZE])
         notes + used, NOTES_SIZE - used,
         "small and medium are the recipe of the MEP paper (arXiv:2403.17698): Adam, cosine to 0 after 1 %% of\n"
         "warm-up, gradients clipped to 1, bfloat16, no weight decay, seeds 1235 to 1239; nano to mini are shorter\n"
-        "ones for a CPU. Options change a preset wherever they stand. `mep train --preset small --help` shows a\n"
+        "ones for a CPU. Options change a preset wherever they stand. `mep train --preset nano --help` shows a\n"
         "preset's defaults.\n\n"
-        "  mep train --data text.train --valid text.valid --out runs/mep\n"
+        "  mep train --data text.train --valid text.valid --out runs/mep --preset nano\n"
         "  mep train --data text.train --out runs/t5 --preset micro --position t5 --steps 2K\n"
         "  mep train --resume runs/mep\n\n"
         "Ctrl-C saves a checkpoint and ends the run, which --resume continues as if nothing had happened.\n\n"
@@ -138,14 +111,10 @@ static mep_status copy_path(char path[MEP_PATH_SIZE], const char *text, const ch
 static mep_status complete_settings(train_job *job, const mep_option *options)
 {
     mep_train_settings *s = &job->o.settings;
-    int64_t *micro = &s->micro_batch_size;
     s->seed = (uint64_t)job->seed;
     if (job->valid != NULL) MEP_TRY(copy_path(s->valid, job->valid, "--valid"));
     if (!mep_args_given(options, "--valid-every")) s->valid_every = (s->steps + VALIDATIONS - 1) / VALIDATIONS;
     if (job->valid == NULL) s->valid_every = 0;
-    /* The preset's micro-batch is a matter of memory: the largest one up to it that divides the batch. */
-    if (!mep_args_given(options, "--micro-batch-size") && *micro > s->batch_size) *micro = s->batch_size;
-    while (!mep_args_given(options, "--micro-batch-size") && *micro > 1 && s->batch_size % *micro != 0) --*micro;
     MEP_TRY(mep_train_options_finish(&job->o, job->data));
     return mep_train_check(s);
 }

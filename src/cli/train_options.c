@@ -32,7 +32,7 @@ static const char *find_preset(int argc, char **argv)
 int mep_train_options_begin(mep_train_options *options, const char *command, int argc, char **argv)
 {
     const char *preset = find_preset(argc, argv);
-    *options = (mep_train_options){.preset = preset != NULL ? preset : "small"};
+    *options = (mep_train_options){.preset = preset != NULL ? preset : "nano"};
     if (mep_train_preset(options->preset, &options->settings) != MEP_OK)
         return mep_cli_usage(command, "--preset: %s", mep_error_message());
     options->settings.model.vocab_size = 0;

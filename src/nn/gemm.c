@@ -24,27 +24,60 @@ static void tile_sizes(int64_t m, int64_t n, int64_t *tile_m, int64_t *tile_n)
     if (rows >= 4) *tile_n = n;
 }
 
+/* How the output is cut: tile number t is tile_at(g, cut, t). */
+typedef struct cut {
+    int64_t tile_m, tile_n, rows, columns;
+} cut;
+
+static mep_gemm_tile tile_at(const mep_gemm *g, const cut *c, int64_t row, int64_t column)
+{
+    int64_t first_row = row * c->tile_m, first_column = column * c->tile_n;
+    return (mep_gemm_tile){first_row, smaller(c->tile_m, g->m - first_row), first_column,
+                           smaller(c->tile_n, g->n - first_column)};
+}
+
+static mep_status run(const mep_gemm_backend_table *backend, const mep_gemm *g)
+{
+    cut c;
+    tile_sizes(g->m, g->n, &c.tile_m, &c.tile_n);
+    c.rows = (g->m + c.tile_m - 1) / c.tile_m;
+    c.columns = (g->n + c.tile_n - 1) / c.tile_n;
+    /* every shape that occurs is in a corner */
+    mep_gemm_tile corners[4];
+    for (int i = 0; i < 4; i++) corners[i] = tile_at(g, &c, i / 2 * (c.rows - 1), i % 2 * (c.columns - 1));
+    MEP_TRY(backend->prepare(g, corners, 4));
+    int failed = 0;
+#pragma omp parallel for schedule(dynamic) reduction(| : failed)
+    for (int64_t t = 0; t < c.rows * c.columns; t++) {
+        mep_gemm_tile tile = tile_at(g, &c, t / c.columns, t % c.columns);
+        failed |= backend->run_tile(g, &tile) != MEP_OK;
+    }
+    return failed ? mep_fail(MEP_ERROR_MEMORY, "a matrix product failed: out of memory") : MEP_OK;
+}
+
+mep_status mep_gemm_run_with(const mep_gemm_backend_table *backend, const mep_gemm *g)
+{
+    mep_status status;
+#pragma omp critical(mep_gemm)
+    status = run(backend, g);
+    return status;
+}
+
+static const mep_gemm_backend_table *backend_in_use(void)
+{
+#if MEP_HAVE_ONEDNN
+    return &mep_gemm_onednn;
+#else
+    return &mep_gemm_plain;
+#endif
+}
+
 mep_status mep_gemm_run(const mep_gemm *g)
 {
-    int64_t tile_m, tile_n;
-    tile_sizes(g->m, g->n, &tile_m, &tile_n);
-    int64_t rows = (g->m + tile_m - 1) / tile_m, columns = (g->n + tile_n - 1) / tile_n;
-    /* Corner tiles first: they have every shape that occurs. */
-    for (int64_t corner = 0; corner < 4; corner++) {
-        int64_t r = corner / 2 * (rows - 1), c = corner % 2 * (columns - 1);
-        mep_gemm_tile tile = {r * tile_m, smaller(tile_m, g->m - r * tile_m), c * tile_n, smaller(tile_n, g->n - c * tile_n)};
-        MEP_TRY(mep_gemm_prepare_tile(g, &tile));
-    }
-    mep_status result = MEP_OK;
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t t = 0; t < rows * columns; t++) {
-        int64_t r = t / columns, c = t % columns;
-        mep_gemm_tile tile = {r * tile_m, smaller(tile_m, g->m - r * tile_m), c * tile_n, smaller(tile_n, g->n - c * tile_n)};
-        mep_status status = mep_gemm_run_tile(g, &tile);
-        if (status != MEP_OK) {
-#pragma omp critical(mep_gemm_status)
-            result = status;
-        }
-    }
-    return result == MEP_OK ? MEP_OK : mep_fail(result, "a matrix product failed: out of memory or an error in oneDNN");
+    return mep_gemm_run_with(backend_in_use(), g);
+}
+
+const char *mep_gemm_backend(void)
+{
+    return backend_in_use()->name();
 }

@@ -26,20 +26,34 @@ typedef struct mep_gemm {
     int accumulate;    /* add to what C holds */
 } mep_gemm;
 
-/* Carry out the product. Fails only when memory or oneDNN does. One call at a time a process. */
+/* Carry out the product. Fails only when memory or oneDNN does. Thread-safe: calls of several threads
+ * take turns, since each uses all of OpenMP's threads. */
 mep_status mep_gemm_run(const mep_gemm *gemm);
 
 /* "oneDNN 2.6.3" or "plain C". */
 const char *mep_gemm_backend(void);
 
-/* ---- for gemm.c: the tile [row, row+rows) x [column, column+columns) by one thread ---- */
+/* ---- Backends: who computes a tile ---- */
+
 typedef struct mep_gemm_tile {
-    int64_t row, rows, column, columns;
+    int64_t row, rows, column, columns; /* of C */
 } mep_gemm_tile;
 
-/* Make what the tile needs ready (serial); then run it (any thread). */
-mep_status mep_gemm_prepare_tile(const mep_gemm *gemm, const mep_gemm_tile *tile);
-mep_status mep_gemm_run_tile(const mep_gemm *gemm, const mep_gemm_tile *tile);
+typedef struct mep_gemm_backend_table {
+    const char *(*name)(void);
+    /* Make ready what tiles of these shapes need; called by one thread. */
+    mep_status (*prepare)(const mep_gemm *gemm, const mep_gemm_tile *tiles, int count);
+    /* Compute a tile of one of these shapes; called by any thread of the team, sets no message. */
+    mep_status (*run_tile)(const mep_gemm *gemm, const mep_gemm_tile *tile);
+} mep_gemm_backend_table;
+
+extern const mep_gemm_backend_table mep_gemm_plain;
+#if MEP_HAVE_ONEDNN
+extern const mep_gemm_backend_table mep_gemm_onednn;
+#endif
+
+/* The same product by a backend of one's choice, for tests. */
+mep_status mep_gemm_run_with(const mep_gemm_backend_table *backend, const mep_gemm *gemm);
 
 /* Element address of op(X) at (row, column). */
 static inline void *mep_matrix_at(const mep_matrix *x, int64_t row, int64_t column)

@@ -33,11 +33,11 @@ static entry *cache[ENTRIES];
 static int cached;
 static dnnl_engine_t engine;
 
-/* One thread's scratchpad, kept for the life of the thread. */
-static _Thread_local char *scratch;
-static _Thread_local int64_t scratch_size;
+/* Scratchpads, one a thread of the team, each of scratch_size bytes. */
+static char **scratch;
+static int64_t scratch_threads, scratch_size;
 
-const char *mep_gemm_backend(void)
+static const char *name(void)
 {
     static char text[64];
     const dnnl_version_t *v = dnnl_version();
@@ -114,12 +114,31 @@ static dnnl_status_t make_entry(const key *k, entry *e)
     return status;
 }
 
-mep_status mep_gemm_prepare_tile(const mep_gemm *gemm, const mep_gemm_tile *tile)
+/* Scratchpads of at least `size` bytes for as many threads as a team can have. */
+static mep_status grow_scratch(int64_t size)
+{
+    int64_t threads = omp_get_max_threads();
+    if (size <= scratch_size && threads <= scratch_threads) return MEP_OK;
+    if (threads > scratch_threads) {
+        MEP_TRY(mep_grow(&scratch, scratch_threads, threads, sizeof *scratch));
+        scratch_threads = threads;
+    }
+    scratch_size = size > scratch_size ? size : scratch_size;
+    for (int64_t t = 0; t < scratch_threads; t++) {
+        mep_free(&scratch[t]);
+        mep_status status = mep_alloc(&scratch[t], scratch_size, 1);
+        if (status == MEP_OK) continue;
+        scratch_size = 0; /* so that the next call tries all of them again */
+        return status;
+    }
+    return MEP_OK;
+}
+
+static mep_status prepare_tile(const mep_gemm *gemm, const mep_gemm_tile *tile)
 {
     key k = key_of(gemm, tile);
-    if (find(&k) != NULL) return MEP_OK;
-    if (cached == ENTRIES) forget_all();
-    entry *e;
+    entry *e = find(&k);
+    if (e != NULL) return grow_scratch((int64_t)dnnl_memory_desc_get_size(&e->scratchpad));
     MEP_TRY(mep_alloc(&e, 1, sizeof *e));
     e->key = k;
     int threads = omp_get_max_threads();
@@ -132,20 +151,20 @@ mep_status mep_gemm_prepare_tile(const mep_gemm *gemm, const mep_gemm_tile *tile
                         (long long)k.m, (long long)k.k, (long long)k.n, mep_dtype_name(gemm->a.dtype), (int)status);
     }
     cache[cached++] = e;
+    return grow_scratch((int64_t)dnnl_memory_desc_get_size(&e->scratchpad));
+}
+
+static mep_status prepare(const mep_gemm *gemm, const mep_gemm_tile *tiles, int count)
+{
+    if (cached + count > ENTRIES) forget_all();
+    for (int i = 0; i < count; i++) MEP_TRY(prepare_tile(gemm, &tiles[i]));
     return MEP_OK;
 }
 
-mep_status mep_gemm_run_tile(const mep_gemm *g, const mep_gemm_tile *t)
+static mep_status run_tile(const mep_gemm *g, const mep_gemm_tile *t)
 {
     key k = key_of(g, t);
     const entry *e = find(&k);
-    int64_t size = (int64_t)dnnl_memory_desc_get_size(&e->scratchpad);
-    if (size > scratch_size) {
-        mep_free(&scratch);
-        scratch_size = 0;
-        MEP_TRY(mep_alloc(&scratch, size, 1));
-        scratch_size = size;
-    }
     struct {
         int argument;
         const dnnl_memory_desc_t *md;
@@ -153,7 +172,7 @@ mep_status mep_gemm_run_tile(const mep_gemm *g, const mep_gemm_tile *t)
     } parts[] = {{DNNL_ARG_SRC, &e->a, mep_matrix_at(&g->a, t->row, 0)},
                  {DNNL_ARG_WEIGHTS, &e->b, mep_matrix_at(&g->b, 0, t->column)},
                  {DNNL_ARG_DST, &e->c, mep_matrix_at(&g->c, t->row, t->column)},
-                 {DNNL_ARG_SCRATCHPAD, &e->scratchpad, scratch},
+                 {DNNL_ARG_SCRATCHPAD, &e->scratchpad, scratch[omp_get_thread_num()]},
                  {DNNL_ARG_BIAS, &e->bias, g->bias != NULL ? (void *)(uintptr_t)(g->bias + t->column) : NULL}};
     int count = g->bias != NULL ? 5 : 4, made = 0;
     dnnl_exec_arg_t args[5];
@@ -170,5 +189,7 @@ mep_status mep_gemm_run_tile(const mep_gemm *g, const mep_gemm_tile *t)
     dnnl_stream_destroy(stream);
     return status == dnnl_success ? MEP_OK : MEP_ERROR_MEMORY;
 }
+
+const mep_gemm_backend_table mep_gemm_onednn = {name, prepare, run_tile};
 
 #endif

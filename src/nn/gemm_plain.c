@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A tile of a matrix product in plain C: strips of B and rows of A are packed to float32, and the row kernels' product does
- * the rest. Used where the build has no oneDNN.
+ * the rest. Used where the build has no oneDNN, and to test it where it has.
  */
 #include "nn/gemm.h"
-
-#if !MEP_HAVE_ONEDNN
 
 #include <string.h>
 
@@ -15,15 +13,16 @@
 
 enum { DEPTH = 256, STRIP = 64, ROWS = 96 };
 
-const char *mep_gemm_backend(void)
+static const char *name(void)
 {
     return "plain C";
 }
 
-mep_status mep_gemm_prepare_tile(const mep_gemm *gemm, const mep_gemm_tile *tile)
+static mep_status prepare(const mep_gemm *gemm, const mep_gemm_tile *tiles, int count)
 {
     (void)gemm;
-    (void)tile;
+    (void)tiles;
+    (void)count;
     return MEP_OK;
 }
 
@@ -55,7 +54,7 @@ static void finish(const mep_gemm *g, const float *sums, int64_t row, int64_t ro
         }
 }
 
-mep_status mep_gemm_run_tile(const mep_gemm *g, const mep_gemm_tile *tile)
+static mep_status run_tile(const mep_gemm *g, const mep_gemm_tile *tile)
 {
     static _Thread_local float a[ROWS * DEPTH], b[DEPTH * STRIP], sums[ROWS * STRIP];
     const mep_row_kernels *kernels = mep_row_kernels_for(mep_cpu_level_get());
@@ -75,4 +74,4 @@ mep_status mep_gemm_run_tile(const mep_gemm *g, const mep_gemm_tile *tile)
     return MEP_OK;
 }
 
-#endif
+const mep_gemm_backend_table mep_gemm_plain = {name, prepare, run_tile};

@@ -32,8 +32,12 @@ static mep_status plan(evaluation *e, const mep_dataset *data)
 {
     const mep_eval_settings *s = e->settings;
     int64_t tokens = mep_dataset_tokens(data) - 1; /* a target for every input */
-    if (s->length < 1 || s->stride < 0 || s->stride > s->length || s->last < 0 || s->last > s->length || s->batch_tokens < 1)
-        return mep_fail(MEP_ERROR_ARGUMENT, "evaluation needs a length of 1 or more, and a stride and a number of last tokens up to it");
+    if (s->length < 1 || s->batch_tokens < 1 || s->max_tokens < 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "evaluation needs a length and batch_tokens of 1 or more, found %lld and %lld",
+                        (long long)s->length, (long long)s->batch_tokens);
+    if (s->stride < 0 || s->stride > s->length || s->last < 0 || s->last > s->length)
+        return mep_fail(MEP_ERROR_ARGUMENT, "at length %lld, stride %lld and last %lld must be from 0 to the length",
+                        (long long)s->length, (long long)s->stride, (long long)s->last);
     if (s->stride > 0 && s->last > 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "a stride says already which tokens count; leave out either the stride or the last tokens");
     if (s->max_tokens > 0 && s->max_tokens < tokens) tokens = s->max_tokens;

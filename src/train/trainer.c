@@ -40,14 +40,24 @@ static void close_trainer(trainer *t)
     mep_free(&t->targets);
 }
 
+static mep_status open_dataset(mep_dataset **data, const char *prefix, const mep_train_settings *s)
+{
+    MEP_TRY(mep_dataset_open(data, prefix));
+    if (mep_dataset_vocab_size(*data) > s->model.vocab_size)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one",
+                        prefix, (long long)mep_dataset_vocab_size(*data) - 1, (long long)s->model.vocab_size);
+    return MEP_OK;
+}
+
 static mep_status open_data(trainer *t)
 {
     mep_train_settings *s = &t->settings;
-    MEP_TRY(mep_dataset_open(&t->data, s->data));
-    if (mep_dataset_vocab_size(t->data) > s->model.vocab_size)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one",
-                        s->data, (long long)mep_dataset_vocab_size(t->data) - 1, (long long)s->model.vocab_size);
-    if (s->valid[0] != '\0') MEP_TRY(mep_dataset_open(&t->valid, s->valid));
+    MEP_TRY(open_dataset(&t->data, s->data, s));
+    if (s->valid[0] != '\0') {
+        mep_sampler unused;
+        MEP_TRY(open_dataset(&t->valid, s->valid, s));
+        MEP_TRY(mep_sampler_init(&unused, t->valid, s->valid, s->length, 0)); /* too short shows now, not after hours */
+    }
     return mep_sampler_init(&t->sampler, t->data, s->data, s->length, s->seed);
 }
 

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The base room: random numbers against Philox's published answers, bfloat16 over all its values, checked sizes, messages.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/bf16.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "mep/types.h"
+
+/* Random123's known answers of philox4x32-10: counter 0, key 0; and pi's digits as counter and key. */
+static void test_philox(void **state)
+{
+    (void)state;
+    assert_true(mep_random_bits(0, 0, 0) == 0x6627e8d5e169c58du);
+    assert_true(mep_random_bits(UINT64_MAX, UINT64_MAX, UINT64_MAX) == 0x408f276d41c83b0eu);
+    assert_true(mep_random_bits(0x299f31d0a4093822u, 0x0370734413198a2eu, 0x85a308d3243f6a88u) == 0xd16cfe0994fdccebu);
+}
+
+static void test_distributions(void **state)
+{
+    (void)state;
+    enum { N = 200000 };
+    double mean = 0, square = 0, fourth = 0, uniform = 0;
+    for (uint64_t i = 0; i < N; i++) {
+        double x = mep_random_normal(1, 2, i), u = mep_random_uniform(1, 2, i);
+        assert_true(u >= 0 && u < 1);
+        mean += x / N, square += x * x / N, fourth += x * x * x * x / N, uniform += u / N;
+    }
+    assert_true(fabs(mean) < 0.01 && fabs(square - 1) < 0.02 && fabs(fourth - 3) < 0.1 && fabs(uniform - 0.5) < 0.004);
+}
+
+/* Every bfloat16 comes back as it was, and halfway values go to the even neighbour. */
+static void test_bfloat16(void **state)
+{
+    (void)state;
+    for (uint32_t bits = 0; bits < 0x10000; bits++) {
+        float x = mep_bf16_to_float((mep_bf16)bits);
+        if (isnan(x)) assert_true(isnan(mep_bf16_to_float(mep_bf16_from_float(x))));
+        else assert_int_equal(mep_bf16_from_float(x), bits);
+    }
+    assert_int_equal(mep_bf16_from_float(1.00390625f), 0x3F80);     /* 1 + 2^-8: halfway, down to even */
+    assert_int_equal(mep_bf16_from_float(1.01171875f), 0x3F82);     /* 1 + 3 * 2^-8: halfway, up to even */
+    assert_int_equal(mep_bf16_from_float(1.00390637f), 0x3F81);     /* just above halfway */
+    assert_int_equal(mep_bf16_from_float(3.4e38f), 0x7F80);         /* rounds to infinity */
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    int64_t product;
+    double *x;
+    assert_int_equal(mep_multiply((int64_t)1 << 31, (int64_t)1 << 31, 1, &product), MEP_OK);
+    assert_true(product == (int64_t)1 << 62);
+    assert_int_equal(mep_multiply((int64_t)1 << 31, (int64_t)1 << 31, 4, &product), MEP_ERROR_MEMORY);
+    assert_int_equal(mep_multiply(-1, 1, 1, &product), MEP_ERROR_MEMORY);
+    assert_int_equal(mep_alloc(&x, (int64_t)1 << 61, sizeof *x), MEP_ERROR_MEMORY);
+    assert_null(x);
+    assert_int_equal(mep_alloc(&x, 3, sizeof *x), MEP_OK);
+    assert_true((uintptr_t)x % 64 == 0 && x[0] == 0 && x[2] == 0);
+    x[2] = 5;
+    assert_int_equal(mep_grow(&x, 3, 100, sizeof *x), MEP_OK);
+    assert_true(x[2] == 5 && x[99] == 0);
+    mep_fail_allocation(1);
+    double *y;
+    assert_int_equal(mep_alloc(&y, 1, 8), MEP_ERROR_MEMORY);
+    assert_null(y);
+    assert_int_equal(mep_fail_allocation(0), 1);
+    mep_free(&x);
+    assert_null(x);
+    mep_free(&x);
+}
+
+static void test_messages(void **state)
+{
+    (void)state;
+    assert_int_equal(mep_fail(MEP_ERROR_FORMAT, "line %d", 7), MEP_ERROR_FORMAT);
+    assert_int_equal(mep_fail_in(MEP_ERROR_IO, "%s: ", "file"), MEP_ERROR_IO);
+    assert_string_equal(mep_error_message(), "file: line 7");
+    assert_string_equal(mep_status_name(MEP_ERROR_IO), "MEP_ERROR_IO");
+    assert_string_equal(mep_status_name((mep_status)99), "unknown status");
+    char long_text[3000];
+    memset(long_text, 'x', sizeof long_text - 1);
+    long_text[sizeof long_text - 1] = '\0';
+    mep_fail(MEP_ERROR_IO, "%s", long_text);
+    assert_true(strlen(mep_error_message()) == 1023);
+}
+
+static void test_levels(void **state)
+{
+    (void)state;
+    mep_cpu_level highest = mep_cpu_level_detected();
+    assert_int_equal(mep_cpu_level_set(MEP_CPU_C), MEP_CPU_C);
+    assert_string_equal(mep_cpu_level_name(), "c");
+    assert_int_equal(mep_cpu_level_set(MEP_CPU_AVX512_BF16), highest);
+    assert_int_equal(mep_dtype_size(MEP_BFLOAT16), 2);
+    assert_int_equal(mep_dtype_size((mep_dtype)77), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_philox), cmocka_unit_test(test_distributions), cmocka_unit_test(test_bfloat16),
+                                       cmocka_unit_test(test_memory), cmocka_unit_test(test_messages),      cmocka_unit_test(test_levels)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Matrix products by every backend, and the row kernels under every CPU level, against float64; derivatives by differences.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cpu.h"
+#include "base/random.h"
+#include "mep/types.h"
+#include "nn/gemm.h"
+#include "nn/layers.h"
+#include "nn/rows.h"
+
+static int64_t checks;
+
+static float random_value(const char *name, int64_t i)
+{
+    return (float)mep_random_normal(3, mep_random_stream(name), (uint64_t)i);
+}
+
+static void near(const char *what, int64_t i, double found, double expected, double bound)
+{
+    if (!(fabs(found - expected) <= bound)) fail_msg("%s[%lld]: %.9g, expected %.9g (bound %.2g)", what, (long long)i, found, expected, bound);
+    checks++;
+}
+
+/* ---- Products ---- */
+
+/* A matrix [rows x columns] as stored for op(X), with `pad` extra elements a row that hold a mark. */
+typedef struct stored {
+    mep_matrix m;
+    int64_t count;
+} stored;
+
+static void put(const mep_matrix *m, void *at, double x)
+{
+    if (m->dtype == MEP_FLOAT32) *(float *)at = (float)x;
+    else *(mep_bf16 *)at = mep_bf16_from_float((float)x);
+}
+
+static double get(const mep_matrix *m, const void *at)
+{
+    return m->dtype == MEP_FLOAT32 ? (double)*(const float *)at : (double)mep_bf16_to_float(*(const mep_bf16 *)at);
+}
+
+static stored make(int64_t rows, int64_t columns, mep_dtype dtype, int transposed, int64_t pad, const char *name)
+{
+    stored s = {{NULL, dtype, (transposed ? rows : columns) + pad, transposed}, 0};
+    s.count = (transposed ? columns : rows) * s.m.stride;
+    s.m.data = calloc((size_t)s.count, 4);
+    for (int64_t i = 0; i < s.count; i++) put(&s.m, (char *)s.m.data + i * mep_dtype_size(dtype), (double)random_value(name, i));
+    return s;
+}
+
+static void check_product(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype, mep_dtype c_dtype,
+                          int a_transposed, int b_transposed, int with_bias, int accumulate)
+{
+    stored a = make(m, k, dtype, a_transposed, 3, "a"), b = make(k, n, dtype, b_transposed, 5, "b"), c = make(m, n, c_dtype, 0, 2, "c");
+    float *bias = calloc((size_t)n, sizeof *bias);
+    for (int64_t i = 0; i < n; i++) bias[i] = random_value("bias", i);
+    double *before = calloc((size_t)c.count, sizeof *before);
+    for (int64_t i = 0; i < c.count; i++) before[i] = get(&c.m, (char *)c.m.data + i * mep_dtype_size(c_dtype));
+    mep_gemm g = {m, n, k, a.m, b.m, c.m, with_bias ? bias : NULL, accumulate};
+    if (mep_gemm_run_with(backend, &g) != MEP_OK) fail_msg("%s", mep_error_message());
+    double bound = (c_dtype == MEP_FLOAT32 ? 2e-6 : 8e-3) * (sqrt((double)k) + 2) * 2;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < c.m.stride; j++) {
+            double sum = before[i * c.m.stride + j], found = get(&c.m, mep_matrix_at(&c.m, i, j));
+            if (j >= n) { /* beyond the row: untouched */
+                assert_true(found == sum);
+                continue;
+            }
+            sum = (accumulate ? sum : 0) + (with_bias ? (double)bias[j] : 0);
+            for (int64_t l = 0; l < k; l++) sum += get(&a.m, mep_matrix_at(&a.m, i, l)) * get(&b.m, mep_matrix_at(&b.m, l, j));
+            near("product", i * n + j, found, sum, bound);
+        }
+    free(a.m.data);
+    free(b.m.data);
+    free(c.m.data);
+    free(bias);
+    free(before);
+}
+
+static void check_backend(const mep_gemm_backend_table *backend)
+{
+    static const int64_t shapes[][3] = {{1, 1, 1}, {1, 130, 33}, {130, 1, 7}, {64, 64, 64}, {67, 129, 300}, {257, 70, 5}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int flags = 0; flags < 16; flags++)
+            for (int type = 0; type < 3; type++) {
+                mep_dtype in = type == 0 ? MEP_FLOAT32 : MEP_BFLOAT16, out = type == 2 ? MEP_BFLOAT16 : MEP_FLOAT32;
+                if (type == 2 && (flags & 8)) continue; /* sums are kept in float32 */
+                check_product(backend, shapes[s][0], shapes[s][1], shapes[s][2], in, out, flags & 1, flags & 2, flags & 4, flags & 8);
+            }
+}
+
+static void test_products(void **state)
+{
+    (void)state;
+    check_backend(&mep_gemm_plain);
+#if MEP_HAVE_ONEDNN
+    check_backend(&mep_gemm_onednn);
+#endif
+    assert_true(checks > 100000);
+}
+
+/* ---- Rows ---- */
+
+static const int64_t SIZES[] = {1, 2, 3, 15, 16, 17, 31, 64, 100, 1023};
+enum { SIZE_COUNT = sizeof SIZES / sizeof *SIZES, MOST = 1100 };
+
+/* n random values. */
+static void fill(float *x, int64_t n, double size, const char *name)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = (float)size * random_value(name, i);
+}
+
+static void layer_norm_rows(const mep_row_kernels *kernels, int64_t n)
+{
+    float x[MOST] = {0}, w[MOST] = {0}, b[MOST] = {0}, y[MOST + 1], dy[MOST] = {0}, dx[MOST + 1], mean, rstd;
+    fill(x, n, 2, "x"), fill(w, n, 1, "w"), fill(b, n, 1, "b"), fill(dy, n, 1, "dy");
+    for (int64_t i = 0; i < n; i++) x[i] += 5, dx[i] = 0.25f;
+    y[n] = dx[n] = 77;
+    kernels->layer_norm(n, x, w, b, 1e-5f, y, &mean, &rstd);
+    double m = 0, v = 0, g = 0, gx = 0;
+    for (int64_t i = 0; i < n; i++) m += (double)x[i] / (double)n;
+    for (int64_t i = 0; i < n; i++) v += ((double)x[i] - m) * ((double)x[i] - m) / (double)n;
+    double r = 1 / sqrt(v + 1e-5);
+    near("mean", 0, (double)mean, m, 1e-5);
+    near("rstd", 0, (double)rstd, r, 1e-5 * r);
+    kernels->layer_norm_backward(n, x, w, (float)m, (float)r, dy, dx);
+    for (int64_t i = 0; i < n; i++) {
+        g += (double)dy[i] * (double)w[i] / (double)n;
+        gx += (double)dy[i] * (double)w[i] * ((double)x[i] - m) * r / (double)n;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        double xhat = ((double)x[i] - m) * r;
+        near("layer norm", i, (double)y[i], xhat * (double)w[i] + (double)b[i], 2e-5 * (1 + r * 1e-2));
+        near("layer norm dx", i, (double)dx[i], 0.25 + r * ((double)dy[i] * (double)w[i] - g - xhat * gx), 3e-5 * (1 + r));
+    }
+    assert_true(y[n] == 77 && dx[n] == 77);
+}
+
+static double gelu(double x)
+{
+    return 0.5 * x * (1 + erf(x / sqrt(2.0)));
+}
+
+static void gelu_rows(const mep_row_kernels *kernels, int64_t n)
+{
+    float x[MOST] = {0}, y[MOST + 1], dy[MOST] = {0}, dx[MOST + 1];
+    fill(x, n, 3, "gelu"), fill(dy, n, 1, "dy");
+    y[n] = dx[n] = 77;
+    if (n > 2) x[0] = 40, x[1] = -40, x[2] = 0;
+    kernels->gelu(n, x, y);
+    kernels->gelu_backward(n, x, dy, dx);
+    for (int64_t i = 0; i < n; i++) {
+        double h = 1e-5, v = (double)x[i];
+        near("gelu", i, (double)y[i], gelu(v), 5e-7 * (1 + fabs(v)));
+        near("gelu dx", i, (double)dx[i], (double)dy[i] * (gelu(v + h) - gelu(v - h)) / (2 * h), 3e-6);
+    }
+    assert_true(y[n] == 77 && dx[n] == 77);
+}
+
+static void cross_entropy_rows(const mep_row_kernels *kernels, int64_t n)
+{
+    for (int big = 0; big < 2; big++) {
+        float x[MOST + 1] = {0}, kept[MOST];
+        fill(x, n, big ? 300 : 2, "logits");
+        memcpy(kept, x, (size_t)n * sizeof *x);
+        x[n] = 77;
+        int64_t target = n / 2;
+        double highest = -INFINITY, sum = 0;
+        for (int64_t i = 0; i < n; i++) highest = fmax(highest, (double)x[i]);
+        for (int64_t i = 0; i < n; i++) sum += exp((double)x[i] - highest);
+        double loss = log(sum) + highest - (double)x[target];
+        near("loss", n, (double)kernels->cross_entropy(n, x, target, 0), loss, 2e-6 * (1 + fabs(highest)));
+        assert_memory_equal(x, kept, (size_t)n * sizeof *x);
+        near("loss", n, (double)kernels->cross_entropy(n, x, target, 0.5f), loss, 2e-6 * (1 + fabs(highest)));
+        for (int64_t i = 0; i < n; i++)
+            near("dlogits", i, (double)x[i], 0.5 * (exp((double)kept[i] - highest) / sum - (i == target)), 1e-6);
+        assert_true(x[n] == 77);
+    }
+}
+
+static void adamw_rows(const mep_row_kernels *kernels, int64_t n)
+{
+    float p[MOST] = {0}, g[MOST] = {0}, m[MOST] = {0}, v[MOST] = {0};
+    fill(p, n, 1, "p"), fill(g, n, 0.1, "g"), fill(m, n, 0.1, "m"), fill(v, n, 0.1, "v");
+    mep_adamw_step s = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.19f, 0.002f, 0.5f};
+    for (int64_t i = 0; i < n; i++) v[i] *= v[i];
+    for (int64_t i = 0; i < n; i++) {
+        double gi = 0.5 * (double)g[i], mi = 0.9 * (double)m[i] + 0.1 * gi, vi = 0.999 * (double)v[i] + 0.001 * gi * gi;
+        double pi = (double)p[i] * (1 - 1e-3 * 0.1) - 1e-3 * (mi / 0.19) / (sqrt(vi / 0.002) + 1e-8);
+        float one_p = p[i], one_g = g[i], one_m = m[i], one_v = v[i];
+        kernels->adamw(1, &s, &one_p, &one_g, &one_m, &one_v);
+        near("adamw p", i, (double)one_p, pi, 2e-6);
+        near("adamw m", i, (double)one_m, mi, 1e-7);
+        near("adamw v", i, (double)one_v, vi, 1e-8);
+    }
+    float p_all[MOST];
+    memcpy(p_all, p, sizeof p_all);
+    kernels->adamw(n, &s, p_all, g, m, v);
+    for (int64_t i = 0; i < n; i++) assert_true(fabsf(p_all[i] - p[i]) > 0);
+}
+
+static void other_rows(const mep_row_kernels *kernels, int64_t n)
+{
+    float x[MOST] = {0}, y[MOST] = {0}, back[MOST];
+    mep_bf16 half[MOST];
+    fill(x, n, 1, "x"), fill(y, n, 1, "y");
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++) squares += (double)x[i] * (double)x[i];
+    near("sum of squares", n, kernels->sum_of_squares(n, x), squares, 1e-12 * squares);
+    if (n > 3) x[0] = INFINITY, x[1] = -INFINITY, x[2] = NAN, x[3] = 1e-40f;
+    kernels->to_bf16(n, x, half);
+    kernels->from_bf16(n, half, back);
+    for (int64_t i = 0; i < n; i++) {
+        if (isnan(x[i])) assert_true(isnan(back[i]));
+        else if (isinf(x[i])) assert_true(back[i] == x[i]);
+        else near("bfloat16", i, (double)back[i], (double)x[i], fabs((double)x[i]) / 256 + 1e-38);
+    }
+    if (n > 3) x[0] = x[1] = x[2] = x[3] = 1;
+    memcpy(back, y, sizeof back);
+    kernels->add(n, x, y);
+    for (int64_t i = 0; i < n; i++) near("add", i, (double)y[i], (double)x[i] + (double)back[i], 1e-6);
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    mep_cpu_level highest = mep_cpu_level_detected();
+    for (int level = 0; level <= (int)highest; level++)
+        for (int s = 0; s < SIZE_COUNT; s++) {
+            const mep_row_kernels *kernels = mep_row_kernels_for((mep_cpu_level)level);
+            layer_norm_rows(kernels, SIZES[s]);
+            gelu_rows(kernels, SIZES[s]);
+            cross_entropy_rows(kernels, SIZES[s]);
+            adamw_rows(kernels, SIZES[s]);
+            other_rows(kernels, SIZES[s]);
+        }
+}
+
+/* ---- Layers that are no row kernels ---- */
+
+static void test_rotary(void **state)
+{
+    (void)state;
+    enum { ROWS = 6, LENGTH = 3, HEADS = 2, DIMS = 8, DIM = 10 };
+    float cosine[(LENGTH + 5) * DIMS / 2], sine[(LENGTH + 5) * DIMS / 2], x[ROWS * HEADS * DIM], kept[ROWS * HEADS * DIM];
+    mep_rotary_tables(LENGTH + 5, DIMS, 10000, cosine, sine);
+    fill(x, ROWS * HEADS * DIM, 1, "rotary");
+    memcpy(kept, x, sizeof x);
+    mep_activation a = {x, MEP_FLOAT32};
+    mep_rotary_apply(ROWS, LENGTH, 5, HEADS, DIMS, cosine, sine, 0, a, HEADS * DIM, DIM);
+    for (int r = 0; r < ROWS; r++)
+        for (int h = 0; h < HEADS; h++)
+            for (int c = 0; c < DIM; c++) {
+                int at = (r * HEADS + h) * DIM + c, i = c % (DIMS / 2);
+                double angle = (5 + r % LENGTH) * pow(10000, -2.0 * i / DIMS), expected = (double)kept[at];
+                if (c < DIMS / 2) expected = expected * cos(angle) - (double)kept[at + DIMS / 2] * sin(angle);
+                else if (c < DIMS) expected = expected * cos(angle) + (double)kept[at - DIMS / 2] * sin(angle);
+                near("rotary", at, (double)x[at], expected, 1e-6);
+            }
+    mep_rotary_apply(ROWS, LENGTH, 5, HEADS, DIMS, cosine, sine, 1, a, HEADS * DIM, DIM);
+    for (int i = 0; i < ROWS * HEADS * DIM; i++) near("rotary back", i, (double)x[i], (double)kept[i], 1e-6);
+}
+
+static void test_embedding(void **state)
+{
+    (void)state;
+    enum { TOKENS = 6, LENGTH = 3, WIDTH = 70, VOCAB = 5 };
+    const int32_t tokens[TOKENS] = {4, 0, 4, 2, 4, 1};
+    float table[VOCAB * WIDTH], positions[LENGTH * WIDTH], x[TOKENS * WIDTH], dtable[VOCAB * WIDTH] = {0}, dpositions[LENGTH * WIDTH] = {0};
+    fill(table, VOCAB * WIDTH, 1, "table"), fill(positions, LENGTH * WIDTH, 1, "positions");
+    mep_embedding_forward(TOKENS, LENGTH, WIDTH, tokens, table, positions, x);
+    mep_embedding_backward(TOKENS, LENGTH, WIDTH, tokens, x, dtable, dpositions);
+    for (int c = 0; c < WIDTH; c++) {
+        for (int t = 0; t < TOKENS; t++)
+            near("embedding", t, (double)x[t * WIDTH + c], (double)table[tokens[t] * WIDTH + c] + (double)positions[t % LENGTH * WIDTH + c], 1e-6);
+        near("dtable", c, (double)dtable[4 * WIDTH + c], (double)x[c] + (double)x[2 * WIDTH + c] + (double)x[4 * WIDTH + c], 1e-5);
+        near("dtable", c, (double)dtable[3 * WIDTH + c], 0, 0);
+        near("dpositions", c, (double)dpositions[WIDTH + c], (double)x[WIDTH + c] + (double)x[4 * WIDTH + c], 1e-5);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_rows), cmocka_unit_test(test_rotary),
+                                       cmocka_unit_test(test_embedding)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
