@@ -48,8 +48,9 @@ fuzz: ## run every fuzzer for FUZZ_SECONDS=60
 		(cd build/fuzz && fuzz/$${program##*/} -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1) || exit 1; \
 	done
 
-demo: all ## prepare a text, train encodings on it, compare them on longer text
-	@sh scripts/setup.sh test
+# CORPUS= and STEPS= reach the script through the environment.
+demo: all ## train four encodings on real text, compare them on longer text; CORPUS=FILE takes another text
+	@sh scripts/setup.sh demo
 	@sh scripts/demo.sh build/release/mep
 
 bench: all ## run the benchmarks

@@ -24,9 +24,10 @@ set(mep_flags_avx512 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mprefer-v
 set(mep_flags_avx512_bf16 ${mep_flags_avx512} -mavx512bf16)
 foreach(source IN LISTS mep_sources)
     if(source MATCHES "_(avx2|avx512|avx512_bf16)\\.c$")
+        set(level ${CMAKE_MATCH_1})
         if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
             set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-                "${mep_flags_${CMAKE_MATCH_1}};-ffp-contract=fast")
+                "${mep_flags_${level}};-ffp-contract=fast")
         else()
             list(REMOVE_ITEM mep_sources ${source})
         endif()

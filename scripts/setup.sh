@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: MIT
 #
 # Installs the Debian packages that the build needs and that are missing; says nothing when none is. Elsewhere it names
-# the missing parts, so that they can be installed by other means. Usage: setup.sh [build | test | clang]
+# the missing parts, so that they can be installed by other means. Usage: setup.sh [build | demo | test | clang]
 set -eu
 
 wanted='cmake:cmake ninja-build:ninja gcc:gcc pkg-config:pkg-config
 libdnnl-dev:/usr/include/oneapi/dnnl/dnnl.h libjansson-dev:@jansson libarchive-dev:@libarchive'
 case ${1:-build} in
 build) ;;
+demo) wanted="$wanted gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core" ;;
 test) wanted="$wanted libcmocka-dev:@cmocka g++:g++ gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core" ;;
 clang) wanted="$wanted libcmocka-dev:@cmocka clang:clang libomp-dev:libomp-dev" ;;
-*) echo "setup.sh: build, test or clang, not \"$1\"" >&2; exit 2 ;;
+*) echo "setup.sh: build, demo, test or clang, not \"$1\"" >&2; exit 2 ;;
 esac
 
 # has PART: a program, @module of pkg-config, a file, or a Debian package is there.

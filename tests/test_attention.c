@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "attention/kernels.h"
 #include "base/bf16.h"
 #include "base/cpu.h"
 #include "base/random.h"
@@ -227,6 +228,15 @@ static void check_problem(problem *p, mep_dtype dtype, double size)
         if (!(fabs(r.dbias[i] - p->dbias[i]) <= bias_bound))
             fail_msg("dbias[%lld]: %g, expected %g (bound %g)", (long long)i, r.dbias[i], p->dbias[i], bias_bound);
     free_result(&r);
+}
+
+/* A level's file is compiled for that level: its vectors are that wide. */
+static void test_levels(void **state)
+{
+    (void)state;
+    static const int lanes[] = {4, 8, 16, 16};
+    for (int level = 0; level <= (int)mep_cpu_level_detected(); level++)
+        assert_int_equal(mep_attention_kernels_for((mep_cpu_level)level)->lanes, lanes[level]);
 }
 
 static void for_every_level(void (*test)(void))
@@ -522,7 +532,7 @@ static void test_wrong_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_finite_differences), cmocka_unit_test(test_golden),  cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_levels), cmocka_unit_test(test_finite_differences), cmocka_unit_test(test_golden),  cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_adversarial),        cmocka_unit_test(test_skipping), cmocka_unit_test(test_tolerance),
         cmocka_unit_test(test_threads),            cmocka_unit_test(test_wrong_calls),
     };

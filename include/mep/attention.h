@@ -28,7 +28,7 @@ typedef struct mep_attention_settings {
     double scale;       /* of q.k; 0 means 1/sqrt(head_dim) */
     mep_dtype dtype;    /* of q, k, v, out and their gradients: MEP_FLOAT32 or MEP_BFLOAT16 */
     int skip_far;       /* 1 (default): blocks whose every weight is exactly 0 in float32 are not computed. The result is
-                           the same to the bit as with 0, for finite q, k, v */
+                           the same to the bit as with 0, for finite v and scores of magnitude below 1e6 */
     double tolerance;   /* 0 (default): exact. t > 0 with skip_far: blocks may also be left out whose softmax weight is in
                            all at most t a row */
 } mep_attention_settings;

@@ -15,6 +15,7 @@ enum { TILE_ROWS = 64, BLOCK_KEYS = 64, CHANNEL_MULTIPLE = 16 };
 
 typedef struct mep_attention_kernels {
     const char *name;
+    int lanes; /* floats a vector */
 
     /* C[rows x columns] = A B, or += with accumulate; columns a multiple of CHANNEL_MULTIPLE, A strided either way. */
     void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,

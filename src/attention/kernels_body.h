@@ -89,4 +89,4 @@ static float exponentials(int64_t n, float shift, float *y)
     return total + vf_sum(sum);
 }
 
-const mep_attention_kernels KERNELS = {KERNELS_NAME, product, softmax, scale_rows, gradient, dot, add_scaled, exponentials};
+const mep_attention_kernels KERNELS = {KERNELS_NAME, LANES, product, softmax, scale_rows, gradient, dot, add_scaled, exponentials};

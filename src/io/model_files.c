@@ -43,14 +43,14 @@ static mep_status read_position(const json_t *object, const char *file, char *sp
     return MEP_OK;
 }
 
-/* What of GPT-NeoX this library computes otherwise is refused, not ignored. */
+/* What of GPT-NeoX this library computes otherwise is refused, not ignored. Missing keys have Hugging Face's defaults. */
 static mep_status check_architecture(const json_t *object, const char *file)
 {
     const char *type = NULL, *activation = NULL;
     int parallel = 0, tied = 0;
     MEP_TRY(mep_json_get_string_or(object, file, "model_type", "gpt_neox", &type));
     MEP_TRY(mep_json_get_string_or(object, file, "hidden_act", "gelu", &activation));
-    MEP_TRY(mep_json_get_bool_or(object, file, "use_parallel_residual", 0, &parallel));
+    MEP_TRY(mep_json_get_bool_or(object, file, "use_parallel_residual", 1, &parallel));
     MEP_TRY(mep_json_get_bool_or(object, file, "tie_word_embeddings", 0, &tied));
     if (strcmp(type, "gpt_neox") != 0)
         return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: model_type \"%s\" is not supported; gpt_neox is", file, type);
@@ -74,7 +74,7 @@ mep_status mep_model_config_from_json(const json_t *object, const char *file, me
     MEP_TRY(mep_json_get_int_or(object, file, "max_position_embeddings", 1, most, 2048, &c->max_position_embeddings));
     MEP_TRY(mep_json_get_number_or(object, file, "layer_norm_eps", 0, 1, 1e-5, &c->layer_norm_eps));
     MEP_TRY(mep_json_get_number_or(object, file, "rotary_emb_base", 0, 1e30, 10000, &c->rotary_emb_base));
-    MEP_TRY(mep_json_get_number_or(object, file, "rotary_pct", 0, 1, 1, &c->rotary_pct));
+    MEP_TRY(mep_json_get_number_or(object, file, "rotary_pct", 0, 1, 0.25, &c->rotary_pct));
     MEP_TRY(read_position(object, file, c->position_encoding));
     mep_status status = mep_model_config_check(c);
     return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);

@@ -45,7 +45,12 @@ static mep_status run(const mep_gemm_backend_table *backend, const mep_gemm *g)
     /* every shape that occurs is in a corner */
     mep_gemm_tile corners[4];
     for (int i = 0; i < 4; i++) corners[i] = tile_at(g, &c, i / 2 * (c.rows - 1), i % 2 * (c.columns - 1));
-    MEP_TRY(backend->prepare(g, corners, 4));
+    mep_status status = backend->prepare(g, corners, 4);
+    if (status == MEP_ERROR_UNSUPPORTED) { /* bfloat16 on a processor without AVX-512, say */
+        backend = &mep_gemm_plain;
+        status = backend->prepare(g, corners, 4);
+    }
+    if (status != MEP_OK) return status;
     int failed = 0;
 #pragma omp parallel for schedule(dynamic) reduction(| : failed)
     for (int64_t t = 0; t < c.rows * c.columns; t++) {

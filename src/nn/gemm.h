@@ -41,7 +41,8 @@ typedef struct mep_gemm_tile {
 
 typedef struct mep_gemm_backend_table {
     const char *(*name)(void);
-    /* Make ready what tiles of these shapes need; called by one thread. */
+    /* Make ready what tiles of these shapes need; called by one thread. MEP_ERROR_UNSUPPORTED hands the product to the plain
+     * backend. */
     mep_status (*prepare)(const mep_gemm *gemm, const mep_gemm_tile *tiles, int count);
     /* Compute a tile of one of these shapes; called by any thread of the team, sets no message. */
     mep_status (*run_tile)(const mep_gemm *gemm, const mep_gemm_tile *tile);

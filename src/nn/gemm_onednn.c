@@ -13,6 +13,7 @@
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -97,11 +98,20 @@ static dnnl_status_t make_primitive(const key *k, const_dnnl_primitive_attr_t at
     return status;
 }
 
+/* The engine, with instructions no higher than the CPU level in force at the first product (oneDNN takes a limit once only). */
+static dnnl_status_t make_engine(void)
+{
+    static const dnnl_cpu_isa_t limits[] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2, dnnl_cpu_isa_avx512_core, dnnl_cpu_isa_all};
+    if (engine != NULL) return dnnl_success;
+    dnnl_set_max_cpu_isa(limits[mep_cpu_level_get()]); /* a host that has set its own keeps it */
+    return dnnl_engine_create(&engine, dnnl_cpu, 0);
+}
+
 static dnnl_status_t make_entry(const key *k, entry *e)
 {
     dnnl_primitive_attr_t attributes;
     dnnl_post_ops_t post;
-    dnnl_status_t status = engine == NULL ? dnnl_engine_create(&engine, dnnl_cpu, 0) : dnnl_success;
+    dnnl_status_t status = make_engine();
     if (status != dnnl_success || dnnl_primitive_attr_create(&attributes) != dnnl_success) return dnnl_out_of_memory;
     status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
     if (k->accumulate && status == dnnl_success && dnnl_post_ops_create(&post) == dnnl_success) {

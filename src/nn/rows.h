@@ -21,6 +21,7 @@ typedef struct mep_adamw_step {
 
 typedef struct mep_row_kernels {
     const char *name;
+    int lanes; /* floats a vector */
 
     /* y = (x - mean) rstd weight + bias, mean and rstd = 1/sqrt(variance + eps) of the row, which are returned too. */
     void (*layer_norm)(int64_t n, const float *x, const float *weight, const float *bias, float eps, float *y, float *mean,

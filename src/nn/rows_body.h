@@ -160,6 +160,8 @@ static void product(int64_t rows, int64_t columns, int64_t depth, const float *a
     tile_product(&t, rows, columns);
 }
 
-const mep_row_kernels KERNELS = {KERNELS_NAME,  layer_norm, layer_norm_backward, gelu,           gelu_backward,
-                                 cross_entropy, add,        to_bf16,             from_bf16,      sum_of_squares,
-                                 adamw,         product};
+const mep_row_kernels KERNELS = {
+    KERNELS_NAME,  LANES, layer_norm, layer_norm_backward, gelu,           gelu_backward,
+    cross_entropy, add,   to_bf16,    from_bf16,           sum_of_squares, adamw,
+    product,
+};

@@ -215,9 +215,11 @@ mep_status mep_run_trim_log(const char *run, int64_t steps)
     mep_status status = MEP_OK;
     if (mep_file_exists(path)) {
         status = mep_file_read(path, most, &text, &size);
-        for (int64_t line = 0; status == MEP_OK && line < steps && kept < size; line++) {
-            const char *end = memchr(text + kept, '\n', (size_t)(size - kept));
-            kept = end == NULL ? size : end - text + 1;
+        const char *end = NULL;
+        while (status == MEP_OK && kept < size && (end = memchr(text + kept, '\n', (size_t)(size - kept))) != NULL) {
+            long long step = 0; /* a line that was torn by a crash has no end or no step */
+            if (sscanf(text + kept, "{\"step\": %lld,", &step) != 1 || step > steps) break;
+            kept = end - text + 1;
         }
         if (status == MEP_OK && kept < size) status = mep_file_write_atomic(path, text, kept);
     }

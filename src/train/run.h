@@ -23,7 +23,7 @@ mep_status mep_run_load(const char *run, mep_model *model, mep_adamw *optimizer)
 /* Append a line to metrics.jsonl. */
 mep_status mep_run_log(const char *run, const mep_train_progress *progress);
 
-/* Cut metrics.jsonl back to its first `steps` lines, after a resume from an older checkpoint. */
+/* Cut metrics.jsonl back to the lines of the first `steps` steps, after a resume from an older checkpoint. */
 mep_status mep_run_trim_log(const char *run, int64_t steps);
 
 #endif

@@ -1,0 +1,68 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The demo: trains four position encodings at length 128 on real text, tests them up to length 4096, and leaves table and
+# pictures in runs/demo. The text is the Perl manual of Debian's package perl-doc, or CORPUS=FILE or folder (.gz, .zst and
+# .xz too). STEPS= sets the training steps. A second call continues; another text or other steps begin anew, and what was
+# there keeps a name of its own. Usage: demo.sh PROGRAM
+set -eu
+mep=$1
+corpus=${CORPUS:-}
+steps=${STEPS:-500}
+out=runs/demo
+texts=build/demo-text
+
+fail() {
+    echo "demo: $*" >&2
+    exit 1
+}
+
+# Download perl-doc without installing it, and keep its pages; perltoc and perluniprops are generated lists, not prose.
+fetch_manual() {
+    command -v apt-get > /dev/null ||
+        fail 'no apt-get to get a text with; give one: make demo CORPUS=FILE'
+    echo 'downloading the Perl manual (Debian package perl-doc, 8 MB; it is not installed)'
+    rm -rf "$texts/new"
+    mkdir -p "$texts/new/package"
+    (
+        cd "$texts/new"
+        as_root=
+        [ "$(id -u)" = 0 ] || as_root=sudo
+        apt-get download perl-doc > log 2>&1 || { $as_root apt-get update -q > log 2>&1 && apt-get download perl-doc > log 2>&1; } ||
+            { cat log >&2; exit 1; }
+        dpkg-deb -x perl-doc_*.deb package
+        rm -f package/usr/share/perl/*/pod/perltoc.pod package/usr/share/perl/*/pod/perluniprops.pod
+        mv package/usr/share/perl/*/pod perl-doc
+    ) || fail 'could not get the package perl-doc; give another text: make demo CORPUS=FILE'
+    mv "$texts/new/perl-doc" "$texts/perl-doc"
+    rm -rf "$texts/new"
+}
+
+if [ -z "$corpus" ]; then
+    corpus=$texts/perl-doc
+    [ -d "$corpus" ] || fetch_manual
+    text=perl-doc
+else
+    [ -r "$corpus" ] || fail "there is no readable file or folder $corpus"
+    text=$(ls -ldL --time-style=full-iso -- "$corpus")
+fi
+name=$(basename "$corpus" | sed 's/\.\(gz\|zst\|xz\)$//; s/\.\(txt\|json\|jsonl\|tar\)$//; s/[^A-Za-z0-9._-]/_/g')
+
+# What this demo is made of; runs/demo of another one gets a name of its own.
+printf 'steps %s\ntext %s\n' "$steps" "$text" > build/demo.now
+if [ -d "$out" ] && ! cmp -s build/demo.now "$out/demo.txt"; then
+    number=1
+    while [ -e "$out-$number" ]; do number=$((number + 1)); done
+    mv "$out" "$out-$number"
+    echo "the demo that was in $out (another text, or other steps) is now in $out-$number"
+fi
+mkdir -p "$out/data"
+mv build/demo.now "$out/demo.txt"
+
+data=$out/data/$name
+[ -e "$data.valid.json" ] || "$mep" prepare --force --out "$data" --valid 0.1 -- "$corpus"
+# Half the work where the processor has instructions for it.
+dtype=float32
+if "$mep" version | grep -q '^CPU level *avx512_bf16'; then dtype=bfloat16; fi
+exec "$mep" compare --data "$data" --out "$out" --preset nano --positions alibi,mep,mep_param,rotary \
+    --length 128 --steps "$steps" --lengths 128,256,512,1K,2K,4K --eval-tokens 65536 --dtype $dtype --eval-dtype $dtype

@@ -1,0 +1,123 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# mep compare: a tiny study from end to end, stopped and continued, grown, and what is refused. Usage: cli_compare.sh PROGRAM
+. "$(dirname "$0")/cli.sh"
+
+# A text with something to learn: numbered lines.
+i=0
+while [ $i -lt 1500 ]; do
+    echo "line $i of this text, and $((i * 7 % 100)) more"
+    i=$((i + 1))
+done > text.txt
+"$MEP" prepare --quiet --out text --valid 0.2 text.txt > out || exit 1
+head -n 700 text.txt > other.txt
+"$MEP" prepare --quiet --out other --valid 0.2 other.txt > out || exit 1
+tiny='--preset nano --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --length 16 --batch-size 4 --threads 1'
+short="$tiny --steps 12 --lengths 16,32,64 --eval-tokens 2000 --positions alibi,mep,rotary --seeds 2"
+
+# ---- A whole study ----
+
+# shellcheck disable=SC2086
+expect 0 compare --data text --out whole $short
+said out 'trained at 16, tested at'
+said out ' ± '
+said out 'whole/results.csv'
+said err '6/6 rotary seed 1236 test at length'
+said whole/results.md '| trained at 16, tested at |'
+said whole/results.md '**'
+said whole/results.md '## How this was made'
+said whole/results.md "mep compare --data text --out whole --preset nano"
+checks=$((checks + 3))
+[ "$(head -n 1 whole/results.csv)" = 'encoding,seed,length,perplexity,stderr,tokens' ] || wrong 'another heading of results.csv'
+[ "$(wc -l < whole/results.csv)" = 19 ] || wrong 'results.csv has not 18 rows'
+# 1984 = 31 * 64 tokens at every length
+[ "$(awk -F, 'NR > 1 && $6 == 1984 && $4 > 1 && $4 < 400 && $5 > 0' whole/results.csv | wc -l)" = 18 ] ||
+    wrong "odd numbers: $(cat whole/results.csv)"
+if command -v gnuplot > /dev/null; then
+    said out 'whole/perplexity.png'
+    said out 'whole/kernels.png'
+    [ -s whole/perplexity.png ] && [ -s whole/kernels.png ] || wrong 'no pictures'
+fi
+
+# The same again does nothing again.
+cp whole/results.csv first.csv
+touch before
+# shellcheck disable=SC2086
+expect 0 compare --data text --out whole $short
+checks=$((checks + 1))
+cmp -s first.csv whole/results.csv || wrong 'a second call changed results.csv'
+[ -z "$(find whole -newer before -path '*seed*' -type f)" ] || wrong 'a second call wrote into the runs'
+
+# ---- Stopped and continued ----
+
+# Long enough to be stopped in the middle; three times, at whatever it does then.
+long="$tiny --steps 1000 --lengths 16,32,64 --eval-tokens 2000 --positions alibi,mep"
+# shellcheck disable=SC2086
+expect 0 compare --data text --out straight $long
+stops=0
+for pause in 0.1 0.2 0.3; do
+    # shellcheck disable=SC2086
+    "$MEP" compare --data text --out stopped $long > out 2> err &
+    child=$!
+    sleep $pause
+    kill -INT $child
+    wait $child
+    code=$?
+    [ $code = 130 ] && stops=$((stops + 1))
+    checks=$((checks + 1))
+    [ $code = 130 ] || [ $code = 0 ] || wrong "stopped, but the exit code is $code"
+    [ $code != 130 ] || said err 'the same command continues'
+done
+checks=$((checks + 1))
+[ $stops -gt 0 ] || wrong 'it was never stopped in the middle'
+# shellcheck disable=SC2086
+expect 0 compare --data text --out stopped $long
+checks=$((checks + 1))
+cmp -s straight/results.csv stopped/results.csv || wrong 'results.csv differs after stops'
+
+# ---- Several corpora, more encodings, a spec with options ----
+
+# shellcheck disable=SC2086
+expect 0 compare --data 'text;other' --out two $tiny --steps 3 --lengths 16,32 --positions alibi
+said out 'other'
+[ -f two/text/results.csv ] && [ -f two/other/results.md ] || wrong 'no folder for each corpus'
+# shellcheck disable=SC2086
+expect 0 compare --data 'text;other' --out two $tiny --steps 3 --lengths 16,32 --positions 'alibi;t5:buckets=16,max=64;learned' --quiet
+said two/text/results.csv '"t5:buckets=16,max=64",1235,32,'
+said two/text/results.csv 'learned,1235,16,'
+checks=$((checks + 2))
+grep -q 'learned,1235,32' two/text/results.csv && wrong 'learned beyond its positions'
+[ ! -s err ] || wrong 'a progress line in spite of --quiet'
+
+# Without gnuplot the tables are there all the same.
+# shellcheck disable=SC2086
+PATH=/nonexistent "$MEP" compare --data text --out whole $short > out 2> err
+code=$?
+checks=$((checks + 1))
+[ $code = 0 ] || wrong "without gnuplot: exit code $code"
+said err 'gnuplot-nox'
+said out 'whole/results.md'
+
+# ---- Wrong inputs ----
+
+refuse 2 '--data PREFIX is missing' compare --out x
+refuse 2 '--out DIR is missing' compare --data text
+refuse 2 'alibie' compare --data text --out x --positions alibie
+refuse 2 'unknown preset "tiny"' compare --data text --out x --preset tiny
+refuse 2 '--seeds: "0"' compare --data text --out x --seeds 0
+refuse 2 '--lengths: "16x"' compare --data text --out x --lengths 16x
+refuse 1 'mep prepare --out PREFIX --valid' compare --data nothing --out x --preset nano
+refuse 1 'too few for the length 65536' compare --data text --out x --preset nano --lengths 64K
+refuse 1 'share the folder alibi' compare --data text --out x --preset nano --lengths 16 --positions alibi,alibi
+refuse 1 'num_attention_heads' compare --data text --out x --preset nano --num-attention-heads 7 --lengths 16
+[ ! -e x ] || wrong 'a refused study left its folder'
+# shellcheck disable=SC2086
+refuse 1 'was made with learning_rate 0.002, now it is 0.003' compare --data text --out whole $short --learning-rate 0.003
+# shellcheck disable=SC2086
+refuse 1 'this study has no corpus "other"' compare --data other --out whole $short
+: > file
+# shellcheck disable=SC2086
+refuse 1 'file' compare --data text --out file/study $short
+cmp -s first.csv whole/results.csv || wrong 'refused calls changed results.csv'
+finish

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The comparison study: what a run trains and evaluates, continuing after a stop at any moment, what keeps two studies out
+ * of one folder, and the numbers of the summary.
+ */
+#define _XOPEN_SOURCE 700
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "io/files.h"
+#include "mep/study.h"
+#include "scratch.h"
+
+enum { TOKENS = 3000, MOST = 64, STEPS = 3, LENGTH = 8 };
+
+static const char *const ENCODINGS[] = {"alibi", "exp:c=0.5 + gauss", "learned"};
+static const uint64_t SEEDS[] = {7, 8};
+static const int64_t LENGTHS[] = {8, 16, 32};
+
+#define assert_ok(call) assert_int_equal(call, MEP_OK)
+
+/* Numbers that a model can learn a little of. */
+static void write_dataset(const char *prefix, uint32_t state)
+{
+    int32_t tokens[TOKENS];
+    mep_tokenizer *tokenizer = NULL;
+    mep_dataset_writer *writer = NULL;
+    for (int i = 0; i < TOKENS; i++) {
+        state = state * 1664525u + 1013904223u;
+        tokens[i] = (int32_t)(i % 5 * 3 + (int)(state >> 30));
+    }
+    assert_ok(mep_tokenizer_bytes(&tokenizer));
+    assert_ok(mep_dataset_writer_create(&writer, prefix, tokenizer));
+    assert_ok(mep_dataset_writer_add(writer, tokens, TOKENS, 1));
+    assert_ok(mep_dataset_writer_finish(&writer));
+    mep_tokenizer_destroy(&tokenizer);
+}
+
+static int make_data(void **state)
+{
+    (void)state;
+    write_dataset(scratch_path("one.train"), 1);
+    write_dataset(scratch_path("one.valid"), 2);
+    write_dataset(scratch_path("two.train"), 3);
+    write_dataset(scratch_path("two.valid"), 4);
+    return 0;
+}
+
+static int remove_data(void **state)
+{
+    (void)state;
+    return mep_remove_tree(scratch_path("")) == MEP_OK ? 0 : 1;
+}
+
+/* Two encodings, two seeds, two lengths on corpus one. */
+static mep_study_settings small_study(void)
+{
+    static char one[512];
+    static const char *corpora[1] = {one};
+    snprintf(one, sizeof one, "%s", scratch_path("one"));
+    mep_study_settings s = {.corpora = corpora, .corpus_count = 1, .encodings = ENCODINGS, .encoding_count = 2, .seeds = SEEDS,
+                            .seed_count = 2, .lengths = LENGTHS, .length_count = 2};
+    assert_ok(mep_train_preset("nano", &s.train));
+    s.train.model.vocab_size = 257;
+    s.train.model.hidden_size = 16;
+    s.train.model.num_hidden_layers = 1;
+    s.train.model.num_attention_heads = 2;
+    s.train.model.intermediate_size = 32;
+    s.train.length = s.train.model.max_position_embeddings = LENGTH;
+    s.train.batch_size = s.train.micro_batch_size = 4;
+    s.train.steps = STEPS;
+    s.train.dtype = MEP_FLOAT32;
+    mep_eval_defaults(&s.eval);
+    s.eval.max_tokens = 300;
+    s.eval.batch_tokens = 64;
+    return s;
+}
+
+/* What the callback saw, and when it stops the study (stop_at calls of it; 0: never). */
+typedef struct watch {
+    int64_t calls, stop_at, trained, evaluated, runs_done, lengths_seen[MOST];
+    double first_left, last_left;
+} watch;
+
+static int look(void *context, const mep_study_progress *p)
+{
+    watch *w = context;
+    if (w->calls++ == 0) w->first_left = p->seconds_left;
+    w->last_left = p->seconds_left;
+    w->trained += p->phase == MEP_STUDY_TRAINING;
+    if (p->phase == MEP_STUDY_EVALUATING) {
+        w->evaluated += p->done == p->total;
+        w->lengths_seen[p->length]++;
+    }
+    w->runs_done += p->phase == MEP_STUDY_RUN_DONE;
+    assert_true(p->run >= 1 && p->run <= p->runs);
+    assert_true(p->phase == MEP_STUDY_RUN_DONE || (p->done >= 1 && p->done <= p->total));
+    return w->stop_at > 0 && w->calls >= w->stop_at;
+}
+
+static watch run_study(const char *folder, const mep_study_settings *s)
+{
+    watch w = {0};
+    mep_status status = mep_study_run(scratch_path(folder), s, look, &w);
+    if (status != MEP_OK) fail_msg("%s", mep_error_message());
+    return w;
+}
+
+static void expect_failure(const char *folder, const mep_study_settings *s, const char *text)
+{
+    assert_int_not_equal(mep_study_run(scratch_path(folder), s, NULL, NULL), MEP_OK);
+    if (strstr(mep_error_message(), text) == NULL) fail_msg("no \"%s\" in: %s", text, mep_error_message());
+}
+
+/* Each result is what training and evaluating by hand gives, to the bit. */
+static void test_results(void **state)
+{
+    (void)state;
+    mep_study_settings s = small_study();
+    mep_eval_result results[MOST];
+    watch w = run_study("plain", &s);
+    assert_int_equal(w.trained, 4 * STEPS);
+    assert_int_equal(w.evaluated, 8);
+    assert_int_equal(w.runs_done, 4);
+    assert_true(w.first_left > 0 && w.last_left == 0);
+    assert_ok(mep_study_results(scratch_path("plain"), &s, results));
+    int compared = 0;
+    for (int64_t e = 0; e < 2; e++)
+        for (int64_t n = 0; n < 2; n++) {
+            char name[64];
+            mep_train_settings t = s.train;
+            mep_model *model = NULL;
+            mep_dataset *data = NULL;
+            snprintf(name, sizeof name, "by-hand-%d-%d", (int)e, (int)n);
+            snprintf(t.data, sizeof t.data, "%s", scratch_path("one.train"));
+            snprintf(t.model.position_encoding, sizeof t.model.position_encoding, "%s", ENCODINGS[e]);
+            t.seed = SEEDS[n];
+            assert_ok(mep_train_start(scratch_path(name), &t, NULL, NULL));
+            assert_ok(mep_model_load(&model, scratch_path(name)));
+            assert_ok(mep_dataset_open(&data, scratch_path("one.valid")));
+            for (int64_t l = 0; l < 2; l++) {
+                mep_eval_settings eval = s.eval;
+                mep_eval_result wanted;
+                eval.length = LENGTHS[l];
+                eval.max_tokens = 288; /* the largest multiple of 16 up to 300 */
+                assert_ok(mep_evaluate(model, data, &eval, NULL, NULL, &wanted));
+                const mep_eval_result *found = &results[mep_study_index(&s, 0, e, n, l)];
+                assert_int_equal(found->length, wanted.length);
+                assert_int_equal(found->segments, wanted.segments);
+                assert_int_equal(found->tokens, 288);
+                assert_int_equal(wanted.tokens, 288);
+                assert_true(found->loss == wanted.loss && found->perplexity == wanted.perplexity);
+                assert_true(found->standard_error == wanted.standard_error);
+                compared++;
+            }
+            mep_dataset_close(&data);
+            mep_model_destroy(&model);
+        }
+    assert_int_equal(compared, 8);
+    assert_true(mep_folder_exists(scratch_path("plain/exp_c=0.5+gauss-seed8")));
+}
+
+/* Stopped after every few calls, again and again: the same results, and nothing done twice but the interrupted length. */
+static void test_continue(void **state)
+{
+    (void)state;
+    mep_study_settings s = small_study();
+    mep_eval_result whole[MOST], pieces[MOST];
+    run_study("whole", &s);
+    assert_ok(mep_study_results(scratch_path("whole"), &s, whole));
+    for (int64_t stop = 1; stop <= 7; stop += 3) {
+        char folder[32];
+        int64_t tries = 0, trained = 0, evaluated = 0;
+        mep_status status = MEP_INTERRUPTED;
+        snprintf(folder, sizeof folder, "pieces-%d", (int)stop);
+        for (; status == MEP_INTERRUPTED && tries < 1000; tries++) {
+            watch w = {.stop_at = stop + tries % 11}; /* a test of one length is never longer than 10 calls */
+            status = mep_study_run(scratch_path(folder), &s, look, &w);
+            trained += w.trained;
+            evaluated += w.evaluated;
+        }
+        assert_ok(status);
+        assert_true(tries > 4);
+        assert_int_equal(trained, 4 * STEPS);
+        assert_true(evaluated >= 8);
+        assert_ok(mep_study_results(scratch_path(folder), &s, pieces));
+        for (int64_t i = 0; i < 8; i++) {
+            assert_true(whole[i].segments > 0 && pieces[i].segments == whole[i].segments);
+            assert_true(pieces[i].loss == whole[i].loss && pieces[i].standard_error == whole[i].standard_error);
+        }
+    }
+    watch again = run_study("whole", &s);
+    assert_int_equal(again.trained + again.evaluated, 0);
+    assert_int_equal(again.runs_done, 4);
+}
+
+/* More encodings, seeds and lengths may be asked of a study; another cap of the tokens means a new evaluation. */
+static void test_grow(void **state)
+{
+    (void)state;
+    mep_study_settings s = small_study();
+    mep_eval_result results[MOST];
+    s.encoding_count = 1;
+    s.seed_count = 1;
+    s.length_count = 1;
+    run_study("grow", &s);
+    s.length_count = 2; /* 296 tokens are no multiple of 16: both lengths are evaluated */
+    watch w = run_study("grow", &s);
+    assert_int_equal(w.trained, 0);
+    assert_int_equal(w.evaluated, 2);
+    s.eval.max_tokens = 288;
+    w = run_study("grow", &s); /* the same 288 tokens */
+    assert_int_equal(w.evaluated, 0);
+    s.eval.max_tokens = 160;
+    s.length_count = 3; /* 160 is a multiple of 32 too */
+    s.seed_count = 2;
+    w = run_study("grow", &s);
+    assert_int_equal(w.trained, STEPS);
+    assert_int_equal(w.evaluated, 3 + 3);
+    s.encoding_count = 3;
+    w = run_study("grow", &s);
+    assert_int_equal(w.trained, 2 * 2 * STEPS);
+    assert_int_equal(w.evaluated, 2 * 3 + 2 * 1); /* "learned" ends at the training length */
+    assert_ok(mep_study_results(scratch_path("grow"), &s, results));
+    for (int64_t l = 0; l < 3; l++) {
+        assert_int_equal(results[mep_study_index(&s, 0, 2, 0, l)].segments > 0, LENGTHS[l] <= LENGTH);
+        assert_int_equal(results[mep_study_index(&s, 0, 0, 1, l)].tokens, 160);
+    }
+    s.eval.max_tokens = 32;
+    assert_ok(mep_study_results(scratch_path("grow"), &s, results)); /* none of these settings */
+    assert_int_equal(results[0].segments, 0);
+}
+
+static void test_corpora(void **state)
+{
+    (void)state;
+    char one[512], two[512], path[MEP_PATH_SIZE];
+    snprintf(one, sizeof one, "%s", scratch_path("one"));
+    snprintf(two, sizeof two, "%s", scratch_path("two"));
+    const char *corpora[] = {one, two};
+    mep_eval_result results[MOST];
+    mep_study_settings s = small_study();
+    s.corpora = corpora;
+    s.corpus_count = 2;
+    s.encoding_count = 1;
+    watch w = run_study("corpora", &s);
+    assert_int_equal(w.runs_done, 4);
+    assert_ok(mep_study_results(scratch_path("corpora"), &s, results));
+    double first = results[mep_study_index(&s, 0, 0, 0, 0)].loss, second = results[mep_study_index(&s, 1, 0, 0, 0)].loss;
+    assert_true(first > 0 && second > 0 && first != second);
+    assert_ok(mep_study_run_folder("f", &s, 1, 0, 1, path));
+    assert_string_equal(path, "f/two/alibi-seed8");
+    assert_ok(mep_study_corpus_folder("f", &s, 0, path));
+    assert_string_equal(path, "f/one");
+    s.corpus_count = 1;
+    expect_failure("corpora", &s, "also has the corpus \"two\"");
+    assert_ok(mep_study_run_folder("f", &s, 0, 0, 0, path));
+    assert_string_equal(path, "f/alibi-seed7");
+    corpora[1] = one;
+    s.corpus_count = 2;
+    expect_failure("corpora", &s, "two corpora are called \"one\"");
+}
+
+static void test_other_settings(void **state)
+{
+    (void)state;
+    mep_study_settings s = small_study();
+    s.encoding_count = 1;
+    run_study("fixed", &s);
+    s.train.learning_rate = 0.004;
+    expect_failure("fixed", &s, "study.json: was made with learning_rate 0.002, now it is 0.004");
+    s = small_study();
+    s.train.model.hidden_size = 32;
+    expect_failure("fixed", &s, "was made with hidden_size 16, now it is 32");
+    s = small_study();
+    s.train.dtype = MEP_BFLOAT16;
+    expect_failure("fixed", &s, "was made with dtype \"float32\", now it is \"bfloat16\"");
+
+    /* A run that does not belong to the study. */
+    char path[MEP_PATH_SIZE], other[MEP_PATH_SIZE];
+    s = small_study();
+    assert_ok(mep_study_run_folder(scratch_path("fixed"), &s, 0, 1, 0, path));
+    assert_ok(mep_study_run_folder(scratch_path("fixed"), &s, 0, 0, 1, other));
+    assert_int_equal(rename(other, path), 0);
+    expect_failure("fixed", &s, "was made with the seed 8");
+
+    /* The data changes. */
+    char changing[512];
+    const char *corpora[] = {changing};
+    snprintf(changing, sizeof changing, "%s", scratch_path("changing"));
+    s = small_study();
+    s.corpora = corpora;
+    s.encoding_count = s.seed_count = 1;
+    write_dataset(scratch_path("changing.train"), 5);
+    write_dataset(scratch_path("changing.valid"), 6);
+    run_study("changed", &s);
+    write_dataset(scratch_path("changing.valid"), 7);
+    expect_failure("changed", &s, "the data of \"changing\" has changed");
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const char *const twice[] = {"alibi", "alibi"}, *const spaced[] = {"exp+gauss", "exp + gauss"}, *const wrong[] = {"alibie"};
+    static const uint64_t same[] = {1, 1};
+    static const int64_t lengths[] = {8, 8}, zero[] = {0}, longer[] = {TOKENS + 1};
+    char nowhere[512];
+    const char *missing[] = {nowhere};
+    snprintf(nowhere, sizeof nowhere, "%s", scratch_path("missing"));
+    mep_study_settings s = small_study();
+    s.encodings = twice;
+    expect_failure("none", &s, "share the folder alibi");
+    s.encodings = spaced;
+    expect_failure("none", &s, "share the folder exp+gauss");
+    s.encodings = wrong;
+    s.encoding_count = 1;
+    expect_failure("none", &s, "alibie");
+    s.encoding_count = 0;
+    expect_failure("none", &s, "at least one corpus, encoding, seed and length");
+    s = small_study();
+    s.seeds = same;
+    expect_failure("none", &s, "the seed 1 is given twice");
+    s = small_study();
+    s.lengths = lengths;
+    expect_failure("none", &s, "the test length 8 is given twice");
+    s.lengths = zero;
+    s.length_count = 1;
+    expect_failure("none", &s, "the test length 0 is too small");
+    s.lengths = longer;
+    s.eval.max_tokens = 0;
+    expect_failure("none", &s, "one.valid: 3000 tokens to evaluate on are too few for the length 3001");
+    s = small_study();
+    s.train.length = s.train.model.max_position_embeddings = 2 * TOKENS;
+    expect_failure("none", &s, "one.train: has 3001 tokens, too few");
+    s = small_study();
+    s.train.model.vocab_size = 100; /* the end-of-document token is 256 */
+    expect_failure("none", &s, "one.train: has tokens up to 256");
+    s = small_study();
+    s.train.model.num_attention_heads = 3;
+    expect_failure("none", &s, "num_attention_heads");
+    s = small_study();
+    s.corpora = missing;
+    expect_failure("none", &s, "missing.train");
+    assert_false(mep_folder_exists(scratch_path("none")));
+}
+
+/* A damaged eval.json is an error that names the file, not a result. */
+static void test_damaged(void **state)
+{
+    (void)state;
+    char run[MEP_PATH_SIZE];
+    char *path = NULL;
+    mep_eval_result results[MOST];
+    mep_study_settings s = small_study();
+    s.encoding_count = s.seed_count = 1;
+    run_study("damaged", &s);
+    assert_ok(mep_study_run_folder(scratch_path("damaged"), &s, 0, 0, 0, run));
+    assert_ok(mep_path_join(&path, run, "eval.json"));
+    assert_ok(mep_file_write_atomic(path, "{\"results\": ", 12));
+    assert_int_equal(mep_study_results(scratch_path("damaged"), &s, results), MEP_ERROR_FORMAT);
+    assert_non_null(strstr(mep_error_message(), "eval.json"));
+    expect_failure("damaged", &s, "eval.json");
+    assert_ok(mep_file_write_atomic(path, "{}", 2)); /* other settings: evaluated again */
+    watch w = run_study("damaged", &s);
+    assert_int_equal(w.trained, 0);
+    assert_int_equal(w.evaluated, 2);
+    mep_free(&path);
+}
+
+static void test_summary(void **state)
+{
+    (void)state;
+    mep_study_settings s = small_study();
+    mep_eval_result results[12];
+    mep_study_cell cells[6];
+    s.encoding_count = 3;
+    memset(results, 0, sizeof results);
+    /* encoding 0: 3 and 5, then 7; encoding 1: 4 and 4.5, nothing; encoding 2: infinite */
+    const double given[3][2][2] = {{{3, 7}, {5, 0}}, {{4, 0}, {4.5, 0}}, {{INFINITY, INFINITY}, {4, INFINITY}}};
+    for (int64_t e = 0; e < 3; e++)
+        for (int64_t n = 0; n < 2; n++)
+            for (int64_t l = 0; l < 2; l++) {
+                mep_eval_result *r = &results[mep_study_index(&s, 0, e, n, l)];
+                r->perplexity = given[e][n][l];
+                r->segments = given[e][n][l] > 0;
+            }
+    mep_study_summarize(&s, results, 0, cells);
+    assert_int_equal(cells[0].seeds, 2);
+    assert_true(fabs(cells[0].mean - 4) <= 1e-15 && fabs(cells[0].deviation - sqrt(2)) <= 1e-15 && cells[0].best);
+    assert_true(cells[1].seeds == 1 && cells[1].mean == 7 && isnan(cells[1].deviation) && cells[1].best);
+    assert_true(fabs(cells[2].mean - 4.25) <= 1e-15 && !cells[2].best);
+    assert_true(cells[3].seeds == 0 && isnan(cells[3].mean) && !cells[3].best);
+    assert_true(isinf(cells[4].mean) && !cells[4].best && isinf(cells[5].mean) && !cells[5].best);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_results),        cmocka_unit_test(test_continue), cmocka_unit_test(test_grow),
+        cmocka_unit_test(test_corpora),        cmocka_unit_test(test_refusals), cmocka_unit_test(test_other_settings),
+        cmocka_unit_test(test_damaged),        cmocka_unit_test(test_summary),
+    };
+    return cmocka_run_group_tests(tests, make_data, remove_data);
+}
