@@ -3,14 +3,16 @@
  * The program `mep`: finds the subcommand and hands over. A new subcommand is a file, a line in cli.h and a line here.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/wait_policy.h"
 
 static const mep_command COMMANDS[] = {
-    {"bias", "values, parameters and reach of a distance bias", mep_cli_bias},
+    {"bias", "values, slopes and parameters of a distance bias", mep_cli_bias},
     {"prepare", "text in, a token dataset out", mep_cli_prepare},
     {"train", "train a model, or continue a run", mep_cli_train},
     {"eval", "perplexity of a model at any length", mep_cli_eval},
@@ -75,9 +77,21 @@ static int help(int argc, char **argv)
     return run(command, 2, arguments);
 }
 
+/* The library takes an unknown level for none; here a slip of the pen is told. */
+static int check_cpu_level(void)
+{
+    const char *wanted = getenv("MEP_CPU");
+    if (wanted == NULL || *wanted == '\0') return MEP_EXIT_OK;
+    for (int level = MEP_CPU_C; level <= MEP_CPU_AVX512_BF16; level++)
+        if (strcmp(wanted, mep_cpu_level_text((mep_cpu_level)level)) == 0) return MEP_EXIT_OK;
+    fprintf(stderr, "mep: MEP_CPU=%s is no CPU level; they are c, avx2, avx512 and avx512_bf16\n", wanted);
+    return MEP_EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     mep_cli_wait_policy(argv);
+    if (check_cpu_level() != MEP_EXIT_OK) return MEP_EXIT_USAGE;
     if (argc < 2) {
         print_commands(stderr);
         return MEP_EXIT_USAGE;
