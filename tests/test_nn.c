@@ -195,7 +195,8 @@ static void adamw_rows(const mep_row_kernels *kernels, int64_t n)
 {
     float p[MOST] = {0}, g[MOST] = {0}, m[MOST] = {0}, v[MOST] = {0};
     fill(p, n, 1, "p"), fill(g, n, 0.1, "g"), fill(m, n, 0.1, "m"), fill(v, n, 0.1, "v");
-    mep_adamw_step s = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.19f, 0.002f, 0.5f};
+    mep_adamw_step s = {.learning_rate = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f, .rest1 = 0.1f,
+                        .rest2 = 0.001f, .correction1 = 0.19f, .correction2 = 0.002f, .gradient_scale = 0.5f};
     for (int64_t i = 0; i < n; i++) v[i] *= v[i];
     for (int64_t i = 0; i < n; i++) {
         double gi = 0.5 * (double)g[i], mi = 0.9 * (double)m[i] + 0.1 * gi, vi = 0.999 * (double)v[i] + 0.001 * gi * gi;

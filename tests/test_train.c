@@ -386,7 +386,11 @@ static void test_sampling(void **state)
         for (int i = 0; i < N; i++) total += expected[i];
         int counts[N] = {0};
         mep_candidate candidates[N];
-        for (int64_t i = 0; i < DRAWS; i++) counts[mep_sample(&s, N, logits, i, candidates)]++;
+        for (int64_t i = 0; i < DRAWS; i++) {
+            int32_t token;
+            assert_int_equal(mep_sample(&s, N, logits, i, candidates, &token), MEP_OK);
+            counts[token]++;
+        }
         for (int i = 0; i < N; i++) {
             double p = expected[i] / total, bound = 4.5 * sqrt(p * (1 - p) / DRAWS) + 1e-12;
             if (!(fabs((double)counts[i] / DRAWS - p) <= bound)) fail_msg("case %zu: token %d drawn %d times, expected %g", c, i, counts[i], p * DRAWS);

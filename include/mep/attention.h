@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused causal attention with a distance bias, forward and backward, in memory O(heads x length).
+ * Fused causal attention with a distance bias, forward and backward, in memory linear in the length.
  *
  * Query i of Lq (at the end of Lk keys) has absolute position i + Lk - Lq and sees keys j at distances
  * d = i + Lk - Lq - j >= 0:
  *
  *     score(i,j) = scale * q_i . k_j + bias_h(d);  out_i = sum_j softmax_j(score(i,j)) v_j
  *
- * Nothing of size Lq x Lk is ever stored. Results are the same bits for any number of threads.
+ * Nothing of size Lq x Lk is ever stored: a plan holds, for each thread that OpenMP has when it is made, 1 (forward) to 7 (both)
+ * float32 copies of one head's keys, and batch x heads x length sums for the bias gradient. Results are the same bits for any
+ * number of threads. Inputs are finite; a value that is not may reach queries that do not see it.
  */
 #ifndef MEP_ATTENTION_H
 #define MEP_ATTENTION_H
@@ -34,7 +36,8 @@ typedef struct mep_attention_settings {
 } mep_attention_settings;
 
 /* A tensor [batch, heads, length, head_dim] with any strides, in elements; channels are contiguous. It covers [B,H,L,D],
- * [B,L,H,D] and slices of a fused [B,L,H,3,D]. Gradients may not overlap each other. */
+ * [B,L,H,D] and slices of a fused [B,L,H,3,D]. Outputs overlap neither each
+ * other nor inputs. */
 typedef struct mep_tensor_view {
     void *data;
     int64_t batch_stride, head_stride, token_stride;
@@ -46,8 +49,8 @@ MEP_API void mep_attention_defaults(mep_attention_settings *settings);
 MEP_API mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings);
 MEP_API void mep_attention_destroy(mep_attention **plan);
 
-/* Copy a bias table [heads, length], length >= the keys of later calls; NULL for none. Values finite or -inf, except that
- * distance 0 is finite. */
+/* Copy a bias table [heads, length], length >= the keys of later calls; NULL for none. Values are finite, or -inf
+ * beyond distance 0; others are MEP_ERROR_NUMERIC. */
 MEP_API mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64_t length);
 
 /* out[b,h,i,:] and, where lse is not NULL, lse[(b*heads + h)*queries + i] = log sum_j exp(score(i,j)).
@@ -58,13 +61,13 @@ MEP_API mep_status mep_attention_forward(mep_attention *plan, int64_t batch, int
 
 /* Gradients of the forward call with the same arguments: dq, dk, dv are overwritten; dbias, where not NULL, is a table
  * [heads, keys] of float64 to which the gradient of bias_h(d), summed over the batch, is added. out and lse are the
- * forward call's. */
+ * forward call's. With a tolerance, blocks are left out by the final log-sum-exp rather than the running maximum. */
 MEP_API mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys,
                                           mep_tensor_view q, mep_tensor_view k, mep_tensor_view v, mep_tensor_view out,
                                           const float *lse, mep_tensor_view dout, mep_tensor_view dq,
                                           mep_tensor_view dk, mep_tensor_view dv, double *dbias);
 
-/* Share of the blocks of keys below the diagonal that the last forward call computed, 0 .. 1. */
+/* Share of the blocks of keys up to the diagonal that the last forward call computed, 0 .. 1; 1 after decoding. */
 MEP_API double mep_attention_computed_share(const mep_attention *plan);
 
 /* The plain reference in float64, one loop an index of the formula, contiguous [batch, heads, length, head_dim]; for tests

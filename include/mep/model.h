@@ -87,8 +87,8 @@ typedef struct mep_session_settings {
 /* Defaults: batch 1, length 1024, float32, not training, tolerance 0. */
 MEP_API void mep_session_defaults(mep_session_settings *settings);
 
-/* The model must outlive the session and may be shared by several; one session serves one call at a time. Fails where the
- * encoding cannot take the length. */
+/* The model must outlive the session and may be shared by several, used one at a time: a call brings the model's bias up to date.
+ * Different models may be used by different threads at once. Fails where the encoding cannot take the length. */
 MEP_API mep_status mep_session_create(mep_session **session, mep_model *model, const mep_session_settings *settings);
 MEP_API void mep_session_destroy(mep_session **session);
 
@@ -119,7 +119,8 @@ MEP_API void mep_generate_defaults(mep_generate_settings *settings);
 /* Called with each new token; a return other than 0 stops the generation. */
 typedef int (*mep_token_fn)(void *context, int32_t token);
 
-/* Continue `prompt` (count >= 1 tokens) with a key/value cache. */
+/* Continue `prompt` (count >= 1 tokens) with a key/value cache, which is allocated at the start for count + max_tokens tokens (at
+ * most 2^31). MEP_ERROR_NUMERIC when the model's logits are not finite. */
 MEP_API mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count,
                                 const mep_generate_settings *settings, mep_token_fn token, void *context);
 

@@ -56,12 +56,12 @@ typedef struct mep_train_progress {
 /* Called after each step; a return other than 0 saves a checkpoint and ends the training with MEP_INTERRUPTED. */
 typedef int (*mep_train_fn)(void *context, const mep_train_progress *progress);
 
-/* Train into the run folder: train.json (settings, version, checksum of the data), metrics.jsonl (a line a step), and
+/* progress may be NULL here and below. Train into the run folder: train.json (settings, version, checksum of the data), metrics.jsonl (a line a step), and
  * checkpoint-STEP/ (config.json, model.safetensors, optimizer.safetensors, state.json). The folder must not hold a run. */
 MEP_API mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context);
 
 /* Continue the run in a folder from its newest checkpoint (from the start where it has none yet) to its last step, with the settings
- * that it was started with; the result is the same to the bit as that of a run never interrupted. A finished run returns at
+ * that it was started with; on the same CPU level the result is the same to the bit as that of a run never interrupted. A finished run returns at
  * once. Fails when the data is not what it was. */
 MEP_API mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context);
 
@@ -102,8 +102,8 @@ MEP_API void mep_eval_defaults(mep_eval_settings *settings);
 /* Called after each batch with the tokens read so far; a return other than 0 ends with MEP_INTERRUPTED. */
 typedef int (*mep_eval_fn)(void *context, int64_t done, int64_t total, double loss_so_far);
 
-/* Perplexity of the model on the data. progress may be NULL. Fails when the data is shorter than a segment, or its tokens are not
- * in the model's vocabulary. */
+/* Perplexity of the model on the data. progress may be NULL. Fails when the data is shorter than a segment, its tokens are not in
+ * the model's vocabulary, or a loss is not finite (MEP_ERROR_NUMERIC). */
 MEP_API mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings,
                                 mep_eval_fn progress, void *context, mep_eval_result *result);
 

@@ -37,15 +37,21 @@ static mep_status allocate_buffers(const mep_attention *plan, mep_attention_buff
     return mep_alloc(&b->scores, plan->keys, sizeof(float));
 }
 
+/* What a call that failed has left is kept, so that it can be made again. */
+static mep_status allocate_once(float **pointer, int64_t count)
+{
+    return *pointer != NULL ? MEP_OK : mep_alloc(pointer, count, sizeof **pointer);
+}
+
 static mep_status allocate_backward(const mep_attention *plan, mep_attention_buffers *b)
 {
     int64_t tile = TILE_ROWS * plan->padded, head = plan->keys * plan->padded;
-    MEP_TRY(mep_alloc(&b->vt, head, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->dk, head, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->dv, head, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->dout, tile, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->dq, tile, sizeof(float)));
-    return mep_alloc(&b->dp, TILE_ROWS * BLOCK_KEYS, sizeof(float));
+    MEP_TRY(allocate_once(&b->vt, head));
+    MEP_TRY(allocate_once(&b->dk, head));
+    MEP_TRY(allocate_once(&b->dv, head));
+    MEP_TRY(allocate_once(&b->dout, tile));
+    MEP_TRY(allocate_once(&b->dq, tile));
+    return allocate_once(&b->dp, TILE_ROWS * BLOCK_KEYS);
 }
 
 static mep_status allocate_plan(mep_attention *plan)
@@ -109,9 +115,10 @@ void mep_attention_destroy(mep_attention **plan)
 mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64_t length)
 {
     if (table != NULL && length < 1) return mep_fail(MEP_ERROR_ARGUMENT, "a bias table needs a length of 1 or more");
-    for (int64_t h = 0; table != NULL && h < plan->settings.heads; h++)
-        if (!isfinite(table[h * length]))
-            return mep_fail(MEP_ERROR_NUMERIC, "the bias of head %lld at distance 0 is not finite", (long long)h);
+    for (int64_t i = 0; table != NULL && i < plan->settings.heads * length; i++)
+        if (!(table[i] < INFINITY) || (i % length == 0 && !isfinite(table[i])))
+            return mep_fail(MEP_ERROR_NUMERIC, "the bias of head %lld at distance %lld is %g; it must be finite, or -inf beyond distance 0",
+                            (long long)(i / length), (long long)(i % length), (double)table[i]);
     plan->bias_length = table == NULL ? plan->settings.max_length : length;
     for (int64_t h = 0; h < plan->settings.heads; h++) {
         float *whole = plan->reversed + h * plan->table_size, *reversed = mep_reversed_origin(plan, whole);
@@ -138,6 +145,8 @@ mep_status mep_attention_check(const mep_attention *plan, int64_t batch, int64_t
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "attention needs batch >= 1 and 1 <= queries <= keys <= %lld, found batch %lld, queries %lld, keys %lld",
                         (long long)plan->settings.max_length, (long long)batch, (long long)queries, (long long)keys);
+    if (batch > INT64_MAX / plan->settings.heads / keys)
+        return mep_fail(MEP_ERROR_ARGUMENT, "a batch of %lld is too large", (long long)batch);
     if (keys > plan->bias_length)
         return mep_fail(MEP_ERROR_ARGUMENT, "the bias table covers %lld distances, the call has %lld keys; set a longer table",
                         (long long)plan->bias_length, (long long)keys);
@@ -146,10 +155,8 @@ mep_status mep_attention_check(const mep_attention *plan, int64_t batch, int64_t
 
 mep_status mep_attention_need_backward(mep_attention *plan, int64_t tasks)
 {
-    if (!plan->has_backward) {
-        for (int t = 0; t < plan->threads; t++) MEP_TRY(allocate_backward(plan, &plan->buffers[t]));
-        plan->has_backward = 1;
-    }
+    for (; plan->backward_threads < plan->threads; plan->backward_threads++)
+        MEP_TRY(allocate_backward(plan, &plan->buffers[plan->backward_threads]));
     if (tasks > plan->diagonal_tasks) {
         int64_t size;
         mep_free(&plan->diagonals);

@@ -42,7 +42,7 @@ struct mep_attention {
     float *diagonals;   /* [tasks, table_size]: gradients of the reversed table, a (batch, head) each */
     int64_t diagonal_tasks;
     int threads;
-    int has_backward; /* buffers of the backward pass are allocated */
+    int backward_threads; /* threads whose buffers of the backward pass are allocated */
     mep_attention_buffers *buffers;
     double computed_share;
     int64_t bias_length; /* longest number of keys the bias table serves */

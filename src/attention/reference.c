@@ -21,7 +21,9 @@ static mep_status check(int64_t batch, const shape *s)
 {
     if (batch < 1 || s->heads < 1 || s->head_dim < 1 || s->queries < 1 || s->keys < s->queries)
         return mep_fail(MEP_ERROR_ARGUMENT, "attention needs batch, heads, head_dim >= 1 and 1 <= queries <= keys");
-    return MEP_OK;
+    int64_t size = 0;
+    MEP_TRY(mep_multiply(batch, s->heads, s->keys, &size));
+    return mep_multiply(size, s->head_dim, sizeof(double), &size);
 }
 
 /* Weights p[0..position] of the query at absolute `position`; returns log sum exp of its scores. */

@@ -5,13 +5,14 @@
 #include "base/cpu.h"
 
 #include <omp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mep/types.h"
 
 static const char *const LEVEL_NAMES[] = {"c", "avx2", "avx512", "avx512_bf16"};
-static int current = -1;
+static atomic_int current = -1;
 
 mep_cpu_level mep_cpu_level_detected(void)
 {

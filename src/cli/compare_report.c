@@ -188,7 +188,7 @@ static mep_status count_parameters(const mep_study_settings *s, char text[32])
     mep_model_config config = s->train.model;
     mep_model *model = NULL;
     snprintf(config.position_encoding, sizeof config.position_encoding, "nope");
-    MEP_TRY(mep_model_allocate(&model, &config));
+    MEP_TRY(mep_model_describe(&model, &config));
     mep_short_number((double)mep_model_parameter_values(model), text);
     mep_model_destroy(&model);
     return MEP_OK;

@@ -174,7 +174,7 @@ static mep_status print_model(const mep_train_settings *s)
     const mep_model_config *m = &s->model;
     mep_model *model = NULL;
     char parameters[32], memory[32];
-    MEP_TRY(mep_model_allocate(&model, m));
+    MEP_TRY(mep_model_describe(&model, m));
     const mep_bias *bias = mep_model_get_bias(model);
     double values = (double)mep_model_parameter_values(model);
     mep_short_number(values, parameters);

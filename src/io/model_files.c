@@ -120,35 +120,49 @@ static mep_status load_config(const char *folder, mep_model_config *config)
     return status;
 }
 
-static mep_status load_tensors(mep_model *model, const char *folder)
+/* Every tensor of the model is in the file, in its shape, and nothing else is: before memory is taken on the word of config.json. */
+static mep_status check_tensors(const mep_model *model, const mep_safetensors *file, const char *path)
 {
-    char *path = NULL;
+    if (mep_safetensors_count(file) != model->count)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: has %lld tensors, but its config.json asks for %lld", path,
+                        (long long)mep_safetensors_count(file), (long long)model->count);
+    for (int64_t i = 0; i < model->count; i++) {
+        const mep_tensor *t = &model->tensors[i];
+        const mep_safetensors_entry *e = mep_safetensors_find(file, t->name);
+        if (e == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: has no tensor %s, which its config.json asks for", path, t->name);
+        if (e->ndim != t->ndim || e->shape[0] != t->shape[0] || (t->ndim == 2 && e->shape[1] != t->shape[1]))
+            return mep_fail(MEP_ERROR_FORMAT, "%s: %s has another shape than its config.json asks for", path, t->name);
+    }
+    return MEP_OK;
+}
+
+static mep_status load_tensors(mep_model *model, const char *path)
+{
     mep_safetensors *file = NULL;
-    MEP_TRY(mep_path_join(&path, folder, "model.safetensors"));
-    mep_status status = mep_safetensors_open(&file, path);
-    if (status == MEP_OK && mep_safetensors_count(file) != model->count)
-        status = mep_fail(MEP_ERROR_FORMAT, "%s: has %lld tensors, but its config.json asks for %lld", path,
-                          (long long)mep_safetensors_count(file), (long long)model->count);
+    MEP_TRY(mep_safetensors_open(&file, path));
+    mep_status status = check_tensors(model, file, path);
+    if (status == MEP_OK) status = mep_model_allocate(model);
     for (int64_t i = 0; i < model->count && status == MEP_OK; i++) {
         const mep_tensor *t = &model->tensors[i];
         status = mep_safetensors_read(file, t->name, MEP_FLOAT32, t->ndim, t->shape, t->data);
     }
     mep_safetensors_close(&file);
-    mep_free(&path);
     return status;
 }
 
 mep_status mep_model_load(mep_model **model, const char *folder)
 {
-    char *path = NULL;
+    char *path = NULL, *tensors = NULL;
     mep_model_config config = {0};
     *model = NULL;
     MEP_TRY(mep_model_folder(folder, &path));
     mep_status status = load_config(path, &config);
-    if (status == MEP_OK) status = mep_model_allocate(model, &config);
-    if (status == MEP_OK) status = load_tensors(*model, path);
+    if (status == MEP_OK) status = mep_path_join(&tensors, path, "model.safetensors");
+    if (status == MEP_OK) status = mep_model_describe(model, &config);
+    if (status == MEP_OK) status = load_tensors(*model, tensors);
     if (status == MEP_OK) status = mep_model_sync_bias(*model);
     if (status != MEP_OK) mep_model_destroy(model);
+    mep_free(&tensors);
     mep_free(&path);
     return status;
 }

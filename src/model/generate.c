@@ -18,7 +18,11 @@ void mep_generate_defaults(mep_generate_settings *settings)
 
 static mep_status check(const mep_model *model, int64_t count, const mep_generate_settings *s)
 {
-    if (count < 1) return mep_fail(MEP_ERROR_ARGUMENT, "generation needs a prompt of at least one token");
+    if (count < 1 || count > (int64_t)1 << 30) return mep_fail(MEP_ERROR_ARGUMENT, "generation needs a prompt of 1 to 2^30 tokens");
+    const int64_t most = (int64_t)1 << 31; /* the bias is exact that far */
+    if (s->max_tokens > most - count)
+        return mep_fail(MEP_ERROR_ARGUMENT, "generation of %lld tokens after a prompt of %lld is longer than 2^31; ask for fewer",
+                        (long long)s->max_tokens, (long long)count);
     if (s->max_tokens < 0 || !(s->temperature >= 0 && isfinite(s->temperature)) || s->top_k < 0 || !(s->top_p > 0 && s->top_p <= 1))
         return mep_fail(MEP_ERROR_ARGUMENT, "generation needs max_tokens and top_k of 0 or more, a temperature of 0 or more, and top_p in (0, 1]");
     if (s->vocab_limit < 0 || s->vocab_limit > model->config.vocab_size)
@@ -41,7 +45,8 @@ static mep_status run(generation *g, const int32_t *prompt, int64_t count, mep_t
     for (int64_t first = 0; first < count; first += PROMPT_CHUNK)
         MEP_TRY(mep_session_next(g->session, count - first < PROMPT_CHUNK ? count - first : PROMPT_CHUNK, prompt + first, g->logits));
     for (int64_t i = 0; i < g->settings->max_tokens; i++) {
-        int32_t next = mep_sample(g->settings, g->limit, g->logits, i, g->candidates);
+        int32_t next = 0;
+        MEP_TRY(mep_sample(g->settings, g->limit, g->logits, i, g->candidates, &next));
         if (next == g->settings->stop_token || token(context, next) != 0) return MEP_OK;
         if (i + 1 == g->settings->max_tokens) return MEP_OK;
         MEP_TRY(mep_session_next(g->session, 1, &next, g->logits));

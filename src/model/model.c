@@ -76,7 +76,7 @@ mep_status mep_model_config_check(const mep_model_config *c)
     return MEP_OK;
 }
 
-/* Append a tensor to the table; its data is its offset until the block exists. */
+/* Append a tensor to the table; it has no data until the block exists. */
 static int64_t append(mep_model *model, const char *name, int ndim, int64_t rows, int64_t columns)
 {
     mep_tensor *t = &model->tensors[model->count];
@@ -140,7 +140,8 @@ static mep_status append_all(mep_model *model)
     return MEP_OK;
 }
 
-static mep_status allocate(mep_model *model)
+/* The bias and the table of tensors. */
+static mep_status describe(mep_model *model)
 {
     const mep_model_config *c = &model->config;
     if (model->position == MEP_POSITION_BIAS)
@@ -149,13 +150,18 @@ static mep_status allocate(mep_model *model)
     int64_t tensors = 5 + c->num_hidden_layers * LAYER_TENSORS + (model->bias != NULL ? mep_bias_param_count(model->bias) : 0);
     MEP_TRY(mep_alloc(&model->tensors, tensors, sizeof *model->tensors));
     MEP_TRY(append_all(model));
+    return mep_alloc(&model->wide, model->bias != NULL ? mep_bias_param_values(model->bias) : 0, sizeof *model->wide);
+}
+
+mep_status mep_model_allocate(mep_model *model)
+{
     MEP_TRY(mep_alloc(&model->values, model->size, sizeof *model->values));
     float *place = model->values;
     for (int64_t i = 0; i < model->count; place += model->tensors[i].size, i++) model->tensors[i].data = place;
     return MEP_OK;
 }
 
-mep_status mep_model_allocate(mep_model **model, const mep_model_config *config)
+mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
 {
     *model = NULL;
     mep_model *m = NULL;
@@ -164,7 +170,7 @@ mep_status mep_model_allocate(mep_model **model, const mep_model_config *config)
     m->config = *config;
     m->embed_positions = m->position_bias = -1;
     mep_status status = mep_position_parse(config->position_encoding, &m->position);
-    if (status == MEP_OK) status = allocate(m);
+    if (status == MEP_OK) status = describe(m);
     if (status != MEP_OK) mep_model_destroy(&m);
     *model = m;
     return status;
@@ -191,7 +197,12 @@ static void initialize(mep_model *model, int64_t index, uint64_t seed)
 
 mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed)
 {
-    MEP_TRY(mep_model_allocate(model, config));
+    MEP_TRY(mep_model_describe(model, config));
+    mep_status status = mep_model_allocate(*model);
+    if (status != MEP_OK) {
+        mep_model_destroy(model);
+        return status;
+    }
     mep_model *m = *model;
     int64_t ordinary = m->position_bias >= 0 ? m->position_bias : m->count;
     for (int64_t i = 0; i < ordinary; i++) initialize(m, i, seed);
@@ -208,6 +219,7 @@ void mep_model_destroy(mep_model **model)
     if (*model == NULL) return;
     mep_bias_destroy(&(*model)->bias);
     mep_free(&(*model)->values);
+    mep_free(&(*model)->wide);
     mep_free(&(*model)->tensors);
     mep_free(model);
 }
@@ -252,11 +264,7 @@ mep_status mep_model_sync_bias(mep_model *model)
     if (model->position_bias < 0) return MEP_OK;
     float *values = model->tensors[model->position_bias].data;
     int64_t count = mep_bias_param_values(model->bias);
-    double *wide = NULL;
-    MEP_TRY(mep_alloc(&wide, count, sizeof *wide));
     mep_bias_constrain(model->bias, values);
-    for (int64_t i = 0; i < count; i++) wide[i] = (double)values[i];
-    mep_status status = mep_bias_set_params(model->bias, wide, count);
-    mep_free(&wide);
-    return status;
+    for (int64_t i = 0; i < count; i++) model->wide[i] = (double)values[i];
+    return mep_bias_set_params(model->bias, model->wide, count);
 }

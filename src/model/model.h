@@ -29,6 +29,7 @@ struct mep_model {
     mep_model_config config;
     mep_position_kind position;
     mep_bias *bias; /* of MEP_POSITION_BIAS, else NULL */
+    double *wide;   /* the bias parameters as float64, on their way to the bias */
     float *values;  /* all parameters */
     int64_t size;   /* values in all */
     mep_tensor *tensors;
@@ -52,8 +53,11 @@ static inline int64_t mep_tensor_offset(const mep_model *model, int64_t index)
 /* Whether weight decay falls on the tensor: matrices and embeddings, not biases, LayerNorm or position parameters. */
 int mep_tensor_decays(const mep_model *model, int64_t index);
 
-/* A model whose parameters are all zero. */
-mep_status mep_model_allocate(mep_model **model, const mep_model_config *config);
+/* A model with its table of tensors, but no memory for them yet. */
+mep_status mep_model_describe(mep_model **model, const mep_model_config *config);
+
+/* The block of parameters of a described model, all zero. */
+mep_status mep_model_allocate(mep_model *model);
 
 /* After parameters changed: move the bias parameters into their ranges (in the block) and load them into model->bias. */
 mep_status mep_model_sync_bias(mep_model *model);

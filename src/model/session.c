@@ -203,7 +203,7 @@ mep_status mep_session_refresh(mep_session *s)
 
 mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, const int32_t *tokens)
 {
-    if (batch < 1 || length < 1 || length > s->settings.length || batch * length > s->settings.batch * s->settings.length)
+    if (batch < 1 || length < 1 || length > s->settings.length || batch > s->settings.batch * s->settings.length / length)
         return mep_fail(MEP_ERROR_ARGUMENT, "the session was made for %lld sequences of %lld tokens, the call has %lld of %lld",
                         (long long)s->settings.batch, (long long)s->settings.length, (long long)batch, (long long)length);
     for (int64_t i = 0; i < batch * length; i++)

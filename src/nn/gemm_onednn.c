@@ -114,10 +114,11 @@ static dnnl_status_t make_entry(const key *k, entry *e)
     dnnl_status_t status = make_engine();
     if (status != dnnl_success || dnnl_primitive_attr_create(&attributes) != dnnl_success) return dnnl_out_of_memory;
     status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
-    if (k->accumulate && status == dnnl_success && dnnl_post_ops_create(&post) == dnnl_success) {
-        status = dnnl_post_ops_append_sum(post, 1.0f);
+    if (k->accumulate && status == dnnl_success) {
+        status = dnnl_post_ops_create(&post);
+        if (status == dnnl_success) status = dnnl_post_ops_append_sum(post, 1.0f);
         if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attributes, post);
-        dnnl_post_ops_destroy(post);
+        if (status == dnnl_success) dnnl_post_ops_destroy(post);
     }
     if (status == dnnl_success) status = make_primitive(k, attributes, e);
     dnnl_primitive_attr_destroy(attributes);
@@ -157,8 +158,9 @@ static mep_status prepare_tile(const mep_gemm *gemm, const mep_gemm_tile *tile)
     omp_set_num_threads(threads);
     if (status != dnnl_success) {
         mep_free(&e);
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "oneDNN cannot multiply %lld x %lld x %lld %s matrices here (status %d); use float32",
-                        (long long)k.m, (long long)k.k, (long long)k.n, mep_dtype_name(gemm->a.dtype), (int)status);
+        return mep_fail(status == dnnl_unimplemented ? MEP_ERROR_UNSUPPORTED : MEP_ERROR_MEMORY,
+                        "oneDNN cannot multiply %lld x %lld x %lld %s matrices (status %d)", (long long)k.m, (long long)k.k,
+                        (long long)k.n, mep_dtype_name(gemm->a.dtype), (int)status);
     }
     cache[cached++] = e;
     return grow_scratch((int64_t)dnnl_memory_desc_get_size(&e->scratchpad));

@@ -15,6 +15,7 @@
 /* Constants of one AdamW step; see adamw below. */
 typedef struct mep_adamw_step {
     float learning_rate, beta1, beta2, eps, weight_decay;
+    float rest1, rest2;             /* 1 - beta, from float64: 1 - 0.999f is off by 1e-5 */
     float correction1, correction2; /* 1 - beta^step */
     float gradient_scale;           /* clipping and averaging, applied to the gradient first */
 } mep_adamw_step;

@@ -109,7 +109,7 @@ static float cross_entropy(int64_t n, float *x, int64_t target, float scale)
         for (int64_t i = 0; i < n; i++) x[i] *= factor;
         x[target] -= scale;
     }
-    return logf(sum) + highest - logit;
+    return logf(sum) + (highest - logit);
 }
 
 static void add(int64_t n, const float *x, float *y)
@@ -147,8 +147,8 @@ static void adamw(int64_t n, const mep_adamw_step *step, float *restrict p, cons
     float keep = 1 - s.learning_rate * s.weight_decay;
     for (int64_t i = 0; i < n; i++) {
         float g = gradient[i] * s.gradient_scale;
-        m[i] = s.beta1 * m[i] + (1 - s.beta1) * g;
-        v[i] = s.beta2 * v[i] + (1 - s.beta2) * g * g;
+        m[i] = s.beta1 * m[i] + s.rest1 * g;
+        v[i] = s.beta2 * v[i] + s.rest2 * g * g;
         p[i] = p[i] * keep - rate * m[i] / (sqrtf(v[i]) * root + s.eps);
     }
 }

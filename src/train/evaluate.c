@@ -97,6 +97,9 @@ static mep_status run_batches(evaluation *e, const mep_dataset *data, mep_eval_f
         }
         MEP_TRY(mep_session_losses(e->session, count, length, e->inputs, e->targets, e->losses));
         for (int64_t b = 0; b < count; b++) score(e, first + b, e->losses + b * length);
+        if (!isfinite(e->sum))
+            return mep_fail(MEP_ERROR_NUMERIC, "the model's loss is not finite in segment %lld to %lld; its weights are damaged or its training went wrong",
+                            (long long)first, (long long)(first + count - 1));
         if (progress != NULL && progress(context, (first + count) * length, e->segments * length, e->sum / (double)e->scored) != 0)
             return mep_fail(MEP_INTERRUPTED, "the evaluation was stopped");
     }
