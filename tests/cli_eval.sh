@@ -62,7 +62,7 @@ refuse 1 'cannot open nosuch.idx' eval --model run --data nosuch
 refuse 1 'holds no model.safetensors and no checkpoint' eval --model . --data text.valid
 refuse 1 'too few for the length 102400' eval --model run --data text.valid --lengths 16,100K
 refuse 1 'has 8 tokens to score, too few' eval --model run --data text.valid --lengths 16 --tokens 8
-refuse 1 'a stride' eval --model run --data text.valid --lengths 16 --stride 17
+refuse 1 'stride 17' eval --model run --data text.valid --lengths 16 --stride 17
 
 # Another vocabulary.
 seq 1 500 > digits.txt
