@@ -21,7 +21,8 @@ extern "C" {
 typedef struct mep_study_settings {
     mep_train_settings train; /* of every run; data, valid, seed and position_encoding are set by the study */
     mep_eval_settings eval;   /* length is set by the study. max_tokens: the most tokens of a corpus; 0: all. Every length is
-                                 evaluated on the same tokens: the largest multiple of the longest length */
+                                 evaluated on the same tokens, the largest multiple of the longest length, as
+                                 far as it divides that length */
     const char *const *corpora; /* prefixes: PREFIX.train is trained on, PREFIX.valid evaluated on */
     int64_t corpus_count;
     const char *const *encodings; /* as mep_position_parse takes them */
