@@ -74,11 +74,11 @@ static void backward_tile(const call *c, mep_attention_buffers *w, const head *h
     mep_attention_write_rows(plan, &c->dq, hd->b, hd->h, first, rows, scale, w->dq);
 }
 
-static void backward_head(const call *c, mep_attention_buffers *w, int64_t task)
+/* diagonal: [table_size], the gradient of this head's reversed table. */
+static void backward_head(const call *c, mep_attention_buffers *w, int64_t task, float *diagonal)
 {
     mep_attention *plan = c->plan;
     head hd = {.b = task / plan->settings.heads, .h = task % plan->settings.heads};
-    float *diagonal = plan->diagonals + task * plan->table_size;
     size_t head_bytes = (size_t)(plan->padded * c->keys) * sizeof(float);
     hd.diagonal = mep_reversed_origin(plan, diagonal);
     hd.k = mep_attention_rows(plan, &c->k, hd.b, hd.h, c->keys, w->k_copy);
@@ -117,10 +117,14 @@ mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t qu
     MEP_TRY(mep_attention_check(plan, batch, queries, keys));
     int64_t tasks = 0;
     MEP_TRY(mep_multiply(batch, plan->settings.heads, 1, &tasks));
-    MEP_TRY(mep_attention_need_backward(plan, tasks));
+    /* without dbias each thread has a diagonal to throw away */
+    MEP_TRY(mep_attention_need_backward(plan, dbias != NULL ? tasks : plan->threads));
     call c = {plan, queries, keys, q, k, v, out, dout, dq, dk, dv, lse};
 #pragma omp parallel for schedule(dynamic) num_threads(plan->threads)
-    for (int64_t task = 0; task < tasks; task++) backward_head(&c, &plan->buffers[omp_get_thread_num()], task);
+    for (int64_t task = 0; task < tasks; task++) {
+        int64_t thread = omp_get_thread_num();
+        backward_head(&c, &plan->buffers[thread], task, plan->diagonals + (dbias != NULL ? task : thread) * plan->table_size);
+    }
     if (dbias != NULL) add_diagonals(plan, batch, keys, dbias);
     return MEP_OK;
 }

@@ -39,7 +39,7 @@ struct mep_attention {
     int64_t table_size; /* floats a head of reversed tables: TILE_ROWS + keys + TILE_ROWS + BLOCK_KEYS */
     float *reversed;    /* [heads, table_size] */
     float *far_bias;    /* [heads, keys]: max of the bias over distances >= d */
-    float *diagonals;   /* [tasks, table_size]: gradients of the reversed table, a (batch, head) each */
+    float *diagonals;   /* [diagonal_tasks, table_size]: gradients of the reversed table, a (batch, head) each */
     int64_t diagonal_tasks;
     int threads;
     int backward_threads; /* threads whose buffers of the backward pass are allocated */
@@ -65,7 +65,7 @@ static inline int64_t mep_tile_rows(int64_t position, int64_t left)
 /* Check the sizes of a call. */
 mep_status mep_attention_check(const mep_attention *plan, int64_t batch, int64_t queries, int64_t keys);
 
-/* Buffers that only the backward pass needs; allocated at its first call. */
+/* Buffers that only the backward pass needs, with `tasks` diagonals; allocated at its first call. */
 mep_status mep_attention_need_backward(mep_attention *plan, int64_t tasks);
 
 /* Read / write `rows` rows of channels [head_dim] at (batch b, head h, first token) times `factor`; rows in float32 are

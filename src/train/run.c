@@ -20,16 +20,17 @@
 #include "io/model_files.h"
 #include "io/safetensors.h"
 
-static mep_status out_of_memory(void)
+/* jansson has no other reasons to make no object. */
+static mep_status no_object(void)
 {
-    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
+    return mep_fail(MEP_ERROR_ARGUMENT, "cannot write the settings as JSON: a path is not UTF-8, a number not finite, or memory is short");
 }
 
 /* Save `root` as folder/name and release it; NULL is out of memory. */
 static mep_status save_json(const char *folder, const char *name, json_t *root)
 {
     char *path = NULL;
-    mep_status status = root == NULL ? out_of_memory() : mep_path_join(&path, folder, name);
+    mep_status status = root == NULL ? no_object() : mep_path_join(&path, folder, name);
     if (status == MEP_OK) status = mep_json_save(path, root);
     json_decref(root);
     mep_free(&path);
@@ -195,14 +196,16 @@ mep_status mep_run_load(const char *run, mep_model *model, mep_adamw *o)
 
 mep_status mep_run_log(const char *run, const mep_train_progress *p)
 {
-    char *path = NULL, *line = NULL, valid[48] = "";
-    if (isfinite(p->valid_loss)) snprintf(valid, sizeof valid, ", \"valid_loss\": %.9g", p->valid_loss);
-    MEP_TRY(mep_path_join(&path, run, "metrics.jsonl"));
-    mep_status status = mep_format(&line, "{\"step\": %lld, \"loss\": %.9g, \"learning_rate\": %.9g, \"grad_norm\": %.9g, \"tokens_per_second\": %.6g%s}",
-                                   (long long)p->step, p->loss, p->learning_rate, p->grad_norm, p->tokens_per_second, valid);
+    char *path = NULL;
+    json_t *root = json_pack("{s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)p->step, "loss", p->loss, "learning_rate",
+                             p->learning_rate, "grad_norm", p->grad_norm, "tokens_per_second", p->tokens_per_second);
+    if (root != NULL && isfinite(p->valid_loss)) json_object_set_new(root, "valid_loss", json_real(p->valid_loss));
+    char *line = root != NULL ? json_dumps(root, JSON_REAL_PRECISION(9)) : NULL;
+    mep_status status = line == NULL ? no_object() : mep_path_join(&path, run, "metrics.jsonl");
     if (status == MEP_OK) status = mep_file_append_line(path, line);
-    mep_free(&line);
     mep_free(&path);
+    free(line);
+    json_decref(root);
     return status;
 }
 

@@ -13,12 +13,15 @@
 #include "base/memory.h"
 #include "io/files.h"
 
-/* Work is counted in floating point operations of a plain transformer; seconds follow from the work done so far, in training
- * and in evaluation by themselves. Index: MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING. */
+/* Work is counted in floating point operations of a plain transformer; seconds follow from the work of the last minutes, in
+ * training and in evaluation by themselves. Index: MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING. */
 typedef struct study_work {
-    double left[2], done[2], seconds[2];
+    double left[2];
+    double done[2], seconds[2]; /* what is older than MEMORY counts little */
     double last; /* clock at the last report */
 } study_work;
+
+static const double MEMORY = 120; /* seconds */
 
 typedef struct study {
     const char *folder;
@@ -106,10 +109,11 @@ static int report(study *s)
 static int report_work(study *s, double work)
 {
     study_work *w = &s->work;
-    double now = mep_now(), made = work - s->reported;
-    w->left[s->now.phase] = fmax(w->left[s->now.phase] - made, 0);
-    w->done[s->now.phase] += made;
-    w->seconds[s->now.phase] += now - w->last;
+    double now = mep_now(), made = work - s->reported, kept = exp(-(now - w->last) / MEMORY);
+    int part = (int)s->now.phase;
+    w->left[part] = fmax(w->left[part] - made, 0);
+    w->done[part] = kept * w->done[part] + made;
+    w->seconds[part] = kept * w->seconds[part] + now - w->last;
     w->last = now;
     s->reported = work;
     return report(s);
