@@ -20,4 +20,7 @@ static inline const char *golden_path(const char *name)
     return path;
 }
 
+/* The same in the repository's own folder, whatever MEP_GOLDEN_DIR says: for tests of files, not of numbers. */
+#define GOLDEN_OWN(name) (MEP_GOLDEN_DEFAULT "/" name)
+
 #endif

@@ -212,10 +212,10 @@ static void test_load(void **state)
     (void)state;
     json_t *root = NULL;
     assert_int_equal(mep_json_load(scratch_path("no.json"), &root), MEP_ERROR_IO);
-    assert_int_equal(mep_json_load(golden_path("bias.json"), &root), MEP_OK);
+    assert_int_equal(mep_json_load(GOLDEN_OWN("bias.json"), &root), MEP_OK);
     assert_non_null(root);
     json_decref(root);
-    const char *config = golden_path("gpt_mep/config.json");
+    const char *config = GOLDEN_OWN("gpt_mep/config.json");
     int64_t hidden = 0;
     assert_int_equal(mep_json_load(config, &root), MEP_OK);
     assert_int_equal(mep_json_get_int(root, config, "hidden_size", 1, 1 << 20, &hidden), MEP_OK);

@@ -599,16 +599,16 @@ static void test_golden(void **state)
     char folder[4096];
     struct dirent **entries;
     int64_t files = 0, tensors = 0;
-    snprintf(folder, sizeof folder, "%s", golden_path(""));
+    snprintf(folder, sizeof folder, "%s", GOLDEN_OWN(""));
     int found = scandir(folder, &entries, NULL, alphasort);
     assert_true(found > 2);
     for (int i = 0; i < found; i++) {
         static const char *const inside[] = {"", "/model.safetensors", "/expected.safetensors"};
         for (int j = 0; j < 3 && entries[i]->d_name[0] != '.'; j++) {
-            char name[512];
-            snprintf(name, sizeof name, "%s%s", entries[i]->d_name, inside[j]);
-            if (strstr(name, ".safetensors") == NULL || !mep_file_exists(golden_path(name))) continue;
-            tensors += check_golden(golden_path(name));
+            char path[4096 + 512];
+            snprintf(path, sizeof path, "%s%s%s", folder, entries[i]->d_name, inside[j]);
+            if (strstr(path, ".safetensors") == NULL || !mep_file_exists(path)) continue;
+            tensors += check_golden(path);
             files++;
         }
         free(entries[i]);
@@ -623,15 +623,15 @@ static void test_golden_values(void **state)
 {
     (void)state;
     mep_safetensors *file = NULL;
-    assert_int_equal(mep_safetensors_open(&file, golden_path("attention_mep.safetensors")), MEP_OK);
+    assert_int_equal(mep_safetensors_open(&file, GOLDEN_OWN("attention_mep.safetensors")), MEP_OK);
     assert_string_equal(mep_safetensors_metadata(file, "kernels"), "exp+exp_half+gauss");
     assert_string_equal(mep_safetensors_metadata(file, "scale"), "0.25");
     assert_int_equal(mep_safetensors_find(file, "q")->ndim, 4);
     assert_int_equal(mep_safetensors_find(file, "bias")->ndim, 2);
     mep_safetensors_close(&file);
-    assert_int_equal(mep_safetensors_open(&file, golden_path("bias.json")), MEP_ERROR_FORMAT);
-    assert_int_equal(mep_safetensors_open(&file, golden_path("")), MEP_ERROR_IO);
-    assert_int_equal(mep_safetensors_open(&file, golden_path("none")), MEP_ERROR_IO);
+    assert_int_equal(mep_safetensors_open(&file, GOLDEN_OWN("bias.json")), MEP_ERROR_FORMAT);
+    assert_int_equal(mep_safetensors_open(&file, GOLDEN_OWN("")), MEP_ERROR_IO);
+    assert_int_equal(mep_safetensors_open(&file, GOLDEN_OWN("none")), MEP_ERROR_IO);
     assert_null(file);
 }
 
