@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The demo: trains four position encodings at length 128 on real text, tests them up to length 4096, and leaves table and
-# pictures in runs/demo. The text is the Perl manual of Debian's package perl-doc, or CORPUS=FILE or folder (.gz, .zst and
-# .xz too). STEPS= sets the training steps. A second call continues; another text or other steps begin anew, and what was
-# there keeps a name of its own. Usage: demo.sh PROGRAM
+# The demo: trains four position encodings at length 128 on real text, tests them up to length 4096, and leaves table
+# and pictures in runs/demo. The text is the Perl manual of Debian's package perl-doc, or CORPUS=FILE or folder (.gz,
+# .zst and .xz too). STEPS= sets the training steps. A second call continues; another text or other steps begin anew,
+# and what was there gets another name. Usage: demo.sh PROGRAM
 set -eu
 mep=$1
 corpus=${CORPUS:-}
-steps=${STEPS:-500}
+steps=${STEPS:-400}
 out=runs/demo
 texts=build/demo-text
 
@@ -28,7 +28,8 @@ fetch_manual() {
         cd "$texts/new"
         as_root=
         [ "$(id -u)" = 0 ] || as_root=sudo
-        apt-get download perl-doc > log 2>&1 || { $as_root apt-get update -q > log 2>&1 && apt-get download perl-doc > log 2>&1; } ||
+        apt-get download perl-doc > log 2>&1 ||
+            { $as_root apt-get update -q > log 2>&1 && apt-get download perl-doc > log 2>&1; } ||
             { cat log >&2; exit 1; }
         dpkg-deb -x perl-doc_*.deb package
         rm -f package/usr/share/perl/*/pod/perltoc.pod package/usr/share/perl/*/pod/perluniprops.pod
@@ -48,7 +49,7 @@ else
 fi
 name=$(basename "$corpus" | sed 's/\.\(gz\|zst\|xz\)$//; s/\.\(txt\|json\|jsonl\|tar\)$//; s/[^A-Za-z0-9._-]/_/g')
 
-# What this demo is made of; runs/demo of another one gets a name of its own.
+# What this demo is made of; runs/demo of another one gets another name.
 printf 'steps %s\ntext %s\n' "$steps" "$text" > build/demo.now
 if [ -d "$out" ] && ! cmp -s build/demo.now "$out/demo.txt"; then
     number=1

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep compare: a tiny study from end to end, stopped and continued, grown, and what is refused. Usage: cli_compare.sh PROGRAM
+# mep compare: a tiny study from end to end, stopped and continued, grown, and what is refused.
+# Usage: cli_compare.sh PROGRAM
 . "$(dirname "$0")/cli.sh"
 
 # A text with something to learn: numbered lines.
@@ -13,7 +14,8 @@ done > text.txt
 "$MEP" prepare --quiet --out text --valid 0.2 text.txt > out || exit 1
 head -n 700 text.txt > other.txt
 "$MEP" prepare --quiet --out other --valid 0.2 other.txt > out || exit 1
-tiny='--preset nano --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --length 16 --batch-size 4 --threads 1'
+tiny='--preset nano --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --length 16'
+tiny="$tiny --batch-size 4 --threads 1"
 short="$tiny --steps 12 --lengths 16,32,64 --eval-tokens 2000 --positions alibi,mep,rotary --seeds 2"
 
 # ---- A whole study ----
@@ -29,7 +31,8 @@ said whole/results.md '**'
 said whole/results.md '## How this was made'
 said whole/results.md "mep compare --data text --out whole --preset nano"
 checks=$((checks + 3))
-[ "$(head -n 1 whole/results.csv)" = 'encoding,seed,length,perplexity,stderr,tokens' ] || wrong 'another heading of results.csv'
+[ "$(head -n 1 whole/results.csv)" = 'encoding,seed,length,perplexity,stderr,tokens' ] ||
+    wrong 'another heading of results.csv'
 [ "$(wc -l < whole/results.csv)" = 19 ] || wrong 'results.csv has not 18 rows'
 # 1984 = 31 * 64 tokens at every length
 [ "$(awk -F, 'NR > 1 && $6 == 1984 && $4 > 1 && $4 < 400 && $5 > 0' whole/results.csv | wc -l)" = 18 ] ||
@@ -83,7 +86,8 @@ expect 0 compare --data 'text;other' --out two $tiny --steps 3 --lengths 16,32 -
 said out 'other'
 [ -f two/text/results.csv ] && [ -f two/other/results.md ] || wrong 'no folder for each corpus'
 # shellcheck disable=SC2086
-expect 0 compare --data 'text;other' --out two $tiny --steps 3 --lengths 16,32 --positions 'alibi;t5:buckets=16,max=64;learned' --quiet
+expect 0 compare --data 'text;other' --out two $tiny --steps 3 --lengths 16,32 --quiet \
+    --positions 'alibi;t5:buckets=16,max=64;learned'
 said two/text/results.csv '"t5:buckets=16,max=64",1235,32,'
 said two/text/results.csv 'learned,1235,16,'
 checks=$((checks + 2))
@@ -113,7 +117,8 @@ refuse 1 'share the folder alibi' compare --data text --out x --preset nano --le
 refuse 1 'num_attention_heads' compare --data text --out x --preset nano --num-attention-heads 7 --lengths 16
 [ ! -e x ] || wrong 'a refused study left its folder'
 # shellcheck disable=SC2086
-refuse 1 'was made with learning_rate 0.002, now it is 0.003' compare --data text --out whole $short --learning-rate 0.003
+refuse 1 'was made with learning_rate 0.002, now it is 0.003' \
+    compare --data text --out whole $short --learning-rate 0.003
 # shellcheck disable=SC2086
 refuse 1 'this study has no corpus "other"' compare --data other --out whole $short
 : > file

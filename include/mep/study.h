@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The comparison study: models that differ only in their position encoding, trained on the same data in the same order from
- * the same initial weights, and evaluated at many lengths. A study lives in a folder and continues where it stopped.
+ * The comparison study: models that differ only in their position encoding, trained on the same data in the same order
+ * from the same initial weights, and evaluated at many lengths. A study lives in a folder and continues where it
+ * stopped.
  *
  *     FOLDER/study.json                     what all runs have in common
  *     FOLDER/ENCODING-seedN/                one run (mep/train.h) with its eval.json
@@ -16,13 +17,14 @@
 extern "C" {
 #endif
 
-/* Lists belong to the caller. Encodings, seeds and lengths may differ from call to call on one folder: what is done is kept. All
- * else must stay as it was. */
+/* Lists belong to the caller. Encodings, seeds and lengths may differ from call to call on one folder: what is done is
+ * kept. All else must stay as it was. */
 typedef struct mep_study_settings {
     mep_train_settings train; /* of every run; data, valid, seed and position_encoding are set by the study */
-    mep_eval_settings eval;   /* length is set by the study. max_tokens: the most tokens of a corpus; 0: all. Every length is
-                                 evaluated on the same tokens, the largest multiple of the longest length, as
-                                 far as it divides that length */
+    mep_eval_settings
+        eval; /* length is set by the study. max_tokens: the most tokens of a corpus; 0: all. Every length is
+                 evaluated on the same tokens, the largest multiple of the longest length, as
+                 far as it divides that length */
     const char *const *corpora; /* prefixes: PREFIX.train is trained on, PREFIX.valid evaluated on */
     int64_t corpus_count;
     const char *const *encodings; /* as mep_position_parse takes them */
@@ -45,16 +47,16 @@ typedef struct mep_study_progress {
     int64_t done, total;      /* steps of the training, or tokens of the evaluation */
     double loss;              /* of the step, or so far in the evaluation; NaN at MEP_STUDY_RUN_DONE */
     double tokens_per_second; /* of the step, or of the evaluation so far */
-    double seconds_left;      /* of the whole study, estimated from the work done in this call; NaN until there is some */
+    double seconds_left; /* of the whole study, estimated from the work done in this call; NaN until there is some */
 } mep_study_progress;
 
-/* Called after each step, each batch of an evaluation, and each run that is done (at once for those that were done before); a
- * return other than 0 saves what is there and ends with MEP_INTERRUPTED. */
+/* Called after each step, each batch of an evaluation, and each run that is done (at once for those that were done
+ * before); a return other than 0 saves what is there and ends with MEP_INTERRUPTED. */
 typedef int (*mep_study_fn)(void *context, const mep_study_progress *progress);
 
-/* Train and evaluate all runs that are not done yet. The lists, every setting and the data (which is read once) are checked
- * before anything is written. Fails when the folder holds a study with other settings or other data, and names what differs.
- * Failures of a run name its folder. progress may be NULL. */
+/* Train and evaluate all runs that are not done yet. The lists, every setting and the data (which is read once) are
+ * checked before anything is written. Fails when the folder holds a study with other settings or other data, and names
+ * what differs. Failures of a run name its folder. progress may be NULL. */
 MEP_API mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress,
                                  void *context);
 
@@ -62,8 +64,8 @@ MEP_API mep_status mep_study_run(const char *folder, const mep_study_settings *s
 MEP_API int64_t mep_study_index(const mep_study_settings *settings, int64_t corpus, int64_t encoding, int64_t seed,
                                 int64_t length);
 
-/* Read what is done into results[corpus_count * encoding_count * seed_count * length_count]; segments is 0 where there is no
- * result (yet). */
+/* Read what is done into results[corpus_count * encoding_count * seed_count * length_count]; segments is 0 where there
+ * is no result (yet). */
 MEP_API mep_status mep_study_results(const char *folder, const mep_study_settings *settings, mep_eval_result *results);
 
 /* An encoding at a length, over the seeds. */

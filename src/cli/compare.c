@@ -46,16 +46,19 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
 {
     const mep_option rows[] = {
         MEP_OPT_GROUP("Study"),
-        MEP_OPT_TEXTS("--data", 'd', "PREFIX,..", &job->data,
-                      "train on PREFIX.train, test on PREFIX.valid, as mep prepare --valid writes them; several: a table each"),
+        MEP_OPT_TEXTS(
+            "--data", 'd', "PREFIX,..", &job->data,
+            "train on PREFIX.train, test on PREFIX.valid, as mep prepare --valid writes them; several: a table each"),
         MEP_OPT_TEXT("--out", 'o', "DIR", &job->out, "folder for the study; one that was interrupted continues"),
-        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &job->positions, "position encodings to compare, see below; or repeat it"),
+        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &job->positions,
+                      "position encodings to compare, see below; or repeat it"),
         MEP_OPT_LENGTHS("--seeds", 's', "N,..", &job->seed_list, 1, INT64_MAX,
                         "seeds of weights and data order; a single number up to 64 is how many, from 1235 on"),
         MEP_OPT_LENGTHS("--lengths", 0, "L,..", &job->lengths, 1, 1 << 30, "lengths to test at"),
         MEP_OPT_INT("--eval-tokens", 0, "N", &job->eval_tokens, 0, INT64_MAX,
                     "most tokens to test on, the same ones at every length; 0: all"),
-        MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_train_dtypes, "type to compute in for the test"),
+        MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_train_dtypes,
+                       "type to compute in for the test"),
         MEP_OPT_GROUP("Model"),
         MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset,
                      "sizes and recipe to start from: nano, micro, mini, small, medium; see mep train --help"),
@@ -82,7 +85,8 @@ static mep_status copy_command(int argc, char **argv, char **command)
     MEP_TRY(mep_copy_string(command, "mep"));
     for (int i = 0; i < argc; i++) {
         int is_plain = argv[i][0] != '\0';
-        for (const char *c = argv[i]; *c != '\0'; c++) is_plain &= isalnum((unsigned char)*c) || strchr("._+=-/,:", *c) != NULL;
+        for (const char *c = argv[i]; *c != '\0'; c++)
+            is_plain &= isalnum((unsigned char)*c) || strchr("._+=-/,:", *c) != NULL;
         char *longer = NULL;
         mep_status status = mep_format(&longer, is_plain ? "%s %s" : "%s '%s'", *command, argv[i]);
         mep_free(command);
@@ -97,7 +101,8 @@ static void set_seeds(compare_job *job)
     const mep_lengths *list = &job->seed_list;
     int is_count = list->count == 1 && list->values[0] <= MAX_SEED_COUNT;
     job->study.seed_count = is_count ? list->values[0] : list->count;
-    for (int64_t i = 0; i < job->study.seed_count; i++) job->seeds[i] = (uint64_t)(is_count ? FIRST_SEED + i : list->values[i]);
+    for (int64_t i = 0; i < job->study.seed_count; i++)
+        job->seeds[i] = (uint64_t)(is_count ? FIRST_SEED + i : list->values[i]);
     job->study.seeds = job->seeds;
 }
 
@@ -219,12 +224,13 @@ static int run(compare_job *job)
     mep_status status = complete_settings(job);
     if (status == MEP_OK) status = mep_study_run(job->out, &job->study, study_progress, job);
     mep_progress_finish(&job->progress);
-    if (job->report_status != MEP_OK) status = job->report_status; /* it stopped the study, and its message is the last */
+    if (job->report_status != MEP_OK)
+        status = job->report_status; /* it stopped the study, and its message is the last */
     if (status == MEP_OK) status = finish(job);
     if (status == MEP_OK) return MEP_EXIT_OK;
     if (status == MEP_INTERRUPTED) {
-        fprintf(stderr, "mep compare: stopped in run %lld of %lld; the same command continues\n", (long long)job->last.run,
-                (long long)job->last.runs);
+        fprintf(stderr, "mep compare: stopped in run %lld of %lld; the same command continues\n",
+                (long long)job->last.run, (long long)job->last.runs);
         return MEP_EXIT_INTERRUPTED;
     }
     return mep_cli_fail("compare");
@@ -239,20 +245,22 @@ int mep_cli_compare(int argc, char **argv)
     int count, code = mep_train_options_begin(&job.o, "compare", argc, argv);
     if (code != MEP_ARGS_GO) return code;
     list_options(&job, options);
-    snprintf(notes, sizeof notes,
-             "Every run has the same settings, order of data and initial weights. Left in DIR: results.csv, results.md,\n"
-             "perplexity.png, kernels.png, and each run as ENCODING-seedN, for mep eval and mep generate. The same command\n"
-             "continues a study; more encodings, seeds and lengths may be asked of it later.\n\n"
-             "  mep prepare --out text --valid 0.1 books/\n"
-             "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5\n\n"
-             "Position encodings:\n%s",
-             mep_position_help());
-    mep_usage usage = {.command = "compare",
-                       .arguments = "--data PREFIX --out DIR",
-                       .summary = "Train models that differ only in their position encoding, test them on text longer than the "
-                                  "training length, and print and draw the perplexities.",
-                       .notes = notes,
-                       .options = options};
+    snprintf(
+        notes, sizeof notes,
+        "Every run has the same settings, order of data and initial weights. Left in DIR: results.csv, results.md,\n"
+        "perplexity.png, kernels.png, and each run as ENCODING-seedN, for mep eval and mep generate. The same command\n"
+        "continues a study; more encodings, seeds and lengths may be asked of it later.\n\n"
+        "  mep prepare --out text --valid 0.1 books/\n"
+        "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5\n\n"
+        "Position encodings:\n%s",
+        mep_position_help());
+    mep_usage usage = {
+        .command = "compare",
+        .arguments = "--data PREFIX --out DIR",
+        .summary = "Train models that differ only in their position encoding, test them on text longer than the "
+                   "training length, and print and draw the perplexities.",
+        .notes = notes,
+        .options = options};
     if (copy_command(argc, argv, &job.command) != MEP_OK) return mep_cli_fail("compare");
     code = mep_args_parse(&usage, argc, argv, &count);
     if (code == MEP_ARGS_GO) code = check(&job);

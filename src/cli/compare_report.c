@@ -60,7 +60,8 @@ static mep_status for_each_corpus(const mep_report *report,
     return status;
 }
 
-static const mep_study_cell *cell_at(const mep_report *report, const report_data *data, int64_t encoding, int64_t length)
+static const mep_study_cell *cell_at(const mep_report *report, const report_data *data, int64_t encoding,
+                                     int64_t length)
 {
     return &data->cells[encoding * report->settings->length_count + length];
 }
@@ -68,7 +69,8 @@ static const mep_study_cell *cell_at(const mep_report *report, const report_data
 static int has_results(const mep_report *report, const report_data *data)
 {
     int64_t seeds = 0;
-    for (int64_t i = 0; i < report->settings->encoding_count * report->settings->length_count; i++) seeds += data->cells[i].seeds;
+    for (int64_t i = 0; i < report->settings->encoding_count * report->settings->length_count; i++)
+        seeds += data->cells[i].seeds;
     return seeds > 0;
 }
 
@@ -160,7 +162,8 @@ static mep_status print_results(const mep_report *report, const report_data *dat
 /* ---- The Markdown page ---- */
 
 /* Tokens and tokenizer of PREFIX.PART. */
-static mep_status describe_data(const mep_report *report, int64_t corpus, const char *part, int64_t *tokens, int *is_bytes)
+static mep_status describe_data(const mep_report *report, int64_t corpus, const char *part, int64_t *tokens,
+                                int *is_bytes)
 {
     char *name = NULL;
     mep_dataset *data = NULL;
@@ -210,21 +213,26 @@ static mep_status write_method(const mep_report *report, const report_data *data
         if (r->tokens > most) most = r->tokens;
     }
     fprintf(file,
-            "## How this was made\n\nThe models differ only in their position encoding: %lld layers, hidden size %lld, %lld heads, "
+            "## How this was made\n\nThe models differ only in their position encoding: %lld layers, hidden size %lld, "
+            "%lld heads, "
             "%s parameters and those of the encoding. ",
-            (long long)t->model.num_hidden_layers, (long long)t->model.hidden_size, (long long)t->model.num_attention_heads,
-            parameters);
-    fprintf(file, "Each was trained for %lld steps of %lld x %lld tokens%s, %s in all, of the %lld in `%s.train`, from the same initial "
-                  "weights in the same order: ",
+            (long long)t->model.num_hidden_layers, (long long)t->model.hidden_size,
+            (long long)t->model.num_attention_heads, parameters);
+    fprintf(file,
+            "Each was trained for %lld steps of %lld x %lld tokens%s, %s in all, of the %lld in `%s.train`, from the "
+            "same initial "
+            "weights in the same order: ",
             (long long)t->steps, (long long)t->batch_size, (long long)t->length, is_bytes ? " (bytes)" : "", trained,
             (long long)train_tokens, base_name(s->corpora[corpus]));
     write_seeds(s, file);
     fprintf(file, ", AdamW, learning rate %g, computed in %s. ", t->learning_rate, mep_dtype_name(t->dtype));
-    fprintf(file, "Perplexity is exp(mean loss a token) over %lld of the %lld tokens in `%s.valid`, in segments of each length that "
-                  "do not overlap, every position counted, computed in %s. ",
+    fprintf(file,
+            "Perplexity is exp(mean loss a token) over %lld of the %lld tokens in `%s.valid`, in segments of each "
+            "length that "
+            "do not overlap, every position counted, computed in %s. ",
             (long long)most, (long long)valid_tokens, base_name(s->corpora[corpus]), mep_dtype_name(s->eval.dtype));
-    fprintf(file, "mep %s, CPU level %s, %d threads:\n\n    %s\n", mep_version(), mep_cpu_level_name(), mep_set_threads(0),
-            report->command);
+    fprintf(file, "mep %s, CPU level %s, %d threads:\n\n    %s\n", mep_version(), mep_cpu_level_name(),
+            mep_set_threads(0), report->command);
     return MEP_OK;
 }
 
@@ -329,7 +337,8 @@ static mep_status lines_alloc(line_set *set, int64_t lines, int64_t points)
 static mep_plot_line *lines_next(line_set *set, const char *label)
 {
     int64_t place = set->count * set->points;
-    set->lines[set->count] = (mep_plot_line){.label = label, .x = set->x + place, .y = set->y + place, .error = set->error + place};
+    set->lines[set->count] =
+        (mep_plot_line){.label = label, .x = set->x + place, .y = set->y + place, .error = set->error + place};
     return &set->lines[set->count++];
 }
 
@@ -357,8 +366,14 @@ static mep_status draw_perplexity(const mep_report *report, const report_data *d
     mep_status status = lines_alloc(&set, s->encoding_count, s->length_count);
     for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++) add_encoding(report, data, e, &set);
     if (status == MEP_OK) status = file_name(report, corpus, "perplexity.png", &path);
-    if (status == MEP_OK) status = mep_format(&title, "Trained at %s tokens, tested on longer text: %s", length, base_name(s->corpora[corpus]));
-    mep_plot plot = {.title = title, .lines = set.lines, .count = set.count, .train_length = s->train.length, .limit = LARGEST_SHOWN};
+    if (status == MEP_OK)
+        status = mep_format(&title, "Trained at %s tokens, tested on longer text: %s", length,
+                            base_name(s->corpora[corpus]));
+    mep_plot plot = {.title = title,
+                     .lines = set.lines,
+                     .count = set.count,
+                     .train_length = s->train.length,
+                     .limit = LARGEST_SHOWN};
     if (status == MEP_OK) status = mep_plot_perplexity(path, &plot);
     mep_free(&title);
     mep_free(&path);
@@ -402,8 +417,10 @@ static mep_status draw_kernels(const mep_report *report, int64_t corpus)
     mep_status status = lines_alloc(&set, s->encoding_count, CURVE_POINTS);
     for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++) status = add_curve(report, corpus, e, &set);
     if (status == MEP_OK) status = file_name(report, corpus, "kernels.png", &path);
-    if (status == MEP_OK) status = mep_format(&title, "Distance biases after training, head %lld of %lld", (heads + 1) / 2, heads);
-    mep_plot plot = {.title = title, .lines = set.lines, .count = set.count, .train_length = s->train.length, .limit = CURVE_FLOOR};
+    if (status == MEP_OK)
+        status = mep_format(&title, "Distance biases after training, head %lld of %lld", (heads + 1) / 2, heads);
+    mep_plot plot = {
+        .title = title, .lines = set.lines, .count = set.count, .train_length = s->train.length, .limit = CURVE_FLOOR};
     if (status == MEP_OK && set.count > 0) status = mep_plot_kernels(path, &plot);
     mep_free(&title);
     mep_free(&path);

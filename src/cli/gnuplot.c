@@ -168,10 +168,10 @@ static void write_length_axis(FILE *file, const range *bounds)
     fputs(")\n", file);
 }
 
-/* Ticks of a logarithmic axis at 1, 2, 3, 5, 7 times the powers of ten, fewer when the range is wide. */
+/* Ticks of a logarithmic axis at 1, 2, 3, 4, 5, 6, 8 times the powers of ten, fewer when the range is wide. */
 static void write_log_axis(FILE *file, const range *bounds)
 {
-    static const double dense[] = {1, 1.5, 2, 3, 4, 5, 7, 0}, wide[] = {1, 2, 5, 0}, widest[] = {1, 0};
+    static const double dense[] = {1, 1.5, 2, 3, 4, 5, 6, 8, 0}, wide[] = {1, 2, 5, 0}, widest[] = {1, 0};
     double ratio = bounds->y_max / bounds->y_min;
     const double *steps = ratio < 25 ? dense : ratio < 2000 ? wide : widest;
     int count = 0;

@@ -13,12 +13,12 @@
 #include "base/memory.h"
 #include "io/files.h"
 
-/* Work is counted in floating point operations of a plain transformer; seconds follow from the work of the last minutes, in
- * training and in evaluation by themselves. Index: MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING. */
+/* Work is counted in floating point operations of a plain transformer; seconds follow from the work of the last
+ * minutes, in training and in evaluation by themselves. Index: MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING. */
 typedef struct study_work {
     double left[2];
     double done[2], seconds[2]; /* what is older than MEMORY counts little */
-    double last; /* clock at the last report */
+    double last;                /* clock at the last report */
 } study_work;
 
 static const double MEMORY = 120; /* seconds */
@@ -30,8 +30,8 @@ typedef struct study {
     void *context;
     mep_study_progress now;
     study_work work;
-    double reported;          /* work of the current part that is counted already */
-    double evaluation_start;  /* clock */
+    double reported;         /* work of the current part that is counted already */
+    double evaluation_start; /* clock */
 } study;
 
 /* One run and what it needs. */
@@ -230,7 +230,8 @@ static mep_status do_run(study *s, const study_run *r)
     if (status != MEP_OK) return mep_fail_in(status, "%s: ", r->folder);
     begin_part(s, MEP_STUDY_RUN_DONE, 0);
     if (report(s) != 0 && s->now.run < s->now.runs)
-        return mep_fail(MEP_INTERRUPTED, "stopped after run %lld of %lld", (long long)s->now.run, (long long)s->now.runs);
+        return mep_fail(MEP_INTERRUPTED, "stopped after run %lld of %lld", (long long)s->now.run,
+                        (long long)s->now.runs);
     return MEP_OK;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the comparison study share: its checks, its names and its JSON files. The public side is mep/study.h.
+ * What the files of the comparison study share: its checks, its names and its JSON files. The public side is
+ * mep/study.h.
  */
 #ifndef MEP_TRAIN_STUDY_H
 #define MEP_TRAIN_STUDY_H
@@ -15,29 +16,32 @@ typedef struct mep_study_corpus {
 } mep_study_corpus;
 
 /* PREFIX.train or PREFIX.valid of a corpus. */
-mep_status mep_study_data_name(const mep_study_settings *settings, int64_t corpus, const char *part, char path[MEP_PATH_SIZE]);
+mep_status mep_study_data_name(const mep_study_settings *settings, int64_t corpus, const char *part,
+                               char path[MEP_PATH_SIZE]);
 
-/* Check the lists, every setting, and that the data is there, long enough and in the vocabulary; corpora[corpus_count]. */
+/* Check the lists, every setting, and that the data is there, long enough and in the vocabulary; corpora[corpus_count].
+ */
 mep_status mep_study_check(const mep_study_settings *settings, mep_study_corpus *corpora);
 
 /* The settings of a run. Indices into the lists. */
 mep_status mep_study_run_settings(const mep_study_settings *settings, int64_t corpus, int64_t encoding, int64_t seed,
                                   mep_train_settings *run);
 
-/* The settings of an evaluation on a corpus, at the longest length: max_tokens is the largest multiple of it that the data
- * and the settings allow. */
+/* The settings of an evaluation on a corpus, at the longest length: max_tokens is the largest multiple of it that the
+ * data and the settings allow. */
 mep_status mep_study_eval_settings(const mep_study_settings *settings, int64_t corpus, mep_eval_settings *eval);
 
 /* Write FOLDER/study.json, or compare it with the settings where it exists. */
-mep_status mep_study_open_folder(const char *folder, const mep_study_settings *settings, const mep_study_corpus *corpora);
+mep_status mep_study_open_folder(const char *folder, const mep_study_settings *settings,
+                                 const mep_study_corpus *corpora);
 
 /* Compare a run's train.json with what the study wants of it. */
 mep_status mep_study_check_run(const char *run, const mep_train_settings *wanted);
 
 /* ---- RUN/eval.json ---- */
 
-/* The evaluation of a run whose training has `steps` steps: that in the file, or an empty one where there is none with these
- * settings (whose length does not count). The caller releases *eval with json_decref. */
+/* The evaluation of a run whose training has `steps` steps: that in the file, or an empty one where there is none with
+ * these settings (whose length does not count). The caller releases *eval with json_decref. */
 mep_status mep_study_eval_read(const char *run, const mep_eval_settings *settings, int64_t steps, json_t **eval);
 
 /* The result at a length; segments is 0 where there is none. */

@@ -26,12 +26,12 @@ static mep_status out_of_memory(void)
 static json_t *training_json(const mep_train_settings *s)
 {
     json_t *model = mep_model_config_to_json(&s->model);
-    json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "length", (json_int_t)s->length,
-                             "batch_size", (json_int_t)s->batch_size, "micro_batch_size", (json_int_t)s->micro_batch_size,
-                             "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate, "min_learning_rate",
-                             s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps", s->eps,
-                             "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "dtype",
-                             mep_dtype_name(s->dtype));
+    json_t *root =
+        json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "length", (json_int_t)s->length,
+                  "batch_size", (json_int_t)s->batch_size, "micro_batch_size", (json_int_t)s->micro_batch_size, "steps",
+                  (json_int_t)s->steps, "learning_rate", s->learning_rate, "min_learning_rate", s->min_learning_rate,
+                  "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps", s->eps, "weight_decay",
+                  s->weight_decay, "max_grad_norm", s->max_grad_norm, "dtype", mep_dtype_name(s->dtype));
     if (model == NULL || root == NULL || json_object_update(root, model) != 0) {
         json_decref(root);
         root = NULL;
@@ -46,13 +46,16 @@ static mep_status compare(const char *file, const json_t *found, json_t *wanted)
 {
     const char *key = NULL;
     json_t *value = NULL;
-    json_object_foreach(wanted, key, value) {
+    json_object_foreach(wanted, key, value)
+    {
         const json_t *other = json_object_get(found, key);
         if (other != NULL && json_equal(other, value)) continue;
         char *old = other == NULL ? NULL : json_dumps(other, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
         char *new = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
-        mep_status status = mep_fail(MEP_ERROR_ARGUMENT, "%s: was made with %s %s, now it is %s; choose another folder, or what it was made with",
-                                     file, key, old == NULL ? "missing" : old, new == NULL ? "another" : new);
+        mep_status status =
+            mep_fail(MEP_ERROR_ARGUMENT,
+                     "%s: was made with %s %s, now it is %s; choose another folder, or what it was made with", file,
+                     key, old == NULL ? "missing" : old, new == NULL ? "another" : new);
         free(old);
         free(new);
         return status;
@@ -69,10 +72,12 @@ mep_status mep_study_check_run(const char *run, const mep_train_settings *wanted
     json_decref(a);
     json_decref(b);
     if (status == MEP_OK && found.seed != wanted->seed)
-        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: was made with the seed %llu; move it away", run, (unsigned long long)found.seed);
+        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: was made with the seed %llu; move it away", run,
+                          (unsigned long long)found.seed);
     if (status == MEP_OK && strcmp(found.model.position_encoding, wanted->model.position_encoding) != 0)
-        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: was made with the encoding \"%s\", not \"%s\"; write it as it was, or move it away",
-                          run, found.model.position_encoding, wanted->model.position_encoding);
+        status = mep_fail(MEP_ERROR_ARGUMENT,
+                          "%s: was made with the encoding \"%s\", not \"%s\"; write it as it was, or move it away", run,
+                          found.model.position_encoding, wanted->model.position_encoding);
     return status;
 }
 
@@ -101,15 +106,23 @@ static mep_status compare_corpora(const char *file, json_t *found, json_t *wante
 {
     const char *name = NULL;
     json_t *value = NULL;
-    json_object_foreach(wanted, name, value) {
+    json_object_foreach(wanted, name, value)
+    {
         const json_t *other = json_object_get(found, name);
-        if (other == NULL) return mep_fail(MEP_ERROR_ARGUMENT, "%s: this study has no corpus \"%s\"; choose another folder", file, name);
+        if (other == NULL)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: this study has no corpus \"%s\"; choose another folder", file,
+                            name);
         if (!json_equal(other, value))
-            return mep_fail(MEP_ERROR_ARGUMENT, "%s: the data of \"%s\" has changed since; bring it back, or choose another folder", file, name);
+            return mep_fail(MEP_ERROR_ARGUMENT,
+                            "%s: the data of \"%s\" has changed since; bring it back, or choose another folder", file,
+                            name);
     }
-    json_object_foreach(found, name, value) {
+    json_object_foreach(found, name, value)
+    {
         if (json_object_get(wanted, name) == NULL)
-            return mep_fail(MEP_ERROR_ARGUMENT, "%s: this study also has the corpus \"%s\"; give it too, or choose another folder", file, name);
+            return mep_fail(MEP_ERROR_ARGUMENT,
+                            "%s: this study also has the corpus \"%s\"; give it too, or choose another folder", file,
+                            name);
     }
     return MEP_OK;
 }
@@ -119,7 +132,8 @@ static mep_status compare_study(const char *path, const json_t *wanted)
     json_t *found = NULL;
     MEP_TRY(mep_json_load(path, &found));
     mep_status status = compare_corpora(path, json_object_get(found, "corpora"), json_object_get(wanted, "corpora"));
-    if (status == MEP_OK) status = compare(path, json_object_get(found, "training"), json_object_get(wanted, "training"));
+    if (status == MEP_OK)
+        status = compare(path, json_object_get(found, "training"), json_object_get(wanted, "training"));
     json_decref(found);
     return status;
 }
@@ -129,8 +143,8 @@ mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s
     char *path = NULL;
     mep_train_settings run;
     MEP_TRY(mep_study_run_settings(s, 0, 0, 0, &run));
-    json_t *root = json_pack("{s:s, s:o, s:o}", "mep_version", mep_version(), "corpora", corpora_json(s, corpora), "training",
-                             training_json(&run));
+    json_t *root = json_pack("{s:s, s:o, s:o}", "mep_version", mep_version(), "corpora", corpora_json(s, corpora),
+                             "training", training_json(&run));
     mep_status status = root == NULL ? out_of_memory() : mep_path_join(&path, folder, "study.json");
     if (status == MEP_OK) {
         if (mep_file_exists(path)) {
@@ -150,10 +164,10 @@ mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s
 /* An evaluation without results. */
 static json_t *empty_eval(const mep_eval_settings *e, int64_t steps)
 {
-    return json_pack("{s:{s:I, s:I, s:I, s:I, s:s, s:f}, s:s, s:s, s:[]}", "settings", "steps", (json_int_t)steps, "stride",
-                     (json_int_t)e->stride, "last", (json_int_t)e->last, "max_tokens", (json_int_t)e->max_tokens, "dtype",
-                     mep_dtype_name(e->dtype), "tolerance", e->tolerance, "mep_version", mep_version(), "cpu_level",
-                     mep_cpu_level_name(), "results");
+    return json_pack("{s:{s:I, s:I, s:I, s:I, s:s, s:f}, s:s, s:s, s:[]}", "settings", "steps", (json_int_t)steps,
+                     "stride", (json_int_t)e->stride, "last", (json_int_t)e->last, "max_tokens",
+                     (json_int_t)e->max_tokens, "dtype", mep_dtype_name(e->dtype), "tolerance", e->tolerance,
+                     "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "results");
 }
 
 mep_status mep_study_eval_read(const char *run, const mep_eval_settings *settings, int64_t steps, json_t **eval)
@@ -163,12 +177,14 @@ mep_status mep_study_eval_read(const char *run, const mep_eval_settings *setting
     *eval = empty_eval(settings, steps);
     mep_status status = *eval == NULL ? out_of_memory() : mep_path_join(&path, run, "eval.json");
     if (status == MEP_OK && mep_file_exists(path)) status = mep_json_load(path, &found);
-    if (status == MEP_OK && found != NULL && json_equal(json_object_get(found, "settings"), json_object_get(*eval, "settings"))) {
+    if (status == MEP_OK && found != NULL &&
+        json_equal(json_object_get(found, "settings"), json_object_get(*eval, "settings"))) {
         json_decref(*eval);
         *eval = found;
         found = NULL;
         if (!json_is_array(json_object_get(*eval, "results")))
-            status = mep_fail(MEP_ERROR_FORMAT, "%s: \"results\" must be an array; remove the file to evaluate again", path);
+            status =
+                mep_fail(MEP_ERROR_FORMAT, "%s: \"results\" must be an array; remove the file to evaluate again", path);
     }
     if (status != MEP_OK) {
         json_decref(*eval);
@@ -190,7 +206,8 @@ mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t leng
     const json_t *row = NULL;
     size_t index = 0;
     *result = (mep_eval_result){0};
-    json_array_foreach(json_object_get(eval, "results"), index, row) {
+    json_array_foreach(json_object_get(eval, "results"), index, row)
+    {
         mep_eval_result r = {0};
         char file[MEP_PATH_SIZE + 16];
         snprintf(file, sizeof file, "%s/eval.json", run);
@@ -211,9 +228,10 @@ mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t leng
 mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *r)
 {
     char *path = NULL;
-    json_t *row = json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:f}", "length", (json_int_t)r->length, "segments",
-                            (json_int_t)r->segments, "tokens", (json_int_t)r->tokens, "loss", finite_json(r->loss), "perplexity",
-                            finite_json(r->perplexity), "standard_error", finite_json(r->standard_error), "seconds", r->seconds);
+    json_t *row =
+        json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:f}", "length", (json_int_t)r->length, "segments",
+                  (json_int_t)r->segments, "tokens", (json_int_t)r->tokens, "loss", finite_json(r->loss), "perplexity",
+                  finite_json(r->perplexity), "standard_error", finite_json(r->standard_error), "seconds", r->seconds);
     if (row == NULL || json_array_append_new(json_object_get(eval, "results"), row) != 0) return out_of_memory();
     MEP_TRY(mep_path_join(&path, run, "eval.json"));
     mep_status status = mep_json_save(path, eval);

@@ -41,8 +41,8 @@ mep_status mep_study_results(const char *folder, const mep_study_settings *s, me
     return MEP_OK;
 }
 
-static mep_study_cell summarize_cell(const mep_study_settings *s, const mep_eval_result *results, int64_t corpus, int64_t encoding,
-                                     int64_t length)
+static mep_study_cell summarize_cell(const mep_study_settings *s, const mep_eval_result *results, int64_t corpus,
+                                     int64_t encoding, int64_t length)
 {
     mep_study_cell cell = {.mean = NAN, .deviation = NAN};
     double sum = 0, squares = 0;
@@ -61,7 +61,8 @@ static mep_study_cell summarize_cell(const mep_study_settings *s, const mep_eval
     return cell;
 }
 
-void mep_study_summarize(const mep_study_settings *s, const mep_eval_result *results, int64_t corpus, mep_study_cell *cells)
+void mep_study_summarize(const mep_study_settings *s, const mep_eval_result *results, int64_t corpus,
+                         mep_study_cell *cells)
 {
     for (int64_t length = 0; length < s->length_count; length++) {
         double lowest = INFINITY;

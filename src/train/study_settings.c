@@ -34,7 +34,8 @@ static void encoding_name(const char *spec, char name[NAME])
 static mep_status check_path(int written)
 {
     if (written >= 0 && written < MEP_PATH_SIZE) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "the study's names are longer than %d characters; choose shorter ones", MEP_PATH_SIZE - 1);
+    return mep_fail(MEP_ERROR_ARGUMENT, "the study's names are longer than %d characters; choose shorter ones",
+                    MEP_PATH_SIZE - 1);
 }
 
 mep_status mep_study_data_name(const mep_study_settings *s, int64_t corpus, const char *part, char path[MEP_PATH_SIZE])
@@ -42,19 +43,21 @@ mep_status mep_study_data_name(const mep_study_settings *s, int64_t corpus, cons
     return check_path(snprintf(path, MEP_PATH_SIZE, "%s.%s", s->corpora[corpus], part));
 }
 
-mep_status mep_study_corpus_folder(const char *folder, const mep_study_settings *s, int64_t corpus, char path[MEP_PATH_SIZE])
+mep_status mep_study_corpus_folder(const char *folder, const mep_study_settings *s, int64_t corpus,
+                                   char path[MEP_PATH_SIZE])
 {
     if (s->corpus_count == 1) return check_path(snprintf(path, MEP_PATH_SIZE, "%s", folder));
     return check_path(snprintf(path, MEP_PATH_SIZE, "%s/%s", folder, corpus_name(s->corpora[corpus])));
 }
 
-mep_status mep_study_run_folder(const char *folder, const mep_study_settings *s, int64_t corpus, int64_t encoding, int64_t seed,
-                                char path[MEP_PATH_SIZE])
+mep_status mep_study_run_folder(const char *folder, const mep_study_settings *s, int64_t corpus, int64_t encoding,
+                                int64_t seed, char path[MEP_PATH_SIZE])
 {
     char parent[MEP_PATH_SIZE], name[NAME];
     MEP_TRY(mep_study_corpus_folder(folder, s, corpus, parent));
     encoding_name(s->encodings[encoding], name);
-    return check_path(snprintf(path, MEP_PATH_SIZE, "%s/%s-seed%llu", parent, name, (unsigned long long)s->seeds[seed]));
+    return check_path(
+        snprintf(path, MEP_PATH_SIZE, "%s/%s-seed%llu", parent, name, (unsigned long long)s->seeds[seed]));
 }
 
 /* ---- Settings of the parts ---- */
@@ -67,7 +70,8 @@ mep_status mep_study_run_settings(const mep_study_settings *s, int64_t corpus, i
     run->seed = s->seeds[seed];
     if (run->model.max_position_embeddings < run->length) run->model.max_position_embeddings = run->length;
     if (strlen(spec) >= sizeof run->model.position_encoding)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%.40s...\" is longer than %d characters", spec, MEP_POSITION_SIZE - 1);
+        return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%.40s...\" is longer than %d characters", spec,
+                        MEP_POSITION_SIZE - 1);
     snprintf(run->model.position_encoding, sizeof run->model.position_encoding, "%s", spec);
     MEP_TRY(mep_study_data_name(s, corpus, "train", run->data));
     return mep_study_data_name(s, corpus, "valid", run->valid);
@@ -81,8 +85,10 @@ static mep_status eval_settings(const mep_study_settings *s, const char *name, i
         if (s->lengths[i] > longest) longest = s->lengths[i];
     if (s->eval.max_tokens > 0 && s->eval.max_tokens < most) most = s->eval.max_tokens;
     if (most < longest)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s: %lld tokens to evaluate on are too few for the length %lld; use shorter lengths or more text",
-                        name, (long long)(most < 0 ? 0 : most), (long long)longest);
+        return mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "%s: %lld tokens to evaluate on are too few for the length %lld; use shorter lengths or more text", name,
+            (long long)(most < 0 ? 0 : most), (long long)longest);
     *eval = s->eval;
     eval->length = longest;
     eval->max_tokens = most / longest * longest;
@@ -132,11 +138,13 @@ static mep_status check_encodings(const mep_study_settings *s)
         MEP_TRY(mep_train_check(&run));
         encoding_name(s->encodings[i], name);
         if (strlen(name) == NAME - 1)
-            return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%.40s...\" is too long for the name of a folder", s->encodings[i]);
+            return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%.40s...\" is too long for the name of a folder",
+                            s->encodings[i]);
         for (int64_t j = 0; j < i; j++) {
             encoding_name(s->encodings[j], other);
             if (strcmp(name, other) == 0)
-                return mep_fail(MEP_ERROR_ARGUMENT, "the encodings \"%s\" and \"%s\" would share the folder %s; leave one out",
+                return mep_fail(MEP_ERROR_ARGUMENT,
+                                "the encodings \"%s\" and \"%s\" would share the folder %s; leave one out",
                                 s->encodings[j], s->encodings[i], name);
         }
     }
@@ -147,7 +155,8 @@ static mep_status check_vocabulary(const mep_study_settings *s, const char *name
 {
     int64_t size = mep_dataset_vocab_size(data);
     if (size <= s->train.model.vocab_size) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one", name,
+    return mep_fail(MEP_ERROR_ARGUMENT,
+                    "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one", name,
                     (long long)size - 1, (long long)s->train.model.vocab_size);
 }
 
@@ -164,8 +173,10 @@ static mep_status check_dataset(const mep_study_settings *s, int64_t corpus, con
     if (status == MEP_OK && strcmp(part, "valid") == 0) {
         status = eval_settings(s, name, tokens, &eval);
     } else if (status == MEP_OK && tokens < s->train.length + 1) {
-        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: has %lld tokens, too few for a sequence of length %lld; use a shorter length or more text",
-                          name, (long long)tokens, (long long)s->train.length);
+        status =
+            mep_fail(MEP_ERROR_ARGUMENT,
+                     "%s: has %lld tokens, too few for a sequence of length %lld; use a shorter length or more text",
+                     name, (long long)tokens, (long long)s->train.length);
     }
     *checksum = mep_dataset_checksum(data);
     mep_dataset_close(&data);
