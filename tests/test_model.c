@@ -1,268 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model against the golden files: logits, every gradient, five AdamW steps, every parameter after them, the loss at eight
- * times the length; then identities (causality, prefixes, recomputation, micro-batches, threads, bfloat16) and wrong calls.
+ * Identities of the model: causality, prefixes, micro-batches, chunks of logits, threads, bfloat16, finite differences;
+ * what follows a change of weights; initial values; and wrong calls. The golden files are in test_model_golden.c.
  */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#define _POSIX_C_SOURCE 200809L
+#include "small_model.h"
 
-#include <cmocka.h>
+#include <pthread.h>
 
-#include "base/memory.h"
-#include "base/random.h"
-#include "golden.h"
-#include "io/safetensors.h"
-#include "model/session.h"
+#include "io/files.h"
+#include "scratch.h"
 #include "train/adamw.h"
-
-static int64_t checks;
-
-static void *allocate(int64_t count, size_t size)
-{
-    void *p = calloc((size_t)count, size);
-    assert_non_null(p);
-    return p;
-}
-
-static void *read_expected(mep_safetensors *file, const char *name, mep_dtype dtype, int64_t *size)
-{
-    const mep_safetensors_entry *e = mep_safetensors_find(file, name);
-    if (e == NULL) fail_msg("expected.safetensors has no %s", name);
-    void *data = allocate(e->size, 8);
-    assert_int_equal(mep_safetensors_read(file, name, dtype, e->ndim, e->shape, data), MEP_OK);
-    if (size != NULL) *size = e->size;
-    return data;
-}
-
-/* `count` tokens from a tensor of int64. */
-static int32_t *tokens_of(mep_safetensors *file, const char *name, int64_t *size)
-{
-    int64_t *wide = read_expected(file, name, MEP_INT64, size);
-    int32_t *tokens = allocate(*size, sizeof *tokens);
-    for (int64_t i = 0; i < *size; i++) tokens[i] = (int32_t)wide[i];
-    free(wide);
-    return tokens;
-}
-
-static void close_to(const char *model, const char *what, int64_t i, double found, double expected, double bound)
-{
-    if (!(fabs(found - expected) <= bound))
-        fail_msg("%s: %s[%lld] is %.9g, expected %.9g (bound %.2g)", model, what, (long long)i, found, expected, bound);
-    checks++;
-}
-
-typedef struct golden {
-    const char *name;
-    mep_model *model;
-    mep_safetensors *expected;
-    int64_t steps, batch, length;
-    int32_t *tokens; /* [steps, batch, length + 1] */
-    mep_session *session;
-    float *losses, *gradients;
-    double worst_gradient; /* largest value of any gradient of step 1 */
-} golden;
-
-/* inputs and targets of step `step` */
-static void batch_of(const golden *g, int64_t step, int32_t *inputs, int32_t *targets)
-{
-    for (int64_t b = 0; b < g->batch; b++)
-        for (int64_t t = 0; t < g->length; t++) {
-            const int32_t *row = g->tokens + (step * g->batch + b) * (g->length + 1);
-            inputs[b * g->length + t] = row[t];
-            targets[b * g->length + t] = row[t + 1];
-        }
-}
-
-static double mean(const float *x, int64_t n)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)x[i];
-    return sum / (double)n;
-}
-
-static void check_logits(golden *g)
-{
-    int64_t size, rows = g->batch * g->length;
-    double *expected = read_expected(g->expected, "logits", MEP_FLOAT64, &size);
-    assert_int_equal(size, rows * g->model->config.vocab_size);
-    float *logits = allocate(size, sizeof *logits);
-    int32_t inputs[4096], targets[4096];
-    assert_true(rows <= 4096);
-    batch_of(g, 0, inputs, targets);
-    assert_int_equal(mep_session_logits(g->session, g->batch, g->length, inputs, logits), MEP_OK);
-    for (int64_t i = 0; i < size; i++) close_to(g->name, "logits", i, (double)logits[i], expected[i], 3e-6);
-    free(expected);
-    free(logits);
-}
-
-/* One step; the gradients of the first are compared, each to the rounding of float32 at the size of its tensor. */
-static void check_step(golden *g, mep_adamw *optimizer, int64_t step, const double *losses, const double *norms)
-{
-    int32_t inputs[4096], targets[4096];
-    int64_t rows = g->batch * g->length;
-    batch_of(g, step, inputs, targets);
-    memset(g->gradients, 0, (size_t)g->model->size * sizeof *g->gradients);
-    assert_int_equal(mep_session_refresh(g->session), MEP_OK);
-    assert_int_equal(mep_session_train(g->session, g->batch, g->length, inputs, targets, 1.0f / (float)rows, g->losses, g->gradients), MEP_OK);
-    close_to(g->name, "loss", step, mean(g->losses, rows), losses[step], 2e-6);
-    double norm = mep_adamw_norm(optimizer, g->gradients);
-    close_to(g->name, "gradient norm", step, norm, norms[step], 1e-5 * norms[step]);
-    for (int64_t t = 0; step == 0 && t < g->model->count; t++) {
-        char name[160];
-        snprintf(name, sizeof name, "grad.%s", g->model->tensors[t].name);
-        double *expected = read_expected(g->expected, name, MEP_FLOAT64, NULL), largest = 0;
-        int64_t offset = mep_tensor_offset(g->model, t), size = g->model->tensors[t].size;
-        for (int64_t i = 0; i < size; i++) largest = fmax(largest, fabs(expected[i]));
-        for (int64_t i = 0; i < size; i++)
-            close_to(g->name, name, i, (double)g->gradients[offset + i], expected[i], 2e-5 * largest + 1e-8);
-        free(expected);
-    }
-    mep_adamw_step_run(optimizer, g->model, g->gradients, norm, 1e-3);
-}
-
-/*
- * Parameters after the steps. AdamW divides a gradient by its own size, so where that is as small as the rounding error (the
- * bias of keys has none at all under a softmax without rotary) float32 cannot agree with float64 to better than a share of
- * the learning rate; everywhere else it does. Bound: 1e-6 + lr * steps * (rounding / |gradient of step 1|), at most lr * steps.
- */
-static void check_parameters(golden *g)
-{
-    double total = 0, far = 0;
-    for (int64_t t = 0; t < g->model->count; t++) {
-        char name[160], gradient_name[160];
-        snprintf(name, sizeof name, "final.%s", g->model->tensors[t].name);
-        snprintf(gradient_name, sizeof gradient_name, "grad.%s", g->model->tensors[t].name);
-        double *expected = read_expected(g->expected, name, MEP_FLOAT64, NULL);
-        double *gradient = read_expected(g->expected, gradient_name, MEP_FLOAT64, NULL);
-        const float *found = g->model->tensors[t].data;
-        for (int64_t i = 0; i < g->model->tensors[t].size; i++) {
-            double steps = 1e-3 * (double)g->steps, bound = 2e-6 + steps * fmin(1, 1e-6 / (fabs(gradient[i]) + 1e-12));
-            close_to(g->name, name, i, (double)found[i], expected[i], bound);
-            total += 1;
-            far += fabs((double)found[i] - expected[i]) > 1e-5;
-        }
-        free(expected);
-        free(gradient);
-    }
-    if (!(far <= 0.01 * total)) fail_msg("%s: %.0f of %.0f parameters are off by more than 1e-5", g->name, far, total);
-}
-
-static void check_long(golden *g)
-{
-    int64_t size;
-    int32_t *tokens = tokens_of(g->expected, "long_tokens", &size);
-    double *expected = read_expected(g->expected, "long_loss", MEP_FLOAT64, NULL);
-    mep_session_settings settings;
-    mep_session *session;
-    mep_session_defaults(&settings);
-    settings.length = size - 1;
-    float *losses = allocate(size, sizeof *losses);
-    assert_int_equal(mep_session_create(&session, g->model, &settings), MEP_OK);
-    assert_int_equal(mep_session_losses(session, 1, size - 1, tokens, tokens + 1, losses), MEP_OK);
-    close_to(g->name, "long loss", 0, mean(losses, size - 1), *expected, 2e-5);
-    mep_session_destroy(&session);
-    free(tokens);
-    free(losses);
-    free(expected);
-}
-
-static void check_golden(const char *name, int recompute)
-{
-    golden g = {.name = name};
-    char folder[4096], path[4200];
-    char relative[128];
-    snprintf(relative, sizeof relative, "gpt_%s", name);
-    snprintf(folder, sizeof folder, "%s", golden_path(relative));
-    snprintf(path, sizeof path, "%s/expected.safetensors", folder);
-    if (mep_model_load(&g.model, folder) != MEP_OK) fail_msg("%s", mep_error_message());
-    assert_int_equal(mep_safetensors_open(&g.expected, path), MEP_OK);
-    const mep_safetensors_entry *tokens = mep_safetensors_find(g.expected, "tokens");
-    assert_true(tokens != NULL && tokens->ndim == 3);
-    g.steps = tokens->shape[0], g.batch = tokens->shape[1], g.length = tokens->shape[2] - 1;
-    int64_t size;
-    g.tokens = tokens_of(g.expected, "tokens", &size);
-    mep_session_settings settings;
-    mep_session_defaults(&settings);
-    settings.batch = g.batch, settings.length = g.length, settings.training = 1, settings.recompute = recompute;
-    if (mep_session_create(&g.session, g.model, &settings) != MEP_OK) fail_msg("%s", mep_error_message());
-    g.losses = allocate(g.batch * g.length, sizeof *g.losses);
-    g.gradients = allocate(g.model->size, sizeof *g.gradients);
-
-    check_logits(&g);
-    double *losses = read_expected(g.expected, "losses", MEP_FLOAT64, NULL), *norms = read_expected(g.expected, "grad_norms", MEP_FLOAT64, NULL);
-    mep_adamw_settings adamw = {0.9, 0.999, 1e-8, 0.01, 1.0};
-    mep_adamw *optimizer;
-    assert_int_equal(mep_adamw_create(&optimizer, g.model, &adamw), MEP_OK);
-    for (int64_t step = 0; step < g.steps; step++) check_step(&g, optimizer, step, losses, norms);
-    assert_int_equal(mep_session_refresh(g.session), MEP_OK);
-    check_parameters(&g);
-    check_long(&g);
-
-    mep_adamw_destroy(&optimizer);
-    mep_session_destroy(&g.session);
-    mep_safetensors_close(&g.expected);
-    mep_model_destroy(&g.model);
-    free(g.tokens);
-    free(g.losses);
-    free(g.gradients);
-    free(losses);
-    free(norms);
-}
-
-static void test_golden(void **state)
-{
-    (void)state;
-    static const char *const names[] = {"alibi", "kerple_log", "kerple_power", "mep", "mep_param", "nope", "rotary", "sinusoidal", "t5"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        for (int recompute = 0; recompute < 2; recompute++) {
-            int64_t before = checks;
-            check_golden(names[i], recompute);
-            assert_true(checks > before + 10000);
-        }
-}
-
-/* ---- Identities on a small model ---- */
-
-enum { BATCH = 4, LENGTH = 70, VOCAB = 50 };
-
-static mep_model *small_model(const char *position)
-{
-    mep_model_config c;
-    mep_model *model;
-    assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
-    c.vocab_size = VOCAB, c.hidden_size = 48, c.num_attention_heads = 3, c.num_hidden_layers = 2, c.intermediate_size = 80;
-    c.max_position_embeddings = 4 * LENGTH;
-    snprintf(c.position_encoding, sizeof c.position_encoding, "%s", position);
-    if (mep_model_create(&model, &c, 3) != MEP_OK) fail_msg("%s", mep_error_message());
-    for (int64_t i = 0; i < model->embed_out; i++) /* away from the tiny initial values */
-        for (int64_t n = 0; n < model->tensors[i].size && model->tensors[i].ndim == 2; n++) ((float *)model->tensors[i].data)[n] *= 5;
-    return model;
-}
-
-static void random_tokens(int32_t *tokens, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) tokens[i] = (int32_t)(mep_random_bits(5, 1, (uint64_t)i) % VOCAB);
-}
-
-static mep_session *small_session(mep_model *model, int64_t batch, int64_t length, mep_dtype dtype, int training)
-{
-    mep_session_settings s;
-    mep_session *session;
-    mep_session_defaults(&s);
-    s.batch = batch, s.length = length, s.dtype = dtype, s.training = training;
-    if (mep_session_create(&session, model, &s) != MEP_OK) fail_msg("%s", mep_error_message());
-    return session;
-}
-
-static const char *const ENCODINGS[] = {"mep", "mep_param", "alibi", "rotary", "sinusoidal", "learned", "nope", "sandwich",
-                                        "mep/learn=weights,slopes"};
-enum { ENCODING_COUNT = sizeof ENCODINGS / sizeof *ENCODINGS };
 
 /* A future token changes no earlier loss, and a prefix gives what it gives inside a longer text. */
 static void test_causality(void **state)
@@ -286,8 +34,9 @@ static void test_causality(void **state)
     }
 }
 
-/* Gradients of the sum of losses, with `split` micro-batches. */
-static float *gradients_of(mep_model *model, mep_dtype dtype, int64_t split, double *loss)
+/* Gradients of the mean of losses, with `split` micro-batches, and logits in chunks of `logit_rows` rows (0: as they
+ * come). */
+static float *gradients_of(mep_model *model, mep_dtype dtype, int64_t split, int64_t logit_rows, double *loss)
 {
     int32_t inputs[BATCH * LENGTH], targets[BATCH * LENGTH], tokens[BATCH * (LENGTH + 1)];
     float losses[BATCH * LENGTH], *gradients = allocate(model->size, sizeof *gradients);
@@ -297,24 +46,16 @@ static float *gradients_of(mep_model *model, mep_dtype dtype, int64_t split, dou
         memcpy(targets + b * LENGTH, tokens + b * (LENGTH + 1) + 1, LENGTH * sizeof *targets);
     }
     mep_session *session = small_session(model, BATCH / split, LENGTH, dtype, 1);
+    if (logit_rows > 0) session->logit_rows = logit_rows;
     for (int64_t i = 0; i < split; i++) {
         int64_t first = i * BATCH / split * LENGTH;
         assert_int_equal(mep_session_train(session, BATCH / split, LENGTH, inputs + first, targets + first,
-                                           1.0f / (BATCH * LENGTH), losses + first, gradients), MEP_OK);
+                                           1.0f / (BATCH * LENGTH), losses + first, gradients),
+                         MEP_OK);
     }
     if (loss != NULL) *loss = mean(losses, BATCH * LENGTH);
     mep_session_destroy(&session);
     return gradients;
-}
-
-static double relative_difference(const float *a, const float *b, int64_t n)
-{
-    double difference = 0, size = 0;
-    for (int64_t i = 0; i < n; i++) {
-        difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-        size += (double)b[i] * (double)b[i];
-    }
-    return sqrt(difference / size);
 }
 
 static void test_micro_batches_and_threads(void **state)
@@ -323,11 +64,12 @@ static void test_micro_batches_and_threads(void **state)
     int threads = mep_set_threads(0);
     for (int e = 0; e < ENCODING_COUNT; e++) {
         mep_model *model = small_model(ENCODINGS[e]);
-        float *whole = gradients_of(model, MEP_FLOAT32, 1, NULL), *split = gradients_of(model, MEP_FLOAT32, 2, NULL);
+        float *whole = gradients_of(model, MEP_FLOAT32, 1, 0, NULL),
+              *split = gradients_of(model, MEP_FLOAT32, 2, 0, NULL);
         assert_true(relative_difference(split, whole, model->size) < 1e-5);
         for (int n = 1; n <= 4; n++) {
             mep_set_threads(n);
-            float *again = gradients_of(model, MEP_FLOAT32, 1, NULL);
+            float *again = gradients_of(model, MEP_FLOAT32, 1, 0, NULL);
             assert_memory_equal(again, whole, (size_t)model->size * sizeof *again);
             free(again);
         }
@@ -344,7 +86,8 @@ static void test_bfloat16(void **state)
     for (int e = 0; e < ENCODING_COUNT; e++) {
         mep_model *model = small_model(ENCODINGS[e]);
         double loss32, loss16;
-        float *exact = gradients_of(model, MEP_FLOAT32, 1, &loss32), *half = gradients_of(model, MEP_BFLOAT16, 1, &loss16);
+        float *exact = gradients_of(model, MEP_FLOAT32, 1, 0, &loss32),
+              *half = gradients_of(model, MEP_BFLOAT16, 1, 0, &loss16);
         assert_true(fabs(loss16 / loss32 - 1) < 5e-3);
         double difference = relative_difference(half, exact, model->size);
         if (!(difference < 0.05)) fail_msg("%s: bfloat16 gradients are off by %g", ENCODINGS[e], difference);
@@ -360,7 +103,7 @@ static void test_finite_differences(void **state)
     (void)state;
     for (int e = 0; e < ENCODING_COUNT; e++) {
         mep_model *model = small_model(ENCODINGS[e]);
-        float *gradient = gradients_of(model, MEP_FLOAT32, 1, NULL);
+        float *gradient = gradients_of(model, MEP_FLOAT32, 1, 0, NULL);
         for (int64_t t = 0; t < model->count; t++) {
             float *values = model->tensors[t].data;
             int64_t size = model->tensors[t].size, offset = mep_tensor_offset(model, t);
@@ -374,17 +117,227 @@ static void test_finite_differences(void **state)
             for (int side = 0; side < 2; side++) { /* along the gradient itself */
                 for (int64_t i = 0; i < size; i++)
                     values[i] = kept[i] + (float)((side == 0 ? -h : h) * (double)gradient[offset + i] / norm);
-                free(gradients_of(model, MEP_FLOAT32, 1, &loss[side]));
+                free(gradients_of(model, MEP_FLOAT32, 1, 0, &loss[side]));
             }
             memcpy(values, kept, (size_t)size * sizeof *kept);
             double slope = (loss[1] - loss[0]) / (2 * h);
             if (!(fabs(slope / norm - 1) < 0.05))
                 fail_msg("%s: %s: slope %g, gradient %g", ENCODINGS[e], model->tensors[t].name, slope, norm);
-            checks++;
             free(kept);
         }
         free(gradient);
         mep_model_destroy(&model);
+    }
+}
+
+/* The output layer works in chunks of rows, which only a large vocabulary needs: three of them give what one gives. */
+static void test_chunks_of_logits(void **state)
+{
+    (void)state;
+    enum { ROWS = 100, N = BATCH * LENGTH };
+    for (int dtype = 0; dtype < 2; dtype++) {
+        mep_model *model = small_model("mep_param");
+        double loss_one, loss_three;
+        float *one = gradients_of(model, (mep_dtype)dtype, 1, 0, &loss_one);
+        float *three = gradients_of(model, (mep_dtype)dtype, 1, ROWS, &loss_three);
+        assert_true(fabs(loss_three / loss_one - 1) < 1e-6);
+        for (int64_t t = 0; t < model->count; t++) {
+            int64_t at = mep_tensor_offset(model, t);
+            double difference = relative_difference(three + at, one + at, model->tensors[t].size);
+            double bound = dtype == MEP_FLOAT32 ? 1e-4 : 1e-2; /* keys' biases have no gradient but rounding */
+            if (strstr(model->tensors[t].name, "query_key_value.bias") == NULL && !(difference < bound))
+                fail_msg("%s: the gradient is off by %g", model->tensors[t].name, difference);
+        }
+        mep_session *session = small_session(model, BATCH, LENGTH, (mep_dtype)dtype, 0);
+        int32_t tokens[N + 1];
+        float whole[N], chunks[N];
+        random_tokens(tokens, N + 1);
+        assert_int_equal(mep_session_losses(session, BATCH, LENGTH, tokens, tokens + 1, whole), MEP_OK);
+        session->logit_rows = ROWS;
+        assert_int_equal(mep_session_losses(session, BATCH, LENGTH, tokens, tokens + 1, chunks), MEP_OK);
+        for (int i = 0; i < N; i++) assert_true(fabsf(whole[i] - chunks[i]) < 1e-5f);
+        mep_session_destroy(&session);
+        free(one);
+        free(three);
+        mep_model_destroy(&model);
+    }
+}
+
+/* A session sees weights that were changed after its creation: it computes what a new one does. */
+static void test_changed_weights(void **state)
+{
+    (void)state;
+    for (int dtype = 0; dtype < 2; dtype++) {
+        mep_model *model = small_model("mep_param");
+        mep_session *old = small_session(model, 1, LENGTH, (mep_dtype)dtype, 0);
+        int32_t tokens[LENGTH + 1];
+        float before[LENGTH], after[LENGTH], fresh[LENGTH];
+        random_tokens(tokens, LENGTH + 1);
+        for (int64_t t = 0; t < model->count; t++) {
+            if (strstr(model->tensors[t].name, "layers.0") != NULL) continue; /* layer 1 stands for it */
+            assert_int_equal(mep_session_losses(old, 1, LENGTH, tokens, tokens + 1, before), MEP_OK);
+            for (int64_t i = 0; i < model->tensors[t].size; i++)
+                ((float *)model->tensors[t].data)[i] += 0.3f * (float)mep_random_normal(1, (uint64_t)t, (uint64_t)i);
+            mep_session *new = small_session(model, 1, LENGTH, (mep_dtype)dtype, 0);
+            assert_int_equal(mep_session_losses(old, 1, LENGTH, tokens, tokens + 1, after), MEP_OK);
+            assert_int_equal(mep_session_losses(new, 1, LENGTH, tokens, tokens + 1, fresh), MEP_OK);
+            if (memcmp(before, after, sizeof after) == 0) fail_msg("%s: no loss follows it", model->tensors[t].name);
+            assert_memory_equal(after, fresh, sizeof after);
+            mep_session_destroy(&new);
+        }
+        mep_session_destroy(&old);
+        mep_model_destroy(&model);
+    }
+}
+
+/* Position parameters that a step takes out of their ranges are moved back, in the model's own block, by the next
+ * refresh. */
+static void test_position_ranges(void **state)
+{
+    (void)state;
+    static const char *const encodings[] = {"kerple_log", "kerple_power"};
+    for (int e = 0; e < 2; e++) {
+        mep_model *model = small_model(encodings[e]);
+        mep_session *session = small_session(model, 1, 8, MEP_FLOAT32, 1);
+        mep_adamw_settings settings = {0.9, 0.999, 1e-8, 0, 0};
+        mep_adamw *optimizer;
+        assert_int_equal(mep_adamw_create(&optimizer, model, &settings), MEP_OK);
+        float *gradients = allocate(model->size, sizeof *gradients);
+        for (int64_t t = model->position_bias; t < model->count; t++)
+            for (int64_t i = 0; i < model->tensors[t].size; i++) {
+                ((float *)model->tensors[t].data)[i] = i == 0 ? 0.0101f : 1.99f;
+                gradients[mep_tensor_offset(model, t) + i] = i == 0 ? 1.0f : -1.0f;
+            }
+        mep_adamw_step_run(optimizer, model, gradients, 1, 0.5); /* to -0.49 and 2.49 */
+        assert_int_equal(mep_session_refresh(session), MEP_OK);
+        for (int64_t t = model->position_bias; t < model->count; t++) {
+            const float *values = model->tensors[t].data;
+            int capped = e == 1 && strcmp(model->tensors[t].name, "position_bias.kerple_power.p") == 0;
+            assert_true(values[0] >= 0.01f && values[0] < 0.010001f);
+            assert_true(fabs((double)values[1] - (capped ? 2 : 2.49)) < 1e-4);
+            const double *loaded =
+                mep_bias_params(model->bias) + (values - (float *)model->tensors[model->position_bias].data);
+            for (int64_t i = 0; i < model->tensors[t].size; i++)
+                assert_true(fabs((double)values[i] - loaded[i]) < 1e-8);
+        }
+        free(gradients);
+        mep_adamw_destroy(&optimizer);
+        mep_session_destroy(&session);
+        mep_model_destroy(&model);
+    }
+}
+
+/* normal(0, 0.02), and 0.02 / sqrt(2 layers) where a matrix writes to the residual stream; LayerNorm 1, biases 0 (SPEC
+ * 6). */
+static void test_initial_values(void **state)
+{
+    (void)state;
+    mep_model_config c;
+    mep_model *model, *same, *other;
+    assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
+    c.vocab_size = 300, c.num_hidden_layers = 3, c.max_position_embeddings = 50;
+    snprintf(c.position_encoding, sizeof c.position_encoding, "learned");
+    assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
+    assert_int_equal(mep_model_create(&same, &c, 1), MEP_OK);
+    assert_int_equal(mep_model_create(&other, &c, 2), MEP_OK);
+    assert_memory_equal(model->values, same->values, (size_t)model->size * sizeof(float));
+    for (int64_t t = 0; t < model->count; t++) {
+        const mep_tensor *x = &model->tensors[t];
+        const float *values = x->data;
+        double square = 0, sum = 0, n = (double)x->size, one = strstr(x->name, "norm.weight") != NULL;
+        for (int64_t i = 0; i < x->size; i++) sum += (double)values[i], square += (double)values[i] * (double)values[i];
+        if (x->ndim == 1) {
+            for (int64_t i = 0; i < x->size; i++) assert_true((double)values[i] == one);
+            continue;
+        }
+        int residual = strstr(x->name, "attention.dense") != NULL || strstr(x->name, "dense_4h_to_h") != NULL;
+        double deviation = residual ? 0.02 / sqrt(6) : 0.02;
+        if (!(fabs(sqrt(square / n) / deviation - 1) < 5 / sqrt(2 * n)) || !(fabs(sum / n) < 5 * deviation / sqrt(n)))
+            fail_msg("%s: mean %g, deviation %g, expected 0 and %g", x->name, sum / n, sqrt(square / n), deviation);
+        assert_memory_not_equal(values, other->tensors[t].data, (size_t)x->size * sizeof *values);
+    }
+    mep_model_destroy(&model);
+    mep_model_destroy(&same);
+    mep_model_destroy(&other);
+}
+
+/* One session at every length from 1 to 300: more shapes of matrix products than any cache keeps. A prefix's losses are
+ * those of the whole. */
+static void test_many_lengths(void **state)
+{
+    (void)state;
+    enum { LONGEST = 300 };
+    mep_model_config c;
+    mep_model *model;
+    assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
+    c.vocab_size = 257, c.num_hidden_layers = 1;
+    assert_int_equal(mep_model_create(&model, &c, 3), MEP_OK);
+    mep_session *session = small_session(model, 1, LONGEST, MEP_FLOAT32, 0);
+    int32_t tokens[LONGEST + 1];
+    float whole[LONGEST], losses[LONGEST];
+    random_tokens(tokens, LONGEST + 1);
+    assert_int_equal(mep_session_losses(session, 1, LONGEST, tokens, tokens + 1, whole), MEP_OK);
+    for (int length = 1; length <= LONGEST; length++) {
+        assert_int_equal(mep_session_losses(session, 1, length, tokens, tokens + 1, losses), MEP_OK);
+        assert_true(fabsf(losses[length - 1] - whole[length - 1]) < 1e-5f);
+    }
+    mep_session_destroy(&session);
+    mep_model_destroy(&model);
+}
+
+/* ---- Threads of the caller ---- */
+
+enum { ROUNDS = 30 };
+
+typedef struct worker {
+    const char *encoding;
+    mep_dtype dtype;
+    mep_status status;
+    float losses[ROUNDS][LENGTH];
+} worker;
+
+/* A model and a session of one's own; nothing of cmocka, which belongs to the main thread. */
+static void *work(void *context)
+{
+    worker *w = context;
+    mep_model_config c;
+    mep_model *model = NULL;
+    mep_session *session = NULL;
+    mep_session_settings s;
+    int32_t tokens[LENGTH + ROUNDS];
+    random_tokens(tokens, LENGTH + ROUNDS);
+    mep_session_defaults(&s);
+    s.length = LENGTH, s.dtype = w->dtype;
+    w->status = mep_model_preset("nano", &c);
+    c.vocab_size = VOCAB;
+    snprintf(c.position_encoding, sizeof c.position_encoding, "%s", w->encoding);
+    if (w->status == MEP_OK) w->status = mep_model_create(&model, &c, 7);
+    if (w->status == MEP_OK) w->status = mep_session_create(&session, model, &s);
+    for (int i = 0; i < ROUNDS && w->status == MEP_OK; i++)
+        w->status = mep_session_losses(session, 1, LENGTH - i, tokens, tokens + 1, w->losses[i]);
+    mep_session_destroy(&session);
+    mep_model_destroy(&model);
+    return NULL;
+}
+
+/* Two threads at the same time get the bits that each gets alone. */
+static void test_two_callers(void **state)
+{
+    (void)state;
+    static worker alone[2] = {{.encoding = "mep_param", .dtype = MEP_FLOAT32},
+                              {.encoding = "rotary", .dtype = MEP_BFLOAT16}};
+    static worker together[2];
+    pthread_t threads[2];
+    memcpy(together, alone, sizeof alone);
+    for (int i = 0; i < 2; i++) {
+        work(&alone[i]);
+        assert_int_equal(alone[i].status, MEP_OK);
+    }
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, work, &together[i]), 0);
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(together[i].status, MEP_OK);
+        assert_memory_equal(together[i].losses, alone[i].losses, sizeof alone[i].losses);
     }
 }
 
@@ -415,15 +368,57 @@ static void test_wrong_calls(void **state)
     float losses[9];
     assert_int_equal(mep_session_losses(session, 1, 8, tokens, tokens, losses), MEP_ERROR_ARGUMENT);
     assert_int_equal(mep_session_losses(session, 1, 9, tokens, tokens, losses), MEP_ERROR_ARGUMENT);
+    tokens[2] = 0;
+    static const int64_t batches[] = {(int64_t)1 << 60, (int64_t)1 << 61, (int64_t)1 << 62, INT64_MAX / 2, INT64_MAX};
+    for (int i = 0; i < 5; i++) { /* times 8 tokens this is 0 in 64 bits, or negative */
+        char expected[64];
+        snprintf(expected, sizeof expected, "the call has %lld of 8", (long long)batches[i]);
+        assert_int_equal(mep_session_losses(session, batches[i], 8, tokens, tokens, losses), MEP_ERROR_ARGUMENT);
+        assert_non_null(strstr(mep_error_message(), expected)); /* and not a token beyond the array */
+    }
+    assert_int_equal(mep_session_losses(session, 1, 8, tokens, tokens, losses), MEP_OK);
     mep_session_destroy(&session);
     mep_model_destroy(&model);
+}
+
+/* A small file beside a configuration of a huge model: the file is looked at before memory is asked for. */
+static void test_huge_configuration(void **state)
+{
+    (void)state;
+    static const char huge[] =
+        "{\"model_type\": \"gpt_neox\", \"vocab_size\": 16777216, \"hidden_size\": 16384, "
+        "\"num_hidden_layers\": %d, \"num_attention_heads\": 64, \"intermediate_size\": 1048576, "
+        "\"max_position_embeddings\": 512, \"use_parallel_residual\": false, "
+        "\"position_encoding\": \"mep\"}";
+    char folder[600], path[700];
+    mep_model *model = small_model("mep"), *loaded;
+    snprintf(folder, sizeof folder, "%s", scratch_path("huge"));
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
+    assert_int_equal(mep_model_save(model, folder), MEP_OK);
+    assert_int_equal(mep_model_load(&loaded, folder), MEP_OK);
+    mep_model_destroy(&loaded);
+    for (int layers = 2; layers <= 1000; layers += 998) { /* with the names that the file has, and with more */
+        char config[1000];
+        int size = snprintf(config, sizeof config, huge, layers);
+        assert_int_equal(mep_file_write_atomic(path, config, size), MEP_OK);
+        assert_int_equal(mep_model_load(&loaded, folder), MEP_ERROR_FORMAT);
+        assert_null(loaded);
+        assert_non_null(strstr(mep_error_message(), "model.safetensors"));
+    }
+    mep_model_destroy(&model);
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),   cmocka_unit_test(test_causality),          cmocka_unit_test(test_micro_batches_and_threads),
-        cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_finite_differences), cmocka_unit_test(test_wrong_calls),
+        cmocka_unit_test(test_causality),        cmocka_unit_test(test_micro_batches_and_threads),
+        cmocka_unit_test(test_bfloat16),         cmocka_unit_test(test_finite_differences),
+        cmocka_unit_test(test_chunks_of_logits), cmocka_unit_test(test_changed_weights),
+        cmocka_unit_test(test_position_ranges),  cmocka_unit_test(test_initial_values),
+        cmocka_unit_test(test_many_lengths),     cmocka_unit_test(test_two_callers),
+        cmocka_unit_test(test_wrong_calls),      cmocka_unit_test(test_huge_configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Evaluation against a hand-made mean of the session's losses, its compute type and tolerance, and numbers that are not
+ * finite.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "small_data.h"
+
+/* A model whose losses differ from token to token: new weights, made larger. */
+static mep_model *lively_model(const char *position)
+{
+    mep_train_settings s = settings_for(position);
+    mep_model *model;
+    assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+    for (int64_t t = 0; t < model->count; t++)
+        for (int64_t i = 0; model->tensors[t].ndim == 2 && i < model->tensors[t].size; i++)
+            ((float *)model->tensors[t].data)[i] *= 8;
+    return model;
+}
+
+/* Evaluation equals a hand-made mean of the session's losses, for each of the protocols. */
+static void test_evaluation(void **state)
+{
+    (void)state;
+    enum { L = 24, N = 10 };
+    mep_model *model;
+    mep_dataset *data;
+    mep_session *session;
+    mep_session_settings ss;
+    model = lively_model("mep_param");
+    assert_int_equal(mep_dataset_open(&data, data_path), MEP_OK);
+    mep_session_defaults(&ss);
+    ss.length = L;
+    assert_int_equal(mep_session_create(&session, model, &ss), MEP_OK);
+    for (int protocol = 0; protocol < 3; protocol++) {
+        mep_eval_settings e;
+        mep_eval_result result;
+        mep_eval_defaults(&e);
+        e.length = L;
+        e.batch_tokens = 3 * L;
+        int64_t stride = L;
+        if (protocol == 1) e.stride = stride = 8;
+        if (protocol == 2) e.last = 5;
+        e.max_tokens = (N - 1) * stride + L;
+        double sum = 0, means[N], mean_of_means = 0, squares = 0;
+        int64_t scored = 0;
+        for (int64_t s = 0; s < N; s++) {
+            int32_t tokens[L + 1];
+            float losses[L];
+            assert_int_equal(mep_dataset_read(data, s * stride, L + 1, tokens), MEP_OK);
+            assert_int_equal(mep_session_losses(session, 1, L, tokens, tokens + 1, losses), MEP_OK);
+            int64_t first = protocol == 2 ? L - 5 : s == 0 ? 0 : L - stride;
+            means[s] = 0;
+            for (int64_t i = first; i < L; i++) means[s] += (double)losses[i];
+            sum += means[s];
+            scored += L - first;
+            means[s] /= (double)(L - first);
+            mean_of_means += means[s] / N;
+        }
+        for (int s = 0; s < N; s++) squares += (means[s] - mean_of_means) * (means[s] - mean_of_means);
+        double perplexity = exp(sum / (double)scored);
+        assert_int_equal(mep_evaluate(model, data, &e, NULL, NULL, &result), MEP_OK);
+        assert_int_equal(result.segments, N);
+        assert_int_equal(result.tokens, scored);
+        assert_true(fabs(result.perplexity / perplexity - 1) < 1e-5);
+        assert_true(fabs(result.standard_error / (perplexity * sqrt(squares / (N - 1) / N)) - 1) < 1e-3);
+    }
+    mep_eval_settings e;
+    mep_eval_result result;
+    mep_eval_defaults(&e);
+    e.length = TOKENS;
+    assert_int_equal(mep_evaluate(model, data, &e, NULL, NULL, &result), MEP_ERROR_ARGUMENT);
+    mep_session_destroy(&session);
+    mep_dataset_close(&data);
+    mep_model_destroy(&model);
+}
+
+/* Perplexity of a model on the first 9000 tokens, in segments of 600. */
+static double perplexity(mep_model *model, mep_dtype dtype, double tolerance)
+{
+    mep_dataset *data;
+    mep_eval_settings e;
+    mep_eval_result result;
+    mep_eval_defaults(&e);
+    e.length = 600, e.max_tokens = 9000, e.dtype = dtype, e.tolerance = tolerance;
+    assert_int_equal(mep_dataset_open(&data, data_path), MEP_OK);
+    assert_int_equal(mep_evaluate(model, data, &e, NULL, NULL, &result), MEP_OK);
+    assert_int_equal(result.segments, 15);
+    mep_dataset_close(&data);
+    return result.perplexity;
+}
+
+/* The compute type and the tolerance have effect, a small one; without either the result is repeated to the bit. */
+static void test_precision(void **state)
+{
+    (void)state;
+    mep_model *model = lively_model("mep");
+    double exact = perplexity(model, MEP_FLOAT32, 0), half = perplexity(model, MEP_BFLOAT16, 0);
+    double loose = perplexity(model, MEP_FLOAT32, 0.05);
+    assert_true(perplexity(model, MEP_FLOAT32, 0) == exact);
+    if (!(half != exact && fabs(half / exact - 1) < 0.01)) fail_msg("bfloat16 gives %.9g, float32 %.9g", half, exact);
+    if (!(loose != exact && fabs(loose / exact - 1) < 0.01))
+        fail_msg("a tolerance gives %.9g, none %.9g", loose, exact);
+    mep_model_destroy(&model);
+}
+
+/* A weight that is not finite is an error, not a perplexity. */
+static void test_numeric(void **state)
+{
+    (void)state;
+    static const float values[] = {NAN, INFINITY};
+    for (int v = 0; v < 2; v++) {
+        mep_model *model = lively_model("alibi");
+        mep_dataset *data;
+        mep_eval_settings e;
+        mep_eval_result result = {.perplexity = -1};
+        mep_eval_defaults(&e);
+        e.length = 24, e.max_tokens = 240;
+        ((float *)model->tensors[model->embed_out].data)[5] = values[v];
+        assert_int_equal(mep_dataset_open(&data, data_path), MEP_OK);
+        assert_int_equal(mep_evaluate(model, data, &e, NULL, NULL, &result), MEP_ERROR_NUMERIC);
+        assert_true(result.perplexity == -1);
+        mep_dataset_close(&data);
+        mep_model_destroy(&model);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_evaluation), cmocka_unit_test(test_precision),
+                                       cmocka_unit_test(test_numeric)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
