@@ -8,7 +8,7 @@
 set -eu
 mep=$1
 corpus=${CORPUS:-}
-steps=${STEPS:-400}
+steps=${STEPS:-500}
 out=runs/demo
 texts=build/demo-text
 
