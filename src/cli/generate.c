@@ -193,7 +193,7 @@ int mep_cli_generate(int argc, char **argv)
         MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "a run, a checkpoint or another model's folder"),
         MEP_OPT_TEXT("--prompt", 'p', "TEXT", &job.prompt, "the text to continue; without one, a new document"),
         MEP_OPT_TEXT("--prompt-file", 'f', "FILE", &job.prompt_file, "the same from a file; - is the standard input"),
-        MEP_OPT_INT("--max-tokens", 'n', "N", &job.settings.max_tokens, 0, 1 << 24, "new tokens at most"),
+        MEP_OPT_LENGTH("--max-tokens", 'n', "L", &job.settings.max_tokens, 0, 1 << 24, "new tokens at most"),
         MEP_OPT_REAL("--temperature", 't', "T", &job.settings.temperature, 0, 1000,
                      "below 1 safer, above 1 wilder; 0: always the likeliest token"),
         MEP_OPT_INT("--top-k", 'k', "K", &job.settings.top_k, 0, 1 << 24,
