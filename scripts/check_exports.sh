@@ -16,8 +16,8 @@ cat "$headers"/mep/*.h | awk '
 inside { text = text " " $0 }
 inside && /;/ { inside = 0; if (match(text, /mep_[a-z0-9_]+\(/)) print substr(text, RSTART, RLENGTH - 1) }
 ' | LC_ALL=C sort -u > "$folder/declared"
-# OpenMP gives each named critical section a lock that is always visible.
-nm -D --defined-only "$library" | awk '{ print $3 }' | sed 's/@.*//; /^\.gomp_critical_user_mep_/d' | LC_ALL=C sort -u > "$folder/exported"
+# OpenMP gives each named critical section, and clang reductions, a lock that is always visible.
+nm -D --defined-only "$library" | awk '{ print $3 }' | sed 's/@.*//; /^\.gomp_critical_user_\(mep_\|\.reduction\)/d' | LC_ALL=C sort -u > "$folder/exported"
 
 if ! [ -s "$folder/declared" ]; then
     echo "no MEP_API function found under $headers: nothing was checked"
