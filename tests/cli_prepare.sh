@@ -67,7 +67,9 @@ refuse 2 'not a number from 0 to 0.9' prepare --out x --valid 1.5 words.txt
 refuse 1 "no tokenizer 'words'" prepare --out x --tokenizer words words.txt
 refuse 1 'cannot read missing.txt' prepare --out x missing.txt
 refuse 1 'empty holds no text' prepare --out x empty
-refuse 1 'cannot write no/x.bin.tmp' prepare --out no/x words.txt
+expect 0 prepare --out made/for/it/x words.txt
+[ -s made/for/it/x.bin ] || wrong 'no folder was made'
+refuse 1 'words.txt' prepare --out words.txt/x words.txt
 printf 'a' > a.txt
 refuse 1 'one token cannot be divided' prepare -q --no-eod --out x --valid 0.5 a.txt
 printf '{"text": "fine"}\nnot fine\n' > bad.jsonl

@@ -16,6 +16,7 @@
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "io/files.h"
 #include "mep/data.h"
 
 enum { MB = 1000000, MOST_INPUTS = 1 << 20 };
@@ -194,6 +195,18 @@ static mep_status write_split(prepare_job *job)
     return status != MEP_OK ? status : removed;
 }
 
+/* The folder that the files go to, made where it does not exist. */
+static mep_status make_output_folder(const char *prefix)
+{
+    const char *slash = strrchr(prefix, '/');
+    char *folder = NULL;
+    if (slash == NULL || slash == prefix) return MEP_OK;
+    MEP_TRY(mep_format(&folder, "%.*s", (int)(slash - prefix), prefix));
+    mep_status status = mep_make_folder(folder, 1);
+    mep_free(&folder);
+    return status;
+}
+
 static mep_status prepare(prepare_job *job)
 {
     job->started = mep_now();
@@ -207,6 +220,7 @@ static mep_status prepare(prepare_job *job)
     MEP_TRY(check_output(job, job->train != NULL ? job->train : job->out));
     MEP_TRY(check_output(job, job->valid));
     MEP_TRY(check_output(job, job->whole));
+    MEP_TRY(make_output_folder(job->out));
     MEP_TRY(job->whole != NULL ? write_split(job) : write_whole(job, job->out));
     MEP_TRY(report(job, job->train != NULL ? job->train : job->out));
     return job->valid != NULL ? report(job, job->valid) : MEP_OK;
