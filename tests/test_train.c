@@ -255,13 +255,17 @@ static void test_refusals(void **state)
     /* other data than the run began with */
     char moved[700];
     snprintf(moved, sizeof moved, "%s/moved", folder);
-    s = settings_for("mep");
-    write_data(moved, TOKENS, 8);
-    snprintf(s.data, sizeof s.data, "%s", moved);
-    train("moving", &s, 5, &r);
-    write_data(moved, TOKENS, 9);
-    assert_int_equal(mep_train_resume(run_path("moving"), NULL, NULL), MEP_ERROR_FORMAT);
-    assert_non_null(strstr(mep_error_message(), "not the data"));
+    for (int valid = 0; valid < 2; valid++) {
+        const char *run = valid ? "moving_valid" : "moving";
+        write_data(moved, TOKENS, 8);
+        s = settings_for("mep");
+        snprintf(valid ? s.valid : s.data, sizeof s.data, "%s", moved);
+        train(run, &s, 5, &r);
+        write_data(moved, TOKENS, 9);
+        assert_int_equal(mep_train_resume(run_path(run), NULL, NULL), MEP_ERROR_FORMAT);
+        assert_non_null(strstr(mep_error_message(), "not the data"));
+        assert_non_null(strstr(mep_error_message(), moved));
+    }
 }
 
 /* A weight that is not finite is caught in the first step, which is not applied or saved. */

@@ -37,15 +37,16 @@ static mep_status save_json(const char *folder, const char *name, json_t *root)
     return status;
 }
 
-mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, uint64_t data_checksum)
+mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, const mep_run_checksums *checksums)
 {
-    char checksum[MEP_CHECKSUM_TEXT], seed[24];
-    snprintf(checksum, sizeof checksum, "%016" PRIx64, data_checksum);
+    char data[17], valid[17], seed[24];
+    snprintf(data, sizeof data, "%016" PRIx64, checksums->data);
+    snprintf(valid, sizeof valid, "%016" PRIx64, checksums->valid);
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
     json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:o}",
-        "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum", checksum, "valid",
-        s->valid, "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:o}",
+        "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum", data, "valid",
+        s->valid, "valid_checksum", valid, "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
         (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
         "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps", s->eps,
         "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed, "dtype", mep_dtype_name(s->dtype),
@@ -74,13 +75,14 @@ static mep_status read_u64(const json_t *root, const char *file, const char *key
     return MEP_OK;
 }
 
-static mep_status parse_settings(const json_t *root, const char *file, mep_train_settings *s, uint64_t *data_checksum)
+static mep_status parse_settings(const json_t *root, const char *file, mep_train_settings *s, mep_run_checksums *checksums)
 {
     const int64_t most = INT64_MAX;
     const char *dtype = NULL;
     MEP_TRY(read_path(root, file, "data", s->data));
     MEP_TRY(read_path(root, file, "valid", s->valid));
-    MEP_TRY(read_u64(root, file, "data_checksum", 16, data_checksum));
+    MEP_TRY(read_u64(root, file, "data_checksum", 16, &checksums->data));
+    MEP_TRY(read_u64(root, file, "valid_checksum", 16, &checksums->valid));
     MEP_TRY(read_u64(root, file, "seed", 10, &s->seed));
     const struct {
         const char *key;
@@ -108,14 +110,14 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
     return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
 }
 
-mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, uint64_t *data_checksum)
+mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, mep_run_checksums *checksums)
 {
     char *path = NULL;
     json_t *root = NULL;
     MEP_TRY(mep_path_join(&path, run, "train.json"));
     mep_status status = mep_json_load(path, &root);
     if (status == MEP_OK && !json_is_object(root)) status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
-    if (status == MEP_OK) status = parse_settings(root, path, settings, data_checksum);
+    if (status == MEP_OK) status = parse_settings(root, path, settings, checksums);
     json_decref(root);
     mep_free(&path);
     return status;
@@ -123,8 +125,8 @@ mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, 
 
 mep_status mep_train_read_settings(const char *run, mep_train_settings *settings)
 {
-    uint64_t checksum = 0;
-    return mep_run_read_settings(run, settings, &checksum);
+    mep_run_checksums unused;
+    return mep_run_read_settings(run, settings, &unused);
 }
 
 mep_status mep_train_steps_done(const char *run, int64_t *steps)

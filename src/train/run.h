@@ -8,11 +8,14 @@
 #include "mep/train.h"
 #include "train/adamw.h"
 
-enum { MEP_CHECKSUM_TEXT = 17 };
+/* Of the training data, and of the validation data or 0. */
+typedef struct mep_run_checksums {
+    uint64_t data, valid;
+} mep_run_checksums;
 
-/* train.json: the settings and the data's checksum as hexadecimal text. */
-mep_status mep_run_write_settings(const char *run, const mep_train_settings *settings, uint64_t data_checksum);
-mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, uint64_t *data_checksum);
+/* train.json: the settings, and the checksums as hexadecimal text. */
+mep_status mep_run_write_settings(const char *run, const mep_train_settings *settings, const mep_run_checksums *checksums);
+mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, mep_run_checksums *checksums);
 
 /* Save model and optimizer as checkpoint-STEP, whole or not at all, and retire older ones beyond `keep`. */
 mep_status mep_run_save(const char *run, const mep_model *model, const mep_adamw *optimizer, int64_t keep);

@@ -169,6 +169,11 @@ static mep_status loop(trainer *t, mep_train_fn progress, void *context)
     return MEP_OK;
 }
 
+static mep_run_checksums checksums_of(const trainer *t)
+{
+    return (mep_run_checksums){mep_dataset_checksum(t->data), t->valid != NULL ? mep_dataset_checksum(t->valid) : 0};
+}
+
 mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context)
 {
     trainer t = {.run = run, .settings = *settings};
@@ -183,29 +188,33 @@ mep_status mep_train_start(const char *run, const mep_train_settings *settings, 
     mep_free(&path);
     if (status == MEP_OK) status = open_trainer(&t);
     if (status == MEP_OK) status = mep_make_folder(run, 1);
-    if (status == MEP_OK) status = mep_run_write_settings(run, &t.settings, mep_dataset_checksum(t.data));
+    if (status == MEP_OK) {
+        mep_run_checksums checksums = checksums_of(&t);
+        status = mep_run_write_settings(run, &t.settings, &checksums);
+    }
     if (status == MEP_OK) status = loop(&t, progress, context);
     close_trainer(&t);
     return status;
 }
 
-static mep_status check_data(const trainer *t, uint64_t checksum)
+static mep_status check_data(const trainer *t, const mep_run_checksums *then)
 {
-    if (mep_dataset_checksum(t->data) == checksum) return MEP_OK;
-    return mep_fail(MEP_ERROR_FORMAT, "%s: is not the data that %s was started with; bring it back, or start a new run", t->settings.data,
-                    t->run);
+    mep_run_checksums now = checksums_of(t);
+    if (now.data == then->data && now.valid == then->valid) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT, "%s: is not the data that %s was started with; bring it back, or start a new run",
+                    now.data != then->data ? t->settings.data : t->settings.valid, t->run);
 }
 
 mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context)
 {
     trainer t = {.run = run};
-    uint64_t checksum = 0;
+    mep_run_checksums checksums = {0};
     int64_t done = 0;
-    MEP_TRY(mep_run_read_settings(run, &t.settings, &checksum));
+    MEP_TRY(mep_run_read_settings(run, &t.settings, &checksums));
     MEP_TRY(mep_train_steps_done(run, &done));
     if (done >= t.settings.steps) return MEP_OK;
     mep_status status = open_trainer(&t);
-    if (status == MEP_OK) status = check_data(&t, checksum);
+    if (status == MEP_OK) status = check_data(&t, &checksums);
     if (status == MEP_OK) status = mep_run_load(run, t.model, t.optimizer);
     if (status == MEP_OK) status = mep_run_trim_log(run, t.optimizer->step);
     if (status == MEP_OK) status = loop(&t, progress, context);
