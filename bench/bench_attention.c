@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused attention, forward and backward, 12 heads of 64, causal: useful GFLOP/s by length and encoding beside the matrix product
- * of this build in the same run (the ceiling). Best and median of the repeats. Where far blocks are skipped, the work counted is that
- * of the dense product, so that the figure says how much sooner the result is there.
+ * Fused attention, forward and backward, 12 heads of 64, causal: useful GFLOP/s by length and encoding beside the
+ * matrix product of this build in the same run (the ceiling). Best and median of the repeats. Where far blocks are
+ * skipped, the work counted is that of the dense product, so that the figure says how much sooner the result is there.
  *
  *     bench_attention [REPEATS]
  */
@@ -65,8 +65,8 @@ static void forward(void *context)
 static void backward(void *context)
 {
     problem *p = context;
-    stop(mep_attention_backward(p->plan, 1, p->length, p->length, p->q, p->k, p->v, p->out, p->lse, p->dout, p->dq, p->dk,
-                                p->dv, p->dbias));
+    stop(mep_attention_backward(p->plan, 1, p->length, p->length, p->q, p->k, p->v, p->out, p->lse, p->dout, p->dq,
+                                p->dk, p->dv, p->dbias));
 }
 
 static mep_tensor_view tensor(int64_t length, const char *name)
@@ -123,11 +123,13 @@ static double ceiling(int repeats)
     const int64_t n = 2048;
     mep_tensor_view a = tensor(n * n / (HEADS * HEAD_DIM) + 1, "a"), b = tensor(n * n / (HEADS * HEAD_DIM) + 1, "b");
     mep_tensor_view c = tensor(n * n / (HEADS * HEAD_DIM) + 1, "c");
-    mep_gemm g = {n, n, n, {a.data, MEP_FLOAT32, n, 0}, {b.data, MEP_FLOAT32, n, 0}, {c.data, MEP_FLOAT32, n, 0}, NULL, 0};
+    mep_gemm g = {n,    n, n, {a.data, MEP_FLOAT32, n, 0}, {b.data, MEP_FLOAT32, n, 0}, {c.data, MEP_FLOAT32, n, 0},
+                  NULL, 0};
     timing t = time_of(product, &g, repeats);
     printf("libmep %s, compiler %s\n", mep_version(), __VERSION__);
     printf("ceiling: %s, 2048^3 float32, %.0f GFLOP/s (median %.0f), %d threads, CPU level %s\n\n", mep_gemm_backend(),
-           2e-9 * (double)(n * n * n) / t.best, 2e-9 * (double)(n * n * n) / t.median, mep_set_threads(0), mep_cpu_level_name());
+           2e-9 * (double)(n * n * n) / t.best, 2e-9 * (double)(n * n * n) / t.median, mep_set_threads(0),
+           mep_cpu_level_name());
     mep_free(&a.data);
     mep_free(&b.data);
     mep_free(&c.data);
@@ -139,11 +141,13 @@ int main(int argc, char **argv)
     static const struct {
         const char *name, *spec;
         int skip;
-    } cases[] = {{"none", NULL, 0}, {"mep, dense", "mep", 0}, {"mep, exact skipping", "mep", 1}, {"mep_param", "mep_param", 1}};
+    } cases[] = {
+        {"none", NULL, 0}, {"mep, dense", "mep", 0}, {"mep, exact skipping", "mep", 1}, {"mep_param", "mep_param", 1}};
     int repeats = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 5;
     repeats = repeats < 1 ? 1 : repeats > MOST_REPEATS ? MOST_REPEATS : repeats;
     double top = ceiling(repeats);
-    printf("%-20s %7s %28s %28s %9s\n", "encoding", "length", "forward GFLOP/s (median, of)", "backward GFLOP/s", "computed");
+    printf("%-20s %7s %28s %28s %9s\n", "encoding", "length", "forward GFLOP/s (median, of)", "backward GFLOP/s",
+           "computed");
     for (int64_t length = 512; length <= 8192; length *= 4)
         for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
             problem p = make(cases[c].spec, length, cases[c].skip);
@@ -151,9 +155,9 @@ int main(int argc, char **argv)
             timing f = time_of(forward, &p, repeats);
             double share = mep_attention_computed_share(p.plan);
             timing b = time_of(backward, &p, repeats);
-            printf("%-20s %7lld %10.0f (%5.0f, %4.2f) %14.0f (%5.0f, %4.2f) %8.0f%%\n", cases[c].name, (long long)length,
-                   flops / f.best, flops / f.median, flops / f.best / top, 2.5 * flops / b.best, 2.5 * flops / b.median,
-                   2.5 * flops / b.best / top, 100 * share);
+            printf("%-20s %7lld %10.0f (%5.0f, %4.2f) %14.0f (%5.0f, %4.2f) %8.0f%%\n", cases[c].name,
+                   (long long)length, flops / f.best, flops / f.median, flops / f.best / top, 2.5 * flops / b.best,
+                   2.5 * flops / b.median, 2.5 * flops / b.best / top, 100 * share);
             release(&p);
         }
     return 0;

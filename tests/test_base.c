@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The base room: random numbers against Philox's published answers, bfloat16 over all its values, checked sizes, messages.
+ * The base room: random numbers against Philox's published answers, bfloat16 over all its values, checked sizes,
+ * messages.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -48,13 +49,15 @@ static void test_bfloat16(void **state)
     (void)state;
     for (uint32_t bits = 0; bits < 0x10000; bits++) {
         float x = mep_bf16_to_float((mep_bf16)bits);
-        if (isnan(x)) assert_true(isnan(mep_bf16_to_float(mep_bf16_from_float(x))));
-        else assert_int_equal(mep_bf16_from_float(x), bits);
+        if (isnan(x))
+            assert_true(isnan(mep_bf16_to_float(mep_bf16_from_float(x))));
+        else
+            assert_int_equal(mep_bf16_from_float(x), bits);
     }
-    assert_int_equal(mep_bf16_from_float(1.00390625f), 0x3F80);     /* 1 + 2^-8: halfway, down to even */
-    assert_int_equal(mep_bf16_from_float(1.01171875f), 0x3F82);     /* 1 + 3 * 2^-8: halfway, up to even */
-    assert_int_equal(mep_bf16_from_float(1.00390637f), 0x3F81);     /* just above halfway */
-    assert_int_equal(mep_bf16_from_float(3.4e38f), 0x7F80);         /* rounds to infinity */
+    assert_int_equal(mep_bf16_from_float(1.00390625f), 0x3F80); /* 1 + 2^-8: halfway, down to even */
+    assert_int_equal(mep_bf16_from_float(1.01171875f), 0x3F82); /* 1 + 3 * 2^-8: halfway, up to even */
+    assert_int_equal(mep_bf16_from_float(1.00390637f), 0x3F81); /* just above halfway */
+    assert_int_equal(mep_bf16_from_float(3.4e38f), 0x7F80);     /* rounds to infinity */
 }
 
 static void test_memory(void **state)
@@ -111,7 +114,8 @@ static void test_levels(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_philox), cmocka_unit_test(test_distributions), cmocka_unit_test(test_bfloat16),
-                                       cmocka_unit_test(test_memory), cmocka_unit_test(test_messages),      cmocka_unit_test(test_levels)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_philox),   cmocka_unit_test(test_distributions),
+                                       cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_memory),
+                                       cmocka_unit_test(test_messages), cmocka_unit_test(test_levels)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

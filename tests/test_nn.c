@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products by every backend, and the row kernels under every CPU level, against float64; derivatives by differences.
+ * Matrix products by every backend, and the row kernels under every CPU level, against float64; derivatives by
+ * differences.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -29,7 +30,8 @@ static float random_value(const char *name, int64_t i)
 
 static void near(const char *what, int64_t i, double found, double expected, double bound)
 {
-    if (!(fabs(found - expected) <= bound)) fail_msg("%s[%lld]: %.9g, expected %.9g (bound %.2g)", what, (long long)i, found, expected, bound);
+    if (!(fabs(found - expected) <= bound))
+        fail_msg("%s[%lld]: %.9g, expected %.9g (bound %.2g)", what, (long long)i, found, expected, bound);
     checks++;
 }
 
@@ -43,8 +45,10 @@ typedef struct stored {
 
 static void put(const mep_matrix *m, void *at, double x)
 {
-    if (m->dtype == MEP_FLOAT32) *(float *)at = (float)x;
-    else *(mep_bf16 *)at = mep_bf16_from_float((float)x);
+    if (m->dtype == MEP_FLOAT32)
+        *(float *)at = (float)x;
+    else
+        *(mep_bf16 *)at = mep_bf16_from_float((float)x);
 }
 
 static double get(const mep_matrix *m, const void *at)
@@ -57,14 +61,16 @@ static stored make(int64_t rows, int64_t columns, mep_dtype dtype, int transpose
     stored s = {{NULL, dtype, (transposed ? rows : columns) + pad, transposed}, 0};
     s.count = (transposed ? columns : rows) * s.m.stride;
     s.m.data = calloc((size_t)s.count, 4);
-    for (int64_t i = 0; i < s.count; i++) put(&s.m, (char *)s.m.data + i * mep_dtype_size(dtype), (double)random_value(name, i));
+    for (int64_t i = 0; i < s.count; i++)
+        put(&s.m, (char *)s.m.data + i * mep_dtype_size(dtype), (double)random_value(name, i));
     return s;
 }
 
-static void check_product(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype, mep_dtype c_dtype,
-                          int a_transposed, int b_transposed, int with_bias, int accumulate)
+static void check_product(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype,
+                          mep_dtype c_dtype, int a_transposed, int b_transposed, int with_bias, int accumulate)
 {
-    stored a = make(m, k, dtype, a_transposed, 3, "a"), b = make(k, n, dtype, b_transposed, 5, "b"), c = make(m, n, c_dtype, 0, 2, "c");
+    stored a = make(m, k, dtype, a_transposed, 3, "a"), b = make(k, n, dtype, b_transposed, 5, "b"),
+           c = make(m, n, c_dtype, 0, 2, "c");
     float *bias = calloc((size_t)n, sizeof *bias);
     for (int64_t i = 0; i < n; i++) bias[i] = random_value("bias", i);
     double *before = calloc((size_t)c.count, sizeof *before);
@@ -80,7 +86,8 @@ static void check_product(const mep_gemm_backend_table *backend, int64_t m, int6
                 continue;
             }
             sum = (accumulate ? sum : 0) + (with_bias ? (double)bias[j] : 0);
-            for (int64_t l = 0; l < k; l++) sum += get(&a.m, mep_matrix_at(&a.m, i, l)) * get(&b.m, mep_matrix_at(&b.m, l, j));
+            for (int64_t l = 0; l < k; l++)
+                sum += get(&a.m, mep_matrix_at(&a.m, i, l)) * get(&b.m, mep_matrix_at(&b.m, l, j));
             near("product", i * n + j, found, sum, bound);
         }
     free(a.m.data);
@@ -92,13 +99,15 @@ static void check_product(const mep_gemm_backend_table *backend, int64_t m, int6
 
 static void check_backend(const mep_gemm_backend_table *backend)
 {
-    static const int64_t shapes[][3] = {{1, 1, 1}, {1, 130, 33}, {130, 1, 7}, {64, 64, 64}, {67, 129, 300}, {257, 70, 5}};
+    static const int64_t shapes[][3] = {{1, 1, 1},    {1, 130, 33},   {130, 1, 7},
+                                        {64, 64, 64}, {67, 129, 300}, {257, 70, 5}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int flags = 0; flags < 16; flags++)
             for (int type = 0; type < 3; type++) {
                 mep_dtype in = type == 0 ? MEP_FLOAT32 : MEP_BFLOAT16, out = type == 2 ? MEP_BFLOAT16 : MEP_FLOAT32;
                 if (type == 2 && (flags & 8)) continue; /* sums are kept in float32 */
-                check_product(backend, shapes[s][0], shapes[s][1], shapes[s][2], in, out, flags & 1, flags & 2, flags & 4, flags & 8);
+                check_product(backend, shapes[s][0], shapes[s][1], shapes[s][2], in, out, flags & 1, flags & 2,
+                              flags & 4, flags & 8);
             }
 }
 
@@ -144,7 +153,8 @@ static void layer_norm_rows(const mep_row_kernels *kernels, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         double xhat = ((double)x[i] - m) * r;
         near("layer norm", i, (double)y[i], xhat * (double)w[i] + (double)b[i], 2e-5 * (1 + r * 1e-2));
-        near("layer norm dx", i, (double)dx[i], 0.25 + r * ((double)dy[i] * (double)w[i] - g - xhat * gx), 3e-5 * (1 + r));
+        near("layer norm dx", i, (double)dx[i], 0.25 + r * ((double)dy[i] * (double)w[i] - g - xhat * gx),
+             3e-5 * (1 + r));
     }
     assert_true(y[n] == 77 && dx[n] == 77);
 }
@@ -195,8 +205,16 @@ static void adamw_rows(const mep_row_kernels *kernels, int64_t n)
 {
     float p[MOST] = {0}, g[MOST] = {0}, m[MOST] = {0}, v[MOST] = {0};
     fill(p, n, 1, "p"), fill(g, n, 0.1, "g"), fill(m, n, 0.1, "m"), fill(v, n, 0.1, "v");
-    mep_adamw_step s = {.learning_rate = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f, .rest1 = 0.1f,
-                        .rest2 = 0.001f, .correction1 = 0.19f, .correction2 = 0.002f, .gradient_scale = 0.5f};
+    mep_adamw_step s = {.learning_rate = 1e-3f,
+                        .beta1 = 0.9f,
+                        .beta2 = 0.999f,
+                        .eps = 1e-8f,
+                        .weight_decay = 0.1f,
+                        .rest1 = 0.1f,
+                        .rest2 = 0.001f,
+                        .correction1 = 0.19f,
+                        .correction2 = 0.002f,
+                        .gradient_scale = 0.5f};
     for (int64_t i = 0; i < n; i++) v[i] *= v[i];
     for (int64_t i = 0; i < n; i++) {
         double gi = 0.5 * (double)g[i], mi = 0.9 * (double)m[i] + 0.1 * gi, vi = 0.999 * (double)v[i] + 0.001 * gi * gi;
@@ -229,9 +247,12 @@ static void other_rows(const mep_row_kernels *kernels, int64_t n)
     kernels->to_bf16(n, x, half);
     kernels->from_bf16(n, half, back);
     for (int64_t i = 0; i < n; i++) {
-        if (isnan(x[i])) assert_true(isnan(back[i]));
-        else if (isinf(x[i])) assert_true(back[i] == x[i]);
-        else near("bfloat16", i, (double)back[i], (double)x[i], fabs((double)x[i]) / 256 + 1e-38);
+        if (isnan(x[i]))
+            assert_true(isnan(back[i]));
+        else if (isinf(x[i]))
+            assert_true(back[i] == x[i]);
+        else
+            near("bfloat16", i, (double)back[i], (double)x[i], fabs((double)x[i]) / 256 + 1e-38);
     }
     if (n > 3) x[0] = x[1] = x[2] = x[3] = 1;
     memcpy(back, y, sizeof back);
@@ -262,7 +283,8 @@ static void test_rotary(void **state)
 {
     (void)state;
     enum { ROWS = 6, LENGTH = 3, HEADS = 2, DIMS = 8, DIM = 10 };
-    float cosine[(LENGTH + 5) * DIMS / 2], sine[(LENGTH + 5) * DIMS / 2], x[ROWS * HEADS * DIM], kept[ROWS * HEADS * DIM];
+    float cosine[(LENGTH + 5) * DIMS / 2], sine[(LENGTH + 5) * DIMS / 2], x[ROWS * HEADS * DIM],
+        kept[ROWS * HEADS * DIM];
     mep_rotary_tables(LENGTH + 5, DIMS, 10000, cosine, sine);
     fill(x, ROWS * HEADS * DIM, 1, "rotary");
     memcpy(kept, x, sizeof x);
@@ -273,8 +295,10 @@ static void test_rotary(void **state)
             for (int c = 0; c < DIM; c++) {
                 int at = (r * HEADS + h) * DIM + c, i = c % (DIMS / 2);
                 double angle = (5 + r % LENGTH) * pow(10000, -2.0 * i / DIMS), expected = (double)kept[at];
-                if (c < DIMS / 2) expected = expected * cos(angle) - (double)kept[at + DIMS / 2] * sin(angle);
-                else if (c < DIMS) expected = expected * cos(angle) + (double)kept[at - DIMS / 2] * sin(angle);
+                if (c < DIMS / 2)
+                    expected = expected * cos(angle) - (double)kept[at + DIMS / 2] * sin(angle);
+                else if (c < DIMS)
+                    expected = expected * cos(angle) + (double)kept[at - DIMS / 2] * sin(angle);
                 near("rotary", at, (double)x[at], expected, 1e-6);
             }
     mep_rotary_apply(ROWS, LENGTH, 5, HEADS, DIMS, cosine, sine, 1, a, HEADS * DIM, DIM);
@@ -286,14 +310,17 @@ static void test_embedding(void **state)
     (void)state;
     enum { TOKENS = 6, LENGTH = 3, WIDTH = 70, VOCAB = 5 };
     const int32_t tokens[TOKENS] = {4, 0, 4, 2, 4, 1};
-    float table[VOCAB * WIDTH], positions[LENGTH * WIDTH], x[TOKENS * WIDTH], dtable[VOCAB * WIDTH] = {0}, dpositions[LENGTH * WIDTH] = {0};
+    float table[VOCAB * WIDTH], positions[LENGTH * WIDTH], x[TOKENS * WIDTH],
+        dtable[VOCAB * WIDTH] = {0}, dpositions[LENGTH * WIDTH] = {0};
     fill(table, VOCAB * WIDTH, 1, "table"), fill(positions, LENGTH * WIDTH, 1, "positions");
     mep_embedding_forward(TOKENS, LENGTH, WIDTH, tokens, table, positions, x);
     mep_embedding_backward(TOKENS, LENGTH, WIDTH, tokens, x, dtable, dpositions);
     for (int c = 0; c < WIDTH; c++) {
         for (int t = 0; t < TOKENS; t++)
-            near("embedding", t, (double)x[t * WIDTH + c], (double)table[tokens[t] * WIDTH + c] + (double)positions[t % LENGTH * WIDTH + c], 1e-6);
-        near("dtable", c, (double)dtable[4 * WIDTH + c], (double)x[c] + (double)x[2 * WIDTH + c] + (double)x[4 * WIDTH + c], 1e-5);
+            near("embedding", t, (double)x[t * WIDTH + c],
+                 (double)table[tokens[t] * WIDTH + c] + (double)positions[t % LENGTH * WIDTH + c], 1e-6);
+        near("dtable", c, (double)dtable[4 * WIDTH + c],
+             (double)x[c] + (double)x[2 * WIDTH + c] + (double)x[4 * WIDTH + c], 1e-5);
         near("dtable", c, (double)dtable[3 * WIDTH + c], 0, 0);
         near("dpositions", c, (double)dpositions[WIDTH + c], (double)x[WIDTH + c] + (double)x[4 * WIDTH + c], 1e-5);
     }
@@ -301,7 +328,7 @@ static void test_embedding(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_rows), cmocka_unit_test(test_rotary),
-                                       cmocka_unit_test(test_embedding)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_rows),
+                                       cmocka_unit_test(test_rotary), cmocka_unit_test(test_embedding)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,9 +7,9 @@
  *
  *     score(i,j) = scale * q_i . k_j + bias_h(d);  out_i = sum_j softmax_j(score(i,j)) v_j
  *
- * Nothing of size Lq x Lk is ever stored: a plan holds, for each thread that OpenMP has when it is made, 1 (forward) to 7 (both)
- * float32 copies of one head's keys, and batch x heads x length sums for the bias gradient. Results are the same bits for any
- * number of threads. Inputs are finite; a value that is not may reach queries that do not see it.
+ * Nothing of size Lq x Lk is ever stored: a plan holds, for each thread that OpenMP has when it is made, 1 (forward) to
+ * 7 (both) float32 copies of one head's keys, and batch x heads x length sums for the bias gradient. Results are the
+ * same bits for any number of threads. Inputs are finite; a value that is not may reach queries that do not see it.
  */
 #ifndef MEP_ATTENTION_H
 #define MEP_ATTENTION_H
@@ -29,15 +29,14 @@ typedef struct mep_attention_settings {
     int64_t max_length; /* longest number of keys that will be given */
     double scale;       /* of q.k; 0 means 1/sqrt(head_dim) */
     mep_dtype dtype;    /* of q, k, v, out and their gradients: MEP_FLOAT32 or MEP_BFLOAT16 */
-    int skip_far;       /* 1 (default): blocks whose every weight is exactly 0 in float32 are not computed. The result is
-                           the same to the bit as with 0, for finite v and scores of magnitude below 1e6 */
-    double tolerance;   /* 0 (default): exact. t > 0 with skip_far: blocks may also be left out whose softmax weight is in
-                           all at most t a row */
+    int skip_far;     /* 1 (default): blocks whose every weight is exactly 0 in float32 are not computed. The result is
+                         the same to the bit as with 0, for finite v and scores of magnitude below 1e6 */
+    double tolerance; /* 0 (default): exact. t > 0 with skip_far: blocks may also be left out whose softmax weight is in
+                         all at most t a row */
 } mep_attention_settings;
 
-/* A tensor [batch, heads, length, head_dim] with any strides, in elements; channels are contiguous. It covers [B,H,L,D],
- * [B,L,H,D] and slices of a fused [B,L,H,3,D]. Outputs overlap neither each
- * other nor inputs. */
+/* A tensor [batch, heads, length, head_dim] with any strides, in elements; channels are contiguous. It covers
+ * [B,H,L,D], [B,L,H,D] and slices of a fused [B,L,H,3,D]. Outputs overlap neither each other nor inputs. */
 typedef struct mep_tensor_view {
     void *data;
     int64_t batch_stride, head_stride, token_stride;
@@ -45,7 +44,8 @@ typedef struct mep_tensor_view {
 
 MEP_API void mep_attention_defaults(mep_attention_settings *settings);
 
-/* Make a plan with its workspace; the bias starts as zero. The caller owns *plan. One plan serves one call at a time. */
+/* Make a plan with its workspace; the bias starts as zero. The caller owns *plan. One plan serves one call at a time.
+ */
 MEP_API mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings);
 MEP_API void mep_attention_destroy(mep_attention **plan);
 
@@ -70,17 +70,16 @@ MEP_API mep_status mep_attention_backward(mep_attention *plan, int64_t batch, in
 /* Share of the blocks of keys up to the diagonal that the last forward call computed, 0 .. 1; 1 after decoding. */
 MEP_API double mep_attention_computed_share(const mep_attention *plan);
 
-/* The plain reference in float64, one loop an index of the formula, contiguous [batch, heads, length, head_dim]; for tests
- * and for other people's tests. bias: [heads, keys] or NULL. lse may be NULL. */
+/* The plain reference in float64, one loop an index of the formula, contiguous [batch, heads, length, head_dim]; for
+ * tests and for other people's tests. bias: [heads, keys] or NULL. lse may be NULL. */
 MEP_API mep_status mep_attention_reference_forward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
                                                    int64_t head_dim, double scale, const double *bias, const double *q,
                                                    const double *k, const double *v, double *out, double *lse);
 /* dq, dk, dv are overwritten, dbias ([heads, keys] or NULL) too. */
 MEP_API mep_status mep_attention_reference_backward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
-                                                    int64_t head_dim, double scale, const double *bias,
-                                                    const double *q, const double *k, const double *v,
-                                                    const double *dout, double *dq, double *dk, double *dv,
-                                                    double *dbias);
+                                                    int64_t head_dim, double scale, const double *bias, const double *q,
+                                                    const double *k, const double *v, const double *dout, double *dq,
+                                                    double *dk, double *dv, double *dbias);
 
 #ifdef __cplusplus
 }

@@ -22,23 +22,24 @@ typedef struct mep_train_settings {
     char valid[MEP_PATH_SIZE]; /* dataset prefix for the validation loss, "" for none */
     int64_t length;            /* tokens a sequence */
     int64_t batch_size;        /* sequences an optimizer step */
-    int64_t micro_batch_size;  /* sequences computed at a time; the gradients of the step's micro-batches are summed; 0: all */
+    int64_t micro_batch_size;  /* sequences computed at a time; the gradients of the step's micro-batches are summed; 0:
+                                  all */
     int64_t steps;
     double learning_rate;     /* highest */
     double min_learning_rate; /* at the end of the cosine */
     double warmup;            /* share of the steps in which the rate rises linearly from 0 */
     double beta1, beta2, eps, weight_decay, max_grad_norm; /* AdamW; norm 0: no clipping */
-    uint64_t seed;     /* of the initial weights and the order of the data */
-    mep_dtype dtype;   /* compute type; master weights are float32 */
-    int recompute;     /* keep only each layer's input: less memory, a third more work */
-    int64_t save_every; /* steps between checkpoints; 0: only at the end */
-    int64_t keep;       /* checkpoints kept; 0: all */
+    uint64_t seed;                                         /* of the initial weights and the order of the data */
+    mep_dtype dtype;                                       /* compute type; master weights are float32 */
+    int recompute;        /* keep only each layer's input: less memory, a third more work */
+    int64_t save_every;   /* steps between checkpoints; 0: only at the end */
+    int64_t keep;         /* checkpoints kept; 0: all */
     int64_t valid_every;  /* steps between validation losses; 0: never */
     int64_t valid_tokens; /* tokens of each */
 } mep_train_settings;
 
-/* The paper's recipe for a model preset (mep_model_preset), length 512, 32 sequences, 50,000 steps, and so on; "nano" to "mini" have
- * shorter ones for a CPU. */
+/* The paper's recipe for a model preset (mep_model_preset), length 512, 32 sequences, 50,000 steps, and so on; "nano"
+ * to "mini" have shorter ones for a CPU. */
 MEP_API mep_status mep_train_preset(const char *name, mep_train_settings *settings);
 
 /* Check every field, sizes and ranges; files are looked at when the training begins. */
@@ -56,13 +57,15 @@ typedef struct mep_train_progress {
 /* Called after each step; a return other than 0 saves a checkpoint and ends the training with MEP_INTERRUPTED. */
 typedef int (*mep_train_fn)(void *context, const mep_train_progress *progress);
 
-/* progress may be NULL here and below. Train into the run folder: train.json (settings, version, checksum of the data), metrics.jsonl (a line a step), and
- * checkpoint-STEP/ (config.json, model.safetensors, optimizer.safetensors, state.json). The folder must not hold a run. */
-MEP_API mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context);
+/* progress may be NULL here and below. Train into the run folder: train.json (settings, version, checksum of the data),
+ * metrics.jsonl (a line a step), and checkpoint-STEP/ (config.json, model.safetensors, optimizer.safetensors,
+ * state.json). The folder must not hold a run. */
+MEP_API mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress,
+                                   void *context);
 
-/* Continue the run in a folder from its newest checkpoint (from the start where it has none yet) to its last step, with the settings
- * that it was started with; on the same CPU level the result is the same to the bit as that of a run never interrupted. A finished run returns at
- * once. Fails when the data is not what it was. */
+/* Continue the run in a folder from its newest checkpoint (from the start where it has none yet) to its last step, with
+ * the settings that it was started with; on the same CPU level the result is the same to the bit as that of a run never
+ * interrupted. A finished run returns at once. Fails when the data is not what it was. */
 MEP_API mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context);
 
 /* The settings of a run folder. */
@@ -77,10 +80,10 @@ MEP_API double mep_train_learning_rate(const mep_train_settings *settings, int64
 /* ---- Evaluation ---- */
 
 typedef struct mep_eval_settings {
-    int64_t length;       /* tokens a segment */
-    int64_t stride;       /* 0: segments do not overlap (the paper's protocol). Else a window of `length` moves by `stride` and only
-                             the tokens not scored before are counted */
-    int64_t last;         /* 0: every position counts. k: only the last k of each segment */
+    int64_t length; /* tokens a segment */
+    int64_t stride; /* 0: segments do not overlap (the paper's protocol). Else a window of `length` moves by `stride`
+                       and only the tokens not scored before are counted */
+    int64_t last;   /* 0: every position counts. k: only the last k of each segment */
     int64_t max_tokens;   /* tokens of the data that are used, from its start; 0: all */
     int64_t batch_tokens; /* tokens computed at a time, at least one segment; 16384 */
     mep_dtype dtype;
@@ -89,10 +92,11 @@ typedef struct mep_eval_settings {
 
 typedef struct mep_eval_result {
     int64_t length, segments;
-    int64_t tokens;    /* scored */
-    double loss;       /* mean over the scored tokens, nats */
-    double perplexity; /* exp(loss) */
-    double standard_error;    /* standard error of the perplexity, from the spread of the segments' losses; NaN for one segment */
+    int64_t tokens;        /* scored */
+    double loss;           /* mean over the scored tokens, nats */
+    double perplexity;     /* exp(loss) */
+    double standard_error; /* standard error of the perplexity, from the spread of the segments' losses; NaN for one
+                              segment */
     double seconds;
 } mep_eval_result;
 
@@ -102,8 +106,8 @@ MEP_API void mep_eval_defaults(mep_eval_settings *settings);
 /* Called after each batch with the tokens read so far; a return other than 0 ends with MEP_INTERRUPTED. */
 typedef int (*mep_eval_fn)(void *context, int64_t done, int64_t total, double loss_so_far);
 
-/* Perplexity of the model on the data. progress may be NULL. Fails when the data is shorter than a segment, its tokens are not in
- * the model's vocabulary, or a loss is not finite (MEP_ERROR_NUMERIC). */
+/* Perplexity of the model on the data. progress may be NULL. Fails when the data is shorter than a segment, its tokens
+ * are not in the model's vocabulary, or a loss is not finite (MEP_ERROR_NUMERIC). */
 MEP_API mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings,
                                 mep_eval_fn progress, void *context, mep_eval_result *result);
 

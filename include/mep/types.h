@@ -31,8 +31,8 @@ MEP_API const char *mep_dtype_name(mep_dtype dtype);
 MEP_API const char *mep_version(void);
 
 /* The instruction set level that kernels use on this machine: "c", "avx2", "avx512" or "avx512_bf16". It is the highest
- * that the processor and the build have, lowered (never raised) by the environment variable MEP_CPU, which is read once.
- * Thread-safe. */
+ * that the processor and the build have, lowered (never raised) by the environment variable MEP_CPU, which is read
+ * once. Thread-safe. */
 MEP_API const char *mep_cpu_level_name(void);
 
 /* Number of threads that the library uses (OpenMP's); n <= 0 leaves it. Returns the number now in force. Results do not

@@ -45,8 +45,8 @@ static void backward_block(const call *c, mep_attention_buffers *w, const head *
     kernels->gradient(rows, w->s, w->dp, reversed + key - position, lse, delta, hd->diagonal + key - position);
     kernels->product(count, padded, rows, w->s, 1, BLOCK_KEYS, w->dout, padded, dv, padded, 1);
     kernels->product(count, padded, rows, w->dp, 1, BLOCK_KEYS, w->q, padded, dk, padded, 1);
-    kernels->product(rows, padded, count, w->dp, BLOCK_KEYS, 1, hd->k.data + key * hd->k.stride, hd->k.stride, w->dq, padded,
-                     1);
+    kernels->product(rows, padded, count, w->dp, BLOCK_KEYS, 1, hd->k.data + key * hd->k.stride, hd->k.stride, w->dq,
+                     padded, 1);
 }
 
 static void backward_tile(const call *c, mep_attention_buffers *w, const head *hd, int64_t first, int64_t rows)
@@ -123,7 +123,8 @@ mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t qu
 #pragma omp parallel for schedule(dynamic) num_threads(plan->threads)
     for (int64_t task = 0; task < tasks; task++) {
         int64_t thread = omp_get_thread_num();
-        backward_head(&c, &plan->buffers[thread], task, plan->diagonals + (dbias != NULL ? task : thread) * plan->table_size);
+        backward_head(&c, &plan->buffers[thread], task,
+                      plan->diagonals + (dbias != NULL ? task : thread) * plan->table_size);
     }
     if (dbias != NULL) add_diagonals(plan, batch, keys, dbias);
     return MEP_OK;

@@ -12,8 +12,8 @@
 #include "attention/plan.h"
 
 /* One query row (b, h, i): w->scores holds its scores. */
-static void decode_row(const mep_attention *plan, mep_attention_buffers *w, int64_t h, int64_t position, mep_float_rows k,
-                       mep_float_rows v, float *lse)
+static void decode_row(const mep_attention *plan, mep_attention_buffers *w, int64_t h, int64_t position,
+                       mep_float_rows k, mep_float_rows v, float *lse)
 {
     const mep_attention_kernels *kernels = plan->kernels;
     const float *reversed = mep_reversed_origin(plan, plan->reversed + h * plan->table_size) - position;

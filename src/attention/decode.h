@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention of a few queries at the end of many keys, as in generating token by token: keys are read once, without packing:
- * in place where they are float32 and head_dim is a multiple of CHANNEL_MULTIPLE, else from a float32 copy.
+ * Attention of a few queries at the end of many keys, as in generating token by token: keys are read once, without
+ * packing: in place where they are float32 and head_dim is a multiple of CHANNEL_MULTIPLE, else from a float32 copy.
  */
 #ifndef MEP_ATTENTION_DECODE_H
 #define MEP_ATTENTION_DECODE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused attention, forward: for each tile of queries, blocks of keys from the nearest to the farthest with an online softmax
- * (FlashAttention, arXiv:2205.14135), the bias read from the reversed table, far blocks left out where they cannot matter.
- * Few queries go to decode.c instead.
+ * Fused attention, forward: for each tile of queries, blocks of keys from the nearest to the farthest with an online
+ * softmax (FlashAttention, arXiv:2205.14135), the bias read from the reversed table, far blocks left out where they
+ * cannot matter. Few queries go to decode.c instead.
  */
 #include <math.h>
 #include <string.h>
@@ -45,11 +45,12 @@ static void forward_tile(const call *c, mep_attention_buffers *w, mep_float_rows
             continue;
         w->blocks_computed++;
         /* S = Q K^T; S = softmax numerators; out = out rescaled + S V */
-        kernels->product(rows, BLOCK_KEYS, padded, w->q, padded, 1, w->kt + block * padded * BLOCK_KEYS, BLOCK_KEYS, w->s,
-                         BLOCK_KEYS, 0);
+        kernels->product(rows, BLOCK_KEYS, padded, w->q, padded, 1, w->kt + block * padded * BLOCK_KEYS, BLOCK_KEYS,
+                         w->s, BLOCK_KEYS, 0);
         kernels->softmax(rows, w->s, reversed + key - position, maximum, sum, rescale);
         kernels->scale_rows(rows, padded, w->out, padded, rescale);
-        kernels->product(rows, padded, count, w->s, BLOCK_KEYS, 1, v.data + key * v.stride, v.stride, w->out, padded, 1);
+        kernels->product(rows, padded, count, w->s, BLOCK_KEYS, 1, v.data + key * v.stride, v.stride, w->out, padded,
+                         1);
     }
     for (int64_t r = 0; r < rows; r++) rescale[r] = 1 / sum[r];
     kernels->scale_rows(rows, padded, w->out, padded, rescale);

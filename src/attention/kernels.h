@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of tile kernels that fused attention is made of. A tile is up to TILE_ROWS queries against a block of BLOCK_KEYS
- * keys; scores of a tile are S[row * BLOCK_KEYS + key]. One variant a CPU level fills the table (kernels_*.c, all from
- * kernels_body.h); the drivers (forward.c, backward.c, decode.c) are written once above it. docs/kernels.md is the contract.
+ * The table of tile kernels that fused attention is made of. A tile is up to TILE_ROWS queries against a block of
+ * BLOCK_KEYS keys; scores of a tile are S[row * BLOCK_KEYS + key]. One variant a CPU level fills the table
+ * (kernels_*.c, all from kernels_body.h); the drivers (forward.c, backward.c, decode.c) are written once above it.
+ * docs/kernels.md is the contract.
  */
 #ifndef MEP_ATTENTION_KERNELS_H
 #define MEP_ATTENTION_KERNELS_H
@@ -21,9 +22,9 @@ typedef struct mep_attention_kernels {
     void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
                     const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate);
 
-    /* Online softmax of a tile. In: S = scaled q.k; bias: of row 0 at key 0 of the block, contiguous in the key, row r at
-     * bias - r. Out: S = exp(S + bias - maximum); maximum and sum brought up to date; rescale[r] = exp(old - new maximum),
-     * by which the row's output so far must be multiplied. */
+    /* Online softmax of a tile. In: S = scaled q.k; bias: of row 0 at key 0 of the block, contiguous in the key, row r
+     * at bias - r. Out: S = exp(S + bias - maximum); maximum and sum brought up to date; rescale[r] = exp(old - new
+     * maximum), by which the row's output so far must be multiplied. */
     void (*softmax)(int64_t rows, float *s, const float *bias, float *maximum, float *sum, float *rescale);
 
     /* Row r of o[rows x columns] times factor[r]. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tile kernels, once for every vector width (base/simd.h). The including file defines KERNELS, the name of its table, and
- * KERNELS_NAME.
+ * The tile kernels, once for every vector width (base/simd.h). The including file defines KERNELS, the name of its
+ * table, and KERNELS_NAME.
  */
 #include "attention/kernels.h"
 
@@ -89,4 +89,5 @@ static float exponentials(int64_t n, float shift, float *y)
     return total + vf_sum(sum);
 }
 
-const mep_attention_kernels KERNELS = {KERNELS_NAME, LANES, product, softmax, scale_rows, gradient, dot, add_scaled, exponentials};
+const mep_attention_kernels KERNELS = {KERNELS_NAME, LANES, product,    softmax,     scale_rows,
+                                       gradient,     dot,   add_scaled, exponentials};

@@ -73,7 +73,8 @@ mep_status mep_attention_create(mep_attention **plan, const mep_attention_settin
     *plan = NULL;
     if (settings->heads < 1 || settings->head_dim < 1 || settings->max_length < 1 || settings->heads > most ||
         settings->head_dim > most || settings->max_length > most)
-        return mep_fail(MEP_ERROR_ARGUMENT, "attention needs heads, head_dim and max_length of 1 or more, found %lld, %lld, %lld",
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "attention needs heads, head_dim and max_length of 1 or more, found %lld, %lld, %lld",
                         (long long)settings->heads, (long long)settings->head_dim, (long long)settings->max_length);
     if (settings->dtype != MEP_FLOAT32 && settings->dtype != MEP_BFLOAT16)
         return mep_fail(MEP_ERROR_ARGUMENT, "attention takes float32 or bfloat16 tensors, found %s",
@@ -101,8 +102,8 @@ void mep_attention_destroy(mep_attention **plan)
     if (*plan == NULL) return;
     for (int t = 0; (*plan)->buffers != NULL && t < (*plan)->threads; t++) {
         mep_attention_buffers *b = &(*plan)->buffers[t];
-        float **all[] = {&b->kt, &b->vt, &b->k_copy, &b->v_copy, &b->dk, &b->dv, &b->key_norm, &b->q, &b->out, &b->dout,
-                         &b->dq, &b->s, &b->dp, &b->scores};
+        float **all[] = {&b->kt, &b->vt,  &b->k_copy, &b->v_copy, &b->dk, &b->dv, &b->key_norm,
+                         &b->q,  &b->out, &b->dout,   &b->dq,     &b->s,  &b->dp, &b->scores};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) mep_free(all[i]);
     }
     mep_free(&(*plan)->buffers);
@@ -117,8 +118,10 @@ mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64
     if (table != NULL && length < 1) return mep_fail(MEP_ERROR_ARGUMENT, "a bias table needs a length of 1 or more");
     for (int64_t i = 0; table != NULL && i < plan->settings.heads * length; i++)
         if (!(table[i] < INFINITY) || (i % length == 0 && !isfinite(table[i])))
-            return mep_fail(MEP_ERROR_NUMERIC, "the bias of head %lld at distance %lld is %g; it must be finite, or -inf beyond distance 0",
-                            (long long)(i / length), (long long)(i % length), (double)table[i]);
+            return mep_fail(
+                MEP_ERROR_NUMERIC,
+                "the bias of head %lld at distance %lld is %g; it must be finite, or -inf beyond distance 0",
+                (long long)(i / length), (long long)(i % length), (double)table[i]);
     plan->bias_length = table == NULL ? plan->settings.max_length : length;
     for (int64_t h = 0; h < plan->settings.heads; h++) {
         float *whole = plan->reversed + h * plan->table_size, *reversed = mep_reversed_origin(plan, whole);
@@ -142,13 +145,15 @@ double mep_attention_computed_share(const mep_attention *plan)
 mep_status mep_attention_check(const mep_attention *plan, int64_t batch, int64_t queries, int64_t keys)
 {
     if (batch < 1 || queries < 1 || keys < queries || keys > plan->settings.max_length)
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "attention needs batch >= 1 and 1 <= queries <= keys <= %lld, found batch %lld, queries %lld, keys %lld",
-                        (long long)plan->settings.max_length, (long long)batch, (long long)queries, (long long)keys);
+        return mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "attention needs batch >= 1 and 1 <= queries <= keys <= %lld, found batch %lld, queries %lld, keys %lld",
+            (long long)plan->settings.max_length, (long long)batch, (long long)queries, (long long)keys);
     if (batch > INT64_MAX / plan->settings.heads / keys)
         return mep_fail(MEP_ERROR_ARGUMENT, "a batch of %lld is too large", (long long)batch);
     if (keys > plan->bias_length)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the bias table covers %lld distances, the call has %lld keys; set a longer table",
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "the bias table covers %lld distances, the call has %lld keys; set a longer table",
                         (long long)plan->bias_length, (long long)keys);
     return MEP_OK;
 }
@@ -173,8 +178,8 @@ static int64_t view_offset(const mep_tensor_view *view, int64_t b, int64_t h, in
     return b * view->batch_stride + h * view->head_stride + token * view->token_stride;
 }
 
-void mep_attention_read_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t first,
-                             int64_t rows, float factor, float *out)
+void mep_attention_read_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                             int64_t first, int64_t rows, float factor, float *out)
 {
     int64_t channels = plan->settings.head_dim;
     for (int64_t r = 0; r < rows; r++, out += plan->padded) {
@@ -190,8 +195,8 @@ void mep_attention_read_rows(const mep_attention *plan, const mep_tensor_view *v
     }
 }
 
-void mep_attention_write_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t first,
-                              int64_t rows, float factor, const float *in)
+void mep_attention_write_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                              int64_t first, int64_t rows, float factor, const float *in)
 {
     for (int64_t r = 0; r < rows; r++, in += plan->padded) {
         int64_t offset = view_offset(view, b, h, first + r);
@@ -205,8 +210,8 @@ void mep_attention_write_rows(const mep_attention *plan, const mep_tensor_view *
     }
 }
 
-mep_float_rows mep_attention_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t keys,
-                                  float *copy)
+mep_float_rows mep_attention_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                                  int64_t keys, float *copy)
 {
     if (plan->settings.dtype == MEP_FLOAT32 && plan->settings.head_dim == plan->padded)
         return (mep_float_rows){(const float *)view->data + view_offset(view, b, h, 0), view->token_stride};

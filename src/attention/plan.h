@@ -2,9 +2,10 @@
 /*
  * What attention's drivers share: the plan, its workspace a thread, and packing of keys and values.
  *
- * The bias is kept reversed: reversed(h)[j - position] for key j and a query at absolute position is the bias at distance
- * position - j. So the biases of a row are contiguous in the key, the next query's begin one place earlier, and distances
- * below zero (keys of the future, and keys padded at the end) read -inf: the causal mask is part of the table.
+ * The bias is kept reversed: reversed(h)[j - position] for key j and a query at absolute position is the bias at
+ * distance position - j. So the biases of a row are contiguous in the key, the next query's begin one place earlier,
+ * and distances below zero (keys of the future, and keys padded at the end) read -inf: the causal mask is part of the
+ * table.
  */
 #ifndef MEP_ATTENTION_PLAN_H
 #define MEP_ATTENTION_PLAN_H
@@ -18,8 +19,8 @@ typedef struct mep_float_rows {
     int64_t stride;
 } mep_float_rows;
 
-/* One thread's buffers, for one head at a time. padded: head_dim rounded up to CHANNEL_MULTIPLE; keys: max_length rounded up
- * to BLOCK_KEYS. */
+/* One thread's buffers, for one head at a time. padded: head_dim rounded up to CHANNEL_MULTIPLE; keys: max_length
+ * rounded up to BLOCK_KEYS. */
 typedef struct mep_attention_buffers {
     float *kt, *vt;             /* keys, values transposed a block: [keys / BLOCK_KEYS, padded, BLOCK_KEYS] */
     float *k_copy, *v_copy;     /* [keys, padded], used where the caller's tensors cannot be read in place */
@@ -54,8 +55,9 @@ static inline float *mep_reversed_origin(const mep_attention *plan, float *table
     return table + TILE_ROWS + plan->keys;
 }
 
-/* Rows of the tile that begins at absolute `position` with `left` queries to go: tiles end at multiples of TILE_ROWS, so that
- * the nearest block of keys holds every query's own key, and no row of a block is masked whole before it has a maximum. */
+/* Rows of the tile that begins at absolute `position` with `left` queries to go: tiles end at multiples of TILE_ROWS,
+ * so that the nearest block of keys holds every query's own key, and no row of a block is masked whole before it has a
+ * maximum. */
 static inline int64_t mep_tile_rows(int64_t position, int64_t left)
 {
     int64_t rows = TILE_ROWS - position % TILE_ROWS;
@@ -70,14 +72,14 @@ mep_status mep_attention_need_backward(mep_attention *plan, int64_t tasks);
 
 /* Read / write `rows` rows of channels [head_dim] at (batch b, head h, first token) times `factor`; rows in float32 are
  * `padded` apart, channels from head_dim on are zero. */
-void mep_attention_read_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t first,
-                             int64_t rows, float factor, float *out);
-void mep_attention_write_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t first,
-                              int64_t rows, float factor, const float *in);
+void mep_attention_read_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                             int64_t first, int64_t rows, float factor, float *out);
+void mep_attention_write_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                              int64_t first, int64_t rows, float factor, const float *in);
 
 /* Float32 rows of a whole head: in place, or copied to `copy`. */
-mep_float_rows mep_attention_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t keys,
-                                  float *copy);
+mep_float_rows mep_attention_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                                  int64_t keys, float *copy);
 
 /* Transpose rows by blocks: out[block][channel][key]; keys beyond the last are zero. */
 void mep_attention_transpose(const mep_attention *plan, mep_float_rows rows, int64_t keys, float *out);
@@ -86,9 +88,9 @@ void mep_attention_transpose(const mep_attention *plan, mep_float_rows rows, int
 void mep_attention_key_norms(const mep_attention *plan, mep_float_rows rows, int64_t keys, float *norms);
 
 /*
- * Whether no query of a tile can give a key of the block more than a negligible weight (the score bound of Cauchy-Schwarz):
- * |q_r| max|k| + far_bias < floor[r] - margin for every row. q has the scale in it. far_bias is the largest bias at the
- * block's smallest distance or beyond.
+ * Whether no query of a tile can give a key of the block more than a negligible weight (the score bound of
+ * Cauchy-Schwarz): |q_r| max|k| + far_bias < floor[r] - margin for every row. q has the scale in it. far_bias is the
+ * largest bias at the block's smallest distance or beyond.
  */
 int mep_attention_negligible(const float *q_norm, const float *floor, int64_t rows, float key_norm, float far_bias,
                              float margin);

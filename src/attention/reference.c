@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The plain reference: attention in float64, one loop an index of the formula. It is what the fused kernels are held against;
- * it is not meant to be fast. Memory: one row of scores.
+ * The plain reference: attention in float64, one loop an index of the formula. It is what the fused kernels are held
+ * against; it is not meant to be fast. Memory: one row of scores.
  */
 #include "mep/attention.h"
 
@@ -41,9 +41,9 @@ static double row_weights(const shape *s, int64_t head, int64_t position, const 
     return highest + log(sum);
 }
 
-mep_status mep_attention_reference_forward(int64_t batch, int64_t heads, int64_t queries, int64_t keys, int64_t head_dim,
-                                           double scale, const double *bias, const double *q, const double *k,
-                                           const double *v, double *out, double *lse)
+mep_status mep_attention_reference_forward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
+                                           int64_t head_dim, double scale, const double *bias, const double *q,
+                                           const double *k, const double *v, double *out, double *lse)
 {
     shape s = {heads, queries, keys, head_dim, scale != 0 ? scale : 1 / sqrt((double)head_dim), bias};
     MEP_TRY(check(batch, &s));
@@ -87,10 +87,10 @@ static void row_backward(const shape *s, int64_t position, const double *p, cons
     }
 }
 
-mep_status mep_attention_reference_backward(int64_t batch, int64_t heads, int64_t queries, int64_t keys, int64_t head_dim,
-                                            double scale, const double *bias, const double *q, const double *k,
-                                            const double *v, const double *dout, double *dq, double *dk, double *dv,
-                                            double *dbias)
+mep_status mep_attention_reference_backward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
+                                            int64_t head_dim, double scale, const double *bias, const double *q,
+                                            const double *k, const double *v, const double *dout, double *dq,
+                                            double *dk, double *dv, double *dbias)
 {
     shape s = {heads, queries, keys, head_dim, scale != 0 ? scale : 1 / sqrt((double)head_dim), bias};
     MEP_TRY(check(batch, &s));

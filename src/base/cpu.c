@@ -19,8 +19,8 @@ mep_cpu_level mep_cpu_level_detected(void)
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return MEP_CPU_C;
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512dq"))
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq"))
         return MEP_CPU_AVX2;
     return __builtin_cpu_supports("avx512bf16") ? MEP_CPU_AVX512_BF16 : MEP_CPU_AVX512;
 #else
@@ -71,10 +71,13 @@ const char *mep_version(void)
 int64_t mep_dtype_size(mep_dtype dtype)
 {
     switch (dtype) {
-    case MEP_FLOAT32: return 4;
-    case MEP_BFLOAT16: return 2;
+    case MEP_FLOAT32:
+        return 4;
+    case MEP_BFLOAT16:
+        return 2;
     case MEP_FLOAT64:
-    case MEP_INT64: return 8;
+    case MEP_INT64:
+        return 8;
     }
     return 0;
 }
@@ -82,10 +85,14 @@ int64_t mep_dtype_size(mep_dtype dtype)
 const char *mep_dtype_name(mep_dtype dtype)
 {
     switch (dtype) {
-    case MEP_FLOAT32: return "float32";
-    case MEP_BFLOAT16: return "bfloat16";
-    case MEP_FLOAT64: return "float64";
-    case MEP_INT64: return "int64";
+    case MEP_FLOAT32:
+        return "float32";
+    case MEP_BFLOAT16:
+        return "bfloat16";
+    case MEP_FLOAT64:
+        return "float64";
+    case MEP_INT64:
+        return "int64";
     }
     return "unknown";
 }

@@ -15,7 +15,8 @@ typedef enum mep_cpu_level {
 /* Levels that this machine has: detected once, lowered by the environment variable MEP_CPU. */
 mep_cpu_level mep_cpu_level_get(void);
 
-/* Force a level for tests and benches; it is lowered to what the machine has. Returns the level now in force. Not thread-safe. */
+/* Force a level for tests and benches; it is lowered to what the machine has. Returns the level now in force. Not
+ * thread-safe. */
 mep_cpu_level mep_cpu_level_set(mep_cpu_level level);
 
 /* What the machine has, whatever is in force. */

@@ -46,14 +46,22 @@ mep_status mep_fail_errno(const char *action, const char *path)
 const char *mep_status_name(mep_status status)
 {
     switch (status) {
-    case MEP_OK: return "MEP_OK";
-    case MEP_ERROR_ARGUMENT: return "MEP_ERROR_ARGUMENT";
-    case MEP_ERROR_MEMORY: return "MEP_ERROR_MEMORY";
-    case MEP_ERROR_IO: return "MEP_ERROR_IO";
-    case MEP_ERROR_FORMAT: return "MEP_ERROR_FORMAT";
-    case MEP_ERROR_UNSUPPORTED: return "MEP_ERROR_UNSUPPORTED";
-    case MEP_ERROR_NUMERIC: return "MEP_ERROR_NUMERIC";
-    case MEP_INTERRUPTED: return "MEP_INTERRUPTED";
+    case MEP_OK:
+        return "MEP_OK";
+    case MEP_ERROR_ARGUMENT:
+        return "MEP_ERROR_ARGUMENT";
+    case MEP_ERROR_MEMORY:
+        return "MEP_ERROR_MEMORY";
+    case MEP_ERROR_IO:
+        return "MEP_ERROR_IO";
+    case MEP_ERROR_FORMAT:
+        return "MEP_ERROR_FORMAT";
+    case MEP_ERROR_UNSUPPORTED:
+        return "MEP_ERROR_UNSUPPORTED";
+    case MEP_ERROR_NUMERIC:
+        return "MEP_ERROR_NUMERIC";
+    case MEP_INTERRUPTED:
+        return "MEP_INTERRUPTED";
     }
     return "unknown status";
 }

@@ -17,17 +17,17 @@ mep_status mep_fail_in(mep_status status, const char *format, ...) __attribute__
 mep_status mep_fail_errno(const char *action, const char *path);
 
 /* Return from the calling function when `call` fails. */
-#define MEP_TRY(call)                                                                                                          \
-    do {                                                                                                                       \
-        mep_status mep_try_status = (call);                                                                                    \
-        if (mep_try_status != MEP_OK) return mep_try_status;                                                                   \
+#define MEP_TRY(call)                                                                                                  \
+    do {                                                                                                               \
+        mep_status mep_try_status = (call);                                                                            \
+        if (mep_try_status != MEP_OK) return mep_try_status;                                                           \
     } while (0)
 
 /* Go to `label` with `status` set when `call` fails; for functions that clean up. */
-#define MEP_TRY_OR(status, call, label)                                                                                        \
-    do {                                                                                                                       \
-        (status) = (call);                                                                                                     \
-        if ((status) != MEP_OK) goto label;                                                                                    \
+#define MEP_TRY_OR(status, call, label)                                                                                \
+    do {                                                                                                               \
+        (status) = (call);                                                                                             \
+        if ((status) != MEP_OK) goto label;                                                                            \
     } while (0)
 
 #endif

@@ -38,7 +38,8 @@ mep_status mep_alloc(void *pointer, int64_t count, size_t size)
     memcpy(pointer, &memory, sizeof memory);
     int64_t bytes;
     MEP_TRY(mep_multiply(count, (int64_t)size, 1, &bytes));
-    if (bytes > INT64_MAX - ALIGNMENT) return mep_fail(MEP_ERROR_MEMORY, "cannot allocate %lld bytes", (long long)bytes);
+    if (bytes > INT64_MAX - ALIGNMENT)
+        return mep_fail(MEP_ERROR_MEMORY, "cannot allocate %lld bytes", (long long)bytes);
     size_t rounded = ((size_t)bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
     int64_t number = atomic_fetch_add(&allocations, 1) + 1;
     if (number != failing) memory = aligned_alloc(ALIGNMENT, rounded);
@@ -55,7 +56,8 @@ mep_status mep_grow(void *pointer, int64_t old_count, int64_t new_count, size_t 
     void *old, *grown;
     memcpy(&old, pointer, sizeof old);
     MEP_TRY(mep_alloc(&grown, new_count, size));
-    if (old != NULL && old_count > 0) memcpy(grown, old, (size_t)(old_count < new_count ? old_count : new_count) * size);
+    if (old != NULL && old_count > 0)
+        memcpy(grown, old, (size_t)(old_count < new_count ? old_count : new_count) * size);
     free(old);
     memcpy(pointer, &grown, sizeof grown);
     return MEP_OK;

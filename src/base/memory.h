@@ -13,12 +13,12 @@
 /* *product = a*b*c; MEP_ERROR_MEMORY when a factor is negative or the product does not fit int64_t. */
 mep_status mep_multiply(int64_t a, int64_t b, int64_t c, int64_t *product);
 
-/* Allocate count elements of `size` bytes, zeroed, 64-byte aligned, into the pointer at `pointer` (a T **). count 0 gives a
- * valid pointer. On failure the pointer is NULL. Freed with mep_free. */
+/* Allocate count elements of `size` bytes, zeroed, 64-byte aligned, into the pointer at `pointer` (a T **). count 0
+ * gives a valid pointer. On failure the pointer is NULL. Freed with mep_free. */
 mep_status mep_alloc(void *pointer, int64_t count, size_t size);
 
-/* Grow the allocation in the pointer at `pointer` from old_count to new_count elements, keeping what is there. On failure it is
- * unchanged. */
+/* Grow the allocation in the pointer at `pointer` from old_count to new_count elements, keeping what is there. On
+ * failure it is unchanged. */
 mep_status mep_grow(void *pointer, int64_t old_count, int64_t new_count, size_t size);
 
 /* Free the pointer at `pointer` (a T **) and set it to NULL. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counter-based random numbers (Philox 4x32-10, Salmon et al., SC 2011): the value at a place depends on (seed, stream, place)
- * alone, so any thread can draw any of them in any order.
+ * Counter-based random numbers (Philox 4x32-10, Salmon et al., SC 2011): the value at a place depends on (seed, stream,
+ * place) alone, so any thread can draw any of them in any order.
  */
 #ifndef MEP_BASE_RANDOM_H
 #define MEP_BASE_RANDOM_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Vectors of float32 in the width that the including file is compiled for (GCC and clang vector extensions), and what the
- * kernels need on them: one source serves plain C, AVX2 and AVX-512. Included only by files that become a variant of a kernel
- * table (NAME_c.c, NAME_avx2.c, NAME_avx512.c).
+ * Vectors of float32 in the width that the including file is compiled for (GCC and clang vector extensions), and what
+ * the kernels need on them: one source serves plain C, AVX2 and AVX-512. Included only by files that become a variant
+ * of a kernel table (NAME_c.c, NAME_avx2.c, NAME_avx512.c).
  */
 #ifndef MEP_BASE_SIMD_H
 #define MEP_BASE_SIMD_H
@@ -30,8 +30,8 @@ typedef int32_t vi __attribute__((vector_size(LANES * 4)));
 
 #define MEP_INLINE static inline __attribute__((always_inline))
 
-/* Full unrolling of a loop with a constant count, so that arrays of vectors stay in registers. Sanitizers check every one of
- * the accesses that arise, which takes compilers minutes, so there it is left out. */
+/* Full unrolling of a loop with a constant count, so that arrays of vectors stay in registers. Sanitizers check every
+ * one of the accesses that arise, which takes compilers minutes, so there it is left out. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define MEP_SANITIZED 1
@@ -106,8 +106,8 @@ MEP_INLINE float vf_highest(vf v)
 }
 
 /*
- * exp(x) for x <= 88: n = round(x / ln 2), exp(x) = 2^n exp(r), |r| <= ln(2)/2, a polynomial of degree 6 (relative error below
- * 3e-7). Exactly 0 below -87.3 (float32's normal range ends there); NaN stays NaN.
+ * exp(x) for x <= 88: n = round(x / ln 2), exp(x) = 2^n exp(r), |r| <= ln(2)/2, a polynomial of degree 6 (relative
+ * error below 3e-7). Exactly 0 below -87.3 (float32's normal range ends there); NaN stays NaN.
  */
 MEP_INLINE vf vf_exp(vf x)
 {

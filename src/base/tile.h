@@ -4,8 +4,8 @@
  *
  *     C[rows x columns] (+)= A[rows x depth] B[depth x columns]
  *
- * B and C are row-major with contiguous columns; A may be strided either way, so that a transposed A costs nothing. Blocks of C
- * stay in registers over the whole depth. Included by variants only, like simd.h.
+ * B and C are row-major with contiguous columns; A may be strided either way, so that a transposed A costs nothing.
+ * Blocks of C stay in registers over the whole depth. Included by variants only, like simd.h.
  */
 #ifndef MEP_BASE_TILE_H
 #define MEP_BASE_TILE_H

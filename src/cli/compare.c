@@ -56,7 +56,7 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
                         "seeds of weights and data order; a single number up to 64 is how many, from 1235 on"),
         MEP_OPT_LENGTHS("--lengths", 0, "L,..", &job->lengths, 1, 1 << 30, "lengths to test at"),
         MEP_OPT_LENGTH("--eval-tokens", 0, "L", &job->eval_tokens, 0, INT64_MAX,
-                    "most tokens to test on, the same ones at every length; 0: all"),
+                       "most tokens to test on, the same ones at every length; 0: all"),
         MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_train_dtypes,
                        "type to compute in for the test"),
         MEP_OPT_GROUP("Model"),

@@ -58,7 +58,7 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_INT("--valid-every", 0, "N", &s->valid_every, 1, INT64_MAX,
                     "steps between validation losses; the last step always has one"),
         MEP_OPT_LENGTH("--valid-tokens", 0, "L", &s->valid_tokens, 0, INT64_MAX,
-                    "tokens of each, from the start of the data; 0: all"),
+                       "tokens of each, from the start of the data; 0: all"),
         MEP_OPT_GROUP("Running"),
         MEP_OPT_INT("--threads", 'j', "N", &job->o.threads, 0, 4096, "threads; 0: all cores"),
         MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "only the last line"),

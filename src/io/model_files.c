@@ -43,7 +43,8 @@ static mep_status read_position(const json_t *object, const char *file, char *sp
     return MEP_OK;
 }
 
-/* What of GPT-NeoX this library computes otherwise is refused, not ignored. Missing keys have Hugging Face's defaults. */
+/* What of GPT-NeoX this library computes otherwise is refused, not ignored. Missing keys have Hugging Face's defaults.
+ */
 static mep_status check_architecture(const json_t *object, const char *file)
 {
     const char *type = NULL, *activation = NULL;
@@ -82,13 +83,14 @@ mep_status mep_model_config_from_json(const json_t *object, const char *file, me
 
 json_t *mep_model_config_to_json(const mep_model_config *c)
 {
-    return json_pack("{s:s, s:[s], s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:b, s:b, s:s, s:f, s:f, s:I}", "model_type", "gpt_neox",
-                     "architectures", "GPTNeoXForCausalLM", "vocab_size", (json_int_t)c->vocab_size, "hidden_size",
-                     (json_int_t)c->hidden_size, "num_hidden_layers", (json_int_t)c->num_hidden_layers, "num_attention_heads",
-                     (json_int_t)c->num_attention_heads, "intermediate_size", (json_int_t)c->intermediate_size, "hidden_act",
-                     "gelu", "layer_norm_eps", c->layer_norm_eps, "use_parallel_residual", 0, "tie_word_embeddings", 0,
-                     "position_encoding", c->position_encoding, "rotary_pct", c->rotary_pct, "rotary_emb_base",
-                     c->rotary_emb_base, "max_position_embeddings", (json_int_t)c->max_position_embeddings);
+    return json_pack("{s:s, s:[s], s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:b, s:b, s:s, s:f, s:f, s:I}", "model_type",
+                     "gpt_neox", "architectures", "GPTNeoXForCausalLM", "vocab_size", (json_int_t)c->vocab_size,
+                     "hidden_size", (json_int_t)c->hidden_size, "num_hidden_layers", (json_int_t)c->num_hidden_layers,
+                     "num_attention_heads", (json_int_t)c->num_attention_heads, "intermediate_size",
+                     (json_int_t)c->intermediate_size, "hidden_act", "gelu", "layer_norm_eps", c->layer_norm_eps,
+                     "use_parallel_residual", 0, "tie_word_embeddings", 0, "position_encoding", c->position_encoding,
+                     "rotary_pct", c->rotary_pct, "rotary_emb_base", c->rotary_emb_base, "max_position_embeddings",
+                     (json_int_t)c->max_position_embeddings);
 }
 
 mep_status mep_model_folder(const char *folder, char **path)
@@ -97,14 +99,18 @@ mep_status mep_model_folder(const char *folder, char **path)
     int64_t step = -1;
     *path = NULL;
     if (!mep_folder_exists(folder))
-        return mep_fail(MEP_ERROR_IO, "%s: no such folder; give a run folder, a checkpoint, or a folder with config.json and model.safetensors",
-                        folder);
+        return mep_fail(
+            MEP_ERROR_IO,
+            "%s: no such folder; give a run folder, a checkpoint, or a folder with config.json and model.safetensors",
+            folder);
     MEP_TRY(mep_checkpoint_latest(folder, path, &step));
     if (*path != NULL) return MEP_OK;
     MEP_TRY(mep_path_join(&config, folder, "model.safetensors"));
     int found = mep_file_exists(config);
     mep_free(&config);
-    if (!found) return mep_fail(MEP_ERROR_IO, "%s: holds no model.safetensors and no checkpoint; is it a model's folder?", folder);
+    if (!found)
+        return mep_fail(MEP_ERROR_IO, "%s: holds no model.safetensors and no checkpoint; is it a model's folder?",
+                        folder);
     return mep_copy_string(path, folder);
 }
 
@@ -120,7 +126,8 @@ static mep_status load_config(const char *folder, mep_model_config *config)
     return status;
 }
 
-/* Every tensor of the model is in the file, in its shape, and nothing else is: before memory is taken on the word of config.json. */
+/* Every tensor of the model is in the file, in its shape, and nothing else is: before memory is taken on the word of
+ * config.json. */
 static mep_status check_tensors(const mep_model *model, const mep_safetensors *file, const char *path)
 {
     if (mep_safetensors_count(file) != model->count)
@@ -129,7 +136,8 @@ static mep_status check_tensors(const mep_model *model, const mep_safetensors *f
     for (int64_t i = 0; i < model->count; i++) {
         const mep_tensor *t = &model->tensors[i];
         const mep_safetensors_entry *e = mep_safetensors_find(file, t->name);
-        if (e == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: has no tensor %s, which its config.json asks for", path, t->name);
+        if (e == NULL)
+            return mep_fail(MEP_ERROR_FORMAT, "%s: has no tensor %s, which its config.json asks for", path, t->name);
         if (e->ndim != t->ndim || e->shape[0] != t->shape[0] || (t->ndim == 2 && e->shape[1] != t->shape[1]))
             return mep_fail(MEP_ERROR_FORMAT, "%s: %s has another shape than its config.json asks for", path, t->name);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Models as folders: config.json (Hugging Face's GPT-NeoX keys and "position_encoding") and model.safetensors. The public
- * functions are mep_model_load and mep_model_save of mep/model.h.
+ * Models as folders: config.json (Hugging Face's GPT-NeoX keys and "position_encoding") and model.safetensors. The
+ * public functions are mep_model_load and mep_model_save of mep/model.h.
  */
 #ifndef MEP_IO_MODEL_FILES_H
 #define MEP_IO_MODEL_FILES_H
@@ -16,7 +16,8 @@ mep_status mep_model_config_from_json(const json_t *object, const char *file, me
 /* A new JSON object; NULL when memory is short. */
 json_t *mep_model_config_to_json(const mep_model_config *config);
 
-/* The folder that holds a model's files: `folder` itself, or the newest checkpoint in it. *path is freed with mep_free. */
+/* The folder that holds a model's files: `folder` itself, or the newest checkpoint in it. *path is freed with mep_free.
+ */
 mep_status mep_model_folder(const char *folder, char **path);
 
 #endif

@@ -10,8 +10,8 @@
 /*
  * y[rows, n] = x[rows, k] W^T + b. Given dy: dx = dy W, dW += dy^T x, db += column sums of dy.
  */
-static mep_status linear_backward(mep_session *s, mep_activation dy, int64_t n, mep_activation x, int64_t k, int64_t weight,
-                                  int64_t bias, mep_activation dx, float *gradients)
+static mep_status linear_backward(mep_session *s, mep_activation dy, int64_t n, mep_activation x, int64_t k,
+                                  int64_t weight, int64_t bias, mep_activation dx, float *gradients)
 {
     mep_gemm input = {.m = s->rows, .n = k, .k = n};
     input.a = mep_activation_matrix(dy, 0, n, 0);
@@ -40,11 +40,11 @@ static mep_status attend_backward(mep_session *s, const mep_layer_state *l)
 {
     const mep_model_config *c = &s->model->config;
     int64_t head_dim = c->hidden_size / c->num_attention_heads;
-    MEP_TRY(mep_attention_backward(s->attention, s->batch, s->length, s->length, mep_qkv_view(s, l->qkv, 0),
-                                   mep_qkv_view(s, l->qkv, 1), mep_qkv_view(s, l->qkv, 2), mep_heads_view(s, l->attended),
-                                   l->lse, mep_heads_view(s, s->d_narrow), mep_qkv_view(s, s->d_wide, 0),
-                                   mep_qkv_view(s, s->d_wide, 1), mep_qkv_view(s, s->d_wide, 2),
-                                   s->bias_params != NULL && s->model->position_bias >= 0 ? s->bias_gradient : NULL));
+    MEP_TRY(mep_attention_backward(
+        s->attention, s->batch, s->length, s->length, mep_qkv_view(s, l->qkv, 0), mep_qkv_view(s, l->qkv, 1),
+        mep_qkv_view(s, l->qkv, 2), mep_heads_view(s, l->attended), l->lse, mep_heads_view(s, s->d_narrow),
+        mep_qkv_view(s, s->d_wide, 0), mep_qkv_view(s, s->d_wide, 1), mep_qkv_view(s, s->d_wide, 2),
+        s->bias_params != NULL && s->model->position_bias >= 0 ? s->bias_gradient : NULL));
     for (int which = 0; which < 2 && s->rotary_dims > 0; which++) {
         mep_activation part = {mep_qkv_view(s, s->d_wide, which).data, s->d_wide.dtype};
         mep_rotary_apply(s->rows, s->length, 0, c->num_attention_heads, s->rotary_dims, s->cosine, s->sine, 1, part,
@@ -61,20 +61,20 @@ static mep_status layer_backward(mep_session *s, int64_t layer, float *gradients
     int64_t first = mep_layer_tensor(m, layer, 0);
     if (s->settings.recompute) MEP_TRY(mep_layer_forward(s, layer, 1));
     /* x += gelu(norm2 W_up^T + b) W_down^T + b, norm2 = LN2(x_mid) */
-    MEP_TRY(linear_backward(s, stream_gradient(s), hidden, l->gelu, wide, first + DOWN_WEIGHT, first + DOWN_BIAS, s->d_wide,
-                            gradients));
+    MEP_TRY(linear_backward(s, stream_gradient(s), hidden, l->gelu, wide, first + DOWN_WEIGHT, first + DOWN_BIAS,
+                            s->d_wide, gradients));
     mep_gelu_backward(rows * wide, l->up, s->d_wide);
     MEP_TRY(linear_backward(s, s->d_wide, wide, l->norm2, hidden, first + UP_WEIGHT, first + UP_BIAS, s->d_narrow,
                             gradients));
-    mep_layer_norm_backward(rows, hidden, l->x_mid, mep_session_values(s, first + LN2_WEIGHT), l->mean2, l->rstd2, s->d_narrow,
-                            s->dx, gradients + mep_tensor_offset(m, first + LN2_WEIGHT),
+    mep_layer_norm_backward(rows, hidden, l->x_mid, mep_session_values(s, first + LN2_WEIGHT), l->mean2, l->rstd2,
+                            s->d_narrow, s->dx, gradients + mep_tensor_offset(m, first + LN2_WEIGHT),
                             gradients + mep_tensor_offset(m, first + LN2_BIAS));
     /* x_mid = x + attended W_dense^T + b, attended = attention(norm1 W_qkv^T + b), norm1 = LN1(x) */
-    MEP_TRY(linear_backward(s, stream_gradient(s), hidden, l->attended, hidden, first + DENSE_WEIGHT, first + DENSE_BIAS,
-                            s->d_narrow, gradients));
+    MEP_TRY(linear_backward(s, stream_gradient(s), hidden, l->attended, hidden, first + DENSE_WEIGHT,
+                            first + DENSE_BIAS, s->d_narrow, gradients));
     MEP_TRY(attend_backward(s, l));
-    MEP_TRY(linear_backward(s, s->d_wide, 3 * hidden, l->norm1, hidden, first + QKV_WEIGHT, first + QKV_BIAS, s->d_narrow,
-                            gradients));
+    MEP_TRY(linear_backward(s, s->d_wide, 3 * hidden, l->norm1, hidden, first + QKV_WEIGHT, first + QKV_BIAS,
+                            s->d_narrow, gradients));
     mep_layer_norm_backward(rows, hidden, s->x[layer], mep_session_values(s, first + LN1_WEIGHT), l->mean1, l->rstd1,
                             s->d_narrow, s->dx, gradients + mep_tensor_offset(m, first + LN1_WEIGHT),
                             gradients + mep_tensor_offset(m, first + LN1_BIAS));

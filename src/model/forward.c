@@ -45,8 +45,8 @@ static mep_status attend(mep_session *s, int64_t layer)
     int64_t head_dim = c->hidden_size / c->num_attention_heads;
     for (int which = 0; which < 2 && s->rotary_dims > 0; which++) {
         mep_activation part = {mep_qkv_view(s, l->qkv, which).data, l->qkv.dtype};
-        mep_rotary_apply(s->rows, s->length, s->position, c->num_attention_heads, s->rotary_dims, s->cosine, s->sine, 0, part,
-                         3 * c->hidden_size, 3 * head_dim);
+        mep_rotary_apply(s->rows, s->length, s->position, c->num_attention_heads, s->rotary_dims, s->cosine, s->sine, 0,
+                         part, 3 * c->hidden_size, 3 * head_dim);
     }
     mep_tensor_view q = mep_qkv_view(s, l->qkv, 0), k = mep_qkv_view(s, l->qkv, 1), v = mep_qkv_view(s, l->qkv, 2);
     if (s->cache.capacity > 0) extend_cache(s, layer, &k, &v);
@@ -58,12 +58,13 @@ mep_status mep_layer_forward(mep_session *s, int64_t layer, int inner)
 {
     const mep_model_config *c = &s->model->config;
     mep_layer_state *l = &s->layer[layer];
-    int64_t rows = s->rows, hidden = c->hidden_size, wide = c->intermediate_size, first = mep_layer_tensor(s->model, layer, 0);
+    int64_t rows = s->rows, hidden = c->hidden_size, wide = c->intermediate_size,
+            first = mep_layer_tensor(s->model, layer, 0);
     float eps = (float)c->layer_norm_eps, *x = s->x[layer], *next = s->x[layer + 1];
     size_t stream = (size_t)(rows * hidden) * sizeof *x;
 
-    mep_layer_norm_forward(rows, hidden, x, mep_session_values(s, first + LN1_WEIGHT), mep_session_values(s, first + LN1_BIAS),
-                           eps, l->norm1, l->mean1, l->rstd1);
+    mep_layer_norm_forward(rows, hidden, x, mep_session_values(s, first + LN1_WEIGHT),
+                           mep_session_values(s, first + LN1_BIAS), eps, l->norm1, l->mean1, l->rstd1);
     MEP_TRY(linear(s, l->norm1, hidden, first + QKV_WEIGHT, mep_session_values(s, first + QKV_BIAS), l->qkv.data,
                    l->qkv.dtype, 3 * hidden, 0));
     MEP_TRY(attend(s, layer));
@@ -73,13 +74,13 @@ mep_status mep_layer_forward(mep_session *s, int64_t layer, int inner)
 
     mep_layer_norm_forward(rows, hidden, l->x_mid, mep_session_values(s, first + LN2_WEIGHT),
                            mep_session_values(s, first + LN2_BIAS), eps, l->norm2, l->mean2, l->rstd2);
-    MEP_TRY(linear(s, l->norm2, hidden, first + UP_WEIGHT, mep_session_values(s, first + UP_BIAS), l->up.data, l->up.dtype,
-                   wide, 0));
+    MEP_TRY(linear(s, l->norm2, hidden, first + UP_WEIGHT, mep_session_values(s, first + UP_BIAS), l->up.data,
+                   l->up.dtype, wide, 0));
     mep_gelu_forward(rows * wide, l->up, l->gelu);
     if (inner) return MEP_OK;
     if (next != l->x_mid) memcpy(next, l->x_mid, stream);
-    return linear(s, l->gelu, wide, first + DOWN_WEIGHT, mep_session_values(s, first + DOWN_BIAS), next, MEP_FLOAT32, hidden,
-                  1);
+    return linear(s, l->gelu, wide, first + DOWN_WEIGHT, mep_session_values(s, first + DOWN_BIAS), next, MEP_FLOAT32,
+                  hidden, 1);
 }
 
 mep_status mep_session_forward(mep_session *s, const int32_t *tokens)
@@ -88,14 +89,16 @@ mep_status mep_session_forward(mep_session *s, const int32_t *tokens)
     const mep_model_config *c = &m->config;
     s->position = s->cache.capacity > 0 ? s->cache.length : 0;
     if (s->cache.capacity > 0 && s->position + s->length > s->cache.capacity)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the key/value cache holds %lld tokens and is full", (long long)s->cache.capacity);
+        return mep_fail(MEP_ERROR_ARGUMENT, "the key/value cache holds %lld tokens and is full",
+                        (long long)s->cache.capacity);
     const float *positions = m->embed_positions >= 0 ? mep_session_values(s, m->embed_positions) : s->positions;
     if (positions != NULL) positions += s->position * c->hidden_size;
-    mep_embedding_forward(s->rows, s->length, c->hidden_size, tokens, mep_session_values(s, m->embed_in), positions, s->x[0]);
+    mep_embedding_forward(s->rows, s->length, c->hidden_size, tokens, mep_session_values(s, m->embed_in), positions,
+                          s->x[0]);
     for (int64_t l = 0; l < c->num_hidden_layers; l++) MEP_TRY(mep_layer_forward(s, l, 0));
-    mep_layer_norm_forward(s->rows, c->hidden_size, s->x[c->num_hidden_layers], mep_session_values(s, m->final_norm_weight),
-                           mep_session_values(s, m->final_norm_bias), (float)c->layer_norm_eps, s->norm_final, s->mean_final,
-                           s->rstd_final);
+    mep_layer_norm_forward(s->rows, c->hidden_size, s->x[c->num_hidden_layers],
+                           mep_session_values(s, m->final_norm_weight), mep_session_values(s, m->final_norm_bias),
+                           (float)c->layer_norm_eps, s->norm_final, s->mean_final, s->rstd_final);
     s->cache.length += s->cache.capacity > 0 ? s->length : 0;
     return MEP_OK;
 }
@@ -130,13 +133,13 @@ static mep_status check_targets(const mep_session *s, const int32_t *targets)
 {
     for (int64_t i = 0; i < s->rows; i++)
         if (targets[i] < 0 || targets[i] >= s->model->config.vocab_size)
-            return mep_fail(MEP_ERROR_ARGUMENT, "target token %d is not in the model's vocabulary of %lld", (int)targets[i],
-                            (long long)s->model->config.vocab_size);
+            return mep_fail(MEP_ERROR_ARGUMENT, "target token %d is not in the model's vocabulary of %lld",
+                            (int)targets[i], (long long)s->model->config.vocab_size);
     return MEP_OK;
 }
 
-mep_status mep_session_losses(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs, const int32_t *targets,
-                              float *losses)
+mep_status mep_session_losses(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
+                              const int32_t *targets, float *losses)
 {
     MEP_TRY(mep_session_begin(s, batch, length, inputs));
     MEP_TRY(check_targets(s, targets));
@@ -150,8 +153,8 @@ mep_status mep_session_losses(mep_session *s, int64_t batch, int64_t length, con
     return MEP_OK;
 }
 
-/* Loss and backward pass of the output layer for a chunk of rows: logits = norm_final W^T. Leaves the gradient of norm_final in
- * d_narrow. */
+/* Loss and backward pass of the output layer for a chunk of rows: logits = norm_final W^T. Leaves the gradient of
+ * norm_final in d_narrow. */
 static mep_status output_train(mep_session *s, int64_t first, int64_t count, const int32_t *targets, float scale,
                                float *losses, float *gradients)
 {
@@ -173,8 +176,8 @@ static mep_status output_train(mep_session *s, int64_t first, int64_t count, con
     return mep_gemm_run(&dw);
 }
 
-mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs, const int32_t *targets,
-                             float scale, float *losses, float *gradients)
+mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
+                             const int32_t *targets, float scale, float *losses, float *gradients)
 {
     const mep_model *m = s->model;
     MEP_TRY(mep_session_begin(s, batch, length, inputs));
@@ -186,8 +189,8 @@ mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, cons
     }
     memset(s->dx, 0, (size_t)(s->rows * m->config.hidden_size) * sizeof *s->dx);
     mep_layer_norm_backward(s->rows, m->config.hidden_size, s->x[m->config.num_hidden_layers],
-                            mep_session_values(s, m->final_norm_weight), s->mean_final, s->rstd_final, s->d_narrow, s->dx,
-                            gradients + mep_tensor_offset(m, m->final_norm_weight),
+                            mep_session_values(s, m->final_norm_weight), s->mean_final, s->rstd_final, s->d_narrow,
+                            s->dx, gradients + mep_tensor_offset(m, m->final_norm_weight),
                             gradients + mep_tensor_offset(m, m->final_norm_bias));
     return mep_session_backward(s, inputs, gradients);
 }

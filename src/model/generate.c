@@ -18,13 +18,18 @@ void mep_generate_defaults(mep_generate_settings *settings)
 
 static mep_status check(const mep_model *model, int64_t count, const mep_generate_settings *s)
 {
-    if (count < 1 || count > (int64_t)1 << 30) return mep_fail(MEP_ERROR_ARGUMENT, "generation needs a prompt of 1 to 2^30 tokens");
+    if (count < 1 || count > (int64_t)1 << 30)
+        return mep_fail(MEP_ERROR_ARGUMENT, "generation needs a prompt of 1 to 2^30 tokens");
     const int64_t most = (int64_t)1 << 31; /* the bias is exact that far */
     if (s->max_tokens > most - count)
-        return mep_fail(MEP_ERROR_ARGUMENT, "generation of %lld tokens after a prompt of %lld is longer than 2^31; ask for fewer",
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "generation of %lld tokens after a prompt of %lld is longer than 2^31; ask for fewer",
                         (long long)s->max_tokens, (long long)count);
-    if (s->max_tokens < 0 || !(s->temperature >= 0 && isfinite(s->temperature)) || s->top_k < 0 || !(s->top_p > 0 && s->top_p <= 1))
-        return mep_fail(MEP_ERROR_ARGUMENT, "generation needs max_tokens and top_k of 0 or more, a temperature of 0 or more, and top_p in (0, 1]");
+    if (s->max_tokens < 0 || !(s->temperature >= 0 && isfinite(s->temperature)) || s->top_k < 0 ||
+        !(s->top_p > 0 && s->top_p <= 1))
+        return mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "generation needs max_tokens and top_k of 0 or more, a temperature of 0 or more, and top_p in (0, 1]");
     if (s->vocab_limit < 0 || s->vocab_limit > model->config.vocab_size)
         return mep_fail(MEP_ERROR_ARGUMENT, "vocab_limit %lld is not in 0 .. %lld", (long long)s->vocab_limit,
                         (long long)model->config.vocab_size);
@@ -39,11 +44,11 @@ typedef struct generation {
     mep_candidate *candidates;
 } generation;
 
-
 static mep_status run(generation *g, const int32_t *prompt, int64_t count, mep_token_fn token, void *context)
 {
     for (int64_t first = 0; first < count; first += PROMPT_CHUNK)
-        MEP_TRY(mep_session_next(g->session, count - first < PROMPT_CHUNK ? count - first : PROMPT_CHUNK, prompt + first, g->logits));
+        MEP_TRY(mep_session_next(g->session, count - first < PROMPT_CHUNK ? count - first : PROMPT_CHUNK,
+                                 prompt + first, g->logits));
     for (int64_t i = 0; i < g->settings->max_tokens; i++) {
         int32_t next = 0;
         MEP_TRY(mep_sample(g->settings, g->limit, g->logits, i, g->candidates, &next));

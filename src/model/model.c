@@ -16,7 +16,8 @@
 static const struct {
     const char *name;
     int64_t layers, hidden, heads;
-} PRESETS[] = {{"nano", 4, 128, 8}, {"micro", 6, 256, 8}, {"mini", 6, 512, 8}, {"small", 12, 768, 12}, {"medium", 24, 1024, 16}};
+} PRESETS[] = {
+    {"nano", 4, 128, 8}, {"micro", 6, 256, 8}, {"mini", 6, 512, 8}, {"small", 12, 768, 12}, {"medium", 24, 1024, 16}};
 
 mep_status mep_model_preset(const char *name, mep_model_config *config)
 {
@@ -40,8 +41,8 @@ mep_status mep_model_preset(const char *name, mep_model_config *config)
 static mep_status check_range(const char *name, int64_t value, int64_t low, int64_t high)
 {
     if (value >= low && value <= high) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "%s must be from %lld to %lld, found %lld", name, (long long)low, (long long)high,
-                    (long long)value);
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s must be from %lld to %lld, found %lld", name, (long long)low,
+                    (long long)high, (long long)value);
 }
 
 static mep_status check_rotary(const mep_model_config *c)
@@ -49,7 +50,8 @@ static mep_status check_rotary(const mep_model_config *c)
     int64_t head_dim = c->hidden_size / c->num_attention_heads, dims = (int64_t)((double)head_dim * c->rotary_pct);
     if (dims < 2 || dims % 2 != 0 || dims > head_dim)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "rotary turns pairs of channels, but rotary_pct %g of head_dim %lld is %lld; choose another number of heads",
+                        "rotary turns pairs of channels, but rotary_pct %g of head_dim %lld is %lld; choose another "
+                        "number of heads",
                         c->rotary_pct, (long long)head_dim, (long long)dims);
     return MEP_OK;
 }
@@ -67,12 +69,14 @@ mep_status mep_model_config_check(const mep_model_config *c)
         return mep_fail(MEP_ERROR_ARGUMENT, "hidden_size %lld is not a multiple of num_attention_heads %lld",
                         (long long)c->hidden_size, (long long)c->num_attention_heads);
     if (!(c->layer_norm_eps > 0 && c->layer_norm_eps < 1) || !(c->rotary_emb_base > 1 && isfinite(c->rotary_emb_base)))
-        return mep_fail(MEP_ERROR_ARGUMENT, "layer_norm_eps must be in (0, 1) and rotary_emb_base above 1, found %g and %g",
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "layer_norm_eps must be in (0, 1) and rotary_emb_base above 1, found %g and %g",
                         c->layer_norm_eps, c->rotary_emb_base);
     MEP_TRY(mep_position_parse(c->position_encoding, &kind));
     if (kind == MEP_POSITION_ROTARY) MEP_TRY(check_rotary(c));
     if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld", (long long)c->hidden_size);
+        return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
+                        (long long)c->hidden_size);
     return MEP_OK;
 }
 
@@ -147,7 +151,8 @@ static mep_status describe(mep_model *model)
     if (model->position == MEP_POSITION_BIAS)
         MEP_TRY(mep_bias_create(&model->bias, c->position_encoding, c->num_attention_heads,
                                 c->hidden_size / c->num_attention_heads));
-    int64_t tensors = 5 + c->num_hidden_layers * LAYER_TENSORS + (model->bias != NULL ? mep_bias_param_count(model->bias) : 0);
+    int64_t tensors =
+        5 + c->num_hidden_layers * LAYER_TENSORS + (model->bias != NULL ? mep_bias_param_count(model->bias) : 0);
     MEP_TRY(mep_alloc(&model->tensors, tensors, sizeof *model->tensors));
     MEP_TRY(append_all(model));
     return mep_alloc(&model->wide, model->bias != NULL ? mep_bias_param_values(model->bias) : 0, sizeof *model->wide);
@@ -176,8 +181,8 @@ mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
     return status;
 }
 
-/* normal(0, 0.02) for matrices, scaled down by sqrt(2 layers) for those that write to the residual stream; LayerNorm 1, biases
- * 0 (SPEC 6). */
+/* normal(0, 0.02) for matrices, scaled down by sqrt(2 layers) for those that write to the residual stream; LayerNorm 1,
+ * biases 0 (SPEC 6). */
 static void initialize(mep_model *model, int64_t index, uint64_t seed)
 {
     mep_tensor *t = &model->tensors[index];

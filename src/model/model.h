@@ -59,7 +59,8 @@ mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
 /* The block of parameters of a described model, all zero. */
 mep_status mep_model_allocate(mep_model *model);
 
-/* After parameters changed: move the bias parameters into their ranges (in the block) and load them into model->bias. */
+/* After parameters changed: move the bias parameters into their ranges (in the block) and load them into model->bias.
+ */
 mep_status mep_model_sync_bias(mep_model *model);
 
 #endif

@@ -43,7 +43,8 @@ mep_status mep_sample(const mep_generate_settings *s, int64_t count, const float
     double sum = 0, top = (double)logits[best];
     for (int64_t i = 0; i < count; i++)
         if (isnan(logits[i]) || !isfinite(top))
-            return mep_fail(MEP_ERROR_NUMERIC, "the model's logits are not finite; its weights are damaged or its training went wrong");
+            return mep_fail(MEP_ERROR_NUMERIC,
+                            "the model's logits are not finite; its weights are damaged or its training went wrong");
     *token = best;
     if (s->temperature == 0) return MEP_OK;
     for (int64_t i = 0; i < count; i++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sessions: allocation of activations, and what derives from the parameters. The passes are in forward.c and backward.c.
+ * Sessions: allocation of activations, and what derives from the parameters. The passes are in forward.c and
+ * backward.c.
  */
 #include "model/session.h"
 
@@ -45,9 +46,12 @@ static mep_status allocate_layer(mep_session *s, mep_layer_state *l, int64_t row
     int64_t widths[] = {hidden, 3 * hidden, hidden, hidden, wide, wide};
     int shared = !s->settings.training; /* what is dead by then can be written again */
     for (int i = 0; i < 6; i++) {
-        if (shared && (i == 2 || i == 3)) *parts[i] = l->norm1;
-        else if (shared && i == 5) l->gelu = l->up;
-        else MEP_TRY(activation(s, parts[i], rows, widths[i]));
+        if (shared && (i == 2 || i == 3))
+            *parts[i] = l->norm1;
+        else if (shared && i == 5)
+            l->gelu = l->up;
+        else
+            MEP_TRY(activation(s, parts[i], rows, widths[i]));
     }
     float **columns[] = {&l->mean1, &l->rstd1, &l->mean2, &l->rstd2};
     for (int i = 0; i < 4; i++) MEP_TRY(floats(s, columns[i], rows, 1));
@@ -61,12 +65,16 @@ static mep_status allocate_stream(mep_session *s, int64_t rows)
     MEP_TRY(block(s, &s->x, layers + 1, 1, sizeof *s->x));
     MEP_TRY(block(s, &s->layer, layers, 1, sizeof *s->layer));
     for (int64_t l = 0; l <= layers; l++) {
-        if (l == 0 || s->settings.training) MEP_TRY(floats(s, &s->x[l], rows, hidden));
-        else s->x[l] = s->x[0];
+        if (l == 0 || s->settings.training)
+            MEP_TRY(floats(s, &s->x[l], rows, hidden));
+        else
+            s->x[l] = s->x[0];
     }
     for (int64_t l = 0; l < layers; l++) {
-        if (l == 0 || (s->settings.training && !s->settings.recompute)) MEP_TRY(allocate_layer(s, &s->layer[l], rows));
-        else s->layer[l] = s->layer[0];
+        if (l == 0 || (s->settings.training && !s->settings.recompute))
+            MEP_TRY(allocate_layer(s, &s->layer[l], rows));
+        else
+            s->layer[l] = s->layer[0];
         if (!s->settings.training) s->layer[l].x_mid = s->x[0];
     }
     return MEP_OK;
@@ -107,8 +115,10 @@ static mep_status allocate_positions(mep_session *s)
     int64_t head_dim = c->hidden_size / c->num_attention_heads;
     if (m->position == MEP_POSITION_LEARNED && s->longest > c->max_position_embeddings)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "the encoding \"learned\" has %lld positions and cannot read %lld tokens; use lengths up to %lld or another encoding",
-                        (long long)c->max_position_embeddings, (long long)s->longest, (long long)c->max_position_embeddings);
+                        "the encoding \"learned\" has %lld positions and cannot read %lld tokens; use lengths up to "
+                        "%lld or another encoding",
+                        (long long)c->max_position_embeddings, (long long)s->longest,
+                        (long long)c->max_position_embeddings);
     if (m->bias != NULL) {
         MEP_TRY(floats(s, &s->bias_table, s->longest, c->num_attention_heads));
         MEP_TRY(block(s, &s->bias_params, mep_bias_param_values(m->bias), 1, sizeof *s->bias_params));
@@ -161,8 +171,10 @@ mep_status mep_session_create_cached(mep_session **session, mep_model *model, co
                                      int64_t capacity)
 {
     *session = NULL;
-    if (settings->batch < 1 || settings->length < 1 || (settings->dtype != MEP_FLOAT32 && settings->dtype != MEP_BFLOAT16))
-        return mep_fail(MEP_ERROR_ARGUMENT, "a session needs batch and length of 1 or more and float32 or bfloat16, found %lld, %lld, %s",
+    if (settings->batch < 1 || settings->length < 1 ||
+        (settings->dtype != MEP_FLOAT32 && settings->dtype != MEP_BFLOAT16))
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "a session needs batch and length of 1 or more and float32 or bfloat16, found %lld, %lld, %s",
                         (long long)settings->batch, (long long)settings->length, mep_dtype_name(settings->dtype));
     mep_session *s = NULL;
     MEP_TRY(mep_alloc(&s, 1, sizeof *s));
@@ -203,13 +215,17 @@ mep_status mep_session_refresh(mep_session *s)
 
 mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, const int32_t *tokens)
 {
-    if (batch < 1 || length < 1 || length > s->settings.length || batch > s->settings.batch * s->settings.length / length)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the session was made for %lld sequences of %lld tokens, the call has %lld of %lld",
-                        (long long)s->settings.batch, (long long)s->settings.length, (long long)batch, (long long)length);
+    if (batch < 1 || length < 1 || length > s->settings.length ||
+        batch > s->settings.batch * s->settings.length / length)
+        return mep_fail(
+            MEP_ERROR_ARGUMENT, "the session was made for %lld sequences of %lld tokens, the call has %lld of %lld",
+            (long long)s->settings.batch, (long long)s->settings.length, (long long)batch, (long long)length);
     for (int64_t i = 0; i < batch * length; i++)
         if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab_size)
-            return mep_fail(MEP_ERROR_ARGUMENT, "token %d is not in the model's vocabulary of %lld; was the data prepared for another model?",
-                            (int)tokens[i], (long long)s->model->config.vocab_size);
+            return mep_fail(
+                MEP_ERROR_ARGUMENT,
+                "token %d is not in the model's vocabulary of %lld; was the data prepared for another model?",
+                (int)tokens[i], (long long)s->model->config.vocab_size);
     s->batch = batch;
     s->length = length;
     s->rows = batch * length;
@@ -235,5 +251,6 @@ mep_tensor_view mep_qkv_view(const mep_session *s, mep_activation qkv, int which
 mep_tensor_view mep_heads_view(const mep_session *s, mep_activation x)
 {
     const mep_model_config *c = &s->model->config;
-    return (mep_tensor_view){x.data, s->length * c->hidden_size, c->hidden_size / c->num_attention_heads, c->hidden_size};
+    return (mep_tensor_view){x.data, s->length * c->hidden_size, c->hidden_size / c->num_attention_heads,
+                             c->hidden_size};
 }

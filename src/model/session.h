@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A session: the activations of a model for one batch size and length, and the passes over them. Rows are batch * length
- * tokens; the residual stream is float32, what lies between layers has the session's type.
+ * A session: the activations of a model for one batch size and length, and the passes over them. Rows are batch *
+ * length tokens; the residual stream is float32, what lies between layers has the session's type.
  */
 #ifndef MEP_MODEL_SESSION_H
 #define MEP_MODEL_SESSION_H
@@ -14,10 +14,10 @@
 
 /* What one layer leaves for its backward pass. Without training, and with recompute, all layers share one set. */
 typedef struct mep_layer_state {
-    float *x_mid;                             /* [rows, hidden]: residual stream after attention */
+    float *x_mid;                                         /* [rows, hidden]: residual stream after attention */
     mep_activation norm1, qkv, attended, norm2, up, gelu; /* [rows, width]; qkv is [rows, heads, (q,k,v), head_dim] */
-    float *mean1, *rstd1, *mean2, *rstd2;     /* [rows] */
-    float *lse;                               /* [batch, heads, length] */
+    float *mean1, *rstd1, *mean2, *rstd2;                 /* [rows] */
+    float *lse;                                           /* [batch, heads, length] */
 } mep_layer_state;
 
 /* Keys and values of earlier tokens, [layers][heads, capacity, head_dim] each, batch 1. */
@@ -47,24 +47,25 @@ struct mep_session {
     mep_layer_state *layer; /* [layers] */
     mep_activation norm_final;
     float *mean_final, *rstd_final;
-    float *logits; /* [logit_rows, vocab]: the output layer works in chunks of rows */
+    float *logits;                  /* [logit_rows, vocab]: the output layer works in chunks of rows */
     mep_activation logits_gradient; /* the same in the session's type; aliases logits in float32 */
     int64_t logit_rows;
 
     /* training */
-    float *dx;                              /* [rows, hidden]: gradient of the residual stream */
+    float *dx;                                /* [rows, hidden]: gradient of the residual stream */
     mep_activation dx_copy, d_wide, d_narrow; /* in the session's type: dx, [rows, widest], [rows, hidden] */
 
     void **blocks; /* every allocation, for freeing */
     int64_t block_count;
 };
 
-/* Session with a key/value cache of `capacity` tokens, for generating; batch 1, calls of up to settings->length tokens. */
+/* Session with a key/value cache of `capacity` tokens, for generating; batch 1, calls of up to settings->length tokens.
+ */
 mep_status mep_session_create_cached(mep_session **session, mep_model *model, const mep_session_settings *settings,
                                      int64_t capacity);
 
-/* Bring what derives from the parameters (bias table, bfloat16 copies) up to date. Called by every public entry; a training
- * loop calls it once after each optimizer step. */
+/* Bring what derives from the parameters (bias table, bfloat16 copies) up to date. Called by every public entry; a
+ * training loop calls it once after each optimizer step. */
 mep_status mep_session_refresh(mep_session *session);
 
 /* Check the call's sizes and tokens, and set batch, length, rows. */
@@ -79,9 +80,10 @@ mep_status mep_session_next(mep_session *session, int64_t length, const int32_t 
 /* One layer, x[layer] -> x[layer + 1]; with `inner` only what its backward pass needs (all but the last product). */
 mep_status mep_layer_forward(mep_session *session, int64_t layer, int inner);
 
-/* Forward, losses [rows], and backward: gradients (a block like the model's values) += scale * gradient of the sum of losses. */
-mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs, const int32_t *targets,
-                             float scale, float *losses, float *gradients);
+/* Forward, losses [rows], and backward: gradients (a block like the model's values) += scale * gradient of the sum of
+ * losses. */
+mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
+                             const int32_t *targets, float scale, float *losses, float *gradients);
 
 /* From dx at the output of the last layer (set by the loss) to gradients. */
 mep_status mep_session_backward(mep_session *session, const int32_t *tokens, float *gradients);

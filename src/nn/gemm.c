@@ -11,8 +11,8 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Tile sizes: about 16 tiles where the output is large enough, so that they divide well among threads, of at least 64 x 64 and
- * at most 1024 rows, rows cut before columns (packing B once a tile is the cost of a cut in rows). */
+/* Tile sizes: about 16 tiles where the output is large enough, so that they divide well among threads, of at least 64 x
+ * 64 and at most 1024 rows, rows cut before columns (packing B once a tile is the cost of a cut in rows). */
 static void tile_sizes(int64_t m, int64_t n, int64_t *tile_m, int64_t *tile_n)
 {
     const int64_t tiles = 16;

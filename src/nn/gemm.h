@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products: C = op(A) op(B) (+ bias) (+ C), float32 or bfloat16 in, float32 sums, by oneDNN where the build has it.
+ * Matrix products: C = op(A) op(B) (+ bias) (+ C), float32 or bfloat16 in, float32 sums, by oneDNN where the build has
+ * it.
  *
- * The output is cut into tiles whose sizes depend on the shapes alone, and each tile is one single-threaded product, so that
- * results are the same bits for any number of threads.
+ * The output is cut into tiles whose sizes depend on the shapes alone, and each tile is one single-threaded product, so
+ * that results are the same bits for any number of threads.
  */
 #ifndef MEP_NN_GEMM_H
 #define MEP_NN_GEMM_H
@@ -41,8 +42,8 @@ typedef struct mep_gemm_tile {
 
 typedef struct mep_gemm_backend_table {
     const char *(*name)(void);
-    /* Make ready what tiles of these shapes need; called by one thread. MEP_ERROR_UNSUPPORTED hands the product to the plain
-     * backend. */
+    /* Make ready what tiles of these shapes need; called by one thread. MEP_ERROR_UNSUPPORTED hands the product to the
+     * plain backend. */
     mep_status (*prepare)(const mep_gemm *gemm, const mep_gemm_tile *tiles, int count);
     /* Compute a tile of one of these shapes; called by any thread of the team, sets no message. */
     mep_status (*run_tile)(const mep_gemm *gemm, const mep_gemm_tile *tile);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A tile of a matrix product by oneDNN (API 2.x): the only file that calls it. Primitives are kept by shape. They are made and run
- * for one thread each, because oneDNN's choice of blocking, and so the last bits, depends on the number of threads.
+ * A tile of a matrix product by oneDNN (API 2.x): the only file that calls it. Primitives are kept by shape. They are
+ * made and run for one thread each, because oneDNN's choice of blocking, and so the last bits, depends on the number of
+ * threads.
  */
 #include "nn/gemm.h"
 
@@ -98,10 +99,12 @@ static dnnl_status_t make_primitive(const key *k, const_dnnl_primitive_attr_t at
     return status;
 }
 
-/* The engine, with instructions no higher than the CPU level in force at the first product (oneDNN takes a limit once only). */
+/* The engine, with instructions no higher than the CPU level in force at the first product (oneDNN takes a limit once
+ * only). */
 static dnnl_status_t make_engine(void)
 {
-    static const dnnl_cpu_isa_t limits[] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2, dnnl_cpu_isa_avx512_core, dnnl_cpu_isa_all};
+    static const dnnl_cpu_isa_t limits[] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2, dnnl_cpu_isa_avx512_core,
+                                            dnnl_cpu_isa_all};
     if (engine != NULL) return dnnl_success;
     dnnl_set_max_cpu_isa(limits[mep_cpu_level_get()]); /* a host that has set its own keeps it */
     return dnnl_engine_create(&engine, dnnl_cpu, 0);
@@ -159,8 +162,8 @@ static mep_status prepare_tile(const mep_gemm *gemm, const mep_gemm_tile *tile)
     if (status != dnnl_success) {
         mep_free(&e);
         return mep_fail(status == dnnl_unimplemented ? MEP_ERROR_UNSUPPORTED : MEP_ERROR_MEMORY,
-                        "oneDNN cannot multiply %lld x %lld x %lld %s matrices (status %d)", (long long)k.m, (long long)k.k,
-                        (long long)k.n, mep_dtype_name(gemm->a.dtype), (int)status);
+                        "oneDNN cannot multiply %lld x %lld x %lld %s matrices (status %d)", (long long)k.m,
+                        (long long)k.k, (long long)k.n, mep_dtype_name(gemm->a.dtype), (int)status);
     }
     cache[cached++] = e;
     return grow_scratch((int64_t)dnnl_memory_desc_get_size(&e->scratchpad));
@@ -195,8 +198,10 @@ static mep_status run_tile(const mep_gemm *g, const mep_gemm_tile *t)
         args[made].arg = parts[made].argument;
         status = dnnl_memory_create(&args[made].memory, parts[made].md, engine, parts[made].data);
     }
-    if (status == dnnl_success) status = dnnl_primitive_execute(e->primitive, stream, count, args);
-    else made--;
+    if (status == dnnl_success)
+        status = dnnl_primitive_execute(e->primitive, stream, count, args);
+    else
+        made--;
     for (int i = 0; i < made; i++) dnnl_memory_destroy(args[i].memory);
     dnnl_stream_destroy(stream);
     return status == dnnl_success ? MEP_OK : MEP_ERROR_MEMORY;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A tile of a matrix product in plain C: strips of B and rows of A are packed to float32, and the row kernels' product does
- * the rest. Used where the build has no oneDNN, and to test it where it has.
+ * A tile of a matrix product in plain C: strips of B and rows of A are packed to float32, and the row kernels' product
+ * does the rest. Used where the build has no oneDNN, and to test it where it has.
  */
 #include "nn/gemm.h"
 
@@ -33,7 +33,8 @@ static float element(const mep_matrix *x, int64_t row, int64_t column)
 }
 
 /* out[row * stride + column] = op(X), zero from `columns` to `stride`. */
-static void pack(const mep_matrix *x, int64_t row, int64_t rows, int64_t column, int64_t columns, float *out, int64_t stride)
+static void pack(const mep_matrix *x, int64_t row, int64_t rows, int64_t column, int64_t columns, float *out,
+                 int64_t stride)
 {
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < columns; c++) out[r * stride + c] = element(x, row + r, column + c);
@@ -49,8 +50,10 @@ static void finish(const mep_gemm *g, const float *sums, int64_t row, int64_t ro
             float x = sums[r * STRIP + c] + (g->bias != NULL ? g->bias[column + c] : 0);
             if (g->accumulate) x += element(&g->c, row + r, column + c);
             void *at = mep_matrix_at(&g->c, row + r, column + c);
-            if (g->c.dtype == MEP_FLOAT32) *(float *)at = x;
-            else *(mep_bf16 *)at = mep_bf16_from_float(x);
+            if (g->c.dtype == MEP_FLOAT32)
+                *(float *)at = x;
+            else
+                *(mep_bf16 *)at = mep_bf16_from_float(x);
         }
 }
 

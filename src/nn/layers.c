@@ -41,8 +41,8 @@ static void write_values(mep_activation y, int64_t i, int64_t n, const float *co
     if (y.dtype == MEP_BFLOAT16) kernels()->to_bf16(n, copy, at(y, i));
 }
 
-void mep_layer_norm_forward(int64_t rows, int64_t width, const float *x, const float *weight, const float *bias, float eps,
-                            mep_activation y, float *mean, float *rstd)
+void mep_layer_norm_forward(int64_t rows, int64_t width, const float *x, const float *weight, const float *bias,
+                            float eps, mep_activation y, float *mean, float *rstd)
 {
 #pragma omp parallel for
     for (int64_t r = 0; r < rows; r++) {
@@ -53,8 +53,8 @@ void mep_layer_norm_forward(int64_t rows, int64_t width, const float *x, const f
 }
 
 /* dweight[c] += sum_r dy xhat, dbias[c] += sum_r dy for a slice of columns, in the order of the rows. */
-static void layer_norm_slice(int64_t rows, int64_t width, int64_t first, int64_t count, const float *x, const float *mean,
-                             const float *rstd, mep_activation dy, float *dweight, float *dbias)
+static void layer_norm_slice(int64_t rows, int64_t width, int64_t first, int64_t count, const float *x,
+                             const float *mean, const float *rstd, mep_activation dy, float *dweight, float *dbias)
 {
     float weight_sum[COLUMNS] = {0}, bias_sum[COLUMNS] = {0}, copy[COLUMNS];
     for (int64_t r = 0; r < rows; r++) {
@@ -75,13 +75,13 @@ void mep_layer_norm_backward(int64_t rows, int64_t width, const float *x, const 
 {
 #pragma omp parallel for
     for (int64_t first = 0; first < width; first += COLUMNS)
-        layer_norm_slice(rows, width, first, width - first < COLUMNS ? width - first : COLUMNS, x, mean, rstd, dy, dweight,
-                         dbias);
+        layer_norm_slice(rows, width, first, width - first < COLUMNS ? width - first : COLUMNS, x, mean, rstd, dy,
+                         dweight, dbias);
 #pragma omp parallel for
     for (int64_t r = 0; r < rows; r++) {
         float copy[MEP_MAX_WIDTH];
-        kernels()->layer_norm_backward(width, x + r * width, weight, mean[r], rstd[r], read_values(dy, r * width, width, copy),
-                                       dx + r * width);
+        kernels()->layer_norm_backward(width, x + r * width, weight, mean[r], rstd[r],
+                                       read_values(dy, r * width, width, copy), dx + r * width);
     }
 }
 
@@ -102,7 +102,8 @@ void mep_gelu_backward(int64_t n, mep_activation x, mep_activation dy)
     for (int64_t i = 0; i < n; i += CHUNK) {
         float in[CHUNK], gradient[CHUNK];
         int64_t count = n - i < CHUNK ? n - i : CHUNK;
-        kernels()->gelu_backward(count, read_values(x, i, count, in), read_values(dy, i, count, gradient), target(dy, i, gradient));
+        kernels()->gelu_backward(count, read_values(x, i, count, in), read_values(dy, i, count, gradient),
+                                 target(dy, i, gradient));
         write_values(dy, i, count, gradient);
     }
 }
@@ -118,8 +119,8 @@ void mep_column_sum(int64_t rows, int64_t width, mep_activation x, float *sum)
     }
 }
 
-void mep_embedding_forward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens, const float *table,
-                           const float *position, float *x)
+void mep_embedding_forward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens,
+                           const float *table, const float *position, float *x)
 {
 #pragma omp parallel for
     for (int64_t t = 0; t < tokens_count; t++) {
@@ -145,7 +146,8 @@ void mep_embedding_backward(int64_t tokens_count, int64_t length, int64_t width,
 void mep_cross_entropy(int64_t rows, int64_t vocab, float *logits, const int32_t *targets, float scale, float *losses)
 {
 #pragma omp parallel for
-    for (int64_t r = 0; r < rows; r++) losses[r] = kernels()->cross_entropy(vocab, logits + r * vocab, targets[r], scale);
+    for (int64_t r = 0; r < rows; r++)
+        losses[r] = kernels()->cross_entropy(vocab, logits + r * vocab, targets[r], scale);
 }
 
 void mep_convert(int64_t n, mep_activation from, mep_activation to)
@@ -154,9 +156,12 @@ void mep_convert(int64_t n, mep_activation from, mep_activation to)
     for (int64_t i = 0; i < n; i += CHUNK) {
         float copy[CHUNK];
         int64_t count = n - i < CHUNK ? n - i : CHUNK;
-        if (from.dtype == to.dtype) memcpy(at(to, i), at(from, i), (size_t)(count * mep_dtype_size(from.dtype)));
-        else if (to.dtype == MEP_FLOAT32) read_values(from, i, count, at(to, i));
-        else write_values(to, i, count, read_values(from, i, count, copy));
+        if (from.dtype == to.dtype)
+            memcpy(at(to, i), at(from, i), (size_t)(count * mep_dtype_size(from.dtype)));
+        else if (to.dtype == MEP_FLOAT32)
+            read_values(from, i, count, at(to, i));
+        else
+            write_values(to, i, count, read_values(from, i, count, copy));
     }
 }
 

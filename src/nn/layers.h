@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The network's layers beside attention, forward and backward, threaded over rows or columns in an order that does not depend
- * on the number of threads. The residual stream and all sums are float32; what passes between layers ("activations") has the
- * compute type, float32 or bfloat16.
+ * The network's layers beside attention, forward and backward, threaded over rows or columns in an order that does not
+ * depend on the number of threads. The residual stream and all sums are float32; what passes between layers
+ * ("activations") has the compute type, float32 or bfloat16.
  */
 #ifndef MEP_NN_LAYERS_H
 #define MEP_NN_LAYERS_H
@@ -19,8 +19,8 @@ typedef struct mep_activation {
 } mep_activation;
 
 /* y = layer norm of x [rows, width]; mean, rstd [rows] are kept for the backward pass. */
-void mep_layer_norm_forward(int64_t rows, int64_t width, const float *x, const float *weight, const float *bias, float eps,
-                            mep_activation y, float *mean, float *rstd);
+void mep_layer_norm_forward(int64_t rows, int64_t width, const float *x, const float *weight, const float *bias,
+                            float eps, mep_activation y, float *mean, float *rstd);
 /* dx, dweight, dbias += gradients. */
 void mep_layer_norm_backward(int64_t rows, int64_t width, const float *x, const float *weight, const float *mean,
                              const float *rstd, mep_activation dy, float *dx, float *dweight, float *dbias);
@@ -34,13 +34,14 @@ void mep_gelu_backward(int64_t n, mep_activation x, mep_activation dy);
 void mep_column_sum(int64_t rows, int64_t width, mep_activation x, float *sum);
 
 /* x[t, :] = table[tokens[t], :] (+ position[t % length, :] where position is not NULL). */
-void mep_embedding_forward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens, const float *table,
-                           const float *position, float *x);
+void mep_embedding_forward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens,
+                           const float *table, const float *position, float *x);
 /* dtable[token] += dx; dposition[t % length] += dx where not NULL. */
 void mep_embedding_backward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens, const float *dx,
                             float *dtable, float *dposition);
 
-/* losses[r] = -log softmax(logits[r])[targets[r]]; where scale is not 0 the logits become scale times their gradient. */
+/* losses[r] = -log softmax(logits[r])[targets[r]]; where scale is not 0 the logits become scale times their gradient.
+ */
 void mep_cross_entropy(int64_t rows, int64_t vocab, float *logits, const int32_t *targets, float scale, float *losses);
 
 /* Copy n values, converting where the types differ. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of row kernels: everything in the network that is neither a matrix product nor attention, on contiguous float32
- * rows of any length, single-threaded. One variant a CPU level fills it (rows_*.c, all from rows_body.h); layers.c threads it
- * and handles bfloat16.
+ * The table of row kernels: everything in the network that is neither a matrix product nor attention, on contiguous
+ * float32 rows of any length, single-threaded. One variant a CPU level fills it (rows_*.c, all from rows_body.h);
+ * layers.c threads it and handles bfloat16.
  */
 #ifndef MEP_NN_ROWS_H
 #define MEP_NN_ROWS_H
@@ -25,12 +25,13 @@ typedef struct mep_row_kernels {
     int lanes; /* floats a vector */
 
     /* y = (x - mean) rstd weight + bias, mean and rstd = 1/sqrt(variance + eps) of the row, which are returned too. */
-    void (*layer_norm)(int64_t n, const float *x, const float *weight, const float *bias, float eps, float *y, float *mean,
-                       float *rstd);
+    void (*layer_norm)(int64_t n, const float *x, const float *weight, const float *bias, float eps, float *y,
+                       float *mean, float *rstd);
     /* dx += gradient with respect to x. */
     void (*layer_norm_backward)(int64_t n, const float *x, const float *weight, float mean, float rstd, const float *dy,
                                 float *dx);
-    /* y = x (1 + erf(x / sqrt 2)) / 2; x and y may be the same. dx = dy times its derivative; dy and dx may be the same. */
+    /* y = x (1 + erf(x / sqrt 2)) / 2; x and y may be the same. dx = dy times its derivative; dy and dx may be the
+     * same. */
     void (*gelu)(int64_t n, const float *x, float *y);
     void (*gelu_backward)(int64_t n, const float *x, const float *dy, float *dx);
     /* Returns log sum exp(x) - x[target]. Where scale is not 0, x becomes scale (softmax(x) - one_hot(target)). */

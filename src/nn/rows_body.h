@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The row kernels, once for every vector width (base/simd.h). The including file defines KERNELS, the name of its table, and
- * KERNELS_NAME. Rows end in a partial vector, read with zeros behind it and written only as far as the row goes.
+ * The row kernels, once for every vector width (base/simd.h). The including file defines KERNELS, the name of its
+ * table, and KERNELS_NAME. Rows end in a partial vector, read with zeros behind it and written only as far as the row
+ * goes.
  */
 #include "nn/rows.h"
 
@@ -30,8 +31,8 @@ MEP_INLINE void store_at(float *y, int64_t i, int64_t n, vf v)
     memcpy(y + i, part, (size_t)(n - i) * sizeof *y);
 }
 
-static void layer_norm(int64_t n, const float *x, const float *weight, const float *bias, float eps, float *y, float *mean,
-                       float *rstd)
+static void layer_norm(int64_t n, const float *x, const float *weight, const float *bias, float eps, float *y,
+                       float *mean, float *rstd)
 {
     vf sum = vf_set(0), squares = vf_set(0);
     for (int64_t i = 0; i < n; i += LANES) sum += load_at(x, i, n);
@@ -161,7 +162,6 @@ static void product(int64_t rows, int64_t columns, int64_t depth, const float *a
 }
 
 const mep_row_kernels KERNELS = {
-    KERNELS_NAME,  LANES, layer_norm, layer_norm_backward, gelu,           gelu_backward,
-    cross_entropy, add,   to_bf16,    from_bf16,           sum_of_squares, adamw,
-    product,
+    KERNELS_NAME, LANES,   layer_norm, layer_norm_backward, gelu,  gelu_backward, cross_entropy,
+    add,          to_bf16, from_bf16,  sum_of_squares,      adamw, product,
 };

@@ -63,7 +63,8 @@ void mep_adamw_step_run(mep_adamw *o, mep_model *model, const float *gradients, 
                            .correction2 = (float)(1 - pow(s->beta2, (double)o->step)),
                            .gradient_scale = 1};
     /* as torch.nn.utils.clip_grad_norm_ has it */
-    if (s->max_grad_norm > 0 && norm > s->max_grad_norm) step.gradient_scale = (float)(s->max_grad_norm / (norm + 1e-6));
+    if (s->max_grad_norm > 0 && norm > s->max_grad_norm)
+        step.gradient_scale = (float)(s->max_grad_norm / (norm + 1e-6));
     for (int64_t t = 0; t < model->count; t++) {
         int64_t first = mep_tensor_offset(model, t), size = model->tensors[t].size;
         step.weight_decay = mep_tensor_decays(model, t) ? (float)s->weight_decay : 0.0f;

@@ -12,14 +12,14 @@
 
 typedef struct evaluation {
     const mep_eval_settings *settings;
-    int64_t step;     /* tokens from one segment to the next */
+    int64_t step; /* tokens from one segment to the next */
     int64_t segments;
-    int64_t batch;    /* segments at a time */
+    int64_t batch; /* segments at a time */
     mep_session *session;
     int32_t *inputs, *targets;
     float *losses;
-    double *means;   /* mean loss of each segment's scored tokens */
-    double sum;      /* of the losses of scored tokens */
+    double *means; /* mean loss of each segment's scored tokens */
+    double sum;    /* of the losses of scored tokens */
     int64_t scored;
 } evaluation;
 
@@ -33,16 +33,20 @@ static mep_status plan(evaluation *e, const mep_dataset *data)
     const mep_eval_settings *s = e->settings;
     int64_t tokens = mep_dataset_tokens(data) - 1; /* a target for every input */
     if (s->length < 1 || s->batch_tokens < 1 || s->max_tokens < 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "evaluation needs a length and batch_tokens of 1 or more, found %lld and %lld",
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "evaluation needs a length and batch_tokens of 1 or more, found %lld and %lld",
                         (long long)s->length, (long long)s->batch_tokens);
     if (s->stride < 0 || s->stride > s->length || s->last < 0 || s->last > s->length)
         return mep_fail(MEP_ERROR_ARGUMENT, "at length %lld, stride %lld and last %lld must be from 0 to the length",
                         (long long)s->length, (long long)s->stride, (long long)s->last);
     if (s->stride > 0 && s->last > 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "a stride says already which tokens count; leave out either the stride or the last tokens");
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "a stride says already which tokens count; leave out either the stride or the last tokens");
     if (s->max_tokens > 0 && s->max_tokens < tokens) tokens = s->max_tokens;
     if (tokens < s->length)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the data has %lld tokens to score, too few for one segment of length %lld; use shorter lengths or more text",
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "the data has %lld tokens to score, too few for one segment of length %lld; use shorter "
+                        "lengths or more text",
                         (long long)(tokens < 0 ? 0 : tokens), (long long)s->length);
     e->step = s->stride > 0 ? s->stride : s->length;
     e->segments = (tokens - s->length) / e->step + 1;
@@ -98,9 +102,12 @@ static mep_status run_batches(evaluation *e, const mep_dataset *data, mep_eval_f
         MEP_TRY(mep_session_losses(e->session, count, length, e->inputs, e->targets, e->losses));
         for (int64_t b = 0; b < count; b++) score(e, first + b, e->losses + b * length);
         if (!isfinite(e->sum))
-            return mep_fail(MEP_ERROR_NUMERIC, "the model's loss is not finite in segment %lld to %lld; its weights are damaged or its training went wrong",
+            return mep_fail(MEP_ERROR_NUMERIC,
+                            "the model's loss is not finite in segment %lld to %lld; its weights are damaged or its "
+                            "training went wrong",
                             (long long)first, (long long)(first + count - 1));
-        if (progress != NULL && progress(context, (first + count) * length, e->segments * length, e->sum / (double)e->scored) != 0)
+        if (progress != NULL &&
+            progress(context, (first + count) * length, e->segments * length, e->sum / (double)e->scored) != 0)
             return mep_fail(MEP_INTERRUPTED, "the evaluation was stopped");
     }
     return MEP_OK;
@@ -115,8 +122,8 @@ static double spread(const evaluation *e)
     return e->segments > 1 ? sqrt(squares / (n - 1) / n) : NAN;
 }
 
-mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings, mep_eval_fn progress,
-                        void *context, mep_eval_result *result)
+mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings,
+                        mep_eval_fn progress, void *context, mep_eval_result *result)
 {
     evaluation e = {.settings = settings};
     double start = mep_now();

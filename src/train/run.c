@@ -23,7 +23,8 @@
 /* jansson has no other reasons to make no object. */
 static mep_status no_object(void)
 {
-    return mep_fail(MEP_ERROR_ARGUMENT, "cannot write the settings as JSON: a path is not UTF-8, a number not finite, or memory is short");
+    return mep_fail(MEP_ERROR_ARGUMENT,
+                    "cannot write the settings as JSON: a path is not UTF-8, a number not finite, or memory is short");
 }
 
 /* Save `root` as folder/name and release it; NULL is out of memory. */
@@ -44,14 +45,16 @@ mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, 
     snprintf(valid, sizeof valid, "%016" PRIx64, checksums->valid);
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
     json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:o}",
-        "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum", data, "valid",
-        s->valid, "valid_checksum", valid, "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
-        (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
-        "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps", s->eps,
-        "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed, "dtype", mep_dtype_name(s->dtype),
-        "recompute", s->recompute, "save_every", (json_int_t)s->save_every, "keep", (json_int_t)s->keep, "valid_every",
-        (json_int_t)s->valid_every, "valid_tokens", (json_int_t)s->valid_tokens, "model", mep_model_config_to_json(&s->model));
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:b, "
+        "s:I, s:I, s:I, s:I, s:o}",
+        "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum", data,
+        "valid", s->valid, "valid_checksum", valid, "length", (json_int_t)s->length, "batch_size",
+        (json_int_t)s->batch_size, "micro_batch_size", (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps,
+        "learning_rate", s->learning_rate, "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1",
+        s->beta1, "beta2", s->beta2, "eps", s->eps, "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm,
+        "seed", seed, "dtype", mep_dtype_name(s->dtype), "recompute", s->recompute, "save_every",
+        (json_int_t)s->save_every, "keep", (json_int_t)s->keep, "valid_every", (json_int_t)s->valid_every,
+        "valid_tokens", (json_int_t)s->valid_tokens, "model", mep_model_config_to_json(&s->model));
     return save_json(run, "train.json", root);
 }
 
@@ -75,7 +78,8 @@ static mep_status read_u64(const json_t *root, const char *file, const char *key
     return MEP_OK;
 }
 
-static mep_status parse_settings(const json_t *root, const char *file, mep_train_settings *s, mep_run_checksums *checksums)
+static mep_status parse_settings(const json_t *root, const char *file, mep_train_settings *s,
+                                 mep_run_checksums *checksums)
 {
     const int64_t most = INT64_MAX;
     const char *dtype = NULL;
@@ -87,16 +91,26 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
     const struct {
         const char *key;
         int64_t *to;
-    } integers[] = {{"length", &s->length}, {"batch_size", &s->batch_size}, {"micro_batch_size", &s->micro_batch_size},
-                    {"steps", &s->steps},   {"save_every", &s->save_every}, {"keep", &s->keep},
-                    {"valid_every", &s->valid_every}, {"valid_tokens", &s->valid_tokens}};
+    } integers[] = {{"length", &s->length},
+                    {"batch_size", &s->batch_size},
+                    {"micro_batch_size", &s->micro_batch_size},
+                    {"steps", &s->steps},
+                    {"save_every", &s->save_every},
+                    {"keep", &s->keep},
+                    {"valid_every", &s->valid_every},
+                    {"valid_tokens", &s->valid_tokens}};
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
         MEP_TRY(mep_json_get_int(root, file, integers[i].key, 0, most, integers[i].to));
     const struct {
         const char *key;
         double *to;
-    } numbers[] = {{"learning_rate", &s->learning_rate}, {"min_learning_rate", &s->min_learning_rate}, {"warmup", &s->warmup},
-                   {"beta1", &s->beta1}, {"beta2", &s->beta2}, {"eps", &s->eps}, {"weight_decay", &s->weight_decay},
+    } numbers[] = {{"learning_rate", &s->learning_rate},
+                   {"min_learning_rate", &s->min_learning_rate},
+                   {"warmup", &s->warmup},
+                   {"beta1", &s->beta1},
+                   {"beta2", &s->beta2},
+                   {"eps", &s->eps},
+                   {"weight_decay", &s->weight_decay},
                    {"max_grad_norm", &s->max_grad_norm}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         MEP_TRY(mep_json_get_number(root, file, numbers[i].key, 0, 1e300, numbers[i].to));
@@ -116,7 +130,8 @@ mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, 
     json_t *root = NULL;
     MEP_TRY(mep_path_join(&path, run, "train.json"));
     mep_status status = mep_json_load(path, &root);
-    if (status == MEP_OK && !json_is_object(root)) status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
+    if (status == MEP_OK && !json_is_object(root))
+        status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
     if (status == MEP_OK) status = parse_settings(root, path, settings, checksums);
     json_decref(root);
     mep_free(&path);

@@ -14,13 +14,15 @@ typedef struct mep_run_checksums {
 } mep_run_checksums;
 
 /* train.json: the settings, and the checksums as hexadecimal text. */
-mep_status mep_run_write_settings(const char *run, const mep_train_settings *settings, const mep_run_checksums *checksums);
+mep_status mep_run_write_settings(const char *run, const mep_train_settings *settings,
+                                  const mep_run_checksums *checksums);
 mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, mep_run_checksums *checksums);
 
 /* Save model and optimizer as checkpoint-STEP, whole or not at all, and retire older ones beyond `keep`. */
 mep_status mep_run_save(const char *run, const mep_model *model, const mep_adamw *optimizer, int64_t keep);
 
-/* Load the newest checkpoint into model and optimizer, which have the run's shapes; optimizer->step stays 0 where there is none. */
+/* Load the newest checkpoint into model and optimizer, which have the run's shapes; optimizer->step stays 0 where there
+ * is none. */
 mep_status mep_run_load(const char *run, mep_model *model, mep_adamw *optimizer);
 
 /* Append a line to metrics.jsonl. */

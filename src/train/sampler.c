@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Segments in random order: a permutation computed in place by a Feistel network over the next power of four, walking on
- * until it falls into the range.
+ * Segments in random order: a permutation computed in place by a Feistel network over the next power of four, walking
+ * on until it falls into the range.
  */
 #include "train/sampler.h"
 
@@ -10,12 +10,15 @@
 #include "base/error.h"
 #include "base/random.h"
 
-mep_status mep_sampler_init(mep_sampler *sampler, const mep_dataset *data, const char *name, int64_t length, uint64_t seed)
+mep_status mep_sampler_init(mep_sampler *sampler, const mep_dataset *data, const char *name, int64_t length,
+                            uint64_t seed)
 {
     int64_t tokens = mep_dataset_tokens(data);
     if (tokens < length + 1)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s: has %lld tokens, but a sequence of length %lld needs %lld; use a shorter --length or more text",
-                        name, (long long)tokens, (long long)length, (long long)length + 1);
+        return mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "%s: has %lld tokens, but a sequence of length %lld needs %lld; use a shorter --length or more text", name,
+            (long long)tokens, (long long)length, (long long)length + 1);
     *sampler = (mep_sampler){data, length, (tokens - 1) / length, seed};
     return MEP_OK;
 }
@@ -29,7 +32,8 @@ static int64_t permute(uint64_t index, uint64_t n, uint64_t seed, uint64_t epoch
     do {
         uint64_t left = index >> half, right = index & mask;
         for (uint64_t round = 0; round < 6; round++) {
-            uint64_t next = left ^ (mep_random_bits(seed, mep_random_stream("order") + epoch, round << 32 | right) & mask);
+            uint64_t next =
+                left ^ (mep_random_bits(seed, mep_random_stream("order") + epoch, round << 32 | right) & mask);
             left = right;
             right = next;
         }
@@ -41,7 +45,8 @@ static int64_t permute(uint64_t index, uint64_t n, uint64_t seed, uint64_t epoch
 int64_t mep_sampler_start(const mep_sampler *s, int64_t index)
 {
     uint64_t epoch = (uint64_t)(index / s->segments);
-    int64_t slack = mep_dataset_tokens(s->data) - 1 - s->segments * s->length; /* 0 .. length-1 tokens that do not fit */
+    int64_t slack =
+        mep_dataset_tokens(s->data) - 1 - s->segments * s->length; /* 0 .. length-1 tokens that do not fit */
     int64_t shift = (int64_t)(mep_random_bits(s->seed, mep_random_stream("shift"), epoch) % (uint64_t)(slack + 1));
     return shift + s->length * permute((uint64_t)(index % s->segments), (uint64_t)s->segments, s->seed, epoch);
 }

@@ -13,8 +13,8 @@ static const struct {
     int64_t length, batch_size, micro_batch_size, steps;
     double learning_rate, warmup;
 } RECIPES[] = {
-    {"nano", 128, 32, 32, 1000, 2e-3, 0.1},  {"micro", 256, 32, 32, 5000, 1e-3, 0.05},
-    {"mini", 512, 32, 16, 10000, 1e-3, 0.02}, {"small", 512, 32, 8, 50000, 6e-4, 0.01},
+    {"nano", 128, 32, 32, 1000, 2e-3, 0.1},    {"micro", 256, 32, 32, 5000, 1e-3, 0.05},
+    {"mini", 512, 32, 16, 10000, 1e-3, 0.02},  {"small", 512, 32, 8, 50000, 6e-4, 0.01},
     {"medium", 512, 32, 4, 50000, 3e-4, 0.01},
 };
 
@@ -49,8 +49,8 @@ mep_status mep_train_preset(const char *name, mep_train_settings *s)
 static mep_status check_count(const char *name, int64_t value, int64_t low, int64_t high)
 {
     if (value >= low && value <= high) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "%s must be from %lld to %lld, found %lld", name, (long long)low, (long long)high,
-                    (long long)value);
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s must be from %lld to %lld, found %lld", name, (long long)low,
+                    (long long)high, (long long)value);
 }
 
 static mep_status check_real(const char *name, double value, double low, double high)
@@ -67,8 +67,8 @@ mep_status mep_train_check(const mep_train_settings *s)
     MEP_TRY(check_count("batch_size", s->batch_size, 1, most));
     MEP_TRY(check_count("micro_batch_size", s->micro_batch_size, 0, s->batch_size));
     if (s->micro_batch_size > 0 && s->batch_size % s->micro_batch_size != 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "batch_size %lld is not a multiple of micro_batch_size %lld", (long long)s->batch_size,
-                        (long long)s->micro_batch_size);
+        return mep_fail(MEP_ERROR_ARGUMENT, "batch_size %lld is not a multiple of micro_batch_size %lld",
+                        (long long)s->batch_size, (long long)s->micro_batch_size);
     MEP_TRY(check_count("steps", s->steps, 1, (int64_t)1 << 40));
     MEP_TRY(check_real("learning_rate", s->learning_rate, 0, 100));
     MEP_TRY(check_real("min_learning_rate", s->min_learning_rate, 0, s->learning_rate));
@@ -83,7 +83,8 @@ mep_status mep_train_check(const mep_train_settings *s)
     MEP_TRY(check_count("valid_every", s->valid_every, 0, INT64_MAX));
     MEP_TRY(check_count("valid_tokens", s->valid_tokens, 0, INT64_MAX));
     if (s->dtype != MEP_FLOAT32 && s->dtype != MEP_BFLOAT16)
-        return mep_fail(MEP_ERROR_ARGUMENT, "training computes in float32 or bfloat16, found %s", mep_dtype_name(s->dtype));
+        return mep_fail(MEP_ERROR_ARGUMENT, "training computes in float32 or bfloat16, found %s",
+                        mep_dtype_name(s->dtype));
     return MEP_OK;
 }
 
@@ -92,5 +93,6 @@ double mep_train_learning_rate(const mep_train_settings *s, int64_t step)
     double warm = ceil(s->warmup * (double)s->steps);
     if ((double)step < warm) return s->learning_rate * ((double)step + 1) / warm;
     double left = (double)s->steps - warm, done = left > 0 ? ((double)step - warm) / left : 1;
-    return s->min_learning_rate + (s->learning_rate - s->min_learning_rate) * 0.5 * (1 + cos(3.14159265358979323846 * done));
+    return s->min_learning_rate +
+           (s->learning_rate - s->min_learning_rate) * 0.5 * (1 + cos(3.14159265358979323846 * done));
 }

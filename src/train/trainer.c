@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The training loop: data, micro-batches, AdamW, checkpoints. Files are run.c's business, mathematics model's and adamw's.
+ * The training loop: data, micro-batches, AdamW, checkpoints. Files are run.c's business, mathematics model's and
+ * adamw's.
  */
 #include <math.h>
 #include <string.h>
@@ -44,8 +45,9 @@ static mep_status open_dataset(mep_dataset **data, const char *prefix, const mep
 {
     MEP_TRY(mep_dataset_open(data, prefix));
     if (mep_dataset_vocab_size(*data) > s->model.vocab_size)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one",
-                        prefix, (long long)mep_dataset_vocab_size(*data) - 1, (long long)s->model.vocab_size);
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one", prefix,
+                        (long long)mep_dataset_vocab_size(*data) - 1, (long long)s->model.vocab_size);
     return MEP_OK;
 }
 
@@ -95,7 +97,8 @@ static mep_status fail_numeric(const trainer *t, double loss, double norm)
             if (!isfinite(g[n])) name = t->model->tensors[i].name;
     }
     return mep_fail(MEP_ERROR_NUMERIC,
-                    "step %lld: loss %g, gradient norm %g; first gradient that is not finite: %s; the step was not applied, the last checkpoint is whole; try a lower learning rate",
+                    "step %lld: loss %g, gradient norm %g; first gradient that is not finite: %s; the step was not "
+                    "applied, the last checkpoint is whole; try a lower learning rate",
                     (long long)t->optimizer->step + 1, loss, norm, name);
 }
 
@@ -109,7 +112,8 @@ static mep_status accumulate(trainer *t, double *loss)
     memset(t->gradients, 0, (size_t)t->model->size * sizeof *t->gradients);
     for (int64_t first = 0; first < s->batch_size; first += t->micro) {
         for (int64_t b = 0; b < t->micro; b++)
-            MEP_TRY(mep_sampler_read(&t->sampler, step * s->batch_size + first + b, t->inputs + b * length, t->targets + b * length));
+            MEP_TRY(mep_sampler_read(&t->sampler, step * s->batch_size + first + b, t->inputs + b * length,
+                                     t->targets + b * length));
         MEP_TRY(mep_session_train(t->session, t->micro, length, t->inputs, t->targets, scale, t->losses, t->gradients));
         for (int64_t i = 0; i < rows; i++) sum += (double)t->losses[i];
     }
@@ -163,8 +167,8 @@ static mep_status loop(trainer *t, mep_train_fn progress, void *context)
             MEP_TRY(mep_run_save(t->run, t->model, t->optimizer, s->keep));
         }
         if (stop && !last)
-            return mep_fail(MEP_INTERRUPTED, "stopped after step %lld of %lld; everything is saved in %s", (long long)p.step,
-                            (long long)s->steps, t->run);
+            return mep_fail(MEP_INTERRUPTED, "stopped after step %lld of %lld; everything is saved in %s",
+                            (long long)p.step, (long long)s->steps, t->run);
     }
     return MEP_OK;
 }
