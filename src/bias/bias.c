@@ -148,7 +148,8 @@ static void softmax_weights(mep_bias *bias, const double *x, int64_t head)
     }
 }
 
-void mep_bias_refresh(mep_bias *bias)
+/* Compute rates and weights from the parameters. */
+static void refresh(mep_bias *bias)
 {
     const double *learned =
         bias->spec.learn_weights ? bias->params + bias->entries[bias->entry_count - 1].info.offset : NULL;
@@ -184,7 +185,7 @@ void mep_bias_init(mep_bias *bias, uint64_t seed)
             values[n] = clamp(value, entry->min, entry->max);
         }
     }
-    mep_bias_refresh(bias);
+    refresh(bias);
 }
 
 mep_status mep_bias_set_params(mep_bias *bias, const double *values, int64_t count)
@@ -204,7 +205,7 @@ mep_status mep_bias_set_params(mep_bias *bias, const double *values, int64_t cou
         for (int64_t n = entry->info.offset; n < entry->info.offset + entry->info.size; n++)
             bias->params[n] = clamp(values[n], entry->min, entry->max);
     }
-    mep_bias_refresh(bias);
+    refresh(bias);
     return MEP_OK;
 }
 

@@ -3,7 +3,7 @@
  * The inside of a mep_bias, for the files of this room only.
  *
  * Arrays [terms, heads] have term m of head h at m*heads + h. Everything that depends on learned parameters (rates,
- * weights) is computed again by mep_bias_refresh whenever they change.
+ * weights) is computed again whenever they change.
  */
 #ifndef MEP_BIAS_BIAS_H
 #define MEP_BIAS_BIAS_H
@@ -43,9 +43,6 @@ struct mep_bias {
 
 /* MEP_ERROR_ARGUMENT where a table of this length would hold no distance, or one beyond MEP_DISTANCE_MAX. */
 mep_status mep_bias_check_length(int64_t length);
-
-/* Compute rates and weights from the parameters. */
-void mep_bias_refresh(mep_bias *bias);
 
 /* values[m, h] = log K_m,h(distance), [terms, heads]. */
 void mep_bias_log_values(const mep_bias *bias, double distance, double *values);

@@ -25,7 +25,6 @@ int mep_cli_compare(int argc, char **argv);
 int mep_cli_generate(int argc, char **argv);
 int mep_cli_plot(int argc, char **argv);
 int mep_cli_info(int argc, char **argv);
-int mep_cli_bench(int argc, char **argv);
 int mep_cli_version(int argc, char **argv);
 
 /* Print "mep COMMAND: <mep_error_message()>" on stderr; returns MEP_EXIT_FAILED. */

@@ -8,7 +8,9 @@
 
 enum { PAGE_WIDTH = 100, HELP_COLUMN = 30, LINE = 512 };
 
-void mep_help_wrap(FILE *file, const char *text, int column, int indent, int width)
+/* Print `text` word by word; lines after the first start at column `indent`, none passes `width`. The first word is
+ * printed at `column`. No newline at the end. A newline in the text ends a line. */
+static void wrap(FILE *file, const char *text, int column, int indent, int width)
 {
     int at_start = 1;
     while (*text != '\0') {
@@ -101,7 +103,7 @@ static int print_option(const mep_option *option, FILE *file)
     }
     default_text(option, shown);
     if (shown[0] != '\0') snprintf(text + strlen(text), sizeof text - strlen(text), " [%s]", shown);
-    mep_help_wrap(file, text, HELP_COLUMN, HELP_COLUMN, PAGE_WIDTH);
+    wrap(file, text, HELP_COLUMN, HELP_COLUMN, PAGE_WIDTH);
     fputc('\n', file);
     return shown[0] != '\0';
 }
@@ -123,7 +125,7 @@ void mep_help_print(const mep_usage *usage, FILE *file)
     int defaults = 0;
     fprintf(file, "mep %s [OPTION ...]%s%s\n\n", usage->command, usage->arguments[0] == '\0' ? "" : " ",
             usage->arguments);
-    mep_help_wrap(file, usage->summary, 0, 0, PAGE_WIDTH);
+    wrap(file, usage->summary, 0, 0, PAGE_WIDTH);
     fputc('\n', file);
     if (usage->options[0].kind != MEP_OPTION_GROUP) fputs("\nOptions:\n", file);
     for (const mep_option *option = usage->options; option->kind != MEP_OPTION_END; option++) {

@@ -12,8 +12,4 @@
 /* Print the page on `file`, at most 100 columns wide. The defaults are what the targets hold. */
 void mep_help_print(const mep_usage *usage, FILE *file);
 
-/* Print `text` word by word; lines after the first start at column `indent`, none passes `width`. The first word is
- * printed at `column`. No newline at the end. A newline in the text ends a line. */
-void mep_help_wrap(FILE *file, const char *text, int column, int indent, int width);
-
 #endif

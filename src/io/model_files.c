@@ -93,7 +93,9 @@ json_t *mep_model_config_to_json(const mep_model_config *c)
                      (json_int_t)c->max_position_embeddings);
 }
 
-mep_status mep_model_folder(const char *folder, char **path)
+/* The folder that holds a model's files: `folder` itself, or the newest checkpoint in it. *path is freed with mep_free.
+ */
+static mep_status model_folder(const char *folder, char **path)
 {
     char *config = NULL;
     int64_t step = -1;
@@ -163,7 +165,7 @@ mep_status mep_model_load(mep_model **model, const char *folder)
     char *path = NULL, *tensors = NULL;
     mep_model_config config = {0};
     *model = NULL;
-    MEP_TRY(mep_model_folder(folder, &path));
+    MEP_TRY(model_folder(folder, &path));
     mep_status status = load_config(path, &config);
     if (status == MEP_OK) status = mep_path_join(&tensors, path, "model.safetensors");
     if (status == MEP_OK) status = mep_model_describe(model, &config);

@@ -16,8 +16,4 @@ mep_status mep_model_config_from_json(const json_t *object, const char *file, me
 /* A new JSON object; NULL when memory is short. */
 json_t *mep_model_config_to_json(const mep_model_config *config);
 
-/* The folder that holds a model's files: `folder` itself, or the newest checkpoint in it. *path is freed with mep_free.
- */
-mep_status mep_model_folder(const char *folder, char **path);
-
 #endif

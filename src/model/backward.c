@@ -39,12 +39,12 @@ static mep_activation stream_gradient(mep_session *s)
 static mep_status attend_backward(mep_session *s, const mep_layer_state *l)
 {
     const mep_model_config *c = &s->model->config;
-    int64_t head_dim = c->hidden_size / c->num_attention_heads;
+    int64_t head_dim = mep_head_dim(c);
     MEP_TRY(mep_attention_backward(
         s->attention, s->batch, s->length, s->length, mep_qkv_view(s, l->qkv, 0), mep_qkv_view(s, l->qkv, 1),
         mep_qkv_view(s, l->qkv, 2), mep_heads_view(s, l->attended), l->lse, mep_heads_view(s, s->d_narrow),
         mep_qkv_view(s, s->d_wide, 0), mep_qkv_view(s, s->d_wide, 1), mep_qkv_view(s, s->d_wide, 2),
-        s->bias_params != NULL && s->model->position_bias >= 0 ? s->bias_gradient : NULL));
+        s->model->position_bias >= 0 ? s->bias_gradient : NULL));
     for (int which = 0; which < 2 && s->rotary_dims > 0; which++) {
         mep_activation part = {mep_qkv_view(s, s->d_wide, which).data, s->d_wide.dtype};
         mep_rotary_apply(s->rows, s->length, 0, c->num_attention_heads, s->rotary_dims, s->cosine, s->sine, 1, part,

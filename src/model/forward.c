@@ -23,7 +23,7 @@ static mep_status linear(mep_session *s, mep_activation x, int64_t k, int64_t we
 static void extend_cache(mep_session *s, int64_t layer, mep_tensor_view *k, mep_tensor_view *v)
 {
     const mep_model_config *c = &s->model->config;
-    int64_t heads = c->num_attention_heads, head_dim = c->hidden_size / heads, size = mep_dtype_size(s->settings.dtype);
+    int64_t heads = c->num_attention_heads, head_dim = mep_head_dim(c), size = mep_dtype_size(s->settings.dtype);
     mep_tensor_view *from[] = {k, v};
     mep_activation to[] = {s->cache.keys, s->cache.values};
     for (int i = 0; i < 2; i++) {
@@ -42,7 +42,7 @@ static mep_status attend(mep_session *s, int64_t layer)
 {
     const mep_model_config *c = &s->model->config;
     mep_layer_state *l = &s->layer[layer];
-    int64_t head_dim = c->hidden_size / c->num_attention_heads;
+    int64_t head_dim = mep_head_dim(c);
     for (int which = 0; which < 2 && s->rotary_dims > 0; which++) {
         mep_activation part = {mep_qkv_view(s, l->qkv, which).data, l->qkv.dtype};
         mep_rotary_apply(s->rows, s->length, s->position, c->num_attention_heads, s->rotary_dims, s->cosine, s->sine, 0,
@@ -83,7 +83,8 @@ mep_status mep_layer_forward(mep_session *s, int64_t layer, int inner)
                   hidden, 1);
 }
 
-mep_status mep_session_forward(mep_session *s, const int32_t *tokens)
+/* tokens -> norm_final. With a cache, the tokens continue those before them. */
+static mep_status run_layers(mep_session *s, const int32_t *tokens)
 {
     const mep_model *m = s->model;
     const mep_model_config *c = &m->config;
@@ -118,14 +119,14 @@ mep_status mep_session_logits(mep_session *s, int64_t batch, int64_t length, con
 {
     MEP_TRY(mep_session_begin(s, batch, length, tokens));
     MEP_TRY(mep_session_refresh(s));
-    MEP_TRY(mep_session_forward(s, tokens));
+    MEP_TRY(run_layers(s, tokens));
     return output(s, 0, s->rows, logits);
 }
 
 mep_status mep_session_next(mep_session *s, int64_t length, const int32_t *tokens, float *logits)
 {
     MEP_TRY(mep_session_begin(s, 1, length, tokens));
-    MEP_TRY(mep_session_forward(s, tokens));
+    MEP_TRY(run_layers(s, tokens));
     return output(s, s->rows - 1, 1, logits);
 }
 
@@ -144,7 +145,7 @@ mep_status mep_session_losses(mep_session *s, int64_t batch, int64_t length, con
     MEP_TRY(mep_session_begin(s, batch, length, inputs));
     MEP_TRY(check_targets(s, targets));
     MEP_TRY(mep_session_refresh(s));
-    MEP_TRY(mep_session_forward(s, inputs));
+    MEP_TRY(run_layers(s, inputs));
     for (int64_t first = 0; first < s->rows; first += s->logit_rows) {
         int64_t count = s->rows - first < s->logit_rows ? s->rows - first : s->logit_rows;
         MEP_TRY(output(s, first, count, s->logits));
@@ -182,7 +183,7 @@ mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, cons
     const mep_model *m = s->model;
     MEP_TRY(mep_session_begin(s, batch, length, inputs));
     MEP_TRY(check_targets(s, targets));
-    MEP_TRY(mep_session_forward(s, inputs));
+    MEP_TRY(run_layers(s, inputs));
     for (int64_t first = 0; first < s->rows; first += s->logit_rows) {
         int64_t count = s->rows - first < s->logit_rows ? s->rows - first : s->logit_rows;
         MEP_TRY(output_train(s, first, count, targets, scale, losses, gradients));

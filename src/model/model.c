@@ -47,7 +47,7 @@ static mep_status check_range(const char *name, int64_t value, int64_t low, int6
 
 static mep_status check_rotary(const mep_model_config *c)
 {
-    int64_t head_dim = c->hidden_size / c->num_attention_heads, dims = (int64_t)((double)head_dim * c->rotary_pct);
+    int64_t head_dim = mep_head_dim(c), dims = mep_rotary_dims(c);
     if (dims < 2 || dims % 2 != 0 || dims > head_dim)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "rotary turns pairs of channels, but rotary_pct %g of head_dim %lld is %lld; choose another "
@@ -149,8 +149,7 @@ static mep_status describe(mep_model *model)
 {
     const mep_model_config *c = &model->config;
     if (model->position == MEP_POSITION_BIAS)
-        MEP_TRY(mep_bias_create(&model->bias, c->position_encoding, c->num_attention_heads,
-                                c->hidden_size / c->num_attention_heads));
+        MEP_TRY(mep_bias_create(&model->bias, c->position_encoding, c->num_attention_heads, mep_head_dim(c)));
     int64_t tensors =
         5 + c->num_hidden_layers * LAYER_TENSORS + (model->bias != NULL ? mep_bias_param_count(model->bias) : 0);
     MEP_TRY(mep_alloc(&model->tensors, tensors, sizeof *model->tensors));

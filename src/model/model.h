@@ -38,6 +38,18 @@ struct mep_model {
     int64_t embed_in, embed_positions, first_layer, final_norm_weight, final_norm_bias, embed_out, position_bias;
 };
 
+/* Channels of a head. */
+static inline int64_t mep_head_dim(const mep_model_config *config)
+{
+    return config->hidden_size / config->num_attention_heads;
+}
+
+/* Channels of a head that rotary turns. */
+static inline int64_t mep_rotary_dims(const mep_model_config *config)
+{
+    return (int64_t)((double)mep_head_dim(config) * config->rotary_pct);
+}
+
 /* Index of tensor `which` of a layer. */
 static inline int64_t mep_layer_tensor(const mep_model *model, int64_t layer, int which)
 {

@@ -112,7 +112,6 @@ static mep_status allocate_positions(mep_session *s)
 {
     const mep_model *m = s->model;
     const mep_model_config *c = &m->config;
-    int64_t head_dim = c->hidden_size / c->num_attention_heads;
     if (m->position == MEP_POSITION_LEARNED && s->longest > c->max_position_embeddings)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "the encoding \"learned\" has %lld positions and cannot read %lld tokens; use lengths up to "
@@ -130,7 +129,7 @@ static mep_status allocate_positions(mep_session *s)
         mep_sinusoidal_table(s->longest, c->hidden_size, c->rotary_emb_base, s->positions);
     }
     if (m->position == MEP_POSITION_ROTARY) {
-        s->rotary_dims = (int64_t)((double)head_dim * c->rotary_pct);
+        s->rotary_dims = mep_rotary_dims(c);
         MEP_TRY(floats(s, &s->cosine, s->longest, s->rotary_dims / 2));
         MEP_TRY(floats(s, &s->sine, s->longest, s->rotary_dims / 2));
         mep_rotary_tables(s->longest, s->rotary_dims, c->rotary_emb_base, s->cosine, s->sine);
@@ -154,12 +153,13 @@ static mep_status allocate(mep_session *s)
     MEP_TRY(allocate_stream(s, rows));
     MEP_TRY(allocate_output(s, rows));
     if (s->settings.training) MEP_TRY(allocate_training(s, rows));
-    if (s->settings.dtype == MEP_BFLOAT16) MEP_TRY(block(s, &s->half, s->model->size, 1, sizeof *s->half));
+    if (s->settings.dtype == MEP_BFLOAT16)
+        MEP_TRY(block(s, &s->weights_bf16, s->model->size, 1, sizeof *s->weights_bf16));
     if (s->cache.capacity > 0) MEP_TRY(allocate_cache(s));
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = c->num_attention_heads;
-    a.head_dim = c->hidden_size / c->num_attention_heads;
+    a.head_dim = mep_head_dim(c);
     a.max_length = s->longest;
     a.dtype = s->settings.dtype;
     a.tolerance = s->settings.tolerance;
@@ -205,8 +205,8 @@ void mep_session_destroy(mep_session **session)
 mep_status mep_session_refresh(mep_session *s)
 {
     mep_model *m = s->model;
-    if (s->half != NULL)
-        mep_convert(m->size, (mep_activation){m->values, MEP_FLOAT32}, (mep_activation){s->half, MEP_BFLOAT16});
+    if (s->weights_bf16 != NULL)
+        mep_convert(m->size, (mep_activation){m->values, MEP_FLOAT32}, (mep_activation){s->weights_bf16, MEP_BFLOAT16});
     if (m->bias == NULL) return MEP_OK;
     MEP_TRY(mep_model_sync_bias(m));
     MEP_TRY(mep_bias_table(m->bias, s->longest, s->bias_table));
@@ -235,15 +235,16 @@ mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, cons
 mep_matrix mep_session_weight(const mep_session *s, int64_t index, int transposed)
 {
     const mep_tensor *t = &s->model->tensors[index];
-    if (s->half != NULL)
-        return (mep_matrix){s->half + mep_tensor_offset(s->model, index), MEP_BFLOAT16, t->shape[1], transposed};
+    if (s->weights_bf16 != NULL)
+        return (mep_matrix){s->weights_bf16 + mep_tensor_offset(s->model, index), MEP_BFLOAT16, t->shape[1],
+                            transposed};
     return (mep_matrix){t->data, MEP_FLOAT32, t->shape[1], transposed};
 }
 
 mep_tensor_view mep_qkv_view(const mep_session *s, mep_activation qkv, int which)
 {
     const mep_model_config *c = &s->model->config;
-    int64_t head_dim = c->hidden_size / c->num_attention_heads;
+    int64_t head_dim = mep_head_dim(c);
     char *data = (char *)qkv.data + which * head_dim * mep_dtype_size(qkv.dtype);
     return (mep_tensor_view){data, s->length * 3 * c->hidden_size, 3 * head_dim, 3 * c->hidden_size};
 }
@@ -251,6 +252,5 @@ mep_tensor_view mep_qkv_view(const mep_session *s, mep_activation qkv, int which
 mep_tensor_view mep_heads_view(const mep_session *s, mep_activation x)
 {
     const mep_model_config *c = &s->model->config;
-    return (mep_tensor_view){x.data, s->length * c->hidden_size, c->hidden_size / c->num_attention_heads,
-                             c->hidden_size};
+    return (mep_tensor_view){x.data, s->length * c->hidden_size, mep_head_dim(c), c->hidden_size};
 }

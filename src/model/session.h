@@ -41,7 +41,7 @@ struct mep_session {
     float *positions;      /* [longest, hidden] of sinusoidal */
     float *cosine, *sine;  /* [longest, rotary dims / 2] */
     int64_t rotary_dims;
-    mep_bf16 *half; /* all parameters as bfloat16, where that is the compute type */
+    mep_bf16 *weights_bf16; /* all parameters as bfloat16, where that is the compute type */
 
     float **x;              /* [layers + 1]: residual stream before each layer, and after the last */
     mep_layer_state *layer; /* [layers] */
@@ -70,9 +70,6 @@ mep_status mep_session_refresh(mep_session *session);
 
 /* Check the call's sizes and tokens, and set batch, length, rows. */
 mep_status mep_session_begin(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens);
-
-/* tokens -> norm_final. With a cache, the tokens continue those before them. */
-mep_status mep_session_forward(mep_session *session, const int32_t *tokens);
 
 /* Logits [vocab] of the token that follows `length` more tokens of a cached session. */
 mep_status mep_session_next(mep_session *session, int64_t length, const int32_t *tokens, float *logits);

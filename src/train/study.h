@@ -15,10 +15,6 @@ typedef struct mep_study_corpus {
     uint64_t train_checksum, valid_checksum;
 } mep_study_corpus;
 
-/* PREFIX.train or PREFIX.valid of a corpus. */
-mep_status mep_study_data_name(const mep_study_settings *settings, int64_t corpus, const char *part,
-                               char path[MEP_PATH_SIZE]);
-
 /* Check the lists, every setting, and that the data is there, long enough and in the vocabulary; corpora[corpus_count].
  */
 mep_status mep_study_check(const mep_study_settings *settings, mep_study_corpus *corpora);

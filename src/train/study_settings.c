@@ -38,7 +38,8 @@ static mep_status check_path(int written)
                     MEP_PATH_SIZE - 1);
 }
 
-mep_status mep_study_data_name(const mep_study_settings *s, int64_t corpus, const char *part, char path[MEP_PATH_SIZE])
+/* PREFIX.train or PREFIX.valid of a corpus. */
+static mep_status data_name(const mep_study_settings *s, int64_t corpus, const char *part, char path[MEP_PATH_SIZE])
 {
     return check_path(snprintf(path, MEP_PATH_SIZE, "%s.%s", s->corpora[corpus], part));
 }
@@ -73,8 +74,8 @@ mep_status mep_study_run_settings(const mep_study_settings *s, int64_t corpus, i
         return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%.40s...\" is longer than %d characters", spec,
                         MEP_POSITION_SIZE - 1);
     snprintf(run->model.position_encoding, sizeof run->model.position_encoding, "%s", spec);
-    MEP_TRY(mep_study_data_name(s, corpus, "train", run->data));
-    return mep_study_data_name(s, corpus, "valid", run->valid);
+    MEP_TRY(data_name(s, corpus, "train", run->data));
+    return data_name(s, corpus, "valid", run->valid);
 }
 
 /* The largest multiple of the longest length among `tokens` tokens of which the first has no target. */
@@ -99,7 +100,7 @@ mep_status mep_study_eval_settings(const mep_study_settings *s, int64_t corpus, 
 {
     char name[MEP_PATH_SIZE];
     mep_dataset *data = NULL;
-    MEP_TRY(mep_study_data_name(s, corpus, "valid", name));
+    MEP_TRY(data_name(s, corpus, "valid", name));
     MEP_TRY(mep_dataset_open(&data, name));
     mep_status status = eval_settings(s, name, mep_dataset_tokens(data), eval);
     mep_dataset_close(&data);
@@ -166,7 +167,7 @@ static mep_status check_dataset(const mep_study_settings *s, int64_t corpus, con
     char name[MEP_PATH_SIZE];
     mep_dataset *data = NULL;
     mep_eval_settings eval;
-    MEP_TRY(mep_study_data_name(s, corpus, part, name));
+    MEP_TRY(data_name(s, corpus, part, name));
     MEP_TRY(mep_dataset_open(&data, name));
     mep_status status = check_vocabulary(s, name, data);
     int64_t tokens = mep_dataset_tokens(data);
