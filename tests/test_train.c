@@ -252,6 +252,11 @@ static void test_refusals(void **state)
     s = settings_for("mep");
     s.learning_rate = 1e30, s.min_learning_rate = 0;
     assert_int_equal(mep_train_start(run_path("other"), &s, NULL, NULL), MEP_ERROR_ARGUMENT);
+    s = settings_for("mep");
+    snprintf(s.valid, sizeof s.valid, "%s", data_path);
+    s.valid_tokens = s.length - 1;
+    assert_int_equal(mep_train_start(run_path("other"), &s, NULL, NULL), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "valid_tokens"));
     /* other data than the run began with */
     char moved[700];
     snprintf(moved, sizeof moved, "%s/moved", folder);

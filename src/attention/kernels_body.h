@@ -8,13 +8,6 @@
 #include "base/simd.h"
 #include "base/tile.h"
 
-static void product(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
-                    const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate)
-{
-    mep_tile_operands t = {depth, a, a_row, a_column, b, b_row, c, c_row, accumulate};
-    tile_product(&t, rows, columns);
-}
-
 static void softmax(int64_t rows, float *s, const float *bias, float *maximum, float *sum, float *rescale)
 {
     enum { VECTORS = BLOCK_KEYS / LANES };
@@ -89,5 +82,5 @@ static float exponentials(int64_t n, float shift, float *y)
     return total + vf_sum(sum);
 }
 
-const mep_attention_kernels KERNELS = {KERNELS_NAME, LANES, product,    softmax,     scale_rows,
-                                       gradient,     dot,   add_scaled, exponentials};
+const mep_attention_kernels KERNELS = {KERNELS_NAME, LANES, tile_product, softmax,     scale_rows,
+                                       gradient,     dot,   add_scaled,   exponentials};

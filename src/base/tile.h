@@ -71,16 +71,18 @@ MEP_INLINE void tile_strip(const mep_tile_operands *t, int64_t rows, int64_t col
     for (; row < rows; row++) tile_block(t, row, column, 1, vectors);
 }
 
-/* The product; columns is a multiple of LANES. */
-static inline void tile_product(const mep_tile_operands *t, int64_t rows, int64_t columns)
+/* The product: the entry of both kernel tables. columns is a multiple of LANES. */
+static void tile_product(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
+                         const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate)
 {
+    mep_tile_operands t = {depth, a, a_row, a_column, b, b_row, c, c_row, accumulate};
     int64_t column = 0;
     for (; column + BLOCK_VECTORS * LANES <= columns; column += BLOCK_VECTORS * LANES)
-        tile_strip(t, rows, column, BLOCK_ROWS, BLOCK_VECTORS);
+        tile_strip(&t, rows, column, BLOCK_ROWS, BLOCK_VECTORS);
 #if defined(__AVX512F__)
-    for (; column + 2 * LANES <= columns; column += 2 * LANES) tile_strip(t, rows, column, 8, 2);
+    for (; column + 2 * LANES <= columns; column += 2 * LANES) tile_strip(&t, rows, column, 8, 2);
 #endif
-    for (; column < columns; column += LANES) tile_strip(t, rows, column, NARROW_ROWS, 1);
+    for (; column < columns; column += LANES) tile_strip(&t, rows, column, NARROW_ROWS, 1);
 }
 
 #endif

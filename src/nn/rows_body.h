@@ -154,14 +154,7 @@ static void adamw(int64_t n, const mep_adamw_step *step, float *restrict p, cons
     }
 }
 
-static void product(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
-                    const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate)
-{
-    mep_tile_operands t = {depth, a, a_row, a_column, b, b_row, c, c_row, accumulate};
-    tile_product(&t, rows, columns);
-}
-
 const mep_row_kernels KERNELS = {
     KERNELS_NAME, LANES,   layer_norm, layer_norm_backward, gelu,  gelu_backward, cross_entropy,
-    add,          to_bf16, from_bf16,  sum_of_squares,      adamw, product,
+    add,          to_bf16, from_bf16,  sum_of_squares,      adamw, tile_product,
 };

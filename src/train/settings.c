@@ -82,6 +82,9 @@ mep_status mep_train_check(const mep_train_settings *s)
     MEP_TRY(check_count("keep", s->keep, 0, INT64_MAX));
     MEP_TRY(check_count("valid_every", s->valid_every, 0, INT64_MAX));
     MEP_TRY(check_count("valid_tokens", s->valid_tokens, 0, INT64_MAX));
+    if (s->valid[0] != '\0' && s->valid_tokens > 0 && s->valid_tokens < s->length)
+        return mep_fail(MEP_ERROR_ARGUMENT, "valid_tokens %lld is less than one sequence of length %lld; 0 takes all",
+                        (long long)s->valid_tokens, (long long)s->length);
     if (s->dtype != MEP_FLOAT32 && s->dtype != MEP_BFLOAT16)
         return mep_fail(MEP_ERROR_ARGUMENT, "training computes in float32 or bfloat16, found %s",
                         mep_dtype_name(s->dtype));
