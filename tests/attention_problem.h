@@ -30,6 +30,7 @@ typedef struct problem {
     int64_t batch, heads, queries, keys, head_dim;
     double scale; /* as in mep_attention_settings: 0 is 1 / sqrt(head_dim) */
     double *q, *k, *v, *dout, *bias, *out, *lse, *dq, *dk, *dv, *dbias;
+    double *out_size, *dv_size; /* sum of P |v|, of P |dout|: the sizes of the terms of out and dv */
 } problem;
 
 static inline double *doubles(int64_t n)
@@ -58,8 +59,9 @@ static inline void random_fill(double *x, int64_t n, double size, const char *na
 static inline problem allocate_problem(int64_t batch, int64_t heads, int64_t queries, int64_t keys, int64_t head_dim)
 {
     problem p = {.batch = batch, .heads = heads, .queries = queries, .keys = keys, .head_dim = head_dim};
-    double **q_sized[] = {&p.q, &p.dout, &p.out, &p.dq}, **k_sized[] = {&p.k, &p.v, &p.dk, &p.dv};
-    for (int i = 0; i < 4; i++) *q_sized[i] = doubles(query_values(&p)), *k_sized[i] = doubles(key_values(&p));
+    double **q_sized[] = {&p.q, &p.dout, &p.out, &p.dq, &p.out_size};
+    double **k_sized[] = {&p.k, &p.v, &p.dk, &p.dv, &p.dv_size};
+    for (int i = 0; i < 5; i++) *q_sized[i] = doubles(query_values(&p)), *k_sized[i] = doubles(key_values(&p));
     p.lse = doubles(batch * heads * queries);
     p.bias = doubles(heads * keys);
     p.dbias = doubles(heads * keys);
@@ -68,7 +70,8 @@ static inline problem allocate_problem(int64_t batch, int64_t heads, int64_t que
 
 static inline void free_problem(problem *p)
 {
-    double *all[] = {p->q, p->k, p->v, p->dout, p->bias, p->out, p->lse, p->dq, p->dk, p->dv, p->dbias};
+    double *all[] = {p->q,  p->k,  p->v,  p->dout,  p->bias,     p->out,    p->lse,
+                     p->dq, p->dk, p->dv, p->dbias, p->out_size, p->dv_size};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
@@ -81,6 +84,20 @@ static inline void solve(problem *p)
                                                       p->bias, p->q, p->k, p->v, p->dout, p->dq, p->dk, p->dv,
                                                       p->dbias),
                      MEP_OK);
+}
+
+/* out_size and dv_size: the reference on the sizes of v, and of dout. */
+static inline void solve_sizes(problem *p)
+{
+    int64_t queries = query_values(p), keys = key_values(p);
+    double *v = doubles(keys), *dout = doubles(queries), *dq = doubles(queries), *dk = doubles(keys);
+    for (int64_t i = 0; i < keys; i++) v[i] = fabs(p->v[i]);
+    for (int64_t i = 0; i < queries; i++) dout[i] = fabs(p->dout[i]);
+    mep_attention_reference_forward(p->batch, p->heads, p->queries, p->keys, p->head_dim, p->scale, p->bias, p->q, p->k,
+                                    v, p->out_size, NULL);
+    mep_attention_reference_backward(p->batch, p->heads, p->queries, p->keys, p->head_dim, p->scale, p->bias, p->q,
+                                     p->k, p->v, dout, dq, dk, p->dv_size, NULL);
+    free(v), free(dout), free(dq), free(dk);
 }
 
 /* Random q, k of the given size, v and dout of size 1, and the bias of a spec (NULL: none). */
@@ -237,13 +254,14 @@ static inline double longest(const double *x, int64_t rows, int64_t head_dim)
  *
  * float32: the rounding of a dot product grows like sqrt(terms) eps times its size, and an error of a score enters the
  * weights unchanged. bfloat16 (its inputs rounded beforehand): results are rounded once more, and the gradients see out
- * rounded.
+ * rounded. Where the arithmetic is bfloat16 too, each weight P and each dS is rounded on its way into a product.
  */
 typedef struct bounds {
     double each, whole, terms;
     double score_gradient; /* size of the terms of dP - delta: |dout| |v| */
     double delta;          /* error of delta = dout . out from out in bfloat16 */
     double scale, q, k;    /* the scale, largest of |q|, |k| */
+    double weights;        /* error of a weight, a part of it: 0 unless the arithmetic is bfloat16 */
 } bounds;
 
 static inline bounds bounds_of(const problem *p, mep_dtype dtype)
@@ -259,6 +277,7 @@ static inline bounds bounds_of(const problem *p, mep_dtype dtype)
     b.delta = half_ulp * dout * longest(p->out, rows, p->head_dim);
     b.q = largest(p->q, query_values(p));
     b.k = largest(p->k, key_values(p));
+    b.weights = mep_cpu_level_get() == MEP_CPU_AVX512_BF16 ? half_ulp : 0;
     return b;
 }
 
@@ -272,12 +291,15 @@ static inline void close_values(const char *what, const bounds *b, int64_t i, do
     checks++;
 }
 
-/* A tensor and what was expected of it; `other` is added to the bound. */
-static inline void compare(const char *what, const bounds *b, const tensor *t, const double *expected, double other)
+/* A tensor and what was expected of it; `other`, and the error of weights times `sizes` (may be NULL), are added to the
+ * bound. */
+static inline void compare(const char *what, const bounds *b, const tensor *t, const double *expected, double other,
+                           const double *sizes)
 {
     int64_t n = t->batch * t->heads * t->length * t->head_dim;
     double bound = b->whole * largest(expected, n) + other + 1e-30;
-    for (int64_t i = 0; i < n; i++) close_values(what, b, i, tensor_at(t, i), expected[i], bound);
+    for (int64_t i = 0; i < n; i++)
+        close_values(what, b, i, tensor_at(t, i), expected[i], bound + (sizes != NULL ? b->weights * sizes[i] : 0));
     check_canaries(t);
 }
 
@@ -286,12 +308,12 @@ static inline void compare_result(const problem *p, const result *r, mep_dtype d
 {
     bounds b = bounds_of(p, dtype);
     /* errors of the many queries that a key's gradient sums are independent */
-    double many = sqrt((double)p->queries), gradient = b.terms * b.score_gradient;
+    double many = sqrt((double)p->queries), gradient = (b.terms + b.weights) * b.score_gradient;
     int64_t rows = p->batch * p->heads * p->queries, table = p->heads * p->keys;
-    compare("out", &b, &r->out, p->out, b.terms * largest(p->v, key_values(p)));
-    compare("dv", &b, &r->dv, p->dv, b.terms * largest(p->dout, query_values(p)));
-    compare("dq", &b, &r->dq, p->dq, b.scale * b.k * (gradient + b.delta));
-    compare("dk", &b, &r->dk, p->dk, b.scale * b.q * (gradient + b.delta) * many);
+    compare("out", &b, &r->out, p->out, b.terms * largest(p->v, key_values(p)), p->out_size);
+    compare("dv", &b, &r->dv, p->dv, b.terms * largest(p->dout, query_values(p)), p->dv_size);
+    compare("dq", &b, &r->dq, p->dq, b.scale * b.k * (gradient + b.delta), NULL);
+    compare("dk", &b, &r->dk, p->dk, b.scale * b.q * (gradient + b.delta) * many, NULL);
     b.each = 0; /* these two are never bfloat16 */
     double bound = b.whole * (largest(p->lse, rows) + 1);
     for (int64_t i = 0; i < rows; i++) close_values("lse", &b, i, (double)r->lse[i], p->lse[i], bound);
@@ -313,6 +335,7 @@ static inline void check_problem(problem *p, mep_dtype dtype)
         for (int64_t i = 0; i < (n < 2 ? query_values(p) : key_values(p)); i++)
             inputs[n][i] = (double)mep_bf16_to_float(mep_bf16_from_float((float)inputs[n][i]));
     solve(p);
+    if (dtype == MEP_BFLOAT16) solve_sizes(p);
     for (int level = 0; level <= (int)mep_cpu_level_detected(); level++) {
         set_level(level);
         result r = run(p, dtype, 1, 0);

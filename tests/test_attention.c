@@ -14,16 +14,20 @@ static void test_levels(void **state)
     (void)state;
     static const int lanes[] = {4, 8, 16, 16};
     for (int level = 0; level <= (int)mep_cpu_level_detected(); level++)
-        assert_int_equal(mep_attention_kernels_for((mep_cpu_level)level)->lanes, lanes[level]);
+        for (int dtype = 0; dtype < 2; dtype++) {
+            const mep_attention_kernels *kernels = mep_attention_kernels_for((mep_cpu_level)level, (mep_dtype)dtype);
+            assert_int_equal(kernels->lanes, lanes[level]);
+            assert_int_equal(kernels->pair, level == MEP_CPU_AVX512_BF16 && dtype == MEP_BFLOAT16 ? 2 : 1);
+        }
 }
 
 static void test_shapes(void **state)
 {
     (void)state;
-    static const int64_t sizes[][5] = {{1, 1, 1, 1, 1},      {2, 3, 7, 7, 5},      {1, 2, 64, 64, 16},
-                                       {1, 2, 65, 65, 64},   {2, 2, 130, 130, 32}, {1, 3, 9, 200, 24},
-                                       {1, 2, 100, 163, 80}, {2, 1, 3, 130, 48},   {1, 1, 1, 257, 64},
-                                       {1, 1, 70, 70, 128},  {1, 2, 5, 5, 96},     {1, 1, 64, 96, 64}};
+    static const int64_t sizes[][5] = {
+        {1, 1, 1, 1, 1},    {2, 3, 7, 7, 5},      {1, 2, 64, 64, 16},  {1, 2, 65, 65, 64}, {2, 2, 130, 130, 32},
+        {1, 3, 9, 200, 24}, {1, 2, 100, 163, 80}, {2, 1, 3, 130, 48},  {1, 1, 1, 257, 64}, {1, 1, 70, 70, 128},
+        {1, 2, 5, 5, 96},   {1, 1, 64, 96, 64},   {1, 2, 333, 650, 16}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int spec = 0; spec < 3; spec++)
             for (int dtype = 0; dtype < 2; dtype++) {
@@ -70,7 +74,7 @@ static void test_exponentials(void **state)
     assert_non_null(x);
     for (int level = 0; level <= (int)mep_cpu_level_detected(); level++) {
         for (int i = 0; i < N; i++) x[i] = -87.0f * (float)i / (N - 1);
-        mep_attention_kernels_for((mep_cpu_level)level)->exponentials(N, 0, x);
+        mep_attention_kernels_for((mep_cpu_level)level, MEP_FLOAT32)->exponentials(N, 0, x);
         for (int i = 0; i < N; i++) {
             double at = (double)(-87.0f * (float)i / (N - 1)), error = (double)x[i] / exp(at) - 1;
             if (!(fabs(error) <= 2e-7)) fail_msg("level %d: exp(%g) is off by %g", level, at, error);
@@ -79,22 +83,29 @@ static void test_exponentials(void **state)
     free(x);
 }
 
+/* The same bits for any number of threads, with one chunk of keys a head and with several, more and fewer heads than
+ * threads. */
 static void test_threads(void **state)
 {
     (void)state;
-    problem p = random_problem(2, 3, 200, 300, 32, 1, "mep_param");
+    static const int64_t sizes[][4] = {{2, 3, 200, 300}, {1, 1, 900, 1000}, {1, 3, 600, 600}};
     int before = mep_set_threads(0);
-    mep_set_threads(1);
-    result one = run(&p, MEP_FLOAT32, 1, 0);
-    for (int threads = 2; threads <= 5; threads++) {
-        mep_set_threads(threads);
-        result many = run(&p, MEP_FLOAT32, 1, 0);
-        assert_same(&one, &many, &p);
-        free_result(&many);
+    for (int i = 0; i < 6; i++) {
+        const int64_t *n = sizes[i / 2];
+        mep_dtype dtype = (mep_dtype)(i % 2);
+        problem p = random_problem(n[0], n[1], n[2], n[3], 32, 1, "mep_param");
+        mep_set_threads(1);
+        result one = run(&p, dtype, 1, 0);
+        for (int threads = 2; threads <= 5; threads++) {
+            mep_set_threads(threads);
+            result many = run(&p, dtype, 1, 0);
+            assert_same(&one, &many, &p);
+            free_result(&many);
+        }
+        free_result(&one);
+        free_problem(&p);
     }
     mep_set_threads(before);
-    free_result(&one);
-    free_problem(&p);
 }
 
 /* Central differences of sum(out * dout) with respect to each input of the reference. */

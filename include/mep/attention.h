@@ -7,9 +7,15 @@
  *
  *     score(i,j) = scale * q_i . k_j + bias_h(d);  out_i = sum_j softmax_j(score(i,j)) v_j
  *
- * Nothing of size Lq x Lk is ever stored: a plan holds, for each thread that OpenMP has when it is made, 1 (forward) to
- * 7 (both) float32 copies of one head's keys, and batch x heads x length sums for the bias gradient. Results are the
- * same bits for any number of threads. Inputs are finite; a value that is not may reach queries that do not see it.
+ * Nothing of size Lq x Lk is ever stored. Beside the tables of the bias, the forward pass keeps for each thread that
+ * OpenMP has when the plan is made a few hundred KB, whatever the length; the backward pass one head's dq in float32
+ * for each thread, twice where a head is long enough to be shared by threads, and a few numbers a query. Tasks are
+ * pieces of a head, so threads are busy at batch 1 too. Results are the same bits for any number of threads.
+ *
+ * bfloat16 tensors are multiplied in bfloat16 with float32 sums where the processor can (AVX512_BF16): the softmax
+ * weights are then rounded to bfloat16 for the product with the values, as in other fused kernels; elsewhere they are
+ * converted, and the arithmetic is float32. Inputs are finite; a value that is not may reach queries that do not see
+ * it.
  */
 #ifndef MEP_ATTENTION_H
 #define MEP_ATTENTION_H

@@ -5,9 +5,14 @@
  *     dP = dout V^T,  dS = P (dP - delta),  delta_i = dout_i . out_i
  *     dV = P^T dout,  dQ = scale dS K,      dK = scale dS^T Q,   dbias(d) = sum of dS over its diagonal
  *
- * One thread does a whole head, so sums are made in one order whatever the number of threads.
+ * A task is a chunk of up to BACKWARD_BLOCKS blocks of keys of one head, against every tile of queries that sees them:
+ * it has dK and dV of its keys for itself, and hands over its part of dQ and dbias. A head's chunks hand over in their
+ * order, from the first keys to the last, so the sums are the same whatever the number of threads; where the cuts are
+ * depends on shapes alone.
  */
 #include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include <omp.h>
@@ -18,95 +23,258 @@
 
 typedef struct call {
     mep_attention *plan;
-    int64_t queries, keys;
+    int64_t batch, queries, keys;
     mep_tensor_view q, k, v, out, dout, dq, dk, dv;
     const float *lse;
+    double *dbias;
+    int64_t first_tile, tiles, blocks; /* tiles first_tile .. first_tile + tiles - 1; blocks 0 .. blocks - 1 */
+    int64_t chunk, chunks;             /* blocks a task, tasks a head */
+    int64_t slots;                     /* heads under way at a time, each with its sum of dQ */
+    float margin;
 } call;
 
-/* Packed forms of one head's keys and values. */
-typedef struct head {
-    int64_t b, h;
-    mep_float_rows k;
-    float *diagonal; /* origin of the reversed gradient table */
-} head;
+/* Chunk number `chunk` of head (b, h), number n = b heads + h: blocks first .. last. */
+typedef struct task {
+    int64_t b, h, n, chunk, slot, turn, first, last;
+    int skip;        /* far blocks are looked for */
+    int64_t end;     /* first tile that was left out */
+    int64_t longest; /* distances 0 .. longest of the diagonal are in use */
+} task;
 
-/* One block of keys against the tile in w (q, dout, dq); floor is the log-sum-exp a row. */
-static void backward_block(const call *c, mep_attention_buffers *w, const head *hd, int64_t position, int64_t rows,
-                           int64_t block, const float *lse, const float *delta)
+/* ---- Before the tasks: delta, and what tells where a chunk's tiles end ---- */
+
+static void prepare_tile(const call *c, mep_attention_buffers *w, int64_t n, int64_t index)
+{
+    const mep_attention *plan = c->plan;
+    int64_t heads = plan->settings.heads, b = n / heads, h = n % heads;
+    mep_tile tile = mep_tile_at(c->first_tile + index, c->queries, c->keys);
+    float dots[TILE_ROWS], norms[TILE_ROWS], *delta = (float *)plan->delta.data + n * c->queries + tile.first;
+    const float *lse = c->lse + n * c->queries + tile.first;
+    mep_attention_pack(plan, &c->dout, b, h, tile.first, tile.rows, w->dout);
+    mep_attention_pack(plan, &c->out, b, h, tile.first, tile.rows, w->rows);
+    plan->kernels->row_dots(tile.rows, plan->units, w->dout, w->rows, dots);
+    memcpy(delta, dots, (size_t)tile.rows * sizeof *delta);
+    if (!mep_attention_may_skip(plan, h, c->keys)) return;
+    float *norm = (float *)plan->tile_norm.data + n * c->tiles + index, *lowest = (float *)plan->tile_lse.data;
+    lowest += n * c->tiles + index;
+    mep_attention_pack(plan, &c->q, b, h, tile.first, tile.rows, w->q);
+    mep_attention_row_norms(plan, w->q, tile.rows, norms);
+    *norm = 0, *lowest = INFINITY;
+    for (int64_t r = 0; r < tile.rows; r++) {
+        *norm = norms[r] > *norm || norms[r] != norms[r] ? norms[r] : *norm;
+        *lowest = lse[r] < *lowest || lse[r] != lse[r] ? lse[r] : *lowest;
+    }
+}
+
+/* Fill delta, tile_norm and tile_lse. */
+static mep_status prepare(const call *c)
+{
+    mep_attention *plan = c->plan;
+    int64_t all = c->batch * plan->settings.heads;
+    MEP_TRY(mep_attention_share(&plan->delta, all, c->queries, sizeof(float)));
+    MEP_TRY(mep_attention_share(&plan->tile_norm, all, c->tiles, sizeof(float)));
+    MEP_TRY(mep_attention_share(&plan->tile_lse, all, c->tiles, sizeof(float)));
+    MEP_TRY(mep_attention_norms(plan, &c->k, c->batch, c->keys));
+#pragma omp parallel for collapse(2) num_threads(plan->threads)
+    for (int64_t n = 0; n < all; n++)
+        for (int64_t i = 0; i < c->tiles; i++) prepare_tile(c, &plan->buffers[omp_get_thread_num()], n, i);
+    for (int64_t n = 0; n < all; n++) {
+        float *norm = (float *)plan->tile_norm.data + n * c->tiles, *lowest = (float *)plan->tile_lse.data;
+        lowest += n * c->tiles;
+        for (int64_t i = c->tiles - 2; i >= 0; i--) {
+            norm[i] = norm[i + 1] > norm[i] || norm[i + 1] != norm[i + 1] ? norm[i + 1] : norm[i];
+            lowest[i] = lowest[i + 1] < lowest[i] || lowest[i + 1] != lowest[i + 1] ? lowest[i + 1] : lowest[i];
+        }
+    }
+    return MEP_OK;
+}
+
+/* Whether neither tile t nor any behind it gives the chunk's keys a weight that matters. */
+static int out_of_reach(const call *c, const task *t, int64_t tile)
+{
+    const mep_attention *plan = c->plan;
+    int64_t at = t->n * c->tiles + tile - c->first_tile;
+    int64_t distance = tile * TILE_ROWS - (t->last * BLOCK_KEYS + BLOCK_KEYS - 1);
+    if (!t->skip || distance <= 0) return 0;
+    const float *norm = plan->tile_norm.data, *lowest = plan->tile_lse.data, *prefix = plan->prefix_norm.data;
+    float bound = norm[at] * prefix[t->n * c->blocks + t->last] + plan->far_bias[t->h * plan->keys + distance];
+    return bound < lowest[at] - c->margin;
+}
+
+/* ---- A task ---- */
+
+/* One block of keys against the tile in w (q, dout and their interleaved forms, with row sums in w->dq). */
+static void backward_block(const call *c, mep_attention_buffers *w, const task *t, const mep_tile *tile, int64_t block,
+                           const float *lse, const float *delta, float *dq)
 {
     const mep_attention *plan = c->plan;
     const mep_attention_kernels *kernels = plan->kernels;
-    const float *reversed = mep_reversed_origin(plan, plan->reversed + hd->h * plan->table_size);
-    int64_t padded = plan->padded, key = block * BLOCK_KEYS, packed = block * padded * BLOCK_KEYS;
-    int64_t count = c->keys - key < BLOCK_KEYS ? c->keys - key : BLOCK_KEYS;
-    float *dk = w->dk + key * padded, *dv = w->dv + key * padded;
-    kernels->product(rows, BLOCK_KEYS, padded, w->q, padded, 1, w->kt + packed, BLOCK_KEYS, w->s, BLOCK_KEYS, 0);
-    kernels->product(rows, BLOCK_KEYS, padded, w->dout, padded, 1, w->vt + packed, BLOCK_KEYS, w->dp, BLOCK_KEYS, 0);
-    kernels->gradient(rows, w->s, w->dp, reversed + key - position, lse, delta, hd->diagonal + key - position);
-    kernels->product(count, padded, rows, w->s, 1, BLOCK_KEYS, w->dout, padded, dv, padded, 1);
-    kernels->product(count, padded, rows, w->dp, 1, BLOCK_KEYS, w->q, padded, dk, padded, 1);
-    kernels->product(rows, padded, count, w->dp, BLOCK_KEYS, 1, hd->k.data + key * hd->k.stride, hd->k.stride, w->dq,
-                     padded, 1);
+    int64_t units = plan->units, padded = plan->padded, rows = tile->rows, key = block * BLOCK_KEYS;
+    int64_t slot = (block - t->first) * TILE_ROWS * units, sums = (block - t->first) * BLOCK_KEYS * padded;
+    int64_t row_units = (rows + kernels->pair - 1) / kernels->pair, at = key - tile->position;
+    int pairs = kernels->interleave != NULL;
+    const float *bias = mep_reversed_origin(plan, plan->reversed + t->h * plan->table_size) + at;
+    float *diagonal = c->dbias != NULL ? mep_reversed_origin(plan, w->diagonal) + at : NULL;
+    kernels->product(rows, BLOCK_KEYS, units, w->q, units, 1, w->chunk_kt + slot, BLOCK_KEYS, w->s, BLOCK_KEYS, 0);
+    kernels->product(rows, BLOCK_KEYS, units, w->dout, units, 1, w->chunk_vt + slot, BLOCK_KEYS, w->dp, BLOCK_KEYS, 0);
+    kernels->gradient(rows, w->s, w->dp, w->ds, (float)plan->settings.scale, bias, lse, delta, diagonal);
+    kernels->product(BLOCK_KEYS, padded, row_units, w->s, 1, BLOCK_KEYS, pairs ? w->dout_pairs : w->dout, padded,
+                     w->dv + sums, padded, 1);
+    kernels->product(BLOCK_KEYS, padded, row_units, w->dp, 1, BLOCK_KEYS, pairs ? w->q_pairs : w->q, padded,
+                     w->dk + sums, padded, 1);
+    kernels->product(rows, padded, BLOCK_KEYS / kernels->pair, pairs ? w->ds : w->dp, BLOCK_KEYS, 1, w->chunk_k + slot,
+                     padded, dq, padded, 1);
 }
 
-static void backward_tile(const call *c, mep_attention_buffers *w, const head *hd, int64_t first, int64_t rows)
+/* Bring the diagonal's distances up to `longest` into use. */
+static void extend_diagonal(const call *c, mep_attention_buffers *w, task *t, int64_t longest)
+{
+    if (c->dbias == NULL || longest <= t->longest) return;
+    float *origin = mep_reversed_origin(c->plan, w->diagonal);
+    memset(origin - longest, 0, (size_t)(longest - t->longest) * sizeof *origin);
+    t->longest = longest;
+}
+
+static void backward_tile(const call *c, mep_attention_buffers *w, task *t, int64_t index)
 {
     const mep_attention *plan = c->plan;
-    const float *far = plan->far_bias + hd->h * plan->keys;
-    const float *lse = c->lse + (hd->b * plan->settings.heads + hd->h) * c->queries + first;
-    float delta[TILE_ROWS], q_norm[TILE_ROWS];
-    int64_t position = first + c->keys - c->queries, padded = plan->padded;
-    float scale = (float)plan->settings.scale, margin = mep_attention_margin(plan, c->keys);
-
-    mep_attention_read_rows(plan, &c->q, hd->b, hd->h, first, rows, scale, w->q);
-    mep_attention_read_rows(plan, &c->dout, hd->b, hd->h, first, rows, 1.0f, w->dout);
-    mep_attention_read_rows(plan, &c->out, hd->b, hd->h, first, rows, 1.0f, w->out);
-    for (int64_t r = 0; r < rows; r++) delta[r] = plan->kernels->dot(padded, w->dout + r * padded, w->out + r * padded);
-    mep_attention_row_norms(plan, w->q, rows, q_norm);
-    memset(w->dq, 0, (size_t)(rows * padded) * sizeof(float));
-    for (int64_t block = position / BLOCK_KEYS; block >= 0; block--) {
-        int64_t nearest = position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
-        if (plan->settings.skip_far && nearest > 0 &&
-            mep_attention_negligible(q_norm, lse, rows, w->key_norm[block], far[nearest], margin))
-            continue;
-        backward_block(c, w, hd, position, rows, block, lse, delta);
+    mep_tile tile = mep_tile_at(index, c->queries, c->keys);
+    const float *lse = c->lse + t->n * c->queries + tile.first, *own = plan->block_norm.data;
+    const float *delta = (const float *)plan->delta.data + t->n * c->queries + tile.first;
+    float q_norm[TILE_ROWS], floor[TILE_ROWS], *dq = w->dq + (index - c->first_tile) * TILE_ROWS * plan->padded;
+    mep_attention_pack(plan, &c->q, t->b, t->h, tile.first, tile.rows, w->q);
+    mep_attention_pack(plan, &c->dout, t->b, t->h, tile.first, tile.rows, w->dout);
+    if (plan->kernels->interleave != NULL) {
+        plan->kernels->interleave(plan->units, w->q, w->q_pairs);
+        plan->kernels->interleave(plan->units, w->dout, w->dout_pairs);
     }
-    mep_attention_write_rows(plan, &c->dq, hd->b, hd->h, first, rows, scale, w->dq);
+    if (t->skip) mep_attention_row_norms(plan, w->q, tile.rows, q_norm);
+    for (int64_t r = 0; r < TILE_ROWS; r++) floor[r] = r < tile.rows ? lse[r] : INFINITY;
+    extend_diagonal(c, w, t, tile.position + tile.rows - 1 - t->first * BLOCK_KEYS);
+    memset(dq, 0, (size_t)(TILE_ROWS * plan->padded) * sizeof *dq);
+    for (int64_t block = index < t->last ? index : t->last; block >= t->first; block--) {
+        int64_t distance = tile.position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
+        if (t->skip && distance > 0 &&
+            plan->kernels->all_below(q_norm, own[t->n * c->blocks + block], floor,
+                                     -c->margin - plan->far_bias[t->h * plan->keys + distance]))
+            continue;
+        backward_block(c, w, t, &tile, block, lse, delta, dq);
+    }
 }
 
-/* diagonal: [table_size], the gradient of this head's reversed table. */
-static void backward_head(const call *c, mep_attention_buffers *w, int64_t task, float *diagonal)
+static void pack_chunk(const call *c, mep_attention_buffers *w, const task *t)
+{
+    const mep_attention *plan = c->plan;
+    for (int64_t block = t->first; block <= t->last; block++) {
+        int64_t key = block * BLOCK_KEYS, slot = (block - t->first) * TILE_ROWS * plan->units;
+        int64_t rows = c->keys - key < BLOCK_KEYS ? c->keys - key : BLOCK_KEYS;
+        mep_attention_pack_interleaved(plan, &c->k, t->b, t->h, key, rows, w->rows, w->chunk_k + slot);
+        mep_attention_pack_transposed(plan, &c->k, t->b, t->h, key, rows, w->rows, w->chunk_kt + slot);
+        mep_attention_pack_transposed(plan, &c->v, t->b, t->h, key, rows, w->rows, w->chunk_vt + slot);
+    }
+}
+
+static void write_keys(const call *c, const mep_attention_buffers *w, const task *t)
+{
+    const mep_attention *plan = c->plan;
+    int64_t first = t->first * BLOCK_KEYS, end = (t->last + 1) * BLOCK_KEYS;
+    int64_t rows = (end < c->keys ? end : c->keys) - first;
+    mep_attention_write_rows(plan, &c->dk, t->b, t->h, first, rows, (float)plan->settings.scale, w->dk);
+    mep_attention_write_rows(plan, &c->dv, t->b, t->h, first, rows, 1.0f, w->dv);
+}
+
+static void write_queries(const call *c, const task *t, const float *dq)
+{
+    const mep_attention *plan = c->plan;
+    for (int64_t i = 0; i < c->tiles; i++) {
+        mep_tile tile = mep_tile_at(c->first_tile + i, c->queries, c->keys);
+        mep_attention_write_rows(plan, &c->dq, t->b, t->h, tile.first, tile.rows, (float)plan->settings.scale,
+                                 dq + i * TILE_ROWS * plan->padded);
+    }
+}
+
+/* Add the task's part of dQ and of the bias gradient to its head's, when its turn has come. `from`: the task's first
+ * tile. Nobody waits for long: tasks begin in the order of their turns, the longest of a head first. */
+static void hand_over(const call *c, mep_attention_buffers *w, const task *t, int64_t from)
+{
+    const mep_attention *plan = c->plan;
+    int64_t tile = TILE_ROWS * plan->padded, begin = (from - c->first_tile) * tile,
+            end = (t->end - c->first_tile) * tile;
+    float *sum = c->chunks > 1 ? (float *)plan->dq_sums.data + t->slot * c->tiles * tile : w->dq;
+    atomic_llong *turn = (atomic_llong *)plan->turns.data + t->slot;
+    while (atomic_load_explicit(turn, memory_order_acquire) != t->turn) sched_yield();
+    if (t->chunk == 0) { /* which begins at the first tile of all */
+        if (sum != w->dq) memcpy(sum, w->dq, (size_t)end * sizeof *sum);
+        memset(sum + end, 0, (size_t)(c->tiles * tile - end) * sizeof *sum);
+    } else {
+        for (int64_t i = begin; i < end; i++) sum[i] += w->dq[i];
+    }
+    if (c->dbias != NULL) {
+        const float *origin = mep_reversed_origin(plan, w->diagonal);
+        double *diagonal = (double *)plan->diagonals.data + t->n * c->keys;
+        for (int64_t d = 0; d <= t->longest; d++) diagonal[d] += (double)origin[-d];
+    }
+    if (t->chunk == c->chunks - 1) write_queries(c, t, sum);
+    atomic_store_explicit(turn, t->turn + 1, memory_order_release);
+}
+
+static void run_task(const call *c, mep_attention_buffers *w, task *t)
+{
+    size_t sums = (size_t)((t->last - t->first + 1) * BLOCK_KEYS * c->plan->padded) * sizeof(float);
+    int64_t from = t->first > c->first_tile ? t->first : c->first_tile, behind = c->first_tile + c->tiles;
+    pack_chunk(c, w, t);
+    memset(w->dk, 0, sums);
+    memset(w->dv, 0, sums);
+    t->longest = -BLOCK_KEYS;
+    for (t->end = from; t->end < behind && !out_of_reach(c, t, t->end); t->end++) backward_tile(c, w, t, t->end);
+    write_keys(c, w, t);
+    hand_over(c, w, t, from);
+}
+
+/* ---- The call ---- */
+
+/* dbias[h, d] += sum over the batch of the heads' diagonals. */
+static void add_diagonals(const call *c)
+{
+    int64_t heads = c->plan->settings.heads;
+    const double *diagonals = c->plan->diagonals.data;
+#pragma omp parallel for num_threads(c->plan->threads)
+    for (int64_t h = 0; h < heads; h++)
+        for (int64_t b = 0; b < c->batch; b++)
+            for (int64_t d = 0; d < c->keys; d++) c->dbias[h * c->keys + d] += diagonals[(b * heads + h) * c->keys + d];
+}
+
+/* Cut the work, and make room for what the tasks hand over. */
+static mep_status divide(call *c)
 {
     mep_attention *plan = c->plan;
-    head hd = {.b = task / plan->settings.heads, .h = task % plan->settings.heads};
-    size_t head_bytes = (size_t)(plan->padded * c->keys) * sizeof(float);
-    hd.diagonal = mep_reversed_origin(plan, diagonal);
-    hd.k = mep_attention_rows(plan, &c->k, hd.b, hd.h, c->keys, w->k_copy);
-    mep_float_rows v = mep_attention_rows(plan, &c->v, hd.b, hd.h, c->keys, w->v_copy);
-    mep_attention_transpose(plan, hd.k, c->keys, w->kt);
-    mep_attention_transpose(plan, v, c->keys, w->vt);
-    mep_attention_key_norms(plan, hd.k, c->keys, w->key_norm);
-    memset(diagonal, 0, (size_t)plan->table_size * sizeof(float));
-    memset(w->dk, 0, head_bytes);
-    memset(w->dv, 0, head_bytes);
-    for (int64_t first = 0, rows; first < c->queries; first += rows) {
-        rows = mep_tile_rows(first + c->keys - c->queries, c->queries - first);
-        backward_tile(c, w, &hd, first, rows);
-    }
-    mep_attention_write_rows(plan, &c->dk, hd.b, hd.h, 0, c->keys, 1.0f, w->dk); /* the scale is in the packed q */
-    mep_attention_write_rows(plan, &c->dv, hd.b, hd.h, 0, c->keys, 1.0f, w->dv);
+    int64_t all = c->batch * plan->settings.heads, size = c->blocks * all / 24;
+    c->chunk = size < 4 ? 4 : size > BACKWARD_BLOCKS ? BACKWARD_BLOCKS : size;
+    c->chunks = (c->blocks + c->chunk - 1) / c->chunk;
+    c->slots = c->chunks == 1 || all < plan->threads ? all : plan->threads;
+    if (c->chunks > 1)
+        MEP_TRY(mep_attention_share(&plan->dq_sums, c->slots, c->tiles * TILE_ROWS * plan->padded, sizeof(float)));
+    MEP_TRY(mep_attention_share(&plan->turns, c->slots, 1, sizeof(atomic_llong)));
+    for (int64_t i = 0; i < c->slots; i++) atomic_init((atomic_llong *)plan->turns.data + i, 0);
+    if (c->dbias == NULL) return MEP_OK;
+    MEP_TRY(mep_attention_share(&plan->diagonals, all, c->keys, sizeof(double)));
+    memset(plan->diagonals.data, 0, (size_t)(all * c->keys) * sizeof(double));
+    return MEP_OK;
 }
 
-/* dbias[h, d] += sum over the batch of the diagonals. */
-static void add_diagonals(const mep_attention *plan, int64_t batch, int64_t keys, double *dbias)
+/* Task number i: heads in rounds of `slots`, in a round the first chunk of each, then the second of each. */
+static task task_at(const call *c, int64_t i)
 {
-    int64_t heads = plan->settings.heads;
-#pragma omp parallel for num_threads(plan->threads)
-    for (int64_t h = 0; h < heads; h++)
-        for (int64_t b = 0; b < batch; b++) {
-            const float *diagonal = mep_reversed_origin(plan, plan->diagonals + (b * heads + h) * plan->table_size);
-            for (int64_t d = 0; d < keys; d++) dbias[h * keys + d] += (double)diagonal[-d];
-        }
+    int64_t heads = c->plan->settings.heads, all = c->batch * heads, per_round = c->slots * c->chunks;
+    int64_t round = i / per_round, before = round * c->slots,
+            in_round = all - before < c->slots ? all - before : c->slots;
+    task t = {.chunk = i % per_round / in_round, .slot = i % per_round % in_round};
+    t.n = before + t.slot, t.b = t.n / heads, t.h = t.n % heads;
+    t.turn = round * c->chunks + t.chunk;
+    t.first = t.chunk * c->chunk;
+    t.last = (t.first + c->chunk < c->blocks ? t.first + c->chunk : c->blocks) - 1;
+    t.skip = mep_attention_may_skip(c->plan, t.h, c->keys);
+    return t;
 }
 
 mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys, mep_tensor_view q,
@@ -115,17 +283,21 @@ mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t qu
                                   double *dbias)
 {
     MEP_TRY(mep_attention_check(plan, batch, queries, keys));
-    int64_t tasks = 0;
-    MEP_TRY(mep_multiply(batch, plan->settings.heads, 1, &tasks));
-    /* without dbias each thread has a diagonal to throw away */
-    MEP_TRY(mep_attention_need_backward(plan, dbias != NULL ? tasks : plan->threads));
-    call c = {plan, queries, keys, q, k, v, out, dout, dq, dk, dv, lse};
-#pragma omp parallel for schedule(dynamic) num_threads(plan->threads)
-    for (int64_t task = 0; task < tasks; task++) {
-        int64_t thread = omp_get_thread_num();
-        backward_head(&c, &plan->buffers[thread], task,
-                      plan->diagonals + (dbias != NULL ? task : thread) * plan->table_size);
+    MEP_TRY(mep_attention_need_backward(plan));
+    call c = {plan, batch, queries, keys,  q,
+              k,    v,     out,     dout,  dq,
+              dk,   dv,    lse,     dbias, .margin = mep_attention_margin(plan, keys)};
+    c.first_tile = (keys - queries) / TILE_ROWS;
+    c.tiles = (keys - 1) / TILE_ROWS - c.first_tile + 1;
+    c.blocks = (keys + BLOCK_KEYS - 1) / BLOCK_KEYS;
+    MEP_TRY(divide(&c));
+    MEP_TRY(prepare(&c));
+    int64_t tasks = batch * plan->settings.heads * c.chunks;
+#pragma omp parallel for schedule(monotonic : dynamic) num_threads(plan->threads)
+    for (int64_t i = 0; i < tasks; i++) {
+        task t = task_at(&c, i);
+        run_task(&c, &plan->buffers[omp_get_thread_num()], &t);
     }
-    if (dbias != NULL) add_diagonals(plan, batch, keys, dbias);
+    if (dbias != NULL) add_diagonals(&c);
     return MEP_OK;
 }

@@ -4,36 +4,60 @@
  * BLOCK_KEYS keys; scores of a tile are S[row * BLOCK_KEYS + key]. One variant a CPU level fills the table
  * (kernels_*.c, all from kernels_body.h); the drivers (forward.c, backward.c, decode.c) are written once above it.
  * docs/kernels.md is the contract.
+ *
+ * Operands of products are packed in units of 32 bits: a float32, or in the bfloat16 variant a pair of neighbours along
+ * the index that the product sums over. Buffers of units are declared as float; C is float32 always.
  */
 #ifndef MEP_ATTENTION_KERNELS_H
 #define MEP_ATTENTION_KERNELS_H
 
 #include <stdint.h>
 
+#include "base/bf16.h"
 #include "base/cpu.h"
+#include "mep/types.h"
 
 enum { TILE_ROWS = 64, BLOCK_KEYS = 64, CHANNEL_MULTIPLE = 16 };
 
 typedef struct mep_attention_kernels {
     const char *name;
     int lanes; /* floats a vector */
+    int pair;  /* values a unit: 1 (float32) or 2 (bfloat16) */
 
-    /* C[rows x columns] = A B, or += with accumulate; columns a multiple of CHANNEL_MULTIPLE, A strided either way. */
+    /* C[rows x columns] = A B, or += with accumulate; columns a multiple of CHANNEL_MULTIPLE, depth in units, A strided
+     * either way. */
     void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
                     const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate);
 
-    /* Online softmax of a tile. In: S = scaled q.k; bias: of row 0 at key 0 of the block, contiguous in the key, row r
-     * at bias - r. Out: S = exp(S + bias - maximum); maximum and sum brought up to date; rescale[r] = exp(old - new
-     * maximum), by which the row's output so far must be multiplied. */
-    void (*softmax)(int64_t rows, float *s, const float *bias, float *maximum, float *sum, float *rescale);
+    /* Packed rows are [64][units], units a row. transpose: out[unit * 64 + row], for products that sum over channels.
+     * interleave: units of neighbouring rows, out[row / pair][channel], for products that sum over rows; NULL where the
+     * packed rows serve as they are (float32). */
+    void (*transpose)(int64_t units, const float *rows, float *out);
+    void (*interleave)(int64_t units, const float *rows, float *out);
+
+    /* out[r] = dot product of rows a[r], b[r] of `units` units each. */
+    void (*row_dots)(int64_t rows, int64_t units, const float *a, const float *b, float *out);
+
+    /* Online softmax of a tile. In: S = q.k; bias: of row 0 at key 0 of the block, contiguous in the key, row r at bias
+     * - r. Out: S = exp(scale S + bias - maximum) in units along the keys, rows still BLOCK_KEYS apart; maximum and sum
+     * brought up to date; rescale[r] = exp(old - new maximum), by which the row's output so far must be multiplied. */
+    void (*softmax)(int64_t rows, float *s, float scale, const float *bias, float *maximum, float *sum, float *rescale);
 
     /* Row r of o[rows x columns] times factor[r]. */
     void (*scale_rows)(int64_t rows, int64_t columns, float *o, int64_t o_row, const float *factor);
 
-    /* In: S = scaled q.k, DP = dout.v. Out: S = P = exp(S + bias - lse), DP = dS = P (DP - delta), and dS added to
-     * diagonal[- r + key], laid out like bias. */
-    void (*gradient)(int64_t rows, float *s, float *dp, const float *bias, const float *lse, const float *delta,
-                     float *diagonal);
+    /* In: S = q.k, DP = dout.v; P = exp(scale S + bias - lse), dS = P (DP - delta). Out, unit-wise: S = P and DP = dS
+     * with units along the rows [row / pair][key]; ds = dS with units along the keys, rows BLOCK_KEYS apart (not
+     * written where a unit is one value: DP has that form). dS is added to diagonal[- r + key], laid out like bias,
+     * unless it is NULL. */
+    void (*gradient)(int64_t rows, float *s, float *dp, float *ds, float scale, const float *bias, const float *lse,
+                     const float *delta, float *diagonal);
+
+    /* Whether x[r] y - floor[r] < limit for all TILE_ROWS rows. */
+    int (*all_below)(const float *x, float y, const float *floor, float limit);
+
+    /* y = factor x, rounded to bfloat16. */
+    void (*to_bf16)(int64_t n, float factor, const float *x, mep_bf16 *y);
 
     /* Sum of a[i] b[i]; y[i] += x a[i]; y[i] = exp(y[i] - shift), returning the sum. Any n. */
     float (*dot)(int64_t n, const float *a, const float *b);
@@ -41,13 +65,14 @@ typedef struct mep_attention_kernels {
     float (*exponentials)(int64_t n, float shift, float *y);
 } mep_attention_kernels;
 
-/* The variant for a level: the highest one that exists at or below it. */
-const mep_attention_kernels *mep_attention_kernels_for(mep_cpu_level level);
+/* The variant for a level and the type of the tensors: the highest one that exists at or below it. */
+const mep_attention_kernels *mep_attention_kernels_for(mep_cpu_level level, mep_dtype dtype);
 
 extern const mep_attention_kernels mep_attention_kernels_c;
 #if defined(__x86_64__)
 extern const mep_attention_kernels mep_attention_kernels_avx2;
 extern const mep_attention_kernels mep_attention_kernels_avx512;
+extern const mep_attention_kernels mep_attention_kernels_avx512_bf16;
 #endif
 
 #endif

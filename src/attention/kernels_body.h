@@ -1,20 +1,98 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The tile kernels, once for every vector width (base/simd.h). The including file defines KERNELS, the name of its
- * table, and KERNELS_NAME.
+ * table, KERNELS_NAME, and TILE_PAIRS where products are on pairs of bfloat16 (kernels.h); the two arithmetics differ
+ * in the few functions of the first section.
  */
 #include "attention/kernels.h"
 
 #include "base/simd.h"
 #include "base/tile.h"
 
-static void softmax(int64_t rows, float *s, const float *bias, float *maximum, float *sum, float *rescale)
+enum { VECTORS = BLOCK_KEYS / LANES };
+
+/* ---- Units: what a packed operand is made of ---- */
+
+#if defined(TILE_PAIRS)
+enum { PAIR = 2 };
+
+/* A row of a tile as units along the keys: half as many vectors. */
+MEP_INLINE void store_row(float *s, const vf *x)
 {
-    enum { VECTORS = BLOCK_KEYS / LANES };
+    for (int n = 0; n < VECTORS; n += 2) vf_store(s + n / 2 * LANES, vf_to_pairs(x[n], x[n + 1]));
+}
+
+/* Two rows as units along the rows. */
+MEP_INLINE void store_rows(float *s, const vf (*x)[VECTORS])
+{
+    for (int n = 0; n < VECTORS; n++) vf_store(s + n * LANES, vf_interleave(vf_to_pairs(x[0][n], x[1][n])));
+}
+
+static void interleave(int64_t units, const float *rows, float *out)
+{
+    for (int64_t r = 0; r < TILE_ROWS; r += 2, rows += 2 * units, out += 2 * units)
+        for (int64_t u = 0; u < units; u += LANES / 2) {
+            __m512i halves = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(rows + u))),
+                                                _mm256_loadu_si256((const void *)(rows + units + u)), 1);
+            vf_store(out + 2 * u, vf_interleave((vf)halves));
+        }
+}
+
+MEP_INLINE vf unit_product(vf sum, vf a, vf b)
+{
+    return vf_dot_pairs(sum, a, b);
+}
+#else
+enum { PAIR = 1 };
+
+MEP_INLINE void store_row(float *s, const vf *x)
+{
+    for (int n = 0; n < VECTORS; n++) vf_store(s + n * LANES, x[n]);
+}
+
+MEP_INLINE void store_rows(float *s, const vf (*x)[VECTORS])
+{
+    store_row(s, x[0]);
+}
+
+#define interleave NULL
+
+MEP_INLINE vf unit_product(vf sum, vf a, vf b)
+{
+    return sum + a * b;
+}
+#endif
+
+static void transpose(int64_t units, const float *rows, float *out)
+{
+    for (int64_t r = 0; r < TILE_ROWS; r++)
+        for (int64_t u = 0; u < units; u++) memcpy(out + u * TILE_ROWS + r, rows + r * units + u, sizeof *out);
+}
+
+static void row_dots(int64_t rows, int64_t units, const float *a, const float *b, float *out)
+{
+    for (int64_t r = 0; r < rows; r++, a += units, b += units) {
+        vf sum = vf_set(0);
+        int64_t u = 0;
+        for (; u + LANES <= units; u += LANES) sum = unit_product(sum, vf_load(a + u), vf_load(b + u));
+        if (u < units) {
+            vf x = vf_set(0), y = vf_set(0);
+            memcpy(&x, a + u, (size_t)(units - u) * sizeof *a);
+            memcpy(&y, b + u, (size_t)(units - u) * sizeof *b);
+            sum = unit_product(sum, x, y);
+        }
+        out[r] = vf_sum(sum);
+    }
+}
+
+/* ---- Scores of a tile ---- */
+
+static void softmax(int64_t rows, float *s, float scale, const float *bias, float *maximum, float *sum, float *rescale)
+{
     for (int64_t r = 0; r < rows; r++, s += BLOCK_KEYS) {
         vf x[VECTORS], highest = vf_set(maximum[r]), total = vf_set(0);
         for (int n = 0; n < VECTORS; n++) {
-            x[n] = vf_load(s + n * LANES) + vf_load(bias - r + n * LANES);
+            x[n] = vf_load(s + n * LANES) * scale + vf_load(bias - r + n * LANES);
             highest = vf_max(highest, x[n]);
         }
         float new_maximum = vf_highest(highest);
@@ -22,8 +100,8 @@ static void softmax(int64_t rows, float *s, const float *bias, float *maximum, f
         for (int n = 0; n < VECTORS; n++) {
             x[n] = vf_exp(x[n] - shift);
             total += x[n];
-            vf_store(s + n * LANES, x[n]);
         }
+        store_row(s, x);
         rescale[r] = maximum[r] - new_maximum;
         maximum[r] = new_maximum;
         sum[r] = sum[r] * vf_exp(vf_set(rescale[r]))[0] + vf_sum(total);
@@ -38,18 +116,54 @@ static void scale_rows(int64_t rows, int64_t columns, float *o, int64_t o_row, c
             for (int64_t c = 0; c < columns; c += LANES) vf_store(o + c, vf_load(o + c) * factor[r]);
 }
 
-static void gradient(int64_t rows, float *s, float *dp, const float *bias, const float *lse, const float *delta,
-                     float *diagonal)
+static void gradient(int64_t rows, float *s, float *dp, float *ds, float scale, const float *bias, const float *lse,
+                     const float *delta, float *diagonal)
 {
-    for (int64_t r = 0; r < rows; r++, s += BLOCK_KEYS, dp += BLOCK_KEYS)
-        for (int n = 0; n < BLOCK_KEYS; n += LANES) {
-            vf p = vf_exp(vf_load(s + n) + vf_load(bias - r + n) - lse[r]);
-            vf ds = p * (vf_load(dp + n) - delta[r]);
-            vf_store(s + n, p);
-            vf_store(dp + n, ds);
-            vf_store(diagonal - r + n, vf_load(diagonal - r + n) + ds);
+    for (int64_t first = 0; first < rows; first += PAIR) {
+        vf p[PAIR][VECTORS], d[PAIR][VECTORS];
+        for (int i = 0; i < PAIR; i++) {
+            int64_t r = first + i;
+            for (int n = 0; n < VECTORS; n++) {
+                if (r >= rows) {
+                    p[i][n] = d[i][n] = vf_set(0);
+                    continue;
+                }
+                int64_t at = r * BLOCK_KEYS + n * LANES;
+                p[i][n] = vf_exp(vf_load(s + at) * scale + (vf_load(bias - r + n * LANES) - lse[r]));
+                d[i][n] = p[i][n] * (vf_load(dp + at) - delta[r]);
+                if (diagonal == NULL) continue;
+                float *place = diagonal - r + n * LANES;
+                vf_store(place, vf_load(place) + d[i][n]);
+            }
+            if (PAIR > 1 && r < rows) store_row(ds + r * BLOCK_KEYS, d[i]);
         }
+        store_rows(s + first / PAIR * BLOCK_KEYS, p);
+        store_rows(dp + first / PAIR * BLOCK_KEYS, d);
+    }
 }
+
+static int all_below(const float *x, float y, const float *floor, float limit)
+{
+    vi below = ~(vi){0};
+    for (int64_t r = 0; r < TILE_ROWS; r += LANES) below &= vf_load(x + r) * y - vf_load(floor + r) < limit;
+    for (int i = 0; i < LANES; i++)
+        if (!below[i]) return 0;
+    return 1;
+}
+
+static void to_bf16(int64_t n, float factor, const float *x, mep_bf16 *y)
+{
+    int64_t i = 0;
+#if defined(TILE_PAIRS)
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        vf pairs = vf_to_pairs(vf_load(x + i) * factor, vf_load(x + i + LANES) * factor);
+        memcpy(y + i, &pairs, sizeof pairs);
+    }
+#endif
+    for (; i < n; i++) y[i] = mep_bf16_from_float(x[i] * factor);
+}
+
+/* ---- Rows, for decoding ---- */
 
 static float dot(int64_t n, const float *a, const float *b)
 {
@@ -82,5 +196,7 @@ static float exponentials(int64_t n, float shift, float *y)
     return total + vf_sum(sum);
 }
 
-const mep_attention_kernels KERNELS = {KERNELS_NAME, LANES, tile_product, softmax,     scale_rows,
-                                       gradient,     dot,   add_scaled,   exponentials};
+const mep_attention_kernels KERNELS = {
+    KERNELS_NAME, LANES,    PAIR,      tile_product, transpose, interleave, row_dots,     softmax,
+    scale_rows,   gradient, all_below, to_bf16,      dot,       add_scaled, exponentials,
+};

@@ -25,15 +25,17 @@ static int64_t round_up(int64_t n, int64_t multiple)
 
 static mep_status allocate_buffers(const mep_attention *plan, mep_attention_buffers *b)
 {
-    int64_t tile = TILE_ROWS * plan->padded, head = plan->keys * plan->padded;
+    int64_t tile = TILE_ROWS * plan->units, head = plan->keys * plan->padded;
     int copies = plan->settings.dtype != MEP_FLOAT32 || plan->settings.head_dim % CHANNEL_MULTIPLE != 0;
-    MEP_TRY(mep_alloc(&b->kt, head, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->key_norm, plan->keys / BLOCK_KEYS, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->rows, tile, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->kt, FORWARD_BLOCKS * tile, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->v, FORWARD_BLOCKS * tile, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->q, FORWARD_TILES * tile, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->out, FORWARD_TILES * TILE_ROWS * plan->padded, sizeof(float)));
+    MEP_TRY(mep_alloc(&b->state, FORWARD_TILES, sizeof *b->state));
+    MEP_TRY(mep_alloc(&b->s, TILE_ROWS * BLOCK_KEYS, sizeof(float)));
     MEP_TRY(mep_alloc(&b->k_copy, copies ? head : 0, sizeof(float)));
     MEP_TRY(mep_alloc(&b->v_copy, copies ? head : 0, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->q, tile, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->out, tile, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->s, TILE_ROWS * BLOCK_KEYS, sizeof(float)));
     return mep_alloc(&b->scores, plan->keys, sizeof(float));
 }
 
@@ -45,13 +47,16 @@ static mep_status allocate_once(float **pointer, int64_t count)
 
 static mep_status allocate_backward(const mep_attention *plan, mep_attention_buffers *b)
 {
-    int64_t tile = TILE_ROWS * plan->padded, head = plan->keys * plan->padded;
-    MEP_TRY(allocate_once(&b->vt, head));
-    MEP_TRY(allocate_once(&b->dk, head));
-    MEP_TRY(allocate_once(&b->dv, head));
-    MEP_TRY(allocate_once(&b->dout, tile));
-    MEP_TRY(allocate_once(&b->dq, tile));
-    return allocate_once(&b->dp, TILE_ROWS * BLOCK_KEYS);
+    int64_t tile = TILE_ROWS * plan->units, sums = BACKWARD_BLOCKS * BLOCK_KEYS * plan->padded;
+    float **chunks[] = {&b->chunk_kt, &b->chunk_k, &b->chunk_vt}, **tiles[] = {&b->dout, &b->q_pairs, &b->dout_pairs};
+    for (int i = 0; i < 3; i++) MEP_TRY(allocate_once(chunks[i], BACKWARD_BLOCKS * tile));
+    for (int i = 0; i < 3; i++) MEP_TRY(allocate_once(tiles[i], tile));
+    MEP_TRY(allocate_once(&b->dk, sums));
+    MEP_TRY(allocate_once(&b->dv, sums));
+    MEP_TRY(allocate_once(&b->dp, TILE_ROWS * BLOCK_KEYS));
+    MEP_TRY(allocate_once(&b->ds, TILE_ROWS * BLOCK_KEYS));
+    MEP_TRY(allocate_once(&b->dq, plan->keys * plan->padded));
+    return allocate_once(&b->diagonal, plan->table_size);
 }
 
 static mep_status allocate_plan(mep_attention *plan)
@@ -85,8 +90,9 @@ mep_status mep_attention_create(mep_attention **plan, const mep_attention_settin
     MEP_TRY(mep_alloc(&p, 1, sizeof *p));
     p->settings = *settings;
     if (settings->scale == 0) p->settings.scale = 1 / sqrt((double)settings->head_dim);
-    p->kernels = mep_attention_kernels_for(mep_cpu_level_get());
+    p->kernels = mep_attention_kernels_for(mep_cpu_level_get(), settings->dtype);
     p->padded = round_up(settings->head_dim, CHANNEL_MULTIPLE);
+    p->units = p->padded / p->kernels->pair;
     p->keys = round_up(settings->max_length, BLOCK_KEYS);
     p->table_size = TILE_ROWS + p->keys + TILE_ROWS + BLOCK_KEYS;
     p->threads = omp_get_max_threads();
@@ -102,14 +108,19 @@ void mep_attention_destroy(mep_attention **plan)
     if (*plan == NULL) return;
     for (int t = 0; (*plan)->buffers != NULL && t < (*plan)->threads; t++) {
         mep_attention_buffers *b = &(*plan)->buffers[t];
-        float **all[] = {&b->kt, &b->vt,  &b->k_copy, &b->v_copy, &b->dk, &b->dv, &b->key_norm,
-                         &b->q,  &b->out, &b->dout,   &b->dq,     &b->s,  &b->dp, &b->scores};
+        float **all[] = {&b->rows,     &b->kt,     &b->v,         &b->q,       &b->out,      &b->s,
+                         &b->k_copy,   &b->v_copy, &b->chunk_kt,  &b->chunk_k, &b->chunk_vt, &b->dk,
+                         &b->dv,       &b->dout,   &b->q_pairs,   &b->dp,      &b->ds,       &b->dq,
+                         &b->diagonal, &b->scores, &b->dout_pairs};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) mep_free(all[i]);
+        mep_free(&b->state);
     }
+    mep_shared *shared[] = {&(*plan)->block_norm, &(*plan)->prefix_norm, &(*plan)->delta,   &(*plan)->tile_norm,
+                            &(*plan)->tile_lse,   &(*plan)->diagonals,   &(*plan)->dq_sums, &(*plan)->turns};
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) mep_free(&shared[i]->data);
     mep_free(&(*plan)->buffers);
     mep_free(&(*plan)->reversed);
     mep_free(&(*plan)->far_bias);
-    mep_free(&(*plan)->diagonals);
     mep_free(plan);
 }
 
@@ -158,18 +169,22 @@ mep_status mep_attention_check(const mep_attention *plan, int64_t batch, int64_t
     return MEP_OK;
 }
 
-mep_status mep_attention_need_backward(mep_attention *plan, int64_t tasks)
+mep_status mep_attention_need_backward(mep_attention *plan)
 {
     for (; plan->backward_threads < plan->threads; plan->backward_threads++)
         MEP_TRY(allocate_backward(plan, &plan->buffers[plan->backward_threads]));
-    if (tasks > plan->diagonal_tasks) {
-        int64_t size;
-        mep_free(&plan->diagonals);
-        plan->diagonal_tasks = 0;
-        MEP_TRY(mep_multiply(tasks, plan->table_size, 1, &size));
-        MEP_TRY(mep_alloc(&plan->diagonals, size, sizeof(float)));
-        plan->diagonal_tasks = tasks;
-    }
+    return MEP_OK;
+}
+
+mep_status mep_attention_share(mep_shared *shared, int64_t rows, int64_t columns, size_t size)
+{
+    int64_t bytes = 0;
+    MEP_TRY(mep_multiply(rows, columns, (int64_t)size, &bytes));
+    if (bytes <= shared->bytes) return MEP_OK;
+    mep_free(&shared->data);
+    shared->bytes = 0;
+    MEP_TRY(mep_alloc(&shared->data, bytes, 1));
+    shared->bytes = bytes;
     return MEP_OK;
 }
 
@@ -204,10 +219,44 @@ void mep_attention_write_rows(const mep_attention *plan, const mep_tensor_view *
             float *out = (float *)view->data + offset;
             for (int64_t c = 0; c < plan->settings.head_dim; c++) out[c] = in[c] * factor;
         } else {
-            mep_bf16 *out = (mep_bf16 *)view->data + offset;
-            for (int64_t c = 0; c < plan->settings.head_dim; c++) out[c] = mep_bf16_from_float(in[c] * factor);
+            plan->kernels->to_bf16(plan->settings.head_dim, factor, in, (mep_bf16 *)view->data + offset);
         }
     }
+}
+
+void mep_attention_pack(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t first,
+                        int64_t rows, float *out)
+{
+    int64_t channels = plan->settings.head_dim;
+    size_t row_bytes = (size_t)plan->units * sizeof *out, used = (size_t)channels * sizeof(mep_bf16);
+    if (plan->kernels->pair == 1) {
+        mep_attention_read_rows(plan, view, b, h, first, rows, 1.0f, out);
+    } else {
+        for (int64_t r = 0; r < rows; r++) {
+            char *row = (char *)(out + r * plan->units);
+            memcpy(row, (const mep_bf16 *)view->data + view_offset(view, b, h, first + r), used);
+            memset(row + used, 0, row_bytes - used);
+        }
+    }
+    if (rows < TILE_ROWS) memset(out + rows * plan->units, 0, (size_t)(TILE_ROWS - rows) * row_bytes);
+}
+
+void mep_attention_pack_interleaved(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                                    int64_t first, int64_t rows, float *scratch, float *out)
+{
+    if (plan->kernels->interleave == NULL) {
+        mep_attention_pack(plan, view, b, h, first, rows, out);
+        return;
+    }
+    mep_attention_pack(plan, view, b, h, first, rows, scratch);
+    plan->kernels->interleave(plan->units, scratch, out);
+}
+
+void mep_attention_pack_transposed(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                                   int64_t first, int64_t rows, float *scratch, float *out)
+{
+    mep_attention_pack(plan, view, b, h, first, rows, scratch);
+    plan->kernels->transpose(plan->units, scratch, out);
 }
 
 mep_float_rows mep_attention_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
@@ -219,34 +268,51 @@ mep_float_rows mep_attention_rows(const mep_attention *plan, const mep_tensor_vi
     return (mep_float_rows){copy, plan->padded};
 }
 
-void mep_attention_transpose(const mep_attention *plan, mep_float_rows rows, int64_t keys, float *out)
+int mep_attention_may_skip(const mep_attention *plan, int64_t h, int64_t keys)
 {
-    for (int64_t first = 0; first < keys; first += BLOCK_KEYS, out += plan->padded * BLOCK_KEYS) {
-        int64_t count = keys - first < BLOCK_KEYS ? keys - first : BLOCK_KEYS;
-        if (count < BLOCK_KEYS) memset(out, 0, (size_t)(plan->padded * BLOCK_KEYS) * sizeof *out);
-        for (int64_t j = 0; j < count; j++) {
-            const float *row = rows.data + (first + j) * rows.stride;
-            for (int64_t c = 0; c < plan->padded; c++) out[c * BLOCK_KEYS + j] = row[c];
-        }
-    }
-}
-
-void mep_attention_key_norms(const mep_attention *plan, mep_float_rows rows, int64_t keys, float *norms)
-{
-    for (int64_t first = 0; first < keys; first += BLOCK_KEYS) {
-        float highest = 0;
-        for (int64_t j = first; j < keys && j < first + BLOCK_KEYS; j++) {
-            const float *row = rows.data + j * rows.stride;
-            float square = plan->kernels->dot(plan->padded, row, row);
-            highest = square > highest || square != square ? square : highest;
-        }
-        norms[first / BLOCK_KEYS] = sqrtf(highest);
-    }
+    const float *far = plan->far_bias + h * plan->keys;
+    return plan->settings.skip_far && far[keys - 1] < far[0] - mep_attention_margin(plan, keys);
 }
 
 void mep_attention_row_norms(const mep_attention *plan, const float *q, int64_t rows, float *norms)
 {
-    for (int64_t r = 0; r < rows; r++, q += plan->padded) norms[r] = sqrtf(plan->kernels->dot(plan->padded, q, q));
+    plan->kernels->row_dots(rows, plan->units, q, q, norms);
+    for (int64_t r = 0; r < rows; r++) norms[r] = sqrtf(norms[r]) * fabsf((float)plan->settings.scale);
+    for (int64_t r = rows; r < TILE_ROWS; r++) norms[r] = 0;
+}
+
+/* Largest |k| of a block. */
+static float block_norm(const mep_attention *plan, mep_attention_buffers *w, const mep_tensor_view *k, int64_t b,
+                        int64_t h, int64_t block, int64_t keys)
+{
+    int64_t first = block * BLOCK_KEYS, rows = keys - first < BLOCK_KEYS ? keys - first : BLOCK_KEYS;
+    float squares[BLOCK_KEYS], highest = 0;
+    mep_attention_pack(plan, k, b, h, first, rows, w->rows);
+    plan->kernels->row_dots(rows, plan->units, w->rows, w->rows, squares);
+    for (int64_t r = 0; r < rows; r++)
+        highest = squares[r] > highest || squares[r] != squares[r] ? squares[r] : highest;
+    return sqrtf(highest);
+}
+
+mep_status mep_attention_norms(mep_attention *plan, const mep_tensor_view *k, int64_t batch, int64_t keys)
+{
+    int64_t heads = plan->settings.heads, blocks = (keys + BLOCK_KEYS - 1) / BLOCK_KEYS;
+    MEP_TRY(mep_attention_share(&plan->block_norm, batch * heads, blocks, sizeof(float)));
+    MEP_TRY(mep_attention_share(&plan->prefix_norm, batch * heads, blocks, sizeof(float)));
+    float *own = plan->block_norm.data, *prefix = plan->prefix_norm.data;
+#pragma omp parallel for collapse(2) num_threads(plan->threads)
+    for (int64_t n = 0; n < batch * heads; n++)
+        for (int64_t block = 0; block < blocks; block++)
+            if (mep_attention_may_skip(plan, n % heads, keys))
+                own[n * blocks + block] =
+                    block_norm(plan, &plan->buffers[omp_get_thread_num()], k, n / heads, n % heads, block, keys);
+#pragma omp parallel for num_threads(plan->threads)
+    for (int64_t n = 0; n < batch * heads; n++)
+        for (int64_t block = 0; block < blocks; block++) {
+            float before = block > 0 ? prefix[n * blocks + block - 1] : 0, x = own[n * blocks + block];
+            prefix[n * blocks + block] = x > before || x != x ? x : before;
+        }
+    return MEP_OK;
 }
 
 float mep_attention_margin(const mep_attention *plan, int64_t keys)
@@ -254,12 +320,4 @@ float mep_attention_margin(const mep_attention *plan, int64_t keys)
     const double exact = 104; /* exp(-104) is below half the smallest float32 */
     if (plan->settings.tolerance == 0) return (float)exact;
     return (float)fmin(exact, log((double)keys / plan->settings.tolerance));
-}
-
-int mep_attention_negligible(const float *q_norm, const float *floor, int64_t rows, float key_norm, float far_bias,
-                             float margin)
-{
-    for (int64_t r = 0; r < rows; r++)
-        if (!(q_norm[r] * key_norm + far_bias < floor[r] - margin)) return 0;
-    return 1;
 }

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What attention's drivers share: the plan, its workspace a thread, and packing of keys and values.
+ * What attention's drivers share: the plan, its workspace a thread, packing of the caller's tensors, and the bound by
+ * which far blocks are left out.
+ *
+ * Positions are cut into tiles of TILE_ROWS queries and blocks of BLOCK_KEYS keys on one grid: tile t and block t both
+ * begin at position 64 t, so block t is the nearest that tile t sees, and holds every query's own key: no row of a
+ * block is masked whole before it has a maximum.
  *
  * The bias is kept reversed: reversed(h)[j - position] for key j and a query at absolute position is the bias at
  * distance position - j. So the biases of a row are contiguous in the key, the next query's begin one place earlier,
@@ -13,40 +18,68 @@
 #include "attention/kernels.h"
 #include "mep/attention.h"
 
+/* The most tiles of a forward task, blocks of keys packed at a time by it, and blocks of a backward task. */
+enum { FORWARD_TILES = 16, FORWARD_BLOCKS = 8, BACKWARD_BLOCKS = 16 };
+
 /* Rows of float32 channels: the caller's own memory where it has that form, else a packed copy. */
 typedef struct mep_float_rows {
     const float *data;
     int64_t stride;
 } mep_float_rows;
 
-/* One thread's buffers, for one head at a time. padded: head_dim rounded up to CHANNEL_MULTIPLE; keys: max_length
- * rounded up to BLOCK_KEYS. */
+/* Online softmax of a tile of the forward pass. */
+typedef struct mep_tile_state {
+    float maximum[TILE_ROWS], sum[TILE_ROWS], q_norm[TILE_ROWS];
+    int64_t done; /* no farther block can matter */
+} mep_tile_state;
+
+/* One thread's buffers. In units (kernels.h), a packed tile or block is [64, units]. */
 typedef struct mep_attention_buffers {
-    float *kt, *vt;             /* keys, values transposed a block: [keys / BLOCK_KEYS, padded, BLOCK_KEYS] */
-    float *k_copy, *v_copy;     /* [keys, padded], used where the caller's tensors cannot be read in place */
-    float *dk, *dv;             /* [keys, padded] sums */
-    float *key_norm;            /* [keys / BLOCK_KEYS]: largest |k| of each block */
-    float *q, *out, *dout, *dq; /* [TILE_ROWS, padded] */
-    float *s, *dp;              /* [TILE_ROWS, BLOCK_KEYS] */
-    float *scores;              /* [keys], decoding only */
-    int64_t blocks_seen, blocks_computed;
+    float *rows;           /* a packed tile or block on its way */
+    float *kt, *v;         /* forward: FORWARD_BLOCKS blocks, keys transposed, values interleaved */
+    float *q;              /* forward: FORWARD_TILES tiles */
+    float *out;            /* forward: FORWARD_TILES x [TILE_ROWS, padded] sums */
+    mep_tile_state *state; /* forward: FORWARD_TILES */
+    float *s;              /* [TILE_ROWS, BLOCK_KEYS] */
+    float *k_copy, *v_copy, *scores;
+
+    float *chunk_kt, *chunk_k,
+        *chunk_vt;                      /* backward: BACKWARD_BLOCKS blocks; K transposed, interleaved; V transposed */
+    float *dk, *dv;                     /* backward: BACKWARD_BLOCKS x [BLOCK_KEYS, padded] sums */
+    float *dout, *q_pairs, *dout_pairs; /* backward: tiles; the last two interleaved */
+    float *dp, *ds;                     /* [TILE_ROWS, BLOCK_KEYS] */
+    float *dq;                          /* backward: [keys, padded] sums of one task */
+    float *diagonal;                    /* backward: [table_size] sums of one task, laid out like the bias */
+    int64_t blocks_computed;
 } mep_attention_buffers;
+
+/* Memory shared by the threads of a call, kept for the next one. */
+typedef struct mep_shared {
+    void *data;
+    int64_t bytes;
+} mep_shared;
 
 struct mep_attention {
     mep_attention_settings settings;
     const mep_attention_kernels *kernels;
-    int64_t padded;     /* channels of packed rows */
-    int64_t keys;       /* max_length rounded up to BLOCK_KEYS */
-    int64_t table_size; /* floats a head of reversed tables: TILE_ROWS + keys + TILE_ROWS + BLOCK_KEYS */
-    float *reversed;    /* [heads, table_size] */
-    float *far_bias;    /* [heads, keys]: max of the bias over distances >= d */
-    float *diagonals;   /* [diagonal_tasks, table_size]: gradients of the reversed table, a (batch, head) each */
-    int64_t diagonal_tasks;
+    int64_t padded;      /* head_dim rounded up to CHANNEL_MULTIPLE */
+    int64_t units;       /* of a packed row: padded / kernels->pair */
+    int64_t keys;        /* max_length rounded up to BLOCK_KEYS */
+    int64_t table_size;  /* floats a head of reversed tables: TILE_ROWS + keys + TILE_ROWS + BLOCK_KEYS */
+    int64_t bias_length; /* longest number of keys the bias table serves */
+    float *reversed;     /* [heads, table_size] */
+    float *far_bias;     /* [heads, keys]: max of the bias over distances >= d */
     int threads;
     int backward_threads; /* threads whose buffers of the backward pass are allocated */
     mep_attention_buffers *buffers;
     double computed_share;
-    int64_t bias_length; /* longest number of keys the bias table serves */
+
+    /* [batch * heads, ...]; a block's norm is its largest |k| */
+    mep_shared block_norm, prefix_norm; /* [blocks]: of the block, largest up to the block */
+    mep_shared delta;                   /* backward: [queries], dout.out */
+    mep_shared tile_norm, tile_lse;     /* backward: [tiles], largest |q|, smallest lse of the tile and those behind */
+    mep_shared diagonals;               /* backward: [keys] float64, gradient of the bias */
+    mep_shared dq_sums, turns;          /* backward: see backward.c */
 };
 
 /* Pointer p such that p[j - position] is the entry for key j and a query at `position`, in a head's reversed table. */
@@ -55,20 +88,40 @@ static inline float *mep_reversed_origin(const mep_attention *plan, float *table
     return table + TILE_ROWS + plan->keys;
 }
 
-/* Rows of the tile that begins at absolute `position` with `left` queries to go: tiles end at multiples of TILE_ROWS,
- * so that the nearest block of keys holds every query's own key, and no row of a block is masked whole before it has a
- * maximum. */
-static inline int64_t mep_tile_rows(int64_t position, int64_t left)
+/* The queries of tile t in a call: `rows` from absolute `position`, `first` counted from the call's first query. */
+typedef struct mep_tile {
+    int64_t position, first, rows;
+} mep_tile;
+
+static inline mep_tile mep_tile_at(int64_t t, int64_t queries, int64_t keys)
 {
-    int64_t rows = TILE_ROWS - position % TILE_ROWS;
-    return rows < left ? rows : left;
+    int64_t begin = t * TILE_ROWS, end = begin + TILE_ROWS;
+    if (begin < keys - queries) begin = keys - queries;
+    if (end > keys) end = keys;
+    return (mep_tile){begin, begin - (keys - queries), end - begin};
 }
 
 /* Check the sizes of a call. */
 mep_status mep_attention_check(const mep_attention *plan, int64_t batch, int64_t queries, int64_t keys);
 
-/* Buffers that only the backward pass needs, with `tasks` diagonals; allocated at its first call. */
-mep_status mep_attention_need_backward(mep_attention *plan, int64_t tasks);
+/* Make room for rows x columns elements of `size` bytes; what was there is lost where it grows. */
+mep_status mep_attention_share(mep_shared *shared, int64_t rows, int64_t columns, size_t size);
+
+/* Buffers that only the backward pass needs, allocated at its first call. */
+mep_status mep_attention_need_backward(mep_attention *plan);
+
+/* Pack up to 64 rows at (batch b, head h, first token) into units [64, units]; channels and rows beyond the last are 0.
+ */
+void mep_attention_pack(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t first,
+                        int64_t rows, float *out);
+
+/* The same with units of neighbouring rows, for products that sum over rows; `scratch` takes a packed tile. */
+void mep_attention_pack_interleaved(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                                    int64_t first, int64_t rows, float *scratch, float *out);
+
+/* The same transposed, for products that sum over channels. */
+void mep_attention_pack_transposed(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                                   int64_t first, int64_t rows, float *scratch, float *out);
 
 /* Read / write `rows` rows of channels [head_dim] at (batch b, head h, first token) times `factor`; rows in float32 are
  * `padded` apart, channels from head_dim on are zero. */
@@ -81,24 +134,23 @@ void mep_attention_write_rows(const mep_attention *plan, const mep_tensor_view *
 mep_float_rows mep_attention_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
                                   int64_t keys, float *copy);
 
-/* Transpose rows by blocks: out[block][channel][key]; keys beyond the last are zero. */
-void mep_attention_transpose(const mep_attention *plan, mep_float_rows rows, int64_t keys, float *out);
-
-/* Largest |k| of each block. */
-void mep_attention_key_norms(const mep_attention *plan, mep_float_rows rows, int64_t keys, float *norms);
-
-/*
- * Whether no query of a tile can give a key of the block more than a negligible weight (the score bound of
- * Cauchy-Schwarz): |q_r| max|k| + far_bias < floor[r] - margin for every row. q has the scale in it. far_bias is the
- * largest bias at the block's smallest distance or beyond.
+/* ---- Far blocks ----
+ *
+ * A block of keys at distances >= d is negligible for a tile when no query can give a key of it more than a negligible
+ * weight (Cauchy-Schwarz): scale |q_r| max|k| + far_bias[d] < floor[r] - margin for every row, floor a lower bound of
+ * the row's log-sum-exp.
  */
-int mep_attention_negligible(const float *q_norm, const float *floor, int64_t rows, float key_norm, float far_bias,
-                             float margin);
+
+/* Whether head h of `keys` keys has a bias that falls far enough for blocks to be left out; else nothing is tested. */
+int mep_attention_may_skip(const mep_attention *plan, int64_t h, int64_t keys);
+
+/* Fill block_norm and prefix_norm of a call, for heads that may skip. */
+mep_status mep_attention_norms(mep_attention *plan, const mep_tensor_view *k, int64_t batch, int64_t keys);
+
+/* |q_r| scale of packed rows, 0 for rows beyond `rows`. */
+void mep_attention_row_norms(const mep_attention *plan, const float *q, int64_t rows, float *norms);
 
 /* Margin of the bound, in nats, for `keys` keys (exact: 104; with a tolerance t: log(1/t) + log(keys), at most 104). */
 float mep_attention_margin(const mep_attention *plan, int64_t keys);
-
-/* |q_r| of packed rows. */
-void mep_attention_row_norms(const mep_attention *plan, const float *q, int64_t rows, float *norms);
 
 #endif

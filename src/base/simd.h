@@ -111,8 +111,8 @@ MEP_INLINE float vf_highest(vf v)
  */
 MEP_INLINE vf vf_exp(vf x)
 {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer held in the low bits */
-    vf clamped = vf_select(x < -87.3f, vf_set(-87.3f), x);
+    const float magic = 12582912.0f + 127.0f; /* 1.5 * 2^23: adding it leaves n + 127 in the low bits */
+    vf clamped = vf_max(vf_set(-87.3f), x);   /* the second operand where one is NaN */
     vf shifted = clamped * 1.44269504088896341f + magic;
     vf n = shifted - magic;
     vf r = clamped - n * 0.693359375f;
@@ -123,10 +123,37 @@ MEP_INLINE vf vf_exp(vf x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    vi exponent = ((vi)shifted + 127) << 23;
-    vf result = p * (vf)exponent;
+    vf result = p * (vf)((vi)shifted << 23);
+#if defined(__AVX512F__)
+    return (vf)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-87.3f), _CMP_NLT_UQ), (__m512)result);
+#else
     return vf_select(x < -87.3f, vf_set(0.0f), result);
+#endif
 }
+
+#if defined(__AVX512BF16__)
+/* Pairs of bfloat16 are units of 32 bits, kept in vf. */
+
+/* sum + a.low b.low + a.high b.high a lane. */
+MEP_INLINE vf vf_dot_pairs(vf sum, vf a, vf b)
+{
+    return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+
+/* The 2 LANES values low, high as bfloat16, in order: neighbours become pairs. */
+MEP_INLINE vf vf_to_pairs(vf low, vf high)
+{
+    return (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+}
+
+/* Units (low[i], high[i]) from 2 LANES bfloat16 values: low's in the first half, high's in the second. */
+MEP_INLINE vf vf_interleave(vf halves)
+{
+    __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5,
+                                     20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return (vf)_mm512_permutexvar_epi16(order, (__m512i)halves);
+}
+#endif
 
 /*
  * erf(x) as an odd rational function on [-4, 4], beyond which it is 1 to float32 precision; absolute error below 5e-7.

@@ -6,6 +6,9 @@
  *
  * B and C are row-major with contiguous columns; A may be strided either way, so that a transposed A costs nothing.
  * Blocks of C stay in registers over the whole depth. Included by variants only, like simd.h.
+ *
+ * An including file that defines TILE_PAIRS gets the product on pairs of bfloat16: depth, and the elements of A and B,
+ * are units of 32 bits that hold two neighbours of the summed index; C is float32 still.
  */
 #ifndef MEP_BASE_TILE_H
 #define MEP_BASE_TILE_H
@@ -17,6 +20,28 @@
 enum { BLOCK_VECTORS = 4, BLOCK_ROWS = 6, NARROW_ROWS = 12 };
 #else
 enum { BLOCK_VECTORS = 2, BLOCK_ROWS = 6, NARROW_ROWS = 6 };
+#endif
+
+#if defined(TILE_PAIRS)
+MEP_INLINE vf tile_broadcast(const float *a)
+{
+    int32_t unit;
+    memcpy(&unit, a, sizeof unit);
+    return (vf)(unit - (vi){0});
+}
+MEP_INLINE vf tile_multiply_add(vf sum, vf a, vf b)
+{
+    return vf_dot_pairs(sum, a, b);
+}
+#else
+MEP_INLINE vf tile_broadcast(const float *a)
+{
+    return vf_set(*a);
+}
+MEP_INLINE vf tile_multiply_add(vf sum, vf a, vf b)
+{
+    return sum + a * b;
+}
 #endif
 
 typedef struct mep_tile_operands {
@@ -48,9 +73,9 @@ MEP_INLINE void tile_block(const mep_tile_operands *t, int64_t row, int64_t colu
         for (int n = 0; n < vectors; n++) bk[n] = vf_load(b + n * LANES);
         MEP_UNROLL
         for (int m = 0; m < rows; m++) {
-            vf am = vf_set(a[m * t->a_row]);
+            vf am = tile_broadcast(a + m * t->a_row);
             MEP_UNROLL
-            for (int n = 0; n < vectors; n++) sum[m][n] += am * bk[n];
+            for (int n = 0; n < vectors; n++) sum[m][n] = tile_multiply_add(sum[m][n], am, bk[n]);
         }
         a += t->a_column;
         b += t->b_row;
