@@ -32,6 +32,19 @@ static void test_encodings(void **state)
         }
 }
 
+/* As many queries as keys: several tasks a head, each with its own end, and chunks of keys that see no query any more.
+ */
+static void test_long_heads(void **state)
+{
+    (void)state;
+    for (int dtype = 0; dtype < 2; dtype++) {
+        problem p = random_problem(1, 2, 3000, 3000, 16, 1, "mep");
+        for (int64_t i = 0; i < 2 * 3000; i++) p.bias[i] *= 8; /* heads of 2 have long reaches */
+        check_exact(&p, (mep_dtype)dtype, 0.7);
+        free_problem(&p);
+    }
+}
+
 /* A far key in the direction of all queries, so long that its score beats the near ones by 150 in spite of its bias of
  * -250: the keys' lengths are what keeps its block. It may stand anywhere in the block. */
 static void test_far_key(void **state)
@@ -48,6 +61,7 @@ static void test_far_key(void **state)
         check_problem(&p, MEP_FLOAT32);
         assert_true(p.lse[QUERIES - 1] > 150); /* the far key has the weight */
         check_exact(&p, MEP_FLOAT32, 0.9);
+        check_exact(&p, MEP_BFLOAT16, 0.9);
         free_problem(&p);
     }
 }
@@ -140,9 +154,13 @@ static void test_tolerance_of_random_scores(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_encodings),  cmocka_unit_test(test_far_key),
-        cmocka_unit_test(test_valley),     cmocka_unit_test(test_slope),
-        cmocka_unit_test(test_tolerances), cmocka_unit_test(test_tolerance_of_random_scores),
+        cmocka_unit_test(test_encodings),
+        cmocka_unit_test(test_long_heads),
+        cmocka_unit_test(test_far_key),
+        cmocka_unit_test(test_valley),
+        cmocka_unit_test(test_slope),
+        cmocka_unit_test(test_tolerances),
+        cmocka_unit_test(test_tolerance_of_random_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

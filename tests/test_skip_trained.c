@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Leaving out far blocks changes no bit of a trained model's losses and gradients, far beyond the length that it was
+ * trained at. Random and adversarial tensors are in test_attention_skip.c.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "small_data.h"
+
+#include "attention/plan.h"
+
+enum { LONG = 2200 };
+
+/* Losses [LONG] and gradients of one long sequence. */
+static void train_long(mep_model *model, mep_dtype dtype, int skip, const int32_t *tokens, float *losses,
+                       float *gradients)
+{
+    mep_session *session;
+    mep_session_settings settings;
+    mep_session_defaults(&settings);
+    settings.length = LONG, settings.dtype = dtype, settings.training = 1;
+    assert_int_equal(mep_session_create(&session, model, &settings), MEP_OK);
+    session->attention->settings.skip_far = skip;
+    if (mep_session_train(session, 1, LONG, tokens, tokens + 1, 1.0f / LONG, losses, gradients) != MEP_OK)
+        fail_msg("%s", mep_error_message());
+    double share = mep_attention_computed_share(session->attention); /* of the last layer */
+    if (!(skip ? share < 0.97 : share == 1)) fail_msg("%g of the blocks were computed", share);
+    mep_session_destroy(&session);
+}
+
+static void test_trained(void **state)
+{
+    (void)state;
+    static const char *const encodings[] = {"mep", "alibi", "mep/learn=weights,slopes"};
+    static int32_t tokens[LONG + 1];
+    static float losses[2][LONG];
+    for (int e = 0; e < 3; e++) {
+        char run[600], checkpoint[700];
+        mep_train_settings s = settings_for(encodings[e]);
+        mep_model *model;
+        mep_dataset *data;
+        snprintf(run, sizeof run, "%s/run%d", folder, e);
+        assert_int_equal(mep_train_start(run, &s, NULL, NULL), MEP_OK);
+        snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint-%d", run, (int)s.steps);
+        if (mep_model_load(&model, checkpoint) != MEP_OK) fail_msg("%s", mep_error_message());
+        assert_int_equal(mep_dataset_open(&data, data_path), MEP_OK);
+        assert_int_equal(mep_dataset_read(data, 0, LONG + 1, tokens), MEP_OK);
+        for (int dtype = 0; dtype < 2; dtype++) {
+            float *gradients[2];
+            for (int skip = 0; skip < 2; skip++) {
+                gradients[skip] = calloc((size_t)model->size, sizeof(float));
+                assert_non_null(gradients[skip]);
+                train_long(model, (mep_dtype)dtype, skip, tokens, losses[skip], gradients[skip]);
+            }
+            assert_memory_equal(losses[0], losses[1], sizeof losses[0]);
+            assert_memory_equal(gradients[0], gradients[1], (size_t)model->size * sizeof(float));
+            for (int64_t i = 0; i < model->size; i++) assert_true(isfinite(gradients[0][i]));
+            free(gradients[0]);
+            free(gradients[1]);
+        }
+        mep_dataset_close(&data);
+        mep_model_destroy(&model);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_trained)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
