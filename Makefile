@@ -53,10 +53,10 @@ demo: all ## train four encodings on real text, compare them on longer text; COR
 	@sh scripts/setup.sh demo
 	@sh scripts/demo.sh build/release/mep
 
-bench: all ## run the benchmarks
-	@for program in build/release/bench/bench_*; do \
-		[ -f $$program ] && [ -x $$program ] || continue; \
-		echo "== $${program##*/}"; $$program || exit 1; \
+bench: all ## measure attention, decoding, products, training: the tables of docs/performance.md (some 20 minutes)
+	@for what in attention decode gemm train 'train --preset small' 'train --preset gpt2' 'train --preset small --eval'; do \
+		printf '\n### mep bench %s\n\n' "$$what"; \
+		build/release/mep bench $$what --format markdown || exit 1; \
 	done
 
 install: all ## install into PREFIX=/usr/local
@@ -66,7 +66,7 @@ clean: ## remove what was built
 	@rm -rf build
 
 format: ## lay the C files out by .clang-format
-	@clang-format -i $$(find src include tests bench fuzz examples -name '*.[ch]')
+	@clang-format -i $$(find src include tests fuzz examples -name '*.[ch]')
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile

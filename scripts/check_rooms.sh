@@ -18,7 +18,8 @@ io: base model
 train: base bias attention nn model text io dist
 dist: base
 cuda: base
-cli: base bias attention nn model text io train dist cuda
+bench: base bias attention nn model train
+cli: base bias attention nn model text io train dist cuda bench
 '
 # Public headers by the room that implements them.
 public='status:base types:base bias:bias attention:attention data:text model:model train:train study:train io:io'

@@ -24,6 +24,7 @@ int mep_cli_eval(int argc, char **argv);
 int mep_cli_compare(int argc, char **argv);
 int mep_cli_generate(int argc, char **argv);
 int mep_cli_plot(int argc, char **argv);
+int mep_cli_bench(int argc, char **argv);
 int mep_cli_info(int argc, char **argv);
 int mep_cli_version(int argc, char **argv);
 

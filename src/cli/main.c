@@ -20,6 +20,7 @@ static const mep_command COMMANDS[] = {
     {"generate", "continue a text", mep_cli_generate},
     {"info", "what a run, a model or a dataset is", mep_cli_info},
     {"plot", "pictures of results and of distance biases", mep_cli_plot},
+    {"bench", "how fast this build is on this machine", mep_cli_bench},
     {"version", "what is built in, and what this machine has", mep_cli_version},
     {NULL, NULL, NULL},
 };

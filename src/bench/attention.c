@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attention. What is compared runs in turn: for one type, CPU level and length, every encoding's forward pass, every
+ * encoding's backward pass, and the ceiling. Inputs are shared; each encoding has a plan of its own.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "bench/bench.h"
+#include "bench/parts.h"
+#include "mep/attention.h"
+
+/* q, k, v, out, lse, and of the backward pass dout, dq, dk, dv: for the longest length, serving all. */
+enum { Q, K, V, OUT, DOUT, DQ, DK, DV, TENSORS };
+
+typedef struct group {
+    const mep_bench_attention_settings *settings;
+    mep_bench_common *common;
+    mep_dtype dtype;
+    mep_cpu_level level;
+    int64_t length;
+    void *data[TENSORS];
+    float *lse;
+    mep_bench_ceiling ceiling;
+} group;
+
+/* An encoding with or without skipping. */
+typedef struct variant {
+    group *g;
+    const char *encoding;
+    int exact;
+    mep_attention *plan;
+    double *dbias;    /* NULL where nothing is learned */
+    double memory[2]; /* after the forward, after the backward pass */
+    double computed;
+} variant;
+
+static int is_none(const char *encoding)
+{
+    return strcmp(encoding, "none") == 0;
+}
+
+static mep_tensor_view view(const group *g, int which)
+{
+    int64_t head = g->length * g->settings->head_dim;
+    return (mep_tensor_view){g->data[which], g->settings->heads * head, head, g->settings->head_dim};
+}
+
+static mep_status forward(void *context)
+{
+    const variant *v = context;
+    const group *g = v->g;
+    return mep_attention_forward(v->plan, g->settings->batch, g->length, g->length, view(g, Q), view(g, K), view(g, V),
+                                 view(g, OUT), g->lse);
+}
+
+static mep_status backward(void *context)
+{
+    const variant *v = context;
+    const group *g = v->g;
+    return mep_attention_backward(v->plan, g->settings->batch, g->length, g->length, view(g, Q), view(g, K), view(g, V),
+                                  view(g, OUT), g->lse, view(g, DOUT), view(g, DQ), view(g, DK), view(g, DV), v->dbias);
+}
+
+/* ---- One encoding ---- */
+
+/* The bias table, NULL for none; room for its gradient where something is learned. */
+static mep_status make_bias(variant *v, float **table)
+{
+    const mep_bench_attention_settings *s = v->g->settings;
+    mep_bias *bias = NULL;
+    int64_t size = 0;
+    if (is_none(v->encoding)) return MEP_OK;
+    MEP_TRY(mep_multiply(s->heads, v->g->length, 1, &size));
+    MEP_TRY(mep_bias_create(&bias, v->encoding, s->heads, s->head_dim));
+    mep_status status = mep_alloc(table, size, sizeof **table);
+    if (status == MEP_OK) status = mep_bias_table(bias, v->g->length, *table);
+    if (status == MEP_OK && !s->forward_only && mep_bias_param_count(bias) > 0)
+        status = mep_alloc(&v->dbias, size, sizeof *v->dbias);
+    mep_bias_destroy(&bias);
+    return status;
+}
+
+/* The plan and the first run of each pass, by which memory is measured. */
+static mep_status first_runs(variant *v, const float *table, mep_bench_lane *pass[2])
+{
+    const mep_bench_attention_settings *s = v->g->settings;
+    mep_attention_settings a;
+    mep_attention_defaults(&a);
+    a.heads = s->heads, a.head_dim = s->head_dim, a.max_length = v->g->length, a.dtype = v->g->dtype;
+    a.skip_far = v->exact;
+    a.tolerance = v->exact ? s->tolerance : 0;
+    double begin = mep_bench_memory_begin();
+    MEP_TRY(mep_attention_create(&v->plan, &a));
+    MEP_TRY(mep_attention_set_bias(v->plan, table, v->g->length));
+    for (int i = 0; i < 2 - s->forward_only; i++) {
+        MEP_TRY(mep_bench_first(pass[i], &v->g->common->control));
+        v->memory[i] = mep_bench_memory_growth(begin);
+        v->computed = mep_attention_computed_share(v->plan);
+    }
+    return MEP_OK;
+}
+
+static mep_status open_variant(variant *v, mep_bench_lane *pass[2])
+{
+    const mep_bench_attention_settings *s = v->g->settings;
+    double length = (double)v->g->length;
+    double work = 2 * length * length * (double)(s->head_dim * s->heads * s->batch);
+    for (int i = 0; i < 2 - s->forward_only; i++) {
+        *pass[i] =
+            (mep_bench_lane){.run = i == 0 ? forward : backward, .context = v, .work = i == 0 ? work : 2.5 * work};
+        snprintf(pass[i]->name, sizeof pass[i]->name, "%.80s %s at %lld, %s", v->encoding,
+                 i == 0 ? "forward" : "backward", (long long)v->g->length, mep_dtype_name(v->g->dtype));
+    }
+    float *table = NULL;
+    mep_status status = make_bias(v, &table);
+    if (status == MEP_OK) status = first_runs(v, table, pass);
+    mep_free(&table);
+    return status;
+}
+
+/* ---- A group ---- */
+
+static int64_t variant_count(const mep_bench_attention_settings *s)
+{
+    int64_t count = 0;
+    for (int64_t e = 0; e < s->encoding_count; e++) count += is_none(s->encodings[e]) ? 1 : s->dense + s->exact;
+    return count;
+}
+
+static void list_variants(group *g, variant *variants)
+{
+    const mep_bench_attention_settings *s = g->settings;
+    for (int64_t e = 0; e < s->encoding_count; e++)
+        for (int exact = !s->dense; exact <= (s->exact && !(s->dense && is_none(s->encodings[e]))); exact++)
+            *variants++ = (variant){.g = g, .encoding = s->encodings[e], .exact = exact};
+}
+
+/* Hand over the cases: lane [pass * count + i] is a pass of variant i; the last lane is the ceiling. */
+static mep_status report(const group *g, const variant *variants, int64_t count, int passes,
+                         const mep_bench_lane *lanes)
+{
+    const mep_bench_lane *top = &lanes[passes * count];
+    for (int pass = 0; pass < passes; pass++) {
+        const mep_bench_lane *none = NULL;
+        for (int64_t i = 0; i < count; i++)
+            if (is_none(variants[i].encoding)) none = &lanes[pass * count + i];
+        for (int64_t i = 0; i < count; i++) {
+            mep_bench_attention_case c = {.level = mep_cpu_level_text(g->level),
+                                          .dtype = mep_dtype_name(g->dtype),
+                                          .encoding = variants[i].encoding,
+                                          .skip = variants[i].exact ? "exact" : "off",
+                                          .pass = pass == 0 ? "forward" : "backward",
+                                          .length = g->length,
+                                          .figures = mep_bench_figures_of(&lanes[pass * count + i], top),
+                                          .computed = variants[i].computed,
+                                          .memory = variants[i].memory[pass]};
+            c.of_none = none != NULL ? mep_bench_ratio(&lanes[pass * count + i], none) : (double)NAN;
+            MEP_TRY(g->common->add(g->common->context, &c));
+        }
+    }
+    return MEP_OK;
+}
+
+static mep_status measure_variants(group *g, variant *variants, int64_t count, mep_bench_lane *lanes)
+{
+    int passes = 2 - g->settings->forward_only;
+    list_variants(g, variants);
+    mep_bench_lane *ceiling = &lanes[passes * count];
+    mep_bench_ceiling_lane(&g->ceiling, ceiling);
+    MEP_TRY(mep_bench_first(ceiling, &g->common->control));
+    for (int64_t i = 0; i < count; i++) {
+        mep_bench_lane *pass[2] = {&lanes[i], passes == 2 ? &lanes[count + i] : NULL};
+        MEP_TRY(mep_bench_sample(ceiling, &g->common->control));
+        MEP_TRY(open_variant(&variants[i], pass));
+    }
+    MEP_TRY(mep_bench_measure(lanes, passes * count + 1, &g->common->control));
+    g->common->control.done += passes * count;
+    return report(g, variants, count, passes, lanes);
+}
+
+static mep_status measure_group(group *g)
+{
+    int64_t count = variant_count(g->settings);
+    variant *variants = NULL;
+    mep_bench_lane *lanes = NULL;
+    MEP_TRY(mep_alloc(&variants, count, sizeof *variants));
+    mep_status status = mep_alloc(&lanes, 2 * count + 1, sizeof *lanes);
+    if (status == MEP_OK) status = measure_variants(g, variants, count, lanes);
+    for (int64_t i = 0; i < count; i++) {
+        mep_attention_destroy(&variants[i].plan);
+        mep_free(&variants[i].dbias);
+    }
+    mep_free(&variants);
+    mep_free(&lanes);
+    return status;
+}
+
+/* ---- All groups ---- */
+
+static mep_status allocate(group *g)
+{
+    const mep_bench_attention_settings *s = g->settings;
+    int64_t longest = 0, rows = 0, size = 0;
+    for (int64_t i = 0; i < s->length_count; i++) longest = s->lengths[i] > longest ? s->lengths[i] : longest;
+    MEP_TRY(mep_multiply(s->batch, s->heads, longest, &rows));
+    MEP_TRY(mep_multiply(rows, s->head_dim, 1, &size));
+    for (int i = 0; i < (s->forward_only ? DOUT : TENSORS); i++) {
+        if (i == OUT || i > DOUT)
+            MEP_TRY(mep_alloc(&g->data[i], size, (size_t)mep_dtype_size(g->dtype)));
+        else
+            MEP_TRY(mep_bench_random(&g->data[i], g->dtype, size));
+    }
+    MEP_TRY(mep_alloc(&g->lse, rows, sizeof *g->lse));
+    return mep_bench_ceiling_create(&g->ceiling, g->common->ceiling, g->dtype);
+}
+
+static mep_status measure_dtype(group *g)
+{
+    const mep_bench_attention_settings *s = g->settings;
+    MEP_TRY(allocate(g));
+    for (int64_t level = 0; level < s->level_count; level++)
+        for (int64_t length = 0; length < s->length_count; length++) {
+            g->level = mep_cpu_level_set(s->levels[level]);
+            g->length = s->lengths[length];
+            MEP_TRY(measure_group(g));
+        }
+    return MEP_OK;
+}
+
+/* The ceiling is oneDNN's at the highest of the levels, because oneDNN is told its level once, at its first product. */
+static mep_status raise_level(const mep_bench_attention_settings *s, int64_t ceiling, mep_dtype dtype)
+{
+    mep_cpu_level highest = MEP_CPU_C;
+    for (int64_t i = 0; i < s->level_count; i++) {
+        if (s->levels[i] > mep_cpu_level_detected())
+            return mep_fail(MEP_ERROR_UNSUPPORTED, "this machine has no %s; its highest level is %s",
+                            mep_cpu_level_text(s->levels[i]), mep_cpu_level_text(mep_cpu_level_detected()));
+        highest = s->levels[i] > highest ? s->levels[i] : highest;
+    }
+    mep_bench_ceiling top = {0};
+    mep_bench_lane lane;
+    const mep_bench_control alone = {.repeats = 1};
+    mep_cpu_level_set(highest);
+    mep_status status = mep_bench_ceiling_create(&top, ceiling, dtype);
+    mep_bench_ceiling_lane(&top, &lane);
+    if (status == MEP_OK) status = mep_bench_first(&lane, &alone);
+    mep_bench_ceiling_destroy(&top);
+    return status;
+}
+
+mep_status mep_bench_attention(const mep_bench_attention_settings *settings, mep_bench_common *common)
+{
+    MEP_TRY(raise_level(settings, common->ceiling, common->dtypes[0]));
+    common->control.total = variant_count(settings) * (2 - settings->forward_only) * settings->level_count *
+                            settings->length_count * common->dtype_count;
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < common->dtype_count && status == MEP_OK; i++) {
+        group g = {.settings = settings, .common = common, .dtype = common->dtypes[i]};
+        status = measure_dtype(&g);
+        mep_bench_ceiling_destroy(&g.ceiling);
+        mep_free(&g.lse);
+        for (int t = 0; t < TENSORS; t++) mep_free(&g.data[t]);
+    }
+    return status;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The matrix products of a model: each linear map's forward product, the gradient of its input and that of its weight,
+ * in the forms in which the model asks for them, by every backend of the build and in every type in turn.
+ */
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "bench/bench.h"
+#include "bench/parts.h"
+
+enum { MAPS = 5, PASSES = 3, DTYPES = 2, BACKENDS = 2, OUTPUT_ROWS = 1024 };
+static const char *const PASS_NAMES[PASSES] = {"forward", "input gradient", "weight gradient"};
+
+/* y[rows, out] = x[rows, in] W^T, W [out, in]. */
+typedef struct linear_map {
+    const char *name;
+    int64_t rows, in, out;
+} linear_map;
+
+typedef struct operation {
+    const mep_gemm_backend_table *backend;
+    mep_gemm product;
+} operation;
+
+typedef struct bench {
+    const mep_bench_gemm_settings *settings;
+    mep_bench_common *common;
+    const mep_gemm_backend_table *backends[BACKENDS];
+    int64_t backend_count;
+    mep_bench_ceiling ceilings[DTYPES];
+    linear_map maps[MAPS];
+    operation operations[DTYPES * BACKENDS];
+    mep_bench_lane *lanes; /* operations, then a ceiling a type */
+} bench;
+
+static mep_status run(void *context)
+{
+    const operation *o = context;
+    return mep_gemm_run_with(o->backend, &o->product);
+}
+
+static void list(bench *b)
+{
+    const mep_model_config *c = &b->settings->config;
+    int64_t rows = b->settings->rows, h = c->hidden_size, f = c->intermediate_size;
+    int64_t output = rows < OUTPUT_ROWS ? rows : OUTPUT_ROWS; /* the model's output layer works in chunks of rows */
+    const linear_map maps[MAPS] = {{"qkv", rows, h, 3 * h},
+                                   {"dense", rows, h, h},
+                                   {"up", rows, h, f},
+                                   {"down", rows, f, h},
+                                   {"output", output, h, c->vocab_size}};
+    for (int i = 0; i < MAPS; i++) b->maps[i] = maps[i];
+#if MEP_HAVE_ONEDNN
+    b->backends[b->backend_count++] = &mep_gemm_onednn;
+#endif
+    b->backends[b->backend_count++] = &mep_gemm_plain;
+}
+
+/* A pass of a map: forward y = x W^T, dx = dy W, dW += dy^T x. */
+static mep_gemm shape_of(const linear_map *map, int pass, mep_dtype dtype)
+{
+    mep_matrix x = {NULL, dtype, map->in, 0}, y = {NULL, dtype, map->out, 0}, w = {NULL, dtype, map->in, 0};
+    mep_matrix turned_w = w, turned_y = y, dw = w;
+    turned_w.transposed = turned_y.transposed = 1;
+    dw.dtype = MEP_FLOAT32;
+    const mep_gemm passes[PASSES] = {
+        {.m = map->rows, .n = map->out, .k = map->in, .a = x, .b = turned_w, .c = y},
+        {.m = map->rows, .n = map->in, .k = map->out, .a = y, .b = w, .c = x},
+        {.m = map->out, .n = map->in, .k = map->rows, .a = turned_y, .b = x, .c = dw, .accumulate = 1}};
+    return passes[pass];
+}
+
+static mep_status allocate_operands(mep_gemm *g)
+{
+    MEP_TRY(mep_bench_random(&g->a.data, g->a.dtype, g->m * g->k));
+    MEP_TRY(mep_bench_random(&g->b.data, g->b.dtype, g->k * g->n));
+    return mep_alloc(&g->c.data, g->m * g->n, (size_t)mep_dtype_size(g->c.dtype));
+}
+
+/* The operations of all types and backends; backends of a type share their operands. */
+static mep_status fill(bench *b, const linear_map *map, int pass)
+{
+    for (int64_t d = 0; d < b->common->dtype_count; d++) {
+        mep_gemm g = shape_of(map, pass, b->common->dtypes[d]);
+        operation *o = &b->operations[d * b->backend_count];
+        mep_status status = allocate_operands(&g);
+        for (int64_t i = 0; i < b->backend_count; i++) {
+            o[i] = (operation){b->backends[i], g};
+            mep_bench_lane *lane = &b->lanes[d * b->backend_count + i];
+            *lane =
+                (mep_bench_lane){.run = run, .context = &o[i], .work = 2.0 * (double)g.m * (double)g.n * (double)g.k};
+            snprintf(lane->name, sizeof lane->name, "%s %s, %s", map->name, PASS_NAMES[pass],
+                     mep_dtype_name(g.a.dtype));
+        }
+        if (status != MEP_OK) return status;
+        mep_bench_ceiling_lane(&b->ceilings[d], &b->lanes[b->common->dtype_count * b->backend_count + d]);
+    }
+    return MEP_OK;
+}
+
+static mep_status report(const bench *b, const linear_map *map, int pass)
+{
+    int64_t count = b->common->dtype_count * b->backend_count;
+    for (int64_t i = 0; i < count; i++) {
+        const mep_gemm *g = &b->operations[i].product;
+        mep_bench_gemm_case c = {.product = map->name,
+                                 .pass = PASS_NAMES[pass],
+                                 .dtype = mep_dtype_name(g->a.dtype),
+                                 .backend = b->operations[i].backend->name(),
+                                 .m = g->m,
+                                 .n = g->n,
+                                 .k = g->k,
+                                 .figures =
+                                     mep_bench_figures_of(&b->lanes[i], &b->lanes[count + i / b->backend_count])};
+        MEP_TRY(b->common->add(b->common->context, &c));
+    }
+    return MEP_OK;
+}
+
+static mep_status measure_pass(bench *b, const linear_map *map, int pass)
+{
+    int64_t dtypes = b->common->dtype_count, count = dtypes * b->backend_count;
+    mep_status status = fill(b, map, pass);
+    if (status == MEP_OK) status = mep_bench_measure(b->lanes, count + dtypes, &b->common->control);
+    if (status == MEP_OK) b->common->control.done += count;
+    if (status == MEP_OK) status = report(b, map, pass);
+    for (int64_t d = 0; d < dtypes; d++) {
+        mep_gemm *g = &b->operations[d * b->backend_count].product;
+        mep_free(&g->a.data);
+        mep_free(&g->b.data);
+        mep_free(&g->c.data);
+    }
+    return status;
+}
+
+static mep_status measure_all(bench *b)
+{
+    MEP_TRY(mep_alloc(&b->lanes, DTYPES * (BACKENDS + 1), sizeof *b->lanes));
+    for (int64_t d = 0; d < b->common->dtype_count; d++)
+        MEP_TRY(mep_bench_ceiling_create(&b->ceilings[d], b->common->ceiling, b->common->dtypes[d]));
+    for (int i = 0; i < MAPS; i++)
+        for (int pass = 0; pass < PASSES; pass++) MEP_TRY(measure_pass(b, &b->maps[i], pass));
+    return MEP_OK;
+}
+
+mep_status mep_bench_gemm(const mep_bench_gemm_settings *settings, mep_bench_common *common)
+{
+    bench b = {.settings = settings, .common = common};
+    MEP_TRY(mep_model_config_check(&settings->config));
+    list(&b);
+    common->control.total = MAPS * PASSES * common->dtype_count * b.backend_count;
+    mep_status status = measure_all(&b);
+    for (int d = 0; d < DTYPES; d++) mep_bench_ceiling_destroy(&b.ceilings[d]);
+    mep_free(&b.lanes);
+    return status;
+}

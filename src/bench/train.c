@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whole training steps on random tokens, without files: what train/trainer.c does for one micro-batch, and nothing of
+ * the data. Or the losses of segments, as an evaluation computes them.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "bench/bench.h"
+#include "bench/parts.h"
+#include "model/session.h"
+#include "train/adamw.h"
+
+typedef struct trainer {
+    const mep_bench_train_settings *settings;
+    mep_bench_common *common;
+    mep_dtype dtype;
+    mep_model *model;
+    mep_session *session;
+    mep_adamw *optimizer;
+    float *gradients, *losses;
+    int32_t *inputs, *targets;
+    mep_bench_ceiling ceiling;
+} trainer;
+
+mep_status mep_bench_preset(const char *name, mep_model_config *config)
+{
+    int is_gpt2 = strcmp(name, "gpt2") == 0;
+    MEP_TRY(mep_model_preset(is_gpt2 ? "small" : name, config));
+    if (config->hidden_size < 768) config->vocab_size = 320;
+    if (!is_gpt2) return MEP_OK;
+    config->max_position_embeddings = 1024;
+    snprintf(config->position_encoding, sizeof config->position_encoding, "learned");
+    return MEP_OK;
+}
+
+double mep_bench_train_work(const mep_bench_train_settings *s)
+{
+    const mep_model_config *c = &s->config;
+    double h = (double)c->hidden_size, f = (double)c->intermediate_size, layers = (double)c->num_hidden_layers;
+    double weights = layers * (4 * h * h + 2 * h * f) + h * (double)c->vocab_size;
+    double length = (double)s->length, batch = (double)s->batch;
+    double attention = layers * 2 * length * length * h;
+    return batch * (s->evaluate ? 2 * weights * length + attention : 6 * weights * length + 3.5 * attention);
+}
+
+static mep_status step(void *context)
+{
+    trainer *t = context;
+    const mep_bench_train_settings *s = t->settings;
+    MEP_TRY(mep_session_refresh(t->session));
+    memset(t->gradients, 0, (size_t)t->model->size * sizeof *t->gradients);
+    MEP_TRY(mep_session_train(t->session, s->batch, s->length, t->inputs, t->targets,
+                              1.0f / (float)(s->batch * s->length), t->losses, t->gradients));
+    double norm = mep_adamw_norm(t->optimizer, t->gradients);
+    if (!isfinite(norm)) return mep_fail(MEP_ERROR_NUMERIC, "a training step gave a gradient that is not finite");
+    mep_adamw_step_run(t->optimizer, t->model, t->gradients, norm, 1e-4);
+    return MEP_OK;
+}
+
+static mep_status evaluate(void *context)
+{
+    trainer *t = context;
+    return mep_session_losses(t->session, t->settings->batch, t->settings->length, t->inputs, t->targets, t->losses);
+}
+
+static mep_status open_trainer(trainer *t)
+{
+    const mep_bench_train_settings *s = t->settings;
+    const mep_adamw_settings adamw = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .max_grad_norm = 1};
+    mep_session_settings session;
+    int64_t rows = 0;
+    mep_session_defaults(&session);
+    session.batch = s->batch;
+    session.length = s->length;
+    session.dtype = t->dtype;
+    session.training = !s->evaluate;
+    MEP_TRY(mep_multiply(s->batch, s->length, 1, &rows));
+    MEP_TRY(mep_model_create(&t->model, &s->config, 1));
+    if (!s->evaluate) MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw));
+    if (!s->evaluate) MEP_TRY(mep_alloc(&t->gradients, t->model->size, sizeof *t->gradients));
+    MEP_TRY(mep_alloc(&t->losses, rows, sizeof *t->losses));
+    MEP_TRY(mep_alloc(&t->inputs, rows, sizeof *t->inputs));
+    MEP_TRY(mep_alloc(&t->targets, rows, sizeof *t->targets));
+    for (int64_t i = 0; i < rows; i++) {
+        t->inputs[i] = (int32_t)(mep_random_bits(1, 0, (uint64_t)i) % (uint64_t)s->config.vocab_size);
+        t->targets[i] = (int32_t)(mep_random_bits(1, 1, (uint64_t)i) % (uint64_t)s->config.vocab_size);
+    }
+    return mep_session_create(&t->session, t->model, &session);
+}
+
+static mep_status measure(trainer *t, mep_bench_lane lanes[2])
+{
+    const mep_bench_train_settings *s = t->settings;
+    double tokens = (double)(s->batch * s->length);
+    MEP_TRY(mep_bench_ceiling_create(&t->ceiling, t->common->ceiling, t->dtype));
+    mep_bench_ceiling_lane(&t->ceiling, &lanes[1]);
+    lanes[0] = (mep_bench_lane){.run = s->evaluate ? evaluate : step, .context = t, .work = mep_bench_train_work(s)};
+    snprintf(lanes[0].name, sizeof lanes[0].name, "%s, %s", s->evaluate ? "evaluation" : "step",
+             mep_dtype_name(t->dtype));
+    MEP_TRY(mep_bench_first(&lanes[1], &t->common->control));
+    MEP_TRY(mep_bench_sample(&lanes[1], &t->common->control));
+    double begin = mep_bench_memory_begin();
+    MEP_TRY(open_trainer(t));
+    MEP_TRY(mep_bench_first(&lanes[0], &t->common->control));
+    double memory = mep_bench_memory_growth(begin);
+    MEP_TRY(mep_bench_measure(lanes, 2, &t->common->control));
+    t->common->control.done++;
+    mep_bench_figures f = mep_bench_figures_of(&lanes[0], &lanes[1]);
+    mep_bench_train_case c = {.dtype = mep_dtype_name(t->dtype),
+                              .parameters = t->model->size,
+                              .batch = s->batch,
+                              .length = s->length,
+                              .figures = f,
+                              .tokens = {tokens / f.seconds.best, tokens / f.seconds.median},
+                              .memory = memory};
+    return t->common->add(t->common->context, &c);
+}
+
+static void close_trainer(trainer *t)
+{
+    mep_session_destroy(&t->session);
+    mep_adamw_destroy(&t->optimizer);
+    mep_model_destroy(&t->model);
+    mep_bench_ceiling_destroy(&t->ceiling);
+    mep_free(&t->gradients);
+    mep_free(&t->losses);
+    mep_free(&t->inputs);
+    mep_free(&t->targets);
+}
+
+mep_status mep_bench_train(const mep_bench_train_settings *settings, mep_bench_common *common)
+{
+    mep_bench_lane *lanes = NULL;
+    MEP_TRY(mep_alloc(&lanes, 2, sizeof *lanes));
+    common->control.total = common->dtype_count;
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < common->dtype_count && status == MEP_OK; i++) {
+        trainer t = {.settings = settings, .common = common, .dtype = common->dtypes[i]};
+        status = measure(&t, lanes);
+        close_trainer(&t);
+    }
+    mep_free(&lanes);
+    return status;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep bench attention: options and columns.
+ */
+#include <stdio.h>
+
+#include "cli/bench_job.h"
+
+typedef struct attention_job {
+    mep_bench_job job;
+    mep_texts encodings, levels, skips;
+    mep_lengths lengths;
+    mep_cpu_level level_list[MEP_ARGS_LIST];
+    mep_bench_attention_settings s;
+} attention_job;
+
+static const mep_bench_column ATTENTION_COLUMNS[] = {
+    MEP_BENCH_TEXT_COLUMN(mep_bench_attention_case, "level", level),
+    MEP_BENCH_TEXT_COLUMN(mep_bench_attention_case, "dtype", dtype),
+    MEP_BENCH_INTEGER_COLUMN(mep_bench_attention_case, "length", length),
+    MEP_BENCH_TEXT_COLUMN(mep_bench_attention_case, "pass", pass),
+    MEP_BENCH_TEXT_COLUMN(mep_bench_attention_case, "encoding", encoding),
+    MEP_BENCH_TEXT_COLUMN(mep_bench_attention_case, "skip", skip),
+    MEP_BENCH_FIGURE_COLUMNS(mep_bench_attention_case, "GFLOP/s", "gflops"),
+    {"/ none", "time_of_none", MEP_BENCH_REAL, offsetof(mep_bench_attention_case, of_none), 3, 1},
+    {"computed %", "computed", MEP_BENCH_REAL, offsetof(mep_bench_attention_case, computed), 1, 100},
+    MEP_BENCH_MEMORY_COLUMN(mep_bench_attention_case),
+    MEP_BENCH_TIME_COLUMNS(mep_bench_attention_case, "ms", 1e3),
+};
+
+static const char ATTENTION_NOTES[] =
+    "GFLOP/s counts the useful operations of dense causal attention, 2 L^2 D H a sequence forward and 2.5 times that\n"
+    "backward, also where blocks are skipped: it says how much sooner the result is there. \"/ none\" is the time "
+    "over\n"
+    "that of the encoding none, the median of this ratio over the rounds. MB is how far the process's resident memory\n"
+    "rose above what it was with inputs and outputs in place: the plan and all else that is taken (backward: both). "
+    "The\n"
+    "ceiling is the build's product of the same type at the highest of the levels; bfloat16 below AVX-512 has "
+    "float32's.\n"
+    "Backward gives the gradient of the bias where an encoding learns.\n\n";
+
+static int check_attention(attention_job *a)
+{
+    static const char *const skip_words[] = {"off", "exact", NULL};
+    const char *level_words[MEP_CPU_AVX512_BF16 + 2] = {NULL};
+    int64_t indices[MEP_ARGS_LIST];
+    for (int l = 0; l <= MEP_CPU_AVX512_BF16; l++) level_words[l] = mep_cpu_level_text((mep_cpu_level)l);
+    int code = mep_bench_check_encodings(a->job.command, &a->encodings);
+    if (code == MEP_ARGS_GO) code = mep_bench_words(a->job.command, "--levels", &a->levels, level_words, indices);
+    if (code != MEP_ARGS_GO) return code;
+    for (int64_t i = 0; i < a->levels.count; i++) a->level_list[i] = (mep_cpu_level)indices[i];
+    code = mep_bench_words(a->job.command, "--skip", &a->skips, skip_words, indices);
+    for (int64_t i = 0; code == MEP_ARGS_GO && i < a->skips.count; i++)
+        *(indices[i] == 0 ? &a->s.dense : &a->s.exact) = 1;
+    a->s.encodings = a->encodings.values, a->s.encoding_count = a->encodings.count;
+    a->s.lengths = a->lengths.values, a->s.length_count = a->lengths.count;
+    a->s.levels = a->level_list, a->s.level_count = a->levels.count;
+    return code;
+}
+
+static int run_attention(attention_job *a)
+{
+    static const mep_bench_report page = {.name = "attention",
+                                          .columns = ATTENTION_COLUMNS,
+                                          .column_count = sizeof ATTENTION_COLUMNS / sizeof *ATTENTION_COLUMNS,
+                                          .case_size = sizeof(mep_bench_attention_case)};
+    mep_status status = mep_bench_job_open(&a->job, &page);
+    if (status == MEP_OK) status = mep_bench_job_note(&a->job, "batch", json_integer((json_int_t)a->s.batch));
+    if (status == MEP_OK) status = mep_bench_job_note(&a->job, "heads", json_integer((json_int_t)a->s.heads));
+    if (status == MEP_OK) status = mep_bench_job_note(&a->job, "head_dim", json_integer((json_int_t)a->s.head_dim));
+    if (status == MEP_OK) status = mep_bench_job_note(&a->job, "tolerance", json_real(a->s.tolerance));
+    if (status == MEP_OK)
+        status = mep_bench_job_note(&a->job, "ceiling", json_integer((json_int_t)a->job.common.ceiling));
+    if (status == MEP_OK) status = mep_bench_attention(&a->s, &a->job.common);
+    return mep_bench_job_close(&a->job, status);
+}
+
+int mep_cli_bench_attention(int argc, char **argv)
+{
+    attention_job a = {.encodings = {3, {"none", "mep", "mep_param"}},
+                       .levels = {1, {mep_cpu_level_name()}},
+                       .skips = {2, {"off", "exact"}},
+                       .lengths = {3, {512, 2048, 8192}},
+                       .s = {.batch = 1, .heads = 12, .head_dim = 64}};
+    int count;
+    char notes[2048];
+    mep_bench_job_begin(&a.job, "bench attention");
+    mep_option options[] = {
+        MEP_OPT_GROUP("Cases"),
+        MEP_OPT_TEXTS("--encodings", 'p', "SPEC,..", &a.encodings, "distance biases, and none"),
+        MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &a.lengths, 1, MEP_BENCH_LONGEST, "tokens a sequence"),
+        MEP_OPT_INT("--batch", 'b', "N", &a.s.batch, 1, 1 << 20, "sequences"),
+        MEP_OPT_INT("--heads", 0, "N", &a.s.heads, 1, 65536, "attention heads"),
+        MEP_OPT_INT("--head-dim", 0, "N", &a.s.head_dim, 1, 65536, "channels of a head"),
+        MEP_OPT_TEXTS("--levels", 0, "LEVEL,..", &a.levels, "CPU levels: c, avx2, avx512, avx512_bf16"),
+        MEP_OPT_TEXTS("--skip", 0, "WHICH,..", &a.skips,
+                      "with all blocks (off), and without those whose weights are zero (exact); none is measured once"),
+        MEP_OPT_REAL("--tolerance", 0, "T", &a.s.tolerance, 0, 0.5,
+                     "exact may leave out weights that are together below T"),
+        MEP_OPT_FLAG("--forward", 0, &a.s.forward_only, "no backward pass, and no memory for it"),
+        MEP_BENCH_CEILING_ROW(&a.job),
+        MEP_BENCH_COMMON_ROWS(&a.job),
+        MEP_OPT_END,
+    };
+    snprintf(notes, sizeof notes, "%s%s\n  mep bench attention --encodings none,mep,alibi --lengths 1K,64K --forward\n",
+             ATTENTION_NOTES, mep_bench_timing_note);
+    mep_usage usage = {.command = a.job.command,
+                       .arguments = "",
+                       .summary = "Fused attention, forward and backward, beside a matrix product.",
+                       .notes = notes,
+                       .options = options};
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    if (code == MEP_ARGS_GO) code = mep_bench_job_check(&a.job, options);
+    if (code == MEP_ARGS_GO) code = check_attention(&a);
+    return code == MEP_ARGS_GO ? run_attention(&a) : code;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep bench decode: options and columns.
+ */
+#include <stdio.h>
+
+#include "cli/bench_job.h"
+
+static const mep_bench_column DECODE_COLUMNS[] = {
+    MEP_BENCH_TEXT_COLUMN(mep_bench_decode_case, "keys in", keys_in),
+    MEP_BENCH_TEXT_COLUMN(mep_bench_decode_case, "dtype", dtype),
+    MEP_BENCH_INTEGER_COLUMN(mep_bench_decode_case, "keys", length),
+    MEP_BENCH_TEXT_COLUMN(mep_bench_decode_case, "encoding", encoding),
+    {"tokens/s", "tokens_per_second", MEP_BENCH_PAIR, offsetof(mep_bench_decode_case, tokens), 0, 1},
+    MEP_BENCH_FIGURE_COLUMNS(mep_bench_decode_case, "GB/s", "gigabytes_per_second"),
+    MEP_BENCH_TIME_COLUMNS(mep_bench_decode_case, "ms", 1e3),
+};
+
+static int run_decode(mep_bench_job *job, mep_bench_decode_settings *s)
+{
+    static const mep_bench_report page = {.name = "decode",
+                                          .columns = DECODE_COLUMNS,
+                                          .column_count = sizeof DECODE_COLUMNS / sizeof *DECODE_COLUMNS,
+                                          .case_size = sizeof(mep_bench_decode_case)};
+    mep_status status = mep_bench_job_open(job, &page);
+    if (status == MEP_OK) status = mep_bench_job_note(job, "batch", json_integer((json_int_t)s->batch));
+    if (status == MEP_OK) status = mep_bench_job_note(job, "heads", json_integer((json_int_t)s->heads));
+    if (status == MEP_OK) status = mep_bench_job_note(job, "head_dim", json_integer((json_int_t)s->head_dim));
+    if (status == MEP_OK) status = mep_bench_decode(s, &job->common);
+    return mep_bench_job_close(job, status);
+}
+
+static const char DECODE_NOTES[] =
+    "Tokens a second are those of one attention layer. GB/s counts the keys and values; the ceiling reads the same\n"
+    "ones from the same place, with all threads, and adds them up. Where they fit into a cache, both do. Values whose\n"
+    "weight is zero are not read and count as if they had been, so a bias that reaches less far can pass the "
+    "ceiling.\n\n";
+
+int mep_cli_bench_decode(int argc, char **argv)
+{
+    mep_bench_job job;
+    mep_texts encodings = {2, {"none", "mep"}};
+    mep_lengths lengths = {4, {1024, 4096, 16384, 65536}};
+    mep_bench_decode_settings s = {.batch = 1, .heads = 12, .head_dim = 64};
+    int count;
+    char notes[2048];
+    mep_bench_job_begin(&job, "bench decode");
+    mep_option options[] = {
+        MEP_OPT_GROUP("Cases"),
+        MEP_OPT_TEXTS("--encodings", 'p', "SPEC,..", &encodings, "distance biases, and none"),
+        MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &lengths, 1, MEP_BENCH_LONGEST, "keys before the query"),
+        MEP_OPT_INT("--batch", 'b', "N", &s.batch, 1, 1 << 20, "sequences, each with keys of its own"),
+        MEP_OPT_INT("--heads", 0, "N", &s.heads, 1, 65536, "attention heads"),
+        MEP_OPT_INT("--head-dim", 0, "N", &s.head_dim, 1, 65536, "channels of a head"),
+        MEP_BENCH_COMMON_ROWS(&job),
+        MEP_OPT_END,
+    };
+    snprintf(notes, sizeof notes, "%s%s", DECODE_NOTES, mep_bench_timing_note);
+    mep_usage usage = {.command = job.command,
+                       .arguments = "",
+                       .summary = "Attention of one query at the end of many keys, as generation has it at each token, "
+                                  "beside reading these keys and values.",
+                       .notes = notes,
+                       .options = options};
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    if (code == MEP_ARGS_GO) code = mep_bench_job_check(&job, options);
+    if (code == MEP_ARGS_GO) code = mep_bench_check_encodings(job.command, &encodings);
+    s.encodings = encodings.values, s.encoding_count = encodings.count;
+    s.lengths = lengths.values, s.length_count = lengths.count;
+    return code == MEP_ARGS_GO ? run_decode(&job, &s) : code;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the options of a benchmark to its page.
+ */
+#include "cli/bench_job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/interrupt.h"
+
+const char mep_bench_timing_note[] =
+    "Cases that belong together run in turn, and the ceiling with them. Figures are those of the best sample; the\n"
+    "median stands in brackets. A case whose first run takes longer than --seconds has this run for its only sample.\n";
+
+/* ---- Words of options ---- */
+
+/* Indices of the texts in `words`, each at most once. MEP_ARGS_GO or an exit code. */
+int mep_bench_words(const char *command, const char *option, const mep_texts *texts, const char *const *words,
+                    int64_t *indices)
+{
+    for (int64_t i = 0; i < texts->count; i++) {
+        char list[128] = "";
+        indices[i] = -1;
+        for (int64_t w = 0; words[w] != NULL; w++) {
+            if (strcmp(texts->values[i], words[w]) == 0) indices[i] = w;
+            size_t used = strlen(list);
+            snprintf(list + used, sizeof list - used, "%s%s", w == 0 ? "" : ", ", words[w]);
+        }
+        if (indices[i] < 0) return mep_cli_usage(command, "%s: \"%s\" is none of %s", option, texts->values[i], list);
+        for (int64_t k = 0; k < i; k++)
+            if (indices[k] == indices[i])
+                return mep_cli_usage(command, "%s: %s stands twice", option, texts->values[i]);
+    }
+    return MEP_ARGS_GO;
+}
+
+/* "none" or a bias spec. */
+int mep_bench_check_encodings(const char *command, const mep_texts *encodings)
+{
+    for (int64_t i = 0; i < encodings->count; i++) {
+        mep_position_kind kind = MEP_POSITION_BIAS;
+        if (strcmp(encodings->values[i], "none") == 0) continue;
+        if (mep_position_parse(encodings->values[i], &kind) != MEP_OK)
+            return mep_cli_usage(command, "%s", mep_error_message());
+        if (kind != MEP_POSITION_BIAS)
+            return mep_cli_usage(command, "--encodings: \"%s\" is no distance bias; its attention is that of none",
+                                 encodings->values[i]);
+    }
+    return MEP_ARGS_GO;
+}
+
+/* A preset's sizes into *config. */
+int mep_bench_read_preset(const char *command, const char *preset, int64_t vocab_size, mep_model_config *config)
+{
+    if (mep_bench_preset(preset, config) != MEP_OK)
+        return mep_cli_usage(command, "--preset: %s; and gpt2", mep_error_message());
+    if (vocab_size > 0) config->vocab_size = vocab_size;
+    return MEP_ARGS_GO;
+}
+
+/* ---- Running ---- */
+
+void mep_bench_job_begin(mep_bench_job *job, const char *command)
+{
+    *job = (mep_bench_job){.command = command,
+                           .common = {.control = {.repeats = 5, .seconds = 10}, .ceiling = 2048},
+                           .dtypes = {2, {"float32", "bfloat16"}}};
+}
+
+static int show_progress(void *context, int64_t done, int64_t total, const char *name)
+{
+    mep_bench_job *job = context;
+    job->progress.total = total;
+    mep_progress_update(&job->progress, done, "%.100s", name);
+    return mep_interrupt_flag;
+}
+
+/* After the parsing: MEP_ARGS_GO or an exit code. */
+int mep_bench_job_check(mep_bench_job *job, const mep_option *options)
+{
+    static const char *const words[] = {"float32", "bfloat16", NULL};
+    int64_t indices[MEP_ARGS_LIST];
+    if (job->json && mep_args_given(options, "--format"))
+        return mep_cli_usage(job->command, "--json and --format exclude each other");
+    int code = mep_bench_words(job->command, "--dtype", &job->dtypes, words, indices);
+    if (code != MEP_ARGS_GO) return code;
+    for (int64_t i = 0; i < job->dtypes.count; i++) job->types[i] = indices[i] == 0 ? MEP_FLOAT32 : MEP_BFLOAT16;
+    job->common.dtypes = job->types;
+    job->common.dtype_count = job->dtypes.count;
+    mep_set_threads((int)job->threads);
+    return MEP_ARGS_GO;
+}
+
+/* Before measuring: what the page and the progress line need. */
+mep_status mep_bench_job_open(mep_bench_job *job, const mep_bench_report *page)
+{
+    job->report = *page;
+    job->common.add = mep_bench_report_add;
+    job->common.context = &job->report;
+    job->common.control.watch = show_progress;
+    job->common.control.context = job;
+    mep_interrupt_install();
+    if (!job->quiet) mep_progress_start(&job->progress, job->command, 0, 0);
+    return mep_bench_report_begin(&job->report, job->common.control.repeats, job->common.control.seconds);
+}
+
+mep_status mep_bench_job_note(mep_bench_job *job, const char *key, json_t *value)
+{
+    return mep_bench_report_condition(&job->report, key, value);
+}
+
+/* The cases that were finished are printed even when a later one failed. */
+int mep_bench_job_close(mep_bench_job *job, mep_status status)
+{
+    int code = status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
+    const mep_bench_control *control = &job->common.control;
+    mep_progress_update(&job->progress, control->done, "%s", "");
+    if (job->report.count > 0) mep_progress_finish(&job->progress);
+    if (status != MEP_OK) mep_cli_fail(job->command);
+    if (job->report.count > 0) {
+        status = job->json ? mep_bench_report_json(&job->report)
+                           : mep_bench_report_table(&job->report, (mep_table_format)job->format);
+        if (status != MEP_OK) code = mep_cli_fail(job->command);
+    }
+    mep_bench_report_free(&job->report);
+    return code;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the four benchmarks of `mep bench` share on the command line: their common options and columns, the words of
+ * options, and the way from the parsed options to the printed page.
+ */
+#ifndef MEP_CLI_BENCH_JOB_H
+#define MEP_CLI_BENCH_JOB_H
+
+#include "bench/bench.h"
+#include "cli/args.h"
+#include "cli/bench_report.h"
+#include "cli/progress.h"
+
+enum { MEP_BENCH_LONGEST = 1 << 26, MEP_BENCH_TYPES = 2 };
+
+typedef struct mep_bench_job {
+    const char *command; /* "bench attention" */
+    mep_bench_common common;
+    mep_texts dtypes;
+    mep_dtype types[MEP_BENCH_TYPES];
+    int64_t threads;
+    int json, format, quiet;
+    mep_progress progress;
+    mep_bench_report report;
+} mep_bench_job;
+
+#define MEP_BENCH_COMMON_ROWS(J)                                                                                       \
+    MEP_OPT_GROUP("Measuring"),                                                                                        \
+        MEP_OPT_TEXTS("--dtype", 0, "TYPE,..", &(J)->dtypes, "types to compute in: float32, bfloat16"),                \
+        MEP_OPT_INT("--repeats", 'n', "N", &(J)->common.control.repeats, 1, MEP_BENCH_REPEATS, "samples of a case"),   \
+        MEP_OPT_REAL("--seconds", 0, "S", &(J)->common.control.seconds, 0, 1e6,                                        \
+                     "fewer samples where they would take longer than this, but at least one"),                        \
+        MEP_OPT_INT("--threads", 'j', "N", &(J)->threads, 0, 4096, "threads; 0: all cores"), MEP_OPT_GROUP("Output"),  \
+        MEP_OPT_CHOICE("--format", 'f', "FORMAT", &(J)->format, mep_table_formats, "form of the table"),               \
+        MEP_OPT_FLAG("--json", 0, &(J)->json, "print one JSON object"),                                                \
+        MEP_OPT_FLAG("--quiet", 'q', &(J)->quiet, "no progress line")
+
+#define MEP_BENCH_CEILING_ROW(J)                                                                                       \
+    MEP_OPT_INT("--ceiling", 0, "N", &(J)->common.ceiling, 1, 16384, "the ceiling is a product of N x N x N")
+
+/* Columns that every case with a mep_bench_figures has; RATE is the heading of its rate, KEY its name in JSON. */
+#define MEP_BENCH_FIGURE_COLUMNS(CASE, RATE, KEY)                                                                      \
+    {RATE, KEY, MEP_BENCH_PAIR, offsetof(CASE, figures.rate), 1, 1},                                                   \
+        {"ceiling", KEY "_ceiling", MEP_BENCH_REAL, offsetof(CASE, figures.ceiling), 1, 1},                            \
+    {                                                                                                                  \
+        "share", "share", MEP_BENCH_REAL, offsetof(CASE, figures.share), 3, 1                                          \
+    }
+#define MEP_BENCH_TIME_COLUMNS(CASE, HEADING, FACTOR)                                                                  \
+    {HEADING, "seconds", MEP_BENCH_PAIR, offsetof(CASE, figures.seconds), 3, FACTOR},                                  \
+    {                                                                                                                  \
+        "samples", "samples", MEP_BENCH_INTEGER, offsetof(CASE, figures.samples), 0, 1                                 \
+    }
+#define MEP_BENCH_TEXT_COLUMN(CASE, HEADING, MEMBER)                                                                   \
+    {                                                                                                                  \
+        HEADING, #MEMBER, MEP_BENCH_TEXT, offsetof(CASE, MEMBER), 0, 1                                                 \
+    }
+#define MEP_BENCH_INTEGER_COLUMN(CASE, HEADING, MEMBER)                                                                \
+    {                                                                                                                  \
+        HEADING, #MEMBER, MEP_BENCH_INTEGER, offsetof(CASE, MEMBER), 0, 1                                              \
+    }
+#define MEP_BENCH_MEMORY_COLUMN(CASE)                                                                                  \
+    {                                                                                                                  \
+        "MB", "memory_bytes", MEP_BENCH_REAL, offsetof(CASE, memory), 1, 1e-6                                          \
+    }
+
+/* For help pages: how cases are timed. */
+extern const char mep_bench_timing_note[];
+
+/* Defaults, before the parsing. */
+void mep_bench_job_begin(mep_bench_job *job, const char *command);
+
+/* After the parsing: MEP_ARGS_GO, or an exit code after one line on stderr. */
+int mep_bench_job_check(mep_bench_job *job, const mep_option *options);
+
+/* Before measuring: an empty page (its name, columns and size of a case are taken), the progress line. */
+mep_status mep_bench_job_open(mep_bench_job *job, const mep_bench_report *page);
+
+/* A condition that is this benchmark's own. */
+mep_status mep_bench_job_note(mep_bench_job *job, const char *key, json_t *value);
+
+/* Print what was measured, even where a later case failed (`status`). Returns the exit code. */
+int mep_bench_job_close(mep_bench_job *job, mep_status status);
+
+/* indices[i] of texts[i] in `words` (ended by NULL), each at most once. MEP_ARGS_GO, or an exit code. */
+int mep_bench_words(const char *command, const char *option, const mep_texts *texts, const char *const *words,
+                    int64_t *indices);
+
+/* Each is "none" or a bias spec. MEP_ARGS_GO, or an exit code. */
+int mep_bench_check_encodings(const char *command, const mep_texts *encodings);
+
+/* A preset's sizes; vocab_size 0 leaves the preset's. MEP_ARGS_GO, or an exit code. */
+int mep_bench_read_preset(const char *command, const char *preset, int64_t vocab_size, mep_model_config *config);
+
+/* The benchmarks; argv[0] is the name. */
+int mep_cli_bench_attention(int argc, char **argv);
+int mep_cli_bench_decode(int argc, char **argv);
+int mep_cli_bench_gemm(int argc, char **argv);
+int mep_cli_bench_train(int argc, char **argv);
+
+#endif
