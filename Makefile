@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-clang test-asan test-ubsan test-tsan fuzz demo bench install clean format help
+.PHONY: all setup test test-clang test-asan test-ubsan test-tsan test-python wheel fuzz demo bench install clean format help
 
 all: ## build the program: build/release/mep
 	@sh scripts/setup.sh build
@@ -36,6 +36,15 @@ test-ubsan: setup ## the tests under UndefinedBehaviorSanitizer
 test-tsan: setup ## the tests under ThreadSanitizer
 	@sh scripts/setup.sh clang
 	$(call check,tsan)
+
+# PYTHON= reaches the script through the environment.
+test-python: all ## the tests of the Python package; PYTHON=FILE: an interpreter that has torch
+	@sh tests/python.sh "$(CURDIR)/build/release/libmep.so" "$(CURDIR)/build/release/mep" "$(CURDIR)"
+
+wheel: ## build the Python package: build/wheel/libmep-*.whl
+	@sh scripts/setup.sh build
+	@$(or $(PYTHON),python3) -m pip wheel --no-deps -q -w build/wheel .
+	@ls build/wheel/*.whl
 
 FUZZ_SECONDS ?= 60
 fuzz: ## run every fuzzer for FUZZ_SECONDS=60

@@ -11,6 +11,8 @@ foreach(kind IN ITEMS shared static)
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
     install(EXPORT mep-${kind} NAMESPACE mep:: DESTINATION ${MEP_PACKAGE_DIR})
 endforeach()
+# The Python package has the shared library in it, as one file that it loads by its path (pyproject.toml).
+install(FILES $<TARGET_FILE:mep_shared> DESTINATION libmep RENAME libmep.so COMPONENT python EXCLUDE_FROM_ALL)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/mep-config.cmake.in ${PROJECT_BINARY_DIR}/mep-config.cmake
     INSTALL_DESTINATION ${MEP_PACKAGE_DIR})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/mep-config-version.cmake COMPATIBILITY SameMinorVersion)
@@ -18,7 +20,7 @@ install(FILES ${PROJECT_BINARY_DIR}/mep-config.cmake ${PROJECT_BINARY_DIR}/mep-c
     DESTINATION ${MEP_PACKAGE_DIR})
 
 # The prefix of mep.pc is the one given at installation, so the file is written then.
-set(MEP_PC_PRIVATE "-ljansson -larchive -lm ${OpenMP_C_FLAGS}")
+set(MEP_PC_PRIVATE "-ljansson -larchive -lpcre2-8 -lutf8proc -lm ${OpenMP_C_FLAGS}")
 if(MEP_HAVE_ONEDNN)
     string(PREPEND MEP_PC_PRIVATE "-ldnnl ")
 endif()

@@ -34,10 +34,17 @@ foreach(source IN LISTS mep_sources)
     endif()
 endforeach()
 
-add_library(mep_objects OBJECT ${mep_sources})
+# The Python files of exported models are part of the library.
+include(cmake/embed.cmake)
+set(mep_python_files ${PROJECT_BINARY_DIR}/python_files.c)
+mep_embed(${mep_python_files} mep_configuration_py=${PROJECT_SOURCE_DIR}/src/io/python/configuration_mep.py
+          mep_modeling_py=${PROJECT_SOURCE_DIR}/src/io/python/modeling_mep.py)
+
+add_library(mep_objects OBJECT ${mep_sources} ${mep_python_files})
 target_include_directories(mep_objects PUBLIC ${PROJECT_SOURCE_DIR}/include)
 target_compile_options(mep_objects PRIVATE -fvisibility=hidden -fno-math-errno -fno-trapping-math)
-target_link_libraries(mep_objects PRIVATE mep_internal OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE)
+target_link_libraries(mep_objects PRIVATE mep_internal OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
+                      PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 if(MEP_HAVE_ONEDNN)
     target_include_directories(mep_objects SYSTEM PRIVATE ${DNNL_INCLUDE_DIR})
 endif()
@@ -49,5 +56,5 @@ foreach(kind IN ITEMS static shared)
     target_include_directories(mep_${kind} PUBLIC
         $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
     target_link_libraries(mep_${kind} PRIVATE OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
-                          ${DNNL_LIBRARY} m $<BUILD_INTERFACE:mep_internal>)
+                          PkgConfig::PCRE2 PkgConfig::UTF8PROC ${DNNL_LIBRARY} m $<BUILD_INTERFACE:mep_internal>)
 endforeach()

@@ -85,7 +85,7 @@ damage() { # damage TEXT SED: a config.json changed by SED is refused
 }
 damage '"hidden_size" must be an integer' 's/"hidden_size": 16/"hidden_size": "16"/'
 damage 'hidden_size 16 is not a multiple of num_attention_heads 3' 's/heads": 2/heads": 3/'
-damage 'model_type "bert" is not supported' 's/gpt_neox"/bert"/'
+damage 'model_type "bert" is not supported' 's/"model_type": "mep"/"model_type": "bert"/'
 damage 'unknown kernel' 's/"position_encoding": "mep"/"position_encoding": "nonsense"/'
 damage 'bad/config.json' 's/{/[/'
 damage 'bad/model.safetensors' 's/"hidden_size": 16/"hidden_size": 32/'

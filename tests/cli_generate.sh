@@ -43,6 +43,19 @@ printf '\377\000\376' > bytes
 expect 0 generate --model run --prompt-file bytes -n 4 --dtype bfloat16
 [ "$(od -An -tx1 -N3 out | xargs)" = 'ff 00 fe' ] || wrong 'the bytes of the prompt are changed'
 
+# Without end: as far as asked, or until it is stopped; what has no reach is refused.
+expect 0 generate --model run --endless -n 700 --seed 1
+said err '700 tokens, the first after '
+expect 0 generate --model run --endless -n 700 --seed 1 --tolerance 1e-3
+said err '700 tokens, the first after '
+checks=$((checks + 1))
+status=0
+timeout -s INT 2 "$MEP" generate --model run --endless > out 2> err || status=$?
+[ "$status" = 124 ] && [ "$(tail -c 1 out | od -An -tu1 | xargs)" = 10 ] && [ "$(wc -c < out)" -gt 256 ] ||
+    wrong "Ctrl-C does not end a text without end in order (exit code $status)"
+said err 'tokens/s'
+refuse 1 'it has no reach, so that every token must be kept' generate --model learned --endless
+
 # A model without a run whose vocabulary is one of bytes; one whose vocabulary is not.
 cp -r run/checkpoint-20 alone
 expect 0 generate --model alone --prompt 'the quick' -n 20 -t 0 --quiet
@@ -57,6 +70,7 @@ refuse 2 'given by --prompt "hello"' generate --model run hello
 refuse 2 'give one prompt' generate --model run --prompt a -
 refuse 2 '--temperature: "-1" is not' generate --model run --temperature -1
 refuse 2 '--top-p: "0" is not' generate --model run --top-p 0
+refuse 2 '--tolerance: "1" is not' generate --model run --tolerance 1
 refuse 1 'nosuch: no such folder' generate --model nosuch
 refuse 1 'cannot open nosuch' generate --model run --prompt-file nosuch
 refuse 1 'Is a directory' generate --model run --prompt-file .

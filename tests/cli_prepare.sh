@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep prepare: what is written, where --valid cuts, what is refused, and that nothing is left behind.
+# mep prepare: what is written, where --valid and --split cut, what is refused, that stopped work goes on to the same
+# bytes, and that nothing else is left behind.
 # Usage: cli_prepare.sh PROGRAM
 . "$(dirname "$0")/cli.sh"
 
@@ -73,22 +74,88 @@ refuse 1 'words.txt' prepare --out words.txt/x words.txt
 printf 'a' > a.txt
 refuse 1 'one token cannot be divided' prepare -q --no-eod --out x --valid 0.5 a.txt
 printf '{"text": "fine"}\nnot fine\n' > bad.jsonl
-refuse 1 'bad.jsonl:2: ' prepare -q --out x --valid 0.1 two.jsonl bad.jsonl
+refuse 1 'bad.jsonl:2: ' prepare -q --out x --valid 0.1 bad.jsonl
 none_of x
+
+# A mistake in a later file costs nothing of the files before it.
+cp bad.jsonl late.jsonl
+refuse 1 'late.jsonl:2: ' prepare -q --out x two.jsonl late.jsonl
+said err '--resume goes on from there'
+refuse 1 'x.journal is of a preparation that was stopped; --resume goes on' prepare -q --out x two.jsonl late.jsonl
+refuse 1 'another tokenizer or other end-of-document tokens' prepare -q --no-eod --resume --out x two.jsonl late.jsonl
+refuse 1 'the inputs that were read already' prepare -q --resume --out x words.txt late.jsonl
+printf '{"text": "mended"}\n' > late.jsonl
+expect 0 prepare -q --resume --out x two.jsonl late.jsonl
+expect 0 prepare -q --out straight two.jsonl late.jsonl
+same() { # same PREFIX OTHER: the same three files
+    checks=$((checks + 1))
+    for end in bin idx json; do cmp -s "$1.$end" "$2.$end" || wrong "$1.$end and $2.$end differ"; done
+}
+same x straight
+[ "$(ls x.*)" = "$(printf 'x.bin\nx.idx\nx.json')" ] || wrong "left behind: $(ls x.*)"
+rm x.*
 
 # Ctrl-C while the second input, a pipe, is being read. The shell lets background jobs ignore SIGINT; SIGTERM means
 # the same.
 mkfifo pipe
-"$MEP" prepare -q --out x --valid 0.1 two.jsonl pipe > out 2> err < /dev/null &
+"$MEP" prepare -q --out x two.jsonl pipe > out 2> err < /dev/null &
 job=$!
-exec 3> pipe
-kill -TERM "$job"
-printf 'more' >&3
-exec 3>&-
+(
+    exec 3> pipe # waits until it is opened
+    kill -TERM "$job"
+    sleep 0.3
+    printf 'more' >&3
+) &
+feeder=$!
 wait "$job"
 got=$?
+kill "$feeder" 2> /dev/null
 checks=$((checks + 1))
 [ "$got" = 130 ] || wrong "interrupted: exit code $got, not 130"
-said err 'interrupted; nothing was written'
+said err 'interrupted; nothing is kept'
 none_of x
+
+# Killed at any moment, again and again, it ends with the bytes of a call that was left in peace; so do other numbers of
+# threads.
+i=0
+while [ $i -lt 300 ]; do
+    printf '{"text": "%s %d"}\n' 'line after line of the same text, but for its number' $i
+    i=$((i + 1))
+done > block
+i=0
+while [ $i -lt 400 ]; do
+    cat block
+    i=$((i + 1))
+done > many.jsonl
+mkdir folder
+mv many.jsonl folder/b.jsonl
+cp block folder/a.jsonl
+cp words.txt folder/c.txt
+expect 0 prepare -q --threads 1 --out straight -f folder --split 8,1,1
+for threads in 1 2 5; do
+    expect 0 prepare -q --threads $threads --out other -f folder --split 8,1,1
+    for part in train valid test; do same other.$part straight.$part; done
+done
+kills=0
+for pause in 0.01 0.02 0.04 0.03 0.05 0.08 0.06 0.1; do
+    "$MEP" prepare -q --resume --out killed --split 8,1,1 folder > out 2> err &
+    job=$!
+    sleep $pause
+    kill -KILL $job 2> /dev/null
+    wait $job 2> /dev/null
+    [ $? = 137 ] && kills=$((kills + 1))
+    [ -f killed.test.idx ] && break
+done
+checks=$((checks + 1))
+[ $kills -gt 0 ] || wrong 'it was never killed'
+[ -f killed.test.idx ] || expect 0 prepare -q -f --resume --out killed --split 8,1,1 folder
+for part in train valid test; do same killed.$part straight.$part; done
+
+# Shares of documents.
+holds straight.train 96241 5450427
+expect 0 prepare -q -f --out straight folder --split 1
+[ -f straight.train.bin ] || wrong 'no training part'
+refuse 2 '--split and --valid exclude each other' prepare --out y --split 9,1 --valid 0.1 words.txt
+refuse 1 'the split "9;1" is not up to three shares' prepare --out y --split '9;1' words.txt
+none_of y
 finish

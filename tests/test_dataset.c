@@ -34,11 +34,11 @@ static int exists(const char *name)
 }
 
 /* A tokenizer that is nothing but a name and a size. */
-static const mep_tokenizer_ops fake_ops = {.name = "fake"};
+static const mep_tokenizer_ops fake_ops = {.json = NULL};
 
 static mep_tokenizer fake(int64_t vocab_size)
 {
-    return (mep_tokenizer){&fake_ops, vocab_size, (int32_t)vocab_size - 1};
+    return (mep_tokenizer){&fake_ops, "fake", vocab_size, (int32_t)vocab_size - 1};
 }
 
 /* Document `index` of a made-up dataset. */

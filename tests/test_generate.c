@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Generation: greedy text against the whole text's logits, sampling against probabilities, each setting, and refusals.
+ * Generation: greedy text against the whole text's logits, a cache that drops keys against one that does not, sampling
+ * against probabilities, each setting, and refusals.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
 
+#include "model/cache.h"
 #include "model/sample.h"
 
 typedef struct text {
@@ -55,6 +57,220 @@ static void test_generation(void **state)
         }
         free(logits);
         mep_session_destroy(&session);
+        mep_model_destroy(&model);
+    }
+}
+
+/* ---- The cache's windows ---- */
+
+/* Logits of `count` tokens read by calls of `call`, then 1, into logits [count / .., VOCAB]; returns the bytes held. */
+static int64_t read_cached(mep_model *model, mep_dtype dtype, double tolerance, int whole, int64_t count,
+                           const int32_t *tokens, int64_t call, float *logits)
+{
+    mep_session_settings settings;
+    mep_session *session;
+    mep_session_defaults(&settings);
+    settings.length = call, settings.dtype = dtype, settings.tolerance = tolerance;
+    if (mep_session_create_cached(&session, model, &settings, count, whole) != MEP_OK)
+        fail_msg("%s", mep_error_message());
+    for (int64_t t = 0, number = 0, step; t < count; t += step, number++) {
+        step = number % 50 == 3 && t + call < count ? call : 1;
+        if (mep_session_next(session, step, tokens + t, logits + (t + step - 1) * VOCAB) != MEP_OK)
+            fail_msg("%s", mep_error_message());
+    }
+    int64_t bytes = mep_cache_bytes(session->cache);
+    mep_session_destroy(&session);
+    return bytes;
+}
+
+/* A model with large weights: logits, and so texts, are those of a cache that keeps everything, to the bit. */
+static void test_windows(void **state)
+{
+    (void)state;
+    enum { COUNT = 800 };
+    static const struct {
+        const char *position;
+        int64_t hidden, heads;
+        int drops;
+    } cases[] = {{"exp:c=16", 40, 2, 1}, {"exp:c=24 + gauss:c=16", 128, 2, 1},
+                 {"mep", 64, 8, 1},      {"alibi", 64, 8, 1},
+                 {"t5", 32, 4, 0},       {"rotary", 32, 4, 0}};
+    int32_t tokens[COUNT];
+    for (int i = 0; i < COUNT; i++) tokens[i] = (int32_t)(mep_random_bits(3, 1, (uint64_t)i) % VOCAB);
+    int threads = mep_set_threads(0);
+    mep_set_threads(1); /* quicker for models as small */
+    float *trimmed = calloc(COUNT * VOCAB, sizeof *trimmed), *whole = calloc(COUNT * VOCAB, sizeof *whole);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (int narrow = 0; narrow < 2; narrow++) {
+            mep_train_settings s = settings_for(cases[c].position);
+            s.model.hidden_size = cases[c].hidden, s.model.num_attention_heads = cases[c].heads;
+            s.model.max_position_embeddings = COUNT;
+            mep_model *model;
+            assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+            for (int64_t i = 0; i < model->size; i++) model->values[i] *= model->values[i] == 1.0f ? 1.0f : 5.0f;
+            int64_t held = read_cached(model, (mep_dtype)narrow, 0, 0, COUNT, tokens, 70, trimmed);
+            int64_t all = read_cached(model, (mep_dtype)narrow, 0, 1, COUNT, tokens, 70, whole);
+            if (memcmp(trimmed, whole, COUNT * VOCAB * sizeof *whole) != 0) fail_msg("%s", cases[c].position);
+            for (int i = 0; i < COUNT * VOCAB; i++) assert_true(isfinite(whole[i]));
+            assert_true(cases[c].drops ? held < all : held == all);
+            int64_t loose = read_cached(model, (mep_dtype)narrow, 1e-3, 0, COUNT, tokens, 70, trimmed);
+            if (!(c == 0 ? loose < held : loose <= held))
+                fail_msg("%s holds %lld bytes, with a tolerance %lld", cases[c].position, (long long)held,
+                         (long long)loose);
+            mep_model_destroy(&model);
+        }
+    mep_set_threads(threads);
+    free(trimmed);
+    free(whole);
+}
+
+/*
+ * A model made for the worst: token 0 is normalized to e, token 1 to -e, q = c xhat and k = -c xhat, so that token 0
+ * wants nothing less than its own key, and nothing more than token 1. The allowance is nearly attained.
+ */
+static mep_model *worst_model(float c)
+{
+    enum { HIDDEN = 16 };
+    mep_train_settings s = settings_for("exp:c=64"); /* slope 1/4 */
+    s.model.hidden_size = HIDDEN, s.model.num_attention_heads = 1, s.model.num_hidden_layers = 1;
+    mep_model *model;
+    assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+    float *embed = model->tensors[model->embed_in].data;
+    float *qkv = model->tensors[mep_layer_tensor(model, 0, QKV_WEIGHT)].data;
+    float *dense = model->tensors[mep_layer_tensor(model, 0, DENSE_WEIGHT)].data;
+    memset(qkv, 0, 3 * HIDDEN * HIDDEN * sizeof *qkv);
+    for (int i = 0; i < HIDDEN; i++) {
+        embed[i] = i % 2 == 0 ? 1.0f : -1.0f;
+        embed[HIDDEN + i] = -embed[i];
+        qkv[i * HIDDEN + i] = c;
+        qkv[(HIDDEN + i) * HIDDEN + i] = -c;
+        qkv[(2 * HIDDEN + i) * HIDDEN + i] = 1;
+        dense[i * HIDDEN + i] = 1;
+    }
+    return model;
+}
+
+static void test_worst_weights(void **state)
+{
+    (void)state;
+    enum { COUNT = 1400, FAR = 700 };
+    mep_model *model = worst_model(5.0f);
+    double attained = 2 * 25.0 * 16 / 4; /* scale q.(k' - k) = 2 c^2 |xhat|^2 / sqrt(16) = 200 */
+    int32_t tokens[COUNT] = {1};
+    float *logits[3];
+    for (int i = 0; i < 3; i++) logits[i] = calloc(COUNT * VOCAB, sizeof **logits);
+    for (int narrow = 0; narrow < 2; narrow++) {
+        mep_session_settings settings;
+        mep_session *session;
+        double allowance;
+        int64_t window;
+        mep_session_defaults(&settings);
+        settings.length = 8, settings.dtype = (mep_dtype)narrow;
+        assert_int_equal(mep_session_create_cached(&session, model, &settings, COUNT, 0), MEP_OK);
+        assert_int_equal(mep_session_allowances(session, &allowance), MEP_OK);
+        assert_int_equal(mep_session_windows(session, &window), MEP_OK);
+        if (!(allowance >= attained && allowance <= attained * (narrow ? 1.25 : 1.15)))
+            fail_msg("the allowance is %g, attained is %g", allowance, attained);
+        assert_int_equal(window, (int64_t)ceil(4 * (104 + allowance)));
+        mep_session_destroy(&session);
+        /* the first token still has the whole weight where its bias is -FAR / 4 = -175 */
+        tokens[0] = 1;
+        read_cached(model, (mep_dtype)narrow, 0, 0, COUNT, tokens, 8, logits[0]);
+        read_cached(model, (mep_dtype)narrow, 0, 1, COUNT, tokens, 8, logits[1]);
+        assert_memory_equal(logits[0], logits[1], COUNT * VOCAB * sizeof **logits);
+        tokens[0] = 0;
+        read_cached(model, (mep_dtype)narrow, 0, 0, COUNT, tokens, 8, logits[2]);
+        assert_memory_not_equal(logits[0] + FAR * VOCAB, logits[2] + FAR * VOCAB, VOCAB * sizeof **logits);
+        assert_memory_equal(logits[0] + (COUNT - 1) * VOCAB, logits[2] + (COUNT - 1) * VOCAB, VOCAB * sizeof **logits);
+    }
+    for (int i = 0; i < 3; i++) free(logits[i]);
+    mep_model_destroy(&model);
+}
+
+/* Weights of all sizes: what tokens bring about stays within the allowance. */
+static void test_allowances(void **state)
+{
+    (void)state;
+    enum { COUNT = VOCAB };
+    int64_t looked_at = 0;
+    for (int size = 1; size <= 64; size *= 8)
+        for (int narrow = 0; narrow < 2; narrow++) {
+            mep_train_settings s = settings_for("mep");
+            mep_model *model;
+            assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+            for (int64_t i = 0; i < model->size; i++) /* biases and LayerNorm too */
+                model->values[i] =
+                    0.3f * model->values[i] + 0.02f * (float)size * (float)mep_random_normal(1, 2, (uint64_t)i);
+            int64_t hidden = model->config.hidden_size, heads = model->config.num_attention_heads, d = hidden / heads;
+            int32_t tokens[COUNT];
+            double allowance[8];
+            float losses[COUNT];
+            mep_session_settings settings;
+            mep_session *session;
+            for (int i = 0; i < COUNT; i++) tokens[i] = i;
+            mep_session_defaults(&settings);
+            settings.length = COUNT, settings.dtype = (mep_dtype)narrow, settings.training = 1;
+            assert_int_equal(mep_session_create(&session, model, &settings), MEP_OK);
+            assert_int_equal(mep_session_allowances(session, allowance), MEP_OK);
+            assert_int_equal(mep_session_losses(session, 1, COUNT, tokens, tokens, losses), MEP_OK);
+            for (int64_t n = 0; n < 2 * heads; n++) {
+                double most = 0;
+                mep_activation qkv = session->layer[n / heads].qkv;
+                for (int64_t i = 0; i < COUNT; i++)
+                    for (int64_t j = 0; j < COUNT; j++) {
+                        double x = 0;
+                        for (int64_t c = 0; c < d; c++) {
+                            int64_t place = n % heads * 3 * d + c;
+                            double v[3]; /* q, its own k, another's */
+                            int64_t at[] = {i * 3 * hidden + place, i * 3 * hidden + place + d,
+                                            j * 3 * hidden + place + d};
+                            for (int k = 0; k < 3; k++)
+                                v[k] = narrow ? (double)mep_bf16_to_float(((mep_bf16 *)qkv.data)[at[k]])
+                                              : (double)((float *)qkv.data)[at[k]];
+                            x += v[0] * (v[2] - v[1]);
+                        }
+                        most = fmax(most, x / sqrt((double)d));
+                    }
+                if (!(most <= allowance[n])) fail_msg("%g is more than the allowance of %g", most, allowance[n]);
+                assert_true(most > 0.03 * allowance[n] || !isfinite(allowance[n]));
+                looked_at += isfinite(allowance[n]);
+            }
+            mep_session_destroy(&session);
+            mep_model_destroy(&model);
+        }
+    assert_true(looked_at >= 24);
+}
+
+typedef struct endless {
+    int64_t count, limit;
+} endless;
+
+static int count_tokens(void *context, int32_t token)
+{
+    endless *e = context;
+    assert_true(token >= 0);
+    return ++e->count == e->limit;
+}
+
+/* A text without end needs a reach in every head. */
+static void test_endless(void **state)
+{
+    (void)state;
+    static const int32_t prompt[] = {1, 2, 3};
+    static const char *const positions[] = {"exp:c=16",   "mep",      "alibi",  "t5",
+                                            "kerple_log", "exp + t5", "rotary", "nope"};
+    for (int p = 0; p < 8; p++) {
+        mep_train_settings s = settings_for(positions[p]);
+        mep_model *model;
+        mep_generate_settings g;
+        endless e = {0, 600};
+        assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+        mep_generate_defaults(&g);
+        g.max_tokens = MEP_GENERATE_ENDLESS;
+        mep_status status = mep_generate(model, prompt, 3, &g, count_tokens, &e);
+        assert_int_equal(status, p < 3 ? MEP_OK : MEP_ERROR_UNSUPPORTED);
+        assert_int_equal(e.count, p < 3 ? 600 : 0);
+        if (p >= 3) assert_non_null(strstr(mep_error_message(), "it has no reach"));
         mep_model_destroy(&model);
     }
 }
@@ -222,6 +438,9 @@ static void test_refusals(void **state)
     g.temperature = NAN;
     assert_int_equal(mep_generate(model, prompt, 3, &g, collect, &t), MEP_ERROR_ARGUMENT);
     mep_generate_defaults(&g);
+    g.tolerance = 1;
+    assert_int_equal(mep_generate(model, prompt, 3, &g, collect, &t), MEP_ERROR_ARGUMENT);
+    mep_generate_defaults(&g);
     g.top_p = 0;
     assert_int_equal(mep_generate(model, prompt, 3, &g, collect, &t), MEP_ERROR_ARGUMENT);
     assert_int_equal(t.count, 0);
@@ -255,7 +474,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_generation), cmocka_unit_test(test_sampling),    cmocka_unit_test(test_seeds),
         cmocka_unit_test(test_ends),       cmocka_unit_test(test_vocab_limit), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_numeric),
+        cmocka_unit_test(test_numeric),    cmocka_unit_test(test_windows),     cmocka_unit_test(test_worst_weights),
+        cmocka_unit_test(test_allowances), cmocka_unit_test(test_endless),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -13,8 +13,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <omp.h>
 
 #include "base/cpu.h"
+#include "base/memory.h"
 #include "base/random.h"
 #include "mep/types.h"
 #include "nn/gemm.h"
@@ -75,7 +77,8 @@ static void check_product(const mep_gemm_backend_table *backend, int64_t m, int6
     for (int64_t i = 0; i < n; i++) bias[i] = random_value("bias", i);
     double *before = calloc((size_t)c.count, sizeof *before);
     for (int64_t i = 0; i < c.count; i++) before[i] = get(&c.m, (char *)c.m.data + i * mep_dtype_size(c_dtype));
-    mep_gemm g = {m, n, k, a.m, b.m, c.m, with_bias ? bias : NULL, accumulate};
+    mep_gemm g = {.m = m, .n = n, .k = k, .a = a.m, .b = b.m, .c = c.m, .accumulate = accumulate};
+    if (with_bias) g.bias = bias;
     if (mep_gemm_run_with(backend, &g) != MEP_OK) fail_msg("%s", mep_error_message());
     double bound = (c_dtype == MEP_FLOAT32 ? 2e-6 : 8e-3) * (sqrt((double)k) + 2) * 2;
     for (int64_t i = 0; i < m; i++)
@@ -97,6 +100,79 @@ static void check_product(const mep_gemm_backend_table *backend, int64_t m, int6
     free(before);
 }
 
+/* What is done to the sums, all of it at once: C = (A B + bias + residual) gelu'(gelu_input), and gelu(C) beside it or
+ * in its place; B in float32 under an A in bfloat16 counts as rounded. */
+static double gelu(double x)
+{
+    return 0.5 * x * (1 + erf(x / sqrt(2.0)));
+}
+
+static double gelu_tanh(double x)
+{
+    return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+}
+
+static void check_fused(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype,
+                        int turned, int in_place)
+{
+    stored a = make(m, k, dtype, turned, 0, "a"), b = make(k, n, MEP_FLOAT32, !turned, 0, "b"),
+           c = make(m, n, dtype, 0, 2, "c"), y = make(m, n, dtype, 0, 2, "y"), x = make(m, n, dtype, 0, 2, "x");
+    float *bias = calloc((size_t)n, sizeof *bias), *residual = calloc((size_t)c.count, sizeof *residual);
+    for (int64_t i = 0; i < n; i++) bias[i] = random_value("bias", i);
+    for (int64_t i = 0; i < c.count; i++) residual[i] = random_value("residual", i);
+    mep_gemm g = {.m = m, .n = n, .k = k, .a = a.m, .b = b.m, .c = c.m, .bias = bias, .residual = residual};
+    g.gelu = in_place ? c.m.data : y.m.data;
+    g.gelu_input = x.m.data;
+    g.gelu_tanh = turned; /* one or the other */
+    double (*activation)(double) = turned ? gelu_tanh : gelu;
+    if (mep_gemm_run_with(backend, &g) != MEP_OK) fail_msg("%s", mep_error_message());
+    double bound = (dtype == MEP_FLOAT32 ? 4e-6 : 1.6e-2) * (sqrt((double)k) + 3);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = (double)bias[j] + (double)residual[i * c.m.stride + j], h = 1e-5,
+                   at = get(&x.m, mep_matrix_at(&x.m, i, j));
+            for (int64_t l = 0; l < k; l++) {
+                float value = *(float *)mep_matrix_at(&b.m, l, j);
+                if (dtype == MEP_BFLOAT16) value = mep_bf16_to_float(mep_bf16_from_float(value));
+                sum += get(&a.m, mep_matrix_at(&a.m, i, l)) * (double)value;
+            }
+            sum *= (activation(at + h) - activation(at - h)) / (2 * h);
+            if (!in_place) near("fused", i * n + j, get(&c.m, mep_matrix_at(&c.m, i, j)), sum, bound);
+            near("fused gelu", i * n + j, get(&c.m, mep_matrix_at(in_place ? &c.m : &y.m, i, j)), activation(sum),
+                 1.2 * bound);
+        }
+    free(a.m.data), free(b.m.data), free(c.m.data), free(x.m.data), free(y.m.data), free(bias), free(residual);
+}
+
+/* Enough columns, rows and depth for several chunks, blocks and tiles, at places all over; the same bits by one thread
+ * and by three. */
+static void check_large(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype,
+                        int a_turned, int b_turned, int accumulate)
+{
+    stored a = make(m, k, dtype, a_turned, 0, "a"), b = make(k, n, dtype, b_turned, 0, "b"),
+           c = make(m, n, MEP_FLOAT32, 0, 0, "c"), again = make(m, n, MEP_FLOAT32, 0, 0, "c");
+    mep_gemm g = {.m = m, .n = n, .k = k, .a = a.m, .b = b.m, .c = c.m, .accumulate = accumulate};
+    int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    assert_int_equal(mep_gemm_run_with(backend, &g), MEP_OK);
+    omp_set_num_threads(3);
+    g.c = again.m;
+    assert_int_equal(mep_gemm_run_with(backend, &g), MEP_OK);
+    assert_memory_equal(c.m.data, again.m.data, (size_t)(m * n) * 4);
+    mep_fail_allocation(0);
+    assert_int_equal(mep_gemm_run_with(backend, &g), MEP_OK);
+    assert_int_equal(mep_fail_allocation(0), 0);
+    omp_set_num_threads(threads);
+    for (int64_t at = 0; at < m * n; at += m * n / 499) {
+        double sum = accumulate ? (double)random_value("c", at) : 0;
+        for (int64_t l = 0; l < k; l++)
+            sum += get(&a.m, mep_matrix_at(&a.m, at / n, l)) * get(&b.m, mep_matrix_at(&b.m, l, at % n));
+        near("large product", at, (double)((float *)c.m.data)[at], sum,
+             4e-6 * (sqrt((double)k) + 2) + 1e-7 * (double)k);
+    }
+    free(a.m.data), free(b.m.data), free(c.m.data), free(again.m.data);
+}
+
 static void check_backend(const mep_gemm_backend_table *backend)
 {
     static const int64_t shapes[][3] = {{1, 1, 1},    {1, 130, 33},   {130, 1, 7},
@@ -111,12 +187,30 @@ static void check_backend(const mep_gemm_backend_table *backend)
             }
 }
 
+static void check_more(const mep_gemm_backend_table *backend)
+{
+    static const int64_t shapes[][3] = {{1, 65, 3}, {70, 130, 33}, {300, 64, 64}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int flags = 0; flags < 8; flags++)
+            check_fused(backend, shapes[s][0], shapes[s][1], shapes[s][2], flags & 1 ? MEP_BFLOAT16 : MEP_FLOAT32,
+                        flags & 2, flags & 4);
+    for (int type = 0; type < 2; type++) {
+        mep_dtype dtype = type ? MEP_BFLOAT16 : MEP_FLOAT32;
+        check_large(backend, 1100, 300, 96, dtype, 0, 1, 0);  /* a layer forward: two blocks of rows */
+        check_large(backend, 300, 200, 1000, dtype, 0, 0, 0); /* gradient of an input */
+        check_large(backend, 500, 260, 301, dtype, 1, 0, 1);  /* gradient of a weight, summed */
+        check_large(backend, 70, 1000, 9001, dtype, 1, 0, 0); /* two chunks of columns, odd depth */
+    }
+}
+
 static void test_products(void **state)
 {
     (void)state;
     check_backend(&mep_gemm_plain);
+    check_more(&mep_gemm_plain);
 #if MEP_HAVE_ONEDNN
     check_backend(&mep_gemm_onednn);
+    check_more(&mep_gemm_onednn);
 #endif
     assert_true(checks > 100000);
 }
@@ -156,12 +250,36 @@ static void layer_norm_rows(const mep_row_kernels *kernels, int64_t n)
         near("layer norm dx", i, (double)dx[i], 0.25 + r * ((double)dy[i] * (double)w[i] - g - xhat * gx),
              3e-5 * (1 + r));
     }
+    float plain[MOST + 1];
+    kernels->layer_norm(n, x, w, NULL, 1e-5f, plain, &mean, &rstd);
+    for (int64_t i = 0; i < n; i++)
+        near("layer norm without bias", i, (double)plain[i], (double)y[i] - (double)b[i],
+             1e-6 * (1 + fabs((double)y[i])));
+    float dweight[MOST] = {0}, dbias[MOST] = {0};
+    kernels->layer_norm_weights(n, x, (float)m, (float)r, dy, dweight, dbias);
+    for (int64_t i = 0; i < n; i++) {
+        near("layer norm dweight", i, (double)dweight[i], (double)dy[i] * ((double)x[i] - m) * r, 3e-5 * (1 + r));
+        near("layer norm dbias", i, (double)dbias[i], (double)dy[i], 0);
+    }
     assert_true(y[n] == 77 && dx[n] == 77);
 }
 
-static double gelu(double x)
+/* A matrix of 32-bit values turned, and rows interleaved: exact. */
+static void moving_rows(const mep_row_kernels *kernels, int64_t n)
 {
-    return 0.5 * x * (1 + erf(x / sqrt(2.0)));
+    enum { ROWS = 37 };
+    static uint32_t in[ROWS * MOST], out[MOST * (ROWS + 1)];
+    for (int64_t i = 0; i < ROWS * n; i++) in[i] = (uint32_t)i * 2654435761u;
+    for (int64_t i = 0; i < n; i++) out[i * (ROWS + 1) + ROWS] = 7;
+    kernels->transpose(ROWS, n, in, n * 4, out, (ROWS + 1) * 4);
+    for (int64_t r = 0; r <= ROWS; r++)
+        for (int64_t c = 0; c < n; c++) assert_true(out[c * (ROWS + 1) + r] == (r < ROWS ? in[r * n + c] : 7));
+    mep_bf16 a[MOST], b[MOST], pairs[2 * MOST + 1];
+    for (int64_t i = 0; i < n; i++) a[i] = (mep_bf16)i, b[i] = (mep_bf16)(i + 9000);
+    pairs[2 * n] = 7;
+    kernels->interleave(n, a, b, pairs);
+    for (int64_t i = 0; i < n; i++) assert_true(pairs[2 * i] == a[i] && pairs[2 * i + 1] == b[i]);
+    assert_true(pairs[2 * n] == 7);
 }
 
 static void gelu_rows(const mep_row_kernels *kernels, int64_t n)
@@ -177,6 +295,19 @@ static void gelu_rows(const mep_row_kernels *kernels, int64_t n)
         near("gelu", i, (double)y[i], gelu(v), 5e-7 * (1 + fabs(v)));
         near("gelu dx", i, (double)dx[i], (double)dy[i] * (gelu(v + h) - gelu(v - h)) / (2 * h), 3e-6);
     }
+    x[0] = -30, x[n - 1] = 1e20f; /* beyond what it is exact in: 0 and x, slopes 0 and 1 */
+    kernels->gelu_tanh(n, x, y);
+    kernels->gelu_tanh_backward(n, x, dy, dx);
+    for (int64_t i = 1; i < n - 1; i++) {
+        double v = (double)x[i], h = 1e-5;
+        near("gelu by tanh", i, (double)y[i], gelu_tanh(v), 5e-7 * (1 + fabs(v)));
+        near("gelu by tanh dx", i, (double)dx[i], (double)dy[i] * (gelu_tanh(v + h) - gelu_tanh(v - h)) / (2 * h),
+             3e-6 * (1 + fabs((double)dy[i])));
+    }
+    near("gelu by tanh", n - 1, (double)y[n - 1] / 1e20, 1, 1e-6);
+    near("gelu by tanh dx", n - 1, (double)dx[n - 1], (double)dy[n - 1], 1e-6 * (1 + fabs((double)dy[n - 1])));
+    if (n > 1) near("gelu by tanh", 0, (double)y[0], 0, 1e-30);
+    if (n > 1) near("gelu by tanh dx", 0, (double)dx[0], 0, 1e-30);
     assert_true(y[n] == 77 && dx[n] == 77);
 }
 
@@ -274,6 +405,7 @@ static void test_rows(void **state)
             cross_entropy_rows(kernels, SIZES[s]);
             adamw_rows(kernels, SIZES[s]);
             other_rows(kernels, SIZES[s]);
+            moving_rows(kernels, SIZES[s]);
         }
 }
 

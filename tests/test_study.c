@@ -348,7 +348,7 @@ static void test_refusals(void **state)
     expect_failure("none", &s, "one.valid: 3000 tokens to evaluate on are too few for the length 3001");
     s = small_study();
     s.train.length = s.train.model.max_position_embeddings = 2 * TOKENS;
-    expect_failure("none", &s, "one.train: has 3001 tokens, too few");
+    expect_failure("none", &s, "one.train: has 3001 tokens, but a sequence of length 6000 needs");
     s = small_study();
     s.train.model.vocab_size = 100; /* the end-of-document token is 256 */
     expect_failure("none", &s, "one.train: has tokens up to 256");

@@ -17,26 +17,71 @@ typedef struct mep_tokenizer mep_tokenizer;
 
 /* The built-in byte tokenizer: token t < 256 is the byte t, token 256 ends a document. */
 MEP_API mep_status mep_tokenizer_bytes(mep_tokenizer **tokenizer);
-/* The tokenizer of this name, as mep_dataset_tokenizer gives it: "bytes". Fails with the list of names. The caller owns
- * *tokenizer. */
+/* The tokenizer of this name, as mep_dataset_tokenizer gives it: "bytes", or else the path of a byte-level BPE: a
+ * tokenizer.json of Hugging Face's kind (GPT-2, GPT-NeoX, BLOOM), a vocab.json with merges.txt beside it, or a folder
+ * with either. What would change ids and is not known is refused (MEP_ERROR_UNSUPPORTED). The caller owns *tokenizer.
+ */
 MEP_API mep_status mep_tokenizer_open(mep_tokenizer **tokenizer, const char *name);
 /* Free *tokenizer and set it to NULL; NULL is allowed. */
 MEP_API void mep_tokenizer_destroy(mep_tokenizer **tokenizer);
 
-/* "bytes"; number of tokens, end-of-document token included; that token. */
+/* "bytes" or the path it was opened by; the largest token + 1, end-of-document token included; that token: of a BPE the
+ * first of <|endoftext|>, </s>, <|end_of_text|>, <eos>, <|eos|> that it has, else one more behind its own. */
 MEP_API const char *mep_tokenizer_name(const mep_tokenizer *tokenizer);
 MEP_API int64_t mep_tokenizer_vocab_size(const mep_tokenizer *tokenizer);
 MEP_API int32_t mep_tokenizer_end_of_document(const mep_tokenizer *tokenizer);
 
-/* Tokens of `size` bytes of text. *tokens is allocated, *count its length; free with mep_tokens_free. Thread-safe. */
+/* Tokens of `size` bytes of text, any bytes. *tokens is allocated, *count its length; free with mep_tokens_free.
+ * Thread-safe. A BPE gives what Hugging Face's encode(text, add_special_tokens=False) does; a byte that is no UTF-8 is
+ * the token of that byte, or those of U+FFFD where the vocabulary (GPT-NeoX's) has none for a byte that UTF-8 never
+ * has.
+ */
 MEP_API mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size,
                                         int32_t **tokens, int64_t *count);
 MEP_API void mep_tokens_free(int32_t **tokens);
 
 /* The bytes of one token: *text points into the tokenizer, *size may be 0 (end of document). Fails on a token that is
- * none. Thread-safe. */
+ * none. Thread-safe. The bytes of all tokens of a text are the text again, unless the tokenizer normalizes, strips
+ * blanks around an added token, puts one before the text, or has no token for a byte. */
 MEP_API mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, const char **text,
                                         int64_t *size);
+
+/* The tokenizer.json that the tokenizer is: *size bytes, which belong to it; the file it was read from, or one made of
+ * its tables. NULL for "bytes". Written to a file, mep_tokenizer_open and Hugging Face's library read it. */
+MEP_API const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size);
+
+/* 1 where both are the same: of the same name without, or with the same bytes of a tokenizer.json. */
+MEP_API int mep_tokenizer_equal(const mep_tokenizer *a, const mep_tokenizer *b);
+
+/* ---- Training a tokenizer ---- */
+
+typedef struct mep_tokenizer_trainer mep_tokenizer_trainer;
+
+typedef struct mep_tokenizer_train_settings {
+    int64_t vocab_size;         /* tokens at most, the 256 bytes and the special ones included: 16384 */
+    int64_t min_frequency;      /* a pair that occurs less often becomes no token: 2 */
+    const char *const *special; /* tokens 0, 1, ...: {"<|endoftext|>"}. They have to live as long as the trainer */
+    int64_t special_count;
+} mep_tokenizer_train_settings;
+
+MEP_API void mep_tokenizer_train_defaults(mep_tokenizer_train_settings *settings);
+
+/* Begin a byte-level BPE with GPT-2's pattern. The caller owns *trainer. */
+MEP_API mep_status mep_tokenizer_trainer_create(mep_tokenizer_trainer **trainer,
+                                                const mep_tokenizer_train_settings *settings);
+/* Count the words of a text, any bytes. Memory grows with the distinct words. */
+MEP_API mep_status mep_tokenizer_trainer_add(mep_tokenizer_trainer *trainer, const char *text, int64_t size);
+
+/* Called every 64 merges with the tokens so far; a result other than 0 ends the training with MEP_INTERRUPTED. */
+typedef int (*mep_tokenizer_train_fn)(void *context, int64_t tokens, int64_t vocab_size);
+
+/* Merge, and make the tokenizer, whose tokenizer.json is mep_tokenizer_json. The result depends on the counts of words
+ * alone and equals that of Hugging Face's BpeTrainer with the same settings and the whole byte alphabet. `progress` may
+ * be NULL. The trainer is freed and *trainer NULL in either case. */
+MEP_API mep_status mep_tokenizer_trainer_finish(mep_tokenizer_trainer **trainer, mep_tokenizer_train_fn progress,
+                                                void *context, mep_tokenizer **tokenizer);
+/* Give up. NULL is allowed. */
+MEP_API void mep_tokenizer_trainer_destroy(mep_tokenizer_trainer **trainer);
 
 /* ---- Corpora ---- */
 
@@ -61,6 +106,17 @@ typedef struct mep_dataset mep_dataset;
  * in the index is checked against the sizes of the files, and PREFIX.json, where there is one, against the index.
  * `prefix` may also be the name of either file. The caller owns *dataset. All reading is thread-safe. */
 MEP_API mep_status mep_dataset_open(mep_dataset **dataset, const char *prefix);
+
+/* Parts of a dataset's documents, as --split of Megatron and GPT-NeoX makes them. */
+typedef enum mep_split_part { MEP_SPLIT_TRAIN, MEP_SPLIT_VALID, MEP_SPLIT_TEST } mep_split_part;
+
+/* Divide `documents` by up to three shares, "949,50,1" (or with '/'; missing ones are 0): part i is the documents
+ * bounds[i] .. bounds[i + 1] - 1. Rounded as GPT-NeoX does: each share to the nearest whole (halves to the even one),
+ * and what is then too much or missing is taken from the first. Fails on what is no list of shares. */
+MEP_API mep_status mep_split_documents(const char *split, int64_t documents, int64_t bounds[4]);
+/* Open one part: all functions then know its documents alone, but mep_dataset_checksum, which is of the whole. */
+MEP_API mep_status mep_dataset_open_part(mep_dataset **dataset, const char *prefix, const char *split,
+                                         mep_split_part part);
 /* Unmap, free and set to NULL; NULL is allowed. */
 MEP_API void mep_dataset_close(mep_dataset **dataset);
 
@@ -72,7 +128,8 @@ MEP_API int64_t mep_dataset_documents(const mep_dataset *dataset);
 MEP_API int64_t mep_dataset_vocab_size(const mep_dataset *dataset);
 MEP_API uint64_t mep_dataset_checksum(const mep_dataset *dataset);
 
-/* The tokenizer that the dataset was prepared with ("bytes"), from PREFIX.json beside it; "" where there is none. */
+/* The tokenizer that the dataset was prepared with, for mep_tokenizer_open, from PREFIX.json beside it: "bytes", or
+ * the path of its copy, PREFIX.tokenizer.json. "" where it is not known. */
 MEP_API const char *mep_dataset_tokenizer(const mep_dataset *dataset);
 
 /* Copy `count` tokens from `start` of the documents packed end to end. Fails when they pass the end, and on a stored
@@ -86,7 +143,8 @@ typedef struct mep_dataset_writer mep_dataset_writer;
 
 /* Begin PREFIX.bin, .idx and .json, written beside as temporary files (.bin.tmp, ...) and renamed in
  * mep_dataset_writer_finish, so that an interrupted run leaves what was there. Tokens are stored as Megatron does:
- * uint16 where vocab_size < 65500, else int32. A ".bin" or ".idx" at the end of `prefix` is left away. The caller owns
+ * uint16 where vocab_size < 65500, else int32. A tokenizer that is not built in is copied to PREFIX.tokenizer.json, so
+ * that the dataset needs nothing else. A ".bin" or ".idx" at the end of `prefix` is left away. The caller owns
  * *writer. */
 MEP_API mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *prefix,
                                              const mep_tokenizer *tokenizer);
@@ -100,6 +158,42 @@ MEP_API mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int3
 MEP_API mep_status mep_dataset_writer_finish(mep_dataset_writer **writer);
 /* Give up: remove the temporary files. NULL is allowed. */
 MEP_API void mep_dataset_writer_abandon(mep_dataset_writer **writer);
+
+/* ---- From a corpus to a dataset ---- */
+
+typedef struct mep_prepare_settings {
+    const char *const *inputs; /* files and folders, as mep_corpus_read takes them */
+    int64_t input_count;
+    const char *prefix;             /* of the dataset */
+    const mep_tokenizer *tokenizer; /* used by several threads at once */
+    int end_of_document;            /* its token behind each document */
+    int64_t threads;                /* that tokenize; 0: all cores. The dataset does not depend on it */
+    int resume;                     /* go on where an earlier call was stopped; begin where there was none */
+    int keep_journal;               /* PREFIX.journal stays at the end, for the caller to remove: a resume after it
+                                       returns at once */
+    int64_t save_bytes;             /* what was written is saved whenever it is so much more, */
+    double save_seconds;            /* or after so long */
+} mep_prepare_settings;
+
+/* How far it is: bytes of the input files; bytes, documents and tokens of the dataset. */
+typedef struct mep_prepare_progress {
+    int64_t position, total;
+    int64_t text_bytes, documents, tokens;
+} mep_prepare_progress;
+
+/* Called several times a second; a return other than 0 saves what is there and ends with MEP_INTERRUPTED. */
+typedef int (*mep_prepare_fn)(void *context, const mep_prepare_progress *progress);
+
+/* End-of-document tokens, all cores, a save every 256 MiB and every 10 seconds. */
+MEP_API void mep_prepare_defaults(mep_prepare_settings *settings);
+
+/* Write the documents of a corpus as a dataset, in their order, by one thread that reads and several that parse and
+ * tokenize. Memory does not grow with the corpus: some 200 MB, and a multiple of the longest document. How far it has
+ * come is noted in PREFIX.journal, so that a call with `resume` and the same inputs goes on after a stop, a failure or
+ * a killed process, and ends with the same bytes. A failure says how much was kept; where that is nothing, no files
+ * remain. `progress` and `result` (the last progress) may be NULL. */
+MEP_API mep_status mep_prepare(const mep_prepare_settings *settings, mep_prepare_fn progress, void *context,
+                               mep_prepare_progress *result);
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The GPT model (GPT-NeoX block, sequential residual), with any position encoding of mep/bias.h: create or load it,
- * compute logits and losses, generate. Parameter names are Hugging Face's for GPT-NeoX; learned position parameters are
- * "position_bias.*" (shared by all layers) and "gpt_neox.embed_positions.weight".
+ * The GPT model (GPT-NeoX block), with any position encoding of mep/bias.h and the switches that GPT-NeoX, BLOOM, MPT
+ * and GPT-2 differ in: create or load it, compute logits and losses, generate, export it. Parameter names are Hugging
+ * Face's for GPT-NeoX; learned position parameters are "position_bias.*" (shared by all layers) and
+ * "gpt_neox.embed_positions.weight".
  */
 #ifndef MEP_MODEL_H
 #define MEP_MODEL_H
@@ -18,7 +19,8 @@ typedef struct mep_model mep_model;
 
 enum { MEP_POSITION_SIZE = 256 };
 
-/* Hugging Face's names. */
+/* Hugging Face's names where it has any. All switches 0 are the paper's model: sequential residual, exact GELU, biases
+ * everywhere but in the output layer, which has a matrix of its own. */
 typedef struct mep_model_config {
     int64_t vocab_size;
     int64_t hidden_size;
@@ -30,6 +32,11 @@ typedef struct mep_model_config {
     double rotary_emb_base;                    /* of rotary and sinusoidal */
     double rotary_pct;                         /* share of a head's channels that rotary turns */
     char position_encoding[MEP_POSITION_SIZE]; /* a name or spec of mep/bias.h */
+    int use_parallel_residual;                 /* x + attention(LN1 x) + MLP(LN2 x), of the same x */
+    int gelu_tanh;                             /* hidden_act "gelu_new": GELU by tanh instead of erf */
+    int tie_word_embeddings;                   /* the output matrix is the embedding */
+    int embedding_layer_norm;                  /* a LayerNorm behind the embeddings, as in BLOOM */
+    int no_bias;                               /* no biases in linear layers and LayerNorms, as in MPT */
 } mep_model_config;
 
 /* The sizes of a preset: "nano" (4 layers, hidden 128, 8 heads: the demo), "micro" (6, 256, 8), "mini" (6, 512, 8),
@@ -44,12 +51,25 @@ MEP_API mep_status mep_model_config_check(const mep_model_config *config);
  * and its shape alone, so models that differ only in the encoding begin alike. The caller owns *model. */
 MEP_API mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed);
 
-/* Load config.json and model.safetensors from a folder: a checkpoint, any folder of the same form, or a run folder,
- * whose newest checkpoint is taken. */
+/* Load config.json and model.safetensors (in one file, or in shards with model.safetensors.index.json) from a folder: a
+ * checkpoint, a run folder, whose newest checkpoint is taken, or a Hugging Face folder of GPT-NeoX, BLOOM, MPT or
+ * GPT-2. What of a family is not computed here is refused by name (MEP_ERROR_UNSUPPORTED). */
 MEP_API mep_status mep_model_load(mep_model **model, const char *folder);
+
+/* The same with another position encoding in place of the model's own; NULL: its own. Parameters of the new one that
+ * the files have not are drawn for `seed`. */
+MEP_API mep_status mep_model_load_as(mep_model **model, const char *folder, const char *position, uint64_t seed);
+
+/* The configuration alone. */
+MEP_API mep_status mep_model_read_config(const char *folder, mep_model_config *config);
 
 /* Write config.json and model.safetensors (float32) into an existing folder. */
 MEP_API mep_status mep_model_save(const mep_model *model, const char *folder);
+
+/* Write a Hugging Face folder: as the family ("gpt_neox", "bloom", "mpt" or "gpt2") that can express the model, else as
+ * "mep" with the Python files modeling_mep.py and configuration_mep.py, which transformers loads with
+ * trust_remote_code=True. *family, which may be NULL, becomes the name, a constant string. */
+MEP_API mep_status mep_model_export(const mep_model *model, const char *folder, const char **family);
 
 MEP_API void mep_model_destroy(mep_model **model);
 
@@ -114,15 +134,22 @@ typedef struct mep_generate_settings {
     int32_t stop_token;  /* ends the text; -1: none */
     int64_t vocab_limit; /* tokens from here on are never chosen (padding of the vocabulary); 0: none */
     mep_dtype dtype;
+    double tolerance; /* of attention; see mep_attention_settings. Holds for texts of up to 2^31 tokens */
 } mep_generate_settings;
+
+/* The largest max_tokens: never reached. */
+#define MEP_GENERATE_ENDLESS ((int64_t)1 << 62)
 
 MEP_API void mep_generate_defaults(mep_generate_settings *settings);
 
 /* Called with each new token; a return other than 0 stops the generation. */
 typedef int (*mep_token_fn)(void *context, int32_t token);
 
-/* Continue `prompt` (count >= 1 tokens) with a key/value cache, which is allocated at the start for count + max_tokens
- * tokens (at most 2^31). MEP_ERROR_NUMERIC when the model's logits are not finite. */
+/* Continue `prompt` (count >= 1 tokens) with a key/value cache, which grows with the tokens. With an encoding whose
+ * bias falls in every head, such as mep and alibi, each head keeps its keys only as far back as one can have a weight
+ * in float32 (or in the tolerance), whatever the text: memory and time a token then stop growing, the text is that of a
+ * cache that keeps everything, and max_tokens may be MEP_GENERATE_ENDLESS. All others keep every token, and count +
+ * max_tokens beyond 2^31 is MEP_ERROR_UNSUPPORTED. MEP_ERROR_NUMERIC when the model's logits are not finite. */
 MEP_API mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count,
                                 const mep_generate_settings *settings, mep_token_fn token, void *context);
 

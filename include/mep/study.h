@@ -25,7 +25,9 @@ typedef struct mep_study_settings {
         eval; /* length is set by the study. max_tokens: the most tokens of a corpus; 0: all. Every length is
                  evaluated on the same tokens, the largest multiple of the longest length, as
                  far as it divides that length */
-    const char *const *corpora; /* prefixes: PREFIX.train is trained on, PREFIX.valid evaluated on */
+    const char *const *corpora; /* prefixes: PREFIX.train is trained on, PREFIX.valid evaluated on; with train.split the
+                                   first two parts of PREFIX. Or mixtures of such, "books=0.7,code=0.3": the loss is
+                                   then the mean with the weights, over max_tokens of each */
     int64_t corpus_count;
     const char *const *encodings; /* as mep_position_parse takes them */
     int64_t encoding_count;

@@ -14,16 +14,21 @@ extern "C" {
 
 /* ---- Training ---- */
 
-enum { MEP_PATH_SIZE = 1024 };
+enum { MEP_PATH_SIZE = 1024, MEP_DATA_SIZE = 4096, MEP_SPLIT_SIZE = 64 };
 
 typedef struct mep_train_settings {
-    mep_model_config model;    /* max_position_embeddings is set to `length` where it is smaller */
-    char data[MEP_PATH_SIZE];  /* dataset prefix to train on */
-    char valid[MEP_PATH_SIZE]; /* dataset prefix for the validation loss, "" for none */
-    int64_t length;            /* tokens a sequence */
-    int64_t batch_size;        /* sequences an optimizer step */
-    int64_t micro_batch_size;  /* sequences computed at a time; the gradients of the step's micro-batches are summed; 0:
-                                  all */
+    mep_model_config model;   /* max_position_embeddings is set to `length` where it is smaller */
+    char data[MEP_DATA_SIZE]; /* dataset prefix to train on, or a mixture: "books=0.7,code=0.3" takes 7 of 10 sequences
+                                 from the first, at every moment as nearly as can be */
+    char split[MEP_SPLIT_SIZE]; /* "949,50,1": train on the first share of the documents of each dataset, take the
+                                   validation loss from the second (mep_split_documents); "" takes all of them */
+    char valid[MEP_DATA_SIZE];  /* dataset prefix or mixture for the validation loss, "" for that of `split` or none */
+    char init[MEP_PATH_SIZE];   /* a model's folder (mep_model_load) to begin from, "" for new weights: `model` must be
+                                   its   configuration (mep_model_read_config), but may have another position_encoding */
+    int64_t length;             /* tokens a sequence */
+    int64_t batch_size;         /* sequences an optimizer step */
+    int64_t micro_batch_size; /* sequences computed at a time; the gradients of the step's micro-batches are summed; 0:
+                                 all */
     int64_t steps;
     double learning_rate;     /* highest */
     double min_learning_rate; /* at the end of the cosine */
@@ -35,7 +40,7 @@ typedef struct mep_train_settings {
     int64_t save_every;   /* steps between checkpoints; 0: only at the end */
     int64_t keep;         /* checkpoints kept; 0: all */
     int64_t valid_every;  /* steps between validation losses; 0: never */
-    int64_t valid_tokens; /* tokens of each */
+    int64_t valid_tokens; /* tokens of each dataset for it; 0: all */
 } mep_train_settings;
 
 /* The paper's recipe for a model preset (mep_model_preset), length 512, 32 sequences, 50,000 steps, and so on; "nano"

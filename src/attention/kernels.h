@@ -59,10 +59,17 @@ typedef struct mep_attention_kernels {
     /* y = factor x, rounded to bfloat16. */
     void (*to_bf16)(int64_t n, float factor, const float *x, mep_bf16 *y);
 
-    /* Sum of a[i] b[i]; y[i] += x a[i]; y[i] = exp(y[i] - shift), returning the sum. Any n. */
+    /* Sum of a[i] b[i]; y[i] = exp(y[i] - shift), returning the sum. Any n. */
     float (*dot)(int64_t n, const float *a, const float *b);
-    void (*add_scaled)(int64_t n, float x, const float *a, float *y);
     float (*exponentials)(int64_t n, float shift, float *y);
+
+    /* Decoding: one query against `count` keys of a block, in rows of `channels` elements `stride` apart, float32 or,
+     * where narrow, bfloat16. score_block: s[j] = q . k_j + bias[j] for all j < BLOCK_KEYS, k_j = 0 from `count` on;
+     * returns the largest. weigh_block: out += sum_j weights[j] v_j. */
+    float (*score_block)(int64_t count, int64_t channels, const float *q, const void *keys, int64_t stride, int narrow,
+                         const float *bias, float *s);
+    void (*weigh_block)(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,
+                        int narrow, float *out);
 } mep_attention_kernels;
 
 /* The variant for a level and the type of the tensors: the highest one that exists at or below it. */

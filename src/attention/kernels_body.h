@@ -6,8 +6,10 @@
  */
 #include "attention/kernels.h"
 
+#include "attention/decode_body.h"
 #include "base/simd.h"
 #include "base/tile.h"
+#include "base/transpose.h"
 
 enum { VECTORS = BLOCK_KEYS / LANES };
 
@@ -65,8 +67,7 @@ MEP_INLINE vf unit_product(vf sum, vf a, vf b)
 
 static void transpose(int64_t units, const float *rows, float *out)
 {
-    for (int64_t r = 0; r < TILE_ROWS; r++)
-        for (int64_t u = 0; u < units; u++) memcpy(out + u * TILE_ROWS + r, rows + r * units + u, sizeof *out);
+    transpose_words(TILE_ROWS, units, rows, units * (int64_t)sizeof *rows, out, TILE_ROWS * (int64_t)sizeof *out);
 }
 
 static void row_dots(int64_t rows, int64_t units, const float *a, const float *b, float *out)
@@ -175,13 +176,6 @@ static float dot(int64_t n, const float *a, const float *b)
     return total;
 }
 
-static void add_scaled(int64_t n, float x, const float *a, float *y)
-{
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) vf_store(y + i, vf_load(y + i) + x * vf_load(a + i));
-    for (; i < n; i++) y[i] += x * a[i];
-}
-
 static float exponentials(int64_t n, float shift, float *y)
 {
     float total = 0;
@@ -197,6 +191,6 @@ static float exponentials(int64_t n, float shift, float *y)
 }
 
 const mep_attention_kernels KERNELS = {
-    KERNELS_NAME, LANES,    PAIR,      tile_product, transpose, interleave, row_dots,     softmax,
-    scale_rows,   gradient, all_below, to_bf16,      dot,       add_scaled, exponentials,
+    KERNELS_NAME, LANES,    PAIR,      tile_product, transpose, interleave,   row_dots,    softmax,
+    scale_rows,   gradient, all_below, to_bf16,      dot,       exponentials, score_block, weigh_block,
 };

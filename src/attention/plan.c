@@ -25,18 +25,14 @@ static int64_t round_up(int64_t n, int64_t multiple)
 
 static mep_status allocate_buffers(const mep_attention *plan, mep_attention_buffers *b)
 {
-    int64_t tile = TILE_ROWS * plan->units, head = plan->keys * plan->padded;
-    int copies = plan->settings.dtype != MEP_FLOAT32 || plan->settings.head_dim % CHANNEL_MULTIPLE != 0;
+    int64_t tile = TILE_ROWS * plan->units;
     MEP_TRY(mep_alloc(&b->rows, tile, sizeof(float)));
     MEP_TRY(mep_alloc(&b->kt, FORWARD_BLOCKS * tile, sizeof(float)));
     MEP_TRY(mep_alloc(&b->v, FORWARD_BLOCKS * tile, sizeof(float)));
     MEP_TRY(mep_alloc(&b->q, FORWARD_TILES * tile, sizeof(float)));
     MEP_TRY(mep_alloc(&b->out, FORWARD_TILES * TILE_ROWS * plan->padded, sizeof(float)));
     MEP_TRY(mep_alloc(&b->state, FORWARD_TILES, sizeof *b->state));
-    MEP_TRY(mep_alloc(&b->s, TILE_ROWS * BLOCK_KEYS, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->k_copy, copies ? head : 0, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->v_copy, copies ? head : 0, sizeof(float)));
-    return mep_alloc(&b->scores, plan->keys, sizeof(float));
+    return mep_alloc(&b->s, TILE_ROWS * BLOCK_KEYS, sizeof(float));
 }
 
 /* What a call that failed has left is kept, so that it can be made again. */
@@ -108,20 +104,32 @@ void mep_attention_destroy(mep_attention **plan)
     if (*plan == NULL) return;
     for (int t = 0; (*plan)->buffers != NULL && t < (*plan)->threads; t++) {
         mep_attention_buffers *b = &(*plan)->buffers[t];
-        float **all[] = {&b->rows,     &b->kt,     &b->v,         &b->q,       &b->out,      &b->s,
-                         &b->k_copy,   &b->v_copy, &b->chunk_kt,  &b->chunk_k, &b->chunk_vt, &b->dk,
-                         &b->dv,       &b->dout,   &b->q_pairs,   &b->dp,      &b->ds,       &b->dq,
-                         &b->diagonal, &b->scores, &b->dout_pairs};
+        float **all[] = {&b->rows,     &b->kt,         &b->v,        &b->q,  &b->out, &b->s,
+                         &b->chunk_kt, &b->chunk_k,    &b->chunk_vt, &b->dk, &b->dv,  &b->dout,
+                         &b->q_pairs,  &b->dout_pairs, &b->dp,       &b->ds, &b->dq,  &b->diagonal};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) mep_free(all[i]);
         mep_free(&b->state);
     }
-    mep_shared *shared[] = {&(*plan)->block_norm, &(*plan)->prefix_norm, &(*plan)->delta,   &(*plan)->tile_norm,
-                            &(*plan)->tile_lse,   &(*plan)->diagonals,   &(*plan)->dq_sums, &(*plan)->turns};
+    mep_shared *shared[] = {&(*plan)->sources,   &(*plan)->block_norm, &(*plan)->prefix_norm,
+                            &(*plan)->delta,     &(*plan)->tile_norm,  &(*plan)->tile_lse,
+                            &(*plan)->diagonals, &(*plan)->dq_sums,    &(*plan)->turns};
     for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) mep_free(&shared[i]->data);
     mep_free(&(*plan)->buffers);
     mep_free(&(*plan)->reversed);
     mep_free(&(*plan)->far_bias);
     mep_free(plan);
+}
+
+void mep_attention_reverse(const float *bias, int64_t length, int64_t distances, float *reversed, float *far_bias)
+{
+    float *origin = reversed + TILE_ROWS + distances, highest = -INFINITY;
+    for (int64_t i = 0; i < TILE_ROWS + distances + TILE_ROWS + BLOCK_KEYS; i++) reversed[i] = -INFINITY;
+    for (int64_t d = distances - 1; d >= 0; d--) {
+        float b = bias == NULL ? 0.0f : d < length ? bias[d] : -INFINITY;
+        origin[-d] = b;
+        highest = b > highest ? b : highest;
+        far_bias[d] = highest;
+    }
 }
 
 mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64_t length)
@@ -134,17 +142,9 @@ mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64
                 "the bias of head %lld at distance %lld is %g; it must be finite, or -inf beyond distance 0",
                 (long long)(i / length), (long long)(i % length), (double)table[i]);
     plan->bias_length = table == NULL ? plan->settings.max_length : length;
-    for (int64_t h = 0; h < plan->settings.heads; h++) {
-        float *whole = plan->reversed + h * plan->table_size, *reversed = mep_reversed_origin(plan, whole);
-        float *far = plan->far_bias + h * plan->keys, highest = -INFINITY;
-        for (int64_t i = 0; i < plan->table_size; i++) whole[i] = -INFINITY;
-        for (int64_t d = plan->keys - 1; d >= 0; d--) {
-            float b = table == NULL ? 0.0f : d < length ? table[h * length + d] : -INFINITY;
-            reversed[-d] = b;
-            highest = b > highest ? b : highest;
-            far[d] = highest;
-        }
-    }
+    for (int64_t h = 0; h < plan->settings.heads; h++)
+        mep_attention_reverse(table == NULL ? NULL : table + h * length, length, plan->keys,
+                              plan->reversed + h * plan->table_size, plan->far_bias + h * plan->keys);
     return MEP_OK;
 }
 
@@ -259,13 +259,9 @@ void mep_attention_pack_transposed(const mep_attention *plan, const mep_tensor_v
     plan->kernels->transpose(plan->units, scratch, out);
 }
 
-mep_float_rows mep_attention_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
-                                  int64_t keys, float *copy)
+char *mep_attention_row(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t token)
 {
-    if (plan->settings.dtype == MEP_FLOAT32 && plan->settings.head_dim == plan->padded)
-        return (mep_float_rows){(const float *)view->data + view_offset(view, b, h, 0), view->token_stride};
-    mep_attention_read_rows(plan, view, b, h, 0, keys, 1.0f, copy);
-    return (mep_float_rows){copy, plan->padded};
+    return (char *)view->data + view_offset(view, b, h, token) * mep_dtype_size(plan->settings.dtype);
 }
 
 int mep_attention_may_skip(const mep_attention *plan, int64_t h, int64_t keys)

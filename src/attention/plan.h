@@ -21,11 +21,18 @@
 /* The most tiles of a forward task, blocks of keys packed at a time by it, and blocks of a backward task. */
 enum { FORWARD_TILES = 16, FORWARD_BLOCKS = 8, BACKWARD_BLOCKS = 16 };
 
-/* Rows of float32 channels: the caller's own memory where it has that form, else a packed copy. */
-typedef struct mep_float_rows {
-    const float *data;
-    int64_t stride;
-} mep_float_rows;
+/* The keys and values that a head's queries see, and what is known of them. Key r of block b is row
+ * (b % ring) * BLOCK_KEYS + r. */
+typedef struct mep_source {
+    const void *keys, *values;        /* rows of head_dim elements of the plan's type */
+    int64_t key_stride, value_stride; /* elements from row to row */
+    int64_t ring;                     /* blocks that there is room for; INT64_MAX where keys are not in a ring */
+    int64_t first;                    /* oldest block that is there */
+    const float *bias;                /* bias[-d], d = 0 ..; -inf at 1 .. BLOCK_KEYS */
+    const float *far_bias;            /* [d]: largest bias at distances >= d */
+    const float *norms;               /* [block % ring]: largest |k| of a block; NULL: nothing is skipped */
+    const float *prefix_norms;        /* [block]: largest norm up to it; NULL: not known */
+} mep_source;
 
 /* Online softmax of a tile of the forward pass. */
 typedef struct mep_tile_state {
@@ -41,7 +48,6 @@ typedef struct mep_attention_buffers {
     float *out;            /* forward: FORWARD_TILES x [TILE_ROWS, padded] sums */
     mep_tile_state *state; /* forward: FORWARD_TILES */
     float *s;              /* [TILE_ROWS, BLOCK_KEYS] */
-    float *k_copy, *v_copy, *scores;
 
     float *chunk_kt, *chunk_k,
         *chunk_vt;                      /* backward: BACKWARD_BLOCKS blocks; K transposed, interleaved; V transposed */
@@ -75,6 +81,7 @@ struct mep_attention {
     double computed_share;
 
     /* [batch * heads, ...]; a block's norm is its largest |k| */
+    mep_shared sources;                 /* mep_source */
     mep_shared block_norm, prefix_norm; /* [blocks]: of the block, largest up to the block */
     mep_shared delta;                   /* backward: [queries], dout.out */
     mep_shared tile_norm, tile_lse;     /* backward: [tiles], largest |q|, smallest lse of the tile and those behind */
@@ -87,6 +94,10 @@ static inline float *mep_reversed_origin(const mep_attention *plan, float *table
 {
     return table + TILE_ROWS + plan->keys;
 }
+
+/* One head's reversed table (TILE_ROWS + distances + TILE_ROWS + BLOCK_KEYS floats) and far bias (distances) of a bias
+ * of `length` values, -inf behind them; NULL: zero. */
+void mep_attention_reverse(const float *bias, int64_t length, int64_t distances, float *reversed, float *far_bias);
 
 /* The queries of tile t in a call: `rows` from absolute `position`, `first` counted from the call's first query. */
 typedef struct mep_tile {
@@ -130,9 +141,8 @@ void mep_attention_read_rows(const mep_attention *plan, const mep_tensor_view *v
 void mep_attention_write_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
                               int64_t first, int64_t rows, float factor, const float *in);
 
-/* Float32 rows of a whole head: in place, or copied to `copy`. */
-mep_float_rows mep_attention_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
-                                  int64_t keys, float *copy);
+/* Element 0 of (batch b, head h, token). */
+char *mep_attention_row(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t token);
 
 /* ---- Far blocks ----
  *

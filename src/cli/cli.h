@@ -18,11 +18,14 @@ typedef struct mep_command {
 } mep_command;
 
 int mep_cli_bias(int argc, char **argv);
+int mep_cli_tokenizer(int argc, char **argv);
 int mep_cli_prepare(int argc, char **argv);
 int mep_cli_train(int argc, char **argv);
 int mep_cli_eval(int argc, char **argv);
 int mep_cli_compare(int argc, char **argv);
 int mep_cli_generate(int argc, char **argv);
+int mep_cli_import(int argc, char **argv);
+int mep_cli_export(int argc, char **argv);
 int mep_cli_plot(int argc, char **argv);
 int mep_cli_bench(int argc, char **argv);
 int mep_cli_info(int argc, char **argv);

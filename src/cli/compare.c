@@ -16,12 +16,13 @@
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
+#include "train/mixture.h"
 
 enum { OPTIONS_MAX = 48, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
 
 typedef struct compare_job {
     mep_train_options o;
-    const char *out;
+    const char *out, *split;
     mep_texts data, positions;
     mep_lengths seed_list, lengths;
     int64_t eval_tokens;
@@ -48,7 +49,11 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_GROUP("Study"),
         MEP_OPT_TEXTS(
             "--data", 'd', "PREFIX,..", &job->data,
-            "train on PREFIX.train, test on PREFIX.valid, as mep prepare --valid writes them; several: a table each"),
+            "train on PREFIX.train, test on PREFIX.valid, as mep prepare --valid writes them; several: a table each; "
+            "A=0.7,B=0.3 is one mixture"),
+        MEP_OPT_TEXT(
+            "--split", 0, "A,B,C", &job->split,
+            "train on the first share of the documents of PREFIX, test on the second; 949,50,1 is the paper's"),
         MEP_OPT_TEXT("--out", 'o', "DIR", &job->out, "folder for the study; one that was interrupted continues"),
         MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &job->positions,
                       "position encodings to compare, see below; or repeat it"),
@@ -126,11 +131,10 @@ static void set_lengths(compare_job *job)
 
 static mep_status complete_settings(compare_job *job)
 {
-    char *prefix = NULL;
-    MEP_TRY(mep_format(&prefix, "%s.train", job->data.values[0]));
-    mep_status status = mep_train_options_finish(&job->o, prefix);
-    mep_free(&prefix);
-    if (status == MEP_ERROR_IO)
+    char first[MEP_DATA_SIZE];
+    MEP_TRY(mep_mixture_append(job->data.values[0], job->split == NULL ? ".train" : "", first));
+    mep_status status = mep_train_options_finish(&job->o, first, job->split);
+    if (status == MEP_ERROR_IO && job->split == NULL)
         return mep_fail_in(status, "--data PREFIX takes what mep prepare --out PREFIX --valid 0.1 wrote: ");
     MEP_TRY(status);
     mep_study_settings *s = &job->study;
@@ -165,10 +169,11 @@ static int check(compare_job *job)
 static void start_line(compare_job *job, const mep_study_progress *p)
 {
     char seed[32] = "";
-    const char *slash = strrchr(p->corpus, '/'), *corpus = slash == NULL ? p->corpus : slash + 1;
+    char title[MEP_DATA_SIZE];
+    const char *corpus = mep_mixture_title(p->corpus, title) == MEP_OK ? title : p->corpus;
     if (job->study.seed_count > 1) snprintf(seed, sizeof seed, " seed %llu", (unsigned long long)p->seed);
     mep_progress_finish(&job->progress); /* it shows the old label */
-    snprintf(job->label, LABEL, "%lld/%lld %s%s%s%s %s", (long long)p->run, (long long)p->runs,
+    snprintf(job->label, LABEL, "%lld/%lld %.60s%s%s%s %s", (long long)p->run, (long long)p->runs,
              job->study.corpus_count > 1 ? corpus : "", job->study.corpus_count > 1 ? " " : "", p->encoding, seed,
              p->phase == MEP_STUDY_TRAINING ? "train" : "test at length");
     /* a test has its length in the place of a counter, and a percentage in the text */

@@ -18,6 +18,8 @@
 #include "cli/table.h"
 #include "io/files.h"
 #include "model/model.h"
+#include "train/mixture.h"
+#include "train/study.h"
 
 enum { CURVE_POINTS = 513, CURVE_LENGTHS = 4, CURVE_FLOOR = -20, LARGEST_SHOWN = 10000 };
 
@@ -74,10 +76,10 @@ static int has_results(const mep_report *report, const report_data *data)
     return seeds > 0;
 }
 
-static const char *base_name(const char *path)
+/* A corpus, or what a run calls its data, without folders. */
+static const char *title_of(const char *spec, char title[MEP_DATA_SIZE])
 {
-    const char *slash = strrchr(path, '/');
-    return slash == NULL ? path : slash + 1;
+    return mep_mixture_title(spec, title) == MEP_OK ? title : spec;
 }
 
 /* FOLDER/NAME of a corpus, freed by the caller. */
@@ -161,21 +163,34 @@ static mep_status print_results(const mep_report *report, const report_data *dat
 
 /* ---- The Markdown page ---- */
 
-/* Tokens and tokenizer of PREFIX.PART. */
-static mep_status describe_data(const mep_report *report, int64_t corpus, const char *part, int64_t *tokens,
-                                int *is_bytes)
+/* What a page says about the data. */
+typedef struct data_facts {
+    int64_t train_tokens, valid_tokens;
+    int is_bytes;
+    char train[MEP_DATA_SIZE], valid[MEP_DATA_SIZE]; /* names */
+} data_facts;
+
+static mep_status describe_data(const mep_report *report, int64_t corpus, data_facts *facts)
 {
-    char *name = NULL;
-    mep_dataset *data = NULL;
-    MEP_TRY(mep_format(&name, "%s.%s", report->settings->corpora[corpus], part));
-    mep_status status = mep_dataset_open(&data, name);
-    if (status == MEP_OK) {
-        *tokens = mep_dataset_tokens(data);
-        *is_bytes = strcmp(mep_dataset_tokenizer(data), "bytes") == 0;
-    }
-    mep_dataset_close(&data);
-    mep_free(&name);
-    return status;
+    mep_train_settings run;
+    mep_mixture data;
+    MEP_TRY(mep_study_run_settings(report->settings, corpus, 0, 0, &run));
+    MEP_TRY(mep_mixture_title(run.data, facts->train));
+    MEP_TRY(mep_mixture_title(run.valid[0] != '\0' ? run.valid : run.data, facts->valid));
+    MEP_TRY(mep_mixture_open_train(&data, &run));
+    facts->train_tokens = mep_mixture_tokens(&data);
+    facts->is_bytes = strcmp(mep_dataset_tokenizer(data.data[0]), "bytes") == 0;
+    mep_mixture_close(&data);
+    MEP_TRY(mep_mixture_open_valid(&data, &run));
+    facts->valid_tokens = mep_mixture_tokens(&data);
+    mep_mixture_close(&data);
+    return MEP_OK;
+}
+
+/* " (the training part of the split 949,50,1)" */
+static void write_part(const mep_study_settings *s, const char *part, FILE *file)
+{
+    if (s->train.split[0] != '\0') fprintf(file, " (the %s part of the split %s)", part, s->train.split);
 }
 
 static void write_seeds(const mep_study_settings *s, FILE *file)
@@ -201,11 +216,10 @@ static mep_status write_method(const mep_report *report, const report_data *data
 {
     const mep_study_settings *s = report->settings;
     const mep_train_settings *t = &s->train;
-    int64_t train_tokens = 0, valid_tokens = 0, most = 0;
-    int is_bytes = 0;
+    int64_t most = 0;
+    data_facts facts = {0};
     char parameters[32], trained[32];
-    MEP_TRY(describe_data(report, corpus, "valid", &valid_tokens, &is_bytes));
-    MEP_TRY(describe_data(report, corpus, "train", &train_tokens, &is_bytes));
+    MEP_TRY(describe_data(report, corpus, &facts));
     MEP_TRY(count_parameters(s, parameters));
     mep_short_number((double)t->steps * (double)t->batch_size * (double)t->length, trained);
     for (int64_t i = 0; i < s->encoding_count * s->seed_count * s->length_count; i++) {
@@ -218,19 +232,18 @@ static mep_status write_method(const mep_report *report, const report_data *data
             "%s parameters and those of the encoding. ",
             (long long)t->model.num_hidden_layers, (long long)t->model.hidden_size,
             (long long)t->model.num_attention_heads, parameters);
-    fprintf(file,
-            "Each was trained for %lld steps of %lld x %lld tokens%s, %s in all, of the %lld in `%s.train`, from the "
-            "same initial "
-            "weights in the same order: ",
-            (long long)t->steps, (long long)t->batch_size, (long long)t->length, is_bytes ? " (bytes)" : "", trained,
-            (long long)train_tokens, base_name(s->corpora[corpus]));
+    fprintf(file, "Each was trained for %lld steps of %lld x %lld tokens%s, %s in all, of the %lld in `%s`",
+            (long long)t->steps, (long long)t->batch_size, (long long)t->length, facts.is_bytes ? " (bytes)" : "",
+            trained, (long long)facts.train_tokens, facts.train);
+    write_part(s, "training", file);
+    fprintf(file, ", from the same initial weights in the same order: ");
     write_seeds(s, file);
     fprintf(file, ", AdamW, learning rate %g, computed in %s. ", t->learning_rate, mep_dtype_name(t->dtype));
-    fprintf(file,
-            "Perplexity is exp(mean loss a token) over %lld of the %lld tokens in `%s.valid`, in segments of each "
-            "length that "
-            "do not overlap, every position counted, computed in %s. ",
-            (long long)most, (long long)valid_tokens, base_name(s->corpora[corpus]), mep_dtype_name(s->eval.dtype));
+    fprintf(file, "Perplexity is exp(mean loss a token) over %lld of the %lld tokens in `%s`", (long long)most,
+            (long long)facts.valid_tokens, facts.valid);
+    write_part(s, "validation", file);
+    fprintf(file, ", in segments of each length that do not overlap, every position counted, computed in %s. ",
+            mep_dtype_name(s->eval.dtype));
     fprintf(file, "mep %s, CPU level %s, %d threads:\n\n    %s\n", mep_version(), mep_cpu_level_name(),
             mep_set_threads(0), report->command);
     return MEP_OK;
@@ -239,7 +252,8 @@ static mep_status write_method(const mep_report *report, const report_data *data
 static mep_status write_page(const mep_report *report, const report_data *data, int64_t corpus, FILE *file)
 {
     const mep_study_settings *s = report->settings;
-    fprintf(file, "# Perplexity on %s\n\n", base_name(s->corpora[corpus]));
+    char title[MEP_DATA_SIZE];
+    fprintf(file, "# Perplexity on %s\n\n", title_of(s->corpora[corpus], title));
     MEP_TRY(print_means(report, data, MEP_TABLE_MARKDOWN, file));
     if (s->seed_count > 1)
         fprintf(file, "\nMean and standard deviation over up to %lld seeds; the best of each length is bold.\n\n",
@@ -283,8 +297,9 @@ mep_status mep_report_write(const mep_report *report)
 
 static mep_status print_table(const mep_report *report, const report_data *data, int64_t corpus)
 {
+    char title[MEP_DATA_SIZE];
     if (report->settings->corpus_count > 1)
-        printf("%s%s\n\n", corpus == 0 ? "" : "\n", base_name(report->settings->corpora[corpus]));
+        printf("%s%s\n\n", corpus == 0 ? "" : "\n", title_of(report->settings->corpora[corpus], title));
     return print_means(report, data, MEP_TABLE_TEXT, stdout);
 }
 
@@ -361,14 +376,14 @@ static mep_status draw_perplexity(const mep_report *report, const report_data *d
 {
     const mep_study_settings *s = report->settings;
     line_set set = {0};
-    char *path = NULL, *title = NULL, length[24];
+    char *path = NULL, *title = NULL, length[24], corpus_title[MEP_DATA_SIZE];
     mep_length_text(s->train.length, length);
     mep_status status = lines_alloc(&set, s->encoding_count, s->length_count);
     for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++) add_encoding(report, data, e, &set);
     if (status == MEP_OK) status = file_name(report, corpus, "perplexity.png", &path);
     if (status == MEP_OK)
         status = mep_format(&title, "Trained at %s tokens, tested on longer text: %s", length,
-                            base_name(s->corpora[corpus]));
+                            title_of(s->corpora[corpus], corpus_title));
     mep_plot plot = {.title = title,
                      .lines = set.lines,
                      .count = set.count,

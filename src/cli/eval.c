@@ -11,22 +11,23 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
+#include "cli/model_tokenizer.h"
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "cli/train_options.h"
-#include "mep/train.h"
+#include "train/mixture.h"
 
 enum { LONGEST = 1 << 26 };
 
 typedef struct eval_job {
-    const char *model_path, *data_path;
+    const char *model_path, *data_path, *split, *position;
     mep_lengths lengths;
     mep_eval_settings settings;
     int64_t threads;
-    int dtype, json, quiet;
+    int dtype, part, json, quiet; /* part: a mep_split_part */
 
     mep_model *model;
-    mep_dataset *data;
+    mep_mixture data;
     mep_progress progress;
     char label[64];
     mep_eval_result results[MEP_ARGS_LIST];
@@ -52,7 +53,7 @@ static mep_status choose_lengths(eval_job *job, int64_t tokens)
 /* The default of --tokens makes every length that divides the longest score the same tokens. */
 static mep_status choose_tokens(eval_job *job)
 {
-    int64_t tokens = mep_dataset_tokens(job->data) - 1, longest = 0; /* the first token is never scored */
+    int64_t tokens = mep_mixture_least_tokens(&job->data) - 1, longest = 0; /* the first token is never scored */
     if (job->settings.max_tokens > 0 && job->settings.max_tokens < tokens) tokens = job->settings.max_tokens;
     if (job->lengths.count == 0) MEP_TRY(choose_lengths(job, tokens));
     for (int64_t i = 0; i < job->lengths.count; i++)
@@ -79,15 +80,17 @@ static int show_progress(void *context, int64_t done, int64_t total, double loss
 static mep_status evaluate(eval_job *job)
 {
     char length[24];
-    MEP_TRY(mep_dataset_open(&job->data, job->data_path));
-    MEP_TRY(mep_model_load(&job->model, job->model_path));
+    MEP_TRY(mep_mixture_open(&job->data, job->data_path, job->split, (mep_split_part)job->part));
+    MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
+    MEP_TRY(mep_cli_check_tokenizers(job->model_path, job->data.names[0], job->data.data[0]));
     MEP_TRY(choose_tokens(job));
     for (int64_t i = 0; i < job->lengths.count; i++) {
         job->settings.length = job->lengths.values[i];
         mep_length_text(job->settings.length, length);
         snprintf(job->label, sizeof job->label, "length %s", length);
         if (!job->quiet) mep_progress_start(&job->progress, job->label, 0, 0);
-        mep_status status = mep_evaluate(job->model, job->data, &job->settings, show_progress, job, &job->results[i]);
+        mep_status status =
+            mep_mixture_evaluate(job->model, &job->data, &job->settings, show_progress, job, &job->results[i]);
         if (job->progress.done > 0) mep_progress_finish(&job->progress);
         if (status != MEP_OK) return status;
         job->done++;
@@ -159,22 +162,29 @@ static int run(eval_job *job)
     if (code != MEP_EXIT_OK) mep_cli_fail("eval");
     if (job->done > 0 && (job->json ? print_json(job) : print_table(job)) != MEP_OK) code = mep_cli_fail("eval");
     mep_model_destroy(&job->model);
-    mep_dataset_close(&job->data);
+    mep_mixture_close(&job->data);
     return code;
 }
 
 int mep_cli_eval(int argc, char **argv)
 {
-    eval_job job = {0};
+    static const char *const part_names[] = {"train", "valid", "test", NULL};
+    eval_job job = {.part = MEP_SPLIT_VALID};
     int count;
     mep_eval_defaults(&job.settings);
     mep_option options[] = {
         MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "a run, a checkpoint or another model's folder"),
-        MEP_OPT_TEXT("--data", 'd', "PREFIX", &job.data_path, "dataset, written by mep prepare"),
+        MEP_OPT_TEXT("--data", 'd', "PREFIX", &job.data_path,
+                     "dataset, written by mep prepare; or a mixture, A=0.7,B=0.3: the mean of the losses"),
+        MEP_OPT_TEXT("--split", 0, "A,B,C", &job.split,
+                     "take one part of the documents, as mep train --split divides them"),
+        MEP_OPT_CHOICE("--part", 0, "PART", &job.part, part_names, "which part of the split"),
+        MEP_OPT_TEXT("--position", 'p', "SPEC", &job.position,
+                     "another position encoding in place of the model's own, as in mep train"),
         MEP_OPT_LENGTHS("--lengths", 'l', "LIST", &job.lengths, 1, LONGEST,
                         "lengths to evaluate, such as 512,1K,2K,4K"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &job.settings.max_tokens, 0, INT64_MAX,
-                       "tokens to use, from the start of the data"),
+                       "tokens to use, from the start of the data; of each corpus of a mixture"),
         MEP_OPT_LENGTH("--stride", 0, "L", &job.settings.stride, 0, LONGEST,
                        "move a window of each length by L and count only the tokens that no window before has counted; "
                        "0: segments that do not overlap, the paper's way"),
@@ -205,6 +215,8 @@ int mep_cli_eval(int argc, char **argv)
     if (code != MEP_ARGS_GO) return code;
     if (job.model_path == NULL) return mep_cli_usage("eval", "--model FOLDER is missing");
     if (job.data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
+    if (job.split == NULL && mep_args_given(options, "--part"))
+        return mep_cli_usage("eval", "--split A,B,C is missing");
     job.settings.dtype = job.dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     return run(&job);
 }

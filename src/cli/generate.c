@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep generate: continue a text, printed as it comes. The sampling is the library's (mep/model.h); here are the prompt,
- * the search for the tokenizer, and the way out to stdout, byte by byte as the tokens say.
+ * mep generate: continue a text, printed as it comes. The sampling is the library's (mep/model.h); here are the prompt
+ * and the way out to stdout, byte by byte as the tokens say.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,19 +13,20 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
+#include "cli/model_tokenizer.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
 #include "io/files.h"
 #include "mep/data.h"
 #include "mep/train.h"
 
-enum { BYTES_VOCAB_MIN = 257, BYTES_VOCAB_MAX = 320, PROMPT_LIMIT = 1 << 26 };
+enum { PROMPT_LIMIT = 1 << 26 };
 
 typedef struct generate_job {
-    const char *model_path, *prompt, *prompt_file;
+    const char *model_path, *position, *tokenizer_name, *prompt, *prompt_file;
     mep_generate_settings settings;
     int64_t seed, threads;
-    int dtype, quiet;
+    int dtype, quiet, endless;
 
     mep_model *model;
     mep_tokenizer *tokenizer;
@@ -38,34 +39,17 @@ typedef struct generate_job {
 
 /* ---- The tokenizer ---- */
 
-/* The name that the data of a run gives, into `name`; "" where it is not known. */
-static void find_name(const char *run, char name[64])
-{
-    mep_train_settings settings;
-    mep_dataset *data = NULL;
-    name[0] = '\0';
-    if (mep_train_read_settings(run, &settings) != MEP_OK || mep_dataset_open(&data, settings.data) != MEP_OK) return;
-    snprintf(name, 64, "%s", mep_dataset_tokenizer(data));
-    mep_dataset_close(&data);
-}
-
-/* By the data of the run, which is the folder or the one above it; else by the size of the vocabulary. */
+/* The one that was named, or the model's. */
 static mep_status open_tokenizer(generate_job *job)
 {
-    char name[64], *parent = NULL;
     int64_t vocab = mep_model_get_config(job->model)->vocab_size;
-    find_name(job->model_path, name);
-    if (name[0] == '\0') {
-        MEP_TRY(mep_path_join(&parent, job->model_path, ".."));
-        find_name(parent, name);
-        mep_free(&parent);
-    }
-    if (name[0] == '\0' && vocab >= BYTES_VOCAB_MIN && vocab <= BYTES_VOCAB_MAX) snprintf(name, sizeof name, "bytes");
-    if (name[0] != '\0') return mep_tokenizer_open(&job->tokenizer, name);
+    if (job->tokenizer_name != NULL) return mep_tokenizer_open(&job->tokenizer, job->tokenizer_name);
+    MEP_TRY(mep_cli_model_tokenizer(job->model_path, vocab, &job->tokenizer));
+    if (job->tokenizer != NULL) return MEP_OK;
     return mep_fail(MEP_ERROR_UNSUPPORTED,
-                    "%s: which tokenizer its %lld tokens belong to is not known: neither a train.json of its run whose "
-                    "dataset names one, nor a vocabulary of bytes (%d to %d)",
-                    job->model_path, (long long)vocab, BYTES_VOCAB_MIN, BYTES_VOCAB_MAX);
+                    "%s: which tokenizer its %lld tokens belong to is not known: there is no tokenizer.json; name one "
+                    "with --tokenizer",
+                    job->model_path, (long long)vocab);
 }
 
 /* ---- The prompt ---- */
@@ -145,13 +129,13 @@ static void print_summary(const generate_job *job, double loaded)
 
 static mep_status generate(generate_job *job)
 {
-    MEP_TRY(mep_model_load(&job->model, job->model_path));
+    MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
     MEP_TRY(open_tokenizer(job));
     MEP_TRY(read_prompt(job));
     int64_t vocab = mep_model_get_config(job->model)->vocab_size, known = mep_tokenizer_vocab_size(job->tokenizer);
     double loaded = mep_now();
     job->settings.vocab_limit = known < vocab ? known : vocab;
-    job->settings.stop_token = mep_tokenizer_end_of_document(job->tokenizer);
+    job->settings.stop_token = job->endless ? -1 : mep_tokenizer_end_of_document(job->tokenizer);
     MEP_TRY(continue_prompt(job));
     if (job->made == 0) print_prompt(job);
     putchar('\n');
@@ -191,9 +175,16 @@ int mep_cli_generate(int argc, char **argv)
     job.seed = (int64_t)job.settings.seed;
     mep_option options[] = {
         MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "a run, a checkpoint or another model's folder"),
+        MEP_OPT_TEXT("--position", 0, "SPEC", &job.position,
+                     "another position encoding in place of the model's own, as in mep train"),
+        MEP_OPT_TEXT("--tokenizer", 0, "FILE", &job.tokenizer_name,
+                     "another tokenizer than the model's own, as mep prepare takes it"),
         MEP_OPT_TEXT("--prompt", 'p', "TEXT", &job.prompt, "the text to continue; without one, a new document"),
         MEP_OPT_TEXT("--prompt-file", 'f', "FILE", &job.prompt_file, "the same from a file; - is the standard input"),
-        MEP_OPT_LENGTH("--max-tokens", 'n', "L", &job.settings.max_tokens, 0, 1 << 24, "new tokens at most"),
+        MEP_OPT_LENGTH("--max-tokens", 'n', "L", &job.settings.max_tokens, 0, MEP_GENERATE_ENDLESS,
+                       "new tokens at most"),
+        MEP_OPT_FLAG("--endless", 'e', &job.endless,
+                     "go on behind the end of a document, until Ctrl-C or --max-tokens, which then has no default"),
         MEP_OPT_REAL("--temperature", 't', "T", &job.settings.temperature, 0, 1000,
                      "below 1 safer, above 1 wilder; 0: always the likeliest token"),
         MEP_OPT_INT("--top-k", 'k', "K", &job.settings.top_k, 0, 1 << 24,
@@ -201,6 +192,8 @@ int mep_cli_generate(int argc, char **argv)
         MEP_OPT_REAL("--top-p", 0, "P", &job.settings.top_p, 1e-9, 1,
                      "choose among the likeliest tokens whose probabilities reach P; 1: all"),
         MEP_OPT_INT("--seed", 's', "S", &job.seed, 0, INT64_MAX, "another seed, another text"),
+        MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.999999,
+                     "leave out far keys whose attention weight is at most T a query; 0: exact"),
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_train_dtypes, "type to compute in"),
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096, "threads; 0: all cores"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no summary on stderr"),
@@ -212,16 +205,26 @@ int mep_cli_generate(int argc, char **argv)
         .summary = "Continue a text: the prompt and what follows, on stdout as it comes, until the end of the document "
                    "or the number of tokens.",
         .notes =
-            "The tokenizer is that of the run's data; a model without a run whose vocabulary has 257 to 320 tokens\n"
-            "reads bytes. Bytes are printed as they come, UTF-8 or not.\n\n"
+            "The tokenizer is the tokenizer.json of the folder or the run, else that of the run's data; a model "
+            "without\n"
+            "either whose vocabulary has 257 to 320 tokens reads bytes. Bytes are printed as they come, UTF-8 or "
+            "not.\n\n"
+            "Where the bias falls without end in every head (mep, alibi, exp, gauss), keys that can have no weight "
+            "any\n"
+            "more are dropped: memory and time a token stay constant, and the text is the same. All others keep every\n"
+            "token: t5, whose last bucket is constant, kerple_log, which falls too slowly, sums with them, rotary, "
+            "nope\n"
+            "and positions in the embedding.\n\n"
             "  mep generate --model runs/mep --prompt \"Once upon a time\" --temperature 0.8\n"
-            "  mep generate --model runs/mep - < chapter.txt\n",
+            "  mep generate --model runs/mep - < chapter.txt\n"
+            "  mep generate --model runs/mep --endless\n",
         .options = options,
         .max_arguments = 1};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
     code = check(&job, count, argv);
     if (code != MEP_ARGS_GO) return code;
+    if (job.endless && !mep_args_given(options, "--max-tokens")) job.settings.max_tokens = MEP_GENERATE_ENDLESS;
     job.settings.seed = (uint64_t)job.seed;
     job.settings.dtype = job.dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     return run(&job);

@@ -13,11 +13,14 @@
 
 static const mep_command COMMANDS[] = {
     {"bias", "values, slopes and parameters of a distance bias", mep_cli_bias},
+    {"tokenizer", "train a tokenizer, or try one on text", mep_cli_tokenizer},
     {"prepare", "text in, a token dataset out", mep_cli_prepare},
     {"train", "train a model, or continue a run", mep_cli_train},
     {"eval", "perplexity of a model at any length", mep_cli_eval},
     {"compare", "train and test position encodings side by side", mep_cli_compare},
     {"generate", "continue a text", mep_cli_generate},
+    {"import", "a Hugging Face model becomes one of ours", mep_cli_import},
+    {"export", "a model becomes a Hugging Face folder", mep_cli_export},
     {"info", "what a run, a model or a dataset is", mep_cli_info},
     {"plot", "pictures of results and of distance biases", mep_cli_plot},
     {"bench", "how fast this build is on this machine", mep_cli_bench},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep prepare: text files to a token dataset. With --valid the whole is written first and then cut in two, because
- * where the cut falls is known only at the end. Whatever goes wrong, no half dataset is left behind.
+ * mep prepare: text files to a token dataset. With --valid or --split the whole is written first and then cut, because
+ * where the cuts fall is known only at the end. What is stopped can be continued; what fails at once leaves nothing.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
@@ -24,27 +24,29 @@ enum { MB = 1000000, MOST_INPUTS = 1 << 20 };
 /* How far a boundary of documents may be from the place of the cut, as a share of the part behind it. */
 static const double BOUNDARY_SHARE = 0.1;
 
-static const char *const SUFFIXES[] = {".bin", ".idx", ".json", NULL};
+static const char *const SUFFIXES[] = {".bin", ".idx", ".json", ".tokenizer.json", NULL};
+static const char *const PARTS[] = {"train", "valid", "test"};
 
 typedef struct prepare_job {
-    const char *out, *tokenizer_name;
-    char *train, *valid, *whole; /* prefixes with --valid; NULL without */
+    const char *out, *tokenizer_name, *split;
+    char *parts[3], *whole; /* prefixes with --valid or --split; NULL without */
     double valid_share;
-    int end_of_document, no_end_of_document, force, quiet;
+    int64_t threads;
+    int no_end_of_document, force, resume, quiet;
     char **inputs;
     int input_count;
 
     mep_tokenizer *tokenizer;
-    mep_dataset_writer *writer, *other; /* other: of the second part */
     mep_dataset *dataset;
     mep_progress progress;
     double started;
-    int64_t text_bytes, tokens; /* of the whole corpus */
+    int64_t read_before; /* bytes of text that an earlier call read */
+    mep_prepare_progress result;
 } prepare_job;
 
 static mep_status look_at_interrupt(void)
 {
-    return mep_interrupt_flag ? mep_fail(MEP_INTERRUPTED, "interrupted; nothing was written") : MEP_OK;
+    return mep_interrupt_flag ? mep_fail(MEP_INTERRUPTED, "interrupted; --resume goes on from there") : MEP_OK;
 }
 
 /* ---- What must not be overwritten ---- */
@@ -78,11 +80,13 @@ static mep_status check_output(const prepare_job *job, const char *prefix)
     return status;
 }
 
+/* And its journal. */
 static mep_status remove_dataset(const char *prefix)
 {
-    for (int i = 0; SUFFIXES[i] != NULL; ++i) {
+    static const char *const all[] = {".bin", ".idx", ".json", ".tokenizer.json", ".journal", NULL};
+    for (int i = 0; all[i] != NULL; ++i) {
         char *path = NULL;
-        MEP_TRY(mep_format(&path, "%s%s", prefix, SUFFIXES[i]));
+        MEP_TRY(mep_format(&path, "%s%s", prefix, all[i]));
         unlink(path);
         mep_free(&path);
     }
@@ -91,31 +95,37 @@ static mep_status remove_dataset(const char *prefix)
 
 /* ---- Text to tokens ---- */
 
-static mep_status add_document(void *context, const char *text, int64_t size, int64_t position, int64_t total)
+static int show_progress(void *context, const mep_prepare_progress *p)
 {
     prepare_job *job = context;
-    MEP_TRY(look_at_interrupt());
-    int64_t total_mb = (total + MB - 1) / MB, count = 0;
-    int32_t *tokens = NULL;
-    if (!job->quiet && job->text_bytes == 0) mep_progress_start(&job->progress, "prepare, MB", 0, total_mb);
-    MEP_TRY(mep_tokenizer_encode(job->tokenizer, text, size, &tokens, &count));
-    mep_status status = mep_dataset_writer_add(job->writer, tokens, count, job->end_of_document);
-    mep_tokens_free(&tokens);
-    job->text_bytes += size;
-    job->tokens += count + job->end_of_document;
+    int64_t total_mb = (p->total + MB - 1) / MB;
+    if (job->read_before < 0) {
+        job->read_before = p->text_bytes;
+        job->started = mep_now();
+        if (!job->quiet) mep_progress_start(&job->progress, "prepare, MB", p->position / MB, total_mb);
+    }
     double seconds = mep_now() - job->started;
-    mep_progress_update(&job->progress, position < total ? position / MB : total_mb, "%.1f MB/s of text",
-                        seconds > 0 ? (double)job->text_bytes / MB / seconds : 0.0);
-    return status;
+    mep_progress_update(&job->progress, p->position < p->total ? p->position / MB : total_mb, "%.1f MB/s of text",
+                        seconds > 0 ? (double)(p->text_bytes - job->read_before) / MB / seconds : 0.0);
+    return mep_interrupt_flag;
 }
 
 static mep_status write_whole(prepare_job *job, const char *prefix)
 {
-    MEP_TRY(mep_dataset_writer_create(&job->writer, prefix, job->tokenizer));
-    MEP_TRY(mep_corpus_read((const char *const *)job->inputs, job->input_count, add_document, job));
-    MEP_TRY(look_at_interrupt());
+    mep_prepare_settings settings;
+    mep_prepare_defaults(&settings);
+    settings.inputs = (const char *const *)job->inputs;
+    settings.input_count = job->input_count;
+    settings.prefix = prefix;
+    settings.tokenizer = job->tokenizer;
+    settings.end_of_document = !job->no_end_of_document;
+    settings.threads = job->threads;
+    settings.resume = job->resume;
+    settings.keep_journal = job->whole != NULL;
+    job->read_before = -1;
+    MEP_TRY(mep_prepare(&settings, show_progress, job, &job->result));
     mep_progress_finish(&job->progress);
-    return mep_dataset_writer_finish(&job->writer);
+    return MEP_OK;
 }
 
 /* ---- The cut ---- */
@@ -142,8 +152,8 @@ static int64_t choose_cut(const mep_dataset *dataset, double valid_share)
     return is_near ? nearest : cut;
 }
 
-/* Append tokens first .. last - 1 of one document. */
-static mep_status copy_document(prepare_job *job, mep_dataset_writer *writer, int64_t first, int64_t last)
+/* Append tokens first .. last - 1, which lie in one document. */
+static mep_status copy_document(const prepare_job *job, mep_dataset_writer *writer, int64_t first, int64_t last)
 {
     int32_t *tokens = NULL;
     MEP_TRY(mep_alloc(&tokens, last - first, sizeof *tokens));
@@ -153,22 +163,59 @@ static mep_status copy_document(prepare_job *job, mep_dataset_writer *writer, in
     return status;
 }
 
-/* The parts before and behind the cut; a document across it is divided. */
+/* Append tokens first .. last - 1; what does not lie in the part of its document is left away. */
+static mep_status copy_tokens(const prepare_job *job, mep_dataset_writer *writer, int64_t first, int64_t last)
+{
+    for (int64_t i = 0; i < mep_dataset_documents(job->dataset); ++i) {
+        int64_t begin = mep_dataset_document_start(job->dataset, i);
+        int64_t end = mep_dataset_document_start(job->dataset, i + 1);
+        if (begin < first) begin = first;
+        if (end > last) end = last;
+        if (begin >= end) continue;
+        MEP_TRY(look_at_interrupt());
+        MEP_TRY(copy_document(job, writer, begin, end));
+    }
+    return MEP_OK;
+}
+
+static mep_status write_part(const prepare_job *job, const char *prefix, int64_t first, int64_t last)
+{
+    mep_dataset_writer *writer = NULL;
+    MEP_TRY(mep_dataset_writer_create(&writer, prefix, job->tokenizer));
+    mep_status status = copy_tokens(job, writer, first, last);
+    if (status == MEP_OK) return mep_dataset_writer_finish(&writer);
+    mep_dataset_writer_abandon(&writer);
+    return status;
+}
+
+/* Where the parts begin and end, in tokens. */
+static mep_status choose_bounds(const prepare_job *job, int64_t bounds[4])
+{
+    int64_t tokens = mep_dataset_tokens(job->dataset);
+    if (job->split != NULL) {
+        MEP_TRY(mep_split_documents(job->split, mep_dataset_documents(job->dataset), bounds));
+        for (int i = 0; i < 4; ++i) bounds[i] = mep_dataset_document_start(job->dataset, bounds[i]);
+        return MEP_OK;
+    }
+    if (tokens < 2) return mep_fail(MEP_ERROR_ARGUMENT, "one token cannot be divided; leave out --valid");
+    bounds[0] = 0;
+    bounds[1] = choose_cut(job->dataset, job->valid_share);
+    bounds[2] = bounds[3] = tokens;
+    return MEP_OK;
+}
+
+/* A part without a token is not written. */
 static mep_status write_parts(prepare_job *job)
 {
-    int64_t cut = choose_cut(job->dataset, job->valid_share), documents = mep_dataset_documents(job->dataset);
-    if (job->tokens < 2) return mep_fail(MEP_ERROR_ARGUMENT, "one token cannot be divided; leave out --valid");
-    MEP_TRY(mep_dataset_writer_create(&job->writer, job->train, job->tokenizer));
-    MEP_TRY(mep_dataset_writer_create(&job->other, job->valid, job->tokenizer));
-    for (int64_t i = 0; i < documents; ++i) {
-        MEP_TRY(look_at_interrupt());
-        int64_t first = mep_dataset_document_start(job->dataset, i);
-        int64_t last = mep_dataset_document_start(job->dataset, i + 1), middle = last < cut ? last : cut;
-        if (first < cut) MEP_TRY(copy_document(job, job->writer, first, middle));
-        if (last > cut) MEP_TRY(copy_document(job, job->other, first > cut ? first : cut, last));
+    int64_t bounds[4] = {0};
+    MEP_TRY(choose_bounds(job, bounds));
+    for (int i = 0; i < 3; ++i) {
+        if (bounds[i] < bounds[i + 1])
+            MEP_TRY(write_part(job, job->parts[i], bounds[i], bounds[i + 1]));
+        else
+            mep_free(&job->parts[i]);
     }
-    MEP_TRY(mep_dataset_writer_finish(&job->writer));
-    return mep_dataset_writer_finish(&job->other);
+    return MEP_OK;
 }
 
 /* ---- The command ---- */
@@ -180,17 +227,19 @@ static mep_status report(const prepare_job *job, const char *prefix)
     MEP_TRY(mep_dataset_open(&dataset, prefix));
     printf("%s.bin: %lld documents, %lld tokens, %.3f bytes of text a token\n", prefix,
            (long long)mep_dataset_documents(dataset), (long long)mep_dataset_tokens(dataset),
-           (double)job->text_bytes / (double)job->tokens);
+           (double)job->result.text_bytes / (double)job->result.tokens);
     mep_dataset_close(&dataset);
     return MEP_OK;
 }
 
+/* The whole and its journal stay until all parts are there. */
 static mep_status write_split(prepare_job *job)
 {
-    mep_status status = write_whole(job, job->whole);
-    if (status == MEP_OK) status = mep_dataset_open(&job->dataset, job->whole);
+    MEP_TRY(write_whole(job, job->whole));
+    mep_status status = mep_dataset_open(&job->dataset, job->whole);
     if (status == MEP_OK) status = write_parts(job);
     mep_dataset_close(&job->dataset);
+    if (status == MEP_INTERRUPTED) return status;
     mep_status removed = remove_dataset(job->whole);
     return status != MEP_OK ? status : removed;
 }
@@ -207,23 +256,53 @@ static mep_status make_output_folder(const char *prefix)
     return status;
 }
 
+static mep_status name_parts(prepare_job *job)
+{
+    if (job->valid_share <= 0 && job->split == NULL) return MEP_OK;
+    int64_t unused[4];
+    if (job->split != NULL)
+        MEP_TRY(mep_split_documents(job->split, 1, unused)); /* a mistake shows now, not after hours */
+    for (int i = 0; i < 3; ++i) MEP_TRY(mep_format(&job->parts[i], "%s.%s", job->out, PARTS[i]));
+    return mep_format(&job->whole, "%s.whole", job->out);
+}
+
+/* What was begun is neither lost nor continued without being asked. */
+static mep_status check_journal(const prepare_job *job)
+{
+    char *path = NULL;
+    MEP_TRY(mep_format(&path, "%s.journal", job->whole != NULL ? job->whole : job->out));
+    mep_status status = MEP_OK;
+    if (mep_file_exists(path) && !job->resume && !job->force)
+        status = mep_fail(MEP_ERROR_ARGUMENT,
+                          "%s is of a preparation that was stopped; --resume goes on with it, "
+                          "--force begins again",
+                          path);
+    mep_free(&path);
+    return status;
+}
+
+static mep_status check_outputs(const prepare_job *job)
+{
+    MEP_TRY(check_journal(job));
+    if (job->whole == NULL) return check_output(job, job->out);
+    for (int i = 0; i < 3; ++i) MEP_TRY(check_output(job, job->parts[i]));
+    return job->resume ? MEP_OK : check_output(job, job->whole);
+}
+
 static mep_status prepare(prepare_job *job)
 {
-    job->started = mep_now();
-    job->end_of_document = !job->no_end_of_document;
     MEP_TRY(mep_tokenizer_open(&job->tokenizer, job->tokenizer_name));
-    if (job->valid_share > 0) {
-        MEP_TRY(mep_format(&job->train, "%s.train", job->out));
-        MEP_TRY(mep_format(&job->valid, "%s.valid", job->out));
-        MEP_TRY(mep_format(&job->whole, "%s.whole", job->out));
-    }
-    MEP_TRY(check_output(job, job->train != NULL ? job->train : job->out));
-    MEP_TRY(check_output(job, job->valid));
-    MEP_TRY(check_output(job, job->whole));
+    MEP_TRY(name_parts(job));
+    MEP_TRY(check_outputs(job));
     MEP_TRY(make_output_folder(job->out));
-    MEP_TRY(job->whole != NULL ? write_split(job) : write_whole(job, job->out));
-    MEP_TRY(report(job, job->train != NULL ? job->train : job->out));
-    return job->valid != NULL ? report(job, job->valid) : MEP_OK;
+    if (job->whole == NULL) {
+        MEP_TRY(write_whole(job, job->out));
+        return report(job, job->out);
+    }
+    MEP_TRY(write_split(job));
+    for (int i = 0; i < 3; ++i)
+        if (job->parts[i] != NULL) MEP_TRY(report(job, job->parts[i]));
+    return MEP_OK;
 }
 
 static int run(prepare_job *job)
@@ -231,12 +310,9 @@ static int run(prepare_job *job)
     mep_interrupt_install();
     mep_status status = prepare(job);
     mep_progress_finish(&job->progress);
-    mep_dataset_writer_abandon(&job->writer);
-    mep_dataset_writer_abandon(&job->other);
     mep_dataset_close(&job->dataset);
     mep_tokenizer_destroy(&job->tokenizer);
-    mep_free(&job->train);
-    mep_free(&job->valid);
+    for (int i = 0; i < 3; ++i) mep_free(&job->parts[i]);
     mep_free(&job->whole);
     if (status == MEP_OK) return MEP_EXIT_OK;
     mep_cli_fail("prepare");
@@ -254,10 +330,16 @@ int mep_cli_prepare(int argc, char **argv)
     prepare_job job = {.tokenizer_name = "bytes"};
     mep_option options[] = {
         MEP_OPT_TEXT("--out", 'o', "PREFIX", &job.out, "write PREFIX.bin, PREFIX.idx and PREFIX.json"),
-        MEP_OPT_TEXT("--tokenizer", 't', "NAME", &job.tokenizer_name,
-                     "how text becomes tokens; bytes: each byte is one"),
+        MEP_OPT_TEXT("--tokenizer", 't', "FILE", &job.tokenizer_name,
+                     "how text becomes tokens: a tokenizer.json, a folder with one or with vocab.json and merges.txt, "
+                     "or bytes: each byte is one"),
         MEP_OPT_REAL("--valid", 0, "SHARE", &job.valid_share, 0, 0.9,
                      "write PREFIX.train and, with this share of the tokens from the end, PREFIX.valid"),
+        MEP_OPT_TEXT("--split", 0, "A,B,C", &job.split,
+                     "write PREFIX.train, PREFIX.valid and PREFIX.test with these shares of the documents, in their "
+                     "order; 949,50,1 is the paper's"),
+        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 256, "threads that tokenize; 0: all cores"),
+        MEP_OPT_FLAG("--resume", 0, &job.resume, "go on with what was stopped; begin where nothing was"),
         MEP_OPT_FLAG("--no-eod", 0, &job.no_end_of_document, "no end-of-document token behind each document"),
         MEP_OPT_FLAG("--force", 'f', &job.force, "replace files that exist"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
@@ -275,8 +357,14 @@ int mep_cli_prepare(int argc, char **argv)
             "the\n"
             "names; hidden files, and text files with a zero byte near their beginning, are left out.\n"
             "--valid cuts between two documents where that changes the share by less than a tenth, else inside one;\n"
-            "it needs the space of the dataset twice for a while.\n\n"
-            "  mep prepare --out books --valid 0.05 books.jsonl.zst\n",
+            "it and --split need the space of the dataset twice for a while. mep train, eval and compare also take a\n"
+            "--split of a whole dataset.\n\n"
+            "  mep prepare --out books --valid 0.05 books.jsonl.zst\n"
+            "  mep prepare --out pile pile/train/          The Pile: a folder of .jsonl.zst\n"
+            "  mep prepare --out pile pile/train/ --resume\n\n"
+            "Memory does not grow with the corpus. Ctrl-C, a full disk or a killed process cost at most some seconds "
+            "of\n"
+            "work: the same command with --resume goes on, and the dataset is the same to the byte.\n",
         .options = options,
         .min_arguments = 1,
         .max_arguments = MOST_INPUTS};
@@ -284,6 +372,8 @@ int mep_cli_prepare(int argc, char **argv)
     if (code != MEP_ARGS_GO) return code;
     if (job.out == NULL || job.out[0] == '\0') return mep_cli_usage("prepare", "--out PREFIX is missing");
     if (ends_like_a_file(job.out)) return mep_cli_usage("prepare", "--out takes the name without .bin or .idx");
+    if (job.split != NULL && job.valid_share > 0)
+        return mep_cli_usage("prepare", "--split and --valid exclude each other");
     job.inputs = argv + 1;
     return run(&job);
 }

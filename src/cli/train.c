@@ -17,12 +17,13 @@
 #include "cli/train_options.h"
 #include "mep/train.h"
 #include "model/model.h"
+#include "train/mixture.h"
 
 enum { OPTIONS_MAX = 48, NOTES_SIZE = 4096, VALIDATIONS = 10 };
 
 typedef struct train_job {
     mep_train_options o;
-    const char *data, *valid, *out, *position, *resume;
+    const char *data, *split, *valid, *out, *init, *position, *resume;
     int64_t seed;
     int quiet;
 
@@ -39,11 +40,16 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
     mep_train_settings *s = &job->o.settings;
     const mep_option rows[] = {
         MEP_OPT_GROUP("Files"),
-        MEP_OPT_TEXT("--data", 'd', "PREFIX", &job->data, "dataset to train on, written by mep prepare"),
-        MEP_OPT_TEXT("--valid", 0, "PREFIX", &job->valid, "dataset for the validation loss"),
+        MEP_OPT_TEXT("--data", 'd', "PREFIX", &job->data,
+                     "dataset to train on, written by mep prepare, Megatron-LM or GPT-NeoX; or a mixture, A=0.7,B=0.3"),
+        MEP_OPT_TEXT("--split", 0, "A,B,C", &job->split,
+                     "train on the first share of the documents only, validate on the second; 949,50,1 is the paper's"),
+        MEP_OPT_TEXT("--valid", 0, "PREFIX", &job->valid, "dataset for the validation loss, or a mixture"),
         MEP_OPT_TEXT("--out", 'o', "RUN", &job->out, "folder for the run: settings, losses, checkpoints"),
         MEP_OPT_TEXT("--resume", 0, "RUN", &job->resume,
                      "continue the run in this folder with the settings it was started with"),
+        MEP_OPT_TEXT("--init", 0, "FOLDER", &job->init,
+                     "begin with the weights of this model: a run, a checkpoint or a Hugging Face folder"),
         MEP_OPT_GROUP("Model"),
         MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset, "sizes and recipe to start from, see below"),
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job->position, "position encoding, see below"),
@@ -93,17 +99,18 @@ static void write_notes(char notes[NOTES_SIZE])
         "preset's defaults.\n\n"
         "  mep train --data text.train --valid text.valid --out runs/mep --preset nano\n"
         "  mep train --data text.train --out runs/t5 --preset micro --position t5 --steps 2K\n"
+        "  mep train --data books=0.7,code=0.3 --split 949,50,1 --out runs/both\n"
         "  mep train --resume runs/mep\n\n"
         "Ctrl-C saves a checkpoint and ends the run, which --resume continues as if nothing had happened.\n\n"
         "Position encodings:\n%s",
         mep_position_help());
 }
 
-static mep_status copy_path(char path[MEP_PATH_SIZE], const char *text, const char *option)
+static mep_status copy_path(char *path, size_t size, const char *text, const char *option)
 {
-    if (strlen(text) >= MEP_PATH_SIZE)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s: longer than %d characters", option, MEP_PATH_SIZE - 1);
-    snprintf(path, MEP_PATH_SIZE, "%s", text);
+    if (strlen(text) >= size)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: longer than %d characters", option, (int)size - 1);
+    snprintf(path, size, "%s", text);
     return MEP_OK;
 }
 
@@ -112,11 +119,26 @@ static mep_status complete_settings(train_job *job, const mep_option *options)
 {
     mep_train_settings *s = &job->o.settings;
     s->seed = (uint64_t)job->seed;
-    if (job->valid != NULL) MEP_TRY(copy_path(s->valid, job->valid, "--valid"));
+    if (job->valid != NULL) MEP_TRY(copy_path(s->valid, sizeof s->valid, job->valid, "--valid"));
     if (!mep_args_given(options, "--valid-every")) s->valid_every = (s->steps + VALIDATIONS - 1) / VALIDATIONS;
-    if (job->valid == NULL) s->valid_every = 0;
-    MEP_TRY(mep_train_options_finish(&job->o, job->data));
+    MEP_TRY(mep_train_options_finish(&job->o, job->data, job->split));
+    if (!mep_train_has_valid(s)) s->valid_every = 0;
     return mep_train_check(s);
+}
+
+/* With --init the sizes are the folder's. MEP_ARGS_GO, or the exit code after one line on stderr. */
+static int read_init(train_job *job, const mep_option *options)
+{
+    static const char *const sizes[] = {"--num-hidden-layers", "--hidden-size", "--num-attention-heads",
+                                        "--intermediate-size", "--vocab-size",  NULL};
+    mep_train_settings *s = &job->o.settings;
+    if (job->init == NULL) return MEP_ARGS_GO;
+    for (int i = 0; sizes[i] != NULL; i++)
+        if (mep_args_given(options, sizes[i]))
+            return mep_cli_usage("train", "--init takes the sizes of the model in the folder; leave out %s", sizes[i]);
+    mep_status status = copy_path(s->init, sizeof s->init, job->init, "--init");
+    if (status == MEP_OK) status = mep_model_read_config(job->init, &s->model);
+    return status == MEP_OK ? MEP_ARGS_GO : mep_cli_fail("train");
 }
 
 /* MEP_ARGS_GO, or the exit code after one line on stderr. */
@@ -124,9 +146,12 @@ static int check_new_run(train_job *job, const mep_option *options)
 {
     mep_position_kind kind = MEP_POSITION_NONE;
     char *position = job->o.settings.model.position_encoding;
+    int code = read_init(job, options);
+    if (code != MEP_ARGS_GO) return code;
     if (job->data == NULL) return mep_cli_usage("train", "--data PREFIX is missing");
     if (job->out == NULL || job->out[0] == '\0') return mep_cli_usage("train", "--out RUN is missing");
-    if (job->valid == NULL && (mep_args_given(options, "--valid-every") || mep_args_given(options, "--valid-tokens")))
+    if (job->valid == NULL && job->split == NULL &&
+        (mep_args_given(options, "--valid-every") || mep_args_given(options, "--valid-tokens")))
         return mep_cli_usage("train", "--valid PREFIX is missing");
     if (job->position != NULL) {
         if (mep_position_parse(job->position, &kind) != MEP_OK)
@@ -191,19 +216,31 @@ static mep_status print_model(const mep_train_settings *s)
     return MEP_OK;
 }
 
+/* A line a corpus, with its share of a mixture. */
+static void print_corpora(const mep_train_settings *s, const mep_mixture *data)
+{
+    char tokens[32], share[48] = "", split[MEP_SPLIT_SIZE + 32] = "";
+    if (s->split[0] != '\0') snprintf(split, sizeof split, ", the training part of %s", s->split);
+    for (int64_t i = 0; i < data->count; i++) {
+        mep_short_number((double)mep_dataset_tokens(data->data[i]), tokens);
+        if (data->count > 1) snprintf(share, sizeof share, "%.3g%% ", 100 * data->weights[i]);
+        printf("data      %s%s: %s tokens, documents: %lld%s\n", share, data->names[i], tokens,
+               (long long)mep_dataset_documents(data->data[i]), split);
+    }
+}
+
 static mep_status print_data(const mep_train_settings *s)
 {
-    mep_dataset *data = NULL;
-    char tokens[32], total[32];
-    MEP_TRY(mep_dataset_open(&data, s->data));
-    double in_data = (double)mep_dataset_tokens(data),
+    mep_mixture data;
+    char total[32];
+    MEP_TRY(mep_mixture_open_train(&data, s));
+    double in_data = (double)mep_mixture_tokens(&data),
            in_run = (double)s->steps * (double)s->batch_size * (double)s->length;
-    mep_short_number(in_data, tokens);
     mep_short_number(in_run, total);
-    printf("data      %s: %s tokens, documents: %lld\n", s->data, tokens, (long long)mep_dataset_documents(data));
+    print_corpora(s, &data);
     printf("training  %lld steps of %lld x %lld tokens: %s tokens, %.3g times the data\n", (long long)s->steps,
            (long long)s->batch_size, (long long)s->length, total, in_run / in_data);
-    mep_dataset_close(&data);
+    mep_mixture_close(&data);
     return MEP_OK;
 }
 
@@ -269,7 +306,9 @@ static void report(const train_job *job, const char *run, double seconds)
         printf("%s: loss %.4f%s after step %lld, took %s", run, job->last.loss, valid, (long long)job->last.step,
                clock);
     }
-    printf("; evaluate it: mep eval --model %s --data %s\n", run, s->valid[0] != '\0' ? s->valid : s->data);
+    printf("; evaluate it: mep eval --model %s --data %s", run, s->valid[0] != '\0' ? s->valid : s->data);
+    if (s->valid[0] == '\0' && s->split[0] != '\0') printf(" --split %s", s->split);
+    printf("\n");
 }
 
 static int run(train_job *job)

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "cli/cli.h"
-#include "mep/data.h"
+#include "train/mixture.h"
 
 enum { VOCAB_STEP = 64 }; /* the paper's 50257 become 50304 */
 
@@ -43,19 +43,19 @@ int mep_train_options_begin(mep_train_options *options, const char *command, int
 }
 
 /* Tokens that a model of this data has to know. */
-static mep_status data_vocabulary(const char *data, int64_t *size)
+static mep_status data_vocabulary(const mep_train_settings *settings, int64_t *size)
 {
-    mep_dataset *dataset = NULL;
+    mep_mixture data;
     mep_tokenizer *tokenizer = NULL;
-    MEP_TRY(mep_dataset_open(&dataset, data));
+    MEP_TRY(mep_mixture_open_train(&data, settings));
     mep_status status = MEP_OK;
-    if (mep_dataset_tokenizer(dataset)[0] == '\0')
-        *size = mep_dataset_vocab_size(dataset);
+    if (mep_dataset_tokenizer(data.data[0])[0] == '\0')
+        *size = mep_mixture_vocab_size(&data);
     else
-        status = mep_tokenizer_open(&tokenizer, mep_dataset_tokenizer(dataset));
+        status = mep_tokenizer_open(&tokenizer, mep_dataset_tokenizer(data.data[0]));
     if (tokenizer != NULL) *size = mep_tokenizer_vocab_size(tokenizer);
     mep_tokenizer_destroy(&tokenizer);
-    mep_dataset_close(&dataset);
+    mep_mixture_close(&data);
     return status;
 }
 
@@ -67,20 +67,27 @@ static void fit_micro_batch(mep_train_settings *settings)
     while (*micro > 1 && settings->batch_size % *micro != 0) --*micro;
 }
 
-mep_status mep_train_options_finish(mep_train_options *options, const char *data)
+/* Copy an option's text, which may be NULL. */
+static mep_status copy_text(const char *text, const char *what, char *to, size_t size)
+{
+    int written = snprintf(to, size, "%s", text != NULL ? text : "");
+    if (written >= 0 && (size_t)written < size) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s is longer than %d characters", what, (int)size - 1);
+}
+
+mep_status mep_train_options_finish(mep_train_options *options, const char *data, const char *split)
 {
     mep_train_settings *settings = &options->settings;
     mep_model_config *model = &settings->model;
-    int written = snprintf(settings->data, sizeof settings->data, "%s", data);
-    if (written < 0 || (size_t)written >= sizeof settings->data)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the name of the data is longer than %d characters", MEP_PATH_SIZE - 1);
-    if (model->vocab_size == 0) {
+    MEP_TRY(copy_text(data, "the name of the data", settings->data, sizeof settings->data));
+    MEP_TRY(copy_text(split, "the split", settings->split, sizeof settings->split));
+    if (settings->init[0] == '\0' && model->vocab_size == 0) {
         int64_t size = 0;
-        MEP_TRY(data_vocabulary(data, &size));
+        MEP_TRY(data_vocabulary(settings, &size));
         model->vocab_size = (size + VOCAB_STEP - 1) / VOCAB_STEP * VOCAB_STEP;
     }
     if (model->intermediate_size == 0) model->intermediate_size = 4 * model->hidden_size;
-    model->max_position_embeddings = settings->length;
+    if (settings->init[0] == '\0') model->max_position_embeddings = settings->length;
     if (settings->micro_batch_size == options->preset_micro_batch) fit_micro_batch(settings);
     settings->dtype = options->dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     mep_set_threads((int)options->threads);

@@ -7,7 +7,7 @@
  *     int code = mep_train_options_begin(&o, "train", argc, argv);        the preset's values become the defaults
  *     mep_option options[] = {MEP_OPT_TEXT(...), MEP_TRAIN_SIZE_ROWS(&o), MEP_OPT_END};
  *     ... mep_args_parse ...
- *     mep_train_options_finish(&o, "text.train");                         o.settings is complete but for seed and
+ *     mep_train_options_finish(&o, "text.train", NULL);                   o.settings is complete but for seed and
  * position
  */
 #ifndef MEP_CLI_TRAIN_OPTIONS_H
@@ -31,10 +31,11 @@ extern const char *const mep_train_dtypes[];
  * MEP_ARGS_GO, or the exit code after one line on stderr. */
 int mep_train_options_begin(mep_train_options *options, const char *command, int argc, char **argv);
 
-/* After the parsing: put what is no plain number into the settings, the data's prefix and the size of its vocabulary
+/* After the parsing: put what is no plain number into the settings, the data (a prefix or a mixture), its
+ * split (or NULL) and the size of its vocabulary
  * (that of its tokenizer, or its largest token + 1, rounded up to a multiple of 64) among it; set the number of
  * threads. A preset's micro-batch becomes the largest one up to it that divides the batch. */
-mep_status mep_train_options_finish(mep_train_options *options, const char *data);
+mep_status mep_train_options_finish(mep_train_options *options, const char *data, const char *split);
 
 /* Rows for a table of options, without headings; O is a mep_train_options. Sizes of the model: */
 #define MEP_TRAIN_SIZE_ROWS(O)                                                                                         \

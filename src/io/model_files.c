@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loading and saving models. Tensors are matched by name and shape; nothing is guessed.
+ * Loading models of any family, and saving them in this library's own form. Tensors are matched by name and shape;
+ * nothing is guessed. Writing other forms is export.c's.
  */
 #include "io/model_files.h"
 
@@ -10,95 +11,30 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/checkpoint.h"
+#include "io/family.h"
 #include "io/files.h"
 #include "io/json.h"
-#include "io/safetensors.h"
+#include "io/weights.h"
 #include "model/model.h"
 
-/* "kernels": ["exp", "gauss"] as the spec "exp + gauss"; where it is missing or null, "position_encoding". */
-static mep_status read_position(const json_t *object, const char *file, char *spec)
+mep_status mep_model_config_from_json(const json_t *object, const char *file, mep_model_config *config)
 {
-    const json_t *kernels = json_object_get(object, "kernels");
-    const char *name = NULL;
-    if (kernels == NULL || json_is_null(kernels)) {
-        MEP_TRY(mep_json_get_string(object, file, "position_encoding", &name));
-        if (strlen(name) >= MEP_POSITION_SIZE)
-            return mep_fail(MEP_ERROR_FORMAT, "%s: \"position_encoding\" is longer than %d characters", file,
-                            MEP_POSITION_SIZE - 1);
-        snprintf(spec, MEP_POSITION_SIZE, "%s", name);
-        return MEP_OK;
-    }
-    if (!json_is_array(kernels) || json_array_size(kernels) == 0)
-        return mep_fail(MEP_ERROR_FORMAT, "%s: \"kernels\" must be a list of kernel names", file);
-    size_t used = 0;
-    spec[0] = '\0';
-    for (size_t i = 0; i < json_array_size(kernels); i++) {
-        const char *kernel = json_string_value(json_array_get(kernels, i));
-        if (kernel == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: \"kernels\" must be a list of kernel names", file);
-        int length = snprintf(spec + used, MEP_POSITION_SIZE - used, "%s%s", i > 0 ? " + " : "", kernel);
-        if (length < 0 || (size_t)length >= MEP_POSITION_SIZE - used)
-            return mep_fail(MEP_ERROR_FORMAT, "%s: \"kernels\" is too long", file);
-        used += (size_t)length;
-    }
-    return MEP_OK;
+    const mep_family *family = NULL;
+    MEP_TRY(mep_family_of(object, file, &family));
+    return mep_family_read_config(family, object, file, config);
 }
 
-/* What of GPT-NeoX this library computes otherwise is refused, not ignored. Missing keys have Hugging Face's defaults.
- */
-static mep_status check_architecture(const json_t *object, const char *file)
+json_t *mep_model_config_to_json(const mep_model_config *config)
 {
-    const char *type = NULL, *activation = NULL;
-    int parallel = 0, tied = 0;
-    MEP_TRY(mep_json_get_string_or(object, file, "model_type", "gpt_neox", &type));
-    MEP_TRY(mep_json_get_string_or(object, file, "hidden_act", "gelu", &activation));
-    MEP_TRY(mep_json_get_bool_or(object, file, "use_parallel_residual", 1, &parallel));
-    MEP_TRY(mep_json_get_bool_or(object, file, "tie_word_embeddings", 0, &tied));
-    if (strcmp(type, "gpt_neox") != 0)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: model_type \"%s\" is not supported; gpt_neox is", file, type);
-    if (strcmp(activation, "gelu") != 0)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: hidden_act \"%s\" is not supported; gelu is", file, activation);
-    if (parallel || tied)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: use_parallel_residual and tie_word_embeddings must be false", file);
-    return MEP_OK;
+    return mep_family_write_config(mep_families, config);
 }
 
-mep_status mep_model_config_from_json(const json_t *object, const char *file, mep_model_config *c)
-{
-    const int64_t most = (int64_t)1 << 31;
-    if (!json_is_object(object)) return mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", file);
-    MEP_TRY(check_architecture(object, file));
-    MEP_TRY(mep_json_get_int(object, file, "vocab_size", 1, most, &c->vocab_size));
-    MEP_TRY(mep_json_get_int(object, file, "hidden_size", 1, most, &c->hidden_size));
-    MEP_TRY(mep_json_get_int(object, file, "num_hidden_layers", 1, most, &c->num_hidden_layers));
-    MEP_TRY(mep_json_get_int(object, file, "num_attention_heads", 1, most, &c->num_attention_heads));
-    MEP_TRY(mep_json_get_int_or(object, file, "intermediate_size", 1, most, 4 * c->hidden_size, &c->intermediate_size));
-    MEP_TRY(mep_json_get_int_or(object, file, "max_position_embeddings", 1, most, 2048, &c->max_position_embeddings));
-    MEP_TRY(mep_json_get_number_or(object, file, "layer_norm_eps", 0, 1, 1e-5, &c->layer_norm_eps));
-    MEP_TRY(mep_json_get_number_or(object, file, "rotary_emb_base", 0, 1e30, 10000, &c->rotary_emb_base));
-    MEP_TRY(mep_json_get_number_or(object, file, "rotary_pct", 0, 1, 0.25, &c->rotary_pct));
-    MEP_TRY(read_position(object, file, c->position_encoding));
-    mep_status status = mep_model_config_check(c);
-    return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
-}
+/* ---- The folder and its configuration ---- */
 
-json_t *mep_model_config_to_json(const mep_model_config *c)
+mep_status mep_model_folder(const char *folder, char **path)
 {
-    return json_pack("{s:s, s:[s], s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:b, s:b, s:s, s:f, s:f, s:I}", "model_type",
-                     "gpt_neox", "architectures", "GPTNeoXForCausalLM", "vocab_size", (json_int_t)c->vocab_size,
-                     "hidden_size", (json_int_t)c->hidden_size, "num_hidden_layers", (json_int_t)c->num_hidden_layers,
-                     "num_attention_heads", (json_int_t)c->num_attention_heads, "intermediate_size",
-                     (json_int_t)c->intermediate_size, "hidden_act", "gelu", "layer_norm_eps", c->layer_norm_eps,
-                     "use_parallel_residual", 0, "tie_word_embeddings", 0, "position_encoding", c->position_encoding,
-                     "rotary_pct", c->rotary_pct, "rotary_emb_base", c->rotary_emb_base, "max_position_embeddings",
-                     (json_int_t)c->max_position_embeddings);
-}
-
-/* The folder that holds a model's files: `folder` itself, or the newest checkpoint in it. *path is freed with mep_free.
- */
-static mep_status model_folder(const char *folder, char **path)
-{
-    char *config = NULL;
     int64_t step = -1;
+    int found = 0;
     *path = NULL;
     if (!mep_folder_exists(folder))
         return mep_fail(
@@ -107,75 +43,258 @@ static mep_status model_folder(const char *folder, char **path)
             folder);
     MEP_TRY(mep_checkpoint_latest(folder, path, &step));
     if (*path != NULL) return MEP_OK;
-    MEP_TRY(mep_path_join(&config, folder, "model.safetensors"));
-    int found = mep_file_exists(config);
-    mep_free(&config);
-    if (!found)
-        return mep_fail(MEP_ERROR_IO, "%s: holds no model.safetensors and no checkpoint; is it a model's folder?",
-                        folder);
-    return mep_copy_string(path, folder);
+    MEP_TRY(mep_weights_exist(folder, &found));
+    if (found) return mep_copy_string(path, folder);
+    return mep_fail(MEP_ERROR_IO,
+                    "%s: holds no model.safetensors and no checkpoint; is it a model's folder? Of pytorch_model.bin "
+                    "Hugging Face's save_pretrained makes safetensors",
+                    folder);
 }
 
-static mep_status load_config(const char *folder, mep_model_config *config)
+/* A model's folder: where its files are and what they are. */
+typedef struct source {
+    char *path;
+    const mep_family *family;
+    mep_model_config config; /* what config.json says */
+} source;
+
+static mep_status open_source(source *from, const char *folder)
 {
     char *path = NULL;
     json_t *root = NULL;
-    MEP_TRY(mep_path_join(&path, folder, "config.json"));
-    mep_status status = mep_json_load(path, &root);
-    if (status == MEP_OK) status = mep_model_config_from_json(root, path, config);
+    *from = (source){.path = NULL};
+    MEP_TRY(mep_model_folder(folder, &from->path));
+    mep_status status = mep_path_join(&path, from->path, "config.json");
+    if (status == MEP_OK) status = mep_json_load(path, &root);
+    if (status == MEP_OK) status = mep_family_of(root, path, &from->family);
+    if (status == MEP_OK) status = mep_family_read_config(from->family, root, path, &from->config);
     json_decref(root);
     mep_free(&path);
+    if (status != MEP_OK) mep_free(&from->path);
     return status;
 }
 
-/* Every tensor of the model is in the file, in its shape, and nothing else is: before memory is taken on the word of
- * config.json. */
-static mep_status check_tensors(const mep_model *model, const mep_safetensors *file, const char *path)
+mep_status mep_model_read_config(const char *folder, mep_model_config *config)
 {
-    if (mep_safetensors_count(file) != model->count)
-        return mep_fail(MEP_ERROR_FORMAT, "%s: has %lld tensors, but its config.json asks for %lld", path,
-                        (long long)mep_safetensors_count(file), (long long)model->count);
+    source from;
+    MEP_TRY(open_source(&from, folder));
+    *config = from.config;
+    mep_free(&from.path);
+    return MEP_OK;
+}
+
+/* ---- Tensors ---- */
+
+/* The file's entry of tensor `index`, with or without the family's prefix, and its layout; NULL where it is missing. */
+static const mep_safetensors_entry *find_tensor(const source *from, const mep_weights *w, const mep_model *model,
+                                                int64_t index, const mep_safetensors **file, int *layout)
+{
+    char name[MEP_TENSOR_NAME], whole[2 * MEP_TENSOR_NAME];
+    int has_prefix = 0;
+    if (!mep_family_tensor_name(from->family, model->tensors[index].name, name, &has_prefix, layout)) return NULL;
+    snprintf(whole, sizeof whole, "%s%s", has_prefix ? from->family->prefix : "", name);
+    const mep_safetensors_entry *entry = mep_weights_find(w, whole, file);
+    return entry != NULL || !has_prefix ? entry : mep_weights_find(w, name, file);
+}
+
+/* The shape of a tensor in the files. */
+static void stored_shape(const mep_tensor *t, int layout, int64_t shape[2])
+{
+    int turned = t->ndim == 2 && (layout & MEP_LAYOUT_TRANSPOSED);
+    shape[0] = t->shape[turned ? 1 : 0];
+    shape[1] = t->shape[turned ? 0 : 1];
+}
+
+static int shape_fits(const mep_tensor *t, int layout, const mep_safetensors_entry *e)
+{
+    int64_t shape[2];
+    stored_shape(t, layout, shape);
+    return e->ndim == t->ndim && e->shape[0] == shape[0] && (t->ndim == 1 || e->shape[1] == shape[1]);
+}
+
+/* Whether a tensor of the files belongs to a position encoding. */
+static int is_position_name(const source *from, const char *name)
+{
+    char theirs[MEP_TENSOR_NAME];
+    int has_prefix, layout;
+    size_t prefix = strlen(from->family->prefix);
+    if (strncmp(name, "position_bias.", 14) == 0) return 1;
+    if (!mep_family_tensor_name(from->family, "gpt_neox.embed_positions.weight", theirs, &has_prefix, &layout))
+        return 0;
+    if (strncmp(name, from->family->prefix, prefix) == 0) name += prefix;
+    return strcmp(name, theirs) == 0;
+}
+
+/* Whether the files may have a tensor that the model does not read. */
+static int may_be_left(const source *from, const char *name, int swapped)
+{
+    if (mep_family_ignores(from->family, name)) return 1;
+    if (from->config.tie_word_embeddings &&
+        (strcmp(name, "lm_head.weight") == 0 || strcmp(name, "embed_out.weight") == 0))
+        return 1;
+    return swapped && is_position_name(from, name);
+}
+
+static mep_status fail_surplus(const source *from, const mep_weights *w, const mep_model *model, int swapped)
+{
+    const mep_safetensors *file = NULL;
+    int layout = 0;
+    for (int64_t i = 0; i < mep_weights_tensors(w); i++) {
+        const mep_safetensors_entry *e = mep_weights_get(w, i);
+        int used = may_be_left(from, e->name, swapped);
+        for (int64_t t = 0; t < model->count && !used; t++) used = find_tensor(from, w, model, t, &file, &layout) == e;
+        if (!used)
+            return mep_fail(MEP_ERROR_FORMAT, "%s: has a tensor %s, which its config.json does not ask for", w->path,
+                            e->name);
+    }
+    return mep_fail(MEP_ERROR_FORMAT, "%s: has a tensor twice", w->path);
+}
+
+/*
+ * Every tensor of the model is in the files, in its shape, and nothing else is: before memory is taken on the word of
+ * config.json. With a swapped encoding, its parameters may be missing or others; they may not be many more than the
+ * files have.
+ */
+static mep_status check_tensors(const source *from, const mep_weights *w, const mep_model *model, int swapped)
+{
+    enum { NOT_MANY = 1 << 24 };
+    const mep_safetensors *file = NULL;
+    int64_t used = 0, left = 0, stored = 0, drawn = 0;
+    int layout = 0;
     for (int64_t i = 0; i < model->count; i++) {
         const mep_tensor *t = &model->tensors[i];
-        const mep_safetensors_entry *e = mep_safetensors_find(file, t->name);
+        const mep_safetensors_entry *e = find_tensor(from, w, model, i, &file, &layout);
+        if (swapped && mep_tensor_is_position(model, i)) {
+            drawn += t->size;
+            continue;
+        }
         if (e == NULL)
-            return mep_fail(MEP_ERROR_FORMAT, "%s: has no tensor %s, which its config.json asks for", path, t->name);
-        if (e->ndim != t->ndim || e->shape[0] != t->shape[0] || (t->ndim == 2 && e->shape[1] != t->shape[1]))
-            return mep_fail(MEP_ERROR_FORMAT, "%s: %s has another shape than its config.json asks for", path, t->name);
+            return mep_fail(MEP_ERROR_FORMAT, "%s: has no tensor %s, which its config.json asks for", w->path, t->name);
+        if (!shape_fits(t, layout, e))
+            return mep_fail(MEP_ERROR_FORMAT, "%s: %s has another shape than its config.json asks for", w->path,
+                            e->name);
+        stored += t->size;
+        used++;
+    }
+    for (int64_t i = 0; i < mep_weights_tensors(w); i++)
+        left += may_be_left(from, mep_weights_get(w, i)->name, swapped);
+    if (used + left != mep_weights_tensors(w)) return fail_surplus(from, w, model, swapped);
+    if (drawn > stored + NOT_MANY)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: the encoding \"%s\" would have more parameters than the whole model",
+                        w->path, model->config.position_encoding);
+    return MEP_OK;
+}
+
+/* Read a tensor, through a buffer where the files have it in another layout. */
+static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const mep_safetensors *file,
+                              const char *name, int layout)
+{
+    int64_t shape[2];
+    float *buffer = NULL;
+    stored_shape(t, layout, shape);
+    if (layout == 0) return mep_safetensors_read(file, name, MEP_FLOAT32, t->ndim, shape, t->data);
+    MEP_TRY(mep_alloc(&buffer, t->size, sizeof *buffer));
+    mep_status status = mep_safetensors_read(file, name, MEP_FLOAT32, t->ndim, shape, buffer);
+    if (status == MEP_OK)
+        mep_family_from_layout(layout, model->config.num_attention_heads, t->shape[0], t->ndim == 2 ? t->shape[1] : 1,
+                               buffer, t->data);
+    mep_free(&buffer);
+    return status;
+}
+
+/* Every tensor; with a swapped encoding those of its parameters that the files have in their shape. */
+static mep_status read_tensors(const source *from, const mep_weights *w, mep_model *model, int swapped)
+{
+    for (int64_t i = 0; i < model->count; i++) {
+        const mep_safetensors *file = NULL;
+        int layout = 0;
+        const mep_tensor *t = &model->tensors[i];
+        const mep_safetensors_entry *e = find_tensor(from, w, model, i, &file, &layout);
+        if (swapped && mep_tensor_is_position(model, i) && (e == NULL || !shape_fits(t, layout, e))) continue;
+        MEP_TRY(read_tensor(model, t, file, e->name, layout));
     }
     return MEP_OK;
 }
 
-static mep_status load_tensors(mep_model *model, const char *path)
+static int is_swapped(const source *from, const mep_model *model)
 {
-    mep_safetensors *file = NULL;
-    MEP_TRY(mep_safetensors_open(&file, path));
-    mep_status status = check_tensors(model, file, path);
-    if (status == MEP_OK) status = mep_model_allocate(model);
-    for (int64_t i = 0; i < model->count && status == MEP_OK; i++) {
-        const mep_tensor *t = &model->tensors[i];
-        status = mep_safetensors_read(file, t->name, MEP_FLOAT32, t->ndim, t->shape, t->data);
-    }
-    mep_safetensors_close(&file);
+    return strcmp(from->config.position_encoding, model->config.position_encoding) != 0;
+}
+
+/* *model for a source with this encoding. */
+static mep_status load(mep_model **model, const source *from, const char *position, uint64_t seed)
+{
+    mep_weights w;
+    mep_model_config config = from->config;
+    if (position != NULL && strlen(position) >= MEP_POSITION_SIZE)
+        return mep_fail(MEP_ERROR_ARGUMENT, "a position encoding is longer than %d characters", MEP_POSITION_SIZE - 1);
+    if (position != NULL) snprintf(config.position_encoding, sizeof config.position_encoding, "%s", position);
+    MEP_TRY(mep_model_describe(model, &config));
+    MEP_TRY(mep_weights_open(&w, from->path));
+    int swapped = is_swapped(from, *model);
+    mep_status status = check_tensors(from, &w, *model, swapped);
+    if (status == MEP_OK) status = mep_model_allocate(*model);
+    if (status == MEP_OK && swapped) mep_model_initialize_position(*model, seed);
+    if (status == MEP_OK) status = read_tensors(from, &w, *model, swapped);
+    if (status == MEP_OK) status = mep_model_sync_bias(*model);
+    mep_weights_close(&w);
+    return status;
+}
+
+mep_status mep_model_load_as(mep_model **model, const char *folder, const char *position, uint64_t seed)
+{
+    source from;
+    *model = NULL;
+    MEP_TRY(open_source(&from, folder));
+    mep_status status = load(model, &from, position, seed);
+    if (status != MEP_OK) mep_model_destroy(model);
+    mep_free(&from.path);
     return status;
 }
 
 mep_status mep_model_load(mep_model **model, const char *folder)
 {
-    char *path = NULL, *tensors = NULL;
-    mep_model_config config = {0};
-    *model = NULL;
-    MEP_TRY(model_folder(folder, &path));
-    mep_status status = load_config(path, &config);
-    if (status == MEP_OK) status = mep_path_join(&tensors, path, "model.safetensors");
-    if (status == MEP_OK) status = mep_model_describe(model, &config);
-    if (status == MEP_OK) status = load_tensors(*model, tensors);
-    if (status == MEP_OK) status = mep_model_sync_bias(*model);
-    if (status != MEP_OK) mep_model_destroy(model);
-    mep_free(&tensors);
-    mep_free(&path);
+    return mep_model_load_as(model, folder, NULL, 0);
+}
+
+/* The model computes as the folder's does, but for the position encoding. */
+static mep_status check_same(const source *from, const mep_model *model)
+{
+    const mep_model_config *a = &from->config, *b = &model->config;
+    if (a->vocab_size != b->vocab_size || a->hidden_size != b->hidden_size ||
+        a->num_hidden_layers != b->num_hidden_layers || a->num_attention_heads != b->num_attention_heads ||
+        a->intermediate_size != b->intermediate_size || a->layer_norm_eps != b->layer_norm_eps ||
+        a->use_parallel_residual != b->use_parallel_residual || a->gelu_tanh != b->gelu_tanh ||
+        a->tie_word_embeddings != b->tie_word_embeddings || a->embedding_layer_norm != b->embedding_layer_norm ||
+        a->no_bias != b->no_bias)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "%s: is a model of other sizes or switches than the one to be given its "
+                        "weights",
+                        from->path);
+    if (model->position == MEP_POSITION_LEARNED && !is_swapped(from, model) &&
+        a->max_position_embeddings != b->max_position_embeddings)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "%s: the encoding \"learned\" has %lld positions; stay within them or choose another encoding",
+                        from->path, (long long)a->max_position_embeddings);
+    return MEP_OK;
+}
+
+mep_status mep_model_read_weights(mep_model *model, const char *folder)
+{
+    source from;
+    mep_weights w = {.path = NULL};
+    MEP_TRY(open_source(&from, folder));
+    mep_status status = check_same(&from, model);
+    if (status == MEP_OK) status = mep_weights_open(&w, from.path);
+    if (status == MEP_OK) status = check_tensors(&from, &w, model, is_swapped(&from, model));
+    if (status == MEP_OK) status = read_tensors(&from, &w, model, is_swapped(&from, model));
+    if (status == MEP_OK) status = mep_model_sync_bias(model);
+    mep_weights_close(&w);
+    mep_free(&from.path);
     return status;
 }
+
+/* ---- Saving ---- */
 
 mep_status mep_model_save(const mep_model *model, const char *folder)
 {

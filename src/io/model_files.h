@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Models as folders: config.json (Hugging Face's GPT-NeoX keys and "position_encoding") and model.safetensors. The
- * public functions are mep_model_load and mep_model_save of mep/model.h.
+ * Models as folders: config.json and model.safetensors, this library's own or a family's of Hugging Face (io/family.h).
+ * The public functions are mep_model_load, mep_model_save and mep_model_export of mep/model.h.
  */
 #ifndef MEP_IO_MODEL_FILES_H
 #define MEP_IO_MODEL_FILES_H
@@ -10,10 +10,22 @@
 
 #include "mep/model.h"
 
-/* Read a configuration from a JSON object; `file` is for messages. */
+/* Read a configuration of any family from a JSON object; `file` is for messages. */
 mep_status mep_model_config_from_json(const json_t *object, const char *file, mep_model_config *config);
 
-/* A new JSON object; NULL when memory is short. */
+/* A new JSON object in this library's own form; NULL when memory is short. */
 json_t *mep_model_config_to_json(const mep_model_config *config);
+
+/* The folder that holds a model's files: `folder` itself, or the newest checkpoint in it. *path is freed with mep_free.
+ */
+mep_status mep_model_folder(const char *folder, char **path);
+
+/* Give a model that was created (mep_model_create) the weights of a folder, which must be of its sizes and switches.
+ * Parameters of the position encoding stay as they are where the folder's encoding is another one. */
+mep_status mep_model_read_weights(mep_model *model, const char *folder);
+
+/* Copy the files that make a Hugging Face tokenizer, and generation_config.json, which says how texts end, from a
+ * model's folder to another, those that are there. */
+mep_status mep_copy_tokenizer(const char *from, const char *to);
 
 #endif

@@ -68,15 +68,18 @@ static double decode_bf16(const char *bytes)
     return mep_bf16_to_float(value);
 }
 
-/* IEEE binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits. */
+/* IEEE binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits. In the places of a float32 (bias 127) it is 2^112
+ * times too small, whether normal or not. */
 static double decode_f16(const char *bytes)
 {
     uint16_t bits;
+    float value;
     memcpy(&bits, bytes, sizeof bits);
-    int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    double value = exponent == 0 ? ldexp(fraction, -24) : ldexp(1024 + fraction, exponent - 25);
-    if (exponent == 31) value = fraction == 0 ? INFINITY : NAN;
-    return copysign(value, bits >> 15 ? -1.0 : 1.0);
+    uint32_t wide = (uint32_t)(bits & 0x7FFF) << 13;
+    memcpy(&value, &wide, sizeof value);
+    value *= 0x1p112f;
+    if ((bits & 0x7C00) == 0x7C00) value = (bits & 1023) == 0 ? INFINITY : NAN;
+    return bits >> 15 ? -(double)value : (double)value;
 }
 
 static const element_type TYPES[] = {

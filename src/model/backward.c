@@ -8,22 +8,25 @@
 #include "model/session.h"
 
 /*
- * y[rows, n] = x[rows, k] W^T + b. Given dy: dx = dy W, dW += dy^T x, db += column sums of dy.
+ * y[rows, n] = x[rows, k] W^T + b. Given dy: dx = dy W, dW += dy^T x, db += column sums of dy; W the layer's tensor
+ * `which`, b the one behind it. Where x = gelu(gelu_input), dx becomes the gradient of gelu_input; NULL otherwise.
  */
 static mep_status linear_backward(mep_session *s, mep_activation dy, int64_t n, mep_activation x, int64_t k,
-                                  int64_t weight, int64_t bias, mep_activation dx, float *gradients)
+                                  int64_t layer, int which, const void *gelu_input, mep_activation dx, float *gradients)
 {
-    mep_gemm input = {.m = s->rows, .n = k, .k = n};
+    int64_t weight = mep_layer_tensor(s->model, layer, which), bias = mep_layer_tensor(s->model, layer, which + 1);
+    mep_gemm input = {.m = s->rows, .n = k, .k = n, .gelu_input = gelu_input};
+    input.gelu_tanh = s->model->config.gelu_tanh;
     input.a = mep_activation_matrix(dy, 0, n, 0);
     input.b = mep_session_weight(s, weight, 0);
     input.c = mep_activation_matrix(dx, 0, k, 0);
     MEP_TRY(mep_gemm_run(&input));
-    mep_gemm product = {.m = n, .n = k, .k = s->rows, .accumulate = 1};
+    mep_gemm product = {.m = n, .n = k, .k = s->rows, .accumulate = s->accumulate};
     product.a = mep_activation_matrix(dy, 0, n, 1);
     product.b = mep_activation_matrix(x, 0, k, 0);
     product.c = (mep_matrix){gradients + mep_tensor_offset(s->model, weight), MEP_FLOAT32, k, 0};
     MEP_TRY(mep_gemm_run(&product));
-    mep_column_sum(s->rows, n, dy, gradients + mep_tensor_offset(s->model, bias));
+    if (bias >= 0) mep_column_sum(s->rows, n, dy, gradients + mep_tensor_offset(s->model, bias));
     return MEP_OK;
 }
 
@@ -53,31 +56,51 @@ static mep_status attend_backward(mep_session *s, const mep_layer_state *l)
     return MEP_OK;
 }
 
+/* y = LN(x): dx += gradient of x from d_narrow, that of y. */
+static void norm_backward(mep_session *s, const float *x, int64_t weight, int64_t bias, const float *mean,
+                          const float *rstd, float *gradients)
+{
+    mep_layer_norm_backward(s->rows, s->model->config.hidden_size, x, mep_session_values(s, weight), mean, rstd,
+                            s->d_narrow, s->dx, mep_session_gradient(s, gradients, weight),
+                            mep_session_gradient(s, gradients, bias));
+}
+
+/* x = LN(embedded): the gradient of embedded from dx. The stream behind the last layer is not needed any more. */
+static float *embedding_norm_backward(mep_session *s, float *gradients)
+{
+    const mep_model *m = s->model;
+    int64_t hidden = m->config.hidden_size;
+    float *dx = s->x[m->config.num_hidden_layers];
+    mep_clear(s->rows * hidden, dx);
+    mep_layer_norm_backward(s->rows, hidden, s->x_embed, mep_session_values(s, m->embed_norm_weight), s->mean_embed,
+                            s->rstd_embed, (mep_activation){s->dx, MEP_FLOAT32}, dx,
+                            mep_session_gradient(s, gradients, m->embed_norm_weight),
+                            mep_session_gradient(s, gradients, m->embed_norm_bias));
+    return dx;
+}
+
 static mep_status layer_backward(mep_session *s, int64_t layer, float *gradients)
 {
     const mep_model *m = s->model;
     const mep_layer_state *l = &s->layer[layer];
-    int64_t rows = s->rows, hidden = m->config.hidden_size, wide = m->config.intermediate_size;
-    int64_t first = mep_layer_tensor(m, layer, 0);
+    int64_t hidden = m->config.hidden_size, wide = m->config.intermediate_size;
+    int parallel = m->config.use_parallel_residual;
     if (s->settings.recompute) MEP_TRY(mep_layer_forward(s, layer, 1));
-    /* x += gelu(norm2 W_up^T + b) W_down^T + b, norm2 = LN2(x_mid) */
-    MEP_TRY(linear_backward(s, stream_gradient(s), hidden, l->gelu, wide, first + DOWN_WEIGHT, first + DOWN_BIAS,
-                            s->d_wide, gradients));
-    mep_gelu_backward(rows * wide, l->up, s->d_wide);
-    MEP_TRY(linear_backward(s, s->d_wide, wide, l->norm2, hidden, first + UP_WEIGHT, first + UP_BIAS, s->d_narrow,
-                            gradients));
-    mep_layer_norm_backward(rows, hidden, l->x_mid, mep_session_values(s, first + LN2_WEIGHT), l->mean2, l->rstd2,
-                            s->d_narrow, s->dx, gradients + mep_tensor_offset(m, first + LN2_WEIGHT),
-                            gradients + mep_tensor_offset(m, first + LN2_BIAS));
-    /* x_mid = x + attended W_dense^T + b, attended = attention(norm1 W_qkv^T + b), norm1 = LN1(x) */
-    MEP_TRY(linear_backward(s, stream_gradient(s), hidden, l->attended, hidden, first + DENSE_WEIGHT,
-                            first + DENSE_BIAS, s->d_narrow, gradients));
+    /* x_next = x_mid + gelu(norm2 W_up^T + b) W_down^T + b, norm2 = LN2(x_mid), or LN2(x) where parallel */
+    mep_activation dy = stream_gradient(s);
+    MEP_TRY(linear_backward(s, dy, hidden, l->gelu, wide, layer, DOWN_WEIGHT, l->up.data, s->d_wide, gradients));
+    MEP_TRY(linear_backward(s, s->d_wide, wide, l->norm2, hidden, layer, UP_WEIGHT, NULL, s->d_narrow, gradients));
+    norm_backward(s, parallel ? s->x[layer] : l->x_mid, mep_layer_tensor(m, layer, LN2_WEIGHT),
+                  mep_layer_tensor(m, layer, LN2_BIAS), l->mean2, l->rstd2, gradients);
+    /* x_mid = x + attended W_dense^T + b, attended = attention(norm1 W_qkv^T + b), norm1 = LN1(x). Where parallel, what
+     * LN2 added belongs to x, not to x_mid: dy is then what it was. */
+    if (!parallel) dy = stream_gradient(s);
+    MEP_TRY(linear_backward(s, dy, hidden, l->attended, hidden, layer, DENSE_WEIGHT, NULL, s->d_narrow, gradients));
     MEP_TRY(attend_backward(s, l));
-    MEP_TRY(linear_backward(s, s->d_wide, 3 * hidden, l->norm1, hidden, first + QKV_WEIGHT, first + QKV_BIAS,
-                            s->d_narrow, gradients));
-    mep_layer_norm_backward(rows, hidden, s->x[layer], mep_session_values(s, first + LN1_WEIGHT), l->mean1, l->rstd1,
-                            s->d_narrow, s->dx, gradients + mep_tensor_offset(m, first + LN1_WEIGHT),
-                            gradients + mep_tensor_offset(m, first + LN1_BIAS));
+    MEP_TRY(
+        linear_backward(s, s->d_wide, 3 * hidden, l->norm1, hidden, layer, QKV_WEIGHT, NULL, s->d_narrow, gradients));
+    norm_backward(s, s->x[layer], mep_layer_tensor(m, layer, LN1_WEIGHT), mep_layer_tensor(m, layer, LN1_BIAS),
+                  l->mean1, l->rstd1, gradients);
     return MEP_OK;
 }
 
@@ -100,8 +123,9 @@ mep_status mep_session_backward(mep_session *s, const int32_t *tokens, float *gr
     if (learned)
         memset(s->bias_gradient, 0, (size_t)(m->config.num_attention_heads * s->length) * sizeof *s->bias_gradient);
     for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--) MEP_TRY(layer_backward(s, l, gradients));
-    mep_embedding_backward(s->rows, s->length, m->config.hidden_size, tokens, s->dx,
-                           gradients + mep_tensor_offset(m, m->embed_in),
-                           m->embed_positions >= 0 ? gradients + mep_tensor_offset(m, m->embed_positions) : NULL);
+    mep_embedding_backward(s->rows, s->length, m->config.hidden_size, tokens,
+                           m->config.embedding_layer_norm ? embedding_norm_backward(s, gradients) : s->dx,
+                           mep_session_gradient(s, gradients, m->embed_in),
+                           mep_session_gradient(s, gradients, m->embed_positions));
     return learned ? bias_backward(s, gradients) : MEP_OK;
 }

@@ -6,35 +6,20 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "model/cache.h"
 #include "model/session.h"
 
-/* y[rows, n] = x[rows, k] W^T + bias, W [n, k] the tensor `weight`; adds to y when accumulate. */
-static mep_status linear(mep_session *s, mep_activation x, int64_t k, int64_t weight, const float *bias, void *y,
-                         mep_dtype y_dtype, int64_t n, int accumulate)
+/* The product y[rows, n] = x[rows, k] W^T + b, W [n, k] the layer's tensor `weight`, b the one behind it. The caller
+ * adds what is done to y besides, and runs it. */
+static mep_gemm linear(const mep_session *s, mep_activation x, int64_t k, int64_t layer, int weight, mep_activation y,
+                       int64_t n)
 {
-    mep_gemm g = {.m = s->rows, .n = n, .k = k, .bias = bias, .accumulate = accumulate};
+    mep_gemm g = {.m = s->rows, .n = n, .k = k, .gelu_tanh = s->model->config.gelu_tanh};
+    g.bias = mep_session_values(s, mep_layer_tensor(s->model, layer, weight + 1));
     g.a = mep_activation_matrix(x, 0, k, 0);
-    g.b = mep_session_weight(s, weight, 1);
-    g.c = (mep_matrix){y, y_dtype, n, 0};
-    return mep_gemm_run(&g);
-}
-
-/* Copy the call's keys and values behind those of earlier calls; the views then cover all of them. */
-static void extend_cache(mep_session *s, int64_t layer, mep_tensor_view *k, mep_tensor_view *v)
-{
-    const mep_model_config *c = &s->model->config;
-    int64_t heads = c->num_attention_heads, head_dim = mep_head_dim(c), size = mep_dtype_size(s->settings.dtype);
-    mep_tensor_view *from[] = {k, v};
-    mep_activation to[] = {s->cache.keys, s->cache.values};
-    for (int i = 0; i < 2; i++) {
-        char *base = (char *)to[i].data + layer * s->cache.capacity * c->hidden_size * size;
-        for (int64_t h = 0; h < heads; h++)
-            for (int64_t t = 0; t < s->length; t++)
-                memcpy(base + (h * s->cache.capacity + s->position + t) * head_dim * size,
-                       (char *)from[i]->data + (h * from[i]->head_stride + t * from[i]->token_stride) * size,
-                       (size_t)(head_dim * size));
-        *from[i] = (mep_tensor_view){base, 0, s->cache.capacity * head_dim, head_dim};
-    }
+    g.b = mep_session_weight(s, mep_layer_tensor(s->model, layer, weight), 1);
+    g.c = mep_activation_matrix(y, 0, n, 0);
+    return g;
 }
 
 /* attended = attention of the fused qkv, after rotary where the model has it. */
@@ -49,38 +34,54 @@ static mep_status attend(mep_session *s, int64_t layer)
                          part, 3 * c->hidden_size, 3 * head_dim);
     }
     mep_tensor_view q = mep_qkv_view(s, l->qkv, 0), k = mep_qkv_view(s, l->qkv, 1), v = mep_qkv_view(s, l->qkv, 2);
-    if (s->cache.capacity > 0) extend_cache(s, layer, &k, &v);
-    return mep_attention_forward(s->attention, s->batch, s->length, s->position + s->length, q, k, v,
-                                 mep_heads_view(s, l->attended), l->lse);
+    mep_tensor_view out = mep_heads_view(s, l->attended);
+    if (s->cache != NULL) return mep_cache_attend(s->cache, layer, s->length, q, k, v, out);
+    return mep_attention_forward(s->attention, s->batch, s->length, s->length, q, k, v, out, l->lse);
+}
+
+/* y = layer norm of x [rows, hidden] with the parameters of these indices. */
+static void normalize(const mep_session *s, const float *x, int64_t weight, int64_t bias, mep_activation y, float *mean,
+                      float *rstd)
+{
+    const mep_model_config *c = &s->model->config;
+    mep_layer_norm_forward(s->rows, c->hidden_size, x, mep_session_values(s, weight), mep_session_values(s, bias),
+                           (float)c->layer_norm_eps, y, mean, rstd);
+}
+
+/* norm2 = LN2(x) */
+static void normalize_second(const mep_session *s, int64_t layer, const float *x)
+{
+    const mep_layer_state *l = &s->layer[layer];
+    normalize(s, x, mep_layer_tensor(s->model, layer, LN2_WEIGHT), mep_layer_tensor(s->model, layer, LN2_BIAS),
+              l->norm2, l->mean2, l->rstd2);
 }
 
 mep_status mep_layer_forward(mep_session *s, int64_t layer, int inner)
 {
     const mep_model_config *c = &s->model->config;
     mep_layer_state *l = &s->layer[layer];
-    int64_t rows = s->rows, hidden = c->hidden_size, wide = c->intermediate_size,
-            first = mep_layer_tensor(s->model, layer, 0);
-    float eps = (float)c->layer_norm_eps, *x = s->x[layer], *next = s->x[layer + 1];
-    size_t stream = (size_t)(rows * hidden) * sizeof *x;
+    int64_t hidden = c->hidden_size, wide = c->intermediate_size;
+    float *x = s->x[layer], *next = s->x[layer + 1];
 
-    mep_layer_norm_forward(rows, hidden, x, mep_session_values(s, first + LN1_WEIGHT),
-                           mep_session_values(s, first + LN1_BIAS), eps, l->norm1, l->mean1, l->rstd1);
-    MEP_TRY(linear(s, l->norm1, hidden, first + QKV_WEIGHT, mep_session_values(s, first + QKV_BIAS), l->qkv.data,
-                   l->qkv.dtype, 3 * hidden, 0));
+    normalize(s, x, mep_layer_tensor(s->model, layer, LN1_WEIGHT), mep_layer_tensor(s->model, layer, LN1_BIAS),
+              l->norm1, l->mean1, l->rstd1);
+    mep_gemm qkv = linear(s, l->norm1, hidden, layer, QKV_WEIGHT, l->qkv, 3 * hidden);
+    MEP_TRY(mep_gemm_run(&qkv));
     MEP_TRY(attend(s, layer));
-    if (l->x_mid != x) memcpy(l->x_mid, x, stream);
-    MEP_TRY(linear(s, l->attended, hidden, first + DENSE_WEIGHT, mep_session_values(s, first + DENSE_BIAS), l->x_mid,
-                   MEP_FLOAT32, hidden, 1));
+    if (c->use_parallel_residual) normalize_second(s, layer, x); /* before x_mid, which may be the same memory */
+    mep_gemm dense =
+        linear(s, l->attended, hidden, layer, DENSE_WEIGHT, (mep_activation){l->x_mid, MEP_FLOAT32}, hidden);
+    dense.residual = x;
+    MEP_TRY(mep_gemm_run(&dense));
 
-    mep_layer_norm_forward(rows, hidden, l->x_mid, mep_session_values(s, first + LN2_WEIGHT),
-                           mep_session_values(s, first + LN2_BIAS), eps, l->norm2, l->mean2, l->rstd2);
-    MEP_TRY(linear(s, l->norm2, hidden, first + UP_WEIGHT, mep_session_values(s, first + UP_BIAS), l->up.data,
-                   l->up.dtype, wide, 0));
-    mep_gelu_forward(rows * wide, l->up, l->gelu);
+    if (!c->use_parallel_residual) normalize_second(s, layer, l->x_mid);
+    mep_gemm up = linear(s, l->norm2, hidden, layer, UP_WEIGHT, l->up, wide);
+    up.gelu = l->gelu.data;
+    MEP_TRY(mep_gemm_run(&up));
     if (inner) return MEP_OK;
-    if (next != l->x_mid) memcpy(next, l->x_mid, stream);
-    return linear(s, l->gelu, wide, first + DOWN_WEIGHT, mep_session_values(s, first + DOWN_BIAS), next, MEP_FLOAT32,
-                  hidden, 1);
+    mep_gemm down = linear(s, l->gelu, wide, layer, DOWN_WEIGHT, (mep_activation){next, MEP_FLOAT32}, hidden);
+    down.residual = l->x_mid;
+    return mep_gemm_run(&down);
 }
 
 /* tokens -> norm_final. With a cache, the tokens continue those before them. */
@@ -88,19 +89,23 @@ static mep_status run_layers(mep_session *s, const int32_t *tokens)
 {
     const mep_model *m = s->model;
     const mep_model_config *c = &m->config;
-    s->position = s->cache.capacity > 0 ? s->cache.length : 0;
-    if (s->cache.capacity > 0 && s->position + s->length > s->cache.capacity)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the key/value cache holds %lld tokens and is full",
-                        (long long)s->cache.capacity);
+    s->position = s->cache != NULL ? mep_cache_length(s->cache) : 0;
+    if (m->bias == NULL && s->position + s->length > s->longest)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the session was made for %lld tokens in all and has read them",
+                        (long long)s->longest);
+    if (s->cache != NULL) MEP_TRY(mep_session_extend_cache(s));
     const float *positions = m->embed_positions >= 0 ? mep_session_values(s, m->embed_positions) : s->positions;
     if (positions != NULL) positions += s->position * c->hidden_size;
+    float *embedded = c->embedding_layer_norm ? s->x_embed : s->x[0];
     mep_embedding_forward(s->rows, s->length, c->hidden_size, tokens, mep_session_values(s, m->embed_in), positions,
-                          s->x[0]);
+                          embedded);
+    if (c->embedding_layer_norm)
+        normalize(s, embedded, m->embed_norm_weight, m->embed_norm_bias, (mep_activation){s->x[0], MEP_FLOAT32},
+                  s->mean_embed, s->rstd_embed);
     for (int64_t l = 0; l < c->num_hidden_layers; l++) MEP_TRY(mep_layer_forward(s, l, 0));
-    mep_layer_norm_forward(s->rows, c->hidden_size, s->x[c->num_hidden_layers],
-                           mep_session_values(s, m->final_norm_weight), mep_session_values(s, m->final_norm_bias),
-                           (float)c->layer_norm_eps, s->norm_final, s->mean_final, s->rstd_final);
-    s->cache.length += s->cache.capacity > 0 ? s->length : 0;
+    normalize(s, s->x[c->num_hidden_layers], m->final_norm_weight, m->final_norm_bias, s->norm_final, s->mean_final,
+              s->rstd_final);
+    if (s->cache != NULL) mep_cache_advance(s->cache, s->length);
     return MEP_OK;
 }
 
@@ -170,17 +175,27 @@ static mep_status output_train(mep_session *s, int64_t first, int64_t count, con
     dx.b = mep_session_weight(s, m->embed_out, 0);
     dx.c = mep_activation_matrix(s->d_narrow, first, hidden, 0);
     MEP_TRY(mep_gemm_run(&dx));
-    mep_gemm dw = {.m = vocab, .n = hidden, .k = count, .accumulate = 1};
+    int add = s->accumulate || first > 0 || m->config.tie_word_embeddings;
+    mep_gemm dw = {.m = vocab, .n = hidden, .k = count, .accumulate = add};
     dw.a = mep_activation_matrix(s->logits_gradient, 0, vocab, 1);
     dw.b = mep_activation_matrix(s->norm_final, first, hidden, 0);
     dw.c = (mep_matrix){gradients + mep_tensor_offset(m, m->embed_out), MEP_FLOAT32, hidden, 0};
     return mep_gemm_run(&dw);
 }
 
-mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
-                             const int32_t *targets, float scale, float *losses, float *gradients)
+/* Zero what the pass adds to rather than overwrites: all but the matrices of products. */
+static void clear_gradients(const mep_model *m, float *gradients)
+{
+    for (int64_t t = 0; t < m->count; t++)
+        if (m->tensors[t].ndim == 1 || t < m->first_layer || mep_tensor_is_position(m, t))
+            mep_clear(m->tensors[t].size, gradients + mep_tensor_offset(m, t));
+}
+
+static mep_status train(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs, const int32_t *targets,
+                        float scale, float *losses, float *gradients)
 {
     const mep_model *m = s->model;
+    if (!s->accumulate) clear_gradients(m, gradients);
     MEP_TRY(mep_session_begin(s, batch, length, inputs));
     MEP_TRY(check_targets(s, targets));
     MEP_TRY(run_layers(s, inputs));
@@ -191,7 +206,21 @@ mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, cons
     memset(s->dx, 0, (size_t)(s->rows * m->config.hidden_size) * sizeof *s->dx);
     mep_layer_norm_backward(s->rows, m->config.hidden_size, s->x[m->config.num_hidden_layers],
                             mep_session_values(s, m->final_norm_weight), s->mean_final, s->rstd_final, s->d_narrow,
-                            s->dx, gradients + mep_tensor_offset(m, m->final_norm_weight),
-                            gradients + mep_tensor_offset(m, m->final_norm_bias));
+                            s->dx, mep_session_gradient(s, gradients, m->final_norm_weight),
+                            mep_session_gradient(s, gradients, m->final_norm_bias));
     return mep_session_backward(s, inputs, gradients);
+}
+
+mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
+                             const int32_t *targets, float scale, float *losses, float *gradients)
+{
+    s->accumulate = 1;
+    return train(s, batch, length, inputs, targets, scale, losses, gradients);
+}
+
+mep_status mep_session_train_first(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
+                                   const int32_t *targets, float scale, float *losses, float *gradients)
+{
+    s->accumulate = 0;
+    return train(s, batch, length, inputs, targets, scale, losses, gradients);
 }

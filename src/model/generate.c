@@ -20,16 +20,16 @@ static mep_status check(const mep_model *model, int64_t count, const mep_generat
 {
     if (count < 1 || count > (int64_t)1 << 30)
         return mep_fail(MEP_ERROR_ARGUMENT, "generation needs a prompt of 1 to 2^30 tokens");
-    const int64_t most = (int64_t)1 << 31; /* the bias is exact that far */
-    if (s->max_tokens > most - count)
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "generation of %lld tokens after a prompt of %lld is longer than 2^31; ask for fewer",
-                        (long long)s->max_tokens, (long long)count);
+    if (s->max_tokens > MEP_GENERATE_ENDLESS)
+        return mep_fail(MEP_ERROR_ARGUMENT, "generation of %lld tokens is longer than 2^62; ask for fewer",
+                        (long long)s->max_tokens);
     if (s->max_tokens < 0 || !(s->temperature >= 0 && isfinite(s->temperature)) || s->top_k < 0 ||
         !(s->top_p > 0 && s->top_p <= 1))
         return mep_fail(
             MEP_ERROR_ARGUMENT,
             "generation needs max_tokens and top_k of 0 or more, a temperature of 0 or more, and top_p in (0, 1]");
+    if (!(s->tolerance >= 0 && s->tolerance < 1))
+        return mep_fail(MEP_ERROR_ARGUMENT, "generation needs a tolerance in [0, 1), found %g", s->tolerance);
     if (s->vocab_limit < 0 || s->vocab_limit > model->config.vocab_size)
         return mep_fail(MEP_ERROR_ARGUMENT, "vocab_limit %lld is not in 0 .. %lld", (long long)s->vocab_limit,
                         (long long)model->config.vocab_size);
@@ -69,7 +69,8 @@ mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count, 
     mep_session_defaults(&s);
     s.length = count < PROMPT_CHUNK ? count : PROMPT_CHUNK;
     s.dtype = settings->dtype;
-    mep_status status = mep_session_create_cached(&g.session, model, &s, count + settings->max_tokens);
+    s.tolerance = settings->tolerance;
+    mep_status status = mep_session_create_cached(&g.session, model, &s, count + settings->max_tokens, 0);
     if (status == MEP_OK) status = mep_alloc(&g.logits, g.vocab, sizeof *g.logits);
     if (status == MEP_OK) status = mep_alloc(&g.candidates, g.vocab, sizeof *g.candidates);
     if (status == MEP_OK) status = run(&g, prompt, count, token, context);

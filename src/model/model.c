@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "bias/spec.h"
 #include "nn/layers.h"
 
 static const struct {
@@ -56,6 +57,22 @@ static mep_status check_rotary(const mep_model_config *c)
     return MEP_OK;
 }
 
+/* A table of a bias may have any size that a spec says: not more than a model can need. */
+static mep_status check_bias(const mep_model_config *c)
+{
+    enum { MOST = 1 << 24 };
+    mep_spec spec;
+    double values = 0;
+    MEP_TRY(mep_spec_parse(&spec, c->position_encoding));
+    for (int m = 0; m < spec.count; m++)
+        for (const mep_kernel_param *p = spec.terms[m].kernel->params; p->name != NULL; p++)
+            values +=
+                (double)c->num_attention_heads * (p->rows_option > 0 ? spec.terms[m].options[p->rows_option - 1] : 1);
+    if (values <= MOST) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%s\" has %g parameters; %d are possible", c->position_encoding,
+                    values, MOST);
+}
+
 mep_status mep_model_config_check(const mep_model_config *c)
 {
     mep_position_kind kind = MEP_POSITION_NONE;
@@ -72,7 +89,10 @@ mep_status mep_model_config_check(const mep_model_config *c)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "layer_norm_eps must be in (0, 1) and rotary_emb_base above 1, found %g and %g",
                         c->layer_norm_eps, c->rotary_emb_base);
+    if (!(c->rotary_pct >= 0 && c->rotary_pct <= 1))
+        return mep_fail(MEP_ERROR_ARGUMENT, "rotary_pct must be from 0 to 1, found %g", c->rotary_pct);
     MEP_TRY(mep_position_parse(c->position_encoding, &kind));
+    if (kind == MEP_POSITION_BIAS) MEP_TRY(check_bias(c));
     if (kind == MEP_POSITION_ROTARY) MEP_TRY(check_rotary(c));
     if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
@@ -116,8 +136,19 @@ static void append_layer(mep_model *model, int64_t layer)
     for (int i = 0; i < LAYER_TENSORS; i++) {
         char name[MEP_TENSOR_NAME];
         snprintf(name, sizeof name, "gpt_neox.layers.%lld.%s", (long long)layer, parts[i].name);
-        append(model, name, parts[i].columns > 0 ? 2 : 1, parts[i].rows, parts[i].columns);
+        if (mep_layer_tensor(model, layer, i) >= 0)
+            append(model, name, parts[i].columns > 0 ? 2 : 1, parts[i].rows, parts[i].columns);
     }
+}
+
+/* gpt_neox.NAME.weight and .bias */
+static void append_norm(mep_model *model, const char *name, int64_t *weight, int64_t *bias)
+{
+    char part[MEP_TENSOR_NAME];
+    snprintf(part, sizeof part, "gpt_neox.%s.weight", name);
+    *weight = append(model, part, 1, model->config.hidden_size, 0);
+    snprintf(part, sizeof part, "gpt_neox.%s.bias", name);
+    if (!model->config.no_bias) *bias = append(model, part, 1, model->config.hidden_size, 0);
 }
 
 static mep_status append_all(mep_model *model)
@@ -127,11 +158,13 @@ static mep_status append_all(mep_model *model)
     if (model->position == MEP_POSITION_LEARNED)
         model->embed_positions =
             append(model, "gpt_neox.embed_positions.weight", 2, c->max_position_embeddings, c->hidden_size);
+    if (c->embedding_layer_norm)
+        append_norm(model, "embed_layer_norm", &model->embed_norm_weight, &model->embed_norm_bias);
     model->first_layer = model->count;
     for (int64_t l = 0; l < c->num_hidden_layers; l++) append_layer(model, l);
-    model->final_norm_weight = append(model, "gpt_neox.final_layer_norm.weight", 1, c->hidden_size, 0);
-    model->final_norm_bias = append(model, "gpt_neox.final_layer_norm.bias", 1, c->hidden_size, 0);
-    model->embed_out = append(model, "embed_out.weight", 2, c->vocab_size, c->hidden_size);
+    append_norm(model, "final_layer_norm", &model->final_norm_weight, &model->final_norm_bias);
+    model->embed_out = model->embed_in;
+    if (!c->tie_word_embeddings) model->embed_out = append(model, "embed_out.weight", 2, c->vocab_size, c->hidden_size);
     int64_t params = model->bias != NULL ? mep_bias_param_count(model->bias) : 0;
     if (params > 0) model->position_bias = model->count;
     for (int64_t i = 0; i < params; i++) {
@@ -151,7 +184,7 @@ static mep_status describe(mep_model *model)
     if (model->position == MEP_POSITION_BIAS)
         MEP_TRY(mep_bias_create(&model->bias, c->position_encoding, c->num_attention_heads, mep_head_dim(c)));
     int64_t tensors =
-        5 + c->num_hidden_layers * LAYER_TENSORS + (model->bias != NULL ? mep_bias_param_count(model->bias) : 0);
+        7 + c->num_hidden_layers * LAYER_TENSORS + (model->bias != NULL ? mep_bias_param_count(model->bias) : 0);
     MEP_TRY(mep_alloc(&model->tensors, tensors, sizeof *model->tensors));
     MEP_TRY(append_all(model));
     return mep_alloc(&model->wide, model->bias != NULL ? mep_bias_param_values(model->bias) : 0, sizeof *model->wide);
@@ -172,7 +205,7 @@ mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
     MEP_TRY(mep_model_config_check(config));
     MEP_TRY(mep_alloc(&m, 1, sizeof *m));
     m->config = *config;
-    m->embed_positions = m->position_bias = -1;
+    m->embed_positions = m->position_bias = m->embed_norm_weight = m->embed_norm_bias = m->final_norm_bias = -1;
     mep_status status = mep_position_parse(config->position_encoding, &m->position);
     if (status == MEP_OK) status = describe(m);
     if (status != MEP_OK) mep_model_destroy(&m);
@@ -199,6 +232,15 @@ static void initialize(mep_model *model, int64_t index, uint64_t seed)
     }
 }
 
+void mep_model_initialize_position(mep_model *m, uint64_t seed)
+{
+    if (m->embed_positions >= 0) initialize(m, m->embed_positions, seed);
+    if (m->position_bias < 0) return;
+    mep_bias_init(m->bias, seed);
+    float *values = m->tensors[m->position_bias].data;
+    for (int64_t i = 0; i < mep_bias_param_values(m->bias); i++) values[i] = (float)mep_bias_params(m->bias)[i];
+}
+
 mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed)
 {
     MEP_TRY(mep_model_describe(model, config));
@@ -208,13 +250,9 @@ mep_status mep_model_create(mep_model **model, const mep_model_config *config, u
         return status;
     }
     mep_model *m = *model;
-    int64_t ordinary = m->position_bias >= 0 ? m->position_bias : m->count;
-    for (int64_t i = 0; i < ordinary; i++) initialize(m, i, seed);
-    if (m->position_bias >= 0) {
-        mep_bias_init(m->bias, seed);
-        float *values = m->tensors[m->position_bias].data;
-        for (int64_t i = 0; i < mep_bias_param_values(m->bias); i++) values[i] = (float)mep_bias_params(m->bias)[i];
-    }
+    for (int64_t i = 0; i < m->count; i++)
+        if (!mep_tensor_is_position(m, i)) initialize(m, i, seed);
+    mep_model_initialize_position(m, seed);
     return MEP_OK;
 }
 

@@ -8,7 +8,7 @@
 #include "base/tensor.h"
 #include "mep/model.h"
 
-/* Tensors of a layer, in the order of the table. */
+/* Tensors of a layer, in the order of the table. Without biases those are left out. */
 enum {
     LN1_WEIGHT,
     LN1_BIAS,
@@ -34,8 +34,9 @@ struct mep_model {
     int64_t size;   /* values in all */
     mep_tensor *tensors;
     int64_t count;
-    /* indices into tensors; -1 where there is none */
-    int64_t embed_in, embed_positions, first_layer, final_norm_weight, final_norm_bias, embed_out, position_bias;
+    /* indices into tensors; -1 where there is none. embed_out is embed_in where they are tied */
+    int64_t embed_in, embed_positions, embed_norm_weight, embed_norm_bias, first_layer, final_norm_weight,
+        final_norm_bias, embed_out, position_bias;
 };
 
 /* Channels of a head. */
@@ -50,10 +51,17 @@ static inline int64_t mep_rotary_dims(const mep_model_config *config)
     return (int64_t)((double)mep_head_dim(config) * config->rotary_pct);
 }
 
-/* Index of tensor `which` of a layer. */
+/* Index of tensor `which` of a layer; -1 for a bias that the model has not. Weights and biases alternate. */
 static inline int64_t mep_layer_tensor(const mep_model *model, int64_t layer, int which)
 {
-    return model->first_layer + layer * LAYER_TENSORS + which;
+    if (!model->config.no_bias) return model->first_layer + layer * LAYER_TENSORS + which;
+    return which % 2 == 1 ? -1 : model->first_layer + (layer * LAYER_TENSORS + which) / 2;
+}
+
+/* 1 for a parameter of the position encoding: the table of learned positions, and those of a bias. */
+static inline int mep_tensor_is_position(const mep_model *model, int64_t index)
+{
+    return index == model->embed_positions || (model->position_bias >= 0 && index >= model->position_bias);
 }
 
 /* Offset of a tensor in the block, which is also its offset in gradients and optimizer state. */
@@ -70,6 +78,9 @@ mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
 
 /* The block of parameters of a described model, all zero. */
 mep_status mep_model_allocate(mep_model *model);
+
+/* Draw the parameters of the position encoding for `seed`. */
+void mep_model_initialize_position(mep_model *model, uint64_t seed);
 
 /* After parameters changed: move the bias parameters into their ranges (in the block) and load them into model->bias.
  */

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "model/cache.h"
 
 void mep_session_defaults(mep_session_settings *settings)
 {
@@ -46,7 +47,7 @@ static mep_status allocate_layer(mep_session *s, mep_layer_state *l, int64_t row
     int64_t widths[] = {hidden, 3 * hidden, hidden, hidden, wide, wide};
     int shared = !s->settings.training; /* what is dead by then can be written again */
     for (int i = 0; i < 6; i++) {
-        if (shared && (i == 2 || i == 3))
+        if (shared && (i == 2 || (i == 3 && !c->use_parallel_residual)))
             *parts[i] = l->norm1;
         else if (shared && i == 5)
             l->gelu = l->up;
@@ -64,6 +65,11 @@ static mep_status allocate_stream(mep_session *s, int64_t rows)
     int64_t layers = s->model->config.num_hidden_layers, hidden = s->model->config.hidden_size;
     MEP_TRY(block(s, &s->x, layers + 1, 1, sizeof *s->x));
     MEP_TRY(block(s, &s->layer, layers, 1, sizeof *s->layer));
+    if (s->model->config.embedding_layer_norm) {
+        MEP_TRY(floats(s, &s->mean_embed, rows, 1));
+        MEP_TRY(floats(s, &s->rstd_embed, rows, 1));
+        if (s->settings.training) MEP_TRY(floats(s, &s->x_embed, rows, hidden));
+    }
     for (int64_t l = 0; l <= layers; l++) {
         if (l == 0 || s->settings.training)
             MEP_TRY(floats(s, &s->x[l], rows, hidden));
@@ -77,6 +83,7 @@ static mep_status allocate_stream(mep_session *s, int64_t rows)
             s->layer[l] = s->layer[0];
         if (!s->settings.training) s->layer[l].x_mid = s->x[0];
     }
+    if (s->x_embed == NULL) s->x_embed = s->x[0]; /* normalized in place */
     return MEP_OK;
 }
 
@@ -102,7 +109,7 @@ static mep_status allocate_training(mep_session *s, int64_t rows)
     int64_t hidden = c->hidden_size, widest = c->intermediate_size > 3 * hidden ? c->intermediate_size : 3 * hidden;
     MEP_TRY(floats(s, &s->dx, rows, hidden));
     s->dx_copy = (mep_activation){s->dx, MEP_FLOAT32};
-    if (s->settings.dtype != MEP_FLOAT32) MEP_TRY(activation(s, &s->dx_copy, rows, hidden));
+    if (s->settings.dtype != MEP_FLOAT32 || c->use_parallel_residual) MEP_TRY(activation(s, &s->dx_copy, rows, hidden));
     MEP_TRY(activation(s, &s->d_wide, rows, widest));
     return activation(s, &s->d_narrow, rows, hidden);
 }
@@ -137,16 +144,26 @@ static mep_status allocate_positions(mep_session *s)
     return MEP_OK;
 }
 
-static mep_status allocate_cache(mep_session *s)
+static mep_status create_attention(mep_session *s)
 {
-    const mep_model_config *c = &s->model->config;
-    MEP_TRY(activation(s, &s->cache.keys, s->cache.capacity * c->num_hidden_layers, c->hidden_size));
-    return activation(s, &s->cache.values, s->cache.capacity * c->num_hidden_layers, c->hidden_size);
+    mep_attention_settings a;
+    mep_attention_defaults(&a);
+    a.heads = s->model->config.num_attention_heads;
+    a.head_dim = mep_head_dim(&s->model->config);
+    a.max_length = s->longest;
+    a.dtype = s->settings.dtype;
+    a.tolerance = s->settings.tolerance;
+    return mep_attention_create(&s->attention, &a);
+}
+
+/* Offset of the first parameter that products use: embeddings before it are looked up in float32. */
+static int64_t first_product(const mep_model *m)
+{
+    return mep_tensor_offset(m, m->config.tie_word_embeddings ? m->embed_in : m->first_layer);
 }
 
 static mep_status allocate(mep_session *s)
 {
-    const mep_model_config *c = &s->model->config;
     int64_t rows = 0;
     MEP_TRY(mep_multiply(s->settings.batch, s->settings.length, 1, &rows));
     MEP_TRY(allocate_positions(s));
@@ -154,21 +171,12 @@ static mep_status allocate(mep_session *s)
     MEP_TRY(allocate_output(s, rows));
     if (s->settings.training) MEP_TRY(allocate_training(s, rows));
     if (s->settings.dtype == MEP_BFLOAT16)
-        MEP_TRY(block(s, &s->weights_bf16, s->model->size, 1, sizeof *s->weights_bf16));
-    if (s->cache.capacity > 0) MEP_TRY(allocate_cache(s));
-    mep_attention_settings a;
-    mep_attention_defaults(&a);
-    a.heads = c->num_attention_heads;
-    a.head_dim = mep_head_dim(c);
-    a.max_length = s->longest;
-    a.dtype = s->settings.dtype;
-    a.tolerance = s->settings.tolerance;
-    MEP_TRY(mep_attention_create(&s->attention, &a));
-    return mep_session_refresh(s);
+        MEP_TRY(block(s, &s->weights_bf16, s->model->size - first_product(s->model), 1, sizeof *s->weights_bf16));
+    return MEP_OK;
 }
 
-mep_status mep_session_create_cached(mep_session **session, mep_model *model, const mep_session_settings *settings,
-                                     int64_t capacity)
+/* A session without what attention needs; `longest` as in the session. */
+static mep_status create(mep_session **session, mep_model *model, const mep_session_settings *settings, int64_t longest)
 {
     *session = NULL;
     if (settings->batch < 1 || settings->length < 1 ||
@@ -180,8 +188,7 @@ mep_status mep_session_create_cached(mep_session **session, mep_model *model, co
     MEP_TRY(mep_alloc(&s, 1, sizeof *s));
     s->model = model;
     s->settings = *settings;
-    s->cache.capacity = capacity;
-    s->longest = capacity > settings->length ? capacity : settings->length;
+    s->longest = longest;
     mep_status status = allocate(s);
     if (status != MEP_OK) mep_session_destroy(&s);
     *session = s;
@@ -190,13 +197,32 @@ mep_status mep_session_create_cached(mep_session **session, mep_model *model, co
 
 mep_status mep_session_create(mep_session **session, mep_model *model, const mep_session_settings *settings)
 {
-    return mep_session_create_cached(session, model, settings, 0);
+    MEP_TRY(create(session, model, settings, settings->length));
+    mep_status status = create_attention(*session);
+    if (status == MEP_OK) status = mep_session_refresh(*session);
+    if (status != MEP_OK) mep_session_destroy(session);
+    return status;
+}
+
+mep_status mep_session_create_cached(mep_session **session, mep_model *model, const mep_session_settings *settings,
+                                     int64_t tokens, int whole)
+{
+    *session = NULL;
+    if (model->bias == NULL && tokens > MEP_MOST_POSITIONS) return mep_session_no_reach(model, tokens);
+    /* a bias has its own table in the cache, as long as what is held */
+    int64_t longest = model->bias == NULL && tokens > settings->length ? tokens : settings->length;
+    MEP_TRY(create(session, model, settings, longest));
+    mep_status status = mep_session_refresh(*session);
+    if (status == MEP_OK) status = mep_session_open_cache(*session, tokens, whole);
+    if (status != MEP_OK) mep_session_destroy(session);
+    return status;
 }
 
 void mep_session_destroy(mep_session **session)
 {
     if (*session == NULL) return;
     mep_attention_destroy(&(*session)->attention);
+    mep_cache_destroy(&(*session)->cache);
     for (int64_t i = 0; i < (*session)->block_count; i++) mep_free(&(*session)->blocks[i]);
     mep_free(&(*session)->blocks);
     mep_free(session);
@@ -205,10 +231,13 @@ void mep_session_destroy(mep_session **session)
 mep_status mep_session_refresh(mep_session *s)
 {
     mep_model *m = s->model;
+    int64_t first = first_product(m);
     if (s->weights_bf16 != NULL)
-        mep_convert(m->size, (mep_activation){m->values, MEP_FLOAT32}, (mep_activation){s->weights_bf16, MEP_BFLOAT16});
+        mep_convert(m->size - first, (mep_activation){m->values + first, MEP_FLOAT32},
+                    (mep_activation){s->weights_bf16, MEP_BFLOAT16});
     if (m->bias == NULL) return MEP_OK;
     MEP_TRY(mep_model_sync_bias(m));
+    if (s->attention == NULL) return MEP_OK;
     MEP_TRY(mep_bias_table(m->bias, s->longest, s->bias_table));
     return mep_attention_set_bias(s->attention, s->bias_table, s->longest);
 }
@@ -236,8 +265,8 @@ mep_matrix mep_session_weight(const mep_session *s, int64_t index, int transpose
 {
     const mep_tensor *t = &s->model->tensors[index];
     if (s->weights_bf16 != NULL)
-        return (mep_matrix){s->weights_bf16 + mep_tensor_offset(s->model, index), MEP_BFLOAT16, t->shape[1],
-                            transposed};
+        return (mep_matrix){s->weights_bf16 + mep_tensor_offset(s->model, index) - first_product(s->model),
+                            MEP_BFLOAT16, t->shape[1], transposed};
     return (mep_matrix){t->data, MEP_FLOAT32, t->shape[1], transposed};
 }
 

@@ -6,6 +6,7 @@
 #ifndef MEP_MODEL_SESSION_H
 #define MEP_MODEL_SESSION_H
 
+#include "attention/cache.h"
 #include "base/bf16.h"
 #include "mep/attention.h"
 #include "model/model.h"
@@ -20,20 +21,16 @@ typedef struct mep_layer_state {
     float *lse;                                           /* [batch, heads, length] */
 } mep_layer_state;
 
-/* Keys and values of earlier tokens, [layers][heads, capacity, head_dim] each, batch 1. */
-typedef struct mep_cache {
-    int64_t capacity, length;
-    mep_activation keys, values;
-} mep_cache;
-
 struct mep_session {
     mep_model *model;
     mep_session_settings settings;
     int64_t batch, length, rows; /* of the call under way */
     int64_t position;            /* of the first token of each sequence: not 0 with a cache */
-    mep_attention *attention;
-    mep_cache cache; /* capacity 0: none */
-    int64_t longest; /* positions that tables serve */
+    int accumulate;              /* training: add to the gradients of matrices, or overwrite them */
+    mep_attention *attention;    /* NULL with a cache */
+    mep_cache *cache;            /* keys and values of earlier tokens; NULL: none */
+    int64_t cache_distances;     /* that the cache's bias covers */
+    int64_t longest;             /* positions that tables serve */
 
     float *bias_table;     /* [heads, longest] */
     double *bias_gradient; /* [heads, length], training */
@@ -41,10 +38,11 @@ struct mep_session {
     float *positions;      /* [longest, hidden] of sinusoidal */
     float *cosine, *sine;  /* [longest, rotary dims / 2] */
     int64_t rotary_dims;
-    mep_bf16 *weights_bf16; /* all parameters as bfloat16, where that is the compute type */
+    mep_bf16 *weights_bf16; /* parameters from the first layer on as bfloat16, where that is the compute type */
 
-    float **x;              /* [layers + 1]: residual stream before each layer, and after the last */
-    mep_layer_state *layer; /* [layers] */
+    float *x_embed, *mean_embed, *rstd_embed; /* [rows, hidden], [rows]: input of the LayerNorm behind the embeddings */
+    float **x;                                /* [layers + 1]: residual stream before each layer, and after the last */
+    mep_layer_state *layer;                   /* [layers] */
     mep_activation norm_final;
     float *mean_final, *rstd_final;
     float *logits;                  /* [logit_rows, vocab]: the output layer works in chunks of rows */
@@ -59,10 +57,11 @@ struct mep_session {
     int64_t block_count;
 };
 
-/* Session with a key/value cache of `capacity` tokens, for generating; batch 1, calls of up to settings->length tokens.
- */
+/* Session with a key/value cache, for generating: batch 1, calls of up to settings->length tokens, `tokens` in all. The
+ * cache grows as tokens come and drops what can have no weight any more, or nothing where `whole` is set.
+ * MEP_ERROR_UNSUPPORTED for more than 2^31 tokens with an encoding that must keep them all. */
 mep_status mep_session_create_cached(mep_session **session, mep_model *model, const mep_session_settings *settings,
-                                     int64_t capacity);
+                                     int64_t tokens, int whole);
 
 /* Bring what derives from the parameters (bias table, bfloat16 copies) up to date. Called by every public entry; a
  * training loop calls it once after each optimizer step. */
@@ -82,16 +81,26 @@ mep_status mep_layer_forward(mep_session *session, int64_t layer, int inner);
 mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
                              const int32_t *targets, float scale, float *losses, float *gradients);
 
+/* The same for the first part of a step: gradients are overwritten, whatever they held. Quicker than setting them to 0
+ * first, which most of them need not be. */
+mep_status mep_session_train_first(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
+                                   const int32_t *targets, float scale, float *losses, float *gradients);
+
 /* From dx at the output of the last layer (set by the loss) to gradients. */
 mep_status mep_session_backward(mep_session *session, const int32_t *tokens, float *gradients);
 
 /* A parameter matrix in the session's type; transposed as given. */
 mep_matrix mep_session_weight(const mep_session *session, int64_t index, int transposed);
 
-/* A parameter's float32 values. */
+/* A parameter's float32 values, and its place in a block of gradients; NULL where index is -1: the model has none. */
 static inline float *mep_session_values(const mep_session *session, int64_t index)
 {
-    return session->model->tensors[index].data;
+    return index >= 0 ? session->model->tensors[index].data : NULL;
+}
+
+static inline float *mep_session_gradient(const mep_session *session, float *gradients, int64_t index)
+{
+    return index >= 0 ? gradients + mep_tensor_offset(session->model, index) : NULL;
 }
 
 /* An activation as a matrix of `width` columns, from row `first`. */

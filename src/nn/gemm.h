@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products: C = op(A) op(B) (+ bias) (+ C), float32 or bfloat16 in, float32 sums, by oneDNN where the build has
- * it.
+ * Matrix products: C = op(A) op(B), float32 or bfloat16 in, float32 sums, by oneDNN where the build has it, and what a
+ * layer does to the sums before they are stored: bias, residual, GELU.
  *
  * The output is cut into tiles whose sizes depend on the shapes alone, and each tile is one single-threaded product, so
- * that results are the same bits for any number of threads.
+ * that results are the same bits for any number of threads. Nothing is allocated once a shape has been seen.
  */
 #ifndef MEP_NN_GEMM_H
 #define MEP_NN_GEMM_H
@@ -19,12 +19,17 @@ typedef struct mep_matrix {
     int transposed;
 } mep_matrix;
 
+/* The members behind `c` may be left 0. x = op(A) op(B) (+ bias) (+ residual) (+ C) (times gelu'(gelu_input)). */
 typedef struct mep_gemm {
-    int64_t m, n, k;   /* C[m x n] = op(A)[m x k] op(B)[k x n] */
-    mep_matrix a, b;   /* of one dtype */
-    mep_matrix c;      /* not transposed */
-    const float *bias; /* [n], added to every row, or NULL */
-    int accumulate;    /* add to what C holds */
+    int64_t m, n, k;        /* C[m x n] = op(A)[m x k] op(B)[k x n] */
+    mep_matrix a, b;        /* of one dtype, or A bfloat16 and B float32, which is rounded to bfloat16 first */
+    mep_matrix c;           /* x; not transposed */
+    const float *bias;      /* [n], added to every row, or NULL */
+    int accumulate;         /* add to what C holds */
+    const float *residual;  /* [m x n] with C's stride, added, or NULL */
+    void *gelu;             /* gelu(x), like C, or NULL; may be C's data: then x itself is not kept */
+    const void *gelu_input; /* like C, or NULL */
+    int gelu_tanh;          /* GELU is that by tanh, in either place */
 } mep_gemm;
 
 /* Carry out the product. Fails only when memory or oneDNN does. Thread-safe: calls of several threads
@@ -34,19 +39,25 @@ mep_status mep_gemm_run(const mep_gemm *gemm);
 /* "oneDNN 2.6.3" or "plain C". */
 const char *mep_gemm_backend(void);
 
-/* ---- Backends: who computes a tile ---- */
+/* ---- Backends: who computes the sums of a tile ---- */
 
+/* sums[rows x columns] (+)= op(A) op(B), sums contiguous, float32. */
 typedef struct mep_gemm_tile {
-    int64_t row, rows, column, columns; /* of C */
+    int64_t rows, columns, depth;
+    mep_matrix a, b;
+    int packed; /* B lies in panels (nn/pack.h) of b.stride rows */
+    int accumulate;
 } mep_gemm_tile;
 
 typedef struct mep_gemm_backend_table {
     const char *(*name)(void);
+    /* Whether products of this type gain from a packed B. */
+    int (*packs)(mep_dtype dtype);
     /* Make ready what tiles of these shapes need; called by one thread. MEP_ERROR_UNSUPPORTED hands the product to the
      * plain backend. */
-    mep_status (*prepare)(const mep_gemm *gemm, const mep_gemm_tile *tiles, int count);
+    mep_status (*prepare)(const mep_gemm_tile *tiles, int count);
     /* Compute a tile of one of these shapes; called by any thread of the team, sets no message. */
-    mep_status (*run_tile)(const mep_gemm *gemm, const mep_gemm_tile *tile);
+    mep_status (*run)(const mep_gemm_tile *tile, float *sums);
 } mep_gemm_backend_table;
 
 extern const mep_gemm_backend_table mep_gemm_plain;

@@ -20,14 +20,20 @@
 
 /* What a primitive depends on. No padding: compared as bytes. */
 typedef struct key {
-    int64_t m, n, k, a_stride, b_stride, c_stride;
-    int32_t dtype, c_dtype, a_transposed, b_transposed, bias, accumulate;
+    int64_t rows, columns, depth, a_stride, b_stride;
+    int32_t dtype, a_transposed, b_transposed, packed, accumulate, zero;
 } key;
+
+/* The arguments of a primitive, one set a thread; where their data is, is said before each call. */
+enum { SOURCE, WEIGHTS, SUMS, SCRATCH, ARGUMENTS };
+static const int ARGUMENT_NAMES[ARGUMENTS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD};
 
 typedef struct entry {
     key key;
-    dnnl_primitive_t primitive;
-    dnnl_memory_desc_t a, b, c, bias, scratchpad;
+    dnnl_primitive_t primitive; /* NULL: oneDNN has none, which is remembered too */
+    dnnl_memory_desc_t shape[ARGUMENTS];
+    dnnl_exec_arg_t (*arguments)[ARGUMENTS]; /* [threads] */
+    int64_t threads;
 } entry;
 
 enum { ENTRIES = 512 };
@@ -35,8 +41,9 @@ static entry *cache[ENTRIES];
 static int cached;
 static dnnl_engine_t engine;
 
-/* Scratchpads, one a thread of the team, each of scratch_size bytes. */
+/* Scratchpads, one a thread of the team, each of scratch_size bytes, and streams. */
 static char **scratch;
+static dnnl_stream_t *streams;
 static int64_t scratch_threads, scratch_size;
 
 static const char *name(void)
@@ -47,15 +54,14 @@ static const char *name(void)
     return text;
 }
 
-static key key_of(const mep_gemm *g, const mep_gemm_tile *t)
+static key key_of(const mep_gemm_tile *t)
 {
     key k;
     memset(&k, 0, sizeof k);
-    k.m = t->rows, k.n = t->columns, k.k = g->k;
-    k.a_stride = g->a.stride, k.b_stride = g->b.stride, k.c_stride = g->c.stride;
-    k.dtype = (int32_t)g->a.dtype, k.c_dtype = (int32_t)g->c.dtype;
-    k.a_transposed = g->a.transposed, k.b_transposed = g->b.transposed;
-    k.bias = g->bias != NULL, k.accumulate = g->accumulate;
+    k.rows = t->rows, k.columns = t->columns, k.depth = t->depth;
+    k.a_stride = t->a.stride, k.b_stride = t->b.stride;
+    k.dtype = (int32_t)t->a.dtype, k.packed = t->packed, k.accumulate = t->accumulate;
+    k.a_transposed = t->a.transposed, k.b_transposed = t->b.transposed;
     return k;
 }
 
@@ -66,12 +72,18 @@ static entry *find(const key *k)
     return NULL;
 }
 
+static void forget(entry *e)
+{
+    for (int64_t t = 0; t < e->threads; t++)
+        for (int i = 0; i < ARGUMENTS; i++) dnnl_memory_destroy(e->arguments[t][i].memory);
+    mep_free(&e->arguments);
+    if (e->primitive != NULL) dnnl_primitive_destroy(e->primitive);
+    mep_free(&e);
+}
+
 static void forget_all(void)
 {
-    for (int i = 0; i < cached; i++) {
-        dnnl_primitive_destroy(cache[i]->primitive);
-        mep_free(&cache[i]);
-    }
+    for (int i = 0; i < cached; i++) forget(cache[i]);
     cached = 0;
 }
 
@@ -82,18 +94,32 @@ static dnnl_status_t describe(dnnl_memory_desc_t *md, int64_t rows, int64_t colu
     return dnnl_memory_desc_init_by_strides(md, 2, dims, dtype == MEP_FLOAT32 ? dnnl_f32 : dnnl_bf16, strides);
 }
 
+/* Columns of a packed B: panels of 64 columns (nn/pack.h). */
+static dnnl_status_t describe_packed(dnnl_memory_desc_t *md, int64_t rows, int64_t columns, int32_t dtype)
+{
+    dnnl_dims_t dims = {rows, columns};
+    return dtype == MEP_FLOAT32 ? dnnl_memory_desc_init_by_tag(md, 2, dims, dnnl_f32, dnnl_BA16a64b)
+                                : dnnl_memory_desc_init_by_tag(md, 2, dims, dnnl_bf16, dnnl_BA16a64b2a);
+}
+
 static dnnl_status_t make_primitive(const key *k, const_dnnl_primitive_attr_t attributes, entry *e)
 {
     dnnl_matmul_desc_t matmul;
     dnnl_primitive_desc_t description;
-    dnnl_status_t status = describe(&e->a, k->m, k->k, k->dtype, k->a_stride, k->a_transposed);
-    if (status == dnnl_success) status = describe(&e->b, k->k, k->n, k->dtype, k->b_stride, k->b_transposed);
-    if (status == dnnl_success) status = describe(&e->c, k->m, k->n, k->c_dtype, k->c_stride, 0);
-    if (status == dnnl_success) status = describe(&e->bias, 1, k->n, MEP_FLOAT32, k->n, 0);
-    if (status == dnnl_success) status = dnnl_matmul_desc_init(&matmul, &e->a, &e->b, k->bias ? &e->bias : NULL, &e->c);
+    dnnl_memory_desc_t *shape = e->shape;
+    dnnl_status_t status = describe(&shape[SOURCE], k->rows, k->depth, k->dtype, k->a_stride, k->a_transposed);
+    if (status == dnnl_success)
+        status = k->packed ? describe_packed(&shape[WEIGHTS], k->depth, k->columns, k->dtype)
+                           : describe(&shape[WEIGHTS], k->depth, k->columns, k->dtype, k->b_stride, k->b_transposed);
+    /* A single row's stride means nothing, but with one that is not its length oneDNN takes its general product, which
+     * is twice as quick there as the kernels for contiguous results. */
+    int64_t stride = k->rows == 1 && !k->packed ? k->columns + 1 : k->columns;
+    if (status == dnnl_success) status = describe(&shape[SUMS], k->rows, k->columns, MEP_FLOAT32, stride, 0);
+    if (status == dnnl_success)
+        status = dnnl_matmul_desc_init(&matmul, &shape[SOURCE], &shape[WEIGHTS], NULL, &shape[SUMS]);
     if (status == dnnl_success) status = dnnl_primitive_desc_create(&description, &matmul, attributes, engine, NULL);
     if (status != dnnl_success) return status;
-    e->scratchpad = *dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
+    shape[SCRATCH] = *dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
     status = dnnl_primitive_create(&e->primitive, description);
     dnnl_primitive_desc_destroy(description);
     return status;
@@ -128,85 +154,106 @@ static dnnl_status_t make_entry(const key *k, entry *e)
     return status;
 }
 
-/* Scratchpads of at least `size` bytes for as many threads as a team can have. */
+/* Scratchpads of at least `size` bytes and streams for as many threads as a team can have. */
 static mep_status grow_scratch(int64_t size)
 {
     int64_t threads = omp_get_max_threads();
     if (size <= scratch_size && threads <= scratch_threads) return MEP_OK;
     if (threads > scratch_threads) {
         MEP_TRY(mep_grow(&scratch, scratch_threads, threads, sizeof *scratch));
+        MEP_TRY(mep_grow(&streams, scratch_threads, threads, sizeof *streams));
         scratch_threads = threads;
     }
     scratch_size = size > scratch_size ? size : scratch_size;
     for (int64_t t = 0; t < scratch_threads; t++) {
         mep_free(&scratch[t]);
         mep_status status = mep_alloc(&scratch[t], scratch_size, 1);
+        if (status == MEP_OK && streams[t] == NULL &&
+            dnnl_stream_create(&streams[t], engine, dnnl_stream_default_flags) != dnnl_success)
+            status = mep_fail(MEP_ERROR_MEMORY, "oneDNN has no memory for a stream");
         if (status == MEP_OK) continue;
-        scratch_size = 0; /* so that the next call tries all of them again */
+        scratch_size = -1; /* so that the next call tries all of them again */
         return status;
     }
     return MEP_OK;
 }
 
-static mep_status prepare_tile(const mep_gemm *gemm, const mep_gemm_tile *tile)
+/* Arguments for as many threads as a team can have. */
+static mep_status grow_arguments(entry *e)
 {
-    key k = key_of(gemm, tile);
-    entry *e = find(&k);
-    if (e != NULL) return grow_scratch((int64_t)dnnl_memory_desc_get_size(&e->scratchpad));
-    MEP_TRY(mep_alloc(&e, 1, sizeof *e));
-    e->key = k;
-    int threads = omp_get_max_threads();
-    omp_set_num_threads(1);
-    dnnl_status_t status = make_entry(&k, e);
-    omp_set_num_threads(threads);
-    if (status != dnnl_success) {
-        mep_free(&e);
-        return mep_fail(status == dnnl_unimplemented ? MEP_ERROR_UNSUPPORTED : MEP_ERROR_MEMORY,
-                        "oneDNN cannot multiply %lld x %lld x %lld %s matrices (status %d)", (long long)k.m,
-                        (long long)k.k, (long long)k.n, mep_dtype_name(gemm->a.dtype), (int)status);
-    }
-    cache[cached++] = e;
-    return grow_scratch((int64_t)dnnl_memory_desc_get_size(&e->scratchpad));
-}
-
-static mep_status prepare(const mep_gemm *gemm, const mep_gemm_tile *tiles, int count)
-{
-    if (cached + count > ENTRIES) forget_all();
-    for (int i = 0; i < count; i++) MEP_TRY(prepare_tile(gemm, &tiles[i]));
+    int64_t threads = omp_get_max_threads();
+    if (threads <= e->threads) return MEP_OK;
+    MEP_TRY(mep_grow(&e->arguments, e->threads, threads, sizeof *e->arguments));
+    for (; e->threads < threads; e->threads++)
+        for (int i = 0; i < ARGUMENTS; i++) {
+            dnnl_exec_arg_t *a = &e->arguments[e->threads][i];
+            a->arg = ARGUMENT_NAMES[i];
+            if (dnnl_memory_create(&a->memory, &e->shape[i], engine, DNNL_MEMORY_NONE) == dnnl_success) continue;
+            while (i-- > 0) dnnl_memory_destroy(e->arguments[e->threads][i].memory);
+            return mep_fail(MEP_ERROR_MEMORY, "oneDNN has no memory for the arguments of a product");
+        }
     return MEP_OK;
 }
 
-static mep_status run_tile(const mep_gemm *g, const mep_gemm_tile *t)
+static mep_status new_entry(const key *k, entry **made)
 {
-    key k = key_of(g, t);
-    const entry *e = find(&k);
-    struct {
-        int argument;
-        const dnnl_memory_desc_t *md;
-        void *data;
-    } parts[] = {{DNNL_ARG_SRC, &e->a, mep_matrix_at(&g->a, t->row, 0)},
-                 {DNNL_ARG_WEIGHTS, &e->b, mep_matrix_at(&g->b, 0, t->column)},
-                 {DNNL_ARG_DST, &e->c, mep_matrix_at(&g->c, t->row, t->column)},
-                 {DNNL_ARG_SCRATCHPAD, &e->scratchpad, scratch[omp_get_thread_num()]},
-                 {DNNL_ARG_BIAS, &e->bias, g->bias != NULL ? (void *)(uintptr_t)(g->bias + t->column) : NULL}};
-    int count = g->bias != NULL ? 5 : 4, made = 0;
-    dnnl_exec_arg_t args[5];
-    dnnl_stream_t stream;
-    dnnl_status_t status = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
-    if (status != dnnl_success) return MEP_ERROR_MEMORY;
-    for (; made < count && status == dnnl_success; made++) {
-        args[made].arg = parts[made].argument;
-        status = dnnl_memory_create(&args[made].memory, parts[made].md, engine, parts[made].data);
+    entry *e = NULL;
+    MEP_TRY(mep_alloc(&e, 1, sizeof *e));
+    e->key = *k;
+    int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    dnnl_status_t status = make_entry(k, e);
+    omp_set_num_threads(threads);
+    if (status != dnnl_success && status != dnnl_unimplemented) {
+        mep_free(&e);
+        return mep_fail(MEP_ERROR_MEMORY, "oneDNN cannot make a product of %lld x %lld x %lld (status %d)",
+                        (long long)k->rows, (long long)k->depth, (long long)k->columns, (int)status);
     }
-    if (status == dnnl_success)
-        status = dnnl_primitive_execute(e->primitive, stream, count, args);
-    else
-        made--;
-    for (int i = 0; i < made; i++) dnnl_memory_destroy(args[i].memory);
-    dnnl_stream_destroy(stream);
+    *made = cache[cached++] = e;
+    return MEP_OK;
+}
+
+static mep_status prepare_tile(const mep_gemm_tile *tile)
+{
+    if (tile->a.dtype != tile->b.dtype) /* with packing they are one */
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "oneDNN multiplies matrices of one type");
+    key k = key_of(tile);
+    entry *e = find(&k);
+    if (e == NULL) MEP_TRY(new_entry(&k, &e));
+    if (e->primitive == NULL)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "oneDNN has no product of %s matrices here",
+                        mep_dtype_name(tile->a.dtype));
+    MEP_TRY(grow_arguments(e));
+    return grow_scratch((int64_t)dnnl_memory_desc_get_size(&e->shape[SCRATCH]));
+}
+
+/* Packed operands are those of oneDNN's AVX-512 kernels. */
+static int packs(mep_dtype dtype)
+{
+    return mep_cpu_level_get() >= (dtype == MEP_FLOAT32 ? MEP_CPU_AVX512 : MEP_CPU_AVX512_BF16);
+}
+
+static mep_status prepare(const mep_gemm_tile *tiles, int count)
+{
+    if (cached + count > ENTRIES) forget_all();
+    for (int i = 0; i < count; i++) MEP_TRY(prepare_tile(&tiles[i]));
+    return MEP_OK;
+}
+
+static mep_status run(const mep_gemm_tile *t, float *sums)
+{
+    key k = key_of(t);
+    const entry *e = find(&k);
+    int thread = omp_get_thread_num();
+    void *data[ARGUMENTS] = {t->a.data, t->b.data, sums, scratch[thread]};
+    dnnl_exec_arg_t *arguments = e->arguments[thread];
+    dnnl_status_t status = dnnl_success;
+    for (int i = 0; i < ARGUMENTS && status == dnnl_success; i++)
+        status = dnnl_memory_set_data_handle_v2(arguments[i].memory, data[i], streams[thread]);
+    if (status == dnnl_success) status = dnnl_primitive_execute(e->primitive, streams[thread], ARGUMENTS, arguments);
     return status == dnnl_success ? MEP_OK : MEP_ERROR_MEMORY;
 }
 
-const mep_gemm_backend_table mep_gemm_onednn = {name, prepare, run_tile};
+const mep_gemm_backend_table mep_gemm_onednn = {name, packs, prepare, run};
 
 #endif

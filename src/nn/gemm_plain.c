@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/bf16.h"
-#include "base/memory.h"
 #include "nn/rows.h"
 
 enum { DEPTH = 256, STRIP = 64, ROWS = 96 };
@@ -18,9 +17,14 @@ static const char *name(void)
     return "plain C";
 }
 
-static mep_status prepare(const mep_gemm *gemm, const mep_gemm_tile *tiles, int count)
+static int packs(mep_dtype dtype)
 {
-    (void)gemm;
+    (void)dtype;
+    return 0;
+}
+
+static mep_status prepare(const mep_gemm_tile *tiles, int count)
+{
     (void)tiles;
     (void)count;
     return MEP_OK;
@@ -32,49 +36,43 @@ static float element(const mep_matrix *x, int64_t row, int64_t column)
     return x->dtype == MEP_FLOAT32 ? *(const float *)at : mep_bf16_to_float(*(const mep_bf16 *)at);
 }
 
-/* out[row * stride + column] = op(X), zero from `columns` to `stride`. */
-static void pack(const mep_matrix *x, int64_t row, int64_t rows, int64_t column, int64_t columns, float *out,
-                 int64_t stride)
+/* out[row * stride + column] = op(X), rounded to `dtype`, zero from `columns` to `stride`. */
+static void pack(const mep_matrix *x, mep_dtype dtype, int64_t row, int64_t rows, int64_t column, int64_t columns,
+                 float *out, int64_t stride)
 {
+    int rounds = dtype != x->dtype;
     for (int64_t r = 0; r < rows; r++) {
-        for (int64_t c = 0; c < columns; c++) out[r * stride + c] = element(x, row + r, column + c);
+        for (int64_t c = 0; c < columns; c++) {
+            float value = element(x, row + r, column + c);
+            out[r * stride + c] = rounds ? mep_bf16_to_float(mep_bf16_from_float(value)) : value;
+        }
         for (int64_t c = columns; c < stride; c++) out[r * stride + c] = 0;
     }
 }
 
-/* C rows from the finished sums, with bias and what C held. */
-static void finish(const mep_gemm *g, const float *sums, int64_t row, int64_t rows, int64_t column, int64_t columns)
+static mep_status run(const mep_gemm_tile *t, float *sums)
 {
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < columns; c++) {
-            float x = sums[r * STRIP + c] + (g->bias != NULL ? g->bias[column + c] : 0);
-            if (g->accumulate) x += element(&g->c, row + r, column + c);
-            void *at = mep_matrix_at(&g->c, row + r, column + c);
-            if (g->c.dtype == MEP_FLOAT32)
-                *(float *)at = x;
-            else
-                *(mep_bf16 *)at = mep_bf16_from_float(x);
-        }
-}
-
-static mep_status run_tile(const mep_gemm *g, const mep_gemm_tile *tile)
-{
-    static _Thread_local float a[ROWS * DEPTH], b[DEPTH * STRIP], sums[ROWS * STRIP];
+    static _Thread_local float a[ROWS * DEPTH], b[DEPTH * STRIP], block[ROWS * STRIP];
     const mep_row_kernels *kernels = mep_row_kernels_for(mep_cpu_level_get());
-    for (int64_t column = tile->column; column < tile->column + tile->columns; column += STRIP)
-        for (int64_t row = tile->row; row < tile->row + tile->rows; row += ROWS) {
-            int64_t columns = tile->column + tile->columns - column, rows = tile->row + tile->rows - row;
-            columns = columns < STRIP ? columns : STRIP;
-            rows = rows < ROWS ? rows : ROWS;
-            for (int64_t k = 0; k < g->k; k += DEPTH) {
-                int64_t depth = g->k - k < DEPTH ? g->k - k : DEPTH;
-                pack(&g->a, row, rows, k, depth, a, DEPTH);
-                pack(&g->b, k, depth, column, columns, b, STRIP);
-                kernels->product(rows, STRIP, depth, a, DEPTH, 1, b, STRIP, sums, STRIP, k > 0);
+    for (int64_t column = 0; column < t->columns; column += STRIP)
+        for (int64_t row = 0; row < t->rows; row += ROWS) {
+            int64_t columns = t->columns - column < STRIP ? t->columns - column : STRIP,
+                    rows = t->rows - row < ROWS ? t->rows - row : ROWS;
+            for (int64_t k = 0; k < t->depth; k += DEPTH) {
+                int64_t depth = t->depth - k < DEPTH ? t->depth - k : DEPTH;
+                pack(&t->a, t->a.dtype, row, rows, k, depth, a, DEPTH);
+                pack(&t->b, t->a.dtype, k, depth, column, columns, b, STRIP);
+                kernels->product(rows, STRIP, depth, a, DEPTH, 1, b, STRIP, block, STRIP, k > 0);
             }
-            finish(g, sums, row, rows, column, columns);
+            for (int64_t r = 0; r < rows; r++) {
+                float *to = sums + (row + r) * t->columns + column;
+                if (t->accumulate)
+                    kernels->add(columns, block + r * STRIP, to);
+                else
+                    memcpy(to, block + r * STRIP, (size_t)columns * sizeof *to);
+            }
         }
     return MEP_OK;
 }
 
-const mep_gemm_backend_table mep_gemm_plain = {name, prepare, run_tile};
+const mep_gemm_backend_table mep_gemm_plain = {name, packs, prepare, run};

@@ -59,15 +59,10 @@ static void layer_norm_slice(int64_t rows, int64_t width, int64_t first, int64_t
     float weight_sum[COLUMNS] = {0}, bias_sum[COLUMNS] = {0}, copy[COLUMNS];
     for (int64_t r = 0; r < rows; r++) {
         const float *g = read_values(dy, r * width + first, count, copy), *row = x + r * width + first;
-        for (int64_t c = 0; c < count; c++) {
-            weight_sum[c] += g[c] * ((row[c] - mean[r]) * rstd[r]);
-            bias_sum[c] += g[c];
-        }
+        kernels()->layer_norm_weights(count, row, mean[r], rstd[r], g, weight_sum, bias_sum);
     }
-    for (int64_t c = 0; c < count; c++) {
-        dweight[first + c] += weight_sum[c];
-        dbias[first + c] += bias_sum[c];
-    }
+    kernels()->add(count, weight_sum, dweight + first);
+    if (dbias != NULL) kernels()->add(count, bias_sum, dbias + first);
 }
 
 void mep_layer_norm_backward(int64_t rows, int64_t width, const float *x, const float *weight, const float *mean,
@@ -82,29 +77,6 @@ void mep_layer_norm_backward(int64_t rows, int64_t width, const float *x, const 
         float copy[MEP_MAX_WIDTH];
         kernels()->layer_norm_backward(width, x + r * width, weight, mean[r], rstd[r],
                                        read_values(dy, r * width, width, copy), dx + r * width);
-    }
-}
-
-void mep_gelu_forward(int64_t n, mep_activation x, mep_activation y)
-{
-#pragma omp parallel for
-    for (int64_t i = 0; i < n; i += CHUNK) {
-        float in[CHUNK], out[CHUNK];
-        int64_t count = n - i < CHUNK ? n - i : CHUNK;
-        kernels()->gelu(count, read_values(x, i, count, in), target(y, i, out));
-        write_values(y, i, count, out);
-    }
-}
-
-void mep_gelu_backward(int64_t n, mep_activation x, mep_activation dy)
-{
-#pragma omp parallel for
-    for (int64_t i = 0; i < n; i += CHUNK) {
-        float in[CHUNK], gradient[CHUNK];
-        int64_t count = n - i < CHUNK ? n - i : CHUNK;
-        kernels()->gelu_backward(count, read_values(x, i, count, in), read_values(dy, i, count, gradient),
-                                 target(dy, i, gradient));
-        write_values(dy, i, count, gradient);
     }
 }
 
@@ -150,6 +122,12 @@ void mep_cross_entropy(int64_t rows, int64_t vocab, float *logits, const int32_t
         losses[r] = kernels()->cross_entropy(vocab, logits + r * vocab, targets[r], scale);
 }
 
+void mep_clear(int64_t n, float *x)
+{
+#pragma omp parallel for
+    for (int64_t i = 0; i < n; i += CHUNK) memset(x + i, 0, (size_t)(n - i < CHUNK ? n - i : CHUNK) * sizeof *x);
+}
+
 void mep_convert(int64_t n, mep_activation from, mep_activation to)
 {
 #pragma omp parallel for
@@ -187,15 +165,6 @@ void mep_rotary_tables(int64_t length, int64_t dims, double base, float *cosine,
         }
 }
 
-static void rotate(float *x, int64_t half, const float *cosine, const float *sine, float sign)
-{
-    for (int64_t i = 0; i < half; i++) {
-        float a = x[i], b = x[i + half], s = sign * sine[i];
-        x[i] = a * cosine[i] - b * s;
-        x[i + half] = b * cosine[i] + a * s;
-    }
-}
-
 void mep_rotary_apply(int64_t rows, int64_t length, int64_t first, int64_t heads, int64_t dims, const float *cosine,
                       const float *sine, int inverse, mep_activation x, int64_t row_stride, int64_t head_stride)
 {
@@ -207,7 +176,7 @@ void mep_rotary_apply(int64_t rows, int64_t length, int64_t first, int64_t heads
             int64_t place = r * row_stride + h * head_stride, angle = (first + r % length) * half;
             float *vector = target(x, place, copy);
             if (vector == copy) read_values(x, place, dims, copy);
-            rotate(vector, half, cosine + angle, sine + angle, inverse ? -1.0f : 1.0f);
+            kernels()->rotate(half, cosine + angle, sine + angle, inverse ? -1.0f : 1.0f, vector, vector + half);
             write_values(x, place, dims, vector);
         }
 }

@@ -18,17 +18,12 @@ typedef struct mep_activation {
     mep_dtype dtype;
 } mep_activation;
 
-/* y = layer norm of x [rows, width]; mean, rstd [rows] are kept for the backward pass. */
+/* y = layer norm of x [rows, width]; mean, rstd [rows] are kept for the backward pass. bias may be NULL; y may be x. */
 void mep_layer_norm_forward(int64_t rows, int64_t width, const float *x, const float *weight, const float *bias,
                             float eps, mep_activation y, float *mean, float *rstd);
-/* dx, dweight, dbias += gradients. */
+/* dx, dweight, dbias += gradients; dbias may be NULL. */
 void mep_layer_norm_backward(int64_t rows, int64_t width, const float *x, const float *weight, const float *mean,
                              const float *rstd, mep_activation dy, float *dx, float *dweight, float *dbias);
-
-/* y = gelu(x), n values of one type; exact (erf) form. */
-void mep_gelu_forward(int64_t n, mep_activation x, mep_activation y);
-/* dy becomes dx. */
-void mep_gelu_backward(int64_t n, mep_activation x, mep_activation dy);
 
 /* sum[c] += sum over rows of x[r, c]: the gradient of a linear layer's bias. */
 void mep_column_sum(int64_t rows, int64_t width, mep_activation x, float *sum);
@@ -43,6 +38,9 @@ void mep_embedding_backward(int64_t tokens_count, int64_t length, int64_t width,
 /* losses[r] = -log softmax(logits[r])[targets[r]]; where scale is not 0 the logits become scale times their gradient.
  */
 void mep_cross_entropy(int64_t rows, int64_t vocab, float *logits, const int32_t *targets, float scale, float *losses);
+
+/* x = 0 */
+void mep_clear(int64_t n, float *x);
 
 /* Copy n values, converting where the types differ. */
 void mep_convert(int64_t n, mep_activation from, mep_activation to);

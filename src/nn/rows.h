@@ -24,22 +24,35 @@ typedef struct mep_row_kernels {
     const char *name;
     int lanes; /* floats a vector */
 
-    /* y = (x - mean) rstd weight + bias, mean and rstd = 1/sqrt(variance + eps) of the row, which are returned too. */
+    /* y = (x - mean) rstd weight + bias, mean and rstd = 1/sqrt(variance + eps) of the row, which are returned too.
+     * bias may be NULL. */
     void (*layer_norm)(int64_t n, const float *x, const float *weight, const float *bias, float eps, float *y,
                        float *mean, float *rstd);
     /* dx += gradient with respect to x. */
     void (*layer_norm_backward)(int64_t n, const float *x, const float *weight, float mean, float rstd, const float *dy,
                                 float *dx);
+    /* dweight += dy xhat, dbias += dy: one row's part of the gradients of weight and bias. */
+    void (*layer_norm_weights)(int64_t n, const float *x, float mean, float rstd, const float *dy, float *dweight,
+                               float *dbias);
+    /* Pairs (a[i], b[i]) turned by the angle with this cosine and sign * sine. */
+    void (*rotate)(int64_t n, const float *cosine, const float *sine, float sign, float *a, float *b);
     /* y = x (1 + erf(x / sqrt 2)) / 2; x and y may be the same. dx = dy times its derivative; dy and dx may be the
      * same. */
     void (*gelu)(int64_t n, const float *x, float *y);
     void (*gelu_backward)(int64_t n, const float *x, const float *dy, float *dx);
+    /* The same for y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, another function by up to 5e-4. */
+    void (*gelu_tanh)(int64_t n, const float *x, float *y);
+    void (*gelu_tanh_backward)(int64_t n, const float *x, const float *dy, float *dx);
     /* Returns log sum exp(x) - x[target]. Where scale is not 0, x becomes scale (softmax(x) - one_hot(target)). */
     float (*cross_entropy)(int64_t n, float *x, int64_t target, float scale);
     /* y += x */
     void (*add)(int64_t n, const float *x, float *y);
     void (*to_bf16)(int64_t n, const float *x, mep_bf16 *y);
     void (*from_bf16)(int64_t n, const mep_bf16 *x, float *y);
+    /* pairs[i] = a[i], b[i] in the order of memory */
+    void (*interleave)(int64_t n, const mep_bf16 *a, const mep_bf16 *b, void *pairs);
+    /* out[c][r] = in[r][c], values of 32 bits; strides in bytes, of any alignment. */
+    void (*transpose)(int64_t rows, int64_t columns, const void *in, int64_t in_stride, void *out, int64_t out_stride);
     /* Sum of squares in float64. */
     double (*sum_of_squares)(int64_t n, const float *x);
     /* AdamW (arXiv:1711.05101): m, v the moments; decay p *= 1 - learning_rate weight_decay; then

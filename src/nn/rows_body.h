@@ -10,6 +10,7 @@
 
 #include "base/simd.h"
 #include "base/tile.h"
+#include "base/transpose.h"
 
 /* Vector at i of a row of n: zeros beyond its end. */
 MEP_INLINE vf load_at(const float *x, int64_t i, int64_t n)
@@ -44,8 +45,10 @@ static void layer_norm(int64_t n, const float *x, const float *weight, const flo
     float variance = vf_sum(squares);
     for (int64_t i = n / LANES * LANES; i < n; i++) variance += (x[i] - center) * (x[i] - center);
     float scale = 1 / sqrtf(variance / (float)n + eps);
-    for (int64_t i = 0; i < n; i += LANES)
-        store_at(y, i, n, (load_at(x, i, n) - center) * scale * load_at(weight, i, n) + load_at(bias, i, n));
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf shift = bias != NULL ? load_at(bias, i, n) : vf_set(0);
+        store_at(y, i, n, (load_at(x, i, n) - center) * scale * load_at(weight, i, n) + shift);
+    }
     *mean = center;
     *rstd = scale;
 }
@@ -67,6 +70,24 @@ static void layer_norm_backward(int64_t n, const float *x, const float *weight, 
     }
 }
 
+static void layer_norm_weights(int64_t n, const float *x, float mean, float rstd, const float *dy,
+                               float *restrict dweight, float *restrict dbias)
+{
+    for (int64_t i = 0; i < n; i++) {
+        dweight[i] += dy[i] * ((x[i] - mean) * rstd);
+        dbias[i] += dy[i];
+    }
+}
+
+static void rotate(int64_t n, const float *cosine, const float *sine, float sign, float *restrict a, float *restrict b)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float x = a[i], y = b[i], s = sign * sine[i];
+        a[i] = x * cosine[i] - y * s;
+        b[i] = y * cosine[i] + x * s;
+    }
+}
+
 static void gelu(int64_t n, const float *x, float *y)
 {
     for (int64_t i = 0; i < n; i += LANES) {
@@ -83,6 +104,36 @@ static void gelu_backward(int64_t n, const float *x, const float *dy, float *dx)
         vf cumulative = 0.5f * (1.0f + vf_erf(v * 0.70710678f));
         vf density = 0.39894228f * vf_exp(-0.5f * v * v);
         store_at(dx, i, n, load_at(dy, i, n) * (cumulative + v * density));
+    }
+}
+
+/* With u = sqrt(2/pi) (x + a x^3), (1 + tanh u) / 2 = 1 / (1 + e), e = exp(-2u). Beyond +-10, where that is 0 or 1 in
+ * float32, e stays what it is there: finite. */
+MEP_INLINE vf gelu_tanh_exp(vf bounded)
+{
+    return vf_exp(-1.5957691216f * bounded * (1.0f + 0.044715f * bounded * bounded));
+}
+
+MEP_INLINE vf within_10(vf x)
+{
+    return -vf_max(vf_set(-10.0f), -vf_max(vf_set(-10.0f), x)); /* the second operand where one is NaN */
+}
+
+static void gelu_tanh(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf v = load_at(x, i, n);
+        store_at(y, i, n, v / (1.0f + gelu_tanh_exp(within_10(v))));
+    }
+}
+
+/* y = x s, s = 1 / (1 + e): dy/dx = s + x s (1 - s) 2 du/dx, 1 - s = e s. */
+static void gelu_tanh_backward(int64_t n, const float *x, const float *dy, float *dx)
+{
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf v = within_10(load_at(x, i, n)), e = gelu_tanh_exp(v), s = 1.0f / (1.0f + e);
+        vf slope = 1.5957691216f * (1.0f + 3 * 0.044715f * v * v);
+        store_at(dx, i, n, load_at(dy, i, n) * (s + v * slope * (e * s * s)));
     }
 }
 
@@ -128,6 +179,15 @@ static void from_bf16(int64_t n, const mep_bf16 *x, float *y)
     for (int64_t i = 0; i < n; i++) y[i] = mep_bf16_to_float(x[i]);
 }
 
+static void interleave(int64_t n, const mep_bf16 *a, const mep_bf16 *b, void *pairs)
+{
+    mep_bf16 *out = pairs;
+    for (int64_t i = 0; i < n; i++) {
+        out[2 * i] = a[i];
+        out[2 * i + 1] = b[i];
+    }
+}
+
 static double sum_of_squares(int64_t n, const float *x)
 {
     enum { SUMS = 16 };
@@ -155,6 +215,23 @@ static void adamw(int64_t n, const mep_adamw_step *step, float *restrict p, cons
 }
 
 const mep_row_kernels KERNELS = {
-    KERNELS_NAME, LANES,   layer_norm, layer_norm_backward, gelu,  gelu_backward, cross_entropy,
-    add,          to_bf16, from_bf16,  sum_of_squares,      adamw, tile_product,
+    .name = KERNELS_NAME,
+    .lanes = LANES,
+    .layer_norm = layer_norm,
+    .layer_norm_backward = layer_norm_backward,
+    .layer_norm_weights = layer_norm_weights,
+    .rotate = rotate,
+    .gelu = gelu,
+    .gelu_backward = gelu_backward,
+    .gelu_tanh = gelu_tanh,
+    .gelu_tanh_backward = gelu_tanh_backward,
+    .cross_entropy = cross_entropy,
+    .add = add,
+    .to_bf16 = to_bf16,
+    .from_bf16 = from_bf16,
+    .interleave = interleave,
+    .transpose = transpose_words,
+    .sum_of_squares = sum_of_squares,
+    .adamw = adamw,
+    .product = tile_product,
 };

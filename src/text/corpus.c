@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading documents out of files. libarchive unpacks: a file is opened as one "raw" stream or as a tar, and the members
- * of a tar are opened in the same way again, so a .tar of .jsonl.zst needs nothing special. What a stream is, its name
- * says: NAME[.tar | .jsonl | .json][.gz | .zst | .xz]; anything else is one document. Memory: one buffer that grows up
- * to the limit of a document, whatever the compression ratio.
+ * Cutting files into records, the lines and texts that documents are made of. libarchive unpacks: a file is opened as
+ * one "raw" stream or as a tar, and the members of a tar are opened in the same way again, so a .tar of .jsonl.zst
+ * needs nothing special. What a stream is, its name says: NAME[.tar | .jsonl | .json][.gz | .zst | .xz]; anything else
+ * is one document. Memory: one buffer that grows up to the limit of a document, whatever the compression ratio.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "text/corpus.h"
@@ -16,27 +16,27 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include <jansson.h>
-
 #include "base/error.h"
 #include "base/memory.h"
 
 enum {
     BLOCK = 1 << 16, /* bytes read from a file at a time */
     FIRST_BUFFER = 1 << 20,
-    BINARY_PREFIX = 8192, /* a zero byte among so many says: not text */
-    TAR_DEPTH = 4         /* tars in tars */
+    KEPT_BUFFER = 1 << 24, /* a longer one, which a long document needed, is given back */
+    BINARY_PREFIX = 8192,  /* a zero byte among so many says: not text */
+    TAR_DEPTH = 4          /* tars in tars */
 };
 
 typedef struct reader {
-    mep_document_fn document;
+    const mep_corpus_reading *reading;
+    mep_record_fn record;
     void *context;
-    int64_t limit;         /* of a document */
     int64_t done, total;   /* bytes of the files read before this one, and of all */
-    struct archive *outer; /* the file that is being read */
+    int64_t file, number;  /* the file that is being read, and its records so far */
+    struct archive *outer; /* the same file */
     char *buffer;
     int64_t capacity;
-    int64_t documents; /* so far */
+    int has_text; /* the input that is being read has a record that is not blank */
 } reader;
 
 /* What the name says about a stream. */
@@ -140,27 +140,31 @@ static mep_status read_some(const stream *from, char *to, int64_t room, int64_t 
 
 /* ---- Documents ---- */
 
-static mep_status emit(reader *state, const char *text, int64_t size)
+/* Hand out the next record, unless it lies before the first one that is wanted. */
+static mep_status emit(reader *state, const char *name, int64_t line, char *bytes, int64_t size)
 {
-    if (size == 0) return MEP_OK;
-    ++state->documents;
+    const mep_corpus_reading *reading = state->reading;
+    int64_t number = state->number++;
+    if (!state->has_text) state->has_text = line > 0 ? !mep_corpus_is_blank(bytes, size) : size > 0;
+    if (state->file == reading->file && number < reading->number) return MEP_OK;
     int64_t position = state->done + archive_filter_bytes(state->outer, -1);
-    return state->document(state->context, text, size, position, state->total);
+    const mep_corpus_record record = {name, line, bytes, size, state->file, number, position, state->total};
+    return state->record(state->context, &record);
 }
 
 /* Room for at least one more byte behind `used`; `line` is 0 for a document that is no line. */
 static mep_status make_room(reader *state, int64_t used, const char *name, int64_t line)
 {
     if (used < state->capacity) return MEP_OK;
-    if (used > state->limit && line > 0)
+    if (used > state->reading->limit && line > 0)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s:%lld: the line is longer than %lld bytes, the most that is read; split it", name,
-                        (long long)line, (long long)state->limit);
-    if (used > state->limit)
+                        (long long)line, (long long)state->reading->limit);
+    if (used > state->reading->limit)
         return mep_fail(MEP_ERROR_FORMAT, "%s: the document is longer than %lld bytes, the most that is read; split it",
-                        name, (long long)state->limit);
+                        name, (long long)state->reading->limit);
     int64_t capacity = state->capacity == 0 ? FIRST_BUFFER : 2 * state->capacity;
-    if (capacity > state->limit + 1) capacity = state->limit + 1;
+    if (capacity > state->reading->limit + 1) capacity = state->reading->limit + 1;
     MEP_TRY(mep_grow(&state->buffer, used, capacity, 1));
     state->capacity = capacity;
     return MEP_OK;
@@ -181,42 +185,10 @@ static mep_status read_text(reader *state, const stream *from)
             looked = 1;
         }
     }
-    return emit(state, state->buffer, used);
+    return emit(state, from->name, 0, state->buffer, used);
 }
 
-static int is_blank(const char *text, int64_t size)
-{
-    for (int64_t i = 0; i < size; ++i) {
-        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r') return 0;
-    }
-    return 1;
-}
-
-/* One line of JSON, counted from 1. */
-static mep_status read_line(reader *state, const char *name, int64_t line, const char *text, int64_t size)
-{
-    if (line == 1 && size >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark */
-        text += 3;
-        size -= 3;
-    }
-    if (is_blank(text, size)) return MEP_OK;
-    json_error_t error;
-    json_t *root = json_loadb(text, (size_t)size, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
-    if (root == NULL)
-        return mep_fail(MEP_ERROR_FORMAT, "%s:%lld: %s; each line must be a JSON object with a string \"text\"", name,
-                        (long long)line, error.text);
-    json_t *string = json_object_get(root, "text");
-    mep_status status;
-    if (json_is_string(string))
-        status = emit(state, json_string_value(string), (int64_t)json_string_length(string));
-    else
-        status = mep_fail(MEP_ERROR_FORMAT, "%s:%lld: no string \"text\"; each line must be a JSON object with one",
-                          name, (long long)line);
-    json_decref(root);
-    return status;
-}
-
-/* Each line is a document. */
+/* Each line is a record. */
 static mep_status read_lines(reader *state, const stream *from)
 {
     int64_t used = 0, scanned = 0, line = 1, got = 1;
@@ -228,14 +200,14 @@ static mep_status read_lines(reader *state, const stream *from)
         const char *end;
         while ((end = memchr(state->buffer + scanned, '\n', (size_t)(used - scanned))) != NULL) {
             int64_t stop = end - state->buffer;
-            MEP_TRY(read_line(state, from->name, line++, state->buffer + start, stop - start));
+            MEP_TRY(emit(state, from->name, line++, state->buffer + start, stop - start));
             start = scanned = stop + 1;
         }
         used -= start;
         memmove(state->buffer, state->buffer + start, (size_t)used);
         scanned = used;
     }
-    return read_line(state, from->name, line, state->buffer, used);
+    return used == 0 ? MEP_OK : emit(state, from->name, line, state->buffer, used);
 }
 
 /* ---- Streams in streams ---- */
@@ -333,52 +305,49 @@ static mep_status read_file(reader *state, const mep_corpus_file *file, int chos
     mep_status status = read_open_file(state, file->path, fd, chosen);
     close(fd);
     state->done += file->size;
+    if (state->capacity > KEPT_BUFFER) {
+        mep_free(&state->buffer);
+        state->capacity = 0;
+    }
     return status;
 }
 
 /* ---- The whole corpus ---- */
 
-/* Read the files that the input `path` stands for. */
-static mep_status read_input(reader *state, const char *path, const mep_corpus_file *files, int64_t count)
+/* Read the files of an input, from file `first` on; returns the first file of the next input in *next. */
+static mep_status read_input(reader *state, int64_t input, int64_t first, int64_t *next)
 {
-    int64_t before = state->documents;
-    for (int64_t i = 0; i < count; ++i) MEP_TRY(read_file(state, &files[i], strcmp(files[i].path, path) == 0));
-    if (state->documents > before) return MEP_OK;
+    const mep_corpus_reading *reading = state->reading;
+    const char *path = reading->paths[input];
+    const mep_corpus_file *files = reading->files->items;
+    int64_t i = first;
+    state->has_text = 0;
+    for (; i < reading->files->count && files[i].input == input; ++i) {
+        state->file = i;
+        state->number = 0;
+        if (i >= reading->file) {
+            MEP_TRY(read_file(state, &files[i], strcmp(files[i].path, path) == 0));
+        } else {
+            state->done += files[i].size;
+            state->has_text = 1; /* it was read by an earlier call */
+        }
+    }
+    *next = i;
+    if (state->has_text) return MEP_OK;
     return mep_fail(MEP_ERROR_FORMAT,
                     "%s holds no text; give text files, .jsonl files or folders of them (hidden and binary "
                     "files in folders are left out)",
                     path);
 }
 
-mep_status mep_corpus_read_limited(const char *const *paths, int64_t count, int64_t limit, mep_document_fn document,
-                                   void *context)
+mep_status mep_corpus_read_records(const mep_corpus_reading *reading, mep_record_fn record, void *context)
 {
-    if (count < 1 || document == NULL)
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "reading a corpus needs at least one file or folder, and a function to call");
-    reader state = {.document = document, .context = context, .limit = limit};
-    mep_corpus_files files = {0};
-    int64_t *ends = NULL; /* of each input's files */
-    mep_status status;
-    MEP_TRY_OR(status, mep_alloc(&ends, count, sizeof *ends), done);
-    for (int64_t i = 0; i < count; ++i) {
-        MEP_TRY_OR(status, mep_corpus_files_add(&files, paths[i]), done);
-        ends[i] = files.count;
-    }
-    for (int64_t i = 0; i < files.count; ++i) state.total += files.items[i].size;
-    for (int64_t i = 0; i < count; ++i) {
-        int64_t first = i == 0 ? 0 : ends[i - 1];
-        const mep_corpus_file *items = files.count == 0 ? NULL : files.items + first;
-        MEP_TRY_OR(status, read_input(&state, paths[i], items, ends[i] - first), done);
-    }
-done:
+    reader state = {.reading = reading, .record = record, .context = context};
+    mep_status status = MEP_OK;
+    int64_t next = 0;
+    for (int64_t i = 0; i < reading->files->count; ++i) state.total += reading->files->items[i].size;
+    for (int64_t i = 0; i < reading->files->inputs && status == MEP_OK; ++i)
+        status = read_input(&state, i, next, &next);
     mep_free(&state.buffer);
-    mep_corpus_files_free(&files);
-    mep_free(&ends);
     return status;
-}
-
-mep_status mep_corpus_read(const char *const *paths, int64_t count, mep_document_fn document, void *context)
-{
-    return mep_corpus_read_limited(paths, count, MEP_DOCUMENT_LIMIT, document, context);
 }

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two halves of reading a corpus: finding the files (corpus_files.c) and reading documents out of one (corpus.c).
+ * The steps of reading a corpus: finding the files (corpus_files.c), cutting them into records (corpus.c), and making
+ * the document of a record (corpus_record.c), which is most of the work and can be done by many threads at once.
  */
 #ifndef MEP_TEXT_CORPUS_H
 #define MEP_TEXT_CORPUS_H
+
+#include <jansson.h>
 
 #include "mep/data.h"
 
@@ -12,18 +15,53 @@
 
 typedef struct mep_corpus_file {
     char *path;
-    int64_t size; /* 0 for what has none, such as a pipe */
+    int64_t size;     /* 0 for what has none, such as a pipe */
+    int64_t modified; /* nanoseconds; 0 for what has no size */
+    int64_t input;    /* index of the input that it belongs to */
 } mep_corpus_file;
 
 typedef struct mep_corpus_files {
     mep_corpus_file *items;
-    int64_t count, capacity;
+    int64_t count, capacity, inputs;
 } mep_corpus_files;
 
-/* Append what `path` stands for: itself, or, where it is a folder, the regular files below it in byte order of their
+/* Append the next input: `path` itself, or, where it is a folder, the regular files below it in byte order of their
  * names, without hidden files and folders and without following links to folders. */
 mep_status mep_corpus_files_add(mep_corpus_files *files, const char *path);
+/* Append all inputs of a call. */
+mep_status mep_corpus_files_find(mep_corpus_files *files, const char *const *paths, int64_t count);
 void mep_corpus_files_free(mep_corpus_files *files);
+
+/* What lies in a file before it is parsed: a line of JSON lines, or a whole text. */
+typedef struct mep_corpus_record {
+    const char *name; /* of the stream, for messages: FILE or FILE:MEMBER */
+    int64_t line;     /* from 1; 0: the whole stream is one document */
+    char *bytes;      /* may be changed by who takes the record */
+    int64_t size;
+    int64_t file, number;    /* index of the file, and of the record in it */
+    int64_t position, total; /* bytes of all files */
+} mep_corpus_record;
+
+/* Called for each record; its memory lasts until the return. A status other than MEP_OK ends the reading. */
+typedef mep_status (*mep_record_fn)(void *context, const mep_corpus_record *record);
+
+/* Where to read, and how. */
+typedef struct mep_corpus_reading {
+    const char *const *paths; /* of the inputs, for messages */
+    const mep_corpus_files *files;
+    int64_t limit;        /* bytes of a record */
+    int64_t file, number; /* the record to begin with; those before it are read, but not handed out */
+} mep_corpus_reading;
+
+/* Hand out all records from that of `reading` on. An input without any record but blank lines is an error. */
+mep_status mep_corpus_read_records(const mep_corpus_reading *reading, mep_record_fn record, void *context);
+
+/* The document of a record: *text points into the record, whose bytes may be changed, or into *json, which the caller
+ * releases (json_decref) in either case. *size is 0 where there is none: a blank line or an empty text. Thread-safe. */
+mep_status mep_corpus_record_text(const mep_corpus_record *record, json_t **json, const char **text, int64_t *size);
+
+/* 1 when there is nothing but blanks in a line. */
+int mep_corpus_is_blank(const char *text, int64_t size);
 
 /* mep_corpus_read with another limit than MEP_DOCUMENT_LIMIT. */
 mep_status mep_corpus_read_limited(const char *const *paths, int64_t count, int64_t limit, mep_document_fn document,

@@ -73,7 +73,11 @@ static mep_status add_file(mep_corpus_files *files, const char *path, const stru
     }
     mep_corpus_file *file = &files->items[files->count];
     MEP_TRY(mep_copy_string(&file->path, path));
-    file->size = S_ISREG(info->st_mode) ? (int64_t)info->st_size : 0;
+    file->input = files->inputs;
+    if (S_ISREG(info->st_mode)) {
+        file->size = (int64_t)info->st_size;
+        file->modified = (int64_t)info->st_mtim.tv_sec * 1000000000 + info->st_mtim.tv_nsec;
+    }
     ++files->count;
     return MEP_OK;
 }
@@ -109,7 +113,15 @@ mep_status mep_corpus_files_add(mep_corpus_files *files, const char *path)
 {
     struct stat info;
     if (stat(path, &info) != 0) return fail_read(path);
-    return S_ISDIR(info.st_mode) ? add_folder(files, path) : add_file(files, path, &info);
+    MEP_TRY(S_ISDIR(info.st_mode) ? add_folder(files, path) : add_file(files, path, &info));
+    ++files->inputs;
+    return MEP_OK;
+}
+
+mep_status mep_corpus_files_find(mep_corpus_files *files, const char *const *paths, int64_t count)
+{
+    for (int64_t i = 0; i < count; ++i) MEP_TRY(mep_corpus_files_add(files, paths[i]));
+    return MEP_OK;
 }
 
 void mep_corpus_files_free(mep_corpus_files *files)

@@ -39,7 +39,9 @@ struct mep_dataset {
     char *bin_path, *idx_path, *json_path;
     mapping bin, idx;
     int type;
-    int64_t token_size, sequences, documents, tokens;
+    int64_t token_size, sequences, all_documents, all_tokens; /* of the files */
+    int has_documents;                                        /* in the index; 0: every sequence is one */
+    int64_t first_document, documents, first_token, tokens;   /* of the part that was opened */
     char *tokenizer;
     dataset_cache *cache;
 };
@@ -93,7 +95,16 @@ static int64_t sequence_pointer(const mep_dataset *dataset, int64_t sequence)
 
 static int64_t document_sequence(const mep_dataset *dataset, int64_t document)
 {
+    if (!dataset->has_documents) return document;
     return (int64_t)read_u64(dataset->idx.data + MEP_INDEX_HEADER + 12 * dataset->sequences + 8 * document);
+}
+
+/* First token of document `document` of the files, which may be the one behind the last. */
+static int64_t document_token(const mep_dataset *dataset, int64_t document)
+{
+    int64_t sequence = document_sequence(dataset, document);
+    if (sequence == dataset->sequences) return dataset->all_tokens;
+    return sequence_pointer(dataset, sequence) / dataset->token_size;
 }
 
 /* ---- Opening ---- */
@@ -143,6 +154,11 @@ static mep_status check_header(mep_dataset *dataset)
                         dataset->type);
     uint64_t sequences = read_u64(data + MEP_INDEX_SEQUENCES_AT), entries = read_u64(data + MEP_INDEX_ENTRIES_AT);
     uint64_t room = (uint64_t)(size - MEP_INDEX_HEADER);
+    if (sequences <= room / 13 && entries <= room / 8 && 13 * sequences + 8 * entries == room && sequences > 0)
+        return mep_fail(MEP_ERROR_UNSUPPORTED,
+                        "%s has a mode for each sequence: it is a multimodal dataset of Megatron-LM, and not all of "
+                        "its sequences are text; prepare the text alone",
+                        path);
     if (sequences > room / 12 || entries > room / 8 || 12 * sequences + 8 * entries != room)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s has %lld bytes, which is not the size for %llu sequences and %llu document "
@@ -150,7 +166,9 @@ static mep_status check_header(mep_dataset *dataset)
                         path, (long long)size, (unsigned long long)sequences, (unsigned long long)entries);
     if (entries == 0) return mep_fail(MEP_ERROR_FORMAT, "%s has no document entries; prepare the dataset again", path);
     dataset->sequences = (int64_t)sequences;
-    dataset->documents = (int64_t)entries - 1;
+    /* merge_datasets.py of GPT-NeoX leaves nothing but the first entry; its training counts sequences as documents */
+    dataset->has_documents = entries > 1 || sequences == 0;
+    dataset->all_documents = dataset->has_documents ? (int64_t)entries - 1 : dataset->sequences;
     return MEP_OK;
 }
 
@@ -181,7 +199,7 @@ static mep_status check_sequences(mep_dataset *dataset)
                         "damaged",
                         dataset->bin_path, (long long)dataset->bin.size, dataset->idx_path,
                         (long long)(tokens * dataset->token_size));
-    dataset->tokens = tokens;
+    dataset->all_tokens = tokens;
     return MEP_OK;
 }
 
@@ -189,9 +207,9 @@ static mep_status check_sequences(mep_dataset *dataset)
 static mep_status check_documents(const mep_dataset *dataset)
 {
     int64_t previous = 0;
-    for (int64_t i = 0; i <= dataset->documents; ++i) {
+    for (int64_t i = 0; i <= dataset->all_documents; ++i) {
         int64_t first = document_sequence(dataset, i);
-        if (first < previous || (i == 0 && first != 0) || (i == dataset->documents && first != dataset->sequences))
+        if (first < previous || (i == 0 && first != 0) || (i == dataset->all_documents && first != dataset->sequences))
             return mep_fail(MEP_ERROR_FORMAT,
                             "%s: document entry %lld is sequence %lld of %lld, which cannot be; prepare the "
                             "dataset again",
@@ -211,15 +229,17 @@ static mep_status take_description(mep_dataset *dataset, json_t *root)
                         "%s does not describe a dataset (it lacks tokenizer, documents or tokens); move it "
                         "away or prepare the dataset again",
                         dataset->json_path);
-    if (json_integer_value(documents) != dataset->documents || json_integer_value(tokens) != dataset->tokens)
+    if (json_integer_value(documents) != dataset->all_documents || json_integer_value(tokens) != dataset->all_tokens)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s describes %lld documents of %lld tokens, but %s has %lld of %lld; the files do "
                         "not belong together: prepare the dataset again",
                         dataset->json_path, (long long)json_integer_value(documents),
-                        (long long)json_integer_value(tokens), dataset->idx_path, (long long)dataset->documents,
-                        (long long)dataset->tokens);
+                        (long long)json_integer_value(tokens), dataset->idx_path, (long long)dataset->all_documents,
+                        (long long)dataset->all_tokens);
     mep_free(&dataset->tokenizer);
-    return mep_copy_string(&dataset->tokenizer, tokenizer);
+    if (strcmp(tokenizer, MEP_TOKENIZER_COPY) != 0) return mep_copy_string(&dataset->tokenizer, tokenizer);
+    int length = (int)(strlen(dataset->json_path) - strlen(".json"));
+    return mep_format(&dataset->tokenizer, "%.*s.%s", length, dataset->json_path, MEP_TOKENIZER_COPY);
 }
 
 static mep_status read_description(mep_dataset *dataset)
@@ -255,12 +275,42 @@ static mep_status open_files(mep_dataset *dataset, const char *prefix)
     return read_description(dataset);
 }
 
+/* From now on documents first .. end - 1 are all that there is. */
+static void choose_documents(mep_dataset *dataset, int64_t first, int64_t end)
+{
+    dataset->first_document = first;
+    dataset->documents = end - first;
+    dataset->first_token = document_token(dataset, first);
+    dataset->tokens = document_token(dataset, end) - dataset->first_token;
+}
+
+static mep_status open_part(mep_dataset *dataset, const char *prefix, const char *split, mep_split_part part)
+{
+    static const char *const names[] = {"training", "validation", "test"};
+    int64_t bounds[4] = {0};
+    MEP_TRY(open_files(dataset, prefix));
+    choose_documents(dataset, 0, dataset->all_documents);
+    if (split == NULL) return MEP_OK;
+    MEP_TRY(mep_split_documents(split, dataset->all_documents, bounds));
+    choose_documents(dataset, bounds[part], bounds[part + 1]);
+    if (dataset->tokens > 0) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT,
+                    "%s: the split %s of its %lld documents leaves none for the %s part; choose "
+                    "another split, or take more text",
+                    prefix, split, (long long)dataset->all_documents, names[part]);
+}
+
 mep_status mep_dataset_open(mep_dataset **dataset, const char *prefix)
+{
+    return mep_dataset_open_part(dataset, prefix, NULL, MEP_SPLIT_TRAIN);
+}
+
+mep_status mep_dataset_open_part(mep_dataset **dataset, const char *prefix, const char *split, mep_split_part part)
 {
     *dataset = NULL;
     mep_dataset *opened = NULL;
     MEP_TRY(mep_alloc(&opened, 1, sizeof *opened));
-    mep_status status = open_files(opened, prefix);
+    mep_status status = open_part(opened, prefix, split, part);
     if (status != MEP_OK) mep_dataset_close(&opened);
     *dataset = opened;
     return status;
@@ -322,7 +372,7 @@ int64_t mep_dataset_vocab_size(const mep_dataset *dataset)
     if (known > 0) return known;
     int64_t largest = 0;
     for (int64_t i = 0; i < dataset->tokens; ++i) {
-        int64_t token = token_at(dataset, i);
+        int64_t token = token_at(dataset, dataset->first_token + i);
         if (token > largest) largest = token;
     }
     if (largest == INT64_MAX) --largest; /* no token id; mep_dataset_read refuses it */
@@ -346,8 +396,7 @@ uint64_t mep_dataset_checksum(const mep_dataset *dataset)
 int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index)
 {
     if (index < 0 || index > dataset->documents) return -1;
-    int64_t sequence = document_sequence(dataset, index);
-    return sequence == dataset->sequences ? dataset->tokens : sequence_pointer(dataset, sequence) / dataset->token_size;
+    return document_token(dataset, dataset->first_document + index) - dataset->first_token;
 }
 
 mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t count, int32_t *tokens)
@@ -356,7 +405,7 @@ mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t c
         return mep_fail(MEP_ERROR_ARGUMENT, "cannot read %lld tokens from token %lld of %s, which has %lld",
                         (long long)count, (long long)start, dataset->bin_path, (long long)dataset->tokens);
     for (int64_t i = 0; i < count; ++i) {
-        int64_t token = token_at(dataset, start + i);
+        int64_t token = token_at(dataset, dataset->first_token + start + i);
         if (token < 0 || token > INT32_MAX)
             return mep_fail(MEP_ERROR_FORMAT, "%s: token %lld is %lld, which is no token id; prepare the dataset again",
                             dataset->bin_path, (long long)(start + i), (long long)token);

@@ -7,6 +7,7 @@
  *                   | i32 sizes[sequences]: tokens of each sequence
  *                   | i64 pointers[sequences]: its first byte in .bin
  *                   | i64 doc_idx[entries]: first sequence of each document, then the number of sequences
+ *     PREFIX.tokenizer.json    ours too: the tokenizer, unless it is built in
  *     PREFIX.json   ours alone: {"tokenizer", "vocab_size", "documents", "tokens", "checksum" (checksum.h)}
  */
 #ifndef MEP_TEXT_DATASET_FORMAT_H
@@ -16,6 +17,9 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "the dataset files are little-endian and are mapped as they are");
+
+/* What PREFIX.json has as "tokenizer" where PREFIX.tokenizer.json is it. */
+#define MEP_TOKENIZER_COPY "tokenizer.json"
 
 #define MEP_INDEX_MAGIC "MMIDIDX\0" /* with the zero that ends the string: 9 bytes */
 

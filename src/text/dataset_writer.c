@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing a token dataset: tokens stream into PREFIX.bin.tmp, the index and the description follow at the end, and only
- * when all three are on the disk are they renamed, the index last. A reader therefore sees the old dataset or the new
+ * Writing a token dataset: tokens stream into PREFIX.bin.tmp, sizes of documents into PREFIX.sizes.tmp (nothing in
+ * memory grows with the dataset), the index and the description follow at the end, and only when all three are on the
+ * disk are they renamed, the index last. A reader therefore sees the old dataset or the new
  * one; should the machine stop between two of the renames, it refuses the mixture where sizes or token counts
  * differ.
  */
 #define _POSIX_C_SOURCE 200809L
-#include "text/dataset_format.h"
+#include "text/dataset_writer.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -19,25 +21,25 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/checksum.h"
+#include "text/dataset_format.h"
 
-enum { BIN, JSON, IDX, FILES }; /* in the order of their renaming */
+enum { BIN, TOKENIZER, JSON, IDX, FILES, SIZES = FILES, TEMPORARIES }; /* files in the order of their renaming */
 enum {
     SMALL_VOCABULARY = 65500, /* Megatron's bound: below it tokens are uint16, otherwise int32 */
     CHUNK = 8192              /* tokens converted at a time */
 };
 
-static const char *const suffixes[FILES] = {".bin", ".json", ".idx"};
+static const char *const suffixes[TEMPORARIES] = {".bin", ".tokenizer.json", ".json", ".idx", ".sizes"};
 
 struct mep_dataset_writer {
-    char *path[FILES], *temporary[FILES];
-    char *tokenizer;
-    int64_t vocab_size;
+    char *path[TEMPORARIES], *temporary[TEMPORARIES];
+    char *tokenizer;      /* as PREFIX.json names it */
+    char *tokenizer_json; /* what PREFIX.tokenizer.json holds; NULL for a tokenizer that is built in */
+    int64_t tokenizer_size, vocab_size;
     int32_t end_token;
     int type;
-    FILE *bin;
-    int32_t *sizes; /* of the documents so far; one sequence each */
-    int64_t documents, capacity, tokens;
-    mep_checksum checksum;
+    FILE *bin, *sizes; /* tokens, and an int32 a document: its tokens, which are one sequence */
+    mep_writer_state state;
     int failed; /* a write went wrong: finish must not */
 };
 
@@ -47,36 +49,75 @@ static mep_status fail_write(const char *path)
                     strerror(errno));
 }
 
-/* Close the files, remove the temporary ones (those already renamed are gone) and free the writer. */
-void mep_dataset_writer_abandon(mep_dataset_writer **writer)
+static void close_files(mep_dataset_writer *writer)
+{
+    if (writer->bin != NULL) fclose(writer->bin);
+    if (writer->sizes != NULL) fclose(writer->sizes);
+    writer->bin = writer->sizes = NULL;
+}
+
+void mep_dataset_writer_leave(mep_dataset_writer **writer)
 {
     if (writer == NULL || *writer == NULL) return;
     mep_dataset_writer *given = *writer;
-    if (given->bin != NULL) fclose(given->bin);
-    for (int i = 0; i < FILES; ++i) {
-        if (given->temporary[i] != NULL) unlink(given->temporary[i]);
+    close_files(given);
+    for (int i = 0; i < TEMPORARIES; ++i) {
         mep_free(&given->temporary[i]);
         mep_free(&given->path[i]);
     }
     mep_free(&given->tokenizer);
-    mep_free(&given->sizes);
+    mep_free(&given->tokenizer_json);
     mep_free(writer);
+}
+
+/* Remove the temporary files; those already renamed are gone. */
+void mep_dataset_writer_abandon(mep_dataset_writer **writer)
+{
+    if (writer == NULL || *writer == NULL) return;
+    for (int i = 0; i < TEMPORARIES; ++i) {
+        if ((*writer)->temporary[i] != NULL) unlink((*writer)->temporary[i]);
+    }
+    mep_dataset_writer_leave(writer);
+}
+
+static mep_status open_temporary(FILE **file, const char *path, const char *mode)
+{
+    *file = fopen(path, mode);
+    return *file != NULL ? MEP_OK : fail_write(path);
+}
+
+/* A built-in tokenizer by its name; a copy of any other lies beside the dataset. */
+static mep_status describe_tokenizer(mep_dataset_writer *writer, const mep_tokenizer *tokenizer)
+{
+    const char *json = mep_tokenizer_json(tokenizer, &writer->tokenizer_size);
+    if (json == NULL) return mep_copy_string(&writer->tokenizer, mep_tokenizer_name(tokenizer));
+    MEP_TRY(mep_copy_string(&writer->tokenizer, MEP_TOKENIZER_COPY));
+    MEP_TRY(mep_alloc(&writer->tokenizer_json, writer->tokenizer_size + 1, 1));
+    memcpy(writer->tokenizer_json, json, (size_t)writer->tokenizer_size);
+    return MEP_OK;
+}
+
+/* Names and numbers; no file is touched. */
+static mep_status describe(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer)
+{
+    int length = mep_dataset_prefix_length(prefix);
+    for (int i = 0; i < TEMPORARIES; ++i) {
+        MEP_TRY(mep_format(&writer->path[i], "%.*s%s", length, prefix, suffixes[i]));
+        MEP_TRY(mep_format(&writer->temporary[i], "%s.tmp", writer->path[i]));
+    }
+    MEP_TRY(describe_tokenizer(writer, tokenizer));
+    writer->vocab_size = mep_tokenizer_vocab_size(tokenizer);
+    writer->end_token = mep_tokenizer_end_of_document(tokenizer);
+    writer->type = writer->vocab_size < SMALL_VOCABULARY ? MEP_TOKEN_UINT16 : MEP_TOKEN_INT32;
+    mep_checksum_begin(&writer->state.checksum);
+    return MEP_OK;
 }
 
 static mep_status begin(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer)
 {
-    int length = mep_dataset_prefix_length(prefix);
-    for (int i = 0; i < FILES; ++i) {
-        MEP_TRY(mep_format(&writer->path[i], "%.*s%s", length, prefix, suffixes[i]));
-        MEP_TRY(mep_format(&writer->temporary[i], "%s.tmp", writer->path[i]));
-    }
-    MEP_TRY(mep_copy_string(&writer->tokenizer, mep_tokenizer_name(tokenizer)));
-    writer->vocab_size = mep_tokenizer_vocab_size(tokenizer);
-    writer->end_token = mep_tokenizer_end_of_document(tokenizer);
-    writer->type = writer->vocab_size < SMALL_VOCABULARY ? MEP_TOKEN_UINT16 : MEP_TOKEN_INT32;
-    mep_checksum_begin(&writer->checksum);
-    writer->bin = fopen(writer->temporary[BIN], "wb");
-    return writer->bin != NULL ? MEP_OK : fail_write(writer->temporary[BIN]);
+    MEP_TRY(describe(writer, prefix, tokenizer));
+    MEP_TRY(open_temporary(&writer->bin, writer->temporary[BIN], "wb"));
+    return open_temporary(&writer->sizes, writer->temporary[SIZES], "wb+");
 }
 
 mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
@@ -90,10 +131,66 @@ mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *pr
     return status;
 }
 
+/* ---- Leaving off and going on ---- */
+
+mep_writer_state mep_dataset_writer_state(const mep_dataset_writer *writer)
+{
+    return writer->state;
+}
+
+static mep_status sync_file(FILE *file, const char *path)
+{
+    return fflush(file) == 0 && fsync(fileno(file)) == 0 ? MEP_OK : fail_write(path);
+}
+
+mep_status mep_dataset_writer_sync(mep_dataset_writer *writer)
+{
+    MEP_TRY(sync_file(writer->bin, writer->temporary[BIN]));
+    return sync_file(writer->sizes, writer->temporary[SIZES]);
+}
+
+/* Open a temporary file that holds at least `size` bytes, cut it off there and stand at its end. */
+static mep_status reopen(FILE **file, const char *path, int64_t size)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || info.st_size < size)
+        return mep_fail(MEP_ERROR_FORMAT, "%s does not hold the %lld bytes that were written; begin again", path,
+                        (long long)size);
+    MEP_TRY(open_temporary(file, path, "rb+"));
+    if (ftruncate(fileno(*file), size) != 0 || fseeko(*file, 0, SEEK_END) != 0) return fail_write(path);
+    return MEP_OK;
+}
+
+static mep_status go_on(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer,
+                        const mep_writer_state *state)
+{
+    MEP_TRY(describe(writer, prefix, tokenizer));
+    writer->state = *state;
+    /* the process may have ended between the renaming of .bin and the end of its work */
+    if (access(writer->temporary[BIN], F_OK) != 0 && rename(writer->path[BIN], writer->temporary[BIN]) != 0)
+        return fail_write(writer->temporary[BIN]);
+    MEP_TRY(reopen(&writer->bin, writer->temporary[BIN], state->tokens * mep_token_type_size(writer->type)));
+    return reopen(&writer->sizes, writer->temporary[SIZES], state->documents * 4);
+}
+
+mep_status mep_dataset_writer_continue(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer,
+                                       const mep_writer_state *state)
+{
+    *writer = NULL;
+    mep_dataset_writer *created = NULL;
+    MEP_TRY(mep_alloc(&created, 1, sizeof *created));
+    mep_status status = go_on(created, prefix, tokenizer, state);
+    if (status != MEP_OK) mep_dataset_writer_leave(&created);
+    *writer = created;
+    return status;
+}
+
+/* ---- Documents ---- */
+
 /* Bytes that count for the checksum: .bin, then .idx. */
 static mep_status put(mep_dataset_writer *writer, FILE *file, const char *path, const void *data, int64_t size)
 {
-    mep_checksum_add(&writer->checksum, data, size);
+    mep_checksum_add(&writer->state.checksum, data, size);
     return fwrite(data, 1, (size_t)size, file) == (size_t)size ? MEP_OK : fail_write(path);
 }
 
@@ -116,7 +213,7 @@ static mep_status check_tokens(const mep_dataset_writer *writer, const int32_t *
         if (tokens[i] < 0 || tokens[i] >= writer->vocab_size)
             return mep_fail(MEP_ERROR_ARGUMENT,
                             "%s: token %lld of document %lld is %ld, but the tokenizer '%s' has %lld",
-                            writer->path[BIN], (long long)i, (long long)writer->documents, (long)tokens[i],
+                            writer->path[BIN], (long long)i, (long long)writer->state.documents, (long)tokens[i],
                             writer->tokenizer, (long long)writer->vocab_size);
     }
     return MEP_OK;
@@ -129,52 +226,69 @@ mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int32_t *tok
         return mep_fail(MEP_ERROR_ARGUMENT, "%s: a document of %lld tokens; the format allows 0 .. %lld, so split it",
                         writer->path[BIN], (long long)count, (long long)most);
     MEP_TRY(check_tokens(writer, tokens, count));
-    if (writer->documents == writer->capacity) {
-        int64_t capacity = writer->capacity == 0 ? 1024 : 2 * writer->capacity;
-        MEP_TRY(mep_grow(&writer->sizes, writer->capacity, capacity, sizeof *writer->sizes));
-        writer->capacity = capacity;
-    }
     mep_status status = put_tokens(writer, tokens, count);
     if (status == MEP_OK && end_of_document) status = put_tokens(writer, &writer->end_token, 1);
+    int32_t size = (int32_t)(count + (end_of_document != 0));
+    if (status == MEP_OK && fwrite(&size, sizeof size, 1, writer->sizes) != 1)
+        status = fail_write(writer->temporary[SIZES]);
     if (status != MEP_OK) {
         writer->failed = 1;
         return status;
     }
-    int64_t size = count + (end_of_document != 0);
-    writer->sizes[writer->documents++] = (int32_t)size;
-    writer->tokens += size;
+    ++writer->state.documents;
+    writer->state.tokens += size;
     return MEP_OK;
 }
 
 /* ---- The end: index, description, names ---- */
 
-/* Flush, sync and close *file. */
-static mep_status close_synced(FILE **file, const char *path)
+mep_status mep_close_synced(FILE **file, const char *path)
 {
-    mep_status status = MEP_OK;
-    if (fflush(*file) != 0 || fsync(fileno(*file)) != 0) status = fail_write(path);
+    mep_status status = sync_file(*file, path);
     if (fclose(*file) != 0 && status == MEP_OK) status = fail_write(path);
     *file = NULL;
     return status;
 }
 
-static mep_status put_index(mep_dataset_writer *writer, FILE *file)
+static mep_status put_header(mep_dataset_writer *writer, FILE *file)
 {
     const char *path = writer->temporary[IDX];
     uint64_t version = MEP_INDEX_VERSION;
     uint8_t type = (uint8_t)writer->type;
-    uint64_t counts[2] = {(uint64_t)writer->documents, (uint64_t)writer->documents + 1};
+    uint64_t counts[2] = {(uint64_t)writer->state.documents, (uint64_t)writer->state.documents + 1};
     MEP_TRY(put(writer, file, path, MEP_INDEX_MAGIC, sizeof MEP_INDEX_MAGIC));
     MEP_TRY(put(writer, file, path, &version, sizeof version));
     MEP_TRY(put(writer, file, path, &type, sizeof type));
-    MEP_TRY(put(writer, file, path, counts, sizeof counts));
-    MEP_TRY(put(writer, file, path, writer->sizes, writer->documents * 4));
-    int64_t pointer = 0;
-    for (int64_t i = 0; i < writer->documents; ++i) {
-        MEP_TRY(put(writer, file, path, &pointer, sizeof pointer));
-        pointer += writer->sizes[i] * mep_token_type_size(writer->type);
+    return put(writer, file, path, counts, sizeof counts);
+}
+
+/* Read the sizes from the beginning, CHUNK at a time: once as they are, once as the pointers that follow from them. */
+static mep_status put_sizes(mep_dataset_writer *writer, FILE *file, int as_pointers)
+{
+    int32_t sizes[CHUNK];
+    int64_t pointers[CHUNK], pointer = 0, width = mep_token_type_size(writer->type);
+    if (fseeko(writer->sizes, 0, SEEK_SET) != 0) return fail_write(writer->temporary[SIZES]);
+    for (int64_t done = 0; done < writer->state.documents;) {
+        int64_t left = writer->state.documents - done, some = left < CHUNK ? left : CHUNK;
+        if (fread(sizes, sizeof *sizes, (size_t)some, writer->sizes) != (size_t)some)
+            return mep_fail(MEP_ERROR_IO, "cannot read %s again; begin again", writer->temporary[SIZES]);
+        for (int64_t i = 0; i < some; pointer += sizes[i++] * width) pointers[i] = pointer;
+        if (as_pointers)
+            MEP_TRY(put(writer, file, writer->temporary[IDX], pointers, some * 8));
+        else
+            MEP_TRY(put(writer, file, writer->temporary[IDX], sizes, some * 4));
+        done += some;
     }
-    for (int64_t i = 0; i <= writer->documents; ++i) MEP_TRY(put(writer, file, path, &i, sizeof i));
+    return MEP_OK;
+}
+
+static mep_status put_index(mep_dataset_writer *writer, FILE *file)
+{
+    MEP_TRY(put_header(writer, file));
+    MEP_TRY(put_sizes(writer, file, 0));
+    MEP_TRY(put_sizes(writer, file, 1));
+    for (int64_t i = 0; i <= writer->state.documents; ++i)
+        MEP_TRY(put(writer, file, writer->temporary[IDX], &i, sizeof i));
     return MEP_OK;
 }
 
@@ -183,7 +297,19 @@ static mep_status write_index(mep_dataset_writer *writer)
     FILE *file = fopen(writer->temporary[IDX], "wb");
     if (file == NULL) return fail_write(writer->temporary[IDX]);
     mep_status status = put_index(writer, file);
-    mep_status closed = close_synced(&file, writer->temporary[IDX]);
+    mep_status closed = mep_close_synced(&file, writer->temporary[IDX]);
+    return status != MEP_OK ? status : closed;
+}
+
+static mep_status write_tokenizer(const mep_dataset_writer *writer)
+{
+    const char *path = writer->temporary[TOKENIZER];
+    if (writer->tokenizer_json == NULL) return MEP_OK;
+    FILE *file = fopen(path, "wb");
+    if (file == NULL) return fail_write(path);
+    size_t size = (size_t)writer->tokenizer_size;
+    mep_status status = fwrite(writer->tokenizer_json, 1, size, file) == size ? MEP_OK : fail_write(path);
+    mep_status closed = mep_close_synced(&file, path);
     return status != MEP_OK ? status : closed;
 }
 
@@ -191,24 +317,23 @@ static mep_status write_description(const mep_dataset_writer *writer)
 {
     const char *path = writer->temporary[JSON];
     char checksum[17];
-    snprintf(checksum, sizeof checksum, "%016llx", (unsigned long long)mep_checksum_end(&writer->checksum));
+    snprintf(checksum, sizeof checksum, "%016llx", (unsigned long long)mep_checksum_end(&writer->state.checksum));
     json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:s}", "tokenizer", writer->tokenizer, "vocab_size",
-                             (json_int_t)writer->vocab_size, "documents", (json_int_t)writer->documents, "tokens",
-                             (json_int_t)writer->tokens, "checksum", checksum);
+                             (json_int_t)writer->vocab_size, "documents", (json_int_t)writer->state.documents, "tokens",
+                             (json_int_t)writer->state.tokens, "checksum", checksum);
     if (root == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot compose %s", path);
     FILE *file = fopen(path, "wb");
     mep_status status = file == NULL ? fail_write(path) : MEP_OK;
     if (file != NULL) {
         if (json_dumpf(root, file, JSON_INDENT(2)) != 0 || fputc('\n', file) == EOF) status = fail_write(path);
-        mep_status closed = close_synced(&file, path);
+        mep_status closed = mep_close_synced(&file, path);
         if (status == MEP_OK) status = closed;
     }
     json_decref(root);
     return status;
 }
 
-/* Make the renames last: sync the folder that `path` is in. A file system that cannot do so is no failure. */
-static mep_status sync_folder(const char *path)
+mep_status mep_sync_folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
     char *folder = NULL;
@@ -224,25 +349,28 @@ static mep_status sync_folder(const char *path)
     return failed ? fail_write(path) : MEP_OK;
 }
 
-static mep_status finish(mep_dataset_writer *writer)
+mep_status mep_dataset_writer_complete(mep_dataset_writer *writer)
 {
     if (writer->failed)
         return mep_fail(MEP_ERROR_IO, "%s is incomplete because an earlier write failed", writer->path[BIN]);
-    if (writer->tokens == 0)
+    if (writer->state.tokens == 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "%s would hold no tokens; give it at least one document",
                         writer->path[BIN]);
-    MEP_TRY(close_synced(&writer->bin, writer->temporary[BIN]));
+    MEP_TRY(mep_close_synced(&writer->bin, writer->temporary[BIN]));
     MEP_TRY(write_index(writer));
+    MEP_TRY(write_tokenizer(writer));
     MEP_TRY(write_description(writer));
+    if (writer->tokenizer_json == NULL) unlink(writer->path[TOKENIZER]); /* of the dataset that is replaced */
     for (int i = 0; i < FILES; ++i) {
+        if (i == TOKENIZER && writer->tokenizer_json == NULL) continue;
         if (rename(writer->temporary[i], writer->path[i]) != 0) return fail_write(writer->path[i]);
     }
-    return sync_folder(writer->path[BIN]);
+    return mep_sync_folder_of(writer->path[BIN]);
 }
 
 mep_status mep_dataset_writer_finish(mep_dataset_writer **writer)
 {
-    mep_status status = finish(*writer);
+    mep_status status = mep_dataset_writer_complete(*writer);
     mep_dataset_writer_abandon(writer);
     return status;
 }

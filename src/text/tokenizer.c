@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The public face of all tokenizers: the list of names, argument checks, and the call into the tokenizer's own
- * operations.
+ * operations. What is no name is a file or a folder.
  */
 #include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "text/bpe.h"
 
 static const struct {
     const char *name;
@@ -28,7 +30,10 @@ mep_status mep_tokenizer_open(mep_tokenizer **tokenizer, const char *name)
         size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, " %s", tokenizers[i].name);
     }
-    return mep_fail(MEP_ERROR_ARGUMENT, "there is no tokenizer '%s'; known are:%s", name, known);
+    struct stat info;
+    if (stat(name, &info) == 0) return mep_bpe_open(tokenizer, name);
+    return mep_fail(MEP_ERROR_ARGUMENT, "there is no tokenizer '%s', nor a file or folder of this name; known are:%s",
+                    name, known);
 }
 
 void mep_tokenizer_destroy(mep_tokenizer **tokenizer)
@@ -40,7 +45,7 @@ void mep_tokenizer_destroy(mep_tokenizer **tokenizer)
 
 const char *mep_tokenizer_name(const mep_tokenizer *tokenizer)
 {
-    return tokenizer->ops->name;
+    return tokenizer->name;
 }
 
 int64_t mep_tokenizer_vocab_size(const mep_tokenizer *tokenizer)
@@ -75,6 +80,20 @@ mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, c
     *size = 0;
     if (token < 0 || token >= tokenizer->vocab_size)
         return mep_fail(MEP_ERROR_ARGUMENT, "token %ld is none of the tokenizer '%s', which has 0 .. %lld", (long)token,
-                        tokenizer->ops->name, (long long)tokenizer->vocab_size - 1);
+                        tokenizer->name, (long long)tokenizer->vocab_size - 1);
     return tokenizer->ops->decode(tokenizer, token, text, size);
+}
+
+const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size)
+{
+    *size = 0;
+    return tokenizer->ops->json != NULL ? tokenizer->ops->json(tokenizer, size) : NULL;
+}
+
+int mep_tokenizer_equal(const mep_tokenizer *a, const mep_tokenizer *b)
+{
+    int64_t a_size, b_size;
+    const char *a_json = mep_tokenizer_json(a, &a_size), *b_json = mep_tokenizer_json(b, &b_size);
+    if (a_json == NULL || b_json == NULL) return a_json == b_json && strcmp(a->name, b->name) == 0;
+    return a_size == b_size && memcmp(a_json, b_json, (size_t)a_size) == 0;
 }

@@ -9,17 +9,19 @@
 #include "mep/data.h"
 
 typedef struct mep_tokenizer_ops {
-    const char *name;
     /* As mep_tokenizer_encode and mep_tokenizer_decode, with arguments already checked (0 <= token < vocab_size). */
     mep_status (*encode)(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
                          int64_t *count);
     mep_status (*decode)(const mep_tokenizer *tokenizer, int32_t token, const char **text, int64_t *size);
+    /* As mep_tokenizer_json; NULL for a tokenizer that no tokenizer.json describes. */
+    const char *(*json)(const mep_tokenizer *tokenizer, int64_t *size);
     /* Free the tokenizer with all that it holds. */
     void (*destroy)(mep_tokenizer *tokenizer);
 } mep_tokenizer_ops;
 
 struct mep_tokenizer {
     const mep_tokenizer_ops *ops;
+    const char *name;
     int64_t vocab_size; /* end-of-document token included */
     int32_t end_of_document;
 };

@@ -37,14 +37,14 @@ static void bytes_destroy(mep_tokenizer *tokenizer)
     mep_free(&tokenizer);
 }
 
-static const mep_tokenizer_ops bytes_ops = {"bytes", bytes_encode, bytes_decode, bytes_destroy};
+static const mep_tokenizer_ops bytes_ops = {bytes_encode, bytes_decode, NULL, bytes_destroy};
 
 mep_status mep_tokenizer_bytes(mep_tokenizer **tokenizer)
 {
     *tokenizer = NULL;
     bytes_tokenizer *bytes = NULL;
     MEP_TRY(mep_alloc(&bytes, 1, sizeof *bytes));
-    bytes->base = (mep_tokenizer){&bytes_ops, BYTES + 1, BYTES};
+    bytes->base = (mep_tokenizer){&bytes_ops, "bytes", BYTES + 1, BYTES};
     for (int i = 0; i < BYTES; ++i) bytes->text[i] = (char)i;
     *tokenizer = &bytes->base;
     return MEP_OK;

@@ -20,6 +20,9 @@
 #include "io/model_files.h"
 #include "io/safetensors.h"
 
+enum { TOKENIZER_LIMIT = 1 << 28 };
+static const char TOKENIZER[] = "tokenizer.json";
+
 /* jansson has no other reasons to make no object. */
 static mep_status no_object(void)
 {
@@ -40,30 +43,35 @@ static mep_status save_json(const char *folder, const char *name, json_t *root)
 
 mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, const mep_run_checksums *checksums)
 {
-    char data[17], valid[17], seed[24];
-    snprintf(data, sizeof data, "%016" PRIx64, checksums->data);
-    snprintf(valid, sizeof valid, "%016" PRIx64, checksums->valid);
+    char seed[24];
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
-    json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:b, "
-        "s:I, s:I, s:I, s:I, s:o}",
-        "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum", data,
-        "valid", s->valid, "valid_checksum", valid, "length", (json_int_t)s->length, "batch_size",
-        (json_int_t)s->batch_size, "micro_batch_size", (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps,
-        "learning_rate", s->learning_rate, "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1",
-        s->beta1, "beta2", s->beta2, "eps", s->eps, "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm,
-        "seed", seed, "dtype", mep_dtype_name(s->dtype), "recompute", s->recompute, "save_every",
-        (json_int_t)s->save_every, "keep", (json_int_t)s->keep, "valid_every", (json_int_t)s->valid_every,
-        "valid_tokens", (json_int_t)s->valid_tokens, "model", mep_model_config_to_json(&s->model));
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, "
+                  "s:f, s:s, s:s, s:b, "
+                  "s:I, s:I, s:I, s:I, s:o}",
+                  "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum",
+                  checksums->data, "split", s->split, "valid", s->valid, "valid_checksum", checksums->valid, "init",
+                  s->init, "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
+                  (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
+                  "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2,
+                  "eps", s->eps, "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed,
+                  "dtype", mep_dtype_name(s->dtype), "recompute", s->recompute, "save_every", (json_int_t)s->save_every,
+                  "keep", (json_int_t)s->keep, "valid_every", (json_int_t)s->valid_every, "valid_tokens",
+                  (json_int_t)s->valid_tokens, "model", mep_model_config_to_json(&s->model));
     return save_json(run, "train.json", root);
 }
 
-static mep_status read_path(const json_t *root, const char *file, const char *key, char *out)
+/* A text that fits out[size]; `fallback` where it is missing, unless that is NULL. */
+static mep_status read_text(const json_t *root, const char *file, const char *key, const char *fallback, char *out,
+                            size_t size)
 {
     const char *text = NULL;
-    MEP_TRY(mep_json_get_string(root, file, key, &text));
-    if (strlen(text) >= MEP_PATH_SIZE) return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" is too long", file, key);
-    snprintf(out, MEP_PATH_SIZE, "%s", text);
+    if (fallback == NULL)
+        MEP_TRY(mep_json_get_string(root, file, key, &text));
+    else
+        MEP_TRY(mep_json_get_string_or(root, file, key, fallback, &text));
+    if (strlen(text) >= size) return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" is too long", file, key);
+    snprintf(out, size, "%s", text);
     return MEP_OK;
 }
 
@@ -83,10 +91,12 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
 {
     const int64_t most = INT64_MAX;
     const char *dtype = NULL;
-    MEP_TRY(read_path(root, file, "data", s->data));
-    MEP_TRY(read_path(root, file, "valid", s->valid));
-    MEP_TRY(read_u64(root, file, "data_checksum", 16, &checksums->data));
-    MEP_TRY(read_u64(root, file, "valid_checksum", 16, &checksums->valid));
+    MEP_TRY(read_text(root, file, "data", NULL, s->data, sizeof s->data));
+    MEP_TRY(read_text(root, file, "split", "", s->split, sizeof s->split)); /* runs before version 0.2 have none */
+    MEP_TRY(read_text(root, file, "valid", NULL, s->valid, sizeof s->valid));
+    MEP_TRY(read_text(root, file, "init", "", s->init, sizeof s->init)); /* neither */
+    MEP_TRY(read_text(root, file, "data_checksum", NULL, checksums->data, sizeof checksums->data));
+    MEP_TRY(read_text(root, file, "valid_checksum", NULL, checksums->valid, sizeof checksums->valid));
     MEP_TRY(read_u64(root, file, "seed", 10, &s->seed));
     const struct {
         const char *key;
@@ -153,6 +163,47 @@ mep_status mep_train_steps_done(const char *run, int64_t *steps)
     return MEP_OK;
 }
 
+/* ---- The tokenizer ---- */
+
+static mep_status copy_file(const char *from, const char *folder, const char *name)
+{
+    char *path = NULL, *data = NULL;
+    int64_t size = 0;
+    mep_status status = mep_file_read(from, TOKENIZER_LIMIT, &data, &size);
+    if (status == MEP_OK) status = mep_path_join(&path, folder, name);
+    if (status == MEP_OK) status = mep_file_write_atomic(path, data, size);
+    mep_free(&data);
+    mep_free(&path);
+    return status;
+}
+
+mep_status mep_run_write_tokenizer(const char *run, const mep_dataset *data)
+{
+    mep_tokenizer *tokenizer = NULL;
+    char *path = NULL;
+    int64_t size = 0;
+    if (mep_dataset_tokenizer(data)[0] == '\0') return MEP_OK;
+    MEP_TRY(mep_tokenizer_open(&tokenizer, mep_dataset_tokenizer(data)));
+    const char *json = mep_tokenizer_json(tokenizer, &size);
+    mep_status status = json == NULL ? MEP_OK : mep_path_join(&path, run, TOKENIZER);
+    if (json != NULL && status == MEP_OK) status = mep_file_write_atomic(path, json, size);
+    mep_tokenizer_destroy(&tokenizer);
+    mep_free(&path);
+    return status;
+}
+
+/* The run's tokenizer, where it has one, into a checkpoint. */
+static mep_status save_tokenizer(const char *run, const char *folder)
+{
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, run, TOKENIZER));
+    mep_status status = mep_file_exists(path) ? copy_file(path, folder, TOKENIZER) : MEP_OK;
+    mep_free(&path);
+    return status;
+}
+
+/* ---- Checkpoints ---- */
+
 /* The optimizer's moments as two tensors, "m" and "v". */
 static void moment_tensors(const mep_adamw *o, mep_tensor tensors[2])
 {
@@ -170,6 +221,7 @@ mep_status mep_run_save(const char *run, const mep_model *model, const mep_adamw
     moment_tensors(o, moments);
     mep_status status = mep_checkpoint_begin(run, o->step, &folder);
     if (status == MEP_OK) status = mep_model_save(model, folder);
+    if (status == MEP_OK) status = save_tokenizer(run, folder);
     if (status == MEP_OK) status = mep_path_join(&path, folder, "optimizer.safetensors");
     if (status == MEP_OK) status = mep_safetensors_write(path, moments, 2, NULL, 0);
     if (status == MEP_OK) status = save_json(folder, "state.json", json_pack("{s:I}", "step", (json_int_t)o->step));

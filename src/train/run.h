@@ -5,18 +5,24 @@
 #ifndef MEP_TRAIN_RUN_H
 #define MEP_TRAIN_RUN_H
 
+#include "mep/data.h"
 #include "mep/train.h"
 #include "train/adamw.h"
+#include "train/mixture.h"
 
-/* Of the training data, and of the validation data or 0. */
+/* Of the training and of the validation data, as mep_mixture_checksums writes them. */
 typedef struct mep_run_checksums {
-    uint64_t data, valid;
+    char data[MEP_MIXTURE_CHECKSUMS], valid[MEP_MIXTURE_CHECKSUMS];
 } mep_run_checksums;
 
-/* train.json: the settings, and the checksums as hexadecimal text. */
+/* train.json: the settings and the checksums. */
 mep_status mep_run_write_settings(const char *run, const mep_train_settings *settings,
                                   const mep_run_checksums *checksums);
 mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, mep_run_checksums *checksums);
+
+/* Copy the tokenizer of the data, which lies beside it unless it is built in, to RUN/tokenizer.json: from then on the
+ * run needs no data to turn tokens into text, and neither do its checkpoints, which get a copy each. */
+mep_status mep_run_write_tokenizer(const char *run, const mep_dataset *data);
 
 /* Save model and optimizer as checkpoint-STEP, whole or not at all, and retire older ones beyond `keep`. */
 mep_status mep_run_save(const char *run, const mep_model *model, const mep_adamw *optimizer, int64_t keep);

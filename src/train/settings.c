@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "mep/train.h"
+#include "train/mixture.h"
 
 static const struct {
     const char *name;
@@ -59,6 +59,27 @@ static mep_status check_real(const char *name, double value, double low, double 
     return mep_fail(MEP_ERROR_ARGUMENT, "%s must be from %g to %g, found %g", name, low, high, value);
 }
 
+int mep_train_has_valid(const mep_train_settings *s)
+{
+    int64_t bounds[4] = {0};
+    if (s->valid[0] != '\0') return 1;
+    return s->split[0] != '\0' && mep_split_documents(s->split, (int64_t)1 << 30, bounds) == MEP_OK &&
+           bounds[2] > bounds[1];
+}
+
+/* The names, weights and shares of the data. */
+static mep_status check_data(const mep_train_settings *s)
+{
+    int64_t bounds[4] = {0};
+    mep_mixture mixture;
+    if (s->split[0] != '\0') MEP_TRY(mep_split_documents(s->split, 1, bounds));
+    MEP_TRY(mep_mixture_parse(&mixture, s->valid[0] != '\0' ? s->valid : "none"));
+    mep_mixture_close(&mixture);
+    MEP_TRY(mep_mixture_parse(&mixture, s->data));
+    mep_mixture_close(&mixture);
+    return MEP_OK;
+}
+
 mep_status mep_train_check(const mep_train_settings *s)
 {
     const int64_t most = (int64_t)1 << 30;
@@ -82,7 +103,8 @@ mep_status mep_train_check(const mep_train_settings *s)
     MEP_TRY(check_count("keep", s->keep, 0, INT64_MAX));
     MEP_TRY(check_count("valid_every", s->valid_every, 0, INT64_MAX));
     MEP_TRY(check_count("valid_tokens", s->valid_tokens, 0, INT64_MAX));
-    if (s->valid[0] != '\0' && s->valid_tokens > 0 && s->valid_tokens < s->length)
+    MEP_TRY(check_data(s));
+    if (mep_train_has_valid(s) && s->valid_tokens > 0 && s->valid_tokens < s->length)
         return mep_fail(MEP_ERROR_ARGUMENT, "valid_tokens %lld is less than one sequence of length %lld; 0 takes all",
                         (long long)s->valid_tokens, (long long)s->length);
     if (s->dtype != MEP_FLOAT32 && s->dtype != MEP_BFLOAT16)

@@ -182,14 +182,14 @@ static mep_status train(study *s, const study_run *r)
 }
 
 static mep_status evaluate_length(study *s, const study_run *r, int64_t length, json_t *eval, mep_model *model,
-                                  const mep_dataset *data)
+                                  const mep_mixture *data)
 {
     part_context context = {s, r, 0};
     mep_eval_settings settings = r->eval;
     mep_eval_result result = {0};
     settings.length = length;
     begin_part(s, MEP_STUDY_EVALUATING, length);
-    MEP_TRY(mep_evaluate(model, data, &settings, evaluation_progress, &context, &result));
+    MEP_TRY(mep_mixture_evaluate(model, data, &settings, evaluation_progress, &context, &result));
     return mep_study_eval_add(eval, r->folder, &result);
 }
 
@@ -198,7 +198,7 @@ static mep_status evaluate(study *s, const study_run *r)
 {
     json_t *eval = NULL;
     mep_model *model = NULL;
-    mep_dataset *data = NULL;
+    mep_mixture data = {0};
     mep_status status = mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval);
     for (int64_t i = 0; i < s->settings->length_count && status == MEP_OK; i++) {
         int64_t length = s->settings->lengths[i];
@@ -207,14 +207,14 @@ static mep_status evaluate(study *s, const study_run *r)
         if (result.segments > 0 || !can_take(r, length)) continue;
         if (model == NULL) {
             MEP_TRY_OR(status, mep_model_load(&model, r->folder), end);
-            MEP_TRY_OR(status, mep_dataset_open(&data, r->train.valid), end);
+            MEP_TRY_OR(status, mep_mixture_open_valid(&data, &r->train), end);
         }
-        status = evaluate_length(s, r, length, eval, model, data);
+        status = evaluate_length(s, r, length, eval, model, &data);
     }
 end:
     json_decref(eval);
     mep_model_destroy(&model);
-    mep_dataset_close(&data);
+    mep_mixture_close(&data);
     return status;
 }
 

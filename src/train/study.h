@@ -9,15 +9,19 @@
 #include <jansson.h>
 
 #include "mep/study.h"
+#include "train/run.h"
 
 /* What is known of a corpus once its datasets have been read. */
 typedef struct mep_study_corpus {
-    uint64_t train_checksum, valid_checksum;
+    mep_run_checksums checksums;
 } mep_study_corpus;
 
 /* Check the lists, every setting, and that the data is there, long enough and in the vocabulary; corpora[corpus_count].
  */
 mep_status mep_study_check(const mep_study_settings *settings, mep_study_corpus *corpora);
+
+/* The name of a corpus: the last part of its prefix, or of each prefix of a mixture. */
+mep_status mep_study_corpus_name(const mep_study_settings *settings, int64_t corpus, char name[MEP_DATA_SIZE]);
 
 /* The settings of a run. Indices into the lists. */
 mep_status mep_study_run_settings(const mep_study_settings *settings, int64_t corpus, int64_t encoding, int64_t seed,

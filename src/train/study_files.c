@@ -2,7 +2,6 @@
 /*
  * The study's own files: study.json, which keeps different studies out of one folder, and the eval.json of each run.
  */
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +31,7 @@ static json_t *training_json(const mep_train_settings *s)
                   (json_int_t)s->steps, "learning_rate", s->learning_rate, "min_learning_rate", s->min_learning_rate,
                   "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps", s->eps, "weight_decay",
                   s->weight_decay, "max_grad_norm", s->max_grad_norm, "dtype", mep_dtype_name(s->dtype));
+    if (root != NULL && s->split[0] != '\0') json_object_set_new(root, "split", json_string(s->split));
     if (model == NULL || root == NULL || json_object_update(root, model) != 0) {
         json_decref(root);
         root = NULL;
@@ -88,12 +88,10 @@ static json_t *corpora_json(const mep_study_settings *s, const mep_study_corpus 
 {
     json_t *root = json_object();
     for (int64_t i = 0; root != NULL && i < s->corpus_count; i++) {
-        char train[24], valid[24];
-        const char *slash = strrchr(s->corpora[i], '/');
-        snprintf(train, sizeof train, "%016" PRIx64, corpora[i].train_checksum);
-        snprintf(valid, sizeof valid, "%016" PRIx64, corpora[i].valid_checksum);
-        json_t *entry = json_pack("{s:s, s:s}", "train", train, "valid", valid);
-        if (json_object_set_new(root, slash == NULL ? s->corpora[i] : slash + 1, entry) != 0) {
+        char name[MEP_DATA_SIZE];
+        const mep_run_checksums *c = &corpora[i].checksums;
+        json_t *entry = json_pack("{s:s, s:s}", "train", c->data, "valid", c->valid);
+        if (mep_study_corpus_name(s, i, name) != MEP_OK || json_object_set_new(root, name, entry) != 0) {
             json_decref(root);
             return NULL;
         }

@@ -13,11 +13,9 @@ enum { NAME = 128 };
 
 /* ---- Names ---- */
 
-/* The last part of a corpus's prefix. */
-static const char *corpus_name(const char *prefix)
+mep_status mep_study_corpus_name(const mep_study_settings *s, int64_t corpus, char name[MEP_DATA_SIZE])
 {
-    const char *slash = strrchr(prefix, '/');
-    return slash == NULL ? prefix : slash + 1;
+    return mep_mixture_title(s->corpora[corpus], name);
 }
 
 /* A spec without blanks and without what file names do not take; longer ones are an error of mep_study_check. */
@@ -38,17 +36,13 @@ static mep_status check_path(int written)
                     MEP_PATH_SIZE - 1);
 }
 
-/* PREFIX.train or PREFIX.valid of a corpus. */
-static mep_status data_name(const mep_study_settings *s, int64_t corpus, const char *part, char path[MEP_PATH_SIZE])
-{
-    return check_path(snprintf(path, MEP_PATH_SIZE, "%s.%s", s->corpora[corpus], part));
-}
-
 mep_status mep_study_corpus_folder(const char *folder, const mep_study_settings *s, int64_t corpus,
                                    char path[MEP_PATH_SIZE])
 {
     if (s->corpus_count == 1) return check_path(snprintf(path, MEP_PATH_SIZE, "%s", folder));
-    return check_path(snprintf(path, MEP_PATH_SIZE, "%s/%s", folder, corpus_name(s->corpora[corpus])));
+    char name[MEP_DATA_SIZE];
+    MEP_TRY(mep_study_corpus_name(s, corpus, name));
+    return check_path(snprintf(path, MEP_PATH_SIZE, "%s/%s", folder, name));
 }
 
 mep_status mep_study_run_folder(const char *folder, const mep_study_settings *s, int64_t corpus, int64_t encoding,
@@ -63,6 +57,15 @@ mep_status mep_study_run_folder(const char *folder, const mep_study_settings *s,
 
 /* ---- Settings of the parts ---- */
 
+/* PREFIX.train and PREFIX.valid of a corpus, or the parts of PREFIX that the split makes. */
+static mep_status data_settings(const mep_study_settings *s, int64_t corpus, mep_train_settings *run)
+{
+    int is_split = s->train.split[0] != '\0';
+    run->valid[0] = '\0';
+    MEP_TRY(mep_mixture_append(s->corpora[corpus], is_split ? "" : ".train", run->data));
+    return is_split ? MEP_OK : mep_mixture_append(s->corpora[corpus], ".valid", run->valid);
+}
+
 mep_status mep_study_run_settings(const mep_study_settings *s, int64_t corpus, int64_t encoding, int64_t seed,
                                   mep_train_settings *run)
 {
@@ -74,8 +77,7 @@ mep_status mep_study_run_settings(const mep_study_settings *s, int64_t corpus, i
         return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%.40s...\" is longer than %d characters", spec,
                         MEP_POSITION_SIZE - 1);
     snprintf(run->model.position_encoding, sizeof run->model.position_encoding, "%s", spec);
-    MEP_TRY(data_name(s, corpus, "train", run->data));
-    return data_name(s, corpus, "valid", run->valid);
+    return data_settings(s, corpus, run);
 }
 
 /* The largest multiple of the longest length among `tokens` tokens of which the first has no target. */
@@ -98,26 +100,36 @@ static mep_status eval_settings(const mep_study_settings *s, const char *name, i
 
 mep_status mep_study_eval_settings(const mep_study_settings *s, int64_t corpus, mep_eval_settings *eval)
 {
-    char name[MEP_PATH_SIZE];
-    mep_dataset *data = NULL;
-    MEP_TRY(data_name(s, corpus, "valid", name));
-    MEP_TRY(mep_dataset_open(&data, name));
-    mep_status status = eval_settings(s, name, mep_dataset_tokens(data), eval);
-    mep_dataset_close(&data);
+    mep_train_settings run = s->train;
+    mep_mixture data;
+    MEP_TRY(data_settings(s, corpus, &run));
+    MEP_TRY(mep_mixture_open_valid(&data, &run));
+    mep_status status = eval_settings(s, data.names[0], mep_mixture_least_tokens(&data), eval);
+    mep_mixture_close(&data);
     return status;
 }
 
 /* ---- Checks ---- */
 
+/* Two corpora have different names. */
+static mep_status check_names(const mep_study_settings *s, int64_t i, int64_t j)
+{
+    char a[MEP_DATA_SIZE], b[MEP_DATA_SIZE];
+    MEP_TRY(mep_study_corpus_name(s, i, a));
+    MEP_TRY(mep_study_corpus_name(s, j, b));
+    if (strcmp(a, b) != 0) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "two corpora are called \"%s\"; give them different names", a);
+}
+
 static mep_status check_lists(const mep_study_settings *s)
 {
     if (s->corpus_count < 1 || s->encoding_count < 1 || s->seed_count < 1 || s->length_count < 1)
         return mep_fail(MEP_ERROR_ARGUMENT, "a study needs at least one corpus, encoding, seed and length");
+    if (s->train.split[0] != '\0' && !mep_train_has_valid(&s->train))
+        return mep_fail(MEP_ERROR_ARGUMENT, "the split \"%s\" leaves nothing to test on; write one like 949,50,1",
+                        s->train.split);
     for (int64_t i = 0; i < s->corpus_count; i++)
-        for (int64_t j = 0; j < i; j++)
-            if (strcmp(corpus_name(s->corpora[i]), corpus_name(s->corpora[j])) == 0)
-                return mep_fail(MEP_ERROR_ARGUMENT, "two corpora are called \"%s\"; give them different names",
-                                corpus_name(s->corpora[i]));
+        for (int64_t j = 0; j < i; j++) MEP_TRY(check_names(s, i, j));
     for (int64_t i = 0; i < s->seed_count; i++)
         for (int64_t j = 0; j < i; j++)
             if (s->seeds[i] == s->seeds[j])
@@ -152,35 +164,35 @@ static mep_status check_encodings(const mep_study_settings *s)
     return MEP_OK;
 }
 
-static mep_status check_vocabulary(const mep_study_settings *s, const char *name, const mep_dataset *data)
+static mep_status check_vocabulary(const mep_study_settings *s, const mep_mixture *data)
 {
-    int64_t size = mep_dataset_vocab_size(data);
+    int64_t size = mep_mixture_vocab_size(data);
     if (size <= s->train.model.vocab_size) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT,
-                    "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one", name,
-                    (long long)size - 1, (long long)s->train.model.vocab_size);
+                    "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one",
+                    data->names[0], (long long)size - 1, (long long)s->train.model.vocab_size);
 }
 
-/* Check one dataset, which is opened and closed here. */
-static mep_status check_dataset(const mep_study_settings *s, int64_t corpus, const char *part, uint64_t *checksum)
+static mep_status check_train(const mep_study_settings *s, const mep_train_settings *run, mep_study_corpus *corpus)
 {
-    char name[MEP_PATH_SIZE];
-    mep_dataset *data = NULL;
+    mep_mixture data;
+    MEP_TRY(mep_mixture_open_train(&data, run));
+    mep_status status = check_vocabulary(s, &data);
+    if (status == MEP_OK) status = mep_mixture_order(&data, s->train.length, 0);
+    mep_mixture_checksums(&data, corpus->checksums.data);
+    mep_mixture_close(&data);
+    return status;
+}
+
+static mep_status check_valid(const mep_study_settings *s, const mep_train_settings *run, mep_study_corpus *corpus)
+{
+    mep_mixture data;
     mep_eval_settings eval;
-    MEP_TRY(data_name(s, corpus, part, name));
-    MEP_TRY(mep_dataset_open(&data, name));
-    mep_status status = check_vocabulary(s, name, data);
-    int64_t tokens = mep_dataset_tokens(data);
-    if (status == MEP_OK && strcmp(part, "valid") == 0) {
-        status = eval_settings(s, name, tokens, &eval);
-    } else if (status == MEP_OK && tokens < s->train.length + 1) {
-        status =
-            mep_fail(MEP_ERROR_ARGUMENT,
-                     "%s: has %lld tokens, too few for a sequence of length %lld; use a shorter length or more text",
-                     name, (long long)tokens, (long long)s->train.length);
-    }
-    *checksum = mep_dataset_checksum(data);
-    mep_dataset_close(&data);
+    MEP_TRY(mep_mixture_open_valid(&data, run));
+    mep_status status = check_vocabulary(s, &data);
+    if (status == MEP_OK) status = eval_settings(s, data.names[0], mep_mixture_least_tokens(&data), &eval);
+    mep_mixture_checksums(&data, corpus->checksums.valid);
+    mep_mixture_close(&data);
     return status;
 }
 
@@ -189,8 +201,10 @@ mep_status mep_study_check(const mep_study_settings *s, mep_study_corpus *corpor
     MEP_TRY(check_lists(s));
     MEP_TRY(check_encodings(s));
     for (int64_t i = 0; i < s->corpus_count; i++) {
-        MEP_TRY(check_dataset(s, i, "train", &corpora[i].train_checksum));
-        MEP_TRY(check_dataset(s, i, "valid", &corpora[i].valid_checksum));
+        mep_train_settings run = s->train;
+        MEP_TRY(data_settings(s, i, &run));
+        MEP_TRY(check_train(s, &run, &corpora[i]));
+        MEP_TRY(check_valid(s, &run, &corpora[i]));
     }
     return MEP_OK;
 }

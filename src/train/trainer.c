@@ -10,16 +10,16 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
+#include "io/model_files.h"
 #include "model/session.h"
 #include "train/adamw.h"
+#include "train/mixture.h"
 #include "train/run.h"
-#include "train/sampler.h"
 
 typedef struct trainer {
     const char *run;
     mep_train_settings settings;
-    mep_dataset *data, *valid;
-    mep_sampler sampler;
+    mep_mixture data, valid; /* valid.count is 0 where there is none */
     mep_model *model;
     mep_session *session;
     mep_adamw *optimizer;
@@ -33,34 +33,68 @@ static void close_trainer(trainer *t)
     mep_session_destroy(&t->session);
     mep_adamw_destroy(&t->optimizer);
     mep_model_destroy(&t->model);
-    mep_dataset_close(&t->data);
-    mep_dataset_close(&t->valid);
+    mep_mixture_close(&t->data);
+    mep_mixture_close(&t->valid);
     mep_free(&t->gradients);
     mep_free(&t->losses);
     mep_free(&t->inputs);
     mep_free(&t->targets);
 }
 
-static mep_status open_dataset(mep_dataset **data, const char *prefix, const mep_train_settings *s)
+static mep_status check_vocabulary(const mep_mixture *data, const mep_train_settings *s)
 {
-    MEP_TRY(mep_dataset_open(data, prefix));
-    if (mep_dataset_vocab_size(*data) > s->model.vocab_size)
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one", prefix,
-                        (long long)mep_dataset_vocab_size(*data) - 1, (long long)s->model.vocab_size);
+    for (int64_t i = 0; i < data->count; i++) {
+        int64_t size = mep_dataset_vocab_size(data->data[i]);
+        if (size > s->model.vocab_size)
+            return mep_fail(MEP_ERROR_ARGUMENT,
+                            "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one",
+                            data->names[i], (long long)size - 1, (long long)s->model.vocab_size);
+    }
     return MEP_OK;
 }
 
 static mep_status open_data(trainer *t)
 {
-    mep_train_settings *s = &t->settings;
-    MEP_TRY(open_dataset(&t->data, s->data, s));
-    if (s->valid[0] != '\0') {
-        mep_sampler unused;
-        MEP_TRY(open_dataset(&t->valid, s->valid, s));
-        MEP_TRY(mep_sampler_init(&unused, t->valid, s->valid, s->length, 0)); /* too short shows now, not after hours */
+    const mep_train_settings *s = &t->settings;
+    MEP_TRY(mep_mixture_open_train(&t->data, s));
+    MEP_TRY(check_vocabulary(&t->data, s));
+    MEP_TRY(mep_mixture_open_valid(&t->valid, s));
+    MEP_TRY(check_vocabulary(&t->valid, s));
+    MEP_TRY(mep_mixture_check_tokenizers(&t->data, &t->valid));
+    MEP_TRY(mep_mixture_order(&t->valid, s->length, 0)); /* too short shows now, not after hours */
+    return mep_mixture_order(&t->data, s->length, s->seed);
+}
+
+/* The tokenizer.json of the folder that the run begins from is the data's, where both are known. */
+static mep_status check_init_tokenizer(const trainer *t)
+{
+    mep_tokenizer *model = NULL, *data = NULL;
+    char *folder = NULL, *path = NULL;
+    const char *name = mep_dataset_tokenizer(t->data.data[0]);
+    MEP_TRY(mep_model_folder(t->settings.init, &folder));
+    mep_status status = mep_path_join(&path, folder, "tokenizer.json");
+    if (status == MEP_OK && name[0] != '\0' && mep_file_exists(path)) {
+        status = mep_tokenizer_open(&model, path);
+        if (status == MEP_OK) status = mep_tokenizer_open(&data, name);
+        if (status == MEP_OK && !mep_tokenizer_equal(model, data))
+            status = mep_fail(MEP_ERROR_ARGUMENT,
+                              "%s was prepared with the tokenizer %s, but %s reads the tokens of %s; prepare the text "
+                              "with that one",
+                              t->settings.data, name, t->settings.init, path);
     }
-    return mep_sampler_init(&t->sampler, t->data, s->data, s->length, s->seed);
+    mep_tokenizer_destroy(&model);
+    mep_tokenizer_destroy(&data);
+    mep_free(&folder);
+    mep_free(&path);
+    return status;
+}
+
+/* The weights that a new run begins with. */
+static mep_status initialize(trainer *t)
+{
+    if (t->settings.init[0] == '\0') return MEP_OK;
+    MEP_TRY(check_init_tokenizer(t));
+    return mep_model_read_weights(t->model, t->settings.init);
 }
 
 static mep_status open_trainer(trainer *t)
@@ -109,12 +143,12 @@ static mep_status accumulate(trainer *t, double *loss)
     int64_t step = t->optimizer->step, length = s->length, rows = t->micro * length;
     float scale = 1.0f / (float)(s->batch_size * length);
     double sum = 0;
-    memset(t->gradients, 0, (size_t)t->model->size * sizeof *t->gradients);
     for (int64_t first = 0; first < s->batch_size; first += t->micro) {
         for (int64_t b = 0; b < t->micro; b++)
-            MEP_TRY(mep_sampler_read(&t->sampler, step * s->batch_size + first + b, t->inputs + b * length,
+            MEP_TRY(mep_mixture_read(&t->data, step * s->batch_size + first + b, t->inputs + b * length,
                                      t->targets + b * length));
-        MEP_TRY(mep_session_train(t->session, t->micro, length, t->inputs, t->targets, scale, t->losses, t->gradients));
+        MEP_TRY((first == 0 ? mep_session_train_first : mep_session_train)(t->session, t->micro, length, t->inputs,
+                                                                           t->targets, scale, t->losses, t->gradients));
         for (int64_t i = 0; i < rows; i++) sum += (double)t->losses[i];
     }
     *loss = sum / (double)(s->batch_size * length);
@@ -147,7 +181,7 @@ static mep_status validate(trainer *t, mep_train_progress *p)
     e.max_tokens = t->settings.valid_tokens;
     e.batch_tokens = t->micro * t->settings.length;
     e.dtype = t->settings.dtype;
-    MEP_TRY(mep_evaluate(t->model, t->valid, &e, NULL, NULL, &result));
+    MEP_TRY(mep_mixture_evaluate(t->model, &t->valid, &e, NULL, NULL, &result));
     p->valid_loss = result.loss;
     return MEP_OK;
 }
@@ -159,7 +193,8 @@ static mep_status loop(trainer *t, mep_train_fn progress, void *context)
         mep_train_progress p;
         MEP_TRY(run_step(t, &p));
         int last = p.step == s->steps;
-        if (t->valid != NULL && s->valid_every > 0 && (p.step % s->valid_every == 0 || last)) MEP_TRY(validate(t, &p));
+        if (t->valid.count > 0 && s->valid_every > 0 && (p.step % s->valid_every == 0 || last))
+            MEP_TRY(validate(t, &p));
         MEP_TRY(mep_run_log(t->run, &p));
         int stop = progress != NULL && progress(context, &p) != 0;
         if (stop || last || (s->save_every > 0 && p.step % s->save_every == 0)) {
@@ -175,7 +210,10 @@ static mep_status loop(trainer *t, mep_train_fn progress, void *context)
 
 static mep_run_checksums checksums_of(const trainer *t)
 {
-    return (mep_run_checksums){mep_dataset_checksum(t->data), t->valid != NULL ? mep_dataset_checksum(t->valid) : 0};
+    mep_run_checksums checksums;
+    mep_mixture_checksums(&t->data, checksums.data);
+    mep_mixture_checksums(&t->valid, checksums.valid);
+    return checksums;
 }
 
 mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context)
@@ -191,10 +229,12 @@ mep_status mep_train_start(const char *run, const mep_train_settings *settings, 
         status = mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a run already; resume it, or choose another folder", run);
     mep_free(&path);
     if (status == MEP_OK) status = open_trainer(&t);
+    if (status == MEP_OK) status = initialize(&t);
     if (status == MEP_OK) status = mep_make_folder(run, 1);
     if (status == MEP_OK) {
         mep_run_checksums checksums = checksums_of(&t);
-        status = mep_run_write_settings(run, &t.settings, &checksums);
+        status = mep_run_write_tokenizer(run, t.data.data[0]);
+        if (status == MEP_OK) status = mep_run_write_settings(run, &t.settings, &checksums);
     }
     if (status == MEP_OK) status = loop(&t, progress, context);
     close_trainer(&t);
@@ -204,9 +244,10 @@ mep_status mep_train_start(const char *run, const mep_train_settings *settings, 
 static mep_status check_data(const trainer *t, const mep_run_checksums *then)
 {
     mep_run_checksums now = checksums_of(t);
-    if (now.data == then->data && now.valid == then->valid) return MEP_OK;
+    int differs = strcmp(now.data, then->data) != 0;
+    if (!differs && strcmp(now.valid, then->valid) == 0) return MEP_OK;
     return mep_fail(MEP_ERROR_FORMAT, "%s: is not the data that %s was started with; bring it back, or start a new run",
-                    now.data != then->data ? t->settings.data : t->settings.valid, t->run);
+                    differs || t->settings.valid[0] == '\0' ? t->settings.data : t->settings.valid, t->run);
 }
 
 mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context)
@@ -219,6 +260,7 @@ mep_status mep_train_resume(const char *run, mep_train_fn progress, void *contex
     if (done >= t.settings.steps) return MEP_OK;
     mep_status status = open_trainer(&t);
     if (status == MEP_OK) status = check_data(&t, &checksums);
+    if (status == MEP_OK && done == 0) status = initialize(&t);
     if (status == MEP_OK) status = mep_run_load(run, t.model, t.optimizer);
     if (status == MEP_OK) status = mep_run_trim_log(run, t.optimizer->step);
     if (status == MEP_OK) status = loop(&t, progress, context);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The 256 tokens that every byte-level vocabulary needs, so that an input of a few bytes can get past them.
+ */
+#ifndef MEP_FUZZ_BYTE_VOCABULARY_H
+#define MEP_FUZZ_BYTE_VOCABULARY_H
+
+#include <jansson.h>
+
+#include "text/bpe.h"
+#include "text/utf8.h"
+
+/* Add those that are missing, numbered from the object's size on. */
+static inline void add_bytes(json_t *vocab)
+{
+    for (int byte = 0; byte < 256; byte++) {
+        char name[5] = "";
+        mep_utf8_encode(mep_bpe_code_of_byte(byte), name);
+        if (json_object_get(vocab, name) == NULL)
+            json_object_set_new(vocab, name, json_integer((json_int_t)json_object_size(vocab)));
+    }
+}
+
+/* Encode a text; its tokens have bytes. With `exact` they are the text. */
+static inline void encode_and_decode(const mep_tokenizer *tokenizer, const void *text, int64_t size, int exact)
+{
+    int32_t *ids = NULL;
+    int64_t count = 0, at = 0;
+    if (mep_tokenizer_encode(tokenizer, text, size, &ids, &count) != MEP_OK) return;
+    for (int64_t i = 0; i < count; i++) {
+        const char *bytes = NULL;
+        int64_t length = 0;
+        if (mep_tokenizer_decode(tokenizer, ids[i], &bytes, &length) != MEP_OK) abort();
+        if (exact && (length > size - at || memcmp(bytes, (const char *)text + at, (size_t)length) != 0)) abort();
+        at += length;
+    }
+    if (exact && at != size) abort();
+    mep_tokens_free(&ids);
+}
+
+#endif

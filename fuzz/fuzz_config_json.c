@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libFuzzer target: any bytes as a model's config.json. Where it is accepted, the configuration is one that
+ * mep_model_config_check takes, comes back the same through this library's own form, and describes a model, without
+ * memory for its tensors.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/json.h"
+#include "io/model_files.h"
+#include "model/model.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A message is one printable line. */
+static void check_message(void)
+{
+    for (const char *c = mep_error_message(); *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7F) abort();
+}
+
+static void check_config(const mep_model_config *config)
+{
+    mep_model_config again;
+    mep_model *model = NULL;
+    json_t *own = mep_model_config_to_json(config);
+    if (mep_model_config_check(config) != MEP_OK || own == NULL) abort();
+    if (mep_model_config_from_json(own, "again", &again) != MEP_OK) abort();
+    if (memcmp(&again, config, offsetof(mep_model_config, position_encoding)) != 0) abort();
+    if (strcmp(again.position_encoding, config->position_encoding) != 0 || again.no_bias != config->no_bias ||
+        again.use_parallel_residual != config->use_parallel_residual || again.gelu_tanh != config->gelu_tanh ||
+        again.tie_word_embeddings != config->tie_word_embeddings ||
+        again.embedding_layer_norm != config->embedding_layer_norm)
+        abort();
+    json_decref(own);
+    if (mep_model_describe(&model, config) != MEP_OK) check_message();
+    mep_model_destroy(&model);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    json_t *root = NULL;
+    mep_model_config config;
+    if (mep_json_parse("input", (const char *)data, (int64_t)size, &root) != MEP_OK) {
+        check_message();
+        return 0;
+    }
+    if (mep_model_config_from_json(root, "input", &config) == MEP_OK)
+        check_config(&config);
+    else
+        check_message();
+    json_decref(root);
+    return 0;
+}

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""Arrays as the library sees them: an address, strides, an element type. NumPy arrays and torch tensors are taken by
+their address, never copied; torch is not imported for it. A wrong type, shape or stride is a TypeError or ValueError.
+"""
+import ctypes
+import sys
+
+import numpy as np
+
+from ._library import TYPES
+
+DTYPES = {"float32": 0, "bfloat16": 1}
+TensorView = TYPES["mep_tensor_view"]
+
+
+def dtype_code(dtype):
+    """mep_dtype of "float32", "bfloat16", or of NumPy's or torch's types of these names."""
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or str(dtype).replace("torch.", "")
+    name = name if name in DTYPES else getattr(dtype, "__name__", name)
+    if name not in DTYPES:
+        raise ValueError(f"dtype {name!r}: float32 and bfloat16 are possible")
+    return DTYPES[name]
+
+
+def is_torch(x):
+    """Whether x is a torch tensor; torch was imported then, by someone else."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def describe(name, x):
+    """(address, shape, strides in elements, "float32" ...) of a NumPy array or a torch tensor on the CPU. NumPy's
+    uint16 stands for bfloat16: the upper half of a float32."""
+    if is_torch(x):
+        if x.device.type != "cpu":
+            raise ValueError(f"{name} is on {x.device}: the library computes on the CPU; use {name}.cpu()")
+        return x.data_ptr(), tuple(x.shape), x.stride(), str(x.dtype).replace("torch.", "")
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array or a torch tensor, not {type(x).__name__}")
+    size = x.dtype.itemsize
+    if not x.flags.aligned or not x.dtype.isnative or any(stride % size for stride in x.strides):
+        raise ValueError(f"{name} must be aligned and in this machine's byte order: use numpy.require")
+    kind = "bfloat16" if x.dtype == np.uint16 else x.dtype.name
+    return x.ctypes.data, x.shape, tuple(stride // size for stride in x.strides), kind
+
+
+def _check_writable(name, x, shape, strides):
+    if isinstance(x, np.ndarray) and not x.flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    if any(size > 1 and stride == 0 for size, stride in zip(shape, strides)):
+        raise ValueError(f"{name} is broadcast and cannot be written")
+
+
+def view(name, x, shape, dtype, writable=False):
+    """mep_tensor_view of x, which must be [batch, heads, length, head_dim] = `shape` of the element type `dtype`. All
+    strides are possible, but channels must be contiguous. x lives as long as the view."""
+    start, found, strides, kind = describe(name, x)
+    if DTYPES.get(kind) != dtype:
+        raise TypeError(f"{name} is {kind}, but the attention is made for {list(DTYPES)[dtype]}")
+    if found != tuple(shape):
+        raise ValueError(f"{name} has the shape {list(found)}, expected {list(shape)}: batch, heads, length, head_dim")
+    if found[3] > 1 and strides[3] != 1:
+        raise ValueError(f"the channels of {name} are not contiguous (stride {strides[3]}): copy it, or pass a view "
+                         "whose last axis has stride 1")
+    if writable:
+        _check_writable(name, x, found, strides)
+    result = TensorView(start, *strides[:3])
+    result.owner = x
+    return result
+
+
+def address(name, x, shape, dtype, writable=False):
+    """Address of a C-contiguous array of exactly this shape and type; the caller keeps x."""
+    start, found, strides, kind = describe(name, x)
+    if kind != dtype:
+        raise TypeError(f"{name} is {kind}, expected {dtype}")
+    if found != tuple(shape):
+        raise ValueError(f"{name} has the shape {list(found)}, expected {list(shape)}")
+    expected = 1
+    for size, stride in zip(reversed(found), reversed(strides)):
+        if size > 1 and stride != expected:
+            raise ValueError(f"{name} must be contiguous")
+        expected *= size
+    if writable:
+        _check_writable(name, x, found, strides)
+    return start
+
+
+def empty_like(x):
+    """A new [batch, heads, length, head_dim] of x's kind, type and shape. Its axes lie in memory in the order of x's,
+    so that a view of [batch, length, heads, head_dim] gives another; channels are contiguous."""
+    strides = x.stride() if is_torch(x) else x.strides
+    order = sorted(range(3), key=lambda axis: -strides[axis]) + [3]
+    shape = [x.shape[axis] for axis in order]
+    back = [order.index(axis) for axis in range(4)]
+    return x.new_empty(shape).permute(back) if is_torch(x) else np.empty(shape, x.dtype).transpose(back)
+
+
+def zeros(shape, dtype, like):
+    """New zeros of type "float32" or "float64", a torch tensor where `like` is one."""
+    if is_torch(like):
+        return like.new_zeros(shape, dtype=getattr(sys.modules["torch"], dtype))
+    return np.zeros(shape, dtype)
+
+
+def tokens(values):
+    """Token numbers as contiguous int32: a copy only where they are something else."""
+    array = np.asarray(values)
+    if array.dtype != np.int32:
+        if array.size and array.dtype.kind not in "iu":
+            raise TypeError(f"tokens must be integers, not {array.dtype}")
+        if array.size and (array.min() < -2**31 or array.max() >= 2**31):
+            raise ValueError("a token does not fit into 32 bits")
+        array = array.astype(np.int32)
+    return np.ascontiguousarray(array)
+
+
+def library_array(pointer, shape, owner):
+    """Float32 memory of the library as an array; `owner` lives as long as it."""
+    buffer = (ctypes.c_float * int(np.prod(shape))).from_address(pointer)
+    buffer.owner = owner
+    return np.frombuffer(buffer, np.float32).reshape(shape)
+
+
+def fill(settings, values):
+    """Set fields of a settings structure by name; an unknown name is a TypeError that lists them."""
+    names = [name for name, _ in settings._fields_]
+    for name, value in values.items():
+        if name not in names:
+            raise TypeError(f"unknown setting {name!r}; settings: {', '.join(names)}")
+        if isinstance(value, str) and name != "dtype":
+            value = value.encode()
+        setattr(settings, name, dtype_code(value) if name == "dtype" else value)
+    return settings
+
+
+def as_dict(structure):
+    """A structure's fields by name, strings as text."""
+    values = {name: getattr(structure, name) for name, _ in structure._fields_}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: MIT
+"""The shared library: where it is, whether it is the right one, and its functions with their types.
+
+The declarations below are those of include/mep/*.h, word for word (a test compares them), and are turned into ctypes
+signatures here. A function that returns a mep_status raises MepError instead. ctypes lets go of the interpreter's lock
+in every call. No array is known here: that is _arrays.py.
+"""
+import ctypes
+import os
+import re
+
+# The package is for one minor version of the library: while that is 0, minor versions may change the structures.
+API_VERSION = "0.1"
+
+DECLARATIONS = """
+enum { MEP_POSITION_SIZE = 256 };
+
+typedef struct mep_bias_param {
+    const char *name;
+    int ndim;
+    int64_t shape[2];
+    int64_t size;
+    int64_t offset;
+} mep_bias_param;
+typedef struct mep_attention_settings {
+    int64_t heads;
+    int64_t head_dim;
+    int64_t max_length;
+    double scale;
+    mep_dtype dtype;
+    int skip_far;
+    double tolerance;
+} mep_attention_settings;
+typedef struct mep_tensor_view {
+    void *data;
+    int64_t batch_stride, head_stride, token_stride;
+} mep_tensor_view;
+typedef struct mep_model_config {
+    int64_t vocab_size;
+    int64_t hidden_size;
+    int64_t num_hidden_layers;
+    int64_t num_attention_heads;
+    int64_t intermediate_size;
+    int64_t max_position_embeddings;
+    double layer_norm_eps;
+    double rotary_emb_base;
+    double rotary_pct;
+    char position_encoding[MEP_POSITION_SIZE];
+    int use_parallel_residual;
+    int gelu_tanh;
+    int tie_word_embeddings;
+    int embedding_layer_norm;
+    int no_bias;
+} mep_model_config;
+typedef struct mep_parameter {
+    const char *name;
+    int ndim;
+    int64_t shape[4];
+    int64_t size;
+    float *values;
+} mep_parameter;
+typedef struct mep_session_settings {
+    int64_t batch, length;
+    mep_dtype dtype;
+    int training;
+    int recompute;
+    double tolerance;
+} mep_session_settings;
+typedef struct mep_generate_settings {
+    int64_t max_tokens;
+    double temperature;
+    int64_t top_k;
+    double top_p;
+    uint64_t seed;
+    int32_t stop_token;
+    int64_t vocab_limit;
+    mep_dtype dtype;
+    double tolerance;
+} mep_generate_settings;
+typedef struct mep_eval_settings {
+    int64_t length;
+    int64_t stride;
+    int64_t last;
+    int64_t max_tokens;
+    int64_t batch_tokens;
+    mep_dtype dtype;
+    double tolerance;
+} mep_eval_settings;
+typedef struct mep_eval_result {
+    int64_t length, segments;
+    int64_t tokens;
+    double loss;
+    double perplexity;
+    double standard_error;
+    double seconds;
+} mep_eval_result;
+
+typedef int (*mep_token_fn)(void *context, int32_t token);
+typedef int (*mep_eval_fn)(void *context, int64_t done, int64_t total, double loss_so_far);
+
+const char *mep_error_message(void);
+const char *mep_status_name(mep_status status);
+const char *mep_version(void);
+const char *mep_cpu_level_name(void);
+int mep_set_threads(int n);
+
+mep_status mep_bias_create(mep_bias **bias, const char *spec, int64_t heads, int64_t head_dim);
+void mep_bias_destroy(mep_bias **bias);
+void mep_bias_init(mep_bias *bias, uint64_t seed);
+const char *mep_bias_spec(const mep_bias *bias);
+int64_t mep_bias_param_count(const mep_bias *bias);
+mep_status mep_bias_get_param(const mep_bias *bias, int64_t index, mep_bias_param *param);
+int64_t mep_bias_param_values(const mep_bias *bias);
+const double *mep_bias_params(const mep_bias *bias);
+mep_status mep_bias_set_params(mep_bias *bias, const double *values, int64_t count);
+mep_status mep_bias_at(const mep_bias *bias, const int64_t *distances, int64_t count, double *out);
+mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table);
+mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length, const double *dtable, double *dparams);
+mep_status mep_bias_reach(const mep_bias *bias, double bound, int64_t max_distance, int64_t *reach);
+mep_status mep_alibi_slopes(int64_t heads, double *slopes);
+const char *mep_position_help(void);
+
+void mep_attention_defaults(mep_attention_settings *settings);
+mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings);
+void mep_attention_destroy(mep_attention **plan);
+mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64_t length);
+mep_status mep_attention_forward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys, mep_tensor_view q,
+                                 mep_tensor_view k, mep_tensor_view v, mep_tensor_view out, float *lse);
+mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys, mep_tensor_view q,
+                                  mep_tensor_view k, mep_tensor_view v, mep_tensor_view out, const float *lse,
+                                  mep_tensor_view dout, mep_tensor_view dq, mep_tensor_view dk, mep_tensor_view dv,
+                                  double *dbias);
+double mep_attention_computed_share(const mep_attention *plan);
+
+mep_status mep_model_preset(const char *name, mep_model_config *config);
+mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed);
+mep_status mep_model_load(mep_model **model, const char *folder);
+mep_status mep_model_save(const mep_model *model, const char *folder);
+void mep_model_destroy(mep_model **model);
+const mep_model_config *mep_model_get_config(const mep_model *model);
+int64_t mep_model_parameter_count(const mep_model *model);
+mep_status mep_model_get_parameter(const mep_model *model, int64_t index, mep_parameter *parameter);
+void mep_session_defaults(mep_session_settings *settings);
+mep_status mep_session_create(mep_session **session, mep_model *model, const mep_session_settings *settings);
+void mep_session_destroy(mep_session **session);
+mep_status mep_session_logits(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens,
+                              float *logits);
+mep_status mep_session_losses(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
+                              const int32_t *targets, float *losses);
+void mep_generate_defaults(mep_generate_settings *settings);
+mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count, const mep_generate_settings *settings,
+                        mep_token_fn token, void *context);
+void mep_eval_defaults(mep_eval_settings *settings);
+mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings,
+                        mep_eval_fn progress, void *context, mep_eval_result *result);
+
+mep_status mep_tokenizer_open(mep_tokenizer **tokenizer, const char *name);
+void mep_tokenizer_destroy(mep_tokenizer **tokenizer);
+const char *mep_tokenizer_name(const mep_tokenizer *tokenizer);
+int64_t mep_tokenizer_vocab_size(const mep_tokenizer *tokenizer);
+int32_t mep_tokenizer_end_of_document(const mep_tokenizer *tokenizer);
+mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
+                                int64_t *count);
+void mep_tokens_free(int32_t **tokens);
+mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, const char **text, int64_t *size);
+const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size);
+mep_status mep_dataset_open(mep_dataset **dataset, const char *prefix);
+void mep_dataset_close(mep_dataset **dataset);
+int64_t mep_dataset_tokens(const mep_dataset *dataset);
+int64_t mep_dataset_documents(const mep_dataset *dataset);
+int64_t mep_dataset_vocab_size(const mep_dataset *dataset);
+const char *mep_dataset_tokenizer(const mep_dataset *dataset);
+mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t count, int32_t *tokens);
+int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index);
+"""
+
+
+class MepError(RuntimeError):
+    """A call of the library failed: its message (one line, what to do), and `status`, such as "MEP_ERROR_IO"."""
+
+    def __init__(self, message, status):
+        super().__init__(message)
+        self.status = status
+
+    def __reduce__(self):
+        return MepError, (self.args[0], self.status)
+
+
+# ---- From C declarations to ctypes ----
+
+_SCALARS = {
+    "void": None, "int": ctypes.c_int, "int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64,
+    "uint64_t": ctypes.c_uint64, "double": ctypes.c_double, "mep_dtype": ctypes.c_int, "mep_status": ctypes.c_int,
+}
+
+
+def _type(base, stars, types):
+    """The ctypes type of a C type. Handles and arrays are plain addresses; structures and strings are themselves."""
+    if stars == 2:
+        return ctypes.POINTER(ctypes.c_void_p)
+    if stars == 1 and base == "char":
+        return ctypes.c_char_p
+    if stars == 1:
+        return ctypes.POINTER(types[base]) if base in types else ctypes.c_void_p
+    return types[base] if base in types else _SCALARS[base]
+
+
+def _split(declaration, types):
+    """(name, type) of "const float *lse"; the name is "" where there is none."""
+    base, stars, name = re.fullmatch(r"(?:const )?(\w+) ?(\**)(\w*)", declaration.strip()).groups()
+    return name, _type(base, len(stars), types)
+
+
+def _structure(name, body, types, sizes):
+    fields = []
+    for line in body.split(";"):
+        if not line.strip():
+            continue
+        first, *others = line.split(",")
+        array = re.search(r"\[(\w+)\]", first)
+        field, kind = _split(re.sub(r"\[\w+\]", "", first), dict(types, char=ctypes.c_char))
+        if array:
+            kind = kind * int(sizes.get(array[1], array[1]))
+        fields += [(field, kind)] + [(other.strip(), kind) for other in others]
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
+
+
+def _parse(text):
+    """(types, functions): structures and callbacks by name; name -> (result type, argument types, returns a status)."""
+    text = re.sub(r"\s+", " ", text)
+    sizes = dict(re.findall(r"enum \{ (\w+) = (\d+) \};", text))
+    types, functions = {}, {}
+    for name, body in re.findall(r"typedef struct (\w+) \{([^}]*)\}", text):
+        types[name] = _structure(name, body, types, sizes)
+    for name, body in re.findall(r"typedef int \(\*(\w+)\)\(([^)]*)\);", text):
+        types[name] = ctypes.CFUNCTYPE(ctypes.c_int, *(_split(part, types)[1] for part in body.split(",")))
+    for result, name, body in re.findall(r"([\w ]+[ *]+)(mep_\w+)\(([^()]*)\);", text):
+        arguments = [] if body == "void" else [_split(part, types)[1] for part in body.split(",")]
+        functions[name] = _split(result, types)[1], arguments, result.strip() == "mep_status"
+    return types, functions
+
+
+TYPES, FUNCTIONS = _parse(DECLARATIONS)
+
+
+# ---- Loading ----
+
+def _candidates():
+    """Paths to try, in order: the one that the user names, the one in this package, the one the system knows."""
+    named = os.environ.get("LIBMEP_LIBRARY")
+    if named:
+        return [named]
+    bundled = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libmep.so")
+    return ([bundled] if os.path.exists(bundled) else []) + ["libmep.so.0"]
+
+
+def _open():
+    failures = []
+    for path in _candidates():
+        try:
+            return ctypes.CDLL(path), path
+        except OSError as error:
+            failures.append(str(error))
+    raise ImportError("libmep's shared library was not found (" + "; ".join(failures) + "): install the package from a "
+                      "wheel, or name the file in the environment variable LIBMEP_LIBRARY")
+
+
+def check_version(version, path):
+    """Refuse a library whose structures may be others than those declared here."""
+    if version.split(".")[:2] != API_VERSION.split("."):
+        raise ImportError(f"{path} is libmep {version}, and this package is for {API_VERSION}.x: install the package "
+                          "that belongs to the library, or name another library in LIBMEP_LIBRARY")
+
+
+def _raise(status, function, arguments):
+    if status:
+        raise MepError(lib.mep_error_message().decode("utf-8", "replace"), lib.mep_status_name(status).decode())
+    return arguments
+
+
+def _load():
+    library, path = _open()
+    try:
+        library.mep_version.restype = ctypes.c_char_p
+        check_version(library.mep_version().decode(), path)
+        for name, (result, arguments, is_status) in FUNCTIONS.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+            if is_status:
+                function.errcheck = _raise
+    except AttributeError as error:
+        raise ImportError(f"{path} is not the libmep of this package: {error}") from None
+    return library
+
+
+lib = _load()
+
+
+class Handle:
+    """Owns one opaque object of the library. `owner` is something that must live as long."""
+
+    def __init__(self, create, destroy, *arguments, owner=None):
+        self.pointer, self._destroy, self._owner = ctypes.c_void_p(), destroy, owner
+        create(ctypes.byref(self.pointer), *arguments)
+
+    def __del__(self):
+        if self.pointer:
+            self._destroy(ctypes.byref(self.pointer))
+
+
+def version():
+    """Version of the library, "MAJOR.MINOR.PATCH"."""
+    return lib.mep_version().decode()
+
+
+def cpu_level():
+    """The instruction set that the kernels use here: "c", "avx2", "avx512" or "avx512_bf16"."""
+    return lib.mep_cpu_level_name().decode()
+
+
+def set_threads(n=0):
+    """Use n threads (0 leaves the number); returns the number in force. Results do not depend on it."""
+    return lib.mep_set_threads(n)
+
+
+def position_help():
+    """Every kernel with its options and every named encoding, a line each."""
+    return lib.mep_position_help().decode()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Fused causal attention with a distance bias (include/mep/attention.h), on the caller's own memory."""
+import ctypes
+import threading
+
+import numpy as np
+
+from ._arrays import address, dtype_code, empty_like, fill, view, zeros
+from ._library import TYPES, Handle, lib
+
+
+class Attention:
+    """out_i = sum_j softmax_j(scale q_i . k_j + b_h(i - j)) v_j over the keys j up to the query, and its gradients.
+
+    Tensors are [batch, heads, length, head_dim] of `dtype`, NumPy arrays or torch tensors on the CPU, with any strides
+    but contiguous channels: for [batch, length, heads, head_dim] give x.transpose(0, 2, 1, 3), which copies nothing.
+    bfloat16 arrays are those of the package ml_dtypes, or uint16. Queries are the last of the keys where there are
+    fewer. Results are new arrays of the same kind, with their axes in memory as in q.
+
+    scale 0 means 1/sqrt(head_dim); tolerance t > 0 leaves out far keys whose weight is in all at most t a query.
+    """
+
+    def __init__(self, heads, head_dim, max_length, dtype="float32", scale=0.0, skip_far=True, tolerance=0.0):
+        settings = TYPES["mep_attention_settings"]()
+        lib.mep_attention_defaults(ctypes.byref(settings))
+        fill(settings, {"heads": heads, "head_dim": head_dim, "max_length": max_length, "scale": scale, "dtype": dtype,
+                        "skip_far": int(skip_far), "tolerance": tolerance})
+        self.heads, self.head_dim, self.max_length = heads, head_dim, max_length
+        self._dtype = dtype_code(dtype)
+        self._handle = Handle(lib.mep_attention_create, lib.mep_attention_destroy, ctypes.byref(settings))
+        self._lock = threading.Lock()
+
+    def set_bias(self, table):
+        """Take a copy of a bias table [heads, length] (Bias.table); None for no bias. It must be at least as long as
+        the keys of later calls."""
+        if table is None:
+            pointer, length = None, 0
+        else:
+            table = np.ascontiguousarray(table, np.float32)
+            length = table.shape[1] if table.ndim == 2 else 0
+            pointer = address("table", table, (self.heads, length), "float32")
+        with self._lock:
+            lib.mep_attention_set_bias(self._handle.pointer, pointer, length)
+        return self
+
+    def _sizes(self, q, k):
+        """(batch, queries, keys, shape of q, shape of k), from the arrays."""
+        if len(q.shape) != 4 or len(k.shape) != 4:
+            raise ValueError(f"q and k have the shapes {list(q.shape)} and {list(k.shape)}; expected batch, heads, "
+                             "length, head_dim")
+        batch, queries, keys = q.shape[0], q.shape[2], k.shape[2]
+        return (batch, queries, keys, (batch, self.heads, queries, self.head_dim),
+                (batch, self.heads, keys, self.head_dim))
+
+    def forward(self, q, k, v, out=None):
+        """(out, lse): the output, into `out` where it is given (it overlaps no input), and the logarithm of each
+        query's sum of exponentials, float32 [batch, heads, queries], which `backward` needs."""
+        batch, queries, keys, q_shape, k_shape = self._sizes(q, k)
+        out = empty_like(q) if out is None else out
+        lse = zeros(q_shape[:3], "float32", like=q)
+        views = [view("q", q, q_shape, self._dtype), view("k", k, k_shape, self._dtype),
+                 view("v", v, k_shape, self._dtype), view("out", out, q_shape, self._dtype, writable=True)]
+        with self._lock:
+            lib.mep_attention_forward(self._handle.pointer, batch, queries, keys, *views,
+                                      address("lse", lse, q_shape[:3], "float32"))
+        return out, lse
+
+    def backward(self, q, k, v, out, lse, dout, dbias=None):
+        """(dq, dk, dv, dbias) of the forward call with the same q, k and v, from its results and the gradient of out.
+        dbias is the gradient of the table, float64 [heads, keys], summed over the batch; an array given as `dbias` is
+        added to, and False leaves it out."""
+        batch, queries, keys, q_shape, k_shape = self._sizes(q, k)
+        if dbias is None:
+            dbias = zeros((self.heads, keys), "float64", like=q)
+        pointer = None if dbias is False else address("dbias", dbias, (self.heads, keys), "float64", writable=True)
+        gradients = empty_like(q), empty_like(k), empty_like(v)
+        shapes = q_shape, k_shape, k_shape
+        inputs = [view(name, x, shape, self._dtype) for name, x, shape in
+                  zip(("q", "k", "v", "out", "dout"), (q, k, v, out, dout), (*shapes, q_shape, q_shape))]
+        outputs = [view(name, x, shape, self._dtype, writable=True)
+                   for name, x, shape in zip(("dq", "dk", "dv"), gradients, shapes)]
+        with self._lock:
+            lib.mep_attention_backward(self._handle.pointer, batch, queries, keys, *inputs[:4],
+                                       address("lse", lse, q_shape[:3], "float32"), inputs[4], *outputs, pointer)
+        return (*gradients, None if dbias is False else dbias)
+
+    @property
+    def computed_share(self):
+        """Share of the blocks of keys up to the diagonal that the last forward call computed, 0 .. 1."""
+        return lib.mep_attention_computed_share(self._handle.pointer)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Distance biases: mixtures of kernels of the distance between query and key (include/mep/bias.h)."""
+import ctypes
+
+import numpy as np
+
+from ._arrays import address
+from ._library import TYPES, Handle, lib
+
+
+def alibi_slopes(heads):
+    """ALiBi's slopes, float64 [heads]."""
+    slopes = np.zeros(max(heads, 0))
+    lib.mep_alibi_slopes(heads, slopes.ctypes.data)
+    return slopes
+
+
+class Bias:
+    """The bias b_h(d) that `spec` describes ("mep", "exp + 0.5*gauss", "mep/learn=weights,slopes"), for `heads` heads
+    of `head_dim` channels. Learned parameters are drawn with `seed`."""
+
+    def __init__(self, spec, heads, head_dim=64, seed=0):
+        self._handle = Handle(lib.mep_bias_create, lib.mep_bias_destroy, spec.encode(), heads, head_dim)
+        self.heads, self.head_dim = heads, head_dim
+        lib.mep_bias_init(self._pointer, seed)
+
+    @property
+    def _pointer(self):
+        return self._handle.pointer
+
+    def __repr__(self):
+        return f"Bias({self.spec!r}, heads={self.heads}, head_dim={self.head_dim})"
+
+    def __reduce__(self):
+        return _restore, (self.spec, self.heads, self.head_dim, self._values())
+
+    @property
+    def spec(self):
+        """The canonical form of the spec: equal mixtures have equal ones."""
+        return lib.mep_bias_spec(self._pointer).decode()
+
+    @property
+    def slopes(self):
+        """The ALiBi slopes that exp, gauss and tanh are made with, float64 [heads]."""
+        return alibi_slopes(self.heads)
+
+    def at(self, distances):
+        """b_h(d) in float64, [heads, ...], at any distances 0 .. 2^31."""
+        distances = np.ascontiguousarray(distances, np.int64)
+        out = np.empty((self.heads, *distances.shape))
+        lib.mep_bias_at(self._pointer, distances.ctypes.data, distances.size, out.ctypes.data)
+        return out
+
+    def table(self, length, dtype=np.float32):
+        """b_h(d) for d = 0 .. length - 1: [heads, length] in float32, as attention takes it, or in float64."""
+        if np.dtype(dtype) == np.float64:
+            return self.at(np.arange(length))
+        if np.dtype(dtype) != np.float32:
+            raise ValueError(f"a table is float32 or float64, not {np.dtype(dtype)}")
+        table = np.empty((self.heads, max(length, 0)), np.float32)
+        lib.mep_bias_table(self._pointer, length, table.ctypes.data)
+        return table
+
+    def backward(self, dtable):
+        """Gradients of the parameters by name, from the gradient of a table [heads, length]."""
+        dtable = np.ascontiguousarray(dtable, np.float64)
+        gradient = np.zeros(lib.mep_bias_param_values(self._pointer))
+        if dtable.ndim != 2:
+            raise ValueError(f"dtable has the shape {list(dtable.shape)}, expected [heads, length]")
+        length = dtable.shape[1]
+        pointer = address("dtable", dtable, (self.heads, length), "float64")
+        lib.mep_bias_table_backward(self._pointer, length, pointer, gradient.ctypes.data)
+        return self._named(gradient)
+
+    def reach(self, bound, max_distance):
+        """[heads]: the smallest distance from which on b_h stays at most `bound` up to max_distance; max_distance + 1
+        where there is none."""
+        reach = np.empty(self.heads, np.int64)
+        lib.mep_bias_reach(self._pointer, bound, max_distance, reach.ctypes.data)
+        return reach
+
+    # ---- Parameters ----
+
+    def _fields(self):
+        """(name, shape, part of the parameter vector) of every learned parameter."""
+        for index in range(lib.mep_bias_param_count(self._pointer)):
+            param = TYPES["mep_bias_param"]()
+            lib.mep_bias_get_param(self._pointer, index, ctypes.byref(param))
+            yield param.name.decode(), tuple(param.shape[:param.ndim]), slice(param.offset, param.offset + param.size)
+
+    def _values(self):
+        """A copy of the parameter vector."""
+        count = lib.mep_bias_param_values(self._pointer)
+        data = lib.mep_bias_params(self._pointer)
+        return np.array((ctypes.c_double * count).from_address(data)) if count else np.zeros(0)
+
+    def _named(self, vector):
+        return {name: vector[part].reshape(shape) for name, shape, part in self._fields()}
+
+    @property
+    def parameters(self):
+        """Learned parameters by name, copies in float64: {"kerple_log.p": [heads], "t5.table": [32, heads], ...}."""
+        return self._named(self._values())
+
+    def set_parameters(self, parameters):
+        """Set parameters by name, all or some; they are moved into their allowed ranges (KERPLE's p and a >= 0.01)."""
+        values = self._values()
+        named = self._named(values)
+        for name, value in parameters.items():
+            if name not in named:
+                raise KeyError(f"{self.spec!r} has no parameter {name!r}; parameters: {', '.join(named) or 'none'}")
+            if np.shape(value) != named[name].shape:
+                raise ValueError(f"{name} has the shape {list(np.shape(value))}, expected {list(named[name].shape)}")
+            named[name][...] = value
+        lib.mep_bias_set_params(self._pointer, values.ctypes.data, values.size)
+
+
+def _restore(spec, heads, head_dim, values):
+    bias = Bias(spec, heads, head_dim)
+    lib.mep_bias_set_params(bias._pointer, values.ctypes.data, values.size)
+    return bias

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""Tokenizers and token datasets (include/mep/data.h)."""
+import ctypes
+import os
+
+import numpy as np
+
+from ._arrays import tokens as as_tokens
+from ._library import Handle, lib
+
+
+class Tokenizer:
+    """A tokenizer by its name, as Dataset.tokenizer gives it: "bytes", or the path of a byte-level BPE (a
+    tokenizer.json, a vocab.json with merges.txt beside it, a folder with either). May be used by several threads at
+    once."""
+
+    def __init__(self, name="bytes"):
+        self._handle = Handle(lib.mep_tokenizer_open, lib.mep_tokenizer_destroy, os.fsencode(name))
+
+    @classmethod
+    def open(cls, name):
+        """The same as Tokenizer(name)."""
+        return cls(name)
+
+    @property
+    def name(self):
+        return lib.mep_tokenizer_name(self._handle.pointer).decode()
+
+    @property
+    def vocab_size(self):
+        """Number of tokens, the end-of-document token included."""
+        return lib.mep_tokenizer_vocab_size(self._handle.pointer)
+
+    @property
+    def end_of_document(self):
+        return lib.mep_tokenizer_end_of_document(self._handle.pointer)
+
+    @property
+    def json(self):
+        """The tokenizer.json that it is, bytes; None for "bytes"."""
+        size = ctypes.c_int64()
+        text = lib.mep_tokenizer_json(self._handle.pointer, ctypes.byref(size))
+        return None if text is None else text[:size.value]
+
+    def encode(self, text):
+        """Tokens of a str (as UTF-8) or bytes, int32."""
+        text = text.encode() if isinstance(text, str) else bytes(text)
+        pointer, count = ctypes.c_void_p(), ctypes.c_int64()
+        lib.mep_tokenizer_encode(self._handle.pointer, text, len(text), ctypes.byref(pointer), ctypes.byref(count))
+        try:
+            data = ctypes.string_at(pointer, 4 * count.value) if count.value else b""
+        finally:
+            lib.mep_tokens_free(ctypes.byref(pointer))
+        return np.frombuffer(bytearray(data), np.int32)
+
+    def decode(self, tokens):
+        """The bytes of tokens, joined. A text may end inside a character: .decode("utf-8", "replace") makes a str."""
+        text, size = ctypes.c_void_p(), ctypes.c_int64()
+        parts = []
+        for token in as_tokens(tokens).ravel().tolist():
+            lib.mep_tokenizer_decode(self._handle.pointer, token, ctypes.byref(text), ctypes.byref(size))
+            parts.append(ctypes.string_at(text, size.value) if size.value else b"")
+        return b"".join(parts)
+
+
+class Dataset:
+    """A token dataset, PREFIX.bin and PREFIX.idx (Megatron's), mapped read-only. len() is the number of tokens."""
+
+    def __init__(self, prefix):
+        self._handle = Handle(lib.mep_dataset_open, lib.mep_dataset_close, os.fsencode(prefix))
+
+    def __len__(self):
+        return lib.mep_dataset_tokens(self._handle.pointer)
+
+    @property
+    def documents(self):
+        return lib.mep_dataset_documents(self._handle.pointer)
+
+    @property
+    def vocab_size(self):
+        """The largest token + 1 that occurs; reads the whole dataset at the first call."""
+        return lib.mep_dataset_vocab_size(self._handle.pointer)
+
+    @property
+    def tokenizer(self):
+        """Name of the tokenizer that it was prepared with; "" where it is not known."""
+        return lib.mep_dataset_tokenizer(self._handle.pointer).decode()
+
+    def read(self, start, count):
+        """`count` tokens from `start` of the documents packed end to end, int32."""
+        if not 0 <= count <= len(self):
+            raise ValueError(f"count is {count}, and the dataset has {len(self)} tokens")
+        tokens = np.empty(count, np.int32)
+        lib.mep_dataset_read(self._handle.pointer, start, count, tokens.ctypes.data)
+        return tokens
+
+    def document(self, index):
+        """The tokens of one document."""
+        if not 0 <= index < self.documents:
+            raise IndexError(f"document {index} of {self.documents}")
+        start, end = (lib.mep_dataset_document_start(self._handle.pointer, i) for i in (index, index + 1))
+        return self.read(start, end - start)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""The GPT model with any position encoding (include/mep/model.h): logits, losses, generation, evaluation."""
+import ctypes
+import os
+import threading
+
+import numpy as np
+
+from ._arrays import as_dict, fill, library_array
+from ._arrays import tokens as as_tokens
+from ._library import TYPES, Handle, lib
+
+# generate(max_tokens=ENDLESS) goes on until on_token stops it.
+ENDLESS = 1 << 62
+
+
+def preset(name):
+    """The configuration of a preset ("nano", "micro", "mini", "small", "medium") as a dict for Model.create."""
+    config = TYPES["mep_model_config"]()
+    lib.mep_model_preset(name.encode(), ctypes.byref(config))
+    return as_dict(config)
+
+
+class Model:
+    """A model: Model.load(folder) or Model.create(config). Calls on one model wait for each other."""
+
+    def __init__(self, create, *arguments):
+        self._handle = Handle(create, lib.mep_model_destroy, *arguments)
+        self._lock = threading.RLock()
+        self._session, self._session_size = None, None
+
+    @classmethod
+    def load(cls, folder):
+        """From a checkpoint's folder (config.json, model.safetensors) or a run's, whose newest checkpoint is taken."""
+        return cls(lib.mep_model_load, os.fsencode(folder))
+
+    @classmethod
+    def create(cls, config, seed=0):
+        """New weights drawn for `seed`, for a configuration such as preset("nano")."""
+        return cls(lib.mep_model_create, ctypes.byref(fill(TYPES["mep_model_config"](), config)), seed)
+
+    def save(self, folder):
+        """Write config.json and model.safetensors (float32) into an existing folder."""
+        with self._lock:
+            lib.mep_model_save(self._handle.pointer, os.fsencode(folder))
+
+    @property
+    def config(self):
+        """The configuration, with Hugging Face's names, as a dict."""
+        return as_dict(lib.mep_model_get_config(self._handle.pointer).contents)
+
+    @property
+    def parameters(self):
+        """The parameters by name: float32 arrays that are the model's own memory and may be written between calls."""
+        arrays = {}
+        for index in range(lib.mep_model_parameter_count(self._handle.pointer)):
+            parameter = TYPES["mep_parameter"]()
+            lib.mep_model_get_parameter(self._handle.pointer, index, ctypes.byref(parameter))
+            shape = tuple(parameter.shape[:parameter.ndim])
+            arrays[parameter.name.decode()] = library_array(parameter.values, shape, self._handle)
+        return arrays
+
+    # ---- Computing ----
+
+    def _workspace(self, batch, length, dtype, tolerance):
+        """A session that is large enough; the last one is kept."""
+        size = self._session_size
+        if size is None or size[2:] != (dtype, tolerance) or size[0] < batch or size[1] < length:
+            settings = TYPES["mep_session_settings"]()
+            lib.mep_session_defaults(ctypes.byref(settings))
+            fill(settings, {"batch": batch, "length": length, "tolerance": tolerance, "dtype": dtype})
+            self._session = self._session_size = None  # its memory is free before the next one takes its own
+            self._session = Handle(lib.mep_session_create, lib.mep_session_destroy, self._handle.pointer,
+                                   ctypes.byref(settings), owner=self._handle)
+            self._session_size = batch, length, dtype, tolerance
+        return self._session.pointer
+
+    def logits(self, tokens, dtype="float32", tolerance=0.0):
+        """Float32 [..., length, vocab_size] of tokens [length] or [batch, length], computed in `dtype`."""
+        tokens = as_tokens(tokens)
+        batch, length = _batch_length(tokens)
+        logits = np.empty((*tokens.shape, self.config["vocab_size"]), np.float32)
+        with self._lock:
+            lib.mep_session_logits(self._workspace(batch, length, dtype, tolerance), batch, length, tokens.ctypes.data,
+                                   logits.ctypes.data)
+        return logits
+
+    def losses(self, inputs, targets, dtype="float32", tolerance=0.0):
+        """Negative log likelihoods of targets[..., t] after inputs[..., :t+1], float32, in nats."""
+        inputs, targets = as_tokens(inputs), as_tokens(targets)
+        batch, length = _batch_length(inputs)
+        if targets.shape != inputs.shape:
+            raise ValueError(f"targets have the shape {list(targets.shape)}, inputs {list(inputs.shape)}")
+        losses = np.empty(inputs.shape, np.float32)
+        with self._lock:
+            lib.mep_session_losses(self._workspace(batch, length, dtype, tolerance), batch, length, inputs.ctypes.data,
+                                   targets.ctypes.data, losses.ctypes.data)
+        return losses
+
+    def generate(self, prompt, on_token=None, **settings):
+        """New tokens after `prompt` (token numbers, 1 or more), int32. Settings are those of mep_generate_settings:
+        max_tokens, temperature, top_k, top_p, seed, stop_token, vocab_limit, dtype, tolerance. on_token(token) is
+        called with each token as it comes; a true return value ends the text, an exception ends it and is raised."""
+        prompt = as_tokens(prompt).ravel()
+        values = TYPES["mep_generate_settings"]()
+        lib.mep_generate_defaults(ctypes.byref(values))
+        fill(values, settings)
+        made, raised = [], []
+
+        def take(_, token):
+            made.append(token)
+            return on_token is not None and on_token(token)
+
+        with self._lock:
+            lib.mep_generate(self._handle.pointer, prompt.ctypes.data, prompt.size, ctypes.byref(values),
+                             TYPES["mep_token_fn"](_guarded(take, raised)), None)
+        if raised:
+            raise raised[0]
+        return np.array(made, np.int32)
+
+    def evaluate(self, dataset, on_batch=None, **settings):
+        """Loss and perplexity on a Dataset, as a dict (mep_eval_result). Settings are those of mep_eval_settings:
+        length, stride, last, max_tokens, batch_tokens, dtype, tolerance. on_batch(done, total, loss) is called with the
+        tokens read so far; a true return value ends the call with MEP_INTERRUPTED."""
+        values, result = TYPES["mep_eval_settings"](), TYPES["mep_eval_result"]()
+        lib.mep_eval_defaults(ctypes.byref(values))
+        fill(values, settings)
+        raised = []
+
+        def report(_, done, total, loss):
+            return on_batch is not None and on_batch(done, total, loss)
+
+        try:
+            with self._lock:
+                lib.mep_evaluate(self._handle.pointer, dataset._handle.pointer, ctypes.byref(values),
+                                 TYPES["mep_eval_fn"](_guarded(report, raised)), None, ctypes.byref(result))
+        finally:
+            if raised:
+                raise raised[0]
+        return as_dict(result)
+
+
+def _batch_length(tokens):
+    if tokens.ndim not in (1, 2):
+        raise ValueError(f"tokens have the shape {list(tokens.shape)}, expected [length] or [batch, length]")
+    return (1, *tokens.shape)[-2:]
+
+
+def _guarded(function, raised):
+    """`function` as a callback: an exception is kept in `raised`, and the library is told to stop."""
+    def call(*arguments):
+        try:
+            return 1 if function(*arguments) else 0
+        except BaseException as error:  # KeyboardInterrupt too: it must not be lost in the library
+            raised.append(error)
+            return 1
+    return call

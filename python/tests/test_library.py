@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""The declarations are those of the headers; a missing or another library is refused; nothing is printed; the package
+names no place of one machine."""
+import os
+import pickle
+import re
+import subprocess
+import sys
+import unittest
+
+import libmep
+from libmep import _library
+from support import REPOSITORY
+
+HEADERS = REPOSITORY / "include" / "mep"
+STATEMENT = re.compile(r"enum \{ \w+ = \d+ \};|typedef struct \w+ \{[^}]*\} \w+;|[^;{}]+;")
+
+
+def plain(text):
+    """C without comments, MEP_API and line breaks."""
+    return re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", " ", text, flags=re.S).replace("MEP_API ", ""))
+
+
+def run(code, **environment):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, **environment})
+
+
+class Declarations(unittest.TestCase):
+    def test_are_the_headers(self):
+        headers = " ".join(plain(path.read_text()) for path in sorted(HEADERS.glob("*.h")))
+        statements = STATEMENT.findall(plain(_library.DECLARATIONS))
+        self.assertEqual("".join(statements).replace(" ", ""), plain(_library.DECLARATIONS).replace(" ", ""))
+        for statement in statements:
+            self.assertIn(" " + statement.strip(), headers)
+        parsed = len(_library.FUNCTIONS) + len(_library.TYPES)
+        self.assertEqual(parsed + 1, len(statements), "a declaration was not understood")  # + 1: the enum
+
+    def test_signatures(self):
+        result, arguments, is_status = _library.FUNCTIONS["mep_bias_create"]
+        self.assertTrue(is_status)
+        self.assertEqual([a.__name__ for a in arguments], ["LP_c_void_p", "c_char_p", "c_long", "c_long"])
+        self.assertEqual(_library.TYPES["mep_attention_settings"].tolerance.offset, 40)
+        self.assertEqual(_library.TYPES["mep_model_config"].position_encoding.size, 256)
+        self.assertIs(_library.FUNCTIONS["mep_attention_forward"][1][4], _library.TYPES["mep_tensor_view"])
+
+    def test_version_is_the_project_s(self):
+        project = re.search(r"project\(mep VERSION (\d+\.\d+)", (REPOSITORY / "CMakeLists.txt").read_text())[1]
+        self.assertEqual(_library.API_VERSION, project, "look at every structure, then set API_VERSION")
+        self.assertTrue(libmep.version().startswith(project + "."))
+
+
+class Loading(unittest.TestCase):
+    def test_another_version_is_refused(self):
+        for version in ("0.2.0", "1.0.0", "0.10.0"):
+            with self.assertRaisesRegex(ImportError, f"libmep {version}, and this package is for 0.1"):
+                _library.check_version(version, "libmep.so")
+        _library.check_version("0.1.7", "libmep.so")
+
+    def test_a_missing_library(self):
+        result = run("import libmep", LIBMEP_LIBRARY="nosuch/libmep.so")
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stderr, "ImportError: .*nosuch/libmep.so.*LIBMEP_LIBRARY")
+
+    def test_a_library_that_is_another(self):
+        result = run("import libmep", LIBMEP_LIBRARY="libm.so.6")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("ImportError: libm.so.6 is not the libmep of this package", result.stderr)
+
+    def test_nothing_is_printed(self):
+        result = run("import libmep, gc\nbias = libmep.Bias('mep', 2)\n"
+                     "try: libmep.Bias('gaus', 2)\nexcept libmep.MepError: pass\ndel bias; gc.collect()")
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+
+    def test_information(self):
+        self.assertIn(libmep.cpu_level(), ("c", "avx2", "avx512", "avx512_bf16"))
+        self.assertGreaterEqual(libmep.set_threads(), 1)
+        self.assertIn("kerple_log", libmep.position_help())
+
+
+class Errors(unittest.TestCase):
+    def test_message_and_status(self):
+        with self.assertRaisesRegex(libmep.MepError, 'character 7: unknown kernel "gaus"') as caught:
+            libmep.Bias("exp + gaus", 4)
+        self.assertEqual(caught.exception.status, "MEP_ERROR_ARGUMENT")
+        again = pickle.loads(pickle.dumps(caught.exception))
+        self.assertEqual((str(again), again.status), (str(caught.exception), caught.exception.status))
+
+
+class House(unittest.TestCase):
+    def test_no_place_of_one_machine(self):
+        """python/ and the files that build it name no absolute path; every file begins with its licence."""
+        files = [path for path in (REPOSITORY / "python").rglob("*.py") if "__pycache__" not in path.parts]
+        self.assertGreaterEqual(len(files), 12)
+        for path in files + [REPOSITORY / "pyproject.toml", REPOSITORY / "docs" / "python.md"]:
+            text = path.read_text()
+            for number, line in enumerate(text.splitlines(), 1):
+                self.assertIsNone(re.search(r"(?<![\w.$}])/(work|tmp|home|root|usr|opt|mnt)\b", line),
+                                  f"{path}:{number}: a place of one machine")
+                self.assertLessEqual(len(line), 140 if path.suffix == ".md" else 120, f"{path}:{number}")
+            if path.suffix == ".py":
+                self.assertTrue(text.startswith("# SPDX-License-Identifier: MIT\n"), path)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The key/value cache: rings of blocks, their growth, the bias table, and the call of decoding or, for many queries, of
+ * the tiled forward pass.
+ */
+#include "attention/cache.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "attention/decode.h"
+#include "attention/forward.h"
+#include "base/bf16.h"
+#include "base/error.h"
+#include "base/memory.h"
+
+/* Keys and values of one layer and head. */
+typedef struct stream {
+    void *keys, *values; /* [ring, BLOCK_KEYS, head_dim]: block b is at b % ring */
+    float *norms;        /* [ring]: largest |k| */
+    int64_t ring, first; /* blocks that there is room for; the oldest that is held */
+    int64_t window;      /* keys; MEP_CACHE_ALL */
+} stream;
+
+struct mep_cache {
+    mep_cache_settings settings;
+    stream *streams; /* [layers, heads] */
+    int64_t length;
+    float *reversed, *far_bias; /* [heads, TILE_ROWS + distances + TILE_ROWS + BLOCK_KEYS], [heads, distances] */
+    int64_t distances;          /* that the bias covers */
+    mep_decode decode;
+    mep_decode_row *rows; /* [heads] */
+    mep_source *sources;  /* [heads] */
+    mep_attention *plan;  /* for calls of many queries */
+};
+
+float mep_cache_margin(double tolerance)
+{
+    const double exact = 104, tokens = 2147483648.0;
+    return (float)(tolerance > 0 ? fmin(exact, log(tokens / tolerance)) : exact);
+}
+
+mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *settings)
+{
+    int64_t heads = settings->heads, count = settings->layers * heads;
+    mep_cache *c;
+    *cache = NULL;
+    MEP_TRY(mep_alloc(&c, 1, sizeof *c));
+    *cache = c;
+    c->settings = *settings;
+    c->settings.window = NULL; /* the caller's memory */
+    mep_attention_settings a;
+    mep_attention_defaults(&a);
+    a.heads = heads, a.head_dim = settings->head_dim, a.dtype = settings->dtype, a.max_length = BLOCK_KEYS;
+    mep_status status = mep_attention_create(&c->plan, &a);
+    if (status == MEP_OK)
+        c->decode = (mep_decode){.kernels = c->plan->kernels,
+                                 .dtype = settings->dtype,
+                                 .head_dim = settings->head_dim,
+                                 .scale = (float)c->plan->settings.scale,
+                                 .margin = mep_cache_margin(settings->tolerance),
+                                 .threads = c->plan->threads};
+    if (status == MEP_OK) status = mep_alloc(&c->streams, count, sizeof *c->streams);
+    if (status == MEP_OK) status = mep_alloc(&c->rows, heads, sizeof *c->rows);
+    if (status == MEP_OK) status = mep_alloc(&c->sources, heads, sizeof *c->sources);
+    for (int64_t i = 0; status == MEP_OK && i < count; i++) c->streams[i].window = settings->window[i];
+    if (status != MEP_OK) mep_cache_destroy(cache);
+    return status;
+}
+
+void mep_cache_destroy(mep_cache **cache)
+{
+    mep_cache *c = *cache;
+    if (c == NULL) return;
+    for (int64_t i = 0; c->streams != NULL && i < c->settings.layers * c->settings.heads; i++) {
+        mep_free(&c->streams[i].keys);
+        mep_free(&c->streams[i].values);
+        mep_free(&c->streams[i].norms);
+    }
+    mep_free(&c->streams);
+    mep_free(&c->rows);
+    mep_free(&c->sources);
+    mep_free(&c->reversed);
+    mep_free(&c->far_bias);
+    mep_decode_free(&c->decode);
+    mep_attention_destroy(&c->plan);
+    mep_free(cache);
+}
+
+int64_t mep_cache_length(const mep_cache *cache)
+{
+    return cache->length;
+}
+
+static int64_t block_bytes(const mep_cache *c)
+{
+    return BLOCK_KEYS * c->settings.head_dim * mep_dtype_size(c->settings.dtype);
+}
+
+int64_t mep_cache_bytes(const mep_cache *c)
+{
+    int64_t blocks = 0;
+    for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++) blocks += c->streams[i].ring;
+    return blocks * (2 * block_bytes(c) + (int64_t)sizeof(float)) +
+           2 * c->settings.heads * c->distances * (int64_t)sizeof(float);
+}
+
+/* ---- Room ---- */
+
+static mep_status grow(const mep_cache *c, stream *s, int64_t ring, int64_t newest)
+{
+    stream wide = {.ring = ring, .first = s->first, .window = s->window};
+    int64_t size = block_bytes(c);
+    mep_status status = mep_alloc(&wide.keys, ring, (size_t)size);
+    if (status == MEP_OK) status = mep_alloc(&wide.values, ring, (size_t)size);
+    if (status == MEP_OK) status = mep_alloc(&wide.norms, ring, sizeof *wide.norms);
+    for (int64_t b = s->first; status == MEP_OK && s->ring > 0 && b <= newest; b++) {
+        memcpy((char *)wide.keys + b % ring * size, (char *)s->keys + b % s->ring * size, (size_t)size);
+        memcpy((char *)wide.values + b % ring * size, (char *)s->values + b % s->ring * size, (size_t)size);
+        wide.norms[b % ring] = s->norms[b % s->ring];
+    }
+    stream *old = status == MEP_OK ? s : &wide;
+    mep_free(&old->keys);
+    mep_free(&old->values);
+    mep_free(&old->norms);
+    if (status == MEP_OK) *s = wide;
+    return status;
+}
+
+mep_status mep_cache_reserve(mep_cache *c, int64_t count)
+{
+    int64_t last = (c->length + count - 1) / BLOCK_KEYS, newest = (c->length - 1) / BLOCK_KEYS;
+    for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++) {
+        stream *s = &c->streams[i];
+        int64_t oldest = c->length >= s->window ? (c->length - s->window + 1) / BLOCK_KEYS : 0;
+        int64_t most = s->window < MEP_CACHE_ALL / 2 ? (s->window + c->settings.call - 2) / BLOCK_KEYS + 2 : INT64_MAX;
+        if (oldest > s->first) s->first = oldest;
+        int64_t ring = last - s->first + 1;
+        if (ring <= s->ring) continue;
+        if (ring < 2 * s->ring) ring = 2 * s->ring < most ? 2 * s->ring : most;
+        if (grow(c, s, ring, newest) != MEP_OK)
+            return mep_fail(
+                MEP_ERROR_MEMORY,
+                "no memory for the keys and values of more than %lld tokens (%.1f MB so far); ask for fewer",
+                (long long)c->length, (double)mep_cache_bytes(c) / 1e6);
+    }
+    return MEP_OK;
+}
+
+int64_t mep_cache_distances(const mep_cache *c)
+{
+    int64_t ring = 0;
+    for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++)
+        if (c->streams[i].ring > ring) ring = c->streams[i].ring;
+    return ring * BLOCK_KEYS;
+}
+
+static int64_t table_size(int64_t distances)
+{
+    return TILE_ROWS + distances + TILE_ROWS + BLOCK_KEYS;
+}
+
+mep_status mep_cache_set_bias(mep_cache *c, const float *table, int64_t length)
+{
+    int64_t heads = c->settings.heads, size = table_size(length), values;
+    MEP_TRY(mep_multiply(heads, size, sizeof(float), &values));
+    mep_free(&c->reversed);
+    mep_free(&c->far_bias);
+    c->distances = 0;
+    MEP_TRY(mep_alloc(&c->reversed, heads * size, sizeof(float)));
+    MEP_TRY(mep_alloc(&c->far_bias, heads * length, sizeof(float)));
+    c->distances = length;
+    for (int64_t h = 0; h < heads; h++)
+        mep_attention_reverse(table == NULL ? NULL : table + h * length, length, length, c->reversed + h * size,
+                              c->far_bias + h * length);
+    return MEP_OK;
+}
+
+/* ---- A call ---- */
+
+static char *element(const mep_cache *c, const mep_tensor_view *view, int64_t h, int64_t t)
+{
+    return (char *)view->data + (h * view->head_stride + t * view->token_stride) * mep_dtype_size(c->settings.dtype);
+}
+
+static float length_of(const mep_cache *c, const void *row)
+{
+    double square = 0;
+    for (int64_t i = 0; i < c->settings.head_dim; i++) {
+        double x = c->settings.dtype == MEP_BFLOAT16 ? (double)mep_bf16_to_float(((const mep_bf16 *)row)[i])
+                                                     : (double)((const float *)row)[i];
+        square += x * x;
+    }
+    return (float)sqrt(square);
+}
+
+/* Keys and values of one head's `count` tokens. */
+static void append(mep_cache *c, stream *s, int64_t h, int64_t count, const mep_tensor_view *k,
+                   const mep_tensor_view *v)
+{
+    size_t bytes = (size_t)(c->settings.head_dim * mep_dtype_size(c->settings.dtype));
+    for (int64_t t = 0; t < count; t++) {
+        int64_t position = c->length + t, slot = position / BLOCK_KEYS % s->ring, in_block = position % BLOCK_KEYS;
+        size_t offset = (size_t)(slot * BLOCK_KEYS + in_block) * bytes;
+        memcpy((char *)s->keys + offset, element(c, k, h, t), bytes);
+        memcpy((char *)s->values + offset, element(c, v, h, t), bytes);
+        float norm = length_of(c, element(c, k, h, t));
+        if (in_block == 0 || norm > s->norms[slot] || norm != norm) s->norms[slot] = norm;
+    }
+}
+
+static mep_source source_of(const mep_cache *c, const stream *s, int64_t h)
+{
+    return (mep_source){.keys = s->keys,
+                        .values = s->values,
+                        .key_stride = c->settings.head_dim,
+                        .value_stride = c->settings.head_dim,
+                        .ring = s->ring,
+                        .first = s->first,
+                        .norms = s->norms,
+                        .bias = c->reversed + h * table_size(c->distances) + TILE_ROWS + c->distances,
+                        .far_bias = c->far_bias + h * c->distances};
+}
+
+mep_status mep_cache_attend(mep_cache *c, int64_t layer, int64_t count, mep_tensor_view q, mep_tensor_view k,
+                            mep_tensor_view v, mep_tensor_view out)
+{
+    int64_t heads = c->settings.heads;
+    stream *streams = c->streams + layer * heads;
+    for (int64_t h = 0; h < heads; h++) {
+        append(c, &streams[h], h, count, &k, &v);
+        c->sources[h] = source_of(c, &streams[h], h);
+    }
+    if (count > DECODE_QUERIES) {
+        mep_forward call = {c->plan, 1, count, c->length + count, q, out, NULL, c->sources, c->decode.margin};
+        mep_forward_run(&call);
+        return MEP_OK;
+    }
+    c->decode.rows = heads;
+    c->decode.row = c->rows;
+    for (int64_t t = 0; t < count; t++) {
+        for (int64_t h = 0; h < heads; h++)
+            c->rows[h] = (mep_decode_row){element(c, &q, h, t), element(c, &out, h, t), NULL, c->sources[h]};
+        c->decode.position = c->length + t;
+        MEP_TRY(mep_decode_rows(&c->decode));
+    }
+    return MEP_OK;
+}
+
+void mep_cache_advance(mep_cache *c, int64_t count)
+{
+    c->length += count;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From one model's folder to another.
+ */
+#include "cli/convert.h"
+
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/cli.h"
+#include "cli/model_tokenizer.h"
+#include "cli/progress.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "io/model_files.h"
+
+/* OUT, which must not hold a model. */
+static mep_status make_folder(const char *out)
+{
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, out, "config.json"));
+    int taken = mep_file_exists(path);
+    mep_free(&path);
+    if (taken) return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a model already; choose another folder", out);
+    return mep_make_folder(out, 1);
+}
+
+/* The tokenizer's files of the folder that holds the model: a run's newest checkpoint has a copy. */
+static mep_status copy_tokenizer(const char *model, const char *out)
+{
+    char *folder = NULL;
+    MEP_TRY(mep_model_folder(model, &folder));
+    mep_status status = mep_copy_tokenizer(folder, out);
+    mep_free(&folder);
+    return status;
+}
+
+/* generation_config.json with the end-of-document token of the model's tokenizer, where that is known and the file was
+ * not there to be copied: transformers' generate() goes by it. */
+static mep_status write_end(const mep_model *model, const char *from, const char *out)
+{
+    mep_tokenizer *tokenizer = NULL;
+    char *path = NULL;
+    int64_t vocab = mep_model_get_config(model)->vocab_size;
+    MEP_TRY(mep_path_join(&path, out, "generation_config.json"));
+    mep_status status = mep_file_exists(path) ? MEP_OK : mep_cli_model_tokenizer(from, vocab, &tokenizer);
+    if (tokenizer != NULL && mep_tokenizer_end_of_document(tokenizer) < vocab) {
+        json_t *root = json_pack("{s:i}", "eos_token_id", (int)mep_tokenizer_end_of_document(tokenizer));
+        status = root != NULL ? mep_json_save(path, root) : mep_fail(MEP_ERROR_MEMORY, "cannot allocate %s", path);
+        json_decref(root);
+    }
+    mep_tokenizer_destroy(&tokenizer);
+    mep_free(&path);
+    return status;
+}
+
+static void report(const mep_model *model, const char *out, const char *form)
+{
+    const mep_model_config *c = mep_model_get_config(model);
+    const mep_bias *bias = mep_model_get_bias(model);
+    char parameters[32];
+    mep_short_number((double)mep_model_parameter_values(model), parameters);
+    printf("%s: %s, %lld layers, hidden %lld, %lld heads, vocabulary %lld, position %s: %s parameters\n", out, form,
+           (long long)c->num_hidden_layers, (long long)c->hidden_size, (long long)c->num_attention_heads,
+           (long long)c->vocab_size, bias != NULL ? mep_bias_spec(bias) : c->position_encoding, parameters);
+}
+
+static mep_status convert(const mep_convert_job *job, const char *from, const char *out, mep_model **model)
+{
+    const char *form = NULL;
+    MEP_TRY(mep_model_load_as(model, from, job->position, (uint64_t)job->seed));
+    MEP_TRY(make_folder(out));
+    MEP_TRY(job->save(*model, out, &form));
+    MEP_TRY(copy_tokenizer(from, out));
+    if (job->writes_end) MEP_TRY(write_end(*model, from, out));
+    if (!job->quiet) report(*model, out, form);
+    return MEP_OK;
+}
+
+int mep_cli_convert(mep_convert_job *job, const mep_usage *usage, int argc, char **argv)
+{
+    mep_model *model = NULL;
+    int count, code = mep_args_parse(usage, argc, argv, &count);
+    if (code != MEP_ARGS_GO) return code;
+    mep_status status = convert(job, argv[1], argv[2], &model);
+    mep_model_destroy(&model);
+    return status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail(job->command);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What `mep import` and `mep export` share: load a model, write it in another form with its tokenizer beside it, and
+ * say what was written.
+ */
+#ifndef MEP_CLI_CONVERT_H
+#define MEP_CLI_CONVERT_H
+
+#include "cli/args.h"
+#include "mep/model.h"
+
+typedef struct mep_convert_job {
+    const char *command;
+    /* Write the model into an existing folder; *form is the model_type that it has there. */
+    mep_status (*save)(const mep_model *model, const char *folder, const char **form);
+    int writes_end;       /* generation_config.json says which token ends a text */
+    const char *position; /* NULL: the model's own */
+    int64_t seed;
+    int quiet;
+} mep_convert_job;
+
+/* Parse the arguments MODEL OUT and the options, whose targets lie in *job, and do it; returns the exit code. OUT must
+ * not hold a model yet. */
+int mep_cli_convert(mep_convert_job *job, const mep_usage *usage, int argc, char **argv);
+
+#endif

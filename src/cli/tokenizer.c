@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep tokenizer: train one on text, turn text into ids and back, and say what a tokenizer is. The work is the
+ * library's; here are files, streams and printing.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "mep/data.h"
+
+enum { MB = 1000000, MOST_INPUTS = 1 << 20 };
+
+static int finish(mep_status status)
+{
+    if (status == MEP_OK) return MEP_EXIT_OK;
+    mep_cli_fail("tokenizer");
+    return status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
+}
+
+/* ---- train ---- */
+
+typedef struct train_job {
+    const char *out;
+    mep_tokenizer_train_settings settings;
+    mep_texts special;
+    char **inputs;
+    int input_count;
+    int force, quiet;
+    mep_tokenizer_trainer *trainer;
+    mep_progress progress;
+    int64_t text_bytes;
+} train_job;
+
+static mep_status count_document(void *context, const char *text, int64_t size, int64_t position, int64_t total)
+{
+    train_job *job = context;
+    int64_t total_mb = (total + MB - 1) / MB;
+    if (mep_interrupt_flag) return mep_fail(MEP_INTERRUPTED, "interrupted; no tokenizer was made");
+    if (!job->quiet && job->text_bytes == 0) mep_progress_start(&job->progress, "count words, MB", 0, total_mb);
+    job->text_bytes += size;
+    mep_progress_update(&job->progress, position < total ? position / MB : total_mb, "%s", "");
+    return mep_tokenizer_trainer_add(job->trainer, text, size);
+}
+
+static int show_merges(void *context, int64_t tokens, int64_t vocab_size)
+{
+    train_job *job = context;
+    if (!job->quiet && !job->progress.running) mep_progress_start(&job->progress, "tokens", tokens, vocab_size);
+    mep_progress_update(&job->progress, tokens, "%s", "");
+    return mep_interrupt_flag;
+}
+
+static mep_status train(train_job *job)
+{
+    mep_tokenizer *tokenizer = NULL;
+    double started = mep_now();
+    if (mep_file_exists(job->out) && !job->force)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s exists; choose another --out, or --force to replace it", job->out);
+    MEP_TRY(mep_tokenizer_trainer_create(&job->trainer, &job->settings));
+    MEP_TRY(mep_corpus_read((const char *const *)job->inputs, job->input_count, count_document, job));
+    mep_progress_finish(&job->progress);
+    MEP_TRY(mep_tokenizer_trainer_finish(&job->trainer, show_merges, job, &tokenizer));
+    mep_progress_finish(&job->progress);
+    int64_t size = 0;
+    const char *json = mep_tokenizer_json(tokenizer, &size);
+    mep_status status = mep_file_write_atomic(job->out, json, size);
+    if (status == MEP_OK)
+        printf("%s: %lld tokens from %.1f MB of text in %.1f s\n", job->out,
+               (long long)mep_tokenizer_vocab_size(tokenizer), (double)job->text_bytes / MB, mep_now() - started);
+    mep_tokenizer_destroy(&tokenizer);
+    return status;
+}
+
+static int run_train(int argc, char **argv)
+{
+    train_job job = {.out = "tokenizer.json"};
+    mep_tokenizer_train_defaults(&job.settings);
+    mep_option options[] = {
+        MEP_OPT_TEXT("--out", 'o', "FILE", &job.out, "where to write it"),
+        MEP_OPT_INT("--vocab-size", 'n', "N", &job.settings.vocab_size, 257, 1 << 24,
+                    "tokens at most, the 256 bytes and the special ones included"),
+        MEP_OPT_INT("--min-frequency", 0, "N", &job.settings.min_frequency, 0, INT64_MAX,
+                    "pairs that occur less often are not merged"),
+        MEP_OPT_TEXTS("--special", 0, "TOKEN", &job.special, "special tokens, numbered from 0; may be repeated"),
+        MEP_OPT_FLAG("--force", 'f', &job.force, "replace a file that exists"),
+        MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
+        MEP_OPT_END,
+    };
+    mep_args_default(options, "--special", "<|endoftext|>");
+    mep_usage usage = {.command = "tokenizer train",
+                       .arguments = "INPUT ...",
+                       .summary = "Train a byte-level BPE tokenizer on text, as GPT-2's was, and write it as a "
+                                  "tokenizer.json, which Hugging Face's library reads too.",
+                       .notes =
+                           "Inputs are those of mep prepare. The result depends on the text alone and is the one of\n"
+                           "Hugging Face's BpeTrainer.\n\n"
+                           "  mep tokenizer train --vocab-size 16384 --out books.json books.jsonl.zst\n"
+                           "  mep prepare --tokenizer books.json --out books books.jsonl.zst\n",
+                       .options = options,
+                       .min_arguments = 1,
+                       .max_arguments = MOST_INPUTS};
+    int code = mep_args_parse(&usage, argc, argv, &job.input_count);
+    if (code != MEP_ARGS_GO) return code;
+    job.inputs = argv + 1;
+    if (job.special.count > 0) {
+        job.settings.special = job.special.values;
+        job.settings.special_count = job.special.count;
+    }
+    mep_interrupt_install();
+    mep_status status = train(&job);
+    mep_progress_finish(&job.progress);
+    mep_tokenizer_trainer_destroy(&job.trainer);
+    return finish(status);
+}
+
+/* ---- encode and decode ---- */
+
+/* All bytes of a file, or of the standard input for "-". */
+static mep_status read_all(const char *path, char **text, int64_t *size)
+{
+    int is_stdin = strcmp(path, "-") == 0;
+    FILE *file = is_stdin ? stdin : fopen(path, "rb");
+    int64_t capacity = 0;
+    *text = NULL;
+    *size = 0;
+    if (file == NULL) return mep_fail_errno("open", path);
+    mep_status status = MEP_OK;
+    for (size_t got = 1; status == MEP_OK && got > 0; *size += (int64_t)got) {
+        if (*size + 1 >= capacity) {
+            status = mep_grow(text, *size, 2 * capacity + 65536, 1);
+            capacity = 2 * capacity + 65536;
+        }
+        got = status == MEP_OK ? fread(*text + *size, 1, (size_t)(capacity - *size - 1), file) : 0;
+    }
+    if (status == MEP_OK && ferror(file)) status = mep_fail_errno("read", path);
+    if (!is_stdin) fclose(file);
+    return status; /* mep_grow fills with zeros, so that a text ends in one */
+}
+
+static mep_status encode(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size)
+{
+    int32_t *ids = NULL;
+    int64_t count = 0;
+    (void)path;
+    MEP_TRY(mep_tokenizer_encode(tokenizer, text, size, &ids, &count));
+    for (int64_t i = 0; i < count; i++) printf("%s%ld", i == 0 ? "" : " ", (long)ids[i]);
+    putchar('\n');
+    mep_tokens_free(&ids);
+    return MEP_OK;
+}
+
+/* Go through the numbers of a text; print their bytes, or only look whether they are tokens. */
+static mep_status decode_numbers(const mep_tokenizer *tokenizer, const char *path, const char *text, int print)
+{
+    static const char between[] = " \t\r\n,[]";
+    const char *bytes = NULL;
+    int64_t length = 0;
+    for (const char *at = text + strspn(text, between); *at != '\0'; at += strspn(at, between)) {
+        int word = (int)strcspn(at, between);
+        char *behind = NULL;
+        errno = 0;
+        long id = strtol(at, &behind, 10);
+        if (behind != at + word || errno != 0 || id < 0 || id > INT32_MAX)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: \"%.*s\" is no token", path, word < 20 ? word : 20, at);
+        MEP_TRY(mep_tokenizer_decode(tokenizer, (int32_t)id, &bytes, &length));
+        if (print && length > 0) fwrite(bytes, 1, (size_t)length, stdout);
+        at = behind;
+    }
+    return MEP_OK;
+}
+
+static mep_status decode(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size)
+{
+    if ((int64_t)strlen(text) != size) return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a zero byte, not numbers", path);
+    MEP_TRY(decode_numbers(tokenizer, path, text, 0));
+    return decode_numbers(tokenizer, path, text, 1);
+}
+
+typedef mep_status (*text_fn)(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size);
+
+static mep_status run_on_text(const char *name, const char *path, text_fn function)
+{
+    mep_tokenizer *tokenizer = NULL;
+    char *text = NULL;
+    int64_t size = 0;
+    mep_status status = mep_tokenizer_open(&tokenizer, name);
+    if (status == MEP_OK) status = read_all(path, &text, &size);
+    if (status == MEP_OK) status = function(tokenizer, path, text, size);
+    mep_tokenizer_destroy(&tokenizer);
+    mep_free(&text);
+    return status;
+}
+
+static int parse_and_run(mep_usage usage, const char **tokenizer, int argc, char **argv, text_fn function)
+{
+    int count;
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    if (code != MEP_ARGS_GO) return code;
+    if (*tokenizer == NULL) return mep_cli_usage(usage.command, "--tokenizer FILE is missing");
+    return finish(run_on_text(*tokenizer, count == 1 ? argv[1] : "-", function));
+}
+
+#define TOKENIZER_OPTION(TARGET)                                                                                       \
+    MEP_OPT_TEXT("--tokenizer", 't', "FILE", TARGET,                                                                   \
+                 "a tokenizer.json, a folder with one or with vocab.json and merges.txt, or bytes")
+
+static int run_encode(int argc, char **argv)
+{
+    const char *tokenizer = NULL;
+    mep_option options[] = {TOKENIZER_OPTION(&tokenizer), MEP_OPT_END};
+    mep_usage usage = {.command = "tokenizer encode",
+                       .arguments = "--tokenizer FILE [TEXT_FILE | -]",
+                       .summary = "Print the tokens of a text, read as it is, in one line.",
+                       .options = options,
+                       .max_arguments = 1};
+    return parse_and_run(usage, &tokenizer, argc, argv, encode);
+}
+
+static int run_decode(int argc, char **argv)
+{
+    const char *tokenizer = NULL;
+    mep_option options[] = {TOKENIZER_OPTION(&tokenizer), MEP_OPT_END};
+    mep_usage usage = {.command = "tokenizer decode",
+                       .arguments = "--tokenizer FILE [TOKEN_FILE | -]",
+                       .summary = "Print the bytes of tokens: numbers between blanks, commas or brackets.",
+                       .options = options,
+                       .max_arguments = 1};
+    return parse_and_run(usage, &tokenizer, argc, argv, decode);
+}
+
+/* ---- info ---- */
+
+/* What the tokenizer.json tells beyond the numbers. */
+static mep_status print_parts(const mep_tokenizer *tokenizer)
+{
+    int64_t size = 0;
+    const char *json = mep_tokenizer_json(tokenizer, &size);
+    json_t *root = NULL;
+    if (json == NULL) return MEP_OK;
+    MEP_TRY(mep_json_parse(mep_tokenizer_name(tokenizer), json, size, &root));
+    const char *normalizer = json_string_value(json_object_get(json_object_get(root, "normalizer"), "type"));
+    printf("merges            %zu\n", json_array_size(json_object_get(json_object_get(root, "model"), "merges")));
+    printf("normalizer        %s\n", normalizer != NULL ? normalizer : "none");
+    printf("added tokens      %zu\n", json_array_size(json_object_get(root, "added_tokens")));
+    json_decref(root);
+    return MEP_OK;
+}
+
+static mep_status print_info(const char *name)
+{
+    mep_tokenizer *tokenizer = NULL;
+    const char *bytes = NULL;
+    int64_t size = 0;
+    MEP_TRY(mep_tokenizer_open(&tokenizer, name));
+    int32_t end = mep_tokenizer_end_of_document(tokenizer);
+    mep_status status = mep_tokenizer_decode(tokenizer, end, &bytes, &size);
+    if (status == MEP_OK) {
+        printf("tokenizer         %s\n", name);
+        printf("kind              %s\n",
+               mep_tokenizer_json(tokenizer, &(int64_t){0}) != NULL ? "byte-level BPE" : "bytes");
+        printf("vocabulary        %lld\n", (long long)mep_tokenizer_vocab_size(tokenizer));
+        printf("end of document   %ld%s%.*s\n", (long)end, size > 0 ? " " : "", (int)size, bytes);
+        status = print_parts(tokenizer);
+    }
+    mep_tokenizer_destroy(&tokenizer);
+    return status;
+}
+
+static int run_info(int argc, char **argv)
+{
+    mep_option options[] = {MEP_OPT_END};
+    int count;
+    mep_usage usage = {.command = "tokenizer info",
+                       .arguments = "FILE",
+                       .summary = "Say what a tokenizer is: a tokenizer.json, a folder with one or with vocab.json and "
+                                  "merges.txt, or bytes.",
+                       .options = options,
+                       .min_arguments = 1,
+                       .max_arguments = 1};
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    return code != MEP_ARGS_GO ? code : finish(print_info(argv[1]));
+}
+
+/* ---- The command ---- */
+
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} ACTIONS[] = {{"train", "a byte-level BPE from text", run_train},
+               {"encode", "text to tokens", run_encode},
+               {"decode", "tokens to text", run_decode},
+               {"info", "what a tokenizer is", run_info}};
+enum { ACTION_COUNT = sizeof ACTIONS / sizeof *ACTIONS };
+
+static int parse_frame(int argc, char **argv)
+{
+    char notes[1024] = "";
+    mep_option options[] = {MEP_OPT_END};
+    int count;
+    for (int i = 0; i < ACTION_COUNT; i++) {
+        size_t used = strlen(notes);
+        snprintf(notes + used, sizeof notes - used, "  %-10s %s\n", ACTIONS[i].name, ACTIONS[i].summary);
+    }
+    mep_usage usage = {.command = "tokenizer",
+                       .arguments = "train|encode|decode|info",
+                       .summary = "Train a tokenizer, or try one on text. `mep tokenizer train --help` tells more of "
+                                  "training, and so on.",
+                       .notes = notes,
+                       .options = options,
+                       .max_arguments = 1};
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    if (code != MEP_ARGS_GO) return code;
+    if (count == 0) return mep_cli_usage("tokenizer", "say what to do: train, encode, decode or info");
+    return mep_cli_usage("tokenizer", "there is no \"%s\"; it is train, encode, decode or info", argv[1]);
+}
+
+int mep_cli_tokenizer(int argc, char **argv)
+{
+    for (int i = 0; argc > 1 && i < ACTION_COUNT; i++)
+        if (strcmp(argv[1], ACTIONS[i].name) == 0) return ACTIONS[i].run(argc - 1, argv + 1);
+    return parse_frame(argc, argv);
+}

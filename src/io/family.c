@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The families' tables. The names are those of Hugging Face's transformers; a row was added when its models gave the
+ * logits of transformers (tests/test_families.c).
+ */
+#include "io/family.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* clang-format off */
+#define FIELD(NAME) offsetof(mep_model_config, NAME)
+#define SIZE(NAME, OTHER, TO, FALLBACK) {NAME, OTHER, MEP_KEY_SIZE, FIELD(TO), FALLBACK, NULL}
+#define REAL(NAME, OTHER, TO, FALLBACK) {NAME, OTHER, MEP_KEY_REAL, FIELD(TO), FALLBACK, NULL}
+#define FLAG(NAME, TO, FALLBACK) {NAME, NULL, MEP_KEY_FLAG, FIELD(TO), FALLBACK, NULL}
+#define ACTIVATION(NAME, FALLBACK) {NAME, NULL, MEP_KEY_ACTIVATION, FIELD(gelu_tanh), FALLBACK, NULL}
+#define FIXED(NAME, VALUES) {NAME, NULL, MEP_KEY_FIXED, 0, 0, VALUES}
+#define CHECK(NAME, VALUES) {NAME, NULL, MEP_KEY_CHECK, 0, 0, VALUES}
+#define END {NULL, NULL, MEP_KEY_CHECK, 0, 0, NULL}
+/* clang-format on */
+
+/* ---- This library's own, with GPT-NeoX's names; mep_families[0] ---- */
+
+static const mep_family_key OWN_KEYS[] = {
+    SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
+    SIZE("hidden_size", NULL, hidden_size, MEP_KEY_REQUIRED),
+    SIZE("num_hidden_layers", NULL, num_hidden_layers, MEP_KEY_REQUIRED),
+    SIZE("num_attention_heads", NULL, num_attention_heads, MEP_KEY_REQUIRED),
+    SIZE("intermediate_size", NULL, intermediate_size, 0),
+    SIZE("max_position_embeddings", NULL, max_position_embeddings, 2048),
+    REAL("layer_norm_eps", NULL, layer_norm_eps, 1e-5),
+    REAL("rotary_emb_base", NULL, rotary_emb_base, 10000),
+    REAL("rotary_pct", NULL, rotary_pct, 0.25),
+    FLAG("use_parallel_residual", use_parallel_residual, 0),
+    ACTIVATION("hidden_act", 0),
+    FLAG("tie_word_embeddings", tie_word_embeddings, 0),
+    FLAG("embedding_layer_norm", embedding_layer_norm, 0),
+    FLAG("no_bias", no_bias, 0),
+    END,
+};
+
+static const char *const NOTHING[] = {NULL};
+
+/* ---- GPT-NeoX, Pythia ---- */
+
+/* A folder that this library wrote before it had a model_type of its own names its position_encoding. */
+static const mep_family_key NEOX_KEYS[] = {
+    SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
+    SIZE("hidden_size", NULL, hidden_size, MEP_KEY_REQUIRED),
+    SIZE("num_hidden_layers", NULL, num_hidden_layers, MEP_KEY_REQUIRED),
+    SIZE("num_attention_heads", NULL, num_attention_heads, MEP_KEY_REQUIRED),
+    SIZE("intermediate_size", NULL, intermediate_size, 0),
+    SIZE("max_position_embeddings", NULL, max_position_embeddings, 2048),
+    REAL("layer_norm_eps", NULL, layer_norm_eps, 1e-5),
+    REAL("rotary_emb_base", "rope_parameters.rope_theta", rotary_emb_base, 10000),
+    REAL("rotary_pct", "rope_parameters.partial_rotary_factor", rotary_pct, 0.25),
+    FLAG("use_parallel_residual", use_parallel_residual, 1),
+    ACTIVATION("hidden_act", 0),
+    FLAG("tie_word_embeddings", tie_word_embeddings, 0),
+    CHECK("attention_bias", "[true]"),
+    CHECK("rope_scaling", "[null]"),
+    CHECK("rope_parameters.rope_type", "[\"default\"]"),
+    END,
+};
+
+static const char *const NEOX_IGNORED[] = {"gpt_neox.layers.#.attention.bias",
+                                           "gpt_neox.layers.#.attention.masked_bias",
+                                           "gpt_neox.layers.#.attention.rotary_emb.inv_freq", NULL};
+
+/* ---- BLOOM ---- */
+
+static const mep_family_key BLOOM_KEYS[] = {
+    SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
+    SIZE("hidden_size", "n_embed", hidden_size, MEP_KEY_REQUIRED),
+    SIZE("n_layer", "num_hidden_layers", num_hidden_layers, MEP_KEY_REQUIRED),
+    SIZE("n_head", "num_attention_heads", num_attention_heads, MEP_KEY_REQUIRED),
+    SIZE("seq_length", NULL, max_position_embeddings, 2048),
+    REAL("layer_norm_epsilon", NULL, layer_norm_eps, 1e-5),
+    FLAG("tie_word_embeddings", tie_word_embeddings, 1),
+    FIXED("apply_residual_connection_post_layernorm", "[false]"),
+    END,
+};
+
+static const mep_family_tensor BLOOM_TENSORS[] = {
+    {"gpt_neox.embed_in.weight", "word_embeddings.weight", 0},
+    {"gpt_neox.embed_layer_norm.weight", "word_embeddings_layernorm.weight", 0},
+    {"gpt_neox.embed_layer_norm.bias", "word_embeddings_layernorm.bias", 0},
+    {"gpt_neox.layers.#.input_layernorm.weight", "h.#.input_layernorm.weight", 0},
+    {"gpt_neox.layers.#.input_layernorm.bias", "h.#.input_layernorm.bias", 0},
+    {"gpt_neox.layers.#.attention.query_key_value.weight", "h.#.self_attention.query_key_value.weight", 0},
+    {"gpt_neox.layers.#.attention.query_key_value.bias", "h.#.self_attention.query_key_value.bias", 0},
+    {"gpt_neox.layers.#.attention.dense.weight", "h.#.self_attention.dense.weight", 0},
+    {"gpt_neox.layers.#.attention.dense.bias", "h.#.self_attention.dense.bias", 0},
+    {"gpt_neox.layers.#.post_attention_layernorm.weight", "h.#.post_attention_layernorm.weight", 0},
+    {"gpt_neox.layers.#.post_attention_layernorm.bias", "h.#.post_attention_layernorm.bias", 0},
+    {"gpt_neox.layers.#.mlp.dense_h_to_4h.weight", "h.#.mlp.dense_h_to_4h.weight", 0},
+    {"gpt_neox.layers.#.mlp.dense_h_to_4h.bias", "h.#.mlp.dense_h_to_4h.bias", 0},
+    {"gpt_neox.layers.#.mlp.dense_4h_to_h.weight", "h.#.mlp.dense_4h_to_h.weight", 0},
+    {"gpt_neox.layers.#.mlp.dense_4h_to_h.bias", "h.#.mlp.dense_4h_to_h.bias", 0},
+    {"gpt_neox.final_layer_norm.weight", "ln_f.weight", 0},
+    {"gpt_neox.final_layer_norm.bias", "ln_f.bias", 0},
+    {"embed_out.weight", "lm_head.weight", 0},
+    {NULL, NULL, 0},
+};
+
+/* ---- MPT: its slopes are ALiBi's for any number of heads as long as alibi_bias_max is 8 ---- */
+
+static const mep_family_key MPT_KEYS[] = {
+    SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
+    SIZE("d_model", "hidden_size", hidden_size, MEP_KEY_REQUIRED),
+    SIZE("n_layers", "num_hidden_layers", num_hidden_layers, MEP_KEY_REQUIRED),
+    SIZE("n_heads", "num_attention_heads", num_attention_heads, MEP_KEY_REQUIRED),
+    SIZE("max_seq_len", NULL, max_position_embeddings, 2048),
+    REAL("layer_norm_epsilon", NULL, layer_norm_eps, 1e-5),
+    FLAG("tie_word_embeddings", tie_word_embeddings, 1),
+    FIXED("expansion_ratio", "[4]"),
+    FIXED("no_bias", "[true]"),
+    FIXED("attn_config.alibi", "[true]"),
+    FIXED("attn_config.alibi_bias_max", "[8]"),
+    CHECK("attn_config.attn_type", "[\"multihead_attention\"]"),
+    CHECK("attn_config.qk_ln", "[false]"),
+    CHECK("attn_config.clip_qkv", "[null]"),
+    CHECK("attn_config.softmax_scale", "[null]"),
+    CHECK("attn_config.prefix_lm", "[false]"),
+    CHECK("logit_scale", "[null]"),
+    CHECK("norm_type", "[\"low_precision_layernorm\", \"layernorm\"]"),
+    END,
+};
+
+static const mep_family_tensor MPT_TENSORS[] = {
+    {"gpt_neox.embed_in.weight", "wte.weight", 0},
+    {"gpt_neox.layers.#.input_layernorm.weight", "blocks.#.norm_1.weight", 0},
+    {"gpt_neox.layers.#.attention.query_key_value.weight", "blocks.#.attn.Wqkv.weight", MEP_LAYOUT_QKV},
+    {"gpt_neox.layers.#.attention.dense.weight", "blocks.#.attn.out_proj.weight", 0},
+    {"gpt_neox.layers.#.post_attention_layernorm.weight", "blocks.#.norm_2.weight", 0},
+    {"gpt_neox.layers.#.mlp.dense_h_to_4h.weight", "blocks.#.ffn.up_proj.weight", 0},
+    {"gpt_neox.layers.#.mlp.dense_4h_to_h.weight", "blocks.#.ffn.down_proj.weight", 0},
+    {"gpt_neox.final_layer_norm.weight", "norm_f.weight", 0},
+    {"embed_out.weight", "lm_head.weight", 0},
+    {NULL, NULL, 0},
+};
+
+/* ---- GPT-2 ---- */
+
+static const mep_family_key GPT2_KEYS[] = {
+    SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
+    SIZE("n_embd", "hidden_size", hidden_size, MEP_KEY_REQUIRED),
+    SIZE("n_layer", "num_hidden_layers", num_hidden_layers, MEP_KEY_REQUIRED),
+    SIZE("n_head", "num_attention_heads", num_attention_heads, MEP_KEY_REQUIRED),
+    SIZE("n_inner", NULL, intermediate_size, 0),
+    SIZE("n_positions", "max_position_embeddings", max_position_embeddings, 1024),
+    REAL("layer_norm_epsilon", NULL, layer_norm_eps, 1e-5),
+    ACTIVATION("activation_function", 1),
+    FLAG("tie_word_embeddings", tie_word_embeddings, 1),
+    FIXED("scale_attn_weights", "[true]"),
+    FIXED("scale_attn_by_inverse_layer_idx", "[false]"),
+    FIXED("reorder_and_upcast_attn", "[false]"),
+    CHECK("add_cross_attention", "[false]"),
+    END,
+};
+
+enum { CONV = MEP_LAYOUT_TRANSPOSED, CONV_QKV = MEP_LAYOUT_TRANSPOSED | MEP_LAYOUT_QKV };
+
+static const mep_family_tensor GPT2_TENSORS[] = {
+    {"gpt_neox.embed_in.weight", "wte.weight", 0},
+    {"gpt_neox.embed_positions.weight", "wpe.weight", 0},
+    {"gpt_neox.layers.#.input_layernorm.weight", "h.#.ln_1.weight", 0},
+    {"gpt_neox.layers.#.input_layernorm.bias", "h.#.ln_1.bias", 0},
+    {"gpt_neox.layers.#.attention.query_key_value.weight", "h.#.attn.c_attn.weight", CONV_QKV},
+    {"gpt_neox.layers.#.attention.query_key_value.bias", "h.#.attn.c_attn.bias", MEP_LAYOUT_QKV},
+    {"gpt_neox.layers.#.attention.dense.weight", "h.#.attn.c_proj.weight", CONV},
+    {"gpt_neox.layers.#.attention.dense.bias", "h.#.attn.c_proj.bias", 0},
+    {"gpt_neox.layers.#.post_attention_layernorm.weight", "h.#.ln_2.weight", 0},
+    {"gpt_neox.layers.#.post_attention_layernorm.bias", "h.#.ln_2.bias", 0},
+    {"gpt_neox.layers.#.mlp.dense_h_to_4h.weight", "h.#.mlp.c_fc.weight", CONV},
+    {"gpt_neox.layers.#.mlp.dense_h_to_4h.bias", "h.#.mlp.c_fc.bias", 0},
+    {"gpt_neox.layers.#.mlp.dense_4h_to_h.weight", "h.#.mlp.c_proj.weight", CONV},
+    {"gpt_neox.layers.#.mlp.dense_4h_to_h.bias", "h.#.mlp.c_proj.bias", 0},
+    {"gpt_neox.final_layer_norm.weight", "ln_f.weight", 0},
+    {"gpt_neox.final_layer_norm.bias", "ln_f.bias", 0},
+    {"embed_out.weight", "lm_head.weight", 0},
+    {NULL, NULL, 0},
+};
+
+static const char *const GPT2_IGNORED[] = {"h.#.attn.bias", "h.#.attn.masked_bias", NULL};
+
+/* ---- The list ---- */
+
+const mep_family mep_families[] = {
+    {.model_type = "mep",
+     .architecture = "MepForCausalLM",
+     .keys = OWN_KEYS,
+     .prefix = "",
+     .ignored = NOTHING,
+     .parallel = MEP_FREE,
+     .tanh = MEP_FREE,
+     .embedding_norm = MEP_FREE,
+     .no_bias = MEP_FREE},
+    {.model_type = "gpt_neox",
+     .architecture = "GPTNeoXForCausalLM",
+     .position = "rotary",
+     .keys = NEOX_KEYS,
+     .prefix = "",
+     .ignored = NEOX_IGNORED,
+     .parallel = MEP_FREE,
+     .tanh = MEP_FREE},
+    {.model_type = "bloom",
+     .architecture = "BloomForCausalLM",
+     .position = "alibi",
+     .keys = BLOOM_KEYS,
+     .tensors = BLOOM_TENSORS,
+     .prefix = "transformer.",
+     .ignored = NOTHING,
+     .tanh = 1,
+     .embedding_norm = 1,
+     .wide_is_four = 1},
+    {.model_type = "mpt",
+     .architecture = "MptForCausalLM",
+     .position = "alibi",
+     .keys = MPT_KEYS,
+     .tensors = MPT_TENSORS,
+     .prefix = "transformer.",
+     .ignored = NOTHING,
+     .no_bias = 1,
+     .wide_is_four = 1},
+    {.model_type = "gpt2",
+     .architecture = "GPT2LMHeadModel",
+     .position = "learned",
+     .keys = GPT2_KEYS,
+     .tensors = GPT2_TENSORS,
+     .prefix = "transformer.",
+     .ignored = GPT2_IGNORED,
+     .tanh = MEP_FREE},
+    {.model_type = NULL},
+};

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config.json by a family's table, in both directions, and which family a model fits.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "io/family.h"
+#include "io/json.h"
+#include "model/model.h"
+
+enum { PART = 64 };
+
+/* Names of the two GELUs, the one that is written first. */
+static const char *const GELUS[2][5] = {{"gelu", "gelu_python", NULL},
+                                        {"gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_python_tanh", NULL}};
+
+/* ---- Reading ---- */
+
+/* The value of "a" or "a.b"; NULL where it is missing or null. */
+static const json_t *look_up(const json_t *object, const char *name)
+{
+    char outer[PART];
+    const char *dot = name != NULL ? strchr(name, '.') : NULL;
+    if (name == NULL) return NULL;
+    if (dot != NULL) {
+        snprintf(outer, sizeof outer, "%.*s", (int)(dot - name), name);
+        object = json_object_get(object, outer);
+        name = dot + 1;
+    }
+    const json_t *value = json_object_get(object, name);
+    return json_is_null(value) ? NULL : value;
+}
+
+/* A value for a message, cut to one short line. */
+static void value_text(const json_t *value, char text[PART])
+{
+    size_t size = json_dumpb(value, text, PART - 1, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII);
+    text[size < PART - 1 ? size : PART - 1] = '\0';
+    if (size >= PART - 1) snprintf(text, PART, "a longer value");
+    for (char *c = text; *c != '\0'; c++) /* jansson leaves this one */
+        if (*c == 0x7F) *c = '?';
+}
+
+static mep_status refuse(const char *file, const mep_family *family, const char *key, const json_t *value,
+                         const char *possible)
+{
+    char found[PART];
+    value_text(value, found);
+    return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: %s \"%s\" is %s, which is not supported here; %s is", file,
+                    family->model_type, key, found, possible);
+}
+
+/* A missing or null value is what transformers takes then, which is computed here for every such key. */
+static mep_status check_fixed(const mep_family *family, const mep_family_key *key, const char *file,
+                              const json_t *value)
+{
+    if (value == NULL) return MEP_OK;
+    char possible[PART * 2];
+    json_t *values = json_loads(key->fixed, 0, NULL);
+    int found = 0;
+    for (size_t i = 0; i < json_array_size(values); i++) found |= json_equal(json_array_get(values, i), value);
+    json_decref(values);
+    if (found) return MEP_OK;
+    snprintf(possible, sizeof possible, "%.*s", (int)strlen(key->fixed) - 2, key->fixed + 1);
+    return refuse(file, family, key->name, value, possible);
+}
+
+static mep_status read_activation(const mep_family *family, const mep_family_key *key, const char *file,
+                                  const json_t *value, int *tanh)
+{
+    const char *name = json_string_value(value);
+    for (int kind = 0; kind < 2 && name != NULL; kind++)
+        for (int i = 0; GELUS[kind][i] != NULL; i++)
+            if (strcmp(GELUS[kind][i], name) == 0) {
+                *tanh = kind;
+                return MEP_OK;
+            }
+    return refuse(file, family, key->name, value, "\"gelu\" or \"gelu_new\"");
+}
+
+/* The object that holds a key, and the name in it, for json.h's getters. */
+static const json_t *holder(const json_t *object, const char **name)
+{
+    char outer[PART];
+    const char *dot = strchr(*name, '.');
+    if (dot == NULL) return object;
+    snprintf(outer, sizeof outer, "%.*s", (int)(dot - *name), *name);
+    *name = dot + 1;
+    return json_object_get(object, outer);
+}
+
+static mep_status read_key(const mep_family *family, const mep_family_key *key, const json_t *object, const char *file,
+                           mep_model_config *config)
+{
+    void *field = (char *)config + key->field;
+    const char *name =
+        look_up(object, key->name) == NULL && look_up(object, key->other) != NULL ? key->other : key->name;
+    const json_t *value = look_up(object, name);
+    int missing = value == NULL && key->fallback != MEP_KEY_REQUIRED;
+    if (key->kind == MEP_KEY_FIXED || key->kind == MEP_KEY_CHECK) return check_fixed(family, key, file, value);
+    const json_t *inner = holder(object, &name);
+    switch (key->kind) {
+    case MEP_KEY_SIZE:
+        *(int64_t *)field = (int64_t)key->fallback;
+        return missing ? MEP_OK : mep_json_get_int(inner, file, name, 1, (int64_t)1 << 31, field);
+    case MEP_KEY_REAL:
+        *(double *)field = key->fallback;
+        return missing ? MEP_OK : mep_json_get_number(inner, file, name, 0, 1e30, field);
+    case MEP_KEY_FLAG:
+        *(int *)field = (int)key->fallback;
+        return missing ? MEP_OK : mep_json_get_bool(inner, file, name, field);
+    default:
+        *(int *)field = (int)key->fallback;
+        return missing ? MEP_OK : read_activation(family, key, file, value, field);
+    }
+}
+
+/* The text of a spec goes into messages. */
+static mep_status check_printable(const char *file, const char *spec)
+{
+    for (const char *c = spec; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7F)
+            return mep_fail(MEP_ERROR_FORMAT, "%s: the position encoding is no printable text", file);
+    return MEP_OK;
+}
+
+/* "kernels": ["exp", "gauss"] as the spec "exp + gauss"; where it is missing or null, "position_encoding". */
+static mep_status read_position(const json_t *object, const char *file, char *spec)
+{
+    const json_t *kernels = look_up(object, "kernels");
+    const char *name = NULL;
+    if (kernels == NULL) {
+        MEP_TRY(mep_json_get_string(object, file, "position_encoding", &name));
+        if (strlen(name) >= MEP_POSITION_SIZE)
+            return mep_fail(MEP_ERROR_FORMAT, "%s: \"position_encoding\" is longer than %d characters", file,
+                            MEP_POSITION_SIZE - 1);
+        snprintf(spec, MEP_POSITION_SIZE, "%s", name);
+        return check_printable(file, spec);
+    }
+    if (!json_is_array(kernels) || json_array_size(kernels) == 0)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"kernels\" must be a list of kernel names", file);
+    size_t used = 0;
+    spec[0] = '\0';
+    for (size_t i = 0; i < json_array_size(kernels); i++) {
+        const char *kernel = json_string_value(json_array_get(kernels, i));
+        if (kernel == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: \"kernels\" must be a list of kernel names", file);
+        int length = snprintf(spec + used, MEP_POSITION_SIZE - used, "%s%s", i > 0 ? " + " : "", kernel);
+        if (length < 0 || (size_t)length >= MEP_POSITION_SIZE - used)
+            return mep_fail(MEP_ERROR_FORMAT, "%s: \"kernels\" is too long", file);
+        used += (size_t)length;
+    }
+    return check_printable(file, spec);
+}
+
+mep_status mep_family_of(const json_t *object, const char *file, const mep_family **family)
+{
+    const char *type = NULL;
+    if (!json_is_object(object)) return mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", file);
+    MEP_TRY(mep_json_get_string_or(object, file, "model_type", "gpt_neox", &type));
+    for (const mep_family *f = mep_families; f->model_type != NULL; f++)
+        if (strcmp(f->model_type, type) == 0) {
+            *family = f;
+            return MEP_OK;
+        }
+    for (const char *c = type; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7F || c - type > PART) type = "?";
+    return mep_fail(MEP_ERROR_UNSUPPORTED,
+                    "%s: model_type \"%s\" is not supported; mep, gpt_neox, bloom, mpt and gpt2 are", file, type);
+}
+
+mep_status mep_family_read_config(const mep_family *family, const json_t *object, const char *file, mep_model_config *c)
+{
+    *c = (mep_model_config){.rotary_emb_base = 10000, .rotary_pct = 1};
+    for (const mep_family_key *key = family->keys; key->name != NULL; key++)
+        MEP_TRY(read_key(family, key, object, file, c));
+    if (c->intermediate_size == 0) c->intermediate_size = 4 * c->hidden_size;
+    if (family->parallel != MEP_FREE) c->use_parallel_residual = family->parallel;
+    if (family->tanh != MEP_FREE) c->gelu_tanh = family->tanh;
+    if (family->embedding_norm != MEP_FREE) c->embedding_layer_norm = family->embedding_norm;
+    if (family->no_bias != MEP_FREE) c->no_bias = family->no_bias;
+    int named = look_up(object, "position_encoding") != NULL || look_up(object, "kernels") != NULL;
+    if (family->position == NULL || (family->tensors == NULL && named))
+        MEP_TRY(read_position(object, file, c->position_encoding));
+    else
+        snprintf(c->position_encoding, sizeof c->position_encoding, "%s", family->position);
+    mep_status status = mep_model_config_check(c);
+    return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
+}
+
+/* ---- Writing ---- */
+
+static json_t *key_value(const mep_family_key *key, const mep_model_config *config)
+{
+    const void *field = (const char *)config + key->field;
+    switch (key->kind) {
+    case MEP_KEY_SIZE:
+        return json_integer((json_int_t) * (const int64_t *)field);
+    case MEP_KEY_REAL:
+        return json_real(*(const double *)field);
+    case MEP_KEY_FLAG:
+        return json_boolean(*(const int *)field);
+    case MEP_KEY_ACTIVATION:
+        return json_string(GELUS[*(const int *)field != 0][0]);
+    default: {
+        json_t *values = json_loads(key->fixed, 0, NULL), *first = json_incref(json_array_get(values, 0));
+        json_decref(values);
+        return first;
+    }
+    }
+}
+
+/* Set "a" or "a.b". */
+static int set_value(json_t *object, const char *name, json_t *value)
+{
+    char outer[PART];
+    const char *dot = strchr(name, '.');
+    if (dot == NULL) return json_object_set_new(object, name, value);
+    snprintf(outer, sizeof outer, "%.*s", (int)(dot - name), name);
+    if (json_object_get(object, outer) == NULL && json_object_set_new(object, outer, json_object()) != 0) {
+        json_decref(value);
+        return -1;
+    }
+    return json_object_set_new(json_object_get(object, outer), dot + 1, value);
+}
+
+json_t *mep_family_write_config(const mep_family *family, const mep_model_config *c)
+{
+    json_t *object = json_pack("{s:s, s:[s]}", "model_type", family->model_type, "architectures", family->architecture);
+    int failed = object == NULL;
+    for (const mep_family_key *key = family->keys; key->name != NULL && !failed; key++)
+        if (key->kind != MEP_KEY_CHECK) failed |= set_value(object, key->name, key_value(key, c)) != 0;
+    if (family->position == NULL && !failed)
+        failed |= set_value(object, "position_encoding", json_string(c->position_encoding)) != 0;
+    if (!failed) return object;
+    json_decref(object);
+    return NULL;
+}
+
+/* ---- Which family ---- */
+
+static int fits_switch(int family, int model)
+{
+    return family == MEP_FREE || family == (model != 0);
+}
+
+const mep_family *mep_family_for(const mep_model *model)
+{
+    const mep_model_config *c = &model->config;
+    const char *position = model->bias != NULL ? mep_bias_spec(model->bias) : NULL;
+    mep_position_kind kind = MEP_POSITION_NONE;
+    for (const mep_family *f = mep_families + 1; f->model_type != NULL; f++) {
+        if (mep_position_parse(f->position, &kind) != MEP_OK || kind != model->position) continue;
+        if (position != NULL && strcmp(position, f->position) != 0) continue;
+        if (f->wide_is_four && c->intermediate_size != 4 * c->hidden_size) continue;
+        if (fits_switch(f->parallel, c->use_parallel_residual) && fits_switch(f->tanh, c->gelu_tanh) &&
+            fits_switch(f->embedding_norm, c->embedding_layer_norm) && fits_switch(f->no_bias, c->no_bias))
+            return f;
+    }
+    return mep_families;
+}

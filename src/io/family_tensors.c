@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Names and layouts of tensors by a family's table.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "io/family.h"
+
+/* Whether `name` is `pattern`, "#" in it being digits, which start at *number. */
+static int matches(const char *pattern, const char *name, const char **number, int *digits)
+{
+    const char *mark = strchr(pattern, '#');
+    *number = "", *digits = 0;
+    if (mark == NULL) return strcmp(pattern, name) == 0;
+    size_t before = (size_t)(mark - pattern);
+    if (strncmp(pattern, name, before) != 0) return 0;
+    *number = name + before;
+    *digits = (int)strspn(*number, "0123456789");
+    return *digits > 0 && strcmp(*number + *digits, mark + 1) == 0;
+}
+
+int mep_family_tensor_name(const mep_family *family, const char *ours, char theirs[MEP_TENSOR_NAME], int *has_prefix,
+                           int *layout)
+{
+    const char *number;
+    int digits;
+    *layout = *has_prefix = 0;
+    if (family->tensors == NULL) {
+        snprintf(theirs, MEP_TENSOR_NAME, "%s", ours);
+        return 1;
+    }
+    for (const mep_family_tensor *t = family->tensors; t->ours != NULL; t++) {
+        if (!matches(t->ours, ours, &number, &digits)) continue;
+        const char *mark = strchr(t->theirs, '#');
+        if (mark == NULL)
+            snprintf(theirs, MEP_TENSOR_NAME, "%s", t->theirs);
+        else
+            snprintf(theirs, MEP_TENSOR_NAME, "%.*s%.*s%s", (int)(mark - t->theirs), t->theirs, digits, number,
+                     mark + 1);
+        *layout = t->layout;
+        *has_prefix = strcmp(t->ours, "embed_out.weight") != 0;
+        return 1;
+    }
+    return 0;
+}
+
+int mep_family_ignores(const mep_family *family, const char *theirs)
+{
+    const char *number;
+    int digits;
+    size_t prefix = strlen(family->prefix);
+    if (strncmp(theirs, family->prefix, prefix) == 0) theirs += prefix;
+    for (int i = 0; family->ignored[i] != NULL; i++)
+        if (matches(family->ignored[i], theirs, &number, &digits)) return 1;
+    return 0;
+}
+
+/* The place in the files of the model's row r of n, column j of k. */
+static int64_t place(int layout, int64_t heads, int64_t n, int64_t k, int64_t r, int64_t j)
+{
+    if (layout & MEP_LAYOUT_QKV) {
+        int64_t channels = n / (3 * heads), head = r / (3 * channels), which = r / channels % 3;
+        r = (which * heads + head) * channels + r % channels;
+    }
+    return layout & MEP_LAYOUT_TRANSPOSED ? j * n + r : r * k + j;
+}
+
+void mep_family_from_layout(int layout, int64_t heads, int64_t n, int64_t k, const float *theirs, float *ours)
+{
+#pragma omp parallel for
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t j = 0; j < k; j++) ours[r * k + j] = theirs[place(layout, heads, n, k, r, j)];
+}
+
+void mep_family_to_layout(int layout, int64_t heads, int64_t n, int64_t k, const float *ours, float *theirs)
+{
+#pragma omp parallel for
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t j = 0; j < k; j++) theirs[place(layout, heads, n, k, r, j)] = ours[r * k + j];
+}

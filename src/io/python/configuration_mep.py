@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""The configuration of a model that `mep export` wrote; see modeling_mep.py. Names are GPT-NeoX's where it has any."""
+try:
+    from transformers import PreTrainedConfig
+except ImportError:  # before transformers 5
+    from transformers import PretrainedConfig as PreTrainedConfig
+
+
+class MepConfig(PreTrainedConfig):
+    model_type = "mep"
+    keys_to_ignore_at_inference = ["past_key_values"]
+
+    def __init__(self, vocab_size=50304, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
+                 intermediate_size=None, max_position_embeddings=2048, layer_norm_eps=1e-5, rotary_emb_base=10000.0,
+                 rotary_pct=0.25, use_parallel_residual=False, hidden_act="gelu", tie_word_embeddings=False,
+                 embedding_layer_norm=False, no_bias=False, position_encoding="mep", **rest):
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size or 4 * hidden_size
+        self.max_position_embeddings = max_position_embeddings
+        self.layer_norm_eps = layer_norm_eps
+        self.rotary_emb_base = rotary_emb_base
+        self.rotary_pct = rotary_pct
+        self.use_parallel_residual = use_parallel_residual
+        self.hidden_act = hidden_act
+        self.embedding_layer_norm = embedding_layer_norm
+        self.no_bias = no_bias
+        self.position_encoding = position_encoding.strip()
+        super().__init__(tie_word_embeddings=tie_word_embeddings, **rest)

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tokenizers from files: tokenizer.json, or vocab.json with merges.txt as GPT-2 had them (also as NAME-vocab.json with
+ * NAME-merges.txt), by the name of the file or of the folder they are in.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "text/bpe.h"
+
+enum { FILE_LIMIT = 1 << 28 };
+
+static const char VOCAB[] = "vocab.json", MERGES[] = "merges.txt", JSON[] = "tokenizer.json";
+
+/* A whole file; *text ends in a zero that *size does not count. */
+static mep_status read_file(const char *path, char **text, int64_t *size)
+{
+    struct stat info;
+    FILE *file = fopen(path, "rb");
+    *text = NULL;
+    if (file == NULL) return mep_fail_errno("open", path);
+    mep_status status = MEP_OK;
+    if (fstat(fileno(file), &info) != 0)
+        status = mep_fail_errno("read", path);
+    else if (!S_ISREG(info.st_mode) || info.st_size > FILE_LIMIT)
+        status = mep_fail(MEP_ERROR_FORMAT, "%s is no regular file, or too large for a tokenizer (%d MiB)", path,
+                          FILE_LIMIT >> 20);
+    if (status == MEP_OK) status = mep_alloc(text, (int64_t)info.st_size + 1, 1);
+    if (status == MEP_OK && fread(*text, 1, (size_t)info.st_size, file) != (size_t)info.st_size)
+        status = mep_fail(MEP_ERROR_IO, "cannot read %s: it became shorter, or the disk fails", path);
+    *size = status == MEP_OK ? (int64_t)info.st_size : 0;
+    fclose(file);
+    if (status != MEP_OK) mep_free(text);
+    return status;
+}
+
+/* ---- vocab.json and merges.txt ---- */
+
+/* The lines "left right"; a first line "#version" and an empty last one are no merges. */
+static mep_status parse_merges(const char *text, int64_t size, json_t *merges)
+{
+    static const char version[] = "#version";
+    const char *end = text + size;
+    for (int64_t line = 1; text < end; ++line) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text)), *stop = newline != NULL ? newline : end;
+        int64_t length = stop - text;
+        if (length > 0 && stop[-1] == '\r') --length;
+        int is_version = length >= (int64_t)sizeof version - 1 && memcmp(text, version, sizeof version - 1) == 0;
+        if (!is_version && (length > 0 || newline != NULL)) {
+            json_t *merge = json_stringn(text, (size_t)length);
+            if (merge == NULL || memchr(text, ' ', (size_t)length) == NULL) {
+                json_decref(merge);
+                return mep_fail(MEP_ERROR_FORMAT, "line %lld of the merges is not two tokens", (long long)line);
+            }
+            json_array_append_new(merges, merge);
+        }
+        text = newline != NULL ? newline + 1 : end;
+    }
+    return MEP_OK;
+}
+
+mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, const char *vocab, int64_t vocab_size,
+                               const char *merges, int64_t merges_size)
+{
+    static const char *const special[] = {"<|endoftext|>"};
+    json_error_t error;
+    *tokenizer = NULL;
+    json_t *tokens = json_loadb(vocab, (size_t)vocab_size, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(tokens)) {
+        json_decref(tokens);
+        return mep_fail(MEP_ERROR_FORMAT, "%s: the vocabulary is no JSON object of tokens and numbers", name);
+    }
+    json_t *list = json_array();
+    mep_status status = parse_merges(merges, merges_size, list);
+    if (status != MEP_OK) status = mep_fail_in(status, "%s: ", name);
+    json_t *root = mep_bpe_compose_json(tokens, list, special, 1);
+    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    if (status == MEP_OK && text == NULL) status = mep_fail(MEP_ERROR_MEMORY, "%s: cannot compose a tokenizer", name);
+    if (status == MEP_OK) status = mep_bpe_from_json(tokenizer, name, text, (int64_t)strlen(text));
+    free(text);
+    json_decref(root);
+    return status;
+}
+
+/* ---- Finding them ---- */
+
+static int ends_with(const char *text, const char *end)
+{
+    size_t size = strlen(text), last = strlen(end);
+    return size >= last && strcmp(text + size - last, end) == 0;
+}
+
+/* Of a file "..vocab.json", and "..merges.txt" beside it. */
+static mep_status open_tables(mep_tokenizer **tokenizer, const char *path)
+{
+    char *vocab = NULL, *merges = NULL, *other = NULL;
+    int64_t vocab_size = 0, merges_size = 0;
+    MEP_TRY(mep_format(&other, "%.*s%s", (int)(strlen(path) - strlen(VOCAB)), path, MERGES));
+    mep_status status = read_file(path, &vocab, &vocab_size);
+    if (status == MEP_OK) status = read_file(other, &merges, &merges_size);
+    if (status == MEP_OK) status = mep_bpe_from_tables(tokenizer, path, vocab, vocab_size, merges, merges_size);
+    mep_free(&other);
+    mep_free(&vocab);
+    mep_free(&merges);
+    return status;
+}
+
+static mep_status open_file(mep_tokenizer **tokenizer, const char *path)
+{
+    char *text = NULL;
+    int64_t size = 0;
+    if (ends_with(path, VOCAB)) return open_tables(tokenizer, path);
+    MEP_TRY(read_file(path, &text, &size));
+    mep_status status = mep_bpe_from_json(tokenizer, path, text, size);
+    mep_free(&text);
+    return status;
+}
+
+/* The file of a folder that a tokenizer begins with: tokenizer.json, else the only one that ends in vocab.json. */
+static mep_status find_in_folder(const char *path, char **found)
+{
+    struct dirent *entry;
+    int vocabs = 0;
+    DIR *folder = opendir(path);
+    if (folder == NULL) return mep_fail_errno("open", path);
+    char name[sizeof entry->d_name] = "";
+    while ((entry = readdir(folder)) != NULL && strcmp(name, JSON) != 0) {
+        int is_vocab = ends_with(entry->d_name, VOCAB);
+        if (strcmp(entry->d_name, JSON) == 0 || is_vocab) snprintf(name, sizeof name, "%s", entry->d_name);
+        vocabs += is_vocab;
+    }
+    closedir(folder);
+    if (strcmp(name, JSON) != 0 && vocabs != 1)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "%s has no tokenizer.json and not one vocab.json with merges.txt; name the "
+                        "file",
+                        path);
+    return mep_format(found, "%s/%s", path, name);
+}
+
+mep_status mep_bpe_open(mep_tokenizer **tokenizer, const char *path)
+{
+    struct stat info;
+    char *found = NULL;
+    *tokenizer = NULL;
+    if (stat(path, &info) != 0) return mep_fail_errno("open", path);
+    if (!S_ISDIR(info.st_mode)) return open_file(tokenizer, path);
+    MEP_TRY(find_in_folder(path, &found));
+    mep_status status = open_file(tokenizer, found);
+    mep_free(&found);
+    return status;
+}

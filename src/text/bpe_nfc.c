@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Normalization form C, by utf8proc, a cluster at a time: a code point above U+02FF with all that is not ASCII around
+ * it and the ASCII character before, which it may compose with. All other text is its own NFC, so that most text is
+ * only looked at. Code points that are inert (bpe_unicode.h) are copied, and end a cluster.
+ */
+#include "text/bpe_split.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <utf8proc.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "text/bpe_unicode.h"
+#include "text/utf8.h"
+
+/* The lead byte of U+0300; below it nothing decomposes, composes or has a combining class on its own. */
+enum { FIRST_LEAD = 0xcc };
+
+typedef struct buffer {
+    char *data;
+    int64_t size, capacity;
+} buffer;
+
+static mep_status append(buffer *b, const void *data, int64_t size)
+{
+    if (size == 0) return MEP_OK;
+    if (size > b->capacity - b->size) {
+        int64_t capacity = 2 * b->capacity + size;
+        MEP_TRY(mep_grow(&b->data, b->size, capacity, 1));
+        b->capacity = capacity;
+    }
+    memcpy(b->data + b->size, data, (size_t)size);
+    b->size += size;
+    return MEP_OK;
+}
+
+static int is_inert(uint32_t code)
+{
+    int64_t low = 0, high = sizeof mep_unicode_inert / sizeof *mep_unicode_inert;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (code > mep_unicode_inert[middle].last)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < (int64_t)(sizeof mep_unicode_inert / sizeof *mep_unicode_inert) &&
+           code >= mep_unicode_inert[low].first;
+}
+
+/* ---- One cluster ---- */
+
+static int compare_words(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sort a run of marks by their combining classes, marks of a class in the order they came. utf8proc would take the
+ * square of the run's length. */
+static mep_status sort_marks(utf8proc_int32_t *codes, int64_t count)
+{
+    uint64_t *keys = NULL;
+    MEP_TRY(mep_alloc(&keys, count, sizeof *keys));
+    for (int64_t i = 0; i < count; ++i) /* 8 bits of class, 35 of place, 21 of code point */
+        keys[i] =
+            (uint64_t)utf8proc_get_property(codes[i])->combining_class << 56 | (uint64_t)i << 21 | (uint64_t)codes[i];
+    qsort(keys, (size_t)count, sizeof *keys, compare_words);
+    for (int64_t i = 0; i < count; ++i) codes[i] = (utf8proc_int32_t)(keys[i] & 0x1fffff);
+    mep_free(&keys);
+    return MEP_OK;
+}
+
+static mep_status order(utf8proc_int32_t *codes, int64_t count)
+{
+    for (int64_t first = 0, end = 0; first < count; first = end + 1) {
+        int previous = 0, sorted = 1;
+        for (end = first; end < count; ++end) {
+            int class = utf8proc_get_property(codes[end])->combining_class;
+            if (class == 0) break;
+            sorted &= class >= previous;
+            previous = class;
+        }
+        if (!sorted) MEP_TRY(sort_marks(codes + first, end - first));
+    }
+    return MEP_OK;
+}
+
+/* Decompose, order, compose, append. */
+static mep_status compose(buffer *b, const char *text, int64_t size)
+{
+    utf8proc_int32_t *codes = NULL;
+    int64_t room = 2 * size + 4, count = 0; /* no code point becomes more than 3 for its 2 bytes, 4 for its 3 */
+    char bytes[4];
+    if (size == 0) return MEP_OK;
+    MEP_TRY(mep_alloc(&codes, room, sizeof *codes));
+    for (int64_t at = 0; at < size;) {
+        uint32_t code = 0;
+        int boundary = 0;
+        at += mep_utf8_decode(text + at, size - at, &code);
+        count += utf8proc_decompose_char((utf8proc_int32_t)code, codes + count, (utf8proc_ssize_t)(room - count),
+                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE, &boundary);
+    }
+    mep_status status = order(codes, count);
+    if (status == MEP_OK) {
+        count = utf8proc_normalize_utf32(codes, (utf8proc_ssize_t)count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        for (int64_t i = 0; i < count && status == MEP_OK; ++i)
+            status = append(b, bytes, mep_utf8_encode((uint32_t)codes[i], bytes));
+    }
+    mep_free(&codes);
+    return status;
+}
+
+/* One cluster, around its inert code points. */
+static mep_status compose_cluster(buffer *b, const char *text, int64_t size)
+{
+    int64_t done = 0;
+    uint32_t code = 0;
+    int length = 0;
+    for (int64_t at = 0; at < size; at += length) {
+        length = mep_utf8_decode(text + at, size - at, &code);
+        if (length == 0) return mep_fail(MEP_ERROR_ARGUMENT, "the text to normalize is not UTF-8");
+        if (!is_inert(code)) continue;
+        MEP_TRY(compose(b, text + done, at - done));
+        MEP_TRY(append(b, text + at, length));
+        done = at + length;
+    }
+    return compose(b, text + done, size - done);
+}
+
+/* The next cluster from `at`: *first .. the returned end. It is empty, at the end, where there is none. */
+static int64_t next_cluster(const unsigned char *text, int64_t size, int64_t at, int64_t *first)
+{
+    int64_t found = at;
+    while (found < size && text[found] < FIRST_LEAD) ++found;
+    *first = found;
+    while (found<size && * first> at && text[*first] >= 0x80) --*first; /* the ASCII character before it */
+    while (found < size && text[found] >= 0x80) ++found;
+    return found;
+}
+
+mep_status mep_bpe_nfc(const char *text, int64_t size, char **made, const char **out, int64_t *out_size)
+{
+    buffer b = {0};
+    int64_t first, end = next_cluster((const unsigned char *)text, size, 0, &first);
+    *made = NULL;
+    *out = text;
+    *out_size = size;
+    if (first == size) return MEP_OK;
+    mep_status status = MEP_OK;
+    for (int64_t at = 0; at < size && status == MEP_OK;) {
+        status = append(&b, text + at, first - at);
+        if (status == MEP_OK) status = compose_cluster(&b, text + first, end - first);
+        at = end;
+        end = next_cluster((const unsigned char *)text, size, at, &first);
+    }
+    *made = b.data;
+    *out = b.data;
+    *out_size = b.size;
+    if (status != MEP_OK) mep_free(made);
+    return status;
+}

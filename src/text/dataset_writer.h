@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inside of the dataset writer: its state can be saved while it writes, and a later process can go on from there.
+ * The tokens are in PREFIX.bin.tmp by then and the sizes of the documents in PREFIX.sizes.tmp; what was written behind
+ * the saved state is cut off.
+ */
+#ifndef MEP_TEXT_DATASET_WRITER_H
+#define MEP_TEXT_DATASET_WRITER_H
+
+#include <stdio.h>
+
+#include "mep/data.h"
+#include "text/checksum.h"
+
+typedef struct mep_writer_state {
+    int64_t documents, tokens;
+    mep_checksum checksum;
+} mep_writer_state;
+
+/* The state now; nothing is synced. */
+mep_writer_state mep_dataset_writer_state(const mep_dataset_writer *writer);
+
+/* Bring all that was written to the disk: then the state may be noted. */
+mep_status mep_dataset_writer_sync(mep_dataset_writer *writer);
+
+/* Go on from a state that was noted. Fails when the temporary files hold less than it says. */
+mep_status mep_dataset_writer_continue(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer,
+                                       const mep_writer_state *state);
+
+/* All of mep_dataset_writer_finish but the freeing: after a failure the temporary files are still there. */
+mep_status mep_dataset_writer_complete(mep_dataset_writer *writer);
+
+/* Close the files and free the writer; the temporary files stay for mep_dataset_writer_continue. NULL is allowed. */
+void mep_dataset_writer_leave(mep_dataset_writer **writer);
+
+/* Flush, sync and close *file; it is NULL then. */
+mep_status mep_close_synced(FILE **file, const char *path);
+
+/* Make renames last: sync the folder that `path` is in. A file system that cannot do so is no failure. */
+mep_status mep_sync_folder_of(const char *path);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a corpus to a dataset, in a way that can be stopped: the pipeline's batches go to the dataset writer, and every
+ * so often what was written is synced and its place noted in the journal. Threads are pipeline.c's business, files
+ * dataset_writer.c's.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "text/journal.h"
+#include "text/pipeline.h"
+
+enum { SAVE_BYTES = 1 << 28 };
+static const double SAVE_SECONDS = 10;
+
+typedef struct preparation {
+    const mep_prepare_settings *settings;
+    mep_prepare_fn progress;
+    void *context;
+    mep_corpus_files files;
+    char *journal_path;
+    mep_journal journal;
+    mep_dataset_writer *writer;
+    mep_prepare_progress state;
+    double saved;         /* clock of the last journal */
+    int64_t saved_tokens; /* in it */
+} preparation;
+
+void mep_prepare_defaults(mep_prepare_settings *settings)
+{
+    *settings = (mep_prepare_settings){.end_of_document = 1, .save_bytes = SAVE_BYTES, .save_seconds = SAVE_SECONDS};
+}
+
+/* ---- The journal ---- */
+
+static mep_status save(preparation *p)
+{
+    const mep_prepare_settings *s = p->settings;
+    MEP_TRY(mep_dataset_writer_sync(p->writer));
+    MEP_TRY(mep_journal_save(p->journal_path, &p->journal, &p->files, s->tokenizer, s->end_of_document));
+    p->saved = mep_now();
+    p->saved_tokens = p->state.tokens;
+    return MEP_OK;
+}
+
+static mep_status save_when_due(preparation *p)
+{
+    const mep_prepare_settings *s = p->settings;
+    int64_t width = mep_tokenizer_vocab_size(s->tokenizer) <= UINT16_MAX ? 2 : 4;
+    if ((p->state.tokens - p->saved_tokens) * width < s->save_bytes && mep_now() - p->saved < s->save_seconds)
+        return MEP_OK;
+    return save(p);
+}
+
+/* ---- Batches ---- */
+
+static void update_state(preparation *p)
+{
+    p->journal.now.writer = mep_dataset_writer_state(p->writer);
+    p->state.documents = p->journal.now.writer.documents;
+    p->state.tokens = p->journal.now.writer.tokens;
+    p->state.text_bytes = p->journal.now.text_bytes;
+}
+
+static mep_status report(void *context)
+{
+    preparation *p = context;
+    if (p->progress == NULL || p->progress(p->context, &p->state) == 0) return MEP_OK;
+    return mep_fail(MEP_INTERRUPTED, "interrupted");
+}
+
+static mep_status take_batch(void *context, const mep_batch *batch)
+{
+    preparation *p = context;
+    mep_place *now = &p->journal.now;
+    if (batch->file != now->file) {
+        now->file = batch->file;
+        now->record = 0;
+        p->journal.file_begin = *now;
+    }
+    for (int64_t i = 0; i < batch->count; ++i) {
+        const mep_piece *piece = &batch->pieces[i];
+        if (piece->text_bytes > 0)
+            MEP_TRY(mep_dataset_writer_add(p->writer, piece->tokens, piece->count, p->settings->end_of_document));
+        now->text_bytes += piece->text_bytes;
+        now->record = batch->first + i + 1;
+        update_state(p);
+    }
+    p->state.position = batch->position;
+    MEP_TRY(report(p));
+    return save_when_due(p);
+}
+
+/* ---- Beginning ---- */
+
+static int64_t total_size(const mep_corpus_files *files, int64_t count)
+{
+    int64_t total = 0;
+    for (int64_t i = 0; i < count && i < files->count; ++i) total += files->items[i].size;
+    return total;
+}
+
+/* Go on where a journal says, or begin. */
+static mep_status open_writer(preparation *p)
+{
+    const mep_prepare_settings *s = p->settings;
+    if (s->resume && access(p->journal_path, F_OK) == 0) {
+        MEP_TRY(mep_journal_load(p->journal_path, &p->journal, &p->files, s->tokenizer, s->end_of_document));
+        if (!p->journal.finished)
+            MEP_TRY(mep_dataset_writer_continue(&p->writer, s->prefix, s->tokenizer, &p->journal.now.writer));
+    } else {
+        unlink(p->journal_path);
+        MEP_TRY(mep_dataset_writer_create(&p->writer, s->prefix, s->tokenizer));
+        p->journal.now.writer = p->journal.file_begin.writer = mep_dataset_writer_state(p->writer);
+    }
+    p->state = (mep_prepare_progress){.position = total_size(&p->files, p->journal.now.file),
+                                      .total = total_size(&p->files, p->files.count),
+                                      .text_bytes = p->journal.now.text_bytes,
+                                      .documents = p->journal.now.writer.documents,
+                                      .tokens = p->journal.now.writer.tokens};
+    p->saved = mep_now();
+    p->saved_tokens = p->state.tokens;
+    return MEP_OK;
+}
+
+/* ---- Ending ---- */
+
+static mep_status complete(preparation *p)
+{
+    const mep_prepare_settings *s = p->settings;
+    MEP_TRY(save(p)); /* whatever happens from here on, nothing need be read again */
+    MEP_TRY(mep_dataset_writer_complete(p->writer));
+    p->journal.finished = 1;
+    if (s->keep_journal)
+        MEP_TRY(mep_journal_save(p->journal_path, &p->journal, &p->files, s->tokenizer, s->end_of_document));
+    else if (unlink(p->journal_path) != 0)
+        return mep_fail_errno("remove", p->journal_path);
+    mep_dataset_writer_abandon(&p->writer); /* what is temporary */
+    return MEP_OK;
+}
+
+/* Leave what a later call can go on from, or nothing. A file with a mistake has to be mended, so what was taken of it
+ * is worth nothing. */
+static mep_status give_up(preparation *p, mep_status status)
+{
+    char message[1024];
+    if (p->writer == NULL) return status;
+    snprintf(message, sizeof message, "%s", mep_error_message());
+    int is_mistake = status == MEP_ERROR_FORMAT || status == MEP_ERROR_ARGUMENT;
+    const mep_place *place = is_mistake ? &p->journal.file_begin : &p->journal.now;
+    /* where no new journal can be written (a full disk), the one before is still good */
+    if (place->writer.documents > 0 && (save(p) == MEP_OK || access(p->journal_path, F_OK) == 0)) {
+        mep_dataset_writer_leave(&p->writer);
+        return mep_fail(status, "%s; what was done is kept, and --resume goes on from there", message);
+    }
+    unlink(p->journal_path);
+    mep_dataset_writer_abandon(&p->writer);
+    return mep_fail(status, "%s%s", message, status == MEP_INTERRUPTED ? "; nothing is kept" : "");
+}
+
+static mep_status run(preparation *p)
+{
+    const mep_prepare_settings *s = p->settings;
+    const mep_corpus_reading reading = {s->inputs, &p->files, MEP_DOCUMENT_LIMIT, p->journal.now.file,
+                                        p->journal.now.record};
+    const mep_pipeline_hooks hooks = {p, take_batch, report};
+    int64_t threads = s->threads > 0 ? s->threads : (int64_t)sysconf(_SC_NPROCESSORS_ONLN);
+    MEP_TRY(mep_pipeline_run(&reading, s->tokenizer, threads, &hooks));
+    p->state.position = p->state.total;
+    MEP_TRY(report(p));
+    return complete(p);
+}
+
+mep_status mep_prepare(const mep_prepare_settings *settings, mep_prepare_fn progress, void *context,
+                       mep_prepare_progress *result)
+{
+    preparation p = {.settings = settings, .progress = progress, .context = context};
+    if (settings->input_count < 1 || settings->prefix == NULL || settings->tokenizer == NULL)
+        return mep_fail(MEP_ERROR_ARGUMENT, "a dataset needs at least one input, a prefix and a tokenizer");
+    mep_status status = mep_corpus_files_find(&p.files, settings->inputs, settings->input_count);
+    if (status == MEP_OK) status = mep_journal_path(settings->prefix, &p.journal_path);
+    if (status == MEP_OK) status = open_writer(&p);
+    if (status == MEP_OK && !p.journal.finished) status = run(&p);
+    if (status != MEP_OK) status = give_up(&p, status);
+    if (status == MEP_OK && result != NULL) *result = p.state;
+    mep_free(&p.journal_path);
+    mep_corpus_files_free(&p.files);
+    return status;
+}

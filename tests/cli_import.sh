@@ -1,0 +1,107 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# mep import and mep export: Hugging Face folders in and out, --position on the way, training from them, and what is
+# refused. Usage: cli_import.sh PROGRAM
+tests=$(cd "$(dirname "$0")" && pwd)
+. "$tests/cli.sh"
+. "$tests/tiny.sh"
+families=$tests/golden/families
+
+# A text of the fixtures' few tokens: bytes below 61 are punctuation and digits.
+i=0
+while [ $i -lt 400 ]; do
+    echo "$i + $i * ($i - 1) / 2, $((i * i)); 0123456789."
+    i=$((i + 1))
+done > numbers.txt
+expect 0 prepare --out numbers --no-eod numbers.txt
+
+# perplexity MODEL ARGUMENT ...: of the numbers, as printed
+perplexity() {
+    model=$1
+    shift
+    expect 0 eval --model "$model" --data numbers --lengths 64 --tokens 640 --quiet --json "$@"
+    sed -n 's/.*"perplexity": *//p' out
+}
+
+for family in neox neox_sequential bloom mpt gpt2; do
+    expect 0 import "$families/$family" "own-$family"
+    said out "own-$family: mep, 2 layers, hidden 24, 3 heads, vocabulary 61, position "
+    expect 0 export "own-$family" "hf-$family" --quiet
+    [ ! -s out ] || wrong '--quiet still prints'
+    type=$family
+    case $family in neox*) type=gpt_neox ;; esac
+    said "hf-$family/config.json" "\"model_type\": \"$type\""
+    [ ! -e "hf-$family/modeling_mep.py" ] || wrong "$family needs no Python file"
+    in_place=$(perplexity "$families/$family")
+    [ -n "$in_place" ] || wrong "$family has no perplexity"
+    [ "$(perplexity "own-$family")" = "$in_place" ] || wrong "$family is another model when imported"
+    [ "$(perplexity "hf-$family")" = "$in_place" ] || wrong "$family is another model when exported"
+    swapped=$(perplexity "$families/$family" --position mep)
+    [ "$swapped" != "$in_place" ] || wrong "--position changes nothing in $family"
+    expect 0 import "$families/$family" "mep-$family" --position mep
+    [ "$(perplexity "mep-$family")" = "$swapped" ] || wrong "$family with mep is another model when imported"
+    expect 0 export "mep-$family" "py-$family"
+    said out "py-$family: mep, "
+    said "py-$family/config.json" '"auto_map"'
+    cmp -s "$tests/../src/io/python/modeling_mep.py" "py-$family/modeling_mep.py" || wrong 'modeling_mep.py is not written'
+    [ -s "py-$family/configuration_mep.py" ] || wrong 'configuration_mep.py is not written'
+done
+
+# What info says, and text from a folder in place.
+expect 0 info "$families/bloom"
+said out 'alibi'
+expect 0 generate --model "$families/gpt2" --tokenizer bytes --prompt '12 + 3' --max-tokens 20 --temperature 0 --quiet
+
+# Training goes on from a folder: its sizes, another encoding; a checkpoint before the first step is the folder's model.
+expect 0 train --data numbers --out more --init "$families/bloom" --position mep --steps 3 --length 32 --batch-size 4 \
+    --dtype float32 --learning-rate 1e-3 --save-every 1
+said out 'hidden 24, 3 heads, vocabulary 61: 16.0k parameters'
+said out 'position  mep'
+said more/train.json '"embedding_layer_norm": true'
+said more/train.json '"max_position_embeddings": 2048'
+expect 0 train --data numbers --out same --init own-bloom --steps 1 --length 32 --batch-size 4 --dtype float32 \
+    --learning-rate 0 --quiet
+said same/train.json '"position_encoding": "alibi"'
+[ "$(perplexity same)" = "$(perplexity own-bloom)" ] || wrong '--init does not begin with the weights'
+expect 0 export same hf-same
+said out 'hf-same: bloom, '
+perplexity more > /dev/null
+expect 0 train --data numbers --out longer --init own-gpt2 --steps 1 --length 32 --batch-size 4 --quiet --position t5
+
+# A run that was stopped before its first checkpoint begins again from the folder.
+expect 0 train --data numbers --out again --init own-bloom --steps 2 --length 32 --batch-size 4 --dtype float32 --quiet
+cp -r again stopped
+rm -r stopped/checkpoint-2
+expect 0 train --resume stopped --quiet
+cmp -s again/checkpoint-2/model.safetensors stopped/checkpoint-2/model.safetensors || wrong 'the resumed run is another'
+
+# The tokenizer's files go along.
+mkdir with
+cp "$families/mpt/config.json" "$families/mpt/model.safetensors" with
+cp "$tests/golden/tokenizer_gpt2.json" with/tokenizer.json
+echo '{}' > with/tokenizer_config.json
+expect 0 import with kept
+cmp -s with/tokenizer.json kept/tokenizer.json || wrong 'tokenizer.json is not copied'
+expect 0 export kept out-kept
+[ -s out-kept/tokenizer_config.json ] || wrong 'tokenizer_config.json is not copied'
+tiny_train bytes --steps 1 --quiet
+expect 0 export bytes hf-bytes
+said hf-bytes/generation_config.json '"eos_token_id": 256'
+expect 1 train --data numbers --out no --init with --steps 1 --length 8 --quiet
+said err 'was prepared with the tokenizer bytes'
+
+refuse 1 'holds a model already' import with kept
+refuse 1 'nosuch: no such folder' import nosuch out2
+refuse 1 'holds no model.safetensors' export . out2
+refuse 2 'needs MODEL OUT' import with
+refuse 1 'unknown kernel "nonsense"' eval --model with --data numbers --position nonsense
+refuse 2 'leave out --hidden-size' train --data numbers --out no --init with --hidden-size 32
+expect 1 train --data numbers --out no --init "$families/gpt2" --length 300 --steps 1 --batch-size 1 --quiet
+said err '"learned" has 256 positions'
+sed 's/"qk_ln": false/"qk_ln": true/' "$families/mpt/config.json" > with/config.json
+refuse 1 'mpt "attn_config.qk_ln" is true' eval --model with --data numbers
+mv with/model.safetensors with/other
+refuse 1 'holds no model.safetensors' import with out2
+[ ! -e out2 ] || wrong 'a folder was made for a model that is none'
+finish

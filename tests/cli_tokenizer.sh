@@ -1,0 +1,121 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# mep tokenizer: training, encoding, decoding; then that a dataset, a run and a checkpoint carry their tokenizer with
+# them. Usage: cli_tokenizer.sh PROGRAM
+tests=$(cd "$(dirname "$0")" && pwd)
+. "$tests/cli.sh"
+. "$tests/tiny.sh"
+
+# piped FILE ARGUMENT ...: like expect 0, with a file as the standard input.
+piped() {
+    input=$1
+    shift
+    checks=$((checks + 1))
+    "$MEP" "$@" < "$input" > out 2> err || wrong "mep $*: exit code $?"
+}
+
+# ids TEXT TOKENIZER IDS: the text has these tokens, and they are the text again.
+ids() {
+    printf '%s' "$1" > input
+    piped input tokenizer encode -t "$2"
+    [ "$(cat out)" = "$3" ] || wrong "tokens of \"$1\": not $3"
+    cp out tokens
+    expect 0 tokenizer decode --tokenizer "$2" tokens
+    cmp -s out input || wrong "\"$1\" does not come back"
+}
+
+# Training: the same bytes every time, whatever the order of the inputs.
+expect 0 tokenizer train --out bpe.json --vocab-size 300 text.txt
+said out 'bpe.json: 300 tokens from'
+head -n 200 text.txt > a.txt
+tail -n +201 text.txt > b.txt
+expect 0 tokenizer train --quiet -o again.json -n 300 b.txt a.txt
+[ ! -s err ] || wrong '--quiet still prints on stderr'
+cmp -s bpe.json again.json || wrong 'another order of the text gives another tokenizer'
+refuse 1 'bpe.json exists' tokenizer train --out bpe.json text.txt
+expect 0 tokenizer train -q --force --out special.json -n 300 --special '<pad>' --special '</s>' text.txt
+expect 0 tokenizer info special.json
+said out 'end of document   1 </s>'
+said out 'vocabulary        300'
+said out 'added tokens      2'
+ids 'a<pad></s>b' special.json '66 0 1 67'
+
+# Golden tables; bytes.
+ids 'a b' bytes '97 32 98'
+expect 0 tokenizer info bytes
+said out 'end of document   256'
+ids '' "$tests/golden/tokenizer_gpt2.json" ''
+expect 0 tokenizer info "$tests/golden/tokenizer_neox.json"
+said out 'normalizer        NFC'
+printf 'ab\377\376c' > input
+piped input tokenizer encode -t bpe.json -
+cp out tokens
+piped tokens tokenizer decode -t bpe.json
+cmp -s out input || wrong 'bytes that are no UTF-8 do not come back'
+
+# vocab.json with merges.txt, by the folder and by the file: the same tokens.
+mkdir tables
+"$MEP" tokenizer encode -t bpe.json text.txt > expected
+sed -n '/^    "vocab": {/,/^    }/p' bpe.json | sed '1s/.*/{/; $s/.*/}/' > tables/vocab.json
+{ echo '#version: 0.2'; sed -n '/^    "merges": \[/,/^    \]/p' bpe.json | sed '1d; $d; s/^ *"//; s/",*$//; s/\\"/"/g; s/\\\\/\\/g'; } > tables/merges.txt
+for name in tables tables/vocab.json; do
+    expect 0 tokenizer encode -t $name text.txt
+    cmp -s out expected || wrong "$name gives other tokens"
+done
+cp tables/vocab.json tables/small-vocab.json
+cp tables/merges.txt tables/small-merges.txt
+refuse 1 'name the file' tokenizer info tables
+expect 0 tokenizer encode -t tables/small-vocab.json text.txt
+cmp -s out expected || wrong 'small-vocab.json gives other tokens'
+
+# A dataset has a copy; what is left of its name follows it.
+expect 0 prepare -q --out data/bpe --valid 0.2 --tokenizer bpe.json text.txt
+cmp -s bpe.json data/bpe.train.tokenizer.json || wrong 'no copy beside the training data'
+cmp -s bpe.json data/bpe.valid.tokenizer.json || wrong 'no copy beside the validation data'
+[ ! -e data/bpe.whole.tokenizer.json ] || wrong 'data/bpe.whole.tokenizer.json is left'
+mkdir moved
+for ending in bin idx json tokenizer.json; do
+    cp data/bpe.train.$ending moved/x.$ending
+done
+expect 0 info moved/x
+said out 'moved/x.tokenizer.json'
+
+# A run and its checkpoints need neither the data nor the tokenizer's file.
+TINY="$TINY --data"
+# shellcheck disable=SC2086
+expect 0 train --out run --steps 4 --quiet $TINY moved/x --valid data/bpe.valid
+cmp -s bpe.json run/tokenizer.json || wrong 'no copy in the run'
+expect 0 generate --model run --prompt 'the quick' -n 8 -t 0 -q
+cp out first
+mkdir elsewhere
+mv moved data bpe.json tables elsewhere
+expect 0 generate --model run --prompt 'the quick' -n 8 -t 0 -q
+cmp -s out first || wrong 'the run alone gives another text'
+cp -r run/checkpoint-4 alone
+expect 0 generate --model alone --prompt 'the quick' -n 8 -t 0 -q
+cmp -s out first || wrong 'the checkpoint alone gives another text'
+expect 0 eval --model alone --data elsewhere/data/bpe.valid --lengths 16 -q
+refuse 1 'was prepared with the tokenizer bytes' eval --model alone --data text.valid --lengths 16
+expect 1 train --out other --steps 1 $TINY elsewhere/data/bpe.train --valid text.valid
+said err 'two tokenizers'
+
+# A dataset of bytes over it takes the copy away.
+expect 0 prepare -q --force --out elsewhere/data/bpe.train text.txt
+[ ! -e elsewhere/data/bpe.train.tokenizer.json ] || wrong 'the old copy is left beside a dataset of bytes'
+
+refuse 2 'say what to do' tokenizer
+refuse 2 'there is no "tarin"' tokenizer tarin
+refuse 2 '--tokenizer FILE is missing' tokenizer encode text.txt
+refuse 2 '--vocab-size' tokenizer train --vocab-size 12 text.txt
+refuse 1 'no tokenizer' tokenizer encode -t nosuch text.txt
+refuse 1 'cannot open nosuch.txt' tokenizer encode -t bytes nosuch.txt
+echo '12 word' > tokens
+refuse 1 '"word" is no token' tokenizer decode -t bytes tokens
+echo 257 > tokens
+refuse 1 'token 257 is none' tokenizer decode -t bytes tokens
+echo '{"model": {"type": "WordPiece"}}' > wrong.json
+refuse 1 'wrong.json: the model is a "WordPiece"' tokenizer info wrong.json
+echo 'no json' > wrong.json
+refuse 1 'wrong.json:1: ' prepare --out x --tokenizer wrong.json text.txt
+finish

@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Families of Hugging Face: logits and greedy text of the models in golden/families, which transformers wrote and ran
+ * (scripts/fixtures/families.py); the way back through mep_model_export; the switches' gradients by finite differences;
+ * swapped encodings; and what is refused.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "small_model.h"
+
+#include <jansson.h>
+
+#include "base/memory.h"
+#include "golden.h"
+#include "io/family.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "io/model_files.h"
+#include "io/safetensors.h"
+#include "model/cache.h"
+#include "scratch.h"
+
+static const char *const FAMILIES[] = {"neox", "neox_sequential", "bloom", "mpt", "gpt2"};
+enum { FAMILY_COUNT = sizeof FAMILIES / sizeof *FAMILIES, PROMPT = 8, GREEDY = 200 };
+static const double LOGITS = 2e-5; /* absolute; the logits are of size 6, and transformers is off by 4e-6 itself */
+
+static const char *family_folder(const char *name)
+{
+    static char path[1000];
+    snprintf(path, sizeof path, "%s/%s", GOLDEN_OWN("families"), name);
+    return path;
+}
+
+static mep_model *load(const char *folder, const char *position)
+{
+    mep_model *model = NULL;
+    if (mep_model_load_as(&model, folder, position, 1) != MEP_OK) fail_msg("%s", mep_error_message());
+    return model;
+}
+
+/* "logits" (float32), "tokens" or "greedy" (integers) of a family's expected.safetensors, as float64. */
+static double *expected(const char *name, const char *tensor, int64_t *size)
+{
+    char path[1100];
+    mep_safetensors *file = NULL;
+    snprintf(path, sizeof path, "%s/expected.safetensors", family_folder(name));
+    if (mep_safetensors_open(&file, path) != MEP_OK) fail_msg("%s", mep_error_message());
+    const mep_safetensors_entry *e = mep_safetensors_find(file, tensor);
+    assert_non_null(e);
+    double *values = allocate(e->size, sizeof *values);
+    *size = e->size;
+    if (strcmp(e->dtype, "I64") == 0) {
+        int64_t *wide = allocate(e->size, sizeof *wide);
+        assert_int_equal(mep_safetensors_read(file, tensor, MEP_INT64, e->ndim, e->shape, wide), MEP_OK);
+        for (int64_t i = 0; i < e->size; i++) values[i] = (double)wide[i];
+        free(wide);
+    } else
+        assert_int_equal(mep_safetensors_read(file, tensor, MEP_FLOAT64, e->ndim, e->shape, values), MEP_OK);
+    mep_safetensors_close(&file);
+    return values;
+}
+
+static int32_t *expected_tokens(const char *name, const char *tensor, int64_t *count)
+{
+    double *values = expected(name, tensor, count);
+    int32_t *tokens = allocate(*count, sizeof *tokens);
+    for (int64_t i = 0; i < *count; i++) tokens[i] = (int32_t)values[i];
+    free(values);
+    return tokens;
+}
+
+/* Largest |difference| of a model's logits from those that transformers gave. */
+static double logit_error(mep_model *model, const char *name)
+{
+    int64_t count = 0, size = 0, vocab = model->config.vocab_size;
+    int32_t *tokens = expected_tokens(name, "tokens", &count);
+    double *want = expected(name, "logits", &size), worst = 0;
+    assert_int_equal(size, count * vocab);
+    mep_session *session = small_session(model, 2, count / 2, MEP_FLOAT32, 0);
+    float *logits = allocate(size, sizeof *logits);
+    assert_int_equal(mep_session_logits(session, 2, count / 2, tokens, logits), MEP_OK);
+    for (int64_t i = 0; i < size; i++) {
+        double off = fabs((double)logits[i] - want[i]);
+        if (!(off <= worst)) worst = off;
+    }
+    mep_session_destroy(&session);
+    free(logits), free(want), free(tokens);
+    return worst;
+}
+
+/* ---- In ---- */
+
+static void test_logits(void **state)
+{
+    (void)state;
+    for (int f = 0; f < FAMILY_COUNT; f++) {
+        mep_model *model = load(family_folder(FAMILIES[f]), NULL);
+        double off = logit_error(model, FAMILIES[f]);
+        print_message("%s: logits within %.2g\n", FAMILIES[f], off);
+        if (!(off <= LOGITS)) fail_msg("%s: logits are off by %g", FAMILIES[f], off);
+        mep_model_destroy(&model);
+    }
+}
+
+typedef struct made_text {
+    int32_t tokens[GREEDY];
+    int64_t count;
+} made_text;
+
+static int take(void *context, int32_t token)
+{
+    made_text *t = context;
+    t->tokens[t->count++] = token;
+    return 0;
+}
+
+/* 200 greedy tokens with the cache, each that of transformers. */
+static void test_greedy(void **state)
+{
+    (void)state;
+    for (int f = 0; f < FAMILY_COUNT; f++) {
+        mep_model *model = load(family_folder(FAMILIES[f]), NULL);
+        int64_t count = 0;
+        int32_t *want = expected_tokens(FAMILIES[f], "greedy", &count);
+        made_text made = {.count = 0};
+        mep_generate_settings s;
+        mep_generate_defaults(&s);
+        s.max_tokens = GREEDY, s.temperature = 0;
+        assert_int_equal(count, PROMPT + GREEDY);
+        assert_int_equal(mep_generate(model, want, PROMPT, &s, take, &made), MEP_OK);
+        assert_int_equal(made.count, GREEDY);
+        for (int i = 0; i < GREEDY; i++)
+            if (made.tokens[i] != want[PROMPT + i]) fail_msg("%s: token %d differs", FAMILIES[f], i);
+        free(want);
+        mep_model_destroy(&model);
+    }
+}
+
+/* The allowances of the cache bound what every family gives under MEP: no query of a text passes them. */
+static void test_windows(void **state)
+{
+    (void)state;
+    for (int f = 0; f < FAMILY_COUNT; f++) {
+        mep_model *model = load(family_folder(FAMILIES[f]), "mep");
+        mep_session *session = small_session(model, 1, LENGTH, MEP_FLOAT32, 1);
+        int64_t n = mep_head_dim(&model->config), heads = model->config.num_attention_heads;
+        double *allowance = allocate(2 * heads, sizeof *allowance), largest = 0;
+        int32_t tokens[LENGTH + 1];
+        float losses[LENGTH], *gradients = allocate(model->size, sizeof *gradients);
+        random_tokens(tokens, LENGTH + 1);
+        assert_int_equal(mep_session_train(session, 1, LENGTH, tokens, tokens + 1, 1, losses, gradients), MEP_OK);
+        assert_int_equal(mep_session_allowances(session, allowance), MEP_OK);
+        for (int64_t i = 0; i < 2 * heads; i++) {
+            const float *qkv = (const float *)session->layer[i / heads].qkv.data + i % heads * 3 * n;
+            assert_true(isfinite(allowance[i]));
+            for (int q = 0; q < LENGTH; q++)
+                for (int k = 0; k < LENGTH; k++) {
+                    double score = 0;
+                    for (int64_t c = 0; c < n; c++)
+                        score += (double)qkv[q * 9 * n + c] *
+                                 ((double)qkv[k * 9 * n + n + c] - (double)qkv[q * 9 * n + n + c]);
+                    score /= sqrt((double)n);
+                    if (!(score <= allowance[i])) fail_msg("%s: %g > %g", FAMILIES[f], score, allowance[i]);
+                    largest = fmax(largest, score / allowance[i]);
+                }
+        }
+        assert_true(largest > 0.02);
+        free(allowance), free(gradients);
+        mep_session_destroy(&session);
+        mep_model_destroy(&model);
+    }
+}
+
+/* ---- Out ---- */
+
+/* A folder of this test, made anew. */
+static const char *folder(const char *name)
+{
+    static char path[4][600];
+    static int next;
+    char *place = path[next++ % 4];
+    snprintf(place, sizeof path[0], "%s", scratch_path(name));
+    assert_int_equal(mep_remove_tree(place), MEP_OK);
+    assert_int_equal(mep_make_folder(place, 1), MEP_OK);
+    return place;
+}
+
+static void same_tensors(const mep_model *a, const mep_model *b)
+{
+    assert_int_equal(a->size, b->size);
+    assert_memory_equal(a->values, b->values, (size_t)a->size * sizeof(float));
+    assert_memory_equal(&a->config, &b->config, offsetof(mep_model_config, position_encoding));
+    assert_string_equal(a->config.position_encoding, b->config.position_encoding);
+}
+
+/* A family's model is exported as that family, and both that and this library's own form give it back to the bit. */
+static void test_export(void **state)
+{
+    (void)state;
+    static const char *const types[] = {"gpt_neox", "gpt_neox", "bloom", "mpt", "gpt2"};
+    for (int f = 0; f < FAMILY_COUNT; f++) {
+        mep_model *model = load(family_folder(FAMILIES[f]), NULL), *again, *own;
+        const char *out = folder("export"), *mine = folder("own"), *family = NULL;
+        assert_int_equal(mep_model_export(model, out, &family), MEP_OK);
+        assert_string_equal(family, types[f]);
+        assert_int_equal(mep_model_save(model, mine), MEP_OK);
+        again = load(out, NULL);
+        own = load(mine, NULL);
+        same_tensors(again, model);
+        same_tensors(own, model);
+        assert_true(logit_error(own, FAMILIES[f]) <= LOGITS);
+        mep_model_destroy(&model), mep_model_destroy(&again), mep_model_destroy(&own);
+    }
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* Every tensor that an exported folder has stands under the name and in the shape that transformers wrote. */
+static void test_export_names(void **state)
+{
+    (void)state;
+    for (int f = 0; f < FAMILY_COUNT; f++) {
+        if (strcmp(FAMILIES[f], "bloom") == 0 || strcmp(FAMILIES[f], "gpt2") == 0) continue; /* shards; bare names */
+        mep_model *model = load(family_folder(FAMILIES[f]), NULL);
+        char path[1100];
+        mep_safetensors *theirs = NULL, *ours = NULL;
+        const char *out = folder("names");
+        assert_int_equal(mep_model_export(model, out, NULL), MEP_OK);
+        snprintf(path, sizeof path, "%s/model.safetensors", out);
+        assert_int_equal(mep_safetensors_open(&ours, path), MEP_OK);
+        snprintf(path, sizeof path, "%s/model.safetensors", family_folder(FAMILIES[f]));
+        assert_int_equal(mep_safetensors_open(&theirs, path), MEP_OK);
+        assert_int_equal(mep_safetensors_count(ours), mep_safetensors_count(theirs));
+        for (int64_t i = 0; i < mep_safetensors_count(theirs); i++) {
+            const mep_safetensors_entry *want = mep_safetensors_get(theirs, i);
+            const mep_safetensors_entry *found = mep_safetensors_find(ours, want->name);
+            if (found == NULL || found->size != want->size || found->shape[0] != want->shape[0])
+                fail_msg("%s: %s is missing or has another shape", FAMILIES[f], want->name);
+        }
+        mep_safetensors_close(&ours), mep_safetensors_close(&theirs);
+        mep_model_destroy(&model);
+    }
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* What no family expresses goes out as "mep", with Python files that auto_map names. */
+static void test_export_own(void **state)
+{
+    (void)state;
+    static const char *const positions[] = {"mep", "mep_param", "alibi", "nope", "gauss + exp/learn=weights,slopes"};
+    for (int p = 0; p < 5; p++) {
+        mep_model *model = small_model(positions[p]), *again;
+        const char *out = folder("python"), *family = NULL;
+        char path[700], *text = NULL;
+        int64_t size = 0;
+        assert_int_equal(mep_model_export(model, out, &family), MEP_OK);
+        assert_string_equal(family, "mep");
+        again = load(out, NULL);
+        assert_memory_equal(again->values, model->values, (size_t)model->size * sizeof(float));
+        snprintf(path, sizeof path, "%s/modeling_mep.py", out);
+        assert_int_equal(mep_file_read(path, 1 << 20, &text, &size), MEP_OK);
+        assert_non_null(strstr(text, "class MepForCausalLM("));
+        mep_free(&text);
+        snprintf(path, sizeof path, "%s/config.json", out);
+        assert_int_equal(mep_file_read(path, 1 << 20, &text, &size), MEP_OK);
+        assert_non_null(strstr(text, "modeling_mep.MepForCausalLM"));
+        assert_non_null(strstr(text, model->bias != NULL ? mep_bias_spec(model->bias) : positions[p]));
+        mep_free(&text);
+        mep_model_destroy(&model), mep_model_destroy(&again);
+    }
+    mep_model *rotary = small_model("rotary");
+    const char *family = NULL;
+    assert_int_equal(mep_model_export(rotary, folder("rotary"), &family), MEP_OK);
+    assert_string_equal(family, "gpt_neox");
+    mep_model_destroy(&rotary);
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* ---- Swapped encodings ---- */
+
+static void test_swap(void **state)
+{
+    (void)state;
+    static const char *const positions[] = {"mep", "mep_param", "rotary", "learned", "sinusoidal", "t5:buckets=16"};
+    for (int f = 0; f < FAMILY_COUNT; f++)
+        for (int p = 0; p < 6; p++) {
+            mep_model *own = load(family_folder(FAMILIES[f]), NULL), *model;
+            model = load(family_folder(FAMILIES[f]), positions[p]);
+            assert_string_equal(model->config.position_encoding, positions[p]);
+            for (int64_t i = 0; i < model->count; i++) { /* ordinary tensors are those of the folder */
+                const mep_tensor *t = &model->tensors[i];
+                if (mep_tensor_is_position(model, i)) continue;
+                int64_t j = 0;
+                while (j < own->count && strcmp(own->tensors[j].name, t->name) != 0) j++;
+                assert_true(j < own->count);
+                assert_memory_equal(t->data, own->tensors[j].data, (size_t)t->size * sizeof(float));
+            }
+            const char *out = folder("swap"); /* and what was swapped stays so */
+            assert_int_equal(mep_model_save(model, out), MEP_OK);
+            mep_model *again = load(out, NULL);
+            same_tensors(again, model);
+            int same = strcmp(positions[p], own->config.position_encoding) == 0;
+            assert_true((logit_error(again, FAMILIES[f]) > 1e-3) == !same);
+            mep_model_destroy(&own), mep_model_destroy(&model), mep_model_destroy(&again);
+        }
+    /* ALiBi is MEP's first kernel alone: named otherwise, the same model */
+    mep_model *model = load(family_folder("bloom"), "exp");
+    assert_true(logit_error(model, "bloom") <= LOGITS);
+    mep_model_destroy(&model);
+    assert_int_equal(mep_model_load_as(&model, family_folder("bloom"), "nonsense", 0), MEP_ERROR_ARGUMENT);
+    assert_null(model);
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* ---- The switches ---- */
+
+/* A small model with the switches of bits: parallel, tanh, tied, embedding norm, no bias. */
+static mep_model *switched(int bits, const char *position)
+{
+    mep_model_config c;
+    mep_model *model;
+    assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
+    c.vocab_size = VOCAB, c.hidden_size = 24, c.num_attention_heads = 3, c.num_hidden_layers = 2;
+    c.intermediate_size = 40, c.max_position_embeddings = 4 * LENGTH;
+    c.use_parallel_residual = bits & 1, c.gelu_tanh = bits >> 1 & 1, c.tie_word_embeddings = bits >> 2 & 1;
+    c.embedding_layer_norm = bits >> 3 & 1, c.no_bias = bits >> 4 & 1;
+    snprintf(c.position_encoding, sizeof c.position_encoding, "%s", position);
+    if (mep_model_create(&model, &c, 3) != MEP_OK) fail_msg("%s", mep_error_message());
+    for (int64_t i = 0; i < model->count; i++) /* away from the tiny initial values */
+        for (int64_t n = 0; n < model->tensors[i].size && !mep_tensor_is_position(model, i); n++)
+            ((float *)model->tensors[i].data)[n] += 0.2f * (float)mep_random_normal(4, (uint64_t)i, (uint64_t)n);
+    return model;
+}
+
+typedef struct pass {
+    float *gradients;
+    double loss;
+} pass;
+
+static pass run_pass(mep_model *model, mep_dtype dtype, int64_t split, int first, int recompute)
+{
+    enum { N = 2 * LENGTH };
+    int32_t tokens[N + 1];
+    float losses[N];
+    pass p = {.gradients = allocate(model->size, sizeof(float))};
+    mep_session *session;
+    mep_session_settings s;
+    mep_session_defaults(&s);
+    s.batch = 2 / split, s.length = LENGTH, s.dtype = dtype, s.training = 1, s.recompute = recompute;
+    assert_int_equal(mep_session_create(&session, model, &s), MEP_OK);
+    random_tokens(tokens, N + 1);
+    if (first) memset(p.gradients, 0xFF, (size_t)model->size * sizeof(float));
+    for (int64_t i = 0; i < split; i++)
+        assert_int_equal((i == 0 && first ? mep_session_train_first : mep_session_train)(
+                             session, s.batch, LENGTH, tokens + i * LENGTH, tokens + i * LENGTH + 1, 1.0f / N,
+                             losses + i * LENGTH, p.gradients),
+                         MEP_OK);
+    p.loss = mean(losses, N);
+    mep_session_destroy(&session);
+    return p;
+}
+
+/* Each tensor's gradient as the slope of the loss along itself. */
+static void check_slopes(mep_model *model, const char *what)
+{
+    pass at = run_pass(model, MEP_FLOAT32, 1, 0, 0);
+    for (int64_t t = 0; t < model->count; t++) {
+        float *values = model->tensors[t].data;
+        int64_t size = model->tensors[t].size;
+        const float *g = at.gradients + mep_tensor_offset(model, t);
+        double norm = 0, loss[2];
+        for (int64_t i = 0; i < size; i++) norm += (double)g[i] * (double)g[i];
+        norm = sqrt(norm);
+        if (norm < 1e-3) continue;
+        double h = fmin(2e-3 / norm, 0.02);
+        float *kept = allocate(size, sizeof *kept);
+        memcpy(kept, values, (size_t)size * sizeof *kept);
+        for (int side = 0; side < 2; side++) {
+            for (int64_t i = 0; i < size; i++)
+                values[i] = kept[i] + (float)((side == 0 ? -h : h) * (double)g[i] / norm);
+            pass moved = run_pass(model, MEP_FLOAT32, 1, 0, 0);
+            loss[side] = moved.loss;
+            free(moved.gradients);
+        }
+        memcpy(values, kept, (size_t)size * sizeof *kept);
+        free(kept);
+        double slope = (loss[1] - loss[0]) / (2 * h);
+        if (!(fabs(slope / norm - 1) < 0.02))
+            fail_msg("%s: %s: slope %g, gradient %g", what, model->tensors[t].name, slope, norm);
+    }
+    free(at.gradients);
+}
+
+static void test_switches(void **state)
+{
+    (void)state;
+    static const int bits[] = {1, 2, 4, 8, 16, 31, 1 + 4 + 8, 2 + 4 + 8};
+    static const char *const positions[] = {"rotary", "mep", "learned", "alibi", "mep_param", "mep", "learned", "mep"};
+    for (int i = 0; i < 8; i++) {
+        char what[80];
+        mep_model *model = switched(bits[i], positions[i]);
+        snprintf(what, sizeof what, "switches %d, %s", bits[i], positions[i]);
+        check_slopes(model, what);
+        pass whole = run_pass(model, MEP_FLOAT32, 1, 0, 0), split = run_pass(model, MEP_FLOAT32, 2, 1, 0),
+             again = run_pass(model, MEP_FLOAT32, 1, 1, 1), half = run_pass(model, MEP_BFLOAT16, 1, 0, 0);
+        if (!(relative_difference(split.gradients, whole.gradients, model->size) < 1e-5)) fail_msg("%s: split", what);
+        if (!(relative_difference(again.gradients, whole.gradients, model->size) < 1e-6))
+            fail_msg("%s: recomputed, over old gradients", what);
+        if (!(relative_difference(half.gradients, whole.gradients, model->size) < 0.06)) fail_msg("%s: bfloat16", what);
+        free(whole.gradients), free(split.gradients), free(again.gradients), free(half.gradients);
+        mep_model_destroy(&model);
+    }
+}
+
+/* ---- What is refused ---- */
+
+static void test_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *family, *changes, *message;
+    } cases[] = {
+        {"neox", "{\"attention_bias\": false}", "attention_bias"},
+        {"neox", "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}}", "rope_scaling"},
+        {"neox", "{\"rope_parameters\": {\"rope_type\": \"yarn\"}}", "rope_parameters.rope_type"},
+        {"neox", "{\"hidden_act\": \"relu\"}", "hidden_act"},
+        {"bloom", "{\"apply_residual_connection_post_layernorm\": true}", "apply_residual_connection_post_layernorm"},
+        {"mpt", "{\"attn_config\": {\"alibi\": false}}", "attn_config.alibi"},
+        {"mpt", "{\"attn_config\": {\"alibi_bias_max\": 16}}", "attn_config.alibi_bias_max"},
+        {"mpt", "{\"attn_config\": {\"qk_ln\": true}}", "attn_config.qk_ln"},
+        {"mpt", "{\"attn_config\": {\"clip_qkv\": 6.0}}", "attn_config.clip_qkv"},
+        {"mpt", "{\"attn_config\": {\"softmax_scale\": 0.1}}", "attn_config.softmax_scale"},
+        {"mpt", "{\"attn_config\": {\"attn_type\": \"multiquery_attention\"}}", "attn_config.attn_type"},
+        {"mpt", "{\"logit_scale\": 2.0}", "logit_scale"},
+        {"mpt", "{\"no_bias\": false}", "no_bias"},
+        {"mpt", "{\"expansion_ratio\": 2}", "expansion_ratio"},
+        {"gpt2", "{\"scale_attn_by_inverse_layer_idx\": true}", "scale_attn_by_inverse_layer_idx"},
+        {"gpt2", "{\"reorder_and_upcast_attn\": true}", "reorder_and_upcast_attn"},
+        {"gpt2", "{\"scale_attn_weights\": false}", "scale_attn_weights"},
+        {"gpt2", "{\"model_type\": \"opt\"}", "\"opt\" is not supported"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[1100];
+        json_t *root = NULL, *changes = json_loads(cases[i].changes, 0, NULL);
+        mep_model_config c;
+        snprintf(path, sizeof path, "%s/config.json", family_folder(cases[i].family));
+        assert_int_equal(mep_json_load(path, &root), MEP_OK);
+        assert_non_null(changes);
+        assert_int_equal(mep_model_config_from_json(root, "config.json", &c), MEP_OK);
+        json_object_update(root, changes);
+        if (mep_model_config_from_json(root, "config.json", &c) != MEP_ERROR_UNSUPPORTED)
+            fail_msg("%s %s: not refused", cases[i].family, cases[i].changes);
+        if (strstr(mep_error_message(), cases[i].message) == NULL) fail_msg("%s", mep_error_message());
+        json_decref(root);
+        json_decref(changes);
+    }
+}
+
+static void copy_file(const char *from, const char *to, const char *name)
+{
+    char path[1300], *data = NULL;
+    int64_t size = 0;
+    snprintf(path, sizeof path, "%s/%s", from, name);
+    assert_int_equal(mep_file_read(path, 1 << 24, &data, &size), MEP_OK);
+    snprintf(path, sizeof path, "%s/%s", to, name);
+    assert_int_equal(mep_file_write_atomic(path, data, size), MEP_OK);
+    mep_free(&data);
+}
+
+/* A model in shards whose index is wrong, or of which a shard is missing. */
+static void test_wrong_shards(void **state)
+{
+    (void)state;
+    static const char first[] = "model-00001-of-00003.safetensors", second[] = "model-00002-of-00003.safetensors",
+                      third[] = "model-00003-of-00003.safetensors", list[] = "model.safetensors.index.json";
+    static const struct {
+        const char *index, *message;
+    } cases[] = {
+        {"{}", "no object \"weight_map\""},
+        {"{\"weight_map\": {\"a\": \"../model.safetensors\"}}", "must name files of its folder"},
+        {"{\"weight_map\": {\"a\": 5}}", "must name files of its folder"},
+        {"{\"weight_map\": {\"a\": \"model-00001-of-00003.safetensors\"}}", "names a tensor"},
+        {"{\"weight_map\": {\"transformer.word_embeddings.weight\": \"model-00001-of-00003.safetensors\"}}",
+         "names 1 tensors"},
+        {"{\"weight_map\": {\"a\": \"missing.safetensors\"}}", "missing.safetensors"},
+    };
+    char path[700];
+    const char *out = folder("shards"), *from = family_folder("bloom");
+    mep_model *model = NULL;
+    copy_file(from, out, first), copy_file(from, out, second), copy_file(from, out, "config.json");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(path, sizeof path, "%s/%s", out, list);
+        assert_int_equal(mep_file_write_atomic(path, cases[i].index, (int64_t)strlen(cases[i].index)), MEP_OK);
+        assert_int_not_equal(mep_model_load(&model, out), MEP_OK);
+        if (strstr(mep_error_message(), cases[i].message) == NULL) fail_msg("%s", mep_error_message());
+    }
+    copy_file(from, out, list);
+    assert_int_equal(mep_model_load(&model, out), MEP_ERROR_IO);
+    assert_non_null(strstr(mep_error_message(), third));
+    copy_file(from, out, third);
+    assert_int_equal(mep_model_load(&model, out), MEP_OK);
+    mep_model_destroy(&model);
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* Loading and exporting fail in good order wherever memory is short. */
+static void test_short_memory(void **state)
+{
+    (void)state;
+    for (int f = 0; f < FAMILY_COUNT; f++) {
+        const char *out = folder("memory");
+        mep_status status = MEP_ERROR_MEMORY;
+        int64_t n = 1;
+        for (; status != MEP_OK && n < 1000; n++) {
+            mep_model *model = NULL;
+            mep_fail_allocation(n);
+            status = mep_model_load_as(&model, family_folder(FAMILIES[f]), "mep_param", 1);
+            if (status == MEP_OK) status = mep_model_export(model, out, NULL);
+            mep_model_destroy(&model);
+            mep_fail_allocation(0);
+            if (status != MEP_OK && status != MEP_ERROR_MEMORY) fail_msg("%s", mep_error_message());
+        }
+        assert_int_equal(status, MEP_OK);
+        assert_true(n > 20);
+    }
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_logits),       cmocka_unit_test(test_greedy),       cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_export),       cmocka_unit_test(test_export_names), cmocka_unit_test(test_export_own),
+        cmocka_unit_test(test_swap),         cmocka_unit_test(test_switches),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_wrong_shards), cmocka_unit_test(test_short_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

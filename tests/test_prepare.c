@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a corpus to a dataset: the same bytes for any number of threads and after any number of stops and kills, a
+ * damaged file costs no more than itself, and memory does not grow with the corpus.
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "mep/data.h"
+#include "text_files.h"
+
+enum { FILES = 5, LINES = 3000 };
+
+static mep_tokenizer *bytes;
+static const char *inputs[FILES];
+static char input_paths[FILES][512], straight[512];
+
+static void expect(mep_status status, mep_status expected)
+{
+    if (status != expected)
+        fail_msg("%s, not %s: %s", mep_status_name(status), mep_status_name(expected), mep_error_message());
+}
+
+/* JSON lines with texts of all lengths, some empty, some lines blank, a few with escapes. */
+static char *make_lines(uint64_t seed, int count, size_t *size)
+{
+    char *text = malloc((size_t)count * 1200), *at = text;
+    for (int i = 0; i < count; i++) {
+        uint64_t random = mep_random_bits(seed, 0, (uint64_t)i);
+        if (random % 50 == 0) *at++ = '\n';
+        at += sprintf(at, "{\"meta\": {\"n\": %d}, \"text\": \"", i);
+        for (uint64_t n = random % 7 == 0 ? 0 : random >> 8 & 1023; n > 0; n--) *at++ = (char)('a' + (n * random >> 16) % 26);
+        at += sprintf(at, random % 3 == 0 ? "\\n\\u00e9\"}\n" : random % 7 == 0 ? "\"}\n" : ".\"}\n");
+    }
+    *size = (size_t)(at - text);
+    return text;
+}
+
+static mep_prepare_settings settings_for(const char *prefix)
+{
+    mep_prepare_settings s;
+    mep_prepare_defaults(&s);
+    s.inputs = inputs, s.input_count = FILES, s.prefix = prefix, s.tokenizer = bytes;
+    return s;
+}
+
+/* A plain file, a .zst of several frames, a text, a .tar.gz, a .jsonl.gz. */
+static int set_up(void **state)
+{
+    if (text_folder_make(state) != 0 || mep_tokenizer_bytes(&bytes) != MEP_OK) return 1;
+    size_t sizes[4];
+    char *lines[4];
+    for (int i = 0; i < 4; i++) lines[i] = make_lines((uint64_t)i + 1, LINES, &sizes[i]);
+    snprintf(input_paths[0], 512, "%s", write_bytes("a.jsonl", lines[0], sizes[0]));
+    const packed one = {"data", lines[1], sizes[1]};
+    const char *path = write_packed("b.jsonl.zst", ARCHIVE_FILTER_ZSTD, 0, &one, 1);
+    size_t size = 0;
+    unsigned char *frame = read_bytes(path, &size), *frames = malloc(2 * size);
+    memcpy(frames, frame, size);
+    memcpy(frames + size, frame, size);
+    snprintf(input_paths[1], 512, "%s", write_bytes("b.jsonl.zst", frames, 2 * size));
+    free(frame);
+    free(frames);
+    snprintf(input_paths[2], 512, "%s", write_bytes("c.txt", lines[2], sizes[2]));
+    const packed members[] = {{"x/1.jsonl", lines[2], sizes[2]}, {"x/2.txt", "text", 4}, {"y.jsonl", lines[3], sizes[3]}};
+    snprintf(input_paths[3], 512, "%s", write_packed("d.tar.gz", ARCHIVE_FILTER_GZIP, 1, members, 3));
+    const packed last = {"data", lines[3], sizes[3]};
+    snprintf(input_paths[4], 512, "%s", write_packed("e.jsonl.gz", ARCHIVE_FILTER_GZIP, 0, &last, 1));
+    for (int i = 0; i < 4; i++) free(lines[i]);
+    for (int i = 0; i < FILES; i++) inputs[i] = input_paths[i];
+    snprintf(straight, sizeof straight, "%s", in_folder("straight"));
+    mep_prepare_settings s = settings_for(straight);
+    s.threads = 1;
+    return mep_prepare(&s, NULL, NULL, NULL) != MEP_OK;
+}
+
+static int tear_down(void **state)
+{
+    mep_tokenizer_destroy(&bytes);
+    return text_folder_remove(state);
+}
+
+static int exists(const char *prefix, const char *ending)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s%s", prefix, ending);
+    return access(path, F_OK) == 0;
+}
+
+static void expect_same(const char *a, const char *b)
+{
+    static const char *const endings[] = {".bin", ".idx", ".json"};
+    for (int i = 0; i < 3; i++) {
+        char paths[2][600];
+        size_t sizes[2];
+        snprintf(paths[0], sizeof paths[0], "%s%s", a, endings[i]);
+        snprintf(paths[1], sizeof paths[1], "%s%s", b, endings[i]);
+        unsigned char *data[2] = {read_bytes(paths[0], &sizes[0]), read_bytes(paths[1], &sizes[1])};
+        if (sizes[0] != sizes[1] || memcmp(data[0], data[1], sizes[0]) != 0) fail_msg("%s differs", paths[0]);
+        free(data[0]);
+        free(data[1]);
+    }
+    static const char *const others[] = {".bin.tmp", ".idx.tmp", ".json.tmp", ".sizes.tmp", ".journal", ".journal.tmp"};
+    for (int i = 0; i < 6; i++)
+        if (exists(a, others[i])) fail_msg("%s%s is left", a, others[i]);
+}
+
+/* ---- The documents ---- */
+
+typedef struct reference {
+    mep_dataset *dataset;
+    int64_t documents, tokens, text_bytes;
+} reference;
+
+/* Compare with the dataset what one thread reads without the pipeline. */
+static mep_status check_document(void *context, const char *text, int64_t size, int64_t position, int64_t total)
+{
+    (void)position, (void)total;
+    reference *r = context;
+    int32_t *tokens = malloc((size_t)(size + 1) * sizeof *tokens);
+    assert_int_equal(mep_dataset_document_start(r->dataset, r->documents), r->tokens);
+    expect(mep_dataset_read(r->dataset, r->tokens, size + 1, tokens), MEP_OK);
+    for (int64_t i = 0; i < size; i++) assert_int_equal(tokens[i], (unsigned char)text[i]);
+    assert_int_equal(tokens[size], 256);
+    free(tokens);
+    r->documents++;
+    r->tokens += size + 1;
+    r->text_bytes += size;
+    return MEP_OK;
+}
+
+static void test_documents(void **state)
+{
+    (void)state;
+    reference r = {0};
+    expect(mep_dataset_open(&r.dataset, straight), MEP_OK);
+    expect(mep_corpus_read(inputs, FILES, check_document, &r), MEP_OK);
+    assert_int_equal(r.documents, mep_dataset_documents(r.dataset));
+    assert_int_equal(r.tokens, mep_dataset_tokens(r.dataset));
+    assert_true(r.documents > 5 * LINES * 4 / 5);
+    mep_dataset_close(&r.dataset);
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    for (int64_t threads = 0; threads < 10; threads += 3) {
+        mep_prepare_progress result;
+        mep_prepare_settings s = settings_for(in_folder("threads"));
+        s.threads = threads;
+        expect(mep_prepare(&s, NULL, NULL, &result), MEP_OK);
+        expect_same(in_folder("threads"), straight);
+        assert_int_equal(result.position, result.total);
+    }
+}
+
+/* ---- Stops ---- */
+
+typedef struct stopper {
+    int64_t calls, stop_at; /* documents */
+    int64_t first, last;    /* documents */
+    int by_kill;
+} stopper;
+
+static int stop(void *context, const mep_prepare_progress *p)
+{
+    stopper *s = context;
+    if (s->calls++ == 0) s->first = p->documents;
+    if (p->documents < s->last || p->position > p->total) return 1;
+    s->last = p->documents;
+    if (p->documents < s->stop_at) return 0;
+    if (s->by_kill) kill(getpid(), SIGKILL);
+    return 1;
+}
+
+/* Stopped again and again, it goes on where it was and ends with the same bytes. */
+static void test_interrupted(void **state)
+{
+    (void)state;
+    mep_prepare_settings s = settings_for(in_folder("stopped"));
+    s.resume = 1;
+    int stops = 0;
+    int64_t before = 0;
+    for (;;) {
+        stopper context = {.stop_at = before + 1000};
+        mep_prepare_progress result = {0};
+        mep_status status = mep_prepare(&s, stop, &context, &result);
+        if (before > 0) assert_true(context.first >= before);
+        before = context.last;
+        if (status == MEP_OK) break;
+        expect(status, MEP_INTERRUPTED);
+        assert_non_null(strstr(mep_error_message(), "what was done is kept"));
+        assert_true(exists(s.prefix, ".journal") && !exists(s.prefix, ".idx"));
+        stops++;
+    }
+    assert_in_range(stops, 3, 20);
+    expect_same(s.prefix, straight);
+    /* before anything was done, nothing is left */
+    mep_prepare_settings none = settings_for(in_folder("none"));
+    stopper at_once = {.stop_at = 0};
+    mep_status status = mep_prepare(&none, stop, &at_once, NULL);
+    assert_true(status == MEP_INTERRUPTED || status == MEP_OK);
+    if (at_once.last == 0) assert_false(exists(none.prefix, ".journal") || exists(none.prefix, ".bin.tmp"));
+}
+
+/* The same, killed in the middle, with a journal after each batch, after some, and none but the last. */
+static void test_killed(void **state)
+{
+    (void)state;
+    static const int64_t saves[] = {1, 1 << 20, INT64_MAX};
+    for (int c = 0; c < 3; c++) {
+        mep_prepare_settings s = settings_for(in_folder("killed"));
+        s.resume = 1, s.save_bytes = saves[c], s.save_seconds = 1e9;
+        for (int64_t stop_at = 500; stop_at < 15000; stop_at += 2700) {
+            pid_t child = fork();
+            assert_true(child >= 0);
+            if (child == 0) {
+                stopper context = {.stop_at = stop_at, .by_kill = 1};
+                _exit(mep_prepare(&s, stop, &context, NULL) != MEP_OK);
+            }
+            int status = 0;
+            assert_int_equal(waitpid(child, &status, 0), child);
+            assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+            assert_false(exists(s.prefix, ".idx"));
+        }
+        stopper whole = {.stop_at = INT64_MAX};
+        expect(mep_prepare(&s, stop, &whole, NULL), MEP_OK);
+        if (c == 0) assert_true(whole.first >= 11000);
+        if (c == 2) assert_int_equal(whole.first, 0);
+        expect_same(s.prefix, straight);
+        unlink(in_folder("killed.idx"));
+    }
+}
+
+/* Killed after the first rename, or with all done but the journal's removal: as if between two calls of finish. */
+static void test_killed_at_the_end(void **state)
+{
+    (void)state;
+    for (int renamed = 0; renamed < 2; renamed++) {
+        mep_prepare_settings s = settings_for(in_folder("late"));
+        stopper context = {.stop_at = 9000};
+        expect(mep_prepare(&s, stop, &context, NULL), MEP_INTERRUPTED);
+        if (renamed) assert_int_equal(rename(in_folder("late.bin.tmp"), in_folder("late.bin")), 0);
+        s.resume = 1;
+        expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
+        expect_same(s.prefix, straight);
+    }
+    mep_prepare_settings s = settings_for(in_folder("late"));
+    s.keep_journal = s.resume = 1;
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
+    assert_true(exists(s.prefix, ".journal"));
+    mep_prepare_progress result = {0};
+    stopper none = {.stop_at = 0};
+    expect(mep_prepare(&s, stop, &none, &result), MEP_OK); /* at once */
+    assert_int_equal(none.calls, 0);
+    assert_true(result.documents > 0 && result.text_bytes > 0);
+    unlink(in_folder("late.journal"));
+    expect_same(s.prefix, straight);
+}
+
+/* ---- Mistakes ---- */
+
+/* A damaged file late in the list: what came before it is kept, and goes on once it is mended. */
+static void test_mended(void **state)
+{
+    (void)state;
+    size_t size = 0;
+    unsigned char *good = read_bytes(inputs[4], &size);
+    mep_prepare_settings s = settings_for(in_folder("mended"));
+    for (int kind = 0; kind < 2; kind++) {
+        if (kind == 0)
+            write_bytes("e.jsonl.gz", good, size / 2);
+        else
+            write_bytes("e.jsonl.gz", "not packed", 10);
+        s.resume = kind;
+        expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_FORMAT);
+        assert_non_null(strstr(mep_error_message(), "e.jsonl.gz"));
+        assert_non_null(strstr(mep_error_message(), "is kept"));
+    }
+    write_bytes("e.jsonl.gz", good, size);
+    free(good);
+    stopper context = {.stop_at = INT64_MAX};
+    expect(mep_prepare(&s, stop, &context, NULL), MEP_OK);
+    assert_true(context.first >= 9000);
+    expect_same(s.prefix, straight);
+    /* in the first file there is nothing before it */
+    const char *bad[] = {write_text("bad.jsonl", "{\"text\": \"a\"}\nrubbish\n")};
+    mep_prepare_settings first = settings_for(in_folder("first"));
+    first.inputs = bad, first.input_count = 1;
+    expect(mep_prepare(&first, NULL, NULL, NULL), MEP_ERROR_FORMAT);
+    assert_non_null(strstr(mep_error_message(), "bad.jsonl:2: "));
+    assert_false(exists(first.prefix, ".journal") || exists(first.prefix, ".bin.tmp") || exists(first.prefix, ".sizes.tmp"));
+}
+
+/* What was read may not change between two calls; what was not, may. */
+static void test_changed_inputs(void **state)
+{
+    (void)state;
+    mep_prepare_settings s = settings_for(in_folder("changed"));
+    stopper context = {.stop_at = 5000};
+    expect(mep_prepare(&s, stop, &context, NULL), MEP_INTERRUPTED);
+    s.resume = 1;
+    const char *others[FILES] = {inputs[1], inputs[0], inputs[2], inputs[3], inputs[4]};
+    s.inputs = others;
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "not what they were"));
+    s.inputs = inputs;
+    s.end_of_document = 0;
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "end-of-document"));
+    s.end_of_document = 1;
+    size_t size = 0;
+    unsigned char *journal = read_bytes(in_folder("changed.journal"), &size);
+    for (size_t length = 0; length + 2 < size; length += 7) { /* less than the last brace */
+        write_bytes("changed.journal", journal, length);
+        expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_FORMAT);
+        assert_non_null(strstr(mep_error_message(), "begin again"));
+    }
+    write_bytes("changed.journal", journal, size);
+    free(journal);
+    assert_int_equal(truncate(in_folder("changed.bin.tmp"), 100), 0);
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_FORMAT);
+    s.resume = 0;
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
+    expect_same(s.prefix, straight);
+}
+
+/* Whichever allocation fails: the status says so, and the work goes on from what is left. */
+static void test_failing_allocations(void **state)
+{
+    (void)state;
+    int failures = 0;
+    for (int64_t n = 1; n < 60000; n += 1 + n / 3) {
+        mep_prepare_settings s = settings_for(in_folder("short"));
+        s.resume = 1;
+        mep_fail_allocation(n);
+        mep_status status = mep_prepare(&s, NULL, NULL, NULL);
+        mep_fail_allocation(0);
+        if (status != MEP_OK) expect(status, MEP_ERROR_MEMORY);
+        failures += status != MEP_OK;
+        if (status != MEP_OK) expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
+        expect_same(s.prefix, straight);
+    }
+    assert_true(failures > 15);
+}
+
+/* ---- Memory ---- */
+
+/* Peak memory in KB of a child that prepares a file `times` over. */
+static long peak_of(const char *path, int64_t times)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const char **many = malloc((size_t)times * sizeof *many);
+        for (int64_t i = 0; i < times; i++) many[i] = path;
+        mep_prepare_settings s = settings_for(in_folder("much"));
+        s.inputs = many, s.input_count = times;
+        _exit(mep_prepare(&s, NULL, NULL, NULL) != MEP_OK);
+    }
+    int status = 0;
+    struct rusage usage;
+    assert_int_equal(wait4(child, &status, 0, &usage), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    return usage.ru_maxrss;
+}
+
+/* Twelve times the corpus, 300 MB of text in 900,000 documents, takes no more memory. */
+static void test_memory(void **state)
+{
+    (void)state;
+    enum { MANY = 50000 };
+    size_t size = 0;
+    char *lines = make_lines(9, MANY, &size);
+    const packed one = {"data", lines, size};
+    char path[512];
+    snprintf(path, sizeof path, "%s", write_packed("much.jsonl.zst", ARCHIVE_FILTER_ZSTD, 0, &one, 1));
+    free(lines);
+    long small = peak_of(path, 2), large = peak_of(path, 12);
+    print_message("peak memory: %ld and %ld KB\n", small, large);
+    if (!(large < small + 40000)) fail_msg("peak memory grows from %ld to %ld KB", small, large);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_documents),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_interrupted),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_killed_at_the_end),
+        cmocka_unit_test(test_mended),
+        cmocka_unit_test(test_changed_inputs),
+        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_memory),
+    };
+    return cmocka_run_group_tests_name("prepare", tests, set_up, tear_down);
+}
