@@ -33,6 +33,7 @@ typedef struct prepare_job {
     double valid_share;
     int64_t threads;
     int no_end_of_document, force, resume, quiet;
+    int continues; /* what exists is of the work that is resumed */
     char **inputs;
     int input_count;
 
@@ -71,7 +72,7 @@ static mep_status check_output(const prepare_job *job, const char *prefix)
         MEP_TRY(mep_format(&path, "%s%s", prefix, SUFFIXES[i]));
         if (stat(path, &info) == 0) {
             status = check_inputs(job, path, &info);
-            if (status == MEP_OK && !job->force)
+            if (status == MEP_OK && !job->force && !job->continues)
                 status =
                     mep_fail(MEP_ERROR_ARGUMENT, "%s exists; choose another --out, or --force to replace it", path);
         }
@@ -80,10 +81,10 @@ static mep_status check_output(const prepare_job *job, const char *prefix)
     return status;
 }
 
-/* And its journal. */
+/* And its journal, first: a journal without its dataset would be continued. */
 static mep_status remove_dataset(const char *prefix)
 {
-    static const char *const all[] = {".bin", ".idx", ".json", ".tokenizer.json", ".journal", NULL};
+    static const char *const all[] = {".journal", ".bin", ".idx", ".json", ".tokenizer.json", NULL};
     for (int i = 0; all[i] != NULL; ++i) {
         char *path = NULL;
         MEP_TRY(mep_format(&path, "%s%s", prefix, all[i]));
@@ -267,26 +268,27 @@ static mep_status name_parts(prepare_job *job)
 }
 
 /* What was begun is neither lost nor continued without being asked. */
-static mep_status check_journal(const prepare_job *job)
+static mep_status check_journal(prepare_job *job)
 {
     char *path = NULL;
     MEP_TRY(mep_format(&path, "%s.journal", job->whole != NULL ? job->whole : job->out));
     mep_status status = MEP_OK;
-    if (mep_file_exists(path) && !job->resume && !job->force)
-        status = mep_fail(MEP_ERROR_ARGUMENT,
-                          "%s is of a preparation that was stopped; --resume goes on with it, "
-                          "--force begins again",
-                          path);
+    int exists = mep_file_exists(path);
+    job->continues = exists && job->resume;
+    if (exists && !job->resume && !job->force)
+        status =
+            mep_fail(MEP_ERROR_ARGUMENT,
+                     "%s is of a preparation that was stopped; --resume goes on with it, --force begins again", path);
     mep_free(&path);
     return status;
 }
 
-static mep_status check_outputs(const prepare_job *job)
+static mep_status check_outputs(prepare_job *job)
 {
     MEP_TRY(check_journal(job));
     if (job->whole == NULL) return check_output(job, job->out);
     for (int i = 0; i < 3; ++i) MEP_TRY(check_output(job, job->parts[i]));
-    return job->resume ? MEP_OK : check_output(job, job->whole);
+    return check_output(job, job->whole);
 }
 
 static mep_status prepare(prepare_job *job)

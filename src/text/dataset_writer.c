@@ -166,11 +166,11 @@ static mep_status go_on(mep_dataset_writer *writer, const char *prefix, const me
 {
     MEP_TRY(describe(writer, prefix, tokenizer));
     writer->state = *state;
+    MEP_TRY(reopen(&writer->sizes, writer->temporary[SIZES], state->documents * 4));
     /* the process may have ended between the renaming of .bin and the end of its work */
     if (access(writer->temporary[BIN], F_OK) != 0 && rename(writer->path[BIN], writer->temporary[BIN]) != 0)
         return fail_write(writer->temporary[BIN]);
-    MEP_TRY(reopen(&writer->bin, writer->temporary[BIN], state->tokens * mep_token_type_size(writer->type)));
-    return reopen(&writer->sizes, writer->temporary[SIZES], state->documents * 4);
+    return reopen(&writer->bin, writer->temporary[BIN], state->tokens * mep_token_type_size(writer->type));
 }
 
 mep_status mep_dataset_writer_continue(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer,

@@ -51,10 +51,13 @@ static int hexadecimal(const char *at, uint32_t *value)
 {
     *value = 0;
     for (int i = 0; i < 4; ++i) {
-        char c = at[i];
-        uint32_t digit = c >= '0' && c <= '9' ? (uint32_t)(c - '0') : (uint32_t)((c | 32) - 'a') + 10;
-        if (digit > 15 || (digit >= 10 && ((c | 32) < 'a' || (c | 32) > 'f'))) return 0;
-        *value = *value << 4 | digit;
+        char c = at[i], small = (char)(c | 32);
+        if (c >= '0' && c <= '9')
+            *value = *value << 4 | (uint32_t)(c - '0');
+        else if (small >= 'a' && small <= 'f')
+            *value = *value << 4 | (uint32_t)(small - 'a' + 10);
+        else
+            return 0;
     }
     return 1;
 }
