@@ -47,6 +47,7 @@ wheel: ## build the Python package: build/wheel/libmep-*.whl
 	@ls build/wheel/*.whl
 
 FUZZ_SECONDS ?= 60
+# What a fuzzer finds stays in build/fuzz/corpus; fuzz/corpus has what the tests replay.
 fuzz: ## run every fuzzer for FUZZ_SECONDS=60
 	@sh scripts/setup.sh clang
 	@cmake --preset fuzz > /dev/null
@@ -54,7 +55,10 @@ fuzz: ## run every fuzzer for FUZZ_SECONDS=60
 	@for program in build/fuzz/fuzz/fuzz_*; do \
 		[ -f $$program ] && [ -x $$program ] || continue; \
 		echo "== $$program"; \
-		(cd build/fuzz && fuzz/$${program##*/} -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1) || exit 1; \
+		name=$${program##*/fuzz_}; mkdir -p build/fuzz/corpus/$$name; \
+		seeds=; [ ! -d fuzz/corpus/$$name ] || seeds=../../fuzz/corpus/$$name; \
+		(cd build/fuzz && fuzz/fuzz_$$name corpus/$$name $$seeds -max_total_time=$(FUZZ_SECONDS) \
+			-print_final_stats=1) || exit 1; \
 	done
 
 # CORPUS= and STEPS= reach the script through the environment.
