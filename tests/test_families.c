@@ -147,7 +147,7 @@ static void test_windows(void **state)
         int32_t tokens[LENGTH + 1];
         float losses[LENGTH], *gradients = allocate(model->size, sizeof *gradients);
         random_tokens(tokens, LENGTH + 1);
-        assert_int_equal(mep_session_train(session, 1, LENGTH, tokens, tokens + 1, 1, losses, gradients), MEP_OK);
+        assert_int_equal(mep_session_train(session, 1, LENGTH, tokens, tokens + 1, 1, 1, losses, gradients), MEP_OK);
         assert_int_equal(mep_session_allowances(session, allowance), MEP_OK);
         for (int64_t i = 0; i < 2 * heads; i++) {
             const float *qkv = (const float *)session->layer[i / heads].qkv.data + i % heads * 3 * n;
@@ -349,9 +349,8 @@ static pass run_pass(mep_model *model, mep_dtype dtype, int64_t split, int first
     random_tokens(tokens, N + 1);
     if (first) memset(p.gradients, 0xFF, (size_t)model->size * sizeof(float));
     for (int64_t i = 0; i < split; i++)
-        assert_int_equal((i == 0 && first ? mep_session_train_first : mep_session_train)(
-                             session, s.batch, LENGTH, tokens + i * LENGTH, tokens + i * LENGTH + 1, 1.0f / N,
-                             losses + i * LENGTH, p.gradients),
+        assert_int_equal(mep_session_train(session, s.batch, LENGTH, tokens + i * LENGTH, tokens + i * LENGTH + 1,
+                                           1.0f / N, !(i == 0 && first), losses + i * LENGTH, p.gradients),
                          MEP_OK);
     p.loss = mean(losses, N);
     mep_session_destroy(&session);

@@ -51,7 +51,7 @@ static float *gradients_of(mep_model *model, mep_dtype dtype, int64_t split, int
     for (int64_t i = 0; i < split; i++) {
         int64_t first = i * BATCH / split * LENGTH;
         assert_int_equal(mep_session_train(session, BATCH / split, LENGTH, inputs + first, targets + first,
-                                           1.0f / (BATCH * LENGTH), losses + first, gradients),
+                                           1.0f / (BATCH * LENGTH), 1, losses + first, gradients),
                          MEP_OK);
     }
     if (loss != NULL) *loss = mean(losses, BATCH * LENGTH);
@@ -360,9 +360,9 @@ static void test_no_allocation(void **state)
         for (int step = 0; step < 4; step++) {
             mep_fail_allocation(0);
             assert_int_equal(mep_session_refresh(session), MEP_OK);
-            assert_int_equal(mep_session_train_first(session, BATCH, LENGTH, tokens, tokens + 1, 1, losses, gradients),
+            assert_int_equal(mep_session_train(session, BATCH, LENGTH, tokens, tokens + 1, 1, 0, losses, gradients),
                              MEP_OK);
-            assert_int_equal(mep_session_train(session, BATCH, LENGTH, tokens, tokens + 1, 1, losses, gradients),
+            assert_int_equal(mep_session_train(session, BATCH, LENGTH, tokens, tokens + 1, 1, 1, losses, gradients),
                              MEP_OK);
             mep_adamw_step_run(optimizer, model, gradients, mep_adamw_norm(optimizer, gradients), 1e-3);
             assert_int_equal(mep_session_losses(session, BATCH, LENGTH, tokens, tokens + 1, losses), MEP_OK);
@@ -389,8 +389,8 @@ static void test_first_part(void **state)
                                       *over = allocate(model->size, sizeof *over);
         random_tokens(tokens, BATCH * LENGTH + 1);
         memset(over, 0xFF, (size_t)model->size * sizeof *over);
-        assert_int_equal(mep_session_train(session, BATCH, LENGTH, tokens, tokens + 1, 1, losses, added), MEP_OK);
-        assert_int_equal(mep_session_train_first(session, BATCH, LENGTH, tokens, tokens + 1, 1, losses, over), MEP_OK);
+        assert_int_equal(mep_session_train(session, BATCH, LENGTH, tokens, tokens + 1, 1, 1, losses, added), MEP_OK);
+        assert_int_equal(mep_session_train(session, BATCH, LENGTH, tokens, tokens + 1, 1, 0, losses, over), MEP_OK);
         for (int64_t i = 0; i < model->size; i++) assert_true(over[i] == added[i]);
         free(added), free(over);
         mep_session_destroy(&session);

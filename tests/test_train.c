@@ -128,7 +128,7 @@ static void test_steps(void **state)
         memset(gradients, 0, (size_t)model->size * sizeof *gradients);
         assert_int_equal(mep_session_refresh(session), MEP_OK);
         assert_int_equal(
-            mep_session_train(session, s.batch_size, s.length, inputs, targets, 1 / (float)rows, losses, gradients),
+            mep_session_train(session, s.batch_size, s.length, inputs, targets, 1 / (float)rows, 1, losses, gradients),
             MEP_OK);
         double norm = mep_adamw_norm(optimizer, gradients);
         for (int64_t i = 0; i < rows; i++) sum += (double)losses[i];

@@ -248,8 +248,8 @@ static void add_diagonals(const call *c)
 static mep_status divide(call *c)
 {
     mep_attention *plan = c->plan;
-    int64_t all = c->batch * plan->settings.heads, size = c->blocks * all / 24;
-    c->chunk = size < 4 ? 4 : size > BACKWARD_BLOCKS ? BACKWARD_BLOCKS : size;
+    int64_t all = c->batch * plan->settings.heads;
+    c->chunk = mep_task_size(c->blocks, all, BACKWARD_BLOCKS);
     c->chunks = (c->blocks + c->chunk - 1) / c->chunk;
     c->slots = c->chunks == 1 || all < plan->threads ? all : plan->threads;
     if (c->chunks > 1)
@@ -286,7 +286,7 @@ mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t qu
     MEP_TRY(mep_attention_need_backward(plan));
     call c = {plan, batch, queries, keys,  q,
               k,    v,     out,     dout,  dq,
-              dk,   dv,    lse,     dbias, .margin = mep_attention_margin(plan, keys)};
+              dk,   dv,    lse,     dbias, .margin = mep_attention_margin(plan->settings.tolerance, (double)keys)};
     c.first_tile = (keys - queries) / TILE_ROWS;
     c.tiles = (keys - 1) / TILE_ROWS - c.first_tile + 1;
     c.blocks = (keys + BLOCK_KEYS - 1) / BLOCK_KEYS;

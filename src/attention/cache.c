@@ -36,8 +36,7 @@ struct mep_cache {
 
 float mep_cache_margin(double tolerance)
 {
-    const double exact = 104, tokens = 2147483648.0;
-    return (float)(tolerance > 0 ? fmin(exact, log(tokens / tolerance)) : exact);
+    return mep_attention_margin(tolerance, 2147483648.0);
 }
 
 mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *settings)

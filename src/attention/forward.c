@@ -117,18 +117,11 @@ static void run_task(const mep_forward *c, mep_attention_buffers *w, const task 
     for (int64_t i = 0; i < count; i++) end_tile(c, w, t, i);
 }
 
-/* Tiles of a task: enough tasks for the threads, but not so few tiles that packing costs more than a few percent. */
-static int64_t group_size(int64_t tiles, int64_t heads)
-{
-    int64_t size = tiles * heads / 24;
-    return size < 4 ? 4 : size > FORWARD_TILES ? FORWARD_TILES : size;
-}
-
 void mep_forward_run(const mep_forward *c)
 {
     mep_attention *plan = c->plan;
     int64_t first_tile = (c->keys - c->queries) / TILE_ROWS, tiles = (c->keys - 1) / TILE_ROWS - first_tile + 1;
-    int64_t heads = plan->settings.heads, all = c->batch * heads, size = group_size(tiles, all);
+    int64_t heads = plan->settings.heads, all = c->batch * heads, size = mep_task_size(tiles, all, FORWARD_TILES);
     int64_t groups = (tiles + size - 1) / size, computed = 0;
     for (int t = 0; t < plan->threads; t++) plan->buffers[t].blocks_computed = 0;
         /* the longest tasks, those of the last queries, first */
@@ -170,7 +163,8 @@ mep_status mep_attention_forward(mep_attention *plan, int64_t batch, int64_t que
     MEP_TRY(mep_attention_share(&plan->sources, all, 1, sizeof(mep_source)));
     mep_source *sources = plan->sources.data;
     for (int64_t n = 0; n < all; n++) sources[n] = source_of(plan, n, keys, &k, &v);
-    mep_forward call = {plan, batch, queries, keys, q, out, lse, sources, mep_attention_margin(plan, keys)};
+    mep_forward call = {
+        plan, batch, queries, keys, q, out, lse, sources, mep_attention_margin(plan->settings.tolerance, (double)keys)};
     mep_forward_run(&call);
     return MEP_OK;
 }

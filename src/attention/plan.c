@@ -267,7 +267,8 @@ char *mep_attention_row(const mep_attention *plan, const mep_tensor_view *view, 
 int mep_attention_may_skip(const mep_attention *plan, int64_t h, int64_t keys)
 {
     const float *far = plan->far_bias + h * plan->keys;
-    return plan->settings.skip_far && far[keys - 1] < far[0] - mep_attention_margin(plan, keys);
+    return plan->settings.skip_far &&
+           far[keys - 1] < far[0] - mep_attention_margin(plan->settings.tolerance, (double)keys);
 }
 
 void mep_attention_row_norms(const mep_attention *plan, const float *q, int64_t rows, float *norms)
@@ -311,9 +312,8 @@ mep_status mep_attention_norms(mep_attention *plan, const mep_tensor_view *k, in
     return MEP_OK;
 }
 
-float mep_attention_margin(const mep_attention *plan, int64_t keys)
+float mep_attention_margin(double tolerance, double keys)
 {
     const double exact = 104; /* exp(-104) is below half the smallest float32 */
-    if (plan->settings.tolerance == 0) return (float)exact;
-    return (float)fmin(exact, log((double)keys / plan->settings.tolerance));
+    return (float)(tolerance > 0 ? fmin(exact, log(keys / tolerance)) : exact);
 }

@@ -112,6 +112,14 @@ static inline mep_tile mep_tile_at(int64_t t, int64_t queries, int64_t keys)
     return (mep_tile){begin, begin - (keys - queries), end - begin};
 }
 
+/* Tiles or blocks of a task, where each of `heads` heads has `count` of them: enough tasks for the threads, but not so
+ * small that packing costs more than a few percent. */
+static inline int64_t mep_task_size(int64_t count, int64_t heads, int64_t most)
+{
+    int64_t size = count * heads / 24;
+    return size < 4 ? 4 : size > most ? most : size;
+}
+
 /* Check the sizes of a call. */
 mep_status mep_attention_check(const mep_attention *plan, int64_t batch, int64_t queries, int64_t keys);
 
@@ -161,6 +169,6 @@ mep_status mep_attention_norms(mep_attention *plan, const mep_tensor_view *k, in
 void mep_attention_row_norms(const mep_attention *plan, const float *q, int64_t rows, float *norms);
 
 /* Margin of the bound, in nats, for `keys` keys (exact: 104; with a tolerance t: log(1/t) + log(keys), at most 104). */
-float mep_attention_margin(const mep_attention *plan, int64_t keys);
+float mep_attention_margin(double tolerance, double keys);
 
 #endif

@@ -5,7 +5,6 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -53,9 +52,8 @@ static mep_status step(void *context)
     trainer *t = context;
     const mep_bench_train_settings *s = t->settings;
     MEP_TRY(mep_session_refresh(t->session));
-    memset(t->gradients, 0, (size_t)t->model->size * sizeof *t->gradients);
     MEP_TRY(mep_session_train(t->session, s->batch, s->length, t->inputs, t->targets,
-                              1.0f / (float)(s->batch * s->length), t->losses, t->gradients));
+                              1.0f / (float)(s->batch * s->length), 0, t->losses, t->gradients));
     double norm = mep_adamw_norm(t->optimizer, t->gradients);
     if (!isfinite(norm)) return mep_fail(MEP_ERROR_NUMERIC, "a training step gave a gradient that is not finite");
     mep_adamw_step_run(t->optimizer, t->model, t->gradients, norm, 1e-4);

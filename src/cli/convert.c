@@ -78,10 +78,19 @@ static mep_status convert(const mep_convert_job *job, const char *from, const ch
     return MEP_OK;
 }
 
-int mep_cli_convert(mep_convert_job *job, const mep_usage *usage, int argc, char **argv)
+int mep_cli_convert(mep_convert_job *job, mep_usage usage, int argc, char **argv)
 {
+    mep_option options[] = {
+        MEP_OPT_TEXT("--position", 'p', "SPEC", &job->position,
+                     "another position encoding in place of the model's own, as in mep train"),
+        MEP_OPT_INT("--seed", 's', "S", &job->seed, 0, INT64_MAX, "for the parameters of another encoding"),
+        MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "print nothing"),
+        MEP_OPT_END,
+    };
+    usage.options = options;
+    usage.min_arguments = usage.max_arguments = 2;
     mep_model *model = NULL;
-    int count, code = mep_args_parse(usage, argc, argv, &count);
+    int count, code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
     mep_status status = convert(job, argv[1], argv[2], &model);
     mep_model_destroy(&model);

@@ -19,8 +19,8 @@ typedef struct mep_convert_job {
     int quiet;
 } mep_convert_job;
 
-/* Parse the arguments MODEL OUT and the options, whose targets lie in *job, and do it; returns the exit code. OUT must
- * not hold a model yet. */
-int mep_cli_convert(mep_convert_job *job, const mep_usage *usage, int argc, char **argv);
+/* Parse the arguments MODEL OUT and the options, which are the same for both, and do it; returns the exit code. `usage`
+ * is without options. OUT must not hold a model yet. */
+int mep_cli_convert(mep_convert_job *job, mep_usage usage, int argc, char **argv);
 
 #endif

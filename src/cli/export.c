@@ -12,13 +12,6 @@
 int mep_cli_export(int argc, char **argv)
 {
     mep_convert_job job = {.command = "export", .save = mep_model_export, .writes_end = 1};
-    mep_option options[] = {
-        MEP_OPT_TEXT("--position", 'p', "SPEC", &job.position,
-                     "another position encoding in place of the model's own, as in mep train"),
-        MEP_OPT_INT("--seed", 's', "S", &job.seed, 0, INT64_MAX, "for the parameters of another encoding"),
-        MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "print nothing"),
-        MEP_OPT_END,
-    };
     mep_usage usage = {
         .command = "export",
         .arguments = "MODEL OUT",
@@ -29,8 +22,6 @@ int mep_cli_export(int argc, char **argv)
             "holds modeling_mep.py, and Python needs trust_remote_code=True:\n\n"
             "  mep export runs/mep hf/mep\n"
             "  AutoModelForCausalLM.from_pretrained(\"hf/mep\", trust_remote_code=True)\n",
-        .options = options,
-        .min_arguments = 2,
-        .max_arguments = 2};
-    return mep_cli_convert(&job, &usage, argc, argv);
+    };
+    return mep_cli_convert(&job, usage, argc, argv);
 }

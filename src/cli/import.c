@@ -19,13 +19,6 @@ static mep_status save(const mep_model *model, const char *folder, const char **
 int mep_cli_import(int argc, char **argv)
 {
     mep_convert_job job = {.command = "import", .save = save};
-    mep_option options[] = {
-        MEP_OPT_TEXT("--position", 'p', "SPEC", &job.position,
-                     "another position encoding in place of the model's own, as in mep train"),
-        MEP_OPT_INT("--seed", 's', "S", &job.seed, 0, INT64_MAX, "for the parameters of another encoding"),
-        MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "print nothing"),
-        MEP_OPT_END,
-    };
     mep_usage usage = {
         .command = "import",
         .arguments = "MODEL OUT",
@@ -36,8 +29,6 @@ int mep_cli_import(int argc, char **argv)
             "computed here is refused by name. eval, generate and train --init read such folders directly as well.\n\n"
             "  mep import bloom-560m models/bloom\n"
             "  mep import bloom-560m models/bloom-mep --position mep\n",
-        .options = options,
-        .min_arguments = 2,
-        .max_arguments = 2};
-    return mep_cli_convert(&job, &usage, argc, argv);
+    };
+    return mep_cli_convert(&job, usage, argc, argv);
 }

@@ -191,10 +191,11 @@ static void clear_gradients(const mep_model *m, float *gradients)
             mep_clear(m->tensors[t].size, gradients + mep_tensor_offset(m, t));
 }
 
-static mep_status train(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs, const int32_t *targets,
-                        float scale, float *losses, float *gradients)
+mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
+                             const int32_t *targets, float scale, int accumulate, float *losses, float *gradients)
 {
     const mep_model *m = s->model;
+    s->accumulate = accumulate;
     if (!s->accumulate) clear_gradients(m, gradients);
     MEP_TRY(mep_session_begin(s, batch, length, inputs));
     MEP_TRY(check_targets(s, targets));
@@ -209,18 +210,4 @@ static mep_status train(mep_session *s, int64_t batch, int64_t length, const int
                             s->dx, mep_session_gradient(s, gradients, m->final_norm_weight),
                             mep_session_gradient(s, gradients, m->final_norm_bias));
     return mep_session_backward(s, inputs, gradients);
-}
-
-mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
-                             const int32_t *targets, float scale, float *losses, float *gradients)
-{
-    s->accumulate = 1;
-    return train(s, batch, length, inputs, targets, scale, losses, gradients);
-}
-
-mep_status mep_session_train_first(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
-                                   const int32_t *targets, float scale, float *losses, float *gradients)
-{
-    s->accumulate = 0;
-    return train(s, batch, length, inputs, targets, scale, losses, gradients);
 }

@@ -76,15 +76,11 @@ mep_status mep_session_next(mep_session *session, int64_t length, const int32_t 
 /* One layer, x[layer] -> x[layer + 1]; with `inner` only what its backward pass needs (all but the last product). */
 mep_status mep_layer_forward(mep_session *session, int64_t layer, int inner);
 
-/* Forward, losses [rows], and backward: gradients (a block like the model's values) += scale * gradient of the sum of
- * losses. */
+/* Forward, losses [rows], and backward: gradients (a block like the model's values) become scale * gradient of the sum
+ * of losses or, with accumulate, that is added to them. The first part of a step overwrites whatever they held, which
+ * is quicker than setting them to 0 first. */
 mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
-                             const int32_t *targets, float scale, float *losses, float *gradients);
-
-/* The same for the first part of a step: gradients are overwritten, whatever they held. Quicker than setting them to 0
- * first, which most of them need not be. */
-mep_status mep_session_train_first(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
-                                   const int32_t *targets, float scale, float *losses, float *gradients);
+                             const int32_t *targets, float scale, int accumulate, float *losses, float *gradients);
 
 /* From dx at the output of the last layer (set by the loss) to gradients. */
 mep_status mep_session_backward(mep_session *session, const int32_t *tokens, float *gradients);

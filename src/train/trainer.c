@@ -147,8 +147,8 @@ static mep_status accumulate(trainer *t, double *loss)
         for (int64_t b = 0; b < t->micro; b++)
             MEP_TRY(mep_mixture_read(&t->data, step * s->batch_size + first + b, t->inputs + b * length,
                                      t->targets + b * length));
-        MEP_TRY((first == 0 ? mep_session_train_first : mep_session_train)(t->session, t->micro, length, t->inputs,
-                                                                           t->targets, scale, t->losses, t->gradients));
+        MEP_TRY(mep_session_train(t->session, t->micro, length, t->inputs, t->targets, scale, first > 0, t->losses,
+                                  t->gradients));
         for (int64_t i = 0; i < rows; i++) sum += (double)t->losses[i];
     }
     *loss = sum / (double)(s->batch_size * length);
