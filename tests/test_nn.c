@@ -21,6 +21,7 @@
 #include "mep/types.h"
 #include "nn/gemm.h"
 #include "nn/layers.h"
+#include "nn/pack.h"
 #include "nn/rows.h"
 
 static int64_t checks;
@@ -60,12 +61,22 @@ static double get(const mep_matrix *m, const void *at)
 
 static stored make(int64_t rows, int64_t columns, mep_dtype dtype, int transposed, int64_t pad, const char *name)
 {
-    stored s = {{NULL, dtype, (transposed ? rows : columns) + pad, transposed}, 0};
+    stored s = {{NULL, dtype, (transposed ? rows : columns) + pad, transposed, 0}, 0};
     s.count = (transposed ? columns : rows) * s.m.stride;
     s.m.data = calloc((size_t)s.count, 4);
     for (int64_t i = 0; i < s.count; i++)
         put(&s.m, (char *)s.m.data + i * mep_dtype_size(dtype), (double)random_value(name, i));
     return s;
+}
+
+/* op(B) packed for products of `dtype`; the caller frees its data. */
+static mep_matrix packed(const mep_matrix *b, int64_t k, int64_t n, mep_dtype dtype)
+{
+    int64_t size = 0;
+    void *memory = NULL;
+    assert_int_equal(mep_packed_size(k, n, dtype, &size), MEP_OK);
+    assert_int_equal(mep_alloc(&memory, size, 1), MEP_OK);
+    return mep_pack(b, k, n, dtype, memory);
 }
 
 static void check_product(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype,
@@ -101,7 +112,7 @@ static void check_product(const mep_gemm_backend_table *backend, int64_t m, int6
 }
 
 /* What is done to the sums, all of it at once: C = (A B + bias + residual) gelu'(gelu_input), and gelu(C) beside it or
- * in its place; B in float32 under an A in bfloat16 counts as rounded. */
+ * in its place. B lies as it is under a turned A, and else packed, from float32. */
 static double gelu(double x)
 {
     return 0.5 * x * (1 + erf(x / sqrt(2.0)));
@@ -115,12 +126,13 @@ static double gelu_tanh(double x)
 static void check_fused(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype,
                         int turned, int in_place)
 {
-    stored a = make(m, k, dtype, turned, 0, "a"), b = make(k, n, MEP_FLOAT32, !turned, 0, "b"),
+    stored a = make(m, k, dtype, turned, 0, "a"), b = make(k, n, turned ? dtype : MEP_FLOAT32, !turned, 0, "b"),
            c = make(m, n, dtype, 0, 2, "c"), y = make(m, n, dtype, 0, 2, "y"), x = make(m, n, dtype, 0, 2, "x");
     float *bias = calloc((size_t)n, sizeof *bias), *residual = calloc((size_t)c.count, sizeof *residual);
     for (int64_t i = 0; i < n; i++) bias[i] = random_value("bias", i);
     for (int64_t i = 0; i < c.count; i++) residual[i] = random_value("residual", i);
     mep_gemm g = {.m = m, .n = n, .k = k, .a = a.m, .b = b.m, .c = c.m, .bias = bias, .residual = residual};
+    if (!turned) g.b = packed(&b.m, k, n, dtype);
     g.gelu = in_place ? c.m.data : y.m.data;
     g.gelu_input = x.m.data;
     g.gelu_tanh = turned; /* one or the other */
@@ -132,7 +144,7 @@ static void check_fused(const mep_gemm_backend_table *backend, int64_t m, int64_
             double sum = (double)bias[j] + (double)residual[i * c.m.stride + j], h = 1e-5,
                    at = get(&x.m, mep_matrix_at(&x.m, i, j));
             for (int64_t l = 0; l < k; l++) {
-                float value = *(float *)mep_matrix_at(&b.m, l, j);
+                float value = (float)get(&b.m, mep_matrix_at(&b.m, l, j));
                 if (dtype == MEP_BFLOAT16) value = mep_bf16_to_float(mep_bf16_from_float(value));
                 sum += get(&a.m, mep_matrix_at(&a.m, i, l)) * (double)value;
             }
@@ -141,18 +153,20 @@ static void check_fused(const mep_gemm_backend_table *backend, int64_t m, int64_
             near("fused gelu", i * n + j, get(&c.m, mep_matrix_at(in_place ? &c.m : &y.m, i, j)), activation(sum),
                  1.2 * bound);
         }
+    if (g.b.packed) mep_free(&g.b.data);
     free(a.m.data), free(b.m.data), free(c.m.data), free(x.m.data), free(y.m.data), free(bias), free(residual);
 }
 
 /* Enough columns, rows and depth for several chunks, blocks and tiles, at places all over; the same bits by one thread
  * and by three. */
 static void check_large(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype,
-                        int a_turned, int b_turned, int accumulate)
+                        int a_turned, int b_turned, int accumulate, int packs)
 {
     stored a = make(m, k, dtype, a_turned, 0, "a"), b = make(k, n, dtype, b_turned, 0, "b"),
            c = make(m, n, MEP_FLOAT32, 0, 0, "c"), again = make(m, n, MEP_FLOAT32, 0, 0, "c");
     mep_gemm g = {.m = m, .n = n, .k = k, .a = a.m, .b = b.m, .c = c.m, .accumulate = accumulate};
     int threads = omp_get_max_threads();
+    if (packs) g.b = packed(&b.m, k, n, dtype);
     omp_set_num_threads(1);
     assert_int_equal(mep_gemm_run_with(backend, &g), MEP_OK);
     omp_set_num_threads(3);
@@ -170,6 +184,7 @@ static void check_large(const mep_gemm_backend_table *backend, int64_t m, int64_
         near("large product", at, (double)((float *)c.m.data)[at], sum,
              4e-6 * (sqrt((double)k) + 2) + 1e-7 * (double)k);
     }
+    if (packs) mep_free(&g.b.data);
     free(a.m.data), free(b.m.data), free(c.m.data), free(again.m.data);
 }
 
@@ -196,10 +211,13 @@ static void check_more(const mep_gemm_backend_table *backend)
                         flags & 2, flags & 4);
     for (int type = 0; type < 2; type++) {
         mep_dtype dtype = type ? MEP_BFLOAT16 : MEP_FLOAT32;
-        check_large(backend, 1100, 300, 96, dtype, 0, 1, 0);  /* a layer forward: two blocks of rows */
-        check_large(backend, 300, 200, 1000, dtype, 0, 0, 0); /* gradient of an input */
-        check_large(backend, 500, 260, 301, dtype, 1, 0, 1);  /* gradient of a weight, summed */
-        check_large(backend, 70, 1000, 9001, dtype, 1, 0, 0); /* two chunks of columns, odd depth */
+        for (int packs = 0; packs < 2; packs++) {
+            check_large(backend, 1100, 300, 96, dtype, 0, 1, 0, packs);  /* a layer forward: two blocks of rows */
+            check_large(backend, 300, 200, 1000, dtype, 0, 0, 0, packs); /* gradient of an input */
+            check_large(backend, 1, 700, 999, dtype, 0, 1, 0, packs);    /* decoding */
+        }
+        check_large(backend, 500, 260, 301, dtype, 1, 0, 1, 0);  /* gradient of a weight, summed */
+        check_large(backend, 70, 1000, 9001, dtype, 1, 0, 0, 0); /* two chunks of columns, odd depth */
     }
 }
 

@@ -61,7 +61,7 @@ static void list(bench *b)
 /* A pass of a map: forward y = x W^T, dx = dy W, dW += dy^T x. */
 static mep_gemm shape_of(const linear_map *map, int pass, mep_dtype dtype)
 {
-    mep_matrix x = {NULL, dtype, map->in, 0}, y = {NULL, dtype, map->out, 0}, w = {NULL, dtype, map->in, 0};
+    mep_matrix x = {NULL, dtype, map->in, 0, 0}, y = {NULL, dtype, map->out, 0, 0}, w = {NULL, dtype, map->in, 0, 0};
     mep_matrix turned_w = w, turned_y = y, dw = w;
     turned_w.transposed = turned_y.transposed = 1;
     dw.dtype = MEP_FLOAT32;

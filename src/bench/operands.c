@@ -35,7 +35,7 @@ mep_status mep_bench_random(void **data, mep_dtype dtype, int64_t count)
 mep_status mep_bench_ceiling_create(mep_bench_ceiling *ceiling, int64_t size, mep_dtype dtype)
 {
     if (mep_cpu_level_get() < MEP_CPU_AVX512) dtype = MEP_FLOAT32;
-    mep_matrix m = {NULL, dtype, size, 0};
+    mep_matrix m = {NULL, dtype, size, 0, 0};
     ceiling->product = (mep_gemm){.m = size, .n = size, .k = size, .a = m, .b = m, .c = m};
     MEP_TRY(mep_bench_random(&ceiling->product.a.data, dtype, size * size));
     MEP_TRY(mep_bench_random(&ceiling->product.b.data, dtype, size * size));

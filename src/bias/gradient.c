@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "bias/bias.h"
+#include "bias/table.h"
 
 /* What one distance adds. share [terms, heads] is scratch. */
 static void add_distance(const mep_bias *bias, double distance, int64_t length, const double *dtable, double *values,
@@ -32,15 +33,21 @@ static void add_distance(const mep_bias *bias, double distance, int64_t length, 
     }
 }
 
-mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length, const double *dtable, double *dparams)
+mep_status mep_bias_table_backward_with(const mep_bias *bias, int64_t length, const double *dtable, double *dparams,
+                                        double *scratch)
 {
     MEP_TRY(mep_bias_check_length(length));
     if (bias->value_count == 0) return MEP_OK;
-    int64_t size = bias->spec.count * bias->heads;
-    double *scratch;
-    MEP_TRY(mep_alloc(&scratch, 2 * size, sizeof *scratch));
-    for (int64_t d = 0; d < length; d++)
-        add_distance(bias, (double)d, length, dtable, scratch, scratch + size, dparams);
-    mep_free(&scratch);
+    double *share = scratch + bias->spec.count * bias->heads;
+    for (int64_t d = 0; d < length; d++) add_distance(bias, (double)d, length, dtable, scratch, share, dparams);
     return MEP_OK;
+}
+
+mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length, const double *dtable, double *dparams)
+{
+    double *scratch;
+    MEP_TRY(mep_alloc(&scratch, mep_bias_scratch(bias), sizeof *scratch));
+    mep_status status = mep_bias_table_backward_with(bias, length, dtable, dparams, scratch);
+    mep_free(&scratch);
+    return status;
 }

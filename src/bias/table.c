@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "bias/bias.h"
+#include "bias/table.h"
 
 mep_status mep_bias_check_length(int64_t length)
 {
@@ -29,15 +30,26 @@ mep_status mep_bias_at(const mep_bias *bias, const int64_t *distances, int64_t c
     return MEP_OK;
 }
 
-mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table)
+int64_t mep_bias_scratch(const mep_bias *bias)
+{
+    return 2 * bias->spec.count * bias->heads;
+}
+
+mep_status mep_bias_table_with(const mep_bias *bias, int64_t length, float *table, double *values)
 {
     MEP_TRY(mep_bias_check_length(length));
-    double *values;
-    MEP_TRY(mep_alloc(&values, bias->spec.count * bias->heads, sizeof *values));
     for (int64_t d = 0; d < length; d++) {
         mep_bias_log_values(bias, (double)d, values);
         for (int64_t h = 0; h < bias->heads; h++) table[h * length + d] = (float)mep_bias_mix(bias, h, values);
     }
-    mep_free(&values);
     return MEP_OK;
+}
+
+mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table)
+{
+    double *scratch;
+    MEP_TRY(mep_alloc(&scratch, mep_bias_scratch(bias), sizeof *scratch));
+    mep_status status = mep_bias_table_with(bias, length, table, scratch);
+    mep_free(&scratch);
+    return status;
 }

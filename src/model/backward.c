@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "bias/table.h"
 #include "model/session.h"
 
 /*
@@ -24,7 +25,7 @@ static mep_status linear_backward(mep_session *s, mep_activation dy, int64_t n, 
     mep_gemm product = {.m = n, .n = k, .k = s->rows, .accumulate = s->accumulate};
     product.a = mep_activation_matrix(dy, 0, n, 1);
     product.b = mep_activation_matrix(x, 0, k, 0);
-    product.c = (mep_matrix){gradients + mep_tensor_offset(s->model, weight), MEP_FLOAT32, k, 0};
+    product.c = (mep_matrix){gradients + mep_tensor_offset(s->model, weight), MEP_FLOAT32, k, 0, 0};
     MEP_TRY(mep_gemm_run(&product));
     if (bias >= 0) mep_column_sum(s->rows, n, dy, gradients + mep_tensor_offset(s->model, bias));
     return MEP_OK;
@@ -111,7 +112,7 @@ static mep_status bias_backward(mep_session *s, float *gradients)
     int64_t values = mep_bias_param_values(m->bias);
     float *into = gradients + mep_tensor_offset(m, m->position_bias);
     memset(s->bias_params, 0, (size_t)values * sizeof *s->bias_params);
-    MEP_TRY(mep_bias_table_backward(m->bias, s->length, s->bias_gradient, s->bias_params));
+    MEP_TRY(mep_bias_table_backward_with(m->bias, s->length, s->bias_gradient, s->bias_params, s->bias_scratch));
     for (int64_t i = 0; i < values; i++) into[i] += (float)s->bias_params[i];
     return MEP_OK;
 }

@@ -29,10 +29,10 @@ typedef struct map {
     double largest;   /* an upper bound of |q|, and of what |q| can be off by for a relative error of 1 in xhat w + b */
 } map;
 
-static double weight_at(mep_matrix w, int64_t index)
+/* A weight as products have it. */
+static double weight_as(mep_dtype dtype, float weight)
 {
-    return w.dtype == MEP_BFLOAT16 ? (double)mep_bf16_to_float(((const mep_bf16 *)w.data)[index])
-                                   : (double)((const float *)w.data)[index];
+    return (double)(dtype == MEP_BFLOAT16 ? mep_bf16_to_float(mep_bf16_from_float(weight)) : weight);
 }
 
 /* c = a b, all [n, n]. */
@@ -78,7 +78,7 @@ static void read_map(const mep_session *s, int64_t layer, int64_t first, map *x,
     const float *w = mep_session_values(s, mep_layer_tensor(s->model, layer, LN1_WEIGHT));
     const float *b = mep_session_values(s, mep_layer_tensor(s->model, layer, LN1_BIAS));    /* NULL: 0 */
     const float *bias = mep_session_values(s, mep_layer_tensor(s->model, layer, QKV_BIAS)); /* NULL: 0 */
-    mep_matrix weight = mep_session_weight(s, mep_layer_tensor(s->model, layer, QKV_WEIGHT), 1);
+    const float *weight = mep_session_values(s, mep_layer_tensor(s->model, layer, QKV_WEIGHT));
     double shift = 0, bias_square = 0, root = sqrt((double)hidden);
     for (int64_t i = 0; i < n * n; i++) x->gram[i] = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -87,7 +87,8 @@ static void read_map(const mep_session *s, int64_t layer, int64_t first, map *x,
     }
     for (int64_t j = 0; j < hidden; j++) {
         for (int64_t i = 0; i < n; i++) {
-            double value = weight_at(weight, (first + i) * hidden + j), shifted = b != NULL ? value * (double)b[j] : 0;
+            double value = weight_as(s->settings.dtype, weight[(first + i) * hidden + j]),
+                   shifted = b != NULL ? value * (double)b[j] : 0;
             column[i] = value * (double)w[j];
             x->constant[i] += shifted;
             shift += shifted * shifted;

@@ -116,7 +116,7 @@ static mep_status output(mep_session *s, int64_t first, int64_t count, float *lo
     mep_gemm g = {.m = count, .n = c->vocab_size, .k = c->hidden_size};
     g.a = mep_activation_matrix(s->norm_final, first, c->hidden_size, 0);
     g.b = mep_session_weight(s, s->model->embed_out, 1);
-    g.c = (mep_matrix){logits, MEP_FLOAT32, c->vocab_size, 0};
+    g.c = (mep_matrix){logits, MEP_FLOAT32, c->vocab_size, 0, 0};
     return mep_gemm_run(&g);
 }
 
@@ -179,7 +179,7 @@ static mep_status output_train(mep_session *s, int64_t first, int64_t count, con
     mep_gemm dw = {.m = vocab, .n = hidden, .k = count, .accumulate = add};
     dw.a = mep_activation_matrix(s->logits_gradient, 0, vocab, 1);
     dw.b = mep_activation_matrix(s->norm_final, first, hidden, 0);
-    dw.c = (mep_matrix){gradients + mep_tensor_offset(m, m->embed_out), MEP_FLOAT32, hidden, 0};
+    dw.c = (mep_matrix){gradients + mep_tensor_offset(m, m->embed_out), MEP_FLOAT32, hidden, 0, 0};
     return mep_gemm_run(&dw);
 }
 
@@ -187,7 +187,7 @@ static mep_status output_train(mep_session *s, int64_t first, int64_t count, con
 static void clear_gradients(const mep_model *m, float *gradients)
 {
     for (int64_t t = 0; t < m->count; t++)
-        if (m->tensors[t].ndim == 1 || t < m->first_layer || mep_tensor_is_position(m, t))
+        if (t == m->embed_in || !mep_tensor_multiplies(m, t))
             mep_clear(m->tensors[t].size, gradients + mep_tensor_offset(m, t));
 }
 

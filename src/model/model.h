@@ -64,6 +64,13 @@ static inline int mep_tensor_is_position(const mep_model *model, int64_t index)
     return index == model->embed_positions || (model->position_bias >= 0 && index >= model->position_bias);
 }
 
+/* 1 for a matrix of a product: a layer's, and the output's, which may be the embedding. */
+static inline int mep_tensor_multiplies(const mep_model *model, int64_t index)
+{
+    return index == model->embed_out ||
+           (model->tensors[index].ndim == 2 && index >= model->first_layer && !mep_tensor_is_position(model, index));
+}
+
 /* Offset of a tensor in the block, which is also its offset in gradients and optimizer state. */
 static inline int64_t mep_tensor_offset(const mep_model *model, int64_t index)
 {

@@ -35,10 +35,12 @@ struct mep_session {
     float *bias_table;     /* [heads, longest] */
     double *bias_gradient; /* [heads, length], training */
     double *bias_params;   /* gradients of the bias parameters */
+    double *bias_scratch;  /* for its table */
     float *positions;      /* [longest, hidden] of sinusoidal */
     float *cosine, *sine;  /* [longest, rotary dims / 2] */
     int64_t rotary_dims;
-    mep_bf16 *weights_bf16; /* parameters from the first layer on as bfloat16, where that is the compute type */
+    mep_matrix *weights; /* [tensors]: those of products, as products take them: the model's own in float32, copies in
+                            bfloat16 (mep_session_refresh), of W^T and packed where the session decodes */
 
     float *x_embed, *mean_embed, *rstd_embed; /* [rows, hidden], [rows]: input of the LayerNorm behind the embeddings */
     float **x;                                /* [layers + 1]: residual stream before each layer, and after the last */
@@ -63,8 +65,8 @@ struct mep_session {
 mep_status mep_session_create_cached(mep_session **session, mep_model *model, const mep_session_settings *settings,
                                      int64_t tokens, int whole);
 
-/* Bring what derives from the parameters (bias table, bfloat16 copies) up to date. Called by every public entry; a
- * training loop calls it once after each optimizer step. */
+/* Bring what derives from the parameters (bias table, weights as products take them) up to date. Called by every public
+ * entry; a training loop calls it once after each optimizer step. */
 mep_status mep_session_refresh(mep_session *session);
 
 /* Check the call's sizes and tokens, and set batch, length, rows. */
@@ -85,8 +87,13 @@ mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length
 /* From dx at the output of the last layer (set by the loss) to gradients. */
 mep_status mep_session_backward(mep_session *session, const int32_t *tokens, float *gradients);
 
-/* A parameter matrix in the session's type; transposed as given. */
-mep_matrix mep_session_weight(const mep_session *session, int64_t index, int transposed);
+/* A matrix of a product in the session's type; transposed as given, and always where the session decodes. */
+static inline mep_matrix mep_session_weight(const mep_session *session, int64_t index, int transposed)
+{
+    mep_matrix weight = session->weights[index];
+    if (!weight.packed) weight.transposed = transposed;
+    return weight;
+}
 
 /* A parameter's float32 values, and its place in a block of gradients; NULL where index is -1: the model has none. */
 static inline float *mep_session_values(const mep_session *session, int64_t index)
@@ -102,7 +109,7 @@ static inline float *mep_session_gradient(const mep_session *session, float *gra
 /* An activation as a matrix of `width` columns, from row `first`. */
 static inline mep_matrix mep_activation_matrix(mep_activation x, int64_t first, int64_t width, int transposed)
 {
-    return (mep_matrix){(char *)x.data + first * width * mep_dtype_size(x.dtype), x.dtype, width, transposed};
+    return (mep_matrix){(char *)x.data + first * width * mep_dtype_size(x.dtype), x.dtype, width, transposed, 0};
 }
 
 /* Channels q (0), k (1) or v (2) of a fused qkv activation as attention sees them. */

@@ -21,10 +21,11 @@
  *   plain:  a block is a tile; the backend takes A and B as they lie.
  *   panels: (layers forward, and gradients of their inputs) a block is a few columns of up to 1024 rows; its thread
  *           packs the columns of B first, into memory of its own that stays in its second cache.
+ *   kept:   as panels, of a B that was packed before.
  *   strips: (gradients of weights: A transposed) a block is a few rows; its thread copies A's rows first. All of B, or
  *           a chunk of its columns, was packed for all threads before.
  */
-enum { PLAIN, PANELS, STRIPS };
+enum { PLAIN, PANELS, KEPT, STRIPS };
 typedef struct cut {
     int way;
     int64_t rows, columns;             /* of a tile, at most */
@@ -110,11 +111,11 @@ static void cut_plain(const mep_gemm *g, cut *c)
 static int way_of(const mep_gemm *g, int packs)
 {
     enum { ROWS = 64, FLOAT_ROWS = 256, DEPTH = 512 };
-    int mixed = g->a.dtype != g->b.dtype;
+    if (g->b.packed) return KEPT;
     if (!packs) return PLAIN;
-    if (g->a.transposed || g->a.stride != g->k) return mixed || g->k >= DEPTH ? STRIPS : PLAIN;
+    if (g->a.transposed || g->a.stride != g->k) return g->k >= DEPTH ? STRIPS : PLAIN;
     int64_t least = g->a.dtype == MEP_FLOAT32 && !g->b.transposed ? FLOAT_ROWS : ROWS;
-    return mixed || g->m >= least ? PANELS : PLAIN;
+    return g->m >= least ? PANELS : PLAIN;
 }
 
 static void cut_panels(const mep_gemm *g, cut *c)
@@ -132,7 +133,7 @@ static cut cut_of(const mep_gemm *g, int packs)
     if (c.way == STRIPS && g->a.transposed && g->a.dtype == MEP_BFLOAT16) c.depth = times(g->k, 2) * 2;
     c.packed_rows = mep_packed_rows(c.depth, g->a.dtype);
     if (c.way == STRIPS) cut_strips(g, &c);
-    if (c.way == PANELS) cut_panels(g, &c);
+    if (c.way == PANELS || c.way == KEPT) cut_panels(g, &c);
     if (c.way == PLAIN) cut_plain(g, &c);
     c.direct = only_sums(g) && c.columns >= g->n;
     return c;
@@ -158,7 +159,7 @@ static mep_status reserve_all(const mep_gemm *g, const cut *c)
     if (threads > work.threads) work.strip_size = work.sums_size = 0;
     work.threads = larger(work.threads, threads);
     if (c->way == PANELS) panels = c->columns * column_bytes * work.threads;
-    if (c->way != PLAIN) MEP_TRY(reserve(&work.panels, &work.panels_size, panels, 1, 1));
+    if (c->way == PANELS || c->way == STRIPS) MEP_TRY(reserve(&work.panels, &work.panels_size, panels, 1, 1));
     if (c->way == STRIPS)
         MEP_TRY(reserve(&work.strips, &work.strip_size, whole(c->rows * c->depth * c->element, 64, INT64_MAX),
                         work.threads, 1));
@@ -171,12 +172,13 @@ static mep_status reserve_all(const mep_gemm *g, const cut *c)
 /* The tile at a place; `panels` holds B's columns from `first` on, `strip` A's rows, where the way has them. */
 static mep_gemm_tile tile_at(const mep_gemm *g, const cut *c, const place *p, int64_t first, char *panels, char *strip)
 {
-    mep_gemm_tile t = {p->rows, p->columns, c->depth, g->a, g->b, c->way != PLAIN, c->direct && g->accumulate};
+    mep_gemm_tile t = {p->rows, p->columns, c->depth, g->a, g->b, c->direct && g->accumulate};
     t.a.data = mep_matrix_at(&g->a, p->row, 0);
-    if (c->way == STRIPS) t.a = (mep_matrix){strip, g->a.dtype, c->depth, 0};
-    t.b.data = mep_matrix_at(&g->b, 0, p->column);
-    if (c->way != PLAIN)
-        t.b = (mep_matrix){panels + (p->column - first) * c->packed_rows * c->element, g->a.dtype, c->packed_rows, 0};
+    if (c->way == STRIPS) t.a = (mep_matrix){strip, g->a.dtype, c->depth, 0, 0};
+    t.b.data = c->way == KEPT ? mep_packed_at(&g->b, 0, p->column) : mep_matrix_at(&g->b, 0, p->column);
+    if (c->way == PANELS || c->way == STRIPS)
+        t.b =
+            (mep_matrix){panels + (p->column - first) * c->packed_rows * c->element, g->a.dtype, c->packed_rows, 0, 1};
     return t;
 }
 
@@ -338,6 +340,11 @@ static const mep_gemm_backend_table *backend_in_use(void)
 mep_status mep_gemm_run(const mep_gemm *g)
 {
     return mep_gemm_run_with(backend_in_use(), g);
+}
+
+int mep_gemm_packs(mep_dtype dtype)
+{
+    return backend_in_use()->packs(dtype);
 }
 
 const char *mep_gemm_backend(void)

@@ -17,12 +17,13 @@ typedef struct mep_matrix {
     mep_dtype dtype; /* MEP_FLOAT32 or MEP_BFLOAT16 */
     int64_t stride;
     int transposed;
+    int packed; /* a B only: op(B) as mep_pack leaves it, in panels of `stride` rows */
 } mep_matrix;
 
 /* The members behind `c` may be left 0. x = op(A) op(B) (+ bias) (+ residual) (+ C) (times gelu'(gelu_input)). */
 typedef struct mep_gemm {
     int64_t m, n, k;        /* C[m x n] = op(A)[m x k] op(B)[k x n] */
-    mep_matrix a, b;        /* of one dtype, or A bfloat16 and B float32, which is rounded to bfloat16 first */
+    mep_matrix a, b;        /* of one dtype; beside a packed B, A is not transposed and its rows are contiguous */
     mep_matrix c;           /* x; not transposed */
     const float *bias;      /* [n], added to every row, or NULL */
     int accumulate;         /* add to what C holds */
@@ -36,6 +37,9 @@ typedef struct mep_gemm {
  * take turns, since each uses all of OpenMP's threads. */
 mep_status mep_gemm_run(const mep_gemm *gemm);
 
+/* Whether products of this type gain from a B that was packed beforehand (mep_pack in nn/pack.h), at this CPU level. */
+int mep_gemm_packs(mep_dtype dtype);
+
 /* "oneDNN 2.6.3" or "plain C". */
 const char *mep_gemm_backend(void);
 
@@ -45,13 +49,12 @@ const char *mep_gemm_backend(void);
 typedef struct mep_gemm_tile {
     int64_t rows, columns, depth;
     mep_matrix a, b;
-    int packed; /* B lies in panels (nn/pack.h) of b.stride rows */
     int accumulate;
 } mep_gemm_tile;
 
 typedef struct mep_gemm_backend_table {
     const char *(*name)(void);
-    /* Whether products of this type gain from a packed B. */
+    /* Whether products of this type gain from a packed B; all backends read one. */
     int (*packs)(mep_dtype dtype);
     /* Make ready what tiles of these shapes need; called by one thread. MEP_ERROR_UNSUPPORTED hands the product to the
      * plain backend. */

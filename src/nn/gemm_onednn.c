@@ -60,7 +60,7 @@ static key key_of(const mep_gemm_tile *t)
     memset(&k, 0, sizeof k);
     k.rows = t->rows, k.columns = t->columns, k.depth = t->depth;
     k.a_stride = t->a.stride, k.b_stride = t->b.stride;
-    k.dtype = (int32_t)t->a.dtype, k.packed = t->packed, k.accumulate = t->accumulate;
+    k.dtype = (int32_t)t->a.dtype, k.packed = t->b.packed, k.accumulate = t->accumulate;
     k.a_transposed = t->a.transposed, k.b_transposed = t->b.transposed;
     return k;
 }
@@ -215,8 +215,6 @@ static mep_status new_entry(const key *k, entry **made)
 
 static mep_status prepare_tile(const mep_gemm_tile *tile)
 {
-    if (tile->a.dtype != tile->b.dtype) /* with packing they are one */
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "oneDNN multiplies matrices of one type");
     key k = key_of(tile);
     entry *e = find(&k);
     if (e == NULL) MEP_TRY(new_entry(&k, &e));

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/bf16.h"
+#include "nn/pack.h"
 #include "nn/rows.h"
 
 enum { DEPTH = 256, STRIP = 64, ROWS = 96 };
@@ -32,20 +33,16 @@ static mep_status prepare(const mep_gemm_tile *tiles, int count)
 
 static float element(const mep_matrix *x, int64_t row, int64_t column)
 {
-    const void *at = mep_matrix_at(x, row, column);
+    const void *at = x->packed ? mep_packed_at(x, row, column) : mep_matrix_at(x, row, column);
     return x->dtype == MEP_FLOAT32 ? *(const float *)at : mep_bf16_to_float(*(const mep_bf16 *)at);
 }
 
-/* out[row * stride + column] = op(X), rounded to `dtype`, zero from `columns` to `stride`. */
-static void pack(const mep_matrix *x, mep_dtype dtype, int64_t row, int64_t rows, int64_t column, int64_t columns,
-                 float *out, int64_t stride)
+/* out[row * stride + column] = op(X), zero from `columns` to `stride`. */
+static void pack(const mep_matrix *x, int64_t row, int64_t rows, int64_t column, int64_t columns, float *out,
+                 int64_t stride)
 {
-    int rounds = dtype != x->dtype;
     for (int64_t r = 0; r < rows; r++) {
-        for (int64_t c = 0; c < columns; c++) {
-            float value = element(x, row + r, column + c);
-            out[r * stride + c] = rounds ? mep_bf16_to_float(mep_bf16_from_float(value)) : value;
-        }
+        for (int64_t c = 0; c < columns; c++) out[r * stride + c] = element(x, row + r, column + c);
         for (int64_t c = columns; c < stride; c++) out[r * stride + c] = 0;
     }
 }
@@ -60,8 +57,8 @@ static mep_status run(const mep_gemm_tile *t, float *sums)
                     rows = t->rows - row < ROWS ? t->rows - row : ROWS;
             for (int64_t k = 0; k < t->depth; k += DEPTH) {
                 int64_t depth = t->depth - k < DEPTH ? t->depth - k : DEPTH;
-                pack(&t->a, t->a.dtype, row, rows, k, depth, a, DEPTH);
-                pack(&t->b, t->a.dtype, k, depth, column, columns, b, STRIP);
+                pack(&t->a, row, rows, k, depth, a, DEPTH);
+                pack(&t->b, k, depth, column, columns, b, STRIP);
                 kernels->product(rows, STRIP, depth, a, DEPTH, 1, b, STRIP, block, STRIP, k > 0);
             }
             for (int64_t r = 0; r < rows; r++) {

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/memory.h"
 #include "nn/rows.h"
 
 enum { BLOCK = 64, AHEAD = 24 };
@@ -101,6 +102,26 @@ void mep_pack_panel(const mep_matrix *b, int64_t k, int64_t n, int64_t column, i
     for (; row < end; row += BLOCK)
         pack_block(b, k, n, row, column, end - row < BLOCK ? end - row : BLOCK, dtype,
                    (char *)panel + row * MEP_PANEL * mep_dtype_size(dtype));
+}
+
+mep_status mep_packed_size(int64_t k, int64_t n, mep_dtype dtype, int64_t *size)
+{
+    return mep_multiply(mep_packed_rows(k, dtype), (n + MEP_PANEL - 1) / MEP_PANEL, MEP_PANEL * mep_dtype_size(dtype),
+                        size);
+}
+
+mep_matrix mep_pack(const mep_matrix *b, int64_t k, int64_t n, mep_dtype dtype, void *memory)
+{
+    /* rows of B that lie beside each other are read together; columns are read to their end */
+    int64_t rows = mep_packed_rows(k, dtype), part = b->transposed ? rows : 8 * BLOCK, parts = (rows + part - 1) / part,
+            panels = (n + MEP_PANEL - 1) / MEP_PANEL;
+#pragma omp parallel for
+    for (int64_t i = 0; i < parts * panels; i++) {
+        int64_t panel = i % panels;
+        mep_pack_panel(b, k, n, panel * MEP_PANEL, i / panels * part, part, dtype, rows,
+                       (char *)memory + panel * MEP_PANEL * rows * mep_dtype_size(dtype));
+    }
+    return (mep_matrix){memory, dtype, rows, 0, 1};
 }
 
 /* A transposed bfloat16 block: `depth` values, even, of each of `rows` rows. Pairs are interleaved, then turned. */

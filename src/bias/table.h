@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tables for a training step, which allocates nothing: mep_bias_table and mep_bias_table_backward with scratch of the
+ * caller.
+ */
+#ifndef MEP_BIAS_TABLE_H
+#define MEP_BIAS_TABLE_H
+
+#include "mep/bias.h"
+
+/* How many values of scratch the functions below need; one call at a time may use them. */
+int64_t mep_bias_scratch(const mep_bias *bias);
+
+mep_status mep_bias_table_with(const mep_bias *bias, int64_t length, float *table, double *scratch);
+mep_status mep_bias_table_backward_with(const mep_bias *bias, int64_t length, const double *dtable, double *dparams,
+                                        double *scratch);
+
+#endif
