@@ -221,15 +221,18 @@ static mep_source source_of(const mep_cache *c, const stream *s, int64_t h)
                         .far_bias = c->far_bias + h * c->distances};
 }
 
+void mep_cache_append(mep_cache *c, int64_t layer, int64_t count, mep_tensor_view k, mep_tensor_view v)
+{
+    for (int64_t h = 0; h < c->settings.heads; h++)
+        append(c, &c->streams[layer * c->settings.heads + h], h, count, &k, &v);
+}
+
 mep_status mep_cache_attend(mep_cache *c, int64_t layer, int64_t count, mep_tensor_view q, mep_tensor_view k,
                             mep_tensor_view v, mep_tensor_view out)
 {
     int64_t heads = c->settings.heads;
-    stream *streams = c->streams + layer * heads;
-    for (int64_t h = 0; h < heads; h++) {
-        append(c, &streams[h], h, count, &k, &v);
-        c->sources[h] = source_of(c, &streams[h], h);
-    }
+    mep_cache_append(c, layer, count, k, v);
+    for (int64_t h = 0; h < heads; h++) c->sources[h] = source_of(c, &c->streams[layer * heads + h], h);
     if (count > DECODE_QUERIES) {
         mep_forward call = {c->plan, 1, count, c->length + count, q, out, NULL, c->sources, c->decode.margin};
         mep_forward_run(&call);

@@ -46,8 +46,11 @@ int64_t mep_cache_distances(const mep_cache *cache);
 /* Copy a bias table [heads, length], length >= mep_cache_distances. NULL: a bias of zero. */
 mep_status mep_cache_set_bias(mep_cache *cache, const float *table, int64_t length);
 
-/* In one layer: put the keys and values of the reserved call's `count` tokens behind those before, and write the
- * attention of their queries. Views as in mep_attention_forward, batch 1. MEP_ERROR_MEMORY. */
+/* In one layer: put the keys and values of the reserved call's `count` tokens behind those before. Views as in
+ * mep_attention_forward, batch 1. */
+void mep_cache_append(mep_cache *cache, int64_t layer, int64_t count, mep_tensor_view k, mep_tensor_view v);
+
+/* mep_cache_append, and the attention of the tokens' queries into `out`. MEP_ERROR_MEMORY. */
 mep_status mep_cache_attend(mep_cache *cache, int64_t layer, int64_t count, mep_tensor_view q, mep_tensor_view k,
                             mep_tensor_view v, mep_tensor_view out);
 

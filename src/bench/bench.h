@@ -59,7 +59,7 @@ typedef struct mep_bench_decode_settings {
 } mep_bench_decode_settings;
 
 typedef struct mep_bench_decode_case {
-    const char *keys_in; /* where the keys and values lie: "tensors" */
+    const char *keys_in; /* where the keys and values lie: "tensors" of the caller, or the "cache" of generation */
     const char *dtype, *encoding;
     int64_t length;
     /* bytes of all keys and values, also of values that are not read because their weight is zero; the ceiling reads

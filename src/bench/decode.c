@@ -6,11 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "attention/cache.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "bench/bench.h"
 #include "bench/parts.h"
 #include "mep/attention.h"
+
+enum { CALL = 512 }; /* tokens that the cache takes at a time */
 
 typedef struct group {
     const mep_bench_decode_settings *settings;
@@ -24,6 +27,7 @@ typedef struct variant {
     group *g;
     const char *encoding;
     mep_attention *plan;
+    mep_cache *cache; /* sequence b is layer b of it */
 } variant;
 
 static mep_tensor_view view(const group *g, void *data, int64_t tokens)
@@ -41,11 +45,31 @@ static mep_status decode_tensors(void *context)
                                  view(g, g->v, g->length), view(g, g->out, 1), NULL);
 }
 
+/* One sequence of a tensor of `tokens` tokens, from token `first` on. */
+static mep_tensor_view sequence(const group *g, void *data, int64_t tokens, int64_t index, int64_t first)
+{
+    mep_tensor_view all = view(g, data, tokens);
+    int64_t at = index * all.batch_stride + first * all.token_stride;
+    return (mep_tensor_view){(char *)data + at * mep_dtype_size(g->dtype), 0, all.head_stride, all.token_stride};
+}
+
+/* In the key/value cache; each run puts the newest token in its place again. */
+static mep_status decode_cache(void *context)
+{
+    const variant *v = context;
+    const group *g = v->g;
+    for (int64_t b = 0; b < g->settings->batch; b++)
+        MEP_TRY(mep_cache_attend(v->cache, b, 1, sequence(g, g->q, 1, b, 0),
+                                 sequence(g, g->k, g->length, b, g->length - 1),
+                                 sequence(g, g->v, g->length, b, g->length - 1), sequence(g, g->out, 1, b, 0)));
+    return MEP_OK;
+}
+
 /* Where keys and values may lie: a row adds one. */
 static const struct {
     const char *name;
     mep_status (*run)(void *context);
-} PLACES[] = {{"tensors", decode_tensors}};
+} PLACES[] = {{"tensors", decode_tensors}, {"cache", decode_cache}};
 enum { PLACE_COUNT = sizeof PLACES / sizeof *PLACES };
 
 static int64_t tensor_bytes(const group *g)
@@ -82,6 +106,63 @@ static mep_status read_all(void *context)
     return MEP_OK;
 }
 
+/* windows [batch, heads]: how far the bias reaches until it is 124 nats below its value at distance 0: 104 until a
+ * weight is 0, and 20 by which scores may differ, as those of these tensors do. */
+static mep_status find_windows(const variant *v, const mep_bias *bias, int64_t *windows)
+{
+    const mep_bench_decode_settings *s = v->g->settings;
+    double *at_zero;
+    int64_t zero = 0, *reach = NULL;
+    for (int64_t i = 0; i < s->batch * s->heads; i++) windows[i] = MEP_CACHE_ALL;
+    if (bias == NULL) return MEP_OK;
+    MEP_TRY(mep_alloc(&at_zero, s->heads, sizeof *at_zero));
+    mep_status status = mep_alloc(&reach, s->heads, sizeof *reach);
+    if (status == MEP_OK) status = mep_bias_at(bias, &zero, 1, at_zero);
+    for (int64_t h = 0; h < s->heads && status == MEP_OK; h++) {
+        status = mep_bias_reach(bias, at_zero[h] - 124, v->g->length, reach);
+        for (int64_t b = 0; b < s->batch; b++)
+            if (reach[h] <= v->g->length) windows[b * s->heads + h] = reach[h] > 0 ? reach[h] : 1;
+    }
+    mep_free(&at_zero);
+    mep_free(&reach);
+    return status;
+}
+
+/* All keys but the last, which the runs append. */
+static mep_status fill_cache(variant *v)
+{
+    const group *g = v->g;
+    for (int64_t first = 0, count; first < g->length - 1; first += count) {
+        count = g->length - 1 - first < CALL ? g->length - 1 - first : CALL;
+        MEP_TRY(mep_cache_reserve(v->cache, count));
+        for (int64_t b = 0; b < g->settings->batch; b++)
+            mep_cache_append(v->cache, b, count, sequence(g, g->k, g->length, b, first),
+                             sequence(g, g->v, g->length, b, first));
+        mep_cache_advance(v->cache, count);
+    }
+    return mep_cache_reserve(v->cache, 1);
+}
+
+static mep_status open_cache(variant *v, const mep_bias *bias, const float *table)
+{
+    const mep_bench_decode_settings *s = v->g->settings;
+    int64_t *windows, count = 0;
+    MEP_TRY(mep_multiply(s->batch, s->heads, 1, &count));
+    MEP_TRY(mep_alloc(&windows, count, sizeof *windows));
+    const mep_cache_settings settings = {.layers = s->batch,
+                                         .heads = s->heads,
+                                         .head_dim = s->head_dim,
+                                         .call = CALL,
+                                         .dtype = v->g->dtype,
+                                         .window = windows};
+    mep_status status = find_windows(v, bias, windows);
+    if (status == MEP_OK) status = mep_cache_create(&v->cache, &settings);
+    if (status == MEP_OK) status = fill_cache(v);
+    if (status == MEP_OK) status = mep_cache_set_bias(v->cache, table, v->g->length);
+    mep_free(&windows);
+    return status;
+}
+
 static mep_status open_variant(variant *v)
 {
     const mep_bench_decode_settings *s = v->g->settings;
@@ -89,13 +170,14 @@ static mep_status open_variant(variant *v)
     mep_attention_defaults(&a);
     a.heads = s->heads, a.head_dim = s->head_dim, a.max_length = v->g->length, a.dtype = v->g->dtype;
     MEP_TRY(mep_attention_create(&v->plan, &a));
-    if (strcmp(v->encoding, "none") == 0) return MEP_OK;
+    if (strcmp(v->encoding, "none") == 0) return open_cache(v, NULL, NULL);
     mep_bias *bias = NULL;
     float *table = NULL;
     MEP_TRY(mep_bias_create(&bias, v->encoding, s->heads, s->head_dim));
     mep_status status = mep_alloc(&table, s->heads * v->g->length, sizeof *table);
     if (status == MEP_OK) status = mep_bias_table(bias, v->g->length, table);
     if (status == MEP_OK) status = mep_attention_set_bias(v->plan, table, v->g->length);
+    if (status == MEP_OK) status = open_cache(v, bias, table);
     mep_free(&table);
     mep_bias_destroy(&bias);
     return status;
@@ -142,7 +224,10 @@ static mep_status measure_group(group *g)
     MEP_TRY(mep_alloc(&variants, count, sizeof *variants));
     mep_status status = mep_alloc(&lanes, PLACE_COUNT * count + 1, sizeof *lanes);
     if (status == MEP_OK) status = measure_variants(g, variants, lanes);
-    for (int64_t i = 0; i < count; i++) mep_attention_destroy(&variants[i].plan);
+    for (int64_t i = 0; i < count; i++) {
+        mep_attention_destroy(&variants[i].plan);
+        mep_cache_destroy(&variants[i].cache);
+    }
     mep_free(&variants);
     mep_free(&lanes);
     return status;

@@ -31,10 +31,12 @@ static int run_decode(mep_bench_job *job, mep_bench_decode_settings *s)
 }
 
 static const char DECODE_NOTES[] =
-    "Tokens a second are those of one attention layer. GB/s counts the keys and values; the ceiling reads the same\n"
-    "ones from the same place, with all threads, and adds them up. Where they fit into a cache, both do. Values whose\n"
-    "weight is zero are not read and count as if they had been, so a bias that reaches less far can pass the "
-    "ceiling.\n\n";
+    "Tokens a second are those of one attention layer. \"tensors\" are the caller's, read as they lie; the \"cache\" "
+    "is\n"
+    "generation's: it holds the keys within the bias's reach (at 124 nats) and reads the blocks that can matter.\n"
+    "GB/s counts all keys and values; the ceiling reads them from the same place, with all threads, and adds them up.\n"
+    "Where they fit into a cache, both do. What is not read because its weight is zero counts as if it had been, so a\n"
+    "bias that reaches less far can pass the ceiling.\n\n";
 
 int mep_cli_bench_decode(int argc, char **argv)
 {
