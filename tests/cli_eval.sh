@@ -80,6 +80,7 @@ model=run/checkpoint-20
 damage() { # damage TEXT SED: a config.json changed by SED is refused
     rm -rf bad
     cp -r $model bad
+    rm bad/state.json
     sed "$2" $model/config.json > bad/config.json
     refuse 1 "$1" eval --model bad --data text.valid --lengths 16
 }
@@ -92,4 +93,13 @@ damage 'bad/model.safetensors' 's/"hidden_size": 16/"hidden_size": 32/'
 head -c 5000 $model/model.safetensors > bad/model.safetensors
 cp $model/config.json bad/config.json
 refuse 1 'bad/model.safetensors' eval --model bad --data text.valid --lengths 16
+
+# A checkpoint that is not what was saved: one byte of a tensor, one digit of the configuration.
+rm -rf bad && cp -r $model bad
+printf '\377' | dd of=bad/model.safetensors bs=1 seek=9000 conv=notrunc 2> /dev/null
+refuse 1 'bad/model.safetensors: the tensor "' eval --model bad --data text.valid --lengths 16
+said err 'is damaged'
+cp $model/model.safetensors bad/model.safetensors
+sed 's/"layer_norm_eps": 1/"layer_norm_eps": 2/' $model/config.json > bad/config.json
+refuse 1 'bad/config.json is damaged' eval --model bad --data text.valid --lengths 16
 finish

@@ -60,6 +60,32 @@ cmp -s whole/checkpoint-1500/model.safetensors part/checkpoint-1500/model.safete
 expect 0 train --resume part
 said out 'all of its 1500 steps were done already'
 
+# A damaged checkpoint: what is damaged is said, and --fall-back continues from the one before, to the same bits.
+tiny_train saves --steps 8 --save-every 2 --quiet
+cp -r saves broken
+rm -r broken/checkpoint-8 && cp -r broken/checkpoint-6 broken/checkpoint-4
+sed 's/"step": 6/"step": 4/; s/"checksum": "[0-9a-f]*"/"checksum": "0"/' saves/checkpoint-6/state.json \
+    > broken/checkpoint-6/state.json
+refuse 1 'broken/checkpoint-6/state.json is damaged' train --resume broken --quiet
+said err '--fall-back takes the last whole checkpoint'
+refuse 1 'broken has no whole checkpoint, and none was changed' train --resume broken --quiet --fall-back
+cp saves/checkpoint-6/* broken/checkpoint-6/ && cp -r saves/checkpoint-8 broken/checkpoint-7
+expect 0 train --resume broken --fall-back --quiet
+said err 'set aside 1 damaged checkpoint behind step 6, as broken/checkpoint-*.damaged'
+[ -d broken/checkpoint-7.damaged ] || wrong 'the damaged checkpoint is lost'
+cmp -s saves/checkpoint-8/model.safetensors broken/checkpoint-8/model.safetensors ||
+    wrong 'the run that fell back differs from the whole one'
+[ "$(grep -c '"step"' broken/metrics.jsonl)" = 8 ] || wrong 'metrics.jsonl has not each step once'
+refuse 2 '--fall-back is for --resume RUN' train --fall-back --out x --data text.train
+
+# What is done about a bad number can be said at the start and for a run that is continued.
+tiny_train nans --steps 4 --save-every 2 --on-nan dump --quiet
+said nans/train.json '"on_nan": "dump"'
+rm -r nans/checkpoint-4
+expect 0 train --resume nans --on-nan skip --quiet
+said nans/train.json '"on_nan": "skip"'
+refuse 2 'is none of stop, skip, dump' train --resume nans --on-nan no
+
 # Wrong inputs.
 echo short > s.txt
 bad() { # bad CODE TEXT ARGUMENT ...: refused, and the folder x is not made

@@ -27,10 +27,12 @@ static void save(const char *run, int64_t step, int64_t keep, const char *conten
 {
     char *folder = NULL;
     assert_int_equal(mep_checkpoint_begin(run, step, &folder), MEP_OK);
+    json_t *state = json_pack("{s:I, s:f}", "step", (json_int_t)step, "rate", 0.5);
     put(folder, "model.safetensors", content);
-    put(folder, "state.json", "{}");
-    assert_int_equal(mep_checkpoint_commit(run, step, keep), MEP_OK);
+    put(folder, "config.json", content);
+    assert_int_equal(mep_checkpoint_commit(run, step, state, keep), MEP_OK);
     assert_false(mep_folder_exists(folder));
+    json_decref(state);
     mep_free(&folder);
 }
 
@@ -142,8 +144,8 @@ static void test_interrupted(void **state)
         expect_latest(run, 10);
     }
     assert_false(exists(run, "checkpoint-12.tmp"));
-    assert_int_equal(mep_checkpoint_commit(run, 13, 1), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "state.json"));
+    assert_int_equal(mep_checkpoint_abandon(run, 13), MEP_OK);
+    assert_false(exists(run, "checkpoint-13.tmp"));
     expect_latest(run, 10);
     expect_content(run, "checkpoint-10/model.safetensors", "good");
     assert_int_equal(mep_checkpoint_begin(run, -1, &folder), MEP_ERROR_ARGUMENT);
@@ -162,6 +164,83 @@ static void test_same_step_again(void **state)
     assert_false(exists(run, "checkpoint-10.tmp"));
 }
 
+/* mep_checkpoint_state of run/checkpoint-7 fails, and the message has `text`; NULL: it is whole. */
+static void expect_damage(const char *run, const char *text)
+{
+    char *path = NULL;
+    json_t *state = NULL;
+    assert_int_equal(mep_checkpoint_path(&path, run, 7), MEP_OK);
+    mep_status status = mep_checkpoint_state(path, &state);
+    if (text == NULL) {
+        if (status != MEP_OK) fail_msg("%s", mep_error_message());
+        assert_int_equal(json_integer_value(json_object_get(state, "step")), 7);
+    } else {
+        assert_true(status == MEP_ERROR_FORMAT || status == MEP_ERROR_IO);
+        assert_null(state);
+        if (strstr(mep_error_message(), text) == NULL) fail_msg("no \"%s\" in: %s", text, mep_error_message());
+    }
+    json_decref(state);
+    mep_free(&path);
+}
+
+/* Every byte of state.json and of a small file counts, but for how the JSON is laid out; a missing file too. */
+static void test_checksums(void **unused)
+{
+    (void)unused;
+    const char *run = scratch_path("checksums"), *folder = scratch_path("checksums/checkpoint-7");
+    char *text = NULL, *path = NULL;
+    int64_t size = 0, found = 0;
+    save(run, 7, 0, "content");
+    expect_damage(run, NULL);
+    put(folder, "config.json", "contend");
+    expect_damage(run, "config.json is damaged");
+    assert_int_equal(mep_path_join(&path, folder, "config.json"), MEP_OK);
+    assert_int_equal(mep_remove_tree(path), MEP_OK);
+    mep_free(&path);
+    expect_damage(run, "config.json");
+    put(folder, "config.json", "content");
+    put(folder, "model.safetensors", "its tensors have checksums of their own");
+    expect_damage(run, NULL);
+    assert_int_equal(mep_path_join(&path, folder, "state.json"), MEP_OK);
+    assert_int_equal(mep_file_read(path, 1000, &text, &size), MEP_OK);
+    for (int64_t i = 0; i < size; i++) {
+        char old = text[i];
+        if (old == ' ' || old == '\n') continue;
+        text[i] ^= 1;
+        assert_int_equal(mep_file_write_atomic(path, text, size), MEP_OK);
+        expect_damage(run, "state.json");
+        text[i] = old;
+        found++;
+    }
+    assert_true(found > 60);
+    put(folder, "state.json", "{\"step\": 7}"); /* as version 0.1 wrote it */
+    expect_damage(run, NULL);
+    put(folder, "state.json", "7");
+    expect_damage(run, "JSON object");
+    mep_free(&text);
+    mep_free(&path);
+}
+
+static void test_set_aside(void **unused)
+{
+    (void)unused;
+    const char *run = scratch_path("aside");
+    save(run, 7, 0, "m");
+    save(run, 8, 0, "first");
+    assert_int_equal(mep_checkpoint_set_aside(run, 8), MEP_OK);
+    expect_latest(run, 7);
+    save(run, 8, 0, "second");
+    assert_int_equal(mep_checkpoint_set_aside(run, 8), MEP_OK);
+    save(run, 9, 2, "m");
+    expect_content(run, "checkpoint-8.damaged/model.safetensors", "first");
+    expect_content(run, "checkpoint-8.damaged-2/model.safetensors", "second");
+    int64_t *steps = NULL, count = 0;
+    assert_int_equal(mep_checkpoint_list(run, &steps, &count), MEP_OK);
+    assert_int_equal(count, 2);
+    assert_true(steps[0] == 7 && steps[1] == 9);
+    mep_free(&steps);
+}
+
 static int remove_scratch(void **state)
 {
     (void)state;
@@ -172,7 +251,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keep),        cmocka_unit_test(test_order),           cmocka_unit_test(test_incomplete),
-        cmocka_unit_test(test_interrupted), cmocka_unit_test(test_same_step_again),
+        cmocka_unit_test(test_interrupted), cmocka_unit_test(test_same_step_again), cmocka_unit_test(test_checksums),
+        cmocka_unit_test(test_set_aside),
     };
     return cmocka_run_group_tests(tests, NULL, remove_scratch);
 }

@@ -112,13 +112,58 @@ static void test_layout(void **state)
     memcpy(&length, bytes, 8);
     assert_int_equal(length % 8, 0);
     assert_int_equal(size, 8 + length + 8 + 32 + 24 + 6);
-    assert_int_equal(
-        strncmp(bytes + 8, "{\"__metadata__\":{\"format\":\"pt\",\"empty\":\"\"},\"half\":{\"dtype\":\"BF16\",", 66),
-        0);
+    static const char head[] = "{\"__metadata__\":{\"format\":\"pt\",\"empty\":\"\",\"mep_checksum.half\":\"";
+    assert_int_equal(strncmp(bytes + 8, head, sizeof head - 1), 0);
+    static const char first[] = "},\"half\":{\"dtype\":\"BF16\",";
+    assert_int_equal(strncmp(strstr(bytes + 8, "},\""), first, sizeof first - 1), 0);
     mep_safetensors *file = NULL;
     assert_int_equal(mep_safetensors_open_memory(&file, "small", bytes, size), MEP_OK);
     static const char *const order[] = {"scalar", "long", "matrix", "empty", "half"};
     for (int i = 0; i < 5; i++) assert_string_equal(mep_safetensors_get(file, i)->name, order[i]);
+    mep_safetensors_close(&file);
+    free(bytes);
+}
+
+/* A change of any bit of the data is noticed and the tensor named, whichever way it is read; without checksums, as
+ * other writers leave them out, it is not. */
+static void test_checksums(void **state)
+{
+    (void)state;
+    int64_t size, start, found = 0;
+    char *bytes = small_bytes(&size), out[64], wanted[160];
+    memcpy(&start, bytes, 8);
+    start += 8;
+    for (int64_t bit = 8 * start; bit < 8 * size; bit++) {
+        mep_safetensors *file = NULL;
+        bytes[bit / 8] ^= (char)(1 << bit % 8);
+        assert_int_equal(mep_safetensors_open_memory(&file, "small", bytes, size), MEP_OK);
+        for (int64_t i = 0; i < mep_safetensors_count(file); i++) {
+            const mep_safetensors_entry *e = mep_safetensors_get(file, i);
+            int hit = start + e->begin <= bit / 8 && bit / 8 < start + e->end;
+            mep_dtype same = strcmp(e->dtype, "F64") == 0    ? MEP_FLOAT64
+                             : strcmp(e->dtype, "F32") == 0  ? MEP_FLOAT32
+                             : strcmp(e->dtype, "BF16") == 0 ? MEP_BFLOAT16
+                                                             : MEP_INT64;
+            snprintf(wanted, sizeof wanted, "\"%s\" is damaged", e->name);
+            for (int converted = 0; converted <= (same != MEP_INT64); converted++) {
+                mep_dtype type = converted ? MEP_FLOAT64 : same;
+                assert_int_equal(mep_safetensors_read(file, e->name, type, e->ndim, e->shape, out),
+                                 hit ? MEP_ERROR_FORMAT : MEP_OK);
+                if (hit) assert_non_null(strstr(mep_error_message(), wanted));
+                found += hit;
+            }
+            if (hit) assert_int_equal(mep_safetensors_verify(file), MEP_ERROR_FORMAT);
+            if (hit) assert_non_null(strstr(mep_error_message(), wanted));
+        }
+        mep_safetensors_close(&file);
+        bytes[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    assert_int_equal(found, 8 * (2 * (size - start) - 32)); /* the 32 bytes of "long" are read in one way only */
+    for (char *key = bytes; (key = memmem(key, (size_t)(bytes + size - key), "mep_checksum", 12)) != NULL;) *key = 'x';
+    bytes[size - 1] ^= 1;
+    mep_safetensors *file = NULL;
+    assert_int_equal(mep_safetensors_open_memory(&file, "small", bytes, size), MEP_OK);
+    assert_int_equal(mep_safetensors_verify(file), MEP_OK);
     mep_safetensors_close(&file);
     free(bytes);
 }
@@ -646,6 +691,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_checksums),
         cmocka_unit_test(test_no_tensors),
         cmocka_unit_test(test_conversion),
         cmocka_unit_test(test_wrong_requests),

@@ -13,7 +13,7 @@
 
 #include "base/memory.h"
 #include "mep/data.h"
-#include "text/checksum.h"
+#include "base/checksum.h"
 #include "text/corpus.h"
 #include "text_files.h"
 

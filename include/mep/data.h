@@ -121,7 +121,7 @@ MEP_API mep_status mep_dataset_open_part(mep_dataset **dataset, const char *pref
 MEP_API void mep_dataset_close(mep_dataset **dataset);
 
 /* Tokens in all, documents, the largest token id + 1 that occurs, and a checksum of .bin followed by .idx, the one in
- * PREFIX.json: 64-bit FNV-1a over words of 8 bytes with a fold, for accidents (src/text/checksum.h defines it). The
+ * PREFIX.json: 64-bit FNV-1a over words of 8 bytes with a fold, for accidents (src/base/checksum.h defines it). The
  * last two read the whole dataset at the first call. */
 MEP_API int64_t mep_dataset_tokens(const mep_dataset *dataset);
 MEP_API int64_t mep_dataset_documents(const mep_dataset *dataset);

@@ -16,6 +16,16 @@ extern "C" {
 
 enum { MEP_PATH_SIZE = 1024, MEP_DATA_SIZE = 4096, MEP_SPLIT_SIZE = 64 };
 
+/* What a run does when a loss or a gradient is not finite; the step is never applied. */
+typedef enum mep_on_nan {
+    MEP_NAN_STOP, /* end with MEP_ERROR_NUMERIC; the message names the first tensor */
+    MEP_NAN_SKIP, /* leave the step's update out and go on with the next one's data; after MEP_NAN_MOST such steps in a
+                     row the run ends as with MEP_NAN_STOP */
+    MEP_NAN_DUMP  /* write the step's tokens, losses and first bad tensors to RUN/nan-STEP, then end */
+} mep_on_nan;
+
+enum { MEP_NAN_MOST = 10 };
+
 typedef struct mep_train_settings {
     mep_model_config model;   /* max_position_embeddings is set to `length` where it is smaller */
     char data[MEP_DATA_SIZE]; /* dataset prefix to train on, or a mixture: "books=0.7,code=0.3" takes 7 of 10 sequences
@@ -41,6 +51,7 @@ typedef struct mep_train_settings {
     int64_t keep;         /* checkpoints kept; 0: all */
     int64_t valid_every;  /* steps between validation losses; 0: never */
     int64_t valid_tokens; /* tokens of each dataset for it; 0: all */
+    mep_on_nan on_nan;
 } mep_train_settings;
 
 /* The paper's recipe for a model preset (mep_model_preset), length 512, 32 sequences, 50,000 steps, and so on; "nano"
@@ -53,10 +64,12 @@ MEP_API mep_status mep_train_check(const mep_train_settings *settings);
 /* What a step reports. */
 typedef struct mep_train_progress {
     int64_t step, steps; /* step counts from 1 */
-    double loss;         /* mean over the step's tokens, nats */
+    double loss;         /* mean over the step's tokens, nats; not finite where the step was skipped */
     double learning_rate, grad_norm;
     double tokens_per_second; /* of this step */
     double valid_loss;        /* NaN where the step had no validation */
+    int64_t skipped;          /* steps of the run so far whose update was left out (MEP_NAN_SKIP) */
+    const char *skipped_for;  /* the first tensor that was not finite where this step was one of them, else NULL */
 } mep_train_progress;
 
 /* Called after each step; a return other than 0 saves a checkpoint and ends the training with MEP_INTERRUPTED. */
@@ -70,8 +83,21 @@ MEP_API mep_status mep_train_start(const char *run, const mep_train_settings *se
 
 /* Continue the run in a folder from its newest checkpoint (from the start where it has none yet) to its last step, with
  * the settings that it was started with; on the same CPU level the result is the same to the bit as that of a run never
- * interrupted. A finished run returns at once. Fails when the data is not what it was. */
+ * interrupted. A finished run returns at once. Fails when the data or the settings are not what they were
+ * (MEP_ERROR_FORMAT, MEP_ERROR_ARGUMENT), and when the checkpoint is damaged: MEP_ERROR_FORMAT, with the tensor or the
+ * file in the message. */
 MEP_API mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context);
+
+/* Find the newest checkpoint of a run that is whole, every checksum compared, and set those after it aside: they are
+ * renamed to checkpoint-STEP.damaged, and `set_aside` is their number. mep_train_resume then continues from *step.
+ * MEP_ERROR_FORMAT, with nothing changed, where none is whole. */
+MEP_API mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *set_aside);
+
+/* Change what a run does about numbers that are not finite, from its next resume on. */
+MEP_API mep_status mep_train_set_on_nan(const char *run, mep_on_nan on_nan);
+
+/* "stop", "skip", "dump"; NULL for other values. */
+MEP_API const char *mep_on_nan_name(mep_on_nan on_nan);
 
 /* The settings of a run folder. */
 MEP_API mep_status mep_train_read_settings(const char *run, mep_train_settings *settings);

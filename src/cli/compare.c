@@ -226,6 +226,7 @@ static mep_status finish(const compare_job *job)
 static int run(compare_job *job)
 {
     mep_interrupt_install();
+    mep_interrupt_outlive();
     mep_status status = complete_settings(job);
     if (status == MEP_OK) status = mep_study_run(job->out, &job->study, study_progress, job);
     mep_progress_finish(&job->progress);

@@ -24,10 +24,18 @@ static void handle(int signal_number)
 void mep_interrupt_install(void)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action;
+    struct sigaction action, before;
     memset(&action, 0, sizeof action);
     action.sa_handler = handle;
     action.sa_flags = SA_RESTART | (int)SA_RESETHAND;
     sigemptyset(&action.sa_mask);
-    for (int i = 0; i < 3; i++) sigaction(signals[i], &action, NULL);
+    for (int i = 0; i < 3; i++)
+        if (signals[i] != SIGHUP || sigaction(SIGHUP, NULL, &before) != 0 || before.sa_handler != SIG_IGN)
+            sigaction(signals[i], &action, NULL);
+}
+
+void mep_interrupt_outlive(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
 }

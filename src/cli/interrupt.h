@@ -11,7 +11,11 @@
 /* Not 0 once the user has asked to stop. */
 extern volatile sig_atomic_t mep_interrupt_flag;
 
-/* Install the handlers. */
+/* Install the handlers. A SIGHUP that is ignored (nohup) stays so. */
 void mep_interrupt_install(void);
+
+/* For commands that save their work: neither a reader of the output that is gone nor a limit on the size of files ends
+ * the process; both are then errors of a write. */
+void mep_interrupt_outlive(void);
 
 #endif

@@ -25,7 +25,7 @@ typedef struct train_job {
     mep_train_options o;
     const char *data, *split, *valid, *out, *init, *position, *resume;
     int64_t seed;
-    int quiet;
+    int quiet, fall_back, new_on_nan;
 
     mep_progress progress;
     mep_train_progress last; /* step 0 before the first one */
@@ -48,6 +48,9 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_TEXT("--out", 'o', "RUN", &job->out, "folder for the run: settings, losses, checkpoints"),
         MEP_OPT_TEXT("--resume", 0, "RUN", &job->resume,
                      "continue the run in this folder with the settings it was started with"),
+        MEP_OPT_FLAG("--fall-back", 0, &job->fall_back,
+                     "with --resume: where the newest checkpoint is damaged, set it aside and continue from the last "
+                     "whole one"),
         MEP_OPT_TEXT("--init", 0, "FOLDER", &job->init,
                      "begin with the weights of this model: a run, a checkpoint or a Hugging Face folder"),
         MEP_OPT_GROUP("Model"),
@@ -100,7 +103,8 @@ static void write_notes(char notes[NOTES_SIZE])
         "  mep train --data text.train --valid text.valid --out runs/mep --preset nano\n"
         "  mep train --data text.train --out runs/t5 --preset micro --position t5 --steps 2K\n"
         "  mep train --data books=0.7,code=0.3 --split 949,50,1 --out runs/both\n"
-        "  mep train --resume runs/mep\n\n"
+        "  mep train --resume runs/mep\n"
+        "  mep train --resume runs/mep --fall-back --on-nan dump\n\n"
         "Ctrl-C saves a checkpoint and ends the run, which --resume continues as if nothing had happened.\n\n"
         "Position encodings:\n%s",
         mep_position_help());
@@ -149,6 +153,7 @@ static int check_new_run(train_job *job, const mep_option *options)
     int code = read_init(job, options);
     if (code != MEP_ARGS_GO) return code;
     if (job->data == NULL) return mep_cli_usage("train", "--data PREFIX is missing");
+    if (job->fall_back) return mep_cli_usage("train", "--fall-back is for --resume RUN");
     if (job->out == NULL || job->out[0] == '\0') return mep_cli_usage("train", "--out RUN is missing");
     if (job->valid == NULL && job->split == NULL &&
         (mep_args_given(options, "--valid-every") || mep_args_given(options, "--valid-tokens")))
@@ -167,7 +172,7 @@ static int check_new_run(train_job *job, const mep_option *options)
 
 static int check_resume(const mep_option *options)
 {
-    static const char *const allowed[] = {"--resume", "--threads", "--quiet", NULL};
+    static const char *const allowed[] = {"--resume", "--fall-back", "--on-nan", "--threads", "--quiet", NULL};
     for (; options->kind != MEP_OPTION_END; options++) {
         int fits = !options->given;
         for (int i = 0; allowed[i] != NULL; i++) fits |= strcmp(options->name, allowed[i]) == 0;
@@ -257,14 +262,15 @@ static mep_status print_settings(const mep_train_settings *s)
 static int show_progress(void *context, const mep_train_progress *p)
 {
     train_job *job = context;
-    char speed[32], valid[48] = "";
+    char speed[32], valid[48] = "", skipped[32] = "";
     job->last = *p;
     if (!isnan(p->valid_loss)) job->valid_loss = p->valid_loss;
     if (!isnan(job->valid_loss)) snprintf(valid, sizeof valid, "  valid %.4f", job->valid_loss);
     double pace = 1 / p->tokens_per_second;
     job->pace += (job->pace == 0 ? 1 : 0.1) * (pace - job->pace);
     mep_short_number(1 / job->pace, speed);
-    mep_progress_update(&job->progress, p->step, "loss %.4f%s  %s tok/s", p->loss, valid, speed);
+    if (p->skipped > 0) snprintf(skipped, sizeof skipped, "  %lld skipped", (long long)p->skipped);
+    mep_progress_update(&job->progress, p->step, "loss %.4f%s%s  %s tok/s", p->loss, valid, skipped, speed);
     return mep_interrupt_flag;
 }
 
@@ -277,10 +283,24 @@ static mep_status start(train_job *job)
     return mep_train_start(job->out, &job->o.settings, show_progress, job);
 }
 
+/* --fall-back and --on-nan of a run that is continued. */
+static mep_status prepare_resume(const train_job *job)
+{
+    int64_t step = 0, set_aside = 0;
+    if (job->new_on_nan) MEP_TRY(mep_train_set_on_nan(job->resume, (mep_on_nan)job->o.on_nan));
+    if (!job->fall_back) return MEP_OK;
+    MEP_TRY(mep_train_fall_back(job->resume, &step, &set_aside));
+    if (set_aside > 0)
+        fprintf(stderr, "mep train: set aside %lld damaged checkpoint%s behind step %lld, as %s/checkpoint-*.damaged\n",
+                (long long)set_aside, set_aside > 1 ? "s" : "", (long long)step, job->resume);
+    return MEP_OK;
+}
+
 static mep_status resume(train_job *job)
 {
     int64_t done = 0;
     mep_train_settings *s = &job->o.settings;
+    MEP_TRY(prepare_resume(job));
     MEP_TRY(mep_train_read_settings(job->resume, s));
     MEP_TRY(mep_train_steps_done(job->resume, &done));
     mep_set_threads((int)job->o.threads);
@@ -297,14 +317,16 @@ static mep_status resume(train_job *job)
 static void report(const train_job *job, const char *run, double seconds)
 {
     const mep_train_settings *s = &job->o.settings;
-    char clock[32], valid[48] = "";
+    char clock[32], valid[48] = "", skipped[48] = "";
     if (job->last.step == 0) {
         printf("%s: all of its %lld steps were done already", run, (long long)s->steps);
     } else {
         if (!isnan(job->valid_loss)) snprintf(valid, sizeof valid, ", validation %.4f", job->valid_loss);
         mep_duration_text(seconds, clock);
-        printf("%s: loss %.4f%s after step %lld, took %s", run, job->last.loss, valid, (long long)job->last.step,
-               clock);
+        if (job->last.skipped > 0)
+            snprintf(skipped, sizeof skipped, ", %lld of them skipped", (long long)job->last.skipped);
+        printf("%s: loss %.4f%s after step %lld%s, took %s", run, job->last.loss, valid, (long long)job->last.step,
+               skipped, clock);
     }
     printf("; evaluate it: mep eval --model %s --data %s", run, s->valid[0] != '\0' ? s->valid : s->data);
     if (s->valid[0] == '\0' && s->split[0] != '\0') printf(" --split %s", s->split);
@@ -316,6 +338,7 @@ static int run(train_job *job)
     const char *folder = job->resume != NULL ? job->resume : job->out;
     double started = mep_now();
     mep_interrupt_install();
+    mep_interrupt_outlive();
     mep_status status = job->resume != NULL ? resume(job) : start(job);
     if (job->last.step > 0) mep_progress_finish(&job->progress);
     if (status == MEP_OK) report(job, folder, mep_now() - started);
@@ -343,6 +366,7 @@ int mep_cli_train(int argc, char **argv)
                        .options = options};
     code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
+    job.new_on_nan = mep_args_given(options, "--on-nan");
     code = job.resume != NULL ? check_resume(options) : check_new_run(&job, options);
     return code == MEP_ARGS_GO ? run(&job) : code;
 }

@@ -14,6 +14,7 @@
 enum { VOCAB_STEP = 64 }; /* the paper's 50257 become 50304 */
 
 const char *const mep_train_dtypes[] = {"float32", "bfloat16", NULL};
+const char *const mep_train_on_nan[] = {"stop", "skip", "dump", NULL};
 
 /* The value of --preset; the last one counts. NULL where there is none. */
 static const char *find_preset(int argc, char **argv)
@@ -90,6 +91,7 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
     if (settings->init[0] == '\0') model->max_position_embeddings = settings->length;
     if (settings->micro_batch_size == options->preset_micro_batch) fit_micro_batch(settings);
     settings->dtype = options->dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
+    settings->on_nan = (mep_on_nan)options->on_nan;
     mep_set_threads((int)options->threads);
     return MEP_OK;
 }

@@ -20,12 +20,16 @@ typedef struct mep_train_options {
     mep_train_settings settings;
     const char *preset;
     int dtype;                  /* index in mep_train_dtypes */
+    int on_nan;                 /* a mep_on_nan */
     int64_t threads;            /* 0: all cores */
     int64_t preset_micro_batch; /* the preset's micro_batch_size */
 } mep_train_options;
 
 /* "float32", "bfloat16", NULL */
 extern const char *const mep_train_dtypes[];
+
+/* The names of mep_on_nan, NULL. */
+extern const char *const mep_train_on_nan[];
 
 /* Fill *options from the preset that the command line names (--preset NAME), "small" where it names none. Returns
  * MEP_ARGS_GO, or the exit code after one line on stderr. */
@@ -78,6 +82,9 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
 #define MEP_TRAIN_SAVE_ROWS(O)                                                                                         \
     MEP_OPT_INT("--save-every", 0, "N", &(O)->settings.save_every, 0, INT64_MAX,                                       \
                 "steps between checkpoints; 0: only at the end"),                                                      \
-        MEP_OPT_INT("--keep", 0, "N", &(O)->settings.keep, 0, INT64_MAX, "newest checkpoints to keep; 0: all")
+        MEP_OPT_INT("--keep", 0, "N", &(O)->settings.keep, 0, INT64_MAX, "newest checkpoints to keep; 0: all"),        \
+        MEP_OPT_CHOICE("--on-nan", 0, "ACTION", &(O)->on_nan, mep_train_on_nan,                                        \
+                       "when a loss or gradient is not finite: stop; skip the step and go on; or dump what the step "  \
+                       "had into RUN/nan-STEP and stop")
 
 #endif

@@ -7,14 +7,21 @@
 #include "io/checkpoint.h"
 
 #include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
+#include "io/json.h"
 
-static const char PREFIX[] = "checkpoint-", TEMPORARY[] = ".tmp";
+enum { CHECKSUM_TEXT = 17, SMALL_FILE = 1 << 28 };
+static const char PREFIX[] = "checkpoint-", TEMPORARY[] = ".tmp", STATE[] = "state.json", BIG[] = ".safetensors";
+
+/* ---- Names ---- */
 
 static mep_status folder_of(char **path, const char *run, int64_t step, const char *suffix)
 {
@@ -25,11 +32,16 @@ static mep_status folder_of(char **path, const char *run, int64_t step, const ch
     return status;
 }
 
+mep_status mep_checkpoint_path(char **path, const char *run, int64_t step)
+{
+    return folder_of(path, run, step, "");
+}
+
 /* *complete = 1 where a folder holds state.json. */
 static mep_status look_for_state(const char *folder, int *complete)
 {
     char *state = NULL;
-    MEP_TRY(mep_path_join(&state, folder, "state.json"));
+    MEP_TRY(mep_path_join(&state, folder, STATE));
     *complete = mep_file_exists(state);
     mep_free(&state);
     return MEP_OK;
@@ -72,6 +84,152 @@ static mep_status list_steps(const char *run, const char *suffix, int64_t **step
     if (status == MEP_OK) qsort(*steps, (size_t)*count, sizeof **steps, compare_steps);
     return status;
 }
+
+mep_status mep_checkpoint_list(const char *run, int64_t **steps, int64_t *count)
+{
+    int64_t all = 0;
+    *count = 0;
+    MEP_TRY(list_steps(run, "", steps, &all));
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < all && status == MEP_OK; i++) {
+        char *folder = NULL;
+        int complete = 0;
+        status = folder_of(&folder, run, (*steps)[i], "");
+        if (status == MEP_OK) status = look_for_state(folder, &complete);
+        if (complete) (*steps)[(*count)++] = (*steps)[i];
+        mep_free(&folder);
+    }
+    if (status != MEP_OK) mep_free(steps);
+    return status;
+}
+
+mep_status mep_checkpoint_latest(const char *run, char **path, int64_t *step)
+{
+    int64_t *steps = NULL, count = 0;
+    *path = NULL;
+    *step = -1;
+    MEP_TRY(mep_checkpoint_list(run, &steps, &count));
+    if (count > 0) *step = steps[count - 1];
+    mep_free(&steps);
+    return *step >= 0 ? folder_of(path, run, *step, "") : MEP_OK;
+}
+
+/* ---- state.json ---- */
+
+static void checksum_of(const char *data, int64_t size, char text[CHECKSUM_TEXT])
+{
+    mep_checksum checksum;
+    mep_checksum_begin(&checksum);
+    mep_checksum_add(&checksum, data, size);
+    snprintf(text, CHECKSUM_TEXT, "%016" PRIx64, mep_checksum_end(&checksum));
+}
+
+/* Of a state without its member "checksum": what it says, not how it is written. */
+static mep_status checksum_state(json_t *state, char text[CHECKSUM_TEXT])
+{
+    json_object_del(state, "checksum");
+    char *dump = json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+    if (dump == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON text");
+    checksum_of(dump, (int64_t)strlen(dump), text);
+    free(dump);
+    return MEP_OK;
+}
+
+static mep_status checksum_file(const char *folder, const char *name, char text[CHECKSUM_TEXT])
+{
+    char *path = NULL, *data = NULL;
+    int64_t size = 0;
+    MEP_TRY(mep_path_join(&path, folder, name));
+    mep_status status = mep_file_read(path, SMALL_FILE, &data, &size);
+    if (status == MEP_OK) checksum_of(data, size, text);
+    mep_free(&data);
+    mep_free(&path);
+    return status;
+}
+
+/* A file that state.json has a checksum of. */
+static int is_small(const char *name)
+{
+    size_t length = strlen(name), end = strlen(BIG);
+    if (name[0] == '.' || strchr(name, '/') != NULL || strcmp(name, STATE) == 0) return 0;
+    return length < end || strcmp(name + length - end, BIG) != 0;
+}
+
+static mep_status write_state(const char *folder, const json_t *given)
+{
+    struct dirent **entries = NULL;
+    char text[CHECKSUM_TEXT], *path = NULL;
+    int found = scandir(folder, &entries, NULL, alphasort);
+    if (found < 0) return mep_fail_errno("list", folder);
+    json_t *state = json_copy((json_t *)given), *files = json_object();
+    mep_status status = MEP_OK;
+    for (int i = 0; i < found; i++) {
+        const char *name = entries[i]->d_name;
+        if (status == MEP_OK && is_small(name)) {
+            status = checksum_file(folder, name, text);
+            if (status == MEP_OK) json_object_set_new(files, name, json_string(text));
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    json_object_set_new(state, "files", files);
+    if (status == MEP_OK) status = checksum_state(state, text);
+    if (status == MEP_OK) json_object_set_new(state, "checksum", json_string(text));
+    if (status == MEP_OK) status = mep_path_join(&path, folder, STATE);
+    if (status == MEP_OK) status = mep_json_save(path, state);
+    mep_free(&path);
+    json_decref(state);
+    return status;
+}
+
+static mep_status fail_damaged(const char *folder, const char *name)
+{
+    return mep_fail(MEP_ERROR_FORMAT,
+                    "%s/%s is damaged: its checksum is not the one it was written with; take a copy of the checkpoint, "
+                    "or an older one (where it was changed on purpose, remove state.json beside it)",
+                    folder, name);
+}
+
+/* `state` loses its member "checksum". */
+static mep_status check_state(const char *folder, json_t *state)
+{
+    char text[CHECKSUM_TEXT];
+    const char *name = NULL;
+    json_t *value = NULL, *recorded = json_incref(json_object_get(state, "checksum"));
+    if (recorded == NULL && json_object_get(state, "files") == NULL) return MEP_OK;
+    mep_status status = checksum_state(state, text);
+    if (status == MEP_OK &&
+        (recorded == NULL || !json_is_string(recorded) || strcmp(json_string_value(recorded), text) != 0))
+        status = fail_damaged(folder, STATE);
+    json_decref(recorded);
+    if (status != MEP_OK) return status;
+    json_object_foreach(json_object_get(state, "files"), name, value)
+    {
+        if (!is_small(name) || !json_is_string(value)) return fail_damaged(folder, STATE);
+        MEP_TRY(checksum_file(folder, name, text));
+        if (strcmp(json_string_value(value), text) != 0) return fail_damaged(folder, name);
+    }
+    return MEP_OK;
+}
+
+mep_status mep_checkpoint_state(const char *folder, json_t **state)
+{
+    char *path = NULL;
+    *state = NULL;
+    MEP_TRY(mep_path_join(&path, folder, STATE));
+    mep_status status = mep_file_exists(path) ? mep_json_load(path, state) : MEP_OK;
+    if (*state != NULL && !json_is_object(*state))
+        status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
+    if (*state != NULL && status == MEP_OK) status = check_state(folder, *state);
+    if (status != MEP_OK) {
+        json_decref(*state);
+        *state = NULL;
+    }
+    mep_free(&path);
+    return status;
+}
+
+/* ---- Writing and removing ---- */
 
 static mep_status remove_leftovers(const char *run)
 {
@@ -116,34 +274,26 @@ static mep_status retire(const char *run, int64_t step, const char *folder)
 static mep_status retire_old(const char *run, int64_t step, int64_t keep)
 {
     int64_t *steps = NULL, count = 0, kept = 1;
-    MEP_TRY(list_steps(run, "", &steps, &count));
+    MEP_TRY(mep_checkpoint_list(run, &steps, &count));
     mep_status status = MEP_OK;
     for (int64_t i = count - 1; i >= 0 && status == MEP_OK; i--) {
-        if (steps[i] >= step) continue;
+        if (steps[i] >= step || ++kept <= keep) continue;
         char *folder = NULL;
-        int complete = 0;
         status = folder_of(&folder, run, steps[i], "");
-        if (status == MEP_OK) status = look_for_state(folder, &complete);
-        if (complete && ++kept > keep) status = retire(run, steps[i], folder);
+        if (status == MEP_OK) status = retire(run, steps[i], folder);
         mep_free(&folder);
     }
     mep_free(&steps);
     return status;
 }
 
-mep_status mep_checkpoint_commit(const char *run, int64_t step, int64_t keep)
+mep_status mep_checkpoint_commit(const char *run, int64_t step, const json_t *state, int64_t keep)
 {
     char *folder = NULL, *temporary = NULL;
-    int complete = 0;
     mep_status status;
     MEP_TRY_OR(status, folder_of(&folder, run, step, ""), done);
     MEP_TRY_OR(status, folder_of(&temporary, run, step, TEMPORARY), done);
-    MEP_TRY_OR(status, look_for_state(temporary, &complete), done);
-    if (!complete) {
-        status = mep_fail(MEP_ERROR_ARGUMENT, "%s holds no state.json; write it before the checkpoint is committed",
-                          temporary);
-        goto done;
-    }
+    MEP_TRY_OR(status, write_state(temporary, state), done);
     MEP_TRY_OR(status, mep_sync_folder(temporary), done);
     MEP_TRY_OR(status, mep_rename_folder_atomic(temporary, folder), done);
     MEP_TRY_OR(status, mep_remove_tree(temporary), done); /* the one that was there before, or nothing */
@@ -154,22 +304,26 @@ done:
     return status;
 }
 
-mep_status mep_checkpoint_latest(const char *run, char **path, int64_t *step)
+mep_status mep_checkpoint_abandon(const char *run, int64_t step)
 {
-    *path = NULL;
-    *step = -1;
-    int64_t *steps = NULL, count = 0;
-    MEP_TRY(list_steps(run, "", &steps, &count));
-    mep_status status = MEP_OK;
-    for (int64_t i = count - 1; i >= 0 && *step < 0 && status == MEP_OK; i--) {
-        int complete = 0;
-        status = folder_of(path, run, steps[i], "");
-        if (status == MEP_OK) status = look_for_state(*path, &complete);
-        if (complete)
-            *step = steps[i];
-        else
-            mep_free(path);
+    char *temporary = NULL;
+    MEP_TRY(folder_of(&temporary, run, step, TEMPORARY));
+    mep_status status = mep_remove_tree(temporary);
+    mep_free(&temporary);
+    return status;
+}
+
+mep_status mep_checkpoint_set_aside(const char *run, int64_t step)
+{
+    char *folder = NULL, *aside = NULL;
+    MEP_TRY(folder_of(&folder, run, step, ""));
+    mep_status status = mep_format(&aside, "%s.damaged", folder);
+    for (int64_t n = 2; status == MEP_OK && mep_folder_exists(aside); n++) {
+        mep_free(&aside);
+        status = mep_format(&aside, "%s.damaged-%lld", folder, (long long)n);
     }
-    mep_free(&steps);
+    if (status == MEP_OK) status = mep_rename_folder_atomic(folder, aside);
+    mep_free(&aside);
+    mep_free(&folder);
     return status;
 }

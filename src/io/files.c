@@ -110,7 +110,7 @@ static mep_status parent_of(char **parent, const char *path)
 /* ---- Syncing ---- */
 
 /* fsync a file or a folder. File systems that cannot sync a folder answer EINVAL: nothing more can be done there. */
-static mep_status sync_path(const char *path)
+mep_status mep_sync_path(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return mep_fail_errno("open", path);
@@ -124,7 +124,7 @@ static mep_status sync_parent(const char *path)
 {
     char *parent = NULL;
     MEP_TRY(parent_of(&parent, path));
-    mep_status status = sync_path(parent);
+    mep_status status = mep_sync_path(parent);
     mep_free(&parent);
     return status;
 }
@@ -138,12 +138,12 @@ mep_status mep_sync_folder(const char *path)
     for (int i = 0; i < found; i++) {
         char *file = NULL;
         if (status == MEP_OK) status = mep_path_join(&file, path, entries[i]->d_name);
-        if (status == MEP_OK && mep_file_exists(file)) status = sync_path(file);
+        if (status == MEP_OK && mep_file_exists(file)) status = mep_sync_path(file);
         mep_free(&file);
         free(entries[i]);
     }
     free(entries);
-    return status == MEP_OK ? sync_path(path) : status;
+    return status == MEP_OK ? mep_sync_path(path) : status;
 }
 
 /* ---- Writing ---- */

@@ -55,6 +55,9 @@ mep_status mep_make_folder(const char *path, int recursive);
  * temporary folders and retired checkpoints only. */
 mep_status mep_remove_tree(const char *path);
 
+/* Sync a file or a folder to the disk. */
+mep_status mep_sync_path(const char *path);
+
 /* Sync every regular file of a folder (not of folders within it) and the folder itself to the disk. */
 mep_status mep_sync_folder(const char *path);
 

@@ -61,14 +61,16 @@ typedef struct source {
 static mep_status open_source(source *from, const char *folder)
 {
     char *path = NULL;
-    json_t *root = NULL;
+    json_t *root = NULL, *state = NULL;
     *from = (source){.path = NULL};
     MEP_TRY(mep_model_folder(folder, &from->path));
-    mep_status status = mep_path_join(&path, from->path, "config.json");
+    mep_status status = mep_checkpoint_state(from->path, &state); /* compares config.json with its checksum */
+    if (status == MEP_OK) status = mep_path_join(&path, from->path, "config.json");
     if (status == MEP_OK) status = mep_json_load(path, &root);
     if (status == MEP_OK) status = mep_family_of(root, path, &from->family);
     if (status == MEP_OK) status = mep_family_read_config(from->family, root, path, &from->config);
     json_decref(root);
+    json_decref(state);
     mep_free(&path);
     if (status != MEP_OK) mep_free(&from->path);
     return status;

@@ -8,6 +8,7 @@
 #include "io/safetensors.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/bf16.h"
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
@@ -25,8 +27,8 @@
 #error "safetensors files are little-endian, and this code copies bytes as they are"
 #endif
 
-enum { MAX_HEADER = 100000000, LENGTH_BYTES = 8 };
-static const char METADATA[] = "__metadata__";
+enum { MAX_HEADER = 100000000, LENGTH_BYTES = 8, CHUNK = 1 << 15, CHECKSUM_TEXT = 17 };
+static const char METADATA[] = "__metadata__", CHECKSUM[] = "mep_checksum."; /* and the tensor's name */
 
 struct mep_safetensors {
     char *path;         /* for messages */
@@ -358,16 +360,42 @@ static mep_status check_shape(const mep_safetensors *file, const mep_safetensors
                     expected);
 }
 
+/* The checksum that the header has for a tensor; NULL where it has none. */
+static const char *recorded_checksum(const mep_safetensors *file, const char *name)
+{
+    char key[sizeof CHECKSUM + MEP_TENSOR_NAME];
+    snprintf(key, sizeof key, "%s%s", CHECKSUM, name);
+    return mep_safetensors_metadata(file, key);
+}
+
+static void checksum_text(const mep_checksum *checksum, char text[CHECKSUM_TEXT])
+{
+    snprintf(text, CHECKSUM_TEXT, "%016" PRIx64, mep_checksum_end(checksum));
+}
+
+/* Compare the checksum of what was read of a tensor with the recorded one, where there is one. */
+static mep_status check_checksum(const mep_safetensors *file, const char *name, const mep_checksum *found)
+{
+    char text[CHECKSUM_TEXT];
+    const char *recorded = recorded_checksum(file, name);
+    checksum_text(found, text);
+    if (recorded == NULL || strcmp(recorded, text) == 0) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT,
+                    "%s: the tensor \"%s\" is damaged: its checksum is not the one it was written with; take a copy of "
+                    "the file, or an older checkpoint",
+                    file->path, name);
+}
+
 /* Read floating point numbers of one type as another, through a small buffer. */
 static mep_status read_converted(const mep_safetensors *file, const mep_safetensors_entry *entry, decode_fn decode,
-                                 mep_dtype wanted, void *out)
+                                 mep_dtype wanted, mep_checksum *checksum, void *out)
 {
-    enum { CHUNK = 1 << 15 };
     char bytes[CHUNK];
     int64_t chunk = CHUNK / entry->width;
     for (int64_t start = 0; start < entry->size; start += chunk) {
         int64_t n = entry->size - start < chunk ? entry->size - start : chunk;
         MEP_TRY(read_bytes(file, file->data_start + entry->begin + start * entry->width, bytes, n * entry->width));
+        mep_checksum_add(checksum, bytes, n * entry->width);
         for (int64_t i = 0; i < n; i++) {
             double value = decode(bytes + i * entry->width);
             if (wanted == MEP_FLOAT32)
@@ -403,12 +431,37 @@ mep_status mep_safetensors_read(const mep_safetensors *file, const char *name, m
     MEP_TRY(check_shape(file, entry, ndim, shape));
     decode_fn decode = find_type(entry->dtype)->decode;
     const char *wanted_name = type_name(wanted);
-    if (wanted_name != NULL && strcmp(entry->dtype, wanted_name) == 0)
-        return read_bytes(file, file->data_start + entry->begin, out, entry->end - entry->begin);
-    if (decode == NULL || (wanted != MEP_FLOAT32 && wanted != MEP_FLOAT64))
+    mep_checksum checksum;
+    mep_checksum_begin(&checksum);
+    if (wanted_name != NULL && strcmp(entry->dtype, wanted_name) == 0) {
+        int64_t size = entry->end - entry->begin;
+        MEP_TRY(read_bytes(file, file->data_start + entry->begin, out, size));
+        if (recorded_checksum(file, name) != NULL) mep_checksum_add(&checksum, out, size);
+    } else if (decode != NULL && (wanted == MEP_FLOAT32 || wanted == MEP_FLOAT64)) {
+        MEP_TRY(read_converted(file, entry, decode, wanted, &checksum, out));
+    } else {
         return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: \"%s\" is of type %s, which cannot be read as %s", file->path, name,
                         entry->dtype, mep_dtype_name(wanted));
-    return read_converted(file, entry, decode, wanted, out);
+    }
+    return check_checksum(file, name, &checksum);
+}
+
+mep_status mep_safetensors_verify(const mep_safetensors *file)
+{
+    char bytes[CHUNK];
+    for (int64_t t = 0; t < file->count; t++) {
+        const mep_safetensors_entry *entry = &file->entries[t];
+        mep_checksum checksum;
+        mep_checksum_begin(&checksum);
+        if (recorded_checksum(file, entry->name) == NULL) continue;
+        for (int64_t at = entry->begin; at < entry->end; at += CHUNK) {
+            int64_t n = entry->end - at < CHUNK ? entry->end - at : CHUNK;
+            MEP_TRY(read_bytes(file, file->data_start + at, bytes, n));
+            mep_checksum_add(&checksum, bytes, n);
+        }
+        MEP_TRY(check_checksum(file, entry->name, &checksum));
+    }
+    return MEP_OK;
 }
 
 /* ---- Writing ---- */
@@ -440,11 +493,8 @@ static json_t *entry_json(const mep_tensor *tensor, int64_t begin, int64_t end)
                      (json_int_t)begin, (json_int_t)end);
 }
 
-static mep_status add_metadata(const char *path, json_t *header, const char *const *metadata, int64_t pairs)
+static mep_status add_metadata(const char *path, json_t *strings, const char *const *metadata, int64_t pairs)
 {
-    if (pairs == 0) return MEP_OK;
-    json_t *strings = json_object();
-    json_object_set_new(header, METADATA, strings);
     for (int64_t i = 0; i < pairs; i++)
         if (json_object_set_new(strings, metadata[2 * i], json_string(metadata[2 * i + 1])) != 0)
             return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: metadata number %lld is not UTF-8", path,
@@ -477,6 +527,20 @@ static mep_status add_tensors(const char *path, json_t *header, const mep_tensor
 done:
     mep_free(&begins);
     return status;
+}
+
+/* The checksum of each tensor's data, among the metadata. */
+static void add_checksums(json_t *strings, const mep_tensor *tensors, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        char key[sizeof CHECKSUM + MEP_TENSOR_NAME], text[CHECKSUM_TEXT];
+        mep_checksum checksum;
+        mep_checksum_begin(&checksum);
+        mep_checksum_add(&checksum, tensors[i].data, tensors[i].size * mep_dtype_size(tensors[i].dtype));
+        checksum_text(&checksum, text);
+        snprintf(key, sizeof key, "%s%s", CHECKSUM, tensors[i].name);
+        json_object_set_new(strings, key, json_string(text));
+    }
 }
 
 /* The first bytes of the file: the length and the JSON text, padded with spaces to a multiple of 8. *text is allocated.
@@ -514,10 +578,13 @@ mep_status mep_safetensors_write(const char *path, const mep_tensor *tensors, in
 {
     char *text = NULL;
     int64_t size = 0;
-    json_t *header = json_object();
-    mep_status status = add_metadata(path, header, metadata, pairs);
+    json_t *header = json_object(), *strings = json_object();
+    if (pairs + count > 0) json_object_set(header, METADATA, strings);
+    mep_status status = add_metadata(path, strings, metadata, pairs);
     if (status == MEP_OK) status = add_tensors(path, header, tensors, count);
+    if (status == MEP_OK) add_checksums(strings, tensors, count);
     if (status == MEP_OK) status = header_text(header, &text, &size);
+    json_decref(strings);
     json_decref(header);
     if (status == MEP_OK) status = write_file(path, text, size, tensors, count);
     mep_free(&text);

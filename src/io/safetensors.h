@@ -43,17 +43,21 @@ int64_t mep_safetensors_count(const mep_safetensors *file);
 const mep_safetensors_entry *mep_safetensors_get(const mep_safetensors *file, int64_t index);
 const mep_safetensors_entry *mep_safetensors_find(const mep_safetensors *file, const char *name);
 
+/* Compare every tensor that has a checksum in the metadata with it; MEP_ERROR_FORMAT names the first that is damaged.
+ * Takes no memory. Thread-safe. */
+mep_status mep_safetensors_verify(const mep_safetensors *file);
+
 /* Copy the tensor `name`, which must have this shape, to `out` as `wanted`: the type that it has, or MEP_FLOAT32 or
  * MEP_FLOAT64 from F64, F32, BF16, F16 (rounded to nearest; beyond float32's range that is infinity). Other
- * combinations and more than four dimensions are MEP_ERROR_UNSUPPORTED, a missing tensor or another shape
- * MEP_ERROR_FORMAT. `out` holds the product of `shape`. Thread-safe. */
+ * combinations and more than four dimensions are MEP_ERROR_UNSUPPORTED, a missing tensor, another shape, or data that
+ * its checksum in the metadata does not fit, MEP_ERROR_FORMAT. `out` holds the product of `shape`. Thread-safe. */
 mep_status mep_safetensors_read(const mep_safetensors *file, const char *name, mep_dtype wanted, int ndim,
                                 const int64_t *shape, void *out);
 
 /* Write `count` tensors atomically. The header lists them in the given order; their data is ordered by falling element
  * size, so that everything is aligned. `metadata` holds `pairs` pairs of key and value, one after the other; NULL where
- * pairs is 0. MEP_ERROR_ARGUMENT for a name that stands twice, is empty, reserved or not UTF-8, or a shape that
- * disagrees with the size. */
+ * pairs is 0; a checksum of each tensor's data is added as "mep_checksum.NAME". MEP_ERROR_ARGUMENT for a name that
+ * stands twice, is empty, reserved or not UTF-8, or a shape that disagrees with the size. */
 mep_status mep_safetensors_write(const char *path, const mep_tensor *tensors, int64_t count,
                                  const char *const *metadata, int64_t pairs);
 

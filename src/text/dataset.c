@@ -19,7 +19,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "text/checksum.h"
+#include "base/checksum.h"
 
 enum { DESCRIPTION_LIMIT = 1 << 20 }; /* bytes that a PREFIX.json may have */
 

@@ -20,7 +20,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "text/checksum.h"
+#include "base/checksum.h"
 #include "text/dataset_format.h"
 
 enum { BIN, TOKENIZER, JSON, IDX, FILES, SIZES = FILES, TEMPORARIES }; /* files in the order of their renaming */

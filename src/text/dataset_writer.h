@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "mep/data.h"
-#include "text/checksum.h"
+#include "base/checksum.h"
 
 typedef struct mep_writer_state {
     int64_t documents, tokens;

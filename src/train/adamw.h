@@ -17,7 +17,7 @@ typedef struct mep_adamw {
     int64_t size;    /* values */
     float *m, *v;    /* moments, laid out like the model's values */
     double *partial; /* partial sums of squares */
-    int64_t step;    /* steps done */
+    int64_t step;    /* updates done */
 } mep_adamw;
 
 /* Moments zero, for `model`; *optimizer is the caller's. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading and writing run folders.
+ * Checkpoints, metrics.jsonl and the tokenizer of a run folder. train.json is run_settings.c's.
  */
 #include "train/run.h"
 
@@ -19,140 +19,10 @@
 #include "io/json.h"
 #include "io/model_files.h"
 #include "io/safetensors.h"
+#include "io/weights.h"
 
 enum { TOKENIZER_LIMIT = 1 << 28 };
-static const char TOKENIZER[] = "tokenizer.json";
-
-/* jansson has no other reasons to make no object. */
-static mep_status no_object(void)
-{
-    return mep_fail(MEP_ERROR_ARGUMENT,
-                    "cannot write the settings as JSON: a path is not UTF-8, a number not finite, or memory is short");
-}
-
-/* Save `root` as folder/name and release it; NULL is out of memory. */
-static mep_status save_json(const char *folder, const char *name, json_t *root)
-{
-    char *path = NULL;
-    mep_status status = root == NULL ? no_object() : mep_path_join(&path, folder, name);
-    if (status == MEP_OK) status = mep_json_save(path, root);
-    json_decref(root);
-    mep_free(&path);
-    return status;
-}
-
-mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, const mep_run_checksums *checksums)
-{
-    char seed[24];
-    snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
-    json_t *root =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, "
-                  "s:f, s:s, s:s, s:b, "
-                  "s:I, s:I, s:I, s:I, s:o}",
-                  "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum",
-                  checksums->data, "split", s->split, "valid", s->valid, "valid_checksum", checksums->valid, "init",
-                  s->init, "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
-                  (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
-                  "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2,
-                  "eps", s->eps, "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed,
-                  "dtype", mep_dtype_name(s->dtype), "recompute", s->recompute, "save_every", (json_int_t)s->save_every,
-                  "keep", (json_int_t)s->keep, "valid_every", (json_int_t)s->valid_every, "valid_tokens",
-                  (json_int_t)s->valid_tokens, "model", mep_model_config_to_json(&s->model));
-    return save_json(run, "train.json", root);
-}
-
-/* A text that fits out[size]; `fallback` where it is missing, unless that is NULL. */
-static mep_status read_text(const json_t *root, const char *file, const char *key, const char *fallback, char *out,
-                            size_t size)
-{
-    const char *text = NULL;
-    if (fallback == NULL)
-        MEP_TRY(mep_json_get_string(root, file, key, &text));
-    else
-        MEP_TRY(mep_json_get_string_or(root, file, key, fallback, &text));
-    if (strlen(text) >= size) return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" is too long", file, key);
-    snprintf(out, size, "%s", text);
-    return MEP_OK;
-}
-
-/* A 64-bit number that is kept as text, since JSON's numbers are not that wide everywhere. */
-static mep_status read_u64(const json_t *root, const char *file, const char *key, int base, uint64_t *out)
-{
-    const char *text = NULL;
-    char *end = NULL;
-    MEP_TRY(mep_json_get_string(root, file, key, &text));
-    *out = strtoull(text, &end, base);
-    if (end == text || *end != '\0') return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" is not a number", file, key);
-    return MEP_OK;
-}
-
-static mep_status parse_settings(const json_t *root, const char *file, mep_train_settings *s,
-                                 mep_run_checksums *checksums)
-{
-    const int64_t most = INT64_MAX;
-    const char *dtype = NULL;
-    MEP_TRY(read_text(root, file, "data", NULL, s->data, sizeof s->data));
-    MEP_TRY(read_text(root, file, "split", "", s->split, sizeof s->split)); /* runs before version 0.2 have none */
-    MEP_TRY(read_text(root, file, "valid", NULL, s->valid, sizeof s->valid));
-    MEP_TRY(read_text(root, file, "init", "", s->init, sizeof s->init)); /* neither */
-    MEP_TRY(read_text(root, file, "data_checksum", NULL, checksums->data, sizeof checksums->data));
-    MEP_TRY(read_text(root, file, "valid_checksum", NULL, checksums->valid, sizeof checksums->valid));
-    MEP_TRY(read_u64(root, file, "seed", 10, &s->seed));
-    const struct {
-        const char *key;
-        int64_t *to;
-    } integers[] = {{"length", &s->length},
-                    {"batch_size", &s->batch_size},
-                    {"micro_batch_size", &s->micro_batch_size},
-                    {"steps", &s->steps},
-                    {"save_every", &s->save_every},
-                    {"keep", &s->keep},
-                    {"valid_every", &s->valid_every},
-                    {"valid_tokens", &s->valid_tokens}};
-    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
-        MEP_TRY(mep_json_get_int(root, file, integers[i].key, 0, most, integers[i].to));
-    const struct {
-        const char *key;
-        double *to;
-    } numbers[] = {{"learning_rate", &s->learning_rate},
-                   {"min_learning_rate", &s->min_learning_rate},
-                   {"warmup", &s->warmup},
-                   {"beta1", &s->beta1},
-                   {"beta2", &s->beta2},
-                   {"eps", &s->eps},
-                   {"weight_decay", &s->weight_decay},
-                   {"max_grad_norm", &s->max_grad_norm}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        MEP_TRY(mep_json_get_number(root, file, numbers[i].key, 0, 1e300, numbers[i].to));
-    MEP_TRY(mep_json_get_bool(root, file, "recompute", &s->recompute));
-    MEP_TRY(mep_json_get_string(root, file, "dtype", &dtype));
-    if (strcmp(dtype, "float32") != 0 && strcmp(dtype, "bfloat16") != 0)
-        return mep_fail(MEP_ERROR_FORMAT, "%s: \"dtype\" must be float32 or bfloat16, found \"%s\"", file, dtype);
-    s->dtype = strcmp(dtype, "float32") == 0 ? MEP_FLOAT32 : MEP_BFLOAT16;
-    MEP_TRY(mep_model_config_from_json(json_object_get(root, "model"), file, &s->model));
-    mep_status status = mep_train_check(s);
-    return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
-}
-
-mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, mep_run_checksums *checksums)
-{
-    char *path = NULL;
-    json_t *root = NULL;
-    MEP_TRY(mep_path_join(&path, run, "train.json"));
-    mep_status status = mep_json_load(path, &root);
-    if (status == MEP_OK && !json_is_object(root))
-        status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
-    if (status == MEP_OK) status = parse_settings(root, path, settings, checksums);
-    json_decref(root);
-    mep_free(&path);
-    return status;
-}
-
-mep_status mep_train_read_settings(const char *run, mep_train_settings *settings)
-{
-    mep_run_checksums unused;
-    return mep_run_read_settings(run, settings, &unused);
-}
+static const char TOKENIZER[] = "tokenizer.json", OPTIMIZER[] = "optimizer.safetensors", LOG[] = "metrics.jsonl";
 
 mep_status mep_train_steps_done(const char *run, int64_t *steps)
 {
@@ -214,63 +84,200 @@ static void moment_tensors(const mep_adamw *o, mep_tensor tensors[2])
     }
 }
 
-mep_status mep_run_save(const char *run, const mep_model *model, const mep_adamw *o, int64_t keep)
+/* state.json but for the checksums; NULL when memory is short. */
+static json_t *state_json(const mep_train_settings *settings, const mep_run_state *state)
 {
-    char *folder = NULL, *path = NULL;
+    char seed[24];
+    snprintf(seed, sizeof seed, "%" PRIu64, settings->seed);
+    json_t *training = mep_run_training_json(settings);
+    json_t *root =
+        json_pack("{s:I, s:I, s:I, s:o}", "step", (json_int_t)state->step, "skipped", (json_int_t)state->skipped,
+                  "skipped_in_a_row", (json_int_t)state->skipped_in_a_row, "settings", training);
+    if (root == NULL) return NULL;
+    json_object_set_new(training, "seed", json_string(seed));
+    json_object_set_new(training, "position_encoding", json_string(settings->model.position_encoding));
+    return root;
+}
+
+/* The lines of the steps before a checkpoint are on the disk before the checkpoint is. */
+static mep_status sync_log(const char *run)
+{
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, run, LOG));
+    mep_status status = mep_file_exists(path) ? mep_sync_path(path) : MEP_OK;
+    mep_free(&path);
+    return status;
+}
+
+static mep_status write_checkpoint(const char *run, const char *folder, const mep_model *model, const mep_adamw *o)
+{
+    char *path = NULL;
     mep_tensor moments[2];
     moment_tensors(o, moments);
-    mep_status status = mep_checkpoint_begin(run, o->step, &folder);
-    if (status == MEP_OK) status = mep_model_save(model, folder);
+    mep_status status = mep_model_save(model, folder);
     if (status == MEP_OK) status = save_tokenizer(run, folder);
-    if (status == MEP_OK) status = mep_path_join(&path, folder, "optimizer.safetensors");
+    if (status == MEP_OK) status = mep_path_join(&path, folder, OPTIMIZER);
     if (status == MEP_OK) status = mep_safetensors_write(path, moments, 2, NULL, 0);
-    if (status == MEP_OK) status = save_json(folder, "state.json", json_pack("{s:I}", "step", (json_int_t)o->step));
-    if (status == MEP_OK) status = mep_checkpoint_commit(run, o->step, keep);
+    if (status == MEP_OK) status = sync_log(run);
     mep_free(&path);
+    return status;
+}
+
+mep_status mep_run_save(const char *run, const mep_train_settings *settings, const mep_model *model, const mep_adamw *o,
+                        const mep_run_state *state)
+{
+    char *folder = NULL;
+    json_t *root = state_json(settings, state);
+    mep_status status = root != NULL ? mep_checkpoint_begin(run, state->step, &folder)
+                                     : mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
+    if (status == MEP_OK) status = write_checkpoint(run, folder, model, o);
+    if (status == MEP_OK) status = mep_checkpoint_commit(run, state->step, root, settings->keep);
+    if (status != MEP_OK) {
+        mep_fail_in(status, "checkpoint %lld cannot be saved, those before it stay: ", (long long)state->step);
+        if (folder != NULL) (void)mep_checkpoint_abandon(run, state->step);
+    }
+    json_decref(root);
     mep_free(&folder);
     return status;
 }
 
-static mep_status load_checkpoint(const char *folder, mep_model *model, mep_adamw *o)
+/* The settings that a checkpoint was saved with are those of the run. Keys that it does not have yet are left out. */
+static mep_status check_settings(const char *folder, const json_t *state, const mep_train_settings *settings)
+{
+    const mep_run_state unused = {0};
+    json_t *now = state_json(settings, &unused), *then = json_deep_copy(json_object_get(now, "settings"));
+    json_object_update_existing(then, json_object_get(state, "settings"));
+    mep_status status = then == NULL ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object")
+                                     : mep_run_compare_json(folder, then, json_object_get(now, "settings"));
+    json_decref(now);
+    json_decref(then);
+    return status;
+}
+
+static mep_status read_state(const char *folder, int64_t step, const mep_train_settings *settings, mep_run_state *state)
+{
+    json_t *root = NULL;
+    int64_t saved = 0;
+    MEP_TRY(mep_checkpoint_state(folder, &root));
+    mep_status status = mep_json_get_int(root, folder, "step", step, step, &saved);
+    *state = (mep_run_state){.step = step};
+    if (status == MEP_OK) status = mep_json_get_int_or(root, folder, "skipped", 0, step, 0, &state->skipped);
+    if (status == MEP_OK)
+        status = mep_json_get_int_or(root, folder, "skipped_in_a_row", 0, state->skipped, 0, &state->skipped_in_a_row);
+    if (status == MEP_OK) status = check_settings(folder, root, settings);
+    json_decref(root);
+    return status;
+}
+
+/* The checkpoint is one of a model with the same position encoding; mep_model_read_weights compares the rest. */
+static mep_status check_position(const char *folder, const mep_train_settings *settings)
+{
+    mep_model_config saved;
+    MEP_TRY(mep_model_read_config(folder, &saved));
+    if (strcmp(saved.position_encoding, settings->model.position_encoding) == 0) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT, "%s: has the position encoding \"%s\", train.json has \"%s\"", folder,
+                    saved.position_encoding, settings->model.position_encoding);
+}
+
+static mep_status load_moments(const char *folder, mep_adamw *o)
 {
     char *path = NULL;
-    mep_model *saved = NULL;
     mep_safetensors *file = NULL;
     mep_tensor moments[2];
     moment_tensors(o, moments);
-    mep_status status = mep_model_load(&saved, folder);
-    if (status == MEP_OK && (saved->size != model->size || saved->count != model->count))
-        status = mep_fail(MEP_ERROR_FORMAT, "%s: has another shape than the model of train.json", folder);
-    if (status == MEP_OK) memcpy(model->values, saved->values, (size_t)model->size * sizeof *model->values);
-    if (status == MEP_OK) status = mep_path_join(&path, folder, "optimizer.safetensors");
-    if (status == MEP_OK) status = mep_safetensors_open(&file, path);
+    MEP_TRY(mep_path_join(&path, folder, OPTIMIZER));
+    mep_status status = mep_safetensors_open(&file, path);
     for (int i = 0; i < 2 && status == MEP_OK; i++)
         status = mep_safetensors_read(file, moments[i].name, MEP_FLOAT32, 1, moments[i].shape, moments[i].data);
     mep_safetensors_close(&file);
-    mep_model_destroy(&saved);
     mep_free(&path);
     return status;
 }
 
-mep_status mep_run_load(const char *run, mep_model *model, mep_adamw *o)
+mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep_model *model, mep_adamw *o,
+                        mep_run_state *state)
 {
     char *folder = NULL;
     int64_t step = 0;
+    *state = (mep_run_state){0};
     MEP_TRY(mep_checkpoint_latest(run, &folder, &step));
-    mep_status status = folder == NULL ? MEP_OK : load_checkpoint(folder, model, o);
-    if (folder != NULL && status == MEP_OK) o->step = step;
+    if (folder == NULL) return MEP_OK;
+    mep_status status = read_state(folder, step, settings, state);
+    if (status == MEP_OK) status = check_position(folder, settings);
+    if (status == MEP_OK) status = mep_model_read_weights(model, folder);
+    if (status == MEP_OK) status = load_moments(folder, o);
+    if (status == MEP_ERROR_FORMAT || status == MEP_ERROR_IO)
+        mep_fail_in(status, "cannot resume (--fall-back takes the last whole checkpoint): ");
+    o->step = state->step - state->skipped;
     mep_free(&folder);
     return status;
+}
+
+/* Compare everything in a checkpoint with its checksums, and its step with the folder's name. */
+static mep_status check_whole(const char *folder, int64_t step)
+{
+    char *path = NULL;
+    json_t *state = NULL;
+    mep_weights weights = {.path = NULL};
+    mep_safetensors *moments = NULL;
+    int64_t saved = 0;
+    mep_status status = mep_checkpoint_state(folder, &state);
+    if (status == MEP_OK) status = mep_json_get_int(state, folder, "step", step, step, &saved);
+    if (status == MEP_OK) status = mep_weights_open(&weights, folder);
+    for (int64_t i = 0; i < weights.count && status == MEP_OK; i++) status = mep_safetensors_verify(weights.files[i]);
+    if (status == MEP_OK) status = mep_path_join(&path, folder, OPTIMIZER);
+    if (status == MEP_OK) status = mep_safetensors_open(&moments, path);
+    if (status == MEP_OK) status = mep_safetensors_verify(moments);
+    mep_safetensors_close(&moments);
+    mep_weights_close(&weights);
+    json_decref(state);
+    mep_free(&path);
+    return status;
+}
+
+mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *set_aside)
+{
+    int64_t *steps = NULL, count = 0, whole = -1;
+    mep_train_settings unused;
+    *step = *set_aside = 0;
+    MEP_TRY(mep_train_read_settings(run, &unused)); /* it is a run */
+    MEP_TRY(mep_checkpoint_list(run, &steps, &count));
+    mep_status status = MEP_OK;
+    for (int64_t i = count - 1; i >= 0 && whole < 0; i--) {
+        char *folder = NULL;
+        status = mep_checkpoint_path(&folder, run, steps[i]);
+        if (status == MEP_OK) status = check_whole(folder, steps[i]);
+        if (status == MEP_OK) whole = i;
+        mep_free(&folder);
+        if (status == MEP_ERROR_MEMORY) break;
+    }
+    if (status != MEP_OK) mep_fail_in(status, "%s has no whole checkpoint, and none was changed: ", run);
+    for (int64_t i = count - 1; i > whole && status == MEP_OK; i--, ++*set_aside)
+        status = mep_checkpoint_set_aside(run, steps[i]);
+    if (status == MEP_OK && whole >= 0) *step = steps[whole];
+    mep_free(&steps);
+    return status;
+}
+
+/* ---- metrics.jsonl ---- */
+
+/* null where the number is not finite. */
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 mep_status mep_run_log(const char *run, const mep_train_progress *p)
 {
     char *path = NULL;
-    json_t *root = json_pack("{s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)p->step, "loss", p->loss, "learning_rate",
-                             p->learning_rate, "grad_norm", p->grad_norm, "tokens_per_second", p->tokens_per_second);
+    json_t *root =
+        json_pack("{s:I, s:o, s:f, s:o, s:f}", "step", (json_int_t)p->step, "loss", number(p->loss), "learning_rate",
+                  p->learning_rate, "grad_norm", number(p->grad_norm), "tokens_per_second", p->tokens_per_second);
     if (root != NULL && isfinite(p->valid_loss)) json_object_set_new(root, "valid_loss", json_real(p->valid_loss));
+    if (root != NULL && p->skipped_for != NULL) json_object_set_new(root, "skipped_for", json_string(p->skipped_for));
     char *line = root != NULL ? json_dumps(root, JSON_REAL_PRECISION(9)) : NULL;
-    mep_status status = line == NULL ? no_object() : mep_path_join(&path, run, "metrics.jsonl");
+    mep_status status =
+        line == NULL ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics") : mep_path_join(&path, run, LOG);
     if (status == MEP_OK) status = mep_file_append_line(path, line);
     mep_free(&path);
     free(line);
@@ -283,7 +290,7 @@ mep_status mep_run_trim_log(const char *run, int64_t steps)
     const int64_t most = (int64_t)1 << 34;
     char *path = NULL, *text = NULL;
     int64_t size = 0, kept = 0;
-    MEP_TRY(mep_path_join(&path, run, "metrics.jsonl"));
+    MEP_TRY(mep_path_join(&path, run, LOG));
     mep_status status = MEP_OK;
     if (mep_file_exists(path)) {
         status = mep_file_read(path, most, &text, &size);

@@ -5,6 +5,8 @@
 #ifndef MEP_TRAIN_RUN_H
 #define MEP_TRAIN_RUN_H
 
+#include <jansson.h>
+
 #include "mep/data.h"
 #include "mep/train.h"
 #include "train/adamw.h"
@@ -15,21 +17,42 @@ typedef struct mep_run_checksums {
     char data[MEP_MIXTURE_CHECKSUMS], valid[MEP_MIXTURE_CHECKSUMS];
 } mep_run_checksums;
 
+/* Save `root` as folder/name and release it; NULL is out of memory. */
+mep_status mep_run_save_json(const char *folder, const char *name, json_t *root);
+
 /* train.json: the settings and the checksums. */
 mep_status mep_run_write_settings(const char *run, const mep_train_settings *settings,
                                   const mep_run_checksums *checksums);
 mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, mep_run_checksums *checksums);
 
+/* The settings that the bits of a run depend on, but for its data, seed and position encoding. A new object; NULL when
+ * memory is short. */
+json_t *mep_run_training_json(const mep_train_settings *settings);
+
+/* Fail with MEP_ERROR_ARGUMENT on the first key of `wanted` that `found`, which stands in `file`, does not have with
+ * the same value. */
+mep_status mep_run_compare_json(const char *file, const json_t *found, json_t *wanted);
+
 /* Copy the tokenizer of the data, which lies beside it unless it is built in, to RUN/tokenizer.json: from then on the
  * run needs no data to turn tokens into text, and neither do its checkpoints, which get a copy each. */
 mep_status mep_run_write_tokenizer(const char *run, const mep_dataset *data);
 
-/* Save model and optimizer as checkpoint-STEP, whole or not at all, and retire older ones beyond `keep`. */
-mep_status mep_run_save(const char *run, const mep_model *model, const mep_adamw *optimizer, int64_t keep);
+/* How far a run is. The optimizer has done step - skipped updates. */
+typedef struct mep_run_state {
+    int64_t step;
+    int64_t skipped, skipped_in_a_row; /* steps whose update was left out; those up to the last one without a break */
+} mep_run_state;
 
-/* Load the newest checkpoint into model and optimizer, which have the run's shapes; optimizer->step stays 0 where there
- * is none. */
-mep_status mep_run_load(const char *run, mep_model *model, mep_adamw *optimizer);
+/* Save model, optimizer and state as checkpoint-STEP, whole or not at all, and retire older ones beyond
+ * settings->keep. metrics.jsonl is synced first. */
+mep_status mep_run_save(const char *run, const mep_train_settings *settings, const mep_model *model,
+                        const mep_adamw *optimizer, const mep_run_state *state);
+
+/* Load the newest checkpoint into model, optimizer and state, which have the run's shapes; the state stays 0 where
+ * there is none. Everything is compared with its checksum; MEP_ERROR_ARGUMENT where the checkpoint was saved with
+ * settings that give other bits than these. */
+mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep_model *model, mep_adamw *optimizer,
+                        mep_run_state *state);
 
 /* Append a line to metrics.jsonl. */
 mep_status mep_run_log(const char *run, const mep_train_progress *progress);

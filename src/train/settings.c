@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "train/mixture.h"
 
 static const struct {
@@ -38,7 +39,7 @@ mep_status mep_train_preset(const char *name, mep_train_settings *s)
                                   .seed = 1235,
                                   .dtype = MEP_BFLOAT16,
                                   .save_every = 1000,
-                                  .keep = 1,
+                                  .keep = 2,
                                   .valid_tokens = 1 << 16};
         s->model.max_position_embeddings = s->length;
         return MEP_OK;
@@ -57,6 +58,12 @@ static mep_status check_real(const char *name, double value, double low, double 
 {
     if (value >= low && value <= high) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT, "%s must be from %g to %g, found %g", name, low, high, value);
+}
+
+const char *mep_on_nan_name(mep_on_nan on_nan)
+{
+    static const char *const names[] = {"stop", "skip", "dump"};
+    return (size_t)on_nan < sizeof names / sizeof *names ? names[on_nan] : NULL;
 }
 
 int mep_train_has_valid(const mep_train_settings *s)
@@ -91,6 +98,11 @@ mep_status mep_train_check(const mep_train_settings *s)
         return mep_fail(MEP_ERROR_ARGUMENT, "batch_size %lld is not a multiple of micro_batch_size %lld",
                         (long long)s->batch_size, (long long)s->micro_batch_size);
     MEP_TRY(check_count("steps", s->steps, 1, (int64_t)1 << 40));
+    int64_t tokens = 0;
+    if (mep_multiply(s->steps, s->batch_size, s->length, &tokens) != MEP_OK)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "%lld steps of %lld x %lld tokens are more than 64 bits can count; use fewer or smaller ones",
+                        (long long)s->steps, (long long)s->batch_size, (long long)s->length);
     MEP_TRY(check_real("learning_rate", s->learning_rate, 0, 100));
     MEP_TRY(check_real("min_learning_rate", s->min_learning_rate, 0, s->learning_rate));
     MEP_TRY(check_real("warmup", s->warmup, 0, 1));
@@ -103,6 +115,8 @@ mep_status mep_train_check(const mep_train_settings *s)
     MEP_TRY(check_count("keep", s->keep, 0, INT64_MAX));
     MEP_TRY(check_count("valid_every", s->valid_every, 0, INT64_MAX));
     MEP_TRY(check_count("valid_tokens", s->valid_tokens, 0, INT64_MAX));
+    if (mep_on_nan_name(s->on_nan) == NULL)
+        return mep_fail(MEP_ERROR_ARGUMENT, "on_nan must be stop, skip or dump, found %d", (int)s->on_nan);
     MEP_TRY(check_data(s));
     if (mep_train_has_valid(s) && s->valid_tokens > 0 && s->valid_tokens < s->length)
         return mep_fail(MEP_ERROR_ARGUMENT, "valid_tokens %lld is less than one sequence of length %lld; 0 takes all",

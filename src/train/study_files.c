@@ -21,54 +21,12 @@ static mep_status out_of_memory(void)
 
 /* ---- Comparing ---- */
 
-/* What has to be the same for two runs to be compared, the encoding left out. NULL when memory is short. */
-static json_t *training_json(const mep_train_settings *s)
-{
-    json_t *model = mep_model_config_to_json(&s->model);
-    json_t *root =
-        json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "length", (json_int_t)s->length,
-                  "batch_size", (json_int_t)s->batch_size, "micro_batch_size", (json_int_t)s->micro_batch_size, "steps",
-                  (json_int_t)s->steps, "learning_rate", s->learning_rate, "min_learning_rate", s->min_learning_rate,
-                  "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps", s->eps, "weight_decay",
-                  s->weight_decay, "max_grad_norm", s->max_grad_norm, "dtype", mep_dtype_name(s->dtype));
-    if (root != NULL && s->split[0] != '\0') json_object_set_new(root, "split", json_string(s->split));
-    if (model == NULL || root == NULL || json_object_update(root, model) != 0) {
-        json_decref(root);
-        root = NULL;
-    }
-    json_decref(model);
-    if (root != NULL) json_object_del(root, "position_encoding");
-    return root;
-}
-
-/* Fail on the first key of `wanted` that `found` does not have with the same value. */
-static mep_status compare(const char *file, const json_t *found, json_t *wanted)
-{
-    const char *key = NULL;
-    json_t *value = NULL;
-    json_object_foreach(wanted, key, value)
-    {
-        const json_t *other = json_object_get(found, key);
-        if (other != NULL && json_equal(other, value)) continue;
-        char *old = other == NULL ? NULL : json_dumps(other, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
-        char *new = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
-        mep_status status =
-            mep_fail(MEP_ERROR_ARGUMENT,
-                     "%s: was made with %s %s, now it is %s; choose another folder, or what it was made with", file,
-                     key, old == NULL ? "missing" : old, new == NULL ? "another" : new);
-        free(old);
-        free(new);
-        return status;
-    }
-    return MEP_OK;
-}
-
 mep_status mep_study_check_run(const char *run, const mep_train_settings *wanted)
 {
     mep_train_settings found;
     MEP_TRY(mep_train_read_settings(run, &found));
-    json_t *a = training_json(&found), *b = training_json(wanted);
-    mep_status status = a == NULL || b == NULL ? out_of_memory() : compare(run, a, b);
+    json_t *a = mep_run_training_json(&found), *b = mep_run_training_json(wanted);
+    mep_status status = a == NULL || b == NULL ? out_of_memory() : mep_run_compare_json(run, a, b);
     json_decref(a);
     json_decref(b);
     if (status == MEP_OK && found.seed != wanted->seed)
@@ -131,7 +89,7 @@ static mep_status compare_study(const char *path, const json_t *wanted)
     MEP_TRY(mep_json_load(path, &found));
     mep_status status = compare_corpora(path, json_object_get(found, "corpora"), json_object_get(wanted, "corpora"));
     if (status == MEP_OK)
-        status = compare(path, json_object_get(found, "training"), json_object_get(wanted, "training"));
+        status = mep_run_compare_json(path, json_object_get(found, "training"), json_object_get(wanted, "training"));
     json_decref(found);
     return status;
 }
@@ -142,7 +100,7 @@ mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s
     mep_train_settings run;
     MEP_TRY(mep_study_run_settings(s, 0, 0, 0, &run));
     json_t *root = json_pack("{s:s, s:o, s:o}", "mep_version", mep_version(), "corpora", corpora_json(s, corpora),
-                             "training", training_json(&run));
+                             "training", mep_run_training_json(&run));
     mep_status status = root == NULL ? out_of_memory() : mep_path_join(&path, folder, "study.json");
     if (status == MEP_OK) {
         if (mep_file_exists(path)) {

@@ -4,6 +4,7 @@
  * adamw's.
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -14,6 +15,7 @@
 #include "model/session.h"
 #include "train/adamw.h"
 #include "train/mixture.h"
+#include "train/numeric.h"
 #include "train/run.h"
 
 typedef struct trainer {
@@ -23,9 +25,12 @@ typedef struct trainer {
     mep_model *model;
     mep_session *session;
     mep_adamw *optimizer;
-    float *gradients, *losses;
+    float *gradients;
+    float *losses; /* of the step's tokens, as inputs and targets are */
     int32_t *inputs, *targets;
     int64_t micro;
+    mep_run_state state;
+    int64_t saved; /* step of the newest checkpoint */
 } trainer;
 
 static void close_trainer(trainer *t)
@@ -113,7 +118,7 @@ static mep_status open_trainer(trainer *t)
     session.training = 1;
     session.recompute = s->recompute;
     int64_t rows = 0;
-    MEP_TRY(mep_multiply(t->micro, s->length, 1, &rows));
+    MEP_TRY(mep_multiply(s->batch_size, s->length, 1, &rows));
     MEP_TRY(mep_alloc(&t->gradients, t->model->size, sizeof *t->gradients));
     MEP_TRY(mep_alloc(&t->losses, rows, sizeof *t->losses));
     MEP_TRY(mep_alloc(&t->inputs, rows, sizeof *t->inputs));
@@ -121,54 +126,90 @@ static mep_status open_trainer(trainer *t)
     return mep_session_create(&t->session, t->model, &session);
 }
 
-/* Name the first tensor whose gradient is not finite. */
-static mep_status fail_numeric(const trainer *t, double loss, double norm)
-{
-    const char *name = "none of its tensors";
-    for (int64_t i = t->model->count - 1; i >= 0; i--) {
-        const float *g = t->gradients + mep_tensor_offset(t->model, i);
-        for (int64_t n = 0; n < t->model->tensors[i].size; n++)
-            if (!isfinite(g[n])) name = t->model->tensors[i].name;
-    }
-    return mep_fail(MEP_ERROR_NUMERIC,
-                    "step %lld: loss %g, gradient norm %g; first gradient that is not finite: %s; the step was not "
-                    "applied, the last checkpoint is whole; try a lower learning rate",
-                    (long long)t->optimizer->step + 1, loss, norm, name);
-}
-
 /* Loss and gradients of all micro-batches of a step. */
 static mep_status accumulate(trainer *t, double *loss)
 {
     const mep_train_settings *s = &t->settings;
-    int64_t step = t->optimizer->step, length = s->length, rows = t->micro * length;
-    float scale = 1.0f / (float)(s->batch_size * length);
+    int64_t length = s->length, rows = s->batch_size * length;
+    float scale = 1.0f / (float)rows;
     double sum = 0;
-    for (int64_t first = 0; first < s->batch_size; first += t->micro) {
-        for (int64_t b = 0; b < t->micro; b++)
-            MEP_TRY(mep_mixture_read(&t->data, step * s->batch_size + first + b, t->inputs + b * length,
-                                     t->targets + b * length));
-        MEP_TRY(mep_session_train(t->session, t->micro, length, t->inputs, t->targets, scale, first > 0, t->losses,
-                                  t->gradients));
-        for (int64_t i = 0; i < rows; i++) sum += (double)t->losses[i];
-    }
-    *loss = sum / (double)(s->batch_size * length);
+    for (int64_t b = 0; b < s->batch_size; b++)
+        MEP_TRY(mep_mixture_read(&t->data, t->state.step * s->batch_size + b, t->inputs + b * length,
+                                 t->targets + b * length));
+    for (int64_t first = 0; first < s->batch_size; first += t->micro)
+        MEP_TRY(mep_session_train(t->session, t->micro, length, t->inputs + first * length, t->targets + first * length,
+                                  scale, first > 0, t->losses + first * length, t->gradients));
+    for (int64_t i = 0; i < rows; i++) sum += (double)t->losses[i];
+    *loss = sum / (double)rows;
     return MEP_OK;
+}
+
+static mep_status dump(const trainer *t, const mep_train_progress *p, mep_bad_tensors bad)
+{
+    const mep_bad_step step = {.run = t->run,
+                               .model = t->model,
+                               .gradients = t->gradients,
+                               .inputs = t->inputs,
+                               .targets = t->targets,
+                               .losses = t->losses,
+                               .batch = t->settings.batch_size,
+                               .length = t->settings.length,
+                               .progress = p};
+    return mep_dump_bad_step(&step, bad);
+}
+
+/* The loss or the gradient of a step is not finite: skip the step, or end the run. */
+static mep_status handle_bad_step(trainer *t, mep_train_progress *p)
+{
+    char note[96] = "";
+    mep_on_nan action = t->settings.on_nan;
+    mep_bad_tensors bad = mep_find_bad_tensors(t->model, t->gradients);
+    int64_t first = bad.parameter >= 0 ? bad.parameter : bad.gradient;
+    p->skipped_for = first >= 0 ? t->model->tensors[first].name : "loss";
+    if (action == MEP_NAN_SKIP && t->state.skipped_in_a_row + 1 < MEP_NAN_MOST) {
+        t->state.skipped++;
+        t->state.skipped_in_a_row++;
+        return MEP_OK;
+    }
+    if (action == MEP_NAN_SKIP) snprintf(note, sizeof note, ", as in the %d steps before it", MEP_NAN_MOST - 1);
+    if (action == MEP_NAN_DUMP) {
+        MEP_TRY(dump(t, p, bad));
+        snprintf(note, sizeof note, ", all about it is in nan-%lld", (long long)p->step);
+    }
+    return mep_fail(MEP_ERROR_NUMERIC,
+                    "step %lld: loss %g, gradient norm %g; first tensor that is not finite: %s%s%s; the step was not "
+                    "applied, the last checkpoint is whole; %s",
+                    (long long)p->step, p->loss, p->grad_norm, p->skipped_for,
+                    first < 0            ? ""
+                    : bad.parameter >= 0 ? " (the weights)"
+                                         : " (the gradient)",
+                    note,
+                    bad.parameter >= 0 ? "go back to an older one" : "try a lower learning rate, or --on-nan skip");
 }
 
 static mep_status run_step(trainer *t, mep_train_progress *p)
 {
     const mep_train_settings *s = &t->settings;
     double start = mep_now();
-    MEP_TRY(mep_session_refresh(t->session));
-    MEP_TRY(accumulate(t, &p->loss));
-    p->grad_norm = mep_adamw_norm(t->optimizer, t->gradients);
-    if (!isfinite(p->loss) || !isfinite(p->grad_norm)) return fail_numeric(t, p->loss, p->grad_norm);
-    p->learning_rate = mep_train_learning_rate(s, t->optimizer->step);
-    mep_adamw_step_run(t->optimizer, t->model, t->gradients, p->grad_norm, p->learning_rate);
-    p->step = t->optimizer->step;
-    p->steps = s->steps;
+    *p = (mep_train_progress){.step = t->state.step + 1, .steps = s->steps, .valid_loss = NAN};
+    p->learning_rate = mep_train_learning_rate(s, t->state.step);
+    mep_status status = mep_session_refresh(t->session);
+    if (status == MEP_OK) status = accumulate(t, &p->loss);
+    if (status == MEP_OK)
+        p->grad_norm = mep_adamw_norm(t->optimizer, t->gradients);
+    else if (status == MEP_ERROR_NUMERIC) /* of the position bias */
+        p->loss = p->grad_norm = NAN;
+    else
+        return status;
+    if (isfinite(p->loss) && isfinite(p->grad_norm)) {
+        mep_adamw_step_run(t->optimizer, t->model, t->gradients, p->grad_norm, p->learning_rate);
+        t->state.skipped_in_a_row = 0;
+    } else {
+        MEP_TRY(handle_bad_step(t, p));
+    }
+    t->state.step++;
+    p->skipped = t->state.skipped;
     p->tokens_per_second = (double)(s->batch_size * s->length) / (mep_now() - start);
-    p->valid_loss = NAN;
     return MEP_OK;
 }
 
@@ -186,21 +227,47 @@ static mep_status validate(trainer *t, mep_train_progress *p)
     return MEP_OK;
 }
 
+static mep_status save(trainer *t)
+{
+    MEP_TRY(mep_model_sync_bias(t->model)); /* position parameters are saved within their ranges */
+    MEP_TRY(mep_run_save(t->run, &t->settings, t->model, t->optimizer, &t->state));
+    t->saved = t->state.step;
+    return MEP_OK;
+}
+
+/* The training cannot go on: data that cannot be read, a log that cannot be written. Save what was done, if that is
+ * possible, and hand the failure on. */
+static mep_status end_early(trainer *t, mep_status status)
+{
+    char reason[1024];
+    if (status == MEP_ERROR_NUMERIC || t->saved == t->state.step) return status;
+    snprintf(reason, sizeof reason, "%s", mep_error_message());
+    if (save(t) == MEP_OK) return mep_fail(status, "%s; saved after step %lld", reason, (long long)t->state.step);
+    return mep_fail(status, "%s; nothing after step %lld could be saved", reason, (long long)t->saved);
+}
+
+/* One step, its validation loss where it is due, and its line in the log. */
+static mep_status log_step(trainer *t, mep_train_progress *p)
+{
+    const mep_train_settings *s = &t->settings;
+    MEP_TRY(run_step(t, p));
+    mep_status status = MEP_OK;
+    if (t->valid.count > 0 && s->valid_every > 0 && (p->step % s->valid_every == 0 || p->step == s->steps))
+        status = validate(t, p);
+    mep_status logged = mep_run_log(t->run, p);
+    return status != MEP_OK ? status : logged;
+}
+
 static mep_status loop(trainer *t, mep_train_fn progress, void *context)
 {
     const mep_train_settings *s = &t->settings;
-    while (t->optimizer->step < s->steps) {
+    t->saved = t->state.step;
+    while (t->state.step < s->steps) {
         mep_train_progress p;
-        MEP_TRY(run_step(t, &p));
-        int last = p.step == s->steps;
-        if (t->valid.count > 0 && s->valid_every > 0 && (p.step % s->valid_every == 0 || last))
-            MEP_TRY(validate(t, &p));
-        MEP_TRY(mep_run_log(t->run, &p));
-        int stop = progress != NULL && progress(context, &p) != 0;
-        if (stop || last || (s->save_every > 0 && p.step % s->save_every == 0)) {
-            MEP_TRY(mep_model_sync_bias(t->model)); /* position parameters are saved within their ranges */
-            MEP_TRY(mep_run_save(t->run, t->model, t->optimizer, s->keep));
-        }
+        mep_status status = log_step(t, &p);
+        if (status != MEP_OK) return end_early(t, status);
+        int last = p.step == s->steps, stop = progress != NULL && progress(context, &p) != 0;
+        if (stop || last || (s->save_every > 0 && p.step % s->save_every == 0)) MEP_TRY(save(t));
         if (stop && !last)
             return mep_fail(MEP_INTERRUPTED, "stopped after step %lld of %lld; everything is saved in %s",
                             (long long)p.step, (long long)s->steps, t->run);
@@ -261,8 +328,8 @@ mep_status mep_train_resume(const char *run, mep_train_fn progress, void *contex
     mep_status status = open_trainer(&t);
     if (status == MEP_OK) status = check_data(&t, &checksums);
     if (status == MEP_OK && done == 0) status = initialize(&t);
-    if (status == MEP_OK) status = mep_run_load(run, t.model, t.optimizer);
-    if (status == MEP_OK) status = mep_run_trim_log(run, t.optimizer->step);
+    if (status == MEP_OK) status = mep_run_load(run, &t.settings, t.model, t.optimizer, &t.state);
+    if (status == MEP_OK) status = mep_run_trim_log(run, t.state.step);
     if (status == MEP_OK) status = loop(&t, progress, context);
     close_trainer(&t);
     return status;

@@ -7,8 +7,8 @@
  * from h = 0xcbf29ce484222325. The last word is filled up with zeros, and the number of bytes follows as a word of its
  * own. The fold by 32 bits is not in FNV: without it, two changes of the highest bits of words cancel.
  */
-#ifndef MEP_TEXT_CHECKSUM_H
-#define MEP_TEXT_CHECKSUM_H
+#ifndef MEP_BASE_CHECKSUM_H
+#define MEP_BASE_CHECKSUM_H
 
 #include <stdint.h>
 

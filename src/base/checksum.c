@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The checksum of datasets; checksum.h defines it.
+ * The checksum of datasets and tensors; checksum.h defines it.
  */
-#include "text/checksum.h"
+#include "base/checksum.h"
 
 #include <string.h>
 

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * train.json: the settings of a run as a file, and what of them has to be the same for two runs, or for a run and its
+ * checkpoint, to belong together.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "io/model_files.h"
+#include "train/run.h"
+
+/* jansson has no other reasons to make no object. */
+static mep_status no_object(void)
+{
+    return mep_fail(MEP_ERROR_ARGUMENT,
+                    "cannot write the settings as JSON: a path is not UTF-8, a number not finite, or memory is short");
+}
+
+mep_status mep_run_save_json(const char *folder, const char *name, json_t *root)
+{
+    char *path = NULL;
+    mep_status status = root == NULL ? no_object() : mep_path_join(&path, folder, name);
+    if (status == MEP_OK) status = mep_json_save(path, root);
+    json_decref(root);
+    mep_free(&path);
+    return status;
+}
+
+mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, const mep_run_checksums *checksums)
+{
+    char seed[24];
+    snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, "
+        "s:f, s:s, s:s, s:b, "
+        "s:I, s:I, s:I, s:I, s:s, s:o}",
+        "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum",
+        checksums->data, "split", s->split, "valid", s->valid, "valid_checksum", checksums->valid, "init", s->init,
+        "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
+        (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
+        "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps",
+        s->eps, "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed, "dtype",
+        mep_dtype_name(s->dtype), "recompute", s->recompute, "save_every", (json_int_t)s->save_every, "keep",
+        (json_int_t)s->keep, "valid_every", (json_int_t)s->valid_every, "valid_tokens", (json_int_t)s->valid_tokens,
+        "on_nan", mep_on_nan_name(s->on_nan), "model", mep_model_config_to_json(&s->model));
+    return mep_run_save_json(run, "train.json", root);
+}
+
+/* A text that fits out[size]; `fallback` where it is missing, unless that is NULL. */
+static mep_status read_text(const json_t *root, const char *file, const char *key, const char *fallback, char *out,
+                            size_t size)
+{
+    const char *text = NULL;
+    if (fallback == NULL)
+        MEP_TRY(mep_json_get_string(root, file, key, &text));
+    else
+        MEP_TRY(mep_json_get_string_or(root, file, key, fallback, &text));
+    if (strlen(text) >= size) return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" is too long", file, key);
+    snprintf(out, size, "%s", text);
+    return MEP_OK;
+}
+
+/* A 64-bit number that is kept as text, since JSON's numbers are not that wide everywhere. */
+static mep_status read_u64(const json_t *root, const char *file, const char *key, int base, uint64_t *out)
+{
+    const char *text = NULL;
+    char *end = NULL;
+    MEP_TRY(mep_json_get_string(root, file, key, &text));
+    *out = strtoull(text, &end, base);
+    if (end == text || *end != '\0') return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" is not a number", file, key);
+    return MEP_OK;
+}
+
+/* Runs before version 0.2 have none: they stop. */
+static mep_status read_on_nan(const json_t *root, const char *file, mep_on_nan *on_nan)
+{
+    const char *name = NULL;
+    int value = MEP_NAN_STOP;
+    MEP_TRY(mep_json_get_string_or(root, file, "on_nan", mep_on_nan_name(MEP_NAN_STOP), &name));
+    while (mep_on_nan_name(value) != NULL && strcmp(mep_on_nan_name(value), name) != 0) value++;
+    if (mep_on_nan_name(value) == NULL)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"on_nan\" must be stop, skip or dump, found \"%s\"", file, name);
+    *on_nan = (mep_on_nan)value;
+    return MEP_OK;
+}
+
+static mep_status parse_settings(const json_t *root, const char *file, mep_train_settings *s,
+                                 mep_run_checksums *checksums)
+{
+    const int64_t most = INT64_MAX;
+    const char *dtype = NULL;
+    MEP_TRY(read_text(root, file, "data", NULL, s->data, sizeof s->data));
+    MEP_TRY(read_text(root, file, "split", "", s->split, sizeof s->split)); /* runs before version 0.2 have none */
+    MEP_TRY(read_text(root, file, "valid", NULL, s->valid, sizeof s->valid));
+    MEP_TRY(read_text(root, file, "init", "", s->init, sizeof s->init)); /* neither */
+    MEP_TRY(read_text(root, file, "data_checksum", NULL, checksums->data, sizeof checksums->data));
+    MEP_TRY(read_text(root, file, "valid_checksum", NULL, checksums->valid, sizeof checksums->valid));
+    MEP_TRY(read_u64(root, file, "seed", 10, &s->seed));
+    const struct {
+        const char *key;
+        int64_t *to;
+    } integers[] = {{"length", &s->length},
+                    {"batch_size", &s->batch_size},
+                    {"micro_batch_size", &s->micro_batch_size},
+                    {"steps", &s->steps},
+                    {"save_every", &s->save_every},
+                    {"keep", &s->keep},
+                    {"valid_every", &s->valid_every},
+                    {"valid_tokens", &s->valid_tokens}};
+    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
+        MEP_TRY(mep_json_get_int(root, file, integers[i].key, 0, most, integers[i].to));
+    const struct {
+        const char *key;
+        double *to;
+    } numbers[] = {{"learning_rate", &s->learning_rate},
+                   {"min_learning_rate", &s->min_learning_rate},
+                   {"warmup", &s->warmup},
+                   {"beta1", &s->beta1},
+                   {"beta2", &s->beta2},
+                   {"eps", &s->eps},
+                   {"weight_decay", &s->weight_decay},
+                   {"max_grad_norm", &s->max_grad_norm}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        MEP_TRY(mep_json_get_number(root, file, numbers[i].key, 0, 1e300, numbers[i].to));
+    MEP_TRY(mep_json_get_bool(root, file, "recompute", &s->recompute));
+    MEP_TRY(mep_json_get_string(root, file, "dtype", &dtype));
+    if (strcmp(dtype, "float32") != 0 && strcmp(dtype, "bfloat16") != 0)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"dtype\" must be float32 or bfloat16, found \"%s\"", file, dtype);
+    s->dtype = strcmp(dtype, "float32") == 0 ? MEP_FLOAT32 : MEP_BFLOAT16;
+    MEP_TRY(read_on_nan(root, file, &s->on_nan));
+    MEP_TRY(mep_model_config_from_json(json_object_get(root, "model"), file, &s->model));
+    mep_status status = mep_train_check(s);
+    return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
+}
+
+mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, mep_run_checksums *checksums)
+{
+    char *path = NULL;
+    json_t *root = NULL;
+    MEP_TRY(mep_path_join(&path, run, "train.json"));
+    mep_status status = mep_json_load(path, &root);
+    if (status == MEP_OK && !json_is_object(root))
+        status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
+    if (status == MEP_OK) status = parse_settings(root, path, settings, checksums);
+    json_decref(root);
+    mep_free(&path);
+    return status;
+}
+
+mep_status mep_train_read_settings(const char *run, mep_train_settings *settings)
+{
+    mep_run_checksums unused;
+    return mep_run_read_settings(run, settings, &unused);
+}
+
+mep_status mep_train_set_on_nan(const char *run, mep_on_nan on_nan)
+{
+    mep_train_settings unused;
+    char *path = NULL;
+    json_t *root = NULL;
+    if (mep_on_nan_name(on_nan) == NULL) return mep_fail(MEP_ERROR_ARGUMENT, "on_nan must be stop, skip or dump");
+    MEP_TRY(mep_train_read_settings(run, &unused)); /* checks the file */
+    MEP_TRY(mep_path_join(&path, run, "train.json"));
+    mep_status status = mep_json_load(path, &root);
+    if (status == MEP_OK && json_object_set_new(root, "on_nan", json_string(mep_on_nan_name(on_nan))) != 0)
+        status = no_object();
+    if (status == MEP_OK) status = mep_json_save(path, root);
+    json_decref(root);
+    mep_free(&path);
+    return status;
+}
+
+/* ---- Comparing ---- */
+
+json_t *mep_run_training_json(const mep_train_settings *s)
+{
+    json_t *model = mep_model_config_to_json(&s->model);
+    json_t *root =
+        json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "length", (json_int_t)s->length,
+                  "batch_size", (json_int_t)s->batch_size, "micro_batch_size", (json_int_t)s->micro_batch_size, "steps",
+                  (json_int_t)s->steps, "learning_rate", s->learning_rate, "min_learning_rate", s->min_learning_rate,
+                  "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps", s->eps, "weight_decay",
+                  s->weight_decay, "max_grad_norm", s->max_grad_norm, "dtype", mep_dtype_name(s->dtype));
+    if (root != NULL && s->split[0] != '\0') json_object_set_new(root, "split", json_string(s->split));
+    if (model == NULL || root == NULL || json_object_update(root, model) != 0) {
+        json_decref(root);
+        root = NULL;
+    }
+    json_decref(model);
+    if (root != NULL) json_object_del(root, "position_encoding");
+    return root;
+}
+
+mep_status mep_run_compare_json(const char *file, const json_t *found, json_t *wanted)
+{
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_object_foreach(wanted, key, value)
+    {
+        const json_t *other = json_object_get(found, key);
+        if (other != NULL && json_equal(other, value)) continue;
+        char *old = other == NULL ? NULL : json_dumps(other, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
+        char *new = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
+        mep_status status =
+            mep_fail(MEP_ERROR_ARGUMENT,
+                     "%s: was made with %s %s, now it is %s; choose another folder, or what it was made with", file,
+                     key, old == NULL ? "missing" : old, new == NULL ? "another" : new);
+        free(old);
+        free(new);
+        return status;
+    }
+    return MEP_OK;
+}
