@@ -48,6 +48,27 @@ for family in neox neox_sequential bloom mpt gpt2; do
     [ -s "py-$family/configuration_mep.py" ] || wrong 'configuration_mep.py is not written'
 done
 
+# Shards and bfloat16: the same model, or the model rounded, which rounded again stays as it is.
+for family in neox_sequential bloom gpt2; do
+    expect 0 export "own-$family" "shards-$family" --shard-size 9KB
+    [ -s "shards-$family/model.safetensors.index.json" ] || wrong "$family is not written in shards"
+    [ ! -e "shards-$family/model.safetensors" ] || wrong "$family is written in one file"
+    said "shards-$family/config.json" '"torch_dtype": "float32"'
+    [ "$(perplexity "shards-$family")" = "$(perplexity "own-$family")" ] || wrong "$family in shards is another model"
+    expect 0 export "own-$family" "half-$family" --dtype bfloat16 --shard-size 1MB
+    [ -s "half-$family/model.safetensors" ] || wrong "$family is not written in one file"
+    said "half-$family/config.json" '"torch_dtype": "bfloat16"'
+    expect 0 import "half-$family" "half-own-$family" --dtype bfloat16 --shard-size 5kB
+    expect 0 export "half-own-$family" "half-again-$family" --dtype bfloat16 --quiet
+    cmp -s "half-$family/model.safetensors" "half-again-$family/model.safetensors" || wrong "$family is rounded twice"
+    [ "$(perplexity "half-own-$family")" = "$(perplexity "half-$family")" ] || wrong "$family in bfloat16 is another model"
+done
+refuse 2 'is no size such as' export own-bloom no --shard-size many
+refuse 2 '"float16" is none of float32, bfloat16' export own-bloom no --dtype float16
+mkdir half-done
+cp shards-bloom/model.safetensors.index.json half-done
+refuse 1 'holds a model already' export own-bloom half-done
+
 # What info says, and text from a folder in place.
 expect 0 info "$families/bloom"
 said out 'alibi'

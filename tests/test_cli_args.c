@@ -22,7 +22,7 @@ static const char *const COLOURS[] = {"red", "green", NULL};
 /* One target of every kind, fresh for each parse. */
 typedef struct targets {
     int flag, off, colour;
-    int64_t steps, length;
+    int64_t steps, length, bytes;
     double rate;
     const char *name;
     mep_lengths lengths;
@@ -38,13 +38,14 @@ static char text_of_words[512];
 static targets parse(const char *line)
 {
     static targets t;
-    t = (targets){.off = 1, .steps = 7, .length = 512, .rate = 0.5, .name = "none"};
+    t = (targets){.off = 1, .steps = 7, .length = 512, .bytes = 50, .rate = 0.5, .name = "none"};
     mep_option options[] = {
         MEP_OPT_GROUP("Group"),
         MEP_OPT_FLAG("--flag", 'f', &t.flag, "a flag"),
         MEP_OPT_FLAG_OFF("--no-thing", 0, &t.off, "another"),
         MEP_OPT_INT("--steps", 'n', "N", &t.steps, 1, 1000000, "how many"),
         MEP_OPT_LENGTH("--length", 0, "L", &t.length, 0, 1LL << 40, "how long"),
+        MEP_OPT_BYTES("--bytes", 0, "SIZE", &t.bytes, "how large"),
         MEP_OPT_REAL("--rate", 'r', "X", &t.rate, 0, 1, "how fast"),
         MEP_OPT_TEXT("--name", 0, "TEXT", &t.name, "what"),
         MEP_OPT_CHOICE("--colour", 0, "WORD", &t.colour, COLOURS, "which"),
@@ -123,6 +124,11 @@ static void test_values(void **state)
     assert_int_equal(parse("--steps 1M").steps, 1000000);
     assert_int_equal(parse("--length 2M").length, 2 << 20);
     assert_int_equal(parse("--length 0").length, 0);
+    assert_int_equal(parse("--bytes 5GB").bytes, 5000000000);
+    assert_int_equal(parse("--bytes 300kb").bytes, 300000);
+    assert_int_equal(parse("--bytes 2GiB").bytes, 2147483648);
+    assert_int_equal(parse("--bytes 7T").bytes, 7000000000000);
+    assert_int_equal(parse("--bytes 123").bytes, 123);
     assert_true(parse("--rate 1e-3").rate == 1e-3);
     assert_string_equal(parse("--name -x").name, "-x"); /* the next word is the value, whatever it is */
 }
@@ -139,6 +145,12 @@ static void test_wrong_numbers(void **state)
         REFUSES(line, "not a whole number");
     }
     REFUSES("--length 9999999999G", "not a whole number");
+    const char *const sizes[] = {"0", "-1", "5XB", "5GBs", "GB", "1.5GB", "9999999999GB", "99999999999999999999", ""};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "--bytes=%s", sizes[i]);
+        REFUSES(line, "is no size such as 500MB");
+    }
     const char *const reals[] = {"nan", "inf", "1.0001", "-0.1", "x", "0.5x", "~0.5", ""};
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         char line[64];
@@ -253,6 +265,12 @@ static void test_words(void **state)
     assert_string_equal(text, "1M");
     mep_length_text(0, text);
     assert_string_equal(text, "0");
+    mep_bytes_text(50000000000, text);
+    assert_string_equal(text, "50GB");
+    mep_bytes_text(3 << 20, text);
+    assert_string_equal(text, "3MiB");
+    mep_bytes_text(77, text);
+    assert_string_equal(text, "77");
 }
 
 int main(void)

@@ -200,9 +200,9 @@ static void test_export(void **state)
     for (int f = 0; f < FAMILY_COUNT; f++) {
         mep_model *model = load(family_folder(FAMILIES[f]), NULL), *again, *own;
         const char *out = folder("export"), *mine = folder("own"), *family = NULL;
-        assert_int_equal(mep_model_export(model, out, &family), MEP_OK);
+        assert_int_equal(mep_model_export(model, out, NULL, &family), MEP_OK);
         assert_string_equal(family, types[f]);
-        assert_int_equal(mep_model_save(model, mine), MEP_OK);
+        assert_int_equal(mep_model_save(model, mine, NULL), MEP_OK);
         again = load(out, NULL);
         own = load(mine, NULL);
         same_tensors(again, model);
@@ -223,7 +223,7 @@ static void test_export_names(void **state)
         char path[1100];
         mep_safetensors *theirs = NULL, *ours = NULL;
         const char *out = folder("names");
-        assert_int_equal(mep_model_export(model, out, NULL), MEP_OK);
+        assert_int_equal(mep_model_export(model, out, NULL, NULL), MEP_OK);
         snprintf(path, sizeof path, "%s/model.safetensors", out);
         assert_int_equal(mep_safetensors_open(&ours, path), MEP_OK);
         snprintf(path, sizeof path, "%s/model.safetensors", family_folder(FAMILIES[f]));
@@ -251,7 +251,7 @@ static void test_export_own(void **state)
         const char *out = folder("python"), *family = NULL;
         char path[700], *text = NULL;
         int64_t size = 0;
-        assert_int_equal(mep_model_export(model, out, &family), MEP_OK);
+        assert_int_equal(mep_model_export(model, out, NULL, &family), MEP_OK);
         assert_string_equal(family, "mep");
         again = load(out, NULL);
         assert_memory_equal(again->values, model->values, (size_t)model->size * sizeof(float));
@@ -268,9 +268,151 @@ static void test_export_own(void **state)
     }
     mep_model *rotary = small_model("rotary");
     const char *family = NULL;
-    assert_int_equal(mep_model_export(rotary, folder("rotary"), &family), MEP_OK);
+    assert_int_equal(mep_model_export(rotary, folder("rotary"), NULL, &family), MEP_OK);
     assert_string_equal(family, "gpt_neox");
     mep_model_destroy(&rotary);
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* The nearest bfloat16 of a float32, the even one of two: from the definition, without the rounding under test. */
+static float nearest_bfloat16(float x)
+{
+    uint32_t bits;
+    float below, above;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t low = bits & 0xFFFF0000u, high = low + 0x10000u; /* neighbours of x, away from 0 the second */
+    memcpy(&below, &low, sizeof below);
+    memcpy(&above, &high, sizeof above);
+    double to_below = fabs((double)x - (double)below), to_above = fabs((double)above - (double)x);
+    if (to_below == to_above) return low & 0x10000u ? above : below;
+    return to_below < to_above ? below : above;
+}
+
+static int exists(const char *in, const char *name)
+{
+    char path[1400];
+    snprintf(path, sizeof path, "%s/%s", in, name);
+    return mep_file_exists(path);
+}
+
+static void check_written(const mep_model *model, const mep_model *again, mep_dtype dtype)
+{
+    assert_int_equal(again->size, model->size);
+    for (int64_t i = 0; i < model->size; i++) {
+        float want = dtype == MEP_FLOAT32 ? model->values[i] : nearest_bfloat16(model->values[i]);
+        if (memcmp(&again->values[i], &want, sizeof want) != 0)
+            fail_msg("%.9g is written as %.9g", (double)model->values[i], (double)again->values[i]);
+    }
+}
+
+/* The sum of the shards' tensors is what the index says, none is larger than allowed unless it is one tensor, and each
+ * would not have held the next one's first. Returns their number. */
+static int64_t check_shards(const char *out, int64_t limit, int64_t values, int64_t width)
+{
+    char path[700], name[64];
+    json_t *root = NULL;
+    snprintf(path, sizeof path, "%s/model.safetensors.index.json", out);
+    assert_int_equal(mep_json_load(path, &root), MEP_OK);
+    const json_t *map = json_object_get(root, "weight_map"), *metadata = json_object_get(root, "metadata");
+    assert_int_equal(json_integer_value(json_object_get(metadata, "total_parameters")), values);
+    assert_int_equal(json_integer_value(json_object_get(metadata, "total_size")), values * width);
+    int64_t count = 0, shards = 0, last = 0;
+    const char *tensor;
+    json_t *file;
+    json_object_foreach((json_t *)map, tensor, file) sscanf(json_string_value(file), "model-%*d-of-%ld", &shards);
+    for (int64_t i = 1; i <= shards; i++) {
+        mep_safetensors *shard = NULL;
+        int64_t bytes = 0;
+        snprintf(name, sizeof name, "model-%05ld-of-%05ld.safetensors", (long)i, (long)shards);
+        snprintf(path, sizeof path, "%s/%s", out, name);
+        assert_int_equal(mep_safetensors_open(&shard, path), MEP_OK);
+        for (int64_t t = 0; t < mep_safetensors_count(shard); t++) {
+            const mep_safetensors_entry *e = mep_safetensors_get(shard, t);
+            assert_string_equal(json_string_value(json_object_get(map, e->name)), name);
+            assert_int_equal(e->width, width);
+            bytes += e->end - e->begin;
+            count++;
+        }
+        assert_true(bytes <= limit || mep_safetensors_count(shard) == 1);
+        if (i > 1) assert_true(last + mep_safetensors_get(shard, 0)->size * width > limit);
+        last = bytes;
+        mep_safetensors_close(&shard);
+    }
+    assert_int_equal(count, json_object_size(map));
+    json_decref(root);
+    return shards;
+}
+
+/* Shards and bfloat16 in both forms of folders: read back, every value is the same, or its nearest bfloat16. */
+static void test_save_settings(void **state)
+{
+    (void)state;
+    static const int64_t limits[] = {1, 9000, 1 << 20};
+    for (int f = 0; f < FAMILY_COUNT; f++)
+        for (int half = 0; half < 2; half++)
+            for (int i = f == 0 ? 0 : 1; i < 3; i++) { /* a file a tensor costs many syncs: once */
+                mep_model *model = load(family_folder(FAMILIES[f]), NULL), *again, *own;
+                const char *out = folder("settings"), *mine = folder("own");
+                mep_save_settings s = {.dtype = half ? MEP_BFLOAT16 : MEP_FLOAT32, .shard_size = limits[i]};
+                for (int64_t n = 0; n < model->size; n++) /* the fixtures' values are often of 16 bits */
+                    model->values[n] *= 1 + 0.1f * (float)mep_random_uniform(9, (uint64_t)f, (uint64_t)n);
+                model->values[0] = 1.00390625f,
+                model->values[1] = 1.01171875f; /* halfway: down and up to the even one */
+                model->values[2] = -0.0f, model->values[3] = -1e-40f;
+                assert_int_equal(mep_model_export(model, out, &s, NULL), MEP_OK);
+                assert_int_equal(mep_model_save(model, mine, &s), MEP_OK);
+                assert_int_equal(exists(out, "model.safetensors"), i == 2);
+                assert_int_equal(exists(out, "model.safetensors.index.json"), i < 2);
+                if (i < 2) {
+                    int64_t shards = check_shards(mine, limits[i], model->size, half ? 2 : 4);
+                    assert_true(i == 0 ? shards == model->count : shards >= 2 && shards < model->count);
+                    check_shards(out, limits[i], model->size, half ? 2 : 4);
+                }
+                again = load(out, NULL), own = load(mine, NULL);
+                check_written(model, again, s.dtype);
+                check_written(model, own, s.dtype);
+                mep_model_destroy(&model), mep_model_destroy(&again), mep_model_destroy(&own);
+            }
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* A folder's model is replaced in one step or not at all, and a failure leaves no shards. */
+static void test_save_refused(void **state)
+{
+    (void)state;
+    char path[700];
+    mep_model *model = small_model("mep"), *again;
+    const char *one = folder("one"), *many = folder("many"), *broken = folder("broken");
+    mep_save_settings shards = {.dtype = MEP_FLOAT32, .shard_size = 9000}, wrong = {.dtype = MEP_FLOAT64};
+    assert_int_equal(mep_model_save(model, one, NULL), MEP_OK);
+    assert_int_equal(mep_model_save(model, many, &shards), MEP_OK);
+    float before = model->values[0];
+    model->values[0] += 1;
+    assert_int_equal(mep_model_save(model, one, &shards), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "holds model.safetensors"));
+    assert_int_equal(mep_model_save(model, many, &shards), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_model_save(model, many, NULL), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "holds model.safetensors.index.json"));
+    again = load(many, NULL);
+    assert_true(again->values[0] == before);
+    mep_model_destroy(&again);
+    assert_int_equal(mep_model_save(model, one, NULL), MEP_OK);
+    again = load(one, NULL);
+    same_tensors(again, model);
+    mep_model_destroy(&again);
+
+    mep_save_settings tensors = {.dtype = MEP_FLOAT32, .shard_size = 1};
+    snprintf(path, sizeof path, "%s/model-%05d-of-%05d.safetensors", broken, 3, (int)model->count);
+    assert_int_equal(mep_make_folder(path, 0), MEP_OK); /* where the third shard would be */
+    assert_int_not_equal(mep_model_save(model, broken, &tensors), MEP_OK);
+    snprintf(path, sizeof path, "model-%05d-of-%05d.safetensors", 1, (int)model->count);
+    assert_false(exists(broken, path) || exists(broken, "config.json"));
+    wrong.shard_size = 1 << 20;
+    assert_int_equal(mep_model_save(model, one, &wrong), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "not as float64"));
+    shards.shard_size = 0;
+    assert_int_equal(mep_model_save(model, folder("none"), &shards), MEP_ERROR_ARGUMENT);
+    mep_model_destroy(&model);
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
 }
 
@@ -294,7 +436,7 @@ static void test_swap(void **state)
                 assert_memory_equal(t->data, own->tensors[j].data, (size_t)t->size * sizeof(float));
             }
             const char *out = folder("swap"); /* and what was swapped stays so */
-            assert_int_equal(mep_model_save(model, out), MEP_OK);
+            assert_int_equal(mep_model_save(model, out, NULL), MEP_OK);
             mep_model *again = load(out, NULL);
             same_tensors(again, model);
             int same = strcmp(positions[p], own->config.position_encoding) == 0;
@@ -506,15 +648,17 @@ static void test_short_memory(void **state)
     (void)state;
     for (int f = 0; f < FAMILY_COUNT; f++) {
         const char *out = folder("memory");
+        mep_save_settings s = {.dtype = MEP_BFLOAT16, .shard_size = 9000};
         mep_status status = MEP_ERROR_MEMORY;
         int64_t n = 1;
         for (; status != MEP_OK && n < 1000; n++) {
             mep_model *model = NULL;
             mep_fail_allocation(n);
             status = mep_model_load_as(&model, family_folder(FAMILIES[f]), "mep_param", 1);
-            if (status == MEP_OK) status = mep_model_export(model, out, NULL);
+            if (status == MEP_OK) status = mep_model_export(model, out, &s, NULL);
             mep_model_destroy(&model);
             mep_fail_allocation(0);
+            if (status != MEP_OK) out = folder("memory"); /* with shards in it, it would be refused */
             if (status != MEP_OK && status != MEP_ERROR_MEMORY) fail_msg("%s", mep_error_message());
         }
         assert_int_equal(status, MEP_OK);
@@ -529,7 +673,8 @@ int main(void)
         cmocka_unit_test(test_logits),       cmocka_unit_test(test_greedy),       cmocka_unit_test(test_windows),
         cmocka_unit_test(test_export),       cmocka_unit_test(test_export_names), cmocka_unit_test(test_export_own),
         cmocka_unit_test(test_swap),         cmocka_unit_test(test_switches),     cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_wrong_shards), cmocka_unit_test(test_short_memory),
+        cmocka_unit_test(test_wrong_shards), cmocka_unit_test(test_short_memory), cmocka_unit_test(test_save_settings),
+        cmocka_unit_test(test_save_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

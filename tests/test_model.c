@@ -450,7 +450,7 @@ static void test_huge_configuration(void **state)
     snprintf(folder, sizeof folder, "%s", scratch_path("huge"));
     snprintf(path, sizeof path, "%s/config.json", folder);
     assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
-    assert_int_equal(mep_model_save(model, folder), MEP_OK);
+    assert_int_equal(mep_model_save(model, folder, NULL), MEP_OK);
     assert_int_equal(mep_model_load(&loaded, folder), MEP_OK);
     mep_model_destroy(&loaded);
     for (int layers = 2; layers <= 1000; layers += 998) { /* with the names that the file has, and with more */

@@ -387,7 +387,7 @@ static void test_numeric(void **state)
     train("numeric", &s, 8, &r);
     assert_int_equal(mep_model_load(&model, run_path("numeric")), MEP_OK);
     ((float *)model->tensors[model->embed_out].data)[5] = NAN;
-    assert_int_equal(mep_model_save(model, run_path("numeric/checkpoint-8")), MEP_OK);
+    assert_int_equal(mep_model_save(model, run_path("numeric/checkpoint-8"), NULL), MEP_OK);
     mep_model_destroy(&model);
     r = (record){0};
     assert_int_equal(mep_train_resume(run_path("numeric"), keep_record, &r), MEP_ERROR_NUMERIC);

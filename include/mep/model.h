@@ -63,13 +63,25 @@ MEP_API mep_status mep_model_load_as(mep_model **model, const char *folder, cons
 /* The configuration alone. */
 MEP_API mep_status mep_model_read_config(const char *folder, mep_model_config *config);
 
-/* Write config.json and model.safetensors (float32) into an existing folder. */
-MEP_API mep_status mep_model_save(const mep_model *model, const char *folder);
+/* How weights are written. */
+typedef struct mep_save_settings {
+    mep_dtype dtype; /* MEP_FLOAT32: no bit is lost; MEP_BFLOAT16: half the size, each value rounded to nearest even */
+    int64_t shard_size; /* bytes of tensors a file; what has more is written as shards. A tensor is never divided */
+} mep_save_settings;
 
-/* Write a Hugging Face folder: as the family ("gpt_neox", "bloom", "mpt" or "gpt2") that can express the model, else as
- * "mep" with the Python files modeling_mep.py and configuration_mep.py, which transformers loads with
- * trust_remote_code=True. *family, which may be NULL, becomes the name, a constant string. */
-MEP_API mep_status mep_model_export(const mep_model *model, const char *folder, const char **family);
+/* Defaults: float32, 50 GB (transformers' max_shard_size). */
+MEP_API void mep_save_defaults(mep_save_settings *settings);
+
+/* Write config.json and model.safetensors, or shards with model.safetensors.index.json, into an existing folder.
+ * config.json is written last. A folder's model in one file is replaced by one in one file, a file in one step each;
+ * any other that holds a model is refused (MEP_ERROR_ARGUMENT). NULL settings: the defaults. */
+MEP_API mep_status mep_model_save(const mep_model *model, const char *folder, const mep_save_settings *settings);
+
+/* Write a Hugging Face folder in the same way: as the family ("gpt_neox", "bloom", "mpt" or "gpt2") that can express
+ * the model, else as "mep" with the Python files modeling_mep.py and configuration_mep.py, which transformers loads
+ * with trust_remote_code=True. *family, which may be NULL, becomes the name, a constant string. */
+MEP_API mep_status mep_model_export(const mep_model *model, const char *folder, const mep_save_settings *settings,
+                                    const char **family);
 
 MEP_API void mep_model_destroy(mep_model **model);
 

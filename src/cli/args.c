@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli/cli.h"
 #include "cli/help.h"
@@ -120,6 +121,46 @@ static int set_integer(const mep_usage *usage, mep_option *option, const char *t
     return read_integer(option, text, option->target.integer) ? MEP_ARGS_GO : wrong_integer(usage, option, text);
 }
 
+/* Units of sizes: what stands behind the number, a "B" or nothing behind that. */
+static const struct {
+    const char *name;
+    int64_t bytes;
+} UNITS[] = {{"T", 1000000000000},     {"G", 1000000000}, {"M", 1000000},  {"K", 1000}, {"Ti", INT64_C(1) << 40},
+             {"Gi", INT64_C(1) << 30}, {"Mi", 1 << 20},   {"Ki", 1 << 10}, {"", 1}};
+
+enum { UNIT_COUNT = sizeof UNITS / sizeof *UNITS };
+
+/* 1 when `text` is a whole number of bytes, 1 or more, with or without a unit. */
+static int read_bytes(const char *text, int64_t *bytes)
+{
+    char *end;
+    if (!isdigit((unsigned char)*text)) return 0;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    size_t length = strlen(end);
+    if (length > 0 && (end[length - 1] == 'B' || end[length - 1] == 'b')) length--;
+    for (int i = 0; i < UNIT_COUNT; i++)
+        if (strlen(UNITS[i].name) == length && strncasecmp(UNITS[i].name, end, length) == 0)
+            return errno == 0 && value > 0 && !__builtin_mul_overflow((int64_t)value, UNITS[i].bytes, bytes);
+    return 0;
+}
+
+static int set_bytes(const mep_usage *usage, mep_option *option, const char *text)
+{
+    int64_t bytes;
+    if (!read_bytes(text, &bytes))
+        return mep_cli_usage(usage->command, "%s: \"%s\" is no size such as 500MB, 50GB or 2GiB", option->name, text);
+    *option->target.integer = bytes;
+    return MEP_ARGS_GO;
+}
+
+void mep_bytes_text(int64_t bytes, char text[24])
+{
+    int i = 0;
+    while (bytes % UNITS[i].bytes != 0) i++;
+    snprintf(text, 24, "%lld%s%s", (long long)(bytes / UNITS[i].bytes), UNITS[i].name, *UNITS[i].name ? "B" : "");
+}
+
 static int set_real(const mep_usage *usage, mep_option *option, const char *text)
 {
     char *end;
@@ -206,6 +247,9 @@ static int set_value(const mep_usage *usage, mep_option *option, char *text)
     case MEP_OPTION_INT:
     case MEP_OPTION_LENGTH:
         code = set_integer(usage, option, text);
+        break;
+    case MEP_OPTION_BYTES:
+        code = set_bytes(usage, option, text);
         break;
     case MEP_OPTION_REAL:
         code = set_real(usage, option, text);

@@ -25,13 +25,14 @@ enum { MEP_ARGS_GO = -1, MEP_ARGS_LIST = 64 };
 
 typedef enum mep_option_kind {
     MEP_OPTION_END = 0,
-    MEP_OPTION_GROUP,   /* a heading of the help page */
-    MEP_OPTION_FLAG,    /* sets an int to `value_set`; takes no value */
-    MEP_OPTION_INT,     /* int64_t; 50K is 50000, 2M is 2000000, 1G is 1000000000 */
-    MEP_OPTION_LENGTH,  /* int64_t; a number of tokens in which 4K is 4096 and 1M is 1048576 */
-    MEP_OPTION_REAL,    /* double, finite */
-    MEP_OPTION_TEXT,    /* const char *, points into argv */
-    MEP_OPTION_CHOICE,  /* int, the index of the word in `choices` */
+    MEP_OPTION_GROUP,  /* a heading of the help page */
+    MEP_OPTION_FLAG,   /* sets an int to `value_set`; takes no value */
+    MEP_OPTION_INT,    /* int64_t; 50K is 50000, 2M is 2000000, 1G is 1000000000 */
+    MEP_OPTION_LENGTH, /* int64_t; a number of tokens in which 4K is 4096 and 1M is 1048576 */
+    MEP_OPTION_BYTES,  /* int64_t, from 1: a size as transformers writes it, 500MB, 50GB (powers of 1000), 2GiB, 4096 */
+    MEP_OPTION_REAL,   /* double, finite */
+    MEP_OPTION_TEXT,   /* const char *, points into argv */
+    MEP_OPTION_CHOICE, /* int, the index of the word in `choices` */
     MEP_OPTION_LENGTHS, /* mep_lengths: lengths separated by commas */
     MEP_OPTION_TEXTS /* mep_texts: the option may be repeated; each value may hold several, separated by ';', or by ','
                         where no ':', '/' or '=' stands before it (bias specs with options contain commas) */
@@ -97,6 +98,11 @@ typedef struct mep_option {
         .kind = MEP_OPTION_LENGTH, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.integer = (TARGET),   \
         .min = (MIN), .max = (MAX), .help = (HELP)                                                                     \
     }
+#define MEP_OPT_BYTES(NAME, LETTER, VALUE, TARGET, HELP)                                                               \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_BYTES, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.integer = (TARGET),    \
+        .help = (HELP)                                                                                                 \
+    }
 #define MEP_OPT_REAL(NAME, LETTER, VALUE, TARGET, LOW, HIGH, HELP)                                                     \
     {                                                                                                                  \
         .kind = MEP_OPTION_REAL, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.real = (TARGET),        \
@@ -148,6 +154,9 @@ int mep_args_given(const mep_option *options, const char *name);
 
 /* Show `text` as the default of the option `name`; "" shows none. */
 void mep_args_default(mep_option *options, const char *name, const char *text);
+
+/* Write a size as MEP_OPTION_BYTES reads it: "50GB", "4096"; at most 22 characters and the final 0. */
+void mep_bytes_text(int64_t bytes, char text[24]);
 
 /* Write a length as people say it: "512", "4K" for 4096, "1M"; at most 20 characters and the final 0. */
 void mep_length_text(int64_t length, char text[24]);

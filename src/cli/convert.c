@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/model_tokenizer.h"
 #include "cli/progress.h"
+#include "cli/train_options.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/model_files.h"
@@ -18,10 +19,14 @@
 /* OUT, which must not hold a model. */
 static mep_status make_folder(const char *out)
 {
-    char *path = NULL;
-    MEP_TRY(mep_path_join(&path, out, "config.json"));
-    int taken = mep_file_exists(path);
-    mep_free(&path);
+    static const char *const names[] = {"config.json", "model.safetensors", "model.safetensors.index.json"};
+    int taken = 0;
+    for (int i = 0; i < 3; i++) {
+        char *path = NULL;
+        MEP_TRY(mep_path_join(&path, out, names[i]));
+        taken |= mep_file_exists(path);
+        mep_free(&path);
+    }
     if (taken) return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a model already; choose another folder", out);
     return mep_make_folder(out, 1);
 }
@@ -71,7 +76,7 @@ static mep_status convert(const mep_convert_job *job, const char *from, const ch
     const char *form = NULL;
     MEP_TRY(mep_model_load_as(model, from, job->position, (uint64_t)job->seed));
     MEP_TRY(make_folder(out));
-    MEP_TRY(job->save(*model, out, &form));
+    MEP_TRY(job->save(*model, out, &job->settings, &form));
     MEP_TRY(copy_tokenizer(from, out));
     if (job->writes_end) MEP_TRY(write_end(*model, from, out));
     if (!job->quiet) report(*model, out, form);
@@ -80,10 +85,15 @@ static mep_status convert(const mep_convert_job *job, const char *from, const ch
 
 int mep_cli_convert(mep_convert_job *job, mep_usage usage, int argc, char **argv)
 {
+    mep_save_defaults(&job->settings);
     mep_option options[] = {
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job->position,
                      "another position encoding in place of the model's own, as in mep train"),
         MEP_OPT_INT("--seed", 's', "S", &job->seed, 0, INT64_MAX, "for the parameters of another encoding"),
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job->dtype, mep_train_dtypes,
+                       "type of the weights in the files; bfloat16 rounds them, at half the size"),
+        MEP_OPT_BYTES("--shard-size", 0, "SIZE", &job->settings.shard_size,
+                      "largest file, 500MB or 5GB; what is larger becomes shards and an index"),
         MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "print nothing"),
         MEP_OPT_END,
     };
@@ -92,6 +102,7 @@ int mep_cli_convert(mep_convert_job *job, mep_usage usage, int argc, char **argv
     mep_model *model = NULL;
     int count, code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
+    job->settings.dtype = job->dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     mep_status status = convert(job, argv[1], argv[2], &model);
     mep_model_destroy(&model);
     return status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail(job->command);

@@ -12,10 +12,13 @@
 typedef struct mep_convert_job {
     const char *command;
     /* Write the model into an existing folder; *form is the model_type that it has there. */
-    mep_status (*save)(const mep_model *model, const char *folder, const char **form);
+    mep_status (*save)(const mep_model *model, const char *folder, const mep_save_settings *settings,
+                       const char **form);
     int writes_end;       /* generation_config.json says which token ends a text */
     const char *position; /* NULL: the model's own */
     int64_t seed;
+    int dtype; /* index in mep_train_dtypes */
+    mep_save_settings settings;
     int quiet;
 } mep_convert_job;
 

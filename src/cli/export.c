@@ -21,7 +21,8 @@ int mep_cli_export(int argc, char **argv)
             "otherwise: MEP and its mixtures, KERPLE, T5, and ALiBi in a model that is neither BLOOM nor MPT. It then\n"
             "holds modeling_mep.py, and Python needs trust_remote_code=True:\n\n"
             "  mep export runs/mep hf/mep\n"
-            "  AutoModelForCausalLM.from_pretrained(\"hf/mep\", trust_remote_code=True)\n",
+            "  AutoModelForCausalLM.from_pretrained(\"hf/mep\", trust_remote_code=True)\n\n"
+            "  mep export runs/mep hf/half --dtype bfloat16 --shard-size 5GB\n",
     };
     return mep_cli_convert(&job, usage, argc, argv);
 }

@@ -55,6 +55,10 @@ static void default_text(const mep_option *option, char line[LINE])
     case MEP_OPTION_LENGTH:
         snprintf(line, LINE, "%lld", (long long)*option->target.integer);
         break;
+    case MEP_OPTION_BYTES:
+        mep_bytes_text(*option->target.integer, length);
+        snprintf(line, LINE, "%s", length);
+        break;
     case MEP_OPTION_REAL:
         snprintf(line, LINE, "%g", *option->target.real);
         break;

@@ -10,10 +10,10 @@
 #include "cli/cli.h"
 #include "cli/convert.h"
 
-static mep_status save(const mep_model *model, const char *folder, const char **form)
+static mep_status save(const mep_model *model, const char *folder, const mep_save_settings *settings, const char **form)
 {
     *form = "mep";
-    return mep_model_save(model, folder);
+    return mep_model_save(model, folder, settings);
 }
 
 int mep_cli_import(int argc, char **argv)
@@ -25,8 +25,10 @@ int mep_cli_import(int argc, char **argv)
         .summary = "Write a Hugging Face folder of GPT-NeoX (Pythia), BLOOM, MPT or GPT-2 as a model of this program.",
         .notes =
             "MODEL holds config.json and model.safetensors, or shards with model.safetensors.index.json, in float32,\n"
-            "bfloat16 or float16; OUT becomes float32. The tokenizer's files are copied. What of a model cannot be\n"
-            "computed here is refused by name. eval, generate and train --init read such folders directly as well.\n\n"
+            "bfloat16 or float16; OUT becomes float32, which loses no bit of them. The tokenizer's files are copied. "
+            "What\n"
+            "of a model cannot be computed here is refused by name. eval, generate and train --init read such folders\n"
+            "directly as well.\n\n"
             "  mep import bloom-560m models/bloom\n"
             "  mep import bloom-560m models/bloom-mep --position mep\n",
     };

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing a model as a Hugging Face folder, and a tokenizer's files beside it.
+ * Writing a model as a folder: in this library's own form or in a family's of Hugging Face, with a tokenizer's files
+ * beside it. Data is converted a tensor at a time, so that writing needs no second copy of the model.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/family.h"
@@ -12,22 +14,119 @@
 #include "io/json.h"
 #include "io/model_files.h"
 #include "io/python_files.h"
-#include "io/safetensors.h"
+#include "io/weights.h"
 #include "model/model.h"
+
+void mep_save_defaults(mep_save_settings *settings)
+{
+    *settings = (mep_save_settings){.dtype = MEP_FLOAT32, .shard_size = 50000000000};
+}
+
+/* ---- Tensors ---- */
+
+/* A model's tensors on their way into files. */
+typedef struct outgoing {
+    const mep_model *model;
+    mep_tensor *tensors; /* [model->count]: the family's names, shapes and types, without data */
+    int *layouts;        /* [model->count] */
+    float *buffer;       /* a tensor in the family's layout, */
+    mep_bf16 *rounded;   /* and rounded; each as large as the largest that needs it */
+} outgoing;
+
+/* Tensor `index` by the family's name and in its layout's shape. */
+static mep_status describe(const mep_family *family, outgoing *out, int64_t index, mep_dtype dtype)
+{
+    char name[MEP_TENSOR_NAME];
+    int has_prefix = 0;
+    const mep_tensor *ours = &out->model->tensors[index];
+    mep_tensor *theirs = &out->tensors[index];
+    if (!mep_family_tensor_name(family, ours->name, name, &has_prefix, &out->layouts[index]))
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s has no tensor for %s", family->model_type, ours->name);
+    *theirs = *ours;
+    theirs->dtype = dtype;
+    theirs->data = NULL;
+    size_t prefix = has_prefix ? strlen(family->prefix) : 0;
+    memcpy(theirs->name, family->prefix, prefix);
+    memmove(theirs->name + prefix, name, strlen(name) + 1);
+    if (ours->ndim == 2 && (out->layouts[index] & MEP_LAYOUT_TRANSPOSED)) {
+        theirs->shape[0] = ours->shape[1];
+        theirs->shape[1] = ours->shape[0];
+    }
+    return MEP_OK;
+}
+
+static mep_status allocate_buffers(outgoing *out, mep_dtype dtype)
+{
+    int64_t moved = 0, largest = 0;
+    for (int64_t i = 0; i < out->model->count; i++) {
+        int64_t size = out->model->tensors[i].size;
+        if (out->layouts[i] != 0 && size > moved) moved = size;
+        if (size > largest) largest = size;
+    }
+    MEP_TRY(mep_alloc(&out->buffer, moved, sizeof *out->buffer));
+    return mep_alloc(&out->rounded, dtype == MEP_BFLOAT16 ? largest : 0, sizeof *out->rounded);
+}
+
+/* mep_tensor_data_fn: a tensor's values in the family's layout, rounded where the file's type is bfloat16. */
+static mep_status make_data(void *context, int64_t index, const void **data)
+{
+    outgoing *out = context;
+    const mep_tensor *ours = &out->model->tensors[index];
+    const float *values = ours->data;
+    if (out->layouts[index] != 0) {
+        mep_family_to_layout(out->layouts[index], out->model->config.num_attention_heads, ours->shape[0],
+                             ours->ndim == 2 ? ours->shape[1] : 1, values, out->buffer);
+        values = out->buffer;
+    }
+    *data = values;
+    if (out->tensors[index].dtype == MEP_FLOAT32) return MEP_OK;
+#pragma omp parallel for
+    for (int64_t i = 0; i < ours->size; i++) out->rounded[i] = mep_bf16_from_float(values[i]);
+    *data = out->rounded;
+    return MEP_OK;
+}
+
+static mep_status save_tensors(const mep_family *family, const mep_model *model, const char *folder,
+                               const mep_save_settings *s)
+{
+    outgoing out = {.model = model};
+    if (s->dtype != MEP_FLOAT32 && s->dtype != MEP_BFLOAT16)
+        return mep_fail(MEP_ERROR_ARGUMENT, "weights can be written as float32 or bfloat16, not as %s",
+                        mep_dtype_name(s->dtype));
+    mep_status status = mep_alloc(&out.tensors, model->count, sizeof *out.tensors);
+    if (status == MEP_OK) status = mep_alloc(&out.layouts, model->count, sizeof *out.layouts);
+    for (int64_t i = 0; i < model->count && status == MEP_OK; i++) status = describe(family, &out, i, s->dtype);
+    if (status == MEP_OK) status = allocate_buffers(&out, s->dtype);
+    if (status == MEP_OK) status = mep_weights_write(folder, out.tensors, model->count, s->shard_size, make_data, &out);
+    mep_free(&out.rounded);
+    mep_free(&out.buffer);
+    mep_free(&out.layouts);
+    mep_free(&out.tensors);
+    return status;
+}
+
+/* ---- config.json ---- */
 
 /* What transformers reads besides the keys of the family. Which tokens begin and end a text is the tokenizer's to say:
  * without a null some families would take tokens 0 to 2. */
-static mep_status save_config(const mep_family *family, const mep_model_config *config, const char *folder)
+static int add_export_keys(json_t *root, int needs_python)
 {
-    char *path = NULL;
-    json_t *root = mep_family_write_config(family, config);
-    int failed = root == NULL || json_object_set_new(root, "torch_dtype", json_string("float32")) != 0 ||
-                 json_object_set_new(root, "bos_token_id", json_null()) != 0 ||
+    int failed = json_object_set_new(root, "bos_token_id", json_null()) != 0 ||
                  json_object_set_new(root, "eos_token_id", json_null()) != 0;
-    if (!failed && family == mep_families)
+    if (!failed && needs_python)
         failed = json_object_set_new(root, "auto_map",
                                      json_pack("{s:s, s:s}", "AutoConfig", "configuration_mep.MepConfig",
                                                "AutoModelForCausalLM", "modeling_mep.MepForCausalLM")) != 0;
+    return failed;
+}
+
+static mep_status save_config(const mep_family *family, const mep_model_config *config, const char *folder,
+                              mep_dtype dtype, int exporting)
+{
+    char *path = NULL;
+    json_t *root = mep_family_write_config(family, config);
+    int failed = root == NULL || json_object_set_new(root, "torch_dtype", json_string(mep_dtype_name(dtype))) != 0 ||
+                 (exporting && add_export_keys(root, family == mep_families));
     mep_status status = failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration") : MEP_OK;
     if (status == MEP_OK) status = mep_path_join(&path, folder, "config.json");
     if (status == MEP_OK) status = mep_json_save(path, root);
@@ -36,47 +135,15 @@ static mep_status save_config(const mep_family *family, const mep_model_config *
     return status;
 }
 
-/* *theirs, a tensor of the model with the family's name and layout; its data is allocated where the layout is another.
- */
-static mep_status convert(const mep_family *family, const mep_model *model, const mep_tensor *ours, mep_tensor *theirs)
-{
-    char name[MEP_TENSOR_NAME];
-    int has_prefix = 0, layout = 0;
-    float *data = NULL;
-    if (!mep_family_tensor_name(family, ours->name, name, &has_prefix, &layout))
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s has no tensor for %s", family->model_type, ours->name);
-    *theirs = *ours;
-    size_t prefix = has_prefix ? strlen(family->prefix) : 0;
-    memcpy(theirs->name, family->prefix, prefix);
-    memmove(theirs->name + prefix, name, strlen(name) + 1);
-    if (layout == 0) return MEP_OK;
-    if (ours->ndim == 2 && (layout & MEP_LAYOUT_TRANSPOSED)) {
-        theirs->shape[0] = ours->shape[1];
-        theirs->shape[1] = ours->shape[0];
-    }
-    theirs->data = NULL;
-    MEP_TRY(mep_alloc(&data, ours->size, sizeof *data));
-    mep_family_to_layout(layout, model->config.num_attention_heads, ours->shape[0],
-                         ours->ndim == 2 ? ours->shape[1] : 1, ours->data, data);
-    theirs->data = data;
-    return MEP_OK;
-}
+/* ---- Folders ---- */
 
-static mep_status save_tensors(const mep_family *family, const mep_model *model, const char *folder)
+mep_status mep_model_save(const mep_model *model, const char *folder, const mep_save_settings *settings)
 {
-    static const char *const metadata[] = {"format", "pt"};
-    char *path = NULL;
-    mep_tensor *tensors = NULL;
-    MEP_TRY(mep_alloc(&tensors, model->count, sizeof *tensors));
-    mep_status status = mep_path_join(&path, folder, "model.safetensors");
-    for (int64_t i = 0; i < model->count && status == MEP_OK; i++)
-        status = convert(family, model, &model->tensors[i], &tensors[i]);
-    if (status == MEP_OK) status = mep_safetensors_write(path, tensors, model->count, metadata, 1);
-    for (int64_t i = 0; i < model->count; i++)
-        if (tensors[i].data != model->tensors[i].data) mep_free(&tensors[i].data);
-    mep_free(&tensors);
-    mep_free(&path);
-    return status;
+    mep_save_settings s;
+    mep_save_defaults(&s);
+    if (settings != NULL) s = *settings;
+    MEP_TRY(save_tensors(mep_families, model, folder, &s));
+    return save_config(mep_families, &model->config, folder, s.dtype, 0);
 }
 
 static mep_status save_text(const char *folder, const char *name, const char *text)
@@ -88,8 +155,12 @@ static mep_status save_text(const char *folder, const char *name, const char *te
     return status;
 }
 
-mep_status mep_model_export(const mep_model *model, const char *folder, const char **family)
+mep_status mep_model_export(const mep_model *model, const char *folder, const mep_save_settings *settings,
+                            const char **family)
 {
+    mep_save_settings s;
+    mep_save_defaults(&s);
+    if (settings != NULL) s = *settings;
     const mep_family *f = mep_family_for(model);
     mep_model_config config = model->config;
     if (model->bias != NULL && strlen(mep_bias_spec(model->bias)) >= MEP_POSITION_SIZE)
@@ -98,12 +169,12 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const ch
     if (model->bias != NULL) /* its canonical form is all that modeling_mep.py reads */
         snprintf(config.position_encoding, sizeof config.position_encoding, "%s", mep_bias_spec(model->bias));
     if (family != NULL) *family = f->model_type;
-    MEP_TRY(save_tensors(f, model, folder));
+    MEP_TRY(save_tensors(f, model, folder, &s));
     if (f == mep_families) {
         MEP_TRY(save_text(folder, "configuration_mep.py", mep_configuration_py));
         MEP_TRY(save_text(folder, "modeling_mep.py", mep_modeling_py));
     }
-    return save_config(f, &config, folder);
+    return save_config(f, &config, folder, s.dtype, 1);
 }
 
 mep_status mep_copy_tokenizer(const char *from, const char *to)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loading models of any family, and saving them in this library's own form. Tensors are matched by name and shape;
- * nothing is guessed. Writing other forms is export.c's.
+ * Loading models of any family. Tensors are matched by name and shape; nothing is guessed. Writing is export.c's.
  */
 #include "io/model_files.h"
 
@@ -293,23 +292,5 @@ mep_status mep_model_read_weights(mep_model *model, const char *folder)
     if (status == MEP_OK) status = mep_model_sync_bias(model);
     mep_weights_close(&w);
     mep_free(&from.path);
-    return status;
-}
-
-/* ---- Saving ---- */
-
-mep_status mep_model_save(const mep_model *model, const char *folder)
-{
-    char *config_path = NULL, *tensors_path = NULL;
-    static const char *const metadata[] = {"format", "pt"};
-    json_t *config = mep_model_config_to_json(&model->config);
-    mep_status status = config != NULL ? MEP_OK : mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration");
-    if (status == MEP_OK) status = mep_path_join(&config_path, folder, "config.json");
-    if (status == MEP_OK) status = mep_path_join(&tensors_path, folder, "model.safetensors");
-    if (status == MEP_OK) status = mep_safetensors_write(tensors_path, model->tensors, model->count, metadata, 1);
-    if (status == MEP_OK) status = mep_json_save(config_path, config);
-    json_decref(config);
-    mep_free(&config_path);
-    mep_free(&tensors_path);
     return status;
 }

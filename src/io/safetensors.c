@@ -559,22 +559,26 @@ static mep_status header_text(const json_t *header, char **text, int64_t *size)
 }
 
 static mep_status write_file(const char *path, const char *text, int64_t text_size, const mep_tensor *tensors,
-                             int64_t count)
+                             int64_t count, mep_tensor_data_fn data, void *context)
 {
     mep_atomic_file file;
+    const void *bytes = NULL;
     MEP_TRY(mep_atomic_begin(&file, path));
     mep_status status = mep_atomic_write(&file, text, text_size);
     for (int64_t width = 8; width > 0; width /= 2)
-        for (int64_t i = 0; i < count && status == MEP_OK; i++)
-            if (mep_dtype_size(tensors[i].dtype) == width)
-                status = mep_atomic_write(&file, tensors[i].data, tensors[i].size * width);
+        for (int64_t i = 0; i < count && status == MEP_OK; i++) {
+            if (mep_dtype_size(tensors[i].dtype) != width) continue;
+            status = data(context, i, &bytes);
+            if (status == MEP_OK) status = mep_atomic_write(&file, bytes, tensors[i].size * width);
+        }
     if (status == MEP_OK) return mep_atomic_commit(&file);
     mep_atomic_abandon(&file);
     return status;
 }
 
-mep_status mep_safetensors_write(const char *path, const mep_tensor *tensors, int64_t count,
-                                 const char *const *metadata, int64_t pairs)
+mep_status mep_safetensors_write_from(const char *path, const mep_tensor *tensors, int64_t count,
+                                      const char *const *metadata, int64_t pairs, mep_tensor_data_fn data,
+                                      void *context)
 {
     char *text = NULL;
     int64_t size = 0;
@@ -586,7 +590,20 @@ mep_status mep_safetensors_write(const char *path, const mep_tensor *tensors, in
     if (status == MEP_OK) status = header_text(header, &text, &size);
     json_decref(strings);
     json_decref(header);
-    if (status == MEP_OK) status = write_file(path, text, size, tensors, count);
+    if (status == MEP_OK) status = write_file(path, text, size, tensors, count, data, context);
     mep_free(&text);
     return status;
+}
+
+/* What the tensors themselves hold. */
+static mep_status own_data(void *context, int64_t index, const void **data)
+{
+    *data = ((const mep_tensor *)context)[index].data;
+    return MEP_OK;
+}
+
+mep_status mep_safetensors_write(const char *path, const mep_tensor *tensors, int64_t count,
+                                 const char *const *metadata, int64_t pairs)
+{
+    return mep_safetensors_write_from(path, tensors, count, metadata, pairs, own_data, (void *)tensors);
 }

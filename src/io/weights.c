@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One safetensors file or several: opening, and looking a tensor up.
+ * One safetensors file or several: opening, looking a tensor up, and writing.
  */
 #include "io/weights.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -13,6 +15,8 @@
 
 enum { MOST_SHARDS = 4096 };
 static const char ONE[] = "model.safetensors", INDEX[] = "model.safetensors.index.json";
+
+/* ---- Reading ---- */
 
 static mep_status exists(const char *folder, const char *name, int *found)
 {
@@ -128,4 +132,145 @@ const mep_safetensors_entry *mep_weights_get(const mep_weights *w, int64_t index
         index -= count;
     }
     return NULL;
+}
+
+/* ---- Writing ---- */
+
+static const char *const METADATA[] = {"format", "pt"};
+
+/* Tensors to be written, and their cut into shards: shard i is tensors first[i] .. first[i + 1] - 1. */
+typedef struct cut {
+    const char *folder;
+    const mep_tensor *tensors;
+    int64_t count, shards;
+    int64_t *first; /* [count + 1] */
+    mep_tensor_data_fn data;
+    void *context;
+    int64_t now; /* the shard that is written */
+} cut;
+
+static int64_t tensor_bytes(const mep_tensor *tensor)
+{
+    return tensor->size * mep_dtype_size(tensor->dtype);
+}
+
+static mep_status cut_shards(cut *c, int64_t shard_size)
+{
+    int64_t bytes = 0;
+    if (shard_size < 1)
+        return mep_fail(MEP_ERROR_ARGUMENT, "a shard has %lld bytes; give 1 or more", (long long)shard_size);
+    MEP_TRY(mep_alloc(&c->first, c->count + 1, sizeof *c->first));
+    for (int64_t i = 0; i < c->count; i++) {
+        int64_t more = tensor_bytes(&c->tensors[i]);
+        if (i == 0 || more > shard_size - bytes) {
+            c->first[c->shards++] = i;
+            bytes = 0;
+        }
+        bytes += more;
+    }
+    c->first[c->shards] = c->count;
+    return c->shards <= MOST_SHARDS ? MEP_OK
+                                    : mep_fail(MEP_ERROR_ARGUMENT, "%s: %lld shards; %d are possible: make them larger",
+                                               c->folder, (long long)c->shards, MOST_SHARDS);
+}
+
+enum { NAME = 64 };
+
+static void shard_name(const cut *c, int64_t shard, char name[NAME])
+{
+    snprintf(name, NAME, "model-%05lld-of-%05lld.safetensors", (long long)shard + 1, (long long)c->shards);
+}
+
+/* The data of a tensor of the shard that is written. */
+static mep_status shard_data(void *context, int64_t index, const void **data)
+{
+    const cut *c = context;
+    return c->data(c->context, c->first[c->now] + index, data);
+}
+
+static mep_status write_file(cut *c, int64_t shard, const char *name)
+{
+    char *path = NULL;
+    int64_t first = c->first[shard];
+    c->now = shard;
+    MEP_TRY(mep_path_join(&path, c->folder, name));
+    mep_status status =
+        mep_safetensors_write_from(path, c->tensors + first, c->first[shard + 1] - first, METADATA, 1, shard_data, c);
+    mep_free(&path);
+    return status;
+}
+
+static mep_status write_index(const cut *c)
+{
+    char *path = NULL, name[NAME];
+    int64_t bytes = 0, values = 0;
+    json_t *map = json_object();
+    int failed = map == NULL;
+    for (int64_t s = 0; s < c->shards; s++) {
+        shard_name(c, s, name);
+        for (int64_t i = c->first[s]; i < c->first[s + 1]; i++) {
+            failed |= json_object_set_new(map, c->tensors[i].name, json_string(name)) != 0;
+            bytes += tensor_bytes(&c->tensors[i]);
+            values += c->tensors[i].size;
+        }
+    }
+    json_t *root = json_pack("{s:{s:I, s:I}, s:o}", "metadata", "total_parameters", (json_int_t)values, "total_size",
+                             (json_int_t)bytes, "weight_map", map);
+    mep_status status =
+        failed || root == NULL ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate the index of %s", c->folder) : MEP_OK;
+    if (status == MEP_OK) status = mep_path_join(&path, c->folder, INDEX);
+    if (status == MEP_OK) status = mep_json_save(path, root);
+    json_decref(root);
+    mep_free(&path);
+    return status;
+}
+
+/* Remove the first `count` shards; the message of the failure that led here stays. */
+static void remove_shards(const cut *c, int64_t count)
+{
+    char *path = NULL, name[NAME];
+    for (int64_t s = 0; s < count; s++) {
+        shard_name(c, s, name);
+        if (mep_path_join(&path, c->folder, name) == MEP_OK) unlink(path);
+        mep_free(&path);
+    }
+}
+
+static mep_status write_shards(cut *c)
+{
+    char name[NAME];
+    int64_t done = 0;
+    int taken = 0;
+    mep_status status = MEP_OK;
+    for (int64_t s = 0; s < c->shards && status == MEP_OK; s++) {
+        shard_name(c, s, name);
+        status = exists(c->folder, name, &taken);
+        if (status == MEP_OK && taken)
+            status = mep_fail(MEP_ERROR_ARGUMENT, "%s: holds %s already; choose another folder", c->folder, name);
+    }
+    MEP_TRY(status);
+    for (; done < c->shards && status == MEP_OK; done += status == MEP_OK) {
+        shard_name(c, done, name);
+        status = write_file(c, done, name);
+    }
+    if (status == MEP_OK) status = write_index(c);
+    if (status != MEP_OK) remove_shards(c, done);
+    return status;
+}
+
+mep_status mep_weights_write(const char *folder, const mep_tensor *tensors, int64_t count, int64_t shard_size,
+                             mep_tensor_data_fn data, void *context)
+{
+    int one = 0, index = 0;
+    cut c = {.folder = folder, .tensors = tensors, .count = count, .data = data, .context = context};
+    mep_status status = cut_shards(&c, shard_size);
+    if (status == MEP_OK) status = exists(folder, ONE, &one);
+    if (status == MEP_OK) status = exists(folder, INDEX, &index);
+    if (status == MEP_OK && (index || (one && c.shards > 1)))
+        status = mep_fail(MEP_ERROR_ARGUMENT,
+                          "%s: holds %s, which shards cannot take the place of in one step; choose another folder",
+                          folder, index ? INDEX : ONE);
+    if (status == MEP_OK) status = c.shards > 1 ? write_shards(&c) : write_file(&c, 0, ONE);
+    mep_free(&c.first);
+    return status;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The tensors of a model's folder: model.safetensors, or shards and model.safetensors.index.json, which says which
- * shard has which tensor. No memory for tensors is taken here; their places were checked when the files were opened.
+ * shard has which tensor. Reading and writing. No memory for tensors is taken here; their places were checked when the
+ * files were opened.
  */
 #ifndef MEP_IO_WEIGHTS_H
 #define MEP_IO_WEIGHTS_H
@@ -31,5 +32,13 @@ const mep_safetensors_entry *mep_weights_find(const mep_weights *weights, const 
 
 /* The tensor at `index` of all files, one after the other. */
 const mep_safetensors_entry *mep_weights_get(const mep_weights *weights, int64_t index);
+
+/* Write tensors, whose data comes from `data` when its turn comes, into a folder: as model.safetensors, or, where they
+ * have more than shard_size bytes, as model-00001-of-0000N.safetensors and so on with the index, each shard as many
+ * tensors in their order as fit, at least one. A single file replaces a single file in one step; shards never replace
+ * anything: a folder that holds weights, or is to lose shards, is refused (MEP_ERROR_ARGUMENT). The index comes last,
+ * and after a failure the shards that were written are removed. */
+mep_status mep_weights_write(const char *folder, const mep_tensor *tensors, int64_t count, int64_t shard_size,
+                             mep_tensor_data_fn data, void *context);
 
 #endif

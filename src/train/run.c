@@ -114,7 +114,7 @@ static mep_status write_checkpoint(const char *run, const char *folder, const me
     char *path = NULL;
     mep_tensor moments[2];
     moment_tensors(o, moments);
-    mep_status status = mep_model_save(model, folder);
+    mep_status status = mep_model_save(model, folder, NULL);
     if (status == MEP_OK) status = save_tokenizer(run, folder);
     if (status == MEP_OK) status = mep_path_join(&path, folder, OPTIMIZER);
     if (status == MEP_OK) status = mep_safetensors_write(path, moments, 2, NULL, 0);
