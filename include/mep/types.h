@@ -30,6 +30,15 @@ MEP_API const char *mep_dtype_name(mep_dtype dtype);
 /* Version of the library, "MAJOR.MINOR.PATCH". Thread-safe. */
 MEP_API const char *mep_version(void);
 
+/* Number of the binary interface that these headers describe: it goes up with every change of a public structure,
+ * signature or constant that a program built with earlier headers would misread, and not with what is only added
+ * (scripts/check_abi.sh compares). */
+#define MEP_ABI_VERSION 1
+
+/* That of the library in use. What declares the interface for itself (a binding), or loads the library at run time,
+ * compares it with the MEP_ABI_VERSION it was written for, before any other call. Thread-safe. */
+MEP_API int mep_abi_version(void);
+
 /* The instruction set level that kernels use on this machine: "c", "avx2", "avx512" or "avx512_bf16". It is the highest
  * that the processor and the build have, lowered (never raised) by the environment variable MEP_CPU, which is read
  * once. Thread-safe. */

@@ -9,8 +9,8 @@ import ctypes
 import os
 import re
 
-# The package is for one minor version of the library: while that is 0, minor versions may change the structures.
-API_VERSION = "0.1"
+# MEP_ABI_VERSION of the headers whose declarations follow; a library of another one is refused.
+ABI_VERSION = 1
 
 DECLARATIONS = """
 enum { MEP_POSITION_SIZE = 256 };
@@ -52,6 +52,10 @@ typedef struct mep_model_config {
     int embedding_layer_norm;
     int no_bias;
 } mep_model_config;
+typedef struct mep_save_settings {
+    mep_dtype dtype;
+    int64_t shard_size;
+} mep_save_settings;
 typedef struct mep_parameter {
     const char *name;
     int ndim;
@@ -101,6 +105,7 @@ typedef int (*mep_eval_fn)(void *context, int64_t done, int64_t total, double lo
 const char *mep_error_message(void);
 const char *mep_status_name(mep_status status);
 const char *mep_version(void);
+int mep_abi_version(void);
 const char *mep_cpu_level_name(void);
 int mep_set_threads(int n);
 
@@ -134,8 +139,11 @@ double mep_attention_computed_share(const mep_attention *plan);
 
 mep_status mep_model_preset(const char *name, mep_model_config *config);
 mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed);
-mep_status mep_model_load(mep_model **model, const char *folder);
-mep_status mep_model_save(const mep_model *model, const char *folder);
+mep_status mep_model_load_as(mep_model **model, const char *folder, const char *position, uint64_t seed);
+void mep_save_defaults(mep_save_settings *settings);
+mep_status mep_model_save(const mep_model *model, const char *folder, const mep_save_settings *settings);
+mep_status mep_model_export(const mep_model *model, const char *folder, const mep_save_settings *settings,
+                            const char **family);
 void mep_model_destroy(mep_model **model);
 const mep_model_config *mep_model_get_config(const mep_model *model);
 int64_t mep_model_parameter_count(const mep_model *model);
@@ -265,11 +273,15 @@ def _open():
                       "wheel, or name the file in the environment variable LIBMEP_LIBRARY")
 
 
-def check_version(version, path):
-    """Refuse a library whose structures may be others than those declared here."""
-    if version.split(".")[:2] != API_VERSION.split("."):
-        raise ImportError(f"{path} is libmep {version}, and this package is for {API_VERSION}.x: install the package "
-                          "that belongs to the library, or name another library in LIBMEP_LIBRARY")
+def check_abi(library, path):
+    """Refuse a library whose structures or functions may be others than those declared here."""
+    library.mep_version.restype = ctypes.c_char_p
+    version = library.mep_version().decode()
+    number = library.mep_abi_version() if hasattr(library, "mep_abi_version") else "none"  # it has had one since 1
+    if number != ABI_VERSION:
+        raise ImportError(f"{path} is libmep {version} with the binary interface (ABI) {number}, and this package is "
+                          f"for {ABI_VERSION}: install the package that belongs to the library, or name another "
+                          "library in LIBMEP_LIBRARY")
 
 
 def _raise(status, function, arguments):
@@ -281,8 +293,7 @@ def _raise(status, function, arguments):
 def _load():
     library, path = _open()
     try:
-        library.mep_version.restype = ctypes.c_char_p
-        check_version(library.mep_version().decode(), path)
+        check_abi(library, path)
         for name, (result, arguments, is_status) in FUNCTIONS.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments

@@ -30,19 +30,35 @@ class Model:
         self._session, self._session_size = None, None
 
     @classmethod
-    def load(cls, folder):
-        """From a checkpoint's folder (config.json, model.safetensors) or a run's, whose newest checkpoint is taken."""
-        return cls(lib.mep_model_load, os.fsencode(folder))
+    def load(cls, folder, position=None, seed=0):
+        """From a checkpoint's folder, a run's, whose newest checkpoint is taken, or a Hugging Face folder of GPT-NeoX,
+        BLOOM, MPT or GPT-2. `position` is another encoding in place of the model's own; parameters of it that the
+        files have not are drawn for `seed`."""
+        return cls(lib.mep_model_load_as, os.fsencode(folder), None if position is None else position.encode(), seed)
 
     @classmethod
     def create(cls, config, seed=0):
         """New weights drawn for `seed`, for a configuration such as preset("nano")."""
         return cls(lib.mep_model_create, ctypes.byref(fill(TYPES["mep_model_config"](), config)), seed)
 
-    def save(self, folder):
-        """Write config.json and model.safetensors (float32) into an existing folder."""
+    def save(self, folder, **settings):
+        """Write config.json and model.safetensors into an existing folder, in the library's own form. Settings are
+        those of mep_save_settings: dtype ("float32", or "bfloat16", which rounds), shard_size (bytes a file; a larger
+        model becomes shards and an index)."""
         with self._lock:
-            lib.mep_model_save(self._handle.pointer, os.fsencode(folder))
+            lib.mep_model_save(self._handle.pointer, os.fsencode(folder), _save_settings(settings))
+
+    def export(self, folder, **settings):
+        """Write a folder that Hugging Face's transformers loads into `folder`, which is made where it is missing;
+        settings as in save. Returns its model_type: "gpt_neox", "bloom", "mpt" or "gpt2" where that computes the same,
+        else "mep", which needs trust_remote_code=True. A tokenizer's files are not the model's: `mep export` copies
+        them."""
+        os.makedirs(folder, exist_ok=True)
+        family = ctypes.c_char_p()
+        with self._lock:
+            lib.mep_model_export(self._handle.pointer, os.fsencode(folder), _save_settings(settings),
+                                 ctypes.cast(ctypes.byref(family), ctypes.POINTER(ctypes.c_void_p)))
+        return family.value.decode()
 
     @property
     def config(self):
@@ -118,10 +134,25 @@ class Model:
             raise raised[0]
         return np.array(made, np.int32)
 
-    def evaluate(self, dataset, on_batch=None, **settings):
-        """Loss and perplexity on a Dataset, as a dict (mep_eval_result). Settings are those of mep_eval_settings:
-        length, stride, last, max_tokens, batch_tokens, dtype, tolerance. on_batch(done, total, loss) is called with the
-        tokens read so far; a true return value ends the call with MEP_INTERRUPTED."""
+    def evaluate(self, dataset, lengths=None, on_batch=None, **settings):
+        """Loss and perplexity on a Dataset: a dict (mep_eval_result), or for several lengths a list of them. As in
+        `mep eval`, every length that divides the longest one then scores the same tokens, unless max_tokens is given.
+        Other settings are those of mep_eval_settings: stride, last, max_tokens, batch_tokens, dtype, tolerance (and
+        length, for one). on_batch(done, total, loss) is called with the tokens read so far; a true return value ends
+        the call with MEP_INTERRUPTED."""
+        if lengths is None:
+            return self._evaluate(dataset, on_batch, settings)
+        if "length" in settings:
+            raise TypeError("length and lengths are both given")
+        if isinstance(lengths, (int, np.integer)):
+            return self._evaluate(dataset, on_batch, {**settings, "length": int(lengths)})
+        lengths = [int(length) for length in lengths]
+        longest = max(lengths, default=0)
+        if longest > 0 and len(dataset) > longest and "max_tokens" not in settings:
+            settings["max_tokens"] = (len(dataset) - 1) // longest * longest
+        return [self._evaluate(dataset, on_batch, {**settings, "length": length}) for length in lengths]
+
+    def _evaluate(self, dataset, on_batch, settings):
         values, result = TYPES["mep_eval_settings"](), TYPES["mep_eval_result"]()
         lib.mep_eval_defaults(ctypes.byref(values))
         fill(values, settings)
@@ -138,6 +169,12 @@ class Model:
             if raised:
                 raise raised[0]
         return as_dict(result)
+
+
+def _save_settings(settings):
+    values = TYPES["mep_save_settings"]()
+    lib.mep_save_defaults(ctypes.byref(values))
+    return ctypes.byref(fill(values, settings))
 
 
 def _batch_length(tokens):

@@ -9,6 +9,8 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = Path(os.environ.get("MEP_GOLDEN_DIR", REPOSITORY / "tests" / "golden"))
+# Of this repository's own fixtures, wherever the others are.
+GOLDEN_FAMILIES = REPOSITORY / "tests" / "golden" / "families"
 # The command line program, for comparisons with it.
 PROGRAM = os.environ.get("MEP_PROGRAM")
 

@@ -4,12 +4,13 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
-from support import PROGRAM, REPOSITORY
+from support import GOLDEN_FAMILIES, PROGRAM, REPOSITORY
 
 try:
     import torch
@@ -23,7 +24,7 @@ TINY = ("--num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --length
 class Examples(unittest.TestCase):
     def test_run(self):
         blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "python.md").read_text(), re.S)
-        self.assertEqual(len(blocks), 5)
+        self.assertEqual(len(blocks), 6)
         before = os.getcwd()
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
@@ -40,7 +41,8 @@ class Examples(unittest.TestCase):
                 os.chdir(before)
 
     def prepare(self):
-        """data/books.train, data/books.valid and runs/mep, small."""
+        """data/books.train, data/books.valid, runs/mep and bloom-560m, small."""
+        shutil.copytree(GOLDEN_FAMILIES / "bloom", "bloom-560m")
         Path("books.txt").write_text("".join(f"Line {i}: the quick brown fox jumps.\n" for i in range(600)))
         for command in ("prepare --out data/books --valid 0.3 books.txt",
                         f"train --data data/books.train --out runs/mep {TINY}"):

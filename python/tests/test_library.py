@@ -6,7 +6,9 @@ import pickle
 import re
 import subprocess
 import sys
+import types
 import unittest
+from unittest import mock
 
 import libmep
 from libmep import _library
@@ -44,18 +46,24 @@ class Declarations(unittest.TestCase):
         self.assertEqual(_library.TYPES["mep_model_config"].position_encoding.size, 256)
         self.assertIs(_library.FUNCTIONS["mep_attention_forward"][1][4], _library.TYPES["mep_tensor_view"])
 
-    def test_version_is_the_project_s(self):
+    def test_numbers_are_the_headers(self):
+        number = re.search(r"#define MEP_ABI_VERSION (\d+)", (HEADERS / "types.h").read_text())[1]
+        self.assertEqual(_library.ABI_VERSION, int(number), "look at every declaration, then set ABI_VERSION")
         project = re.search(r"project\(mep VERSION (\d+\.\d+)", (REPOSITORY / "CMakeLists.txt").read_text())[1]
-        self.assertEqual(_library.API_VERSION, project, "look at every structure, then set API_VERSION")
         self.assertTrue(libmep.version().startswith(project + "."))
 
 
 class Loading(unittest.TestCase):
-    def test_another_version_is_refused(self):
-        for version in ("0.2.0", "1.0.0", "0.10.0"):
-            with self.assertRaisesRegex(ImportError, f"libmep {version}, and this package is for 0.1"):
-                _library.check_version(version, "libmep.so")
-        _library.check_version("0.1.7", "libmep.so")
+    def test_another_abi_is_refused(self):
+        def library(**functions):
+            return types.SimpleNamespace(mep_version=mock.Mock(return_value=b"0.1.7"), **functions)
+        for number in (_library.ABI_VERSION - 1, _library.ABI_VERSION + 1):
+            with self.assertRaisesRegex(ImportError, rf"libmep 0.1.7 with .* \(ABI\) {number}, and .* for "
+                                                     rf"{_library.ABI_VERSION}: .*LIBMEP_LIBRARY"):
+                _library.check_abi(library(mep_abi_version=lambda n=number: n), "libmep.so")
+        with self.assertRaisesRegex(ImportError, r"\(ABI\) none"):  # from before it had a number
+            _library.check_abi(library(), "libmep.so")
+        _library.check_abi(library(mep_abi_version=lambda: _library.ABI_VERSION), "libmep.so")
 
     def test_a_missing_library(self):
         result = run("import libmep", LIBMEP_LIBRARY="nosuch/libmep.so")

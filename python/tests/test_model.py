@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Models against the golden files and against the command line program."""
 import gc
+import json
 import subprocess
 import tempfile
 import unittest
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import libmep
-from support import GOLDEN, PROGRAM, check, safetensors
+from support import GOLDEN, GOLDEN_FAMILIES, PROGRAM, check, from_bfloat16, safetensors, to_bfloat16
 
 TINY = {"vocab_size": 257, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
         "intermediate_size": 64, "max_position_embeddings": 32}
@@ -98,7 +99,54 @@ class Parameters(unittest.TestCase):
         np.testing.assert_array_equal(again.logits([5, 6, 7]), model.logits([5, 6, 7]))
         with self.assertRaisesRegex(libmep.MepError, "nosuch") as caught:
             libmep.Model.load("nosuch")
+        with self.assertRaisesRegex(TypeError, "unknown setting 'shards'; settings: dtype, shard_size"):
+            model.save("nosuch", shards=3)
         self.assertEqual(caught.exception.status, "MEP_ERROR_IO")
+
+
+class Folders(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def test_another_encoding(self):
+        bloom, tokens = GOLDEN_FAMILIES / "bloom", np.arange(50) % 61
+        own = libmep.Model.load(bloom)
+        self.assertEqual(own.config["position_encoding"], "alibi")
+        swapped = libmep.Model.load(bloom, position="mep")
+        self.assertEqual(swapped.config["position_encoding"], "mep")
+        self.assertGreater(np.abs(swapped.logits(tokens) - own.logits(tokens)).max(), 1e-3)
+        np.testing.assert_array_equal(libmep.Model.load(bloom, "exp").logits(tokens), own.logits(tokens))
+        drawn = [libmep.Model.load(bloom, "kerple_log", seed).parameters["position_bias.kerple_log.p"].tolist()
+                 for seed in (1, 1, 2)]
+        self.assertEqual(drawn[0], drawn[1])
+        self.assertNotEqual(drawn[0], drawn[2])
+        with self.assertRaisesRegex(libmep.MepError, 'unknown kernel "gaus"'):
+            libmep.Model.load(bloom, "gaus")
+
+    def test_export(self):
+        tokens = np.arange(50) % 61
+        for name in ("neox", "bloom", "mpt", "gpt2"):
+            model = libmep.Model.load(GOLDEN_FAMILIES / name)
+            out = self.folder / "a" / name
+            self.assertEqual(model.export(out, shard_size=9000), {"neox": "gpt_neox"}.get(name, name))
+            self.assertGreaterEqual(len(list(out.glob("model-0*-of-0*.safetensors"))), 2)
+            np.testing.assert_array_equal(libmep.Model.load(out).logits(tokens), model.logits(tokens))
+            with self.assertRaisesRegex(libmep.MepError, "choose another folder"):
+                model.export(out)
+        self.assertEqual(libmep.Model.load(GOLDEN_FAMILIES / "bloom", "mep").export(self.folder / "b"), "mep")
+        self.assertTrue((self.folder / "b" / "modeling_mep.py").exists())
+
+    def test_bfloat16(self):
+        model = tiny("kerple_log")
+        self.assertEqual(model.export(self.folder, dtype="bfloat16"), "mep")
+        self.assertEqual(json.loads((self.folder / "config.json").read_text())["torch_dtype"], "bfloat16")
+        written = libmep.Model.load(self.folder).parameters
+        for name, values in model.parameters.items():
+            np.testing.assert_array_equal(written[name], from_bfloat16(to_bfloat16(values)), name)
+        with self.assertRaisesRegex(ValueError, "float32 and bfloat16 are possible"):
+            model.save(self.folder, dtype="float16")
 
 
 class Computing(unittest.TestCase):
@@ -206,7 +254,7 @@ class Data(unittest.TestCase):
 
     def test_evaluate(self):
         model, calls = tiny(), []
-        result = model.evaluate(self.data, lambda *values: calls.append(values), length=64)
+        result = model.evaluate(self.data, 64, lambda *values: calls.append(values))
         tokens = self.data.read(0, 64 * result["segments"] + 1)
         losses = model.losses(tokens[:-1].reshape(-1, 64), tokens[1:].reshape(-1, 64))
         self.assertEqual(result["tokens"], losses.size)
@@ -214,10 +262,37 @@ class Data(unittest.TestCase):
         self.assertAlmostEqual(result["perplexity"], np.exp(result["loss"]), delta=1e-6)
         self.assertGreaterEqual(len(calls), 1)
         with self.assertRaises(libmep.MepError) as caught:
-            model.evaluate(self.data, lambda *values: True, length=64, batch_tokens=64)
+            model.evaluate(self.data, on_batch=lambda *values: True, length=64, batch_tokens=64)
         self.assertEqual(caught.exception.status, "MEP_INTERRUPTED")
         with self.assertRaises(ZeroDivisionError):
-            model.evaluate(self.data, lambda *values: 1 / 0, length=64)
+            model.evaluate(self.data, 64, lambda *values: 1 / 0)
+
+    def test_evaluate_lengths(self):
+        model, lengths = tiny(), (16, 64, 256)
+        results = model.evaluate(self.data, lengths)
+        self.assertEqual([result["length"] for result in results], list(lengths))
+        self.assertEqual({result["tokens"] for result in results}, {(len(self.data) - 1) // 256 * 256})
+        whole = model.evaluate(self.data, 256, max_tokens=results[0]["tokens"])
+        self.assertEqual(whole["loss"], results[2]["loss"])
+        self.assertEqual([r["tokens"] for r in model.evaluate(self.data, [16, 64], max_tokens=100)], [96, 64])
+        self.assertEqual(model.evaluate(self.data, []), [])
+        with self.assertRaisesRegex(TypeError, "both"):
+            model.evaluate(self.data, 64, length=64)
+        with self.assertRaisesRegex(libmep.MepError, "too few for one segment of length 1000000"):
+            model.evaluate(self.data, [64, 10**6])
+
+    def test_evaluate_is_the_program_s(self):
+        with tempfile.TemporaryDirectory() as folder:
+            tiny().save(folder)
+            command = [PROGRAM, "eval", "--model", folder, "--data", self.folder / "data" / "text"]
+            output = subprocess.run([*command, "--lengths", "32,128", "--json", "--quiet"], capture_output=True,
+                                    check=True).stdout
+            results = libmep.Model.load(folder).evaluate(self.data, (32, 128))
+        printed = json.loads(output)["results"]
+        self.assertEqual(len(results), len(printed))
+        for found, expected in zip(results, printed):
+            self.assertEqual((found["length"], found["tokens"]), (expected["length"], expected["tokens"]))
+            self.assertAlmostEqual(found["loss"], expected["loss"], delta=1e-12)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,11 @@ const char *mep_version(void)
     return MEP_VERSION;
 }
 
+int mep_abi_version(void)
+{
+    return MEP_ABI_VERSION;
+}
+
 int64_t mep_dtype_size(mep_dtype dtype)
 {
     switch (dtype) {
