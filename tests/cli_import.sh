@@ -71,6 +71,7 @@ refuse 1 'holds a model already' export own-bloom half-done
 
 # What info says, and text from a folder in place.
 expect 0 info "$families/bloom"
+said out 'model_type               bloom'
 said out 'alibi'
 expect 0 generate --model "$families/gpt2" --tokenizer bytes --prompt '12 + 3' --max-tokens 20 --temperature 0 --quiet
 
@@ -122,6 +123,12 @@ expect 1 train --data numbers --out no --init "$families/gpt2" --length 300 --st
 said err '"learned" has 256 positions'
 sed 's/"qk_ln": false/"qk_ln": true/' "$families/mpt/config.json" > with/config.json
 refuse 1 'mpt "attn_config.qk_ln" is true' eval --model with --data numbers
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 15\n' > pointer
+cp "$families/mpt/config.json" with/config.json
+cp pointer with/model.safetensors
+refuse 1 'with/model.safetensors is a pointer of Git LFS' eval --model with --data numbers
+cp pointer with/tokenizer.json
+refuse 1 'with/tokenizer.json is a pointer of Git LFS' prepare --tokenizer with --out no numbers.txt
 mv with/model.safetensors with/other
 refuse 1 'holds no model.safetensors' import with out2
 [ ! -e out2 ] || wrong 'a folder was made for a model that is none'

@@ -43,6 +43,14 @@ mep_status mep_fail_errno(const char *action, const char *path)
     return mep_fail(MEP_ERROR_IO, "cannot %s %s: %s", action, path, strerror(errno));
 }
 
+mep_status mep_refuse_pointer(const char *path, const void *start, int64_t size)
+{
+    static const char POINTER[] = "version https://git-lfs";
+    int64_t length = (int64_t)strlen(POINTER);
+    if (size < length || memcmp(start, POINTER, (size_t)length) != 0) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT, "%s is a pointer of Git LFS and not the file: fetch it with git lfs pull", path);
+}
+
 const char *mep_status_name(mep_status status)
 {
     switch (status) {

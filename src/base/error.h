@@ -5,6 +5,8 @@
 #ifndef MEP_BASE_ERROR_H
 #define MEP_BASE_ERROR_H
 
+#include <stdint.h>
+
 #include "mep/status.h"
 
 /* Record the message (printf form, one line, says what to do) and return `status`. */
@@ -15,6 +17,10 @@ mep_status mep_fail_in(mep_status status, const char *format, ...) __attribute__
 
 /* MEP_ERROR_IO with strerror(errno): "cannot open PATH: No such file or directory". */
 mep_status mep_fail_errno(const char *action, const char *path);
+
+/* MEP_ERROR_FORMAT where the first bytes of a file are those of a Git LFS pointer, which a clone made without git-lfs
+ * has in the place of each large file; MEP_OK for any others. */
+mep_status mep_refuse_pointer(const char *path, const void *start, int64_t size);
 
 /* Return from the calling function when `call` fails. */
 #define MEP_TRY(call)                                                                                                  \

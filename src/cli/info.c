@@ -113,8 +113,11 @@ static mep_status describe_model(json_t *root, const char *folder)
 {
     mep_model *model = NULL;
     json_t *groups = NULL, *position = NULL;
+    const char *type = NULL;
     MEP_TRY(mep_model_load(&model, folder));
     mep_status status = put(root, "config", mep_model_config_to_json(mep_model_get_config(model)));
+    if (status == MEP_OK) status = mep_model_read_type(folder, &type); /* the other keys have our names in any case */
+    if (status == MEP_OK) status = put(json_object_get(root, "config"), "model_type", json_string(type));
     if (status == MEP_OK) status = count_groups(model, &groups);
     if (status == MEP_OK) status = put(root, "parameters", json_incref(groups));
     if (status == MEP_OK) status = describe_position(model, &position);

@@ -84,6 +84,15 @@ mep_status mep_model_read_config(const char *folder, mep_model_config *config)
     return MEP_OK;
 }
 
+mep_status mep_model_read_type(const char *folder, const char **type)
+{
+    source from;
+    MEP_TRY(open_source(&from, folder));
+    *type = from.family->model_type;
+    mep_free(&from.path);
+    return MEP_OK;
+}
+
 /* ---- Tensors ---- */
 
 /* The file's entry of tensor `index`, with or without the family's prefix, and its layout; NULL where it is missing. */

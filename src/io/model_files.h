@@ -16,6 +16,9 @@ mep_status mep_model_config_from_json(const json_t *object, const char *file, me
 /* A new JSON object in this library's own form; NULL when memory is short. */
 json_t *mep_model_config_to_json(const mep_model_config *config);
 
+/* What a model's folder calls itself: "mep", or the model_type of a family; a constant string. */
+mep_status mep_model_read_type(const char *folder, const char **type);
+
 /* The folder that holds a model's files: `folder` itself, or the newest checkpoint in it. *path is freed with mep_free.
  */
 mep_status mep_model_folder(const char *folder, char **path);

@@ -246,10 +246,14 @@ static mep_status parse_header(mep_safetensors *file, json_t *header, int64_t da
 static mep_status read_header(mep_safetensors *file, int64_t size)
 {
     uint64_t length;
+    char start[64] = "";
+    int64_t head = size < (int64_t)sizeof start ? size : (int64_t)sizeof start;
+    MEP_TRY(read_bytes(file, 0, start, head));
+    MEP_TRY(mep_refuse_pointer(file->path, start, head));
     if (size < LENGTH_BYTES)
         return mep_fail(MEP_ERROR_FORMAT, "%s is no safetensors file: it is %lld bytes long", file->path,
                         (long long)size);
-    MEP_TRY(read_bytes(file, 0, &length, LENGTH_BYTES));
+    memcpy(&length, start, LENGTH_BYTES);
     if (length > MAX_HEADER || length > (uint64_t)(size - LENGTH_BYTES))
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s is no safetensors file, or truncated: a header of %llu bytes in a file of %lld", file->path,

@@ -225,6 +225,7 @@ static mep_status fill(mep_bpe *bpe, const char *name, const char *text, int64_t
 {
     char *copy = NULL;
     json_error_t error;
+    MEP_TRY(mep_refuse_pointer(name, text, size));
     MEP_TRY(mep_copy_string(&copy, name));
     bpe->base.name = copy;
     MEP_TRY(mep_alloc(&bpe->json, size + 1, 1));
