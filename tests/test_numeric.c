@@ -47,7 +47,7 @@ static void write_model(const char *path, int64_t tensor, int64_t index, float v
     assert_int_equal(mep_model_create(&model, &s.model, 7), MEP_OK);
     ((float *)model->tensors[tensor < 0 ? model->embed_out : tensor].data)[index] = value;
     assert_int_equal(mep_make_folder(path, 1), MEP_OK);
-    assert_int_equal(mep_model_save(model, path), MEP_OK);
+    assert_int_equal(mep_model_save(model, path, NULL), MEP_OK);
     mep_model_destroy(&model);
 }
 

@@ -534,17 +534,21 @@ done:
 }
 
 /* The checksum of each tensor's data, among the metadata. */
-static void add_checksums(json_t *strings, const mep_tensor *tensors, int64_t count)
+static mep_status add_checksums(json_t *strings, const mep_tensor *tensors, int64_t count, mep_tensor_data_fn data,
+                                void *context)
 {
     for (int64_t i = 0; i < count; i++) {
         char key[sizeof CHECKSUM + MEP_TENSOR_NAME], text[CHECKSUM_TEXT];
+        const void *bytes = NULL;
         mep_checksum checksum;
+        MEP_TRY(data(context, i, &bytes));
         mep_checksum_begin(&checksum);
-        mep_checksum_add(&checksum, tensors[i].data, tensors[i].size * mep_dtype_size(tensors[i].dtype));
+        mep_checksum_add(&checksum, bytes, tensors[i].size * mep_dtype_size(tensors[i].dtype));
         checksum_text(&checksum, text);
         snprintf(key, sizeof key, "%s%s", CHECKSUM, tensors[i].name);
         json_object_set_new(strings, key, json_string(text));
     }
+    return MEP_OK;
 }
 
 /* The first bytes of the file: the length and the JSON text, padded with spaces to a multiple of 8. *text is allocated.
@@ -590,7 +594,7 @@ mep_status mep_safetensors_write_from(const char *path, const mep_tensor *tensor
     if (pairs + count > 0) json_object_set(header, METADATA, strings);
     mep_status status = add_metadata(path, strings, metadata, pairs);
     if (status == MEP_OK) status = add_tensors(path, header, tensors, count);
-    if (status == MEP_OK) add_checksums(strings, tensors, count);
+    if (status == MEP_OK) status = add_checksums(strings, tensors, count, data, context);
     if (status == MEP_OK) status = header_text(header, &text, &size);
     json_decref(strings);
     json_decref(header);

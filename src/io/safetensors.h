@@ -64,7 +64,8 @@ mep_status mep_safetensors_write(const char *path, const mep_tensor *tensors, in
 /* *data: the bytes of tensor `index` of those that are written, good until the next call. */
 typedef mep_status (*mep_tensor_data_fn)(void *context, int64_t index, const void **data);
 
-/* The same with data that is made when its turn comes (each tensor once), and not that of the tensors. */
+/* The same with data that is made when its turn comes (each tensor twice: for its checksum,
+ * then to be written), and not that of the tensors. */
 mep_status mep_safetensors_write_from(const char *path, const mep_tensor *tensors, int64_t count,
                                       const char *const *metadata, int64_t pairs, mep_tensor_data_fn data,
                                       void *context);
