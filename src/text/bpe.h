@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A byte-level BPE tokenizer in its parts: the table of merges (bpe_merge.c), the added tokens (bpe_added.c), the
- * normalizer and the patterns (bpe_split.h), what is read from and written to files (bpe_files.c, bpe_json.c), and the
- * tokenizer that joins them (tokenizer_bpe.c). Training is bpe_train.c.
+ * normalizer and the patterns (bpe_split.h), where long texts may be cut (bpe_cut.c), what is read from and written to
+ * files (bpe_files.c, bpe_json.c), and the tokenizer that joins them (tokenizer_bpe.c). Training is bpe_train.c.
  */
 #ifndef MEP_TEXT_BPE_H
 #define MEP_TEXT_BPE_H
@@ -90,6 +90,7 @@ typedef struct mep_bpe {
     int64_t json_size;
     mep_bpe_splitter splitter;
     mep_bpe_added_set raw, normalized; /* looked for in the text, and in its normal form */
+    pcre2_code *letter;                /* a letter or number, behind which texts may be cut; NULL: they may not */
     mep_bpe_merges merges;
     int64_t merge_count, added_count; /* for people */
     char *bytes;                      /* of all tokens */
@@ -116,6 +117,11 @@ mep_status mep_bpe_read(mep_bpe *bpe, const json_t *root);
 /* A tokenizer.json in GPT-2's way around `vocab` (an object) and `merges` (an array of strings), which it takes over;
  * special tokens are those of the vocabulary that `special` names. NULL when memory is short. */
 json_t *mep_bpe_compose_json(json_t *vocab, json_t *merges, const char *const *special, int64_t special_count);
+
+/* Look whether and where long texts may be cut; all other parts are read. */
+mep_status mep_bpe_cut_init(mep_bpe *bpe);
+/* As mep_tokenizer_cut. */
+int64_t mep_bpe_cut(const mep_tokenizer *tokenizer, const char *text, int64_t size);
 
 /* Cut `text` at what is no UTF-8: `part` gets the valid stretches, and each other byte by itself with its id of
  * `bytes`; where that is -1, U+FFFD as a stretch instead. */

@@ -303,6 +303,7 @@ static mep_status read_parts(reading *r, const json_t *root, const json_t *model
     MEP_TRY(read_merges(r, json_object_get(model, "merges")));
     MEP_TRY(fill_bytes(r));
     settle_end(r);
+    MEP_TRY(mep_bpe_cut_init(r->bpe));
     return get_flag(model, "ignore_merges", 0) ? fill_words(r) : MEP_OK;
 }
 

@@ -10,7 +10,28 @@
 #include "base/memory.h"
 
 /* Of GPT-2; what {"type": "ByteLevel", "use_regex": true} stands for. */
-static const char GPT2_PATTERN[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+#define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+/* Patterns that divide text behind every word, that is, between a letter or number and white space:
+ * 1. each letter and number by itself is a match, so that none lies between two matches;
+ * 2. no match has white space behind a letter or number, so that every match of one ends there;
+ * 3. they look ahead only behind white space, and never back, so that neither part sees the other.
+ * A pattern that is not among them may do so too; texts are then not divided. */
+static const char *const PARTS_WORDS[] = {
+    GPT2_PATTERN,                   /* GPT-NeoX's and Pythia's too */
+    " ?[^(\\s|[.,!?…。，、।۔،])]+", /* BLOOM */
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", /* Llama 3 */
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", /* Qwen 2 */
+    NULL};
+
+static int parts_words(const char *pattern)
+{
+    for (int i = 0; PARTS_WORDS[i] != NULL; ++i)
+        if (strcmp(pattern, PARTS_WORDS[i]) == 0) return 1;
+    return 0;
+}
 
 static const char *type_of(const json_t *object)
 {
@@ -28,7 +49,9 @@ static int flag(const json_t *object, const char *key, int fallback)
 static mep_status add_byte_level(mep_bpe_stage *stage, const json_t *object)
 {
     stage->prefix_space = flag(object, "add_prefix_space", 1);
-    return flag(object, "use_regex", 1) ? mep_bpe_pattern_compile(GPT2_PATTERN, 0, &stage->code) : MEP_OK;
+    if (!flag(object, "use_regex", 1)) return MEP_OK;
+    stage->parts_words = 1;
+    return mep_bpe_pattern_compile(GPT2_PATTERN, 0, &stage->code);
 }
 
 static mep_status add_split(mep_bpe_stage *stage, const json_t *object)
@@ -43,6 +66,7 @@ static mep_status add_split(mep_bpe_stage *stage, const json_t *object)
                         behavior != NULL ? behavior : "");
     if (regex == NULL && literal == NULL)
         return mep_fail(MEP_ERROR_FORMAT, "the pre_tokenizer Split has no pattern, Regex or String");
+    stage->parts_words = regex != NULL && parts_words(regex);
     return mep_bpe_pattern_compile(regex != NULL ? regex : literal, regex == NULL, &stage->code);
 }
 
@@ -101,6 +125,19 @@ void mep_bpe_splitter_free(mep_bpe_splitter *splitter)
 {
     for (int i = 0; i < splitter->count; ++i) pcre2_code_free(splitter->stages[i].code);
     splitter->count = 0;
+}
+
+/* The first pattern decides: the stages behind it see its pieces alone. What would get a space before it has one, so
+ * that a part in the middle of a text does not get another. */
+const char *mep_bpe_splitter_divides(const mep_bpe_splitter *splitter)
+{
+    int prefix_space = 0;
+    for (int i = 0; i < splitter->count; ++i) {
+        const mep_bpe_stage *stage = &splitter->stages[i];
+        prefix_space |= stage->prefix_space;
+        if (stage->code != NULL) return !stage->parts_words ? "" : prefix_space ? " " : " \t\n\v\f\r";
+    }
+    return "";
 }
 
 /* ---- Cutting ---- */

@@ -16,6 +16,7 @@ enum { MEP_BPE_STAGES = 8 };
 typedef struct mep_bpe_stage {
     pcre2_code *code; /* NULL: does not cut */
     int prefix_space; /* a piece that does not begin with a space gets one */
+    int parts_words;  /* the pattern is one of which bpe_split.c knows that it cuts behind every word */
 } mep_bpe_stage;
 
 typedef struct mep_bpe_splitter {
@@ -31,6 +32,10 @@ typedef mep_status (*mep_bpe_piece_fn)(void *context, const char *text, int64_t 
  * on failure: free it in either case. */
 mep_status mep_bpe_splitter_init(mep_bpe_splitter *splitter, const json_t *normalizer, const json_t *pre_tokenizer);
 void mep_bpe_splitter_free(mep_bpe_splitter *splitter);
+
+/* The characters of ASCII such that text may be divided before each of them that follows a letter or number (\p{L},
+ * \p{N}): the pieces of the two parts are those of the whole. "" where none is known. */
+const char *mep_bpe_splitter_divides(const mep_bpe_splitter *splitter);
 
 /* Cut valid UTF-8. `match` has room for one pair of offsets, and is the calling thread's. */
 mep_status mep_bpe_splitter_run(const mep_bpe_splitter *splitter, pcre2_match_data *match, const char *text,

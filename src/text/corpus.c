@@ -3,10 +3,12 @@
  * Cutting files into records, the lines and texts that documents are made of. libarchive unpacks: a file is opened as
  * one "raw" stream or as a tar, and the members of a tar are opened in the same way again, so a .tar of .jsonl.zst
  * needs nothing special. What a stream is, its name says: NAME[.tar | .jsonl | .json][.gz | .zst | .xz]; anything else
- * is one document. Memory: one buffer that grows up to the limit of a document, whatever the compression ratio.
+ * is one document. Memory: one buffer, whatever the compression ratio. It grows with the longest line of JSON, up to
+ * the limit; texts are handed out in slices.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "text/corpus.h"
+#include "text/tokenizer.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -140,16 +142,69 @@ static mep_status read_some(const stream *from, char *to, int64_t room, int64_t 
 
 /* ---- Documents ---- */
 
-/* Hand out the next record, unless it lies before the first one that is wanted. */
-static mep_status emit(reader *state, const char *name, int64_t line, char *bytes, int64_t size)
+/* How much of the next record's text is not to be handed out: all of it (INT64_MAX), a part, or nothing. */
+static int64_t taken_before(const reader *state)
 {
     const mep_corpus_reading *reading = state->reading;
-    int64_t number = state->number++;
-    if (!state->has_text) state->has_text = line > 0 ? !mep_corpus_is_blank(bytes, size) : size > 0;
-    if (state->file == reading->file && number < reading->number) return MEP_OK;
-    int64_t position = state->done + archive_filter_bytes(state->outer, -1);
-    const mep_corpus_record record = {name, line, bytes, size, state->file, number, position, state->total};
+    if (state->file != reading->file || state->number > reading->number) return 0;
+    return state->number < reading->number ? INT64_MAX : reading->offset;
+}
+
+/* Hand out a record or a slice: name, line, bytes, size, offset and next are given. */
+static mep_status emit(reader *state, mep_corpus_record record)
+{
+    record.file = state->file;
+    record.number = state->number;
+    record.position = state->done + archive_filter_bytes(state->outer, -1);
+    record.total = state->total;
     return state->record(state->context, &record);
+}
+
+/* Hand out slices of a text as long as it is longer than one: the bytes at `offset` of the text, more of which may
+ * follow. *taken are gone then; the rest is not empty. What has no place to cut it becomes one longer slice. */
+static mep_status emit_slices(reader *state, const char *name, char *bytes, int64_t size, int64_t offset,
+                              int64_t *taken)
+{
+    const mep_corpus_reading *reading = state->reading;
+    int64_t length = reading->slice;
+    for (*taken = 0; reading->tokenizer != NULL && size - *taken > length;) {
+        char *slice = bytes + *taken;
+        int64_t cut = mep_tokenizer_cut(reading->tokenizer, slice, length), begin = offset + *taken;
+        if (cut > 0) MEP_TRY(emit(state, (mep_corpus_record){name, 0, slice, cut, begin, begin + cut, 0, 0, 0, 0}));
+        *taken += cut;
+        length = cut > 0 ? reading->slice : 2 * length;
+    }
+    return MEP_OK;
+}
+
+/* Hand out the text of a long line of JSON, in slices. */
+static mep_status emit_long_line(reader *state, const mep_corpus_record *line)
+{
+    json_t *json = NULL;
+    const char *found = NULL;
+    int64_t size = 0, taken = 0, before = taken_before(state);
+    mep_status status = mep_corpus_record_text(line, &json, &found, &size);
+    if (before > size) before = size;
+    char *text = (char *)found + before; /* who takes a text does not change it */
+    if (status == MEP_OK) status = emit_slices(state, line->name, text, size - before, before, &taken);
+    if (status == MEP_OK)
+        status = emit(state, (mep_corpus_record){line->name, 0, text + taken, size - before - taken, before + taken, 0,
+                                                 0, 0, 0, 0});
+    json_decref(json);
+    return status;
+}
+
+/* Hand out the next line, unless it lies before what is wanted. */
+static mep_status take_line(reader *state, const char *name, int64_t line, char *bytes, int64_t size)
+{
+    const mep_corpus_reading *reading = state->reading;
+    const mep_corpus_record record = {name, line, bytes, size, 0, 0, 0, 0, 0, 0};
+    if (!state->has_text) state->has_text = !mep_corpus_is_blank(bytes, size);
+    if (taken_before(state) < INT64_MAX)
+        MEP_TRY(reading->tokenizer != NULL && size > reading->slice ? emit_long_line(state, &record)
+                                                                    : emit(state, record));
+    ++state->number;
+    return MEP_OK;
 }
 
 /* Room for at least one more byte behind `used`; `line` is 0 for a document that is no line. */
@@ -161,7 +216,9 @@ static mep_status make_room(reader *state, int64_t used, const char *name, int64
                         "%s:%lld: the line is longer than %lld bytes, the most that is read; split it", name,
                         (long long)line, (long long)state->reading->limit);
     if (used > state->reading->limit)
-        return mep_fail(MEP_ERROR_FORMAT, "%s: the document is longer than %lld bytes, the most that is read; split it",
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s: the document is longer than %lld bytes, the most that is read where the tokenizer knows "
+                        "no place to cut a text; split it",
                         name, (long long)state->reading->limit);
     int64_t capacity = state->capacity == 0 ? FIRST_BUFFER : 2 * state->capacity;
     if (capacity > state->reading->limit + 1) capacity = state->reading->limit + 1;
@@ -170,10 +227,10 @@ static mep_status make_room(reader *state, int64_t used, const char *name, int64
     return MEP_OK;
 }
 
-/* The whole stream is one document. */
+/* The whole stream is one document. `offset` is where the buffer begins in it. */
 static mep_status read_text(reader *state, const stream *from)
 {
-    int64_t used = 0, got = 1;
+    int64_t used = 0, offset = 0, got = 1, before = taken_before(state);
     int looked = from->chosen;
     while (got > 0) {
         MEP_TRY(make_room(state, used, from->name, 0));
@@ -184,8 +241,18 @@ static mep_status read_text(reader *state, const stream *from)
             if (memchr(state->buffer, 0, (size_t)prefix) != NULL) return MEP_OK;
             looked = 1;
         }
+        int64_t left = before - offset, taken = used < left ? used : left;
+        if (!looked) continue;
+        if (left <= 0) MEP_TRY(emit_slices(state, from->name, state->buffer, used, offset, &taken));
+        used -= taken;
+        offset += taken;
+        memmove(state->buffer, state->buffer + taken, (size_t)used);
     }
-    return emit(state, from->name, 0, state->buffer, used);
+    state->has_text |= offset + used > 0;
+    if (before < INT64_MAX)
+        MEP_TRY(emit(state, (mep_corpus_record){from->name, 0, state->buffer, used, offset, 0, 0, 0, 0, 0}));
+    ++state->number;
+    return MEP_OK;
 }
 
 /* Each line is a record. */
@@ -200,14 +267,14 @@ static mep_status read_lines(reader *state, const stream *from)
         const char *end;
         while ((end = memchr(state->buffer + scanned, '\n', (size_t)(used - scanned))) != NULL) {
             int64_t stop = end - state->buffer;
-            MEP_TRY(emit(state, from->name, line++, state->buffer + start, stop - start));
+            MEP_TRY(take_line(state, from->name, line++, state->buffer + start, stop - start));
             start = scanned = stop + 1;
         }
         used -= start;
         memmove(state->buffer, state->buffer + start, (size_t)used);
         scanned = used;
     }
-    return used == 0 ? MEP_OK : emit(state, from->name, line, state->buffer, used);
+    return used == 0 ? MEP_OK : take_line(state, from->name, line, state->buffer, used);
 }
 
 /* ---- Streams in streams ---- */

@@ -10,8 +10,10 @@
 
 #include "mep/data.h"
 
-/* Bytes that one document, or one line of JSON, may have: it is held in memory whole, and its tokens too. */
+/* Bytes that one line of JSON may have, and a text where it is handed out whole or has no place to cut it. */
 #define MEP_DOCUMENT_LIMIT (INT64_C(1) << 30)
+/* Bytes of a text from which on it is cut into slices, of about so much each, where a tokenizer allows it. */
+#define MEP_SLICE (INT64_C(1) << 20)
 
 typedef struct mep_corpus_file {
     char *path;
@@ -32,12 +34,14 @@ mep_status mep_corpus_files_add(mep_corpus_files *files, const char *path);
 mep_status mep_corpus_files_find(mep_corpus_files *files, const char *const *paths, int64_t count);
 void mep_corpus_files_free(mep_corpus_files *files);
 
-/* What lies in a file before it is parsed: a line of JSON lines, or a whole text. */
+/* What lies in a file before it is parsed: a line of JSON lines, a text, or a slice of a long one, be it a file's or
+ * that of a line. The slices of a record follow each other. */
 typedef struct mep_corpus_record {
     const char *name; /* of the stream, for messages: FILE or FILE:MEMBER */
-    int64_t line;     /* from 1; 0: the whole stream is one document */
+    int64_t line;     /* of JSON, from 1; 0: the bytes are text */
     char *bytes;      /* may be changed by who takes the record */
     int64_t size;
+    int64_t offset, next;    /* in the text: where the slice begins, and where the next one does; 0 for the last */
     int64_t file, number;    /* index of the file, and of the record in it */
     int64_t position, total; /* bytes of all files */
 } mep_corpus_record;
@@ -49,8 +53,10 @@ typedef mep_status (*mep_record_fn)(void *context, const mep_corpus_record *reco
 typedef struct mep_corpus_reading {
     const char *const *paths; /* of the inputs, for messages */
     const mep_corpus_files *files;
-    int64_t limit;        /* bytes of a record */
-    int64_t file, number; /* the record to begin with; those before it are read, but not handed out */
+    const mep_tokenizer *tokenizer; /* by which long texts are cut; NULL: records are whole */
+    int64_t limit, slice;           /* bytes of a record, and of a slice */
+    int64_t file, number, offset;   /* the record and place in its text to begin with; what lies before it is read, but
+                                       not handed out */
 } mep_corpus_reading;
 
 /* Hand out all records from that of `reading` on. An input without any record but blank lines is an error. */

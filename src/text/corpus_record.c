@@ -104,7 +104,7 @@ mep_status mep_corpus_read_limited(const char *const *paths, int64_t count, int6
     serial state = {&files, document, context, NULL};
     mep_status status = mep_alloc(&state.documents, count, sizeof *state.documents);
     if (status == MEP_OK) status = mep_corpus_files_find(&files, paths, count);
-    const mep_corpus_reading reading = {paths, &files, limit, 0, 0};
+    const mep_corpus_reading reading = {.paths = paths, .files = &files, .limit = limit};
     if (status == MEP_OK) status = mep_corpus_read_records(&reading, take_record, &state);
     if (status == MEP_OK) status = check_documents(paths, &state);
     mep_free(&state.documents);

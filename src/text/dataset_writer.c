@@ -37,6 +37,7 @@ struct mep_dataset_writer {
     char *tokenizer_json; /* what PREFIX.tokenizer.json holds; NULL for a tokenizer that is built in */
     int64_t tokenizer_size, vocab_size;
     int32_t end_token;
+    int64_t most; /* tokens of a sequence */
     int type;
     FILE *bin, *sizes; /* tokens, and an int32 a document: its tokens, which are one sequence */
     mep_writer_state state;
@@ -109,6 +110,7 @@ static mep_status describe(mep_dataset_writer *writer, const char *prefix, const
     writer->vocab_size = mep_tokenizer_vocab_size(tokenizer);
     writer->end_token = mep_tokenizer_end_of_document(tokenizer);
     writer->type = writer->vocab_size < SMALL_VOCABULARY ? MEP_TOKEN_UINT16 : MEP_TOKEN_INT32;
+    writer->most = INT32_MAX;
     mep_checksum_begin(&writer->state.checksum);
     return MEP_OK;
 }
@@ -129,6 +131,11 @@ mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *pr
     if (status != MEP_OK) mep_dataset_writer_abandon(&created);
     *writer = created;
     return status;
+}
+
+void mep_dataset_writer_limit(mep_dataset_writer *writer, int64_t most)
+{
+    writer->most = most;
 }
 
 /* ---- Leaving off and going on ---- */
@@ -219,25 +226,51 @@ static mep_status check_tokens(const mep_dataset_writer *writer, const int32_t *
     return MEP_OK;
 }
 
+/* The open document ends, or goes on in another sequence of the format. */
+static mep_status end_sequence(mep_dataset_writer *writer)
+{
+    int32_t size = (int32_t)writer->state.open;
+    if (fwrite(&size, sizeof size, 1, writer->sizes) != 1) return fail_write(writer->temporary[SIZES]);
+    ++writer->state.documents;
+    writer->state.open = 0;
+    return MEP_OK;
+}
+
+/* Tokens of the open document, in as many sequences as the format needs. */
+static mep_status append(mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
+{
+    for (int64_t done = 0; done < count;) {
+        if (writer->state.open == writer->most) MEP_TRY(end_sequence(writer));
+        int64_t room = writer->most - writer->state.open, some = count - done < room ? count - done : room;
+        MEP_TRY(put_tokens(writer, tokens + done, some));
+        writer->state.open += some;
+        writer->state.tokens += some;
+        done += some;
+    }
+    return MEP_OK;
+}
+
+mep_status mep_dataset_writer_append(mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
+{
+    if (count < 0) return mep_fail(MEP_ERROR_ARGUMENT, "%s: %lld tokens", writer->path[BIN], (long long)count);
+    MEP_TRY(check_tokens(writer, tokens, count));
+    mep_status status = append(writer, tokens, count);
+    if (status != MEP_OK) writer->failed = 1;
+    return status;
+}
+
 mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int32_t *tokens, int64_t count, int end_of_document)
 {
     int64_t most = INT32_MAX - (end_of_document != 0);
     if (count < 0 || count > most)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s: a document of %lld tokens; the format allows 0 .. %lld, so split it",
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "%s: a document of %lld tokens; the format allows 0 .. %lld, so split it or append it in parts",
                         writer->path[BIN], (long long)count, (long long)most);
-    MEP_TRY(check_tokens(writer, tokens, count));
-    mep_status status = put_tokens(writer, tokens, count);
-    if (status == MEP_OK && end_of_document) status = put_tokens(writer, &writer->end_token, 1);
-    int32_t size = (int32_t)(count + (end_of_document != 0));
-    if (status == MEP_OK && fwrite(&size, sizeof size, 1, writer->sizes) != 1)
-        status = fail_write(writer->temporary[SIZES]);
-    if (status != MEP_OK) {
-        writer->failed = 1;
-        return status;
-    }
-    ++writer->state.documents;
-    writer->state.tokens += size;
-    return MEP_OK;
+    MEP_TRY(mep_dataset_writer_append(writer, tokens, count));
+    mep_status status = end_of_document ? append(writer, &writer->end_token, 1) : MEP_OK;
+    if (status == MEP_OK) status = end_sequence(writer);
+    if (status != MEP_OK) writer->failed = 1;
+    return status;
 }
 
 /* ---- The end: index, description, names ---- */
@@ -356,6 +389,7 @@ mep_status mep_dataset_writer_complete(mep_dataset_writer *writer)
     if (writer->state.tokens == 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "%s would hold no tokens; give it at least one document",
                         writer->path[BIN]);
+    if (writer->state.open > 0) MEP_TRY(end_sequence(writer));
     MEP_TRY(mep_close_synced(&writer->bin, writer->temporary[BIN]));
     MEP_TRY(write_index(writer));
     MEP_TRY(write_tokenizer(writer));

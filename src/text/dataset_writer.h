@@ -14,8 +14,12 @@
 
 typedef struct mep_writer_state {
     int64_t documents, tokens;
+    int64_t open; /* of the tokens, those of the document that has not ended */
     mep_checksum checksum;
 } mep_writer_state;
+
+/* Let a sequence have at most so many tokens, rather than the INT32_MAX of the format. */
+void mep_dataset_writer_limit(mep_dataset_writer *writer, int64_t most);
 
 /* The state now; nothing is synced. */
 mep_writer_state mep_dataset_writer_state(const mep_dataset_writer *writer);

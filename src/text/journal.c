@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "text/dataset_format.h"
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 mep_status mep_journal_path(const char *prefix, char **path)
 {
@@ -26,7 +26,7 @@ static uint64_t checksum_files(const mep_corpus_files *files, const mep_place *p
 {
     mep_checksum checksum;
     mep_checksum_begin(&checksum);
-    for (int64_t i = 0; i < files->count && i < place->file + (place->record > 0); ++i) {
+    for (int64_t i = 0; i < files->count && i < place->file + (place->record > 0 || place->offset > 0); ++i) {
         const mep_corpus_file *item = &files->items[i];
         mep_checksum_add(&checksum, item->path, (int64_t)strlen(item->path) + 1);
         mep_checksum_add(&checksum, &item->size, sizeof item->size);
@@ -47,10 +47,11 @@ static json_t *hexadecimal(uint64_t number)
 static json_t *place_json(const mep_place *place, const mep_corpus_files *files)
 {
     const mep_writer_state *w = &place->writer;
-    return json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "file", (json_int_t)place->file, "record",
-                     (json_int_t)place->record, "inputs", hexadecimal(checksum_files(files, place)), "text_bytes",
-                     (json_int_t)place->text_bytes, "documents", (json_int_t)w->documents, "tokens",
-                     (json_int_t)w->tokens, "hash", hexadecimal(w->checksum.hash), "hashed",
+    return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "file", (json_int_t)place->file,
+                     "record", (json_int_t)place->record, "offset", (json_int_t)place->offset, "inputs",
+                     hexadecimal(checksum_files(files, place)), "text_bytes", (json_int_t)place->text_bytes,
+                     "documents", (json_int_t)w->documents, "tokens", (json_int_t)w->tokens, "open",
+                     (json_int_t)w->open, "hash", hexadecimal(w->checksum.hash), "hashed",
                      hexadecimal(w->checksum.size), "pending", hexadecimal(w->checksum.pending));
 }
 
@@ -122,12 +123,13 @@ static int read_place(const json_t *root, const mep_corpus_files *files, mep_pla
 {
     mep_checksum *checksum = &place->writer.checksum;
     uint64_t inputs = 0;
-    int good = read_count(root, "file", &place->file) && read_count(root, "record", &place->record) &&
-               read_hexadecimal(root, "inputs", &inputs) && read_count(root, "text_bytes", &place->text_bytes) &&
-               read_count(root, "documents", &place->writer.documents) &&
-               read_count(root, "tokens", &place->writer.tokens) && read_hexadecimal(root, "hash", &checksum->hash) &&
-               read_hexadecimal(root, "hashed", &checksum->size) &&
-               read_hexadecimal(root, "pending", &checksum->pending);
+    int good =
+        read_count(root, "file", &place->file) && read_count(root, "record", &place->record) &&
+        read_count(root, "offset", &place->offset) && read_hexadecimal(root, "inputs", &inputs) &&
+        read_count(root, "text_bytes", &place->text_bytes) && read_count(root, "documents", &place->writer.documents) &&
+        read_count(root, "tokens", &place->writer.tokens) && read_count(root, "open", &place->writer.open) &&
+        place->writer.open <= place->writer.tokens && read_hexadecimal(root, "hash", &checksum->hash) &&
+        read_hexadecimal(root, "hashed", &checksum->size) && read_hexadecimal(root, "pending", &checksum->pending);
     *matches = good && place->file <= files->count && inputs == checksum_files(files, place);
     return good;
 }

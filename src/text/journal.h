@@ -12,7 +12,8 @@
 
 /* A place in the corpus and what had been written there. */
 typedef struct mep_place {
-    int64_t file, record; /* the next record to be read */
+    int64_t file, record; /* the next record to be read, */
+    int64_t offset;       /* and how much of its text is done */
     int64_t text_bytes;   /* of the documents so far */
     mep_writer_state writer;
 } mep_place;

@@ -28,7 +28,8 @@ enum {
 typedef enum slot_state { EMPTY, FILLED, DONE } slot_state;
 
 typedef struct entry {
-    int64_t offset, size, line; /* in the slot's text */
+    int64_t offset, size; /* in the slot's text */
+    int64_t line, next;   /* of the record */
 } entry;
 
 /* A batch on its way. The reader owns it while it is EMPTY, one worker while it is FILLED, the caller when it is DONE.
@@ -48,7 +49,6 @@ typedef struct slot {
 
 typedef struct pipeline {
     const mep_corpus_reading *reading;
-    const mep_tokenizer *tokenizer;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     slot *slots;
@@ -109,8 +109,8 @@ static mep_status make_room(slot *s, int64_t size)
 /* 1 when the record has to begin a new batch. */
 static int begins_batch(const slot *s, const mep_corpus_record *record)
 {
-    return s->count == BATCH_RECORDS || s->size + record->size > BATCH_BYTES || s->file != record->file ||
-           strcmp(s->name, record->name) != 0;
+    return s->count == BATCH_RECORDS || record->offset > 0 || s->size + record->size > BATCH_BYTES ||
+           s->file != record->file || strcmp(s->name, record->name) != 0;
 }
 
 static mep_status add_record(void *context, const mep_corpus_record *record)
@@ -126,7 +126,7 @@ static mep_status add_record(void *context, const mep_corpus_record *record)
     slot *s = p->open;
     MEP_TRY(make_room(s, record->size));
     memcpy(s->text + s->size, record->bytes, (size_t)record->size);
-    s->entries[s->count++] = (entry){s->size, record->size, record->line};
+    s->entries[s->count++] = (entry){s->size, record->size, record->line, record->next};
     s->size += record->size;
     s->position = record->position;
     return MEP_OK;
@@ -156,9 +156,10 @@ static mep_status make_piece(const pipeline *p, const slot *s, int64_t index)
         .name = s->name, .line = e->line, .bytes = s->text + e->offset, .size = e->size, .file = s->file};
     json_t *json = NULL;
     const char *text = NULL;
+    piece->next = e->next;
     mep_status status = mep_corpus_record_text(&record, &json, &text, &piece->text_bytes);
     if (status == MEP_OK && piece->text_bytes > 0)
-        status = mep_tokenizer_encode(p->tokenizer, text, piece->text_bytes, &piece->tokens, &piece->count);
+        status = mep_tokenizer_encode(p->reading->tokenizer, text, piece->text_bytes, &piece->tokens, &piece->count);
     json_decref(json);
     return status;
 }
@@ -290,12 +291,11 @@ static mep_status run_threads(pipeline *p, int64_t threads, const mep_pipeline_h
     return status;
 }
 
-mep_status mep_pipeline_run(const mep_corpus_reading *reading, const mep_tokenizer *tokenizer, int64_t threads,
-                            const mep_pipeline_hooks *hooks)
+mep_status mep_pipeline_run(const mep_corpus_reading *reading, int64_t threads, const mep_pipeline_hooks *hooks)
 {
     if (threads < 1) threads = 1;
     if (threads > MOST_THREADS) threads = MOST_THREADS;
-    pipeline p = {.reading = reading, .tokenizer = tokenizer, .slot_count = SLOTS_A_THREAD * threads + 1};
+    pipeline p = {.reading = reading, .slot_count = SLOTS_A_THREAD * threads + 1};
     MEP_TRY(mep_alloc(&p.slots, p.slot_count, sizeof *p.slots));
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.changed, NULL);

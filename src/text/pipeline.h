@@ -9,13 +9,14 @@
 
 #include "text/corpus.h"
 
-/* The tokens of a record; count is 0 and text_bytes 0 where it holds no document. */
+/* The tokens of a record or of a slice of one; count is 0 and text_bytes 0 where it holds no document. */
 typedef struct mep_piece {
     int32_t *tokens;
     int64_t count, text_bytes;
+    int64_t next; /* where the record's document goes on in its text; 0: it ends here */
 } mep_piece;
 
-/* Some records that follow each other in one file. */
+/* Some records that follow each other in one file. Only the first may begin, and only the last end, inside a text. */
 typedef struct mep_batch {
     const mep_piece *pieces;
     int64_t count;
@@ -30,9 +31,8 @@ typedef struct mep_pipeline_hooks {
     mep_status (*idle)(void *context); /* some time has passed without one; may end the work by its status */
 } mep_pipeline_hooks;
 
-/* Read from `reading` on, and tokenize with `threads` threads. A record that cannot be read or parsed ends the work
- * with its error, after all batches before it have been taken. */
-mep_status mep_pipeline_run(const mep_corpus_reading *reading, const mep_tokenizer *tokenizer, int64_t threads,
-                            const mep_pipeline_hooks *hooks);
+/* Read from `reading` on, and tokenize with its tokenizer and `threads` threads. A record that cannot be read or parsed
+ * ends the work with its error, after all batches before it have been taken. */
+mep_status mep_pipeline_run(const mep_corpus_reading *reading, int64_t threads, const mep_pipeline_hooks *hooks);
 
 #endif

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "text/prepare.h"
 #include "text/journal.h"
 #include "text/pipeline.h"
 
@@ -20,6 +21,7 @@ static const double SAVE_SECONDS = 10;
 
 typedef struct preparation {
     const mep_prepare_settings *settings;
+    mep_prepare_limits limits;
     mep_prepare_fn progress;
     void *context;
     mep_corpus_files files;
@@ -80,15 +82,18 @@ static mep_status take_batch(void *context, const mep_batch *batch)
     mep_place *now = &p->journal.now;
     if (batch->file != now->file) {
         now->file = batch->file;
-        now->record = 0;
+        now->record = now->offset = 0;
         p->journal.file_begin = *now;
     }
     for (int64_t i = 0; i < batch->count; ++i) {
         const mep_piece *piece = &batch->pieces[i];
-        if (piece->text_bytes > 0)
+        if (piece->next > 0)
+            MEP_TRY(mep_dataset_writer_append(p->writer, piece->tokens, piece->count));
+        else if (piece->text_bytes > 0)
             MEP_TRY(mep_dataset_writer_add(p->writer, piece->tokens, piece->count, p->settings->end_of_document));
         now->text_bytes += piece->text_bytes;
-        now->record = batch->first + i + 1;
+        now->record = batch->first + i + (piece->next == 0);
+        now->offset = piece->next;
         update_state(p);
     }
     p->state.position = batch->position;
@@ -118,6 +123,7 @@ static mep_status open_writer(preparation *p)
         MEP_TRY(mep_dataset_writer_create(&p->writer, s->prefix, s->tokenizer));
         p->journal.now.writer = p->journal.file_begin.writer = mep_dataset_writer_state(p->writer);
     }
+    if (p->writer != NULL) mep_dataset_writer_limit(p->writer, p->limits.sequence);
     p->state = (mep_prepare_progress){.position = total_size(&p->files, p->journal.now.file),
                                       .total = total_size(&p->files, p->files.count),
                                       .text_bytes = p->journal.now.text_bytes,
@@ -154,7 +160,7 @@ static mep_status give_up(preparation *p, mep_status status)
     int is_mistake = status == MEP_ERROR_FORMAT || status == MEP_ERROR_ARGUMENT;
     const mep_place *place = is_mistake ? &p->journal.file_begin : &p->journal.now;
     /* where no new journal can be written (a full disk), the one before is still good */
-    if (place->writer.documents > 0 && (save(p) == MEP_OK || access(p->journal_path, F_OK) == 0)) {
+    if (place->writer.tokens > 0 && (save(p) == MEP_OK || access(p->journal_path, F_OK) == 0)) {
         mep_dataset_writer_leave(&p->writer);
         return mep_fail(status, "%s; what was done is kept, and --resume goes on from there", message);
     }
@@ -166,20 +172,27 @@ static mep_status give_up(preparation *p, mep_status status)
 static mep_status run(preparation *p)
 {
     const mep_prepare_settings *s = p->settings;
-    const mep_corpus_reading reading = {s->inputs, &p->files, MEP_DOCUMENT_LIMIT, p->journal.now.file,
-                                        p->journal.now.record};
+    const mep_place *now = &p->journal.now;
+    const mep_corpus_reading reading = {.paths = s->inputs,
+                                        .files = &p->files,
+                                        .tokenizer = s->tokenizer,
+                                        .limit = MEP_DOCUMENT_LIMIT,
+                                        .slice = p->limits.slice,
+                                        .file = now->file,
+                                        .number = now->record,
+                                        .offset = now->offset};
     const mep_pipeline_hooks hooks = {p, take_batch, report};
     int64_t threads = s->threads > 0 ? s->threads : (int64_t)sysconf(_SC_NPROCESSORS_ONLN);
-    MEP_TRY(mep_pipeline_run(&reading, s->tokenizer, threads, &hooks));
+    MEP_TRY(mep_pipeline_run(&reading, threads, &hooks));
     p->state.position = p->state.total;
     MEP_TRY(report(p));
     return complete(p);
 }
 
-mep_status mep_prepare(const mep_prepare_settings *settings, mep_prepare_fn progress, void *context,
-                       mep_prepare_progress *result)
+mep_status mep_prepare_limited(const mep_prepare_settings *settings, const mep_prepare_limits *limits,
+                               mep_prepare_fn progress, void *context, mep_prepare_progress *result)
 {
-    preparation p = {.settings = settings, .progress = progress, .context = context};
+    preparation p = {.settings = settings, .limits = *limits, .progress = progress, .context = context};
     if (settings->input_count < 1 || settings->prefix == NULL || settings->tokenizer == NULL)
         return mep_fail(MEP_ERROR_ARGUMENT, "a dataset needs at least one input, a prefix and a tokenizer");
     mep_status status = mep_corpus_files_find(&p.files, settings->inputs, settings->input_count);
@@ -191,4 +204,11 @@ mep_status mep_prepare(const mep_prepare_settings *settings, mep_prepare_fn prog
     mep_free(&p.journal_path);
     mep_corpus_files_free(&p.files);
     return status;
+}
+
+mep_status mep_prepare(const mep_prepare_settings *settings, mep_prepare_fn progress, void *context,
+                       mep_prepare_progress *result)
+{
+    const mep_prepare_limits limits = {.slice = MEP_SLICE, .sequence = INT32_MAX};
+    return mep_prepare_limited(settings, &limits, progress, context, result);
 }

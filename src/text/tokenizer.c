@@ -69,6 +69,11 @@ mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text
     return tokenizer->ops->encode(tokenizer, text, size, tokens, count);
 }
 
+int64_t mep_tokenizer_cut(const mep_tokenizer *tokenizer, const char *text, int64_t size)
+{
+    return tokenizer->ops->cut(tokenizer, text, size);
+}
+
 void mep_tokens_free(int32_t **tokens)
 {
     if (tokens != NULL) mep_free(tokens);

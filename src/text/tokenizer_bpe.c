@@ -208,6 +208,7 @@ static void bpe_destroy(mep_tokenizer *tokenizer)
     mep_bpe_added_free(&bpe->raw);
     mep_bpe_added_free(&bpe->normalized);
     mep_bpe_merges_free(&bpe->merges);
+    pcre2_code_free(bpe->letter);
     mep_free(&name);
     mep_free(&bpe->json);
     mep_free(&bpe->bytes);
@@ -217,7 +218,7 @@ static void bpe_destroy(mep_tokenizer *tokenizer)
     mep_free(&bpe);
 }
 
-static const mep_tokenizer_ops bpe_ops = {bpe_encode, bpe_decode, bpe_json, bpe_destroy};
+static const mep_tokenizer_ops bpe_ops = {bpe_encode, bpe_decode, mep_bpe_cut, bpe_json, bpe_destroy};
 
 /* ---- Making one ---- */
 

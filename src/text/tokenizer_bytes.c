@@ -32,12 +32,18 @@ static mep_status bytes_decode(const mep_tokenizer *tokenizer, int32_t token, co
     return MEP_OK;
 }
 
+static int64_t bytes_cut(const mep_tokenizer *tokenizer, const char *text, int64_t size)
+{
+    (void)tokenizer, (void)text;
+    return size;
+}
+
 static void bytes_destroy(mep_tokenizer *tokenizer)
 {
     mep_free(&tokenizer);
 }
 
-static const mep_tokenizer_ops bytes_ops = {bytes_encode, bytes_decode, NULL, bytes_destroy};
+static const mep_tokenizer_ops bytes_ops = {bytes_encode, bytes_decode, bytes_cut, NULL, bytes_destroy};
 
 mep_status mep_tokenizer_bytes(mep_tokenizer **tokenizer)
 {
