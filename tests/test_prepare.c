@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -18,6 +19,8 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "mep/data.h"
+#include "text/corpus.h"
+#include "text/prepare.h"
 #include "text_files.h"
 
 enum { FILES = 5, LINES = 3000 };
@@ -119,6 +122,12 @@ static void expect_same(const char *a, const char *b)
     static const char *const others[] = {".bin.tmp", ".idx.tmp", ".json.tmp", ".sizes.tmp", ".journal", ".journal.tmp"};
     for (int i = 0; i < 6; i++)
         if (exists(a, others[i])) fail_msg("%s%s is left", a, others[i]);
+}
+
+static mep_status count_record(void *context, const mep_corpus_record *record)
+{
+    *(int64_t *)context += record->next == 0;
+    return MEP_OK;
 }
 
 /* ---- The documents ---- */
@@ -274,7 +283,193 @@ static void test_killed_at_the_end(void **state)
     expect_same(s.prefix, straight);
 }
 
+/* ---- Slices ---- */
+
+/* Words of some scripts, blanks, marks and bytes that are no UTF-8; with `json` as the string of a line. */
+static char *make_words(uint64_t seed, int count, int json, size_t *size)
+{
+    static const char *const words[] = {"one", "Two", "\u00e9t\u00e9", "\u4e2d\u6587", "3.14", "e\u0301", "it's"};
+    static const char *const plain[] = {" ", "  ", "\n", ". ", "\xff ", "\t\n "};
+    static const char *const escaped[] = {" ", "  ", "\\n", ". ", "\\u00e9 ", "\\ud83d\\ude00\\t "};
+    char *text = malloc((size_t)count * 24 + 64), *at = text;
+    if (json) at += sprintf(at, "{\"text\": \"");
+    for (int i = 0; i < count; i++) {
+        uint64_t random = mep_random_bits(seed, 1, (uint64_t)i);
+        at += sprintf(at, "%s%s", words[random % 7], (json ? escaped : plain)[random / 7 % 6]);
+    }
+    if (json) at += sprintf(at, "\"%s}\n", seed % 2 == 0 ? ", \"a\": \"\\u0000\"" : "");
+    *size = (size_t)(at - text);
+    return text;
+}
+
+static mep_tokenizer *golden_tokenizer(const char *name)
+{
+    char path[1024];
+    mep_tokenizer *tokenizer = NULL;
+    snprintf(path, sizeof path, "%s/tokenizer_%s.json", MEP_GOLDEN_DEFAULT, name);
+    expect(mep_tokenizer_open(&tokenizer, path), MEP_OK);
+    return tokenizer;
+}
+
+/* A text, lines of which some are long, and both in a tar; in `paths`. */
+static void write_long(char paths[3][512])
+{
+    size_t sizes[4], used = 0;
+    char *text = make_words(2, 6000, 0, &sizes[0]), *parts[3];
+    for (int i = 0; i < 3; i++) parts[i] = make_words((uint64_t)i + 1, i == 1 ? 3 : 5000, 1, &sizes[i + 1]);
+    char *lines = malloc(sizes[1] + sizes[2] + sizes[3] + 64);
+    used = (size_t)sprintf(lines, "\xef\xbb\xbf");
+    for (int i = 0; i < 3; i++) {
+        memcpy(lines + used, parts[i], sizes[i + 1]);
+        used += sizes[i + 1];
+        used += (size_t)sprintf(lines + used, i == 0 ? "{\"text\": \"\"}\n" : "\n");
+        free(parts[i]);
+    }
+    const packed members[] = {{"0.bin", "a\0b", 3}, {"1.txt", text, sizes[0]}, {"2.jsonl", lines, used}, {"3", "", 0}};
+    snprintf(paths[0], 512, "%s", write_bytes("long.txt", text, sizes[0]));
+    snprintf(paths[1], 512, "%s", write_bytes("long.jsonl", lines, used));
+    snprintf(paths[2], 512, "%s", write_packed("long.tar.gz", ARCHIVE_FILTER_GZIP, 1, members, 4));
+    free(text);
+    free(lines);
+}
+
+typedef struct call_stopper {
+    int64_t calls, stop_at, first_tokens;
+} call_stopper;
+
+static int stop_call(void *context, const mep_prepare_progress *p)
+{
+    call_stopper *s = context;
+    if (s->calls == 0) s->first_tokens = p->tokens;
+    return ++s->calls == s->stop_at;
+}
+
+/* Whatever the size of the slices, and wherever it is stopped in a text, the dataset is that of whole documents. */
+static void test_slices(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gpt2", "neox", "bloom", "llama", "odd", NULL};
+    static const int64_t slices[] = {16, 1000};
+    char paths[3][512], whole[512];
+    write_long(paths);
+    const char *list[] = {paths[0], paths[1], paths[2]};
+    for (int which = 0; which < 6; which++) {
+        mep_tokenizer *tokenizer = names[which] != NULL ? golden_tokenizer(names[which]) : NULL;
+        snprintf(whole, sizeof whole, "%s", in_folder("whole"));
+        mep_prepare_settings s = settings_for(whole);
+        s.inputs = list, s.input_count = 3, s.tokenizer = tokenizer != NULL ? tokenizer : bytes;
+        expect(mep_prepare_limited(&s, &(mep_prepare_limits){INT64_MAX, INT32_MAX}, NULL, NULL, NULL), MEP_OK);
+        s = settings_for(in_folder("sliced"));
+        s.inputs = list, s.input_count = 3, s.tokenizer = tokenizer != NULL ? tokenizer : bytes, s.resume = 1;
+        for (int i = 0; i < 2; i++) {
+            const mep_prepare_limits limits = {slices[i], INT32_MAX};
+            call_stopper all = {.stop_at = -1};
+            expect(mep_prepare_limited(&s, &limits, stop_call, &all, NULL), MEP_OK);
+            expect_same(s.prefix, whole);
+            if (which < 4) assert_true(all.calls > 150); /* one a slice */
+            int64_t stops = 0, before = 0;
+            for (int done = 0; !done; stops++) {
+                assert_true(stops < 100);
+                call_stopper context = {.stop_at = all.calls / 4 + 2};
+                mep_status status = mep_prepare_limited(&s, &limits, stop_call, &context, NULL);
+                if (status != MEP_OK) expect(status, MEP_INTERRUPTED);
+                assert_true(context.first_tokens >= before);
+                before = context.first_tokens;
+                done = status == MEP_OK;
+            }
+            if (which < 4) assert_true(stops > 2);
+            expect_same(s.prefix, whole);
+        }
+        mep_tokenizer_destroy(&tokenizer);
+    }
+}
+
+/* A document of more tokens than a sequence of the format may have is several, with one end. */
+static void test_long_sequences(void **state)
+{
+    (void)state;
+    char paths[3][512], whole[512];
+    write_long(paths);
+    const char *list[] = {paths[0]};
+    mep_dataset *datasets[2];
+    snprintf(whole, sizeof whole, "%s", in_folder("whole"));
+    for (int part = 0; part < 2; part++) {
+        const mep_prepare_limits limits = {5000, part == 0 ? INT32_MAX : 777};
+        mep_prepare_settings s = settings_for(part == 0 ? whole : in_folder("parts"));
+        s.inputs = list, s.input_count = 1, s.resume = 1;
+        call_stopper once = {.stop_at = 5};
+        expect(mep_prepare_limited(&s, &limits, stop_call, &once, NULL), MEP_INTERRUPTED);
+        expect(mep_prepare_limited(&s, &limits, NULL, NULL, NULL), MEP_OK);
+        expect(mep_dataset_open(&datasets[part], s.prefix), MEP_OK);
+    }
+    int64_t tokens = mep_dataset_tokens(datasets[0]);
+    int32_t *read[2] = {calloc((size_t)tokens, 4), calloc((size_t)tokens, 4)};
+    assert_int_equal(mep_dataset_tokens(datasets[1]), tokens);
+    assert_int_equal(mep_dataset_documents(datasets[0]), 1);
+    assert_int_equal(mep_dataset_documents(datasets[1]), (tokens + 776) / 777);
+    assert_int_equal(mep_dataset_document_start(datasets[1], 2), 2 * 777);
+    for (int part = 0; part < 2; part++) {
+        expect(mep_dataset_read(datasets[part], 0, tokens, read[part]), MEP_OK);
+        mep_dataset_close(&datasets[part]);
+    }
+    assert_memory_equal(read[0], read[1], (size_t)tokens * 4);
+    assert_int_equal(read[0][tokens - 1], 256);
+    free(read[0]);
+    free(read[1]);
+}
+
+/* What cannot be cut is held whole, up to a limit that the message names. */
+static void test_no_place_to_cut(void **state)
+{
+    (void)state;
+    mep_tokenizer *gpt2 = golden_tokenizer("gpt2");
+    const char *path[] = {
+        write_text("dots.txt", "......................................................................")};
+    mep_corpus_files files = {0};
+    int64_t count = 0;
+    expect(mep_corpus_files_find(&files, path, 1), MEP_OK);
+    mep_corpus_reading reading = {.paths = path, .files = &files, .tokenizer = gpt2, .limit = 70, .slice = 16};
+    expect(mep_corpus_read_records(&reading, count_record, &count), MEP_OK);
+    assert_int_equal(count, 1);
+    reading.limit = 69;
+    expect(mep_corpus_read_records(&reading, count_record, &count), MEP_ERROR_FORMAT);
+    assert_non_null(strstr(mep_error_message(), "dots.txt: the document is longer than 69 bytes"));
+    mep_corpus_files_free(&files);
+    mep_tokenizer_destroy(&gpt2);
+}
+
 /* ---- Mistakes ---- */
+
+/* A tokenizer of the same name and size, but with two of its merges exchanged, does not go on with another's work. */
+static void test_changed_tokenizer(void **state)
+{
+    (void)state;
+    char path[1024];
+    snprintf(path, sizeof path, "%s/tokenizer_gpt2.json", MEP_GOLDEN_DEFAULT);
+    json_t *root = json_load_file(path, 0, NULL), *merges = json_object_get(json_object_get(root, "model"), "merges");
+    json_t *first = json_incref(json_array_get(merges, 0)), *second = json_incref(json_array_get(merges, 1));
+    mep_tokenizer *tokenizers[2] = {NULL};
+    snprintf(path, sizeof path, "%s", in_folder("tokenizer.json"));
+    for (int i = 0; i < 2; i++) {
+        json_array_set(merges, (size_t)i, first);
+        json_array_set(merges, (size_t)(1 - i), second);
+        assert_int_equal(json_dump_file(root, path, 0), 0);
+        expect(mep_tokenizer_open(&tokenizers[i], path), MEP_OK);
+    }
+    mep_prepare_settings s = settings_for(in_folder("other"));
+    stopper context = {.stop_at = 5000};
+    s.tokenizer = tokenizers[0];
+    expect(mep_prepare(&s, stop, &context, NULL), MEP_INTERRUPTED);
+    s.resume = 1, s.tokenizer = tokenizers[1];
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "another tokenizer"));
+    s.tokenizer = tokenizers[0];
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
+    for (int i = 0; i < 2; i++) mep_tokenizer_destroy(&tokenizers[i]);
+    json_decref(first);
+    json_decref(second);
+    json_decref(root);
+}
 
 /* A damaged file late in the list: what came before it is kept, and goes on once it is mended. */
 static void test_mended(void **state)
@@ -407,6 +602,40 @@ static void test_memory(void **state)
     if (!(large < small + 40000)) fail_msg("peak memory grows from %ld to %ld KB", small, large);
 }
 
+/* Four times the text in one document takes no more memory; a line of JSON takes three times itself. */
+static void test_memory_of_one(void **state)
+{
+    (void)state;
+    enum { WORDS = 4000000 };
+#if defined(__SANITIZE_ADDRESS__)
+    skip();
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    skip();
+#endif
+#endif
+    char paths[2][512];
+    size_t size = 0;
+    char *text = make_words(3, WORDS, 0, &size);
+    const packed one = {"data", text, size};
+    snprintf(paths[0], 512, "%s", write_packed("one.txt.zst", ARCHIVE_FILTER_ZSTD, 0, &one, 1));
+    free(text);
+    unsigned char *frame = read_bytes(paths[0], &size), *frames = malloc(4 * size);
+    for (size_t i = 0; i < 4; i++) memcpy(frames + i * size, frame, size);
+    snprintf(paths[1], 512, "%s", write_bytes("four.txt.zst", frames, 4 * size));
+    free(frame);
+    free(frames);
+    long small = peak_of(paths[0], 1), large = peak_of(paths[1], 1);
+    print_message("peak memory: %ld and %ld KB\n", small, large);
+    if (!(large < small + 40000)) fail_msg("peak memory grows from %ld to %ld KB", small, large);
+    text = make_words(3, WORDS, 1, &size);
+    snprintf(paths[0], 512, "%s", write_bytes("one.jsonl", text, size));
+    free(text);
+    large = peak_of(paths[0], 1);
+    print_message("peak memory for a line of %zu bytes: %ld KB\n", size, large);
+    if (!(large < small + 40000 + 3 * (long)(size / 1024))) fail_msg("%ld KB for a line of %zu bytes", large, size);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,10 +644,15 @@ int main(void)
         cmocka_unit_test(test_interrupted),
         cmocka_unit_test(test_killed),
         cmocka_unit_test(test_killed_at_the_end),
+        cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_long_sequences),
+        cmocka_unit_test(test_no_place_to_cut),
+        cmocka_unit_test(test_changed_tokenizer),
         cmocka_unit_test(test_mended),
         cmocka_unit_test(test_changed_inputs),
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_of_one),
     };
     return cmocka_run_group_tests_name("prepare", tests, set_up, tear_down);
 }

@@ -19,7 +19,7 @@
 #include "io/files.h"
 #include "mep/data.h"
 
-enum { MB = 1000000, MOST_INPUTS = 1 << 20 };
+enum { MB = 1000000, MOST_INPUTS = 1 << 20, COPIED = 1 << 14 /* tokens at a time */ };
 
 /* How far a boundary of documents may be from the place of the cut, as a share of the part behind it. */
 static const double BOUNDARY_SHARE = 0.1;
@@ -156,12 +156,14 @@ static int64_t choose_cut(const mep_dataset *dataset, double valid_share)
 /* Append tokens first .. last - 1, which lie in one document. */
 static mep_status copy_document(const prepare_job *job, mep_dataset_writer *writer, int64_t first, int64_t last)
 {
-    int32_t *tokens = NULL;
-    MEP_TRY(mep_alloc(&tokens, last - first, sizeof *tokens));
-    mep_status status = mep_dataset_read(job->dataset, first, last - first, tokens);
-    if (status == MEP_OK) status = mep_dataset_writer_add(writer, tokens, last - first, 0);
-    mep_free(&tokens);
-    return status;
+    int32_t tokens[COPIED];
+    for (int64_t at = first; at < last; at += COPIED) {
+        int64_t count = last - at < COPIED ? last - at : COPIED;
+        MEP_TRY(look_at_interrupt());
+        MEP_TRY(mep_dataset_read(job->dataset, at, count, tokens));
+        MEP_TRY(mep_dataset_writer_append(writer, tokens, count));
+    }
+    return mep_dataset_writer_add(writer, NULL, 0, 0); /* its end */
 }
 
 /* Append tokens first .. last - 1; what does not lie in the part of its document is left away. */
@@ -173,7 +175,6 @@ static mep_status copy_tokens(const prepare_job *job, mep_dataset_writer *writer
         if (begin < first) begin = first;
         if (end > last) end = last;
         if (begin >= end) continue;
-        MEP_TRY(look_at_interrupt());
         MEP_TRY(copy_document(job, writer, begin, end));
     }
     return MEP_OK;
