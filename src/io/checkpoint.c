@@ -128,10 +128,11 @@ static void checksum_of(const char *data, int64_t size, char text[CHECKSUM_TEXT]
 static mep_status checksum_state(json_t *state, char text[CHECKSUM_TEXT])
 {
     json_object_del(state, "checksum");
-    char *dump = json_dumps(state, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
-    if (dump == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON text");
-    checksum_of(dump, (int64_t)strlen(dump), text);
-    free(dump);
+    char *dump = NULL;
+    int64_t size = 0;
+    MEP_TRY(mep_json_dump(state, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17), &dump, &size));
+    checksum_of(dump, size, text);
+    mep_free(&dump);
     return MEP_OK;
 }
 
@@ -163,18 +164,20 @@ static mep_status write_state(const char *folder, const json_t *given)
     if (found < 0) return mep_fail_errno("list", folder);
     json_t *state = json_copy((json_t *)given), *files = json_object();
     mep_status status = MEP_OK;
+    int failed = json_object_size(state) != json_object_size(given); /* jansson does not say that a copy fell short */
     for (int i = 0; i < found; i++) {
         const char *name = entries[i]->d_name;
         if (status == MEP_OK && is_small(name)) {
             status = checksum_file(folder, name, text);
-            if (status == MEP_OK) json_object_set_new(files, name, json_string(text));
+            if (status == MEP_OK) failed |= json_object_set_new(files, name, json_string(text));
         }
         free(entries[i]);
     }
     free(entries);
-    json_object_set_new(state, "files", files);
-    if (status == MEP_OK) status = checksum_state(state, text);
-    if (status == MEP_OK) json_object_set_new(state, "checksum", json_string(text));
+    failed |= json_object_set_new(state, "files", files);
+    if (status == MEP_OK && !failed) status = checksum_state(state, text);
+    if (status == MEP_OK && !failed) failed = json_object_set_new(state, "checksum", json_string(text));
+    if (failed) status = mep_fail(MEP_ERROR_MEMORY, "cannot make %s/%s: memory is out", folder, STATE);
     if (status == MEP_OK) status = mep_path_join(&path, folder, STATE);
     if (status == MEP_OK) status = mep_json_save(path, state);
     mep_free(&path);

@@ -34,15 +34,24 @@ mep_status mep_json_load(const char *path, json_t **root)
     return status;
 }
 
+mep_status mep_json_dump(const json_t *root, size_t flags, char **text, int64_t *size)
+{
+    *text = NULL;
+    size_t length = json_dumpb(root, NULL, 0, flags);
+    if (length > 0) MEP_TRY(mep_alloc(text, (int64_t)length + 1, 1));
+    *size = (int64_t)length;
+    if (length > 0 && json_dumpb(root, *text, length, flags) == length) return MEP_OK;
+    mep_free(text);
+    return mep_fail(MEP_ERROR_MEMORY, "cannot make a JSON text: memory is out");
+}
+
 mep_status mep_json_save(const char *path, const json_t *root)
 {
-    size_t size = json_dumpb(root, NULL, 0, DUMP_FLAGS);
-    if (size == 0) return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the value is no JSON object or array", path);
     char *text = NULL;
-    MEP_TRY(mep_alloc(&text, (int64_t)size + 1, 1));
-    json_dumpb(root, text, size, DUMP_FLAGS);
-    text[size] = '\n';
-    mep_status status = mep_file_write_atomic(path, text, (int64_t)size + 1);
+    int64_t size = 0;
+    MEP_TRY(mep_json_dump(root, DUMP_FLAGS, &text, &size));
+    text[size] = '\n'; /* in the place of its end */
+    mep_status status = mep_file_write_atomic(path, text, size + 1);
     mep_free(&text);
     return status;
 }

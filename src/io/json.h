@@ -19,6 +19,10 @@ mep_status mep_json_parse(const char *file, const char *text, int64_t size, json
 /* The same for a file, of at most 256 MB. */
 mep_status mep_json_load(const char *path, json_t **root);
 
+/* The text of an object or array with jansson's flags, ending in NUL; *text is the caller's (mep_free). Not json_dumps,
+ * which leaves out keys when memory is short and does not say so. */
+mep_status mep_json_dump(const json_t *root, size_t flags, char **text, int64_t *size);
+
 /* Write atomically: two spaces of indentation, keys in the order of their insertion, reals with 17 digits, so that they
  * come back as they were. */
 mep_status mep_json_save(const char *path, const json_t *root);

@@ -492,7 +492,12 @@ static mep_status check_tensor(const char *path, const mep_tensor *tensor, int64
 static json_t *entry_json(const mep_tensor *tensor, int64_t begin, int64_t end)
 {
     json_t *shape = json_array();
-    for (int i = 0; i < tensor->ndim; i++) json_array_append_new(shape, json_integer(tensor->shape[i]));
+    int failed = 0;
+    for (int i = 0; i < tensor->ndim; i++) failed |= json_array_append_new(shape, json_integer(tensor->shape[i]));
+    if (failed) {
+        json_decref(shape);
+        return NULL;
+    }
     return json_pack("{s:s, s:o, s:[I,I]}", "dtype", type_name(tensor->dtype), "shape", shape, "data_offsets",
                      (json_int_t)begin, (json_int_t)end);
 }
@@ -501,8 +506,8 @@ static mep_status add_metadata(const char *path, json_t *strings, const char *co
 {
     for (int64_t i = 0; i < pairs; i++)
         if (json_object_set_new(strings, metadata[2 * i], json_string(metadata[2 * i + 1])) != 0)
-            return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: metadata number %lld is not UTF-8", path,
-                            (long long)i);
+            return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: metadata number %lld is not UTF-8, or memory is out",
+                            path, (long long)i);
     return MEP_OK;
 }
 
@@ -525,7 +530,7 @@ static mep_status add_tensors(const char *path, json_t *header, const mep_tensor
         if (!twice && json_object_set_new(header, tensors[i].name, entry_json(&tensors[i], begins[i], end)) == 0)
             continue;
         status = mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the name \"%s\" %s", path, tensors[i].name,
-                          twice ? "stands twice" : "is not UTF-8");
+                          twice ? "stands twice" : "is not UTF-8, or memory is out");
         break;
     }
 done:
@@ -546,7 +551,8 @@ static mep_status add_checksums(json_t *strings, const mep_tensor *tensors, int6
         mep_checksum_add(&checksum, bytes, tensors[i].size * mep_dtype_size(tensors[i].dtype));
         checksum_text(&checksum, text);
         snprintf(key, sizeof key, "%s%s", CHECKSUM, tensors[i].name);
-        json_object_set_new(strings, key, json_string(text));
+        if (json_object_set_new(strings, key, json_string(text)) != 0)
+            return mep_fail(MEP_ERROR_MEMORY, "cannot make a safetensors header: memory is out");
     }
     return MEP_OK;
 }
@@ -555,15 +561,19 @@ static mep_status add_checksums(json_t *strings, const mep_tensor *tensors, int6
  */
 static mep_status header_text(const json_t *header, char **text, int64_t *size)
 {
-    int64_t length = (int64_t)json_dumpb(header, NULL, 0, JSON_COMPACT);
+    char *json = NULL;
+    int64_t length = 0;
+    MEP_TRY(mep_json_dump(header, JSON_COMPACT, &json, &length));
     int64_t padded = (length + 7) / 8 * 8;
-    if (length == 0) return mep_fail(MEP_ERROR_MEMORY, "cannot make a safetensors header: memory is out");
-    MEP_TRY(mep_alloc(text, LENGTH_BYTES + padded, 1));
-    memset(*text, ' ', (size_t)(LENGTH_BYTES + padded));
-    memcpy(*text, &padded, LENGTH_BYTES);
-    json_dumpb(header, *text + LENGTH_BYTES, (size_t)length, JSON_COMPACT);
+    mep_status status = mep_alloc(text, LENGTH_BYTES + padded, 1);
+    if (status == MEP_OK) {
+        memcpy(*text, &padded, LENGTH_BYTES);
+        memset(*text + LENGTH_BYTES, ' ', (size_t)padded);
+        memcpy(*text + LENGTH_BYTES, json, (size_t)length);
+    }
     *size = LENGTH_BYTES + padded;
-    return MEP_OK;
+    mep_free(&json);
+    return status;
 }
 
 static mep_status write_file(const char *path, const char *text, int64_t text_size, const mep_tensor *tensors,
@@ -591,8 +601,10 @@ mep_status mep_safetensors_write_from(const char *path, const mep_tensor *tensor
     char *text = NULL;
     int64_t size = 0;
     json_t *header = json_object(), *strings = json_object();
-    if (pairs + count > 0) json_object_set(header, METADATA, strings);
-    mep_status status = add_metadata(path, strings, metadata, pairs);
+    mep_status status = MEP_OK;
+    if (pairs + count > 0 && json_object_set(header, METADATA, strings) != 0)
+        status = mep_fail(MEP_ERROR_MEMORY, "cannot make a safetensors header: memory is out");
+    if (status == MEP_OK) status = add_metadata(path, strings, metadata, pairs);
     if (status == MEP_OK) status = add_tensors(path, header, tensors, count);
     if (status == MEP_OK) status = add_checksums(strings, tensors, count, data, context);
     if (status == MEP_OK) status = header_text(header, &text, &size);

@@ -68,7 +68,8 @@ static mep_status open_shards(mep_weights *w, const char *folder, const json_t *
                               MOST_SHARDS);
         if (status == MEP_OK && number == NULL) {
             status = add_file(w, folder, name);
-            if (status == MEP_OK) json_object_set_new(seen, name, json_integer(w->count - 1));
+            if (status == MEP_OK && json_object_set_new(seen, name, json_integer(w->count - 1)) != 0)
+                status = mep_fail(MEP_ERROR_MEMORY, "cannot list the files of %s: memory is out", w->path);
             number = json_object_get(seen, name);
         }
         if (status == MEP_OK && mep_safetensors_find(w->files[json_integer_value(number)], tensor) == NULL)

@@ -59,7 +59,8 @@ static mep_status parse_merges(const char *text, int64_t size, json_t *merges)
                 json_decref(merge);
                 return mep_fail(MEP_ERROR_FORMAT, "line %lld of the merges is not two tokens", (long long)line);
             }
-            json_array_append_new(merges, merge);
+            if (json_array_append_new(merges, merge) != 0)
+                return mep_fail(MEP_ERROR_MEMORY, "no memory for the merges");
         }
         text = newline != NULL ? newline + 1 : end;
     }

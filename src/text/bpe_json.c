@@ -330,9 +330,11 @@ static json_t *added_tokens(const json_t *vocab, const char *const *special, int
     for (int64_t i = 0; i < count; ++i) {
         json_t *id = json_object_get(vocab, special[i]);
         if (id == NULL) continue;
-        json_array_append_new(list,
-                              json_pack("{s:O, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", special[i],
-                                        "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+        json_t *token = json_pack("{s:O, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", special[i], "single_word",
+                                  0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
+        if (json_array_append_new(list, token) == 0) continue;
+        json_decref(list);
+        return NULL;
     }
     return list;
 }

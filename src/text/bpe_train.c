@@ -359,6 +359,7 @@ static mep_status list_merges(const mep_tokenizer_trainer *t, json_t *list)
 {
     mep_bpe_merges last = {0};
     char text[2 * NAME_LIMIT + 2];
+    int failed = 0;
     MEP_TRY(mep_bpe_merges_init(&last, t->merge_count));
     for (int64_t pass = 0; pass < 2; ++pass) {
         for (int64_t i = 0; i < t->merge_count; ++i) {
@@ -367,12 +368,12 @@ static mep_status list_merges(const mep_tokenizer_trainer *t, json_t *list)
                 mep_bpe_merges_set(&last, left, right, (int32_t)i, t->merges[i].token);
             } else if (mep_bpe_merges_rank(&last, left, right) == i) {
                 snprintf(text, sizeof text, "%s %s", t->names + t->name_begin[left], t->names + t->name_begin[right]);
-                json_array_append_new(list, json_string(text));
+                failed |= json_array_append_new(list, json_string(text));
             }
         }
     }
     mep_bpe_merges_free(&last);
-    return MEP_OK;
+    return failed ? mep_fail(MEP_ERROR_MEMORY, "no memory for the merges") : MEP_OK;
 }
 
 static mep_status compose(const mep_tokenizer_trainer *t, mep_tokenizer **tokenizer)

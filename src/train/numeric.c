@@ -96,7 +96,8 @@ static json_t *name_of(const mep_model *model, int64_t tensor)
     return tensor < 0 ? json_null() : json_string(model->tensors[tensor].name);
 }
 
-/* {NAME: [values of the parameter that are not finite, values of its gradient]}, tensors with any. */
+/* {NAME: [values of the parameter that are not finite, values of its gradient]}, tensors with any. NULL when memory is
+ * short. */
 static json_t *counts(const mep_bad_step *s)
 {
     json_t *root = json_object();
@@ -104,8 +105,11 @@ static json_t *counts(const mep_bad_step *s)
         const mep_tensor *t = &s->model->tensors[i];
         int64_t values = count_bad(t->size, t->data),
                 gradients = count_bad(t->size, s->gradients + mep_tensor_offset(s->model, i));
-        if (values + gradients > 0)
-            json_object_set_new(root, t->name, json_pack("[I, I]", (json_int_t)values, (json_int_t)gradients));
+        if (values + gradients == 0 ||
+            json_object_set_new(root, t->name, json_pack("[I, I]", (json_int_t)values, (json_int_t)gradients)) == 0)
+            continue;
+        json_decref(root);
+        return NULL;
     }
     return root;
 }

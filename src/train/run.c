@@ -93,10 +93,11 @@ static json_t *state_json(const mep_train_settings *settings, const mep_run_stat
     json_t *root =
         json_pack("{s:I, s:I, s:I, s:o}", "step", (json_int_t)state->step, "skipped", (json_int_t)state->skipped,
                   "skipped_in_a_row", (json_int_t)state->skipped_in_a_row, "settings", training);
-    if (root == NULL) return NULL;
-    json_object_set_new(training, "seed", json_string(seed));
-    json_object_set_new(training, "position_encoding", json_string(settings->model.position_encoding));
-    return root;
+    if (root != NULL && json_object_set_new(training, "seed", json_string(seed)) == 0 &&
+        json_object_set_new(training, "position_encoding", json_string(settings->model.position_encoding)) == 0)
+        return root;
+    json_decref(root);
+    return NULL;
 }
 
 /* The lines of the steps before a checkpoint are on the disk before the checkpoint is. */
@@ -146,9 +147,9 @@ static mep_status check_settings(const char *folder, const json_t *state, const 
 {
     const mep_run_state unused = {0};
     json_t *now = state_json(settings, &unused), *then = json_deep_copy(json_object_get(now, "settings"));
-    json_object_update_existing(then, json_object_get(state, "settings"));
-    mep_status status = then == NULL ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object")
-                                     : mep_run_compare_json(folder, then, json_object_get(now, "settings"));
+    mep_status status = then == NULL || json_object_update_existing(then, json_object_get(state, "settings")) != 0
+                            ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object")
+                            : mep_run_compare_json(folder, then, json_object_get(now, "settings"));
     json_decref(now);
     json_decref(then);
     return status;
@@ -269,18 +270,21 @@ static json_t *number(double value)
 
 mep_status mep_run_log(const char *run, const mep_train_progress *p)
 {
-    char *path = NULL;
+    char *path = NULL, *line = NULL;
+    int64_t size = 0;
     json_t *root =
         json_pack("{s:I, s:o, s:f, s:o, s:f}", "step", (json_int_t)p->step, "loss", number(p->loss), "learning_rate",
                   p->learning_rate, "grad_norm", number(p->grad_norm), "tokens_per_second", p->tokens_per_second);
-    if (root != NULL && isfinite(p->valid_loss)) json_object_set_new(root, "valid_loss", json_real(p->valid_loss));
-    if (root != NULL && p->skipped_for != NULL) json_object_set_new(root, "skipped_for", json_string(p->skipped_for));
-    char *line = root != NULL ? json_dumps(root, JSON_REAL_PRECISION(9)) : NULL;
-    mep_status status =
-        line == NULL ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics") : mep_path_join(&path, run, LOG);
+    int failed = root == NULL;
+    if (!failed && isfinite(p->valid_loss)) failed |= json_object_set_new(root, "valid_loss", json_real(p->valid_loss));
+    if (!failed && p->skipped_for != NULL)
+        failed |= json_object_set_new(root, "skipped_for", json_string(p->skipped_for));
+    mep_status status = failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics")
+                               : mep_json_dump(root, JSON_REAL_PRECISION(9), &line, &size);
+    if (status == MEP_OK) status = mep_path_join(&path, run, LOG);
     if (status == MEP_OK) status = mep_file_append_line(path, line);
     mep_free(&path);
-    free(line);
+    mep_free(&line);
     json_decref(root);
     return status;
 }

@@ -187,8 +187,9 @@ json_t *mep_run_training_json(const mep_train_settings *s)
                   (json_int_t)s->steps, "learning_rate", s->learning_rate, "min_learning_rate", s->min_learning_rate,
                   "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps", s->eps, "weight_decay",
                   s->weight_decay, "max_grad_norm", s->max_grad_norm, "dtype", mep_dtype_name(s->dtype));
-    if (root != NULL && s->split[0] != '\0') json_object_set_new(root, "split", json_string(s->split));
-    if (model == NULL || root == NULL || json_object_update(root, model) != 0) {
+    int failed = model == NULL || root == NULL || json_object_update(root, model) != 0;
+    if (!failed && s->split[0] != '\0') failed = json_object_set_new(root, "split", json_string(s->split));
+    if (failed) {
         json_decref(root);
         root = NULL;
     }
