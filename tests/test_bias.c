@@ -50,6 +50,8 @@ static const char *const SPECS[] = {
     "mep/learn=weights,slopes",
     "exp + 2*tanh + gauss + sandwich + t5 + kerple_power/learn=slopes,weights",
     "mep_param/learn=weights,slopes",
+    "exp:bias_max=16",
+    "exp + gauss:c=0.5,bias_max=4.5 + tanh:bias_max=16/learn=slopes",
     NULL,
 };
 
@@ -435,6 +437,36 @@ static void test_init_distributions(void **state)
     mep_bias_destroy(&bias);
 }
 
+/* bias_max: MPT's slopes by its own formula (attention.py of mosaicml/mpt-7b): 2^(-bias_max i/n) for i = 1..n, n the
+ * power of two from `heads` on; where that is not `heads`, the 2nd, 4th, ... come first, then the 1st, 3rd, .... */
+static void test_bias_max(void **state)
+{
+    (void)state;
+    static const double most[] = {8, 16, 4.5, 1};
+    for (int64_t heads = 1; heads <= 20; heads++)
+        for (int m = 0; m < 4; m++) {
+            char spec[64];
+            int64_t n = 1, distance = 37;
+            double got[20], gauss[20];
+            while (n < heads) n *= 2;
+            snprintf(spec, sizeof spec, "exp:bias_max=%g", most[m]);
+            mep_bias *bias = create(spec, heads, 8);
+            assert_string_equal(mep_bias_spec(bias), most[m] == 8 ? "alibi" : spec);
+            assert_int_equal(mep_bias_at(bias, &distance, 1, got), MEP_OK);
+            mep_bias_destroy(&bias);
+            snprintf(spec, sizeof spec, "gauss:c=3,bias_max=%g", most[m]);
+            bias = create(spec, heads, 8);
+            assert_int_equal(mep_bias_at(bias, &distance, 1, gauss), MEP_OK);
+            mep_bias_destroy(&bias);
+            for (int64_t h = 0; h < heads; h++) {
+                int64_t i = n == heads ? h + 1 : h < n / 2 ? 2 * (h + 1) : 2 * (h - n / 2) + 1;
+                double slope = exp2(-most[m] * (double)i / (double)n);
+                compare("exp:bias_max", got[h], -slope * 37, 1e-14, 0);
+                compare("gauss:bias_max", gauss[h], -3 * slope * 37 * 37, 1e-14, 0);
+            }
+        }
+}
+
 /* Learned weights and slopes start at the values of the fixed bias. */
 static void test_learned_start(void **state)
 {
@@ -526,21 +558,14 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_t5_buckets),
-        cmocka_unit_test(test_reference_and_table),
-        cmocka_unit_test(test_single),
-        cmocka_unit_test(test_far),
-        cmocka_unit_test(test_finite),
-        cmocka_unit_test(test_tiny_weight),
-        cmocka_unit_test(test_gradients),
-        cmocka_unit_test(test_gradient_at_the_end_of_a_range),
-        cmocka_unit_test(test_init),
-        cmocka_unit_test(test_init_distributions),
-        cmocka_unit_test(test_learned_start),
-        cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_bias_max),      cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_t5_buckets),    cmocka_unit_test(test_reference_and_table),
+        cmocka_unit_test(test_single),        cmocka_unit_test(test_far),
+        cmocka_unit_test(test_finite),        cmocka_unit_test(test_tiny_weight),
+        cmocka_unit_test(test_gradients),     cmocka_unit_test(test_gradient_at_the_end_of_a_range),
+        cmocka_unit_test(test_init),          cmocka_unit_test(test_init_distributions),
+        cmocka_unit_test(test_learned_start), cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_errors),        cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,7 +163,8 @@ static void refresh(mep_bias *bias)
         }
         const double *log_c = term->kernel->has_slope ? term->param[0] : NULL;
         for (int64_t h = 0; term->kernel->has_slope && h < bias->heads; h++)
-            term->rate[h] = (log_c == NULL ? term->options[0] : exp(log_c[h])) * bias->slopes[h];
+            term->rate[h] = (log_c == NULL ? term->options[MEP_OPTION_C] : exp(log_c[h])) *
+                            pow(bias->slopes[h], term->options[MEP_OPTION_BIAS_MAX] / MEP_ALIBI_BIAS_MAX);
     }
 }
 

@@ -29,7 +29,7 @@ struct mep_bias {
     char *canonical;
     mep_term terms[MEP_SPEC_TERMS];
     double *slopes;                /* [heads] */
-    double *rates;                 /* [terms, heads]: c s_h, where the kernel has a slope */
+    double *rates;                 /* [terms, heads]: mep_term.rate */
     double *weights, *log_weights; /* [terms, heads]; the weights of a head sum to 1 */
 
     int entry_count;

@@ -34,14 +34,14 @@ typedef struct mep_term {
     const mep_kernel *kernel;
     double options[MEP_KERNEL_OPTIONS];
     int64_t heads, head_dim;
-    double *rate;                           /* [heads]: c s_h, where the kernel has a slope */
+    double *rate;                           /* [heads]: c s_h^(bias_max/8), where the kernel has a slope */
     const double *param[MEP_KERNEL_PARAMS]; /* values of its parameters; NULL where they are not learned */
 } mep_term;
 
 struct mep_kernel {
     const char *name;
     const char *help; /* one line: the formula */
-    int has_slope;    /* 1: options[0] is "c", params[0] is "log_c", which exists only with learn=slopes */
+    int has_slope;    /* 1: options are those of MEP_OPTIONS_SLOPE, params[0] is "log_c", only with learn=slopes */
     mep_kernel_option options[MEP_KERNEL_OPTIONS + 1];
     mep_kernel_param params[MEP_KERNEL_PARAMS + 1];
 
@@ -74,9 +74,14 @@ int mep_kernel_param_count(const mep_kernel *kernel, int learn_slopes);
 /* mep_kernel.init of the kernels with a slope: log c. */
 double mep_kernel_init_log_c(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t place);
 
-/* The option and the parameter of every kernel with a slope. */
+/* The options, C's default being VALUE, and the parameter of every kernel with a slope. The slopes of alibi_bias_max
+ * in MPT, 2^(-bias_max h/H), are powers of ALiBi's, for which it is 8. */
+enum { MEP_OPTION_C, MEP_OPTION_BIAS_MAX };
 /* clang-format off */
-#define MEP_OPTION_C(VALUE) {.name = "c", .value = (VALUE), .min = 1e-12, .max = 1e12}
+#define MEP_ALIBI_BIAS_MAX 8.0
+#define MEP_OPTIONS_SLOPE(VALUE) \
+    [MEP_OPTION_C] = {.name = "c", .value = (VALUE), .min = 1e-12, .max = 1e12}, \
+    [MEP_OPTION_BIAS_MAX] = {.name = "bias_max", .value = MEP_ALIBI_BIAS_MAX, .min = 0.01, .max = 100.0}
 #define MEP_PARAM_LOG_C {.name = "log_c", .min = -30.0, .max = 30.0}
 /* clang-format on */
 

@@ -17,9 +17,9 @@ static void gradient(const mep_term *term, double distance, const double *upstre
 
 const mep_kernel mep_kernel_exp = {
     .name = "exp",
-    .help = "-c s d, with ALiBi's slope s of the head",
+    .help = "-c s d, with ALiBi's slope s of the head, 2^-bias_max in the last",
     .has_slope = 1,
-    .options = {MEP_OPTION_C(1.0)},
+    .options = {MEP_OPTIONS_SLOPE(1.0)},
     .params = {MEP_PARAM_LOG_C},
     .init = mep_kernel_init_log_c,
     .log_value = log_value,

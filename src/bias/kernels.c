@@ -34,5 +34,5 @@ int mep_kernel_param_count(const mep_kernel *kernel, int learn_slopes)
 double mep_kernel_init_log_c(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t place)
 {
     (void)param, (void)seed, (void)stream, (void)place;
-    return log(term->options[0]);
+    return log(term->options[MEP_OPTION_C]);
 }

@@ -16,6 +16,7 @@
 #define ACTIVATION(NAME, FALLBACK) {NAME, NULL, MEP_KEY_ACTIVATION, FIELD(gelu_tanh), FALLBACK, NULL}
 #define FIXED(NAME, VALUES) {NAME, NULL, MEP_KEY_FIXED, 0, 0, VALUES}
 #define CHECK(NAME, VALUES) {NAME, NULL, MEP_KEY_CHECK, 0, 0, VALUES}
+#define BIAS_MAX(NAME) {NAME, NULL, MEP_KEY_BIAS_MAX, FIELD(position_encoding), 8, NULL}
 #define END {NULL, NULL, MEP_KEY_CHECK, 0, 0, NULL}
 /* clang-format on */
 
@@ -103,7 +104,7 @@ static const mep_family_tensor BLOOM_TENSORS[] = {
     {NULL, NULL, 0},
 };
 
-/* ---- MPT: its slopes are ALiBi's for any number of heads as long as alibi_bias_max is 8 ---- */
+/* ---- MPT: its slopes are ALiBi's for any number of heads; alibi_bias_max may make others of them ---- */
 
 static const mep_family_key MPT_KEYS[] = {
     SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
@@ -116,7 +117,7 @@ static const mep_family_key MPT_KEYS[] = {
     FIXED("expansion_ratio", "[4]"),
     FIXED("no_bias", "[true]"),
     FIXED("attn_config.alibi", "[true]"),
-    FIXED("attn_config.alibi_bias_max", "[8]"),
+    BIAS_MAX("attn_config.alibi_bias_max"),
     CHECK("attn_config.attn_type", "[\"multihead_attention\"]"),
     CHECK("attn_config.qk_ln", "[false]"),
     CHECK("attn_config.clip_qkv", "[null]"),

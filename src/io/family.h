@@ -18,7 +18,8 @@ typedef enum mep_key_kind {
     MEP_KEY_FLAG,       /* int: true or false */
     MEP_KEY_ACTIVATION, /* gelu_tanh: the name of a GELU */
     MEP_KEY_FIXED,      /* one of the values of `fixed`, the first of which is written */
-    MEP_KEY_CHECK       /* the same, but not written */
+    MEP_KEY_CHECK,      /* the same, but not written */
+    MEP_KEY_BIAS_MAX    /* position_encoding: ALiBi's slopes are 2^(-value h/H); 8 is "alibi", and is what is written */
 } mep_key_kind;
 
 /* A key of config.json. "a.b" is b within the object a. A row of name NULL ends the list. */
@@ -49,7 +50,7 @@ enum { MEP_FREE = -1 };
 
 typedef struct mep_family {
     const char *model_type, *architecture;
-    const char *position; /* its encoding; NULL where a key says it */
+    const char *position; /* its encoding, which a key may change; NULL where a key says it */
     const mep_family_key *keys;
     const mep_family_tensor *tensors; /* NULL: names and layouts are the model's */
     const char *prefix;               /* of all tensors but the head's; files may leave it away */

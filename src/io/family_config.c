@@ -91,6 +91,15 @@ static const json_t *holder(const json_t *object, const char **name)
     return json_object_get(object, outer);
 }
 
+/* Slopes other than ALiBi's: "exp:bias_max=16". */
+static mep_status read_bias_max(const json_t *object, const char *file, const char *name, char *spec)
+{
+    double most = 0;
+    MEP_TRY(mep_json_get_number(object, file, name, 0.01, 100, &most));
+    if (most != 8) snprintf(spec, MEP_POSITION_SIZE, "exp:bias_max=%.15g", most);
+    return MEP_OK;
+}
+
 static mep_status read_key(const mep_family *family, const mep_family_key *key, const json_t *object, const char *file,
                            mep_model_config *config)
 {
@@ -111,6 +120,8 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
     case MEP_KEY_FLAG:
         *(int *)field = (int)key->fallback;
         return missing ? MEP_OK : mep_json_get_bool(inner, file, name, field);
+    case MEP_KEY_BIAS_MAX:
+        return missing ? MEP_OK : read_bias_max(inner, file, name, field);
     default:
         *(int *)field = (int)key->fallback;
         return missing ? MEP_OK : read_activation(family, key, file, value, field);
@@ -173,6 +184,7 @@ mep_status mep_family_of(const json_t *object, const char *file, const mep_famil
 mep_status mep_family_read_config(const mep_family *family, const json_t *object, const char *file, mep_model_config *c)
 {
     *c = (mep_model_config){.rotary_emb_base = 10000, .rotary_pct = 1};
+    if (family->position != NULL) snprintf(c->position_encoding, sizeof c->position_encoding, "%s", family->position);
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
         MEP_TRY(read_key(family, key, object, file, c));
     if (c->intermediate_size == 0) c->intermediate_size = 4 * c->hidden_size;
@@ -183,8 +195,6 @@ mep_status mep_family_read_config(const mep_family *family, const json_t *object
     int named = look_up(object, "position_encoding") != NULL || look_up(object, "kernels") != NULL;
     if (family->position == NULL || (family->tensors == NULL && named))
         MEP_TRY(read_position(object, file, c->position_encoding));
-    else
-        snprintf(c->position_encoding, sizeof c->position_encoding, "%s", family->position);
     mep_status status = mep_model_config_check(c);
     return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
 }
@@ -201,6 +211,8 @@ static json_t *key_value(const mep_family_key *key, const mep_model_config *conf
         return json_real(*(const double *)field);
     case MEP_KEY_FLAG:
         return json_boolean(*(const int *)field);
+    case MEP_KEY_BIAS_MAX:
+        return json_integer((json_int_t)key->fallback);
     case MEP_KEY_ACTIVATION:
         return json_string(GELUS[*(const int *)field != 0][0]);
     default: {

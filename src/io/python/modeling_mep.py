@@ -17,8 +17,9 @@ from .configuration_mep import MepConfig
 
 NAMED = {"mep": "exp + exp:c=0.5 + gauss", "mep_param": "exp + gauss + t5 + kerple_log", "alibi": "exp",
          "exp_half": "exp:c=0.5"}
-OPTIONS = {"exp": {"c": 1.0}, "gauss": {"c": 1.0}, "tanh": {"c": 0.5}, "t5": {"buckets": 32, "max": 128},
-           "kerple_log": {}, "kerple_power": {}, "sandwich": {}}
+OPTIONS = {"exp": {"c": 1.0, "bias_max": 8.0}, "gauss": {"c": 1.0, "bias_max": 8.0},
+           "tanh": {"c": 0.5, "bias_max": 8.0}, "t5": {"buckets": 32, "max": 128}, "kerple_log": {}, "kerple_power": {},
+           "sandwich": {}}
 PARAMETERS = {"kerple_log": ("p", "a"), "kerple_power": ("a", "p"), "t5": ("table",)}
 
 
@@ -35,9 +36,9 @@ def parse(spec):
     return terms, learn.split(",")
 
 
-def alibi_slopes(heads):
+def alibi_slopes(heads, bias_max):
     def power_of_two(n):
-        return [2 ** (-8 * (i + 1) / n) for i in range(n)]
+        return [2 ** (-bias_max * (i + 1) / n) for i in range(n)]
     closest = 2 ** int(math.log2(heads))
     return power_of_two(closest) + power_of_two(2 * closest)[::2][:heads - closest]
 
@@ -58,7 +59,8 @@ class Kernel(nn.Module):
             return getattr(self, name).double()
         if "c" in self.options:
             c = parameter("log_c").exp() if hasattr(self, "log_c") else self.options["c"]
-            rate = (c * torch.tensor(alibi_slopes(self.heads), dtype=d.dtype, device=d.device))[:, None]
+            slopes = torch.tensor(alibi_slopes(self.heads, self.options["bias_max"]), dtype=d.dtype, device=d.device)
+            rate = (c * slopes)[:, None]
             if self.name == "exp":
                 return -rate * d
             return -rate * d * d if self.name == "gauss" else torch.log(1e-6 + 1 + torch.tanh(-rate * d))
