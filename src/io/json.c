@@ -49,6 +49,8 @@ mep_status mep_json_save(const char *path, const json_t *root)
 {
     char *text = NULL;
     int64_t size = 0;
+    if (!json_is_object(root) && !json_is_array(root))
+        return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the value is no JSON object or array", path);
     MEP_TRY(mep_json_dump(root, DUMP_FLAGS, &text, &size));
     text[size] = '\n'; /* in the place of its end */
     mep_status status = mep_file_write_atomic(path, text, size + 1);

@@ -146,8 +146,10 @@ mep_status mep_run_save(const char *run, const mep_train_settings *settings, con
 static mep_status check_settings(const char *folder, const json_t *state, const mep_train_settings *settings)
 {
     const mep_run_state unused = {0};
+    json_t *saved = json_object_get(state, "settings");
+    if (saved == NULL) return MEP_OK; /* of a version before there were any */
     json_t *now = state_json(settings, &unused), *then = json_deep_copy(json_object_get(now, "settings"));
-    mep_status status = then == NULL || json_object_update_existing(then, json_object_get(state, "settings")) != 0
+    mep_status status = then == NULL || json_object_update_existing(then, saved) != 0
                             ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object")
                             : mep_run_compare_json(folder, then, json_object_get(now, "settings"));
     json_decref(now);
