@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-clang test-asan test-ubsan test-tsan test-python wheel fuzz demo bench install clean format help
+.PHONY: all setup test test-clang test-asan test-ubsan test-tsan test-python torture long-run wheel fuzz demo bench install clean format help
 
 all: ## build the program: build/release/mep
 	@sh scripts/setup.sh build
@@ -40,6 +40,19 @@ test-tsan: setup ## the tests under ThreadSanitizer
 # PYTHON= reaches the script through the environment.
 test-python: all ## the tests of the Python package; PYTHON=FILE: an interpreter that has torch
 	@sh tests/python.sh "$(CURDIR)/build/release/libmep.so" "$(CURDIR)/build/release/mep" "$(CURDIR)"
+
+KILLS ?= 200
+SEED ?= 1
+torture: setup ## kill and resume a training run KILLS=200 times, from SEED=1, and compare every byte
+	@cmake --preset ci > /dev/null
+	@cmake --build build/ci --target torture mep_cli
+	@build/ci/tests/torture build/ci/mep $(KILLS) $(SEED)
+
+STEPS_LONG ?= 20000
+long-run: setup ## train a tiny model for STEPS_LONG=20000 steps: its memory must not grow
+	@cmake --preset ci > /dev/null
+	@cmake --build build/ci --target test_long_run
+	@MEP_LONG_STEPS=$(STEPS_LONG) build/ci/tests/test_long_run
 
 wheel: ## build the Python package: build/wheel/libmep-*.whl
 	@sh scripts/setup.sh build
