@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reading a token dataset: both files are mapped, the index is checked once against the sizes of the files, and from
- * then on PREFIX.bin is one array of tokens. Nothing is copied and nothing is allocated that grows with the dataset. A
- * file that someone cuts short while it is mapped ends the program with SIGBUS, as with every mapped file.
+ * then on PREFIX.bin is one array of tokens. Nothing is allocated that grows with the dataset. Tokens are read with
+ * pread, so that a file which someone cuts short during a long run is an error and no signal; what goes over all of the
+ * data at once (checksum, largest token) uses the mapping.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "text/dataset_format.h"
@@ -38,6 +39,7 @@ typedef struct dataset_cache {
 struct mep_dataset {
     char *bin_path, *idx_path, *json_path;
     mapping bin, idx;
+    int bin_fd; /* -1: not open */
     int type;
     int64_t token_size, sequences, all_documents, all_tokens; /* of the files */
     int has_documents;                                        /* in the index; 0: every sequence is one */
@@ -109,7 +111,8 @@ static int64_t document_token(const mep_dataset *dataset, int64_t document)
 
 /* ---- Opening ---- */
 
-static mep_status map_file(mapping *file, const char *path)
+/* Where `keep` is not NULL the descriptor stays open for the caller. */
+static mep_status map_file(mapping *file, const char *path, int *keep)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -129,7 +132,10 @@ static mep_status map_file(mapping *file, const char *path)
         else
             *file = (mapping){data, (int64_t)info.st_size};
     }
-    close(fd);
+    if (keep != NULL)
+        *keep = fd;
+    else
+        close(fd);
     return status;
 }
 
@@ -267,9 +273,9 @@ static mep_status open_files(mep_dataset *dataset, const char *prefix)
     MEP_TRY(mep_format(&dataset->idx_path, "%.*s.idx", length, prefix));
     MEP_TRY(mep_format(&dataset->json_path, "%.*s.json", length, prefix));
     MEP_TRY(mep_alloc(&dataset->cache, 1, sizeof *dataset->cache));
-    MEP_TRY(map_file(&dataset->idx, dataset->idx_path));
+    MEP_TRY(map_file(&dataset->idx, dataset->idx_path, NULL));
     MEP_TRY(check_header(dataset));
-    MEP_TRY(map_file(&dataset->bin, dataset->bin_path));
+    MEP_TRY(map_file(&dataset->bin, dataset->bin_path, &dataset->bin_fd));
     MEP_TRY(check_sequences(dataset));
     MEP_TRY(check_documents(dataset));
     return read_description(dataset);
@@ -310,6 +316,7 @@ mep_status mep_dataset_open_part(mep_dataset **dataset, const char *prefix, cons
     *dataset = NULL;
     mep_dataset *opened = NULL;
     MEP_TRY(mep_alloc(&opened, 1, sizeof *opened));
+    opened->bin_fd = -1;
     mep_status status = open_part(opened, prefix, split, part);
     if (status != MEP_OK) mep_dataset_close(&opened);
     *dataset = opened;
@@ -322,6 +329,7 @@ void mep_dataset_close(mep_dataset **dataset)
     mep_dataset *open = *dataset;
     if (open->bin.data != NULL) munmap((void *)open->bin.data, (size_t)open->bin.size);
     if (open->idx.data != NULL) munmap((void *)open->idx.data, (size_t)open->idx.size);
+    if (open->bin_fd >= 0) close(open->bin_fd);
     mep_free(&open->bin_path);
     mep_free(&open->idx_path);
     mep_free(&open->json_path);
@@ -347,10 +355,10 @@ const char *mep_dataset_tokenizer(const mep_dataset *dataset)
     return dataset->tokenizer;
 }
 
-static inline int64_t token_at(const mep_dataset *dataset, int64_t index)
+/* Token `index` of an array of a type. */
+static inline int64_t token_at(int type, const void *data, int64_t index)
 {
-    const void *data = dataset->bin.data;
-    switch (dataset->type) {
+    switch (type) {
     case MEP_TOKEN_UINT8:
         return ((const uint8_t *)data)[index];
     case MEP_TOKEN_INT8:
@@ -372,7 +380,7 @@ int64_t mep_dataset_vocab_size(const mep_dataset *dataset)
     if (known > 0) return known;
     int64_t largest = 0;
     for (int64_t i = 0; i < dataset->tokens; ++i) {
-        int64_t token = token_at(dataset, dataset->first_token + i);
+        int64_t token = token_at(dataset->type, dataset->bin.data, dataset->first_token + i);
         if (token > largest) largest = token;
     }
     if (largest == INT64_MAX) --largest; /* no token id; mep_dataset_read refuses it */
@@ -399,17 +407,42 @@ int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index)
     return document_token(dataset, dataset->first_document + index) - dataset->first_token;
 }
 
+/* Copy bytes of PREFIX.bin. */
+static mep_status read_bytes(const mep_dataset *dataset, int64_t offset, int64_t size, char *out)
+{
+    while (size > 0) {
+        ssize_t n = pread(dataset->bin_fd, out, (size_t)size, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return mep_fail_errno("read", dataset->bin_path);
+        if (n == 0)
+            return mep_fail(MEP_ERROR_IO, "%s became shorter while it was in use; bring it back as it was",
+                            dataset->bin_path);
+        out += n;
+        offset += n;
+        size -= n;
+    }
+    return MEP_OK;
+}
+
 mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t count, int32_t *tokens)
 {
+    enum { CHUNK = 1 << 14 };
+    _Alignas(8) char bytes[CHUNK];
+    int64_t width = dataset->token_size, most = CHUNK / width;
     if (start < 0 || count < 0 || start > dataset->tokens || count > dataset->tokens - start)
         return mep_fail(MEP_ERROR_ARGUMENT, "cannot read %lld tokens from token %lld of %s, which has %lld",
                         (long long)count, (long long)start, dataset->bin_path, (long long)dataset->tokens);
-    for (int64_t i = 0; i < count; ++i) {
-        int64_t token = token_at(dataset, dataset->first_token + start + i);
-        if (token < 0 || token > INT32_MAX)
-            return mep_fail(MEP_ERROR_FORMAT, "%s: token %lld is %lld, which is no token id; prepare the dataset again",
-                            dataset->bin_path, (long long)(start + i), (long long)token);
-        tokens[i] = (int32_t)token;
+    for (int64_t done = 0; done < count; done += most) {
+        int64_t n = count - done < most ? count - done : most;
+        MEP_TRY(read_bytes(dataset, (dataset->first_token + start + done) * width, n * width, bytes));
+        for (int64_t i = 0; i < n; ++i) {
+            int64_t token = token_at(dataset->type, bytes, i);
+            if (token < 0 || token > INT32_MAX)
+                return mep_fail(MEP_ERROR_FORMAT,
+                                "%s: token %lld is %lld, which is no token id; prepare the dataset again",
+                                dataset->bin_path, (long long)(start + done + i), (long long)token);
+            tokens[done + i] = (int32_t)token;
+        }
     }
     return MEP_OK;
 }
