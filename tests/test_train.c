@@ -217,6 +217,25 @@ static void test_resume(void **state)
     }
 }
 
+/* The number of threads changes no bit, in either type. */
+static void test_threads(void **state)
+{
+    (void)state;
+    record r;
+    int threads = mep_set_threads(0);
+    for (int dtype = 0; dtype < 2; dtype++) {
+        mep_train_settings s = settings_for("mep_param");
+        s.dtype = (mep_dtype)dtype;
+        mep_set_threads(1);
+        train(dtype == 0 ? "one32" : "one16", &s, 0, &r);
+        mep_set_threads(3);
+        train(dtype == 0 ? "three32" : "three16", &s, 0, &r);
+    }
+    mep_set_threads(threads);
+    assert_same_model("one32", "three32");
+    assert_same_model("one16", "three16");
+}
+
 /* Lines of metrics.jsonl: one a step, also after a resume from a checkpoint older than the last line. */
 static void test_metrics(void **state)
 {
@@ -442,10 +461,11 @@ static void test_schedule(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learning),  cmocka_unit_test(test_steps),          cmocka_unit_test(test_position_ranges),
-        cmocka_unit_test(test_resume),    cmocka_unit_test(test_metrics),        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_fall_back), cmocka_unit_test(test_other_settings), cmocka_unit_test(test_old_checkpoint),
-        cmocka_unit_test(test_numeric),   cmocka_unit_test(test_sampler),        cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_learning),       cmocka_unit_test(test_steps),     cmocka_unit_test(test_position_ranges),
+        cmocka_unit_test(test_resume),         cmocka_unit_test(test_metrics),   cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_fall_back), cmocka_unit_test(test_other_settings),
+        cmocka_unit_test(test_old_checkpoint), cmocka_unit_test(test_numeric),   cmocka_unit_test(test_sampler),
+        cmocka_unit_test(test_schedule),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

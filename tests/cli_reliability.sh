@@ -1,0 +1,129 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# mep train when things go wrong from outside: signals, a reader that goes away, a full disk, an unwritable folder, data
+# that vanishes. Each ends in a saved state where saving is possible and a clear line, and the run that is continued has
+# the bits of one that was left alone. Usage: cli_reliability.sh PROGRAM
+tests=$(cd "$(dirname "$0")" && pwd)
+. "$tests/cli.sh"
+. "$tests/tiny.sh"
+STEPS=1500
+
+tiny_train whole --steps $STEPS --quiet
+
+# begin RUN ARGUMENT ...: train on text.train in the background ($pid) until the first step is done.
+begin() {
+    run=$1
+    shift
+    # shellcheck disable=SC2086
+    "$MEP" train --data text.train --out "$run" $TINY --steps $STEPS "$@" > out 2> err < /dev/null &
+    pid=$!
+    while [ ! -s "$run/metrics.jsonl" ] && kill -0 $pid 2> /dev/null; do sleep 0.02; done
+}
+
+# ends CODE WHAT: the run in the background ends with this exit code.
+ends() {
+    checks=$((checks + 1))
+    wait $pid
+    got=$?
+    [ "$got" = "$1" ] || wrong "$2: exit code $got, not $1"
+}
+
+# same RUN: finished, its model is that of the whole run, and its log has each step once.
+same() {
+    checks=$((checks + 1))
+    cmp -s whole/checkpoint-$STEPS/model.safetensors "$1/checkpoint-$STEPS/model.safetensors" ||
+        wrong "$1 differs from the run that was left alone"
+    [ "$(wc -l < "$1/metrics.jsonl")" = $STEPS ] || wrong "$1/metrics.jsonl has not each step once"
+    rm -rf "$1"
+}
+
+# Signals. SIGHUP is left alone where it is ignored from the start (nohup), which may be so for this test too.
+signals='INT TERM'
+[ -z "$(sh -c 'kill -HUP $$; echo ignored' 2> /dev/null)" ] && signals='INT TERM HUP'
+for signal in $signals; do
+    begin stopped
+    kill -"$signal" $pid
+    ends 130 "SIG$signal"
+    said err 'everything is saved in stopped; continue: mep train --resume stopped'
+    expect 0 train --resume stopped --quiet
+    same stopped
+done
+trap '' HUP
+begin nohup
+kill -HUP $pid
+ends 0 'a SIGHUP that is ignored'
+same nohup
+
+# A reader of the output that is gone ends no training.
+# shellcheck disable=SC2086
+"$MEP" train --data text.train --out pipe $TINY --steps $STEPS 2>&1 < /dev/null | true
+same pipe
+
+# Data: one that is removed is kept by the run until its end; one that is cut short ends the run, which saves first.
+for end in bin idx json; do cp text.train.$end kept.$end; done
+begin removed
+rm text.train.bin
+ends 0 'data that is removed during the run'
+cp kept.bin text.train.bin
+same removed
+begin cut
+: > text.train.bin
+ends 1 'data that is cut short during the run'
+said err 'text.train.bin became shorter while it was in use; bring it back as it was; saved after step '
+refuse 1 'text.train.bin is empty' train --resume cut --quiet
+cp kept.bin text.train.bin
+set -- cut/checkpoint-*
+[ -s "$1/state.json" ] || wrong 'nothing was saved when the data was cut short'
+expect 0 train --resume cut --quiet
+same cut
+
+# A run's folder that cannot be written to any more.
+begin moved
+mv moved away && echo > moved
+ends 1 'a run without its folder'
+said err 'cannot open moved/metrics.jsonl: Not a directory; nothing after step 0 could be saved'
+rm moved && mv away moved
+expect 0 train --resume moved --quiet
+same moved
+
+# A full disk, here a limit on the size of files: the checkpoint before stays, nothing half written does.
+tiny_train full --steps 8 --save-every 2 --hidden-size 64 --quiet
+cp -r full reference
+rm -r full/checkpoint-8
+checks=$((checks + 1))
+(
+    ulimit -f 64
+    exec "$MEP" train --resume full --quiet > out 2> err < /dev/null
+)
+[ $? = 1 ] || wrong 'a checkpoint that cannot be written is no failure'
+said err 'checkpoint 8 cannot be saved, those before it stay: cannot write full/checkpoint-8.tmp/model.safetensors: File too large'
+[ "$(cd full && echo checkpoint-*)" = checkpoint-6 ] || wrong 'not the checkpoint before, and nothing else, is left'
+expect 0 train --resume full --quiet
+cmp -s reference/checkpoint-8/model.safetensors full/checkpoint-8/model.safetensors || wrong 'full differs'
+
+# The same on a file system that is really full, where this user may mount one.
+disk='mkdir disk && mount -t tmpfs -o size=1m tmpfs disk && cp -r full disk/run && rm -r disk/run/checkpoint-8 &&
+    { dd if=/dev/zero of=disk/rest bs=1k 2> /dev/null; true; }'
+if unshare -rm sh -c "$disk" 2> /dev/null; then
+    checks=$((checks + 1))
+    rmdir disk
+    unshare -rm sh -c "$disk; $MEP train --resume disk/run --quiet > out 2> err; code=\$?; ls disk/run > left
+        rm disk/rest; $MEP train --resume disk/run --quiet 2>> err && cp disk/run/checkpoint-8/model.safetensors .
+        exit \$code"
+    [ $? = 1 ] || wrong 'a full disk is no failure'
+    said err 'No space left on device'
+    if grep -q tmp left; then wrong 'something half written is left on a full disk'; fi
+    cmp -s reference/checkpoint-8/model.safetensors model.safetensors || wrong 'the run on a full disk differs'
+else
+    echo 'no file system can be mounted here: the full disk is a limit on the size of files only'
+fi
+
+# A folder without permission to write; root has it always.
+if [ "$(id -u)" != 0 ]; then
+    rm -r full/checkpoint-8 && chmod 555 full
+    refuse 1 'cannot be saved, those before it stay: cannot make the folder' train --resume full --quiet
+    chmod 755 full
+fi
+refuse 1 'cannot make the folder' train --data text.train --out /proc/run --steps 1 --quiet
+finish
