@@ -71,8 +71,15 @@ expect 0 train --resume stopped
 cmp -s mixed/checkpoint-300/model.safetensors stopped/checkpoint-300/model.safetensors || wrong 'a resume differs'
 expect 0 eval --model mixed --data $mixture --lengths 16 --tokens 320 --json --quiet
 said out '"tokens": 640'
+said out '"data": "data/text"'
+expect 0 eval --model mixed --data $mixture --lengths 16,32 --tokens 320 --quiet
+checks=$((checks + 1))
+awk 'NR > 2 && $NF == "mean" { mean = $(NF - 3) } NR > 2 && $NF == "data/many" { sum = 0.75 * $(NF - 3) }
+    NR > 2 && $NF == "data/text" { sum += 0.25 * $(NF - 3); rows++; if (sum - mean > 2e-5 || mean - sum > 2e-5) exit 1 }
+    END { if (rows != 2) exit 1 }' out || wrong "the rows of the corpora have not the mean: $(cat out)"
 train both --data $mixture --split 8,2 --steps 3 --valid-tokens 160
 said both/metrics.jsonl '"valid_loss"'
+said both/metrics.jsonl '"valid_losses": {"data/many": '
 
 # A study on a split, and on a mixture of splits: a table each.
 tiny='--preset nano --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --length 16 --batch-size 4 --threads 1'

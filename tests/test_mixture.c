@@ -282,7 +282,7 @@ static void test_split(void **state)
     mep_eval_defaults(&e);
     e.length = s.length, e.batch_tokens = s.micro_batch_size * s.length;
     expect(mep_model_load(&model, run), MEP_OK);
-    expect(mep_mixture_evaluate(model, &m, &e, NULL, NULL, &result), MEP_OK);
+    expect(mep_mixture_evaluate(model, &m, &e, NULL, NULL, &result, NULL), MEP_OK);
     if (!(fabs(result.loss + losses[0]) < 1e-6)) fail_msg("validation %g, evaluation %g", -losses[0], result.loss);
     mep_model_destroy(&model);
     mep_mixture_close(&m);
@@ -307,12 +307,14 @@ static void test_evaluation(void **state)
     snprintf(spec, sizeof spec, "%s=3,%s=1", data_path, second);
     mep_mixture m;
     mep_eval_settings e;
-    mep_eval_result mixed, one[2];
+    mep_eval_result mixed, one[2], each[2];
     mep_eval_defaults(&e);
     e.length = 32, e.max_tokens = 640;
     expect(mep_mixture_open(&m, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
-    expect(mep_mixture_evaluate(model, &m, &e, NULL, NULL, &mixed), MEP_OK);
+    expect(mep_mixture_evaluate(model, &m, &e, NULL, NULL, &mixed, each), MEP_OK);
     for (int i = 0; i < 2; i++) expect(mep_evaluate(model, m.data[i], &e, NULL, NULL, &one[i]), MEP_OK);
+    for (int i = 0; i < 2; i++)
+        assert_true(fabs(each[i].loss - one[i].loss) < 1e-12 && each[i].tokens == one[i].tokens);
     assert_true(fabs(one[0].loss - one[1].loss) > 1e-6);
     double loss = 0.75 * one[0].loss + 0.25 * one[1].loss;
     double a = 0.75 * one[0].standard_error / one[0].perplexity, b = 0.25 * one[1].standard_error / one[1].perplexity;

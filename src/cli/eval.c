@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
@@ -31,7 +32,8 @@ typedef struct eval_job {
     mep_progress progress;
     char label[64];
     mep_eval_result results[MEP_ARGS_LIST];
-    int64_t done; /* results */
+    mep_eval_result (*each)[MEP_MIXTURE_MOST]; /* of each length, of the corpora of a mixture */
+    int64_t done;                              /* results */
 } eval_job;
 
 /* ---- Which lengths, which tokens ---- */
@@ -84,13 +86,14 @@ static mep_status evaluate(eval_job *job)
     MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
     MEP_TRY(mep_cli_check_tokenizers(job->model_path, job->data.names[0], job->data.data[0]));
     MEP_TRY(choose_tokens(job));
+    MEP_TRY(mep_alloc(&job->each, job->lengths.count, sizeof *job->each));
     for (int64_t i = 0; i < job->lengths.count; i++) {
         job->settings.length = job->lengths.values[i];
         mep_length_text(job->settings.length, length);
         snprintf(job->label, sizeof job->label, "length %s", length);
         if (!job->quiet) mep_progress_start(&job->progress, job->label, 0, 0);
-        mep_status status =
-            mep_mixture_evaluate(job->model, &job->data, &job->settings, show_progress, job, &job->results[i]);
+        mep_status status = mep_mixture_evaluate(job->model, &job->data, &job->settings, show_progress, job,
+                                                 &job->results[i], job->each[i]);
         if (job->progress.done > 0) mep_progress_finish(&job->progress);
         if (status != MEP_OK) return status;
         job->done++;
@@ -100,19 +103,29 @@ static mep_status evaluate(eval_job *job)
 
 /* ---- Printing ---- */
 
+/* `data` is what the row is of; NULL where there is one corpus only. */
+static mep_status fill_row(mep_table *table, const mep_eval_result *r, const char *data)
+{
+    MEP_TRY(mep_table_cell(table, "%lld", (long long)r->length));
+    MEP_TRY(mep_table_cell(table, "%.4f", r->perplexity));
+    MEP_TRY(isnan(r->standard_error) ? mep_table_cell(table, "%s", "")
+                                     : mep_table_cell(table, "%.4f", r->standard_error));
+    MEP_TRY(mep_table_cell(table, "%.5f", r->loss));
+    MEP_TRY(mep_table_cell(table, "%lld", (long long)r->tokens));
+    MEP_TRY(mep_table_cell(table, "%.2f", r->seconds));
+    return data != NULL ? mep_table_cell(table, "%s", data) : MEP_OK;
+}
+
+/* A row a length; of a mixture the mean, then a row a corpus. */
 static mep_status fill_table(const eval_job *job, mep_table *table)
 {
-    static const char *const heading[] = {"length", "perplexity", "+-", "loss", "tokens", "seconds"};
-    for (int i = 0; i < 6; i++) MEP_TRY(mep_table_cell(table, "%s", heading[i]));
+    static const char *const heading[] = {"length", "perplexity", "+-", "loss", "tokens", "seconds", "data"};
+    int is_mixture = job->data.count > 1;
+    for (int i = 0; i < 6 + is_mixture; i++) MEP_TRY(mep_table_cell(table, "%s", heading[i]));
     for (int64_t i = 0; i < job->done; i++) {
-        const mep_eval_result *r = &job->results[i];
-        MEP_TRY(mep_table_cell(table, "%lld", (long long)r->length));
-        MEP_TRY(mep_table_cell(table, "%.4f", r->perplexity));
-        MEP_TRY(isnan(r->standard_error) ? mep_table_cell(table, "%s", "")
-                                         : mep_table_cell(table, "%.4f", r->standard_error));
-        MEP_TRY(mep_table_cell(table, "%.5f", r->loss));
-        MEP_TRY(mep_table_cell(table, "%lld", (long long)r->tokens));
-        MEP_TRY(mep_table_cell(table, "%.2f", r->seconds));
+        MEP_TRY(fill_row(table, &job->results[i], is_mixture ? "mean" : NULL));
+        for (int64_t k = 0; is_mixture && k < job->data.count; k++)
+            MEP_TRY(fill_row(table, &job->each[i][k], job->data.names[k]));
     }
     return MEP_OK;
 }
@@ -120,7 +133,7 @@ static mep_status fill_table(const eval_job *job, mep_table *table)
 static mep_status print_table(const eval_job *job)
 {
     mep_table *table;
-    MEP_TRY(mep_table_create(&table, 6));
+    MEP_TRY(mep_table_create(&table, job->data.count > 1 ? 7 : 6));
     mep_status status = fill_table(job, table);
     if (status == MEP_OK) mep_table_print(table, MEP_TABLE_TEXT, stdout);
     mep_table_destroy(&table);
@@ -133,16 +146,27 @@ static json_t *number_or_null(double number)
     return isfinite(number) ? json_real(number) : json_null();
 }
 
+static json_t *result_json(const mep_eval_result *r)
+{
+    return json_pack("{s:I, s:o, s:o, s:o, s:I, s:I, s:o}", "length", (json_int_t)r->length, "perplexity",
+                     number_or_null(r->perplexity), "stderr", number_or_null(r->standard_error), "loss",
+                     number_or_null(r->loss), "tokens", (json_int_t)r->tokens, "segments", (json_int_t)r->segments,
+                     "seconds", number_or_null(r->seconds));
+}
+
 static mep_status print_json(const eval_job *job)
 {
     json_t *results = json_array();
     for (int64_t i = 0; i < job->done; i++) {
-        const mep_eval_result *r = &job->results[i];
-        json_array_append_new(results, json_pack("{s:I, s:o, s:o, s:o, s:I, s:I, s:o}", "length", (json_int_t)r->length,
-                                                 "perplexity", number_or_null(r->perplexity), "stderr",
-                                                 number_or_null(r->standard_error), "loss", number_or_null(r->loss),
-                                                 "tokens", (json_int_t)r->tokens, "segments", (json_int_t)r->segments,
-                                                 "seconds", number_or_null(r->seconds)));
+        json_t *result = result_json(&job->results[i]), *each = json_array();
+        for (int64_t k = 0; k < job->data.count; k++) {
+            json_t *one = result_json(&job->each[i][k]);
+            json_object_set_new(one, "data", json_string(job->data.names[k]));
+            json_array_append_new(each, one);
+        }
+        if (job->data.count > 1) json_object_set(result, "corpora", each);
+        json_decref(each);
+        json_array_append_new(results, result);
     }
     json_t *root = json_pack("{s:s, s:s, s:o}", "model", job->model_path, "data", job->data_path, "results", results);
     if (root == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot make a JSON object of the results");
@@ -163,6 +187,7 @@ static int run(eval_job *job)
     if (job->done > 0 && (job->json ? print_json(job) : print_table(job)) != MEP_OK) code = mep_cli_fail("eval");
     mep_model_destroy(&job->model);
     mep_mixture_close(&job->data);
+    mep_free(&job->each);
     return code;
 }
 
@@ -175,7 +200,7 @@ int mep_cli_eval(int argc, char **argv)
     mep_option options[] = {
         MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "a run, a checkpoint or another model's folder"),
         MEP_OPT_TEXT("--data", 'd', "PREFIX", &job.data_path,
-                     "dataset, written by mep prepare; or a mixture, A=0.7,B=0.3: the mean of the losses"),
+                     "dataset, written by mep prepare; or a mixture, A=0.7,B=0.3: the mean of the losses, and each"),
         MEP_OPT_TEXT("--split", 0, "A,B,C", &job.split,
                      "take one part of the documents, as mep train --split divides them"),
         MEP_OPT_CHOICE("--part", 0, "PART", &job.part, part_names, "which part of the split"),

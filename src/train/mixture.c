@@ -294,12 +294,16 @@ static int report(void *context, int64_t done, int64_t total, double loss)
 }
 
 mep_status mep_mixture_evaluate(mep_model *model, const mep_mixture *m, const mep_eval_settings *settings,
-                                mep_eval_fn progress, void *context, mep_eval_result *result)
+                                mep_eval_fn progress, void *context, mep_eval_result *result, mep_eval_result *each)
 {
     mep_eval_result sum = {.length = settings->length};
     evaluation e = {progress, context, m, &sum, 0, 0, 0};
     double variance = 0;
-    if (m->count == 1) return mep_evaluate(model, m->data[0], settings, progress, context, result);
+    if (m->count == 1) {
+        mep_status status = mep_evaluate(model, m->data[0], settings, progress, context, result);
+        if (status == MEP_OK && each != NULL) each[0] = *result;
+        return status;
+    }
     for (; e.corpus < m->count; e.corpus++) {
         mep_eval_result one = {0};
         double weight = m->weights[e.corpus];
@@ -307,6 +311,7 @@ mep_status mep_mixture_evaluate(mep_model *model, const mep_mixture *m, const me
             mep_evaluate(model, m->data[e.corpus], settings, progress != NULL ? report : NULL, &e, &one);
         if (status == MEP_INTERRUPTED) return status;
         if (status != MEP_OK) return mep_fail_in(status, "%s: ", m->names[e.corpus]);
+        if (each != NULL) each[e.corpus] = one;
         double deviation = weight * one.standard_error / one.perplexity; /* of the mean loss */
         variance += deviation * deviation;
         sum.loss += weight * one.loss;

@@ -74,8 +74,9 @@ mep_status mep_mixture_check_tokenizers(const mep_mixture *a, const mep_mixture 
 void mep_mixture_checksums(const mep_mixture *mixture, char text[MEP_MIXTURE_CHECKSUMS]);
 
 /* mep_evaluate on each corpus: the loss is the mean with the weights, tokens and segments are added,
- * settings->max_tokens are of each. With one corpus it is mep_evaluate. */
+ * settings->max_tokens are of each. With one corpus it is mep_evaluate. `each`, of mixture->count, gets the results of
+ * the corpora; NULL is allowed. */
 mep_status mep_mixture_evaluate(mep_model *model, const mep_mixture *mixture, const mep_eval_settings *settings,
-                                mep_eval_fn progress, void *context, mep_eval_result *result);
+                                mep_eval_fn progress, void *context, mep_eval_result *result, mep_eval_result *each);
 
 #endif

@@ -270,7 +270,20 @@ static json_t *number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-mep_status mep_run_log(const char *run, const mep_train_progress *p)
+/* The loss of each corpus by its name; NULL when memory is short. */
+static json_t *losses_of(const mep_mixture *mixture, const mep_eval_result *results)
+{
+    json_t *losses = json_object();
+    int failed = 0;
+    for (int64_t i = 0; i < mixture->count; i++)
+        failed |= json_object_set_new(losses, mixture->names[i], number(results[i].loss));
+    if (!failed) return losses;
+    json_decref(losses);
+    return NULL;
+}
+
+mep_status mep_run_log(const char *run, const mep_train_progress *p, const mep_mixture *valid,
+                       const mep_eval_result *valid_results)
 {
     char *path = NULL, *line = NULL;
     int64_t size = 0;
@@ -278,7 +291,10 @@ mep_status mep_run_log(const char *run, const mep_train_progress *p)
         json_pack("{s:I, s:o, s:f, s:o, s:f}", "step", (json_int_t)p->step, "loss", number(p->loss), "learning_rate",
                   p->learning_rate, "grad_norm", number(p->grad_norm), "tokens_per_second", p->tokens_per_second);
     int failed = root == NULL;
-    if (!failed && isfinite(p->valid_loss)) failed |= json_object_set_new(root, "valid_loss", json_real(p->valid_loss));
+    if (!failed && isfinite(p->valid_loss)) {
+        failed |= json_object_set_new(root, "valid_loss", json_real(p->valid_loss));
+        if (valid->count > 1) failed |= json_object_set_new(root, "valid_losses", losses_of(valid, valid_results));
+    }
     if (!failed && p->skipped_for != NULL)
         failed |= json_object_set_new(root, "skipped_for", json_string(p->skipped_for));
     mep_status status = failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics")

@@ -55,7 +55,8 @@ mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep
                         mep_run_state *state);
 
 /* Append a line to metrics.jsonl. */
-mep_status mep_run_log(const char *run, const mep_train_progress *progress);
+mep_status mep_run_log(const char *run, const mep_train_progress *progress, const mep_mixture *valid,
+                       const mep_eval_result *valid_results);
 
 /* Cut metrics.jsonl back to the lines of the first `steps` steps, after a resume from an older checkpoint. */
 mep_status mep_run_trim_log(const char *run, int64_t steps);

@@ -21,7 +21,8 @@
 typedef struct trainer {
     const char *run;
     mep_train_settings settings;
-    mep_mixture data, valid; /* valid.count is 0 where there is none */
+    mep_mixture data, valid;                         /* valid.count is 0 where there is none */
+    mep_eval_result valid_results[MEP_MIXTURE_MOST]; /* of each corpus, at the last validation */
     mep_model *model;
     mep_session *session;
     mep_adamw *optimizer;
@@ -222,7 +223,7 @@ static mep_status validate(trainer *t, mep_train_progress *p)
     e.max_tokens = t->settings.valid_tokens;
     e.batch_tokens = t->micro * t->settings.length;
     e.dtype = t->settings.dtype;
-    MEP_TRY(mep_mixture_evaluate(t->model, &t->valid, &e, NULL, NULL, &result));
+    MEP_TRY(mep_mixture_evaluate(t->model, &t->valid, &e, NULL, NULL, &result, t->valid_results));
     p->valid_loss = result.loss;
     return MEP_OK;
 }
@@ -254,7 +255,7 @@ static mep_status log_step(trainer *t, mep_train_progress *p)
     mep_status status = MEP_OK;
     if (t->valid.count > 0 && s->valid_every > 0 && (p->step % s->valid_every == 0 || p->step == s->steps))
         status = validate(t, p);
-    mep_status logged = mep_run_log(t->run, p);
+    mep_status logged = mep_run_log(t->run, p, &t->valid, t->valid_results);
     return status != MEP_OK ? status : logged;
 }
 
