@@ -368,6 +368,9 @@ static void test_wrong_endings(void **state)
                    "not compressed as its ending says");
     expect_failure(write_text("plain.jsonl.zst", "plain"), MEP_ERROR_FORMAT, "plain.jsonl.zst", "ending");
     expect_failure(write_text("plain.xz", ""), MEP_ERROR_FORMAT, "plain.xz", "ending");
+    expect_failure(write_bytes("packed", "\x28\xb5\x2f\xfd\x04\x00", 6), MEP_ERROR_FORMAT, "packed",
+                   "it has to end in .zst");
+    expect_failure(write_text("table.parquet", "PAR1...PAR1"), MEP_ERROR_FORMAT, "table.parquet", "looks like Parquet");
     expect_failure(write_text("plain.tar", "this is no tar, but it is longer than nothing"), MEP_ERROR_FORMAT,
                    "plain.tar", "");
     const packed text = {"data", "text", 4};

@@ -217,13 +217,34 @@ static mep_status make_room(reader *state, int64_t used, const char *name, int64
                         (long long)line, (long long)state->reading->limit);
     if (used > state->reading->limit)
         return mep_fail(MEP_ERROR_FORMAT,
-                        "%s: the document is longer than %lld bytes, the most that is read where the tokenizer knows "
-                        "no place to cut a text; split it",
+                        "%s: the document is longer than %lld bytes, the most that is read in one piece; split it",
                         name, (long long)state->reading->limit);
     int64_t capacity = state->capacity == 0 ? FIRST_BUFFER : 2 * state->capacity;
     if (capacity > state->reading->limit + 1) capacity = state->reading->limit + 1;
     MEP_TRY(mep_grow(&state->buffer, used, capacity, 1));
     state->capacity = capacity;
+    return MEP_OK;
+}
+
+/* A file that the user named is read whatever it holds, but packed text would become tokens of no use. */
+static mep_status check_not_packed(const char *name, const char *bytes, int64_t size)
+{
+    static const struct {
+        const char *begin, *what;
+    } packed[] = {{"\x1f\x8b", "gzip, so it has to end in .gz"},
+                  {"\x28\xb5\x2f\xfd", "zstd, so it has to end in .zst"},
+                  {"\xfd"
+                   "7zXZ",
+                   "xz, so it has to end in .xz"},
+                  {"BZh", "bzip2, which is not read; unpack it"},
+                  {"PK\x03\x04", "zip, which is not read; unpack it"},
+                  {"PAR1", "Parquet, which is not read; write its texts as .jsonl"},
+                  {NULL, NULL}};
+    for (int i = 0; packed[i].begin != NULL; ++i) {
+        int64_t length = (int64_t)strlen(packed[i].begin);
+        if (size >= length && memcmp(bytes, packed[i].begin, (size_t)length) == 0)
+            return mep_fail(MEP_ERROR_FORMAT, "cannot read %s: it looks like %s", name, packed[i].what);
+    }
     return MEP_OK;
 }
 
@@ -236,6 +257,7 @@ static mep_status read_text(reader *state, const stream *from)
         MEP_TRY(make_room(state, used, from->name, 0));
         MEP_TRY(read_some(from, state->buffer + used, state->capacity - used, &got));
         used += got;
+        if (from->chosen && offset == 0) MEP_TRY(check_not_packed(from->name, state->buffer, used));
         if (!looked && (used >= BINARY_PREFIX || got == 0)) {
             int64_t prefix = used < BINARY_PREFIX ? used : BINARY_PREFIX;
             if (memchr(state->buffer, 0, (size_t)prefix) != NULL) return MEP_OK;
