@@ -91,7 +91,8 @@ expect 0 train --resume cut --quiet
 same cut
 
 # A run's folder that cannot be written to any more.
-disturb 1 'a run without its folder' moved 'mv moved away && echo > moved'
+disturb 1 'a run without its folder' moved \
+    'kill -STOP $pid; mv moved away; echo > moved; kill -CONT $pid'
 said err 'cannot open moved/metrics.jsonl: Not a directory; nothing after step 0 could be saved'
 rm moved && mv away moved
 expect 0 train --resume moved --quiet
