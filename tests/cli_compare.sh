@@ -63,6 +63,8 @@ for pause in 0.1 0.2 0.3; do
     # shellcheck disable=SC2086
     "$MEP" compare --data text --out stopped $long > out 2> err &
     child=$!
+    # not before it listens: a shell's background command ignores SIGINT until then
+    while ! cat stopped/*/metrics.jsonl > /dev/null 2>&1 && kill -0 $child 2> /dev/null; do sleep 0.02; done
     sleep $pause
     kill -INT $child
     wait $child

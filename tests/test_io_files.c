@@ -130,6 +130,9 @@ static void test_append(void **state)
     assert_int_equal(mep_file_append_line(path, "b"), MEP_OK);
     expect_content(path, "{\"a\": 1}\n\nb\n");
     assert_int_equal(mep_file_append_line(scratch_path(""), "b"), MEP_ERROR_IO);
+    assert_int_equal(mep_file_truncate(path, 10), MEP_OK);
+    expect_content(path, "{\"a\": 1}\n\n");
+    assert_int_equal(mep_file_truncate(scratch_path("nothing"), 0), MEP_ERROR_IO);
 }
 
 static void test_join(void **state)

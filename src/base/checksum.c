@@ -27,6 +27,7 @@ void mep_checksum_begin(mep_checksum *checksum)
 
 void mep_checksum_add(mep_checksum *checksum, const void *data, int64_t size)
 {
+    if (size == 0) return; /* data may be NULL */
     const unsigned char *bytes = data, *end = bytes + size;
     while (bytes < end && checksum->size % 8 != 0) add_byte(checksum, *bytes++);
     for (; end - bytes >= 8; bytes += 8) {

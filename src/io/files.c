@@ -236,6 +236,16 @@ mep_status mep_file_append_line(const char *path, const char *line)
     return status;
 }
 
+mep_status mep_file_truncate(const char *path, int64_t size)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return mep_fail_errno("open", path);
+    mep_status status = MEP_OK;
+    if (ftruncate(fd, (off_t)size) != 0 || fsync(fd) != 0) status = mep_fail_errno("shorten", path);
+    close(fd);
+    return status;
+}
+
 /* ---- Folders ---- */
 
 mep_status mep_make_folder(const char *path, int recursive)

@@ -41,6 +41,9 @@ void mep_atomic_abandon(mep_atomic_file *file);
 /* Append `line` and a newline with one write; the file is created where it does not exist. Not synced. */
 mep_status mep_file_append_line(const char *path, const char *line);
 
+/* Cut a file off behind its first `size` bytes, and sync it. */
+mep_status mep_file_truncate(const char *path, int64_t size);
+
 /* 1 where `path` is a regular file, or a folder; links are followed. */
 int mep_file_exists(const char *path);
 int mep_folder_exists(const char *path);

@@ -322,7 +322,7 @@ mep_status mep_run_trim_log(const char *run, int64_t steps)
             if (sscanf(text + kept, "{\"step\": %lld,", &step) != 1 || step > steps) break;
             kept = end - text + 1;
         }
-        if (status == MEP_OK && kept < size) status = mep_file_write_atomic(path, text, kept);
+        if (status == MEP_OK && kept < size) status = mep_file_truncate(path, kept);
     }
     mep_free(&text);
     mep_free(&path);
