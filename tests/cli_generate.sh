@@ -43,14 +43,14 @@ printf '\377\000\376' > bytes
 expect 0 generate --model run --prompt-file bytes -n 4 --dtype bfloat16
 [ "$(od -An -tx1 -N3 out | xargs)" = 'ff 00 fe' ] || wrong 'the bytes of the prompt are changed'
 
-# Without end: as far as asked, or until it is stopped; what has no reach is refused.
+# Without end: as far as asked, or until it is stopped (--foreground: one signal, not two); what has no reach is refused.
 expect 0 generate --model run --endless -n 700 --seed 1
 said err '700 tokens, the first after '
 expect 0 generate --model run --endless -n 700 --seed 1 --tolerance 1e-3
 said err '700 tokens, the first after '
 checks=$((checks + 1))
 status=0
-timeout -s INT 2 "$MEP" generate --model run --endless > out 2> err || status=$?
+timeout --foreground -s INT 2 "$MEP" generate --model run --endless > out 2> err || status=$?
 [ "$status" = 124 ] && [ "$(tail -c 1 out | od -An -tu1 | xargs)" = 10 ] && [ "$(wc -c < out)" -gt 256 ] ||
     wrong "Ctrl-C does not end a text without end in order (exit code $status)"
 said err 'tokens/s'

@@ -174,7 +174,11 @@ static mep_status handle_bad_step(trainer *t, mep_train_progress *p)
     }
     if (action == MEP_NAN_SKIP) snprintf(note, sizeof note, ", as in the %d steps before it", MEP_NAN_MOST - 1);
     if (action == MEP_NAN_DUMP) {
-        MEP_TRY(dump(t, p, bad));
+        mep_status status = dump(t, p, bad);
+        if (status != MEP_OK)
+            return mep_fail_in(status,
+                               "step %lld: loss %g, gradient norm %g; it cannot be dumped: ", (long long)p->step,
+                               p->loss, p->grad_norm);
         snprintf(note, sizeof note, ", all about it is in nan-%lld", (long long)p->step);
     }
     return mep_fail(MEP_ERROR_NUMERIC,
@@ -185,7 +189,9 @@ static mep_status handle_bad_step(trainer *t, mep_train_progress *p)
                     : bad.parameter >= 0 ? " (the weights)"
                                          : " (the gradient)",
                     note,
-                    bad.parameter >= 0 ? "go back to an older one" : "try a lower learning rate, or --on-nan skip");
+                    bad.parameter >= 0       ? "go back to an older one"
+                    : action == MEP_NAN_SKIP ? "try a lower learning rate"
+                                             : "try a lower learning rate, or --on-nan skip");
 }
 
 static mep_status run_step(trainer *t, mep_train_progress *p)
