@@ -67,7 +67,7 @@ static float score(const mep_decode *d, int64_t r, int64_t n)
 {
     const mep_decode_row *row = &d->row[r];
     int64_t key = (newest_block(d) - n) * BLOCK_KEYS;
-    return d->kernels->score_block(key_count(d, n), d->head_dim, d->q + r * d->padded,
+    return d->kernels->score_block(key_count(d, n), d->head_dim, d->scale, d->q + r * d->padded,
                                    block_rows(d, row, n, row->source.keys, row->source.key_stride),
                                    row->source.key_stride, d->dtype == MEP_BFLOAT16,
                                    row->source.bias + key - d->position, d->scores + (r * d->blocks + n) * BLOCK_KEYS);
@@ -84,8 +84,7 @@ static int negligible(const mep_decode *d, const mep_decode_row *row, int64_t n,
 static void read_query(const mep_decode *d, const mep_decode_row *row, float *q)
 {
     for (int64_t c = 0; c < d->head_dim; c++)
-        q[c] = d->scale * (d->dtype == MEP_BFLOAT16 ? mep_bf16_to_float(((const mep_bf16 *)row->q)[c])
-                                                    : ((const float *)row->q)[c]);
+        q[c] = d->dtype == MEP_BFLOAT16 ? mep_bf16_to_float(((const mep_bf16 *)row->q)[c]) : ((const float *)row->q)[c];
 }
 
 /* 1. The query, the scores of the nearest blocks, and which of the others may matter (highest = 0 for now). */
@@ -94,7 +93,7 @@ static void score_near(mep_decode *d, int64_t r)
     const mep_decode_row *row = &d->row[r];
     float *q = d->q + r * d->padded, *highest = d->highest + r * d->blocks, floor = -INFINITY;
     read_query(d, row, q);
-    float q_norm = sqrtf(d->kernels->dot(d->head_dim, q, q));
+    float q_norm = d->scale * sqrtf(d->kernels->dot(d->head_dim, q, q));
     for (int64_t g = 0; g < d->groups; g++) d->group_highest[r * d->groups + g] = -INFINITY;
     for (int64_t n = 0; n < row_blocks(d, row); n++) {
         highest[n] = -INFINITY;

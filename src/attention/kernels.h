@@ -64,10 +64,10 @@ typedef struct mep_attention_kernels {
     float (*exponentials)(int64_t n, float shift, float *y);
 
     /* Decoding: one query against `count` keys of a block, in rows of `channels` elements `stride` apart, float32 or,
-     * where narrow, bfloat16. score_block: s[j] = q . k_j + bias[j] for all j < BLOCK_KEYS, k_j = 0 from `count` on;
-     * returns the largest. weigh_block: out += sum_j weights[j] v_j. */
-    float (*score_block)(int64_t count, int64_t channels, const float *q, const void *keys, int64_t stride, int narrow,
-                         const float *bias, float *s);
+     * where narrow, bfloat16, as q then is too. score_block: s[j] = scale q . k_j + bias[j] for all j < BLOCK_KEYS, k_j
+     * = 0 from `count` on; returns the largest. weigh_block: out += sum_j weights[j] v_j. */
+    float (*score_block)(int64_t count, int64_t channels, float scale, const float *q, const void *keys, int64_t stride,
+                         int narrow, const float *bias, float *s);
     void (*weigh_block)(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,
                         int narrow, float *out);
 } mep_attention_kernels;

@@ -258,7 +258,7 @@ static int run_block(const mep_gemm_backend_table *backend, const mep_gemm *g, c
                      int64_t first)
 {
     int64_t thread = omp_get_thread_num(), column_bytes = c->packed_rows * c->element;
-    char *panels = work.panels, *strip = work.strips + thread * work.strip_size;
+    char *panels = work.panels, *strip = c->way == STRIPS ? work.strips + thread * work.strip_size : NULL;
     if (c->way == STRIPS) mep_pack_strip(&g->a, block->row, block->rows, g->k, c->depth, strip);
     if (c->way == PANELS) {
         panels += thread * c->columns * column_bytes;
