@@ -12,7 +12,7 @@ base:
 bias: base
 attention: base
 nn: base
-model: base bias attention nn
+model: base bias attention nn dist
 text: base
 io: base model
 train: base bias attention nn model text io dist
@@ -45,6 +45,7 @@ FNR == 1 {
     if (room != "include" && !(room in room_of)) breach("no room \"" room "\" in the table of scripts/check_rooms.sh")
 }
 /^[ \t]*#[ \t]*include[ \t]*<(oneapi|dnnl)/ { if (room != "nn") breach("oneDNN is called in src/nn alone") }
+/^[ \t]*#[ \t]*include[ \t]*<mpi\.h>/ { if (FILENAME != "src/dist/mpi.c") breach("MPI is called in src/dist/mpi.c alone") }
 /^[ \t]*#[ \t]*include[ \t]*"/ {
     includes++
     split($0, quoted, "\"")

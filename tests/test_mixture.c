@@ -282,7 +282,7 @@ static void test_split(void **state)
     mep_eval_defaults(&e);
     e.length = s.length, e.batch_tokens = s.micro_batch_size * s.length;
     expect(mep_model_load(&model, run), MEP_OK);
-    expect(mep_mixture_evaluate(model, &m, &e, NULL, NULL, &result, NULL), MEP_OK);
+    expect(mep_mixture_evaluate(&mep_dist_alone, 0, model, &m, &e, NULL, NULL, &result, NULL), MEP_OK);
     if (!(fabs(result.loss + losses[0]) < 1e-6)) fail_msg("validation %g, evaluation %g", -losses[0], result.loss);
     mep_model_destroy(&model);
     mep_mixture_close(&m);
@@ -311,7 +311,7 @@ static void test_evaluation(void **state)
     mep_eval_defaults(&e);
     e.length = 32, e.max_tokens = 640;
     expect(mep_mixture_open(&m, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
-    expect(mep_mixture_evaluate(model, &m, &e, NULL, NULL, &mixed, each), MEP_OK);
+    expect(mep_mixture_evaluate(&mep_dist_alone, 0, model, &m, &e, NULL, NULL, &mixed, each), MEP_OK);
     for (int i = 0; i < 2; i++) expect(mep_evaluate(model, m.data[i], &e, NULL, NULL, &one[i]), MEP_OK);
     for (int i = 0; i < 2; i++)
         assert_true(fabs(each[i].loss - one[i].loss) < 1e-12 && each[i].tokens == one[i].tokens);

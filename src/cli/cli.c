@@ -9,20 +9,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/processes.h"
+
+enum { LINE = 2048 };
+
 int mep_cli_fail(const char *command)
 {
-    fprintf(stderr, "mep %s: %s\n", command, mep_error_message());
+    mep_cli_complain("mep %s: %s", command, mep_error_message());
     return MEP_EXIT_FAILED;
 }
 
 int mep_cli_usage(const char *command, const char *format, ...)
 {
+    char message[LINE];
     va_list args;
-    fprintf(stderr, "mep %s: ", command);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    fprintf(stderr, "; see mep %s --help\n", command);
+    mep_cli_complain("mep %s: %s; see mep %s --help", command, message, command);
     return MEP_EXIT_USAGE;
 }
 

@@ -15,6 +15,7 @@ typedef struct mep_command {
     const char *name;
     const char *summary; /* one line for `mep --help` */
     int (*run)(int argc, char **argv);
+    int divides; /* its work over the processes that mpirun has started */
 } mep_command;
 
 int mep_cli_bias(int argc, char **argv);

@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/model_tokenizer.h"
+#include "cli/processes.h"
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "cli/train_options.h"
@@ -25,7 +26,7 @@ typedef struct eval_job {
     mep_lengths lengths;
     mep_eval_settings settings;
     int64_t threads;
-    int dtype, part, json, quiet; /* part: a mep_split_part */
+    int dtype, part, json, quiet, split_sequence; /* part: a mep_split_part */
 
     mep_model *model;
     mep_mixture data;
@@ -92,8 +93,8 @@ static mep_status evaluate(eval_job *job)
         mep_length_text(job->settings.length, length);
         snprintf(job->label, sizeof job->label, "length %s", length);
         if (!job->quiet) mep_progress_start(&job->progress, job->label, 0, 0);
-        mep_status status = mep_mixture_evaluate(job->model, &job->data, &job->settings, show_progress, job,
-                                                 &job->results[i], job->each[i]);
+        mep_status status = mep_mixture_evaluate(mep_cli_group(), job->split_sequence, job->model, &job->data,
+                                                 &job->settings, show_progress, job, &job->results[i], job->each[i]);
         if (job->progress.done > 0) mep_progress_finish(&job->progress);
         if (status != MEP_OK) return status;
         job->done++;
@@ -221,6 +222,9 @@ int mep_cli_eval(int argc, char **argv)
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.5,
                      "leave out far tokens whose attention weights are together below T; 0: exact"),
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096, "threads; 0: all cores"),
+        MEP_OPT_FLAG("--split-sequence", 0, &job.split_sequence,
+                     "under mpirun: divide each segment over the processes, rather than the segments; they do so by "
+                     "themselves where there are fewer segments than processes"),
         MEP_OPT_FLAG("--json", 0, &job.json, "print one JSON object"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
         MEP_OPT_END,
@@ -234,7 +238,8 @@ int mep_cli_eval(int argc, char **argv)
         .notes = "By default the data is cut into segments, every position counts, and every length that divides the\n"
                  "longest one scores the same tokens, so that lengths can be compared. The column +- is the standard\n"
                  "error of the perplexity, from the spread of the segments; empty where there is one segment.\n\n"
-                 "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K\n",
+                 "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K\n"
+                 "  mpirun -np 4 mep eval --model runs/mep --data text.valid --lengths 512,64K\n",
         .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
@@ -242,6 +247,7 @@ int mep_cli_eval(int argc, char **argv)
     if (job.data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
     if (job.split == NULL && mep_args_given(options, "--part"))
         return mep_cli_usage("eval", "--split A,B,C is missing");
+    if (mep_cli_group()->rank > 0) job.quiet = 1;
     job.settings.dtype = job.dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     return run(&job);
 }

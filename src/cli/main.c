@@ -9,23 +9,24 @@
 #include "base/cpu.h"
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/processes.h"
 #include "cli/wait_policy.h"
 
 static const mep_command COMMANDS[] = {
-    {"bias", "values, slopes and parameters of a distance bias", mep_cli_bias},
-    {"tokenizer", "train a tokenizer, or try one on text", mep_cli_tokenizer},
-    {"prepare", "text in, a token dataset out", mep_cli_prepare},
-    {"train", "train a model, or continue a run", mep_cli_train},
-    {"eval", "perplexity of a model at any length", mep_cli_eval},
-    {"compare", "train and test position encodings side by side", mep_cli_compare},
-    {"generate", "continue a text", mep_cli_generate},
-    {"import", "a Hugging Face model becomes one of ours", mep_cli_import},
-    {"export", "a model becomes a Hugging Face folder", mep_cli_export},
-    {"info", "what a run, a model or a dataset is", mep_cli_info},
-    {"plot", "pictures of results and of distance biases", mep_cli_plot},
-    {"bench", "how fast this build is on this machine", mep_cli_bench},
-    {"version", "what is built in, and what this machine has", mep_cli_version},
-    {NULL, NULL, NULL},
+    {"bias", "values, slopes and parameters of a distance bias", mep_cli_bias, 0},
+    {"tokenizer", "train a tokenizer, or try one on text", mep_cli_tokenizer, 0},
+    {"prepare", "text in, a token dataset out", mep_cli_prepare, 0},
+    {"train", "train a model, or continue a run", mep_cli_train, 1},
+    {"eval", "perplexity of a model at any length", mep_cli_eval, 1},
+    {"compare", "train and test position encodings side by side", mep_cli_compare, 1},
+    {"generate", "continue a text", mep_cli_generate, 0},
+    {"import", "a Hugging Face model becomes one of ours", mep_cli_import, 0},
+    {"export", "a model becomes a Hugging Face folder", mep_cli_export, 0},
+    {"info", "what a run, a model or a dataset is", mep_cli_info, 0},
+    {"plot", "pictures of results and of distance biases", mep_cli_plot, 0},
+    {"bench", "how fast this build is on this machine", mep_cli_bench, 0},
+    {"version", "what is built in, and what this machine has", mep_cli_version, 0},
+    {NULL, NULL, NULL, 0},
 };
 
 static void print_commands(FILE *file)
@@ -65,7 +66,9 @@ static int unknown_command(const char *name)
 
 static int run(const mep_command *command, int argc, char **argv)
 {
-    return mep_cli_finish(command->name, command->run(argc, argv));
+    int code = mep_cli_join(command->name, command->divides);
+    if (code == MEP_EXIT_OK) code = mep_cli_finish(command->name, command->run(argc, argv));
+    return mep_cli_leave(code);
 }
 
 static int help(int argc, char **argv)

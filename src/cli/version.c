@@ -8,6 +8,7 @@
 #include "base/cpu.h"
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "dist/mpi.h"
 #include "mep/types.h"
 #include "nn/gemm.h"
 
@@ -27,14 +28,15 @@ static void print_text(void)
            mep_cpu_level_text(mep_cpu_level_detected()));
     printf("threads           %d (OpenMP; OMP_NUM_THREADS sets them)\n", omp_get_max_threads());
     printf("matrix products   %s\n", mep_gemm_backend());
+    printf("processes         %s\n", mep_mpi_name());
 }
 
 static void print_json(void)
 {
     printf("{\"version\": \"%s\", \"compiler\": \"%s\", \"cpu_level\": \"%s\", \"cpu_level_detected\": \"%s\", "
-           "\"threads\": %d, \"matrix_products\": \"%s\"}\n",
+           "\"threads\": %d, \"matrix_products\": \"%s\", \"processes\": \"%s\"}\n",
            mep_version(), COMPILER, mep_cpu_level_name(), mep_cpu_level_text(mep_cpu_level_detected()),
-           omp_get_max_threads(), mep_gemm_backend());
+           omp_get_max_threads(), mep_gemm_backend(), mep_mpi_name());
 }
 
 int mep_cli_version(int argc, char **argv)

@@ -123,10 +123,17 @@ mep_status mep_session_backward(mep_session *s, const int32_t *tokens, float *gr
     int learned = m->position_bias >= 0;
     if (learned)
         memset(s->bias_gradient, 0, (size_t)(m->config.num_attention_heads * s->length) * sizeof *s->bias_gradient);
-    for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--) MEP_TRY(layer_backward(s, l, gradients));
+    for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--) {
+        MEP_TRY(layer_backward(s, l, gradients));
+        mep_session_gradients_final(s, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
+    }
     mep_embedding_backward(s->rows, s->length, m->config.hidden_size, tokens,
                            m->config.embedding_layer_norm ? embedding_norm_backward(s, gradients) : s->dx,
                            mep_session_gradient(s, gradients, m->embed_in),
                            mep_session_gradient(s, gradients, m->embed_positions));
-    return learned ? bias_backward(s, gradients) : MEP_OK;
+    mep_session_gradients_final(s, 0, m->first_layer);
+    if (!learned) return MEP_OK;
+    MEP_TRY(bias_backward(s, gradients));
+    mep_session_gradients_final(s, m->position_bias, m->count);
+    return MEP_OK;
 }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/cache.h"
+#include "model/ring.h"
 #include "model/session.h"
 
 /* The product y[rows, n] = x[rows, k] W^T + b, W [n, k] the layer's tensor `weight`, b the one behind it. The caller
@@ -36,6 +37,7 @@ static mep_status attend(mep_session *s, int64_t layer)
     mep_tensor_view q = mep_qkv_view(s, l->qkv, 0), k = mep_qkv_view(s, l->qkv, 1), v = mep_qkv_view(s, l->qkv, 2);
     mep_tensor_view out = mep_heads_view(s, l->attended);
     if (s->cache != NULL) return mep_cache_attend(s->cache, layer, s->length, q, k, v, out);
+    if (s->ring != NULL) return mep_ring_attend(s, layer, q, k, v, out);
     return mep_attention_forward(s->attention, s->batch, s->length, s->length, q, k, v, out, l->lse);
 }
 
@@ -89,7 +91,7 @@ static mep_status run_layers(mep_session *s, const int32_t *tokens)
 {
     const mep_model *m = s->model;
     const mep_model_config *c = &m->config;
-    s->position = s->cache != NULL ? mep_cache_length(s->cache) : 0;
+    s->position = s->cache != NULL ? mep_cache_length(s->cache) : s->ring != NULL ? mep_ring_position(s->ring) : 0;
     if (m->bias == NULL && s->position + s->length > s->longest)
         return mep_fail(MEP_ERROR_ARGUMENT, "the session was made for %lld tokens in all and has read them",
                         (long long)s->longest);
@@ -144,6 +146,16 @@ static mep_status check_targets(const mep_session *s, const int32_t *targets)
     return MEP_OK;
 }
 
+/* Rows of a chunk of the output layer: as few chunks as the logits allow, of the same multiple of 64 rows where that
+ * leaves no small one. The bits of a row of a product do not depend on the rows beside it where there are 64 at least.
+ */
+static int64_t chunk_rows(const mep_session *s)
+{
+    int64_t chunks = (s->rows + s->logit_rows - 1) / s->logit_rows;
+    int64_t even = ((s->rows + chunks - 1) / chunks + 63) / 64 * 64;
+    return even < s->logit_rows ? even : s->logit_rows;
+}
+
 mep_status mep_session_losses(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
                               const int32_t *targets, float *losses)
 {
@@ -151,8 +163,9 @@ mep_status mep_session_losses(mep_session *s, int64_t batch, int64_t length, con
     MEP_TRY(check_targets(s, targets));
     MEP_TRY(mep_session_refresh(s));
     MEP_TRY(run_layers(s, inputs));
-    for (int64_t first = 0; first < s->rows; first += s->logit_rows) {
-        int64_t count = s->rows - first < s->logit_rows ? s->rows - first : s->logit_rows;
+    int64_t size = chunk_rows(s);
+    for (int64_t first = 0; first < s->rows; first += size) {
+        int64_t count = s->rows - first < size ? s->rows - first : size;
         MEP_TRY(output(s, first, count, s->logits));
         mep_cross_entropy(count, s->model->config.vocab_size, s->logits, targets + first, 0, losses + first);
     }
@@ -209,5 +222,6 @@ mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, cons
                             mep_session_values(s, m->final_norm_weight), s->mean_final, s->rstd_final, s->d_narrow,
                             s->dx, mep_session_gradient(s, gradients, m->final_norm_weight),
                             mep_session_gradient(s, gradients, m->final_norm_bias));
+    mep_session_gradients_final(s, m->final_norm_weight, m->position_bias >= 0 ? m->position_bias : m->count);
     return mep_session_backward(s, inputs, gradients);
 }

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "bias/table.h"
 #include "model/cache.h"
+#include "model/ring.h"
 #include "nn/pack.h"
 
 void mep_session_defaults(mep_session_settings *settings)
@@ -147,11 +148,11 @@ static mep_status allocate_positions(mep_session *s)
     return MEP_OK;
 }
 
-static mep_status create_attention(mep_session *s)
+mep_status mep_session_add_attention(mep_session *s, int64_t heads)
 {
     mep_attention_settings a;
     mep_attention_defaults(&a);
-    a.heads = s->model->config.num_attention_heads;
+    a.heads = heads;
     a.head_dim = mep_head_dim(&s->model->config);
     a.max_length = s->longest;
     a.dtype = s->settings.dtype;
@@ -204,9 +205,8 @@ static mep_status allocate(mep_session *s, int decodes)
     return allocate_weights(s, decodes);
 }
 
-/* A session without what attention needs; `longest` as in the session. */
-static mep_status create(mep_session **session, mep_model *model, const mep_session_settings *settings, int64_t longest,
-                         int decodes)
+mep_status mep_session_prepare(mep_session **session, mep_model *model, const mep_session_settings *settings,
+                               int64_t longest, int decodes)
 {
     *session = NULL;
     if (settings->batch < 1 || settings->length < 1 ||
@@ -227,8 +227,8 @@ static mep_status create(mep_session **session, mep_model *model, const mep_sess
 
 mep_status mep_session_create(mep_session **session, mep_model *model, const mep_session_settings *settings)
 {
-    MEP_TRY(create(session, model, settings, settings->length, 0));
-    mep_status status = create_attention(*session);
+    MEP_TRY(mep_session_prepare(session, model, settings, settings->length, 0));
+    mep_status status = mep_session_add_attention(*session, model->config.num_attention_heads);
     if (status == MEP_OK) status = mep_session_refresh(*session);
     if (status != MEP_OK) mep_session_destroy(session);
     return status;
@@ -241,7 +241,7 @@ mep_status mep_session_create_cached(mep_session **session, mep_model *model, co
     if (model->bias == NULL && tokens > MEP_MOST_POSITIONS) return mep_session_no_reach(model, tokens);
     /* a bias has its own table in the cache, as long as what is held */
     int64_t longest = model->bias == NULL && tokens > settings->length ? tokens : settings->length;
-    MEP_TRY(create(session, model, settings, longest, 1));
+    MEP_TRY(mep_session_prepare(session, model, settings, longest, 1));
     mep_status status = mep_session_refresh(*session);
     if (status == MEP_OK) status = mep_session_open_cache(*session, tokens, whole);
     if (status != MEP_OK) mep_session_destroy(session);
@@ -253,6 +253,7 @@ void mep_session_destroy(mep_session **session)
     if (*session == NULL) return;
     mep_attention_destroy(&(*session)->attention);
     mep_cache_destroy(&(*session)->cache);
+    mep_ring_destroy(&(*session)->ring);
     for (int64_t i = 0; i < (*session)->block_count; i++) mep_free(&(*session)->blocks[i]);
     mep_free(&(*session)->blocks);
     mep_free(session);
@@ -266,6 +267,7 @@ mep_status mep_session_refresh(mep_session *s)
     MEP_TRY(mep_model_sync_bias(m));
     if (s->attention == NULL) return MEP_OK;
     MEP_TRY(mep_bias_table_with(m->bias, s->longest, s->bias_table, s->bias_scratch));
+    if (s->ring != NULL) return MEP_OK; /* sets the bias of a head when it comes to it */
     return mep_attention_set_bias(s->attention, s->bias_table, s->longest);
 }
 

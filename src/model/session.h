@@ -21,15 +21,21 @@ typedef struct mep_layer_state {
     float *lse;                                           /* [batch, heads, length] */
 } mep_layer_state;
 
+/* Told by a backward pass: the gradients of tensors first .. end - 1 will not change any more. */
+typedef void (*mep_gradients_fn)(void *context, int64_t first, int64_t end);
+
+typedef struct mep_ring mep_ring; /* model/ring.h */
+
 struct mep_session {
     mep_model *model;
     mep_session_settings settings;
     int64_t batch, length, rows; /* of the call under way */
-    int64_t position;            /* of the first token of each sequence: not 0 with a cache */
+    int64_t position;            /* of the first token of each sequence: not 0 with a cache or a ring */
     int accumulate;              /* training: add to the gradients of matrices, or overwrite them */
     mep_attention *attention;    /* NULL with a cache */
     mep_cache *cache;            /* keys and values of earlier tokens; NULL: none */
     int64_t cache_distances;     /* that the cache's bias covers */
+    mep_ring *ring;              /* keys and values of other processes; attention is then of one head; NULL: none */
     int64_t longest;             /* positions that tables serve */
 
     float *bias_table;     /* [heads, longest] */
@@ -54,6 +60,8 @@ struct mep_session {
     /* training */
     float *dx;                                /* [rows, hidden]: gradient of the residual stream */
     mep_activation dx_copy, d_wide, d_narrow; /* in the session's type: dx, [rows, widest], [rows, hidden] */
+    mep_gradients_fn final;                   /* called from the last layer to the first, or NULL */
+    void *final_context;
 
     void **blocks; /* every allocation, for freeing */
     int64_t block_count;
@@ -83,6 +91,19 @@ mep_status mep_layer_forward(mep_session *session, int64_t layer, int inner);
  * is quicker than setting them to 0 first. */
 mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
                              const int32_t *targets, float scale, int accumulate, float *losses, float *gradients);
+
+/* A session without what attention needs; tables serve `longest` positions, weights are packed where it decodes. */
+mep_status mep_session_prepare(mep_session **session, mep_model *model, const mep_session_settings *settings,
+                               int64_t longest, int decodes);
+
+/* Its attention, of the given number of heads. */
+mep_status mep_session_add_attention(mep_session *session, int64_t heads);
+
+/* Tell of gradients that are final, where someone wants to know. */
+static inline void mep_session_gradients_final(const mep_session *session, int64_t first, int64_t end)
+{
+    if (session->final != NULL && end > first) session->final(session->final_context, first, end);
+}
 
 /* From dx at the output of the last layer (set by the loss) to gradients. */
 mep_status mep_session_backward(mep_session *session, const int32_t *tokens, float *gradients);

@@ -1,25 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Perplexity at a length: segments cut from the start of the data, batches of them through a session.
+ * Perplexity at a length: segments cut from the start of the data, batches of them through a session. Several processes
+ * go round by round: each computes a batch, or a stretch of one segment, then all have the losses of the round and add
+ * them in the order of the segments, so that the sums are those of one process.
  */
+#include "train/evaluate.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "mep/train.h"
+#include "model/ring.h"
 
 typedef struct evaluation {
     const mep_eval_settings *settings;
+    mep_dist *group;
+    int split;    /* each process has a stretch of every segment */
     int64_t step; /* tokens from one segment to the next */
     int64_t segments;
-    int64_t batch; /* segments at a time */
+    int64_t batch;         /* segments at a time */
+    int64_t first, length; /* positions of a segment that this process computes */
     mep_session *session;
     int32_t *inputs, *targets;
     float *losses;
-    double *means; /* mean loss of each segment's scored tokens */
-    double sum;    /* of the losses of scored tokens */
+    double *sums; /* of the losses of each segment's scored tokens */
+    double sum;   /* of those so far */
     int64_t scored;
 } evaluation;
 
@@ -51,7 +58,14 @@ static mep_status plan(evaluation *e, const mep_dataset *data)
     e->step = s->stride > 0 ? s->stride : s->length;
     e->segments = (tokens - s->length) / e->step + 1;
     e->batch = s->batch_tokens / s->length < 1 ? 1 : s->batch_tokens / s->length;
-    if (e->batch > e->segments) e->batch = e->segments;
+    int64_t each = (e->segments + e->group->size - 1) / e->group->size;
+    if (e->batch > each) e->batch = each;
+    e->length = s->length;
+    e->split = (e->split || e->segments < e->group->size) && e->group->size > 1;
+    if (!e->split) return MEP_OK;
+    e->batch = 1;
+    e->first = mep_ring_first(e->group, s->length, e->group->rank);
+    e->length = mep_ring_first(e->group, s->length, e->group->rank + 1) - e->first;
     return MEP_OK;
 }
 
@@ -64,12 +78,15 @@ static mep_status open_evaluation(evaluation *e, mep_model *model)
     session.dtype = e->settings->dtype;
     session.tolerance = e->settings->tolerance;
     int64_t rows = 0;
-    MEP_TRY(mep_multiply(e->batch, e->settings->length, 1, &rows));
-    MEP_TRY(mep_alloc(&e->inputs, rows, sizeof *e->inputs));
-    MEP_TRY(mep_alloc(&e->targets, rows, sizeof *e->targets));
-    MEP_TRY(mep_alloc(&e->losses, rows, sizeof *e->losses));
-    MEP_TRY(mep_alloc(&e->means, e->segments, sizeof *e->means));
-    return mep_session_create(&e->session, model, &session);
+    mep_status status = mep_multiply(e->batch, e->settings->length, 1, &rows);
+    if (status == MEP_OK) status = mep_alloc(&e->inputs, rows, sizeof *e->inputs);
+    if (status == MEP_OK) status = mep_alloc(&e->targets, rows, sizeof *e->targets);
+    if (status == MEP_OK) status = mep_alloc(&e->losses, rows, sizeof *e->losses);
+    int64_t last_round = e->group->size * e->batch; /* may have places that are no segments */
+    if (status == MEP_OK) status = mep_alloc(&e->sums, e->segments + last_round, sizeof *e->sums);
+    if (status == MEP_OK && !e->split) status = mep_session_create(&e->session, model, &session);
+    MEP_TRY(mep_dist_agree(e->group, status));
+    return e->split ? mep_session_create_ring(&e->session, model, &session, e->group) : MEP_OK;
 }
 
 /* First position of a segment that counts. */
@@ -79,36 +96,97 @@ static int64_t first_scored(const evaluation *e, int64_t segment)
     return segment == 0 ? 0 : e->settings->length - e->step;
 }
 
-static void score(evaluation *e, int64_t segment, const float *losses)
+static int64_t scored(const evaluation *e, int64_t segment)
 {
-    int64_t first = first_scored(e, segment), count = e->settings->length - first;
-    double sum = 0;
-    for (int64_t i = first; i < e->settings->length; i++) sum += (double)losses[i];
-    e->means[segment] = sum / (double)count;
-    e->sum += sum;
-    e->scored += count;
+    return e->settings->length - first_scored(e, segment);
 }
 
-static mep_status run_batches(evaluation *e, const mep_dataset *data, mep_eval_fn progress, void *context)
+/* Read this process's positions of segments first .. first + count - 1. */
+static mep_status read(evaluation *e, const mep_dataset *data, int64_t first, int64_t count)
+{
+    for (int64_t b = 0; b < count; b++) {
+        int64_t start = (first + b) * e->step + e->first;
+        MEP_TRY(mep_dataset_read(data, start, e->length, e->inputs + b * e->length));
+        MEP_TRY(mep_dataset_read(data, start + 1, e->length, e->targets + b * e->length));
+    }
+    return MEP_OK;
+}
+
+static void score(evaluation *e, int64_t segment, const float *losses)
+{
+    e->sums[segment] = 0;
+    for (int64_t i = first_scored(e, segment); i < e->settings->length; i++) e->sums[segment] += (double)losses[i];
+}
+
+/* Each process computes a batch; all have the sums of segments `first` .. */
+static mep_status run_batches(evaluation *e, const mep_dataset *data, int64_t first)
+{
+    int64_t length = e->settings->length, own = first + e->group->rank * e->batch;
+    int64_t count = e->segments - own < e->batch ? e->segments - own : e->batch;
+    mep_status status = read(e, data, own, count);
+    if (status == MEP_OK && count > 0)
+        status = mep_session_losses(e->session, count, length, e->inputs, e->targets, e->losses);
+    for (int64_t b = 0; b < count && status == MEP_OK; b++) score(e, own + b, e->losses + b * length);
+    MEP_TRY(mep_dist_agree(e->group, status));
+    return mep_dist_gather(e->group, e->sums + own, e->batch * (int64_t)sizeof *e->sums, e->sums + first);
+}
+
+/* Send this process's losses of a segment to all others, and receive theirs. */
+static mep_status share_losses(evaluation *e)
+{
+    mep_dist *g = e->group;
+    mep_dist_piece *pieces;
+    int64_t count = 0, size = (int64_t)sizeof *e->losses;
+    MEP_TRY(mep_alloc(&pieces, 2 * g->size, sizeof *pieces));
+    for (int64_t r = 0; r < g->size; r++) {
+        int64_t first = mep_ring_first(g, e->settings->length, r),
+                length = mep_ring_first(g, e->settings->length, r + 1) - first;
+        if (r == g->rank) continue;
+        pieces[count] = (mep_dist_piece){r, e->losses + e->first, e->length * size};
+        pieces[g->size + count++] = (mep_dist_piece){r, e->losses + first, length * size};
+    }
+    mep_status status = mep_dist_transfer(g, pieces, count, pieces + g->size, count);
+    mep_free(&pieces);
+    return status;
+}
+
+/* Each process computes a stretch of the segment. */
+static mep_status run_split(evaluation *e, const mep_dataset *data, int64_t segment)
+{
+    MEP_TRY(mep_dist_agree(e->group, read(e, data, segment, 1)));
+    mep_status status = mep_session_ring_losses(e->session, e->inputs, e->targets, e->losses + e->first);
+    MEP_TRY(mep_dist_agree(e->group, status));
+    MEP_TRY(share_losses(e));
+    score(e, segment, e->losses);
+    return MEP_OK;
+}
+
+/* Add the segments of a round, and report. */
+static mep_status finish_round(evaluation *e, int64_t first, int64_t end, mep_eval_fn progress, void *context)
 {
     int64_t length = e->settings->length;
-    for (int64_t first = 0; first < e->segments; first += e->batch) {
-        int64_t count = e->segments - first < e->batch ? e->segments - first : e->batch;
-        for (int64_t b = 0; b < count; b++) {
-            int64_t start = (first + b) * e->step;
-            MEP_TRY(mep_dataset_read(data, start, length, e->inputs + b * length));
-            MEP_TRY(mep_dataset_read(data, start + 1, length, e->targets + b * length));
-        }
-        MEP_TRY(mep_session_losses(e->session, count, length, e->inputs, e->targets, e->losses));
-        for (int64_t b = 0; b < count; b++) score(e, first + b, e->losses + b * length);
+    for (int64_t i = first; i < end; i++) {
+        e->sum += e->sums[i];
+        e->scored += scored(e, i);
         if (!isfinite(e->sum))
             return mep_fail(MEP_ERROR_NUMERIC,
-                            "the model's loss is not finite in segment %lld to %lld; its weights are damaged or its "
-                            "training went wrong",
-                            (long long)first, (long long)(first + count - 1));
-        if (progress != NULL &&
-            progress(context, (first + count) * length, e->segments * length, e->sum / (double)e->scored) != 0)
-            return mep_fail(MEP_INTERRUPTED, "the evaluation was stopped");
+                            "the model's loss is not finite in segment %lld; its weights are damaged or its training "
+                            "went wrong",
+                            (long long)i);
+    }
+    int stop =
+        progress != NULL && progress(context, end * length, e->segments * length, e->sum / (double)e->scored) != 0;
+    MEP_TRY(mep_dist_any(e->group, &stop));
+    return stop ? mep_fail(MEP_INTERRUPTED, "the evaluation was stopped") : MEP_OK;
+}
+
+static mep_status run_rounds(evaluation *e, const mep_dataset *data, mep_eval_fn progress, void *context)
+{
+    int64_t round = e->split ? 1 : e->batch * e->group->size;
+    for (int64_t first = 0; first < e->segments; first += round) {
+        int64_t end = first + round < e->segments ? first + round : e->segments;
+        MEP_TRY(e->split ? run_split(e, data, first) : run_batches(e, data, first));
+        MEP_TRY(mep_dist_agree(e->group, finish_round(e, first, end, progress, context)));
     }
     return MEP_OK;
 }
@@ -117,19 +195,23 @@ static mep_status run_batches(evaluation *e, const mep_dataset *data, mep_eval_f
 static double spread(const evaluation *e)
 {
     double mean = 0, squares = 0, n = (double)e->segments;
-    for (int64_t i = 0; i < e->segments; i++) mean += e->means[i] / n;
-    for (int64_t i = 0; i < e->segments; i++) squares += (e->means[i] - mean) * (e->means[i] - mean);
+    for (int64_t i = 0; i < e->segments; i++) mean += e->sums[i] / (double)scored(e, i) / n;
+    for (int64_t i = 0; i < e->segments; i++) {
+        double deviation = e->sums[i] / (double)scored(e, i) - mean;
+        squares += deviation * deviation;
+    }
     return e->segments > 1 ? sqrt(squares / (n - 1) / n) : NAN;
 }
 
-mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings,
-                        mep_eval_fn progress, void *context, mep_eval_result *result)
+mep_status mep_evaluate_in(mep_dist *group, int split, mep_model *model, const mep_dataset *data,
+                           const mep_eval_settings *settings, mep_eval_fn progress, void *context,
+                           mep_eval_result *result)
 {
-    evaluation e = {.settings = settings};
+    evaluation e = {.settings = settings, .group = group, .split = split};
     double start = mep_now();
-    mep_status status = plan(&e, data);
+    mep_status status = mep_dist_agree(group, plan(&e, data));
     if (status == MEP_OK) status = open_evaluation(&e, model);
-    if (status == MEP_OK) status = run_batches(&e, data, progress, context);
+    if (status == MEP_OK) status = run_rounds(&e, data, progress, context);
     if (status == MEP_OK) {
         double loss = e.sum / (double)e.scored;
         *result = (mep_eval_result){.length = settings->length,
@@ -144,6 +226,12 @@ mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eva
     mep_free(&e.inputs);
     mep_free(&e.targets);
     mep_free(&e.losses);
-    mep_free(&e.means);
+    mep_free(&e.sums);
     return status;
+}
+
+mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings,
+                        mep_eval_fn progress, void *context, mep_eval_result *result)
+{
+    return mep_evaluate_in(&mep_dist_alone, 0, model, data, settings, progress, context, result);
 }

@@ -293,22 +293,23 @@ static int report(void *context, int64_t done, int64_t total, double loss)
     return e->progress(e->context, e->done + done, e->done + total * (e->mixture->count - e->corpus), mean);
 }
 
-mep_status mep_mixture_evaluate(mep_model *model, const mep_mixture *m, const mep_eval_settings *settings,
-                                mep_eval_fn progress, void *context, mep_eval_result *result, mep_eval_result *each)
+mep_status mep_mixture_evaluate(mep_dist *group, int split, mep_model *model, const mep_mixture *m,
+                                const mep_eval_settings *settings, mep_eval_fn progress, void *context,
+                                mep_eval_result *result, mep_eval_result *each)
 {
     mep_eval_result sum = {.length = settings->length};
     evaluation e = {progress, context, m, &sum, 0, 0, 0};
     double variance = 0;
     if (m->count == 1) {
-        mep_status status = mep_evaluate(model, m->data[0], settings, progress, context, result);
+        mep_status status = mep_evaluate_in(group, split, model, m->data[0], settings, progress, context, result);
         if (status == MEP_OK && each != NULL) each[0] = *result;
         return status;
     }
     for (; e.corpus < m->count; e.corpus++) {
         mep_eval_result one = {0};
         double weight = m->weights[e.corpus];
-        mep_status status =
-            mep_evaluate(model, m->data[e.corpus], settings, progress != NULL ? report : NULL, &e, &one);
+        mep_status status = mep_evaluate_in(group, split, model, m->data[e.corpus], settings,
+                                            progress != NULL ? report : NULL, &e, &one);
         if (status == MEP_INTERRUPTED) return status;
         if (status != MEP_OK) return mep_fail_in(status, "%s: ", m->names[e.corpus]);
         if (each != NULL) each[e.corpus] = one;

@@ -12,6 +12,7 @@
 #define MEP_TRAIN_MIXTURE_H
 
 #include "mep/train.h"
+#include "train/evaluate.h"
 #include "train/sampler.h"
 
 enum {
@@ -73,10 +74,11 @@ mep_status mep_mixture_check_tokenizers(const mep_mixture *a, const mep_mixture 
 /* 16 hexadecimal digits of each dataset, between commas; "0000000000000000" for none. */
 void mep_mixture_checksums(const mep_mixture *mixture, char text[MEP_MIXTURE_CHECKSUMS]);
 
-/* mep_evaluate on each corpus: the loss is the mean with the weights, tokens and segments are added,
- * settings->max_tokens are of each. With one corpus it is mep_evaluate. `each`, of mixture->count, gets the results of
- * the corpora; NULL is allowed. */
-mep_status mep_mixture_evaluate(mep_model *model, const mep_mixture *mixture, const mep_eval_settings *settings,
-                                mep_eval_fn progress, void *context, mep_eval_result *result, mep_eval_result *each);
+/* mep_evaluate_in on each corpus: the loss is the mean with the weights, tokens and segments are added,
+ * settings->max_tokens are of each. With one corpus it is mep_evaluate_in. `each`, of
+ * mixture->count, gets the results of the corpora; NULL is allowed. */
+mep_status mep_mixture_evaluate(mep_dist *group, int split, mep_model *model, const mep_mixture *mixture,
+                                const mep_eval_settings *settings, mep_eval_fn progress, void *context,
+                                mep_eval_result *result, mep_eval_result *each);
 
 #endif

@@ -189,7 +189,8 @@ static mep_status evaluate_length(study *s, const study_run *r, int64_t length, 
     mep_eval_result result = {0};
     settings.length = length;
     begin_part(s, MEP_STUDY_EVALUATING, length);
-    MEP_TRY(mep_mixture_evaluate(model, data, &settings, evaluation_progress, &context, &result, NULL));
+    MEP_TRY(
+        mep_mixture_evaluate(&mep_dist_alone, 0, model, data, &settings, evaluation_progress, &context, &result, NULL));
     return mep_study_eval_add(eval, r->folder, &result);
 }
 

@@ -229,7 +229,7 @@ static mep_status validate(trainer *t, mep_train_progress *p)
     e.max_tokens = t->settings.valid_tokens;
     e.batch_tokens = t->micro * t->settings.length;
     e.dtype = t->settings.dtype;
-    MEP_TRY(mep_mixture_evaluate(t->model, &t->valid, &e, NULL, NULL, &result, t->valid_results));
+    MEP_TRY(mep_mixture_evaluate(&mep_dist_alone, 0, t->model, &t->valid, &e, NULL, NULL, &result, t->valid_results));
     p->valid_loss = result.loss;
     return MEP_OK;
 }

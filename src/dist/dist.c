@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What groups of processes do, made of transfers of bytes: gathering, broadcasting, agreeing on a status.
+ */
+#include "dist/dist.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+/* NOTIFIED is added to a status where its process has sent notices. */
+enum { TEXT = 1024, NOTIFIED = 256 };
+
+mep_dist mep_dist_alone = {.size = 1};
+
+/* The failure of a call of the table. */
+static mep_status broken(mep_dist *g, const char *text)
+{
+    g->broken = 1;
+    return mep_fail(MEP_ERROR_IO, "the processes have lost each other: %s", text);
+}
+
+mep_status mep_dist_transfer(mep_dist *g, const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive,
+                             int64_t receives)
+{
+    char text[TEXT];
+    if (sends + receives == 0) return MEP_OK;
+    if (g->calls->transfer(send, sends, receive, receives, text, TEXT) != 0) return broken(g, text);
+    for (int64_t i = 0; i < sends; i++) g->sent += send[i].bytes;
+    return MEP_OK;
+}
+
+mep_status mep_dist_gather(mep_dist *g, const void *mine, int64_t bytes, void *all)
+{
+    mep_dist_piece *pieces;
+    char *places = all;
+    memmove(places + g->rank * bytes, mine, (size_t)bytes);
+    if (g->size == 1) return MEP_OK;
+    MEP_TRY(mep_alloc(&pieces, 2 * g->size, sizeof *pieces));
+    int64_t count = 0;
+    for (int64_t r = 0; r < g->size; r++) {
+        if (r == g->rank) continue;
+        pieces[count] = (mep_dist_piece){r, places + g->rank * bytes, bytes};
+        pieces[g->size + count++] = (mep_dist_piece){r, places + r * bytes, bytes};
+    }
+    mep_status status = mep_dist_transfer(g, pieces, count, pieces + g->size, count);
+    mep_free(&pieces);
+    return status;
+}
+
+/* A tree: the process with the number r has the data from r without its highest bit, and hands it on. */
+mep_status mep_dist_broadcast(mep_dist *g, void *data, int64_t bytes)
+{
+    int64_t bit = 1;
+    for (; bit <= g->rank; bit *= 2) {
+        mep_dist_piece from = {g->rank - bit, data, bytes};
+        if (g->rank < 2 * bit) MEP_TRY(mep_dist_transfer(g, NULL, 0, &from, 1));
+    }
+    for (; g->rank + bit < g->size; bit *= 2) {
+        mep_dist_piece to = {g->rank + bit, data, bytes};
+        MEP_TRY(mep_dist_transfer(g, &to, 1, NULL, 0));
+    }
+    return MEP_OK;
+}
+
+/* The numbers of all processes; all [size] is allocated. */
+static mep_status gather_numbers(mep_dist *g, int64_t mine, int64_t **all)
+{
+    MEP_TRY(mep_alloc(all, g->size, sizeof **all));
+    mep_status status = mep_dist_gather(g, &mine, sizeof mine, *all);
+    if (status != MEP_OK) mep_free(all);
+    return status;
+}
+
+mep_status mep_dist_any(mep_dist *g, int *flag)
+{
+    int64_t *all;
+    if (g->size == 1) return MEP_OK;
+    MEP_TRY(gather_numbers(g, *flag, &all));
+    for (int64_t r = 0; r < g->size; r++) *flag |= all[r] != 0;
+    mep_free(&all);
+    return MEP_OK;
+}
+
+/* ---- Agreement ---- */
+
+/* The rank whose status is that of all, -1 where all are MEP_OK; *failed becomes the number of those that failed. */
+static int64_t decisive(const mep_dist *g, const int64_t *status, int64_t *failed)
+{
+    int64_t worst = -1, stopped = -1;
+    *failed = 0;
+    for (int64_t r = g->size - 1; r >= 0; r--) {
+        if (status[r] == MEP_OK) continue;
+        ++*failed;
+        if (status[r] == MEP_INTERRUPTED)
+            stopped = r;
+        else
+            worst = r;
+    }
+    return worst >= 0 ? worst : stopped;
+}
+
+/* The message of process `rank` in all. */
+static mep_status share_message(mep_dist *g, int64_t rank, char text[TEXT])
+{
+    mep_dist_piece piece = {rank, text, TEXT};
+    if (g->rank != rank) return mep_dist_transfer(g, NULL, 0, &piece, 1);
+    snprintf(text, TEXT, "%s", mep_error_message());
+    for (piece.rank = 0; piece.rank < g->size; piece.rank++)
+        if (piece.rank != rank) MEP_TRY(mep_dist_transfer(g, &piece, 1, NULL, 0));
+    return MEP_OK;
+}
+
+/* Take the notices that were sent, but have not come yet, so that none is left for the time after. */
+static mep_status drain_notices(mep_dist *g, const int64_t *all)
+{
+    int64_t expected = 0;
+    for (int64_t r = 0; r < g->size; r++) expected += r != g->rank && all[r] >= NOTIFIED;
+    while (g->notices < expected) {
+        int count = 0;
+        char text[TEXT];
+        if (g->calls->notice(1, &count, text, TEXT) != 0) return broken(g, text);
+        g->notices += count;
+    }
+    g->notices = 0;
+    g->notified = 0;
+    return MEP_OK;
+}
+
+static mep_status settle(mep_dist *g, int64_t *all)
+{
+    char text[TEXT] = "";
+    int64_t failed = 0;
+    MEP_TRY(drain_notices(g, all));
+    for (int64_t r = 0; r < g->size; r++) all[r] %= NOTIFIED;
+    int64_t rank = decisive(g, all, &failed);
+    g->settled = rank >= 0;
+    if (rank < 0) return MEP_OK;
+    mep_status status = (mep_status)all[rank];
+    MEP_TRY(share_message(g, rank, text));
+    if (status == MEP_INTERRUPTED || failed == g->size) return mep_fail(status, "%s", text);
+    return mep_fail(status, "process %lld of %lld: %s", (long long)rank, (long long)g->size, text);
+}
+
+mep_status mep_dist_agree(mep_dist *g, mep_status status)
+{
+    int64_t *all;
+    if (g->size == 1 || g->broken) return status;
+    MEP_TRY(gather_numbers(g, (int64_t)status + (g->notified ? NOTIFIED : 0), &all));
+    mep_status agreed = settle(g, all);
+    mep_free(&all);
+    return agreed;
+}
+
+/* ---- Notices ---- */
+
+mep_status mep_dist_notify(mep_dist *g)
+{
+    char text[TEXT];
+    if (g->size == 1 || g->notified) return MEP_OK;
+    g->notified = 1;
+    for (int64_t r = 0; r < g->size; r++)
+        if (r != g->rank && g->calls->notify(r, text, TEXT) != 0) return broken(g, text);
+    return MEP_OK;
+}
+
+mep_status mep_dist_notified(mep_dist *g, int *notified)
+{
+    char text[TEXT];
+    int count = 0;
+    if (g->size > 1 && g->calls->notice(0, &count, text, TEXT) != 0) return broken(g, text);
+    g->notices += count;
+    *notified = g->notices > 0;
+    return MEP_OK;
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A group of "processes" that are threads of one test, so that what is built on mep_dist can be tested without MPI and
+ * under the sanitizers. Messages are copied into mailboxes, one for each pair, and taken out in their order. It tests
+ * nothing itself. The including file defines _POSIX_C_SOURCE.
+ */
+#ifndef MEP_TESTS_THREAD_GROUP_H
+#define MEP_TESTS_THREAD_GROUP_H
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "dist/dist.h"
+
+enum { MOST_THREADS = 8 };
+
+typedef struct letter {
+    struct letter *next;
+    int64_t bytes;
+    char data[];
+} letter;
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t came;
+    letter *box[MOST_THREADS][MOST_THREADS]; /* [to][from], oldest first */
+    int notices[MOST_THREADS];
+    int fail_rank; /* the process whose transfers fail, -1: none */
+} post = {.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER, .fail_rank = -1};
+
+/* Of the thread, or of the one that it communicates for. */
+static _Thread_local int64_t thread_rank;
+
+static inline void post_letter(int64_t to, const mep_dist_piece *piece)
+{
+    letter *l = malloc(sizeof *l + (size_t)piece->bytes), **end = &post.box[to][thread_rank];
+    l->next = NULL;
+    l->bytes = piece->bytes;
+    memcpy(l->data, piece->data, (size_t)piece->bytes);
+    pthread_mutex_lock(&post.lock);
+    while (*end != NULL) end = &(*end)->next;
+    *end = l;
+    pthread_cond_broadcast(&post.came);
+    pthread_mutex_unlock(&post.lock);
+}
+
+static inline int take_letter(const mep_dist_piece *piece)
+{
+    letter **box = &post.box[thread_rank][piece->rank];
+    pthread_mutex_lock(&post.lock);
+    while (*box == NULL) pthread_cond_wait(&post.came, &post.lock);
+    letter *l = *box;
+    *box = l->next;
+    pthread_mutex_unlock(&post.lock);
+    int fits = l->bytes == piece->bytes;
+    if (fits) memcpy(piece->data, l->data, (size_t)piece->bytes);
+    free(l);
+    return fits;
+}
+
+static int post_transfer(const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive, int64_t receives,
+                         char *text, int size)
+{
+    int fits = 1;
+    if (post.fail_rank == thread_rank) {
+        snprintf(text, (size_t)size, "the post is on strike");
+        return 1;
+    }
+    for (int64_t i = 0; i < sends; i++)
+        if (send[i].bytes > 0) post_letter(send[i].rank, &send[i]);
+    for (int64_t i = 0; i < receives; i++)
+        if (receive[i].bytes > 0) fits &= take_letter(&receive[i]);
+    if (!fits) snprintf(text, (size_t)size, "a message has another size than expected");
+    return !fits;
+}
+
+static int post_notify(int64_t rank, char *text, int size)
+{
+    (void)text, (void)size;
+    pthread_mutex_lock(&post.lock);
+    post.notices[rank]++;
+    pthread_cond_broadcast(&post.came);
+    pthread_mutex_unlock(&post.lock);
+    return 0;
+}
+
+static int post_notice(int wait, int *count, char *text, int size)
+{
+    (void)text, (void)size;
+    pthread_mutex_lock(&post.lock);
+    while (wait && post.notices[thread_rank] == 0) pthread_cond_wait(&post.came, &post.lock);
+    *count = post.notices[thread_rank] > 0;
+    post.notices[thread_rank] -= *count;
+    pthread_mutex_unlock(&post.lock);
+    return 0;
+}
+
+static const mep_dist_calls POST_CALLS = {post_transfer, post_notify, post_notice};
+
+typedef struct member {
+    mep_dist group;
+    void (*work)(mep_dist *group, void *context);
+    void *context;
+} member;
+
+static void *run_member(void *argument)
+{
+    member *m = argument;
+    thread_rank = m->group.rank;
+    m->work(&m->group, m->context);
+    return NULL;
+}
+
+/* Run work(group, context) in `size` threads, each with its own group; returns the bytes sent by all. Threads must not
+ * use cmocka's assertions, which jump: they write what they find into the context. */
+static inline int64_t run_group(int64_t size, void (*work)(mep_dist *group, void *context), void *context)
+{
+    pthread_t threads[MOST_THREADS];
+    member members[MOST_THREADS];
+    int64_t sent = 0;
+    for (int64_t r = 0; r < size; r++) {
+        members[r] = (member){{.rank = r, .size = size, .calls = size > 1 ? &POST_CALLS : NULL}, work, context};
+        assert_int_equal(pthread_create(&threads[r], NULL, run_member, &members[r]), 0);
+    }
+    for (int64_t r = 0; r < size; r++) {
+        pthread_join(threads[r], NULL);
+        sent += members[r].group.sent;
+    }
+    for (int64_t r = 0; r < size; r++)
+        for (int64_t from = 0; from < size; from++) assert_null(post.box[r][from]);
+    return sent;
+}
+
+#endif
