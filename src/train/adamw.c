@@ -13,39 +13,78 @@
 
 enum { CHUNK = 16384 };
 
-mep_status mep_adamw_create(mep_adamw **optimizer, const mep_model *model, const mep_adamw_settings *settings)
+/* Chunks of `count` values. */
+static int64_t chunks(int64_t count)
 {
-    *optimizer = NULL;
+    return (count + CHUNK - 1) / CHUNK;
+}
+
+mep_status mep_adamw_create_part(mep_adamw **optimizer, const mep_range *part, int64_t parts,
+                                 const mep_adamw_settings *settings)
+{
     mep_adamw *o = NULL;
+    int64_t most = 0;
+    *optimizer = NULL;
     MEP_TRY(mep_alloc(&o, 1, sizeof *o));
     o->settings = *settings;
-    o->size = mep_model_parameter_values(model);
-    mep_status status = mep_alloc(&o->m, o->size, sizeof *o->m);
+    o->parts = parts;
+    mep_status status = mep_alloc(&o->part, parts, sizeof *o->part);
+    for (int64_t i = 0; i < parts && status == MEP_OK; i++) {
+        o->part[i] = part[i];
+        o->size += part[i].count;
+        most = part[i].count > most ? part[i].count : most;
+    }
+    if (status == MEP_OK) status = mep_alloc(&o->m, o->size, sizeof *o->m);
     if (status == MEP_OK) status = mep_alloc(&o->v, o->size, sizeof *o->v);
-    if (status == MEP_OK) status = mep_alloc(&o->partial, o->size / CHUNK + 1, sizeof *o->partial);
+    if (status == MEP_OK) status = mep_alloc(&o->partial, chunks(most), sizeof *o->partial);
     if (status != MEP_OK) mep_adamw_destroy(&o);
     *optimizer = o;
     return status;
 }
 
+mep_status mep_adamw_create(mep_adamw **optimizer, const mep_model *model, const mep_adamw_settings *settings)
+{
+    const mep_range all = {0, mep_model_parameter_values(model)};
+    return mep_adamw_create_part(optimizer, &all, 1, settings);
+}
+
 void mep_adamw_destroy(mep_adamw **optimizer)
 {
     if (*optimizer == NULL) return;
+    mep_free(&(*optimizer)->part);
     mep_free(&(*optimizer)->m);
     mep_free(&(*optimizer)->v);
     mep_free(&(*optimizer)->partial);
     mep_free(optimizer);
 }
 
-double mep_adamw_norm(mep_adamw *o, const float *gradients)
+double mep_adamw_squares(mep_adamw *o, const float *gradients)
 {
     const mep_row_kernels *kernels = mep_row_kernels_for(mep_cpu_level_get());
     double sum = 0;
+    for (int64_t p = 0; p < o->parts; p++) {
+        int64_t count = o->part[p].count;
+        const float *x = gradients + o->part[p].first;
 #pragma omp parallel for
-    for (int64_t i = 0; i < o->size; i += CHUNK)
-        o->partial[i / CHUNK] = kernels->sum_of_squares(o->size - i < CHUNK ? o->size - i : CHUNK, gradients + i);
-    for (int64_t i = 0; i < o->size; i += CHUNK) sum += o->partial[i / CHUNK];
-    return sqrt(sum);
+        for (int64_t i = 0; i < count; i += CHUNK)
+            o->partial[i / CHUNK] = kernels->sum_of_squares(count - i < CHUNK ? count - i : CHUNK, x + i);
+        for (int64_t i = 0; i < chunks(count); i++) sum += o->partial[i];
+    }
+    return sum;
+}
+
+double mep_adamw_norm(mep_adamw *o, const float *gradients)
+{
+    return sqrt(mep_adamw_squares(o, gradients));
+}
+
+/* `count` values of one tensor. */
+static void update(const mep_row_kernels *kernels, const mep_adamw_step *step, int64_t count, float *values,
+                   const float *gradients, float *m, float *v)
+{
+#pragma omp parallel for if (count > CHUNK)
+    for (int64_t i = 0; i < count; i += CHUNK)
+        kernels->adamw(count - i < CHUNK ? count - i : CHUNK, step, values + i, gradients + i, m + i, v + i);
 }
 
 void mep_adamw_step_run(mep_adamw *o, mep_model *model, const float *gradients, double norm, double learning_rate)
@@ -65,12 +104,16 @@ void mep_adamw_step_run(mep_adamw *o, mep_model *model, const float *gradients, 
     /* as torch.nn.utils.clip_grad_norm_ has it */
     if (s->max_grad_norm > 0 && norm > s->max_grad_norm)
         step.gradient_scale = (float)(s->max_grad_norm / (norm + 1e-6));
-    for (int64_t t = 0; t < model->count; t++) {
-        int64_t first = mep_tensor_offset(model, t), size = model->tensors[t].size;
-        step.weight_decay = mep_tensor_decays(model, t) ? (float)s->weight_decay : 0.0f;
-#pragma omp parallel for if (size > CHUNK)
-        for (int64_t i = 0; i < size; i += CHUNK)
-            kernels->adamw(size - i < CHUNK ? size - i : CHUNK, &step, model->values + first + i, gradients + first + i,
-                           o->m + first + i, o->v + first + i);
-    }
+    float *m = o->m, *v = o->v;
+    for (int64_t p = 0; p < o->parts; m += o->part[p].count, v += o->part[p].count, p++)
+        for (int64_t t = 0; t < model->count; t++) {
+            int64_t begin = o->part[p].first, end = begin + o->part[p].count;
+            int64_t first = mep_tensor_offset(model, t), last = first + model->tensors[t].size;
+            first = first > begin ? first : begin;
+            last = last < end ? last : end;
+            step.weight_decay = mep_tensor_decays(model, t) ? (float)s->weight_decay : 0.0f;
+            if (first < last)
+                update(kernels, &step, last - first, model->values + first, gradients + first, m + first - begin,
+                       v + first - begin);
+        }
 }

@@ -12,23 +12,35 @@ typedef struct mep_adamw_settings {
     double max_grad_norm; /* gradients are scaled down to this norm; 0: never */
 } mep_adamw_settings;
 
+/* Values first .. first + count - 1 of a block. */
+typedef struct mep_range {
+    int64_t first, count;
+} mep_range;
+
 typedef struct mep_adamw {
     mep_adamw_settings settings;
-    int64_t size;    /* values */
-    float *m, *v;    /* moments, laid out like the model's values */
+    mep_range *part; /* [parts] the values that it updates: all of the model's, or this process's */
+    int64_t parts;
+    int64_t size;    /* values of all parts */
+    float *m, *v;    /* moments of the parts, one after the other */
     double *partial; /* partial sums of squares */
     int64_t step;    /* updates done */
 } mep_adamw;
 
-/* Moments zero, for `model`; *optimizer is the caller's. */
+/* Moments zero, for all values of `model`; *optimizer is the caller's. */
 mep_status mep_adamw_create(mep_adamw **optimizer, const mep_model *model, const mep_adamw_settings *settings);
+/* The same for some of them. */
+mep_status mep_adamw_create_part(mep_adamw **optimizer, const mep_range *part, int64_t parts,
+                                 const mep_adamw_settings *settings);
 void mep_adamw_destroy(mep_adamw **optimizer);
 
-/* Norm of a gradient block, in an order that does not depend on the number of threads. */
+/* Sum of squares of the parts of a gradient block, and its root, in an order that does not depend on the number of
+ * threads. */
+double mep_adamw_squares(mep_adamw *optimizer, const float *gradients);
 double mep_adamw_norm(mep_adamw *optimizer, const float *gradients);
 
-/* One step with gradients of norm `norm` (for clipping) and the given learning rate; the position parameters are then
- * moved into their ranges by the next mep_session_refresh. */
+/* One step of its parts with gradients of norm `norm` (for clipping) and the given learning rate; the position
+ * parameters are then moved into their ranges by the next mep_session_refresh. */
 void mep_adamw_step_run(mep_adamw *optimizer, mep_model *model, const float *gradients, double norm,
                         double learning_rate);
 

@@ -74,13 +74,12 @@ static mep_status save_tokenizer(const char *run, const char *folder)
 
 /* ---- Checkpoints ---- */
 
-/* The optimizer's moments as two tensors, "m" and "v". */
-static void moment_tensors(const mep_adamw *o, mep_tensor tensors[2])
+/* The moments as two tensors, "m" and "v", of `size` values. */
+static void moment_tensors(int64_t size, mep_tensor tensors[2])
 {
     for (int i = 0; i < 2; i++) {
-        tensors[i] = (mep_tensor){.dtype = MEP_FLOAT32, .ndim = 1, .shape = {o->size}, .size = o->size};
+        tensors[i] = (mep_tensor){.dtype = MEP_FLOAT32, .ndim = 1, .shape = {size}, .size = size};
         tensors[i].name[0] = i == 0 ? 'm' : 'v';
-        tensors[i].data = i == 0 ? o->m : o->v;
     }
 }
 
@@ -110,28 +109,28 @@ static mep_status sync_log(const char *run)
     return status;
 }
 
-static mep_status write_checkpoint(const char *run, const char *folder, const mep_model *model, const mep_adamw *o)
+static mep_status write_checkpoint(const char *run, const char *folder, const mep_model *model, mep_moments *moments)
 {
     char *path = NULL;
-    mep_tensor moments[2];
-    moment_tensors(o, moments);
+    mep_tensor tensors[2];
+    moment_tensors(model->size, tensors);
     mep_status status = mep_model_save(model, folder, NULL);
     if (status == MEP_OK) status = save_tokenizer(run, folder);
     if (status == MEP_OK) status = mep_path_join(&path, folder, OPTIMIZER);
-    if (status == MEP_OK) status = mep_safetensors_write(path, moments, 2, NULL, 0);
+    if (status == MEP_OK) status = mep_safetensors_write_from(path, tensors, 2, NULL, 0, mep_moments_get, moments);
     if (status == MEP_OK) status = sync_log(run);
     mep_free(&path);
     return status;
 }
 
-mep_status mep_run_save(const char *run, const mep_train_settings *settings, const mep_model *model, const mep_adamw *o,
-                        const mep_run_state *state)
+mep_status mep_run_save(const char *run, const mep_train_settings *settings, const mep_model *model,
+                        mep_moments *moments, const mep_run_state *state)
 {
     char *folder = NULL;
     json_t *root = state_json(settings, state);
     mep_status status = root != NULL ? mep_checkpoint_begin(run, state->step, &folder)
                                      : mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
-    if (status == MEP_OK) status = write_checkpoint(run, folder, model, o);
+    if (status == MEP_OK) status = write_checkpoint(run, folder, model, moments);
     if (status == MEP_OK) status = mep_checkpoint_commit(run, state->step, root, settings->keep);
     if (status != MEP_OK) {
         mep_fail_in(status, "checkpoint %lld cannot be saved, those before it stay: ", (long long)state->step);
@@ -182,23 +181,26 @@ static mep_status check_position(const char *folder, const mep_train_settings *s
                     saved.position_encoding, settings->model.position_encoding);
 }
 
-static mep_status load_moments(const char *folder, mep_adamw *o)
+static mep_status load_moments(const char *folder, int64_t size, const mep_moments *moments)
 {
     char *path = NULL;
     mep_safetensors *file = NULL;
-    mep_tensor moments[2];
-    moment_tensors(o, moments);
+    mep_tensor tensors[2];
+    moment_tensors(size, tensors);
     MEP_TRY(mep_path_join(&path, folder, OPTIMIZER));
     mep_status status = mep_safetensors_open(&file, path);
-    for (int i = 0; i < 2 && status == MEP_OK; i++)
-        status = mep_safetensors_read(file, moments[i].name, MEP_FLOAT32, 1, moments[i].shape, moments[i].data);
+    for (int i = 0; i < 2 && status == MEP_OK; i++) {
+        status = mep_safetensors_read(file, tensors[i].name, MEP_FLOAT32, 1, tensors[i].shape,
+                                      mep_moments_place(moments, i));
+        if (status == MEP_OK) status = mep_moments_set(moments, i);
+    }
     mep_safetensors_close(&file);
     mep_free(&path);
     return status;
 }
 
-mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep_model *model, mep_adamw *o,
-                        mep_run_state *state)
+mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep_model *model,
+                        const mep_moments *moments, mep_run_state *state)
 {
     char *folder = NULL;
     int64_t step = 0;
@@ -208,10 +210,9 @@ mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep
     mep_status status = read_state(folder, step, settings, state);
     if (status == MEP_OK) status = check_position(folder, settings);
     if (status == MEP_OK) status = mep_model_read_weights(model, folder);
-    if (status == MEP_OK) status = load_moments(folder, o);
+    if (status == MEP_OK) status = load_moments(folder, model->size, moments);
     if (status == MEP_ERROR_FORMAT || status == MEP_ERROR_IO)
         mep_fail_in(status, "cannot resume (--fall-back takes the last whole checkpoint): ");
-    o->step = state->step - state->skipped;
     mep_free(&folder);
     return status;
 }

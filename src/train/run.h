@@ -9,8 +9,8 @@
 
 #include "mep/data.h"
 #include "mep/train.h"
-#include "train/adamw.h"
 #include "train/mixture.h"
+#include "train/moments.h"
 
 /* Of the training and of the validation data, as mep_mixture_checksums writes them. */
 typedef struct mep_run_checksums {
@@ -37,22 +37,23 @@ mep_status mep_run_compare_json(const char *file, const json_t *found, json_t *w
  * run needs no data to turn tokens into text, and neither do its checkpoints, which get a copy each. */
 mep_status mep_run_write_tokenizer(const char *run, const mep_dataset *data);
 
-/* How far a run is. The optimizer has done step - skipped updates. */
+/* How far a run is. The optimizer has done step - skipped updates. In a run of several processes the first one alone
+ * calls what follows. */
 typedef struct mep_run_state {
     int64_t step;
     int64_t skipped, skipped_in_a_row; /* steps whose update was left out; those up to the last one without a break */
 } mep_run_state;
 
-/* Save model, optimizer and state as checkpoint-STEP, whole or not at all, and retire older ones beyond
+/* Save model, moments and state as checkpoint-STEP, whole or not at all, and retire older ones beyond
  * settings->keep. metrics.jsonl is synced first. */
 mep_status mep_run_save(const char *run, const mep_train_settings *settings, const mep_model *model,
-                        const mep_adamw *optimizer, const mep_run_state *state);
+                        mep_moments *moments, const mep_run_state *state);
 
-/* Load the newest checkpoint into model, optimizer and state, which have the run's shapes; the state stays 0 where
+/* Load the newest checkpoint into model, moments and state, which have the run's shapes; the state stays 0 where
  * there is none. Everything is compared with its checksum; MEP_ERROR_ARGUMENT where the checkpoint was saved with
  * settings that give other bits than these. */
-mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep_model *model, mep_adamw *optimizer,
-                        mep_run_state *state);
+mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep_model *model,
+                        const mep_moments *moments, mep_run_state *state);
 
 /* Append a line to metrics.jsonl. */
 mep_status mep_run_log(const char *run, const mep_train_progress *progress, const mep_mixture *valid,

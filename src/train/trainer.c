@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The training loop: data, micro-batches, AdamW, checkpoints. Files are run.c's business, mathematics model's and
- * adamw's.
+ * The training loop: data, micro-batches, AdamW, checkpoints, in one process or divided over several. Files are run.c's
+ * business, mathematics model's and adamw's, how gradients and moments travel reduction.c's and shards.c's.
  */
+#include "train/trainer.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,28 +18,34 @@
 #include "train/adamw.h"
 #include "train/mixture.h"
 #include "train/numeric.h"
+#include "train/reduction.h"
 #include "train/run.h"
 
 typedef struct trainer {
+    mep_dist *group;
     const char *run;
     mep_train_settings settings;
     mep_mixture data, valid;                         /* valid.count is 0 where there is none */
     mep_eval_result valid_results[MEP_MIXTURE_MOST]; /* of each corpus, at the last validation */
     mep_model *model;
     mep_session *session;
+    mep_shards *shards;
     mep_adamw *optimizer;
+    mep_reduction *reduction;
     float *gradients;
-    float *losses; /* of the step's tokens, as inputs and targets are */
+    float *losses; /* of all tokens of the step, as inputs and targets are; only the share's are computed */
     int32_t *inputs, *targets;
-    int64_t micro;
+    int64_t share, micro; /* sequences of a step that this process computes, and at a time */
     mep_run_state state;
     int64_t saved; /* step of the newest checkpoint */
 } trainer;
 
 static void close_trainer(trainer *t)
 {
+    mep_reduction_destroy(&t->reduction);
     mep_session_destroy(&t->session);
     mep_adamw_destroy(&t->optimizer);
+    mep_shards_destroy(&t->shards);
     mep_model_destroy(&t->model);
     mep_mixture_close(&t->data);
     mep_mixture_close(&t->valid);
@@ -103,14 +111,24 @@ static mep_status initialize(trainer *t)
     return mep_model_read_weights(t->model, t->settings.init);
 }
 
-static mep_status open_trainer(trainer *t)
+/* Share and micro-batch: the largest that is not above micro_batch_size and divides the share. */
+static mep_status divide_batch(trainer *t)
 {
-    mep_train_settings *s = &t->settings;
-    t->micro = s->micro_batch_size > 0 ? s->micro_batch_size : s->batch_size;
-    MEP_TRY(open_data(t));
-    MEP_TRY(mep_model_create(&t->model, &s->model, s->seed));
+    const mep_train_settings *s = &t->settings;
+    if (s->batch_size % t->group->size != 0)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "%lld processes cannot share %lld sequences a step evenly; start as many as divide batch_size",
+                        (long long)t->group->size, (long long)s->batch_size);
+    t->share = s->batch_size / t->group->size;
+    t->micro = s->micro_batch_size > 0 && s->micro_batch_size < t->share ? s->micro_batch_size : t->share;
+    while (t->share % t->micro != 0) t->micro--;
+    return MEP_OK;
+}
+
+static mep_status open_step(trainer *t)
+{
+    const mep_train_settings *s = &t->settings;
     mep_adamw_settings adamw = {s->beta1, s->beta2, s->eps, s->weight_decay, s->max_grad_norm};
-    MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw));
     mep_session_settings session;
     mep_session_defaults(&session);
     session.batch = t->micro;
@@ -124,25 +142,95 @@ static mep_status open_trainer(trainer *t)
     MEP_TRY(mep_alloc(&t->losses, rows, sizeof *t->losses));
     MEP_TRY(mep_alloc(&t->inputs, rows, sizeof *t->inputs));
     MEP_TRY(mep_alloc(&t->targets, rows, sizeof *t->targets));
-    return mep_session_create(&t->session, t->model, &session);
+    MEP_TRY(mep_shards_create(&t->shards, t->model, t->group));
+    MEP_TRY(mep_adamw_create_part(&t->optimizer, t->shards->own, t->shards->count, &adamw));
+    MEP_TRY(mep_reduction_create(&t->reduction, t->model, t->shards, t->gradients));
+    MEP_TRY(mep_session_create(&t->session, t->model, &session));
+    t->session->final_context = t->reduction;
+    return MEP_OK;
 }
 
-/* Loss and gradients of all micro-batches of a step. */
-static mep_status accumulate(trainer *t, double *loss)
+static mep_status open_trainer(trainer *t)
+{
+    MEP_TRY(divide_batch(t));
+    MEP_TRY(open_data(t));
+    MEP_TRY(mep_model_create(&t->model, &t->settings.model, t->settings.seed));
+    return open_step(t);
+}
+
+/* The parameters of process 0 in all processes: they have read no files, and may be processors of different kinds. */
+static mep_status share_parameters(trainer *t)
+{
+    return mep_dist_broadcast(t->group, t->model->values, t->model->size * (int64_t)sizeof *t->model->values);
+}
+
+/* ---- A step ---- */
+
+/* Losses and gradients of this process's share. */
+static mep_status accumulate(trainer *t)
 {
     const mep_train_settings *s = &t->settings;
-    int64_t length = s->length, rows = s->batch_size * length;
-    float scale = 1.0f / (float)rows;
-    double sum = 0;
-    for (int64_t b = 0; b < s->batch_size; b++)
+    int64_t length = s->length, begin = t->group->rank * t->share, end = begin + t->share;
+    float scale = 1.0f / (float)(s->batch_size * length);
+    MEP_TRY(mep_session_refresh(t->session));
+    for (int64_t b = begin; b < end; b++)
         MEP_TRY(mep_mixture_read(&t->data, t->state.step * s->batch_size + b, t->inputs + b * length,
                                  t->targets + b * length));
-    for (int64_t first = 0; first < s->batch_size; first += t->micro)
+    for (int64_t first = begin; first < end; first += t->micro) {
+        int last = first + t->micro == end;
+        t->session->final = last && t->group->size > 1 ? mep_reduction_final : NULL;
         MEP_TRY(mep_session_train(t->session, t->micro, length, t->inputs + first * length, t->targets + first * length,
-                                  scale, first > 0, t->losses + first * length, t->gradients));
-    for (int64_t i = 0; i < rows; i++) sum += (double)t->losses[i];
-    *loss = sum / (double)rows;
+                                  scale, first > begin, t->losses + first * length, t->gradients));
+    }
     return MEP_OK;
+}
+
+/* Sum of the share's losses, and sum of squares of the gradients that are this process's to update. */
+typedef struct sums {
+    double losses, squares;
+} sums;
+
+/* The sums of all processes, added in their order. */
+static mep_status add_sums(trainer *t, sums *x)
+{
+    sums *all;
+    MEP_TRY(mep_alloc(&all, t->group->size, sizeof *all));
+    mep_status status = mep_dist_gather(t->group, x, sizeof *x, all);
+    *x = (sums){0, 0};
+    for (int64_t r = 0; r < t->group->size; r++) {
+        x->losses += all[r].losses;
+        x->squares += all[r].squares;
+    }
+    mep_free(&all);
+    return status;
+}
+
+/* Loss and gradient norm of the step; the gradients that are this process's to update are then those of all. */
+static mep_status compute(trainer *t, mep_train_progress *p)
+{
+    int64_t tokens = t->share * t->settings.length;
+    const float *losses = t->losses + t->group->rank * tokens;
+    sums x = {0, 0};
+    mep_status status = accumulate(t), summed = mep_reduction_finish(t->reduction);
+    int bad = status == MEP_ERROR_NUMERIC; /* the position bias */
+    MEP_TRY(mep_dist_agree(t->group, status != MEP_OK && !bad ? status : summed));
+    for (int64_t i = 0; i < tokens; i++) x.losses += (double)losses[i];
+    x.squares = mep_adamw_squares(t->optimizer, t->gradients);
+    if (bad) x.losses = x.squares = NAN;
+    MEP_TRY(add_sums(t, &x));
+    p->loss = x.losses / (double)(t->settings.batch_size * t->settings.length);
+    p->grad_norm = sqrt(x.squares);
+    return MEP_OK;
+}
+
+/* All of a step's tokens, losses and gradients in every process, which are only looked at when something is wrong. */
+static mep_status gather_step(trainer *t)
+{
+    int64_t tokens = t->share * t->settings.length, own = t->group->rank * tokens;
+    MEP_TRY(mep_dist_gather(t->group, t->inputs + own, tokens * (int64_t)sizeof *t->inputs, t->inputs));
+    MEP_TRY(mep_dist_gather(t->group, t->targets + own, tokens * (int64_t)sizeof *t->targets, t->targets));
+    MEP_TRY(mep_dist_gather(t->group, t->losses + own, tokens * (int64_t)sizeof *t->losses, t->losses));
+    return mep_shards_gather(t->shards, t->gradients);
 }
 
 static mep_status dump(const trainer *t, const mep_train_progress *p, mep_bad_tensors bad)
@@ -164,6 +252,7 @@ static mep_status handle_bad_step(trainer *t, mep_train_progress *p)
 {
     char note[96] = "";
     mep_on_nan action = t->settings.on_nan;
+    MEP_TRY(gather_step(t));
     mep_bad_tensors bad = mep_find_bad_tensors(t->model, t->gradients);
     int64_t first = bad.parameter >= 0 ? bad.parameter : bad.gradient;
     p->skipped_for = first >= 0 ? t->model->tensors[first].name : "loss";
@@ -174,7 +263,7 @@ static mep_status handle_bad_step(trainer *t, mep_train_progress *p)
     }
     if (action == MEP_NAN_SKIP) snprintf(note, sizeof note, ", as in the %d steps before it", MEP_NAN_MOST - 1);
     if (action == MEP_NAN_DUMP) {
-        mep_status status = dump(t, p, bad);
+        mep_status status = mep_dist_agree(t->group, t->group->rank == 0 ? dump(t, p, bad) : MEP_OK);
         if (status != MEP_OK)
             return mep_fail_in(status,
                                "step %lld: loss %g, gradient norm %g; it cannot be dumped: ", (long long)p->step,
@@ -200,16 +289,10 @@ static mep_status run_step(trainer *t, mep_train_progress *p)
     double start = mep_now();
     *p = (mep_train_progress){.step = t->state.step + 1, .steps = s->steps, .valid_loss = NAN};
     p->learning_rate = mep_train_learning_rate(s, t->state.step);
-    mep_status status = mep_session_refresh(t->session);
-    if (status == MEP_OK) status = accumulate(t, &p->loss);
-    if (status == MEP_OK)
-        p->grad_norm = mep_adamw_norm(t->optimizer, t->gradients);
-    else if (status == MEP_ERROR_NUMERIC) /* of the position bias */
-        p->loss = p->grad_norm = NAN;
-    else
-        return status;
+    MEP_TRY(compute(t, p));
     if (isfinite(p->loss) && isfinite(p->grad_norm)) {
         mep_adamw_step_run(t->optimizer, t->model, t->gradients, p->grad_norm, p->learning_rate);
+        MEP_TRY(mep_shards_gather(t->shards, t->model->values));
         t->state.skipped_in_a_row = 0;
     } else {
         MEP_TRY(handle_bad_step(t, p));
@@ -229,15 +312,24 @@ static mep_status validate(trainer *t, mep_train_progress *p)
     e.max_tokens = t->settings.valid_tokens;
     e.batch_tokens = t->micro * t->settings.length;
     e.dtype = t->settings.dtype;
-    MEP_TRY(mep_mixture_evaluate(&mep_dist_alone, 0, t->model, &t->valid, &e, NULL, NULL, &result, t->valid_results));
+    MEP_TRY(mep_mixture_evaluate(t->group, 0, t->model, &t->valid, &e, NULL, NULL, &result, t->valid_results));
     p->valid_loss = result.loss;
     return MEP_OK;
 }
 
+static mep_moments moments_of(const trainer *t)
+{
+    return (mep_moments){t->optimizer, t->shards, t->gradients};
+}
+
 static mep_status save(trainer *t)
 {
-    MEP_TRY(mep_model_sync_bias(t->model)); /* position parameters are saved within their ranges */
-    MEP_TRY(mep_run_save(t->run, &t->settings, t->model, t->optimizer, &t->state));
+    mep_moments moments = moments_of(t);
+    mep_status status = mep_model_sync_bias(t->model); /* position parameters are saved within their ranges */
+    if (status == MEP_OK && t->group->rank == 0)
+        status = mep_run_save(t->run, &t->settings, t->model, &moments, &t->state);
+    mep_status finished = mep_moments_finish(&moments);
+    MEP_TRY(mep_dist_agree(t->group, status != MEP_OK ? status : finished));
     t->saved = t->state.step;
     return MEP_OK;
 }
@@ -247,7 +339,7 @@ static mep_status save(trainer *t)
 static mep_status end_early(trainer *t, mep_status status)
 {
     char reason[1024];
-    if (status == MEP_ERROR_NUMERIC || t->saved == t->state.step) return status;
+    if (status == MEP_ERROR_NUMERIC || t->saved == t->state.step || t->group->broken) return status;
     snprintf(reason, sizeof reason, "%s", mep_error_message());
     if (save(t) == MEP_OK) return mep_fail(status, "%s; saved after step %lld", reason, (long long)t->state.step);
     return mep_fail(status, "%s; nothing after step %lld could be saved", reason, (long long)t->saved);
@@ -261,7 +353,8 @@ static mep_status log_step(trainer *t, mep_train_progress *p)
     mep_status status = MEP_OK;
     if (t->valid.count > 0 && s->valid_every > 0 && (p->step % s->valid_every == 0 || p->step == s->steps))
         status = validate(t, p);
-    mep_status logged = mep_run_log(t->run, p, &t->valid, t->valid_results);
+    mep_status logged =
+        mep_dist_agree(t->group, t->group->rank == 0 ? mep_run_log(t->run, p, &t->valid, t->valid_results) : MEP_OK);
     return status != MEP_OK ? status : logged;
 }
 
@@ -274,6 +367,7 @@ static mep_status loop(trainer *t, mep_train_fn progress, void *context)
         mep_status status = log_step(t, &p);
         if (status != MEP_OK) return end_early(t, status);
         int last = p.step == s->steps, stop = progress != NULL && progress(context, &p) != 0;
+        MEP_TRY(mep_dist_any(t->group, &stop));
         if (stop || last || (s->save_every > 0 && p.step % s->save_every == 0)) MEP_TRY(save(t));
         if (stop && !last)
             return mep_fail(MEP_INTERRUPTED, "stopped after step %lld of %lld; everything is saved in %s",
@@ -290,26 +384,41 @@ static mep_run_checksums checksums_of(const trainer *t)
     return checksums;
 }
 
-mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context)
+/* ---- A run ---- */
+
+/* The run's folder, by process 0. */
+static mep_status make_folder(const trainer *t)
 {
-    trainer t = {.run = run, .settings = *settings};
+    mep_run_checksums checksums = checksums_of(t);
+    MEP_TRY(mep_make_folder(t->run, 1));
+    MEP_TRY(mep_run_write_tokenizer(t->run, t->data.data[0]));
+    return mep_run_write_settings(t->run, &t->settings, &checksums);
+}
+
+static mep_status check_no_run(const char *run)
+{
     char *path = NULL;
+    MEP_TRY(mep_path_join(&path, run, "train.json"));
+    int exists = mep_file_exists(path);
+    mep_free(&path);
+    if (!exists) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a run already; resume it, or choose another folder", run);
+}
+
+mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_settings *settings,
+                              mep_train_fn progress, void *context)
+{
+    trainer t = {.group = group, .run = run, .settings = *settings};
+    int writes = group->rank == 0;
     if (t.settings.model.max_position_embeddings < settings->length)
         t.settings.model.max_position_embeddings = settings->length;
-    MEP_TRY(mep_train_check(&t.settings));
-    MEP_TRY(mep_path_join(&path, run, "train.json"));
-    mep_status status = MEP_OK;
-    if (mep_file_exists(path))
-        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a run already; resume it, or choose another folder", run);
-    mep_free(&path);
+    mep_status status = mep_train_check(&t.settings);
+    if (status == MEP_OK && writes) status = check_no_run(run);
     if (status == MEP_OK) status = open_trainer(&t);
-    if (status == MEP_OK) status = initialize(&t);
-    if (status == MEP_OK) status = mep_make_folder(run, 1);
-    if (status == MEP_OK) {
-        mep_run_checksums checksums = checksums_of(&t);
-        status = mep_run_write_tokenizer(run, t.data.data[0]);
-        if (status == MEP_OK) status = mep_run_write_settings(run, &t.settings, &checksums);
-    }
+    if (status == MEP_OK && writes) status = initialize(&t);
+    if (status == MEP_OK && writes) status = make_folder(&t);
+    status = mep_dist_agree(group, status);
+    if (status == MEP_OK) status = share_parameters(&t);
     if (status == MEP_OK) status = loop(&t, progress, context);
     close_trainer(&t);
     return status;
@@ -324,20 +433,64 @@ static mep_status check_data(const trainer *t, const mep_run_checksums *then)
                     differs || t->settings.valid[0] == '\0' ? t->settings.data : t->settings.valid, t->run);
 }
 
+/* What process 0 reads for all. */
+typedef struct run_files {
+    mep_train_settings settings;
+    mep_run_checksums checksums;
+    int64_t done;
+} run_files;
+
+static mep_status read_run(mep_dist *group, const char *run, run_files *files)
+{
+    mep_status status = MEP_OK;
+    if (group->rank == 0) status = mep_run_read_settings(run, &files->settings, &files->checksums);
+    if (group->rank == 0 && status == MEP_OK) status = mep_train_steps_done(run, &files->done);
+    MEP_TRY(mep_dist_agree(group, status));
+    return mep_dist_broadcast(group, files, sizeof *files);
+}
+
+/* The newest checkpoint, or the beginning of a run that has none. */
+static mep_status load(trainer *t, int64_t done)
+{
+    mep_moments moments = moments_of(t);
+    mep_status status = MEP_OK;
+    if (t->group->rank == 0) {
+        if (done == 0) status = initialize(t);
+        if (status == MEP_OK) status = mep_run_load(t->run, &t->settings, t->model, &moments, &t->state);
+        if (status == MEP_OK) status = mep_run_trim_log(t->run, t->state.step);
+    }
+    mep_status finished = mep_moments_finish(&moments);
+    MEP_TRY(mep_dist_agree(t->group, status != MEP_OK ? status : finished));
+    MEP_TRY(mep_dist_broadcast(t->group, &t->state, sizeof t->state));
+    t->optimizer->step = t->state.step - t->state.skipped;
+    return share_parameters(t);
+}
+
+mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_fn progress, void *context)
+{
+    trainer t = {.group = group, .run = run};
+    run_files *files;
+    MEP_TRY(mep_alloc(&files, 1, sizeof *files));
+    mep_status status = read_run(group, run, files);
+    if (status == MEP_OK && files->done < files->settings.steps) {
+        t.settings = files->settings;
+        status = open_trainer(&t);
+        if (status == MEP_OK) status = check_data(&t, &files->checksums);
+        status = mep_dist_agree(group, status);
+        if (status == MEP_OK) status = load(&t, files->done);
+        if (status == MEP_OK) status = loop(&t, progress, context);
+        close_trainer(&t);
+    }
+    mep_free(&files);
+    return status;
+}
+
+mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context)
+{
+    return mep_train_start_in(&mep_dist_alone, run, settings, progress, context);
+}
+
 mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context)
 {
-    trainer t = {.run = run};
-    mep_run_checksums checksums = {0};
-    int64_t done = 0;
-    MEP_TRY(mep_run_read_settings(run, &t.settings, &checksums));
-    MEP_TRY(mep_train_steps_done(run, &done));
-    if (done >= t.settings.steps) return MEP_OK;
-    mep_status status = open_trainer(&t);
-    if (status == MEP_OK) status = check_data(&t, &checksums);
-    if (status == MEP_OK && done == 0) status = initialize(&t);
-    if (status == MEP_OK) status = mep_run_load(run, &t.settings, t.model, t.optimizer, &t.state);
-    if (status == MEP_OK) status = mep_run_trim_log(run, t.state.step);
-    if (status == MEP_OK) status = loop(&t, progress, context);
-    close_trainer(&t);
-    return status;
+    return mep_train_resume_in(&mep_dist_alone, run, progress, context);
 }

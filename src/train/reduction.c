@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The thread that adds gradients, and its signals.
+ */
+#include "train/reduction.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+struct mep_reduction {
+    const mep_model *model;
+    const mep_shards *shards;
+    float *gradients;
+    float *received;                /* [processes, largest share] */
+    mep_dist_piece *send, *receive; /* [processes] each */
+
+    pthread_t thread;
+    int has_thread;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t changed;
+    int64_t ready, done; /* pieces that are final, and that are added */
+    int close;
+    mep_status status;
+    char message[1024];
+};
+
+/* own = the sum of all processes' shares, in their order. */
+static void add(const mep_reduction *r, mep_range own)
+{
+    enum { PART = 1024 };
+    const mep_dist *g = r->shards->group;
+    float *mine = r->gradients + own.first;
+    for (int64_t at = 0; at < own.count; at += PART) {
+        float sum[PART];
+        int64_t n = own.count - at < PART ? own.count - at : PART;
+        for (int64_t rank = 0; rank < g->size; rank++) {
+            const float *x = (rank == g->rank ? mine : r->received + rank * r->shards->most) + at;
+            for (int64_t i = 0; i < n; i++) sum[i] = rank == 0 ? x[i] : sum[i] + x[i];
+        }
+        memcpy(mine + at, sum, (size_t)n * sizeof *sum);
+    }
+}
+
+static mep_status reduce(mep_reduction *r, int64_t piece)
+{
+    const mep_shards *s = r->shards;
+    int64_t count = 0, size = (int64_t)sizeof *r->gradients;
+    for (int64_t rank = 0; rank < s->group->size; rank++) {
+        mep_range theirs = mep_shard(s, piece, rank);
+        if (rank == s->group->rank) continue;
+        r->send[count] = (mep_dist_piece){rank, r->gradients + theirs.first, theirs.count * size};
+        r->receive[count++] = (mep_dist_piece){rank, r->received + rank * s->most, s->own[piece].count * size};
+    }
+    MEP_TRY(mep_dist_transfer(s->group, r->send, count, r->receive, count));
+    add(r, s->own[piece]);
+    return MEP_OK;
+}
+
+/* Add every piece that is ready. With the lock, which is open while a piece is on its way. */
+static void reduce_ready(mep_reduction *r)
+{
+    while (r->done < r->ready && r->status == MEP_OK) {
+        int64_t piece = r->done;
+        pthread_mutex_unlock(&r->lock);
+        mep_status status = reduce(r, piece);
+        pthread_mutex_lock(&r->lock);
+        r->done++;
+        r->status = status;
+        if (status != MEP_OK) snprintf(r->message, sizeof r->message, "%s", mep_error_message());
+    }
+}
+
+static void *work(void *argument)
+{
+    mep_reduction *r = argument;
+    pthread_mutex_lock(&r->lock);
+    while (!r->close) {
+        reduce_ready(r);
+        pthread_cond_broadcast(&r->changed);
+        if (r->done == r->ready || r->status != MEP_OK) pthread_cond_wait(&r->changed, &r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+mep_status mep_reduction_create(mep_reduction **reduction, const mep_model *model, const mep_shards *shards,
+                                float *gradients)
+{
+    mep_reduction *r;
+    int64_t size = shards->group->size, values = 0;
+    *reduction = NULL;
+    MEP_TRY(mep_alloc(&r, 1, sizeof *r));
+    *r = (mep_reduction){.model = model, .shards = shards, .gradients = gradients};
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->changed, NULL);
+    mep_status status = MEP_OK;
+    if (size > 1) status = mep_multiply(size, shards->most, 1, &values);
+    if (status == MEP_OK) status = mep_alloc(&r->received, values, sizeof *r->received);
+    if (status == MEP_OK) status = mep_alloc(&r->send, 2 * size, sizeof *r->send);
+    r->receive = r->send + size;
+    if (status == MEP_OK && size > 1 && shards->group->threads) {
+        r->has_thread = pthread_create(&r->thread, NULL, work, r) == 0;
+        if (!r->has_thread) status = mep_fail(MEP_ERROR_MEMORY, "cannot start a thread for the gradients");
+    }
+    if (status != MEP_OK) mep_reduction_destroy(&r);
+    *reduction = r;
+    return status;
+}
+
+void mep_reduction_destroy(mep_reduction **reduction)
+{
+    mep_reduction *r = *reduction;
+    if (r == NULL) return;
+    pthread_mutex_lock(&r->lock);
+    r->close = 1;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+    if (r->has_thread) pthread_join(r->thread, NULL);
+    pthread_mutex_destroy(&r->lock);
+    pthread_cond_destroy(&r->changed);
+    mep_free(&r->received);
+    mep_free(&r->send);
+    mep_free(reduction);
+}
+
+void mep_reduction_final(void *reduction, int64_t first, int64_t end)
+{
+    mep_reduction *r = reduction;
+    const mep_model *m = r->model;
+    int64_t begin = mep_tensor_offset(m, first), stop = mep_tensor_offset(m, end - 1) + m->tensors[end - 1].size;
+    pthread_mutex_lock(&r->lock);
+    for (; r->ready < r->shards->count; r->ready++) {
+        mep_range next = r->shards->piece[r->ready];
+        if (next.first < begin || next.first + next.count > stop) break;
+    }
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+}
+
+mep_status mep_reduction_finish(mep_reduction *r)
+{
+    if (r->shards->group->size == 1) return MEP_OK;
+    pthread_mutex_lock(&r->lock);
+    r->ready = r->shards->count;
+    pthread_cond_broadcast(&r->changed);
+    if (!r->has_thread) reduce_ready(r);
+    while (r->done < r->ready && r->status == MEP_OK) pthread_cond_wait(&r->changed, &r->lock);
+    mep_status status = r->status;
+    r->ready = r->done = 0;
+    pthread_mutex_unlock(&r->lock);
+    return status == MEP_OK ? MEP_OK : mep_fail(status, "%s", r->message);
+}

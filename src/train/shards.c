@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cutting a block into pieces and shares, and moving shares between processes.
+ */
+#include "train/shards.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+/* Values of a piece at most: 16 MB travel, and wait to be added, at a time. Shares begin at multiples of a line. */
+enum { PIECE = 4 << 20, LINE = 16 };
+
+mep_range mep_shard(const mep_shards *s, int64_t piece, int64_t rank)
+{
+    mep_range p = s->piece[piece];
+    int64_t lines = (p.count + LINE - 1) / LINE;
+    int64_t first = mep_dist_share(s->group, lines, rank) * LINE,
+            end = mep_dist_share(s->group, lines, rank + 1) * LINE;
+    if (end > p.count) end = p.count;
+    return (mep_range){p.first + first, end > first ? end - first : 0};
+}
+
+/* Cut the values of tensors first .. end - 1 into pieces; with s->piece NULL only count them. */
+static void cut(mep_shards *s, const mep_model *model, int64_t first, int64_t end)
+{
+    if (first >= end) return;
+    int64_t at = mep_tensor_offset(model, first),
+            stop = mep_tensor_offset(model, end - 1) + model->tensors[end - 1].size;
+    int64_t most = s->group->size == 1 ? INT64_MAX : PIECE;
+    for (; at < stop; s->count++) {
+        int64_t count = stop - at < most ? stop - at : most;
+        if (s->piece != NULL) s->piece[s->count] = (mep_range){at, count};
+        at += count;
+    }
+}
+
+/* In the order of mep_session_backward's mep_session_gradients_final. */
+static void cut_all(mep_shards *s, const mep_model *m)
+{
+    int64_t tail = m->position_bias >= 0 ? m->position_bias : m->count;
+    s->count = 0;
+    if (s->group->size == 1) {
+        cut(s, m, 0, m->count);
+        return;
+    }
+    cut(s, m, m->final_norm_weight, tail);
+    for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--)
+        cut(s, m, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
+    cut(s, m, 0, m->first_layer);
+    cut(s, m, tail, m->count);
+}
+
+mep_status mep_shards_create(mep_shards **shards, const mep_model *model, mep_dist *group)
+{
+    mep_shards *s;
+    *shards = NULL;
+    MEP_TRY(mep_alloc(&s, 1, sizeof *s));
+    s->group = group;
+    cut_all(s, model);
+    mep_status status = mep_alloc(&s->piece, s->count, sizeof *s->piece);
+    if (status == MEP_OK) status = mep_alloc(&s->own, s->count, sizeof *s->own);
+    if (status == MEP_OK) cut_all(s, model);
+    for (int64_t i = 0; i < s->count && status == MEP_OK; i++) {
+        s->own[i] = mep_shard(s, i, group->rank);
+        s->size += s->own[i].count;
+        for (int64_t r = 0; r < group->size; r++) {
+            int64_t count = mep_shard(s, i, r).count;
+            s->most = count > s->most ? count : s->most;
+        }
+    }
+    if (status != MEP_OK) mep_shards_destroy(&s);
+    *shards = s;
+    return status;
+}
+
+void mep_shards_destroy(mep_shards **shards)
+{
+    if (*shards == NULL) return;
+    mep_free(&(*shards)->piece);
+    mep_free(&(*shards)->own);
+    mep_free(shards);
+}
+
+/* What travels from or to process `rank`: its share of a piece in a block. */
+static mep_dist_piece in_block(const mep_shards *s, int64_t piece, int64_t rank, int64_t share_of, float *block)
+{
+    mep_range share = mep_shard(s, piece, share_of);
+    return (mep_dist_piece){rank, block + share.first, share.count * (int64_t)sizeof *block};
+}
+
+mep_status mep_shards_gather(const mep_shards *s, float *block)
+{
+    mep_dist *g = s->group;
+    mep_dist_piece *send;
+    if (g->size == 1) return MEP_OK;
+    MEP_TRY(mep_alloc(&send, 2 * g->size, sizeof *send));
+    mep_dist_piece *receive = send + g->size;
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < s->count && status == MEP_OK; i++) {
+        int64_t count = 0;
+        for (int64_t r = 0; r < g->size; r++) {
+            if (r == g->rank) continue;
+            send[count] = in_block(s, i, r, g->rank, block);
+            receive[count++] = in_block(s, i, r, r, block);
+        }
+        status = mep_dist_transfer(g, send, count, receive, count);
+    }
+    mep_free(&send);
+    return status;
+}
+
+/* Between process 0, which has the block, and all others, which have their own values. */
+static mep_status move(const mep_shards *s, int to_block, float *own, float *block)
+{
+    mep_dist *g = s->group;
+    mep_dist_piece *others;
+    MEP_TRY(mep_alloc(&others, g->size, sizeof *others));
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < s->count && status == MEP_OK; i++) {
+        size_t bytes = (size_t)s->own[i].count * sizeof *own;
+        int64_t count = 0;
+        if (g->rank > 0) {
+            others[count++] = (mep_dist_piece){0, own, (int64_t)bytes};
+        } else {
+            float *place = block + s->own[i].first;
+            memcpy(to_block ? place : own, to_block ? own : place, bytes);
+            for (int64_t r = 1; r < g->size; r++) others[count++] = in_block(s, i, r, r, block);
+        }
+        int sends = to_block == (g->rank > 0);
+        status = mep_dist_transfer(g, others, sends ? count : 0, others, sends ? 0 : count);
+        own += s->own[i].count;
+    }
+    mep_free(&others);
+    return status;
+}
+
+mep_status mep_shards_collect(const mep_shards *s, const float *own, float *block)
+{
+    return move(s, 1, (float *)own, block);
+}
+
+mep_status mep_shards_scatter(const mep_shards *s, const float *block, float *own)
+{
+    return move(s, 0, own, (float *)block);
+}

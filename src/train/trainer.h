@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Training by one process or several. The public mep_train_start and mep_train_resume are these by one process.
+ */
+#ifndef MEP_TRAIN_TRAINER_H
+#define MEP_TRAIN_TRAINER_H
+
+#include "dist/dist.h"
+#include "mep/train.h"
+
+/* To be called by all processes of the group with the same arguments; all end alike. Each computes its share of every
+ * step's sequences, which the number of processes must divide, and holds the optimizer's moments of its share of the
+ * parameters (shards.h). Process 0 alone reads and writes the run's folder; the data lies where every process can read
+ * it. The result depends on the number of processes only as sums of float32 depend on their order, and a run may be
+ * resumed by another number. progress is called in all processes, and one that stops stops all. */
+mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_settings *settings,
+                              mep_train_fn progress, void *context);
+mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_fn progress, void *context);
+
+#endif
