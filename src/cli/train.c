@@ -13,11 +13,13 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
+#include "cli/processes.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
 #include "mep/train.h"
 #include "model/model.h"
 #include "train/mixture.h"
+#include "train/trainer.h"
 
 enum { OPTIONS_MAX = 48, NOTES_SIZE = 4096, VALIDATIONS = 10 };
 
@@ -104,6 +106,7 @@ static void write_notes(char notes[NOTES_SIZE])
         "  mep train --data text.train --out runs/t5 --preset micro --position t5 --steps 2K\n"
         "  mep train --data books=0.7,code=0.3 --split 949,50,1 --out runs/both\n"
         "  mep train --resume runs/mep\n"
+        "  mpirun -np 4 mep train --data text.train --out runs/mep    4 processes share each step's sequences\n"
         "  mep train --resume runs/mep --fall-back --on-nan dump\n\n"
         "Ctrl-C saves a checkpoint and ends the run, which --resume continues as if nothing had happened.\n\n"
         "Position encodings:\n%s",
@@ -185,18 +188,21 @@ static int check_resume(const mep_option *options)
 
 /* ---- The lines before ---- */
 
-/* Bytes that a run takes, the largest parts of it: weights, gradients, moments and what the backward pass needs. */
+/* Bytes that a process of a run takes, the largest parts of it: weights, gradients, moments and what the backward pass
+ * needs. */
 static double memory_estimate(const mep_train_settings *s, double values)
 {
     const mep_model_config *m = &s->model;
     double width = (double)mep_dtype_size(s->dtype), hidden = (double)m->hidden_size,
            layers = (double)m->num_hidden_layers;
-    double rows = (double)((s->micro_batch_size > 0 ? s->micro_batch_size : s->batch_size) * s->length);
+    double processes = (double)mep_cli_group()->size, share = (double)s->batch_size / processes;
+    double rows = (s->micro_batch_size > 0 ? fmin((double)s->micro_batch_size, share) : share) * (double)s->length;
     double layer = 4 * hidden + width * (6 * hidden + 2 * (double)m->intermediate_size);
     double gradient = 4 * hidden + width * (2 * hidden + (double)m->intermediate_size);
     double activations = rows * (4 * hidden * (layers + 1) + layer * (s->recompute ? 1 : layers) + gradient);
     double logit_values = fmin(rows * (double)m->vocab_size, (double)(1 << 26));
-    return values * (16 + (s->dtype == MEP_BFLOAT16 ? 2 : 0)) + activations + logit_values * (4 + (width < 4 ? 2 : 0));
+    return values * (8 + 8 / processes + (s->dtype == MEP_BFLOAT16 ? 2 : 0)) + activations +
+           logit_values * (4 + (width < 4 ? 2 : 0));
 }
 
 static mep_status print_model(const mep_train_settings *s)
@@ -243,6 +249,9 @@ static mep_status print_data(const mep_train_settings *s)
            in_run = (double)s->steps * (double)s->batch_size * (double)s->length;
     mep_short_number(in_run, total);
     print_corpora(s, &data);
+    if (mep_cli_group()->size > 1)
+        printf("processes %lld, each for %lld of %lld sequences a step\n", (long long)mep_cli_group()->size,
+               (long long)(s->batch_size / mep_cli_group()->size), (long long)s->batch_size);
     printf("training  %lld steps of %lld x %lld tokens: %s tokens, %.3g times the data\n", (long long)s->steps,
            (long long)s->batch_size, (long long)s->length, total, in_run / in_data);
     mep_mixture_close(&data);
@@ -280,7 +289,7 @@ static mep_status start(train_job *job)
         MEP_TRY(print_settings(&job->o.settings));
         mep_progress_start(&job->progress, "train", 0, job->o.settings.steps);
     }
-    return mep_train_start(job->out, &job->o.settings, show_progress, job);
+    return mep_train_start_in(mep_cli_group(), job->out, &job->o.settings, show_progress, job);
 }
 
 /* --fall-back and --on-nan of a run that is continued. */
@@ -296,21 +305,28 @@ static mep_status prepare_resume(const train_job *job)
     return MEP_OK;
 }
 
-static mep_status resume(train_job *job)
+/* The first process alone looks into the run's folder. */
+static mep_status begin_resume(train_job *job)
 {
     int64_t done = 0;
     mep_train_settings *s = &job->o.settings;
     MEP_TRY(prepare_resume(job));
     MEP_TRY(mep_train_read_settings(job->resume, s));
     MEP_TRY(mep_train_steps_done(job->resume, &done));
-    mep_set_threads((int)job->o.threads);
     if (!job->quiet && done < s->steps) {
         MEP_TRY(print_settings(s));
         printf("resumed   after step %lld\n", (long long)done);
         fflush(stdout);
         mep_progress_start(&job->progress, "train", done, s->steps);
     }
-    return mep_train_resume(job->resume, show_progress, job);
+    return MEP_OK;
+}
+
+static mep_status resume(train_job *job)
+{
+    mep_set_threads((int)job->o.threads);
+    MEP_TRY(mep_dist_agree(mep_cli_group(), mep_cli_group()->rank == 0 ? begin_resume(job) : MEP_OK));
+    return mep_train_resume_in(mep_cli_group(), job->resume, show_progress, job);
 }
 
 /* The last line: how it ended, where it is, what to do next. */
@@ -343,7 +359,7 @@ static int run(train_job *job)
     if (job->last.step > 0) mep_progress_finish(&job->progress);
     if (status == MEP_OK) report(job, folder, mep_now() - started);
     if (status == MEP_INTERRUPTED)
-        fprintf(stderr, "mep train: %s; continue: mep train --resume %s\n", mep_error_message(), folder);
+        mep_cli_complain("mep train: %s; continue: mep train --resume %s", mep_error_message(), folder);
     else if (status != MEP_OK)
         mep_cli_fail("train");
     return status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
@@ -366,6 +382,7 @@ int mep_cli_train(int argc, char **argv)
                        .options = options};
     code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
+    if (mep_cli_group()->rank > 0) job.quiet = 1;
     job.new_on_nan = mep_args_given(options, "--on-nan");
     code = job.resume != NULL ? check_resume(options) : check_new_run(&job, options);
     return code == MEP_ARGS_GO ? run(&job) : code;
