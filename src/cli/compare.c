@@ -14,9 +14,11 @@
 #include "cli/cli.h"
 #include "cli/compare_report.h"
 #include "cli/interrupt.h"
+#include "cli/processes.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
 #include "train/mixture.h"
+#include "train/study.h"
 
 enum { OPTIONS_MAX = 48, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
 
@@ -204,7 +206,7 @@ static int study_progress(void *context, const mep_study_progress *p)
         return mep_interrupt_flag;
     }
     mep_progress_finish(&job->progress);
-    if (job->worked) job->report_status = mep_report_write(&job->report);
+    if (job->worked && mep_cli_group()->rank == 0) job->report_status = mep_report_write(&job->report);
     job->worked = 0;
     return mep_interrupt_flag || job->report_status != MEP_OK;
 }
@@ -228,15 +230,15 @@ static int run(compare_job *job)
     mep_interrupt_install();
     mep_interrupt_outlive();
     mep_status status = complete_settings(job);
-    if (status == MEP_OK) status = mep_study_run(job->out, &job->study, study_progress, job);
+    if (status == MEP_OK) status = mep_study_run_in(mep_cli_group(), job->out, &job->study, study_progress, job);
     mep_progress_finish(&job->progress);
     if (job->report_status != MEP_OK)
         status = job->report_status; /* it stopped the study, and its message is the last */
-    if (status == MEP_OK) status = finish(job);
+    if (status == MEP_OK && mep_cli_group()->rank == 0) status = finish(job);
     if (status == MEP_OK) return MEP_EXIT_OK;
     if (status == MEP_INTERRUPTED) {
-        fprintf(stderr, "mep compare: stopped in run %lld of %lld; the same command continues\n",
-                (long long)job->last.run, (long long)job->last.runs);
+        mep_cli_complain("mep compare: stopped in run %lld of %lld; the same command continues",
+                         (long long)job->last.run, (long long)job->last.runs);
         return MEP_EXIT_INTERRUPTED;
     }
     return mep_cli_fail("compare");
@@ -257,7 +259,8 @@ int mep_cli_compare(int argc, char **argv)
         "perplexity.png, kernels.png, and each run as ENCODING-seedN, for mep eval and mep generate. The same command\n"
         "continues a study; more encodings, seeds and lengths may be asked of it later.\n\n"
         "  mep prepare --out text --valid 0.1 books/\n"
-        "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5\n\n"
+        "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5\n"
+        "  mpirun -np 3 mep compare --data text --out runs/books    3 runs at a time, one in each process\n\n"
         "Position encodings:\n%s",
         mep_position_help());
     mep_usage usage = {
@@ -269,6 +272,7 @@ int mep_cli_compare(int argc, char **argv)
         .options = options};
     if (copy_command(argc, argv, &job.command) != MEP_OK) return mep_cli_fail("compare");
     code = mep_args_parse(&usage, argc, argv, &count);
+    if (mep_cli_group()->rank > 0) job.quiet = 1;
     if (code == MEP_ARGS_GO) code = check(&job);
     if (code == MEP_ARGS_GO) code = run(&job);
     mep_free(&job.command);

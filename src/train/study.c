@@ -24,6 +24,7 @@ typedef struct study_work {
 static const double MEMORY = 120; /* seconds */
 
 typedef struct study {
+    mep_dist *group;
     const char *folder;
     const mep_study_settings *settings;
     mep_study_fn progress;
@@ -32,6 +33,7 @@ typedef struct study {
     study_work work;
     double reported;         /* work of the current part that is counted already */
     double evaluation_start; /* clock */
+    int64_t *owner;          /* [runs + 1] the process that does a run; at the end how many there are to do */
 } study;
 
 /* One run and what it needs. */
@@ -99,10 +101,13 @@ static double seconds_left(const study_work *w)
 
 /* ---- Progress ---- */
 
+/* Not 0 where the caller wants to stop, or another process has stopped or is lost. */
 static int report(study *s)
 {
+    int stop = 0;
     s->now.seconds_left = seconds_left(&s->work);
-    return s->progress == NULL ? 0 : s->progress(s->context, &s->now);
+    if (mep_dist_notified(s->group, &stop) != MEP_OK) stop = 1;
+    return (s->progress != NULL && s->progress(s->context, &s->now) != 0) || stop;
 }
 
 /* Report that `work` of the current part is done. */
@@ -221,7 +226,7 @@ end:
 
 static mep_status do_run(study *s, const study_run *r)
 {
-    s->now.run++;
+    if (s->owner[s->now.run++] != s->group->rank) return MEP_OK;
     s->now.corpus = s->settings->corpora[r->corpus];
     s->now.encoding = s->settings->encodings[r->encoding];
     s->now.seed = r->train.seed;
@@ -249,16 +254,59 @@ static mep_status for_each_run(study *s, mep_status (*action)(study *, const stu
     return MEP_OK;
 }
 
+/* Who does the next run: those with something left to do go round, the others are reported by process 0. */
+static mep_status choose_owner(study *s, const study_run *r)
+{
+    double before = s->work.left[0] + s->work.left[1];
+    MEP_TRY(add_work(s, r));
+    int64_t *taken = &s->owner[s->now.runs], *owner = &s->owner[s->now.run++];
+    *owner = s->work.left[0] + s->work.left[1] > before ? (*taken)++ % s->group->size : 0;
+    return MEP_OK;
+}
+
+static mep_status add_own_work(study *s, const study_run *r)
+{
+    return s->owner[s->now.run++] == s->group->rank ? add_work(s, r) : MEP_OK;
+}
+
+/* Process 0 looks what there is to do, before anyone begins. */
+static mep_status divide(study *s)
+{
+    mep_status status = s->group->rank == 0 ? for_each_run(s, choose_owner) : MEP_OK;
+    MEP_TRY(mep_dist_agree(s->group, status));
+    MEP_TRY(mep_dist_broadcast(s->group, s->owner, s->now.runs * (int64_t)sizeof *s->owner));
+    if (!mep_folder_exists(s->folder))
+        status = mep_fail(MEP_ERROR_IO, "%s: is not seen here; all processes need a common folder", s->folder);
+    s->work.left[0] = s->work.left[1] = 0;
+    s->now.run = 0;
+    if (status == MEP_OK) status = for_each_run(s, add_own_work);
+    s->now.run = 0;
+    return mep_dist_agree(s->group, status);
+}
+
+mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
+                            mep_study_fn progress, void *context)
+{
+    study s = {.group = group, .folder = folder, .settings = settings, .progress = progress, .context = context};
+    mep_study_corpus *corpora = NULL;
+    s.now.runs = settings->corpus_count * settings->seed_count * settings->encoding_count;
+    mep_status status = mep_alloc(&corpora, settings->corpus_count, sizeof *corpora);
+    if (status == MEP_OK) status = mep_study_check(settings, corpora);
+    if (status == MEP_OK) status = mep_alloc(&s.owner, s.now.runs + 1, sizeof *s.owner);
+    if (status == MEP_OK && group->rank == 0) status = mep_study_open_folder(folder, settings, corpora);
+    mep_free(&corpora);
+    status = mep_dist_agree(group, status);
+    if (status == MEP_OK) status = divide(&s);
+    if (status == MEP_OK) {
+        status = for_each_run(&s, do_run);
+        if (status != MEP_OK) (void)mep_dist_notify(group); /* a failure to do so shows below */
+        status = mep_dist_agree(group, status);
+    }
+    mep_free(&s.owner);
+    return status;
+}
+
 mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress, void *context)
 {
-    study s = {.folder = folder, .settings = settings, .progress = progress, .context = context};
-    mep_study_corpus *corpora = NULL;
-    MEP_TRY(mep_alloc(&corpora, settings->corpus_count, sizeof *corpora));
-    mep_status status = mep_study_check(settings, corpora);
-    if (status == MEP_OK) status = mep_study_open_folder(folder, settings, corpora);
-    mep_free(&corpora);
-    if (status != MEP_OK) return status;
-    s.now.runs = settings->corpus_count * settings->seed_count * settings->encoding_count;
-    MEP_TRY(for_each_run(&s, add_work));
-    return for_each_run(&s, do_run);
+    return mep_study_run_in(&mep_dist_alone, folder, settings, progress, context);
 }

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "dist/dist.h"
 #include "mep/study.h"
 #include "train/run.h"
 
@@ -15,6 +16,13 @@
 typedef struct mep_study_corpus {
     mep_run_checksums checksums;
 } mep_study_corpus;
+
+/* As mep_study_run, with the runs divided over the processes of a group: each trains and evaluates its runs by itself,
+ * into a folder that all of them see, so that results are those of one process. To be called by all with the same
+ * arguments. progress is called in each process for its own runs. Where one stops, all stop at their next report; where
+ * one fails, the others too, with their work saved. */
+mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
+                            mep_study_fn progress, void *context);
 
 /* Check the lists, every setting, and that the data is there, long enough and in the vocabulary; corpora[corpus_count].
  */
