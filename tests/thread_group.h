@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <omp.h>
 
 #include "dist/dist.h"
 
@@ -36,12 +37,9 @@ static struct {
     int fail_rank; /* the process whose transfers fail, -1: none */
 } post = {.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER, .fail_rank = -1};
 
-/* Of the thread, or of the one that it communicates for. */
-static _Thread_local int64_t thread_rank;
-
-static inline void post_letter(int64_t to, const mep_dist_piece *piece)
+static inline void post_letter(int64_t from, const mep_dist_piece *piece)
 {
-    letter *l = malloc(sizeof *l + (size_t)piece->bytes), **end = &post.box[to][thread_rank];
+    letter *l = malloc(sizeof *l + (size_t)piece->bytes), **end = &post.box[piece->rank][from];
     l->next = NULL;
     l->bytes = piece->bytes;
     memcpy(l->data, piece->data, (size_t)piece->bytes);
@@ -52,9 +50,9 @@ static inline void post_letter(int64_t to, const mep_dist_piece *piece)
     pthread_mutex_unlock(&post.lock);
 }
 
-static inline int take_letter(const mep_dist_piece *piece)
+static inline int take_letter(int64_t to, const mep_dist_piece *piece)
 {
-    letter **box = &post.box[thread_rank][piece->rank];
+    letter **box = &post.box[to][piece->rank];
     pthread_mutex_lock(&post.lock);
     while (*box == NULL) pthread_cond_wait(&post.came, &post.lock);
     letter *l = *box;
@@ -66,25 +64,25 @@ static inline int take_letter(const mep_dist_piece *piece)
     return fits;
 }
 
-static int post_transfer(const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive, int64_t receives,
-                         char *text, int size)
+static int post_transfer(const mep_dist *group, const mep_dist_piece *send, int64_t sends,
+                         const mep_dist_piece *receive, int64_t receives, char *text, int size)
 {
     int fits = 1;
-    if (post.fail_rank == thread_rank) {
+    if (post.fail_rank == group->rank) {
         snprintf(text, (size_t)size, "the post is on strike");
         return 1;
     }
     for (int64_t i = 0; i < sends; i++)
-        if (send[i].bytes > 0) post_letter(send[i].rank, &send[i]);
+        if (send[i].bytes > 0) post_letter(group->rank, &send[i]);
     for (int64_t i = 0; i < receives; i++)
-        if (receive[i].bytes > 0) fits &= take_letter(&receive[i]);
+        if (receive[i].bytes > 0) fits &= take_letter(group->rank, &receive[i]);
     if (!fits) snprintf(text, (size_t)size, "a message has another size than expected");
     return !fits;
 }
 
-static int post_notify(int64_t rank, char *text, int size)
+static int post_notify(const mep_dist *group, int64_t rank, char *text, int size)
 {
-    (void)text, (void)size;
+    (void)group, (void)text, (void)size;
     pthread_mutex_lock(&post.lock);
     post.notices[rank]++;
     pthread_cond_broadcast(&post.came);
@@ -92,13 +90,13 @@ static int post_notify(int64_t rank, char *text, int size)
     return 0;
 }
 
-static int post_notice(int wait, int *count, char *text, int size)
+static int post_notice(const mep_dist *group, int wait, int *count, char *text, int size)
 {
     (void)text, (void)size;
     pthread_mutex_lock(&post.lock);
-    while (wait && post.notices[thread_rank] == 0) pthread_cond_wait(&post.came, &post.lock);
-    *count = post.notices[thread_rank] > 0;
-    post.notices[thread_rank] -= *count;
+    while (wait && post.notices[group->rank] == 0) pthread_cond_wait(&post.came, &post.lock);
+    *count = post.notices[group->rank] > 0;
+    post.notices[group->rank] -= *count;
     pthread_mutex_unlock(&post.lock);
     return 0;
 }
@@ -114,7 +112,7 @@ typedef struct member {
 static void *run_member(void *argument)
 {
     member *m = argument;
-    thread_rank = m->group.rank;
+    omp_set_num_threads(1); /* of this thread */
     m->work(&m->group, m->context);
     return NULL;
 }
@@ -127,7 +125,8 @@ static inline int64_t run_group(int64_t size, void (*work)(mep_dist *group, void
     member members[MOST_THREADS];
     int64_t sent = 0;
     for (int64_t r = 0; r < size; r++) {
-        members[r] = (member){{.rank = r, .size = size, .calls = size > 1 ? &POST_CALLS : NULL}, work, context};
+        members[r] = (member){.work = work, .context = context};
+        members[r].group = (mep_dist){.rank = r, .size = size, .calls = size > 1 ? &POST_CALLS : NULL, .threads = 1};
         assert_int_equal(pthread_create(&threads[r], NULL, run_member, &members[r]), 0);
     }
     for (int64_t r = 0; r < size; r++) {

@@ -10,28 +10,37 @@
 #include <unistd.h>
 
 volatile sig_atomic_t mep_interrupt_flag;
+static volatile sig_atomic_t speaks;
 
 static void handle(int signal_number)
 {
-    static const char note[] = "\nstopping; press Ctrl-C again to stop at once\n";
+    static const char again[] = "\nstopping; press Ctrl-C again to stop at once\n";
+    static const char others[] = "\nstopping, as mpirun says; where a process has died this cannot be saved: the last "
+                                 "checkpoint stays, go on from it\n";
+    ssize_t written = 0;
     mep_interrupt_flag = 1;
-    if (signal_number != SIGINT) return;
-    ssize_t written = write(STDERR_FILENO, note, sizeof note - 1);
+    if (signal_number == SIGINT) written = write(STDERR_FILENO, again, sizeof again - 1);
+    if (signal_number == SIGTERM && speaks) written = write(STDERR_FILENO, others, sizeof others - 1);
     (void)written;
 }
 
 /* SA_RESETHAND brings the default action back before the handler runs: the second signal ends the process. */
 void mep_interrupt_install(void)
 {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
     struct sigaction action, before;
     memset(&action, 0, sizeof action);
     action.sa_handler = handle;
     action.sa_flags = SA_RESTART | (int)SA_RESETHAND;
     sigemptyset(&action.sa_mask);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         if (signals[i] != SIGHUP || sigaction(SIGHUP, NULL, &before) != 0 || before.sa_handler != SIG_IGN)
             sigaction(signals[i], &action, NULL);
+}
+
+void mep_interrupt_speak(void)
+{
+    speaks = 1;
 }
 
 void mep_interrupt_outlive(void)

@@ -2,13 +2,16 @@
 /*
  * Joining and leaving the group of processes.
  */
+#define _POSIX_C_SOURCE 200809L
 #include "cli/processes.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/error.h"
 #include "cli/cli.h"
+#include "cli/interrupt.h"
 #include "dist/mpi.h"
 
 enum { LINE = 2048 };
@@ -27,6 +30,8 @@ int mep_cli_join(const char *command, int divides)
     if (started == 1 || (started == 0 && !divides)) return MEP_EXIT_OK;
     if (!divides) return mep_cli_usage(command, "it works in one process; start it without mpirun");
     if (mep_mpi_open(&group) != MEP_OK) return mep_cli_fail(command);
+    setenv("NO_COLOR", "1", 0); /* mpirun gives us a terminal wherever its own output goes */
+    if (group.rank == 0) mep_interrupt_speak();
     if (group.rank > 0 && freopen("/dev/null", "w", stdout) == NULL)
         return mep_cli_usage(command, "/dev/null cannot be opened");
     return MEP_EXIT_OK;

@@ -27,7 +27,7 @@ mep_status mep_dist_transfer(mep_dist *g, const mep_dist_piece *send, int64_t se
 {
     char text[TEXT];
     if (sends + receives == 0) return MEP_OK;
-    if (g->calls->transfer(send, sends, receive, receives, text, TEXT) != 0) return broken(g, text);
+    if (g->calls->transfer(g, send, sends, receive, receives, text, TEXT) != 0) return broken(g, text);
     for (int64_t i = 0; i < sends; i++) g->sent += send[i].bytes;
     return MEP_OK;
 }
@@ -121,7 +121,7 @@ static mep_status drain_notices(mep_dist *g, const int64_t *all)
     while (g->notices < expected) {
         int count = 0;
         char text[TEXT];
-        if (g->calls->notice(1, &count, text, TEXT) != 0) return broken(g, text);
+        if (g->calls->notice(g, 1, &count, text, TEXT) != 0) return broken(g, text);
         g->notices += count;
     }
     g->notices = 0;
@@ -162,7 +162,7 @@ mep_status mep_dist_notify(mep_dist *g)
     if (g->size == 1 || g->notified) return MEP_OK;
     g->notified = 1;
     for (int64_t r = 0; r < g->size; r++)
-        if (r != g->rank && g->calls->notify(r, text, TEXT) != 0) return broken(g, text);
+        if (r != g->rank && g->calls->notify(g, r, text, TEXT) != 0) return broken(g, text);
     return MEP_OK;
 }
 
@@ -170,7 +170,7 @@ mep_status mep_dist_notified(mep_dist *g, int *notified)
 {
     char text[TEXT];
     int count = 0;
-    if (g->size > 1 && g->calls->notice(0, &count, text, TEXT) != 0) return broken(g, text);
+    if (g->size > 1 && g->calls->notice(g, 0, &count, text, TEXT) != 0) return broken(g, text);
     g->notices += count;
     *notified = g->notices > 0;
     return MEP_OK;

@@ -21,18 +21,20 @@ typedef struct mep_dist_piece {
     int64_t bytes; /* 0 is allowed: nothing travels */
 } mep_dist_piece;
 
+typedef struct mep_dist mep_dist;
+
 /* How bytes travel. Functions return 0, or another number with a message in text[size]. */
 typedef struct mep_dist_calls {
     /* Send and receive all pieces. Those between two processes arrive in the order of their sending. */
-    int (*transfer)(const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive, int64_t receives,
-                    char *text, int size);
+    int (*transfer)(const mep_dist *group, const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive,
+                    int64_t receives, char *text, int size);
     /* Tell the process `rank` something that is not waited for. */
-    int (*notify)(int64_t rank, char *text, int size);
+    int (*notify)(const mep_dist *group, int64_t rank, char *text, int size);
     /* *count = 1 and take a notice where one has come, else 0; with `wait`, wait for one. */
-    int (*notice)(int wait, int *count, char *text, int size);
+    int (*notice)(const mep_dist *group, int wait, int *count, char *text, int size);
 } mep_dist_calls;
 
-typedef struct mep_dist {
+struct mep_dist {
     int64_t rank, size;
     const mep_dist_calls *calls; /* NULL where size is 1 */
     int threads;                 /* another thread than the main one may communicate, one at a time */
@@ -41,7 +43,7 @@ typedef struct mep_dist {
     int broken;                  /* a transfer failed: the others cannot be reached any more */
     int notified;                /* this process has sent notices, .. */
     int64_t notices;             /* .. and so many have come, since the last mep_dist_agree */
-} mep_dist;
+};
 
 /* A group of one. */
 extern mep_dist mep_dist_alone;

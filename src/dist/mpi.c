@@ -62,9 +62,10 @@ static int start(const mep_dist_piece *pieces, int64_t count, int receive, MPI_R
     return code;
 }
 
-static int transfer(const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive, int64_t receives,
-                    char *text, int size)
+static int transfer(const mep_dist *group, const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive,
+                    int64_t receives, char *text, int size)
 {
+    (void)group;
     enum { FEW = 64 };
     MPI_Request few[FEW], *requests = few;
     int64_t in = messages(receive, receives), out = messages(send, sends);
@@ -79,13 +80,15 @@ static int transfer(const mep_dist_piece *send, int64_t sends, const mep_dist_pi
     return explain(code, text, size);
 }
 
-static int notify(int64_t rank, char *text, int size)
+static int notify(const mep_dist *group, int64_t rank, char *text, int size)
 {
+    (void)group;
     return explain(MPI_Send(NULL, 0, MPI_BYTE, (int)rank, NOTICE, MPI_COMM_WORLD), text, size);
 }
 
-static int notice(int wait, int *count, char *text, int size)
+static int notice(const mep_dist *group, int wait, int *count, char *text, int size)
 {
+    (void)group;
     int code = wait ? MPI_SUCCESS : MPI_Iprobe(MPI_ANY_SOURCE, NOTICE, MPI_COMM_WORLD, count, MPI_STATUS_IGNORE);
     if (wait) *count = 1;
     if (code == MPI_SUCCESS && *count)

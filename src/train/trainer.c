@@ -416,8 +416,8 @@ mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_
     if (status == MEP_OK && writes) status = check_no_run(run);
     if (status == MEP_OK) status = open_trainer(&t);
     if (status == MEP_OK && writes) status = initialize(&t);
-    if (status == MEP_OK && writes) status = make_folder(&t);
-    status = mep_dist_agree(group, status);
+    status = mep_dist_agree(group, status); /* before anything is written */
+    if (status == MEP_OK) status = mep_dist_agree(group, writes ? make_folder(&t) : MEP_OK);
     if (status == MEP_OK) status = share_parameters(&t);
     if (status == MEP_OK) status = loop(&t, progress, context);
     close_trainer(&t);

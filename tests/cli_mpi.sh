@@ -1,0 +1,132 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# mep train, eval and compare under mpirun, on one machine: the same results as one process, one that prints, failures
+# that end all, and a process that is killed. Usage: cli_mpi.sh PROGRAM [long]; `long` also with more steps.
+tests=$(cd "$(dirname "$0")" && pwd)
+. "$tests/cli.sh"
+"$MEP" version | grep -q '^processes *none' && { echo "this build has no MPI: nothing tested"; exit 77; }
+command -v mpirun > /dev/null || { echo "mpirun is missing: nothing tested"; exit 77; }
+. "$tests/tiny.sh"
+long=${2:-}
+steps=20
+[ -z "$long" ] || steps=400
+
+# mpirun of Open MPI refuses root, and more processes than cores, unless told. Its own leaks are not ours.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+export OMPI_MCA_btl_base_warn_component_unused=0 OMPI_MCA_btl_vader_single_copy_mechanism=none
+
+# group N CODE ARGUMENT ...: the program in N processes, as `expect` in one
+group() {
+    n=$1
+    code=$2
+    shift 2
+    checks=$((checks + 1))
+    timeout 120 mpirun -np "$n" "$MEP" "$@" > out 2> err < /dev/null
+    got=$?
+    [ "$got" = "$code" ] || wrong "mpirun -np $n mep $*: exit code $got, not $code"
+}
+
+# close RUN RUN: the same losses at every step to 1e-6
+close() {
+    checks=$((checks + 1))
+    paste "$1/metrics.jsonl" "$2/metrics.jsonl" | awk '
+        { gsub(/[{},"]/, " "); n = 0
+          for (i = 1; i < NF; i++) if ($i == "loss:" || $i == "loss") { v = $(i + 1) == ":" ? $(i + 2) : $(i + 1); x[n++] = v }
+          d = x[0] / x[1] - 1; if (n != 2 || !(d < 1e-6 && d > -1e-6)) bad = 1; lines++ }
+        END { exit bad || lines < 2 }' || wrong "the losses of $1 and $2 differ"
+}
+
+# ---- Training ----
+set -- --steps $steps --valid text.valid --valid-tokens 200 --valid-every 10 --save-every 10 --keep 0 --position mep_param
+tiny_train one "$@"
+for n in 2 4; do
+    # shellcheck disable=SC2086
+    group $n 0 train --data text.train --out "run$n" $TINY "$@"
+    said out "processes $n, each for $((4 / n)) of 4 sequences a step"
+    [ "$(grep -c '^model ' out)" = 1 ] || wrong 'more than one process prints'
+    [ "$(wc -l < "run$n/metrics.jsonl")" = $steps ] || wrong 'not a line a step'
+    close one "run$n"
+done
+# a checkpoint of 4 processes is continued by one, by 2, and by 4 with the same bits
+rm -rf run4/checkpoint-[2-9]* run4/checkpoint-1[0-9][0-9]
+for n in 1 2 4; do
+    cp -r run4 more
+    group $n 0 train --resume more
+    said out 'resumed   after step 10'
+    close one more
+    mv more "more$n"
+done
+# shellcheck disable=SC2086
+group 4 0 train --data text.train --out again $TINY "$@"
+cmp -s again/checkpoint-$steps/model.safetensors more4/checkpoint-$steps/model.safetensors ||
+    wrong 'the continued run of 4 processes differs from the whole one'
+
+# ---- Evaluation: the numbers of one process to the last digit ----
+set -- --model one --data text.valid --lengths 64,200,1000 --json --quiet
+expect 0 eval "$@"
+grep -v seconds out > numbers
+for n in 2 4; do
+    for split in '' --split-sequence; do
+        # shellcheck disable=SC2086
+        group $n 0 eval "$@" $split
+        grep -v seconds out | cmp -s - numbers || wrong "eval in $n processes $split differs"
+    done
+done
+
+# ---- A study: the same table ----
+set -- --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --length 16 --batch-size 4 --dtype float32 \
+    --steps $steps --positions alibi,rotary,t5 --lengths 16,64 --quiet
+expect 0 compare --data text --out study1 "$@"
+group 2 0 compare --data text --out study2 "$@"
+[ "$(grep -c 'results.csv' out)" = 1 ] || wrong 'more than one process prints'
+cmp -s study1/results.csv study2/results.csv || wrong 'the results of the study differ'
+cmp -s study1/t5-seed1235/checkpoint-$steps/model.safetensors study2/t5-seed1235/checkpoint-$steps/model.safetensors ||
+    wrong 'a model of the study differs'
+
+# ---- Failures: one line of ours, a code, no hang ----
+only() { # only TEXT: the program's one line on stderr has it
+    said err "$1"
+    [ "$(grep -c 'mep [a-z]*:' err)" = 1 ] || wrong "not one line of the program: $1"
+}
+group 2 2 eval --model one
+only '--data PREFIX is missing'
+group 2 1 eval --model nosuch --data text.valid
+only 'nosuch: no such folder'
+group 2 2 prepare --out x text.txt
+said err 'it works in one process'
+[ ! -e x.bin ] || wrong 'mep prepare in two processes writes'
+# shellcheck disable=SC2086
+group 3 1 train --data text.train --out bad $TINY --steps 5
+only '3 processes cannot share 4 sequences a step evenly'
+[ ! -e bad ] || wrong 'a refused run leaves a folder'
+group 2 1 train --data text.train --out text.txt/x --steps 5
+only 'process 0 of 2: mep train: cannot make the folder text.txt/x'
+
+# ---- One is stopped, one is killed ----
+wait_for() { # wait_for FILE: until it is there, 20 seconds at most
+    i=0
+    while [ ! -e "$1" ] && [ $i -lt 400 ]; do sleep 0.05; i=$((i + 1)); done
+}
+for signal in USR1 KILL; do
+    checks=$((checks + 1))
+    # each process leaves its number
+    # shellcheck disable=SC2016,SC2086
+    timeout 120 mpirun -np 3 sh -c 'echo $$ > pid.$OMPI_COMM_WORLD_RANK; exec "$@"' sh \
+        "$MEP" train --data text.train --out "$signal" $TINY --batch-size 6 --steps 1000000 --save-every 5 > out 2> err < /dev/null &
+    job=$!
+    wait_for "$signal/checkpoint-5/state.json"
+    kill -$signal "$(cat pid.1)"
+    wait $job
+    code=$?
+    [ $code != 0 ] && [ $code != 124 ] || wrong "$signal to a process: mpirun ends with $code"
+    rm -f pid.*
+    [ $signal = KILL ] || said err 'continue: mep train --resume USR1'
+    [ $signal = USR1 ] || said err 'exited on signal 9'
+    set -- "$signal"/checkpoint-*/state.json
+    [ -s "$1" ] || wrong "$signal: no checkpoint is left"
+    sed 's/"steps": 1000000/"steps": 1/' "$signal/train.json" > json && mv json "$signal/train.json"
+    expect 0 train --resume "$signal"
+done
+finish

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Training by several processes (threads, here): the loss curve of one to rounding, the same bits for the same number,
+ * a checkpoint that any number resumes, a stop and a failure of one that are those of all, and numbers gone wrong.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "small_data.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "thread_group.h"
+#include "train/trainer.h"
+
+enum { STEPS = 24 };
+
+typedef struct job {
+    const char *run;
+    mep_train_settings settings;
+    int resume;
+    int64_t stop_rank, stop_step; /* a process that stops, and after which step; 0: none */
+    int64_t blind_rank;           /* a process that does not see the data, -1: none */
+    double loss[MOST_THREADS][STEPS + 1], norm[STEPS + 1];
+    int64_t steps[MOST_THREADS], skipped;
+    mep_status status[MOST_THREADS];
+    char message[MOST_THREADS][512];
+} job;
+
+typedef struct listener {
+    job *job;
+    int64_t rank;
+} listener;
+
+static int keep(void *context, const mep_train_progress *p)
+{
+    const listener *l = context;
+    l->job->loss[l->rank][p->step] = p->loss;
+    l->job->steps[l->rank]++;
+    if (l->rank == 0) l->job->norm[p->step] = p->grad_norm, l->job->skipped = p->skipped;
+    return l->rank == l->job->stop_rank && p->step == l->job->stop_step;
+}
+
+static void work(mep_dist *group, void *context)
+{
+    job *j = context;
+    listener l = {j, group->rank};
+    mep_train_settings settings = j->settings;
+    if (group->rank == j->blind_rank) snprintf(settings.data, sizeof settings.data, "nosuch");
+    mep_status status = j->resume ? mep_train_resume_in(group, j->run, keep, &l)
+                                  : mep_train_start_in(group, j->run, &settings, keep, &l);
+    j->status[group->rank] = status;
+    snprintf(j->message[group->rank], sizeof j->message[0], "%s", status == MEP_OK ? "" : mep_error_message());
+}
+
+static char *run_path(const char *name)
+{
+    static char paths[8][700];
+    static int next;
+    char *path = paths[next++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static job job_for(const char *name, const char *position)
+{
+    job j = {.run = run_path(name), .settings = settings_for(position), .blind_rank = -1};
+    j.settings.keep = 0;
+    return j;
+}
+
+static int64_t run_all(job *j, int64_t size, mep_status status)
+{
+    int64_t sent = run_group(size, work, j);
+    for (int64_t r = 0; r < size; r++)
+        if (j->status[r] != status) fail_msg("process %d: %d %s", (int)r, (int)j->status[r], j->message[r]);
+    return sent;
+}
+
+static void compare_runs(const job *a, const job *b, int64_t size)
+{
+    for (int64_t step = 1; step <= STEPS; step++) {
+        double difference = fabs(b->loss[0][step] / a->loss[0][step] - 1);
+        if (!(difference < 1e-6)) fail_msg("%d processes, step %d: off by %g", (int)size, (int)step, difference);
+        for (int64_t r = 1; r < size; r++) assert_true(b->loss[r][step] == b->loss[0][step]);
+        assert_true(fabs(b->norm[step] / a->norm[step] - 1) < 1e-5);
+    }
+}
+
+static void assert_same_model(const char *a, const char *b)
+{
+    mep_model *x, *y;
+    assert_int_equal(mep_model_load(&x, a), MEP_OK);
+    assert_int_equal(mep_model_load(&y, b), MEP_OK);
+    assert_memory_equal(x->values, y->values, (size_t)x->size * sizeof(float));
+    mep_model_destroy(&x);
+    mep_model_destroy(&y);
+}
+
+/* Also with tied embeddings, learned positions and recomputation, whose gradients become final in another order. What
+ * travels is known: each process sends what others own of its gradients, and what it owns of the parameters. */
+static void test_curve(void **state)
+{
+    (void)state;
+    static const char *const positions[] = {"mep_param", "learned", "mep/learn=weights,slopes"};
+    for (int v = 0; v < 3; v++) {
+        job one = job_for("one", positions[v]);
+        one.settings.model.tie_word_embeddings = v == 1;
+        one.settings.model.no_bias = v == 2;
+        one.settings.recompute = v == 2;
+        one.settings.save_every = 0;
+        run_all(&one, 1, MEP_OK);
+        mep_model *model;
+        assert_int_equal(mep_model_load(&model, one.run), MEP_OK);
+        double block = (double)model->size * sizeof(float);
+        mep_model_destroy(&model);
+        for (int64_t size = 2; size <= (v == 0 ? 8 : 4); size *= 2) {
+            job many = one, again = one;
+            many.run = run_path("many"), again.run = run_path("again");
+            double sent = (double)run_all(&many, size, MEP_OK), needed = 2 * STEPS * block * (double)(size - 1);
+            if (!(sent >= needed && sent < 1.5 * needed + 1e6)) fail_msg("%g bytes sent, %g needed", sent, needed);
+            compare_runs(&one, &many, size);
+            run_all(&again, size, MEP_OK);
+            assert_same_model(many.run, again.run);
+            assert_int_equal(mep_remove_tree(many.run), MEP_OK);
+            assert_int_equal(mep_remove_tree(again.run), MEP_OK);
+        }
+        assert_int_equal(mep_remove_tree(one.run), MEP_OK);
+    }
+}
+
+/* A process stops the run, another number of processes goes on; with the same number the bits are those of a run never
+ * stopped. */
+static void test_resume(void **state)
+{
+    (void)state;
+    job whole = job_for("whole", "mep_param"), one = job_for("single", "mep_param");
+    run_all(&whole, 4, MEP_OK);
+    run_all(&one, 1, MEP_OK);
+    for (int64_t size = 1; size <= 4; size *= 2) {
+        job part = job_for("part", "mep_param"), rest;
+        part.stop_rank = 3, part.stop_step = 11;
+        run_all(&part, 4, MEP_INTERRUPTED);
+        for (int r = 0; r < 4; r++) assert_int_equal(part.steps[r], 11);
+        assert_non_null(strstr(part.message[0], "stopped after step 11 of 24"));
+        rest = part;
+        rest.resume = 1, rest.stop_step = 0;
+        run_all(&rest, size, MEP_OK);
+        compare_runs(&one, &rest, size == 1 ? 1 : size);
+        if (size == 4) assert_same_model(whole.run, rest.run);
+        assert_int_equal(mep_remove_tree(part.run), MEP_OK);
+    }
+}
+
+/* What fails in one process fails in all, with its number, and leaves nothing behind. */
+static void test_failure(void **state)
+{
+    (void)state;
+    job j = job_for("fails", "mep");
+    j.blind_rank = 2;
+    run_all(&j, 4, MEP_ERROR_IO);
+    for (int r = 0; r < 4; r++)
+        if (strstr(j.message[r], "process 2 of 4: cannot open nosuch.idx") == NULL) fail_msg("%s", j.message[r]);
+    assert_false(mep_folder_exists(j.run));
+    j.blind_rank = -1;
+    run_all(&j, 3, MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(j.message[1], "3 processes cannot share 8 sequences a step evenly"));
+    assert_false(mep_folder_exists(j.run));
+    run_all(&j, 2, MEP_OK);
+    run_all(&j, 2, MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(j.message[1], "holds a run already"));
+}
+
+/* A model with one value changed, to begin from. */
+static char *poisoned_model(const mep_train_settings *s, float value)
+{
+    mep_model *model;
+    char *path = run_path("poisoned");
+    assert_int_equal(mep_model_create(&model, &s->model, 7), MEP_OK);
+    ((float *)model->tensors[model->first_layer + QKV_WEIGHT].data)[100] = value;
+    assert_int_equal(mep_make_folder(path, 1), MEP_OK);
+    assert_int_equal(mep_model_save(model, path, NULL), MEP_OK);
+    mep_model_destroy(&model);
+    return path;
+}
+
+/* Numbers that are not finite, of the weights or only of the gradients: several processes say, skip and dump what one
+ * does. */
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const float values[] = {INFINITY, 3e38F};
+    static const mep_on_nan actions[] = {MEP_NAN_STOP, MEP_NAN_SKIP, MEP_NAN_DUMP};
+    for (int v = 0; v < 6; v++) {
+        job one = job_for("bad1", "mep_param"), four = job_for("bad4", "mep_param");
+        char *path = poisoned_model(&one.settings, values[v % 2]);
+        one.settings.on_nan = four.settings.on_nan = actions[v / 2];
+        snprintf(one.settings.init, sizeof one.settings.init, "%s", path);
+        snprintf(four.settings.init, sizeof four.settings.init, "%s", path);
+        run_all(&one, 1, MEP_ERROR_NUMERIC);
+        run_all(&four, 4, MEP_ERROR_NUMERIC);
+        for (int r = 0; r < 4; r++) {
+            assert_string_equal(four.message[r], one.message[0]);
+            assert_int_equal(four.steps[r], one.steps[0]);
+        }
+        if (v >= 4) {
+            char *dumps[2], name[64];
+            int64_t sizes[2];
+            for (int i = 0; i < 2; i++) {
+                snprintf(name, sizeof name, "bad%d/nan-1/tensors.safetensors", i == 0 ? 1 : 4);
+                assert_int_equal(mep_file_read(run_path(name), 1 << 24, &dumps[i], &sizes[i]), MEP_OK);
+            }
+            assert_int_equal(sizes[0], sizes[1]);
+            mep_free(&dumps[0]);
+            mep_free(&dumps[1]);
+        }
+        assert_int_equal(mep_remove_tree(one.run), MEP_OK);
+        assert_int_equal(mep_remove_tree(four.run), MEP_OK);
+        assert_int_equal(mep_remove_tree(path), MEP_OK);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve), cmocka_unit_test(test_resume),
+                                       cmocka_unit_test(test_failure), cmocka_unit_test(test_numbers)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
