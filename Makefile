@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-clang test-asan test-ubsan test-tsan test-python torture long-run wheel fuzz demo bench install clean format help
+.PHONY: all setup test test-mpi test-clang test-asan test-ubsan test-tsan test-python torture long-run wheel fuzz demo bench install clean format help
 
 all: ## build the program: build/release/mep
 	@sh scripts/setup.sh build
@@ -21,6 +21,13 @@ endef
 
 test: setup ## build with warnings as errors, and run all tests
 	$(call check,ci)
+
+# The last word runs more steps and other numbers of processes than `make test`.
+test-mpi: setup ## the tests of several processes alone, with longer runs under mpirun
+	@cmake --preset ci > /dev/null
+	@cmake --build build/ci
+	@ctest --test-dir build/ci --output-on-failure -R 'dist|ring|group_train'
+	@sh tests/cli_mpi.sh "$(CURDIR)/build/ci/mep" long
 
 test-clang: setup ## the same with clang
 	@sh scripts/setup.sh clang
