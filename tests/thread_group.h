@@ -124,6 +124,7 @@ static inline int64_t run_group(int64_t size, void (*work)(mep_dist *group, void
     pthread_t threads[MOST_THREADS];
     member members[MOST_THREADS];
     int64_t sent = 0;
+    omp_set_num_threads(1); /* of this one too: LLVM's library wants a thread that stays, and no team beside others */
     for (int64_t r = 0; r < size; r++) {
         members[r] = (member){.work = work, .context = context};
         members[r].group = (mep_dist){.rank = r, .size = size, .calls = size > 1 ? &POST_CALLS : NULL, .threads = 1};
