@@ -34,8 +34,9 @@ static struct {
     pthread_cond_t came;
     letter *box[MOST_THREADS][MOST_THREADS]; /* [to][from], oldest first */
     int notices[MOST_THREADS];
-    int fail_rank; /* the process whose transfers fail, -1: none */
-} post = {.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER, .fail_rank = -1};
+    double carried[MOST_THREADS]; /* bytes that each has sent */
+    int strikes;                  /* transfers fail */
+} post = {.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER};
 
 static inline void post_letter(int64_t from, const mep_dist_piece *piece)
 {
@@ -46,6 +47,7 @@ static inline void post_letter(int64_t from, const mep_dist_piece *piece)
     pthread_mutex_lock(&post.lock);
     while (*end != NULL) end = &(*end)->next;
     *end = l;
+    post.carried[from] += (double)piece->bytes;
     pthread_cond_broadcast(&post.came);
     pthread_mutex_unlock(&post.lock);
 }
@@ -68,7 +70,7 @@ static int post_transfer(const mep_dist *group, const mep_dist_piece *send, int6
                          const mep_dist_piece *receive, int64_t receives, char *text, int size)
 {
     int fits = 1;
-    if (post.fail_rank == group->rank) {
+    if (post.strikes) {
         snprintf(text, (size_t)size, "the post is on strike");
         return 1;
     }
