@@ -18,7 +18,7 @@ if(NOT MEP_ONEDNN STREQUAL "OFF")
 endif()
 message(STATUS "Matrix products by oneDNN: ${MEP_HAVE_ONEDNN}")
 
-# MPI is linked into the program alone; the library needs none.
+# MPI is for the program alone, which loads it at need; the library knows none.
 set(MEP_HAVE_MPI 0)
 if(NOT MEP_MPI STREQUAL "OFF")
     find_package(MPI QUIET COMPONENTS C)

@@ -4,6 +4,9 @@ set(MEP_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/mep)
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/mep DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(TARGETS mep_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(MEP_HAVE_MPI)
+    install(TARGETS mep_mpi_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 
 # Two export files: a user of the shared library needs none of the parts that the static one is linked with.
 foreach(kind IN ITEMS shared static)

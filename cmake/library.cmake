@@ -17,7 +17,7 @@ if(MEP_SANITIZE)
 endif()
 
 file(GLOB mep_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*/*.c)
-list(FILTER mep_sources EXCLUDE REGEX "/src/(cli|bench)/|/src/dist/mpi.c")
+list(FILTER mep_sources EXCLUDE REGEX "/src/(cli|bench)/|/src/dist/mpi")
 
 # A file NAME_LEVEL.c is one instruction set's variant of a kernel table.
 set(mep_flags_avx2 -mavx2 -mfma -mf16c)

@@ -2,7 +2,7 @@
 /*
  * Several processes that work on one task. A group is what they talk through: blocks of bytes from process to process,
  * and what is made of them. One process alone is a group too, whose calls do nothing, so that callers have no other
- * case. How bytes travel is a table of three functions; mpi.c has the one for MPI.
+ * case. How bytes travel is a table of three functions; mpi_module.c has the one for MPI.
  *
  * All processes of a group make the same calls in the same order, one call at a time in each. A process that fails does
  * not leave the others waiting: it goes on taking part until the next mep_dist_agree, where all of them fail.

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Transfers by MPI: the only file that calls it, and all of libmep-mpi.so, which the program loads when it was started
+ * by mpirun (mpi.c). It uses nothing of the library. MPI is asked for one thread at a time (MPI_THREAD_SERIALIZED), so
+ * that gradients can travel on a thread of their own. No sums are left to it: their order would be its own business.
+ */
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dist/mpi.h"
+
+enum { DATA, NOTICE, MOST = 1 << 30 }; /* tags; bytes a message */
+
+static int explain(int code, char *text, int size)
+{
+    char reason[MPI_MAX_ERROR_STRING] = "";
+    int length = 0;
+    if (code == MPI_SUCCESS) return 0;
+    MPI_Error_string(code, reason, &length);
+    snprintf(text, (size_t)size, "%.*s", length, reason);
+    return 1;
+}
+
+static int64_t messages(const mep_dist_piece *pieces, int64_t count)
+{
+    int64_t sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += (pieces[i].bytes + MOST - 1) / MOST;
+    return sum;
+}
+
+/* Start the messages of all pieces. */
+static int start(const mep_dist_piece *pieces, int64_t count, int receive, MPI_Request *requests)
+{
+    int code = MPI_SUCCESS;
+    for (int64_t i = 0; i < count; i++) {
+        int rank = (int)pieces[i].rank;
+        for (int64_t at = 0; at < pieces[i].bytes && code == MPI_SUCCESS; at += MOST) {
+            char *data = (char *)pieces[i].data + at;
+            int bytes = (int)(pieces[i].bytes - at < MOST ? pieces[i].bytes - at : MOST);
+            code = receive ? MPI_Irecv(data, bytes, MPI_BYTE, rank, DATA, MPI_COMM_WORLD, requests++)
+                           : MPI_Isend(data, bytes, MPI_BYTE, rank, DATA, MPI_COMM_WORLD, requests++);
+        }
+    }
+    return code;
+}
+
+static int transfer(const mep_dist *group, const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive,
+                    int64_t receives, char *text, int size)
+{
+    (void)group;
+    enum { FEW = 64 };
+    MPI_Request few[FEW], *requests = few;
+    int64_t in = messages(receive, receives), out = messages(send, sends);
+    if (in + out > FEW && (requests = malloc((size_t)(in + out) * sizeof *requests)) == NULL) {
+        snprintf(text, (size_t)size, "out of memory");
+        return 1;
+    }
+    int code = start(receive, receives, 1, requests);
+    if (code == MPI_SUCCESS) code = start(send, sends, 0, requests + in);
+    if (code == MPI_SUCCESS) code = MPI_Waitall((int)(in + out), requests, MPI_STATUSES_IGNORE);
+    if (requests != few) free(requests);
+    return explain(code, text, size);
+}
+
+static int notify(const mep_dist *group, int64_t rank, char *text, int size)
+{
+    (void)group;
+    return explain(MPI_Send(NULL, 0, MPI_BYTE, (int)rank, NOTICE, MPI_COMM_WORLD), text, size);
+}
+
+static int notice(const mep_dist *group, int wait, int *count, char *text, int size)
+{
+    (void)group;
+    int code = wait ? MPI_SUCCESS : MPI_Iprobe(MPI_ANY_SOURCE, NOTICE, MPI_COMM_WORLD, count, MPI_STATUS_IGNORE);
+    if (wait) *count = 1;
+    if (code == MPI_SUCCESS && *count)
+        code = MPI_Recv(NULL, 0, MPI_BYTE, MPI_ANY_SOURCE, NOTICE, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    return explain(code, text, size);
+}
+
+static const mep_dist_calls CALLS = {transfer, notify, notice};
+
+static int join(mep_dist *group, char *text, int size)
+{
+    int provided = 0, rank = 0, processes = 1;
+    if (explain(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided), text, size)) return 1;
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &processes);
+    *group = (mep_dist){.rank = rank, .size = processes, .calls = &CALLS, .threads = provided >= MPI_THREAD_SERIALIZED};
+    return 0;
+}
+
+static void leave(int code, int at_once)
+{
+    if (at_once) MPI_Abort(MPI_COMM_WORLD, code);
+    MPI_Finalize();
+}
+
+/* "Open MPI v4.1.4, package: ..." */
+static const char *name(void)
+{
+    static char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length = 0;
+    MPI_Get_library_version(text, &length);
+    text[strcspn(text, ",\n")] = '\0';
+    return text;
+}
+
+const mep_mpi_module mep_mpi_entry = {join, leave, name};
