@@ -99,6 +99,9 @@ static void test_messages(void **state)
     long_text[sizeof long_text - 1] = '\0';
     mep_fail(MEP_ERROR_IO, "%s", long_text);
     assert_true(strlen(mep_error_message()) == 1023);
+    mep_fail(MEP_ERROR_FORMAT, "%s", "a\n\x1b[2Jb\x7f\xc3\xa9"); /* control characters of what is quoted */
+    mep_fail_in(MEP_ERROR_FORMAT, "%s: ", "c\r\td");
+    assert_string_equal(mep_error_message(), "c??d: a??[2Jb?\xc3\xa9");
 }
 
 static void test_levels(void **state)

@@ -17,12 +17,19 @@ const char *mep_error_message(void)
     return message;
 }
 
+void mep_one_line(char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7F) *text = '?';
+}
+
 mep_status mep_fail(mep_status status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    mep_one_line(message);
     return status;
 }
 
@@ -35,6 +42,7 @@ mep_status mep_fail_in(mep_status status, const char *format, ...)
     int used = vsnprintf(message, sizeof message, format, args);
     va_end(args);
     if (used >= 0 && used < MESSAGE_SIZE) snprintf(message + used, (size_t)(MESSAGE_SIZE - used), "%s", previous);
+    mep_one_line(message);
     return status;
 }
 

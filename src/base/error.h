@@ -9,11 +9,16 @@
 
 #include "mep/status.h"
 
-/* Record the message (printf form, one line, says what to do) and return `status`. */
+/* Record the message (printf form, one line, says what to do) and return `status`. It may quote a file, a path or what
+ * a user wrote, whatever bytes are in them: control characters become '?'. */
 mep_status mep_fail(mep_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Put a prefix ("FILE: ") before the message of the failure that is being handed on; returns `status`. */
 mep_status mep_fail_in(mep_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Turn control characters into '?', in place, so that a text that quotes others stays one line and cannot act on a
+ * terminal. */
+void mep_one_line(char *text);
 
 /* MEP_ERROR_IO with strerror(errno): "cannot open PATH: No such file or directory". */
 mep_status mep_fail_errno(const char *action, const char *path);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "cli/processes.h"
 
 enum { LINE = 2048 };
@@ -26,6 +27,7 @@ int mep_cli_usage(const char *command, const char *format, ...)
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    mep_one_line(message);
     mep_cli_complain("mep %s: %s; see mep %s --help", command, message, command);
     return MEP_EXIT_USAGE;
 }

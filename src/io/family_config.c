@@ -175,8 +175,7 @@ mep_status mep_family_of(const json_t *object, const char *file, const mep_famil
             *family = f;
             return MEP_OK;
         }
-    for (const char *c = type; *c != '\0'; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7F || c - type > PART) type = "?";
+    if (strlen(type) > PART) type = "?";
     return mep_fail(MEP_ERROR_UNSUPPORTED,
                     "%s: model_type \"%s\" is not supported; mep, gpt_neox, bloom, mpt and gpt2 are", file, type);
 }

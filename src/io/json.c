@@ -17,8 +17,6 @@ mep_status mep_json_parse(const char *file, const char *text, int64_t size, json
     json_error_t error;
     *root = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (*root != NULL) return MEP_OK;
-    for (char *c = error.text; *c != '\0'; c++) /* it quotes the file: keep the message one printable line */
-        if ((unsigned char)*c < 0x20 || *c == 0x7F) *c = '?';
     return mep_fail(MEP_ERROR_FORMAT, "%s is not valid JSON: line %d, column %d: %s", file, error.line, error.column,
                     error.text);
 }

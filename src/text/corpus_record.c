@@ -34,9 +34,6 @@ static mep_status parse_line(const mep_corpus_record *record, json_t **json, con
         return MEP_OK;
     }
     *json = json_loadb(bytes, (size_t)length, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
-    for (char *c = error.text; *json == NULL && *c != '\0'; ++c) {
-        if ((unsigned char)*c < 32) *c = ' '; /* it may quote the line */
-    }
     if (*json == NULL)
         return mep_fail(MEP_ERROR_FORMAT, "%s:%lld: %s; each line must be a JSON object with a string \"text\"",
                         record->name, (long long)record->line, error.text);

@@ -239,16 +239,6 @@ static mep_status fill(mep_bpe *bpe, const char *name, const char *text, int64_t
     return status == MEP_OK ? MEP_OK : mep_fail_in(status, "%s: ", name);
 }
 
-/* The message of a failure quotes the file, which may hold anything: it stays one line. */
-static mep_status fail_printable(mep_status status)
-{
-    char message[1024];
-    snprintf(message, sizeof message, "%s", mep_error_message());
-    for (char *c = message; *c != '\0'; ++c)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
-    return mep_fail(status, "%s", message);
-}
-
 mep_status mep_bpe_from_json(mep_tokenizer **tokenizer, const char *name, const char *text, int64_t size)
 {
     mep_bpe *bpe = NULL;
@@ -260,5 +250,5 @@ mep_status mep_bpe_from_json(mep_tokenizer **tokenizer, const char *name, const 
         *tokenizer = &bpe->base;
     else
         bpe_destroy(&bpe->base);
-    return status == MEP_OK ? MEP_OK : fail_printable(status);
+    return status;
 }
