@@ -55,7 +55,11 @@ static mep_status parse(mep_mixture *m, const char *spec)
         MEP_TRY(add_corpus(m, at, (int)(equals - at), weight));
         sum += weight;
     }
-    for (int64_t i = 0; i < m->count; i++) m->weights[i] /= sum;
+    for (int64_t i = 0; i < m->count; i++) {
+        m->weights[i] /= sum;
+        if (!(m->weights[i] > 0)) /* their sum is infinite, or this one nothing beside it */
+            return mep_fail(MEP_ERROR_ARGUMENT, "\"%s\": the weights are too large or too far apart", spec);
+    }
     return MEP_OK;
 }
 
