@@ -185,7 +185,7 @@ static mep_status emit_long_line(reader *state, const mep_corpus_record *line)
     int64_t size = 0, taken = 0, before = taken_before(state);
     mep_status status = mep_corpus_record_text(line, &json, &found, &size);
     if (before > size) before = size;
-    char *text = (char *)found + before; /* who takes a text does not change it */
+    char *text = size > 0 ? (char *)found + before : line->bytes; /* who takes a text does not change it */
     if (status == MEP_OK) status = emit_slices(state, line->name, text, size - before, before, &taken);
     if (status == MEP_OK)
         status = emit(state, (mep_corpus_record){line->name, 0, text + taken, size - before - taken, before + taken, 0,

@@ -156,15 +156,15 @@ mep_status mep_dataset_writer_sync(mep_dataset_writer *writer)
     return sync_file(writer->sizes, writer->temporary[SIZES]);
 }
 
-/* Open a temporary file that holds at least `size` bytes, cut it off there and stand at its end. */
-static mep_status reopen(FILE **file, const char *path, int64_t size)
+/* Open a temporary file that holds at least `count` numbers of `width` bytes, cut it off there and stand at its end. */
+static mep_status reopen(FILE **file, const char *path, int64_t count, int64_t width)
 {
     struct stat info;
-    if (stat(path, &info) != 0 || info.st_size < size)
-        return mep_fail(MEP_ERROR_FORMAT, "%s does not hold the %lld bytes that were written; begin again", path,
-                        (long long)size);
+    if (stat(path, &info) != 0 || info.st_size / width < count)
+        return mep_fail(MEP_ERROR_FORMAT, "%s does not hold the %lld x %lld bytes that were written; begin again", path,
+                        (long long)count, (long long)width);
     MEP_TRY(open_temporary(file, path, "rb+"));
-    if (ftruncate(fileno(*file), size) != 0 || fseeko(*file, 0, SEEK_END) != 0) return fail_write(path);
+    if (ftruncate(fileno(*file), count * width) != 0 || fseeko(*file, 0, SEEK_END) != 0) return fail_write(path);
     return MEP_OK;
 }
 
@@ -173,11 +173,11 @@ static mep_status go_on(mep_dataset_writer *writer, const char *prefix, const me
 {
     MEP_TRY(describe(writer, prefix, tokenizer));
     writer->state = *state;
-    MEP_TRY(reopen(&writer->sizes, writer->temporary[SIZES], state->documents * 4));
+    MEP_TRY(reopen(&writer->sizes, writer->temporary[SIZES], state->documents, 4));
     /* the process may have ended between the renaming of .bin and the end of its work */
     if (access(writer->temporary[BIN], F_OK) != 0 && rename(writer->path[BIN], writer->temporary[BIN]) != 0)
         return fail_write(writer->temporary[BIN]);
-    return reopen(&writer->bin, writer->temporary[BIN], state->tokens * mep_token_type_size(writer->type));
+    return reopen(&writer->bin, writer->temporary[BIN], state->tokens, mep_token_type_size(writer->type));
 }
 
 mep_status mep_dataset_writer_continue(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer,
