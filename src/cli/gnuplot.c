@@ -6,6 +6,7 @@
 #include "cli/gnuplot.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -174,12 +175,13 @@ static void write_log_axis(FILE *file, const range *bounds)
     static const double dense[] = {1, 1.5, 2, 3, 4, 5, 6, 8, 0}, wide[] = {1, 2, 5, 0}, widest[] = {1, 0};
     double ratio = bounds->y_max / bounds->y_min;
     const double *steps = ratio < 25 ? dense : ratio < 2000 ? wide : widest;
+    double low = bounds->y_min / 1.08, high = fmin(bounds->y_max * 1.08, DBL_MAX);
     int count = 0;
-    fprintf(file, "set logscale y\nset yrange [%.6g:%.6g]\nset ytics (", bounds->y_min / 1.08, bounds->y_max * 1.08);
-    for (double power = pow(10, floor(log10(bounds->y_min))); power <= bounds->y_max * 1.08; power *= 10)
+    fprintf(file, "set logscale y\nset yrange [%.6g:%.6g]\nset ytics (", low, high);
+    for (int power = (int)floor(log10(bounds->y_min)); power <= log10(high); power++)
         for (const double *step = steps; *step != 0; step++) {
-            double y = *step * power;
-            if (y < bounds->y_min / 1.08 || y > bounds->y_max * 1.08) continue;
+            double y = *step * pow(10, power);
+            if (y < low || y > high) continue;
             fprintf(file, y < 1e6 ? "%s'%.10g' %.10g" : "%s'%.0e' %.10g", count++ == 0 ? "" : ", ", y, y);
         }
     fputs(")\n", file);

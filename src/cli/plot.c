@@ -126,7 +126,7 @@ static void add_mean(const result_table *results, const char *encoding, double l
     }
     drawing->x[n][point] = length;
     drawing->y[n][point] = mean;
-    drawing->error[n][point] = seeds > 1 && isfinite(mean) ? sqrt(squares / (double)(seeds - 1)) : 0;
+    drawing->error[n][point] = seeds > 1 && isfinite(squares) ? sqrt(squares / (double)(seeds - 1)) : 0;
 }
 
 /* The line of the encoding of row `first`: its lengths in ascending order. */
