@@ -6,6 +6,7 @@
 #define MEP_FUZZ_BYTE_VOCABULARY_H
 
 #include <jansson.h>
+#include <string.h>
 
 #include "text/bpe.h"
 #include "text/utf8.h"

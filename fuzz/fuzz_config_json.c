@@ -4,23 +4,10 @@
  * mep_model_config_check takes, comes back the same through this library's own form, and describes a model, without
  * memory for its tensors.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "io/json.h"
 #include "io/model_files.h"
 #include "model/model.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* A message is one printable line. */
-static void check_message(void)
-{
-    for (const char *c = mep_error_message(); *c != '\0'; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7F) abort();
-}
 
 static void check_config(const mep_model_config *config)
 {
@@ -36,7 +23,7 @@ static void check_config(const mep_model_config *config)
         again.embedding_layer_norm != config->embedding_layer_norm)
         abort();
     json_decref(own);
-    if (mep_model_describe(&model, config) != MEP_OK) check_message();
+    check_message(mep_model_describe(&model, config));
     mep_model_destroy(&model);
 }
 
@@ -44,14 +31,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     json_t *root = NULL;
     mep_model_config config;
-    if (mep_json_parse("input", (const char *)data, (int64_t)size, &root) != MEP_OK) {
-        check_message();
-        return 0;
-    }
-    if (mep_model_config_from_json(root, "input", &config) == MEP_OK)
-        check_config(&config);
-    else
-        check_message();
+    mep_status status = mep_json_parse("input", (const char *)data, (int64_t)size, &root);
+    if (status == MEP_OK) status = mep_model_config_from_json(root, "input", &config);
+    check_message(status);
+    if (status == MEP_OK) check_config(&config);
     json_decref(root);
     return 0;
 }

@@ -4,35 +4,8 @@
  * .idx. Where the dataset opens, every token and every document is read, of the whole and of the parts of a split.
  */
 #define _XOPEN_SOURCE 700
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
+#include "folder.h"
 #include "mep/data.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static char prefix[64];
-
-static void remove_files(void)
-{
-    char path[80];
-    snprintf(path, sizeof path, "%s/a.idx", prefix);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/a.bin", prefix);
-    unlink(path);
-    rmdir(prefix);
-}
-
-static void write_file(const char *name, const uint8_t *data, size_t size)
-{
-    char path[80];
-    snprintf(path, sizeof path, "%s/%s", prefix, name);
-    FILE *file = fopen(path, "wb");
-    if (file == NULL || fwrite(data, 1, size, file) != size || fclose(file) != 0) abort();
-}
 
 static void read_all(mep_dataset *dataset)
 {
@@ -52,21 +25,17 @@ static void read_all(mep_dataset *dataset)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const uint8_t bin[256] = {1, 0, 2, 0, 255, 255, 255, 127, 0, 128};
-    char path[80];
-    if (prefix[0] == '\0') {
-        snprintf(prefix, sizeof prefix, "/tmp/mep-fuzz-XXXXXX");
-        if (mkdtemp(prefix) == NULL) abort();
-        atexit(remove_files);
-    }
+    char path[64];
     if (size < 1) return 0;
-    write_file("a.bin", bin, data[0]);
-    write_file("a.idx", data + 1, size - 1);
-    snprintf(path, sizeof path, "%s/a", prefix);
+    file_path("a", path);
+    put_file("a.bin", bin, data[0]);
+    put_file("a.idx", data + 1, size - 1);
     for (int part = -1; part < 3; part++) {
         mep_dataset *dataset = NULL;
-        if (mep_dataset_open_part(&dataset, path, part < 0 ? NULL : "5,3,2", (mep_split_part)(part < 0 ? 0 : part)) ==
-            MEP_OK)
-            read_all(dataset);
+        mep_status status =
+            mep_dataset_open_part(&dataset, path, part < 0 ? NULL : "5,3,2", (mep_split_part)(part < 0 ? 0 : part));
+        check_message(status);
+        if (status == MEP_OK) read_all(dataset);
         mep_dataset_close(&dataset);
     }
     return 0;

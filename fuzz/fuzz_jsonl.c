@@ -3,15 +3,9 @@
  * libFuzzer target: any bytes as a line of JSON lines. The fast scanner and jansson must agree: what the scanner takes,
  * jansson takes with the same text, and what jansson refuses, the scanner does not take.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "text/corpus.h"
 #include "text/json_line.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void compare(const char *line, size_t size, const char *text, int64_t text_size)
 {
@@ -40,9 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     mep_corpus_record record = {.name = "input", .line = 1, .bytes = copy, .size = (int64_t)size};
     json_t *json = NULL;
     const char *found = NULL;
-    if (mep_corpus_record_text(&record, &json, &found, &text_size) != MEP_OK)
-        for (const char *c = mep_error_message(); *c != '\0'; c++)
-            if ((unsigned char)*c < 0x20) abort(); /* a message is one printable line */
+    check_message(mep_corpus_record_text(&record, &json, &found, &text_size));
     unsigned sum = 0;
     for (int64_t i = 0; i < text_size; i++) sum += (unsigned char)found[i]; /* every byte can be read */
     if (sum > 0 && size == 0) abort();

@@ -3,15 +3,9 @@
  * libFuzzer target: any bytes as a merges.txt, beside a vocabulary that has what its lines name. What opens encodes the
  * input, and gives it back.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "byte_vocabulary.h"
+#include "fuzz.h"
 #include "mep/data.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void add_token(json_t *vocab, const char *name, size_t size)
 {
@@ -49,9 +43,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         text += length + 1;
     }
     char *json = json_dumps(vocab, 0);
-    if (json != NULL && mep_bpe_from_tables(&tokenizer, "input", json, (int64_t)strlen(json), (const char *)data,
-                                            (int64_t)size) == MEP_OK)
-        encode_and_decode(tokenizer, data, (int64_t)size, 1);
+    if (json == NULL) abort();
+    mep_status status =
+        mep_bpe_from_tables(&tokenizer, "input", json, (int64_t)strlen(json), (const char *)data, (int64_t)size);
+    check_message(status);
+    if (status == MEP_OK) encode_and_decode(tokenizer, data, (int64_t)size, 1);
     mep_tokenizer_destroy(&tokenizer);
     free(json);
     json_decref(vocab);

@@ -3,24 +3,16 @@
  * libFuzzer target: any bytes as a tokenizer.json. A second try puts the 256 byte tokens into the vocabulary that the
  * input gives, so that small inputs come far. What opens encodes the input itself.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "byte_vocabulary.h"
+#include "fuzz.h"
 #include "mep/data.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void open_and_encode(const char *json, int64_t json_size, const uint8_t *text, size_t size)
 {
     mep_tokenizer *tokenizer = NULL;
-    if (mep_bpe_from_json(&tokenizer, "input", json, json_size) != MEP_OK) {
-        for (const char *c = mep_error_message(); *c != '\0'; c++)
-            if ((unsigned char)*c < 0x20) abort(); /* a message is one printable line */
-        return;
-    }
+    mep_status status = mep_bpe_from_json(&tokenizer, "input", json, json_size);
+    check_message(status);
+    if (status != MEP_OK) return;
     encode_and_decode(tokenizer, text, (int64_t)size, 0);
     encode_and_decode(tokenizer, "It's e\xcc\x81 \xff  12 words", 20, 0);
     mep_tokenizer_destroy(&tokenizer);

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libFuzzer target: any bytes as a file that a subcommand reads and shows. The first byte says which: a run's
+ * train.json or metrics.jsonl, a model's config.json, a dataset's description (`mep info`), parameters of a bias (`mep
+ * bias`), a table of results (`mep plot`, without gnuplot). The code is 0 or 1, and what fails says one printable line.
+ */
+#define _XOPEN_SOURCE 700
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "folder.h"
+#include "mep/data.h"
+#include "mep/train.h"
+#include "train/run.h"
+
+enum { RUN, METRICS, CONFIG, DESCRIPTION, PARAMS, RESULTS, KINDS, WORDS = 12 };
+
+static const char *const FILES[KINDS] = {"run/train.json", "logged/metrics.jsonl", "model/config.json",
+                                         "d.json",         "params.json",          "results.csv"};
+
+static void make_folder(const char *name)
+{
+    char path[64];
+    file_path(name, path);
+    if (mep_make_folder(path, 0) != MEP_OK) abort();
+}
+
+/* A run without checkpoints, a dataset of three tokens, and no gnuplot. */
+static void begin(void)
+{
+    static mep_train_settings settings;
+    const mep_run_checksums checksums = {"0123456789abcdef", "0123456789abcdef"};
+    const int32_t tokens[] = {1, 2, 3};
+    char path[64];
+    mep_tokenizer *tokenizer = NULL;
+    mep_dataset_writer *writer = NULL;
+    make_folder("run");
+    make_folder("logged");
+    make_folder("model");
+    file_path("logged", path);
+    if (mep_train_preset("nano", &settings) != MEP_OK) abort();
+    strcpy(settings.data, "d");
+    if (mep_run_write_settings(path, &settings, &checksums) != MEP_OK) abort();
+    file_path("d", path);
+    if (mep_tokenizer_bytes(&tokenizer) != MEP_OK) abort();
+    if (mep_dataset_writer_create(&writer, path, tokenizer) != MEP_OK) abort();
+    if (mep_dataset_writer_add(writer, tokens, 3, 0) != MEP_OK || mep_dataset_writer_finish(&writer) != MEP_OK) abort();
+    mep_tokenizer_destroy(&tokenizer);
+    if (setenv("PATH", fuzz_folder, 1) != 0) abort();
+}
+
+/* Run a command with stdout and stderr in memory; both are variables that may be set, in glibc. */
+static void run(int (*command)(int argc, char **argv), const char *const *words)
+{
+    char copies[WORDS][64], *argv[WORDS + 1] = {NULL}, *said = NULL, *printed = NULL;
+    size_t said_size, printed_size;
+    int argc = 0;
+    for (; words[argc] != NULL; argc++) argv[argc] = strcpy(copies[argc], words[argc]);
+    FILE *out = stdout, *err = stderr;
+    stdout = open_memstream(&printed, &printed_size);
+    stderr = open_memstream(&said, &said_size);
+    int code = command(argc, argv);
+    fclose(stdout);
+    fclose(stderr);
+    stdout = out;
+    stderr = err;
+    if (code == MEP_EXIT_FAILED) {
+        if (said_size < 2 || said[said_size - 1] != '\n') abort();
+        said[said_size - 1] = '\0';
+        check_line(said);
+    } else if (code != MEP_EXIT_OK || said_size > 0) {
+        abort();
+    }
+    free(said);
+    free(printed);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char path[64], folder[64], png[64];
+    if (size < 1) return 0;
+    int kind = data[0] % KINDS;
+    if (fuzz_folder[0] == '\0') begin();
+    file_path(FILES[kind], path);
+    put_file(FILES[kind], data + 1, size - 1);
+    file_path(kind == DESCRIPTION ? "d" : FILES[kind], folder);
+    if (kind < DESCRIPTION) *strrchr(folder, '/') = '\0';
+    file_path("picture.png", png);
+    const char *const info[] = {"info", folder, NULL}, *const json[] = {"info", "--json", folder, NULL},
+                      *const plot[] = {"plot", path, "--out", png, "--train-length", "512", NULL},
+                      *const bias[] = {"bias",    "--params",   path,
+                                       "--heads", "2",          "--distances",
+                                       "0,1,4K",  "--position", "exp + t5:buckets=4/learn=weights,slopes",
+                                       "--json",  NULL};
+    if (kind <= DESCRIPTION) {
+        run(mep_cli_info, info);
+        run(mep_cli_info, json);
+    } else if (kind == PARAMS) {
+        run(mep_cli_bias, bias);
+    } else {
+        run(mep_cli_plot, plot);
+    }
+    return 0;
+}
