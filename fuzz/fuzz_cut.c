@@ -35,21 +35,30 @@ static const struct {
 };
 enum { VARIANT_COUNT = sizeof VARIANTS / sizeof *VARIANTS };
 
-/* A merge of every two of these bytes: pieces that are cut in two have other tokens. */
-static const unsigned char JOINED[] = " \n\ta1s'l!.(|\xc3\xa9\xcc\x81\xe1\x84\x80\xff";
+/* Pieces that are cut in two have other tokens: every two of these bytes merge, and each byte with a blank. */
+static const char JOINED[] = "a1s'l!.(|", BLANKS[] = " \n\t\r";
+
+static void add_merge(json_t *vocab, json_t *merges, int left, int right)
+{
+    char a[5] = "", b[5] = "", text[16];
+    mep_utf8_encode(mep_bpe_code_of_byte(left), a);
+    mep_utf8_encode(mep_bpe_code_of_byte(right), b);
+    snprintf(text, sizeof text, "%s%s", a, b);
+    if (json_object_get(vocab, text) != NULL) return;
+    json_object_set_new(vocab, text, json_integer((json_int_t)json_object_size(vocab)));
+    snprintf(text, sizeof text, "%s %s", a, b);
+    json_array_append_new(merges, json_string(text));
+}
 
 static void add_merges(json_t *vocab, json_t *merges)
 {
-    for (const unsigned char *left = JOINED; *left != 0; left++)
-        for (const unsigned char *right = JOINED; *right != 0; right++) {
-            char a[5] = "", b[5] = "", text[16];
-            mep_utf8_encode(mep_bpe_code_of_byte(*left), a);
-            mep_utf8_encode(mep_bpe_code_of_byte(*right), b);
-            snprintf(text, sizeof text, "%s%s", a, b);
-            json_object_set_new(vocab, text, json_integer((json_int_t)json_object_size(vocab)));
-            snprintf(text, sizeof text, "%s %s", a, b);
-            json_array_append_new(merges, json_string(text));
+    for (const char *blank = BLANKS; *blank != '\0'; blank++)
+        for (int byte = 0; byte < 256; byte++) {
+            add_merge(vocab, merges, byte, *blank);
+            add_merge(vocab, merges, *blank, byte);
         }
+    for (const char *left = JOINED; *left != '\0'; left++)
+        for (const char *right = JOINED; *right != '\0'; right++) add_merge(vocab, merges, *left, *right);
 }
 
 static mep_tokenizer *make(int variant)
