@@ -16,12 +16,15 @@ enum { ARGUMENTS = 80, COMMANDS = 13 };
 int __real_mep_args_parse(const mep_usage *usage, int argc, char **argv, int *count);
 int __wrap_mep_args_parse(const mep_usage *usage, int argc, char **argv, int *count);
 
-static const mep_command SUBCOMMANDS[COMMANDS] = {
-    {"bias", NULL, mep_cli_bias},         {"tokenizer", NULL, mep_cli_tokenizer}, {"prepare", NULL, mep_cli_prepare},
-    {"train", NULL, mep_cli_train},       {"eval", NULL, mep_cli_eval},           {"compare", NULL, mep_cli_compare},
-    {"generate", NULL, mep_cli_generate}, {"import", NULL, mep_cli_import},       {"export", NULL, mep_cli_export},
-    {"info", NULL, mep_cli_info},         {"plot", NULL, mep_cli_plot},           {"bench", NULL, mep_cli_bench},
-    {"version", NULL, mep_cli_version},
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} SUBCOMMANDS[COMMANDS] = {
+    {"bias", mep_cli_bias},         {"tokenizer", mep_cli_tokenizer}, {"prepare", mep_cli_prepare},
+    {"train", mep_cli_train},       {"eval", mep_cli_eval},           {"compare", mep_cli_compare},
+    {"generate", mep_cli_generate}, {"import", mep_cli_import},       {"export", mep_cli_export},
+    {"info", mep_cli_info},         {"plot", mep_cli_plot},           {"bench", mep_cli_bench},
+    {"version", mep_cli_version},
 };
 
 static int parsed; /* the table took the arguments */
@@ -93,9 +96,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t said_size, printed_size;
     int argc = 1;
     if (size < 1) return 0;
-    const mep_command *command = &SUBCOMMANDS[data[0] % COMMANDS];
+    int command = data[0] % COMMANDS;
     char *text = text_of(data + 1, size - 1), name[16];
-    argv[0] = strcpy(name, command->name);
+    argv[0] = strcpy(name, SUBCOMMANDS[command].name);
     for (char *next = text; next != NULL && *next != '\0' && argc <= ARGUMENTS;) {
         argv[argc++] = next;
         next = strchr(next, '\n');
@@ -105,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     stdout = open_memstream(&printed, &printed_size);
     stderr = open_memstream(&said, &said_size);
     parsed = 0;
-    int code = command->run(argc, argv);
+    int code = SUBCOMMANDS[command].run(argc, argv);
     fclose(stdout);
     fclose(stderr);
     stdout = out;

@@ -21,7 +21,6 @@ static void read_state(int must)
 {
     static mep_train_settings settings;
     mep_run_state state;
-    mep_adamw optimizer = {0};
     json_t *root = NULL;
     char path[64];
     file_path(FOLDER, path);
@@ -30,7 +29,7 @@ static void read_state(int must)
     if ((status == MEP_OK) != (root != NULL) || (must && status != MEP_OK)) abort();
     json_decref(root);
     if (settings.steps == 0 && mep_train_preset("nano", &settings) != MEP_OK) abort();
-    status = mep_run_load(fuzz_folder, &settings, NULL, &optimizer, &state);
+    status = mep_run_load(fuzz_folder, &settings, NULL, NULL, &state);
     if (status == MEP_OK) abort(); /* at config.json, at the latest */
     check_message(status);
     if (state.skipped < 0 || state.skipped > STEP || state.skipped_in_a_row < 0) abort();
