@@ -22,6 +22,7 @@ said results.dat '1024 19 0'
 said results.dat "'t5:buckets=64,max=256'"
 said results.gp 'training length 512'
 said results.gp 'set logscale x 2'
+said results.gp 'perplexity (bars: standard deviation over seeds)'
 [ ! -e results.png ] || wrong 'a picture without gnuplot'
 
 if command -v gnuplot > /dev/null; then
@@ -34,6 +35,10 @@ if command -v gnuplot > /dev/null; then
     [ -s "a folder's/it's.png" ] || wrong 'no picture in a folder with a quote'
     said "a folder's/it's.dat" '1024 '
     expect 0 plot --bias mep --heads 1 --max-distance 1 --out one.png
+    # Many long names: below the curves, and the picture is higher, so that the curves keep their room.
+    expect 0 plot --bias 'mep;alibi;exp:c=0.5 + t5:buckets=64,max=256' --heads 8 --head 1,2,3,4,5,6 --out many.png
+    said many.gp 'size 1200,1230'
+    said many.gp 'maxcols 1'
 fi
 
 refuse 2 'either a table of results or --bias' plot

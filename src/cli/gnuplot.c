@@ -28,6 +28,14 @@ typedef struct range {
     double x_min, x_max, y_min, y_max;
 } range;
 
+/* Where the legend stands, and how high that makes the picture: the curves keep their room however many there are. */
+typedef struct legend {
+    int is_below;
+    int64_t columns, height;
+} legend;
+
+enum { WIDTH = 1200, HEIGHT = 750 };
+
 /* Okabe and Ito's colours, which readers of every colour vision tell apart, without their yellow; and marks of like
  * weight. */
 static const char *const COLOURS[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
@@ -119,24 +127,45 @@ static mep_status find_range(const mep_plot *plot, double y_limit, range *bounds
     return MEP_OK;
 }
 
-/* The legend stands to the right; long names go below, where they do not eat the picture's width. */
-static void write_legend(FILE *file, const mep_plot *plot)
+/* The legend stands to the right; long names go below, where they do not eat the picture's width. In pixels: a row of
+ * it is 32 high, a name 100 wide and 12 a character. */
+static legend find_legend(const mep_plot *plot)
 {
-    size_t longest = 0;
+    int64_t longest = 0;
     for (int64_t n = 0; n < plot->count; n++) {
-        size_t length = strlen(plot->lines[n].label);
+        int64_t length = (int64_t)strlen(plot->lines[n].label);
         if (length > longest) longest = length;
     }
-    fprintf(file, "set key outside %s Left reverse samplen 2.5 spacing 1.35\n",
-            longest > 18 ? "center bottom horizontal title ' ' font ',15'" : "right top");
+    legend l = {.is_below = longest > 18, .columns = 1};
+    if (!l.is_below) {
+        l.height = 160 + 32 * plot->count > HEIGHT ? 160 + 32 * plot->count : HEIGHT;
+        return l;
+    }
+    l.columns = 1100 / (100 + 12 * longest) > 1 ? 1100 / (100 + 12 * longest) : 1;
+    int64_t rows = (plot->count + l.columns - 1) / l.columns;
+    l.height = HEIGHT + 32 * (rows > 3 ? rows - 3 : 0);
+    return l;
+}
+
+static void write_legend(FILE *file, const legend *l)
+{
+    if (l->is_below)
+        fprintf(file,
+                "set key outside center bottom horizontal maxcols %lld title ' ' font ',15' Left reverse samplen 2.5 "
+                "spacing 1.35\nset rmargin 5\n",
+                (long long)l->columns);
+    else
+        fputs("set key outside right top Left reverse samplen 2.5 spacing 1.35\n", file);
 }
 
 static void write_frame(FILE *file, const picture *files, const mep_plot *plot)
 {
+    legend l = find_legend(plot);
     fprintf(file, "# Restyle at will; run it in its folder: gnuplot %s\n", files->script_name);
-    fputs("set terminal pngcairo size 1200,750 noenhanced background '#ffffff' font 'DejaVu Sans,15' linewidth 1.5\n"
-          "set encoding utf8\nset output ",
-          file);
+    fprintf(file,
+            "set terminal pngcairo size %d,%lld noenhanced background '#ffffff' font 'DejaVu Sans,15' linewidth 1.5\n"
+            "set encoding utf8\nset output ",
+            WIDTH, (long long)l.height);
     write_name(file, files, ".png");
     fputs("\nset title ", file);
     write_quoted(file, plot->title);
@@ -145,7 +174,7 @@ static void write_frame(FILE *file, const picture *files, const mep_plot *plot)
           "set grid xtics ytics linetype 1 linewidth 0.6 linecolor '#dddddd'\n"
           "set style data linespoints\n",
           file);
-    write_legend(file, plot);
+    write_legend(file, &l);
     for (int i = 0; i < STYLES; i++)
         fprintf(file, "set linetype %d linecolor '%s' pointtype %d pointsize 1.3 linewidth 2\n", i + 1, COLOURS[i],
                 MARKS[i]);
@@ -240,7 +269,10 @@ static mep_status write_perplexity_script(const picture *files, const mep_plot *
         write_log_axis(file, &bounds);
     else
         fprintf(file, "set yrange [%.6g:%.6g]\n", bounds.y_min - margin, bounds.y_max + margin);
-    fputs("set xlabel 'length of the test text (tokens)'\nset ylabel 'perplexity'\n", file);
+    int bars = 0;
+    for (int64_t n = 0; n < plot->count; n++) bars |= has_errors(&plot->lines[n]);
+    fprintf(file, "set xlabel 'length of the test text (tokens)'\nset ylabel 'perplexity%s'\n",
+            bars ? " (bars: standard deviation over seeds)" : "");
     if (plot->train_length > 0) write_train_length(file, plot, &bounds);
     fprintf(file, "limit = %g  # larger values, and infinite ones, are left out\n", limit);
     write_lines(file, files, plot, "$2 <= limit ? $2 : NaN", "linespoints");
