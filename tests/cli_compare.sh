@@ -118,6 +118,8 @@ refuse 1 'too few for the length 65536' compare --data text --out x --preset nan
 refuse 1 'share the folder alibi' compare --data text --out x --preset nano --lengths 16 --positions alibi,alibi
 refuse 1 'num_attention_heads' compare --data text --out x --preset nano --num-attention-heads 7 --lengths 16
 [ ! -e x ] || wrong 'a refused study left its folder'
+mkdir -p of_run && echo '{}' > of_run/train.json
+refuse 1 'of_run: is the folder of a run' compare --data text --out of_run --preset nano --lengths 16
 # shellcheck disable=SC2086
 refuse 1 'was made with learning_rate 0.002, now it is 0.003' \
     compare --data text --out whole $short --learning-rate 0.003

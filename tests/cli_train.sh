@@ -123,7 +123,9 @@ bad 1 "vocab_size is 64" --vocab-size 64
 }
 refuse 2 'leave out --steps' train --resume run --steps 9
 refuse 2 'leave out --data' train --resume run --data text.train
-refuse 1 'nosuch' train --resume nosuch
+refuse 1 'nosuch: is no run' train --resume nosuch
+mkdir -p of_study && echo '{}' > of_study/study.json
+refuse 1 'of_study: is the folder of a study' train --data text.train --out of_study $TINY --steps 1 --quiet
 
 # Another text under the same name is noticed; a damaged train.json too. Neither loses a checkpoint.
 cp -r run changed

@@ -30,6 +30,25 @@ json_t *mep_model_config_to_json(const mep_model_config *config)
 
 /* ---- The folder and its configuration ---- */
 
+/* The message says what the folder may be instead. */
+static mep_status fail_no_model(const char *folder)
+{
+    static const struct {
+        const char *file, *advice;
+    } others[] = {{"study.json", "it is the folder of a study; name one of the runs in it"},
+                  {"train.json", "it is the folder of a run that has saved nothing yet"},
+                  {"pytorch_model.bin", "transformers' save_pretrained writes a folder with pytorch_model.bin again as "
+                                        "safetensors"}};
+    const char *advice = "is it a model's folder?";
+    for (int i = 0; i < 3; i++) {
+        char *path = NULL;
+        MEP_TRY(mep_path_join(&path, folder, others[i].file));
+        if (mep_file_exists(path)) advice = others[i].advice;
+        mep_free(&path);
+    }
+    return mep_fail(MEP_ERROR_IO, "%s: holds no model.safetensors and no checkpoint; %s", folder, advice);
+}
+
 mep_status mep_model_folder(const char *folder, char **path)
 {
     int64_t step = -1;
@@ -44,10 +63,7 @@ mep_status mep_model_folder(const char *folder, char **path)
     if (*path != NULL) return MEP_OK;
     MEP_TRY(mep_weights_exist(folder, &found));
     if (found) return mep_copy_string(path, folder);
-    return mep_fail(MEP_ERROR_IO,
-                    "%s: holds no model.safetensors and no checkpoint; is it a model's folder? Of pytorch_model.bin "
-                    "Hugging Face's save_pretrained makes safetensors",
-                    folder);
+    return fail_no_model(folder);
 }
 
 /* A model's folder: where its files are and what they are. */

@@ -144,7 +144,10 @@ mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, 
     char *path = NULL;
     json_t *root = NULL;
     MEP_TRY(mep_path_join(&path, run, "train.json"));
-    mep_status status = mep_json_load(path, &root);
+    mep_status status = MEP_OK;
+    if (!mep_file_exists(path))
+        status = mep_fail(MEP_ERROR_IO, "%s: is no run: there is no %s, which training writes first", run, path);
+    if (status == MEP_OK) status = mep_json_load(path, &root);
     if (status == MEP_OK && !json_is_object(root))
         status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
     if (status == MEP_OK) status = parse_settings(root, path, settings, checksums);

@@ -94,10 +94,23 @@ static mep_status compare_study(const char *path, const json_t *wanted)
     return status;
 }
 
+/* A study keeps its runs in folders of its own. */
+static mep_status check_no_run(const char *folder)
+{
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, folder, "train.json"));
+    mep_status status = MEP_OK;
+    if (mep_file_exists(path))
+        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: is the folder of a run; choose another folder", folder);
+    mep_free(&path);
+    return status;
+}
+
 mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s, const mep_study_corpus *corpora)
 {
     char *path = NULL;
     mep_train_settings run;
+    MEP_TRY(check_no_run(folder));
     MEP_TRY(mep_study_run_settings(s, 0, 0, 0, &run));
     json_t *root = json_pack("{s:s, s:o, s:o}", "mep_version", mep_version(), "corpora", corpora_json(s, corpora),
                              "training", mep_run_training_json(&run));

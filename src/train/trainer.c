@@ -61,7 +61,8 @@ static mep_status check_vocabulary(const mep_mixture *data, const mep_train_sett
         int64_t size = mep_dataset_vocab_size(data->data[i]);
         if (size > s->model.vocab_size)
             return mep_fail(MEP_ERROR_ARGUMENT,
-                            "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one",
+                            "%s: has tokens up to %lld, but the model's vocab_size is %lld; take data of the "
+                            "model's own tokenizer, or for a new model a larger vocab_size",
                             data->names[i], (long long)size - 1, (long long)s->model.vocab_size);
     }
     return MEP_OK;
@@ -395,14 +396,19 @@ static mep_status make_folder(const trainer *t)
     return mep_run_write_settings(t->run, &t->settings, &checksums);
 }
 
-static mep_status check_no_run(const char *run)
+/* A new run takes no folder that holds another, or a study. */
+static mep_status check_folder(const char *run)
 {
-    char *path = NULL;
-    MEP_TRY(mep_path_join(&path, run, "train.json"));
-    int exists = mep_file_exists(path);
-    mep_free(&path);
-    if (!exists) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a run already; resume it, or choose another folder", run);
+    char *train = NULL, *study = NULL;
+    mep_status status = mep_path_join(&train, run, "train.json");
+    if (status == MEP_OK) status = mep_path_join(&study, run, "study.json");
+    if (status == MEP_OK && mep_file_exists(train))
+        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a run already; resume it, or choose another folder", run);
+    if (status == MEP_OK && mep_file_exists(study))
+        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: is the folder of a study; choose another folder", run);
+    mep_free(&train);
+    mep_free(&study);
+    return status;
 }
 
 mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_settings *settings,
@@ -413,7 +419,7 @@ mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_
     if (t.settings.model.max_position_embeddings < settings->length)
         t.settings.model.max_position_embeddings = settings->length;
     mep_status status = mep_train_check(&t.settings);
-    if (status == MEP_OK && writes) status = check_no_run(run);
+    if (status == MEP_OK && writes) status = check_folder(run);
     if (status == MEP_OK) status = open_trainer(&t);
     if (status == MEP_OK && writes) status = initialize(&t);
     status = mep_dist_agree(group, status); /* before anything is written */
