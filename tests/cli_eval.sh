@@ -59,10 +59,19 @@ refuse 2 '--lengths: "0" is not' eval --model run --data text.valid --lengths 16
 refuse 2 '--tolerance: "2" is not' eval --model run --data text.valid --tolerance 2
 refuse 1 'nosuch: no such folder' eval --model nosuch --data text.valid
 refuse 1 'cannot open nosuch.idx' eval --model run --data nosuch
+refuse 1 'text.train is there' eval --model run --data text
+mkdir -p of_study && echo '{}' > of_study/study.json
+refuse 1 'name one of the runs in it' eval --model of_study --data text.valid
+expect 0 eval --model run --data text.valid --lengths 16 --tokens 64 --position t5
+said err 'parameters of "t5" that it has not are random numbers'
+expect 0 eval --model run --data text.valid --lengths 16 --tokens 64 --position alibi
+checks=$((checks + 1))
+! grep -qF 'random numbers' err || wrong 'ALiBi has no parameters to train'
 refuse 1 'holds no model.safetensors and no checkpoint' eval --model . --data text.valid
 refuse 1 'too few for the length 102400' eval --model run --data text.valid --lengths 16,100K
 refuse 1 'has 8 tokens to score, too few' eval --model run --data text.valid --lengths 16 --tokens 8
-refuse 1 'stride 17' eval --model run --data text.valid --lengths 16 --stride 17
+refuse 1 'the last 17 tokens' eval --model run --data text.valid --lengths 16 --last 17
+refuse 1 'the stride 17 is not from 0 to the length 16' eval --model run --data text.valid --lengths 16 --stride 17
 
 # Another vocabulary.
 seq 1 500 > digits.txt

@@ -54,7 +54,7 @@ timeout --foreground -s INT 2 "$MEP" generate --model run --endless > out 2> err
 [ "$status" = 124 ] && [ "$(tail -c 1 out | od -An -tu1 | xargs)" = 10 ] && [ "$(wc -c < out)" -gt 256 ] ||
     wrong "Ctrl-C does not end a text without end in order (exit code $status)"
 said err 'tokens/s'
-refuse 1 'it has no reach, so that every token must be kept' generate --model learned --endless
+refuse 1 'has no reach: every token must be kept' generate --model learned --endless
 
 # A model without a run whose vocabulary is one of bytes; one whose vocabulary is not.
 cp -r run/checkpoint-20 alone
@@ -66,7 +66,7 @@ expect 0 generate --model wide --prompt 'the quick' -n 20 --quiet
 refuse 1 'its 512 tokens belong to is not known' generate --model wide_alone --prompt a
 
 refuse 2 '--model FOLDER is missing' generate
-refuse 2 'given by --prompt "hello"' generate --model run hello
+refuse 2 'the prompt goes behind --prompt' generate --model run hello
 refuse 2 'give one prompt' generate --model run --prompt a -
 refuse 2 '--temperature: "-1" is not' generate --model run --temperature -1
 refuse 2 '--top-p: "0" is not' generate --model run --top-p 0

@@ -270,7 +270,7 @@ static void test_endless(void **state)
         mep_status status = mep_generate(model, prompt, 3, &g, count_tokens, &e);
         assert_int_equal(status, p < 3 ? MEP_OK : MEP_ERROR_UNSUPPORTED);
         assert_int_equal(e.count, p < 3 ? 600 : 0);
-        if (p >= 3) assert_non_null(strstr(mep_error_message(), "it has no reach"));
+        if (p >= 3) assert_non_null(strstr(mep_error_message(), "has no reach"));
         mep_model_destroy(&model);
     }
 }

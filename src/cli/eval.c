@@ -17,6 +17,7 @@
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "cli/train_options.h"
+#include "cli/untrained.h"
 #include "train/mixture.h"
 
 enum { LONGEST = 1 << 26 };
@@ -85,6 +86,7 @@ static mep_status evaluate(eval_job *job)
     char length[24];
     MEP_TRY(mep_mixture_open(&job->data, job->data_path, job->split, (mep_split_part)job->part));
     MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
+    if (!job->quiet) mep_cli_note_untrained("eval", job->model_path, job->position, job->model);
     MEP_TRY(mep_cli_check_tokenizers(job->model_path, job->data.names[0], job->data.data[0]));
     MEP_TRY(choose_tokens(job));
     MEP_TRY(mep_alloc(&job->each, job->lengths.count, sizeof *job->each));

@@ -16,6 +16,7 @@
 #include "cli/model_tokenizer.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
+#include "cli/untrained.h"
 #include "io/files.h"
 #include "mep/data.h"
 #include "mep/train.h"
@@ -130,6 +131,7 @@ static void print_summary(const generate_job *job, double loaded)
 static mep_status generate(generate_job *job)
 {
     MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
+    if (!job->quiet) mep_cli_note_untrained("generate", job->model_path, job->position, job->model);
     MEP_TRY(open_tokenizer(job));
     MEP_TRY(read_prompt(job));
     int64_t vocab = mep_model_get_config(job->model)->vocab_size, known = mep_tokenizer_vocab_size(job->tokenizer);
@@ -160,7 +162,8 @@ static int check(generate_job *job, int count, char **argv)
 {
     if (job->model_path == NULL) return mep_cli_usage("generate", "--model FOLDER is missing");
     if (count == 1 && strcmp(argv[1], "-") != 0)
-        return mep_cli_usage("generate", "a prompt is given by --prompt \"%s\"", argv[1]);
+        return mep_cli_usage("generate", "takes no argument \"%s\"; the prompt goes behind --prompt, in quotes",
+                             argv[1]);
     if ((job->prompt != NULL) + (job->prompt_file != NULL) + count > 1)
         return mep_cli_usage("generate", "give one prompt: --prompt, --prompt-file or -");
     if (count == 1) job->prompt_file = "-";

@@ -173,13 +173,12 @@ mep_status mep_session_windows(const mep_session *s, int64_t *window)
     return status;
 }
 
-mep_status mep_session_no_reach(const mep_model *model, int64_t tokens)
+mep_status mep_session_no_reach(const mep_model *model)
 {
-    return mep_fail(
-        MEP_ERROR_UNSUPPORTED,
-        "%lld tokens cannot be generated with the encoding \"%s\": it has no reach, so that every token must "
-        "be kept, 2^31 at most; ask for fewer",
-        (long long)tokens, model->config.position_encoding);
+    return mep_fail(MEP_ERROR_UNSUPPORTED,
+                    "the encoding \"%s\" has no reach: every token must be kept, 2^31 at most, and text without end "
+                    "cannot be generated; ask for fewer tokens",
+                    model->config.position_encoding);
 }
 
 mep_status mep_session_open_cache(mep_session *s, int64_t tokens, int whole)
@@ -190,7 +189,7 @@ mep_status mep_session_open_cache(mep_session *s, int64_t tokens, int whole)
     mep_status status = mep_session_windows(s, window);
     for (int64_t i = 0; i < count && whole; i++) window[i] = MEP_CACHE_ALL;
     for (int64_t i = 0; i < count && status == MEP_OK; i++)
-        if (window[i] == MEP_CACHE_ALL && tokens > MEP_MOST_POSITIONS) status = mep_session_no_reach(s->model, tokens);
+        if (window[i] == MEP_CACHE_ALL && tokens > MEP_MOST_POSITIONS) status = mep_session_no_reach(s->model);
     mep_cache_settings settings = {.layers = c->num_hidden_layers,
                                    .heads = c->num_attention_heads,
                                    .head_dim = mep_head_dim(c),

@@ -30,6 +30,6 @@ mep_status mep_session_open_cache(mep_session *session, int64_t tokens, int whol
 mep_status mep_session_extend_cache(mep_session *session);
 
 /* MEP_ERROR_UNSUPPORTED: the encoding has no reach. */
-mep_status mep_session_no_reach(const mep_model *model, int64_t tokens);
+mep_status mep_session_no_reach(const mep_model *model);
 
 #endif

@@ -238,7 +238,7 @@ mep_status mep_session_create_cached(mep_session **session, mep_model *model, co
                                      int64_t tokens, int whole)
 {
     *session = NULL;
-    if (model->bias == NULL && tokens > MEP_MOST_POSITIONS) return mep_session_no_reach(model, tokens);
+    if (model->bias == NULL && tokens > MEP_MOST_POSITIONS) return mep_session_no_reach(model);
     /* a bias has its own table in the cache, as long as what is held */
     int64_t longest = model->bias == NULL && tokens > settings->length ? tokens : settings->length;
     MEP_TRY(mep_session_prepare(session, model, settings, longest, 1));
@@ -282,7 +282,7 @@ mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, cons
         if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab_size)
             return mep_fail(
                 MEP_ERROR_ARGUMENT,
-                "token %d is not in the model's vocabulary of %lld; was the data prepared for another model?",
+                "token %d is not in the model's vocabulary of %lld; is it of another tokenizer than the model's?",
                 (int)tokens[i], (long long)s->model->config.vocab_size);
     s->batch = batch;
     s->length = length;

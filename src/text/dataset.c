@@ -111,14 +111,29 @@ static int64_t document_token(const mep_dataset *dataset, int64_t document)
 
 /* ---- Opening ---- */
 
+/* `path` is PREFIX.idx or PREFIX.bin. Where the parts that preparing with --valid or --split writes are there, the
+ * message names the first. */
+static mep_status fail_open(const char *path, const char *reason)
+{
+    char *part = NULL;
+    int stem = (int)(strlen(path) - strlen(".idx"));
+    MEP_TRY(mep_format(&part, "%.*s.train.idx", stem, path));
+    mep_status status =
+        access(part, F_OK) == 0
+            ? mep_fail(MEP_ERROR_IO, "cannot open %s: %s; %.*s.train is there: name that, or another part", path,
+                       reason, stem, path)
+            : mep_fail(MEP_ERROR_IO,
+                       "cannot open %s: %s; a dataset is PREFIX.bin and PREFIX.idx, written by mep prepare", path,
+                       reason);
+    mep_free(&part);
+    return status;
+}
+
 /* Where `keep` is not NULL the descriptor stays open for the caller. */
 static mep_status map_file(mapping *file, const char *path, int *keep)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return mep_fail(MEP_ERROR_IO,
-                        "cannot open %s: %s; a dataset is PREFIX.bin and PREFIX.idx, written by 'mep prepare'", path,
-                        strerror(errno));
+    if (fd < 0) return fail_open(path, strerror(errno));
     struct stat info;
     mep_status status = MEP_OK;
     if (fstat(fd, &info) != 0) {

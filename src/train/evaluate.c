@@ -43,9 +43,14 @@ static mep_status plan(evaluation *e, const mep_dataset *data)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "evaluation needs a length and batch_tokens of 1 or more, found %lld and %lld",
                         (long long)s->length, (long long)s->batch_tokens);
-    if (s->stride < 0 || s->stride > s->length || s->last < 0 || s->last > s->length)
-        return mep_fail(MEP_ERROR_ARGUMENT, "at length %lld, stride %lld and last %lld must be from 0 to the length",
-                        (long long)s->length, (long long)s->stride, (long long)s->last);
+    if (s->stride < 0 || s->stride > s->length)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the stride %lld is not from 0 to the length %lld", (long long)s->stride,
+                        (long long)s->length);
+    if (s->last < 0 || s->last > s->length)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "the last %lld tokens cannot be counted: that is not from 0 to the length "
+                        "%lld",
+                        (long long)s->last, (long long)s->length);
     if (s->stride > 0 && s->last > 0)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "a stride says already which tokens count; leave out either the stride or the last tokens");

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A word to those who take another position encoding than the model was trained with.
+ */
+#include "cli/untrained.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "io/model_files.h"
+#include "mep/bias.h"
+
+static int learns(const mep_model *model, const char *position)
+{
+    const mep_bias *bias = mep_model_get_bias(model);
+    return bias != NULL ? mep_bias_param_values(bias) > 0 : strcmp(position, "learned") == 0;
+}
+
+void mep_cli_note_untrained(const char *command, const char *folder, const char *position, const mep_model *model)
+{
+    mep_model_config own;
+    if (position == NULL || !learns(model, position) || mep_model_read_config(folder, &own) != MEP_OK) return;
+    if (strcmp(own.position_encoding, position) == 0) return;
+    fprintf(stderr,
+            "mep %s: note: the model was trained with \"%s\"; parameters of \"%s\" that it has not are random numbers "
+            "until mep train --init trains them\n",
+            command, own.position_encoding, position);
+}
