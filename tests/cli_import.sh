@@ -68,6 +68,8 @@ refuse 2 '"float16" is none of float32, bfloat16' export own-bloom no --dtype fl
 mkdir half-done
 cp shards-bloom/model.safetensors.index.json half-done
 refuse 1 'holds a model already' export own-bloom half-done
+cp shards-bloom/config.json half-done
+refuse 1 'is missing, which model.safetensors.index.json names' info half-done
 
 # What info says, and text from a folder in place.
 expect 0 info "$families/bloom"

@@ -65,7 +65,7 @@ refuse 2 '--out PREFIX is missing' prepare words.txt
 refuse 2 'needs INPUT' prepare --out x
 refuse 2 'without .bin or .idx' prepare --out x.idx words.txt
 refuse 2 'not a number from 0 to 0.9' prepare --out x --valid 1.5 words.txt
-refuse 1 "no tokenizer 'words'" prepare --out x --tokenizer words words.txt
+refuse 1 '"words" is no tokenizer' prepare --out x --tokenizer words words.txt
 refuse 1 'cannot read missing.txt' prepare --out x missing.txt
 refuse 1 'empty holds no text' prepare --out x empty
 expect 0 prepare --out made/for/it/x words.txt

@@ -117,5 +117,5 @@ refuse 1 'token 257 is none' tokenizer decode -t bytes tokens
 echo '{"model": {"type": "WordPiece"}}' > wrong.json
 refuse 1 'wrong.json: the model is a "WordPiece"' tokenizer info wrong.json
 echo 'no json' > wrong.json
-refuse 1 'wrong.json:1: ' prepare --out x --tokenizer wrong.json text.txt
+refuse 1 'wrong.json: is no tokenizer.json: line 1: ' prepare --out x --tokenizer wrong.json text.txt
 finish

@@ -186,6 +186,8 @@ int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index);
 class MepError(RuntimeError):
     """A call of the library failed: its message (one line, what to do), and `status`, such as "MEP_ERROR_IO"."""
 
+    __module__ = "libmep"  # the name under which users find it, in tracebacks too
+
     def __init__(self, message, status):
         super().__init__(message)
         self.status = status

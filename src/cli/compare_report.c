@@ -76,6 +76,14 @@ static int has_results(const mep_report *report, const report_data *data)
     return seeds > 0;
 }
 
+static int has_all_results(const mep_report *report, const report_data *data)
+{
+    const mep_study_settings *s = report->settings;
+    for (int64_t i = 0; i < s->encoding_count * s->length_count; i++)
+        if (data->cells[i].seeds < s->seed_count) return 0;
+    return 1;
+}
+
 /* A corpus, or what a run calls its data, without folders. */
 static const char *title_of(const char *spec, char title[MEP_DATA_SIZE])
 {
@@ -256,8 +264,8 @@ static mep_status write_page(const mep_report *report, const report_data *data, 
     fprintf(file, "# Perplexity on %s\n\n", title_of(s->corpora[corpus], title));
     MEP_TRY(print_means(report, data, MEP_TABLE_MARKDOWN, file));
     if (s->seed_count > 1)
-        fprintf(file, "\nMean and standard deviation over up to %lld seeds; the best of each length is bold.\n\n",
-                (long long)s->seed_count);
+        fprintf(file, "\nMean and standard deviation over %s%lld seeds; the best of each length is bold.\n\n",
+                has_all_results(report, data) ? "" : "up to ", (long long)s->seed_count);
     else
         fputs("\nOne seed; the best of each length is bold.\n\n", file);
     fputs("![Perplexity against the length of the test text](perplexity.png)\n\n", file);

@@ -365,10 +365,9 @@ int mep_cli_prepare(int argc, char **argv)
             "  mep prepare --out books --valid 0.05 books.jsonl.zst\n"
             "  mep prepare --out pile pile/train/          The Pile: a folder of .jsonl.zst\n"
             "  mep prepare --out pile pile/train/ --resume\n\n"
-            "Memory grows neither with the corpus nor with a text file in it. Ctrl-C, a full disk or a killed process "
-            "cost at most some seconds "
-            "of\n"
-            "work: the same command with --resume goes on, and the dataset is the same to the byte.\n",
+            "Memory grows neither with the corpus nor with a text file in it. Ctrl-C, a full disk or a killed\n"
+            "process cost at most some seconds of work: the same command with --resume goes on, and the dataset is\n"
+            "the same to the byte.\n",
         .options = options,
         .min_arguments = 1,
         .max_arguments = MOST_INPUTS};

@@ -52,6 +52,15 @@ static int is_plain_name(const char *name)
     return name != NULL && name[0] != '\0' && name[0] != '.' && strchr(name, '/') == NULL && strlen(name) < 256;
 }
 
+static mep_status add_shard(mep_weights *w, const char *folder, const char *name)
+{
+    int found = 0;
+    MEP_TRY(exists(folder, name, &found));
+    if (found) return add_file(w, folder, name);
+    return mep_fail(MEP_ERROR_IO, "%s: %s is missing, which %s names; fetch or write the folder again", folder, name,
+                    INDEX);
+}
+
 /* The files that the index names, each once, and every tensor in the file that the index says. */
 static mep_status open_shards(mep_weights *w, const char *folder, const json_t *map)
 {
@@ -67,7 +76,7 @@ static mep_status open_shards(mep_weights *w, const char *folder, const json_t *
             status = mep_fail(MEP_ERROR_FORMAT, "%s: \"weight_map\" must name files of its folder, %d at most", w->path,
                               MOST_SHARDS);
         if (status == MEP_OK && number == NULL) {
-            status = add_file(w, folder, name);
+            status = add_shard(w, folder, name);
             if (status == MEP_OK && json_object_set_new(seen, name, json_integer(w->count - 1)) != 0)
                 status = mep_fail(MEP_ERROR_MEMORY, "cannot list the files of %s: memory is out", w->path);
             number = json_object_get(seen, name);

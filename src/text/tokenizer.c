@@ -32,7 +32,7 @@ mep_status mep_tokenizer_open(mep_tokenizer **tokenizer, const char *name)
     }
     struct stat info;
     if (stat(name, &info) == 0) return mep_bpe_open(tokenizer, name);
-    return mep_fail(MEP_ERROR_ARGUMENT, "there is no tokenizer '%s', nor a file or folder of this name; known are:%s",
+    return mep_fail(MEP_ERROR_ARGUMENT, "\"%s\" is no tokenizer: neither a file or folder nor one of these names:%s",
                     name, known);
 }
 

@@ -233,7 +233,8 @@ static mep_status fill(mep_bpe *bpe, const char *name, const char *text, int64_t
     memcpy(bpe->json, text, (size_t)size);
     bpe->json_size = size;
     json_t *root = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s:%d: %s", name, error.line, error.text);
+    if (root == NULL)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: is no tokenizer.json: line %d: %s", name, error.line, error.text);
     mep_status status = mep_bpe_read(bpe, root);
     json_decref(root);
     return status == MEP_OK ? MEP_OK : mep_fail_in(status, "%s: ", name);

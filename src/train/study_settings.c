@@ -169,7 +169,8 @@ static mep_status check_vocabulary(const mep_study_settings *s, const mep_mixtur
     int64_t size = mep_mixture_vocab_size(data);
     if (size <= s->train.model.vocab_size) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT,
-                    "%s: has tokens up to %lld, but the model's vocab_size is %lld; choose a larger one",
+                    "%s: has tokens up to %lld, but the model's vocab_size is %lld; take data of the "
+                    "model's own tokenizer, or for a new model a larger vocab_size",
                     data->names[0], (long long)size - 1, (long long)s->train.model.vocab_size);
 }
 
