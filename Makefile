@@ -26,7 +26,7 @@ test: setup ## build with warnings as errors, and run all tests
 test-mpi: setup ## the tests of several processes alone, with longer runs under mpirun
 	@cmake --preset ci > /dev/null
 	@cmake --build build/ci
-	@ctest --test-dir build/ci --output-on-failure -R 'dist|ring|group_train'
+	@ctest --test-dir build/ci --output-on-failure -R 'dist|ring|shards|group'
 	@sh tests/cli_mpi.sh "$(CURDIR)/build/ci/mep" long
 
 test-clang: setup ## the same with clang

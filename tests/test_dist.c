@@ -8,7 +8,7 @@
 #include "thread_group.h"
 
 typedef struct job {
-    int64_t failing, stopping; /* ranks, -1: none; failing -2: all */
+    int64_t failing, stopping; /* ranks; -1: none, -2: all */
     int wrong[MOST_THREADS];
     mep_status status[MOST_THREADS];
     char message[MOST_THREADS][256];
@@ -41,7 +41,7 @@ static void fail_alike(mep_dist *g, void *context)
 {
     job *j = context;
     mep_status mine = MEP_OK;
-    if (g->rank == j->stopping) mine = mep_fail(MEP_INTERRUPTED, "stopped");
+    if (g->rank == j->stopping || j->stopping == -2) mine = mep_fail(MEP_INTERRUPTED, "stopped");
     if (g->rank == j->failing || j->failing == -2) mine = mep_fail(MEP_ERROR_IO, "no disk");
     j->status[g->rank] = mep_dist_agree(g, mine);
     snprintf(j->message[g->rank], sizeof j->message[0], "%s", mep_error_message());
@@ -65,6 +65,7 @@ static void test_agree(void **state)
     expect_failure((job){.failing = 2, .stopping = -1}, MEP_ERROR_IO, "process 2 of 4: no disk");
     expect_failure((job){.failing = 3, .stopping = 0}, MEP_ERROR_IO, "process 3 of 4: no disk");
     expect_failure((job){.failing = -2, .stopping = -1}, MEP_ERROR_IO, "no disk");
+    expect_failure((job){.failing = 1, .stopping = -2}, MEP_ERROR_IO, "process 1 of 4: no disk");
     expect_failure((job){.failing = -1, .stopping = 1}, MEP_INTERRUPTED, "stopped");
 }
 

@@ -86,18 +86,19 @@ mep_status mep_dist_any(mep_dist *g, int *flag)
 
 /* ---- Agreement ---- */
 
-/* The rank whose status is that of all, -1 where all are MEP_OK; *failed becomes the number of those that failed. */
+/* The rank whose status is that of all, -1 where all are MEP_OK; *failed: those that failed, stopping is no failure. */
 static int64_t decisive(const mep_dist *g, const int64_t *status, int64_t *failed)
 {
     int64_t worst = -1, stopped = -1;
     *failed = 0;
     for (int64_t r = g->size - 1; r >= 0; r--) {
         if (status[r] == MEP_OK) continue;
-        ++*failed;
-        if (status[r] == MEP_INTERRUPTED)
+        if (status[r] == MEP_INTERRUPTED) {
             stopped = r;
-        else
+        } else {
             worst = r;
+            ++*failed;
+        }
     }
     return worst >= 0 ? worst : stopped;
 }
