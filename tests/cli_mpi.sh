@@ -52,7 +52,7 @@ done
 # a checkpoint of 4 processes is continued by one, and by 4 with the same bits
 cp run4/checkpoint-$steps/model.safetensors whole4.safetensors
 rm -rf run4/checkpoint-[2-9]* run4/checkpoint-1[0-9][0-9]
-for n in 1 4 ${long:+2 3}; do
+for n in 1 4 ${long:+2}; do
     cp -r run4 more
     group $n 0 train --resume more
     said out 'resumed   after step 10'
