@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * libFuzzer target: any bytes as a file that a subcommand reads and shows. The first byte says which: a run's
- * train.json or metrics.jsonl, a model's config.json, a dataset's description (`mep info`), parameters of a bias (`mep
- * bias`), a table of results (`mep plot`, without gnuplot). The code is 0 or 1, and what fails says one printable line.
+ * train.json or metrics.jsonl, the config.json of a model whose weights are there or its model.safetensors, a dataset's
+ * description (`mep info`), parameters of a bias (`mep bias`), a table of results (`mep plot`, without gnuplot), tokens
+ * (`mep tokenizer decode`). The code is 0 or 1, and what fails says one printable line.
  */
 #define _XOPEN_SOURCE 700
 #include <stdio.h>
@@ -10,13 +11,15 @@
 #include "cli/cli.h"
 #include "folder.h"
 #include "mep/data.h"
+#include "mep/model.h"
 #include "mep/train.h"
 #include "train/run.h"
 
-enum { RUN, METRICS, CONFIG, DESCRIPTION, PARAMS, RESULTS, KINDS, WORDS = 12 };
+enum { RUN, METRICS, CONFIG, WEIGHTS, DESCRIPTION, PARAMS, RESULTS, TOKENS, KINDS, WORDS = 12 };
 
-static const char *const FILES[KINDS] = {"run/train.json", "logged/metrics.jsonl", "model/config.json",
-                                         "d.json",         "params.json",          "results.csv"};
+static const char *const FILES[KINDS] = {
+    "run/train.json", "logged/metrics.jsonl", "model/config.json", "tiny/model.safetensors",
+    "d.json",         "params.json",          "results.csv",       "tokens.txt"};
 
 static void make_folder(const char *name)
 {
@@ -25,7 +28,26 @@ static void make_folder(const char *name)
     if (mep_make_folder(path, 0) != MEP_OK) abort();
 }
 
-/* A run without checkpoints, a dataset of three tokens, and no gnuplot. */
+/* A model of some hundred numbers, in two folders. */
+static void save_models(void)
+{
+    mep_model_config config;
+    mep_model *model = NULL;
+    char path[64];
+    if (mep_model_preset("nano", &config) != MEP_OK) abort();
+    config.vocab_size = 3;
+    config.hidden_size = config.intermediate_size = 4;
+    config.num_hidden_layers = 1;
+    config.num_attention_heads = 2;
+    if (mep_model_create(&model, &config, 1) != MEP_OK) abort();
+    file_path("model", path);
+    if (mep_model_save(model, path, NULL) != MEP_OK) abort();
+    file_path("tiny", path);
+    if (mep_model_save(model, path, NULL) != MEP_OK) abort();
+    mep_model_destroy(&model);
+}
+
+/* A run without checkpoints, models, a dataset of three tokens, and no gnuplot. */
 static void begin(void)
 {
     static mep_train_settings settings;
@@ -37,6 +59,8 @@ static void begin(void)
     make_folder("run");
     make_folder("logged");
     make_folder("model");
+    make_folder("tiny");
+    save_models();
     file_path("logged", path);
     if (mep_train_preset("nano", &settings) != MEP_OK) abort();
     strcpy(settings.data, "d");
@@ -87,6 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (kind < DESCRIPTION) *strrchr(folder, '/') = '\0';
     file_path("picture.png", png);
     const char *const info[] = {"info", folder, NULL}, *const json[] = {"info", "--json", folder, NULL},
+                      *const decode[] = {"tokenizer", "decode", "--tokenizer", "bytes", path, NULL},
                       *const plot[] = {"plot", path, "--out", png, "--train-length", "512", NULL},
                       *const bias[] = {"bias",    "--params",   path,
                                        "--heads", "2",          "--distances",
@@ -97,6 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         run(mep_cli_info, json);
     } else if (kind == PARAMS) {
         run(mep_cli_bias, bias);
+    } else if (kind == TOKENS) {
+        run(mep_cli_tokenizer, decode);
     } else {
         run(mep_cli_plot, plot);
     }
