@@ -3,7 +3,7 @@
  * libFuzzer target: any bytes as a file that a subcommand reads and shows. The first byte says which: a run's
  * train.json or metrics.jsonl, the config.json of a model whose weights are there or its model.safetensors, a dataset's
  * description (`mep info`), parameters of a bias (`mep bias`), a table of results (`mep plot`, without gnuplot), tokens
- * (`mep tokenizer decode`). The code is 0 or 1, and what fails says one printable line.
+ * (`mep tokenizer decode`). The code is 0 or 1, what fails says one printable line, and no page acts on a terminal.
  */
 #define _XOPEN_SOURCE 700
 #include <stdio.h>
@@ -73,8 +73,15 @@ static void begin(void)
     if (setenv("PATH", fuzz_folder, 1) != 0) abort();
 }
 
+/* Lines of text that cannot act on a terminal. */
+static void check_page(const char *page, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (((unsigned char)page[i] < 0x20 && page[i] != '\n') || page[i] == 0x7F) abort();
+}
+
 /* Run a command with stdout and stderr in memory; both are variables that may be set, in glibc. */
-static void run(int (*command)(int argc, char **argv), const char *const *words)
+static void run(int (*command)(int argc, char **argv), const char *const *words, int is_page)
 {
     char copies[WORDS][64], *argv[WORDS + 1] = {NULL}, *said = NULL, *printed = NULL;
     size_t said_size, printed_size;
@@ -95,6 +102,7 @@ static void run(int (*command)(int argc, char **argv), const char *const *words)
     } else if (code != MEP_EXIT_OK || said_size > 0) {
         abort();
     }
+    if (is_page) check_page(printed, printed_size);
     free(said);
     free(printed);
 }
@@ -118,14 +126,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                        "0,1,4K",  "--position", "exp + t5:buckets=4/learn=weights,slopes",
                                        "--json",  NULL};
     if (kind <= DESCRIPTION) {
-        run(mep_cli_info, info);
-        run(mep_cli_info, json);
+        run(mep_cli_info, info, 1);
+        run(mep_cli_info, json, 0);
     } else if (kind == PARAMS) {
-        run(mep_cli_bias, bias);
+        run(mep_cli_bias, bias, 1);
     } else if (kind == TOKENS) {
-        run(mep_cli_tokenizer, decode);
+        run(mep_cli_tokenizer, decode, 0);
     } else {
-        run(mep_cli_plot, plot);
+        run(mep_cli_plot, plot, 1);
     }
     return 0;
 }

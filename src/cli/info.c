@@ -276,18 +276,25 @@ static mep_status describe_dataset(json_t *root, const char *prefix)
 
 /* ---- Printing ---- */
 
+/* A text that stands in a file, which may hold anything: nothing that acts on a terminal is printed. */
+static void print_plain(const char *text)
+{
+    for (; *text != '\0'; text++) putchar((unsigned char)*text < 0x20 || *text == 0x7F ? '?' : *text);
+}
+
 static void print_value(const json_t *value)
 {
     if (json_is_string(value))
-        printf("%s\n", json_string_value(value)[0] != '\0' ? json_string_value(value) : "-");
+        print_plain(json_string_value(value)[0] != '\0' ? json_string_value(value) : "-");
     else if (json_is_integer(value))
-        printf("%lld\n", (long long)json_integer_value(value));
+        printf("%lld", (long long)json_integer_value(value));
     else if (json_is_boolean(value))
-        printf("%s\n", json_is_true(value) ? "yes" : "no");
+        printf("%s", json_is_true(value) ? "yes" : "no");
     else if (json_is_real(value))
-        printf("%g\n", json_real_value(value));
+        printf("%g", json_real_value(value));
     else
-        printf("-\n");
+        printf("-");
+    putchar('\n');
 }
 
 /* Scalars of an object, a line each; objects and lists within it are left out. */
@@ -296,7 +303,11 @@ static void print_scalars(json_t *object)
     for (void *member = json_object_iter(object); member != NULL; member = json_object_iter_next(object, member)) {
         const json_t *value = json_object_iter_value(member);
         if (json_is_object(value) || json_is_array(value)) continue;
-        printf("  %-24s ", json_object_iter_key(member));
+        const char *key = json_object_iter_key(member);
+        int length = (int)strlen(key);
+        fputs("  ", stdout);
+        print_plain(key);
+        printf("%*s ", length < 24 ? 24 - length : 0, "");
         print_value(value);
     }
 }
