@@ -221,8 +221,9 @@ static mep_status print_model(const mep_train_settings *s)
     printf("position  %s", bias != NULL ? mep_bias_spec(bias) : m->position_encoding);
     if (bias != NULL && mep_bias_param_values(bias) > 0)
         printf(", %lld learned parameters", (long long)mep_bias_param_values(bias));
-    printf("\nmemory    about %sB, computing in %s on %d threads\n", memory, mep_dtype_name(s->dtype),
-           mep_set_threads(0));
+    int threads = mep_set_threads(0);
+    printf("\nmemory    about %sB, computing in %s on %d thread%s\n", memory, mep_dtype_name(s->dtype), threads,
+           threads == 1 ? "" : "s");
     mep_model_destroy(&model);
     return MEP_OK;
 }
@@ -252,8 +253,8 @@ static mep_status print_data(const mep_train_settings *s)
     if (mep_cli_group()->size > 1)
         printf("processes %lld, each for %lld of %lld sequences a step\n", (long long)mep_cli_group()->size,
                (long long)(s->batch_size / mep_cli_group()->size), (long long)s->batch_size);
-    printf("training  %lld steps of %lld x %lld tokens: %s tokens, %.3g times the data\n", (long long)s->steps,
-           (long long)s->batch_size, (long long)s->length, total, in_run / in_data);
+    printf("training  %lld step%s of %lld x %lld tokens: %s tokens, %.3g times the data\n", (long long)s->steps,
+           s->steps == 1 ? "" : "s", (long long)s->batch_size, (long long)s->length, total, in_run / in_data);
     mep_mixture_close(&data);
     return MEP_OK;
 }
