@@ -33,7 +33,7 @@ typedef int32_t vi __attribute__((vector_size(LANES * 4)));
 /* Full unrolling of a loop with a constant count, so that arrays of vectors stay in registers. Sanitizers check every
  * one of the accesses that arise, which takes compilers minutes, so there it is left out. */
 #if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(undefined_behavior_sanitizer)
 #define MEP_SANITIZED 1
 #endif
 #endif
