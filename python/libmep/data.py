@@ -17,6 +17,9 @@ class Tokenizer:
     def __init__(self, name="bytes"):
         self._handle = Handle(lib.mep_tokenizer_open, lib.mep_tokenizer_destroy, os.fsencode(name))
 
+    def __repr__(self):
+        return f"Tokenizer({self.name!r}, vocab_size={self.vocab_size})"
+
     @classmethod
     def open(cls, name):
         """The same as Tokenizer(name)."""
@@ -44,7 +47,7 @@ class Tokenizer:
 
     def encode(self, text):
         """Tokens of a str (as UTF-8) or bytes, int32."""
-        text = text.encode() if isinstance(text, str) else bytes(text)
+        text = text.encode() if isinstance(text, str) else bytes(memoryview(text))  # bytes(5) would be five zeros
         pointer, count = ctypes.c_void_p(), ctypes.c_int64()
         lib.mep_tokenizer_encode(self._handle.pointer, text, len(text), ctypes.byref(pointer), ctypes.byref(count))
         try:
@@ -71,6 +74,9 @@ class Dataset:
 
     def __len__(self):
         return lib.mep_dataset_tokens(self._handle.pointer)
+
+    def __repr__(self):
+        return f"Dataset(tokens={len(self)}, documents={self.documents}, tokenizer={self.tokenizer!r})"
 
     @property
     def documents(self):

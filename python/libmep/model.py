@@ -9,6 +9,7 @@ import numpy as np
 from ._arrays import as_dict, fill, library_array
 from ._arrays import tokens as as_tokens
 from ._library import TYPES, Handle, lib
+from .data import Dataset
 
 # generate(max_tokens=ENDLESS) goes on until on_token stops it.
 ENDLESS = 1 << 62
@@ -28,6 +29,12 @@ class Model:
         self._handle = Handle(create, lib.mep_model_destroy, *arguments)
         self._lock = threading.RLock()
         self._session, self._session_size = None, None
+
+    def __repr__(self):
+        c = self.config
+        return (f"Model(layers={c['num_hidden_layers']}, hidden_size={c['hidden_size']}, "
+                f"heads={c['num_attention_heads']}, vocab_size={c['vocab_size']}, "
+                f"position={c['position_encoding']!r})")
 
     @classmethod
     def load(cls, folder, position=None, seed=0):
@@ -140,6 +147,8 @@ class Model:
         Other settings are those of mep_eval_settings: stride, last, max_tokens, batch_tokens, dtype, tolerance (and
         length, for one). on_batch(done, total, loss) is called with the tokens read so far; a true return value ends
         the call with MEP_INTERRUPTED."""
+        if not isinstance(dataset, Dataset):
+            raise TypeError(f"data must be a Dataset, not {type(dataset).__name__}: libmep.Dataset(prefix) opens it")
         if lengths is None:
             return self._evaluate(dataset, on_batch, settings)
         if "length" in settings:

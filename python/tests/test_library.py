@@ -91,6 +91,7 @@ class Errors(unittest.TestCase):
         with self.assertRaisesRegex(libmep.MepError, 'character 7: unknown kernel "gaus"') as caught:
             libmep.Bias("exp + gaus", 4)
         self.assertEqual(caught.exception.status, "MEP_ERROR_ARGUMENT")
+        self.assertEqual(type(caught.exception).__module__, "libmep")  # what tracebacks print
         again = pickle.loads(pickle.dumps(caught.exception))
         self.assertEqual((str(again), again.status), (str(caught.exception), caught.exception.status))
 

@@ -90,6 +90,7 @@ class Parameters(unittest.TestCase):
             libmep.preset("huge")
         with self.assertRaises(libmep.MepError):
             libmep.Model.create({**libmep.preset("nano"), "num_attention_heads": 7})
+        self.assertIn("position='exp + 0.5*gauss'", repr(tiny("exp + 0.5*gauss")))
 
     def test_save_and_load(self):
         model = tiny("kerple_log")
@@ -276,6 +277,8 @@ class Data(unittest.TestCase):
         self.assertEqual(whole["loss"], results[2]["loss"])
         self.assertEqual([r["tokens"] for r in model.evaluate(self.data, [16, 64], max_tokens=100)], [96, 64])
         self.assertEqual(model.evaluate(self.data, []), [])
+        with self.assertRaisesRegex(TypeError, r"must be a Dataset, not str: libmep.Dataset\(prefix\) opens it"):
+            model.evaluate("data/books.valid", 64)
         with self.assertRaisesRegex(TypeError, "both"):
             model.evaluate(self.data, 64, length=64)
         with self.assertRaisesRegex(libmep.MepError, "too few for one segment of length 1000000"):

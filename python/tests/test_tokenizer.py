@@ -29,6 +29,12 @@ class Bytes(unittest.TestCase):
         for wrong in ([257], [-1]):
             with self.assertRaises(libmep.MepError):
                 libmep.Tokenizer().decode(wrong)
+        for wrong in (5, ["a"], None):
+            with self.assertRaises(TypeError):
+                libmep.Tokenizer().encode(wrong)
+
+    def test_repr(self):
+        self.assertEqual(repr(libmep.Tokenizer()), "Tokenizer('bytes', vocab_size=257)")
 
 
 class BytePairs(unittest.TestCase):
