@@ -99,12 +99,12 @@ expect 0 train --resume moved --quiet
 same moved
 
 # A full disk, here a limit on the size of files: the checkpoint before stays, nothing half written does.
-tiny_train full --steps 8 --save-every 2 --hidden-size 64 --quiet
+tiny_train full --steps 8 --save-every 2 --hidden-size 256 --quiet
 cp -r full reference
 rm -r full/checkpoint-8
 checks=$((checks + 1))
 (
-    ulimit -f 64
+    ulimit -f 1024 # half a megabyte: a sanitizer needs some for itself
     exec "$MEP" train --resume full --quiet > out 2> err < /dev/null
 )
 [ $? = 1 ] || wrong 'a checkpoint that cannot be written is no failure'
