@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory that runs out: every allocation of training, resuming, evaluating, generating, comparing, preparing and
- * importing fails in turn, ours (mep_alloc) and jansson's but while it parses. Each time the call must end with a
+ * Memory that runs out: every allocation of training, resuming, evaluating, generating and importing
+ * fails in turn, ours (mep_alloc) and jansson's but while it parses. Each time the call must end with a
  * status and a message, leave nothing behind (under AddressSanitizer the leak checker watches), and damage nothing: the
  * same call then works.
  */
