@@ -195,6 +195,7 @@ typedef struct sums {
 static mep_status add_sums(trainer *t, sums *x)
 {
     sums *all;
+    if (t->group->size == 1) return MEP_OK;
     MEP_TRY(mep_alloc(&all, t->group->size, sizeof *all));
     mep_status status = mep_dist_gather(t->group, x, sizeof *x, all);
     *x = (sums){0, 0};
