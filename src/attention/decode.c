@@ -112,12 +112,12 @@ static void list_tasks(mep_decode *d)
         if (d->group_highest[i] == 0) d->task[d->tasks++] = i;
 }
 
-/* 3. Scores of a group's blocks, and the highest of them. */
+/* 3. Scores of a group's blocks, and the highest of them; in the order of their addresses, here and below. */
 static void score_group(mep_decode *d, int64_t task)
 {
     int64_t r = task / d->groups, group = task % d->groups, end = group_end(d, &d->row[r], group);
     float *highest = d->highest + r * d->blocks, most = -INFINITY;
-    for (int64_t n = group_first(d, group); n < end; n++) {
+    for (int64_t n = end - 1; n >= group_first(d, group); n--) {
         if (n >= NEAR_BLOCKS && highest[n] == 0) highest[n] = score(d, r, n);
         most = highest[n] > most ? highest[n] : most;
     }
@@ -141,7 +141,7 @@ static void weigh_group(mep_decode *d, int64_t task)
     int64_t end = group_end(d, row, group);
     d->sum[task] = 0;
     memset(out, 0, (size_t)d->head_dim * sizeof *out);
-    for (int64_t n = group_first(d, group); n < end; n++) {
+    for (int64_t n = end - 1; n >= group_first(d, group); n--) {
         float *weights = d->scores + (r * d->blocks + n) * BLOCK_KEYS;
         if (d->highest[r * d->blocks + n] == -INFINITY) continue;
         float sum = d->kernels->exponentials(BLOCK_KEYS, most, weights);
