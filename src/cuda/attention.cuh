@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the kernels of fused attention share: the bias as they read it. Scores are kept in base 2 (divided by ln 2), so
+ * that the exponential is one instruction.
+ */
+#ifndef MEP_CUDA_ATTENTION_CUH
+#define MEP_CUDA_ATTENTION_CUH
+
+#include "cuda/attention.h"
+#include "cuda/tile.cuh"
+
+#define LOG2_E 1.4426950408889634f
+#define LN_2 0.6931471805599453f
+
+/* Pointer b with b[d] the bias at distance d. */
+__device__ __forceinline__ const float *bias_of(const mep_cuda_attention_call &call, int head)
+{
+    return call.bias + head * call.bias_stride + FRONT;
+}
+
+/* Largest bias of a head at distances >= d. */
+__device__ __forceinline__ float far_bias_of(const mep_cuda_attention_call &call, int head, int64_t d)
+{
+    return call.far_bias[head * call.far_stride + (d > 0 ? d / BLOCK : 0)];
+}
+
+/* Launch one of attention's kernels. */
+template <class... P, class... A>
+static mep_status run(void (*kernel)(P...), dim3 grid, dim3 threads, size_t shared, cudaStream_t stream, A... arguments)
+{
+    return mep_cuda_check(mep_launch(kernel, grid, threads, shared, stream, arguments...), "attention");
+}
+
+#endif
