@@ -23,7 +23,8 @@
 #include "mep/attention.h"
 #include "mep/bias.h"
 
-static int64_t checks; /* values compared */
+static int64_t checks;        /* values compared */
+static int rounds_products; /* set where what is run multiplies in bfloat16, whatever the CPU level */
 
 /* A problem in float64 with everything the reference gives. */
 typedef struct problem {
@@ -123,8 +124,9 @@ static inline problem random_problem(int64_t batch, int64_t heads, int64_t queri
 
 /* ---- Tensors of the fused kernels ---- */
 
-/* A tensor in the caller's type, [batch, length, heads, head_dim + pad], surrounded by canaries. */
+/* A tensor in the caller's type, [batch, length, heads, head_dim + gap], surrounded by canaries. */
 enum { CANARY = 64 };
+static int64_t tensor_gap = 3;
 typedef struct tensor {
     mep_dtype dtype;
     int64_t batch, heads, length, head_dim, row, count;
@@ -143,7 +145,7 @@ static inline int64_t tensor_place(const tensor *t, int64_t i)
 static inline tensor make_tensor(mep_dtype dtype, int64_t batch, int64_t heads, int64_t length, int64_t head_dim,
                                  const double *from)
 {
-    tensor t = {dtype, batch, heads, length, head_dim, head_dim + 3, 0, NULL, {0}};
+    tensor t = {dtype, batch, heads, length, head_dim, head_dim + tensor_gap, 0, NULL, {0}};
     int64_t size = mep_dtype_size(dtype);
     t.count = batch * length * heads * t.row;
     t.memory = malloc((size_t)(t.count * size + 2 * CANARY));
@@ -277,7 +279,7 @@ static inline bounds bounds_of(const problem *p, mep_dtype dtype)
     b.delta = half_ulp * dout * longest(p->out, rows, p->head_dim);
     b.q = largest(p->q, query_values(p));
     b.k = largest(p->k, key_values(p));
-    b.weights = mep_cpu_level_get() == MEP_CPU_AVX512_BF16 ? half_ulp : 0;
+    b.weights = rounds_products || mep_cpu_level_get() == MEP_CPU_AVX512_BF16 ? half_ulp : 0;
     return b;
 }
 

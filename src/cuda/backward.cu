@@ -108,14 +108,12 @@ __device__ __forceinline__ void weigh(float s[N][4], const float *bias, int64_t 
 __device__ __forceinline__ void sum_diagonals(const float ds[N][4], float *diagonal)
 {
     int lane = (int)threadIdx.x % 32, row = lane / 4;
-    float sums[GROUPS][2] = {};
+    float sums[GROUPS][2];
 #pragma unroll
-    for (int n = 0; n < N; n++)
+    for (int g = 0; g < GROUPS; g++)
 #pragma unroll
-        for (int e = 0; e < 2; e++) {
-            sums[n + 1][e] += ds[n][e];
-            sums[n][e] += ds[n][2 + e];
-        }
+        for (int e = 0; e < 2; e++)
+            sums[g][e] = (g > 0 && g <= N ? ds[g - 1][e] : 0) + (g < N ? ds[g][2 + e] : 0);
 #pragma unroll
     for (int g = GROUPS - 1; g >= 0; g--) {
         float before = g > 0 ? sums[g - 1][1] : 0;

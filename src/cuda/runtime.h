@@ -5,13 +5,15 @@
 #ifndef MEP_CUDA_RUNTIME_H
 #define MEP_CUDA_RUNTIME_H
 
-#if MEP_CUDA_EMULATED
-#include "emulator.h"
-#else
 #include <cuda_runtime.h>
-#endif
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #include "base/error.h"
+#ifdef __cplusplus
+}
+#endif
 
 /* MEP_OK, or a failure that names what was being done. */
 static inline mep_status mep_cuda_check(cudaError_t error, const char *what)

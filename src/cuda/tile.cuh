@@ -26,8 +26,8 @@ __device__ __forceinline__ void load_tile(bf16 *tile, const mep_tensor_view &vie
 {
     const bf16 *source = (const bf16 *)view.data + batch * view.batch_stride + head * view.head_stride;
 #pragma unroll
-    for (int at = (int)threadIdx.x; at < ROWS * (D / CHUNK); at += THREADS) {
-        int row = at / (D / CHUNK), channel = at % (D / CHUNK) * CHUNK;
+    for (unsigned at = threadIdx.x; at < ROWS * (D / CHUNK); at += THREADS) {
+        int row = (int)(at / (D / CHUNK)), channel = (int)(at % (D / CHUNK) * CHUNK);
         int valid = first + row < end && channel < head_dim;
         const bf16 *from = valid ? source + (first + row) * view.token_stride + channel : source;
         copy_async(tile + row * (D + PAD) + channel, from, valid ? 16 : 0);

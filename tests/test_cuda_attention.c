@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fused attention of the CUDA back end against the float64 reference: shapes about the edges of tiles, few queries,
+ * every size of head, biases that let far blocks be skipped, gradients of the bias, the same bits in every run. Without
+ * a GPU the kernels run under the emulator of tests/emulator, in several orders of their threads.
+ */
+#include "attention_problem.h"
+
+#include "cuda/attention.h"
+
+#if MEP_CUDA_EMULATED
+void emulator_set_seed(uint64_t seed);
+#else
+static void emulator_set_seed(uint64_t seed)
+{
+    (void)seed;
+}
+#endif
+
+static void check(cudaError_t error)
+{
+    if (error != cudaSuccess) fail_msg("%s", cudaGetErrorString(error));
+}
+
+/* A copy of `bytes` at `host` on the device; NULL for NULL. */
+static void *to_device(const void *host, size_t bytes)
+{
+    void *device = NULL;
+    if (host == NULL) return NULL;
+    check(cudaMalloc(&device, bytes));
+    check(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice));
+    return device;
+}
+
+static void from_device(void *host, void *device, size_t bytes)
+{
+    check(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost));
+    check(cudaFree(device));
+}
+
+static size_t tensor_bytes(const tensor *t)
+{
+    return (size_t)t->count * sizeof(mep_bf16) + 2 * CANARY;
+}
+
+/* Forward and backward on the device, into a result like that of the processor's. */
+static result run_on_device(const problem *p, int skip_far, int learned)
+{
+    int64_t table_size = p->heads * p->keys;
+    size_t rows = (size_t)(p->batch * p->heads * p->queries);
+    result r = {.lse = calloc(rows, sizeof(float)), .dbias = doubles(table_size)};
+    const double *inputs[] = {p->q, p->dout, NULL, NULL, p->k, p->v, NULL, NULL};
+    tensor *tensors[] = {&r.q, &r.dout, &r.out, &r.dq, &r.k, &r.v, &r.dk, &r.dv};
+    mep_tensor_view views[8];
+    void *memory[8];
+    for (int i = 0; i < 8; i++) {
+        tensor *t = tensors[i];
+        *t = make_tensor(MEP_BFLOAT16, p->batch, p->heads, i < 4 ? p->queries : p->keys, p->head_dim, inputs[i]);
+        memory[i] = to_device(t->memory, tensor_bytes(t));
+        views[i] = t->view;
+        views[i].data = (char *)memory[i] + CANARY;
+    }
+    float *table = calloc((size_t)table_size, sizeof *table);
+    for (int64_t i = 0; i < table_size; i++) table[i] = (float)p->bias[i], r.dbias[i] = 1;
+    float *bias = to_device(table, (size_t)table_size * sizeof *table), *lse = to_device(r.lse, rows * sizeof(float));
+    double *dbias = to_device(learned ? r.dbias : NULL, (size_t)table_size * sizeof *r.dbias);
+
+    mep_attention_settings settings;
+    mep_attention_defaults(&settings);
+    settings.heads = p->heads, settings.head_dim = p->head_dim, settings.max_length = p->keys;
+    settings.dtype = MEP_BFLOAT16, settings.scale = p->scale, settings.skip_far = skip_far;
+    mep_cuda_attention *plan;
+    assert_int_equal(mep_cuda_attention_create(&plan, &settings, NULL), MEP_OK);
+    assert_int_equal(mep_cuda_attention_set_bias(plan, bias, p->keys), MEP_OK);
+    assert_int_equal(
+        mep_cuda_attention_forward(plan, p->batch, p->queries, p->keys, views[0], views[4], views[5], views[2], lse),
+        MEP_OK);
+    assert_int_equal(mep_cuda_attention_backward(plan, p->batch, p->queries, p->keys, views[0], views[4], views[5],
+                                                 views[2], lse, views[1], views[3], views[6], views[7], dbias),
+                     MEP_OK);
+    check(cudaDeviceSynchronize());
+    mep_cuda_attention_destroy(&plan);
+    assert_null(plan);
+
+    for (int i = 0; i < 8; i++) from_device(tensors[i]->memory, memory[i], tensor_bytes(tensors[i]));
+    from_device(r.lse, lse, rows * sizeof(float));
+    if (learned) from_device(r.dbias, dbias, (size_t)table_size * sizeof *r.dbias);
+    for (int64_t i = 0; i < table_size; i++) r.dbias[i] -= 1;
+    check(cudaFree(bias));
+    free(table);
+    return r;
+}
+
+/* Solve the problem with its inputs rounded, and compare. */
+static void check_on_device(problem *p)
+{
+    double *inputs[] = {p->q, p->dout, p->k, p->v};
+    for (int n = 0; n < 4; n++)
+        for (int64_t i = 0; i < (n < 2 ? query_values(p) : key_values(p)); i++)
+            inputs[n][i] = (double)mep_bf16_to_float(mep_bf16_from_float((float)inputs[n][i]));
+    solve(p);
+    solve_sizes(p);
+    result r = run_on_device(p, 1, 1);
+    compare_result(p, &r, MEP_BFLOAT16);
+    free_result(&r);
+}
+
+static void test_shapes(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][5] = {{1, 1, 1, 1, 64},     {2, 3, 7, 7, 8},      {1, 2, 64, 64, 64},
+                                       {1, 1, 65, 65, 128},  {1, 2, 127, 127, 32}, {2, 1, 129, 129, 64},
+                                       {1, 3, 9, 200, 96},   {1, 1, 100, 163, 80}, {1, 1, 1, 130, 64},
+                                       {1, 1, 257, 257, 64}, {1, 1, 64, 96, 128},  {1, 1, 150, 321, 16}};
+    static const char *const specs[] = {NULL, "mep", "kerple_power"};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const int64_t *n = sizes[i];
+        problem p = random_problem(n[0], n[1], n[2], n[3], n[4], 1, specs[i % 3]);
+        check_on_device(&p);
+        free_problem(&p);
+    }
+}
+
+static void test_scales(void **state)
+{
+    (void)state;
+    static const double scales[] = {0.3, -0.5, 1e-3};
+    for (int i = 0; i < 3; i++) {
+        problem p = random_problem(1, 1, 80, 120, 24, 1, "mep");
+        p.scale = scales[i];
+        check_on_device(&p);
+        free_problem(&p);
+    }
+}
+
+/* The same bits in every run, whatever the order in which threads, warps and blocks come. */
+static void test_order(void **state)
+{
+    (void)state;
+    problem p = random_problem(1, 2, 200, 300, 64, 1, "mep_param");
+    result first = run_on_device(&p, 1, 1);
+    for (uint64_t seed = 1; seed < 5; seed++) {
+        emulator_set_seed(seed);
+        result other = run_on_device(&p, 1, 1);
+        assert_same(&first, &other, &p);
+        free_result(&other);
+    }
+    emulator_set_seed(0);
+    free_result(&first);
+    free_problem(&p);
+}
+
+/* A bias that falls fast: leaving far blocks out changes nothing. */
+static void test_skip(void **state)
+{
+    (void)state;
+    problem p = random_problem(1, 2, 700, 700, 16, 1, NULL);
+    for (int64_t h = 0; h < p.heads; h++)
+        for (int64_t d = 0; d < p.keys; d++) p.bias[h * p.keys + d] = -(h == 0 ? 0.9 : 2.5) * (double)d;
+    result all = run_on_device(&p, 0, 1), near = run_on_device(&p, 1, 1);
+    assert_same(&all, &near, &p);
+    free_result(&all);
+    free_result(&near);
+    free_problem(&p);
+}
+
+/* Without a gradient of the bias the other gradients are the same. */
+static void test_not_learned(void **state)
+{
+    (void)state;
+    problem p = random_problem(1, 1, 130, 130, 64, 1, "mep");
+    result learned = run_on_device(&p, 1, 1), fixed = run_on_device(&p, 1, 0);
+    assert_true(same_bits(&learned.dq, &fixed.dq));
+    assert_true(same_bits(&learned.dk, &fixed.dk));
+    assert_true(same_bits(&learned.dv, &fixed.dv));
+    free_result(&learned);
+    free_result(&fixed);
+    free_problem(&p);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    mep_cuda_attention *plan;
+    mep_attention_settings s;
+    mep_attention_defaults(&s);
+    assert_int_equal(mep_cuda_attention_create(&plan, &s, NULL), MEP_ERROR_UNSUPPORTED); /* float32 */
+    s.dtype = MEP_BFLOAT16, s.head_dim = 136;
+    assert_int_equal(mep_cuda_attention_create(&plan, &s, NULL), MEP_ERROR_UNSUPPORTED);
+    s.head_dim = 64;
+    assert_int_equal(mep_cuda_attention_create(&plan, &s, NULL), MEP_OK);
+    mep_tensor_view view = {NULL, 64, 64, 64}, odd = {(void *)8, 64, 64, 64};
+    assert_int_equal(mep_cuda_attention_forward(plan, 1, 1, s.max_length + 1, view, view, view, view, NULL),
+                     MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_cuda_attention_forward(plan, 1, 1, 1, odd, view, view, view, NULL), MEP_ERROR_ARGUMENT);
+    mep_cuda_attention_destroy(&plan);
+}
+
+int main(void)
+{
+    tensor_gap = 8;
+    rounds_products = 1;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes),      cmocka_unit_test(test_scales),
+                                       cmocka_unit_test(test_order),       cmocka_unit_test(test_skip),
+                                       cmocka_unit_test(test_not_learned), cmocka_unit_test(test_refused)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    printf("%lld values compared\n", (long long)checks);
+    return failed;
+}
