@@ -97,7 +97,7 @@ clean: ## remove what was built
 	@rm -rf build
 
 format: ## lay the C files out by .clang-format
-	@clang-format -i $$(find src include tests fuzz examples -name '*.[ch]')
+	@clang-format -i $$(find src include tests fuzz examples -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile

@@ -5,7 +5,8 @@
 add_library(mep_internal INTERFACE)
 target_include_directories(mep_internal INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_options(mep_internal INTERFACE
-    -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wpointer-arith -Wno-psabi)
+    -Wall -Wextra -Wshadow $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes> $<$<COMPILE_LANGUAGE:C>:-Wmissing-prototypes> -Wvla
+    -Wundef -Wpointer-arith -Wno-psabi)
 if(MEP_WERROR)
     target_compile_options(mep_internal INTERFACE -Werror)
 endif()

@@ -1,0 +1,54 @@
+# The emulator of CUDA (cuda_emulator.h) and what is tested on it: src/cuda/*.cu, compiled as C++ and linked to every
+# test_cuda_NAME.cpp. C++ is for this alone; without a compiler for it these tests are not built. ThreadSanitizer knows
+# nothing of fibers, and all is done by one thread.
+include(CheckLanguage)
+check_language(CXX)
+set(MEP_CUDA_TESTS 0)
+if(CMAKE_CXX_COMPILER AND NOT MEP_SANITIZE MATCHES "thread")
+    set(MEP_CUDA_TESTS 1)
+endif()
+message(STATUS "Tests of CUDA kernels on the CPU: ${MEP_CUDA_TESTS}")
+if(NOT MEP_CUDA_TESTS)
+    return()
+endif()
+
+enable_language(CXX)
+set(CMAKE_CXX_STANDARD 17)
+set(CMAKE_CXX_EXTENSIONS OFF)
+string(REPLACE "-O3" "-O2" CMAKE_CXX_FLAGS_RELEASE "${CMAKE_C_FLAGS_RELEASE}")
+
+set(emulator ${CMAKE_CURRENT_LIST_DIR})
+file(GLOB emulator_sources CONFIGURE_DEPENDS ${emulator}/*.cpp)
+add_library(cuda_emulator STATIC ${emulator_sources})
+target_include_directories(cuda_emulator BEFORE PUBLIC ${emulator})
+target_compile_definitions(cuda_emulator PUBLIC MEP_CUDA_EMULATED=1)
+target_link_libraries(cuda_emulator PUBLIC mep_internal ${CMAKE_DL_LIBS})
+target_compile_options(cuda_emulator INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fno-strict-aliasing>) # as nvcc compiles kernels
+if(NOT MEP_SANITIZE) # the compiler's check, the emulator's report
+    target_compile_definitions(cuda_emulator PRIVATE EMULATOR_CHECKS_ALIGNMENT=1)
+    target_compile_options(cuda_emulator INTERFACE
+        $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=alignment> $<$<COMPILE_LANGUAGE:CXX>:-fno-sanitize-recover=alignment>)
+endif()
+
+file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.cu)
+set_source_files_properties(${kernel_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
+add_library(cuda_kernels INTERFACE)
+if(kernel_sources)
+    add_library(cuda_kernel_objects OBJECT ${kernel_sources})
+    target_link_libraries(cuda_kernel_objects PRIVATE cuda_emulator)
+    target_include_directories(cuda_kernel_objects PRIVATE ${PROJECT_SOURCE_DIR}/include)
+    target_sources(cuda_kernels INTERFACE $<TARGET_OBJECTS:cuda_kernel_objects>)
+endif()
+
+file(GLOB cuda_tests CONFIGURE_DEPENDS test_cuda_*.cpp)
+foreach(source IN LISTS cuda_tests)
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} ${source})
+    set_target_properties(${name} PROPERTIES ENABLE_EXPORTS ON) # reports name the kernel
+    target_link_libraries(${name} PRIVATE cuda_kernels cuda_emulator mep_static PkgConfig::CMOCKA OpenMP::OpenMP_C m)
+    if(MEP_SANITIZE)
+        target_compile_definitions(${name} PRIVATE MEP_SANITIZED=1)
+    endif()
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+endforeach()
