@@ -29,3 +29,6 @@ if(NOT MEP_MPI STREQUAL "OFF")
     endif()
 endif()
 message(STATUS "Several processes by MPI: ${MEP_HAVE_MPI}")
+
+set(MEP_HAVE_CUDA 0)
+message(STATUS "Devices by CUDA: ${MEP_HAVE_CUDA}")

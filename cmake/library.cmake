@@ -10,7 +10,8 @@ target_compile_options(mep_internal INTERFACE
 if(MEP_WERROR)
     target_compile_options(mep_internal INTERFACE -Werror)
 endif()
-target_compile_definitions(mep_internal INTERFACE MEP_VERSION="${PROJECT_VERSION}" MEP_HAVE_ONEDNN=${MEP_HAVE_ONEDNN})
+target_compile_definitions(mep_internal INTERFACE MEP_VERSION="${PROJECT_VERSION}" MEP_HAVE_ONEDNN=${MEP_HAVE_ONEDNN}
+                           MEP_HAVE_CUDA=${MEP_HAVE_CUDA})
 if(MEP_SANITIZE)
     target_compile_options(mep_internal INTERFACE -fsanitize=${MEP_SANITIZE} -fno-omit-frame-pointer
                            -fno-sanitize-recover=all)
@@ -18,7 +19,7 @@ if(MEP_SANITIZE)
 endif()
 
 file(GLOB mep_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*/*.c)
-list(FILTER mep_sources EXCLUDE REGEX "/src/(cli|bench)/|/src/dist/mpi")
+list(FILTER mep_sources EXCLUDE REGEX "/src/(cli|bench|cuda)/|/src/dist/mpi")
 
 # A file NAME_LEVEL.c is one instruction set's variant of a kernel table.
 set(mep_flags_avx2 -mavx2 -mfma -mf16c)

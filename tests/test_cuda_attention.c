@@ -6,20 +6,21 @@
  */
 #include "attention_problem.h"
 
-#include "cuda/attention.h"
+#include "base/device.h"
+#include "mep/device.h"
 
 #if MEP_CUDA_EMULATED
-void emulator_set_seed(uint64_t seed);
+#include <cuda_runtime.h>
 #else
-static void emulator_set_seed(uint64_t seed)
+static void cuda_emulator_seed(unsigned long seed)
 {
     (void)seed;
 }
 #endif
 
-static void check(cudaError_t error)
+static void check(mep_status status)
 {
-    if (error != cudaSuccess) fail_msg("%s", cudaGetErrorString(error));
+    if (status != MEP_OK) fail_msg("%s", mep_error_message());
 }
 
 /* A copy of `bytes` at `host` on the device; NULL for NULL. */
@@ -27,15 +28,15 @@ static void *to_device(const void *host, size_t bytes)
 {
     void *device = NULL;
     if (host == NULL) return NULL;
-    check(cudaMalloc(&device, bytes));
-    check(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice));
+    check(mep_device_alloc(MEP_DEVICE_CUDA, &device, (int64_t)bytes));
+    check(mep_device_write(MEP_DEVICE_CUDA, device, host, (int64_t)bytes));
     return device;
 }
 
 static void from_device(void *host, void *device, size_t bytes)
 {
-    check(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost));
-    check(cudaFree(device));
+    check(mep_device_read(MEP_DEVICE_CUDA, host, device, (int64_t)bytes));
+    mep_device_free(MEP_DEVICE_CUDA, &device);
 }
 
 static size_t tensor_bytes(const tensor *t)
@@ -62,31 +63,29 @@ static result run_on_device(const problem *p, int skip_far, int learned)
     }
     float *table = calloc((size_t)table_size, sizeof *table);
     for (int64_t i = 0; i < table_size; i++) table[i] = (float)p->bias[i], r.dbias[i] = 1;
-    float *bias = to_device(table, (size_t)table_size * sizeof *table), *lse = to_device(r.lse, rows * sizeof(float));
+    float *lse = to_device(r.lse, rows * sizeof(float));
     double *dbias = to_device(learned ? r.dbias : NULL, (size_t)table_size * sizeof *r.dbias);
 
     mep_attention_settings settings;
     mep_attention_defaults(&settings);
     settings.heads = p->heads, settings.head_dim = p->head_dim, settings.max_length = p->keys;
     settings.dtype = MEP_BFLOAT16, settings.scale = p->scale, settings.skip_far = skip_far;
-    mep_cuda_attention *plan;
-    assert_int_equal(mep_cuda_attention_create(&plan, &settings, NULL), MEP_OK);
-    assert_int_equal(mep_cuda_attention_set_bias(plan, bias, p->keys), MEP_OK);
-    assert_int_equal(
-        mep_cuda_attention_forward(plan, p->batch, p->queries, p->keys, views[0], views[4], views[5], views[2], lse),
-        MEP_OK);
-    assert_int_equal(mep_cuda_attention_backward(plan, p->batch, p->queries, p->keys, views[0], views[4], views[5],
-                                                 views[2], lse, views[1], views[3], views[6], views[7], dbias),
-                     MEP_OK);
-    check(cudaDeviceSynchronize());
-    mep_cuda_attention_destroy(&plan);
+    settings.device = MEP_DEVICE_CUDA;
+    mep_attention *plan;
+    check(mep_attention_create(&plan, &settings));
+    check(mep_attention_set_bias(plan, table, p->keys));
+    check(mep_attention_forward(plan, p->batch, p->queries, p->keys, views[0], views[4], views[5], views[2], lse));
+    r.share = mep_attention_computed_share(plan);
+    check(mep_attention_backward(plan, p->batch, p->queries, p->keys, views[0], views[4], views[5], views[2], lse,
+                                 views[1], views[3], views[6], views[7], dbias));
+    check(mep_device_wait(MEP_DEVICE_CUDA));
+    mep_attention_destroy(&plan);
     assert_null(plan);
 
     for (int i = 0; i < 8; i++) from_device(tensors[i]->memory, memory[i], tensor_bytes(tensors[i]));
     from_device(r.lse, lse, rows * sizeof(float));
     if (learned) from_device(r.dbias, dbias, (size_t)table_size * sizeof *r.dbias);
     for (int64_t i = 0; i < table_size; i++) r.dbias[i] -= 1;
-    check(cudaFree(bias));
     free(table);
     return r;
 }
@@ -139,13 +138,13 @@ static void test_order(void **state)
     (void)state;
     problem p = random_problem(1, 2, 200, 300, 64, 1, "mep_param");
     result first = run_on_device(&p, 1, 1);
-    for (uint64_t seed = 1; seed < 5; seed++) {
-        emulator_set_seed(seed);
+    for (unsigned long seed = 1; seed < 5; seed++) {
+        cuda_emulator_seed(seed);
         result other = run_on_device(&p, 1, 1);
         assert_same(&first, &other, &p);
         free_result(&other);
     }
-    emulator_set_seed(0);
+    cuda_emulator_seed(0);
     free_result(&first);
     free_problem(&p);
 }
@@ -159,6 +158,8 @@ static void test_skip(void **state)
         for (int64_t d = 0; d < p.keys; d++) p.bias[h * p.keys + d] = -(h == 0 ? 0.9 : 2.5) * (double)d;
     result all = run_on_device(&p, 0, 1), near = run_on_device(&p, 1, 1);
     assert_same(&all, &near, &p);
+    assert_true(all.share == 1);
+    if (!(near.share > 0.2 && near.share < 0.6)) fail_msg("%g of the blocks were computed", near.share);
     free_result(&all);
     free_result(&near);
     free_problem(&p);
@@ -181,19 +182,22 @@ static void test_not_learned(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    mep_cuda_attention *plan;
+    mep_attention *plan;
     mep_attention_settings s;
     mep_attention_defaults(&s);
-    assert_int_equal(mep_cuda_attention_create(&plan, &s, NULL), MEP_ERROR_UNSUPPORTED); /* float32 */
+    s.device = MEP_DEVICE_CUDA;
+    assert_int_equal(mep_attention_create(&plan, &s), MEP_ERROR_UNSUPPORTED); /* float32 */
     s.dtype = MEP_BFLOAT16, s.head_dim = 136;
-    assert_int_equal(mep_cuda_attention_create(&plan, &s, NULL), MEP_ERROR_UNSUPPORTED);
+    assert_int_equal(mep_attention_create(&plan, &s), MEP_ERROR_UNSUPPORTED);
     s.head_dim = 64;
-    assert_int_equal(mep_cuda_attention_create(&plan, &s, NULL), MEP_OK);
+    assert_int_equal(mep_attention_create(&plan, &s), MEP_OK);
     mep_tensor_view view = {NULL, 64, 64, 64}, odd = {(void *)8, 64, 64, 64};
-    assert_int_equal(mep_cuda_attention_forward(plan, 1, 1, s.max_length + 1, view, view, view, view, NULL),
+    assert_int_equal(mep_attention_forward(plan, 1, 1, s.max_length + 1, view, view, view, view, NULL),
                      MEP_ERROR_ARGUMENT);
-    assert_int_equal(mep_cuda_attention_forward(plan, 1, 1, 1, odd, view, view, view, NULL), MEP_ERROR_ARGUMENT);
-    mep_cuda_attention_destroy(&plan);
+    assert_int_equal(mep_attention_forward(plan, 1, 1, 1, odd, view, view, view, NULL), MEP_ERROR_ARGUMENT);
+    mep_attention_destroy(&plan);
+    s.device = (mep_device)7;
+    assert_int_equal(mep_attention_create(&plan, &s), MEP_ERROR_ARGUMENT);
 }
 
 int main(void)

@@ -39,6 +39,11 @@ typedef struct mep_attention_settings {
                          the same to the bit as with 0, for finite v and scores of magnitude below 1e6 */
     double tolerance; /* 0 (default): exact. t > 0 with skip_far: blocks may also be left out whose softmax weight is in
                          all at most t a row */
+    mep_device device; /* MEP_DEVICE_CPU (default), or MEP_DEVICE_CUDA: the tensors of calls, lse and dbias lie there.
+                          It takes bfloat16 with head_dim a multiple of 8 up to 128, views aligned to 16 bytes with
+                          strides of multiples of 8 elements; gradients are the same bits in every run. Calls do not
+                          wait (device.h) */
+    void *stream;      /* of MEP_DEVICE_CUDA: the cudaStream_t that calls are put into; NULL: the default stream */
 } mep_attention_settings;
 
 /* A tensor [batch, heads, length, head_dim] with any strides, in elements; channels are contiguous. It covers
@@ -55,8 +60,8 @@ MEP_API void mep_attention_defaults(mep_attention_settings *settings);
 MEP_API mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings);
 MEP_API void mep_attention_destroy(mep_attention **plan);
 
-/* Copy a bias table [heads, length], length >= the keys of later calls; NULL for none. Values are finite, or -inf
- * beyond distance 0; others are MEP_ERROR_NUMERIC. */
+/* Copy a bias table [heads, length] in the program's memory, length >= the keys of later calls; NULL for none. Values
+ * are finite, or -inf beyond distance 0; others are MEP_ERROR_NUMERIC. */
 MEP_API mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64_t length);
 
 /* out[b,h,i,:] and, where lse is not NULL, lse[(b*heads + h)*queries + i] = log sum_j exp(score(i,j)).

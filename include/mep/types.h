@@ -27,6 +27,12 @@ MEP_API int64_t mep_dtype_size(mep_dtype dtype);
 /* "float32", "bfloat16", "float64", "int64". Thread-safe. */
 MEP_API const char *mep_dtype_name(mep_dtype dtype);
 
+/* Where tensors lie and kernels run (device.h). */
+typedef enum mep_device {
+    MEP_DEVICE_CPU = 0,
+    MEP_DEVICE_CUDA = 1 /* one GPU: CUDA's current one */
+} mep_device;
+
 /* Version of the library, "MAJOR.MINOR.PATCH". Thread-safe. */
 MEP_API const char *mep_version(void);
 

@@ -283,6 +283,10 @@ mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t qu
                                   double *dbias)
 {
     MEP_TRY(mep_attention_check(plan, batch, queries, keys));
+    if (plan->there != NULL) {
+        const mep_attention_tensors tensors = {q, k, v, out, (float *)(uintptr_t)lse, dout, dq, dk, dv, dbias};
+        return mep_attention_cuda->backward(plan->there, batch, queries, keys, &tensors);
+    }
     MEP_TRY(mep_attention_need_backward(plan));
     call c = {plan, batch, queries, keys,  q,
               k,    v,     out,     dout,  dq,

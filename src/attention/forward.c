@@ -157,6 +157,10 @@ mep_status mep_attention_forward(mep_attention *plan, int64_t batch, int64_t que
                                  mep_tensor_view k, mep_tensor_view v, mep_tensor_view out, float *lse)
 {
     MEP_TRY(mep_attention_check(plan, batch, queries, keys));
+    if (plan->there != NULL) {
+        const mep_attention_tensors tensors = {.q = q, .k = k, .v = v, .out = out, .lse = lse};
+        return mep_attention_cuda->forward(plan->there, batch, queries, keys, &tensors);
+    }
     if (queries <= DECODE_QUERIES) return mep_attention_decode(plan, batch, queries, keys, q, k, v, out, lse);
     int64_t all = batch * plan->settings.heads;
     MEP_TRY(mep_attention_norms(plan, &k, batch, keys));

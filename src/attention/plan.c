@@ -10,8 +10,16 @@
 #include <omp.h>
 
 #include "base/bf16.h"
+#include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
+
+#if MEP_HAVE_CUDA
+extern const mep_attention_device mep_cuda_attention; /* cuda/attention.c */
+const mep_attention_device *mep_attention_cuda = &mep_cuda_attention;
+#else
+const mep_attention_device *mep_attention_cuda = NULL;
+#endif
 
 void mep_attention_defaults(mep_attention_settings *settings)
 {
@@ -68,6 +76,25 @@ static mep_status allocate_plan(mep_attention *plan)
     return mep_attention_set_bias(plan, NULL, 0);
 }
 
+static mep_status make_plan(mep_attention *p)
+{
+    p->kernels = mep_attention_kernels_for(mep_cpu_level_get(), p->settings.dtype);
+    p->padded = round_up(p->settings.head_dim, CHANNEL_MULTIPLE);
+    p->units = p->padded / p->kernels->pair;
+    p->keys = round_up(p->settings.max_length, BLOCK_KEYS);
+    p->table_size = TILE_ROWS + p->keys + TILE_ROWS + BLOCK_KEYS;
+    p->threads = omp_get_max_threads();
+    p->computed_share = 1;
+    return allocate_plan(p);
+}
+
+static mep_status make_plan_there(mep_attention *p)
+{
+    MEP_TRY(mep_device_check(p->settings.device));
+    MEP_TRY(mep_attention_cuda->create(&p->there, &p->settings));
+    return mep_attention_set_bias(p, NULL, 0);
+}
+
 mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings)
 {
     const int64_t most = (int64_t)1 << 40;
@@ -86,14 +113,7 @@ mep_status mep_attention_create(mep_attention **plan, const mep_attention_settin
     MEP_TRY(mep_alloc(&p, 1, sizeof *p));
     p->settings = *settings;
     if (settings->scale == 0) p->settings.scale = 1 / sqrt((double)settings->head_dim);
-    p->kernels = mep_attention_kernels_for(mep_cpu_level_get(), settings->dtype);
-    p->padded = round_up(settings->head_dim, CHANNEL_MULTIPLE);
-    p->units = p->padded / p->kernels->pair;
-    p->keys = round_up(settings->max_length, BLOCK_KEYS);
-    p->table_size = TILE_ROWS + p->keys + TILE_ROWS + BLOCK_KEYS;
-    p->threads = omp_get_max_threads();
-    p->computed_share = 1;
-    mep_status status = allocate_plan(p);
+    mep_status status = settings->device == MEP_DEVICE_CPU ? make_plan(p) : make_plan_there(p);
     if (status != MEP_OK) mep_attention_destroy(&p);
     *plan = p;
     return status;
@@ -102,6 +122,7 @@ mep_status mep_attention_create(mep_attention **plan, const mep_attention_settin
 void mep_attention_destroy(mep_attention **plan)
 {
     if (*plan == NULL) return;
+    if ((*plan)->there != NULL) mep_attention_cuda->destroy(&(*plan)->there);
     for (int t = 0; (*plan)->buffers != NULL && t < (*plan)->threads; t++) {
         mep_attention_buffers *b = &(*plan)->buffers[t];
         float **all[] = {&b->rows,     &b->kt,         &b->v,        &b->q,  &b->out, &b->s,
@@ -142,6 +163,7 @@ mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64
                 "the bias of head %lld at distance %lld is %g; it must be finite, or -inf beyond distance 0",
                 (long long)(i / length), (long long)(i % length), (double)table[i]);
     plan->bias_length = table == NULL ? plan->settings.max_length : length;
+    if (plan->there != NULL) return mep_attention_cuda->set_bias(plan->there, table, plan->bias_length);
     for (int64_t h = 0; h < plan->settings.heads; h++)
         mep_attention_reverse(table == NULL ? NULL : table + h * length, length, plan->keys,
                               plan->reversed + h * plan->table_size, plan->far_bias + h * plan->keys);
@@ -150,7 +172,7 @@ mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64
 
 double mep_attention_computed_share(const mep_attention *plan)
 {
-    return plan->computed_share;
+    return plan->there != NULL ? mep_attention_cuda->computed_share(plan->there) : plan->computed_share;
 }
 
 mep_status mep_attention_check(const mep_attention *plan, int64_t batch, int64_t queries, int64_t keys)

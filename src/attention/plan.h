@@ -15,6 +15,7 @@
 #ifndef MEP_ATTENTION_PLAN_H
 #define MEP_ATTENTION_PLAN_H
 
+#include "attention/device.h"
 #include "attention/kernels.h"
 #include "mep/attention.h"
 
@@ -67,6 +68,7 @@ typedef struct mep_shared {
 
 struct mep_attention {
     mep_attention_settings settings;
+    mep_attention_on_device *there; /* of a device other than the processor, which has nothing below but bias_length */
     const mep_attention_kernels *kernels;
     int64_t padded;      /* head_dim rounded up to CHANNEL_MULTIPLE */
     int64_t units;       /* of a packed row: padded / kernels->pair */

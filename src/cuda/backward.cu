@@ -112,8 +112,7 @@ __device__ __forceinline__ void sum_diagonals(const float ds[N][4], float *diago
 #pragma unroll
     for (int g = 0; g < GROUPS; g++)
 #pragma unroll
-        for (int e = 0; e < 2; e++)
-            sums[g][e] = (g > 0 && g <= N ? ds[g - 1][e] : 0) + (g < N ? ds[g][2 + e] : 0);
+        for (int e = 0; e < 2; e++) sums[g][e] = (g > 0 && g <= N ? ds[g - 1][e] : 0) + (g < N ? ds[g][2 + e] : 0);
 #pragma unroll
     for (int g = GROUPS - 1; g >= 0; g--) {
         float before = g > 0 ? sums[g - 1][1] : 0;
@@ -290,7 +289,7 @@ template <int D> static mep_status launch_for(const mep_cuda_attention_call *cal
     return call->bias_sums != NULL ? launch<D, true>(call, stream) : launch<D, false>(call, stream);
 }
 
-mep_status mep_cuda_attention_backward_run(const mep_cuda_attention_call *call, cudaStream_t stream)
+mep_status mep_cuda_attention_backward(const mep_cuda_attention_call *call, cudaStream_t stream)
 {
     return call->head_dim <= 64   ? launch_for<64>(call, stream)
            : call->head_dim <= 96 ? launch_for<96>(call, stream)

@@ -192,7 +192,8 @@ __global__ void __launch_bounds__(THREADS) forward(const __grid_constant__ mep_c
     load_tile<D, BLOCK, THREADS>(k, call.k, batch, head, (int64_t)last * BLOCK, call.keys, call.head_dim);
     load_tile<D, BLOCK, THREADS>(v, call.v, batch, head, (int64_t)last * BLOCK, call.keys, call.head_dim);
     copy_async_commit();
-    for (int n = last; n >= 0; n--) {
+    int n = last;
+    for (; n >= 0; n--) {
         int stage = (last - n) % 2, needed = 1;
         int64_t key = (int64_t)n * BLOCK;
         if (call.skips && n < last)
@@ -213,6 +214,7 @@ __global__ void __launch_bounds__(THREADS) forward(const __grid_constant__ mep_c
                           call.scale);
     }
     copy_async_wait<0>();
+    if (threadIdx.x == 0) add_global(call.visited, (unsigned long long)(last - n));
     store<D>(call, state, out, q, row, first, batch, head);
 }
 
@@ -223,8 +225,18 @@ template <int D> static mep_status launch(const mep_cuda_attention_call *call, c
     return run(forward<D>, grid, dim3(THREADS), shared, stream, *call);
 }
 
-mep_status mep_cuda_attention_forward_run(const mep_cuda_attention_call *call, cudaStream_t stream)
+/* The last of the blocks of keys that a tile of queries sees. */
+static int64_t last_block(const mep_cuda_attention_call *call, int64_t tile)
 {
+    int64_t end = (tile + 1) * ROWS < call->queries ? (tile + 1) * ROWS : call->queries;
+    return (end - 1 + call->keys - call->queries) / BLOCK;
+}
+
+mep_status mep_cuda_attention_forward(const mep_cuda_attention_call *call, cudaStream_t stream, int64_t *blocks)
+{
+    *blocks = 0;
+    for (int64_t tile = 0; tile < (call->queries + ROWS - 1) / ROWS; tile++) *blocks += last_block(call, tile) + 1;
+    *blocks *= (int64_t)call->batch * call->heads;
     return call->head_dim <= 64   ? launch<64>(call, stream)
            : call->head_dim <= 96 ? launch<96>(call, stream)
                                   : launch<128>(call, stream);

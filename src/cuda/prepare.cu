@@ -65,16 +65,16 @@ __device__ __forceinline__ const bf16 *row_of(const mep_tensor_view &view, int64
     return (const bf16 *)view.data + batch * view.batch_stride + head * view.head_stride + row * view.token_stride;
 }
 
-/* bias[h][FRONT + d] = table[h][d] / ln 2, -inf before distance 0 and the last value behind the last; far[h][i] the
- * largest at distances >= BLOCK i. grid: heads. Of a NULL table: zeros. */
+/* bias[h][FRONT + d] = table[h][d] / ln 2, -inf before distance 0 and the last value behind the last; far_bias[h][i]
+ * the largest at distances >= BLOCK i. grid: heads. */
 __global__ void __launch_bounds__(THREADS)
-    prepare_bias(const float *table, int64_t length, float *bias, int64_t bias_stride, float *far, int64_t far_stride)
+    prepare_bias(const __grid_constant__ mep_cuda_attention_call call, const float *table, int64_t row, int64_t length)
 {
     int64_t head = blockIdx.x, entries = (length + BLOCK - 1) / BLOCK;
-    float *out = bias + head * bias_stride, *most = far + head * far_stride;
-    for (int64_t i = threadIdx.x; i < bias_stride; i += THREADS) {
+    float *out = call.bias + head * call.bias_stride, *most = call.far_bias + head * call.far_stride;
+    for (int64_t i = threadIdx.x; i < call.bias_stride; i += THREADS) {
         int64_t d = i - FRONT < length ? i - FRONT : length - 1;
-        out[i] = d < 0 ? -INFINITY : table != NULL ? table[head * length + d] * LOG2_E : 0;
+        out[i] = d < 0 ? -INFINITY : table != NULL ? table[head * row + d] * LOG2_E : 0;
     }
     __syncthreads();
     for (int64_t i = threadIdx.x; i < entries; i += THREADS) {
@@ -146,11 +146,10 @@ static dim3 grid(int64_t x, const mep_cuda_attention_call *call)
     return dim3((unsigned)x, (unsigned)call->heads, (unsigned)call->batch);
 }
 
-mep_status mep_cuda_attention_prepare_bias(int heads, const float *table, int64_t length, float *bias,
-                                           int64_t bias_stride, float *far, int64_t far_stride, cudaStream_t stream)
+mep_status mep_cuda_attention_prepare_bias(const mep_cuda_attention_call *call, const float *table, int64_t row,
+                                           int64_t length, cudaStream_t stream)
 {
-    return run(prepare_bias, dim3((unsigned)heads), dim3(THREADS), 0, stream, table, length, bias, bias_stride, far,
-               far_stride);
+    return run(prepare_bias, dim3((unsigned)call->heads), dim3(THREADS), 0, stream, *call, table, row, length);
 }
 
 mep_status mep_cuda_attention_prepare_keys(const mep_cuda_attention_call *call, cudaStream_t stream)

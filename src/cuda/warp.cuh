@@ -27,10 +27,10 @@
  * c[0..3]: row g at columns 2t, 2t + 1, then row g + 8. */
 __device__ __forceinline__ void mma_16x8x16(float c[4], const uint32_t a[4], const uint32_t b[2])
 {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 /* Four 8 x 8 matrices from shared memory. Lanes 8i..8i+7 give the addresses of matrix i's rows, of 16 aligned bytes
@@ -91,6 +91,12 @@ template <class T> __device__ __forceinline__ T shuffle_down(T value, int distan
     return __shfl_down_sync(0xffffffffu, value, (unsigned)distance);
 }
 
+/* Whether `condition` is not 0 in some lane. Warp collective. */
+__device__ __forceinline__ int warp_any(int condition)
+{
+    return __any_sync(0xffffffffu, condition);
+}
+
 /* 2^x to about 2 units in the last place; denormal results are 0. */
 __device__ __forceinline__ float exp2_fast(float x)
 {
@@ -142,6 +148,13 @@ __device__ __forceinline__ void store_release(int *flag, int value)
 __device__ __forceinline__ int atomic_ticket(int *counter)
 {
     return atomicAdd(counter, 1);
+}
+
+/* *sum += x in global memory, in one piece. Sums of floats have the bits of their order, which is the blocks' to keep.
+ */
+template <class T> __device__ __forceinline__ void add_global(T *sum, T x)
+{
+    atomicAdd(sum, x);
 }
 
 /* Launch `kernel` on the stream. Returns the launch's own error; errors of the kernel come with a later call. */

@@ -25,6 +25,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define rsqrtf(x) (1.0f / sqrtf(x))
 
 struct uint3 {
@@ -176,6 +177,8 @@ template <class T> T shuffle_down(T value, int distance, emulator::place at = em
     return emulator::exchange("shuffle_down", at, value, source < 32 ? source : lane);
 }
 
+int warp_any(int condition, emulator::place at = emulator::here());
+
 inline float exp2_fast(float x)
 {
     float y = exp2f(x);
@@ -243,6 +246,11 @@ inline int load_acquire(const int *flag, emulator::place at = emulator::here())
 inline void store_release(int *flag, int value)
 {
     *flag = value;
+}
+
+template <class T> void add_global(T *sum, T x)
+{
+    *sum += x;
 }
 
 inline int atomic_ticket(int *counter)

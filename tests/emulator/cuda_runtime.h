@@ -52,6 +52,9 @@ cudaError_t cudaGetLastError(void);
 cudaError_t cudaPeekAtLastError(void);
 const char *cudaGetErrorString(cudaError_t error);
 
+/* The order in which threads and blocks run from now on: emulator::set_seed, for tests in C. */
+void cuda_emulator_seed(unsigned long seed);
+
 /* One device, 0, of compute capability 8.0 with 1 GiB. */
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaGetDevice(int *device);

@@ -1,5 +1,5 @@
-# The emulator of CUDA (cuda_emulator.h) and what is tested on it: src/cuda/*.cu, compiled as C++ and linked to every
-# test_cuda_NAME.cpp. C++ is for this alone; without a compiler for it these tests are not built. ThreadSanitizer knows
+# The emulator of CUDA (cuda_emulator.h) and what is tested on it: src/cuda, its kernels compiled as C++, linked to every
+# test_cuda_NAME.c or .cpp. C++ is for this alone; without a compiler for it these tests are not built. ThreadSanitizer knows
 # nothing of fibers, and all is done by one thread.
 include(CheckLanguage)
 check_language(CXX)
@@ -31,21 +31,18 @@ if(NOT MEP_SANITIZE) # the compiler's check, the emulator's report
 endif()
 
 file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.cu)
-set_source_files_properties(${kernel_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
-add_library(cuda_kernels INTERFACE)
-if(kernel_sources)
-    add_library(cuda_kernel_objects OBJECT ${kernel_sources})
-    target_link_libraries(cuda_kernel_objects PRIVATE cuda_emulator)
-    target_include_directories(cuda_kernel_objects PRIVATE ${PROJECT_SOURCE_DIR}/include)
-    target_sources(cuda_kernels INTERFACE $<TARGET_OBJECTS:cuda_kernel_objects>)
-endif()
+file(GLOB host_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.c)
+set_source_files_properties(${kernel_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;-Wno-unknown-pragmas")
+add_library(cuda_emulated OBJECT ${kernel_sources} ${host_sources} ${emulator}/install.c)
+target_link_libraries(cuda_emulated PRIVATE cuda_emulator)
+target_include_directories(cuda_emulated PRIVATE ${PROJECT_SOURCE_DIR}/include)
 
-file(GLOB cuda_tests CONFIGURE_DEPENDS test_cuda_*.cpp)
+file(GLOB cuda_tests CONFIGURE_DEPENDS test_cuda_*.c test_cuda_*.cpp)
 foreach(source IN LISTS cuda_tests)
     get_filename_component(name ${source} NAME_WE)
     add_executable(${name} ${source})
     set_target_properties(${name} PROPERTIES ENABLE_EXPORTS ON) # reports name the kernel
-    target_link_libraries(${name} PRIVATE cuda_kernels cuda_emulator mep_static PkgConfig::CMOCKA OpenMP::OpenMP_C m)
+    target_link_libraries(${name} PRIVATE $<TARGET_OBJECTS:cuda_emulated> cuda_emulator mep_static PkgConfig::CMOCKA OpenMP::OpenMP_C m)
     if(MEP_SANITIZE)
         target_compile_definitions(${name} PRIVATE MEP_SANITIZED=1)
     endif()

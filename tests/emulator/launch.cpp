@@ -375,3 +375,8 @@ extern "C" [[noreturn]] void __ubsan_handle_type_mismatch_v1_abort(const void *d
                    (void *)address, m->type->name, 1 << m->log_alignment);
 }
 #endif
+
+void cuda_emulator_seed(unsigned long s)
+{
+    emulator::set_seed(s);
+}

@@ -135,16 +135,23 @@ void mma_16x8x16(float c[4], const uint32_t a[4], const uint32_t b[2], place at)
     meet_warp("mma_16x8x16", at, multiply, &mine);
 }
 
+static void any(void *const *threads, int count)
+{
+    int some = 0;
+    for (int i = 0; i < count; i++) some |= static_cast<vote *>(threads[i])->mine != 0;
+    for (int i = 0; i < count; i++) static_cast<vote *>(threads[i])->any = some;
+}
+
 int __syncthreads_or(int condition, place at)
 {
     vote mine = {condition, 0};
-    meet_block(
-        "__syncthreads_or", at,
-        [](void *const *threads, int count) {
-            int any = 0;
-            for (int i = 0; i < count; i++) any |= static_cast<vote *>(threads[i])->mine != 0;
-            for (int i = 0; i < count; i++) static_cast<vote *>(threads[i])->any = any;
-        },
-        &mine);
+    meet_block("__syncthreads_or", at, any, &mine);
+    return mine.any;
+}
+
+int warp_any(int condition, place at)
+{
+    vote mine = {condition, 0};
+    meet_warp("warp_any", at, any, &mine);
     return mine.any;
 }

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Devices: where tensors lie and kernels run. The processor's memory is the program's own; that of a GPU is taken,
+ * filled and read through these functions, or through CUDA's own, whose pointers are the same. Calls that compute on a
+ * GPU (mep_attention_forward, say) only start the work; mep_device_wait waits for it and returns the errors since.
+ */
+#ifndef MEP_DEVICE_H
+#define MEP_DEVICE_H
+
+#include "mep/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* MEP_OK where the device can be used; MEP_ERROR_UNSUPPORTED with the reason where the build or the machine has none.
+ * Thread-safe. */
+MEP_API mep_status mep_device_check(mep_device device);
+
+/* "cpu", "cuda". Thread-safe. */
+MEP_API const char *mep_device_name(mep_device device);
+
+/* Take `bytes` of the device's memory into *data, not initialized, aligned to 64 bytes at least; NULL for 0 bytes. The
+ * caller owns it and gives it back with mep_device_free, which sets *data to NULL. Thread-safe. */
+MEP_API mep_status mep_device_alloc(mep_device device, void **data, int64_t bytes);
+MEP_API void mep_device_free(mep_device device, void **data);
+
+/* Copy between the program's memory and the device's, behind the work that was started before; done on return. */
+MEP_API mep_status mep_device_write(mep_device device, void *to, const void *from, int64_t bytes);
+MEP_API mep_status mep_device_read(mep_device device, void *to, const void *from, int64_t bytes);
+
+/* Wait for all work that this thread has started; MEP_ERROR_UNSUPPORTED where some of it has failed. */
+MEP_API mep_status mep_device_wait(mep_device device);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

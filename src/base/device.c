@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Devices: the processor's table, and the way to each one's.
+ */
+#include "base/device.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#if MEP_HAVE_CUDA
+extern const mep_device_memory mep_cuda_memory; /* cuda/memory.c */
+const mep_device_memory *mep_device_cuda = &mep_cuda_memory;
+#else
+const mep_device_memory *mep_device_cuda = NULL;
+#endif
+
+static mep_status nothing(void)
+{
+    return MEP_OK;
+}
+
+static mep_status take(void **data, int64_t bytes)
+{
+    return mep_alloc(data, bytes, 1);
+}
+
+static void give_back(void *data)
+{
+    mep_free(&data);
+}
+
+static mep_status copy(void *to, const void *from, int64_t bytes)
+{
+    if (bytes > 0) memmove(to, from, (size_t)bytes);
+    return MEP_OK;
+}
+
+static mep_status clear(void *data, int64_t bytes)
+{
+    if (bytes > 0) memset(data, 0, (size_t)bytes);
+    return MEP_OK;
+}
+
+static const mep_device_memory cpu = {nothing, take, give_back, copy, copy, clear, nothing};
+
+static mep_status absent(void)
+{
+    return mep_fail(MEP_ERROR_UNSUPPORTED, "this build has no CUDA; configure it with -DMEP_CUDA=ON");
+}
+
+static const mep_device_memory *table(mep_device device)
+{
+    static const mep_device_memory none = {.check = absent};
+    return device == MEP_DEVICE_CPU ? &cpu : mep_device_cuda != NULL ? mep_device_cuda : &none;
+}
+
+mep_status mep_device_check(mep_device device)
+{
+    if (device != MEP_DEVICE_CPU && device != MEP_DEVICE_CUDA)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%d is no device", (int)device);
+    return table(device)->check();
+}
+
+static const char *const names[] = {"cpu", "cuda"};
+
+const char *mep_device_name(mep_device device)
+{
+    return device == MEP_DEVICE_CPU || device == MEP_DEVICE_CUDA ? names[device] : "no device";
+}
+
+int mep_device_find(const char *name)
+{
+    for (int i = 0; i < 2; i++)
+        if (strcmp(name, names[i]) == 0) return i;
+    return -1;
+}
+
+mep_status mep_device_alloc(mep_device device, void **data, int64_t bytes)
+{
+    *data = NULL;
+    MEP_TRY(mep_device_check(device));
+    return bytes > 0 ? table(device)->alloc(data, bytes) : MEP_OK;
+}
+
+void mep_device_free(mep_device device, void **data)
+{
+    if (*data != NULL) table(device)->release(*data);
+    *data = NULL;
+}
+
+mep_status mep_device_write(mep_device device, void *to, const void *from, int64_t bytes)
+{
+    MEP_TRY(mep_device_check(device));
+    return table(device)->write(to, from, bytes);
+}
+
+mep_status mep_device_read(mep_device device, void *to, const void *from, int64_t bytes)
+{
+    MEP_TRY(mep_device_check(device));
+    return table(device)->read(to, from, bytes);
+}
+
+mep_status mep_device_clear(mep_device device, void *data, int64_t bytes)
+{
+    MEP_TRY(mep_device_check(device));
+    return table(device)->clear(data, bytes);
+}
+
+mep_status mep_device_wait(mep_device device)
+{
+    MEP_TRY(mep_device_check(device));
+    return table(device)->wait();
+}

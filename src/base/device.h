@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table behind include/mep/device.h, one for each device.
+ */
+#ifndef MEP_BASE_DEVICE_H
+#define MEP_BASE_DEVICE_H
+
+#include "mep/device.h"
+
+typedef struct mep_device_memory {
+    mep_status (*check)(void);
+    mep_status (*alloc)(void **data, int64_t bytes);
+    void (*release)(void *data);
+    mep_status (*write)(void *to, const void *from, int64_t bytes);
+    mep_status (*read)(void *to, const void *from, int64_t bytes);
+    mep_status (*clear)(void *data, int64_t bytes);
+    mep_status (*wait)(void);
+} mep_device_memory;
+
+/* NULL where the build has no CUDA. Tests put the emulated one there. */
+extern const mep_device_memory *mep_device_cuda;
+
+/* All bytes become 0. */
+mep_status mep_device_clear(mep_device device, void *data, int64_t bytes);
+
+/* Its name for a message, and the device of a name; -1 for none. */
+int mep_device_find(const char *name);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory of a CUDA device, and waiting for it, in the default stream.
+ */
+#include "base/device.h"
+#include "cuda/runtime.h"
+
+extern const mep_device_memory mep_cuda_memory;
+
+static mep_status check(void)
+{
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    if (error != cudaSuccess || count == 0)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "there is no CUDA device: %s",
+                        error != cudaSuccess ? cudaGetErrorString(error) : "the driver names none");
+    return MEP_OK;
+}
+
+static mep_status alloc(void **data, int64_t bytes)
+{
+    cudaError_t error = cudaMalloc(data, (size_t)bytes);
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); /* forgotten: the device can go on */
+        return mep_fail(MEP_ERROR_MEMORY,
+                        "cannot allocate %.1f MB of the GPU's memory; use a smaller batch, length or model",
+                        (double)bytes / 1e6);
+    }
+    return mep_cuda_check(error, "memory");
+}
+
+static void release(void *data)
+{
+    cudaFree(data);
+}
+
+static mep_status write(void *to, const void *from, int64_t bytes)
+{
+    return mep_cuda_check(cudaMemcpy(to, from, (size_t)bytes, cudaMemcpyHostToDevice), "copying to the device");
+}
+
+static mep_status read(void *to, const void *from, int64_t bytes)
+{
+    return mep_cuda_check(cudaMemcpy(to, from, (size_t)bytes, cudaMemcpyDeviceToHost), "copying from the device");
+}
+
+static mep_status clear(void *data, int64_t bytes)
+{
+    return mep_cuda_check(cudaMemsetAsync(data, 0, (size_t)bytes, NULL), "clearing memory");
+}
+
+static mep_status wait(void)
+{
+    MEP_TRY(mep_cuda_check(cudaGetLastError(), "launch"));
+    return mep_cuda_check(cudaDeviceSynchronize(), "work on the device");
+}
+
+const mep_device_memory mep_cuda_memory = {check, alloc, release, write, read, clear, wait};

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Puts the CUDA back end that was built for the emulator into the library's tables, before main.
+ */
+#include "attention/device.h"
+#include "base/device.h"
+
+extern const mep_device_memory mep_cuda_memory;
+extern const mep_attention_device mep_cuda_attention;
+
+__attribute__((constructor)) static void install(void)
+{
+    mep_device_cuda = &mep_cuda_memory;
+    mep_attention_cuda = &mep_cuda_attention;
+}
