@@ -3,6 +3,7 @@
  * The emulator of CUDA: every function of src/cuda/warp.cuh against plain loops, with the layouts as the PTX ISA
  * writes them, in several orders of threads and blocks; and every kind of mistake that it says it finds.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -271,11 +272,12 @@ static void test_race(void **)
     assert_true(different >= SEEDS / 2);
 }
 
-/* Thread by thread copies of 16 bytes in two groups; waits for all but `waited` groups and reads both. */
+/* Thread by thread copies of 16 bytes in two groups; waits for all but the NEWEST groups and reads both. */
 template <int NEWEST> __global__ void copies(uint4 *out, const uint4 *in, int valid)
 {
     uint4 *tile = shared_memory<uint4>();
     unsigned i = threadIdx.x;
+    tile[i] = tile[32 + i] = make_uint4(0, 0, 0, 0);
     copy_async(tile + i, in + i, 16);
     copy_async_commit();
     copy_async(tile + 32 + i, in + 32 + i, (int)i < valid ? 16 : 0);
@@ -389,7 +391,8 @@ template <int KIND> __global__ void touch(float *memory, int at)
     if (KIND == 2) copy_async(shared + 4 * threadIdx.x, memory + at, 16);
     if (KIND == 3) copy_async(shared + at + 4 * threadIdx.x, memory, 16);
     if (KIND == 4) load_matrices(r, shared + at + 4 * threadIdx.x);
-    if (KIND == 5) memory[threadIdx.x] = shared[threadIdx.x];
+    if (KIND == 5) memory[threadIdx.x] = shared[threadIdx.x]; /* never written, except by the block before */
+    if (KIND == 5) shared[threadIdx.x] = 1;
     if (KIND == 6) *(float4 *)(memory + at) = make_float4(1, 2, 3, 4);
 }
 
@@ -411,17 +414,16 @@ static void test_addresses(void **)
                "512 bytes of shared memory");
         expect(mep_launch(touch<4>, 1, 32, 512, NULL, x.data, 1), cudaErrorMisalignedAddress, "no multiple of 16");
         expect(mep_launch(touch<4>, 1, 32, 512, NULL, x.data, -4), cudaErrorIllegalAddress, "load_matrices: address");
+        assert_int_equal(mep_launch(touch<5>, 9, 32, 128, NULL, x.data, 0), cudaSuccess);
+        for (int i = 0; i < 100; i++) assert_true(isnan(x.get()[(size_t)i]) == (i < 32));
 #ifndef MEP_SANITIZED /* which report these themselves */
-        expect(mep_launch(touch<0>, 1, 32, 0, NULL, x.data, 101), cudaErrorIllegalAddress,
-               "something has been written 4 bytes behind the end of the 400 bytes of device memory");
-        x.~device_array();
-        new (&x) device_array<float>(std::vector<float>(100));
         expect(mep_launch(touch<1>, 1, 32, 500, NULL, x.data, -1), cudaErrorIllegalAddress,
                "something has been written 4 bytes before the 500 bytes of shared memory");
-        expect(mep_launch(touch<6>, 1, 32, 0, NULL, x.data, 1), cudaErrorMisalignedAddress, "float4");
+        expect(mep_launch(touch<6>, 1, 32, 0, NULL, x.data, 1), cudaErrorMisalignedAddress, "no multiple of 16");
+        device_array<float> damaged(std::vector<float>(100));
+        expect(mep_launch(touch<0>, 1, 32, 0, NULL, damaged.data, 101), cudaErrorIllegalAddress,
+               "something has been written 4 bytes behind the end of the 400 bytes of device memory");
 #endif
-        assert_int_equal(mep_launch(touch<5>, 1, 32, 128, NULL, x.data, 0), cudaSuccess);
-        for (int i = 0; i < 100; i++) assert_true(isnan(x.get()[(size_t)i]) == (i < 32));
     }
 }
 
@@ -433,11 +435,12 @@ static void test_host_access(void **)
     if (child == 0) {
         signal(SIGSEGV, SIG_DFL);
         fclose(stderr); /* a sanitizer's report */
-        _exit(*(volatile float *)x.data == 0 ? 0 : 1);
+        (void)*(volatile float *)x.data;
+        _exit(0);
     }
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_false(WIFEXITED(status) && WEXITSTATUS(status) <= 1 && !WIFSIGNALED(status) && WEXITSTATUS(status) == 0);
+    assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     assert_true(x.get()[0] == 0);
 }
 

@@ -1,6 +1,13 @@
 # The emulator of CUDA (cuda_emulator.h) and what is tested on it: src/cuda, its kernels compiled as C++, linked to every
 # test_cuda_NAME.c or .cpp. C++ is for this alone; without a compiler for it these tests are not built. ThreadSanitizer knows
 # nothing of fibers, and all is done by one thread.
+if(NOT CMAKE_CXX_COMPILER AND NOT DEFINED ENV{CXX}) # of the C compiler's kind, so that sanitizers fit
+    string(REGEX REPLACE "gcc([^/]*)$" "g++\\1" sibling "${CMAKE_C_COMPILER}")
+    string(REGEX REPLACE "clang([^/]*)$" "clang++\\1" sibling "${sibling}")
+    if(NOT sibling STREQUAL CMAKE_C_COMPILER AND EXISTS ${sibling})
+        set(CMAKE_CXX_COMPILER ${sibling})
+    endif()
+endif()
 include(CheckLanguage)
 check_language(CXX)
 set(MEP_CUDA_TESTS 0)

@@ -236,6 +236,10 @@ void on_fault(int number, siginfo_t *info, void *)
         signal(number, SIG_DFL);
         return;
     }
+#ifdef __x86_64__
+    if (number == SIGSEGV && info->si_code == SI_KERNEL) /* what is not a page's: the processor gives no address */
+        fail(cudaErrorMisalignedAddress, "access to an address that is no multiple of 16, or that cannot be one");
+#endif
     describe_address(info->si_addr, text, sizeof text);
     fail(cudaErrorIllegalAddress, "access outside of memory: %s", text);
 }
