@@ -24,10 +24,10 @@ template <class T> __device__ __forceinline__ bool in_fours(const T *x, int64_t 
     return ((uintptr_t)(x + begin) % sizeof(four<T>) | n % 4) == 0;
 }
 
-/* Values i .. i + 3 of the row, i a multiple of 4; `beyond` for those from n on. */
-template <class T> __device__ __forceinline__ four<T> load_four(const T *x, int64_t begin, int i, int n, T beyond)
+/* Values i .. i + 3 of the row, i a multiple of 4; zeros from n on. */
+template <class T> __device__ __forceinline__ four<T> load_four(const T *x, int64_t begin, int i, int n)
 {
-    four<T> out = {{beyond, beyond, beyond, beyond}};
+    four<T> out = {};
     if (in_fours(x, begin, n)) {
         if (i < n) out = *(const four<T> *)(x + begin + i);
         return out;
@@ -47,15 +47,15 @@ template <class T> __device__ __forceinline__ void store_four(T *y, int64_t begi
         if (i + j < n) y[begin + i + j] = values.v[j];
 }
 
-__device__ __forceinline__ four<float> load(const float *x, int64_t begin, int i, int n, float beyond = 0)
+__device__ __forceinline__ four<float> load(const float *x, int64_t begin, int i, int n)
 {
-    return load_four(x, begin, i, n, beyond);
+    return load_four(x, begin, i, n);
 }
 
 __device__ __forceinline__ four<float> load(mep_activation x, int64_t begin, int i, int n)
 {
     if (x.dtype == MEP_FLOAT32) return load((const float *)x.data, begin, i, n);
-    four<mep_bf16> bits = load_four((const mep_bf16 *)x.data, begin, i, n, (mep_bf16)0);
+    four<mep_bf16> bits = load_four((const mep_bf16 *)x.data, begin, i, n);
     four<float> out;
     for (int j = 0; j < 4; j++) out.v[j] = bf16_low(bits.v[j]);
     return out;
@@ -202,7 +202,7 @@ static __global__ void __launch_bounds__(1024)
 /* ---- Sums over rows ---- */
 
 /* A block sums SUM_COLUMNS columns, four a lane, each warp every eighth row. */
-enum { SUM_WARPS = 8, SUM_COLUMNS = 128, SUM_THREADS = 32 * SUM_WARPS };
+enum { SUM_WARPS = 8, SUM_COLUMNS = 128, SUM_THREADS = 32 * SUM_WARPS, SUM_CHUNKS = 128 };
 
 static size_t sum_bytes(int sums)
 {
@@ -263,11 +263,16 @@ static __global__ void __launch_bounds__(SUM_THREADS)
         [=](int n, int column, float sum) { out[(int64_t)(n * gridDim.x + blockIdx.x) * width + column] = sum; });
 }
 
-/* Rows of a chunk: 64 at least, and no more than MEP_CUDA_SUM_CHUNKS chunks. */
+/* Rows of a chunk: 64 at least, and more where that made more than SUM_CHUNKS chunks. */
 static int64_t chunk_rows(int64_t rows)
 {
-    int64_t chunk = ceil_divide(rows, MEP_CUDA_SUM_CHUNKS);
+    int64_t chunk = ceil_divide(rows, SUM_CHUNKS);
     return chunk > 64 ? chunk : 64;
+}
+
+int64_t mep_cuda_rows_scratch(int64_t rows, int64_t width)
+{
+    return 2 * ceil_divide(rows, chunk_rows(rows)) * width;
 }
 
 /* sum[c] += the sum of all chunks. */
@@ -379,7 +384,7 @@ void mep_cuda_embedding_backward(int64_t tokens_count, int64_t length, int64_t w
                                  const int32_t *runs, const float *dx, float *dtable, float *dposition, void *stream)
 {
     int64_t slabs = ceil_divide(width, SUM_COLUMNS);
-    launch(token_sums, tokens_count < 4096 ? tokens_count : 4096, slabs, SUM_THREADS, sum_bytes(1), stream,
+    launch(token_sums, tokens_count < 1024 ? tokens_count : 1024, slabs, SUM_THREADS, sum_bytes(1), stream,
            tokens_count, width, tokens, runs, dx, dtable);
     if (dposition != NULL)
         launch(position_sums, tokens_count < length ? tokens_count : length, slabs, SUM_THREADS, sum_bytes(1), stream,
@@ -389,17 +394,21 @@ void mep_cuda_embedding_backward(int64_t tokens_count, int64_t length, int64_t w
 /* ---- Cross entropy ---- */
 
 /* A row a block, read twice: for the highest logit and the sum of exponentials together (arXiv:1805.02867), and for the
- * gradient. */
-static __global__ void __launch_bounds__(1024) cross_entropy(int vocab, const float *logits, const int32_t *targets,
-                                                             float scale, mep_activation gradient, float *losses)
+ * gradient. n values of it are accessed, the vocabulary and padding, where the gradient is 0. */
+static __global__ void __launch_bounds__(1024)
+    cross_entropy(int vocab, int n, int64_t stride, const float *logits, const int32_t *targets, float scale,
+                  mep_activation gradient, float *losses)
 {
-    int64_t begin = (int64_t)blockIdx.x * vocab;
+    int64_t begin = blockIdx.x * stride;
     int target = targets[blockIdx.x];
     float logit = logits[begin + target], highest = -FLT_MAX, sum = 0;
-    for (int i = 4 * threadIdx.x; i < vocab; i += 4 * blockDim.x) {
-        four<float> x = load(logits, begin, i, vocab, -INFINITY);
+    for (int i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {
+        four<float> x = load(logits, begin, i, n);
         float before = highest;
-        for (int j = 0; j < 4; j++) highest = fmaxf(highest, x.v[j]);
+        for (int j = 0; j < 4; j++) {
+            if (i + j >= vocab) x.v[j] = -INFINITY;
+            highest = fmaxf(highest, x.v[j]);
+        }
         sum *= expf(before - highest);
         for (int j = 0; j < 4; j++) sum += expf(x.v[j] - highest);
     }
@@ -408,18 +417,20 @@ static __global__ void __launch_bounds__(1024) cross_entropy(int vocab, const fl
     if (threadIdx.x == 0) losses[blockIdx.x] = logf(sum) + (top - logit);
     if (gradient.data == NULL) return;
     float factor = scale / sum;
-    for (int i = 4 * threadIdx.x; i < vocab; i += 4 * blockDim.x) {
-        four<float> x = load(logits, begin, i, vocab);
-        for (int j = 0; j < 4; j++) x.v[j] = expf(x.v[j] - top) * factor - (i + j == target ? scale : 0);
-        store(gradient, begin, i, vocab, x);
+    for (int i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {
+        four<float> x = load(logits, begin, i, n);
+        for (int j = 0; j < 4; j++)
+            x.v[j] = i + j < vocab ? expf(x.v[j] - top) * factor - (i + j == target ? scale : 0) : 0;
+        store(gradient, begin, i, n, x);
     }
 }
 
-void mep_cuda_cross_entropy(int64_t rows, int64_t vocab, const float *logits, const int32_t *targets, float scale,
-                            mep_activation gradient, float *losses, void *stream)
+void mep_cuda_cross_entropy(int64_t rows, int64_t vocab, int64_t stride, const float *logits, const int32_t *targets,
+                            float scale, mep_activation gradient, float *losses, void *stream)
 {
-    launch(cross_entropy, rows, 1, row_threads(vocab, 4, 1024), REDUCE_BYTES, stream, vocab, logits, targets, scale,
-           gradient, losses);
+    int64_t n = ceil_divide(vocab, 4) * 4 <= stride ? ceil_divide(vocab, 4) * 4 : vocab;
+    launch(cross_entropy, rows, 1, row_threads(n, 4, 1024), REDUCE_BYTES, stream, vocab, n, stride, logits, targets,
+           scale, gradient, losses);
 }
 
 /* ---- Rotary ---- */
