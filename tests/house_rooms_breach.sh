@@ -7,7 +7,7 @@ set -eu
 check=$1
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-mkdir -p "$folder/include/mep" "$folder/src/base" "$folder/src/bias"
+mkdir -p "$folder/include/mep" "$folder/src/base" "$folder/src/bias" "$folder/src/cuda"
 
 fails() { # fails TEXT: the check fails and prints TEXT
     if sh "$check" "$folder" > "$folder/output" 2>&1; then
@@ -30,6 +30,8 @@ breach() { # breach FILE LINE TEXT: the line in the file is found and named
 breach src/base/x.c '#include "bias/bias.h"' 'room base may not include bias/bias.h'
 breach src/base/x.c '#include "mep/bias.h"' 'room base may not include mep/bias.h'
 breach src/base/x.h '# include "x.h"' 'include "ROOM/FILE.h", not "x.h"'
+breach src/cuda/x.cu '#include "bias/bias.h"' 'room cuda may not include bias/bias.h'
+breach src/cuda/x.cuh '#include "bias/bias.h"' 'room cuda may not include bias/bias.h'
 breach src/bias/x.c '#include "mep/unknown.h"' 'mep/unknown.h has no room'
 breach src/bias/x.c '#include <oneapi/dnnl/dnnl.h>' 'oneDNN is called in src/nn alone'
 breach src/bias/x.c '#include <mpi.h>' 'MPI is called in src/dist/mpi_module.c alone'

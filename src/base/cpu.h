@@ -5,6 +5,10 @@
 #ifndef MEP_BASE_CPU_H
 #define MEP_BASE_CPU_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum mep_cpu_level {
     MEP_CPU_C = 0,
     MEP_CPU_AVX2,       /* AVX2, FMA */
@@ -24,5 +28,9 @@ mep_cpu_level mep_cpu_level_detected(void);
 
 /* "c", "avx2", "avx512", "avx512_bf16". */
 const char *mep_cpu_level_text(mep_cpu_level level);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

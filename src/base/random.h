@@ -8,6 +8,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* 64 random bits. */
 uint64_t mep_random_bits(uint64_t seed, uint64_t stream, uint64_t place);
 
@@ -19,5 +23,9 @@ double mep_random_normal(uint64_t seed, uint64_t stream, uint64_t place);
 
 /* A stream number for a name (FNV-1a), so that a parameter's numbers depend on its name and not on its position. */
 uint64_t mep_random_stream(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -11,6 +11,10 @@
 
 #include "mep/types.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* A row-major matrix; `stride` elements from row to row. transposed: op(X) is the transpose of what is stored. */
 typedef struct mep_matrix {
     void *data;
@@ -77,5 +81,9 @@ static inline void *mep_matrix_at(const mep_matrix *x, int64_t row, int64_t colu
     int64_t at = x->transposed ? column * x->stride + row : row * x->stride + column;
     return (char *)x->data + at * (x->dtype == MEP_FLOAT32 ? 4 : 2);
 }
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include "mep/types.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Widest row that layer norm takes. */
 enum { MEP_MAX_WIDTH = 16384 };
 
@@ -56,5 +60,9 @@ void mep_rotary_tables(int64_t length, int64_t dims, double base, float *cosine,
  * row * row_stride + head * head_stride. */
 void mep_rotary_apply(int64_t rows, int64_t length, int64_t first, int64_t heads, int64_t dims, const float *cosine,
                       const float *sine, int inverse, mep_activation x, int64_t row_stride, int64_t head_stride);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

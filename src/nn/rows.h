@@ -12,6 +12,10 @@
 #include "base/bf16.h"
 #include "base/cpu.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Constants of one AdamW step; see adamw below. */
 typedef struct mep_adamw_step {
     float learning_rate, beta1, beta2, eps, weight_decay;
@@ -70,6 +74,10 @@ extern const mep_row_kernels mep_row_kernels_c;
 #if defined(__x86_64__)
 extern const mep_row_kernels mep_row_kernels_avx2;
 extern const mep_row_kernels mep_row_kernels_avx512;
+#endif
+
+#ifdef __cplusplus
+}
 #endif
 
 #endif
