@@ -7,11 +7,11 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/random.h"
 
 /* ---- Names and weights ---- */
@@ -21,7 +21,7 @@ static const char *find_weight(const char *text, double *weight, const char **en
 {
     for (const char *equals = strchr(text, '='); equals != NULL; equals = strchr(equals + 1, '=')) {
         char *behind = NULL;
-        *weight = strtod(equals + 1, &behind);
+        *weight = mep_number_parse(equals + 1, &behind);
         if (behind == equals + 1 || (*behind != ',' && *behind != '\0')) continue;
         *end = behind;
         return equals;
