@@ -61,6 +61,17 @@ cp two.jsonl two.json
 refuse 1 'two.json is an input' prepare -q --force --out two two.json
 cmp -s two.jsonl two.json || wrong 'an input has changed'
 
+# A dataset among its inputs would be one of them at the next call, when it is resumed or replaced.
+mkdir -p corpus/deep
+cp words.txt corpus
+refuse 1 'corpus/x would lie in the input folder corpus' prepare --out corpus/x two.jsonl corpus
+refuse 1 'corpus/deep/x.whole would lie in the input folder corpus/.' prepare --out corpus/deep/x --valid 0.1 corpus/.
+(cd corpus && "$MEP" prepare --out x . > ../out 2> ../err)
+said err 'x would lie in the input folder .'
+[ "$(ls corpus corpus/deep)" = "$(printf 'corpus:\ndeep\nwords.txt\n\ncorpus/deep:')" ] || wrong 'files among the inputs'
+expect 0 prepare -q --out corpus_x corpus
+holds corpus_x 1 12
+
 refuse 2 '--out PREFIX is missing' prepare words.txt
 refuse 2 'needs INPUT' prepare --out x
 refuse 2 'without .bin or .idx' prepare --out x.idx words.txt
