@@ -63,12 +63,22 @@ static int show_merges(void *context, int64_t tokens, int64_t vocab_size)
     return mep_interrupt_flag;
 }
 
+/* A file that cannot be written is told before the work, not after it. */
+static mep_status check_out(const train_job *job)
+{
+    mep_atomic_file file;
+    if (mep_file_exists(job->out) && !job->force)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s exists; choose another --out, or --force to replace it", job->out);
+    MEP_TRY(mep_atomic_begin(&file, job->out));
+    mep_atomic_abandon(&file);
+    return MEP_OK;
+}
+
 static mep_status train(train_job *job)
 {
     mep_tokenizer *tokenizer = NULL;
     double started = mep_now();
-    if (mep_file_exists(job->out) && !job->force)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s exists; choose another --out, or --force to replace it", job->out);
+    MEP_TRY(check_out(job));
     MEP_TRY(mep_tokenizer_trainer_create(&job->trainer, &job->settings));
     MEP_TRY(mep_corpus_read((const char *const *)job->inputs, job->input_count, count_document, job));
     mep_progress_finish(&job->progress);
