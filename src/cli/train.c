@@ -251,7 +251,8 @@ static mep_status print_data(const mep_train_settings *s)
     mep_short_number(in_run, total);
     print_corpora(s, &data);
     if (mep_cli_group()->size > 1)
-        printf("processes %lld, each for %lld of %lld sequences a step\n", (long long)mep_cli_group()->size,
+        printf("processes %lld on %lld machine%s, each for %lld of %lld sequences a step\n",
+               (long long)mep_cli_group()->size, (long long)mep_cli_machines(), mep_cli_machines() == 1 ? "" : "s",
                (long long)(s->batch_size / mep_cli_group()->size), (long long)s->batch_size);
     printf("training  %lld step%s of %lld x %lld tokens: %s tokens, %.3g times the data\n", (long long)s->steps,
            s->steps == 1 ? "" : "s", (long long)s->batch_size, (long long)s->length, total, in_run / in_data);
