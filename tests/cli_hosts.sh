@@ -79,6 +79,15 @@ on alpha sh -c 'cd disk && exec mpirun -np 1 --host alpha -x MEP_CPU=c "$0" "$@"
     "$MEP" eval --model ../one --data text.valid --lengths 64 > out 2> err || wrong 'two CPU levels do not work together'
 if "$MEP" version | grep -q 'the machine has c;'; then :; else said err 'note: process 1 on beta computes with avx2'; fi
 
+# ---- Another version is refused: the program with another number written into it ----
+version=$("$MEP" version | sed -n 's/^mep //p')
+LC_ALL=C sed "s/$(echo "$version" | sed 's/[.]/[.]/g')/9${version#?}/g" "$MEP" > other && chmod +x other
+ln -s "$(dirname "$MEP")/libmep-mpi.so" libmep-mpi.so
+checks=$((checks + 1))
+mpirun -np 1 "$MEP" eval --model one --data text.valid : -np 1 ./other eval --model one --data text.valid > out 2> err &&
+    wrong 'two versions work together'
+said err "is mep 9${version#?}, process 0 is mep $version; install the same one"
+
 # ---- beta dies, or its network is cut: all end, and one machine goes on from the last checkpoint ----
 die() { # die MACHINE: kill everything on it but what holds it up
     holder=$(cat "pid.$1")
