@@ -44,7 +44,7 @@ tiny_train one "$@"
 for n in 2 4; do
     # shellcheck disable=SC2086
     group $n 0 train --data text.train --out "run$n" $TINY "$@"
-    said out "processes $n, each for $((4 / n)) of 4 sequences a step"
+    said out "processes $n on 1 machine, each for $((4 / n)) of 4 sequences a step"
     [ "$(grep -c '^model ' out)" = 1 ] || wrong 'more than one process prints'
     [ "$(wc -l < "run$n/metrics.jsonl")" = $steps ] || wrong 'not a line a step'
     close one "run$n"
@@ -124,7 +124,8 @@ group 3 1 train --data text.train --out bad $TINY --steps 5
 only '3 processes cannot share 4 sequences a step evenly'
 [ ! -e bad ] || wrong 'a refused run leaves a folder'
 group 2 1 train --data text.train --out text.txt/x --steps 5
-only 'process 0 of 2: cannot make the folder text.txt/x'
+only 'process 0 of 2 on '
+said err 'cannot make the folder text.txt/x'
 
 # ---- One is stopped, one is killed ----
 wait_for_checkpoint() { # wait_for_checkpoint RUN: until it has one, a minute at most; the next ones take its place

@@ -253,7 +253,8 @@ static void print_division(const mep_train_settings *s)
     int64_t processes = mep_cli_group()->size, parts = mep_parts_of_run(s, processes);
     char possible[MEP_PARTS_TEXT];
     if (processes > 1)
-        printf("processes %lld, each for %lld of %lld sequences a step\n", (long long)processes,
+        printf("processes %lld on %lld machine%s, each for %lld of %lld sequences a step\n", (long long)processes,
+               (long long)mep_cli_machines(), mep_cli_machines() == 1 ? "" : "s",
                (long long)(s->batch_size / processes), (long long)s->batch_size);
     if (parts == processes) return;
     mep_parts_processes(parts, possible);

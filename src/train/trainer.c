@@ -368,7 +368,7 @@ static mep_status loop(trainer *t, mep_train_fn progress, void *context)
 
 static mep_run_checksums checksums_of(const trainer *t)
 {
-    mep_run_checksums checksums;
+    mep_run_checksums checksums = {0};
     mep_mixture_checksums(&t->data, checksums.data);
     mep_mixture_checksums(&t->valid, checksums.valid);
     return checksums;
@@ -414,6 +414,15 @@ static mep_status check_folder(const char *run)
     return status;
 }
 
+/* A copy of the data on another machine may be an old one. */
+static mep_status check_same_data(const trainer *t)
+{
+    mep_run_checksums c = checksums_of(t);
+    MEP_TRY(mep_dist_check_same(t->group, c.data, sizeof c.data, t->settings.data));
+    return mep_dist_check_same(t->group, c.valid, sizeof c.valid,
+                               t->settings.valid[0] != '\0' ? t->settings.valid : t->settings.data);
+}
+
 mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_settings *settings,
                               mep_train_fn progress, void *context)
 {
@@ -421,12 +430,15 @@ mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_
     int writes = group->rank == 0;
     if (t.settings.model.max_position_embeddings < settings->length)
         t.settings.model.max_position_embeddings = settings->length;
-    mep_status status = mep_train_check(&t.settings);
-    if (status == MEP_OK) status = choose_parts(&t);
+    MEP_TRY(mep_dist_agree(group, mep_train_check(&t.settings)));
+    /* sizes may come from files, and those of another machine be others */
+    MEP_TRY(mep_dist_broadcast(group, &t.settings.model, sizeof t.settings.model));
+    mep_status status = choose_parts(&t);
     if (status == MEP_OK && writes) status = check_folder(run);
     if (status == MEP_OK) status = open_trainer(&t);
     if (status == MEP_OK && writes) status = initialize(&t);
     status = mep_dist_agree(group, status); /* before anything is written */
+    if (status == MEP_OK) status = check_same_data(&t);
     if (status == MEP_OK) status = mep_dist_agree(group, writes ? make_folder(&t) : MEP_OK);
     if (status == MEP_OK) status = share_parameters(&t);
     if (status == MEP_OK) status = loop(&t, progress, context);
