@@ -105,6 +105,33 @@ checks=$((checks + 1))
 said err 'gnuplot-nox'
 said out 'whole/results.md'
 
+# ---- Numbers that a picture cannot take ----
+
+# Of a large vocabulary after one step all are above what is shown beside better ones; of "beyond" there are none. The
+# table is printed in any case.
+one="--preset nano --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --batch-size 2 --steps 1 --threads 1"
+# shellcheck disable=SC2086
+expect 0 compare --data text --out large $one --length 16 --vocab-size 20032 --lengths 16,32 --eval-tokens 256 \
+    --positions mep,alibi
+said out 'alibi'
+[ ! -e whole/perplexity.png ] || said out 'large/perplexity.png'
+# shellcheck disable=SC2086
+expect 0 compare --data text --out beyond $one --length 16 --lengths 32 --eval-tokens 256 --positions learned
+said out 'learned'
+
+# A gnuplot that fails takes the pictures, not the table.
+mkdir -p failing
+printf '#!/bin/sh\nexit 3\n' > failing/gnuplot
+chmod +x failing/gnuplot
+# shellcheck disable=SC2086
+PATH=$PWD/failing:$PATH "$MEP" compare --data text --out whole $short > out 2> err
+code=$?
+checks=$((checks + 1))
+[ $code = 1 ] || wrong "a failing gnuplot: exit code $code"
+said err 'gnuplot failed on whole/perplexity.gp'
+said out 'kernels.png'
+said out ' ± '
+
 # ---- Wrong inputs ----
 
 refuse 2 '--data PREFIX is missing' compare --out x

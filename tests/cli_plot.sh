@@ -35,6 +35,9 @@ if command -v gnuplot > /dev/null; then
     [ -s "a folder's/it's.png" ] || wrong 'no picture in a folder with a quote'
     said "a folder's/it's.dat" '1024 '
     expect 0 plot --bias mep --heads 1 --max-distance 1 --out one.png
+    # Values that differ by less than the digits of a script.
+    printf 'encoding,length,perplexity\nmep,16,306.240001\nmep,32,306.240002\n' > alike.csv
+    expect 0 plot alike.csv
     # Many long names: below the curves, and the picture is higher, so that the curves keep their room.
     expect 0 plot --bias 'mep;alibi;exp:c=0.5 + t5:buckets=64,max=256' --heads 8 --head 1,2,3,4,5,6 --out many.png
     said many.gp 'size 1200,1230'
@@ -63,5 +66,6 @@ bad 'line 3 has 2 cells where the heading has 3' 'encoding,length,perplexity\nme
 bad '"x" is no number' 'encoding,length,perplexity\nmep,512,x\n'
 bad 'the length is not from 1' 'encoding,length,perplexity\nmep,0,20\n'
 bad 'no finite value' 'encoding,length,perplexity\nmep,512,inf\n'
+bad 'no finite value of at most 10000' 'encoding,length,perplexity\nmep,512,20000\n'
 bad 'zero byte' 'encoding,length\0,perplexity\n'
 finish

@@ -213,16 +213,19 @@ static int study_progress(void *context, const mep_study_progress *p)
 
 /* ---- The study ---- */
 
-/* Pictures, the table, and where everything is. A missing gnuplot is no failure. */
+/* Pictures, the table, and where everything is. A missing gnuplot is no failure, and no failure of gnuplot takes the
+ * table away. */
 static mep_status finish(const compare_job *job)
 {
+    char reason[1024];
     MEP_TRY(mep_report_write(&job->report));
-    mep_status status = mep_report_draw(&job->report);
-    if (status == MEP_ERROR_UNSUPPORTED) fprintf(stderr, "mep compare: no pictures: %s\n", mep_error_message());
-    if (status != MEP_OK && status != MEP_ERROR_UNSUPPORTED) return status;
+    mep_status drawn = mep_report_draw(&job->report);
+    snprintf(reason, sizeof reason, "%s", mep_error_message());
+    if (drawn == MEP_ERROR_UNSUPPORTED) fprintf(stderr, "mep compare: no pictures: %s\n", reason);
     MEP_TRY(mep_report_print(&job->report));
     printf("\n");
-    return mep_report_print_files(&job->report);
+    MEP_TRY(mep_report_print_files(&job->report));
+    return drawn == MEP_OK || drawn == MEP_ERROR_UNSUPPORTED ? MEP_OK : mep_fail(drawn, "%s", reason);
 }
 
 static int run(compare_job *job)

@@ -380,8 +380,20 @@ static void add_encoding(const mep_report *report, const report_data *data, int6
     }
 }
 
+/* INFINITY where there is none. */
+static double lowest_mean(const mep_report *report, const report_data *data)
+{
+    double lowest = INFINITY;
+    for (int64_t i = 0; i < report->settings->encoding_count * report->settings->length_count; i++)
+        if (data->cells[i].seeds > 0) lowest = fmin(lowest, data->cells[i].mean);
+    return lowest;
+}
+
+/* Perplexities too large to be of interest beside others are left out; where there are no others, all are shown. */
 static mep_status draw_perplexity(const mep_report *report, const report_data *data, int64_t corpus)
 {
+    double lowest = lowest_mean(report, data);
+    if (!isfinite(lowest)) return MEP_OK;
     const mep_study_settings *s = report->settings;
     line_set set = {0};
     char *path = NULL, *title = NULL, length[24], corpus_title[MEP_DATA_SIZE];
@@ -396,7 +408,7 @@ static mep_status draw_perplexity(const mep_report *report, const report_data *d
                      .lines = set.lines,
                      .count = set.count,
                      .train_length = s->train.length,
-                     .limit = LARGEST_SHOWN};
+                     .limit = lowest <= LARGEST_SHOWN ? LARGEST_SHOWN : 0};
     if (status == MEP_OK) status = mep_plot_perplexity(path, &plot);
     mep_free(&title);
     mep_free(&path);

@@ -109,6 +109,14 @@ static mep_status write_data(const picture *files, const mep_plot *plot, const c
     return close_file(file, files->data);
 }
 
+/* What the y axis shows beyond its lowest and highest value: a share of what lies between them, and enough for a script
+ * with six digits to tell its ends apart. */
+static double margin_of(double low, double high, double share)
+{
+    double margin = fmax(share * (high - low), 1e-3 * fmax(fabs(low), fabs(high)));
+    return margin > 0 ? margin : 1;
+}
+
 /* Bounds of the points that are shown; MEP_ERROR_ARGUMENT when there is none. */
 static mep_status find_range(const mep_plot *plot, double y_limit, range *bounds)
 {
@@ -123,8 +131,9 @@ static mep_status find_range(const mep_plot *plot, double y_limit, range *bounds
             bounds->y_min = fmin(bounds->y_min, y > error ? y - error : y);
             bounds->y_max = fmax(bounds->y_max, y + error);
         }
-    if (bounds->x_min > bounds->x_max) return mep_fail(MEP_ERROR_ARGUMENT, "there is no finite value to plot");
-    return MEP_OK;
+    if (bounds->x_min <= bounds->x_max) return MEP_OK;
+    if (!(plot->limit > 0)) return mep_fail(MEP_ERROR_ARGUMENT, "there is no finite value to plot");
+    return mep_fail(MEP_ERROR_ARGUMENT, "there is no finite value of at most %g to plot", plot->limit);
 }
 
 /* The legend stands to the right; long names go below, where they do not eat the picture's width. In pixels: a row of
@@ -264,7 +273,7 @@ static mep_status write_perplexity_script(const picture *files, const mep_plot *
     if (file == NULL) return mep_fail_errno("write", files->script);
     write_frame(file, files, plot);
     write_length_axis(file, &bounds);
-    double margin = bounds.y_max > bounds.y_min ? 0.05 * (bounds.y_max - bounds.y_min) : 1;
+    double margin = margin_of(bounds.y_min, bounds.y_max, 0.05);
     if (bounds.y_min > 0 && bounds.y_max > 3 * bounds.y_min)
         write_log_axis(file, &bounds);
     else
@@ -283,8 +292,8 @@ static mep_status write_kernels_script(const picture *files, const mep_plot *plo
 {
     range bounds;
     MEP_TRY(find_range(plot, INFINITY, &bounds));
-    double low = plot->limit < 0 ? fmax(plot->limit, bounds.y_min) : bounds.y_min, margin = 0.03 * (bounds.y_max - low);
-    if (!(margin > 0)) margin = 1;
+    double low = plot->limit < 0 ? fmax(plot->limit, bounds.y_min) : bounds.y_min;
+    double margin = margin_of(low, bounds.y_max, 0.03);
     FILE *file = fopen(files->script, "w");
     if (file == NULL) return mep_fail_errno("write", files->script);
     write_frame(file, files, plot);
