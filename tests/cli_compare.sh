@@ -88,7 +88,7 @@ expect 0 compare --data 'text;other' --out two $tiny --steps 3 --lengths 16,32 -
 said out 'other'
 [ -f two/text/results.csv ] && [ -f two/other/results.md ] || wrong 'no folder for each corpus'
 # shellcheck disable=SC2086
-expect 0 compare --data 'text;other' --out two $tiny --steps 3 --lengths 16,32 --quiet \
+expect 0 compare --data ./text,./other --out two $tiny --steps 3 --lengths 16,32 --quiet \
     --positions 'alibi;t5:buckets=16,max=64;learned'
 said two/text/results.csv '"t5:buckets=16,max=64",1235,32,'
 said two/text/results.csv 'learned,1235,16,'

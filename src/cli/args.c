@@ -212,10 +212,11 @@ static int set_lengths(const mep_usage *usage, mep_option *option, char *text)
     return MEP_ARGS_GO;
 }
 
-/* 1 when a comma after these `size` characters belongs to a bias spec with options. */
+/* 1 when a comma after these `size` characters belongs to a bias spec with options ("mep/learn=weights,slopes") or to a
+ * mixture of datasets; a '/' alone is in the path of one dataset. */
 static int has_options(const char *text, size_t size)
 {
-    return memchr(text, ':', size) != NULL || memchr(text, '/', size) != NULL || memchr(text, '=', size) != NULL;
+    return memchr(text, ':', size) != NULL || memchr(text, '=', size) != NULL;
 }
 
 /* Texts between ';', or between commas that stand before any option of a bias spec; the first use replaces the default

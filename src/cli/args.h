@@ -35,7 +35,7 @@ typedef enum mep_option_kind {
     MEP_OPTION_CHOICE, /* int, the index of the word in `choices` */
     MEP_OPTION_LENGTHS, /* mep_lengths: lengths separated by commas */
     MEP_OPTION_TEXTS /* mep_texts: the option may be repeated; each value may hold several, separated by ';', or by ','
-                        where no ':', '/' or '=' stands before it (bias specs with options contain commas) */
+                        where no ':' or '=' stands before it (bias specs with options and mixtures contain commas) */
 } mep_option_kind;
 
 typedef struct mep_lengths {
