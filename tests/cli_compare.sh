@@ -52,6 +52,16 @@ checks=$((checks + 1))
 cmp -s first.csv whole/results.csv || wrong 'a second call changed results.csv'
 [ -z "$(find whole -newer before -path '*seed*' -type f)" ] || wrong 'a second call wrote into the runs'
 
+# The page has the command as a shell takes it, whatever is in its words.
+mkdir -p "it's"
+cp text.*.* "it's"
+# shellcheck disable=SC2086
+expect 0 compare --data "it's/text" --out quoted $tiny --steps 1 --lengths 16 --eval-tokens 64 --positions 'exp + gauss'
+command=$(sed -n 's/^    mep \(compare .*\)/\1/p' quoted/results.md)
+eval "set -- $command"
+checks=$((checks + 1))
+[ "$3" = "it's/text" ] || wrong "the shell reads \"$3\" in: $command"
+
 # ---- Stopped and continued ----
 
 # Long enough to be stopped in the middle; three times, at whatever it does then.
