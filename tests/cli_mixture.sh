@@ -29,6 +29,11 @@ train() { # train RUN ARGUMENT ...
     expect 0 train --out "$run" $TINY "$@"
 }
 
+# A split that leaves nothing to validate on: the command that the last line names is one that works.
+train only --data data/many --split 1 --steps 1
+said out '--data data/many --split 1 --part train'
+expect 0 eval --model only --data data/many --split 1 --part train --lengths 16 --tokens 64 --quiet
+
 # The parts that --split takes of a whole are those that mep prepare --split writes.
 train whole --data data/many --split 949,50,1 --steps 20 --valid-tokens 0
 said out 'documents: 949, the training part of 949,50,1'

@@ -346,7 +346,8 @@ static void report(const train_job *job, const char *run, double seconds)
                skipped, clock);
     }
     printf("; evaluate it: mep eval --model %s --data %s", run, s->valid[0] != '\0' ? s->valid : s->data);
-    if (s->valid[0] == '\0' && s->split[0] != '\0') printf(" --split %s", s->split);
+    if (s->valid[0] == '\0' && s->split[0] != '\0')
+        printf(" --split %s%s", s->split, mep_train_has_valid(s) ? "" : " --part train");
     printf("\n");
 }
 
