@@ -58,15 +58,16 @@ static mep_status choose_lengths(eval_job *job, int64_t tokens)
 static mep_status choose_tokens(eval_job *job)
 {
     int64_t tokens = mep_mixture_least_tokens(&job->data) - 1, longest = 0; /* the first token is never scored */
-    if (job->settings.max_tokens > 0 && job->settings.max_tokens < tokens) tokens = job->settings.max_tokens;
+    int is_limited = job->settings.max_tokens > 0 && job->settings.max_tokens < tokens;
+    if (is_limited) tokens = job->settings.max_tokens;
     if (job->lengths.count == 0) MEP_TRY(choose_lengths(job, tokens));
     for (int64_t i = 0; i < job->lengths.count; i++)
         if (job->lengths.values[i] > longest) longest = job->lengths.values[i];
     if (tokens < longest)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "%s: has %lld tokens to score, too few for the length %lld; use shorter "
-                        "--lengths or more text",
-                        job->data_path, (long long)tokens, (long long)longest);
+                        "%s: has %lld tokens to score%s, too few for the length %lld; use shorter --lengths or %s",
+                        job->data_path, (long long)tokens, is_limited ? " with these --tokens" : "", (long long)longest,
+                        is_limited ? "more --tokens" : "more text");
     if (job->settings.max_tokens == 0) job->settings.max_tokens = tokens / longest * longest;
     return MEP_OK;
 }
