@@ -139,6 +139,11 @@ static void write_lines(FILE *file, const mep_plot *plot, const char *shown, con
     }
 }
 
+static const char *unit_of(const mep_plot *plot)
+{
+    return plot->unit != NULL ? plot->unit : "tokens";
+}
+
 static mep_status write_perplexity_script(const mep_picture *files, const mep_plot *plot)
 {
     range bounds;
@@ -155,7 +160,7 @@ static mep_status write_perplexity_script(const mep_picture *files, const mep_pl
         fprintf(file, "set yrange [%.6g:%.6g]\n", bounds.y_min - margin, bounds.y_max + margin);
     int bars = 0;
     for (int64_t n = 0; n < plot->count; n++) bars |= has_errors(&plot->lines[n]);
-    fprintf(file, "set xlabel 'length of the test text (tokens)'\nset ylabel 'perplexity%s'\n",
+    fprintf(file, "set xlabel 'length of the test text (%s)'\nset ylabel 'perplexity%s'\n", unit_of(plot),
             bars ? " (bars: standard deviation over seeds)" : "");
     if (plot->train_length > 0) write_train_length(file, plot, &bounds);
     fprintf(file, "limit = %g  # larger values, and infinite ones, are left out\n", limit);
@@ -175,9 +180,10 @@ static mep_status write_kernels_script(const mep_picture *files, const mep_plot 
     fprintf(file, "set xrange [%.10g:%.10g]\nset yrange [%.6g:%.6g]\n", bounds.x_min,
             bounds.x_max > bounds.x_min ? bounds.x_max : bounds.x_min + 1, low - (low > bounds.y_min ? 0 : margin),
             bounds.y_max + margin);
-    fputs("set xlabel 'distance d between query and key (tokens)'\nset ylabel 'bias b(d) on the attention logit "
-          "(nats)'\n",
-          file);
+    fprintf(file,
+            "set xlabel 'distance d between query and key (%s)'\nset ylabel 'bias b(d) on the attention logit "
+            "(nats)'\n",
+            unit_of(plot));
     if (plot->train_length > 0) write_train_length(file, plot, &bounds);
     write_lines(file, plot, "$2", "lines");
     return mep_picture_close(file, files->script);

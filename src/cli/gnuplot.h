@@ -22,6 +22,7 @@ typedef struct mep_plot {
     const char *title;
     const mep_plot_line *lines;
     int64_t count;
+    const char *unit;     /* of lengths: "bytes"; NULL: tokens */
     int64_t train_length; /* marked by a vertical line; 0 for none */
     double limit;         /* perplexity: values above it are left out; kernels: the lowest y; 0 for none */
 } mep_plot;

@@ -99,7 +99,7 @@ static mep_status remove_dataset(const char *prefix)
 static int show_progress(void *context, const mep_prepare_progress *p)
 {
     prepare_job *job = context;
-    int64_t total_mb = (p->total + MB - 1) / MB;
+    int64_t total_mb = (p->total + MB / 2) / MB;
     if (job->read_before < 0) {
         job->read_before = p->text_bytes;
         job->started = mep_now();
