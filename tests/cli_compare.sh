@@ -40,6 +40,7 @@ checks=$((checks + 3))
 if command -v gnuplot > /dev/null; then
     said out 'whole/perplexity.png'
     said out 'whole/kernels.png'
+    said whole/perplexity.gp 'length of the test text (bytes)'
     [ -s whole/perplexity.png ] && [ -s whole/kernels.png ] || wrong 'no pictures'
 fi
 

@@ -112,6 +112,7 @@ refuse 1 'leaves nothing to test on' compare --data data/many --split 1 --out x 
 refuse 2 '--split A,B,C is missing' eval --model whole --data data/many --part test
 refuse 1 'cannot open nosuch.idx' train --data data/many=1,nosuch=1 --out x
 refuse 2 'needs a prefix and a weight above 0' train --data data/many=1,data/text=0 --out x
+refuse 2 '"abc" is not a weight' train --data data/many=0.5,data/text=abc --out x
 refuse 2 'leave out --split' train --resume whole --split 1
 [ ! -e x ] || wrong 'a refused run left its folder'
 finish

@@ -333,6 +333,25 @@ int mep_args_given(const mep_option *options, const char *name)
     return 0;
 }
 
+int mep_args_words(const char *command, const char *option, const mep_texts *texts, const char *const *words,
+                   int64_t *indices)
+{
+    for (int64_t i = 0; i < texts->count; i++) {
+        char list[128] = "";
+        indices[i] = -1;
+        for (int64_t w = 0; words[w] != NULL; w++) {
+            if (strcmp(texts->values[i], words[w]) == 0) indices[i] = w;
+            size_t used = strlen(list);
+            snprintf(list + used, sizeof list - used, "%s%s", w == 0 ? "" : ", ", words[w]);
+        }
+        if (indices[i] < 0) return mep_cli_usage(command, "%s: \"%s\" is none of %s", option, texts->values[i], list);
+        for (int64_t k = 0; k < i; k++)
+            if (indices[k] == indices[i])
+                return mep_cli_usage(command, "%s: %s stands twice", option, texts->values[i]);
+    }
+    return MEP_ARGS_GO;
+}
+
 void mep_args_default(mep_option *options, const char *name, const char *text)
 {
     for (; options->kind != MEP_OPTION_END; options++)

@@ -152,6 +152,11 @@ int mep_args_parse(const mep_usage *usage, int argc, char **argv, int *count);
 /* 1 when the option with this name stood on the command line of the last mep_args_parse. */
 int mep_args_given(const mep_option *options, const char *name);
 
+/* indices[i] of texts[i] in `words` (ended by NULL), each at most once. MEP_ARGS_GO, or the exit code after one line on
+ * stderr that names `option`. */
+int mep_args_words(const char *command, const char *option, const mep_texts *texts, const char *const *words,
+                   int64_t *indices);
+
 /* Show `text` as the default of the option `name`; "" shows none. */
 void mep_args_default(mep_option *options, const char *name, const char *text);
 

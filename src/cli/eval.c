@@ -210,7 +210,7 @@ int mep_cli_eval(int argc, char **argv)
         MEP_OPT_CHOICE("--part", 0, "PART", &job.part, part_names, "which part of the split"),
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job.position,
                      "another position encoding in place of the model's own, as in mep train"),
-        MEP_OPT_LENGTHS("--lengths", 'l', "LIST", &job.lengths, 1, LONGEST,
+        MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &job.lengths, 1, LONGEST,
                         "lengths to evaluate, such as 512,1K,2K,4K"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &job.settings.max_tokens, 0, INT64_MAX,
                        "tokens to use, from the start of the data; of each corpus of a mixture"),

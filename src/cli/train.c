@@ -262,9 +262,7 @@ static mep_status print_data(const mep_train_settings *s)
 static mep_status print_settings(const mep_train_settings *s)
 {
     MEP_TRY(print_model(s));
-    MEP_TRY(print_data(s));
-    fflush(stdout);
-    return MEP_OK;
+    return print_data(s);
 }
 
 /* ---- The run ---- */
@@ -284,13 +282,21 @@ static int show_progress(void *context, const mep_train_progress *p)
     return mep_interrupt_flag;
 }
 
+/* Everything is checked: say what is going to be done. */
+static mep_status begin(void *context, const mep_train_settings *settings, int64_t done)
+{
+    train_job *job = context;
+    if (job->quiet) return MEP_OK;
+    MEP_TRY(print_settings(settings));
+    if (job->resume != NULL) printf("resumed   after step %lld\n", (long long)done);
+    fflush(stdout);
+    mep_progress_start(&job->progress, "train", done, settings->steps);
+    return MEP_OK;
+}
+
 static mep_status start(train_job *job)
 {
-    if (!job->quiet) {
-        MEP_TRY(print_settings(&job->o.settings));
-        mep_progress_start(&job->progress, "train", 0, job->o.settings.steps);
-    }
-    return mep_train_start_in(mep_cli_group(), job->out, &job->o.settings, show_progress, job);
+    return mep_train_start_in(mep_cli_group(), job->out, &job->o.settings, begin, show_progress, job);
 }
 
 /* --fall-back and --on-nan of a run that is continued. */
@@ -309,25 +315,15 @@ static mep_status prepare_resume(const train_job *job)
 /* The first process alone looks into the run's folder. */
 static mep_status begin_resume(train_job *job)
 {
-    int64_t done = 0;
-    mep_train_settings *s = &job->o.settings;
     MEP_TRY(prepare_resume(job));
-    MEP_TRY(mep_train_read_settings(job->resume, s));
-    MEP_TRY(mep_train_steps_done(job->resume, &done));
-    if (!job->quiet && done < s->steps) {
-        MEP_TRY(print_settings(s));
-        printf("resumed   after step %lld\n", (long long)done);
-        fflush(stdout);
-        mep_progress_start(&job->progress, "train", done, s->steps);
-    }
-    return MEP_OK;
+    return mep_train_read_settings(job->resume, &job->o.settings);
 }
 
 static mep_status resume(train_job *job)
 {
     mep_set_threads((int)job->o.threads);
     MEP_TRY(mep_dist_agree(mep_cli_group(), mep_cli_group()->rank == 0 ? begin_resume(job) : MEP_OK));
-    return mep_train_resume_in(mep_cli_group(), job->resume, show_progress, job);
+    return mep_train_resume_in(mep_cli_group(), job->resume, begin, show_progress, job);
 }
 
 /* The last line: how it ended, where it is, what to do next. */
