@@ -47,8 +47,8 @@ static void work(mep_dist *group, void *context)
     listener l = {j, group->rank};
     mep_train_settings settings = j->settings;
     if (group->rank == j->blind_rank) snprintf(settings.data, sizeof settings.data, "nosuch");
-    mep_status status = j->resume ? mep_train_resume_in(group, j->run, keep, &l)
-                                  : mep_train_start_in(group, j->run, &settings, keep, &l);
+    mep_status status = j->resume ? mep_train_resume_in(group, j->run, NULL, keep, &l)
+                                  : mep_train_start_in(group, j->run, &settings, NULL, keep, &l);
     j->status[group->rank] = status;
     snprintf(j->message[group->rank], sizeof j->message[0], "%s", status == MEP_OK ? "" : mep_error_message());
 }

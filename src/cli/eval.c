@@ -60,15 +60,16 @@ static mep_status choose_lengths(eval_job *job, int64_t tokens)
 static mep_status choose_tokens(eval_job *job)
 {
     int64_t tokens = mep_mixture_least_tokens(&job->data) - 1, longest = 0; /* the first token is never scored */
-    if (job->settings.max_tokens > 0 && job->settings.max_tokens < tokens) tokens = job->settings.max_tokens;
+    int is_limited = job->settings.max_tokens > 0 && job->settings.max_tokens < tokens;
+    if (is_limited) tokens = job->settings.max_tokens;
     if (job->lengths.count == 0) MEP_TRY(choose_lengths(job, tokens));
     for (int64_t i = 0; i < job->lengths.count; i++)
         if (job->lengths.values[i] > longest) longest = job->lengths.values[i];
     if (tokens < longest)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "%s: has %lld tokens to score, too few for the length %lld; use shorter "
-                        "--lengths or more text",
-                        job->data_path, (long long)tokens, (long long)longest);
+                        "%s: has %lld tokens to score%s, too few for the length %lld; use shorter --lengths or %s",
+                        job->data_path, (long long)tokens, is_limited ? " with these --tokens" : "", (long long)longest,
+                        is_limited ? "more --tokens" : "more text");
     if (job->settings.max_tokens == 0) job->settings.max_tokens = tokens / longest * longest;
     return MEP_OK;
 }
@@ -250,7 +251,7 @@ int mep_cli_eval(int argc, char **argv)
         MEP_OPT_CHOICE("--part", 0, "PART", &job.part, part_names, "which part of the split"),
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job.position,
                      "another position encoding in place of the model's own, as in mep train"),
-        MEP_OPT_LENGTHS("--lengths", 'l', "LIST", &job.lengths, 1, LONGEST,
+        MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &job.lengths, 1, LONGEST,
                         "lengths to evaluate, such as 512,1K,2K,4K"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &job.settings.max_tokens, 0, INT64_MAX,
                        "tokens to use, from the start of the data; of each corpus of a mixture"),

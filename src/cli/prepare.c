@@ -108,7 +108,7 @@ static mep_status remove_whole(const prepare_job *job)
 static int show_progress(void *context, const mep_prepare_progress *p)
 {
     prepare_job *job = context;
-    int64_t total_mb = (p->total + MB - 1) / MB;
+    int64_t total_mb = (p->total + MB / 2) / MB;
     if (job->read_before < 0) {
         job->read_before = p->text_bytes;
         job->started = mep_now();
@@ -375,7 +375,8 @@ int mep_cli_prepare(int argc, char **argv)
             "each\n"
             "also as .gz, .zst or .xz or in a .tar of them, or a folder of such. Folders are read in byte order of "
             "the\n"
-            "names; hidden files, and text files with a zero byte near their beginning, are left out.\n"
+            "names; hidden files, and text files with a zero byte near their beginning, are left out. A file that is\n"
+            "named itself is taken as it is, binary or not.\n"
             "--valid cuts between two documents where that changes the share by less than a tenth, else inside one;\n"
             "it and --split need the space of the dataset twice for a while. mep train, eval and compare also take a\n"
             "--split of a whole dataset.\n\n"

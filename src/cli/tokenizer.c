@@ -47,7 +47,7 @@ typedef struct train_job {
 static mep_status count_document(void *context, const char *text, int64_t size, int64_t position, int64_t total)
 {
     train_job *job = context;
-    int64_t total_mb = (total + MB - 1) / MB;
+    int64_t total_mb = (total + MB / 2) / MB;
     if (mep_interrupt_flag) return mep_fail(MEP_INTERRUPTED, "interrupted; no tokenizer was made");
     if (!job->quiet && job->text_bytes == 0) mep_progress_start(&job->progress, "count words, MB", 0, total_mb);
     job->text_bytes += size;

@@ -280,9 +280,7 @@ static mep_status print_data(const mep_train_settings *s)
 static mep_status print_settings(const mep_train_settings *s)
 {
     MEP_TRY(print_model(s));
-    MEP_TRY(print_data(s));
-    fflush(stdout);
-    return MEP_OK;
+    return print_data(s);
 }
 
 /* ---- The run ---- */
@@ -302,13 +300,36 @@ static int show_progress(void *context, const mep_train_progress *p)
     return mep_interrupt_flag;
 }
 
+/* Where the processes cannot sum gradients in the run's parts, what follows has other bits than it would have. */
+static void warn_of_parts(const char *run, const mep_train_settings *s)
+{
+    int64_t processes = mep_cli_group()->size;
+    char possible[MEP_PARTS_TEXT];
+    if (s->gradient_parts == 0 || s->batch_size % processes != 0 || mep_parts_of_run(s, processes) == s->gradient_parts)
+        return;
+    mep_parts_processes(s->gradient_parts, possible);
+    fprintf(stderr,
+            "mep train: %lld processes cannot sum the gradients of %s in the order it began with (possible: %s): it "
+            "goes on in another, and differs by rounding from a run never stopped\n",
+            (long long)processes, run, possible);
+}
+
+/* Everything is checked: say what is going to be done. */
+static mep_status begin(void *context, const mep_train_settings *settings, int64_t done)
+{
+    train_job *job = context;
+    if (job->resume != NULL && mep_cli_group()->rank == 0) warn_of_parts(job->resume, settings);
+    if (job->quiet) return MEP_OK;
+    MEP_TRY(print_settings(settings));
+    if (job->resume != NULL) printf("resumed   after step %lld\n", (long long)done);
+    fflush(stdout);
+    mep_progress_start(&job->progress, "train", done, settings->steps);
+    return MEP_OK;
+}
+
 static mep_status start(train_job *job)
 {
-    if (!job->quiet) {
-        MEP_TRY(print_settings(&job->o.settings));
-        mep_progress_start(&job->progress, "train", 0, job->o.settings.steps);
-    }
-    return mep_train_start_in(mep_cli_group(), job->out, &job->o.settings, show_progress, job);
+    return mep_train_start_in(mep_cli_group(), job->out, &job->o.settings, begin, show_progress, job);
 }
 
 /* --fall-back and --on-nan of a run that is continued. */
@@ -324,44 +345,18 @@ static mep_status prepare_resume(const train_job *job)
     return MEP_OK;
 }
 
-/* Where the processes cannot sum gradients in the run's parts, what follows has other bits than it would have. */
-static void warn_of_parts(const train_job *job)
-{
-    const mep_train_settings *s = &job->o.settings;
-    int64_t processes = mep_cli_group()->size;
-    char possible[MEP_PARTS_TEXT];
-    if (s->gradient_parts == 0 || s->batch_size % processes != 0 || mep_parts_of_run(s, processes) == s->gradient_parts)
-        return;
-    mep_parts_processes(s->gradient_parts, possible);
-    fprintf(stderr,
-            "mep train: %lld processes cannot sum the gradients of %s in the order it began with (possible: %s): it "
-            "goes on in another, and differs by rounding from a run never stopped\n",
-            (long long)processes, job->resume, possible);
-}
-
 /* The first process alone looks into the run's folder. */
 static mep_status begin_resume(train_job *job)
 {
-    int64_t done = 0;
-    mep_train_settings *s = &job->o.settings;
     MEP_TRY(prepare_resume(job));
-    MEP_TRY(mep_train_read_settings(job->resume, s));
-    MEP_TRY(mep_train_steps_done(job->resume, &done));
-    if (done < s->steps) warn_of_parts(job);
-    if (!job->quiet && done < s->steps) {
-        MEP_TRY(print_settings(s));
-        printf("resumed   after step %lld\n", (long long)done);
-        fflush(stdout);
-        mep_progress_start(&job->progress, "train", done, s->steps);
-    }
-    return MEP_OK;
+    return mep_train_read_settings(job->resume, &job->o.settings);
 }
 
 static mep_status resume(train_job *job)
 {
     mep_set_threads((int)job->o.threads);
     MEP_TRY(mep_dist_agree(mep_cli_group(), mep_cli_group()->rank == 0 ? begin_resume(job) : MEP_OK));
-    return mep_train_resume_in(mep_cli_group(), job->resume, show_progress, job);
+    return mep_train_resume_in(mep_cli_group(), job->resume, begin, show_progress, job);
 }
 
 /* The last line: how it ended, where it is, what to do next. */
@@ -380,7 +375,8 @@ static void report(const train_job *job, const char *run, double seconds)
                skipped, clock);
     }
     printf("; evaluate it: mep eval --model %s --data %s", run, s->valid[0] != '\0' ? s->valid : s->data);
-    if (s->valid[0] == '\0' && s->split[0] != '\0') printf(" --split %s", s->split);
+    if (s->valid[0] == '\0' && s->split[0] != '\0')
+        printf(" --split %s%s", s->split, mep_train_has_valid(s) ? "" : " --part train");
     printf("\n");
 }
 

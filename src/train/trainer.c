@@ -423,8 +423,13 @@ static mep_status check_same_data(const trainer *t)
                                t->settings.valid[0] != '\0' ? t->settings.valid : t->settings.data);
 }
 
+static mep_status begin(const trainer *t, mep_train_begun_fn begun, void *context)
+{
+    return begun == NULL ? MEP_OK : mep_dist_agree(t->group, begun(context, &t->settings, t->state.step));
+}
+
 mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_settings *settings,
-                              mep_train_fn progress, void *context)
+                              mep_train_begun_fn begun, mep_train_fn progress, void *context)
 {
     trainer t = {.group = group, .run = run, .settings = *settings};
     int writes = group->rank == 0;
@@ -437,8 +442,9 @@ mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_
     if (status == MEP_OK && writes) status = check_folder(run);
     if (status == MEP_OK) status = open_trainer(&t);
     if (status == MEP_OK && writes) status = initialize(&t);
-    status = mep_dist_agree(group, status); /* before anything is written */
+    status = mep_dist_agree(group, status); /* before anything is said or written */
     if (status == MEP_OK) status = check_same_data(&t);
+    if (status == MEP_OK) status = begin(&t, begun, context);
     if (status == MEP_OK) status = mep_dist_agree(group, writes ? make_folder(&t) : MEP_OK);
     if (status == MEP_OK) status = share_parameters(&t);
     if (status == MEP_OK) status = loop(&t, progress, context);
@@ -488,7 +494,8 @@ static mep_status load(trainer *t, int64_t done)
     return share_parameters(t);
 }
 
-mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_fn progress, void *context)
+mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun_fn begun, mep_train_fn progress,
+                               void *context)
 {
     trainer t = {.group = group, .run = run};
     run_files *files;
@@ -500,6 +507,7 @@ mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_fn pr
         if (status == MEP_OK) status = check_data(&t, &files->checksums);
         status = mep_dist_agree(group, status);
         if (status == MEP_OK) status = load(&t, files->done);
+        if (status == MEP_OK) status = begin(&t, begun, context);
         if (status == MEP_OK) status = loop(&t, progress, context);
         close_trainer(&t);
     }
@@ -509,10 +517,10 @@ mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_fn pr
 
 mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context)
 {
-    return mep_train_start_in(&mep_dist_alone, run, settings, progress, context);
+    return mep_train_start_in(&mep_dist_alone, run, settings, NULL, progress, context);
 }
 
 mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context)
 {
-    return mep_train_resume_in(&mep_dist_alone, run, progress, context);
+    return mep_train_resume_in(&mep_dist_alone, run, NULL, progress, context);
 }
