@@ -12,7 +12,9 @@ long=${2:-}
 steps=20
 [ -z "$long" ] || steps=400
 
-# mpirun of Open MPI refuses root, and more processes than cores, unless told. Its own leaks are not ours.
+# mpirun of Open MPI refuses root, and more processes than cores, unless told. Its own leaks are not ours. All mpiruns of a
+# user make and remove one folder in /tmp together; this one has its own.
+export OMPI_MCA_orte_tmpdir_base="$folder"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 export OMPI_MCA_btl_base_warn_component_unused=0 OMPI_MCA_btl_vader_single_copy_mechanism=none

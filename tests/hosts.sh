@@ -10,7 +10,8 @@ hosts_enter() {
     for tool in unshare nsenter ip; do
         command -v $tool > /dev/null || { echo "$tool is missing: nothing tested"; exit 77; }
     done
-    unshare --net --uts --mount --ipc --pid --fork ip link add veth0 type veth peer name veth1 2> /dev/null ||
+    unshare --net --uts --mount --ipc --pid --fork --mount-proc \
+        sh -c 'ip link add veth0 type veth peer name veth1 && ip link add switch0 type bridge' 2> /dev/null ||
         { echo "namespaces with networks cannot be made here (root can, outside of most containers): nothing tested"; exit 77; }
     MEP_HOSTS_INSIDE=1 exec unshare --net --uts --mount --ipc --pid --fork --kill-child --mount-proc sh "$@"
 }
