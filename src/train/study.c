@@ -5,8 +5,8 @@
  */
 #include "train/study.h"
 
-#include <math.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <time.h>
 

@@ -83,7 +83,7 @@ static mep_status compare_corpora(const char *file, json_t *found, json_t *wante
     return MEP_OK;
 }
 
-/* The same weights to begin with. Studies before version 0.2 say nothing of them: they had new ones. */
+/* The same weights to begin with; a study.json that says nothing of them had new ones. */
 static mep_status compare_init(const char *file, const json_t *found, const char *wanted)
 {
     const char *init = NULL;
