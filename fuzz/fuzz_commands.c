@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * libFuzzer target: any bytes as a file that a subcommand reads and shows. The first byte says which: a run's
- * train.json or metrics.jsonl, the config.json of a model whose weights are there or its model.safetensors, a dataset's
- * description (`mep info`), parameters of a bias (`mep bias`), a table of results (`mep plot`, without gnuplot), tokens
+ * train.json or metrics.jsonl (also `mep plot`, without gnuplot), the config.json of a model whose weights are there or
+ * its model.safetensors, a dataset's description (`mep info`), parameters of a bias (`mep bias`), a table of results
+ * (`mep plot`), tokens
  * (`mep tokenizer decode`). The code is 0 or 1, what fails says one printable line, and no page acts on a terminal.
  */
 #define _XOPEN_SOURCE 700
@@ -121,6 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *const info[] = {"info", folder, NULL}, *const json[] = {"info", "--json", folder, NULL},
                       *const decode[] = {"tokenizer", "decode", "--tokenizer", "bytes", path, NULL},
                       *const plot[] = {"plot", path, "--out", png, "--train-length", "512", NULL},
+                      *const of_run[] = {"plot", path, "--out", png, "--x-axis", "tokens", NULL},
+                      *const of_runs[] = {"plot", path, folder, "--show", "loss,grad_norm", "--out", png, NULL},
                       *const bias[] = {"bias",    "--params",   path,
                                        "--heads", "2",          "--distances",
                                        "0,1,4K",  "--position", "exp + t5:buckets=4/learn=weights,slopes",
@@ -128,6 +131,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (kind <= DESCRIPTION) {
         run(mep_cli_info, info, 1);
         run(mep_cli_info, json, 0);
+        if (kind == METRICS) {
+            run(mep_cli_plot, of_run, 1);
+            run(mep_cli_plot, of_runs, 1);
+        }
     } else if (kind == PARAMS) {
         run(mep_cli_bias, bias, 1);
     } else if (kind == TOKENS) {

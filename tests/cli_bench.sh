@@ -51,19 +51,19 @@ column 14 'x == 2'
 checks=$((checks + 1))
 awk -F, '$5 == "none" && ($10 != "1.000" || $6 != "off") { exit 1 }' out || wrong 'none is not one of itself'
 # shellcheck disable=SC2086
-expect 0 bench attention --lengths 2K --encodings 'mep;exp:c=0.5 + gauss' $HEADS --dtype float32 --levels c --skip exact \
+expect 0 bench attention --lengths 2K --positions 'mep;exp:c=0.5 + gauss' $HEADS --dtype float32 --levels c --skip exact \
     --tolerance 0.01 --forward --seconds 0 $SMALL --format csv
 rows 2 "$heading"
 column 11 'x < 100'
 column 14 'x == 1'
 said out 'c,float32,2048,forward,exp:c=0.5 + gauss,exact,'
 # shellcheck disable=SC2086
-expect 0 bench attention --lengths 64 --encodings mep $HEADS --dtype bfloat16 --skip off $SMALL --json
+expect 0 bench attention --lengths 64 --positions mep $HEADS --dtype bfloat16 --skip off $SMALL --json
 is_json attention 2 gflops_median
 [ "$(grep -c '"time_of_none": null' out)" = 2 ] || wrong 'a ratio to nothing'
 said out '"head_dim": 16'
 # shellcheck disable=SC2086
-expect 0 bench attention --lengths 8 --encodings none $HEADS --dtype float32 --repeats 1 --ceiling 16
+expect 0 bench attention --lengths 8 --positions none $HEADS --dtype float32 --repeats 1 --ceiling 16
 said out 'processor'
 said out '---'
 said err 'bench attention  2/2  100%'
@@ -73,28 +73,28 @@ said err 'bench attention  2/2  100%'
 expect 0 bench decode --lengths 1,1K $HEADS --repeats 2 --quiet --format csv
 rows 16 'keys in,dtype,keys,encoding,tokens/s,GB/s,ceiling,share,ms,samples'
 # shellcheck disable=SC2086
-expect 0 bench decode --lengths 64 --encodings alibi --batch 2 $HEADS --repeats 1 --quiet --json
+expect 0 bench decode --lengths 64 --positions alibi --batch-size 2 $HEADS --repeats 1 --quiet --json
 is_json decode 4 tokens_per_second
 
 # Products: 5 maps x 3 passes x 2 types, by one backend or two.
 backends=1
 "$MEP" version | grep -q oneDNN && backends=2
 # shellcheck disable=SC2086
-expect 0 bench gemm --preset gpt2 --batch 2 --length 4 --vocab-size 64 $SMALL --format csv
+expect 0 bench gemm --preset gpt2 --batch-size 2 --length 4 --vocab-size 64 $SMALL --format csv
 rows $((30 * backends)) 'product,pass,m,n,k,dtype,backend,GFLOP/s,ceiling,share,ms,samples'
 said out 'up,input gradient,8,768,3072,float32,'
 said out 'output,weight gradient,64,768,8,bfloat16,plain C,'
 # shellcheck disable=SC2086
-expect 0 bench gemm --preset nano --batch 1 --length 4 --dtype float32 $SMALL --json
+expect 0 bench gemm --preset nano --batch-size 1 --length 4 --dtype float32 $SMALL --json
 is_json gemm $((15 * backends)) gflops_ceiling
 
 # Training: nano's 4 layers have 4 (4 128^2 + 2 128 512) weights that multiply and the output 320 128.
 heading='dtype,parameters,batch,length,tokens/s,GFLOP/s,ceiling,share,MB,seconds,samples'
 # shellcheck disable=SC2086
-expect 0 bench train --length 8 --batch 2 $SMALL --format csv
+expect 0 bench train --length 8 --batch-size 2 $SMALL --format csv
 rows 2 "$heading"
 # shellcheck disable=SC2086
-expect 0 bench train --length 8 --batch 2 --position kerple_log --dtype float32 $SMALL --json
+expect 0 bench train --length 8 --batch-size 2 --position kerple_log --dtype float32 $SMALL --json
 is_json train 1 tokens_per_second_median
 checks=$((checks + 1))
 awk -F'[:,]' '/"gflops":/ { rate = $2 } /"seconds":/ { seconds = $2 }
@@ -120,8 +120,8 @@ for bench in attention decode gemm train; do
 done
 refuse 2 'say what to measure' bench
 refuse 2 'no benchmark "speed"' bench speed
-refuse 2 'rotary" is no distance bias' bench attention --encodings none,rotary
-refuse 2 'unknown kernel "gaus"' bench decode --encodings gaus
+refuse 2 'rotary" is no distance bias' bench attention --positions none,rotary
+refuse 2 'unknown kernel "gaus"' bench decode --positions gaus
 refuse 2 'is none of c, avx2, avx512, avx512_bf16' bench attention --levels sse
 refuse 2 'is none of off, exact' bench attention --skip never
 refuse 2 '--lengths' bench attention --lengths 0
@@ -129,14 +129,14 @@ refuse 2 '--repeats' bench gemm --repeats 0
 refuse 2 'presets: nano' bench gemm --preset huge
 refuse 2 'gpt2' bench train --preset huge
 refuse 2 'unknown kernel "gaus"' bench train --position gaus
-refuse 1 'does not fit 64 bits' bench attention --lengths 64M --heads 65536 --head-dim 65536 --batch 1M --quiet --ceiling 16
+refuse 1 'does not fit 64 bits' bench attention --lengths 64M --heads 65536 --head-dim 65536 --batch-size 1M --quiet --ceiling 16
 
 # Ctrl-C, which is ignored from before the fork until the program has its handler, which says so.
 checks=$((checks + 1))
 : > err
 trap '' INT
 # shellcheck disable=SC2086
-"$MEP" bench attention --lengths 8 --encodings none $HEADS --seconds 1e6 --repeats 1000 --ceiling 16 \
+"$MEP" bench attention --lengths 8 --positions none $HEADS --seconds 1e6 --repeats 1000 --ceiling 16 \
     > out 2> err < /dev/null &
 pid=$!
 while ! grep -q 'stopping' err && kill -INT $pid 2> /dev/null; do sleep 0.5; done

@@ -40,6 +40,7 @@ checks=$((checks + 3))
 if command -v gnuplot > /dev/null; then
     said out 'whole/perplexity.png'
     said out 'whole/kernels.png'
+    said whole/perplexity.gp 'length of the test text (bytes)'
     [ -s whole/perplexity.png ] && [ -s whole/kernels.png ] || wrong 'no pictures'
 fi
 
@@ -51,6 +52,16 @@ expect 0 compare --data text --out whole $short
 checks=$((checks + 1))
 cmp -s first.csv whole/results.csv || wrong 'a second call changed results.csv'
 [ -z "$(find whole -newer before -path '*seed*' -type f)" ] || wrong 'a second call wrote into the runs'
+
+# The page has the command as a shell takes it, whatever is in its words.
+mkdir -p "it's"
+cp text.*.* "it's"
+# shellcheck disable=SC2086
+expect 0 compare --data "it's/text" --out quoted $tiny --steps 1 --lengths 16 --eval-tokens 64 --positions 'exp + gauss'
+command=$(sed -n 's/^    mep \(compare .*\)/\1/p' quoted/results.md)
+eval "set -- $command"
+checks=$((checks + 1))
+[ "$3" = "it's/text" ] || wrong "the shell reads \"$3\" in: $command"
 
 # ---- Stopped and continued ----
 
@@ -88,7 +99,7 @@ expect 0 compare --data 'text;other' --out two $tiny --steps 3 --lengths 16,32 -
 said out 'other'
 [ -f two/text/results.csv ] && [ -f two/other/results.md ] || wrong 'no folder for each corpus'
 # shellcheck disable=SC2086
-expect 0 compare --data 'text;other' --out two $tiny --steps 3 --lengths 16,32 --quiet \
+expect 0 compare --data ./text,./other --out two $tiny --steps 3 --lengths 16,32 --quiet \
     --positions 'alibi;t5:buckets=16,max=64;learned'
 said two/text/results.csv '"t5:buckets=16,max=64",1235,32,'
 said two/text/results.csv 'learned,1235,16,'
@@ -104,6 +115,33 @@ checks=$((checks + 1))
 [ $code = 0 ] || wrong "without gnuplot: exit code $code"
 said err 'gnuplot-nox'
 said out 'whole/results.md'
+
+# ---- Numbers that a picture cannot take ----
+
+# Of a large vocabulary after one step all are above what is shown beside better ones; of "beyond" there are none. The
+# table is printed in any case.
+one="--preset nano --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --batch-size 2 --steps 1 --threads 1"
+# shellcheck disable=SC2086
+expect 0 compare --data text --out large $one --length 16 --vocab-size 20032 --lengths 16,32 --eval-tokens 256 \
+    --positions mep,alibi
+said out 'alibi'
+[ ! -e whole/perplexity.png ] || said out 'large/perplexity.png'
+# shellcheck disable=SC2086
+expect 0 compare --data text --out beyond $one --length 16 --lengths 32 --eval-tokens 256 --positions learned
+said out 'learned'
+
+# A gnuplot that fails takes the pictures, not the table.
+mkdir -p failing
+printf '#!/bin/sh\nexit 3\n' > failing/gnuplot
+chmod +x failing/gnuplot
+# shellcheck disable=SC2086
+PATH=$PWD/failing:$PATH "$MEP" compare --data text --out whole $short > out 2> err
+code=$?
+checks=$((checks + 1))
+[ $code = 1 ] || wrong "a failing gnuplot: exit code $code"
+said err 'gnuplot failed on whole/perplexity.gp'
+said out 'kernels.png'
+said out ' ± '
 
 # ---- Wrong inputs ----
 

@@ -69,7 +69,8 @@ checks=$((checks + 1))
 ! grep -qF 'random numbers' err || wrong 'ALiBi has no parameters to train'
 refuse 1 'holds no model.safetensors and no checkpoint' eval --model . --data text.valid
 refuse 1 'too few for the length 102400' eval --model run --data text.valid --lengths 16,100K
-refuse 1 'has 8 tokens to score, too few' eval --model run --data text.valid --lengths 16 --tokens 8
+refuse 1 'has 8 tokens to score with these --tokens, too few for the length 16; use shorter --lengths or more --tokens' \
+    eval --model run --data text.valid --lengths 16 --tokens 8
 refuse 1 'the last 17 tokens' eval --model run --data text.valid --lengths 16 --last 17
 refuse 1 'the stride 17 is not from 0 to the length 16' eval --model run --data text.valid --lengths 16 --stride 17
 

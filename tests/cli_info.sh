@@ -20,6 +20,9 @@ expect 0 info run --json
 for text in '"kind": "run"' '"steps_done": 4' '"total": 13620' '"kerple_log.a": {' '"hidden_size": 16' '"last": {'; do
     said out "$text"
 done
+printf '{"step": 5, "lo' >> run/metrics.jsonl # torn, as a power cut or a full disk can leave it
+expect 0 info run
+said out 'grad_norm'
 expect 0 info run/checkpoint-4
 said out 'kind                     checkpoint'
 rm -r run/checkpoint-4

@@ -29,6 +29,11 @@ train() { # train RUN ARGUMENT ...
     expect 0 train --out "$run" $TINY "$@"
 }
 
+# A split that leaves nothing to validate on: the command that the last line names is one that works.
+train only --data data/many --split 1 --steps 1
+said out '--data data/many --split 1 --part train'
+expect 0 eval --model only --data data/many --split 1 --part train --lengths 16 --tokens 64 --quiet
+
 # The parts that --split takes of a whole are those that mep prepare --split writes.
 train whole --data data/many --split 949,50,1 --steps 20 --valid-tokens 0
 said out 'documents: 949, the training part of 949,50,1'
@@ -107,6 +112,7 @@ refuse 1 'leaves nothing to test on' compare --data data/many --split 1 --out x 
 refuse 2 '--split A,B,C is missing' eval --model whole --data data/many --part test
 refuse 1 'cannot open nosuch.idx' train --data data/many=1,nosuch=1 --out x
 refuse 2 'needs a prefix and a weight above 0' train --data data/many=1,data/text=0 --out x
+refuse 2 '"abc" is not a weight' train --data data/many=0.5,data/text=abc --out x
 refuse 2 'leave out --split' train --resume whole --split 1
 [ ! -e x ] || wrong 'a refused run left its folder'
 finish

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep plot: pictures from tables and from biases, with and without gnuplot; wrong inputs. Usage: cli_plot.sh PROGRAM
+# mep plot: pictures of tables, of runs and of biases, with and without gnuplot; wrong inputs. Usage: cli_plot.sh PROGRAM
 . "$(dirname "$0")/cli.sh"
 
 cat > results.csv << 'END'
@@ -25,6 +25,96 @@ said results.gp 'set logscale x 2'
 said results.gp 'perplexity (bars: standard deviation over seeds)'
 [ ! -e results.png ] || wrong 'a picture without gnuplot'
 
+# draw ARGUMENT ...: without gnuplot; the data and the script are what is looked at.
+draw() {
+    checks=$((checks + 1))
+    PATH=/nonexistent "$MEP" plot "$@" > out 2> err
+    [ $? = 1 ] || wrong "mep plot $*: a missing gnuplot is not noticed"
+    said err 'gnuplot-nox'
+}
+# lacks FILE TEXT
+lacks() {
+    checks=$((checks + 1))
+    ! grep -qF -e "$2" "$1" || wrong "\"$2\" is in $1"
+}
+# line STEP LOSS [MORE]: a line of metrics.jsonl
+line() {
+    echo "{\"step\": $1, \"loss\": $2, \"learning_rate\": 0.001, \"grad_norm\": 1.5, \"tokens_per_second\": 4e4${3:-}}"
+}
+
+# A run whose log alone is there: 40 steps, validation of two corpora, one step skipped.
+mkdir -p logged/short logged/long
+i=1
+while [ $i -le 40 ]; do
+    case $i in
+    20 | 40) line $i 3.5 ", \"valid_loss\": 3.25, \"valid_losses\": {\"data/books.valid\": 3, \"it's\": 3.5}" ;;
+    30) line $i null ', "skipped_for": "loss"' ;;
+    *) line $i $((i % 2 + 3)) ;;
+    esac
+    i=$((i + 1))
+done > logged/short/metrics.jsonl
+draw logged/short
+said logged/short/training.dat '1 4'
+said logged/short/training.dat '30 nan'
+said logged/short/training.dat "'loss (nats a token)': 'books.valid'"
+said logged/short/training.dat '40 3.25'
+said logged/short/training.gp "title 'validation, mean'"
+said logged/short/training.gp "title 'it''s'"
+said logged/short/training.gp "title 'skipped: 1 step'"
+said logged/short/training.gp "'short: step 40'"
+said logged/short/training.gp "set xlabel 'step'"
+lacks logged/short/training.gp 'filledcurves'
+draw logged/short/metrics.jsonl --smooth 10 --show valid_loss,loss --out sm.png
+said sm.dat '5.5 3.5 3 4'
+said sm.gp "set xlabel 'step; training curves are means of 10 steps, bands from their lowest to their highest'"
+said sm.gp 'filledcurves'
+said sm.gp "'validation loss (nats a token)'"
+said sm.gp "'training loss (nats a token)'"
+
+# Many lines: thinned to at most 100 points, and said so. A skipped step has no part in its mean.
+awk 'BEGIN { for (i = 1; i <= 20000; i++) printf "{\"step\": %d, \"loss\": %s}\n", i, (i == 150 ? "null" : (i > 100 && i <= 200) ? 2 : 3) }' \
+    > logged/long/metrics.jsonl
+draw logged/long --show loss
+said logged/long/training.gp 'means of 200 steps'
+said logged/long/training.dat "'training loss (nats a token)'"
+checks=$((checks + 1))
+[ "$(grep -c '^[0-9]*[05]0*.5 ' logged/long/training.dat)" = 100 ] || wrong '20,000 steps are not 100 points'
+draw logged/long --show loss --smooth 100
+said logged/long/training.dat '150.5 2 2 2'
+
+# Several: the losses of each, named by their folders; the whole path where those are the same.
+draw logged/short logged/long
+said training.gp "'Training of 2 runs'"
+said training.gp "title 'short, 1 skipped'"
+said training.gp "title 'long'"
+said training.gp "'validation loss (nats a token)'"
+mkdir -p other/long
+(line 1 5; line 2 4; line 3 3; line 2 6; printf '{"step": 3, "lo') > other/long/metrics.jsonl
+draw logged/long other/long/ --smooth 1
+said training.gp "title 'other/long, last line damaged'"
+said training.dat '2 6'
+lacks training.dat '3 3 '
+(cd other/long && draw . --out ../../here.png)
+said here.gp "'long: step 2, last line damaged'"
+long=$(printf 'a-folder-with-a-name-of-many-words%.0s-' 1 2 3)
+mkdir "$long" && cp logged/short/metrics.jsonl "$long"
+draw "$long" --show loss
+said "$long/training.gp" "'a-folder-with-a-name-o...h-a-name-of-many-words-: step 40'"
+
+# Other steps than a run has, a single one, and numbers that no axis can hold.
+mkdir -p odd
+line 9223372036854775807 1e308 > odd/metrics.jsonl
+draw odd --show grad_norm
+said odd/training.dat '1.5'
+line 1 5 > odd/metrics.jsonl
+draw odd
+said odd/training.gp 'with linespoints'
+
+# What a user has is not written over.
+echo 'my own numbers' > own.dat
+refuse 1 'own.dat exists and is not a file of this program' plot logged/short --out own.png
+said own.dat 'my own numbers'
+
 if command -v gnuplot > /dev/null; then
     expect 0 plot results.csv --train-length 512
     said out 'results.png'
@@ -35,21 +125,87 @@ if command -v gnuplot > /dev/null; then
     [ -s "a folder's/it's.png" ] || wrong 'no picture in a folder with a quote'
     said "a folder's/it's.dat" '1024 '
     expect 0 plot --bias mep --heads 1 --max-distance 1 --out one.png
+    # Values that differ by less than the digits of a script.
+    printf 'encoding,length,perplexity\nmep,16,306.240001\nmep,32,306.240002\n' > alike.csv
+    expect 0 plot alike.csv
     # Many long names: below the curves, and the picture is higher, so that the curves keep their room.
     expect 0 plot --bias 'mep;alibi;exp:c=0.5 + t5:buckets=64,max=256' --heads 8 --head 1,2,3,4,5,6 --out many.png
     said many.gp 'size 1200,1230'
     said many.gp 'maxcols 1'
+    expect 0 plot logged/short
+    said out 'logged/short/training.png'
+    checks=$((checks + 1))
+    [ "$(od -An -tu1 -j16 -N4 logged/short/training.png | xargs)" = '0 0 4 176' ] || wrong 'a picture of a run is not 1200 wide'
+    expect 0 plot logged/short logged/long other/long odd --show loss,valid_loss,grad_norm,learning_rate,tokens_per_second
+    said out 'training.png'
+    expect 0 plot odd
+    [ ! -s err ] || wrong 'gnuplot has something to say'
 fi
 
-refuse 2 'either a table of results or --bias' plot
-refuse 2 'either a table of results or --bias' plot results.csv --bias mep
-refuse 2 'one argument too many: "b.csv"' plot a.csv b.csv
+# Runs with settings, and what they have learned.
+. "$(dirname "$0")/tiny.sh"
+tiny_train run --steps 3 --position 'mep/learn=slopes' --valid text.valid --valid-every 1 --seed 7
+tiny_train 'run 2' --steps 2 --position alibi
+draw run --x-axis tokens --show loss,valid_loss
+said run/training.gp "'run (mep/learn=slopes): step 3 of 3'"
+said run/training.gp "set xlabel 'tokens trained on'"
+said run/training.dat '192 '
+draw run 'run 2'
+said training.gp "title 'run, mep/learn=slopes'"
+said training.gp "title 'run 2, alibi'"
+draw --model run --model 'run 2' --bias mep --out learned.png
+said learned.gp "title 'run, before training'"
+said learned.gp "title 'run 2'"
+lacks learned.gp "title 'run 2, before training'"
+said learned.gp 'head 1 of 2'
+said learned.gp 'training length 16'
+draw --model run
+said bias.gp "title 'head 2, before training'"
+said bias.dat '64 '
+
+# "before training" is what the seed gives: the curve of mep for heads of the same size.
+draw --bias 'mep/learn=slopes' --heads 2 --head 2 --max-distance 64 --out spec.png
+awk '/before training/ { on = /head 2/ } on && /^64 / { print $2 }' bias.dat > before.txt
+awk '/^64 / { print $2 }' spec.dat > spec.txt
+checks=$((checks + 1))
+[ -s spec.txt ] && cmp -s before.txt spec.txt || wrong 'the bias before training is not that of the spec'
+
+refuse 2 'either a table of results, or runs, or --bias or --model' plot
+refuse 2 'either a table of results, or runs, or --bias or --model' plot results.csv --bias mep
+refuse 2 '"a.csv" is no run' plot a.csv b.csv
+refuse 2 '"b.csv" is no run' plot run b.csv
+refuse 2 '--limit does not go with runs' plot run --limit 5
+refuse 2 '--train-length does not go with runs' plot run --train-length 5
+refuse 2 '--show does not go with a table of results' plot results.csv --show loss
+refuse 2 '--smooth does not go with --bias or --model' plot --bias mep --smooth 5
+refuse 2 '--show: "los" is none of loss, valid_loss, grad_norm' plot run --show los
+refuse 2 '--show: loss stands twice' plot run --show loss,loss
+refuse 2 '--x-axis: "seconds" is none of steps, tokens' plot run --x-axis seconds
+refuse 2 'has no train.json' plot logged/short --x-axis tokens
+refuse 2 'has no validation losses' plot 'run 2' --show valid_loss
+refuse 2 '--heads: the number of heads is that of --model' plot --model run --heads 2
+refuse 2 'there is no head 3 of 2' plot --model run --head 3
+mkdir -p empty begun study
+cp run/train.json begun
+echo '{}' > study/study.json
+refuse 1 'empty is no training run: it has no metrics.jsonl' plot empty
+refuse 1 'begun: the run has no step yet' plot run begun
+refuse 1 'study is a study; name its runs' plot study
+refuse 1 'no-such' plot no-such/metrics.jsonl
+: > begun/metrics.jsonl
+refuse 1 'begun/metrics.jsonl: has no step yet' plot begun
+(line 1 5; echo junk; line 2 5) > begun/metrics.jsonl
+refuse 1 'begun/metrics.jsonl: line 2 is not valid JSON' plot begun
+line 1 null > begun/metrics.jsonl
+refuse 1 'no finite value' plot begun --show loss
+tiny_train nope --steps 1 --position nope
+refuse 2 'nope: its position encoding, nope, is no distance bias' plot --model nope
 refuse 2 '--heads: "0" is not a whole number from 1 to 4096' plot --bias mep --heads 0
 refuse 2 'there is no head 9 of 8' plot --bias mep --head 1,9
-refuse 2 '--head goes with --bias' plot results.csv --head 1
+refuse 2 '--head does not go with a table of results' plot results.csv --head 1
 refuse 1 'no-such.csv' plot no-such.csv
-refuse 1 'ends in .png' plot results.csv --out results.pdf
-refuse 1 'nosuchkernel' plot --bias nosuchkernel
+refuse 2 'ends in .png' plot results.csv --out results.pdf
+refuse 2 'nosuchkernel' plot --bias nosuchkernel
 
 bad() { # bad TEXT CONTENT: a table that is refused
     printf "$2" > bad.csv
@@ -63,5 +219,6 @@ bad 'line 3 has 2 cells where the heading has 3' 'encoding,length,perplexity\nme
 bad '"x" is no number' 'encoding,length,perplexity\nmep,512,x\n'
 bad 'the length is not from 1' 'encoding,length,perplexity\nmep,0,20\n'
 bad 'no finite value' 'encoding,length,perplexity\nmep,512,inf\n'
+bad 'no finite value of at most 10000' 'encoding,length,perplexity\nmep,512,20000\n'
 bad 'zero byte' 'encoding,length\0,perplexity\n'
 finish

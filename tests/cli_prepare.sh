@@ -61,6 +61,17 @@ cp two.jsonl two.json
 refuse 1 'two.json is an input' prepare -q --force --out two two.json
 cmp -s two.jsonl two.json || wrong 'an input has changed'
 
+# A dataset among its inputs would be one of them at the next call, when it is resumed or replaced.
+mkdir -p corpus/deep
+cp words.txt corpus
+refuse 1 'corpus/x would lie in the input folder corpus' prepare --out corpus/x two.jsonl corpus
+refuse 1 'corpus/deep/x.whole would lie in the input folder corpus/.' prepare --out corpus/deep/x --valid 0.1 corpus/.
+(cd corpus && "$MEP" prepare --out x . > ../out 2> ../err)
+said err 'x would lie in the input folder .'
+[ "$(ls corpus corpus/deep)" = "$(printf 'corpus:\ndeep\nwords.txt\n\ncorpus/deep:')" ] || wrong 'files among the inputs'
+expect 0 prepare -q --out corpus_x corpus
+holds corpus_x 1 12
+
 refuse 2 '--out PREFIX is missing' prepare words.txt
 refuse 2 'needs INPUT' prepare --out x
 refuse 2 'without .bin or .idx' prepare --out x.idx words.txt
@@ -157,6 +168,18 @@ for part in train valid test; do same killed.$part straight.$part; done
 holds straight.train 96241 5450427
 expect 0 prepare -q -f --out straight folder --split 1
 [ -f straight.train.bin ] || wrong 'no training part'
+none_of straight.valid # of the dataset that was replaced: its documents are in the training part now
+none_of straight.test
+
+# A part that cannot be written, as on a full disk, costs nothing but itself.
+mkdir room.valid.idx.tmp
+refuse 1 'room.valid.idx.tmp: Is a directory' prepare -q --out room --valid 0.1 two.jsonl
+said err '--resume goes on from there'
+rmdir room.valid.idx.tmp
+expect 0 prepare -q --resume --out room --valid 0.1 two.jsonl
+holds room.train 1 100
+holds room.valid 1 10
+none_of room.whole
 refuse 2 '--split and --valid exclude each other' prepare --out y --split 9,1 --valid 0.1 words.txt
 refuse 1 'the split "9;1" is not up to three shares' prepare --out y --split '9;1' words.txt
 none_of y

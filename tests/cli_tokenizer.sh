@@ -34,6 +34,11 @@ expect 0 tokenizer train --quiet -o again.json -n 300 b.txt a.txt
 [ ! -s err ] || wrong '--quiet still prints on stderr'
 cmp -s bpe.json again.json || wrong 'another order of the text gives another tokenizer'
 refuse 1 'bpe.json exists' tokenizer train --out bpe.json text.txt
+# What cannot be written is told before the work: there is no line of progress.
+refuse 1 'cannot create missing/x.json' tokenizer train --out missing/x.json text.txt
+mkdir taken
+refuse 1 'taken: it exists and is not a regular file' tokenizer train --out taken text.txt
+rmdir taken
 expect 0 tokenizer train -q --force --out special.json -n 300 --special '<pad>' --special '</s>' text.txt
 expect 0 tokenizer info special.json
 said out 'end of document   1 </s>'

@@ -40,6 +40,16 @@ for text in '"hidden_size": 128' '"num_hidden_layers": 1' '"intermediate_size": 
 done
 [ -d preset/checkpoint-1 ] || wrong '--keep 0 keeps not all checkpoints'
 
+# Gradients in parts: other bits than in one, and said so; the setting is the run's.
+tiny_train parts --steps 6 --gradient-parts 4 --valid text.valid --valid-tokens 64
+said out 'gradients in 4 parts: the same bits in 4, 2, 1 processes'
+said parts/train.json '"gradient_parts": 4'
+said parts/checkpoint-6/state.json '"gradient_parts": 4'
+said run/train.json '"gradient_parts": 1'
+cmp -s run/checkpoint-6/model.safetensors parts/checkpoint-6/model.safetensors &&
+    wrong '--gradient-parts does nothing'
+refuse 2 'leave out --gradient-parts' train --resume parts --gradient-parts 2
+
 # Stopped and continued is the same to the bit as never stopped.
 tiny_train whole --steps 1500
 checks=$((checks + 1))
@@ -106,6 +116,7 @@ bad 2 'unknown preset "huge"' --preset huge
 bad 2 'hidden_size must be from 1 to' --hidden-size 1M
 bad 2 'not a whole number from 1 to' --batch-size 0
 bad 2 'batch_size 4 is not a multiple of micro_batch_size 3' --micro-batch-size 3
+bad 2 'batch_size 4 is not a multiple of gradient_parts 3' --gradient-parts 3
 bad 2 'min_learning_rate must be from 0 to' --min-learning-rate 1
 bad 2 '--valid PREFIX is missing' --valid-every 1
 bad 2 'is none of float32, bfloat16' --dtype float16
@@ -117,6 +128,7 @@ bad 1 "vocab_size is 64" --vocab-size 64
 {
     expect 0 prepare --out short --no-eod s.txt
     refuse 1 'a sequence of length 16 needs' train --data text.train --valid short --out y $TINY --steps 1 --quiet
+    refuse 1 'a sequence of length 16 needs' train --data text.train --valid short --out y $TINY --steps 1 # before any header
     refuse 1 'run: holds a run already' train --data text.train --out run $TINY --steps 6 --quiet
     refuse 1 'cannot make the folder text.txt' train --data text.train --out text.txt $TINY --steps 6 --quiet
     refuse 1 'cannot make the folder text.txt/x' train --data text.train --out text.txt/x $TINY --steps 6 --quiet

@@ -204,6 +204,11 @@ static void test_lists(void **state)
     assert_int_equal(t.texts.count, 2);
     assert_string_equal(t.texts.values[0], "mep/learn=weights,slopes");
     assert_string_equal(t.texts.values[1], "alibi");
+    t = parse("--bias data/a,data/b,data/c=0.7,data/d=0.3");
+    assert_int_equal(t.texts.count, 3);
+    assert_string_equal(t.texts.values[0], "data/a");
+    assert_string_equal(t.texts.values[1], "data/b");
+    assert_string_equal(t.texts.values[2], "data/c=0.7,data/d=0.3");
     REFUSES("--bias mep;;alibi", "--bias: an empty value");
     char line[512] = "--lengths 1";
     for (int i = 0; i < MEP_ARGS_LIST; i++) strcat(line, ",1");

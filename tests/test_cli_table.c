@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -62,6 +63,25 @@ static void test_markdown(void **state)
                                                             "| ---------- | -------------: | -------- |\n"
                                                             "| mep        | **20.5 ± 0.1** | a,b      |\n"
                                                             "| kerple_log |            120 | say \"hi\" |\n");
+    mep_table_destroy(&table);
+}
+
+/* Printing takes time in the cells, not in their square: `mep bias --length 16K` has a row a distance. */
+static void test_many_rows(void **state)
+{
+    (void)state;
+    enum { ROWS = 20000, COLUMNS = 3 };
+    mep_table *table = NULL;
+    assert_int_equal(mep_table_create(&table, COLUMNS), MEP_OK);
+    for (int i = 0; i < ROWS * COLUMNS; i++) assert_int_equal(mep_table_cell(table, "%d", i), MEP_OK);
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    clock_t begin = clock();
+    mep_table_print(table, MEP_TABLE_TEXT, file);
+    mep_table_print(table, MEP_TABLE_MARKDOWN, file);
+    double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+    if (!(seconds < 5)) fail_msg("%d rows took %.1f s", ROWS, seconds);
+    fclose(file);
     mep_table_destroy(&table);
 }
 
@@ -161,7 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),           cmocka_unit_test(test_markdown),
         cmocka_unit_test(test_csv_round_trip), cmocka_unit_test(test_csv_corners),
-        cmocka_unit_test(test_progress_words),
+        cmocka_unit_test(test_progress_words), cmocka_unit_test(test_many_rows),
     };
     return cmocka_run_group_tests(tests, NULL, remove_scratch);
 }

@@ -69,6 +69,34 @@ static void test_agree(void **state)
     expect_failure((job){.failing = -1, .stopping = 1}, MEP_INTERRUPTED, "stopped");
 }
 
+/* One process whose file is another fails all, and is named with its machine; the next comparison may succeed. */
+static void compare_files(mep_dist *g, void *context)
+{
+    job *j = context;
+    char file[100] = "the same";
+    snprintf(g->host, sizeof g->host, "host%d", (int)g->rank);
+    if (g->rank == j->failing) file[99] = 1;
+    j->status[g->rank] = mep_dist_check_same(g, file, sizeof file, "books.bin");
+    snprintf(j->message[g->rank], sizeof j->message[0], "%s", mep_error_message());
+    file[99] = 2;
+    j->wrong[g->rank] = mep_dist_check_same(g, file, sizeof file, "books.bin") != MEP_OK;
+}
+
+static void test_same(void **state)
+{
+    (void)state;
+    const char *message = "process 2 of 3 on host2: books.bin: is not what process 0 has under this name";
+    for (int64_t size = 1; size <= 3; size++) {
+        job j = {.failing = 2};
+        run_group(size, compare_files, &j);
+        for (int64_t r = 0; r < size; r++) {
+            assert_false(j.wrong[r]);
+            assert_int_equal(j.status[r], size == 3 ? MEP_ERROR_FORMAT : MEP_OK);
+            if (size == 3 && strncmp(j.message[r], message, strlen(message)) != 0) fail_msg("%s", j.message[r]);
+        }
+    }
+}
+
 /* Two notify, some see it before they agree and some do not; afterwards no notice is left. */
 static void give_notice(mep_dist *g, void *context)
 {
@@ -120,6 +148,7 @@ static void test_broken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_talk), cmocka_unit_test(test_agree),
-                                       cmocka_unit_test(test_notices), cmocka_unit_test(test_broken)};
+                                       cmocka_unit_test(test_same), cmocka_unit_test(test_notices),
+                                       cmocka_unit_test(test_broken)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Training by several processes (threads, here): the loss curve of one to rounding, the same bits for the same number,
- * a checkpoint that any number resumes, a stop and a failure of one that are those of all, and numbers gone wrong.
+ * Training by several processes (threads, here): the bits of one where gradients are summed in the same parts, the loss
+ * curve to rounding where not, a checkpoint that any number resumes, a stop and a failure of one that are those of all,
+ * and numbers gone wrong.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "io/safetensors.h"
 #include "thread_group.h"
 #include "train/trainer.h"
@@ -45,8 +47,8 @@ static void work(mep_dist *group, void *context)
     listener l = {j, group->rank};
     mep_train_settings settings = j->settings;
     if (group->rank == j->blind_rank) snprintf(settings.data, sizeof settings.data, "nosuch");
-    mep_status status = j->resume ? mep_train_resume_in(group, j->run, keep, &l)
-                                  : mep_train_start_in(group, j->run, &settings, keep, &l);
+    mep_status status = j->resume ? mep_train_resume_in(group, j->run, NULL, keep, &l)
+                                  : mep_train_start_in(group, j->run, &settings, NULL, keep, &l);
     j->status[group->rank] = status;
     snprintf(j->message[group->rank], sizeof j->message[0], "%s", status == MEP_OK ? "" : mep_error_message());
 }
@@ -95,6 +97,64 @@ static void assert_same_model(const char *a, const char *b)
     mep_model_destroy(&y);
 }
 
+static void assert_same_file(const char *a, const char *b, const char *name)
+{
+    char path[2][800], *data[2];
+    int64_t size[2];
+    for (int i = 0; i < 2; i++) {
+        snprintf(path[i], sizeof path[i], "%s/checkpoint-%d/%s", i == 0 ? a : b, STEPS, name);
+        assert_int_equal(mep_file_read(path[i], 1 << 24, &data[i], &size[i]), MEP_OK);
+    }
+    assert_int_equal(size[0], size[1]);
+    if (memcmp(data[0], data[1], (size_t)size[0]) != 0) fail_msg("%s and %s differ", path[0], path[1]);
+    mep_free(&data[0]);
+    mep_free(&data[1]);
+}
+
+/* Parameters and moments, and what every process was told of every step, to the last bit. */
+static void assert_same_run(const job *a, const job *b, int64_t size)
+{
+    for (int64_t step = 1; step <= STEPS; step++) {
+        for (int64_t r = 0; r < size; r++) assert_true(b->loss[r][step] == a->loss[0][step]);
+        assert_true(b->norm[step] == a->norm[step]);
+    }
+    assert_same_file(a->run, b->run, "model.safetensors");
+    assert_same_file(a->run, b->run, "optimizer.safetensors");
+}
+
+/* The same number of parts in any number of processes that can sum them: of one sequence each, of several
+ * micro-batches, a number that is no power of two; with clipping at every step, learned biases, tied embeddings,
+ * recomputation. */
+static void test_parts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *position;
+        int64_t batch, micro, parts, sizes[4];
+    } cases[] = {{"mep_param", 16, 1, 8, {1, 2, 4, 8}},
+                 {"kerple_log", 8, 4, 8, {8, 1, 4, 2}},
+                 {"mep/learn=weights,slopes", 8, 4, 4, {2, 1, 4}},
+                 {"learned", 24, 3, 6, {3, 6, 1}}};
+    for (int c = 0; c < 4; c++) {
+        job first = job_for("first", cases[c].position);
+        mep_train_settings *s = &first.settings;
+        s->batch_size = cases[c].batch, s->micro_batch_size = cases[c].micro, s->gradient_parts = cases[c].parts;
+        s->max_grad_norm = 0.05, s->save_every = 0, s->weight_decay = 0.1;
+        s->model.tie_word_embeddings = c == 1;
+        s->recompute = c == 2;
+        run_all(&first, cases[c].sizes[0], MEP_OK);
+        for (int step = 1; step <= STEPS; step++) assert_true(first.norm[step] > s->max_grad_norm);
+        for (int i = 1; i < 4 && cases[c].sizes[i] > 0; i++) {
+            job other = first;
+            other.run = run_path("other");
+            run_all(&other, cases[c].sizes[i], MEP_OK);
+            assert_same_run(&first, &other, cases[c].sizes[i]);
+            assert_int_equal(mep_remove_tree(other.run), MEP_OK);
+        }
+        assert_int_equal(mep_remove_tree(first.run), MEP_OK);
+    }
+}
+
 /* Also with tied embeddings, learned positions and recomputation, whose gradients become final in another order. What
  * travels is known: each process sends what others own of its gradients, and what it owns of the parameters. */
 static void test_curve(void **state)
@@ -127,27 +187,49 @@ static void test_curve(void **state)
     }
 }
 
-/* A process stops the run, another number of processes goes on; with the same number the bits are those of a run never
- * stopped. */
+/* The last process stops a run after so many steps. */
+static void stop_after(job *j, int64_t size, int64_t step)
+{
+    memset(j->steps, 0, sizeof j->steps);
+    j->stop_rank = size - 1, j->stop_step = step;
+    run_all(j, size, MEP_INTERRUPTED);
+    char text[64];
+    snprintf(text, sizeof text, "stopped after step %d of %d", (int)step, STEPS);
+    for (int64_t r = 0; r < size; r++) assert_non_null(strstr(j->message[r], text));
+    j->resume = 1, j->stop_step = 0;
+}
+
+/* A run of 4 processes goes on in 1, then in 2: the bits of one never stopped. */
 static void test_resume(void **state)
 {
     (void)state;
-    job whole = job_for("whole", "mep_param"), one = job_for("single", "mep_param");
+    job whole = job_for("whole", "mep_param"), part = job_for("part", "mep_param");
     run_all(&whole, 4, MEP_OK);
+    stop_after(&part, 4, 7);
+    for (int r = 0; r < 4; r++) assert_int_equal(part.steps[r], 7);
+    stop_after(&part, 1, 15);
+    assert_int_equal(part.steps[0], 8);
+    run_all(&part, 2, MEP_OK);
+    assert_same_run(&whole, &part, 1);
+    assert_int_equal(mep_remove_tree(part.run), MEP_OK);
+    assert_int_equal(mep_remove_tree(whole.run), MEP_OK);
+}
+
+/* A run goes on in processes that cannot sum in its parts, to rounding as before, and back in some that can. */
+static void test_resume_elsewhere(void **state)
+{
+    (void)state;
+    job one = job_for("single", "mep_param"), part = job_for("part", "mep_param");
+    mep_train_settings found;
     run_all(&one, 1, MEP_OK);
-    for (int64_t size = 1; size <= 4; size *= 2) {
-        job part = job_for("part", "mep_param"), rest;
-        part.stop_rank = 3, part.stop_step = 11;
-        run_all(&part, 4, MEP_INTERRUPTED);
-        for (int r = 0; r < 4; r++) assert_int_equal(part.steps[r], 11);
-        assert_non_null(strstr(part.message[0], "stopped after step 11 of 24"));
-        rest = part;
-        rest.resume = 1, rest.stop_step = 0;
-        run_all(&rest, size, MEP_OK);
-        compare_runs(&one, &rest, size == 1 ? 1 : size);
-        if (size == 4) assert_same_model(whole.run, rest.run);
-        assert_int_equal(mep_remove_tree(part.run), MEP_OK);
-    }
+    stop_after(&part, 1, 3);
+    stop_after(&part, 4, 15);
+    run_all(&part, 1, MEP_OK);
+    compare_runs(&one, &part, 1);
+    assert_int_equal(mep_train_read_settings(part.run, &found), MEP_OK);
+    assert_int_equal(found.gradient_parts, 1);
+    assert_int_equal(mep_remove_tree(part.run), MEP_OK);
+    assert_int_equal(mep_remove_tree(one.run), MEP_OK);
 }
 
 /* What fails in one process fails in all, with its number, and leaves nothing behind. */
@@ -164,7 +246,20 @@ static void test_failure(void **state)
     run_all(&j, 3, MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(j.message[1], "3 processes cannot share 8 sequences a step evenly"));
     assert_false(mep_folder_exists(j.run));
+    j.settings.gradient_parts = 8;
+    j.settings.batch_size = 24;
+    run_all(&j, 3, MEP_ERROR_ARGUMENT);
+    assert_non_null(
+        strstr(j.message[2], "3 processes cannot sum gradients in 8 parts; start as many as can (8, 4, 2, 1)"));
+    j.settings.gradient_parts = 7;
+    run_all(&j, 3, MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(j.message[0], "batch_size 24 is not a multiple of gradient_parts 7"));
+    assert_false(mep_folder_exists(j.run));
+    j.settings.gradient_parts = 0;
     run_all(&j, 2, MEP_OK);
+    mep_train_settings found;
+    assert_int_equal(mep_train_read_settings(j.run, &found), MEP_OK);
+    assert_int_equal(found.gradient_parts, 2);
     run_all(&j, 2, MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(j.message[1], "holds a run already"));
 }
@@ -227,7 +322,8 @@ static void test_numbers(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve), cmocka_unit_test(test_resume),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parts),   cmocka_unit_test(test_curve),
+                                       cmocka_unit_test(test_resume),  cmocka_unit_test(test_resume_elsewhere),
                                        cmocka_unit_test(test_failure), cmocka_unit_test(test_numbers)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

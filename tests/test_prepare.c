@@ -538,6 +538,28 @@ static void test_changed_inputs(void **state)
     expect_same(s.prefix, straight);
 }
 
+/* A file at the end that cannot be written (as on a full disk), or not be renamed: what was done is kept. */
+static void test_unwritable_end(void **state)
+{
+    (void)state;
+    static const char *const blocked[] = {"end.idx.tmp", "end.json.tmp", "end.bin", "end.idx"};
+    for (int i = 0; i < 4; i++) {
+        mep_prepare_settings s = settings_for(in_folder("end"));
+        stopper context = {.stop_at = INT64_MAX};
+        assert_int_equal(mkdir(in_folder(blocked[i]), 0777), 0);
+        expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_IO);
+        assert_non_null(strstr(mep_error_message(), blocked[i]));
+        assert_non_null(strstr(mep_error_message(), "what was done is kept"));
+        assert_int_equal(rmdir(in_folder(blocked[i])), 0);
+        s.resume = 1;
+        expect(mep_prepare(&s, stop, &context, NULL), MEP_OK);
+        assert_true(context.first >= 10000);
+        expect_same(s.prefix, straight);
+        unlink(in_folder("end.bin"));
+        unlink(in_folder("end.idx"));
+    }
+}
+
 /* Whichever allocation fails: the status says so, and the work goes on from what is left. */
 static void test_failing_allocations(void **state)
 {
@@ -639,19 +661,13 @@ static void test_memory_of_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_documents),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_interrupted),
-        cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_killed_at_the_end),
-        cmocka_unit_test(test_slices),
-        cmocka_unit_test(test_long_sequences),
-        cmocka_unit_test(test_no_place_to_cut),
-        cmocka_unit_test(test_changed_tokenizer),
-        cmocka_unit_test(test_mended),
-        cmocka_unit_test(test_changed_inputs),
-        cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_documents),           cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_interrupted),         cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_killed_at_the_end),   cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_long_sequences),      cmocka_unit_test(test_no_place_to_cut),
+        cmocka_unit_test(test_changed_tokenizer),   cmocka_unit_test(test_mended),
+        cmocka_unit_test(test_changed_inputs),      cmocka_unit_test(test_unwritable_end),
+        cmocka_unit_test(test_failing_allocations), cmocka_unit_test(test_memory),
         cmocka_unit_test(test_memory_of_one),
     };
     return cmocka_run_group_tests_name("prepare", tests, set_up, tear_down);

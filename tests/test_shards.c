@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A block divided over processes (threads, here): every value is in one piece and has one owner; gathering, collecting
- * and scattering; gradients are added in the order of the processes, and begin to travel before the last is final.
+ * A block divided over processes (threads, here): every value is in one piece and has one owner, of whole chunks;
+ * gathering, collecting and scattering; gradients are added in pairs, and begin to travel before the last is final.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
@@ -12,6 +12,8 @@
 #include "base/memory.h"
 #include "thread_group.h"
 #include "train/reduction.h"
+
+enum { PIECES = 2 + 2 + 1 + 1 }; /* embedding, layers, final norm, position bias */
 
 /* An embedding that is cut into several pieces. */
 static mep_model *wide_model(void)
@@ -38,14 +40,21 @@ static void test_cover(void **state)
         memset(seen, 0, (size_t)model->size);
         for (group.rank = 0; group.rank < size; group.rank++) {
             assert_int_equal(mep_shards_create(&s, model, &group), MEP_OK);
+            int ordered[PIECES] = {0};
+            assert_int_equal(s->count, PIECES);
             for (int64_t i = 0; i < s->count; i++) {
                 mep_range share = s->own[i], piece = s->piece[i];
+                assert_true(share.count == 0 || (share.first - piece.first) % MEP_ADAMW_CHUNK == 0);
+                ordered[s->order[i]]++;
                 assert_true(share.count <= s->most && share.first >= piece.first &&
                             share.first + share.count <= piece.first + piece.count);
                 for (int64_t n = 0; n < share.count; n++) seen[share.first + n]++;
             }
             own += s->size;
-            assert_true(size == 1 ? s->count == 1 : s->count == 1 + 2 + 2 + 1);
+            for (int i = 0; i < PIECES; i++) assert_int_equal(ordered[i], 1);
+            mep_range bias = s->piece[s->order[PIECES - 1]], final_norm = s->piece[s->order[0]];
+            assert_int_equal(bias.first, mep_tensor_offset(model, model->position_bias));
+            assert_int_equal(final_norm.first, mep_tensor_offset(model, model->final_norm_weight));
             mep_shards_destroy(&s);
         }
         assert_int_equal(own, model->size);
@@ -68,25 +77,27 @@ static float value(int64_t rank, int64_t i)
     return (float)(1 + i % 97) * (rank % 2 == 0 ? 1.0F : -1.0F) * (rank == 1 ? 1e6F : 1.1F) + (float)rank;
 }
 
+/* That of `count` processes: of as many as a power of two can be, and of the rest. */
+static float sum_of(int64_t first, int64_t count, int64_t i)
+{
+    int64_t half = 1;
+    if (count == 1) return value(first, i);
+    while (2 * half < count) half *= 2;
+    return sum_of(first, half, i) + sum_of(first + half, count - half, i);
+}
+
 static int check_sums(const mep_shards *s, const float *block)
 {
     for (int64_t p = 0; p < s->count; p++)
-        for (int64_t i = s->own[p].first; i < s->own[p].first + s->own[p].count; i++) {
-            float sum = value(0, i);
-            for (int64_t r = 1; r < s->group->size; r++) sum += value(r, i);
-            if (sum != block[i]) return 1;
-        }
+        for (int64_t i = s->own[p].first; i < s->own[p].first + s->own[p].count; i++)
+            if (sum_of(0, s->group->size, i) != block[i]) return 1;
     return 0;
 }
 
 static int check_moving(const mep_shards *s, float *block, float *own, int64_t n)
 {
     int wrong = mep_shards_gather(s, block) != MEP_OK; /* sums of all, in all */
-    for (int64_t i = 0; i < n; i++) {
-        float sum = value(0, i);
-        for (int64_t r = 1; r < s->group->size; r++) sum += value(r, i);
-        wrong |= sum != block[i];
-    }
+    for (int64_t i = 0; i < n; i++) wrong |= sum_of(0, s->group->size, i) != block[i];
     for (int64_t i = 0; i < n; i++) block[i] = s->group->rank == 0 ? (float)(i % 1000003) : -1;
     wrong |= mep_shards_scatter(s, block, own) != MEP_OK;
     int64_t at = 0;
@@ -144,7 +155,7 @@ static void test_reduction(void **state)
 {
     (void)state;
     mep_model *model = wide_model();
-    for (int64_t size = 1; size <= 4; size++) {
+    for (int64_t size = 1; size <= 5; size++) {
         job j = {.model = model, .early = INFINITY, .lock = PTHREAD_MUTEX_INITIALIZER};
         memset(post.carried, 0, sizeof post.carried);
         run_group(size, reduce, &j);

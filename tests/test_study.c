@@ -292,6 +292,10 @@ static void test_other_settings(void **state)
     s.train.dtype = MEP_BFLOAT16;
     expect_failure("fixed", &s, "was made with dtype \"float32\", now it is \"bfloat16\"");
 
+    s = small_study();
+    snprintf(s.train.init, sizeof s.train.init, "elsewhere");
+    expect_failure("fixed", &s, "study.json: was made with init \"\", now it is \"elsewhere\"");
+
     /* A run that does not belong to the study. */
     char path[MEP_PATH_SIZE], other[MEP_PATH_SIZE];
     s = small_study();

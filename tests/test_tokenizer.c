@@ -316,6 +316,73 @@ static void test_threads(void **state)
 
 /* ---- Added tokens, ends, copies ---- */
 
+static void assert_ids(const mep_tokenizer *tokenizer, const char *text, const int32_t *expected,
+                       int64_t expected_count)
+{
+    int32_t *ids = NULL;
+    int64_t count = 0;
+    assert_int_equal(mep_tokenizer_encode(tokenizer, text, (int64_t)strlen(text), &ids, &count), MEP_OK);
+    if (count != expected_count || memcmp(ids, expected, (size_t)count * sizeof *ids) != 0)
+        fail_msg("\"%s\" has %lld tokens, the first %ld", text, (long long)count, (long)ids[0]);
+    mep_tokens_free(&ids);
+}
+
+/* The token of a byte. */
+static int32_t byte_token(const json_t *vocab, int byte)
+{
+    char name[5] = "";
+    mep_utf8_encode(mep_bpe_code_of_byte(byte), name);
+    return (int32_t)json_integer_value(json_object_get(vocab, name));
+}
+
+/* With "ignore_merges" a piece is looked for by what its bytes are written as in the vocabulary: an added token is
+ * found so too, but never as the text that it stands for; nor is a name that stands for no bytes. */
+static void test_added_words(void **state)
+{
+    (void)state;
+    char path[1024];
+    snprintf(path, sizeof path, "%s/tokenizer_llama.json", MEP_GOLDEN_DEFAULT);
+    json_t *root = json_load_file(path, 0, NULL), *model = json_object_get(root, "model");
+    json_t *vocab = json_object_get(model, "vocab");
+    assert_true(json_is_true(json_object_get(model, "ignore_merges")));
+    json_array_clear(json_object_get(model, "merges"));
+    int32_t ring = byte_token(vocab, 0xc5), word = (int32_t)json_integer_value(json_object_get(vocab, "\u0120a"));
+    const int32_t in_bytes[] = {byte_token(vocab, '1'), byte_token(vocab, 0xc3), byte_token(vocab, 0x85)};
+    const int32_t middle[] = {byte_token(vocab, 0xe4), byte_token(vocab, 0xb8), byte_token(vocab, 0xad)};
+    json_object_set_new(vocab, "\u4e2d", json_integer((json_int_t)json_object_size(vocab)));
+    json_object_set_new(root, "added_tokens",
+                        json_pack("[{s:i,s:s,s:b,s:b}, {s:i,s:s,s:b}]", "id", ring, "content", "\u00c5", "single_word",
+                                  1, "special", 1, "id", word, "content", "\u0120a", "special", 1));
+    char *json = json_dumps(root, JSON_COMPACT);
+    mep_tokenizer *tokenizer = NULL;
+    assert_int_equal(mep_bpe_from_json(&tokenizer, "t", json, (int64_t)strlen(json)), MEP_OK);
+    assert_ids(tokenizer, "\u00c5", &ring, 1);
+    assert_ids(tokenizer, "1\u00c5", in_bytes, 3); /* no single word: the bytes C3 85 */
+    assert_ids(tokenizer, " a", &word, 1);
+    assert_ids(tokenizer, "\u0120a", &word, 1);
+    assert_ids(tokenizer, "\u4e2d", middle, 3);
+    mep_tokenizer_destroy(&tokenizer);
+    free(json);
+    json_decref(root);
+}
+
+/* An added token of blanks that were stripped with the one before is none. */
+static void test_stripped_blanks(void **state)
+{
+    (void)state;
+    mep_tokenizer *tokenizer = NULL;
+    int32_t id = (int32_t)mep_tokenizer_vocab_size(opened[0]);
+    char tokens[256];
+    snprintf(tokens, sizeof tokens,
+             "[{\"id\": %d, \"content\": \"\\n\", \"lstrip\": true, \"rstrip\": true, \"special\": true}]", (int)id);
+    char *json = changed("gpt2", "added_tokens", tokens);
+    assert_int_equal(mep_bpe_from_json(&tokenizer, "t", json, (int64_t)strlen(json)), MEP_OK);
+    assert_ids(tokenizer, "\n", &id, 1);
+    assert_ids(tokenizer, " \n\n ", &id, 1);
+    mep_tokenizer_destroy(&tokenizer);
+    free(json);
+}
+
 static void test_ends_and_copies(void **state)
 {
     (void)state;
@@ -480,10 +547,13 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),           cmocka_unit_test(test_long),         cmocka_unit_test(test_planes),
-        cmocka_unit_test(test_any_bytes),       cmocka_unit_test(test_broken_byte),  cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_missing_byte),    cmocka_unit_test(test_deep_pattern), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_ends_and_copies), cmocka_unit_test(test_tables),       cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_texts),           cmocka_unit_test(test_long),
+        cmocka_unit_test(test_planes),          cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_broken_byte),     cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_missing_byte),    cmocka_unit_test(test_deep_pattern),
+        cmocka_unit_test(test_refused),         cmocka_unit_test(test_added_words),
+        cmocka_unit_test(test_stripped_blanks), cmocka_unit_test(test_ends_and_copies),
+        cmocka_unit_test(test_tables),          cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

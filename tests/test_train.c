@@ -6,6 +6,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
 
+#include <time.h>
+
 #include "io/safetensors.h"
 #include "train/adamw.h"
 #include "train/run.h"
@@ -254,6 +256,34 @@ static void test_metrics(void **state)
     free(text);
 }
 
+/* The log of a long run is cut back in time that its length allows: at once, not in the square of it. */
+static void test_long_log(void **state)
+{
+    (void)state;
+    enum { LINES = 100000, LINE = 120 };
+    char path[800], *text = malloc((size_t)LINES * LINE);
+    int64_t used = 0, kept = 0, size = 0;
+    assert_non_null(text);
+    for (int64_t i = 1; i <= LINES; i++) {
+        used += snprintf(text + used, LINE,
+                         "{\"step\": %lld, \"loss\": 5.54123457, \"learning_rate\": 0.0006, \"grad_norm\": 2.31234568, "
+                         "\"tokens_per_second\": 41000.1}\n",
+                         (long long)i);
+        if (i == LINES - 7) kept = used;
+    }
+    snprintf(path, sizeof path, "%s/metrics.jsonl", run_path("long_log"));
+    assert_int_equal(mep_make_folder(run_path("long_log"), 1), MEP_OK);
+    assert_int_equal(mep_file_write_atomic(path, text, used), MEP_OK);
+    free(text);
+    clock_t begin = clock();
+    assert_int_equal(mep_run_trim_log(run_path("long_log"), LINES - 7), MEP_OK);
+    double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+    if (!(seconds < 3)) fail_msg("%d lines took %.1f s", LINES, seconds);
+    assert_int_equal(mep_file_read(path, 1 << 28, &text, &size), MEP_OK);
+    assert_int_equal(size, kept);
+    free(text);
+}
+
 static void change_byte(const char *path, int64_t from_end)
 {
     char *data;
@@ -465,7 +495,7 @@ int main(void)
         cmocka_unit_test(test_resume),         cmocka_unit_test(test_metrics),   cmocka_unit_test(test_threads),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_fall_back), cmocka_unit_test(test_other_settings),
         cmocka_unit_test(test_old_checkpoint), cmocka_unit_test(test_numeric),   cmocka_unit_test(test_sampler),
-        cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_schedule),       cmocka_unit_test(test_long_log),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

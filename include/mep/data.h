@@ -148,10 +148,10 @@ typedef struct mep_dataset_writer mep_dataset_writer;
  * *writer. */
 MEP_API mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *prefix,
                                              const mep_tokenizer *tokenizer);
-/* Append a document, or the end of one that mep_dataset_writer_append has begun; the end-of-document token is added when
- * `end_of_document` is not 0. It is one sequence of the format; a document of more than 2^31 - 1 tokens becomes several,
- * which readers take for documents. Fails on a token outside the vocabulary and on more than 2^31 - 1 tokens in one call
- * (nothing is written then), and when the disk is full (the writer can then only be abandoned). */
+/* Append a document, or the end of one that mep_dataset_writer_append has begun; the end-of-document token is added
+ * when `end_of_document` is not 0. It is one sequence of the format; a document of more than 2^31 - 1 tokens becomes
+ * several, which readers take for documents. Fails on a token outside the vocabulary and on more than 2^31 - 1 tokens
+ * in one call (nothing is written then), and when the disk is full (the writer can then only be abandoned). */
 MEP_API mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int32_t *tokens, int64_t count,
                                           int end_of_document);
 /* Append tokens, 0 or more, to a document that goes on. Fails as mep_dataset_writer_add does, but for their number. */
@@ -192,11 +192,13 @@ MEP_API void mep_prepare_defaults(mep_prepare_settings *settings);
 
 /* Write the documents of a corpus as a dataset, in their order, by one thread that reads and several that parse and
  * tokenize. Memory grows neither with the corpus nor with a text file in it: some 200 MB, and three times the longest
- * line of JSON. Texts of more than 1 MiB are tokenized in slices, cut behind words such that the tokens are those of the
- * whole; where the tokenizer's pattern or added tokens are not known to allow that, and where a text has no such place, a
- * document may have 1 GiB, as a line of JSON may, and takes a multiple of it. How far it has come is noted in PREFIX.journal, so that a call with `resume` and the same inputs goes on after a stop, a failure or
- * a killed process, and ends with the same bytes. A failure says how much was kept; where that is nothing, no files
- * remain. `progress` and `result` (the last progress) may be NULL. */
+ * line of JSON. Texts of more than 1 MiB are tokenized in slices, cut behind words such that the tokens are those of
+ * the whole; where the tokenizer's pattern or added tokens are not known to allow that, and where a text has no such
+ * place, a document may have 1 GiB, as a line of JSON may, and takes a multiple of it. How far it has come is noted in
+ * PREFIX.journal, so that a call with `resume` and the same inputs goes on after a stop, a failure or a killed process,
+ * and ends with the same bytes. A failure says how much was kept; where that is nothing, no files remain. A prefix in a
+ * folder of the inputs, or below one, is refused (MEP_ERROR_ARGUMENT). `progress` and `result` (the last progress) may
+ * be NULL. */
 MEP_API mep_status mep_prepare(const mep_prepare_settings *settings, mep_prepare_fn progress, void *context,
                                mep_prepare_progress *result);
 

@@ -39,6 +39,10 @@ typedef struct mep_train_settings {
     int64_t batch_size;         /* sequences an optimizer step */
     int64_t micro_batch_size; /* sequences computed at a time; the gradients of the step's micro-batches are summed; 0:
                                  all */
+    /* A step's gradient is the sum of this many parts, each of an equal stretch of its sequences, in a fixed order. The
+     * bits depend on it and not on the number of processes, which may be this number, a half, a quarter .. of it, or 1.
+     * 0: as many as the run begins with. Fewer processes need memory for log2(parts / processes) gradients more. */
+    int64_t gradient_parts;
     int64_t steps;
     double learning_rate;     /* highest */
     double min_learning_rate; /* at the end of the cosine */

@@ -53,16 +53,17 @@ static mep_status forward(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
-    return mep_attention_forward(v->plan, g->settings->batch, g->length, g->length, view(g, Q), view(g, K), view(g, V),
-                                 view(g, OUT), g->lse);
+    return mep_attention_forward(v->plan, g->settings->batch_size, g->length, g->length, view(g, Q), view(g, K),
+                                 view(g, V), view(g, OUT), g->lse);
 }
 
 static mep_status backward(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
-    return mep_attention_backward(v->plan, g->settings->batch, g->length, g->length, view(g, Q), view(g, K), view(g, V),
-                                  view(g, OUT), g->lse, view(g, DOUT), view(g, DQ), view(g, DK), view(g, DV), v->dbias);
+    return mep_attention_backward(v->plan, g->settings->batch_size, g->length, g->length, view(g, Q), view(g, K),
+                                  view(g, V), view(g, OUT), g->lse, view(g, DOUT), view(g, DQ), view(g, DK),
+                                  view(g, DV), v->dbias);
 }
 
 /* ---- One encoding ---- */
@@ -108,7 +109,7 @@ static mep_status open_variant(variant *v, mep_bench_lane *pass[2])
 {
     const mep_bench_attention_settings *s = v->g->settings;
     double length = (double)v->g->length;
-    double work = 2 * length * length * (double)(s->head_dim * s->heads * s->batch);
+    double work = 2 * length * length * (double)(s->head_dim * s->heads * s->batch_size);
     for (int i = 0; i < 2 - s->forward_only; i++) {
         *pass[i] =
             (mep_bench_lane){.run = i == 0 ? forward : backward, .context = v, .work = i == 0 ? work : 2.5 * work};
@@ -206,7 +207,7 @@ static mep_status allocate(group *g)
     const mep_bench_attention_settings *s = g->settings;
     int64_t longest = 0, rows = 0, size = 0;
     for (int64_t i = 0; i < s->length_count; i++) longest = s->lengths[i] > longest ? s->lengths[i] : longest;
-    MEP_TRY(mep_multiply(s->batch, s->heads, longest, &rows));
+    MEP_TRY(mep_multiply(s->batch_size, s->heads, longest, &rows));
     MEP_TRY(mep_multiply(rows, s->head_dim, 1, &size));
     for (int i = 0; i < (s->forward_only ? DOUT : TENSORS); i++) {
         if (i == OUT || i > DOUT)

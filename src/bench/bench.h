@@ -31,7 +31,7 @@ typedef struct mep_bench_attention_settings {
     const int64_t *lengths;
     const mep_cpu_level *levels;
     int64_t encoding_count, length_count, level_count;
-    int64_t batch, heads, head_dim;
+    int64_t batch_size, heads, head_dim;
     int dense,
         exact; /* with all blocks; without those whose weights are zero. "none" is measured once, dense if it can be */
     double tolerance; /* of exact: see mep_attention_settings */
@@ -55,7 +55,7 @@ typedef struct mep_bench_decode_settings {
     const char *const *encodings;
     const int64_t *lengths; /* keys */
     int64_t encoding_count, length_count;
-    int64_t batch, heads, head_dim;
+    int64_t batch_size, heads, head_dim;
 } mep_bench_decode_settings;
 
 typedef struct mep_bench_decode_case {
@@ -89,13 +89,13 @@ mep_status mep_bench_gemm(const mep_bench_gemm_settings *settings, mep_bench_com
 
 typedef struct mep_bench_train_settings {
     mep_model_config config;
-    int64_t batch, length;
+    int64_t batch_size, length;
     int evaluate; /* losses of the tokens instead of a training step */
 } mep_bench_train_settings;
 
 typedef struct mep_bench_train_case {
     const char *dtype;
-    int64_t parameters, batch, length;
+    int64_t parameters, batch_size, length;
     mep_bench_figures figures;
     mep_bench_pair tokens; /* a second */
     double memory;         /* bytes: model, gradients, moments, activations */

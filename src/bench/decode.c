@@ -41,8 +41,8 @@ static mep_status decode_tensors(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
-    return mep_attention_forward(v->plan, g->settings->batch, 1, g->length, view(g, g->q, 1), view(g, g->k, g->length),
-                                 view(g, g->v, g->length), view(g, g->out, 1), NULL);
+    return mep_attention_forward(v->plan, g->settings->batch_size, 1, g->length, view(g, g->q, 1),
+                                 view(g, g->k, g->length), view(g, g->v, g->length), view(g, g->out, 1), NULL);
 }
 
 /* One sequence of a tensor of `tokens` tokens, from token `first` on. */
@@ -58,7 +58,7 @@ static mep_status decode_cache(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
-    for (int64_t b = 0; b < g->settings->batch; b++)
+    for (int64_t b = 0; b < g->settings->batch_size; b++)
         MEP_TRY(mep_cache_attend(v->cache, b, 1, sequence(g, g->q, 1, b, 0),
                                  sequence(g, g->k, g->length, b, g->length - 1),
                                  sequence(g, g->v, g->length, b, g->length - 1), sequence(g, g->out, 1, b, 0)));
@@ -75,7 +75,7 @@ enum { PLACE_COUNT = sizeof PLACES / sizeof *PLACES };
 static int64_t tensor_bytes(const group *g)
 {
     const mep_bench_decode_settings *s = g->settings;
-    return s->batch * s->heads * g->length * s->head_dim * mep_dtype_size(g->dtype);
+    return s->batch_size * s->heads * g->length * s->head_dim * mep_dtype_size(g->dtype);
 }
 
 /* Sum of 64-bit words, with many sums under way. */
@@ -113,14 +113,14 @@ static mep_status find_windows(const variant *v, const mep_bias *bias, int64_t *
     const mep_bench_decode_settings *s = v->g->settings;
     double *at_zero;
     int64_t zero = 0, *reach = NULL;
-    for (int64_t i = 0; i < s->batch * s->heads; i++) windows[i] = MEP_CACHE_ALL;
+    for (int64_t i = 0; i < s->batch_size * s->heads; i++) windows[i] = MEP_CACHE_ALL;
     if (bias == NULL) return MEP_OK;
     MEP_TRY(mep_alloc(&at_zero, s->heads, sizeof *at_zero));
     mep_status status = mep_alloc(&reach, s->heads, sizeof *reach);
     if (status == MEP_OK) status = mep_bias_at(bias, &zero, 1, at_zero);
     for (int64_t h = 0; h < s->heads && status == MEP_OK; h++) {
         status = mep_bias_reach(bias, at_zero[h] - 124, v->g->length, reach);
-        for (int64_t b = 0; b < s->batch; b++)
+        for (int64_t b = 0; b < s->batch_size; b++)
             if (reach[h] <= v->g->length) windows[b * s->heads + h] = reach[h] > 0 ? reach[h] : 1;
     }
     mep_free(&at_zero);
@@ -135,7 +135,7 @@ static mep_status fill_cache(variant *v)
     for (int64_t first = 0, count; first < g->length - 1; first += count) {
         count = g->length - 1 - first < CALL ? g->length - 1 - first : CALL;
         MEP_TRY(mep_cache_reserve(v->cache, count));
-        for (int64_t b = 0; b < g->settings->batch; b++)
+        for (int64_t b = 0; b < g->settings->batch_size; b++)
             mep_cache_append(v->cache, b, count, sequence(g, g->k, g->length, b, first),
                              sequence(g, g->v, g->length, b, first));
         mep_cache_advance(v->cache, count);
@@ -147,9 +147,9 @@ static mep_status open_cache(variant *v, const mep_bias *bias, const float *tabl
 {
     const mep_bench_decode_settings *s = v->g->settings;
     int64_t *windows, count = 0;
-    MEP_TRY(mep_multiply(s->batch, s->heads, 1, &count));
+    MEP_TRY(mep_multiply(s->batch_size, s->heads, 1, &count));
     MEP_TRY(mep_alloc(&windows, count, sizeof *windows));
-    const mep_cache_settings settings = {.layers = s->batch,
+    const mep_cache_settings settings = {.layers = s->batch_size,
                                          .heads = s->heads,
                                          .head_dim = s->head_dim,
                                          .call = CALL,
@@ -204,7 +204,7 @@ static mep_status measure_variants(group *g, variant *variants, mep_bench_lane *
     g->common->control.done += PLACE_COUNT * count;
     for (int64_t i = 0; i < PLACE_COUNT * count; i++) {
         mep_bench_figures f = mep_bench_figures_of(&lanes[i], top);
-        double batch = (double)g->settings->batch;
+        double batch = (double)g->settings->batch_size;
         mep_bench_decode_case c = {.keys_in = PLACES[i / count].name,
                                    .dtype = mep_dtype_name(g->dtype),
                                    .encoding = variants[i % count].encoding,
@@ -238,7 +238,7 @@ static mep_status measure_dtype(group *g)
     const mep_bench_decode_settings *s = g->settings;
     int64_t longest = 0, one = 0, all = 0;
     for (int64_t i = 0; i < s->length_count; i++) longest = s->lengths[i] > longest ? s->lengths[i] : longest;
-    MEP_TRY(mep_multiply(s->batch, s->heads, s->head_dim, &one));
+    MEP_TRY(mep_multiply(s->batch_size, s->heads, s->head_dim, &one));
     MEP_TRY(mep_multiply(one, longest, 1, &all));
     MEP_TRY(mep_bench_random(&g->q, g->dtype, one));
     MEP_TRY(mep_bench_random(&g->k, g->dtype, all));

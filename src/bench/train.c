@@ -42,7 +42,7 @@ double mep_bench_train_work(const mep_bench_train_settings *s)
     const mep_model_config *c = &s->config;
     double h = (double)c->hidden_size, f = (double)c->intermediate_size, layers = (double)c->num_hidden_layers;
     double weights = layers * (4 * h * h + 2 * h * f) + h * (double)c->vocab_size;
-    double length = (double)s->length, batch = (double)s->batch;
+    double length = (double)s->length, batch = (double)s->batch_size;
     double attention = layers * 2 * length * length * h;
     return batch * (s->evaluate ? 2 * weights * length + attention : 6 * weights * length + 3.5 * attention);
 }
@@ -52,8 +52,8 @@ static mep_status step(void *context)
     trainer *t = context;
     const mep_bench_train_settings *s = t->settings;
     MEP_TRY(mep_session_refresh(t->session));
-    MEP_TRY(mep_session_train(t->session, s->batch, s->length, t->inputs, t->targets,
-                              1.0f / (float)(s->batch * s->length), 0, t->losses, t->gradients));
+    MEP_TRY(mep_session_train(t->session, s->batch_size, s->length, t->inputs, t->targets,
+                              1.0f / (float)(s->batch_size * s->length), 0, t->losses, t->gradients));
     double norm = mep_adamw_norm(t->optimizer, t->gradients);
     if (!isfinite(norm)) return mep_fail(MEP_ERROR_NUMERIC, "a training step gave a gradient that is not finite");
     mep_adamw_step_run(t->optimizer, t->model, t->gradients, norm, 1e-4);
@@ -63,7 +63,8 @@ static mep_status step(void *context)
 static mep_status evaluate(void *context)
 {
     trainer *t = context;
-    return mep_session_losses(t->session, t->settings->batch, t->settings->length, t->inputs, t->targets, t->losses);
+    return mep_session_losses(t->session, t->settings->batch_size, t->settings->length, t->inputs, t->targets,
+                              t->losses);
 }
 
 static mep_status open_trainer(trainer *t)
@@ -73,11 +74,11 @@ static mep_status open_trainer(trainer *t)
     mep_session_settings session;
     int64_t rows = 0;
     mep_session_defaults(&session);
-    session.batch = s->batch;
+    session.batch = s->batch_size;
     session.length = s->length;
     session.dtype = t->dtype;
     session.training = !s->evaluate;
-    MEP_TRY(mep_multiply(s->batch, s->length, 1, &rows));
+    MEP_TRY(mep_multiply(s->batch_size, s->length, 1, &rows));
     MEP_TRY(mep_model_create(&t->model, &s->config, 1));
     if (!s->evaluate) MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw));
     if (!s->evaluate) MEP_TRY(mep_alloc(&t->gradients, t->model->size, sizeof *t->gradients));
@@ -94,7 +95,7 @@ static mep_status open_trainer(trainer *t)
 static mep_status measure(trainer *t, mep_bench_lane lanes[2])
 {
     const mep_bench_train_settings *s = t->settings;
-    double tokens = (double)(s->batch * s->length);
+    double tokens = (double)(s->batch_size * s->length);
     MEP_TRY(mep_bench_ceiling_create(&t->ceiling, t->common->ceiling, t->dtype));
     mep_bench_ceiling_lane(&t->ceiling, &lanes[1]);
     lanes[0] = (mep_bench_lane){.run = s->evaluate ? evaluate : step, .context = t, .work = mep_bench_train_work(s)};
@@ -111,7 +112,7 @@ static mep_status measure(trainer *t, mep_bench_lane lanes[2])
     mep_bench_figures f = mep_bench_figures_of(&lanes[0], &lanes[1]);
     mep_bench_train_case c = {.dtype = mep_dtype_name(t->dtype),
                               .parameters = t->model->size,
-                              .batch = s->batch,
+                              .batch_size = s->batch_size,
                               .length = s->length,
                               .figures = f,
                               .tokens = {tokens / f.seconds.best, tokens / f.seconds.median},

@@ -4,30 +4,20 @@
  */
 #include "bias/spec.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 
 enum { TERM_SIZE = 128 };
 
-/* The shortest decimal form that is read back as the same number. */
-static void print_number(char text[32], double value)
-{
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, 32, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) return;
-    }
-}
-
 static void print_term(char text[TERM_SIZE], const mep_spec_term *term)
 {
-    char number[32];
+    char number[MEP_NUMBER_SIZE];
     text[0] = '\0';
     if (term->weight != 1.0) {
-        print_number(number, term->weight);
+        mep_number_print(number, term->weight);
         strcat(strcat(text, number), "*");
     }
     strcat(text, term->kernel->name);
@@ -35,7 +25,7 @@ static void print_term(char text[TERM_SIZE], const mep_spec_term *term)
     for (int i = 0; term->kernel->options[i].name != NULL; i++) {
         const mep_kernel_option *option = &term->kernel->options[i];
         if (term->options[i] == option->value) continue;
-        print_number(number, term->options[i]);
+        mep_number_print(number, term->options[i]);
         strcat(strcat(strcat(strcat(text, before), option->name), "="), number);
         before = ",";
     }

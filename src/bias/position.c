@@ -7,6 +7,7 @@
 #include <threads.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "bias/spec.h"
 #include "mep/bias.h"
 
@@ -23,9 +24,12 @@ static void add_kernel(const mep_kernel *kernel)
 {
     char text[256];
     int used = snprintf(text, sizeof text, "%s", kernel->help);
-    for (int i = 0; kernel->options[i].name != NULL && used < (int)sizeof text; i++)
-        used += snprintf(text + used, sizeof text - (size_t)used, "%s%s=%g", i == 0 ? "; options " : ", ",
-                         kernel->options[i].name, kernel->options[i].value);
+    for (int i = 0; kernel->options[i].name != NULL && used < (int)sizeof text; i++) {
+        char number[MEP_NUMBER_SIZE];
+        mep_number_print(number, kernel->options[i].value);
+        used += snprintf(text + used, sizeof text - (size_t)used, "%s%s=%s", i == 0 ? "; options " : ", ",
+                         kernel->options[i].name, number);
+    }
     add(kernel->name, text);
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/number.h"
 
 typedef struct parser {
     const char *text; /* all of it */
@@ -101,7 +102,7 @@ static int starts_number(const parser *p)
 static mep_status parse_number(parser *p, double *value)
 {
     char *end;
-    *value = strtod(p->at, &end);
+    *value = mep_number_parse(p->at, &end);
     if (!starts_number(p) || end == p->at || memchr(p->at, 'x', (size_t)(end - p->at)) != NULL || !isfinite(*value))
         return fail_at(p, p->at, "", "expected a number");
     p->at = end;
@@ -275,7 +276,7 @@ static mep_status normalize(const parser *p, mep_spec *spec)
         double ratio = spec->terms[i].weight / smallest;
         if (!(ratio <= WEIGHT_RATIO_MAX))
             return fail_at(p, p->text, "", "weights may not differ by more than a factor of %g", WEIGHT_RATIO_MAX);
-        snprintf(digits, sizeof digits, "%.15g", ratio);
+        snprintf(digits, sizeof digits, "%.15g", ratio); /* in any locale: it is read in the same */
         spec->terms[i].weight = strtod(digits, NULL);
     }
     qsort(spec->terms, (size_t)spec->count, sizeof spec->terms[0], compare_terms);

@@ -212,10 +212,11 @@ static int set_lengths(const mep_usage *usage, mep_option *option, char *text)
     return MEP_ARGS_GO;
 }
 
-/* 1 when a comma after these `size` characters belongs to a bias spec with options. */
+/* 1 when a comma after these `size` characters belongs to a bias spec with options ("mep/learn=weights,slopes") or to a
+ * mixture of datasets; a '/' alone is in the path of one dataset. */
 static int has_options(const char *text, size_t size)
 {
-    return memchr(text, ':', size) != NULL || memchr(text, '/', size) != NULL || memchr(text, '=', size) != NULL;
+    return memchr(text, ':', size) != NULL || memchr(text, '=', size) != NULL;
 }
 
 /* Texts between ';', or between commas that stand before any option of a bias spec; the first use replaces the default
@@ -330,6 +331,25 @@ int mep_args_given(const mep_option *options, const char *name)
     for (; options->kind != MEP_OPTION_END; options++)
         if (is_option(options) && strcmp(options->name, name) == 0) return options->given;
     return 0;
+}
+
+int mep_args_words(const char *command, const char *option, const mep_texts *texts, const char *const *words,
+                   int64_t *indices)
+{
+    for (int64_t i = 0; i < texts->count; i++) {
+        char list[128] = "";
+        indices[i] = -1;
+        for (int64_t w = 0; words[w] != NULL; w++) {
+            if (strcmp(texts->values[i], words[w]) == 0) indices[i] = w;
+            size_t used = strlen(list);
+            snprintf(list + used, sizeof list - used, "%s%s", w == 0 ? "" : ", ", words[w]);
+        }
+        if (indices[i] < 0) return mep_cli_usage(command, "%s: \"%s\" is none of %s", option, texts->values[i], list);
+        for (int64_t k = 0; k < i; k++)
+            if (indices[k] == indices[i])
+                return mep_cli_usage(command, "%s: %s stands twice", option, texts->values[i]);
+    }
+    return MEP_ARGS_GO;
 }
 
 void mep_args_default(mep_option *options, const char *name, const char *text)

@@ -35,7 +35,7 @@ typedef enum mep_option_kind {
     MEP_OPTION_CHOICE, /* int, the index of the word in `choices` */
     MEP_OPTION_LENGTHS, /* mep_lengths: lengths separated by commas */
     MEP_OPTION_TEXTS /* mep_texts: the option may be repeated; each value may hold several, separated by ';', or by ','
-                        where no ':', '/' or '=' stands before it (bias specs with options contain commas) */
+                        where no ':' or '=' stands before it (bias specs with options and mixtures contain commas) */
 } mep_option_kind;
 
 typedef struct mep_lengths {
@@ -151,6 +151,11 @@ int mep_args_parse(const mep_usage *usage, int argc, char **argv, int *count);
 
 /* 1 when the option with this name stood on the command line of the last mep_args_parse. */
 int mep_args_given(const mep_option *options, const char *name);
+
+/* indices[i] of texts[i] in `words` (ended by NULL), each at most once. MEP_ARGS_GO, or the exit code after one line on
+ * stderr that names `option`. */
+int mep_args_words(const char *command, const char *option, const mep_texts *texts, const char *const *words,
+                   int64_t *indices);
 
 /* Show `text` as the default of the option `name`; "" shows none. */
 void mep_args_default(mep_option *options, const char *name, const char *text);

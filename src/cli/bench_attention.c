@@ -45,11 +45,11 @@ static int check_attention(attention_job *a)
     const char *level_words[MEP_CPU_AVX512_BF16 + 2] = {NULL};
     int64_t indices[MEP_ARGS_LIST];
     for (int l = 0; l <= MEP_CPU_AVX512_BF16; l++) level_words[l] = mep_cpu_level_text((mep_cpu_level)l);
-    int code = mep_bench_check_encodings(a->job.command, &a->encodings);
-    if (code == MEP_ARGS_GO) code = mep_bench_words(a->job.command, "--levels", &a->levels, level_words, indices);
+    int code = mep_bench_check_positions(a->job.command, &a->encodings);
+    if (code == MEP_ARGS_GO) code = mep_args_words(a->job.command, "--levels", &a->levels, level_words, indices);
     if (code != MEP_ARGS_GO) return code;
     for (int64_t i = 0; i < a->levels.count; i++) a->level_list[i] = (mep_cpu_level)indices[i];
-    code = mep_bench_words(a->job.command, "--skip", &a->skips, skip_words, indices);
+    code = mep_args_words(a->job.command, "--skip", &a->skips, skip_words, indices);
     for (int64_t i = 0; code == MEP_ARGS_GO && i < a->skips.count; i++)
         *(indices[i] == 0 ? &a->s.dense : &a->s.exact) = 1;
     a->s.encodings = a->encodings.values, a->s.encoding_count = a->encodings.count;
@@ -65,7 +65,7 @@ static int run_attention(attention_job *a)
                                           .column_count = sizeof ATTENTION_COLUMNS / sizeof *ATTENTION_COLUMNS,
                                           .case_size = sizeof(mep_bench_attention_case)};
     mep_status status = mep_bench_job_open(&a->job, &page);
-    if (status == MEP_OK) status = mep_bench_job_note(&a->job, "batch", json_integer((json_int_t)a->s.batch));
+    if (status == MEP_OK) status = mep_bench_job_note(&a->job, "batch_size", json_integer((json_int_t)a->s.batch_size));
     if (status == MEP_OK) status = mep_bench_job_note(&a->job, "heads", json_integer((json_int_t)a->s.heads));
     if (status == MEP_OK) status = mep_bench_job_note(&a->job, "head_dim", json_integer((json_int_t)a->s.head_dim));
     if (status == MEP_OK) status = mep_bench_job_note(&a->job, "tolerance", json_real(a->s.tolerance));
@@ -81,15 +81,15 @@ int mep_cli_bench_attention(int argc, char **argv)
                        .levels = {1, {mep_cpu_level_name()}},
                        .skips = {2, {"off", "exact"}},
                        .lengths = {3, {512, 2048, 8192}},
-                       .s = {.batch = 1, .heads = 12, .head_dim = 64}};
+                       .s = {.batch_size = 1, .heads = 12, .head_dim = 64}};
     int count;
     char notes[2048];
     mep_bench_job_begin(&a.job, "bench attention");
     mep_option options[] = {
         MEP_OPT_GROUP("Cases"),
-        MEP_OPT_TEXTS("--encodings", 'p', "SPEC,..", &a.encodings, "distance biases, and none"),
+        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &a.encodings, "distance biases, and none"),
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &a.lengths, 1, MEP_BENCH_LONGEST, "tokens a sequence"),
-        MEP_OPT_INT("--batch", 'b', "N", &a.s.batch, 1, 1 << 20, "sequences"),
+        MEP_OPT_INT("--batch-size", 'b', "N", &a.s.batch_size, 1, 1 << 20, "sequences"),
         MEP_OPT_INT("--heads", 0, "N", &a.s.heads, 1, 65536, "attention heads"),
         MEP_OPT_INT("--head-dim", 0, "N", &a.s.head_dim, 1, 65536, "channels of a head"),
         MEP_OPT_TEXTS("--levels", 0, "LEVEL,..", &a.levels, "CPU levels: c, avx2, avx512, avx512_bf16"),
@@ -102,7 +102,7 @@ int mep_cli_bench_attention(int argc, char **argv)
         MEP_BENCH_COMMON_ROWS(&a.job),
         MEP_OPT_END,
     };
-    snprintf(notes, sizeof notes, "%s%s\n  mep bench attention --encodings none,mep,alibi --lengths 1K,64K --forward\n",
+    snprintf(notes, sizeof notes, "%s%s\n  mep bench attention --positions none,mep,alibi --lengths 1K,64K --forward\n",
              ATTENTION_NOTES, mep_bench_timing_note);
     mep_usage usage = {.command = a.job.command,
                        .arguments = "",

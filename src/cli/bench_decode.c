@@ -23,7 +23,7 @@ static int run_decode(mep_bench_job *job, mep_bench_decode_settings *s)
                                           .column_count = sizeof DECODE_COLUMNS / sizeof *DECODE_COLUMNS,
                                           .case_size = sizeof(mep_bench_decode_case)};
     mep_status status = mep_bench_job_open(job, &page);
-    if (status == MEP_OK) status = mep_bench_job_note(job, "batch", json_integer((json_int_t)s->batch));
+    if (status == MEP_OK) status = mep_bench_job_note(job, "batch_size", json_integer((json_int_t)s->batch_size));
     if (status == MEP_OK) status = mep_bench_job_note(job, "heads", json_integer((json_int_t)s->heads));
     if (status == MEP_OK) status = mep_bench_job_note(job, "head_dim", json_integer((json_int_t)s->head_dim));
     if (status == MEP_OK) status = mep_bench_decode(s, &job->common);
@@ -43,15 +43,15 @@ int mep_cli_bench_decode(int argc, char **argv)
     mep_bench_job job;
     mep_texts encodings = {2, {"none", "mep"}};
     mep_lengths lengths = {4, {1024, 4096, 16384, 65536}};
-    mep_bench_decode_settings s = {.batch = 1, .heads = 12, .head_dim = 64};
+    mep_bench_decode_settings s = {.batch_size = 1, .heads = 12, .head_dim = 64};
     int count;
     char notes[2048];
     mep_bench_job_begin(&job, "bench decode");
     mep_option options[] = {
         MEP_OPT_GROUP("Cases"),
-        MEP_OPT_TEXTS("--encodings", 'p', "SPEC,..", &encodings, "distance biases, and none"),
+        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &encodings, "distance biases, and none"),
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &lengths, 1, MEP_BENCH_LONGEST, "keys before the query"),
-        MEP_OPT_INT("--batch", 'b', "N", &s.batch, 1, 1 << 20, "sequences, each with keys of its own"),
+        MEP_OPT_INT("--batch-size", 'b', "N", &s.batch_size, 1, 1 << 20, "sequences, each with keys of its own"),
         MEP_OPT_INT("--heads", 0, "N", &s.heads, 1, 65536, "attention heads"),
         MEP_OPT_INT("--head-dim", 0, "N", &s.head_dim, 1, 65536, "channels of a head"),
         MEP_BENCH_COMMON_ROWS(&job),
@@ -66,7 +66,7 @@ int mep_cli_bench_decode(int argc, char **argv)
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code == MEP_ARGS_GO) code = mep_bench_job_check(&job, options);
-    if (code == MEP_ARGS_GO) code = mep_bench_check_encodings(job.command, &encodings);
+    if (code == MEP_ARGS_GO) code = mep_bench_check_positions(job.command, &encodings);
     s.encodings = encodings.values, s.encoding_count = encodings.count;
     s.lengths = lengths.values, s.length_count = lengths.count;
     return code == MEP_ARGS_GO ? run_decode(&job, &s) : code;

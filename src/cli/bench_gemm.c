@@ -41,7 +41,7 @@ int mep_cli_bench_gemm(int argc, char **argv)
 {
     mep_bench_job job;
     const char *preset = "small";
-    int64_t batch = 8, length = 512, vocab_size = 0;
+    int64_t batch_size = 8, length = 512, vocab_size = 0;
     mep_bench_gemm_settings s = {0};
     int count;
     char notes[1024];
@@ -49,7 +49,7 @@ int mep_cli_bench_gemm(int argc, char **argv)
     mep_option options[] = {
         MEP_OPT_GROUP("Cases"),
         MEP_OPT_TEXT("--preset", 0, "NAME", &preset, "sizes of the model: nano, micro, mini, small, medium or gpt2"),
-        MEP_OPT_INT("--batch", 'b', "N", &batch, 1, 1 << 20, "sequences"),
+        MEP_OPT_INT("--batch-size", 'b', "N", &batch_size, 1, 1 << 20, "sequences"),
         MEP_OPT_LENGTH("--length", 'l', "L", &length, 1, MEP_BENCH_LONGEST,
                        "tokens of each; the rows are both multiplied"),
         MEP_OPT_INT("--vocab-size", 0, "N", &vocab_size, 0, 1 << 24,
@@ -68,6 +68,6 @@ int mep_cli_bench_gemm(int argc, char **argv)
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code == MEP_ARGS_GO) code = mep_bench_job_check(&job, options);
     if (code == MEP_ARGS_GO) code = mep_bench_read_preset(job.command, preset, vocab_size, &s.config);
-    s.rows = batch * length;
+    s.rows = batch_size * length;
     return code == MEP_ARGS_GO ? run_gemm(&job, preset, &s) : code;
 }

@@ -16,37 +16,17 @@ const char mep_bench_timing_note[] =
 
 /* ---- Words of options ---- */
 
-/* Indices of the texts in `words`, each at most once. MEP_ARGS_GO or an exit code. */
-int mep_bench_words(const char *command, const char *option, const mep_texts *texts, const char *const *words,
-                    int64_t *indices)
-{
-    for (int64_t i = 0; i < texts->count; i++) {
-        char list[128] = "";
-        indices[i] = -1;
-        for (int64_t w = 0; words[w] != NULL; w++) {
-            if (strcmp(texts->values[i], words[w]) == 0) indices[i] = w;
-            size_t used = strlen(list);
-            snprintf(list + used, sizeof list - used, "%s%s", w == 0 ? "" : ", ", words[w]);
-        }
-        if (indices[i] < 0) return mep_cli_usage(command, "%s: \"%s\" is none of %s", option, texts->values[i], list);
-        for (int64_t k = 0; k < i; k++)
-            if (indices[k] == indices[i])
-                return mep_cli_usage(command, "%s: %s stands twice", option, texts->values[i]);
-    }
-    return MEP_ARGS_GO;
-}
-
 /* "none" or a bias spec. */
-int mep_bench_check_encodings(const char *command, const mep_texts *encodings)
+int mep_bench_check_positions(const char *command, const mep_texts *positions)
 {
-    for (int64_t i = 0; i < encodings->count; i++) {
+    for (int64_t i = 0; i < positions->count; i++) {
         mep_position_kind kind = MEP_POSITION_BIAS;
-        if (strcmp(encodings->values[i], "none") == 0) continue;
-        if (mep_position_parse(encodings->values[i], &kind) != MEP_OK)
+        if (strcmp(positions->values[i], "none") == 0) continue;
+        if (mep_position_parse(positions->values[i], &kind) != MEP_OK)
             return mep_cli_usage(command, "%s", mep_error_message());
         if (kind != MEP_POSITION_BIAS)
-            return mep_cli_usage(command, "--encodings: \"%s\" is no distance bias; its attention is that of none",
-                                 encodings->values[i]);
+            return mep_cli_usage(command, "--positions: \"%s\" is no distance bias; its attention is that of none",
+                                 positions->values[i]);
     }
     return MEP_ARGS_GO;
 }
@@ -84,7 +64,7 @@ int mep_bench_job_check(mep_bench_job *job, const mep_option *options)
     int64_t indices[MEP_ARGS_LIST];
     if (job->json && mep_args_given(options, "--format"))
         return mep_cli_usage(job->command, "--json and --format exclude each other");
-    int code = mep_bench_words(job->command, "--dtype", &job->dtypes, words, indices);
+    int code = mep_args_words(job->command, "--dtype", &job->dtypes, words, indices);
     if (code != MEP_ARGS_GO) return code;
     for (int64_t i = 0; i < job->dtypes.count; i++) job->types[i] = indices[i] == 0 ? MEP_FLOAT32 : MEP_BFLOAT16;
     job->common.dtypes = job->types;

@@ -81,12 +81,8 @@ mep_status mep_bench_job_note(mep_bench_job *job, const char *key, json_t *value
 /* Print what was measured, even where a later case failed (`status`). Returns the exit code. */
 int mep_bench_job_close(mep_bench_job *job, mep_status status);
 
-/* indices[i] of texts[i] in `words` (ended by NULL), each at most once. MEP_ARGS_GO, or an exit code. */
-int mep_bench_words(const char *command, const char *option, const mep_texts *texts, const char *const *words,
-                    int64_t *indices);
-
 /* Each is "none" or a bias spec. MEP_ARGS_GO, or an exit code. */
-int mep_bench_check_encodings(const char *command, const mep_texts *encodings);
+int mep_bench_check_positions(const char *command, const mep_texts *positions);
 
 /* A preset's sizes; vocab_size 0 leaves the preset's. MEP_ARGS_GO, or an exit code. */
 int mep_bench_read_preset(const char *command, const char *preset, int64_t vocab_size, mep_model_config *config);

@@ -12,7 +12,7 @@
 static const mep_bench_column TRAIN_COLUMNS[] = {
     MEP_BENCH_TEXT_COLUMN(mep_bench_train_case, "dtype", dtype),
     MEP_BENCH_INTEGER_COLUMN(mep_bench_train_case, "parameters", parameters),
-    MEP_BENCH_INTEGER_COLUMN(mep_bench_train_case, "batch", batch),
+    MEP_BENCH_INTEGER_COLUMN(mep_bench_train_case, "batch", batch_size),
     MEP_BENCH_INTEGER_COLUMN(mep_bench_train_case, "length", length),
     {"tokens/s", "tokens_per_second", MEP_BENCH_PAIR, offsetof(mep_bench_train_case, tokens), 0, 1},
     MEP_BENCH_FIGURE_COLUMNS(mep_bench_train_case, "GFLOP/s", "gflops"),
@@ -29,12 +29,12 @@ static const char TRAIN_NOTES[] =
     "to the embedding, so there are 163M parameters, of which 124M multiply, as in GPT-2. MB is how far the process's\n"
     "resident memory rose: weights, gradients, moments and activations.\n\n";
 
-/* What --batch and --length are where the command line has neither. */
+/* What --batch-size and --length are where the command line has neither. */
 static void default_sizes(const char *preset, mep_bench_train_settings *s)
 {
     mep_train_settings recipe;
     int known = mep_train_preset(preset, &recipe) == MEP_OK;
-    if (s->batch == 0) s->batch = s->evaluate ? 1 : known ? recipe.micro_batch_size : 4;
+    if (s->batch_size == 0) s->batch_size = s->evaluate ? 1 : known ? recipe.micro_batch_size : 4;
     if (s->length == 0) s->length = s->evaluate ? 16384 : known ? recipe.length : 64;
     if (s->config.max_position_embeddings < s->length) s->config.max_position_embeddings = s->length;
 }
@@ -81,7 +81,7 @@ int mep_cli_bench_train(int argc, char **argv)
         MEP_OPT_GROUP("Cases"),
         MEP_OPT_TEXT("--preset", 0, "NAME", &preset, "sizes of the model: nano, micro, mini, small, medium or gpt2"),
         MEP_OPT_TEXT("--position", 'p', "SPEC", &position, "position encoding"),
-        MEP_OPT_INT("--batch", 'b', "N", &s.batch, 0, 1 << 20, "sequences a step"),
+        MEP_OPT_INT("--batch-size", 'b', "N", &s.batch_size, 0, 1 << 20, "sequences a step"),
         MEP_OPT_LENGTH("--length", 'l', "L", &s.length, 0, MEP_BENCH_LONGEST, "tokens of each"),
         MEP_OPT_INT("--vocab-size", 0, "N", &vocab_size, 0, 1 << 24,
                     "tokens of the vocabulary; 0: 320, as text as bytes has, for nano to mini, 50304 for the others"),
@@ -91,7 +91,7 @@ int mep_cli_bench_train(int argc, char **argv)
         MEP_OPT_END,
     };
     mep_args_default(options, "--position", "the preset's: mep; gpt2: learned");
-    mep_args_default(options, "--batch", "the preset's micro-batch; 1 with --eval");
+    mep_args_default(options, "--batch-size", "the preset's micro-batch; 1 with --eval");
     mep_args_default(options, "--length", "the preset's; 16K with --eval");
     snprintf(notes, sizeof notes, "%s%s", TRAIN_NOTES, mep_bench_timing_note);
     mep_usage usage = {.command = job.command,

@@ -188,8 +188,8 @@ int mep_cli_bias(int argc, char **argv)
         MEP_OPT_TEXT("--position", 'p', "SPEC", &position, "one of the mixtures and kernels below"),
         MEP_OPT_INT("--heads", 0, "N", &heads, 1, 65536, "attention heads"),
         MEP_OPT_INT("--head-dim", 0, "N", &head_dim, 1, 65536, "channels a head; t5 scales by its square root"),
-        MEP_OPT_LENGTHS("--distances", 'd', "LIST", &distances, 0, DISTANCE_MAX, "the distances to print"),
-        MEP_OPT_LENGTH("--length", 'l', "N", &length, 1, 16777216, "print the distances 0 .. N-1 instead"),
+        MEP_OPT_LENGTHS("--distances", 'd', "L,..", &distances, 0, DISTANCE_MAX, "the distances to print"),
+        MEP_OPT_LENGTH("--length", 'l', "L", &length, 1, 16777216, "print the distances 0 .. L-1 instead"),
         MEP_OPT_TEXT(
             "--params", 0, "FILE", &params,
             "JSON file of the learned parameters, {\"NAME\": list of numbers, one a head, or list of such lists}; "

@@ -3,6 +3,7 @@
  * mep compare: train and evaluate a list of position encodings under the same conditions. The study is the library's
  * (mep/study.h), tables and pictures are compare_report.c's; here are the options, the progress line and the end.
  */
+#define _POSIX_C_SOURCE 200809L
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -86,21 +87,30 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
     mep_args_default(options, "--lengths", "--length times 1, 2, 4, .. 32");
 }
 
-/* The command line as a shell takes it, before the parsing cuts lists in place. Freed by the caller. */
+/* A word as a shell takes it: between quotes where it has characters that mean something there; a quote itself leaves
+ * them. */
+static void write_word(FILE *file, const char *word)
+{
+    int is_plain = word[0] != '\0';
+    for (const char *c = word; *c != '\0'; c++)
+        is_plain &= isalnum((unsigned char)*c) || strchr("._+=-/,:", *c) != NULL;
+    if (!is_plain) fputc('\'', file);
+    for (; *word != '\0'; word++) fputs(*word == '\'' ? "'\\''" : (char[]){*word, '\0'}, file);
+    if (!is_plain) fputc('\'', file);
+}
+
+/* The command line, before the parsing cuts lists in place. Freed by the caller. */
 static mep_status copy_command(int argc, char **argv, char **command)
 {
-    MEP_TRY(mep_copy_string(command, "mep"));
+    size_t size = 0;
+    FILE *file = open_memstream(command, &size);
+    if (file == NULL) return mep_fail_errno("copy", "the command line");
+    fputs("mep", file);
     for (int i = 0; i < argc; i++) {
-        int is_plain = argv[i][0] != '\0';
-        for (const char *c = argv[i]; *c != '\0'; c++)
-            is_plain &= isalnum((unsigned char)*c) || strchr("._+=-/,:", *c) != NULL;
-        char *longer = NULL;
-        mep_status status = mep_format(&longer, is_plain ? "%s %s" : "%s '%s'", *command, argv[i]);
-        mep_free(command);
-        MEP_TRY(status);
-        *command = longer;
+        fputc(' ', file);
+        write_word(file, argv[i]);
     }
-    return MEP_OK;
+    return fclose(file) == 0 ? MEP_OK : mep_fail_errno("copy", "the command line");
 }
 
 static void set_seeds(compare_job *job)
@@ -213,16 +223,19 @@ static int study_progress(void *context, const mep_study_progress *p)
 
 /* ---- The study ---- */
 
-/* Pictures, the table, and where everything is. A missing gnuplot is no failure. */
+/* Pictures, the table, and where everything is. A missing gnuplot is no failure, and no failure of gnuplot takes the
+ * table away. */
 static mep_status finish(const compare_job *job)
 {
+    char reason[1024];
     MEP_TRY(mep_report_write(&job->report));
-    mep_status status = mep_report_draw(&job->report);
-    if (status == MEP_ERROR_UNSUPPORTED) fprintf(stderr, "mep compare: no pictures: %s\n", mep_error_message());
-    if (status != MEP_OK && status != MEP_ERROR_UNSUPPORTED) return status;
+    mep_status drawn = mep_report_draw(&job->report);
+    snprintf(reason, sizeof reason, "%s", mep_error_message());
+    if (drawn == MEP_ERROR_UNSUPPORTED) fprintf(stderr, "mep compare: no pictures: %s\n", reason);
     MEP_TRY(mep_report_print(&job->report));
     printf("\n");
-    return mep_report_print_files(&job->report);
+    MEP_TRY(mep_report_print_files(&job->report));
+    return drawn == MEP_OK || drawn == MEP_ERROR_UNSUPPORTED ? MEP_OK : mep_fail(drawn, "%s", reason);
 }
 
 static int run(compare_job *job)

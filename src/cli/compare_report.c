@@ -380,23 +380,47 @@ static void add_encoding(const mep_report *report, const report_data *data, int6
     }
 }
 
+/* What lengths and distances count. */
+static mep_status find_unit(const mep_report *report, int64_t corpus, const char **unit)
+{
+    data_facts facts = {0};
+    MEP_TRY(describe_data(report, corpus, &facts));
+    *unit = facts.is_bytes ? "bytes" : "tokens";
+    return MEP_OK;
+}
+
+/* INFINITY where there is none. */
+static double lowest_mean(const mep_report *report, const report_data *data)
+{
+    double lowest = INFINITY;
+    for (int64_t i = 0; i < report->settings->encoding_count * report->settings->length_count; i++)
+        if (data->cells[i].seeds > 0) lowest = fmin(lowest, data->cells[i].mean);
+    return lowest;
+}
+
+/* Perplexities too large to be of interest beside others are left out; where there are no others, all are shown. */
 static mep_status draw_perplexity(const mep_report *report, const report_data *data, int64_t corpus)
 {
+    double lowest = lowest_mean(report, data);
+    if (!isfinite(lowest)) return MEP_OK;
     const mep_study_settings *s = report->settings;
     line_set set = {0};
     char *path = NULL, *title = NULL, length[24], corpus_title[MEP_DATA_SIZE];
+    const char *unit = NULL;
     mep_length_text(s->train.length, length);
+    MEP_TRY(find_unit(report, corpus, &unit));
     mep_status status = lines_alloc(&set, s->encoding_count, s->length_count);
     for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++) add_encoding(report, data, e, &set);
     if (status == MEP_OK) status = file_name(report, corpus, "perplexity.png", &path);
     if (status == MEP_OK)
-        status = mep_format(&title, "Trained at %s tokens, tested on longer text: %s", length,
+        status = mep_format(&title, "Trained at %s %s, tested on longer text: %s", length, unit,
                             title_of(s->corpora[corpus], corpus_title));
     mep_plot plot = {.title = title,
                      .lines = set.lines,
                      .count = set.count,
+                     .unit = unit,
                      .train_length = s->train.length,
-                     .limit = LARGEST_SHOWN};
+                     .limit = lowest <= LARGEST_SHOWN ? LARGEST_SHOWN : 0};
     if (status == MEP_OK) status = mep_plot_perplexity(path, &plot);
     mep_free(&title);
     mep_free(&path);
@@ -436,14 +460,20 @@ static mep_status draw_kernels(const mep_report *report, int64_t corpus)
     const mep_study_settings *s = report->settings;
     line_set set = {0};
     char *path = NULL, *title = NULL;
+    const char *unit = NULL;
     long long heads = s->train.model.num_attention_heads;
+    MEP_TRY(find_unit(report, corpus, &unit));
     mep_status status = lines_alloc(&set, s->encoding_count, CURVE_POINTS);
     for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++) status = add_curve(report, corpus, e, &set);
     if (status == MEP_OK) status = file_name(report, corpus, "kernels.png", &path);
     if (status == MEP_OK)
         status = mep_format(&title, "Distance biases after training, head %lld of %lld", (heads + 1) / 2, heads);
-    mep_plot plot = {
-        .title = title, .lines = set.lines, .count = set.count, .train_length = s->train.length, .limit = CURVE_FLOOR};
+    mep_plot plot = {.title = title,
+                     .lines = set.lines,
+                     .count = set.count,
+                     .unit = unit,
+                     .train_length = s->train.length,
+                     .limit = CURVE_FLOOR};
     if (status == MEP_OK && set.count > 0) status = mep_plot_kernels(path, &plot);
     mep_free(&title);
     mep_free(&path);

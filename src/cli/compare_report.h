@@ -16,8 +16,8 @@ typedef struct mep_report {
 /* Write results.csv and results.md of each corpus from what is done. A corpus without any result gets none. */
 mep_status mep_report_write(const mep_report *report);
 
-/* Draw perplexity.png and, where an encoding is a distance bias, kernels.png of each corpus; every run is done.
- * MEP_ERROR_UNSUPPORTED where there is no gnuplot. */
+/* Draw perplexity.png, where there is a finite one, and, where an encoding is a distance bias, kernels.png of each
+ * corpus; every run is done. MEP_ERROR_UNSUPPORTED where there is no gnuplot. */
 mep_status mep_report_draw(const mep_report *report);
 
 /* Print the table of each corpus on stdout. */

@@ -89,7 +89,7 @@ int mep_cli_convert(mep_convert_job *job, mep_usage usage, int argc, char **argv
     mep_option options[] = {
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job->position,
                      "another position encoding in place of the model's own, as in mep train"),
-        MEP_OPT_INT("--seed", 's', "S", &job->seed, 0, INT64_MAX, "for the parameters of another encoding"),
+        MEP_OPT_INT("--seed", 's', "N", &job->seed, 0, INT64_MAX, "for the parameters of another encoding"),
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job->dtype, mep_train_dtypes,
                        "type of the weights in the files; bfloat16 rounds them, at half the size"),
         MEP_OPT_BYTES("--shard-size", 0, "SIZE", &job->settings.shard_size,

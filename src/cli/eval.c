@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/args.h"
@@ -18,6 +19,7 @@
 #include "cli/table.h"
 #include "cli/train_options.h"
 #include "cli/untrained.h"
+#include "model/model.h"
 #include "train/mixture.h"
 
 enum { LONGEST = 1 << 26 };
@@ -58,17 +60,61 @@ static mep_status choose_lengths(eval_job *job, int64_t tokens)
 static mep_status choose_tokens(eval_job *job)
 {
     int64_t tokens = mep_mixture_least_tokens(&job->data) - 1, longest = 0; /* the first token is never scored */
-    if (job->settings.max_tokens > 0 && job->settings.max_tokens < tokens) tokens = job->settings.max_tokens;
+    int is_limited = job->settings.max_tokens > 0 && job->settings.max_tokens < tokens;
+    if (is_limited) tokens = job->settings.max_tokens;
     if (job->lengths.count == 0) MEP_TRY(choose_lengths(job, tokens));
     for (int64_t i = 0; i < job->lengths.count; i++)
         if (job->lengths.values[i] > longest) longest = job->lengths.values[i];
     if (tokens < longest)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "%s: has %lld tokens to score, too few for the length %lld; use shorter "
-                        "--lengths or more text",
-                        job->data_path, (long long)tokens, (long long)longest);
+                        "%s: has %lld tokens to score%s, too few for the length %lld; use shorter --lengths or %s",
+                        job->data_path, (long long)tokens, is_limited ? " with these --tokens" : "", (long long)longest,
+                        is_limited ? "more --tokens" : "more text");
     if (job->settings.max_tokens == 0) job->settings.max_tokens = tokens / longest * longest;
     return MEP_OK;
+}
+
+static mep_status open_files(eval_job *job)
+{
+    MEP_TRY(mep_mixture_open(&job->data, job->data_path, job->split, (mep_split_part)job->part));
+    MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
+    if (!job->quiet) mep_cli_note_untrained("eval", job->model_path, job->position, job->model);
+    MEP_TRY(mep_cli_check_tokenizers(job->model_path, job->data.names[0], job->data.data[0]));
+    MEP_TRY(choose_tokens(job));
+    return mep_alloc(&job->each, job->lengths.count, sizeof *job->each);
+}
+
+/* Of the tokens that are used, and their number. */
+static mep_status data_checksum(const eval_job *job, uint64_t *sum)
+{
+    enum { PART = 1 << 12 };
+    int32_t tokens[PART];
+    mep_checksum checksum;
+    mep_checksum_begin(&checksum);
+    for (int64_t i = 0; i < job->data.count; i++) {
+        int64_t used = mep_dataset_tokens(job->data.data[i]);
+        if (job->settings.max_tokens < used) used = job->settings.max_tokens + 1; /* with the last target */
+        for (int64_t at = 0; at < used; at += PART) {
+            int64_t count = used - at < PART ? used - at : PART;
+            MEP_TRY(mep_dataset_read(job->data.data[i], at, count, tokens));
+            mep_checksum_add(&checksum, tokens, count * (int64_t)sizeof *tokens);
+        }
+    }
+    *sum = mep_checksum_end(&checksum);
+    return MEP_OK;
+}
+
+/* Model and data are the same for all processes: another machine may have old copies. */
+static mep_status check_same_files(const eval_job *job)
+{
+    mep_checksum model;
+    uint64_t data = 0;
+    mep_checksum_begin(&model);
+    mep_checksum_add(&model, job->model->values, job->model->size * (int64_t)sizeof *job->model->values);
+    uint64_t weights = mep_checksum_end(&model);
+    MEP_TRY(mep_dist_check_same(mep_cli_group(), &weights, sizeof weights, job->model_path));
+    MEP_TRY(mep_dist_agree(mep_cli_group(), data_checksum(job, &data)));
+    return mep_dist_check_same(mep_cli_group(), &data, sizeof data, job->data_path);
 }
 
 /* ---- Running ---- */
@@ -84,12 +130,8 @@ static int show_progress(void *context, int64_t done, int64_t total, double loss
 static mep_status evaluate(eval_job *job)
 {
     char length[24];
-    MEP_TRY(mep_mixture_open(&job->data, job->data_path, job->split, (mep_split_part)job->part));
-    MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
-    if (!job->quiet) mep_cli_note_untrained("eval", job->model_path, job->position, job->model);
-    MEP_TRY(mep_cli_check_tokenizers(job->model_path, job->data.names[0], job->data.data[0]));
-    MEP_TRY(choose_tokens(job));
-    MEP_TRY(mep_alloc(&job->each, job->lengths.count, sizeof *job->each));
+    MEP_TRY(mep_dist_agree(mep_cli_group(), open_files(job)));
+    if (mep_cli_group()->size > 1) MEP_TRY(check_same_files(job));
     for (int64_t i = 0; i < job->lengths.count; i++) {
         job->settings.length = job->lengths.values[i];
         mep_length_text(job->settings.length, length);
@@ -209,7 +251,7 @@ int mep_cli_eval(int argc, char **argv)
         MEP_OPT_CHOICE("--part", 0, "PART", &job.part, part_names, "which part of the split"),
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job.position,
                      "another position encoding in place of the model's own, as in mep train"),
-        MEP_OPT_LENGTHS("--lengths", 'l', "LIST", &job.lengths, 1, LONGEST,
+        MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &job.lengths, 1, LONGEST,
                         "lengths to evaluate, such as 512,1K,2K,4K"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &job.settings.max_tokens, 0, INT64_MAX,
                        "tokens to use, from the start of the data; of each corpus of a mixture"),

@@ -194,7 +194,7 @@ int mep_cli_generate(int argc, char **argv)
                     "choose among the K likeliest tokens; 0: all"),
         MEP_OPT_REAL("--top-p", 0, "P", &job.settings.top_p, 1e-9, 1,
                      "choose among the likeliest tokens whose probabilities reach P; 1: all"),
-        MEP_OPT_INT("--seed", 's', "S", &job.seed, 0, INT64_MAX, "another seed, another text"),
+        MEP_OPT_INT("--seed", 's', "N", &job.seed, 0, INT64_MAX, "another seed, another text"),
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.999999,
                      "leave out far keys whose attention weight is at most T a query; 0: exact"),
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_train_dtypes, "type to compute in"),

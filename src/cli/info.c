@@ -130,7 +130,8 @@ static mep_status describe_model(json_t *root, const char *folder)
 
 /* ---- Runs ---- */
 
-/* The last line of metrics.jsonl; *line stays NULL where there is none. */
+/* The last whole line of metrics.jsonl (a crash can leave one without its end); *line stays NULL where there is none.
+ */
 static mep_status last_metrics(const char *run, json_t **line)
 {
     const int64_t most = (int64_t)1 << 34;
@@ -138,6 +139,7 @@ static mep_status last_metrics(const char *run, json_t **line)
     int64_t size = 0;
     MEP_TRY(mep_path_join(&path, run, "metrics.jsonl"));
     mep_status status = mep_file_exists(path) ? mep_file_read(path, most, &text, &size) : MEP_OK;
+    while (size > 0 && text[size - 1] != '\n') size--;
     while (size > 0 && text[size - 1] == '\n') size--;
     int64_t first = size;
     while (first > 0 && text[first - 1] != '\n') first--;

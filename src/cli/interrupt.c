@@ -38,9 +38,9 @@ void mep_interrupt_install(void)
             sigaction(signals[i], &action, NULL);
 }
 
-void mep_interrupt_speak(void)
+void mep_interrupt_speak(int on)
 {
-    speaks = 1;
+    speaks = on;
 }
 
 void mep_interrupt_outlive(void)

@@ -14,8 +14,9 @@ extern volatile sig_atomic_t mep_interrupt_flag;
 /* Install the handlers. A SIGHUP that is ignored (nohup) stays so. */
 void mep_interrupt_install(void);
 
-/* For the first of several processes: say a word about SIGTERM, which mpirun sends also when another has died. */
-void mep_interrupt_speak(void);
+/* For the first of several processes, while it works: say a word about SIGTERM, which mpirun sends also when another
+ * has died. */
+void mep_interrupt_speak(int on);
 
 /* For commands that save their work: neither a reader of the output that is gone nor a limit on the size of files ends
  * the process; both are then errors of a write. */

@@ -23,7 +23,7 @@ static const mep_command COMMANDS[] = {
     {"import", "a Hugging Face model becomes one of ours", mep_cli_import, 0},
     {"export", "a model becomes a Hugging Face folder", mep_cli_export, 0},
     {"info", "what a run, a model or a dataset is", mep_cli_info, 0},
-    {"plot", "pictures of results and of distance biases", mep_cli_plot, 0},
+    {"plot", "pictures of runs, of results and of distance biases", mep_cli_plot, 0},
     {"bench", "how fast this build is on this machine", mep_cli_bench, 0},
     {"version", "what is built in, and what this machine has", mep_cli_version, 0},
     {NULL, NULL, NULL, 0},

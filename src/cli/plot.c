@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep plot: a table of results as a picture of perplexity against length, or the curves of distance biases.
+ * mep plot: a table of results as a picture of perplexity against length, the training of runs (plot_runs.c), or the
+ * curves of distance biases.
  */
 #include <math.h>
 #include <stdio.h>
@@ -13,41 +14,9 @@
 #include "cli/cli.h"
 #include "cli/csv.h"
 #include "cli/gnuplot.h"
-#include "mep/bias.h"
-
-enum { MAX_LINES = MEP_ARGS_LIST, MAX_POINTS = 1000, HEAD_DIM = 64 };
-
-/* A picture in the making: the lines with the memory that they point to. */
-typedef struct plot_drawing {
-    mep_plot_line lines[MAX_LINES];
-    char *labels[MAX_LINES];
-    double *x[MAX_LINES], *y[MAX_LINES], *error[MAX_LINES];
-    int64_t count;
-} plot_drawing;
-
-static void drawing_free(plot_drawing *drawing)
-{
-    for (int64_t n = 0; n < MAX_LINES; n++) {
-        mep_free(&drawing->labels[n]);
-        mep_free(&drawing->x[n]);
-        mep_free(&drawing->y[n]);
-        mep_free(&drawing->error[n]);
-    }
-}
-
-/* Begin a line with room for `points` points and no point yet; it is drawing->lines[drawing->count - 1]. */
-static mep_status add_line(plot_drawing *drawing, const char *label, int64_t points)
-{
-    int64_t n = drawing->count;
-    if (n == MAX_LINES) return mep_fail(MEP_ERROR_ARGUMENT, "more than %d lines in one picture", MAX_LINES);
-    MEP_TRY(mep_copy_string(&drawing->labels[n], label));
-    MEP_TRY(mep_alloc(&drawing->x[n], points, sizeof(double)));
-    MEP_TRY(mep_alloc(&drawing->y[n], points, sizeof(double)));
-    MEP_TRY(mep_alloc(&drawing->error[n], points, sizeof(double)));
-    drawing->lines[n] = (mep_plot_line){drawing->labels[n], 0, drawing->x[n], drawing->y[n], drawing->error[n]};
-    drawing->count++;
-    return MEP_OK;
-}
+#include "cli/plot_biases.h"
+#include "cli/plot_lines.h"
+#include "cli/plot_runs.h"
 
 /* ---- Results ---- */
 
@@ -110,7 +79,7 @@ static int same_encoding(const result_table *results, int64_t row, const char *e
 }
 
 /* Mean and standard deviation (n - 1) over the seeds of one encoding at one length. */
-static void add_mean(const result_table *results, const char *encoding, double length, plot_drawing *drawing)
+static void add_mean(const result_table *results, const char *encoding, double length, mep_plot_lines *drawing)
 {
     int64_t n = drawing->count - 1, point = drawing->lines[n].count++, seeds = 0;
     double sum = 0, squares = 0;
@@ -130,10 +99,10 @@ static void add_mean(const result_table *results, const char *encoding, double l
 }
 
 /* The line of the encoding of row `first`: its lengths in ascending order. */
-static mep_status add_encoding(const result_table *results, int64_t first, plot_drawing *drawing)
+static mep_status add_encoding(const result_table *results, int64_t first, mep_plot_lines *drawing)
 {
     const char *encoding = mep_csv_cell(&results->csv, first, results->encoding);
-    MEP_TRY(add_line(drawing, encoding, results->csv.rows));
+    MEP_TRY(mep_plot_lines_add(drawing, encoding, results->csv.rows));
     for (double last = 0, next = 0; next < INFINITY; last = next) {
         next = INFINITY;
         for (int64_t row = 0; row < results->csv.rows; row++) {
@@ -146,7 +115,7 @@ static mep_status add_encoding(const result_table *results, int64_t first, plot_
 }
 
 /* A line for each encoding, in the order of first appearance. */
-static mep_status draw_results(const char *path, plot_drawing *drawing)
+static mep_status draw_results(const char *path, mep_plot_lines *drawing)
 {
     result_table results = {0};
     mep_status status = results_read(&results, path);
@@ -159,87 +128,25 @@ static mep_status draw_results(const char *path, plot_drawing *drawing)
     return status;
 }
 
-/* ---- Curves of biases ---- */
-
-/* Heads to show where none are named: the middle one for several biases, up to eight for a single one. Heads count
- * from 1. */
-static void default_heads(int64_t biases, int64_t heads, mep_lengths *shown)
-{
-    int64_t count = biases > 1 ? 1 : heads < 8 ? heads : 8;
-    shown->count = count;
-    for (int64_t i = 0; i < count; i++)
-        shown->values[i] = count == 1 ? (heads + 1) / 2 : 1 + i * (heads - 1) / (count - 1);
-}
-
-/* The spec, the head, or both: what tells the lines of one picture apart. Freed by the caller. */
-static mep_status curve_label(char **label, const mep_texts *specs, const mep_lengths *shown, int64_t spec,
-                              int64_t head)
-{
-    if (shown->count == 1) return mep_copy_string(label, specs->values[spec]);
-    if (specs->count == 1) return mep_format(label, "head %lld", (long long)shown->values[head]);
-    return mep_format(label, "%s, head %lld", specs->values[spec], (long long)shown->values[head]);
-}
-
-static mep_status bias_title(char **title, const mep_texts *specs, const mep_lengths *shown, int64_t heads)
-{
-    const char *name = specs->count == 1 ? specs->values[0] : "Distance biases";
-    if (shown->count == 1)
-        return mep_format(title, "%s, head %lld of %lld", name, (long long)shown->values[0], (long long)heads);
-    return mep_format(title, "%s, %lld heads", name, (long long)heads);
-}
-
-/* The lines of bias number `spec`, one a head that is shown. */
-static mep_status add_curves(plot_drawing *drawing, const mep_bias *bias, const mep_texts *specs, int64_t spec,
-                             const mep_lengths *shown, const int64_t *distances, int64_t count)
-{
-    double *values = NULL;
-    int64_t size;
-    MEP_TRY(mep_multiply(mep_bias_heads(bias), count, 1, &size));
-    MEP_TRY(mep_alloc(&values, size, sizeof *values));
-    mep_status status = mep_bias_at(bias, distances, count, values);
-    for (int64_t i = 0; status == MEP_OK && i < shown->count; i++) {
-        char *label = NULL;
-        MEP_TRY_OR(status, curve_label(&label, specs, shown, spec, i), end);
-        status = add_line(drawing, label, count);
-        mep_free(&label);
-        if (status != MEP_OK) break;
-        int64_t n = drawing->count - 1;
-        drawing->lines[n].count = count;
-        for (int64_t k = 0; k < count; k++) {
-            drawing->x[n][k] = (double)distances[k];
-            drawing->y[n][k] = values[(shown->values[i] - 1) * count + k];
-        }
-    }
-end:
-    mep_free(&values);
-    return status;
-}
-
-static mep_status draw_biases(const mep_texts *specs, int64_t heads, const mep_lengths *shown, int64_t max_distance,
-                              plot_drawing *drawing)
-{
-    int64_t distances[MAX_POINTS], count = max_distance < MAX_POINTS ? max_distance + 1 : MAX_POINTS;
-    for (int64_t k = 0; k < count; k++)
-        distances[k] = (int64_t)((double)k * (double)max_distance / (double)(count > 1 ? count - 1 : 1) + 0.5);
-    for (int64_t i = 0; i < specs->count; i++) {
-        mep_bias *bias = NULL;
-        MEP_TRY(mep_bias_create(&bias, specs->values[i], heads, HEAD_DIM));
-        mep_status status = add_curves(drawing, bias, specs, i, shown, distances, count);
-        mep_bias_destroy(&bias);
-        MEP_TRY(status);
-    }
-    return MEP_OK;
-}
-
 /* ---- The subcommand ---- */
 
-typedef struct plot_options {
+enum { OPTIONS_MAX = 20, X_STEPS = 0, X_TOKENS = 1 };
+
+static const char *const X_AXES[] = {"steps", "tokens", NULL};
+
+/* What the options say. `runs` and `biases` have no file and no title of their own yet. */
+typedef struct plot_job {
     const char *out, *title;
-    int64_t train_length, heads, max_distance;
+    int64_t train_length;
     double limit;
-    mep_texts biases;
-    mep_lengths shown;
-} plot_options;
+    mep_texts shown;
+    int x_axis;
+    mep_plot_runs_options runs;
+    mep_plot_biases_options biases;
+} plot_job;
+
+/* Which of the three kinds of pictures is asked for. */
+typedef enum plot_kind { OF_RESULTS, OF_RUNS, OF_BIASES } plot_kind;
 
 /* "results.csv" gives "results.png". Freed by the caller. */
 static mep_status default_name(const char *path, char **png)
@@ -248,95 +155,133 @@ static mep_status default_name(const char *path, char **png)
     return mep_format(png, "%.*s.png", (int)(length - ending), path);
 }
 
-static mep_status plot_results(const plot_options *o, const char *path, plot_drawing *drawing, char **png)
+static mep_status plot_results(const plot_job *job, const char *path, char **png)
 {
-    MEP_TRY(o->out != NULL ? mep_copy_string(png, o->out) : default_name(path, png));
-    MEP_TRY(draw_results(path, drawing));
-    mep_plot plot = {.title = o->title != NULL ? o->title : "Perplexity on text longer than the training length",
-                     .lines = drawing->lines,
-                     .count = drawing->count,
-                     .train_length = o->train_length,
-                     .limit = o->limit};
-    return mep_plot_perplexity(*png, &plot);
-}
-
-static mep_status plot_biases(plot_options *o, plot_drawing *drawing, char **png)
-{
-    MEP_TRY(mep_copy_string(png, o->out != NULL ? o->out : "bias.png"));
-    if (o->shown.count == 0) default_heads(o->biases.count, o->heads, &o->shown);
-    MEP_TRY(draw_biases(&o->biases, o->heads, &o->shown, o->max_distance, drawing));
-    char *title = NULL;
-    MEP_TRY(o->title != NULL ? mep_copy_string(&title, o->title) : bias_title(&title, &o->biases, &o->shown, o->heads));
-    mep_plot plot = {.title = title,
-                     .lines = drawing->lines,
-                     .count = drawing->count,
-                     .train_length = o->train_length,
-                     .limit = o->limit};
-    mep_status status = mep_plot_kernels(*png, &plot);
-    mep_free(&title);
+    mep_plot_lines drawing = {.count = 0};
+    mep_status status = job->out != NULL ? mep_copy_string(png, job->out) : default_name(path, png);
+    if (status == MEP_OK) status = draw_results(path, &drawing);
+    mep_plot plot = {.title = job->title != NULL ? job->title : "Perplexity on text longer than the training length",
+                     .lines = drawing.lines,
+                     .count = drawing.count,
+                     .train_length = job->train_length,
+                     .limit = job->limit};
+    if (status == MEP_OK) status = mep_plot_perplexity(*png, &plot);
+    mep_plot_lines_free(&drawing);
     return status;
 }
 
-/* Mistakes that the table of options cannot see. */
-static int check(const plot_options *o, const mep_option *options, int count)
+static mep_status draw(plot_job *job, plot_kind kind, char *const *paths, int64_t count, char **png)
 {
-    if ((count == 1) == (o->biases.count > 0)) return mep_cli_usage("plot", "give either a table of results or --bias");
-    for (int64_t i = 0; i < o->shown.count; i++)
-        if (o->shown.values[i] > o->heads)
-            return mep_cli_usage("plot", "--head: there is no head %lld of %lld", (long long)o->shown.values[i],
-                                 (long long)o->heads);
-    static const char *const of_biases[] = {"--heads", "--head", "--max-distance", "--floor"};
-    for (int i = 0; i < 4; i++)
-        if (count == 1 && mep_args_given(options, of_biases[i]))
-            return mep_cli_usage("plot", "%s goes with --bias", of_biases[i]);
-    if (count == 0 && mep_args_given(options, "--limit"))
-        return mep_cli_usage("plot", "--limit goes with a table of results");
-    return MEP_ARGS_GO;
+    job->runs.out = job->biases.out = job->out;
+    job->runs.title = job->biases.title = job->title;
+    job->runs.by_tokens = job->x_axis == X_TOKENS;
+    job->biases.train_length = job->train_length;
+    if (kind == OF_BIASES) return mep_plot_biases(png, &job->biases);
+    return kind == OF_RUNS ? mep_plot_runs(png, &job->runs, paths, count) : plot_results(job, paths[0], png);
+}
+
+static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
+{
+    const mep_option rows[] = {
+        MEP_OPT_TEXT("--out", 'o', "FILE.png", &job->out, "the picture; its data and script are written beside it"),
+        MEP_OPT_TEXT("--title", 0, "TEXT", &job->title, "title of the picture"),
+        MEP_OPT_GROUP("Runs"),
+        MEP_OPT_TEXTS("--show", 0, "WHAT,..", &job->shown,
+                      "panels: loss, valid_loss, grad_norm, learning_rate, tokens_per_second"),
+        MEP_OPT_CHOICE("--x-axis", 'x', "UNIT", &job->x_axis, X_AXES, "what the x axis counts"),
+        MEP_OPT_INT("--smooth", 0, "N", &job->runs.smooth, 0, INT64_MAX,
+                    "steps a point of a curve, which is their mean; 1: every step by itself; 0: what leaves up to 100 "
+                    "points"),
+        MEP_OPT_REAL("--max-loss", 0, "LOSS", &job->runs.max_loss, 0, 1e30,
+                     "upper end of the losses' axes; 0: the highest behind the first tenth of the steps"),
+        MEP_OPT_GROUP("Results"),
+        MEP_OPT_REAL("--limit", 0, "P", &job->limit, 1, INFINITY, "leave out perplexities above this"),
+        MEP_OPT_GROUP("Curves of biases"),
+        MEP_OPT_TEXTS("--bias", 'b', "SPEC", &job->biases.specs,
+                      "bias to draw, as `mep bias` takes it; repeat it, or separate by ';'"),
+        MEP_OPT_TEXTS("--model", 'm', "FOLDER", &job->biases.models,
+                      "the bias of a run, a checkpoint or another model's folder; of a run that learns it also the one "
+                      "before the first step, dashed; repeat it"),
+        MEP_OPT_INT("--heads", 0, "N", &job->biases.heads, 1, 4096, "number of heads"),
+        MEP_OPT_LENGTHS("--head", 0, "H,..", &job->biases.shown, 1, 4096, "heads to show, from 1"),
+        MEP_OPT_LENGTH("--max-distance", 0, "L", &job->biases.max_distance, 1, 1LL << 31, "distances from 0 to this"),
+        MEP_OPT_REAL("--floor", 0, "B", &job->biases.floor, -1e30, 0, "the lowest bias on the y axis; 0 shows all"),
+        MEP_OPT_GROUP("Results and biases"),
+        MEP_OPT_LENGTH("--train-length", 0, "L", &job->train_length, 1, 1LL << 31,
+                       "mark this length by a vertical line"),
+        MEP_OPT_END,
+    };
+    _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
+    memcpy(options, rows, sizeof rows);
+    mep_args_default(options, "--out",
+                     "RUN/training.png, training.png of several, results.png beside results.csv, bias.png");
+    mep_args_default(options, "--train-length", "that of a --model");
+    mep_args_default(options, "--show", "of one run loss, grad_norm, learning_rate; of several loss, valid_loss");
+    mep_args_default(options, "--heads", "8, or those of a --model");
+    mep_args_default(options, "--head", "the middle one; eight of a single bias");
+    mep_args_default(options, "--max-distance", "512, or 4 times the training length of a --model");
+}
+
+/* Options by the kinds of pictures that take them. */
+static const struct {
+    const char *name;
+    int fits[3]; /* by plot_kind */
+} OF_KIND[] = {{"--show", {0, 1, 0}},        {"--x-axis", {0, 1, 0}}, {"--smooth", {0, 1, 0}},
+               {"--max-loss", {0, 1, 0}},    {"--limit", {1, 0, 0}},  {"--heads", {0, 0, 1}},
+               {"--head", {0, 0, 1}},        {"--floor", {0, 0, 1}},  {"--max-distance", {0, 0, 1}},
+               {"--train-length", {1, 0, 1}}};
+
+/* Mistakes that the table of options cannot see. */
+static int check(plot_job *job, const mep_option *options, char **paths, int count, plot_kind *kind)
+{
+    static const char *const whose[] = {"a table of results", "runs", "--bias or --model"};
+    int has_biases = job->biases.specs.count + job->biases.models.count > 0;
+    if ((count > 0) == has_biases)
+        return mep_cli_usage("plot", "give either a table of results, or runs, or --bias or --model");
+    *kind = has_biases ? OF_BIASES : mep_plot_is_run(paths[0]) ? OF_RUNS : OF_RESULTS;
+    for (int i = 1; i < count; i++)
+        if (*kind == OF_RESULTS || !mep_plot_is_run(paths[i]))
+            return mep_cli_usage("plot", "\"%s\" is no run's folder; give one table of results, or one or more runs",
+                                 *kind == OF_RESULTS ? paths[0] : paths[i]);
+    for (size_t i = 0; i < sizeof OF_KIND / sizeof *OF_KIND; i++)
+        if (mep_args_given(options, OF_KIND[i].name) && !OF_KIND[i].fits[*kind])
+            return mep_cli_usage("plot", "%s does not go with %s", OF_KIND[i].name, whose[*kind]);
+    if (job->biases.models.count > 0 && mep_args_given(options, "--heads"))
+        return mep_cli_usage("plot", "--heads: the number of heads is that of --model; leave it out");
+    job->runs.shown_count = job->shown.count;
+    return mep_args_words("plot", "--show", &job->shown, mep_plot_metrics, job->runs.shown);
 }
 
 int mep_cli_plot(int argc, char **argv)
 {
-    plot_options o = {.heads = 8, .max_distance = 512};
-    double limit = 10000, lowest = -20;
-    mep_option options[] = {
-        MEP_OPT_TEXT("--out", 'o', "FILE.png", &o.out, "the picture; its data and script are written beside it"),
-        MEP_OPT_TEXT("--title", 0, "TEXT", &o.title, "title of the picture"),
-        MEP_OPT_LENGTH("--train-length", 0, "L", &o.train_length, 1, 1LL << 31, "mark this length by a vertical line"),
-        MEP_OPT_GROUP("Results"),
-        MEP_OPT_REAL("--limit", 0, "P", &limit, 1, INFINITY, "leave out perplexities above this"),
-        MEP_OPT_GROUP("Curves of biases"),
-        MEP_OPT_TEXTS("--bias", 'b', "SPEC", &o.biases,
-                      "bias to draw, as `mep bias` takes it; repeat it, or separate by ';'"),
-        MEP_OPT_INT("--heads", 0, "N", &o.heads, 1, 4096, "number of heads"),
-        MEP_OPT_LENGTHS("--head", 0, "H,..", &o.shown, 1, 4096, "heads to show, from 1"),
-        MEP_OPT_LENGTH("--max-distance", 0, "L", &o.max_distance, 1, 1LL << 31, "distances from 0 to this"),
-        MEP_OPT_REAL("--floor", 0, "B", &lowest, -1e30, 0, "the lowest bias on the y axis; 0 shows all"),
-        MEP_OPT_END,
-    };
-    mep_args_default(options, "--out", "results.csv gives results.png; biases give bias.png");
-    mep_args_default(options, "--train-length", "");
-    mep_args_default(options, "--head", "the middle one; eight of a single bias");
+    plot_job job = {.limit = 10000, .biases = {.heads = 8, .floor = -20}};
+    mep_option options[OPTIONS_MAX];
+    list_options(&job, options);
     mep_usage usage = {
         .command = "plot",
-        .arguments = "[RESULTS.csv]",
+        .arguments = "RUN ... | RESULTS.csv | --bias SPEC | --model FOLDER",
         .summary =
-            "Draw perplexity against the length of the test text from a table with the columns encoding, length and "
-            "perplexity (the mean over its seeds, with their standard deviation as error bars), or the curves of "
-            "distance biases. Needs gnuplot.",
+            "Draw the training of a run, or of several to compare them: losses, gradient norm, learning rate over the "
+            "steps. Or perplexity against the length of the test text, from a table with the columns encoding, length "
+            "and perplexity (the mean over its seeds, with their standard deviation as error bars). Or the curves of "
+            "distance biases, of a model also the learned ones. Needs gnuplot.",
         .notes = "Examples:\n"
+                 "  mep plot runs/mep                                   one run: losses, gradient norm, learning rate\n"
+                 "  mep plot runs/mep runs/alibi --x-axis tokens        two runs: their losses in one picture\n"
+                 "  mep plot runs/study/*-seed1235 --show valid_loss    the runs of a study\n"
                  "  mep plot results.csv --train-length 512\n"
-                 "  mep plot --bias mep --bias alibi --bias kerple_log --heads 8 --max-distance 1K --out kernels.png\n",
+                 "  mep plot --bias mep --bias alibi --bias kerple_log --heads 8 --max-distance 1K --out kernels.png\n"
+                 "  mep plot --model runs/mep_param --head 1,4,8        what it has learned\n",
         .options = options,
-        .max_arguments = 1};
+        .max_arguments = MEP_ARGS_LIST};
+    plot_kind kind = OF_RESULTS;
     int count, code = mep_args_parse(&usage, argc, argv, &count);
-    if (code == MEP_ARGS_GO) code = check(&o, options, count);
+    if (code == MEP_ARGS_GO) code = check(&job, options, argv + 1, count, &kind);
     if (code != MEP_ARGS_GO) return code;
-    o.limit = count == 1 ? limit : lowest;
-    plot_drawing drawing = {0};
     char *png = NULL;
-    mep_status status = count == 1 ? plot_results(&o, argv[1], &drawing, &png) : plot_biases(&o, &drawing, &png);
+    mep_status status = draw(&job, kind, argv + 1, count, &png);
     if (status == MEP_OK) printf("%s\n", png);
     mep_free(&png);
-    drawing_free(&drawing);
+    if (status == MEP_ERROR_ARGUMENT) return mep_cli_usage("plot", "%s", mep_error_message());
     return status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("plot");
 }

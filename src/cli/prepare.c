@@ -47,7 +47,7 @@ typedef struct prepare_job {
 
 static mep_status look_at_interrupt(void)
 {
-    return mep_interrupt_flag ? mep_fail(MEP_INTERRUPTED, "interrupted; --resume goes on from there") : MEP_OK;
+    return mep_interrupt_flag ? mep_fail(MEP_INTERRUPTED, "interrupted") : MEP_OK;
 }
 
 /* ---- What must not be overwritten ---- */
@@ -81,17 +81,26 @@ static mep_status check_output(const prepare_job *job, const char *prefix)
     return status;
 }
 
-/* And its journal, first: a journal without its dataset would be continued. */
+static mep_status remove_file(const char *prefix, const char *suffix)
+{
+    char *path = NULL;
+    MEP_TRY(mep_format(&path, "%s%s", prefix, suffix));
+    unlink(path);
+    mep_free(&path);
+    return MEP_OK;
+}
+
 static mep_status remove_dataset(const char *prefix)
 {
-    static const char *const all[] = {".journal", ".bin", ".idx", ".json", ".tokenizer.json", NULL};
-    for (int i = 0; all[i] != NULL; ++i) {
-        char *path = NULL;
-        MEP_TRY(mep_format(&path, "%s%s", prefix, all[i]));
-        unlink(path);
-        mep_free(&path);
-    }
+    for (int i = 0; SUFFIXES[i] != NULL; ++i) MEP_TRY(remove_file(prefix, SUFFIXES[i]));
     return MEP_OK;
+}
+
+/* The journal first: a journal without its dataset would be continued. */
+static mep_status remove_whole(const prepare_job *job)
+{
+    MEP_TRY(remove_file(job->whole, ".journal"));
+    return remove_dataset(job->whole);
 }
 
 /* ---- Text to tokens ---- */
@@ -99,7 +108,7 @@ static mep_status remove_dataset(const char *prefix)
 static int show_progress(void *context, const mep_prepare_progress *p)
 {
     prepare_job *job = context;
-    int64_t total_mb = (p->total + MB - 1) / MB;
+    int64_t total_mb = (p->total + MB / 2) / MB;
     if (job->read_before < 0) {
         job->read_before = p->text_bytes;
         job->started = mep_now();
@@ -206,16 +215,18 @@ static mep_status choose_bounds(const prepare_job *job, int64_t bounds[4])
     return MEP_OK;
 }
 
-/* A part without a token is not written. */
+/* A part without a token is not written; one of the dataset that is replaced (--force) is removed. */
 static mep_status write_parts(prepare_job *job)
 {
     int64_t bounds[4] = {0};
     MEP_TRY(choose_bounds(job, bounds));
     for (int i = 0; i < 3; ++i) {
-        if (bounds[i] < bounds[i + 1])
+        if (bounds[i] < bounds[i + 1]) {
             MEP_TRY(write_part(job, job->parts[i], bounds[i], bounds[i + 1]));
-        else
+        } else {
+            MEP_TRY(remove_dataset(job->parts[i]));
             mep_free(&job->parts[i]);
+        }
     }
     return MEP_OK;
 }
@@ -235,16 +246,21 @@ static mep_status report(const prepare_job *job, const char *prefix)
     return MEP_OK;
 }
 
-/* The whole and its journal stay until all parts are there. */
+/* The whole and its journal stay until all parts are there, unless it cannot be divided so. */
 static mep_status write_split(prepare_job *job)
 {
+    char message[1024];
     MEP_TRY(write_whole(job, job->whole));
     mep_status status = mep_dataset_open(&job->dataset, job->whole);
     if (status == MEP_OK) status = write_parts(job);
     mep_dataset_close(&job->dataset);
-    if (status == MEP_INTERRUPTED) return status;
-    mep_status removed = remove_dataset(job->whole);
-    return status != MEP_OK ? status : removed;
+    if (status == MEP_OK) return remove_whole(job);
+    if (status == MEP_ERROR_ARGUMENT) {
+        MEP_TRY(remove_whole(job));
+        return status;
+    }
+    snprintf(message, sizeof message, "%s", mep_error_message());
+    return mep_fail(status, "%s; what was done is kept, and --resume goes on from there", message);
 }
 
 /* The folder that the files go to, made where it does not exist. */
@@ -359,7 +375,8 @@ int mep_cli_prepare(int argc, char **argv)
             "each\n"
             "also as .gz, .zst or .xz or in a .tar of them, or a folder of such. Folders are read in byte order of "
             "the\n"
-            "names; hidden files, and text files with a zero byte near their beginning, are left out.\n"
+            "names; hidden files, and text files with a zero byte near their beginning, are left out. A file that is\n"
+            "named itself is taken as it is, binary or not.\n"
             "--valid cuts between two documents where that changes the share by less than a tenth, else inside one;\n"
             "it and --split need the space of the dataset twice for a while. mep train, eval and compare also take a\n"
             "--split of a whole dataset.\n\n"

@@ -11,6 +11,9 @@
 /* The group; a group of one where the program was started by itself. */
 mep_dist *mep_cli_group(void);
 
+/* How many machines its processes are on. */
+int64_t mep_cli_machines(void);
+
 /* Join the others for a command that divides its work, or refuse one that does not (`divides` 0) where there are
  * others. Returns 0, or the exit code after a line on stderr. */
 int mep_cli_join(const char *command, int divides);

@@ -19,10 +19,19 @@ typedef struct table_cell {
     int bold;
 } table_cell;
 
+/* What the layout needs of a column, kept up to date with each cell. */
+typedef struct table_column {
+    int width, marked; /* of the widest cell, without and with the marks of bold ones in Markdown */
+    int has_words;     /* below the heading */
+} table_column;
+
 struct mep_table {
     int64_t columns, count, capacity; /* of cells */
     table_cell *cells;
+    table_column *column; /* [columns] */
 };
+
+enum { MARKS = 4 }; /* the characters around a bold cell in Markdown */
 
 const char *const mep_table_formats[] = {"text", "markdown", "csv", NULL};
 
@@ -32,7 +41,11 @@ mep_status mep_table_create(mep_table **table, int64_t columns)
     if (columns < 1) return mep_fail(MEP_ERROR_ARGUMENT, "a table needs a column");
     MEP_TRY(mep_alloc(table, 1, sizeof **table));
     (*table)->columns = columns;
-    return MEP_OK;
+    mep_status status = mep_alloc(&(*table)->column, columns, sizeof *(*table)->column);
+    for (int64_t c = 0; c < columns && status == MEP_OK; c++)
+        (*table)->column[c].width = (*table)->column[c].marked = 1;
+    if (status != MEP_OK) mep_table_destroy(table);
+    return status;
 }
 
 void mep_table_destroy(mep_table **table)
@@ -40,29 +53,8 @@ void mep_table_destroy(mep_table **table)
     if (*table == NULL) return;
     for (int64_t i = 0; i < (*table)->count; i++) mep_free(&(*table)->cells[i].text);
     mep_free(&(*table)->cells);
+    mep_free(&(*table)->column);
     mep_free(table);
-}
-
-mep_status mep_table_cell(mep_table *table, const char *format, ...)
-{
-    if (table->count == table->capacity) {
-        int64_t capacity = 2 * table->capacity + 64;
-        MEP_TRY(mep_grow(&table->cells, table->capacity, capacity, sizeof *table->cells));
-        table->capacity = capacity;
-    }
-    char text[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    MEP_TRY(mep_copy_string(&table->cells[table->count].text, text));
-    table->count++;
-    return MEP_OK;
-}
-
-void mep_table_bold(mep_table *table)
-{
-    if (table->count > 0) table->cells[table->count - 1].bold = 1;
 }
 
 /* Columns that UTF-8 text takes on a terminal: its bytes without continuation bytes. */
@@ -81,22 +73,38 @@ static int is_number(const char *text)
            strncmp(text, "nan", 3) == 0;
 }
 
-/* 1 when every cell below the heading is a number or empty. */
-static int is_number_column(const mep_table *table, int64_t column)
+static void widen(table_column *column, int width, int marked)
 {
-    for (int64_t i = table->columns + column; i < table->count; i += table->columns)
-        if (!is_number(table->cells[i].text)) return 0;
-    return 1;
+    if (width > column->width) column->width = width;
+    if (marked > column->marked) column->marked = marked;
 }
 
-static int column_width(const mep_table *table, int64_t column, int marks)
+mep_status mep_table_cell(mep_table *table, const char *format, ...)
 {
-    int widest = 1;
-    for (int64_t i = column; i < table->count; i += table->columns) {
-        int width = width_of(table->cells[i].text) + (table->cells[i].bold ? marks : 0);
-        if (width > widest) widest = width;
+    if (table->count == table->capacity) {
+        int64_t capacity = 2 * table->capacity + 64;
+        MEP_TRY(mep_grow(&table->cells, table->capacity, capacity, sizeof *table->cells));
+        table->capacity = capacity;
     }
-    return widest;
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    MEP_TRY(mep_copy_string(&table->cells[table->count].text, text));
+    table_column *column = &table->column[table->count % table->columns];
+    widen(column, width_of(text), width_of(text));
+    if (table->count >= table->columns && !is_number(text)) column->has_words = 1;
+    table->count++;
+    return MEP_OK;
+}
+
+void mep_table_bold(mep_table *table)
+{
+    if (table->count == 0) return;
+    table_cell *last = &table->cells[table->count - 1];
+    last->bold = 1;
+    widen(&table->column[(table->count - 1) % table->columns], 0, width_of(last->text) + MARKS);
 }
 
 static int has_colours(FILE *file)
@@ -126,13 +134,13 @@ static void print_text(const mep_table *table, FILE *file)
     int colours = has_colours(file);
     for (int64_t i = 0; i + table->columns <= table->count; i += table->columns) {
         for (int64_t c = 0; c < table->columns; c++) {
-            int right = is_number_column(table, c), is_last = c == table->columns - 1;
-            int width = is_last && !right ? 0 : column_width(table, c, 0);
+            int right = !table->column[c].has_words, is_last = c == table->columns - 1;
+            int width = is_last && !right ? 0 : table->column[c].width;
             print_cell(&table->cells[i + c], width, right, colours ? "\033[1m" : "", colours ? "\033[0m" : "", 0, file);
             fputs(is_last ? "\n" : "  ", file);
         }
         for (int64_t c = 0; i == 0 && c < table->columns; c++) {
-            repeat('-', column_width(table, c, 0), file);
+            repeat('-', table->column[c].width, file);
             fputs(c == table->columns - 1 ? "\n" : "  ", file);
         }
     }
@@ -143,14 +151,14 @@ static void print_markdown(const mep_table *table, FILE *file)
     for (int64_t i = 0; i + table->columns <= table->count; i += table->columns) {
         for (int64_t c = 0; c < table->columns; c++) {
             fputs(c == 0 ? "| " : " | ", file);
-            print_cell(&table->cells[i + c], column_width(table, c, 4), is_number_column(table, c), "**", "**", 4,
-                       file);
+            const table_column *column = &table->column[c];
+            print_cell(&table->cells[i + c], column->marked, !column->has_words, "**", "**", MARKS, file);
         }
         fputs(" |\n", file);
         for (int64_t c = 0; i == 0 && c < table->columns; c++) {
-            int right = is_number_column(table, c);
+            int right = !table->column[c].has_words;
             fputs(c == 0 ? "| " : " | ", file);
-            repeat('-', column_width(table, c, 4) - right, file);
+            repeat('-', table->column[c].marked - right, file);
             if (right) fputc(':', file);
         }
         if (i == 0) fputs(" |\n", file);

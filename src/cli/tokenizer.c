@@ -47,7 +47,7 @@ typedef struct train_job {
 static mep_status count_document(void *context, const char *text, int64_t size, int64_t position, int64_t total)
 {
     train_job *job = context;
-    int64_t total_mb = (total + MB - 1) / MB;
+    int64_t total_mb = (total + MB / 2) / MB;
     if (mep_interrupt_flag) return mep_fail(MEP_INTERRUPTED, "interrupted; no tokenizer was made");
     if (!job->quiet && job->text_bytes == 0) mep_progress_start(&job->progress, "count words, MB", 0, total_mb);
     job->text_bytes += size;
@@ -63,12 +63,22 @@ static int show_merges(void *context, int64_t tokens, int64_t vocab_size)
     return mep_interrupt_flag;
 }
 
+/* A file that cannot be written is told before the work, not after it. */
+static mep_status check_out(const train_job *job)
+{
+    mep_atomic_file file;
+    if (mep_file_exists(job->out) && !job->force)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s exists; choose another --out, or --force to replace it", job->out);
+    MEP_TRY(mep_atomic_begin(&file, job->out));
+    mep_atomic_abandon(&file);
+    return MEP_OK;
+}
+
 static mep_status train(train_job *job)
 {
     mep_tokenizer *tokenizer = NULL;
     double started = mep_now();
-    if (mep_file_exists(job->out) && !job->force)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s exists; choose another --out, or --force to replace it", job->out);
+    MEP_TRY(check_out(job));
     MEP_TRY(mep_tokenizer_trainer_create(&job->trainer, &job->settings));
     MEP_TRY(mep_corpus_read((const char *const *)job->inputs, job->input_count, count_document, job));
     mep_progress_finish(&job->progress);

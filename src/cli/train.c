@@ -19,6 +19,7 @@
 #include "mep/train.h"
 #include "model/model.h"
 #include "train/mixture.h"
+#include "train/parts.h"
 #include "train/trainer.h"
 
 enum { OPTIONS_MAX = 48, NOTES_SIZE = 4096, VALIDATIONS = 10 };
@@ -61,6 +62,9 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
         MEP_TRAIN_SIZE_ROWS(&job->o),
         MEP_OPT_GROUP("Training"),
         MEP_TRAIN_RECIPE_ROWS(&job->o),
+        MEP_OPT_INT("--gradient-parts", 0, "N", &s->gradient_parts, 0, 1 << 30,
+                    "sum a step's gradients in so many parts: the bits are then the same in N processes, a half, a "
+                    "quarter .. of N, and in one; 0: as many parts as processes"),
         MEP_OPT_INT("--seed", 's', "N", &job->seed, 0, INT64_MAX, "of the initial weights and the order of the data"),
         MEP_OPT_GROUP(MEP_TRAIN_OPTIMIZER_GROUP),
         MEP_TRAIN_OPTIMIZER_ROWS(&job->o),
@@ -195,13 +199,15 @@ static double memory_estimate(const mep_train_settings *s, double values)
     const mep_model_config *m = &s->model;
     double width = (double)mep_dtype_size(s->dtype), hidden = (double)m->hidden_size,
            layers = (double)m->num_hidden_layers;
-    double processes = (double)mep_cli_group()->size, share = (double)s->batch_size / processes;
-    double rows = (s->micro_batch_size > 0 ? fmin((double)s->micro_batch_size, share) : share) * (double)s->length;
+    double processes = (double)mep_cli_group()->size;
+    int64_t parts = mep_parts_of_run(s, mep_cli_group()->size);
+    double part = (double)s->batch_size / (double)parts, sums = (double)mep_parts_levels(parts / mep_cli_group()->size);
+    double rows = (s->micro_batch_size > 0 ? fmin((double)s->micro_batch_size, part) : part) * (double)s->length;
     double layer = 4 * hidden + width * (6 * hidden + 2 * (double)m->intermediate_size);
     double gradient = 4 * hidden + width * (2 * hidden + (double)m->intermediate_size);
     double activations = rows * (4 * hidden * (layers + 1) + layer * (s->recompute ? 1 : layers) + gradient);
     double logit_values = fmin(rows * (double)m->vocab_size, (double)(1 << 26));
-    return values * (8 + 8 / processes + (s->dtype == MEP_BFLOAT16 ? 2 : 0)) + activations +
+    return values * (8 + 4 * sums + 8 / processes + (s->dtype == MEP_BFLOAT16 ? 2 : 0)) + activations +
            logit_values * (4 + (width < 4 ? 2 : 0));
 }
 
@@ -241,6 +247,20 @@ static void print_corpora(const mep_train_settings *s, const mep_mixture *data)
     }
 }
 
+/* How a step is divided, where it is. */
+static void print_division(const mep_train_settings *s)
+{
+    int64_t processes = mep_cli_group()->size, parts = mep_parts_of_run(s, processes);
+    char possible[MEP_PARTS_TEXT];
+    if (processes > 1)
+        printf("processes %lld on %lld machine%s, each for %lld of %lld sequences a step\n", (long long)processes,
+               (long long)mep_cli_machines(), mep_cli_machines() == 1 ? "" : "s",
+               (long long)(s->batch_size / processes), (long long)s->batch_size);
+    if (parts == processes) return;
+    mep_parts_processes(parts, possible);
+    printf("gradients in %lld parts: the same bits in %s processes\n", (long long)parts, possible);
+}
+
 static mep_status print_data(const mep_train_settings *s)
 {
     mep_mixture data;
@@ -250,9 +270,7 @@ static mep_status print_data(const mep_train_settings *s)
            in_run = (double)s->steps * (double)s->batch_size * (double)s->length;
     mep_short_number(in_run, total);
     print_corpora(s, &data);
-    if (mep_cli_group()->size > 1)
-        printf("processes %lld, each for %lld of %lld sequences a step\n", (long long)mep_cli_group()->size,
-               (long long)(s->batch_size / mep_cli_group()->size), (long long)s->batch_size);
+    print_division(s);
     printf("training  %lld step%s of %lld x %lld tokens: %s tokens, %.3g times the data\n", (long long)s->steps,
            s->steps == 1 ? "" : "s", (long long)s->batch_size, (long long)s->length, total, in_run / in_data);
     mep_mixture_close(&data);
@@ -262,9 +280,7 @@ static mep_status print_data(const mep_train_settings *s)
 static mep_status print_settings(const mep_train_settings *s)
 {
     MEP_TRY(print_model(s));
-    MEP_TRY(print_data(s));
-    fflush(stdout);
-    return MEP_OK;
+    return print_data(s);
 }
 
 /* ---- The run ---- */
@@ -284,13 +300,36 @@ static int show_progress(void *context, const mep_train_progress *p)
     return mep_interrupt_flag;
 }
 
+/* Where the processes cannot sum gradients in the run's parts, what follows has other bits than it would have. */
+static void warn_of_parts(const char *run, const mep_train_settings *s)
+{
+    int64_t processes = mep_cli_group()->size;
+    char possible[MEP_PARTS_TEXT];
+    if (s->gradient_parts == 0 || s->batch_size % processes != 0 || mep_parts_of_run(s, processes) == s->gradient_parts)
+        return;
+    mep_parts_processes(s->gradient_parts, possible);
+    fprintf(stderr,
+            "mep train: %lld processes cannot sum the gradients of %s in the order it began with (possible: %s): it "
+            "goes on in another, and differs by rounding from a run never stopped\n",
+            (long long)processes, run, possible);
+}
+
+/* Everything is checked: say what is going to be done. */
+static mep_status begin(void *context, const mep_train_settings *settings, int64_t done)
+{
+    train_job *job = context;
+    if (job->resume != NULL && mep_cli_group()->rank == 0) warn_of_parts(job->resume, settings);
+    if (job->quiet) return MEP_OK;
+    MEP_TRY(print_settings(settings));
+    if (job->resume != NULL) printf("resumed   after step %lld\n", (long long)done);
+    fflush(stdout);
+    mep_progress_start(&job->progress, "train", done, settings->steps);
+    return MEP_OK;
+}
+
 static mep_status start(train_job *job)
 {
-    if (!job->quiet) {
-        MEP_TRY(print_settings(&job->o.settings));
-        mep_progress_start(&job->progress, "train", 0, job->o.settings.steps);
-    }
-    return mep_train_start_in(mep_cli_group(), job->out, &job->o.settings, show_progress, job);
+    return mep_train_start_in(mep_cli_group(), job->out, &job->o.settings, begin, show_progress, job);
 }
 
 /* --fall-back and --on-nan of a run that is continued. */
@@ -309,25 +348,15 @@ static mep_status prepare_resume(const train_job *job)
 /* The first process alone looks into the run's folder. */
 static mep_status begin_resume(train_job *job)
 {
-    int64_t done = 0;
-    mep_train_settings *s = &job->o.settings;
     MEP_TRY(prepare_resume(job));
-    MEP_TRY(mep_train_read_settings(job->resume, s));
-    MEP_TRY(mep_train_steps_done(job->resume, &done));
-    if (!job->quiet && done < s->steps) {
-        MEP_TRY(print_settings(s));
-        printf("resumed   after step %lld\n", (long long)done);
-        fflush(stdout);
-        mep_progress_start(&job->progress, "train", done, s->steps);
-    }
-    return MEP_OK;
+    return mep_train_read_settings(job->resume, &job->o.settings);
 }
 
 static mep_status resume(train_job *job)
 {
     mep_set_threads((int)job->o.threads);
     MEP_TRY(mep_dist_agree(mep_cli_group(), mep_cli_group()->rank == 0 ? begin_resume(job) : MEP_OK));
-    return mep_train_resume_in(mep_cli_group(), job->resume, show_progress, job);
+    return mep_train_resume_in(mep_cli_group(), job->resume, begin, show_progress, job);
 }
 
 /* The last line: how it ended, where it is, what to do next. */
@@ -346,7 +375,8 @@ static void report(const train_job *job, const char *run, double seconds)
                skipped, clock);
     }
     printf("; evaluate it: mep eval --model %s --data %s", run, s->valid[0] != '\0' ? s->valid : s->data);
-    if (s->valid[0] == '\0' && s->split[0] != '\0') printf(" --split %s", s->split);
+    if (s->valid[0] == '\0' && s->split[0] != '\0')
+        printf(" --split %s%s", s->split, mep_train_has_valid(s) ? "" : " --part train");
     printf("\n");
 }
 

@@ -31,7 +31,7 @@ extern const char *const mep_train_dtypes[];
 /* The names of mep_on_nan, NULL. */
 extern const char *const mep_train_on_nan[];
 
-/* Fill *options from the preset that the command line names (--preset NAME), "small" where it names none. Returns
+/* Fill *options from the preset that the command line names (--preset NAME), "nano" where it names none. Returns
  * MEP_ARGS_GO, or the exit code after one line on stderr. */
 int mep_train_options_begin(mep_train_options *options, const char *command, int argc, char **argv);
 

@@ -103,12 +103,16 @@ static int64_t decisive(const mep_dist *g, const int64_t *status, int64_t *faile
     return worst >= 0 ? worst : stopped;
 }
 
-/* The message of process `rank` in all. */
-static mep_status share_message(mep_dist *g, int64_t rank, char text[TEXT])
+/* The message of process `rank` in all, with its name before it where it is `named`. */
+static mep_status share_message(mep_dist *g, int64_t rank, int named, char text[TEXT])
 {
     mep_dist_piece piece = {rank, text, TEXT};
+    char name[MEP_DIST_HOST + 64] = "";
     if (g->rank != rank) return mep_dist_transfer(g, NULL, 0, &piece, 1);
-    snprintf(text, TEXT, "%s", mep_error_message());
+    if (named)
+        snprintf(name, sizeof name, "process %lld of %lld%s%s: ", (long long)rank, (long long)g->size,
+                 g->host[0] != '\0' ? " on " : "", g->host);
+    snprintf(text, TEXT, "%s%s", name, mep_error_message());
     for (piece.rank = 0; piece.rank < g->size; piece.rank++)
         if (piece.rank != rank) MEP_TRY(mep_dist_transfer(g, &piece, 1, NULL, 0));
     return MEP_OK;
@@ -140,9 +144,8 @@ static mep_status settle(mep_dist *g, int64_t *all)
     g->settled = rank >= 0;
     if (rank < 0) return MEP_OK;
     mep_status status = (mep_status)all[rank];
-    MEP_TRY(share_message(g, rank, text));
-    if (status == MEP_INTERRUPTED || failed == g->size) return mep_fail(status, "%s", text);
-    return mep_fail(status, "process %lld of %lld: %s", (long long)rank, (long long)g->size, text);
+    MEP_TRY(share_message(g, rank, status != MEP_INTERRUPTED && failed < g->size, text));
+    return mep_fail(status, "%s", text);
 }
 
 mep_status mep_dist_agree(mep_dist *g, mep_status status)
@@ -153,6 +156,25 @@ mep_status mep_dist_agree(mep_dist *g, mep_status status)
     mep_status agreed = settle(g, all);
     mep_free(&all);
     return agreed;
+}
+
+mep_status mep_dist_check_same(mep_dist *g, const void *data, int64_t bytes, const char *name)
+{
+    char *first;
+    if (g->size == 1) return MEP_OK;
+    mep_status status = mep_dist_agree(g, mep_alloc(&first, bytes, 1));
+    if (status == MEP_OK) {
+        memcpy(first, data, (size_t)bytes);
+        status = mep_dist_broadcast(g, first, bytes);
+        if (status == MEP_OK && memcmp(first, data, (size_t)bytes) != 0)
+            status = mep_fail(MEP_ERROR_FORMAT,
+                              "%s: is not what process 0 has under this name; copy it to all machines, or keep it in a "
+                              "folder that they share",
+                              name);
+        status = mep_dist_agree(g, status);
+    }
+    mep_free(&first);
+    return status;
 }
 
 /* ---- Notices ---- */

@@ -23,6 +23,8 @@ typedef struct mep_dist_piece {
 
 typedef struct mep_dist mep_dist;
 
+enum { MEP_DIST_HOST = 64 };
+
 /* How bytes travel. Functions return 0, or another number with a message in text[size]. */
 typedef struct mep_dist_calls {
     /* Send and receive all pieces. Those between two processes arrive in the order of their sending. */
@@ -43,6 +45,7 @@ struct mep_dist {
     int broken;                  /* a transfer failed: the others cannot be reached any more */
     int notified;                /* this process has sent notices, .. */
     int64_t notices;             /* .. and so many have come, since the last mep_dist_agree */
+    char host[MEP_DIST_HOST];    /* name of this process's machine, for messages; "" where it does not matter */
 };
 
 /* A group of one. */
@@ -63,8 +66,12 @@ mep_status mep_dist_broadcast(mep_dist *group, void *data, int64_t bytes);
 mep_status mep_dist_any(mep_dist *group, int *flag);
 
 /* MEP_OK where `status` is that in every process. Else all fail alike, with the message of the first process that
- * failed, "process 2 of 4: " before it unless all did; MEP_INTERRUPTED only where nothing worse happened. */
+ * failed, "process 2 of 4 on HOST: " before it unless all did; MEP_INTERRUPTED only where nothing worse happened. */
 mep_status mep_dist_agree(mep_dist *group, mep_status status);
+
+/* MEP_OK where every process has the same data[bytes] as process 0; else all fail alike. `name` is of the file, for the
+ * message: on several machines one may be a copy that is old. */
+mep_status mep_dist_check_same(mep_dist *group, const void *data, int64_t bytes, const char *name);
 
 /* Tell all others to come to the next mep_dist_agree; and whether one of them has. For work between two agreements in
  * which processes do not meet. */

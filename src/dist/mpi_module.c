@@ -90,6 +90,10 @@ static int join(mep_dist *group, char *text, int size)
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &processes);
     *group = (mep_dist){.rank = rank, .size = processes, .calls = &CALLS, .threads = provided >= MPI_THREAD_SERIALIZED};
+    char host[MPI_MAX_PROCESSOR_NAME] = "";
+    int length = 0;
+    MPI_Get_processor_name(host, &length);
+    snprintf(group->host, sizeof group->host, "%.*s", MEP_DIST_HOST - 1, host);
     return 0;
 }
 

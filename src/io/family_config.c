@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "io/family.h"
 #include "io/json.h"
 #include "model/model.h"
@@ -95,8 +96,10 @@ static const json_t *holder(const json_t *object, const char **name)
 static mep_status read_bias_max(const json_t *object, const char *file, const char *name, char *spec)
 {
     double most = 0;
+    char number[MEP_NUMBER_SIZE];
     MEP_TRY(mep_json_get_number(object, file, name, 0.01, 100, &most));
-    if (most != 8) snprintf(spec, MEP_POSITION_SIZE, "exp:bias_max=%.15g", most);
+    mep_number_print(number, most);
+    if (most != 8) snprintf(spec, MEP_POSITION_SIZE, "exp:bias_max=%s", number);
     return MEP_OK;
 }
 

@@ -141,13 +141,12 @@ mep_status mep_session_allowances(const mep_session *s, double *allowance)
     return MEP_OK;
 }
 
-/* Windows from allowances; at_zero and reach [heads] are scratch. */
-static mep_status find_windows(const mep_session *s, const double *allowance, double *at_zero, int64_t *reach,
+/* Windows from allowances; at_zero [heads]: the bias at distance 0; reach [heads] is scratch. */
+static mep_status find_windows(const mep_session *s, const double *allowance, const double *at_zero, int64_t *reach,
                                int64_t *window)
 {
-    int64_t heads = s->model->config.num_attention_heads, zero = 0;
+    int64_t heads = s->model->config.num_attention_heads;
     double margin = (double)mep_cache_margin(s->settings.tolerance);
-    MEP_TRY(mep_bias_at(s->model->bias, &zero, 1, at_zero));
     for (int64_t i = 0; i < s->model->config.num_hidden_layers * heads; i++) {
         double bound = at_zero[i % heads] - margin - allowance[i];
         MEP_TRY(mep_bias_reach(s->model->bias, bound, MEP_MOST_POSITIONS, reach));
@@ -157,17 +156,34 @@ static mep_status find_windows(const mep_session *s, const double *allowance, do
     return MEP_OK;
 }
 
+/* Whether some head would have a window with an allowance of 0, the least there is: else the search for allowances,
+ * seconds for a large model, is spared. */
+static mep_status find_ends(const mep_session *s, const double *at_zero, int64_t *reach, int *ends)
+{
+    double margin = (double)mep_cache_margin(s->settings.tolerance);
+    *ends = 0;
+    for (int64_t h = 0; h < s->model->config.num_attention_heads; h++) {
+        MEP_TRY(mep_bias_reach(s->model->bias, at_zero[h] - margin, MEP_MOST_POSITIONS, reach));
+        *ends |= reach[h] <= MEP_MOST_POSITIONS;
+    }
+    return MEP_OK;
+}
+
 mep_status mep_session_windows(const mep_session *s, int64_t *window)
 {
-    int64_t heads = s->model->config.num_attention_heads, count = s->model->config.num_hidden_layers * heads;
+    int64_t heads = s->model->config.num_attention_heads, count = s->model->config.num_hidden_layers * heads, zero = 0;
     double *allowance;
     int64_t *reach = NULL;
+    int ends = 0;
     for (int64_t i = 0; i < count; i++) window[i] = MEP_CACHE_ALL;
     if (s->model->bias == NULL) return MEP_OK;
     MEP_TRY(mep_alloc(&allowance, count + heads, sizeof *allowance));
+    double *at_zero = allowance + count;
     mep_status status = mep_alloc(&reach, heads, sizeof *reach);
-    if (status == MEP_OK) status = mep_session_allowances(s, allowance);
-    if (status == MEP_OK) status = find_windows(s, allowance, allowance + count, reach, window);
+    if (status == MEP_OK) status = mep_bias_at(s->model->bias, &zero, 1, at_zero);
+    if (status == MEP_OK) status = find_ends(s, at_zero, reach, &ends);
+    if (status == MEP_OK && ends) status = mep_session_allowances(s, allowance);
+    if (status == MEP_OK && ends) status = find_windows(s, allowance, at_zero, reach, window);
     mep_free(&allowance);
     mep_free(&reach);
     return status;

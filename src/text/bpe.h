@@ -84,6 +84,13 @@ enum { MEP_BPE_WORKERS = 64 };
 /* What one encoding at a time needs: a cache of pieces. In tokenizer_bpe.c. */
 typedef struct mep_bpe_worker mep_bpe_worker;
 
+/* A token that is taken for a whole piece. */
+typedef struct mep_bpe_word {
+    int64_t begin; /* in `word_bytes` */
+    int32_t size;  /* 0: a free slot */
+    int32_t id;
+} mep_bpe_word;
+
 typedef struct mep_bpe {
     mep_tokenizer base;
     char *json; /* the tokenizer.json */
@@ -96,7 +103,8 @@ typedef struct mep_bpe {
     char *bytes;                      /* of all tokens */
     int64_t *begin;                   /* of token t in `bytes`; base.vocab_size + 1 of them */
     unsigned char *is_token;          /* of vocab_size; 0 where the numbers have a hole */
-    int32_t *words; /* hash table of tokens by their bytes, -1 in free slots; NULL unless "ignore_merges" */
+    mep_bpe_word *words;              /* hash table of tokens by their bytes; NULL unless "ignore_merges" */
+    char *word_bytes;
     uint64_t word_mask;
     _Atomic(mep_bpe_worker *) idle[MEP_BPE_WORKERS];
 } mep_bpe;

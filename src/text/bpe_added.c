@@ -163,7 +163,7 @@ mep_status mep_bpe_added_split(const mep_bpe_added_set *set, const char *text, i
         }
         if (found->rstrip) last = skip_space(text, size, last);
         if (first > done) MEP_TRY(part(context, -1, text + done, first - done));
-        MEP_TRY(part(context, found->id, text + first, last - first));
+        if (last > first) MEP_TRY(part(context, found->id, text + first, last - first)); /* else it was stripped */
         done = last;
     }
     return done < size ? part(context, -1, text + done, size - done) : MEP_OK;

@@ -33,18 +33,15 @@ int mep_bpe_byte_of_code(uint32_t code)
     return code <= 0xff && mep_bpe_code_of_byte((int)code) == code ? (int)code : -1;
 }
 
-/* The bytes that a token's name stands for; where a character stands for none, the name itself. `out` has room for
- * strlen(text) bytes. Returns how many. */
+/* The bytes that a token's name stands for, at most strlen(text); returns how many, or -1 where a character stands for
+ * none. */
 static int64_t decode_name(const char *text, char *out)
 {
     int64_t size = (int64_t)strlen(text), count = 0;
     for (int64_t at = 0; at < size;) {
         uint32_t code = 0;
         int length = mep_utf8_decode(text + at, size - at, &code), byte = mep_bpe_byte_of_code(code);
-        if (length == 0 || byte < 0) {
-            memcpy(out, text, (size_t)size);
-            return size;
-        }
+        if (length == 0 || byte < 0) return -1;
         out[count++] = (char)byte;
         at += length;
     }
@@ -231,7 +228,8 @@ static mep_status read_merges(reading *r, const json_t *merges)
 
 /* ---- What tokens stand for ---- */
 
-/* The bytes of all tokens. An added token stands for its name as it is. */
+/* The bytes of all tokens. An added token stands for its name as it is, and so does a name with characters that stand
+ * for no byte. */
 static mep_status fill_bytes(reading *r)
 {
     mep_bpe *bpe = r->bpe;
@@ -246,33 +244,37 @@ static mep_status fill_bytes(reading *r)
         const char *name = r->names[id];
         bpe->begin[id] = used;
         if (name == NULL) continue;
-        if (bpe->is_token[id] == ADDED) {
-            memcpy(bpe->bytes + used, name, strlen(name));
-            used += (int64_t)strlen(name);
-        } else {
-            used += decode_name(name, bpe->bytes + used);
+        int64_t size = bpe->is_token[id] == ADDED ? -1 : decode_name(name, bpe->bytes + used);
+        if (size < 0) {
+            size = (int64_t)strlen(name);
+            memcpy(bpe->bytes + used, name, (size_t)size);
         }
+        used += size;
         bpe->is_token[id] |= TOKEN;
     }
     bpe->begin[r->count] = bpe->begin[r->count + 1] = used;
     return MEP_OK;
 }
 
-/* With "ignore_merges" a piece that is a token is not merged: a table of the tokens by their bytes. */
+/* With "ignore_merges" a piece that is a token of the vocabulary is not merged: a table of these by the bytes that
+ * their names stand for, added tokens too. */
 static mep_status fill_words(reading *r)
 {
     mep_bpe *bpe = r->bpe;
-    int64_t slots = 16;
+    int64_t slots = 16, used = 0;
     while (slots < 2 * r->count) slots *= 2;
+    MEP_TRY(mep_alloc(&bpe->word_bytes, r->name_bytes + 1, 1));
     MEP_TRY(mep_alloc(&bpe->words, slots, sizeof *bpe->words));
-    memset(bpe->words, 0xff, (size_t)slots * sizeof *bpe->words);
     bpe->word_mask = (uint64_t)slots - 1;
     for (int64_t id = 0; id < r->count; ++id) {
-        int64_t size = bpe->begin[id + 1] - bpe->begin[id];
-        if (r->names[id] == NULL || find_token(r, r->names[id]) != id || size == 0) continue;
-        uint64_t slot = mep_bpe_hash(bpe->bytes + bpe->begin[id], size) & bpe->word_mask;
-        while (bpe->words[slot] >= 0) slot = (slot + 1) & bpe->word_mask;
-        bpe->words[slot] = (int32_t)id;
+        if (r->names[id] == NULL || find_token(r, r->names[id]) != id) continue;
+        char *bytes = bpe->word_bytes + used;
+        int64_t size = decode_name(r->names[id], bytes);
+        if (size <= 0) continue;
+        uint64_t slot = mep_bpe_hash(bytes, size) & bpe->word_mask;
+        while (bpe->words[slot].size > 0) slot = (slot + 1) & bpe->word_mask;
+        bpe->words[slot] = (mep_bpe_word){used, (int32_t)size, (int32_t)id};
+        used += size;
     }
     return MEP_OK;
 }

@@ -152,7 +152,7 @@ static mep_status sync_file(FILE *file, const char *path)
 
 mep_status mep_dataset_writer_sync(mep_dataset_writer *writer)
 {
-    MEP_TRY(sync_file(writer->bin, writer->temporary[BIN]));
+    if (writer->bin != NULL) MEP_TRY(sync_file(writer->bin, writer->temporary[BIN]));
     return sync_file(writer->sizes, writer->temporary[SIZES]);
 }
 

@@ -24,7 +24,8 @@ void mep_dataset_writer_limit(mep_dataset_writer *writer, int64_t most);
 /* The state now; nothing is synced. */
 mep_writer_state mep_dataset_writer_state(const mep_dataset_writer *writer);
 
-/* Bring all that was written to the disk: then the state may be noted. */
+/* Bring all that was written to the disk: then the state may be noted. Tokens that mep_dataset_writer_complete has
+ * closed are there already. */
 mep_status mep_dataset_writer_sync(mep_dataset_writer *writer);
 
 /* Go on from a state that was noted. Fails when the temporary files hold less than it says. */

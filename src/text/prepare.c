@@ -4,8 +4,9 @@
  * so often what was written is synced and its place noted in the journal. Threads are pipeline.c's business, files
  * dataset_writer.c's.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -110,6 +111,36 @@ static int64_t total_size(const mep_corpus_files *files, int64_t count)
     return total;
 }
 
+/* Whether a folder is `above` or lies below it; a name that cannot be resolved is none. */
+static int lies_in(const char *folder, const char *above)
+{
+    char *inner = realpath(folder, NULL), *outer = realpath(above, NULL);
+    size_t size = outer != NULL ? strlen(outer) : 0;
+    int is_root = size == 1;
+    int lies = inner != NULL && outer != NULL && strncmp(inner, outer, size) == 0 &&
+               (is_root || inner[size] == '\0' || inner[size] == '/');
+    free(inner);
+    free(outer);
+    return lies;
+}
+
+/* The dataset does not lie in a folder of the inputs, where the next call would read its files as text. */
+static mep_status check_apart(const mep_prepare_settings *s)
+{
+    const char *slash = strrchr(s->prefix, '/');
+    char *folder = NULL;
+    MEP_TRY(mep_format(&folder, "%.*s", slash != NULL ? (int)(slash - s->prefix) + 1 : 1, slash ? s->prefix : "."));
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < s->input_count && status == MEP_OK; ++i)
+        if (lies_in(folder, s->inputs[i]))
+            status = mep_fail(MEP_ERROR_ARGUMENT,
+                              "%s would lie in the input folder %s, whose files are read as text; choose another place "
+                              "for the dataset",
+                              s->prefix, s->inputs[i]);
+    mep_free(&folder);
+    return status;
+}
+
 /* Go on where a journal says, or begin. */
 static mep_status open_writer(preparation *p)
 {
@@ -195,7 +226,8 @@ mep_status mep_prepare_limited(const mep_prepare_settings *settings, const mep_p
     preparation p = {.settings = settings, .limits = *limits, .progress = progress, .context = context};
     if (settings->input_count < 1 || settings->prefix == NULL || settings->tokenizer == NULL)
         return mep_fail(MEP_ERROR_ARGUMENT, "a dataset needs at least one input, a prefix and a tokenizer");
-    mep_status status = mep_corpus_files_find(&p.files, settings->inputs, settings->input_count);
+    mep_status status = check_apart(settings);
+    if (status == MEP_OK) status = mep_corpus_files_find(&p.files, settings->inputs, settings->input_count);
     if (status == MEP_OK) status = mep_journal_path(settings->prefix, &p.journal_path);
     if (status == MEP_OK) status = open_writer(&p);
     if (status == MEP_OK && !p.journal.finished) status = run(&p);

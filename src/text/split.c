@@ -3,10 +3,10 @@
  * Shares of documents: GPT-NeoX's get_train_valid_test_split_ (megatron/data/data_utils.py), number for number.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "mep/data.h"
 
 static const int PARTS = 3;
@@ -23,7 +23,7 @@ static mep_status parse_shares(const char *split, double shares[3])
     double sum = 0;
     for (int i = 0; i < PARTS; ++i) {
         char *end = NULL;
-        shares[i] = strtod(at, &end);
+        shares[i] = mep_number_parse(at, &end);
         if (end == at || !isfinite(shares[i]) || shares[i] < 0) return fail_split(split);
         sum += shares[i];
         at = end;

@@ -87,10 +87,10 @@ static mep_status merge_piece(encoding *e, const char *text, int64_t size)
     const mep_bpe *bpe = e->bpe;
     if (bpe->words != NULL) {
         uint64_t slot = mep_bpe_hash(text, size) & bpe->word_mask;
-        for (int32_t id; (id = bpe->words[slot]) >= 0; slot = (slot + 1) & bpe->word_mask) {
-            int64_t begin = bpe->begin[id];
-            if (bpe->begin[id + 1] - begin == size && memcmp(bpe->bytes + begin, text, (size_t)size) == 0)
-                return mep_bpe_tokens_append(&e->tokens, &id, 1);
+        for (; bpe->words[slot].size > 0; slot = (slot + 1) & bpe->word_mask) {
+            const mep_bpe_word *word = &bpe->words[slot];
+            if (word->size == size && memcmp(bpe->word_bytes + word->begin, text, (size_t)size) == 0)
+                return mep_bpe_tokens_append(&e->tokens, &word->id, 1);
         }
     }
     return mep_bpe_merge(&bpe->merges, text, size, &e->tokens);
@@ -215,6 +215,7 @@ static void bpe_destroy(mep_tokenizer *tokenizer)
     mep_free(&bpe->begin);
     mep_free(&bpe->is_token);
     mep_free(&bpe->words);
+    mep_free(&bpe->word_bytes);
     mep_free(&bpe);
 }
 

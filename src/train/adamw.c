@@ -11,19 +11,12 @@
 #include "base/memory.h"
 #include "nn/rows.h"
 
-enum { CHUNK = 16384 };
-
-/* Chunks of `count` values. */
-static int64_t chunks(int64_t count)
-{
-    return (count + CHUNK - 1) / CHUNK;
-}
+enum { CHUNK = MEP_ADAMW_CHUNK, SHARED = 4 /* chunks that are worth a team of threads */ };
 
 mep_status mep_adamw_create_part(mep_adamw **optimizer, const mep_range *part, int64_t parts,
                                  const mep_adamw_settings *settings)
 {
     mep_adamw *o = NULL;
-    int64_t most = 0;
     *optimizer = NULL;
     MEP_TRY(mep_alloc(&o, 1, sizeof *o));
     o->settings = *settings;
@@ -32,11 +25,11 @@ mep_status mep_adamw_create_part(mep_adamw **optimizer, const mep_range *part, i
     for (int64_t i = 0; i < parts && status == MEP_OK; i++) {
         o->part[i] = part[i];
         o->size += part[i].count;
-        most = part[i].count > most ? part[i].count : most;
+        o->chunks += mep_adamw_chunks(part[i].count);
     }
     if (status == MEP_OK) status = mep_alloc(&o->m, o->size, sizeof *o->m);
     if (status == MEP_OK) status = mep_alloc(&o->v, o->size, sizeof *o->v);
-    if (status == MEP_OK) status = mep_alloc(&o->partial, chunks(most), sizeof *o->partial);
+    if (status == MEP_OK) status = mep_alloc(&o->squares, o->chunks, sizeof *o->squares);
     if (status != MEP_OK) mep_adamw_destroy(&o);
     *optimizer = o;
     return status;
@@ -54,37 +47,43 @@ void mep_adamw_destroy(mep_adamw **optimizer)
     mep_free(&(*optimizer)->part);
     mep_free(&(*optimizer)->m);
     mep_free(&(*optimizer)->v);
-    mep_free(&(*optimizer)->partial);
+    mep_free(&(*optimizer)->squares);
     mep_free(optimizer);
 }
 
-double mep_adamw_squares(mep_adamw *o, const float *gradients)
+void mep_adamw_squares(mep_adamw *o, const float *gradients)
 {
     const mep_row_kernels *kernels = mep_row_kernels_for(mep_cpu_level_get());
-    double sum = 0;
+    double *squares = o->squares;
     for (int64_t p = 0; p < o->parts; p++) {
         int64_t count = o->part[p].count;
         const float *x = gradients + o->part[p].first;
 #pragma omp parallel for
         for (int64_t i = 0; i < count; i += CHUNK)
-            o->partial[i / CHUNK] = kernels->sum_of_squares(count - i < CHUNK ? count - i : CHUNK, x + i);
-        for (int64_t i = 0; i < chunks(count); i++) sum += o->partial[i];
+            squares[i / CHUNK] = kernels->sum_of_squares(count - i < CHUNK ? count - i : CHUNK, x + i);
+        squares += mep_adamw_chunks(count);
     }
-    return sum;
 }
 
 double mep_adamw_norm(mep_adamw *o, const float *gradients)
 {
-    return sqrt(mep_adamw_squares(o, gradients));
+    double sum = 0;
+    mep_adamw_squares(o, gradients);
+    for (int64_t i = 0; i < o->chunks; i++) sum += o->squares[i];
+    return sqrt(sum);
 }
 
-/* `count` values of one tensor. */
-static void update(const mep_row_kernels *kernels, const mep_adamw_step *step, int64_t count, float *values,
-                   const float *gradients, float *m, float *v)
+/* Values first .. end - 1 of a part, of one tensor. A call of the kernel stays in a chunk: where a vector ends in it
+ * does then not depend on the part. */
+static void update(const mep_row_kernels *kernels, const mep_adamw_step *step, int64_t first, int64_t end,
+                   float *values, const float *gradients, float *m, float *v)
 {
-#pragma omp parallel for if (count > CHUNK)
-    for (int64_t i = 0; i < count; i += CHUNK)
-        kernels->adamw(count - i < CHUNK ? count - i : CHUNK, step, values + i, gradients + i, m + i, v + i);
+    int64_t begin = first / CHUNK, stop = mep_adamw_chunks(end);
+#pragma omp parallel for if (stop - begin > SHARED)
+    for (int64_t c = begin; c < stop; c++) {
+        int64_t i = c == begin ? first : c * CHUNK, next = c + 1 == stop ? end : (c + 1) * CHUNK;
+        kernels->adamw(next - i, step, values + i, gradients + i, m + i, v + i);
+    }
 }
 
 void mep_adamw_step_run(mep_adamw *o, mep_model *model, const float *gradients, double norm, double learning_rate)
@@ -113,7 +112,6 @@ void mep_adamw_step_run(mep_adamw *o, mep_model *model, const float *gradients, 
             last = last < end ? last : end;
             step.weight_decay = mep_tensor_decays(model, t) ? (float)s->weight_decay : 0.0f;
             if (first < last)
-                update(kernels, &step, last - first, model->values + first, gradients + first, m + first - begin,
-                       v + first - begin);
+                update(kernels, &step, first - begin, last - begin, model->values + begin, gradients + begin, m, v);
         }
 }

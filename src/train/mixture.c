@@ -7,11 +7,11 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/random.h"
 
 /* ---- Names and weights ---- */
@@ -21,7 +21,7 @@ static const char *find_weight(const char *text, double *weight, const char **en
 {
     for (const char *equals = strchr(text, '='); equals != NULL; equals = strchr(equals + 1, '=')) {
         char *behind = NULL;
-        *weight = strtod(equals + 1, &behind);
+        *weight = mep_number_parse(equals + 1, &behind);
         if (behind == equals + 1 || (*behind != ',' && *behind != '\0')) continue;
         *end = behind;
         return equals;
@@ -41,12 +41,17 @@ static mep_status add_corpus(mep_mixture *m, const char *name, int length, doubl
     return MEP_OK;
 }
 
-/* A spec that does not end in a weight is one prefix, whatever characters it has. */
+/* A spec without a weight is one prefix, whatever characters it has. */
 static mep_status parse(mep_mixture *m, const char *spec)
 {
     const char *last = strrchr(spec, '='), *end = spec;
     double weight = 1, sum = 0;
-    if (last == NULL || find_weight(last, &weight, &end) == NULL) return add_corpus(m, spec, (int)strlen(spec), 1);
+    if (last == NULL || find_weight(last, &weight, &end) == NULL) {
+        if (last != NULL && find_weight(spec, &weight, &end) != NULL) /* another corpus of it has one */
+            return mep_fail(MEP_ERROR_ARGUMENT, "\"%s\": \"%s\" is not a weight; write PREFIX=WEIGHT,PREFIX=WEIGHT",
+                            spec, last + 1);
+        return add_corpus(m, spec, (int)strlen(spec), 1);
+    }
     for (const char *at = spec; *at != '\0'; at = *end == ',' ? end + 1 : end) {
         const char *equals = find_weight(at, &weight, &end);
         if (equals == NULL)

@@ -28,27 +28,34 @@ struct mep_reduction {
     char message[1024];
 };
 
-/* own = the sum of all processes' shares, in their order. */
+/* Where the gradients of a process for this one's share are. */
+static float *share_of(const mep_reduction *r, mep_range own, int64_t rank)
+{
+    return rank == r->shards->group->rank ? r->gradients + own.first : r->received + rank * r->shards->most;
+}
+
+/* own = the sum of all processes' shares: of adjacent pairs, then of pairs of pairs, and so on (parts.h). */
 static void add(const mep_reduction *r, mep_range own)
 {
-    enum { PART = 1024 };
+    enum { CHUNK = 1024 };
     const mep_dist *g = r->shards->group;
-    float *mine = r->gradients + own.first;
-    for (int64_t at = 0; at < own.count; at += PART) {
-        float sum[PART];
-        int64_t n = own.count - at < PART ? own.count - at : PART;
-        for (int64_t rank = 0; rank < g->size; rank++) {
-            const float *x = (rank == g->rank ? mine : r->received + rank * r->shards->most) + at;
-            for (int64_t i = 0; i < n; i++) sum[i] = rank == 0 ? x[i] : sum[i] + x[i];
-        }
-        memcpy(mine + at, sum, (size_t)n * sizeof *sum);
+    for (int64_t at = 0; at < own.count; at += CHUNK) {
+        int64_t n = own.count - at < CHUNK ? own.count - at : CHUNK;
+        for (int64_t step = 1; step < g->size; step *= 2)
+            for (int64_t rank = 0; rank + step < g->size; rank += 2 * step) {
+                float *sum = share_of(r, own, rank) + at;
+                const float *x = share_of(r, own, rank + step) + at;
+                for (int64_t i = 0; i < n; i++) sum[i] += x[i];
+            }
+        if (g->rank > 0)
+            memcpy(r->gradients + own.first + at, share_of(r, own, 0) + at, (size_t)n * sizeof *r->gradients);
     }
 }
 
-static mep_status reduce(mep_reduction *r, int64_t piece)
+static mep_status reduce(mep_reduction *r, int64_t index)
 {
     const mep_shards *s = r->shards;
-    int64_t count = 0, size = (int64_t)sizeof *r->gradients;
+    int64_t piece = s->order[index], count = 0, size = (int64_t)sizeof *r->gradients;
     for (int64_t rank = 0; rank < s->group->size; rank++) {
         mep_range theirs = mep_shard(s, piece, rank);
         if (rank == s->group->rank) continue;
@@ -64,9 +71,9 @@ static mep_status reduce(mep_reduction *r, int64_t piece)
 static void reduce_ready(mep_reduction *r)
 {
     while (r->done < r->ready && r->status == MEP_OK) {
-        int64_t piece = r->done;
+        int64_t index = r->done;
         pthread_mutex_unlock(&r->lock);
-        mep_status status = reduce(r, piece);
+        mep_status status = reduce(r, index);
         pthread_mutex_lock(&r->lock);
         r->done++;
         r->status = status;
@@ -131,10 +138,11 @@ void mep_reduction_final(void *reduction, int64_t first, int64_t end)
 {
     mep_reduction *r = reduction;
     const mep_model *m = r->model;
+    if (r->shards->group->size == 1) return;
     int64_t begin = mep_tensor_offset(m, first), stop = mep_tensor_offset(m, end - 1) + m->tensors[end - 1].size;
     pthread_mutex_lock(&r->lock);
     for (; r->ready < r->shards->count; r->ready++) {
-        mep_range next = r->shards->piece[r->ready];
+        mep_range next = r->shards->piece[r->shards->order[r->ready]];
         if (next.first < begin || next.first + next.count > stop) break;
     }
     pthread_cond_broadcast(&r->changed);

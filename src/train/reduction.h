@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Gradients of several processes added while the backward pass goes on: a thread takes each piece (shards.h) as soon as
- * it is final, and leaves in each process the sum of its share. Summed in the order of the processes, so that results
- * depend on their number alone, not on the network or the MPI library.
+ * it is final, and leaves in each process the sum of its share. Summed in a fixed order (parts.h), so that results do
+ * not depend on the network or the MPI library.
  */
 #ifndef MEP_TRAIN_REDUCTION_H
 #define MEP_TRAIN_REDUCTION_H

@@ -308,6 +308,17 @@ mep_status mep_run_log(const char *run, const mep_train_progress *p, const mep_m
     return status;
 }
 
+/* The step of a line of metrics.jsonl; a line that was torn by a crash has none, and counts as beyond all. Not sscanf,
+ * which measures the whole text behind it each time. */
+static int64_t step_of(const char *line)
+{
+    static const char key[] = "{\"step\": ";
+    char *end = NULL;
+    if (strncmp(line, key, sizeof key - 1) != 0) return INT64_MAX;
+    int64_t step = strtoll(line + sizeof key - 1, &end, 10);
+    return *end == ',' ? step : INT64_MAX;
+}
+
 mep_status mep_run_trim_log(const char *run, int64_t steps)
 {
     const int64_t most = (int64_t)1 << 34;
@@ -319,8 +330,7 @@ mep_status mep_run_trim_log(const char *run, int64_t steps)
         status = mep_file_read(path, most, &text, &size);
         const char *end = NULL;
         while (status == MEP_OK && kept < size && (end = memchr(text + kept, '\n', (size_t)(size - kept))) != NULL) {
-            long long step = 0; /* a line that was torn by a crash has no end or no step */
-            if (sscanf(text + kept, "{\"step\": %lld,", &step) != 1 || step > steps) break;
+            if (step_of(text + kept) > steps) break;
             kept = end - text + 1;
         }
         if (status == MEP_OK && kept < size) status = mep_file_truncate(path, kept);

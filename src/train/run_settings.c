@@ -36,19 +36,20 @@ mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, 
 {
     char seed[24];
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
-    json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, "
-        "s:f, s:s, s:s, s:b, "
-        "s:I, s:I, s:I, s:I, s:s, s:o}",
-        "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum",
-        checksums->data, "split", s->split, "valid", s->valid, "valid_checksum", checksums->valid, "init", s->init,
-        "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
-        (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
-        "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps",
-        s->eps, "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed, "dtype",
-        mep_dtype_name(s->dtype), "recompute", s->recompute, "save_every", (json_int_t)s->save_every, "keep",
-        (json_int_t)s->keep, "valid_every", (json_int_t)s->valid_every, "valid_tokens", (json_int_t)s->valid_tokens,
-        "on_nan", mep_on_nan_name(s->on_nan), "model", mep_model_config_to_json(&s->model));
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, "
+                  "s:f, s:s, s:s, s:b, "
+                  "s:I, s:I, s:I, s:I, s:I, s:s, s:o}",
+                  "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum",
+                  checksums->data, "split", s->split, "valid", s->valid, "valid_checksum", checksums->valid, "init",
+                  s->init, "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
+                  (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
+                  "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2,
+                  "eps", s->eps, "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed,
+                  "dtype", mep_dtype_name(s->dtype), "recompute", s->recompute, "gradient_parts",
+                  (json_int_t)s->gradient_parts, "save_every", (json_int_t)s->save_every, "keep", (json_int_t)s->keep,
+                  "valid_every", (json_int_t)s->valid_every, "valid_tokens", (json_int_t)s->valid_tokens, "on_nan",
+                  mep_on_nan_name(s->on_nan), "model", mep_model_config_to_json(&s->model));
     return mep_run_save_json(run, "train.json", root);
 }
 
@@ -115,6 +116,7 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
                     {"valid_tokens", &s->valid_tokens}};
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
         MEP_TRY(mep_json_get_int(root, file, integers[i].key, 0, most, integers[i].to));
+    MEP_TRY(mep_json_get_int_or(root, file, "gradient_parts", 0, most, 0, &s->gradient_parts)); /* neither */
     const struct {
         const char *key;
         double *to;
@@ -192,6 +194,8 @@ json_t *mep_run_training_json(const mep_train_settings *s)
                   s->weight_decay, "max_grad_norm", s->max_grad_norm, "dtype", mep_dtype_name(s->dtype));
     int failed = model == NULL || root == NULL || json_object_update(root, model) != 0;
     if (!failed && s->split[0] != '\0') failed = json_object_set_new(root, "split", json_string(s->split));
+    if (!failed && s->gradient_parts > 1) /* as in the files of before there were parts */
+        failed = json_object_set_new(root, "gradient_parts", json_integer((json_int_t)s->gradient_parts));
     if (failed) {
         json_decref(root);
         root = NULL;

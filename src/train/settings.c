@@ -97,6 +97,10 @@ mep_status mep_train_check(const mep_train_settings *s)
     if (s->micro_batch_size > 0 && s->batch_size % s->micro_batch_size != 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "batch_size %lld is not a multiple of micro_batch_size %lld",
                         (long long)s->batch_size, (long long)s->micro_batch_size);
+    MEP_TRY(check_count("gradient_parts", s->gradient_parts, 0, s->batch_size));
+    if (s->gradient_parts > 0 && s->batch_size % s->gradient_parts != 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "batch_size %lld is not a multiple of gradient_parts %lld",
+                        (long long)s->batch_size, (long long)s->gradient_parts);
     MEP_TRY(check_count("steps", s->steps, 1, (int64_t)1 << 40));
     int64_t tokens = 0;
     if (mep_multiply(s->steps, s->batch_size, s->length, &tokens) != MEP_OK)

@@ -9,17 +9,18 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-/* Values of a piece at most: 16 MB travel, and wait to be added, at a time. Shares begin at multiples of a line. */
-enum { PIECE = 4 << 20, LINE = 16 };
+/* Values of a piece at most, a multiple of a chunk: 16 MB travel, and wait to be added, at a time. */
+enum { PIECE = 4 << 20 };
 
 mep_range mep_shard(const mep_shards *s, int64_t piece, int64_t rank)
 {
     mep_range p = s->piece[piece];
-    int64_t lines = (p.count + LINE - 1) / LINE;
-    int64_t first = mep_dist_share(s->group, lines, rank) * LINE,
-            end = mep_dist_share(s->group, lines, rank + 1) * LINE;
+    int64_t chunks = mep_adamw_chunks(p.count);
+    int64_t first = mep_dist_share(s->group, chunks, rank) * MEP_ADAMW_CHUNK,
+            end = mep_dist_share(s->group, chunks, rank + 1) * MEP_ADAMW_CHUNK;
+    if (first > p.count) first = p.count;
     if (end > p.count) end = p.count;
-    return (mep_range){p.first + first, end > first ? end - first : 0};
+    return (mep_range){p.first + first, end - first};
 }
 
 /* Cut the values of tensors first .. end - 1 into pieces; with s->piece NULL only count them. */
@@ -28,28 +29,26 @@ static void cut(mep_shards *s, const mep_model *model, int64_t first, int64_t en
     if (first >= end) return;
     int64_t at = mep_tensor_offset(model, first),
             stop = mep_tensor_offset(model, end - 1) + model->tensors[end - 1].size;
-    int64_t most = s->group->size == 1 ? INT64_MAX : PIECE;
     for (; at < stop; s->count++) {
-        int64_t count = stop - at < most ? stop - at : most;
+        int64_t count = stop - at < PIECE ? stop - at : PIECE;
         if (s->piece != NULL) s->piece[s->count] = (mep_range){at, count};
         at += count;
     }
 }
 
-/* In the order of mep_session_backward's mep_session_gradients_final. */
-static void cut_all(mep_shards *s, const mep_model *m)
+/* Where mep_session_backward's mep_session_gradients_final cuts; returns the number of pieces before the position
+ * bias. */
+static int64_t cut_all(mep_shards *s, const mep_model *m)
 {
     int64_t tail = m->position_bias >= 0 ? m->position_bias : m->count;
     s->count = 0;
-    if (s->group->size == 1) {
-        cut(s, m, 0, m->count);
-        return;
-    }
-    cut(s, m, m->final_norm_weight, tail);
-    for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--)
-        cut(s, m, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
     cut(s, m, 0, m->first_layer);
+    for (int64_t l = 0; l < m->config.num_hidden_layers; l++)
+        cut(s, m, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
+    cut(s, m, m->final_norm_weight, tail);
+    int64_t before = s->count;
     cut(s, m, tail, m->count);
+    return before;
 }
 
 mep_status mep_shards_create(mep_shards **shards, const mep_model *model, mep_dist *group)
@@ -58,11 +57,13 @@ mep_status mep_shards_create(mep_shards **shards, const mep_model *model, mep_di
     *shards = NULL;
     MEP_TRY(mep_alloc(&s, 1, sizeof *s));
     s->group = group;
-    cut_all(s, model);
+    int64_t before = cut_all(s, model);
     mep_status status = mep_alloc(&s->piece, s->count, sizeof *s->piece);
+    if (status == MEP_OK) status = mep_alloc(&s->order, s->count, sizeof *s->order);
     if (status == MEP_OK) status = mep_alloc(&s->own, s->count, sizeof *s->own);
     if (status == MEP_OK) cut_all(s, model);
     for (int64_t i = 0; i < s->count && status == MEP_OK; i++) {
+        s->order[i] = i < before ? before - 1 - i : i; /* from the end to the beginning, the position bias last */
         s->own[i] = mep_shard(s, i, group->rank);
         s->size += s->own[i].count;
         for (int64_t r = 0; r < group->size; r++) {
@@ -79,6 +80,7 @@ void mep_shards_destroy(mep_shards **shards)
 {
     if (*shards == NULL) return;
     mep_free(&(*shards)->piece);
+    mep_free(&(*shards)->order);
     mep_free(&(*shards)->own);
     mep_free(shards);
 }

@@ -5,8 +5,10 @@
  */
 #include "train/study.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -275,13 +277,49 @@ static mep_status divide(study *s)
     mep_status status = s->group->rank == 0 ? for_each_run(s, choose_owner) : MEP_OK;
     MEP_TRY(mep_dist_agree(s->group, status));
     MEP_TRY(mep_dist_broadcast(s->group, s->owner, s->now.runs * (int64_t)sizeof *s->owner));
-    if (!mep_folder_exists(s->folder))
-        status = mep_fail(MEP_ERROR_IO, "%s: is not seen here; all processes need a common folder", s->folder);
     s->work.left[0] = s->work.left[1] = 0;
     s->now.run = 0;
-    if (status == MEP_OK) status = for_each_run(s, add_own_work);
+    status = for_each_run(s, add_own_work);
     s->now.run = 0;
     return mep_dist_agree(s->group, status);
+}
+
+/* A machine's copy of the data may be an old one. */
+static mep_status check_same_data(const study *s, const mep_study_corpus *corpora)
+{
+    const int64_t *vocabulary = &s->settings->train.model.vocab_size;
+    for (int64_t i = 0; i < s->settings->corpus_count; i++)
+        MEP_TRY(mep_dist_check_same(s->group, &corpora[i], sizeof *corpora, s->settings->corpora[i]));
+    return mep_dist_check_same(s->group, vocabulary, sizeof *vocabulary, s->settings->corpora[0]);
+}
+
+/* The study's folder is one and the same for all, not a folder of that name on each machine: process 0 leaves
+ * something in it for the others to see. */
+static mep_status check_common_folder(const study *s)
+{
+    char name[32] = "", *path = NULL;
+    struct timespec now = {0};
+    (void)timespec_get(&now, TIME_UTC);
+    snprintf(name, sizeof name, ".seen-%" PRIx64, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+    mep_status status = mep_dist_broadcast(s->group, name, sizeof name);
+    if (status == MEP_OK) status = mep_path_join(&path, s->folder, name);
+    if (status == MEP_OK && s->group->rank == 0) status = mep_make_folder(path, 0);
+    status = mep_dist_agree(s->group, status);
+    if (status == MEP_OK && !mep_folder_exists(path))
+        status =
+            mep_fail(MEP_ERROR_IO, "%s: is not the folder of process 0; all processes need a common one", s->folder);
+    status = mep_dist_agree(s->group, status);
+    if (path != NULL && s->group->rank == 0) (void)mep_remove_tree(path);
+    mep_free(&path);
+    return status;
+}
+
+/* By process 0. */
+static mep_status open_folder(study *s, const mep_study_corpus *corpora)
+{
+    mep_status status = s->group->rank == 0 ? mep_study_open_folder(s->folder, s->settings, corpora) : MEP_OK;
+    MEP_TRY(mep_dist_agree(s->group, status));
+    return s->group->size > 1 ? check_common_folder(s) : MEP_OK;
 }
 
 mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
@@ -293,9 +331,10 @@ mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study
     mep_status status = mep_alloc(&corpora, settings->corpus_count, sizeof *corpora);
     if (status == MEP_OK) status = mep_study_check(settings, corpora);
     if (status == MEP_OK) status = mep_alloc(&s.owner, s.now.runs + 1, sizeof *s.owner);
-    if (status == MEP_OK && group->rank == 0) status = mep_study_open_folder(folder, settings, corpora);
-    mep_free(&corpora);
     status = mep_dist_agree(group, status);
+    if (status == MEP_OK) status = check_same_data(&s, corpora);
+    if (status == MEP_OK) status = open_folder(&s, corpora);
+    mep_free(&corpora);
     if (status == MEP_OK) status = divide(&s);
     if (status == MEP_OK) {
         status = for_each_run(&s, do_run);

@@ -83,13 +83,25 @@ static mep_status compare_corpora(const char *file, json_t *found, json_t *wante
     return MEP_OK;
 }
 
-static mep_status compare_study(const char *path, const json_t *wanted)
+/* The same weights to begin with; a study.json that says nothing of them had new ones. */
+static mep_status compare_init(const char *file, const json_t *found, const char *wanted)
+{
+    const char *init = NULL;
+    MEP_TRY(mep_json_get_string_or(found, file, "init", "", &init));
+    if (strcmp(init, wanted) == 0) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT,
+                    "%s: was made with init \"%s\", now it is \"%s\"; choose another folder, or what it was made with",
+                    file, init, wanted);
+}
+
+static mep_status compare_study(const char *path, const json_t *wanted, const char *init)
 {
     json_t *found = NULL;
     MEP_TRY(mep_json_load(path, &found));
     mep_status status = compare_corpora(path, json_object_get(found, "corpora"), json_object_get(wanted, "corpora"));
     if (status == MEP_OK)
         status = mep_run_compare_json(path, json_object_get(found, "training"), json_object_get(wanted, "training"));
+    if (status == MEP_OK) status = compare_init(path, found, init);
     json_decref(found);
     return status;
 }
@@ -112,12 +124,12 @@ mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s
     mep_train_settings run;
     MEP_TRY(check_no_run(folder));
     MEP_TRY(mep_study_run_settings(s, 0, 0, 0, &run));
-    json_t *root = json_pack("{s:s, s:o, s:o}", "mep_version", mep_version(), "corpora", corpora_json(s, corpora),
-                             "training", mep_run_training_json(&run));
+    json_t *root = json_pack("{s:s, s:o, s:s, s:o}", "mep_version", mep_version(), "corpora", corpora_json(s, corpora),
+                             "init", s->train.init, "training", mep_run_training_json(&run));
     mep_status status = root == NULL ? out_of_memory() : mep_path_join(&path, folder, "study.json");
     if (status == MEP_OK) {
         if (mep_file_exists(path)) {
-            status = compare_study(path, root);
+            status = compare_study(path, root, s->train.init);
         } else {
             status = mep_make_folder(folder, 1);
             if (status == MEP_OK) status = mep_json_save(path, root);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The training loop: data, micro-batches, AdamW, checkpoints, in one process or divided over several. Files are run.c's
- * business, mathematics model's and adamw's, how gradients and moments travel reduction.c's and shards.c's.
+ * business, mathematics model's and adamw's, the order of sums parts.c's and sums.c's, how gradients and moments travel
+ * reduction.c's and shards.c's.
  */
 #include "train/trainer.h"
 
@@ -18,8 +19,9 @@
 #include "train/adamw.h"
 #include "train/mixture.h"
 #include "train/numeric.h"
-#include "train/reduction.h"
+#include "train/parts.h"
 #include "train/run.h"
+#include "train/sums.h"
 
 typedef struct trainer {
     mep_dist *group;
@@ -32,16 +34,20 @@ typedef struct trainer {
     mep_shards *shards;
     mep_adamw *optimizer;
     mep_reduction *reduction;
+    mep_parts *parts;
+    mep_sums *sums;
     float *gradients;
     float *losses; /* of all tokens of the step, as inputs and targets are; only the share's are computed */
     int32_t *inputs, *targets;
-    int64_t share, micro; /* sequences of a step that this process computes, and at a time */
+    int64_t share, part, micro; /* sequences of a step that this process computes, of a part of them, and at a time */
     mep_run_state state;
     int64_t saved; /* step of the newest checkpoint */
 } trainer;
 
 static void close_trainer(trainer *t)
 {
+    mep_parts_destroy(&t->parts);
+    mep_sums_destroy(&t->sums);
     mep_reduction_destroy(&t->reduction);
     mep_session_destroy(&t->session);
     mep_adamw_destroy(&t->optimizer);
@@ -112,17 +118,19 @@ static mep_status initialize(trainer *t)
     return mep_model_read_weights(t->model, t->settings.init);
 }
 
-/* Share and micro-batch: the largest that is not above micro_batch_size and divides the share. */
+/* Share, part and micro-batch: the largest that is not above micro_batch_size and divides the part. */
 static mep_status divide_batch(trainer *t)
 {
     const mep_train_settings *s = &t->settings;
+    int64_t parts = mep_parts_of_run(s, t->group->size);
     if (s->batch_size % t->group->size != 0)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "%lld processes cannot share %lld sequences a step evenly; start as many as divide batch_size",
                         (long long)t->group->size, (long long)s->batch_size);
     t->share = s->batch_size / t->group->size;
-    t->micro = s->micro_batch_size > 0 && s->micro_batch_size < t->share ? s->micro_batch_size : t->share;
-    while (t->share % t->micro != 0) t->micro--;
+    t->part = s->batch_size / parts;
+    t->micro = s->micro_batch_size > 0 && s->micro_batch_size < t->part ? s->micro_batch_size : t->part;
+    while (t->part % t->micro != 0) t->micro--;
     return MEP_OK;
 }
 
@@ -146,8 +154,10 @@ static mep_status open_step(trainer *t)
     MEP_TRY(mep_shards_create(&t->shards, t->model, t->group));
     MEP_TRY(mep_adamw_create_part(&t->optimizer, t->shards->own, t->shards->count, &adamw));
     MEP_TRY(mep_reduction_create(&t->reduction, t->model, t->shards, t->gradients));
+    MEP_TRY(mep_parts_create(&t->parts, t->model, t->share / t->part, t->gradients, t->reduction));
+    MEP_TRY(mep_sums_create(&t->sums, t->shards, t->share));
     MEP_TRY(mep_session_create(&t->session, t->model, &session));
-    t->session->final_context = t->reduction;
+    t->session->final_context = t->parts;
     return MEP_OK;
 }
 
@@ -178,50 +188,28 @@ static mep_status accumulate(trainer *t)
         MEP_TRY(mep_mixture_read(&t->data, t->state.step * s->batch_size + b, t->inputs + b * length,
                                  t->targets + b * length));
     for (int64_t first = begin; first < end; first += t->micro) {
-        int last = first + t->micro == end;
-        t->session->final = last && t->group->size > 1 ? mep_reduction_final : NULL;
+        float *gradients = mep_parts_begin(t->parts, (first - begin) / t->part);
+        int last = (first + t->micro) % t->part == 0;
+        t->session->final = last ? mep_parts_final : NULL;
         MEP_TRY(mep_session_train(t->session, t->micro, length, t->inputs + first * length, t->targets + first * length,
-                                  scale, first > begin, t->losses + first * length, t->gradients));
+                                  scale, first % t->part > 0, t->losses + first * length, gradients));
     }
     return MEP_OK;
-}
-
-/* Sum of the share's losses, and sum of squares of the gradients that are this process's to update. */
-typedef struct sums {
-    double losses, squares;
-} sums;
-
-/* The sums of all processes, added in their order. */
-static mep_status add_sums(trainer *t, sums *x)
-{
-    sums *all;
-    if (t->group->size == 1) return MEP_OK;
-    MEP_TRY(mep_alloc(&all, t->group->size, sizeof *all));
-    mep_status status = mep_dist_gather(t->group, x, sizeof *x, all);
-    *x = (sums){0, 0};
-    for (int64_t r = 0; r < t->group->size; r++) {
-        x->losses += all[r].losses;
-        x->squares += all[r].squares;
-    }
-    mep_free(&all);
-    return status;
 }
 
 /* Loss and gradient norm of the step; the gradients that are this process's to update are then those of all. */
 static mep_status compute(trainer *t, mep_train_progress *p)
 {
-    int64_t tokens = t->share * t->settings.length;
-    const float *losses = t->losses + t->group->rank * tokens;
-    sums x = {0, 0};
+    int64_t length = t->settings.length;
+    const float *losses = t->losses + t->group->rank * t->share * length;
+    double loss = 0, square = 0;
     mep_status status = accumulate(t), summed = mep_reduction_finish(t->reduction);
     int bad = status == MEP_ERROR_NUMERIC; /* the position bias */
     MEP_TRY(mep_dist_agree(t->group, status != MEP_OK && !bad ? status : summed));
-    for (int64_t i = 0; i < tokens; i++) x.losses += (double)losses[i];
-    x.squares = mep_adamw_squares(t->optimizer, t->gradients);
-    if (bad) x.losses = x.squares = NAN;
-    MEP_TRY(add_sums(t, &x));
-    p->loss = x.losses / (double)(t->settings.batch_size * t->settings.length);
-    p->grad_norm = sqrt(x.squares);
+    mep_adamw_squares(t->optimizer, t->gradients);
+    MEP_TRY(mep_sums_run(t->sums, length, bad ? NULL : losses, t->optimizer->squares, &loss, &square));
+    p->loss = loss / (double)(t->settings.batch_size * length);
+    p->grad_norm = sqrt(square);
     return MEP_OK;
 }
 
@@ -380,7 +368,7 @@ static mep_status loop(trainer *t, mep_train_fn progress, void *context)
 
 static mep_run_checksums checksums_of(const trainer *t)
 {
-    mep_run_checksums checksums;
+    mep_run_checksums checksums = {0};
     mep_mixture_checksums(&t->data, checksums.data);
     mep_mixture_checksums(&t->valid, checksums.valid);
     return checksums;
@@ -395,6 +383,20 @@ static mep_status make_folder(const trainer *t)
     MEP_TRY(mep_make_folder(t->run, 1));
     MEP_TRY(mep_run_write_tokenizer(t->run, t->data.data[0]));
     return mep_run_write_settings(t->run, &t->settings, &checksums);
+}
+
+/* A new run is summed in as many parts as it has processes, or as it was asked for. */
+static mep_status choose_parts(trainer *t)
+{
+    int64_t processes = t->group->size, *parts = &t->settings.gradient_parts;
+    char possible[MEP_PARTS_TEXT];
+    if (*parts == 0) *parts = processes;
+    if (mep_parts_of_run(&t->settings, processes) == *parts) return MEP_OK;
+    mep_parts_processes(*parts, possible);
+    return mep_fail(
+        MEP_ERROR_ARGUMENT,
+        "%lld processes cannot sum gradients in %lld parts; start as many as can (%s), or ask for %lld parts",
+        (long long)processes, (long long)*parts, possible, (long long)processes);
 }
 
 /* A new run takes no folder that holds another, or a study. */
@@ -412,18 +414,37 @@ static mep_status check_folder(const char *run)
     return status;
 }
 
+/* A copy of the data on another machine may be an old one. */
+static mep_status check_same_data(const trainer *t)
+{
+    mep_run_checksums c = checksums_of(t);
+    MEP_TRY(mep_dist_check_same(t->group, c.data, sizeof c.data, t->settings.data));
+    return mep_dist_check_same(t->group, c.valid, sizeof c.valid,
+                               t->settings.valid[0] != '\0' ? t->settings.valid : t->settings.data);
+}
+
+static mep_status begin(const trainer *t, mep_train_begun_fn begun, void *context)
+{
+    return begun == NULL ? MEP_OK : mep_dist_agree(t->group, begun(context, &t->settings, t->state.step));
+}
+
 mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_settings *settings,
-                              mep_train_fn progress, void *context)
+                              mep_train_begun_fn begun, mep_train_fn progress, void *context)
 {
     trainer t = {.group = group, .run = run, .settings = *settings};
     int writes = group->rank == 0;
     if (t.settings.model.max_position_embeddings < settings->length)
         t.settings.model.max_position_embeddings = settings->length;
-    mep_status status = mep_train_check(&t.settings);
+    MEP_TRY(mep_dist_agree(group, mep_train_check(&t.settings)));
+    /* sizes may come from files, and those of another machine be others */
+    MEP_TRY(mep_dist_broadcast(group, &t.settings.model, sizeof t.settings.model));
+    mep_status status = choose_parts(&t);
     if (status == MEP_OK && writes) status = check_folder(run);
     if (status == MEP_OK) status = open_trainer(&t);
     if (status == MEP_OK && writes) status = initialize(&t);
-    status = mep_dist_agree(group, status); /* before anything is written */
+    status = mep_dist_agree(group, status); /* before anything is said or written */
+    if (status == MEP_OK) status = check_same_data(&t);
+    if (status == MEP_OK) status = begin(&t, begun, context);
     if (status == MEP_OK) status = mep_dist_agree(group, writes ? make_folder(&t) : MEP_OK);
     if (status == MEP_OK) status = share_parameters(&t);
     if (status == MEP_OK) status = loop(&t, progress, context);
@@ -473,7 +494,8 @@ static mep_status load(trainer *t, int64_t done)
     return share_parameters(t);
 }
 
-mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_fn progress, void *context)
+mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun_fn begun, mep_train_fn progress,
+                               void *context)
 {
     trainer t = {.group = group, .run = run};
     run_files *files;
@@ -485,6 +507,7 @@ mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_fn pr
         if (status == MEP_OK) status = check_data(&t, &files->checksums);
         status = mep_dist_agree(group, status);
         if (status == MEP_OK) status = load(&t, files->done);
+        if (status == MEP_OK) status = begin(&t, begun, context);
         if (status == MEP_OK) status = loop(&t, progress, context);
         close_trainer(&t);
     }
@@ -494,10 +517,10 @@ mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_fn pr
 
 mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context)
 {
-    return mep_train_start_in(&mep_dist_alone, run, settings, progress, context);
+    return mep_train_start_in(&mep_dist_alone, run, settings, NULL, progress, context);
 }
 
 mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context)
 {
-    return mep_train_resume_in(&mep_dist_alone, run, progress, context);
+    return mep_train_resume_in(&mep_dist_alone, run, NULL, progress, context);
 }

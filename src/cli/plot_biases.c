@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Curves of biases.
+ */
+#include "cli/plot_biases.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/picture.h"
+#include "cli/plot_lines.h"
+#include "io/files.h"
+#include "mep/train.h"
+
+enum { MAX_POINTS = 1000, HEAD_DIM = 64, DISTANCE = 512, LENGTHS = 4 };
+
+/* A bias to draw, and of a run that learns it also as it was before the first step (else NULL). */
+typedef struct curve {
+    const char *name; /* in the legend */
+    mep_bias *bias, *before;
+} curve;
+
+/* What is drawn: the specs, then the models. */
+typedef struct drawing {
+    mep_plot_biases_options o; /* with what was chosen */
+    curve curves[2 * MEP_ARGS_LIST];
+    int64_t count, head_dim;
+    int64_t distances[MAX_POINTS], points;
+    mep_plot_lines lines;
+} drawing;
+
+static void drawing_free(drawing *d)
+{
+    for (int64_t i = 0; i < d->count; i++) {
+        mep_bias_destroy(&d->curves[i].bias);
+        mep_bias_destroy(&d->curves[i].before);
+    }
+    mep_plot_lines_free(&d->lines);
+}
+
+/* ---- Biases ---- */
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
+}
+
+/* The same bias with other parameters than its own. */
+static mep_status copy_bias(mep_bias **copy, const mep_bias *bias, int64_t head_dim)
+{
+    MEP_TRY(mep_bias_create(copy, mep_bias_spec(bias), mep_bias_heads(bias), head_dim));
+    return mep_bias_set_params(*copy, mep_bias_params(bias), mep_bias_param_values(bias));
+}
+
+/* The bias of a run before its first step, which its seed gives; none where it began with another model's weights. */
+static mep_status find_before(curve *c, const char *folder, int64_t head_dim)
+{
+    mep_train_settings settings;
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, folder, "train.json"));
+    int is_run = mep_file_exists(path);
+    mep_free(&path);
+    if (!is_run || mep_bias_param_values(c->bias) == 0) return MEP_OK;
+    MEP_TRY(mep_train_read_settings(folder, &settings));
+    if (settings.init[0] != '\0') return MEP_OK;
+    MEP_TRY(mep_bias_create(&c->before, mep_bias_spec(c->bias), mep_bias_heads(c->bias), head_dim));
+    mep_bias_init(c->before, settings.seed);
+    return MEP_OK;
+}
+
+/* The number of heads is the first model's, and so is the training length. */
+static mep_status check_sizes(drawing *d, const char *folder, const mep_model_config *config, int is_first)
+{
+    if (is_first) {
+        d->o.heads = config->num_attention_heads;
+        d->head_dim = config->hidden_size / config->num_attention_heads;
+        if (d->o.train_length == 0) d->o.train_length = config->max_position_embeddings;
+        if (d->o.max_distance == 0) d->o.max_distance = LENGTHS * config->max_position_embeddings;
+    }
+    if (config->num_attention_heads == d->o.heads) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s has %lld heads and %s has %lld; draw them in two pictures",
+                    d->o.models.values[0], (long long)d->o.heads, folder, (long long)config->num_attention_heads);
+}
+
+static mep_status add_model(drawing *d, const char *folder, int is_first)
+{
+    mep_model *model = NULL;
+    MEP_TRY(mep_model_load(&model, folder));
+    const mep_model_config *config = mep_model_get_config(model);
+    const mep_bias *bias = mep_model_get_bias(model);
+    mep_status status = bias != NULL
+                            ? check_sizes(d, folder, config, is_first)
+                            : mep_fail(MEP_ERROR_ARGUMENT, "%s: its position encoding, %s, is no distance bias", folder,
+                                       config->position_encoding);
+    int64_t head_dim = config->hidden_size / config->num_attention_heads;
+    curve *c = &d->curves[d->count++];
+    c->name = last_part(folder);
+    if (status == MEP_OK) status = copy_bias(&c->bias, bias, head_dim);
+    if (status == MEP_OK) status = find_before(c, folder, head_dim);
+    mep_model_destroy(&model);
+    return status;
+}
+
+/* Models come first, since specs take their number of heads. */
+static mep_status add_biases(drawing *d)
+{
+    for (int64_t i = 0; i < d->o.models.count; i++) MEP_TRY(add_model(d, d->o.models.values[i], i == 0));
+    for (int64_t i = 0; i < d->o.specs.count; i++) {
+        curve *c = &d->curves[d->count++];
+        c->name = d->o.specs.values[i];
+        MEP_TRY(mep_bias_create(&c->bias, c->name, d->o.heads, d->head_dim));
+    }
+    return MEP_OK;
+}
+
+/* ---- Lines ---- */
+
+/* Heads to show where none are named: the middle one for several biases, up to eight for a single one. Heads count
+ * from 1. */
+static mep_status choose_heads(drawing *d)
+{
+    mep_lengths *shown = &d->o.shown;
+    int64_t heads = d->o.heads;
+    for (int64_t i = 0; i < shown->count; i++)
+        if (shown->values[i] > heads)
+            return mep_fail(MEP_ERROR_ARGUMENT, "--head: there is no head %lld of %lld", (long long)shown->values[i],
+                            (long long)heads);
+    if (shown->count > 0) return MEP_OK;
+    int64_t count = d->count > 1 ? 1 : heads < 8 ? heads : 8;
+    shown->count = count;
+    for (int64_t i = 0; i < count; i++)
+        shown->values[i] = count == 1 ? (heads + 1) / 2 : 1 + i * (heads - 1) / (count - 1);
+    return MEP_OK;
+}
+
+/* The bias, the head, or both: what tells the lines of one picture apart. Freed by the caller. */
+static mep_status curve_label(const drawing *d, const curve *c, int64_t head, int is_before, char **label)
+{
+    const char *before = is_before ? ", before training" : "";
+    if (d->o.shown.count == 1) return mep_format(label, "%s%s", c->name, before);
+    if (d->count == 1) return mep_format(label, "head %lld%s", (long long)head, before);
+    return mep_format(label, "%s, head %lld%s", c->name, (long long)head, before);
+}
+
+/* The line of one head, of line type `style`. */
+static mep_status add_line(drawing *d, const char *label, const double *values, int64_t head, int style)
+{
+    MEP_TRY(mep_plot_lines_add(&d->lines, label, d->points));
+    int64_t n = d->lines.count - 1;
+    d->lines.lines[n].count = d->points;
+    d->lines.lines[n].style = style;
+    for (int64_t k = 0; k < d->points; k++) {
+        d->lines.x[n][k] = (double)d->distances[k];
+        d->lines.y[n][k] = values[(head - 1) * d->points + k];
+    }
+    return MEP_OK;
+}
+
+/* The heads of a bias that are shown. What it was before training is dashed, in the colours of what it became. */
+static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, int64_t first_style)
+{
+    double *values = NULL;
+    int64_t size;
+    int is_before = bias == c->before;
+    const int half = MEP_PICTURE_STYLES / 2;
+    MEP_TRY(mep_multiply(d->o.heads, d->points, 1, &size));
+    MEP_TRY(mep_alloc(&values, size, sizeof *values));
+    mep_status status = mep_bias_at(bias, d->distances, d->points, values);
+    for (int64_t i = 0; status == MEP_OK && i < d->o.shown.count; i++) {
+        char *label = NULL;
+        int64_t head = d->o.shown.values[i], style = first_style + i;
+        status = curve_label(d, c, head, is_before, &label);
+        if (status == MEP_OK)
+            status = add_line(d, label, values, head,
+                              (int)(is_before ? half + style % half : style % MEP_PICTURE_STYLES) + 1);
+        mep_free(&label);
+    }
+    mep_free(&values);
+    return status;
+}
+
+static mep_status add_lines(drawing *d)
+{
+    int64_t last = d->o.max_distance;
+    d->points = last < MAX_POINTS ? last + 1 : MAX_POINTS;
+    for (int64_t k = 0; k < d->points; k++)
+        d->distances[k] = (int64_t)((double)k * (double)last / (double)(d->points > 1 ? d->points - 1 : 1) + 0.5);
+    for (int64_t i = 0; i < d->count; i++)
+        MEP_TRY(add_heads(d, &d->curves[i], d->curves[i].bias, i * d->o.shown.count));
+    for (int64_t i = 0; i < d->count; i++)
+        if (d->curves[i].before != NULL)
+            MEP_TRY(add_heads(d, &d->curves[i], d->curves[i].before, i * d->o.shown.count));
+    return MEP_OK;
+}
+
+/* ---- The picture ---- */
+
+static mep_status find_title(const drawing *d, char **title)
+{
+    const char *spec = d->o.models.count > 0 ? mep_bias_spec(d->curves[0].bias) : d->curves[0].name;
+    long long heads = d->o.heads;
+    if (d->o.title != NULL) return mep_copy_string(title, d->o.title);
+    if (d->count > 1) spec = "Distance biases";
+    if (d->o.shown.count > 1) return mep_format(title, "%s, %lld heads", spec, heads);
+    return mep_format(title, "%s, head %lld of %lld", spec, (long long)d->o.shown.values[0], heads);
+}
+
+static mep_status draw(const drawing *d, const char *png)
+{
+    char *title = NULL;
+    MEP_TRY(find_title(d, &title));
+    mep_plot plot = {.title = title,
+                     .lines = d->lines.lines,
+                     .count = d->lines.count,
+                     .train_length = d->o.train_length,
+                     .limit = d->o.floor};
+    mep_status status = mep_plot_kernels(png, &plot);
+    mep_free(&title);
+    return status;
+}
+
+mep_status mep_plot_biases(char **png, const mep_plot_biases_options *options)
+{
+    drawing *d = NULL;
+    MEP_TRY(mep_alloc(&d, 1, sizeof *d));
+    d->o = *options;
+    d->head_dim = HEAD_DIM;
+    mep_status status = add_biases(d);
+    if (d->o.max_distance == 0) d->o.max_distance = DISTANCE;
+    if (status == MEP_OK) status = choose_heads(d);
+    if (status == MEP_OK) status = add_lines(d);
+    if (status == MEP_OK) status = mep_copy_string(png, d->o.out != NULL ? d->o.out : "bias.png");
+    if (status == MEP_OK) status = draw(d, *png);
+    drawing_free(d);
+    mep_free(&d);
+    return status;
+}

@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the logs of runs to the curves of a picture.
+ */
+#define _XOPEN_SOURCE 700
+#include "cli/plot_runs.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/gnuplot.h"
+#include "cli/picture.h"
+#include "io/files.h"
+#include "mep/train.h"
+#include "train/metrics.h"
+#include "train/mixture.h"
+
+enum { LOSS, VALID_LOSS, GRAD_NORM, LEARNING_RATE, SPEED, METRICS };
+
+const char *const mep_plot_metrics[] = {"loss", "valid_loss", "grad_norm", "learning_rate", "tokens_per_second", NULL};
+
+static const struct {
+    const char *title;
+    size_t offset; /* in mep_metrics_step */
+    int from_zero;
+} METRIC[METRICS] = {
+    {"training loss (nats a token)", offsetof(mep_metrics_step, loss), 0},
+    {"validation loss (nats a token)", offsetof(mep_metrics_step, valid_loss), 0},
+    {"gradient norm before clipping", offsetof(mep_metrics_step, grad_norm), 0},
+    {"learning rate", offsetof(mep_metrics_step, learning_rate), 1},
+    {"tokens a second", offsetof(mep_metrics_step, tokens_per_second), 1},
+};
+
+enum {
+    MOST_CURVES = METRICS * (MEP_ARGS_LIST + MEP_MIXTURE_MOST + 3),
+    POINTS = 100, /* means a curve, or somewhat fewer */
+    MARKS = 50,   /* more points than that have no marks */
+    NAME = 48     /* characters of a name in the legend */
+};
+
+typedef struct run {
+    char *folder, *name;
+    char position[MEP_POSITION_SIZE]; /* "" without train.json, as are the numbers 0 */
+    int64_t steps, step_tokens, skipped;
+    mep_metrics metrics;
+} run;
+
+/* A picture in the making: the curves of panel after panel, with what they point to. */
+typedef struct drawing {
+    const mep_plot_runs_options *options;
+    run *runs;
+    int64_t run_count, window; /* steps a point */
+    mep_plot_curve curves[MOST_CURVES];
+    char *labels[MOST_CURVES];
+    double *values[MOST_CURVES]; /* x, y, low and high, one behind the other */
+    int64_t curve_count;
+    mep_plot_panel panels[METRICS];
+    int64_t panel_count;
+} drawing;
+
+static void drawing_free(drawing *d)
+{
+    for (int64_t i = 0; i < d->run_count; i++) {
+        mep_free(&d->runs[i].folder);
+        mep_free(&d->runs[i].name);
+        mep_metrics_free(&d->runs[i].metrics);
+    }
+    for (int64_t i = 0; i < d->curve_count; i++) {
+        mep_free(&d->labels[i]);
+        mep_free(&d->values[i]);
+    }
+    mep_free(&d->runs);
+}
+
+/* ---- Runs ---- */
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+int mep_plot_is_run(const char *path)
+{
+    return mep_folder_exists(path) || strcmp(last_part(path), "metrics.jsonl") == 0;
+}
+
+/* `text` in at most NAME characters, cut in the middle and never within one. Freed by the caller. */
+static mep_status shorten(char **name, const char *text)
+{
+    int64_t size = (int64_t)strlen(text), head = NAME / 2 - 2, tail = size - (NAME - head - 3);
+    if (size <= NAME) return mep_copy_string(name, text);
+    while (head > 0 && ((unsigned char)text[head] & 0xC0) == 0x80) head--;
+    while (tail < size && ((unsigned char)text[tail] & 0xC0) == 0x80) tail++;
+    return mep_format(name, "%.*s...%s", (int)head, text, text + tail);
+}
+
+/* The folder of a run, whichever way it was named, without slashes at its end. */
+static mep_status find_folder(const char *path, char **folder)
+{
+    size_t length = strlen(path);
+    if (!mep_folder_exists(path)) {
+        length = (size_t)(last_part(path) - path);
+        if (length == 0) return mep_copy_string(folder, ".");
+    }
+    while (length > 1 && path[length - 1] == '/') length--;
+    return mep_format(folder, "%.*s", (int)length, path);
+}
+
+/* "runs/mep" and "." are called by the last part of what they are. */
+static mep_status find_name(run *r)
+{
+    char *whole = NULL;
+    const char *part = last_part(r->folder);
+    if (part[0] == '.' || part[0] == '\0') whole = realpath(r->folder, NULL);
+    mep_status status = mep_copy_string(&r->name, whole != NULL ? last_part(whole) : part);
+    free(whole);
+    return status;
+}
+
+static mep_status read_settings(run *r)
+{
+    mep_train_settings settings;
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, r->folder, "train.json"));
+    int is_there = mep_file_exists(path);
+    mep_free(&path);
+    if (!is_there) return MEP_OK;
+    MEP_TRY(mep_train_read_settings(r->folder, &settings));
+    memcpy(r->position, settings.model.position_encoding, sizeof r->position);
+    r->steps = settings.steps;
+    return mep_multiply(settings.batch_size, settings.length, 1, &r->step_tokens);
+}
+
+static mep_status has_file(const char *folder, const char *name, int *found)
+{
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, folder, name));
+    *found = mep_file_exists(path);
+    mep_free(&path);
+    return MEP_OK;
+}
+
+/* Why there is nothing to draw in a folder without a log. */
+static mep_status explain(const run *r)
+{
+    int is_run = 0, is_study = 0;
+    MEP_TRY(has_file(r->folder, "train.json", &is_run));
+    MEP_TRY(has_file(r->folder, "study.json", &is_study));
+    if (is_run) return mep_fail(MEP_ERROR_FORMAT, "%s: the run has no step yet", r->folder);
+    if (is_study)
+        return mep_fail(MEP_ERROR_FORMAT, "%s is a study; name its runs, %s/ENCODING-seedN, or its results.csv",
+                        r->folder, r->folder);
+    return mep_fail(MEP_ERROR_FORMAT, "%s is no training run: it has no metrics.jsonl", r->folder);
+}
+
+static mep_status read_run(run *r, const char *path)
+{
+    char *log = NULL;
+    MEP_TRY(find_folder(path, &r->folder));
+    MEP_TRY(find_name(r));
+    MEP_TRY(mep_path_join(&log, r->folder, "metrics.jsonl"));
+    mep_status status = mep_file_exists(log) ? mep_metrics_read(&r->metrics, log) : explain(r);
+    mep_free(&log);
+    MEP_TRY(status);
+    for (int64_t i = 0; i < r->metrics.count; i++) r->skipped += r->metrics.steps[i].skipped;
+    return read_settings(r);
+}
+
+static int64_t last_step(const run *r)
+{
+    return r->metrics.steps[r->metrics.count - 1].step;
+}
+
+/* 1, 2 or 5 times a power of ten: the smallest window that leaves no more than `points` of `steps`. */
+static int64_t choose_window(int64_t steps, int64_t points)
+{
+    static const int64_t digits[] = {1, 2, 5};
+    int64_t needed = steps / points + (steps % points != 0);
+    for (int64_t power = 1; power <= INT64_MAX / 10; power *= 10)
+        for (int i = 0; i < 3; i++)
+            if (digits[i] * power >= needed) return digits[i] * power;
+    return needed;
+}
+
+/* ---- Curves ---- */
+
+static double metric_of(const mep_metrics_step *step, int metric)
+{
+    double value;
+    memcpy(&value, (const char *)step + METRIC[metric].offset, sizeof value);
+    return value;
+}
+
+static double x_of(const drawing *d, const run *r, double step)
+{
+    return d->options->by_tokens ? step * (double)r->step_tokens : step;
+}
+
+/* Begin a curve of up to `points` points; `label` may be NULL. Its arrays are given to *x, to y, low and high behind.
+ */
+static mep_status add_curve(drawing *d, const char *label, int style, int64_t points, mep_plot_curve **curve,
+                            double **x)
+{
+    int64_t n = d->curve_count++;
+    if (label != NULL) MEP_TRY(mep_copy_string(&d->labels[n], label));
+    int64_t size = 0;
+    MEP_TRY(mep_multiply(points, 4, 1, &size));
+    MEP_TRY(mep_alloc(&d->values[n], size, sizeof(double)));
+    *x = d->values[n];
+    *curve = &d->curves[n];
+    **curve = (mep_plot_curve){.label = d->labels[n], .style = style, .x = *x, .y = *x + points};
+    return MEP_OK;
+}
+
+/* The means over windows of steps, with a band from the lowest to the highest value where `has_band`. A window without
+ * a finite value breaks the curve. */
+static mep_status add_means(drawing *d, const run *r, int metric, const char *label, int style, int has_band)
+{
+    const mep_metrics *m = &r->metrics;
+    mep_plot_curve *curve;
+    double *x;
+    MEP_TRY(add_curve(d, label, style, m->count, &curve, &x));
+    double *y = x + m->count, *low = y + m->count, *high = low + m->count;
+    for (int64_t i = 0, n; i < m->count; curve->count++) {
+        int64_t k = curve->count, window = (m->steps[i].step - 1) / d->window, finite = 0;
+        double steps = 0, sum = 0;
+        low[k] = INFINITY;
+        high[k] = -INFINITY;
+        for (n = 0; i < m->count && (m->steps[i].step - 1) / d->window == window; i++, n++) {
+            double value = metric_of(&m->steps[i], metric);
+            steps += (double)m->steps[i].step;
+            if (!isfinite(value)) continue;
+            sum += value;
+            low[k] = fmin(low[k], value);
+            high[k] = fmax(high[k], value);
+            finite++;
+        }
+        x[k] = x_of(d, r, steps / (double)n);
+        y[k] = finite > 0 ? sum / (double)finite : NAN;
+        if (finite == 0) low[k] = high[k] = NAN;
+    }
+    if (!has_band || d->window == 1) return MEP_OK;
+    curve->low = low;
+    curve->high = high;
+    return MEP_OK;
+}
+
+/* The validation losses, of one corpus of a mixture or (-1) the mean. No curve where there are none. */
+static mep_status add_valid(drawing *d, const run *r, int64_t corpus, const char *label, int style)
+{
+    const mep_metrics *m = &r->metrics;
+    mep_plot_curve *curve;
+    double *x;
+    MEP_TRY(add_curve(d, label, style, m->count, &curve, &x));
+    double *y = x + m->count;
+    for (int64_t i = 0; i < m->count; i++) {
+        double loss = corpus < 0 ? m->steps[i].valid_loss : m->valid_losses[i * m->corpus_count + corpus];
+        if (!isfinite(loss)) continue;
+        x[curve->count] = x_of(d, r, (double)m->steps[i].step);
+        y[curve->count++] = loss;
+    }
+    curve->kind = curve->count <= MARKS ? MEP_CURVE_MARKED : MEP_CURVE_LINE;
+    return MEP_OK;
+}
+
+static int has_valid(const run *r)
+{
+    for (int64_t i = 0; i < r->metrics.count; i++)
+        if (isfinite(r->metrics.steps[i].valid_loss)) return 1;
+    return 0;
+}
+
+/* A run's validation losses: the mean, and each corpus of a mixture. */
+static mep_status add_all_valid(drawing *d, const run *r, int style)
+{
+    const mep_metrics *m = &r->metrics;
+    if (!has_valid(r)) return MEP_OK;
+    MEP_TRY(add_valid(d, r, -1, m->corpus_count > 0 ? "validation, mean" : "validation", style));
+    for (int64_t i = 0; i < m->corpus_count; i++) {
+        char *label = NULL;
+        MEP_TRY(shorten(&label, last_part(m->corpora[i])));
+        mep_status status = add_valid(d, r, i, label, (int)((style + i) % MEP_PICTURE_STYLES) + 1);
+        mep_free(&label);
+        MEP_TRY(status);
+    }
+    return MEP_OK;
+}
+
+/* The skipped steps of a run as crosses. */
+static mep_status add_skipped(drawing *d, const run *r)
+{
+    mep_plot_curve *curve;
+    double *x;
+    char label[64];
+    if (r->skipped == 0) return MEP_OK;
+    snprintf(label, sizeof label, "skipped: %lld step%s", (long long)r->skipped, r->skipped == 1 ? "" : "s");
+    MEP_TRY(add_curve(d, label, 1, r->skipped, &curve, &x));
+    curve->kind = MEP_CURVE_RUG;
+    for (int64_t i = 0; i < r->metrics.count; i++)
+        if (r->metrics.steps[i].skipped) x[curve->count++] = x_of(d, r, (double)r->metrics.steps[i].step);
+    return MEP_OK;
+}
+
+/* ---- Panels ---- */
+
+/* The losses' axis ends where each curve is after its first tenth, so that the fall from the first step does not press
+ * all that matters into the lowest part. 0 where there are too few points to tell. */
+static double find_top(const mep_plot_panel *panel)
+{
+    double top = 0;
+    int64_t points = 0;
+    for (int64_t c = 0; c < panel->count; c++) {
+        const mep_plot_curve *curve = &panel->curves[c];
+        double last = curve->count > 0 ? curve->x[curve->count - 1] : 0;
+        for (int64_t i = 0; i < curve->count && curve->kind != MEP_CURVE_RUG; i++) {
+            if (curve->x[i] < 0.1 * last || !isfinite(curve->y[i])) continue;
+            top = fmax(top, curve->high != NULL ? curve->high[i] : curve->y[i]);
+            points++;
+        }
+    }
+    return points >= 10 ? top : 0;
+}
+
+/* Curves of one run: its training with a band, and in the first panel what was skipped; validation losses stand with
+ * the training loss unless they have a panel of their own. */
+static mep_status add_single(drawing *d, int metric, int is_first, int valid_is_apart)
+{
+    const run *r = d->runs;
+    if (metric == VALID_LOSS) return add_all_valid(d, r, 2);
+    const char *label = metric == LOSS ? "training" : NULL;
+    MEP_TRY(add_means(d, r, metric, label, 1, metric != LEARNING_RATE));
+    if (metric == LOSS && !valid_is_apart) MEP_TRY(add_all_valid(d, r, 2));
+    return is_first ? add_skipped(d, r) : MEP_OK;
+}
+
+/* A curve of each run. Only the first panel says their names. */
+static mep_status add_several(drawing *d, int metric, int is_first)
+{
+    for (int64_t i = 0; i < d->run_count; i++) {
+        const run *r = &d->runs[i];
+        const char *label = is_first ? r->name : NULL;
+        int style = (int)(i % MEP_PICTURE_STYLES) + 1;
+        if (metric == VALID_LOSS)
+            MEP_TRY(add_valid(d, r, -1, label, style));
+        else
+            MEP_TRY(add_means(d, r, metric, label, style, 0));
+    }
+    return MEP_OK;
+}
+
+static mep_status add_panel(drawing *d, int metric, int valid_is_apart)
+{
+    mep_plot_panel *panel = &d->panels[d->panel_count];
+    int64_t first = d->curve_count;
+    int is_loss = metric == LOSS || metric == VALID_LOSS, is_single = d->run_count == 1;
+    MEP_TRY(is_single ? add_single(d, metric, d->panel_count == 0, valid_is_apart)
+                      : add_several(d, metric, d->panel_count == 0));
+    *panel = (mep_plot_panel){.title = METRIC[metric].title,
+                              .is_tall = is_loss,
+                              .from_zero = METRIC[metric].from_zero,
+                              .curves = d->curves + first,
+                              .count = d->curve_count - first};
+    if (panel->count == 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: the run has no validation losses to show", d->runs[0].folder);
+    if (is_loss) panel->top = d->options->max_loss > 0 ? d->options->max_loss : find_top(panel);
+    if (metric == LOSS && is_single && !valid_is_apart && has_valid(d->runs)) panel->title = "loss (nats a token)";
+    d->panel_count++;
+    return MEP_OK;
+}
+
+static mep_status add_panels(drawing *d)
+{
+    int64_t shown[METRICS], count = 0;
+    int valid = 0, valid_is_apart = d->run_count > 1;
+    for (int64_t i = 0; i < d->run_count; i++) valid |= has_valid(&d->runs[i]);
+    for (; count < d->options->shown_count; count++) {
+        shown[count] = d->options->shown[count];
+        valid_is_apart |= shown[count] == VALID_LOSS;
+    }
+    if (count == 0) {
+        shown[count++] = LOSS;
+        if (d->run_count == 1) {
+            shown[count++] = GRAD_NORM;
+            shown[count++] = LEARNING_RATE;
+        } else if (valid) {
+            shown[count++] = VALID_LOSS;
+        }
+    }
+    for (int64_t i = 0; i < count; i++) MEP_TRY(add_panel(d, (int)shown[i], valid_is_apart));
+    return MEP_OK;
+}
+
+/* ---- Names ---- */
+
+static int same_position(const drawing *d)
+{
+    for (int64_t i = 1; i < d->run_count; i++)
+        if (strcmp(d->runs[i].position, d->runs[0].position) != 0) return 0;
+    return 1;
+}
+
+static mep_status rename_run(run *r, const char *name)
+{
+    mep_free(&r->name);
+    return mep_copy_string(&r->name, name);
+}
+
+/* What a reader has to know of a log that a crash has torn. */
+static const char *damage_of(const run *r)
+{
+    return r->metrics.damaged_line > 0 ? ", last line damaged" : "";
+}
+
+/* What the legend calls a run: its encoding where `says_position`, how many steps were skipped. */
+static mep_status name_run(run *r, int says_position)
+{
+    char *part = NULL, *name = NULL, skipped[32] = "";
+    if (r->skipped > 0) snprintf(skipped, sizeof skipped, ", %lld skipped", (long long)r->skipped);
+    MEP_TRY(shorten(&part, r->name));
+    mep_status status = mep_format(&name, "%s%s%.*s%s%s", part, says_position ? ", " : "", NAME,
+                                   says_position ? r->position : "", skipped, damage_of(r));
+    if (status == MEP_OK) status = rename_run(r, name);
+    mep_free(&part);
+    mep_free(&name);
+    return status;
+}
+
+/* Names for the legend: the last part of each folder, or where two have the same, the whole path; the encoding where
+ * the runs differ in it and the name does not say it. */
+static mep_status name_runs(drawing *d)
+{
+    int is_same = same_position(d), is_unclear = 0;
+    for (int64_t i = 0; i < d->run_count; i++)
+        for (int64_t k = 0; k < i; k++) is_unclear |= strcmp(d->runs[i].name, d->runs[k].name) == 0;
+    for (int64_t i = 0; i < d->run_count; i++) {
+        run *r = &d->runs[i];
+        if (is_unclear) MEP_TRY(rename_run(r, r->folder));
+        MEP_TRY(name_run(r, !is_same && strstr(r->name, r->position) == NULL));
+    }
+    return MEP_OK;
+}
+
+/* "mep-seed1 (mep): step 300 of 1000", "Training of 4 runs" */
+static mep_status find_title(const drawing *d, char **title)
+{
+    const run *r = d->runs;
+    char encoding[NAME + 8] = "", steps[32] = "", *name = NULL;
+    if (d->options->title != NULL) return mep_copy_string(title, d->options->title);
+    if (r->position[0] != '\0' && same_position(d))
+        snprintf(encoding, sizeof encoding, d->run_count > 1 ? ", %.*s" : " (%.*s)", NAME, r->position);
+    if (d->run_count > 1) return mep_format(title, "Training of %lld runs%s", (long long)d->run_count, encoding);
+    if (r->steps > 0) snprintf(steps, sizeof steps, " of %lld", (long long)r->steps);
+    MEP_TRY(shorten(&name, r->name));
+    mep_status status = mep_format(title, "%s%s: step %lld%s%s", name, strcmp(name, r->position) == 0 ? "" : encoding,
+                                   (long long)last_step(r), steps, damage_of(r));
+    mep_free(&name);
+    return status;
+}
+
+static mep_status find_x_title(const drawing *d, char **title)
+{
+    const char *x = d->options->by_tokens ? "tokens trained on" : "step";
+    if (d->window == 1) return mep_copy_string(title, x);
+    return mep_format(title, "%s; training curves are means of %lld steps%s", x, (long long)d->window,
+                      d->run_count == 1 ? ", bands from their lowest to their highest" : "");
+}
+
+/* ---- The picture ---- */
+
+static mep_status read_runs(drawing *d, char *const *paths, int64_t count)
+{
+    int64_t longest = 0;
+    MEP_TRY(mep_alloc(&d->runs, count, sizeof *d->runs));
+    for (int64_t i = 0; i < count; i++) {
+        run *r = &d->runs[d->run_count++];
+        MEP_TRY(read_run(r, paths[i]));
+        if (d->options->by_tokens && r->step_tokens == 0)
+            return mep_fail(MEP_ERROR_ARGUMENT,
+                            "%s: has no train.json, which says how many tokens a step has; "
+                            "leave out --x-axis tokens",
+                            r->folder);
+        if (last_step(r) > longest) longest = last_step(r);
+    }
+    d->window = d->options->smooth > 0 ? d->options->smooth : choose_window(longest, POINTS);
+    return count > 1 ? name_runs(d) : MEP_OK;
+}
+
+static mep_status find_png(const drawing *d, char **png)
+{
+    if (d->options->out != NULL) return mep_copy_string(png, d->options->out);
+    return d->run_count > 1 ? mep_copy_string(png, "training.png")
+                            : mep_path_join(png, d->runs[0].folder, "training.png");
+}
+
+static mep_status draw(const drawing *d, const char *png)
+{
+    char *title = NULL, *x_title = NULL;
+    mep_status status = find_title(d, &title);
+    if (status == MEP_OK) status = find_x_title(d, &x_title);
+    mep_plot_panels plot = {.title = title, .x_title = x_title, .panels = d->panels, .count = d->panel_count};
+    if (status == MEP_OK) status = mep_plot_stacked(png, &plot);
+    mep_free(&title);
+    mep_free(&x_title);
+    return status;
+}
+
+mep_status mep_plot_runs(char **png, const mep_plot_runs_options *options, char *const *paths, int64_t count)
+{
+    drawing *d = NULL;
+    MEP_TRY(mep_alloc(&d, 1, sizeof *d));
+    d->options = options;
+    mep_status status = read_runs(d, paths, count);
+    if (status == MEP_OK) status = add_panels(d);
+    if (status == MEP_OK) status = find_png(d, png);
+    if (status == MEP_OK) status = draw(d, *png);
+    drawing_free(d);
+    mep_free(&d);
+    return status;
+}

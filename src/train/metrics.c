@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading of metrics.jsonl, a line at a time.
+ */
+#include "train/metrics.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "train/mixture.h"
+
+enum { NAME = 1024 };
+static const int64_t LARGEST_FILE = (int64_t)1 << 34;
+
+/* Make room for one more step, and for its validation losses once the corpora are known. */
+static mep_status reserve(mep_metrics *m, int64_t *capacity)
+{
+    int64_t more = *capacity == 0 ? 256 : 2 * *capacity, before = 0, after = 0;
+    if (m->count < *capacity) return MEP_OK;
+    MEP_TRY(mep_multiply(*capacity, m->corpus_count, 1, &before));
+    MEP_TRY(mep_multiply(more, m->corpus_count, 1, &after));
+    MEP_TRY(mep_grow(&m->steps, *capacity, more, sizeof *m->steps));
+    if (m->corpus_count > 0) MEP_TRY(mep_grow(&m->valid_losses, before, after, sizeof *m->valid_losses));
+    *capacity = more;
+    return MEP_OK;
+}
+
+/* The corpora are those of the first line that has any; the steps before it had no validation. */
+static mep_status find_corpora(mep_metrics *m, const json_t *losses, int64_t capacity)
+{
+    int64_t size = 0, count = (int64_t)json_object_size(losses);
+    if (m->corpus_count > 0 || count == 0 || count > MEP_MIXTURE_MOST) return MEP_OK;
+    MEP_TRY(mep_alloc(&m->corpora, count, sizeof *m->corpora));
+    m->corpus_count = count;
+    int64_t i = 0;
+    for (void *at = json_object_iter((json_t *)losses); at != NULL; at = json_object_iter_next((json_t *)losses, at))
+        MEP_TRY(mep_copy_string(&m->corpora[i++], json_object_iter_key(at)));
+    MEP_TRY(mep_multiply(capacity, count, 1, &size));
+    MEP_TRY(mep_alloc(&m->valid_losses, size, sizeof *m->valid_losses));
+    for (i = 0; i < m->count * count; i++) m->valid_losses[i] = NAN;
+    return MEP_OK;
+}
+
+static mep_status read_number(const json_t *line, const char *name, const char *key, double *number)
+{
+    return mep_json_get_number_or(line, name, key, -INFINITY, INFINITY, NAN, number);
+}
+
+static mep_status read_step(const json_t *line, const char *name, mep_metrics_step *step)
+{
+    MEP_TRY(mep_json_get_int(line, name, "step", 1, INT64_MAX, &step->step));
+    MEP_TRY(read_number(line, name, "loss", &step->loss));
+    MEP_TRY(read_number(line, name, "learning_rate", &step->learning_rate));
+    MEP_TRY(read_number(line, name, "grad_norm", &step->grad_norm));
+    MEP_TRY(read_number(line, name, "tokens_per_second", &step->tokens_per_second));
+    MEP_TRY(read_number(line, name, "valid_loss", &step->valid_loss));
+    step->skipped = json_object_get(line, "skipped_for") != NULL;
+    return MEP_OK;
+}
+
+static mep_status add_line(mep_metrics *m, const json_t *line, const char *name, int64_t *capacity)
+{
+    mep_metrics_step step = {0};
+    const json_t *losses = json_object_get(line, "valid_losses");
+    MEP_TRY(read_step(line, name, &step));
+    while (m->count > 0 && m->steps[m->count - 1].step >= step.step) m->count--;
+    MEP_TRY(reserve(m, capacity));
+    MEP_TRY(find_corpora(m, losses, *capacity));
+    for (int64_t i = 0; i < m->corpus_count; i++) {
+        const json_t *loss = json_object_get(losses, m->corpora[i]);
+        m->valid_losses[m->count * m->corpus_count + i] = json_is_number(loss) ? json_number_value(loss) : NAN;
+    }
+    m->steps[m->count++] = step;
+    return MEP_OK;
+}
+
+static mep_status parse_line(mep_metrics *m, const char *path, int64_t number, const char *text, int64_t size,
+                             int64_t *capacity)
+{
+    json_t *line = NULL;
+    char *name = NULL;
+    MEP_TRY(mep_format(&name, "%.*s: line %lld", NAME, path, (long long)number));
+    mep_status status = mep_json_parse(name, text, size, &line);
+    if (status == MEP_OK) status = add_line(m, line, name, capacity);
+    json_decref(line);
+    mep_free(&name);
+    return status;
+}
+
+static mep_status parse(mep_metrics *m, const char *path, const char *text, int64_t size)
+{
+    int64_t capacity = 0, number = 1;
+    for (int64_t at = 0; at < size; number++) {
+        const char *end = memchr(text + at, '\n', (size_t)(size - at));
+        int64_t length = end != NULL ? end - (text + at) : size - at;
+        mep_status status = length == 0 ? MEP_OK : parse_line(m, path, number, text + at, length, &capacity);
+        at += length + 1;
+        if (status == MEP_ERROR_FORMAT && at >= size && m->count > 0) {
+            m->damaged_line = number;
+            return MEP_OK;
+        }
+        MEP_TRY(status);
+    }
+    return m->count > 0 ? MEP_OK : mep_fail(MEP_ERROR_FORMAT, "%s: has no step yet", path);
+}
+
+mep_status mep_metrics_parse(mep_metrics *metrics, const char *path, const char *text, int64_t size)
+{
+    *metrics = (mep_metrics){0};
+    mep_status status = parse(metrics, path, text, size);
+    if (status != MEP_OK) mep_metrics_free(metrics);
+    return status;
+}
+
+mep_status mep_metrics_read(mep_metrics *metrics, const char *path)
+{
+    char *text = NULL;
+    int64_t size = 0;
+    *metrics = (mep_metrics){0};
+    MEP_TRY(mep_file_read(path, LARGEST_FILE, &text, &size));
+    mep_status status = mep_metrics_parse(metrics, path, text, size);
+    mep_free(&text);
+    return status;
+}
+
+void mep_metrics_free(mep_metrics *metrics)
+{
+    for (int64_t i = 0; i < metrics->corpus_count; i++) mep_free(&metrics->corpora[i]);
+    mep_free(&metrics->corpora);
+    mep_free(&metrics->steps);
+    mep_free(&metrics->valid_losses);
+    *metrics = (mep_metrics){0};
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What every process has lies in a row of the same width, so that one gathering brings all.
+ */
+#include "train/sums.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+struct mep_sums {
+    const mep_shards *shards;
+    int64_t sequences, width;
+    double *numbers; /* [processes, width]: of the sequences, then of the chunks; the rest of a row is not used */
+    int64_t *next;   /* [processes] in each row, while they are added */
+};
+
+/* Chunks of a process. */
+static int64_t chunks_of(const mep_shards *s, int64_t rank)
+{
+    int64_t chunks = 0;
+    for (int64_t i = 0; i < s->count; i++) chunks += mep_adamw_chunks(mep_shard(s, i, rank).count);
+    return chunks;
+}
+
+mep_status mep_sums_create(mep_sums **sums, const mep_shards *shards, int64_t sequences)
+{
+    mep_sums *s;
+    int64_t values = 0;
+    *sums = NULL;
+    MEP_TRY(mep_alloc(&s, 1, sizeof *s));
+    *s = (mep_sums){.shards = shards, .sequences = sequences};
+    s->width = sequences + chunks_of(shards, 0); /* process 0 has the most */
+    mep_status status = mep_multiply(shards->group->size, s->width, 1, &values);
+    if (status == MEP_OK) status = mep_alloc(&s->numbers, values, sizeof *s->numbers);
+    if (status == MEP_OK) status = mep_alloc(&s->next, shards->group->size, sizeof *s->next);
+    if (status != MEP_OK) mep_sums_destroy(&s);
+    *sums = s;
+    return status;
+}
+
+void mep_sums_destroy(mep_sums **sums)
+{
+    if (*sums == NULL) return;
+    mep_free(&(*sums)->numbers);
+    mep_free(&(*sums)->next);
+    mep_free(sums);
+}
+
+/* This process's row. */
+static void fill(const mep_sums *s, int64_t length, const float *losses, const double *squares, double *row)
+{
+    int64_t chunks = chunks_of(s->shards, s->shards->group->rank);
+    for (int64_t i = 0; i < s->sequences; i++) {
+        row[i] = 0;
+        for (int64_t t = 0; t < length; t++) row[i] += (double)losses[i * length + t];
+    }
+    memcpy(row + s->sequences, squares, (size_t)chunks * sizeof *row);
+}
+
+/* In the order of the chunks: a piece is divided in the order of the processes. */
+static double add_squares(const mep_sums *s)
+{
+    const mep_shards *shards = s->shards;
+    int64_t processes = shards->group->size;
+    double sum = 0;
+    for (int64_t r = 0; r < processes; r++) s->next[r] = r * s->width + s->sequences;
+    for (int64_t piece = 0; piece < shards->count; piece++)
+        for (int64_t r = 0; r < processes; r++)
+            for (int64_t n = mep_adamw_chunks(mep_shard(shards, piece, r).count); n > 0; n--)
+                sum += s->numbers[s->next[r]++];
+    return sum;
+}
+
+mep_status mep_sums_run(mep_sums *s, int64_t length, const float *losses, const double *squares, double *loss,
+                        double *square)
+{
+    mep_dist *g = s->shards->group;
+    double *row = s->numbers + g->rank * s->width;
+    if (losses != NULL)
+        fill(s, length, losses, squares, row);
+    else
+        for (int64_t i = 0; i < s->width; i++) row[i] = NAN;
+    MEP_TRY(mep_dist_gather(g, row, s->width * (int64_t)sizeof *row, s->numbers));
+    *loss = 0;
+    for (int64_t r = 0; r < g->size; r++)
+        for (int64_t i = 0; i < s->sequences; i++) *loss += s->numbers[r * s->width + i];
+    *square = add_squares(s);
+    return MEP_OK;
+}
