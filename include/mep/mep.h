@@ -8,6 +8,7 @@
 #include "mep/attention.h"
 #include "mep/bias.h"
 #include "mep/data.h"
+#include "mep/device.h"
 #include "mep/model.h"
 #include "mep/status.h"
 #include "mep/study.h"

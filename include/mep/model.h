@@ -114,7 +114,9 @@ typedef struct mep_session_settings {
     int training;    /* keep what the backward pass needs */
     int recompute; /* training: keep only each layer's input and compute the rest again: less memory, a third more work
                     */
-    double tolerance; /* of attention; see mep_attention_settings */
+    double tolerance;  /* of attention; see mep_attention_settings */
+    mep_device device; /* where it computes; MEP_DEVICE_CUDA takes bfloat16 (mep_attention_settings). What calls take
+                          and return is in the program's memory on every device */
 } mep_session_settings;
 
 /* Defaults: batch 1, length 1024, float32, not training, tolerance 0. */
@@ -146,7 +148,8 @@ typedef struct mep_generate_settings {
     int32_t stop_token;  /* ends the text; -1: none */
     int64_t vocab_limit; /* tokens from here on are never chosen (padding of the vocabulary); 0: none */
     mep_dtype dtype;
-    double tolerance; /* of attention; see mep_attention_settings. Holds for texts of up to 2^31 tokens */
+    double tolerance;  /* of attention; see mep_attention_settings. Holds for texts of up to 2^31 tokens */
+    mep_device device; /* as of a session */
 } mep_generate_settings;
 
 /* The largest max_tokens: never reached. */

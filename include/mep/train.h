@@ -56,6 +56,7 @@ typedef struct mep_train_settings {
     int64_t valid_every;  /* steps between validation losses; 0: never */
     int64_t valid_tokens; /* tokens of each dataset for it; 0: all */
     mep_on_nan on_nan;
+    mep_device device; /* where it computes, validation too; MEP_DEVICE_CUDA takes bfloat16 and one process */
 } mep_train_settings;
 
 /* The paper's recipe for a model preset (mep_model_preset), length 512, 32 sequences, 50,000 steps, and so on; "nano"
@@ -122,7 +123,8 @@ typedef struct mep_eval_settings {
     int64_t max_tokens;   /* tokens of the data that are used, from its start; 0: all */
     int64_t batch_tokens; /* tokens computed at a time, at least one segment; 16384 */
     mep_dtype dtype;
-    double tolerance; /* of attention; see mep_attention_settings */
+    double tolerance;  /* of attention; see mep_attention_settings */
+    mep_device device; /* where it computes; MEP_DEVICE_CUDA takes bfloat16 and one process */
 } mep_eval_settings;
 
 typedef struct mep_eval_result {
