@@ -20,8 +20,8 @@ MEP_API mep_status mep_device_check(mep_device device);
 /* "cpu", "cuda". Thread-safe. */
 MEP_API const char *mep_device_name(mep_device device);
 
-/* Take `bytes` of the device's memory into *data, not initialized, aligned to 64 bytes at least; NULL for 0 bytes. The
- * caller owns it and gives it back with mep_device_free, which sets *data to NULL. Thread-safe. */
+/* Take `bytes` of the device's memory into *data, zeroed, aligned to 64 bytes at least; NULL for 0 bytes. The caller
+ * owns it and gives it back with mep_device_free, which sets *data to NULL. Thread-safe. */
 MEP_API mep_status mep_device_alloc(mep_device device, void **data, int64_t bytes);
 MEP_API void mep_device_free(mep_device device, void **data);
 

@@ -81,7 +81,31 @@ mep_status mep_device_alloc(mep_device device, void **data, int64_t bytes)
 {
     *data = NULL;
     MEP_TRY(mep_device_check(device));
-    return bytes > 0 ? table(device)->alloc(data, bytes) : MEP_OK;
+    if (bytes <= 0) return MEP_OK;
+    MEP_TRY(table(device)->alloc(data, bytes));
+    mep_status status = device == MEP_DEVICE_CPU ? MEP_OK : table(device)->clear(*data, bytes);
+    if (status != MEP_OK) mep_device_free(device, data);
+    return status;
+}
+
+mep_status mep_device_array(mep_device device, void *pointer, int64_t count, int64_t size)
+{
+    void *data = NULL;
+    int64_t bytes = 0;
+    memcpy(pointer, &data, sizeof data);
+    if (device == MEP_DEVICE_CPU) return mep_alloc(pointer, count, (size_t)size);
+    MEP_TRY(mep_multiply(count, size, 1, &bytes));
+    MEP_TRY(mep_device_alloc(device, &data, bytes));
+    memcpy(pointer, &data, sizeof data);
+    return MEP_OK;
+}
+
+void mep_device_release(mep_device device, void *pointer)
+{
+    void *data;
+    memcpy(&data, pointer, sizeof data);
+    mep_device_free(device, &data);
+    memcpy(pointer, &data, sizeof data);
 }
 
 void mep_device_free(mep_device device, void **data)

@@ -20,6 +20,11 @@ typedef struct mep_device_memory {
 /* NULL where the build has no CUDA. Tests put the emulated one there. */
 extern const mep_device_memory *mep_device_cuda;
 
+/* mep_alloc and mep_free in the device's memory: `count` elements of `size` bytes, zeroed, into the pointer at
+ * `pointer` (a T **). */
+mep_status mep_device_array(mep_device device, void *pointer, int64_t count, int64_t size);
+void mep_device_release(mep_device device, void *pointer);
+
 /* All bytes become 0. */
 mep_status mep_device_clear(mep_device device, void *data, int64_t bytes);
 

@@ -21,13 +21,13 @@ static mep_status linear_backward(mep_session *s, mep_activation dy, int64_t n, 
     input.a = mep_activation_matrix(dy, 0, n, 0);
     input.b = mep_session_weight(s, weight, 0);
     input.c = mep_activation_matrix(dx, 0, k, 0);
-    MEP_TRY(mep_gemm_run(&input));
+    MEP_TRY(s->nn->gemm(s->state, &input));
     mep_gemm product = {.m = n, .n = k, .k = s->rows, .accumulate = s->accumulate};
     product.a = mep_activation_matrix(dy, 0, n, 1);
     product.b = mep_activation_matrix(x, 0, k, 0);
     product.c = (mep_matrix){gradients + mep_tensor_offset(s->model, weight), MEP_FLOAT32, k, 0, 0};
-    MEP_TRY(mep_gemm_run(&product));
-    if (bias >= 0) mep_column_sum(s->rows, n, dy, gradients + mep_tensor_offset(s->model, bias));
+    MEP_TRY(s->nn->gemm(s->state, &product));
+    if (bias >= 0) s->nn->column_sum(s->state, s->rows, n, dy, gradients + mep_tensor_offset(s->model, bias));
     return MEP_OK;
 }
 
@@ -35,7 +35,8 @@ static mep_status linear_backward(mep_session *s, mep_activation dy, int64_t n, 
 static mep_activation stream_gradient(mep_session *s)
 {
     if (s->dx_copy.data != s->dx)
-        mep_convert(s->rows * s->model->config.hidden_size, (mep_activation){s->dx, MEP_FLOAT32}, s->dx_copy);
+        s->nn->convert(s->state, s->rows * s->model->config.hidden_size, (mep_activation){s->dx, MEP_FLOAT32},
+                       s->dx_copy);
     return s->dx_copy;
 }
 
@@ -51,8 +52,8 @@ static mep_status attend_backward(mep_session *s, const mep_layer_state *l)
         s->model->position_bias >= 0 ? s->bias_gradient : NULL));
     for (int which = 0; which < 2 && s->rotary_dims > 0; which++) {
         mep_activation part = {mep_qkv_view(s, s->d_wide, which).data, s->d_wide.dtype};
-        mep_rotary_apply(s->rows, s->length, 0, c->num_attention_heads, s->rotary_dims, s->cosine, s->sine, 1, part,
-                         3 * c->hidden_size, 3 * head_dim);
+        s->nn->rotary_apply(s->state, s->rows, s->length, 0, c->num_attention_heads, s->rotary_dims, s->cosine, s->sine,
+                            1, part, 3 * c->hidden_size, 3 * head_dim);
     }
     return MEP_OK;
 }
@@ -61,9 +62,9 @@ static mep_status attend_backward(mep_session *s, const mep_layer_state *l)
 static void norm_backward(mep_session *s, const float *x, int64_t weight, int64_t bias, const float *mean,
                           const float *rstd, float *gradients)
 {
-    mep_layer_norm_backward(s->rows, s->model->config.hidden_size, x, mep_session_values(s, weight), mean, rstd,
-                            s->d_narrow, s->dx, mep_session_gradient(s, gradients, weight),
-                            mep_session_gradient(s, gradients, bias));
+    s->nn->layer_norm_backward(s->state, s->rows, s->model->config.hidden_size, x, mep_session_values(s, weight), mean,
+                               rstd, s->d_narrow, s->dx, mep_session_gradient(s, gradients, weight),
+                               mep_session_gradient(s, gradients, bias));
 }
 
 /* x = LN(embedded): the gradient of embedded from dx. The stream behind the last layer is not needed any more. */
@@ -72,11 +73,11 @@ static float *embedding_norm_backward(mep_session *s, float *gradients)
     const mep_model *m = s->model;
     int64_t hidden = m->config.hidden_size;
     float *dx = s->x[m->config.num_hidden_layers];
-    mep_clear(s->rows * hidden, dx);
-    mep_layer_norm_backward(s->rows, hidden, s->x_embed, mep_session_values(s, m->embed_norm_weight), s->mean_embed,
-                            s->rstd_embed, (mep_activation){s->dx, MEP_FLOAT32}, dx,
-                            mep_session_gradient(s, gradients, m->embed_norm_weight),
-                            mep_session_gradient(s, gradients, m->embed_norm_bias));
+    s->nn->clear(s->state, s->rows * hidden, dx);
+    s->nn->layer_norm_backward(s->state, s->rows, hidden, s->x_embed, mep_session_values(s, m->embed_norm_weight),
+                               s->mean_embed, s->rstd_embed, (mep_activation){s->dx, MEP_FLOAT32}, dx,
+                               mep_session_gradient(s, gradients, m->embed_norm_weight),
+                               mep_session_gradient(s, gradients, m->embed_norm_bias));
     return dx;
 }
 
@@ -109,28 +110,32 @@ static mep_status layer_backward(mep_session *s, int64_t layer, float *gradients
 static mep_status bias_backward(mep_session *s, float *gradients)
 {
     const mep_model *m = s->model;
-    int64_t values = mep_bias_param_values(m->bias);
+    mep_device device = s->settings.device;
+    int64_t values = mep_bias_param_values(m->bias), bytes = values * (int64_t)sizeof *s->bias_into;
+    int64_t table = m->config.num_attention_heads * s->length * (int64_t)sizeof *s->bias_sums;
     float *into = gradients + mep_tensor_offset(m, m->position_bias);
     memset(s->bias_params, 0, (size_t)values * sizeof *s->bias_params);
-    MEP_TRY(mep_bias_table_backward_with(m->bias, s->length, s->bias_gradient, s->bias_params, s->bias_scratch));
-    for (int64_t i = 0; i < values; i++) into[i] += (float)s->bias_params[i];
-    return MEP_OK;
+    if (s->bias_sums != s->bias_gradient) MEP_TRY(mep_device_read(device, s->bias_sums, s->bias_gradient, table));
+    MEP_TRY(mep_bias_table_backward_with(m->bias, s->length, s->bias_sums, s->bias_params, s->bias_scratch));
+    MEP_TRY(mep_device_read(device, s->bias_into, into, bytes));
+    for (int64_t i = 0; i < values; i++) s->bias_into[i] += (float)s->bias_params[i];
+    return mep_device_write(device, into, s->bias_into, bytes);
 }
 
-mep_status mep_session_backward(mep_session *s, const int32_t *tokens, float *gradients)
+mep_status mep_session_backward(mep_session *s, float *gradients)
 {
     const mep_model *m = s->model;
     int learned = m->position_bias >= 0;
-    if (learned)
-        memset(s->bias_gradient, 0, (size_t)(m->config.num_attention_heads * s->length) * sizeof *s->bias_gradient);
+    if (learned) /* zeros of two halves */
+        s->nn->clear(s->state, 2 * m->config.num_attention_heads * s->length, (float *)s->bias_gradient);
     for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--) {
         MEP_TRY(layer_backward(s, l, gradients));
         mep_session_gradients_final(s, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
     }
-    mep_embedding_backward(s->rows, s->length, m->config.hidden_size, tokens,
-                           m->config.embedding_layer_norm ? embedding_norm_backward(s, gradients) : s->dx,
-                           mep_session_gradient(s, gradients, m->embed_in),
-                           mep_session_gradient(s, gradients, m->embed_positions));
+    s->nn->embedding_backward(s->state, s->rows, s->length, m->config.hidden_size, s->inputs,
+                              m->config.embedding_layer_norm ? embedding_norm_backward(s, gradients) : s->dx,
+                              mep_session_gradient(s, gradients, m->embed_in),
+                              mep_session_gradient(s, gradients, m->embed_positions));
     mep_session_gradients_final(s, 0, m->first_layer);
     if (!learned) return MEP_OK;
     MEP_TRY(bias_backward(s, gradients));

@@ -75,10 +75,10 @@ static void read_map(const mep_session *s, int64_t layer, int64_t first, map *x,
 {
     const mep_model_config *c = &s->model->config;
     int64_t n = mep_head_dim(c), hidden = c->hidden_size;
-    const float *w = mep_session_values(s, mep_layer_tensor(s->model, layer, LN1_WEIGHT));
-    const float *b = mep_session_values(s, mep_layer_tensor(s->model, layer, LN1_BIAS));    /* NULL: 0 */
-    const float *bias = mep_session_values(s, mep_layer_tensor(s->model, layer, QKV_BIAS)); /* NULL: 0 */
-    const float *weight = mep_session_values(s, mep_layer_tensor(s->model, layer, QKV_WEIGHT));
+    const float *w = mep_layer_values(s->model, layer, LN1_WEIGHT);
+    const float *b = mep_layer_values(s->model, layer, LN1_BIAS);    /* NULL: 0 */
+    const float *bias = mep_layer_values(s->model, layer, QKV_BIAS); /* NULL: 0 */
+    const float *weight = mep_layer_values(s->model, layer, QKV_WEIGHT);
     double shift = 0, bias_square = 0, root = sqrt((double)hidden);
     for (int64_t i = 0; i < n * n; i++) x->gram[i] = 0;
     for (int64_t i = 0; i < n; i++) {

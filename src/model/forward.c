@@ -2,10 +2,7 @@
 /*
  * The forward pass: embedding, layers, final norm, and the output layer in chunks of rows.
  */
-#include <string.h>
-
 #include "base/error.h"
-#include "base/memory.h"
 #include "model/cache.h"
 #include "model/ring.h"
 #include "model/session.h"
@@ -31,8 +28,8 @@ static mep_status attend(mep_session *s, int64_t layer)
     int64_t head_dim = mep_head_dim(c);
     for (int which = 0; which < 2 && s->rotary_dims > 0; which++) {
         mep_activation part = {mep_qkv_view(s, l->qkv, which).data, l->qkv.dtype};
-        mep_rotary_apply(s->rows, s->length, s->position, c->num_attention_heads, s->rotary_dims, s->cosine, s->sine, 0,
-                         part, 3 * c->hidden_size, 3 * head_dim);
+        s->nn->rotary_apply(s->state, s->rows, s->length, s->position, c->num_attention_heads, s->rotary_dims,
+                            s->cosine, s->sine, 0, part, 3 * c->hidden_size, 3 * head_dim);
     }
     mep_tensor_view q = mep_qkv_view(s, l->qkv, 0), k = mep_qkv_view(s, l->qkv, 1), v = mep_qkv_view(s, l->qkv, 2);
     mep_tensor_view out = mep_heads_view(s, l->attended);
@@ -46,8 +43,8 @@ static void normalize(const mep_session *s, const float *x, int64_t weight, int6
                       float *rstd)
 {
     const mep_model_config *c = &s->model->config;
-    mep_layer_norm_forward(s->rows, c->hidden_size, x, mep_session_values(s, weight), mep_session_values(s, bias),
-                           (float)c->layer_norm_eps, y, mean, rstd);
+    s->nn->layer_norm_forward(s->state, s->rows, c->hidden_size, x, mep_session_values(s, weight),
+                              mep_session_values(s, bias), (float)c->layer_norm_eps, y, mean, rstd);
 }
 
 /* norm2 = LN2(x) */
@@ -68,25 +65,25 @@ mep_status mep_layer_forward(mep_session *s, int64_t layer, int inner)
     normalize(s, x, mep_layer_tensor(s->model, layer, LN1_WEIGHT), mep_layer_tensor(s->model, layer, LN1_BIAS),
               l->norm1, l->mean1, l->rstd1);
     mep_gemm qkv = linear(s, l->norm1, hidden, layer, QKV_WEIGHT, l->qkv, 3 * hidden);
-    MEP_TRY(mep_gemm_run(&qkv));
+    MEP_TRY(s->nn->gemm(s->state, &qkv));
     MEP_TRY(attend(s, layer));
     if (c->use_parallel_residual) normalize_second(s, layer, x); /* before x_mid, which may be the same memory */
     mep_gemm dense =
         linear(s, l->attended, hidden, layer, DENSE_WEIGHT, (mep_activation){l->x_mid, MEP_FLOAT32}, hidden);
     dense.residual = x;
-    MEP_TRY(mep_gemm_run(&dense));
+    MEP_TRY(s->nn->gemm(s->state, &dense));
 
     if (!c->use_parallel_residual) normalize_second(s, layer, l->x_mid);
     mep_gemm up = linear(s, l->norm2, hidden, layer, UP_WEIGHT, l->up, wide);
     up.gelu = l->gelu.data;
-    MEP_TRY(mep_gemm_run(&up));
+    MEP_TRY(s->nn->gemm(s->state, &up));
     if (inner) return MEP_OK;
     mep_gemm down = linear(s, l->gelu, wide, layer, DOWN_WEIGHT, (mep_activation){next, MEP_FLOAT32}, hidden);
     down.residual = l->x_mid;
-    return mep_gemm_run(&down);
+    return s->nn->gemm(s->state, &down);
 }
 
-/* tokens -> norm_final. With a cache, the tokens continue those before them. */
+/* tokens (host) -> norm_final. With a cache, the tokens continue those before them. */
 static mep_status run_layers(mep_session *s, const int32_t *tokens)
 {
     const mep_model *m = s->model;
@@ -96,11 +93,12 @@ static mep_status run_layers(mep_session *s, const int32_t *tokens)
         return mep_fail(MEP_ERROR_ARGUMENT, "the session was made for %lld tokens in all and has read them",
                         (long long)s->longest);
     if (s->cache != NULL) MEP_TRY(mep_session_extend_cache(s));
+    MEP_TRY(mep_device_write(s->settings.device, s->inputs, tokens, s->rows * (int64_t)sizeof *tokens));
     const float *positions = m->embed_positions >= 0 ? mep_session_values(s, m->embed_positions) : s->positions;
     if (positions != NULL) positions += s->position * c->hidden_size;
     float *embedded = c->embedding_layer_norm ? s->x_embed : s->x[0];
-    mep_embedding_forward(s->rows, s->length, c->hidden_size, tokens, mep_session_values(s, m->embed_in), positions,
-                          embedded);
+    s->nn->embedding_forward(s->state, s->rows, s->length, c->hidden_size, s->inputs,
+                             mep_session_values(s, m->embed_in), positions, embedded);
     if (c->embedding_layer_norm)
         normalize(s, embedded, m->embed_norm_weight, m->embed_norm_bias, (mep_activation){s->x[0], MEP_FLOAT32},
                   s->mean_embed, s->rstd_embed);
@@ -119,31 +117,51 @@ static mep_status output(mep_session *s, int64_t first, int64_t count, float *lo
     g.a = mep_activation_matrix(s->norm_final, first, c->hidden_size, 0);
     g.b = mep_session_weight(s, s->model->embed_out, 1);
     g.c = (mep_matrix){logits, MEP_FLOAT32, c->vocab_size, 0, 0};
-    return mep_gemm_run(&g);
+    return s->nn->gemm(s->state, &g);
+}
+
+/* The same into the program's memory: at once on the processor, else by way of the session's chunk. */
+static mep_status read_logits(mep_session *s, int64_t first, int64_t count, float *logits)
+{
+    int64_t vocab = s->model->config.vocab_size;
+    if (s->settings.device == MEP_DEVICE_CPU) return output(s, first, count, logits);
+    for (int64_t done = 0; done < count; done += s->logit_rows) {
+        int64_t rows = count - done < s->logit_rows ? count - done : s->logit_rows;
+        MEP_TRY(output(s, first + done, rows, s->logits));
+        MEP_TRY(mep_device_read(s->settings.device, logits + done * vocab, s->logits,
+                                rows * vocab * (int64_t)sizeof *logits));
+    }
+    return MEP_OK;
 }
 
 mep_status mep_session_logits(mep_session *s, int64_t batch, int64_t length, const int32_t *tokens, float *logits)
 {
     MEP_TRY(mep_session_begin(s, batch, length, tokens));
+    MEP_TRY(mep_session_load(s));
     MEP_TRY(mep_session_refresh(s));
     MEP_TRY(run_layers(s, tokens));
-    return output(s, 0, s->rows, logits);
+    return read_logits(s, 0, s->rows, logits);
 }
 
 mep_status mep_session_next(mep_session *s, int64_t length, const int32_t *tokens, float *logits)
 {
     MEP_TRY(mep_session_begin(s, 1, length, tokens));
     MEP_TRY(run_layers(s, tokens));
-    return output(s, s->rows - 1, 1, logits);
+    return read_logits(s, s->rows - 1, 1, logits);
 }
 
-static mep_status check_targets(const mep_session *s, const int32_t *targets)
+static mep_status take_targets(mep_session *s, const int32_t *targets)
 {
     for (int64_t i = 0; i < s->rows; i++)
         if (targets[i] < 0 || targets[i] >= s->model->config.vocab_size)
             return mep_fail(MEP_ERROR_ARGUMENT, "target token %d is not in the model's vocabulary of %lld",
                             (int)targets[i], (long long)s->model->config.vocab_size);
-    return MEP_OK;
+    return mep_device_write(s->settings.device, s->targets, targets, s->rows * (int64_t)sizeof *targets);
+}
+
+static mep_status give_losses(mep_session *s, float *losses)
+{
+    return mep_device_read(s->settings.device, losses, s->losses, s->rows * (int64_t)sizeof *losses);
 }
 
 /* Rows of a chunk of the output layer: as few chunks as the logits allow, of the same multiple of 64 rows where that
@@ -156,52 +174,60 @@ static int64_t chunk_rows(const mep_session *s)
     return even < s->logit_rows ? even : s->logit_rows;
 }
 
-mep_status mep_session_losses(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
-                              const int32_t *targets, float *losses)
+mep_status mep_session_score(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
+                             const int32_t *targets, float *losses)
 {
+    const mep_activation none = {NULL, MEP_FLOAT32};
     MEP_TRY(mep_session_begin(s, batch, length, inputs));
-    MEP_TRY(check_targets(s, targets));
-    MEP_TRY(mep_session_refresh(s));
+    MEP_TRY(take_targets(s, targets));
     MEP_TRY(run_layers(s, inputs));
     int64_t size = chunk_rows(s);
     for (int64_t first = 0; first < s->rows; first += size) {
         int64_t count = s->rows - first < size ? s->rows - first : size;
         MEP_TRY(output(s, first, count, s->logits));
-        mep_cross_entropy(count, s->model->config.vocab_size, s->logits, targets + first, 0, losses + first);
+        s->nn->cross_entropy(s->state, count, s->model->config.vocab_size, s->logits, s->targets + first, 0, none,
+                             s->losses + first);
     }
-    return MEP_OK;
+    return give_losses(s, losses);
+}
+
+mep_status mep_session_losses(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
+                              const int32_t *targets, float *losses)
+{
+    MEP_TRY(mep_session_load(s));
+    MEP_TRY(mep_session_refresh(s));
+    return mep_session_score(s, batch, length, inputs, targets, losses);
 }
 
 /* Loss and backward pass of the output layer for a chunk of rows: logits = norm_final W^T. Leaves the gradient of
  * norm_final in d_narrow. */
-static mep_status output_train(mep_session *s, int64_t first, int64_t count, const int32_t *targets, float scale,
-                               float *losses, float *gradients)
+static mep_status output_train(mep_session *s, int64_t first, int64_t count, float scale, float *gradients)
 {
     const mep_model *m = s->model;
     int64_t vocab = m->config.vocab_size, hidden = m->config.hidden_size;
     MEP_TRY(output(s, first, count, s->logits));
-    mep_cross_entropy(count, vocab, s->logits, targets + first, scale, losses + first);
-    if (s->logits_gradient.data != s->logits)
-        mep_convert(count * vocab, (mep_activation){s->logits, MEP_FLOAT32}, s->logits_gradient);
+    s->nn->cross_entropy(s->state, count, vocab, s->logits, s->targets + first, scale, s->logits_gradient,
+                         s->losses + first);
     mep_gemm dx = {.m = count, .n = hidden, .k = vocab};
     dx.a = mep_activation_matrix(s->logits_gradient, 0, vocab, 0);
     dx.b = mep_session_weight(s, m->embed_out, 0);
     dx.c = mep_activation_matrix(s->d_narrow, first, hidden, 0);
-    MEP_TRY(mep_gemm_run(&dx));
+    MEP_TRY(s->nn->gemm(s->state, &dx));
     int add = s->accumulate || first > 0 || m->config.tie_word_embeddings;
     mep_gemm dw = {.m = vocab, .n = hidden, .k = count, .accumulate = add};
     dw.a = mep_activation_matrix(s->logits_gradient, 0, vocab, 1);
     dw.b = mep_activation_matrix(s->norm_final, first, hidden, 0);
     dw.c = (mep_matrix){gradients + mep_tensor_offset(m, m->embed_out), MEP_FLOAT32, hidden, 0, 0};
-    return mep_gemm_run(&dw);
+    return s->nn->gemm(s->state, &dw);
 }
 
 /* Zero what the pass adds to rather than overwrites: all but the matrices of products. */
-static void clear_gradients(const mep_model *m, float *gradients)
+static void clear_gradients(const mep_session *s, float *gradients)
 {
+    const mep_model *m = s->model;
     for (int64_t t = 0; t < m->count; t++)
         if (t == m->embed_in || !mep_tensor_multiplies(m, t))
-            mep_clear(m->tensors[t].size, gradients + mep_tensor_offset(m, t));
+            s->nn->clear(s->state, m->tensors[t].size, gradients + mep_tensor_offset(m, t));
 }
 
 mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
@@ -209,19 +235,21 @@ mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, cons
 {
     const mep_model *m = s->model;
     s->accumulate = accumulate;
-    if (!s->accumulate) clear_gradients(m, gradients);
+    if (!s->accumulate) clear_gradients(s, gradients);
     MEP_TRY(mep_session_begin(s, batch, length, inputs));
-    MEP_TRY(check_targets(s, targets));
+    MEP_TRY(take_targets(s, targets));
+    MEP_TRY(s->nn->embedding_order(s->state, s->rows, inputs));
     MEP_TRY(run_layers(s, inputs));
     for (int64_t first = 0; first < s->rows; first += s->logit_rows) {
         int64_t count = s->rows - first < s->logit_rows ? s->rows - first : s->logit_rows;
-        MEP_TRY(output_train(s, first, count, targets, scale, losses, gradients));
+        MEP_TRY(output_train(s, first, count, scale, gradients));
     }
-    memset(s->dx, 0, (size_t)(s->rows * m->config.hidden_size) * sizeof *s->dx);
-    mep_layer_norm_backward(s->rows, m->config.hidden_size, s->x[m->config.num_hidden_layers],
-                            mep_session_values(s, m->final_norm_weight), s->mean_final, s->rstd_final, s->d_narrow,
-                            s->dx, mep_session_gradient(s, gradients, m->final_norm_weight),
-                            mep_session_gradient(s, gradients, m->final_norm_bias));
+    s->nn->clear(s->state, s->rows * m->config.hidden_size, s->dx);
+    s->nn->layer_norm_backward(s->state, s->rows, m->config.hidden_size, s->x[m->config.num_hidden_layers],
+                               mep_session_values(s, m->final_norm_weight), s->mean_final, s->rstd_final, s->d_narrow,
+                               s->dx, mep_session_gradient(s, gradients, m->final_norm_weight),
+                               mep_session_gradient(s, gradients, m->final_norm_bias));
     mep_session_gradients_final(s, m->final_norm_weight, m->position_bias >= 0 ? m->position_bias : m->count);
-    return mep_session_backward(s, inputs, gradients);
+    MEP_TRY(mep_session_backward(s, gradients));
+    return give_losses(s, losses);
 }

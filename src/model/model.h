@@ -58,6 +58,13 @@ static inline int64_t mep_layer_tensor(const mep_model *model, int64_t layer, in
     return which % 2 == 1 ? -1 : model->first_layer + (layer * LAYER_TENSORS + which) / 2;
 }
 
+/* Its values; NULL where the model has none. */
+static inline const float *mep_layer_values(const mep_model *model, int64_t layer, int which)
+{
+    int64_t index = mep_layer_tensor(model, layer, which);
+    return index >= 0 ? model->tensors[index].data : NULL;
+}
+
 /* 1 for a parameter of the position encoding: the table of learned positions, and those of a bias. */
 static inline int mep_tensor_is_position(const mep_model *model, int64_t index)
 {

@@ -208,7 +208,7 @@ mep_status mep_session_ring_losses(mep_session *s, const int32_t *inputs, const 
     mep_ring *r = s->ring;
     if (r->first == r->end) return MEP_OK;
     r->done = 0;
-    mep_status status = mep_session_losses(s, 1, r->end - r->first, inputs, targets, losses);
+    mep_status status = mep_session_score(s, 1, r->end - r->first, inputs, targets, losses);
     if (status == MEP_OK || r->group->broken) return status;
     for (; r->done < r->layers; r->done++) { /* rows of any content: all processes are about to fail */
         lay_out(r, r->done);

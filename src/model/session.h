@@ -2,6 +2,9 @@
 /*
  * A session: the activations of a model for one batch size and length, and the passes over them. Rows are batch *
  * length tokens; the residual stream is float32, what lies between layers has the session's type.
+ *
+ * Arrays lie in the memory of the session's device, which computes on them; those marked "host" lie in the program's.
+ * On the processor the two are the same, and copies from one to the other cost nothing that counts.
  */
 #ifndef MEP_MODEL_SESSION_H
 #define MEP_MODEL_SESSION_H
@@ -10,8 +13,7 @@
 #include "base/bf16.h"
 #include "mep/attention.h"
 #include "model/model.h"
-#include "nn/gemm.h"
-#include "nn/layers.h"
+#include "nn/device.h"
 
 /* What one layer leaves for its backward pass. Without training, and with recompute, all layers share one set. */
 typedef struct mep_layer_state {
@@ -26,9 +28,17 @@ typedef void (*mep_gradients_fn)(void *context, int64_t first, int64_t end);
 
 typedef struct mep_ring mep_ring; /* model/ring.h */
 
+typedef struct mep_session_block {
+    void *data;
+    mep_device device;
+} mep_session_block;
+
 struct mep_session {
     mep_model *model;
     mep_session_settings settings;
+    const mep_nn_device *nn;
+    mep_nn_state *state;
+    float *values;               /* all parameters: the model's own on the processor, else a copy of them */
     int64_t batch, length, rows; /* of the call under way */
     int64_t position;            /* of the first token of each sequence: not 0 with a cache or a ring */
     int accumulate;              /* training: add to the gradients of matrices, or overwrite them */
@@ -38,19 +48,23 @@ struct mep_session {
     mep_ring *ring;              /* keys and values of other processes; attention is then of one head; NULL: none */
     int64_t longest;             /* positions that tables serve */
 
-    float *bias_table;     /* [heads, longest] */
+    float *bias_table;     /* host [heads, longest] */
     double *bias_gradient; /* [heads, length], training */
-    double *bias_params;   /* gradients of the bias parameters */
-    double *bias_scratch;  /* for its table */
+    double *bias_sums;     /* the same, host */
+    double *bias_params;   /* host: gradients of the bias parameters */
+    float *bias_into;      /* host: what they are added to */
+    double *bias_scratch;  /* host: for its table */
     float *positions;      /* [longest, hidden] of sinusoidal */
     float *cosine, *sine;  /* [longest, rotary dims / 2] */
     int64_t rotary_dims;
-    mep_matrix *weights; /* [tensors]: those of products, as products take them: the model's own in float32, copies in
+    mep_matrix *weights; /* host [tensors]: those of products, as products take them: `values` in float32, copies in
                             bfloat16 (mep_session_refresh), of W^T and packed where the session decodes */
 
+    int32_t *inputs, *targets;                /* [rows] tokens of the call */
+    float *losses;                            /* [rows] */
     float *x_embed, *mean_embed, *rstd_embed; /* [rows, hidden], [rows]: input of the LayerNorm behind the embeddings */
-    float **x;                                /* [layers + 1]: residual stream before each layer, and after the last */
-    mep_layer_state *layer;                   /* [layers] */
+    float **x;              /* host [layers + 1]: residual stream before each layer, and after the last */
+    mep_layer_state *layer; /* host [layers] */
     mep_activation norm_final;
     float *mean_final, *rstd_final;
     float *logits;                  /* [logit_rows, vocab]: the output layer works in chunks of rows */
@@ -63,7 +77,7 @@ struct mep_session {
     mep_gradients_fn final;                   /* called from the last layer to the first, or NULL */
     void *final_context;
 
-    void **blocks; /* every allocation, for freeing */
+    mep_session_block *blocks; /* every allocation, for freeing */
     int64_t block_count;
 };
 
@@ -73,9 +87,18 @@ struct mep_session {
 mep_status mep_session_create_cached(mep_session **session, mep_model *model, const mep_session_settings *settings,
                                      int64_t tokens, int whole);
 
+/* The parameters from the model to the session's device, and back. Every public entry begins with the first; a training
+ * loop updates them on the device. Both do nothing on the processor. */
+mep_status mep_session_load(mep_session *session);
+mep_status mep_session_store(mep_session *session);
+
 /* Bring what derives from the parameters (bias table, weights as products take them) up to date. Called by every public
  * entry; a training loop calls it once after each optimizer step. */
 mep_status mep_session_refresh(mep_session *session);
+
+/* mep_session_losses with parameters as the last refresh found them. */
+mep_status mep_session_score(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
+                             const int32_t *targets, float *losses);
 
 /* Check the call's sizes and tokens, and set batch, length, rows. */
 mep_status mep_session_begin(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens);
@@ -86,9 +109,9 @@ mep_status mep_session_next(mep_session *session, int64_t length, const int32_t 
 /* One layer, x[layer] -> x[layer + 1]; with `inner` only what its backward pass needs (all but the last product). */
 mep_status mep_layer_forward(mep_session *session, int64_t layer, int inner);
 
-/* Forward, losses [rows], and backward: gradients (a block like the model's values) become scale * gradient of the sum
- * of losses or, with accumulate, that is added to them. The first part of a step overwrites whatever they held, which
- * is quicker than setting them to 0 first. */
+/* Forward, losses [rows] (host), and backward: gradients (a block like the model's values) become scale * gradient of
+ * the sum of losses or, with accumulate, that is added to them. The first part of a step overwrites whatever they held,
+ * which is quicker than setting them to 0 first. */
 mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
                              const int32_t *targets, float scale, int accumulate, float *losses, float *gradients);
 
@@ -106,7 +129,7 @@ static inline void mep_session_gradients_final(const mep_session *session, int64
 }
 
 /* From dx at the output of the last layer (set by the loss) to gradients. */
-mep_status mep_session_backward(mep_session *session, const int32_t *tokens, float *gradients);
+mep_status mep_session_backward(mep_session *session, float *gradients);
 
 /* A matrix of a product in the session's type; transposed as given, and always where the session decodes. */
 static inline mep_matrix mep_session_weight(const mep_session *session, int64_t index, int transposed)
@@ -119,7 +142,7 @@ static inline mep_matrix mep_session_weight(const mep_session *session, int64_t 
 /* A parameter's float32 values, and its place in a block of gradients; NULL where index is -1: the model has none. */
 static inline float *mep_session_values(const mep_session *session, int64_t index)
 {
-    return index >= 0 ? session->model->tensors[index].data : NULL;
+    return index >= 0 ? session->values + mep_tensor_offset(session->model, index) : NULL;
 }
 
 static inline float *mep_session_gradient(const mep_session *session, float *gradients, int64_t index)
