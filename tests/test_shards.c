@@ -44,7 +44,7 @@ static void test_cover(void **state)
             assert_int_equal(s->count, PIECES);
             for (int64_t i = 0; i < s->count; i++) {
                 mep_range share = s->own[i], piece = s->piece[i];
-                assert_true(share.count == 0 || (share.first - piece.first) % MEP_ADAMW_CHUNK == 0);
+                assert_true(share.count == 0 || (share.first - piece.first) % MEP_CHUNK == 0);
                 ordered[s->order[i]]++;
                 assert_true(share.count <= s->most && share.first >= piece.first &&
                             share.first + share.count <= piece.first + piece.count);

@@ -54,9 +54,10 @@ static mep_status step(void *context)
     MEP_TRY(mep_session_refresh(t->session));
     MEP_TRY(mep_session_train(t->session, s->batch_size, s->length, t->inputs, t->targets,
                               1.0f / (float)(s->batch_size * s->length), 0, t->losses, t->gradients));
-    double norm = mep_adamw_norm(t->optimizer, t->gradients);
+    double norm = 0;
+    MEP_TRY(mep_adamw_norm(t->optimizer, t->gradients, &norm));
     if (!isfinite(norm)) return mep_fail(MEP_ERROR_NUMERIC, "a training step gave a gradient that is not finite");
-    mep_adamw_step_run(t->optimizer, t->model, t->gradients, norm, 1e-4);
+    mep_adamw_step_run(t->optimizer, t->model, t->session->values, t->gradients, norm, 1e-4);
     return MEP_OK;
 }
 
@@ -80,7 +81,7 @@ static mep_status open_trainer(trainer *t)
     session.training = !s->evaluate;
     MEP_TRY(mep_multiply(s->batch_size, s->length, 1, &rows));
     MEP_TRY(mep_model_create(&t->model, &s->config, 1));
-    if (!s->evaluate) MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw));
+    if (!s->evaluate) MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw, mep_place_cpu));
     if (!s->evaluate) MEP_TRY(mep_alloc(&t->gradients, t->model->size, sizeof *t->gradients));
     MEP_TRY(mep_alloc(&t->losses, rows, sizeof *t->losses));
     MEP_TRY(mep_alloc(&t->inputs, rows, sizeof *t->inputs));

@@ -150,6 +150,12 @@ static inline float *mep_session_gradient(const mep_session *session, float *gra
     return index >= 0 ? gradients + mep_tensor_offset(session->model, index) : NULL;
 }
 
+/* Where the session computes. */
+static inline mep_place mep_session_place(const mep_session *session)
+{
+    return (mep_place){session->settings.device, session->nn, session->state};
+}
+
 /* An activation as a matrix of `width` columns, from row `first`. */
 static inline mep_matrix mep_activation_matrix(mep_activation x, int64_t first, int64_t width, int transposed)
 {

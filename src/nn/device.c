@@ -137,7 +137,7 @@ static void adamw(mep_nn_state *state, int64_t first, int64_t end, const mep_ada
                   const float *gradient, float *m, float *v)
 {
     (void)state;
-    int64_t begin = first / MEP_CHUNK, stop = (end + MEP_CHUNK - 1) / MEP_CHUNK;
+    int64_t begin = first / MEP_CHUNK, stop = mep_chunks(end);
 #pragma omp parallel for if (stop - begin > SHARED)
     for (int64_t c = begin; c < stop; c++) {
         int64_t i = c == begin ? first : c * MEP_CHUNK, next = c + 1 == stop ? end : (c + 1) * MEP_CHUNK;
@@ -164,3 +164,5 @@ const mep_nn_device mep_nn_cpu = {
     .squares = squares,
     .adamw = adamw,
 };
+
+const mep_place mep_place_cpu = {MEP_DEVICE_CPU, &mep_nn_cpu, NULL};

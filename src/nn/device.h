@@ -67,10 +67,23 @@ typedef struct mep_nn_device {
                   const float *gradient, float *m, float *v);
 } mep_nn_device;
 
-/* Sums of squares and AdamW work on chunks of so many values. */
+/* Sums of squares and AdamW work on chunks of so many values, the last one of a block shorter. */
 enum { MEP_CHUNK = 4096 };
 
+static inline int64_t mep_chunks(int64_t values)
+{
+    return (values + MEP_CHUNK - 1) / MEP_CHUNK;
+}
+
+/* Where something is computed: a device, its functions, and what they take as their first argument. */
+typedef struct mep_place {
+    mep_device device;
+    const mep_nn_device *nn;
+    mep_nn_state *state;
+} mep_place;
+
 extern const mep_nn_device mep_nn_cpu;
+extern const mep_place mep_place_cpu;
 /* NULL where the build has no CUDA. Tests put the emulated one there. */
 extern const mep_nn_device *mep_nn_cuda;
 

@@ -54,6 +54,9 @@ static mep_status plan(evaluation *e, const mep_dataset *data)
     if (s->stride > 0 && s->last > 0)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "a stride says already which tokens count; leave out either the stride or the last tokens");
+    if (s->device != MEP_DEVICE_CPU && e->group->size > 1)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "the device %s is used by one process, found %lld; start without mpirun",
+                        mep_device_name(s->device), (long long)e->group->size);
     if (s->max_tokens > 0 && s->max_tokens < tokens) tokens = s->max_tokens;
     if (tokens < s->length)
         return mep_fail(MEP_ERROR_ARGUMENT,
@@ -82,6 +85,7 @@ static mep_status open_evaluation(evaluation *e, mep_model *model)
     session.length = e->settings->length;
     session.dtype = e->settings->dtype;
     session.tolerance = e->settings->tolerance;
+    session.device = e->settings->device;
     int64_t rows = 0;
     mep_status status = mep_multiply(e->batch, e->settings->length, 1, &rows);
     if (status == MEP_OK) status = mep_alloc(&e->inputs, rows, sizeof *e->inputs);
@@ -130,7 +134,7 @@ static mep_status run_batches(evaluation *e, const mep_dataset *data, int64_t fi
     int64_t count = e->segments - own < e->batch ? e->segments - own : e->batch;
     mep_status status = read(e, data, own, count);
     if (status == MEP_OK && count > 0)
-        status = mep_session_losses(e->session, count, length, e->inputs, e->targets, e->losses);
+        status = mep_session_score(e->session, count, length, e->inputs, e->targets, e->losses);
     for (int64_t b = 0; b < count && status == MEP_OK; b++) score(e, own + b, e->losses + b * length);
     MEP_TRY(mep_dist_agree(e->group, status));
     return mep_dist_gather(e->group, e->sums + own, e->batch * (int64_t)sizeof *e->sums, e->sums + first);

@@ -4,6 +4,7 @@
  */
 #include "train/moments.h"
 
+#include "base/device.h"
 #include "base/error.h"
 
 enum { GET, SET, WAYS, FINISH = -1 }; /* a question is 2 index + way */
@@ -11,6 +12,21 @@ enum { GET, SET, WAYS, FINISH = -1 }; /* a question is 2 index + way */
 static float *own(const mep_moments *m, int64_t index)
 {
     return index == 0 ? m->optimizer->m : m->optimizer->v;
+}
+
+/* Whether they can be used where they lie. */
+static int is_direct(const mep_moments *m)
+{
+    return m->shards->group->size == 1 && m->optimizer->place.device == MEP_DEVICE_CPU;
+}
+
+/* From and to a device: a process is then alone. */
+static mep_status copy(const mep_moments *m, int64_t index, int way)
+{
+    mep_device device = m->optimizer->place.device;
+    int64_t bytes = m->optimizer->size * (int64_t)sizeof *m->space;
+    return way == GET ? mep_device_read(device, m->space, own(m, index), bytes)
+                      : mep_device_write(device, own(m, index), m->space, bytes);
 }
 
 static mep_status answer(const mep_moments *m, int64_t question)
@@ -30,17 +46,19 @@ mep_status mep_moments_get(void *moments, int64_t index, const void **data)
 {
     const mep_moments *m = moments;
     *data = mep_moments_place(m, index);
-    return m->shards->group->size == 1 ? MEP_OK : ask(m, WAYS * index + GET);
+    if (is_direct(m)) return MEP_OK;
+    return m->shards->group->size == 1 ? copy(m, index, GET) : ask(m, WAYS * index + GET);
 }
 
 float *mep_moments_place(const mep_moments *m, int64_t index)
 {
-    return m->shards->group->size == 1 ? own(m, index) : m->space;
+    return is_direct(m) ? own(m, index) : m->space;
 }
 
 mep_status mep_moments_set(const mep_moments *m, int64_t index)
 {
-    return m->shards->group->size == 1 ? MEP_OK : ask(m, WAYS * index + SET);
+    if (is_direct(m)) return MEP_OK;
+    return m->shards->group->size == 1 ? copy(m, index, SET) : ask(m, WAYS * index + SET);
 }
 
 mep_status mep_moments_finish(const mep_moments *m)

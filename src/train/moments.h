@@ -12,7 +12,8 @@
 typedef struct mep_moments {
     mep_adamw *optimizer;
     const mep_shards *shards;
-    float *space; /* a block like the model's values, which is overwritten where the process is not alone */
+    float *space; /* a block like the model's values, which is overwritten where the process is not alone, or the
+                     moments lie in a device's memory */
 } mep_moments;
 
 /* For process 0. A mep_tensor_data_fn: *data, the whole moment, is good until the next call. */

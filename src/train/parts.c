@@ -6,16 +6,16 @@
 
 #include <stdio.h>
 
-#include "base/cpu.h"
+#include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "nn/rows.h"
 
-enum { CHUNK = 4096, LEVELS = 63 };
+enum { LEVELS = 63 };
 
 struct mep_parts {
     const mep_model *model;
     mep_reduction *reduction;
+    mep_place place;
     int64_t count, levels;
     float *gradients;
     float *waiting[LEVELS]; /* [levels] blocks */
@@ -32,15 +32,15 @@ int64_t mep_parts_levels(int64_t count)
 }
 
 mep_status mep_parts_create(mep_parts **parts, const mep_model *model, int64_t count, float *gradients,
-                            mep_reduction *reduction)
+                            mep_reduction *reduction, mep_place place)
 {
     mep_parts *p;
     *parts = NULL;
     MEP_TRY(mep_alloc(&p, 1, sizeof *p));
-    *p = (mep_parts){.model = model, .reduction = reduction, .count = count, .gradients = gradients};
+    *p = (mep_parts){.model = model, .reduction = reduction, .place = place, .count = count, .gradients = gradients};
     mep_status status = MEP_OK;
     for (; p->levels < mep_parts_levels(count) && status == MEP_OK; p->levels++)
-        status = mep_alloc(&p->waiting[p->levels], model->size, sizeof **p->waiting);
+        status = mep_device_array(place.device, &p->waiting[p->levels], model->size, sizeof **p->waiting);
     if (status != MEP_OK) mep_parts_destroy(&p);
     *parts = p;
     return status;
@@ -49,7 +49,7 @@ mep_status mep_parts_create(mep_parts **parts, const mep_model *model, int64_t c
 void mep_parts_destroy(mep_parts **parts)
 {
     if (*parts == NULL) return;
-    for (int64_t l = 0; l < (*parts)->levels; l++) mep_free(&(*parts)->waiting[l]);
+    for (int64_t l = 0; l < (*parts)->levels; l++) mep_device_release((*parts)->place.device, &(*parts)->waiting[l]);
     mep_free(parts);
 }
 
@@ -73,15 +73,10 @@ void mep_parts_final(void *parts, int64_t first, int64_t end)
 {
     mep_parts *p = parts;
     const mep_model *m = p->model;
-    const mep_row_kernels *kernels = mep_row_kernels_for(mep_cpu_level_get());
     int64_t begin = mep_tensor_offset(m, first), stop = mep_tensor_offset(m, end - 1) + m->tensors[end - 1].size;
     int64_t levels = due(p);
-    if (levels != 0) {
-#pragma omp parallel for
-        for (int64_t i = begin; i < stop; i += CHUNK)
-            for (int64_t l = 0; levels >> l != 0; l++)
-                if (levels >> l & 1) kernels->add(stop - i < CHUNK ? stop - i : CHUNK, p->waiting[l] + i, p->sum + i);
-    }
+    for (int64_t l = 0; levels >> l != 0; l++)
+        if (levels >> l & 1) p->place.nn->add(p->place.state, stop - begin, p->waiting[l] + begin, p->sum + begin);
     if (p->index == p->count - 1) mep_reduction_final(p->reduction, first, end);
 }
 

@@ -15,9 +15,9 @@ enum { PIECE = 4 << 20 };
 mep_range mep_shard(const mep_shards *s, int64_t piece, int64_t rank)
 {
     mep_range p = s->piece[piece];
-    int64_t chunks = mep_adamw_chunks(p.count);
-    int64_t first = mep_dist_share(s->group, chunks, rank) * MEP_ADAMW_CHUNK,
-            end = mep_dist_share(s->group, chunks, rank + 1) * MEP_ADAMW_CHUNK;
+    int64_t chunks = mep_chunks(p.count);
+    int64_t first = mep_dist_share(s->group, chunks, rank) * MEP_CHUNK,
+            end = mep_dist_share(s->group, chunks, rank + 1) * MEP_CHUNK;
     if (first > p.count) first = p.count;
     if (end > p.count) end = p.count;
     return (mep_range){p.first + first, end - first};

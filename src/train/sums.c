@@ -21,7 +21,7 @@ struct mep_sums {
 static int64_t chunks_of(const mep_shards *s, int64_t rank)
 {
     int64_t chunks = 0;
-    for (int64_t i = 0; i < s->count; i++) chunks += mep_adamw_chunks(mep_shard(s, i, rank).count);
+    for (int64_t i = 0; i < s->count; i++) chunks += mep_chunks(mep_shard(s, i, rank).count);
     return chunks;
 }
 
@@ -69,8 +69,7 @@ static double add_squares(const mep_sums *s)
     for (int64_t r = 0; r < processes; r++) s->next[r] = r * s->width + s->sequences;
     for (int64_t piece = 0; piece < shards->count; piece++)
         for (int64_t r = 0; r < processes; r++)
-            for (int64_t n = mep_adamw_chunks(mep_shard(shards, piece, r).count); n > 0; n--)
-                sum += s->numbers[s->next[r]++];
+            for (int64_t n = mep_chunks(mep_shard(shards, piece, r).count); n > 0; n--) sum += s->numbers[s->next[r]++];
     return sum;
 }
 

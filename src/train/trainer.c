@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
@@ -36,8 +37,9 @@ typedef struct trainer {
     mep_reduction *reduction;
     mep_parts *parts;
     mep_sums *sums;
-    float *gradients;
-    float *losses; /* of all tokens of the step, as inputs and targets are; only the share's are computed */
+    float *gradients; /* where the session computes */
+    float *space;     /* a block like the model's values in the program's memory: the gradients on the processor */
+    float *losses;    /* of all tokens of the step, as inputs and targets are; only the share's are computed */
     int32_t *inputs, *targets;
     int64_t share, part, micro; /* sequences of a step that this process computes, of a part of them, and at a time */
     mep_run_state state;
@@ -49,13 +51,14 @@ static void close_trainer(trainer *t)
     mep_parts_destroy(&t->parts);
     mep_sums_destroy(&t->sums);
     mep_reduction_destroy(&t->reduction);
-    mep_session_destroy(&t->session);
     mep_adamw_destroy(&t->optimizer);
+    mep_session_destroy(&t->session);
     mep_shards_destroy(&t->shards);
     mep_model_destroy(&t->model);
     mep_mixture_close(&t->data);
     mep_mixture_close(&t->valid);
-    mep_free(&t->gradients);
+    if (t->space != t->gradients) mep_free(&t->space);
+    mep_device_release(t->settings.device, &t->gradients);
     mep_free(&t->losses);
     mep_free(&t->inputs);
     mep_free(&t->targets);
@@ -145,34 +148,45 @@ static mep_status open_step(trainer *t)
     session.dtype = s->dtype;
     session.training = 1;
     session.recompute = s->recompute;
+    session.device = s->device;
     int64_t rows = 0;
     MEP_TRY(mep_multiply(s->batch_size, s->length, 1, &rows));
-    MEP_TRY(mep_alloc(&t->gradients, t->model->size, sizeof *t->gradients));
+    MEP_TRY(mep_session_create(&t->session, t->model, &session));
+    mep_place place = mep_session_place(t->session);
+    MEP_TRY(mep_device_array(s->device, &t->gradients, t->model->size, sizeof *t->gradients));
+    if (s->device == MEP_DEVICE_CPU)
+        t->space = t->gradients;
+    else
+        MEP_TRY(mep_alloc(&t->space, t->model->size, sizeof *t->space));
     MEP_TRY(mep_alloc(&t->losses, rows, sizeof *t->losses));
     MEP_TRY(mep_alloc(&t->inputs, rows, sizeof *t->inputs));
     MEP_TRY(mep_alloc(&t->targets, rows, sizeof *t->targets));
     MEP_TRY(mep_shards_create(&t->shards, t->model, t->group));
-    MEP_TRY(mep_adamw_create_part(&t->optimizer, t->shards->own, t->shards->count, &adamw));
+    MEP_TRY(mep_adamw_create_part(&t->optimizer, t->shards->own, t->shards->count, &adamw, place));
     MEP_TRY(mep_reduction_create(&t->reduction, t->model, t->shards, t->gradients));
-    MEP_TRY(mep_parts_create(&t->parts, t->model, t->share / t->part, t->gradients, t->reduction));
+    MEP_TRY(mep_parts_create(&t->parts, t->model, t->share / t->part, t->gradients, t->reduction, place));
     MEP_TRY(mep_sums_create(&t->sums, t->shards, t->share));
-    MEP_TRY(mep_session_create(&t->session, t->model, &session));
     t->session->final_context = t->parts;
     return MEP_OK;
 }
 
 static mep_status open_trainer(trainer *t)
 {
+    if (t->settings.device != MEP_DEVICE_CPU && t->group->size > 1)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "the device %s is used by one process, found %lld; start without mpirun",
+                        mep_device_name(t->settings.device), (long long)t->group->size);
     MEP_TRY(divide_batch(t));
     MEP_TRY(open_data(t));
     MEP_TRY(mep_model_create(&t->model, &t->settings.model, t->settings.seed));
     return open_step(t);
 }
 
-/* The parameters of process 0 in all processes: they have read no files, and may be processors of different kinds. */
+/* The parameters of process 0 in all processes, and where they compute: they have read no files, and may be processors
+ * of different kinds. */
 static mep_status share_parameters(trainer *t)
 {
-    return mep_dist_broadcast(t->group, t->model->values, t->model->size * (int64_t)sizeof *t->model->values);
+    MEP_TRY(mep_dist_broadcast(t->group, t->model->values, t->model->size * (int64_t)sizeof *t->model->values));
+    return mep_session_load(t->session);
 }
 
 /* ---- A step ---- */
@@ -206,7 +220,7 @@ static mep_status compute(trainer *t, mep_train_progress *p)
     mep_status status = accumulate(t), summed = mep_reduction_finish(t->reduction);
     int bad = status == MEP_ERROR_NUMERIC; /* the position bias */
     MEP_TRY(mep_dist_agree(t->group, status != MEP_OK && !bad ? status : summed));
-    mep_adamw_squares(t->optimizer, t->gradients);
+    MEP_TRY(mep_adamw_squares(t->optimizer, t->gradients)); /* fails on a device alone, which one process has */
     MEP_TRY(mep_sums_run(t->sums, length, bad ? NULL : losses, t->optimizer->squares, &loss, &square));
     p->loss = loss / (double)(t->settings.batch_size * length);
     p->grad_norm = sqrt(square);
@@ -220,14 +234,17 @@ static mep_status gather_step(trainer *t)
     MEP_TRY(mep_dist_gather(t->group, t->inputs + own, tokens * (int64_t)sizeof *t->inputs, t->inputs));
     MEP_TRY(mep_dist_gather(t->group, t->targets + own, tokens * (int64_t)sizeof *t->targets, t->targets));
     MEP_TRY(mep_dist_gather(t->group, t->losses + own, tokens * (int64_t)sizeof *t->losses, t->losses));
-    return mep_shards_gather(t->shards, t->gradients);
+    MEP_TRY(mep_shards_gather(t->shards, t->gradients));
+    if (t->space == t->gradients) return MEP_OK;
+    MEP_TRY(mep_session_store(t->session));
+    return mep_device_read(t->settings.device, t->space, t->gradients, t->model->size * (int64_t)sizeof *t->space);
 }
 
 static mep_status dump(const trainer *t, const mep_train_progress *p, mep_bad_tensors bad)
 {
     const mep_bad_step step = {.run = t->run,
                                .model = t->model,
-                               .gradients = t->gradients,
+                               .gradients = t->space,
                                .inputs = t->inputs,
                                .targets = t->targets,
                                .losses = t->losses,
@@ -243,7 +260,7 @@ static mep_status handle_bad_step(trainer *t, mep_train_progress *p)
     char note[96] = "";
     mep_on_nan action = t->settings.on_nan;
     MEP_TRY(gather_step(t));
-    mep_bad_tensors bad = mep_find_bad_tensors(t->model, t->gradients);
+    mep_bad_tensors bad = mep_find_bad_tensors(t->model, t->space);
     int64_t first = bad.parameter >= 0 ? bad.parameter : bad.gradient;
     p->skipped_for = first >= 0 ? t->model->tensors[first].name : "loss";
     if (action == MEP_NAN_SKIP && t->state.skipped_in_a_row + 1 < MEP_NAN_MOST) {
@@ -281,7 +298,7 @@ static mep_status run_step(trainer *t, mep_train_progress *p)
     p->learning_rate = mep_train_learning_rate(s, t->state.step);
     MEP_TRY(compute(t, p));
     if (isfinite(p->loss) && isfinite(p->grad_norm)) {
-        mep_adamw_step_run(t->optimizer, t->model, t->gradients, p->grad_norm, p->learning_rate);
+        mep_adamw_step_run(t->optimizer, t->model, t->session->values, t->gradients, p->grad_norm, p->learning_rate);
         MEP_TRY(mep_shards_gather(t->shards, t->model->values));
         t->state.skipped_in_a_row = 0;
     } else {
@@ -302,6 +319,8 @@ static mep_status validate(trainer *t, mep_train_progress *p)
     e.max_tokens = t->settings.valid_tokens;
     e.batch_tokens = t->micro * t->settings.length;
     e.dtype = t->settings.dtype;
+    e.device = t->settings.device;
+    MEP_TRY(mep_session_store(t->session));
     MEP_TRY(mep_mixture_evaluate(t->group, 0, t->model, &t->valid, &e, NULL, NULL, &result, t->valid_results));
     p->valid_loss = result.loss;
     return MEP_OK;
@@ -309,13 +328,15 @@ static mep_status validate(trainer *t, mep_train_progress *p)
 
 static mep_moments moments_of(const trainer *t)
 {
-    return (mep_moments){t->optimizer, t->shards, t->gradients};
+    return (mep_moments){t->optimizer, t->shards, t->space};
 }
 
 static mep_status save(trainer *t)
 {
     mep_moments moments = moments_of(t);
-    mep_status status = mep_model_sync_bias(t->model); /* position parameters are saved within their ranges */
+    mep_status status = mep_session_store(t->session);
+    if (status == MEP_OK)
+        status = mep_model_sync_bias(t->model); /* position parameters are saved within their ranges */
     if (status == MEP_OK && t->group->rank == 0)
         status = mep_run_save(t->run, &t->settings, t->model, &moments, &t->state);
     mep_status finished = mep_moments_finish(&moments);
