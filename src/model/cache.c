@@ -19,6 +19,7 @@
 #include "attention/cache.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "model/device_cache.h"
 
 enum { WIDEST_HEAD = 1024, SQUARINGS = 4 };
 
@@ -200,7 +201,7 @@ mep_status mep_session_no_reach(const mep_model *model)
 mep_status mep_session_open_cache(mep_session *s, int64_t tokens, int whole)
 {
     const mep_model_config *c = &s->model->config;
-    int64_t count = c->num_hidden_layers * c->num_attention_heads, *window;
+    int64_t heads = c->num_attention_heads, count = c->num_hidden_layers * heads, *window;
     MEP_TRY(mep_alloc(&window, count, sizeof *window));
     mep_status status = mep_session_windows(s, window);
     for (int64_t i = 0; i < count && whole; i++) window[i] = MEP_CACHE_ALL;
@@ -213,7 +214,12 @@ mep_status mep_session_open_cache(mep_session *s, int64_t tokens, int whole)
                                    .dtype = s->settings.dtype,
                                    .tolerance = s->settings.tolerance,
                                    .window = window};
-    if (status == MEP_OK) status = mep_cache_create(&s->cache, &settings);
+    if (status == MEP_OK && s->settings.device == MEP_DEVICE_CPU) status = mep_cache_create(&s->cache, &settings);
+    if (status == MEP_OK && s->settings.device != MEP_DEVICE_CPU) {
+        for (int64_t i = 0; i < count; i++) /* of a layer, that of the head that reaches farthest */
+            if (i % heads == 0 || window[i] > window[i / heads]) window[i / heads] = window[i];
+        status = mep_device_cache_create(s, tokens, window);
+    }
     mep_free(&window);
     return status;
 }

@@ -4,6 +4,7 @@
  */
 #include "base/error.h"
 #include "model/cache.h"
+#include "model/device_cache.h"
 #include "model/ring.h"
 #include "model/session.h"
 
@@ -34,6 +35,7 @@ static mep_status attend(mep_session *s, int64_t layer)
     mep_tensor_view q = mep_qkv_view(s, l->qkv, 0), k = mep_qkv_view(s, l->qkv, 1), v = mep_qkv_view(s, l->qkv, 2);
     mep_tensor_view out = mep_heads_view(s, l->attended);
     if (s->cache != NULL) return mep_cache_attend(s->cache, layer, s->length, q, k, v, out);
+    if (s->device_cache != NULL) return mep_device_cache_attend(s, layer, q, k, out);
     if (s->ring != NULL) return mep_ring_attend(s, layer, q, k, v, out);
     return mep_attention_forward(s->attention, s->batch, s->length, s->length, q, k, v, out, l->lse);
 }
@@ -88,11 +90,15 @@ static mep_status run_layers(mep_session *s, const int32_t *tokens)
 {
     const mep_model *m = s->model;
     const mep_model_config *c = &m->config;
-    s->position = s->cache != NULL ? mep_cache_length(s->cache) : s->ring != NULL ? mep_ring_position(s->ring) : 0;
+    s->position = s->cache != NULL          ? mep_cache_length(s->cache)
+                  : s->device_cache != NULL ? mep_device_cache_length(s->device_cache)
+                  : s->ring != NULL         ? mep_ring_position(s->ring)
+                                            : 0;
     if (m->bias == NULL && s->position + s->length > s->longest)
         return mep_fail(MEP_ERROR_ARGUMENT, "the session was made for %lld tokens in all and has read them",
                         (long long)s->longest);
     if (s->cache != NULL) MEP_TRY(mep_session_extend_cache(s));
+    if (s->device_cache != NULL) MEP_TRY(mep_device_cache_reserve(s));
     MEP_TRY(mep_device_write(s->settings.device, s->inputs, tokens, s->rows * (int64_t)sizeof *tokens));
     const float *positions = m->embed_positions >= 0 ? mep_session_values(s, m->embed_positions) : s->positions;
     if (positions != NULL) positions += s->position * c->hidden_size;
@@ -106,6 +112,7 @@ static mep_status run_layers(mep_session *s, const int32_t *tokens)
     normalize(s, s->x[c->num_hidden_layers], m->final_norm_weight, m->final_norm_bias, s->norm_final, s->mean_final,
               s->rstd_final);
     if (s->cache != NULL) mep_cache_advance(s->cache, s->length);
+    if (s->device_cache != NULL) mep_device_cache_advance(s);
     return MEP_OK;
 }
 

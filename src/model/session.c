@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "bias/table.h"
 #include "model/cache.h"
+#include "model/device_cache.h"
 #include "model/ring.h"
 #include "nn/pack.h"
 
@@ -190,13 +191,13 @@ static mep_status allocate_positions(mep_session *s)
     return MEP_OK;
 }
 
-mep_status mep_session_add_attention(mep_session *s, int64_t heads)
+mep_status mep_session_add_attention(mep_session *s, int64_t heads, int64_t max_length)
 {
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = heads;
     a.head_dim = mep_head_dim(&s->model->config);
-    a.max_length = s->longest;
+    a.max_length = max_length;
     a.dtype = s->settings.dtype;
     a.tolerance = s->settings.tolerance;
     a.device = s->settings.device;
@@ -288,7 +289,7 @@ mep_status mep_session_prepare(mep_session **session, mep_model *model, const me
 mep_status mep_session_create(mep_session **session, mep_model *model, const mep_session_settings *settings)
 {
     MEP_TRY(mep_session_prepare(session, model, settings, settings->length, 0));
-    mep_status status = mep_session_add_attention(*session, model->config.num_attention_heads);
+    mep_status status = mep_session_add_attention(*session, model->config.num_attention_heads, settings->length);
     if (status == MEP_OK) status = mep_session_load(*session);
     if (status == MEP_OK) status = mep_session_refresh(*session);
     if (status != MEP_OK) mep_session_destroy(session);
@@ -303,7 +304,8 @@ mep_status mep_session_create_cached(mep_session **session, mep_model *model, co
     /* a bias has its own table in the cache, as long as what is held */
     int64_t longest = model->bias == NULL && tokens > settings->length ? tokens : settings->length;
     MEP_TRY(mep_session_prepare(session, model, settings, longest, 1));
-    mep_status status = mep_session_refresh(*session);
+    mep_status status = mep_session_load(*session);
+    if (status == MEP_OK) status = mep_session_refresh(*session);
     if (status == MEP_OK) status = mep_session_open_cache(*session, tokens, whole);
     if (status != MEP_OK) mep_session_destroy(session);
     return status;
@@ -314,6 +316,7 @@ void mep_session_destroy(mep_session **session)
     if (*session == NULL) return;
     mep_attention_destroy(&(*session)->attention);
     mep_cache_destroy(&(*session)->cache);
+    mep_device_cache_destroy(&(*session)->device_cache);
     mep_ring_destroy(&(*session)->ring);
     if ((*session)->nn != NULL) (*session)->nn->destroy(&(*session)->state);
     for (int64_t i = 0; i < (*session)->block_count; i++)

@@ -26,7 +26,8 @@ typedef struct mep_layer_state {
 /* Told by a backward pass: the gradients of tensors first .. end - 1 will not change any more. */
 typedef void (*mep_gradients_fn)(void *context, int64_t first, int64_t end);
 
-typedef struct mep_ring mep_ring; /* model/ring.h */
+typedef struct mep_ring mep_ring;                 /* model/ring.h */
+typedef struct mep_device_cache mep_device_cache; /* model/device_cache.h */
 
 typedef struct mep_session_block {
     void *data;
@@ -38,15 +39,16 @@ struct mep_session {
     mep_session_settings settings;
     const mep_nn_device *nn;
     mep_nn_state *state;
-    float *values;               /* all parameters: the model's own on the processor, else a copy of them */
-    int64_t batch, length, rows; /* of the call under way */
-    int64_t position;            /* of the first token of each sequence: not 0 with a cache or a ring */
-    int accumulate;              /* training: add to the gradients of matrices, or overwrite them */
-    mep_attention *attention;    /* NULL with a cache */
-    mep_cache *cache;            /* keys and values of earlier tokens; NULL: none */
-    int64_t cache_distances;     /* that the cache's bias covers */
-    mep_ring *ring;              /* keys and values of other processes; attention is then of one head; NULL: none */
-    int64_t longest;             /* positions that tables serve */
+    float *values;                  /* all parameters: the model's own on the processor, else a copy of them */
+    int64_t batch, length, rows;    /* of the call under way */
+    int64_t position;               /* of the first token of each sequence: not 0 with a cache or a ring */
+    int accumulate;                 /* training: add to the gradients of matrices, or overwrite them */
+    mep_attention *attention;       /* NULL with `cache` */
+    mep_cache *cache;               /* keys and values of earlier tokens; NULL: none */
+    int64_t cache_distances;        /* that the cache's bias covers */
+    mep_device_cache *device_cache; /* the same on a device other than the processor; NULL: none */
+    mep_ring *ring;                 /* keys and values of other processes; attention is then of one head; NULL: none */
+    int64_t longest;                /* positions that tables serve */
 
     float *bias_table;     /* host [heads, longest] */
     double *bias_gradient; /* [heads, length], training */
@@ -119,8 +121,8 @@ mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length
 mep_status mep_session_prepare(mep_session **session, mep_model *model, const mep_session_settings *settings,
                                int64_t longest, int decodes);
 
-/* Its attention, of the given number of heads. */
-mep_status mep_session_add_attention(mep_session *session, int64_t heads);
+/* Its attention, of the given number of heads, for up to max_length keys. */
+mep_status mep_session_add_attention(mep_session *session, int64_t heads, int64_t max_length);
 
 /* Tell of gradients that are final, where someone wants to know. */
 static inline void mep_session_gradients_final(const mep_session *session, int64_t first, int64_t end)

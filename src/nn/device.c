@@ -5,6 +5,7 @@
 #include "nn/device.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "base/cpu.h"
 
@@ -116,6 +117,15 @@ static void convert(mep_nn_state *state, int64_t n, mep_activation from, mep_act
     mep_convert(n, from, to);
 }
 
+static void copy(mep_nn_state *state, int64_t rows, int64_t bytes, const void *from, int64_t from_stride, void *to,
+                 int64_t to_stride)
+{
+    (void)state;
+#pragma omp parallel for
+    for (int64_t r = 0; r < rows; r++)
+        memcpy((char *)to + r * to_stride, (const char *)from + r * from_stride, (size_t)bytes);
+}
+
 static void add(mep_nn_state *state, int64_t n, const float *x, float *y)
 {
     (void)state;
@@ -160,6 +170,7 @@ const mep_nn_device mep_nn_cpu = {
     .rotary_apply = rotary_apply,
     .clear = clear,
     .convert = convert,
+    .copy = copy,
     .add = add,
     .squares = squares,
     .adamw = adamw,

@@ -55,6 +55,9 @@ typedef struct mep_nn_device {
 
     void (*clear)(mep_nn_state *state, int64_t n, float *x);
     void (*convert)(mep_nn_state *state, int64_t n, mep_activation from, mep_activation to);
+    /* `rows` rows of `bytes` bytes from one place to another; strides are in bytes. The two do not overlap. */
+    void (*copy)(mep_nn_state *state, int64_t rows, int64_t bytes, const void *from, int64_t from_stride, void *to,
+                 int64_t to_stride);
     /* y += x */
     void (*add)(mep_nn_state *state, int64_t n, const float *x, float *y);
 
