@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-enum { FIRST_ROOM = 1024 };
+enum { FIRST_ROOM = 256 };
 
 /* A layer: `held` tokens of `room`, [room, heads, (k, v), head_dim]. */
 typedef struct strip {
