@@ -63,7 +63,7 @@ typedef struct mep_train_settings {
  * to "mini" have shorter ones for a CPU. */
 MEP_API mep_status mep_train_preset(const char *name, mep_train_settings *settings);
 
-/* Check every field, sizes and ranges; files are looked at when the training begins. */
+/* Check every field, sizes and ranges; the device and files are looked at when the training begins. */
 MEP_API mep_status mep_train_check(const mep_train_settings *settings);
 
 /* What a step reports. */
@@ -87,8 +87,8 @@ MEP_API mep_status mep_train_start(const char *run, const mep_train_settings *se
                                    void *context);
 
 /* Continue the run in a folder from its newest checkpoint (from the start where it has none yet) to its last step, with
- * the settings that it was started with; on the same CPU level the result is the same to the bit as that of a run never
- * interrupted. A finished run returns at once. Fails when the data or the settings are not what they were
+ * the settings that it was started with; on the same CPU level (or GPU) the result is the same to the bit as that of a
+ * run never interrupted. A finished run returns at once. Fails when the data or the settings are not what they were
  * (MEP_ERROR_FORMAT, MEP_ERROR_ARGUMENT), and when the checkpoint is damaged: MEP_ERROR_FORMAT, with the tensor or the
  * file in the message. */
 MEP_API mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context);
@@ -100,6 +100,10 @@ MEP_API mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *
 
 /* Change what a run does about numbers that are not finite, from its next resume on. */
 MEP_API mep_status mep_train_set_on_nan(const char *run, mep_on_nan on_nan);
+
+/* Move a run to another device, from its next resume on: the bits differ from then on, as between CPU levels.
+ * MEP_ERROR_ARGUMENT, with nothing changed, where the device does not compute in the run's dtype. */
+MEP_API mep_status mep_train_set_device(const char *run, mep_device device);
 
 /* "stop", "skip", "dump"; NULL for other values. */
 MEP_API const char *mep_on_nan_name(mep_on_nan on_nan);

@@ -4,6 +4,7 @@
  */
 #include "base/device.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -43,7 +44,13 @@ static mep_status clear(void *data, int64_t bytes)
     return MEP_OK;
 }
 
-static const mep_device_memory cpu = {nothing, take, give_back, copy, copy, clear, nothing};
+static mep_status describe(char text[MEP_DEVICE_TEXT])
+{
+    snprintf(text, MEP_DEVICE_TEXT, "the processor");
+    return MEP_OK;
+}
+
+static const mep_device_memory cpu = {nothing, take, give_back, copy, copy, clear, nothing, describe};
 
 static mep_status absent(void)
 {
@@ -63,6 +70,16 @@ mep_status mep_device_check(mep_device device)
     return table(device)->check();
 }
 
+mep_status mep_device_check_dtype(mep_device device, mep_dtype dtype)
+{
+    if (device == MEP_DEVICE_CPU || (device == MEP_DEVICE_CUDA && dtype == MEP_BFLOAT16)) return MEP_OK;
+    if (device == MEP_DEVICE_CUDA)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "the device cuda computes in bfloat16, not in %s; take bfloat16, or the cpu",
+                        mep_dtype_name(dtype));
+    return mep_fail(MEP_ERROR_ARGUMENT, "%d is no device", (int)device);
+}
+
 static const char *const names[] = {"cpu", "cuda"};
 
 const char *mep_device_name(mep_device device)
@@ -75,6 +92,12 @@ int mep_device_find(const char *name)
     for (int i = 0; i < 2; i++)
         if (strcmp(name, names[i]) == 0) return i;
     return -1;
+}
+
+mep_status mep_device_describe(mep_device device, char text[MEP_DEVICE_TEXT])
+{
+    MEP_TRY(mep_device_check(device));
+    return table(device)->describe(text);
 }
 
 mep_status mep_device_alloc(mep_device device, void **data, int64_t bytes)

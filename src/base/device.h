@@ -7,6 +7,8 @@
 
 #include "mep/device.h"
 
+enum { MEP_DEVICE_TEXT = 320 };
+
 typedef struct mep_device_memory {
     mep_status (*check)(void);
     mep_status (*alloc)(void **data, int64_t bytes);
@@ -15,6 +17,7 @@ typedef struct mep_device_memory {
     mep_status (*read)(void *to, const void *from, int64_t bytes);
     mep_status (*clear)(void *data, int64_t bytes);
     mep_status (*wait)(void);
+    mep_status (*describe)(char text[MEP_DEVICE_TEXT]);
 } mep_device_memory;
 
 /* NULL where the build has no CUDA. Tests put the emulated one there. */
@@ -28,7 +31,13 @@ void mep_device_release(mep_device device, void *pointer);
 /* All bytes become 0. */
 mep_status mep_device_clear(mep_device device, void *data, int64_t bytes);
 
-/* Its name for a message, and the device of a name; -1 for none. */
+/* MEP_ERROR_ARGUMENT where the device does not compute in this dtype: CUDA does in bfloat16 alone. */
+mep_status mep_device_check_dtype(mep_device device, mep_dtype dtype);
+
+/* The device of a name; -1 for none. */
 int mep_device_find(const char *name);
+
+/* Which device it is, for people: a GPU's name, capability and memory. */
+mep_status mep_device_describe(mep_device device, char text[MEP_DEVICE_TEXT]);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "bench/bench.h"
@@ -19,11 +20,12 @@ enum { Q, K, V, OUT, DOUT, DQ, DK, DV, TENSORS };
 typedef struct group {
     const mep_bench_attention_settings *settings;
     mep_bench_common *common;
+    mep_device device;
     mep_dtype dtype;
     mep_cpu_level level;
-    int64_t length;
+    int64_t length, batch;
     void *data[TENSORS];
-    float *lse;
+    void *lse;
     mep_bench_ceiling ceiling;
 } group;
 
@@ -33,7 +35,7 @@ typedef struct variant {
     const char *encoding;
     int exact;
     mep_attention *plan;
-    double *dbias;    /* NULL where nothing is learned */
+    void *dbias;      /* NULL where nothing is learned */
     double memory[2]; /* after the forward, after the backward pass */
     double computed;
 } variant;
@@ -53,17 +55,16 @@ static mep_status forward(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
-    return mep_attention_forward(v->plan, g->settings->batch_size, g->length, g->length, view(g, Q), view(g, K),
-                                 view(g, V), view(g, OUT), g->lse);
+    return mep_attention_forward(v->plan, g->batch, g->length, g->length, view(g, Q), view(g, K), view(g, V),
+                                 view(g, OUT), g->lse);
 }
 
 static mep_status backward(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
-    return mep_attention_backward(v->plan, g->settings->batch_size, g->length, g->length, view(g, Q), view(g, K),
-                                  view(g, V), view(g, OUT), g->lse, view(g, DOUT), view(g, DQ), view(g, DK),
-                                  view(g, DV), v->dbias);
+    return mep_attention_backward(v->plan, g->batch, g->length, g->length, view(g, Q), view(g, K), view(g, V),
+                                  view(g, OUT), g->lse, view(g, DOUT), view(g, DQ), view(g, DK), view(g, DV), v->dbias);
 }
 
 /* ---- One encoding ---- */
@@ -80,7 +81,7 @@ static mep_status make_bias(variant *v, float **table)
     mep_status status = mep_alloc(table, size, sizeof **table);
     if (status == MEP_OK) status = mep_bias_table(bias, v->g->length, *table);
     if (status == MEP_OK && !s->forward_only && mep_bias_param_count(bias) > 0)
-        status = mep_alloc(&v->dbias, size, sizeof *v->dbias);
+        status = mep_bench_zeros(v->g->device, &v->dbias, MEP_FLOAT64, size);
     mep_bias_destroy(&bias);
     return status;
 }
@@ -92,6 +93,7 @@ static mep_status first_runs(variant *v, const float *table, mep_bench_lane *pas
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = s->heads, a.head_dim = s->head_dim, a.max_length = v->g->length, a.dtype = v->g->dtype;
+    a.device = v->g->device;
     a.skip_far = v->exact;
     a.tolerance = v->exact ? s->tolerance : 0;
     double begin = mep_bench_memory_begin();
@@ -99,7 +101,7 @@ static mep_status first_runs(variant *v, const float *table, mep_bench_lane *pas
     MEP_TRY(mep_attention_set_bias(v->plan, table, v->g->length));
     for (int i = 0; i < 2 - s->forward_only; i++) {
         MEP_TRY(mep_bench_first(pass[i], &v->g->common->control));
-        v->memory[i] = mep_bench_memory_growth(begin);
+        v->memory[i] = v->g->device == MEP_DEVICE_CPU ? mep_bench_memory_growth(begin) : (double)NAN;
         v->computed = mep_attention_computed_share(v->plan);
     }
     return MEP_OK;
@@ -109,10 +111,12 @@ static mep_status open_variant(variant *v, mep_bench_lane *pass[2])
 {
     const mep_bench_attention_settings *s = v->g->settings;
     double length = (double)v->g->length;
-    double work = 2 * length * length * (double)(s->head_dim * s->heads * s->batch_size);
+    double work = 2 * length * length * (double)(s->head_dim * s->heads * v->g->batch);
     for (int i = 0; i < 2 - s->forward_only; i++) {
-        *pass[i] =
-            (mep_bench_lane){.run = i == 0 ? forward : backward, .context = v, .work = i == 0 ? work : 2.5 * work};
+        *pass[i] = (mep_bench_lane){.run = i == 0 ? forward : backward,
+                                    .context = v,
+                                    .device = v->g->device,
+                                    .work = i == 0 ? work : 2.5 * work};
         snprintf(pass[i]->name, sizeof pass[i]->name, "%.80s %s at %lld, %s", v->encoding,
                  i == 0 ? "forward" : "backward", (long long)v->g->length, mep_dtype_name(v->g->dtype));
     }
@@ -150,12 +154,14 @@ static mep_status report(const group *g, const variant *variants, int64_t count,
         for (int64_t i = 0; i < count; i++)
             if (is_none(variants[i].encoding)) none = &lanes[pass * count + i];
         for (int64_t i = 0; i < count; i++) {
-            mep_bench_attention_case c = {.level = mep_cpu_level_text(g->level),
+            mep_bench_attention_case c = {.level = g->device == MEP_DEVICE_CPU ? mep_cpu_level_text(g->level)
+                                                                               : mep_device_name(g->device),
                                           .dtype = mep_dtype_name(g->dtype),
                                           .encoding = variants[i].encoding,
                                           .skip = variants[i].exact ? "exact" : "off",
                                           .pass = pass == 0 ? "forward" : "backward",
                                           .length = g->length,
+                                          .batch_size = g->batch,
                                           .figures = mep_bench_figures_of(&lanes[pass * count + i], top),
                                           .computed = variants[i].computed,
                                           .memory = variants[i].memory[pass]};
@@ -193,7 +199,7 @@ static mep_status measure_group(group *g)
     if (status == MEP_OK) status = measure_variants(g, variants, count, lanes);
     for (int64_t i = 0; i < count; i++) {
         mep_attention_destroy(&variants[i].plan);
-        mep_free(&variants[i].dbias);
+        mep_device_free(g->device, &variants[i].dbias);
     }
     mep_free(&variants);
     mep_free(&lanes);
@@ -202,31 +208,46 @@ static mep_status measure_group(group *g)
 
 /* ---- All groups ---- */
 
+static int64_t batch_of(const mep_bench_attention_settings *s, int64_t length)
+{
+    if (s->tokens == 0) return s->batch_size;
+    return s->tokens > length ? s->tokens / length : 1;
+}
+
 static mep_status allocate(group *g)
 {
     const mep_bench_attention_settings *s = g->settings;
-    int64_t longest = 0, rows = 0, size = 0;
-    for (int64_t i = 0; i < s->length_count; i++) longest = s->lengths[i] > longest ? s->lengths[i] : longest;
-    MEP_TRY(mep_multiply(s->batch_size, s->heads, longest, &rows));
+    int64_t rows = 0, size = 0;
+    for (int64_t i = 0; i < s->length_count; i++) {
+        int64_t these = 0;
+        MEP_TRY(mep_multiply(batch_of(s, s->lengths[i]), s->heads, s->lengths[i], &these));
+        rows = these > rows ? these : rows;
+    }
     MEP_TRY(mep_multiply(rows, s->head_dim, 1, &size));
     for (int i = 0; i < (s->forward_only ? DOUT : TENSORS); i++) {
         if (i == OUT || i > DOUT)
-            MEP_TRY(mep_alloc(&g->data[i], size, (size_t)mep_dtype_size(g->dtype)));
+            MEP_TRY(mep_bench_zeros(g->device, &g->data[i], g->dtype, size));
         else
-            MEP_TRY(mep_bench_random(&g->data[i], g->dtype, size));
+            MEP_TRY(mep_bench_random(g->device, &g->data[i], g->dtype, size));
     }
-    MEP_TRY(mep_alloc(&g->lse, rows, sizeof *g->lse));
-    return mep_bench_ceiling_create(&g->ceiling, g->common->ceiling, g->dtype);
+    MEP_TRY(mep_bench_zeros(g->device, &g->lse, MEP_FLOAT32, rows));
+    return mep_bench_ceiling_create(&g->ceiling, g->device, g->common->ceiling, g->dtype);
+}
+
+static int64_t level_count(const mep_bench_attention_settings *s, mep_device device)
+{
+    return device == MEP_DEVICE_CPU ? s->level_count : 1;
 }
 
 static mep_status measure_dtype(group *g)
 {
     const mep_bench_attention_settings *s = g->settings;
     MEP_TRY(allocate(g));
-    for (int64_t level = 0; level < s->level_count; level++)
+    for (int64_t level = 0; level < level_count(s, g->device); level++)
         for (int64_t length = 0; length < s->length_count; length++) {
-            g->level = mep_cpu_level_set(s->levels[level]);
+            if (g->device == MEP_DEVICE_CPU) g->level = mep_cpu_level_set(s->levels[level]);
             g->length = s->lengths[length];
+            g->batch = batch_of(s, g->length);
             MEP_TRY(measure_group(g));
         }
     return MEP_OK;
@@ -246,7 +267,7 @@ static mep_status raise_level(const mep_bench_attention_settings *s, int64_t cei
     mep_bench_lane lane;
     const mep_bench_control alone = {.repeats = 1};
     mep_cpu_level_set(highest);
-    mep_status status = mep_bench_ceiling_create(&top, ceiling, dtype);
+    mep_status status = mep_bench_ceiling_create(&top, MEP_DEVICE_CPU, ceiling, dtype);
     mep_bench_ceiling_lane(&top, &lane);
     if (status == MEP_OK) status = mep_bench_first(&lane, &alone);
     mep_bench_ceiling_destroy(&top);
@@ -255,16 +276,16 @@ static mep_status raise_level(const mep_bench_attention_settings *s, int64_t cei
 
 mep_status mep_bench_attention(const mep_bench_attention_settings *settings, mep_bench_common *common)
 {
-    MEP_TRY(raise_level(settings, common->ceiling, common->dtypes[0]));
-    common->control.total = variant_count(settings) * (2 - settings->forward_only) * settings->level_count *
-                            settings->length_count * common->dtype_count;
+    if (common->device == MEP_DEVICE_CPU) MEP_TRY(raise_level(settings, common->ceiling, common->dtypes[0]));
+    common->control.total = variant_count(settings) * (2 - settings->forward_only) *
+                            level_count(settings, common->device) * settings->length_count * common->dtype_count;
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < common->dtype_count && status == MEP_OK; i++) {
-        group g = {.settings = settings, .common = common, .dtype = common->dtypes[i]};
+        group g = {.settings = settings, .common = common, .device = common->device, .dtype = common->dtypes[i]};
         status = measure_dtype(&g);
         mep_bench_ceiling_destroy(&g.ceiling);
-        mep_free(&g.lse);
-        for (int t = 0; t < TENSORS; t++) mep_free(&g.data[t]);
+        mep_device_free(g.device, &g.lse);
+        for (int t = 0; t < TENSORS; t++) mep_device_free(g.device, &g.data[t]);
     }
     return status;
 }

@@ -18,8 +18,9 @@ typedef mep_status (*mep_bench_case_fn)(void *context, const void *finished);
 typedef struct mep_bench_common {
     mep_bench_control control;
     mep_bench_case_fn add;
-    void *context;   /* of add */
-    int64_t ceiling; /* rows and columns of the square product */
+    void *context;     /* of add */
+    mep_device device; /* where it computes; what says nothing of devices is for the processor alone */
+    int64_t ceiling;   /* rows and columns of the square product */
     const mep_dtype *dtypes;
     int64_t dtype_count;
 } mep_bench_common;
@@ -30,8 +31,9 @@ typedef struct mep_bench_attention_settings {
     const char *const *encodings; /* bias specs; "none" is no bias */
     const int64_t *lengths;
     const mep_cpu_level *levels;
-    int64_t encoding_count, length_count, level_count;
+    int64_t encoding_count, length_count, level_count; /* levels count on the processor alone */
     int64_t batch_size, heads, head_dim;
+    int64_t tokens; /* not 0: in the place of batch_size, as many sequences as have so many tokens, at least one */
     int dense,
         exact; /* with all blocks; without those whose weights are zero. "none" is measured once, dense if it can be */
     double tolerance; /* of exact: see mep_attention_settings */
@@ -39,12 +41,13 @@ typedef struct mep_bench_attention_settings {
 } mep_bench_attention_settings;
 
 typedef struct mep_bench_attention_case {
-    const char *level, *dtype, *encoding, *skip, *pass;
-    int64_t length;
+    const char *level, *dtype, *encoding, *skip, *pass; /* level: a CPU level, or the device */
+    int64_t length, batch_size;
     mep_bench_figures figures; /* useful operations: 2 L^2 D H forward, 2.5 times that backward */
     double of_none;            /* time over that of "none"; see mep_bench_ratio. NaN where none is not measured */
     double computed;           /* share of the blocks computed forward */
-    double memory; /* bytes that the process grew by: the plan and all that the call takes beyond its tensors */
+    double memory; /* bytes that the process grew by: the plan and all that the call takes beyond its tensors. NaN on a
+                      GPU, whose memory is not seen */
 } mep_bench_attention_case;
 
 mep_status mep_bench_attention(const mep_bench_attention_settings *settings, mep_bench_common *common);
@@ -98,7 +101,7 @@ typedef struct mep_bench_train_case {
     int64_t parameters, batch_size, length;
     mep_bench_figures figures;
     mep_bench_pair tokens; /* a second */
-    double memory;         /* bytes: model, gradients, moments, activations */
+    double memory;         /* bytes: model, gradients, moments, activations; NaN on a GPU */
 } mep_bench_train_case;
 
 mep_status mep_bench_train(const mep_bench_train_settings *settings, mep_bench_common *common);

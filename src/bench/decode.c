@@ -240,9 +240,9 @@ static mep_status measure_dtype(group *g)
     for (int64_t i = 0; i < s->length_count; i++) longest = s->lengths[i] > longest ? s->lengths[i] : longest;
     MEP_TRY(mep_multiply(s->batch_size, s->heads, s->head_dim, &one));
     MEP_TRY(mep_multiply(one, longest, 1, &all));
-    MEP_TRY(mep_bench_random(&g->q, g->dtype, one));
-    MEP_TRY(mep_bench_random(&g->k, g->dtype, all));
-    MEP_TRY(mep_bench_random(&g->v, g->dtype, all));
+    MEP_TRY(mep_bench_random(MEP_DEVICE_CPU, &g->q, g->dtype, one));
+    MEP_TRY(mep_bench_random(MEP_DEVICE_CPU, &g->k, g->dtype, all));
+    MEP_TRY(mep_bench_random(MEP_DEVICE_CPU, &g->v, g->dtype, all));
     MEP_TRY(mep_alloc(&g->out, one, (size_t)mep_dtype_size(g->dtype)));
     for (int64_t i = 0; i < s->length_count; i++) {
         g->length = s->lengths[i];
@@ -259,7 +259,7 @@ mep_status mep_bench_decode(const mep_bench_decode_settings *settings, mep_bench
         group g = {.settings = settings, .common = common, .dtype = common->dtypes[i]};
         status = measure_dtype(&g);
         void **tensors[] = {&g.q, &g.k, &g.v, &g.out};
-        for (int t = 0; t < 4; t++) mep_free(tensors[t]);
+        for (int t = 0; t < 4; t++) mep_device_free(MEP_DEVICE_CPU, tensors[t]);
     }
     return status;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The matrix products of a model: each linear map's forward product, the gradient of its input and that of its weight,
- * in the forms in which the model asks for them, by every backend of the build and in every type in turn.
+ * in the forms in which the model asks for them, in every type in turn: by every backend of the build, or on a GPU by
+ * the one that models use there.
  */
 #include <stdio.h>
 
@@ -20,7 +21,9 @@ typedef struct linear_map {
 } linear_map;
 
 typedef struct operation {
-    const mep_gemm_backend_table *backend;
+    const mep_gemm_backend_table *backend; /* of the processor */
+    mep_device device;
+    mep_nn_state *state; /* of the device; the ceiling's */
     mep_gemm product;
 } operation;
 
@@ -38,7 +41,8 @@ typedef struct bench {
 static mep_status run(void *context)
 {
     const operation *o = context;
-    return mep_gemm_run_with(o->backend, &o->product);
+    if (o->device == MEP_DEVICE_CPU) return mep_gemm_run_with(o->backend, &o->product);
+    return mep_nn_on(o->device)->gemm(o->state, &o->product);
 }
 
 static void list(bench *b)
@@ -52,6 +56,9 @@ static void list(bench *b)
                                    {"down", rows, f, h},
                                    {"output", output, h, c->vocab_size}};
     for (int i = 0; i < MAPS; i++) b->maps[i] = maps[i];
+    b->backend_count = 1; /* the device's, which has no table of this kind */
+    if (b->common->device != MEP_DEVICE_CPU) return;
+    b->backend_count = 0;
 #if MEP_HAVE_ONEDNN
     b->backends[b->backend_count++] = &mep_gemm_onednn;
 #endif
@@ -72,25 +79,26 @@ static mep_gemm shape_of(const linear_map *map, int pass, mep_dtype dtype)
     return passes[pass];
 }
 
-static mep_status allocate_operands(mep_gemm *g)
+static mep_status allocate_operands(mep_device device, mep_gemm *g)
 {
-    MEP_TRY(mep_bench_random(&g->a.data, g->a.dtype, g->m * g->k));
-    MEP_TRY(mep_bench_random(&g->b.data, g->b.dtype, g->k * g->n));
-    return mep_alloc(&g->c.data, g->m * g->n, (size_t)mep_dtype_size(g->c.dtype));
+    MEP_TRY(mep_bench_random(device, &g->a.data, g->a.dtype, g->m * g->k));
+    MEP_TRY(mep_bench_random(device, &g->b.data, g->b.dtype, g->k * g->n));
+    return mep_bench_zeros(device, &g->c.data, g->c.dtype, g->m * g->n);
 }
 
 /* The operations of all types and backends; backends of a type share their operands. */
 static mep_status fill(bench *b, const linear_map *map, int pass)
 {
+    mep_device device = b->common->device;
     for (int64_t d = 0; d < b->common->dtype_count; d++) {
         mep_gemm g = shape_of(map, pass, b->common->dtypes[d]);
         operation *o = &b->operations[d * b->backend_count];
-        mep_status status = allocate_operands(&g);
+        mep_status status = allocate_operands(device, &g);
         for (int64_t i = 0; i < b->backend_count; i++) {
-            o[i] = (operation){b->backends[i], g};
+            o[i] = (operation){b->backends[i], device, b->ceilings[d].state, g};
             mep_bench_lane *lane = &b->lanes[d * b->backend_count + i];
-            *lane =
-                (mep_bench_lane){.run = run, .context = &o[i], .work = 2.0 * (double)g.m * (double)g.n * (double)g.k};
+            *lane = (mep_bench_lane){
+                .run = run, .context = &o[i], .device = device, .work = 2.0 * (double)g.m * (double)g.n * (double)g.k};
             snprintf(lane->name, sizeof lane->name, "%s %s, %s", map->name, PASS_NAMES[pass],
                      mep_dtype_name(g.a.dtype));
         }
@@ -98,6 +106,11 @@ static mep_status fill(bench *b, const linear_map *map, int pass)
         mep_bench_ceiling_lane(&b->ceilings[d], &b->lanes[b->common->dtype_count * b->backend_count + d]);
     }
     return MEP_OK;
+}
+
+static const char *backend_name(const operation *o)
+{
+    return o->device == MEP_DEVICE_CPU ? o->backend->name() : mep_device_name(o->device);
 }
 
 static mep_status report(const bench *b, const linear_map *map, int pass)
@@ -108,7 +121,7 @@ static mep_status report(const bench *b, const linear_map *map, int pass)
         mep_bench_gemm_case c = {.product = map->name,
                                  .pass = PASS_NAMES[pass],
                                  .dtype = mep_dtype_name(g->a.dtype),
-                                 .backend = b->operations[i].backend->name(),
+                                 .backend = backend_name(&b->operations[i]),
                                  .m = g->m,
                                  .n = g->n,
                                  .k = g->k,
@@ -128,9 +141,9 @@ static mep_status measure_pass(bench *b, const linear_map *map, int pass)
     if (status == MEP_OK) status = report(b, map, pass);
     for (int64_t d = 0; d < dtypes; d++) {
         mep_gemm *g = &b->operations[d * b->backend_count].product;
-        mep_free(&g->a.data);
-        mep_free(&g->b.data);
-        mep_free(&g->c.data);
+        mep_device_free(b->common->device, &g->a.data);
+        mep_device_free(b->common->device, &g->b.data);
+        mep_device_free(b->common->device, &g->c.data);
     }
     return status;
 }
@@ -139,7 +152,7 @@ static mep_status measure_all(bench *b)
 {
     MEP_TRY(mep_alloc(&b->lanes, DTYPES * (BACKENDS + 1), sizeof *b->lanes));
     for (int64_t d = 0; d < b->common->dtype_count; d++)
-        MEP_TRY(mep_bench_ceiling_create(&b->ceilings[d], b->common->ceiling, b->common->dtypes[d]));
+        MEP_TRY(mep_bench_ceiling_create(&b->ceilings[d], b->common->device, b->common->ceiling, b->common->dtypes[d]));
     for (int i = 0; i < MAPS; i++)
         for (int pass = 0; pass < PASSES; pass++) MEP_TRY(measure_pass(b, &b->maps[i], pass));
     return MEP_OK;

@@ -7,24 +7,31 @@
 #define MEP_BENCH_PARTS_H
 
 #include "bench/timer.h"
-#include "mep/types.h"
-#include "nn/gemm.h"
+#include "mep/device.h"
+#include "nn/device.h"
 
-/* Allocate `count` random normal values of `dtype` (float32 or bfloat16) into the pointer at `data`. They repeat after
- * a million, a prime number of them. */
-mep_status mep_bench_random(void **data, mep_dtype dtype, int64_t count);
+/* Allocate `count` values of `dtype` (float32 or bfloat16) of the device's memory into the pointer at `data`, zeros or
+ * random normal ones, which repeat after a million, a prime number of them. Freed with mep_device_free. */
+mep_status mep_bench_zeros(mep_device device, void **data, mep_dtype dtype, int64_t count);
+mep_status mep_bench_random(mep_device device, void **data, mep_dtype dtype, int64_t count);
 
-/* The ceiling: a square matrix product by the build's backend, in a dtype. bfloat16 below AVX-512, where such products
- * are computed in float32, has float32's. */
+/* The ceiling: a square matrix product as the network's are made on the device, in a dtype. bfloat16 below AVX-512,
+ * where such products are computed in float32, has float32's. */
 typedef struct mep_bench_ceiling {
+    mep_device device;
+    mep_nn_state *state;
     mep_gemm product;
 } mep_bench_ceiling;
 
-mep_status mep_bench_ceiling_create(mep_bench_ceiling *ceiling, int64_t size, mep_dtype dtype);
+mep_status mep_bench_ceiling_create(mep_bench_ceiling *ceiling, mep_device device, int64_t size, mep_dtype dtype);
 void mep_bench_ceiling_destroy(mep_bench_ceiling *ceiling);
 
 /* Make `lane` the ceiling's. */
 void mep_bench_ceiling_lane(mep_bench_ceiling *ceiling, mep_bench_lane *lane);
+
+/* 1e9 bytes a second that the device's memory gives and takes while one vector of `count` float32 is added to another
+ * (12 bytes a number): the best of a few samples. */
+mep_status mep_bench_memory_rate(mep_device device, int64_t count, double *rate);
 
 /* How far the memory of the process (resident pages) rises: begin gives what there is now and forgets the peak,
  * growth the bytes by which the peak since then is above that. NaN where the system does not tell (Linux does). */

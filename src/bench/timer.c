@@ -20,12 +20,18 @@ static mep_status watch(const mep_bench_lane *lane, const mep_bench_control *con
                     (long long)control->total);
 }
 
+static mep_status run(const mep_bench_lane *lane, int64_t times)
+{
+    for (int64_t i = 0; i < times; i++) MEP_TRY(lane->run(lane->context));
+    return mep_device_wait(lane->device);
+}
+
 mep_status mep_bench_first(mep_bench_lane *lane, const mep_bench_control *control)
 {
     if (lane->first > 0) return MEP_OK;
     MEP_TRY(watch(lane, control));
     double start = mep_now();
-    MEP_TRY(lane->run(lane->context));
+    MEP_TRY(run(lane, 1));
     lane->first = mep_now() - start;
     if (lane->first <= 0) lane->first = 1e-9; /* the clock's grain */
     return MEP_OK;
@@ -39,12 +45,13 @@ static void add(mep_bench_lane *lane, double seconds, int64_t runs)
 
 mep_status mep_bench_sample(mep_bench_lane *lane, const mep_bench_control *control)
 {
-    int64_t runs = 0;
+    int64_t runs = 0, times = 1;
     double start, seconds = 0;
     if (lane->count == MEP_BENCH_REPEATS) return MEP_OK;
     MEP_TRY(watch(lane, control));
-    for (start = mep_now(); seconds < SAMPLE_SECONDS; runs++) {
-        MEP_TRY(lane->run(lane->context));
+    for (start = mep_now(); seconds < SAMPLE_SECONDS; runs += times) {
+        if (lane->device != MEP_DEVICE_CPU && runs > 0) times *= 2;
+        MEP_TRY(run(lane, times));
         seconds = mep_now() - start;
     }
     add(lane, seconds, runs);

@@ -6,13 +6,16 @@
  * Every lane runs once before anything counts. A sample is as many runs as take 20 ms. A lane ends after `repeats`
  * samples, or when the next would take it past `seconds`; a lane whose first run is longer than that has this run for
  * its only sample. A ceiling has a sample in every round.
+ *
+ * What runs have started on a GPU is waited for within the sample: after 1, 2, 4, .. runs, so that waiting itself,
+ * which takes as long as a small run, counts little.
  */
 #ifndef MEP_BENCH_TIMER_H
 #define MEP_BENCH_TIMER_H
 
 #include <stdint.h>
 
-#include "mep/status.h"
+#include "mep/device.h"
 
 enum { MEP_BENCH_REPEATS = 1000, MEP_BENCH_NAME = 160 };
 
@@ -31,10 +34,11 @@ typedef struct mep_bench_lane {
     void *context;
     char name[MEP_BENCH_NAME]; /* for the progress line */
     int is_ceiling;
-    double work;   /* of a run: operations or bytes */
-    double first;  /* seconds of the first run; 0 before it */
-    double total;  /* seconds of the samples */
-    int64_t count; /* samples */
+    mep_device device; /* where it works; 0: the processor */
+    double work;       /* of a run: operations or bytes */
+    double first;      /* seconds of the first run; 0 before it */
+    double total;      /* seconds of the samples */
+    int64_t count;     /* samples */
     double seconds[MEP_BENCH_REPEATS];
 } mep_bench_lane;
 

@@ -79,6 +79,7 @@ static mep_status open_trainer(trainer *t)
     session.length = s->length;
     session.dtype = t->dtype;
     session.training = !s->evaluate;
+    session.device = t->common->device;
     MEP_TRY(mep_multiply(s->batch_size, s->length, 1, &rows));
     MEP_TRY(mep_model_create(&t->model, &s->config, 1));
     if (!s->evaluate) MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw, mep_place_cpu));
@@ -97,9 +98,12 @@ static mep_status measure(trainer *t, mep_bench_lane lanes[2])
 {
     const mep_bench_train_settings *s = t->settings;
     double tokens = (double)(s->batch_size * s->length);
-    MEP_TRY(mep_bench_ceiling_create(&t->ceiling, t->common->ceiling, t->dtype));
+    MEP_TRY(mep_bench_ceiling_create(&t->ceiling, t->common->device, t->common->ceiling, t->dtype));
     mep_bench_ceiling_lane(&t->ceiling, &lanes[1]);
-    lanes[0] = (mep_bench_lane){.run = s->evaluate ? evaluate : step, .context = t, .work = mep_bench_train_work(s)};
+    lanes[0] = (mep_bench_lane){.run = s->evaluate ? evaluate : step,
+                                .context = t,
+                                .device = t->common->device,
+                                .work = mep_bench_train_work(s)};
     snprintf(lanes[0].name, sizeof lanes[0].name, "%s, %s", s->evaluate ? "evaluation" : "step",
              mep_dtype_name(t->dtype));
     MEP_TRY(mep_bench_first(&lanes[1], &t->common->control));
@@ -107,7 +111,7 @@ static mep_status measure(trainer *t, mep_bench_lane lanes[2])
     double begin = mep_bench_memory_begin();
     MEP_TRY(open_trainer(t));
     MEP_TRY(mep_bench_first(&lanes[0], &t->common->control));
-    double memory = mep_bench_memory_growth(begin);
+    double memory = t->common->device == MEP_DEVICE_CPU ? mep_bench_memory_growth(begin) : (double)NAN;
     MEP_TRY(mep_bench_measure(lanes, 2, &t->common->control));
     t->common->control.done++;
     mep_bench_figures f = mep_bench_figures_of(&lanes[0], &lanes[1]);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "cli/bench_job.h"
+#include "cli/cli.h"
 
 typedef struct attention_job {
     mep_bench_job job;
@@ -18,6 +19,7 @@ static const mep_bench_column ATTENTION_COLUMNS[] = {
     MEP_BENCH_TEXT_COLUMN(mep_bench_attention_case, "level", level),
     MEP_BENCH_TEXT_COLUMN(mep_bench_attention_case, "dtype", dtype),
     MEP_BENCH_INTEGER_COLUMN(mep_bench_attention_case, "length", length),
+    MEP_BENCH_INTEGER_COLUMN(mep_bench_attention_case, NULL, batch_size),
     MEP_BENCH_TEXT_COLUMN(mep_bench_attention_case, "pass", pass),
     MEP_BENCH_TEXT_COLUMN(mep_bench_attention_case, "encoding", encoding),
     MEP_BENCH_TEXT_COLUMN(mep_bench_attention_case, "skip", skip),
@@ -33,18 +35,22 @@ static const char ATTENTION_NOTES[] =
     "backward, also where blocks are skipped: it says how much sooner the result is there. \"/ none\" is the time "
     "over\n"
     "that of the encoding none, the median of this ratio over the rounds. MB is how far the process's resident memory\n"
-    "rose above what it was with inputs and outputs in place: the plan and all else that is taken (backward: both). "
-    "The\n"
-    "ceiling is the build's product of the same type at the highest of the levels; bfloat16 below AVX-512 has "
-    "float32's.\n"
+    "rose above what it was with inputs and outputs in place: the plan and all else that is taken (backward: both); "
+    "of\na GPU's memory nothing is known. The ceiling is the build's product of the same type at the highest of the "
+    "levels\n"
+    "(on a GPU, the device's); bfloat16 below AVX-512 has float32's.\n"
     "Backward gives the gradient of the bias where an encoding learns.\n\n";
 
-static int check_attention(attention_job *a)
+static int check_attention(attention_job *a, const mep_option *options)
 {
     static const char *const skip_words[] = {"off", "exact", NULL};
     const char *level_words[MEP_CPU_AVX512_BF16 + 2] = {NULL};
     int64_t indices[MEP_ARGS_LIST];
     for (int l = 0; l <= MEP_CPU_AVX512_BF16; l++) level_words[l] = mep_cpu_level_text((mep_cpu_level)l);
+    if (a->s.tokens > 0 && mep_args_given(options, "--batch-size"))
+        return mep_cli_usage(a->job.command, "--tokens and --batch-size exclude each other");
+    if (a->job.device != MEP_DEVICE_CPU && mep_args_given(options, "--levels"))
+        return mep_cli_usage(a->job.command, "--levels are the processor's; leave it out with --device cuda");
     int code = mep_bench_check_positions(a->job.command, &a->encodings);
     if (code == MEP_ARGS_GO) code = mep_args_words(a->job.command, "--levels", &a->levels, level_words, indices);
     if (code != MEP_ARGS_GO) return code;
@@ -65,7 +71,9 @@ static int run_attention(attention_job *a)
                                           .column_count = sizeof ATTENTION_COLUMNS / sizeof *ATTENTION_COLUMNS,
                                           .case_size = sizeof(mep_bench_attention_case)};
     mep_status status = mep_bench_job_open(&a->job, &page);
-    if (status == MEP_OK) status = mep_bench_job_note(&a->job, "batch_size", json_integer((json_int_t)a->s.batch_size));
+    if (status == MEP_OK)
+        status = a->s.tokens > 0 ? mep_bench_job_note(&a->job, "tokens", json_integer((json_int_t)a->s.tokens))
+                                 : mep_bench_job_note(&a->job, "batch_size", json_integer((json_int_t)a->s.batch_size));
     if (status == MEP_OK) status = mep_bench_job_note(&a->job, "heads", json_integer((json_int_t)a->s.heads));
     if (status == MEP_OK) status = mep_bench_job_note(&a->job, "head_dim", json_integer((json_int_t)a->s.head_dim));
     if (status == MEP_OK) status = mep_bench_job_note(&a->job, "tolerance", json_real(a->s.tolerance));
@@ -90,6 +98,8 @@ int mep_cli_bench_attention(int argc, char **argv)
         MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &a.encodings, "distance biases, and none"),
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &a.lengths, 1, MEP_BENCH_LONGEST, "tokens a sequence"),
         MEP_OPT_INT("--batch-size", 'b', "N", &a.s.batch_size, 1, 1 << 20, "sequences"),
+        MEP_OPT_LENGTH("--tokens", 0, "L", &a.s.tokens, 1, (int64_t)1 << 40,
+                       "instead: at each length as many sequences as have L tokens, at least one"),
         MEP_OPT_INT("--heads", 0, "N", &a.s.heads, 1, 65536, "attention heads"),
         MEP_OPT_INT("--head-dim", 0, "N", &a.s.head_dim, 1, 65536, "channels of a head"),
         MEP_OPT_TEXTS("--levels", 0, "LEVEL,..", &a.levels, "CPU levels: c, avx2, avx512, avx512_bf16"),
@@ -98,11 +108,15 @@ int mep_cli_bench_attention(int argc, char **argv)
         MEP_OPT_REAL("--tolerance", 0, "T", &a.s.tolerance, 0, 0.5,
                      "exact may leave out weights that are together below T"),
         MEP_OPT_FLAG("--forward", 0, &a.s.forward_only, "no backward pass, and no memory for it"),
-        MEP_BENCH_CEILING_ROW(&a.job),
+        MEP_BENCH_DEVICE_ROWS(&a.job),
         MEP_BENCH_COMMON_ROWS(&a.job),
         MEP_OPT_END,
     };
-    snprintf(notes, sizeof notes, "%s%s\n  mep bench attention --positions none,mep,alibi --lengths 1K,64K --forward\n",
+    mep_args_default(options, "--ceiling", MEP_BENCH_CEILINGS);
+    mep_args_default(options, "--tokens", "");
+    snprintf(notes, sizeof notes,
+             "%s%s\n  mep bench attention --positions none,mep,alibi --lengths 1K,64K --forward\n"
+             "  mep bench attention --device cuda --tokens 16K --lengths 2K,4K,8K,16K --heads 16 --head-dim 128\n",
              ATTENTION_NOTES, mep_bench_timing_note);
     mep_usage usage = {.command = a.job.command,
                        .arguments = "",
@@ -111,6 +125,6 @@ int mep_cli_bench_attention(int argc, char **argv)
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code == MEP_ARGS_GO) code = mep_bench_job_check(&a.job, options);
-    if (code == MEP_ARGS_GO) code = check_attention(&a);
+    if (code == MEP_ARGS_GO) code = check_attention(&a, options);
     return code == MEP_ARGS_GO ? run_attention(&a) : code;
 }

@@ -54,10 +54,11 @@ int mep_cli_bench_gemm(int argc, char **argv)
                        "tokens of each; the rows are both multiplied"),
         MEP_OPT_INT("--vocab-size", 0, "N", &vocab_size, 0, 1 << 24,
                     "rows of the output matrix; 0: the preset's, 320 for nano to mini and 50304 for the others"),
-        MEP_BENCH_CEILING_ROW(&job),
+        MEP_BENCH_DEVICE_ROWS(&job),
         MEP_BENCH_COMMON_ROWS(&job),
         MEP_OPT_END,
     };
+    mep_args_default(options, "--ceiling", MEP_BENCH_CEILINGS);
     snprintf(notes, sizeof notes, "%s%s", GEMM_NOTES, mep_bench_timing_note);
     mep_usage usage = {.command = job.command,
                        .arguments = "",

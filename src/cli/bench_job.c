@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/device.h"
+#include "base/error.h"
+#include "bench/parts.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 
@@ -57,6 +60,19 @@ static int show_progress(void *context, int64_t done, int64_t total, const char 
     return mep_interrupt_flag;
 }
 
+/* On a GPU the type is bfloat16, and the ceiling a product that is large for one. MEP_ARGS_GO or an exit code. */
+static int fit_device(mep_bench_job *job, const mep_option *options, int64_t indices[MEP_ARGS_LIST])
+{
+    job->common.device = (mep_device)job->device;
+    for (int64_t i = 0; mep_args_given(options, "--dtype") && i < job->dtypes.count; i++)
+        if (indices[i] == 0)
+            return mep_cli_usage(job->command, "--device cuda computes in bfloat16; leave out --dtype float32");
+    job->dtypes.count = 1;
+    indices[0] = 1;
+    if (!mep_args_given(options, "--ceiling")) job->common.ceiling = 8192;
+    return mep_cli_check_device(job->command, job->common.device);
+}
+
 /* After the parsing: MEP_ARGS_GO or an exit code. */
 int mep_bench_job_check(mep_bench_job *job, const mep_option *options)
 {
@@ -66,11 +82,24 @@ int mep_bench_job_check(mep_bench_job *job, const mep_option *options)
         return mep_cli_usage(job->command, "--json and --format exclude each other");
     int code = mep_args_words(job->command, "--dtype", &job->dtypes, words, indices);
     if (code != MEP_ARGS_GO) return code;
+    if (job->device != MEP_DEVICE_CPU) code = fit_device(job, options, indices);
+    if (code != MEP_ARGS_GO) return code;
     for (int64_t i = 0; i < job->dtypes.count; i++) job->types[i] = indices[i] == 0 ? MEP_FLOAT32 : MEP_BFLOAT16;
     job->common.dtypes = job->types;
     job->common.dtype_count = job->dtypes.count;
     mep_set_threads((int)job->threads);
     return MEP_ARGS_GO;
+}
+
+/* Which GPU it is, and how fast its memory. */
+static mep_status note_gpu(mep_bench_job *job)
+{
+    char text[MEP_DEVICE_TEXT];
+    double rate = 0;
+    MEP_TRY(mep_device_describe(job->common.device, text));
+    MEP_TRY(mep_bench_job_note(job, "gpu", json_string(text)));
+    MEP_TRY(mep_bench_memory_rate(job->common.device, job->common.ceiling * job->common.ceiling, &rate));
+    return mep_bench_job_note(job, "gpu_memory_gigabytes_per_second", json_real(rate));
 }
 
 /* Before measuring: what the page and the progress line need. */
@@ -83,7 +112,9 @@ mep_status mep_bench_job_open(mep_bench_job *job, const mep_bench_report *page)
     job->common.control.context = job;
     mep_interrupt_install();
     if (!job->quiet) mep_progress_start(&job->progress, job->command, 0, 0);
-    return mep_bench_report_begin(&job->report, job->common.control.repeats, job->common.control.seconds);
+    MEP_TRY(mep_bench_report_begin(&job->report, job->common.control.repeats, job->common.control.seconds));
+    MEP_TRY(mep_bench_job_note(job, "device", json_string(mep_device_name(job->common.device))));
+    return job->common.device == MEP_DEVICE_CPU ? MEP_OK : note_gpu(job);
 }
 
 mep_status mep_bench_job_note(mep_bench_job *job, const char *key, json_t *value)

@@ -9,6 +9,7 @@
 #include "bench/bench.h"
 #include "cli/args.h"
 #include "cli/bench_report.h"
+#include "cli/device.h"
 #include "cli/progress.h"
 
 enum { MEP_BENCH_LONGEST = 1 << 26, MEP_BENCH_TYPES = 2 };
@@ -19,7 +20,7 @@ typedef struct mep_bench_job {
     mep_texts dtypes;
     mep_dtype types[MEP_BENCH_TYPES];
     int64_t threads;
-    int json, format, quiet;
+    int json, format, quiet, device;
     mep_progress progress;
     mep_bench_report report;
 } mep_bench_job;
@@ -35,8 +36,11 @@ typedef struct mep_bench_job {
         MEP_OPT_FLAG("--json", 0, &(J)->json, "print one JSON object"),                                                \
         MEP_OPT_FLAG("--quiet", 'q', &(J)->quiet, "no progress line")
 
-#define MEP_BENCH_CEILING_ROW(J)                                                                                       \
-    MEP_OPT_INT("--ceiling", 0, "N", &(J)->common.ceiling, 1, 16384, "the ceiling is a product of N x N x N")
+/* Of benchmarks that are for GPUs too; the default of the ceiling. */
+#define MEP_BENCH_CEILINGS "2048; 8192 on cuda"
+#define MEP_BENCH_DEVICE_ROWS(J)                                                                                       \
+    MEP_CLI_DEVICE_ROW(&(J)->device),                                                                                  \
+        MEP_OPT_INT("--ceiling", 0, "N", &(J)->common.ceiling, 1, 16384, "the ceiling is a product of N x N x N")
 
 /* Columns that every case with a mep_bench_figures has; RATE is the heading of its rate, KEY its name in JSON. */
 #define MEP_BENCH_FIGURE_COLUMNS(CASE, RATE, KEY)                                                                      \

@@ -86,10 +86,11 @@ int mep_cli_bench_train(int argc, char **argv)
         MEP_OPT_INT("--vocab-size", 0, "N", &vocab_size, 0, 1 << 24,
                     "tokens of the vocabulary; 0: 320, as text as bytes has, for nano to mini, 50304 for the others"),
         MEP_OPT_FLAG("--eval", 0, &s.evaluate, "the losses of segments, as mep eval computes them, instead of a step"),
-        MEP_BENCH_CEILING_ROW(&job),
+        MEP_BENCH_DEVICE_ROWS(&job),
         MEP_BENCH_COMMON_ROWS(&job),
         MEP_OPT_END,
     };
+    mep_args_default(options, "--ceiling", MEP_BENCH_CEILINGS);
     mep_args_default(options, "--position", "the preset's: mep; gpt2: learned");
     mep_args_default(options, "--batch-size", "the preset's micro-batch; 1 with --eval");
     mep_args_default(options, "--length", "the preset's; 16K with --eval");

@@ -154,6 +154,7 @@ static mep_status complete_settings(compare_job *job)
     mep_eval_defaults(&s->eval);
     s->eval.max_tokens = job->eval_tokens;
     s->eval.dtype = job->eval_dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
+    s->eval.device = s->train.device;
     s->corpora = job->data.values;
     s->corpus_count = job->data.count;
     s->encodings = job->positions.values;
@@ -165,15 +166,18 @@ static mep_status complete_settings(compare_job *job)
 }
 
 /* MEP_ARGS_GO, or the exit code after one line on stderr. */
-static int check(compare_job *job)
+static int check(compare_job *job, const mep_option *options)
 {
+    mep_device device = (mep_device)job->o.device;
     mep_position_kind kind = MEP_POSITION_NONE;
     if (job->data.count == 0) return mep_cli_usage("compare", "--data PREFIX is missing");
     if (job->out == NULL || job->out[0] == '\0') return mep_cli_usage("compare", "--out DIR is missing");
     for (int64_t i = 0; i < job->positions.count; i++)
         if (mep_position_parse(job->positions.values[i], &kind) != MEP_OK)
             return mep_cli_usage("compare", "%s", mep_error_message());
-    return MEP_ARGS_GO;
+    int code = mep_cli_fit_dtype("compare", options, "--dtype", device, &job->o.dtype);
+    if (code == MEP_ARGS_GO) code = mep_cli_fit_dtype("compare", options, "--eval-dtype", device, &job->eval_dtype);
+    return code == MEP_ARGS_GO ? mep_cli_check_device("compare", device) : code;
 }
 
 /* ---- Progress ---- */
@@ -286,7 +290,7 @@ int mep_cli_compare(int argc, char **argv)
     if (copy_command(argc, argv, &job.command) != MEP_OK) return mep_cli_fail("compare");
     code = mep_args_parse(&usage, argc, argv, &count);
     if (mep_cli_group()->rank > 0) job.quiet = 1;
-    if (code == MEP_ARGS_GO) code = check(&job);
+    if (code == MEP_ARGS_GO) code = check(&job, options);
     if (code == MEP_ARGS_GO) code = run(&job);
     mep_free(&job.command);
     return code;

@@ -17,6 +17,7 @@
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "io/files.h"
+#include "mep/device.h"
 #include "model/model.h"
 #include "train/mixture.h"
 #include "train/study.h"
@@ -252,8 +253,9 @@ static mep_status write_method(const mep_report *report, const report_data *data
     write_part(s, "validation", file);
     fprintf(file, ", in segments of each length that do not overlap, every position counted, computed in %s. ",
             mep_dtype_name(s->eval.dtype));
-    fprintf(file, "mep %s, CPU level %s, %d threads:\n\n    %s\n", mep_version(), mep_cpu_level_name(),
-            mep_set_threads(0), report->command);
+    fprintf(file, "mep %s, ", mep_version());
+    if (t->device != MEP_DEVICE_CPU) fprintf(file, "device %s, ", mep_device_name(t->device));
+    fprintf(file, "CPU level %s, %d threads:\n\n    %s\n", mep_cpu_level_name(), mep_set_threads(0), report->command);
     return MEP_OK;
 }
 

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/device.h"
 #include "cli/interrupt.h"
 #include "cli/model_tokenizer.h"
 #include "cli/processes.h"
@@ -29,7 +30,7 @@ typedef struct eval_job {
     mep_lengths lengths;
     mep_eval_settings settings;
     int64_t threads;
-    int dtype, part, json, quiet, split_sequence; /* part: a mep_split_part */
+    int dtype, device, part, json, quiet, split_sequence; /* part: a mep_split_part */
 
     mep_model *model;
     mep_mixture data;
@@ -263,6 +264,7 @@ int mep_cli_eval(int argc, char **argv)
         MEP_OPT_LENGTH("--batch-tokens", 0, "L", &job.settings.batch_tokens, 1, 1 << 30,
                        "tokens computed at a time, at least one segment; fewer need less memory"),
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_train_dtypes, "type to compute in"),
+        MEP_CLI_DEVICE_ROW(&job.device),
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.5,
                      "leave out far tokens whose attention weights are together below T; 0: exact"),
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096, "threads; 0: all cores"),
@@ -292,6 +294,10 @@ int mep_cli_eval(int argc, char **argv)
     if (job.split == NULL && mep_args_given(options, "--part"))
         return mep_cli_usage("eval", "--split A,B,C is missing");
     if (mep_cli_group()->rank > 0) job.quiet = 1;
+    job.settings.device = (mep_device)job.device;
+    code = mep_cli_fit_dtype("eval", options, "--dtype", job.settings.device, &job.dtype);
+    if (code == MEP_ARGS_GO) code = mep_cli_check_device("eval", job.settings.device);
+    if (code != MEP_ARGS_GO) return code;
     job.settings.dtype = job.dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     return run(&job);
 }

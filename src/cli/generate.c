@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/device.h"
 #include "cli/interrupt.h"
 #include "cli/model_tokenizer.h"
 #include "cli/progress.h"
@@ -27,7 +28,7 @@ typedef struct generate_job {
     const char *model_path, *position, *tokenizer_name, *prompt, *prompt_file;
     mep_generate_settings settings;
     int64_t seed, threads;
-    int dtype, quiet, endless;
+    int dtype, device, quiet, endless;
 
     mep_model *model;
     mep_tokenizer *tokenizer;
@@ -198,6 +199,7 @@ int mep_cli_generate(int argc, char **argv)
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.999999,
                      "leave out far keys whose attention weight is at most T a query; 0: exact"),
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_train_dtypes, "type to compute in"),
+        MEP_CLI_DEVICE_ROW(&job.device),
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096, "threads; 0: all cores"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no summary on stderr"),
         MEP_OPT_END,
@@ -226,6 +228,9 @@ int mep_cli_generate(int argc, char **argv)
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
     code = check(&job, count, argv);
+    job.settings.device = (mep_device)job.device;
+    if (code == MEP_ARGS_GO) code = mep_cli_fit_dtype("generate", options, "--dtype", job.settings.device, &job.dtype);
+    if (code == MEP_ARGS_GO) code = mep_cli_check_device("generate", job.settings.device);
     if (code != MEP_ARGS_GO) return code;
     if (job.endless && !mep_args_given(options, "--max-tokens")) job.settings.max_tokens = MEP_GENERATE_ENDLESS;
     job.settings.seed = (uint64_t)job.seed;

@@ -28,7 +28,7 @@ typedef struct train_job {
     mep_train_options o;
     const char *data, *split, *valid, *out, *init, *position, *resume;
     int64_t seed;
-    int quiet, fall_back, new_on_nan;
+    int quiet, fall_back, new_on_nan, new_device;
 
     mep_progress progress;
     mep_train_progress last; /* step 0 before the first one */
@@ -111,7 +111,8 @@ static void write_notes(char notes[NOTES_SIZE])
         "  mep train --data books=0.7,code=0.3 --split 949,50,1 --out runs/both\n"
         "  mep train --resume runs/mep\n"
         "  mpirun -np 4 mep train --data text.train --out runs/mep    4 processes share each step's sequences\n"
-        "  mep train --resume runs/mep --fall-back --on-nan dump\n\n"
+        "  mep train --resume runs/mep --fall-back --on-nan dump\n"
+        "  mep train --resume runs/mep --device cpu    a run that began on a GPU goes on without one\n\n"
         "Ctrl-C saves a checkpoint and ends the run, which --resume continues as if nothing had happened.\n\n"
         "Position encodings:\n%s",
         mep_position_help());
@@ -157,7 +158,8 @@ static int check_new_run(train_job *job, const mep_option *options)
 {
     mep_position_kind kind = MEP_POSITION_NONE;
     char *position = job->o.settings.model.position_encoding;
-    int code = read_init(job, options);
+    int code = mep_cli_fit_dtype("train", options, "--dtype", (mep_device)job->o.device, &job->o.dtype);
+    if (code == MEP_ARGS_GO) code = read_init(job, options);
     if (code != MEP_ARGS_GO) return code;
     if (job->data == NULL) return mep_cli_usage("train", "--data PREFIX is missing");
     if (job->fall_back) return mep_cli_usage("train", "--fall-back is for --resume RUN");
@@ -179,7 +181,8 @@ static int check_new_run(train_job *job, const mep_option *options)
 
 static int check_resume(const mep_option *options)
 {
-    static const char *const allowed[] = {"--resume", "--fall-back", "--on-nan", "--threads", "--quiet", NULL};
+    static const char *const allowed[] = {"--resume",  "--fall-back", "--on-nan", "--device",
+                                          "--threads", "--quiet",     NULL};
     for (; options->kind != MEP_OPTION_END; options++) {
         int fits = !options->given;
         for (int i = 0; allowed[i] != NULL; i++) fits |= strcmp(options->name, allowed[i]) == 0;
@@ -228,8 +231,11 @@ static mep_status print_model(const mep_train_settings *s)
     if (bias != NULL && mep_bias_param_values(bias) > 0)
         printf(", %lld learned parameters", (long long)mep_bias_param_values(bias));
     int threads = mep_set_threads(0);
-    printf("\nmemory    about %sB, computing in %s on %d thread%s\n", memory, mep_dtype_name(s->dtype), threads,
-           threads == 1 ? "" : "s");
+    printf("\nmemory    about %sB, computing in %s on ", memory, mep_dtype_name(s->dtype));
+    if (s->device == MEP_DEVICE_CPU)
+        printf("%d thread%s\n", threads, threads == 1 ? "" : "s");
+    else
+        printf("%s\n", mep_device_name(s->device));
     mep_model_destroy(&model);
     return MEP_OK;
 }
@@ -332,11 +338,12 @@ static mep_status start(train_job *job)
     return mep_train_start_in(mep_cli_group(), job->out, &job->o.settings, begin, show_progress, job);
 }
 
-/* --fall-back and --on-nan of a run that is continued. */
+/* --fall-back, --on-nan and --device of a run that is continued. */
 static mep_status prepare_resume(const train_job *job)
 {
     int64_t step = 0, set_aside = 0;
     if (job->new_on_nan) MEP_TRY(mep_train_set_on_nan(job->resume, (mep_on_nan)job->o.on_nan));
+    if (job->new_device) MEP_TRY(mep_train_set_device(job->resume, (mep_device)job->o.device));
     if (!job->fall_back) return MEP_OK;
     MEP_TRY(mep_train_fall_back(job->resume, &step, &set_aside));
     if (set_aside > 0)
@@ -415,6 +422,8 @@ int mep_cli_train(int argc, char **argv)
     if (code != MEP_ARGS_GO) return code;
     if (mep_cli_group()->rank > 0) job.quiet = 1;
     job.new_on_nan = mep_args_given(options, "--on-nan");
-    code = job.resume != NULL ? check_resume(options) : check_new_run(&job, options);
+    job.new_device = mep_args_given(options, "--device");
+    code = mep_cli_check_device("train", (mep_device)job.o.device);
+    if (code == MEP_ARGS_GO) code = job.resume != NULL ? check_resume(options) : check_new_run(&job, options);
     return code == MEP_ARGS_GO ? run(&job) : code;
 }

@@ -91,6 +91,7 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
     if (settings->init[0] == '\0') model->max_position_embeddings = settings->length;
     if (settings->micro_batch_size == options->preset_micro_batch) fit_micro_batch(settings);
     settings->dtype = options->dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
+    settings->device = (mep_device)options->device;
     settings->on_nan = (mep_on_nan)options->on_nan;
     mep_set_threads((int)options->threads);
     return MEP_OK;

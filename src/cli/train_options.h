@@ -14,12 +14,14 @@
 #define MEP_CLI_TRAIN_OPTIONS_H
 
 #include "cli/args.h"
+#include "cli/device.h"
 #include "mep/train.h"
 
 typedef struct mep_train_options {
     mep_train_settings settings;
     const char *preset;
     int dtype;                  /* index in mep_train_dtypes */
+    int device;                 /* a mep_device */
     int on_nan;                 /* a mep_on_nan */
     int64_t threads;            /* 0: all cores */
     int64_t preset_micro_batch; /* the preset's micro_batch_size */
@@ -61,6 +63,7 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
                     "sequences computed at a time, a divisor of --batch-size; fewer need less memory; 0: all"),        \
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &(O)->dtype, mep_train_dtypes,                                            \
                        "type to compute in; the weights are kept in float32"),                                         \
+        MEP_CLI_DEVICE_ROW(&(O)->device),                                                                              \
         MEP_OPT_FLAG("--recompute", 0, &(O)->settings.recompute,                                                       \
                      "keep only each layer's input for the backward pass: less memory, a third more work")
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/cpu.h"
+#include "base/device.h"
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "dist/mpi.h"
@@ -20,6 +21,15 @@
 #define COMPILER "gcc " VERSION_TEXT(__GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__)
 #endif
 
+/* The GPU that --device cuda takes, or "none" and why. */
+static const char *gpu_name(void)
+{
+    static char text[MEP_DEVICE_TEXT + 8];
+    if (mep_device_describe(MEP_DEVICE_CUDA, text) != MEP_OK)
+        snprintf(text, sizeof text, "none: %s", mep_error_message());
+    return text;
+}
+
 static void print_text(void)
 {
     printf("mep %s\n", mep_version());
@@ -29,14 +39,15 @@ static void print_text(void)
     printf("threads           %d (OpenMP; OMP_NUM_THREADS sets them)\n", omp_get_max_threads());
     printf("matrix products   %s\n", mep_gemm_backend());
     printf("processes         %s\n", mep_mpi_name());
+    printf("GPU               %s\n", gpu_name());
 }
 
 static void print_json(void)
 {
     printf("{\"version\": \"%s\", \"compiler\": \"%s\", \"cpu_level\": \"%s\", \"cpu_level_detected\": \"%s\", "
-           "\"threads\": %d, \"matrix_products\": \"%s\", \"processes\": \"%s\"}\n",
+           "\"threads\": %d, \"matrix_products\": \"%s\", \"processes\": \"%s\", \"gpu\": \"%s\"}\n",
            mep_version(), COMPILER, mep_cpu_level_name(), mep_cpu_level_text(mep_cpu_level_detected()),
-           omp_get_max_threads(), mep_gemm_backend(), mep_mpi_name());
+           omp_get_max_threads(), mep_gemm_backend(), mep_mpi_name(), gpu_name());
 }
 
 int mep_cli_version(int argc, char **argv)

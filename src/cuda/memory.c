@@ -2,6 +2,8 @@
 /*
  * Memory of a CUDA device, and waiting for it, in the default stream.
  */
+#include <stdio.h>
+
 #include "base/device.h"
 #include "cuda/runtime.h"
 
@@ -55,4 +57,15 @@ static mep_status wait(void)
     return mep_cuda_check(cudaDeviceSynchronize(), "work on the device");
 }
 
-const mep_device_memory mep_cuda_memory = {check, alloc, release, write, read, clear, wait};
+static mep_status describe(char text[MEP_DEVICE_TEXT])
+{
+    struct cudaDeviceProp p;
+    int device = 0;
+    MEP_TRY(mep_cuda_check(cudaGetDevice(&device), "the current device"));
+    MEP_TRY(mep_cuda_check(cudaGetDeviceProperties(&p, device), "properties of the device"));
+    snprintf(text, MEP_DEVICE_TEXT, "%s, compute capability %d.%d, %.0f GiB", p.name, p.major, p.minor,
+             (double)p.totalGlobalMem / (double)(1 << 30));
+    return MEP_OK;
+}
+
+const mep_device_memory mep_cuda_memory = {check, alloc, release, write, read, clear, wait, describe};

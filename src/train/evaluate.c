@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/ring.h"
+#include "train/trainer.h"
 
 typedef struct evaluation {
     const mep_eval_settings *settings;
@@ -218,7 +219,8 @@ mep_status mep_evaluate_in(mep_dist *group, int split, mep_model *model, const m
 {
     evaluation e = {.settings = settings, .group = group, .split = split};
     double start = mep_now();
-    mep_status status = mep_dist_agree(group, plan(&e, data));
+    mep_status status = mep_train_check_device(group, settings->device, settings->dtype);
+    if (status == MEP_OK) status = mep_dist_agree(group, plan(&e, data));
     if (status == MEP_OK) status = open_evaluation(&e, model);
     if (status == MEP_OK) status = run_rounds(&e, data, progress, context);
     if (status == MEP_OK) {

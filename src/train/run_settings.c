@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
@@ -36,20 +37,20 @@ mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, 
 {
     char seed[24];
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
-    json_t *root =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, "
-                  "s:f, s:s, s:s, s:b, "
-                  "s:I, s:I, s:I, s:I, s:I, s:s, s:o}",
-                  "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum",
-                  checksums->data, "split", s->split, "valid", s->valid, "valid_checksum", checksums->valid, "init",
-                  s->init, "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
-                  (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
-                  "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2,
-                  "eps", s->eps, "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed,
-                  "dtype", mep_dtype_name(s->dtype), "recompute", s->recompute, "gradient_parts",
-                  (json_int_t)s->gradient_parts, "save_every", (json_int_t)s->save_every, "keep", (json_int_t)s->keep,
-                  "valid_every", (json_int_t)s->valid_every, "valid_tokens", (json_int_t)s->valid_tokens, "on_nan",
-                  mep_on_nan_name(s->on_nan), "model", mep_model_config_to_json(&s->model));
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, "
+        "s:f, s:s, s:s, s:s, s:b, "
+        "s:I, s:I, s:I, s:I, s:I, s:s, s:o}",
+        "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum",
+        checksums->data, "split", s->split, "valid", s->valid, "valid_checksum", checksums->valid, "init", s->init,
+        "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
+        (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
+        "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps",
+        s->eps, "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed, "dtype",
+        mep_dtype_name(s->dtype), "device", mep_device_name(s->device), "recompute", s->recompute, "gradient_parts",
+        (json_int_t)s->gradient_parts, "save_every", (json_int_t)s->save_every, "keep", (json_int_t)s->keep,
+        "valid_every", (json_int_t)s->valid_every, "valid_tokens", (json_int_t)s->valid_tokens, "on_nan",
+        mep_on_nan_name(s->on_nan), "model", mep_model_config_to_json(&s->model));
     return mep_run_save_json(run, "train.json", root);
 }
 
@@ -88,6 +89,17 @@ static mep_status read_on_nan(const json_t *root, const char *file, mep_on_nan *
     if (mep_on_nan_name(value) == NULL)
         return mep_fail(MEP_ERROR_FORMAT, "%s: \"on_nan\" must be stop, skip or dump, found \"%s\"", file, name);
     *on_nan = (mep_on_nan)value;
+    return MEP_OK;
+}
+
+/* Runs before there were devices have none: they are the processor's. */
+static mep_status read_device(const json_t *root, const char *file, mep_device *device)
+{
+    const char *name = NULL;
+    MEP_TRY(mep_json_get_string_or(root, file, "device", mep_device_name(MEP_DEVICE_CPU), &name));
+    int found = mep_device_find(name);
+    if (found < 0) return mep_fail(MEP_ERROR_FORMAT, "%s: \"device\" must be cpu or cuda, found \"%s\"", file, name);
+    *device = (mep_device)found;
     return MEP_OK;
 }
 
@@ -135,6 +147,7 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
     if (strcmp(dtype, "float32") != 0 && strcmp(dtype, "bfloat16") != 0)
         return mep_fail(MEP_ERROR_FORMAT, "%s: \"dtype\" must be float32 or bfloat16, found \"%s\"", file, dtype);
     s->dtype = strcmp(dtype, "float32") == 0 ? MEP_FLOAT32 : MEP_BFLOAT16;
+    MEP_TRY(read_device(root, file, &s->device));
     MEP_TRY(read_on_nan(root, file, &s->on_nan));
     MEP_TRY(mep_model_config_from_json(json_object_get(root, "model"), file, &s->model));
     mep_status status = mep_train_check(s);
@@ -164,21 +177,34 @@ mep_status mep_train_read_settings(const char *run, mep_train_settings *settings
     return mep_run_read_settings(run, settings, &unused);
 }
 
-mep_status mep_train_set_on_nan(const char *run, mep_on_nan on_nan)
+/* Give a member of a run's train.json another value. */
+static mep_status change_setting(const char *run, const char *key, const char *value)
 {
-    mep_train_settings unused;
     char *path = NULL;
     json_t *root = NULL;
-    if (mep_on_nan_name(on_nan) == NULL) return mep_fail(MEP_ERROR_ARGUMENT, "on_nan must be stop, skip or dump");
-    MEP_TRY(mep_train_read_settings(run, &unused)); /* checks the file */
     MEP_TRY(mep_path_join(&path, run, "train.json"));
     mep_status status = mep_json_load(path, &root);
-    if (status == MEP_OK && json_object_set_new(root, "on_nan", json_string(mep_on_nan_name(on_nan))) != 0)
-        status = no_object();
+    if (status == MEP_OK && json_object_set_new(root, key, json_string(value)) != 0) status = no_object();
     if (status == MEP_OK) status = mep_json_save(path, root);
     json_decref(root);
     mep_free(&path);
     return status;
+}
+
+mep_status mep_train_set_on_nan(const char *run, mep_on_nan on_nan)
+{
+    mep_train_settings unused;
+    if (mep_on_nan_name(on_nan) == NULL) return mep_fail(MEP_ERROR_ARGUMENT, "on_nan must be stop, skip or dump");
+    MEP_TRY(mep_train_read_settings(run, &unused)); /* checks the file */
+    return change_setting(run, "on_nan", mep_on_nan_name(on_nan));
+}
+
+mep_status mep_train_set_device(const char *run, mep_device device)
+{
+    mep_train_settings settings;
+    MEP_TRY(mep_train_read_settings(run, &settings));
+    mep_status status = mep_device_check_dtype(device, settings.dtype);
+    return status == MEP_OK ? change_setting(run, "device", mep_device_name(device)) : mep_fail_in(status, "%s: ", run);
 }
 
 /* ---- Comparing ---- */

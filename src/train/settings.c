@@ -5,9 +5,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "train/mixture.h"
+#include "train/trainer.h"
 
 static const struct {
     const char *name;
@@ -128,7 +130,17 @@ mep_status mep_train_check(const mep_train_settings *s)
     if (s->dtype != MEP_FLOAT32 && s->dtype != MEP_BFLOAT16)
         return mep_fail(MEP_ERROR_ARGUMENT, "training computes in float32 or bfloat16, found %s",
                         mep_dtype_name(s->dtype));
-    return MEP_OK;
+    return mep_device_check_dtype(s->device, s->dtype);
+}
+
+mep_status mep_train_check_device(const mep_dist *group, mep_device device, mep_dtype dtype)
+{
+    MEP_TRY(mep_device_check_dtype(device, dtype));
+    if (device != MEP_DEVICE_CPU && group->size > 1)
+        return mep_fail(MEP_ERROR_UNSUPPORTED,
+                        "the device %s is used by one process, found %lld; start it without mpirun",
+                        mep_device_name(device), (long long)group->size);
+    return mep_device_check(device);
 }
 
 double mep_train_learning_rate(const mep_train_settings *s, int64_t step)

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
+#include "train/trainer.h"
 
 /* Work is counted in floating point operations of a plain transformer; seconds follow from the work of the last
  * minutes, in training and in evaluation by themselves. Index: MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING. */
@@ -331,6 +332,8 @@ mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study
     mep_status status = mep_alloc(&corpora, settings->corpus_count, sizeof *corpora);
     if (status == MEP_OK) status = mep_study_check(settings, corpora);
     if (status == MEP_OK) status = mep_alloc(&s.owner, s.now.runs + 1, sizeof *s.owner);
+    if (status == MEP_OK) status = mep_train_check_device(group, settings->train.device, settings->train.dtype);
+    if (status == MEP_OK) status = mep_train_check_device(group, settings->eval.device, settings->eval.dtype);
     status = mep_dist_agree(group, status);
     if (status == MEP_OK) status = check_same_data(&s, corpora);
     if (status == MEP_OK) status = open_folder(&s, corpora);

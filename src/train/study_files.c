@@ -12,6 +12,7 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "io/model_files.h"
+#include "mep/device.h"
 #include "train/study.h"
 
 static mep_status out_of_memory(void)
@@ -36,6 +37,11 @@ mep_status mep_study_check_run(const char *run, const mep_train_settings *wanted
         status = mep_fail(MEP_ERROR_ARGUMENT,
                           "%s: was made with the encoding \"%s\", not \"%s\"; write it as it was, or move it away", run,
                           found.model.position_encoding, wanted->model.position_encoding);
+    if (status == MEP_OK && found.device != wanted->device)
+        status = mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "%s: was made with device \"%s\", now it is \"%s\"; choose another folder, or what it was made with", run,
+            mep_device_name(found.device), mep_device_name(wanted->device));
     return status;
 }
 
@@ -83,25 +89,27 @@ static mep_status compare_corpora(const char *file, json_t *found, json_t *wante
     return MEP_OK;
 }
 
-/* The same weights to begin with; a study.json that says nothing of them had new ones. */
-static mep_status compare_init(const char *file, const json_t *found, const char *wanted)
+/* A text that study.json has under `key`; one that says nothing of it was made with `missing`. */
+static mep_status compare_text(const char *file, const json_t *found, const char *key, const char *missing,
+                               const char *wanted)
 {
-    const char *init = NULL;
-    MEP_TRY(mep_json_get_string_or(found, file, "init", "", &init));
-    if (strcmp(init, wanted) == 0) return MEP_OK;
+    const char *text = NULL;
+    MEP_TRY(mep_json_get_string_or(found, file, key, missing, &text));
+    if (strcmp(text, wanted) == 0) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT,
-                    "%s: was made with init \"%s\", now it is \"%s\"; choose another folder, or what it was made with",
-                    file, init, wanted);
+                    "%s: was made with %s \"%s\", now it is \"%s\"; choose another folder, or what it was made with",
+                    file, key, text, wanted);
 }
 
-static mep_status compare_study(const char *path, const json_t *wanted, const char *init)
+static mep_status compare_study(const char *path, const json_t *wanted, const mep_train_settings *train)
 {
     json_t *found = NULL;
     MEP_TRY(mep_json_load(path, &found));
     mep_status status = compare_corpora(path, json_object_get(found, "corpora"), json_object_get(wanted, "corpora"));
     if (status == MEP_OK)
         status = mep_run_compare_json(path, json_object_get(found, "training"), json_object_get(wanted, "training"));
-    if (status == MEP_OK) status = compare_init(path, found, init);
+    if (status == MEP_OK) status = compare_text(path, found, "init", "", train->init);
+    if (status == MEP_OK) status = compare_text(path, found, "device", "cpu", mep_device_name(train->device));
     json_decref(found);
     return status;
 }
@@ -124,12 +132,13 @@ mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s
     mep_train_settings run;
     MEP_TRY(check_no_run(folder));
     MEP_TRY(mep_study_run_settings(s, 0, 0, 0, &run));
-    json_t *root = json_pack("{s:s, s:o, s:s, s:o}", "mep_version", mep_version(), "corpora", corpora_json(s, corpora),
-                             "init", s->train.init, "training", mep_run_training_json(&run));
+    json_t *root = json_pack("{s:s, s:o, s:s, s:s, s:o}", "mep_version", mep_version(), "corpora",
+                             corpora_json(s, corpora), "init", s->train.init, "device",
+                             mep_device_name(s->train.device), "training", mep_run_training_json(&run));
     mep_status status = root == NULL ? out_of_memory() : mep_path_join(&path, folder, "study.json");
     if (status == MEP_OK) {
         if (mep_file_exists(path)) {
-            status = compare_study(path, root, s->train.init);
+            status = compare_study(path, root, &s->train);
         } else {
             status = mep_make_folder(folder, 1);
             if (status == MEP_OK) status = mep_json_save(path, root);
@@ -142,13 +151,20 @@ mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s
 
 /* ---- eval.json ---- */
 
-/* An evaluation without results. */
+/* An evaluation without results. The processor is not named: it is not in files of before there were devices. */
 static json_t *empty_eval(const mep_eval_settings *e, int64_t steps)
 {
-    return json_pack("{s:{s:I, s:I, s:I, s:I, s:s, s:f}, s:s, s:s, s:[]}", "settings", "steps", (json_int_t)steps,
-                     "stride", (json_int_t)e->stride, "last", (json_int_t)e->last, "max_tokens",
-                     (json_int_t)e->max_tokens, "dtype", mep_dtype_name(e->dtype), "tolerance", e->tolerance,
-                     "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "results");
+    json_t *eval = json_pack("{s:{s:I, s:I, s:I, s:I, s:s, s:f}, s:s, s:s, s:[]}", "settings", "steps",
+                             (json_int_t)steps, "stride", (json_int_t)e->stride, "last", (json_int_t)e->last,
+                             "max_tokens", (json_int_t)e->max_tokens, "dtype", mep_dtype_name(e->dtype), "tolerance",
+                             e->tolerance, "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "results");
+    if (eval != NULL && e->device != MEP_DEVICE_CPU &&
+        json_object_set_new(json_object_get(eval, "settings"), "device", json_string(mep_device_name(e->device))) !=
+            0) {
+        json_decref(eval);
+        eval = NULL;
+    }
+    return eval;
 }
 
 mep_status mep_study_eval_read(const char *run, const mep_eval_settings *settings, int64_t steps, json_t **eval)

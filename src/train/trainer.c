@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "io/files.h"
 #include "io/model_files.h"
+#include "mep/device.h"
 #include "model/session.h"
 #include "train/adamw.h"
 #include "train/mixture.h"
@@ -457,6 +458,7 @@ mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_
     if (t.settings.model.max_position_embeddings < settings->length)
         t.settings.model.max_position_embeddings = settings->length;
     MEP_TRY(mep_dist_agree(group, mep_train_check(&t.settings)));
+    MEP_TRY(mep_train_check_device(group, settings->device, settings->dtype));
     /* sizes may come from files, and those of another machine be others */
     MEP_TRY(mep_dist_broadcast(group, &t.settings.model, sizeof t.settings.model));
     mep_status status = choose_parts(&t);
@@ -524,7 +526,10 @@ mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun
     mep_status status = read_run(group, run, files);
     if (status == MEP_OK && files->done < files->settings.steps) {
         t.settings = files->settings;
-        status = open_trainer(&t);
+        status = mep_train_check_device(group, t.settings.device, t.settings.dtype);
+        if (status != MEP_OK)
+            mep_fail_in(status, "%s computes on %s (--device moves it): ", run, mep_device_name(t.settings.device));
+        if (status == MEP_OK) status = open_trainer(&t);
         if (status == MEP_OK) status = check_data(&t, &files->checksums);
         status = mep_dist_agree(group, status);
         if (status == MEP_OK) status = load(&t, files->done);
