@@ -5,23 +5,7 @@
  * a GPU the kernels run under the emulator of tests/emulator, in several orders of their threads.
  */
 #include "attention_problem.h"
-
-#include "base/device.h"
-#include "mep/device.h"
-
-#if MEP_CUDA_EMULATED
-#include <cuda_runtime.h>
-#else
-static void cuda_emulator_seed(unsigned long seed)
-{
-    (void)seed;
-}
-#endif
-
-static void check(mep_status status)
-{
-    if (status != MEP_OK) fail_msg("%s", mep_error_message());
-}
+#include "cuda_device.h"
 
 /* A copy of `bytes` at `host` on the device; NULL for NULL. */
 static void *to_device(const void *host, size_t bytes)
@@ -207,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes),      cmocka_unit_test(test_scales),
                                        cmocka_unit_test(test_order),       cmocka_unit_test(test_skip),
                                        cmocka_unit_test(test_not_learned), cmocka_unit_test(test_refused)};
+    if (!device_is_there()) return 77;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     printf("%lld values compared\n", (long long)checks);
     return failed;

@@ -453,104 +453,73 @@ static void test_convert(void **)
 
 static void test_add_and_clear(void **)
 {
-    for (int64_t n : {1, 5, 1024, 3001})
-        for (mep_dtype dtype : TYPES) {
-            activation x(dtype, random_values("x", n));
-            std::vector<float> y = random_values("y", n);
-            auto found = compute("add", [&](device &d) {
-                float *to = d.put(y, 1);
-                mep_cuda_add(n, d.put(x), to, NULL);
-                d.give(to, n);
-                mep_cuda_clear(n - 1, to, NULL);
-                d.give(to, n);
-            });
-            std::vector<double> expected = x.values();
-            for (size_t i = 0; i < (size_t)n; i++) expected[i] = (double)((float)expected[i] + y[i]);
-            expected.resize((size_t)(2 * n - 1));
-            expected.push_back(expected[(size_t)n - 1]);
-            near("add, clear", found, expected, 0);
-        }
+    for (int64_t n : {1, 5, 1024, 3001}) {
+        std::vector<float> x = random_values("x", n), y = random_values("y", n);
+        auto found = compute("add", [&](device &d) {
+            float *to = d.put(y, 1);
+            mep_cuda_add(n, d.put(x), to, NULL);
+            d.give(to, n);
+            mep_cuda_clear(n - 1, to, NULL);
+            d.give(to, n);
+        });
+        std::vector<double> expected((size_t)(2 * n));
+        for (size_t i = 0; i < (size_t)n; i++) expected[i] = (double)(x[i] + y[i]);
+        expected[(size_t)(2 * n - 1)] = expected[(size_t)(n - 1)];
+        near("add, clear", found, expected, 0);
+    }
 }
 
 /* ---- The optimizer ---- */
 
-static void test_sum_of_squares(void **)
+static void test_squares(void **)
 {
-    for (int64_t n : {1, 3, 1024, 4097, 100003, 1100000}) {
-        std::vector<float> x = random_values("x", n < 5000 ? n : 5000, 1e-3f);
-        x.resize((size_t)n, 2e-3f);
-        long double expected = 0;
-        for (float v : x) expected += (double)v * (double)v;
-        for (int bad = 0; bad < (n < 5000 ? 3 : 1); bad++) {
+    for (int64_t n : {1, 3, 1024, 4096, 4097, 100003}) {
+        int64_t chunks = (n + MEP_CHUNK - 1) / MEP_CHUNK;
+        std::vector<float> x = random_values("x", n, 1e-3f);
+        for (int bad = 0; bad < 3; bad++) {
             if (bad > 0) x[(size_t)(n - 1) / 2] = bad == 1 ? INFINITY : NAN;
-            auto found = compute("sum of squares", [&](device &d) {
-                double *sum = d.room<double>(1);
-                mep_cuda_sum_of_squares(n, d.put(x, (size_t)n % 2), sum, d.room<double>(MEP_CUDA_SQUARE_PARTS), NULL);
-                d.give(sum, 1);
+            std::vector<double> expected((size_t)chunks);
+            for (int64_t i = 0; i < n; i++)
+                expected[(size_t)(i / MEP_CHUNK)] += (double)x[(size_t)i] * (double)x[(size_t)i];
+            auto found = compute("squares", [&](device &d) {
+                double *sums = d.room<double>(chunks);
+                mep_cuda_squares(n, d.put(x, (size_t)n % 2), sums, NULL);
+                d.give(sums, chunks);
             });
-            if (bad == 0)
-                near("sum of squares", found, {(double)expected}, 1e-12, 0);
-            else
-                assert_false(isfinite(found[0]));
+            for (int64_t i = 0; i < chunks; i++) {
+                size_t c = (size_t)i;
+                if (isfinite(expected[c])) continue;
+                assert_false(isfinite(found[c]));
+                found[c] = expected[c] = 0;
+            }
+            near("squares", found, expected, 1e-12, 0);
         }
     }
 }
 
-static void check_clip(const std::vector<double> &squares, int64_t checked, double max_norm, double norm, double scale)
-{
-    auto found = compute("clip", [&](device &d) {
-        mep_adamw_step *step = d.put(std::vector<mep_adamw_step>(1));
-        double *to = d.room<double>(1);
-        mep_cuda_clip((int64_t)squares.size() - checked, checked, d.put(squares), max_norm, to, step, NULL);
-        d.give(to, 1);
-        d.found.push_back((double)d.get(step, 1)[0].gradient_scale);
-    });
-    near("norm and scale", found, {norm, scale}, 1e-7);
-}
-
-static void test_clip(void **)
-{
-    check_clip({9, 16}, 0, 0, 5, 1);
-    check_clip({9, 16}, 0, 6, 5, 1);
-    check_clip({9, 16}, 0, 2, 5, 2 / (5 + 1e-6));
-    check_clip({9, 16, 1e300}, 1, 2, 5, 2 / (5 + 1e-6));
-    check_clip({9, 16, INFINITY}, 1, 2, 5, NAN);
-    check_clip({9, NAN, 1}, 1, 0, NAN, NAN);
-}
-
-static void check_adamw(int64_t n, bool decays, float gradient_scale, bool with_copy, size_t skip)
+static void check_adamw(int64_t n, float gradient_scale, size_t skip)
 {
     mep_adamw_step step = {1e-3f, 0.9f,    0.95f,         1e-8f, 0.1f, (float)(1 - 0.9), (float)(1 - 0.95),
                            0.19f, 0.0975f, gradient_scale};
     std::vector<float> p = random_values("p", n), gradient = random_values("gradient", n, 0.1f),
                        m = random_values("m", n, 0.1f), v = random_values("v", n, 0.1f);
     for (float &x : v) x *= x;
-    activation copy(MEP_BFLOAT16, random_values("copy", n));
     auto found = compute("adamw", [&](device &d) {
         float *to = d.put(p, skip), *to_m = d.put(m, skip), *to_v = d.put(v, skip);
-        mep_activation to_copy = d.put(copy, skip);
-        mep_cuda_adamw(n, d.put(std::vector<mep_adamw_step>(1, step)), decays, to, d.put(gradient, skip), to_m, to_v,
-                       with_copy ? (mep_bf16 *)to_copy.data : NULL, NULL);
-        d.give(to_copy, n), d.give(to, n), d.give(to_m, n), d.give(to_v, n);
+        mep_cuda_adamw(n, &step, to, d.put(gradient, skip), to_m, to_v, NULL);
+        d.give(to, n), d.give(to_m, n), d.give(to_v, n);
     });
-    std::vector<float> master(found.begin() + n, found.begin() + 2 * n);
-    if (!decays) step.weight_decay = 0;
-    if (!isnan(gradient_scale))
-        mep_row_kernels_for(mep_cpu_level_get())->adamw(n, &step, p.data(), gradient.data(), m.data(), v.data());
-    std::vector<double> expected =
-        with_copy && !isnan(gradient_scale) ? activation(MEP_BFLOAT16, master).values() : copy.values();
-    near("copy", std::vector<double>(found.begin(), found.begin() + n), expected, 0);
+    mep_row_kernels_for(mep_cpu_level_get())->adamw(n, &step, p.data(), gradient.data(), m.data(), v.data());
+    std::vector<double> expected;
     append(&expected, p), append(&expected, m), append(&expected, v);
-    near("adamw", found, expected, isnan(gradient_scale) ? 0 : 1e-6, 0.1);
+    near("adamw", found, expected, 1e-6, 0.1);
 }
 
 static void test_adamw(void **)
 {
     for (int64_t n : {1, 6, 1024, 1030, 4099}) {
-        check_adamw(n, true, 0.25f, true, 0);
-        check_adamw(n, false, 1, true, n % 2 ? 1 : 0);
-        check_adamw(n, true, 1, false, 0);
-        check_adamw(n, true, NAN, true, 0);
+        check_adamw(n, 0.25f, 0);
+        check_adamw(n, 1, n % 2 ? 1 : 0);
     }
 }
 
@@ -573,11 +542,11 @@ static void test_count(void **)
 int main()
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layer_norm),     cmocka_unit_test(test_column_sum), cmocka_unit_test(test_embedding),
-        cmocka_unit_test(test_token_runs),     cmocka_unit_test(test_rotary),     cmocka_unit_test(test_cross_entropy),
-        cmocka_unit_test(test_finish),         cmocka_unit_test(test_convert),    cmocka_unit_test(test_add_and_clear),
-        cmocka_unit_test(test_sum_of_squares), cmocka_unit_test(test_clip),       cmocka_unit_test(test_adamw),
-        cmocka_unit_test(test_empty),          cmocka_unit_test(test_count),
+        cmocka_unit_test(test_layer_norm), cmocka_unit_test(test_column_sum), cmocka_unit_test(test_embedding),
+        cmocka_unit_test(test_token_runs), cmocka_unit_test(test_rotary),     cmocka_unit_test(test_cross_entropy),
+        cmocka_unit_test(test_finish),     cmocka_unit_test(test_convert),    cmocka_unit_test(test_add_and_clear),
+        cmocka_unit_test(test_squares),    cmocka_unit_test(test_adamw),      cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

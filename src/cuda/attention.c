@@ -29,7 +29,7 @@ static mep_status need(workspace *w, int64_t count, int64_t size)
     if (w->bytes >= bytes) return MEP_OK;
     cudaFree(w->data);
     *w = (workspace){NULL, 0};
-    MEP_TRY(mep_cuda_check(cudaMalloc(&w->data, (size_t)bytes), "no memory for attention"));
+    MEP_TRY(mep_cuda_alloc(&w->data, bytes, 1));
     w->bytes = bytes;
     return MEP_OK;
 }

@@ -5,30 +5,58 @@
 #include <stdio.h>
 
 #include "base/device.h"
+
+#include <string.h>
+
+#include "base/memory.h"
 #include "cuda/runtime.h"
 
 extern const mep_device_memory mep_cuda_memory;
 
+/* Compute capability that the kernels need: tensor cores that multiply bfloat16, asynchronous copies. */
+enum { CAPABILITY = 8 };
+
 static mep_status check(void)
 {
-    int count = 0;
+    int count = 0, device = 0, major = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
-    if (error != cudaSuccess || count == 0)
+    if (error == cudaSuccess && count > 0) error = cudaGetDevice(&device);
+    if (error == cudaSuccess && count > 0)
+        error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    if (error != cudaSuccess || count == 0) {
+        cudaGetLastError(); /* forgotten, for it is reported here */
         return mep_fail(MEP_ERROR_UNSUPPORTED, "there is no CUDA device: %s",
                         error != cudaSuccess ? cudaGetErrorString(error) : "the driver names none");
+    }
+    if (major < CAPABILITY)
+        return mep_fail(MEP_ERROR_UNSUPPORTED,
+                        "the GPU has compute capability %d, and %d is needed; use the processor, or another GPU by "
+                        "CUDA_VISIBLE_DEVICES",
+                        major, (int)CAPABILITY);
     return MEP_OK;
 }
 
-static mep_status alloc(void **data, int64_t bytes)
+mep_status mep_cuda_alloc(void *pointer, int64_t count, int64_t size)
 {
-    cudaError_t error = cudaMalloc(data, (size_t)bytes);
+    int64_t bytes = 0;
+    void *memory = NULL;
+    memcpy(pointer, &memory, sizeof memory);
+    MEP_TRY(mep_multiply(count, size, 1, &bytes));
+    cudaError_t error = cudaMalloc(&memory, (size_t)bytes);
     if (error == cudaErrorMemoryAllocation) {
         cudaGetLastError(); /* forgotten: the device can go on */
         return mep_fail(MEP_ERROR_MEMORY,
                         "cannot allocate %.1f MB of the GPU's memory; use a smaller batch, length or model",
                         (double)bytes / 1e6);
     }
-    return mep_cuda_check(error, "memory");
+    MEP_TRY(mep_cuda_check(error, "memory"));
+    memcpy(pointer, &memory, sizeof memory);
+    return MEP_OK;
+}
+
+static mep_status alloc(void **data, int64_t bytes)
+{
+    return mep_cuda_alloc(data, bytes, 1);
 }
 
 static void release(void *data)
@@ -43,7 +71,9 @@ static mep_status write(void *to, const void *from, int64_t bytes)
 
 static mep_status read(void *to, const void *from, int64_t bytes)
 {
-    return mep_cuda_check(cudaMemcpy(to, from, (size_t)bytes, cudaMemcpyDeviceToHost), "copying from the device");
+    MEP_TRY(mep_cuda_check_queued());
+    return mep_cuda_check(cudaMemcpy(to, from, (size_t)bytes, cudaMemcpyDeviceToHost),
+                          "copying from the device, or work before it");
 }
 
 static mep_status clear(void *data, int64_t bytes)
@@ -53,7 +83,7 @@ static mep_status clear(void *data, int64_t bytes)
 
 static mep_status wait(void)
 {
-    MEP_TRY(mep_cuda_check(cudaGetLastError(), "launch"));
+    MEP_TRY(mep_cuda_check_queued());
     return mep_cuda_check(cudaDeviceSynchronize(), "work on the device");
 }
 

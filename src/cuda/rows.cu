@@ -202,7 +202,8 @@ static __global__ void __launch_bounds__(1024)
 /* ---- Sums over rows ---- */
 
 /* A block sums SUM_COLUMNS columns, four a lane, each warp every eighth row. */
-enum { SUM_WARPS = 8, SUM_COLUMNS = 128, SUM_THREADS = 32 * SUM_WARPS, SUM_CHUNKS = 128 };
+enum { SUM_WARPS = 8, SUM_COLUMNS = 128, SUM_THREADS = 32 * SUM_WARPS };
+static const int64_t CHUNK_ROWS = 64, SUM_CHUNKS = 128;
 
 static size_t sum_bytes(int sums)
 {
@@ -263,16 +264,17 @@ static __global__ void __launch_bounds__(SUM_THREADS)
         [=](int n, int column, float sum) { out[(int64_t)(n * gridDim.x + blockIdx.x) * width + column] = sum; });
 }
 
-/* Rows of a chunk: 64 at least, and more where that made more than SUM_CHUNKS chunks. */
+/* Rows of a chunk: CHUNK_ROWS, or more where that made more than SUM_CHUNKS chunks. */
 static int64_t chunk_rows(int64_t rows)
 {
     int64_t chunk = ceil_divide(rows, SUM_CHUNKS);
-    return chunk > 64 ? chunk : 64;
+    return chunk > CHUNK_ROWS ? chunk : CHUNK_ROWS;
 }
 
 int64_t mep_cuda_rows_scratch(int64_t rows, int64_t width)
 {
-    return 2 * ceil_divide(rows, chunk_rows(rows)) * width;
+    int64_t chunks = ceil_divide(rows, CHUNK_ROWS);
+    return 2 * (chunks < SUM_CHUNKS ? chunks : SUM_CHUNKS) * width;
 }
 
 /* sum[c] += the sum of all chunks. */
@@ -507,7 +509,8 @@ static __global__ void gemm_finish(mep_gemm g)
         other = load(input, begin, i, n);
         for (int j = 0; j < 4; j++) x.v[j] *= gelu_slope(other.v[j], g.gelu_tanh);
     }
-    if (g.gelu != g.c.data) store(c, begin, i, n, x);
+    bool changed = g.bias != NULL || g.residual != NULL || g.gelu_input != NULL;
+    if (changed && g.gelu != g.c.data) store(c, begin, i, n, x);
     if (g.gelu == NULL) return;
     for (int j = 0; j < 4; j++) x.v[j] = gelu(x.v[j], g.gelu_tanh);
     store(out, begin, i, n, x);
@@ -539,7 +542,7 @@ static __global__ void convert(int64_t n, mep_activation from, mep_activation to
     store(to, begin, i, size, load(from, begin, i, size));
 }
 
-static __global__ void add(int64_t n, mep_activation x, float *y)
+static __global__ void add(int64_t n, const float *x, float *y)
 {
     int64_t begin = part_begin(blockIdx.x);
     int i = 4 * threadIdx.x, size = part_size(blockIdx.x, n);
@@ -558,70 +561,39 @@ void mep_cuda_convert(int64_t n, mep_activation from, mep_activation to, void *s
     launch(convert, ceil_divide(n, BLOCK_VALUES), 1, THREADS, 0, stream, n, from, to);
 }
 
-void mep_cuda_add(int64_t n, mep_activation x, float *y, void *stream)
+void mep_cuda_add(int64_t n, const float *x, float *y, void *stream)
 {
     launch(add, ceil_divide(n, BLOCK_VALUES), 1, THREADS, 0, stream, n, x, y);
 }
 
 /* ---- The optimizer ---- */
 
-/* partial[block] = the squares of the block's share of x. */
-static __global__ void __launch_bounds__(THREADS) square_parts(int64_t n, const float *x, double *partial)
+enum { CHUNK_PARTS = MEP_CHUNK / BLOCK_VALUES };
+
+/* squares[block] = those of the block's chunk of x. */
+static __global__ void __launch_bounds__(THREADS) chunk_squares(int64_t n, const float *x, double *squares)
 {
     double sum = 0;
-    for (int64_t part = blockIdx.x; part * BLOCK_VALUES < n; part += gridDim.x) {
+    for (int k = 0; k < CHUNK_PARTS; k++) {
+        int64_t part = (int64_t)blockIdx.x * CHUNK_PARTS + k;
         four<float> v = load(x, part_begin(part), 4 * threadIdx.x, part_size(part, n));
         for (int j = 0; j < 4; j++) sum += (double)v.v[j] * (double)v.v[j];
     }
     sum = block_sum(sum);
-    if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+    if (threadIdx.x == 0) squares[blockIdx.x] = sum;
 }
 
-static __global__ void __launch_bounds__(MEP_CUDA_SQUARE_PARTS)
-    square_total(unsigned parts, const double *partial, double *total)
+void mep_cuda_squares(int64_t n, const float *x, double *squares, void *stream)
 {
-    double sum = block_sum(threadIdx.x < parts ? partial[threadIdx.x] : 0.0);
-    if (threadIdx.x == 0) *total = sum;
+    launch(chunk_squares, ceil_divide(n, MEP_CHUNK), 1, THREADS, REDUCE_BYTES, stream, n, x, squares);
 }
 
-/* The number of parts, which decides the order of the sums, depends on n alone. */
-void mep_cuda_sum_of_squares(int64_t n, const float *x, double *sum, double *scratch, void *stream)
+static __global__ void adamw(int64_t n, const mep_adamw_step s, float *p, const float *gradient, float *m, float *v)
 {
-    int64_t parts = ceil_divide(n, BLOCK_VALUES);
-    if (parts > MEP_CUDA_SQUARE_PARTS) parts = MEP_CUDA_SQUARE_PARTS;
-    launch(square_parts, parts, 1, THREADS, REDUCE_BYTES, stream, n, x, scratch);
-    launch(square_total, 1, 1, MEP_CUDA_SQUARE_PARTS, REDUCE_BYTES, stream, (unsigned)parts, scratch, sum);
-}
-
-static __global__ void clip(int64_t parts, int64_t checked, const double *squares, double max_norm, double *norm,
-                            mep_adamw_step *step)
-{
-    if (threadIdx.x > 0) return;
-    double sum = 0;
-    for (int64_t i = 0; i < parts; i++) sum += squares[i];
-    *norm = sqrt(sum);
-    bool finite = isfinite(sum);
-    for (int64_t i = parts; i < parts + checked; i++) finite = finite && isfinite(squares[i]);
-    /* as torch.nn.utils.clip_grad_norm_ has it */
-    float scale = max_norm > 0 && *norm > max_norm ? (float)(max_norm / (*norm + 1e-6)) : 1;
-    step->gradient_scale = finite ? scale : NAN;
-}
-
-void mep_cuda_clip(int64_t parts, int64_t checked, const double *squares, double max_norm, double *norm,
-                   mep_adamw_step *step, void *stream)
-{
-    launch(clip, 1, 1, 32, 0, stream, parts, checked, squares, max_norm, norm, step);
-}
-
-static __global__ void adamw(int64_t n, const mep_adamw_step *step, int decays, float *p, const float *gradient,
-                             float *m, float *v, mep_bf16 *copy)
-{
-    const mep_adamw_step s = *step;
     float rate = s.learning_rate / s.correction1, root = 1 / sqrtf(s.correction2);
-    float keep = decays ? 1 - s.learning_rate * s.weight_decay : 1;
+    float keep = 1 - s.learning_rate * s.weight_decay;
     int64_t begin = part_begin(blockIdx.x);
     int i = 4 * threadIdx.x, size = part_size(blockIdx.x, n);
-    if (isnan(s.gradient_scale)) return;
     four<float> value = load(p, begin, i, size), g = load(gradient, begin, i, size);
     four<float> first = load(m, begin, i, size), second = load(v, begin, i, size);
     for (int j = 0; j < 4; j++) {
@@ -633,11 +605,10 @@ static __global__ void adamw(int64_t n, const mep_adamw_step *step, int decays, 
     store(p, begin, i, size, value);
     store(m, begin, i, size, first);
     store(v, begin, i, size, second);
-    if (copy != NULL) store(mep_activation{copy, MEP_BFLOAT16}, begin, i, size, value);
 }
 
-void mep_cuda_adamw(int64_t n, const mep_adamw_step *step, int decays, float *p, const float *gradient, float *m,
-                    float *v, mep_bf16 *copy, void *stream)
+void mep_cuda_adamw(int64_t n, const mep_adamw_step *step, float *p, const float *gradient, float *m, float *v,
+                    void *stream)
 {
-    launch(adamw, ceil_divide(n, BLOCK_VALUES), 1, THREADS, 0, stream, n, step, decays, p, gradient, m, v, copy);
+    launch(adamw, ceil_divide(n, BLOCK_VALUES), 1, THREADS, 0, stream, n, *step, p, gradient, m, v);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The network beside products and attention, on the GPU: what nn/layers.h and the arithmetic of train/adamw.c are on
- * the CPU, with the same meaning, shapes and order of arguments.
+ * The kernels of the network beside products and attention: what nn/layers.h and nn/rows.h are on the CPU, with the
+ * same meaning, shapes and order of arguments. nn.c makes a table of them.
  *
  * All pointers are to device memory unless a comment says otherwise; `stream` is a cudaStream_t. A call only queues
  * work: nothing waits for the device, and a launch that fails is found by the caller's next cudaGetLastError. The order
@@ -11,15 +11,13 @@
 #ifndef MEP_CUDA_ROWS_H
 #define MEP_CUDA_ROWS_H
 
-#include "nn/gemm.h"
-#include "nn/layers.h"
-#include "nn/rows.h"
+#include "nn/device.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* Floats of scratch memory that sums over the rows of a matrix take: a few hundred times its width. */
+/* Floats of scratch memory that sums over up to so many rows, of up to this width, take: two to 256 rows. */
 int64_t mep_cuda_rows_scratch(int64_t rows, int64_t width);
 
 /* y = layer norm of x [rows, width]; mean, rstd [rows] are kept for the backward pass. Width at most MEP_MAX_WIDTH.
@@ -60,7 +58,7 @@ void mep_cuda_rotary_apply(int64_t rows, int64_t length, int64_t first, int64_t 
 
 /* What a product's library did not do to its sums, which C holds: x = C (+ bias) (+ residual) (times
  * gelu'(gelu_input)); then C = x and gelu = gelu(x), by the rules of mep_gemm, of which m, n, c and the members behind
- * `accumulate` are read. */
+ * it except `accumulate` are read. */
 void mep_cuda_gemm_finish(const mep_gemm *gemm, void *stream);
 
 /* x = 0 */
@@ -68,23 +66,13 @@ void mep_cuda_clear(int64_t n, float *x, void *stream);
 /* Copy n values, converting where the types differ. */
 void mep_cuda_convert(int64_t n, mep_activation from, mep_activation to, void *stream);
 /* y += x */
-void mep_cuda_add(int64_t n, mep_activation x, float *y, void *stream);
+void mep_cuda_add(int64_t n, const float *x, float *y, void *stream);
 
-/* *sum = the sum of squares in float64: finite exactly where all values are. scratch: MEP_CUDA_SQUARE_PARTS doubles. */
-enum { MEP_CUDA_SQUARE_PARTS = 1024 };
-void mep_cuda_sum_of_squares(int64_t n, const float *x, double *sum, double *scratch, void *stream);
-
-/* *norm = the root of the sum of squares[parts]; step->gradient_scale = what brings a gradient of that norm down to
- * max_norm (0: never), or NaN where the norm or one of squares[parts .. parts + checked - 1] is not finite: those are
- * other numbers of the step, such as the losses, that forbid it. */
-void mep_cuda_clip(int64_t parts, int64_t checked, const double *squares, double max_norm, double *norm,
-                   mep_adamw_step *step, void *stream);
-
-/* One AdamW step (mep_row_kernels.adamw) of n values p with moments m, v; copy = p in bfloat16 where not NULL.
- * weight_decay of the step is applied where `decays`. Where step->gradient_scale is NaN nothing changes. The step lies
- * on the device, so that a recorded graph of launches serves all steps. */
-void mep_cuda_adamw(int64_t n, const mep_adamw_step *step, int decays, float *p, const float *gradient, float *m,
-                    float *v, mep_bf16 *copy, void *stream);
+/* squares[i] = the sum of squares in float64 of chunk i of MEP_CHUNK values. */
+void mep_cuda_squares(int64_t n, const float *x, double *squares, void *stream);
+/* One AdamW step (mep_row_kernels.adamw) of n values p with moments m, v; `step` lies in the program's memory. */
+void mep_cuda_adamw(int64_t n, const mep_adamw_step *step, float *p, const float *gradient, float *m, float *v,
+                    void *stream);
 
 #ifdef __cplusplus
 }
