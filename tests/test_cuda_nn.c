@@ -410,6 +410,19 @@ static void test_values(void **state)
     compare("values", 0, 0);
 }
 
+static void test_copy(void **state)
+{
+    (void)state;
+    static const int64_t cases[][4] = {{7, 16, 40, 24}, {1, 100, 0, 0}, {1, 4, 0, 0}, {0, 8, 8, 8}, {5, 6, 6, 50}};
+    for (int i = 0; i < 5; i++) {
+        const int64_t *c = cases[i];
+        array *from = floats("from", 100), *to = of_type(MEP_FLOAT32, normal("to", 100, 1), 100, 1);
+        on_cpu->copy(cpu, c[0], c[1], from->host, c[2], to->host, c[3]);
+        on_cuda->copy(cuda, c[0], c[1], from->device, c[2], to->device, c[3]);
+        compare("copy", 0, 0);
+    }
+}
+
 /* ---- The optimizer ---- */
 
 static void test_squares(void **state)
@@ -421,7 +434,7 @@ static void test_squares(void **state)
         array *x = floats("x", sizes[i]);
         check(on_cpu->squares(cpu, sizes[i], x->host, expected));
         check(on_cuda->squares(cuda, sizes[i], x->device, found));
-        for (int64_t c = 0; c < (sizes[i] + MEP_CHUNK - 1) / MEP_CHUNK; c++, checks++)
+        for (int64_t c = 0; c < mep_chunks(sizes[i]); c++, checks++)
             assert_true(fabs(found[c] - expected[c]) <= 1e-12 * expected[c]);
         compare("squares", 0, 0);
     }
@@ -489,7 +502,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_products),         TEST(test_model_products), TEST(test_many_shapes),   TEST(test_refused_products),
         TEST(test_layer_norm),       TEST(test_embedding),      TEST(test_cross_entropy), TEST(test_rotary),
-        TEST(test_values),           TEST(test_squares),        TEST(test_adamw),
+        TEST(test_values),           TEST(test_copy),           TEST(test_squares),       TEST(test_adamw),
 #ifdef MEP_CUDA_EMULATED
         TEST(test_errors_are_found),
 #endif

@@ -133,6 +133,16 @@ static void convert(mep_nn_state *s, int64_t n, mep_activation from, mep_activat
     mep_cuda_convert(n, from, to, s->stream);
 }
 
+static void copy(mep_nn_state *s, int64_t rows, int64_t bytes, const void *from, int64_t from_stride, void *to,
+                 int64_t to_stride)
+{
+    if (rows == 1) /* of any stride */
+        cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToDevice, s->stream);
+    else if (rows > 1 && bytes > 0)
+        cudaMemcpy2DAsync(to, (size_t)to_stride, from, (size_t)from_stride, (size_t)bytes, (size_t)rows,
+                          cudaMemcpyDeviceToDevice, s->stream);
+}
+
 static void add(mep_nn_state *s, int64_t n, const float *x, float *y)
 {
     mep_cuda_add(n, x, y, s->stream);
@@ -140,7 +150,7 @@ static void add(mep_nn_state *s, int64_t n, const float *x, float *y)
 
 static mep_status squares(mep_nn_state *s, int64_t n, const float *x, double *sums)
 {
-    int64_t chunks = (n + MEP_CHUNK - 1) / MEP_CHUNK;
+    int64_t chunks = mep_chunks(n);
     if (chunks > s->chunks) {
         cudaFree(s->squares);
         s->squares = NULL;
@@ -177,6 +187,7 @@ const mep_nn_device mep_cuda_nn = {
     .rotary_apply = rotary_apply,
     .clear = clear,
     .convert = convert,
+    .copy = copy,
     .add = add,
     .squares = squares,
     .adamw = adamw,

@@ -182,6 +182,8 @@ const char *cudaGetErrorString(cudaError_t error)
         return "out of memory";
     case cudaErrorInvalidConfiguration:
         return "invalid configuration argument";
+    case cudaErrorInvalidPitchValue:
+        return "invalid pitch argument";
     case cudaErrorInvalidMemcpyDirection:
         return "invalid copy direction for memcpy";
     case cudaErrorInvalidDevice:
@@ -277,20 +279,36 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
+/* `height` rows of `width` bytes; those of one row have no pitch. */
+static cudaError_t copy_rows(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
+                             size_t height, cudaMemcpyKind kind)
 {
     if (kernel_error != cudaSuccess) return kernel_error;
-    if (bytes == 0) return cudaSuccess;
-    bool device_to = in_memory(to, bytes), device_from = in_memory(from, bytes);
+    if (width == 0 || height == 0) return cudaSuccess;
+    bool device_to = in_memory(to, (height - 1) * to_pitch + width);
+    bool device_from = in_memory(from, (height - 1) * from_pitch + width);
     bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault) return keep_error(cudaErrorInvalidMemcpyDirection);
     if (kind != cudaMemcpyDefault && (to_device != device_to || from_device != device_from))
         return keep_error(cudaErrorInvalidValue);
     open_memory(true);
-    memmove(to, from, bytes);
+    for (size_t row = 0; row < height; row++)
+        memmove(static_cast<char *>(to) + row * to_pitch, static_cast<const char *>(from) + row * from_pitch, width);
     open_memory(false);
     return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
+{
+    return copy_rows(to, bytes, from, bytes, bytes, 1, kind);
+}
+
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
+                              size_t height, enum cudaMemcpyKind kind, cudaStream_t)
+{
+    if (width > to_pitch || width > from_pitch) return keep_error(cudaErrorInvalidPitchValue);
+    return copy_rows(to, to_pitch, from, from_pitch, width, height, kind);
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t)
