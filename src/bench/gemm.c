@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 
+#include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "bench/bench.h"
@@ -21,9 +22,8 @@ typedef struct linear_map {
 } linear_map;
 
 typedef struct operation {
-    const mep_gemm_backend_table *backend; /* of the processor */
-    mep_device device;
-    mep_nn_state *state; /* of the device; the ceiling's */
+    const mep_gemm_backend_table *backend; /* of the processor; NULL: the place's own */
+    mep_place place;                       /* of a GPU; the ceiling's */
     mep_gemm product;
 } operation;
 
@@ -41,8 +41,8 @@ typedef struct bench {
 static mep_status run(void *context)
 {
     const operation *o = context;
-    if (o->device == MEP_DEVICE_CPU) return mep_gemm_run_with(o->backend, &o->product);
-    return mep_nn_on(o->device)->gemm(o->state, &o->product);
+    if (o->backend != NULL) return mep_gemm_run_with(o->backend, &o->product);
+    return o->place.nn->gemm(o->place.state, &o->product);
 }
 
 static void list(bench *b)
@@ -56,9 +56,10 @@ static void list(bench *b)
                                    {"down", rows, f, h},
                                    {"output", output, h, c->vocab_size}};
     for (int i = 0; i < MAPS; i++) b->maps[i] = maps[i];
-    b->backend_count = 1; /* the device's, which has no table of this kind */
-    if (b->common->device != MEP_DEVICE_CPU) return;
-    b->backend_count = 0;
+    if (b->common->device != MEP_DEVICE_CPU) {
+        b->backend_count = 1; /* the device's, which has no table of this kind */
+        return;
+    }
 #if MEP_HAVE_ONEDNN
     b->backends[b->backend_count++] = &mep_gemm_onednn;
 #endif
@@ -83,7 +84,7 @@ static mep_status allocate_operands(mep_device device, mep_gemm *g)
 {
     MEP_TRY(mep_bench_random(device, &g->a.data, g->a.dtype, g->m * g->k));
     MEP_TRY(mep_bench_random(device, &g->b.data, g->b.dtype, g->k * g->n));
-    return mep_bench_zeros(device, &g->c.data, g->c.dtype, g->m * g->n);
+    return mep_device_array(device, &g->c.data, g->m * g->n, mep_dtype_size(g->c.dtype));
 }
 
 /* The operations of all types and backends; backends of a type share their operands. */
@@ -95,7 +96,7 @@ static mep_status fill(bench *b, const linear_map *map, int pass)
         operation *o = &b->operations[d * b->backend_count];
         mep_status status = allocate_operands(device, &g);
         for (int64_t i = 0; i < b->backend_count; i++) {
-            o[i] = (operation){b->backends[i], device, b->ceilings[d].state, g};
+            o[i] = (operation){b->backends[i], b->ceilings[d].place, g};
             mep_bench_lane *lane = &b->lanes[d * b->backend_count + i];
             *lane = (mep_bench_lane){
                 .run = run, .context = &o[i], .device = device, .work = 2.0 * (double)g.m * (double)g.n * (double)g.k};
@@ -110,7 +111,7 @@ static mep_status fill(bench *b, const linear_map *map, int pass)
 
 static const char *backend_name(const operation *o)
 {
-    return o->device == MEP_DEVICE_CPU ? o->backend->name() : mep_device_name(o->device);
+    return o->backend != NULL ? o->backend->name() : mep_device_name(o->place.device);
 }
 
 static mep_status report(const bench *b, const linear_map *map, int pass)
@@ -141,9 +142,9 @@ static mep_status measure_pass(bench *b, const linear_map *map, int pass)
     if (status == MEP_OK) status = report(b, map, pass);
     for (int64_t d = 0; d < dtypes; d++) {
         mep_gemm *g = &b->operations[d * b->backend_count].product;
-        mep_device_free(b->common->device, &g->a.data);
-        mep_device_free(b->common->device, &g->b.data);
-        mep_device_free(b->common->device, &g->c.data);
+        mep_device_release(b->common->device, &g->a.data);
+        mep_device_release(b->common->device, &g->b.data);
+        mep_device_release(b->common->device, &g->c.data);
     }
     return status;
 }
