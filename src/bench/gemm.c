@@ -23,7 +23,7 @@ typedef struct linear_map {
 
 typedef struct operation {
     const mep_gemm_backend_table *backend; /* of the processor; NULL: the place's own */
-    mep_place place;                       /* of a GPU; the ceiling's */
+    mep_place place;
     mep_gemm product;
 } operation;
 
@@ -32,6 +32,7 @@ typedef struct bench {
     mep_bench_common *common;
     const mep_gemm_backend_table *backends[BACKENDS];
     int64_t backend_count;
+    mep_place place;
     mep_bench_ceiling ceilings[DTYPES];
     linear_map maps[MAPS];
     operation operations[DTYPES * BACKENDS];
@@ -96,7 +97,7 @@ static mep_status fill(bench *b, const linear_map *map, int pass)
         operation *o = &b->operations[d * b->backend_count];
         mep_status status = allocate_operands(device, &g);
         for (int64_t i = 0; i < b->backend_count; i++) {
-            o[i] = (operation){b->backends[i], b->ceilings[d].place, g};
+            o[i] = (operation){b->backends[i], b->place, g};
             mep_bench_lane *lane = &b->lanes[d * b->backend_count + i];
             *lane = (mep_bench_lane){
                 .run = run, .context = &o[i], .device = device, .work = 2.0 * (double)g.m * (double)g.n * (double)g.k};
@@ -151,6 +152,12 @@ static mep_status measure_pass(bench *b, const linear_map *map, int pass)
 
 static mep_status measure_all(bench *b)
 {
+    int64_t largest = b->settings->rows;
+    for (int i = 0; i < MAPS; i++) {
+        if (b->maps[i].in > largest) largest = b->maps[i].in;
+        if (b->maps[i].out > largest) largest = b->maps[i].out;
+    }
+    MEP_TRY(mep_bench_place_open(&b->place, b->common->device, largest, largest));
     MEP_TRY(mep_alloc(&b->lanes, DTYPES * (BACKENDS + 1), sizeof *b->lanes));
     for (int64_t d = 0; d < b->common->dtype_count; d++)
         MEP_TRY(mep_bench_ceiling_create(&b->ceilings[d], b->common->device, b->common->ceiling, b->common->dtypes[d]));
@@ -167,6 +174,7 @@ mep_status mep_bench_gemm(const mep_bench_gemm_settings *settings, mep_bench_com
     common->control.total = MAPS * PASSES * common->dtype_count * b.backend_count;
     mep_status status = measure_all(&b);
     for (int d = 0; d < DTYPES; d++) mep_bench_ceiling_destroy(&b.ceilings[d]);
+    mep_bench_place_close(&b.place);
     mep_free(&b.lanes);
     return status;
 }
