@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-mpi test-clang test-asan test-ubsan test-tsan test-python torture long-run wheel fuzz demo bench install clean format help
+.PHONY: all setup test test-mpi test-clang test-asan test-ubsan test-tsan test-python torture long-run wheel fuzz demo bench bench-gpu install clean format help
 
 all: ## build the program: build/release/mep
 	@sh scripts/setup.sh build
@@ -88,6 +88,16 @@ bench: all ## measure attention, decoding, products, training: the tables of doc
 	@for what in attention decode gemm train 'train --preset small' 'train --preset gpt2' 'train --preset small --eval'; do \
 		printf '\n### mep bench %s\n\n' "$$what"; \
 		build/release/mep bench $$what --format markdown || exit 1; \
+	done
+
+bench-gpu: ## the same on an NVIDIA GPU, of a build with CUDA in build/cuda: attention at 16K tokens, products, training
+	@cmake --preset release -B build/cuda -DMEP_CUDA=ON > /dev/null
+	@cmake --build build/cuda
+	@for what in 'attention --heads 12 --head-dim 64' 'attention --heads 16 --head-dim 128' 'gemm --batch-size 32' \
+	    'train --preset small --batch-size 32' 'train --preset small --eval'; do \
+		case $$what in attention*) what="$$what --tokens 16K --lengths 2K,4K,8K,16K --positions none,mep,mep_param" ;; esac; \
+		printf '\n### mep bench %s\n\n' "$$what"; \
+		build/cuda/mep bench $$what --device cuda --format markdown || exit 1; \
 	done
 
 install: all ## install into PREFIX=/usr/local

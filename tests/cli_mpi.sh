@@ -122,6 +122,11 @@ group 2 2 prepare --out x text.txt
 said err 'it works in one process'
 [ ! -e x.bin ] || wrong 'mep prepare in two processes writes'
 # shellcheck disable=SC2086
+group 2 2 train --data text.train --out bad $TINY --dtype bfloat16 --device cuda
+only '--device cuda works in one process'
+group 2 2 eval --model one --data text.valid --device cuda
+only '--device cuda works in one process'
+# shellcheck disable=SC2086
 group 3 1 train --data text.train --out bad $TINY --steps 5
 only '3 processes cannot share 4 sequences a step evenly'
 [ ! -e bad ] || wrong 'a refused run leaves a folder'

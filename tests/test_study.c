@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/device.h"
 #include "base/memory.h"
 #include "io/files.h"
 #include "mep/study.h"
@@ -365,6 +366,41 @@ static void test_refusals(void **state)
     assert_false(mep_folder_exists(scratch_path("none")));
 }
 
+static mep_status usable(void)
+{
+    return MEP_OK;
+}
+
+/* A study stays on its device, which is there before its folder is made. A study.json without one is the processor's.
+ */
+static void test_device(void **state)
+{
+    (void)state;
+    const mep_device_memory fake = {.check = usable}, *there = mep_device_cuda;
+    mep_study_settings s = small_study();
+    s.encoding_count = s.seed_count = 1;
+    s.train.dtype = s.eval.dtype = MEP_BFLOAT16;
+    run_study("on_cpu", &s);
+    s.train.device = MEP_DEVICE_CUDA;
+    mep_device_cuda = NULL;
+    assert_int_equal(mep_study_run(scratch_path("on_cuda"), &s, NULL, NULL), MEP_ERROR_UNSUPPORTED);
+    assert_false(mep_folder_exists(scratch_path("on_cuda")));
+    mep_device_cuda = &fake;
+    expect_failure("on_cpu", &s, "study.json: was made with device \"cpu\", now it is \"cuda\"");
+    s.eval.device = MEP_DEVICE_CUDA, s.eval.dtype = MEP_FLOAT32;
+    expect_failure("on_cpu", &s, "bfloat16, not in float32");
+
+    /* one run of it alone was moved */
+    char run[MEP_PATH_SIZE];
+    s = small_study();
+    s.encoding_count = s.seed_count = 1;
+    s.train.dtype = s.eval.dtype = MEP_BFLOAT16;
+    assert_ok(mep_study_run_folder(scratch_path("on_cpu"), &s, 0, 0, 0, run));
+    assert_ok(mep_train_set_device(run, MEP_DEVICE_CUDA));
+    expect_failure("on_cpu", &s, "was made with device \"cuda\", now it is \"cpu\"");
+    mep_device_cuda = there;
+}
+
 /* A damaged eval.json is an error that names the file, not a result. */
 static void test_damaged(void **state)
 {
@@ -419,7 +455,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_results), cmocka_unit_test(test_continue), cmocka_unit_test(test_grow),
         cmocka_unit_test(test_corpora), cmocka_unit_test(test_refusals), cmocka_unit_test(test_other_settings),
-        cmocka_unit_test(test_damaged), cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_damaged), cmocka_unit_test(test_summary),  cmocka_unit_test(test_device),
     };
     return cmocka_run_group_tests(tests, make_data, remove_data);
 }

@@ -8,10 +8,12 @@
 
 #include <time.h>
 
+#include "base/device.h"
 #include "io/safetensors.h"
 #include "train/adamw.h"
 #include "train/run.h"
 #include "train/sampler.h"
+#include "train/trainer.h"
 
 typedef struct record {
     int64_t stop_after, count;
@@ -388,6 +390,49 @@ static void test_old_checkpoint(void **state)
     assert_same_model("never_old", "old");
 }
 
+/* The device: kept, moved, and refused before anything is made where it is not there. */
+static void test_device(void **state)
+{
+    (void)state;
+    record r;
+    mep_dist pair = {.size = 2};
+    const mep_device_memory *there = mep_device_cuda;
+    mep_train_settings s = settings_for("mep"), read;
+    mep_device_cuda = NULL;
+    s.device = MEP_DEVICE_CUDA, s.dtype = MEP_FLOAT32;
+    assert_int_equal(mep_train_check(&s), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "bfloat16, not in float32"));
+    s.dtype = MEP_BFLOAT16;
+    assert_int_equal(mep_train_check(&s), MEP_OK); /* it may be one for another machine */
+    assert_int_equal(mep_train_start(run_path("no_device"), &s, NULL, NULL), MEP_ERROR_UNSUPPORTED);
+    assert_false(mep_folder_exists(run_path("no_device")));
+    assert_int_equal(mep_train_check_device(&pair, MEP_DEVICE_CUDA, MEP_BFLOAT16), MEP_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(mep_error_message(), "one process, found 2"));
+    assert_int_equal(mep_train_check_device(&pair, MEP_DEVICE_CPU, MEP_FLOAT32), MEP_OK);
+    s.device = (mep_device)2;
+    assert_int_equal(mep_train_check(&s), MEP_ERROR_ARGUMENT);
+
+    s.device = MEP_DEVICE_CPU;
+    train("stayed", &s, 0, &r);
+    train("moved_away", &s, 5, &r);
+    assert_int_equal(mep_train_set_device(run_path("moved_away"), (mep_device)2), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_train_set_device(run_path("moved_away"), MEP_DEVICE_CUDA), MEP_OK);
+    assert_int_equal(mep_train_read_settings(run_path("moved_away"), &read), MEP_OK);
+    assert_int_equal(read.device, MEP_DEVICE_CUDA);
+    assert_int_equal(mep_train_resume(run_path("moved_away"), NULL, NULL), MEP_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(mep_error_message(), "computes on cuda (--device moves it): "));
+    assert_int_equal(mep_train_set_device(run_path("moved_away"), MEP_DEVICE_CPU), MEP_OK);
+    assert_int_equal(mep_train_resume(run_path("moved_away"), NULL, NULL), MEP_OK);
+    assert_same_model("stayed", "moved_away");
+
+    s.dtype = MEP_FLOAT32;
+    train("float32", &s, 5, &r);
+    assert_int_equal(mep_train_set_device(run_path("float32"), MEP_DEVICE_CUDA), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_train_read_settings(run_path("float32"), &read), MEP_OK);
+    assert_int_equal(read.device, MEP_DEVICE_CPU);
+    mep_device_cuda = there;
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -496,7 +541,7 @@ int main(void)
         cmocka_unit_test(test_resume),         cmocka_unit_test(test_metrics),   cmocka_unit_test(test_threads),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_fall_back), cmocka_unit_test(test_other_settings),
         cmocka_unit_test(test_old_checkpoint), cmocka_unit_test(test_numeric),   cmocka_unit_test(test_sampler),
-        cmocka_unit_test(test_schedule),       cmocka_unit_test(test_long_log),
+        cmocka_unit_test(test_device),         cmocka_unit_test(test_schedule),  cmocka_unit_test(test_long_log),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -10,6 +10,7 @@ import numpy as np
 from ._library import TYPES
 
 DTYPES = {"float32": 0, "bfloat16": 1}
+DEVICES = {"cpu": 0, "cuda": 1}
 TensorView = TYPES["mep_tensor_view"]
 
 
@@ -20,6 +21,14 @@ def dtype_code(dtype):
     if name not in DTYPES:
         raise ValueError(f"dtype {name!r}: float32 and bfloat16 are possible")
     return DTYPES[name]
+
+
+def device_code(device):
+    """mep_device of "cpu", "cuda", or of torch's devices of these names."""
+    name = str(device)
+    if name not in DEVICES:
+        raise ValueError(f"device {name!r}: cpu and cuda are possible")
+    return DEVICES[name]
 
 
 def is_torch(x):
@@ -122,15 +131,21 @@ def library_array(pointer, shape, owner):
     return np.frombuffer(buffer, np.float32).reshape(shape)
 
 
+CODES = {"dtype": dtype_code, "device": device_code}
+
+
 def fill(settings, values):
-    """Set fields of a settings structure by name; an unknown name is a TypeError that lists them."""
+    """Set fields of a settings structure by name; an unknown name is a TypeError that lists them. On cuda, which
+    computes in bfloat16 alone, that is the dtype where none is named."""
     names = [name for name, _ in settings._fields_]
     for name, value in values.items():
         if name not in names:
             raise TypeError(f"unknown setting {name!r}; settings: {', '.join(names)}")
-        if isinstance(value, str) and name != "dtype":
-            value = value.encode()
-        setattr(settings, name, dtype_code(value) if name == "dtype" else value)
+        if name in CODES:
+            value = CODES[name](value)
+        setattr(settings, name, value.encode() if isinstance(value, str) else value)
+    if getattr(settings, "device", 0) != DEVICES["cpu"] and "dtype" not in values:
+        settings.dtype = DTYPES["bfloat16"]
     return settings
 
 

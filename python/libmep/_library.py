@@ -30,6 +30,8 @@ typedef struct mep_attention_settings {
     mep_dtype dtype;
     int skip_far;
     double tolerance;
+    mep_device device;
+    void *stream;
 } mep_attention_settings;
 typedef struct mep_tensor_view {
     void *data;
@@ -69,6 +71,7 @@ typedef struct mep_session_settings {
     int training;
     int recompute;
     double tolerance;
+    mep_device device;
 } mep_session_settings;
 typedef struct mep_generate_settings {
     int64_t max_tokens;
@@ -80,6 +83,7 @@ typedef struct mep_generate_settings {
     int64_t vocab_limit;
     mep_dtype dtype;
     double tolerance;
+    mep_device device;
 } mep_generate_settings;
 typedef struct mep_eval_settings {
     int64_t length;
@@ -89,6 +93,7 @@ typedef struct mep_eval_settings {
     int64_t batch_tokens;
     mep_dtype dtype;
     double tolerance;
+    mep_device device;
 } mep_eval_settings;
 typedef struct mep_eval_result {
     int64_t length, segments;
@@ -108,6 +113,7 @@ const char *mep_version(void);
 int mep_abi_version(void);
 const char *mep_cpu_level_name(void);
 int mep_set_threads(int n);
+mep_status mep_device_check(mep_device device);
 
 mep_status mep_bias_create(mep_bias **bias, const char *spec, int64_t heads, int64_t head_dim);
 void mep_bias_destroy(mep_bias **bias);
@@ -200,7 +206,8 @@ class MepError(RuntimeError):
 
 _SCALARS = {
     "void": None, "int": ctypes.c_int, "int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64,
-    "uint64_t": ctypes.c_uint64, "double": ctypes.c_double, "mep_dtype": ctypes.c_int, "mep_status": ctypes.c_int,
+    "uint64_t": ctypes.c_uint64, "double": ctypes.c_double, "mep_device": ctypes.c_int, "mep_dtype": ctypes.c_int,
+    "mep_status": ctypes.c_int,
 }
 
 

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from ._arrays import as_dict, fill, library_array
+from ._arrays import as_dict, device_code, fill, library_array
 from ._arrays import tokens as as_tokens
 from ._library import TYPES, Handle, lib
 from .data import Dataset
@@ -20,6 +20,11 @@ def preset(name):
     config = TYPES["mep_model_config"]()
     lib.mep_model_preset(name.encode(), ctypes.byref(config))
     return as_dict(config)
+
+
+def check_device(device):
+    """Raise MepError, with the reason, where the device "cpu" or "cuda" cannot be used."""
+    lib.mep_device_check(device_code(device))
 
 
 class Model:
@@ -85,45 +90,48 @@ class Model:
 
     # ---- Computing ----
 
-    def _workspace(self, batch, length, dtype, tolerance):
+    def _workspace(self, batch, length, dtype, tolerance, device):
         """A session that is large enough; the last one is kept."""
-        size = self._session_size
-        if size is None or size[2:] != (dtype, tolerance) or size[0] < batch or size[1] < length:
+        size, kind = self._session_size, (dtype, tolerance, device)
+        if size is None or size[2:] != kind or size[0] < batch or size[1] < length:
             settings = TYPES["mep_session_settings"]()
             lib.mep_session_defaults(ctypes.byref(settings))
-            fill(settings, {"batch": batch, "length": length, "tolerance": tolerance, "dtype": dtype})
+            values = {"batch": batch, "length": length, "tolerance": tolerance, "device": device}
+            fill(settings, values if dtype is None else {**values, "dtype": dtype})
             self._session = self._session_size = None  # its memory is free before the next one takes its own
             self._session = Handle(lib.mep_session_create, lib.mep_session_destroy, self._handle.pointer,
                                    ctypes.byref(settings), owner=self._handle)
-            self._session_size = batch, length, dtype, tolerance
+            self._session_size = batch, length, *kind
         return self._session.pointer
 
-    def logits(self, tokens, dtype="float32", tolerance=0.0):
-        """Float32 [..., length, vocab_size] of tokens [length] or [batch, length], computed in `dtype`."""
+    def logits(self, tokens, dtype=None, tolerance=0.0, device="cpu"):
+        """Float32 [..., length, vocab_size] of tokens [length] or [batch, length], computed in `dtype`: "float32" (the
+        default) or "bfloat16", which is the only one, and the default, of the device "cuda"."""
         tokens = as_tokens(tokens)
         batch, length = _batch_length(tokens)
         logits = np.empty((*tokens.shape, self.config["vocab_size"]), np.float32)
         with self._lock:
-            lib.mep_session_logits(self._workspace(batch, length, dtype, tolerance), batch, length, tokens.ctypes.data,
-                                   logits.ctypes.data)
+            session = self._workspace(batch, length, dtype, tolerance, device)
+            lib.mep_session_logits(session, batch, length, tokens.ctypes.data, logits.ctypes.data)
         return logits
 
-    def losses(self, inputs, targets, dtype="float32", tolerance=0.0):
-        """Negative log likelihoods of targets[..., t] after inputs[..., :t+1], float32, in nats."""
+    def losses(self, inputs, targets, dtype=None, tolerance=0.0, device="cpu"):
+        """Negative log likelihoods of targets[..., t] after inputs[..., :t+1], float32, in nats; dtype and device as
+        in logits."""
         inputs, targets = as_tokens(inputs), as_tokens(targets)
         batch, length = _batch_length(inputs)
         if targets.shape != inputs.shape:
             raise ValueError(f"targets have the shape {list(targets.shape)}, inputs {list(inputs.shape)}")
         losses = np.empty(inputs.shape, np.float32)
         with self._lock:
-            lib.mep_session_losses(self._workspace(batch, length, dtype, tolerance), batch, length, inputs.ctypes.data,
-                                   targets.ctypes.data, losses.ctypes.data)
+            session = self._workspace(batch, length, dtype, tolerance, device)
+            lib.mep_session_losses(session, batch, length, inputs.ctypes.data, targets.ctypes.data, losses.ctypes.data)
         return losses
 
     def generate(self, prompt, on_token=None, **settings):
         """New tokens after `prompt` (token numbers, 1 or more), int32. Settings are those of mep_generate_settings:
-        max_tokens, temperature, top_k, top_p, seed, stop_token, vocab_limit, dtype, tolerance. on_token(token) is
-        called with each token as it comes; a true return value ends the text, an exception ends it and is raised."""
+        max_tokens, temperature, top_k, top_p, seed, stop_token, vocab_limit, dtype, tolerance, device. on_token(token)
+        is called with each token as it comes; a true return value ends the text, an exception ends it and is raised."""
         prompt = as_tokens(prompt).ravel()
         values = TYPES["mep_generate_settings"]()
         lib.mep_generate_defaults(ctypes.byref(values))
@@ -144,9 +152,9 @@ class Model:
     def evaluate(self, dataset, lengths=None, on_batch=None, **settings):
         """Loss and perplexity on a Dataset: a dict (mep_eval_result), or for several lengths a list of them. As in
         `mep eval`, every length that divides the longest one then scores the same tokens, unless max_tokens is given.
-        Other settings are those of mep_eval_settings: stride, last, max_tokens, batch_tokens, dtype, tolerance (and
-        length, for one). on_batch(done, total, loss) is called with the tokens read so far; a true return value ends
-        the call with MEP_INTERRUPTED."""
+        Other settings are those of mep_eval_settings: stride, last, max_tokens, batch_tokens, dtype, tolerance, device
+        (and length, for one). on_batch(done, total, loss) is called with the tokens read so far; a true return value
+        ends the call with MEP_INTERRUPTED."""
         if not isinstance(dataset, Dataset):
             raise TypeError(f"data must be a Dataset, not {type(dataset).__name__}: libmep.Dataset(prefix) opens it")
         if lengths is None:

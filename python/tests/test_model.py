@@ -162,6 +162,26 @@ class Computing(unittest.TestCase):
             np.testing.assert_array_equal(logits, tiny().logits(tokens, dtype))
             self.assertEqual(model.losses(tokens, tokens, dtype).shape, shape)
 
+    def test_devices(self):
+        """The cpu unless told; where cuda cannot be used, every way to it says why, and elsewhere it is near."""
+        model, tokens = tiny(), [1, 2, 3]
+        np.testing.assert_array_equal(model.logits(tokens, device="cpu"), model.logits(tokens))
+        libmep.check_device("cpu")
+        with self.assertRaisesRegex(ValueError, "device 'tpu': cpu and cuda are possible"):
+            model.logits(tokens, device="tpu")
+        try:
+            libmep.check_device("cuda")
+        except libmep.MepError as error:
+            self.assertIn("CUDA", str(error))
+            self.assertEqual(error.status, "MEP_ERROR_UNSUPPORTED")
+            for call in (model.logits, lambda t, **k: model.losses(t, t, **k), model.generate):
+                with self.assertRaisesRegex(libmep.MepError, "CUDA"):
+                    call(tokens, device="cuda")
+        else:
+            check(self, model.logits(tokens, device="cuda"), model.logits(tokens), 0.05, "cuda")
+            with self.assertRaisesRegex(libmep.MepError, "bfloat16"):
+                model.logits(tokens, "float32", device="cuda")
+
     def test_wrong_tokens(self):
         model = tiny()
         for wrong, kind in (([257], libmep.MepError), ([-1], libmep.MepError), ([], libmep.MepError),

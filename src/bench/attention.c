@@ -81,7 +81,7 @@ static mep_status make_bias(variant *v, float **table)
     mep_status status = mep_alloc(table, size, sizeof **table);
     if (status == MEP_OK) status = mep_bias_table(bias, v->g->length, *table);
     if (status == MEP_OK && !s->forward_only && mep_bias_param_count(bias) > 0)
-        status = mep_bench_zeros(v->g->device, &v->dbias, MEP_FLOAT64, size);
+        status = mep_device_array(v->g->device, &v->dbias, size, sizeof(double));
     mep_bias_destroy(&bias);
     return status;
 }
@@ -199,7 +199,7 @@ static mep_status measure_group(group *g)
     if (status == MEP_OK) status = measure_variants(g, variants, count, lanes);
     for (int64_t i = 0; i < count; i++) {
         mep_attention_destroy(&variants[i].plan);
-        mep_device_free(g->device, &variants[i].dbias);
+        mep_device_release(g->device, &variants[i].dbias);
     }
     mep_free(&variants);
     mep_free(&lanes);
@@ -226,11 +226,11 @@ static mep_status allocate(group *g)
     MEP_TRY(mep_multiply(rows, s->head_dim, 1, &size));
     for (int i = 0; i < (s->forward_only ? DOUT : TENSORS); i++) {
         if (i == OUT || i > DOUT)
-            MEP_TRY(mep_bench_zeros(g->device, &g->data[i], g->dtype, size));
+            MEP_TRY(mep_device_array(g->device, &g->data[i], size, mep_dtype_size(g->dtype)));
         else
             MEP_TRY(mep_bench_random(g->device, &g->data[i], g->dtype, size));
     }
-    MEP_TRY(mep_bench_zeros(g->device, &g->lse, MEP_FLOAT32, rows));
+    MEP_TRY(mep_device_array(g->device, &g->lse, rows, sizeof(float)));
     return mep_bench_ceiling_create(&g->ceiling, g->device, g->common->ceiling, g->dtype);
 }
 
@@ -284,8 +284,8 @@ mep_status mep_bench_attention(const mep_bench_attention_settings *settings, mep
         group g = {.settings = settings, .common = common, .device = common->device, .dtype = common->dtypes[i]};
         status = measure_dtype(&g);
         mep_bench_ceiling_destroy(&g.ceiling);
-        mep_device_free(g.device, &g.lse);
-        for (int t = 0; t < TENSORS; t++) mep_device_free(g.device, &g.data[t]);
+        mep_device_release(g.device, &g.lse);
+        for (int t = 0; t < TENSORS; t++) mep_device_release(g.device, &g.data[t]);
     }
     return status;
 }

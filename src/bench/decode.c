@@ -259,7 +259,7 @@ mep_status mep_bench_decode(const mep_bench_decode_settings *settings, mep_bench
         group g = {.settings = settings, .common = common, .dtype = common->dtypes[i]};
         status = measure_dtype(&g);
         void **tensors[] = {&g.q, &g.k, &g.v, &g.out};
-        for (int t = 0; t < 4; t++) mep_device_free(MEP_DEVICE_CPU, tensors[t]);
+        for (int t = 0; t < 4; t++) mep_free(tensors[t]);
     }
     return status;
 }

@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 
+#include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "bench/bench.h"
@@ -21,9 +22,8 @@ typedef struct linear_map {
 } linear_map;
 
 typedef struct operation {
-    const mep_gemm_backend_table *backend; /* of the processor */
-    mep_device device;
-    mep_nn_state *state; /* of the device; the ceiling's */
+    const mep_gemm_backend_table *backend; /* of the processor; NULL: the place's own */
+    mep_place place;
     mep_gemm product;
 } operation;
 
@@ -32,6 +32,7 @@ typedef struct bench {
     mep_bench_common *common;
     const mep_gemm_backend_table *backends[BACKENDS];
     int64_t backend_count;
+    mep_place place;
     mep_bench_ceiling ceilings[DTYPES];
     linear_map maps[MAPS];
     operation operations[DTYPES * BACKENDS];
@@ -41,8 +42,8 @@ typedef struct bench {
 static mep_status run(void *context)
 {
     const operation *o = context;
-    if (o->device == MEP_DEVICE_CPU) return mep_gemm_run_with(o->backend, &o->product);
-    return mep_nn_on(o->device)->gemm(o->state, &o->product);
+    if (o->backend != NULL) return mep_gemm_run_with(o->backend, &o->product);
+    return o->place.nn->gemm(o->place.state, &o->product);
 }
 
 static void list(bench *b)
@@ -56,9 +57,10 @@ static void list(bench *b)
                                    {"down", rows, f, h},
                                    {"output", output, h, c->vocab_size}};
     for (int i = 0; i < MAPS; i++) b->maps[i] = maps[i];
-    b->backend_count = 1; /* the device's, which has no table of this kind */
-    if (b->common->device != MEP_DEVICE_CPU) return;
-    b->backend_count = 0;
+    if (b->common->device != MEP_DEVICE_CPU) {
+        b->backend_count = 1; /* the device's, which has no table of this kind */
+        return;
+    }
 #if MEP_HAVE_ONEDNN
     b->backends[b->backend_count++] = &mep_gemm_onednn;
 #endif
@@ -83,7 +85,7 @@ static mep_status allocate_operands(mep_device device, mep_gemm *g)
 {
     MEP_TRY(mep_bench_random(device, &g->a.data, g->a.dtype, g->m * g->k));
     MEP_TRY(mep_bench_random(device, &g->b.data, g->b.dtype, g->k * g->n));
-    return mep_bench_zeros(device, &g->c.data, g->c.dtype, g->m * g->n);
+    return mep_device_array(device, &g->c.data, g->m * g->n, mep_dtype_size(g->c.dtype));
 }
 
 /* The operations of all types and backends; backends of a type share their operands. */
@@ -95,7 +97,7 @@ static mep_status fill(bench *b, const linear_map *map, int pass)
         operation *o = &b->operations[d * b->backend_count];
         mep_status status = allocate_operands(device, &g);
         for (int64_t i = 0; i < b->backend_count; i++) {
-            o[i] = (operation){b->backends[i], device, b->ceilings[d].state, g};
+            o[i] = (operation){b->backends[i], b->place, g};
             mep_bench_lane *lane = &b->lanes[d * b->backend_count + i];
             *lane = (mep_bench_lane){
                 .run = run, .context = &o[i], .device = device, .work = 2.0 * (double)g.m * (double)g.n * (double)g.k};
@@ -110,7 +112,7 @@ static mep_status fill(bench *b, const linear_map *map, int pass)
 
 static const char *backend_name(const operation *o)
 {
-    return o->device == MEP_DEVICE_CPU ? o->backend->name() : mep_device_name(o->device);
+    return o->backend != NULL ? o->backend->name() : mep_device_name(o->place.device);
 }
 
 static mep_status report(const bench *b, const linear_map *map, int pass)
@@ -141,15 +143,21 @@ static mep_status measure_pass(bench *b, const linear_map *map, int pass)
     if (status == MEP_OK) status = report(b, map, pass);
     for (int64_t d = 0; d < dtypes; d++) {
         mep_gemm *g = &b->operations[d * b->backend_count].product;
-        mep_device_free(b->common->device, &g->a.data);
-        mep_device_free(b->common->device, &g->b.data);
-        mep_device_free(b->common->device, &g->c.data);
+        mep_device_release(b->common->device, &g->a.data);
+        mep_device_release(b->common->device, &g->b.data);
+        mep_device_release(b->common->device, &g->c.data);
     }
     return status;
 }
 
 static mep_status measure_all(bench *b)
 {
+    int64_t largest = b->settings->rows;
+    for (int i = 0; i < MAPS; i++) {
+        if (b->maps[i].in > largest) largest = b->maps[i].in;
+        if (b->maps[i].out > largest) largest = b->maps[i].out;
+    }
+    MEP_TRY(mep_bench_place_open(&b->place, b->common->device, largest, largest));
     MEP_TRY(mep_alloc(&b->lanes, DTYPES * (BACKENDS + 1), sizeof *b->lanes));
     for (int64_t d = 0; d < b->common->dtype_count; d++)
         MEP_TRY(mep_bench_ceiling_create(&b->ceilings[d], b->common->device, b->common->ceiling, b->common->dtypes[d]));
@@ -166,6 +174,7 @@ mep_status mep_bench_gemm(const mep_bench_gemm_settings *settings, mep_bench_com
     common->control.total = MAPS * PASSES * common->dtype_count * b.backend_count;
     mep_status status = measure_all(&b);
     for (int d = 0; d < DTYPES; d++) mep_bench_ceiling_destroy(&b.ceilings[d]);
+    mep_bench_place_close(&b.place);
     mep_free(&b.lanes);
     return status;
 }

@@ -10,16 +10,18 @@
 #include "mep/device.h"
 #include "nn/device.h"
 
-/* Allocate `count` values of `dtype` (float32 or bfloat16) of the device's memory into the pointer at `data`, zeros or
- * random normal ones, which repeat after a million, a prime number of them. Freed with mep_device_free. */
-mep_status mep_bench_zeros(mep_device device, void **data, mep_dtype dtype, int64_t count);
+/* Allocate `count` random normal values of `dtype` (float32 or bfloat16) in the device's memory into the pointer at
+ * `data`; freed with mep_device_release. They repeat after a million, a prime number of them. */
 mep_status mep_bench_random(mep_device device, void **data, mep_dtype dtype, int64_t count);
+
+/* The functions of a device, for calls of up to `rows` rows of up to `width` columns (nn/device.h). */
+mep_status mep_bench_place_open(mep_place *place, mep_device device, int64_t rows, int64_t width);
+void mep_bench_place_close(mep_place *place);
 
 /* The ceiling: a square matrix product as the network's are made on the device, in a dtype. bfloat16 below AVX-512,
  * where such products are computed in float32, has float32's. */
 typedef struct mep_bench_ceiling {
-    mep_device device;
-    mep_nn_state *state;
+    mep_place place;
     mep_gemm product;
 } mep_bench_ceiling;
 

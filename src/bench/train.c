@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -82,8 +83,6 @@ static mep_status open_trainer(trainer *t)
     session.device = t->common->device;
     MEP_TRY(mep_multiply(s->batch_size, s->length, 1, &rows));
     MEP_TRY(mep_model_create(&t->model, &s->config, 1));
-    if (!s->evaluate) MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw, mep_place_cpu));
-    if (!s->evaluate) MEP_TRY(mep_alloc(&t->gradients, t->model->size, sizeof *t->gradients));
     MEP_TRY(mep_alloc(&t->losses, rows, sizeof *t->losses));
     MEP_TRY(mep_alloc(&t->inputs, rows, sizeof *t->inputs));
     MEP_TRY(mep_alloc(&t->targets, rows, sizeof *t->targets));
@@ -91,7 +90,10 @@ static mep_status open_trainer(trainer *t)
         t->inputs[i] = (int32_t)(mep_random_bits(1, 0, (uint64_t)i) % (uint64_t)s->config.vocab_size);
         t->targets[i] = (int32_t)(mep_random_bits(1, 1, (uint64_t)i) % (uint64_t)s->config.vocab_size);
     }
-    return mep_session_create(&t->session, t->model, &session);
+    MEP_TRY(mep_session_create(&t->session, t->model, &session));
+    if (s->evaluate) return MEP_OK;
+    MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw, mep_session_place(t->session)));
+    return mep_device_array(session.device, &t->gradients, t->model->size, sizeof *t->gradients);
 }
 
 static mep_status measure(trainer *t, mep_bench_lane lanes[2])
@@ -127,11 +129,11 @@ static mep_status measure(trainer *t, mep_bench_lane lanes[2])
 
 static void close_trainer(trainer *t)
 {
+    mep_adamw_destroy(&t->optimizer); /* it computes where the session does */
     mep_session_destroy(&t->session);
-    mep_adamw_destroy(&t->optimizer);
     mep_model_destroy(&t->model);
     mep_bench_ceiling_destroy(&t->ceiling);
-    mep_free(&t->gradients);
+    mep_device_release(t->common->device, &t->gradients);
     mep_free(&t->losses);
     mep_free(&t->inputs);
     mep_free(&t->targets);

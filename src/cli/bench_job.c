@@ -70,7 +70,7 @@ static int fit_device(mep_bench_job *job, const mep_option *options, int64_t ind
     job->dtypes.count = 1;
     indices[0] = 1;
     if (!mep_args_given(options, "--ceiling")) job->common.ceiling = 8192;
-    return mep_cli_check_device(job->command, job->common.device);
+    return MEP_ARGS_GO;
 }
 
 /* After the parsing: MEP_ARGS_GO or an exit code. */
@@ -106,6 +106,7 @@ static mep_status note_gpu(mep_bench_job *job)
 mep_status mep_bench_job_open(mep_bench_job *job, const mep_bench_report *page)
 {
     job->report = *page;
+    MEP_TRY(mep_device_check(job->common.device));
     job->common.add = mep_bench_report_add;
     job->common.context = &job->report;
     job->common.control.watch = show_progress;

@@ -158,8 +158,7 @@ static int check_new_run(train_job *job, const mep_option *options)
 {
     mep_position_kind kind = MEP_POSITION_NONE;
     char *position = job->o.settings.model.position_encoding;
-    int code = mep_cli_fit_dtype("train", options, "--dtype", (mep_device)job->o.device, &job->o.dtype);
-    if (code == MEP_ARGS_GO) code = read_init(job, options);
+    int code = read_init(job, options);
     if (code != MEP_ARGS_GO) return code;
     if (job->data == NULL) return mep_cli_usage("train", "--data PREFIX is missing");
     if (job->fall_back) return mep_cli_usage("train", "--fall-back is for --resume RUN");
@@ -423,7 +422,10 @@ int mep_cli_train(int argc, char **argv)
     if (mep_cli_group()->rank > 0) job.quiet = 1;
     job.new_on_nan = mep_args_given(options, "--on-nan");
     job.new_device = mep_args_given(options, "--device");
-    code = mep_cli_check_device("train", (mep_device)job.o.device);
-    if (code == MEP_ARGS_GO) code = job.resume != NULL ? check_resume(options) : check_new_run(&job, options);
+    mep_device device = (mep_device)job.o.device;
+    code = job.resume != NULL ? check_resume(options)
+                              : mep_cli_fit_dtype("train", options, "--dtype", device, &job.o.dtype);
+    if (code == MEP_ARGS_GO) code = mep_cli_check_device("train", device);
+    if (code == MEP_ARGS_GO && job.resume == NULL) code = check_new_run(&job, options);
     return code == MEP_ARGS_GO ? run(&job) : code;
 }

@@ -173,9 +173,6 @@ static mep_status open_step(trainer *t)
 
 static mep_status open_trainer(trainer *t)
 {
-    if (t->settings.device != MEP_DEVICE_CPU && t->group->size > 1)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "the device %s is used by one process, found %lld; start without mpirun",
-                        mep_device_name(t->settings.device), (long long)t->group->size);
     MEP_TRY(divide_batch(t));
     MEP_TRY(open_data(t));
     MEP_TRY(mep_model_create(&t->model, &t->settings.model, t->settings.seed));

@@ -44,6 +44,12 @@ add_library(cuda_emulated OBJECT ${kernel_sources} ${host_sources} ${emulator}/i
 target_link_libraries(cuda_emulated PRIVATE cuda_emulator)
 target_include_directories(cuda_emulated PRIVATE ${PROJECT_SOURCE_DIR}/include)
 
+# The program with the emulated back end in the place of CUDA's, for cli_device.sh.
+add_executable(mep_emulated ${PROJECT_SOURCE_DIR}/src/cli/main.c $<TARGET_OBJECTS:cuda_emulated>)
+set_target_properties(mep_emulated PROPERTIES ENABLE_EXPORTS ON)
+target_link_libraries(mep_emulated PRIVATE mep_cli_objects cuda_emulator mep_static)
+add_script(cli_device_emulated ${CMAKE_CURRENT_SOURCE_DIR}/cli_device.sh $<TARGET_FILE:mep_emulated>)
+
 file(GLOB cuda_tests CONFIGURE_DEPENDS test_cuda_*.c test_cuda_*.cpp)
 foreach(source IN LISTS cuda_tests)
     get_filename_component(name ${source} NAME_WE)
