@@ -275,6 +275,33 @@ static void test_endless(void **state)
     }
 }
 
+/* With P learned positions a text may have P + 1 tokens: the last one is not read. */
+static void test_all_positions(void **state)
+{
+    (void)state;
+    enum { POSITIONS = 40 };
+    static const int32_t prompt[POSITIONS + 1] = {1, 2, 3};
+    static const int64_t counts[] = {1, 3, POSITIONS};
+    mep_train_settings s = settings_for("learned");
+    s.model.max_position_embeddings = POSITIONS;
+    mep_model *model;
+    assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+    for (int i = 0; i < 3; i++) {
+        mep_generate_settings g;
+        text t = {0};
+        mep_generate_defaults(&g);
+        g.max_tokens = POSITIONS + 1 - counts[i];
+        assert_int_equal(mep_generate(model, prompt, counts[i], &g, collect, &t), MEP_OK);
+        assert_int_equal(t.count, g.max_tokens);
+        g.max_tokens++;
+        assert_int_equal(mep_generate(model, prompt, counts[i], &g, collect, &t), MEP_ERROR_ARGUMENT);
+        g.max_tokens = 0;
+        assert_int_equal(mep_generate(model, prompt, POSITIONS, &g, collect, &t), MEP_OK);
+        assert_int_equal(t.count, POSITIONS + 1 - counts[i]);
+    }
+    mep_model_destroy(&model);
+}
+
 /* Shares of 20,000 draws against the probabilities that temperature, top_k and top_p leave. */
 static void test_sampling(void **state)
 {
@@ -472,10 +499,10 @@ static void test_numeric(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generation), cmocka_unit_test(test_sampling),    cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_ends),       cmocka_unit_test(test_vocab_limit), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_numeric),    cmocka_unit_test(test_windows),     cmocka_unit_test(test_worst_weights),
-        cmocka_unit_test(test_allowances), cmocka_unit_test(test_endless),
+        cmocka_unit_test(test_generation),    cmocka_unit_test(test_all_positions), cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_seeds),         cmocka_unit_test(test_ends),          cmocka_unit_test(test_vocab_limit),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_numeric),       cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_worst_weights), cmocka_unit_test(test_allowances),    cmocka_unit_test(test_endless),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
