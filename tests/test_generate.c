@@ -167,8 +167,8 @@ static void test_worst_weights(void **state)
         mep_session_defaults(&settings);
         settings.length = 8, settings.dtype = (mep_dtype)narrow;
         assert_int_equal(mep_session_create_cached(&session, model, &settings, COUNT, 0), MEP_OK);
-        assert_int_equal(mep_session_allowances(session, &allowance), MEP_OK);
-        assert_int_equal(mep_session_windows(session, &window), MEP_OK);
+        assert_int_equal(mep_session_allowances(session, NULL, &allowance), MEP_OK);
+        assert_int_equal(mep_session_windows(session, COUNT, &window), MEP_OK);
         if (!(allowance >= attained && allowance <= attained * (narrow ? 1.25 : 1.15)))
             fail_msg("the allowance is %g, attained is %g", allowance, attained);
         assert_int_equal(window, (int64_t)ceil(4 * (104 + allowance)));
@@ -211,7 +211,7 @@ static void test_allowances(void **state)
             mep_session_defaults(&settings);
             settings.length = COUNT, settings.dtype = (mep_dtype)narrow, settings.training = 1;
             assert_int_equal(mep_session_create(&session, model, &settings), MEP_OK);
-            assert_int_equal(mep_session_allowances(session, allowance), MEP_OK);
+            assert_int_equal(mep_session_allowances(session, NULL, allowance), MEP_OK);
             assert_int_equal(mep_session_losses(session, 1, COUNT, tokens, tokens, losses), MEP_OK);
             for (int64_t n = 0; n < 2 * heads; n++) {
                 double most = 0;
@@ -239,6 +239,36 @@ static void test_allowances(void **state)
             mep_model_destroy(&model);
         }
     assert_true(looked_at >= 24);
+}
+
+/* Windows that the text cannot be longer than are not searched for; those that it can are the same for all lengths. */
+static void test_windows_by_length(void **state)
+{
+    (void)state;
+    enum { HEADS = 8, COUNT = 2 * HEADS };
+    mep_train_settings s = settings_for("mep"); /* slopes 1/2 .. 1/256 */
+    s.model.num_attention_heads = HEADS;
+    mep_model *model;
+    mep_session *session;
+    mep_session_settings settings;
+    int64_t endless[COUNT], window[COUNT];
+    assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+    mep_session_defaults(&settings);
+    settings.length = 8;
+    assert_int_equal(mep_session_create_cached(&session, model, &settings, 8, 0), MEP_OK);
+    assert_int_equal(mep_session_windows(session, MEP_GENERATE_ENDLESS, endless), MEP_OK);
+    for (int64_t tokens = 1; tokens < 1 << 18; tokens *= 2) {
+        int found = 0;
+        assert_int_equal(mep_session_windows(session, tokens, window), MEP_OK);
+        for (int i = 0; i < COUNT; i++) {
+            assert_true(window[i] == endless[i] || (window[i] == MEP_CACHE_ALL && endless[i] >= tokens));
+            found += window[i] == endless[i];
+        }
+        assert_true(tokens <= 256 ? found == 0 : tokens == 4096 ? found > 0 && found < COUNT : 1);
+        if (tokens == 1 << 17) assert_int_equal(found, COUNT);
+    }
+    mep_session_destroy(&session);
+    mep_model_destroy(&model);
 }
 
 typedef struct endless {
@@ -499,10 +529,13 @@ static void test_numeric(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generation),    cmocka_unit_test(test_all_positions), cmocka_unit_test(test_sampling),
-        cmocka_unit_test(test_seeds),         cmocka_unit_test(test_ends),          cmocka_unit_test(test_vocab_limit),
-        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_numeric),       cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_worst_weights), cmocka_unit_test(test_allowances),    cmocka_unit_test(test_endless),
+        cmocka_unit_test(test_generation), cmocka_unit_test(test_all_positions),
+        cmocka_unit_test(test_sampling),   cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_ends),       cmocka_unit_test(test_vocab_limit),
+        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_numeric),
+        cmocka_unit_test(test_windows),    cmocka_unit_test(test_worst_weights),
+        cmocka_unit_test(test_allowances), cmocka_unit_test(test_windows_by_length),
+        cmocka_unit_test(test_endless),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
