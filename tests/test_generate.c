@@ -372,6 +372,58 @@ static void test_sampling(void **state)
     }
 }
 
+static int by_probability(const void *a, const void *b)
+{
+    const mep_candidate *x = a, *y = b;
+    if (x->probability != y->probability) return x->probability < y->probability ? 1 : -1;
+    return x->token < y->token ? -1 : 1;
+}
+
+/* What mep_sample chooses, from all candidates in order. */
+static int32_t sample_sorted(const mep_generate_settings *s, int64_t count, const float *logits, int64_t place)
+{
+    mep_candidate candidates[700];
+    double top = -INFINITY, sum = 0, kept = 0, drawn = 0;
+    int64_t k = s->top_k > 0 && s->top_k < count ? s->top_k : count, n = 0, i = 0;
+    for (int64_t t = 0; t < count; t++) top = fmax(top, (double)logits[t]);
+    for (int64_t t = 0; t < count; t++)
+        candidates[t] = (mep_candidate){(float)exp(((double)logits[t] - top) / s->temperature), (int32_t)t};
+    qsort(candidates, (size_t)count, sizeof *candidates, by_probability);
+    for (int64_t t = 0; t < k; t++) sum += (double)candidates[t].probability;
+    while (n < k && (n == 0 || kept < s->top_p * sum)) kept += (double)candidates[n++].probability;
+    double draw = mep_random_uniform(s->seed, mep_random_stream("sample"), (uint64_t)place) * kept;
+    while (i < n - 1 && (drawn = draw - (double)candidates[i].probability) >= 0) draw = drawn, i++;
+    return candidates[i].token;
+}
+
+/* Random logits, ties among them: the likeliest of a heap are those of a sorted list, and in its order. */
+static void test_heap(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = {1, 2, 3, 10, 64, 700}, ks[] = {0, 1, 2, 5, 63, 64, 65, 699, 1000};
+    static const double ps[] = {1e-9, 0.1, 0.5, 0.9, 0.999, 1};
+    float logits[700];
+    for (uint64_t c = 0; c < 6 * 3; c++)
+        for (int k = 0; k < 9; k++)
+            for (int p = 0; p < 6; p++) {
+                int64_t count = counts[c / 3];
+                for (int64_t i = 0; i < count; i++) {
+                    float x = 3 * (float)mep_random_normal(c, 1, (uint64_t)i);
+                    logits[i] = c % 3 == 0 ? x : c % 3 == 1 ? roundf(x) : 0; /* ties */
+                    if (i % 7 == 3) logits[i] -= 200;                        /* and weights of 0 */
+                }
+                mep_generate_settings s;
+                mep_generate_defaults(&s);
+                s.top_k = ks[k], s.top_p = ps[p], s.seed = c;
+                for (int64_t place = 0; place < 20; place++) {
+                    mep_candidate candidates[700];
+                    int32_t token = -1, sorted = sample_sorted(&s, count, logits, place);
+                    assert_int_equal(mep_sample(&s, count, logits, place, candidates, &token), MEP_OK);
+                    if (s.top_k > 0 || s.top_p < 1) assert_int_equal(token, sorted);
+                }
+            }
+}
+
 /* A model that knows nothing: every token is as likely as any other. */
 static mep_model *flat_model(void)
 {
@@ -529,12 +581,19 @@ static void test_numeric(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generation), cmocka_unit_test(test_all_positions),
-        cmocka_unit_test(test_sampling),   cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_ends),       cmocka_unit_test(test_vocab_limit),
-        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_numeric),
-        cmocka_unit_test(test_windows),    cmocka_unit_test(test_worst_weights),
-        cmocka_unit_test(test_allowances), cmocka_unit_test(test_windows_by_length),
+        cmocka_unit_test(test_generation),
+        cmocka_unit_test(test_all_positions),
+        cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_heap),
+        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_vocab_limit),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_numeric),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_worst_weights),
+        cmocka_unit_test(test_allowances),
+        cmocka_unit_test(test_windows_by_length),
         cmocka_unit_test(test_endless),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
