@@ -23,6 +23,10 @@ done
 printf '{"step": 5, "lo' >> run/metrics.jsonl # torn, as a power cut or a full disk can leave it
 expect 0 info run
 said out 'grad_norm'
+said out 'step                     4'
+echo >> run/metrics.jsonl # the same with an end
+expect 0 info run
+said out 'step                     4'
 expect 0 info run/checkpoint-4
 said out 'kind                     checkpoint'
 rm -r run/checkpoint-4

@@ -79,6 +79,21 @@ refuse 2 'not a number from 0 to 0.9' prepare --out x --valid 1.5 words.txt
 refuse 1 '"words" is no tokenizer' prepare --out x --tokenizer words words.txt
 refuse 1 'cannot read missing.txt' prepare --out x missing.txt
 refuse 1 'empty holds no text' prepare --out x empty
+printf '{"text": ""}\n{"text": ""}\n' > hollow.jsonl # all its texts are empty: most likely a mistake
+for inputs in hollow.jsonl 'hollow.jsonl words.txt'; do
+    refuse 1 'hollow.jsonl holds no text: all its documents are empty' prepare -q --out x $inputs
+    none_of x
+done
+refuse 1 'hollow.jsonl holds no text: all its documents are empty' prepare -q --out x words.txt hollow.jsonl two.jsonl
+refuse 1 'hollow.jsonl holds no text' prepare -q --resume --out x words.txt hollow.jsonl two.jsonl
+expect 0 prepare -q --resume --out x words.txt two.jsonl
+holds x 3 122
+rm x.*
+mkdir partly # a file without texts is no mistake in a folder with some
+cp hollow.jsonl words.txt partly
+expect 0 prepare -q --out x words.txt partly
+holds x 2 24
+rm x.*
 expect 0 prepare --out made/for/it/x words.txt
 [ -s made/for/it/x.bin ] || wrong 'no folder was made'
 refuse 1 'words.txt' prepare --out words.txt/x words.txt

@@ -148,7 +148,7 @@ static void test_windows(void **state)
         float losses[LENGTH], *gradients = allocate(model->size, sizeof *gradients);
         random_tokens(tokens, LENGTH + 1);
         assert_int_equal(mep_session_train(session, 1, LENGTH, tokens, tokens + 1, 1, 1, losses, gradients), MEP_OK);
-        assert_int_equal(mep_session_allowances(session, allowance), MEP_OK);
+        assert_int_equal(mep_session_allowances(session, NULL, allowance), MEP_OK);
         for (int64_t i = 0; i < 2 * heads; i++) {
             const float *qkv = (const float *)session->layer[i / heads].qkv.data + i % heads * 3 * n;
             assert_true(isfinite(allowance[i]));
@@ -602,6 +602,39 @@ static void test_switches(void **state)
     }
 }
 
+/* Keys that are missing or null are what transformers takes then. */
+static void test_defaults(void **state)
+{
+    (void)state;
+    for (int null = 0; null < 2; null++) {
+        char path[1100];
+        json_t *neox = NULL, *gpt2 = NULL;
+        mep_model_config c;
+        snprintf(path, sizeof path, "%s/config.json", family_folder("neox"));
+        assert_int_equal(mep_json_load(path, &neox), MEP_OK);
+        snprintf(path, sizeof path, "%s/config.json", family_folder("gpt2"));
+        assert_int_equal(mep_json_load(path, &gpt2), MEP_OK);
+        static const char *const keys[] = {"intermediate_size", "max_position_embeddings", "layer_norm_eps",
+                                           "use_parallel_residual", "rope_parameters"};
+        for (int i = 0; i < 5; i++) {
+            assert_int_equal(json_object_del(neox, keys[i]), 0);
+            if (null) json_object_set_new(neox, keys[i], json_null());
+        }
+        assert_int_equal(mep_model_config_from_json(neox, "config.json", &c), MEP_OK);
+        assert_int_equal(c.intermediate_size, 24576); /* of any hidden_size */
+        assert_int_equal(c.max_position_embeddings, 2048);
+        assert_true(c.layer_norm_eps == 1e-5 && c.rotary_emb_base == 10000 && c.rotary_pct == 0.25);
+        assert_true(c.use_parallel_residual);
+        json_object_del(gpt2, "n_inner"), json_object_del(gpt2, "n_positions");
+        if (null) json_object_set_new(gpt2, "n_inner", json_null());
+        assert_int_equal(mep_model_config_from_json(gpt2, "config.json", &c), MEP_OK);
+        assert_int_equal(c.intermediate_size, 4 * c.hidden_size);
+        assert_int_equal(c.max_position_embeddings, 1024);
+        json_decref(neox);
+        json_decref(gpt2);
+    }
+}
+
 /* ---- What is refused ---- */
 
 static void test_refused(void **state)
@@ -713,7 +746,7 @@ int main(void)
         cmocka_unit_test(test_export),        cmocka_unit_test(test_export_names), cmocka_unit_test(test_export_own),
         cmocka_unit_test(test_swap),          cmocka_unit_test(test_switches),     cmocka_unit_test(test_refused),
         cmocka_unit_test(test_wrong_shards),  cmocka_unit_test(test_short_memory), cmocka_unit_test(test_bias_max),
-        cmocka_unit_test(test_save_settings), cmocka_unit_test(test_save_refused),
+        cmocka_unit_test(test_save_settings), cmocka_unit_test(test_save_refused), cmocka_unit_test(test_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

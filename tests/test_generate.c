@@ -167,8 +167,8 @@ static void test_worst_weights(void **state)
         mep_session_defaults(&settings);
         settings.length = 8, settings.dtype = (mep_dtype)narrow;
         assert_int_equal(mep_session_create_cached(&session, model, &settings, COUNT, 0), MEP_OK);
-        assert_int_equal(mep_session_allowances(session, &allowance), MEP_OK);
-        assert_int_equal(mep_session_windows(session, &window), MEP_OK);
+        assert_int_equal(mep_session_allowances(session, NULL, &allowance), MEP_OK);
+        assert_int_equal(mep_session_windows(session, COUNT, &window), MEP_OK);
         if (!(allowance >= attained && allowance <= attained * (narrow ? 1.25 : 1.15)))
             fail_msg("the allowance is %g, attained is %g", allowance, attained);
         assert_int_equal(window, (int64_t)ceil(4 * (104 + allowance)));
@@ -211,7 +211,7 @@ static void test_allowances(void **state)
             mep_session_defaults(&settings);
             settings.length = COUNT, settings.dtype = (mep_dtype)narrow, settings.training = 1;
             assert_int_equal(mep_session_create(&session, model, &settings), MEP_OK);
-            assert_int_equal(mep_session_allowances(session, allowance), MEP_OK);
+            assert_int_equal(mep_session_allowances(session, NULL, allowance), MEP_OK);
             assert_int_equal(mep_session_losses(session, 1, COUNT, tokens, tokens, losses), MEP_OK);
             for (int64_t n = 0; n < 2 * heads; n++) {
                 double most = 0;
@@ -239,6 +239,36 @@ static void test_allowances(void **state)
             mep_model_destroy(&model);
         }
     assert_true(looked_at >= 24);
+}
+
+/* Windows that the text cannot be longer than are not searched for; those that it can are the same for all lengths. */
+static void test_windows_by_length(void **state)
+{
+    (void)state;
+    enum { HEADS = 8, COUNT = 2 * HEADS };
+    mep_train_settings s = settings_for("mep"); /* slopes 1/2 .. 1/256 */
+    s.model.num_attention_heads = HEADS;
+    mep_model *model;
+    mep_session *session;
+    mep_session_settings settings;
+    int64_t endless[COUNT], window[COUNT];
+    assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+    mep_session_defaults(&settings);
+    settings.length = 8;
+    assert_int_equal(mep_session_create_cached(&session, model, &settings, 8, 0), MEP_OK);
+    assert_int_equal(mep_session_windows(session, MEP_GENERATE_ENDLESS, endless), MEP_OK);
+    for (int64_t tokens = 1; tokens < 1 << 18; tokens *= 2) {
+        int found = 0;
+        assert_int_equal(mep_session_windows(session, tokens, window), MEP_OK);
+        for (int i = 0; i < COUNT; i++) {
+            assert_true(window[i] == endless[i] || (window[i] == MEP_CACHE_ALL && endless[i] >= tokens));
+            found += window[i] == endless[i];
+        }
+        assert_true(tokens <= 256 ? found == 0 : tokens == 4096 ? found > 0 && found < COUNT : 1);
+        if (tokens == 1 << 17) assert_int_equal(found, COUNT);
+    }
+    mep_session_destroy(&session);
+    mep_model_destroy(&model);
 }
 
 typedef struct endless {
@@ -273,6 +303,33 @@ static void test_endless(void **state)
         if (p >= 3) assert_non_null(strstr(mep_error_message(), "has no reach"));
         mep_model_destroy(&model);
     }
+}
+
+/* With P learned positions a text may have P + 1 tokens: the last one is not read. */
+static void test_all_positions(void **state)
+{
+    (void)state;
+    enum { POSITIONS = 40 };
+    static const int32_t prompt[POSITIONS + 1] = {1, 2, 3};
+    static const int64_t counts[] = {1, 3, POSITIONS};
+    mep_train_settings s = settings_for("learned");
+    s.model.max_position_embeddings = POSITIONS;
+    mep_model *model;
+    assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+    for (int i = 0; i < 3; i++) {
+        mep_generate_settings g;
+        text t = {0};
+        mep_generate_defaults(&g);
+        g.max_tokens = POSITIONS + 1 - counts[i];
+        assert_int_equal(mep_generate(model, prompt, counts[i], &g, collect, &t), MEP_OK);
+        assert_int_equal(t.count, g.max_tokens);
+        g.max_tokens++;
+        assert_int_equal(mep_generate(model, prompt, counts[i], &g, collect, &t), MEP_ERROR_ARGUMENT);
+        g.max_tokens = 0;
+        assert_int_equal(mep_generate(model, prompt, POSITIONS, &g, collect, &t), MEP_OK);
+        assert_int_equal(t.count, POSITIONS + 1 - counts[i]);
+    }
+    mep_model_destroy(&model);
 }
 
 /* Shares of 20,000 draws against the probabilities that temperature, top_k and top_p leave. */
@@ -313,6 +370,58 @@ static void test_sampling(void **state)
                 fail_msg("case %zu: token %d drawn %d times, expected %g", c, i, counts[i], p * DRAWS);
         }
     }
+}
+
+static int by_probability(const void *a, const void *b)
+{
+    const mep_candidate *x = a, *y = b;
+    if (x->probability != y->probability) return x->probability < y->probability ? 1 : -1;
+    return x->token < y->token ? -1 : 1;
+}
+
+/* What mep_sample chooses, from all candidates in order. */
+static int32_t sample_sorted(const mep_generate_settings *s, int64_t count, const float *logits, int64_t place)
+{
+    mep_candidate candidates[700];
+    double top = -INFINITY, sum = 0, kept = 0, drawn = 0;
+    int64_t k = s->top_k > 0 && s->top_k < count ? s->top_k : count, n = 0, i = 0;
+    for (int64_t t = 0; t < count; t++) top = fmax(top, (double)logits[t]);
+    for (int64_t t = 0; t < count; t++)
+        candidates[t] = (mep_candidate){(float)exp(((double)logits[t] - top) / s->temperature), (int32_t)t};
+    qsort(candidates, (size_t)count, sizeof *candidates, by_probability);
+    for (int64_t t = 0; t < k; t++) sum += (double)candidates[t].probability;
+    while (n < k && (n == 0 || kept < s->top_p * sum)) kept += (double)candidates[n++].probability;
+    double draw = mep_random_uniform(s->seed, mep_random_stream("sample"), (uint64_t)place) * kept;
+    while (i < n - 1 && (drawn = draw - (double)candidates[i].probability) >= 0) draw = drawn, i++;
+    return candidates[i].token;
+}
+
+/* Random logits, ties among them: the likeliest of a heap are those of a sorted list, and in its order. */
+static void test_heap(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = {1, 2, 3, 10, 64, 700}, ks[] = {0, 1, 2, 5, 63, 64, 65, 699, 1000};
+    static const double ps[] = {1e-9, 0.1, 0.5, 0.9, 0.999, 1};
+    float logits[700];
+    for (uint64_t c = 0; c < 6 * 3; c++)
+        for (int k = 0; k < 9; k++)
+            for (int p = 0; p < 6; p++) {
+                int64_t count = counts[c / 3];
+                for (int64_t i = 0; i < count; i++) {
+                    float x = 3 * (float)mep_random_normal(c, 1, (uint64_t)i);
+                    logits[i] = c % 3 == 0 ? x : c % 3 == 1 ? roundf(x) : 0; /* ties */
+                    if (i % 7 == 3) logits[i] -= 200;                        /* and weights of 0 */
+                }
+                mep_generate_settings s;
+                mep_generate_defaults(&s);
+                s.top_k = ks[k], s.top_p = ps[p], s.seed = c;
+                for (int64_t place = 0; place < 20; place++) {
+                    mep_candidate candidates[700];
+                    int32_t token = -1, sorted = sample_sorted(&s, count, logits, place);
+                    assert_int_equal(mep_sample(&s, count, logits, place, candidates, &token), MEP_OK);
+                    if (s.top_k > 0 || s.top_p < 1) assert_int_equal(token, sorted);
+                }
+            }
 }
 
 /* A model that knows nothing: every token is as likely as any other. */
@@ -472,10 +581,20 @@ static void test_numeric(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generation), cmocka_unit_test(test_sampling),    cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_ends),       cmocka_unit_test(test_vocab_limit), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_numeric),    cmocka_unit_test(test_windows),     cmocka_unit_test(test_worst_weights),
-        cmocka_unit_test(test_allowances), cmocka_unit_test(test_endless),
+        cmocka_unit_test(test_generation),
+        cmocka_unit_test(test_all_positions),
+        cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_heap),
+        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_vocab_limit),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_numeric),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_worst_weights),
+        cmocka_unit_test(test_allowances),
+        cmocka_unit_test(test_windows_by_length),
+        cmocka_unit_test(test_endless),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -2,6 +2,7 @@
 /*
  * The reader of metrics.jsonl: what it takes, what it leaves out, where it stops.
  */
+#define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,8 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "io/files.h"
+#include "scratch.h"
 #include "train/metrics.h"
 
 #define LINE(STEP, LOSS)                                                                                               \
@@ -137,6 +140,49 @@ static void test_damaged(void **state)
     refuse(LINE("1", "5") LINE("1.5", "5") LINE("2", "5"), "log: line 2: \"step\"");
 }
 
+/* The last step of a file with this text; 0: none. */
+static int64_t last_step(const char *text)
+{
+    const char *path = scratch_path("metrics.jsonl");
+    json_t *line;
+    assert_int_equal(mep_file_write_atomic(path, text, (int64_t)strlen(text)), MEP_OK);
+    mep_status status = mep_metrics_last(path, &line);
+    assert_true(status == MEP_OK || (status == MEP_ERROR_FORMAT && line == NULL));
+    int64_t step = status != MEP_OK ? -1 : line == NULL ? 0 : json_integer_value(json_object_get(line, "step"));
+    json_decref(line);
+    return step;
+}
+
+/* The last line is the last step that a reading of all lines finds. */
+static void test_last(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t step;
+    } cases[] = {
+        {"", 0},
+        {"\n\n", 0},
+        {"{\"step\": 1, \"lo", 0},
+        {LINE("1", "5"), 1},
+        {LINE("1", "5") LINE("2", "null") "\n", 2},
+        {LINE("1", "5") LINE("2", "5") LINE("1", "5"), 1},
+        {LINE("1", "5") "{\"step\": 2}", 2},
+        {LINE("1", "5") "{\"step\": 2, \"lo", 1},
+        {LINE("1", "5") "{\"step\": 2, \"lo\n", 1},
+        {LINE("1", "5") "[2]\n", 1},
+        {LINE("1", "5") "{}\n{}\n", -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mep_metrics m;
+        assert_int_equal(last_step(cases[i].text), cases[i].step);
+        assert_int_equal(parse(&m, cases[i].text), cases[i].step > 0 ? MEP_OK : MEP_ERROR_FORMAT);
+        if (cases[i].step > 0) assert_int_equal(m.steps[m.count - 1].step, cases[i].step);
+        mep_metrics_free(&m);
+    }
+    assert_non_null(strstr((last_step("junk\n" LINE("1", "5") "junk\n\njunk"), mep_error_message()), "line 3 "));
+}
+
 /* Every allocation of a reading fails in turn: no leak, and the text can be read afterwards. */
 static void test_allocation(void **state)
 {
@@ -158,13 +204,19 @@ static void test_allocation(void **state)
     mep_metrics_free(&m);
 }
 
+static int remove_scratch(void **state)
+{
+    (void)state;
+    return remove(scratch_path("metrics.jsonl")) | remove(scratch_path(""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),      cmocka_unit_test(test_skipped_and_whole_numbers),
-        cmocka_unit_test(test_corpora),    cmocka_unit_test(test_long),
-        cmocka_unit_test(test_rewound),    cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_allocation),
+        cmocka_unit_test(test_plain),   cmocka_unit_test(test_skipped_and_whole_numbers),
+        cmocka_unit_test(test_corpora), cmocka_unit_test(test_long),
+        cmocka_unit_test(test_rewound), cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_last),    cmocka_unit_test(test_allocation),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, remove_scratch);
 }

@@ -18,6 +18,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "io/files.h"
 #include "mep/data.h"
 #include "text/corpus.h"
 #include "text/prepare.h"
@@ -280,6 +281,48 @@ static void test_killed_at_the_end(void **state)
     assert_int_equal(none.calls, 0);
     assert_true(result.documents > 0 && result.text_bytes > 0);
     unlink(in_folder("late.journal"));
+    expect_same(s.prefix, straight);
+}
+
+/* Someone has removed the unfinished .bin.tmp alone: a refusal that says so, and all that is there stays, also an older
+ * dataset, longer than what was written or as long. */
+static void test_bin_lost(void **state)
+{
+    (void)state;
+    enum { NONE, LONGER, AS_LONG, CASES };
+    for (int older = NONE; older < CASES; older++) {
+        mep_prepare_settings s = settings_for(in_folder("lost"));
+        stopper context = {.stop_at = 9000};
+        const char *bin = in_folder("lost.bin"), *unfinished = in_folder("lost.bin.tmp");
+        char *before = NULL, *after = NULL;
+        int64_t size = 0, new_size = 0;
+        if (older == LONGER) expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
+        expect(mep_prepare(&s, stop, &context, NULL), MEP_INTERRUPTED);
+        if (older == AS_LONG) {
+            expect(mep_file_read(unfinished, 1 << 28, &before, &size), MEP_OK);
+            before[size / 2] ^= 1;
+            expect(mep_file_write_atomic(bin, before, size), MEP_OK);
+            mep_free(&before);
+        }
+        if (older != NONE) expect(mep_file_read(bin, 1 << 28, &before, &size), MEP_OK);
+        assert_int_equal(unlink(unfinished), 0);
+        s.resume = 1;
+        for (int again = 0; again < 2; again++) {
+            expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_FORMAT);
+            assert_non_null(strstr(mep_error_message(), "lost.bin.tmp, which held what was written, is gone"));
+            assert_true(exists(s.prefix, ".journal") && exists(s.prefix, ".sizes.tmp"));
+        }
+        assert_int_equal(exists(s.prefix, ".bin"), older != NONE);
+        if (older != NONE) {
+            expect(mep_file_read(bin, 1 << 28, &after, &new_size), MEP_OK);
+            assert_int_equal(new_size, size);
+            assert_memory_equal(after, before, (size_t)size);
+        }
+        mep_free(&before);
+        mep_free(&after);
+    }
+    mep_prepare_settings s = settings_for(in_folder("lost"));
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK); /* once more from the beginning */
     expect_same(s.prefix, straight);
 }
 
@@ -661,13 +704,21 @@ static void test_memory_of_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_documents),           cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_interrupted),         cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_killed_at_the_end),   cmocka_unit_test(test_slices),
-        cmocka_unit_test(test_long_sequences),      cmocka_unit_test(test_no_place_to_cut),
-        cmocka_unit_test(test_changed_tokenizer),   cmocka_unit_test(test_mended),
-        cmocka_unit_test(test_changed_inputs),      cmocka_unit_test(test_unwritable_end),
-        cmocka_unit_test(test_failing_allocations), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_documents),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_interrupted),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_killed_at_the_end),
+        cmocka_unit_test(test_bin_lost),
+        cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_long_sequences),
+        cmocka_unit_test(test_no_place_to_cut),
+        cmocka_unit_test(test_changed_tokenizer),
+        cmocka_unit_test(test_mended),
+        cmocka_unit_test(test_changed_inputs),
+        cmocka_unit_test(test_unwritable_end),
+        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_memory_of_one),
     };
     return cmocka_run_group_tests_name("prepare", tests, set_up, tear_down);

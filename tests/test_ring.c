@@ -119,7 +119,7 @@ static double expected(const job *j, int64_t size, double *all)
     mep_model *model = ring_model(j);
     mep_session *session = small_session(model, 1, j->length, j->dtype, 0);
     int64_t window[6], sum = 0;
-    assert_int_equal(mep_session_windows(session, window), MEP_OK);
+    assert_int_equal(mep_session_windows(session, j->length, window), MEP_OK);
     *all = 0;
     for (int64_t rank = 1; rank < size; rank++)
         for (int i = 0; i < 6; i++) {

@@ -197,8 +197,8 @@ MEP_API void mep_prepare_defaults(mep_prepare_settings *settings);
  * place, a document may have 1 GiB, as a line of JSON may, and takes a multiple of it. How far it has come is noted in
  * PREFIX.journal, so that a call with `resume` and the same inputs goes on after a stop, a failure or a killed process,
  * and ends with the same bytes. A failure says how much was kept; where that is nothing, no files remain. A prefix in a
- * folder of the inputs, or below one, is refused (MEP_ERROR_ARGUMENT). `progress` and `result` (the last progress) may
- * be NULL. */
+ * folder of the inputs, or below one, is refused (MEP_ERROR_ARGUMENT), and so is an input without any text
+ * (MEP_ERROR_FORMAT). `progress` and `result` (the last progress) may be NULL. */
 MEP_API mep_status mep_prepare(const mep_prepare_settings *settings, mep_prepare_fn progress, void *context,
                                mep_prepare_progress *result);
 

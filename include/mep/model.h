@@ -163,8 +163,9 @@ typedef int (*mep_token_fn)(void *context, int32_t token);
 /* Continue `prompt` (count >= 1 tokens) with a key/value cache, which grows with the tokens. With an encoding whose
  * bias falls in every head, such as mep and alibi, each head keeps its keys only as far back as one can have a weight
  * in float32 (or in the tolerance), whatever the text: memory and time a token then stop growing, the text is that of a
- * cache that keeps everything, and max_tokens may be MEP_GENERATE_ENDLESS. All others keep every token, and count +
- * max_tokens beyond 2^31 is MEP_ERROR_UNSUPPORTED. MEP_ERROR_NUMERIC when the model's logits are not finite. */
+ * cache that keeps everything, and max_tokens may be MEP_GENERATE_ENDLESS. All others keep every token that they
+ * read, which are all but the last: count + max_tokens - 1 beyond 2^31 is MEP_ERROR_UNSUPPORTED, and with "learned"
+ * beyond its positions MEP_ERROR_ARGUMENT. MEP_ERROR_NUMERIC when the model's logits are not finite. */
 MEP_API mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count,
                                 const mep_generate_settings *settings, mep_token_fn token, void *context);
 

@@ -124,6 +124,16 @@ def tokens(values):
     return np.ascontiguousarray(array)
 
 
+def whole_numbers(name, values):
+    """Whole numbers as contiguous int64, floats among them only where nothing would be cut off."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be whole numbers, not {array.dtype}")
+    if array.dtype.kind == "f" and not np.all((array == np.floor(array)) & (np.abs(array) < 2.0**63)):
+        raise ValueError(f"{name} must be whole numbers")
+    return np.ascontiguousarray(array, np.int64)
+
+
 def library_array(pointer, shape, owner):
     """Float32 memory of the library as an array; `owner` lives as long as it."""
     buffer = (ctypes.c_float * int(np.prod(shape))).from_address(pointer)

@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 
-from ._arrays import address
+from ._arrays import address, whole_numbers
 from ._library import TYPES, Handle, lib
 
 
@@ -45,8 +45,8 @@ class Bias:
         return alibi_slopes(self.heads)
 
     def at(self, distances):
-        """b_h(d) in float64, [heads, ...], at any distances 0 .. 2^31."""
-        distances = np.ascontiguousarray(distances, np.int64)
+        """b_h(d) in float64, [heads, ...], at any distances 0 .. 2^31; a fraction is a ValueError."""
+        distances = whole_numbers("distances", distances)
         out = np.empty((self.heads, *distances.shape))
         lib.mep_bias_at(self._pointer, distances.ctypes.data, distances.size, out.ctypes.data)
         return out

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from ._arrays import as_dict, device_code, fill, library_array
+from ._arrays import as_dict, device_code, fill, library_array, whole_numbers
 from ._arrays import tokens as as_tokens
 from ._library import TYPES, Handle, lib
 from .data import Dataset
@@ -163,7 +163,7 @@ class Model:
             raise TypeError("length and lengths are both given")
         if isinstance(lengths, (int, np.integer)):
             return self._evaluate(dataset, on_batch, {**settings, "length": int(lengths)})
-        lengths = [int(length) for length in lengths]
+        lengths = whole_numbers("lengths", list(lengths)).tolist()
         longest = max(lengths, default=0)
         if longest > 0 and len(dataset) > longest and "max_tokens" not in settings:
             settings["max_tokens"] = (len(dataset) - 1) // longest * longest

@@ -48,6 +48,16 @@ class Values(unittest.TestCase):
         with self.assertRaises(libmep.MepError):
             bias.at([-1])
 
+    def test_distances_are_whole_numbers(self):
+        bias = libmep.Bias("mep", 4)
+        np.testing.assert_array_equal(bias.at([0.0, 3.0]), bias.at([0, 3]))
+        self.assertEqual(bias.at([]).shape, (4, 0))
+        for wrong in ([1.5], 0.1, [np.nan], [np.inf], [1e30]):
+            with self.assertRaisesRegex(ValueError, "whole numbers"):
+                bias.at(wrong)
+        with self.assertRaisesRegex(TypeError, "whole numbers"):
+            bias.at(["1"])
+
     def test_reach(self):
         bias = libmep.Bias("alibi", 8)
         reach = bias.reach(-20.0, 1 << 20)

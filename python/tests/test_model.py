@@ -292,6 +292,8 @@ class Data(unittest.TestCase):
         model, lengths = tiny(), (16, 64, 256)
         results = model.evaluate(self.data, lengths)
         self.assertEqual([result["length"] for result in results], list(lengths))
+        with self.assertRaisesRegex(ValueError, "lengths must be whole numbers"):
+            model.evaluate(self.data, [16.5])
         self.assertEqual({result["tokens"] for result in results}, {(len(self.data) - 1) // 256 * 256})
         whole = model.evaluate(self.data, 256, max_tokens=results[0]["tokens"])
         self.assertEqual(whole["loss"], results[2]["loss"])

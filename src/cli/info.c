@@ -21,6 +21,7 @@
 #include "mep/model.h"
 #include "mep/train.h"
 #include "text/dataset_format.h"
+#include "train/metrics.h"
 
 static mep_status out_of_memory(void)
 {
@@ -130,21 +131,12 @@ static mep_status describe_model(json_t *root, const char *folder)
 
 /* ---- Runs ---- */
 
-/* The last whole line of metrics.jsonl (a crash can leave one without its end); *line stays NULL where there is none.
- */
+/* *line stays NULL where the run has no step yet. */
 static mep_status last_metrics(const char *run, json_t **line)
 {
-    const int64_t most = (int64_t)1 << 34;
-    char *path = NULL, *text = NULL;
-    int64_t size = 0;
+    char *path = NULL;
     MEP_TRY(mep_path_join(&path, run, "metrics.jsonl"));
-    mep_status status = mep_file_exists(path) ? mep_file_read(path, most, &text, &size) : MEP_OK;
-    while (size > 0 && text[size - 1] != '\n') size--;
-    while (size > 0 && text[size - 1] == '\n') size--;
-    int64_t first = size;
-    while (first > 0 && text[first - 1] != '\n') first--;
-    if (status == MEP_OK && size > first) status = mep_json_parse(path, text + first, size - first, line);
-    mep_free(&text);
+    mep_status status = mep_file_exists(path) ? mep_metrics_last(path, line) : MEP_OK;
     mep_free(&path);
     return status;
 }

@@ -50,7 +50,7 @@ static const mep_family_key NEOX_KEYS[] = {
     SIZE("hidden_size", NULL, hidden_size, MEP_KEY_REQUIRED),
     SIZE("num_hidden_layers", NULL, num_hidden_layers, MEP_KEY_REQUIRED),
     SIZE("num_attention_heads", NULL, num_attention_heads, MEP_KEY_REQUIRED),
-    SIZE("intermediate_size", NULL, intermediate_size, 0),
+    SIZE("intermediate_size", NULL, intermediate_size, 24576), /* GPTNeoXConfig's, whatever hidden_size is */
     SIZE("max_position_embeddings", NULL, max_position_embeddings, 2048),
     REAL("layer_norm_eps", NULL, layer_norm_eps, 1e-5),
     REAL("rotary_emb_base", "rope_parameters.rope_theta", rotary_emb_base, 10000),

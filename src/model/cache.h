@@ -14,13 +14,15 @@
 /*
  * allowance[layer * heads + head], in nats: an upper bound of scale q.(k' - k) for every query q with its own key k and
  * every key k' of any text, whatever it says, as the session computes them (docs/mathematics.md, section 7). Infinite
- * where none is known: with rotary, and for heads of more than 1024 channels.
+ * where none is known: with rotary, and for heads of more than 1024 channels. Only heads whose wanted[head] is not 0
+ * are looked at, the others' are infinite; NULL: all.
  */
-mep_status mep_session_allowances(const mep_session *session, double *allowance);
+mep_status mep_session_allowances(const mep_session *session, const int *wanted, double *allowance);
 
-/* window[layer * heads + head] for mep_cache_settings: keys at this distance or beyond have a weight of exactly 0, with
- * the session's tolerance t one that all such keys together bring to t at most. MEP_CACHE_ALL where there is none. */
-mep_status mep_session_windows(const mep_session *session, int64_t *window);
+/* window[layer * heads + head] for mep_cache_settings, for a text of `tokens` tokens: keys at this distance or beyond
+ * have a weight of exactly 0, with the session's tolerance t one that all such keys together bring to t at most.
+ * MEP_CACHE_ALL where there is none, and where the text is certainly no longer than it. */
+mep_status mep_session_windows(const mep_session *session, int64_t tokens, int64_t *window);
 
 /* The cache of a new session that will read `tokens` tokens; whole: nothing is dropped. MEP_ERROR_UNSUPPORTED where
  * something must hold more than MEP_MOST_POSITIONS tokens. */

@@ -71,7 +71,8 @@ mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count, 
     s.dtype = settings->dtype;
     s.tolerance = settings->tolerance;
     s.device = settings->device;
-    mep_status status = mep_session_create_cached(&g.session, model, &s, count + settings->max_tokens, 0);
+    int64_t tokens = count + (settings->max_tokens > 0 ? settings->max_tokens - 1 : 0); /* the last one is not read */
+    mep_status status = mep_session_create_cached(&g.session, model, &s, tokens, 0);
     if (status == MEP_OK) status = mep_alloc(&g.logits, g.vocab, sizeof *g.logits);
     if (status == MEP_OK) status = mep_alloc(&g.candidates, g.vocab, sizeof *g.candidates);
     if (status == MEP_OK) status = run(&g, prompt, count, token, context);

@@ -168,7 +168,7 @@ static mep_status create_ring(mep_session *s, int64_t length, mep_dist *group)
     MEP_TRY(mep_alloc(&r->pieces, 2 * r->heads, sizeof *r->pieces));
     MEP_TRY(mep_session_add_attention(s, 1, s->longest));
     MEP_TRY(mep_session_refresh(s));
-    return mep_session_windows(s, r->window);
+    return mep_session_windows(s, length, r->window);
 }
 
 /* Rows for the layer that needs most. */

@@ -5,16 +5,30 @@
 #include "model/sample.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/error.h"
 #include "base/random.h"
 
-static int by_probability(const void *a, const void *b)
+/* Whether a comes before b: likelier, or the same with a lower number. */
+static int before(const mep_candidate *a, const mep_candidate *b)
 {
-    const mep_candidate *x = a, *y = b;
-    if (x->probability != y->probability) return x->probability < y->probability ? 1 : -1;
-    return x->token < y->token ? -1 : 1;
+    return a->probability != b->probability ? a->probability > b->probability : a->token < b->token;
+}
+
+static void swap(mep_candidate *a, mep_candidate *b)
+{
+    mep_candidate kept = *a;
+    *a = *b, *b = kept;
+}
+
+/* Let what is at `at` sink to its place in a heap of `count`, whose parents come before their children. */
+static void sink(mep_candidate *heap, int64_t count, int64_t at)
+{
+    for (int64_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && before(&heap[child + 1], &heap[child])) child++;
+        if (!before(&heap[child], &heap[at])) return;
+        swap(&heap[child], &heap[at]);
+    }
 }
 
 static int32_t likeliest(int64_t count, const float *logits)
@@ -25,14 +39,31 @@ static int32_t likeliest(int64_t count, const float *logits)
     return (int32_t)best;
 }
 
-/* Keep the k likeliest, of these the fewest that reach top_p, most likely first; returns how many. */
+/* Move the first of a heap of `count` to the place behind the rest. */
+static void pop(mep_candidate *heap, int64_t count)
+{
+    swap(&heap[0], &heap[count - 1]);
+    sink(heap, count - 1, 0);
+}
+
+/* Keep the k likeliest, of these the fewest that reach top_p, most likely first; returns how many. A heap gives them
+ * one by one, from the end of the array backwards, so that no more are put in order than are needed. */
 static int64_t cut_candidates(const mep_generate_settings *s, int64_t count, mep_candidate *candidates)
 {
-    int64_t left = s->top_k > 0 && s->top_k < count ? s->top_k : count, n = 0;
+    int64_t k = s->top_k > 0 && s->top_k < count ? s->top_k : count, n = 0;
+    const mep_candidate *last = candidates + count - 1;
     double sum = 0, kept = 0;
-    qsort(candidates, (size_t)count, sizeof *candidates, by_probability);
-    for (int64_t i = 0; i < left; i++) sum += (double)candidates[i].probability;
-    while (n < left && (n == 0 || kept < s->top_p * sum)) kept += (double)candidates[n++].probability;
+    for (int64_t i = 0; i < count && k == count; i++) sum += (double)candidates[i].probability;
+    for (int64_t i = count / 2 - 1; i >= 0; i--) sink(candidates, count, i);
+    for (int64_t i = 0; i < k && k < count; i++) {
+        pop(candidates, count - i);
+        sum += (double)last[-i].probability;
+    }
+    for (; n < k && (n == 0 || s->top_p == 1 || kept < s->top_p * sum); n++) {
+        if (k == count) pop(candidates, count - n);
+        kept += (double)last[-n].probability;
+    }
+    for (int64_t i = 0; i < n && i < count / 2; i++) swap(&candidates[i], &candidates[count - 1 - i]);
     return n;
 }
 

@@ -65,7 +65,7 @@ typedef struct mep_bpe_added_set {
     pcre2_code *word;   /* one character of \w, where an item asks for single words */
 } mep_bpe_added_set;
 
-/* Append one; the set is searched only after mep_bpe_added_sort. */
+/* Append one; the set is searched only after mep_bpe_added_sort, which refuses two tokens of the same text. */
 mep_status mep_bpe_added_append(mep_bpe_added_set *set, const mep_bpe_added *item, const char *text, int64_t size);
 mep_status mep_bpe_added_sort(mep_bpe_added_set *set);
 void mep_bpe_added_free(mep_bpe_added_set *set);

@@ -57,11 +57,27 @@ static mep_status compile_word(pcre2_code **code)
                          : mep_fail(MEP_ERROR_UNSUPPORTED, "added tokens with single_word need PCRE2 10.40 or newer");
 }
 
+/* Of two tokens that are the same text once they are normalized, Hugging Face's library finds now the one and now the
+ * other, as the order in its hash table is. */
+static mep_status check_distinct(const mep_bpe_added_set *set)
+{
+    for (int64_t i = 1; i < set->count; ++i) {
+        const mep_bpe_added *x = &set->items[i - 1], *y = &set->items[i];
+        if (x->id != y->id && x->size == y->size && memcmp(x->text, y->text, (size_t)x->size) == 0)
+            return mep_fail(MEP_ERROR_UNSUPPORTED,
+                            "added_tokens: %d and %d are both \"%.60s\" when they are normalized, and which of them a "
+                            "text has is not defined; give one of them \"normalized\": false",
+                            (int)x->id, (int)y->id, x->text);
+    }
+    return MEP_OK;
+}
+
 mep_status mep_bpe_added_sort(mep_bpe_added_set *set)
 {
     int single_word = 0;
     int64_t at = 0;
     if (set->count > 0) qsort(set->items, (size_t)set->count, sizeof *set->items, compare);
+    MEP_TRY(check_distinct(set));
     for (int byte = 0; byte <= 256; ++byte) {
         while (at < set->count && (unsigned char)set->items[at].text[0] < byte) ++at;
         set->first[byte] = at;

@@ -168,15 +168,41 @@ static mep_status reopen(FILE **file, const char *path, int64_t count, int64_t w
     return MEP_OK;
 }
 
+/* Add the file's bytes to a checksum. */
+static mep_status add_file(mep_checksum *checksum, const char *path)
+{
+    unsigned char bytes[CHUNK];
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) return mep_fail_errno("read", path);
+    for (size_t got; (got = fread(bytes, 1, sizeof bytes, file)) > 0;) mep_checksum_add(checksum, bytes, (int64_t)got);
+    mep_status status = ferror(file) ? mep_fail_errno("read", path) : MEP_OK;
+    fclose(file);
+    return status;
+}
+
+/* Without .bin.tmp: the process may have ended between the renaming of .bin and the end of its work, and then .bin has
+ * what was written, to the byte. Any other .bin is an older dataset's and stays as it is. */
+static mep_status take_back(const mep_dataset_writer *writer)
+{
+    const char *path = writer->path[BIN];
+    struct stat info;
+    mep_checksum checksum;
+    mep_checksum_begin(&checksum);
+    if (stat(path, &info) == 0 && info.st_size == writer->state.tokens * mep_token_type_size(writer->type)) {
+        MEP_TRY(add_file(&checksum, path));
+        if (mep_checksum_end(&checksum) == mep_checksum_end(&writer->state.checksum))
+            return rename(path, writer->temporary[BIN]) == 0 ? MEP_OK : fail_write(writer->temporary[BIN]);
+    }
+    return mep_fail(MEP_ERROR_FORMAT, "%s, which held what was written, is gone; begin again", writer->temporary[BIN]);
+}
+
 static mep_status go_on(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer,
                         const mep_writer_state *state)
 {
     MEP_TRY(describe(writer, prefix, tokenizer));
     writer->state = *state;
+    if (access(writer->temporary[BIN], F_OK) != 0) MEP_TRY(take_back(writer));
     MEP_TRY(reopen(&writer->sizes, writer->temporary[SIZES], state->documents, 4));
-    /* the process may have ended between the renaming of .bin and the end of its work */
-    if (access(writer->temporary[BIN], F_OK) != 0 && rename(writer->path[BIN], writer->temporary[BIN]) != 0)
-        return fail_write(writer->temporary[BIN]);
     return reopen(&writer->bin, writer->temporary[BIN], state->tokens, mep_token_type_size(writer->type));
 }
 

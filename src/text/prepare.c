@@ -32,6 +32,8 @@ typedef struct preparation {
     mep_prepare_progress state;
     double saved;         /* clock of the last journal */
     int64_t saved_tokens; /* in it */
+    int64_t input;        /* that is being read */
+    int has_text;         /* it has a document that is not empty */
 } preparation;
 
 void mep_prepare_defaults(mep_prepare_settings *settings)
@@ -77,21 +79,41 @@ static mep_status report(void *context)
     return mep_fail(MEP_INTERRUPTED, "interrupted");
 }
 
+/* Every input must have a text, as mep_corpus_read wants it too. The reader sees to that but for the texts of lines,
+ * which may all be empty. */
+static mep_status check_input(const preparation *p)
+{
+    if (p->has_text) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT, "%s holds no text: all its documents are empty", p->settings->inputs[p->input]);
+}
+
+static mep_status enter_file(preparation *p, int64_t file)
+{
+    mep_place *now = &p->journal.now;
+    int64_t input = p->files.items[file].input;
+    if (input != p->input) {
+        MEP_TRY(check_input(p));
+        p->input = input;
+        p->has_text = 0;
+    }
+    now->file = file;
+    now->record = now->offset = 0;
+    p->journal.file_begin = *now;
+    return MEP_OK;
+}
+
 static mep_status take_batch(void *context, const mep_batch *batch)
 {
     preparation *p = context;
     mep_place *now = &p->journal.now;
-    if (batch->file != now->file) {
-        now->file = batch->file;
-        now->record = now->offset = 0;
-        p->journal.file_begin = *now;
-    }
+    if (batch->file != now->file) MEP_TRY(enter_file(p, batch->file));
     for (int64_t i = 0; i < batch->count; ++i) {
         const mep_piece *piece = &batch->pieces[i];
         if (piece->next > 0)
             MEP_TRY(mep_dataset_writer_append(p->writer, piece->tokens, piece->count));
         else if (piece->text_bytes > 0)
             MEP_TRY(mep_dataset_writer_add(p->writer, piece->tokens, piece->count, p->settings->end_of_document));
+        p->has_text |= piece->text_bytes > 0;
         now->text_bytes += piece->text_bytes;
         now->record = batch->first + i + (piece->next == 0);
         now->offset = piece->next;
@@ -141,6 +163,17 @@ static mep_status check_apart(const mep_prepare_settings *s)
     return status;
 }
 
+/* The input that is being read where the journal leaves off. Whether files before that one had texts is not known any
+ * more, and taken for granted. */
+static void find_input(preparation *p)
+{
+    const mep_place *now = &p->journal.now, *begin = &p->journal.file_begin;
+    if (p->files.count == 0) return; /* an empty folder */
+    int64_t file = now->file < p->files.count ? now->file : p->files.count - 1;
+    p->input = p->files.items[file].input;
+    p->has_text = now->text_bytes > begin->text_bytes || (file > 0 && p->files.items[file - 1].input == p->input);
+}
+
 /* Go on where a journal says, or begin. */
 static mep_status open_writer(preparation *p)
 {
@@ -154,6 +187,7 @@ static mep_status open_writer(preparation *p)
         MEP_TRY(mep_dataset_writer_create(&p->writer, s->prefix, s->tokenizer));
         p->journal.now.writer = p->journal.file_begin.writer = mep_dataset_writer_state(p->writer);
     }
+    find_input(p);
     if (p->writer != NULL) mep_dataset_writer_limit(p->writer, p->limits.sequence);
     p->state = (mep_prepare_progress){.position = total_size(&p->files, p->journal.now.file),
                                       .total = total_size(&p->files, p->files.count),
@@ -215,6 +249,7 @@ static mep_status run(preparation *p)
     const mep_pipeline_hooks hooks = {p, take_batch, report};
     int64_t threads = s->threads > 0 ? s->threads : (int64_t)sysconf(_SC_NPROCESSORS_ONLN);
     MEP_TRY(mep_pipeline_run(&reading, threads, &hooks));
+    MEP_TRY(check_input(p));
     p->state.position = p->state.total;
     MEP_TRY(report(p));
     return complete(p);

@@ -63,19 +63,34 @@ static mep_status read_step(const json_t *line, const char *name, mep_metrics_st
     return MEP_OK;
 }
 
-static mep_status add_line(mep_metrics *m, const json_t *line, const char *name, int64_t *capacity)
+/* A line as JSON, which is the caller's, and the step that it is; *line is NULL on failure. */
+static mep_status read_line(const char *path, int64_t number, const char *text, int64_t size, json_t **line,
+                            mep_metrics_step *step)
 {
-    mep_metrics_step step = {0};
+    char *name = NULL;
+    *line = NULL;
+    MEP_TRY(mep_format(&name, "%.*s: line %lld", NAME, path, (long long)number));
+    mep_status status = mep_json_parse(name, text, size, line);
+    if (status == MEP_OK) status = read_step(*line, name, step);
+    if (status != MEP_OK) {
+        json_decref(*line);
+        *line = NULL;
+    }
+    mep_free(&name);
+    return status;
+}
+
+static mep_status add_line(mep_metrics *m, const json_t *line, const mep_metrics_step *step, int64_t *capacity)
+{
     const json_t *losses = json_object_get(line, "valid_losses");
-    MEP_TRY(read_step(line, name, &step));
-    while (m->count > 0 && m->steps[m->count - 1].step >= step.step) m->count--;
+    while (m->count > 0 && m->steps[m->count - 1].step >= step->step) m->count--;
     MEP_TRY(reserve(m, capacity));
     MEP_TRY(find_corpora(m, losses, *capacity));
     for (int64_t i = 0; i < m->corpus_count; i++) {
         const json_t *loss = json_object_get(losses, m->corpora[i]);
         m->valid_losses[m->count * m->corpus_count + i] = json_is_number(loss) ? json_number_value(loss) : NAN;
     }
-    m->steps[m->count++] = step;
+    m->steps[m->count++] = *step;
     return MEP_OK;
 }
 
@@ -83,12 +98,10 @@ static mep_status parse_line(mep_metrics *m, const char *path, int64_t number, c
                              int64_t *capacity)
 {
     json_t *line = NULL;
-    char *name = NULL;
-    MEP_TRY(mep_format(&name, "%.*s: line %lld", NAME, path, (long long)number));
-    mep_status status = mep_json_parse(name, text, size, &line);
-    if (status == MEP_OK) status = add_line(m, line, name, capacity);
+    mep_metrics_step step = {0};
+    MEP_TRY(read_line(path, number, text, size, &line, &step));
+    mep_status status = add_line(m, line, &step, capacity);
     json_decref(line);
-    mep_free(&name);
     return status;
 }
 
@@ -124,6 +137,34 @@ mep_status mep_metrics_read(mep_metrics *metrics, const char *path)
     *metrics = (mep_metrics){0};
     MEP_TRY(mep_file_read(path, LARGEST_FILE, &text, &size));
     mep_status status = mep_metrics_parse(metrics, path, text, size);
+    mep_free(&text);
+    return status;
+}
+
+static int64_t count_lines(const char *text, int64_t size)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < size; i++) count += text[i] == '\n';
+    return count;
+}
+
+mep_status mep_metrics_last(const char *path, json_t **last)
+{
+    char *text = NULL;
+    int64_t end = 0;
+    int damaged = 0;
+    *last = NULL;
+    mep_status status = mep_file_read(path, LARGEST_FILE, &text, &end);
+    while (status == MEP_OK && *last == NULL && end > 0) {
+        mep_metrics_step unused = {0};
+        while (end > 0 && text[end - 1] == '\n') end--;
+        int64_t first = end;
+        while (first > 0 && text[first - 1] != '\n') first--;
+        if (end > first)
+            status = read_line(path, count_lines(text, first) + 1, text + first, end - first, last, &unused);
+        if (status == MEP_ERROR_FORMAT && !damaged) status = MEP_OK, damaged = 1;
+        end = first;
+    }
     mep_free(&text);
     return status;
 }

@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "mep/status.h"
 
 /* A line. Numbers that it has not, or has as null since they were not finite, are NaN. */
@@ -31,6 +33,11 @@ typedef struct mep_metrics {
  * is no line of metrics, and where there is no step at all. The caller frees *metrics, which is empty on failure. */
 mep_status mep_metrics_parse(mep_metrics *metrics, const char *path, const char *text, int64_t size);
 mep_status mep_metrics_read(mep_metrics *metrics, const char *path);
+
+/* The last line of a file that is a step, as JSON; it is the caller's. A damaged last line is left out; *last is NULL
+ * where there is no other. MEP_ERROR_FORMAT where the one before it is damaged too. */
+mep_status mep_metrics_last(const char *path, json_t **last);
+
 void mep_metrics_free(mep_metrics *metrics);
 
 #endif
