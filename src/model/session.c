@@ -271,10 +271,8 @@ mep_status mep_session_prepare(mep_session **session, mep_model *model, const me
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "a session needs batch and length of 1 or more and float32 or bfloat16, found %lld, %lld, %s",
                         (long long)settings->batch, (long long)settings->length, mep_dtype_name(settings->dtype));
+    MEP_TRY(mep_device_check_dtype(settings->device, settings->dtype));
     MEP_TRY(mep_device_check(settings->device));
-    if (settings->device != MEP_DEVICE_CPU && settings->dtype != MEP_BFLOAT16)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "the device %s computes in bfloat16, found %s; choose that dtype",
-                        mep_device_name(settings->device), mep_dtype_name(settings->dtype));
     mep_session *s = NULL;
     MEP_TRY(mep_alloc(&s, 1, sizeof *s));
     s->model = model;
