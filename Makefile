@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-mpi test-clang test-asan test-ubsan test-tsan test-python torture long-run wheel fuzz demo bench bench-gpu install clean format help
+.PHONY: all setup test test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-python torture long-run wheel fuzz demo bench bench-gpu install clean format help
 
 all: ## build the program: build/release/mep
 	@sh scripts/setup.sh build
@@ -21,6 +21,11 @@ endef
 
 test: setup ## build with warnings as errors, and run all tests
 	$(call check,ci)
+
+test-gpu: setup ## the tests that need a GPU, on one: needs CUDA's toolkit 12.0 or later
+	@cmake --preset gpu > /dev/null
+	@cmake --build build/gpu
+	@ctest --test-dir build/gpu --output-on-failure -R '^gpu_'
 
 # The last word runs more steps and other numbers of processes than `make test`.
 test-mpi: setup ## the tests of several processes alone, with longer runs under mpirun

@@ -30,5 +30,25 @@ if(NOT MEP_MPI STREQUAL "OFF")
 endif()
 message(STATUS "Several processes by MPI: ${MEP_HAVE_MPI}")
 
+# nvcc compiles kernels for compute capability 8.0 (8.6 and 8.9 run them, too) and 9.0, and to PTX, from which the driver
+# makes code for later GPUs.
 set(MEP_HAVE_CUDA 0)
+if(NOT MEP_CUDA STREQUAL "OFF")
+    include(CheckLanguage)
+    check_language(CUDA)
+    find_package(CUDAToolkit 12.0 QUIET)
+    if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cublasLt AND TARGET CUDA::cudart_static)
+        set(MEP_HAVE_CUDA 1)
+        if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+            set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)
+        endif()
+        enable_language(CUDA)
+        set(CMAKE_CUDA_LINKER_PREFERENCE_PROPAGATES OFF) # what is linked with the library is of its own language
+        set(CMAKE_CUDA_STANDARD 17)
+        set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
+    elseif(MEP_CUDA STREQUAL "ON")
+        message(FATAL_ERROR "MEP_CUDA=ON, but nvcc, the CUDA runtime or cuBLASLt was not found: install NVIDIA's CUDA toolkit 12.0 or "
+                "later, put its nvcc into PATH or its place into CUDACXX, or configure with MEP_CUDA=OFF")
+    endif()
+endif()
 message(STATUS "Devices by CUDA: ${MEP_HAVE_CUDA}")

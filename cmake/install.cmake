@@ -27,6 +27,9 @@ set(MEP_PC_PRIVATE "-ljansson -larchive -lpcre2-8 -lutf8proc -lm ${OpenMP_C_FLAG
 if(MEP_HAVE_ONEDNN)
     string(PREPEND MEP_PC_PRIVATE "-ldnnl ")
 endif()
+if(MEP_HAVE_CUDA)
+    string(APPEND MEP_PC_PRIVATE " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt -lpthread")
+endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/mep.pc.in ${PROJECT_BINARY_DIR}/mep.pc.half @ONLY)
 install(CODE "
     get_filename_component(MEP_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)

@@ -4,17 +4,20 @@
 # What all targets of this project share: warnings, include paths, sanitizers.
 add_library(mep_internal INTERFACE)
 target_include_directories(mep_internal INTERFACE ${PROJECT_SOURCE_DIR}/src)
+set(mep_warnings -Wall -Wextra -Wshadow -Wvla -Wundef -Wpointer-arith -Wno-psabi)
+list(JOIN mep_warnings "," mep_host_warnings) # nvcc hands them to the compiler of the host's part
 target_compile_options(mep_internal INTERFACE
-    -Wall -Wextra -Wshadow $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes> $<$<COMPILE_LANGUAGE:C>:-Wmissing-prototypes> -Wvla
-    -Wundef -Wpointer-arith -Wno-psabi)
+    "$<$<COMPILE_LANGUAGE:C,CXX>:${mep_warnings}>" "$<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes;-Wmissing-prototypes>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${mep_host_warnings}>")
 if(MEP_WERROR)
-    target_compile_options(mep_internal INTERFACE -Werror)
+    target_compile_options(mep_internal INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:-Werror>"
+        "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Werror;--Werror=all-warnings>")
 endif()
 target_compile_definitions(mep_internal INTERFACE MEP_VERSION="${PROJECT_VERSION}" MEP_HAVE_ONEDNN=${MEP_HAVE_ONEDNN}
                            MEP_HAVE_CUDA=${MEP_HAVE_CUDA})
 if(MEP_SANITIZE)
-    target_compile_options(mep_internal INTERFACE -fsanitize=${MEP_SANITIZE} -fno-omit-frame-pointer
-                           -fno-sanitize-recover=all)
+    set(mep_sanitizers -fsanitize=${MEP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_compile_options(mep_internal INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${mep_sanitizers}>")
     target_link_options(mep_internal INTERFACE -fsanitize=${MEP_SANITIZE})
 endif()
 
@@ -52,12 +55,32 @@ if(MEP_HAVE_ONEDNN)
     target_include_directories(mep_objects SYSTEM PRIVATE ${DNNL_INCLUDE_DIR})
 endif()
 
+# CUDA's runtime is linked into the library; cuBLASLt is loaded at need. The kernels have nothing of C++'s library, so that the C
+# compiler links.
+set(mep_cuda)
+set(mep_cuda_libraries)
+if(MEP_HAVE_CUDA)
+    file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.c ${PROJECT_SOURCE_DIR}/src/cuda/*.cu)
+    add_library(mep_cuda_objects OBJECT ${cuda_sources})
+    target_include_directories(mep_cuda_objects PRIVATE ${PROJECT_SOURCE_DIR}/include)
+    target_include_directories(mep_cuda_objects SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+    target_compile_options(mep_cuda_objects PRIVATE $<$<COMPILE_LANGUAGE:C>:-fvisibility=hidden>
+        $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-fvisibility=hidden,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics>)
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/cuda/cublaslt.c PROPERTIES
+                                COMPILE_DEFINITIONS "MEP_CUDA_LIBRARIES=\"${CUDAToolkit_LIBRARY_DIR}\"")
+    target_link_libraries(mep_cuda_objects PRIVATE mep_internal)
+    set(mep_cuda $<TARGET_OBJECTS:mep_cuda_objects>)
+    set(mep_cuda_libraries CUDA::cudart_static)
+endif()
+
 foreach(kind IN ITEMS static shared)
     string(TOUPPER ${kind} KIND)
-    add_library(mep_${kind} ${KIND} $<TARGET_OBJECTS:mep_objects>)
-    set_target_properties(mep_${kind} PROPERTIES OUTPUT_NAME mep VERSION ${PROJECT_VERSION} SOVERSION 0 EXPORT_NAME ${kind})
+    add_library(mep_${kind} ${KIND} $<TARGET_OBJECTS:mep_objects> ${mep_cuda})
+    set_target_properties(mep_${kind} PROPERTIES OUTPUT_NAME mep VERSION ${PROJECT_VERSION} SOVERSION 0 EXPORT_NAME ${kind}
+                          LINKER_LANGUAGE C)
     target_include_directories(mep_${kind} PUBLIC
         $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
     target_link_libraries(mep_${kind} PRIVATE OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
-                          PkgConfig::PCRE2 PkgConfig::UTF8PROC ${DNNL_LIBRARY} m $<BUILD_INTERFACE:mep_internal>)
+                          PkgConfig::PCRE2 PkgConfig::UTF8PROC ${DNNL_LIBRARY} ${mep_cuda_libraries} m
+                          $<BUILD_INTERFACE:mep_internal>)
 endforeach()

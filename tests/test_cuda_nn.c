@@ -507,6 +507,5 @@ int main(void)
         TEST(test_errors_are_found),
 #endif
     };
-    if (!device_is_there()) return 77;
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return device_is_there() ? cmocka_run_group_tests(tests, set_up, tear_down) : 77;
 }

@@ -8,6 +8,7 @@
 #include "small_data.h"
 
 #include "base/memory.h"
+#include "cuda_device.h"
 #include "thread_group.h"
 #include "train/trainer.h"
 
@@ -157,5 +158,5 @@ int main(void)
         cmocka_unit_test(test_numeric),
         cmocka_unit_test(test_processes),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return device_is_there() ? cmocka_run_group_tests(tests, set_up, tear_down) : 77;
 }

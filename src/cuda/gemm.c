@@ -6,10 +6,10 @@
  */
 #include "cuda/gemm.h"
 
-#include <cublasLt.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "cuda/cublaslt.h"
 #include "cuda/rows.h"
 
 enum { WORKSPACE_BYTES = 32 << 20, KNOWN = 128, MOST_ALIGNED = 256 };
@@ -25,13 +25,14 @@ typedef struct product_shape {
 /* A product as cuBLASLt wants it described, and the algorithm that it has chosen. */
 typedef struct product {
     product_shape shape;
-    cublasLtMatmulDescOpaque_t operation;
-    cublasLtMatrixLayoutOpaque_t first, second, result;
+    cublasLtMatmulDesc_t operation;
+    cublasLtMatrixLayout_t first, second, result;
     cublasLtMatmulAlgo_t algorithm;
     int adds_bias; /* cuBLASLt does */
 } product;
 
 struct mep_cuda_products {
+    const mep_cublaslt *lt;
     cublasLtHandle_t handle;
     void *workspace, *bias; /* bias [width]: a call's, aligned, in the type of its C */
     int64_t width;
@@ -39,19 +40,21 @@ struct mep_cuda_products {
     product known[KNOWN];
 };
 
-static mep_status check(cublasStatus_t status, const char *what)
+static mep_status check(const mep_cublaslt *lt, cublasStatus_t status, const char *what)
 {
     if (status == CUBLAS_STATUS_SUCCESS) return MEP_OK;
     return mep_fail(status == CUBLAS_STATUS_ALLOC_FAILED ? MEP_ERROR_MEMORY : MEP_ERROR_UNSUPPORTED, "cuBLASLt: %s: %s",
-                    what, cublasLtGetStatusString(status));
+                    what, lt->status_string(status));
 }
 
 static mep_status start(mep_cuda_products *all, int64_t width)
 {
+    all->lt = mep_cublaslt_load();
+    if (all->lt == NULL) return MEP_ERROR_UNSUPPORTED;
     MEP_TRY(mep_cuda_alloc(&all->workspace, WORKSPACE_BYTES, 1));
     MEP_TRY(mep_cuda_alloc(&all->bias, width, sizeof(float)));
     all->width = width;
-    return check(cublasLtCreate(&all->handle), "the library does not start");
+    return check(all->lt, all->lt->create(&all->handle), "the library does not start");
 }
 
 mep_status mep_cuda_products_create(mep_cuda_products **products, int64_t width)
@@ -62,12 +65,22 @@ mep_status mep_cuda_products_create(mep_cuda_products **products, int64_t width)
     return status;
 }
 
+static void forget(const mep_cublaslt *lt, product *p)
+{
+    if (p->operation != NULL) lt->operation_destroy(p->operation);
+    cublasLtMatrixLayout_t layouts[] = {p->first, p->second, p->result};
+    for (int i = 0; i < 3; i++)
+        if (layouts[i] != NULL) lt->layout_destroy(layouts[i]);
+}
+
 void mep_cuda_products_destroy(mep_cuda_products **products)
 {
-    if (*products == NULL) return;
-    cudaFree((*products)->workspace);
-    cudaFree((*products)->bias);
-    if ((*products)->handle != NULL) cublasLtDestroy((*products)->handle);
+    mep_cuda_products *all = *products;
+    if (all == NULL) return;
+    for (int i = 0; i < all->count; i++) forget(all->lt, &all->known[i]);
+    cudaFree(all->workspace);
+    cudaFree(all->bias);
+    if (all->handle != NULL) all->lt->destroy(all->handle);
     mep_free(products);
 }
 
@@ -114,41 +127,41 @@ static cudaDataType_t type_of(int32_t dtype)
 }
 
 /* A matrix of ours, rows x columns as it is stored, as one of its. */
-static mep_status describe(cublasLtMatrixLayoutOpaque_t *layout, int32_t dtype, int64_t rows, int64_t columns,
-                           int64_t stride)
+static mep_status describe(const mep_cublaslt *lt, cublasLtMatrixLayout_t *layout, int32_t dtype, int64_t rows,
+                           int64_t columns, int64_t stride)
 {
-    return check(cublasLtMatrixLayoutInit(layout, type_of(dtype), (uint64_t)columns, (uint64_t)rows, stride), "layout");
+    return check(lt, lt->layout_create(layout, type_of(dtype), (uint64_t)columns, (uint64_t)rows, stride), "layout");
 }
 
-static mep_status set(product *p, cublasLtMatmulDescAttributes_t attribute, const void *value, size_t bytes)
+static mep_status set(const mep_cublaslt *lt, product *p, cublasLtMatmulDescAttributes_t attribute, const void *value,
+                      size_t bytes)
 {
-    return check(cublasLtMatmulDescSetAttribute(&p->operation, attribute, value, bytes), "description");
+    return check(lt, lt->operation_set(p->operation, attribute, value, bytes), "description");
 }
 
-static mep_status set_epilogue(product *p, int with_bias)
+static mep_status set_epilogue(const mep_cublaslt *lt, product *p, int with_bias)
 {
     cublasLtEpilogue_t epilogue = with_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     p->adds_bias = with_bias;
-    return set(p, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+    return set(lt, p, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
 }
 
-static mep_status describe_all(product *p, const void *bias)
+static mep_status describe_all(const mep_cublaslt *lt, product *p, const void *bias)
 {
     const product_shape *s = &p->shape;
-    cublasOperation_t first = s->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasOperation_t second = s->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    MEP_TRY(check(cublasLtMatmulDescInit(&p->operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description"));
-    MEP_TRY(set(p, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
-    MEP_TRY(set(p, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
-    MEP_TRY(set(p, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
-    MEP_TRY(set_epilogue(p, s->with_bias));
-    MEP_TRY(describe(&p->first, s->inputs, s->b_transposed ? s->n : s->k, s->b_transposed ? s->k : s->n, s->b_stride));
-    MEP_TRY(describe(&p->second, s->inputs, s->a_transposed ? s->k : s->m, s->a_transposed ? s->m : s->k, s->a_stride));
-    return describe(&p->result, s->outputs, s->m, s->n, s->c_stride);
+    int a = s->a_transposed, b = s->b_transposed;
+    cublasOperation_t first = b ? CUBLAS_OP_T : CUBLAS_OP_N, second = a ? CUBLAS_OP_T : CUBLAS_OP_N;
+    MEP_TRY(check(lt, lt->operation_create(&p->operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description"));
+    MEP_TRY(set(lt, p, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
+    MEP_TRY(set(lt, p, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
+    MEP_TRY(set(lt, p, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
+    MEP_TRY(describe(lt, &p->first, s->inputs, b ? s->n : s->k, b ? s->k : s->n, s->b_stride));
+    MEP_TRY(describe(lt, &p->second, s->inputs, a ? s->k : s->m, a ? s->m : s->k, s->a_stride));
+    return describe(lt, &p->result, s->outputs, s->m, s->n, s->c_stride);
 }
 
 /* Partial sums over k are kept in float32 or not made; those in the type of C would be rounded to bfloat16. */
-static mep_status prefer(cublasLtMatmulPreferenceOpaque_t *preference, const product_shape *s)
+static mep_status prefer(const mep_cublaslt *lt, cublasLtMatmulPreference_t preference, const product_shape *s)
 {
     const uint64_t workspace = WORKSPACE_BYTES;
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
@@ -164,27 +177,25 @@ static mep_status prefer(cublasLtMatmulPreferenceOpaque_t *preference, const pro
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &s->addend_alignment, sizeof s->addend_alignment},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &s->c_alignment, sizeof s->c_alignment},
     };
-    MEP_TRY(check(cublasLtMatmulPreferenceInit(preference), "preferences"));
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-        MEP_TRY(check(
-            cublasLtMatmulPreferenceSetAttribute(preference, wanted[i].attribute, wanted[i].value, wanted[i].bytes),
-            "preferences"));
+        MEP_TRY(check(lt, lt->preference_set(preference, wanted[i].attribute, wanted[i].value, wanted[i].bytes),
+                      "preferences"));
     return MEP_OK;
 }
 
 /* The algorithm that cuBLASLt names first, where need be for the product without bias, which is then added after it. */
-static mep_status choose(cublasLtHandle_t handle, product *p)
+static mep_status choose(mep_cuda_products *all, product *p, cublasLtMatmulPreference_t preference)
 {
+    const mep_cublaslt *lt = all->lt;
     const product_shape *s = &p->shape;
-    cublasLtMatmulPreferenceOpaque_t preference;
-    cublasLtMatmulHeuristicResult_t found;
-    MEP_TRY(prefer(&preference, s));
+    MEP_TRY(prefer(lt, preference, s));
     for (int with_bias = s->with_bias; with_bias >= 0; with_bias--) {
+        cublasLtMatmulHeuristicResult_t found;
         int count = 0;
-        MEP_TRY(set_epilogue(p, with_bias));
-        cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, &p->operation, &p->first, &p->second, &p->result,
-                                                               &p->result, &preference, 1, &found, &count);
-        if (status != CUBLAS_STATUS_NOT_SUPPORTED) MEP_TRY(check(status, "choice of an algorithm"));
+        MEP_TRY(set_epilogue(lt, p, with_bias));
+        cublasStatus_t status = lt->heuristic(all->handle, p->operation, p->first, p->second, p->result, p->result,
+                                              preference, 1, &found, &count);
+        if (status != CUBLAS_STATUS_NOT_SUPPORTED) MEP_TRY(check(lt, status, "choice of an algorithm"));
         if (status == CUBLAS_STATUS_SUCCESS && count > 0 && found.state == CUBLAS_STATUS_SUCCESS) {
             p->algorithm = found.algo;
             return MEP_OK;
@@ -193,6 +204,16 @@ static mep_status choose(cublasLtHandle_t handle, product *p)
     return mep_fail(
         MEP_ERROR_UNSUPPORTED, "cuBLASLt has no product of %s matrices %lld x %lld by %lld x %lld for this GPU",
         mep_dtype_name((mep_dtype)s->inputs), (long long)s->m, (long long)s->k, (long long)s->k, (long long)s->n);
+}
+
+static mep_status describe_and_choose(mep_cuda_products *all, product *p)
+{
+    cublasLtMatmulPreference_t preference = NULL;
+    MEP_TRY(describe_all(all->lt, p, all->bias));
+    MEP_TRY(check(all->lt, all->lt->preference_create(&preference), "preferences"));
+    mep_status status = choose(all, p, preference);
+    all->lt->preference_destroy(preference);
+    return status;
 }
 
 /* The product of this shape, described and with its algorithm. */
@@ -204,9 +225,13 @@ static mep_status find(mep_cuda_products *all, const mep_gemm *g, product **foun
         if (memcmp(&(*found)->shape, &shape, sizeof shape) == 0) return MEP_OK;
     }
     product made = {.shape = shape};
-    MEP_TRY(describe_all(&made, all->bias));
-    MEP_TRY(choose(all->handle, &made));
+    mep_status status = describe_and_choose(all, &made);
+    if (status != MEP_OK) {
+        forget(all->lt, &made);
+        return status;
+    }
     *found = &all->known[all->next];
+    if (all->count == KNOWN) forget(all->lt, *found);
     **found = made;
     all->next = (all->next + 1) % KNOWN;
     all->count += all->count < KNOWN;
@@ -225,9 +250,10 @@ mep_status mep_cuda_product(mep_cuda_products *all, const mep_gemm *g, cudaStrea
     if (p->adds_bias)
         mep_cuda_convert(g->n, (mep_activation){(void *)g->bias, MEP_FLOAT32}, (mep_activation){all->bias, g->c.dtype},
                          stream);
-    MEP_TRY(check(cublasLtMatmul(all->handle, &p->operation, &alpha, g->b.data, &p->first, g->a.data, &p->second, &beta,
-                                 addend(g), &p->result, g->c.data, &p->result, &p->algorithm, all->workspace,
-                                 WORKSPACE_BYTES, stream),
+    MEP_TRY(check(all->lt,
+                  all->lt->matmul(all->handle, p->operation, &alpha, g->b.data, p->first, g->a.data, p->second, &beta,
+                                  addend(g), p->result, g->c.data, p->result, &p->algorithm, all->workspace,
+                                  WORKSPACE_BYTES, stream),
                   "matrix product"));
     mep_gemm rest = *g;
     if (p->adds_bias) rest.bias = NULL;

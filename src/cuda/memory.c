@@ -26,7 +26,9 @@ static mep_status check(void)
     if (error != cudaSuccess || count == 0) {
         cudaGetLastError(); /* forgotten, for it is reported here */
         return mep_fail(MEP_ERROR_UNSUPPORTED, "there is no CUDA device: %s",
-                        error != cudaSuccess ? cudaGetErrorString(error) : "the driver names none");
+                        error == cudaErrorInsufficientDriver ? "NVIDIA's driver is missing, or too old for this build"
+                        : error != cudaSuccess               ? cudaGetErrorString(error)
+                                                             : "the driver names none");
     }
     if (major < CAPABILITY)
         return mep_fail(MEP_ERROR_UNSUPPORTED,

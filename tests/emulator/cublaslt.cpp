@@ -68,6 +68,14 @@ __attribute__((format(printf, 1, 2))) cublasStatus_t misused(const char *format,
     return CUBLAS_STATUS_INVALID_VALUE;
 }
 
+template <class T, class Opaque> cublasStatus_t destroy(Opaque *opaque, uint64_t mark)
+{
+    if (open<T>(opaque).mark != mark) return misused("what is destroyed was not created, or destroyed before");
+    close(opaque, T{});
+    delete opaque;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 size_t bytes_of(int32_t type)
 {
     return type == CUDA_R_32F ? 4 : 2;
@@ -113,9 +121,9 @@ cublasStatus_t assemble(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, cubl
     if (handle == NULL || handle->mark != HANDLE) return misused("no handle, or one that was destroyed");
     *p = {open<description>(desc), open<layout>(a), open<layout>(b), open<layout>(c), open<layout>(d), 0, 0, 0};
     const layout *layouts[] = {&p->a, &p->b, &p->c, &p->d};
-    if (p->desc.mark != DESC) return misused("a description that was not initialized");
+    if (p->desc.mark != DESC) return misused("a description that was not created");
     for (const layout *l : layouts) {
-        if (l->mark != LAYOUT) return misused("a layout that was not initialized");
+        if (l->mark != LAYOUT) return misused("a layout that was not created");
         if (l->rows == 0 || l->columns == 0 || l->ld < (int64_t)l->rows)
             return misused("a matrix of %llu x %llu with leading dimension %lld", (unsigned long long)l->rows,
                            (unsigned long long)l->columns, (long long)l->ld);
@@ -243,23 +251,35 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatrixLayoutInit(cublasLtMatrixLayout_t l, cudaDataType type, uint64_t rows, uint64_t cols,
-                                        int64_t ld)
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType type, uint64_t rows, uint64_t cols,
+                                          int64_t ld)
 {
-    return close(l, layout{LAYOUT, rows, cols, ld, type});
+    *l = new cublasLtMatrixLayoutOpaque_t;
+    return close(*l, layout{LAYOUT, rows, cols, ld, type});
 }
 
-cublasStatus_t cublasLtMatmulDescInit(cublasLtMatmulDesc_t desc, cublasComputeType_t compute, cudaDataType_t scale)
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l)
+{
+    return destroy<layout>(l, LAYOUT);
+}
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t compute, cudaDataType_t scale)
 {
     if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return misused("a product in another type than float32");
-    return close(desc, description{DESC, {CUBLAS_OP_N, CUBLAS_OP_N}, CUBLASLT_EPILOGUE_DEFAULT, NULL});
+    *desc = new cublasLtMatmulDescOpaque_t;
+    return close(*desc, description{DESC, {CUBLAS_OP_N, CUBLAS_OP_N}, CUBLASLT_EPILOGUE_DEFAULT, NULL});
+}
+
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc)
+{
+    return destroy<description>(desc, DESC);
 }
 
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute,
                                               const void *value, size_t bytes)
 {
     description inside = open<description>(desc);
-    if (inside.mark != DESC) return misused("a description that was not initialized");
+    if (inside.mark != DESC) return misused("a description that was not created");
     if (value == NULL || bytes != (attribute == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? sizeof(void *) : 4))
         return misused("attribute %d of a product in %zu bytes", (int)attribute, bytes);
     int32_t number = 0;
@@ -284,9 +304,15 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
     return close(desc, inside);
 }
 
-cublasStatus_t cublasLtMatmulPreferenceInit(cublasLtMatmulPreference_t preference)
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference)
 {
-    return close(preference, preferences{PREFERENCE, 0, CUBLASLT_REDUCTION_SCHEME_MASK, {256, 256, 256, 256}});
+    *preference = new cublasLtMatmulPreferenceOpaque_t;
+    return close(*preference, preferences{PREFERENCE, 0, CUBLASLT_REDUCTION_SCHEME_MASK, {256, 256, 256, 256}});
+}
+
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference)
+{
+    return destroy<preferences>(preference, PREFERENCE);
 }
 
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
@@ -294,7 +320,7 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
                                                     size_t bytes)
 {
     preferences inside = open<preferences>(preference);
-    if (inside.mark != PREFERENCE) return misused("preferences that were not initialized");
+    if (inside.mark != PREFERENCE) return misused("preferences that were not created");
     if (value == NULL || bytes != (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8 : 4))
         return misused("preference %d in %zu bytes", (int)attribute, bytes);
     if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES)
@@ -317,7 +343,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     cublasStatus_t status = assemble(handle, desc, a, b, c, d, &p);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     preferences preferred = open<preferences>(preference);
-    if (preferred.mark != PREFERENCE) return misused("preferences that were not initialized");
+    if (preferred.mark != PREFERENCE) return misused("preferences that were not created");
     if (wanted < 1) return misused("%d algorithms wanted", wanted);
     if (preferred.reductions & ~(uint32_t)CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE)
         return misused("sums over k that are kept in the type of D");

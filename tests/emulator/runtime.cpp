@@ -186,6 +186,8 @@ const char *cudaGetErrorString(cudaError_t error)
         return "invalid pitch argument";
     case cudaErrorInvalidMemcpyDirection:
         return "invalid copy direction for memcpy";
+    case cudaErrorInsufficientDriver:
+        return "CUDA driver version is insufficient for CUDA runtime version";
     case cudaErrorInvalidDevice:
         return "invalid device ordinal";
     case cudaErrorIllegalAddress:
