@@ -45,7 +45,6 @@ if(NOT MEP_CUDA STREQUAL "OFF")
         enable_language(CUDA)
         set(CMAKE_CUDA_LINKER_PREFERENCE_PROPAGATES OFF) # what is linked with the library is of its own language
         set(CMAKE_CUDA_STANDARD 17)
-        set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
     elseif(MEP_CUDA STREQUAL "ON")
         message(FATAL_ERROR "MEP_CUDA=ON, but nvcc, the CUDA runtime or cuBLASLt was not found: install NVIDIA's CUDA toolkit 12.0 or "
                 "later, put its nvcc into PATH or its place into CUDACXX, or configure with MEP_CUDA=OFF")
