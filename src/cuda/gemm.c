@@ -16,10 +16,9 @@ enum { WORKSPACE_BYTES = 32 << 20, KNOWN = 128, MOST_ALIGNED = 256 };
 
 /* All that cuBLASLt's choice of an algorithm depends on. No padding: compared as bytes. */
 typedef struct product_shape {
-    int64_t m, n, k, a_stride, b_stride, c_stride;
+    int64_t m, n, k, a_stride, b_stride, c_stride, with_bias;
     int32_t a_transposed, b_transposed, inputs, outputs; /* the last two mep_dtype */
     uint32_t a_alignment, b_alignment, c_alignment, addend_alignment;
-    int32_t with_bias, unused;
 } product_shape;
 
 /* A product as cuBLASLt wants it described, and the algorithm that it has chosen. */
@@ -186,24 +185,23 @@ static mep_status prefer(const mep_cublaslt *lt, cublasLtMatmulPreference_t pref
 /* The algorithm that cuBLASLt names first, where need be for the product without bias, which is then added after it. */
 static mep_status choose(mep_cuda_products *all, product *p, cublasLtMatmulPreference_t preference)
 {
-    const mep_cublaslt *lt = all->lt;
     const product_shape *s = &p->shape;
-    MEP_TRY(prefer(lt, preference, s));
-    for (int with_bias = s->with_bias; with_bias >= 0; with_bias--) {
-        cublasLtMatmulHeuristicResult_t found;
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+    MEP_TRY(prefer(all->lt, preference, s));
+    for (int with_bias = (int)s->with_bias; with_bias >= 0; with_bias--) {
+        cublasLtMatmulHeuristicResult_t found = {.state = CUBLAS_STATUS_NOT_SUPPORTED};
         int count = 0;
-        MEP_TRY(set_epilogue(lt, p, with_bias));
-        cublasStatus_t status = lt->heuristic(all->handle, p->operation, p->first, p->second, p->result, p->result,
-                                              preference, 1, &found, &count);
-        if (status != CUBLAS_STATUS_NOT_SUPPORTED) MEP_TRY(check(lt, status, "choice of an algorithm"));
-        if (status == CUBLAS_STATUS_SUCCESS && count > 0 && found.state == CUBLAS_STATUS_SUCCESS) {
-            p->algorithm = found.algo;
-            return MEP_OK;
-        }
+        MEP_TRY(set_epilogue(all->lt, p, with_bias));
+        status = all->lt->heuristic(all->handle, p->operation, p->first, p->second, p->result, p->result, preference, 1,
+                                    &found, &count);
+        if (status == CUBLAS_STATUS_SUCCESS) status = found.state;
+        p->algorithm = found.algo;
+        if (status == CUBLAS_STATUS_SUCCESS) return MEP_OK;
     }
-    return mep_fail(
-        MEP_ERROR_UNSUPPORTED, "cuBLASLt has no product of %s matrices %lld x %lld by %lld x %lld for this GPU",
-        mep_dtype_name((mep_dtype)s->inputs), (long long)s->m, (long long)s->k, (long long)s->k, (long long)s->n);
+    return mep_fail(MEP_ERROR_UNSUPPORTED,
+                    "cuBLASLt has no product of %s matrices %lld x %lld by %lld x %lld for this GPU: %s",
+                    mep_dtype_name((mep_dtype)s->inputs), (long long)s->m, (long long)s->k, (long long)s->k,
+                    (long long)s->n, all->lt->status_string(status));
 }
 
 static mep_status describe_and_choose(mep_cuda_products *all, product *p)

@@ -40,7 +40,7 @@ endif()
 file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.cu)
 file(GLOB host_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.c)
 list(FILTER host_sources EXCLUDE REGEX "/cublaslt\\.c$") # loads the real one
-set_source_files_properties(${kernel_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;-Wno-unknown-pragmas")
+set_source_files_properties(${kernel_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;-Wno-unknown-pragmas;-Wno-pass-failed")
 add_library(cuda_emulated OBJECT ${kernel_sources} ${host_sources} ${emulator}/install.c)
 target_link_libraries(cuda_emulated PRIVATE cuda_emulator)
 target_include_directories(cuda_emulated PRIVATE ${PROJECT_SOURCE_DIR}/include)
