@@ -21,7 +21,7 @@
 #include "base/error.h"
 
 #ifdef MEP_CUDA_EMULATED
-#include <cuda_runtime.h>
+#include <cublasLt.h>
 #else
 /* A GPU has an order of its own. */
 static inline void cuda_emulator_seed(unsigned long seed)

@@ -257,6 +257,26 @@ static void test_model_products(void **state)
     }
 }
 
+/* A bias is added before the sums are rounded to bfloat16: 16 x 16 + 1 x 1 + 1 = 258, though 257 would become 256. */
+static void test_rounding(void **state)
+{
+    (void)state;
+    enum { M = 3, N = 4, K = 2 };
+    float *a = calloc(M * K, sizeof *a), *b = calloc(K * N, sizeof *b), *ones = calloc(N, sizeof *ones);
+    for (int i = 0; i < M * K; i++) a[i] = i % K == 0 ? 16 : 1;
+    for (int i = 0; i < K * N; i++) b[i] = i / N == 0 ? 16 : 1;
+    for (int i = 0; i < N; i++) ones[i] = 1;
+    const array *left = of_type(MEP_BFLOAT16, a, M * K, 0), *right = of_type(MEP_BFLOAT16, b, K * N, 0);
+    const array *bias = of_type(MEP_FLOAT32, ones, N, 0), *c = of_type(MEP_BFLOAT16, normal("c", M * N, 1), M * N, 0);
+    for (int i = 0; i < M * N; i++) ((mep_bf16 *)c->host)[i] = mep_bf16_from_float(258);
+    mep_gemm g = {.m = M, .n = N, .k = K, .bias = bias->device};
+    g.a = matrix(left->device, MEP_BFLOAT16, K, 0);
+    g.b = matrix(right->device, MEP_BFLOAT16, N, 0);
+    g.c = matrix(c->device, MEP_BFLOAT16, N, 0);
+    check(on_cuda->gemm(cuda, &g));
+    compare("rounding", 0, 0);
+}
+
 /* More shapes than the table remembers, twice. */
 static void test_many_shapes(void **state)
 {
@@ -491,7 +511,21 @@ static void test_errors_are_found(void **state)
     check(mep_device_wait(MEP_DEVICE_CUDA));
     assert_int_equal(on_cuda->squares(cuda, 4, NULL, &sum), MEP_ERROR_UNSUPPORTED);
     check(mep_device_wait(MEP_DEVICE_CUDA));
-    release_arrays(NULL);
+    on_cuda->copy(cuda, 2, 8, x->device, 4, x->device, 4); /* what is not even begun */
+    assert_int_equal(mep_device_read(MEP_DEVICE_CUDA, copy, x->device, sizeof copy), MEP_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(mep_error_message(), "start the program again"));
+    check(mep_device_wait(MEP_DEVICE_CUDA));
+}
+
+/* An algorithm is chosen once a shape. */
+static void test_choices(void **state)
+{
+    (void)state;
+    options o = {.inputs = MEP_BFLOAT16, .outputs = MEP_BFLOAT16, .bias = 1};
+    unsigned long before = cuda_emulator_choices();
+    for (int time = 0; time < 5; time++)
+        for (int64_t k = 40; k < 44; k++) check_product(4, 4, k, 0, o);
+    assert_int_equal(cuda_emulator_choices() - before, 4);
 }
 #endif
 
@@ -500,11 +534,22 @@ static void test_errors_are_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_products),         TEST(test_model_products), TEST(test_many_shapes),   TEST(test_refused_products),
-        TEST(test_layer_norm),       TEST(test_embedding),      TEST(test_cross_entropy), TEST(test_rotary),
-        TEST(test_values),           TEST(test_copy),           TEST(test_squares),       TEST(test_adamw),
+        TEST(test_products),
+        TEST(test_model_products),
+        TEST(test_rounding),
+        TEST(test_many_shapes),
+        TEST(test_refused_products),
+        TEST(test_layer_norm),
+        TEST(test_embedding),
+        TEST(test_cross_entropy),
+        TEST(test_rotary),
+        TEST(test_values),
+        TEST(test_copy),
+        TEST(test_squares),
+        TEST(test_adamw),
 #ifdef MEP_CUDA_EMULATED
         TEST(test_errors_are_found),
+        TEST(test_choices),
 #endif
     };
     return device_is_there() ? cmocka_run_group_tests(tests, set_up, tear_down) : 77;
