@@ -88,6 +88,9 @@ expect 0 train --data numbers --out same --init own-bloom --steps 1 --length 32 
     --learning-rate 0 --quiet
 said same/train.json '"position_encoding": "alibi"'
 [ "$(perplexity same)" = "$(perplexity own-bloom)" ] || wrong '--init does not begin with the weights'
+refuse 1 'same: holds a run already' export same same
+refuse 1 'same: holds a run already' import own-bloom same
+[ ! -e same/config.json ] || wrong 'a model is written into a run'
 expect 0 export same hf-same
 said out 'hf-same: bloom, '
 perplexity more > /dev/null

@@ -74,6 +74,9 @@ holds corpus_x 1 12
 
 refuse 2 '--out PREFIX is missing' prepare words.txt
 refuse 2 'needs INPUT' prepare --out x
+for path in made/ . made/..; do # would be made/.bin, which nobody sees
+    refuse 2 "\"$path\" has no name" prepare --out "$path" words.txt
+done
 refuse 2 'without .bin or .idx' prepare --out x.idx words.txt
 refuse 2 'not a number from 0 to 0.9' prepare --out x --valid 1.5 words.txt
 refuse 1 '"words" is no tokenizer' prepare --out x --tokenizer words words.txt

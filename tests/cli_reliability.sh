@@ -98,6 +98,28 @@ rm moved && mv away moved
 expect 0 train --resume moved --quiet
 same moved
 
+# A log that cannot be opened any more: what was done is saved, with its lines. One that cannot take another line: the
+# step is not saved, and taken again.
+disturb 1 'a run without its log' log \
+    'kill -STOP $pid; mv log/metrics.jsonl away; mkdir log/metrics.jsonl; kill -CONT $pid'
+said err 'cannot open log/metrics.jsonl: Is a directory; saved after step '
+rmdir log/metrics.jsonl && mv away log/metrics.jsonl
+expect 0 train --resume log --quiet
+same log
+tiny_train log --steps $STEPS --save-every 1000 --keep 0 --quiet
+rm -r log/checkpoint-$STEPS
+line=$(head -n 1 log/metrics.jsonl)
+{ printf '%s%1000000s}\n' "${line%?}" ''; sed -n 2,1000p log/metrics.jsonl; } > padded && mv padded log/metrics.jsonl
+checks=$((checks + 1))
+(
+    ulimit -f $((($(wc -c < log/metrics.jsonl) + 511) / 512)) # the log that there is, and little more
+    exec "$MEP" train --resume log --quiet > out 2> err < /dev/null
+)
+[ $? = 1 ] || wrong 'a log that cannot be written is no failure'
+said err 'cannot write log/metrics.jsonl: File too large; nothing after step 1000 could be saved'
+expect 0 train --resume log --quiet
+same log
+
 # A full disk, here a limit on the size of files: the checkpoint before stays, nothing half written does.
 tiny_train full --steps 8 --save-every 2 --hidden-size 256 --quiet
 cp -r full reference

@@ -19,6 +19,7 @@ typedef struct job {
     char folder[700];
     mep_study_settings settings;
     int64_t stop_rank, stop_calls; /* a process that stops at that report, 0: none */
+    int64_t strike_calls;          /* the report of process 0 from which on none can be reached, 0: none */
     int64_t calls[MOST_THREADS], done[MOST_THREADS];
     mep_status status[MOST_THREADS];
     char message[MOST_THREADS][512];
@@ -33,6 +34,7 @@ static int listen(void *context, const mep_study_progress *p)
 {
     const listener *l = context;
     l->job->done[l->rank] += p->phase == MEP_STUDY_RUN_DONE;
+    if (l->rank == 0 && l->job->calls[0] + 1 == l->job->strike_calls) post.strikes = 1;
     return ++l->job->calls[l->rank] == l->job->stop_calls && l->rank == l->job->stop_rank;
 }
 
@@ -120,6 +122,15 @@ static void test_study(void **state)
         if (strstr(j.message[r], " of 2: ") == NULL || strstr(j.message[r], "rotary-seed8") == NULL)
             fail_msg("%s", j.message[r]);
     remove(run);
+
+    /* processes that lose each other stop, say why, and lose nothing else */
+    j.strike_calls = 20;
+    run_all(&j, 2, MEP_ERROR_IO);
+    post.strikes = 0;
+    j.strike_calls = 0;
+    for (int r = 0; r < 2; r++)
+        if (strstr(j.message[r], "the processes have lost each other: the post is on strike") == NULL)
+            fail_msg("%s", j.message[r]);
 
     run_all(&j, 2, MEP_OK);
     results(&j, many);

@@ -35,7 +35,7 @@ static struct {
     letter *box[MOST_THREADS][MOST_THREADS]; /* [to][from], oldest first */
     int notices[MOST_THREADS];
     double carried[MOST_THREADS]; /* bytes that each has sent */
-    int strikes;                  /* transfers fail */
+    _Atomic int strikes;          /* transfers and notices fail */
 } post = {.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER};
 
 static inline void post_letter(int64_t from, const mep_dist_piece *piece)
@@ -66,14 +66,18 @@ static inline int take_letter(int64_t to, const mep_dist_piece *piece)
     return fits;
 }
 
+/* 1, with a message, while the post is on strike. */
+static inline int strikes(char *text, int size)
+{
+    if (post.strikes) snprintf(text, (size_t)size, "the post is on strike");
+    return post.strikes != 0;
+}
+
 static int post_transfer(const mep_dist *group, const mep_dist_piece *send, int64_t sends,
                          const mep_dist_piece *receive, int64_t receives, char *text, int size)
 {
     int fits = 1;
-    if (post.strikes) {
-        snprintf(text, (size_t)size, "the post is on strike");
-        return 1;
-    }
+    if (strikes(text, size)) return 1;
     for (int64_t i = 0; i < sends; i++)
         if (send[i].bytes > 0) post_letter(group->rank, &send[i]);
     for (int64_t i = 0; i < receives; i++)
@@ -84,7 +88,8 @@ static int post_transfer(const mep_dist *group, const mep_dist_piece *send, int6
 
 static int post_notify(const mep_dist *group, int64_t rank, char *text, int size)
 {
-    (void)group, (void)text, (void)size;
+    (void)group;
+    if (strikes(text, size)) return 1;
     pthread_mutex_lock(&post.lock);
     post.notices[rank]++;
     pthread_cond_broadcast(&post.came);
@@ -94,7 +99,7 @@ static int post_notify(const mep_dist *group, int64_t rank, char *text, int size
 
 static int post_notice(const mep_dist *group, int wait, int *count, char *text, int size)
 {
-    (void)text, (void)size;
+    if (strikes(text, size)) return 1;
     pthread_mutex_lock(&post.lock);
     while (wait && post.notices[group->rank] == 0) pthread_cond_wait(&post.came, &post.lock);
     *count = post.notices[group->rank] > 0;

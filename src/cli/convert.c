@@ -16,18 +16,24 @@
 #include "io/json.h"
 #include "io/model_files.h"
 
-/* OUT, which must not hold a model. */
+/* OUT, which must not hold a model; nor a run or a study, whose checkpoints would be taken for it. */
 static mep_status make_folder(const char *out)
 {
-    static const char *const names[] = {"config.json", "model.safetensors", "model.safetensors.index.json"};
-    int taken = 0;
-    for (int i = 0; i < 3; i++) {
+    static const struct {
+        const char *file, *what;
+    } signs[] = {{"config.json", "model"},
+                 {"model.safetensors", "model"},
+                 {"model.safetensors.index.json", "model"},
+                 {"train.json", "run"},
+                 {"study.json", "study"}};
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
         char *path = NULL;
-        MEP_TRY(mep_path_join(&path, out, names[i]));
-        taken |= mep_file_exists(path);
+        MEP_TRY(mep_path_join(&path, out, signs[i].file));
+        int taken = mep_file_exists(path);
         mep_free(&path);
+        if (taken)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a %s already; choose another folder", out, signs[i].what);
     }
-    if (taken) return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a model already; choose another folder", out);
     return mep_make_folder(out, 1);
 }
 

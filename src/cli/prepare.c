@@ -339,6 +339,12 @@ static int run(prepare_job *job)
     return status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
 }
 
+static int names_a_folder(const char *prefix)
+{
+    const char *slash = strrchr(prefix, '/'), *name = slash != NULL ? slash + 1 : prefix;
+    return *name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
 static int ends_like_a_file(const char *prefix)
 {
     size_t length = strlen(prefix);
@@ -392,6 +398,9 @@ int mep_cli_prepare(int argc, char **argv)
     int code = mep_args_parse(&usage, argc, argv, &job.input_count);
     if (code != MEP_ARGS_GO) return code;
     if (job.out == NULL || job.out[0] == '\0') return mep_cli_usage("prepare", "--out PREFIX is missing");
+    if (names_a_folder(job.out))
+        return mep_cli_usage("prepare", "--out takes a folder and a name in it, as in data/books; \"%s\" has no name",
+                             job.out);
     if (ends_like_a_file(job.out)) return mep_cli_usage("prepare", "--out takes the name without .bin or .idx");
     if (job.split != NULL && job.valid_share > 0)
         return mep_cli_usage("prepare", "--split and --valid exclude each other");

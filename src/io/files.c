@@ -224,10 +224,24 @@ mep_status mep_file_write_atomic(const char *path, const void *data, int64_t siz
     return status;
 }
 
+static mep_status open_to_append(int *fd, const char *path)
+{
+    *fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    return *fd >= 0 ? MEP_OK : mep_fail_errno("open", path);
+}
+
+mep_status mep_file_check_append(const char *path)
+{
+    int fd;
+    MEP_TRY(open_to_append(&fd, path));
+    close(fd);
+    return MEP_OK;
+}
+
 mep_status mep_file_append_line(const char *path, const char *line)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (fd < 0) return mep_fail_errno("open", path);
+    int fd;
+    MEP_TRY(open_to_append(&fd, path));
     char *text = NULL;
     mep_status status = mep_format(&text, "%s\n", line);
     if (status == MEP_OK) status = write_all(fd, path, text, (int64_t)strlen(text));

@@ -40,6 +40,8 @@ void mep_atomic_abandon(mep_atomic_file *file);
 
 /* Append `line` and a newline with one write; the file is created where it does not exist. Not synced. */
 mep_status mep_file_append_line(const char *path, const char *line);
+/* Fails as it would where the file cannot be opened for it. */
+mep_status mep_file_check_append(const char *path);
 
 /* Cut a file off behind its first `size` bytes, and sync it. */
 mep_status mep_file_truncate(const char *path, int64_t size);

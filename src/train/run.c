@@ -283,6 +283,15 @@ static json_t *losses_of(const mep_mixture *mixture, const mep_eval_result *resu
     return NULL;
 }
 
+mep_status mep_run_check_log(const char *run)
+{
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, run, LOG));
+    mep_status status = mep_file_check_append(path);
+    mep_free(&path);
+    return status;
+}
+
 mep_status mep_run_log(const char *run, const mep_train_progress *p, const mep_mixture *valid,
                        const mep_eval_result *valid_results)
 {

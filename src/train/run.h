@@ -55,6 +55,9 @@ mep_status mep_run_save(const char *run, const mep_train_settings *settings, con
 mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep_model *model,
                         const mep_moments *moments, mep_run_state *state);
 
+/* Fail where metrics.jsonl cannot be opened, before a step is taken that could not be written to it. */
+mep_status mep_run_check_log(const char *run);
+
 /* Append a line to metrics.jsonl. */
 mep_status mep_run_log(const char *run, const mep_train_progress *progress, const mep_mixture *valid,
                        const mep_eval_result *valid_results);

@@ -26,6 +26,8 @@ typedef struct study_work {
 
 static const double MEMORY = 120; /* seconds */
 
+enum { MESSAGE = 1024 };
+
 typedef struct study {
     mep_dist *group;
     const char *folder;
@@ -36,6 +38,7 @@ typedef struct study {
     study_work work;
     double reported;         /* work of the current part that is counted already */
     double evaluation_start; /* clock */
+    char lost[MESSAGE];      /* why the others cannot be reached; "" where they can */
     int64_t *owner;          /* [runs + 1] the process that does a run; at the end how many there are to do */
 } study;
 
@@ -109,7 +112,10 @@ static int report(study *s)
 {
     int stop = 0;
     s->now.seconds_left = seconds_left(&s->work);
-    if (mep_dist_notified(s->group, &stop) != MEP_OK) stop = 1;
+    if (mep_dist_notified(s->group, &stop) != MEP_OK) {
+        snprintf(s->lost, MESSAGE, "%s", mep_error_message());
+        stop = 1;
+    }
     return (s->progress != NULL && s->progress(s->context, &s->now) != 0) || stop;
 }
 
@@ -323,6 +329,20 @@ static mep_status open_folder(study *s, const mep_study_corpus *corpora)
     return s->group->size > 1 ? check_common_folder(s) : MEP_OK;
 }
 
+/* All runs, and what they came to in all processes. A failure keeps its message where the others cannot be told, and a
+ * process that stopped because they cannot says so. */
+static mep_status do_runs(study *s)
+{
+    char message[MESSAGE];
+    mep_status status = for_each_run(s, do_run);
+    if (s->lost[0] != '\0' && (status == MEP_OK || status == MEP_INTERRUPTED))
+        status = mep_fail(MEP_ERROR_IO, "%s; started again, the study goes on from here", s->lost);
+    if (status == MEP_OK) return mep_dist_agree(s->group, status);
+    snprintf(message, MESSAGE, "%s", mep_error_message());
+    if (mep_dist_notify(s->group) != MEP_OK) return mep_fail(status, "%s", message);
+    return mep_dist_agree(s->group, status);
+}
+
 mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
                             mep_study_fn progress, void *context)
 {
@@ -339,11 +359,7 @@ mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study
     if (status == MEP_OK) status = open_folder(&s, corpora);
     mep_free(&corpora);
     if (status == MEP_OK) status = divide(&s);
-    if (status == MEP_OK) {
-        status = for_each_run(&s, do_run);
-        if (status != MEP_OK) (void)mep_dist_notify(group); /* a failure to do so shows below */
-        status = mep_dist_agree(group, status);
-    }
+    if (status == MEP_OK) status = do_runs(&s);
     mep_free(&s.owner);
     return status;
 }

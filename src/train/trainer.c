@@ -45,6 +45,7 @@ typedef struct trainer {
     int64_t share, part, micro; /* sequences of a step that this process computes, of a part of them, and at a time */
     mep_run_state state;
     int64_t saved; /* step of the newest checkpoint */
+    int unlogged;  /* the last step has no line in the log */
 } trainer;
 
 static void close_trainer(trainer *t)
@@ -209,13 +210,15 @@ static mep_status accumulate(trainer *t)
     return MEP_OK;
 }
 
-/* Loss and gradient norm of the step; the gradients that are this process's to update are then those of all. */
+/* Loss and gradient norm of the step; the gradients that are this process's to update are then those of all. Nothing is
+ * updated where the step could not be logged. */
 static mep_status compute(trainer *t, mep_train_progress *p)
 {
     int64_t length = t->settings.length;
     const float *losses = t->losses + t->group->rank * t->share * length;
     double loss = 0, square = 0;
     mep_status status = accumulate(t), summed = mep_reduction_finish(t->reduction);
+    if (summed == MEP_OK && t->group->rank == 0) summed = mep_run_check_log(t->run);
     int bad = status == MEP_ERROR_NUMERIC; /* the position bias */
     MEP_TRY(mep_dist_agree(t->group, status != MEP_OK && !bad ? status : summed));
     MEP_TRY(mep_adamw_squares(t->optimizer, t->gradients)); /* fails on a device alone, which one process has */
@@ -344,13 +347,15 @@ static mep_status save(trainer *t)
 }
 
 /* The training cannot go on: data that cannot be read, a log that cannot be written. Save what was done, if that is
- * possible, and hand the failure on. */
+ * possible, and hand the failure on. A step without its line in the log is not saved: it is done once more after a
+ * resume, and the log has each step once. */
 static mep_status end_early(trainer *t, mep_status status)
 {
     char reason[1024];
     if (status == MEP_ERROR_NUMERIC || t->saved == t->state.step || t->group->broken) return status;
     snprintf(reason, sizeof reason, "%s", mep_error_message());
-    if (save(t) == MEP_OK) return mep_fail(status, "%s; saved after step %lld", reason, (long long)t->state.step);
+    if (!t->unlogged && save(t) == MEP_OK)
+        return mep_fail(status, "%s; saved after step %lld", reason, (long long)t->state.step);
     return mep_fail(status, "%s; nothing after step %lld could be saved", reason, (long long)t->saved);
 }
 
@@ -364,6 +369,7 @@ static mep_status log_step(trainer *t, mep_train_progress *p)
         status = validate(t, p);
     mep_status logged =
         mep_dist_agree(t->group, t->group->rank == 0 ? mep_run_log(t->run, p, &t->valid, t->valid_results) : MEP_OK);
+    t->unlogged = logged != MEP_OK;
     return status != MEP_OK ? status : logged;
 }
 
