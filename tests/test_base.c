@@ -71,6 +71,12 @@ static void test_memory(void **state)
     assert_int_equal(mep_multiply(-1, 1, 1, &product), MEP_ERROR_MEMORY);
     assert_int_equal(mep_alloc(&x, (int64_t)1 << 61, sizeof *x), MEP_ERROR_MEMORY);
     assert_null(x);
+    if (mep_memory_available() < INT64_MAX) { /* more than there is, which a system may well promise */
+        assert_true(mep_memory_available() > 1 << 20);
+        assert_int_equal(mep_alloc(&x, mep_memory_available() + (1 << 30), 1), MEP_ERROR_MEMORY);
+        assert_non_null(strstr(mep_error_message(), "that are available"));
+        assert_null(x);
+    }
     assert_int_equal(mep_alloc(&x, 3, sizeof *x), MEP_OK);
     assert_true((uintptr_t)x % 64 == 0 && x[0] == 0 && x[2] == 0);
     x[2] = 5;

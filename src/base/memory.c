@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 64, LARGE = 64 << 20 /* bytes from which on it is asked first whether they are there */ };
 static atomic_llong allocations, failing;
 
 int64_t mep_fail_allocation(int64_t n)
@@ -32,6 +32,21 @@ mep_status mep_multiply(int64_t a, int64_t b, int64_t c, int64_t *product)
     return MEP_OK;
 }
 
+int64_t mep_memory_available(void)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    char line[256];
+    long long kilobytes = 0, sum = 0;
+    int told = 0;
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        int available = sscanf(line, "MemAvailable: %lld", &kilobytes) == 1;
+        told |= available;
+        if (available || sscanf(line, "SwapFree: %lld", &kilobytes) == 1) sum += kilobytes;
+    }
+    if (file != NULL) fclose(file);
+    return told && sum <= INT64_MAX / 1024 ? sum * 1024 : INT64_MAX;
+}
+
 mep_status mep_alloc(void *pointer, int64_t count, size_t size)
 {
     void *memory = NULL;
@@ -41,6 +56,12 @@ mep_status mep_alloc(void *pointer, int64_t count, size_t size)
     if (bytes > INT64_MAX - ALIGNMENT)
         return mep_fail(MEP_ERROR_MEMORY, "cannot allocate %lld bytes", (long long)bytes);
     size_t rounded = ((size_t)bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    int64_t available = bytes < LARGE ? INT64_MAX : mep_memory_available();
+    if (bytes > available)
+        return mep_fail(MEP_ERROR_MEMORY,
+                        "cannot allocate %.1f MB more, of %.1f MB that are available; use a smaller batch, length or "
+                        "model",
+                        (double)bytes / 1e6, (double)available / 1e6);
     int64_t number = atomic_fetch_add(&allocations, 1) + 1;
     if (number != failing) memory = aligned_alloc(ALIGNMENT, rounded);
     if (memory == NULL)

@@ -14,8 +14,13 @@
 mep_status mep_multiply(int64_t a, int64_t b, int64_t c, int64_t *product);
 
 /* Allocate count elements of `size` bytes, zeroed, 64-byte aligned, into the pointer at `pointer` (a T **). count 0
- * gives a valid pointer. On failure the pointer is NULL. Freed with mep_free. */
+ * gives a valid pointer. On failure the pointer is NULL. Freed with mep_free. The memory is in use when this returns,
+ * and a system that has promised more than it has ends the program without a word: a large block is therefore refused
+ * (MEP_ERROR_MEMORY) where the system says that it has less. */
 mep_status mep_alloc(void *pointer, int64_t count, size_t size);
+
+/* Bytes that the system can still give, swap included; INT64_MAX where it does not tell (Linux does). */
+int64_t mep_memory_available(void);
 
 /* Grow the allocation in the pointer at `pointer` from old_count to new_count elements, keeping what is there. On
  * failure it is unchanged. */
