@@ -62,11 +62,12 @@ static mep_status step(void *context)
     return MEP_OK;
 }
 
+/* As mep_evaluate: the weights are where they are needed since the session was made. */
 static mep_status evaluate(void *context)
 {
     trainer *t = context;
-    return mep_session_losses(t->session, t->settings->batch_size, t->settings->length, t->inputs, t->targets,
-                              t->losses);
+    return mep_session_score(t->session, t->settings->batch_size, t->settings->length, t->inputs, t->targets,
+                             t->losses);
 }
 
 static mep_status open_trainer(trainer *t)
