@@ -55,9 +55,6 @@ static mep_status plan(evaluation *e, const mep_dataset *data)
     if (s->stride > 0 && s->last > 0)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "a stride says already which tokens count; leave out either the stride or the last tokens");
-    if (s->device != MEP_DEVICE_CPU && e->group->size > 1)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "the device %s is used by one process, found %lld; start without mpirun",
-                        mep_device_name(s->device), (long long)e->group->size);
     if (s->max_tokens > 0 && s->max_tokens < tokens) tokens = s->max_tokens;
     if (tokens < s->length)
         return mep_fail(MEP_ERROR_ARGUMENT,
@@ -220,7 +217,8 @@ mep_status mep_evaluate_in(mep_dist *group, int split, mep_model *model, const m
     evaluation e = {.settings = settings, .group = group, .split = split};
     double start = mep_now();
     mep_status status = mep_train_check_device(group, settings->device, settings->dtype);
-    if (status == MEP_OK) status = mep_dist_agree(group, plan(&e, data));
+    if (status == MEP_OK) status = plan(&e, data);
+    status = mep_dist_agree(group, status);
     if (status == MEP_OK) status = open_evaluation(&e, model);
     if (status == MEP_OK) status = run_rounds(&e, data, progress, context);
     if (status == MEP_OK) {

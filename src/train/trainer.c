@@ -460,11 +460,12 @@ mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_
     int writes = group->rank == 0;
     if (t.settings.model.max_position_embeddings < settings->length)
         t.settings.model.max_position_embeddings = settings->length;
-    MEP_TRY(mep_dist_agree(group, mep_train_check(&t.settings)));
-    MEP_TRY(mep_train_check_device(group, settings->device, settings->dtype));
+    mep_status status = mep_train_check(&t.settings);
+    if (status == MEP_OK) status = mep_train_check_device(group, settings->device, settings->dtype);
+    MEP_TRY(mep_dist_agree(group, status));
     /* sizes may come from files, and those of another machine be others */
     MEP_TRY(mep_dist_broadcast(group, &t.settings.model, sizeof t.settings.model));
-    mep_status status = choose_parts(&t);
+    status = choose_parts(&t);
     if (status == MEP_OK && writes) status = check_folder(run);
     if (status == MEP_OK) status = open_trainer(&t);
     if (status == MEP_OK && writes) status = initialize(&t);
