@@ -126,7 +126,9 @@ cmp -s on_cuda/checkpoint-6/optimizer.safetensors part/checkpoint-6/optimizer.sa
 expect 0 train --resume moved --device cpu --quiet
 said moved/train.json '"device": "cpu"'
 near loss 0.02 moved/metrics.jsonl on_cuda/metrics.jsonl
-refuse 1 'computes in bfloat16, not in float32' train --resume run --device cuda
+cp run/train.json before.json
+refuse 1 'computes in bfloat16, not in float32' train --resume run --device cuda --on-nan skip
+cmp -s run/train.json before.json || wrong 'a refused --resume changes the run'
 
 # Evaluation of one model on both, lengths that end within a block among them.
 for device in cpu cuda; do

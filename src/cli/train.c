@@ -341,8 +341,8 @@ static mep_status start(train_job *job)
 static mep_status prepare_resume(const train_job *job)
 {
     int64_t step = 0, set_aside = 0;
+    if (job->new_device) MEP_TRY(mep_train_set_device(job->resume, (mep_device)job->o.device)); /* may be refused */
     if (job->new_on_nan) MEP_TRY(mep_train_set_on_nan(job->resume, (mep_on_nan)job->o.on_nan));
-    if (job->new_device) MEP_TRY(mep_train_set_device(job->resume, (mep_device)job->o.device));
     if (!job->fall_back) return MEP_OK;
     MEP_TRY(mep_train_fall_back(job->resume, &step, &set_aside));
     if (set_aside > 0)
