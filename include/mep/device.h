@@ -17,19 +17,23 @@ extern "C" {
  * Thread-safe. */
 MEP_API mep_status mep_device_check(mep_device device);
 
-/* "cpu", "cuda". Thread-safe. */
+/* "cpu", "cuda"; "no device" for other values. Thread-safe. */
 MEP_API const char *mep_device_name(mep_device device);
 
-/* Take `bytes` of the device's memory into *data, zeroed, aligned to 64 bytes at least; NULL for 0 bytes. The caller
- * owns it and gives it back with mep_device_free, which sets *data to NULL. Thread-safe. */
+/* Take `bytes` of the device's memory into *data, zeroed, aligned to 64 bytes at least; NULL for 0 bytes, and on
+ * failure: MEP_ERROR_MEMORY where there is not so much. The caller owns it and gives it back with mep_device_free,
+ * which sets *data to NULL and takes a NULL. Thread-safe. */
 MEP_API mep_status mep_device_alloc(mep_device device, void **data, int64_t bytes);
 MEP_API void mep_device_free(mep_device device, void **data);
 
-/* Copy between the program's memory and the device's, behind the work that was started before; done on return. */
+/* Copy `bytes` (0 or more) from the program's memory to the device's (write) or back (read), behind the work that was
+ * started before; done on return. MEP_ERROR_UNSUPPORTED where the copy, or work before it, has failed. Thread-safe for
+ * memory that no other thread uses at the time. */
 MEP_API mep_status mep_device_write(mep_device device, void *to, const void *from, int64_t bytes);
 MEP_API mep_status mep_device_read(mep_device device, void *to, const void *from, int64_t bytes);
 
-/* Wait for all work that this thread has started; MEP_ERROR_UNSUPPORTED where some of it has failed. */
+/* Wait for all work that this thread has started; MEP_ERROR_UNSUPPORTED where some of it has failed. Thread-safe.
+ */
 MEP_API mep_status mep_device_wait(mep_device device);
 
 #ifdef __cplusplus

@@ -100,11 +100,19 @@ mep_status mep_device_describe(mep_device device, char text[MEP_DEVICE_TEXT])
     return table(device)->describe(text);
 }
 
+/* A size that is negative has overflowed on its way here. */
+static mep_status check_call(mep_device device, int64_t bytes)
+{
+    MEP_TRY(mep_device_check(device));
+    if (bytes >= 0) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "%lld bytes of a device's memory; sizes are 0 or more", (long long)bytes);
+}
+
 mep_status mep_device_alloc(mep_device device, void **data, int64_t bytes)
 {
     *data = NULL;
-    MEP_TRY(mep_device_check(device));
-    if (bytes <= 0) return MEP_OK;
+    MEP_TRY(check_call(device, bytes));
+    if (bytes == 0) return MEP_OK;
     MEP_TRY(table(device)->alloc(data, bytes));
     mep_status status = device == MEP_DEVICE_CPU ? MEP_OK : table(device)->clear(*data, bytes);
     if (status != MEP_OK) mep_device_free(device, data);
@@ -139,19 +147,19 @@ void mep_device_free(mep_device device, void **data)
 
 mep_status mep_device_write(mep_device device, void *to, const void *from, int64_t bytes)
 {
-    MEP_TRY(mep_device_check(device));
+    MEP_TRY(check_call(device, bytes));
     return table(device)->write(to, from, bytes);
 }
 
 mep_status mep_device_read(mep_device device, void *to, const void *from, int64_t bytes)
 {
-    MEP_TRY(mep_device_check(device));
+    MEP_TRY(check_call(device, bytes));
     return table(device)->read(to, from, bytes);
 }
 
 mep_status mep_device_clear(mep_device device, void *data, int64_t bytes)
 {
-    MEP_TRY(mep_device_check(device));
+    MEP_TRY(check_call(device, bytes));
     return table(device)->clear(data, bytes);
 }
 
