@@ -22,7 +22,7 @@ mep_status mep_journal_path(const char *prefix, char **path)
 }
 
 /* A checksum of the names, sizes and times of the files of which something was taken. */
-static uint64_t checksum_files(const mep_corpus_files *files, const mep_place *place)
+static uint64_t checksum_files(const mep_corpus_files *files, const mep_journal_place *place)
 {
     mep_checksum checksum;
     mep_checksum_begin(&checksum);
@@ -44,7 +44,7 @@ static json_t *hexadecimal(uint64_t number)
     return json_string(text);
 }
 
-static json_t *place_json(const mep_place *place, const mep_corpus_files *files)
+static json_t *place_json(const mep_journal_place *place, const mep_corpus_files *files)
 {
     const mep_writer_state *w = &place->writer;
     return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "file", (json_int_t)place->file,
@@ -119,7 +119,7 @@ static int read_hexadecimal(const json_t *root, const char *key, uint64_t *value
 }
 
 /* *matches: the files of which something was taken are what they were. */
-static int read_place(const json_t *root, const mep_corpus_files *files, mep_place *place, int *matches)
+static int read_place(const json_t *root, const mep_corpus_files *files, mep_journal_place *place, int *matches)
 {
     mep_checksum *checksum = &place->writer.checksum;
     uint64_t inputs = 0;

@@ -11,17 +11,17 @@
 #include "text/dataset_writer.h"
 
 /* A place in the corpus and what had been written there. */
-typedef struct mep_place {
+typedef struct mep_journal_place {
     int64_t file, record; /* the next record to be read, */
     int64_t offset;       /* and how much of its text is done */
     int64_t text_bytes;   /* of the documents so far */
     mep_writer_state writer;
-} mep_place;
+} mep_journal_place;
 
 typedef struct mep_journal {
-    mep_place now;
-    mep_place file_begin; /* where the file of `now` began: to go on from when that file has been mended */
-    int finished;         /* the dataset is complete; kept where its owner has more to do with it */
+    mep_journal_place now;
+    mep_journal_place file_begin; /* where the file of `now` began: to go on from when that file has been mended */
+    int finished;                 /* the dataset is complete; kept where its owner has more to do with it */
 } mep_journal;
 
 /* "PREFIX.journal", to be freed with mep_free. */

@@ -89,7 +89,7 @@ static mep_status check_input(const preparation *p)
 
 static mep_status enter_file(preparation *p, int64_t file)
 {
-    mep_place *now = &p->journal.now;
+    mep_journal_place *now = &p->journal.now;
     int64_t input = p->files.items[file].input;
     if (input != p->input) {
         MEP_TRY(check_input(p));
@@ -105,7 +105,7 @@ static mep_status enter_file(preparation *p, int64_t file)
 static mep_status take_batch(void *context, const mep_batch *batch)
 {
     preparation *p = context;
-    mep_place *now = &p->journal.now;
+    mep_journal_place *now = &p->journal.now;
     if (batch->file != now->file) MEP_TRY(enter_file(p, batch->file));
     for (int64_t i = 0; i < batch->count; ++i) {
         const mep_piece *piece = &batch->pieces[i];
@@ -167,7 +167,7 @@ static mep_status check_apart(const mep_prepare_settings *s)
  * more, and taken for granted. */
 static void find_input(preparation *p)
 {
-    const mep_place *now = &p->journal.now, *begin = &p->journal.file_begin;
+    const mep_journal_place *now = &p->journal.now, *begin = &p->journal.file_begin;
     if (p->files.count == 0) return; /* an empty folder */
     int64_t file = now->file < p->files.count ? now->file : p->files.count - 1;
     p->input = p->files.items[file].input;
@@ -223,7 +223,7 @@ static mep_status give_up(preparation *p, mep_status status)
     if (p->writer == NULL) return status;
     snprintf(message, sizeof message, "%s", mep_error_message());
     int is_mistake = status == MEP_ERROR_FORMAT || status == MEP_ERROR_ARGUMENT;
-    const mep_place *place = is_mistake ? &p->journal.file_begin : &p->journal.now;
+    const mep_journal_place *place = is_mistake ? &p->journal.file_begin : &p->journal.now;
     /* where no new journal can be written (a full disk), the one before is still good */
     if (place->writer.tokens > 0 && (save(p) == MEP_OK || access(p->journal_path, F_OK) == 0)) {
         mep_dataset_writer_leave(&p->writer);
@@ -237,7 +237,7 @@ static mep_status give_up(preparation *p, mep_status status)
 static mep_status run(preparation *p)
 {
     const mep_prepare_settings *s = p->settings;
-    const mep_place *now = &p->journal.now;
+    const mep_journal_place *now = &p->journal.now;
     const mep_corpus_reading reading = {.paths = s->inputs,
                                         .files = &p->files,
                                         .tokenizer = s->tokenizer,
