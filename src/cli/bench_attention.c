@@ -99,7 +99,7 @@ int mep_cli_bench_attention(int argc, char **argv)
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &a.lengths, 1, MEP_BENCH_LONGEST, "tokens a sequence"),
         MEP_OPT_INT("--batch-size", 'b', "N", &a.s.batch_size, 1, 1 << 20, "sequences"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &a.s.tokens, 1, (int64_t)1 << 40,
-                       "instead: at each length as many sequences as have L tokens, at least one"),
+                       "in place of --batch-size: at each length as many sequences as have L tokens, at least one"),
         MEP_OPT_INT("--heads", 0, "N", &a.s.heads, 1, 65536, "attention heads"),
         MEP_OPT_INT("--head-dim", 0, "N", &a.s.head_dim, 1, 65536, "channels of a head"),
         MEP_OPT_TEXTS("--levels", 0, "LEVEL,..", &a.levels, "CPU levels: c, avx2, avx512, avx512_bf16"),
@@ -113,6 +113,7 @@ int mep_cli_bench_attention(int argc, char **argv)
         MEP_OPT_END,
     };
     mep_args_default(options, "--ceiling", MEP_BENCH_CEILINGS);
+    mep_args_default(options, "--dtype", MEP_BENCH_DTYPES);
     mep_args_default(options, "--tokens", "");
     snprintf(notes, sizeof notes,
              "%s%s\n  mep bench attention --positions none,mep,alibi --lengths 1K,64K --forward\n"

@@ -59,6 +59,7 @@ int mep_cli_bench_gemm(int argc, char **argv)
         MEP_OPT_END,
     };
     mep_args_default(options, "--ceiling", MEP_BENCH_CEILINGS);
+    mep_args_default(options, "--dtype", MEP_BENCH_DTYPES);
     snprintf(notes, sizeof notes, "%s%s", GEMM_NOTES, mep_bench_timing_note);
     mep_usage usage = {.command = job.command,
                        .arguments = "",

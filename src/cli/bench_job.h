@@ -36,8 +36,9 @@ typedef struct mep_bench_job {
         MEP_OPT_FLAG("--json", 0, &(J)->json, "print one JSON object"),                                                \
         MEP_OPT_FLAG("--quiet", 'q', &(J)->quiet, "no progress line")
 
-/* Of benchmarks that are for GPUs too; the default of the ceiling. */
+/* Of benchmarks that are for GPUs too; the defaults of the ceiling and of --dtype. */
 #define MEP_BENCH_CEILINGS "2048; 8192 on cuda"
+#define MEP_BENCH_DTYPES "float32,bfloat16; bfloat16 on cuda"
 #define MEP_BENCH_DEVICE_ROWS(J)                                                                                       \
     MEP_CLI_DEVICE_ROW(&(J)->device),                                                                                  \
         MEP_OPT_INT("--ceiling", 0, "N", &(J)->common.ceiling, 1, 16384, "the ceiling is a product of N x N x N")

@@ -91,6 +91,7 @@ int mep_cli_bench_train(int argc, char **argv)
         MEP_OPT_END,
     };
     mep_args_default(options, "--ceiling", MEP_BENCH_CEILINGS);
+    mep_args_default(options, "--dtype", MEP_BENCH_DTYPES);
     mep_args_default(options, "--position", "the preset's: mep; gpt2: learned");
     mep_args_default(options, "--batch-size", "the preset's micro-batch; 1 with --eval");
     mep_args_default(options, "--length", "the preset's; 16K with --eval");

@@ -84,6 +84,7 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
     };
     _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
     memcpy(options, rows, sizeof rows);
+    mep_args_default(options, "--eval-dtype", MEP_CLI_DTYPE_DEFAULT);
     mep_args_default(options, "--lengths", "--length times 1, 2, 4, .. 32");
 }
 

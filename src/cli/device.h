@@ -16,6 +16,9 @@ extern const char *const mep_cli_devices[];
     MEP_OPT_CHOICE("--device", 0, "DEVICE", (D), mep_cli_devices,                                                      \
                    "where to compute: cpu; or cuda, an NVIDIA GPU, in bfloat16 and in one process")
 
+/* The default of a --dtype beside it, where that of the processor is float32. */
+#define MEP_CLI_DTYPE_DEFAULT "float32; bfloat16 on cuda"
+
 /* The device can be used, by the processes that there are. MEP_ARGS_GO, or the exit code after one line on stderr. */
 int mep_cli_check_device(const char *command, mep_device device);
 

@@ -276,6 +276,7 @@ int mep_cli_eval(int argc, char **argv)
         MEP_OPT_END,
     };
     mep_args_default(options, "--lengths", "1, 2, 4, 8, 16 times the training length");
+    mep_args_default(options, "--dtype", MEP_CLI_DTYPE_DEFAULT);
     mep_args_default(options, "--tokens", "the largest multiple of the longest length");
     mep_usage usage = {
         .command = "eval",

@@ -225,6 +225,7 @@ int mep_cli_generate(int argc, char **argv)
             "  mep generate --model runs/mep --endless\n",
         .options = options,
         .max_arguments = 1};
+    mep_args_default(options, "--dtype", MEP_CLI_DTYPE_DEFAULT);
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
     code = check(&job, count, argv);

@@ -126,7 +126,7 @@ mep_status mep_session_backward(mep_session *s, float *gradients)
 {
     const mep_model *m = s->model;
     int learned = m->position_bias >= 0;
-    if (learned) /* zeros of two halves */
+    if (learned) /* as floats, two to a double */
         s->nn->clear(s->state, 2 * m->config.num_attention_heads * s->length, (float *)s->bias_gradient);
     for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--) {
         MEP_TRY(layer_backward(s, l, gradients));
