@@ -201,6 +201,7 @@ mep_status mep_session_score(mep_session *s, int64_t batch, int64_t length, cons
 mep_status mep_session_losses(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
                               const int32_t *targets, float *losses)
 {
+    MEP_TRY(mep_session_begin(s, batch, length, inputs)); /* is looked at before anything is copied */
     MEP_TRY(mep_session_load(s));
     MEP_TRY(mep_session_refresh(s));
     return mep_session_score(s, batch, length, inputs, targets, losses);
