@@ -149,6 +149,15 @@ said study/results.md 'device cuda, '
 refuse 1 'study/study.json: was made with device "cuda", now it is "cpu"' compare --data text --out study $TINY_CUDA \
     --steps 2 --positions mep --lengths 16,32 --eval-tokens 64
 
+# Heads that CUDA's attention does not take are refused before a folder is made.
+heads='head_dim that is a multiple of 8 up to 128, found 4'
+# shellcheck disable=SC2086
+refuse 1 "$heads" train --data text.train --out new $TINY_CUDA --num-attention-heads 4 --device cuda
+# shellcheck disable=SC2086
+refuse 1 "$heads" compare --data text --out new $TINY_CUDA --num-attention-heads 4 --steps 2 --positions mep \
+    --lengths 16 --eval-tokens 64 --device cuda
+[ ! -e new ] || wrong 'a refused command leaves a folder'
+
 # Benchmarks, in form: none, mep and a learned mixture, both passes; batch x length kept.
 SMALL='--device cuda --repeats 1 --ceiling 16 --quiet --json'
 # shellcheck disable=SC2086

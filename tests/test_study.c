@@ -14,7 +14,9 @@
 
 #include <cmocka.h>
 
+#include "attention/device.h"
 #include "base/device.h"
+#include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
 #include "mep/study.h"
@@ -371,12 +373,33 @@ static mep_status usable(void)
     return MEP_OK;
 }
 
+/* Attention of a device that takes heads of 8 channels. */
+static mep_status make_plan(mep_attention_on_device **plan, const mep_attention_settings *settings)
+{
+    static int place;
+    *plan = (mep_attention_on_device *)&place;
+    return settings->head_dim == 8 ? MEP_OK : mep_fail(MEP_ERROR_UNSUPPORTED, "heads of 8 channels, please");
+}
+
+static void forget_plan(mep_attention_on_device **plan)
+{
+    *plan = NULL;
+}
+
+static mep_status take_bias(mep_attention_on_device *plan, const float *table, int64_t length)
+{
+    (void)plan, (void)table, (void)length;
+    return MEP_OK;
+}
+
 /* A study stays on its device, which is there before its folder is made. A study.json without one is the processor's.
  */
 static void test_device(void **state)
 {
     (void)state;
     const mep_device_memory fake = {.check = usable}, *there = mep_device_cuda;
+    const mep_attention_device attention = {.create = make_plan, .destroy = forget_plan, .set_bias = take_bias};
+    const mep_attention_device *attention_there = mep_attention_cuda;
     mep_study_settings s = small_study();
     s.encoding_count = s.seed_count = 1;
     s.train.dtype = s.eval.dtype = MEP_BFLOAT16;
@@ -385,7 +408,12 @@ static void test_device(void **state)
     mep_device_cuda = NULL;
     assert_int_equal(mep_study_run(scratch_path("on_cuda"), &s, NULL, NULL), MEP_ERROR_UNSUPPORTED);
     assert_false(mep_folder_exists(scratch_path("on_cuda")));
-    mep_device_cuda = &fake;
+    mep_device_cuda = &fake, mep_attention_cuda = &attention;
+    s.train.model.num_attention_heads = 4; /* of 4 channels */
+    assert_int_equal(mep_study_run(scratch_path("on_cuda"), &s, NULL, NULL), MEP_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(mep_error_message(), "heads of 8 channels"));
+    assert_false(mep_folder_exists(scratch_path("on_cuda")));
+    s.train.model.num_attention_heads = 2;
     expect_failure("on_cpu", &s, "study.json: was made with device \"cpu\", now it is \"cuda\"");
     s.eval.device = MEP_DEVICE_CUDA, s.eval.dtype = MEP_FLOAT32;
     expect_failure("on_cpu", &s, "bfloat16, not in float32");
@@ -398,7 +426,7 @@ static void test_device(void **state)
     assert_ok(mep_study_run_folder(scratch_path("on_cpu"), &s, 0, 0, 0, run));
     assert_ok(mep_train_set_device(run, MEP_DEVICE_CUDA));
     expect_failure("on_cpu", &s, "was made with device \"cuda\", now it is \"cpu\"");
-    mep_device_cuda = there;
+    mep_device_cuda = there, mep_attention_cuda = attention_there;
 }
 
 /* A damaged eval.json is an error that names the file, not a result. */

@@ -14,6 +14,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
+#include "mep/attention.h"
+#include "model/model.h"
 #include "train/trainer.h"
 
 /* Work is counted in floating point operations of a plain transformer; seconds follow from the work of the last
@@ -343,6 +345,20 @@ static mep_status do_runs(study *s)
     return mep_dist_agree(s->group, status);
 }
 
+/* Whether the device has attention for the runs' heads: seen here, it is seen before study.json says what they are. */
+static mep_status check_attention(const mep_train_settings *t)
+{
+    mep_attention_settings a;
+    mep_attention *plan = NULL;
+    if (t->device == MEP_DEVICE_CPU) return MEP_OK;
+    mep_attention_defaults(&a);
+    a.heads = t->model.num_attention_heads, a.head_dim = mep_head_dim(&t->model);
+    a.max_length = t->length, a.dtype = t->dtype, a.device = t->device;
+    mep_status status = mep_attention_create(&plan, &a);
+    mep_attention_destroy(&plan);
+    return status;
+}
+
 mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
                             mep_study_fn progress, void *context)
 {
@@ -354,6 +370,7 @@ mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study
     if (status == MEP_OK) status = mep_alloc(&s.owner, s.now.runs + 1, sizeof *s.owner);
     if (status == MEP_OK) status = mep_train_check_device(group, settings->train.device, settings->train.dtype);
     if (status == MEP_OK) status = mep_train_check_device(group, settings->eval.device, settings->eval.dtype);
+    if (status == MEP_OK) status = check_attention(&settings->train);
     status = mep_dist_agree(group, status);
     if (status == MEP_OK) status = check_same_data(&s, corpora);
     if (status == MEP_OK) status = open_folder(&s, corpora);
