@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from ._arrays import as_dict, device_code, fill, library_array, whole_numbers
+from ._arrays import as_dict, device_code, dtype_code, fill, library_array, whole_numbers
 from ._arrays import tokens as as_tokens
 from ._library import TYPES, Handle, lib
 from .data import Dataset
@@ -92,12 +92,13 @@ class Model:
 
     def _workspace(self, batch, length, dtype, tolerance, device):
         """A session that is large enough; the last one is kept."""
-        size, kind = self._session_size, (dtype, tolerance, device)
+        if dtype is None:
+            dtype = "bfloat16" if device_code(device) else "float32"
+        size, kind = self._session_size, (dtype_code(dtype), tolerance, device_code(device))
         if size is None or size[2:] != kind or size[0] < batch or size[1] < length:
             settings = TYPES["mep_session_settings"]()
             lib.mep_session_defaults(ctypes.byref(settings))
-            values = {"batch": batch, "length": length, "tolerance": tolerance, "device": device}
-            fill(settings, values if dtype is None else {**values, "dtype": dtype})
+            fill(settings, {"batch": batch, "length": length, "tolerance": tolerance, "device": device, "dtype": dtype})
             self._session = self._session_size = None  # its memory is free before the next one takes its own
             self._session = Handle(lib.mep_session_create, lib.mep_session_destroy, self._handle.pointer,
                                    ctypes.byref(settings), owner=self._handle)

@@ -166,6 +166,9 @@ class Computing(unittest.TestCase):
         """The cpu unless told; where cuda cannot be used, every way to it says why, and elsewhere it is near."""
         model, tokens = tiny(), [1, 2, 3]
         np.testing.assert_array_equal(model.logits(tokens, device="cpu"), model.logits(tokens))
+        workspace = model._session
+        model.logits(tokens, "float32", device="cpu")  # the defaults, named
+        self.assertIs(model._session, workspace)
         libmep.check_device("cpu")
         with self.assertRaisesRegex(ValueError, "device 'tpu': cpu and cuda are possible"):
             model.logits(tokens, device="tpu")
