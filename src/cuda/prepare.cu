@@ -47,6 +47,12 @@ __device__ __forceinline__ float block_maximum(float x, float *shared)
     return x;
 }
 
+/* x, and infinity for NaN, which maxima would forget: what is bounded by it is never left out. */
+__device__ __forceinline__ float bound(float x)
+{
+    return x == x ? x : INFINITY;
+}
+
 /* Dot product of two rows of head_dim values, in all of the SHARERS threads that share it. */
 __device__ __forceinline__ float row_dot(const bf16 *a, const bf16 *b, int head_dim)
 {
@@ -91,7 +97,7 @@ __global__ void __launch_bounds__(THREADS) prepare_keys(const __grid_constant__ 
 {
     int64_t head = blockIdx.y, batch = blockIdx.z, key = (int64_t)blockIdx.x * BLOCK + threadIdx.x / SHARERS;
     const bf16 *k = row_of(call.k, batch, head, key < call.keys ? key : call.keys - 1);
-    float most = block_maximum(sqrtf(row_dot(k, k, call.head_dim)), shared_memory<float>());
+    float most = block_maximum(bound(sqrtf(row_dot(k, k, call.head_dim))), shared_memory<float>());
     if (threadIdx.x == 0) call.key_norms[(batch * call.heads + head) * call.blocks + blockIdx.x] = most;
 }
 
@@ -106,8 +112,8 @@ __global__ void __launch_bounds__(THREADS) prepare_queries(const __grid_constant
     float delta = row_dot(row_of(call.dout, batch, head, query), row_of(call.out, batch, head, query), call.head_dim);
     float norm = sqrtf(row_dot(q, q, call.head_dim)), low = -LOG2_E * call.lse[pair * call.queries + query];
     float *shared = shared_memory<float>();
-    norm = block_maximum(norm, shared);
-    low = block_maximum(low, shared + THREADS / 32);
+    norm = block_maximum(bound(norm), shared);
+    low = block_maximum(bound(low), shared + THREADS / 32);
     if (is_query && threadIdx.x % SHARERS == 0) call.delta[pair * call.queries + query] = delta;
     if (threadIdx.x > 0) return;
     call.query_norms[pair * call.tiles + blockIdx.x] = norm;
