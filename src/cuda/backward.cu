@@ -174,18 +174,12 @@ __device__ __forceinline__ void add_dq(const mep_cuda_attention_call &call, cons
             multiply(sums[n], sums[n + 1], a, keys);
         }
     }
+    float *to =
+        call.dq_sums + (at.pair * call.tiles + t) * TILE * D + dq_place(D, query + lane / 4, channel + lane % 4 * 2);
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-        int64_t row = (int64_t)t * TILE + query + 8 * half + lane / 4;
-        float *to = call.dq_sums + (at.pair * call.queries + row) * call.head_dim;
+    for (int n = 0; n < D / 16; n++)
 #pragma unroll
-        for (int n = 0; n < D / 16; n++) {
-            int c = channel + 8 * n + lane % 4 * 2;
-            if (row >= call.queries || c >= call.head_dim) continue;
-            add_global(to + c, sums[n][2 * half]);
-            add_global(to + c + 1, sums[n][2 * half + 1]);
-        }
-    }
+        for (int i = 0; i < 4; i++) add_global(to + (4 * n + i) * 32, sums[n][i]);
 }
 
 /* Store the warp's 16 rows of dK or dV through the tile, whose contents nobody needs any more. */
@@ -339,7 +333,7 @@ template <int D> static mep_status launch_for(const mep_cuda_attention_call *cal
 
 mep_status mep_cuda_attention_backward(const mep_cuda_attention_call *call, cudaStream_t stream)
 {
-    return call->head_dim <= 64   ? launch_for<64>(call, stream)
-           : call->head_dim <= 96 ? launch_for<96>(call, stream)
+    return call->channels == 64   ? launch_for<64>(call, stream)
+           : call->channels == 96 ? launch_for<96>(call, stream)
                                   : launch_for<128>(call, stream);
 }

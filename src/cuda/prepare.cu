@@ -125,14 +125,15 @@ __global__ void __launch_bounds__(THREADS) finish_dq(const __grid_constant__ mep
 {
     int64_t head = blockIdx.y, batch = blockIdx.z, query = (int64_t)blockIdx.x * BLOCK + threadIdx.x / SHARERS;
     if (query >= call.queries) return;
-    const float *sums = call.dq_sums + ((batch * call.heads + head) * call.queries + query) * call.head_dim;
+    const float *sums = call.dq_sums + ((batch * call.heads + head) * call.tiles + blockIdx.x) * BLOCK * call.channels;
     bf16 *dq =
         (bf16 *)call.dq.data + batch * call.dq.batch_stride + head * call.dq.head_stride + query * call.dq.token_stride;
     float scale = call.scale * LN_2;
     for (int c = (int)threadIdx.x % SHARERS * CHUNK; c < call.head_dim; c += SHARERS * CHUNK) {
+        const float *even = sums + dq_place(call.channels, (int)threadIdx.x / SHARERS, c), *odd = even + 32;
         uint32_t pairs[4];
 #pragma unroll
-        for (int i = 0; i < 4; i++) pairs[i] = pack_bf16(scale * sums[c + 2 * i], scale * sums[c + 2 * i + 1]);
+        for (int i = 0; i < 4; i++) pairs[i] = pack_bf16(scale * even[i], scale * odd[i]);
         *(uint4 *)(dq + c) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
     }
 }
