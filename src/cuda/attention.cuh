@@ -37,7 +37,13 @@ __device__ __forceinline__ int dq_place(int channels, int query, int channel)
 template <class... P, class... A>
 static mep_status run(void (*kernel)(P...), dim3 grid, dim3 threads, size_t shared, cudaStream_t stream, A... arguments)
 {
-    return mep_cuda_check(mep_launch(kernel, grid, threads, shared, stream, arguments...), "attention");
+    cudaError_t error = mep_launch(kernel, grid, threads, shared, stream, arguments...);
+    if (error != cudaErrorInvalidValue || shared <= 48 * 1024) return mep_cuda_check(error, "attention");
+    cudaGetLastError(); /* forgotten, for it is reported here */
+    return mep_fail(MEP_ERROR_UNSUPPORTED,
+                    "attention on CUDA takes %lld KB of shared memory for this head_dim, and the GPU has less; use "
+                    "another GPU, or a smaller head_dim",
+                    (long long)(shared + 1023) / 1024);
 }
 
 #endif

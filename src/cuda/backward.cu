@@ -220,12 +220,13 @@ __device__ __forceinline__ int first_tile(const mep_cuda_attention_call &call, i
     return key > offset ? (int)((key - offset) / TILE) : 0;
 }
 
-/* Wait, with thread 0, until the block of the next keys has added its parts of the tiles up to `tile`. */
+/* Wait, with thread 0, until the block of the next keys has added its parts of the tiles up to `tile`. `seen`: what was
+ * last seen of its progress, which is only looked up again where that is too little. */
 __device__ __forceinline__ void await(const mep_cuda_attention_call &call, const place &at, const int *progress,
-                                      int tile)
+                                      int tile, int &seen)
 {
     if (threadIdx.x == 0 && at.key + KEYS < call.keys)
-        while (load_acquire(progress + 1) <= tile) continue;
+        while (seen <= tile) seen = load_acquire(progress + 1);
 }
 
 /* Which block this is: blocks are numbered as they begin, a head's last first, so that the one of the next keys has
@@ -249,11 +250,11 @@ __device__ __forceinline__ place begin(const mep_cuda_attention_call &call, int 
  * done, which with LEARNED says that the blocks of later keys are, too. */
 template <int D, bool LEARNED>
 __device__ __forceinline__ void finish(const mep_cuda_attention_call &call, buffers<D> &b, const place &at,
-                                       int *progress, int t)
+                                       int *progress, int t, int &seen)
 {
     if (LEARNED) {
         int64_t d = call.keys - call.queries + (int64_t)t * TILE - at.key - (KEYS - 1) + threadIdx.x;
-        await(call, at, progress, INT32_MAX - 1);
+        await(call, at, progress, INT32_MAX - 1, seen);
         __syncthreads();
         if (threadIdx.x < DISTANCES - TILE)
             add_distance(call.bias_sums + at.pair * call.keys, d, call.keys, b.carried[t % 2][threadIdx.x]);
@@ -270,7 +271,7 @@ __global__ void __launch_bounds__(THREADS, 1) backward(const __grid_constant__ m
     const place at = begin(call, &b.number);
     int *progress = call.progress + 1 + at.pair * ((call.keys + KEYS - 1) / KEYS) + at.block;
     int64_t offset = call.keys - call.queries;
-    int t = first_tile(call, at.key), next = first_tile(call, at.key + KEYS);
+    int t = first_tile(call, at.key), next = first_tile(call, at.key + KEYS), seen = 0;
     const float *bias = bias_of(call, (int)at.head);
     float dk[D / 8][4] = {}, dv[D / 8][4] = {};
     load_tile<D, KEYS, THREADS>(b.k, call.k, at.batch, at.head, at.key, call.keys, call.head_dim);
@@ -307,15 +308,15 @@ __global__ void __launch_bounds__(THREADS, 1) backward(const __grid_constant__ m
                 *(uint32_t *)(b.ds + (at.row + 8 * half + lane / 4) * DS_STRIDE + 8 * n + lane % 4 * 2) =
                     pack_bf16(ds[n][2 * half], ds[n][2 * half + 1]);
         if (LEARNED) /* that has the same distances KEYS / TILE tiles on */
-            await(call, at, progress, t + KEYS / TILE);
+            await(call, at, progress, t + KEYS / TILE, seen);
         else if (t >= next)
-            await(call, at, progress, t);
+            await(call, at, progress, t, seen);
         __syncthreads();
         add_dq<D>(call, b, at, t);
         if (LEARNED) add_diagonals(b, call.bias_sums + at.pair * call.keys, d, call.keys, t);
     }
     copy_async_wait<0>();
-    finish<D, LEARNED>(call, b, at, progress, t);
+    finish<D, LEARNED>(call, b, at, progress, t, seen);
     store<D>(call, call.dk, at, dk, call.scale * LN_2, b.k);
     store<D>(call, call.dv, at, dv, 1, b.v);
 }

@@ -162,13 +162,13 @@ mep_status mep_cuda_attention_prepare_bias(const mep_cuda_attention_call *call, 
 mep_status mep_cuda_attention_prepare_keys(const mep_cuda_attention_call *call, cudaStream_t stream)
 {
     MEP_TRY(run(prepare_keys, grid(call->blocks, call), dim3(THREADS), THREADS / 32 * sizeof(float), stream, *call));
-    return run(running_maxima, dim3((unsigned)(call->batch * call->heads)), dim3(32), 0, stream, call->key_norms,
-               (int64_t)call->blocks, 0);
+    return run(running_maxima, dim3((unsigned)call->batch * (unsigned)call->heads), dim3(32), 0, stream,
+               call->key_norms, (int64_t)call->blocks, 0);
 }
 
 mep_status mep_cuda_attention_prepare_queries(const mep_cuda_attention_call *call, cudaStream_t stream)
 {
-    dim3 pairs((unsigned)(call->batch * call->heads));
+    dim3 pairs((unsigned)call->batch * (unsigned)call->heads);
     MEP_TRY(
         run(prepare_queries, grid(call->tiles, call), dim3(THREADS), 2 * THREADS / 32 * sizeof(float), stream, *call));
     MEP_TRY(run(running_maxima, pairs, dim3(32), 0, stream, call->query_norms, (int64_t)call->tiles, 1));
