@@ -103,6 +103,8 @@ static mep_status set_bias(mep_attention_on_device *p, const float *table, int64
         MEP_TRY(mep_cuda_check(
             cudaMemcpyAsync(p->table.data, table, (size_t)values * sizeof *table, cudaMemcpyHostToDevice, p->stream),
             "copying the bias"));
+        /* The caller's memory is ordinary; where the GPU can read it itself the copy may not have been made yet. */
+        MEP_TRY(mep_cuda_check(cudaStreamSynchronize(p->stream), "copying the bias, or work before it"));
     }
     p->has_bias = table != NULL;
     const mep_cuda_attention_call call = call_of(p);
