@@ -116,30 +116,41 @@ static void test_scales(void **state)
     }
 }
 
+/* A problem whose bias falls fast, less so for the first head. */
+static problem falling_problem(void)
+{
+    problem p = random_problem(1, 2, 700, 700, 16, 1, NULL);
+    for (int64_t h = 0; h < p.heads; h++)
+        for (int64_t d = 0; d < p.keys; d++) p.bias[h * p.keys + d] = -(h == 0 ? 0.9 : 2.5) * (double)d;
+    return p;
+}
+
 /* The same bits in every run, whatever the order in which threads, warps and blocks come. */
 static void test_order(void **state)
 {
     (void)state;
-    problem p = random_problem(1, 2, 200, 300, 64, 1, "mep_param");
-    result first = run_on_device(&p, 1, 1);
-    for (unsigned long seed = 1; seed < 5; seed++) {
-        cuda_emulator_seed(seed);
-        result other = run_on_device(&p, 1, 1);
-        assert_same(&first, &other, &p);
-        free_result(&other);
+    problem problems[] = {random_problem(1, 2, 200, 300, 64, 1, "mep_param"),
+                          random_problem(1, 1, 600, 650, 16, 1, "mep_param"), falling_problem()};
+    for (int i = 0; i < 3; i++) {
+        problem *p = &problems[i];
+        result first = run_on_device(p, 1, 1);
+        for (unsigned long seed = 1; seed < 6; seed++) {
+            cuda_emulator_seed(seed);
+            result other = run_on_device(p, 1, 1);
+            assert_same(&first, &other, p);
+            free_result(&other);
+        }
+        cuda_emulator_seed(0);
+        free_result(&first);
+        free_problem(p);
     }
-    cuda_emulator_seed(0);
-    free_result(&first);
-    free_problem(&p);
 }
 
-/* A bias that falls fast: leaving far blocks out changes nothing. */
+/* Leaving far blocks out changes nothing. */
 static void test_skip(void **state)
 {
     (void)state;
-    problem p = random_problem(1, 2, 700, 700, 16, 1, NULL);
-    for (int64_t h = 0; h < p.heads; h++)
-        for (int64_t d = 0; d < p.keys; d++) p.bias[h * p.keys + d] = -(h == 0 ? 0.9 : 2.5) * (double)d;
+    problem p = falling_problem();
     result all = run_on_device(&p, 0, 1), near = run_on_device(&p, 1, 1);
     assert_same(&all, &near, &p);
     assert_true(all.share == 1);
@@ -149,11 +160,23 @@ static void test_skip(void **state)
     free_problem(&p);
 }
 
+/* A key that is NaN is not far: it is seen. */
+static void test_nan(void **state)
+{
+    (void)state;
+    problem p = falling_problem();
+    p.k[0] = NAN;
+    result r = run_on_device(&p, 1, 1);
+    for (int64_t i = 0; i < p.queries; i++) assert_true(isnan(r.lse[i]) && !isnan(r.lse[p.queries + i]));
+    free_result(&r);
+    free_problem(&p);
+}
+
 /* Without a gradient of the bias the other gradients are the same. */
 static void test_not_learned(void **state)
 {
     (void)state;
-    problem p = random_problem(1, 1, 130, 130, 64, 1, "mep");
+    problem p = random_problem(1, 1, 400, 520, 64, 1, "mep");
     result learned = run_on_device(&p, 1, 1), fixed = run_on_device(&p, 1, 0);
     assert_true(same_bits(&learned.dq, &fixed.dq));
     assert_true(same_bits(&learned.dk, &fixed.dk));
@@ -188,9 +211,10 @@ int main(void)
 {
     tensor_gap = 8;
     rounds_products = 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes),      cmocka_unit_test(test_scales),
-                                       cmocka_unit_test(test_order),       cmocka_unit_test(test_skip),
-                                       cmocka_unit_test(test_not_learned), cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_scales),
+                                       cmocka_unit_test(test_order),  cmocka_unit_test(test_skip),
+                                       cmocka_unit_test(test_nan),    cmocka_unit_test(test_not_learned),
+                                       cmocka_unit_test(test_refused)};
     if (!device_is_there()) return 77;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     printf("%lld values compared\n", (long long)checks);

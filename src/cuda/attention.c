@@ -82,6 +82,9 @@ static mep_cuda_attention_call call_of(const mep_attention_on_device *p)
     const mep_attention_settings *s = &p->settings;
     return (mep_cuda_attention_call){.heads = (int)s->heads,
                                      .head_dim = (int)s->head_dim,
+                                     .channels = s->head_dim <= 64   ? 64
+                                                 : s->head_dim <= 96 ? 96
+                                                                     : 128,
                                      .scale = (float)(s->scale / log(2)),
                                      .bias = p->bias.data,
                                      .far_bias = p->far_bias.data,
@@ -100,6 +103,8 @@ static mep_status set_bias(mep_attention_on_device *p, const float *table, int64
         MEP_TRY(mep_cuda_check(
             cudaMemcpyAsync(p->table.data, table, (size_t)values * sizeof *table, cudaMemcpyHostToDevice, p->stream),
             "copying the bias"));
+        /* The caller's memory is ordinary; where the GPU can read it itself the copy may not have been made yet. */
+        MEP_TRY(mep_cuda_check(cudaStreamSynchronize(p->stream), "copying the bias, or work before it"));
     }
     p->has_bias = table != NULL;
     const mep_cuda_attention_call call = call_of(p);
@@ -169,7 +174,7 @@ static mep_status backward(mep_attention_on_device *p, int64_t batch, int64_t qu
     MEP_TRY(need(&p->query_norms, pairs * c.tiles, sizeof(float)));
     MEP_TRY(need(&p->low, pairs * c.tiles, sizeof(float)));
     MEP_TRY(need(&p->delta, rows, sizeof(float)));
-    MEP_TRY(need_zeros(p, &p->dq_sums, rows * p->settings.head_dim, sizeof(float)));
+    MEP_TRY(need_zeros(p, &p->dq_sums, pairs * c.tiles * BLOCK * c.channels, sizeof(float)));
     MEP_TRY(need_zeros(p, &p->progress, 1 + pairs * c.blocks, sizeof(int)));
     if (t->dbias != NULL) MEP_TRY(need_zeros(p, &p->bias_sums, pairs * keys, sizeof(float)));
     c.dout = t->dout, c.dq = t->dq, c.dk = t->dk, c.dv = t->dv, c.dbias = t->dbias;

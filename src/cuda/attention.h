@@ -23,6 +23,7 @@ typedef struct mep_cuda_attention_call mep_cuda_attention_call;
 /* One call. Queries are the last of `keys` positions. */
 struct mep_cuda_attention_call {
     int batch, heads, queries, keys, head_dim;
+    int channels;        /* head_dim as the large kernels know it: 64, 96 or 128 */
     int skips;           /* whether far blocks may be left out */
     float scale, margin; /* of q.k; of a score below the largest, whose weight is then nothing; both in base 2 */
     mep_tensor_view q, k, v, out;
@@ -44,7 +45,7 @@ struct mep_cuda_attention_call {
     float *delta;             /* [batch, heads, queries]: dout.out */
     float *query_norms, *low; /* [batch, heads, tiles]: largest |q|, and largest -lse in base 2, of a tile and those
                                  behind it */
-    float *dq_sums;           /* [batch, heads, queries, head_dim] */
+    float *dq_sums;           /* [batch, heads, tiles, BLOCK x channels], by dq_place */
     float *bias_sums;         /* [batch, heads, keys], or NULL: no gradient of the bias */
     int *progress;            /* [1 + batch x heads x blocks]: blocks begun; the first tile without a block's part */
 };

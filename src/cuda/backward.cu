@@ -4,9 +4,10 @@
  * from the nearest to the farthest. Scores are computed transposed, keys by queries, so that a warp owns 16 keys: their
  * dK and dV stay in its registers, and weights and score gradients are operands of the next product as they are.
  *
- * dQ and the gradient of the bias are sums over key blocks. A block adds its part of a tile when the block before it
- * has
- * (`progress`), so sums are always made in the same order: the same bits in every run.
+ * dQ and the gradient of the bias are sums over key blocks. A block adds its part of a tile when the block of the next
+ * keys has (`progress`), so sums are always made in the same order: the same bits in every run. That block has fewer
+ * tiles before this one's tile, so it is rarely waited for; the other order would keep a block waiting until block 0
+ * has come to its first tile.
  */
 #include "cuda/attention.cuh"
 
@@ -18,7 +19,8 @@ enum {
     N = TILE / 8,           /* operands of 8 queries */
     DS_STRIDE = TILE + PAD, /* of score gradients in shared memory */
     GROUPS = N + 2,         /* of 8 distances in a warp's 16 x 64 scores */
-    DIAGONALS = 8 * GROUPS
+    DIAGONALS = 8 * GROUPS,
+    DISTANCES = KEYS + TILE - 1 /* in a block's scores against a tile */
 };
 
 static_assert((int)TILE == (int)BLOCK, "tiles of queries are indexed like blocks");
@@ -30,6 +32,7 @@ template <int D> struct buffers {
     bf16 ds[KEYS * DS_STRIDE]; /* score gradients, keys by queries */
     float lse[2][TILE], delta[2][TILE];
     float diagonal[WARPS][DIAGONALS];
+    float carried[2][DISTANCES - TILE]; /* sums by distance that the next tile adds to */
     int number;
 };
 
@@ -130,18 +133,28 @@ __device__ __forceinline__ void sum_diagonals(const float ds[N][4], float *diago
         for (int g = 0; g < GROUPS; g++) diagonal[8 * g + 7 - row] = sums[g][0];
 }
 
-/* The block's part of the gradient of a head's bias; `d`: distance of the tile's query 0 from the block's key 0. */
-__device__ __forceinline__ void add_diagonals(const float (*diagonal)[DIAGONALS], float *sums, int64_t d, int keys)
+/* sums[d] += sum, where there is such a distance. */
+__device__ __forceinline__ void add_distance(float *sums, int64_t d, int keys, float sum)
+{
+    if (d >= 0 && d < keys) add_global(sums + d, sum);
+}
+
+/* The block's part of the gradient of a head's bias; `d`: distance of the tile's query 0 from the block's key 0. The
+ * TILE smallest distances do not come again and are added to the sums, so that a block adds to each distance once; the
+ * others are carried to the next tile. */
+template <int D> __device__ __forceinline__ void add_diagonals(buffers<D> &b, float *sums, int64_t d, int keys, int t)
 {
     int at = (int)threadIdx.x;
-    d += at - (KEYS - 1);
-    if (at >= KEYS + TILE - 1 || d < 0 || d >= keys) return;
-    float sum = 0;
+    if (at >= DISTANCES) return;
+    float sum = at < DISTANCES - TILE ? b.carried[t % 2][at] : 0;
     for (int warp = 0; warp < WARPS; warp++) {
         int i = at - (KEYS - 1) + 16 * warp + 15;
-        if (i >= 0 && i < DIAGONALS) sum += diagonal[warp][i];
+        if (i >= 0 && i < DIAGONALS) sum += b.diagonal[warp][i];
     }
-    add_global(sums + d, sum);
+    if (at < TILE)
+        add_distance(sums, d - (KEYS - 1) + at, keys, sum);
+    else
+        b.carried[(t + 1) % 2][at - TILE] = sum;
 }
 
 /* The block's part of the tile's dQ = dS K: a warp computes 16 queries by half of the channels. */
@@ -161,18 +174,12 @@ __device__ __forceinline__ void add_dq(const mep_cuda_attention_call &call, cons
             multiply(sums[n], sums[n + 1], a, keys);
         }
     }
+    float *to =
+        call.dq_sums + (at.pair * call.tiles + t) * TILE * D + dq_place(D, query + lane / 4, channel + lane % 4 * 2);
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-        int64_t row = (int64_t)t * TILE + query + 8 * half + lane / 4;
-        float *to = call.dq_sums + (at.pair * call.queries + row) * call.head_dim;
+    for (int n = 0; n < D / 16; n++)
 #pragma unroll
-        for (int n = 0; n < D / 16; n++) {
-            int c = channel + 8 * n + lane % 4 * 2;
-            if (row >= call.queries || c >= call.head_dim) continue;
-            add_global(to + c, sums[n][2 * half]);
-            add_global(to + c + 1, sums[n][2 * half + 1]);
-        }
-    }
+        for (int i = 0; i < 4; i++) add_global(to + (4 * n + i) * 32, sums[n][i]);
 }
 
 /* Store the warp's 16 rows of dK or dV through the tile, whose contents nobody needs any more. */
@@ -206,20 +213,54 @@ __device__ __forceinline__ int is_far(const mep_cuda_attention_call &call, const
            -call.low[of] - call.margin;
 }
 
-/* Which block this is: blocks are numbered as they begin, so that the one before has begun. */
+/* The first tile that sees key `key`. */
+__device__ __forceinline__ int first_tile(const mep_cuda_attention_call &call, int64_t key)
+{
+    int64_t offset = call.keys - call.queries;
+    return key > offset ? (int)((key - offset) / TILE) : 0;
+}
+
+/* Wait, with thread 0, until the block of the next keys has added its parts of the tiles up to `tile`. `seen`: what was
+ * last seen of its progress, which is only looked up again where that is too little. */
+__device__ __forceinline__ void await(const mep_cuda_attention_call &call, const place &at, const int *progress,
+                                      int tile, int &seen)
+{
+    if (threadIdx.x == 0 && at.key + KEYS < call.keys)
+        while (seen <= tile) seen = load_acquire(progress + 1);
+}
+
+/* Which block this is: blocks are numbered as they begin, a head's last first, so that the one of the next keys has
+ * begun. */
 __device__ __forceinline__ place begin(const mep_cuda_attention_call &call, int *number)
 {
     if (threadIdx.x == 0) *number = atomic_ticket(call.progress);
     __syncthreads();
     int blocks = (call.keys + KEYS - 1) / KEYS;
     place at;
-    at.block = *number % blocks;
+    at.block = blocks - 1 - *number % blocks;
     at.pair = *number / blocks;
     at.batch = at.pair / call.heads;
     at.head = at.pair % call.heads;
     at.key = (int64_t)at.block * KEYS;
     at.row = (int)threadIdx.x / 32 * 16;
     return at;
+}
+
+/* The end of a block's sums: the distances that it has carried behind its last tile, `t` - 1, then word that it is
+ * done, which with LEARNED says that the blocks of later keys are, too. */
+template <int D, bool LEARNED>
+__device__ __forceinline__ void finish(const mep_cuda_attention_call &call, buffers<D> &b, const place &at,
+                                       int *progress, int t, int &seen)
+{
+    if (LEARNED) {
+        int64_t d = call.keys - call.queries + (int64_t)t * TILE - at.key - (KEYS - 1) + threadIdx.x;
+        await(call, at, progress, INT32_MAX - 1, seen);
+        __syncthreads();
+        if (threadIdx.x < DISTANCES - TILE)
+            add_distance(call.bias_sums + at.pair * call.keys, d, call.keys, b.carried[t % 2][threadIdx.x]);
+    }
+    __syncthreads(); /* all have added their parts */
+    if (threadIdx.x == 0) store_release(progress, INT32_MAX);
 }
 
 /* grid: key blocks x heads x batch. progress: a ticket, then a number for each block. */
@@ -230,12 +271,13 @@ __global__ void __launch_bounds__(THREADS, 1) backward(const __grid_constant__ m
     const place at = begin(call, &b.number);
     int *progress = call.progress + 1 + at.pair * ((call.keys + KEYS - 1) / KEYS) + at.block;
     int64_t offset = call.keys - call.queries;
-    int t = at.key > offset ? (int)((at.key - offset) / TILE) : 0;
+    int t = first_tile(call, at.key), next = first_tile(call, at.key + KEYS), seen = 0;
     const float *bias = bias_of(call, (int)at.head);
     float dk[D / 8][4] = {}, dv[D / 8][4] = {};
     load_tile<D, KEYS, THREADS>(b.k, call.k, at.batch, at.head, at.key, call.keys, call.head_dim);
     load_tile<D, KEYS, THREADS>(b.v, call.v, at.batch, at.head, at.key, call.keys, call.head_dim);
     load_queries(call, b, at, t);
+    if (LEARNED && threadIdx.x < DISTANCES - TILE) b.carried[t % 2][threadIdx.x] = 0;
     for (int first = t; t < call.tiles; t++) {
         int64_t d = offset + (int64_t)t * TILE - at.key;
         if (call.skips && t > first && is_far(call, at, t, d)) break;
@@ -265,15 +307,16 @@ __global__ void __launch_bounds__(THREADS, 1) backward(const __grid_constant__ m
             for (int half = 0; half < 2; half++)
                 *(uint32_t *)(b.ds + (at.row + 8 * half + lane / 4) * DS_STRIDE + 8 * n + lane % 4 * 2) =
                     pack_bf16(ds[n][2 * half], ds[n][2 * half + 1]);
-        if (threadIdx.x == 0 && at.block > 0)
-            while (load_acquire(progress - 1) <= t) continue;
+        if (LEARNED) /* that has the same distances KEYS / TILE tiles on */
+            await(call, at, progress, t + KEYS / TILE, seen);
+        else if (t >= next)
+            await(call, at, progress, t, seen);
         __syncthreads();
         add_dq<D>(call, b, at, t);
-        if (LEARNED) add_diagonals(b.diagonal, call.bias_sums + at.pair * call.keys, d, call.keys);
+        if (LEARNED) add_diagonals(b, call.bias_sums + at.pair * call.keys, d, call.keys, t);
     }
     copy_async_wait<0>();
-    __syncthreads();
-    if (threadIdx.x == 0) store_release(progress, INT32_MAX);
+    finish<D, LEARNED>(call, b, at, progress, t, seen);
     store<D>(call, call.dk, at, dk, call.scale * LN_2, b.k);
     store<D>(call, call.dv, at, dv, 1, b.v);
 }
@@ -291,7 +334,7 @@ template <int D> static mep_status launch_for(const mep_cuda_attention_call *cal
 
 mep_status mep_cuda_attention_backward(const mep_cuda_attention_call *call, cudaStream_t stream)
 {
-    return call->head_dim <= 64   ? launch_for<64>(call, stream)
-           : call->head_dim <= 96 ? launch_for<96>(call, stream)
+    return call->channels == 64   ? launch_for<64>(call, stream)
+           : call->channels == 96 ? launch_for<96>(call, stream)
                                   : launch_for<128>(call, stream);
 }

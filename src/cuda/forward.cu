@@ -237,7 +237,7 @@ mep_status mep_cuda_attention_forward(const mep_cuda_attention_call *call, cudaS
     *blocks = 0;
     for (int64_t tile = 0; tile < (call->queries + ROWS - 1) / ROWS; tile++) *blocks += last_block(call, tile) + 1;
     *blocks *= (int64_t)call->batch * call->heads;
-    return call->head_dim <= 64   ? launch<64>(call, stream)
-           : call->head_dim <= 96 ? launch<96>(call, stream)
+    return call->channels == 64   ? launch<64>(call, stream)
+           : call->channels == 96 ? launch<96>(call, stream)
                                   : launch<128>(call, stream);
 }

@@ -47,6 +47,12 @@ __device__ __forceinline__ float block_maximum(float x, float *shared)
     return x;
 }
 
+/* x, and infinity for NaN, which maxima would forget: what is bounded by it is never left out. */
+__device__ __forceinline__ float bound(float x)
+{
+    return x == x ? x : INFINITY;
+}
+
 /* Dot product of two rows of head_dim values, in all of the SHARERS threads that share it. */
 __device__ __forceinline__ float row_dot(const bf16 *a, const bf16 *b, int head_dim)
 {
@@ -91,7 +97,7 @@ __global__ void __launch_bounds__(THREADS) prepare_keys(const __grid_constant__ 
 {
     int64_t head = blockIdx.y, batch = blockIdx.z, key = (int64_t)blockIdx.x * BLOCK + threadIdx.x / SHARERS;
     const bf16 *k = row_of(call.k, batch, head, key < call.keys ? key : call.keys - 1);
-    float most = block_maximum(sqrtf(row_dot(k, k, call.head_dim)), shared_memory<float>());
+    float most = block_maximum(bound(sqrtf(row_dot(k, k, call.head_dim))), shared_memory<float>());
     if (threadIdx.x == 0) call.key_norms[(batch * call.heads + head) * call.blocks + blockIdx.x] = most;
 }
 
@@ -106,8 +112,8 @@ __global__ void __launch_bounds__(THREADS) prepare_queries(const __grid_constant
     float delta = row_dot(row_of(call.dout, batch, head, query), row_of(call.out, batch, head, query), call.head_dim);
     float norm = sqrtf(row_dot(q, q, call.head_dim)), low = -LOG2_E * call.lse[pair * call.queries + query];
     float *shared = shared_memory<float>();
-    norm = block_maximum(norm, shared);
-    low = block_maximum(low, shared + THREADS / 32);
+    norm = block_maximum(bound(norm), shared);
+    low = block_maximum(bound(low), shared + THREADS / 32);
     if (is_query && threadIdx.x % SHARERS == 0) call.delta[pair * call.queries + query] = delta;
     if (threadIdx.x > 0) return;
     call.query_norms[pair * call.tiles + blockIdx.x] = norm;
@@ -119,14 +125,15 @@ __global__ void __launch_bounds__(THREADS) finish_dq(const __grid_constant__ mep
 {
     int64_t head = blockIdx.y, batch = blockIdx.z, query = (int64_t)blockIdx.x * BLOCK + threadIdx.x / SHARERS;
     if (query >= call.queries) return;
-    const float *sums = call.dq_sums + ((batch * call.heads + head) * call.queries + query) * call.head_dim;
+    const float *sums = call.dq_sums + ((batch * call.heads + head) * call.tiles + blockIdx.x) * BLOCK * call.channels;
     bf16 *dq =
         (bf16 *)call.dq.data + batch * call.dq.batch_stride + head * call.dq.head_stride + query * call.dq.token_stride;
     float scale = call.scale * LN_2;
     for (int c = (int)threadIdx.x % SHARERS * CHUNK; c < call.head_dim; c += SHARERS * CHUNK) {
+        const float *even = sums + dq_place(call.channels, (int)threadIdx.x / SHARERS, c), *odd = even + 32;
         uint32_t pairs[4];
 #pragma unroll
-        for (int i = 0; i < 4; i++) pairs[i] = pack_bf16(scale * sums[c + 2 * i], scale * sums[c + 2 * i + 1]);
+        for (int i = 0; i < 4; i++) pairs[i] = pack_bf16(scale * even[i], scale * odd[i]);
         *(uint4 *)(dq + c) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
     }
 }
@@ -155,13 +162,13 @@ mep_status mep_cuda_attention_prepare_bias(const mep_cuda_attention_call *call, 
 mep_status mep_cuda_attention_prepare_keys(const mep_cuda_attention_call *call, cudaStream_t stream)
 {
     MEP_TRY(run(prepare_keys, grid(call->blocks, call), dim3(THREADS), THREADS / 32 * sizeof(float), stream, *call));
-    return run(running_maxima, dim3((unsigned)(call->batch * call->heads)), dim3(32), 0, stream, call->key_norms,
-               (int64_t)call->blocks, 0);
+    return run(running_maxima, dim3((unsigned)call->batch * (unsigned)call->heads), dim3(32), 0, stream,
+               call->key_norms, (int64_t)call->blocks, 0);
 }
 
 mep_status mep_cuda_attention_prepare_queries(const mep_cuda_attention_call *call, cudaStream_t stream)
 {
-    dim3 pairs((unsigned)(call->batch * call->heads));
+    dim3 pairs((unsigned)call->batch * (unsigned)call->heads);
     MEP_TRY(
         run(prepare_queries, grid(call->tiles, call), dim3(THREADS), 2 * THREADS / 32 * sizeof(float), stream, *call));
     MEP_TRY(run(running_maxima, pairs, dim3(32), 0, stream, call->query_norms, (int64_t)call->tiles, 1));
