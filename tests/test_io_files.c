@@ -125,11 +125,17 @@ static void test_append(void **state)
 {
     (void)state;
     const char *path = scratch_path("lines");
-    assert_int_equal(mep_file_append_line(path, "{\"a\": 1}"), MEP_OK);
-    assert_int_equal(mep_file_append_line(path, ""), MEP_OK);
-    assert_int_equal(mep_file_append_line(path, "b"), MEP_OK);
+    mep_lines lines;
+    assert_int_equal(mep_lines_open(&lines, path), MEP_OK);
+    assert_int_equal(mep_lines_append(&lines, "{\"a\": 1}"), MEP_OK);
+    assert_int_equal(mep_lines_append(&lines, ""), MEP_OK);
+    assert_int_equal(mep_lines_close(&lines), MEP_OK);
+    assert_int_equal(mep_lines_open(&lines, path), MEP_OK);
+    assert_int_equal(mep_lines_append(&lines, "b"), MEP_OK);
+    assert_int_equal(mep_lines_close(&lines), MEP_OK);
+    assert_int_equal(mep_lines_close(&lines), MEP_OK);
     expect_content(path, "{\"a\": 1}\n\nb\n");
-    assert_int_equal(mep_file_append_line(scratch_path(""), "b"), MEP_ERROR_IO);
+    assert_int_equal(mep_lines_open(&lines, scratch_path("")), MEP_ERROR_IO);
     assert_int_equal(mep_file_truncate(path, 10), MEP_OK);
     expect_content(path, "{\"a\": 1}\n\n");
     assert_int_equal(mep_file_truncate(scratch_path("nothing"), 0), MEP_ERROR_IO);

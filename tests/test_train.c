@@ -251,7 +251,10 @@ static void test_metrics(void **state)
     char path[800], *text;
     int64_t size, lines = 0;
     snprintf(path, sizeof path, "%s/metrics.jsonl", run_path("metrics"));
-    assert_int_equal(mep_file_append_line(path, "{\"step\": 16}"), MEP_OK); /* as if killed after step 16 */
+    mep_lines log;
+    assert_int_equal(mep_lines_open(&log, path), MEP_OK);
+    assert_int_equal(mep_lines_append(&log, "{\"step\": 16}"), MEP_OK);
+    assert_int_equal(mep_lines_close(&log), MEP_OK); /* as if killed after step 16 */
     assert_int_equal(mep_train_resume(run_path("metrics"), NULL, NULL), MEP_OK);
     assert_int_equal(mep_file_read(path, 1 << 24, &text, &size), MEP_OK);
     for (int64_t i = 0; i < size; i++) lines += text[i] == '\n';

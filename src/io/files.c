@@ -224,29 +224,31 @@ mep_status mep_file_write_atomic(const char *path, const void *data, int64_t siz
     return status;
 }
 
-static mep_status open_to_append(int *fd, const char *path)
+mep_status mep_lines_open(mep_lines *lines, const char *path)
 {
-    *fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    return *fd >= 0 ? MEP_OK : mep_fail_errno("open", path);
+    *lines = (mep_lines){.fd = -1};
+    MEP_TRY(mep_copy_string(&lines->path, path));
+    lines->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (lines->fd >= 0) return MEP_OK;
+    mep_status status = mep_fail_errno("open", path);
+    mep_free(&lines->path);
+    return status;
 }
 
-mep_status mep_file_check_append(const char *path)
+mep_status mep_lines_append(mep_lines *lines, const char *line)
 {
-    int fd;
-    MEP_TRY(open_to_append(&fd, path));
-    close(fd);
-    return MEP_OK;
-}
-
-mep_status mep_file_append_line(const char *path, const char *line)
-{
-    int fd;
-    MEP_TRY(open_to_append(&fd, path));
     char *text = NULL;
-    mep_status status = mep_format(&text, "%s\n", line);
-    if (status == MEP_OK) status = write_all(fd, path, text, (int64_t)strlen(text));
+    MEP_TRY(mep_format(&text, "%s\n", line));
+    mep_status status = write_all(lines->fd, lines->path, text, (int64_t)strlen(text));
     mep_free(&text);
-    if (close(fd) != 0 && status == MEP_OK) status = mep_fail_errno("write", path);
+    return status;
+}
+
+mep_status mep_lines_close(mep_lines *lines)
+{
+    if (lines->path == NULL) return MEP_OK;
+    mep_status status = close(lines->fd) == 0 ? MEP_OK : mep_fail_errno("write", lines->path);
+    mep_free(&lines->path);
     return status;
 }
 

@@ -38,10 +38,17 @@ mep_status mep_atomic_commit(mep_atomic_file *file);
 /* Remove the temporary file and release *file; `path` stays as it was. */
 void mep_atomic_abandon(mep_atomic_file *file);
 
-/* Append `line` and a newline with one write; the file is created where it does not exist. Not synced. */
-mep_status mep_file_append_line(const char *path, const char *line);
-/* Fails as it would where the file cannot be opened for it. */
-mep_status mep_file_check_append(const char *path);
+/* A file that lines are appended to; all zero where none is open. It is created where it does not exist, and open under
+ * whatever name it has later. A line and its newline are one write, not synced. The caller closes what it has opened;
+ * what is not open needs no closing. */
+typedef struct mep_lines {
+    char *path;
+    int fd;
+} mep_lines;
+
+mep_status mep_lines_open(mep_lines *lines, const char *path);
+mep_status mep_lines_append(mep_lines *lines, const char *line);
+mep_status mep_lines_close(mep_lines *lines);
 
 /* Cut a file off behind its first `size` bytes, and sync it. */
 mep_status mep_file_truncate(const char *path, int64_t size);

@@ -283,19 +283,19 @@ static json_t *losses_of(const mep_mixture *mixture, const mep_eval_result *resu
     return NULL;
 }
 
-mep_status mep_run_check_log(const char *run)
+mep_status mep_run_open_log(const char *run, mep_lines *log)
 {
     char *path = NULL;
     MEP_TRY(mep_path_join(&path, run, LOG));
-    mep_status status = mep_file_check_append(path);
+    mep_status status = mep_lines_open(log, path);
     mep_free(&path);
     return status;
 }
 
-mep_status mep_run_log(const char *run, const mep_train_progress *p, const mep_mixture *valid,
+mep_status mep_run_log(mep_lines *log, const mep_train_progress *p, const mep_mixture *valid,
                        const mep_eval_result *valid_results)
 {
-    char *path = NULL, *line = NULL;
+    char *line = NULL;
     int64_t size = 0;
     json_t *root =
         json_pack("{s:I, s:o, s:f, s:o, s:f}", "step", (json_int_t)p->step, "loss", number(p->loss), "learning_rate",
@@ -309,9 +309,7 @@ mep_status mep_run_log(const char *run, const mep_train_progress *p, const mep_m
         failed |= json_object_set_new(root, "skipped_for", json_string(p->skipped_for));
     mep_status status = failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics")
                                : mep_json_dump(root, JSON_REAL_PRECISION(9), &line, &size);
-    if (status == MEP_OK) status = mep_path_join(&path, run, LOG);
-    if (status == MEP_OK) status = mep_file_append_line(path, line);
-    mep_free(&path);
+    if (status == MEP_OK) status = mep_lines_append(log, line);
     mep_free(&line);
     json_decref(root);
     return status;

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "io/files.h"
 #include "mep/data.h"
 #include "mep/train.h"
 #include "train/mixture.h"
@@ -55,11 +56,11 @@ mep_status mep_run_save(const char *run, const mep_train_settings *settings, con
 mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep_model *model,
                         const mep_moments *moments, mep_run_state *state);
 
-/* Fail where metrics.jsonl cannot be opened, before a step is taken that could not be written to it. */
-mep_status mep_run_check_log(const char *run);
+/* Open metrics.jsonl: before a step is applied, so that what can keep its line from being written shows then. */
+mep_status mep_run_open_log(const char *run, mep_lines *log);
 
-/* Append a line to metrics.jsonl. */
-mep_status mep_run_log(const char *run, const mep_train_progress *progress, const mep_mixture *valid,
+/* Append a step's line to metrics.jsonl. */
+mep_status mep_run_log(mep_lines *log, const mep_train_progress *progress, const mep_mixture *valid,
                        const mep_eval_result *valid_results);
 
 /* Cut metrics.jsonl back to the lines of the first `steps` steps, after a resume from an older checkpoint. */

@@ -45,13 +45,14 @@ typedef struct trainer {
     int64_t share, part, micro; /* sequences of a step that this process computes, of a part of them, and at a time */
     mep_run_state state;
     int64_t saved; /* step of the newest checkpoint */
-    int unlogged;  /* the last step has no line in the log */
+    mep_lines log; /* of process 0, during a step */
 } trainer;
 
 static void close_trainer(trainer *t)
 {
     mep_parts_destroy(&t->parts);
     mep_sums_destroy(&t->sums);
+    (void)mep_lines_close(&t->log); /* of a step that failed */
     mep_reduction_destroy(&t->reduction);
     mep_adamw_destroy(&t->optimizer);
     mep_session_destroy(&t->session);
@@ -218,7 +219,7 @@ static mep_status compute(trainer *t, mep_train_progress *p)
     const float *losses = t->losses + t->group->rank * t->share * length;
     double loss = 0, square = 0;
     mep_status status = accumulate(t), summed = mep_reduction_finish(t->reduction);
-    if (summed == MEP_OK && t->group->rank == 0) summed = mep_run_check_log(t->run);
+    if (summed == MEP_OK && t->group->rank == 0) summed = mep_run_open_log(t->run, &t->log);
     int bad = status == MEP_ERROR_NUMERIC; /* the position bias */
     MEP_TRY(mep_dist_agree(t->group, status != MEP_OK && !bad ? status : summed));
     MEP_TRY(mep_adamw_squares(t->optimizer, t->gradients)); /* fails on a device alone, which one process has */
@@ -347,15 +348,14 @@ static mep_status save(trainer *t)
 }
 
 /* The training cannot go on: data that cannot be read, a log that cannot be written. Save what was done, if that is
- * possible, and hand the failure on. A step without its line in the log is not saved: it is done once more after a
- * resume, and the log has each step once. */
+ * possible, and hand the failure on. Work is more than a line: a step whose line alone could not be written is saved.
+ */
 static mep_status end_early(trainer *t, mep_status status)
 {
     char reason[1024];
     if (status == MEP_ERROR_NUMERIC || t->saved == t->state.step || t->group->broken) return status;
     snprintf(reason, sizeof reason, "%s", mep_error_message());
-    if (!t->unlogged && save(t) == MEP_OK)
-        return mep_fail(status, "%s; saved after step %lld", reason, (long long)t->state.step);
+    if (save(t) == MEP_OK) return mep_fail(status, "%s; saved after step %lld", reason, (long long)t->state.step);
     return mep_fail(status, "%s; nothing after step %lld could be saved", reason, (long long)t->saved);
 }
 
@@ -363,13 +363,16 @@ static mep_status end_early(trainer *t, mep_status status)
 static mep_status log_step(trainer *t, mep_train_progress *p)
 {
     const mep_train_settings *s = &t->settings;
+    mep_status status = MEP_OK, logged = MEP_OK;
     MEP_TRY(run_step(t, p));
-    mep_status status = MEP_OK;
     if (t->valid.count > 0 && s->valid_every > 0 && (p->step % s->valid_every == 0 || p->step == s->steps))
         status = validate(t, p);
-    mep_status logged =
-        mep_dist_agree(t->group, t->group->rank == 0 ? mep_run_log(t->run, p, &t->valid, t->valid_results) : MEP_OK);
-    t->unlogged = logged != MEP_OK;
+    if (t->group->rank == 0) {
+        logged = mep_run_log(&t->log, p, &t->valid, t->valid_results);
+        mep_status closed = mep_lines_close(&t->log);
+        if (logged == MEP_OK) logged = closed;
+    }
+    logged = mep_dist_agree(t->group, logged);
     return status != MEP_OK ? status : logged;
 }
 
