@@ -8,6 +8,7 @@
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct visit {
     locale_t c, before;
@@ -38,10 +39,12 @@ double mep_number_parse(const char *text, char **end)
 
 void mep_number_print(char text[MEP_NUMBER_SIZE], double value)
 {
+    char printed[MEP_NUMBER_SIZE]; /* gcc's sanitizer takes `text` for NULL in a branch of its own, and warns of that */
     visit v = enter();
     for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, MEP_NUMBER_SIZE, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) break;
+        snprintf(printed, sizeof printed, "%.*g", digits, value);
+        if (strtod(printed, NULL) == value) break;
     }
     leave(v);
+    memcpy(text, printed, sizeof printed);
 }

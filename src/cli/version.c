@@ -2,11 +2,14 @@
 /*
  * mep version: what this build is made of and what it uses on this machine.
  */
-#include <omp.h>
 #include <stdio.h>
+
+#include <jansson.h>
+#include <omp.h>
 
 #include "base/cpu.h"
 #include "base/device.h"
+#include "base/error.h"
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "dist/mpi.h"
@@ -42,12 +45,20 @@ static void print_text(void)
     printf("GPU               %s\n", gpu_name());
 }
 
-static void print_json(void)
+static int print_json(void)
 {
-    printf("{\"version\": \"%s\", \"compiler\": \"%s\", \"cpu_level\": \"%s\", \"cpu_level_detected\": \"%s\", "
-           "\"threads\": %d, \"matrix_products\": \"%s\", \"processes\": \"%s\", \"gpu\": \"%s\"}\n",
-           mep_version(), COMPILER, mep_cpu_level_name(), mep_cpu_level_text(mep_cpu_level_detected()),
-           omp_get_max_threads(), mep_gemm_backend(), mep_mpi_name(), gpu_name());
+    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s}", "version", mep_version(), "compiler", COMPILER,
+                             "cpu_level", mep_cpu_level_name(), "cpu_level_detected",
+                             mep_cpu_level_text(mep_cpu_level_detected()), "threads", omp_get_max_threads(),
+                             "matrix_products", mep_gemm_backend(), "processes", mep_mpi_name(), "gpu", gpu_name());
+    if (root == NULL) {
+        (void)mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
+        return mep_cli_fail("version");
+    }
+    json_dumpf(root, stdout, 0);
+    putchar('\n');
+    json_decref(root);
+    return MEP_EXIT_OK;
 }
 
 int mep_cli_version(int argc, char **argv)
@@ -64,9 +75,7 @@ int mep_cli_version(int argc, char **argv)
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
-    if (json)
-        print_json();
-    else
-        print_text();
+    if (json) return print_json();
+    print_text();
     return MEP_EXIT_OK;
 }
