@@ -43,7 +43,9 @@ typedef struct mep_attention_settings {
                           It takes bfloat16 with head_dim a multiple of 8 up to 128, views aligned to 16 bytes with
                           strides of multiples of 8 elements; gradients are the same bits in every run. Calls do not
                           wait (device.h) */
-    void *stream;      /* of MEP_DEVICE_CUDA: the cudaStream_t that calls are put into; NULL: the default stream */
+    void *stream;      /* of MEP_DEVICE_CUDA: the cudaStream_t that calls are put into; NULL: the default stream.
+                          One made with cudaStreamNonBlocking, as PyTorch's are, is not waited for by the copies of
+                          device.h: synchronize it first */
 } mep_attention_settings;
 
 /* A tensor [batch, heads, length, head_dim] with any strides, in elements; channels are contiguous. It covers
