@@ -59,6 +59,16 @@ static inline mep_train_settings settings_for(const char *position)
     return s;
 }
 
+/* A path in the scratch folder, one of the last eight. */
+static inline char *run_path(const char *name)
+{
+    static char paths[8][700];
+    static int next;
+    char *path = paths[next++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
 static inline int set_up(void **state)
 {
     (void)state;

@@ -28,15 +28,6 @@ static int keep_record(void *context, const mep_train_progress *p)
     return p->step == r->stop_after;
 }
 
-static char *run_path(const char *name)
-{
-    static char paths[8][700];
-    static int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 /* Micro-batches, parts, recomputation and a learned bias: all that is added up on the device. */
 static mep_train_settings settings_on(mep_device device)
 {

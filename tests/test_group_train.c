@@ -53,15 +53,6 @@ static void work(mep_dist *group, void *context)
     snprintf(j->message[group->rank], sizeof j->message[0], "%s", status == MEP_OK ? "" : mep_error_message());
 }
 
-static char *run_path(const char *name)
-{
-    static char paths[8][700];
-    static int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 static job job_for(const char *name, const char *position)
 {
     job j = {.run = run_path(name), .settings = settings_for(position), .blind_rank = -1};

@@ -199,21 +199,14 @@ static int count_losses(void *context, const mep_train_progress *p)
     return losses[0] > 0 && p->step == (int64_t)losses[0];
 }
 
-static void run_path(char path[700], const char *name)
-{
-    snprintf(path, 700, "%s/%s", folder, name);
-}
-
 static void test_training(void **state)
 {
     (void)state;
-    char whole[700], parts[700];
+    const char *whole = run_path("whole"), *parts = run_path("parts");
     double a[64] = {0}, b[64] = {11};
     mep_train_settings s = settings_for("mep");
     snprintf(s.data, sizeof s.data, "%s=0.7,%s=0.3", data_path, second);
     s.steps = 24, s.save_every = 5;
-    run_path(whole, "whole");
-    run_path(parts, "parts");
     expect(mep_train_start(whole, &s, count_losses, a), MEP_OK);
     expect(mep_train_start(parts, &s, count_losses, b), MEP_INTERRUPTED);
     b[0] = 0;
@@ -223,8 +216,7 @@ static void test_training(void **state)
     expect(mep_train_read_settings(parts, &found), MEP_OK);
     assert_string_equal(found.data, s.data);
     /* what a run was started with is compared corpus by corpus */
-    char again[700];
-    run_path(again, "again");
+    const char *again = run_path("again");
     b[0] = 5;
     expect(mep_train_start(again, &s, count_losses, b), MEP_INTERRUPTED);
     write_data(second, TOKENS / 4, 99);
@@ -254,8 +246,7 @@ static void write_documents(const char *path, int count)
 static void test_split(void **state)
 {
     (void)state;
-    char path[700], run[700];
-    run_path(path, "documents");
+    const char *path = run_path("documents"), *run = run_path("split");
     write_documents(path, 50);
     mep_train_settings s = settings_for("mep");
     snprintf(s.data, sizeof s.data, "%s", path);
@@ -274,7 +265,6 @@ static void test_split(void **state)
     assert_int_equal(mep_mixture_documents(&m), 5);
     s.steps = 10, s.valid_every = 10, s.valid_tokens = 0;
     double losses[64] = {0};
-    run_path(run, "split");
     expect(mep_train_start(run, &s, count_losses, losses), MEP_OK);
     mep_model *model;
     mep_eval_settings e;

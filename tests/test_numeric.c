@@ -70,15 +70,6 @@ static mep_train_settings rare_settings(mep_on_nan on_nan)
     return s;
 }
 
-static const char *run_path(const char *name)
-{
-    static char paths[8][700];
-    static int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 /* bad[step] for the steps, counted from 1, whose inputs have the rare token; their number. */
 static int64_t find_bad_steps(const mep_train_settings *s, char bad[STEPS + 1])
 {

@@ -31,15 +31,6 @@ static int keep_record(void *context, const mep_train_progress *p)
     return p->step == r->stop_after;
 }
 
-static char *run_path(const char *name)
-{
-    static char paths[8][700];
-    static int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 static void train(const char *name, const mep_train_settings *s, int64_t stop_after, record *r)
 {
     *r = (record){.stop_after = stop_after, .valid = NAN};

@@ -38,19 +38,13 @@ static mep_status copy(void *to, const void *from, int64_t bytes)
     return MEP_OK;
 }
 
-static mep_status clear(void *data, int64_t bytes)
-{
-    if (bytes > 0) memset(data, 0, (size_t)bytes);
-    return MEP_OK;
-}
-
 static mep_status describe(char text[MEP_DEVICE_TEXT])
 {
     snprintf(text, MEP_DEVICE_TEXT, "the processor");
     return MEP_OK;
 }
 
-static const mep_device_memory cpu = {nothing, take, give_back, copy, copy, clear, nothing, describe};
+static const mep_device_memory cpu = {nothing, take, give_back, copy, copy, nothing, describe};
 
 static mep_status absent(void)
 {
@@ -112,11 +106,7 @@ mep_status mep_device_alloc(mep_device device, void **data, int64_t bytes)
 {
     *data = NULL;
     MEP_TRY(check_call(device, bytes));
-    if (bytes == 0) return MEP_OK;
-    MEP_TRY(table(device)->alloc(data, bytes));
-    mep_status status = device == MEP_DEVICE_CPU ? MEP_OK : table(device)->clear(*data, bytes);
-    if (status != MEP_OK) mep_device_free(device, data);
-    return status;
+    return bytes == 0 ? MEP_OK : table(device)->alloc(data, bytes);
 }
 
 mep_status mep_device_array(mep_device device, void *pointer, int64_t count, int64_t size)
@@ -155,12 +145,6 @@ mep_status mep_device_read(mep_device device, void *to, const void *from, int64_
 {
     MEP_TRY(check_call(device, bytes));
     return table(device)->read(to, from, bytes);
-}
-
-mep_status mep_device_clear(mep_device device, void *data, int64_t bytes)
-{
-    MEP_TRY(check_call(device, bytes));
-    return table(device)->clear(data, bytes);
 }
 
 mep_status mep_device_wait(mep_device device)

@@ -11,11 +11,10 @@ enum { MEP_DEVICE_TEXT = 320 };
 
 typedef struct mep_device_memory {
     mep_status (*check)(void);
-    mep_status (*alloc)(void **data, int64_t bytes);
+    mep_status (*alloc)(void **data, int64_t bytes); /* zeroed */
     void (*release)(void *data);
     mep_status (*write)(void *to, const void *from, int64_t bytes);
     mep_status (*read)(void *to, const void *from, int64_t bytes);
-    mep_status (*clear)(void *data, int64_t bytes);
     mep_status (*wait)(void);
     mep_status (*describe)(char text[MEP_DEVICE_TEXT]);
 } mep_device_memory;
@@ -27,9 +26,6 @@ extern const mep_device_memory *mep_device_cuda;
  * `pointer` (a T **). */
 mep_status mep_device_array(mep_device device, void *pointer, int64_t count, int64_t size);
 void mep_device_release(mep_device device, void *pointer);
-
-/* All bytes become 0. */
-mep_status mep_device_clear(mep_device device, void *data, int64_t bytes);
 
 /* MEP_ERROR_ARGUMENT where the device does not compute in this dtype: CUDA does in bfloat16 alone. */
 mep_status mep_device_check_dtype(mep_device device, mep_dtype dtype);

@@ -56,14 +56,19 @@ mep_status mep_cuda_alloc(void *pointer, int64_t count, int64_t size)
     return MEP_OK;
 }
 
-static mep_status alloc(void **data, int64_t bytes)
-{
-    return mep_cuda_alloc(data, bytes, 1);
-}
-
 static void release(void *data)
 {
     cudaFree(data);
+}
+
+static mep_status alloc(void **data, int64_t bytes)
+{
+    MEP_TRY(mep_cuda_alloc(data, bytes, 1));
+    mep_status status = mep_cuda_check(cudaMemsetAsync(*data, 0, (size_t)bytes, NULL), "clearing memory");
+    if (status == MEP_OK) return MEP_OK;
+    release(*data);
+    *data = NULL;
+    return status;
 }
 
 static mep_status write(void *to, const void *from, int64_t bytes)
@@ -76,11 +81,6 @@ static mep_status read(void *to, const void *from, int64_t bytes)
     MEP_TRY(mep_cuda_check_queued());
     return mep_cuda_check(cudaMemcpy(to, from, (size_t)bytes, cudaMemcpyDeviceToHost),
                           "copying from the device, or work before it");
-}
-
-static mep_status clear(void *data, int64_t bytes)
-{
-    return mep_cuda_check(cudaMemsetAsync(data, 0, (size_t)bytes, NULL), "clearing memory");
 }
 
 static mep_status wait(void)
@@ -100,4 +100,4 @@ static mep_status describe(char text[MEP_DEVICE_TEXT])
     return MEP_OK;
 }
 
-const mep_device_memory mep_cuda_memory = {check, alloc, release, write, read, clear, wait, describe};
+const mep_device_memory mep_cuda_memory = {check, alloc, release, write, read, wait, describe};
