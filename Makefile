@@ -44,7 +44,7 @@ test-asan: setup ## the tests under AddressSanitizer
 test-ubsan: setup ## the tests under UndefinedBehaviorSanitizer
 	$(call check,ubsan)
 
-# clang, because its OpenMP library tells ThreadSanitizer about its barriers; oneDNN has been built with another one.
+# clang, because its OpenMP library tells ThreadSanitizer about its barriers.
 test-tsan: setup ## the tests under ThreadSanitizer
 	@sh scripts/setup.sh clang
 	$(call check,tsan)

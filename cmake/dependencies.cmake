@@ -6,18 +6,6 @@ pkg_check_modules(LIBARCHIVE REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8>=10.40)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 
-set(MEP_HAVE_ONEDNN 0)
-if(NOT MEP_ONEDNN STREQUAL "OFF")
-    find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.h)
-    find_library(DNNL_LIBRARY dnnl)
-    if(DNNL_INCLUDE_DIR AND DNNL_LIBRARY)
-        set(MEP_HAVE_ONEDNN 1)
-    elseif(MEP_ONEDNN STREQUAL "ON")
-        message(FATAL_ERROR "MEP_ONEDNN=ON, but oneDNN was not found: install libdnnl-dev, or configure with MEP_ONEDNN=OFF")
-    endif()
-endif()
-message(STATUS "Matrix products by oneDNN: ${MEP_HAVE_ONEDNN}")
-
 # MPI is for the program alone, which loads it at need; the library knows none.
 set(MEP_HAVE_MPI 0)
 if(NOT MEP_MPI STREQUAL "OFF")

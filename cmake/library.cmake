@@ -13,8 +13,7 @@ if(MEP_WERROR)
     target_compile_options(mep_internal INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:-Werror>"
         "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Werror;--Werror=all-warnings>")
 endif()
-target_compile_definitions(mep_internal INTERFACE MEP_VERSION="${PROJECT_VERSION}" MEP_HAVE_ONEDNN=${MEP_HAVE_ONEDNN}
-                           MEP_HAVE_CUDA=${MEP_HAVE_CUDA})
+target_compile_definitions(mep_internal INTERFACE MEP_VERSION="${PROJECT_VERSION}" MEP_HAVE_CUDA=${MEP_HAVE_CUDA})
 if(MEP_SANITIZE)
     set(mep_sanitizers -fsanitize=${MEP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     target_compile_options(mep_internal INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${mep_sanitizers}>")
@@ -51,9 +50,6 @@ target_include_directories(mep_objects PUBLIC ${PROJECT_SOURCE_DIR}/include)
 target_compile_options(mep_objects PRIVATE -fvisibility=hidden -fno-math-errno -fno-trapping-math)
 target_link_libraries(mep_objects PRIVATE mep_internal OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
                       PkgConfig::PCRE2 PkgConfig::UTF8PROC)
-if(MEP_HAVE_ONEDNN)
-    target_include_directories(mep_objects SYSTEM PRIVATE ${DNNL_INCLUDE_DIR})
-endif()
 
 # CUDA's runtime is linked into the library; cuBLASLt is loaded at need. The kernels have nothing of C++'s library, so that the C
 # compiler links.
@@ -81,6 +77,6 @@ foreach(kind IN ITEMS static shared)
     target_include_directories(mep_${kind} PUBLIC
         $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
     target_link_libraries(mep_${kind} PRIVATE OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
-                          PkgConfig::PCRE2 PkgConfig::UTF8PROC ${DNNL_LIBRARY} ${mep_cuda_libraries} m
+                          PkgConfig::PCRE2 PkgConfig::UTF8PROC ${mep_cuda_libraries} m
                           $<BUILD_INTERFACE:mep_internal>)
 endforeach()

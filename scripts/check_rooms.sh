@@ -44,7 +44,6 @@ FNR == 1 {
     room = path[1] == "include" ? "include" : path[2]
     if (room != "include" && !(room in room_of)) breach("no room \"" room "\" in the table of scripts/check_rooms.sh")
 }
-/^[ \t]*#[ \t]*include[ \t]*<(oneapi|dnnl)/ { if (room != "nn") breach("oneDNN is called in src/nn alone") }
 /^[ \t]*#[ \t]*include[ \t]*<(cuda|cublas)/ { if (room != "cuda") breach("CUDA is called in src/cuda alone") }
 /^[ \t]*#[ \t]*include[ \t]*<mpi\.h>/ { if (FILENAME != "src/dist/mpi_module.c") breach("MPI is called in src/dist/mpi_module.c alone") }
 /^[ \t]*#[ \t]*include[ \t]*"/ {

@@ -6,7 +6,7 @@
 set -eu
 
 wanted='cmake:cmake ninja-build:ninja gcc:gcc pkg-config:pkg-config
-libdnnl-dev:/usr/include/oneapi/dnnl/dnnl.h libjansson-dev:@jansson libarchive-dev:@libarchive
+libjansson-dev:@jansson libarchive-dev:@libarchive
 libpcre2-dev:@libpcre2-8 libutf8proc-dev:@libutf8proc'
 case ${1:-build} in
 build) ;;
@@ -34,9 +34,9 @@ done
 
 if ! command -v apt-get > /dev/null; then
     echo "missing (names of Debian packages):$missing; install them, then run make again" >&2
-    # oneDNN, gnuplot, fonts, NumPy, MPI and ip may be done without
+    # gnuplot, fonts, NumPy, MPI and ip may be done without
     for package in $missing; do
-        case $package in libdnnl-dev | gnuplot-nox | fonts-dejavu-core | python3-numpy | libopenmpi-dev | openmpi-bin | iproute2) ;; *) exit 1 ;; esac
+        case $package in gnuplot-nox | fonts-dejavu-core | python3-numpy | libopenmpi-dev | openmpi-bin | iproute2) ;; *) exit 1 ;; esac
     done
     exit 0
 fi

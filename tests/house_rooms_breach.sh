@@ -33,7 +33,6 @@ breach src/base/x.h '# include "x.h"' 'include "ROOM/FILE.h", not "x.h"'
 breach src/cuda/x.cu '#include "bias/bias.h"' 'room cuda may not include bias/bias.h'
 breach src/cuda/x.cuh '#include "bias/bias.h"' 'room cuda may not include bias/bias.h'
 breach src/bias/x.c '#include "mep/unknown.h"' 'mep/unknown.h has no room'
-breach src/bias/x.c '#include <oneapi/dnnl/dnnl.h>' 'oneDNN is called in src/nn alone'
 breach src/bias/x.c '#include <mpi.h>' 'MPI is called in src/dist/mpi_module.c alone'
 breach include/mep/x.h '#include "base/error.h"' 'a public header includes base/error.h of src/'
 mkdir "$folder/src/attic"

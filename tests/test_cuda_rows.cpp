@@ -418,7 +418,10 @@ static void check_finish(int64_t m, int64_t n, int64_t stride, mep_dtype dtype, 
     g.residual = with_residual ? residual.data() : NULL;
     g.gelu = with_gelu ? in_place ? c.view().data : gelu.view().data : NULL;
     g.gelu_input = with_input ? input.view().data : NULL;
-    assert_int_equal(mep_gemm_run(&g), MEP_OK);
+    mep_gemm_workspace *workspace = NULL;
+    assert_int_equal(mep_gemm_workspace_create(&workspace), MEP_OK);
+    assert_int_equal(mep_gemm_run(workspace, &g), MEP_OK);
+    mep_gemm_workspace_destroy(&workspace);
     std::vector<double> expected = c.values();
     append(&expected, in_place ? c : gelu);
     near("finish", found, expected, bound_of(dtype), 2);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products by every backend, and the row kernels under every CPU level, against float64; derivatives by
- * differences.
+ * The row kernels under every CPU level, against float64; derivatives by differences.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -19,9 +18,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "mep/types.h"
-#include "nn/gemm.h"
 #include "nn/layers.h"
-#include "nn/pack.h"
 #include "nn/rows.h"
 
 static int64_t checks;
@@ -38,81 +35,8 @@ static void near(const char *what, int64_t i, double found, double expected, dou
     checks++;
 }
 
-/* ---- Products ---- */
+/* ---- Rows ---- */
 
-/* A matrix [rows x columns] as stored for op(X), with `pad` extra elements a row that hold a mark. */
-typedef struct stored {
-    mep_matrix m;
-    int64_t count;
-} stored;
-
-static void put(const mep_matrix *m, void *at, double x)
-{
-    if (m->dtype == MEP_FLOAT32)
-        *(float *)at = (float)x;
-    else
-        *(mep_bf16 *)at = mep_bf16_from_float((float)x);
-}
-
-static double get(const mep_matrix *m, const void *at)
-{
-    return m->dtype == MEP_FLOAT32 ? (double)*(const float *)at : (double)mep_bf16_to_float(*(const mep_bf16 *)at);
-}
-
-static stored make(int64_t rows, int64_t columns, mep_dtype dtype, int transposed, int64_t pad, const char *name)
-{
-    stored s = {{NULL, dtype, (transposed ? rows : columns) + pad, transposed, 0}, 0};
-    s.count = (transposed ? columns : rows) * s.m.stride;
-    s.m.data = calloc((size_t)s.count, 4);
-    for (int64_t i = 0; i < s.count; i++)
-        put(&s.m, (char *)s.m.data + i * mep_dtype_size(dtype), (double)random_value(name, i));
-    return s;
-}
-
-/* op(B) packed for products of `dtype`; the caller frees its data. */
-static mep_matrix packed(const mep_matrix *b, int64_t k, int64_t n, mep_dtype dtype)
-{
-    int64_t size = 0;
-    void *memory = NULL;
-    assert_int_equal(mep_packed_size(k, n, dtype, &size), MEP_OK);
-    assert_int_equal(mep_alloc(&memory, size, 1), MEP_OK);
-    return mep_pack(b, k, n, dtype, memory);
-}
-
-static void check_product(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype,
-                          mep_dtype c_dtype, int a_transposed, int b_transposed, int with_bias, int accumulate)
-{
-    stored a = make(m, k, dtype, a_transposed, 3, "a"), b = make(k, n, dtype, b_transposed, 5, "b"),
-           c = make(m, n, c_dtype, 0, 2, "c");
-    float *bias = calloc((size_t)n, sizeof *bias);
-    for (int64_t i = 0; i < n; i++) bias[i] = random_value("bias", i);
-    double *before = calloc((size_t)c.count, sizeof *before);
-    for (int64_t i = 0; i < c.count; i++) before[i] = get(&c.m, (char *)c.m.data + i * mep_dtype_size(c_dtype));
-    mep_gemm g = {.m = m, .n = n, .k = k, .a = a.m, .b = b.m, .c = c.m, .accumulate = accumulate};
-    if (with_bias) g.bias = bias;
-    if (mep_gemm_run_with(backend, &g) != MEP_OK) fail_msg("%s", mep_error_message());
-    double bound = (c_dtype == MEP_FLOAT32 ? 2e-6 : 8e-3) * (sqrt((double)k) + 2) * 2;
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < c.m.stride; j++) {
-            double sum = before[i * c.m.stride + j], found = get(&c.m, mep_matrix_at(&c.m, i, j));
-            if (j >= n) { /* beyond the row: untouched */
-                assert_true(found == sum);
-                continue;
-            }
-            sum = (accumulate ? sum : 0) + (with_bias ? (double)bias[j] : 0);
-            for (int64_t l = 0; l < k; l++)
-                sum += get(&a.m, mep_matrix_at(&a.m, i, l)) * get(&b.m, mep_matrix_at(&b.m, l, j));
-            near("product", i * n + j, found, sum, bound);
-        }
-    free(a.m.data);
-    free(b.m.data);
-    free(c.m.data);
-    free(bias);
-    free(before);
-}
-
-/* What is done to the sums, all of it at once: C = (A B + bias + residual) gelu'(gelu_input), and gelu(C) beside it or
- * in its place. B lies as it is under a turned A, and else packed, from float32. */
 static double gelu(double x)
 {
     return 0.5 * x * (1 + erf(x / sqrt(2.0)));
@@ -122,118 +46,6 @@ static double gelu_tanh(double x)
 {
     return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
 }
-
-static void check_fused(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype,
-                        int turned, int in_place)
-{
-    stored a = make(m, k, dtype, turned, 0, "a"), b = make(k, n, turned ? dtype : MEP_FLOAT32, !turned, 0, "b"),
-           c = make(m, n, dtype, 0, 2, "c"), y = make(m, n, dtype, 0, 2, "y"), x = make(m, n, dtype, 0, 2, "x");
-    float *bias = calloc((size_t)n, sizeof *bias), *residual = calloc((size_t)c.count, sizeof *residual);
-    for (int64_t i = 0; i < n; i++) bias[i] = random_value("bias", i);
-    for (int64_t i = 0; i < c.count; i++) residual[i] = random_value("residual", i);
-    mep_gemm g = {.m = m, .n = n, .k = k, .a = a.m, .b = b.m, .c = c.m, .bias = bias, .residual = residual};
-    if (!turned) g.b = packed(&b.m, k, n, dtype);
-    g.gelu = in_place ? c.m.data : y.m.data;
-    g.gelu_input = x.m.data;
-    g.gelu_tanh = turned; /* one or the other */
-    double (*activation)(double) = turned ? gelu_tanh : gelu;
-    if (mep_gemm_run_with(backend, &g) != MEP_OK) fail_msg("%s", mep_error_message());
-    double bound = (dtype == MEP_FLOAT32 ? 4e-6 : 1.6e-2) * (sqrt((double)k) + 3);
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++) {
-            double sum = (double)bias[j] + (double)residual[i * c.m.stride + j], h = 1e-5,
-                   at = get(&x.m, mep_matrix_at(&x.m, i, j));
-            for (int64_t l = 0; l < k; l++) {
-                float value = (float)get(&b.m, mep_matrix_at(&b.m, l, j));
-                if (dtype == MEP_BFLOAT16) value = mep_bf16_to_float(mep_bf16_from_float(value));
-                sum += get(&a.m, mep_matrix_at(&a.m, i, l)) * (double)value;
-            }
-            sum *= (activation(at + h) - activation(at - h)) / (2 * h);
-            if (!in_place) near("fused", i * n + j, get(&c.m, mep_matrix_at(&c.m, i, j)), sum, bound);
-            near("fused gelu", i * n + j, get(&c.m, mep_matrix_at(in_place ? &c.m : &y.m, i, j)), activation(sum),
-                 1.2 * bound);
-        }
-    if (g.b.packed) mep_free(&g.b.data);
-    free(a.m.data), free(b.m.data), free(c.m.data), free(x.m.data), free(y.m.data), free(bias), free(residual);
-}
-
-/* Enough columns, rows and depth for several chunks, blocks and tiles, at places all over; the same bits by one thread
- * and by three. */
-static void check_large(const mep_gemm_backend_table *backend, int64_t m, int64_t n, int64_t k, mep_dtype dtype,
-                        int a_turned, int b_turned, int accumulate, int packs)
-{
-    stored a = make(m, k, dtype, a_turned, 0, "a"), b = make(k, n, dtype, b_turned, 0, "b"),
-           c = make(m, n, MEP_FLOAT32, 0, 0, "c"), again = make(m, n, MEP_FLOAT32, 0, 0, "c");
-    mep_gemm g = {.m = m, .n = n, .k = k, .a = a.m, .b = b.m, .c = c.m, .accumulate = accumulate};
-    int threads = omp_get_max_threads();
-    if (packs) g.b = packed(&b.m, k, n, dtype);
-    omp_set_num_threads(1);
-    assert_int_equal(mep_gemm_run_with(backend, &g), MEP_OK);
-    omp_set_num_threads(3);
-    g.c = again.m;
-    assert_int_equal(mep_gemm_run_with(backend, &g), MEP_OK);
-    assert_memory_equal(c.m.data, again.m.data, (size_t)(m * n) * 4);
-    mep_fail_allocation(0);
-    assert_int_equal(mep_gemm_run_with(backend, &g), MEP_OK);
-    assert_int_equal(mep_fail_allocation(0), 0);
-    omp_set_num_threads(threads);
-    for (int64_t at = 0; at < m * n; at += m * n / 499) {
-        double sum = accumulate ? (double)random_value("c", at) : 0;
-        for (int64_t l = 0; l < k; l++)
-            sum += get(&a.m, mep_matrix_at(&a.m, at / n, l)) * get(&b.m, mep_matrix_at(&b.m, l, at % n));
-        near("large product", at, (double)((float *)c.m.data)[at], sum,
-             4e-6 * (sqrt((double)k) + 2) + 1e-7 * (double)k);
-    }
-    if (packs) mep_free(&g.b.data);
-    free(a.m.data), free(b.m.data), free(c.m.data), free(again.m.data);
-}
-
-static void check_backend(const mep_gemm_backend_table *backend)
-{
-    static const int64_t shapes[][3] = {{1, 1, 1},    {1, 130, 33},   {130, 1, 7},
-                                        {64, 64, 64}, {67, 129, 300}, {257, 70, 5}};
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (int flags = 0; flags < 16; flags++)
-            for (int type = 0; type < 3; type++) {
-                mep_dtype in = type == 0 ? MEP_FLOAT32 : MEP_BFLOAT16, out = type == 2 ? MEP_BFLOAT16 : MEP_FLOAT32;
-                if (type == 2 && (flags & 8)) continue; /* sums are kept in float32 */
-                check_product(backend, shapes[s][0], shapes[s][1], shapes[s][2], in, out, flags & 1, flags & 2,
-                              flags & 4, flags & 8);
-            }
-}
-
-static void check_more(const mep_gemm_backend_table *backend)
-{
-    static const int64_t shapes[][3] = {{1, 65, 3}, {70, 130, 33}, {300, 64, 64}};
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (int flags = 0; flags < 8; flags++)
-            check_fused(backend, shapes[s][0], shapes[s][1], shapes[s][2], flags & 1 ? MEP_BFLOAT16 : MEP_FLOAT32,
-                        flags & 2, flags & 4);
-    for (int type = 0; type < 2; type++) {
-        mep_dtype dtype = type ? MEP_BFLOAT16 : MEP_FLOAT32;
-        for (int packs = 0; packs < 2; packs++) {
-            check_large(backend, 1100, 300, 96, dtype, 0, 1, 0, packs);  /* a layer forward: two blocks of rows */
-            check_large(backend, 300, 200, 1000, dtype, 0, 0, 0, packs); /* gradient of an input */
-            check_large(backend, 1, 700, 999, dtype, 0, 1, 0, packs);    /* decoding */
-        }
-        check_large(backend, 500, 260, 301, dtype, 1, 0, 1, 0);  /* gradient of a weight, summed */
-        check_large(backend, 70, 1000, 9001, dtype, 1, 0, 0, 0); /* two chunks of columns, odd depth */
-    }
-}
-
-static void test_products(void **state)
-{
-    (void)state;
-    check_backend(&mep_gemm_plain);
-    check_more(&mep_gemm_plain);
-#if MEP_HAVE_ONEDNN
-    check_backend(&mep_gemm_onednn);
-    check_more(&mep_gemm_onednn);
-#endif
-    assert_true(checks > 100000);
-}
-
-/* ---- Rows ---- */
 
 static const int64_t SIZES[] = {1, 2, 3, 15, 16, 17, 31, 64, 100, 1023};
 enum { SIZE_COUNT = sizeof SIZES / sizeof *SIZES, MOST = 1100 };
@@ -478,7 +290,7 @@ static void test_embedding(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_rows),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows),
                                        cmocka_unit_test(test_rotary), cmocka_unit_test(test_embedding)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

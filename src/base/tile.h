@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The small matrix product that attention's tiles and the plain matrix product are made of:
+ * The register-blocked matrix product that attention's tiles and the products of linear layers are made of:
  *
  *     C[rows x columns] (+)= A[rows x depth] B[depth x columns]
  *
  * B and C are row-major with contiguous columns; A may be strided either way, so that a transposed A costs nothing.
- * Blocks of C stay in registers over the whole depth. Included by variants only, like simd.h.
+ * Blocks of C stay in registers over the complete depth. Included by variants only, like simd.h.
+ *
+ * Bits: an element of A B is one chain of multiply-adds over the depth, in ascending order, that starts at zero; C += A B
+ * then adds it once. So it depends on the element's row of A and column of B alone, not on the block that holds it.
  *
  * An including file that defines TILE_PAIRS gets the product on pairs of bfloat16: depth, and the elements of A and B,
  * are units of 32 bits that hold two neighbours of the summed index; C is float32 still.
@@ -65,7 +68,10 @@ MEP_INLINE void tile_block(const mep_tile_operands *t, int64_t row, int64_t colu
     MEP_UNROLL
     for (int m = 0; m < rows; m++) {
         MEP_UNROLL
-        for (int n = 0; n < vectors; n++) sum[m][n] = t->accumulate ? vf_load(c + m * t->c_row + n * LANES) : vf_set(0);
+        for (int n = 0; n < vectors; n++) {
+            sum[m][n] = vf_set(0);
+            if (t->accumulate) __builtin_prefetch(c + m * t->c_row + n * LANES, 1);
+        }
     }
     for (int64_t k = 0; k < t->depth; k++) {
         vf bk[BLOCK_VECTORS];
@@ -83,17 +89,37 @@ MEP_INLINE void tile_block(const mep_tile_operands *t, int64_t row, int64_t colu
     MEP_UNROLL
     for (int m = 0; m < rows; m++) {
         MEP_UNROLL
-        for (int n = 0; n < vectors; n++) vf_store(c + m * t->c_row + n * LANES, sum[m][n]);
+        for (int n = 0; n < vectors; n++) {
+            float *at = c + m * t->c_row + n * LANES;
+            vf_store(at, t->accumulate ? vf_load(at) + sum[m][n] : sum[m][n]);
+        }
     }
 }
 
-/* All rows of a strip of `vectors`*LANES columns. */
-MEP_INLINE void tile_strip(const mep_tile_operands *t, int64_t rows, int64_t column, const int high, const int vectors)
+/* The same for a count of rows that is known at run time, 1 to BLOCK_ROWS. */
+MEP_INLINE void tile_last_rows(const mep_tile_operands *t, int64_t row, int64_t column, int64_t rows, const int vectors)
 {
-    int64_t row = 0;
-    for (; row + high <= rows; row += high) tile_block(t, row, column, high, vectors);
-    for (; row + 4 <= rows; row += 4) tile_block(t, row, column, 4, vectors);
-    for (; row < rows; row++) tile_block(t, row, column, 1, vectors);
+    switch (rows) {
+    case 1: tile_block(t, row, column, 1, vectors); break;
+    case 2: tile_block(t, row, column, 2, vectors); break;
+    case 3: tile_block(t, row, column, 3, vectors); break;
+    case 4: tile_block(t, row, column, 4, vectors); break;
+    case 5: tile_block(t, row, column, 5, vectors); break;
+    default: tile_block(t, row, column, 6, vectors); break;
+    }
+}
+
+/* All rows of `vectors`*LANES columns. The rows left over are divided evenly, since few rows use the arithmetic badly. */
+MEP_INLINE void tile_columns(const mep_tile_operands *t, int64_t rows, int64_t column, const int high,
+                             const int vectors)
+{
+    int64_t row = 0, even = rows % high == 0 ? rows : rows - high - rows % high;
+    for (; row < even; row += high) tile_block(t, row, column, high, vectors);
+    while (row < rows) {
+        int64_t left = rows - row, parts = (left + BLOCK_ROWS - 1) / BLOCK_ROWS, count = (left + parts - 1) / parts;
+        tile_last_rows(t, row, column, count, vectors);
+        row += count;
+    }
 }
 
 /* The product: the entry of both kernel tables. columns is a multiple of LANES. */
@@ -103,11 +129,12 @@ static void tile_product(int64_t rows, int64_t columns, int64_t depth, const flo
     mep_tile_operands t = {depth, a, a_row, a_column, b, b_row, c, c_row, accumulate};
     int64_t column = 0;
     for (; column + BLOCK_VECTORS * LANES <= columns; column += BLOCK_VECTORS * LANES)
-        tile_strip(&t, rows, column, BLOCK_ROWS, BLOCK_VECTORS);
+        tile_columns(&t, rows, column, BLOCK_ROWS, BLOCK_VECTORS);
 #if defined(__AVX512F__)
-    for (; column + 2 * LANES <= columns; column += 2 * LANES) tile_strip(&t, rows, column, 8, 2);
+    for (; column + 3 * LANES <= columns; column += 3 * LANES) tile_columns(&t, rows, column, 8, 3);
+    for (; column + 2 * LANES <= columns; column += 2 * LANES) tile_columns(&t, rows, column, 8, 2);
 #endif
-    for (; column < columns; column += LANES) tile_strip(&t, rows, column, NARROW_ROWS, 1);
+    for (; column < columns; column += LANES) tile_columns(&t, rows, column, NARROW_ROWS, 1);
 }
 
 #endif

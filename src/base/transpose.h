@@ -32,11 +32,57 @@ MEP_INLINE void transpose_square(const char *in, int64_t in_stride, char *out, i
     MEP_UNROLL
     for (int r = 0; r < 16; r++) _mm512_storeu_si512(out + r * out_stride, row[r]);
 }
+#elif defined(__AVX2__)
+/* 8 x 8 values: rows r and r + 4 share a register, so that all shuffles stay within halves of 128 bits. */
+MEP_INLINE void transpose_quarter(const char *in, int64_t in_stride, char *out, int64_t out_stride)
+{
+    __m256 row[4][2]; /* columns 0 .. 3 and 4 .. 7 of rows r and r + 4 */
+    MEP_UNROLL
+    for (int r = 0; r < 4; r++) {
+        const char *low = in + r * in_stride, *high = low + 4 * in_stride;
+        MEP_UNROLL
+        for (int half = 0; half < 2; half++)
+            row[r][half] =
+                _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps((const float *)(const void *)(low + half * 16))),
+                                     _mm_loadu_ps((const float *)(const void *)(high + half * 16)), 1);
+    }
+    MEP_UNROLL
+    for (int half = 0; half < 2; half++) {
+        __m256 low01 = _mm256_unpacklo_ps(row[0][half], row[1][half]),
+               high01 = _mm256_unpackhi_ps(row[0][half], row[1][half]),
+               low23 = _mm256_unpacklo_ps(row[2][half], row[3][half]),
+               high23 = _mm256_unpackhi_ps(row[2][half], row[3][half]);
+        const __m256 column[4] = {_mm256_shuffle_ps(low01, low23, 0x44), _mm256_shuffle_ps(low01, low23, 0xee),
+                                  _mm256_shuffle_ps(high01, high23, 0x44), _mm256_shuffle_ps(high01, high23, 0xee)};
+        MEP_UNROLL
+        for (int c = 0; c < 4; c++)
+            _mm256_storeu_ps((float *)(void *)(out + (half * 4 + c) * out_stride), column[c]);
+    }
+}
+
+MEP_INLINE void transpose_square(const char *in, int64_t in_stride, char *out, int64_t out_stride)
+{
+    MEP_UNROLL
+    for (int r = 0; r < 16; r += 8) {
+        MEP_UNROLL
+        for (int c = 0; c < 16; c += 8)
+            transpose_quarter(in + r * in_stride + c * 4, in_stride, out + c * out_stride + r * 4, out_stride);
+    }
+}
 #else
 MEP_INLINE void transpose_square(const char *in, int64_t in_stride, char *out, int64_t out_stride)
 {
-    for (int r = 0; r < 16; r++)
-        for (int c = 0; c < 16; c++) memcpy(out + c * out_stride + r * 4, in + r * in_stride + c * 4, 4);
+    for (int r = 0; r < 16; r += 4)
+        for (int c = 0; c < 16; c += 4) {
+            vf a[4];
+            for (int i = 0; i < 4; i++) memcpy(&a[i], in + (r + i) * in_stride + c * 4, sizeof a[i]);
+            vf low01 = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5), high01 = __builtin_shufflevector(a[0], a[1], 2, 6, 3, 7),
+               low23 = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5), high23 = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
+            const vf column[4] = {
+                __builtin_shufflevector(low01, low23, 0, 1, 4, 5), __builtin_shufflevector(low01, low23, 2, 3, 6, 7),
+                __builtin_shufflevector(high01, high23, 0, 1, 4, 5), __builtin_shufflevector(high01, high23, 2, 3, 6, 7)};
+            for (int i = 0; i < 4; i++) memcpy(out + (c + i) * out_stride + r * 4, &column[i], sizeof column[i]);
+        }
 }
 #endif
 

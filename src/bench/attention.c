@@ -253,30 +253,18 @@ static mep_status measure_dtype(group *g)
     return MEP_OK;
 }
 
-/* The ceiling is oneDNN's at the highest of the levels, because oneDNN is told its level once, at its first product. */
-static mep_status raise_level(const mep_bench_attention_settings *s, int64_t ceiling, mep_dtype dtype)
+static mep_status check_levels(const mep_bench_attention_settings *s)
 {
-    mep_cpu_level highest = MEP_CPU_C;
-    for (int64_t i = 0; i < s->level_count; i++) {
+    for (int64_t i = 0; i < s->level_count; i++)
         if (s->levels[i] > mep_cpu_level_detected())
             return mep_fail(MEP_ERROR_UNSUPPORTED, "this machine has no %s; its highest level is %s",
                             mep_cpu_level_text(s->levels[i]), mep_cpu_level_text(mep_cpu_level_detected()));
-        highest = s->levels[i] > highest ? s->levels[i] : highest;
-    }
-    mep_bench_ceiling top = {0};
-    mep_bench_lane lane;
-    const mep_bench_control alone = {.repeats = 1};
-    mep_cpu_level_set(highest);
-    mep_status status = mep_bench_ceiling_create(&top, MEP_DEVICE_CPU, ceiling, dtype);
-    mep_bench_ceiling_lane(&top, &lane);
-    if (status == MEP_OK) status = mep_bench_first(&lane, &alone);
-    mep_bench_ceiling_destroy(&top);
-    return status;
+    return MEP_OK;
 }
 
 mep_status mep_bench_attention(const mep_bench_attention_settings *settings, mep_bench_common *common)
 {
-    if (common->device == MEP_DEVICE_CPU) MEP_TRY(raise_level(settings, common->ceiling, common->dtypes[0]));
+    if (common->device == MEP_DEVICE_CPU) MEP_TRY(check_levels(settings));
     common->control.total = variant_count(settings) * (2 - settings->forward_only) *
                             level_count(settings, common->device) * settings->length_count * common->dtype_count;
     mep_status status = MEP_OK;

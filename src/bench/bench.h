@@ -81,7 +81,7 @@ typedef struct mep_bench_gemm_settings {
 } mep_bench_gemm_settings;
 
 typedef struct mep_bench_gemm_case {
-    const char *product, *pass, *dtype, *backend;
+    const char *product, *pass, *dtype;
     int64_t m, n, k;
     mep_bench_figures figures;
 } mep_bench_gemm_case;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The matrix products of a model: each linear map's forward product, the gradient of its input and that of its weight,
- * in the forms in which the model asks for them, in every type in turn: by every backend of the build, or on a GPU by
- * the one that models use there.
+ * in the forms in which the model asks for them, in every type in turn.
  */
 #include <stdio.h>
 
@@ -12,7 +11,7 @@
 #include "bench/bench.h"
 #include "bench/parts.h"
 
-enum { MAPS = 5, PASSES = 3, DTYPES = 2, BACKENDS = 2, OUTPUT_ROWS = 1024 };
+enum { MAPS = 5, PASSES = 3, DTYPES = 2, OUTPUT_ROWS = 1024 };
 static const char *const PASS_NAMES[PASSES] = {"forward", "input gradient", "weight gradient"};
 
 /* y[rows, out] = x[rows, in] W^T, W [out, in]. */
@@ -22,7 +21,6 @@ typedef struct linear_map {
 } linear_map;
 
 typedef struct operation {
-    const mep_gemm_backend_table *backend; /* of the processor; NULL: the place's own */
     mep_place place;
     mep_gemm product;
 } operation;
@@ -30,19 +28,16 @@ typedef struct operation {
 typedef struct bench {
     const mep_bench_gemm_settings *settings;
     mep_bench_common *common;
-    const mep_gemm_backend_table *backends[BACKENDS];
-    int64_t backend_count;
     mep_place place;
     mep_bench_ceiling ceilings[DTYPES];
     linear_map maps[MAPS];
-    operation operations[DTYPES * BACKENDS];
+    operation operations[DTYPES];
     mep_bench_lane *lanes; /* operations, then a ceiling a type */
 } bench;
 
 static mep_status run(void *context)
 {
     const operation *o = context;
-    if (o->backend != NULL) return mep_gemm_run_with(o->backend, &o->product);
     return o->place.nn->gemm(o->place.state, &o->product);
 }
 
@@ -57,14 +52,6 @@ static void list(bench *b)
                                    {"down", rows, f, h},
                                    {"output", output, h, c->vocab_size}};
     for (int i = 0; i < MAPS; i++) b->maps[i] = maps[i];
-    if (b->common->device != MEP_DEVICE_CPU) {
-        b->backend_count = 1; /* the device's, which has no table of this kind */
-        return;
-    }
-#if MEP_HAVE_ONEDNN
-    b->backends[b->backend_count++] = &mep_gemm_onednn;
-#endif
-    b->backends[b->backend_count++] = &mep_gemm_plain;
 }
 
 /* A pass of a map: forward y = x W^T, dx = dy W, dW += dy^T x. */
@@ -88,47 +75,38 @@ static mep_status allocate_operands(mep_device device, mep_gemm *g)
     return mep_device_array(device, &g->c.data, g->m * g->n, mep_dtype_size(g->c.dtype));
 }
 
-/* The operations of all types and backends; backends of a type share their operands. */
+/* The operations of all types. */
 static mep_status fill(bench *b, const linear_map *map, int pass)
 {
     mep_device device = b->common->device;
     for (int64_t d = 0; d < b->common->dtype_count; d++) {
         mep_gemm g = shape_of(map, pass, b->common->dtypes[d]);
-        operation *o = &b->operations[d * b->backend_count];
         mep_status status = allocate_operands(device, &g);
-        for (int64_t i = 0; i < b->backend_count; i++) {
-            o[i] = (operation){b->backends[i], b->place, g};
-            mep_bench_lane *lane = &b->lanes[d * b->backend_count + i];
-            *lane = (mep_bench_lane){
-                .run = run, .context = &o[i], .device = device, .work = 2.0 * (double)g.m * (double)g.n * (double)g.k};
-            snprintf(lane->name, sizeof lane->name, "%s %s, %s", map->name, PASS_NAMES[pass],
-                     mep_dtype_name(g.a.dtype));
-        }
+        b->operations[d] = (operation){b->place, g};
+        mep_bench_lane *lane = &b->lanes[d];
+        *lane = (mep_bench_lane){.run = run,
+                                 .context = &b->operations[d],
+                                 .device = device,
+                                 .work = 2.0 * (double)g.m * (double)g.n * (double)g.k};
+        snprintf(lane->name, sizeof lane->name, "%s %s, %s", map->name, PASS_NAMES[pass], mep_dtype_name(g.a.dtype));
         if (status != MEP_OK) return status;
-        mep_bench_ceiling_lane(&b->ceilings[d], &b->lanes[b->common->dtype_count * b->backend_count + d]);
+        mep_bench_ceiling_lane(&b->ceilings[d], &b->lanes[b->common->dtype_count + d]);
     }
     return MEP_OK;
 }
 
-static const char *backend_name(const operation *o)
-{
-    return o->backend != NULL ? o->backend->name() : mep_device_name(o->place.device);
-}
-
 static mep_status report(const bench *b, const linear_map *map, int pass)
 {
-    int64_t count = b->common->dtype_count * b->backend_count;
+    int64_t count = b->common->dtype_count;
     for (int64_t i = 0; i < count; i++) {
         const mep_gemm *g = &b->operations[i].product;
         mep_bench_gemm_case c = {.product = map->name,
                                  .pass = PASS_NAMES[pass],
                                  .dtype = mep_dtype_name(g->a.dtype),
-                                 .backend = backend_name(&b->operations[i]),
                                  .m = g->m,
                                  .n = g->n,
                                  .k = g->k,
-                                 .figures =
-                                     mep_bench_figures_of(&b->lanes[i], &b->lanes[count + i / b->backend_count])};
+                                 .figures = mep_bench_figures_of(&b->lanes[i], &b->lanes[count + i])};
         MEP_TRY(b->common->add(b->common->context, &c));
     }
     return MEP_OK;
@@ -136,13 +114,13 @@ static mep_status report(const bench *b, const linear_map *map, int pass)
 
 static mep_status measure_pass(bench *b, const linear_map *map, int pass)
 {
-    int64_t dtypes = b->common->dtype_count, count = dtypes * b->backend_count;
+    int64_t dtypes = b->common->dtype_count;
     mep_status status = fill(b, map, pass);
-    if (status == MEP_OK) status = mep_bench_measure(b->lanes, count + dtypes, &b->common->control);
-    if (status == MEP_OK) b->common->control.done += count;
+    if (status == MEP_OK) status = mep_bench_measure(b->lanes, 2 * dtypes, &b->common->control);
+    if (status == MEP_OK) b->common->control.done += dtypes;
     if (status == MEP_OK) status = report(b, map, pass);
     for (int64_t d = 0; d < dtypes; d++) {
-        mep_gemm *g = &b->operations[d * b->backend_count].product;
+        mep_gemm *g = &b->operations[d].product;
         mep_device_release(b->common->device, &g->a.data);
         mep_device_release(b->common->device, &g->b.data);
         mep_device_release(b->common->device, &g->c.data);
@@ -158,7 +136,7 @@ static mep_status measure_all(bench *b)
         if (b->maps[i].out > largest) largest = b->maps[i].out;
     }
     MEP_TRY(mep_bench_place_open(&b->place, b->common->device, largest, largest));
-    MEP_TRY(mep_alloc(&b->lanes, DTYPES * (BACKENDS + 1), sizeof *b->lanes));
+    MEP_TRY(mep_alloc(&b->lanes, DTYPES * 2, sizeof *b->lanes));
     for (int64_t d = 0; d < b->common->dtype_count; d++)
         MEP_TRY(mep_bench_ceiling_create(&b->ceilings[d], b->common->device, b->common->ceiling, b->common->dtypes[d]));
     for (int i = 0; i < MAPS; i++)
@@ -171,7 +149,7 @@ mep_status mep_bench_gemm(const mep_bench_gemm_settings *settings, mep_bench_com
     bench b = {.settings = settings, .common = common};
     MEP_TRY(mep_model_config_check(&settings->config));
     list(&b);
-    common->control.total = MAPS * PASSES * common->dtype_count * b.backend_count;
+    common->control.total = MAPS * PASSES * common->dtype_count;
     mep_status status = measure_all(&b);
     for (int d = 0; d < DTYPES; d++) mep_bench_ceiling_destroy(&b.ceilings[d]);
     mep_bench_place_close(&b.place);

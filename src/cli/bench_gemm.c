@@ -14,7 +14,6 @@ static const mep_bench_column GEMM_COLUMNS[] = {
     MEP_BENCH_INTEGER_COLUMN(mep_bench_gemm_case, "n", n),
     MEP_BENCH_INTEGER_COLUMN(mep_bench_gemm_case, "k", k),
     MEP_BENCH_TEXT_COLUMN(mep_bench_gemm_case, "dtype", dtype),
-    MEP_BENCH_TEXT_COLUMN(mep_bench_gemm_case, "backend", backend),
     MEP_BENCH_FIGURE_COLUMNS(mep_bench_gemm_case, "GFLOP/s", "gflops"),
     MEP_BENCH_TIME_COLUMNS(mep_bench_gemm_case, "ms", 1e3),
 };
@@ -34,8 +33,7 @@ static int run_gemm(mep_bench_job *job, const char *preset, mep_bench_gemm_setti
 }
 
 static const char GEMM_NOTES[] = "The output layer has 1024 rows at most, as in the model, which works in chunks "
-                                 "there. Where oneDNN has no bfloat16\n"
-                                 "products (below AVX-512) the plain ones stand in for them, as in the model.\n\n";
+                                 "there.\n\n";
 
 int mep_cli_bench_gemm(int argc, char **argv)
 {
@@ -64,7 +62,7 @@ int mep_cli_bench_gemm(int argc, char **argv)
     mep_usage usage = {.command = job.command,
                        .arguments = "",
                        .summary = "The matrix products of a model (forward, gradient of the input, gradient of the "
-                                  "weight) by every backend of this build, beside a square product.",
+                                  "weight), and a square product.",
                        .notes = notes,
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);

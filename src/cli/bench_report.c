@@ -30,7 +30,6 @@ mep_status mep_bench_report_begin(mep_bench_report *report, int64_t repeats, dou
     MEP_TRY(mep_bench_report_condition(report, "threads", json_integer(mep_set_threads(0))));
     MEP_TRY(mep_bench_report_condition(report, "compiler", json_string(mep_bench_compiler())));
     MEP_TRY(mep_bench_report_condition(report, "build", json_string(mep_bench_build())));
-    MEP_TRY(mep_bench_report_condition(report, "matrix_products", json_string(mep_gemm_backend())));
     MEP_TRY(mep_bench_report_condition(report, "repeats", json_integer((json_int_t)repeats)));
     return mep_bench_report_condition(report, "seconds", json_real(seconds));
 }

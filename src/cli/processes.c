@@ -17,7 +17,6 @@
 #include "cli/interrupt.h"
 #include "dist/mpi.h"
 #include "mep/types.h"
-#include "nn/gemm.h"
 
 enum { LINE = 2048 };
 
@@ -58,7 +57,7 @@ static mep_status compare_cards(const card *all)
     for (int64_t r = 1; r < group.size && group.rank == 0; r++) {
         if (strcmp(all[r].computes, first->computes) == 0) continue;
         fprintf(stderr,
-                "mep %s: note: process %lld on %s computes with %s, process 0 with %s: results differ in the last "
+                "mep %s: note: process %lld on %s computes with the instructions of %s, process 0 with those of %s: results differ in the last "
                 "bits from those of machines that are alike; mpirun -x MEP_CPU=LEVEL gives all the same level\n",
                 name, (long long)r, all[r].host, all[r].computes, first->computes);
         break;
@@ -72,7 +71,7 @@ static mep_status meet(void)
     card *all, mine = {0};
     memcpy(mine.host, group.host, sizeof mine.host);
     snprintf(mine.version, sizeof mine.version, "%s", mep_version());
-    snprintf(mine.computes, sizeof mine.computes, "%s and %s", mep_cpu_level_name(), mep_gemm_backend());
+    snprintf(mine.computes, sizeof mine.computes, "%s", mep_cpu_level_name());
     mep_status status = mep_dist_agree(&group, mep_alloc(&all, group.size, sizeof *all));
     if (status == MEP_OK) status = mep_dist_gather(&group, &mine, sizeof mine, all);
     if (status == MEP_OK) status = mep_dist_agree(&group, compare_cards(all));

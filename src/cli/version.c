@@ -14,7 +14,6 @@
 #include "cli/cli.h"
 #include "dist/mpi.h"
 #include "mep/types.h"
-#include "nn/gemm.h"
 
 #define TEXT(x) #x
 #define VERSION_TEXT(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
@@ -40,17 +39,16 @@ static void print_text(void)
     printf("CPU level         %s (the machine has %s; MEP_CPU lowers it)\n", mep_cpu_level_name(),
            mep_cpu_level_text(mep_cpu_level_detected()));
     printf("threads           %d (OpenMP; OMP_NUM_THREADS sets them)\n", omp_get_max_threads());
-    printf("matrix products   %s\n", mep_gemm_backend());
     printf("processes         %s\n", mep_mpi_name());
     printf("GPU               %s\n", gpu_name());
 }
 
 static int print_json(void)
 {
-    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s}", "version", mep_version(), "compiler", COMPILER,
+    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s}", "version", mep_version(), "compiler", COMPILER,
                              "cpu_level", mep_cpu_level_name(), "cpu_level_detected",
                              mep_cpu_level_text(mep_cpu_level_detected()), "threads", omp_get_max_threads(),
-                             "matrix_products", mep_gemm_backend(), "processes", mep_mpi_name(), "gpu", gpu_name());
+                             "processes", mep_mpi_name(), "gpu", gpu_name());
     if (root == NULL) {
         (void)mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
         return mep_cli_fail("version");

@@ -219,7 +219,7 @@ static mep_status allocate_weights(mep_session *s, int decodes)
         int64_t bytes = t->size * mep_dtype_size(dtype);
         *w = (mep_matrix){mep_session_values(s, i), dtype, t->shape[1], 0, 0};
         if (dtype == MEP_FLOAT32) continue;
-        w->packed = decodes && s->settings.device == MEP_DEVICE_CPU && mep_gemm_packs(dtype);
+        w->packed = decodes && s->settings.device == MEP_DEVICE_CPU;
         if (w->packed) MEP_TRY(mep_packed_size(t->shape[1], t->shape[0], dtype, &bytes));
         MEP_TRY(block(s, &w->data, bytes, 1, 1));
     }

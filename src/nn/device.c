@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "base/error.h"
+#include "base/memory.h"
 
 #if MEP_HAVE_CUDA
 extern const mep_nn_device mep_cuda_nn; /* cuda/nn.c */
@@ -23,16 +25,24 @@ static const mep_row_kernels *kernels(void)
     return mep_row_kernels_for(mep_cpu_level_get());
 }
 
-static mep_status create(mep_nn_state **state, int64_t rows, int64_t width)
-{
-    (void)rows, (void)width;
-    *state = NULL;
-    return MEP_OK;
-}
+/* Nothing but products needs memory to work in. */
+struct mep_nn_state {
+    mep_gemm_workspace *workspace;
+};
 
 static void destroy(mep_nn_state **state)
 {
-    *state = NULL;
+    if (*state != NULL) mep_gemm_workspace_destroy(&(*state)->workspace);
+    mep_free(state);
+}
+
+static mep_status create(mep_nn_state **state, int64_t rows, int64_t width)
+{
+    (void)rows, (void)width;
+    MEP_TRY(mep_alloc(state, 1, sizeof **state));
+    mep_status status = mep_gemm_workspace_create(&(*state)->workspace);
+    if (status != MEP_OK) destroy(state);
+    return status;
 }
 
 static void *stream(const mep_nn_state *state)
@@ -43,8 +53,7 @@ static void *stream(const mep_nn_state *state)
 
 static mep_status gemm(mep_nn_state *state, const mep_gemm *product)
 {
-    (void)state;
-    return mep_gemm_run(product);
+    return mep_gemm_run(state->workspace, product);
 }
 
 static void layer_norm_forward(mep_nn_state *state, int64_t rows, int64_t width, const float *x, const float *weight,

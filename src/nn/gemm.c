@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products: cutting the output into tiles, packing, threads over tiles, and what is done to a tile's sums while
- * they lie in the cache.
+ * Matrix products: dividing the output into tiles, threads over tiles, and what is done to a tile's sums while they are
+ * in the cache. nn/product.h has the kernels, nn/pack.h their operands.
  */
 #include "nn/gemm.h"
 
@@ -13,341 +13,219 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "nn/pack.h"
+#include "nn/product.h"
 #include "nn/rows.h"
 
-/*
- * How a product is cut; a function of its shapes and types alone. A thread takes a block of the output and computes it
- * tile by tile.
- *   plain:  a block is a tile; the backend takes A and B as they lie.
- *   panels: (layers forward, and gradients of their inputs) a block is a few columns of up to 1024 rows; its thread
- *           packs the columns of B first, into memory of its own that stays in its second cache.
- *   kept:   as panels, of a B that was packed before.
- *   strips: (gradients of weights: A transposed) a block is a few rows; its thread copies A's rows first. All of B, or
- *           a chunk of its columns, was packed for all threads before.
- */
-enum { PLAIN, PANELS, KEPT, STRIPS };
-typedef struct cut {
-    int way;
-    int64_t rows, columns;             /* of a tile, at most */
-    int64_t block_rows, block_columns; /* of a block, multiples of a tile's where there is more than one */
-    int64_t chunk;                     /* columns */
-    int64_t depth;                     /* k, or one more with zeros */
-    int64_t packed_rows, element;      /* of the packed B; bytes of a value */
-    int direct;                        /* the sums are C: whole rows, with nothing else to be done to them */
-} cut;
+/* The largest tile of C. Its block of B is packed once, into the L2 or L3 cache, for all its rows; blocks of A of up to
+ * MEP_MOST_ROWS rows are in an L2 cache of 512 KB while panels of B pass by. */
+enum { ROWS = 4 * MEP_MOST_ROWS, COLUMNS = 512, PANELS = COLUMNS / MEP_SMALLEST_PANEL };
+_Static_assert(COLUMNS % MEP_LARGEST_PANEL == 0, "a tile has complete panels");
+_Static_assert(MEP_MOST_ROWS % MEP_ROW_GROUP == 0, "a block has complete groups of rows");
 
-/* Memory that stays from product to product: packed panels (of each thread, or of all), and of each thread a strip of A
- * and the sums of a tile. */
-typedef struct workspace {
-    char *panels, *strips;
-    float *sums;
-    int64_t panels_size, strip_size, sums_size; /* bytes in all, bytes a thread, values a thread */
+/* Tiles for each thread, where C is large enough, so that all threads end at nearly the same time; rows and columns that
+ * still amortize packing; and multiplications below which a team of threads costs more than it gains. */
+enum { TILES_PER_THREAD = 4, FEW_ROWS = 48, FEW_COLUMNS = 256, FEW_PRODUCTS = 1 << 15 };
+
+/* What one thread works in. */
+typedef struct thread_memory {
+    float sums[ROWS * COLUMNS];
+    float a[MEP_MOST_ROWS * MEP_DEPTH];
+    float b[MEP_DEPTH * COLUMNS];
+} thread_memory;
+
+struct mep_gemm_workspace {
+    thread_memory *memory; /* [threads] */
     int64_t threads;
-} workspace;
-
-static workspace work;
+};
 
 /* Part of C. */
-typedef struct place {
+typedef struct tile {
     int64_t row, rows, column, columns;
-} place;
+} tile;
 
-static int64_t smaller(int64_t a, int64_t b)
+/* How C is divided: rows and columns of a tile; the last ones may have fewer. */
+typedef struct tiling {
+    int64_t rows, columns;
+} tiling;
+
+static int64_t min_i64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-static int64_t larger(int64_t a, int64_t b)
+static int64_t ceil_div(int64_t a, int64_t b)
 {
-    return a > b ? a : b;
+    return (a + b - 1) / b;
 }
 
-static int64_t times(int64_t size, int64_t parts)
+static int64_t round_up(int64_t a, int64_t multiple)
 {
-    return (size + parts - 1) / parts;
+    return ceil_div(a, multiple) * multiple;
 }
 
-/* The next multiple of 64, from `least` to `most`. */
-static int64_t whole(int64_t x, int64_t least, int64_t most)
+/* Parts of nearly equal size, at most `most`, multiples of `multiple`. */
+static int64_t part_size(int64_t whole, int64_t most, int64_t multiple)
 {
-    return smaller(larger(times(x, 64) * 64, least), most);
+    return min_i64(round_up(ceil_div(whole, ceil_div(whole, most)), multiple), round_up(whole, multiple));
 }
 
-/* Where the output is large enough there are at least 16 blocks, so that they divide well among threads. Sums, panels
- * and strips of a block lie in the second cache together as far as the depth allows. */
-enum { BLOCKS = 16, PANEL_BYTES = 256 << 10, STRIP_BYTES = 512 << 10, CHUNK_BYTES = 16 << 20 };
-
-/* Nothing is done to the sums but storing them, and rows of C are as long as it has columns. */
-static int only_sums(const mep_gemm *g)
+static int64_t tiles_of(const mep_gemm *g, const tiling *t)
 {
-    return g->c.stride == g->n && g->c.dtype == MEP_FLOAT32 && g->bias == NULL && g->residual == NULL &&
-           g->gelu == NULL && g->gelu_input == NULL;
+    return ceil_div(g->m, t->rows) * ceil_div(g->n, t->columns);
 }
 
-static void cut_strips(const mep_gemm *g, cut *c)
+/* Make tiles lower, then narrower, as far as that costs little, and further where threads would have none. */
+static tiling divide(const mep_gemm *g, int64_t panel, int64_t threads)
 {
-    int64_t fitting = CHUNK_BYTES / (c->packed_rows * c->element);
-    c->chunk = g->n <= fitting ? g->n : larger(fitting / 256, 1) * 256;
-    c->rows = whole(smaller(g->m / BLOCKS, STRIP_BYTES / (c->depth * c->element)), 64, 256);
-    c->columns = c->chunk == g->n && only_sums(g) ? g->n : 256;
-    c->block_rows = c->rows;
-    c->block_columns = c->chunk;
-}
-
-/* As oneDNN's own packing likes it: whole rows where there are some to share, so that it packs B seldom. */
-static void cut_plain(const mep_gemm *g, cut *c)
-{
-    enum { SUMS = 1 << 20 };
-    c->rows = whole(g->m / BLOCKS, 64, 1024);
-    int64_t rows = times(g->m, c->rows);
-    c->columns = rows >= 4 ? g->n : whole(times(g->n, times(BLOCKS, rows)), 64, SUMS);
-    if (c->rows * c->columns > SUMS && !only_sums(g)) c->columns = whole(SUMS / c->rows - 63, 64, SUMS);
-    c->block_rows = c->rows;
-    c->block_columns = c->columns;
-}
-
-/* Packing costs about as much as 30 rows of C or, for a turned A, 30 columns, and oneDNN packs by itself, once a tile.
- * These are the sizes from which on it gained; a B of float32 in rows oneDNN takes as it is. */
-static int way_of(const mep_gemm *g, int packs)
-{
-    enum { ROWS = 64, FLOAT_ROWS = 256, DEPTH = 512 };
-    if (g->b.packed) return KEPT;
-    if (!packs) return PLAIN;
-    if (g->a.transposed || g->a.stride != g->k) return g->k >= DEPTH ? STRIPS : PLAIN;
-    int64_t least = g->a.dtype == MEP_FLOAT32 && !g->b.transposed ? FLOAT_ROWS : ROWS;
-    return g->m >= least ? PANELS : PLAIN;
-}
-
-static void cut_panels(const mep_gemm *g, cut *c)
-{
-    c->rows = smaller(g->m, 256);
-    c->block_rows = smaller(g->m, 1024);
-    c->columns = smaller(whole(times(g->n, times(BLOCKS, times(g->m, c->block_rows))), 64, 256),
-                         whole(PANEL_BYTES / (c->packed_rows * c->element) - 63, 64, 256));
-    c->block_columns = c->columns;
-}
-
-static cut cut_of(const mep_gemm *g, int packs)
-{
-    cut c = {.way = way_of(g, packs), .depth = g->k, .element = mep_dtype_size(g->a.dtype), .chunk = g->n};
-    if (c.way == STRIPS && g->a.transposed && g->a.dtype == MEP_BFLOAT16) c.depth = times(g->k, 2) * 2;
-    c.packed_rows = mep_packed_rows(c.depth, g->a.dtype);
-    if (c.way == STRIPS) cut_strips(g, &c);
-    if (c.way == PANELS || c.way == KEPT) cut_panels(g, &c);
-    if (c.way == PLAIN) cut_plain(g, &c);
-    c.direct = only_sums(g) && c.columns >= g->n;
-    return c;
-}
-
-/* Make `memory` of at least `size` elements a part; what it held is lost. */
-static mep_status reserve(void *memory, int64_t *have, int64_t size, int64_t parts, size_t element)
-{
-    int64_t count = 0;
-    if (*have >= size) return MEP_OK;
-    *have = 0;
-    mep_free(memory);
-    MEP_TRY(mep_multiply(size, parts, 1, &count));
-    MEP_TRY(mep_alloc(memory, count, element));
-    *have = size;
-    return MEP_OK;
-}
-
-static mep_status reserve_all(const mep_gemm *g, const cut *c)
-{
-    int64_t threads = omp_get_max_threads(), column_bytes = c->packed_rows * c->element;
-    int64_t panels = whole(smaller(c->chunk, g->n), 64, INT64_MAX) * column_bytes;
-    if (threads > work.threads) work.strip_size = work.sums_size = 0;
-    work.threads = larger(work.threads, threads);
-    if (c->way == PANELS) panels = c->columns * column_bytes * work.threads;
-    if (c->way == PANELS || c->way == STRIPS) MEP_TRY(reserve(&work.panels, &work.panels_size, panels, 1, 1));
-    if (c->way == STRIPS)
-        MEP_TRY(reserve(&work.strips, &work.strip_size, whole(c->rows * c->depth * c->element, 64, INT64_MAX),
-                        work.threads, 1));
-    if (c->direct) return MEP_OK;
-    return reserve(&work.sums, &work.sums_size,
-                   whole(smaller(c->rows, g->m) * smaller(c->columns, g->n), 64, INT64_MAX), work.threads,
-                   sizeof *work.sums);
-}
-
-/* The tile at a place; `panels` holds B's columns from `first` on, `strip` A's rows, where the way has them. */
-static mep_gemm_tile tile_at(const mep_gemm *g, const cut *c, const place *p, int64_t first, char *panels, char *strip)
-{
-    mep_gemm_tile t = {p->rows, p->columns, c->depth, g->a, g->b, c->direct && g->accumulate};
-    t.a.data = mep_matrix_at(&g->a, p->row, 0);
-    if (c->way == STRIPS) t.a = (mep_matrix){strip, g->a.dtype, c->depth, 0, 0};
-    t.b.data = c->way == KEPT ? mep_packed_at(&g->b, 0, p->column) : mep_matrix_at(&g->b, 0, p->column);
-    if (c->way == PANELS || c->way == STRIPS)
-        t.b =
-            (mep_matrix){panels + (p->column - first) * c->packed_rows * c->element, g->a.dtype, c->packed_rows, 0, 1};
+    const int64_t least_rows[] = {MEP_MOST_ROWS, FEW_ROWS}, least_columns[] = {FEW_COLUMNS, panel};
+    int64_t wanted = threads == 1 ? 1 : threads * TILES_PER_THREAD;
+    tiling t = {part_size(g->m, ROWS, MEP_ROW_GROUP), part_size(g->n, COLUMNS, panel)};
+    for (int i = 0; i < 2; i++) {
+        while (t.rows > least_rows[i] && tiles_of(g, &t) < wanted) t.rows -= MEP_ROW_GROUP;
+        while (t.columns > least_columns[i] && tiles_of(g, &t) < wanted) t.columns -= panel;
+    }
     return t;
 }
 
-/* Let the backend make ready every shape of tile that occurs: with the last rows or others, the last columns or others.
- */
-static mep_status prepare(const mep_gemm_backend_table *backend, const mep_gemm *g, const cut *c)
+/* ---- A tile ---- */
+
+/* Where a tile's sums are: in C itself where that holds float32, otherwise in the thread's memory. */
+typedef struct sums {
+    float *data;
+    int64_t stride;
+} sums;
+
+/* A kernel writes complete vectors, and what is added or read later must not be overwritten. */
+static sums place_sums(const mep_gemm *g, const tile *t, thread_memory *memory)
 {
-    mep_gemm_tile tiles[4];
-    int64_t last_row = (g->m - 1) / c->rows * c->rows, last_column = (g->n - 1) / c->columns * c->columns;
-    for (int i = 0; i < 4; i++) {
-        place p = {0, smaller(c->rows, g->m), 0, smaller(c->columns, g->n)};
-        if (i / 2) p.rows = g->m - last_row;
-        if (i % 2) p.columns = g->n - last_column;
-        tiles[i] = tile_at(g, c, &p, 0, work.panels, work.strips);
-    }
-    return backend->prepare(tiles, 4);
+    if (g->c.dtype == MEP_FLOAT32 && t->columns % MEP_LARGEST_VECTOR == 0 && g->residual != g->c.data &&
+        g->gelu_input != g->c.data)
+        return (sums){mep_matrix_at(&g->c, t->row, t->column), g->c.stride};
+    return (sums){memory->sums, COLUMNS};
 }
 
-/* A row of sums becomes a row of C. */
-static void finish_row(const mep_row_kernels *kernels, const mep_gemm *g, int64_t row, int64_t column, int64_t n,
-                       float *x)
+/* With `accumulate` the sums begin with what C holds. */
+static void begin_sums(const mep_row_kernels *kernels, const mep_gemm *g, const tile *t, const sums *s)
 {
-    int64_t at = row * g->c.stride + column, size = mep_dtype_size(g->c.dtype);
-    void *c = (char *)g->c.data + at * size;
-    void (*gelu)(int64_t, const float *, float *) = g->gelu_tanh ? kernels->gelu_tanh : kernels->gelu;
-    void (*gelu_backward)(int64_t, const float *, const float *, float *) =
-        g->gelu_tanh ? kernels->gelu_tanh_backward : kernels->gelu_backward;
-    if (g->bias != NULL) kernels->add(n, g->bias + column, x);
-    if (g->residual != NULL) kernels->add(n, g->residual + at, x);
-    if (g->c.dtype == MEP_FLOAT32) {
-        if (g->accumulate) kernels->add(n, c, x);
-        if (g->gelu_input != NULL) gelu_backward(n, (const float *)g->gelu_input + at, x, x);
-        if (c != g->gelu) memcpy(c, x, (size_t)n * sizeof *x);
-        if (g->gelu != NULL) gelu(n, x, (float *)g->gelu + at);
-        return;
+    for (int64_t r = 0; r < t->rows; r++) {
+        const void *c = mep_matrix_at(&g->c, t->row + r, t->column);
+        if (g->c.dtype == MEP_BFLOAT16)
+            kernels->from_bf16(t->columns, c, s->data + r * s->stride);
+        else if (c != s->data + r * s->stride)
+            memcpy(s->data + r * s->stride, c, (size_t)t->columns * sizeof *s->data);
     }
-    float other[256];
-    for (int64_t first = 0; first < n; first += 256) {
-        int64_t count = smaller(n - first, 256);
-        if (g->accumulate) {
-            kernels->from_bf16(count, (mep_bf16 *)c + first, other);
-            kernels->add(count, other, x + first);
-        }
-        if (g->gelu_input != NULL) {
-            kernels->from_bf16(count, (const mep_bf16 *)g->gelu_input + at + first, other);
-            gelu_backward(count, other, x + first, x + first);
-        }
+}
+
+/* A row of sums becomes a row of C, of float32, which it may be already. */
+static void finish_floats(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
+{
+    float *c = (float *)g->c.data + at;
+    if (g->gelu_input != NULL)
+        (g->gelu_tanh ? kernels->gelu_tanh_backward : kernels->gelu_backward)(n, (const float *)g->gelu_input + at, x, x);
+    if (c != x && g->gelu != g->c.data) memcpy(c, x, (size_t)n * sizeof *x);
+    if (g->gelu != NULL) (g->gelu_tanh ? kernels->gelu_tanh : kernels->gelu)(n, x, (float *)g->gelu + at);
+}
+
+/* The same where C holds bfloat16. */
+static void finish_halves(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
+{
+    float input[COLUMNS];
+    if (g->gelu_input != NULL) {
+        kernels->from_bf16(n, (const mep_bf16 *)g->gelu_input + at, input);
+        (g->gelu_tanh ? kernels->gelu_tanh_backward : kernels->gelu_backward)(n, input, x, x);
     }
-    if (g->gelu != g->c.data) kernels->to_bf16(n, x, c);
+    if (g->gelu != g->c.data) kernels->to_bf16(n, x, (mep_bf16 *)g->c.data + at);
     if (g->gelu == NULL) return;
-    gelu(n, x, x);
+    (g->gelu_tanh ? kernels->gelu_tanh : kernels->gelu)(n, x, x);
     kernels->to_bf16(n, x, (mep_bf16 *)g->gelu + at);
 }
 
-/* Pack `count` rows of B from row `first` on, columns column .. end. */
-static void pack_rows(const mep_gemm *g, const cut *c, int64_t column, int64_t end, int64_t first, int64_t count,
-                      char *panels)
+static void finish(const mep_row_kernels *kernels, const mep_gemm *g, const tile *t, const sums *s)
 {
-    for (int64_t at = column; at < end; at += MEP_PANEL)
-        mep_pack_panel(&g->b, g->k, g->n, at, first, count, g->a.dtype, c->packed_rows,
-                       panels + (at - column) * c->packed_rows * c->element);
-}
-
-static int run_tile(const mep_gemm_backend_table *backend, const mep_gemm *g, const cut *c, const place *p,
-                    const mep_gemm_tile *tile)
-{
-    const mep_row_kernels *kernels = mep_row_kernels_for(mep_cpu_level_get());
-    float *sums = c->direct ? mep_matrix_at(&g->c, p->row, 0) : work.sums + omp_get_thread_num() * work.sums_size;
-    if (backend->run(tile, sums) != MEP_OK) return 1;
-    for (int64_t r = 0; r < p->rows && !c->direct; r++)
-        finish_row(kernels, g, p->row + r, p->column, p->columns, sums + r * p->columns);
-    return 0;
-}
-
-/* Pack what is the thread's own to pack, then tile after tile. `first` is the chunk's first column. */
-static int run_block(const mep_gemm_backend_table *backend, const mep_gemm *g, const cut *c, const place *block,
-                     int64_t first)
-{
-    int64_t thread = omp_get_thread_num(), column_bytes = c->packed_rows * c->element;
-    char *panels = work.panels, *strip = c->way == STRIPS ? work.strips + thread * work.strip_size : NULL;
-    if (c->way == STRIPS) mep_pack_strip(&g->a, block->row, block->rows, g->k, c->depth, strip);
-    if (c->way == PANELS) {
-        panels += thread * c->columns * column_bytes;
-        first = block->column;
-        /* rows of B that lie beside each other are read together; columns are read to their end */
-        int64_t part = g->b.transposed ? c->packed_rows : MEP_PANEL;
-        for (int64_t row = 0; row < c->packed_rows; row += part)
-            pack_rows(g, c, first, first + block->columns, row, part, panels);
+    for (int64_t r = 0; r < t->rows; r++) {
+        float *x = s->data + r * s->stride;
+        int64_t at = (t->row + r) * g->c.stride + t->column;
+        if (g->bias != NULL) kernels->add(t->columns, g->bias + t->column, x);
+        if (g->residual != NULL) kernels->add(t->columns, g->residual + at, x);
+        (g->c.dtype == MEP_FLOAT32 ? finish_floats : finish_halves)(kernels, g, at, t->columns, x);
     }
-    int failed = 0;
-    for (int64_t row = 0; row < block->rows; row += c->rows)
-        for (int64_t column = 0; column < block->columns; column += c->columns) {
-            place p = {block->row + row, smaller(c->rows, block->rows - row), block->column + column,
-                       smaller(c->columns, block->columns - column)};
-            mep_gemm_tile tile = tile_at(g, c, &p, first, panels, strip);
-            failed |= run_tile(backend, g, c, &p, &tile);
-        }
-    return failed;
 }
 
-/* Columns first .. end of C; called by all threads of the team. */
-static int run_chunk(const mep_gemm_backend_table *backend, const mep_gemm *g, const cut *c, int64_t first, int64_t end)
+/* Add A's block times a panel of B. Rows that are evenly spaced are one group. */
+static void add_panel(const mep_product_kernels *kernels, const mep_block *a, int64_t rows, int64_t columns,
+                      int64_t depth, const float *b, const sums *s, int64_t column, int accumulate)
 {
-    enum { PART = 512 };
-    int failed = 0;
-    int64_t panels = times(end - first, MEP_PANEL), parts = times(c->packed_rows, PART);
-    int64_t rows = times(g->m, c->block_rows), columns = times(end - first, c->block_columns);
-    if (c->way == STRIPS) {
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < panels * parts; i++) {
-            int64_t column = i / parts * MEP_PANEL;
-            pack_rows(g, c, first + column, smaller(first + column + MEP_PANEL, end), i % parts * PART, PART,
-                      work.panels + column * c->packed_rows * c->element);
-        }
+    int64_t group = a->group_stride == MEP_ROW_GROUP * a->row_stride ? rows : MEP_ROW_GROUP;
+    for (int64_t r = 0; r < rows; r += group)
+        kernels->product(min_i64(group, rows - r), columns, depth, a->data + r / MEP_ROW_GROUP * a->group_stride,
+                         a->row_stride, a->column_stride, b, s->data + r * s->stride + column, s->stride, accumulate);
+}
+
+/* Add the tile's products over one block of the summed index: blocks of A against B's panels. */
+static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, int64_t k, int64_t depth,
+                      const sums *s, thread_memory *memory)
+{
+    const float *panels[PANELS];
+    int64_t panel = kernels->panel, height = part_size(t->rows, MEP_MOST_ROWS, MEP_ROW_GROUP);
+    for (int64_t c = 0; c < t->columns; c += panel)
+        panels[c / panel] = mep_block_of_b(&g->b, g->n, k, depth, t->column + c, memory->b + c * MEP_DEPTH);
+    for (int64_t r = 0; r < t->rows; r += height) {
+        int64_t rows = min_i64(height, t->rows - r);
+        mep_block a = mep_block_of_a(&g->a, t->row + r, rows, k, depth, memory->a);
+        sums part = {s->data + r * s->stride, s->stride};
+        for (int64_t c = 0; c < t->columns; c += panel)
+            add_panel(kernels, &a, rows, min_i64(panel, t->columns - c), ceil_div(depth, kernels->pair),
+                      panels[c / panel], &part, c, k > 0 || g->accumulate);
     }
-#pragma omp for schedule(dynamic)
-    for (int64_t t = 0; t < rows * columns; t++) {
-        place block = {t / columns * c->block_rows, 0, first + t % columns * c->block_columns, 0};
-        block.rows = smaller(c->block_rows, g->m - block.row);
-        block.columns = smaller(c->block_columns, end - block.column);
-        failed |= run_block(backend, g, c, &block, first);
+}
+
+static void run_tile(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, thread_memory *memory)
+{
+    const mep_row_kernels *rows = mep_row_kernels_for(mep_cpu_level_get());
+    sums s = place_sums(g, t, memory);
+    int64_t depth = MEP_DEPTH * kernels->pair;
+    if (g->accumulate) begin_sums(rows, g, t, &s);
+    for (int64_t k = 0; k < g->k; k += depth) add_block(kernels, g, t, k, min_i64(depth, g->k - k), &s, memory);
+    finish(rows, g, t, &s);
+}
+
+/* ---- All tiles ---- */
+
+mep_status mep_gemm_workspace_create(mep_gemm_workspace **workspace)
+{
+    return mep_alloc(workspace, 1, sizeof **workspace);
+}
+
+void mep_gemm_workspace_destroy(mep_gemm_workspace **workspace)
+{
+    if (*workspace != NULL) mep_free(&(*workspace)->memory);
+    mep_free(workspace);
+}
+
+static mep_status reserve(mep_gemm_workspace *w, int64_t threads)
+{
+    if (threads <= w->threads) return MEP_OK;
+    mep_free(&w->memory);
+    w->threads = 0;
+    MEP_TRY(mep_alloc(&w->memory, threads, sizeof *w->memory));
+    w->threads = threads;
+    return MEP_OK;
+}
+
+mep_status mep_gemm_run(mep_gemm_workspace *w, const mep_gemm *g)
+{
+    const mep_product_kernels *kernels = mep_product_kernels_for(mep_cpu_level_get(), g->a.dtype);
+    int64_t threads = omp_in_parallel() || g->m * g->n * g->k < FEW_PRODUCTS ? 1 : omp_get_max_threads();
+    tiling t = divide(g, kernels->panel, threads);
+    int64_t across = ceil_div(g->n, t.columns), tiles = tiles_of(g, &t);
+    threads = min_i64(threads, tiles);
+    MEP_TRY(reserve(w, threads));
+#pragma omp parallel for schedule(dynamic) num_threads((int)threads) if (threads > 1)
+    for (int64_t i = 0; i < tiles; i++) {
+        tile part = {i / across * t.rows, 0, i % across * t.columns, 0};
+        part.rows = min_i64(t.rows, g->m - part.row);
+        part.columns = min_i64(t.columns, g->n - part.column);
+        run_tile(kernels, g, &part, &w->memory[omp_get_thread_num()]);
     }
-    return failed;
-}
-
-static mep_status run(const mep_gemm_backend_table *backend, const mep_gemm *g)
-{
-    cut c = cut_of(g, backend->packs(g->a.dtype));
-    MEP_TRY(reserve_all(g, &c));
-    MEP_TRY(prepare(backend, g, &c));
-    int failed = 0;
-#pragma omp parallel reduction(| : failed)
-    for (int64_t first = 0; first < g->n; first += c.chunk)
-        failed |= run_chunk(backend, g, &c, first, smaller(g->n, first + c.chunk));
-    return failed ? mep_fail(MEP_ERROR_MEMORY, "a matrix product failed: out of memory") : MEP_OK;
-}
-
-mep_status mep_gemm_run_with(const mep_gemm_backend_table *backend, const mep_gemm *g)
-{
-    mep_status status;
-#pragma omp critical(mep_gemm)
-    {
-        status = run(backend, g);
-        /* bfloat16 on a processor without AVX-512, say */
-        if (status == MEP_ERROR_UNSUPPORTED && backend != &mep_gemm_plain) status = run(&mep_gemm_plain, g);
-    }
-    return status;
-}
-
-static const mep_gemm_backend_table *backend_in_use(void)
-{
-#if MEP_HAVE_ONEDNN
-    return &mep_gemm_onednn;
-#else
-    return &mep_gemm_plain;
-#endif
-}
-
-mep_status mep_gemm_run(const mep_gemm *g)
-{
-    return mep_gemm_run_with(backend_in_use(), g);
-}
-
-int mep_gemm_packs(mep_dtype dtype)
-{
-    return backend_in_use()->packs(dtype);
-}
-
-const char *mep_gemm_backend(void)
-{
-    return backend_in_use()->name();
+    return MEP_OK;
 }

@@ -1,156 +1,223 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packing, in blocks of up to 64 x 64 that stay in the first cache. Everything is made of three row kernels: conversion
- * to bfloat16, interleaving of two rows, and transposition of 32-bit values (a value of float32, a pair of bfloat16).
+ * Packing of operands, in blocks that stay in the L1 or L2 cache. Everything is made of row kernels: conversion to and
+ * from bfloat16, interleaving of two rows, and transposition of 32-bit values (a float32, or a pair of bfloat16).
  */
 #include "nn/pack.h"
 
 #include <string.h>
 
 #include "base/memory.h"
+#include "nn/product.h"
 #include "nn/rows.h"
 
-enum { BLOCK = 64, AHEAD = 24 };
+/* Largest block of B that is converted at a time; lines that are fetched ahead; bytes that divide a panel's row. */
+enum { BLOCK = 64, AHEAD = 24, CHUNK = 32 };
 
-/* A block as stored: rows of `stride` bytes. */
-typedef struct block {
-    const char *data;
-    int64_t stride;
-    int64_t rows, columns; /* as stored, zeros behind the matrix's end included */
-} block;
-
-static const mep_row_kernels *kernels(void)
+static const mep_row_kernels *rows_kernels(void)
 {
     return mep_row_kernels_for(mep_cpu_level_get());
 }
 
-int64_t mep_packed_rows(int64_t depth, mep_dtype dtype)
+static const mep_product_kernels *products(mep_dtype dtype)
 {
-    int64_t multiple = dtype == MEP_FLOAT32 ? 16 : 32;
-    return (depth + multiple - 1) / multiple * multiple;
+    return mep_product_kernels_for(mep_cpu_level_get(), dtype);
 }
 
-/* Let the block lie in `edge`, with zeros behind what there is of it. */
-static void complete(block *b, int64_t rows, int64_t columns, int64_t size, char *edge)
+/* ---- B ---- */
+
+/* Part of B as it is stored: `lines` lines of `count` values, `stride` bytes apart. Lines are rows of op(B), or its columns
+ * where it is transposed. */
+typedef struct part {
+    const char *data;
+    mep_dtype dtype;
+    int64_t stride, lines, count;
+} part;
+
+/* Copy the part into `copy`, lines of BLOCK values of `dtype`, with zeros up to lines x count. */
+static void convert_part(part *p, mep_dtype dtype, int64_t lines, int64_t count, char *copy)
 {
-    memset(edge, 0, (size_t)(BLOCK * BLOCK * size));
-    for (int64_t r = 0; r < rows; r++)
-        memcpy(edge + r * BLOCK * size, b->data + r * b->stride, (size_t)(columns * size));
-    *b = (block){edge, BLOCK * size, b->rows, b->columns};
+    int64_t size = mep_dtype_size(dtype), stride = BLOCK * size;
+    if (p->lines < lines || p->count < count) memset(copy, 0, (size_t)(BLOCK * stride));
+    for (int64_t i = 0; i < p->lines; i++) {
+        const void *from = p->data + i * p->stride;
+        void *to = copy + i * stride;
+        if (p->dtype == dtype)
+            memcpy(to, from, (size_t)(p->count * size));
+        else if (dtype == MEP_FLOAT32)
+            rows_kernels()->from_bf16(p->count, from, to);
+        else
+            rows_kernels()->to_bf16(p->count, from, to);
+    }
+    *p = (part){copy, dtype, stride, lines, count};
 }
 
-/* Let the block, of float32, lie in `half` as bfloat16. */
-static void halve(block *b, mep_bf16 *half)
+/* Fetch a line's values, which are too far from the line before for the CPU to foresee. A hint: it may point beyond the
+ * matrix. */
+static void prefetch(const part *p, int64_t line)
 {
-    for (int64_t r = 0; r < b->rows; r++)
-        kernels()->to_bf16(b->columns, (const float *)(const void *)(b->data + r * b->stride), half + r * BLOCK);
-    *b = (block){(const char *)half, BLOCK * 2, b->rows, b->columns};
-}
-
-static const mep_bf16 *half_row(const block *b, int64_t row)
-{
-    return (const mep_bf16 *)(const void *)(b->data + row * b->stride);
-}
-
-/* Fetch a row's 64 values of bfloat16, which lie too far from the row before for the processor to foresee. A hint: it
- * may point beyond the matrix. */
-static void prefetch(const block *b, int64_t row)
-{
-    const char *at = b->data + row * b->stride;
+    const char *at = p->data + line * p->stride;
     __builtin_prefetch(at);
     __builtin_prefetch(at + 64);
 }
 
-/* 64 columns and `depth` rows of op(B), a multiple of 16 or 32, from row k, column `column` on. */
-static void pack_block(const mep_matrix *m, int64_t k_end, int64_t n, int64_t k, int64_t column, int64_t depth,
-                       mep_dtype dtype, char *out)
+static void copy_lines(const part *p, int64_t panel, char *out)
 {
-    _Alignas(64) char edge[BLOCK * BLOCK * 4];
-    _Alignas(64) mep_bf16 half[BLOCK * BLOCK];
-    int64_t size = mep_dtype_size(m->dtype), there_k = k_end - k < depth ? k_end - k : depth,
-            there_n = n - column < MEP_PANEL ? n - column : MEP_PANEL;
-    block b = {mep_matrix_at(m, k, column), m->stride * size, m->transposed ? MEP_PANEL : depth,
-               m->transposed ? depth : MEP_PANEL};
-    if (there_k < depth || there_n < MEP_PANEL)
-        complete(&b, m->transposed ? there_n : there_k, m->transposed ? there_k : there_n, size, edge);
-    if (m->dtype != dtype) halve(&b, half);
-    if (m->transposed)
-        kernels()->transpose(MEP_PANEL, dtype == MEP_FLOAT32 ? depth : depth / 2, b.data, b.stride, out, MEP_PANEL * 4);
-    else if (dtype == MEP_FLOAT32)
-        for (int64_t r = 0; r < depth; r++) memcpy(out + r * MEP_PANEL * 4, b.data + r * b.stride, MEP_PANEL * 4);
-    else
-        for (int64_t r = 0; r < depth; r += 2) {
-            prefetch(&b, r + AHEAD);
-            prefetch(&b, r + AHEAD + 1);
-            kernels()->interleave(MEP_PANEL, half_row(&b, r), half_row(&b, r + 1), out + r * MEP_PANEL * 2);
-        }
+    for (int64_t i = 0; i < p->lines; i++) {
+        const char *from = p->data + i * p->stride;
+        prefetch(p, i + AHEAD);
+        for (int64_t at = 0; at < panel * 4; at += CHUNK) memcpy(out + i * panel * 4 + at, from + at, CHUNK);
+    }
 }
 
-void mep_pack_panel(const mep_matrix *b, int64_t k, int64_t n, int64_t column, int64_t first, int64_t count,
-                    mep_dtype dtype, int64_t packed_rows, void *panel)
+static void interleave_lines(const part *p, int64_t panel, char *out)
 {
-    int64_t end = first + count < packed_rows ? first + count : packed_rows, row = first;
-    if (b->transposed && b->dtype == dtype && column + MEP_PANEL <= n) { /* whole blocks lie side by side */
-        int64_t there = (end < k ? end : k) / BLOCK * BLOCK - first, pairs = dtype == MEP_FLOAT32 ? 1 : 2;
-        if (there > 0) {
-            kernels()->transpose(MEP_PANEL, there / pairs, mep_matrix_at(b, first, column),
-                                 b->stride * mep_dtype_size(dtype),
-                                 (char *)panel + first * MEP_PANEL * mep_dtype_size(dtype), MEP_PANEL * 4);
-            row += there;
-        }
+    for (int64_t i = 0; i < p->lines; i += 2) {
+        prefetch(p, i + AHEAD);
+        prefetch(p, i + AHEAD + 1);
+        rows_kernels()->interleave(panel, (const mep_bf16 *)(const void *)(p->data + i * p->stride),
+                                   (const mep_bf16 *)(const void *)(p->data + (i + 1) * p->stride),
+                                   out + i / 2 * panel * 4);
     }
-    for (; row < end; row += BLOCK)
-        pack_block(b, k, n, row, column, end - row < BLOCK ? end - row : BLOCK, dtype,
-                   (char *)panel + row * MEP_PANEL * mep_dtype_size(dtype));
+}
+
+/* Rows k .. k + depth, a multiple of the pair and at most BLOCK unless B is transposed and nothing is to be converted, of
+ * the panel at `column` into `out`, in units of `dtype`. */
+static void pack_part(const mep_matrix *b, int64_t k_end, int64_t n, int64_t k, int64_t depth, int64_t column,
+                      int64_t panel, mep_dtype dtype, char *out)
+{
+    _Alignas(64) char copy[BLOCK * BLOCK * 4];
+    int64_t rows = k_end - k < depth ? k_end - k : depth, columns = n - column < panel ? n - column : panel;
+    part p = {mep_matrix_at(b, k, column), b->dtype, b->stride * mep_dtype_size(b->dtype), b->transposed ? columns : rows,
+              b->transposed ? rows : columns};
+    if (rows < depth || columns < panel || b->dtype != dtype)
+        convert_part(&p, dtype, b->transposed ? panel : depth, b->transposed ? depth : panel, copy);
+    if (b->transposed)
+        rows_kernels()->transpose(panel, dtype == MEP_FLOAT32 ? depth : depth / 2, p.data, p.stride, out, panel * 4);
+    else if (dtype == MEP_BFLOAT16)
+        interleave_lines(&p, panel, out);
+    else
+        copy_lines(&p, panel, out);
+}
+
+/* The same for any depth. */
+static void pack_panel(const mep_matrix *b, int64_t k_end, int64_t n, int64_t k, int64_t depth, int64_t column,
+                       int64_t panel, mep_dtype dtype, char *out)
+{
+    int64_t row = 0;
+    if (b->transposed && b->dtype == dtype && column + panel <= n && k + depth <= k_end) row = depth / BLOCK * BLOCK;
+    if (row > 0) pack_part(b, k_end, n, k, row, column, panel, dtype, out);
+    for (; row < depth; row += BLOCK)
+        pack_part(b, k_end, n, k + row, depth - row < BLOCK ? depth - row : BLOCK, column, panel, dtype,
+                  out + row * panel * mep_dtype_size(dtype));
+}
+
+static int64_t packed_rows(int64_t k, mep_dtype dtype)
+{
+    return dtype == MEP_FLOAT32 ? k : (k + 1) / 2 * 2;
 }
 
 mep_status mep_packed_size(int64_t k, int64_t n, mep_dtype dtype, int64_t *size)
 {
-    return mep_multiply(mep_packed_rows(k, dtype), (n + MEP_PANEL - 1) / MEP_PANEL, MEP_PANEL * mep_dtype_size(dtype),
-                        size);
+    int64_t panel = products(dtype)->panel;
+    return mep_multiply(packed_rows(k, dtype), (n + panel - 1) / panel, panel * mep_dtype_size(dtype), size);
 }
 
 mep_matrix mep_pack(const mep_matrix *b, int64_t k, int64_t n, mep_dtype dtype, void *memory)
 {
-    /* rows of B that lie beside each other are read together; columns are read to their end */
-    int64_t rows = mep_packed_rows(k, dtype), part = b->transposed ? rows : 8 * BLOCK, parts = (rows + part - 1) / part,
-            panels = (n + MEP_PANEL - 1) / MEP_PANEL;
+    /* rows of B that are next to each other are read together; columns are read to their end */
+    int64_t rows = packed_rows(k, dtype), panel = products(dtype)->panel, depth = b->transposed ? rows : 8 * BLOCK,
+            parts = (rows + depth - 1) / depth, panels = (n + panel - 1) / panel;
 #pragma omp parallel for
     for (int64_t i = 0; i < parts * panels; i++) {
-        int64_t panel = i % panels;
-        mep_pack_panel(b, k, n, panel * MEP_PANEL, i / panels * part, part, dtype, rows,
-                       (char *)memory + panel * MEP_PANEL * rows * mep_dtype_size(dtype));
+        int64_t column = i % panels * panel, row = i / panels * depth;
+        pack_panel(b, k, n, row, rows - row < depth ? rows - row : depth, column, panel, dtype,
+                   (char *)memory + (column * rows + row * panel) * mep_dtype_size(dtype));
     }
     return (mep_matrix){memory, dtype, rows, 0, 1};
 }
 
-/* A transposed bfloat16 block: `depth` values, even, of each of `rows` rows. Pairs are interleaved, then turned. */
-static void turn_halves(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t k_end, int64_t depth,
-                        char *out, int64_t out_stride)
+const float *mep_block_of_b(const mep_matrix *b, int64_t n, int64_t k, int64_t depth, int64_t column, float *memory)
 {
-    static const mep_bf16 zeros[BLOCK];
-    uint32_t pairs[BLOCK / 2 * BLOCK];
-    for (int64_t i = 0; i < depth; i += 2)
-        kernels()->interleave(rows, mep_matrix_at(a, row, k + i),
-                              k + i + 1 < k_end ? mep_matrix_at(a, row, k + i + 1) : zeros, pairs + i / 2 * BLOCK);
-    kernels()->transpose(depth / 2, rows, pairs, BLOCK * 4, out, out_stride);
+    const mep_product_kernels *kernels = products(b->dtype);
+    int64_t panel = kernels->panel;
+    mep_dtype packed_as = kernels->pair == 2 ? MEP_BFLOAT16 : MEP_FLOAT32;
+    if (!b->packed) {
+        pack_panel(b, k + depth, n, k, packed_rows(depth, packed_as), column, panel, packed_as, (char *)memory);
+        return memory;
+    }
+    const char *at = (const char *)b->data + (column * b->stride + k * panel) * mep_dtype_size(b->dtype);
+    if (b->dtype == packed_as) return (const float *)(const void *)at;
+    for (int64_t row = 0; row < depth; row += 2)
+        kernels->split(panel, at + row * panel * 2, memory + row * panel, memory + (row + 1) * panel);
+    return memory;
 }
 
-void mep_pack_strip(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, void *strip)
+/* ---- A ---- */
+
+/* Copied rows of a transposed A are in groups, so that the rows that a kernel reads together are next to each other. */
+enum { GROUP = MEP_ROW_GROUP, LINES_AHEAD = 4 };
+
+/* A line of `rows` units goes into its place in every group. */
+static void scatter(const float *line, int64_t rows, int64_t units, float *out)
 {
-    int64_t size = mep_dtype_size(a->dtype);
-    if (!a->transposed) {
-        for (int64_t r = 0; r < rows; r++)
-            memcpy((char *)strip + r * k * size, mep_matrix_at(a, row + r, 0), (size_t)(k * size));
-        return;
+    int64_t r = 0;
+    for (; r + GROUP <= rows; r += GROUP) memcpy(out + r * units, line + r, GROUP * sizeof *line);
+    if (r < rows) memcpy(out + r * units, line + r, (size_t)(rows - r) * sizeof *line);
+}
+
+/* Fetch `count` columns of a transposed A: short runs, far from each other. */
+static void prefetch_columns(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t count)
+{
+    for (int64_t i = k; i < k + count; i++) {
+        const char *at = mep_matrix_at(a, row, i), *end = mep_matrix_at(a, row + rows, i);
+        for (; at < end; at += 64) __builtin_prefetch(at);
     }
-    for (int64_t r = 0; r < rows; r += BLOCK)
-        for (int64_t first = 0; first < depth; first += BLOCK) {
-            int64_t high = rows - r < BLOCK ? rows - r : BLOCK, deep = depth - first < BLOCK ? depth - first : BLOCK;
-            char *out = (char *)strip + (r * depth + first) * size;
-            if (a->dtype == MEP_BFLOAT16)
-                turn_halves(a, row + r, high, first, k, deep, out, depth * size);
-            else
-                kernels()->transpose(deep, high, mep_matrix_at(a, row + r, first), a->stride * size, out, depth * size);
-        }
+}
+
+/* Columns of a transposed A, neighbours as pairs where units are, become groups of rows. */
+static mep_block copy_columns(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
+{
+    static const mep_bf16 zeros[MEP_MOST_ROWS];
+    float line[MEP_MOST_ROWS];
+    int64_t pair = products(a->dtype)->pair, units = (depth + pair - 1) / pair;
+    for (int64_t i = 0; i < units; i++) {
+        const void *from = mep_matrix_at(a, row, k + i * pair);
+        prefetch_columns(a, row, rows, k + (i + LINES_AHEAD) * pair, pair);
+        const void *next = i * pair + 1 < depth ? mep_matrix_at(a, row, k + i * pair + 1) : zeros;
+        if (pair == 2) rows_kernels()->interleave(rows, from, next, line);
+        if (pair == 1 && a->dtype == MEP_BFLOAT16) rows_kernels()->from_bf16(rows, from, line);
+        scatter(a->dtype == MEP_FLOAT32 ? from : line, rows, units, memory + i * GROUP);
+    }
+    return (mep_block){memory, 1, GROUP, GROUP * units};
+}
+
+/* Rows, converted to float32. */
+static mep_block convert_rows(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
+{
+    for (int64_t r = 0; r < rows; r++)
+        rows_kernels()->from_bf16(depth, mep_matrix_at(a, row + r, k), memory + r * depth);
+    return (mep_block){memory, depth, 1, GROUP * depth};
+}
+
+/* Rows of pairs, which an odd stride, an odd address or an odd depth keeps from being read in place. */
+static mep_block copy_pairs(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
+{
+    int64_t units = (depth + 1) / 2;
+    for (int64_t r = 0; r < rows; r++) {
+        memory[r * units + units - 1] = 0;
+        memcpy(memory + r * units, mep_matrix_at(a, row + r, k), (size_t)depth * 2);
+    }
+    return (mep_block){memory, units, 1, GROUP * units};
+}
+
+mep_block mep_block_of_a(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
+{
+    const void *at = mep_matrix_at(a, row, k);
+    int64_t pair = products(a->dtype)->pair;
+    if (a->transposed) return copy_columns(a, row, rows, k, depth, memory);
+    if (pair == 1 && a->dtype == MEP_BFLOAT16) return convert_rows(a, row, rows, k, depth, memory);
+    if (pair == 2 && ((depth | a->stride) % 2 || (uintptr_t)at % sizeof(float)))
+        return copy_pairs(a, row, rows, k, depth, memory);
+    return (mep_block){at, a->stride / pair, 1, GROUP * a->stride / pair};
 }

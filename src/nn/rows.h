@@ -62,9 +62,6 @@ typedef struct mep_row_kernels {
     /* AdamW (arXiv:1711.05101): m, v the moments; decay p *= 1 - learning_rate weight_decay; then
      * p -= learning_rate (m / correction1) / (sqrt(v / correction2) + eps). */
     void (*adamw)(int64_t n, const mep_adamw_step *step, float *p, const float *gradient, float *m, float *v);
-    /* C[rows x columns] = A B or += (base/tile.h); columns a multiple of 16. For the plain matrix product. */
-    void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
-                    const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate);
 } mep_row_kernels;
 
 /* The variant for a level: the highest one that exists at or below it. */

@@ -9,7 +9,6 @@
 #include <math.h>
 
 #include "base/simd.h"
-#include "base/tile.h"
 #include "base/transpose.h"
 
 /* Vector at i of a row of n: zeros beyond its end. */
@@ -233,5 +232,4 @@ const mep_row_kernels KERNELS = {
     .transpose = transpose_words,
     .sum_of_squares = sum_of_squares,
     .adamw = adamw,
-    .product = tile_product,
 };

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of kernels that matrix products are made of: one variant for each CPU level (product_*.c, all from
+ * product_body.h). gemm.c divides products into tiles and blocks, and pack.c brings operands into the order that these
+ * kernels read.
+ *
+ * Operands are packed in units of 32 bits: a float32, or, in the variant with bfloat16 arithmetic, a pair of bfloat16
+ * values that are neighbours along the summed index. Buffers of units are declared as float; sums are float32.
+ */
+#ifndef MEP_NN_PRODUCT_H
+#define MEP_NN_PRODUCT_H
+
+#include <stdint.h>
+
+#include "base/cpu.h"
+#include "mep/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Of all variants: the smallest and the largest panel; the most floats in a vector; the units of the summed index that are
+ * multiplied at a time. */
+enum { MEP_SMALLEST_PANEL = 8, MEP_LARGEST_PANEL = 64, MEP_LARGEST_VECTOR = 16, MEP_DEPTH = 256 };
+
+typedef struct mep_product_kernels {
+    const char *name;
+    int64_t panel; /* columns of B that are packed together; divides MEP_LARGEST_PANEL */
+    int64_t pair;  /* values per unit: 1 (float32) or 2 (bfloat16) */
+
+    /* C[rows x columns] = A B, or += with accumulate (base/tile.h). columns is at most `panel`, and C has room for the next
+     * multiple of
+     * MEP_LARGEST_VECTOR; A is strided either way; B is a packed panel. */
+    void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
+                    const float *b, float *c, int64_t c_row, int accumulate);
+
+    /* low[i] and high[i] are the two values of pair i, as float32. */
+    void (*split)(int64_t n, const void *pairs, float *low, float *high);
+} mep_product_kernels;
+
+/* The variant for a level and the type of the operands: the highest one that exists at or below it. */
+const mep_product_kernels *mep_product_kernels_for(mep_cpu_level level, mep_dtype dtype);
+
+extern const mep_product_kernels mep_product_kernels_c;
+#if defined(__x86_64__)
+extern const mep_product_kernels mep_product_kernels_avx2;
+extern const mep_product_kernels mep_product_kernels_avx512;
+extern const mep_product_kernels mep_product_kernels_avx512_bf16;
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
