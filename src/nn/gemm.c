@@ -23,8 +23,8 @@ _Static_assert(COLUMNS % MEP_LARGEST_PANEL == 0, "a tile has complete panels");
 _Static_assert(MEP_MOST_ROWS % MEP_ROW_GROUP == 0, "a block has complete groups of rows");
 
 /* Tiles for each thread, where C is large enough, so that all threads end at nearly the same time; rows and columns that
- * still amortize packing; and multiplications below which a team of threads costs more than it gains. */
-enum { TILES_PER_THREAD = 4, FEW_ROWS = 48, FEW_COLUMNS = 256, FEW_PRODUCTS = 1 << 15 };
+ * still amortize packing; columns whose packed block few rows find in the L1 or L2 cache; and multiplications below which a team of threads costs more than it gains. */
+enum { TILES_PER_THREAD = 4, FEW_ROWS = 48, FEW_COLUMNS = 256, NARROW = 128, FEW_PRODUCTS = 1 << 15 };
 
 /* What one thread works in. */
 typedef struct thread_memory {
@@ -79,7 +79,7 @@ static tiling divide(const mep_gemm *g, int64_t panel, int64_t threads)
 {
     const int64_t least_rows[] = {MEP_MOST_ROWS, FEW_ROWS}, least_columns[] = {FEW_COLUMNS, panel};
     int64_t wanted = threads == 1 ? 1 : threads * TILES_PER_THREAD;
-    tiling t = {part_size(g->m, ROWS, MEP_ROW_GROUP), part_size(g->n, COLUMNS, panel)};
+    tiling t = {part_size(g->m, ROWS, MEP_ROW_GROUP), part_size(g->n, g->m < FEW_ROWS ? NARROW : COLUMNS, panel)};
     for (int i = 0; i < 2; i++) {
         while (t.rows > least_rows[i] && tiles_of(g, &t) < wanted) t.rows -= MEP_ROW_GROUP;
         while (t.columns > least_columns[i] && tiles_of(g, &t) < wanted) t.columns -= panel;
@@ -161,22 +161,34 @@ static void add_panel(const mep_product_kernels *kernels, const mep_block *a, in
                          a->row_stride, a->column_stride, b, s->data + r * s->stride + column, s->stride, accumulate);
 }
 
-/* Add the tile's products over one block of the summed index: blocks of A against B's panels. */
-static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, int64_t k, int64_t depth,
-                      const sums *s, thread_memory *memory)
+/* Add the products over one block of the summed index to the tile's columns from `first`: blocks of A against panels of B. */
+static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, int64_t first, int64_t k,
+                      int64_t depth, const sums *s, thread_memory *memory)
 {
     const float *panels[PANELS];
     int64_t panel = kernels->panel, height = part_size(t->rows, MEP_MOST_ROWS, MEP_ROW_GROUP);
-    for (int64_t c = 0; c < t->columns; c += panel)
-        panels[c / panel] = mep_block_of_b(&g->b, g->n, k, depth, t->column + c, memory->b + c * MEP_DEPTH);
+    for (int64_t c = first; c < t->columns; c += panel)
+        panels[(c - first) / panel] =
+            mep_block_of_b(&g->b, g->n, k, depth, t->column + c, memory->b + (c - first) * MEP_DEPTH);
     for (int64_t r = 0; r < t->rows; r += height) {
         int64_t rows = min_i64(height, t->rows - r);
         mep_block a = mep_block_of_a(&g->a, t->row + r, rows, k, depth, memory->a);
         sums part = {s->data + r * s->stride, s->stride};
-        for (int64_t c = 0; c < t->columns; c += panel)
+        for (int64_t c = first; c < t->columns; c += panel)
             add_panel(kernels, &a, rows, min_i64(panel, t->columns - c), ceil_div(depth, kernels->pair),
-                      panels[c / panel], &part, c, k > 0 || g->accumulate);
+                      panels[(c - first) / panel], &part, c, k > 0 || g->accumulate);
     }
+}
+
+/* A tile of few rows, for which B is not worth packing; returns how many of its columns are done. */
+static int64_t add_few_rows(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, const sums *s)
+{
+    int64_t pair = kernels->pair, size = mep_dtype_size(g->b.dtype);
+    if (t->rows > MEP_FEW_ROWS || !g->b.transposed || g->b.packed || size * pair != sizeof(float) || g->k % pair ||
+        !mep_reads_in_place(&g->a, 0, g->k))
+        return 0;
+    return kernels->few_rows(t->rows, t->columns, g->k / pair, mep_matrix_at(&g->a, t->row, 0), g->a.stride / pair,
+                             mep_matrix_at(&g->b, 0, t->column), g->b.stride * size, s->data, s->stride, g->accumulate);
 }
 
 static void run_tile(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, thread_memory *memory)
@@ -185,7 +197,9 @@ static void run_tile(const mep_product_kernels *kernels, const mep_gemm *g, cons
     sums s = place_sums(g, t, memory);
     int64_t depth = MEP_DEPTH * kernels->pair;
     if (g->accumulate) begin_sums(rows, g, t, &s);
-    for (int64_t k = 0; k < g->k; k += depth) add_block(kernels, g, t, k, min_i64(depth, g->k - k), &s, memory);
+    int64_t first = add_few_rows(kernels, g, t, &s);
+    for (int64_t k = 0; k < g->k && first < t->columns; k += depth)
+        add_block(kernels, g, t, first, k, min_i64(depth, g->k - k), &s, memory);
     finish(rows, g, t, &s);
 }
 

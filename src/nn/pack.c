@@ -211,13 +211,18 @@ static mep_block copy_pairs(const mep_matrix *a, int64_t row, int64_t rows, int6
     return (mep_block){memory, units, 1, GROUP * units};
 }
 
+int mep_reads_in_place(const mep_matrix *a, int64_t k, int64_t depth)
+{
+    if (a->transposed) return 0;
+    if (products(a->dtype)->pair == 1) return a->dtype == MEP_FLOAT32;
+    return (depth | a->stride) % 2 == 0 && (uintptr_t)mep_matrix_at(a, 0, k) % sizeof(float) == 0;
+}
+
 mep_block mep_block_of_a(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
 {
-    const void *at = mep_matrix_at(a, row, k);
     int64_t pair = products(a->dtype)->pair;
     if (a->transposed) return copy_columns(a, row, rows, k, depth, memory);
-    if (pair == 1 && a->dtype == MEP_BFLOAT16) return convert_rows(a, row, rows, k, depth, memory);
-    if (pair == 2 && ((depth | a->stride) % 2 || (uintptr_t)at % sizeof(float)))
-        return copy_pairs(a, row, rows, k, depth, memory);
-    return (mep_block){at, a->stride / pair, 1, GROUP * a->stride / pair};
+    if (mep_reads_in_place(a, k, depth))
+        return (mep_block){mep_matrix_at(a, row, k), a->stride / pair, 1, GROUP * a->stride / pair};
+    return pair == 1 ? convert_rows(a, row, rows, k, depth, memory) : copy_pairs(a, row, rows, k, depth, memory);
 }

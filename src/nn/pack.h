@@ -28,6 +28,9 @@ typedef struct mep_block {
     int64_t row_stride, column_stride, group_stride;
 } mep_block;
 
+/* Whether kernels read rows of op(A) where they are stored, in columns k .. k + depth. */
+int mep_reads_in_place(const mep_matrix *a, int64_t k, int64_t depth);
+
 /* Rows row .. row + rows and columns k .. k + depth of op(A), at most MEP_MOST_ROWS x MEP_DEPTH units, in place where they
  * can be read so, otherwise copied into `memory`, which has room for the largest block. */
 mep_block mep_block_of_a(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory);
