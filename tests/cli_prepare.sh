@@ -198,6 +198,24 @@ expect 0 prepare -q --resume --out room --valid 0.1 two.jsonl
 holds room.train 1 100
 holds room.valid 1 10
 none_of room.whole
+# Two processes with one prefix: the second is told of the first, which goes on.
+mkfifo slow.txt
+for parts in '' '--valid 0.5'; do
+    # shellcheck disable=SC2086
+    "$MEP" prepare -q --out both $parts slow.txt two.jsonl > first.out 2> first.err &
+    job=$!
+    exec 3> slow.txt # opens when the first process reads
+    # shellcheck disable=SC2086
+    refuse 1 "both is being written by process $job on " prepare -q --out both $parts words.txt
+    # shellcheck disable=SC2086
+    refuse 1 "both is being written by process $job on " prepare -q --out both $parts --force words.txt
+    echo text >&3
+    exec 3>&-
+    wait $job || wrong "the first process failed: $(cat first.err)"
+    [ ! -e both.lock ] || wrong 'both.lock is left'
+done
+holds both 3 116
+holds both.train 2 58
 refuse 2 '--split and --valid exclude each other' prepare --out y --split 9,1 --valid 0.1 words.txt
 refuse 1 'the split "9;1" is not up to three shares' prepare --out y --split '9;1' words.txt
 none_of y

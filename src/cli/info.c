@@ -218,20 +218,14 @@ static mep_status read_type(const char *idx, int *type)
     return *type == EOF ? mep_fail_errno("read", idx) : MEP_OK;
 }
 
-/* What PREFIX.json says of the checksum, compared with the files. */
-static mep_status check_description(json_t *root, const char *path, const char *checksum)
+/* What else PREFIX.json says; mep_dataset_open has checked it. */
+static mep_status add_vocabulary(json_t *root, const char *path)
 {
     json_t *description = NULL;
-    const char *recorded = NULL;
     if (!mep_file_exists(path)) return MEP_OK;
     MEP_TRY(mep_json_load(path, &description));
-    mep_status status = mep_json_get_string_or(description, path, "checksum", checksum, &recorded);
-    if (status == MEP_OK && strcmp(recorded, checksum) != 0)
-        status = mep_fail(MEP_ERROR_FORMAT,
-                          "%s: the checksum is %s, but the data has %s: it has changed since it was "
-                          "prepared; prepare it again",
-                          path, recorded, checksum);
-    if (status == MEP_OK && json_is_integer(json_object_get(description, "vocab_size")))
+    mep_status status = MEP_OK;
+    if (json_is_integer(json_object_get(description, "vocab_size")))
         status = put(root, "vocab_size", json_incref(json_object_get(description, "vocab_size")));
     json_decref(description);
     return status;
@@ -250,7 +244,7 @@ static mep_status fill_dataset(json_t *root, const mep_dataset *data, const char
     MEP_TRY(put(root, "tokenizer", json_string(mep_dataset_tokenizer(data))));
     MEP_TRY(put(root, "largest_token", json_integer((json_int_t)mep_dataset_vocab_size(data) - 1)));
     MEP_TRY(put(root, "checksum", json_string(checksum)));
-    return check_description(root, description, checksum);
+    return add_vocabulary(root, description);
 }
 
 static mep_status describe_dataset(json_t *root, const char *prefix)
@@ -259,7 +253,8 @@ static mep_status describe_dataset(json_t *root, const char *prefix)
     char *idx = NULL, *description = NULL;
     int length = mep_dataset_prefix_length(prefix);
     MEP_TRY(mep_dataset_open(&data, prefix));
-    mep_status status = mep_format(&idx, "%.*s.idx", length, prefix);
+    mep_status status = mep_dataset_verify(data);
+    if (status == MEP_OK) status = mep_format(&idx, "%.*s.idx", length, prefix);
     if (status == MEP_OK) status = mep_format(&description, "%.*s.json", length, prefix);
     if (status == MEP_OK) status = fill_dataset(root, data, idx, description);
     mep_free(&idx);

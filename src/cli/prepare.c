@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/lock.h"
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
@@ -37,6 +38,7 @@ typedef struct prepare_job {
     char **inputs;
     int input_count;
 
+    mep_lock lock; /* with parts: of PREFIX, while mep_prepare and the writer lock those that they write */
     mep_tokenizer *tokenizer;
     mep_dataset *dataset;
     mep_progress progress;
@@ -263,6 +265,17 @@ static mep_status write_split(prepare_job *job)
     return mep_fail(status, "%s; what was done is kept, and --resume goes on from there", message);
 }
 
+/* Two calls with one PREFIX would write the same parts. Without parts mep_prepare has this lock. */
+static mep_status take_lock(prepare_job *job)
+{
+    char *path = NULL;
+    if (job->whole == NULL) return MEP_OK;
+    MEP_TRY(mep_format(&path, "%s.lock", job->out));
+    mep_status status = mep_lock_take(&job->lock, path, job->out);
+    mep_free(&path);
+    return status;
+}
+
 /* The folder that the files go to, made where it does not exist. */
 static mep_status make_output_folder(const char *prefix)
 {
@@ -313,8 +326,9 @@ static mep_status prepare(prepare_job *job)
 {
     MEP_TRY(mep_tokenizer_open(&job->tokenizer, job->tokenizer_name));
     MEP_TRY(name_parts(job));
-    MEP_TRY(check_outputs(job));
     MEP_TRY(make_output_folder(job->out));
+    MEP_TRY(take_lock(job));
+    MEP_TRY(check_outputs(job));
     if (job->whole == NULL) {
         MEP_TRY(write_whole(job, job->out));
         return report(job, job->out);
@@ -332,6 +346,7 @@ static int run(prepare_job *job)
     mep_progress_finish(&job->progress);
     mep_dataset_close(&job->dataset);
     mep_tokenizer_destroy(&job->tokenizer);
+    mep_lock_release(&job->lock);
     for (int i = 0; i < 3; ++i) mep_free(&job->parts[i]);
     mep_free(&job->whole);
     if (status == MEP_OK) return MEP_EXIT_OK;

@@ -45,7 +45,7 @@ void mep_bpe_merges_set(mep_bpe_merges *merges, int32_t left, int32_t right, int
 int32_t mep_bpe_merges_rank(const mep_bpe_merges *merges, int32_t left, int32_t right);
 
 /* Merge the bytes of one piece: always the pair of the lowest rank, of several the leftmost. Appends to `tokens`. A
- * piece may have 2^31 - 1 bytes; the time is n log n. */
+ * piece may have 32 MiB; the time is n log n. */
 mep_status mep_bpe_merge(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens);
 
 /* ---- Added tokens ---- */

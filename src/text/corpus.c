@@ -160,17 +160,19 @@ static mep_status take_line(reader *state, const char *name, int64_t line, char 
 /* Room for at least one more byte behind `used`; `line` is 0 for a document that is no line. */
 static mep_status make_room(reader *state, int64_t used, const char *name, int64_t line)
 {
-    if (used < state->capacity) return MEP_OK;
-    if (used > state->reading->limit && line > 0)
+    int64_t limit = state->reading->limit;
+    if (line > 0 && limit > MEP_LINE_LIMIT) limit = MEP_LINE_LIMIT;
+    if (used > limit && line > 0)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s:%lld: the line is longer than %lld bytes, the most that is read; split it", name,
-                        (long long)line, (long long)state->reading->limit);
-    if (used > state->reading->limit)
+                        (long long)line, (long long)limit);
+    if (used < state->capacity) return MEP_OK;
+    if (used > limit)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s: the document is longer than %lld bytes, the most that is read in one piece; split it",
-                        name, (long long)state->reading->limit);
+                        name, (long long)limit);
     int64_t capacity = state->capacity == 0 ? FIRST_BUFFER : 2 * state->capacity;
-    if (capacity > state->reading->limit + 1) capacity = state->reading->limit + 1;
+    if (capacity > limit + 1) capacity = limit + 1;
     MEP_TRY(mep_grow(&state->buffer, used, capacity, 1));
     state->capacity = capacity;
     return MEP_OK;

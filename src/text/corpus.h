@@ -10,8 +10,11 @@
 
 #include "mep/data.h"
 
-/* Bytes that one line of JSON may have, and a text where it is handed out whole or has no place to cut it. */
+/* Bytes that a text may have where it is handed out whole. */
 #define MEP_DOCUMENT_LIMIT (INT64_C(1) << 30)
+/* Bytes that a line of JSON may have, and a text that is to be cut but has no place for it: a small compressed file can
+ * hold such a line, which must not take the memory of a machine. */
+#define MEP_LINE_LIMIT (INT64_C(1) << 27)
 /* Bytes of a text from which on it is cut into slices, of about so much each, where a tokenizer allows it. */
 #define MEP_SLICE (INT64_C(1) << 20)
 

@@ -18,9 +18,10 @@
 
 #include <jansson.h>
 
-#include "base/error.h"
-#include "base/memory.h"
 #include "base/checksum.h"
+#include "base/error.h"
+#include "base/lock.h"
+#include "base/memory.h"
 #include "text/dataset_format.h"
 
 enum { BIN, TOKENIZER, JSON, IDX, FILES, SIZES = FILES, TEMPORARIES }; /* files in the order of their renaming */
@@ -41,7 +42,8 @@ struct mep_dataset_writer {
     int type;
     FILE *bin, *sizes; /* tokens, and an int32 a document: its tokens, which are one sequence */
     mep_writer_state state;
-    int failed; /* a write went wrong: finish must not */
+    mep_lock lock;
+    int failed; /* a write or a sync went wrong, and what the files hold is not known: nothing may build on it */
 };
 
 static mep_status fail_write(const char *path)
@@ -68,6 +70,7 @@ void mep_dataset_writer_leave(mep_dataset_writer **writer)
     }
     mep_free(&given->tokenizer);
     mep_free(&given->tokenizer_json);
+    mep_lock_release(&given->lock);
     mep_free(writer);
 }
 
@@ -122,7 +125,7 @@ static mep_status begin(mep_dataset_writer *writer, const char *prefix, const me
     return open_temporary(&writer->sizes, writer->temporary[SIZES], "wb+");
 }
 
-mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
+mep_status mep_dataset_writer_begin(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
 {
     *writer = NULL;
     mep_dataset_writer *created = NULL;
@@ -130,6 +133,30 @@ mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *pr
     mep_status status = begin(created, prefix, tokenizer);
     if (status != MEP_OK) mep_dataset_writer_abandon(&created);
     *writer = created;
+    return status;
+}
+
+mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
+{
+    mep_lock lock;
+    *writer = NULL;
+    MEP_TRY(mep_dataset_lock(&lock, prefix));
+    mep_status status = mep_dataset_writer_begin(writer, prefix, tokenizer);
+    if (status == MEP_OK)
+        (*writer)->lock = lock;
+    else
+        mep_lock_release(&lock);
+    return status;
+}
+
+mep_status mep_dataset_lock(mep_lock *lock, const char *prefix)
+{
+    char *path = NULL;
+    int length = mep_dataset_prefix_length(prefix);
+    *lock = (mep_lock){0};
+    MEP_TRY(mep_format(&path, "%.*s.lock", length, prefix));
+    mep_status status = mep_lock_take(lock, path, prefix);
+    mep_free(&path);
     return status;
 }
 
@@ -150,10 +177,18 @@ static mep_status sync_file(FILE *file, const char *path)
     return fflush(file) == 0 && fsync(fileno(file)) == 0 ? MEP_OK : fail_write(path);
 }
 
+static mep_status fail_incomplete(const mep_dataset_writer *writer)
+{
+    return mep_fail(MEP_ERROR_IO, "%s is incomplete because an earlier write failed", writer->path[BIN]);
+}
+
 mep_status mep_dataset_writer_sync(mep_dataset_writer *writer)
 {
-    if (writer->bin != NULL) MEP_TRY(sync_file(writer->bin, writer->temporary[BIN]));
-    return sync_file(writer->sizes, writer->temporary[SIZES]);
+    if (writer->failed) return fail_incomplete(writer);
+    mep_status status = writer->bin != NULL ? sync_file(writer->bin, writer->temporary[BIN]) : MEP_OK;
+    if (status == MEP_OK) status = sync_file(writer->sizes, writer->temporary[SIZES]);
+    if (status != MEP_OK) writer->failed = 1; /* a second try would succeed, without what the first one lost */
+    return status;
 }
 
 /* Open a temporary file that holds at least `count` numbers of `width` bytes, cut it off there and stand at its end. */
@@ -408,10 +443,9 @@ mep_status mep_sync_folder_of(const char *path)
     return failed ? fail_write(path) : MEP_OK;
 }
 
-mep_status mep_dataset_writer_complete(mep_dataset_writer *writer)
+static mep_status complete(mep_dataset_writer *writer)
 {
-    if (writer->failed)
-        return mep_fail(MEP_ERROR_IO, "%s is incomplete because an earlier write failed", writer->path[BIN]);
+    if (writer->failed) return fail_incomplete(writer);
     if (writer->state.tokens == 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "%s would hold no tokens; give it at least one document",
                         writer->path[BIN]);
@@ -426,6 +460,13 @@ mep_status mep_dataset_writer_complete(mep_dataset_writer *writer)
         if (rename(writer->temporary[i], writer->path[i]) != 0) return fail_write(writer->path[i]);
     }
     return mep_sync_folder_of(writer->path[BIN]);
+}
+
+mep_status mep_dataset_writer_complete(mep_dataset_writer *writer)
+{
+    mep_status status = complete(writer);
+    if (status != MEP_OK) writer->failed = 1;
+    return status;
 }
 
 mep_status mep_dataset_writer_finish(mep_dataset_writer **writer)

@@ -158,8 +158,10 @@ static mep_status make_piece(const pipeline *p, const slot *s, int64_t index)
     const char *text = NULL;
     piece->next = e->next;
     mep_status status = mep_corpus_record_text(&record, &json, &text, &piece->text_bytes);
-    if (status == MEP_OK && piece->text_bytes > 0)
+    if (status == MEP_OK && piece->text_bytes > 0) {
         status = mep_tokenizer_encode(p->reading->tokenizer, text, piece->text_bytes, &piece->tokens, &piece->count);
+        if (status != MEP_OK) mep_fail_in(status, "%s: ", s->name);
+    }
     json_decref(json);
     return status;
 }

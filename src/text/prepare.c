@@ -28,6 +28,7 @@ typedef struct preparation {
     mep_corpus_files files;
     char *journal_path;
     mep_journal journal;
+    mep_lock lock;
     mep_dataset_writer *writer;
     mep_prepare_progress state;
     double saved;         /* clock of the last journal */
@@ -184,7 +185,7 @@ static mep_status open_writer(preparation *p)
             MEP_TRY(mep_dataset_writer_continue(&p->writer, s->prefix, s->tokenizer, &p->journal.now.writer));
     } else {
         unlink(p->journal_path);
-        MEP_TRY(mep_dataset_writer_create(&p->writer, s->prefix, s->tokenizer));
+        MEP_TRY(mep_dataset_writer_begin(&p->writer, s->prefix, s->tokenizer));
         p->journal.now.writer = p->journal.file_begin.writer = mep_dataset_writer_state(p->writer);
     }
     find_input(p);
@@ -241,7 +242,7 @@ static mep_status run(preparation *p)
     const mep_corpus_reading reading = {.paths = s->inputs,
                                         .files = &p->files,
                                         .tokenizer = s->tokenizer,
-                                        .limit = MEP_DOCUMENT_LIMIT,
+                                        .limit = MEP_LINE_LIMIT,
                                         .slice = p->limits.slice,
                                         .file = now->file,
                                         .number = now->record,
@@ -264,10 +265,12 @@ mep_status mep_prepare_limited(const mep_prepare_settings *settings, const mep_p
     mep_status status = check_apart(settings);
     if (status == MEP_OK) status = mep_corpus_files_find(&p.files, settings->inputs, settings->input_count);
     if (status == MEP_OK) status = mep_journal_path(settings->prefix, &p.journal_path);
+    if (status == MEP_OK) status = mep_dataset_lock(&p.lock, settings->prefix);
     if (status == MEP_OK) status = open_writer(&p);
     if (status == MEP_OK && !p.journal.finished) status = run(&p);
     if (status != MEP_OK) status = give_up(&p, status);
     if (status == MEP_OK && result != NULL) *result = p.state;
+    mep_lock_release(&p.lock);
     mep_free(&p.journal_path);
     mep_corpus_files_free(&p.files);
     return status;

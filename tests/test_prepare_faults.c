@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What happens around a preparation: another process with the same prefix, a disk that is full for a moment, a small
+ * file that unpacks to a line of great length.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <malloc.h>
+
+#include "mep/data.h"
+#include "text_files.h"
+
+enum { LINES = 4000 };
+
+static mep_tokenizer *bytes;
+static const char *input;
+static char input_path[512];
+static int failing_flush; /* 1: the next flush fails */
+
+/* In the place of libc's: a flush that fails loses what it should have written, and the next one succeeds. */
+int fflush(FILE *file)
+{
+    if (!failing_flush) return fflush_unlocked(file);
+    failing_flush = 0;
+    __fpurge(file);
+    errno = ENOSPC;
+    return EOF;
+}
+
+static void expect(mep_status status, mep_status expected)
+{
+    if (status != expected)
+        fail_msg("%s, not %s: %s", mep_status_name(status), mep_status_name(expected), mep_error_message());
+}
+
+static void expect_message(const char *part)
+{
+    if (strstr(mep_error_message(), part) == NULL) fail_msg("no \"%s\" in: %s", part, mep_error_message());
+}
+
+/* A dataset of the one input, saved every few batches. One at a time. */
+static mep_prepare_settings settings_for(const char *given)
+{
+    static char prefix[512];
+    mep_prepare_settings s;
+    mep_prepare_defaults(&s);
+    snprintf(prefix, sizeof prefix, "%s", given);
+    s.inputs = &input, s.input_count = 1, s.prefix = prefix, s.tokenizer = bytes;
+    s.save_bytes = 1, s.threads = 1;
+    return s;
+}
+
+static int set_up(void **state)
+{
+    if (text_folder_make(state) != 0 || mep_tokenizer_open(&bytes, "bytes") != MEP_OK) return 1;
+    snprintf(input_path, sizeof input_path, "%s", in_folder("a.jsonl"));
+    input = input_path;
+    FILE *file = fopen(input_path, "w");
+    for (int i = 0; i < LINES; i++) fprintf(file, "{\"text\": \"line %d %0300d\"}\n", i, i);
+    return fclose(file) != 0;
+}
+
+static int tear_down(void **state)
+{
+    mep_tokenizer_destroy(&bytes);
+    return text_folder_remove(state);
+}
+
+static int exists(const char *prefix, const char *ending)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s%s", prefix, ending);
+    return access(path, F_OK) == 0;
+}
+
+/* ---- Two at once ---- */
+
+static void test_locked(void **state)
+{
+    (void)state;
+    char prefix[512], process[64];
+    snprintf(prefix, sizeof prefix, "%s", in_folder("shared"));
+    snprintf(process, sizeof process, "is being written by process %ld on ", (long)getpid());
+    mep_dataset_writer *writer = NULL, *other = NULL;
+    const int32_t token = 7;
+    expect(mep_dataset_writer_create(&writer, prefix, bytes), MEP_OK);
+    mep_prepare_settings s = settings_for(prefix);
+    for (s.resume = 0; s.resume < 2; s.resume++) {
+        expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_IO);
+        expect_message(prefix);
+        expect_message(process);
+    }
+    expect(mep_dataset_writer_create(&other, prefix, bytes), MEP_ERROR_IO);
+    assert_null(other);
+    assert_true(exists(prefix, ".bin.tmp"));
+    expect(mep_dataset_writer_add(writer, &token, 1, 0), MEP_OK);
+    expect(mep_dataset_writer_finish(&writer), MEP_OK);
+    assert_false(exists(prefix, ".lock"));
+    s.resume = 0;
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
+    assert_false(exists(prefix, ".lock"));
+}
+
+/* ---- A disk that is full for a moment ---- */
+
+typedef struct moment {
+    char journal[600];
+    unsigned char *before;
+    size_t size;
+    int calls;
+} moment;
+
+/* Once there is a journal, note it, and let the next flush fail. */
+static int fail_later(void *context, const mep_prepare_progress *progress)
+{
+    moment *m = context;
+    (void)progress;
+    if (m->before != NULL || ++m->calls < 3 || access(m->journal, F_OK) != 0) return 0;
+    m->before = read_bytes(m->journal, &m->size);
+    failing_flush = 1;
+    return 0;
+}
+
+static void expect_same_files(const char *a, const char *b, const char *ending)
+{
+    char paths[2][600];
+    size_t sizes[2];
+    snprintf(paths[0], sizeof paths[0], "%s%s", a, ending);
+    snprintf(paths[1], sizeof paths[1], "%s%s", b, ending);
+    unsigned char *data[2] = {read_bytes(paths[0], &sizes[0]), read_bytes(paths[1], &sizes[1])};
+    if (sizes[0] != sizes[1] || memcmp(data[0], data[1], sizes[0]) != 0) fail_msg("%s differs", paths[0]);
+    free(data[0]);
+    free(data[1]);
+}
+
+static void test_full_for_a_moment(void **state)
+{
+    (void)state;
+    char prefix[512], straight[512];
+    snprintf(straight, sizeof straight, "%s", in_folder("straight"));
+    mep_prepare_settings s = settings_for(straight);
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
+    snprintf(prefix, sizeof prefix, "%s", in_folder("moment"));
+    s = settings_for(prefix);
+    moment m = {.before = NULL};
+    snprintf(m.journal, sizeof m.journal, "%s.journal", prefix);
+    expect(mep_prepare(&s, fail_later, &m, NULL), MEP_ERROR_IO);
+    expect_message("--resume goes on from there");
+    assert_non_null(m.before);
+    size_t size = 0;
+    unsigned char *after = read_bytes(m.journal, &size);
+    assert_int_equal(size, m.size);
+    assert_memory_equal(after, m.before, size);
+    free(after);
+    free(m.before);
+    s.resume = 1;
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
+    expect_same_files(prefix, straight, ".bin");
+    expect_same_files(prefix, straight, ".idx");
+}
+
+/* ---- Memory ---- */
+
+/* Prepare a file in a process of its own, which fails; returns its peak memory in KB. */
+static long peak_of_failure(const char *path, const char *part)
+{
+    malloc_trim(0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        mep_prepare_settings s = settings_for(in_folder("bomb"));
+        s.inputs = &path;
+        _exit(mep_prepare(&s, NULL, NULL, NULL) != MEP_ERROR_FORMAT || strstr(mep_error_message(), part) == NULL);
+    }
+    int status = -1;
+    struct rusage usage;
+    assert_int_equal(wait4(child, &status, 0, &usage), child);
+    assert_int_equal(status, 0);
+    return usage.ru_maxrss;
+}
+
+/* 40 KB that unpack to a line of a gigabyte. */
+static void test_bomb(void **state)
+{
+    (void)state;
+    enum { PART = 1 << 24, PARTS = 64, MOST_KB = 400000 };
+#if defined(__SANITIZE_ADDRESS__)
+    skip(); /* it keeps what is freed */
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    skip();
+#endif
+#endif
+    char *letters = malloc(PART);
+    assert_non_null(letters);
+    memset(letters, 'a', PART);
+    struct archive *archive = archive_write_new();
+    struct archive_entry *entry = archive_entry_new();
+    archive_write_add_filter_zstd(archive);
+    archive_write_set_format_raw(archive);
+    const char *path = in_folder("bomb.jsonl.zst");
+    assert_int_equal(archive_write_open_filename(archive, path), ARCHIVE_OK);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_pathname(entry, "data");
+    assert_int_equal(archive_write_header(archive, entry), ARCHIVE_OK);
+    assert_int_equal(archive_write_data(archive, "{\"text\": \"", 10), 10);
+    for (int i = 0; i < PARTS; i++) assert_int_equal(archive_write_data(archive, letters, PART), PART);
+    assert_int_equal(archive_write_close(archive), ARCHIVE_OK);
+    archive_write_free(archive);
+    archive_entry_free(entry);
+    free(letters);
+    long peak = peak_of_failure(path, "bomb.jsonl.zst:1: the line is longer than 134217728 bytes");
+    if (!(peak < MOST_KB)) fail_msg("%ld KB", peak);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_locked),
+        cmocka_unit_test(test_full_for_a_moment),
+        cmocka_unit_test(test_bomb),
+    };
+    return cmocka_run_group_tests_name("prepare faults", tests, set_up, tear_down);
+}
