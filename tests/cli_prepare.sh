@@ -216,6 +216,13 @@ for parts in '' '--valid 0.5'; do
 done
 holds both 3 116
 holds both.train 2 58
+# Nothing in a name acts on a terminal: an escape, a C1 control, a mark of direction, a byte that is not UTF-8.
+name=$(printf 'odd\033\302\233\342\200\256\377')
+expect 0 prepare -q --out "$name" words.txt
+said out 'odd????.bin: 1 document'
+refuse 1 'odd????.bin exists' prepare -q --out "$name" words.txt
+refuse 1 'cannot read no???.txt' prepare -q --out x "$(printf 'no\302\205\342\201\246\177.txt')"
+refuse 2 '"odd????" is none of' train --data x --out y --dtype "$name"
 refuse 2 '--split and --valid exclude each other' prepare --out y --split 9,1 --valid 0.1 words.txt
 refuse 1 'the split "9;1" is not up to three shares' prepare --out y --split '9;1' words.txt
 none_of y

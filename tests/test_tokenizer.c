@@ -21,7 +21,7 @@
 #include "mep/data.h"
 #include "text_files.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 static const char *const NAMES[] = {"gpt2", "neox", "bloom", "llama", "odd"};
 enum { COUNT = sizeof NAMES / sizeof *NAMES };

@@ -265,16 +265,10 @@ static mep_status describe_dataset(json_t *root, const char *prefix)
 
 /* ---- Printing ---- */
 
-/* A text that stands in a file, which may hold anything: nothing that acts on a terminal is printed. */
-static void print_plain(const char *text)
-{
-    for (; *text != '\0'; text++) putchar((unsigned char)*text < 0x20 || *text == 0x7F ? '?' : *text);
-}
-
 static void print_value(const json_t *value)
 {
     if (json_is_string(value))
-        print_plain(json_string_value(value)[0] != '\0' ? json_string_value(value) : "-");
+        mep_cli_print(stdout, "%s", json_string_value(value)[0] != '\0' ? json_string_value(value) : "-");
     else if (json_is_integer(value))
         printf("%lld", (long long)json_integer_value(value));
     else if (json_is_boolean(value))
@@ -295,7 +289,7 @@ static void print_scalars(json_t *object)
         const char *key = json_object_iter_key(member);
         int length = (int)strlen(key);
         fputs("  ", stdout);
-        print_plain(key);
+        mep_cli_print(stdout, "%s", key);
         printf("%*s ", length < 24 ? 24 - length : 0, "");
         print_value(value);
     }
@@ -319,7 +313,7 @@ static void print_learned(json_t *root)
     json_t *learned = json_object_get(json_object_get(root, "position"), "learned");
     for (void *member = json_object_iter(learned); member != NULL; member = json_object_iter_next(learned, member)) {
         const json_t *p = json_object_iter_value(member), *shape = json_object_get(p, "shape");
-        printf("  %-24s", json_object_iter_key(member));
+        mep_cli_print(stdout, "  %-24s", json_object_iter_key(member));
         for (size_t i = 0; i < json_array_size(shape); i++)
             printf("%s %lld", i == 0 ? "" : " x", (long long)json_integer_value(json_array_get(shape, i)));
         printf(" values, from %g to %g, mean %g\n", number_in(p, "min"), number_in(p, "max"), number_in(p, "mean"));

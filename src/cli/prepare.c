@@ -241,9 +241,9 @@ static mep_status report(const prepare_job *job, const char *prefix)
     mep_dataset *dataset = NULL;
     MEP_TRY(mep_dataset_open(&dataset, prefix));
     int64_t documents = mep_dataset_documents(dataset);
-    printf("%s.bin: %lld document%s, %lld tokens, %.3f bytes of text a token\n", prefix, (long long)documents,
-           documents == 1 ? "" : "s", (long long)mep_dataset_tokens(dataset),
-           (double)job->result.text_bytes / (double)job->result.tokens);
+    mep_cli_print(stdout, "%s.bin: %lld document%s, %lld tokens, %.3f bytes of text a token\n", prefix,
+                  (long long)documents, documents == 1 ? "" : "s", (long long)mep_dataset_tokens(dataset),
+                  (double)job->result.text_bytes / (double)job->result.tokens);
     mep_dataset_close(&dataset);
     return MEP_OK;
 }

@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 static const char BLANKS[] = " \t\n\v\f\r";
 

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum { TOKEN_TEXT = 4096 }; /* bytes that a token's name may have */
 

@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe_unicode.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 /* The lead byte of U+0300; below it nothing decomposes, composes or has a combining class on its own. */
 enum { FIRST_LEAD = 0xcc };

@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe_unicode.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum { DEPTH = 32, TRANSLATION = 1 << 16 };
 

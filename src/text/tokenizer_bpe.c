@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum { CACHE_BITS = 15, CACHE_TEXT = 30, CACHE_TOKENS = 8 };
 
