@@ -216,6 +216,18 @@ for parts in '' '--valid 0.5'; do
 done
 holds both 3 116
 holds both.train 2 58
+# Lines that cannot be parsed: an error, or left out, counted and the first of them named.
+{ printf '{"text": "one"}\n{"text": "\\ud800"}\n'; printf '{"text": "two"}\nno JSON\n'; } > bad.jsonl
+refuse 1 'bad.jsonl:2: ' prepare -q --out skipped bad.jsonl
+none_of skipped
+expect 0 prepare -q --skip-bad-lines --out skipped bad.jsonl
+holds skipped 2 8
+said err 'mep prepare: left out 2 lines that cannot be parsed; the first: bad.jsonl:2: '
+expect 0 prepare -q --skip-bad-lines --out skipped --valid 0.5 bad.jsonl
+said err 'left out 2 lines that cannot be parsed; the first: bad.jsonl:2: '
+expect 0 prepare -q --skip-bad-lines -f --out skipped two.jsonl
+[ ! -s err ] || wrong 'no line was left out'
+
 # Nothing in a name acts on a terminal: an escape, a C1 control, a mark of direction, a byte that is not UTF-8.
 name=$(printf 'odd\033\302\233\342\200\256\377')
 expect 0 prepare -q --out "$name" words.txt

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What happens around a preparation: another process with the same prefix, a disk that is full for a moment, a small
- * file that unpacks to a line of great length.
+ * file that unpacks to a line of great length, lines that cannot be parsed.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -226,12 +226,102 @@ static void test_bomb(void **state)
     if (!(peak < MOST_KB)) fail_msg("%ld KB", peak);
 }
 
+/* ---- Lines that cannot be parsed ---- */
+
+static const char *const bad_lines[] = {"{\"text\": \"\\ud800\"}", /* half of a pair */
+                                        "{\"text\": \"\xff\"}",    "{\"text\": 7}", "{\"other\": \"text\"}",
+                                        "{\"text\": \"open",       "[\"text\"]",    "text"};
+enum { BAD = sizeof bad_lines / sizeof *bad_lines };
+
+/* Good lines with bad ones between them, or without: `every` good lines for a bad one, one of which is long. */
+static const char *write_lines(const char *name, int with_bad, int every)
+{
+    const char *path = in_folder(name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    for (int i = 0; i < LINES; i++) {
+        fprintf(file, "{\"text\": \"line %d %0200d\"}\n", i, i);
+        if (!with_bad || i % every != 1) continue;
+        if (i == every + 1) fprintf(file, "{\"more\": \"%03000000d\", \"text\": \"\\ud800\"}\n", i);
+        fprintf(file, "%s\n", bad_lines[i / every % BAD]);
+    }
+    assert_int_equal(fclose(file), 0);
+    return path;
+}
+
+/* What stops a preparation in its middle, several times. */
+static int stop_later(void *context, const mep_prepare_progress *progress)
+{
+    (void)progress;
+    return ++*(int *)context % 3 == 0;
+}
+
+static void test_bad_lines(void **state)
+{
+    (void)state;
+    enum { EVERY = 10, COUNT = LINES / EVERY + 1 };
+    char prefix[512], straight[512], bad[512], expected[600];
+    const char *good = write_lines("good.jsonl", 0, EVERY), *const given = bad;
+    snprintf(bad, sizeof bad, "%s", write_lines("bad.jsonl", 1, EVERY));
+    snprintf(straight, sizeof straight, "%s", in_folder("good"));
+    snprintf(prefix, sizeof prefix, "%s", in_folder("bad"));
+    snprintf(expected, sizeof expected, "%s:3: ", bad);
+    mep_prepare_progress result;
+    mep_prepare_settings s = settings_for(straight);
+    s.inputs = &good;
+    s.skip_bad_lines = 1;
+    expect(mep_prepare(&s, NULL, NULL, &result), MEP_OK);
+    assert_int_equal(result.skipped_lines, 0);
+    assert_string_equal(result.first_skipped, "");
+
+    s = settings_for(prefix);
+    s.inputs = &given;
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_FORMAT);
+    expect_message(expected);
+    s.skip_bad_lines = 1;
+    for (s.threads = 1; s.threads < 4; s.threads++) {
+        expect(mep_prepare(&s, NULL, NULL, &result), MEP_OK);
+        assert_int_equal(result.skipped_lines, COUNT);
+        assert_int_equal(strncmp(result.first_skipped, expected, strlen(expected)), 0);
+        expect_same_files(prefix, straight, ".bin");
+        expect_same_files(prefix, straight, ".idx");
+    }
+    int calls = 0, stops = 0;
+    while (mep_prepare(&s, stop_later, &calls, &result) == MEP_INTERRUPTED) {
+        stops++;
+        s.resume = 1;
+        s.skip_bad_lines = 0; /* what was begun with it is resumed with it */
+        if (exists(prefix, ".journal")) {
+            expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_ARGUMENT);
+            expect_message("--skip-bad-lines");
+        }
+        s.skip_bad_lines = 1;
+    }
+    assert_in_range(stops, 2, 100);
+    assert_int_equal(result.skipped_lines, COUNT);
+    assert_int_equal(strncmp(result.first_skipped, expected, strlen(expected)), 0);
+    expect_same_files(prefix, straight, ".bin");
+    expect_same_files(prefix, straight, ".idx");
+}
+
+/* All lines bad: an error, as for a file that holds no text. */
+static void test_only_bad_lines(void **state)
+{
+    (void)state;
+    const char *path = write_text("none.jsonl", "nothing\n[]\n");
+    mep_prepare_settings s = settings_for(in_folder("none"));
+    s.inputs = &path;
+    s.skip_bad_lines = 1;
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_FORMAT);
+    expect_message("none.jsonl");
+    assert_false(exists(in_folder("none"), ".bin"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_locked),
-        cmocka_unit_test(test_full_for_a_moment),
-        cmocka_unit_test(test_bomb),
+        cmocka_unit_test(test_locked),    cmocka_unit_test(test_full_for_a_moment), cmocka_unit_test(test_bomb),
+        cmocka_unit_test(test_bad_lines), cmocka_unit_test(test_only_bad_lines),
     };
     return cmocka_run_group_tests_name("prepare faults", tests, set_up, tear_down);
 }

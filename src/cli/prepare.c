@@ -33,7 +33,7 @@ typedef struct prepare_job {
     char *parts[3], *whole; /* prefixes with --valid or --split; NULL without */
     double valid_share;
     int64_t threads;
-    int no_end_of_document, force, resume, quiet;
+    int no_end_of_document, skip_bad_lines, force, resume, quiet;
     int continues; /* what exists is of the work that is resumed */
     char **inputs;
     int input_count;
@@ -132,6 +132,7 @@ static mep_status write_whole(prepare_job *job, const char *prefix)
     settings.tokenizer = job->tokenizer;
     settings.end_of_document = !job->no_end_of_document;
     settings.threads = job->threads;
+    settings.skip_bad_lines = job->skip_bad_lines;
     settings.resume = job->resume;
     settings.keep_journal = job->whole != NULL;
     job->read_before = -1;
@@ -322,6 +323,15 @@ static mep_status check_outputs(prepare_job *job)
     return check_output(job, job->whole);
 }
 
+/* Where lines were left out, say so at the end. */
+static void report_skipped(const prepare_job *job)
+{
+    const mep_prepare_progress *result = &job->result;
+    if (result->skipped_lines > 0)
+        mep_cli_print(stderr, "mep prepare: left out %lld line%s that cannot be parsed; the first: %s\n",
+                      (long long)result->skipped_lines, result->skipped_lines == 1 ? "" : "s", result->first_skipped);
+}
+
 static mep_status prepare(prepare_job *job)
 {
     MEP_TRY(mep_tokenizer_open(&job->tokenizer, job->tokenizer_name));
@@ -331,9 +341,11 @@ static mep_status prepare(prepare_job *job)
     MEP_TRY(check_outputs(job));
     if (job->whole == NULL) {
         MEP_TRY(write_whole(job, job->out));
+        report_skipped(job);
         return report(job, job->out);
     }
     MEP_TRY(write_split(job));
+    report_skipped(job);
     for (int i = 0; i < 3; ++i)
         if (job->parts[i] != NULL) MEP_TRY(report(job, job->parts[i]));
     return MEP_OK;
@@ -382,6 +394,8 @@ int mep_cli_prepare(int argc, char **argv)
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 256, "threads that tokenize; 0: all cores"),
         MEP_OPT_FLAG("--resume", 0, &job.resume, "go on with what was stopped; begin where nothing was"),
         MEP_OPT_FLAG("--no-eod", 0, &job.no_end_of_document, "no end-of-document token behind each document"),
+        MEP_OPT_FLAG("--skip-bad-lines", 0, &job.skip_bad_lines,
+                     "leave out lines that are no JSON object with a string \"text\", and say how many"),
         MEP_OPT_FLAG("--force", 'f', &job.force, "replace files that exist"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
         MEP_OPT_END,

@@ -134,6 +134,7 @@ static mep_status emit_long_line(reader *state, const mep_corpus_record *line)
     const char *found = NULL;
     int64_t size = 0, taken = 0, before = taken_before(state);
     mep_status status = mep_corpus_record_text(line, &json, &found, &size);
+    if (status == MEP_ERROR_FORMAT && state->reading->skip_bad_lines) return emit(state, *line);
     if (before > size) before = size;
     char *text = size > 0 ? (char *)found + before : line->bytes; /* who takes a text does not change it */
     if (status == MEP_OK) status = emit_slices(state, line->name, text, size - before, before, &taken);

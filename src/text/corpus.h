@@ -58,6 +58,7 @@ typedef struct mep_corpus_reading {
     const mep_corpus_files *files;
     const mep_tokenizer *tokenizer; /* by which long texts are cut; NULL: records are whole */
     int64_t limit, slice;           /* bytes of a record, and of a slice */
+    int skip_bad_lines;             /* the reader leaves lines that it cannot parse to who takes the records */
     int64_t file, number, offset;   /* the record and place in its text to begin with; what lies before it is read, but
                                        not handed out */
 } mep_corpus_reading;

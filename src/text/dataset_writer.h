@@ -35,7 +35,8 @@ mep_writer_state mep_dataset_writer_state(const mep_dataset_writer *writer);
  * closed are there already. After any failure of the writer it fails: the state may hold what the files do not. */
 mep_status mep_dataset_writer_sync(mep_dataset_writer *writer);
 
-/* Go on from a state that was noted, for a caller who has the lock. Fails when the temporary files hold less than it says. */
+/* Go on from a state that was noted, for a caller who has the lock. Fails when the temporary files hold less than it
+ * says. */
 mep_status mep_dataset_writer_continue(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer,
                                        const mep_writer_state *state);
 

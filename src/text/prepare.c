@@ -71,6 +71,7 @@ static void update_state(preparation *p)
     p->state.documents = p->journal.now.writer.documents;
     p->state.tokens = p->journal.now.writer.tokens;
     p->state.text_bytes = p->journal.now.text_bytes;
+    p->state.skipped_lines = p->journal.now.skipped;
 }
 
 static mep_status report(void *context)
@@ -103,6 +104,14 @@ static mep_status enter_file(preparation *p, int64_t file)
     return MEP_OK;
 }
 
+static void note_bad_line(preparation *p, const char *mistake)
+{
+    if (p->journal.now.skipped++ > 0) return;
+    snprintf(p->journal.first_skipped, sizeof p->journal.first_skipped, "%s", mistake);
+    mep_one_line(p->journal.first_skipped); /* it may have been cut inside of a character */
+    memcpy(p->state.first_skipped, p->journal.first_skipped, sizeof p->state.first_skipped);
+}
+
 static mep_status take_batch(void *context, const mep_batch *batch)
 {
     preparation *p = context;
@@ -110,6 +119,7 @@ static mep_status take_batch(void *context, const mep_batch *batch)
     if (batch->file != now->file) MEP_TRY(enter_file(p, batch->file));
     for (int64_t i = 0; i < batch->count; ++i) {
         const mep_piece *piece = &batch->pieces[i];
+        if (piece->is_bad) note_bad_line(p, batch->mistake);
         if (piece->next > 0)
             MEP_TRY(mep_dataset_writer_append(p->writer, piece->tokens, piece->count));
         else if (piece->text_bytes > 0)
@@ -180,13 +190,15 @@ static mep_status open_writer(preparation *p)
 {
     const mep_prepare_settings *s = p->settings;
     if (s->resume && access(p->journal_path, F_OK) == 0) {
-        MEP_TRY(mep_journal_load(p->journal_path, &p->journal, &p->files, s->tokenizer, s->end_of_document));
+        MEP_TRY(mep_journal_load(p->journal_path, &p->journal, &p->files, s->tokenizer, s->end_of_document,
+                                 s->skip_bad_lines));
         if (!p->journal.finished)
             MEP_TRY(mep_dataset_writer_continue(&p->writer, s->prefix, s->tokenizer, &p->journal.now.writer));
     } else {
         unlink(p->journal_path);
         MEP_TRY(mep_dataset_writer_begin(&p->writer, s->prefix, s->tokenizer));
         p->journal.now.writer = p->journal.file_begin.writer = mep_dataset_writer_state(p->writer);
+        p->journal.skips = s->skip_bad_lines;
     }
     find_input(p);
     if (p->writer != NULL) mep_dataset_writer_limit(p->writer, p->limits.sequence);
@@ -194,7 +206,10 @@ static mep_status open_writer(preparation *p)
                                       .total = total_size(&p->files, p->files.count),
                                       .text_bytes = p->journal.now.text_bytes,
                                       .documents = p->journal.now.writer.documents,
-                                      .tokens = p->journal.now.writer.tokens};
+                                      .tokens = p->journal.now.writer.tokens,
+                                      .skipped_lines = p->journal.now.skipped};
+    if (p->journal.now.skipped > 0)
+        memcpy(p->state.first_skipped, p->journal.first_skipped, sizeof p->state.first_skipped);
     p->saved = mep_now();
     p->saved_tokens = p->state.tokens;
     return MEP_OK;
@@ -244,6 +259,7 @@ static mep_status run(preparation *p)
                                         .tokenizer = s->tokenizer,
                                         .limit = MEP_LINE_LIMIT,
                                         .slice = p->limits.slice,
+                                        .skip_bad_lines = s->skip_bad_lines,
                                         .file = now->file,
                                         .number = now->record,
                                         .offset = now->offset};
