@@ -189,6 +189,15 @@ static mep_status bpe_decode(const mep_tokenizer *tokenizer, int32_t token, cons
     return MEP_OK;
 }
 
+int mep_bpe_has_added(const mep_tokenizer *tokenizer, int64_t id, const char *text)
+{
+    const mep_bpe *bpe = (const mep_bpe *)tokenizer;
+    size_t size = strlen(text);
+    if (id < 0 || id >= tokenizer->vocab_size || (bpe->is_token[id] & MEP_BPE_ADDED) == 0) return 0;
+    return (size_t)(bpe->begin[id + 1] - bpe->begin[id]) == size &&
+           memcmp(bpe->bytes + bpe->begin[id], text, size) == 0;
+}
+
 static const char *bpe_json(const mep_tokenizer *tokenizer, int64_t *size)
 {
     const mep_bpe *bpe = (const mep_bpe *)tokenizer;
