@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/memory.h"
 
 /* A lock file holds this and the owner. A file that holds something else is not ours. */
@@ -29,7 +30,7 @@ static mep_status open_folder(mep_lock *lock, const char *path)
     MEP_TRY(mep_format(&folder, "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1, slash != NULL ? path : "."));
     mep_status status = mep_copy_string(&lock->name, slash != NULL ? slash + 1 : path);
     if (status == MEP_OK) {
-        lock->folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        lock->folder = mep_fd_open(folder, O_PATH | O_DIRECTORY);
         if (lock->folder < 0) {
             status = mep_fail_errno("open", folder);
             mep_free(&lock->name);

@@ -6,12 +6,14 @@
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/memory.h"
 #include "text/bpe.h"
 
@@ -23,20 +25,20 @@ static const char VOCAB[] = "vocab.json", MERGES[] = "merges.txt", JSON[] = "tok
 static mep_status read_file(const char *path, char **text, int64_t *size)
 {
     struct stat info;
-    FILE *file = fopen(path, "rb");
+    int fd = mep_fd_open(path, O_RDONLY);
     *text = NULL;
-    if (file == NULL) return mep_fail_errno("open", path);
+    if (fd < 0) return mep_fail_errno("open", path);
     mep_status status = MEP_OK;
-    if (fstat(fileno(file), &info) != 0)
+    if (fstat(fd, &info) != 0)
         status = mep_fail_errno("read", path);
     else if (!S_ISREG(info.st_mode) || info.st_size > FILE_LIMIT)
         status = mep_fail(MEP_ERROR_FORMAT, "%s is no regular file, or too large for a tokenizer (%d MiB)", path,
                           FILE_LIMIT >> 20);
     if (status == MEP_OK) status = mep_alloc(text, (int64_t)info.st_size + 1, 1);
-    if (status == MEP_OK && fread(*text, 1, (size_t)info.st_size, file) != (size_t)info.st_size)
+    if (status == MEP_OK && mep_fd_read_all(fd, *text, info.st_size, -1) != info.st_size)
         status = mep_fail(MEP_ERROR_IO, "cannot read %s: it became shorter, or the disk fails", path);
     *size = status == MEP_OK ? (int64_t)info.st_size : 0;
-    fclose(file);
+    (void)mep_fd_close(fd);
     if (status != MEP_OK) mep_free(text);
     return status;
 }

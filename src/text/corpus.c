@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/memory.h"
 #include "text/unpack.h"
 
@@ -315,15 +316,12 @@ static mep_status read_open_file(reader *state, const char *path, int fd, int ch
 
 static mep_status read_file(reader *state, const mep_corpus_file *file, int chosen)
 {
-    int fd;
-    do {
-        fd = open(file->path, O_RDONLY | O_CLOEXEC); /* a pipe is waited for */
-    } while (fd < 0 && errno == EINTR);
+    int fd = mep_fd_open(file->path, O_RDONLY); /* a pipe is waited for */
     if (fd < 0)
         return mep_fail(MEP_ERROR_IO, "cannot read %s: %s; check the name and the permissions", file->path,
                         strerror(errno));
     mep_status status = read_open_file(state, file->path, fd, chosen);
-    close(fd);
+    (void)mep_fd_close(fd);
     state->done += file->size;
     if (state->capacity > KEPT_BUFFER) {
         mep_free(&state->buffer);

@@ -21,6 +21,7 @@
 
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/json_keys.h"
 #include "base/memory.h"
 
@@ -138,7 +139,7 @@ static mep_status fail_open(const char *path, const char *reason)
 /* Where `keep` is not NULL the descriptor stays open for the caller. */
 static mep_status map_file(mapping *file, const char *path, int *keep)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = mep_fd_open(path, O_RDONLY);
     if (fd < 0) return fail_open(path, strerror(errno));
     struct stat info;
     mep_status status = MEP_OK;
@@ -295,7 +296,7 @@ static mep_status read_description(mep_dataset *dataset)
     if (info.st_size > DESCRIPTION_LIMIT)
         return mep_fail(MEP_ERROR_FORMAT, "%s is too large to describe a dataset; move it away", dataset->json_path);
     json_error_t error;
-    json_t *root = json_load_file(dataset->json_path, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = mep_json_load_fd(dataset->json_path, &error);
     if (root == NULL)
         return mep_fail(MEP_ERROR_FORMAT, "%s:%d: %s; move it away or prepare the dataset again", dataset->json_path,
                         error.line, error.text);
@@ -493,8 +494,7 @@ int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index)
 static mep_status read_bytes(const mep_dataset *dataset, int64_t offset, int64_t size, char *out)
 {
     while (size > 0) {
-        ssize_t n = pread(dataset->bin_fd, out, (size_t)size, (off_t)offset);
-        if (n < 0 && errno == EINTR) continue;
+        int64_t n = mep_fd_read(dataset->bin_fd, out, size, offset);
         if (n < 0) return mep_fail_errno("read", dataset->bin_path);
         if (n == 0)
             return mep_fail(MEP_ERROR_IO, "%s became shorter while it was in use; bring it back as it was",

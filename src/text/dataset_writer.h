@@ -7,7 +7,7 @@
 #ifndef MEP_TEXT_DATASET_WRITER_H
 #define MEP_TEXT_DATASET_WRITER_H
 
-#include <stdio.h>
+#include <jansson.h>
 
 #include "mep/data.h"
 #include "base/checksum.h"
@@ -46,8 +46,10 @@ mep_status mep_dataset_writer_complete(mep_dataset_writer *writer);
 /* Close the files and free the writer; the temporary files stay for mep_dataset_writer_continue. NULL is allowed. */
 void mep_dataset_writer_leave(mep_dataset_writer **writer);
 
-/* Flush, sync and close *file; it is NULL then. */
-mep_status mep_close_synced(FILE **file, const char *path);
+/* Write a file and sync it; not atomic. */
+mep_status mep_write_synced(const char *path, const char *text, int64_t size);
+/* The same for JSON; a NULL is memory that was short. */
+mep_status mep_write_json(const char *path, const json_t *root);
 
 /* Make renames last: sync the folder that `path` is in. A file system that cannot do so is no failure. */
 mep_status mep_sync_folder_of(const char *path);

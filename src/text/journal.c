@@ -6,6 +6,7 @@
 #include "text/journal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -78,23 +79,13 @@ static json_t *journal_json(const mep_journal *j, const mep_corpus_files *files,
                      place_json(&j->file_begin, files));
 }
 
-static mep_status write_json(const char *path, const json_t *root)
-{
-    FILE *file = fopen(path, "wb");
-    if (file == NULL) return mep_fail_errno("write", path);
-    mep_status status = json_dumpf(root, file, JSON_INDENT(2)) == 0 ? MEP_OK : mep_fail_errno("write", path);
-    mep_status closed = mep_close_synced(&file, path);
-    return status != MEP_OK ? status : closed;
-}
-
 mep_status mep_journal_save(const char *path, const mep_journal *journal, const mep_corpus_files *files,
                             const mep_tokenizer *tokenizer, int end_of_document)
 {
     char *temporary = NULL;
     MEP_TRY(mep_format(&temporary, "%s.tmp", path));
     json_t *root = journal_json(journal, files, tokenizer, end_of_document);
-    mep_status status =
-        root != NULL ? write_json(temporary, root) : mep_fail(MEP_ERROR_MEMORY, "cannot compose %s", path);
+    mep_status status = mep_write_json(temporary, root);
     if (status == MEP_OK && rename(temporary, path) != 0) status = mep_fail_errno("replace", path);
     if (status != MEP_OK) unlink(temporary);
     if (status == MEP_OK) status = mep_sync_folder_of(path);
@@ -202,7 +193,7 @@ mep_status mep_journal_load(const char *path, mep_journal *journal, const mep_co
 {
     json_error_t error;
     *journal = (mep_journal){0};
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = mep_json_load_fd(path, &error);
     mep_status status = check_keys(path, root);
     if (status == MEP_OK) status = take_journal(path, root, files, journal);
     if (status == MEP_OK) status = check_tokenizer(path, root, tokenizer, end_of_document);

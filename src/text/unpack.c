@@ -8,10 +8,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/memory.h"
 
 /* ---- Sources ---- */
@@ -19,11 +19,8 @@
 la_ssize_t mep_file_source_read(struct archive *archive, void *source, const void **block)
 {
     mep_file_source *file = source;
-    ssize_t size;
+    int64_t size = mep_fd_read(file->fd, file->block, sizeof file->block, -1);
     *block = file->block;
-    do {
-        size = read(file->fd, file->block, sizeof file->block);
-    } while (size < 0 && errno == EINTR);
     if (size < 0)
         archive_set_error(archive, errno, "%s", strerror(errno));
     else
