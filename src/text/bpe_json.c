@@ -142,7 +142,7 @@ static mep_status append_added(reading *r, const json_t *object, const char *con
     const char *text = content;
     int64_t size = (int64_t)strlen(content);
     int is_normalized = get_flag(object, "normalized", !get_flag(object, "special", 0));
-    if (is_normalized && r->bpe->splitter.nfc) MEP_TRY(mep_bpe_nfc(content, size, &made, &text, &size));
+    if (is_normalized) MEP_TRY(mep_bpe_normalize(&r->bpe->splitter, content, size, &made, &text, &size));
     mep_status status = mep_bpe_added_append(is_normalized ? &r->bpe->normalized : &r->bpe->raw, &item, text, size);
     mep_free(&made);
     return status;

@@ -130,7 +130,7 @@ static mep_status encode_raw(void *context, int32_t id, const char *text, int64_
     encoding *e = context;
     char *made = NULL;
     if (id >= 0) return mep_bpe_tokens_append(&e->tokens, &id, 1);
-    if (e->bpe->splitter.nfc) MEP_TRY(mep_bpe_nfc(text, size, &made, &text, &size));
+    MEP_TRY(mep_bpe_normalize(&e->bpe->splitter, text, size, &made, &text, &size));
     mep_status status = mep_bpe_added_split(&e->bpe->normalized, text, size, encode_plain, e);
     mep_free(&made);
     return status;
