@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The normalizers and pre_tokenizers of real models (StarCoder, Falcon, DeepSeek, Claude) and all behaviours of Split
- * and Punctuation: the ids of Hugging Face's tokenizers, from golden/tokenizer_variants.json, which
+ * and Punctuation: the ids of Hugging Face's tokenizers, from golden/pre_tokenizers.json, which
  * scripts/fixtures/tokenizer_variants.py makes; and long texts that are cut in slices have the ids of the whole.
  */
 #include <setjmp.h>
@@ -33,7 +33,7 @@ static int set_up(void **state)
 {
     (void)state;
     json_t *cases = load(GOLDEN_OWN("tokenizer_cases.json"));
-    golden = load(GOLDEN_OWN("tokenizer_variants.json"));
+    golden = load(GOLDEN_OWN("pre_tokenizers.json"));
     base = load(GOLDEN_OWN("tokenizer_gpt2.json"));
     texts = json_copy(json_object_get(cases, "texts"));
     json_array_extend(texts, json_object_get(golden, "texts"));
