@@ -23,7 +23,7 @@ install(FILES ${PROJECT_BINARY_DIR}/mep-config.cmake ${PROJECT_BINARY_DIR}/mep-c
     DESTINATION ${MEP_PACKAGE_DIR})
 
 # The prefix of mep.pc is the one given at installation, so the file is written then.
-set(MEP_PC_PRIVATE "-ljansson -larchive -lpcre2-8 -lutf8proc -lm ${OpenMP_C_FLAGS}")
+set(MEP_PC_PRIVATE "-ljansson -larchive -lz -lpcre2-8 -lutf8proc -lm ${OpenMP_C_FLAGS}")
 if(MEP_HAVE_CUDA)
     string(APPEND MEP_PC_PRIVATE " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt -lpthread")
 endif()

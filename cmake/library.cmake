@@ -77,6 +77,6 @@ foreach(kind IN ITEMS static shared)
     target_include_directories(mep_${kind} PUBLIC
         $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
     target_link_libraries(mep_${kind} PRIVATE OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
-                          PkgConfig::PCRE2 PkgConfig::UTF8PROC ${mep_cuda_libraries} m
+                          PkgConfig::ZLIB PkgConfig::PCRE2 PkgConfig::UTF8PROC ${mep_cuda_libraries} m
                           $<BUILD_INTERFACE:mep_internal>)
 endforeach()

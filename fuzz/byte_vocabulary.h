@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 /* Add those that are missing, numbered from the object's size on. */
 static inline void add_bytes(json_t *vocab)

@@ -74,7 +74,7 @@ static void load(const void *text, size_t size)
 {
     mep_journal journal;
     put_file("d.journal", text, size);
-    mep_status status = mep_journal_load(journal_path, &journal, &files, tokenizer, 1);
+    mep_status status = mep_journal_load(journal_path, &journal, &files, tokenizer, 1, 1);
     check_message(status);
     if (status == MEP_OK && !journal.finished) go_on(&journal);
 }

@@ -6,7 +6,7 @@
 set -eu
 
 wanted='cmake:cmake ninja-build:ninja gcc:gcc pkg-config:pkg-config
-libjansson-dev:@jansson libarchive-dev:@libarchive
+libjansson-dev:@jansson libarchive-dev:@libarchive zlib1g-dev:@zlib
 libpcre2-dev:@libpcre2-8 libutf8proc-dev:@libutf8proc'
 case ${1:-build} in
 build) ;;

@@ -152,9 +152,9 @@ refuse 1 'study/study.json: was made with device "cuda", now it is "cpu"' compar
 # Heads that CUDA's attention does not take are refused before a folder is made.
 heads='head_dim that is a multiple of 8 up to 128, found 4'
 # shellcheck disable=SC2086
-refuse 1 "$heads" train --data text.train --out new $TINY_CUDA --num-attention-heads 4 --device cuda
+refuse 1 "$heads" train --data text.train --out new $(unless_given "$TINY_CUDA" --num-attention-heads) --num-attention-heads 4 --device cuda
 # shellcheck disable=SC2086
-refuse 1 "$heads" compare --data text --out new $TINY_CUDA --num-attention-heads 4 --steps 2 --positions mep \
+refuse 1 "$heads" compare --data text --out new $(unless_given "$TINY_CUDA" --num-attention-heads) --num-attention-heads 4 --steps 2 --positions mep \
     --lengths 16 --eval-tokens 64 --device cuda
 [ ! -e new ] || wrong 'a refused command leaves a folder'
 

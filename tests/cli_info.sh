@@ -53,7 +53,7 @@ sed 's/fox/cat/' text.valid.bin | tr 'q' 'k' > other.bin
 expect 0 info other
 said out 'tokenizer                -'
 cp text.valid.json other.json
-refuse 1 'other.json: the checksum is ' info other
+refuse 1 'other.bin or other.idx has changed since it was prepared' info other
 head -c 100 text.valid.bin > other.bin
 refuse 1 'other.bin' info other
 

@@ -122,7 +122,7 @@ group 2 2 prepare --out x text.txt
 said err 'it works in one process'
 [ ! -e x.bin ] || wrong 'mep prepare in two processes writes'
 # shellcheck disable=SC2086
-group 2 2 train --data text.train --out bad $TINY --dtype bfloat16 --device cuda
+group 2 2 train --data text.train --out bad $(unless_given "$TINY" --dtype) --dtype bfloat16 --device cuda
 only '--device cuda works in one process'
 group 2 2 eval --model one --data text.valid --device cuda
 only '--device cuda works in one process'
@@ -144,7 +144,7 @@ for signal in USR1 KILL; do
     # each process leaves its number
     # shellcheck disable=SC2016,SC2086
     timeout 120 mpirun -np 3 sh -c 'echo $$ > pid.$OMPI_COMM_WORLD_RANK; exec "$@"' sh \
-        "$MEP" train --data text.train --out "$signal" $TINY --batch-size 6 --steps 1000000 --save-every 5 > out 2> err < /dev/null &
+        "$MEP" train --data text.train --out "$signal" $(unless_given "$TINY" --batch-size) --batch-size 6 --steps 1000000 --save-every 5 > out 2> err < /dev/null &
     job=$!
     wait_for_checkpoint "$signal"
     kill -$signal "$(cat pid.1)"

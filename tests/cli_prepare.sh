@@ -198,6 +198,43 @@ expect 0 prepare -q --resume --out room --valid 0.1 two.jsonl
 holds room.train 1 100
 holds room.valid 1 10
 none_of room.whole
+# Two processes with one prefix: the second is told of the first, which goes on.
+mkfifo slow.txt
+for parts in '' '--valid 0.5'; do
+    # shellcheck disable=SC2086
+    "$MEP" prepare -q --out both $parts slow.txt two.jsonl > first.out 2> first.err &
+    job=$!
+    exec 3> slow.txt # opens when the first process reads
+    # shellcheck disable=SC2086
+    refuse 1 "both is being written by process $job on " prepare -q --out both $parts words.txt
+    # shellcheck disable=SC2086
+    refuse 1 "both is being written by process $job on " prepare -q --out both $parts --force words.txt
+    echo text >&3
+    exec 3>&-
+    wait $job || wrong "the first process failed: $(cat first.err)"
+    [ ! -e both.lock ] || wrong 'both.lock is left'
+done
+holds both 3 116
+holds both.train 2 58
+# Lines that cannot be parsed: an error, or left out, counted and the first of them named.
+{ printf '{"text": "one"}\n{"text": "\\ud800"}\n'; printf '{"text": "two"}\nno JSON\n'; } > bad.jsonl
+refuse 1 'bad.jsonl:2: ' prepare -q --out skipped bad.jsonl
+none_of skipped
+expect 0 prepare -q --skip-bad-lines --out skipped bad.jsonl
+holds skipped 2 8
+said err 'mep prepare: left out 2 lines that cannot be parsed; the first: bad.jsonl:2: '
+expect 0 prepare -q --skip-bad-lines --out skipped --valid 0.5 bad.jsonl
+said err 'left out 2 lines that cannot be parsed; the first: bad.jsonl:2: '
+expect 0 prepare -q --skip-bad-lines -f --out skipped two.jsonl
+[ ! -s err ] || wrong 'no line was left out'
+
+# Nothing in a name acts on a terminal: an escape, a C1 control, a mark of direction, a byte that is not UTF-8.
+name=$(printf 'odd\033\302\233\342\200\256\377')
+expect 0 prepare -q --out "$name" words.txt
+said out 'odd????.bin: 1 document'
+refuse 1 'odd????.bin exists' prepare -q --out "$name" words.txt
+refuse 1 'cannot read no???.txt' prepare -q --out x "$(printf 'no\302\205\342\201\246\177.txt')"
+refuse 2 '"odd????" is none of' train --data x --out y --dtype "$name"
 refuse 2 '--split and --valid exclude each other' prepare --out y --split 9,1 --valid 0.1 words.txt
 refuse 1 'the split "9;1" is not up to three shares' prepare --out y --split '9;1' words.txt
 none_of y

@@ -17,7 +17,7 @@ begin() {
     run=$1
     shift
     # shellcheck disable=SC2086
-    "$MEP" train --data text.train --out "$run" $TINY --steps $STEPS "$@" > out 2> err < /dev/null &
+    "$MEP" train --data text.train --out "$run" $(unless_given "$TINY --steps $STEPS" "$@") "$@" > out 2> err < /dev/null &
     pid=$!
     while [ ! -s "$run/metrics.jsonl" ] && kill -0 $pid 2> /dev/null; do sleep 0.02; done
 }

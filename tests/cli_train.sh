@@ -103,7 +103,7 @@ bad() { # bad CODE TEXT ARGUMENT ...: refused, and the folder x is not made
     text=$2
     shift 2
     # shellcheck disable=SC2086
-    refuse "$code" "$text" train --out x --data text.train $TINY --steps 2 --quiet "$@"
+    refuse "$code" "$text" train --out x $(unless_given "--data text.train $TINY --steps 2" "$@") --quiet "$@"
     [ ! -e x ] || wrong "mep train $*: leaves a folder"
     rm -rf x
 }

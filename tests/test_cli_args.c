@@ -166,6 +166,14 @@ static void test_wrong_words(void **state)
     REFUSES("--zzzzzzzz", "there is no option --zzzzzzzz; see");
     REFUSES("--step 3", "did you mean --steps?"); /* no abbreviations */
     REFUSES("-x", "there is no option -x");
+    REFUSES("--steps 3 -n 3", "--steps is given twice; it takes one value");
+    REFUSES("--length 3 --length=4", "--length is given twice");
+    REFUSES("--bytes 3 --bytes 3", "--bytes is given twice");
+    REFUSES("-r 0 --rate 1", "--rate is given twice");
+    REFUSES("--name a --name b", "--name is given twice");
+    REFUSES("--colour green --colour green", "--colour is given twice");
+    REFUSES("--lengths 3 --lengths 4", "--lengths is given twice; it takes one value, which may be a list with commas");
+    assert_int_equal(parse("-f -f --flag --bias mep --bias alibi").code, MEP_ARGS_GO); /* nothing is lost */
     REFUSES("--steps", "--steps needs a value: N");
     REFUSES("--flag=1", "--flag takes no value");
     REFUSES("-fn", "--flag takes no value");

@@ -16,7 +16,7 @@
 
 #include "base/random.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #define LETTERS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|"
 #define OTHERS "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"

@@ -486,7 +486,7 @@ static void test_writer_arguments(void **state)
     const int32_t good[] = {0, 99}, high[] = {0, 100}, low[] = {-1};
     expect(mep_dataset_writer_create(&writer, in_folder("no/such/folder"), &tokenizer), MEP_ERROR_IO);
     assert_null(writer);
-    assert_non_null(strstr(mep_error_message(), "no/such/folder.bin.tmp"));
+    assert_non_null(strstr(mep_error_message(), "no/such/"));
     expect(mep_dataset_writer_create(&writer, in_folder("args"), &tokenizer), MEP_OK);
     expect(mep_dataset_writer_add(writer, high, 2, 0), MEP_ERROR_ARGUMENT);
     expect(mep_dataset_writer_add(writer, low, 1, 0), MEP_ERROR_ARGUMENT);

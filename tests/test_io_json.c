@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/json_keys.h"
 #include "base/memory.h"
 #include "golden.h"
 #include "io/files.h"
@@ -229,17 +230,24 @@ static int remove_scratch(void **state)
     return mep_remove_tree(scratch_path("")) != MEP_OK;
 }
 
+static void test_known_keys(void **state)
+{
+    (void)state;
+    static const char *const known[] = {"tokens", "checksum", NULL};
+    json_t *root = json_pack("{s:i, s:s}", "tokens", 1, "checksum", "ab");
+    assert_int_equal(mep_json_check_keys(root, "x.json", known), MEP_OK);
+    json_object_set_new(root, "checksul", json_null());
+    assert_int_equal(mep_json_check_keys(root, "x.json", known), MEP_ERROR_FORMAT);
+    assert_non_null(strstr(mep_error_message(), "x.json: the key \"checksul\""));
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused_texts),
-        cmocka_unit_test(test_deep_nesting),
-        cmocka_unit_test(test_int),
-        cmocka_unit_test(test_number),
-        cmocka_unit_test(test_string_and_bool),
-        cmocka_unit_test(test_optional),
-        cmocka_unit_test(test_no_object),
-        cmocka_unit_test(test_save),
+        cmocka_unit_test(test_refused_texts), cmocka_unit_test(test_deep_nesting),    cmocka_unit_test(test_int),
+        cmocka_unit_test(test_number),        cmocka_unit_test(test_string_and_bool), cmocka_unit_test(test_optional),
+        cmocka_unit_test(test_no_object),     cmocka_unit_test(test_known_keys),      cmocka_unit_test(test_save),
         cmocka_unit_test(test_load),
     };
     return cmocka_run_group_tests(tests, NULL, remove_scratch);

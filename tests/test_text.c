@@ -391,7 +391,7 @@ static void test_truncated(void **state)
         snprintf(name, sizeof name, "cut%s%s", i == 0 ? ".tar" : "", filters[i].ending);
         size_t size = 0;
         unsigned char *whole = read_bytes(write_packed(name, filters[i].filter, i == 0, &member, 1), &size);
-        size_t needed = i == 0 ? 512 + sizeof text : size - 8; /* a tar's padding and gzip's checksum may be missing */
+        size_t needed = i == 0 ? 512 + sizeof text : i == 1 ? size : size - 8; /* a tar's padding may be missing */
         for (size_t length = 0; length < needed; length += 1 + length / 64) {
             const char *path = write_bytes(name, whole, length);
             found all = {0};

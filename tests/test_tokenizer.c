@@ -21,7 +21,7 @@
 #include "mep/data.h"
 #include "text_files.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 static const char *const NAMES[] = {"gpt2", "neox", "bloom", "llama", "odd"};
 enum { COUNT = sizeof NAMES / sizeof *NAMES };
@@ -452,18 +452,19 @@ static void test_refused(void **state)
         {"added_tokens", ADDED(5, "new"), "would give it"},
         {"added_tokens", ADDED(5, "<|endoftext|>"), "would give it 0"},
         {"normalizer", "{\"type\": \"Lowercase\"}", "the normalizer \"Lowercase\""},
-        {"normalizer", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFC\"}]}",
-         "the normalizer \"Sequence\""},
+        {"normalizer", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFC\"}, {\"type\": \"Strip\"}]}",
+         "the normalizer \"Strip\""},
         {"pre_tokenizer", "null", "the pre_tokenizer \"of no type\""},
         {"pre_tokenizer", "{\"type\": \"Whitespace\"}", "the pre_tokenizer \"Whitespace\""},
         {"pre_tokenizer", "{\"type\": \"Sequence\", \"pretokenizers\": []}", "no pre_tokenizer ByteLevel"},
-        {"pre_tokenizer", SPLIT("{\"type\": \"ByteLevel\"}"), "ByteLevel is not the last"},
-        {"pre_tokenizer", SPLIT("{\"type\": \"Digits\", \"individual_digits\": true}"), "the pre_tokenizer \"Digits\""},
-        {"pre_tokenizer", SPLIT("{\"type\": \"Split\", \"behavior\": \"Removed\", \"pattern\": {\"String\": \"a\"}}"),
-         "behavior \"Removed\""},
+        {"pre_tokenizer", SPLIT("{\"type\": \"ByteLevel\"}"), "two pre_tokenizers ByteLevel"},
+        {"pre_tokenizer", SPLIT("{\"type\": \"Metaspace\"}"), "the pre_tokenizer \"Metaspace\""},
+        {"pre_tokenizer", SPLIT("{\"type\": \"Split\", \"behavior\": \"Gone\", \"pattern\": {\"String\": \"a\"}}"),
+         "behavior \"Gone\""},
+        {"pre_tokenizer", SPLIT("{\"type\": \"Punctuation\", \"behavior\": 1}"), "Punctuation has the behavior"},
         {"pre_tokenizer", SPLIT("{\"type\": \"Split\", \"behavior\": \"Isolated\", \"pattern\": {}}"), "no pattern"},
         {"pre_tokenizer", REGEX("a*"), "matches nothing at all"},
-        {"pre_tokenizer", REGEX("^a"), "an anchor"},
+        {"pre_tokenizer", REGEX("^+a"), "a quantifier of nothing"},
         {"pre_tokenizer", REGEX("(a"), "an open group"},
         {"pre_tokenizer", REGEX("a)"), "a closing parenthesis"},
         {"pre_tokenizer", REGEX("(?<n>a)"), "a group of a kind"},

@@ -11,10 +11,23 @@ while [ $i -lt 400 ]; do
 done > text.txt
 expect 0 prepare --out text --valid 0.2 text.txt
 
+# unless_given DEFAULTS ARGUMENT ...: of the options and values in DEFAULTS, those that the arguments do not give.
+unless_given() {
+    defaults=$1
+    shift
+    given=" $* "
+    # shellcheck disable=SC2086
+    set -- $defaults
+    while [ $# -gt 1 ]; do
+        case $given in *" $1 "*) ;; *) printf '%s %s ' "$1" "$2" ;; esac
+        shift 2
+    done
+}
+
 # tiny_train RUN ARGUMENT ...: train on the text into RUN.
 tiny_train() {
     run=$1
     shift
-    # shellcheck disable=SC2086
-    expect 0 train --data text.train --out "$run" $TINY "$@"
+    # shellcheck disable=SC2046
+    expect 0 train --out "$run" $(unless_given "--data text.train $TINY" "$@") "$@"
 }

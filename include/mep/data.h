@@ -94,8 +94,8 @@ typedef mep_status (*mep_document_fn)(void *context, const char *text, int64_t s
  * them. Folders are walked in byte order of the names, without hidden files and without following links to folders.
  * Text files that look binary (a zero byte among the first 8192) are left out in folders and tars, but read where
  * `paths` names them. Empty documents and blank lines are left out. Memory is bounded by the longest document, which
- * may have 1 GiB. Errors name the file, the member of a tar (FILE:MEMBER) and the line (FILE:LINE). An input without
- * any document is an error. */
+ * may have 1 GiB, and a line of JSON 128 MiB. Errors name the file, the member of a tar (FILE:MEMBER) and the line
+ * (FILE:LINE). An input without any document is an error. */
 MEP_API mep_status mep_corpus_read(const char *const *paths, int64_t count, mep_document_fn document, void *context);
 
 /* ---- The token dataset ---- */
@@ -122,11 +122,15 @@ MEP_API void mep_dataset_close(mep_dataset **dataset);
 
 /* Tokens in all, documents, the largest token id + 1 that occurs, and a checksum of .bin followed by .idx, the one in
  * PREFIX.json: 64-bit FNV-1a over words of 8 bytes with a fold, for accidents (src/base/checksum.h defines it). The
- * last two read the whole dataset at the first call. */
+ * first question for one of the last two reads the whole dataset. */
 MEP_API int64_t mep_dataset_tokens(const mep_dataset *dataset);
 MEP_API int64_t mep_dataset_documents(const mep_dataset *dataset);
 MEP_API int64_t mep_dataset_vocab_size(const mep_dataset *dataset);
 MEP_API uint64_t mep_dataset_checksum(const mep_dataset *dataset);
+
+/* Check the data itself: .bin and .idx have the checksum of PREFIX.json, where there is one, and every stored number is
+ * a token id. MEP_ERROR_FORMAT names the file. Reads the whole dataset unless a question above has. */
+MEP_API mep_status mep_dataset_verify(const mep_dataset *dataset);
 
 /* The tokenizer that the dataset was prepared with, for mep_tokenizer_open, from PREFIX.json beside it: "bytes", or
  * the path of its copy, PREFIX.tokenizer.json. "" where it is not known. */
@@ -172,16 +176,22 @@ typedef struct mep_prepare_settings {
     int end_of_document;            /* its token behind each document */
     int64_t threads;                /* that tokenize; 0: all cores. The dataset does not depend on it */
     int resume;                     /* go on where an earlier call was stopped; begin where there was none */
+    int skip_bad_lines;             /* leave out lines of JSON that cannot be parsed, rather than fail */
     int keep_journal;               /* PREFIX.journal stays at the end, for the caller to remove: a resume after it
                                        returns at once */
     int64_t save_bytes;             /* what was written is saved whenever it is so much more, */
     double save_seconds;            /* or after so long */
 } mep_prepare_settings;
 
-/* How far it is: bytes of the input files; bytes, documents and tokens of the dataset. */
+enum { MEP_SKIPPED_SIZE = 512 };
+
+/* How far it is: bytes of the input files; bytes, documents and tokens of the dataset; with skip_bad_lines how many
+ * lines were left out, and FILE:LINE and the reason of the first ("" where there is none). */
 typedef struct mep_prepare_progress {
     int64_t position, total;
     int64_t text_bytes, documents, tokens;
+    int64_t skipped_lines;
+    char first_skipped[MEP_SKIPPED_SIZE];
 } mep_prepare_progress;
 
 /* Called several times a second; a return other than 0 saves what is there and ends with MEP_INTERRUPTED. */
@@ -194,9 +204,11 @@ MEP_API void mep_prepare_defaults(mep_prepare_settings *settings);
  * tokenize. Memory grows neither with the corpus nor with a text file in it: some 200 MB, and three times the longest
  * line of JSON. Texts of more than 1 MiB are tokenized in slices, cut behind words such that the tokens are those of
  * the whole; where the tokenizer's pattern or added tokens are not known to allow that, and where a text has no such
- * place, a document may have 1 GiB, as a line of JSON may, and takes a multiple of it. How far it has come is noted in
- * PREFIX.journal, so that a call with `resume` and the same inputs goes on after a stop, a failure or a killed process,
- * and ends with the same bytes. A failure says how much was kept; where that is nothing, no files remain. A prefix in a
+ * place, a document may have 128 MiB, as a line of JSON may, and takes a multiple of it. How far it has come is noted
+ * in PREFIX.journal, so that a call with `resume` and the same inputs goes on after a stop, a failure or a killed
+ * process, and ends with the same bytes. A failure says how much was kept; where that is nothing, no files remain. With
+ * `skip_bad_lines` a line that is no JSON object with a string "text" in UTF-8 is left out and counted; damaged
+ * archives and lines that are too long fail as ever. What was begun with it is resumed with it. A prefix in a
  * folder of the inputs, or below one, is refused (MEP_ERROR_ARGUMENT), and so is an input without any text
  * (MEP_ERROR_FORMAT). `progress` and `result` (the last progress) may be NULL. */
 MEP_API mep_status mep_prepare(const mep_prepare_settings *settings, mep_prepare_fn progress, void *context,

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 enum { MESSAGE_SIZE = 1024 };
 static _Thread_local char message[MESSAGE_SIZE];
 
@@ -19,8 +21,18 @@ const char *mep_error_message(void)
 
 void mep_one_line(char *text)
 {
-    for (; *text != '\0'; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7F) *text = '?';
+    const char *from = text, *end = text + strlen(text);
+    while (from < end) {
+        uint32_t code = 0;
+        int size = mep_utf8_decode(from, end - from, &code), is_shown = size > 0 && !mep_utf8_is_control(code);
+        if (is_shown)
+            memmove(text, from, (size_t)size);
+        else
+            *text = '?';
+        text += is_shown ? size : 1;
+        from += size > 0 ? size : 1;
+    }
+    *text = '\0';
 }
 
 mep_status mep_fail(mep_status status, const char *format, ...)

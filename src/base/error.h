@@ -10,14 +10,14 @@
 #include "mep/status.h"
 
 /* Record the message (printf form, one line, says what to do) and return `status`. It may quote a file, a path or what
- * a user wrote, whatever bytes are in them: control characters become '?'. */
+ * a user wrote, whatever bytes are in them: mep_one_line makes it printable. */
 mep_status mep_fail(mep_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Put a prefix ("FILE: ") before the message of the failure that is being handed on; returns `status`. */
 mep_status mep_fail_in(mep_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Turn control characters into '?', in place, so that a text that quotes others stays one line and cannot act on a
- * terminal. */
+/* Turn control characters (mep_utf8_is_control) and bytes that are not UTF-8 into '?', in place, so that a text that
+ * quotes others stays one line, is UTF-8, and cannot act on a terminal. */
 void mep_one_line(char *text);
 
 /* MEP_ERROR_IO with strerror(errno): "cannot open PATH: No such file or directory". */

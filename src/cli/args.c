@@ -283,6 +283,9 @@ static int parse_option(const mep_usage *usage, int argc, char **argv, int *i)
     size_t size = is_long ? strcspn(word, "=") : 2;
     mep_option *option = is_long ? find_name(usage->options, word, size) : find_letter(usage->options, word[1]);
     if (option == NULL) return unknown_option(usage, word, size);
+    if (option->given && option->kind != MEP_OPTION_TEXTS && option->kind != MEP_OPTION_FLAG)
+        return mep_cli_usage(usage->command, "%s is given twice; it takes one value%s", option->name,
+                             option->kind == MEP_OPTION_LENGTHS ? ", which may be a list with commas" : "");
     if (word[size] != '\0') value = word + size + is_long;
     if (option->kind == MEP_OPTION_FLAG) {
         if (value != NULL) return mep_cli_usage(usage->command, "%s takes no value", option->name);

@@ -162,7 +162,8 @@ static mep_status print_text(const bias_page *page)
     MEP_TRY(mep_table_create(&table, page->heads + 1));
     mep_status status = fill_table(page, table);
     if (status == MEP_OK) {
-        printf("%s: added to the attention logits at each distance\nALiBi slopes:", mep_bias_spec(page->bias));
+        mep_cli_print(stdout,
+                      "%s: added to the attention logits at each distance\nALiBi slopes:", mep_bias_spec(page->bias));
         for (int64_t h = 0; h < page->heads; h++) printf(" %.6g", page->slopes[h]);
         fputs("\n\n", stdout);
         mep_table_print(table, MEP_TABLE_TEXT, stdout);

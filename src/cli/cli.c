@@ -32,6 +32,23 @@ int mep_cli_usage(const char *command, const char *format, ...)
     return MEP_EXIT_USAGE;
 }
 
+void mep_cli_print(FILE *file, const char *format, ...)
+{
+    char text[LINE];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    for (char *line = text; line != NULL;) {
+        char *end = strchr(line, '\n');
+        if (end != NULL) *end = '\0';
+        mep_one_line(line);
+        fputs(line, file);
+        if (end != NULL) fputc('\n', file);
+        line = end != NULL ? end + 1 : NULL;
+    }
+}
+
 int mep_cli_finish(const char *command, int code)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;

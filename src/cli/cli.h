@@ -6,6 +6,8 @@
 #ifndef MEP_CLI_CLI_H
 #define MEP_CLI_CLI_H
 
+#include <stdio.h>
+
 #include "mep/status.h"
 
 /* Exit codes of the program. */
@@ -38,6 +40,9 @@ int mep_cli_fail(const char *command);
 /* Print "mep COMMAND: MESSAGE; see mep COMMAND --help" on stderr; returns MEP_EXIT_USAGE. For mistakes that a table of
  * options cannot see, such as two options that exclude each other. */
 int mep_cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Print what may quote a file, a name or a token: each line is made printable (mep_one_line). */
+void mep_cli_print(FILE *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Flush stdout and turn a failed write (a full disk, a closed pipe) into MEP_EXIT_FAILED with a message, else return
  * `code`. The main function calls it once a subcommand has run. */

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/args.h"
+#include "cli/cli.h"
 #include "cli/gnuplot.h"
 #include "cli/progress.h"
 #include "cli/table.h"
@@ -309,7 +310,7 @@ static mep_status print_table(const mep_report *report, const report_data *data,
 {
     char title[MEP_DATA_SIZE];
     if (report->settings->corpus_count > 1)
-        printf("%s%s\n\n", corpus == 0 ? "" : "\n", title_of(report->settings->corpora[corpus], title));
+        mep_cli_print(stdout, "%s%s\n\n", corpus == 0 ? "" : "\n", title_of(report->settings->corpora[corpus], title));
     return print_means(report, data, MEP_TABLE_TEXT, stdout);
 }
 
@@ -324,7 +325,7 @@ mep_status mep_report_print_files(const mep_report *report)
         for (int i = 0; FILES[i] != NULL; i++) {
             char *path = NULL;
             MEP_TRY(file_name(report, corpus, FILES[i], &path));
-            if (mep_file_exists(path)) printf("%s\n", path);
+            if (mep_file_exists(path)) mep_cli_print(stdout, "%s\n", path);
             mep_free(&path);
         }
     return MEP_OK;

@@ -72,9 +72,10 @@ static void report(const mep_model *model, const char *out, const char *form)
     const mep_bias *bias = mep_model_get_bias(model);
     char parameters[32];
     mep_short_number((double)mep_model_parameter_values(model), parameters);
-    printf("%s: %s, %lld layers, hidden %lld, %lld heads, vocabulary %lld, position %s: %s parameters\n", out, form,
-           (long long)c->num_hidden_layers, (long long)c->hidden_size, (long long)c->num_attention_heads,
-           (long long)c->vocab_size, bias != NULL ? mep_bias_spec(bias) : c->position_encoding, parameters);
+    mep_cli_print(stdout, "%s: %s, %lld layers, hidden %lld, %lld heads, vocabulary %lld, position %s: %s parameters\n",
+                  out, form, (long long)c->num_hidden_layers, (long long)c->hidden_size,
+                  (long long)c->num_attention_heads, (long long)c->vocab_size,
+                  bias != NULL ? mep_bias_spec(bias) : c->position_encoding, parameters);
 }
 
 static mep_status convert(const mep_convert_job *job, const char *from, const char *out, mep_model **model)

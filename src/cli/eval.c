@@ -78,6 +78,7 @@ static mep_status choose_tokens(eval_job *job)
 static mep_status open_files(eval_job *job)
 {
     MEP_TRY(mep_mixture_open(&job->data, job->data_path, job->split, (mep_split_part)job->part));
+    MEP_TRY(mep_mixture_verify(&job->data));
     MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
     if (!job->quiet) mep_cli_note_untrained("eval", job->model_path, job->position, job->model);
     MEP_TRY(mep_cli_check_tokenizers(job->model_path, job->data.names[0], job->data.data[0]));

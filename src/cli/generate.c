@@ -14,6 +14,7 @@
 #include "cli/cli.h"
 #include "cli/device.h"
 #include "cli/interrupt.h"
+#include "cli/terminal_text.h"
 #include "cli/model_tokenizer.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
@@ -36,6 +37,7 @@ typedef struct generate_job {
     int64_t text_size;
     int64_t made;
     double started; /* when the first token came */
+    mep_terminal_text out;
     mep_status failed;
 } generate_job;
 
@@ -88,9 +90,9 @@ static mep_status read_prompt(generate_job *job)
 
 /* ---- The text ---- */
 
-static void print_prompt(const generate_job *job)
+static void print_prompt(generate_job *job)
 {
-    if (job->text_size > 0) fwrite(job->text, 1, (size_t)job->text_size, stdout);
+    mep_terminal_text_write(&job->out, job->text, job->text_size);
 }
 
 static int print_token(void *context, int32_t token)
@@ -104,7 +106,7 @@ static int print_token(void *context, int32_t token)
     }
     job->made++;
     job->failed = mep_tokenizer_decode(job->tokenizer, token, &text, &size);
-    if (size > 0) fwrite(text, 1, (size_t)size, stdout);
+    mep_terminal_text_write(&job->out, text, size);
     fflush(stdout);
     return job->failed != MEP_OK || ferror(stdout) || mep_interrupt_flag;
 }
@@ -137,10 +139,12 @@ static mep_status generate(generate_job *job)
     MEP_TRY(read_prompt(job));
     int64_t vocab = mep_model_get_config(job->model)->vocab_size, known = mep_tokenizer_vocab_size(job->tokenizer);
     double loaded = mep_now();
+    mep_terminal_text_begin(&job->out, stdout);
     job->settings.vocab_limit = known < vocab ? known : vocab;
     job->settings.stop_token = job->endless ? -1 : mep_tokenizer_end_of_document(job->tokenizer);
     MEP_TRY(continue_prompt(job));
     if (job->made == 0) print_prompt(job);
+    mep_terminal_text_end(&job->out);
     putchar('\n');
     fflush(stdout);
     if (!job->quiet && job->made > 0) print_summary(job, loaded);

@@ -218,20 +218,14 @@ static mep_status read_type(const char *idx, int *type)
     return *type == EOF ? mep_fail_errno("read", idx) : MEP_OK;
 }
 
-/* What PREFIX.json says of the checksum, compared with the files. */
-static mep_status check_description(json_t *root, const char *path, const char *checksum)
+/* What else PREFIX.json says; mep_dataset_open has checked it. */
+static mep_status add_vocabulary(json_t *root, const char *path)
 {
     json_t *description = NULL;
-    const char *recorded = NULL;
     if (!mep_file_exists(path)) return MEP_OK;
     MEP_TRY(mep_json_load(path, &description));
-    mep_status status = mep_json_get_string_or(description, path, "checksum", checksum, &recorded);
-    if (status == MEP_OK && strcmp(recorded, checksum) != 0)
-        status = mep_fail(MEP_ERROR_FORMAT,
-                          "%s: the checksum is %s, but the data has %s: it has changed since it was "
-                          "prepared; prepare it again",
-                          path, recorded, checksum);
-    if (status == MEP_OK && json_is_integer(json_object_get(description, "vocab_size")))
+    mep_status status = MEP_OK;
+    if (json_is_integer(json_object_get(description, "vocab_size")))
         status = put(root, "vocab_size", json_incref(json_object_get(description, "vocab_size")));
     json_decref(description);
     return status;
@@ -250,7 +244,7 @@ static mep_status fill_dataset(json_t *root, const mep_dataset *data, const char
     MEP_TRY(put(root, "tokenizer", json_string(mep_dataset_tokenizer(data))));
     MEP_TRY(put(root, "largest_token", json_integer((json_int_t)mep_dataset_vocab_size(data) - 1)));
     MEP_TRY(put(root, "checksum", json_string(checksum)));
-    return check_description(root, description, checksum);
+    return add_vocabulary(root, description);
 }
 
 static mep_status describe_dataset(json_t *root, const char *prefix)
@@ -259,7 +253,8 @@ static mep_status describe_dataset(json_t *root, const char *prefix)
     char *idx = NULL, *description = NULL;
     int length = mep_dataset_prefix_length(prefix);
     MEP_TRY(mep_dataset_open(&data, prefix));
-    mep_status status = mep_format(&idx, "%.*s.idx", length, prefix);
+    mep_status status = mep_dataset_verify(data);
+    if (status == MEP_OK) status = mep_format(&idx, "%.*s.idx", length, prefix);
     if (status == MEP_OK) status = mep_format(&description, "%.*s.json", length, prefix);
     if (status == MEP_OK) status = fill_dataset(root, data, idx, description);
     mep_free(&idx);
@@ -270,16 +265,10 @@ static mep_status describe_dataset(json_t *root, const char *prefix)
 
 /* ---- Printing ---- */
 
-/* A text that stands in a file, which may hold anything: nothing that acts on a terminal is printed. */
-static void print_plain(const char *text)
-{
-    for (; *text != '\0'; text++) putchar((unsigned char)*text < 0x20 || *text == 0x7F ? '?' : *text);
-}
-
 static void print_value(const json_t *value)
 {
     if (json_is_string(value))
-        print_plain(json_string_value(value)[0] != '\0' ? json_string_value(value) : "-");
+        mep_cli_print(stdout, "%s", json_string_value(value)[0] != '\0' ? json_string_value(value) : "-");
     else if (json_is_integer(value))
         printf("%lld", (long long)json_integer_value(value));
     else if (json_is_boolean(value))
@@ -300,7 +289,7 @@ static void print_scalars(json_t *object)
         const char *key = json_object_iter_key(member);
         int length = (int)strlen(key);
         fputs("  ", stdout);
-        print_plain(key);
+        mep_cli_print(stdout, "%s", key);
         printf("%*s ", length < 24 ? 24 - length : 0, "");
         print_value(value);
     }
@@ -324,7 +313,7 @@ static void print_learned(json_t *root)
     json_t *learned = json_object_get(json_object_get(root, "position"), "learned");
     for (void *member = json_object_iter(learned); member != NULL; member = json_object_iter_next(learned, member)) {
         const json_t *p = json_object_iter_value(member), *shape = json_object_get(p, "shape");
-        printf("  %-24s", json_object_iter_key(member));
+        mep_cli_print(stdout, "  %-24s", json_object_iter_key(member));
         for (size_t i = 0; i < json_array_size(shape); i++)
             printf("%s %lld", i == 0 ? "" : " x", (long long)json_integer_value(json_array_get(shape, i)));
         printf(" values, from %g to %g, mean %g\n", number_in(p, "min"), number_in(p, "max"), number_in(p, "mean"));

@@ -58,7 +58,7 @@ static int unknown_command(const char *name)
         best = distance;
         nearest = command->name;
     }
-    fprintf(stderr, "mep: there is no command \"%s\"; ", name);
+    mep_cli_print(stderr, "mep: there is no command \"%s\"; ", name);
     if (nearest != NULL) fprintf(stderr, "did you mean %s? ", nearest);
     fputs("`mep --help` lists them\n", stderr);
     return MEP_EXIT_USAGE;
@@ -91,7 +91,7 @@ static int check_cpu_level(void)
     if (wanted == NULL || *wanted == '\0') return MEP_EXIT_OK;
     for (int level = MEP_CPU_C; level <= MEP_CPU_AVX512_BF16; level++)
         if (strcmp(wanted, mep_cpu_level_text((mep_cpu_level)level)) == 0) return MEP_EXIT_OK;
-    fprintf(stderr, "mep: MEP_CPU=%s is no CPU level; they are c, avx2, avx512 and avx512_bf16\n", wanted);
+    mep_cli_print(stderr, "mep: MEP_CPU=%s is no CPU level; they are c, avx2, avx512 and avx512_bf16\n", wanted);
     return MEP_EXIT_USAGE;
 }
 

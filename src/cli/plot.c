@@ -280,7 +280,7 @@ int mep_cli_plot(int argc, char **argv)
     if (code != MEP_ARGS_GO) return code;
     char *png = NULL;
     mep_status status = draw(&job, kind, argv + 1, count, &png);
-    if (status == MEP_OK) printf("%s\n", png);
+    if (status == MEP_OK) mep_cli_print(stdout, "%s\n", png);
     mep_free(&png);
     if (status == MEP_ERROR_ARGUMENT) return mep_cli_usage("plot", "%s", mep_error_message());
     return status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("plot");

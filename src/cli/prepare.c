@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/lock.h"
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
@@ -32,11 +33,12 @@ typedef struct prepare_job {
     char *parts[3], *whole; /* prefixes with --valid or --split; NULL without */
     double valid_share;
     int64_t threads;
-    int no_end_of_document, force, resume, quiet;
+    int no_end_of_document, skip_bad_lines, force, resume, quiet;
     int continues; /* what exists is of the work that is resumed */
     char **inputs;
     int input_count;
 
+    mep_lock lock; /* with parts: of PREFIX, while mep_prepare and the writer lock those that they write */
     mep_tokenizer *tokenizer;
     mep_dataset *dataset;
     mep_progress progress;
@@ -130,6 +132,7 @@ static mep_status write_whole(prepare_job *job, const char *prefix)
     settings.tokenizer = job->tokenizer;
     settings.end_of_document = !job->no_end_of_document;
     settings.threads = job->threads;
+    settings.skip_bad_lines = job->skip_bad_lines;
     settings.resume = job->resume;
     settings.keep_journal = job->whole != NULL;
     job->read_before = -1;
@@ -239,9 +242,9 @@ static mep_status report(const prepare_job *job, const char *prefix)
     mep_dataset *dataset = NULL;
     MEP_TRY(mep_dataset_open(&dataset, prefix));
     int64_t documents = mep_dataset_documents(dataset);
-    printf("%s.bin: %lld document%s, %lld tokens, %.3f bytes of text a token\n", prefix, (long long)documents,
-           documents == 1 ? "" : "s", (long long)mep_dataset_tokens(dataset),
-           (double)job->result.text_bytes / (double)job->result.tokens);
+    mep_cli_print(stdout, "%s.bin: %lld document%s, %lld tokens, %.3f bytes of text a token\n", prefix,
+                  (long long)documents, documents == 1 ? "" : "s", (long long)mep_dataset_tokens(dataset),
+                  (double)job->result.text_bytes / (double)job->result.tokens);
     mep_dataset_close(&dataset);
     return MEP_OK;
 }
@@ -261,6 +264,17 @@ static mep_status write_split(prepare_job *job)
     }
     snprintf(message, sizeof message, "%s", mep_error_message());
     return mep_fail(status, "%s; what was done is kept, and --resume goes on from there", message);
+}
+
+/* Two calls with one PREFIX would write the same parts. Without parts mep_prepare has this lock. */
+static mep_status take_lock(prepare_job *job)
+{
+    char *path = NULL;
+    if (job->whole == NULL) return MEP_OK;
+    MEP_TRY(mep_format(&path, "%s.lock", job->out));
+    mep_status status = mep_lock_take(&job->lock, path, job->out);
+    mep_free(&path);
+    return status;
 }
 
 /* The folder that the files go to, made where it does not exist. */
@@ -309,17 +323,29 @@ static mep_status check_outputs(prepare_job *job)
     return check_output(job, job->whole);
 }
 
+/* Where lines were left out, say so at the end. */
+static void report_skipped(const prepare_job *job)
+{
+    const mep_prepare_progress *result = &job->result;
+    if (result->skipped_lines > 0)
+        mep_cli_print(stderr, "mep prepare: left out %lld line%s that cannot be parsed; the first: %s\n",
+                      (long long)result->skipped_lines, result->skipped_lines == 1 ? "" : "s", result->first_skipped);
+}
+
 static mep_status prepare(prepare_job *job)
 {
     MEP_TRY(mep_tokenizer_open(&job->tokenizer, job->tokenizer_name));
     MEP_TRY(name_parts(job));
-    MEP_TRY(check_outputs(job));
     MEP_TRY(make_output_folder(job->out));
+    MEP_TRY(take_lock(job));
+    MEP_TRY(check_outputs(job));
     if (job->whole == NULL) {
         MEP_TRY(write_whole(job, job->out));
+        report_skipped(job);
         return report(job, job->out);
     }
     MEP_TRY(write_split(job));
+    report_skipped(job);
     for (int i = 0; i < 3; ++i)
         if (job->parts[i] != NULL) MEP_TRY(report(job, job->parts[i]));
     return MEP_OK;
@@ -332,6 +358,7 @@ static int run(prepare_job *job)
     mep_progress_finish(&job->progress);
     mep_dataset_close(&job->dataset);
     mep_tokenizer_destroy(&job->tokenizer);
+    mep_lock_release(&job->lock);
     for (int i = 0; i < 3; ++i) mep_free(&job->parts[i]);
     mep_free(&job->whole);
     if (status == MEP_OK) return MEP_EXIT_OK;
@@ -367,6 +394,8 @@ int mep_cli_prepare(int argc, char **argv)
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 256, "threads that tokenize; 0: all cores"),
         MEP_OPT_FLAG("--resume", 0, &job.resume, "go on with what was stopped; begin where nothing was"),
         MEP_OPT_FLAG("--no-eod", 0, &job.no_end_of_document, "no end-of-document token behind each document"),
+        MEP_OPT_FLAG("--skip-bad-lines", 0, &job.skip_bad_lines,
+                     "leave out lines that are no JSON object with a string \"text\", and say how many"),
         MEP_OPT_FLAG("--force", 'f', &job.force, "replace files that exist"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
         MEP_OPT_END,

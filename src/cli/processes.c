@@ -56,10 +56,11 @@ static mep_status compare_cards(const card *all)
                         mine->version, first->version);
     for (int64_t r = 1; r < group.size && group.rank == 0; r++) {
         if (strcmp(all[r].computes, first->computes) == 0) continue;
-        fprintf(stderr,
-                "mep %s: note: process %lld on %s computes with the instructions of %s, process 0 with those of %s: results differ in the last "
-                "bits from those of machines that are alike; mpirun -x MEP_CPU=LEVEL gives all the same level\n",
-                name, (long long)r, all[r].host, all[r].computes, first->computes);
+        mep_cli_print(
+            stderr,
+            "mep %s: note: process %lld on %s computes with %s, process 0 with %s: results differ in the last "
+            "bits from those of machines that are alike; mpirun -x MEP_CPU=LEVEL gives all the same level\n",
+            name, (long long)r, all[r].host, all[r].computes, first->computes);
         break;
     }
     return MEP_OK;
@@ -99,6 +100,7 @@ void mep_cli_complain(const char *format, ...)
     va_start(args, format);
     vsnprintf(kept, sizeof kept, format, args);
     va_end(args);
+    mep_one_line(kept);
     if (group.size == 1 || (group.settled && group.rank == 0)) fprintf(stderr, "%s\n", kept);
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 
 enum { LINE = 256 };
 static const double TERMINAL_SECONDS = 0.1, PLAIN_SECONDS = 10.0;
@@ -70,6 +71,7 @@ static void show(mep_progress *progress, double now, int is_last)
 {
     char line[LINE];
     build_line(progress, now, is_last, line);
+    mep_one_line(line);
     if (progress->terminal)
         fprintf(stderr, "\r%.*s\033[K%s", terminal_columns() - 1, line, is_last ? "\n" : "");
     else

@@ -91,6 +91,7 @@ mep_status mep_table_cell(mep_table *table, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    mep_one_line(text);
     MEP_TRY(mep_copy_string(&table->cells[table->count].text, text));
     table_column *column = &table->column[table->count % table->columns];
     widen(column, width_of(text), width_of(text));

@@ -17,6 +17,7 @@
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
+#include "cli/terminal_text.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "mep/data.h"
@@ -88,8 +89,9 @@ static mep_status train(train_job *job)
     const char *json = mep_tokenizer_json(tokenizer, &size);
     mep_status status = mep_file_write_atomic(job->out, json, size);
     if (status == MEP_OK)
-        printf("%s: %lld tokens from %.1f MB of text in %.1f s\n", job->out,
-               (long long)mep_tokenizer_vocab_size(tokenizer), (double)job->text_bytes / MB, mep_now() - started);
+        mep_cli_print(stdout, "%s: %lld tokens from %.1f MB of text in %.1f s\n", job->out,
+                      (long long)mep_tokenizer_vocab_size(tokenizer), (double)job->text_bytes / MB,
+                      mep_now() - started);
     mep_tokenizer_destroy(&tokenizer);
     return status;
 }
@@ -172,8 +174,9 @@ static mep_status encode(const mep_tokenizer *tokenizer, const char *path, const
     return MEP_OK;
 }
 
-/* Go through the numbers of a text; print their bytes, or only look whether they are tokens. */
-static mep_status decode_numbers(const mep_tokenizer *tokenizer, const char *path, const char *text, int print)
+/* Go through the numbers of a text; print their bytes, or with NULL only look whether they are tokens. */
+static mep_status decode_numbers(const mep_tokenizer *tokenizer, const char *path, const char *text,
+                                 mep_terminal_text *out)
 {
     static const char between[] = " \t\r\n,[]";
     const char *bytes = NULL;
@@ -186,7 +189,7 @@ static mep_status decode_numbers(const mep_tokenizer *tokenizer, const char *pat
         if (behind != at + word || errno != 0 || id < 0 || id > INT32_MAX)
             return mep_fail(MEP_ERROR_ARGUMENT, "%s: \"%.*s\" is no token", path, word < 20 ? word : 20, at);
         MEP_TRY(mep_tokenizer_decode(tokenizer, (int32_t)id, &bytes, &length));
-        if (print && length > 0) fwrite(bytes, 1, (size_t)length, stdout);
+        if (out != NULL) mep_terminal_text_write(out, bytes, length);
         at = behind;
     }
     return MEP_OK;
@@ -195,8 +198,12 @@ static mep_status decode_numbers(const mep_tokenizer *tokenizer, const char *pat
 static mep_status decode(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size)
 {
     if ((int64_t)strlen(text) != size) return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a zero byte, not numbers", path);
-    MEP_TRY(decode_numbers(tokenizer, path, text, 0));
-    return decode_numbers(tokenizer, path, text, 1);
+    mep_terminal_text out;
+    MEP_TRY(decode_numbers(tokenizer, path, text, NULL));
+    mep_terminal_text_begin(&out, stdout);
+    mep_status status = decode_numbers(tokenizer, path, text, &out);
+    mep_terminal_text_end(&out);
+    return status;
 }
 
 typedef mep_status (*text_fn)(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size);
@@ -263,7 +270,7 @@ static mep_status print_parts(const mep_tokenizer *tokenizer)
     MEP_TRY(mep_json_parse(mep_tokenizer_name(tokenizer), json, size, &root));
     const char *normalizer = json_string_value(json_object_get(json_object_get(root, "normalizer"), "type"));
     printf("merges            %zu\n", json_array_size(json_object_get(json_object_get(root, "model"), "merges")));
-    printf("normalizer        %s\n", normalizer != NULL ? normalizer : "none");
+    mep_cli_print(stdout, "normalizer        %s\n", normalizer != NULL ? normalizer : "none");
     printf("added tokens      %zu\n", json_array_size(json_object_get(root, "added_tokens")));
     json_decref(root);
     return MEP_OK;
@@ -278,11 +285,11 @@ static mep_status print_info(const char *name)
     int32_t end = mep_tokenizer_end_of_document(tokenizer);
     mep_status status = mep_tokenizer_decode(tokenizer, end, &bytes, &size);
     if (status == MEP_OK) {
-        printf("tokenizer         %s\n", name);
+        mep_cli_print(stdout, "tokenizer         %s\n", name);
         printf("kind              %s\n",
                mep_tokenizer_json(tokenizer, &(int64_t){0}) != NULL ? "byte-level BPE" : "bytes");
         printf("vocabulary        %lld\n", (long long)mep_tokenizer_vocab_size(tokenizer));
-        printf("end of document   %ld%s%.*s\n", (long)end, size > 0 ? " " : "", (int)size, bytes);
+        mep_cli_print(stdout, "end of document   %ld%s%.*s\n", (long)end, size > 0 ? " " : "", (int)size, bytes);
         status = print_parts(tokenizer);
     }
     mep_tokenizer_destroy(&tokenizer);

@@ -226,7 +226,7 @@ static mep_status print_model(const mep_train_settings *s)
     printf("model     %lld layers, hidden %lld, %lld heads, vocabulary %lld: %s parameters\n",
            (long long)m->num_hidden_layers, (long long)m->hidden_size, (long long)m->num_attention_heads,
            (long long)m->vocab_size, parameters);
-    printf("position  %s", bias != NULL ? mep_bias_spec(bias) : m->position_encoding);
+    mep_cli_print(stdout, "position  %s", bias != NULL ? mep_bias_spec(bias) : m->position_encoding);
     if (bias != NULL && mep_bias_param_values(bias) > 0)
         printf(", %lld learned parameters", (long long)mep_bias_param_values(bias));
     int threads = mep_set_threads(0);
@@ -247,8 +247,8 @@ static void print_corpora(const mep_train_settings *s, const mep_mixture *data)
     for (int64_t i = 0; i < data->count; i++) {
         mep_short_number((double)mep_dataset_tokens(data->data[i]), tokens);
         if (data->count > 1) snprintf(share, sizeof share, "%.3g%% ", 100 * data->weights[i]);
-        printf("data      %s%s: %s tokens, documents: %lld%s\n", share, data->names[i], tokens,
-               (long long)mep_dataset_documents(data->data[i]), split);
+        mep_cli_print(stdout, "data      %s%s: %s tokens, documents: %lld%s\n", share, data->names[i], tokens,
+                      (long long)mep_dataset_documents(data->data[i]), split);
     }
 }
 
@@ -313,10 +313,11 @@ static void warn_of_parts(const char *run, const mep_train_settings *s)
     if (s->gradient_parts == 0 || s->batch_size % processes != 0 || mep_parts_of_run(s, processes) == s->gradient_parts)
         return;
     mep_parts_processes(s->gradient_parts, possible);
-    fprintf(stderr,
-            "mep train: %lld processes cannot sum the gradients of %s in the order it began with (possible: %s): it "
-            "goes on in another, and differs by rounding from a run never stopped\n",
-            (long long)processes, run, possible);
+    mep_cli_print(
+        stderr,
+        "mep train: %lld processes cannot sum the gradients of %s in the order it began with (possible: %s): it "
+        "goes on in another, and differs by rounding from a run never stopped\n",
+        (long long)processes, run, possible);
 }
 
 /* Everything is checked: say what is going to be done. */
@@ -346,8 +347,9 @@ static mep_status prepare_resume(const train_job *job)
     if (!job->fall_back) return MEP_OK;
     MEP_TRY(mep_train_fall_back(job->resume, &step, &set_aside));
     if (set_aside > 0)
-        fprintf(stderr, "mep train: set aside %lld damaged checkpoint%s behind step %lld, as %s/checkpoint-*.damaged\n",
-                (long long)set_aside, set_aside > 1 ? "s" : "", (long long)step, job->resume);
+        mep_cli_print(stderr,
+                      "mep train: set aside %lld damaged checkpoint%s behind step %lld, as %s/checkpoint-*.damaged\n",
+                      (long long)set_aside, set_aside > 1 ? "s" : "", (long long)step, job->resume);
     return MEP_OK;
 }
 
@@ -371,16 +373,17 @@ static void report(const train_job *job, const char *run, double seconds)
     const mep_train_settings *s = &job->o.settings;
     char clock[32], valid[48] = "", skipped[48] = "";
     if (job->last.step == 0) {
-        printf("%s: all of its %lld steps were done already", run, (long long)s->steps);
+        mep_cli_print(stdout, "%s: all of its %lld steps were done already", run, (long long)s->steps);
     } else {
         if (!isnan(job->valid_loss)) snprintf(valid, sizeof valid, ", validation %.4f", job->valid_loss);
         mep_duration_text(seconds, clock);
         if (job->last.skipped > 0)
             snprintf(skipped, sizeof skipped, ", %lld of them skipped", (long long)job->last.skipped);
-        printf("%s: loss %.4f%s after step %lld%s, took %s", run, job->last.loss, valid, (long long)job->last.step,
-               skipped, clock);
+        mep_cli_print(stdout, "%s: loss %.4f%s after step %lld%s, took %s", run, job->last.loss, valid,
+                      (long long)job->last.step, skipped, clock);
     }
-    printf("; evaluate it: mep eval --model %s --data %s", run, s->valid[0] != '\0' ? s->valid : s->data);
+    mep_cli_print(stdout, "; evaluate it: mep eval --model %s --data %s", run,
+                  s->valid[0] != '\0' ? s->valid : s->data);
     if (s->valid[0] == '\0' && s->split[0] != '\0')
         printf(" --split %s%s", s->split, mep_train_has_valid(s) ? "" : " --part train");
     printf("\n");

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/cli.h"
 #include "io/model_files.h"
 #include "mep/bias.h"
 
@@ -21,8 +22,9 @@ void mep_cli_note_untrained(const char *command, const char *folder, const char 
     mep_model_config own;
     if (position == NULL || !learns(model, position) || mep_model_read_config(folder, &own) != MEP_OK) return;
     if (strcmp(own.position_encoding, position) == 0) return;
-    fprintf(stderr,
-            "mep %s: note: the model was trained with \"%s\"; parameters of \"%s\" that it has not are random numbers "
-            "until mep train --init trains them\n",
-            command, own.position_encoding, position);
+    mep_cli_print(
+        stderr,
+        "mep %s: note: the model was trained with \"%s\"; parameters of \"%s\" that it has not are random numbers "
+        "until mep train --init trains them\n",
+        command, own.position_encoding, position);
 }

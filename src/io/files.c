@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/memory.h"
 
 /* ---- Reading ---- */
@@ -25,7 +26,7 @@
 mep_status mep_file_open(const char *path, int *fd, int64_t *size)
 {
     *size = 0;
-    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    *fd = mep_fd_open(path, O_RDONLY | O_NONBLOCK);
     if (*fd < 0) return mep_fail_errno("open", path);
     struct stat info;
     mep_status status = MEP_OK;
@@ -45,15 +46,9 @@ mep_status mep_file_open(const char *path, int *fd, int64_t *size)
 /* Read up to `size` bytes; *got is less only at the end of the file. */
 static mep_status read_all(int fd, const char *path, char *data, int64_t size, int64_t *got)
 {
-    *got = 0;
-    while (*got < size) {
-        ssize_t n = read(fd, data + *got, (size_t)(size - *got));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return mep_fail_errno("read", path);
-        if (n == 0) break;
-        *got += n;
-    }
-    return MEP_OK;
+    int64_t found = mep_fd_read_all(fd, data, size, -1);
+    *got = found > 0 ? found : 0;
+    return found >= 0 ? MEP_OK : mep_fail_errno("read", path);
 }
 
 mep_status mep_file_read(const char *path, int64_t max_size, char **data, int64_t *size)
@@ -112,10 +107,10 @@ static mep_status parent_of(char **parent, const char *path)
 /* fsync a file or a folder. File systems that cannot sync a folder answer EINVAL: nothing more can be done there. */
 mep_status mep_sync_path(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = mep_fd_open(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0) return mep_fail_errno("open", path);
     mep_status status = MEP_OK;
-    if (fsync(fd) != 0 && errno != EINVAL) status = mep_fail_errno("sync", path);
+    if (mep_fd_sync(fd) != 0 && errno != EINVAL) status = mep_fail_errno("sync", path);
     close(fd);
     return status;
 }
@@ -150,14 +145,7 @@ mep_status mep_sync_folder(const char *path)
 
 static mep_status write_all(int fd, const char *path, const char *data, int64_t size)
 {
-    while (size > 0) {
-        ssize_t n = write(fd, data, (size_t)size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return mep_fail_errno("write", path);
-        data += n;
-        size -= n;
-    }
-    return MEP_OK;
+    return mep_fd_write_all(fd, data, size) == 0 ? MEP_OK : mep_fail_errno("write", path);
 }
 
 /* Free the names; the file is closed already. */
@@ -178,7 +166,7 @@ mep_status mep_atomic_begin(mep_atomic_file *file, const char *path)
     mep_status status = mep_copy_string(&file->path, path);
     if (status == MEP_OK) status = mep_format(&file->temporary, "%s.tmp-%ld", path, (long)getpid());
     if (status == MEP_OK) {
-        file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        file->fd = mep_fd_open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC);
         if (file->fd < 0) status = mep_fail_errno("create", file->temporary);
     }
     if (status != MEP_OK) release(file);
@@ -200,8 +188,8 @@ void mep_atomic_abandon(mep_atomic_file *file)
 mep_status mep_atomic_commit(mep_atomic_file *file)
 {
     mep_status status = MEP_OK;
-    if (fsync(file->fd) != 0) status = mep_fail_errno("sync", file->path);
-    int closed = close(file->fd);
+    if (mep_fd_sync(file->fd) != 0) status = mep_fail_errno("sync", file->path);
+    int closed = mep_fd_close(file->fd);
     file->fd = -1;
     if (status == MEP_OK && closed != 0) status = mep_fail_errno("close", file->path);
     if (status == MEP_OK && rename(file->temporary, file->path) != 0) status = mep_fail_errno("replace", file->path);
@@ -228,7 +216,7 @@ mep_status mep_lines_open(mep_lines *lines, const char *path)
 {
     *lines = (mep_lines){.fd = -1};
     MEP_TRY(mep_copy_string(&lines->path, path));
-    lines->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    lines->fd = mep_fd_open(path, O_WRONLY | O_CREAT | O_APPEND);
     if (lines->fd >= 0) return MEP_OK;
     mep_status status = mep_fail_errno("open", path);
     mep_free(&lines->path);
@@ -247,17 +235,17 @@ mep_status mep_lines_append(mep_lines *lines, const char *line)
 mep_status mep_lines_close(mep_lines *lines)
 {
     if (lines->path == NULL) return MEP_OK;
-    mep_status status = close(lines->fd) == 0 ? MEP_OK : mep_fail_errno("write", lines->path);
+    mep_status status = mep_fd_close(lines->fd) == 0 ? MEP_OK : mep_fail_errno("write", lines->path);
     mep_free(&lines->path);
     return status;
 }
 
 mep_status mep_file_truncate(const char *path, int64_t size)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    int fd = mep_fd_open(path, O_WRONLY);
     if (fd < 0) return mep_fail_errno("open", path);
     mep_status status = MEP_OK;
-    if (ftruncate(fd, (off_t)size) != 0 || fsync(fd) != 0) status = mep_fail_errno("shorten", path);
+    if (mep_fd_truncate(fd, size) != 0 || mep_fd_sync(fd) != 0) status = mep_fail_errno("shorten", path);
     close(fd);
     return status;
 }

@@ -45,7 +45,7 @@ void mep_bpe_merges_set(mep_bpe_merges *merges, int32_t left, int32_t right, int
 int32_t mep_bpe_merges_rank(const mep_bpe_merges *merges, int32_t left, int32_t right);
 
 /* Merge the bytes of one piece: always the pair of the lowest rank, of several the leftmost. Appends to `tokens`. A
- * piece may have 2^31 - 1 bytes; the time is n log n. */
+ * piece may have 32 MiB; the time is n log n. */
 mep_status mep_bpe_merge(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens);
 
 /* ---- Added tokens ---- */
@@ -79,7 +79,7 @@ mep_status mep_bpe_added_split(const mep_bpe_added_set *set, const char *text, i
 
 /* ---- The tokenizer ---- */
 
-enum { MEP_BPE_WORKERS = 64 };
+enum { MEP_BPE_WORKERS = 64, MEP_BPE_TOKEN = 1, MEP_BPE_ADDED = 2 };
 
 /* What one encoding at a time needs: a cache of pieces. In tokenizer_bpe.c. */
 typedef struct mep_bpe_worker mep_bpe_worker;
@@ -102,7 +102,7 @@ typedef struct mep_bpe {
     int64_t merge_count, added_count; /* for people */
     char *bytes;                      /* of all tokens */
     int64_t *begin;                   /* of token t in `bytes`; base.vocab_size + 1 of them */
-    unsigned char *is_token;          /* of vocab_size; 0 where the numbers have a hole */
+    unsigned char *is_token;          /* of vocab_size, MEP_BPE_TOKEN ..; 0 where the numbers have a hole */
     mep_bpe_word *words;              /* hash table of tokens by their bytes; NULL unless "ignore_merges" */
     char *word_bytes;
     uint64_t word_mask;
@@ -116,8 +116,12 @@ mep_status mep_bpe_from_json(mep_tokenizer **tokenizer, const char *name, const 
 mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, const char *vocab, int64_t vocab_size,
                                const char *merges, int64_t merges_size);
 
-/* A tokenizer of a file or a folder: tokenizer.json, or vocab.json with merges.txt. */
+/* A tokenizer of a file or a folder: tokenizer.json, or vocab.json with merges.txt, and what added_tokens.json and
+ * tokenizer_config.json in the same folder add to it. */
 mep_status mep_bpe_open(mep_tokenizer **tokenizer, const char *path);
+
+/* 1 when the added token `id` has this text. */
+int mep_bpe_has_added(const mep_tokenizer *tokenizer, int64_t id, const char *text);
 
 /* Read the sections of a tokenizer.json into an empty mep_bpe. */
 mep_status mep_bpe_read(mep_bpe *bpe, const json_t *root);

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 mep_status mep_bpe_added_append(mep_bpe_added_set *set, const mep_bpe_added *item, const char *text, int64_t size)
 {

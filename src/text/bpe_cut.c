@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 static const char BLANKS[] = " \t\n\v\f\r";
 
@@ -62,12 +62,12 @@ mep_status mep_bpe_cut_init(mep_bpe *bpe)
     return MEP_OK;
 }
 
-static int is_its_own_nfc(const char *text, int64_t size)
+static int is_normal(const mep_bpe_splitter *splitter, const char *text, int64_t size)
 {
     char *made = NULL;
     const char *out = text;
     int64_t out_size = size;
-    int same = mep_bpe_nfc(text, size, &made, &out, &out_size) == MEP_OK && out_size == size &&
+    int same = mep_bpe_normalize(splitter, text, size, &made, &out, &out_size) == MEP_OK && out_size == size &&
                memcmp(out, text, (size_t)size) == 0;
     mep_free(&made);
     return same;
@@ -82,7 +82,7 @@ int64_t mep_bpe_cut(const mep_tokenizer *tokenizer, const char *text, int64_t si
     for (; at > 0; --at) {
         if (text[at] == '\0' || strchr(blanks, text[at]) == NULL) continue;
         if (!ends_in_letter(bpe->letter, match, text, at, &first)) continue;
-        if (!bpe->splitter.nfc || is_its_own_nfc(text + first, at - first)) break;
+        if (is_normal(&bpe->splitter, text + first, at - first)) break;
     }
     pcre2_match_data_free(match);
     return at > 0 ? at : 0;

@@ -6,12 +6,14 @@
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/memory.h"
 #include "text/bpe.h"
 
@@ -23,20 +25,20 @@ static const char VOCAB[] = "vocab.json", MERGES[] = "merges.txt", JSON[] = "tok
 static mep_status read_file(const char *path, char **text, int64_t *size)
 {
     struct stat info;
-    FILE *file = fopen(path, "rb");
+    int fd = mep_fd_open(path, O_RDONLY);
     *text = NULL;
-    if (file == NULL) return mep_fail_errno("open", path);
+    if (fd < 0) return mep_fail_errno("open", path);
     mep_status status = MEP_OK;
-    if (fstat(fileno(file), &info) != 0)
+    if (fstat(fd, &info) != 0)
         status = mep_fail_errno("read", path);
     else if (!S_ISREG(info.st_mode) || info.st_size > FILE_LIMIT)
         status = mep_fail(MEP_ERROR_FORMAT, "%s is no regular file, or too large for a tokenizer (%d MiB)", path,
                           FILE_LIMIT >> 20);
     if (status == MEP_OK) status = mep_alloc(text, (int64_t)info.st_size + 1, 1);
-    if (status == MEP_OK && fread(*text, 1, (size_t)info.st_size, file) != (size_t)info.st_size)
+    if (status == MEP_OK && mep_fd_read_all(fd, *text, info.st_size, -1) != info.st_size)
         status = mep_fail(MEP_ERROR_IO, "cannot read %s: it became shorter, or the disk fails", path);
     *size = status == MEP_OK ? (int64_t)info.st_size : 0;
-    fclose(file);
+    (void)mep_fd_close(fd);
     if (status != MEP_OK) mep_free(text);
     return status;
 }
@@ -90,6 +92,141 @@ mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, cons
     return status;
 }
 
+/* ---- Tokens that other files add ---- */
+
+/* The tokenizer being read, the folder of its file ("" or with a slash at the end), and its new tokens. */
+typedef struct additions {
+    mep_tokenizer **tokenizer;
+    const char *folder;
+    json_t *list; /* as "added_tokens" has them */
+} additions;
+
+/* Take a token unless the tokenizer has it. `flags` is an object with the flags of an added token, or NULL. */
+static mep_status take_token(additions *a, const char *file, const char *content, const json_t *id, json_t *flags)
+{
+    if (content == NULL || !json_is_integer(id) || json_integer_value(id) < 0)
+        return mep_fail(MEP_ERROR_FORMAT, "%s%s: a token has no text, or no number", a->folder, file);
+    if (mep_bpe_has_added(*a->tokenizer, json_integer_value(id), content)) return MEP_OK;
+    json_t *token = flags != NULL ? json_copy(flags) : json_object();
+    if (json_object_set_new(token, "content", json_string(content)) != 0 ||
+        json_object_set_new(token, "id", json_integer(json_integer_value(id))) != 0 ||
+        json_array_append(a->list, token) != 0) {
+        json_decref(token);
+        return mep_fail(MEP_ERROR_MEMORY, "%s%s: memory is out", a->folder, file);
+    }
+    json_decref(token);
+    return MEP_OK;
+}
+
+/* The JSON object of a file of the folder; NULL where there is no such file. */
+static mep_status load_beside(const additions *a, const char *file, json_t **root)
+{
+    char *path = NULL, *text = NULL;
+    int64_t size = 0;
+    struct stat info;
+    json_error_t error;
+    *root = NULL;
+    MEP_TRY(mep_format(&path, "%s%s", a->folder, file));
+    mep_status status = stat(path, &info) == 0 ? read_file(path, &text, &size) : MEP_OK;
+    if (text != NULL) {
+        *root = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
+        if (!json_is_object(*root)) {
+            json_decref(*root);
+            *root = NULL;
+            status = mep_fail(MEP_ERROR_FORMAT, "%s is not a JSON object", path);
+        }
+    }
+    mep_free(&path);
+    mep_free(&text);
+    return status;
+}
+
+/* added_tokens.json: {TEXT: NUMBER, ..}. */
+static mep_status read_added_tokens(additions *a)
+{
+    static const char file[] = "added_tokens.json";
+    json_t *root = NULL;
+    MEP_TRY(load_beside(a, file, &root));
+    mep_status status = MEP_OK;
+    for (void *at = json_object_iter(root); at != NULL && status == MEP_OK; at = json_object_iter_next(root, at))
+        status = take_token(a, file, json_object_iter_key(at), json_object_iter_value(at), NULL);
+    json_decref(root);
+    return status;
+}
+
+/* tokenizer_config.json: "added_tokens_decoder" is {NUMBER: {"content": TEXT, flags}, ..}. */
+static mep_status read_config(additions *a)
+{
+    static const char file[] = "tokenizer_config.json";
+    json_t *root = NULL;
+    MEP_TRY(load_beside(a, file, &root));
+    mep_status status = MEP_OK;
+    json_t *decoder = json_object_get(root, "added_tokens_decoder");
+    for (void *at = json_object_iter(decoder); at != NULL && status == MEP_OK;
+         at = json_object_iter_next(decoder, at)) {
+        char *end = NULL;
+        json_t *token = json_object_iter_value(at), *id = json_integer(strtoll(json_object_iter_key(at), &end, 10));
+        status =
+            take_token(a, file, json_string_value(json_object_get(token, "content")), *end == '\0' ? id : NULL, token);
+        json_decref(id);
+    }
+    json_decref(root);
+    return status;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    json_int_t x = json_integer_value(json_object_get(*(json_t *const *)a, "id"));
+    json_int_t y = json_integer_value(json_object_get(*(json_t *const *)b, "id"));
+    return (x > y) - (x < y);
+}
+
+/* Append the tokens to "added_tokens" of `root`, in the order of their numbers. */
+static mep_status append_tokens(const json_t *list, json_t *root)
+{
+    json_t **sorted = NULL, *added = json_object_get(root, "added_tokens");
+    size_t count = json_array_size(list);
+    int failed = !json_is_array(added) && json_object_set_new(root, "added_tokens", json_array()) != 0;
+    MEP_TRY(mep_alloc(&sorted, (int64_t)count, sizeof *sorted));
+    for (size_t i = 0; i < count; ++i) sorted[i] = json_array_get(list, i);
+    qsort(sorted, count, sizeof *sorted, compare_ids);
+    for (size_t i = 0; i < count; ++i) failed |= json_array_append(json_object_get(root, "added_tokens"), sorted[i]);
+    mep_free(&sorted);
+    return failed ? mep_fail(MEP_ERROR_MEMORY, "memory is out") : MEP_OK;
+}
+
+/* The tokenizer again, with the tokens. */
+static mep_status rebuild(additions *a, const char *name)
+{
+    int64_t size = 0;
+    const char *json = mep_tokenizer_json(*a->tokenizer, &size);
+    json_t *root = json_loadb(json, (size_t)size, 0, NULL);
+    mep_status status = append_tokens(a->list, root);
+    char *text = status == MEP_OK ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    json_decref(root);
+    if (status == MEP_OK && text == NULL) status = mep_fail(MEP_ERROR_MEMORY, "%s: cannot compose a tokenizer", name);
+    mep_tokenizer_destroy(a->tokenizer);
+    if (status == MEP_OK) status = mep_bpe_from_json(a->tokenizer, name, text, (int64_t)strlen(text));
+    free(text);
+    return status;
+}
+
+/* As Hugging Face's transformers, which reads the folder and not only the file. */
+static mep_status add_tokens(mep_tokenizer **tokenizer, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    char *folder = NULL;
+    if (strcmp(name, JSON) != 0 && strcmp(name, VOCAB) != 0) return MEP_OK;
+    MEP_TRY(mep_format(&folder, "%.*s", (int)(name - path), path));
+    additions a = {tokenizer, folder, json_array()};
+    mep_status status = read_config(&a);
+    if (status == MEP_OK) status = read_added_tokens(&a);
+    if (status == MEP_OK && json_array_size(a.list) > 0) status = rebuild(&a, path);
+    json_decref(a.list);
+    mep_free(&folder);
+    return status;
+}
+
 /* ---- Finding them ---- */
 
 static int ends_with(const char *text, const char *end)
@@ -113,14 +250,21 @@ static mep_status open_tables(mep_tokenizer **tokenizer, const char *path)
     return status;
 }
 
-static mep_status open_file(mep_tokenizer **tokenizer, const char *path)
+static mep_status open_json(mep_tokenizer **tokenizer, const char *path)
 {
     char *text = NULL;
     int64_t size = 0;
-    if (ends_with(path, VOCAB)) return open_tables(tokenizer, path);
     MEP_TRY(read_file(path, &text, &size));
     mep_status status = mep_bpe_from_json(tokenizer, path, text, size);
     mep_free(&text);
+    return status;
+}
+
+static mep_status open_file(mep_tokenizer **tokenizer, const char *path)
+{
+    MEP_TRY(ends_with(path, VOCAB) ? open_tables(tokenizer, path) : open_json(tokenizer, path));
+    mep_status status = add_tokens(tokenizer, path);
+    if (status != MEP_OK) mep_tokenizer_destroy(tokenizer);
     return status;
 }
 

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum { TOKEN_TEXT = 4096 }; /* bytes that a token's name may have */
 
@@ -57,8 +57,6 @@ typedef struct reading {
     int64_t count;      /* ids of the vocabulary and of the added tokens: 0 .. count - 1 */
     int64_t entries, name_bytes;
 } reading;
-
-enum { TOKEN = 1, ADDED = 2 }; /* of is_token */
 
 /* The id of a token of the vocabulary; -1 for none. */
 static int64_t find_token(const reading *r, const char *name)
@@ -144,41 +142,52 @@ static mep_status append_added(reading *r, const json_t *object, const char *con
     const char *text = content;
     int64_t size = (int64_t)strlen(content);
     int is_normalized = get_flag(object, "normalized", !get_flag(object, "special", 0));
-    if (is_normalized && r->bpe->splitter.nfc) MEP_TRY(mep_bpe_nfc(content, size, &made, &text, &size));
+    if (is_normalized) MEP_TRY(mep_bpe_normalize(&r->bpe->splitter, content, size, &made, &text, &size));
     mep_status status = mep_bpe_added_append(is_normalized ? &r->bpe->normalized : &r->bpe->raw, &item, text, size);
     mep_free(&made);
     return status;
 }
 
-/* An added token has the id that Hugging Face's library gives it, whatever the file says: that of the vocabulary, else
- * the next one. A file that says another is refused. */
+/* One entry of "added_tokens". It has the id that Hugging Face's library gives it, whatever the file says: that of the
+ * vocabulary, else the next one. A file that says another is refused. Of two entries with one text the first counts;
+ * `ids` has those so far. */
+static mep_status read_added_entry(reading *r, size_t index, json_t *ids, int64_t *next)
+{
+    const json_t *object = json_array_get(r->added, index);
+    const char *content = json_string_value(json_object_get(object, "content"));
+    json_t *number = json_object_get(object, "id");
+    if (content == NULL || !json_is_integer(number))
+        return mep_fail(MEP_ERROR_FORMAT, "added_tokens: entry %d has no \"content\" or no \"id\"", (int)index);
+    if (content[0] == '\0') return MEP_OK;
+    const json_t *earlier = json_object_get(ids, content);
+    int64_t known = earlier != NULL ? json_integer_value(earlier) : find_token(r, content);
+    int64_t expected = known >= 0 ? known : *next;
+    if (json_integer_value(number) != expected)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "added_tokens: \"%.60s\" has the id %lld, but Hugging Face's library would give it %lld; "
+                        "correct the file",
+                        content, (long long)json_integer_value(number), (long long)expected);
+    if (earlier != NULL) return MEP_OK;
+    if (known < 0) {
+        MEP_TRY(take_name(r, content, number));
+        ++*next;
+    }
+    if (json_object_set(ids, content, number) != 0) return mep_fail(MEP_ERROR_MEMORY, "added_tokens: memory is out");
+    MEP_TRY(append_added(r, object, content, expected));
+    r->bpe->added_count++;
+    return MEP_OK;
+}
+
 static mep_status read_added(reading *r)
 {
-    size_t i;
-    json_t *object;
     int64_t next = (int64_t)json_object_size(r->vocab);
-    json_array_foreach((json_t *)r->added, i, object)
-    {
-        const char *content = json_string_value(json_object_get(object, "content"));
-        const json_t *number = json_object_get(object, "id");
-        if (content == NULL || !json_is_integer(number))
-            return mep_fail(MEP_ERROR_FORMAT, "added_tokens: entry %d has no \"content\" or no \"id\"", (int)i);
-        if (content[0] == '\0') continue;
-        int64_t known = find_token(r, content), expected = known >= 0 ? known : next;
-        if (json_integer_value(number) != expected)
-            return mep_fail(MEP_ERROR_FORMAT,
-                            "added_tokens: \"%.60s\" has the id %lld, but Hugging Face's library would give it %lld; "
-                            "correct the file",
-                            content, (long long)json_integer_value(number), (long long)expected);
-        if (known < 0) {
-            MEP_TRY(take_name(r, content, number));
-            ++next;
-        }
-        MEP_TRY(append_added(r, object, content, expected));
-        r->bpe->added_count++;
-    }
-    MEP_TRY(mep_bpe_added_sort(&r->bpe->raw));
-    return mep_bpe_added_sort(&r->bpe->normalized);
+    json_t *ids = json_object();
+    mep_status status = MEP_OK;
+    for (size_t i = 0; i < json_array_size(r->added) && status == MEP_OK; ++i)
+        status = read_added_entry(r, i, ids, &next);
+    json_decref(ids);
+    if (status == MEP_OK) status = mep_bpe_added_sort(&r->bpe->raw);
+    return status == MEP_OK ? mep_bpe_added_sort(&r->bpe->normalized) : status;
 }
 
 /* A merge is "left right" or ["left", "right"]; *left and *right are copied to `text`, joined, and cut at *cut. */
@@ -239,18 +248,18 @@ static mep_status fill_bytes(reading *r)
     MEP_TRY(mep_alloc(&bpe->begin, r->count + 2, sizeof *bpe->begin));
     MEP_TRY(mep_alloc(&bpe->is_token, r->count + 1, 1));
     for (int k = 0; k < 2; ++k)
-        for (int64_t i = 0; i < sets[k]->count; ++i) bpe->is_token[sets[k]->items[i].id] = ADDED;
+        for (int64_t i = 0; i < sets[k]->count; ++i) bpe->is_token[sets[k]->items[i].id] = MEP_BPE_ADDED;
     for (int64_t id = 0; id < r->count; ++id) {
         const char *name = r->names[id];
         bpe->begin[id] = used;
         if (name == NULL) continue;
-        int64_t size = bpe->is_token[id] == ADDED ? -1 : decode_name(name, bpe->bytes + used);
+        int64_t size = bpe->is_token[id] == MEP_BPE_ADDED ? -1 : decode_name(name, bpe->bytes + used);
         if (size < 0) {
             size = (int64_t)strlen(name);
             memcpy(bpe->bytes + used, name, (size_t)size);
         }
         used += size;
-        bpe->is_token[id] |= TOKEN;
+        bpe->is_token[id] |= MEP_BPE_TOKEN;
     }
     bpe->begin[r->count] = bpe->begin[r->count + 1] = used;
     return MEP_OK;
@@ -291,7 +300,7 @@ static void settle_end(reading *r)
             return;
         }
     }
-    r->bpe->is_token[r->count] = TOKEN;
+    r->bpe->is_token[r->count] = MEP_BPE_TOKEN;
     base->end_of_document = (int32_t)base->vocab_size++;
 }
 

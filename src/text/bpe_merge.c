@@ -9,7 +9,10 @@
 #include "base/memory.h"
 #include "text/bpe.h"
 
-enum { SHORT = 48 }; /* bytes up to which the scan is the faster way */
+enum {
+    SHORT = 48,        /* bytes up to which the scan is the faster way */
+    LONGEST = 1 << 25, /* a longer piece, which takes 20 times its bytes, is refused */
+};
 #define FREE_KEY UINT64_MAX
 #define NO_RANK INT32_MAX
 
@@ -200,9 +203,10 @@ static mep_status run_long(long_piece *p)
 
 static mep_status merge_long(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens)
 {
-    if (size > INT32_MAX)
-        return mep_fail(MEP_ERROR_ARGUMENT, "a piece of text of %lld bytes without a place to cut it is too long",
-                        (long long)size);
+    if (size > LONGEST)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "a piece of text of %lld bytes has no place where the tokenizer cuts it; at most %d are merged",
+                        (long long)size, LONGEST);
     long_piece p = {.merges = merges, .count = size};
     mep_status status = begin_long(&p, text);
     if (status == MEP_OK) status = run_long(&p);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Translation of patterns. Known are: literals, escapes of punctuation, \n \r \t \f \v, \s \S \d \D, \p and \P with
- * letters, marks, numbers and their kinds, classes (also nested ones, as Ruby joins them), groups, (?i:..) around
- * ASCII, look-ahead and look-behind, alternatives and quantifiers. Every literal is written as its code point, so that
- * nothing of the input has a meaning for PCRE2 that was not looked at.
+ * letters, marks, numbers, punctuation, symbols, separators and their kinds, ^ and $ (of lines), classes (also nested
+ * ones, as Ruby joins them), groups, (?i:..) around ASCII, look-ahead and look-behind, alternatives and quantifiers.
+ * Every literal is written as its code point, so that nothing of the input has a meaning for PCRE2 that was not looked
+ * at.
  */
 #include "text/bpe_pattern.h"
 
@@ -14,7 +15,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe_unicode.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum { DEPTH = 32, TRANSLATION = 1 << 16 };
 
@@ -75,7 +76,9 @@ static mep_status put_category(translation *t, const char *name)
 /* Behind \p or \P: {L}, {^L} is refused. */
 static mep_status read_category(translation *t, char name[3])
 {
-    static const char *const known[] = {"L", "N", "M", "Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", NULL};
+    static const char *const known[] = {"L",  "N",  "M",  "P",  "S",  "Z",  "Lu", "Ll", "Lt", "Lm",
+                                        "Lo", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf",
+                                        "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", NULL};
     const char *end = *t->at == '{' ? strchr(t->at, '}') : NULL;
     for (int i = 0; end != NULL && known[i] != NULL; ++i) {
         if ((size_t)(end - t->at - 1) != strlen(known[i]) || strncmp(t->at + 1, known[i], strlen(known[i])) != 0)
@@ -84,7 +87,7 @@ static mep_status read_category(translation *t, char name[3])
         t->at = end + 1;
         return MEP_OK;
     }
-    return refuse(t, "a property other than L, M, N and their kinds");
+    return refuse(t, "a property other than L, M, N, P, S, Z and their kinds");
 }
 
 /* The escape behind a backslash: a class, whose brackets are written here unless `inside` some, or one character, which
@@ -229,7 +232,11 @@ static mep_status atom(translation *t)
 {
     uint32_t code = UINT32_MAX;
     char c = *t->at;
-    if (strchr("^$", c) != NULL) return refuse(t, "an anchor");
+    if (c == '^' || c == '$') { /* of a line: a newline at the end of the text begins none */
+        t->at++;
+        t->previous = 0;
+        return put(t, c == '^' ? "(?:(?<=\\x0a)(?!\\z)|\\A)" : "(?=\\x0a|\\z)");
+    }
     if (strchr("?*+{}", c) != NULL) return refuse(t, "a quantifier of nothing");
     if (c == '.' || c == '[' || c == '\\') t->at++;
     if (c == '.')
@@ -316,6 +323,24 @@ mep_status mep_bpe_pattern_compile(const char *pattern, int literal, pcre2_code 
         *code = NULL;
     }
     return status;
+}
+
+/* The library's own classes are of other versions of Unicode than its patterns: digits of 17, punctuation of 8, with
+ * all of ASCII's. */
+#define DIGITS "[\\p{N}\xf0\x91\xb7\xa0-\xf0\x91\xb7\xa9\xf0\x96\xbf\xb4-\xf0\x96\xbf\xb6]"
+#define LATER_PUNCTUATION                                                                                              \
+    "\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}\\x{1b4e}-\\x{1b4f}\\x{1b7d}-\\x{1b7f}\\x{2e43}-\\x{2e4f}\\x{2e52}-\\x{"  \
+    "2e5d}\\x{10d6e}\\x{10ead}\\x{10f55}-\\x{10f59}\\x{10f86}-\\x{10f89}\\x{113d4}-\\x{113d5}\\x{113d7}-\\x{113d8}"    \
+    "\\x{1144b}-\\x{1144f}\\x{1145a}-\\x{1145b}\\x{1145d}\\x{11660}-\\x{1166c}\\x{116b9}\\x{1183b}\\x{11944}-\\x{"     \
+    "11946}\\x{119e2}\\x{11a3f}-\\x{11a46}\\x{11a9a}-\\x{11a9c}\\x{11a9e}-\\x{11aa2}\\x{11b00}-\\x{11b09}\\x{11be1}"   \
+    "\\x{11c41}-\\x{11c45}\\x{11c70}-\\x{11c71}\\x{11ef7}-\\x{11ef8}\\x{11f43}-\\x{11f4f}\\x{11fff}\\x{12ff1}-\\x{"    \
+    "12ff2}\\x{16d6d}-\\x{16d6f}\\x{16e97}-\\x{16e9a}\\x{16fe2}\\x{1e5ff}\\x{1e95e}-\\x{1e95f}"
+#define PUNCTUATION "(?![" LATER_PUNCTUATION "])[!-/:-@\\[-`{-~\\p{P}\\x{166d}\\x{111c9}]"
+
+mep_status mep_bpe_pattern_compile_class(mep_bpe_class class, pcre2_code **code)
+{
+    if (class == MEP_BPE_DIGITS) return mep_bpe_pattern_compile(DIGITS, 0, code);
+    return compile(PUNCTUATION, PUNCTUATION, code);
 }
 
 mep_status mep_bpe_pattern_next(const pcre2_code *code, pcre2_match_data *match, const char *text, int64_t size,

@@ -17,6 +17,10 @@
  * (pcre2_code_free). MEP_ERROR_FORMAT for a pattern that is wrong, MEP_ERROR_UNSUPPORTED for one that is not known. */
 mep_status mep_bpe_pattern_compile(const char *pattern, int literal, pcre2_code **code);
 
+/* One character of a class of Hugging Face's library. */
+typedef enum mep_bpe_class { MEP_BPE_DIGITS, MEP_BPE_PUNCTUATION } mep_bpe_class;
+mep_status mep_bpe_pattern_compile_class(mep_bpe_class class, pcre2_code **code);
+
 /* The next match from `start` in `text`, as offsets; *first = -1 where there is none. The text is valid UTF-8. */
 mep_status mep_bpe_pattern_next(const pcre2_code *code, pcre2_match_data *match, const char *text, int64_t size,
                                 int64_t start, int64_t *first, int64_t *last);

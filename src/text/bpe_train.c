@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum { TICK = 64, NAME_LIMIT = 4096, VOCAB_LIMIT = 1 << 24 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cutting files into records, the lines and texts that documents are made of. libarchive unpacks: a file is opened as
+ * Cutting files into records, the lines and texts that documents are made of. unpack.c unpacks: a file is opened as
  * one "raw" stream or as a tar, and the members of a tar are opened in the same way again, so a .tar of .jsonl.zst
  * needs nothing special. What a stream is, its name says: NAME[.tar | .jsonl | .json][.gz | .zst | .xz]; anything else
  * is one document. Memory: one buffer, whatever the compression ratio. It grows with the longest line of JSON, up to
@@ -10,8 +10,6 @@
 #include "text/corpus.h"
 #include "text/tokenizer.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -19,10 +17,11 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/memory.h"
+#include "text/unpack.h"
 
 enum {
-    BLOCK = 1 << 16, /* bytes read from a file at a time */
     FIRST_BUFFER = 1 << 20,
     KEPT_BUFFER = 1 << 24, /* a longer one, which a long document needed, is given back */
     BINARY_PREFIX = 8192,  /* a zero byte among so many says: not text */
@@ -33,9 +32,9 @@ typedef struct reader {
     const mep_corpus_reading *reading;
     mep_record_fn record;
     void *context;
-    int64_t done, total;   /* bytes of the files read before this one, and of all */
-    int64_t file, number;  /* the file that is being read, and its records so far */
-    struct archive *outer; /* the same file */
+    int64_t done, total;     /* bytes of the files read before this one, and of all */
+    int64_t file, number;    /* the file that is being read, and its records so far */
+    mep_file_source *source; /* the same file */
     char *buffer;
     int64_t capacity;
     int has_text; /* the input that is being read has a record that is not blank */
@@ -49,7 +48,7 @@ typedef struct stream_kind {
 
 /* A stream that is being read: `chosen` says that the user named it, so it is read even if it looks binary. */
 typedef struct stream {
-    struct archive *archive;
+    mep_unpacker unpacker;
     const char *name; /* for messages: "FILE", or "FILE:MEMBER" inside a tar */
     int chosen;
 } stream;
@@ -92,54 +91,6 @@ static int is_hidden(const char *path)
     return 0;
 }
 
-/* ---- libarchive ---- */
-
-static mep_status fail_archive(struct archive *archive, const char *name)
-{
-    const char *text = archive_error_string(archive);
-    return mep_fail(MEP_ERROR_FORMAT, "cannot read %s: %s; it is damaged, or its ending does not say what it is", name,
-                    text != NULL ? text : "it cannot be unpacked");
-}
-
-/* Make the archive that unpacks a stream of this kind; it is still to be opened. */
-static mep_status make_archive(struct archive **archive, stream_kind kind, const char *name)
-{
-    int code = ARCHIVE_OK;
-    *archive = archive_read_new();
-    if (*archive == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a reader for %s", name);
-    if (kind.filter == ARCHIVE_FILTER_GZIP) code = archive_read_support_filter_gzip(*archive);
-    if (kind.filter == ARCHIVE_FILTER_ZSTD) code = archive_read_support_filter_zstd(*archive);
-    if (kind.filter == ARCHIVE_FILTER_XZ) code = archive_read_support_filter_xz(*archive);
-    if (code != ARCHIVE_OK)
-        return mep_fail(MEP_ERROR_UNSUPPORTED,
-                        "cannot read %s: this system's libarchive lacks its compression; unpack it first", name);
-    if (kind.tar) {
-        archive_read_support_format_tar(*archive);
-    } else {
-        archive_read_support_format_raw(*archive);
-        archive_read_support_format_empty(*archive);
-    }
-    return MEP_OK;
-}
-
-/* libarchive takes a stream that is not compressed after all as it is; here the name must be right. */
-static mep_status check_filter(struct archive *archive, stream_kind kind, const char *name)
-{
-    if (kind.filter == ARCHIVE_FILTER_NONE || archive_filter_code(archive, 0) == kind.filter) return MEP_OK;
-    return mep_fail(MEP_ERROR_FORMAT,
-                    "cannot read %s: it is not compressed as its ending says; correct its name or pack it "
-                    "again",
-                    name);
-}
-
-/* Read up to `room` bytes; *got is 0 at the end only. */
-static mep_status read_some(const stream *from, char *to, int64_t room, int64_t *got)
-{
-    la_ssize_t size = archive_read_data(from->archive, to, (size_t)room);
-    *got = size > 0 ? size : 0;
-    return size >= 0 ? MEP_OK : fail_archive(from->archive, from->name);
-}
-
 /* ---- Documents ---- */
 
 /* How much of the next record's text is not to be handed out: all of it (INT64_MAX), a part, or nothing. */
@@ -155,7 +106,7 @@ static mep_status emit(reader *state, mep_corpus_record record)
 {
     record.file = state->file;
     record.number = state->number;
-    record.position = state->done + archive_filter_bytes(state->outer, -1);
+    record.position = state->done + state->source->bytes;
     record.total = state->total;
     return state->record(state->context, &record);
 }
@@ -184,6 +135,7 @@ static mep_status emit_long_line(reader *state, const mep_corpus_record *line)
     const char *found = NULL;
     int64_t size = 0, taken = 0, before = taken_before(state);
     mep_status status = mep_corpus_record_text(line, &json, &found, &size);
+    if (status == MEP_ERROR_FORMAT && state->reading->skip_bad_lines) return emit(state, *line);
     if (before > size) before = size;
     char *text = size > 0 ? (char *)found + before : line->bytes; /* who takes a text does not change it */
     if (status == MEP_OK) status = emit_slices(state, line->name, text, size - before, before, &taken);
@@ -210,17 +162,19 @@ static mep_status take_line(reader *state, const char *name, int64_t line, char 
 /* Room for at least one more byte behind `used`; `line` is 0 for a document that is no line. */
 static mep_status make_room(reader *state, int64_t used, const char *name, int64_t line)
 {
-    if (used < state->capacity) return MEP_OK;
-    if (used > state->reading->limit && line > 0)
+    int64_t limit = state->reading->limit;
+    if (line > 0 && limit > MEP_LINE_LIMIT) limit = MEP_LINE_LIMIT;
+    if (used > limit && line > 0)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s:%lld: the line is longer than %lld bytes, the most that is read; split it", name,
-                        (long long)line, (long long)state->reading->limit);
-    if (used > state->reading->limit)
+                        (long long)line, (long long)limit);
+    if (used < state->capacity) return MEP_OK;
+    if (used > limit)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s: the document is longer than %lld bytes, the most that is read in one piece; split it",
-                        name, (long long)state->reading->limit);
+                        name, (long long)limit);
     int64_t capacity = state->capacity == 0 ? FIRST_BUFFER : 2 * state->capacity;
-    if (capacity > state->reading->limit + 1) capacity = state->reading->limit + 1;
+    if (capacity > limit + 1) capacity = limit + 1;
     MEP_TRY(mep_grow(&state->buffer, used, capacity, 1));
     state->capacity = capacity;
     return MEP_OK;
@@ -249,13 +203,13 @@ static mep_status check_not_packed(const char *name, const char *bytes, int64_t 
 }
 
 /* The whole stream is one document. `offset` is where the buffer begins in it. */
-static mep_status read_text(reader *state, const stream *from)
+static mep_status read_text(reader *state, stream *from)
 {
     int64_t used = 0, offset = 0, got = 1, before = taken_before(state);
     int looked = from->chosen;
     while (got > 0) {
         MEP_TRY(make_room(state, used, from->name, 0));
-        MEP_TRY(read_some(from, state->buffer + used, state->capacity - used, &got));
+        MEP_TRY(mep_unpacker_read(&from->unpacker, from->name, state->buffer + used, state->capacity - used, &got));
         used += got;
         if (from->chosen && offset == 0) MEP_TRY(check_not_packed(from->name, state->buffer, used));
         if (!looked && (used >= BINARY_PREFIX || got == 0)) {
@@ -278,12 +232,12 @@ static mep_status read_text(reader *state, const stream *from)
 }
 
 /* Each line is a record. */
-static mep_status read_lines(reader *state, const stream *from)
+static mep_status read_lines(reader *state, stream *from)
 {
     int64_t used = 0, scanned = 0, line = 1, got = 1;
     while (got > 0) {
         MEP_TRY(make_room(state, used, from->name, line));
-        MEP_TRY(read_some(from, state->buffer + used, state->capacity - used, &got));
+        MEP_TRY(mep_unpacker_read(&from->unpacker, from->name, state->buffer + used, state->capacity - used, &got));
         used += got;
         int64_t start = 0;
         const char *end;
@@ -301,98 +255,73 @@ static mep_status read_lines(reader *state, const stream *from)
 
 /* ---- Streams in streams ---- */
 
-static mep_status read_stream(reader *state, const stream *from, stream_kind kind, int depth);
-
-/* A member of a tar, as libarchive asks for its bytes. */
-typedef struct member_source {
-    struct archive *tar;
-    char block[BLOCK];
-} member_source;
-
-static la_ssize_t read_member_block(struct archive *archive, void *source, const void **block)
-{
-    member_source *member = source;
-    *block = member->block;
-    la_ssize_t size = archive_read_data(member->tar, member->block, sizeof member->block);
-    if (size < 0) {
-        const char *text = archive_error_string(member->tar);
-        archive_set_error(archive, archive_errno(member->tar), "%s", text != NULL ? text : "the tar cannot be read");
-    }
-    return size;
-}
+static mep_status read_stream(reader *state, stream *from, stream_kind kind, int depth);
 
 static mep_status read_member(reader *state, struct archive *tar, const char *name, int depth)
 {
     stream_kind kind = kind_of(name);
-    stream inner = {NULL, name, 0};
-    member_source *source = NULL;
-    mep_status status = make_archive(&inner.archive, kind, name);
-    if (status == MEP_OK) status = mep_alloc(&source, 1, sizeof *source);
-    if (status == MEP_OK) {
-        source->tar = tar;
-        if (archive_read_open(inner.archive, source, NULL, read_member_block, NULL) != ARCHIVE_OK)
-            status = fail_archive(inner.archive, name);
-    }
-    if (status == MEP_OK) status = check_filter(inner.archive, kind, name);
+    stream inner = {.name = name};
+    mep_member_source *source = NULL;
+    MEP_TRY(mep_alloc(&source, 1, sizeof *source));
+    source->tar = tar;
+    mep_status status = mep_unpacker_open(&inner.unpacker, mep_member_source_read, source, kind.filter, kind.tar, name);
     if (status == MEP_OK) status = read_stream(state, &inner, kind, depth);
-    archive_read_free(inner.archive);
+    mep_unpacker_close(&inner.unpacker);
     mep_free(&source);
     return status;
 }
 
-static mep_status read_tar(reader *state, const stream *from, int depth)
+static mep_status read_tar(reader *state, stream *from, int depth)
 {
     if (depth == TAR_DEPTH)
         return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: more than %d tars inside each other; unpack it first", from->name,
                         TAR_DEPTH);
     for (;;) {
         struct archive_entry *entry;
-        int code = archive_read_next_header(from->archive, &entry);
-        if (code == ARCHIVE_EOF) return MEP_OK;
-        if (code < ARCHIVE_WARN) return fail_archive(from->archive, from->name);
+        MEP_TRY(mep_unpacker_next(&from->unpacker, from->name, &entry));
+        if (entry == NULL) return MEP_OK;
         const char *path = archive_entry_pathname(entry);
         if (path == NULL) path = archive_entry_pathname_utf8(entry);
         if (path == NULL || is_hidden(path) || archive_entry_filetype(entry) != AE_IFREG) continue;
         char *name = NULL;
         MEP_TRY(mep_format(&name, "%s:%s", from->name, path));
-        mep_status status = read_member(state, from->archive, name, depth + 1);
+        mep_status status = read_member(state, from->unpacker.archive, name, depth + 1);
         mep_free(&name);
         MEP_TRY(status);
     }
 }
 
-static mep_status read_stream(reader *state, const stream *from, stream_kind kind, int depth)
+static mep_status read_stream(reader *state, stream *from, stream_kind kind, int depth)
 {
     if (kind.tar) return read_tar(state, from, depth);
     struct archive_entry *entry;
-    int code = archive_read_next_header(from->archive, &entry);
-    if (code == ARCHIVE_EOF) return MEP_OK; /* nothing in it */
-    if (code < ARCHIVE_WARN) return fail_archive(from->archive, from->name);
+    MEP_TRY(mep_unpacker_next(&from->unpacker, from->name, &entry));
+    if (entry == NULL) return MEP_OK; /* nothing in it */
     return kind.lines ? read_lines(state, from) : read_text(state, from);
 }
 
 static mep_status read_open_file(reader *state, const char *path, int fd, int chosen)
 {
     stream_kind kind = kind_of(path);
-    stream file = {NULL, path, chosen};
-    mep_status status = make_archive(&file.archive, kind, path);
-    if (status == MEP_OK && archive_read_open_fd(file.archive, fd, BLOCK) != ARCHIVE_OK)
-        status = fail_archive(file.archive, path);
-    if (status == MEP_OK) status = check_filter(file.archive, kind, path);
-    state->outer = file.archive;
+    stream file = {.name = path, .chosen = chosen};
+    MEP_TRY(mep_alloc(&state->source, 1, sizeof *state->source));
+    state->source->fd = fd;
+    mep_status status =
+        mep_unpacker_open(&file.unpacker, mep_file_source_read, state->source, kind.filter, kind.tar, path);
     if (status == MEP_OK) status = read_stream(state, &file, kind, 0);
-    archive_read_free(file.archive);
+    mep_unpacker_close(&file.unpacker);
+    mep_free(&state->source);
     return status;
 }
 
 static mep_status read_file(reader *state, const mep_corpus_file *file, int chosen)
 {
-    int fd = open(file->path, O_RDONLY | O_CLOEXEC);
+    int fd = mep_fd_open(file->path, O_RDONLY); /* a pipe is waited for */
     if (fd < 0)
         return mep_fail(MEP_ERROR_IO, "cannot read %s: %s; check the name and the permissions", file->path,
                         strerror(errno));
     mep_status status = read_open_file(state, file->path, fd, chosen);
-    close(fd);
+    (void)mep_fd_close(fd);
     state->done += file->size;
     if (state->capacity > KEPT_BUFFER) {
         mep_free(&state->buffer);

@@ -10,8 +10,11 @@
 
 #include "mep/data.h"
 
-/* Bytes that one line of JSON may have, and a text where it is handed out whole or has no place to cut it. */
+/* Bytes that a text may have where it is handed out whole. */
 #define MEP_DOCUMENT_LIMIT (INT64_C(1) << 30)
+/* Bytes that a line of JSON may have, and a text that is to be cut but has no place for it: a small compressed file can
+ * hold such a line, which must not take the memory of a machine. */
+#define MEP_LINE_LIMIT (INT64_C(1) << 27)
 /* Bytes of a text from which on it is cut into slices, of about so much each, where a tokenizer allows it. */
 #define MEP_SLICE (INT64_C(1) << 20)
 
@@ -55,6 +58,7 @@ typedef struct mep_corpus_reading {
     const mep_corpus_files *files;
     const mep_tokenizer *tokenizer; /* by which long texts are cut; NULL: records are whole */
     int64_t limit, slice;           /* bytes of a record, and of a slice */
+    int skip_bad_lines;             /* the reader leaves lines that it cannot parse to who takes the records */
     int64_t file, number, offset;   /* the record and place in its text to begin with; what lies before it is read, but
                                        not handed out */
 } mep_corpus_reading;

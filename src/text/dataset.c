@@ -2,8 +2,8 @@
 /*
  * Reading a token dataset: both files are mapped, the index is checked once against the sizes of the files, and from
  * then on PREFIX.bin is one array of tokens. Nothing is allocated that grows with the dataset. Tokens are read with
- * pread, so that a file which someone cuts short during a long run is an error and no signal; what goes over all of the
- * data at once (checksum, largest token) uses the mapping.
+ * pread, so that a file which someone cuts short during a long run is an error and no signal; the one pass over all of
+ * the data (checksum, largest token) uses the mapping.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "text/dataset_format.h"
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -18,9 +19,11 @@
 
 #include <jansson.h>
 
-#include "base/error.h"
-#include "base/memory.h"
 #include "base/checksum.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/json_keys.h"
+#include "base/memory.h"
 
 enum { DESCRIPTION_LIMIT = 1 << 20 }; /* bytes that a PREFIX.json may have */
 
@@ -29,12 +32,14 @@ typedef struct mapping {
     int64_t size;
 } mapping;
 
-/* What is computed at the first question. Two threads may both compute it; they find the same. */
-typedef struct dataset_cache {
-    _Atomic int64_t vocab_size; /* 0: not yet known */
+/* What a pass over all of the data finds, made at the first question. Two threads may both make it; they find the same.
+ */
+typedef struct dataset_scan {
+    atomic_int is_made;
+    _Atomic int64_t vocab_size;
+    _Atomic int64_t bad_token; /* the first that is not a token id; -1: there is none */
     _Atomic uint64_t checksum;
-    atomic_int has_checksum;
-} dataset_cache;
+} dataset_scan;
 
 struct mep_dataset {
     char *bin_path, *idx_path, *json_path;
@@ -45,7 +50,9 @@ struct mep_dataset {
     int has_documents;                                        /* in the index; 0: every sequence is one */
     int64_t first_document, documents, first_token, tokens;   /* of the part that was opened */
     char *tokenizer;
-    dataset_cache *cache;
+    int has_checksum; /* in PREFIX.json: */
+    uint64_t checksum;
+    dataset_scan *scan;
 };
 
 int64_t mep_token_type_size(int type)
@@ -132,7 +139,7 @@ static mep_status fail_open(const char *path, const char *reason)
 /* Where `keep` is not NULL the descriptor stays open for the caller. */
 static mep_status map_file(mapping *file, const char *path, int *keep)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = mep_fd_open(path, O_RDONLY);
     if (fd < 0) return fail_open(path, strerror(errno));
     struct stat info;
     mep_status status = MEP_OK;
@@ -240,16 +247,33 @@ static mep_status check_documents(const mep_dataset *dataset)
     return MEP_OK;
 }
 
+static mep_status take_checksum(mep_dataset *dataset, const char *text)
+{
+    enum { DIGITS = 16 };
+    char *end = NULL;
+    if (text == NULL || strlen(text) != DIGITS || strspn(text, "0123456789abcdef") != DIGITS)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s has no \"checksum\" of 16 hexadecimal digits; move it away or prepare the dataset again",
+                        dataset->json_path);
+    dataset->checksum = strtoull(text, &end, 16);
+    dataset->has_checksum = 1;
+    return MEP_OK;
+}
+
 /* What PREFIX.json says; it must belong to the index. */
 static mep_status take_description(mep_dataset *dataset, json_t *root)
 {
+    static const char *const keys[] = {"tokenizer", "vocab_size", "documents", "tokens", "checksum", NULL};
     const char *tokenizer = json_string_value(json_object_get(root, "tokenizer"));
+    const char *checksum = json_string_value(json_object_get(root, "checksum"));
     json_t *documents = json_object_get(root, "documents"), *tokens = json_object_get(root, "tokens");
     if (tokenizer == NULL || !json_is_integer(documents) || !json_is_integer(tokens))
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s does not describe a dataset (it lacks tokenizer, documents or tokens); move it "
                         "away or prepare the dataset again",
                         dataset->json_path);
+    MEP_TRY(mep_json_check_keys(root, dataset->json_path, keys));
+    MEP_TRY(take_checksum(dataset, checksum));
     if (json_integer_value(documents) != dataset->all_documents || json_integer_value(tokens) != dataset->all_tokens)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s describes %lld documents of %lld tokens, but %s has %lld of %lld; the files do "
@@ -272,7 +296,7 @@ static mep_status read_description(mep_dataset *dataset)
     if (info.st_size > DESCRIPTION_LIMIT)
         return mep_fail(MEP_ERROR_FORMAT, "%s is too large to describe a dataset; move it away", dataset->json_path);
     json_error_t error;
-    json_t *root = json_load_file(dataset->json_path, 0, &error);
+    json_t *root = mep_json_load_fd(dataset->json_path, &error);
     if (root == NULL)
         return mep_fail(MEP_ERROR_FORMAT, "%s:%d: %s; move it away or prepare the dataset again", dataset->json_path,
                         error.line, error.text);
@@ -287,7 +311,7 @@ static mep_status open_files(mep_dataset *dataset, const char *prefix)
     MEP_TRY(mep_format(&dataset->bin_path, "%.*s.bin", length, prefix));
     MEP_TRY(mep_format(&dataset->idx_path, "%.*s.idx", length, prefix));
     MEP_TRY(mep_format(&dataset->json_path, "%.*s.json", length, prefix));
-    MEP_TRY(mep_alloc(&dataset->cache, 1, sizeof *dataset->cache));
+    MEP_TRY(mep_alloc(&dataset->scan, 1, sizeof *dataset->scan));
     MEP_TRY(map_file(&dataset->idx, dataset->idx_path, NULL));
     MEP_TRY(check_header(dataset));
     MEP_TRY(map_file(&dataset->bin, dataset->bin_path, &dataset->bin_fd));
@@ -349,7 +373,7 @@ void mep_dataset_close(mep_dataset **dataset)
     mep_free(&open->idx_path);
     mep_free(&open->json_path);
     mep_free(&open->tokenizer);
-    mep_free(&open->cache);
+    mep_free(&open->scan);
     mep_free(dataset);
 }
 
@@ -389,31 +413,75 @@ static inline int64_t token_at(int type, const void *data, int64_t index)
     }
 }
 
+/* The largest of tokens first .. last - 1 of an array, at least `largest`, and the first that is not a token id. */
+static inline int64_t scan_tokens(int type, const void *data, int64_t first, int64_t last, int64_t largest,
+                                  int64_t *bad)
+{
+    int64_t least = 0, most = largest;
+    for (int64_t i = first; i < last; ++i) {
+        int64_t token = token_at(type, data, i);
+        if (token < least) least = token;
+        if (token > most) most = token;
+    }
+    for (int64_t i = first; *bad < 0 && (least < 0 || most > INT32_MAX) && i < last; ++i) {
+        int64_t token = token_at(type, data, i);
+        if (token < 0 || token > INT32_MAX) *bad = i;
+    }
+    return most;
+}
+
+/* The pass over all of the data: the checksum of the files, and the tokens of the part, chunk by chunk. */
+static const dataset_scan *scan(const mep_dataset *dataset)
+{
+    enum { CHUNK = 1 << 20 };
+    dataset_scan *made = dataset->scan;
+    if (made->is_made) return made;
+    int64_t width = dataset->token_size, part_end = dataset->first_token + dataset->tokens, largest = 0, bad = -1;
+    mep_checksum checksum;
+    mep_checksum_begin(&checksum);
+    for (int64_t at = 0; at < dataset->all_tokens; at += CHUNK) {
+        int64_t end = at + CHUNK < dataset->all_tokens ? at + CHUNK : dataset->all_tokens;
+        mep_checksum_add(&checksum, dataset->bin.data + at * width, (end - at) * width);
+        int64_t first = at > dataset->first_token ? at : dataset->first_token, last = end < part_end ? end : part_end;
+        if (first < last) largest = scan_tokens(dataset->type, dataset->bin.data, first, last, largest, &bad);
+    }
+    mep_checksum_add(&checksum, dataset->idx.data, dataset->idx.size);
+    if (largest == INT64_MAX) --largest; /* not a token id; mep_dataset_read refuses it */
+    made->checksum = mep_checksum_end(&checksum);
+    made->vocab_size = largest + 1;
+    made->bad_token = bad;
+    made->is_made = 1;
+    return made;
+}
+
 int64_t mep_dataset_vocab_size(const mep_dataset *dataset)
 {
-    int64_t known = dataset->cache->vocab_size;
-    if (known > 0) return known;
-    int64_t largest = 0;
-    for (int64_t i = 0; i < dataset->tokens; ++i) {
-        int64_t token = token_at(dataset->type, dataset->bin.data, dataset->first_token + i);
-        if (token > largest) largest = token;
-    }
-    if (largest == INT64_MAX) --largest; /* no token id; mep_dataset_read refuses it */
-    dataset->cache->vocab_size = largest + 1;
-    return largest + 1;
+    return scan(dataset)->vocab_size;
 }
 
 uint64_t mep_dataset_checksum(const mep_dataset *dataset)
 {
-    if (dataset->cache->has_checksum) return dataset->cache->checksum;
-    mep_checksum checksum;
-    mep_checksum_begin(&checksum);
-    mep_checksum_add(&checksum, dataset->bin.data, dataset->bin.size);
-    mep_checksum_add(&checksum, dataset->idx.data, dataset->idx.size);
-    uint64_t value = mep_checksum_end(&checksum);
-    dataset->cache->checksum = value;
-    dataset->cache->has_checksum = 1;
-    return value;
+    return scan(dataset)->checksum;
+}
+
+/* `index` is that of the whole file. */
+static mep_status fail_token(const mep_dataset *dataset, int64_t index, int64_t token)
+{
+    return mep_fail(MEP_ERROR_FORMAT, "%s: token %lld is %lld, which is no token id; prepare the dataset again",
+                    dataset->bin_path, (long long)index, (long long)token);
+}
+
+mep_status mep_dataset_verify(const mep_dataset *dataset)
+{
+    const dataset_scan *found = scan(dataset);
+    if (dataset->has_checksum && found->checksum != dataset->checksum)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s or %s has changed since it was prepared: %s has the checksum %016llx, the data %016llx; "
+                        "bring the files back, or prepare the dataset again",
+                        dataset->bin_path, dataset->idx_path, dataset->json_path, (unsigned long long)dataset->checksum,
+                        (unsigned long long)found->checksum);
+    int64_t bad = found->bad_token;
+    return bad < 0 ? MEP_OK : fail_token(dataset, bad, token_at(dataset->type, dataset->bin.data, bad));
 }
 
 int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index)
@@ -426,8 +494,7 @@ int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index)
 static mep_status read_bytes(const mep_dataset *dataset, int64_t offset, int64_t size, char *out)
 {
     while (size > 0) {
-        ssize_t n = pread(dataset->bin_fd, out, (size_t)size, (off_t)offset);
-        if (n < 0 && errno == EINTR) continue;
+        int64_t n = mep_fd_read(dataset->bin_fd, out, size, offset);
         if (n < 0) return mep_fail_errno("read", dataset->bin_path);
         if (n == 0)
             return mep_fail(MEP_ERROR_IO, "%s became shorter while it was in use; bring it back as it was",
@@ -453,9 +520,7 @@ mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t c
         for (int64_t i = 0; i < n; ++i) {
             int64_t token = token_at(dataset->type, bytes, i);
             if (token < 0 || token > INT32_MAX)
-                return mep_fail(MEP_ERROR_FORMAT,
-                                "%s: token %lld is %lld, which is no token id; prepare the dataset again",
-                                dataset->bin_path, (long long)(start + done + i), (long long)token);
+                return fail_token(dataset, dataset->first_token + start + done + i, token);
             tokens[done + i] = (int32_t)token;
         }
     }

@@ -6,21 +6,24 @@
  * one; should the machine stop between two of the renames, it refuses the mixture where sizes or token counts
  * differ.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
 #include "text/dataset_writer.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <jansson.h>
 
-#include "base/error.h"
-#include "base/memory.h"
 #include "base/checksum.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/lock.h"
+#include "base/memory.h"
 #include "text/dataset_format.h"
 
 enum { BIN, TOKENIZER, JSON, IDX, FILES, SIZES = FILES, TEMPORARIES }; /* files in the order of their renaming */
@@ -39,9 +42,10 @@ struct mep_dataset_writer {
     int32_t end_token;
     int64_t most; /* tokens of a sequence */
     int type;
-    FILE *bin, *sizes; /* tokens, and an int32 a document: its tokens, which are one sequence */
+    mep_output *bin, *sizes; /* tokens, and an int32 a document: its tokens, which are one sequence */
     mep_writer_state state;
-    int failed; /* a write went wrong: finish must not */
+    mep_lock lock;
+    int failed; /* a write or a sync went wrong, and what the files hold is not known: nothing may build on it */
 };
 
 static mep_status fail_write(const char *path)
@@ -52,9 +56,8 @@ static mep_status fail_write(const char *path)
 
 static void close_files(mep_dataset_writer *writer)
 {
-    if (writer->bin != NULL) fclose(writer->bin);
-    if (writer->sizes != NULL) fclose(writer->sizes);
-    writer->bin = writer->sizes = NULL;
+    (void)mep_output_close(&writer->bin);
+    (void)mep_output_close(&writer->sizes);
 }
 
 void mep_dataset_writer_leave(mep_dataset_writer **writer)
@@ -68,6 +71,7 @@ void mep_dataset_writer_leave(mep_dataset_writer **writer)
     }
     mep_free(&given->tokenizer);
     mep_free(&given->tokenizer_json);
+    mep_lock_release(&given->lock);
     mep_free(writer);
 }
 
@@ -81,10 +85,10 @@ void mep_dataset_writer_abandon(mep_dataset_writer **writer)
     mep_dataset_writer_leave(writer);
 }
 
-static mep_status open_temporary(FILE **file, const char *path, const char *mode)
+static mep_status open_temporary(mep_output **file, const char *path, int flags)
 {
-    *file = fopen(path, mode);
-    return *file != NULL ? MEP_OK : fail_write(path);
+    if (mep_output_open(file, path, flags) == 0) return MEP_OK;
+    return errno == ENOMEM ? mep_fail(MEP_ERROR_MEMORY, "cannot write %s: memory is out", path) : fail_write(path);
 }
 
 /* A built-in tokenizer by its name; a copy of any other lies beside the dataset. */
@@ -118,11 +122,11 @@ static mep_status describe(mep_dataset_writer *writer, const char *prefix, const
 static mep_status begin(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer)
 {
     MEP_TRY(describe(writer, prefix, tokenizer));
-    MEP_TRY(open_temporary(&writer->bin, writer->temporary[BIN], "wb"));
-    return open_temporary(&writer->sizes, writer->temporary[SIZES], "wb+");
+    MEP_TRY(open_temporary(&writer->bin, writer->temporary[BIN], O_TRUNC));
+    return open_temporary(&writer->sizes, writer->temporary[SIZES], O_TRUNC);
 }
 
-mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
+mep_status mep_dataset_writer_begin(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
 {
     *writer = NULL;
     mep_dataset_writer *created = NULL;
@@ -130,6 +134,30 @@ mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *pr
     mep_status status = begin(created, prefix, tokenizer);
     if (status != MEP_OK) mep_dataset_writer_abandon(&created);
     *writer = created;
+    return status;
+}
+
+mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
+{
+    mep_lock lock;
+    *writer = NULL;
+    MEP_TRY(mep_dataset_lock(&lock, prefix));
+    mep_status status = mep_dataset_writer_begin(writer, prefix, tokenizer);
+    if (status == MEP_OK)
+        (*writer)->lock = lock;
+    else
+        mep_lock_release(&lock);
+    return status;
+}
+
+mep_status mep_dataset_lock(mep_lock *lock, const char *prefix)
+{
+    char *path = NULL;
+    int length = mep_dataset_prefix_length(prefix);
+    *lock = (mep_lock){0};
+    MEP_TRY(mep_format(&path, "%.*s.lock", length, prefix));
+    mep_status status = mep_lock_take(lock, path, prefix);
+    mep_free(&path);
     return status;
 }
 
@@ -145,38 +173,49 @@ mep_writer_state mep_dataset_writer_state(const mep_dataset_writer *writer)
     return writer->state;
 }
 
-static mep_status sync_file(FILE *file, const char *path)
+static mep_status sync_file(mep_output *file, const char *path)
 {
-    return fflush(file) == 0 && fsync(fileno(file)) == 0 ? MEP_OK : fail_write(path);
+    return mep_output_sync(file) == 0 ? MEP_OK : fail_write(path);
+}
+
+static mep_status fail_incomplete(const mep_dataset_writer *writer)
+{
+    return mep_fail(MEP_ERROR_IO, "%s is incomplete because an earlier write failed", writer->path[BIN]);
 }
 
 mep_status mep_dataset_writer_sync(mep_dataset_writer *writer)
 {
-    if (writer->bin != NULL) MEP_TRY(sync_file(writer->bin, writer->temporary[BIN]));
-    return sync_file(writer->sizes, writer->temporary[SIZES]);
+    if (writer->failed) return fail_incomplete(writer);
+    mep_status status = writer->bin != NULL ? sync_file(writer->bin, writer->temporary[BIN]) : MEP_OK;
+    if (status == MEP_OK) status = sync_file(writer->sizes, writer->temporary[SIZES]);
+    if (status != MEP_OK) writer->failed = 1; /* a second try would succeed, without what the first one lost */
+    return status;
 }
 
 /* Open a temporary file that holds at least `count` numbers of `width` bytes, cut it off there and stand at its end. */
-static mep_status reopen(FILE **file, const char *path, int64_t count, int64_t width)
+static mep_status reopen(mep_output **file, const char *path, int64_t count, int64_t width)
 {
     struct stat info;
     if (stat(path, &info) != 0 || info.st_size / width < count)
         return mep_fail(MEP_ERROR_FORMAT, "%s does not hold the %lld x %lld bytes that were written; begin again", path,
                         (long long)count, (long long)width);
-    MEP_TRY(open_temporary(file, path, "rb+"));
-    if (ftruncate(fileno(*file), count * width) != 0 || fseeko(*file, 0, SEEK_END) != 0) return fail_write(path);
-    return MEP_OK;
+    int fd = mep_fd_open(path, O_WRONLY);
+    int failed = fd < 0 || mep_fd_truncate(fd, count * width) != 0;
+    mep_status status = failed ? fail_write(path) : open_temporary(file, path, O_APPEND);
+    if (fd >= 0) (void)mep_fd_close(fd);
+    return status;
 }
 
 /* Add the file's bytes to a checksum. */
 static mep_status add_file(mep_checksum *checksum, const char *path)
 {
     unsigned char bytes[CHUNK];
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) return mep_fail_errno("read", path);
-    for (size_t got; (got = fread(bytes, 1, sizeof bytes, file)) > 0;) mep_checksum_add(checksum, bytes, (int64_t)got);
-    mep_status status = ferror(file) ? mep_fail_errno("read", path) : MEP_OK;
-    fclose(file);
+    int fd = mep_fd_open(path, O_RDONLY);
+    int64_t got = fd < 0 ? -1 : 0;
+    if (fd >= 0)
+        while ((got = mep_fd_read(fd, bytes, sizeof bytes, -1)) > 0) mep_checksum_add(checksum, bytes, got);
+    mep_status status = got < 0 ? mep_fail_errno("read", path) : MEP_OK;
+    if (fd >= 0) (void)mep_fd_close(fd);
     return status;
 }
 
@@ -221,10 +260,10 @@ mep_status mep_dataset_writer_continue(mep_dataset_writer **writer, const char *
 /* ---- Documents ---- */
 
 /* Bytes that count for the checksum: .bin, then .idx. */
-static mep_status put(mep_dataset_writer *writer, FILE *file, const char *path, const void *data, int64_t size)
+static mep_status put(mep_dataset_writer *writer, mep_output *file, const char *path, const void *data, int64_t size)
 {
     mep_checksum_add(&writer->state.checksum, data, size);
-    return fwrite(data, 1, (size_t)size, file) == (size_t)size ? MEP_OK : fail_write(path);
+    return mep_output_write(file, data, size) == 0 ? MEP_OK : fail_write(path);
 }
 
 static mep_status put_tokens(mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
@@ -256,7 +295,7 @@ static mep_status check_tokens(const mep_dataset_writer *writer, const int32_t *
 static mep_status end_sequence(mep_dataset_writer *writer)
 {
     int32_t size = (int32_t)writer->state.open;
-    if (fwrite(&size, sizeof size, 1, writer->sizes) != 1) return fail_write(writer->temporary[SIZES]);
+    if (mep_output_write(writer->sizes, &size, sizeof size) != 0) return fail_write(writer->temporary[SIZES]);
     ++writer->state.documents;
     writer->state.open = 0;
     return MEP_OK;
@@ -301,15 +340,34 @@ mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int32_t *tok
 
 /* ---- The end: index, description, names ---- */
 
-mep_status mep_close_synced(FILE **file, const char *path)
+static mep_status close_synced(mep_output **file, const char *path)
 {
     mep_status status = sync_file(*file, path);
-    if (fclose(*file) != 0 && status == MEP_OK) status = fail_write(path);
-    *file = NULL;
+    if (mep_output_close(file) != 0 && status == MEP_OK) status = fail_write(path);
     return status;
 }
 
-static mep_status put_header(mep_dataset_writer *writer, FILE *file)
+mep_status mep_write_synced(const char *path, const char *text, int64_t size)
+{
+    mep_output *file = NULL;
+    MEP_TRY(open_temporary(&file, path, O_TRUNC));
+    mep_status status = mep_output_write(file, text, size) == 0 ? MEP_OK : fail_write(path);
+    mep_status closed = close_synced(&file, path);
+    return status != MEP_OK ? status : closed;
+}
+
+mep_status mep_write_json(const char *path, const json_t *root)
+{
+    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    if (text == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot compose %s", path);
+    size_t size = strlen(text);
+    text[size] = '\n'; /* in the place of its end */
+    mep_status status = mep_write_synced(path, text, (int64_t)size + 1);
+    free(text);
+    return status;
+}
+
+static mep_status put_header(mep_dataset_writer *writer, mep_output *file)
 {
     const char *path = writer->temporary[IDX];
     uint64_t version = MEP_INDEX_VERSION;
@@ -322,14 +380,13 @@ static mep_status put_header(mep_dataset_writer *writer, FILE *file)
 }
 
 /* Read the sizes from the beginning, CHUNK at a time: once as they are, once as the pointers that follow from them. */
-static mep_status put_sizes(mep_dataset_writer *writer, FILE *file, int as_pointers)
+static mep_status put_sizes(mep_dataset_writer *writer, mep_output *file, int from, int as_pointers)
 {
     int32_t sizes[CHUNK];
     int64_t pointers[CHUNK], pointer = 0, width = mep_token_type_size(writer->type);
-    if (fseeko(writer->sizes, 0, SEEK_SET) != 0) return fail_write(writer->temporary[SIZES]);
     for (int64_t done = 0; done < writer->state.documents;) {
         int64_t left = writer->state.documents - done, some = left < CHUNK ? left : CHUNK;
-        if (fread(sizes, sizeof *sizes, (size_t)some, writer->sizes) != (size_t)some)
+        if (mep_fd_read_all(from, sizes, some * 4, done * 4) != some * 4)
             return mep_fail(MEP_ERROR_IO, "cannot read %s again; begin again", writer->temporary[SIZES]);
         for (int64_t i = 0; i < some; pointer += sizes[i++] * width) pointers[i] = pointer;
         if (as_pointers)
@@ -341,11 +398,11 @@ static mep_status put_sizes(mep_dataset_writer *writer, FILE *file, int as_point
     return MEP_OK;
 }
 
-static mep_status put_index(mep_dataset_writer *writer, FILE *file)
+static mep_status put_index(mep_dataset_writer *writer, mep_output *file, int from)
 {
     MEP_TRY(put_header(writer, file));
-    MEP_TRY(put_sizes(writer, file, 0));
-    MEP_TRY(put_sizes(writer, file, 1));
+    MEP_TRY(put_sizes(writer, file, from, 0));
+    MEP_TRY(put_sizes(writer, file, from, 1));
     for (int64_t i = 0; i <= writer->state.documents; ++i)
         MEP_TRY(put(writer, file, writer->temporary[IDX], &i, sizeof i));
     return MEP_OK;
@@ -353,41 +410,35 @@ static mep_status put_index(mep_dataset_writer *writer, FILE *file)
 
 static mep_status write_index(mep_dataset_writer *writer)
 {
-    FILE *file = fopen(writer->temporary[IDX], "wb");
-    if (file == NULL) return fail_write(writer->temporary[IDX]);
-    mep_status status = put_index(writer, file);
-    mep_status closed = mep_close_synced(&file, writer->temporary[IDX]);
-    return status != MEP_OK ? status : closed;
+    const char *path = writer->temporary[IDX], *sizes = writer->temporary[SIZES];
+    mep_output *file = NULL;
+    if (mep_output_flush(writer->sizes) != 0) return fail_write(sizes);
+    int from = mep_fd_open(sizes, O_RDONLY);
+    if (from < 0) return mep_fail_errno("read", sizes);
+    mep_status status = open_temporary(&file, path, O_TRUNC);
+    if (status == MEP_OK) {
+        status = put_index(writer, file, from);
+        mep_status closed = close_synced(&file, path);
+        if (status == MEP_OK) status = closed;
+    }
+    (void)mep_fd_close(from);
+    return status;
 }
 
 static mep_status write_tokenizer(const mep_dataset_writer *writer)
 {
-    const char *path = writer->temporary[TOKENIZER];
     if (writer->tokenizer_json == NULL) return MEP_OK;
-    FILE *file = fopen(path, "wb");
-    if (file == NULL) return fail_write(path);
-    size_t size = (size_t)writer->tokenizer_size;
-    mep_status status = fwrite(writer->tokenizer_json, 1, size, file) == size ? MEP_OK : fail_write(path);
-    mep_status closed = mep_close_synced(&file, path);
-    return status != MEP_OK ? status : closed;
+    return mep_write_synced(writer->temporary[TOKENIZER], writer->tokenizer_json, writer->tokenizer_size);
 }
 
 static mep_status write_description(const mep_dataset_writer *writer)
 {
-    const char *path = writer->temporary[JSON];
     char checksum[17];
     snprintf(checksum, sizeof checksum, "%016llx", (unsigned long long)mep_checksum_end(&writer->state.checksum));
     json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:s}", "tokenizer", writer->tokenizer, "vocab_size",
                              (json_int_t)writer->vocab_size, "documents", (json_int_t)writer->state.documents, "tokens",
                              (json_int_t)writer->state.tokens, "checksum", checksum);
-    if (root == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot compose %s", path);
-    FILE *file = fopen(path, "wb");
-    mep_status status = file == NULL ? fail_write(path) : MEP_OK;
-    if (file != NULL) {
-        if (json_dumpf(root, file, JSON_INDENT(2)) != 0 || fputc('\n', file) == EOF) status = fail_write(path);
-        mep_status closed = mep_close_synced(&file, path);
-        if (status == MEP_OK) status = closed;
-    }
+    mep_status status = mep_write_json(writer->temporary[JSON], root);
     json_decref(root);
     return status;
 }
@@ -400,23 +451,22 @@ mep_status mep_sync_folder_of(const char *path)
         MEP_TRY(mep_copy_string(&folder, "."));
     else
         MEP_TRY(mep_format(&folder, "%.*s", (int)(slash - path) + 1, path));
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = mep_fd_open(folder, O_RDONLY | O_DIRECTORY);
     mep_free(&folder);
     if (fd < 0) return MEP_OK;
-    int failed = fsync(fd) != 0 && errno == EIO;
-    close(fd);
+    int failed = mep_fd_sync(fd) != 0 && errno == EIO;
+    (void)mep_fd_close(fd);
     return failed ? fail_write(path) : MEP_OK;
 }
 
-mep_status mep_dataset_writer_complete(mep_dataset_writer *writer)
+static mep_status complete(mep_dataset_writer *writer)
 {
-    if (writer->failed)
-        return mep_fail(MEP_ERROR_IO, "%s is incomplete because an earlier write failed", writer->path[BIN]);
+    if (writer->failed) return fail_incomplete(writer);
     if (writer->state.tokens == 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "%s would hold no tokens; give it at least one document",
                         writer->path[BIN]);
     if (writer->state.open > 0) MEP_TRY(end_sequence(writer));
-    MEP_TRY(mep_close_synced(&writer->bin, writer->temporary[BIN]));
+    MEP_TRY(close_synced(&writer->bin, writer->temporary[BIN]));
     MEP_TRY(write_index(writer));
     MEP_TRY(write_tokenizer(writer));
     MEP_TRY(write_description(writer));
@@ -426,6 +476,13 @@ mep_status mep_dataset_writer_complete(mep_dataset_writer *writer)
         if (rename(writer->temporary[i], writer->path[i]) != 0) return fail_write(writer->path[i]);
     }
     return mep_sync_folder_of(writer->path[BIN]);
+}
+
+mep_status mep_dataset_writer_complete(mep_dataset_writer *writer)
+{
+    mep_status status = complete(writer);
+    if (status != MEP_OK) writer->failed = 1;
+    return status;
 }
 
 mep_status mep_dataset_writer_finish(mep_dataset_writer **writer)

@@ -6,15 +6,17 @@
 #include "text/journal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/json_keys.h"
 #include "base/memory.h"
 #include "text/dataset_format.h"
 
-enum { VERSION = 2 };
+enum { VERSION = 3, VERSION_WITHOUT_SKIPPING = 2 };
 
 mep_status mep_journal_path(const char *prefix, char **path)
 {
@@ -47,11 +49,11 @@ static json_t *hexadecimal(uint64_t number)
 static json_t *place_json(const mep_journal_place *place, const mep_corpus_files *files)
 {
     const mep_writer_state *w = &place->writer;
-    return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "file", (json_int_t)place->file,
+    return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "file", (json_int_t)place->file,
                      "record", (json_int_t)place->record, "offset", (json_int_t)place->offset, "inputs",
-                     hexadecimal(checksum_files(files, place)), "text_bytes", (json_int_t)place->text_bytes,
-                     "documents", (json_int_t)w->documents, "tokens", (json_int_t)w->tokens, "open",
-                     (json_int_t)w->open, "hash", hexadecimal(w->checksum.hash), "hashed",
+                     hexadecimal(checksum_files(files, place)), "text_bytes", (json_int_t)place->text_bytes, "skipped",
+                     (json_int_t)place->skipped, "documents", (json_int_t)w->documents, "tokens", (json_int_t)w->tokens,
+                     "open", (json_int_t)w->open, "hash", hexadecimal(w->checksum.hash), "hashed",
                      hexadecimal(w->checksum.size), "pending", hexadecimal(w->checksum.pending));
 }
 
@@ -69,20 +71,12 @@ static uint64_t checksum_tokenizer(const mep_tokenizer *tokenizer)
 static json_t *journal_json(const mep_journal *j, const mep_corpus_files *files, const mep_tokenizer *tokenizer,
                             int end_of_document)
 {
-    return json_pack("{s:i, s:s, s:I, s:o, s:b, s:b, s:o, s:o}", "version", VERSION, "tokenizer",
+    return json_pack("{s:i, s:s, s:I, s:o, s:b, s:b, s:b, s:s, s:o, s:o}", "version", VERSION, "tokenizer",
                      mep_tokenizer_name(tokenizer), "vocab_size", (json_int_t)mep_tokenizer_vocab_size(tokenizer),
                      "tokenizer_checksum", hexadecimal(checksum_tokenizer(tokenizer)), "end_of_document",
-                     end_of_document, "finished", j->finished, "now", place_json(&j->now, files), "file_begin",
+                     end_of_document, "finished", j->finished, "skip_bad_lines", j->skips, "first_skipped",
+                     j->first_skipped, "now", place_json(&j->now, files), "file_begin",
                      place_json(&j->file_begin, files));
-}
-
-static mep_status write_json(const char *path, const json_t *root)
-{
-    FILE *file = fopen(path, "wb");
-    if (file == NULL) return mep_fail_errno("write", path);
-    mep_status status = json_dumpf(root, file, JSON_INDENT(2)) == 0 ? MEP_OK : mep_fail_errno("write", path);
-    mep_status closed = mep_close_synced(&file, path);
-    return status != MEP_OK ? status : closed;
 }
 
 mep_status mep_journal_save(const char *path, const mep_journal *journal, const mep_corpus_files *files,
@@ -91,8 +85,7 @@ mep_status mep_journal_save(const char *path, const mep_journal *journal, const 
     char *temporary = NULL;
     MEP_TRY(mep_format(&temporary, "%s.tmp", path));
     json_t *root = journal_json(journal, files, tokenizer, end_of_document);
-    mep_status status =
-        root != NULL ? write_json(temporary, root) : mep_fail(MEP_ERROR_MEMORY, "cannot compose %s", path);
+    mep_status status = mep_write_json(temporary, root);
     if (status == MEP_OK && rename(temporary, path) != 0) status = mep_fail_errno("replace", path);
     if (status != MEP_OK) unlink(temporary);
     if (status == MEP_OK) status = mep_sync_folder_of(path);
@@ -151,13 +144,40 @@ static mep_status check_tokenizer(const char *path, const json_t *root, const me
                     path);
 }
 
+/* Bad lines that were left out; an older journal knows of none. */
+static int read_skipped(const json_t *root, int64_t version, mep_journal *j)
+{
+    const char *first = json_string_value(json_object_get(root, "first_skipped"));
+    if (version == VERSION_WITHOUT_SKIPPING) return 1;
+    if (first == NULL || !read_count(json_object_get(root, "now"), "skipped", &j->now.skipped) ||
+        !read_count(json_object_get(root, "file_begin"), "skipped", &j->file_begin.skipped))
+        return 0;
+    j->skips = json_is_true(json_object_get(root, "skip_bad_lines"));
+    snprintf(j->first_skipped, sizeof j->first_skipped, "%s", first);
+    return 1;
+}
+
+static mep_status check_keys(const char *path, json_t *root)
+{
+    static const char *const keys[] = {"version",         "tokenizer",     "vocab_size", "tokenizer_checksum",
+                                       "end_of_document", "finished",      "now",        "file_begin",
+                                       "skip_bad_lines",  "first_skipped", NULL},
+                             *const place_keys[] = {"file",      "record",  "offset", "inputs", "text_bytes",
+                                                    "documents", "tokens",  "open",   "hash",   "hashed",
+                                                    "pending",   "skipped", NULL};
+    MEP_TRY(mep_json_check_keys(root, path, keys));
+    MEP_TRY(mep_json_check_keys(json_object_get(root, "now"), path, place_keys));
+    return mep_json_check_keys(json_object_get(root, "file_begin"), path, place_keys);
+}
+
 static mep_status take_journal(const char *path, const json_t *root, const mep_corpus_files *files, mep_journal *j)
 {
     int64_t version = 0;
     int now = 0, begin = 0;
-    if (!read_count(root, "version", &version) || version != VERSION ||
+    if (!read_count(root, "version", &version) || (version != VERSION && version != VERSION_WITHOUT_SKIPPING) ||
         !read_place(json_object_get(root, "now"), files, &j->now, &now) ||
-        !read_place(json_object_get(root, "file_begin"), files, &j->file_begin, &begin))
+        !read_place(json_object_get(root, "file_begin"), files, &j->file_begin, &begin) ||
+        !read_skipped(root, version, j))
         return mep_fail(MEP_ERROR_FORMAT, "%s is no journal of a preparation; begin again", path);
     j->finished = json_is_true(json_object_get(root, "finished"));
     if (!now && (!begin || j->finished))
@@ -169,13 +189,18 @@ static mep_status take_journal(const char *path, const json_t *root, const mep_c
 }
 
 mep_status mep_journal_load(const char *path, mep_journal *journal, const mep_corpus_files *files,
-                            const mep_tokenizer *tokenizer, int end_of_document)
+                            const mep_tokenizer *tokenizer, int end_of_document, int skips)
 {
     json_error_t error;
     *journal = (mep_journal){0};
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    mep_status status = take_journal(path, root, files, journal);
+    json_t *root = mep_json_load_fd(path, &error);
+    mep_status status = check_keys(path, root);
+    if (status == MEP_OK) status = take_journal(path, root, files, journal);
     if (status == MEP_OK) status = check_tokenizer(path, root, tokenizer, end_of_document);
+    if (status == MEP_OK && journal->skips && !skips)
+        status = mep_fail(MEP_ERROR_ARGUMENT,
+                          "%s: was begun with --skip-bad-lines (skip_bad_lines); give it again, or begin again", path);
+    journal->skips = skips;
     json_decref(root);
     return status;
 }

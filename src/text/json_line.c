@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum { DEPTH = 32, DIGITS = 30, EXPONENT_DIGITS = 2 };
 

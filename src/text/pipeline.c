@@ -43,7 +43,8 @@ typedef struct slot {
     mep_piece *pieces;
     int64_t count, room; /* of entries and pieces */
     int64_t file, first, position;
-    mep_status status; /* of the worker, with its message */
+    char mistake[MESSAGE]; /* of the first bad line, "" without one */
+    mep_status status;     /* of the worker, with its message */
     char message[MESSAGE];
 } slot;
 
@@ -148,7 +149,17 @@ static void *run_reader(void *context)
 
 /* ---- The workers ---- */
 
-static mep_status make_piece(const pipeline *p, const slot *s, int64_t index)
+/* Note a line that cannot be parsed, where such lines are left out. */
+static mep_status judge_line(const pipeline *p, slot *s, mep_piece *piece, mep_status status)
+{
+    if (status != MEP_ERROR_FORMAT || !p->reading->skip_bad_lines) return status;
+    if (s->mistake[0] == '\0') snprintf(s->mistake, sizeof s->mistake, "%s", mep_error_message());
+    piece->is_bad = 1;
+    piece->text_bytes = 0;
+    return MEP_OK;
+}
+
+static mep_status make_piece(const pipeline *p, slot *s, int64_t index)
 {
     const entry *e = &s->entries[index];
     mep_piece *piece = &s->pieces[index];
@@ -158,8 +169,11 @@ static mep_status make_piece(const pipeline *p, const slot *s, int64_t index)
     const char *text = NULL;
     piece->next = e->next;
     mep_status status = mep_corpus_record_text(&record, &json, &text, &piece->text_bytes);
-    if (status == MEP_OK && piece->text_bytes > 0)
+    if (e->line > 0) status = judge_line(p, s, piece, status);
+    if (status == MEP_OK && piece->text_bytes > 0) {
         status = mep_tokenizer_encode(p->reading->tokenizer, text, piece->text_bytes, &piece->tokens, &piece->count);
+        if (status != MEP_OK) mep_fail_in(status, "%s: ", s->name);
+    }
     json_decref(json);
     return status;
 }
@@ -212,6 +226,7 @@ static void release_slot(pipeline *p, slot *s)
         s->capacity = 0;
     }
     s->size = s->count = 0;
+    s->mistake[0] = '\0';
     pthread_mutex_lock(&p->lock);
     s->state = EMPTY;
     p->waiting -= size;
@@ -243,7 +258,7 @@ static slot *wait_for_slot(pipeline *p, int *late)
 
 static mep_status take_slot(pipeline *p, slot *s, const mep_pipeline_hooks *hooks)
 {
-    const mep_batch batch = {s->pieces, s->count, s->file, s->first, s->position};
+    const mep_batch batch = {s->pieces, s->count, s->file, s->first, s->position, s->mistake};
     mep_status failed = s->status;
     mep_status status = hooks->take(hooks->context, &batch);
     if (status == MEP_OK && failed != MEP_OK) status = mep_fail(failed, "%s", s->message);

@@ -14,6 +14,7 @@ typedef struct mep_piece {
     int32_t *tokens;
     int64_t count, text_bytes;
     int64_t next; /* where the record's document goes on in its text; 0: it ends here */
+    int is_bad;   /* a line that cannot be parsed, which is left out */
 } mep_piece;
 
 /* Some records that follow each other in one file. Only the first may begin, and only the last end, inside a text. */
@@ -22,6 +23,7 @@ typedef struct mep_batch {
     int64_t count;
     int64_t file, first; /* index of the file, and the number of the first record in it */
     int64_t position;    /* bytes of all files that were read behind the last record */
+    const char *mistake; /* of the first bad line: FILE:LINE and the reason */
 } mep_batch;
 
 /* How the caller of mep_pipeline_run takes part. */
@@ -32,7 +34,8 @@ typedef struct mep_pipeline_hooks {
 } mep_pipeline_hooks;
 
 /* Read from `reading` on, and tokenize with its tokenizer and `threads` threads. A record that cannot be read or parsed
- * ends the work with its error, after all batches before it have been taken. */
+ * (unless it is a line, and bad lines are left out) ends the work with its error, after all batches before it have been
+ * taken. */
 mep_status mep_pipeline_run(const mep_corpus_reading *reading, int64_t threads, const mep_pipeline_hooks *hooks);
 
 #endif

@@ -28,6 +28,7 @@ typedef struct preparation {
     mep_corpus_files files;
     char *journal_path;
     mep_journal journal;
+    mep_lock lock;
     mep_dataset_writer *writer;
     mep_prepare_progress state;
     double saved;         /* clock of the last journal */
@@ -70,6 +71,7 @@ static void update_state(preparation *p)
     p->state.documents = p->journal.now.writer.documents;
     p->state.tokens = p->journal.now.writer.tokens;
     p->state.text_bytes = p->journal.now.text_bytes;
+    p->state.skipped_lines = p->journal.now.skipped;
 }
 
 static mep_status report(void *context)
@@ -102,6 +104,14 @@ static mep_status enter_file(preparation *p, int64_t file)
     return MEP_OK;
 }
 
+static void note_bad_line(preparation *p, const char *mistake)
+{
+    if (p->journal.now.skipped++ > 0) return;
+    snprintf(p->journal.first_skipped, sizeof p->journal.first_skipped, "%s", mistake);
+    mep_one_line(p->journal.first_skipped); /* it may have been cut inside of a character */
+    memcpy(p->state.first_skipped, p->journal.first_skipped, sizeof p->state.first_skipped);
+}
+
 static mep_status take_batch(void *context, const mep_batch *batch)
 {
     preparation *p = context;
@@ -109,6 +119,7 @@ static mep_status take_batch(void *context, const mep_batch *batch)
     if (batch->file != now->file) MEP_TRY(enter_file(p, batch->file));
     for (int64_t i = 0; i < batch->count; ++i) {
         const mep_piece *piece = &batch->pieces[i];
+        if (piece->is_bad) note_bad_line(p, batch->mistake);
         if (piece->next > 0)
             MEP_TRY(mep_dataset_writer_append(p->writer, piece->tokens, piece->count));
         else if (piece->text_bytes > 0)
@@ -179,13 +190,15 @@ static mep_status open_writer(preparation *p)
 {
     const mep_prepare_settings *s = p->settings;
     if (s->resume && access(p->journal_path, F_OK) == 0) {
-        MEP_TRY(mep_journal_load(p->journal_path, &p->journal, &p->files, s->tokenizer, s->end_of_document));
+        MEP_TRY(mep_journal_load(p->journal_path, &p->journal, &p->files, s->tokenizer, s->end_of_document,
+                                 s->skip_bad_lines));
         if (!p->journal.finished)
             MEP_TRY(mep_dataset_writer_continue(&p->writer, s->prefix, s->tokenizer, &p->journal.now.writer));
     } else {
         unlink(p->journal_path);
-        MEP_TRY(mep_dataset_writer_create(&p->writer, s->prefix, s->tokenizer));
+        MEP_TRY(mep_dataset_writer_begin(&p->writer, s->prefix, s->tokenizer));
         p->journal.now.writer = p->journal.file_begin.writer = mep_dataset_writer_state(p->writer);
+        p->journal.skips = s->skip_bad_lines;
     }
     find_input(p);
     if (p->writer != NULL) mep_dataset_writer_limit(p->writer, p->limits.sequence);
@@ -193,7 +206,10 @@ static mep_status open_writer(preparation *p)
                                       .total = total_size(&p->files, p->files.count),
                                       .text_bytes = p->journal.now.text_bytes,
                                       .documents = p->journal.now.writer.documents,
-                                      .tokens = p->journal.now.writer.tokens};
+                                      .tokens = p->journal.now.writer.tokens,
+                                      .skipped_lines = p->journal.now.skipped};
+    if (p->journal.now.skipped > 0)
+        memcpy(p->state.first_skipped, p->journal.first_skipped, sizeof p->state.first_skipped);
     p->saved = mep_now();
     p->saved_tokens = p->state.tokens;
     return MEP_OK;
@@ -241,8 +257,9 @@ static mep_status run(preparation *p)
     const mep_corpus_reading reading = {.paths = s->inputs,
                                         .files = &p->files,
                                         .tokenizer = s->tokenizer,
-                                        .limit = MEP_DOCUMENT_LIMIT,
+                                        .limit = MEP_LINE_LIMIT,
                                         .slice = p->limits.slice,
+                                        .skip_bad_lines = s->skip_bad_lines,
                                         .file = now->file,
                                         .number = now->record,
                                         .offset = now->offset};
@@ -264,10 +281,12 @@ mep_status mep_prepare_limited(const mep_prepare_settings *settings, const mep_p
     mep_status status = check_apart(settings);
     if (status == MEP_OK) status = mep_corpus_files_find(&p.files, settings->inputs, settings->input_count);
     if (status == MEP_OK) status = mep_journal_path(settings->prefix, &p.journal_path);
+    if (status == MEP_OK) status = mep_dataset_lock(&p.lock, settings->prefix);
     if (status == MEP_OK) status = open_writer(&p);
     if (status == MEP_OK && !p.journal.finished) status = run(&p);
     if (status != MEP_OK) status = give_up(&p, status);
     if (status == MEP_OK && result != NULL) *result = p.state;
+    mep_lock_release(&p.lock);
     mep_free(&p.journal_path);
     mep_corpus_files_free(&p.files);
     return status;

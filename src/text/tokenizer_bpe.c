@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum { CACHE_BITS = 15, CACHE_TEXT = 30, CACHE_TOKENS = 8 };
 
@@ -130,7 +130,7 @@ static mep_status encode_raw(void *context, int32_t id, const char *text, int64_
     encoding *e = context;
     char *made = NULL;
     if (id >= 0) return mep_bpe_tokens_append(&e->tokens, &id, 1);
-    if (e->bpe->splitter.nfc) MEP_TRY(mep_bpe_nfc(text, size, &made, &text, &size));
+    MEP_TRY(mep_bpe_normalize(&e->bpe->splitter, text, size, &made, &text, &size));
     mep_status status = mep_bpe_added_split(&e->bpe->normalized, text, size, encode_plain, e);
     mep_free(&made);
     return status;
@@ -187,6 +187,15 @@ static mep_status bpe_decode(const mep_tokenizer *tokenizer, int32_t token, cons
     *text = bpe->bytes + bpe->begin[token];
     *size = bpe->begin[token + 1] - bpe->begin[token];
     return MEP_OK;
+}
+
+int mep_bpe_has_added(const mep_tokenizer *tokenizer, int64_t id, const char *text)
+{
+    const mep_bpe *bpe = (const mep_bpe *)tokenizer;
+    size_t size = strlen(text);
+    if (id < 0 || id >= tokenizer->vocab_size || (bpe->is_token[id] & MEP_BPE_ADDED) == 0) return 0;
+    return (size_t)(bpe->begin[id + 1] - bpe->begin[id]) == size &&
+           memcmp(bpe->bytes + bpe->begin[id], text, size) == 0;
 }
 
 static const char *bpe_json(const mep_tokenizer *tokenizer, int64_t *size)

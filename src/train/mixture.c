@@ -131,6 +131,12 @@ void mep_mixture_close(mep_mixture *m)
     *m = (mep_mixture){0};
 }
 
+mep_status mep_mixture_verify(const mep_mixture *m)
+{
+    for (int64_t i = 0; i < m->count; i++) MEP_TRY(mep_dataset_verify(m->data[i]));
+    return MEP_OK;
+}
+
 mep_status mep_mixture_open_train(mep_mixture *m, const mep_train_settings *s)
 {
     return mep_mixture_open(m, s->data, s->split, MEP_SPLIT_TRAIN);

@@ -37,6 +37,9 @@ typedef struct mep_mixture {
 mep_status mep_mixture_open(mep_mixture *mixture, const char *spec, const char *split, mep_split_part part);
 void mep_mixture_close(mep_mixture *mixture);
 
+/* mep_dataset_verify of each; reads all of the data once, for this and for the checksums and the vocabulary. */
+mep_status mep_mixture_verify(const mep_mixture *mixture);
+
 /* Names and weights alone; no file is looked at. */
 mep_status mep_mixture_parse(mep_mixture *mixture, const char *spec);
 

@@ -164,8 +164,9 @@ static mep_status check_encodings(const mep_study_settings *s)
     return MEP_OK;
 }
 
-static mep_status check_vocabulary(const mep_study_settings *s, const mep_mixture *data)
+static mep_status check_tokens(const mep_study_settings *s, const mep_mixture *data)
 {
+    MEP_TRY(mep_mixture_verify(data));
     int64_t size = mep_mixture_vocab_size(data);
     if (size <= s->train.model.vocab_size) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT,
@@ -178,7 +179,7 @@ static mep_status check_train(const mep_study_settings *s, const mep_train_setti
 {
     mep_mixture data;
     MEP_TRY(mep_mixture_open_train(&data, run));
-    mep_status status = check_vocabulary(s, &data);
+    mep_status status = check_tokens(s, &data);
     if (status == MEP_OK) status = mep_mixture_order(&data, s->train.length, 0);
     mep_mixture_checksums(&data, corpus->checksums.data);
     mep_mixture_close(&data);
@@ -190,7 +191,7 @@ static mep_status check_valid(const mep_study_settings *s, const mep_train_setti
     mep_mixture data;
     mep_eval_settings eval;
     MEP_TRY(mep_mixture_open_valid(&data, run));
-    mep_status status = check_vocabulary(s, &data);
+    mep_status status = check_tokens(s, &data);
     if (status == MEP_OK) status = eval_settings(s, data.names[0], mep_mixture_least_tokens(&data), &eval);
     mep_mixture_checksums(&data, corpus->checksums.valid);
     mep_mixture_close(&data);

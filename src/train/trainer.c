@@ -67,8 +67,9 @@ static void close_trainer(trainer *t)
     mep_free(&t->targets);
 }
 
-static mep_status check_vocabulary(const mep_mixture *data, const mep_train_settings *s)
+static mep_status check_tokens(const mep_mixture *data, const mep_train_settings *s)
 {
+    MEP_TRY(mep_mixture_verify(data));
     for (int64_t i = 0; i < data->count; i++) {
         int64_t size = mep_dataset_vocab_size(data->data[i]);
         if (size > s->model.vocab_size)
@@ -84,9 +85,9 @@ static mep_status open_data(trainer *t)
 {
     const mep_train_settings *s = &t->settings;
     MEP_TRY(mep_mixture_open_train(&t->data, s));
-    MEP_TRY(check_vocabulary(&t->data, s));
+    MEP_TRY(check_tokens(&t->data, s));
     MEP_TRY(mep_mixture_open_valid(&t->valid, s));
-    MEP_TRY(check_vocabulary(&t->valid, s));
+    MEP_TRY(check_tokens(&t->valid, s));
     MEP_TRY(mep_mixture_check_tokenizers(&t->data, &t->valid));
     MEP_TRY(mep_mixture_order(&t->valid, s->length, 0)); /* too short shows now, not after hours */
     return mep_mixture_order(&t->data, s->length, s->seed);

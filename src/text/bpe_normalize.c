@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Normalization form C, by utf8proc, a cluster at a time: a code point above U+02FF with all that is not ASCII around
- * it and the ASCII character before, which it may compose with. All other text is its own NFC, so that most text is
- * only looked at. Code points that are inert (bpe_unicode.h) are copied, and end a cluster.
+ * Unicode's normal forms, by utf8proc, a cluster at a time: a code point that the form may change (for NFC one above
+ * U+02FF, for the others any that is not ASCII) with all that is not ASCII around it and the ASCII character before,
+ * which it may compose with. All other text is its own normal form, so that most text is only looked at. Code points
+ * that are inert (bpe_unicode.h) are copied, and end a cluster.
  */
 #include "text/bpe_split.h"
 
@@ -14,10 +15,20 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe_unicode.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
-/* The lead byte of U+0300; below it nothing decomposes, composes or has a combining class on its own. */
-enum { FIRST_LEAD = 0xcc };
+/* The lead byte of U+0300; below it NFC changes nothing. The other forms decompose U+00A0 and what follows. */
+enum { FIRST_LEAD_NFC = 0xcc, FIRST_LEAD = 0xc2 };
+
+static int composes(mep_bpe_form form)
+{
+    return form == MEP_BPE_NFC || form == MEP_BPE_NFKC;
+}
+
+static int is_compatible(mep_bpe_form form)
+{
+    return form == MEP_BPE_NFKC || form == MEP_BPE_NFKD;
+}
 
 typedef struct buffer {
     char *data;
@@ -89,11 +100,13 @@ static mep_status order(utf8proc_int32_t *codes, int64_t count)
     return MEP_OK;
 }
 
-/* Decompose, order, compose, append. */
-static mep_status compose(buffer *b, const char *text, int64_t size)
+/* Decompose, order, compose where the form does, append. */
+static mep_status change(buffer *b, mep_bpe_form form, const char *text, int64_t size)
 {
     utf8proc_int32_t *codes = NULL;
-    int64_t room = 2 * size + 4, count = 0; /* no code point becomes more than 3 for its 2 bytes, 4 for its 3 */
+    int64_t room = 6 * size + 4, count = 0; /* no code point becomes more than 18 for its 3 bytes (U+FDFA) */
+    utf8proc_option_t options = UTF8PROC_STABLE | (composes(form) ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE);
+    if (is_compatible(form)) options |= UTF8PROC_COMPAT;
     char bytes[4];
     if (size == 0) return MEP_OK;
     MEP_TRY(mep_alloc(&codes, room, sizeof *codes));
@@ -102,11 +115,11 @@ static mep_status compose(buffer *b, const char *text, int64_t size)
         int boundary = 0;
         at += mep_utf8_decode(text + at, size - at, &code);
         count += utf8proc_decompose_char((utf8proc_int32_t)code, codes + count, (utf8proc_ssize_t)(room - count),
-                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE, &boundary);
+                                         options, &boundary);
     }
     mep_status status = order(codes, count);
     if (status == MEP_OK) {
-        count = utf8proc_normalize_utf32(codes, (utf8proc_ssize_t)count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        if (composes(form)) count = utf8proc_normalize_utf32(codes, (utf8proc_ssize_t)count, options);
         for (int64_t i = 0; i < count && status == MEP_OK; ++i)
             status = append(b, bytes, mep_utf8_encode((uint32_t)codes[i], bytes));
     }
@@ -115,7 +128,7 @@ static mep_status compose(buffer *b, const char *text, int64_t size)
 }
 
 /* One cluster, around its inert code points. */
-static mep_status compose_cluster(buffer *b, const char *text, int64_t size)
+static mep_status change_cluster(buffer *b, mep_bpe_form form, const char *text, int64_t size)
 {
     int64_t done = 0;
     uint32_t code = 0;
@@ -124,28 +137,30 @@ static mep_status compose_cluster(buffer *b, const char *text, int64_t size)
         length = mep_utf8_decode(text + at, size - at, &code);
         if (length == 0) return mep_fail(MEP_ERROR_ARGUMENT, "the text to normalize is not UTF-8");
         if (!is_inert(code)) continue;
-        MEP_TRY(compose(b, text + done, at - done));
+        MEP_TRY(change(b, form, text + done, at - done));
         MEP_TRY(append(b, text + at, length));
         done = at + length;
     }
-    return compose(b, text + done, size - done);
+    return change(b, form, text + done, size - done);
 }
 
 /* The next cluster from `at`: *first .. the returned end. It is empty, at the end, where there is none. */
-static int64_t next_cluster(const unsigned char *text, int64_t size, int64_t at, int64_t *first)
+static int64_t next_cluster(mep_bpe_form form, const unsigned char *text, int64_t size, int64_t at, int64_t *first)
 {
+    unsigned char lead = form == MEP_BPE_NFC ? FIRST_LEAD_NFC : FIRST_LEAD;
     int64_t found = at;
-    while (found < size && text[found] < FIRST_LEAD) ++found;
+    while (found < size && text[found] < lead) ++found;
     *first = found;
     while (found<size && * first> at && text[*first] >= 0x80) --*first; /* the ASCII character before it */
     while (found < size && text[found] >= 0x80) ++found;
     return found;
 }
 
-mep_status mep_bpe_nfc(const char *text, int64_t size, char **made, const char **out, int64_t *out_size)
+static mep_status normalize(mep_bpe_form form, const char *text, int64_t size, char **made, const char **out,
+                            int64_t *out_size)
 {
     buffer b = {0};
-    int64_t first, end = next_cluster((const unsigned char *)text, size, 0, &first);
+    int64_t first, end = next_cluster(form, (const unsigned char *)text, size, 0, &first);
     *made = NULL;
     *out = text;
     *out_size = size;
@@ -153,13 +168,31 @@ mep_status mep_bpe_nfc(const char *text, int64_t size, char **made, const char *
     mep_status status = MEP_OK;
     for (int64_t at = 0; at < size && status == MEP_OK;) {
         status = append(&b, text + at, first - at);
-        if (status == MEP_OK) status = compose_cluster(&b, text + first, end - first);
+        if (status == MEP_OK) status = change_cluster(&b, form, text + first, end - first);
         at = end;
-        end = next_cluster((const unsigned char *)text, size, at, &first);
+        end = next_cluster(form, (const unsigned char *)text, size, at, &first);
     }
     *made = b.data;
     *out = b.data;
     *out_size = b.size;
+    if (status != MEP_OK) mep_free(made);
+    return status;
+}
+
+mep_status mep_bpe_normalize(const mep_bpe_splitter *splitter, const char *text, int64_t size, char **made,
+                             const char **out, int64_t *out_size)
+{
+    *made = NULL;
+    *out = text;
+    *out_size = size;
+    mep_status status = MEP_OK;
+    for (int i = 0; i < splitter->form_count && status == MEP_OK; ++i) {
+        char *next = NULL;
+        status = normalize(splitter->forms[i], *out, *out_size, &next, out, out_size);
+        if (next == NULL) continue;
+        mep_free(made);
+        *made = next;
+    }
     if (status != MEP_OK) mep_free(made);
     return status;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading and writing UTF-8.
+ * Reading, writing and judging UTF-8.
  */
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -54,4 +54,11 @@ int mep_utf8_encode(uint32_t code, char text[4])
     for (int i = length - 1; i > 0; --i, code >>= 6) text[i] = (char)(0x80 | (code & 0x3f));
     text[0] = (char)((0xf00u >> length & 0xf0) | code);
     return length;
+}
+
+int mep_utf8_is_control(uint32_t code)
+{
+    if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return 1;
+    return code == 0x61c || code == 0x200e || code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
+           (code >= 0x2066 && code <= 0x2069);
 }

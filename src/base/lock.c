@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lock file over flock. The folder is opened once and the file is named within it, so that a folder which is
+ * renamed, or replaced by another, does not mislead a release.
+ */
+#define _GNU_SOURCE
+#include "base/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/memory.h"
+
+/* A lock file holds this and the owner. A file that holds something else is not ours. */
+static const char INTRODUCTION[] = "locked by ";
+enum { OWNER_SIZE = 160 };
+
+/* Split `path` into its folder, opened, and the name within it. */
+static mep_status open_folder(mep_lock *lock, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = NULL;
+    MEP_TRY(mep_format(&folder, "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1, slash != NULL ? path : "."));
+    mep_status status = mep_copy_string(&lock->name, slash != NULL ? slash + 1 : path);
+    if (status == MEP_OK) {
+        lock->folder = mep_fd_open(folder, O_PATH | O_DIRECTORY);
+        if (lock->folder < 0) {
+            status = mep_fail_errno("open", folder);
+            mep_free(&lock->name);
+        }
+    }
+    mep_free(&folder);
+    return status;
+}
+
+static void close_all(mep_lock *lock)
+{
+    if (lock->file >= 0) close(lock->file);
+    close(lock->folder);
+    mep_free(&lock->name);
+}
+
+/* 1 where the name still belongs to the open file, rather than to none or to another one. */
+static int is_current(const mep_lock *lock)
+{
+    struct stat ours, there;
+    return fstat(lock->file, &ours) == 0 && fstatat(lock->folder, lock->name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+           ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+/* What the file holds, "" where it cannot be read. */
+static void read_owner(const mep_lock *lock, char text[OWNER_SIZE])
+{
+    ssize_t size = pread(lock->file, text, OWNER_SIZE - 1, 0);
+    text[size > 0 ? size : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+}
+
+static mep_status fail_held(const mep_lock *lock, const char *what)
+{
+    char text[OWNER_SIZE];
+    read_owner(lock, text);
+    size_t skip = strlen(INTRODUCTION);
+    int is_known = strncmp(text, INTRODUCTION, skip) == 0;
+    return mep_fail(MEP_ERROR_IO, "%s is being written by %s: wait until it ends, or choose another name", what,
+                    is_known ? text + skip : "another process");
+}
+
+/* Note the owner in the locked file. That this fails (a full disk) only costs the name in a message. */
+static void write_owner(const mep_lock *lock)
+{
+    char host[64] = "", text[OWNER_SIZE];
+    if (gethostname(host, sizeof host - 1) != 0 || *host == '\0') snprintf(host, sizeof host, "an unknown host");
+    int size = snprintf(text, sizeof text, "%sprocess %ld on %s\n", INTRODUCTION, (long)getpid(), host);
+    if (ftruncate(lock->file, 0) != 0 || pwrite(lock->file, text, (size_t)size, 0) != size)
+        if (ftruncate(lock->file, 0) != 0) return;
+}
+
+/* 1 where flock says that this file system cannot lock (NFS without its lock service, some FUSE file systems). */
+static int has_no_locks(int error)
+{
+    return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == EINVAL || error == EBADF;
+}
+
+/* Open and lock the file. *retry is set where it was removed by its last owner in between. */
+static mep_status try_once(mep_lock *lock, const char *path, const char *what, int *retry)
+{
+    char text[OWNER_SIZE];
+    *retry = 0;
+    do {
+        lock->file = openat(lock->folder, lock->name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+    } while (lock->file < 0 && errno == EINTR);
+    if (lock->file < 0) return mep_fail_errno("create", path);
+    read_owner(lock, text);
+    if (*text != '\0' && strncmp(text, INTRODUCTION, strlen(INTRODUCTION)) != 0)
+        return mep_fail(MEP_ERROR_IO, "%s is not a lock file of mep, whose name it has: move it away", path);
+    int result;
+    do {
+        result = flock(lock->file, LOCK_EX | LOCK_NB);
+    } while (result != 0 && errno == EINTR);
+    if (result != 0 && errno == EWOULDBLOCK) return fail_held(lock, what);
+    if (result != 0 && !has_no_locks(errno)) return mep_fail_errno("lock", path);
+    if (result == 0) {
+        *retry = !is_current(lock);
+        return MEP_OK;
+    }
+    unlinkat(lock->folder, lock->name, 0);
+    close_all(lock);
+    return MEP_OK;
+}
+
+mep_status mep_lock_take(mep_lock *lock, const char *path, const char *what)
+{
+    int retry = 0;
+    *lock = (mep_lock){.file = -1};
+    MEP_TRY(open_folder(lock, path));
+    mep_status status;
+    do {
+        if (lock->file >= 0) close(lock->file);
+        status = try_once(lock, path, what, &retry);
+    } while (status == MEP_OK && retry);
+    if (status != MEP_OK)
+        close_all(lock);
+    else if (lock->name != NULL)
+        write_owner(lock);
+    return status;
+}
+
+void mep_lock_release(mep_lock *lock)
+{
+    if (lock->name == NULL) return;
+    if (is_current(lock)) unlinkat(lock->folder, lock->name, 0);
+    flock(lock->file, LOCK_UN); /* a child of a fork has the file open too */
+    close_all(lock);
+}
