@@ -60,7 +60,9 @@ typedef struct mep_train_settings {
 } mep_train_settings;
 
 /* The paper's recipe for a model preset (mep_model_preset), length 512, 32 sequences, 50,000 steps, and so on; "nano"
- * to "mini" have shorter ones for a CPU. */
+ * to "mini" have shorter ones for a CPU. dtype is mep_dtype_auto(MEP_DEVICE_CPU): a program whose runs must have the
+ * same type on every machine sets it; so does one that sets the device to MEP_DEVICE_CUDA, which takes bfloat16. A run
+ * keeps the type it began with, wherever it is resumed. */
 MEP_API mep_status mep_train_preset(const char *name, mep_train_settings *settings);
 
 /* Check every field, sizes and ranges; the device and files are looked at when the training begins. */

@@ -263,7 +263,7 @@ int mep_cli_eval(int argc, char **argv)
                        "count only the last L tokens of each segment; 0: all, the paper's way"),
         MEP_OPT_LENGTH("--batch-tokens", 0, "L", &job.settings.batch_tokens, 1, 1 << 30,
                        "tokens computed at a time, at least one segment; fewer need less memory"),
-        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_train_dtypes, "type to compute in"),
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_cli_dtypes, "type to compute in " MEP_CLI_DTYPE_AUTO),
         MEP_CLI_DEVICE_ROW(&job.device),
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.5,
                      "leave out far tokens whose attention weights are together below T; 0: exact"),
@@ -296,9 +296,8 @@ int mep_cli_eval(int argc, char **argv)
         return mep_cli_usage("eval", "--split A,B,C is missing");
     if (mep_cli_group()->rank > 0) job.quiet = 1;
     job.settings.device = (mep_device)job.device;
-    code = mep_cli_fit_dtype("eval", options, "--dtype", job.settings.device, &job.dtype);
+    code = mep_cli_choose_dtype("eval", options, "--dtype", job.settings.device, job.dtype, &job.settings.dtype);
     if (code == MEP_ARGS_GO) code = mep_cli_check_device("eval", job.settings.device);
     if (code != MEP_ARGS_GO) return code;
-    job.settings.dtype = job.dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     return run(&job);
 }
