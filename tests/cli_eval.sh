@@ -65,6 +65,31 @@ expect 0 eval --model learned --data text.valid
 refuse 1 '"learned" has 16 positions and cannot read 32 tokens' eval --model learned --data text.valid --lengths 32
 refuse 1 '"learned" has 16 positions and cannot read 32 tokens' eval --model learned --data text.valid --lengths 16,32
 
+# A signal ends a long segment, which takes minutes; the lengths that were finished are printed.
+cp text.txt long.txt
+while [ "$(wc -c < long.txt)" -lt 450000 ]; do
+    cat long.txt long.txt > twice
+    mv twice long.txt
+done
+expect 0 prepare --quiet --out long long.txt
+tiny_train slow --steps 1 --quiet --position rotary
+for signal in INT TERM; do
+    checks=$((checks + 1))
+    : > err
+    "$MEP" eval --model slow --data long --lengths 256,400K --tokens 400K > out 2> err < /dev/null &
+    pid=$!
+    while ! grep -q took err && kill -0 $pid 2> /dev/null; do sleep 0.1; done
+    sleep 2
+    began=$(date +%s)
+    kill -s $signal $pid
+    status=0
+    wait $pid || status=$?
+    [ $status = 130 ] && [ $(($(date +%s) - began)) -le 10 ] ||
+        wrong "exit code $status, $(($(date +%s) - began)) s after the signal $signal"
+    [ "$(awk 'NR > 2 { print $1, $(NF - 1) }' out)" = '256 409600' ] || wrong 'the finished length is not printed'
+    said err 'mep eval: the evaluation was stopped'
+done
+
 refuse 2 '--model FOLDER is missing' eval --data text.valid
 refuse 2 '--data PREFIX is missing' eval --model run
 refuse 2 '--lengths: "0" is not' eval --model run --data text.valid --lengths 16,0

@@ -47,7 +47,8 @@ typedef struct mep_study_progress {
     uint64_t seed;
     int64_t length;           /* of the training or of the evaluation */
     int64_t done, total;      /* steps of the training, or tokens of the evaluation */
-    double loss;              /* of the step, or so far in the evaluation; NaN at MEP_STUDY_RUN_DONE */
+    double loss;              /* of the step, or so far in the evaluation; NaN before an evaluation's first
+                                 batch and at MEP_STUDY_RUN_DONE */
     double tokens_per_second; /* of the step, or of the evaluation so far */
     double seconds_left; /* of the whole study, estimated from the work done in this call; NaN until there is some */
 } mep_study_progress;

@@ -149,7 +149,10 @@ typedef struct mep_eval_result {
 /* Defaults: length 1024, no overlap, every position, all data, float32. */
 MEP_API void mep_eval_defaults(mep_eval_settings *settings);
 
-/* Called after each batch with the tokens read so far; a return other than 0 ends with MEP_INTERRUPTED. */
+/* Called after each batch with the tokens read so far, and within a batch every tenth of a second or so, with an
+ * estimate of them; a return other than 0 ends with MEP_INTERRUPTED. loss_so_far is the mean of the batches that are
+ * done, NaN before the first. The call comes from the thread that called mep_evaluate, which other threads may be
+ * helping at the time: it should take no longer than a line of output does. */
 typedef int (*mep_eval_fn)(void *context, int64_t done, int64_t total, double loss_so_far);
 
 /* Perplexity of the model on the data. progress may be NULL. Fails when the data is shorter than a segment, its tokens

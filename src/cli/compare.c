@@ -224,6 +224,9 @@ static void show_progress(compare_job *job, const mep_study_progress *p)
     mep_short_number(p->tokens_per_second, speed);
     if (p->phase == MEP_STUDY_TRAINING)
         mep_progress_update(&job->progress, p->done, "loss %.4f  %s tok/s", p->loss, speed);
+    else if (isnan(p->loss))
+        mep_progress_update(&job->progress, p->length, "%3.0f%%  %s tok/s", 100.0 * (double)p->done / (double)p->total,
+                            speed);
     else
         mep_progress_update(&job->progress, p->length, "%3.0f%%  perplexity %.2f  %s tok/s",
                             100.0 * (double)p->done / (double)p->total, exp(p->loss), speed);

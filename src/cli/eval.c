@@ -147,8 +147,12 @@ static mep_status check_same_files(const eval_job *job)
 static int show_progress(void *context, int64_t done, int64_t total, double loss)
 {
     eval_job *job = context;
+    mep_interrupt_leave(0);
     job->progress.total = total;
-    mep_progress_update(&job->progress, done, "perplexity %.4g", exp(loss));
+    if (isnan(loss))
+        mep_progress_update(&job->progress, done, "%s", "");
+    else
+        mep_progress_update(&job->progress, done, "perplexity %.4g", exp(loss));
     return mep_interrupt_flag;
 }
 
@@ -250,6 +254,7 @@ static mep_status print_json(const eval_job *job)
 static int run(eval_job *job)
 {
     mep_interrupt_install();
+    mep_interrupt_leave(mep_cli_group()->size == 1); /* until the first report */
     mep_set_threads((int)job->threads);
     mep_status status = evaluate(job);
     int code = status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;

@@ -34,6 +34,7 @@ typedef struct generate_job {
     mep_tokenizer *tokenizer;
     char *text; /* of the prompt, when it was read */
     int64_t text_size;
+    mep_progress progress; /* of the prompt */
     int64_t made;
     double started; /* when the first token came */
     mep_status failed;
@@ -93,13 +94,31 @@ static void print_prompt(const generate_job *job)
     if (job->text_size > 0) fwrite(job->text, 1, (size_t)job->text_size, stdout);
 }
 
+/* A line of progress that has been seen ends before the text begins. */
+static void end_progress(generate_job *job)
+{
+    if (job->progress.shown > job->progress.started) mep_progress_finish(&job->progress);
+    job->progress.running = 0;
+}
+
+static int show_prompt(void *context, int64_t done, int64_t total)
+{
+    generate_job *job = context;
+    mep_interrupt_leave(0);
+    job->progress.total = total;
+    mep_progress_update(&job->progress, done, "%s", "");
+    return mep_interrupt_flag;
+}
+
 static int print_token(void *context, int32_t token)
 {
     generate_job *job = context;
     const char *text = NULL;
     int64_t size = 0;
     if (job->made == 0) {
+        mep_interrupt_leave(0);
         job->started = mep_now();
+        end_progress(job);
         print_prompt(job);
     }
     job->made++;
@@ -115,8 +134,10 @@ static mep_status continue_prompt(generate_job *job)
     int32_t begin = mep_tokenizer_end_of_document(job->tokenizer), *tokens = NULL;
     int64_t count = 0;
     if (job->text_size > 0) MEP_TRY(mep_tokenizer_encode(job->tokenizer, job->text, job->text_size, &tokens, &count));
-    mep_status status =
-        mep_generate(job->model, count > 0 ? tokens : &begin, count > 0 ? count : 1, &job->settings, print_token, job);
+    if (!job->quiet) mep_progress_start(&job->progress, "prompt", 0, count);
+    mep_status status = mep_generate_reporting(job->model, count > 0 ? tokens : &begin, count > 0 ? count : 1,
+                                               &job->settings, show_prompt, print_token, job);
+    end_progress(job);
     mep_tokens_free(&tokens);
     return status == MEP_OK ? job->failed : status;
 }
@@ -150,12 +171,15 @@ static mep_status generate(generate_job *job)
 static int run(generate_job *job)
 {
     mep_interrupt_install();
+    mep_interrupt_leave(1); /* until the first report */
     mep_set_threads((int)job->threads);
-    int code = generate(job) == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("generate");
+    mep_status status = generate(job);
+    int code = status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("generate");
+    if (status == MEP_INTERRUPTED || (status == MEP_OK && mep_interrupt_flag)) code = MEP_EXIT_INTERRUPTED;
     mep_model_destroy(&job->model);
     mep_tokenizer_destroy(&job->tokenizer);
     mep_free(&job->text);
-    return code == MEP_EXIT_OK && mep_interrupt_flag ? MEP_EXIT_INTERRUPTED : code;
+    return code;
 }
 
 /* MEP_ARGS_GO, or the exit code after one line on stderr. `count` positional arguments: none, or "-". */

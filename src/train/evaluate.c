@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/watch.h"
 #include "model/ring.h"
 #include "train/trainer.h"
 
@@ -26,8 +27,12 @@ typedef struct evaluation {
     mep_session *session;
     int32_t *inputs, *targets;
     float *losses;
-    double *sums; /* of the losses of each segment's scored tokens */
-    double sum;   /* of those so far */
+    mep_eval_fn progress; /* NULL: none */
+    void *context;
+    int64_t round_first, round_end; /* segments of the round under way */
+    mep_watch watch;                /* of a round */
+    double *sums;                   /* of the losses of each segment's scored tokens */
+    double sum;                     /* of those so far */
     int64_t scored;
 } evaluation;
 
@@ -177,11 +182,24 @@ static mep_status run_split(evaluation *e, const mep_dataset *data, int64_t segm
     return MEP_OK;
 }
 
-/* Add the segments of a round, and report. */
-static mep_status finish_round(evaluation *e, int64_t first, int64_t end, mep_eval_fn progress, void *context)
+/* Tell how far it is: `segments` done, all their losses known but those of the round under way. */
+static int report(const evaluation *e, double segments)
 {
-    int64_t length = e->settings->length;
-    for (int64_t i = first; i < end; i++) {
+    double length = (double)e->settings->length, loss = e->scored > 0 ? e->sum / (double)e->scored : NAN;
+    if (e->progress == NULL) return 0;
+    return e->progress(e->context, (int64_t)(segments * length), e->segments * e->settings->length, loss) != 0;
+}
+
+static int report_within(void *context, double fraction)
+{
+    const evaluation *e = context;
+    return report(e, (double)e->round_first + fraction * (double)(e->round_end - e->round_first));
+}
+
+/* Add the segments of a round, and report. */
+static mep_status finish_round(evaluation *e)
+{
+    for (int64_t i = e->round_first; i < e->round_end; i++) {
         e->sum += e->sums[i];
         e->scored += scored(e, i);
         if (!isfinite(e->sum))
@@ -190,19 +208,19 @@ static mep_status finish_round(evaluation *e, int64_t first, int64_t end, mep_ev
                             "went wrong",
                             (long long)i);
     }
-    int stop =
-        progress != NULL && progress(context, end * length, e->segments * length, e->sum / (double)e->scored) != 0;
+    int stop = report(e, (double)e->round_end);
     MEP_TRY(mep_dist_any(e->group, &stop));
     return stop ? mep_fail(MEP_INTERRUPTED, "the evaluation was stopped") : MEP_OK;
 }
 
-static mep_status run_rounds(evaluation *e, const mep_dataset *data, mep_eval_fn progress, void *context)
+static mep_status run_rounds(evaluation *e, const mep_dataset *data)
 {
     int64_t round = e->split ? 1 : e->batch * e->group->size;
     for (int64_t first = 0; first < e->segments; first += round) {
-        int64_t end = first + round < e->segments ? first + round : e->segments;
+        e->round_first = first;
+        e->round_end = first + round < e->segments ? first + round : e->segments;
         MEP_TRY(e->split ? run_split(e, data, first) : run_batches(e, data, first));
-        MEP_TRY(mep_dist_agree(e->group, finish_round(e, first, end, progress, context)));
+        MEP_TRY(mep_dist_agree(e->group, finish_round(e)));
     }
     return MEP_OK;
 }
@@ -223,13 +241,15 @@ mep_status mep_evaluate_in(mep_dist *group, int split, mep_model *model, const m
                            const mep_eval_settings *settings, mep_eval_fn progress, void *context,
                            mep_eval_result *result)
 {
-    evaluation e = {.settings = settings, .group = group, .split = split};
+    evaluation e = {.settings = settings, .group = group, .split = split, .progress = progress, .context = context};
+    mep_watch_begin(&e.watch, "the evaluation", report_within, &e);
     double start = mep_now();
     mep_status status = mep_train_check_device(group, settings->device, settings->dtype);
     if (status == MEP_OK) status = plan(&e, data);
     status = mep_dist_agree(group, status);
     if (status == MEP_OK) status = open_evaluation(&e, model);
-    if (status == MEP_OK) status = run_rounds(&e, data, progress, context);
+    if (status == MEP_OK && progress != NULL) mep_session_set_watch(e.session, &e.watch);
+    if (status == MEP_OK) status = run_rounds(&e, data);
     if (status == MEP_OK) {
         double loss = e.sum / (double)e.scored;
         *result = (mep_eval_result){.length = settings->length,
