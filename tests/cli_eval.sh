@@ -56,6 +56,7 @@ expect 0 eval --model near --data text.valid --lengths 16,64,128,256,512 --last 
 expect 0 eval --model near --data text.valid=2,text.train=1 --lengths 64,128,256 --last 16 --tokens 2K --quiet
 [ "$(awk 'NR > 2 { print $2, $4, $5, $NF }' out | sort -u | wc -l)" = 3 ] || wrong 'a mixture scores other tokens'
 refuse 1 '--last 17 is more than the length 16' eval --model run --data text.valid --lengths 32,16 --last 17
+refuse 1 '--lengths: 16 is given twice' eval --model run --data text.valid --lengths 16,32,16
 refuse 1 '--stride 17 is more than the length 16' eval --model run --data text.valid --lengths 32,16 --stride 17
 refuse 2 'leave out either --stride or --last' eval --model run --data text.valid --lengths 16 --stride 8 --last 4
 

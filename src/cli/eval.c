@@ -66,6 +66,9 @@ static mep_status check_lengths(const eval_job *job)
     MEP_TRY(mep_position_parse(config->position_encoding, &kind));
     for (int64_t i = 0; i < job->lengths.count; i++) {
         long long length = job->lengths.values[i];
+        for (int64_t j = 0; j < i; j++)
+            if (job->lengths.values[j] == length)
+                return mep_fail(MEP_ERROR_ARGUMENT, "--lengths: %lld is given twice", length);
         if (s->last > length)
             return mep_fail(MEP_ERROR_ARGUMENT, "--last %lld is more than the length %lld; use longer --lengths",
                             (long long)s->last, length);

@@ -207,7 +207,7 @@ int mep_cli_generate(int argc, char **argv)
                      "another position encoding in place of the model's own, as in mep train"),
         MEP_OPT_TEXT("--tokenizer", 0, "FILE", &job.tokenizer_name,
                      "another tokenizer than the model's own, as mep prepare takes it"),
-        MEP_OPT_TEXT("--prompt", 'p', "TEXT", &job.prompt, "the text to continue; without one, a new document"),
+        MEP_OPT_WORDS("--prompt", 'p', "TEXT", &job.prompt, "the text to continue; without one, a new document"),
         MEP_OPT_TEXT("--prompt-file", 'f', "FILE", &job.prompt_file, "the same from a file; - is the standard input"),
         MEP_OPT_LENGTH("--max-tokens", 'n', "L", &job.settings.max_tokens, 0, MEP_GENERATE_ENDLESS,
                        "new tokens at most"),
