@@ -79,7 +79,8 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_GROUP("Checkpoints"),
         MEP_TRAIN_SAVE_ROWS(&job->o),
         MEP_OPT_GROUP("Running"),
-        MEP_OPT_INT("--threads", 'j', "N", &job->o.threads, 0, 4096, "threads; 0: all cores"),
+        MEP_OPT_INT("--threads", 'j', "N", &job->o.threads, 0, 4096,
+                    "threads; 0: one for each core that the process may use"),
         MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "no progress line"),
         MEP_OPT_END,
     };

@@ -301,7 +301,8 @@ int mep_cli_eval(int argc, char **argv)
         MEP_CLI_DEVICE_ROW(&job.device),
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.5,
                      "leave out far tokens whose attention weights are together below T; 0: exact"),
-        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096, "threads; 0: all cores"),
+        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096,
+                    "threads; 0: one for each core that the process may use"),
         MEP_OPT_FLAG("--split-sequence", 0, &job.split_sequence,
                      "under mpirun: divide each segment over the processes, rather than the segments; they do so by "
                      "themselves where there are fewer segments than processes"),

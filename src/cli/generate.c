@@ -224,7 +224,8 @@ int mep_cli_generate(int argc, char **argv)
                      "leave out far keys whose attention weight is at most T a query; 0: exact"),
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_cli_dtypes, "type to compute in " MEP_CLI_DTYPE_AUTO),
         MEP_CLI_DEVICE_ROW(&job.device),
-        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096, "threads; 0: all cores"),
+        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096,
+                    "threads; 0: one for each core that the process may use"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no summary on stderr"),
         MEP_OPT_END,
     };

@@ -75,7 +75,8 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_LENGTH("--valid-tokens", 0, "L", &s->valid_tokens, 0, INT64_MAX,
                        "tokens of each, from the start of the data; 0: all"),
         MEP_OPT_GROUP("Running"),
-        MEP_OPT_INT("--threads", 'j', "N", &job->o.threads, 0, 4096, "threads; 0: all cores"),
+        MEP_OPT_INT("--threads", 'j', "N", &job->o.threads, 0, 4096,
+                    "threads; 0: one for each core that the process may use"),
         MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "only the last line"),
         MEP_OPT_END,
     };
