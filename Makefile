@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-python torture long-run wheel fuzz demo bench bench-gpu install clean format help
+.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-python torture long-run wheel fuzz demo bench bench-gpu install clean format help
 
 all: ## build the program: build/release/mep
 	@sh scripts/setup.sh build
@@ -21,6 +21,11 @@ endef
 
 test: setup ## build with warnings as errors, and run all tests
 	$(call check,ci)
+
+test-environments: setup ## all tests twice more: with OMP_THREAD_LIMIT=1, and with OMP_DYNAMIC=true next to a load
+	@cmake --preset ci > /dev/null
+	@cmake --build build/ci
+	@sh scripts/test_environments.sh build/ci
 
 test-gpu: setup ## the tests that need a GPU, on one: needs CUDA's toolkit 12.0 or later
 	@cmake --preset gpu > /dev/null

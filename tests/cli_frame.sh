@@ -29,6 +29,18 @@ for command in $commands; do
     refuse 2 "see mep $command --help" "$command" -Z
 done
 
+# An empty value, from a variable that is not set, say, is refused by name, wherever a name is wanted.
+for option in train:--data train:--out train:--resume train:--valid train:--init train:--position train:--split \
+    eval:--model eval:--data eval:--position generate:--model generate:--prompt-file generate:--tokenizer compare:--out \
+    prepare:--out prepare:--tokenizer plot:--out bias:--position bias:--params import:--position export:--position; do
+    refuse 2 "${option#*:}: an empty value; it needs" "${option%%:*}" "${option#*:}" ''
+    refuse 2 "${option#*:}: an empty value; it needs" "${option%%:*}" "${option#*:}="
+done
+for command in prepare import export info plot generate train 'tokenizer encode'; do
+    # shellcheck disable=SC2086
+    refuse 2 'an argument is empty' $command ''
+done
+
 expect 0 version
 said out 'CPU level'
 expect 0 --version

@@ -56,6 +56,36 @@ timeout --foreground -s INT 2 "$MEP" generate --model run --endless > out 2> err
 said err 'tokens/s'
 refuse 1 'has no reach: every token must be kept' generate --model learned --endless
 
+# A signal ends the reading of a long prompt, which takes minutes, and of a prompt that does not come.
+cp text.txt long
+while [ "$(wc -c < long)" -lt 5000000 ]; do
+    cat long long > twice
+    mv twice long
+done
+tiny_train slow --steps 1 --quiet --position rotary
+stops() { # stops SIGNAL ARGUMENT ...: generate ends within seconds of the signal, with 130 and no text
+    checks=$((checks + 1))
+    signal=$1
+    shift
+    "$MEP" generate --model slow "$@" > out 2> err < pipe &
+    pid=$!
+    sleep 2
+    began=$(date +%s)
+    kill -s "$signal" $pid
+    status=0
+    wait $pid || status=$?
+    [ $status = 130 ] && [ $(($(date +%s) - began)) -le 10 ] && [ ! -s out ] ||
+        wrong "generate $*: exit code $status, $(($(date +%s) - began)) s after the signal $signal"
+}
+mkfifo pipe
+sleep 600 > pipe &
+sleeper=$!
+stops TERM --prompt-file long
+stops INT --prompt-file long
+said err 'stop'
+stops INT -
+kill $sleeper
+
 # A model without a run whose vocabulary is one of bytes; one whose vocabulary is not.
 cp -r run/checkpoint-20 alone
 expect 0 generate --model alone --prompt 'the quick' -n 20 -t 0 --quiet

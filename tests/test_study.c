@@ -111,7 +111,7 @@ static int look(void *context, const mep_study_progress *p)
     }
     w->runs_done += p->phase == MEP_STUDY_RUN_DONE;
     assert_true(p->run >= 1 && p->run <= p->runs);
-    assert_true(p->phase == MEP_STUDY_RUN_DONE || (p->done >= 1 && p->done <= p->total));
+    assert_true(p->phase == MEP_STUDY_RUN_DONE || (p->done >= 0 && p->done <= p->total));
     return w->stop_at > 0 && w->calls >= w->stop_at;
 }
 

@@ -174,7 +174,7 @@ typedef struct mep_prepare_settings {
     const char *prefix;             /* of the dataset */
     const mep_tokenizer *tokenizer; /* used by several threads at once */
     int end_of_document;            /* its token behind each document */
-    int64_t threads;                /* that tokenize; 0: all cores. The dataset does not depend on it */
+    int64_t threads;                /* that tokenize; 0: OpenMP's number. The dataset does not depend on it */
     int resume;                     /* go on where an earlier call was stopped; begin where there was none */
     int skip_bad_lines;             /* leave out lines of JSON that cannot be parsed, rather than fail */
     int keep_journal;               /* PREFIX.journal stays at the end, for the caller to remove: a resume after it

@@ -169,6 +169,17 @@ typedef int (*mep_token_fn)(void *context, int32_t token);
 MEP_API mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count,
                                 const mep_generate_settings *settings, mep_token_fn token, void *context);
 
+/* Called while the prompt is read, every tenth of a second or so, with an estimate of its tokens that have been read,
+ * from the thread that called (other threads may be helping it: take no longer than a line of output does). A return
+ * other than 0 ends the call with MEP_INTERRUPTED. */
+typedef int (*mep_prompt_fn)(void *context, int64_t done, int64_t total);
+
+/* mep_generate that reports the reading of the prompt to `reading`, which gets the same context as `token`. A long
+ * prompt takes long: this is how it can be stopped. */
+MEP_API mep_status mep_generate_reporting(mep_model *model, const int32_t *prompt, int64_t count,
+                                          const mep_generate_settings *settings, mep_prompt_fn reading,
+                                          mep_token_fn token, void *context);
+
 #ifdef __cplusplus
 }
 #endif

@@ -24,7 +24,7 @@ typedef struct mep_study_settings {
     mep_eval_settings
         eval; /* length is set by the study. max_tokens: the most tokens of a corpus; 0: all. Every length is
                  evaluated on the same tokens, the largest multiple of the longest length, as
-                 far as it divides that length */
+                 far as it divides that length; with `last` on the same tokens whatever the lengths */
     const char *const *corpora; /* prefixes: PREFIX.train is trained on, PREFIX.valid evaluated on; with train.split the
                                    first two parts of PREFIX. Or mixtures of such, "books=0.7,code=0.3": the loss is
                                    then the mean with the weights, over max_tokens of each */
@@ -47,7 +47,8 @@ typedef struct mep_study_progress {
     uint64_t seed;
     int64_t length;           /* of the training or of the evaluation */
     int64_t done, total;      /* steps of the training, or tokens of the evaluation */
-    double loss;              /* of the step, or so far in the evaluation; NaN at MEP_STUDY_RUN_DONE */
+    double loss;              /* of the step, or so far in the evaluation; NaN before an evaluation's first
+                                 batch and at MEP_STUDY_RUN_DONE */
     double tokens_per_second; /* of the step, or of the evaluation so far */
     double seconds_left; /* of the whole study, estimated from the work done in this call; NaN until there is some */
 } mep_study_progress;

@@ -51,7 +51,8 @@ MEP_API int mep_abi_version(void);
 MEP_API const char *mep_cpu_level_name(void);
 
 /* Number of threads that the library uses (OpenMP's); n <= 0 leaves it. Returns the number now in force. Results do not
- * depend on it. Sets the calling thread's OpenMP setting. */
+ * depend on it. Sets the calling thread's OpenMP setting. How long the threads spin while they wait is set in the
+ * environment, before the program starts (GOMP_SPINCOUNT, OMP_WAIT_POLICY): docs/performance.md. */
 MEP_API int mep_set_threads(int n);
 
 #ifdef __cplusplus

@@ -235,8 +235,7 @@ mep_status mep_cache_attend(mep_cache *c, int64_t layer, int64_t count, mep_tens
     for (int64_t h = 0; h < heads; h++) c->sources[h] = source_of(c, &c->streams[layer * heads + h], h);
     if (count > DECODE_QUERIES) {
         mep_forward call = {c->plan, 1, count, c->length + count, q, out, NULL, c->sources, c->decode.margin};
-        mep_forward_run(&call);
-        return MEP_OK;
+        return mep_forward_run(&call);
     }
     c->decode.rows = heads;
     c->decode.row = c->rows;
@@ -247,6 +246,11 @@ mep_status mep_cache_attend(mep_cache *c, int64_t layer, int64_t count, mep_tens
         MEP_TRY(mep_decode_rows(&c->decode));
     }
     return MEP_OK;
+}
+
+void mep_cache_set_watch(mep_cache *c, mep_watch *watch)
+{
+    mep_attention_set_watch(c->plan, watch);
 }
 
 void mep_cache_advance(mep_cache *c, int64_t count)

@@ -10,6 +10,7 @@
 #ifndef MEP_ATTENTION_CACHE_H
 #define MEP_ATTENTION_CACHE_H
 
+#include "base/watch.h"
 #include "mep/attention.h"
 
 typedef struct mep_cache mep_cache;
@@ -50,9 +51,13 @@ mep_status mep_cache_set_bias(mep_cache *cache, const float *table, int64_t leng
  * mep_attention_forward, batch 1. */
 void mep_cache_append(mep_cache *cache, int64_t layer, int64_t count, mep_tensor_view k, mep_tensor_view v);
 
-/* mep_cache_append, and the attention of the tokens' queries into `out`. MEP_ERROR_MEMORY. */
+/* mep_cache_append, and the attention of the tokens' queries into `out`. MEP_ERROR_MEMORY;
+ * MEP_INTERRUPTED from a watch, after which the cache is of no more use. */
 mep_status mep_cache_attend(mep_cache *cache, int64_t layer, int64_t count, mep_tensor_view q, mep_tensor_view k,
                             mep_tensor_view v, mep_tensor_view out);
+
+/* Report calls of many queries to `watch`, as mep_attention_set_watch. */
+void mep_cache_set_watch(mep_cache *cache, mep_watch *watch);
 
 /* The call's `count` tokens are in every layer. */
 void mep_cache_advance(mep_cache *cache, int64_t count);

@@ -101,11 +101,20 @@ static void pack_blocks(const mep_forward *c, mep_attention_buffers *w, const ta
     }
 }
 
-static void run_task(const mep_forward *c, mep_attention_buffers *w, const task *t)
+/* Whether the call is to stop; the calling thread, number 0, asks. `done` is the fraction of the tasks begun. */
+static int is_stopped(const mep_forward *c, double done)
+{
+    mep_watch *watch = c->plan->watch;
+    if (watch == NULL) return 0;
+    return omp_get_thread_num() == 0 ? mep_watch_ask(watch, done) : mep_watch_stopped(watch);
+}
+
+static void run_task(const mep_forward *c, mep_attention_buffers *w, const task *t, double done)
 {
     int64_t count = t->last - t->first + 1, open = count;
     for (int64_t i = 0; i < count; i++) begin_tile(c, w, t, i);
     for (int64_t last = t->last; last >= t->source->first && open > 0; last -= FORWARD_BLOCKS) {
+        if (is_stopped(c, done)) return;
         int64_t first = last - FORWARD_BLOCKS + 1 > t->source->first ? last - FORWARD_BLOCKS + 1 : t->source->first;
         pack_blocks(c, w, t, first, last);
         open = 0;
@@ -117,7 +126,7 @@ static void run_task(const mep_forward *c, mep_attention_buffers *w, const task 
     for (int64_t i = 0; i < count; i++) end_tile(c, w, t, i);
 }
 
-void mep_forward_run(const mep_forward *c)
+mep_status mep_forward_run(const mep_forward *c)
 {
     mep_attention *plan = c->plan;
     int64_t first_tile = (c->keys - c->queries) / TILE_ROWS, tiles = (c->keys - 1) / TILE_ROWS - first_tile + 1;
@@ -129,11 +138,17 @@ void mep_forward_run(const mep_forward *c)
     for (int64_t i = 0; i < groups * all; i++) {
         int64_t n = i % all, last = tiles - i / all * size - 1, first = last - size + 1 > 0 ? last - size + 1 : 0;
         task t = {n / heads, n % heads, n, first_tile + first, first_tile + last, &c->source[n]};
-        run_task(c, &plan->buffers[omp_get_thread_num()], &t);
+        run_task(c, &plan->buffers[omp_get_thread_num()], &t, (double)i / (double)(groups * all));
     }
     for (int t = 0; t < plan->threads; t++) computed += plan->buffers[t].blocks_computed;
     int64_t seen = tiles * (2 * first_tile + tiles + 1) / 2;
     plan->computed_share = (double)computed / (double)(seen * all);
+    return mep_watch_status(plan->watch);
+}
+
+void mep_attention_set_watch(mep_attention *plan, mep_watch *watch)
+{
+    plan->watch = watch;
 }
 
 /* The keys of (batch, head) n of k and v. */
@@ -169,6 +184,5 @@ mep_status mep_attention_forward(mep_attention *plan, int64_t batch, int64_t que
     for (int64_t n = 0; n < all; n++) sources[n] = source_of(plan, n, keys, &k, &v);
     mep_forward call = {
         plan, batch, queries, keys, q, out, lse, sources, mep_attention_margin(plan->settings.tolerance, (double)keys)};
-    mep_forward_run(&call);
-    return MEP_OK;
+    return mep_forward_run(&call);
 }

@@ -17,7 +17,10 @@ typedef struct mep_forward {
     float margin;             /* see mep_attention_margin */
 } mep_forward;
 
-/* Carry it out; the plan's computed share is brought up to date. */
-void mep_forward_run(const mep_forward *call);
+/* Carry it out; the plan's computed share is brought up to date. MEP_INTERRUPTED where the plan's watch stops it. */
+mep_status mep_forward_run(const mep_forward *call);
+
+/* Report forward calls of a plan to `watch`, NULL: to nobody. It has to live until the plan has another. */
+void mep_attention_set_watch(mep_attention *plan, mep_watch *watch);
 
 #endif

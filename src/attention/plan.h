@@ -17,6 +17,7 @@
 
 #include "attention/device.h"
 #include "attention/kernels.h"
+#include "base/watch.h"
 #include "mep/attention.h"
 
 /* The most tiles of a forward task, blocks of keys packed at a time by it, and blocks of a backward task. */
@@ -81,6 +82,7 @@ struct mep_attention {
     int backward_threads; /* threads whose buffers of the backward pass are allocated */
     mep_attention_buffers *buffers;
     double computed_share;
+    mep_watch *watch; /* of forward calls on the CPU; NULL: none */
 
     /* [batch * heads, ...]; a block's norm is its largest |k| */
     mep_shared sources;                 /* mep_source */

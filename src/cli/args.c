@@ -256,6 +256,8 @@ static int set_value(const mep_usage *usage, mep_option *option, char *text)
         code = set_real(usage, option, text);
         break;
     case MEP_OPTION_TEXT:
+        if (*text == '\0' && !option->may_be_empty)
+            return mep_cli_usage(usage->command, "%s: an empty value; it needs %s", option->name, option->value);
         *option->target.text = text;
         break;
     case MEP_OPTION_CHOICE:
@@ -322,6 +324,8 @@ int mep_args_parse(const mep_usage *usage, int argc, char **argv, int *count)
         } else if (!options_ended && word[0] == '-' && word[1] != '\0') {
             int code = parse_option(usage, argc, argv, &i);
             if (code != MEP_ARGS_GO) return code;
+        } else if (*word == '\0') {
+            return mep_cli_usage(usage->command, "an argument is empty");
         } else {
             argv[++*count] = word;
         }

@@ -67,6 +67,7 @@ typedef struct mep_option {
     int64_t min, max;           /* of integers and lengths, both allowed */
     double low, high;           /* of reals, both allowed */
     int value_set;              /* by a flag */
+    int may_be_empty;           /* a text that may be "" */
     const char *const *choices; /* ended by NULL */
     const char *default_text;   /* shown instead of the target's value; "" shows none */
     int given;                  /* set by mep_args_parse */
@@ -112,6 +113,12 @@ typedef struct mep_option {
     {                                                                                                                  \
         .kind = MEP_OPTION_TEXT, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.text = (TARGET),        \
         .help = (HELP)                                                                                                 \
+    }
+/* A text that may be "". */
+#define MEP_OPT_WORDS(NAME, LETTER, VALUE, TARGET, HELP)                                                               \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_TEXT, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.text = (TARGET),        \
+        .may_be_empty = 1, .help = (HELP)                                                                              \
     }
 #define MEP_OPT_CHOICE(NAME, LETTER, VALUE, TARGET, CHOICES, HELP)                                                     \
     {                                                                                                                  \

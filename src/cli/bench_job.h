@@ -31,7 +31,9 @@ typedef struct mep_bench_job {
         MEP_OPT_INT("--repeats", 'n', "N", &(J)->common.control.repeats, 1, MEP_BENCH_REPEATS, "samples of a case"),   \
         MEP_OPT_REAL("--seconds", 0, "S", &(J)->common.control.seconds, 0, 1e6,                                        \
                      "fewer samples where they would take longer than this, but at least one"),                        \
-        MEP_OPT_INT("--threads", 'j', "N", &(J)->threads, 0, 4096, "threads; 0: all cores"), MEP_OPT_GROUP("Output"),  \
+        MEP_OPT_INT("--threads", 'j', "N", &(J)->threads, 0, 4096,                                                     \
+                    "threads; 0: one for each core that the process may use"),                                         \
+        MEP_OPT_GROUP("Output"),                                                                                       \
         MEP_OPT_CHOICE("--format", 'f', "FORMAT", &(J)->format, mep_table_formats, "form of the table"),               \
         MEP_OPT_FLAG("--json", 0, &(J)->json, "print one JSON object"),                                                \
         MEP_OPT_FLAG("--quiet", 'q', &(J)->quiet, "no progress line")

@@ -35,6 +35,7 @@ typedef struct generate_job {
     mep_tokenizer *tokenizer;
     char *text; /* of the prompt, when it was read */
     int64_t text_size;
+    mep_progress progress; /* of the prompt */
     int64_t made;
     double started; /* when the first token came */
     mep_terminal_text out;
@@ -95,13 +96,31 @@ static void print_prompt(generate_job *job)
     mep_terminal_text_write(&job->out, job->text, job->text_size);
 }
 
+/* A line of progress that has been seen ends before the text begins. */
+static void end_progress(generate_job *job)
+{
+    if (job->progress.shown > job->progress.started) mep_progress_finish(&job->progress);
+    job->progress.running = 0;
+}
+
+static int show_prompt(void *context, int64_t done, int64_t total)
+{
+    generate_job *job = context;
+    mep_interrupt_leave(0);
+    job->progress.total = total;
+    mep_progress_update(&job->progress, done, "%s", "");
+    return mep_interrupt_flag;
+}
+
 static int print_token(void *context, int32_t token)
 {
     generate_job *job = context;
     const char *text = NULL;
     int64_t size = 0;
     if (job->made == 0) {
+        mep_interrupt_leave(0);
         job->started = mep_now();
+        end_progress(job);
         print_prompt(job);
     }
     job->made++;
@@ -117,8 +136,10 @@ static mep_status continue_prompt(generate_job *job)
     int32_t begin = mep_tokenizer_end_of_document(job->tokenizer), *tokens = NULL;
     int64_t count = 0;
     if (job->text_size > 0) MEP_TRY(mep_tokenizer_encode(job->tokenizer, job->text, job->text_size, &tokens, &count));
-    mep_status status =
-        mep_generate(job->model, count > 0 ? tokens : &begin, count > 0 ? count : 1, &job->settings, print_token, job);
+    if (!job->quiet) mep_progress_start(&job->progress, "prompt", 0, count);
+    mep_status status = mep_generate_reporting(job->model, count > 0 ? tokens : &begin, count > 0 ? count : 1,
+                                               &job->settings, show_prompt, print_token, job);
+    end_progress(job);
     mep_tokens_free(&tokens);
     return status == MEP_OK ? job->failed : status;
 }
@@ -154,12 +175,15 @@ static mep_status generate(generate_job *job)
 static int run(generate_job *job)
 {
     mep_interrupt_install();
+    mep_interrupt_leave(1); /* until the first report */
     mep_set_threads((int)job->threads);
-    int code = generate(job) == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("generate");
+    mep_status status = generate(job);
+    int code = status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("generate");
+    if (status == MEP_INTERRUPTED || (status == MEP_OK && mep_interrupt_flag)) code = MEP_EXIT_INTERRUPTED;
     mep_model_destroy(&job->model);
     mep_tokenizer_destroy(&job->tokenizer);
     mep_free(&job->text);
-    return code == MEP_EXIT_OK && mep_interrupt_flag ? MEP_EXIT_INTERRUPTED : code;
+    return code;
 }
 
 /* MEP_ARGS_GO, or the exit code after one line on stderr. `count` positional arguments: none, or "-". */
@@ -187,7 +211,7 @@ int mep_cli_generate(int argc, char **argv)
                      "another position encoding in place of the model's own, as in mep train"),
         MEP_OPT_TEXT("--tokenizer", 0, "FILE", &job.tokenizer_name,
                      "another tokenizer than the model's own, as mep prepare takes it"),
-        MEP_OPT_TEXT("--prompt", 'p', "TEXT", &job.prompt, "the text to continue; without one, a new document"),
+        MEP_OPT_WORDS("--prompt", 'p', "TEXT", &job.prompt, "the text to continue; without one, a new document"),
         MEP_OPT_TEXT("--prompt-file", 'f', "FILE", &job.prompt_file, "the same from a file; - is the standard input"),
         MEP_OPT_LENGTH("--max-tokens", 'n', "L", &job.settings.max_tokens, 0, MEP_GENERATE_ENDLESS,
                        "new tokens at most"),
@@ -202,9 +226,10 @@ int mep_cli_generate(int argc, char **argv)
         MEP_OPT_INT("--seed", 's', "N", &job.seed, 0, INT64_MAX, "another seed, another text"),
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.999999,
                      "leave out far keys whose attention weight is at most T a query; 0: exact"),
-        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_train_dtypes, "type to compute in"),
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_cli_dtypes, "type to compute in " MEP_CLI_DTYPE_AUTO),
         MEP_CLI_DEVICE_ROW(&job.device),
-        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096, "threads; 0: all cores"),
+        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096,
+                    "threads; 0: one for each core that the process may use"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no summary on stderr"),
         MEP_OPT_END,
     };
@@ -234,11 +259,12 @@ int mep_cli_generate(int argc, char **argv)
     if (code != MEP_ARGS_GO) return code;
     code = check(&job, count, argv);
     job.settings.device = (mep_device)job.device;
-    if (code == MEP_ARGS_GO) code = mep_cli_fit_dtype("generate", options, "--dtype", job.settings.device, &job.dtype);
+    if (code == MEP_ARGS_GO)
+        code =
+            mep_cli_choose_dtype("generate", options, "--dtype", job.settings.device, job.dtype, &job.settings.dtype);
     if (code == MEP_ARGS_GO) code = mep_cli_check_device("generate", job.settings.device);
     if (code != MEP_ARGS_GO) return code;
     if (job.endless && !mep_args_given(options, "--max-tokens")) job.settings.max_tokens = MEP_GENERATE_ENDLESS;
     job.settings.seed = (uint64_t)job.seed;
-    job.settings.dtype = job.dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     return run(&job);
 }

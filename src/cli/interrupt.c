@@ -9,16 +9,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/cli.h"
+
 volatile sig_atomic_t mep_interrupt_flag;
-static volatile sig_atomic_t speaks;
+static volatile sig_atomic_t speaks, leaves;
 
 static void handle(int signal_number)
 {
     static const char again[] = "\nstopping; press Ctrl-C again to stop at once\n";
     static const char others[] = "\nstopping, as mpirun says; where a process has died this cannot be saved: the last "
                                  "checkpoint stays, go on from it\n";
+    static const char stopped[] = "\nstopped\n";
     ssize_t written = 0;
     mep_interrupt_flag = 1;
+    if (leaves) {
+        written = write(STDERR_FILENO, stopped, sizeof stopped - 1);
+        (void)written;
+        _exit(MEP_EXIT_INTERRUPTED);
+    }
     if (signal_number == SIGINT) written = write(STDERR_FILENO, again, sizeof again - 1);
     if (signal_number == SIGTERM && speaks) written = write(STDERR_FILENO, others, sizeof others - 1);
     (void)written;
@@ -41,6 +49,11 @@ void mep_interrupt_install(void)
 void mep_interrupt_speak(int on)
 {
     speaks = on;
+}
+
+void mep_interrupt_leave(int on)
+{
+    leaves = on;
 }
 
 void mep_interrupt_outlive(void)

@@ -22,4 +22,8 @@ void mep_interrupt_speak(int on);
  * the process; both are then errors of a write. */
 void mep_interrupt_outlive(void);
 
+/* While on, a signal ends the process at once with MEP_EXIT_INTERRUPTED: there is nothing to save or to print yet, and
+ * what is under way does not look at the flag. */
+void mep_interrupt_leave(int on);
+
 #endif

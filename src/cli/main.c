@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/cpu_quota.h"
 #include "cli/processes.h"
 #include "cli/wait_policy.h"
 
@@ -98,6 +99,7 @@ static int check_cpu_level(void)
 int main(int argc, char **argv)
 {
     mep_cli_wait_policy(argv);
+    mep_cli_limit_threads();
     if (check_cpu_level() != MEP_EXIT_OK) return MEP_EXIT_USAGE;
     if (argc < 2) {
         print_commands(stderr);

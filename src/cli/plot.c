@@ -184,7 +184,7 @@ static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
 {
     const mep_option rows[] = {
         MEP_OPT_TEXT("--out", 'o', "FILE.png", &job->out, "the picture; its data and script are written beside it"),
-        MEP_OPT_TEXT("--title", 0, "TEXT", &job->title, "title of the picture"),
+        MEP_OPT_WORDS("--title", 0, "TEXT", &job->title, "title of the picture"),
         MEP_OPT_GROUP("Runs"),
         MEP_OPT_TEXTS("--show", 0, "WHAT,..", &job->shown,
                       "panels: loss, valid_loss, grad_norm, learning_rate, tokens_per_second"),

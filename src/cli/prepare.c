@@ -391,7 +391,8 @@ int mep_cli_prepare(int argc, char **argv)
         MEP_OPT_TEXT("--split", 0, "A,B,C", &job.split,
                      "write PREFIX.train, PREFIX.valid and PREFIX.test with these shares of the documents, in their "
                      "order; 949,50,1 is the paper's"),
-        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 256, "threads that tokenize; 0: all cores"),
+        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 256,
+                    "threads that tokenize; 0: one for each core that the process may use"),
         MEP_OPT_FLAG("--resume", 0, &job.resume, "go on with what was stopped; begin where nothing was"),
         MEP_OPT_FLAG("--no-eod", 0, &job.no_end_of_document, "no end-of-document token behind each document"),
         MEP_OPT_FLAG("--skip-bad-lines", 0, &job.skip_bad_lines,

@@ -8,16 +8,81 @@
 #include "model/ring.h"
 #include "model/session.h"
 
-/* The product y[rows, n] = x[rows, k] W^T + b, W [n, k] the layer's tensor `weight`, b the one behind it. The caller
- * adds what is done to y besides, and runs it. */
-static mep_gemm linear(const mep_session *s, mep_activation x, int64_t k, int64_t layer, int weight, mep_activation y,
-                       int64_t n)
+/* ---- Pieces of a pass ---- */
+
+/* Rows first .. first + count - 1 of the pass. */
+typedef struct row_range {
+    int64_t first, count;
+} row_range;
+
+/* `all` rows in as few pieces of `most` rows or less as there can be, all of the same multiple of 64 rows but the last.
+ * The bits of a row of a product do not depend on the rows beside it where there are 64 at least. */
+static int64_t piece_rows(int64_t all, int64_t most)
 {
-    mep_gemm g = {.m = s->rows, .n = n, .k = k, .gelu_tanh = s->model->config.gelu_tanh};
+    int64_t pieces = (all + most - 1) / most, even = ((all + pieces - 1) / pieces + 63) / 64 * 64;
+    return even < most ? even : most;
+}
+
+/* Rows of a layer that are computed between two reports. */
+static int64_t watched_rows(const mep_session *s)
+{
+    const mep_model_config *c = &s->model->config;
+    int64_t wide = c->intermediate_size > 3 * c->hidden_size ? c->intermediate_size : 3 * c->hidden_size;
+    if (s->watch == NULL || s->settings.device != MEP_DEVICE_CPU) return s->rows;
+    int64_t most = s->watch->operations / (2 * c->hidden_size * wide) / 64 * 64; /* of the largest product */
+    return piece_rows(s->rows, most > 64 ? most : 64);
+}
+
+/* What a pass is expected to compute, in operations: in a layer before its attention, in it, and after it; and in the
+ * output layer. Attention skips as much as it did last time. */
+typedef struct work {
+    double before, attention, after, output;
+} work;
+
+static work expected_work(const mep_session *s, int64_t output_rows)
+{
+    const mep_model_config *c = &s->model->config;
+    double all = (double)s->rows, hidden = (double)c->hidden_size, wide = (double)c->intermediate_size;
+    double keys = (double)s->position + (double)s->length / 2;
+    int is_known = s->watch != NULL && s->attention != NULL && s->settings.device == MEP_DEVICE_CPU;
+    double share = is_known ? mep_attention_computed_share(s->attention) : 1;
+    return (work){.before = 6 * all * hidden * hidden,
+                  .attention = 4 * all * keys * hidden * share,
+                  .after = 2 * all * hidden * (hidden + 2 * wide),
+                  .output = 2 * (double)output_rows * hidden * (double)c->vocab_size};
+}
+
+static double layer_work(const work *w)
+{
+    return w->before + w->attention + w->after;
+}
+
+/* The fraction of the pass that the layers are. */
+static double layers_fraction(const mep_session *s, int64_t output_rows)
+{
+    work w = expected_work(s, output_rows);
+    double layers = layer_work(&w) * (double)s->model->config.num_hidden_layers;
+    return layers / (layers + w.output);
+}
+
+/* ---- Layers ---- */
+
+/* Row `row` of an activation of this width. */
+static mep_activation from_row(mep_activation x, int64_t row, int64_t width)
+{
+    return (mep_activation){(char *)x.data + row * width * mep_dtype_size(x.dtype), x.dtype};
+}
+
+/* The product y = x W^T + b of rows of x [rows, k] and y [rows, n], W [n, k] the layer's tensor `weight`, b the one
+ * behind it. The caller adds what is done to y besides, and runs it. */
+static mep_gemm linear(const mep_session *s, row_range r, mep_activation x, int64_t k, int64_t layer, int weight,
+                       mep_activation y, int64_t n)
+{
+    mep_gemm g = {.m = r.count, .n = n, .k = k, .gelu_tanh = s->model->config.gelu_tanh};
     g.bias = mep_session_values(s, mep_layer_tensor(s->model, layer, weight + 1));
-    g.a = mep_activation_matrix(x, 0, k, 0);
+    g.a = mep_activation_matrix(x, r.first, k, 0);
     g.b = mep_session_weight(s, mep_layer_tensor(s->model, layer, weight), 1);
-    g.c = mep_activation_matrix(y, 0, n, 0);
+    g.c = mep_activation_matrix(y, r.first, n, 0);
     return g;
 }
 
@@ -40,49 +105,82 @@ static mep_status attend(mep_session *s, int64_t layer)
     return mep_attention_forward(s->attention, s->batch, s->length, s->length, q, k, v, out, l->lse);
 }
 
-/* y = layer norm of x [rows, hidden] with the parameters of these indices. */
-static void normalize(const mep_session *s, const float *x, int64_t weight, int64_t bias, mep_activation y, float *mean,
-                      float *rstd)
+/* y = layer norm of rows of x [rows, hidden] with the parameters of these indices. */
+static void normalize(const mep_session *s, row_range r, const float *x, int64_t weight, int64_t bias, mep_activation y,
+                      float *mean, float *rstd)
 {
     const mep_model_config *c = &s->model->config;
-    s->nn->layer_norm_forward(s->state, s->rows, c->hidden_size, x, mep_session_values(s, weight),
-                              mep_session_values(s, bias), (float)c->layer_norm_eps, y, mean, rstd);
+    s->nn->layer_norm_forward(s->state, r.count, c->hidden_size, x + r.first * c->hidden_size,
+                              mep_session_values(s, weight), mep_session_values(s, bias), (float)c->layer_norm_eps,
+                              from_row(y, r.first, c->hidden_size), mean + r.first, rstd + r.first);
 }
 
 /* norm2 = LN2(x) */
-static void normalize_second(const mep_session *s, int64_t layer, const float *x)
+static void normalize_second(const mep_session *s, row_range r, int64_t layer, const float *x)
 {
     const mep_layer_state *l = &s->layer[layer];
-    normalize(s, x, mep_layer_tensor(s->model, layer, LN2_WEIGHT), mep_layer_tensor(s->model, layer, LN2_BIAS),
+    normalize(s, r, x, mep_layer_tensor(s->model, layer, LN2_WEIGHT), mep_layer_tensor(s->model, layer, LN2_BIAS),
               l->norm2, l->mean2, l->rstd2);
 }
 
-mep_status mep_layer_forward(mep_session *s, int64_t layer, int inner)
+/* qkv of rows of the residual stream */
+static mep_status before_attention(mep_session *s, int64_t layer, int inner, row_range r)
+{
+    (void)inner;
+    mep_layer_state *l = &s->layer[layer];
+    int64_t hidden = s->model->config.hidden_size;
+    normalize(s, r, s->x[layer], mep_layer_tensor(s->model, layer, LN1_WEIGHT),
+              mep_layer_tensor(s->model, layer, LN1_BIAS), l->norm1, l->mean1, l->rstd1);
+    mep_gemm qkv = linear(s, r, l->norm1, hidden, layer, QKV_WEIGHT, l->qkv, 3 * hidden);
+    return s->nn->gemm(s->state, &qkv);
+}
+
+/* Rows of the residual stream from those of the attention's output. */
+static mep_status after_attention(mep_session *s, int64_t layer, int inner, row_range r)
 {
     const mep_model_config *c = &s->model->config;
     mep_layer_state *l = &s->layer[layer];
     int64_t hidden = c->hidden_size, wide = c->intermediate_size;
-    float *x = s->x[layer], *next = s->x[layer + 1];
-
-    normalize(s, x, mep_layer_tensor(s->model, layer, LN1_WEIGHT), mep_layer_tensor(s->model, layer, LN1_BIAS),
-              l->norm1, l->mean1, l->rstd1);
-    mep_gemm qkv = linear(s, l->norm1, hidden, layer, QKV_WEIGHT, l->qkv, 3 * hidden);
-    MEP_TRY(s->nn->gemm(s->state, &qkv));
-    MEP_TRY(attend(s, layer));
-    if (c->use_parallel_residual) normalize_second(s, layer, x); /* before x_mid, which may be the same memory */
-    mep_gemm dense =
-        linear(s, l->attended, hidden, layer, DENSE_WEIGHT, (mep_activation){l->x_mid, MEP_FLOAT32}, hidden);
-    dense.residual = x;
+    const mep_activation middle = {l->x_mid, MEP_FLOAT32}, next = {s->x[layer + 1], MEP_FLOAT32};
+    if (c->use_parallel_residual)
+        normalize_second(s, r, layer, s->x[layer]); /* before x_mid, which may be the same memory */
+    mep_gemm dense = linear(s, r, l->attended, hidden, layer, DENSE_WEIGHT, middle, hidden);
+    dense.residual = s->x[layer] + r.first * hidden;
     MEP_TRY(s->nn->gemm(s->state, &dense));
-
-    if (!c->use_parallel_residual) normalize_second(s, layer, l->x_mid);
-    mep_gemm up = linear(s, l->norm2, hidden, layer, UP_WEIGHT, l->up, wide);
-    up.gelu = l->gelu.data;
+    if (!c->use_parallel_residual) normalize_second(s, r, layer, l->x_mid);
+    mep_gemm up = linear(s, r, l->norm2, hidden, layer, UP_WEIGHT, l->up, wide);
+    up.gelu = from_row(l->gelu, r.first, wide).data;
     MEP_TRY(s->nn->gemm(s->state, &up));
     if (inner) return MEP_OK;
-    mep_gemm down = linear(s, l->gelu, wide, layer, DOWN_WEIGHT, (mep_activation){next, MEP_FLOAT32}, hidden);
-    down.residual = l->x_mid;
+    mep_gemm down = linear(s, r, l->gelu, wide, layer, DOWN_WEIGHT, next, hidden);
+    down.residual = l->x_mid + r.first * hidden;
     return s->nn->gemm(s->state, &down);
+}
+
+/* All rows, with reports from one fraction of the layer to another where somebody watches. */
+static mep_status in_pieces(mep_session *s, int64_t layer, int inner, double from, double to,
+                            mep_status (*piece)(mep_session *s, int64_t layer, int inner, row_range r))
+{
+    int64_t size = watched_rows(s);
+    for (row_range r = {0, size}; r.first < s->rows; r.first += size) {
+        r.count = s->rows - r.first < size ? s->rows - r.first : size;
+        if (mep_watch_ask(s->watch, from + (to - from) * (double)r.first / (double)s->rows))
+            return mep_watch_status(s->watch);
+        MEP_TRY(piece(s, layer, inner, r));
+    }
+    return MEP_OK;
+}
+
+mep_status mep_layer_forward(mep_session *s, int64_t layer, int inner)
+{
+    work w = expected_work(s, 0);
+    double begin = w.before / layer_work(&w), end = (w.before + w.attention) / layer_work(&w);
+    MEP_TRY(in_pieces(s, layer, inner, 0, begin, before_attention));
+    mep_watch_part part = mep_watch_enter(s->watch, begin, end);
+    mep_status status = attend(s, layer);
+    mep_watch_leave(s->watch, part);
+    MEP_TRY(status);
+    return in_pieces(s, layer, inner, end, 1, after_attention);
 }
 
 /* tokens (host) -> norm_final. With a cache, the tokens continue those before them. */
@@ -105,12 +203,19 @@ static mep_status run_layers(mep_session *s, const int32_t *tokens)
     float *embedded = c->embedding_layer_norm ? s->x_embed : s->x[0];
     s->nn->embedding_forward(s->state, s->rows, s->length, c->hidden_size, s->inputs,
                              mep_session_values(s, m->embed_in), positions, embedded);
+    row_range all = {0, s->rows};
     if (c->embedding_layer_norm)
-        normalize(s, embedded, m->embed_norm_weight, m->embed_norm_bias, (mep_activation){s->x[0], MEP_FLOAT32},
+        normalize(s, all, embedded, m->embed_norm_weight, m->embed_norm_bias, (mep_activation){s->x[0], MEP_FLOAT32},
                   s->mean_embed, s->rstd_embed);
-    for (int64_t l = 0; l < c->num_hidden_layers; l++) MEP_TRY(mep_layer_forward(s, l, 0));
-    normalize(s, s->x[c->num_hidden_layers], m->final_norm_weight, m->final_norm_bias, s->norm_final, s->mean_final,
-              s->rstd_final);
+    for (int64_t l = 0; l < c->num_hidden_layers; l++) {
+        double layers = (double)c->num_hidden_layers;
+        mep_watch_part part = mep_watch_enter(s->watch, (double)l / layers, (double)(l + 1) / layers);
+        mep_status status = mep_layer_forward(s, l, 0);
+        mep_watch_leave(s->watch, part);
+        MEP_TRY(status);
+    }
+    normalize(s, all, s->x[c->num_hidden_layers], m->final_norm_weight, m->final_norm_bias, s->norm_final,
+              s->mean_final, s->rstd_final);
     if (s->cache != NULL) mep_cache_advance(s->cache, s->length);
     if (s->device_cache != NULL) mep_device_cache_advance(s);
     return MEP_OK;
@@ -171,30 +276,35 @@ static mep_status give_losses(mep_session *s, float *losses)
     return mep_device_read(s->settings.device, losses, s->losses, s->rows * (int64_t)sizeof *losses);
 }
 
-/* Rows of a chunk of the output layer: as few chunks as the logits allow, of the same multiple of 64 rows where that
- * leaves no small one. The bits of a row of a product do not depend on the rows beside it where there are 64 at least.
- */
-static int64_t chunk_rows(const mep_session *s)
+/* The losses of rows in chunks of the output layer. */
+static mep_status score_rows(mep_session *s)
 {
-    int64_t chunks = (s->rows + s->logit_rows - 1) / s->logit_rows;
-    int64_t even = ((s->rows + chunks - 1) / chunks + 63) / 64 * 64;
-    return even < s->logit_rows ? even : s->logit_rows;
+    const mep_activation none = {NULL, MEP_FLOAT32};
+    int64_t size = piece_rows(s->rows, s->logit_rows);
+    for (int64_t first = 0; first < s->rows; first += size) {
+        int64_t count = s->rows - first < size ? s->rows - first : size;
+        if (mep_watch_ask(s->watch, (double)first / (double)s->rows)) return mep_watch_status(s->watch);
+        MEP_TRY(output(s, first, count, s->logits));
+        s->nn->cross_entropy(s->state, count, s->model->config.vocab_size, s->logits, s->targets + first, 0, none,
+                             s->losses + first);
+    }
+    return MEP_OK;
 }
 
 mep_status mep_session_score(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
                              const int32_t *targets, float *losses)
 {
-    const mep_activation none = {NULL, MEP_FLOAT32};
     MEP_TRY(mep_session_begin(s, batch, length, inputs));
     MEP_TRY(take_targets(s, targets));
-    MEP_TRY(run_layers(s, inputs));
-    int64_t size = chunk_rows(s);
-    for (int64_t first = 0; first < s->rows; first += size) {
-        int64_t count = s->rows - first < size ? s->rows - first : size;
-        MEP_TRY(output(s, first, count, s->logits));
-        s->nn->cross_entropy(s->state, count, s->model->config.vocab_size, s->logits, s->targets + first, 0, none,
-                             s->losses + first);
-    }
+    double layers = layers_fraction(s, s->rows);
+    mep_watch_part part = mep_watch_enter(s->watch, 0, layers);
+    mep_status status = run_layers(s, inputs);
+    mep_watch_leave(s->watch, part);
+    MEP_TRY(status);
+    part = mep_watch_enter(s->watch, layers, 1);
+    status = score_rows(s);
+    mep_watch_leave(s->watch, part);
+    MEP_TRY(status);
     return give_losses(s, losses);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/watch.h"
 #include "model/sample.h"
 #include "model/session.h"
 
@@ -42,28 +43,59 @@ typedef struct generation {
     int64_t vocab, limit;
     float *logits; /* [vocab] */
     mep_candidate *candidates;
+    mep_prompt_fn reading; /* NULL: nobody wants to know */
+    mep_token_fn token;
+    void *context;
+    int64_t count; /* tokens of the prompt */
 } generation;
 
-static mep_status run(generation *g, const int32_t *prompt, int64_t count, mep_token_fn token, void *context)
+static int report(void *context, double fraction)
 {
-    for (int64_t first = 0; first < count; first += PROMPT_CHUNK)
-        MEP_TRY(mep_session_next(g->session, count - first < PROMPT_CHUNK ? count - first : PROMPT_CHUNK,
-                                 prompt + first, g->logits));
+    const generation *g = context;
+    return g->reading(g->context, (int64_t)(fraction * (double)g->count), g->count) != 0;
+}
+
+static mep_status read_prompt(generation *g, const int32_t *prompt)
+{
+    mep_watch watch;
+    mep_status status = MEP_OK;
+    mep_watch_begin(&watch, "the reading of the prompt", report, g);
+    if (g->reading != NULL) mep_session_set_watch(g->session, &watch);
+    for (int64_t first = 0; first < g->count && status == MEP_OK; first += PROMPT_CHUNK) {
+        int64_t size = g->count - first < PROMPT_CHUNK ? g->count - first : PROMPT_CHUNK;
+        mep_watch_part all =
+            mep_watch_enter(&watch, (double)first / (double)g->count, (double)(first + size) / (double)g->count);
+        status = mep_session_next(g->session, size, prompt + first, g->logits);
+        mep_watch_leave(&watch, all);
+    }
+    mep_session_set_watch(g->session, NULL);
+    return status;
+}
+
+static mep_status run(generation *g, const int32_t *prompt)
+{
+    MEP_TRY(read_prompt(g, prompt));
     for (int64_t i = 0; i < g->settings->max_tokens; i++) {
         int32_t next = 0;
         MEP_TRY(mep_sample(g->settings, g->limit, g->logits, i, g->candidates, &next));
-        if (next == g->settings->stop_token || token(context, next) != 0) return MEP_OK;
+        if (next == g->settings->stop_token || g->token(g->context, next) != 0) return MEP_OK;
         if (i + 1 == g->settings->max_tokens) return MEP_OK;
         MEP_TRY(mep_session_next(g->session, 1, &next, g->logits));
     }
     return MEP_OK;
 }
 
-mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count, const mep_generate_settings *settings,
-                        mep_token_fn token, void *context)
+mep_status mep_generate_reporting(mep_model *model, const int32_t *prompt, int64_t count,
+                                  const mep_generate_settings *settings, mep_prompt_fn reading, mep_token_fn token,
+                                  void *context)
 {
     MEP_TRY(check(model, count, settings));
-    generation g = {.settings = settings, .vocab = model->config.vocab_size};
+    generation g = {.settings = settings,
+                    .vocab = model->config.vocab_size,
+                    .reading = reading,
+                    .token = token,
+                    .context = context,
+                    .count = count};
     g.limit = settings->vocab_limit > 0 ? settings->vocab_limit : g.vocab;
     mep_session_settings s;
     mep_session_defaults(&s);
@@ -75,9 +107,15 @@ mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count, 
     mep_status status = mep_session_create_cached(&g.session, model, &s, tokens, 0);
     if (status == MEP_OK) status = mep_alloc(&g.logits, g.vocab, sizeof *g.logits);
     if (status == MEP_OK) status = mep_alloc(&g.candidates, g.vocab, sizeof *g.candidates);
-    if (status == MEP_OK) status = run(&g, prompt, count, token, context);
+    if (status == MEP_OK) status = run(&g, prompt);
     mep_session_destroy(&g.session);
     mep_free(&g.logits);
     mep_free(&g.candidates);
     return status;
+}
+
+mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count, const mep_generate_settings *settings,
+                        mep_token_fn token, void *context)
+{
+    return mep_generate_reporting(model, prompt, count, settings, NULL, token, context);
 }

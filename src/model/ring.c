@@ -130,7 +130,11 @@ mep_status mep_ring_attend(mep_session *s, int64_t layer, mep_tensor_view q, mep
         own_out.data = (char *)out.data + h * out.head_stride * r->width;
         own_v.data = r->run[h] + r->channels * r->width;
         if (s->bias_table != NULL) MEP_TRY(mep_attention_set_bias(s->attention, s->bias_table + h * s->longest, keys));
-        MEP_TRY(mep_attention_forward(s->attention, 1, s->length, keys, own_q, own_k, own_v, own_out, NULL));
+        mep_watch_part part =
+            mep_watch_enter(s->watch, (double)h / (double)r->heads, (double)(h + 1) / (double)r->heads);
+        mep_status status = mep_attention_forward(s->attention, 1, s->length, keys, own_q, own_k, own_v, own_out, NULL);
+        mep_watch_leave(s->watch, part);
+        MEP_TRY(status);
     }
     return MEP_OK;
 }

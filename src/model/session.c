@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "attention/forward.h"
 #include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -321,6 +322,13 @@ void mep_session_destroy(mep_session **session)
         mep_device_release((*session)->blocks[i].device, &(*session)->blocks[i].data);
     mep_free(&(*session)->blocks);
     mep_free(session);
+}
+
+void mep_session_set_watch(mep_session *s, mep_watch *watch)
+{
+    s->watch = watch;
+    if (s->attention != NULL) mep_attention_set_watch(s->attention, watch);
+    if (s->cache != NULL) mep_cache_set_watch(s->cache, watch);
 }
 
 mep_status mep_session_load(mep_session *s)

@@ -49,6 +49,7 @@ struct mep_session {
     mep_device_cache *device_cache; /* the same on a device other than the processor; NULL: none */
     mep_ring *ring;                 /* keys and values of other processes; attention is then of one head; NULL: none */
     int64_t longest;                /* positions that tables serve */
+    mep_watch *watch;               /* of forward passes; NULL: none */
 
     float *bias_table;     /* host [heads, longest] */
     double *bias_gradient; /* [heads, length], training */
@@ -101,6 +102,11 @@ mep_status mep_session_refresh(mep_session *session);
 /* mep_session_losses with parameters as the last refresh found them. */
 mep_status mep_session_score(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
                              const int32_t *targets, float *losses);
+
+/* Report forward passes to `watch`, NULL: to nobody. Passes that are watched take rows in smaller pieces, without other
+ * bits, and end with MEP_INTERRUPTED where a report stops them; a session with a cache is then of no more use. The
+ * watch has to live until the session has another, or ends. */
+void mep_session_set_watch(mep_session *session, mep_watch *watch);
 
 /* Check the call's sizes and tokens, and set batch, length, rows. */
 mep_status mep_session_begin(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens);

@@ -264,7 +264,7 @@ static mep_status run(preparation *p)
                                         .number = now->record,
                                         .offset = now->offset};
     const mep_pipeline_hooks hooks = {p, take_batch, report};
-    int64_t threads = s->threads > 0 ? s->threads : (int64_t)sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t threads = s->threads > 0 ? s->threads : mep_set_threads(0);
     MEP_TRY(mep_pipeline_run(&reading, threads, &hooks));
     MEP_TRY(check_input(p));
     p->state.position = p->state.total;

@@ -12,22 +12,27 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/watch.h"
 #include "model/ring.h"
 #include "train/trainer.h"
 
 typedef struct evaluation {
     const mep_eval_settings *settings;
     mep_dist *group;
-    int split;    /* each process has a stretch of every segment */
-    int64_t step; /* tokens from one segment to the next */
+    int split;           /* each process has a stretch of every segment */
+    int64_t start, step; /* first token of the first segment, and tokens from one segment to the next */
     int64_t segments;
     int64_t batch;         /* segments at a time */
     int64_t first, length; /* positions of a segment that this process computes */
     mep_session *session;
     int32_t *inputs, *targets;
     float *losses;
-    double *sums; /* of the losses of each segment's scored tokens */
-    double sum;   /* of those so far */
+    mep_eval_fn progress; /* NULL: none */
+    void *context;
+    int64_t round_first, round_end; /* segments of the round under way */
+    mep_watch watch;                /* of a round */
+    double *sums;                   /* of the losses of each segment's scored tokens */
+    double sum;                     /* of those so far */
     int64_t scored;
 } evaluation;
 
@@ -36,33 +41,42 @@ void mep_eval_defaults(mep_eval_settings *settings)
     *settings = (mep_eval_settings){.length = 1024, .batch_tokens = 16384, .dtype = MEP_FLOAT32};
 }
 
-static mep_status plan(evaluation *e, const mep_dataset *data)
+static mep_status check(const mep_eval_settings *s)
 {
-    const mep_eval_settings *s = e->settings;
-    int64_t tokens = mep_dataset_tokens(data) - 1; /* a target for every input */
     if (s->length < 1 || s->batch_tokens < 1 || s->max_tokens < 0)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "evaluation needs a length and batch_tokens of 1 or more, found %lld and %lld",
                         (long long)s->length, (long long)s->batch_tokens);
-    if (s->stride < 0 || s->stride > s->length)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the stride %lld is not from 0 to the length %lld", (long long)s->stride,
-                        (long long)s->length);
     if (s->last < 0 || s->last > s->length)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "the last %lld tokens cannot be counted: that is not from 0 to the length "
                         "%lld",
                         (long long)s->last, (long long)s->length);
-    if (s->stride > 0 && s->last > 0)
+    if (s->stride < 0 || (s->last == 0 && s->stride > s->length))
+        return mep_fail(MEP_ERROR_ARGUMENT, "the stride %lld is not from 0 to the length %lld", (long long)s->stride,
+                        (long long)s->length);
+    if (s->last > 0 && s->stride > 0 && s->stride < s->length)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "a stride says already which tokens count; leave out either the stride or the last tokens");
+                        "a stride of %lld, below the length %lld, says already which tokens count; leave out either "
+                        "the stride or the last tokens",
+                        (long long)s->stride, (long long)s->length);
+    return MEP_OK;
+}
+
+static mep_status plan(evaluation *e, const mep_dataset *data)
+{
+    const mep_eval_settings *s = e->settings;
+    int64_t tokens = mep_dataset_tokens(data) - 1; /* a target for every input */
+    MEP_TRY(check(s));
+    e->step = s->stride > 0 ? s->stride : s->length;
+    e->start = s->last > 0 ? e->step - s->length : 0;
     if (s->max_tokens > 0 && s->max_tokens < tokens) tokens = s->max_tokens;
-    if (tokens < s->length)
+    if (tokens < e->start + s->length)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "the data has %lld tokens to score, too few for one segment of length %lld; use shorter "
                         "lengths or more text",
-                        (long long)(tokens < 0 ? 0 : tokens), (long long)s->length);
-    e->step = s->stride > 0 ? s->stride : s->length;
-    e->segments = (tokens - s->length) / e->step + 1;
+                        (long long)(tokens < 0 ? 0 : tokens), (long long)(e->start + s->length));
+    e->segments = (tokens - e->start - s->length) / e->step + 1;
     e->batch = s->batch_tokens / s->length < 1 ? 1 : s->batch_tokens / s->length;
     int64_t each = (e->segments + e->group->size - 1) / e->group->size;
     if (e->batch > each) e->batch = each;
@@ -112,7 +126,7 @@ static int64_t scored(const evaluation *e, int64_t segment)
 static mep_status read(evaluation *e, const mep_dataset *data, int64_t first, int64_t count)
 {
     for (int64_t b = 0; b < count; b++) {
-        int64_t start = (first + b) * e->step + e->first;
+        int64_t start = e->start + (first + b) * e->step + e->first;
         MEP_TRY(mep_dataset_read(data, start, e->length, e->inputs + b * e->length));
         MEP_TRY(mep_dataset_read(data, start + 1, e->length, e->targets + b * e->length));
     }
@@ -168,11 +182,24 @@ static mep_status run_split(evaluation *e, const mep_dataset *data, int64_t segm
     return MEP_OK;
 }
 
-/* Add the segments of a round, and report. */
-static mep_status finish_round(evaluation *e, int64_t first, int64_t end, mep_eval_fn progress, void *context)
+/* Tell how far it is: `segments` done, all their losses known but those of the round under way. */
+static int report(const evaluation *e, double segments)
 {
-    int64_t length = e->settings->length;
-    for (int64_t i = first; i < end; i++) {
+    double length = (double)e->settings->length, loss = e->scored > 0 ? e->sum / (double)e->scored : NAN;
+    if (e->progress == NULL) return 0;
+    return e->progress(e->context, (int64_t)(segments * length), e->segments * e->settings->length, loss) != 0;
+}
+
+static int report_within(void *context, double fraction)
+{
+    const evaluation *e = context;
+    return report(e, (double)e->round_first + fraction * (double)(e->round_end - e->round_first));
+}
+
+/* Add the segments of a round, and report. */
+static mep_status finish_round(evaluation *e)
+{
+    for (int64_t i = e->round_first; i < e->round_end; i++) {
         e->sum += e->sums[i];
         e->scored += scored(e, i);
         if (!isfinite(e->sum))
@@ -181,19 +208,19 @@ static mep_status finish_round(evaluation *e, int64_t first, int64_t end, mep_ev
                             "went wrong",
                             (long long)i);
     }
-    int stop =
-        progress != NULL && progress(context, end * length, e->segments * length, e->sum / (double)e->scored) != 0;
+    int stop = report(e, (double)e->round_end);
     MEP_TRY(mep_dist_any(e->group, &stop));
     return stop ? mep_fail(MEP_INTERRUPTED, "the evaluation was stopped") : MEP_OK;
 }
 
-static mep_status run_rounds(evaluation *e, const mep_dataset *data, mep_eval_fn progress, void *context)
+static mep_status run_rounds(evaluation *e, const mep_dataset *data)
 {
     int64_t round = e->split ? 1 : e->batch * e->group->size;
     for (int64_t first = 0; first < e->segments; first += round) {
-        int64_t end = first + round < e->segments ? first + round : e->segments;
+        e->round_first = first;
+        e->round_end = first + round < e->segments ? first + round : e->segments;
         MEP_TRY(e->split ? run_split(e, data, first) : run_batches(e, data, first));
-        MEP_TRY(mep_dist_agree(e->group, finish_round(e, first, end, progress, context)));
+        MEP_TRY(mep_dist_agree(e->group, finish_round(e)));
     }
     return MEP_OK;
 }
@@ -214,13 +241,15 @@ mep_status mep_evaluate_in(mep_dist *group, int split, mep_model *model, const m
                            const mep_eval_settings *settings, mep_eval_fn progress, void *context,
                            mep_eval_result *result)
 {
-    evaluation e = {.settings = settings, .group = group, .split = split};
+    evaluation e = {.settings = settings, .group = group, .split = split, .progress = progress, .context = context};
+    mep_watch_begin(&e.watch, "the evaluation", report_within, &e);
     double start = mep_now();
     mep_status status = mep_train_check_device(group, settings->device, settings->dtype);
     if (status == MEP_OK) status = plan(&e, data);
     status = mep_dist_agree(group, status);
     if (status == MEP_OK) status = open_evaluation(&e, model);
-    if (status == MEP_OK) status = run_rounds(&e, data, progress, context);
+    if (status == MEP_OK && progress != NULL) mep_session_set_watch(e.session, &e.watch);
+    if (status == MEP_OK) status = run_rounds(&e, data);
     if (status == MEP_OK) {
         double loss = e.sum / (double)e.scored;
         *result = (mep_eval_result){.length = settings->length,

@@ -304,7 +304,8 @@ typedef struct evaluation {
 static int report(void *context, int64_t done, int64_t total, double loss)
 {
     const evaluation *e = context;
-    double weight = e->mixture->weights[e->corpus], mean = (e->sum->loss + weight * loss) / (e->weight + weight);
+    double weight = isnan(loss) ? 0 : e->mixture->weights[e->corpus]; /* NaN: no batch of this corpus is done */
+    double sum = e->sum->loss + (isnan(loss) ? 0 : weight * loss), mean = sum / (e->weight + weight);
     return e->progress(e->context, e->done + done, e->done + total * (e->mixture->count - e->corpus), mean);
 }
 

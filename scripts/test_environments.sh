@@ -1,0 +1,20 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The tests of a build where OpenMP grants fewer threads than the library asks for: OMP_THREAD_LIMIT=1, then OMP_DYNAMIC=true
+# next to as many busy loops as there are cores, for which OpenMP takes the load average into account.
+# Usage: test_environments.sh BUILD
+set -eu
+build=$1
+echo "== OMP_THREAD_LIMIT=1"
+OMP_THREAD_LIMIT=1 ctest --test-dir "$build" --output-on-failure -j 2
+
+loops=
+trap 'kill $loops 2> /dev/null || true' EXIT
+for core in $(seq "$(nproc)"); do
+    timeout 7200 sh -c 'while :; do :; done' &
+    loops="$loops $!"
+done
+echo "== OMP_DYNAMIC=true next to $core busy loops"
+sleep 60 # until the load average shows them
+OMP_DYNAMIC=true ctest --test-dir "$build" --output-on-failure -j 2

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A program that uses the library decides about OpenMP's threads: losses, gradients and generated text are the same
+ * bits whatever it has set, and when it calls from inside a parallel region of its own.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <omp.h>
+
+#include "small_data.h"
+
+enum { LENGTH = 131, PROMPT = 70, NEW = 20 };
+
+typedef struct result {
+    float losses[LENGTH], *gradients;
+    int32_t tokens[NEW];
+    int64_t made;
+} result;
+
+static mep_model *model;
+
+static int collect(void *context, int32_t token)
+{
+    result *r = context;
+    r->tokens[r->made++] = token;
+    return 0;
+}
+
+/* By any thread; a failure is in the status. */
+static mep_status compute(result *r)
+{
+    int32_t tokens[LENGTH + 1];
+    mep_session *session;
+    mep_session_settings s;
+    mep_generate_settings g;
+    for (int i = 0; i <= LENGTH; i++) tokens[i] = i * 7 % 60;
+    *r = (result){.gradients = calloc((size_t)model->size, sizeof *r->gradients)};
+    mep_session_defaults(&s);
+    s.length = LENGTH, s.training = 1;
+    mep_status status = mep_session_create(&session, model, &s);
+    if (status == MEP_OK)
+        status = mep_session_train(session, 1, LENGTH, tokens, tokens + 1, 0.5f, 0, r->losses, r->gradients);
+    mep_session_destroy(&session);
+    mep_generate_defaults(&g);
+    g.max_tokens = NEW;
+    return status == MEP_OK ? mep_generate(model, tokens, PROMPT, &g, collect, r) : status;
+}
+
+static void expect_same(const result *wanted, result *found, mep_status status, const char *what)
+{
+    if (status != MEP_OK) fail_msg("%s: %s", what, mep_status_name(status));
+    assert_int_equal(found->made, NEW);
+    if (memcmp(wanted->losses, found->losses, sizeof wanted->losses) != 0) fail_msg("%s: losses differ", what);
+    if (memcmp(wanted->gradients, found->gradients, (size_t)model->size * sizeof(float)) != 0)
+        fail_msg("%s: gradients differ", what);
+    if (memcmp(wanted->tokens, found->tokens, sizeof wanted->tokens) != 0) fail_msg("%s: texts differ", what);
+    free(found->gradients);
+}
+
+static void test_settings(void **state)
+{
+    (void)state;
+    static const int counts[] = {1, 2, 3, 7};
+    char what[64];
+    result wanted, found;
+    omp_set_num_threads(1);
+    mep_status status = compute(&wanted);
+    assert_int_equal(status, MEP_OK);
+    int levels = omp_get_max_active_levels();
+    for (int i = 0; i < 16; i++) {
+        snprintf(what, sizeof what, "%d threads, %s, %s", counts[i / 4], i & 1 ? "dynamic" : "not dynamic",
+                 i & 2 ? "no active level" : "active levels");
+        omp_set_num_threads(counts[i / 4]);
+        omp_set_dynamic(i & 1);
+        omp_set_max_active_levels(i & 2 ? 0 : levels);
+        status = compute(&found);
+        expect_same(&wanted, &found, status, what);
+    }
+    omp_set_dynamic(0);
+    omp_set_max_active_levels(levels);
+    free(wanted.gradients);
+}
+
+/* Each thread of the program with sessions of its own; with nested teams and without. */
+static void test_inside(void **state)
+{
+    (void)state;
+    enum { TEAM = 3 };
+    result wanted, found[TEAM];
+    mep_status status[TEAM] = {MEP_OK};
+    omp_set_num_threads(1);
+    assert_int_equal(compute(&wanted), MEP_OK);
+    int levels = omp_get_max_active_levels();
+    for (int nested = 0; nested < 2; nested++) {
+        omp_set_num_threads(2);
+        omp_set_max_active_levels(nested ? 2 : 1);
+#pragma omp parallel for num_threads(TEAM) schedule(static, 1)
+        for (int i = 0; i < TEAM; i++) status[i] = compute(&found[i]);
+        for (int i = 0; i < TEAM; i++)
+            expect_same(&wanted, &found[i], status[i], nested ? "nested teams" : "inside a team");
+    }
+    omp_set_max_active_levels(levels);
+    free(wanted.gradients);
+}
+
+static int make_model(void **state)
+{
+    if (set_up(state) != 0) return 1;
+    mep_train_settings s = settings_for("mep_param");
+    s.model.hidden_size = 48, s.model.num_attention_heads = 3;
+    return mep_model_create(&model, &s.model, 3) == MEP_OK ? 0 : 1;
+}
+
+static int free_model(void **state)
+{
+    mep_model_destroy(&model);
+    return tear_down(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_settings), cmocka_unit_test(test_inside)};
+    return cmocka_run_group_tests(tests, make_model, free_model);
+}
