@@ -45,13 +45,25 @@ expect 0 eval --model run --data text.valid --lengths 64 --tokens 640 --json --q
 awk -F ': ' -v want="$perplexity" '/perplexity/ { d = $2 / want - 1; if (d < 1e-2 && d > -1e-2) good = 1 } END { exit !good }' out ||
     wrong "bfloat16 is far from the perplexity $perplexity"
 
-# What "learned" cannot take is an error; what was done before it is printed.
+# --last: the same tokens at every length, those before the ends of the longest length's segments; an encoding that reaches
+# nothing but the last few tokens has the same loss at all lengths beyond.
+expect 0 eval --model run --data text.valid --lengths 16,64,128 --last 16 --tokens 640 --quiet
+[ "$(awk 'NR > 2 { print $1, $(NF - 1) }' out | xargs)" = '16 80 64 80 128 80' ] || wrong '--last scores other tokens'
+tiny_train near --steps 20 --quiet --position 'exp:c=1024'
+expect 0 eval --model near --data text.valid --lengths 16,64,128,256,512 --last 16 --quiet --json
+[ "$(grep '"loss"' out | sed 1d | sort -u | wc -l)" = 1 ] || wrong 'lengths beyond the reach differ'
+[ "$(grep '"loss"' out | sort -u | wc -l)" = 2 ] || wrong 'a context makes no difference'
+expect 0 eval --model near --data text.valid=2,text.train=1 --lengths 64,128,256 --last 16 --tokens 2K --quiet
+[ "$(awk 'NR > 2 { print $2, $4, $5, $NF }' out | sort -u | wc -l)" = 3 ] || wrong 'a mixture scores other tokens'
+refuse 1 '--last 17 is more than the length 16' eval --model run --data text.valid --lengths 32,16 --last 17
+refuse 1 '--stride 17 is more than the length 16' eval --model run --data text.valid --lengths 32,16 --stride 17
+refuse 2 'leave out either --stride or --last' eval --model run --data text.valid --lengths 16 --stride 8 --last 4
+
+# What "learned" cannot take is refused before anything is computed.
 expect 0 eval --model learned --data text.valid
 [ "$(wc -l < out)" = 3 ] || wrong '"learned" is evaluated at more than its own length'
 refuse 1 '"learned" has 16 positions and cannot read 32 tokens' eval --model learned --data text.valid --lengths 32
-expect 1 eval --model learned --data text.valid --lengths 16,32 --quiet
-said err '"learned" has 16 positions'
-[ "$(awk 'NR > 2 { print $1 }' out)" = 16 ] || wrong 'the finished length is not printed'
+refuse 1 '"learned" has 16 positions and cannot read 32 tokens' eval --model learned --data text.valid --lengths 16,32
 
 refuse 2 '--model FOLDER is missing' eval --data text.valid
 refuse 2 '--data PREFIX is missing' eval --model run
@@ -71,8 +83,6 @@ refuse 1 'holds no model.safetensors and no checkpoint' eval --model . --data te
 refuse 1 'too few for the length 102400' eval --model run --data text.valid --lengths 16,100K
 refuse 1 'has 8 tokens to score with these --tokens, too few for the length 16; use shorter --lengths or more --tokens' \
     eval --model run --data text.valid --lengths 16 --tokens 8
-refuse 1 'the last 17 tokens' eval --model run --data text.valid --lengths 16 --last 17
-refuse 1 'the stride 17 is not from 0 to the length 16' eval --model run --data text.valid --lengths 16 --stride 17
 
 # Another vocabulary.
 seq 1 500 > digits.txt

@@ -88,14 +88,17 @@ said err '2 processes cannot sum the gradients of other in the order it began wi
 close one other
 
 # ---- Evaluation: the numbers of one process to the last digit ----
-set -- --model one --data text.valid --lengths 64,200,1000 --json --quiet
-expect 0 eval "$@"
-grep -v seconds out > numbers
-for n in 2 ${long:+3 4}; do
-    for split in '' --split-sequence; do
-        # shellcheck disable=SC2086
-        group $n 0 eval "$@" $split
-        grep -v seconds out | cmp -s - numbers || wrong "eval in $n processes $split differs"
+for last in '' '--last 48'; do
+    # shellcheck disable=SC2086
+    set -- --model one --data text.valid --lengths 64,200,1000 --json --quiet $last
+    expect 0 eval "$@"
+    grep -v seconds out > numbers
+    for n in 2 ${long:+3 4}; do
+        for split in '' --split-sequence; do
+            # shellcheck disable=SC2086
+            group $n 0 eval "$@" $split
+            grep -v seconds out | cmp -s - numbers || wrong "eval $last in $n processes $split differs"
+        done
     done
 done
 

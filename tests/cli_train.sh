@@ -40,6 +40,35 @@ for text in '"hidden_size": 128' '"num_hidden_layers": 1' '"intermediate_size": 
 done
 [ -d preset/checkpoint-1 ] || wrong '--keep 0 keeps not all checkpoints'
 
+# --dtype auto, the default: bfloat16 where the CPU has arithmetic for it, and the run keeps its type.
+level=$("$MEP" version | awk '/CPU level/ { print $3 }')
+[ -n "$level" ] || wrong 'mep version names no CPU level'
+AUTO=$(echo "$TINY" | sed 's/ --dtype float32//')
+# shellcheck disable=SC2086
+expect 0 train --data text.train --out auto $AUTO --steps 1
+case $level in
+avx512_bf16) said out 'computing in bfloat16 on 1 thread (auto: the CPU has bfloat16 arithmetic)' ;;
+*) said out "computing in float32 on 1 thread (auto: the CPU level $level has no bfloat16 arithmetic)" ;;
+esac
+# shellcheck disable=SC2086
+expect 0 train --data text.train --out wide $AUTO --steps 2 --dtype bfloat16
+rm -r wide/checkpoint-2
+export MEP_CPU=c
+expect 0 train --resume wide
+said out 'computing in bfloat16 on 1 thread (slow here: the CPU level c has no bfloat16 arithmetic)'
+for choice in '' '--dtype auto'; do
+    # shellcheck disable=SC2086
+    expect 0 train --data text.train --out narrow $AUTO --steps 1 $choice
+    said out 'computing in float32 on 1 thread (auto: the CPU level c has no bfloat16 arithmetic)'
+    said narrow/train.json '"dtype": "float32"'
+    rm -r narrow
+done
+# shellcheck disable=SC2086
+expect 0 train --data text.train --out narrow $AUTO --steps 1 --dtype float32
+checks=$((checks + 1))
+! grep -qF auto: out || wrong 'a type that was given is called auto'
+unset MEP_CPU
+
 # Gradients in parts: other bits than in one, and said so; the setting is the run's.
 tiny_train parts --steps 6 --gradient-parts 4 --valid text.valid --valid-tokens 64
 said out 'gradients in 4 parts: the same bits in 4, 2, 1 processes'

@@ -75,6 +75,79 @@ static void test_evaluation(void **state)
     mep_model_destroy(&model);
 }
 
+/* The mean loss of 40 tokens before each multiple of 512, read with `length` tokens. */
+static mep_eval_result last_tokens(mep_model *model, mep_dataset *data, int64_t length)
+{
+    mep_eval_settings e;
+    mep_eval_result result;
+    mep_eval_defaults(&e);
+    e.length = length, e.last = 40, e.stride = 512, e.batch_tokens = 1024, e.max_tokens = 5 * 512;
+    assert_int_equal(mep_evaluate(model, data, &e, NULL, NULL, &result), MEP_OK);
+    assert_int_equal(result.segments, 5);
+    assert_int_equal(result.tokens, 5 * 40);
+    return result;
+}
+
+/* With `last`, every length scores the same tokens: where the encoding reaches no farther than the shortest length, all
+ * have the same loss to the bit, also segment by segment; without the context the loss is another. */
+static void test_same_tokens(void **state)
+{
+    (void)state;
+    static const int64_t lengths[] = {192, 256, 512, 200, 40};
+    mep_model *model = lively_model("exp:c=512"); /* 2 nats a token in the last head */
+    mep_dataset *data;
+    int32_t tokens[41];
+    float losses[40];
+    double sum = 0;
+    mep_session *session;
+    mep_session_settings ss;
+    assert_int_equal(mep_dataset_open(&data, data_path), MEP_OK);
+    mep_eval_result wanted = last_tokens(model, data, 512);
+    for (int i = 0; i < 5; i++) {
+        mep_eval_result r = last_tokens(model, data, lengths[i]);
+        int same = r.loss == wanted.loss && r.standard_error == wanted.standard_error;
+        if (i < 3 && !same) fail_msg("length %d: loss %.17g, not %.17g", (int)r.length, r.loss, wanted.loss);
+        if (i == 3 && !(fabs(r.loss - wanted.loss) < 1e-6))
+            fail_msg("length %d: loss %.17g is far from %.17g", (int)r.length, r.loss, wanted.loss);
+        if (i == 4 && !(fabs(r.loss - wanted.loss) > 1e-5)) fail_msg("no context is as good as all: %.17g", r.loss);
+    }
+    /* which tokens: those before each multiple of 512, without context at length 40 */
+    mep_session_defaults(&ss);
+    ss.length = 40;
+    assert_int_equal(mep_session_create(&session, model, &ss), MEP_OK);
+    for (int64_t s = 0; s < 5; s++) {
+        assert_int_equal(mep_dataset_read(data, s * 512 + 472, 41, tokens), MEP_OK);
+        assert_int_equal(mep_session_losses(session, 1, 40, tokens, tokens + 1, losses), MEP_OK);
+        for (int i = 0; i < 40; i++) sum += (double)losses[i];
+    }
+    mep_eval_result none = last_tokens(model, data, 40);
+    if (!(fabs(none.loss - sum / 200) < 1e-6)) fail_msg("length 40: loss %.9g, not %.9g", none.loss, sum / 200);
+    mep_session_destroy(&session);
+    mep_dataset_close(&data);
+    mep_model_destroy(&model);
+}
+
+/* Settings that do not go together. */
+static void test_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t length, stride, last, tokens;
+    } wrong[] = {{64, 65, 0, 0}, {64, 32, 8, 0}, {64, 128, 65, 0}, {64, 128, 8, 127}, {64, -1, 0, 0}, {64, 0, -1, 0}};
+    mep_model *model = lively_model("alibi");
+    mep_dataset *data;
+    assert_int_equal(mep_dataset_open(&data, data_path), MEP_OK);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        mep_eval_settings e;
+        mep_eval_result result;
+        mep_eval_defaults(&e);
+        e.length = wrong[i].length, e.stride = wrong[i].stride, e.last = wrong[i].last, e.max_tokens = wrong[i].tokens;
+        assert_int_equal(mep_evaluate(model, data, &e, NULL, NULL, &result), MEP_ERROR_ARGUMENT);
+    }
+    mep_dataset_close(&data);
+    mep_model_destroy(&model);
+}
+
 /* Perplexity of a model on the first 9000 tokens, in segments of 600. */
 static double perplexity(mep_model *model, mep_dtype dtype, double tolerance)
 {
@@ -128,6 +201,7 @@ static void test_numeric(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_evaluation), cmocka_unit_test(test_precision),
+                                       cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_refused),
                                        cmocka_unit_test(test_numeric)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -20,6 +20,10 @@ MEP_API mep_status mep_device_check(mep_device device);
 /* "cpu", "cuda"; "no device" for other values. Thread-safe. */
 MEP_API const char *mep_device_name(mep_device device);
 
+/* The type in which training is fastest on the device: MEP_BFLOAT16 on cuda and on a CPU with bfloat16 arithmetic (the
+ * level avx512_bf16 of mep_cpu_level_name), MEP_FLOAT32 on every other CPU. Thread-safe. */
+MEP_API mep_dtype mep_dtype_auto(mep_device device);
+
 /* Take `bytes` of the device's memory into *data, zeroed, aligned to 64 bytes at least; NULL for 0 bytes, and on
  * failure: MEP_ERROR_MEMORY where there is not so much. The caller owns it and gives it back with mep_device_free,
  * which sets *data to NULL and takes a NULL. Thread-safe. */

@@ -24,7 +24,7 @@ typedef struct mep_study_settings {
     mep_eval_settings
         eval; /* length is set by the study. max_tokens: the most tokens of a corpus; 0: all. Every length is
                  evaluated on the same tokens, the largest multiple of the longest length, as
-                 far as it divides that length */
+                 far as it divides that length; with `last` on the same tokens whatever the lengths */
     const char *const *corpora; /* prefixes: PREFIX.train is trained on, PREFIX.valid evaluated on; with train.split the
                                    first two parts of PREFIX. Or mixtures of such, "books=0.7,code=0.3": the loss is
                                    then the mean with the weights, over max_tokens of each */

@@ -60,7 +60,9 @@ typedef struct mep_train_settings {
 } mep_train_settings;
 
 /* The paper's recipe for a model preset (mep_model_preset), length 512, 32 sequences, 50,000 steps, and so on; "nano"
- * to "mini" have shorter ones for a CPU. */
+ * to "mini" have shorter ones for a CPU. dtype is mep_dtype_auto(MEP_DEVICE_CPU): a program whose runs must have the
+ * same type on every machine sets it; so does one that sets the device to MEP_DEVICE_CUDA, which takes bfloat16. A run
+ * keeps the type it began with, wherever it is resumed. */
 MEP_API mep_status mep_train_preset(const char *name, mep_train_settings *settings);
 
 /* Check every field, sizes and ranges; the device and files are looked at when the training begins. */
@@ -122,8 +124,11 @@ MEP_API double mep_train_learning_rate(const mep_train_settings *settings, int64
 typedef struct mep_eval_settings {
     int64_t length; /* tokens a segment */
     int64_t stride; /* 0: segments do not overlap (the paper's protocol). Else a window of `length` moves by `stride`
-                       and only the tokens not scored before are counted */
-    int64_t last;   /* 0: every position counts. k: only the last k of each segment */
+                       and only the tokens not scored before are counted; see `last` */
+    int64_t last; /* 0: every position counts. k: only the last k of each segment. To compare lengths on the same tokens,
+                     set `stride` to the longest of them: at every length the segments then end at tokens stride,
+                     2 stride, ..., so that the same k tokens before each end are counted, and a shorter length only
+                     leaves out the tokens farthest before them. A stride below the length is refused with `last` */
     int64_t max_tokens;   /* tokens of the data that are used, from its start; 0: all */
     int64_t batch_tokens; /* tokens computed at a time, at least one segment; 16384 */
     mep_dtype dtype;

@@ -152,7 +152,8 @@ class Model:
 
     def evaluate(self, dataset, lengths=None, on_batch=None, **settings):
         """Loss and perplexity on a Dataset: a dict (mep_eval_result), or for several lengths a list of them. As in
-        `mep eval`, every length that divides the longest one then scores the same tokens, unless max_tokens is given.
+        `mep eval`, every length that divides the longest one then scores the same tokens, unless max_tokens is given;
+        with last=k, every length scores the same k tokens before the end of each segment of the longest length.
         Other settings are those of mep_eval_settings: stride, last, max_tokens, batch_tokens, dtype, tolerance, device
         (and length, for one). on_batch(done, total, loss) is called with the tokens read so far; a true return value
         ends the call with MEP_INTERRUPTED."""
@@ -168,6 +169,8 @@ class Model:
         longest = max(lengths, default=0)
         if longest > 0 and len(dataset) > longest and "max_tokens" not in settings:
             settings["max_tokens"] = (len(dataset) - 1) // longest * longest
+        if settings.get("last", 0) > 0 and "stride" not in settings:
+            settings["stride"] = longest
         return [self._evaluate(dataset, on_batch, {**settings, "length": length}) for length in lengths]
 
     def _evaluate(self, dataset, on_batch, settings):

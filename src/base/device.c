@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -72,6 +73,12 @@ mep_status mep_device_check_dtype(mep_device device, mep_dtype dtype)
                         "the device cuda computes in bfloat16, not in %s; take bfloat16, or the cpu",
                         mep_dtype_name(dtype));
     return mep_fail(MEP_ERROR_ARGUMENT, "%d is no device", (int)device);
+}
+
+mep_dtype mep_dtype_auto(mep_device device)
+{
+    int has_bfloat16 = device == MEP_DEVICE_CUDA || mep_cpu_level_get() >= MEP_CPU_AVX512_BF16;
+    return has_bfloat16 ? MEP_BFLOAT16 : MEP_FLOAT32;
 }
 
 static const char *const names[] = {"cpu", "cuda"};

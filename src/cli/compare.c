@@ -29,7 +29,9 @@ typedef struct compare_job {
     mep_texts data, positions;
     mep_lengths seed_list, lengths;
     int64_t eval_tokens;
-    int eval_dtype; /* index in mep_train_dtypes */
+    int eval_dtype; /* index in mep_cli_dtypes */
+    mep_dtype eval_type;
+    char dtype_reason[MEP_CLI_DTYPE_REASON];
     int quiet;
 
     mep_study_settings study;
@@ -65,8 +67,7 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_LENGTHS("--lengths", 0, "L,..", &job->lengths, 1, 1 << 30, "lengths to test at"),
         MEP_OPT_LENGTH("--eval-tokens", 0, "L", &job->eval_tokens, 0, INT64_MAX,
                        "most tokens to test on, the same ones at every length; 0: all"),
-        MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_train_dtypes,
-                       "type to compute in for the test"),
+        MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_cli_dtypes, "type to compute in for the test"),
         MEP_OPT_GROUP("Model"),
         MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset,
                      "sizes and recipe to start from: nano, micro, mini, small, medium; see mep train --help"),
@@ -142,9 +143,22 @@ static void set_lengths(compare_job *job)
     job->study.length_count = list->count;
 }
 
+/* The type of the runs, and why; --dtype auto continues a study in the type that it began with. */
+static mep_status settle_dtype(compare_job *job)
+{
+    mep_train_settings *s = &job->o.settings;
+    mep_device device = (mep_device)job->o.device;
+    mep_dtype chosen = s->dtype;
+    int is_auto = job->o.dtype == MEP_CLI_AUTO;
+    if (is_auto && device == MEP_DEVICE_CPU) MEP_TRY(mep_study_dtype(job->out, &s->dtype));
+    mep_cli_dtype_reason(is_auto && s->dtype == chosen, device, s->dtype, job->dtype_reason);
+    return MEP_OK;
+}
+
 static mep_status complete_settings(compare_job *job)
 {
     char first[MEP_DATA_SIZE];
+    MEP_TRY(settle_dtype(job));
     MEP_TRY(mep_mixture_append(job->data.values[0], job->split == NULL ? ".train" : "", first));
     mep_status status = mep_train_options_finish(&job->o, first, job->split);
     if (status == MEP_ERROR_IO && job->split == NULL)
@@ -154,7 +168,7 @@ static mep_status complete_settings(compare_job *job)
     s->train = job->o.settings;
     mep_eval_defaults(&s->eval);
     s->eval.max_tokens = job->eval_tokens;
-    s->eval.dtype = job->eval_dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
+    s->eval.dtype = job->eval_type;
     s->eval.device = s->train.device;
     s->corpora = job->data.values;
     s->corpus_count = job->data.count;
@@ -176,8 +190,9 @@ static int check(compare_job *job, const mep_option *options)
     for (int64_t i = 0; i < job->positions.count; i++)
         if (mep_position_parse(job->positions.values[i], &kind) != MEP_OK)
             return mep_cli_usage("compare", "%s", mep_error_message());
-    int code = mep_cli_fit_dtype("compare", options, "--dtype", device, &job->o.dtype);
-    if (code == MEP_ARGS_GO) code = mep_cli_fit_dtype("compare", options, "--eval-dtype", device, &job->eval_dtype);
+    int code = mep_cli_choose_dtype("compare", options, "--dtype", device, job->o.dtype, &job->o.settings.dtype);
+    if (code == MEP_ARGS_GO)
+        code = mep_cli_choose_dtype("compare", options, "--eval-dtype", device, job->eval_dtype, &job->eval_type);
     return code == MEP_ARGS_GO ? mep_cli_check_device("compare", device) : code;
 }
 
@@ -189,6 +204,8 @@ static void start_line(compare_job *job, const mep_study_progress *p)
     char title[MEP_DATA_SIZE];
     const char *corpus = mep_mixture_title(p->corpus, title) == MEP_OK ? title : p->corpus;
     if (job->study.seed_count > 1) snprintf(seed, sizeof seed, " seed %llu", (unsigned long long)p->seed);
+    if (job->last.run == 0 && !job->quiet)
+        fprintf(stderr, "mep compare: training in %s%s\n", mep_dtype_name(job->study.train.dtype), job->dtype_reason);
     mep_progress_finish(&job->progress); /* it shows the old label */
     snprintf(job->label, LABEL, "%lld/%lld %.60s%s%s%s %s", (long long)p->run, (long long)p->runs,
              job->study.corpus_count > 1 ? corpus : "", job->study.corpus_count > 1 ? " " : "", p->encoding, seed,

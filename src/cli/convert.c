@@ -91,12 +91,13 @@ static mep_status convert(const mep_convert_job *job, const char *from, const ch
 
 int mep_cli_convert(mep_convert_job *job, mep_usage usage, int argc, char **argv)
 {
+    static const char *const dtypes[] = {"float32", "bfloat16", NULL};
     mep_save_defaults(&job->settings);
     mep_option options[] = {
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job->position,
                      "another position encoding in place of the model's own, as in mep train"),
         MEP_OPT_INT("--seed", 's', "N", &job->seed, 0, INT64_MAX, "for the parameters of another encoding"),
-        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job->dtype, mep_train_dtypes,
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job->dtype, dtypes,
                        "type of the weights in the files; bfloat16 rounds them, at half the size"),
         MEP_OPT_BYTES("--shard-size", 0, "SIZE", &job->settings.shard_size,
                       "largest file, 500MB or 5GB; what is larger becomes shards and an index"),

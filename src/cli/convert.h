@@ -17,7 +17,7 @@ typedef struct mep_convert_job {
     int writes_end;       /* generation_config.json says which token ends a text */
     const char *position; /* NULL: the model's own */
     int64_t seed;
-    int dtype; /* index in mep_train_dtypes */
+    int dtype; /* 0: float32, 1: bfloat16 */
     mep_save_settings settings;
     int quiet;
 } mep_convert_job;

@@ -57,6 +57,28 @@ static mep_status choose_lengths(eval_job *job, int64_t tokens)
     return MEP_OK;
 }
 
+/* What no length can be computed with is known before the first one is. */
+static mep_status check_lengths(const eval_job *job)
+{
+    const mep_eval_settings *s = &job->settings;
+    const mep_model_config *config = mep_model_get_config(job->model);
+    mep_position_kind kind = MEP_POSITION_NONE;
+    MEP_TRY(mep_position_parse(config->position_encoding, &kind));
+    for (int64_t i = 0; i < job->lengths.count; i++) {
+        long long length = job->lengths.values[i];
+        if (s->last > length)
+            return mep_fail(MEP_ERROR_ARGUMENT, "--last %lld is more than the length %lld; use longer --lengths",
+                            (long long)s->last, length);
+        if (s->stride > length)
+            return mep_fail(MEP_ERROR_ARGUMENT, "--stride %lld is more than the length %lld; use longer --lengths",
+                            (long long)s->stride, length);
+        if (kind == MEP_POSITION_LEARNED && length > config->max_position_embeddings)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: \"learned\" has %lld positions and cannot read %lld tokens",
+                            job->model_path, (long long)config->max_position_embeddings, length);
+    }
+    return MEP_OK;
+}
+
 /* The default of --tokens makes every length that divides the longest score the same tokens. */
 static mep_status choose_tokens(eval_job *job)
 {
@@ -64,6 +86,7 @@ static mep_status choose_tokens(eval_job *job)
     int is_limited = job->settings.max_tokens > 0 && job->settings.max_tokens < tokens;
     if (is_limited) tokens = job->settings.max_tokens;
     if (job->lengths.count == 0) MEP_TRY(choose_lengths(job, tokens));
+    MEP_TRY(check_lengths(job));
     for (int64_t i = 0; i < job->lengths.count; i++)
         if (job->lengths.values[i] > longest) longest = job->lengths.values[i];
     if (tokens < longest)
@@ -72,6 +95,7 @@ static mep_status choose_tokens(eval_job *job)
                         job->data_path, (long long)tokens, is_limited ? " with these --tokens" : "", (long long)longest,
                         is_limited ? "more --tokens" : "more text");
     if (job->settings.max_tokens == 0) job->settings.max_tokens = tokens / longest * longest;
+    if (job->settings.last > 0) job->settings.stride = longest; /* segments end at the same tokens at every length */
     return MEP_OK;
 }
 
@@ -259,11 +283,13 @@ int mep_cli_eval(int argc, char **argv)
         MEP_OPT_LENGTH("--stride", 0, "L", &job.settings.stride, 0, LONGEST,
                        "move a window of each length by L and count only the tokens that no window before has counted; "
                        "0: segments that do not overlap, the paper's way"),
-        MEP_OPT_LENGTH("--last", 0, "L", &job.settings.last, 0, LONGEST,
-                       "count only the last L tokens of each segment; 0: all, the paper's way"),
+        MEP_OPT_LENGTH(
+            "--last", 0, "L", &job.settings.last, 0, LONGEST,
+            "count only the last L tokens of each segment of the longest length: a shorter length counts the same "
+            "tokens, with only its nearest tokens before them; 0: all, the paper's way"),
         MEP_OPT_LENGTH("--batch-tokens", 0, "L", &job.settings.batch_tokens, 1, 1 << 30,
                        "tokens computed at a time, at least one segment; fewer need less memory"),
-        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_train_dtypes, "type to compute in"),
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_cli_dtypes, "type to compute in " MEP_CLI_DTYPE_AUTO),
         MEP_CLI_DEVICE_ROW(&job.device),
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.5,
                      "leave out far tokens whose attention weights are together below T; 0: exact"),
@@ -284,21 +310,25 @@ int mep_cli_eval(int argc, char **argv)
         .summary = "Perplexity of a model on text of several lengths: exp of the mean loss of a token.",
         .notes = "By default the data is cut into segments, every position counts, and every length that divides the\n"
                  "longest one scores the same tokens, so that lengths can be compared. The column +- is the standard\n"
-                 "error of the perplexity, from the spread of the segments; empty where there is one segment.\n\n"
+                 "error of the perplexity, from the spread of the segments; empty where there is one segment.\n"
+                 "--last K shows what the context before a token is worth: the same K tokens of each segment are\n"
+                 "scored at every length, and only how far back the model reads differs.\n\n"
                  "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K\n"
+                 "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K --last 256\n"
                  "  mpirun -np 4 mep eval --model runs/mep --data text.valid --lengths 512,64K\n",
         .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
     if (job.model_path == NULL) return mep_cli_usage("eval", "--model FOLDER is missing");
     if (job.data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
+    if (job.settings.stride > 0 && job.settings.last > 0)
+        return mep_cli_usage("eval", "--stride says already which tokens count; leave out either --stride or --last");
     if (job.split == NULL && mep_args_given(options, "--part"))
         return mep_cli_usage("eval", "--split A,B,C is missing");
     if (mep_cli_group()->rank > 0) job.quiet = 1;
     job.settings.device = (mep_device)job.device;
-    code = mep_cli_fit_dtype("eval", options, "--dtype", job.settings.device, &job.dtype);
+    code = mep_cli_choose_dtype("eval", options, "--dtype", job.settings.device, job.dtype, &job.settings.dtype);
     if (code == MEP_ARGS_GO) code = mep_cli_check_device("eval", job.settings.device);
     if (code != MEP_ARGS_GO) return code;
-    job.settings.dtype = job.dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     return run(&job);
 }

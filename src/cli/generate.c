@@ -198,7 +198,7 @@ int mep_cli_generate(int argc, char **argv)
         MEP_OPT_INT("--seed", 's', "N", &job.seed, 0, INT64_MAX, "another seed, another text"),
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.999999,
                      "leave out far keys whose attention weight is at most T a query; 0: exact"),
-        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_train_dtypes, "type to compute in"),
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_cli_dtypes, "type to compute in " MEP_CLI_DTYPE_AUTO),
         MEP_CLI_DEVICE_ROW(&job.device),
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096, "threads; 0: all cores"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no summary on stderr"),
@@ -230,11 +230,12 @@ int mep_cli_generate(int argc, char **argv)
     if (code != MEP_ARGS_GO) return code;
     code = check(&job, count, argv);
     job.settings.device = (mep_device)job.device;
-    if (code == MEP_ARGS_GO) code = mep_cli_fit_dtype("generate", options, "--dtype", job.settings.device, &job.dtype);
+    if (code == MEP_ARGS_GO)
+        code =
+            mep_cli_choose_dtype("generate", options, "--dtype", job.settings.device, job.dtype, &job.settings.dtype);
     if (code == MEP_ARGS_GO) code = mep_cli_check_device("generate", job.settings.device);
     if (code != MEP_ARGS_GO) return code;
     if (job.endless && !mep_args_given(options, "--max-tokens")) job.settings.max_tokens = MEP_GENERATE_ENDLESS;
     job.settings.seed = (uint64_t)job.seed;
-    job.settings.dtype = job.dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     return run(&job);
 }

@@ -213,11 +213,12 @@ static double memory_estimate(const mep_train_settings *s, double values)
            logit_values * (4 + (width < 4 ? 2 : 0));
 }
 
-static mep_status print_model(const mep_train_settings *s)
+static mep_status print_model(const mep_train_settings *s, int is_auto)
 {
     const mep_model_config *m = &s->model;
     mep_model *model = NULL;
-    char parameters[32], memory[32];
+    char parameters[32], memory[32], reason[MEP_CLI_DTYPE_REASON];
+    mep_cli_dtype_reason(is_auto, s->device, s->dtype, reason);
     MEP_TRY(mep_model_describe(&model, m));
     const mep_bias *bias = mep_model_get_bias(model);
     double values = (double)mep_model_parameter_values(model);
@@ -232,7 +233,7 @@ static mep_status print_model(const mep_train_settings *s)
     int threads = mep_set_threads(0);
     printf("\nmemory    about %sB, computing in %s on ", memory, mep_dtype_name(s->dtype));
     if (s->device == MEP_DEVICE_CPU)
-        printf("%d thread%s\n", threads, threads == 1 ? "" : "s");
+        printf("%d thread%s%s\n", threads, threads == 1 ? "" : "s", reason);
     else
         printf("%s\n", mep_device_name(s->device));
     mep_model_destroy(&model);
@@ -282,12 +283,6 @@ static mep_status print_data(const mep_train_settings *s)
     return MEP_OK;
 }
 
-static mep_status print_settings(const mep_train_settings *s)
-{
-    MEP_TRY(print_model(s));
-    return print_data(s);
-}
-
 /* ---- The run ---- */
 
 static int show_progress(void *context, const mep_train_progress *p)
@@ -325,7 +320,8 @@ static mep_status begin(void *context, const mep_train_settings *settings, int64
     train_job *job = context;
     if (job->resume != NULL && mep_cli_group()->rank == 0) warn_of_parts(job->resume, settings);
     if (job->quiet) return MEP_OK;
-    MEP_TRY(print_settings(settings));
+    MEP_TRY(print_model(settings, job->resume == NULL && job->o.dtype == MEP_CLI_AUTO));
+    MEP_TRY(print_data(settings));
     if (job->resume != NULL) printf("resumed   after step %lld\n", (long long)done);
     fflush(stdout);
     mep_progress_start(&job->progress, "train", done, settings->steps);
@@ -423,8 +419,9 @@ int mep_cli_train(int argc, char **argv)
     job.new_on_nan = mep_args_given(options, "--on-nan");
     job.new_device = mep_args_given(options, "--device");
     mep_device device = (mep_device)job.o.device;
-    code = job.resume != NULL ? check_resume(options)
-                              : mep_cli_fit_dtype("train", options, "--dtype", device, &job.o.dtype);
+    code = job.resume != NULL
+               ? check_resume(options)
+               : mep_cli_choose_dtype("train", options, "--dtype", device, job.o.dtype, &job.o.settings.dtype);
     if (code == MEP_ARGS_GO) code = mep_cli_check_device("train", device);
     if (code == MEP_ARGS_GO && job.resume == NULL) code = check_new_run(&job, options);
     return code == MEP_ARGS_GO ? run(&job) : code;

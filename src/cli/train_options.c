@@ -13,7 +13,6 @@
 
 enum { VOCAB_STEP = 64 }; /* the paper's 50257 become 50304 */
 
-const char *const mep_train_dtypes[] = {"float32", "bfloat16", NULL};
 const char *const mep_train_on_nan[] = {"stop", "skip", "dump", NULL};
 
 /* The value of --preset; the last one counts. NULL where there is none. */
@@ -38,7 +37,7 @@ int mep_train_options_begin(mep_train_options *options, const char *command, int
         return mep_cli_usage(command, "--preset: %s", mep_error_message());
     options->settings.model.vocab_size = 0;
     options->settings.model.intermediate_size = 0;
-    options->dtype = options->settings.dtype == MEP_BFLOAT16;
+    options->dtype = MEP_CLI_AUTO;
     options->preset_micro_batch = options->settings.micro_batch_size;
     return MEP_ARGS_GO;
 }
@@ -90,7 +89,6 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
     if (model->intermediate_size == 0) model->intermediate_size = 4 * model->hidden_size;
     if (settings->init[0] == '\0') model->max_position_embeddings = settings->length;
     if (settings->micro_batch_size == options->preset_micro_batch) fit_micro_batch(settings);
-    settings->dtype = options->dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     settings->device = (mep_device)options->device;
     settings->on_nan = (mep_on_nan)options->on_nan;
     mep_set_threads((int)options->threads);

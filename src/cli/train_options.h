@@ -20,15 +20,12 @@
 typedef struct mep_train_options {
     mep_train_settings settings;
     const char *preset;
-    int dtype;                  /* index in mep_train_dtypes */
+    int dtype;                  /* index in mep_cli_dtypes */
     int device;                 /* a mep_device */
     int on_nan;                 /* a mep_on_nan */
     int64_t threads;            /* 0: all cores */
     int64_t preset_micro_batch; /* the preset's micro_batch_size */
 } mep_train_options;
-
-/* "float32", "bfloat16", NULL */
-extern const char *const mep_train_dtypes[];
 
 /* The names of mep_on_nan, NULL. */
 extern const char *const mep_train_on_nan[];
@@ -61,8 +58,8 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
         MEP_OPT_INT("--batch-size", 'b', "N", &(O)->settings.batch_size, 1, 1 << 30, "sequences an optimizer step"),   \
         MEP_OPT_INT("--micro-batch-size", 0, "N", &(O)->settings.micro_batch_size, 0, 1 << 30,                         \
                     "sequences computed at a time, a divisor of --batch-size; fewer need less memory; 0: all"),        \
-        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &(O)->dtype, mep_train_dtypes,                                            \
-                       "type to compute in; the weights are kept in float32"),                                         \
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &(O)->dtype, mep_cli_dtypes,                                              \
+                       "type to compute in, with the weights kept in float32 " MEP_CLI_DTYPE_AUTO),                    \
         MEP_CLI_DEVICE_ROW(&(O)->device),                                                                              \
         MEP_OPT_FLAG("--recompute", 0, &(O)->settings.recompute,                                                       \
                      "keep only each layer's input for the backward pass: less memory, a third more work")

@@ -18,8 +18,8 @@
 typedef struct evaluation {
     const mep_eval_settings *settings;
     mep_dist *group;
-    int split;    /* each process has a stretch of every segment */
-    int64_t step; /* tokens from one segment to the next */
+    int split;           /* each process has a stretch of every segment */
+    int64_t start, step; /* first token of the first segment, and tokens from one segment to the next */
     int64_t segments;
     int64_t batch;         /* segments at a time */
     int64_t first, length; /* positions of a segment that this process computes */
@@ -36,33 +36,42 @@ void mep_eval_defaults(mep_eval_settings *settings)
     *settings = (mep_eval_settings){.length = 1024, .batch_tokens = 16384, .dtype = MEP_FLOAT32};
 }
 
-static mep_status plan(evaluation *e, const mep_dataset *data)
+static mep_status check(const mep_eval_settings *s)
 {
-    const mep_eval_settings *s = e->settings;
-    int64_t tokens = mep_dataset_tokens(data) - 1; /* a target for every input */
     if (s->length < 1 || s->batch_tokens < 1 || s->max_tokens < 0)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "evaluation needs a length and batch_tokens of 1 or more, found %lld and %lld",
                         (long long)s->length, (long long)s->batch_tokens);
-    if (s->stride < 0 || s->stride > s->length)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the stride %lld is not from 0 to the length %lld", (long long)s->stride,
-                        (long long)s->length);
     if (s->last < 0 || s->last > s->length)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "the last %lld tokens cannot be counted: that is not from 0 to the length "
                         "%lld",
                         (long long)s->last, (long long)s->length);
-    if (s->stride > 0 && s->last > 0)
+    if (s->stride < 0 || (s->last == 0 && s->stride > s->length))
+        return mep_fail(MEP_ERROR_ARGUMENT, "the stride %lld is not from 0 to the length %lld", (long long)s->stride,
+                        (long long)s->length);
+    if (s->last > 0 && s->stride > 0 && s->stride < s->length)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "a stride says already which tokens count; leave out either the stride or the last tokens");
+                        "a stride of %lld, below the length %lld, says already which tokens count; leave out either "
+                        "the stride or the last tokens",
+                        (long long)s->stride, (long long)s->length);
+    return MEP_OK;
+}
+
+static mep_status plan(evaluation *e, const mep_dataset *data)
+{
+    const mep_eval_settings *s = e->settings;
+    int64_t tokens = mep_dataset_tokens(data) - 1; /* a target for every input */
+    MEP_TRY(check(s));
+    e->step = s->stride > 0 ? s->stride : s->length;
+    e->start = s->last > 0 ? e->step - s->length : 0;
     if (s->max_tokens > 0 && s->max_tokens < tokens) tokens = s->max_tokens;
-    if (tokens < s->length)
+    if (tokens < e->start + s->length)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "the data has %lld tokens to score, too few for one segment of length %lld; use shorter "
                         "lengths or more text",
-                        (long long)(tokens < 0 ? 0 : tokens), (long long)s->length);
-    e->step = s->stride > 0 ? s->stride : s->length;
-    e->segments = (tokens - s->length) / e->step + 1;
+                        (long long)(tokens < 0 ? 0 : tokens), (long long)(e->start + s->length));
+    e->segments = (tokens - e->start - s->length) / e->step + 1;
     e->batch = s->batch_tokens / s->length < 1 ? 1 : s->batch_tokens / s->length;
     int64_t each = (e->segments + e->group->size - 1) / e->group->size;
     if (e->batch > each) e->batch = each;
@@ -112,7 +121,7 @@ static int64_t scored(const evaluation *e, int64_t segment)
 static mep_status read(evaluation *e, const mep_dataset *data, int64_t first, int64_t count)
 {
     for (int64_t b = 0; b < count; b++) {
-        int64_t start = (first + b) * e->step + e->first;
+        int64_t start = e->start + (first + b) * e->step + e->first;
         MEP_TRY(mep_dataset_read(data, start, e->length, e->inputs + b * e->length));
         MEP_TRY(mep_dataset_read(data, start + 1, e->length, e->targets + b * e->length));
     }

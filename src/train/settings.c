@@ -39,7 +39,7 @@ mep_status mep_train_preset(const char *name, mep_train_settings *s)
                                   .eps = 1e-8,
                                   .max_grad_norm = 1,
                                   .seed = 1235,
-                                  .dtype = MEP_BFLOAT16,
+                                  .dtype = mep_dtype_auto(MEP_DEVICE_CPU),
                                   .save_every = 1000,
                                   .keep = 2,
                                   .valid_tokens = 1 << 16};

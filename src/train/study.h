@@ -43,6 +43,9 @@ mep_status mep_study_eval_settings(const mep_study_settings *settings, int64_t c
 mep_status mep_study_open_folder(const char *folder, const mep_study_settings *settings,
                                  const mep_study_corpus *corpora);
 
+/* The dtype of the runs of the study in a folder; *dtype stays as it is where there is no study yet. */
+mep_status mep_study_dtype(const char *folder, mep_dtype *dtype);
+
 /* Compare a run's train.json with what the study wants of it. */
 mep_status mep_study_check_run(const char *run, const mep_train_settings *wanted);
 

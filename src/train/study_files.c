@@ -149,6 +149,21 @@ mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s
     return status;
 }
 
+mep_status mep_study_dtype(const char *folder, mep_dtype *dtype)
+{
+    char *path = NULL;
+    json_t *root = NULL;
+    const char *name = NULL;
+    MEP_TRY(mep_path_join(&path, folder, "study.json"));
+    mep_status status = mep_file_exists(path) ? mep_json_load(path, &root) : MEP_OK;
+    if (status == MEP_OK && root != NULL)
+        status = mep_json_get_string(json_object_get(root, "training"), path, "dtype", &name);
+    if (name != NULL) *dtype = strcmp(name, mep_dtype_name(MEP_BFLOAT16)) == 0 ? MEP_BFLOAT16 : MEP_FLOAT32;
+    json_decref(root);
+    mep_free(&path);
+    return status;
+}
+
 /* ---- eval.json ---- */
 
 /* An evaluation without results. The processor is not named: it is not in files of before there were devices. */

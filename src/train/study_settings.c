@@ -95,6 +95,7 @@ static mep_status eval_settings(const mep_study_settings *s, const char *name, i
     *eval = s->eval;
     eval->length = longest;
     eval->max_tokens = most / longest * longest;
+    if (eval->last > 0 && eval->stride == 0) eval->stride = longest; /* the same tokens at every length */
     return MEP_OK;
 }
 
