@@ -39,7 +39,7 @@ MEP_API const char *mep_version(void);
 /* Number of the binary interface that these headers describe: it goes up with every change of a public structure,
  * signature or constant that a program built with earlier headers would misread, and not with what is only added
  * (scripts/check_abi.sh compares). */
-#define MEP_ABI_VERSION 3
+#define MEP_ABI_VERSION 4
 
 /* That of the library in use. What declares the interface for itself (a binding), or loads the library at run time,
  * compares it with the MEP_ABI_VERSION it was written for, before any other call. Thread-safe. */

@@ -10,7 +10,7 @@ import os
 import re
 
 # MEP_ABI_VERSION of the headers whose declarations follow; a library of another one is refused.
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 DECLARATIONS = """
 enum { MEP_POSITION_SIZE = 256 };
