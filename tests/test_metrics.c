@@ -225,10 +225,11 @@ static int remove_scratch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),   cmocka_unit_test(test_skipped_and_whole_numbers),
-        cmocka_unit_test(test_unknown_key), cmocka_unit_test(test_corpora), cmocka_unit_test(test_long),
-        cmocka_unit_test(test_rewound), cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_last),    cmocka_unit_test(test_allocation),
+        cmocka_unit_test(test_plain),       cmocka_unit_test(test_skipped_and_whole_numbers),
+        cmocka_unit_test(test_unknown_key), cmocka_unit_test(test_corpora),
+        cmocka_unit_test(test_long),        cmocka_unit_test(test_rewound),
+        cmocka_unit_test(test_damaged),     cmocka_unit_test(test_last),
+        cmocka_unit_test(test_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, remove_scratch);
 }

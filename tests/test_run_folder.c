@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The folder of a run while it is written to: a second process is refused, what kills the first one lets it go, and a
- * folder that is moved or removed in the meantime leaves nothing under its old name. Then what a run says of itself: other
- * settings, unknown keys, a divergence before and after a checkpoint.
+ * folder that is moved or removed in the meantime leaves nothing under its old name. Then what a run says of itself:
+ * other settings, unknown keys, a divergence before and after a checkpoint.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -255,8 +255,8 @@ static void test_valid_seconds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_killed),         cmocka_unit_test(test_two_at_once), cmocka_unit_test(test_moved),
-        cmocka_unit_test(test_removed),        cmocka_unit_test(test_unknown_key), cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_killed),         cmocka_unit_test(test_two_at_once),   cmocka_unit_test(test_moved),
+        cmocka_unit_test(test_removed),        cmocka_unit_test(test_unknown_key),   cmocka_unit_test(test_divergence),
         cmocka_unit_test(test_other_settings), cmocka_unit_test(test_valid_seconds),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

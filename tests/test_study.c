@@ -638,10 +638,11 @@ static void test_summary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_results), cmocka_unit_test(test_continue), cmocka_unit_test(test_grow),
-        cmocka_unit_test(test_corpora), cmocka_unit_test(test_refusals), cmocka_unit_test(test_other_settings),
-        cmocka_unit_test(test_damaged), cmocka_unit_test(test_unknown_keys), cmocka_unit_test(test_union),
-        cmocka_unit_test(test_two_at_once), cmocka_unit_test(test_moved), cmocka_unit_test(test_summary),  cmocka_unit_test(test_device),
+        cmocka_unit_test(test_results),     cmocka_unit_test(test_continue),     cmocka_unit_test(test_grow),
+        cmocka_unit_test(test_corpora),     cmocka_unit_test(test_refusals),     cmocka_unit_test(test_other_settings),
+        cmocka_unit_test(test_damaged),     cmocka_unit_test(test_unknown_keys), cmocka_unit_test(test_union),
+        cmocka_unit_test(test_two_at_once), cmocka_unit_test(test_moved),        cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_device),
     };
     return cmocka_run_group_tests(tests, make_data, remove_data);
 }

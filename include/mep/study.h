@@ -43,7 +43,7 @@ typedef enum mep_study_phase { MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING, MEP_STU
 typedef struct mep_study_progress {
     mep_study_phase phase;
     const char *folder; /* the study's; another name where it has been moved since */
-    int64_t run, runs; /* run counts from 1, over corpora, then seeds, then encodings */
+    int64_t run, runs;  /* run counts from 1, over corpora, then seeds, then encodings */
     const char *corpus, *encoding;
     uint64_t seed;
     int64_t length;           /* of the training or of the evaluation */
@@ -58,9 +58,9 @@ typedef struct mep_study_progress {
 typedef int (*mep_study_fn)(void *context, const mep_study_progress *progress);
 
 /* Train and evaluate all runs that are not done yet; runs of earlier calls whose results are of other tokens or another
- * type are evaluated again, so that one table can have all. The lists, every setting and the data (which is read once) are
- * checked before anything is written. Fails when the folder holds a study with other settings or other data, and names
- * what differs. Failures of a run name its folder. progress may be NULL. */
+ * type are evaluated again, so that one table can have all. The lists, every setting and the data (which is read once)
+ * are checked before anything is written. Fails when the folder holds a study with other settings or other data, and
+ * names what differs. Failures of a run name its folder. progress may be NULL. */
 MEP_API mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress,
                                  void *context);
 

@@ -361,7 +361,7 @@ int mep_cli_compare(int argc, char **argv)
         "show all of them.\n\n"
         "  mep prepare --out text --valid 0.1 books/\n"
         "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5\n"
-        "  mpirun -np 3 mep compare --data text --out runs/books    3 runs at a time, one in each process\n\n"
+        "  mpirun -np 3 mep compare --data text --out runs/study    3 runs at a time, one in each process\n\n"
         "Position encodings:\n%s",
         mep_position_help());
     mep_usage usage = {

@@ -504,7 +504,8 @@ static mep_status draw_kernels(const mep_report *report, const report_data *data
     long long heads = s->train.model.num_attention_heads;
     MEP_TRY(find_unit(report, corpus, &unit));
     mep_status status = lines_alloc(&set, s->encoding_count, CURVE_POINTS);
-    for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++) status = add_curve(report, data, corpus, e, &set);
+    for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++)
+        status = add_curve(report, data, corpus, e, &set);
     if (status == MEP_OK) status = file_name(report, corpus, "kernels.png", &path);
     if (status == MEP_OK)
         status = mep_format(&title, "Distance biases after training, head %lld of %lld", (heads + 1) / 2, heads);

@@ -280,13 +280,14 @@ int mep_cli_plot(int argc, char **argv)
             "steps. Or perplexity against the length of the test text, from a table with the columns encoding, length "
             "and perplexity (the mean over its seeds, with their standard deviation as error bars). Or the curves of "
             "distance biases, of a model also the learned ones. Needs gnuplot.",
-        .notes = "Examples:\n"
-                 "  mep plot runs/mep                                   one run: losses, gradient norm, learning rate\n"
-                 "  mep plot runs/mep runs/alibi --x-axis tokens        two runs: their losses in one picture\n"
-                 "  mep plot runs/study/*-seed1235 --show valid_loss    the runs of a study\n"
-                 "  mep plot results.csv --train-length 512\n"
-                 "  mep plot --bias mep --bias alibi --bias kerple_log --heads 8 --max-distance 1K --out kernels.png\n"
-                 "  mep plot --model runs/mep_param --head 1,4,8        what it has learned\n",
+        .notes =
+            "Examples, for what mep train --out runs/mep and mep compare --out runs/study have made:\n"
+            "  mep plot runs/mep                                   one run: losses, gradient norm, learning rate\n"
+            "  mep plot runs/mep runs/study/alibi-seed1235 --x-axis tokens    two runs: their losses in one picture\n"
+            "  mep plot runs/study/*-seed1235 --show valid_loss    the runs of a study\n"
+            "  mep plot runs/study/results.csv --train-length 512\n"
+            "  mep plot --bias mep --bias alibi --bias kerple_log --heads 8 --max-distance 1K --out kernels.png\n"
+            "  mep plot --model runs/study/mep_param-seed1235 --head 1,4,8    what it has learned\n",
         .options = options,
         .max_arguments = MEP_ARGS_LIST};
     plot_kind kind = OF_RESULTS;

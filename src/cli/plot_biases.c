@@ -197,11 +197,9 @@ static mep_status add_lines(drawing *d)
     d->points = last < MAX_POINTS ? last + 1 : MAX_POINTS;
     for (int64_t k = 0; k < d->points; k++)
         d->distances[k] = (int64_t)((double)k * (double)last / (double)(d->points > 1 ? d->points - 1 : 1) + 0.5);
+    for (int64_t i = 0; i < d->count; i++) MEP_TRY(add_heads(d, &d->curves[i], d->curves[i].bias, first_style(d, i)));
     for (int64_t i = 0; i < d->count; i++)
-        MEP_TRY(add_heads(d, &d->curves[i], d->curves[i].bias, first_style(d, i)));
-    for (int64_t i = 0; i < d->count; i++)
-        if (d->curves[i].before != NULL)
-            MEP_TRY(add_heads(d, &d->curves[i], d->curves[i].before, first_style(d, i)));
+        if (d->curves[i].before != NULL) MEP_TRY(add_heads(d, &d->curves[i], d->curves[i].before, first_style(d, i)));
     return MEP_OK;
 }
 

@@ -174,8 +174,8 @@ static mep_status read_run(run *r, const char *path)
     return read_settings(r);
 }
 
-/* Line types of several runs: in a study those of their encodings, as in its own pictures, dashed where an earlier run has
- * the same encoding; others by their place. */
+/* Line types of several runs: in a study those of their encodings, as in its own pictures, dashed where an earlier run
+ * has the same encoding; others by their place. */
 static void choose_styles(drawing *d)
 {
     const int half = MEP_PICTURE_STYLES / 2;

@@ -113,7 +113,7 @@ static void write_notes(char notes[NOTES_SIZE])
         "  mep train --data text.train --out runs/t5 --preset micro --position t5 --steps 2K\n"
         "  mep train --data books=0.7,code=0.3 --split 949,50,1 --out runs/both\n"
         "  mep train --resume runs/mep\n"
-        "  mpirun -np 4 mep train --data text.train --out runs/mep    4 processes share each step's sequences\n"
+        "  mpirun -np 4 mep train --data text.train --out runs/mep4    4 processes share each step's sequences\n"
         "  mep train --resume runs/mep --fall-back --on-nan dump\n"
         "  mep train --resume runs/mep --device cpu    a run that began on a GPU goes on without one\n\n"
         "Ctrl-C saves a checkpoint and ends the run, which --resume continues as if nothing had happened.\n\n"

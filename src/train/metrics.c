@@ -54,8 +54,9 @@ static mep_status read_number(const json_t *line, const char *name, const char *
 
 static mep_status read_step(json_t *line, const char *name, mep_metrics_step *step)
 {
-    static const char *const keys[] = {"step",       "loss",         "learning_rate", "grad_norm",   "tokens_per_second",
-                                       "valid_loss", "valid_losses", "valid_seconds", "skipped_for", NULL};
+    static const char *const keys[] = {
+        "step",       "loss",         "learning_rate", "grad_norm",   "tokens_per_second",
+        "valid_loss", "valid_losses", "valid_seconds", "skipped_for", NULL};
     MEP_TRY(mep_json_get_int(line, name, "step", 1, INT64_MAX, &step->step));
     MEP_TRY(read_number(line, name, "loss", &step->loss));
     MEP_TRY(read_number(line, name, "learning_rate", &step->learning_rate));

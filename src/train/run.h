@@ -30,8 +30,8 @@ mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, 
  * memory is short. */
 json_t *mep_run_training_json(const mep_train_settings *settings);
 
-/* Fail with MEP_ERROR_ARGUMENT on the first key that `wanted` and `found`, which is in `file`, do not both have with the
- * same value. */
+/* Fail with MEP_ERROR_ARGUMENT on the first key that `wanted` and `found`, which is in `file`, do not both have with
+ * the same value. */
 mep_status mep_run_compare_json(const char *file, const json_t *found, json_t *wanted);
 
 /* Compare the train.json of a run with the settings that are wanted of it: all that its bits depend on but the data.

@@ -278,10 +278,9 @@ static mep_status compare_values(const char *file, const char *key, const json_t
 {
     if (found != NULL && wanted != NULL && json_equal(found, wanted)) return MEP_OK;
     char *old = value_text(found), *new = value_text(wanted);
-    mep_status status =
-        mep_fail(MEP_ERROR_ARGUMENT,
-                 "%s: was made with %s %s, now it is %s; choose another folder, or what it was made with", file, key,
-                 old == NULL ? "missing" : old, new == NULL ? "missing" : new);
+    mep_status status = mep_fail(
+        MEP_ERROR_ARGUMENT, "%s: was made with %s %s, now it is %s; choose another folder, or what it was made with",
+        file, key, old == NULL ? "missing" : old, new == NULL ? "missing" : new);
     free(old);
     free(new);
     return status;

@@ -44,10 +44,10 @@ typedef struct study {
     double reported;         /* work of the current part that is counted already */
     double evaluation_start; /* clock */
     char lost[MESSAGE];      /* why the others cannot be reached; "" where they can */
-    int64_t *owner; /* of all runs of the lists: the process that does it, or NOBODY */
-    int64_t runs;   /* of the lists */
-    int64_t at;     /* of these, the next one */
-    int64_t taken;  /* runs that have something to do, so far */
+    int64_t *owner;          /* of all runs of the lists: the process that does it, or NOBODY */
+    int64_t runs;            /* of the lists */
+    int64_t at;              /* of these, the next one */
+    int64_t taken;           /* runs that have something to do, so far */
 } study;
 
 /* One run and what it needs. */
@@ -382,8 +382,7 @@ static mep_status check_common_folder(const study *s, const char *folder)
     if (status == MEP_OK && s->group->rank == 0) status = mep_make_folder(path, 0);
     status = mep_dist_agree(s->group, status);
     if (status == MEP_OK && !mep_folder_exists(path))
-        status =
-            mep_fail(MEP_ERROR_IO, "%s: is not the folder of process 0; all processes need a common one", folder);
+        status = mep_fail(MEP_ERROR_IO, "%s: is not the folder of process 0; all processes need a common one", folder);
     status = mep_dist_agree(s->group, status);
     if (path != NULL && s->group->rank == 0) (void)mep_remove_tree(path);
     mep_free(&path);

@@ -66,8 +66,8 @@ void mep_study_lists_free(mep_study_lists *lists);
 /* Add the lists of a call to those of study.json; lists that are missing are made from the runs in the folder. */
 mep_status mep_study_lists_add(json_t *study, const char *folder, const mep_study_settings *asked, int *changed);
 
-/* The place of an encoding in the study to which the folder belongs, that of a run, a corpus or the study; -1 where there
- * is none. It never changes, so that it can choose a colour. */
+/* The place of an encoding in the study to which the folder belongs, that of a run, a corpus or the study; -1 where
+ * there is none. It never changes, so that it can choose a colour. */
 int64_t mep_study_encoding_place(const char *folder, const char *encoding);
 
 /* The name of an encoding in that of a run's folder. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The encodings, seeds and lengths of a study: all that were ever asked of it, in the order in which they were. They are
- * lists of study.json, so that a table shows what an earlier call has made, and an encoding keeps its place.
+ * The encodings, seeds and lengths of a study: all that were ever asked of it, in the order in which they were. They
+ * are lists of study.json, so that a table shows what an earlier call has made, and an encoding keeps its place.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>

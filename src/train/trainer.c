@@ -178,12 +178,17 @@ static mep_status open_step(trainer *t)
     return MEP_OK;
 }
 
+/* All memory of a run is taken here, before its first step. */
 static mep_status open_trainer(trainer *t)
 {
     MEP_TRY(divide_batch(t));
     MEP_TRY(open_data(t));
-    MEP_TRY(mep_model_create(&t->model, &t->settings.model, t->settings.seed));
-    return open_step(t);
+    mep_status status = mep_model_create(&t->model, &t->settings.model, t->settings.seed);
+    if (status == MEP_OK) status = open_step(t);
+    if (status == MEP_ERROR_MEMORY)
+        mep_fail_in(status, "the run needs more memory than there is; a smaller --micro-batch-size, or --recompute, "
+                            "needs less: ");
+    return status;
 }
 
 /* The parameters of process 0 in all processes, and where they compute: they have read no files, and may be processors
@@ -224,10 +229,22 @@ static mep_status follow(trainer *t, int *moved)
     return status;
 }
 
-static mep_status open_log(trainer *t)
+/* Write something in the run's folder. Where it is moved just then, what was written goes along: it is written again.
+ */
+static mep_status write_in_folder(trainer *t, mep_status (*write)(trainer *t))
 {
     int moved = 0;
+    char reason[MESSAGE];
     MEP_TRY(follow(t, &moved));
+    mep_status status = write(t);
+    if (status != MEP_ERROR_IO) return status;
+    snprintf(reason, sizeof reason, "%s", mep_error_message());
+    MEP_TRY(follow(t, &moved));
+    return moved ? write(t) : mep_fail(status, "%s", reason);
+}
+
+static mep_status open_log(trainer *t)
+{
     return mep_run_open_log(t->run, &t->log);
 }
 
@@ -239,7 +256,7 @@ static mep_status compute(trainer *t, mep_train_progress *p)
     const float *losses = t->losses + t->group->rank * t->share * length;
     double loss = 0, square = 0;
     mep_status status = accumulate(t), summed = mep_reduction_finish(t->reduction);
-    if (summed == MEP_OK && t->group->rank == 0) summed = open_log(t);
+    if (summed == MEP_OK && t->group->rank == 0) summed = write_in_folder(t, open_log);
     int bad = status == MEP_ERROR_NUMERIC; /* the position bias */
     MEP_TRY(mep_dist_agree(t->group, status != MEP_OK && !bad ? status : summed));
     MEP_TRY(mep_adamw_squares(t->optimizer, t->gradients)); /* fails on a device alone, which one process has */
@@ -364,17 +381,10 @@ static mep_moments moments_of(const trainer *t)
     return (mep_moments){t->optimizer, t->shards, t->space};
 }
 
-/* A folder that is moved while a checkpoint is written takes what was written along: it is written there again. */
-static mep_status write_checkpoint(trainer *t, mep_moments *moments)
+static mep_status write_checkpoint(trainer *t)
 {
-    int moved = 0;
-    MEP_TRY(follow(t, &moved));
-    mep_status status = mep_run_save(t->run, &t->settings, t->model, moments, &t->state);
-    if (status != MEP_ERROR_IO) return status;
-    char reason[MESSAGE];
-    snprintf(reason, sizeof reason, "%s", mep_error_message());
-    MEP_TRY(follow(t, &moved));
-    return moved ? mep_run_save(t->run, &t->settings, t->model, moments, &t->state) : mep_fail(status, "%s", reason);
+    mep_moments moments = moments_of(t);
+    return mep_run_save(t->run, &t->settings, t->model, &moments, &t->state);
 }
 
 static mep_status save(trainer *t)
@@ -383,7 +393,7 @@ static mep_status save(trainer *t)
     mep_status status = mep_session_store(t->session);
     if (status == MEP_OK)
         status = mep_model_sync_bias(t->model); /* position parameters are saved within their ranges */
-    if (status == MEP_OK && t->group->rank == 0) status = write_checkpoint(t, &moments);
+    if (status == MEP_OK && t->group->rank == 0) status = write_in_folder(t, write_checkpoint);
     mep_status finished = mep_moments_finish(&moments);
     MEP_TRY(mep_dist_agree(t->group, status != MEP_OK ? status : finished));
     t->saved = t->state.step;
