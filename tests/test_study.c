@@ -290,7 +290,14 @@ static void test_union(void **state)
     assert_int_equal(w.trained, 0);
     assert_int_equal(w.evaluated, 2 * 2);
     expect_all("union", &second, 160);
-    second.length_count = 1; /* the same tokens as with the longer length */
+    second.length_count = 3; /* one more: of both */
+    watch stopped = {.stop_at = 2};
+    assert_int_equal(mep_study_run(scratch_path("union"), &second, look, &stopped), MEP_INTERRUPTED);
+    w = run_study("union", &second);
+    assert_int_equal(w.trained, 0);
+    assert_true(w.evaluated > 0);
+    expect_all("union", &second, 160);
+    second.length_count = 1; /* the same tokens as with the longer lengths */
     w = run_study("union", &second);
     assert_int_equal(w.trained + w.evaluated, 0);
     expect_all("union", &second, 160);

@@ -57,10 +57,11 @@ typedef struct mep_study_progress {
  * before); a return other than 0 saves what is there and ends with MEP_INTERRUPTED. */
 typedef int (*mep_study_fn)(void *context, const mep_study_progress *progress);
 
-/* Train and evaluate all runs that are not done yet; runs of earlier calls whose results are of other tokens or another
- * type are evaluated again, so that one table can have all. The lists, every setting and the data (which is read once)
- * are checked before anything is written. Fails when the folder holds a study with other settings or other data, and
- * names what differs. Failures of a run name its folder. progress may be NULL. */
+/* Train all runs that are not done yet, and evaluate them at every length that was ever asked of the study; runs of
+ * earlier calls too, where they lack a length or their results are of other tokens or another type. The lists, every
+ * setting and the data (which is read once) are checked before anything is written. Fails when the folder holds a study
+ * with other settings or other data, and names what differs. Failures of a run name its folder. progress may be NULL.
+ */
 MEP_API mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress,
                                  void *context);
 

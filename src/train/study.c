@@ -83,19 +83,6 @@ static int can_take(const study_run *r, int64_t length)
            length <= r->train.length;
 }
 
-static int is_asked_length(const study *s, int64_t length)
-{
-    for (int64_t i = 0; i < s->asked->length_count; i++)
-        if (s->asked->lengths[i] == length) return 1;
-    return 0;
-}
-
-/* Whether a run is to be evaluated at a length. */
-static int wants(const study *s, const study_run *r, int64_t length)
-{
-    return can_take(r, length) && (!r->is_asked || is_asked_length(s, length));
-}
-
 static mep_status find_steps(const study_run *r, int64_t *steps)
 {
     *steps = 0;
@@ -115,7 +102,7 @@ static mep_status add_work(study *s, const study_run *r)
         int64_t length = s->settings->lengths[i];
         mep_eval_result result = {0};
         status = mep_study_eval_find(eval, r->folder, length, &result);
-        if (result.segments == 0 && wants(s, r, length))
+        if (result.segments == 0 && can_take(r, length))
             s->work.left[MEP_STUDY_EVALUATING] += token_work(&r->train, length) * (double)r->eval.max_tokens;
     }
     json_decref(eval);
@@ -268,7 +255,7 @@ static mep_status evaluate(study *s, study_run *r)
         int64_t length = s->settings->lengths[i];
         mep_eval_result result = {0};
         MEP_TRY_OR(status, mep_study_eval_find(eval, r->folder, length, &result), end);
-        if (result.segments > 0 || !wants(s, r, length)) continue;
+        if (result.segments > 0 || !can_take(r, length)) continue;
         if (model == NULL) {
             MEP_TRY_OR(status, mep_model_load(&model, r->folder), end);
             MEP_TRY_OR(status, mep_mixture_open_valid(&data, &r->train), end);
@@ -316,31 +303,19 @@ static mep_status for_each_run(study *s, mep_status (*action)(study *, study_run
     return MEP_OK;
 }
 
-/* A run of an earlier call is evaluated again where its results cannot stand in one table with new ones, since they are
- * of other tokens or of another type. */
-static mep_status is_left_out(const study_run *r, int *left_out)
-{
-    int64_t steps = 0;
-    int is_stale = 0;
-    *left_out = 0;
-    if (r->is_asked) return MEP_OK;
-    MEP_TRY(find_steps(r, &steps));
-    if (steps >= r->train.steps) MEP_TRY(mep_study_eval_is_stale(r->folder, &r->eval, r->train.steps, &is_stale));
-    *left_out = !is_stale;
-    return MEP_OK;
-}
-
-/* Who does the next run: those with something left to do go round, the others are reported by process 0. */
+/* Who does the next run: those with something left to do go round, the others are reported by process 0. A run of an
+ * earlier call is trained no further, but once it is trained evaluated at every length, as all are: the table has no
+ * holes, and its results are of the same tokens and type. */
 static mep_status choose_owner(study *s, study_run *r)
 {
     double before = s->work.left[0] + s->work.left[1];
-    int64_t *owner = &s->owner[s->at++];
-    int left_out = 0;
+    int64_t *owner = &s->owner[s->at++], steps = 0;
     *owner = NOBODY;
-    MEP_TRY(is_left_out(r, &left_out));
-    if (left_out) return MEP_OK;
+    MEP_TRY(find_steps(r, &steps));
+    if (!r->is_asked && steps < r->train.steps) return MEP_OK;
     MEP_TRY(add_work(s, r));
-    *owner = s->work.left[0] + s->work.left[1] > before ? s->taken++ % s->group->size : 0;
+    int has_work = s->work.left[0] + s->work.left[1] > before;
+    if (has_work || r->is_asked) *owner = has_work ? s->taken++ % s->group->size : 0;
     return MEP_OK;
 }
 

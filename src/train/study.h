@@ -85,9 +85,6 @@ mep_status mep_study_eval_read(const char *run, const mep_eval_settings *setting
 /* The result at a length; segments is 0 where there is none. */
 mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t length, mep_eval_result *result);
 
-/* 1 where the file has results, but of other settings. */
-mep_status mep_study_eval_is_stale(const char *run, const mep_eval_settings *settings, int64_t steps, int *is_stale);
-
 /* Add a result and write the file. */
 mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *result);
 

@@ -257,16 +257,6 @@ mep_status mep_study_eval_read(const char *run, const mep_eval_settings *setting
     return status;
 }
 
-mep_status mep_study_eval_is_stale(const char *run, const mep_eval_settings *settings, int64_t steps, int *is_stale)
-{
-    json_t *found = NULL, *wanted = empty_eval(settings, steps);
-    mep_status status = wanted == NULL ? out_of_memory() : load_eval(run, &found);
-    *is_stale = status == MEP_OK && found != NULL && !has_settings(found, wanted);
-    json_decref(found);
-    json_decref(wanted);
-    return status;
-}
-
 /* A number, or null where it is none. */
 static json_t *finite_json(double number)
 {
