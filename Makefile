@@ -90,7 +90,7 @@ fuzz: ## run every fuzzer, or those of FUZZ="bias cut", for FUZZ_SECONDS=60 each
 	done
 
 # CORPUS= and STEPS= reach the script through the environment.
-demo: all ## train four encodings on real text, compare them on longer text; CORPUS=FILE takes another text
+demo: all ## train four encodings on real text, compare them on longer text; STEPS=60 is quicker, CORPUS=FILE takes another text
 	@sh scripts/setup.sh demo
 	@sh scripts/demo.sh build/release/mep
 

@@ -62,8 +62,7 @@ mv build/demo.now "$out/demo.txt"
 
 data=$out/data/$name
 [ -e "$data.valid.json" ] || "$mep" prepare --force --out "$data" --valid 0.1 -- "$corpus"
-# Half the work where the processor has instructions for it.
-dtype=float32
-if "$mep" version | grep -q '^CPU level *avx512_bf16'; then dtype=bfloat16; fi
+echo "training 4 models for $steps steps each; how long that takes is said after a few seconds, and STEPS makes it shorter:"
+echo '    make demo STEPS=60'
 exec "$mep" compare --data "$data" --out "$out" --preset nano --positions alibi,mep,mep_param,rotary \
-    --length 128 --steps "$steps" --lengths 128,256,512,1K,2K,4K --eval-tokens 65536 --dtype $dtype --eval-dtype $dtype
+    --length 128 --steps "$steps" --lengths 128,256,512,1K,2K,4K --eval-tokens 65536

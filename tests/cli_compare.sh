@@ -74,6 +74,36 @@ checks=$((checks + 1))
 cmp -s first.csv whole/results.csv || wrong 'a second call changed results.csv'
 [ -z "$(find whole -newer before -path '*seed*' -type f)" ] || wrong 'a second call wrote into the runs'
 
+# One encoding more: the table has all, and each its colour in all pictures, also where another one has no curve.
+grown="$tiny --steps 12 --eval-tokens 2000"
+# shellcheck disable=SC2086
+expect 0 compare --data text --out grown $grown --lengths 16,32,64 --positions rotary,mep
+said out 'so far, after run 1 of 2:'
+checks=$((checks + 1))
+[ "$(sed -n '/so far/,/^$/p' out | wc -l)" = 2 ] && [ "$(grep -c '^rotary' out)" = 2 ] && [ "$(grep -c '^mep' out)" = 1 ] ||
+    wrong 'the table so far is another'
+# shellcheck disable=SC2086
+expect 0 compare --data text --out grown $grown --lengths 16,32 --positions alibi
+said err '1/1 alibi'
+checks=$((checks + 1))
+[ "$(cut -d, -f1 grown/results.csv | uniq -c | tr -s ' \n' ' ')" = ' 1 encoding 3 rotary 3 mep 3 alibi ' ] ||
+    wrong "not all is in the table: $(cat grown/results.csv)"
+said grown/results.md '| mep '
+line_type() { # line_type SCRIPT LABEL
+    sed -n "s/.*linetype \([0-9]*\) .*title '$2'.*/\1/p" "$1" | sort -u | tr -d '\n'
+}
+if command -v gnuplot > /dev/null; then
+    expect 0 plot grown/results.csv --out by-hand.png
+    expect 0 plot grown/mep-seed1235 grown/alibi-seed1235 --show valid_loss
+    expect 0 plot --model grown/mep-seed1235 --model grown/alibi-seed1235 --out biases.png
+    checks=$((checks + 1))
+    types="$(line_type grown/perplexity.gp mep) $(line_type grown/kernels.gp mep) $(line_type by-hand.gp mep)"
+    types="$types $(line_type training.gp mep-seed1235) $(line_type biases.gp mep-seed1235)"
+    types="$types; $(line_type grown/perplexity.gp alibi) $(line_type grown/kernels.gp alibi) $(line_type by-hand.gp alibi)"
+    types="$types $(line_type training.gp alibi-seed1235) $(line_type biases.gp alibi-seed1235)"
+    [ "$types" = '2 2 2 2 2; 3 3 3 3 3' ] || wrong "line types: $types"
+fi
+
 # The page has the command as a shell takes it, whatever is in its words.
 mkdir -p "it's"
 cp text.*.* "it's"

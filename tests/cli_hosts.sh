@@ -117,7 +117,7 @@ for how in die cut; do
     wait $job
     code=$?
     [ $code != 0 ] && [ $code != 124 ] || wrong "$how: mpirun ends with $code"
-    said err 'the last checkpoint stays'
+    said err 'what was saved before stays'
     on alpha sh -c "sed 's/\"steps\": 1000000/\"steps\": 1/' disk/$how/train.json > json && cp json disk/$how/train.json"
     on alpha "$MEP" train --resume "disk/$how" > out 2> err || wrong "$how: the run cannot be resumed"
 done

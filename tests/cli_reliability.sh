@@ -90,13 +90,25 @@ set -- cut/checkpoint-*
 expect 0 train --resume cut --quiet
 same cut
 
-# A run's folder that cannot be written to any more.
-disturb 1 'a run without its folder' moved \
-    'kill -STOP $pid; mv moved away; echo > moved; kill -CONT $pid'
-said err 'cannot open moved/metrics.jsonl: Not a directory; nothing after step 0 could be saved'
+# A run's folder that gets another name: the run goes on in it. One that is removed ends the run.
+for try in 1 2 3 4 5 6; do # it may have been at its end before it was moved
+    rm -rf moved away
+    begin moved
+    kill -STOP $pid; mv moved away; echo > moved; kill -CONT $pid
+    got=0
+    wait $pid || got=$?
+    ! grep -q 'folder is now' err || break
+done
+checks=$((checks + 1))
+[ $got = 0 ] || wrong "a run whose folder is moved: exit code $got, not 0"
+said err "the run's folder is now $(pwd -P)/away"
+said out "away: loss"
 rm moved && mv away moved
-expect 0 train --resume moved --quiet
 same moved
+disturb 1 'a run whose folder is removed' gone 'kill -STOP $pid; rm -r gone; kill -CONT $pid'
+said err 'gone: was removed, or moved to another file system'
+said err '; nothing could be saved'
+[ ! -e gone ] || wrong 'the folder that was removed is there again'
 
 # A log that cannot be opened any more: what was done is saved, with its lines. One that cannot take another line: what
 # was done is saved all the same.

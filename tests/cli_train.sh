@@ -117,6 +117,37 @@ cmp -s saves/checkpoint-8/model.safetensors broken/checkpoint-8/model.safetensor
 [ "$(grep -c '"step"' broken/metrics.jsonl)" = 8 ] || wrong 'metrics.jsonl has not each step once'
 refuse 2 '--fall-back is for --resume RUN' train --fall-back --out x --data text.train
 
+# Of two processes in one folder the second is refused, and names the first.
+checks=$((checks + 2))
+# shellcheck disable=SC2086
+"$MEP" train --data text.train --out busy $TINY --steps 1000000 --save-every 1000000 > out 2> err < /dev/null &
+pid=$!
+while [ ! -s busy/metrics.jsonl ] && kill -0 $pid 2> /dev/null; do sleep 0.02; done
+"$MEP" train --resume busy > second.out 2> second.err < /dev/null
+[ $? = 1 ] || wrong 'a second process in the folder does not end with 1'
+grep -q "mep train: busy is being written by process $pid on" second.err || wrong "second: $(cat second.err)"
+[ ! -s second.out ] || wrong "second: $(cat second.out)"
+"$MEP" train --resume busy --device cpu > second.out 2> second.err < /dev/null && wrong 'its settings can be changed'
+expect 0 info busy
+kill -KILL $pid
+wait $pid 2> /dev/null
+: > out
+"$MEP" train --resume busy > out 2> err < /dev/null &
+pid=$!
+until grep -q resumed out || ! kill -0 $pid 2> /dev/null; do sleep 0.02; done
+kill -INT $pid
+wait $pid
+[ $? = 130 ] || wrong 'a run whose process was killed cannot be resumed'
+
+# More memory than there is: one line that says what to change.
+ASAN_OPTIONS=${ASAN_OPTIONS:-}:allocator_may_return_null=1
+TSAN_OPTIONS=${TSAN_OPTIONS:-}:allocator_may_return_null=1
+UBSAN_OPTIONS=${UBSAN_OPTIONS:-}:allocator_may_return_null=1
+export ASAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS
+refuse 1 'a smaller --micro-batch-size, or --recompute, needs less: cannot allocate' train --data text.train --out big \
+    --hidden-size 16384 --num-attention-heads 128 --num-hidden-layers 1000 --quiet
+[ ! -e big ] || wrong 'a run without memory leaves a folder'
+
 # What is done about a bad number can be said at the start and for a run that is continued.
 tiny_train nans --steps 4 --save-every 2 --on-nan dump --quiet
 said nans/train.json '"on_nan": "dump"'
@@ -162,6 +193,9 @@ bad 1 "vocab_size is 64" --vocab-size 64
     refuse 1 'cannot make the folder text.txt' train --data text.train --out text.txt $TINY --steps 6 --quiet
     refuse 1 'cannot make the folder text.txt/x' train --data text.train --out text.txt/x $TINY --steps 6 --quiet
 }
+# shellcheck disable=SC2086
+refuse 1 'run: was made with learning_rate 0.002, now it is 0.001; choose another folder' \
+    train --data text.train --out run $TINY --steps 6 --learning-rate 0.001 --quiet
 refuse 2 'leave out --steps' train --resume run --steps 9
 refuse 2 'leave out --data' train --resume run --data text.train
 refuse 1 'nosuch: is no run' train --resume nosuch

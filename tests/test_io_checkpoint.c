@@ -26,6 +26,7 @@ static void put(const char *folder, const char *file, const char *content)
 static void save(const char *run, int64_t step, int64_t keep, const char *content)
 {
     char *folder = NULL;
+    assert_int_equal(mep_make_folder(run, 1), MEP_OK);
     assert_int_equal(mep_checkpoint_begin(run, step, &folder), MEP_OK);
     json_t *state = json_pack("{s:I, s:f}", "step", (json_int_t)step, "rate", 0.5);
     put(folder, "model.safetensors", content);
@@ -148,6 +149,8 @@ static void test_interrupted(void **state)
     assert_false(exists(run, "checkpoint-13.tmp"));
     expect_latest(run, 10);
     expect_content(run, "checkpoint-10/model.safetensors", "good");
+    assert_int_equal(mep_checkpoint_begin(scratch_path("moved-away"), 1, &folder), MEP_ERROR_IO);
+    assert_false(mep_folder_exists(scratch_path("moved-away")));
     assert_int_equal(mep_checkpoint_begin(run, -1, &folder), MEP_ERROR_ARGUMENT);
     assert_null(folder);
 }

@@ -62,6 +62,18 @@ static void test_skipped_and_whole_numbers(void **state)
     mep_metrics_free(&m);
 }
 
+/* A letter that has flipped in a key is no step without a loss. */
+static void test_unknown_key(void **state)
+{
+    (void)state;
+    mep_metrics m;
+    assert_int_equal(parse(&m, "{\"step\": 1, \"losz\": 4}\n" LINE("2", "3")), MEP_ERROR_FORMAT);
+    assert_non_null(strstr(mep_error_message(), "line 1"));
+    assert_non_null(strstr(mep_error_message(), "losz"));
+    assert_int_equal(parse(&m, "{\"step\": 1, \"loss\": 4, \"valid_loss\": 3, \"valid_seconds\": 0.5}\n"), MEP_OK);
+    mep_metrics_free(&m);
+}
+
 static void test_corpora(void **state)
 {
     (void)state;
@@ -213,10 +225,11 @@ static int remove_scratch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),   cmocka_unit_test(test_skipped_and_whole_numbers),
-        cmocka_unit_test(test_corpora), cmocka_unit_test(test_long),
-        cmocka_unit_test(test_rewound), cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_last),    cmocka_unit_test(test_allocation),
+        cmocka_unit_test(test_plain),       cmocka_unit_test(test_skipped_and_whole_numbers),
+        cmocka_unit_test(test_unknown_key), cmocka_unit_test(test_corpora),
+        cmocka_unit_test(test_long),        cmocka_unit_test(test_rewound),
+        cmocka_unit_test(test_damaged),     cmocka_unit_test(test_last),
+        cmocka_unit_test(test_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, remove_scratch);
 }

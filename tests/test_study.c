@@ -21,6 +21,7 @@
 #include "io/files.h"
 #include "mep/study.h"
 #include "scratch.h"
+#include "train/study.h"
 
 enum { TOKENS = 3000, MOST = 64, STEPS = 3, LENGTH = 8 };
 
@@ -249,6 +250,136 @@ static void test_grow(void **state)
     assert_int_equal(results[0].segments, 0);
 }
 
+/* The settings of a call with one encoding alone. */
+static mep_study_settings one_encoding(int64_t encoding)
+{
+    mep_study_settings s = small_study();
+    s.encodings = ENCODINGS + encoding;
+    s.encoding_count = s.seed_count = 1;
+    return s;
+}
+
+static void expect_all(const char *folder, const mep_study_settings *asked, int64_t tokens)
+{
+    mep_study_lists all;
+    mep_eval_result results[MOST];
+    assert_ok(mep_study_lists_read(&all, scratch_path(folder), asked));
+    assert_int_equal(all.settings.encoding_count, 2);
+    assert_ok(mep_study_results(scratch_path(folder), &all.settings, results));
+    for (int64_t e = 0; e < 2; e++) {
+        assert_int_equal(mep_study_encoding_place(scratch_path(folder), ENCODINGS[e]), e);
+        for (int64_t l = 0; l < all.settings.length_count; l++)
+            assert_int_equal(results[mep_study_index(&all.settings, 0, e, 0, l)].tokens, tokens);
+    }
+    assert_int_equal(mep_study_encoding_place(scratch_path(folder), "rotary"), -1);
+    mep_study_lists_free(&all);
+}
+
+/* A study keeps what earlier calls have made when it is asked for something else: their results stand beside the new
+ * ones, on the same tokens. */
+static void test_union(void **state)
+{
+    (void)state;
+    mep_study_settings first = one_encoding(0), second = one_encoding(1);
+    run_study("union", &first);
+    watch w = run_study("union", &second);
+    assert_int_equal(w.runs_done, 1);
+    expect_all("union", &second, 288);
+    second.eval.max_tokens = 160; /* other tokens: the first encoding is evaluated again, and not trained */
+    w = run_study("union", &second);
+    assert_int_equal(w.trained, 0);
+    assert_int_equal(w.evaluated, 2 * 2);
+    expect_all("union", &second, 160);
+    second.length_count = 3; /* one more: of both */
+    watch stopped = {.stop_at = 2};
+    assert_int_equal(mep_study_run(scratch_path("union"), &second, look, &stopped), MEP_INTERRUPTED);
+    w = run_study("union", &second);
+    assert_int_equal(w.trained, 0);
+    assert_true(w.evaluated > 0);
+    expect_all("union", &second, 160);
+    second.length_count = 1; /* the same tokens as with the longer lengths */
+    w = run_study("union", &second);
+    assert_int_equal(w.trained + w.evaluated, 0);
+    expect_all("union", &second, 160);
+
+    /* A study of a version that kept no lists, of which the runs are found. */
+    char *path = NULL, *text = NULL, *lists = NULL;
+    int64_t size = 0;
+    assert_ok(mep_path_join(&path, scratch_path("union"), "study.json"));
+    assert_ok(mep_file_read(path, 1 << 20, &text, &size));
+    assert_non_null(lists = strstr(text, ",\n  \"encodings\""));
+    snprintf(lists, 4, "\n}\n");
+    assert_ok(mep_file_write_atomic(path, text, (int64_t)strlen(text)));
+    run_study("union", &second);
+    expect_all("union", &second, 160);
+    mep_free(&text);
+    mep_free(&path);
+
+    static const char *const spaced[] = {"exp:c=0.5+gauss"};
+    second.encodings = spaced;
+    expect_failure("union", &second, "has the encoding \"exp:c=0.5 + gauss\", not \"exp:c=0.5+gauss\"");
+}
+
+/* What a callback does to the study in its folder at one of its calls. */
+typedef struct meddler {
+    const mep_study_settings *settings;
+    int64_t calls, at;
+    char from[MEP_PATH_SIZE], to[MEP_PATH_SIZE], last[MEP_PATH_SIZE];
+} meddler;
+
+static int start_again(void *context, const mep_study_progress *p)
+{
+    meddler *m = context;
+    if (m->calls++ != m->at) return 0;
+    assert_int_equal(mep_study_run(p->folder, m->settings, NULL, NULL), MEP_ERROR_IO);
+    assert_non_null(strstr(mep_error_message(), "is being written by process"));
+    return 0;
+}
+
+static int move_study(void *context, const mep_study_progress *p)
+{
+    meddler *m = context;
+    snprintf(m->last, sizeof m->last, "%s", p->folder);
+    if (m->calls++ == m->at) assert_int_equal(rename(m->from, m->to), 0);
+    return 0;
+}
+
+/* Of two at once the second is refused. */
+static void test_two_at_once(void **state)
+{
+    (void)state;
+    mep_study_settings s = one_encoding(0);
+    for (int64_t at = 0; at < 6; at++) { /* in training, in evaluation and at the end of the run */
+        meddler m = {.settings = &s, .at = at};
+        char name[32];
+        snprintf(name, sizeof name, "at-once-%lld", (long long)at);
+        assert_ok(mep_study_run(scratch_path(name), &s, start_again, &m));
+        assert_true(m.calls > at);
+        assert_ok(mep_study_run(scratch_path(name), &s, NULL, NULL));
+    }
+}
+
+/* A study that is moved while it is computed goes on where it is, and nothing appears under its old name. */
+static void test_moved(void **state)
+{
+    (void)state;
+    mep_study_settings s = small_study();
+    mep_eval_result whole[MOST], moved[MOST];
+    run_study("unmoved", &s);
+    assert_ok(mep_study_results(scratch_path("unmoved"), &s, whole));
+    for (int64_t at = 0; at < 9; at++) {
+        meddler m = {.at = at};
+        snprintf(m.from, sizeof m.from, "%s", scratch_path("moving"));
+        snprintf(m.to, sizeof m.to, "%s-%lld", scratch_path("moved"), (long long)at);
+        mep_status status = mep_study_run(m.from, &s, move_study, &m);
+        if (status != MEP_OK) fail_msg("moved at call %lld: %s", (long long)at, mep_error_message());
+        assert_string_equal(m.last, m.to);
+        assert_false(mep_folder_exists(m.from));
+        assert_ok(mep_study_results(m.to, &s, moved));
+        for (int64_t i = 0; i < 8; i++) assert_true(moved[i].segments > 0 && moved[i].loss == whole[i].loss);
+    }
+}
+
 static void test_corpora(void **state)
 {
     (void)state;
@@ -452,6 +583,39 @@ static void test_damaged(void **state)
     mep_free(&path);
 }
 
+/* A key that is unknown in a file of a study is refused by name. */
+static void test_unknown_keys(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *key, *other;
+    } flips[] = {{"study.json", "\"init\"", "\"inid\""},
+                 {"study.json", "\"beta1\"", "\"beta3\""},
+                 {"alibi-seed7/eval.json", "\"stride\"", "\"strife\""},
+                 {"alibi-seed7/eval.json", "\"loss\"", "\"lost\""},
+                 {"alibi-seed7/train.json", "\"init\"", "\"inid\""}};
+    mep_study_settings s = small_study();
+    s.encoding_count = s.seed_count = 1;
+    run_study("keys", &s);
+    for (size_t i = 0; i < sizeof flips / sizeof *flips; i++) {
+        char path[MEP_PATH_SIZE], *text = NULL, *changed = NULL, *at = NULL;
+        int64_t size = 0;
+        snprintf(path, sizeof path, "%s/%s", scratch_path("keys"), flips[i].file);
+        assert_ok(mep_file_read(path, 1 << 20, &text, &size));
+        assert_ok(mep_copy_string(&changed, text));
+        assert_non_null(at = strstr(changed, flips[i].key));
+        memcpy(at, flips[i].other, strlen(flips[i].other));
+        assert_ok(mep_file_write_atomic(path, changed, size));
+        char name[32] = "";
+        snprintf(name, sizeof name, "%.*s", (int)strlen(flips[i].other) - 2, flips[i].other + 1);
+        expect_failure("keys", &s, i == 1 ? "beta1" : name);
+        assert_ok(mep_file_write_atomic(path, text, size));
+        mep_free(&text);
+        mep_free(&changed);
+    }
+    run_study("keys", &s);
+}
+
 static void test_summary(void **state)
 {
     (void)state;
@@ -481,9 +645,11 @@ static void test_summary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_results), cmocka_unit_test(test_continue), cmocka_unit_test(test_grow),
-        cmocka_unit_test(test_corpora), cmocka_unit_test(test_refusals), cmocka_unit_test(test_other_settings),
-        cmocka_unit_test(test_damaged), cmocka_unit_test(test_summary),  cmocka_unit_test(test_device),
+        cmocka_unit_test(test_results),     cmocka_unit_test(test_continue),     cmocka_unit_test(test_grow),
+        cmocka_unit_test(test_corpora),     cmocka_unit_test(test_refusals),     cmocka_unit_test(test_other_settings),
+        cmocka_unit_test(test_damaged),     cmocka_unit_test(test_unknown_keys), cmocka_unit_test(test_union),
+        cmocka_unit_test(test_two_at_once), cmocka_unit_test(test_moved),        cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_device),
     };
     return cmocka_run_group_tests(tests, make_data, remove_data);
 }

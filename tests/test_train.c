@@ -483,6 +483,7 @@ static void test_numeric(void **state)
     assert_int_equal(r.count, 0);
     assert_non_null(strstr(mep_error_message(), "step 9"));
     assert_non_null(strstr(mep_error_message(), "embed_out.weight (the weights)"));
+    assert_non_null(strstr(mep_error_message(), "checkpoint 8 is whole"));
     int64_t done;
     assert_int_equal(mep_train_steps_done(run_path("numeric"), &done), MEP_OK);
     assert_int_equal(done, 8);

@@ -18,12 +18,12 @@ extern "C" {
 #endif
 
 /* Lists belong to the caller. Encodings, seeds and lengths may differ from call to call on one folder: what is done is
- * kept. All else must stay as it was. */
+ * kept, and study.json lists all that were ever asked for. All else must stay as it was. */
 typedef struct mep_study_settings {
     mep_train_settings train; /* of every run; data, valid, seed and position_encoding are set by the study */
     mep_eval_settings
         eval; /* length is set by the study. max_tokens: the most tokens of a corpus; 0: all. Every length is
-                 evaluated on the same tokens, the largest multiple of the longest length, as
+                 evaluated on the same tokens, the largest multiple of the longest length ever asked for, as
                  far as it divides that length; with `last` on the same tokens whatever the lengths */
     const char *const *corpora; /* prefixes: PREFIX.train is trained on, PREFIX.valid evaluated on; with train.split the
                                    first two parts of PREFIX. Or mixtures of such, "books=0.7,code=0.3": the loss is
@@ -42,7 +42,8 @@ typedef enum mep_study_phase { MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING, MEP_STU
 /* What is going on. Strings belong to the settings. */
 typedef struct mep_study_progress {
     mep_study_phase phase;
-    int64_t run, runs; /* run counts from 1, over corpora, then seeds, then encodings */
+    const char *folder; /* the study's; another name where it has been moved since */
+    int64_t run, runs;  /* run counts from 1, over corpora, then seeds, then encodings */
     const char *corpus, *encoding;
     uint64_t seed;
     int64_t length;           /* of the training or of the evaluation */
@@ -57,9 +58,11 @@ typedef struct mep_study_progress {
  * before); a return other than 0 saves what is there and ends with MEP_INTERRUPTED. */
 typedef int (*mep_study_fn)(void *context, const mep_study_progress *progress);
 
-/* Train and evaluate all runs that are not done yet. The lists, every setting and the data (which is read once) are
- * checked before anything is written. Fails when the folder holds a study with other settings or other data, and names
- * what differs. Failures of a run name its folder. progress may be NULL. */
+/* Train all runs that are not done yet, and evaluate them at every length that was ever asked of the study; runs of
+ * earlier calls too, where they lack a length or their results are of other tokens or another type. The lists, every
+ * setting and the data (which is read once) are checked before anything is written. Fails when the folder holds a study
+ * with other settings or other data, and names what differs. Failures of a run name its folder. progress may be NULL.
+ */
 MEP_API mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress,
                                  void *context);
 

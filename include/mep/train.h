@@ -70,11 +70,13 @@ MEP_API mep_status mep_train_check(const mep_train_settings *settings);
 
 /* What a step reports. */
 typedef struct mep_train_progress {
+    const char *run;     /* the run's folder; another name where it has been moved since */
     int64_t step, steps; /* step counts from 1 */
     double loss;         /* mean over the step's tokens, nats; not finite where the step was skipped */
     double learning_rate, grad_norm;
-    double tokens_per_second; /* of this step */
+    double tokens_per_second; /* of this step, without validation */
     double valid_loss;        /* NaN where the step had no validation */
+    double valid_seconds;     /* that the validation took; 0 where there was none */
     int64_t skipped;          /* steps of the run so far whose update was left out (MEP_NAN_SKIP) */
     const char *skipped_for;  /* the first tensor that was not finite where this step was one of them, else NULL */
 } mep_train_progress;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/args.h"
@@ -22,6 +23,8 @@
 #include "train/study.h"
 
 enum { OPTIONS_MAX = 48, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
+enum { VALIDATIONS = 10, VALID_TOKENS = 16384 }; /* of each run; a small part of its work */
+static const double ESTIMATE_SECONDS = 4;        /* of work, before it is said how long all of it takes */
 
 typedef struct compare_job {
     mep_train_options o;
@@ -37,12 +40,14 @@ typedef struct compare_job {
     mep_study_settings study;
     uint64_t seeds[MEP_ARGS_LIST];
     char *command;
-    mep_report report;
+    char *moved; /* the present name of a study that was moved; NULL: it is at `out` */
 
     mep_progress progress;
     mep_study_progress last; /* what the line is about */
     char label[LABEL];
     int worked;               /* the run in progress did something */
+    int is_estimated;         /* it was said how long all takes */
+    double started;           /* clock at the first work */
     mep_status report_status; /* of the tables written on the way */
 } compare_job;
 
@@ -167,6 +172,8 @@ static mep_status complete_settings(compare_job *job)
     MEP_TRY(status);
     mep_study_settings *s = &job->study;
     s->train = job->o.settings;
+    s->train.valid_every = (s->train.steps + VALIDATIONS - 1) / VALIDATIONS;
+    s->train.valid_tokens = VALID_TOKENS;
     mep_eval_defaults(&s->eval);
     s->eval.max_tokens = job->eval_tokens;
     s->eval.dtype = job->eval_type;
@@ -177,7 +184,6 @@ static mep_status complete_settings(compare_job *job)
     s->encoding_count = job->positions.count;
     set_seeds(job);
     set_lengths(job);
-    job->report = (mep_report){job->out, s, job->command};
     return MEP_OK;
 }
 
@@ -195,6 +201,40 @@ static int check(compare_job *job, const mep_option *options)
     if (code == MEP_ARGS_GO)
         code = mep_cli_choose_dtype("compare", options, "--eval-dtype", device, job->eval_dtype, &job->eval_type);
     return code == MEP_ARGS_GO ? mep_cli_check_device("compare", device) : code;
+}
+
+/* ---- Reports ---- */
+
+static const char *folder_of(const compare_job *job)
+{
+    return job->moved != NULL ? job->moved : job->out;
+}
+
+/* One part of the report, on all that the study has. */
+static mep_status report(const compare_job *job, int so_far, mep_status (*part)(const mep_report *))
+{
+    mep_study_lists all;
+    MEP_TRY(mep_study_lists_read(&all, folder_of(job), &job->study));
+    const mep_report r = {.folder = folder_of(job),
+                          .settings = &all.settings,
+                          .asked = &job->study,
+                          .command = job->command,
+                          .so_far = so_far};
+    mep_status status = part(&r);
+    mep_study_lists_free(&all);
+    return status;
+}
+
+/* After a run: the tables as files, and on the way to the last one the table so far. */
+static mep_status report_run(const compare_job *job, const mep_study_progress *p)
+{
+    MEP_TRY(report(job, 0, mep_report_write));
+    if (job->quiet || p->run == p->runs) return MEP_OK;
+    printf("so far, after run %lld of %lld:\n\n", (long long)p->run, (long long)p->runs);
+    MEP_TRY(report(job, 1, mep_report_print));
+    printf("\n");
+    fflush(stdout);
+    return MEP_OK;
 }
 
 /* ---- Progress ---- */
@@ -216,9 +256,23 @@ static void start_line(compare_job *job, const mep_study_progress *p)
     if (!job->quiet) mep_progress_start(&job->progress, job->label, total > 0 ? p->done - 1 : p->length, total);
 }
 
+/* Once the first seconds of work say how long all of it takes. */
+static void say_estimate(compare_job *job, const mep_study_progress *p)
+{
+    char left[32];
+    if (job->started == 0) job->started = mep_now();
+    double passed = mep_now() - job->started;
+    if (job->is_estimated || job->quiet || isnan(p->seconds_left) || passed < ESTIMATE_SECONDS) return;
+    job->is_estimated = 1;
+    mep_duration_text(p->seconds_left + passed, left);
+    fprintf(stderr, "%smep compare: about %s for %lld run%s; fewer --steps and --positions take less\n",
+            job->progress.terminal ? "\r\033[K" : "", left, (long long)p->runs, p->runs == 1 ? "" : "s");
+}
+
 static void show_progress(compare_job *job, const mep_study_progress *p)
 {
     char speed[32];
+    say_estimate(job, p);
     if (p->run != job->last.run || p->phase != job->last.phase) start_line(job, p);
     job->last = *p;
     job->progress.left = isnan(p->seconds_left) ? 0 : p->seconds_left;
@@ -233,6 +287,15 @@ static void show_progress(compare_job *job, const mep_study_progress *p)
                             100.0 * (double)p->done / (double)p->total, exp(p->loss), speed);
 }
 
+/* The study may be moved while it is computed. */
+static mep_status follow(compare_job *job, const char *folder)
+{
+    if (strcmp(folder, folder_of(job)) == 0) return MEP_OK;
+    fprintf(stderr, "mep compare: the study's folder is now %s\n", folder);
+    mep_free(&job->moved);
+    return mep_copy_string(&job->moved, folder);
+}
+
 static int study_progress(void *context, const mep_study_progress *p)
 {
     compare_job *job = context;
@@ -242,7 +305,9 @@ static int study_progress(void *context, const mep_study_progress *p)
         return mep_interrupt_flag;
     }
     mep_progress_finish(&job->progress);
-    if (job->worked && mep_cli_group()->rank == 0) job->report_status = mep_report_write(&job->report);
+    job->report_status = follow(job, p->folder);
+    if (job->worked && mep_cli_group()->rank == 0 && job->report_status == MEP_OK)
+        job->report_status = report_run(job, p);
     job->worked = 0;
     return mep_interrupt_flag || job->report_status != MEP_OK;
 }
@@ -254,13 +319,13 @@ static int study_progress(void *context, const mep_study_progress *p)
 static mep_status finish(const compare_job *job)
 {
     char reason[1024];
-    MEP_TRY(mep_report_write(&job->report));
-    mep_status drawn = mep_report_draw(&job->report);
+    MEP_TRY(report(job, 0, mep_report_write));
+    mep_status drawn = report(job, 0, mep_report_draw);
     snprintf(reason, sizeof reason, "%s", mep_error_message());
     if (drawn == MEP_ERROR_UNSUPPORTED) fprintf(stderr, "mep compare: no pictures: %s\n", reason);
-    MEP_TRY(mep_report_print(&job->report));
+    MEP_TRY(report(job, 0, mep_report_print));
     printf("\n");
-    MEP_TRY(mep_report_print_files(&job->report));
+    MEP_TRY(report(job, 0, mep_report_print_files));
     return drawn == MEP_OK || drawn == MEP_ERROR_UNSUPPORTED ? MEP_OK : mep_fail(drawn, "%s", reason);
 }
 
@@ -296,10 +361,11 @@ int mep_cli_compare(int argc, char **argv)
         notes, sizeof notes,
         "Every run has the same settings, order of data and initial weights. Left in DIR: results.csv, results.md,\n"
         "perplexity.png, kernels.png, and each run as ENCODING-seedN, for mep eval and mep generate. The same command\n"
-        "continues a study; more encodings, seeds and lengths may be asked of it later.\n\n"
+        "continues a study; more encodings, seeds and lengths may be asked of it later, and the tables and pictures\n"
+        "show all of them.\n\n"
         "  mep prepare --out text --valid 0.1 books/\n"
         "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5\n"
-        "  mpirun -np 3 mep compare --data text --out runs/books    3 runs at a time, one in each process\n\n"
+        "  mpirun -np 3 mep compare --data text --out runs/study    3 runs at a time, one in each process\n\n"
         "Position encodings:\n%s",
         mep_position_help());
     mep_usage usage = {
@@ -315,5 +381,6 @@ int mep_cli_compare(int argc, char **argv)
     if (code == MEP_ARGS_GO) code = check(&job, options);
     if (code == MEP_ARGS_GO) code = run(&job);
     mep_free(&job.command);
+    mep_free(&job.moved);
     return code;
 }

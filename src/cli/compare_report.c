@@ -15,6 +15,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/gnuplot.h"
+#include "cli/picture.h"
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "io/files.h"
@@ -86,6 +87,28 @@ static int has_all_results(const mep_report *report, const report_data *data)
     return 1;
 }
 
+/* The number of results of an encoding. */
+static int64_t count_results(const mep_report *report, const report_data *data, int64_t encoding)
+{
+    int64_t count = 0;
+    for (int64_t l = 0; l < report->settings->length_count; l++) count += cell_at(report, data, encoding, l)->seeds;
+    return count;
+}
+
+static int is_shown(const mep_report *report, const report_data *data, int64_t encoding)
+{
+    if (count_results(report, data, encoding) > 0) return 1;
+    for (int64_t i = 0; i < report->asked->encoding_count && !report->so_far; i++)
+        if (strcmp(report->asked->encodings[i], report->settings->encodings[encoding]) == 0) return 1;
+    return 0;
+}
+
+/* The line type of an encoding: its own in all pictures of the study. */
+static int style_of(int64_t encoding)
+{
+    return (int)(encoding % MEP_PICTURE_STYLES) + 1;
+}
+
 /* A corpus, or what a run calls its data, without folders. */
 static const char *title_of(const char *spec, char title[MEP_DATA_SIZE])
 {
@@ -124,6 +147,7 @@ static mep_status fill_means(const mep_report *report, const report_data *data, 
     MEP_TRY(mep_table_cell(table, "trained at %lld, tested at", (long long)s->train.length));
     for (int64_t l = 0; l < s->length_count; l++) MEP_TRY(mep_table_cell(table, "%lld", (long long)s->lengths[l]));
     for (int64_t e = 0; e < s->encoding_count; e++) {
+        if (!is_shown(report, data, e)) continue;
         MEP_TRY(mep_table_cell(table, "%s", s->encodings[e]));
         for (int64_t l = 0; l < s->length_count; l++) MEP_TRY(add_mean(table, cell_at(report, data, e, l)));
     }
@@ -360,11 +384,11 @@ static mep_status lines_alloc(line_set *set, int64_t lines, int64_t points)
 }
 
 /* Begin the next line. */
-static mep_plot_line *lines_next(line_set *set, const char *label)
+static mep_plot_line *lines_next(line_set *set, const char *label, int style)
 {
     int64_t place = set->count * set->points;
-    set->lines[set->count] =
-        (mep_plot_line){.label = label, .x = set->x + place, .y = set->y + place, .error = set->error + place};
+    set->lines[set->count] = (mep_plot_line){
+        .label = label, .x = set->x + place, .y = set->y + place, .error = set->error + place, .style = style};
     return &set->lines[set->count++];
 }
 
@@ -372,7 +396,8 @@ static void add_encoding(const mep_report *report, const report_data *data, int6
 {
     const mep_study_settings *s = report->settings;
     int64_t place = set->count * set->points;
-    mep_plot_line *line = lines_next(set, s->encodings[encoding]);
+    if (!is_shown(report, data, encoding)) return;
+    mep_plot_line *line = lines_next(set, s->encodings[encoding], style_of(encoding));
     for (int64_t l = 0; l < s->length_count; l++) {
         const mep_study_cell *cell = cell_at(report, data, encoding, l);
         if (cell->seeds == 0) continue;
@@ -431,15 +456,28 @@ static mep_status draw_perplexity(const mep_report *report, const report_data *d
     return status;
 }
 
+/* The first seed with a result of an encoding; -1 where there is none. */
+static int64_t find_seed(const mep_report *report, const report_data *data, int64_t corpus, int64_t encoding)
+{
+    const mep_study_settings *s = report->settings;
+    for (int64_t seed = 0; seed < s->seed_count; seed++)
+        for (int64_t l = 0; l < s->length_count; l++)
+            if (data->results[mep_study_index(s, corpus, encoding, seed, l)].segments > 0) return seed;
+    return -1;
+}
+
 /* b_h(d) of the middle head of a trained model; no line where the model has no bias. */
-static mep_status add_curve(const mep_report *report, int64_t corpus, int64_t encoding, line_set *set)
+static mep_status add_curve(const mep_report *report, const report_data *data, int64_t corpus, int64_t encoding,
+                            line_set *set)
 {
     const mep_study_settings *s = report->settings;
     char run[MEP_PATH_SIZE];
     int64_t distances[CURVE_POINTS], heads = s->train.model.num_attention_heads, last = CURVE_LENGTHS * s->train.length;
     double *values = NULL;
     mep_model *model = NULL;
-    MEP_TRY(mep_study_run_folder(report->folder, s, corpus, encoding, 0, run));
+    int64_t seed = find_seed(report, data, corpus, encoding);
+    if (seed < 0) return MEP_OK;
+    MEP_TRY(mep_study_run_folder(report->folder, s, corpus, encoding, seed, run));
     MEP_TRY(mep_model_load(&model, run));
     const mep_bias *bias = mep_model_get_bias(model);
     mep_status status = bias == NULL ? MEP_OK : mep_alloc(&values, heads * CURVE_POINTS, sizeof *values);
@@ -447,7 +485,7 @@ static mep_status add_curve(const mep_report *report, int64_t corpus, int64_t en
     if (bias != NULL && status == MEP_OK) status = mep_bias_at(bias, distances, CURVE_POINTS, values);
     if (bias != NULL && status == MEP_OK) {
         int64_t place = set->count * set->points;
-        lines_next(set, s->encodings[encoding])->count = CURVE_POINTS;
+        lines_next(set, s->encodings[encoding], style_of(encoding))->count = CURVE_POINTS;
         for (int64_t i = 0; i < CURVE_POINTS; i++) {
             set->x[place + i] = (double)distances[i];
             set->y[place + i] = values[(heads - 1) / 2 * CURVE_POINTS + i];
@@ -458,7 +496,7 @@ static mep_status add_curve(const mep_report *report, int64_t corpus, int64_t en
     return status;
 }
 
-static mep_status draw_kernels(const mep_report *report, int64_t corpus)
+static mep_status draw_kernels(const mep_report *report, const report_data *data, int64_t corpus)
 {
     const mep_study_settings *s = report->settings;
     line_set set = {0};
@@ -467,7 +505,8 @@ static mep_status draw_kernels(const mep_report *report, int64_t corpus)
     long long heads = s->train.model.num_attention_heads;
     MEP_TRY(find_unit(report, corpus, &unit));
     mep_status status = lines_alloc(&set, s->encoding_count, CURVE_POINTS);
-    for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++) status = add_curve(report, corpus, e, &set);
+    for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++)
+        status = add_curve(report, data, corpus, e, &set);
     if (status == MEP_OK) status = file_name(report, corpus, "kernels.png", &path);
     if (status == MEP_OK)
         status = mep_format(&title, "Distance biases after training, head %lld of %lld", (heads + 1) / 2, heads);
@@ -487,7 +526,7 @@ static mep_status draw_kernels(const mep_report *report, int64_t corpus)
 static mep_status draw_corpus(const mep_report *report, const report_data *data, int64_t corpus)
 {
     MEP_TRY(draw_perplexity(report, data, corpus));
-    return draw_kernels(report, corpus);
+    return draw_kernels(report, data, corpus);
 }
 
 mep_status mep_report_draw(const mep_report *report)

@@ -17,8 +17,8 @@ static volatile sig_atomic_t speaks, leaves;
 static void handle(int signal_number)
 {
     static const char again[] = "\nstopping; press Ctrl-C again to stop at once\n";
-    static const char others[] = "\nstopping, as mpirun says; where a process has died this cannot be saved: the last "
-                                 "checkpoint stays, go on from it\n";
+    static const char others[] = "\nstopping, as mpirun says; where a process has died this cannot be saved: what was "
+                                 "saved before stays, go on from it\n";
     static const char stopped[] = "\nstopped\n";
     ssize_t written = 0;
     mep_interrupt_flag = 1;

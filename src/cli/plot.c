@@ -14,9 +14,11 @@
 #include "cli/cli.h"
 #include "cli/csv.h"
 #include "cli/gnuplot.h"
+#include "cli/picture.h"
 #include "cli/plot_biases.h"
 #include "cli/plot_lines.h"
 #include "cli/plot_runs.h"
+#include "train/study.h"
 
 /* ---- Results ---- */
 
@@ -98,11 +100,24 @@ static void add_mean(const result_table *results, const char *encoding, double l
     drawing->error[n][point] = seeds > 1 && isfinite(squares) ? sqrt(squares / (double)(seeds - 1)) : 0;
 }
 
+/* The line type of an encoding in the study whose table this is; 0 where it is of none. */
+static int style_of(const char *path, const char *encoding)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = NULL;
+    if (mep_format(&folder, "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1, slash != NULL ? path : ".") != MEP_OK)
+        return 0;
+    int64_t place = mep_study_encoding_place(folder, encoding);
+    mep_free(&folder);
+    return place < 0 ? 0 : (int)(place % MEP_PICTURE_STYLES) + 1;
+}
+
 /* The line of the encoding of row `first`: its lengths in ascending order. */
-static mep_status add_encoding(const result_table *results, int64_t first, mep_plot_lines *drawing)
+static mep_status add_encoding(const result_table *results, const char *path, int64_t first, mep_plot_lines *drawing)
 {
     const char *encoding = mep_csv_cell(&results->csv, first, results->encoding);
     MEP_TRY(mep_plot_lines_add(drawing, encoding, results->csv.rows));
+    drawing->lines[drawing->count - 1].style = style_of(path, encoding);
     for (double last = 0, next = 0; next < INFINITY; last = next) {
         next = INFINITY;
         for (int64_t row = 0; row < results->csv.rows; row++) {
@@ -122,7 +137,7 @@ static mep_status draw_results(const char *path, mep_plot_lines *drawing)
     for (int64_t row = 0; status == MEP_OK && row < results.csv.rows; row++) {
         int is_new = 1;
         for (int64_t n = 0; n < drawing->count; n++) is_new &= !same_encoding(&results, row, drawing->labels[n]);
-        if (is_new) status = add_encoding(&results, row, drawing);
+        if (is_new) status = add_encoding(&results, path, row, drawing);
     }
     results_free(&results);
     return status;
@@ -265,13 +280,14 @@ int mep_cli_plot(int argc, char **argv)
             "steps. Or perplexity against the length of the test text, from a table with the columns encoding, length "
             "and perplexity (the mean over its seeds, with their standard deviation as error bars). Or the curves of "
             "distance biases, of a model also the learned ones. Needs gnuplot.",
-        .notes = "Examples:\n"
-                 "  mep plot runs/mep                                   one run: losses, gradient norm, learning rate\n"
-                 "  mep plot runs/mep runs/alibi --x-axis tokens        two runs: their losses in one picture\n"
-                 "  mep plot runs/study/*-seed1235 --show valid_loss    the runs of a study\n"
-                 "  mep plot results.csv --train-length 512\n"
-                 "  mep plot --bias mep --bias alibi --bias kerple_log --heads 8 --max-distance 1K --out kernels.png\n"
-                 "  mep plot --model runs/mep_param --head 1,4,8        what it has learned\n",
+        .notes =
+            "Examples, for what mep train --out runs/mep and mep compare --out runs/study have made:\n"
+            "  mep plot runs/mep                                   one run: losses, gradient norm, learning rate\n"
+            "  mep plot runs/mep runs/study/alibi-seed1235 --x-axis tokens    two runs: their losses in one picture\n"
+            "  mep plot runs/study/*-seed1235 --show valid_loss    the runs of a study\n"
+            "  mep plot runs/study/results.csv --train-length 512\n"
+            "  mep plot --bias mep --bias alibi --bias kerple_log --heads 8 --max-distance 1K --out kernels.png\n"
+            "  mep plot --model runs/study/mep_param-seed1235 --head 1,4,8    what it has learned\n",
         .options = options,
         .max_arguments = MEP_ARGS_LIST};
     plot_kind kind = OF_RESULTS;

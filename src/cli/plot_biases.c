@@ -12,6 +12,7 @@
 #include "cli/plot_lines.h"
 #include "io/files.h"
 #include "mep/train.h"
+#include "train/study.h"
 
 enum { MAX_POINTS = 1000, HEAD_DIM = 64, DISTANCE = 512, LENGTHS = 4 };
 
@@ -19,6 +20,7 @@ enum { MAX_POINTS = 1000, HEAD_DIM = 64, DISTANCE = 512, LENGTHS = 4 };
 typedef struct curve {
     const char *name; /* in the legend */
     mep_bias *bias, *before;
+    int64_t place; /* of its encoding in the study to which it belongs; -1 for none */
 } curve;
 
 /* What is drawn: the specs, then the models. */
@@ -97,6 +99,7 @@ static mep_status add_model(drawing *d, const char *folder, int is_first)
     int64_t head_dim = config->hidden_size / config->num_attention_heads;
     curve *c = &d->curves[d->count++];
     c->name = last_part(folder);
+    c->place = mep_study_encoding_place(folder, config->position_encoding);
     if (status == MEP_OK) status = copy_bias(&c->bias, bias, head_dim);
     if (status == MEP_OK) status = find_before(c, folder, head_dim);
     mep_model_destroy(&model);
@@ -110,6 +113,7 @@ static mep_status add_biases(drawing *d)
     for (int64_t i = 0; i < d->o.specs.count; i++) {
         curve *c = &d->curves[d->count++];
         c->name = d->o.specs.values[i];
+        c->place = -1;
         MEP_TRY(mep_bias_create(&c->bias, c->name, d->o.heads, d->head_dim));
     }
     return MEP_OK;
@@ -159,7 +163,7 @@ static mep_status add_line(drawing *d, const char *label, const double *values, 
 }
 
 /* The heads of a bias that are shown. What it was before training is dashed, in the colours of what it became. */
-static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, int64_t first_style)
+static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, int64_t first)
 {
     double *values = NULL;
     int64_t size;
@@ -170,7 +174,7 @@ static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, in
     mep_status status = mep_bias_at(bias, d->distances, d->points, values);
     for (int64_t i = 0; status == MEP_OK && i < d->o.shown.count; i++) {
         char *label = NULL;
-        int64_t head = d->o.shown.values[i], style = first_style + i;
+        int64_t head = d->o.shown.values[i], style = first + i;
         status = curve_label(d, c, head, is_before, &label);
         if (status == MEP_OK)
             status = add_line(d, label, values, head,
@@ -181,17 +185,21 @@ static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, in
     return status;
 }
 
+/* Of its first head: where each bias has one line, the colour of its encoding in its study. */
+static int64_t first_style(const drawing *d, int64_t i)
+{
+    return d->o.shown.count == 1 && d->curves[i].place >= 0 ? d->curves[i].place : i * d->o.shown.count;
+}
+
 static mep_status add_lines(drawing *d)
 {
     int64_t last = d->o.max_distance;
     d->points = last < MAX_POINTS ? last + 1 : MAX_POINTS;
     for (int64_t k = 0; k < d->points; k++)
         d->distances[k] = (int64_t)((double)k * (double)last / (double)(d->points > 1 ? d->points - 1 : 1) + 0.5);
+    for (int64_t i = 0; i < d->count; i++) MEP_TRY(add_heads(d, &d->curves[i], d->curves[i].bias, first_style(d, i)));
     for (int64_t i = 0; i < d->count; i++)
-        MEP_TRY(add_heads(d, &d->curves[i], d->curves[i].bias, i * d->o.shown.count));
-    for (int64_t i = 0; i < d->count; i++)
-        if (d->curves[i].before != NULL)
-            MEP_TRY(add_heads(d, &d->curves[i], d->curves[i].before, i * d->o.shown.count));
+        if (d->curves[i].before != NULL) MEP_TRY(add_heads(d, &d->curves[i], d->curves[i].before, first_style(d, i)));
     return MEP_OK;
 }
 

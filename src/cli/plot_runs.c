@@ -19,6 +19,7 @@
 #include "mep/train.h"
 #include "train/metrics.h"
 #include "train/mixture.h"
+#include "train/study.h"
 
 enum { LOSS, VALID_LOSS, GRAD_NORM, LEARNING_RATE, SPEED, METRICS };
 
@@ -47,6 +48,7 @@ typedef struct run {
     char *folder, *name;
     char position[MEP_POSITION_SIZE]; /* "" without train.json, as are the numbers 0 */
     int64_t steps, step_tokens, skipped;
+    int style; /* line type of picture.h, where there are several runs */
     mep_metrics metrics;
 } run;
 
@@ -170,6 +172,21 @@ static mep_status read_run(run *r, const char *path)
     MEP_TRY(status);
     for (int64_t i = 0; i < r->metrics.count; i++) r->skipped += r->metrics.steps[i].skipped;
     return read_settings(r);
+}
+
+/* Line types of several runs: in a study those of their encodings, as in its own pictures, dashed where an earlier run
+ * has the same encoding; others by their place. */
+static void choose_styles(drawing *d)
+{
+    const int half = MEP_PICTURE_STYLES / 2;
+    for (int64_t i = 0; i < d->run_count; i++) {
+        run *r = &d->runs[i];
+        int64_t place = r->position[0] != '\0' ? mep_study_encoding_place(r->folder, r->position) : -1;
+        r->style = (int)((place >= 0 ? place : i) % MEP_PICTURE_STYLES) + 1;
+        int is_again = 0;
+        for (int64_t k = 0; k < i && place >= 0; k++) is_again |= strcmp(d->runs[k].position, r->position) == 0;
+        if (is_again && r->style <= half) r->style += half;
+    }
 }
 
 static int64_t last_step(const run *r)
@@ -345,11 +362,10 @@ static mep_status add_several(drawing *d, int metric, int is_first)
     for (int64_t i = 0; i < d->run_count; i++) {
         const run *r = &d->runs[i];
         const char *label = is_first ? r->name : NULL;
-        int style = (int)(i % MEP_PICTURE_STYLES) + 1;
         if (metric == VALID_LOSS)
-            MEP_TRY(add_valid(d, r, -1, label, style));
+            MEP_TRY(add_valid(d, r, -1, label, r->style));
         else
-            MEP_TRY(add_means(d, r, metric, label, style, 0));
+            MEP_TRY(add_means(d, r, metric, label, r->style, 0));
     }
     return MEP_OK;
 }
@@ -487,6 +503,7 @@ static mep_status read_runs(drawing *d, char *const *paths, int64_t count)
                             r->folder);
         if (last_step(r) > longest) longest = last_step(r);
     }
+    choose_styles(d);
     d->window = d->options->smooth > 0 ? d->options->smooth : choose_window(longest, POINTS);
     return count > 1 ? name_runs(d) : MEP_OK;
 }

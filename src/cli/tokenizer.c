@@ -119,8 +119,8 @@ static int run_train(int argc, char **argv)
                        .notes =
                            "Inputs are those of mep prepare. The result depends on the text alone and is the one of\n"
                            "Hugging Face's BpeTrainer.\n\n"
-                           "  mep tokenizer train --vocab-size 16384 --out books.json books.jsonl.zst\n"
-                           "  mep prepare --tokenizer books.json --out books books.jsonl.zst\n",
+                           "  mep tokenizer train --vocab-size 16384 --out tokenizer.json books.jsonl.zst\n"
+                           "  mep prepare --tokenizer tokenizer.json --out books books.jsonl.zst\n",
                        .options = options,
                        .min_arguments = 1,
                        .max_arguments = MOST_INPUTS};

@@ -33,6 +33,9 @@ typedef struct train_job {
     mep_progress progress;
     mep_train_progress last; /* step 0 before the first one */
     double valid_loss;       /* the last one; NaN before it */
+    double valid_seconds;    /* of the last validation, */
+    double all_valid;        /* and of all of them */
+    char *moved;             /* the present name of a run's folder that was moved; NULL: it is where it was */
     double pace;             /* seconds a token, a moving average */
 } train_job;
 
@@ -111,7 +114,7 @@ static void write_notes(char notes[NOTES_SIZE])
         "  mep train --data text.train --out runs/t5 --preset micro --position t5 --steps 2K\n"
         "  mep train --data books=0.7,code=0.3 --split 949,50,1 --out runs/both\n"
         "  mep train --resume runs/mep\n"
-        "  mpirun -np 4 mep train --data text.train --out runs/mep    4 processes share each step's sequences\n"
+        "  mpirun -np 4 mep train --data text.train --out runs/mep4    4 processes share each step's sequences\n"
         "  mep train --resume runs/mep --fall-back --on-nan dump\n"
         "  mep train --resume runs/mep --device cpu    a run that began on a GPU goes on without one\n\n"
         "Ctrl-C saves a checkpoint and ends the run, which --resume continues as if nothing had happened.\n\n"
@@ -286,13 +289,41 @@ static mep_status print_data(const mep_train_settings *s)
 
 /* ---- The run ---- */
 
+static const char *folder_of(const train_job *job)
+{
+    return job->moved != NULL ? job->moved : job->resume != NULL ? job->resume : job->out;
+}
+
+/* A run that is moved goes on where it is. */
+static void follow(train_job *job, const char *folder)
+{
+    if (strcmp(folder, folder_of(job)) == 0) return;
+    mep_free(&job->moved);
+    if (mep_copy_string(&job->moved, folder) != MEP_OK) return;
+    fprintf(stderr, "%smep train: the run's folder is now %s\n", job->progress.terminal ? "\r\033[K" : "", folder);
+}
+
+/* The last validation: its loss, and the time that it took, which is not in the tokens per second. */
+static void write_valid(train_job *job, const mep_train_progress *p, char *text, size_t size)
+{
+    char clock[32];
+    if (!isnan(p->valid_loss)) {
+        job->valid_loss = p->valid_loss;
+        job->valid_seconds = p->valid_seconds;
+        job->all_valid += p->valid_seconds;
+    }
+    if (isnan(job->valid_loss)) return;
+    mep_duration_text(job->valid_seconds, clock);
+    snprintf(text, size, "  valid %.4f (took %s)", job->valid_loss, clock);
+}
+
 static int show_progress(void *context, const mep_train_progress *p)
 {
     train_job *job = context;
-    char speed[32], valid[48] = "", skipped[32] = "";
+    char speed[32], valid[64] = "", skipped[32] = "";
     job->last = *p;
-    if (!isnan(p->valid_loss)) job->valid_loss = p->valid_loss;
-    if (!isnan(job->valid_loss)) snprintf(valid, sizeof valid, "  valid %.4f", job->valid_loss);
+    follow(job, p->run);
+    write_valid(job, p, valid, sizeof valid);
     double pace = 1 / p->tokens_per_second;
     job->pace += (job->pace == 0 ? 1 : 0.1) * (pace - job->pace);
     mep_short_number(1 / job->pace, speed);
@@ -368,16 +399,18 @@ static mep_status resume(train_job *job)
 static void report(const train_job *job, const char *run, double seconds)
 {
     const mep_train_settings *s = &job->o.settings;
-    char clock[32], valid[48] = "", skipped[48] = "";
+    char clock[32], valid_clock[32], valid[96] = "", skipped[48] = "";
     if (job->last.step == 0) {
         mep_cli_print(stdout, "%s: all of its %lld steps were done already", run, (long long)s->steps);
     } else {
-        if (!isnan(job->valid_loss)) snprintf(valid, sizeof valid, ", validation %.4f", job->valid_loss);
         mep_duration_text(seconds, clock);
+        mep_duration_text(job->all_valid, valid_clock);
+        if (!isnan(job->valid_loss)) snprintf(valid, sizeof valid, ", validation %.4f", job->valid_loss);
         if (job->last.skipped > 0)
             snprintf(skipped, sizeof skipped, ", %lld of them skipped", (long long)job->last.skipped);
         mep_cli_print(stdout, "%s: loss %.4f%s after step %lld%s, took %s", run, job->last.loss, valid,
                       (long long)job->last.step, skipped, clock);
+        if (!isnan(job->valid_loss)) printf(", %s of it for validation", valid_clock);
     }
     mep_cli_print(stdout, "; evaluate it: mep eval --model %s --data %s", run,
                   s->valid[0] != '\0' ? s->valid : s->data);
@@ -388,17 +421,17 @@ static void report(const train_job *job, const char *run, double seconds)
 
 static int run(train_job *job)
 {
-    const char *folder = job->resume != NULL ? job->resume : job->out;
     double started = mep_now();
     mep_interrupt_install();
     mep_interrupt_outlive();
     mep_status status = job->resume != NULL ? resume(job) : start(job);
     if (job->last.step > 0) mep_progress_finish(&job->progress);
-    if (status == MEP_OK) report(job, folder, mep_now() - started);
+    if (status == MEP_OK) report(job, folder_of(job), mep_now() - started);
     if (status == MEP_INTERRUPTED)
-        mep_cli_complain("mep train: %s; continue: mep train --resume %s", mep_error_message(), folder);
+        mep_cli_complain("mep train: %s; continue: mep train --resume %s", mep_error_message(), folder_of(job));
     else if (status != MEP_OK)
         mep_cli_fail("train");
+    mep_free(&job->moved);
     return status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
 }
 

@@ -254,7 +254,6 @@ mep_status mep_checkpoint_begin(const char *run, int64_t step, char **folder)
     *folder = NULL;
     if (step < 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "a checkpoint's step is %lld; it must not be negative", (long long)step);
-    MEP_TRY(mep_make_folder(run, 1));
     MEP_TRY(remove_leftovers(run));
     MEP_TRY(folder_of(folder, run, step, TEMPORARY));
     mep_status status = mep_make_folder(*folder, 0);

@@ -13,8 +13,9 @@
 
 #include "mep/status.h"
 
-/* Make RUN/checkpoint-STEP.tmp, empty, and RUN where it does not exist; what interrupted runs left (*.tmp) is removed.
- * The caller writes files into *folder, which is to be freed with mep_free. step >= 0. */
+/* Make RUN/checkpoint-STEP.tmp, empty; what interrupted runs left (*.tmp) is removed. RUN exists: it is never made
+ * here, since one that was moved away would come back under its old name. The caller writes files into *folder, which
+ * is to be freed with mep_free. step >= 0. */
 mep_status mep_checkpoint_begin(const char *run, int64_t step, char **folder);
 
 /* Write state.json, the object `state` with "files" and "checksum" added, sync the files, and rename the folder to

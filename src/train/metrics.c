@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json_keys.h"
 #include "base/memory.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -51,14 +52,18 @@ static mep_status read_number(const json_t *line, const char *name, const char *
     return mep_json_get_number_or(line, name, key, -INFINITY, INFINITY, NAN, number);
 }
 
-static mep_status read_step(const json_t *line, const char *name, mep_metrics_step *step)
+static mep_status read_step(json_t *line, const char *name, mep_metrics_step *step)
 {
+    static const char *const keys[] = {
+        "step",       "loss",         "learning_rate", "grad_norm",   "tokens_per_second",
+        "valid_loss", "valid_losses", "valid_seconds", "skipped_for", NULL};
     MEP_TRY(mep_json_get_int(line, name, "step", 1, INT64_MAX, &step->step));
     MEP_TRY(read_number(line, name, "loss", &step->loss));
     MEP_TRY(read_number(line, name, "learning_rate", &step->learning_rate));
     MEP_TRY(read_number(line, name, "grad_norm", &step->grad_norm));
     MEP_TRY(read_number(line, name, "tokens_per_second", &step->tokens_per_second));
     MEP_TRY(read_number(line, name, "valid_loss", &step->valid_loss));
+    MEP_TRY(mep_json_check_keys(line, name, keys));
     step->skipped = json_object_get(line, "skipped_for") != NULL;
     return MEP_OK;
 }

@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "base/error.h"
+#include "base/json_keys.h"
 #include "base/memory.h"
 #include "io/checkpoint.h"
 #include "io/files.h"
@@ -20,6 +21,7 @@
 #include "io/model_files.h"
 #include "io/safetensors.h"
 #include "io/weights.h"
+#include "train/run_folder.h"
 
 enum { TOKENIZER_LIMIT = 1 << 28 };
 static const char TOKENIZER[] = "tokenizer.json", OPTIMIZER[] = "optimizer.safetensors", LOG[] = "metrics.jsonl";
@@ -148,7 +150,7 @@ static mep_status check_settings(const char *folder, const json_t *state, const 
     json_t *saved = json_object_get(state, "settings");
     if (saved == NULL) return MEP_OK; /* of a version before there were any */
     json_t *now = state_json(settings, &unused), *then = json_deep_copy(json_object_get(now, "settings"));
-    mep_status status = then == NULL || json_object_update_existing(then, saved) != 0
+    mep_status status = then == NULL || json_object_update(then, saved) != 0
                             ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object")
                             : mep_run_compare_json(folder, then, json_object_get(now, "settings"));
     json_decref(now);
@@ -158,10 +160,12 @@ static mep_status check_settings(const char *folder, const json_t *state, const 
 
 static mep_status read_state(const char *folder, int64_t step, const mep_train_settings *settings, mep_run_state *state)
 {
+    static const char *const keys[] = {"step", "skipped", "skipped_in_a_row", "settings", "files", NULL};
     json_t *root = NULL;
     int64_t saved = 0;
     MEP_TRY(mep_checkpoint_state(folder, &root));
     mep_status status = mep_json_get_int(root, folder, "step", step, step, &saved);
+    if (status == MEP_OK) status = mep_json_check_keys(root, folder, keys);
     *state = (mep_run_state){.step = step};
     if (status == MEP_OK) status = mep_json_get_int_or(root, folder, "skipped", 0, step, 0, &state->skipped);
     if (status == MEP_OK)
@@ -179,6 +183,27 @@ static mep_status check_position(const char *folder, const mep_train_settings *s
     if (strcmp(saved.position_encoding, settings->model.position_encoding) == 0) return MEP_OK;
     return mep_fail(MEP_ERROR_FORMAT, "%s: has the position encoding \"%s\", train.json has \"%s\"", folder,
                     saved.position_encoding, settings->model.position_encoding);
+}
+
+/* What to do about a checkpoint that cannot be read. */
+static mep_status explain_damage(mep_status status)
+{
+    if (status == MEP_ERROR_FORMAT || status == MEP_ERROR_IO)
+        mep_fail_in(status, "cannot resume (--fall-back takes the last whole checkpoint): ");
+    return status;
+}
+
+mep_status mep_run_check(const char *run, const mep_train_settings *settings)
+{
+    char *folder = NULL;
+    int64_t step = 0;
+    mep_run_state unused;
+    MEP_TRY(mep_checkpoint_latest(run, &folder, &step));
+    if (folder == NULL) return MEP_OK;
+    mep_status status = read_state(folder, step, settings, &unused);
+    if (status == MEP_OK) status = check_position(folder, settings);
+    mep_free(&folder);
+    return explain_damage(status);
 }
 
 static mep_status load_moments(const char *folder, int64_t size, const mep_moments *moments)
@@ -211,10 +236,8 @@ mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep
     if (status == MEP_OK) status = check_position(folder, settings);
     if (status == MEP_OK) status = mep_model_read_weights(model, folder);
     if (status == MEP_OK) status = load_moments(folder, model->size, moments);
-    if (status == MEP_ERROR_FORMAT || status == MEP_ERROR_IO)
-        mep_fail_in(status, "cannot resume (--fall-back takes the last whole checkpoint): ");
     mep_free(&folder);
-    return status;
+    return explain_damage(status);
 }
 
 /* Compare everything in a checkpoint with its checksums, and its step with the folder's name. */
@@ -239,12 +262,9 @@ static mep_status check_whole(const char *folder, int64_t step)
     return status;
 }
 
-mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *set_aside)
+static mep_status fall_back(const char *run, int64_t *step, int64_t *set_aside)
 {
     int64_t *steps = NULL, count = 0, whole = -1;
-    mep_train_settings unused;
-    *step = *set_aside = 0;
-    MEP_TRY(mep_train_read_settings(run, &unused)); /* it is a run */
     MEP_TRY(mep_checkpoint_list(run, &steps, &count));
     mep_status status = MEP_OK;
     for (int64_t i = count - 1; i >= 0 && whole < 0; i--) {
@@ -260,6 +280,18 @@ mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *set_asid
         status = mep_checkpoint_set_aside(run, steps[i]);
     if (status == MEP_OK && whole >= 0) *step = steps[whole];
     mep_free(&steps);
+    return status;
+}
+
+mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *set_aside)
+{
+    mep_train_settings unused;
+    mep_run_folder folder;
+    *step = *set_aside = 0;
+    MEP_TRY(mep_train_read_settings(run, &unused)); /* it is a run */
+    MEP_TRY(mep_run_folder_open(&folder, run, 1));
+    mep_status status = fall_back(run, step, set_aside);
+    mep_run_folder_close(&folder);
     return status;
 }
 
@@ -303,6 +335,7 @@ mep_status mep_run_log(mep_lines *log, const mep_train_progress *p, const mep_mi
     int failed = root == NULL;
     if (!failed && isfinite(p->valid_loss)) {
         failed |= json_object_set_new(root, "valid_loss", json_real(p->valid_loss));
+        failed |= json_object_set_new(root, "valid_seconds", json_real(p->valid_seconds));
         if (valid->count > 1) failed |= json_object_set_new(root, "valid_losses", losses_of(valid, valid_results));
     }
     if (!failed && p->skipped_for != NULL)

@@ -30,9 +30,13 @@ mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, 
  * memory is short. */
 json_t *mep_run_training_json(const mep_train_settings *settings);
 
-/* Fail with MEP_ERROR_ARGUMENT on the first key of `wanted` that `found`, which stands in `file`, does not have with
+/* Fail with MEP_ERROR_ARGUMENT on the first key that `wanted` and `found`, which is in `file`, do not both have with
  * the same value. */
 mep_status mep_run_compare_json(const char *file, const json_t *found, json_t *wanted);
+
+/* Compare the train.json of a run with the settings that are wanted of it: all that its bits depend on but the data.
+ * MEP_ERROR_ARGUMENT names the first setting that differs. */
+mep_status mep_run_check_settings(const char *run, const mep_train_settings *wanted);
 
 /* Copy the tokenizer of the data, which lies beside it unless it is built in, to RUN/tokenizer.json: from then on the
  * run needs no data to turn tokens into text, and neither do its checkpoints, which get a copy each. */
@@ -55,6 +59,9 @@ mep_status mep_run_save(const char *run, const mep_train_settings *settings, con
  * settings that give other bits than these. */
 mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep_model *model,
                         const mep_moments *moments, mep_run_state *state);
+
+/* Compare the settings of the newest checkpoint with those of the run, as mep_run_load does. */
+mep_status mep_run_check(const char *run, const mep_train_settings *settings);
 
 /* Open metrics.jsonl: before a step is applied, so that what can keep its line from being written shows then. */
 mep_status mep_run_open_log(const char *run, mep_lines *log);

@@ -10,11 +10,13 @@
 
 #include "base/device.h"
 #include "base/error.h"
+#include "base/json_keys.h"
 #include "base/memory.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/model_files.h"
 #include "train/run.h"
+#include "train/run_folder.h"
 
 /* jansson has no other reasons to make no object. */
 static mep_status no_object(void)
@@ -33,11 +35,12 @@ mep_status mep_run_save_json(const char *folder, const char *name, json_t *root)
     return status;
 }
 
-mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, const mep_run_checksums *checksums)
+/* train.json; NULL as no_object() says. */
+static json_t *settings_json(const mep_train_settings *s, const mep_run_checksums *checksums)
 {
     char seed[24];
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
-    json_t *root = json_pack(
+    return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, "
         "s:f, s:s, s:s, s:s, s:b, "
         "s:I, s:I, s:I, s:I, s:I, s:s, s:o}",
@@ -51,7 +54,11 @@ mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, 
         (json_int_t)s->gradient_parts, "save_every", (json_int_t)s->save_every, "keep", (json_int_t)s->keep,
         "valid_every", (json_int_t)s->valid_every, "valid_tokens", (json_int_t)s->valid_tokens, "on_nan",
         mep_on_nan_name(s->on_nan), "model", mep_model_config_to_json(&s->model));
-    return mep_run_save_json(run, "train.json", root);
+}
+
+mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, const mep_run_checksums *checksums)
+{
+    return mep_run_save_json(run, "train.json", settings_json(s, checksums));
 }
 
 /* A text that fits out[size]; `fallback` where it is missing, unless that is NULL. */
@@ -154,6 +161,32 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
     return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
 }
 
+/* Every key of `found` is one that is written: of `written`. */
+static mep_status check_keys(const char *file, json_t *found, json_t *written)
+{
+    enum { MOST = 64 };
+    const char *known[MOST] = {NULL};
+    int count = 0;
+    for (void *at = json_object_iter(written); at != NULL && count < MOST - 1; at = json_object_iter_next(written, at))
+        known[count++] = json_object_iter_key(at);
+    return mep_json_check_keys(found, file, known);
+}
+
+/* A letter that has flipped in a key must not drop a setting or a checksum that may be missing. */
+static mep_status check_all_keys(const char *file, json_t *root)
+{
+    static const mep_run_checksums checksums;
+    mep_train_settings *settings = NULL; /* any: their keys are the same */
+    MEP_TRY(mep_alloc(&settings, 1, sizeof *settings));
+    mep_status status = mep_train_preset("nano", settings);
+    json_t *written = status == MEP_OK ? settings_json(settings, &checksums) : NULL;
+    if (status == MEP_OK && written == NULL) status = no_object();
+    if (status == MEP_OK) status = check_keys(file, root, written);
+    json_decref(written);
+    mep_free(&settings);
+    return status;
+}
+
 mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, mep_run_checksums *checksums)
 {
     char *path = NULL;
@@ -165,6 +198,7 @@ mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, 
     if (status == MEP_OK) status = mep_json_load(path, &root);
     if (status == MEP_OK && !json_is_object(root))
         status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
+    if (status == MEP_OK) status = check_all_keys(path, root);
     if (status == MEP_OK) status = parse_settings(root, path, settings, checksums);
     json_decref(root);
     mep_free(&path);
@@ -182,10 +216,13 @@ static mep_status change_setting(const char *run, const char *key, const char *v
 {
     char *path = NULL;
     json_t *root = NULL;
-    MEP_TRY(mep_path_join(&path, run, "train.json"));
-    mep_status status = mep_json_load(path, &root);
+    mep_run_folder folder;
+    MEP_TRY(mep_run_folder_open(&folder, run, 1));
+    mep_status status = mep_path_join(&path, run, "train.json");
+    if (status == MEP_OK) status = mep_json_load(path, &root);
     if (status == MEP_OK && json_object_set_new(root, key, json_string(value)) != 0) status = no_object();
     if (status == MEP_OK) status = mep_json_save(path, root);
+    mep_run_folder_close(&folder);
     json_decref(root);
     mep_free(&path);
     return status;
@@ -231,23 +268,54 @@ json_t *mep_run_training_json(const mep_train_settings *s)
     return root;
 }
 
+/* A value in a message. Freed with free(). */
+static char *value_text(const json_t *value)
+{
+    return value == NULL ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
+}
+
+static mep_status compare_values(const char *file, const char *key, const json_t *found, const json_t *wanted)
+{
+    if (found != NULL && wanted != NULL && json_equal(found, wanted)) return MEP_OK;
+    char *old = value_text(found), *new = value_text(wanted);
+    mep_status status = mep_fail(
+        MEP_ERROR_ARGUMENT, "%s: was made with %s %s, now it is %s; choose another folder, or what it was made with",
+        file, key, old == NULL ? "missing" : old, new == NULL ? "missing" : new);
+    free(old);
+    free(new);
+    return status;
+}
+
 mep_status mep_run_compare_json(const char *file, const json_t *found, json_t *wanted)
 {
     const char *key = NULL;
     json_t *value = NULL;
-    json_object_foreach(wanted, key, value)
-    {
-        const json_t *other = json_object_get(found, key);
-        if (other != NULL && json_equal(other, value)) continue;
-        char *old = other == NULL ? NULL : json_dumps(other, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
-        char *new = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
-        mep_status status =
-            mep_fail(MEP_ERROR_ARGUMENT,
-                     "%s: was made with %s %s, now it is %s; choose another folder, or what it was made with", file,
-                     key, old == NULL ? "missing" : old, new == NULL ? "another" : new);
-        free(old);
-        free(new);
-        return status;
-    }
+    json_object_foreach(wanted, key, value) MEP_TRY(compare_values(file, key, json_object_get(found, key), value));
+    json_object_foreach((json_t *)found, key, value)
+        MEP_TRY(compare_values(file, key, value, json_object_get(wanted, key)));
     return MEP_OK;
+}
+
+mep_status mep_run_check_settings(const char *run, const mep_train_settings *wanted)
+{
+    mep_train_settings found;
+    MEP_TRY(mep_train_read_settings(run, &found));
+    json_t *a = mep_run_training_json(&found), *b = mep_run_training_json(wanted);
+    mep_status status = a == NULL || b == NULL ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object")
+                                               : mep_run_compare_json(run, a, b);
+    json_decref(a);
+    json_decref(b);
+    if (status == MEP_OK && found.seed != wanted->seed)
+        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: was made with the seed %llu, now it is %llu; choose another folder",
+                          run, (unsigned long long)found.seed, (unsigned long long)wanted->seed);
+    if (status == MEP_OK && strcmp(found.model.position_encoding, wanted->model.position_encoding) != 0)
+        status = mep_fail(MEP_ERROR_ARGUMENT,
+                          "%s: was made with the encoding \"%s\", not \"%s\"; write it as it was, or move it away", run,
+                          found.model.position_encoding, wanted->model.position_encoding);
+    if (status == MEP_OK && found.device != wanted->device)
+        status = mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "%s: was made with device \"%s\", now it is \"%s\"; choose another folder, or what it was made with", run,
+            mep_device_name(found.device), mep_device_name(wanted->device));
+    return status;
 }

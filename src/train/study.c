@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -28,12 +29,14 @@ typedef struct study_work {
 
 static const double MEMORY = 120; /* seconds */
 
-enum { MESSAGE = 1024 };
+enum { MESSAGE = 1024, NOBODY = -1 };
 
 typedef struct study {
     mep_dist *group;
-    const char *folder;
-    const mep_study_settings *settings;
+    mep_run_folder held; /* process 0 has its lock */
+    const mep_study_settings *asked;
+    mep_study_lists all;
+    const mep_study_settings *settings; /* all.settings: asked, with the lists of the study */
     mep_study_fn progress;
     void *context;
     mep_study_progress now;
@@ -41,12 +44,16 @@ typedef struct study {
     double reported;         /* work of the current part that is counted already */
     double evaluation_start; /* clock */
     char lost[MESSAGE];      /* why the others cannot be reached; "" where they can */
-    int64_t *owner;          /* [runs + 1] the process that does a run; at the end how many there are to do */
+    int64_t *owner;          /* of all runs of the lists: the process that does it, or NOBODY */
+    int64_t runs;            /* of the lists */
+    int64_t at;              /* of these, the next one */
+    int64_t taken;           /* runs that have something to do, so far */
 } study;
 
 /* One run and what it needs. */
 typedef struct study_run {
     int64_t corpus, encoding, seed;
+    int is_asked; /* else it is one of an earlier call, of which only an evaluation may be to do */
     char folder[MEP_PATH_SIZE];
     mep_train_settings train;
     mep_eval_settings eval;
@@ -76,12 +83,18 @@ static int can_take(const study_run *r, int64_t length)
            length <= r->train.length;
 }
 
+static mep_status find_steps(const study_run *r, int64_t *steps)
+{
+    *steps = 0;
+    return mep_folder_exists(r->folder) ? mep_train_steps_done(r->folder, steps) : MEP_OK;
+}
+
 /* Count what a run has left to do. */
 static mep_status add_work(study *s, const study_run *r)
 {
     int64_t steps = 0;
     json_t *eval = NULL;
-    if (mep_folder_exists(r->folder)) MEP_TRY(mep_train_steps_done(r->folder, &steps));
+    MEP_TRY(find_steps(r, &steps));
     s->work.left[MEP_STUDY_TRAINING] += step_work(&r->train) * (double)(r->train.steps - steps);
     MEP_TRY(mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval));
     mep_status status = MEP_OK;
@@ -176,10 +189,29 @@ static int evaluation_progress(void *context, int64_t done, int64_t total, doubl
 
 /* ---- Runs ---- */
 
-static mep_status plan_run(const study *s, int64_t corpus, int64_t seed, int64_t encoding, study_run *r)
+static int is_asked_run(const study *s, int64_t encoding, int64_t seed)
+{
+    int has_encoding = 0, has_seed = 0;
+    for (int64_t i = 0; i < s->asked->encoding_count; i++)
+        has_encoding |= strcmp(s->asked->encodings[i], s->settings->encodings[encoding]) == 0;
+    for (int64_t i = 0; i < s->asked->seed_count; i++) has_seed |= s->asked->seeds[i] == s->settings->seeds[seed];
+    return has_encoding && has_seed;
+}
+
+/* The run's folder, where the study is now. */
+static mep_status find_folder(study *s, study_run *r)
+{
+    int moved = 0;
+    MEP_TRY(mep_run_folder_follow(&s->held, &moved));
+    s->now.folder = s->held.path;
+    return mep_study_run_folder(s->held.path, s->settings, r->corpus, r->encoding, r->seed, r->folder);
+}
+
+static mep_status plan_run(study *s, int64_t corpus, int64_t seed, int64_t encoding, study_run *r)
 {
     *r = (study_run){.corpus = corpus, .encoding = encoding, .seed = seed};
-    MEP_TRY(mep_study_run_folder(s->folder, s->settings, corpus, encoding, seed, r->folder));
+    r->is_asked = is_asked_run(s, encoding, seed);
+    MEP_TRY(find_folder(s, r));
     MEP_TRY(mep_study_run_settings(s->settings, corpus, encoding, seed, &r->train));
     return mep_study_eval_settings(s->settings, corpus, &r->eval);
 }
@@ -193,11 +225,11 @@ static mep_status train(study *s, const study_run *r)
     mep_free(&path);
     begin_part(s, MEP_STUDY_TRAINING, r->train.length);
     if (!exists) return mep_train_start(r->folder, &r->train, training_progress, &context);
-    MEP_TRY(mep_study_check_run(r->folder, &r->train));
+    MEP_TRY(mep_run_check_settings(r->folder, &r->train));
     return mep_train_resume(r->folder, training_progress, &context);
 }
 
-static mep_status evaluate_length(study *s, const study_run *r, int64_t length, json_t *eval, mep_model *model,
+static mep_status evaluate_length(study *s, study_run *r, int64_t length, json_t *eval, mep_model *model,
                                   const mep_mixture *data)
 {
     part_context context = {s, r, 0};
@@ -207,15 +239,17 @@ static mep_status evaluate_length(study *s, const study_run *r, int64_t length, 
     begin_part(s, MEP_STUDY_EVALUATING, length);
     MEP_TRY(
         mep_mixture_evaluate(&mep_dist_alone, 0, model, data, &settings, evaluation_progress, &context, &result, NULL));
+    MEP_TRY(find_folder(s, r));
     return mep_study_eval_add(eval, r->folder, &result);
 }
 
 /* All lengths without a result. The model is loaded for the first of them. */
-static mep_status evaluate(study *s, const study_run *r)
+static mep_status evaluate(study *s, study_run *r)
 {
     json_t *eval = NULL;
     mep_model *model = NULL;
     mep_mixture data = {0};
+    MEP_TRY(find_folder(s, r));
     mep_status status = mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval);
     for (int64_t i = 0; i < s->settings->length_count && status == MEP_OK; i++) {
         int64_t length = s->settings->lengths[i];
@@ -235,13 +269,16 @@ end:
     return status;
 }
 
-static mep_status do_run(study *s, const study_run *r)
+static mep_status do_run(study *s, study_run *r)
 {
-    if (s->owner[s->now.run++] != s->group->rank) return MEP_OK;
+    int64_t owner = s->owner[s->at++];
+    if (owner == NOBODY) return MEP_OK;
+    s->now.run++;
+    if (owner != s->group->rank) return MEP_OK;
     s->now.corpus = s->settings->corpora[r->corpus];
     s->now.encoding = s->settings->encodings[r->encoding];
     s->now.seed = r->train.seed;
-    mep_status status = train(s, r);
+    mep_status status = r->is_asked ? train(s, r) : MEP_OK;
     if (status == MEP_OK) status = evaluate(s, r);
     if (status == MEP_INTERRUPTED) return status;
     if (status != MEP_OK) return mep_fail_in(status, "%s: ", r->folder);
@@ -253,8 +290,9 @@ static mep_status do_run(study *s, const study_run *r)
 }
 
 /* Call `action` for each run: a whole table of the first seed comes first. */
-static mep_status for_each_run(study *s, mep_status (*action)(study *, const study_run *))
+static mep_status for_each_run(study *s, mep_status (*action)(study *, study_run *))
 {
+    s->at = 0;
     for (int64_t corpus = 0; corpus < s->settings->corpus_count; corpus++)
         for (int64_t seed = 0; seed < s->settings->seed_count; seed++)
             for (int64_t encoding = 0; encoding < s->settings->encoding_count; encoding++) {
@@ -265,19 +303,25 @@ static mep_status for_each_run(study *s, mep_status (*action)(study *, const stu
     return MEP_OK;
 }
 
-/* Who does the next run: those with something left to do go round, the others are reported by process 0. */
-static mep_status choose_owner(study *s, const study_run *r)
+/* Who does the next run: those with something left to do go round, the others are reported by process 0. A run of an
+ * earlier call is trained no further, but once it is trained evaluated at every length, as all are: the table has no
+ * holes, and its results are of the same tokens and type. */
+static mep_status choose_owner(study *s, study_run *r)
 {
     double before = s->work.left[0] + s->work.left[1];
+    int64_t *owner = &s->owner[s->at++], steps = 0;
+    *owner = NOBODY;
+    MEP_TRY(find_steps(r, &steps));
+    if (!r->is_asked && steps < r->train.steps) return MEP_OK;
     MEP_TRY(add_work(s, r));
-    int64_t *taken = &s->owner[s->now.runs], *owner = &s->owner[s->now.run++];
-    *owner = s->work.left[0] + s->work.left[1] > before ? (*taken)++ % s->group->size : 0;
+    int has_work = s->work.left[0] + s->work.left[1] > before;
+    if (has_work || r->is_asked) *owner = has_work ? s->taken++ % s->group->size : 0;
     return MEP_OK;
 }
 
-static mep_status add_own_work(study *s, const study_run *r)
+static mep_status add_own_work(study *s, study_run *r)
 {
-    return s->owner[s->now.run++] == s->group->rank ? add_work(s, r) : MEP_OK;
+    return s->owner[s->at++] == s->group->rank ? add_work(s, r) : MEP_OK;
 }
 
 /* Process 0 looks what there is to do, before anyone begins. */
@@ -285,12 +329,10 @@ static mep_status divide(study *s)
 {
     mep_status status = s->group->rank == 0 ? for_each_run(s, choose_owner) : MEP_OK;
     MEP_TRY(mep_dist_agree(s->group, status));
-    MEP_TRY(mep_dist_broadcast(s->group, s->owner, s->now.runs * (int64_t)sizeof *s->owner));
+    MEP_TRY(mep_dist_broadcast(s->group, s->owner, s->runs * (int64_t)sizeof *s->owner));
     s->work.left[0] = s->work.left[1] = 0;
-    s->now.run = 0;
-    status = for_each_run(s, add_own_work);
-    s->now.run = 0;
-    return mep_dist_agree(s->group, status);
+    for (int64_t i = 0; i < s->runs; i++) s->now.runs += s->owner[i] != NOBODY;
+    return mep_dist_agree(s->group, for_each_run(s, add_own_work));
 }
 
 /* A machine's copy of the data may be an old one. */
@@ -304,31 +346,36 @@ static mep_status check_same_data(const study *s, const mep_study_corpus *corpor
 
 /* The study's folder is one and the same for all, not a folder of that name on each machine: process 0 leaves
  * something in it for the others to see. */
-static mep_status check_common_folder(const study *s)
+static mep_status check_common_folder(const study *s, const char *folder)
 {
     char name[32] = "", *path = NULL;
     struct timespec now = {0};
     (void)timespec_get(&now, TIME_UTC);
     snprintf(name, sizeof name, ".seen-%" PRIx64, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
     mep_status status = mep_dist_broadcast(s->group, name, sizeof name);
-    if (status == MEP_OK) status = mep_path_join(&path, s->folder, name);
+    if (status == MEP_OK) status = mep_path_join(&path, folder, name);
     if (status == MEP_OK && s->group->rank == 0) status = mep_make_folder(path, 0);
     status = mep_dist_agree(s->group, status);
     if (status == MEP_OK && !mep_folder_exists(path))
-        status =
-            mep_fail(MEP_ERROR_IO, "%s: is not the folder of process 0; all processes need a common one", s->folder);
+        status = mep_fail(MEP_ERROR_IO, "%s: is not the folder of process 0; all processes need a common one", folder);
     status = mep_dist_agree(s->group, status);
     if (path != NULL && s->group->rank == 0) (void)mep_remove_tree(path);
     mep_free(&path);
     return status;
 }
 
-/* By process 0. */
-static mep_status open_folder(study *s, const mep_study_corpus *corpora)
+/* By process 0, which holds it; then all read what was ever asked of the study. */
+static mep_status open_folder(study *s, const char *folder, const mep_study_corpus *corpora)
 {
-    mep_status status = s->group->rank == 0 ? mep_study_open_folder(s->folder, s->settings, corpora) : MEP_OK;
-    MEP_TRY(mep_dist_agree(s->group, status));
-    return s->group->size > 1 ? check_common_folder(s) : MEP_OK;
+    int writes = s->group->rank == 0;
+    MEP_TRY(mep_dist_agree(s->group, writes ? mep_study_open_folder(folder, s->asked, corpora, &s->held) : MEP_OK));
+    if (s->group->size > 1) MEP_TRY(check_common_folder(s, folder));
+    mep_status status = writes ? MEP_OK : mep_run_folder_open(&s->held, folder, 0);
+    if (status == MEP_OK) status = mep_study_lists_read(&s->all, folder, s->asked);
+    s->settings = &s->all.settings;
+    s->runs = s->settings->corpus_count * s->settings->seed_count * s->settings->encoding_count;
+    if (status == MEP_OK) status = mep_alloc(&s->owner, s->runs, sizeof *s->owner);
+    return mep_dist_agree(s->group, status);
 }
 
 /* All runs, and what they came to in all processes. A failure keeps its message where the others cannot be told, and a
@@ -362,22 +409,22 @@ static mep_status check_attention(const mep_train_settings *t)
 mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
                             mep_study_fn progress, void *context)
 {
-    study s = {.group = group, .folder = folder, .settings = settings, .progress = progress, .context = context};
+    study s = {.group = group, .asked = settings, .settings = settings, .progress = progress, .context = context};
     mep_study_corpus *corpora = NULL;
-    s.now.runs = settings->corpus_count * settings->seed_count * settings->encoding_count;
     mep_status status = mep_alloc(&corpora, settings->corpus_count, sizeof *corpora);
     if (status == MEP_OK) status = mep_study_check(settings, corpora);
-    if (status == MEP_OK) status = mep_alloc(&s.owner, s.now.runs + 1, sizeof *s.owner);
     if (status == MEP_OK) status = mep_train_check_device(group, settings->train.device, settings->train.dtype);
     if (status == MEP_OK) status = mep_train_check_device(group, settings->eval.device, settings->eval.dtype);
     if (status == MEP_OK) status = check_attention(&settings->train);
     status = mep_dist_agree(group, status);
     if (status == MEP_OK) status = check_same_data(&s, corpora);
-    if (status == MEP_OK) status = open_folder(&s, corpora);
+    if (status == MEP_OK) status = open_folder(&s, folder, corpora);
     mep_free(&corpora);
     if (status == MEP_OK) status = divide(&s);
     if (status == MEP_OK) status = do_runs(&s);
     mep_free(&s.owner);
+    mep_study_lists_free(&s.all);
+    mep_run_folder_close(&s.held);
     return status;
 }
 

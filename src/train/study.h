@@ -11,6 +11,9 @@
 #include "dist/dist.h"
 #include "mep/study.h"
 #include "train/run.h"
+#include "train/run_folder.h"
+
+enum { MEP_STUDY_NAME = 128 };
 
 /* What is known of a corpus once its datasets have been read. */
 typedef struct mep_study_corpus {
@@ -39,15 +42,39 @@ mep_status mep_study_run_settings(const mep_study_settings *settings, int64_t co
  * data and the settings allow. */
 mep_status mep_study_eval_settings(const mep_study_settings *settings, int64_t corpus, mep_eval_settings *eval);
 
-/* Write FOLDER/study.json, or compare it with the settings where it exists. */
+/* Open the study's folder, made where it does not exist, with its lock, for the process that writes in it; write
+ * FOLDER/study.json, or compare it with the settings where it exists and add to its lists. The caller closes *opened,
+ * which is not open on failure. */
 mep_status mep_study_open_folder(const char *folder, const mep_study_settings *settings,
-                                 const mep_study_corpus *corpora);
+                                 const mep_study_corpus *corpora, mep_run_folder *opened);
+
+/* ---- All that was ever asked of a study: study_lists.c ---- */
+
+/* The settings of a call with the lists of the study, which have the call's: encodings in the order in which they were
+ * asked for, lengths ascending. */
+typedef struct mep_study_lists {
+    mep_study_settings settings;
+    json_t *study; /* study.json */
+    const char **encodings;
+    uint64_t *seeds;
+    int64_t *lengths;
+} mep_study_lists;
+
+mep_status mep_study_lists_read(mep_study_lists *lists, const char *folder, const mep_study_settings *asked);
+void mep_study_lists_free(mep_study_lists *lists);
+
+/* Add the lists of a call to those of study.json; lists that are missing are made from the runs in the folder. */
+mep_status mep_study_lists_add(json_t *study, const char *folder, const mep_study_settings *asked, int *changed);
+
+/* The place of an encoding in the study to which the folder belongs, that of a run, a corpus or the study; -1 where
+ * there is none. It never changes, so that it can choose a colour. */
+int64_t mep_study_encoding_place(const char *folder, const char *encoding);
+
+/* The name of an encoding in that of a run's folder. */
+void mep_study_encoding_name(const char *spec, char name[MEP_STUDY_NAME]);
 
 /* The dtype of the runs of the study in a folder; *dtype stays as it is where there is no study yet. */
 mep_status mep_study_dtype(const char *folder, mep_dtype *dtype);
-
-/* Compare a run's train.json with what the study wants of it. */
-mep_status mep_study_check_run(const char *run, const mep_train_settings *wanted);
 
 /* ---- RUN/eval.json ---- */
 

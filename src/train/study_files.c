@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json_keys.h"
 #include "base/memory.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -18,31 +19,6 @@
 static mep_status out_of_memory(void)
 {
     return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
-}
-
-/* ---- Comparing ---- */
-
-mep_status mep_study_check_run(const char *run, const mep_train_settings *wanted)
-{
-    mep_train_settings found;
-    MEP_TRY(mep_train_read_settings(run, &found));
-    json_t *a = mep_run_training_json(&found), *b = mep_run_training_json(wanted);
-    mep_status status = a == NULL || b == NULL ? out_of_memory() : mep_run_compare_json(run, a, b);
-    json_decref(a);
-    json_decref(b);
-    if (status == MEP_OK && found.seed != wanted->seed)
-        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: was made with the seed %llu; move it away", run,
-                          (unsigned long long)found.seed);
-    if (status == MEP_OK && strcmp(found.model.position_encoding, wanted->model.position_encoding) != 0)
-        status = mep_fail(MEP_ERROR_ARGUMENT,
-                          "%s: was made with the encoding \"%s\", not \"%s\"; write it as it was, or move it away", run,
-                          found.model.position_encoding, wanted->model.position_encoding);
-    if (status == MEP_OK && found.device != wanted->device)
-        status = mep_fail(
-            MEP_ERROR_ARGUMENT,
-            "%s: was made with device \"%s\", now it is \"%s\"; choose another folder, or what it was made with", run,
-            mep_device_name(found.device), mep_device_name(wanted->device));
-    return status;
 }
 
 /* ---- study.json ---- */
@@ -101,15 +77,45 @@ static mep_status compare_text(const char *file, const json_t *found, const char
                     file, key, text, wanted);
 }
 
-static mep_status compare_study(const char *path, const json_t *wanted, const mep_train_settings *train)
+/* Two spellings of one encoding would share a folder, and a place in the table. */
+static mep_status check_spelling(const char *path, const json_t *found, const mep_study_settings *s)
 {
+    const json_t *value = NULL;
+    size_t index = 0;
+    json_array_foreach(json_object_get(found, "encodings"), index, value)
+    {
+        char old[MEP_STUDY_NAME], new[MEP_STUDY_NAME];
+        const char *spec = json_string_value(value);
+        for (int64_t i = 0; spec != NULL && i < s->encoding_count; i++) {
+            mep_study_encoding_name(spec, old);
+            mep_study_encoding_name(s->encodings[i], new);
+            if (strcmp(old, new) == 0 && strcmp(spec, s->encodings[i]) != 0)
+                return mep_fail(MEP_ERROR_ARGUMENT, "%s: has the encoding \"%s\", not \"%s\"; write it as it was", path,
+                                spec, s->encodings[i]);
+        }
+    }
+    return MEP_OK;
+}
+
+/* Compare, and add to the lists. */
+static mep_status continue_study(const char *path, const char *folder, const json_t *wanted,
+                                 const mep_study_settings *s)
+{
+    static const char *const keys[] = {"mep_version", "corpora", "init",    "device", "training",
+                                       "encodings",   "seeds",   "lengths", NULL};
     json_t *found = NULL;
+    int changed = 0;
     MEP_TRY(mep_json_load(path, &found));
-    mep_status status = compare_corpora(path, json_object_get(found, "corpora"), json_object_get(wanted, "corpora"));
+    mep_status status = mep_json_check_keys(found, path, keys);
+    if (status == MEP_OK)
+        status = compare_corpora(path, json_object_get(found, "corpora"), json_object_get(wanted, "corpora"));
     if (status == MEP_OK)
         status = mep_run_compare_json(path, json_object_get(found, "training"), json_object_get(wanted, "training"));
-    if (status == MEP_OK) status = compare_text(path, found, "init", "", train->init);
-    if (status == MEP_OK) status = compare_text(path, found, "device", "cpu", mep_device_name(train->device));
+    if (status == MEP_OK) status = compare_text(path, found, "init", "", s->train.init);
+    if (status == MEP_OK) status = compare_text(path, found, "device", "cpu", mep_device_name(s->train.device));
+    if (status == MEP_OK) status = check_spelling(path, found, s);
+    if (status == MEP_OK) status = mep_study_lists_add(found, folder, s, &changed);
+    if (status == MEP_OK && changed) status = mep_json_save(path, found);
     json_decref(found);
     return status;
 }
@@ -126,26 +132,42 @@ static mep_status check_no_run(const char *folder)
     return status;
 }
 
-mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s, const mep_study_corpus *corpora)
+/* What all runs have in common; NULL when memory is short. */
+static json_t *study_json(const mep_study_settings *s, const mep_study_corpus *corpora, const mep_train_settings *run)
+{
+    return json_pack("{s:s, s:o, s:s, s:s, s:o}", "mep_version", mep_version(), "corpora", corpora_json(s, corpora),
+                     "init", s->train.init, "device", mep_device_name(s->train.device), "training",
+                     mep_run_training_json(run));
+}
+
+/* In a folder that is held. */
+static mep_status write_or_continue(const char *folder, const mep_study_settings *s, const mep_study_corpus *corpora)
 {
     char *path = NULL;
+    int changed = 0;
     mep_train_settings run;
-    MEP_TRY(check_no_run(folder));
     MEP_TRY(mep_study_run_settings(s, 0, 0, 0, &run));
-    json_t *root = json_pack("{s:s, s:o, s:s, s:s, s:o}", "mep_version", mep_version(), "corpora",
-                             corpora_json(s, corpora), "init", s->train.init, "device",
-                             mep_device_name(s->train.device), "training", mep_run_training_json(&run));
+    json_t *root = study_json(s, corpora, &run);
     mep_status status = root == NULL ? out_of_memory() : mep_path_join(&path, folder, "study.json");
-    if (status == MEP_OK) {
-        if (mep_file_exists(path)) {
-            status = compare_study(path, root, &s->train);
-        } else {
-            status = mep_make_folder(folder, 1);
-            if (status == MEP_OK) status = mep_json_save(path, root);
-        }
+    if (status == MEP_OK && mep_file_exists(path)) {
+        status = continue_study(path, folder, root, s);
+    } else if (status == MEP_OK) {
+        status = mep_study_lists_add(root, folder, s, &changed);
+        if (status == MEP_OK) status = mep_json_save(path, root);
     }
     mep_free(&path);
     json_decref(root);
+    return status;
+}
+
+mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s, const mep_study_corpus *corpora,
+                                 mep_run_folder *opened)
+{
+    MEP_TRY(check_no_run(folder));
+    MEP_TRY(mep_make_folder(folder, 1));
+    MEP_TRY(mep_run_folder_open(opened, folder, 1));
+    mep_status status = write_or_continue(folder, s, corpora);
+    if (status != MEP_OK) mep_run_folder_close(opened);
     return status;
 }
 
@@ -182,28 +204,56 @@ static json_t *empty_eval(const mep_eval_settings *e, int64_t steps)
     return eval;
 }
 
-mep_status mep_study_eval_read(const char *run, const mep_eval_settings *settings, int64_t steps, json_t **eval)
+/* A letter that has flipped in a key must not drop what it is the key of. */
+static mep_status check_eval_keys(json_t *eval, const char *path)
+{
+    static const char *const keys[] = {"settings", "mep_version", "cpu_level", "results", NULL},
+                             *const settings[] = {"steps", "stride",    "last",   "max_tokens",
+                                                  "dtype", "tolerance", "device", NULL},
+                             *const results[] = {"length",     "segments",       "tokens",  "loss",
+                                                 "perplexity", "standard_error", "seconds", NULL};
+    json_t *row = NULL;
+    size_t index = 0;
+    json_t *found = json_object_get(eval, "settings");
+    MEP_TRY(mep_json_check_keys(eval, path, keys));
+    MEP_TRY(mep_json_check_keys(found, path, settings));
+    if (found != NULL && !json_is_array(json_object_get(eval, "results")))
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"results\" must be an array; remove the file to evaluate again", path);
+    json_array_foreach(json_object_get(eval, "results"), index, row) MEP_TRY(mep_json_check_keys(row, path, results));
+    return MEP_OK;
+}
+
+/* eval.json as it is; *found is NULL where there is none. */
+static mep_status load_eval(const char *run, json_t **found)
 {
     char *path = NULL;
+    *found = NULL;
+    MEP_TRY(mep_path_join(&path, run, "eval.json"));
+    mep_status status = mep_file_exists(path) ? mep_json_load(path, found) : MEP_OK;
+    if (status == MEP_OK && *found != NULL) status = check_eval_keys(*found, path);
+    mep_free(&path);
+    return status;
+}
+
+static int has_settings(const json_t *found, const json_t *wanted)
+{
+    return json_equal(json_object_get(found, "settings"), json_object_get(wanted, "settings"));
+}
+
+mep_status mep_study_eval_read(const char *run, const mep_eval_settings *settings, int64_t steps, json_t **eval)
+{
     json_t *found = NULL;
     *eval = empty_eval(settings, steps);
-    mep_status status = *eval == NULL ? out_of_memory() : mep_path_join(&path, run, "eval.json");
-    if (status == MEP_OK && mep_file_exists(path)) status = mep_json_load(path, &found);
-    if (status == MEP_OK && found != NULL &&
-        json_equal(json_object_get(found, "settings"), json_object_get(*eval, "settings"))) {
+    mep_status status = *eval == NULL ? out_of_memory() : load_eval(run, &found);
+    if (status == MEP_OK && found != NULL && has_settings(found, *eval)) {
         json_decref(*eval);
-        *eval = found;
-        found = NULL;
-        if (!json_is_array(json_object_get(*eval, "results")))
-            status =
-                mep_fail(MEP_ERROR_FORMAT, "%s: \"results\" must be an array; remove the file to evaluate again", path);
+        *eval = json_incref(found);
     }
     if (status != MEP_OK) {
         json_decref(*eval);
         *eval = NULL;
     }
     json_decref(found);
-    mep_free(&path);
     return status;
 }
 

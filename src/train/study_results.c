@@ -26,11 +26,22 @@ static mep_status read_run(const mep_study_settings *s, const char *run, const m
     return status;
 }
 
+/* All lengths of the study, those of earlier calls too, are evaluated on the same tokens. */
+static mep_status find_eval_settings(const char *folder, const mep_study_settings *s, int64_t corpus,
+                                     mep_eval_settings *eval)
+{
+    mep_study_lists all;
+    MEP_TRY(mep_study_lists_read(&all, folder, s));
+    mep_status status = mep_study_eval_settings(&all.settings, corpus, eval);
+    mep_study_lists_free(&all);
+    return status;
+}
+
 mep_status mep_study_results(const char *folder, const mep_study_settings *s, mep_eval_result *results)
 {
     for (int64_t corpus = 0; corpus < s->corpus_count; corpus++) {
         mep_eval_settings eval;
-        MEP_TRY(mep_study_eval_settings(s, corpus, &eval));
+        MEP_TRY(find_eval_settings(folder, s, corpus, &eval));
         for (int64_t encoding = 0; encoding < s->encoding_count; encoding++)
             for (int64_t seed = 0; seed < s->seed_count; seed++) {
                 char run[MEP_PATH_SIZE];

@@ -9,8 +9,6 @@
 #include "base/error.h"
 #include "train/study.h"
 
-enum { NAME = 128 };
-
 /* ---- Names ---- */
 
 mep_status mep_study_corpus_name(const mep_study_settings *s, int64_t corpus, char name[MEP_DATA_SIZE])
@@ -19,10 +17,10 @@ mep_status mep_study_corpus_name(const mep_study_settings *s, int64_t corpus, ch
 }
 
 /* A spec without blanks and without what file names do not take; longer ones are an error of mep_study_check. */
-static void encoding_name(const char *spec, char name[NAME])
+void mep_study_encoding_name(const char *spec, char name[MEP_STUDY_NAME])
 {
     int used = 0;
-    for (; *spec != '\0' && used < NAME - 1; spec++) {
+    for (; *spec != '\0' && used < MEP_STUDY_NAME - 1; spec++) {
         if (isspace((unsigned char)*spec)) continue;
         name[used++] = isalnum((unsigned char)*spec) || strchr("._+=-", *spec) != NULL ? *spec : '_';
     }
@@ -48,9 +46,9 @@ mep_status mep_study_corpus_folder(const char *folder, const mep_study_settings 
 mep_status mep_study_run_folder(const char *folder, const mep_study_settings *s, int64_t corpus, int64_t encoding,
                                 int64_t seed, char path[MEP_PATH_SIZE])
 {
-    char parent[MEP_PATH_SIZE], name[NAME];
+    char parent[MEP_PATH_SIZE], name[MEP_STUDY_NAME];
     MEP_TRY(mep_study_corpus_folder(folder, s, corpus, parent));
-    encoding_name(s->encodings[encoding], name);
+    mep_study_encoding_name(s->encodings[encoding], name);
     return check_path(
         snprintf(path, MEP_PATH_SIZE, "%s/%s-seed%llu", parent, name, (unsigned long long)s->seeds[seed]));
 }
@@ -145,17 +143,17 @@ static mep_status check_lists(const mep_study_settings *s)
 
 static mep_status check_encodings(const mep_study_settings *s)
 {
-    char name[NAME], other[NAME];
+    char name[MEP_STUDY_NAME], other[MEP_STUDY_NAME];
     for (int64_t i = 0; i < s->encoding_count; i++) {
         mep_train_settings run;
         MEP_TRY(mep_study_run_settings(s, 0, i, 0, &run));
         MEP_TRY(mep_train_check(&run));
-        encoding_name(s->encodings[i], name);
-        if (strlen(name) == NAME - 1)
+        mep_study_encoding_name(s->encodings[i], name);
+        if (strlen(name) == MEP_STUDY_NAME - 1)
             return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%.40s...\" is too long for the name of a folder",
                             s->encodings[i]);
         for (int64_t j = 0; j < i; j++) {
-            encoding_name(s->encodings[j], other);
+            mep_study_encoding_name(s->encodings[j], other);
             if (strcmp(name, other) == 0)
                 return mep_fail(MEP_ERROR_ARGUMENT,
                                 "the encodings \"%s\" and \"%s\" would share the folder %s; leave one out",

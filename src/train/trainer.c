@@ -23,11 +23,15 @@
 #include "train/numeric.h"
 #include "train/parts.h"
 #include "train/run.h"
+#include "train/run_folder.h"
 #include "train/sums.h"
+
+enum { MESSAGE = 1024 };
 
 typedef struct trainer {
     mep_dist *group;
-    const char *run;
+    const char *run;       /* its folder; in process 0 that of `folder` once it is open */
+    mep_run_folder folder; /* of process 0 */
     mep_train_settings settings;
     mep_mixture data, valid;                         /* valid.count is 0 where there is none */
     mep_eval_result valid_results[MEP_MIXTURE_MOST]; /* of each corpus, at the last validation */
@@ -60,6 +64,7 @@ static void close_trainer(trainer *t)
     mep_model_destroy(&t->model);
     mep_mixture_close(&t->data);
     mep_mixture_close(&t->valid);
+    mep_run_folder_close(&t->folder);
     if (t->space != t->gradients) mep_free(&t->space);
     mep_device_release(t->settings.device, &t->gradients);
     mep_free(&t->losses);
@@ -174,12 +179,17 @@ static mep_status open_step(trainer *t)
     return MEP_OK;
 }
 
+/* All memory of a run is taken here, before its first step. */
 static mep_status open_trainer(trainer *t)
 {
     MEP_TRY(divide_batch(t));
     MEP_TRY(open_data(t));
-    MEP_TRY(mep_model_create(&t->model, &t->settings.model, t->settings.seed));
-    return open_step(t);
+    mep_status status = mep_model_create(&t->model, &t->settings.model, t->settings.seed);
+    if (status == MEP_OK) status = open_step(t);
+    if (status == MEP_ERROR_MEMORY)
+        mep_fail_in(status, "the run needs more memory than there is; a smaller --micro-batch-size, or --recompute, "
+                            "needs less: ");
+    return status;
 }
 
 /* The parameters of process 0 in all processes, and where they compute: they have read no files, and may be processors
@@ -212,6 +222,33 @@ static mep_status accumulate(trainer *t)
     return MEP_OK;
 }
 
+/* The run's folder where it is now, by process 0. */
+static mep_status follow(trainer *t, int *moved)
+{
+    mep_status status = mep_run_folder_follow(&t->folder, moved);
+    t->run = t->folder.path;
+    return status;
+}
+
+/* Write something in the run's folder. Where it is moved just then, what was written goes along: it is written again.
+ */
+static mep_status write_in_folder(trainer *t, mep_status (*write)(trainer *t))
+{
+    int moved = 0;
+    char reason[MESSAGE];
+    MEP_TRY(follow(t, &moved));
+    mep_status status = write(t);
+    if (status != MEP_ERROR_IO) return status;
+    snprintf(reason, sizeof reason, "%s", mep_error_message());
+    MEP_TRY(follow(t, &moved));
+    return moved ? write(t) : mep_fail(status, "%s", reason);
+}
+
+static mep_status open_log(trainer *t)
+{
+    return mep_run_open_log(t->run, &t->log);
+}
+
 /* Loss and gradient norm of the step; the gradients that are this process's to update are then those of all. Nothing is
  * updated where the step could not be logged. */
 static mep_status compute(trainer *t, mep_train_progress *p)
@@ -220,7 +257,7 @@ static mep_status compute(trainer *t, mep_train_progress *p)
     const float *losses = t->losses + t->group->rank * t->share * length;
     double loss = 0, square = 0;
     mep_status status = accumulate(t), summed = mep_reduction_finish(t->reduction);
-    if (summed == MEP_OK && t->group->rank == 0) summed = mep_run_open_log(t->run, &t->log);
+    if (summed == MEP_OK && t->group->rank == 0) summed = write_in_folder(t, open_log);
     int bad = status == MEP_ERROR_NUMERIC; /* the position bias */
     MEP_TRY(mep_dist_agree(t->group, status != MEP_OK && !bad ? status : summed));
     MEP_TRY(mep_adamw_squares(t->optimizer, t->gradients)); /* fails on a device alone, which one process has */
@@ -257,6 +294,25 @@ static mep_status dump(const trainer *t, const mep_train_progress *p, mep_bad_te
     return mep_dump_bad_step(&step, bad);
 }
 
+/* What a user can do about a step that is not finite. */
+static const char *advice(const trainer *t, mep_bad_tensors bad)
+{
+    if (bad.parameter >= 0) return t->saved > 0 ? "go back to an older one" : "check the weights that it began with";
+    return t->settings.on_nan == MEP_NAN_SKIP ? "try a lower learning rate"
+                                              : "try a lower learning rate, or --on-nan skip";
+}
+
+static mep_status fail_bad_step(const trainer *t, const mep_train_progress *p, mep_bad_tensors bad, const char *note)
+{
+    char kept[64] = "there is no checkpoint yet";
+    const char *what = bad.parameter >= 0 ? " (the weights)" : bad.gradient >= 0 ? " (the gradient)" : "";
+    if (t->saved > 0) snprintf(kept, sizeof kept, "checkpoint %lld is whole", (long long)t->saved);
+    return mep_fail(MEP_ERROR_NUMERIC,
+                    "step %lld: loss %g, gradient norm %g; first tensor that is not finite: %s%s%s; the step was not "
+                    "applied, %s; %s",
+                    (long long)p->step, p->loss, p->grad_norm, p->skipped_for, what, note, kept, advice(t, bad));
+}
+
 /* The loss or the gradient of a step is not finite: skip the step, or end the run. */
 static mep_status handle_bad_step(trainer *t, mep_train_progress *p)
 {
@@ -280,17 +336,7 @@ static mep_status handle_bad_step(trainer *t, mep_train_progress *p)
                                p->loss, p->grad_norm);
         snprintf(note, sizeof note, ", all about it is in nan-%lld", (long long)p->step);
     }
-    return mep_fail(MEP_ERROR_NUMERIC,
-                    "step %lld: loss %g, gradient norm %g; first tensor that is not finite: %s%s%s; the step was not "
-                    "applied, the last checkpoint is whole; %s",
-                    (long long)p->step, p->loss, p->grad_norm, p->skipped_for,
-                    first < 0            ? ""
-                    : bad.parameter >= 0 ? " (the weights)"
-                                         : " (the gradient)",
-                    note,
-                    bad.parameter >= 0       ? "go back to an older one"
-                    : action == MEP_NAN_SKIP ? "try a lower learning rate"
-                                             : "try a lower learning rate, or --on-nan skip");
+    return fail_bad_step(t, p, bad, note);
 }
 
 static mep_status run_step(trainer *t, mep_train_progress *p)
@@ -323,9 +369,11 @@ static mep_status validate(trainer *t, mep_train_progress *p)
     e.batch_tokens = t->micro * t->settings.length;
     e.dtype = t->settings.dtype;
     e.device = t->settings.device;
+    double start = mep_now();
     MEP_TRY(mep_session_store(t->session));
     MEP_TRY(mep_mixture_evaluate(t->group, 0, t->model, &t->valid, &e, NULL, NULL, &result, t->valid_results));
     p->valid_loss = result.loss;
+    p->valid_seconds = mep_now() - start;
     return MEP_OK;
 }
 
@@ -334,14 +382,19 @@ static mep_moments moments_of(const trainer *t)
     return (mep_moments){t->optimizer, t->shards, t->space};
 }
 
+static mep_status write_checkpoint(trainer *t)
+{
+    mep_moments moments = moments_of(t);
+    return mep_run_save(t->run, &t->settings, t->model, &moments, &t->state);
+}
+
 static mep_status save(trainer *t)
 {
     mep_moments moments = moments_of(t);
     mep_status status = mep_session_store(t->session);
     if (status == MEP_OK)
         status = mep_model_sync_bias(t->model); /* position parameters are saved within their ranges */
-    if (status == MEP_OK && t->group->rank == 0)
-        status = mep_run_save(t->run, &t->settings, t->model, &moments, &t->state);
+    if (status == MEP_OK && t->group->rank == 0) status = write_in_folder(t, write_checkpoint);
     mep_status finished = mep_moments_finish(&moments);
     MEP_TRY(mep_dist_agree(t->group, status != MEP_OK ? status : finished));
     t->saved = t->state.step;
@@ -353,10 +406,11 @@ static mep_status save(trainer *t)
  */
 static mep_status end_early(trainer *t, mep_status status)
 {
-    char reason[1024];
+    char reason[MESSAGE];
     if (status == MEP_ERROR_NUMERIC || t->saved == t->state.step || t->group->broken) return status;
     snprintf(reason, sizeof reason, "%s", mep_error_message());
     if (save(t) == MEP_OK) return mep_fail(status, "%s; saved after step %lld", reason, (long long)t->state.step);
+    if (t->saved == 0) return mep_fail(status, "%s; nothing could be saved", reason);
     return mep_fail(status, "%s; nothing after step %lld could be saved", reason, (long long)t->saved);
 }
 
@@ -385,6 +439,7 @@ static mep_status loop(trainer *t, mep_train_fn progress, void *context)
         mep_train_progress p;
         mep_status status = log_step(t, &p);
         if (status != MEP_OK) return end_early(t, status);
+        p.run = t->run;
         int last = p.step == s->steps, stop = progress != NULL && progress(context, &p) != 0;
         MEP_TRY(mep_dist_any(t->group, &stop));
         if (stop || last || (s->save_every > 0 && p.step % s->save_every == 0)) MEP_TRY(save(t));
@@ -405,11 +460,43 @@ static mep_run_checksums checksums_of(const trainer *t)
 
 /* ---- A run ---- */
 
-/* The run's folder, by process 0. */
-static mep_status make_folder(const trainer *t)
+static mep_status has_file(const char *folder, const char *name, int *found)
+{
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, folder, name));
+    *found = mep_file_exists(path);
+    mep_free(&path);
+    return MEP_OK;
+}
+
+/* A new run takes no folder that holds another, or a study. Where the other one has other settings, the first is named.
+ */
+static mep_status check_folder(const trainer *t)
+{
+    int is_run = 0, is_study = 0;
+    MEP_TRY(has_file(t->run, "train.json", &is_run));
+    MEP_TRY(has_file(t->run, "study.json", &is_study));
+    if (is_study) return mep_fail(MEP_ERROR_ARGUMENT, "%s: is the folder of a study; choose another folder", t->run);
+    if (!is_run) return MEP_OK;
+    MEP_TRY(mep_run_check_settings(t->run, &t->settings));
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a run already; resume it, or choose another folder", t->run);
+}
+
+/* Hold the run's folder against other processes. */
+static mep_status hold_folder(trainer *t)
+{
+    MEP_TRY(mep_run_folder_open(&t->folder, t->run, 1));
+    t->run = t->folder.path;
+    return MEP_OK;
+}
+
+/* The run's folder, by process 0. Another process may have begun a run in it since it was checked. */
+static mep_status make_folder(trainer *t)
 {
     mep_run_checksums checksums = checksums_of(t);
     MEP_TRY(mep_make_folder(t->run, 1));
+    MEP_TRY(hold_folder(t));
+    MEP_TRY(check_folder(t));
     MEP_TRY(mep_run_write_tokenizer(t->run, t->data.data[0]));
     return mep_run_write_settings(t->run, &t->settings, &checksums);
 }
@@ -426,21 +513,6 @@ static mep_status choose_parts(trainer *t)
         MEP_ERROR_ARGUMENT,
         "%lld processes cannot sum gradients in %lld parts; start as many as can (%s), or ask for %lld parts",
         (long long)processes, (long long)*parts, possible, (long long)processes);
-}
-
-/* A new run takes no folder that holds another, or a study. */
-static mep_status check_folder(const char *run)
-{
-    char *train = NULL, *study = NULL;
-    mep_status status = mep_path_join(&train, run, "train.json");
-    if (status == MEP_OK) status = mep_path_join(&study, run, "study.json");
-    if (status == MEP_OK && mep_file_exists(train))
-        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a run already; resume it, or choose another folder", run);
-    if (status == MEP_OK && mep_file_exists(study))
-        status = mep_fail(MEP_ERROR_ARGUMENT, "%s: is the folder of a study; choose another folder", run);
-    mep_free(&train);
-    mep_free(&study);
-    return status;
 }
 
 /* A copy of the data on another machine may be an old one. */
@@ -470,7 +542,7 @@ mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_
     /* sizes may come from files, and those of another machine be others */
     MEP_TRY(mep_dist_broadcast(group, &t.settings.model, sizeof t.settings.model));
     status = choose_parts(&t);
-    if (status == MEP_OK && writes) status = check_folder(run);
+    if (status == MEP_OK && writes) status = check_folder(&t);
     if (status == MEP_OK) status = open_trainer(&t);
     if (status == MEP_OK && writes) status = initialize(&t);
     status = mep_dist_agree(group, status); /* before anything is said or written */
@@ -499,13 +571,26 @@ typedef struct run_files {
     int64_t done;
 } run_files;
 
-static mep_status read_run(mep_dist *group, const char *run, run_files *files)
+static mep_status read_files(trainer *t, run_files *files)
+{
+    MEP_TRY(mep_run_read_settings(t->run, &files->settings, &files->checksums));
+    return mep_train_steps_done(t->run, &files->done);
+}
+
+/* A run that is not finished is held from here on, and read again: another process may just have ended. A finished one
+ * is only compared with its settings, and may be where nothing can be written. */
+static mep_status read_run(trainer *t, run_files *files)
 {
     mep_status status = MEP_OK;
-    if (group->rank == 0) status = mep_run_read_settings(run, &files->settings, &files->checksums);
-    if (group->rank == 0 && status == MEP_OK) status = mep_train_steps_done(run, &files->done);
-    MEP_TRY(mep_dist_agree(group, status));
-    return mep_dist_broadcast(group, files, sizeof *files);
+    if (t->group->rank == 0) {
+        status = read_files(t, files);
+        int is_done = status == MEP_OK && files->done >= files->settings.steps;
+        if (is_done) status = mep_run_check(t->run, &files->settings);
+        if (status == MEP_OK && !is_done) status = hold_folder(t);
+        if (status == MEP_OK && !is_done) status = read_files(t, files);
+    }
+    MEP_TRY(mep_dist_agree(t->group, status));
+    return mep_dist_broadcast(t->group, files, sizeof *files);
 }
 
 /* The newest checkpoint, or the beginning of a run that has none. */
@@ -531,9 +616,9 @@ mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun
     trainer t = {.group = group, .run = run};
     run_files *files;
     MEP_TRY(mep_alloc(&files, 1, sizeof *files));
-    mep_status status = read_run(group, run, files);
+    mep_status status = read_run(&t, files);
+    t.settings = files->settings;
     if (status == MEP_OK && files->done < files->settings.steps) {
-        t.settings = files->settings;
         status = mep_train_check_device(group, t.settings.device, t.settings.dtype);
         if (status != MEP_OK)
             mep_fail_in(status, "%s computes on %s (--device moves it): ", run, mep_device_name(t.settings.device));
@@ -543,8 +628,8 @@ mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun
         if (status == MEP_OK) status = load(&t, files->done);
         if (status == MEP_OK) status = begin(&t, begun, context);
         if (status == MEP_OK) status = loop(&t, progress, context);
-        close_trainer(&t);
     }
+    close_trainer(&t);
     mep_free(&files);
     return status;
 }

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The encodings, seeds and lengths of a study: all that were ever asked of it, in the order in which they were. They
+ * are lists of study.json, so that a table shows what an earlier call has made, and an encoding keeps its place.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "train/study.h"
+
+static const char ENCODINGS[] = "encodings", SEEDS[] = "seeds", LENGTHS[] = "lengths";
+
+static mep_status out_of_memory(void)
+{
+    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
+}
+
+/* ---- Adding ---- */
+
+/* Add a value, which is released, to a list unless it is there. */
+static mep_status add(json_t *study, const char *list, json_t *value, int *changed)
+{
+    json_t *values = json_object_get(study, list);
+    const json_t *other = NULL;
+    size_t index = 0;
+    int is_there = 0;
+    json_array_foreach(values, index, other) is_there |= json_equal(other, value);
+    if (is_there) {
+        json_decref(value);
+        return MEP_OK;
+    }
+    *changed = 1;
+    return value == NULL || json_array_append_new(values, value) != 0 ? out_of_memory() : MEP_OK;
+}
+
+static mep_status add_encoding(json_t *study, const char *spec, int *changed)
+{
+    return add(study, ENCODINGS, json_string(spec), changed);
+}
+
+/* As text, since it has 64 bits. */
+static mep_status add_seed(json_t *study, uint64_t seed, int *changed)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, seed);
+    return add(study, SEEDS, json_string(text), changed);
+}
+
+static mep_status add_length(json_t *study, int64_t length, int *changed)
+{
+    return add(study, LENGTHS, json_integer((json_int_t)length), changed);
+}
+
+/* ---- Studies of versions that kept no lists ---- */
+
+/* A run's encoding and seed, and the lengths of its eval.json. */
+static mep_status add_run(json_t *study, const char *run, int *changed)
+{
+    char *path = NULL;
+    json_t *eval = NULL;
+    const json_t *row = NULL;
+    size_t index = 0;
+    mep_train_settings settings;
+    MEP_TRY(mep_train_read_settings(run, &settings));
+    MEP_TRY(add_encoding(study, settings.model.position_encoding, changed));
+    MEP_TRY(add_seed(study, settings.seed, changed));
+    MEP_TRY(mep_path_join(&path, run, "eval.json"));
+    mep_status status = mep_file_exists(path) ? mep_json_load(path, &eval) : MEP_OK;
+    json_array_foreach(json_object_get(eval, "results"), index, row)
+    {
+        int64_t length = 0;
+        if (status == MEP_OK) status = mep_json_get_int(row, path, "length", 1, INT64_MAX, &length);
+        if (status == MEP_OK) status = add_length(study, length, changed);
+    }
+    json_decref(eval);
+    mep_free(&path);
+    return status;
+}
+
+static mep_status add_if_run(json_t *study, const char *folder, const char *name, int *changed)
+{
+    char *run = NULL, *train = NULL;
+    MEP_TRY(mep_path_join(&run, folder, name));
+    mep_status status = mep_path_join(&train, run, "train.json");
+    if (status == MEP_OK && name[0] != '.' && mep_file_exists(train)) status = add_run(study, run, changed);
+    mep_free(&train);
+    mep_free(&run);
+    return status;
+}
+
+/* The runs of a corpus, by name. */
+static mep_status add_folder(json_t *study, const char *folder, int *changed)
+{
+    struct dirent **entries = NULL;
+    int found = scandir(folder, &entries, NULL, alphasort);
+    if (found < 0) return errno == ENOENT ? MEP_OK : mep_fail_errno("list", folder);
+    mep_status status = MEP_OK;
+    for (int i = 0; i < found; i++) {
+        if (status == MEP_OK) status = add_if_run(study, folder, entries[i]->d_name, changed);
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+/* ---- The lists ---- */
+
+/* Make lists that are missing, from the runs that there are. */
+static mep_status complete(json_t *study, const char *folder, const mep_study_settings *asked, int *changed)
+{
+    static const char *const lists[] = {ENCODINGS, SEEDS, LENGTHS};
+    int is_new = 0;
+    for (int i = 0; i < 3; i++) {
+        if (json_is_array(json_object_get(study, lists[i]))) continue;
+        is_new = 1;
+        if (json_object_set_new(study, lists[i], json_array()) != 0) return out_of_memory();
+    }
+    for (int64_t corpus = 0; is_new && corpus < asked->corpus_count; corpus++) {
+        char path[MEP_PATH_SIZE];
+        MEP_TRY(mep_study_corpus_folder(folder, asked, corpus, path));
+        MEP_TRY(add_folder(study, path, changed));
+    }
+    *changed |= is_new;
+    return MEP_OK;
+}
+
+mep_status mep_study_lists_add(json_t *study, const char *folder, const mep_study_settings *asked, int *changed)
+{
+    *changed = 0;
+    MEP_TRY(complete(study, folder, asked, changed));
+    for (int64_t i = 0; i < asked->encoding_count; i++) MEP_TRY(add_encoding(study, asked->encodings[i], changed));
+    for (int64_t i = 0; i < asked->seed_count; i++) MEP_TRY(add_seed(study, asked->seeds[i], changed));
+    for (int64_t i = 0; i < asked->length_count; i++) MEP_TRY(add_length(study, asked->lengths[i], changed));
+    return MEP_OK;
+}
+
+static int compare_lengths(const void *a, const void *b)
+{
+    int64_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return (x > y) - (x < y);
+}
+
+static mep_status fail_list(const char *list)
+{
+    return mep_fail(MEP_ERROR_FORMAT, "study.json: \"%s\" has a value that cannot be read; bring the file back", list);
+}
+
+/* The lists of study.json as arrays. */
+static mep_status read_lists(mep_study_lists *lists, mep_study_settings *s)
+{
+    const json_t *value = NULL;
+    size_t i = 0;
+    const json_t *encodings = json_object_get(lists->study, ENCODINGS), *seeds = json_object_get(lists->study, SEEDS),
+                 *lengths = json_object_get(lists->study, LENGTHS);
+    s->encoding_count = (int64_t)json_array_size(encodings);
+    s->seed_count = (int64_t)json_array_size(seeds);
+    s->length_count = (int64_t)json_array_size(lengths);
+    MEP_TRY(mep_alloc(&lists->encodings, s->encoding_count, sizeof *lists->encodings));
+    MEP_TRY(mep_alloc(&lists->seeds, s->seed_count, sizeof *lists->seeds));
+    MEP_TRY(mep_alloc(&lists->lengths, s->length_count, sizeof *lists->lengths));
+    json_array_foreach(encodings, i, value)
+    {
+        if (!json_is_string(value)) return fail_list(ENCODINGS);
+        lists->encodings[i] = json_string_value(value);
+    }
+    json_array_foreach(seeds, i, value)
+    {
+        char *end = NULL;
+        const char *text = json_is_string(value) ? json_string_value(value) : "";
+        lists->seeds[i] = strtoull(text, &end, 10);
+        if (end == text || *end != '\0') return fail_list(SEEDS);
+    }
+    json_array_foreach(lengths, i, value)
+    {
+        lists->lengths[i] = json_integer_value(value);
+        if (lists->lengths[i] < 1) return fail_list(LENGTHS);
+    }
+    qsort(lists->lengths, (size_t)s->length_count, sizeof *lists->lengths, compare_lengths);
+    s->encodings = lists->encodings;
+    s->seeds = lists->seeds;
+    s->lengths = lists->lengths;
+    return MEP_OK;
+}
+
+mep_status mep_study_lists_read(mep_study_lists *lists, const char *folder, const mep_study_settings *asked)
+{
+    char *path = NULL;
+    int changed = 0;
+    *lists = (mep_study_lists){.settings = *asked};
+    MEP_TRY(mep_path_join(&path, folder, "study.json"));
+    mep_status status = mep_file_exists(path) ? mep_json_load(path, &lists->study) : MEP_OK;
+    mep_free(&path);
+    if (status == MEP_OK && lists->study == NULL) lists->study = json_object();
+    if (status == MEP_OK) status = mep_study_lists_add(lists->study, folder, asked, &changed);
+    if (status == MEP_OK) status = read_lists(lists, &lists->settings);
+    if (status != MEP_OK) mep_study_lists_free(lists);
+    return status;
+}
+
+void mep_study_lists_free(mep_study_lists *lists)
+{
+    json_decref(lists->study);
+    lists->study = NULL;
+    mep_free(&lists->encodings);
+    mep_free(&lists->seeds);
+    mep_free(&lists->lengths);
+}
+
+/* ---- The place of an encoding ---- */
+
+/* -1 where the folder is not that of a study which has the encoding. */
+static int64_t find_place(const char *folder, const char *encoding)
+{
+    char *path = NULL;
+    json_t *study = NULL;
+    const json_t *value = NULL;
+    size_t index = 0;
+    int64_t place = -1;
+    if (mep_path_join(&path, folder, "study.json") == MEP_OK && mep_file_exists(path) &&
+        mep_json_load(path, &study) == MEP_OK)
+        json_array_foreach(json_object_get(study, ENCODINGS), index, value)
+        {
+            const char *spec = json_string_value(value);
+            if (spec != NULL && strcmp(spec, encoding) == 0) place = (int64_t)index;
+        }
+    json_decref(study);
+    mep_free(&path);
+    return place;
+}
+
+int64_t mep_study_encoding_place(const char *folder, const char *encoding)
+{
+    static const char *const above[] = {".", "..", "../.."};
+    int64_t place = -1;
+    for (int i = 0; i < 3 && place < 0; i++) {
+        char *path = NULL;
+        if (mep_path_join(&path, folder, above[i]) == MEP_OK) place = find_place(path, encoding);
+        mep_free(&path);
+    }
+    return place;
+}
