@@ -33,8 +33,8 @@ static void check_odd(const char *name)
         for (int64_t v = 0; v < vocab; v++) {
             double want = json_number_value(json_array_get(json_array_get(rows, (size_t)i), (size_t)v));
             if (!(fabs((double)logits[i * vocab + v] - want) <= LOGITS))
-                fail_msg("%s: logit %d of token %d is %g, not %g", name, (int)v, (int)i,
-                         (double)logits[i * vocab + v], want);
+                fail_msg("%s: logit %d of token %d is %g, not %g", name, (int)v, (int)i, (double)logits[i * vocab + v],
+                         want);
         }
     mep_session_destroy(&session);
     mep_model_destroy(&model);
@@ -67,8 +67,8 @@ static void edit_tensors(const char *in, const char *of, const char *as, float c
     assert_int_equal(mep_safetensors_open(&file, path), MEP_OK);
     for (int64_t i = 0; i <= mep_safetensors_count(file); i++) {
         int last = i == mep_safetensors_count(file);
-        const mep_safetensors_entry *e = last && of != NULL ? mep_safetensors_find(file, of)
-                                                            : mep_safetensors_get(file, i);
+        const mep_safetensors_entry *e =
+            last && of != NULL ? mep_safetensors_find(file, of) : mep_safetensors_get(file, i);
         if (e == NULL || (!last && drop != NULL && strcmp(e->name, drop) == 0)) continue;
         mep_tensor *t = &tensors[count++];
         assert_true(count <= MOST);
@@ -198,11 +198,9 @@ static mep_status read_changed(const char *family, const char *changes, mep_mode
     snprintf(path, sizeof path, "%s/config.json", family_folder(family));
     assert_int_equal(mep_json_load(path, &root), MEP_OK);
     assert_non_null(update);
-    json_object_foreach(update, key, value)
-        if (json_is_object(value) && json_is_object(json_object_get(root, key)))
-            json_object_update(json_object_get(root, key), value);
-        else
-            json_object_set(root, key, value);
+    json_object_foreach(update, key, value) if (json_is_object(value) && json_is_object(json_object_get(root, key)))
+        json_object_update(json_object_get(root, key), value);
+    else json_object_set(root, key, value);
     mep_status status = mep_model_config_from_json(root, "config.json", c);
     json_decref(root);
     json_decref(update);
@@ -266,7 +264,8 @@ static void test_refused(void **state)
         const char *family, *changes, *first, *second;
     } cases[] = {
         {"neox", "{\"head_dim\": 4}", "\"head_dim\" is 4", "8, as \"hidden_size / num_attention_heads\""},
-        {"neox", "{\"rope_parameters\": {\"rope_type\": null, \"type\": \"linear\"}}", "rope_parameters.type", "linear"},
+        {"neox", "{\"rope_parameters\": {\"rope_type\": null, \"type\": \"linear\"}}", "rope_parameters.type",
+         "linear"},
         {"neox", "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"type\": \"default\"}}", "rope_parameters.rope_type",
          "yarn"},
         {"neox", "{\"rope_scaling\": {\"type\": \"linear\"}}", "rope_scaling", "linear"},

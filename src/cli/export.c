@@ -11,7 +11,7 @@
 
 int mep_cli_export(int argc, char **argv)
 {
-    mep_convert_job job = {.command = "export", .save = mep_model_export, .writes_end = 1};
+    mep_convert_job job = {.command = "export", .save = mep_model_export, .for_transformers = 1};
     mep_usage usage = {
         .command = "export",
         .arguments = "MODEL OUT",

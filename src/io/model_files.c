@@ -266,8 +266,7 @@ static mep_status check_tensors(const source *from, const mep_weights *w, const 
         stored += t->size;
         used++;
     }
-    for (int64_t i = 0; i < mep_weights_tensors(w); i++)
-        left += may_be_left(from, w, mep_weights_get(w, i), swapped);
+    for (int64_t i = 0; i < mep_weights_tensors(w); i++) left += may_be_left(from, w, mep_weights_get(w, i), swapped);
     if (used + left != mep_weights_tensors(w)) return fail_surplus(from, w, model, swapped);
     if (drawn > stored + NOT_MANY)
         return mep_fail(MEP_ERROR_FORMAT, "%s: the encoding \"%s\" would have more parameters than the whole model",

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "text/bpe.h"
+#include "text/tokenizer_bytes.h"
 
 enum { FILE_LIMIT = 1 << 28 };
 
@@ -119,7 +120,8 @@ static mep_status open_file(mep_tokenizer **tokenizer, const char *path)
     int64_t size = 0;
     if (ends_with(path, VOCAB)) return open_tables(tokenizer, path);
     MEP_TRY(read_file(path, &text, &size));
-    mep_status status = mep_bpe_from_json(tokenizer, path, text, size);
+    mep_status status = mep_bytes_is_json(text, size) ? mep_tokenizer_bytes(tokenizer)
+                                                      : mep_bpe_from_json(tokenizer, path, text, size);
     mep_free(&text);
     return status;
 }
