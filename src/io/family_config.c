@@ -195,18 +195,6 @@ static mep_status read_kernels(const json_t *kernels, const char *file, char *sp
     return check_printable(file, spec);
 }
 
-/* Whether two specs are the same mixture. */
-static mep_status same_bias(const char *a, const char *b, int *same)
-{
-    mep_bias *first = NULL, *second = NULL;
-    mep_status status = mep_bias_create(&first, a, 1, 1);
-    if (status == MEP_OK) status = mep_bias_create(&second, b, 1, 1);
-    if (status == MEP_OK) *same = strcmp(mep_bias_spec(first), mep_bias_spec(second)) == 0;
-    mep_bias_destroy(&first);
-    mep_bias_destroy(&second);
-    return status;
-}
-
 /* From either of two keys, or both where they agree. */
 static mep_status read_position(const json_t *object, const char *file, char *spec)
 {
@@ -217,7 +205,7 @@ static mep_status read_position(const json_t *object, const char *file, char *sp
     MEP_TRY(read_kernels(kernels, file, spec));
     if (look_up(object, "position_encoding") == NULL) return MEP_OK;
     MEP_TRY(read_named_position(object, file, name));
-    mep_status status = same_bias(name, spec, &same);
+    mep_status status = mep_position_same(name, spec, &same);
     if (status == MEP_ERROR_MEMORY) return status;
     if (status != MEP_OK) return mep_fail_in(MEP_ERROR_FORMAT, "%s: \"position_encoding\" and \"kernels\": ", file);
     if (same) return MEP_OK;

@@ -198,6 +198,22 @@ mep_status mep_model_allocate(mep_model *model)
     return MEP_OK;
 }
 
+mep_status mep_position_same(const char *a, const char *b, int *same)
+{
+    mep_position_kind kind_a, kind_b;
+    mep_bias *bias_a = NULL, *bias_b = NULL;
+    MEP_TRY(mep_position_parse(a, &kind_a));
+    MEP_TRY(mep_position_parse(b, &kind_b));
+    *same = kind_a == kind_b;
+    if (!*same || kind_a != MEP_POSITION_BIAS) return MEP_OK;
+    mep_status status = mep_bias_create(&bias_a, a, 1, 1);
+    if (status == MEP_OK) status = mep_bias_create(&bias_b, b, 1, 1);
+    if (status == MEP_OK) *same = strcmp(mep_bias_spec(bias_a), mep_bias_spec(bias_b)) == 0;
+    mep_bias_destroy(&bias_a);
+    mep_bias_destroy(&bias_b);
+    return status;
+}
+
 mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
 {
     *model = NULL;

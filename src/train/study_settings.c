@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "model/model.h"
 #include "train/study.h"
 
 enum { NAME = 128 };
@@ -142,6 +143,16 @@ static mep_status check_lists(const mep_study_settings *s)
     return MEP_OK;
 }
 
+/* Two encodings are different, however they are spelled. */
+static mep_status check_different(const mep_study_settings *s, int64_t i, int64_t j)
+{
+    int same = 0;
+    MEP_TRY(mep_position_same(s->encodings[i], s->encodings[j], &same));
+    if (!same) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "the encodings \"%s\" and \"%s\" are the same; leave one out", s->encodings[i],
+                    s->encodings[j]);
+}
+
 static mep_status check_encodings(const mep_study_settings *s)
 {
     char name[NAME], other[NAME];
@@ -159,6 +170,7 @@ static mep_status check_encodings(const mep_study_settings *s)
                 return mep_fail(MEP_ERROR_ARGUMENT,
                                 "the encodings \"%s\" and \"%s\" would share the folder %s; leave one out",
                                 s->encodings[j], s->encodings[i], name);
+            MEP_TRY(check_different(s, j, i));
         }
     }
     return MEP_OK;
