@@ -19,6 +19,7 @@
 
 void mep_save_defaults(mep_save_settings *settings)
 {
+    if (settings == NULL) return;
     *settings = (mep_save_settings){.dtype = MEP_FLOAT32, .shard_size = 50000000000};
 }
 
@@ -165,6 +166,7 @@ static mep_status save_files(const mep_family *family, const mep_model *model, c
 
 mep_status mep_model_save(const mep_model *model, const char *folder, const mep_save_settings *settings)
 {
+    MEP_REQUIRE(model, folder);
     mep_save_settings s;
     mep_save_defaults(&s);
     if (settings != NULL) s = *settings;
@@ -174,6 +176,7 @@ mep_status mep_model_save(const mep_model *model, const char *folder, const mep_
 mep_status mep_model_export(const mep_model *model, const char *folder, const mep_save_settings *settings,
                             const char **family)
 {
+    MEP_REQUIRE(model, folder);
     mep_save_settings s;
     mep_save_defaults(&s);
     if (settings != NULL) s = *settings;

@@ -160,6 +160,7 @@ static mep_status open_source(source *from, const char *folder)
 
 mep_status mep_model_read_config(const char *folder, mep_model_config *config)
 {
+    MEP_REQUIRE(folder, config);
     source from;
     MEP_TRY(open_source(&from, folder));
     *config = from.config;
@@ -332,6 +333,7 @@ static mep_status load(mep_model **model, const source *from, const char *positi
 
 mep_status mep_model_load_as(mep_model **model, const char *folder, const char *position, uint64_t seed)
 {
+    MEP_REQUIRE(model, folder);
     source from;
     *model = NULL;
     MEP_TRY(open_source(&from, folder));
@@ -343,6 +345,7 @@ mep_status mep_model_load_as(mep_model **model, const char *folder, const char *
 
 mep_status mep_model_load(mep_model **model, const char *folder)
 {
+    MEP_REQUIRE(model, folder);
     return mep_model_load_as(model, folder, NULL, 0);
 }
 

@@ -323,11 +323,13 @@ static mep_status open_part(mep_dataset *dataset, const char *prefix, const char
 
 mep_status mep_dataset_open(mep_dataset **dataset, const char *prefix)
 {
+    MEP_REQUIRE(dataset, prefix);
     return mep_dataset_open_part(dataset, prefix, NULL, MEP_SPLIT_TRAIN);
 }
 
 mep_status mep_dataset_open_part(mep_dataset **dataset, const char *prefix, const char *split, mep_split_part part)
 {
+    MEP_REQUIRE(dataset, prefix);
     *dataset = NULL;
     mep_dataset *opened = NULL;
     MEP_TRY(mep_alloc(&opened, 1, sizeof *opened));
@@ -357,16 +359,19 @@ void mep_dataset_close(mep_dataset **dataset)
 
 int64_t mep_dataset_tokens(const mep_dataset *dataset)
 {
+    if (dataset == NULL) return 0;
     return dataset->tokens;
 }
 
 int64_t mep_dataset_documents(const mep_dataset *dataset)
 {
+    if (dataset == NULL) return 0;
     return dataset->documents;
 }
 
 const char *mep_dataset_tokenizer(const mep_dataset *dataset)
 {
+    if (dataset == NULL) return "";
     return dataset->tokenizer;
 }
 
@@ -391,6 +396,7 @@ static inline int64_t token_at(int type, const void *data, int64_t index)
 
 int64_t mep_dataset_vocab_size(const mep_dataset *dataset)
 {
+    if (dataset == NULL) return 0;
     int64_t known = dataset->cache->vocab_size;
     if (known > 0) return known;
     int64_t largest = 0;
@@ -405,6 +411,7 @@ int64_t mep_dataset_vocab_size(const mep_dataset *dataset)
 
 uint64_t mep_dataset_checksum(const mep_dataset *dataset)
 {
+    if (dataset == NULL) return 0;
     if (dataset->cache->has_checksum) return dataset->cache->checksum;
     mep_checksum checksum;
     mep_checksum_begin(&checksum);
@@ -418,6 +425,7 @@ uint64_t mep_dataset_checksum(const mep_dataset *dataset)
 
 int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index)
 {
+    if (dataset == NULL) return -1;
     if (index < 0 || index > dataset->documents) return -1;
     return document_token(dataset, dataset->first_document + index) - dataset->first_token;
 }
@@ -441,6 +449,8 @@ static mep_status read_bytes(const mep_dataset *dataset, int64_t offset, int64_t
 
 mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t count, int32_t *tokens)
 {
+    MEP_REQUIRE(dataset);
+    if (count > 0) MEP_REQUIRE(tokens);
     enum { CHUNK = 1 << 14 };
     _Alignas(8) char bytes[CHUNK];
     int64_t width = dataset->token_size, most = CHUNK / width;

@@ -50,6 +50,7 @@ static const mep_tokenizer_ops bytes_ops = {bytes_encode, bytes_decode, bytes_cu
 
 mep_status mep_tokenizer_bytes(mep_tokenizer **tokenizer)
 {
+    MEP_REQUIRE(tokenizer);
     *tokenizer = NULL;
     bytes_tokenizer *bytes = NULL;
     MEP_TRY(mep_alloc(&bytes, 1, sizeof *bytes));

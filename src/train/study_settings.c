@@ -40,6 +40,7 @@ static mep_status check_path(int written)
 mep_status mep_study_corpus_folder(const char *folder, const mep_study_settings *s, int64_t corpus,
                                    char path[MEP_PATH_SIZE])
 {
+    MEP_REQUIRE_AS("folder, settings, path", folder, s, path);
     if (s->corpus_count == 1) return check_path(snprintf(path, MEP_PATH_SIZE, "%s", folder));
     char name[MEP_DATA_SIZE];
     MEP_TRY(mep_study_corpus_name(s, corpus, name));
@@ -49,6 +50,7 @@ mep_status mep_study_corpus_folder(const char *folder, const mep_study_settings 
 mep_status mep_study_run_folder(const char *folder, const mep_study_settings *s, int64_t corpus, int64_t encoding,
                                 int64_t seed, char path[MEP_PATH_SIZE])
 {
+    MEP_REQUIRE_AS("folder, settings, path", folder, s, path);
     char parent[MEP_PATH_SIZE], name[NAME];
     MEP_TRY(mep_study_corpus_folder(folder, s, corpus, parent));
     encoding_name(s->encodings[encoding], name);
