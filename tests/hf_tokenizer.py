@@ -20,7 +20,7 @@ def encode_here(name, text):
 
 
 def check(folder, name):
-    auto = AutoTokenizer.from_pretrained(folder)
+    auto = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     plain = Tokenizer.from_file(f"{folder}/tokenizer.json")
     compared = 0
     for i, text in enumerate(texts):

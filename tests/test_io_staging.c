@@ -90,7 +90,7 @@ static void test_abandon(void **state)
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
 }
 
-/* A file of the user's is never replaced, and then none appears. */
+/* A user's file is never replaced, and then no file appears. */
 static void test_existing(void **state)
 {
     (void)state;

@@ -54,8 +54,8 @@ static const char *end_name(const json_t *root, int32_t token)
     return NULL;
 }
 
-/* tokenizer_config.json. Without a class transformers takes the one of the model's type, which reads the tables of
- * tokenizer.json, but puts a normalizer and patterns of its own in the place of those that it has. */
+/* tokenizer_config.json. Without a class transformers uses the one of the model's type, which replaces the normalizer
+ * and the pattern of tokenizer.json by its own. */
 static mep_status write_config(const tokenizer_job *job, const char *path, const char *json_path)
 {
     json_t *root = NULL, *tokenizer = NULL;

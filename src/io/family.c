@@ -22,7 +22,7 @@
 #define HEAD_DIM(NAME, AS) {NAME, AS, MEP_KEY_HEAD_DIM, 0, 0, NULL}
 #define BIAS_MAX(NAME) {NAME, NULL, MEP_KEY_BIAS_MAX, FIELD(position_encoding), 8, NULL}
 #define END {NULL, NULL, MEP_KEY_CHECK, 0, 0, NULL}
-/* Keys that change what transformers computes in every family: quantized weights, and caches that forget. */
+/* Keys that change what transformers computes in every family: quantized weights, and a cache that drops old keys. */
 #define COMMON_CHECKS \
     CHECK("quantization_config", "[null]"), CHECK("sliding_window", "[null]"), CHECK("attention_chunk_size", "[null]")
 /* clang-format on */
@@ -116,7 +116,7 @@ static const mep_family_tensor BLOOM_TENSORS[] = {
 
 /* ---- MPT: its slopes are ALiBi's for any number of heads; alibi_bias_max may make others of them ---- */
 
-/* The checks are of what llm-foundry, which trains these models, can do and transformers' MPT passes over. */
+/* The checks cover what llm-foundry, which trains these models, computes and transformers' MPT ignores. */
 static const mep_family_key MPT_KEYS[] = {
     SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
     SIZE("d_model", "hidden_size", hidden_size, MEP_KEY_REQUIRED),

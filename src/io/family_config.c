@@ -134,7 +134,7 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
     }
 }
 
-/* A key that can only repeat what others say. */
+/* A key that must agree with others. */
 static mep_status check_same(const mep_family *family, const mep_family_key *key, const json_t *object,
                              const char *file, const mep_model_config *config)
 {

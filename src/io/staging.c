@@ -177,7 +177,7 @@ void mep_staging_abandon(mep_staging *s)
 {
     char *message = NULL;
     if (s->folder == NULL) return;
-    /* undo may fail in turn, and has then nothing to say that matters more */
+    /* a failure of undo is not reported: the first one matters more */
     mep_status kept = mep_copy_string(&message, mep_error_message());
     undo(s);
     if (s->made) rmdir(s->folder);

@@ -17,7 +17,7 @@ typedef struct mep_staging {
 /* Make `folder`, those above it, and the empty partial folder in it. */
 mep_status mep_staging_begin(mep_staging *staging, const char *folder);
 
-/* Move the files; `last` is the one that the others are nothing without, and is moved last. Where one of them exists in
+/* Move the files; `last` is moved last: a folder without it is incomplete. Where one of them exists in
  * the folder nothing is changed (MEP_ERROR_ARGUMENT). Releases *staging in either case, as mep_staging_abandon does. */
 mep_status mep_staging_commit(mep_staging *staging, const char *last);
 
