@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Load a run made by `mep train` on bytes and continue a text.
+ * Load a run made by `mep train` and continue a text, with the tokenizer that the run was trained with.
  *
  *     generate RUN "Once upon a time"
  */
@@ -18,6 +18,17 @@ static int print_token(void *context, int32_t token)
     return 0;
 }
 
+/* A run has its tokenizer as tokenizer.json, unless its tokens are bytes. */
+static mep_status open_tokenizer(mep_tokenizer **tokenizer, const char *run)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/tokenizer.json", run);
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) return mep_tokenizer_bytes(tokenizer);
+    fclose(file);
+    return mep_tokenizer_open(tokenizer, path);
+}
+
 static int fail(void)
 {
     fprintf(stderr, "generate: %s\n", mep_error_message());
@@ -26,6 +37,7 @@ static int fail(void)
 
 int main(int argc, char **argv)
 {
+    enum { BYTES = 320 }; /* vocab_size of a model of bytes, whose 257 tokens are rounded up, is at most this */
     if (argc != 3) {
         fprintf(stderr, "usage: generate RUN TEXT\n");
         return 2;
@@ -39,7 +51,11 @@ int main(int argc, char **argv)
     settings.max_tokens = 200;
     settings.temperature = 0.8;
 
-    if (mep_model_load(&model, argv[1]) != MEP_OK || mep_tokenizer_bytes(&tokenizer) != MEP_OK) return fail();
+    if (mep_model_load(&model, argv[1]) != MEP_OK || open_tokenizer(&tokenizer, argv[1]) != MEP_OK) return fail();
+    if (strcmp(mep_tokenizer_name(tokenizer), "bytes") == 0 && mep_model_get_config(model)->vocab_size > BYTES) {
+        fprintf(stderr, "generate: %s holds no tokenizer.json, and its tokens are not bytes\n", argv[1]);
+        return 1;
+    }
     settings.vocab_limit = mep_tokenizer_vocab_size(tokenizer);
     settings.stop_token = mep_tokenizer_end_of_document(tokenizer);
     if (mep_tokenizer_encode(tokenizer, argv[2], (int64_t)strlen(argv[2]), &prompt, &count) != MEP_OK) return fail();

@@ -3,12 +3,14 @@
 #
 # Installs into a temporary prefix, then builds and runs every example against the installed files: by pkg-config, and by
 # CMake's find_package with the shared and with the static library. An example that needs arguments says so ("usage: ...",
-# exit code 2) when it is run without.
-# Usage: check_install.sh BUILD_FOLDER REPOSITORY C_COMPILER
+# exit code 2) when it is run without; examples/generate.c writes what `mep generate` does, for runs of bytes and of a BPE.
+# Then a project in C++ alone, where there is a compiler.
+# Usage: check_install.sh BUILD_FOLDER REPOSITORY C_COMPILER CXX_COMPILER
 set -eu
 build=$1
 source=$2
 compiler=$3
+cxx=$4
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 prefix=$folder/prefix
@@ -37,6 +39,28 @@ for example in "$source"/examples/*.c; do
     count=$((count + 1))
 done
 
+# generate.c on a fresh run of a tokenizer: the text of the program, which has the same settings.
+check_generate() {
+    mep=$prefix/bin/mep
+    "$mep" prepare --tokenizer "$1" --out "$folder/data" "$folder/text.txt" > /dev/null 2>&1
+    "$mep" train --data "$folder/data" --out "$folder/run" --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 \
+        --length 16 --batch-size 4 --dtype float32 --steps 60 --learning-rate 1e-2 --quiet > /dev/null
+    "$mep" generate --model "$folder/run" --prompt 'the quick' --max-tokens 200 --temperature 0.8 --quiet \
+        > "$folder/expected"
+    LD_LIBRARY_PATH=$libraries "$folder/generate" "$folder/run" 'the quick' > "$folder/output"
+    cmp "$folder/output" "$folder/expected" || { echo "generate.c writes another text for a run of $1"; exit 1; }
+    rm -r "$folder/run" "$folder"/data.*
+}
+i=0
+while [ $i -lt 300 ]; do
+    echo "$i: the quick brown fox jumps over the lazy dog."
+    i=$((i + 1))
+done > "$folder/text.txt"
+"$prefix/bin/mep" tokenizer train --vocab-size 300 --out "$folder/bpe.json" "$folder/text.txt" > /dev/null 2>&1
+check_generate bytes
+check_generate "$folder/bpe.json"
+echo '== generate: the text of mep generate'
+
 cmake -S "$source/tests/install" -B "$folder/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$compiler" \
     -DEXAMPLES="$source/examples" > "$folder/cmake.log" || { cat "$folder/cmake.log"; exit 1; }
 cmake --build "$folder/cmake" > "$folder/build.log" || { cat "$folder/build.log"; exit 1; }
@@ -47,4 +71,16 @@ for example in "$source"/examples/*.c; do
         run "$folder/cmake/${name}_$kind"
     done
 done
+
+if command -v "$cxx" > /dev/null; then
+    cmake -S "$source/tests/install/cxx" -B "$folder/cxx" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$cxx" \
+        > "$folder/cmake.log" || { cat "$folder/cmake.log"; exit 1; }
+    cmake --build "$folder/cxx" > "$folder/build.log" || { cat "$folder/build.log"; exit 1; }
+    for kind in shared static; do
+        echo "== a project in C++ alone, mep::$kind"
+        run "$folder/cxx/user_$kind"
+    done
+else
+    echo "no C++ compiler: the project in C++ alone is left out"
+fi
 echo "$count examples built in three ways and run"

@@ -115,6 +115,38 @@ expect 0 export kept out-kept
 tiny_train bytes --steps 1 --quiet
 expect 0 export bytes hf-bytes
 said hf-bytes/generation_config.json '"eos_token_id": 256'
+said hf-bytes/tokenizer_config.json '"tokenizer_class": "PreTrainedTokenizerFast"'
+said hf-bytes/tokenizer_config.json '"eos_token": "<|endoftext|>"'
+said out-kept/tokenizer_config.json '"tokenizer_class": "PreTrainedTokenizerFast"' # it had none
+expect 0 tokenizer info hf-bytes
+said out 'bytes'
+expect 0 import hf-bytes back
+expect 0 eval --model back --data text.valid --lengths 16 --tokens 64 --quiet # of the same tokenizer
+expect 0 train --data text.train --out further --init back --steps 1 --length 16 --batch-size 4 --dtype float32 --quiet
+expect 0 export back hf-back --quiet
+cmp -s hf-bytes/tokenizer.json hf-back/tokenizer.json || wrong 'the tokenizer of bytes does not come back'
+
+# What fails leaves nothing that blocks the next try, and nothing of the user's is touched: a tokenizer that cannot be
+# read, a full disk (here: a limit on files, whose signal is ignored), a signal, a file that would be replaced.
+mkdir mine
+echo mine > mine/README.md
+cp -r hf-bytes torn
+echo '{' > torn/tokenizer.json
+expect 1 export torn mine
+expect 1 export torn anew
+[ ! -e anew ] || wrong 'a failed export leaves a folder'
+(trap '' XFSZ; ulimit -f 1; "$MEP" export bytes mine > out 2> err) && wrong 'export ignores a full disk'
+said err 'mine/'
+(ulimit -f 1; "$MEP" export bytes mine > out 2> err) && wrong 'export survives a signal'
+[ "$(ls mine)" = README.md ] || wrong 'a failed export leaves files'
+cp mine/README.md mine/tokenizer_config.json
+refuse 1 'mine: holds tokenizer_config.json already' export bytes mine
+[ "$(cat mine/tokenizer_config.json)" = mine ] || wrong 'export replaces a file'
+rm mine/tokenizer_config.json
+[ "$(ls mine)" = README.md ] || wrong 'a refused export leaves files'
+expect 0 export bytes mine --quiet
+[ "$(cat mine/README.md)" = mine ] && [ -s mine/config.json ] || wrong 'export into a folder with other files'
+[ "$(ls -A mine | grep -v README.md)" = "$(ls -A hf-bytes)" ] || wrong 'export leaves files of its own'
 expect 1 train --data numbers --out no --init with --steps 1 --length 8 --quiet
 said err 'was prepared with the tokenizer bytes'
 

@@ -154,10 +154,11 @@ static void test_wrong_calls(void **state)
     mep_attention_defaults(&s);
     s.max_length = 10;
     assert_int_equal(mep_attention_create(&plan, &s), MEP_OK);
-    mep_tensor_view none = {0};
-    float table[4] = {0, -1, -2, -3};
+    float table[4] = {0, -1, -2, -3}, value = 0;
+    mep_tensor_view none = {.data = &value}; /* refused before it is read */
     assert_int_equal(mep_attention_forward(plan, 1, 11, 11, none, none, none, none, NULL), MEP_ERROR_ARGUMENT);
     assert_int_equal(mep_attention_forward(plan, 1, 5, 4, none, none, none, none, NULL), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "1 <= queries <= keys <= 10"));
     assert_int_equal(mep_attention_set_bias(plan, table, 4), MEP_OK);
     assert_int_equal(mep_attention_forward(plan, 1, 5, 5, none, none, none, none, NULL), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "4 distances"));

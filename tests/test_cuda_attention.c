@@ -198,7 +198,7 @@ static void test_refused(void **state)
     assert_int_equal(mep_attention_create(&plan, &s), MEP_ERROR_UNSUPPORTED);
     s.head_dim = 64;
     assert_int_equal(mep_attention_create(&plan, &s), MEP_OK);
-    mep_tensor_view view = {NULL, 64, 64, 64}, odd = {(void *)8, 64, 64, 64};
+    mep_tensor_view view = {(void *)64, 64, 64, 64}, odd = {(void *)8, 64, 64, 64}; /* refused unread */
     assert_int_equal(mep_attention_forward(plan, 1, 1, s.max_length + 1, view, view, view, view, NULL),
                      MEP_ERROR_ARGUMENT);
     assert_int_equal(mep_attention_forward(plan, 1, 1, 1, odd, view, view, view, NULL), MEP_ERROR_ARGUMENT);

@@ -467,6 +467,16 @@ static void test_refusals(void **state)
     expect_failure("none", &s, "share the folder alibi");
     s.encodings = spaced;
     expect_failure("none", &s, "share the folder exp+gauss");
+    static const char *const spelled[][2] = {{"exp+gauss", "gauss + exp"},
+                                             {"exp + gauss", "0.5*gauss+0.5*exp"},
+                                             {"alibi", "exp"},
+                                             {"mep", "exp + exp_half + gauss"}};
+    for (int i = 0; i < 4; i++) {
+        s.encodings = spelled[i];
+        expect_failure("none", &s, "are the same; leave one out");
+        assert_non_null(strstr(mep_error_message(), spelled[i][0]));
+        assert_non_null(strstr(mep_error_message(), spelled[i][1]));
+    }
     s.encodings = wrong;
     s.encoding_count = 1;
     expect_failure("none", &s, "alibie");

@@ -3,6 +3,10 @@
  * Status codes and error messages. Every function that can fail returns a
  * mep_status; the message of the last failure on the calling thread says what
  * went wrong and what to do. The library never exits, aborts or prints.
+ *
+ * A pointer may be NULL only where its function says so, and an array or text of 0 elements. Any other NULL is
+ * MEP_ERROR_ARGUMENT, and the message names the argument. Functions without a status then return 0, NULL, "" (texts
+ * of a handle) or -1 (a token, a place, an index), or do nothing.
  */
 #ifndef MEP_STATUS_H
 #define MEP_STATUS_H

@@ -282,6 +282,8 @@ mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t qu
                                   mep_tensor_view dout, mep_tensor_view dq, mep_tensor_view dk, mep_tensor_view dv,
                                   double *dbias)
 {
+    MEP_REQUIRE_AS("plan, q.data, k.data, v.data, out.data, lse, dout.data, dq.data, dk.data, dv.data", plan, q.data,
+                   k.data, v.data, out.data, lse, dout.data, dq.data, dk.data, dv.data);
     MEP_TRY(mep_attention_check(plan, batch, queries, keys));
     if (plan->there != NULL) {
         const mep_attention_tensors tensors = {q, k, v, out, (float *)(uintptr_t)lse, dout, dq, dk, dv, dbias};

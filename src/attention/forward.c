@@ -171,6 +171,7 @@ static mep_source source_of(const mep_attention *plan, int64_t n, int64_t keys, 
 mep_status mep_attention_forward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys, mep_tensor_view q,
                                  mep_tensor_view k, mep_tensor_view v, mep_tensor_view out, float *lse)
 {
+    MEP_REQUIRE_AS("plan, q.data, k.data, v.data, out.data", plan, q.data, k.data, v.data, out.data);
     MEP_TRY(mep_attention_check(plan, batch, queries, keys));
     if (plan->there != NULL) {
         const mep_attention_tensors tensors = {.q = q, .k = k, .v = v, .out = out, .lse = lse};

@@ -23,6 +23,7 @@ const mep_attention_device *mep_attention_cuda = NULL;
 
 void mep_attention_defaults(mep_attention_settings *settings)
 {
+    if (settings == NULL) return;
     *settings = (mep_attention_settings){.heads = 1, .head_dim = 64, .max_length = 1024, .skip_far = 1};
 }
 
@@ -97,6 +98,7 @@ static mep_status make_plan_there(mep_attention *p)
 
 mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings)
 {
+    MEP_REQUIRE(plan, settings);
     const int64_t most = (int64_t)1 << 40;
     *plan = NULL;
     if (settings->heads < 1 || settings->head_dim < 1 || settings->max_length < 1 || settings->heads > most ||
@@ -121,7 +123,7 @@ mep_status mep_attention_create(mep_attention **plan, const mep_attention_settin
 
 void mep_attention_destroy(mep_attention **plan)
 {
-    if (*plan == NULL) return;
+    if (plan == NULL || *plan == NULL) return;
     if ((*plan)->there != NULL) mep_attention_cuda->destroy(&(*plan)->there);
     for (int t = 0; (*plan)->buffers != NULL && t < (*plan)->threads; t++) {
         mep_attention_buffers *b = &(*plan)->buffers[t];
@@ -155,6 +157,7 @@ void mep_attention_reverse(const float *bias, int64_t length, int64_t distances,
 
 mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64_t length)
 {
+    MEP_REQUIRE(plan);
     if (table != NULL && length < 1) return mep_fail(MEP_ERROR_ARGUMENT, "a bias table needs a length of 1 or more");
     for (int64_t i = 0; table != NULL && i < plan->settings.heads * length; i++)
         if (!(table[i] < INFINITY) || (i % length == 0 && !isfinite(table[i])))
@@ -172,6 +175,7 @@ mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64
 
 double mep_attention_computed_share(const mep_attention *plan)
 {
+    if (plan == NULL) return 0;
     return plan->there != NULL ? mep_attention_cuda->computed_share(plan->there) : plan->computed_share;
 }
 

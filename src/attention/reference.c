@@ -45,6 +45,7 @@ mep_status mep_attention_reference_forward(int64_t batch, int64_t heads, int64_t
                                            int64_t head_dim, double scale, const double *bias, const double *q,
                                            const double *k, const double *v, double *out, double *lse)
 {
+    MEP_REQUIRE(q, k, v, out);
     shape s = {heads, queries, keys, head_dim, scale != 0 ? scale : 1 / sqrt((double)head_dim), bias};
     MEP_TRY(check(batch, &s));
     double *p;
@@ -92,6 +93,7 @@ mep_status mep_attention_reference_backward(int64_t batch, int64_t heads, int64_
                                             const double *k, const double *v, const double *dout, double *dq,
                                             double *dk, double *dv, double *dbias)
 {
+    MEP_REQUIRE(q, k, v, dout, dq, dk, dv);
     shape s = {heads, queries, keys, head_dim, scale != 0 ? scale : 1 / sqrt((double)head_dim), bias};
     MEP_TRY(check(batch, &s));
     double *p;

@@ -111,6 +111,7 @@ static mep_status check_call(mep_device device, int64_t bytes)
 
 mep_status mep_device_alloc(mep_device device, void **data, int64_t bytes)
 {
+    MEP_REQUIRE(data);
     *data = NULL;
     MEP_TRY(check_call(device, bytes));
     return bytes == 0 ? MEP_OK : table(device)->alloc(data, bytes);
@@ -138,18 +139,21 @@ void mep_device_release(mep_device device, void *pointer)
 
 void mep_device_free(mep_device device, void **data)
 {
+    if (data == NULL) return;
     if (*data != NULL) table(device)->release(*data);
     *data = NULL;
 }
 
 mep_status mep_device_write(mep_device device, void *to, const void *from, int64_t bytes)
 {
+    if (bytes > 0) MEP_REQUIRE(to, from);
     MEP_TRY(check_call(device, bytes));
     return table(device)->write(to, from, bytes);
 }
 
 mep_status mep_device_read(mep_device device, void *to, const void *from, int64_t bytes)
 {
+    if (bytes > 0) MEP_REQUIRE(to, from);
     MEP_TRY(check_call(device, bytes));
     return table(device)->read(to, from, bytes);
 }

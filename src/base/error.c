@@ -71,6 +71,19 @@ mep_status mep_refuse_pointer(const char *path, const void *start, int64_t size)
     return mep_fail(MEP_ERROR_FORMAT, "%s is a pointer of Git LFS and not the file: fetch it with git lfs pull", path);
 }
 
+mep_status mep_check_pointers(const char *function, const char *names, const void *const *pointers, int count)
+{
+    for (int i = 0; i < count; i++) {
+        size_t length = strcspn(names, ",");
+        if (pointers[i] == NULL)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: the argument \"%.*s\" is NULL; give one that is not", function,
+                            (int)length, names);
+        names += length;
+        names += strspn(names, ", ");
+    }
+    return MEP_OK;
+}
+
 const char *mep_status_name(mep_status status)
 {
     switch (status) {

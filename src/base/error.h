@@ -27,6 +27,19 @@ mep_status mep_fail_errno(const char *action, const char *path);
  * has in the place of each large file; MEP_OK for any others. */
 mep_status mep_refuse_pointer(const char *path, const void *start, int64_t size);
 
+/* MEP_ERROR_ARGUMENT where one of `count` pointers is NULL: the message has the function and its name of `names`, which
+ * are separated by ", ". */
+mep_status mep_check_pointers(const char *function, const char *names, const void *const *pointers, int count);
+
+/* Return from a public function where one of these arguments is NULL; MEP_REQUIRE_AS gives their names in the header
+ * where they are others. Each is evaluated: what one points to needs a second line. */
+#define MEP_REQUIRE(...) MEP_REQUIRE_AS(#__VA_ARGS__, __VA_ARGS__)
+#define MEP_REQUIRE_AS(names, ...)                                                                                     \
+    do {                                                                                                               \
+        const void *const mep_pointers[] = {__VA_ARGS__};                                                              \
+        MEP_TRY(mep_check_pointers(__func__, names, mep_pointers, (int)(sizeof mep_pointers / sizeof *mep_pointers))); \
+    } while (0)
+
 /* Return from the calling function when `call` fails. */
 #define MEP_TRY(call)                                                                                                  \
     do {                                                                                                               \

@@ -100,6 +100,7 @@ static mep_status build(mep_bias *bias, const char *spec)
 
 mep_status mep_bias_create(mep_bias **bias, const char *spec, int64_t heads, int64_t head_dim)
 {
+    MEP_REQUIRE(bias, spec);
     *bias = NULL;
     if (heads < 1 || head_dim < 1)
         return mep_fail(MEP_ERROR_ARGUMENT,
@@ -115,7 +116,7 @@ mep_status mep_bias_create(mep_bias **bias, const char *spec, int64_t heads, int
 
 void mep_bias_destroy(mep_bias **bias)
 {
-    if (*bias == NULL) return;
+    if (bias == NULL || *bias == NULL) return;
     mep_free(&(*bias)->canonical);
     mep_free(&(*bias)->slopes);
     mep_free(&(*bias)->rates);
@@ -175,6 +176,7 @@ static double clamp(double x, double min, double max)
 
 void mep_bias_init(mep_bias *bias, uint64_t seed)
 {
+    if (bias == NULL) return;
     for (int i = 0; i < bias->entry_count; i++) {
         const mep_bias_entry *entry = &bias->entries[i];
         double *values = bias->params + entry->info.offset;
@@ -191,6 +193,8 @@ void mep_bias_init(mep_bias *bias, uint64_t seed)
 
 mep_status mep_bias_set_params(mep_bias *bias, const double *values, int64_t count)
 {
+    MEP_REQUIRE(bias);
+    if (count > 0) MEP_REQUIRE(values);
     if (count != bias->value_count)
         return mep_fail(MEP_ERROR_ARGUMENT, "the bias %s has %lld parameter values, but %lld were given",
                         bias->canonical, (long long)bias->value_count, (long long)count);
@@ -212,6 +216,7 @@ mep_status mep_bias_set_params(mep_bias *bias, const double *values, int64_t cou
 
 void mep_bias_constrain(const mep_bias *bias, float *values)
 {
+    if (bias == NULL || values == NULL) return;
     for (int i = 0; i < bias->entry_count; i++) {
         const mep_bias_entry *entry = &bias->entries[i];
         for (int64_t n = entry->info.offset; n < entry->info.offset + entry->info.size; n++)
@@ -223,21 +228,25 @@ void mep_bias_constrain(const mep_bias *bias, float *values)
 
 const char *mep_bias_spec(const mep_bias *bias)
 {
+    if (bias == NULL) return "";
     return bias->canonical;
 }
 
 int64_t mep_bias_heads(const mep_bias *bias)
 {
+    if (bias == NULL) return 0;
     return bias->heads;
 }
 
 int64_t mep_bias_param_count(const mep_bias *bias)
 {
+    if (bias == NULL) return 0;
     return bias->entry_count;
 }
 
 mep_status mep_bias_get_param(const mep_bias *bias, int64_t index, mep_bias_param *param)
 {
+    MEP_REQUIRE(bias, param);
     if (index < 0 || index >= bias->entry_count)
         return mep_fail(MEP_ERROR_ARGUMENT, "the bias %s has %d parameters; there is no number %lld", bias->canonical,
                         bias->entry_count, (long long)index);
@@ -247,10 +256,12 @@ mep_status mep_bias_get_param(const mep_bias *bias, int64_t index, mep_bias_para
 
 int64_t mep_bias_param_values(const mep_bias *bias)
 {
+    if (bias == NULL) return 0;
     return bias->value_count;
 }
 
 const double *mep_bias_params(const mep_bias *bias)
 {
+    if (bias == NULL) return NULL;
     return bias->params;
 }

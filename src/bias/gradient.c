@@ -45,6 +45,8 @@ mep_status mep_bias_table_backward_with(const mep_bias *bias, int64_t length, co
 
 mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length, const double *dtable, double *dparams)
 {
+    MEP_REQUIRE(bias, dtable);
+    if (bias->value_count > 0) MEP_REQUIRE(dparams);
     double *scratch;
     MEP_TRY(mep_alloc(&scratch, mep_bias_scratch(bias), sizeof *scratch));
     mep_status status = mep_bias_table_backward_with(bias, length, dtable, dparams, scratch);

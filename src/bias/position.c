@@ -56,6 +56,7 @@ const char *mep_position_help(void)
 
 mep_status mep_position_parse(const char *name, mep_position_kind *kind)
 {
+    MEP_REQUIRE(name, kind);
     static const char SPACE[] = " \t\r\n";
     const char *start = name + strspn(name, SPACE);
     size_t length = strcspn(start, SPACE);

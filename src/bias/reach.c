@@ -30,6 +30,7 @@ static double upper_bound(const mep_bias *bias, int64_t head, int64_t from, int6
 
 mep_status mep_bias_reach(const mep_bias *bias, double bound, int64_t max_distance, int64_t *reach)
 {
+    MEP_REQUIRE(bias, reach);
     if (max_distance < 0 || max_distance > MEP_DISTANCE_MAX)
         return mep_fail(MEP_ERROR_ARGUMENT, "the largest distance must be from 0 to 2^31, but is %lld",
                         (long long)max_distance);

@@ -16,6 +16,7 @@ static double slope(int64_t i, int64_t heads)
 /* Those of the largest power of two within `heads`, then every other one of twice as many. */
 mep_status mep_alibi_slopes(int64_t heads, double *slopes)
 {
+    MEP_REQUIRE(slopes);
     if (heads < 1)
         return mep_fail(MEP_ERROR_ARGUMENT, "the number of heads must be at least 1, but is %lld", (long long)heads);
     int64_t power = 1;

@@ -16,6 +16,8 @@ mep_status mep_bias_check_length(int64_t length)
 
 mep_status mep_bias_at(const mep_bias *bias, const int64_t *distances, int64_t count, double *out)
 {
+    MEP_REQUIRE(bias);
+    if (count > 0) MEP_REQUIRE(distances, out);
     for (int64_t n = 0; n < count; n++)
         if (distances[n] < 0 || distances[n] > MEP_DISTANCE_MAX)
             return mep_fail(MEP_ERROR_ARGUMENT, "a distance must be from 0 to 2^31, but one is %lld",
@@ -47,6 +49,7 @@ mep_status mep_bias_table_with(const mep_bias *bias, int64_t length, float *tabl
 
 mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table)
 {
+    MEP_REQUIRE(bias, table);
     double *scratch;
     MEP_TRY(mep_alloc(&scratch, mep_bias_scratch(bias), sizeof *scratch));
     mep_status status = mep_bias_table_with(bias, length, table, scratch);

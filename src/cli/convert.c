@@ -9,15 +9,15 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/cli.h"
-#include "cli/model_tokenizer.h"
+#include "cli/export_tokenizer.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
 #include "io/files.h"
-#include "io/json.h"
 #include "io/model_files.h"
+#include "io/staging.h"
 
-/* OUT, which must not hold a model; nor a run or a study, whose checkpoints would be taken for it. */
-static mep_status make_folder(const char *out)
+/* OUT must not hold a model; nor a run or a study, whose checkpoints would be taken for it. */
+static mep_status check_folder(const char *out)
 {
     static const struct {
         const char *file, *what;
@@ -34,7 +34,7 @@ static mep_status make_folder(const char *out)
         if (taken)
             return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a %s already; choose another folder", out, signs[i].what);
     }
-    return mep_make_folder(out, 1);
+    return MEP_OK;
 }
 
 /* The tokenizer's files of the folder that holds the model: a run's newest checkpoint has a copy. */
@@ -44,25 +44,6 @@ static mep_status copy_tokenizer(const char *model, const char *out)
     MEP_TRY(mep_model_folder(model, &folder));
     mep_status status = mep_copy_tokenizer(folder, out);
     mep_free(&folder);
-    return status;
-}
-
-/* generation_config.json with the end-of-document token of the model's tokenizer, where that is known and the file was
- * not there to be copied: transformers' generate() goes by it. */
-static mep_status write_end(const mep_model *model, const char *from, const char *out)
-{
-    mep_tokenizer *tokenizer = NULL;
-    char *path = NULL;
-    int64_t vocab = mep_model_get_config(model)->vocab_size;
-    MEP_TRY(mep_path_join(&path, out, "generation_config.json"));
-    mep_status status = mep_file_exists(path) ? MEP_OK : mep_cli_model_tokenizer(from, vocab, &tokenizer);
-    if (tokenizer != NULL && mep_tokenizer_end_of_document(tokenizer) < vocab) {
-        json_t *root = json_pack("{s:i}", "eos_token_id", (int)mep_tokenizer_end_of_document(tokenizer));
-        status = root != NULL ? mep_json_save(path, root) : mep_fail(MEP_ERROR_MEMORY, "cannot allocate %s", path);
-        json_decref(root);
-    }
-    mep_tokenizer_destroy(&tokenizer);
-    mep_free(&path);
     return status;
 }
 
@@ -78,14 +59,29 @@ static void report(const mep_model *model, const char *out, const char *form)
                   bias != NULL ? mep_bias_spec(bias) : c->position_encoding, parameters);
 }
 
+/* All files of the model in this other form. */
+static mep_status write_files(const mep_convert_job *job, const mep_model *model, const char *from, const char *folder,
+                              const char **form)
+{
+    MEP_TRY(job->save(model, folder, &job->settings, form));
+    MEP_TRY(copy_tokenizer(from, folder));
+    return job->for_transformers ? mep_cli_export_tokenizer(model, from, folder) : MEP_OK;
+}
+
+/* OUT has all of them or, after a failure, what it had before. */
 static mep_status convert(const mep_convert_job *job, const char *from, const char *out, mep_model **model)
 {
     const char *form = NULL;
+    mep_staging staging;
     MEP_TRY(mep_model_load_as(model, from, job->position, (uint64_t)job->seed));
-    MEP_TRY(make_folder(out));
-    MEP_TRY(job->save(*model, out, &job->settings, &form));
-    MEP_TRY(copy_tokenizer(from, out));
-    if (job->writes_end) MEP_TRY(write_end(*model, from, out));
+    MEP_TRY(mep_staging_begin(&staging, out));
+    mep_status status = check_folder(out);
+    if (status == MEP_OK) status = write_files(job, *model, from, staging.partial, &form);
+    if (status != MEP_OK) {
+        mep_staging_abandon(&staging);
+        return status;
+    }
+    MEP_TRY(mep_staging_commit(&staging, "config.json"));
     if (!job->quiet) report(*model, out, form);
     return MEP_OK;
 }

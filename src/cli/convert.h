@@ -14,7 +14,7 @@ typedef struct mep_convert_job {
     /* Write the model into an existing folder; *form is the model_type that it has there. */
     mep_status (*save)(const mep_model *model, const char *folder, const mep_save_settings *settings,
                        const char **form);
-    int writes_end;       /* generation_config.json says which token ends a text */
+    int for_transformers; /* the tokenizer gets the files that transformers reads */
     const char *position; /* NULL: the model's own */
     int64_t seed;
     int dtype; /* 0: float32, 1: bfloat16 */

@@ -11,7 +11,7 @@
 
 int mep_cli_export(int argc, char **argv)
 {
-    mep_convert_job job = {.command = "export", .save = mep_model_export, .writes_end = 1};
+    mep_convert_job job = {.command = "export", .save = mep_model_export, .for_transformers = 1};
     mep_usage usage = {
         .command = "export",
         .arguments = "MODEL OUT",
@@ -19,7 +19,8 @@ int mep_cli_export(int argc, char **argv)
         .notes =
             "The folder is of the type gpt_neox, bloom, mpt or gpt2 where that computes the same, and of the type mep\n"
             "otherwise: MEP and its mixtures, KERPLE, T5, and ALiBi in a model that is neither BLOOM nor MPT. It then\n"
-            "holds modeling_mep.py, and Python needs trust_remote_code=True:\n\n"
+            "holds modeling_mep.py, and Python needs trust_remote_code=True. The tokenizer is written so that\n"
+            "AutoTokenizer gives the same ids. OUT gets all files or, after a failure, none.\n\n"
             "  mep export runs/mep hf/mep\n"
             "  AutoModelForCausalLM.from_pretrained(\"hf/mep\", trust_remote_code=True)\n\n"
             "  mep export runs/mep hf/half --dtype bfloat16 --shard-size 5GB\n",

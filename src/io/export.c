@@ -19,6 +19,7 @@
 
 void mep_save_defaults(mep_save_settings *settings)
 {
+    if (settings == NULL) return;
     *settings = (mep_save_settings){.dtype = MEP_FLOAT32, .shard_size = 50000000000};
 }
 
@@ -137,15 +138,6 @@ static mep_status save_config(const mep_family *family, const mep_model_config *
 
 /* ---- Folders ---- */
 
-mep_status mep_model_save(const mep_model *model, const char *folder, const mep_save_settings *settings)
-{
-    mep_save_settings s;
-    mep_save_defaults(&s);
-    if (settings != NULL) s = *settings;
-    MEP_TRY(save_tensors(mep_families, model, folder, &s));
-    return save_config(mep_families, &model->config, folder, s.dtype, 0);
-}
-
 static mep_status save_text(const char *folder, const char *name, const char *text)
 {
     char *path = NULL;
@@ -155,9 +147,36 @@ static mep_status save_text(const char *folder, const char *name, const char *te
     return status;
 }
 
+/* All files of a model. config.json is the last: a folder without it is not a model. */
+static mep_status save_files(const mep_family *family, const mep_model *model, const mep_model_config *config,
+                             const char *folder, const mep_save_settings *s, int exporting)
+{
+    int replaces = 0;
+    MEP_TRY(mep_weights_exist(folder, &replaces));
+    MEP_TRY(save_tensors(family, model, folder, s));
+    mep_status status = MEP_OK;
+    if (exporting && family == mep_families) {
+        status = save_text(folder, "configuration_mep.py", mep_configuration_py);
+        if (status == MEP_OK) status = save_text(folder, "modeling_mep.py", mep_modeling_py);
+    }
+    if (status == MEP_OK) status = save_config(family, config, folder, s->dtype, exporting);
+    if (status != MEP_OK && !replaces) mep_weights_remove(folder); /* shards would block the next try */
+    return status;
+}
+
+mep_status mep_model_save(const mep_model *model, const char *folder, const mep_save_settings *settings)
+{
+    MEP_REQUIRE(model, folder);
+    mep_save_settings s;
+    mep_save_defaults(&s);
+    if (settings != NULL) s = *settings;
+    return save_files(mep_families, model, &model->config, folder, &s, 0);
+}
+
 mep_status mep_model_export(const mep_model *model, const char *folder, const mep_save_settings *settings,
                             const char **family)
 {
+    MEP_REQUIRE(model, folder);
     mep_save_settings s;
     mep_save_defaults(&s);
     if (settings != NULL) s = *settings;
@@ -169,12 +188,7 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
     if (model->bias != NULL) /* its canonical form is all that modeling_mep.py reads */
         snprintf(config.position_encoding, sizeof config.position_encoding, "%s", mep_bias_spec(model->bias));
     if (family != NULL) *family = f->model_type;
-    MEP_TRY(save_tensors(f, model, folder, &s));
-    if (f == mep_families) {
-        MEP_TRY(save_text(folder, "configuration_mep.py", mep_configuration_py));
-        MEP_TRY(save_text(folder, "modeling_mep.py", mep_modeling_py));
-    }
-    return save_config(f, &config, folder, s.dtype, 1);
+    return save_files(f, model, &config, folder, &s, 1);
 }
 
 mep_status mep_copy_tokenizer(const char *from, const char *to)

@@ -16,8 +16,15 @@
 #define ACTIVATION(NAME, FALLBACK) {NAME, NULL, MEP_KEY_ACTIVATION, FIELD(gelu_tanh), FALLBACK, NULL}
 #define FIXED(NAME, VALUES) {NAME, NULL, MEP_KEY_FIXED, 0, 0, VALUES}
 #define CHECK(NAME, VALUES) {NAME, NULL, MEP_KEY_CHECK, 0, 0, VALUES}
+#define CHECK_OR(NAME, OTHER, VALUES) {NAME, OTHER, MEP_KEY_CHECK, 0, 0, VALUES}
+#define SAME_SIZE(NAME, AS, FIELD_OF) {NAME, AS, MEP_KEY_SAME_SIZE, FIELD(FIELD_OF), 0, NULL}
+#define SAME_REAL(NAME, AS, FIELD_OF) {NAME, AS, MEP_KEY_SAME_REAL, FIELD(FIELD_OF), 0, NULL}
+#define HEAD_DIM(NAME, AS) {NAME, AS, MEP_KEY_HEAD_DIM, 0, 0, NULL}
 #define BIAS_MAX(NAME) {NAME, NULL, MEP_KEY_BIAS_MAX, FIELD(position_encoding), 8, NULL}
 #define END {NULL, NULL, MEP_KEY_CHECK, 0, 0, NULL}
+/* Keys that change what transformers computes in every family: quantized weights, and a cache that drops old keys. */
+#define COMMON_CHECKS \
+    CHECK("quantization_config", "[null]"), CHECK("sliding_window", "[null]"), CHECK("attention_chunk_size", "[null]")
 /* clang-format on */
 
 /* ---- This library's own, with GPT-NeoX's names; mep_families[0] ---- */
@@ -59,8 +66,10 @@ static const mep_family_key NEOX_KEYS[] = {
     ACTIVATION("hidden_act", 0),
     FLAG("tie_word_embeddings", tie_word_embeddings, 0),
     CHECK("attention_bias", "[true]"),
+    HEAD_DIM("head_dim", "hidden_size / num_attention_heads"),
     CHECK("rope_scaling", "[null]"),
-    CHECK("rope_parameters.rope_type", "[\"default\"]"),
+    CHECK_OR("rope_parameters.type", "rope_parameters.rope_type", "[\"default\"]"),
+    COMMON_CHECKS,
     END,
 };
 
@@ -79,6 +88,7 @@ static const mep_family_key BLOOM_KEYS[] = {
     REAL("layer_norm_epsilon", NULL, layer_norm_eps, 1e-5),
     FLAG("tie_word_embeddings", tie_word_embeddings, 1),
     FIXED("apply_residual_connection_post_layernorm", "[false]"),
+    COMMON_CHECKS,
     END,
 };
 
@@ -106,6 +116,7 @@ static const mep_family_tensor BLOOM_TENSORS[] = {
 
 /* ---- MPT: its slopes are ALiBi's for any number of heads; alibi_bias_max may make others of them ---- */
 
+/* The checks cover what llm-foundry, which trains these models, computes and transformers' MPT ignores. */
 static const mep_family_key MPT_KEYS[] = {
     SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
     SIZE("d_model", "hidden_size", hidden_size, MEP_KEY_REQUIRED),
@@ -123,8 +134,20 @@ static const mep_family_key MPT_KEYS[] = {
     CHECK("attn_config.clip_qkv", "[null]"),
     CHECK("attn_config.softmax_scale", "[null]"),
     CHECK("attn_config.prefix_lm", "[false]"),
+    CHECK("attn_config.qk_gn", "[false]"),
+    CHECK("attn_config.rope", "[false]"),
+    CHECK("attn_config.sliding_window_size", "[-1]"),
+    CHECK("attn_config.attn_logit_softcapping", "[null]"),
+    SAME_SIZE("attn_config.kv_n_heads", "n_heads", num_attention_heads),
+    CHECK("ffn_config.ffn_type", "[\"mptmlp\"]"),
+    CHECK("ffn_config.ffn_act_fn", "[{\"name\": \"gelu\"}, {\"name\": \"gelu\", \"approximate\": \"none\"}]"),
+    SAME_SIZE("ffn_config.ffn_hidden_size", "d_model * expansion_ratio", intermediate_size),
+    SAME_REAL("norm_eps", "layer_norm_epsilon", layer_norm_eps),
     CHECK("logit_scale", "[null]"),
+    CHECK("final_logit_softcapping", "[null]"),
+    CHECK("block_overrides", "[null]"),
     CHECK("norm_type", "[\"low_precision_layernorm\", \"layernorm\"]"),
+    COMMON_CHECKS,
     END,
 };
 
@@ -157,6 +180,7 @@ static const mep_family_key GPT2_KEYS[] = {
     FIXED("scale_attn_by_inverse_layer_idx", "[false]"),
     FIXED("reorder_and_upcast_attn", "[false]"),
     CHECK("add_cross_attention", "[false]"),
+    COMMON_CHECKS,
     END,
 };
 

@@ -19,12 +19,16 @@ typedef enum mep_key_kind {
     MEP_KEY_ACTIVATION, /* gelu_tanh: the name of a GELU */
     MEP_KEY_FIXED,      /* one of the values of `fixed`, the first of which is written */
     MEP_KEY_CHECK,      /* the same, but not written */
-    MEP_KEY_BIAS_MAX    /* position_encoding: ALiBi's slopes are 2^(-value h/H); 8 is "alibi", and is what is written */
+    MEP_KEY_BIAS_MAX,   /* position_encoding: ALiBi's slopes are 2^(-value h/H); 8 is "alibi", and is what is written */
+    MEP_KEY_SAME_SIZE,  /* a number that must be the int64_t in `field`, which the key `other` has; not written */
+    MEP_KEY_SAME_REAL,  /* the same for a double */
+    MEP_KEY_HEAD_DIM    /* the same for hidden_size / num_attention_heads */
 } mep_key_kind;
 
 /* A key of config.json. "a.b" is b within the object a. A row of name NULL ends the list. */
 typedef struct mep_family_key {
-    const char *name, *other; /* `other` is an older or newer name of it, or NULL */
+    const char *name, *other; /* `other`: a second name of it, or NULL. Where a file has both, `other` decides, as in
+                                 transformers */
     mep_key_kind kind;
     size_t field;      /* of mep_model_config */
     double fallback;   /* where it is missing or null; MEP_KEY_REQUIRED: then it is an error */

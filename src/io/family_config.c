@@ -54,7 +54,7 @@ static mep_status refuse(const char *file, const mep_family *family, const char 
 }
 
 /* A missing or null value is what transformers takes then, which is computed here for every such key. */
-static mep_status check_fixed(const mep_family *family, const mep_family_key *key, const char *file,
+static mep_status check_fixed(const mep_family *family, const mep_family_key *key, const char *file, const char *name,
                               const json_t *value)
 {
     if (value == NULL) return MEP_OK;
@@ -65,7 +65,7 @@ static mep_status check_fixed(const mep_family *family, const mep_family_key *ke
     json_decref(values);
     if (found) return MEP_OK;
     snprintf(possible, sizeof possible, "%.*s", (int)strlen(key->fixed) - 2, key->fixed + 1);
-    return refuse(file, family, key->name, value, possible);
+    return refuse(file, family, name, value, possible);
 }
 
 static mep_status read_activation(const mep_family *family, const mep_family_key *key, const char *file,
@@ -107,11 +107,10 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
                            mep_model_config *config)
 {
     void *field = (char *)config + key->field;
-    const char *name =
-        look_up(object, key->name) == NULL && look_up(object, key->other) != NULL ? key->other : key->name;
+    const char *name = look_up(object, key->other) != NULL ? key->other : key->name;
     const json_t *value = look_up(object, name);
     int missing = value == NULL && key->fallback != MEP_KEY_REQUIRED;
-    if (key->kind == MEP_KEY_FIXED || key->kind == MEP_KEY_CHECK) return check_fixed(family, key, file, value);
+    if (key->kind == MEP_KEY_FIXED || key->kind == MEP_KEY_CHECK) return check_fixed(family, key, file, name, value);
     const json_t *inner = holder(object, &name);
     switch (key->kind) {
     case MEP_KEY_SIZE:
@@ -125,10 +124,36 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
         return missing ? MEP_OK : mep_json_get_bool(inner, file, name, field);
     case MEP_KEY_BIAS_MAX:
         return missing ? MEP_OK : read_bias_max(inner, file, name, field);
+    case MEP_KEY_SAME_SIZE:
+    case MEP_KEY_SAME_REAL:
+    case MEP_KEY_HEAD_DIM:
+        return MEP_OK; /* check_same, when all fields are known */
     default:
         *(int *)field = (int)key->fallback;
         return missing ? MEP_OK : read_activation(family, key, file, value, field);
     }
+}
+
+/* A key that must agree with others. */
+static mep_status check_same(const mep_family *family, const mep_family_key *key, const json_t *object,
+                             const char *file, const mep_model_config *config)
+{
+    const void *field = (const char *)config + key->field;
+    const json_t *value = look_up(object, key->name);
+    double want;
+    char number[MEP_NUMBER_SIZE], possible[2 * PART];
+    if (key->kind == MEP_KEY_SAME_SIZE)
+        want = (double)*(const int64_t *)field;
+    else if (key->kind == MEP_KEY_SAME_REAL)
+        want = *(const double *)field;
+    else if (key->kind == MEP_KEY_HEAD_DIM)
+        want = (double)(config->hidden_size / config->num_attention_heads);
+    else
+        return MEP_OK;
+    if (value == NULL || (json_is_number(value) && json_number_value(value) == want)) return MEP_OK;
+    mep_number_print(number, want);
+    snprintf(possible, sizeof possible, "%s, as \"%s\" has it,", number, key->other);
+    return refuse(file, family, key->name, value, possible);
 }
 
 /* The text of a spec goes into messages. */
@@ -140,19 +165,21 @@ static mep_status check_printable(const char *file, const char *spec)
     return MEP_OK;
 }
 
-/* "kernels": ["exp", "gauss"] as the spec "exp + gauss"; where it is missing or null, "position_encoding". */
-static mep_status read_position(const json_t *object, const char *file, char *spec)
+/* "position_encoding" */
+static mep_status read_named_position(const json_t *object, const char *file, char *spec)
 {
-    const json_t *kernels = look_up(object, "kernels");
     const char *name = NULL;
-    if (kernels == NULL) {
-        MEP_TRY(mep_json_get_string(object, file, "position_encoding", &name));
-        if (strlen(name) >= MEP_POSITION_SIZE)
-            return mep_fail(MEP_ERROR_FORMAT, "%s: \"position_encoding\" is longer than %d characters", file,
-                            MEP_POSITION_SIZE - 1);
-        snprintf(spec, MEP_POSITION_SIZE, "%s", name);
-        return check_printable(file, spec);
-    }
+    MEP_TRY(mep_json_get_string(object, file, "position_encoding", &name));
+    if (strlen(name) >= MEP_POSITION_SIZE)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"position_encoding\" is longer than %d characters", file,
+                        MEP_POSITION_SIZE - 1);
+    snprintf(spec, MEP_POSITION_SIZE, "%s", name);
+    return check_printable(file, spec);
+}
+
+/* "kernels": ["exp", "gauss"] as the spec "exp + gauss" */
+static mep_status read_kernels(const json_t *kernels, const char *file, char *spec)
+{
     if (!json_is_array(kernels) || json_array_size(kernels) == 0)
         return mep_fail(MEP_ERROR_FORMAT, "%s: \"kernels\" must be a list of kernel names", file);
     size_t used = 0;
@@ -166,6 +193,24 @@ static mep_status read_position(const json_t *object, const char *file, char *sp
         used += (size_t)length;
     }
     return check_printable(file, spec);
+}
+
+/* From either of two keys, or both where they agree. */
+static mep_status read_position(const json_t *object, const char *file, char *spec)
+{
+    char name[MEP_POSITION_SIZE];
+    int same = 0;
+    const json_t *kernels = look_up(object, "kernels");
+    if (kernels == NULL) return read_named_position(object, file, spec);
+    MEP_TRY(read_kernels(kernels, file, spec));
+    if (look_up(object, "position_encoding") == NULL) return MEP_OK;
+    MEP_TRY(read_named_position(object, file, name));
+    mep_status status = mep_position_same(name, spec, &same);
+    if (status == MEP_ERROR_MEMORY) return status;
+    if (status != MEP_OK) return mep_fail_in(MEP_ERROR_FORMAT, "%s: \"position_encoding\" and \"kernels\": ", file);
+    if (same) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT, "%s: \"position_encoding\" is %s, but \"kernels\" is %s; leave one of them out",
+                    file, name, spec);
 }
 
 mep_status mep_family_of(const json_t *object, const char *file, const mep_family **family)
@@ -190,6 +235,8 @@ mep_status mep_family_read_config(const mep_family *family, const json_t *object
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
         MEP_TRY(read_key(family, key, object, file, c));
     if (c->intermediate_size == 0) c->intermediate_size = 4 * c->hidden_size;
+    for (const mep_family_key *key = family->keys; key->name != NULL; key++)
+        MEP_TRY(check_same(family, key, object, file, c));
     if (family->parallel != MEP_FREE) c->use_parallel_residual = family->parallel;
     if (family->tanh != MEP_FREE) c->gelu_tanh = family->tanh;
     if (family->embedding_norm != MEP_FREE) c->embedding_layer_norm = family->embedding_norm;
@@ -239,12 +286,17 @@ static int set_value(json_t *object, const char *name, json_t *value)
     return json_object_set_new(json_object_get(object, outer), dot + 1, value);
 }
 
+static int is_written(mep_key_kind kind)
+{
+    return kind != MEP_KEY_CHECK && kind < MEP_KEY_SAME_SIZE;
+}
+
 json_t *mep_family_write_config(const mep_family *family, const mep_model_config *c)
 {
     json_t *object = json_pack("{s:s, s:[s]}", "model_type", family->model_type, "architectures", family->architecture);
     int failed = object == NULL;
     for (const mep_family_key *key = family->keys; key->name != NULL && !failed; key++)
-        if (key->kind != MEP_KEY_CHECK) failed |= set_value(object, key->name, key_value(key, c)) != 0;
+        if (is_written(key->kind)) failed |= set_value(object, key->name, key_value(key, c)) != 0;
     if (family->position == NULL && !failed)
         failed |= set_value(object, "position_encoding", json_string(c->position_encoding)) != 0;
     if (!failed) return object;

@@ -66,12 +66,78 @@ mep_status mep_model_folder(const char *folder, char **path)
     return fail_no_model(folder);
 }
 
+/* The output layer of a tied model in its files. */
+typedef enum stored_head {
+    HEAD_NONE,        /* it is not there, or the model is not tied */
+    HEAD_COPY,        /* next to the embedding, with the same values */
+    HEAD_IS_EMBEDDING /* in place of the embedding */
+} stored_head;
+
 /* A model's folder: where its files are and what they are. */
 typedef struct source {
     char *path;
     const mep_family *family;
-    mep_model_config config; /* what config.json says */
+    mep_model_config config; /* what config.json says; not tied where the files have two different tensors */
+    stored_head head;
 } source;
+
+static const char EMBEDDING[] = "gpt_neox.embed_in.weight", HEAD[] = "embed_out.weight";
+
+/* The files' entry of the model's tensor `ours`, with or without the family's prefix, and its layout; NULL where it is
+ * missing. The head of GPT-NeoX's form has two names: transformers 5 writes the second. */
+static const mep_safetensors_entry *find_named(const source *from, const mep_weights *w, const char *ours,
+                                               const mep_safetensors **file, int *layout)
+{
+    char name[MEP_TENSOR_NAME], whole[2 * MEP_TENSOR_NAME];
+    int has_prefix = 0;
+    if (!mep_family_tensor_name(from->family, ours, name, &has_prefix, layout)) return NULL;
+    snprintf(whole, sizeof whole, "%s%s", has_prefix ? from->family->prefix : "", name);
+    const mep_safetensors_entry *entry = mep_weights_find(w, whole, file);
+    if (entry == NULL && has_prefix) entry = mep_weights_find(w, name, file);
+    if (entry == NULL && strcmp(name, HEAD) == 0) entry = mep_weights_find(w, "lm_head.weight", file);
+    return entry;
+}
+
+/* Whether two matrices have the same shape and values. */
+static mep_status same_values(const mep_safetensors *file_a, const mep_safetensors_entry *a,
+                              const mep_safetensors *file_b, const mep_safetensors_entry *b, int *same)
+{
+    float *x = NULL, *y = NULL;
+    *same = 0;
+    if (a->ndim != 2 || b->ndim != 2 || a->shape[0] != b->shape[0] || a->shape[1] != b->shape[1]) return MEP_OK;
+    mep_status status = mep_alloc(&x, a->size, sizeof *x);
+    if (status == MEP_OK) status = mep_alloc(&y, b->size, sizeof *y);
+    if (status == MEP_OK) status = mep_safetensors_read(file_a, a->name, MEP_FLOAT32, 2, a->shape, x);
+    if (status == MEP_OK) status = mep_safetensors_read(file_b, b->name, MEP_FLOAT32, 2, b->shape, y);
+    if (status == MEP_OK) *same = memcmp(x, y, (size_t)a->size * sizeof *x) == 0;
+    mep_free(&x);
+    mep_free(&y);
+    return status;
+}
+
+/* What the files of a tied model have of embedding and head. As in transformers, one serves for both, and two that
+ * differ are not tied, whatever config.json says. */
+static mep_status settle_head(source *from)
+{
+    mep_weights w;
+    const mep_safetensors *file = NULL, *head_file = NULL;
+    int layout, same = 0;
+    if (!from->config.tie_word_embeddings) return MEP_OK;
+    MEP_TRY(mep_weights_open(&w, from->path));
+    const mep_safetensors_entry *embedding = find_named(from, &w, EMBEDDING, &file, &layout);
+    const mep_safetensors_entry *head = find_named(from, &w, HEAD, &head_file, &layout);
+    mep_status status = MEP_OK;
+    if (head != NULL && embedding == NULL) from->head = HEAD_IS_EMBEDDING;
+    if (head != NULL && embedding != NULL) {
+        status = same_values(file, embedding, head_file, head, &same);
+        if (same)
+            from->head = HEAD_COPY;
+        else
+            from->config.tie_word_embeddings = 0;
+    }
+    mep_weights_close(&w);
+    return status;
+}
 
 static mep_status open_source(source *from, const char *folder)
 {
@@ -84,6 +150,7 @@ static mep_status open_source(source *from, const char *folder)
     if (status == MEP_OK) status = mep_json_load(path, &root);
     if (status == MEP_OK) status = mep_family_of(root, path, &from->family);
     if (status == MEP_OK) status = mep_family_read_config(from->family, root, path, &from->config);
+    if (status == MEP_OK) status = settle_head(from);
     json_decref(root);
     json_decref(state);
     mep_free(&path);
@@ -93,6 +160,7 @@ static mep_status open_source(source *from, const char *folder)
 
 mep_status mep_model_read_config(const char *folder, mep_model_config *config)
 {
+    MEP_REQUIRE(folder, config);
     source from;
     MEP_TRY(open_source(&from, folder));
     *config = from.config;
@@ -111,16 +179,13 @@ mep_status mep_model_read_type(const char *folder, const char **type)
 
 /* ---- Tensors ---- */
 
-/* The file's entry of tensor `index`, with or without the family's prefix, and its layout; NULL where it is missing. */
+/* The files' entry of tensor `index` and its layout; NULL where it is missing. */
 static const mep_safetensors_entry *find_tensor(const source *from, const mep_weights *w, const mep_model *model,
                                                 int64_t index, const mep_safetensors **file, int *layout)
 {
-    char name[MEP_TENSOR_NAME], whole[2 * MEP_TENSOR_NAME];
-    int has_prefix = 0;
-    if (!mep_family_tensor_name(from->family, model->tensors[index].name, name, &has_prefix, layout)) return NULL;
-    snprintf(whole, sizeof whole, "%s%s", has_prefix ? from->family->prefix : "", name);
-    const mep_safetensors_entry *entry = mep_weights_find(w, whole, file);
-    return entry != NULL || !has_prefix ? entry : mep_weights_find(w, name, file);
+    const char *ours = model->tensors[index].name;
+    if (from->head == HEAD_IS_EMBEDDING && strcmp(ours, EMBEDDING) == 0) ours = HEAD;
+    return find_named(from, w, ours, file, layout);
 }
 
 /* The shape of a tensor in the files. */
@@ -152,13 +217,13 @@ static int is_position_name(const source *from, const char *name)
 }
 
 /* Whether the files may have a tensor that the model does not read. */
-static int may_be_left(const source *from, const char *name, int swapped)
+static int may_be_left(const source *from, const mep_weights *w, const mep_safetensors_entry *e, int swapped)
 {
-    if (mep_family_ignores(from->family, name)) return 1;
-    if (from->config.tie_word_embeddings &&
-        (strcmp(name, "lm_head.weight") == 0 || strcmp(name, "embed_out.weight") == 0))
-        return 1;
-    return swapped && is_position_name(from, name);
+    const mep_safetensors *file = NULL;
+    int layout = 0;
+    if (mep_family_ignores(from->family, e->name)) return 1;
+    if (from->head == HEAD_COPY && find_named(from, w, HEAD, &file, &layout) == e) return 1;
+    return swapped && is_position_name(from, e->name);
 }
 
 static mep_status fail_surplus(const source *from, const mep_weights *w, const mep_model *model, int swapped)
@@ -167,7 +232,7 @@ static mep_status fail_surplus(const source *from, const mep_weights *w, const m
     int layout = 0;
     for (int64_t i = 0; i < mep_weights_tensors(w); i++) {
         const mep_safetensors_entry *e = mep_weights_get(w, i);
-        int used = may_be_left(from, e->name, swapped);
+        int used = may_be_left(from, w, e, swapped);
         for (int64_t t = 0; t < model->count && !used; t++) used = find_tensor(from, w, model, t, &file, &layout) == e;
         if (!used)
             return mep_fail(MEP_ERROR_FORMAT, "%s: has a tensor %s, which its config.json does not ask for", w->path,
@@ -202,8 +267,7 @@ static mep_status check_tensors(const source *from, const mep_weights *w, const 
         stored += t->size;
         used++;
     }
-    for (int64_t i = 0; i < mep_weights_tensors(w); i++)
-        left += may_be_left(from, mep_weights_get(w, i)->name, swapped);
+    for (int64_t i = 0; i < mep_weights_tensors(w); i++) left += may_be_left(from, w, mep_weights_get(w, i), swapped);
     if (used + left != mep_weights_tensors(w)) return fail_surplus(from, w, model, swapped);
     if (drawn > stored + NOT_MANY)
         return mep_fail(MEP_ERROR_FORMAT, "%s: the encoding \"%s\" would have more parameters than the whole model",
@@ -269,6 +333,7 @@ static mep_status load(mep_model **model, const source *from, const char *positi
 
 mep_status mep_model_load_as(mep_model **model, const char *folder, const char *position, uint64_t seed)
 {
+    MEP_REQUIRE(model, folder);
     source from;
     *model = NULL;
     MEP_TRY(open_source(&from, folder));
@@ -280,6 +345,7 @@ mep_status mep_model_load_as(mep_model **model, const char *folder, const char *
 
 mep_status mep_model_load(mep_model **model, const char *folder)
 {
+    MEP_REQUIRE(model, folder);
     return mep_model_load_as(model, folder, NULL, 0);
 }
 

@@ -235,21 +235,26 @@ static mep_status write_index(const cut *c)
     return status;
 }
 
-/* Remove the first `count` shards; the message of the failure that led here stays. */
-static void remove_shards(const cut *c, int64_t count)
+static void remove_file(const char *folder, const char *name)
 {
-    char *path = NULL, name[NAME];
-    for (int64_t s = 0; s < count; s++) {
+    char *path = NULL;
+    if (mep_path_join(&path, folder, name) == MEP_OK) unlink(path);
+    mep_free(&path);
+}
+
+/* Remove all shards, of which none was there before; the message of the failure that led here stays. */
+static void remove_shards(const cut *c)
+{
+    char name[NAME];
+    for (int64_t s = 0; s < c->shards; s++) {
         shard_name(c, s, name);
-        if (mep_path_join(&path, c->folder, name) == MEP_OK) unlink(path);
-        mep_free(&path);
+        remove_file(c->folder, name);
     }
 }
 
 static mep_status write_shards(cut *c)
 {
     char name[NAME];
-    int64_t done = 0;
     int taken = 0;
     mep_status status = MEP_OK;
     for (int64_t s = 0; s < c->shards && status == MEP_OK; s++) {
@@ -259,12 +264,14 @@ static mep_status write_shards(cut *c)
             status = mep_fail(MEP_ERROR_ARGUMENT, "%s: holds %s already; choose another folder", c->folder, name);
     }
     MEP_TRY(status);
-    for (; done < c->shards && status == MEP_OK; done += status == MEP_OK) {
-        shard_name(c, done, name);
-        status = write_file(c, done, name);
+    for (int64_t s = 0; s < c->shards && status == MEP_OK; s++) {
+        shard_name(c, s, name);
+        status = write_file(c, s, name);
     }
     if (status == MEP_OK) status = write_index(c);
-    if (status != MEP_OK) remove_shards(c, done);
+    if (status == MEP_OK) return MEP_OK;
+    remove_shards(c); /* the one that failed too: it may be there, but not on the disk for certain */
+    remove_file(c->folder, INDEX);
     return status;
 }
 
@@ -283,4 +290,28 @@ mep_status mep_weights_write(const char *folder, const mep_tensor *tensors, int6
     if (status == MEP_OK) status = c.shards > 1 ? write_shards(&c) : write_file(&c, 0, ONE);
     mep_free(&c.first);
     return status;
+}
+
+/* The files of an index; several tensors are in one. */
+static void remove_listed(const char *folder, const json_t *map)
+{
+    const char *tensor;
+    json_t *value;
+    json_object_foreach((json_t *)map, tensor, value) if (is_plain_name(json_string_value(value)))
+        remove_file(folder, json_string_value(value));
+}
+
+void mep_weights_remove(const char *folder)
+{
+    char *message = NULL, *path = NULL;
+    json_t *index = NULL;
+    mep_status kept = mep_copy_string(&message, mep_error_message());
+    if (mep_path_join(&path, folder, INDEX) == MEP_OK && mep_file_exists(path) && mep_json_load(path, &index) == MEP_OK)
+        remove_listed(folder, json_object_get(index, "weight_map"));
+    remove_file(folder, INDEX);
+    remove_file(folder, ONE);
+    if (kept == MEP_OK) mep_fail(MEP_OK, "%s", message);
+    json_decref(index);
+    mep_free(&path);
+    mep_free(&message);
 }

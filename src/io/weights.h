@@ -41,4 +41,8 @@ const mep_safetensors_entry *mep_weights_get(const mep_weights *weights, int64_t
 mep_status mep_weights_write(const char *folder, const mep_tensor *tensors, int64_t count, int64_t shard_size,
                              mep_tensor_data_fn data, void *context);
 
+/* Remove the weights of a folder, which were written by mep_weights_write; the message of the failure that led here
+ * stays. */
+void mep_weights_remove(const char *folder);
+
 #endif

@@ -248,6 +248,7 @@ static mep_status read_logits(mep_session *s, int64_t first, int64_t count, floa
 
 mep_status mep_session_logits(mep_session *s, int64_t batch, int64_t length, const int32_t *tokens, float *logits)
 {
+    MEP_REQUIRE_AS("session, tokens, logits", s, tokens, logits);
     MEP_TRY(mep_session_begin(s, batch, length, tokens));
     MEP_TRY(mep_session_load(s));
     MEP_TRY(mep_session_refresh(s));
@@ -311,6 +312,7 @@ mep_status mep_session_score(mep_session *s, int64_t batch, int64_t length, cons
 mep_status mep_session_losses(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
                               const int32_t *targets, float *losses)
 {
+    MEP_REQUIRE_AS("session, inputs, targets, losses", s, inputs, targets, losses);
     MEP_TRY(mep_session_begin(s, batch, length, inputs)); /* is looked at before anything is copied */
     MEP_TRY(mep_session_load(s));
     MEP_TRY(mep_session_refresh(s));

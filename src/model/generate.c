@@ -14,6 +14,7 @@ enum { PROMPT_CHUNK = 512 };
 
 void mep_generate_defaults(mep_generate_settings *settings)
 {
+    if (settings == NULL) return;
     *settings = (mep_generate_settings){.max_tokens = 256, .temperature = 1, .top_p = 1, .stop_token = -1};
 }
 
@@ -89,6 +90,8 @@ mep_status mep_generate_reporting(mep_model *model, const int32_t *prompt, int64
                                   const mep_generate_settings *settings, mep_prompt_fn reading, mep_token_fn token,
                                   void *context)
 {
+    MEP_REQUIRE_AS("model, settings, token", model, settings, (const void *)token);
+    if (count > 0) MEP_REQUIRE(prompt);
     MEP_TRY(check(model, count, settings));
     generation g = {.settings = settings,
                     .vocab = model->config.vocab_size,

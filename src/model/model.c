@@ -22,6 +22,7 @@ static const struct {
 
 mep_status mep_model_preset(const char *name, mep_model_config *config)
 {
+    MEP_REQUIRE(name, config);
     for (size_t i = 0; i < sizeof PRESETS / sizeof *PRESETS; i++) {
         if (strcmp(PRESETS[i].name, name) != 0) continue;
         *config = (mep_model_config){.vocab_size = 50304,
@@ -75,6 +76,7 @@ static mep_status check_bias(const mep_model_config *c)
 
 mep_status mep_model_config_check(const mep_model_config *c)
 {
+    MEP_REQUIRE_AS("config", c);
     mep_position_kind kind = MEP_POSITION_NONE;
     MEP_TRY(check_range("vocab_size", c->vocab_size, 1, 1 << 24));
     MEP_TRY(check_range("hidden_size", c->hidden_size, 1, MEP_MAX_WIDTH));
@@ -198,6 +200,22 @@ mep_status mep_model_allocate(mep_model *model)
     return MEP_OK;
 }
 
+mep_status mep_position_same(const char *a, const char *b, int *same)
+{
+    mep_position_kind kind_a, kind_b;
+    mep_bias *bias_a = NULL, *bias_b = NULL;
+    MEP_TRY(mep_position_parse(a, &kind_a));
+    MEP_TRY(mep_position_parse(b, &kind_b));
+    *same = kind_a == kind_b;
+    if (!*same || kind_a != MEP_POSITION_BIAS) return MEP_OK;
+    mep_status status = mep_bias_create(&bias_a, a, 1, 1);
+    if (status == MEP_OK) status = mep_bias_create(&bias_b, b, 1, 1);
+    if (status == MEP_OK) *same = strcmp(mep_bias_spec(bias_a), mep_bias_spec(bias_b)) == 0;
+    mep_bias_destroy(&bias_a);
+    mep_bias_destroy(&bias_b);
+    return status;
+}
+
 mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
 {
     *model = NULL;
@@ -243,6 +261,7 @@ void mep_model_initialize_position(mep_model *m, uint64_t seed)
 
 mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed)
 {
+    MEP_REQUIRE(model, config);
     MEP_TRY(mep_model_describe(model, config));
     mep_status status = mep_model_allocate(*model);
     if (status != MEP_OK) {
@@ -258,7 +277,7 @@ mep_status mep_model_create(mep_model **model, const mep_model_config *config, u
 
 void mep_model_destroy(mep_model **model)
 {
-    if (*model == NULL) return;
+    if (model == NULL || *model == NULL) return;
     mep_bias_destroy(&(*model)->bias);
     mep_free(&(*model)->values);
     mep_free(&(*model)->wide);
@@ -268,26 +287,31 @@ void mep_model_destroy(mep_model **model)
 
 const mep_model_config *mep_model_get_config(const mep_model *model)
 {
+    if (model == NULL) return NULL;
     return &model->config;
 }
 
 const mep_bias *mep_model_get_bias(const mep_model *model)
 {
+    if (model == NULL) return NULL;
     return model->bias;
 }
 
 int64_t mep_model_parameter_count(const mep_model *model)
 {
+    if (model == NULL) return 0;
     return model->count;
 }
 
 int64_t mep_model_parameter_values(const mep_model *model)
 {
+    if (model == NULL) return 0;
     return model->size;
 }
 
 mep_status mep_model_get_parameter(const mep_model *model, int64_t index, mep_parameter *parameter)
 {
+    MEP_REQUIRE(model, parameter);
     if (index < 0 || index >= model->count)
         return mep_fail(MEP_ERROR_ARGUMENT, "parameter index %lld is not in 0 .. %lld", (long long)index,
                         (long long)model->count - 1);

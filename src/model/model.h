@@ -87,6 +87,9 @@ static inline int64_t mep_tensor_offset(const mep_model *model, int64_t index)
 /* Whether weight decay falls on the tensor: matrices and embeddings, not biases, LayerNorm or position parameters. */
 int mep_tensor_decays(const mep_model *model, int64_t index);
 
+/* Whether two spellings ("mep", "exp + exp_half + gauss") are the same position encoding. */
+mep_status mep_position_same(const char *a, const char *b, int *same);
+
 /* A model with its table of tensors, but no memory for them yet. */
 mep_status mep_model_describe(mep_model **model, const mep_model_config *config);
 

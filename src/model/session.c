@@ -19,6 +19,7 @@
 
 void mep_session_defaults(mep_session_settings *settings)
 {
+    if (settings == NULL) return;
     *settings = (mep_session_settings){.batch = 1, .length = 1024, .dtype = MEP_FLOAT32};
 }
 
@@ -287,6 +288,7 @@ mep_status mep_session_prepare(mep_session **session, mep_model *model, const me
 
 mep_status mep_session_create(mep_session **session, mep_model *model, const mep_session_settings *settings)
 {
+    MEP_REQUIRE(session, model, settings);
     MEP_TRY(mep_session_prepare(session, model, settings, settings->length, 0));
     mep_status status = mep_session_add_attention(*session, model->config.num_attention_heads, settings->length);
     if (status == MEP_OK) status = mep_session_load(*session);
@@ -312,7 +314,7 @@ mep_status mep_session_create_cached(mep_session **session, mep_model *model, co
 
 void mep_session_destroy(mep_session **session)
 {
-    if (*session == NULL) return;
+    if (session == NULL || *session == NULL) return;
     mep_attention_destroy(&(*session)->attention);
     mep_cache_destroy(&(*session)->cache);
     mep_device_cache_destroy(&(*session)->device_cache);

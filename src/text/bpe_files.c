@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/memory.h"
 #include "text/bpe.h"
+#include "text/tokenizer_bytes.h"
 
 enum { FILE_LIMIT = 1 << 28 };
 
@@ -255,7 +256,8 @@ static mep_status open_json(mep_tokenizer **tokenizer, const char *path)
     char *text = NULL;
     int64_t size = 0;
     MEP_TRY(read_file(path, &text, &size));
-    mep_status status = mep_bpe_from_json(tokenizer, path, text, size);
+    mep_status status = mep_bytes_is_json(text, size) ? mep_tokenizer_bytes(tokenizer)
+                                                      : mep_bpe_from_json(tokenizer, path, text, size);
     mep_free(&text);
     return status;
 }

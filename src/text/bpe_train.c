@@ -134,9 +134,10 @@ static mep_status count_valid(void *context, int32_t id, const char *text, int64
 
 mep_status mep_tokenizer_trainer_add(mep_tokenizer_trainer *trainer, const char *text, int64_t size)
 {
+    MEP_REQUIRE(trainer);
     static const int32_t alone[256]; /* a byte that is no UTF-8 stands alone */
-    if (size < 0 || (size > 0 && text == NULL))
-        return mep_fail(MEP_ERROR_ARGUMENT, "cannot train on a text of %lld bytes", (long long)size);
+    if (size > 0) MEP_REQUIRE(text);
+    if (size < 0) return mep_fail(MEP_ERROR_ARGUMENT, "cannot train on a text of %lld bytes", (long long)size);
     return mep_bpe_each_valid(alone, text, size, count_valid, trainer);
 }
 
@@ -397,6 +398,8 @@ static mep_status compose(const mep_tokenizer_trainer *t, mep_tokenizer **tokeni
 mep_status mep_tokenizer_trainer_finish(mep_tokenizer_trainer **trainer, mep_tokenizer_train_fn progress, void *context,
                                         mep_tokenizer **tokenizer)
 {
+    MEP_REQUIRE(trainer, tokenizer);
+    MEP_REQUIRE(*trainer);
     mep_tokenizer_trainer *t = *trainer;
     int32_t bytes[256];
     *tokenizer = NULL;
@@ -413,6 +416,7 @@ mep_status mep_tokenizer_trainer_finish(mep_tokenizer_trainer **trainer, mep_tok
 
 void mep_tokenizer_train_defaults(mep_tokenizer_train_settings *settings)
 {
+    if (settings == NULL) return;
     static const char *const special[] = {"<|endoftext|>"};
     *settings =
         (mep_tokenizer_train_settings){.vocab_size = 16384, .min_frequency = 2, .special = special, .special_count = 1};
@@ -451,6 +455,8 @@ static mep_status begin_trainer(mep_tokenizer_trainer *t)
 
 mep_status mep_tokenizer_trainer_create(mep_tokenizer_trainer **trainer, const mep_tokenizer_train_settings *settings)
 {
+    MEP_REQUIRE(trainer, settings);
+    if (settings->special_count > 0) MEP_REQUIRE(settings->special);
     mep_tokenizer_trainer *t = NULL;
     *trainer = NULL;
     MEP_TRY(check_settings(settings));

@@ -111,5 +111,6 @@ mep_status mep_corpus_read_limited(const char *const *paths, int64_t count, int6
 
 mep_status mep_corpus_read(const char *const *paths, int64_t count, mep_document_fn document, void *context)
 {
+    MEP_REQUIRE_AS("paths, document", paths, (const void *)document);
     return mep_corpus_read_limited(paths, count, MEP_DOCUMENT_LIMIT, document, context);
 }

@@ -347,11 +347,13 @@ static mep_status open_part(mep_dataset *dataset, const char *prefix, const char
 
 mep_status mep_dataset_open(mep_dataset **dataset, const char *prefix)
 {
+    MEP_REQUIRE(dataset, prefix);
     return mep_dataset_open_part(dataset, prefix, NULL, MEP_SPLIT_TRAIN);
 }
 
 mep_status mep_dataset_open_part(mep_dataset **dataset, const char *prefix, const char *split, mep_split_part part)
 {
+    MEP_REQUIRE(dataset, prefix);
     *dataset = NULL;
     mep_dataset *opened = NULL;
     MEP_TRY(mep_alloc(&opened, 1, sizeof *opened));
@@ -381,16 +383,19 @@ void mep_dataset_close(mep_dataset **dataset)
 
 int64_t mep_dataset_tokens(const mep_dataset *dataset)
 {
+    if (dataset == NULL) return 0;
     return dataset->tokens;
 }
 
 int64_t mep_dataset_documents(const mep_dataset *dataset)
 {
+    if (dataset == NULL) return 0;
     return dataset->documents;
 }
 
 const char *mep_dataset_tokenizer(const mep_dataset *dataset)
 {
+    if (dataset == NULL) return "";
     return dataset->tokenizer;
 }
 
@@ -456,11 +461,13 @@ static const dataset_scan *scan(const mep_dataset *dataset)
 
 int64_t mep_dataset_vocab_size(const mep_dataset *dataset)
 {
+    if (dataset == NULL) return 0;
     return scan(dataset)->vocab_size;
 }
 
 uint64_t mep_dataset_checksum(const mep_dataset *dataset)
 {
+    if (dataset == NULL) return 0;
     return scan(dataset)->checksum;
 }
 
@@ -473,6 +480,7 @@ static mep_status fail_token(const mep_dataset *dataset, int64_t index, int64_t 
 
 mep_status mep_dataset_verify(const mep_dataset *dataset)
 {
+    MEP_REQUIRE(dataset);
     const dataset_scan *found = scan(dataset);
     if (dataset->has_checksum && found->checksum != dataset->checksum)
         return mep_fail(MEP_ERROR_FORMAT,
@@ -486,6 +494,7 @@ mep_status mep_dataset_verify(const mep_dataset *dataset)
 
 int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index)
 {
+    if (dataset == NULL) return -1;
     if (index < 0 || index > dataset->documents) return -1;
     return document_token(dataset, dataset->first_document + index) - dataset->first_token;
 }
@@ -508,6 +517,8 @@ static mep_status read_bytes(const mep_dataset *dataset, int64_t offset, int64_t
 
 mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t count, int32_t *tokens)
 {
+    MEP_REQUIRE(dataset);
+    if (count > 0) MEP_REQUIRE(tokens);
     enum { CHUNK = 1 << 14 };
     _Alignas(8) char bytes[CHUNK];
     int64_t width = dataset->token_size, most = CHUNK / width;

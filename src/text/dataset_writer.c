@@ -128,6 +128,7 @@ static mep_status begin(mep_dataset_writer *writer, const char *prefix, const me
 
 mep_status mep_dataset_writer_begin(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
 {
+    MEP_REQUIRE(writer, prefix, tokenizer);
     *writer = NULL;
     mep_dataset_writer *created = NULL;
     MEP_TRY(mep_alloc(&created, 1, sizeof *created));
@@ -317,6 +318,8 @@ static mep_status append(mep_dataset_writer *writer, const int32_t *tokens, int6
 
 mep_status mep_dataset_writer_append(mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
 {
+    MEP_REQUIRE(writer);
+    if (count > 0) MEP_REQUIRE(tokens);
     if (count < 0) return mep_fail(MEP_ERROR_ARGUMENT, "%s: %lld tokens", writer->path[BIN], (long long)count);
     MEP_TRY(check_tokens(writer, tokens, count));
     mep_status status = append(writer, tokens, count);
@@ -326,6 +329,8 @@ mep_status mep_dataset_writer_append(mep_dataset_writer *writer, const int32_t *
 
 mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int32_t *tokens, int64_t count, int end_of_document)
 {
+    MEP_REQUIRE(writer);
+    if (count > 0) MEP_REQUIRE(tokens);
     int64_t most = INT32_MAX - (end_of_document != 0);
     if (count < 0 || count > most)
         return mep_fail(MEP_ERROR_ARGUMENT,
@@ -487,6 +492,8 @@ mep_status mep_dataset_writer_complete(mep_dataset_writer *writer)
 
 mep_status mep_dataset_writer_finish(mep_dataset_writer **writer)
 {
+    MEP_REQUIRE(writer);
+    MEP_REQUIRE(*writer);
     mep_status status = mep_dataset_writer_complete(*writer);
     mep_dataset_writer_abandon(writer);
     return status;

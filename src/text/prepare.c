@@ -39,6 +39,7 @@ typedef struct preparation {
 
 void mep_prepare_defaults(mep_prepare_settings *settings)
 {
+    if (settings == NULL) return;
     *settings = (mep_prepare_settings){.end_of_document = 1, .save_bytes = SAVE_BYTES, .save_seconds = SAVE_SECONDS};
 }
 
@@ -276,7 +277,8 @@ mep_status mep_prepare_limited(const mep_prepare_settings *settings, const mep_p
                                mep_prepare_fn progress, void *context, mep_prepare_progress *result)
 {
     preparation p = {.settings = settings, .limits = *limits, .progress = progress, .context = context};
-    if (settings->input_count < 1 || settings->prefix == NULL || settings->tokenizer == NULL)
+    if (settings->input_count < 1 || settings->inputs == NULL || settings->prefix == NULL ||
+        settings->tokenizer == NULL)
         return mep_fail(MEP_ERROR_ARGUMENT, "a dataset needs at least one input, a prefix and a tokenizer");
     mep_status status = check_apart(settings);
     if (status == MEP_OK) status = mep_corpus_files_find(&p.files, settings->inputs, settings->input_count);
@@ -295,6 +297,7 @@ mep_status mep_prepare_limited(const mep_prepare_settings *settings, const mep_p
 mep_status mep_prepare(const mep_prepare_settings *settings, mep_prepare_fn progress, void *context,
                        mep_prepare_progress *result)
 {
+    MEP_REQUIRE(settings);
     const mep_prepare_limits limits = {.slice = MEP_SLICE, .sequence = INT32_MAX};
     return mep_prepare_limited(settings, &limits, progress, context, result);
 }

@@ -38,6 +38,7 @@ static mep_status parse_shares(const char *split, double shares[3])
 
 mep_status mep_split_documents(const char *split, int64_t documents, int64_t bounds[4])
 {
+    MEP_REQUIRE(split, bounds);
     double shares[3] = {0};
     MEP_TRY(parse_shares(split, shares));
     bounds[0] = 0;

@@ -23,6 +23,7 @@ static const struct {
 
 mep_status mep_tokenizer_open(mep_tokenizer **tokenizer, const char *name)
 {
+    MEP_REQUIRE(tokenizer, name);
     *tokenizer = NULL;
     char known[256] = "";
     for (int i = 0; tokenizers[i].name != NULL; ++i) {
@@ -45,27 +46,30 @@ void mep_tokenizer_destroy(mep_tokenizer **tokenizer)
 
 const char *mep_tokenizer_name(const mep_tokenizer *tokenizer)
 {
+    if (tokenizer == NULL) return "";
     return tokenizer->name;
 }
 
 int64_t mep_tokenizer_vocab_size(const mep_tokenizer *tokenizer)
 {
+    if (tokenizer == NULL) return 0;
     return tokenizer->vocab_size;
 }
 
 int32_t mep_tokenizer_end_of_document(const mep_tokenizer *tokenizer)
 {
+    if (tokenizer == NULL) return -1;
     return tokenizer->end_of_document;
 }
 
 mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
                                 int64_t *count)
 {
+    MEP_REQUIRE(tokenizer, tokens, count);
     *tokens = NULL;
     *count = 0;
-    if (size < 0 || (size > 0 && text == NULL))
-        return mep_fail(MEP_ERROR_ARGUMENT, "cannot encode a text of %lld bytes at %p", (long long)size,
-                        (const void *)text);
+    if (size > 0) MEP_REQUIRE(text);
+    if (size < 0) return mep_fail(MEP_ERROR_ARGUMENT, "cannot encode a text of %lld bytes", (long long)size);
     return tokenizer->ops->encode(tokenizer, text, size, tokens, count);
 }
 
@@ -81,6 +85,7 @@ void mep_tokens_free(int32_t **tokens)
 
 mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, const char **text, int64_t *size)
 {
+    MEP_REQUIRE(tokenizer, text, size);
     *text = NULL;
     *size = 0;
     if (token < 0 || token >= tokenizer->vocab_size)
@@ -91,12 +96,14 @@ mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, c
 
 const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size)
 {
+    if (tokenizer == NULL || size == NULL) return NULL;
     *size = 0;
     return tokenizer->ops->json != NULL ? tokenizer->ops->json(tokenizer, size) : NULL;
 }
 
 int mep_tokenizer_equal(const mep_tokenizer *a, const mep_tokenizer *b)
 {
+    if (a == NULL || b == NULL) return a == b;
     int64_t a_size, b_size;
     const char *a_json = mep_tokenizer_json(a, &a_size), *b_json = mep_tokenizer_json(b, &b_size);
     if (a_json == NULL || b_json == NULL) return a_json == b_json && strcmp(a->name, b->name) == 0;

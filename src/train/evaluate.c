@@ -38,6 +38,7 @@ typedef struct evaluation {
 
 void mep_eval_defaults(mep_eval_settings *settings)
 {
+    if (settings == NULL) return;
     *settings = (mep_eval_settings){.length = 1024, .batch_tokens = 16384, .dtype = MEP_FLOAT32};
 }
 
@@ -271,5 +272,6 @@ mep_status mep_evaluate_in(mep_dist *group, int split, mep_model *model, const m
 mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings,
                         mep_eval_fn progress, void *context, mep_eval_result *result)
 {
+    MEP_REQUIRE(model, data, settings, result);
     return mep_evaluate_in(&mep_dist_alone, 0, model, data, settings, progress, context, result);
 }

@@ -28,6 +28,7 @@ static const char TOKENIZER[] = "tokenizer.json", OPTIMIZER[] = "optimizer.safet
 
 mep_status mep_train_steps_done(const char *run, int64_t *steps)
 {
+    MEP_REQUIRE(run, steps);
     char *path = NULL;
     MEP_TRY(mep_checkpoint_latest(run, &path, steps));
     if (path == NULL) *steps = 0;
@@ -264,6 +265,7 @@ static mep_status check_whole(const char *folder, int64_t step)
 
 static mep_status fall_back(const char *run, int64_t *step, int64_t *set_aside)
 {
+    MEP_REQUIRE(run, step, set_aside);
     int64_t *steps = NULL, count = 0, whole = -1;
     MEP_TRY(mep_checkpoint_list(run, &steps, &count));
     mep_status status = MEP_OK;

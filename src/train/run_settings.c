@@ -207,6 +207,7 @@ mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, 
 
 mep_status mep_train_read_settings(const char *run, mep_train_settings *settings)
 {
+    MEP_REQUIRE(run, settings);
     mep_run_checksums unused;
     return mep_run_read_settings(run, settings, &unused);
 }
@@ -230,6 +231,7 @@ static mep_status change_setting(const char *run, const char *key, const char *v
 
 mep_status mep_train_set_on_nan(const char *run, mep_on_nan on_nan)
 {
+    MEP_REQUIRE(run);
     mep_train_settings unused;
     if (mep_on_nan_name(on_nan) == NULL) return mep_fail(MEP_ERROR_ARGUMENT, "on_nan must be stop, skip or dump");
     MEP_TRY(mep_train_read_settings(run, &unused)); /* checks the file */
@@ -238,6 +240,7 @@ mep_status mep_train_set_on_nan(const char *run, mep_on_nan on_nan)
 
 mep_status mep_train_set_device(const char *run, mep_device device)
 {
+    MEP_REQUIRE(run);
     mep_train_settings settings;
     MEP_TRY(mep_train_read_settings(run, &settings));
     mep_status status = mep_device_check_dtype(device, settings.dtype);

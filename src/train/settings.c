@@ -23,6 +23,7 @@ static const struct {
 
 mep_status mep_train_preset(const char *name, mep_train_settings *s)
 {
+    MEP_REQUIRE_AS("name, settings", name, s);
     mep_model_config model;
     MEP_TRY(mep_model_preset(name, &model));
     for (size_t i = 0; i < sizeof RECIPES / sizeof *RECIPES; i++) {
@@ -91,6 +92,7 @@ static mep_status check_data(const mep_train_settings *s)
 
 mep_status mep_train_check(const mep_train_settings *s)
 {
+    MEP_REQUIRE_AS("settings", s);
     const int64_t most = (int64_t)1 << 30;
     MEP_TRY(mep_model_config_check(&s->model));
     MEP_TRY(check_count("length", s->length, 1, most));
@@ -145,6 +147,7 @@ mep_status mep_train_check_device(const mep_dist *group, mep_device device, mep_
 
 double mep_train_learning_rate(const mep_train_settings *s, int64_t step)
 {
+    if (s == NULL) return 0;
     double warm = ceil(s->warmup * (double)s->steps);
     if ((double)step < warm) return s->learning_rate * ((double)step + 1) / warm;
     double left = (double)s->steps - warm, done = left > 0 ? ((double)step - warm) / left : 1;

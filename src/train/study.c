@@ -430,5 +430,7 @@ mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study
 
 mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress, void *context)
 {
+    MEP_REQUIRE(folder, settings);
+    MEP_REQUIRE(settings->corpora, settings->encodings, settings->seeds, settings->lengths);
     return mep_study_run_in(&mep_dist_alone, folder, settings, progress, context);
 }

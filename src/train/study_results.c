@@ -10,6 +10,7 @@
 
 int64_t mep_study_index(const mep_study_settings *s, int64_t corpus, int64_t encoding, int64_t seed, int64_t length)
 {
+    if (s == NULL) return -1;
     return ((corpus * s->encoding_count + encoding) * s->seed_count + seed) * s->length_count + length;
 }
 
@@ -39,6 +40,9 @@ static mep_status find_eval_settings(const char *folder, const mep_study_setting
 
 mep_status mep_study_results(const char *folder, const mep_study_settings *s, mep_eval_result *results)
 {
+    MEP_REQUIRE_AS("folder, settings, results", folder, s, results);
+    MEP_REQUIRE_AS("settings->corpora, settings->encodings, settings->seeds, settings->lengths", s->corpora,
+                   s->encodings, s->seeds, s->lengths);
     for (int64_t corpus = 0; corpus < s->corpus_count; corpus++) {
         mep_eval_settings eval;
         MEP_TRY(find_eval_settings(folder, s, corpus, &eval));
@@ -75,6 +79,7 @@ static mep_study_cell summarize_cell(const mep_study_settings *s, const mep_eval
 void mep_study_summarize(const mep_study_settings *s, const mep_eval_result *results, int64_t corpus,
                          mep_study_cell *cells)
 {
+    if (s == NULL || results == NULL || cells == NULL) return;
     for (int64_t length = 0; length < s->length_count; length++) {
         double lowest = INFINITY;
         for (int64_t encoding = 0; encoding < s->encoding_count; encoding++) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "model/model.h"
 #include "train/study.h"
 
 /* ---- Names ---- */
@@ -37,6 +38,7 @@ static mep_status check_path(int written)
 mep_status mep_study_corpus_folder(const char *folder, const mep_study_settings *s, int64_t corpus,
                                    char path[MEP_PATH_SIZE])
 {
+    MEP_REQUIRE_AS("folder, settings, path", folder, s, path);
     if (s->corpus_count == 1) return check_path(snprintf(path, MEP_PATH_SIZE, "%s", folder));
     char name[MEP_DATA_SIZE];
     MEP_TRY(mep_study_corpus_name(s, corpus, name));
@@ -46,6 +48,7 @@ mep_status mep_study_corpus_folder(const char *folder, const mep_study_settings 
 mep_status mep_study_run_folder(const char *folder, const mep_study_settings *s, int64_t corpus, int64_t encoding,
                                 int64_t seed, char path[MEP_PATH_SIZE])
 {
+    MEP_REQUIRE_AS("folder, settings, path", folder, s, path);
     char parent[MEP_PATH_SIZE], name[MEP_STUDY_NAME];
     MEP_TRY(mep_study_corpus_folder(folder, s, corpus, parent));
     mep_study_encoding_name(s->encodings[encoding], name);
@@ -141,6 +144,16 @@ static mep_status check_lists(const mep_study_settings *s)
     return MEP_OK;
 }
 
+/* Two encodings are different, however they are spelled. */
+static mep_status check_different(const mep_study_settings *s, int64_t i, int64_t j)
+{
+    int same = 0;
+    MEP_TRY(mep_position_same(s->encodings[i], s->encodings[j], &same));
+    if (!same) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "the encodings \"%s\" and \"%s\" are the same; leave one out", s->encodings[i],
+                    s->encodings[j]);
+}
+
 static mep_status check_encodings(const mep_study_settings *s)
 {
     char name[MEP_STUDY_NAME], other[MEP_STUDY_NAME];
@@ -158,6 +171,7 @@ static mep_status check_encodings(const mep_study_settings *s)
                 return mep_fail(MEP_ERROR_ARGUMENT,
                                 "the encodings \"%s\" and \"%s\" would share the folder %s; leave one out",
                                 s->encodings[j], s->encodings[i], name);
+            MEP_TRY(check_different(s, j, i));
         }
     }
     return MEP_OK;

@@ -636,10 +636,12 @@ mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun
 
 mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context)
 {
+    MEP_REQUIRE(run, settings);
     return mep_train_start_in(&mep_dist_alone, run, settings, NULL, progress, context);
 }
 
 mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context)
 {
+    MEP_REQUIRE(run);
     return mep_train_resume_in(&mep_dist_alone, run, NULL, progress, context);
 }

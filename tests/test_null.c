@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * NULL for every pointer of every public function: an error that names the function and the argument, or the documented
+ * neutral value. tests/abi.txt has the functions: a new one, or a new argument, fails until it has a row here.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "mep/mep.h"
+
+/* What the other arguments point to: the NULL is seen before anything is read from it. */
+static _Alignas(64) char bytes[1 << 16];
+#define X ((void *)bytes)
+#define VIEW ((mep_tensor_view){bytes, 1, 1, 1})
+#define NONE ((mep_tensor_view){NULL, 1, 1, 1})
+#define CALLBACK NULL /* a function that may be missing */
+
+static int on_token(void *context, int32_t token)
+{
+    (void)context, (void)token;
+    return 1;
+}
+
+/* ---- Rows ---- */
+
+enum { MOST = 400 };
+static struct {
+    const char *function, *argument;
+} rows[MOST];
+static int row_count;
+
+static void add_row(const char *function, const char *argument)
+{
+    assert_true(row_count < MOST);
+    rows[row_count].function = function;
+    rows[row_count++].argument = argument;
+}
+
+static void check_status(const char *function, const char *argument, mep_status status)
+{
+    char quoted[100];
+    add_row(function, argument);
+    snprintf(quoted, sizeof quoted, "\"%s\" is NULL", argument);
+    if (status != MEP_ERROR_ARGUMENT) fail_msg("%s: %s may be NULL: %s", function, argument, mep_status_name(status));
+    if (strstr(mep_error_message(), function) == NULL || strstr(mep_error_message(), quoted) == NULL)
+        fail_msg("%s, %s: %s", function, argument, mep_error_message());
+}
+
+static void check_value(const char *function, const char *argument, int neutral)
+{
+    add_row(function, argument);
+    if (!neutral) fail_msg("%s: another value where %s is NULL", function, argument);
+}
+
+static void check_text(const char *function, const char *argument, const char *text, const char *neutral)
+{
+    check_value(function, argument, neutral == NULL ? text == NULL : text != NULL && strcmp(text, neutral) == 0);
+}
+
+/* The argument is required; of a function with a status, without one, of a text, and of one that returns nothing. */
+#define STATUS(function, argument, call) check_status(#function, #argument, call)
+#define VALUE(function, argument, call) check_value(#function, #argument, call)
+#define TEXT(function, argument, call, neutral) check_text(#function, #argument, call, neutral)
+#define NOTHING(function, argument, call) (call, check_value(#function, #argument, 1))
+/* The argument may be NULL. */
+#define OPTIONAL(function, argument) add_row(#function, #argument)
+
+static void test_attention(void **state)
+{
+    (void)state;
+    VALUE(mep_attention_computed_share, plan, mep_attention_computed_share(NULL) == 0);
+    STATUS(mep_attention_backward, plan,
+           mep_attention_backward(NULL, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X, VIEW, VIEW, VIEW, VIEW, X));
+    STATUS(mep_attention_backward, q.data,
+           mep_attention_backward(X, 1, 1, 1, NONE, VIEW, VIEW, VIEW, X, VIEW, VIEW, VIEW, VIEW, X));
+    STATUS(mep_attention_backward, k.data,
+           mep_attention_backward(X, 1, 1, 1, VIEW, NONE, VIEW, VIEW, X, VIEW, VIEW, VIEW, VIEW, X));
+    STATUS(mep_attention_backward, v.data,
+           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, NONE, VIEW, X, VIEW, VIEW, VIEW, VIEW, X));
+    STATUS(mep_attention_backward, out.data,
+           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, NONE, X, VIEW, VIEW, VIEW, VIEW, X));
+    STATUS(mep_attention_backward, lse,
+           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, NULL, VIEW, VIEW, VIEW, VIEW, X));
+    STATUS(mep_attention_backward, dout.data,
+           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X, NONE, VIEW, VIEW, VIEW, X));
+    STATUS(mep_attention_backward, dq.data,
+           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X, VIEW, NONE, VIEW, VIEW, X));
+    STATUS(mep_attention_backward, dk.data,
+           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X, VIEW, VIEW, NONE, VIEW, X));
+    STATUS(mep_attention_backward, dv.data,
+           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X, VIEW, VIEW, VIEW, NONE, X));
+    OPTIONAL(mep_attention_backward, dbias);
+    STATUS(mep_attention_create, plan, mep_attention_create(NULL, X));
+    STATUS(mep_attention_create, settings, mep_attention_create(X, NULL));
+    STATUS(mep_attention_forward, plan, mep_attention_forward(NULL, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X));
+    STATUS(mep_attention_forward, q.data, mep_attention_forward(X, 1, 1, 1, NONE, VIEW, VIEW, VIEW, X));
+    STATUS(mep_attention_forward, k.data, mep_attention_forward(X, 1, 1, 1, VIEW, NONE, VIEW, VIEW, X));
+    STATUS(mep_attention_forward, v.data, mep_attention_forward(X, 1, 1, 1, VIEW, VIEW, NONE, VIEW, X));
+    STATUS(mep_attention_forward, out.data, mep_attention_forward(X, 1, 1, 1, VIEW, VIEW, VIEW, NONE, X));
+    OPTIONAL(mep_attention_forward, lse);
+    OPTIONAL(mep_attention_reference_backward, bias);
+    STATUS(mep_attention_reference_backward, q,
+           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, NULL, X, X, X, X, X, X, X));
+    STATUS(mep_attention_reference_backward, k,
+           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, NULL, X, X, X, X, X, X));
+    STATUS(mep_attention_reference_backward, v,
+           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, X, NULL, X, X, X, X, X));
+    STATUS(mep_attention_reference_backward, dout,
+           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, X, X, NULL, X, X, X, X));
+    STATUS(mep_attention_reference_backward, dq,
+           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, X, X, X, NULL, X, X, X));
+    STATUS(mep_attention_reference_backward, dk,
+           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, X, X, X, X, NULL, X, X));
+    STATUS(mep_attention_reference_backward, dv,
+           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, X, X, X, X, X, NULL, X));
+    OPTIONAL(mep_attention_reference_backward, dbias);
+    OPTIONAL(mep_attention_reference_forward, bias);
+    STATUS(mep_attention_reference_forward, q, mep_attention_reference_forward(1, 1, 1, 1, 1, 1, X, NULL, X, X, X, X));
+    STATUS(mep_attention_reference_forward, k, mep_attention_reference_forward(1, 1, 1, 1, 1, 1, X, X, NULL, X, X, X));
+    STATUS(mep_attention_reference_forward, v, mep_attention_reference_forward(1, 1, 1, 1, 1, 1, X, X, X, NULL, X, X));
+    STATUS(mep_attention_reference_forward, out,
+           mep_attention_reference_forward(1, 1, 1, 1, 1, 1, X, X, X, X, NULL, X));
+    OPTIONAL(mep_attention_reference_forward, lse);
+    STATUS(mep_attention_set_bias, plan, mep_attention_set_bias(NULL, X, 1));
+    OPTIONAL(mep_attention_set_bias, table);
+    NOTHING(mep_attention_defaults, settings, mep_attention_defaults(NULL));
+    NOTHING(mep_attention_destroy, plan, mep_attention_destroy(NULL));
+}
+
+static void test_bias(void **state)
+{
+    (void)state;
+    TEXT(mep_bias_spec, bias, mep_bias_spec(NULL), "");
+    VALUE(mep_bias_params, bias, mep_bias_params(NULL) == NULL);
+    VALUE(mep_bias_heads, bias, mep_bias_heads(NULL) == 0);
+    VALUE(mep_bias_param_count, bias, mep_bias_param_count(NULL) == 0);
+    VALUE(mep_bias_param_values, bias, mep_bias_param_values(NULL) == 0);
+    STATUS(mep_alibi_slopes, slopes, mep_alibi_slopes(1, NULL));
+    STATUS(mep_bias_at, bias, mep_bias_at(NULL, X, 1, X));
+    STATUS(mep_bias_at, distances, mep_bias_at(X, NULL, 1, X));
+    STATUS(mep_bias_at, out, mep_bias_at(X, X, 1, NULL));
+    STATUS(mep_bias_create, bias, mep_bias_create(NULL, X, 1, 1));
+    STATUS(mep_bias_create, spec, mep_bias_create(X, NULL, 1, 1));
+    STATUS(mep_bias_get_param, bias, mep_bias_get_param(NULL, 1, X));
+    STATUS(mep_bias_get_param, param, mep_bias_get_param(X, 1, NULL));
+    STATUS(mep_bias_reach, bias, mep_bias_reach(NULL, 1, 1, X));
+    STATUS(mep_bias_reach, reach, mep_bias_reach(X, 1, 1, NULL));
+    STATUS(mep_bias_set_params, bias, mep_bias_set_params(NULL, X, 1));
+    STATUS(mep_bias_set_params, values, mep_bias_set_params(X, NULL, 1));
+    STATUS(mep_bias_table, bias, mep_bias_table(NULL, 1, X));
+    STATUS(mep_bias_table, table, mep_bias_table(X, 1, NULL));
+    STATUS(mep_bias_table_backward, bias, mep_bias_table_backward(NULL, 1, X, X));
+    STATUS(mep_bias_table_backward, dtable, mep_bias_table_backward(X, 1, NULL, X));
+    STATUS(mep_position_parse, name, mep_position_parse(NULL, X));
+    STATUS(mep_position_parse, kind, mep_position_parse(X, NULL));
+    NOTHING(mep_bias_constrain, bias, mep_bias_constrain(NULL, X));
+    NOTHING(mep_bias_constrain, values, mep_bias_constrain(X, NULL));
+    NOTHING(mep_bias_destroy, bias, mep_bias_destroy(NULL));
+    NOTHING(mep_bias_init, bias, mep_bias_init(NULL, 1));
+}
+
+static void test_data(void **state)
+{
+    (void)state;
+    TEXT(mep_dataset_tokenizer, dataset, mep_dataset_tokenizer(NULL), "");
+    TEXT(mep_tokenizer_json, tokenizer, mep_tokenizer_json(NULL, X), NULL);
+    TEXT(mep_tokenizer_json, size, mep_tokenizer_json(X, NULL), NULL);
+    TEXT(mep_tokenizer_name, tokenizer, mep_tokenizer_name(NULL), "");
+    VALUE(mep_tokenizer_equal, a, mep_tokenizer_equal(NULL, X) == 0);
+    VALUE(mep_tokenizer_equal, b, mep_tokenizer_equal(X, NULL) == 0);
+    VALUE(mep_tokenizer_end_of_document, tokenizer, mep_tokenizer_end_of_document(NULL) == -1);
+    VALUE(mep_dataset_document_start, dataset, mep_dataset_document_start(NULL, 1) == -1);
+    VALUE(mep_dataset_documents, dataset, mep_dataset_documents(NULL) == 0);
+    VALUE(mep_dataset_tokens, dataset, mep_dataset_tokens(NULL) == 0);
+    VALUE(mep_dataset_vocab_size, dataset, mep_dataset_vocab_size(NULL) == 0);
+    VALUE(mep_tokenizer_vocab_size, tokenizer, mep_tokenizer_vocab_size(NULL) == 0);
+    STATUS(mep_corpus_read, paths, mep_corpus_read(NULL, 1, CALLBACK, X));
+    STATUS(mep_corpus_read, document, mep_corpus_read(X, 1, NULL, X));
+    OPTIONAL(mep_corpus_read, context);
+    STATUS(mep_dataset_open, dataset, mep_dataset_open(NULL, X));
+    STATUS(mep_dataset_open, prefix, mep_dataset_open(X, NULL));
+    STATUS(mep_dataset_open_part, dataset, mep_dataset_open_part(NULL, X, X, 1));
+    STATUS(mep_dataset_open_part, prefix, mep_dataset_open_part(X, NULL, X, 1));
+    OPTIONAL(mep_dataset_open_part, split);
+    STATUS(mep_dataset_read, dataset, mep_dataset_read(NULL, 1, 1, X));
+    STATUS(mep_dataset_read, tokens, mep_dataset_read(X, 1, 1, NULL));
+    STATUS(mep_dataset_writer_add, writer, mep_dataset_writer_add(NULL, X, 1, 1));
+    STATUS(mep_dataset_writer_add, tokens, mep_dataset_writer_add(X, NULL, 1, 1));
+    STATUS(mep_dataset_writer_append, writer, mep_dataset_writer_append(NULL, X, 1));
+    STATUS(mep_dataset_writer_append, tokens, mep_dataset_writer_append(X, NULL, 1));
+    STATUS(mep_dataset_writer_create, writer, mep_dataset_writer_create(NULL, X, X));
+    STATUS(mep_dataset_writer_create, prefix, mep_dataset_writer_create(X, NULL, X));
+    STATUS(mep_dataset_writer_create, tokenizer, mep_dataset_writer_create(X, X, NULL));
+    STATUS(mep_dataset_writer_finish, writer, mep_dataset_writer_finish(NULL));
+    STATUS(mep_prepare, settings, mep_prepare(NULL, CALLBACK, X, X));
+    OPTIONAL(mep_prepare, progress);
+    OPTIONAL(mep_prepare, context);
+    OPTIONAL(mep_prepare, result);
+    STATUS(mep_split_documents, split, mep_split_documents(NULL, 1, X));
+    STATUS(mep_split_documents, bounds, mep_split_documents(X, 1, NULL));
+    STATUS(mep_tokenizer_bytes, tokenizer, mep_tokenizer_bytes(NULL));
+    STATUS(mep_tokenizer_decode, tokenizer, mep_tokenizer_decode(NULL, 1, X, X));
+    STATUS(mep_tokenizer_decode, text, mep_tokenizer_decode(X, 1, NULL, X));
+    STATUS(mep_tokenizer_decode, size, mep_tokenizer_decode(X, 1, X, NULL));
+    STATUS(mep_tokenizer_encode, tokenizer, mep_tokenizer_encode(NULL, X, 1, X, X));
+    STATUS(mep_tokenizer_encode, text, mep_tokenizer_encode(X, NULL, 1, X, X));
+    STATUS(mep_tokenizer_encode, tokens, mep_tokenizer_encode(X, X, 1, NULL, X));
+    STATUS(mep_tokenizer_encode, count, mep_tokenizer_encode(X, X, 1, X, NULL));
+    STATUS(mep_tokenizer_open, tokenizer, mep_tokenizer_open(NULL, X));
+    STATUS(mep_tokenizer_open, name, mep_tokenizer_open(X, NULL));
+    STATUS(mep_tokenizer_trainer_add, trainer, mep_tokenizer_trainer_add(NULL, X, 1));
+    STATUS(mep_tokenizer_trainer_add, text, mep_tokenizer_trainer_add(X, NULL, 1));
+    STATUS(mep_tokenizer_trainer_create, trainer, mep_tokenizer_trainer_create(NULL, X));
+    STATUS(mep_tokenizer_trainer_create, settings, mep_tokenizer_trainer_create(X, NULL));
+    STATUS(mep_tokenizer_trainer_finish, trainer, mep_tokenizer_trainer_finish(NULL, CALLBACK, X, X));
+    OPTIONAL(mep_tokenizer_trainer_finish, progress);
+    OPTIONAL(mep_tokenizer_trainer_finish, context);
+    STATUS(mep_tokenizer_trainer_finish, tokenizer, mep_tokenizer_trainer_finish(X, CALLBACK, X, NULL));
+    VALUE(mep_dataset_checksum, dataset, mep_dataset_checksum(NULL) == 0);
+    NOTHING(mep_dataset_close, dataset, mep_dataset_close(NULL));
+    NOTHING(mep_dataset_writer_abandon, writer, mep_dataset_writer_abandon(NULL));
+    NOTHING(mep_prepare_defaults, settings, mep_prepare_defaults(NULL));
+    NOTHING(mep_tokenizer_destroy, tokenizer, mep_tokenizer_destroy(NULL));
+    NOTHING(mep_tokenizer_train_defaults, settings, mep_tokenizer_train_defaults(NULL));
+    NOTHING(mep_tokenizer_trainer_destroy, trainer, mep_tokenizer_trainer_destroy(NULL));
+    NOTHING(mep_tokens_free, tokens, mep_tokens_free(NULL));
+}
+
+static void test_device(void **state)
+{
+    (void)state;
+    STATUS(mep_device_alloc, data, mep_device_alloc(1, NULL, 1));
+    STATUS(mep_device_read, to, mep_device_read(1, NULL, X, 1));
+    STATUS(mep_device_read, from, mep_device_read(1, X, NULL, 1));
+    STATUS(mep_device_write, to, mep_device_write(1, NULL, X, 1));
+    STATUS(mep_device_write, from, mep_device_write(1, X, NULL, 1));
+    NOTHING(mep_device_free, data, mep_device_free(1, NULL));
+}
+
+static void test_model(void **state)
+{
+    (void)state;
+    VALUE(mep_model_get_bias, model, mep_model_get_bias(NULL) == NULL);
+    VALUE(mep_model_get_config, model, mep_model_get_config(NULL) == NULL);
+    VALUE(mep_model_parameter_count, model, mep_model_parameter_count(NULL) == 0);
+    VALUE(mep_model_parameter_values, model, mep_model_parameter_values(NULL) == 0);
+    STATUS(mep_generate, model, mep_generate(NULL, X, 1, X, on_token, X));
+    STATUS(mep_generate, prompt, mep_generate(X, NULL, 1, X, on_token, X));
+    STATUS(mep_generate, settings, mep_generate(X, X, 1, NULL, on_token, X));
+    STATUS(mep_generate, token, mep_generate(X, X, 1, X, NULL, X));
+    OPTIONAL(mep_generate, context);
+    STATUS(mep_model_config_check, config, mep_model_config_check(NULL));
+    STATUS(mep_model_create, model, mep_model_create(NULL, X, 1));
+    STATUS(mep_model_create, config, mep_model_create(X, NULL, 1));
+    STATUS(mep_model_export, model, mep_model_export(NULL, X, X, X));
+    STATUS(mep_model_export, folder, mep_model_export(X, NULL, X, X));
+    OPTIONAL(mep_model_export, settings);
+    OPTIONAL(mep_model_export, family);
+    STATUS(mep_model_get_parameter, model, mep_model_get_parameter(NULL, 1, X));
+    STATUS(mep_model_get_parameter, parameter, mep_model_get_parameter(X, 1, NULL));
+    STATUS(mep_model_load, model, mep_model_load(NULL, X));
+    STATUS(mep_model_load, folder, mep_model_load(X, NULL));
+    STATUS(mep_model_load_as, model, mep_model_load_as(NULL, X, X, 1));
+    STATUS(mep_model_load_as, folder, mep_model_load_as(X, NULL, X, 1));
+    OPTIONAL(mep_model_load_as, position);
+    STATUS(mep_model_preset, name, mep_model_preset(NULL, X));
+    STATUS(mep_model_preset, config, mep_model_preset(X, NULL));
+    STATUS(mep_model_read_config, folder, mep_model_read_config(NULL, X));
+    STATUS(mep_model_read_config, config, mep_model_read_config(X, NULL));
+    STATUS(mep_model_save, model, mep_model_save(NULL, X, X));
+    STATUS(mep_model_save, folder, mep_model_save(X, NULL, X));
+    OPTIONAL(mep_model_save, settings);
+    STATUS(mep_session_create, session, mep_session_create(NULL, X, X));
+    STATUS(mep_session_create, model, mep_session_create(X, NULL, X));
+    STATUS(mep_session_create, settings, mep_session_create(X, X, NULL));
+    STATUS(mep_session_logits, session, mep_session_logits(NULL, 1, 1, X, X));
+    STATUS(mep_session_logits, tokens, mep_session_logits(X, 1, 1, NULL, X));
+    STATUS(mep_session_logits, logits, mep_session_logits(X, 1, 1, X, NULL));
+    STATUS(mep_session_losses, session, mep_session_losses(NULL, 1, 1, X, X, X));
+    STATUS(mep_session_losses, inputs, mep_session_losses(X, 1, 1, NULL, X, X));
+    STATUS(mep_session_losses, targets, mep_session_losses(X, 1, 1, X, NULL, X));
+    STATUS(mep_session_losses, losses, mep_session_losses(X, 1, 1, X, X, NULL));
+    NOTHING(mep_generate_defaults, settings, mep_generate_defaults(NULL));
+    NOTHING(mep_model_destroy, model, mep_model_destroy(NULL));
+    NOTHING(mep_save_defaults, settings, mep_save_defaults(NULL));
+    NOTHING(mep_session_defaults, settings, mep_session_defaults(NULL));
+    NOTHING(mep_session_destroy, session, mep_session_destroy(NULL));
+}
+
+static void test_train(void **state)
+{
+    (void)state;
+    VALUE(mep_train_learning_rate, settings, mep_train_learning_rate(NULL, 1) == 0);
+    STATUS(mep_evaluate, model, mep_evaluate(NULL, X, X, CALLBACK, X, X));
+    STATUS(mep_evaluate, data, mep_evaluate(X, NULL, X, CALLBACK, X, X));
+    STATUS(mep_evaluate, settings, mep_evaluate(X, X, NULL, CALLBACK, X, X));
+    OPTIONAL(mep_evaluate, progress);
+    OPTIONAL(mep_evaluate, context);
+    STATUS(mep_evaluate, result, mep_evaluate(X, X, X, CALLBACK, X, NULL));
+    STATUS(mep_train_check, settings, mep_train_check(NULL));
+    STATUS(mep_train_fall_back, run, mep_train_fall_back(NULL, X, X));
+    STATUS(mep_train_fall_back, step, mep_train_fall_back(X, NULL, X));
+    STATUS(mep_train_fall_back, set_aside, mep_train_fall_back(X, X, NULL));
+    STATUS(mep_train_preset, name, mep_train_preset(NULL, X));
+    STATUS(mep_train_preset, settings, mep_train_preset(X, NULL));
+    STATUS(mep_train_read_settings, run, mep_train_read_settings(NULL, X));
+    STATUS(mep_train_read_settings, settings, mep_train_read_settings(X, NULL));
+    STATUS(mep_train_resume, run, mep_train_resume(NULL, CALLBACK, X));
+    OPTIONAL(mep_train_resume, progress);
+    OPTIONAL(mep_train_resume, context);
+    STATUS(mep_train_set_device, run, mep_train_set_device(NULL, 1));
+    STATUS(mep_train_set_on_nan, run, mep_train_set_on_nan(NULL, 1));
+    STATUS(mep_train_start, run, mep_train_start(NULL, X, CALLBACK, X));
+    STATUS(mep_train_start, settings, mep_train_start(X, NULL, CALLBACK, X));
+    OPTIONAL(mep_train_start, progress);
+    OPTIONAL(mep_train_start, context);
+    STATUS(mep_train_steps_done, run, mep_train_steps_done(NULL, X));
+    STATUS(mep_train_steps_done, steps, mep_train_steps_done(X, NULL));
+    NOTHING(mep_eval_defaults, settings, mep_eval_defaults(NULL));
+}
+
+static void test_study(void **state)
+{
+    (void)state;
+    VALUE(mep_study_index, settings, mep_study_index(NULL, 1, 1, 1, 1) == -1);
+    STATUS(mep_study_corpus_folder, folder, mep_study_corpus_folder(NULL, X, 1, X));
+    STATUS(mep_study_corpus_folder, settings, mep_study_corpus_folder(X, NULL, 1, X));
+    STATUS(mep_study_corpus_folder, path, mep_study_corpus_folder(X, X, 1, NULL));
+    STATUS(mep_study_results, folder, mep_study_results(NULL, X, X));
+    STATUS(mep_study_results, settings, mep_study_results(X, NULL, X));
+    STATUS(mep_study_results, results, mep_study_results(X, X, NULL));
+    STATUS(mep_study_run, folder, mep_study_run(NULL, X, CALLBACK, X));
+    STATUS(mep_study_run, settings, mep_study_run(X, NULL, CALLBACK, X));
+    OPTIONAL(mep_study_run, progress);
+    OPTIONAL(mep_study_run, context);
+    STATUS(mep_study_run_folder, folder, mep_study_run_folder(NULL, X, 1, 1, 1, X));
+    STATUS(mep_study_run_folder, settings, mep_study_run_folder(X, NULL, 1, 1, 1, X));
+    STATUS(mep_study_run_folder, path, mep_study_run_folder(X, X, 1, 1, 1, NULL));
+    NOTHING(mep_study_summarize, settings, mep_study_summarize(NULL, X, 1, X));
+    NOTHING(mep_study_summarize, results, mep_study_summarize(X, NULL, 1, X));
+    NOTHING(mep_study_summarize, cells, mep_study_summarize(X, X, 1, NULL));
+}
+
+/* What a handle or settings point to. */
+static void test_inner(void **state)
+{
+    (void)state;
+    mep_dataset_writer *writer = NULL;
+    mep_tokenizer_trainer *trainer = NULL;
+    mep_bias *bias = NULL;
+    STATUS(mep_dataset_writer_finish, *writer, mep_dataset_writer_finish(&writer));
+    STATUS(mep_tokenizer_trainer_finish, *trainer, mep_tokenizer_trainer_finish(&trainer, NULL, NULL, X));
+    mep_tokenizer_train_settings training = {.special_count = 1};
+    STATUS(mep_tokenizer_trainer_create, settings->special, mep_tokenizer_trainer_create(&trainer, &training));
+    mep_study_settings study = {.corpus_count = 1};
+    STATUS(mep_study_run, settings->corpora, mep_study_run("nowhere", &study, NULL, NULL));
+    STATUS(mep_study_results, settings->corpora, mep_study_results("nowhere", &study, X));
+    mep_prepare_settings prepare = {.input_count = 1, .prefix = "nowhere", .tokenizer = X};
+    assert_int_equal(mep_prepare(&prepare, NULL, NULL, NULL), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_bias_create(&bias, "mep/learn=weights", 2, 4), MEP_OK);
+    STATUS(mep_bias_table_backward, dparams, mep_bias_table_backward(bias, 1, X, NULL));
+    mep_bias_destroy(&bias);
+}
+
+/* ---- The list ---- */
+
+/* "const char *spec": the row is "spec"; of a tensor "q.data". NULL for what is no pointer. */
+static const char *pointer_name(char *declaration, char name[80])
+{
+    char *bracket = strchr(declaration, '[');
+    int pointer = strchr(declaration, '*') != NULL || bracket != NULL || strstr(declaration, "_fn ") != NULL;
+    int view = strstr(declaration, "mep_tensor_view ") != NULL;
+    if (bracket != NULL) *bracket = '\0';
+    char *last = strrchr(declaration, ' ');
+    if (last == NULL || (!pointer && !view)) return NULL;
+    snprintf(name, 80, "%s%s", last + 1 + strspn(last + 1, "*"), view ? ".data" : "");
+    return name;
+}
+
+static int has_row(const char *function, const char *argument)
+{
+    for (int i = 0; i < row_count; i++)
+        if (strcmp(rows[i].function, function) == 0 && strcmp(rows[i].argument, argument) == 0) return 1;
+    return 0;
+}
+
+/* Each argument of a declaration; returns how many are pointers. */
+static int check_function(char *line)
+{
+    int pointers = 0;
+    char name[80], *open = strchr(line, '('), *function = open, *save = NULL;
+    while (function > line && strchr(" *", function[-1]) == NULL) function--;
+    *open = '\0';
+    char *close = strrchr(open + 1, ')');
+    assert_non_null(close);
+    *close = '\0';
+    for (char *a = strtok_r(open + 1, ",", &save); a != NULL; a = strtok_r(NULL, ",", &save)) {
+        if (pointer_name(a, name) == NULL) continue;
+        pointers++;
+        if (!has_row(function, name)) fail_msg("tests/test_null.c has no row for %s of %s", name, function);
+    }
+    return pointers;
+}
+
+static void test_all(void **state)
+{
+    (void)state;
+    char line[2000];
+    int functions = 0, pointers = 0;
+    FILE *file = fopen(MEP_GOLDEN_DEFAULT "/../abi.txt", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, "typedef", 7) == 0 || strncmp(line, "enum", 4) == 0 || strchr(line, '(') == NULL) continue;
+        functions++;
+        pointers += check_function(line);
+    }
+    fclose(file);
+    assert_true(functions > 100 && pointers > 200);
+    print_message("%d functions, %d pointers\n", functions, pointers);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_attention), cmocka_unit_test(test_bias),  cmocka_unit_test(test_data),
+        cmocka_unit_test(test_device),    cmocka_unit_test(test_model), cmocka_unit_test(test_train),
+        cmocka_unit_test(test_study),     cmocka_unit_test(test_inner), cmocka_unit_test(test_all), /* the last */
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
