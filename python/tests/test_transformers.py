@@ -121,7 +121,7 @@ class Encodings(Exported):
                 self.assertEqual(made, alone, (position, use_cache))
 
     def test_hidden_tokens_change_nothing(self):
-        """Wherever tokens are that the mask hides, the others have the logits that they have without them."""
+        """Tokens that the mask hides, at random places, do not change the logits of the others."""
         rng = np.random.default_rng(3)
         for position, ours, theirs in self.every_encoding():
             ids, mask = tokens(30, 5), rng.integers(0, 2, 30)
@@ -271,7 +271,7 @@ class Forward(Exported):
         self.refuse(ValueError, r"position_ids have the shape \[1, 9\]", ids, position_ids=torch.arange(9)[None])
         self.refuse(TypeError, "cache must be one of transformers' caches.*not tuple", ids,
                     past_key_values=((ones, ones),))
-        self.refuse(ValueError, "two names of one thing", ids, past_key_values=cache, cache=cache)
+        self.refuse(ValueError, "are the same argument", ids, past_key_values=cache, cache=cache)
         self.refuse(ValueError, "leave logits_to_keep out", ids, labels=ids, logits_to_keep=2)
         self.refuse(ValueError, r"labels have the shape \[2, 9\]", ids, labels=ids[:, 1:])
         self.refuse(ValueError, "logits_to_keep has 2 dimensions", ids, logits_to_keep=ones)

@@ -207,7 +207,7 @@ def visible_positions(mask, batch, length, device):
 
 
 def check_position_ids(position_ids, positions, visible, absolute):
-    """Refuse position_ids that the model would not follow. Those of hidden tokens may be anything."""
+    """Raise an error for position_ids that the model would not follow; those of hidden tokens are not used."""
     if position_ids.dim() != 2 or position_ids.shape[1] != positions.shape[1]:
         raise ValueError(f"position_ids have the shape {list(position_ids.shape)}, expected [batch, "
                          f"{positions.shape[1]}]")
@@ -341,7 +341,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
     def find_cache(self, cache, past_key_values, use_cache):
         """The cache that is given, or a new one where one is wanted; training needs none unless it is asked for."""
         if cache is not None and past_key_values is not None:
-            raise ValueError("cache and past_key_values are two names of one thing: give one")
+            raise ValueError("cache and past_key_values are the same argument: give one")
         cache = past_key_values if cache is None else cache
         if cache is None and (self.config.use_cache and not self.training if use_cache is None else use_cache):
             return DynamicCache()
@@ -361,8 +361,8 @@ def kept(logits_to_keep):
 
 
 def refuse(unknown, token_type_ids):
-    """A keyword without a meaning here would change the result if it had its meaning; None says nothing."""
-    names = [name for name, value in unknown.items() if value is not None and name != "cache_position"]  # see places
+    """Raise an error for a keyword that has no effect here; None is accepted."""
+    names = [name for name, value in unknown.items() if value is not None and name != "cache_position"]
     if names:
         raise TypeError(f"MepForCausalLM.forward() has no {' and no '.join(names)}")
     if token_type_ids is not None and token_type_ids.any():
