@@ -178,6 +178,9 @@ class Attention(unittest.TestCase):
                 ((q, k, v, table.double()), ValueError, "the table is torch.float64"),
                 ((q, k, v, table[:, :9]), libmep.MepError, "covers 9 distances"),
                 ((q, k[:, :, :9], v[:, :, :9]), libmep.MepError, "queries <= keys"),
+                ((q.detach().numpy(), k, v), TypeError, "q must be a torch tensor, not ndarray"),
+                ((q, k, None), TypeError, "v must be a torch tensor, not NoneType"),
+                ((q, k, v, table.detach().numpy()), TypeError, "table must be a torch tensor, not ndarray"),
                 ((q.to("meta"), k, v), ValueError, "computes on the CPU")):
             with self.assertRaisesRegex(kind, words):
                 libmep.torch.attention(*arguments)

@@ -317,6 +317,9 @@ class Forward(Exported):
             model(self.ids, labels=self.ids).loss.backward()
             for name, parameter in model.position_bias.named_parameters():
                 self.assertTrue(parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, (position, name))
+        config.position_encoding = "gaus"
+        with self.assertRaisesRegex(ValueError, "unknown kernel 'gaus'; kernels: exp, gauss"):
+            type(self.model)(config)
 
 
 class Training(Exported):

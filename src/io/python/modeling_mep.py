@@ -33,6 +33,8 @@ def parse(spec):
     for term in NAMED.get(mixture, mixture).split(" + "):
         weight, star, rest = term.rpartition("*")
         name, _, options = rest.partition(":")
+        if name not in OPTIONS:
+            raise ValueError(f"position_encoding {spec!r}: unknown kernel {name!r}; kernels: {', '.join(OPTIONS)}")
         values = dict(OPTIONS[name])
         values.update((key, float(value)) for key, value in (o.split("=") for o in options.split(",") if o))
         terms.append((float(weight) if star else 1.0, name, values))
