@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cpu.h"
+#include "io/files.h"
 #include "mep/mep.h"
 #include "scratch.h"
 #include "small_model.h"
@@ -19,6 +20,7 @@ enum { SECONDS = 60, THREADS = 3, HEADS = 4, KEYS = 300, CHANNELS = 32, SIZE = H
 typedef struct results {
     float out[SIZE], dq[SIZE];
     float logits[BATCH * LENGTH * VOCAB];
+    int64_t prepared;
     int32_t made[MADE];
     int64_t count;
 } results;
@@ -27,7 +29,6 @@ typedef struct results {
 static mep_attention *plan;
 static mep_model *model;
 static mep_session *session;
-static const char *folder;
 
 static mep_tensor_view view(float *data)
 {
@@ -59,6 +60,28 @@ static mep_attention *new_plan(void)
     return made;
 }
 
+/* A dataset by several threads of its own; the number of its tokens. */
+static int64_t prepare(void)
+{
+    const char *input = scratch_path("text.txt"), *prefix = scratch_path("data");
+    mep_prepare_settings s;
+    mep_prepare_progress done = {0};
+    mep_tokenizer *bytes;
+    FILE *file = fopen(input, "w");
+    assert_non_null(file);
+    for (int i = 0; i < 20000; i++) fprintf(file, "line %d of a text\n", i);
+    fclose(file);
+    remove(scratch_path("data.bin"));
+    remove(scratch_path("data.idx"));
+    remove(scratch_path("data.json"));
+    assert_int_equal(mep_tokenizer_open(&bytes, "bytes"), MEP_OK);
+    mep_prepare_defaults(&s);
+    s.inputs = &input, s.input_count = 1, s.prefix = prefix, s.tokenizer = bytes, s.threads = THREADS;
+    if (mep_prepare(&s, NULL, NULL, &done) != MEP_OK) fail_msg("%s", mep_error_message());
+    mep_tokenizer_destroy(&bytes);
+    return done.tokens;
+}
+
 static int take(void *context, int32_t token)
 {
     results *r = context;
@@ -77,6 +100,7 @@ static void compute(mep_attention *with, mep_model *of, mep_session *in, results
     mep_generate_defaults(&s);
     s.max_tokens = MADE;
     assert_int_equal(mep_generate(of, tokens, LENGTH, &s, take, r), MEP_OK);
+    r->prepared = prepare();
 }
 
 /* The same by handles that this process makes. */
@@ -84,7 +108,7 @@ static void compute_anew(results *r)
 {
     mep_attention *own_plan = new_plan();
     mep_model *own_model;
-    assert_int_equal(mep_model_load(&own_model, folder), MEP_OK);
+    assert_int_equal(mep_model_load(&own_model, scratch_path("")), MEP_OK);
     mep_session *own_session = small_session(own_model, BATCH, LENGTH, MEP_FLOAT32, 0);
     compute(own_plan, own_model, own_session, r);
     mep_session_destroy(&own_session);
@@ -177,8 +201,7 @@ static void test_after_threads(void **state)
     mep_set_threads(THREADS);
     plan = new_plan();
     model = small_model("mep_param");
-    folder = scratch_path("");
-    assert_int_equal(mep_model_save(model, folder, NULL), MEP_OK);
+    assert_int_equal(mep_model_save(model, scratch_path(""), NULL), MEP_OK);
     session = small_session(model, BATCH, LENGTH, MEP_FLOAT32, 0);
     compute(plan, model, session, expected);
     in_child(compute_in_child, expected);
@@ -191,6 +214,12 @@ static void test_after_threads(void **state)
     free(expected);
 }
 
+static int remove_scratch(void **state)
+{
+    (void)state;
+    return mep_remove_tree(scratch_path("")) != MEP_OK;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_before_threads), cmocka_unit_test(test_after_threads)};
@@ -200,5 +229,5 @@ int main(void)
     return 77;
 #endif
 #endif
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, remove_scratch);
 }

@@ -12,6 +12,8 @@ import numpy as np
 import libmep
 from support import GOLDEN_FAMILIES, check
 
+MODULES = tempfile.TemporaryDirectory()  # where transformers copies modeling_mep.py; it asks when it is imported
+os.environ.update(HF_MODULES_CACHE=MODULES.name, HF_HUB_OFFLINE="1")
 try:
     import torch
     import transformers
@@ -59,7 +61,6 @@ class Exported(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.pairs = {}
-        os.environ["HF_MODULES_CACHE"] = os.path.join(cls.folder.name, "modules")
 
     @classmethod
     def tearDownClass(cls):
