@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A child of fork() computes what its parent does, with the parent's handles and with its own, after the parent has used
- * OpenMP's threads. A child that does not end is killed by its alarm.
+ * A child of fork() computes what its parent does, with the parent's handles and with its own, after the parent has
+ * used OpenMP's threads. A child that does not end is killed by its alarm.
  */
 #define _DEFAULT_SOURCE
 #include <pthread.h>
@@ -43,7 +43,8 @@ static void attend(mep_attention *with, results *r)
     mep_tensor_view v = view(x), out = view(r->out);
     assert_int_equal(mep_attention_forward(with, 1, KEYS, KEYS, v, v, v, out, lse), MEP_OK);
     assert_int_equal(
-        mep_attention_backward(with, 1, KEYS, KEYS, v, v, v, out, lse, v, view(r->dq), view(dk), view(dv), NULL), MEP_OK);
+        mep_attention_backward(with, 1, KEYS, KEYS, v, v, v, out, lse, v, view(r->dq), view(dk), view(dv), NULL),
+        MEP_OK);
     free(x);
     free(dk);
     free(dv);

@@ -343,6 +343,7 @@ class Training(Exported):
             trainer.remove_callback(transformers.PrinterCallback)
             trainer.train()
             norms += [float(x["grad_norm"]) for x in trainer.state.log_history if "grad_norm" in x]
+            self.assertEqual(trainer.predict(data).predictions.shape, (8, 16, VOCAB))
         self.assertEqual(len(norms), 2)
         self.assertTrue(abs(norms[0] / norms[1] - 1) <= 1e-3, norms)
 
