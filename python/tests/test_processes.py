@@ -18,7 +18,7 @@ import libmep
 from libmep import _library
 from support import GOLDEN, GOLDEN_FAMILIES, PROGRAM
 
-SECONDS = 120  # until a child counts as hanging
+SECONDS = 300  # until a child counts as hanging
 METHODS = [method for method in ("fork", "spawn", "forkserver") if method in multiprocessing.get_all_start_methods()]
 
 

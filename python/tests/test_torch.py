@@ -320,7 +320,7 @@ class Workers(unittest.TestCase):
         right = [data[i] for i in range(len(data))]
         torch.mm(*torch.randn(2, 600, 600)).exp()  # torch's threads too
         for method, workers in (("fork", 2), ("spawn", 1)):
-            loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers, timeout=120,
+            loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers, timeout=300,
                                                  multiprocessing_context=method)
             found = list(loader)
             self.assertEqual(len(found), len(right), method)

@@ -128,7 +128,11 @@ class Encodings(Exported):
             ids, mask = tokens(30, 5), rng.integers(0, 2, 30)
             with torch.no_grad():
                 logits = theirs(torch.tensor(ids[None]), attention_mask=torch.tensor(mask[None])).logits[0].numpy()
+                # what position_ids say of hidden tokens is not used
+                moved = torch.tensor(np.where(mask == 1, mask.cumsum() - 1, -7)[None])
+                same = theirs(torch.tensor(ids[None]), attention_mask=torch.tensor(mask[None]), position_ids=moved)
             check(self, logits[mask == 1], ours.logits(ids[mask == 1]), 2e-5, position)
+            check(self, same.logits[0].numpy()[mask == 1], logits[mask == 1], 1e-6, position)
 
     def test_a_prompt_in_pieces(self):
         """The cache that an output has goes into the next call, also without use_cache."""
@@ -270,6 +274,8 @@ class Forward(Exported):
         self.refuse(ValueError, "position_ids go back", ids, position_ids=torch.arange(10)[None] % 5)
         self.refuse(ValueError, "position_ids have gaps", ids, position_ids=2 * torch.arange(10)[None])
         self.refuse(ValueError, r"position_ids have the shape \[1, 9\]", ids, position_ids=torch.arange(9)[None])
+        self.refuse(ValueError, r"position_ids .* expected \[2, 10\]", ids, position_ids=torch.arange(10).repeat(3, 1))
+        self.refuse(ValueError, "position_ids .* are negative", ids, position_ids=torch.arange(10)[None] - 1)
         self.refuse(TypeError, "cache must be one of transformers' caches.*not tuple", ids,
                     past_key_values=((ones, ones),))
         self.refuse(ValueError, "are the same argument", ids, past_key_values=cache, cache=cache)

@@ -130,7 +130,7 @@ class Attention(nn.Module):
         if cache is not None:
             keys = bias.shape[-1]
             places = torch.arange(keys - length, keys, device=x.device)  # for the static cache of transformers 4
-            k, v = (x[:, :, :keys] for x in cache.update(k, v, self.layer, {"cache_position": places}))
+            k, v = (part[:, :, :keys] for part in cache.update(k, v, self.layer, {"cache_position": places}))
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + bias.to(q.dtype)
         weights = scores.float().softmax(-1).to(v.dtype)
         return self.dense((weights @ v).transpose(1, 2).reshape(batch, length, hidden)), weights
@@ -210,12 +210,11 @@ def visible_positions(mask, batch, length, device):
 
 def check_position_ids(position_ids, positions, visible, absolute):
     """Raise an error for position_ids that the model would not follow; those of hidden tokens are not used."""
-    if position_ids.dim() != 2 or position_ids.shape[1] != positions.shape[1]:
-        raise ValueError(f"position_ids have the shape {list(position_ids.shape)}, expected [batch, "
-                         f"{positions.shape[1]}]")
-    if (visible & (position_ids < (position_ids * visible).cummax(-1).values)).any():
-        raise ValueError("position_ids go back: sequences packed into one row would see each other; use one row for "
-                         "each, and attention_mask")
+    if position_ids.shape not in (visible.shape, (1, visible.shape[1])):
+        raise ValueError(f"position_ids have the shape {list(position_ids.shape)}, expected {list(visible.shape)}")
+    if (visible & (position_ids < (position_ids * visible).cummax(-1).values.clamp(min=0))).any():
+        raise ValueError("position_ids go back or are negative: sequences packed into one row would see each other; use "
+                         "one row for each, and attention_mask")
     moved, most = position_ids - positions, torch.iinfo(torch.long).max
     moves = moved.masked_fill(~visible, -most).amax(-1), moved.masked_fill(~visible, most).amin(-1)
     if not absolute and (moves[0] > moves[1]).any():
@@ -300,9 +299,11 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         own = keys[:, length - queries:]
         if position_ids is None:
             return keys, own
-        visible = torch.ones_like(own) if attention_mask is None else attention_mask[:, length - queries:]
-        check_position_ids(position_ids, own, visible != 0, not hasattr(self, "position_bias"))
-        return keys, position_ids
+        visible = torch.ones(batch, queries, dtype=torch.bool, device=device)
+        if attention_mask is not None:
+            visible = attention_mask[:, length - queries:] != 0
+        check_position_ids(position_ids, own, visible, not hasattr(self, "position_bias"))
+        return keys, position_ids * visible
 
     def loss(self, logits, labels, logits_to_keep, num_items_in_batch):
         """The mean over the labels, or their sum / num_items_in_batch, which Trainer gives when it accumulates."""
