@@ -19,6 +19,8 @@ try:
     import transformers
 except ImportError:
     raise unittest.SkipTest("torch and transformers are not both installed") from None
+torch.set_num_threads(1)  # the models are too small for more, which would wait for each other on a busy machine
+libmep.set_threads(1)
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
