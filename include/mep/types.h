@@ -52,7 +52,11 @@ MEP_API const char *mep_cpu_level_name(void);
 
 /* Number of threads that the library uses (OpenMP's); n <= 0 leaves it. Returns the number now in force. Results do not
  * depend on it. Sets the calling thread's OpenMP setting. How long the threads spin while they wait is set in the
- * environment, before the program starts (GOMP_SPINCOUNT, OMP_WAIT_POLICY): docs/performance.md. */
+ * environment, before the program starts (GOMP_SPINCOUNT, OMP_WAIT_POLICY): docs/performance.md.
+ *
+ * With GNU OpenMP the first thread of a child of fork() has one thread, whatever n is, if the parent had more than one
+ * thread: OpenMP's threads do not exist in the child. Other threads of the child are not limited. fork() must not be
+ * called while another thread is in a call of the library whose handles the child uses. */
 MEP_API int mep_set_threads(int n);
 
 #ifdef __cplusplus

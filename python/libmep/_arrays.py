@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 
+from ._checks import integer, number, text
 from ._library import TYPES
 
 DTYPES = {"float32": 0, "bfloat16": 1}
@@ -30,6 +31,8 @@ def device_code(device):
         raise ValueError(f"device {name!r}: cpu and cuda are possible")
     return DEVICES[name]
 
+
+# ---- Arrays ----
 
 def is_torch(x):
     """Whether x is a torch tensor; torch was imported then, by someone else."""
@@ -112,25 +115,40 @@ def zeros(shape, dtype, like):
     return np.zeros(shape, dtype)
 
 
-def tokens(values):
+def _array(name, values, kinds, what):
+    """An array whose dtype's kind is among `kinds`; an empty one may have any, since [] is float64."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangular array of {what}: its rows differ in length") from None
+    if array.dtype.kind not in kinds and array.size:
+        raise TypeError(f"{name} must be {what}, not {array.dtype}")
+    return array
+
+
+def reals(name, values, dtype):
+    """Real numbers as a contiguous array of `dtype`: a copy only where they are something else. Kind V is ml_dtypes'
+    bfloat16."""
+    return np.ascontiguousarray(_array(name, values, "iufV", "real numbers"), dtype)
+
+
+def tokens(values, name="tokens"):
     """Token numbers as contiguous int32: a copy only where they are something else."""
-    array = np.asarray(values)
+    array = _array(name, values, "iu", "integers")
     if array.dtype != np.int32:
-        if array.size and array.dtype.kind not in "iu":
-            raise TypeError(f"tokens must be integers, not {array.dtype}")
         if array.size and (array.min() < -2**31 or array.max() >= 2**31):
-            raise ValueError("a token does not fit into 32 bits")
+            raise ValueError(f"{name} has a number that does not fit into 32 bits")
         array = array.astype(np.int32)
     return np.ascontiguousarray(array)
 
 
 def whole_numbers(name, values):
     """Whole numbers as contiguous int64, floats among them only where nothing would be cut off."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must be whole numbers, not {array.dtype}")
+    array = _array(name, values, "iuf", "whole numbers")
     if array.dtype.kind == "f" and not np.all((array == np.floor(array)) & (np.abs(array) < 2.0**63)):
         raise ValueError(f"{name} must be whole numbers")
+    if array.dtype == np.uint64 and np.any(array >= 2**63):
+        raise ValueError(f"{name} has a number that does not fit into 64 bits")
     return np.ascontiguousarray(array, np.int64)
 
 
@@ -141,19 +159,35 @@ def library_array(pointer, shape, owner):
     return np.frombuffer(buffer, np.float32).reshape(shape)
 
 
+# ---- Settings ----
+
 CODES = {"dtype": dtype_code, "device": device_code}
+
+
+def _field(name, kind, value):
+    """A value for a structure's field of the ctypes type `kind`."""
+    if name in CODES:
+        return CODES[name](value)
+    if kind is ctypes.c_double:
+        return number(name, value)
+    if not issubclass(kind, ctypes.Array):
+        return integer(name, value, kind)
+    data = text(name, value)
+    if len(data) >= ctypes.sizeof(kind):
+        raise ValueError(f"{name} has {len(data)} bytes, and {ctypes.sizeof(kind) - 1} are possible")
+    return data
 
 
 def fill(settings, values):
     """Set fields of a settings structure by name; an unknown name is a TypeError that lists them. On cuda, which
     computes in bfloat16 alone, that is the dtype where none is named."""
-    names = [name for name, _ in settings._fields_]
+    kinds = dict(settings._fields_)
+    if not hasattr(values, "items"):
+        raise TypeError(f"settings must be a dict, not {type(values).__name__}")
     for name, value in values.items():
-        if name not in names:
-            raise TypeError(f"unknown setting {name!r}; settings: {', '.join(names)}")
-        if name in CODES:
-            value = CODES[name](value)
-        setattr(settings, name, value.encode() if isinstance(value, str) else value)
+        if name not in kinds:
+            raise TypeError(f"unknown setting {name!r}; settings: {', '.join(kinds)}")
+        setattr(settings, name, _field(name, kinds[name], value))
     if getattr(settings, "device", 0) != DEVICES["cpu"] and "dtype" not in values:
         settings.dtype = DTYPES["bfloat16"]
     return settings

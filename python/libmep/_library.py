@@ -8,6 +8,10 @@ in every call. No array is known here: that is _arrays.py.
 import ctypes
 import os
 import re
+import threading
+import weakref
+
+from ._checks import integer
 
 # MEP_ABI_VERSION of the headers whose declarations follow; a library of another one is refused.
 ABI_VERSION = 4
@@ -327,6 +331,46 @@ class Handle:
         if self.pointer:
             self._destroy(ctypes.byref(self.pointer))
 
+    def __reduce__(self):
+        raise TypeError("an object of the C library belongs to this process and cannot be copied or pickled: copy the "
+                        "Python object that owns it, or make a new one")
+
+
+# ---- Calls on one object, one after another ----
+
+_locks = weakref.WeakSet()
+
+
+class Lock:
+    """Held during each call on one object. If another thread holds it when the process forks, the child has the object
+    in the middle of that thread's call, which nobody ends there: every use of it is an error."""
+
+    def __init__(self):
+        self._lock, self._is_lost = threading.RLock(), False
+        _locks.add(self)
+
+    def __enter__(self):
+        if self._is_lost:
+            raise RuntimeError("another thread was in a call on this object when the process forked: make a new object "
+                               "in the child")
+        self._lock.acquire()
+
+    def __exit__(self, *exception):
+        self._lock.release()
+
+    def check_after_fork(self):
+        self._is_lost = not self._lock.acquire(blocking=False)
+        if not self._is_lost:
+            self._lock.release()
+
+
+def _check_locks():
+    for lock in list(_locks):
+        lock.check_after_fork()
+
+
+os.register_at_fork(after_in_child=_check_locks)
+
 
 def version():
     """Version of the library, "MAJOR.MINOR.PATCH"."""
@@ -339,8 +383,9 @@ def cpu_level():
 
 
 def set_threads(n=0):
-    """Use n threads (0 leaves the number); returns the number in force. Results do not depend on it."""
-    return lib.mep_set_threads(n)
+    """Use n threads (0 leaves the number); returns the number in force, which is always 1 in a forked child of a
+    process with threads. Results do not depend on it."""
+    return lib.mep_set_threads(integer("n", n, ctypes.c_int))
 
 
 def position_help():

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Fused causal attention with a distance bias (include/mep/attention.h), on the caller's own memory."""
 import ctypes
-import threading
 
 import numpy as np
 
-from ._arrays import address, dtype_code, empty_like, fill, view, zeros
-from ._library import TYPES, Handle, lib
+from ._arrays import DTYPES, address, describe, dtype_code, empty_like, fill, reals, view, zeros
+from ._library import TYPES, Handle, Lock, lib
 
 
 class Attention:
@@ -17,18 +16,37 @@ class Attention:
     bfloat16 arrays are those of the package ml_dtypes, or uint16. Queries are the last of the keys where there are
     fewer. Results are new arrays of the same kind, with their axes in memory as in q.
 
-    scale 0 means 1/sqrt(head_dim); tolerance t > 0 leaves out far keys whose weight is in all at most t a query.
+    scale 0 means 1/sqrt(head_dim); tolerance t > 0 leaves out far keys whose weight is in all at most t a query. A copy
+    and a pickle have the same settings and the same bias table.
     """
 
     def __init__(self, heads, head_dim, max_length, dtype="float32", scale=0.0, skip_far=True, tolerance=0.0):
+        self._dtype = dtype_code(dtype)
+        self._settings = {"heads": heads, "head_dim": head_dim, "max_length": max_length, "scale": scale,
+                          "dtype": list(DTYPES)[self._dtype], "skip_far": int(skip_far), "tolerance": tolerance}
+        self._create()
+
+    def _create(self):
         settings = TYPES["mep_attention_settings"]()
         lib.mep_attention_defaults(ctypes.byref(settings))
-        fill(settings, {"heads": heads, "head_dim": head_dim, "max_length": max_length, "scale": scale, "dtype": dtype,
-                        "skip_far": int(skip_far), "tolerance": tolerance})
-        self.heads, self.head_dim, self.max_length = heads, head_dim, max_length
-        self._dtype = dtype_code(dtype)
+        fill(settings, self._settings)
+        self.heads, self.head_dim, self.max_length = settings.heads, settings.head_dim, settings.max_length
         self._handle = Handle(lib.mep_attention_create, lib.mep_attention_destroy, ctypes.byref(settings))
-        self._lock = threading.Lock()
+        self._lock, self._table = Lock(), None
+
+    def __repr__(self):
+        return (f"Attention(heads={self.heads}, head_dim={self.head_dim}, max_length={self.max_length}, "
+                f"dtype={self._settings['dtype']!r})")
+
+    def __getstate__(self):
+        state = dict(self.__dict__)
+        del state["_handle"], state["_lock"]
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._create()
+        self.set_bias(state["_table"])
 
     def set_bias(self, table):
         """Take a copy of a bias table [heads, length] (Bias.table); None for no bias. It must be at least as long as
@@ -36,19 +54,21 @@ class Attention:
         if table is None:
             pointer, length = None, 0
         else:
-            table = np.ascontiguousarray(table, np.float32)
+            table = np.array(reals("table", table, np.float32))
             length = table.shape[1] if table.ndim == 2 else 0
             pointer = address("table", table, (self.heads, length), "float32")
         with self._lock:
             lib.mep_attention_set_bias(self._handle.pointer, pointer, length)
+            self._table = table
         return self
 
     def _sizes(self, q, k):
         """(batch, queries, keys, shape of q, shape of k), from the arrays."""
-        if len(q.shape) != 4 or len(k.shape) != 4:
-            raise ValueError(f"q and k have the shapes {list(q.shape)} and {list(k.shape)}; expected batch, heads, "
+        q_shape, k_shape = describe("q", q)[1], describe("k", k)[1]
+        if len(q_shape) != 4 or len(k_shape) != 4:
+            raise ValueError(f"q and k have the shapes {list(q_shape)} and {list(k_shape)}; expected batch, heads, "
                              "length, head_dim")
-        batch, queries, keys = q.shape[0], q.shape[2], k.shape[2]
+        batch, queries, keys = q_shape[0], q_shape[2], k_shape[2]
         return (batch, queries, keys, (batch, self.heads, queries, self.head_dim),
                 (batch, self.heads, keys, self.head_dim))
 
@@ -60,6 +80,8 @@ class Attention:
         lse = zeros(q_shape[:3], "float32", like=q)
         views = [view("q", q, q_shape, self._dtype), view("k", k, k_shape, self._dtype),
                  view("v", v, k_shape, self._dtype), view("out", out, q_shape, self._dtype, writable=True)]
+        if views[3].data in [x.data for x in views[:3]]:
+            raise ValueError("out is also an input: give another array, or none")
         with self._lock:
             lib.mep_attention_forward(self._handle.pointer, batch, queries, keys, *views,
                                       address("lse", lse, q_shape[:3], "float32"))

@@ -4,12 +4,14 @@ import ctypes
 
 import numpy as np
 
-from ._arrays import address, whole_numbers
+from ._arrays import address, reals, whole_numbers
+from ._checks import integer, number, text
 from ._library import TYPES, Handle, lib
 
 
 def alibi_slopes(heads):
     """ALiBi's slopes, float64 [heads]."""
+    heads = integer("heads", heads)
     slopes = np.zeros(max(heads, 0))
     lib.mep_alibi_slopes(heads, slopes.ctypes.data)
     return slopes
@@ -20,8 +22,9 @@ class Bias:
     of `head_dim` channels. Learned parameters are drawn with `seed`."""
 
     def __init__(self, spec, heads, head_dim=64, seed=0):
-        self._handle = Handle(lib.mep_bias_create, lib.mep_bias_destroy, spec.encode(), heads, head_dim)
-        self.heads, self.head_dim = heads, head_dim
+        self.heads, self.head_dim = integer("heads", heads), integer("head_dim", head_dim)
+        seed = integer("seed", seed, ctypes.c_uint64)
+        self._handle = Handle(lib.mep_bias_create, lib.mep_bias_destroy, text("spec", spec), self.heads, self.head_dim)
         lib.mep_bias_init(self._pointer, seed)
 
     @property
@@ -53,6 +56,7 @@ class Bias:
 
     def table(self, length, dtype=np.float32):
         """b_h(d) for d = 0 .. length - 1: [heads, length] in float32, as attention takes it, or in float64."""
+        length = integer("length", length)
         if np.dtype(dtype) == np.float64:
             return self.at(np.arange(length))
         if np.dtype(dtype) != np.float32:
@@ -63,7 +67,7 @@ class Bias:
 
     def backward(self, dtable):
         """Gradients of the parameters by name, from the gradient of a table [heads, length]."""
-        dtable = np.ascontiguousarray(dtable, np.float64)
+        dtable = reals("dtable", dtable, np.float64)
         gradient = np.zeros(lib.mep_bias_param_values(self._pointer))
         if dtable.ndim != 2:
             raise ValueError(f"dtable has the shape {list(dtable.shape)}, expected [heads, length]")
@@ -76,7 +80,8 @@ class Bias:
         """[heads]: the smallest distance from which on b_h stays at most `bound` up to max_distance; max_distance + 1
         where there is none."""
         reach = np.empty(self.heads, np.int64)
-        lib.mep_bias_reach(self._pointer, bound, max_distance, reach.ctypes.data)
+        lib.mep_bias_reach(self._pointer, number("bound", bound), integer("max_distance", max_distance),
+                           reach.ctypes.data)
         return reach
 
     # ---- Parameters ----
@@ -104,13 +109,16 @@ class Bias:
 
     def set_parameters(self, parameters):
         """Set parameters by name, all or some; they are moved into their allowed ranges (KERPLE's p and a >= 0.01)."""
+        if not hasattr(parameters, "items"):
+            raise TypeError(f"parameters must be a dict, not {type(parameters).__name__}")
         values = self._values()
         named = self._named(values)
         for name, value in parameters.items():
             if name not in named:
                 raise KeyError(f"{self.spec!r} has no parameter {name!r}; parameters: {', '.join(named) or 'none'}")
-            if np.shape(value) != named[name].shape:
-                raise ValueError(f"{name} has the shape {list(np.shape(value))}, expected {list(named[name].shape)}")
+            value = reals(name, value, np.float64)
+            if value.shape != named[name].shape:
+                raise ValueError(f"{name} has the shape {list(value.shape)}, expected {list(named[name].shape)}")
             named[name][...] = value
         lib.mep_bias_set_params(self._pointer, values.ctypes.data, values.size)
 

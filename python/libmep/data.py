@@ -1,21 +1,45 @@
 # SPDX-License-Identifier: MIT
 """Tokenizers and token datasets (include/mep/data.h)."""
 import ctypes
+import hashlib
 import os
 
 import numpy as np
 
 from ._arrays import tokens as as_tokens
+from ._checks import integer, path
 from ._library import Handle, lib
 
 
 class Tokenizer:
     """A tokenizer by its name, as Dataset.tokenizer gives it: "bytes", or the path of a byte-level BPE (a
     tokenizer.json, a vocab.json with merges.txt beside it, a folder with either). May be used by several threads at
-    once."""
+    once. A copy and a pickle read the files again, which must not have changed."""
 
     def __init__(self, name="bytes"):
-        self._handle = Handle(lib.mep_tokenizer_open, lib.mep_tokenizer_destroy, os.fsencode(name))
+        self._open(path("name", name))
+        if self.json is not None:
+            self._name = os.path.abspath(self._name)  # where a pickle finds it, whatever its process's folder is
+
+    def _open(self, name):
+        self._name = name
+        self._handle = Handle(lib.mep_tokenizer_open, lib.mep_tokenizer_destroy, name)
+
+    def _checksum(self):
+        return hashlib.sha256(self.json or b"").hexdigest()
+
+    def __getstate__(self):
+        """Attributes of a subclass too."""
+        state = dict(self.__dict__, checksum=self._checksum())
+        del state["_handle"]
+        return state
+
+    def __setstate__(self, state):
+        checksum = state.pop("checksum")
+        self.__dict__.update(state)
+        self._open(self._name)
+        if self._checksum() != checksum:
+            raise ValueError(f"{os.fsdecode(self._name)} has changed since the tokenizer was copied or pickled")
 
     def __repr__(self):
         return f"Tokenizer({self.name!r}, vocab_size={self.vocab_size})"
@@ -47,7 +71,7 @@ class Tokenizer:
 
     def encode(self, text):
         """Tokens of a str (as UTF-8) or bytes, int32."""
-        text = text.encode() if isinstance(text, str) else bytes(memoryview(text))  # bytes(5) would be five zeros
+        text = text.encode() if isinstance(text, str) else _plain_bytes(text)
         pointer, count = ctypes.c_void_p(), ctypes.c_int64()
         lib.mep_tokenizer_encode(self._handle.pointer, text, len(text), ctypes.byref(pointer), ctypes.byref(count))
         try:
@@ -59,18 +83,47 @@ class Tokenizer:
     def decode(self, tokens):
         """The bytes of tokens, joined. A text may end inside a character: .decode("utf-8", "replace") makes a str."""
         text, size = ctypes.c_void_p(), ctypes.c_int64()
-        parts = []
-        for token in as_tokens(tokens).ravel().tolist():
+        parts, tokens = [], as_tokens(tokens)
+        if tokens.ndim > 1:
+            raise ValueError(f"tokens have the shape {list(tokens.shape)}: decode takes one text at a time")
+        for token in tokens.ravel().tolist():
             lib.mep_tokenizer_decode(self._handle.pointer, token, ctypes.byref(text), ctypes.byref(size))
             parts.append(ctypes.string_at(text, size.value) if size.value else b"")
         return b"".join(parts)
 
 
+def _plain_bytes(text):
+    """Bytes of a bytes-like object. bytes(5) would be five zeros, and an array's bytes are not its numbers."""
+    view = memoryview(text)
+    if view.format not in ("B", "b", "c"):
+        raise TypeError(f"text must be a str or bytes, not {type(text).__name__}")
+    return bytes(view)
+
+
 class Dataset:
-    """A token dataset, PREFIX.bin and PREFIX.idx (Megatron's), mapped read-only. len() is the number of tokens."""
+    """A token dataset, PREFIX.bin and PREFIX.idx (Megatron's), mapped read-only. len() is the number of tokens. A copy
+    and a pickle open the files again, which must be as long as before."""
 
     def __init__(self, prefix):
-        self._handle = Handle(lib.mep_dataset_open, lib.mep_dataset_close, os.fsencode(prefix))
+        self._open(path("prefix", prefix))
+        self._prefix = os.path.abspath(self._prefix)  # where a pickle finds it, whatever its process's folder is
+
+    def _open(self, prefix):
+        self._prefix = prefix
+        self._handle = Handle(lib.mep_dataset_open, lib.mep_dataset_close, prefix)
+
+    def __getstate__(self):
+        """Attributes of a subclass too."""
+        state = dict(self.__dict__, sizes=(len(self), self.documents))
+        del state["_handle"]
+        return state
+
+    def __setstate__(self, state):
+        sizes = state.pop("sizes")
+        self.__dict__.update(state)
+        self._open(self._prefix)
+        if (len(self), self.documents) != sizes:
+            raise ValueError(f"{os.fsdecode(self._prefix)} has changed since the dataset was copied or pickled")
 
     def __len__(self):
         return lib.mep_dataset_tokens(self._handle.pointer)
@@ -94,6 +147,7 @@ class Dataset:
 
     def read(self, start, count):
         """`count` tokens from `start` of the documents packed end to end, int32."""
+        start, count = integer("start", start), integer("count", count)
         if not 0 <= count <= len(self):
             raise ValueError(f"count is {count}, and the dataset has {len(self)} tokens")
         tokens = np.empty(count, np.int32)
@@ -102,6 +156,7 @@ class Dataset:
 
     def document(self, index):
         """The tokens of one document."""
+        index = integer("index", index)
         if not 0 <= index < self.documents:
             raise IndexError(f"document {index} of {self.documents}")
         start, end = (lib.mep_dataset_document_start(self._handle.pointer, i) for i in (index, index + 1))

@@ -2,13 +2,13 @@
 """The GPT model with any position encoding (include/mep/model.h): logits, losses, generation, evaluation."""
 import ctypes
 import os
-import threading
 
 import numpy as np
 
 from ._arrays import as_dict, device_code, dtype_code, fill, library_array, whole_numbers
 from ._arrays import tokens as as_tokens
-from ._library import TYPES, Handle, lib
+from ._checks import integer, path, text
+from ._library import TYPES, Handle, Lock, lib
 from .data import Dataset
 
 # generate(max_tokens=ENDLESS) goes on until on_token stops it.
@@ -18,7 +18,7 @@ ENDLESS = 1 << 62
 def preset(name):
     """The configuration of a preset ("nano", "micro", "mini", "small", "medium") as a dict for Model.create."""
     config = TYPES["mep_model_config"]()
-    lib.mep_model_preset(name.encode(), ctypes.byref(config))
+    lib.mep_model_preset(text("name", name), ctypes.byref(config))
     return as_dict(config)
 
 
@@ -28,12 +28,31 @@ def check_device(device):
 
 
 class Model:
-    """A model: Model.load(folder) or Model.create(config). Calls on one model wait for each other."""
+    """A model: Model.load(folder) or Model.create(config). Calls on one model wait for each other. A copy and a pickle
+    have the configuration and all parameters: another process that can read the folder loads it with less memory."""
 
     def __init__(self, create, *arguments):
         self._handle = Handle(create, lib.mep_model_destroy, *arguments)
-        self._lock = threading.RLock()
+        self._prepare()
+
+    def _prepare(self):
+        self._lock = Lock()
         self._session, self._session_size = None, None
+
+    def __getstate__(self):
+        """Attributes of a subclass too."""
+        state = {name: value for name, value in self.__dict__.items()
+                 if name not in ("_handle", "_lock", "_session", "_session_size")}
+        return {**state, "config": self.config, "parameters": self.parameters}
+
+    def __setstate__(self, state):
+        config, parameters = state.pop("config"), state.pop("parameters")
+        self.__dict__.update(state)
+        config = fill(TYPES["mep_model_config"](), config)
+        self._handle = Handle(lib.mep_model_create, lib.mep_model_destroy, ctypes.byref(config), 0)
+        self._prepare()
+        for name, values in self.parameters.items():
+            values[...] = parameters[name]
 
     def __repr__(self):
         c = self.config
@@ -46,29 +65,32 @@ class Model:
         """From a checkpoint's folder, a run's, whose newest checkpoint is taken, or a Hugging Face folder of GPT-NeoX,
         BLOOM, MPT or GPT-2. `position` is another encoding in place of the model's own; parameters of it that the
         files have not are drawn for `seed`."""
-        return cls(lib.mep_model_load_as, os.fsencode(folder), None if position is None else position.encode(), seed)
+        position = None if position is None else text("position", position)
+        return cls(lib.mep_model_load_as, path("folder", folder), position, integer("seed", seed, ctypes.c_uint64))
 
     @classmethod
     def create(cls, config, seed=0):
         """New weights drawn for `seed`, for a configuration such as preset("nano")."""
-        return cls(lib.mep_model_create, ctypes.byref(fill(TYPES["mep_model_config"](), config)), seed)
+        return cls(lib.mep_model_create, ctypes.byref(fill(TYPES["mep_model_config"](), config)),
+                   integer("seed", seed, ctypes.c_uint64))
 
     def save(self, folder, **settings):
         """Write config.json and model.safetensors into an existing folder, in the library's own form. Settings are
         those of mep_save_settings: dtype ("float32", or "bfloat16", which rounds), shard_size (bytes a file; a larger
         model becomes shards and an index)."""
         with self._lock:
-            lib.mep_model_save(self._handle.pointer, os.fsencode(folder), _save_settings(settings))
+            lib.mep_model_save(self._handle.pointer, path("folder", folder), _save_settings(settings))
 
     def export(self, folder, **settings):
         """Write a folder that Hugging Face's transformers loads into `folder`, which is made where it is missing;
         settings as in save. Returns its model_type: "gpt_neox", "bloom", "mpt" or "gpt2" where that computes the same,
         else "mep", which needs trust_remote_code=True. A tokenizer's files are not the model's: `mep export` copies
         them."""
-        os.makedirs(folder, exist_ok=True)
+        where = path("folder", folder)
+        os.makedirs(where, exist_ok=True)
         family = ctypes.c_char_p()
         with self._lock:
-            lib.mep_model_export(self._handle.pointer, os.fsencode(folder), _save_settings(settings),
+            lib.mep_model_export(self._handle.pointer, where, _save_settings(settings),
                                  ctypes.cast(ctypes.byref(family), ctypes.POINTER(ctypes.c_void_p)))
         return family.value.decode()
 
@@ -119,7 +141,7 @@ class Model:
     def losses(self, inputs, targets, dtype=None, tolerance=0.0, device="cpu"):
         """Negative log likelihoods of targets[..., t] after inputs[..., :t+1], float32, in nats; dtype and device as
         in logits."""
-        inputs, targets = as_tokens(inputs), as_tokens(targets)
+        inputs, targets = as_tokens(inputs, "inputs"), as_tokens(targets, "targets")
         batch, length = _batch_length(inputs)
         if targets.shape != inputs.shape:
             raise ValueError(f"targets have the shape {list(targets.shape)}, inputs {list(inputs.shape)}")
@@ -130,10 +152,14 @@ class Model:
         return losses
 
     def generate(self, prompt, on_token=None, **settings):
-        """New tokens after `prompt` (token numbers, 1 or more), int32. Settings are those of mep_generate_settings:
+        """New tokens after `prompt`, 1 or more token numbers, int32. Settings are those of mep_generate_settings:
         max_tokens, temperature, top_k, top_p, seed, stop_token, vocab_limit, dtype, tolerance, device. on_token(token)
         is called with each token as it comes; a true return value ends the text, an exception ends it and is raised."""
-        prompt = as_tokens(prompt).ravel()
+        prompt = as_tokens(prompt, "prompt")
+        if prompt.ndim != 1:
+            raise ValueError(f"the prompt has the shape {list(prompt.shape)}: generate takes one text at a time")
+        if on_token is not None and not callable(on_token):
+            raise TypeError(f"on_token must be a function, not {type(on_token).__name__}")
         values = TYPES["mep_generate_settings"]()
         lib.mep_generate_defaults(ctypes.byref(values))
         fill(values, settings)

@@ -22,6 +22,9 @@ def attention(q, k, v, table=None, scale=0.0, tolerance=0.0):
     table [heads, >= keys], float32: table[h, d] is added to the scores of head h at distance d. Differentiable in q, k,
     v and the table, wherever the table comes from. Queries are the last of the keys where there are fewer. scale 0
     means 1/sqrt(head_dim). A copy is made only of a tensor whose channels are not contiguous."""
+    for name, x in (("q", q), ("k", k), ("v", v), ("table", table)):
+        if not isinstance(x, torch.Tensor) and (name != "table" or x is not None):
+            raise TypeError(f"{name} must be a torch tensor, not {type(x).__name__}")
     if q.dim() != 4:
         raise ValueError(f"q has the shape {list(q.shape)}, expected batch, heads, queries, head_dim")
     if table is not None and (table.dim() != 2 or table.shape[0] != q.shape[1] or table.dtype != torch.float32):

@@ -271,6 +271,10 @@ class Data(unittest.TestCase):
             self.assertEqual(tokens[-1], tokenizer.end_of_document)
         with self.assertRaises(IndexError):
             self.data.document(60)
+        with self.assertRaisesRegex(TypeError, "index must be an integer, not float"):
+            self.data.document(1.5)
+        with self.assertRaisesRegex(TypeError, "start must be an integer, not str"):
+            self.data.read("0", 1)
         with self.assertRaises(libmep.MepError):
             self.data.read(len(self.data) - 3, 4)
         with self.assertRaises(ValueError):

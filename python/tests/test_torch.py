@@ -178,6 +178,9 @@ class Attention(unittest.TestCase):
                 ((q, k, v, table.double()), ValueError, "the table is torch.float64"),
                 ((q, k, v, table[:, :9]), libmep.MepError, "covers 9 distances"),
                 ((q, k[:, :, :9], v[:, :, :9]), libmep.MepError, "queries <= keys"),
+                ((q.detach().numpy(), k, v), TypeError, "q must be a torch tensor, not ndarray"),
+                ((q, k, None), TypeError, "v must be a torch tensor, not NoneType"),
+                ((q, k, v, table.detach().numpy()), TypeError, "table must be a torch tensor, not ndarray"),
                 ((q.to("meta"), k, v), ValueError, "computes on the CPU")):
             with self.assertRaisesRegex(kind, words):
                 libmep.torch.attention(*arguments)
@@ -289,6 +292,41 @@ class DistanceBias(unittest.TestCase):
             optimizer.step()
             losses.append(loss.item())
         self.assertTrue(losses[-1] < 0.05 * losses[0], (losses[0], losses[-1]))
+
+
+class Windows(torch.utils.data.Dataset):
+    """What a DataLoader's worker computes with objects of the parent."""
+
+    def __init__(self):
+        self.attention = libmep.Attention(3, 32, 65).set_bias(libmep.Bias("alibi", 3, 32).table(65))
+        self.bias = libmep.torch.DistanceBias("mep_param", 3, 32, seed=2)
+        self.tokenizer = libmep.Tokenizer("bytes")
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        inputs, dout = problem(seed=index)
+        q, k, v = (x.detach() for x in inputs[:3])
+        fixed = self.attention.forward(*(x.numpy() for x in (q, k, v)))[0]
+        learned = gradients(lambda q, k, v: libmep.torch.attention(q, k, v, self.bias(65)), [q, k, v], dout)
+        return torch.from_numpy(fixed), *learned, torch.from_numpy(self.tokenizer.encode(f"sample {index}"))
+
+
+class Workers(unittest.TestCase):
+    def test_data_loader(self):
+        """Workers of a DataLoader, forked and spawned after the parent has computed, give what the parent gives."""
+        data = Windows()
+        right = [data[i] for i in range(len(data))]
+        torch.mm(*torch.randn(2, 600, 600)).exp()  # torch's threads too
+        for method, workers in (("fork", 2), ("spawn", 1)):
+            loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers, timeout=300,
+                                                 multiprocessing_context=method)
+            found = list(loader)
+            self.assertEqual(len(found), len(right), method)
+            for one, other in zip(found, right):
+                for x, y in zip(one, other):
+                    self.assertTrue(torch.equal(x, y), method)
 
 
 class GPT(torch.nn.Module):

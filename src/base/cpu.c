@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fork.h"
 #include "mep/types.h"
 
 static const char *const LEVEL_NAMES[] = {"c", "avx2", "avx512", "avx512_bf16"};
@@ -59,6 +60,7 @@ const char *mep_cpu_level_name(void)
 
 int mep_set_threads(int n)
 {
+    if (mep_is_forked()) return 1;
     if (n > 0) omp_set_num_threads(n);
     return omp_get_max_threads();
 }

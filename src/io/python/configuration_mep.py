@@ -8,12 +8,12 @@ except ImportError:  # before transformers 5
 
 class MepConfig(PreTrainedConfig):
     model_type = "mep"
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]
 
     def __init__(self, vocab_size=50304, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
                  intermediate_size=None, max_position_embeddings=2048, layer_norm_eps=1e-5, rotary_emb_base=10000.0,
                  rotary_pct=0.25, use_parallel_residual=False, hidden_act="gelu", tie_word_embeddings=False,
-                 embedding_layer_norm=False, no_bias=False, position_encoding="mep", **rest):
+                 embedding_layer_norm=False, no_bias=False, position_encoding="mep", use_cache=True, **rest):
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
@@ -28,4 +28,5 @@ class MepConfig(PreTrainedConfig):
         self.embedding_layer_norm = embedding_layer_norm
         self.no_bias = no_bias
         self.position_encoding = position_encoding.strip()
+        self.use_cache = use_cache
         super().__init__(tie_word_embeddings=tie_word_embeddings, **rest)

@@ -21,6 +21,9 @@ OPTIONS = {"exp": {"c": 1.0, "bias_max": 8.0}, "gauss": {"c": 1.0, "bias_max": 8
            "tanh": {"c": 0.5, "bias_max": 8.0}, "t5": {"buckets": 32, "max": 128}, "kerple_log": {}, "kerple_power": {},
            "sandwich": {}}
 PARAMETERS = {"kerple_log": ("p", "a"), "kerple_power": ("a", "p"), "t5": ("table",)}
+RANGES = {"kerple_log": {"p": (0.01, None), "a": (0.01, None)}, "kerple_power": {"a": (0.01, None), "p": (0.01, 2.0)}}
+# The field of an output that has the cache: "cache" since transformers 5.2x, "past_key_values" before.
+CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 
 def parse(spec):
@@ -30,6 +33,8 @@ def parse(spec):
     for term in NAMED.get(mixture, mixture).split(" + "):
         weight, star, rest = term.rpartition("*")
         name, _, options = rest.partition(":")
+        if name not in OPTIONS:
+            raise ValueError(f"position_encoding {spec!r}: unknown kernel {name!r}; kernels: {', '.join(OPTIONS)}")
         values = dict(OPTIONS[name])
         values.update((key, float(value)) for key, value in (o.split("=") for o in options.split(",") if o))
         terms.append((float(weight) if star else 1.0, name, values))
@@ -51,12 +56,15 @@ class Kernel(nn.Module):
         self.name, self.options, self.heads, self.head_dim = name, options, heads, head_dim
         for parameter in PARAMETERS.get(name, ("log_c",) if "c" in options and learn_slopes else ()):
             shape = (int(options["buckets"]), heads) if parameter == "table" else (heads,)
-            self.register_parameter(parameter, nn.Parameter(torch.zeros(shape)))
+            start = 1.0 if parameter in RANGES.get(name, ()) else 0.0
+            self.register_parameter(parameter, nn.Parameter(torch.full(shape, start)))
 
     def forward(self, d):
         """d [length], float64 -> [heads, length]"""
         def parameter(name):
-            return getattr(self, name).double()
+            low, high = RANGES.get(self.name, {}).get(name, (None, None))
+            value = getattr(self, name).double()
+            return value if low is None else value.clamp(low, high)
         if "c" in self.options:
             c = parameter("log_c").exp() if hasattr(self, "log_c") else self.options["c"]
             slopes = torch.tensor(alibi_slopes(self.heads, self.options["bias_max"]), dtype=d.dtype, device=d.device)
@@ -113,16 +121,19 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=not config.no_bias)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=not config.no_bias)
 
-    def forward(self, x, bias, angles, past):
+    def forward(self, x, bias, angles, cache):
+        """(output, weights [batch, heads, queries, keys])"""
         batch, length, hidden = x.shape
         q, k, v = self.query_key_value(x).view(batch, length, self.heads, 3, -1).permute(3, 0, 2, 1, 4)
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
-        if past is not None:
-            k, v = past.update(k, v, self.layer)
+        if cache is not None:
+            keys = bias.shape[-1]
+            places = torch.arange(keys - length, keys, device=x.device)  # for the static cache of transformers 4
+            k, v = (part[:, :, :keys] for part in cache.update(k, v, self.layer, {"cache_position": places}))
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + bias.to(q.dtype)
-        out = scores.float().softmax(-1).to(v.dtype) @ v
-        return self.dense(out.transpose(1, 2).reshape(batch, length, hidden))
+        weights = scores.float().softmax(-1).to(v.dtype)
+        return self.dense((weights @ v).transpose(1, 2).reshape(batch, length, hidden)), weights
 
 
 def rotate(x, angles):
@@ -157,9 +168,11 @@ class Layer(nn.Module):
         self.post_attention_layernorm = layer_norm(config)
         self.mlp = Mlp(config)
 
-    def forward(self, x, bias, angles, past):
-        middle = x + self.attention(self.input_layernorm(x), bias, angles, past)
-        return middle + self.mlp(self.post_attention_layernorm(x if self.parallel else middle))
+    def forward(self, x, bias, angles, cache):
+        """(output, attention weights)"""
+        attended, weights = self.attention(self.input_layernorm(x), bias, angles, cache)
+        middle = x + attended
+        return middle + self.mlp(self.post_attention_layernorm(x if self.parallel else middle)), weights
 
 
 class MepModel(nn.Module):
@@ -173,10 +186,46 @@ class MepModel(nn.Module):
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
         self.final_layer_norm = layer_norm(config)
 
+    def forward(self, x, bias, angles, cache, want_states, want_attentions):
+        """(output, the layers' inputs and the output, the layers' attention weights); None for what is not wanted."""
+        states, attentions = [], []
+        for layer in self.layers:
+            states += [x] if want_states else []
+            x, weights = layer(x, bias, angles, cache)
+            attentions += [weights] if want_attentions else []
+        x = self.final_layer_norm(x)
+        return x, (*states, x) if want_states else None, tuple(attentions) if want_attentions else None
+
+
+def visible_positions(mask, batch, length, device):
+    """Positions [batch or 1, length] of all keys. Tokens that the mask hides are not counted: a padded sequence has the
+    positions that it has alone."""
+    if mask is None:
+        return torch.arange(length, device=device)[None]
+    if mask.shape != (batch, length):
+        raise ValueError(f"attention_mask has the shape {list(mask.shape)}, expected {[batch, length]}: batch, keys "
+                         "with those in the cache")
+    return ((mask != 0).long().cumsum(-1) - 1).clamp(min=0)
+
+
+def check_position_ids(position_ids, positions, visible, absolute):
+    """Raise an error for position_ids that the model would not follow; those of hidden tokens are not used."""
+    if position_ids.shape not in (visible.shape, (1, visible.shape[1])):
+        raise ValueError(f"position_ids have the shape {list(position_ids.shape)}, expected {list(visible.shape)}")
+    if (visible & (position_ids < (position_ids * visible).cummax(-1).values.clamp(min=0))).any():
+        raise ValueError("position_ids go back or are negative: sequences packed into one row would see each other; use "
+                         "one row for each, and attention_mask")
+    moved, most = position_ids - positions, torch.iinfo(torch.long).max
+    moves = moved.masked_fill(~visible, -most).amax(-1), moved.masked_fill(~visible, most).amin(-1)
+    if not absolute and (moves[0] > moves[1]).any():
+        raise ValueError("position_ids have gaps, but this encoding takes its distances from the order of the visible "
+                         "tokens")
+
 
 class MepForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = MepConfig
     base_model_prefix = "gpt_neox"
+    accepts_loss_kwargs = True  # num_items_in_batch
     _supports_cache_class = True
 
     def __init__(self, config):
@@ -191,50 +240,133 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
     def get_input_embeddings(self):
         return self.gpt_neox.embed_in
 
+    def set_input_embeddings(self, value):
+        self.gpt_neox.embed_in = value
+
     def get_output_embeddings(self):
         return getattr(self, "embed_out", None)
 
-    def embed(self, tokens, positions):
-        config, x = self.config, self.gpt_neox.embed_in(tokens)
+    def set_output_embeddings(self, value):
+        self.embed_out = value
+
+    @staticmethod
+    def create_masks_for_generate(attention_mask=None, **rest):
+        """generate would make masks of four dimensions for a static cache; forward makes its own."""
+        return attention_mask
+
+    def embed(self, x, positions):
+        """What the layers begin with, from the embeddings of the tokens."""
+        config = self.config
         if config.position_encoding == "learned":
+            if positions.numel() and positions.max() >= config.max_position_embeddings:
+                raise ValueError(f"the learned encoding has {config.max_position_embeddings} positions, and position "
+                                 f"{int(positions.max())} is asked for")
             x = x + self.gpt_neox.embed_positions(positions)
         if config.position_encoding == "sinusoidal":
             half = torch.arange(config.hidden_size // 2, dtype=torch.float64, device=x.device)
-            angles = positions[:, None] * config.rotary_emb_base ** (-2 * half / config.hidden_size)
+            angles = positions[:, :, None] * config.rotary_emb_base ** (-2 * half / config.hidden_size)
             x = x + torch.cat([angles.sin(), angles.cos()], -1).to(x.dtype)
         return self.gpt_neox.embed_layer_norm(x) if config.embedding_layer_norm else x
 
-    def bias(self, positions, length, mask):
-        """[batch or 1, heads or 1, queries, length]: the distance bias, -inf where a query may not look."""
-        distance = positions[:, None] - torch.arange(length, device=positions.device)
-        bias = torch.zeros(1, *distance.shape, device=positions.device)
+    def angles(self, positions):
+        """The rotary encoding's [batch or 1, 1, queries, pairs of channels]; None for others."""
+        config = self.config
+        if config.position_encoding != "rotary":
+            return None
+        dims = int(config.hidden_size // config.num_attention_heads * config.rotary_pct)
+        exponents = torch.arange(0, dims, 2, dtype=torch.float64, device=positions.device) / dims
+        return positions[:, None, :, None] * config.rotary_emb_base ** -exponents
+
+    def bias(self, positions, queries, mask):
+        """[batch or 1, heads or 1, queries, keys]: the distance bias, -inf where a query may not look. `positions` are
+        those of all keys, of which the queries are the last."""
+        length = positions.shape[1]
+        index = torch.arange(length, device=positions.device)
+        steps = index[length - queries:, None] - index
+        bias = torch.zeros(1, 1, *steps.shape, device=positions.device)
         if hasattr(self, "position_bias"):
-            bias = self.position_bias(length, positions.device)[:, distance.clamp(min=0)]
-        bias = bias.masked_fill(distance < 0, -math.inf)[None]
+            distance = positions[:, length - queries:, None] - positions[:, None, :]
+            bias = self.position_bias(length, positions.device)[:, distance.clamp(min=0)].transpose(0, 1)
+        bias = bias.masked_fill(steps < 0, -math.inf)
         if mask is not None:
-            hidden = (mask[:, None, None, :] == 0) & (distance > 0)  # a hidden token still sees itself: no row is empty
+            hidden = (mask[:, None, None, :] == 0) & (steps > 0)  # a hidden token still sees itself: no row is empty
             bias = bias.masked_fill(hidden, -math.inf)
         return bias
 
-    def forward(self, input_ids, attention_mask=None, past_key_values=None, labels=None, use_cache=None,
-                logits_to_keep=0, **unused):
-        config = self.config
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache()
-        start = past_key_values.get_seq_length() if past_key_values is not None else 0
-        length = start + input_ids.shape[1]
-        positions, angles = torch.arange(start, length, device=input_ids.device), None
-        if config.position_encoding == "rotary":
-            dims = int(config.hidden_size // config.num_attention_heads * config.rotary_pct)
-            exponents = torch.arange(0, dims, 2, dtype=torch.float64, device=input_ids.device) / dims
-            angles = positions[:, None] * config.rotary_emb_base ** -exponents
-        bias = self.bias(positions, length, attention_mask)
-        x = self.embed(input_ids, positions)
-        for layer in self.gpt_neox.layers:
-            x = layer(x, bias, angles, past_key_values)
-        x = self.gpt_neox.final_layer_norm(x)[:, -logits_to_keep if logits_to_keep else 0:]
-        logits = functional.linear(x, (self.embed_out if hasattr(self, "embed_out") else self.gpt_neox.embed_in).weight)
-        loss = None
-        if labels is not None:
-            loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values)
+    def positions(self, attention_mask, position_ids, batch, queries, length, device):
+        """(positions of all keys, of the queries), each [batch or 1, ...]."""
+        keys = visible_positions(attention_mask, batch, length, device)
+        own = keys[:, length - queries:]
+        if position_ids is None:
+            return keys, own
+        visible = torch.ones(batch, queries, dtype=torch.bool, device=device)
+        if attention_mask is not None:
+            visible = attention_mask[:, length - queries:] != 0
+        check_position_ids(position_ids, own, visible, not hasattr(self, "position_bias"))
+        return keys, position_ids * visible
+
+    def loss(self, logits, labels, logits_to_keep, num_items_in_batch):
+        """The mean over the labels, or their sum / num_items_in_batch, which Trainer gives when it accumulates."""
+        if labels is None:
+            return None
+        if isinstance(logits_to_keep, torch.Tensor) or logits_to_keep != 0:
+            raise ValueError("labels need the logits of all tokens: leave logits_to_keep out")
+        if labels.shape != logits.shape[:2]:
+            raise ValueError(f"labels have the shape {list(labels.shape)}, expected {list(logits.shape[:2])}")
+        return self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1],
+                                  num_items_in_batch=num_items_in_batch)
+
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, inputs_embeds=None, cache=None,
+                labels=None, use_cache=None, logits_to_keep=0, past_key_values=None, output_attentions=None,
+                output_hidden_states=None, return_dict=None, num_items_in_batch=None, token_type_ids=None, **unknown):
+        """What transformers' causal models take. `past_key_values` is the earlier name of `cache`."""
+        refuse(unknown, token_type_ids)
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give either input_ids or inputs_embeds")
+        x = self.gpt_neox.embed_in(input_ids) if inputs_embeds is None else inputs_embeds
+        cache = self.find_cache(cache, past_key_values, use_cache)
+        batch, queries = x.shape[:2]
+        length = queries + (0 if cache is None else int(cache.get_seq_length()))
+        keys, positions = self.positions(attention_mask, position_ids, batch, queries, length, x.device)
+        x, states, attentions = self.gpt_neox(
+            self.embed(x, positions), self.bias(keys, queries, attention_mask), self.angles(positions), cache,
+            self.flag("output_hidden_states", output_hidden_states), self.flag("output_attentions", output_attentions))
+        head = self.embed_out if hasattr(self, "embed_out") else self.gpt_neox.embed_in
+        logits = functional.linear(x[:, kept(logits_to_keep)], head.weight)
+        output = CausalLMOutputWithPast(loss=self.loss(logits, labels, logits_to_keep, num_items_in_batch),
+                                        logits=logits, hidden_states=states, attentions=attentions, **{CACHE: cache})
+        return output if self.flag("return_dict", return_dict) else output.to_tuple()
+
+    def flag(self, name, given):
+        """A flag, or the configuration's where it is not given."""
+        return getattr(self.config, name) if given is None else given
+
+    def find_cache(self, cache, past_key_values, use_cache):
+        """The cache that is given, or a new one where one is wanted; training needs none unless it is asked for."""
+        if cache is not None and past_key_values is not None:
+            raise ValueError("cache and past_key_values are the same argument: give one")
+        cache = past_key_values if cache is None else cache
+        if cache is None and (self.config.use_cache and not self.training if use_cache is None else use_cache):
+            return DynamicCache()
+        if cache is not None and not hasattr(cache, "get_seq_length"):
+            raise TypeError("cache must be one of transformers' caches, such as DynamicCache(), not "
+                            f"{type(cache).__name__}")
+        return cache
+
+
+def kept(logits_to_keep):
+    """The tokens whose logits are wanted, as an index: the last few, all (0), or those of a tensor."""
+    if not isinstance(logits_to_keep, torch.Tensor):
+        return slice(-logits_to_keep if logits_to_keep else 0, None)
+    if logits_to_keep.dim() != 1:
+        raise ValueError(f"logits_to_keep has {logits_to_keep.dim()} dimensions: a number or one dimension is possible")
+    return logits_to_keep
+
+
+def refuse(unknown, token_type_ids):
+    """Raise an error for a keyword that has no effect here; None is accepted."""
+    names = [name for name, value in unknown.items() if value is not None and name != "cache_position"]
+    if names:
+        raise TypeError(f"MepForCausalLM.forward() has no {' and no '.join(names)}")
+    if token_type_ids is not None and token_type_ids.any():
+        raise ValueError("this model has one type of tokens: token_type_ids must be 0")
