@@ -6,14 +6,18 @@
 set -eu
 
 wanted='cmake:cmake ninja-build:ninja gcc:gcc pkg-config:pkg-config
-libdnnl-dev:/usr/include/oneapi/dnnl/dnnl.h libjansson-dev:@jansson libarchive-dev:@libarchive
+libjansson-dev:@jansson libarchive-dev:@libarchive
 libpcre2-dev:@libpcre2-8 libutf8proc-dev:@libutf8proc'
 case ${1:-build} in
 build) ;;
 demo) wanted="$wanted gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core" ;;
 test) wanted="$wanted libcmocka-dev:@cmocka g++:g++ gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core
 python3-numpy:/usr/lib/python3/dist-packages/numpy libopenmpi-dev:@ompi-c openmpi-bin:mpirun iproute2:ip" ;;
-clang) wanted="$wanted libcmocka-dev:@cmocka clang:clang libomp-dev:libomp-dev" ;;
+clang)
+    clang=${CLANG:-clang}
+    openmp=libomp${clang#clang}-dev
+    wanted="$wanted libcmocka-dev:@cmocka $clang:$clang $openmp:$openmp"
+    ;;
 *) echo "setup.sh: build, demo, test or clang, not \"$1\"" >&2; exit 2 ;;
 esac
 

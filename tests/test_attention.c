@@ -12,7 +12,8 @@
 static void test_levels(void **state)
 {
     (void)state;
-    static const int lanes[] = {4, 8, 16, 16};
+    static const int lanes[] = {
+        [MEP_CPU_C] = 4, [MEP_CPU_NEON] = 4, [MEP_CPU_AVX2] = 8, [MEP_CPU_AVX512] = 16, [MEP_CPU_AVX512_BF16] = 16};
     for (int level = 0; level <= (int)mep_cpu_level_detected(); level++)
         for (int dtype = 0; dtype < 2; dtype++) {
             const mep_attention_kernels *kernels = mep_attention_kernels_for((mep_cpu_level)level, (mep_dtype)dtype);

@@ -16,7 +16,7 @@
 #include "base/simd.h"
 
 /* Rows and vectors of a block of C: as many accumulators as registers allow. */
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(__aarch64__) /* 32 registers */
 enum { BLOCK_VECTORS = 4, BLOCK_ROWS = 6, NARROW_ROWS = 12 };
 #else
 enum { BLOCK_VECTORS = 2, BLOCK_ROWS = 6, NARROW_ROWS = 6 };
