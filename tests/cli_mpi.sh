@@ -8,16 +8,11 @@ tests=$(cd "$(dirname "$0")" && pwd)
 "$MEP" version | grep -q '^processes *none' && { echo "this build has no MPI: nothing tested"; exit 77; }
 command -v mpirun > /dev/null || { echo "mpirun is missing: nothing tested"; exit 77; }
 . "$tests/tiny.sh"
+. "$tests/mpi.sh"
+mpi_settings "$folder"
 long=${2:-}
 steps=20
 [ -z "$long" ] || steps=400
-
-# mpirun of Open MPI refuses root, and more processes than cores, unless told. Its own leaks are not ours. All mpiruns of a
-# user make and remove one folder in /tmp together; this one has its own.
-export OMPI_MCA_orte_tmpdir_base="$folder"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
-export OMPI_MCA_btl_base_warn_component_unused=0 OMPI_MCA_btl_vader_single_copy_mechanism=none
 
 # group N CODE ARGUMENT ...: the program in N processes, as `expect` in one
 group() {
