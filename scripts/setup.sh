@@ -12,7 +12,8 @@ case ${1:-build} in
 build) ;;
 demo) wanted="$wanted gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core" ;;
 test) wanted="$wanted libcmocka-dev:@cmocka g++:g++ gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core
-python3-numpy:/usr/lib/python3/dist-packages/numpy libopenmpi-dev:@ompi-c openmpi-bin:mpirun iproute2:ip" ;;
+python3-numpy:/usr/lib/python3/dist-packages/numpy libopenmpi-dev:@ompi-c openmpi-bin:mpirun iproute2:ip
+locales:/usr/share/i18n/locales/POSIX" ;;
 clang)
     clang=${CLANG:-clang}
     openmp=libomp${clang#clang}-dev
@@ -38,9 +39,9 @@ done
 
 if ! command -v apt-get > /dev/null; then
     echo "missing (names of Debian packages):$missing; install them, then run make again" >&2
-    # oneDNN, gnuplot, fonts, NumPy, MPI and ip may be done without
+    # gnuplot, fonts, NumPy, MPI, ip and locales may be done without
     for package in $missing; do
-        case $package in libdnnl-dev | gnuplot-nox | fonts-dejavu-core | python3-numpy | libopenmpi-dev | openmpi-bin | iproute2) ;; *) exit 1 ;; esac
+        case $package in gnuplot-nox | fonts-dejavu-core | python3-numpy | libopenmpi-dev | openmpi-bin | iproute2 | locales) ;; *) exit 1 ;; esac
     done
     exit 0
 fi
