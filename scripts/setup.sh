@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Installs the Debian packages that the build needs and that are missing; says nothing when none is. Elsewhere it names
-# the missing parts, so that they can be installed by other means. Usage: setup.sh [build | demo | test | clang]
+# the missing parts, on Fedora by the names of its packages. Usage: setup.sh [build | demo | test | clang]
 set -eu
 
 wanted='cmake:cmake ninja-build:ninja gcc:gcc pkg-config:pkg-config
@@ -31,6 +31,23 @@ has() {
     esac
 }
 
+# fedora PACKAGE: its name there, where it is another one.
+fedora() {
+    case $1 in
+    pkg-config) echo pkgconf-pkg-config ;;
+    g++) echo gcc-c++ ;;
+    gnuplot-nox) echo gnuplot ;;
+    fonts-dejavu-core) echo dejavu-sans-fonts ;;
+    libopenmpi-dev) echo openmpi-devel ;;
+    openmpi-bin) echo openmpi ;;
+    iproute2) echo iproute ;;
+    locales) echo glibc-locale-source ;;
+    libpcre2-dev | libutf8proc-dev | libjansson-dev) name=${1#lib} && echo "${name%-dev}-devel" ;;
+    *-dev) echo "${1%-dev}-devel" ;;
+    *) echo "$1" ;;
+    esac
+}
+
 missing=
 for entry in $wanted; do
     has "${entry#*:}" || missing="$missing ${entry%%:*}"
@@ -38,7 +55,13 @@ done
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get > /dev/null; then
-    echo "missing (names of Debian packages):$missing; install them, then run make again" >&2
+    if command -v dnf > /dev/null; then
+        names=
+        for package in $missing; do names="$names $(fedora "$package")"; done
+        echo "missing:$names; as root: dnf install$names, then run make again" >&2
+    else
+        echo "missing (names of Debian packages):$missing; install them, then run make again" >&2
+    fi
     # gnuplot, fonts, NumPy, MPI, ip and locales may be done without
     for package in $missing; do
         case $package in gnuplot-nox | fonts-dejavu-core | python3-numpy | libopenmpi-dev | openmpi-bin | iproute2 | locales) ;; *) exit 1 ;; esac
