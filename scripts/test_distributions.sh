@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Builds and tests this tree in fresh Debian roots, as a new user would. A job is SUITE:COMPILER: `make`, `make demo
-# STEPS=60` and `make test` (or test-clang) in a copy of a minimal root that has only `make`, and ccache for speed; or
+# STEPS=60` and `make test` in a copy of a minimal root that has only `make` (with clang also that), and ccache for speed; or
 # SUITE:arm64: the library and the program for 64-bit Arm by a cross compiler, and the core of the tests under QEMU. The
 # roots are made by debootstrap from the mirror of this machine's apt and kept in build/roots, with the packages and the
 # compiler's cache. Mounts and processes are in namespaces of their own and end with the job. Exit code 77: this machine
@@ -66,10 +66,11 @@ commands() {
         ;;
     *)
         echo 'apt-get update -q > /dev/null
-        install make ccache
-        make
-        make demo STEPS=60'
-        case $1 in clang*) echo "make test-clang CLANG=$1" ;; *) echo 'make test' ;; esac
+        install make ccache'
+        case $1 in clang*) echo "export CLANG=$1 CC=$1 && sh scripts/setup.sh clang" ;; esac
+        echo 'make
+        make demo STEPS=60
+        make test'
         ;;
     esac
 }
