@@ -14,9 +14,8 @@ hosts_enter "$tests/cli_hosts.sh" "$1"
 . "$tests/mpi.sh"
 hosts_start alpha beta
 
-# All machines are on the same cores, so none should wait with a loop.
 mpi_settings "$folder/disk"
-export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_plm_rsh_agent="$folder/agent" PRTE_MCA_plm_ssh_agent="$folder/agent"
+export OMPI_MCA_plm_rsh_agent="$folder/agent" PRTE_MCA_plm_ssh_agent="$folder/agent"
 printf 'alpha slots=1\nbeta slots=2\n' > hostfile
 
 # across CODE ARGUMENT ...: the program in 3 processes, one on alpha and two on beta, in the folder disk of each
