@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-python torture long-run wheel fuzz demo bench bench-gpu install clean format help
+.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-distributions test-arm64 test-python torture long-run wheel fuzz demo bench bench-gpu install clean format help
 
 all: ## build the program: build/release/mep
 	@sh scripts/setup.sh build
@@ -12,9 +12,9 @@ all: ## build the program: build/release/mep
 setup: ## install the missing Debian packages, those of the tests too
 	@sh scripts/setup.sh test
 
-# check PRESET: configure, build, run the tests
+# check PRESET [OPTIONS]: configure, build, run the tests
 define check
-	@cmake --preset $(1) > /dev/null
+	@cmake --preset $(1) $(2) > /dev/null
 	@cmake --build build/$(1)
 	@ctest --test-dir build/$(1) --output-on-failure -j 2
 endef
@@ -39,9 +39,17 @@ test-mpi: setup ## the tests of several processes alone, with longer runs under 
 	@ctest --test-dir build/ci --output-on-failure -R 'dist|ring|shards|group'
 	@sh tests/cli_mpi.sh "$(CURDIR)/build/ci/mep" long
 
-test-clang: setup ## the same with clang
+CLANG ?= clang
+export CLANG
+test-clang: setup ## the same with clang; CLANG=clang-19: with another one
 	@sh scripts/setup.sh clang
-	$(call check,clang)
+	$(call check,clang,-DCMAKE_C_COMPILER=$(CLANG))
+
+test-distributions: ## make, make demo and make test in fresh Debian roots; JOBS="trixie:gcc bookworm:clang": some of them
+	@scripts/test_distributions.sh $(JOBS)
+
+test-arm64: ## cross-compile for 64-bit Arm in a Debian root, and run the core of the tests under QEMU
+	@scripts/test_distributions.sh bookworm:arm64
 
 test-asan: setup ## the tests under AddressSanitizer
 	$(call check,asan)

@@ -27,10 +27,17 @@ list(FILTER mep_sources EXCLUDE REGEX "/src/(cli|bench|cuda)/|/src/dist/mpi")
 set(mep_flags_avx2 -mavx2 -mfma -mf16c)
 set(mep_flags_avx512 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mprefer-vector-width=512)
 set(mep_flags_avx512_bf16 ${mep_flags_avx512} -mavx512bf16)
+set(mep_flags_neon) # every 64-bit Arm has it
+set(mep_levels)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set(mep_levels avx2 avx512 avx512_bf16)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+    set(mep_levels neon)
+endif()
 foreach(source IN LISTS mep_sources)
-    if(source MATCHES "_(avx2|avx512|avx512_bf16)\\.c$")
+    if(source MATCHES "_(avx2|avx512|avx512_bf16|neon)\\.c$")
         set(level ${CMAKE_MATCH_1})
-        if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+        if(level IN_LIST mep_levels)
             set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
                 "${mep_flags_${level}};-ffp-contract=fast")
         else()
@@ -47,7 +54,8 @@ mep_embed(${mep_python_files} mep_configuration_py=${PROJECT_SOURCE_DIR}/src/io/
 
 add_library(mep_objects OBJECT ${mep_sources} ${mep_python_files})
 target_include_directories(mep_objects PUBLIC ${PROJECT_SOURCE_DIR}/include)
-target_compile_options(mep_objects PRIVATE -fvisibility=hidden -fno-math-errno -fno-trapping-math)
+# No fused multiply-add where the source has two operations, except in the files of a level: clang would make some on Arm.
+target_compile_options(mep_objects PRIVATE -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=off)
 target_link_libraries(mep_objects PRIVATE mep_internal OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
                       PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 

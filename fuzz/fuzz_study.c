@@ -67,7 +67,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const mep_study_corpus corpus = {{"0123456789abcdef", "0123456789abcdef"}};
     if (empty == NULL) begin();
     put_file("study.json", data, size);
-    check_message(mep_study_open_folder(fuzz_folder, &settings, &corpus));
+    mep_run_folder folder = {0};
+    check_message(mep_study_open_folder(fuzz_folder, &settings, &corpus, &folder));
+    mep_run_folder_close(&folder);
     put_file("eval.json", data, size);
     read_results();
     json_t *input = json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES, NULL);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Installs the Debian packages that the build needs and that are missing; says nothing when none is. Elsewhere it names
-# the missing parts, so that they can be installed by other means. Usage: setup.sh [build | demo | test | clang]
+# the missing parts, on Fedora by the names of its packages. Usage: setup.sh [build | demo | test | clang]
 set -eu
 
 wanted='cmake:cmake ninja-build:ninja gcc:gcc pkg-config:pkg-config
@@ -12,8 +12,13 @@ case ${1:-build} in
 build) ;;
 demo) wanted="$wanted gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core" ;;
 test) wanted="$wanted libcmocka-dev:@cmocka g++:g++ gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core
-python3-numpy:/usr/lib/python3/dist-packages/numpy libopenmpi-dev:@ompi-c openmpi-bin:mpirun iproute2:ip" ;;
-clang) wanted="$wanted libcmocka-dev:@cmocka clang:clang libomp-dev:libomp-dev" ;;
+python3-numpy:/usr/lib/python3/dist-packages/numpy libopenmpi-dev:@ompi-c openmpi-bin:mpirun iproute2:ip
+locales:/usr/share/i18n/locales/POSIX" ;;
+clang)
+    clang=${CLANG:-clang}
+    openmp=libomp${clang#clang}-dev
+    wanted="$wanted libcmocka-dev:@cmocka $clang:$clang $openmp:$openmp"
+    ;;
 *) echo "setup.sh: build, demo, test or clang, not \"$1\"" >&2; exit 2 ;;
 esac
 
@@ -26,6 +31,24 @@ has() {
     esac
 }
 
+# fedora PACKAGE: its name there, where it is another one.
+fedora() {
+    case $1 in
+    pkg-config) echo pkgconf-pkg-config ;;
+    g++) echo gcc-c++ ;;
+    gnuplot-nox) echo gnuplot ;;
+    fonts-dejavu-core) echo dejavu-sans-fonts ;;
+    libopenmpi-dev) echo openmpi-devel ;;
+    openmpi-bin) echo openmpi ;;
+    iproute2) echo iproute ;;
+    zlib1g-dev) echo zlib-devel ;;
+    locales) echo glibc-locale-source ;;
+    libpcre2-dev | libutf8proc-dev | libjansson-dev) name=${1#lib} && echo "${name%-dev}-devel" ;;
+    *-dev) echo "${1%-dev}-devel" ;;
+    *) echo "$1" ;;
+    esac
+}
+
 missing=
 for entry in $wanted; do
     has "${entry#*:}" || missing="$missing ${entry%%:*}"
@@ -33,10 +56,16 @@ done
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get > /dev/null; then
-    echo "missing (names of Debian packages):$missing; install them, then run make again" >&2
-    # gnuplot, fonts, NumPy, MPI and ip may be done without
+    if command -v dnf > /dev/null; then
+        names=
+        for package in $missing; do names="$names $(fedora "$package")"; done
+        echo "missing:$names; as root: dnf install$names, then run make again" >&2
+    else
+        echo "missing (names of Debian packages):$missing; install them, then run make again" >&2
+    fi
+    # gnuplot, fonts, NumPy, MPI, ip and locales may be done without
     for package in $missing; do
-        case $package in gnuplot-nox | fonts-dejavu-core | python3-numpy | libopenmpi-dev | openmpi-bin | iproute2) ;; *) exit 1 ;; esac
+        case $package in gnuplot-nox | fonts-dejavu-core | python3-numpy | libopenmpi-dev | openmpi-bin | iproute2 | locales) ;; *) exit 1 ;; esac
     done
     exit 0
 fi

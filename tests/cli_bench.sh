@@ -120,7 +120,7 @@ refuse 2 'say what to measure' bench
 refuse 2 'no benchmark "speed"' bench speed
 refuse 2 'rotary" is no distance bias' bench attention --positions none,rotary
 refuse 2 'unknown kernel "gaus"' bench decode --positions gaus
-refuse 2 'is none of c, avx2, avx512, avx512_bf16' bench attention --levels sse
+refuse 2 'is none of c, ' bench attention --levels sse
 refuse 2 'is none of off, exact' bench attention --skip never
 refuse 2 '--lengths' bench attention --lengths 0
 refuse 2 '--repeats' bench gemm --repeats 0

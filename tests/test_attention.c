@@ -8,15 +8,27 @@
 
 #include "attention/kernels.h"
 
-/* A level's file is compiled for that level: its vectors are that wide. */
+/* -1 + x x, where x x is not a float32: 2^-11 in two operations, and 2^-24 more by a fused multiply-add. */
+static float fused_term(const mep_attention_kernels *kernels)
+{
+    const float x = 1 + 0x1p-12f;
+    float a[2] = {-1, x}, b[2 * CHANNEL_MULTIPLE], c[CHANNEL_MULTIPLE];
+    for (int i = 0; i < CHANNEL_MULTIPLE; i++) b[i] = 1, b[CHANNEL_MULTIPLE + i] = x;
+    kernels->product(1, CHANNEL_MULTIPLE, 2, a, 2, 1, b, CHANNEL_MULTIPLE, c, CHANNEL_MULTIPLE, 0);
+    return c[0] - 0x1p-11f;
+}
+
+/* A level's file is compiled for that level: its vectors are that wide, and only plain C does not fuse. */
 static void test_levels(void **state)
 {
     (void)state;
-    static const int lanes[] = {4, 8, 16, 16};
+    static const int lanes[] = {
+        [MEP_CPU_C] = 4, [MEP_CPU_NEON] = 4, [MEP_CPU_AVX2] = 8, [MEP_CPU_AVX512] = 16, [MEP_CPU_AVX512_BF16] = 16};
     for (int level = 0; level <= (int)mep_cpu_level_detected(); level++)
         for (int dtype = 0; dtype < 2; dtype++) {
             const mep_attention_kernels *kernels = mep_attention_kernels_for((mep_cpu_level)level, (mep_dtype)dtype);
             assert_int_equal(kernels->lanes, lanes[level]);
+            if (kernels->pair == 1) assert_true(fused_term(kernels) == (level == MEP_CPU_C ? 0 : 0x1p-24f));
             assert_int_equal(kernels->pair, level == MEP_CPU_AVX512_BF16 && dtype == MEP_BFLOAT16 ? 2 : 1);
         }
 }

@@ -116,7 +116,15 @@ static void test_levels(void **state)
     mep_cpu_level highest = mep_cpu_level_detected();
     assert_int_equal(mep_cpu_level_set(MEP_CPU_C), MEP_CPU_C);
     assert_string_equal(mep_cpu_level_name(), "c");
-    assert_int_equal(mep_cpu_level_set(MEP_CPU_AVX512_BF16), highest);
+    assert_int_equal(mep_cpu_level_set((mep_cpu_level)(MEP_CPU_LEVELS - 1)), highest);
+    assert_true(highest < MEP_CPU_LEVELS);
+    assert_string_equal(mep_cpu_level_name(), mep_cpu_level_text(highest));
+#if defined(__aarch64__)
+    assert_string_equal(mep_cpu_level_name(), "neon");
+#else
+    assert_true(mep_cpu_level_set(MEP_CPU_NEON) == highest); /* no machine of this architecture has it */
+    assert_string_equal(mep_cpu_level_text(MEP_CPU_NEON), "neon");
+#endif
     assert_int_equal(mep_dtype_size(MEP_BFLOAT16), 2);
     assert_int_equal(mep_dtype_size((mep_dtype)77), 0);
 }

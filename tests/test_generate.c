@@ -385,7 +385,8 @@ static int32_t sample_sorted(const mep_generate_settings *s, int64_t count, cons
     mep_candidate candidates[700];
     double top = -INFINITY, sum = 0, kept = 0, drawn = 0;
     int64_t k = s->top_k > 0 && s->top_k < count ? s->top_k : count, n = 0, i = 0;
-    for (int64_t t = 0; t < count; t++) top = fmax(top, (double)logits[t]);
+    for (int64_t t = 0; t < count; t++) /* fmax here: an internal error of gcc 12 on Arm */
+        if ((double)logits[t] > top) top = (double)logits[t];
     for (int64_t t = 0; t < count; t++)
         candidates[t] = (mep_candidate){(float)exp(((double)logits[t] - top) / s->temperature), (int32_t)t};
     qsort(candidates, (size_t)count, sizeof *candidates, by_probability);

@@ -187,6 +187,7 @@ static void test_data(void **state)
     STATUS(mep_dataset_open_part, dataset, mep_dataset_open_part(NULL, X, X, 1));
     STATUS(mep_dataset_open_part, prefix, mep_dataset_open_part(X, NULL, X, 1));
     OPTIONAL(mep_dataset_open_part, split);
+    STATUS(mep_dataset_verify, dataset, mep_dataset_verify(NULL));
     STATUS(mep_dataset_read, dataset, mep_dataset_read(NULL, 1, 1, X));
     STATUS(mep_dataset_read, tokens, mep_dataset_read(X, 1, 1, NULL));
     STATUS(mep_dataset_writer_add, writer, mep_dataset_writer_add(NULL, X, 1, 1));
@@ -254,6 +255,12 @@ static void test_model(void **state)
     STATUS(mep_generate, settings, mep_generate(X, X, 1, NULL, on_token, X));
     STATUS(mep_generate, token, mep_generate(X, X, 1, X, NULL, X));
     OPTIONAL(mep_generate, context);
+    STATUS(mep_generate_reporting, model, mep_generate_reporting(NULL, X, 1, X, CALLBACK, on_token, X));
+    STATUS(mep_generate_reporting, prompt, mep_generate_reporting(X, NULL, 1, X, CALLBACK, on_token, X));
+    STATUS(mep_generate_reporting, settings, mep_generate_reporting(X, X, 1, NULL, CALLBACK, on_token, X));
+    STATUS(mep_generate_reporting, token, mep_generate_reporting(X, X, 1, X, CALLBACK, NULL, X));
+    OPTIONAL(mep_generate_reporting, reading);
+    OPTIONAL(mep_generate_reporting, context);
     STATUS(mep_model_config_check, config, mep_model_config_check(NULL));
     STATUS(mep_model_create, model, mep_model_create(NULL, X, 1));
     STATUS(mep_model_create, config, mep_model_create(X, NULL, 1));

@@ -45,9 +45,9 @@ MEP_API const char *mep_version(void);
  * compares it with the MEP_ABI_VERSION it was written for, before any other call. Thread-safe. */
 MEP_API int mep_abi_version(void);
 
-/* The instruction set level that kernels use on this machine: "c", "avx2", "avx512" or "avx512_bf16". It is the highest
- * that the processor and the build have, lowered (never raised) by the environment variable MEP_CPU, which is read
- * once. Thread-safe. */
+/* The instruction set level that kernels use on this machine: "c", "avx2", "avx512" or "avx512_bf16", and on
+ * 64-bit Arm "c" or "neon". It is the highest that the CPU and the build have, lowered (never raised) by the
+ * environment variable MEP_CPU, which is read once. Thread-safe. */
 MEP_API const char *mep_cpu_level_name(void);
 
 /* Number of threads that the library uses (OpenMP's); n <= 0 leaves it. Returns the number now in force. Results do not

@@ -378,7 +378,7 @@ def version():
 
 
 def cpu_level():
-    """The instruction set that the kernels use here: "c", "avx2", "avx512" or "avx512_bf16"."""
+    """The instruction set that the kernels use here: "c", "avx2", "avx512", "avx512_bf16" or "neon"."""
     return lib.mep_cpu_level_name().decode()
 
 

@@ -80,6 +80,8 @@ extern const mep_attention_kernels mep_attention_kernels_c;
 extern const mep_attention_kernels mep_attention_kernels_avx2;
 extern const mep_attention_kernels mep_attention_kernels_avx512;
 extern const mep_attention_kernels mep_attention_kernels_avx512_bf16;
+#elif defined(__aarch64__)
+extern const mep_attention_kernels mep_attention_kernels_neon;
 #endif
 
 #endif

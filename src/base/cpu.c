@@ -12,7 +12,11 @@
 #include "base/fork.h"
 #include "mep/types.h"
 
-static const char *const LEVEL_NAMES[] = {"c", "avx2", "avx512", "avx512_bf16"};
+static const char *const LEVEL_NAMES[] = {[MEP_CPU_C] = "c",
+                                          [MEP_CPU_AVX2] = "avx2",
+                                          [MEP_CPU_AVX512] = "avx512",
+                                          [MEP_CPU_AVX512_BF16] = "avx512_bf16",
+                                          [MEP_CPU_NEON] = "neon"};
 static atomic_int current = -1;
 
 mep_cpu_level mep_cpu_level_detected(void)
@@ -25,7 +29,7 @@ mep_cpu_level mep_cpu_level_detected(void)
         return MEP_CPU_AVX2;
     return __builtin_cpu_supports("avx512bf16") ? MEP_CPU_AVX512_BF16 : MEP_CPU_AVX512;
 #else
-    return MEP_CPU_C;
+    return (mep_cpu_level)(MEP_CPU_LEVELS - 1);
 #endif
 }
 
@@ -39,9 +43,9 @@ mep_cpu_level mep_cpu_level_set(mep_cpu_level level)
 mep_cpu_level mep_cpu_level_get(void)
 {
     if (current < 0) {
-        mep_cpu_level wanted = MEP_CPU_AVX512_BF16;
+        mep_cpu_level wanted = (mep_cpu_level)(MEP_CPU_LEVELS - 1);
         const char *text = getenv("MEP_CPU");
-        for (int level = 0; text != NULL && level <= MEP_CPU_AVX512_BF16; level++)
+        for (int level = 0; text != NULL && level < MEP_CPU_LEVELS; level++)
             if (strcmp(text, LEVEL_NAMES[level]) == 0) wanted = (mep_cpu_level)level;
         mep_cpu_level_set(wanted);
     }

@@ -9,11 +9,29 @@
 extern "C" {
 #endif
 
+/* The levels of the architecture that this is compiled for come first, in rising order: 0 .. MEP_CPU_LEVELS - 1. Those
+ * of other architectures follow; no machine has them. */
 typedef enum mep_cpu_level {
     MEP_CPU_C = 0,
-    MEP_CPU_AVX2,       /* AVX2, FMA */
-    MEP_CPU_AVX512,     /* AVX-512 F, VL, BW, DQ */
-    MEP_CPU_AVX512_BF16 /* and AVX512_BF16 */
+#if defined(__aarch64__)
+    MEP_CPU_NEON, /* every 64-bit Arm has it, with FMA */
+    MEP_CPU_LEVELS,
+    MEP_CPU_AVX2 = MEP_CPU_LEVELS,
+    MEP_CPU_AVX512,
+    MEP_CPU_AVX512_BF16,
+#elif defined(__x86_64__)
+    MEP_CPU_AVX2,        /* AVX2, FMA */
+    MEP_CPU_AVX512,      /* AVX-512 F, VL, BW, DQ */
+    MEP_CPU_AVX512_BF16, /* and AVX512_BF16 */
+    MEP_CPU_LEVELS,
+    MEP_CPU_NEON = MEP_CPU_LEVELS,
+#else
+    MEP_CPU_LEVELS,
+    MEP_CPU_NEON = MEP_CPU_LEVELS,
+    MEP_CPU_AVX2,
+    MEP_CPU_AVX512,
+    MEP_CPU_AVX512_BF16,
+#endif
 } mep_cpu_level;
 
 /* Levels that this machine has: detected once, lowered by the environment variable MEP_CPU. */
@@ -26,7 +44,7 @@ mep_cpu_level mep_cpu_level_set(mep_cpu_level level);
 /* What the machine has, whatever is in force. */
 mep_cpu_level mep_cpu_level_detected(void);
 
-/* "c", "avx2", "avx512", "avx512_bf16". */
+/* "c", "avx2", "avx512", "avx512_bf16", "neon". */
 const char *mep_cpu_level_text(mep_cpu_level level);
 
 #ifdef __cplusplus

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Vectors of float32 in the width that the including file is compiled for (GCC and clang vector extensions), and what
- * the kernels need on them: one source serves plain C, AVX2 and AVX-512. Included only by files that become a variant
- * of a kernel table (NAME_c.c, NAME_avx2.c, NAME_avx512.c).
+ * the kernels need on them: one source serves plain C, AVX2, AVX-512 and NEON. Included only by files that become a
+ * variant of a kernel table (NAME_c.c, NAME_avx2.c, NAME_avx512.c, NAME_neon.c).
  */
 #ifndef MEP_BASE_SIMD_H
 #define MEP_BASE_SIMD_H

@@ -19,7 +19,7 @@
 #include "base/simd.h"
 
 /* Rows and vectors of a block of C: as many accumulators as registers allow. */
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(__aarch64__) /* 32 registers */
 enum { BLOCK_VECTORS = 4, BLOCK_ROWS = 6, NARROW_ROWS = 12 };
 #else
 enum { BLOCK_VECTORS = 2, BLOCK_ROWS = 6, NARROW_ROWS = 6 };
@@ -130,7 +130,7 @@ static void tile_product(int64_t rows, int64_t columns, int64_t depth, const flo
     int64_t column = 0;
     for (; column + BLOCK_VECTORS * LANES <= columns; column += BLOCK_VECTORS * LANES)
         tile_columns(&t, rows, column, BLOCK_ROWS, BLOCK_VECTORS);
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(__aarch64__)
     for (; column + 3 * LANES <= columns; column += 3 * LANES) tile_columns(&t, rows, column, 8, 3);
     for (; column + 2 * LANES <= columns; column += 2 * LANES) tile_columns(&t, rows, column, 8, 2);
 #endif

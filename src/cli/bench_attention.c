@@ -44,9 +44,9 @@ static const char ATTENTION_NOTES[] =
 static int check_attention(attention_job *a, const mep_option *options)
 {
     static const char *const skip_words[] = {"off", "exact", NULL};
-    const char *level_words[MEP_CPU_AVX512_BF16 + 2] = {NULL};
+    const char *level_words[MEP_CPU_LEVELS + 1] = {NULL};
     int64_t indices[MEP_ARGS_LIST];
-    for (int l = 0; l <= MEP_CPU_AVX512_BF16; l++) level_words[l] = mep_cpu_level_text((mep_cpu_level)l);
+    for (int l = 0; l < MEP_CPU_LEVELS; l++) level_words[l] = mep_cpu_level_text((mep_cpu_level)l);
     if (a->s.tokens > 0 && mep_args_given(options, "--batch-size"))
         return mep_cli_usage(a->job.command, "--tokens and --batch-size exclude each other");
     if (a->job.device != MEP_DEVICE_CPU && mep_args_given(options, "--levels"))
@@ -102,7 +102,8 @@ int mep_cli_bench_attention(int argc, char **argv)
                        "in place of --batch-size: at each length as many sequences as have L tokens, at least one"),
         MEP_OPT_INT("--heads", 0, "N", &a.s.heads, 1, 65536, "attention heads"),
         MEP_OPT_INT("--head-dim", 0, "N", &a.s.head_dim, 1, 65536, "channels of a head"),
-        MEP_OPT_TEXTS("--levels", 0, "LEVEL,..", &a.levels, "CPU levels: c, avx2, avx512, avx512_bf16"),
+        MEP_OPT_TEXTS("--levels", 0, "LEVEL,..", &a.levels,
+                      "CPU levels: c, avx2, avx512, avx512_bf16; on 64-bit Arm c, neon"),
         MEP_OPT_TEXTS("--skip", 0, "WHICH,..", &a.skips,
                       "with all blocks (off), and without those whose weights are zero (exact); none is measured once"),
         MEP_OPT_REAL("--tolerance", 0, "T", &a.s.tolerance, 0, 0.5,

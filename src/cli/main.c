@@ -90,9 +90,16 @@ static int check_cpu_level(void)
 {
     const char *wanted = getenv("MEP_CPU");
     if (wanted == NULL || *wanted == '\0') return MEP_EXIT_OK;
-    for (int level = MEP_CPU_C; level <= MEP_CPU_AVX512_BF16; level++)
+    for (int level = MEP_CPU_C; level < MEP_CPU_LEVELS; level++)
         if (strcmp(wanted, mep_cpu_level_text((mep_cpu_level)level)) == 0) return MEP_EXIT_OK;
-    mep_cli_print(stderr, "mep: MEP_CPU=%s is no CPU level; they are c, avx2, avx512 and avx512_bf16\n", wanted);
+    mep_cli_print(stderr, "mep: MEP_CPU=%s is not a CPU level of this architecture; use", wanted);
+    for (int level = MEP_CPU_C; level < MEP_CPU_LEVELS; level++)
+        fprintf(stderr, "%s %s",
+                level == MEP_CPU_C           ? ""
+                : level < MEP_CPU_LEVELS - 1 ? ","
+                                             : " or",
+                mep_cpu_level_text((mep_cpu_level)level));
+    fputc('\n', stderr);
     return MEP_EXIT_USAGE;
 }
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <math.h>
 #include <spawn.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -187,6 +188,7 @@ mep_status mep_picture_run(const mep_picture *files)
     char *arguments[] = {command, files->script_name, NULL};
     posix_spawn_file_actions_t actions;
     pid_t child;
+    setenv("LC_ALL", "C.UTF-8", 1); /* the script is UTF-8; gnuplot warns of it in a locale that is not */
     int state = 0, error = posix_spawn_file_actions_init(&actions);
     if (error == 0) {
         error = posix_spawn_file_actions_addchdir_np(&actions, files->folder);

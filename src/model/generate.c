@@ -120,5 +120,7 @@ mep_status mep_generate_reporting(mep_model *model, const int32_t *prompt, int64
 mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count, const mep_generate_settings *settings,
                         mep_token_fn token, void *context)
 {
+    MEP_REQUIRE_AS("model, settings, token", model, settings, (const void *)token);
+    if (count > 0) MEP_REQUIRE(prompt);
     return mep_generate_reporting(model, prompt, count, settings, NULL, token, context);
 }

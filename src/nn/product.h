@@ -52,6 +52,8 @@ extern const mep_product_kernels mep_product_kernels_c;
 extern const mep_product_kernels mep_product_kernels_avx2;
 extern const mep_product_kernels mep_product_kernels_avx512;
 extern const mep_product_kernels mep_product_kernels_avx512_bf16;
+#elif defined(__aarch64__)
+extern const mep_product_kernels mep_product_kernels_neon;
 #endif
 
 #ifdef __cplusplus

@@ -10,6 +10,8 @@ const mep_row_kernels *mep_row_kernels_for(mep_cpu_level level)
 #if defined(__x86_64__)
     if (level >= MEP_CPU_AVX2) kernels = &mep_row_kernels_avx2;
     if (level >= MEP_CPU_AVX512) kernels = &mep_row_kernels_avx512;
+#elif defined(__aarch64__)
+    if (level >= MEP_CPU_NEON) kernels = &mep_row_kernels_neon;
 #else
     (void)level;
 #endif

@@ -71,6 +71,8 @@ extern const mep_row_kernels mep_row_kernels_c;
 #if defined(__x86_64__)
 extern const mep_row_kernels mep_row_kernels_avx2;
 extern const mep_row_kernels mep_row_kernels_avx512;
+#elif defined(__aarch64__)
+extern const mep_row_kernels mep_row_kernels_neon;
 #endif
 
 #ifdef __cplusplus

@@ -141,6 +141,7 @@ mep_status mep_dataset_writer_begin(mep_dataset_writer **writer, const char *pre
 mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
 {
     mep_lock lock;
+    MEP_REQUIRE(writer, prefix, tokenizer);
     *writer = NULL;
     MEP_TRY(mep_dataset_lock(&lock, prefix));
     mep_status status = mep_dataset_writer_begin(writer, prefix, tokenizer);

@@ -289,6 +289,7 @@ mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *set_asid
 {
     mep_train_settings unused;
     mep_run_folder folder;
+    MEP_REQUIRE(run, step, set_aside);
     *step = *set_aside = 0;
     MEP_TRY(mep_train_read_settings(run, &unused)); /* it is a run */
     MEP_TRY(mep_run_folder_open(&folder, run, 1));
