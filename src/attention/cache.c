@@ -16,7 +16,8 @@
 
 /* Keys and values of one layer and head. */
 typedef struct stream {
-    void *keys, *values; /* [ring, BLOCK_KEYS, head_dim]: block b is at b % ring */
+    void *keys, *values; /* [ring, padded, BLOCK_KEYS] in the units of the kernels, [ring, BLOCK_KEYS, head_dim]: block b is
+                            at b % ring */
     float *norms;        /* [ring]: largest |k| */
     int64_t ring, first; /* blocks that there is room for; the oldest that is held */
     int64_t window;      /* keys; MEP_CACHE_ALL */
@@ -91,16 +92,21 @@ int64_t mep_cache_length(const mep_cache *cache)
     return cache->length;
 }
 
-static int64_t block_bytes(const mep_cache *c)
+static int64_t value_bytes(const mep_cache *c)
 {
     return BLOCK_KEYS * c->settings.head_dim * mep_dtype_size(c->settings.dtype);
+}
+
+static int64_t key_bytes(const mep_cache *c)
+{
+    return BLOCK_KEYS * c->plan->padded * mep_dtype_size(c->settings.dtype);
 }
 
 int64_t mep_cache_bytes(const mep_cache *c)
 {
     int64_t blocks = 0;
     for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++) blocks += c->streams[i].ring;
-    return blocks * (2 * block_bytes(c) + (int64_t)sizeof(float)) +
+    return blocks * (key_bytes(c) + value_bytes(c) + (int64_t)sizeof(float)) +
            2 * c->settings.heads * c->distances * (int64_t)sizeof(float);
 }
 
@@ -109,12 +115,12 @@ int64_t mep_cache_bytes(const mep_cache *c)
 static mep_status grow(const mep_cache *c, stream *s, int64_t ring, int64_t newest)
 {
     stream wide = {.ring = ring, .first = s->first, .window = s->window};
-    int64_t size = block_bytes(c);
-    mep_status status = mep_alloc(&wide.keys, ring, (size_t)size);
+    int64_t key_size = key_bytes(c), size = value_bytes(c);
+    mep_status status = mep_alloc(&wide.keys, ring, (size_t)key_size);
     if (status == MEP_OK) status = mep_alloc(&wide.values, ring, (size_t)size);
     if (status == MEP_OK) status = mep_alloc(&wide.norms, ring, sizeof *wide.norms);
     for (int64_t b = s->first; status == MEP_OK && s->ring > 0 && b <= newest; b++) {
-        memcpy((char *)wide.keys + b % ring * size, (char *)s->keys + b % s->ring * size, (size_t)size);
+        memcpy((char *)wide.keys + b % ring * key_size, (char *)s->keys + b % s->ring * key_size, (size_t)key_size);
         memcpy((char *)wide.values + b % ring * size, (char *)s->values + b % s->ring * size, (size_t)size);
         wide.norms[b % ring] = s->norms[b % s->ring];
     }
@@ -193,6 +199,19 @@ static float length_of(const mep_cache *c, const void *row)
     return (float)sqrt(square);
 }
 
+/* Key r of a block, from its row, into its column of the block, where `pair` channels are next to each other. */
+static void put_key(const mep_cache *c, const char *row, int64_t r, char *block)
+{
+    int64_t pair = c->plan->kernels->pair;
+    for (int64_t i = 0; i < c->settings.head_dim; i++) {
+        int64_t at = (i / pair * BLOCK_KEYS + r) * pair + i % pair;
+        if (c->settings.dtype == MEP_BFLOAT16)
+            ((mep_bf16 *)(void *)block)[at] = ((const mep_bf16 *)(const void *)row)[i];
+        else
+            ((float *)(void *)block)[at] = ((const float *)(const void *)row)[i];
+    }
+}
+
 /* Keys and values of one head's `count` tokens. */
 static void append(mep_cache *c, stream *s, int64_t h, int64_t count, const mep_tensor_view *k,
                    const mep_tensor_view *v)
@@ -200,9 +219,10 @@ static void append(mep_cache *c, stream *s, int64_t h, int64_t count, const mep_
     size_t bytes = (size_t)(c->settings.head_dim * mep_dtype_size(c->settings.dtype));
     for (int64_t t = 0; t < count; t++) {
         int64_t position = c->length + t, slot = position / BLOCK_KEYS % s->ring, in_block = position % BLOCK_KEYS;
-        size_t offset = (size_t)(slot * BLOCK_KEYS + in_block) * bytes;
-        memcpy((char *)s->keys + offset, element(c, k, h, t), bytes);
-        memcpy((char *)s->values + offset, element(c, v, h, t), bytes);
+        char *keys = (char *)s->keys + slot * key_bytes(c);
+        if (in_block == 0) memset(keys, 0, (size_t)key_bytes(c));
+        put_key(c, element(c, k, h, t), in_block, keys);
+        memcpy((char *)s->values + (size_t)(slot * BLOCK_KEYS + in_block) * bytes, element(c, v, h, t), bytes);
         float norm = length_of(c, element(c, k, h, t));
         if (in_block == 0 || norm > s->norms[slot] || norm != norm) s->norms[slot] = norm;
     }
@@ -212,7 +232,7 @@ static mep_source source_of(const mep_cache *c, const stream *s, int64_t h)
 {
     return (mep_source){.keys = s->keys,
                         .values = s->values,
-                        .key_stride = c->settings.head_dim,
+                        .transposed = 1,
                         .value_stride = c->settings.head_dim,
                         .ring = s->ring,
                         .first = s->first,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention of single queries: scores, softmax, weighted sum of values, in two passes over the blocks, since the
- * weights of a group of blocks can be summed by any thread once the largest score of all is known.
+ * Attention of single queries: scores, softmax, weighted sum of values, in two passes over the blocks, since a block's
+ * weights can be computed and summed by any thread once the largest score of the nearer blocks is known.
  */
 #include "attention/decode.h"
 
@@ -10,12 +10,11 @@
 
 #include <omp.h>
 
-#include "base/bf16.h"
 #include "base/error.h"
 #include "base/memory.h"
 
 enum {
-    GROUP_BLOCKS = 16,    /* blocks that one thread sums at a time: 1024 keys */
+    GROUP_BLOCKS = 16,    /* blocks that one thread takes at a time: 1024 keys */
     NEAR_BLOCKS = 16,     /* scored first, for a score below which far blocks are skipped */
     SERIAL_WORK = 1 << 20 /* channels of keys below which threads cost more than they bring */
 };
@@ -31,7 +30,7 @@ static int64_t row_blocks(const mep_decode *d, const mep_decode_row *row)
     return newest_block(d) - row->source.first + 1;
 }
 
-/* Groups are cut at absolute positions: group 0 has the newest block and those before it back to a multiple. */
+/* Group 0 has the newest block and those before it back to a multiple. */
 static int64_t group_of(const mep_decode *d, int64_t n)
 {
     return newest_block(d) / GROUP_BLOCKS - (newest_block(d) - n) / GROUP_BLOCKS;
@@ -63,14 +62,50 @@ static const void *block_rows(const mep_decode *d, const mep_decode_row *row, in
     return (const char *)data + place * stride * mep_dtype_size(d->dtype);
 }
 
+/* Row i of q or keys in units, zeros after the last channel. */
+static void copy_row(const mep_decode *d, const void *rows, int64_t stride, int64_t i, float *to)
+{
+    const void *from = (const char *)rows + i * stride * mep_dtype_size(d->dtype);
+    memset(to, 0, (size_t)d->units * sizeof *to);
+    if (d->kernels->pair == 1 && d->dtype == MEP_BFLOAT16)
+        d->kernels->from_bf16(d->head_dim, from, to);
+    else
+        memcpy(to, from, (size_t)(d->head_dim * mep_dtype_size(d->dtype)));
+}
+
+/* Transpose block n of keys in rows into `out`; rows that are not there, or not units as they are, are copied first. */
+static void transpose_keys(const mep_decode *d, const mep_decode_row *row, int64_t n, float *copy, float *out)
+{
+    int64_t stride = row->source.key_stride, size = mep_dtype_size(d->dtype), count = key_count(d, n);
+    const void *keys = block_rows(d, row, n, row->source.keys, stride);
+    if (count == BLOCK_KEYS && d->units * (int64_t)sizeof *out == d->head_dim * size) {
+        d->kernels->transpose(d->units, keys, stride * size, out);
+        return;
+    }
+    for (int64_t key = 0; key < count; key++) copy_row(d, keys, stride, key, copy + key * d->units);
+    memset(copy + count * d->units, 0, (size_t)((BLOCK_KEYS - count) * d->units) * sizeof *copy);
+    d->kernels->transpose(d->units, copy, d->units * (int64_t)sizeof *copy, out);
+}
+
+/* Bias of key 0 of block n, whose later keys follow. */
+static const float *block_bias(const mep_decode *d, const mep_decode_row *row, int64_t n)
+{
+    return row->source.bias + (newest_block(d) - n) * BLOCK_KEYS - d->position;
+}
+
+/* Scores of block n; its largest. */
 static float score(const mep_decode *d, int64_t r, int64_t n)
 {
     const mep_decode_row *row = &d->row[r];
-    int64_t key = (newest_block(d) - n) * BLOCK_KEYS;
-    return d->kernels->score_block(key_count(d, n), d->head_dim, d->scale, d->q + r * d->padded,
-                                   block_rows(d, row, n, row->source.keys, row->source.key_stride),
-                                   row->source.key_stride, d->dtype == MEP_BFLOAT16,
-                                   row->source.bias + key - d->position, d->scores + (r * d->blocks + n) * BLOCK_KEYS);
+    float *scores = d->scores + (r * d->blocks + n) * BLOCK_KEYS, *q = d->q + r * d->units;
+    if (row->source.transposed) {
+        const void *keys = block_rows(d, row, n, row->source.keys, d->padded);
+        int narrow = d->kernels->pair == 1 && d->dtype == MEP_BFLOAT16;
+        return d->kernels->score_block(d->units, q, keys, narrow, d->scale, block_bias(d, row, n), scores);
+    }
+    float *copy = d->copies + omp_get_thread_num() * 2 * BLOCK_KEYS * d->units, *keys = copy + BLOCK_KEYS * d->units;
+    transpose_keys(d, row, n, copy, keys);
+    return d->kernels->score_block(d->units, q, keys, 0, d->scale, block_bias(d, row, n), scores);
 }
 
 /* Whether no key of the block can have a weight: the bound of plan.h. */
@@ -81,115 +116,119 @@ static int negligible(const mep_decode *d, const mep_decode_row *row, int64_t n,
     return q_norm * row->source.norms[block % row->source.ring] + row->source.far_bias[nearest] < floor - d->margin;
 }
 
-static void read_query(const mep_decode *d, const mep_decode_row *row, float *q)
-{
-    for (int64_t c = 0; c < d->head_dim; c++)
-        q[c] = d->dtype == MEP_BFLOAT16 ? mep_bf16_to_float(((const mep_bf16 *)row->q)[c]) : ((const float *)row->q)[c];
-}
-
 /* 1. The query, the scores of the nearest blocks, and which of the others may matter (highest = 0 for now). */
-static void score_near(mep_decode *d, int64_t r)
+static void score_near(const mep_decode *d, int64_t r)
 {
     const mep_decode_row *row = &d->row[r];
-    float *q = d->q + r * d->padded, *highest = d->highest + r * d->blocks, floor = -INFINITY;
-    read_query(d, row, q);
-    float q_norm = d->scale * sqrtf(d->kernels->dot(d->head_dim, q, q));
-    for (int64_t g = 0; g < d->groups; g++) d->group_highest[r * d->groups + g] = -INFINITY;
+    float *q = d->q + r * d->units, *highest = d->highest + r * d->blocks, floor = -INFINITY, square;
+    copy_row(d, row->q, 0, 0, q);
+    d->kernels->row_dots(1, d->units, q, q, &square);
+    float q_norm = d->scale * sqrtf(square);
     for (int64_t n = 0; n < row_blocks(d, row); n++) {
         highest[n] = -INFINITY;
         if (negligible(d, row, n, q_norm, floor)) continue;
         highest[n] = n < NEAR_BLOCKS ? score(d, r, n) : 0;
         if (n < NEAR_BLOCKS) floor = highest[n] > floor ? highest[n] : floor;
-        d->group_highest[r * d->groups + group_of(d, n)] = 0;
     }
 }
 
-/* 2. The groups that have a block to read. */
+/* Whether a group has a block to read. */
+static int has_blocks(const mep_decode *d, int64_t r, int64_t group)
+{
+    for (int64_t n = group_first(d, group); n < group_end(d, &d->row[r], group); n++)
+        if (d->highest[r * d->blocks + n] != -INFINITY) return 1;
+    return 0;
+}
+
+/* 2. The groups that have. */
 static void list_tasks(mep_decode *d)
 {
     d->tasks = 0;
     for (int64_t i = 0; i < d->rows * d->groups; i++)
-        if (d->group_highest[i] == 0) d->task[d->tasks++] = i;
+        if (has_blocks(d, i / d->groups, i % d->groups)) d->task[d->tasks++] = i;
 }
 
-/* 3. Scores of a group's blocks, and the highest of them; in the order of their addresses, here and below. */
-static void score_group(mep_decode *d, int64_t task)
+/* 3. Scores of a group's blocks, in the order of their addresses, here and below. */
+static void score_group(const mep_decode *d, int64_t task)
 {
-    int64_t r = task / d->groups, group = task % d->groups, end = group_end(d, &d->row[r], group);
-    float *highest = d->highest + r * d->blocks, most = -INFINITY;
-    for (int64_t n = end - 1; n >= group_first(d, group); n--) {
+    int64_t r = task / d->groups, group = task % d->groups;
+    float *highest = d->highest + r * d->blocks;
+    for (int64_t n = group_end(d, &d->row[r], group) - 1; n >= group_first(d, group); n--)
         if (n >= NEAR_BLOCKS && highest[n] == 0) highest[n] = score(d, r, n);
-        most = highest[n] > most ? highest[n] : most;
-    }
-    d->group_highest[task] = most;
 }
 
-static float row_highest(const mep_decode *d, int64_t r)
+/* 4. The largest score before each block, nearest first. A NaN is not one: it spoils the weights of its own block. */
+static void find_maxima(const mep_decode *d, int64_t r)
 {
     float most = -INFINITY;
-    for (int64_t i = r * d->groups; i < (r + 1) * d->groups; i++)
-        most = d->group_highest[i] > most ? d->group_highest[i] : most;
-    return most;
+    for (int64_t n = 0; n < row_blocks(d, &d->row[r]); n++) {
+        d->before[r * d->blocks + n] = most;
+        if (d->highest[r * d->blocks + n] > most) most = d->highest[r * d->blocks + n];
+    }
 }
 
-/* 4. Weights and weighted values of a group, relative to the row's highest score. */
-static void weigh_group(mep_decode *d, int64_t task)
+/* 5. Weights and weighted values of a group's blocks, relative to the largest score so far. */
+static void weigh_group(const mep_decode *d, int64_t task)
 {
     int64_t r = task / d->groups, group = task % d->groups;
     const mep_decode_row *row = &d->row[r];
-    float most = row_highest(d, r), *out = d->out + task * d->padded;
-    int64_t end = group_end(d, row, group);
-    d->sum[task] = 0;
-    memset(out, 0, (size_t)d->head_dim * sizeof *out);
-    for (int64_t n = end - 1; n >= group_first(d, group); n--) {
-        float *weights = d->scores + (r * d->blocks + n) * BLOCK_KEYS;
-        if (d->highest[r * d->blocks + n] == -INFINITY) continue;
-        float sum = d->kernels->exponentials(BLOCK_KEYS, most, weights);
-        if (sum == 0) continue;
-        d->sum[task] += sum;
+    for (int64_t n = group_end(d, row, group) - 1; n >= group_first(d, group); n--) {
+        int64_t i = r * d->blocks + n;
+        float *weights = d->scores + i * BLOCK_KEYS, maximum = d->before[i], rescale[BLOCK_KEYS] = {0};
+        if (d->highest[i] == -INFINITY) continue;
+        d->sum[i] = 0;
+        d->kernels->softmax(1, weights, d->scale, block_bias(d, row, n), &maximum, &d->sum[i], rescale);
+        d->rescale[i] = rescale[0];
+        if (d->sum[i] == 0) continue;
         d->kernels->weigh_block(key_count(d, n), d->head_dim, weights,
                                 block_rows(d, row, n, row->source.values, row->source.value_stride),
-                                row->source.value_stride, d->dtype == MEP_BFLOAT16, out);
+                                row->source.value_stride, d->dtype == MEP_BFLOAT16, d->out + i * d->padded);
     }
 }
 
-/* 5. The groups together, the nearest first. */
-static void finish(mep_decode *d, int64_t r)
+/* 6. The blocks together, the nearest first. */
+static void finish(const mep_decode *d, int64_t r)
 {
     const mep_decode_row *row = &d->row[r];
-    float sum = 0, *out = d->q + r * d->padded; /* the query is no longer needed */
-    memset(out, 0, (size_t)d->head_dim * sizeof *out);
-    for (int64_t i = r * d->groups; i < (r + 1) * d->groups; i++) {
-        if (d->group_highest[i] == -INFINITY || d->sum[i] == 0) continue;
-        sum += d->sum[i];
-        for (int64_t c = 0; c < d->head_dim; c++) out[c] += d->out[i * d->padded + c];
+    float sum = 0, most = -INFINITY, *out = d->out + r * d->blocks * d->padded; /* that of the nearest block */
+    for (int64_t n = 0; n < row_blocks(d, row); n++) {
+        int64_t i = r * d->blocks + n;
+        if (d->highest[i] == -INFINITY) continue;
+        if (d->highest[i] > most) most = d->highest[i];
+        if (n == 0)
+            sum = d->sum[i];
+        else if (d->sum[i] != 0)
+            d->kernels->add_block(d->padded, d->rescale[i], d->sum[i], d->out + i * d->padded, &sum, out);
     }
-    for (int64_t c = 0; c < d->head_dim; c++) {
-        if (d->dtype == MEP_BFLOAT16)
-            ((mep_bf16 *)row->out)[c] = mep_bf16_from_float(out[c] / sum);
-        else
-            ((float *)row->out)[c] = out[c] / sum;
-    }
-    if (row->lse != NULL) *row->lse = row_highest(d, r) + logf(sum);
+    float inverse = 1 / sum;
+    d->kernels->scale_rows(1, d->padded, out, d->padded, &inverse);
+    if (d->dtype == MEP_BFLOAT16)
+        d->kernels->to_bf16(d->head_dim, 1.0f, out, row->out);
+    else
+        memcpy(row->out, out, (size_t)d->head_dim * sizeof *out);
+    if (row->lse != NULL) *row->lse = most + logf(sum);
 }
 
-/* Workspace for `blocks` blocks a row, at least doubled where it grows. */
+/* Workspace for `blocks` blocks of each row, at least doubled where it grows. */
 static mep_status reserve(mep_decode *d, int64_t blocks)
 {
     d->padded = (d->head_dim + CHANNEL_MULTIPLE - 1) / CHANNEL_MULTIPLE * CHANNEL_MULTIPLE;
+    d->units = d->padded / d->kernels->pair;
     if (d->rows <= d->row_space && blocks <= d->block_space) return MEP_OK;
-    int64_t rows = d->rows, groups, size;
+    int64_t rows = d->rows, all, size;
     if (blocks < 2 * d->block_space) blocks = 2 * d->block_space;
-    groups = blocks / GROUP_BLOCKS + 2;
     mep_decode_free(d);
-    MEP_TRY(mep_alloc(&d->q, rows * d->padded, sizeof *d->q));
-    MEP_TRY(mep_multiply(rows, blocks, BLOCK_KEYS, &size));
+    MEP_TRY(mep_multiply(rows, blocks, 1, &all));
+    MEP_TRY(mep_alloc(&d->q, rows * d->units, sizeof *d->q));
+    MEP_TRY(mep_alloc(&d->copies, d->threads * 2 * BLOCK_KEYS * d->units, sizeof *d->copies));
+    MEP_TRY(mep_multiply(all, BLOCK_KEYS, 1, &size));
     MEP_TRY(mep_alloc(&d->scores, size, sizeof *d->scores));
-    MEP_TRY(mep_alloc(&d->highest, rows * blocks, sizeof *d->highest));
-    MEP_TRY(mep_alloc(&d->group_highest, rows * groups, sizeof *d->group_highest));
-    MEP_TRY(mep_alloc(&d->sum, rows * groups, sizeof *d->sum));
-    MEP_TRY(mep_alloc(&d->task, rows * groups, sizeof *d->task));
-    MEP_TRY(mep_multiply(rows, groups, d->padded, &size));
+    MEP_TRY(mep_alloc(&d->highest, all, sizeof *d->highest));
+    MEP_TRY(mep_alloc(&d->before, all, sizeof *d->before));
+    MEP_TRY(mep_alloc(&d->sum, all, sizeof *d->sum));
+    MEP_TRY(mep_alloc(&d->rescale, all, sizeof *d->rescale));
+    MEP_TRY(mep_alloc(&d->task, rows * (blocks / GROUP_BLOCKS + 2), sizeof *d->task));
+    MEP_TRY(mep_multiply(all, d->padded, 1, &size));
     MEP_TRY(mep_alloc(&d->out, size, sizeof *d->out));
     d->row_space = rows;
     d->block_space = blocks;
@@ -200,10 +239,12 @@ void mep_decode_free(mep_decode *d)
 {
     d->row_space = d->block_space = 0;
     mep_free(&d->q);
+    mep_free(&d->copies);
     mep_free(&d->scores);
     mep_free(&d->highest);
-    mep_free(&d->group_highest);
+    mep_free(&d->before);
     mep_free(&d->sum);
+    mep_free(&d->rescale);
     mep_free(&d->task);
     mep_free(&d->out);
 }
@@ -230,6 +271,8 @@ mep_status mep_decode_rows(mep_decode *d)
     {
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < d->tasks; t++) score_group(d, d->task[t]);
+#pragma omp for
+        for (int64_t r = 0; r < d->rows; r++) find_maxima(d, r);
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < d->tasks; t++) weigh_group(d, d->task[t]);
 #pragma omp for

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels of decoding: one query against a block of keys that lie in rows, float32 or bfloat16, read as they are.
- * Part of kernels_body.h; docs/kernels.md is the contract.
+ * The kernels of decoding: one query against a block of keys in rows, read where they are stored. Their sums are the chains
+ * of the tile kernels, so that a query has the same bits in either. Part of kernels_body.h; docs/kernels.md is the contract.
  */
 #ifndef MEP_ATTENTION_DECODE_BODY_H
 #define MEP_ATTENTION_DECODE_BODY_H
@@ -9,6 +9,7 @@
 #include "attention/kernels.h"
 
 #include "base/simd.h"
+#include "base/tile.h"
 
 typedef uint16_t vh __attribute__((vector_size(LANES * 2)));
 typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
@@ -31,68 +32,48 @@ MEP_INLINE vf load_some(const void *p, int64_t i, int64_t count, const int narro
     return vf_load(part);
 }
 
-/* s[key] = q . row of `keys` <= 4 keys from `rows` on. */
-MEP_INLINE void dots(const int keys, int64_t channels, const float *q, const void *rows, int64_t row, int64_t stride,
-                     const int narrow, float *s)
+/* S = q K^T for up to 8 vectors of keys from key n on, by the chains of the tile product. */
+MEP_INLINE void score_keys(int64_t units, const float *q, const void *keys, int64_t n, const int narrow, float *s)
 {
-    vf sum[4];
-    float all[4];
-    int64_t i = 0;
-    for (int n = 0; n < 4; n++) sum[n] = vf_set(0);
-#if defined(TILE_PAIRS)
-    for (; narrow && i + 2 * LANES <= channels; i += 2 * LANES) {
-        vf x = vf_to_pairs(vf_load(q + i), vf_load(q + i + LANES));
+    enum { CHAINS = BLOCK_KEYS / LANES < 8 ? BLOCK_KEYS / LANES : 8 };
+    vf sum[CHAINS];
+    MEP_UNROLL
+    for (int i = 0; i < CHAINS; i++) sum[i] = vf_set(0);
+    for (int64_t u = 0; u < units; u++) {
+        vf broadcast = tile_broadcast(q + u);
         MEP_UNROLL
-        for (int n = 0; n < keys; n++) {
-            vf pairs;
-            memcpy(&pairs, (const mep_bf16 *)rows + (row + n) * stride + i, sizeof pairs);
-            sum[n] = vf_dot_pairs(sum[n], x, pairs);
-        }
+        for (int i = 0; i < CHAINS; i++)
+            sum[i] = tile_multiply_add(sum[i], broadcast, load_elements(keys, u * BLOCK_KEYS + n + i * LANES, narrow));
     }
-#endif
-    for (; i + LANES <= channels; i += LANES) {
-        vf x = vf_load(q + i);
-        MEP_UNROLL
-        for (int n = 0; n < keys; n++) sum[n] += x * load_elements(rows, (row + n) * stride + i, narrow);
-    }
-    if (i < channels) {
-        vf x = load_some(q, i, channels - i, 0);
-        for (int n = 0; n < keys; n++) sum[n] += x * load_some(rows, (row + n) * stride + i, channels - i, narrow);
-    }
-    vf_sums(sum, all);
-    for (int n = 0; n < keys; n++) s[n] = all[n];
+    MEP_UNROLL
+    for (int i = 0; i < CHAINS; i++) vf_store(s + n + i * LANES, sum[i]);
 }
 
-MEP_INLINE float score_rows(int64_t count, int64_t channels, float scale, const float *q, const void *keys,
-                            int64_t stride, const int narrow, const float *bias, float *s)
+static float score_block(int64_t units, const float *q, const void *keys, int narrow, float scale, const float *bias,
+                         float *s)
 {
-    int64_t key = 0;
-    for (; key + 4 <= count; key += 4) dots(4, channels, q, keys, key, stride, narrow, s + key);
-    for (; key < count; key++) dots(1, channels, q, keys, key, stride, narrow, s + key);
-    for (; key < BLOCK_KEYS; key++) s[key] = 0;
+    for (int64_t n = 0; n < BLOCK_KEYS; n += 8 * LANES)
+        if (narrow)
+            score_keys(units, q, keys, n, 1, s);
+        else
+            score_keys(units, q, keys, n, 0, s);
     vf highest = vf_set(-INFINITY);
-    for (int64_t n = 0; n < BLOCK_KEYS; n += LANES) {
-        vf x = vf_load(s + n) * scale + vf_load(bias + n);
-        vf_store(s + n, x);
-        highest = vf_max(highest, x);
-    }
+    for (int64_t n = 0; n < BLOCK_KEYS; n += LANES)
+        highest = vf_max(highest, vf_load(s + n) * scale + vf_load(bias + n));
     return vf_highest(highest);
 }
 
-/* The usual numbers of channels are compiled each on its own, without loops over them. */
-static float score_block(int64_t count, int64_t channels, float scale, const float *q, const void *keys, int64_t stride,
-                         int narrow, const float *bias, float *s)
+static void from_bf16(int64_t n, const mep_bf16 *x, float *y)
 {
-    if (channels == 64)
-        return narrow ? score_rows(count, 64, scale, q, keys, stride, 1, bias, s)
-                      : score_rows(count, 64, scale, q, keys, stride, 0, bias, s);
-    if (channels == 128)
-        return narrow ? score_rows(count, 128, scale, q, keys, stride, 1, bias, s)
-                      : score_rows(count, 128, scale, q, keys, stride, 0, bias, s);
-    return narrow ? score_rows(count, channels, scale, q, keys, stride, 1, bias, s)
-                  : score_rows(count, channels, scale, q, keys, stride, 0, bias, s);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) vf_store(y + i, load_elements(x, i, 1));
+    if (i < n) {
+        vf rest = load_some(x, i, n - i, 1);
+        memcpy(y + i, &rest, (size_t)(n - i) * sizeof *y);
+    }
 }
 
+#if !defined(TILE_PAIRS)
 /* `vectors` vectors of channels from channel i on. */
 MEP_INLINE void weigh_strip(const int vectors, int64_t i, int64_t count, const float *weights, const void *values,
                             int64_t stride, const int narrow, float *out)
@@ -151,14 +132,59 @@ MEP_INLINE void weigh_rows(int64_t count, int64_t channels, const float *weights
         sum += vf_set(weights[key]) * load_some(values, key * stride + i, channels - i, narrow);
     for (int64_t n = 0; i + n < channels; n++) out[i + n] = sum[n];
 }
+#endif
+
+#if defined(TILE_PAIRS)
+/* Weights are pairs along the keys, as in the tile product, and so are two rows of values: the lower and the upper half of
+ * each group of 8 channels of both become units. */
+MEP_INLINE void weigh_pairs(int64_t i, int64_t pairs, int last_is_half, const float *weights, const mep_bf16 *values,
+                            int64_t stride, float *out)
+{
+    vf low = vf_set(0), high = vf_set(0);
+    for (int64_t p = 0; p < pairs; p++) {
+        const mep_bf16 *row = values + 2 * p * stride + i;
+        __m512i even = _mm512_loadu_si512(row);
+        __m512i odd = p == pairs - 1 && last_is_half ? _mm512_setzero_si512() : _mm512_loadu_si512(row + stride);
+        vf weight = tile_broadcast(weights + p);
+        low = vf_dot_pairs(low, weight, (vf)_mm512_unpacklo_epi16(even, odd));
+        high = vf_dot_pairs(high, weight, (vf)_mm512_unpackhi_epi16(even, odd));
+    }
+    for (int64_t lane = 0; lane < LANES; lane++) {
+        int64_t channel = i + lane / 4 * 8 + lane % 4;
+        out[channel] = low[lane];
+        out[channel + 4] = high[lane];
+    }
+}
+
+/* The last channels, fewer than weigh_pairs takes. */
+MEP_INLINE void weigh_last_pairs(int64_t i, int64_t channels, int64_t count, const float *weights,
+                                 const mep_bf16 *values, int64_t stride, float *out)
+{
+    mep_bf16 rest[BLOCK_KEYS][2 * LANES] = {{0}};
+    float all[2 * LANES];
+    for (int64_t key = 0; key < count; key++)
+        memcpy(rest[key], values + key * stride + i, (size_t)(channels - i) * sizeof **rest);
+    weigh_pairs(0, (count + 1) / 2, 0, weights, rest[0], 2 * LANES, all);
+    memcpy(out + i, all, (size_t)(channels - i) * sizeof *all);
+}
+#endif
 
 static void weigh_block(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,
                         int narrow, float *out)
 {
+#if defined(TILE_PAIRS)
+    int64_t i = 0;
+    for (; i + 2 * LANES <= channels; i += 2 * LANES)
+        weigh_pairs(i, (count + 1) / 2, count % 2, weights, values, stride, out);
+    if (i < channels) weigh_last_pairs(i, channels, count, weights, values, stride, out);
+    (void)narrow;
+#else
+    memset(out, 0, (size_t)channels * sizeof *out);
     if (narrow)
         weigh_rows(count, channels, weights, values, stride, 1, out);
     else
         weigh_rows(count, channels, weights, values, stride, 0, out);
+#endif
 }
 
 #endif

@@ -86,6 +86,17 @@ static void forward_tile(const mep_forward *c, mep_attention_buffers *w, const t
     }
 }
 
+/* A block of keys that is transposed already, in units. */
+static void read_keys(const mep_attention *plan, const mep_source *source, int64_t block, float *out)
+{
+    int64_t values = BLOCK_KEYS * plan->padded, size = mep_dtype_size(plan->settings.dtype);
+    const char *from = (const char *)source->keys + block % source->ring * values * size;
+    if (plan->kernels->pair == 1 && plan->settings.dtype == MEP_BFLOAT16)
+        plan->kernels->from_bf16(values, (const mep_bf16 *)(const void *)from, out);
+    else
+        memcpy(out, from, (size_t)(values * size));
+}
+
 /* Pack keys and values of blocks first .. last. */
 static void pack_blocks(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t first, int64_t last)
 {
@@ -96,7 +107,10 @@ static void pack_blocks(const mep_forward *c, mep_attention_buffers *w, const ta
     for (int64_t block = first; block <= last; block++) {
         int64_t slot = (block - first) * TILE_ROWS * c->plan->units, left = c->keys - block * BLOCK_KEYS;
         int64_t row = block % source->ring * BLOCK_KEYS, rows = left < BLOCK_KEYS ? left : BLOCK_KEYS;
-        mep_attention_pack_transposed(c->plan, &k, 0, 0, row, rows, w->rows, w->kt + slot);
+        if (source->transposed)
+            read_keys(c->plan, source, block, w->kt + slot);
+        else
+            mep_attention_pack_transposed(c->plan, &k, 0, 0, row, rows, w->rows, w->kt + slot);
         mep_attention_pack_interleaved(c->plan, &v, 0, 0, row, rows, w->rows, w->v + slot);
     }
 }

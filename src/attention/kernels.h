@@ -29,10 +29,11 @@ typedef struct mep_attention_kernels {
     void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
                     const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate);
 
-    /* Packed rows are [64][units], units a row. transpose: out[unit * 64 + row], for products that sum over channels.
+    /* Packed rows are [64][units], units a row. transpose: out[unit * 64 + row], for products that sum over channels; rows are
+     * `stride` bytes apart.
      * interleave: units of neighbouring rows, out[row / pair][channel], for products that sum over rows; NULL where the
      * packed rows serve as they are (float32). */
-    void (*transpose)(int64_t units, const float *rows, float *out);
+    void (*transpose)(int64_t units, const void *rows, int64_t stride, float *out);
     void (*interleave)(int64_t units, const float *rows, float *out);
 
     /* out[r] = dot product of rows a[r], b[r] of `units` units each. */
@@ -59,17 +60,22 @@ typedef struct mep_attention_kernels {
     /* y = factor x, rounded to bfloat16. */
     void (*to_bf16)(int64_t n, float factor, const float *x, mep_bf16 *y);
 
-    /* Sum of a[i] b[i]; y[i] = exp(y[i] - shift), returning the sum. Any n. */
-    float (*dot)(int64_t n, const float *a, const float *b);
-    float (*exponentials)(int64_t n, float shift, float *y);
+    void (*from_bf16)(int64_t n, const mep_bf16 *x, float *y);
 
-    /* Decoding: one query against `count` keys of a block, in rows of `channels` elements `stride` apart, float32 or,
-     * where narrow, bfloat16, as q then is too. score_block: s[j] = scale q . k_j + bias[j] for all j < BLOCK_KEYS, k_j
-     * = 0 from `count` on; returns the largest. weigh_block: out += sum_j weights[j] v_j. */
-    float (*score_block)(int64_t count, int64_t channels, float scale, const float *q, const void *keys, int64_t stride,
-                         int narrow, const float *bias, float *s);
+    /* y[i] = exp(y[i]), each as in softmax; for tests. */
+    void (*exponentials)(int64_t n, float *y);
+
+    /* Decoding: one query against the BLOCK_KEYS keys of a block, in steps whose bits are those of product and softmax on a
+     * tile. score_block: s = q.k of a packed query of `units` units and keys [units][BLOCK_KEYS] in units or, where narrow (and
+     * a unit is a value), in bfloat16; returns the largest scale s + bias. softmax with a sum of 0 then makes weights of them.
+     * weigh_block: out = the weighted sum of `count` values, rows of `channels` elements, `stride` elements apart, float32 or,
+     * where narrow, bfloat16; weights in units. add_block: the row's sum of weights, and its output of `columns` channels,
+     * times factor, plus the block's. */
+    float (*score_block)(int64_t units, const float *q, const void *keys, int narrow, float scale, const float *bias,
+                         float *s);
     void (*weigh_block)(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,
                         int narrow, float *out);
+    void (*add_block)(int64_t columns, float factor, float block_sum, const float *block, float *sum, float *out);
 } mep_attention_kernels;
 
 /* The variant for a level and the type of the tensors: the highest one that exists at or below it. */

@@ -40,6 +40,8 @@ static void interleave(int64_t units, const float *rows, float *out)
         }
 }
 
+#define INTERLEAVE interleave
+
 MEP_INLINE vf unit_product(vf sum, vf a, vf b)
 {
     return vf_dot_pairs(sum, a, b);
@@ -57,7 +59,7 @@ MEP_INLINE void store_rows(float *s, const vf (*x)[VECTORS])
     store_row(s, x[0]);
 }
 
-#define interleave NULL
+#define INTERLEAVE NULL
 
 MEP_INLINE vf unit_product(vf sum, vf a, vf b)
 {
@@ -65,9 +67,9 @@ MEP_INLINE vf unit_product(vf sum, vf a, vf b)
 }
 #endif
 
-static void transpose(int64_t units, const float *rows, float *out)
+static void transpose(int64_t units, const void *rows, int64_t stride, float *out)
 {
-    transpose_words(TILE_ROWS, units, rows, units * (int64_t)sizeof *rows, out, TILE_ROWS * (int64_t)sizeof *out);
+    transpose_words(TILE_ROWS, units, rows, stride, out, TILE_ROWS * (int64_t)sizeof *out);
 }
 
 static void row_dots(int64_t rows, int64_t units, const float *a, const float *b, float *out)
@@ -88,6 +90,12 @@ static void row_dots(int64_t rows, int64_t units, const float *a, const float *b
 
 /* ---- Scores of a tile ---- */
 
+/* One expression for tiles and decoding, so that both are contracted alike. */
+MEP_INLINE float rescaled_sum(float sum, float factor, float added)
+{
+    return sum * factor + added;
+}
+
 static void softmax(int64_t rows, float *s, float scale, const float *bias, float *maximum, float *sum, float *rescale)
 {
     for (int64_t r = 0; r < rows; r++, s += BLOCK_KEYS) {
@@ -105,7 +113,7 @@ static void softmax(int64_t rows, float *s, float scale, const float *bias, floa
         store_row(s, x);
         rescale[r] = maximum[r] - new_maximum;
         maximum[r] = new_maximum;
-        sum[r] = sum[r] * vf_exp(vf_set(rescale[r]))[0] + vf_sum(total);
+        sum[r] = rescaled_sum(sum[r], vf_exp(vf_set(rescale[r]))[0], vf_sum(total));
     }
     for (int64_t r = 0; r < rows; r += LANES) vf_store(rescale + r, vf_exp(vf_load(rescale + r)));
 }
@@ -115,6 +123,14 @@ static void scale_rows(int64_t rows, int64_t columns, float *o, int64_t o_row, c
     for (int64_t r = 0; r < rows; r++, o += o_row)
         if (factor[r] != 1.0f)
             for (int64_t c = 0; c < columns; c += LANES) vf_store(o + c, vf_load(o + c) * factor[r]);
+}
+
+/* What a tile does between blocks, for one row of decoding: the row's sums so far and those of the next block. */
+static void add_block(int64_t columns, float factor, float block_sum, const float *block, float *sum, float *out)
+{
+    *sum = rescaled_sum(*sum, factor, block_sum);
+    scale_rows(1, columns, out, columns, &factor);
+    for (int64_t c = 0; c < columns; c += LANES) vf_store(out + c, vf_load(out + c) + vf_load(block + c));
 }
 
 static void gradient(int64_t rows, float *s, float *dp, float *ds, float scale, const float *bias, const float *lse,
@@ -164,33 +180,28 @@ static void to_bf16(int64_t n, float factor, const float *x, mep_bf16 *y)
     for (; i < n; i++) y[i] = mep_bf16_from_float(x[i] * factor);
 }
 
-/* ---- Rows, for decoding ---- */
-
-static float dot(int64_t n, const float *a, const float *b)
+/* exp(x), for tests of its error. */
+static void exponentials(int64_t n, float *y)
 {
-    vf sum = vf_set(0);
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) sum += vf_load(a + i) * vf_load(b + i);
-    float total = vf_sum(sum);
-    for (; i < n; i++) total += a[i] * b[i];
-    return total;
-}
-
-static float exponentials(int64_t n, float shift, float *y)
-{
-    float total = 0;
-    int64_t i = 0;
-    vf sum = vf_set(0);
-    for (; i + LANES <= n; i += LANES) {
-        vf e = vf_exp(vf_load(y + i) - shift);
-        vf_store(y + i, e);
-        sum += e;
-    }
-    for (; i < n; i++) total += y[i] = vf_exp(vf_set(y[i] - shift))[0];
-    return total + vf_sum(sum);
+    for (int64_t i = 0; i < n; i++) y[i] = vf_exp(vf_set(y[i]))[0];
 }
 
 const mep_attention_kernels KERNELS = {
-    KERNELS_NAME, LANES,    PAIR,      tile_product, transpose, interleave,   row_dots,    softmax,
-    scale_rows,   gradient, all_below, to_bf16,      dot,       exponentials, score_block, weigh_block,
+    .name = KERNELS_NAME,
+    .lanes = LANES,
+    .pair = PAIR,
+    .product = tile_product,
+    .transpose = transpose,
+    .interleave = INTERLEAVE,
+    .row_dots = row_dots,
+    .softmax = softmax,
+    .scale_rows = scale_rows,
+    .gradient = gradient,
+    .all_below = all_below,
+    .to_bf16 = to_bf16,
+    .from_bf16 = from_bf16,
+    .exponentials = exponentials,
+    .score_block = score_block,
+    .weigh_block = weigh_block,
+    .add_block = add_block,
 };

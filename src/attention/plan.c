@@ -282,7 +282,7 @@ void mep_attention_pack_transposed(const mep_attention *plan, const mep_tensor_v
                                    int64_t first, int64_t rows, float *scratch, float *out)
 {
     mep_attention_pack(plan, view, b, h, first, rows, scratch);
-    plan->kernels->transpose(plan->units, scratch, out);
+    plan->kernels->transpose(plan->units, scratch, plan->units * (int64_t)sizeof *scratch, out);
 }
 
 char *mep_attention_row(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t token)

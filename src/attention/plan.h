@@ -26,8 +26,10 @@ enum { FORWARD_TILES = 16, FORWARD_BLOCKS = 8, BACKWARD_BLOCKS = 16 };
 /* The keys and values that a head's queries see, and what is known of them. Key r of block b is row
  * (b % ring) * BLOCK_KEYS + r. */
 typedef struct mep_source {
-    const void *keys, *values;        /* rows of head_dim elements of the plan's type */
+    const void *keys, *values;        /* rows of head_dim elements of the plan's type, unless `transposed` */
     int64_t key_stride, value_stride; /* elements from row to row */
+    int transposed;                   /* keys are blocks [units][BLOCK_KEYS], channels up to `padded`: as kernels read them, but
+                                         of bfloat16 also where their units are float32. Keys to come are 0. */
     int64_t ring;                     /* blocks that there is room for; INT64_MAX where keys are not in a ring */
     int64_t first;                    /* oldest block that is there */
     const float *bias;                /* bias[-d], d = 0 ..; -inf at 1 .. BLOCK_KEYS */

@@ -92,22 +92,6 @@ MEP_INLINE float vf_sum(vf v)
 #endif
 }
 
-/* out[i] = the sum of x[i]'s lanes, four at a time; not in vf_sum's order. */
-MEP_INLINE void vf_sums(const vf x[4], float out[4])
-{
-#if defined(__AVX512F__)
-    __m512 a = (__m512)x[0], b = (__m512)x[1], c = (__m512)x[2], d = (__m512)x[3];
-    __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)),
-           cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)),
-           all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
-    __m256 half =
-        _mm256_add_ps(_mm512_castps512_ps256(all), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(all), 1)));
-    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
-#else
-    for (int i = 0; i < 4; i++) out[i] = vf_sum(x[i]);
-#endif
-}
-
 MEP_INLINE float vf_highest(vf v)
 {
 #if defined(__AVX512F__)
