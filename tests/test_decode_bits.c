@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One to four queries, which decoding takes, have the bits that they have among all queries of a sequence, which tiles take:
- * output and log-sum-exp, under every CPU level, of every type, for any number of channels, with and without skipping.
+ * One to four queries, which decoding takes, have the bits that they have among all queries of a sequence, which tiles
+ * take: output and log-sum-exp, under every CPU level, of every type, for any number of channels, with and without
+ * skipping.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -62,8 +63,8 @@ static mep_attention *make_plan(const char *spec, int64_t length, int64_t channe
 }
 
 /* Queries end - count .. end - 1 with the keys before them, against the same rows of the sequence. */
-static void check_end(mep_attention *plan, int64_t length, int64_t channels, mep_dtype dtype,
-                      void *const x[4], const float *lse, int64_t end, int64_t count)
+static void check_end(mep_attention *plan, int64_t length, int64_t channels, mep_dtype dtype, void *const x[4],
+                      const float *lse, int64_t end, int64_t count)
 {
     int64_t first = end - count, row = HEADS * channels, size = dtype == MEP_FLOAT32 ? 4 : 2;
     char *out = calloc((size_t)(BATCH * count * row), 4);

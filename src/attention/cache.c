@@ -16,8 +16,8 @@
 
 /* Keys and values of one layer and head. */
 typedef struct stream {
-    void *keys, *values; /* [ring, padded, BLOCK_KEYS] in the units of the kernels, [ring, BLOCK_KEYS, head_dim]: block b is
-                            at b % ring */
+    void *keys, *values; /* [ring, padded, BLOCK_KEYS] in the units of the kernels, [ring, BLOCK_KEYS, head_dim]: block
+                            b is at b % ring */
     float *norms;        /* [ring]: largest |k| */
     int64_t ring, first; /* blocks that there is room for; the oldest that is held */
     int64_t window;      /* keys; MEP_CACHE_ALL */

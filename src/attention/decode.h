@@ -3,9 +3,9 @@
  * Attention of single queries at the end of many keys, as in generating token by token. Keys and values are read where
  * they are, in rows of float32 or bfloat16, each once at most.
  *
- * Bits: those of the same query in a tile (forward.c), whatever the number of threads, and whichever blocks are skipped or no
- * longer there because they cannot matter. Blocks are scored and weighed by any thread; what a tile does from block to block,
- * nearest first, is then done with what came of each.
+ * Bits: those of the same query in a tile (forward.c), whatever the number of threads, and whichever blocks are skipped
+ * or no longer there because they cannot matter. Blocks are scored and weighed by any thread; what a tile does from
+ * block to block, nearest first, is then done with what came of each.
  */
 #ifndef MEP_ATTENTION_DECODE_H
 #define MEP_ATTENTION_DECODE_H
@@ -36,15 +36,15 @@ typedef struct mep_decode {
     const mep_decode_row *row; /* [rows] */
 
     /* The workspace, kept from call to call. Blocks of a row are counted from the nearest. */
-    int64_t row_space, block_space;       /* rows, and blocks of each, that it has room for */
+    int64_t row_space, block_space;        /* rows, and blocks of each, that it has room for */
     int64_t padded, units, blocks, groups; /* head_dim up to CHANNEL_MULTIPLE, the same in units; of this call */
-    float *q;                             /* [rows, units] */
-    float *copies;                        /* [threads, 2, BLOCK_KEYS, units]: a block of keys in rows, and transposed */
-    float *scores;                        /* [rows, blocks, BLOCK_KEYS]: q.k, then weights in units */
-    float *highest;                       /* [rows, blocks]: largest score; -inf where skipped */
-    float *before;                        /* [rows, blocks]: largest score of the nearer blocks */
-    float *sum, *rescale, *out;           /* [rows, blocks], the same, [rows, blocks, padded]: see softmax, weigh_block */
-    int64_t *task, tasks;                 /* [rows * groups]: row * groups + group, of those that have blocks to read */
+    float *q;                              /* [rows, units] */
+    float *copies;              /* [threads, 2, BLOCK_KEYS, units]: a block of keys in rows, and transposed */
+    float *scores;              /* [rows, blocks, BLOCK_KEYS]: q.k, then weights in units */
+    float *highest;             /* [rows, blocks]: largest score; -inf where skipped */
+    float *before;              /* [rows, blocks]: largest score of the nearer blocks */
+    float *sum, *rescale, *out; /* [rows, blocks], the same, [rows, blocks, padded]: see softmax, weigh_block */
+    int64_t *task, tasks;       /* [rows * groups]: row * groups + group, of those that have blocks to read */
 } mep_decode;
 
 /* Attention of d->row[0 .. rows) at d->position. MEP_ERROR_MEMORY when the workspace cannot grow. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels of decoding: one query against a block of keys in rows, read where they are stored. Their sums are the chains
- * of the tile kernels, so that a query has the same bits in either. Part of kernels_body.h; docs/kernels.md is the contract.
+ * The kernels of decoding: one query against a block of keys in rows, read where they are stored. Their sums are the
+ * chains of the tile kernels, so that a query has the same bits in either. Part of kernels_body.h; docs/kernels.md is
+ * the contract.
  */
 #ifndef MEP_ATTENTION_DECODE_BODY_H
 #define MEP_ATTENTION_DECODE_BODY_H
@@ -135,8 +136,8 @@ MEP_INLINE void weigh_rows(int64_t count, int64_t channels, const float *weights
 #endif
 
 #if defined(TILE_PAIRS)
-/* Weights are pairs along the keys, as in the tile product, and so are two rows of values: the lower and the upper half of
- * each group of 8 channels of both become units. */
+/* Weights are pairs along the keys, as in the tile product, and so are two rows of values: the lower and the upper half
+ * of each group of 8 channels of both become units. */
 MEP_INLINE void weigh_pairs(int64_t i, int64_t pairs, int last_is_half, const float *weights, const mep_bf16 *values,
                             int64_t stride, float *out)
 {

@@ -29,10 +29,9 @@ typedef struct mep_attention_kernels {
     void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
                     const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate);
 
-    /* Packed rows are [64][units], units a row. transpose: out[unit * 64 + row], for products that sum over channels; rows are
-     * `stride` bytes apart.
-     * interleave: units of neighbouring rows, out[row / pair][channel], for products that sum over rows; NULL where the
-     * packed rows serve as they are (float32). */
+    /* Packed rows are [64][units], units a row. transpose: out[unit * 64 + row], for products that sum over channels;
+     * rows are `stride` bytes apart. interleave: units of neighbouring rows, out[row / pair][channel], for products
+     * that sum over rows; NULL where the packed rows serve as they are (float32). */
     void (*transpose)(int64_t units, const void *rows, int64_t stride, float *out);
     void (*interleave)(int64_t units, const float *rows, float *out);
 
@@ -65,12 +64,12 @@ typedef struct mep_attention_kernels {
     /* y[i] = exp(y[i]), each as in softmax; for tests. */
     void (*exponentials)(int64_t n, float *y);
 
-    /* Decoding: one query against the BLOCK_KEYS keys of a block, in steps whose bits are those of product and softmax on a
-     * tile. score_block: s = q.k of a packed query of `units` units and keys [units][BLOCK_KEYS] in units or, where narrow (and
-     * a unit is a value), in bfloat16; returns the largest scale s + bias. softmax with a sum of 0 then makes weights of them.
-     * weigh_block: out = the weighted sum of `count` values, rows of `channels` elements, `stride` elements apart, float32 or,
-     * where narrow, bfloat16; weights in units. add_block: the row's sum of weights, and its output of `columns` channels,
-     * times factor, plus the block's. */
+    /* Decoding: one query against the BLOCK_KEYS keys of a block, in steps whose bits are those of product and softmax
+     * on a tile. score_block: s = q.k of a packed query of `units` units and keys [units][BLOCK_KEYS] in units or,
+     * where narrow (and a unit is a value), in bfloat16; returns the largest scale s + bias. softmax with a sum of 0
+     * then makes weights of them. weigh_block: out = the weighted sum of `count` values, rows of `channels` elements,
+     * `stride` elements apart, float32 or, where narrow, bfloat16; weights in units. add_block: the row's sum of
+     * weights, and its output of `columns` channels, times factor, plus the block's. */
     float (*score_block)(int64_t units, const float *q, const void *keys, int narrow, float scale, const float *bias,
                          float *s);
     void (*weigh_block)(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,

@@ -28,14 +28,14 @@ enum { FORWARD_TILES = 16, FORWARD_BLOCKS = 8, BACKWARD_BLOCKS = 16 };
 typedef struct mep_source {
     const void *keys, *values;        /* rows of head_dim elements of the plan's type, unless `transposed` */
     int64_t key_stride, value_stride; /* elements from row to row */
-    int transposed;                   /* keys are blocks [units][BLOCK_KEYS], channels up to `padded`: as kernels read them, but
-                                         of bfloat16 also where their units are float32. Keys to come are 0. */
-    int64_t ring;                     /* blocks that there is room for; INT64_MAX where keys are not in a ring */
-    int64_t first;                    /* oldest block that is there */
-    const float *bias;                /* bias[-d], d = 0 ..; -inf at 1 .. BLOCK_KEYS */
-    const float *far_bias;            /* [d]: largest bias at distances >= d */
-    const float *norms;               /* [block % ring]: largest |k| of a block; NULL: nothing is skipped */
-    const float *prefix_norms;        /* [block]: largest norm up to it; NULL: not known */
+    int transposed;        /* keys are blocks [units][BLOCK_KEYS], channels up to `padded`: as kernels read them, but
+                              of bfloat16 also where their units are float32. Keys to come are 0. */
+    int64_t ring;          /* blocks that there is room for; INT64_MAX where keys are not in a ring */
+    int64_t first;         /* oldest block that is there */
+    const float *bias;     /* bias[-d], d = 0 ..; -inf at 1 .. BLOCK_KEYS */
+    const float *far_bias; /* [d]: largest bias at distances >= d */
+    const float *norms;    /* [block % ring]: largest |k| of a block; NULL: nothing is skipped */
+    const float *prefix_norms; /* [block]: largest norm up to it; NULL: not known */
 } mep_source;
 
 /* Online softmax of a tile of the forward pass. */

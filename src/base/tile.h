@@ -7,8 +7,8 @@
  * B and C are row-major with contiguous columns; A may be strided either way, so that a transposed A costs nothing.
  * Blocks of C stay in registers over the complete depth. Included by variants only, like simd.h.
  *
- * Bits: an element of A B is one chain of multiply-adds over the depth, in ascending order, that starts at zero; C += A B
- * then adds it once. So it depends on the element's row of A and column of B alone, not on the block that holds it.
+ * Bits: an element of A B is one chain of multiply-adds over the depth, in ascending order, that starts at zero; C += A
+ * B then adds it once. So it depends on the element's row of A and column of B alone, not on the block that holds it.
  *
  * An including file that defines TILE_PAIRS gets the product on pairs of bfloat16: depth, and the elements of A and B,
  * are units of 32 bits that hold two neighbours of the summed index; C is float32 still.
@@ -100,16 +100,29 @@ MEP_INLINE void tile_block(const mep_tile_operands *t, int64_t row, int64_t colu
 MEP_INLINE void tile_last_rows(const mep_tile_operands *t, int64_t row, int64_t column, int64_t rows, const int vectors)
 {
     switch (rows) {
-    case 1: tile_block(t, row, column, 1, vectors); break;
-    case 2: tile_block(t, row, column, 2, vectors); break;
-    case 3: tile_block(t, row, column, 3, vectors); break;
-    case 4: tile_block(t, row, column, 4, vectors); break;
-    case 5: tile_block(t, row, column, 5, vectors); break;
-    default: tile_block(t, row, column, 6, vectors); break;
+    case 1:
+        tile_block(t, row, column, 1, vectors);
+        break;
+    case 2:
+        tile_block(t, row, column, 2, vectors);
+        break;
+    case 3:
+        tile_block(t, row, column, 3, vectors);
+        break;
+    case 4:
+        tile_block(t, row, column, 4, vectors);
+        break;
+    case 5:
+        tile_block(t, row, column, 5, vectors);
+        break;
+    default:
+        tile_block(t, row, column, 6, vectors);
+        break;
     }
 }
 
-/* All rows of `vectors`*LANES columns. The rows left over are divided evenly, since few rows use the arithmetic badly. */
+/* All rows of `vectors`*LANES columns. The rows left over are divided evenly, since few rows use the arithmetic badly.
+ */
 MEP_INLINE void tile_columns(const mep_tile_operands *t, int64_t rows, int64_t column, const int high,
                              const int vectors)
 {

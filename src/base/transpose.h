@@ -7,8 +7,8 @@
 
 #include "base/simd.h"
 
-/* Column c of a block of LANES x LANES values becomes column[c]. Rows r, r + 4, r + 8, ... share a register, a quarter of 128
- * bits each, so that all shuffles stay within quarters. */
+/* Column c of a block of LANES x LANES values becomes column[c]. Rows r, r + 4, r + 8, ... share a register, a quarter
+ * of 128 bits each, so that all shuffles stay within quarters. */
 #if defined(__AVX512F__)
 #define SHUFFLE(name) _mm512_##name
 typedef __m512 wide;
@@ -79,7 +79,7 @@ MEP_INLINE void transpose_square(const char *in, int64_t in_stride, char *out, i
 
 /* out = in transposed, in [rows x columns], strides in bytes. */
 static inline void transpose_words(int64_t rows, int64_t columns, const void *in, int64_t in_stride, void *out,
-                            int64_t out_stride)
+                                   int64_t out_stride)
 {
     const char *from = in;
     char *to = out;

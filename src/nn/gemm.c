@@ -18,24 +18,25 @@
 
 /* The largest tile of C. Its block of B is packed once, into the L2 or L3 cache, for all its rows; blocks of A of up to
  * MEP_MOST_ROWS rows are in an L2 cache of 512 KB while panels of B pass by. */
-enum { ROWS = 4 * MEP_MOST_ROWS, COLUMNS = 512, PANELS = COLUMNS / MEP_SMALLEST_PANEL };
+enum { ROWS = 4 * MEP_MOST_ROWS, COLUMNS = 768, PANELS = COLUMNS / MEP_SMALLEST_PANEL };
 _Static_assert(COLUMNS % MEP_LARGEST_PANEL == 0, "a tile has complete panels");
 _Static_assert(MEP_MOST_ROWS % MEP_ROW_GROUP == 0, "a block has complete groups of rows");
 
-/* Tiles for each thread, where C is large enough, so that all threads end at nearly the same time; rows and columns that
- * still amortize packing; columns whose packed block few rows find in the L1 or L2 cache; and multiplications below which a team of threads costs more than it gains. */
+/* Tiles for each thread, where C is large enough, so that all threads end at nearly the same time; rows and columns
+ * that still amortize packing; columns whose packed block few rows find in the L1 or L2 cache; and multiplications
+ * below which a team of threads costs more than it gains. */
 enum { TILES_PER_THREAD = 4, FEW_ROWS = 48, FEW_COLUMNS = 256, NARROW = 128, FEW_PRODUCTS = 1 << 15 };
 
 /* What one thread works in. */
 typedef struct thread_memory {
-    float sums[ROWS * COLUMNS];
-    float a[MEP_MOST_ROWS * MEP_DEPTH];
-    float b[MEP_DEPTH * COLUMNS];
+    float *a;    /* [MEP_MOST_ROWS, MEP_DEPTH] */
+    float *b;    /* [MEP_DEPTH, columns of a tile] */
+    float *sums; /* [rows of a tile, columns of a tile] */
 } thread_memory;
 
 struct mep_gemm_workspace {
-    thread_memory *memory; /* [threads] */
-    int64_t threads;
+    float *memory;
+    int64_t size; /* floats */
 };
 
 /* Part of C. */
@@ -96,12 +97,12 @@ typedef struct sums {
 } sums;
 
 /* A kernel writes complete vectors, and what is added or read later must not be overwritten. */
-static sums place_sums(const mep_gemm *g, const tile *t, thread_memory *memory)
+static sums place_sums(const mep_gemm *g, const tile *t, const thread_memory *memory)
 {
     if (g->c.dtype == MEP_FLOAT32 && t->columns % MEP_LARGEST_VECTOR == 0 && g->residual != g->c.data &&
         g->gelu_input != g->c.data)
         return (sums){mep_matrix_at(&g->c, t->row, t->column), g->c.stride};
-    return (sums){memory->sums, COLUMNS};
+    return (sums){memory->sums, round_up(t->columns, MEP_LARGEST_VECTOR)};
 }
 
 /* With `accumulate` the sums begin with what C holds. */
@@ -121,7 +122,8 @@ static void finish_floats(const mep_row_kernels *kernels, const mep_gemm *g, int
 {
     float *c = (float *)g->c.data + at;
     if (g->gelu_input != NULL)
-        (g->gelu_tanh ? kernels->gelu_tanh_backward : kernels->gelu_backward)(n, (const float *)g->gelu_input + at, x, x);
+        (g->gelu_tanh ? kernels->gelu_tanh_backward : kernels->gelu_backward)(n, (const float *)g->gelu_input + at, x,
+                                                                              x);
     if (c != x && g->gelu != g->c.data) memcpy(c, x, (size_t)n * sizeof *x);
     if (g->gelu != NULL) (g->gelu_tanh ? kernels->gelu_tanh : kernels->gelu)(n, x, (float *)g->gelu + at);
 }
@@ -161,9 +163,10 @@ static void add_panel(const mep_product_kernels *kernels, const mep_block *a, in
                          a->row_stride, a->column_stride, b, s->data + r * s->stride + column, s->stride, accumulate);
 }
 
-/* Add the products over one block of the summed index to the tile's columns from `first`: blocks of A against panels of B. */
+/* Add the products over one block of the summed index to the tile's columns from `first`: blocks of A against panels of
+ * B. */
 static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, int64_t first, int64_t k,
-                      int64_t depth, const sums *s, thread_memory *memory)
+                      int64_t depth, const sums *s, const thread_memory *memory)
 {
     const float *panels[PANELS];
     int64_t panel = kernels->panel, height = part_size(t->rows, MEP_MOST_ROWS, MEP_ROW_GROUP);
@@ -191,7 +194,7 @@ static int64_t add_few_rows(const mep_product_kernels *kernels, const mep_gemm *
                              mep_matrix_at(&g->b, 0, t->column), g->b.stride * size, s->data, s->stride, g->accumulate);
 }
 
-static void run_tile(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, thread_memory *memory)
+static void run_tile(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, const thread_memory *memory)
 {
     const mep_row_kernels *rows = mep_row_kernels_for(mep_cpu_level_get());
     sums s = place_sums(g, t, memory);
@@ -216,13 +219,28 @@ void mep_gemm_workspace_destroy(mep_gemm_workspace **workspace)
     mep_free(workspace);
 }
 
-static mep_status reserve(mep_gemm_workspace *w, int64_t threads)
+/* Floats of one thread's memory for these tiles. */
+static int64_t thread_size(const tiling *t)
 {
-    if (threads <= w->threads) return MEP_OK;
+    int64_t columns = round_up(t->columns, MEP_LARGEST_PANEL);
+    return MEP_MOST_ROWS * MEP_DEPTH + MEP_DEPTH * columns + t->rows * columns;
+}
+
+static thread_memory memory_of(const mep_gemm_workspace *w, const tiling *t, int64_t thread)
+{
+    thread_memory m = {.a = w->memory + thread * thread_size(t)};
+    m.b = m.a + MEP_MOST_ROWS * MEP_DEPTH;
+    m.sums = m.b + MEP_DEPTH * round_up(t->columns, MEP_LARGEST_PANEL);
+    return m;
+}
+
+static mep_status reserve(mep_gemm_workspace *w, int64_t size)
+{
+    if (size <= w->size) return MEP_OK;
     mep_free(&w->memory);
-    w->threads = 0;
-    MEP_TRY(mep_alloc(&w->memory, threads, sizeof *w->memory));
-    w->threads = threads;
+    w->size = 0;
+    MEP_TRY(mep_alloc(&w->memory, size, sizeof *w->memory));
+    w->size = size;
     return MEP_OK;
 }
 
@@ -233,13 +251,14 @@ mep_status mep_gemm_run(mep_gemm_workspace *w, const mep_gemm *g)
     tiling t = divide(g, kernels->panel, threads);
     int64_t across = ceil_div(g->n, t.columns), tiles = tiles_of(g, &t);
     threads = min_i64(threads, tiles);
-    MEP_TRY(reserve(w, threads));
+    MEP_TRY(reserve(w, threads * thread_size(&t)));
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads) if (threads > 1)
     for (int64_t i = 0; i < tiles; i++) {
         tile part = {i / across * t.rows, 0, i % across * t.columns, 0};
         part.rows = min_i64(t.rows, g->m - part.row);
         part.columns = min_i64(t.columns, g->n - part.column);
-        run_tile(kernels, g, &part, &w->memory[omp_get_thread_num()]);
+        thread_memory memory = memory_of(w, &t, omp_get_thread_num());
+        run_tile(kernels, g, &part, &memory);
     }
     return MEP_OK;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products: C = op(A) op(B), float32 or bfloat16 operands, float32 sums, and what a layer does to the sums before
- * they are stored: bias, residual, GELU.
+ * Matrix products: C = op(A) op(B), float32 or bfloat16 operands, float32 sums, and what a layer does to the sums
+ * before they are stored: bias, residual, GELU.
  *
- * Bits: the summed index is divided into blocks of MEP_DEPTH units (nn/product.h); an element is the sum, in order, of its
- * blocks' chains of multiply-adds (base/tile.h); with `accumulate` the sum begins with what C holds. So it depends on its row of A, its column of B, k and the CPU level alone:
- * not on m or n, on how operands are stored, on the number of threads, or on how the product is divided into tiles, which
- * is free to follow from all of these.
+ * Bits: the summed index is divided into blocks of MEP_DEPTH units (nn/product.h); an element is the sum, in order, of
+ * its blocks' chains of multiply-adds (base/tile.h); with `accumulate` the sum begins with what C holds. So it depends
+ * on its row of A, its column of B, k and the CPU level alone: not on m or n, on how operands are stored, on the number
+ * of threads, or on how the product is divided into tiles, which is free to follow from all of these.
  */
 #ifndef MEP_NN_GEMM_H
 #define MEP_NN_GEMM_H
@@ -39,7 +39,8 @@ typedef struct mep_gemm {
     int gelu_tanh;          /* GELU is that by tanh, in either place */
 } mep_gemm;
 
-/* Memory that products work in: for one caller at a time. It grows with the number of threads, not with the shapes. */
+/* Memory that products work in: for one caller at a time. It grows up to 3.8 MB per thread, and a product of a shape
+ * and a number of threads seen before allocates nothing. */
 typedef struct mep_gemm_workspace mep_gemm_workspace;
 
 mep_status mep_gemm_workspace_create(mep_gemm_workspace **workspace);

@@ -26,8 +26,8 @@ static const mep_product_kernels *products(mep_dtype dtype)
 
 /* ---- B ---- */
 
-/* Part of B as it is stored: `lines` lines of `count` values, `stride` bytes apart. Lines are rows of op(B), or its columns
- * where it is transposed. */
+/* Part of B as it is stored: `lines` lines of `count` values, `stride` bytes apart. Lines are rows of op(B), or its
+ * columns where it is transposed. */
 typedef struct part {
     const char *data;
     mep_dtype dtype;
@@ -81,15 +81,15 @@ static void interleave_lines(const part *p, int64_t panel, char *out)
     }
 }
 
-/* Rows k .. k + depth, a multiple of the pair and at most BLOCK unless B is transposed and nothing is to be converted, of
- * the panel at `column` into `out`, in units of `dtype`. */
+/* Rows k .. k + depth, a multiple of the pair and at most BLOCK unless B is transposed and nothing is to be converted,
+ * of the panel at `column` into `out`, in units of `dtype`. */
 static void pack_part(const mep_matrix *b, int64_t k_end, int64_t n, int64_t k, int64_t depth, int64_t column,
                       int64_t panel, mep_dtype dtype, char *out)
 {
     _Alignas(64) char copy[BLOCK * BLOCK * 4];
     int64_t rows = k_end - k < depth ? k_end - k : depth, columns = n - column < panel ? n - column : panel;
-    part p = {mep_matrix_at(b, k, column), b->dtype, b->stride * mep_dtype_size(b->dtype), b->transposed ? columns : rows,
-              b->transposed ? rows : columns};
+    part p = {mep_matrix_at(b, k, column), b->dtype, b->stride * mep_dtype_size(b->dtype),
+              b->transposed ? columns : rows, b->transposed ? rows : columns};
     if (rows < depth || columns < panel || b->dtype != dtype)
         convert_part(&p, dtype, b->transposed ? panel : depth, b->transposed ? depth : panel, copy);
     if (b->transposed)

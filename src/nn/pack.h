@@ -2,8 +2,8 @@
 /*
  * The order in which the kernels of matrix products read their operands (nn/product.h).
  *
- * B is packed in panels of `panel` columns; a panel holds rows 0, 1, ... of `panel` values in float32, and pairs of rows
- * with their values interleaved in bfloat16, with zeros after the last row and column. Packing converts float32 to
+ * B is packed in panels of `panel` columns; a panel holds rows 0, 1, ... of `panel` values in float32, and pairs of
+ * rows with their values interleaved in bfloat16, with zeros after the last row and column. Packing converts float32 to
  * bfloat16, or bfloat16 to float32, where that is wanted.
  */
 #ifndef MEP_NN_PACK_H
@@ -19,10 +19,10 @@ mep_status mep_packed_size(int64_t k, int64_t n, mep_dtype dtype, int64_t *size)
 mep_matrix mep_pack(const mep_matrix *b, int64_t k, int64_t n, mep_dtype dtype, void *memory);
 
 /* Rows of A in groups of MEP_ROW_GROUP; at most MEP_MOST_ROWS in a block. */
-enum { MEP_ROW_GROUP = 12, MEP_MOST_ROWS = 240 };
+enum { MEP_ROW_GROUP = 12, MEP_MOST_ROWS = 192 };
 
-/* A block of A as kernels read it: unit (row, column) is data[row / MEP_ROW_GROUP * group_stride + row % MEP_ROW_GROUP *
- * row_stride + column * column_stride]. */
+/* A block of A as kernels read it: unit (row, column) is data[row / MEP_ROW_GROUP * group_stride + row % MEP_ROW_GROUP
+ * * row_stride + column * column_stride]. */
 typedef struct mep_block {
     const float *data;
     int64_t row_stride, column_stride, group_stride;
@@ -31,8 +31,8 @@ typedef struct mep_block {
 /* Whether kernels read rows of op(A) where they are stored, in columns k .. k + depth. */
 int mep_reads_in_place(const mep_matrix *a, int64_t k, int64_t depth);
 
-/* Rows row .. row + rows and columns k .. k + depth of op(A), at most MEP_MOST_ROWS x MEP_DEPTH units, in place where they
- * can be read so, otherwise copied into `memory`, which has room for the largest block. */
+/* Rows row .. row + rows and columns k .. k + depth of op(A), at most MEP_MOST_ROWS x MEP_DEPTH units, in place where
+ * they can be read so, otherwise copied into `memory`, which has room for the largest block. */
 mep_block mep_block_of_a(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory);
 
 /* Rows k .. k + depth of the panel of op(B) [k_end x n] that begins at `column`, in place where B is packed completely,

@@ -19,24 +19,23 @@
 extern "C" {
 #endif
 
-/* Of all variants: the smallest and the largest panel; the most floats in a vector; the units of the summed index that are
- * multiplied at a time; the most rows for which B is not packed. */
-enum { MEP_SMALLEST_PANEL = 8, MEP_LARGEST_PANEL = 64, MEP_LARGEST_VECTOR = 16, MEP_DEPTH = 256, MEP_FEW_ROWS = 4 };
+/* Of all variants: the smallest and the largest panel; the most floats in a vector; the units of the summed index that
+ * are multiplied at a time; the most rows for which B is not packed. */
+enum { MEP_SMALLEST_PANEL = 8, MEP_LARGEST_PANEL = 64, MEP_LARGEST_VECTOR = 16, MEP_DEPTH = 384, MEP_FEW_ROWS = 4 };
 
 typedef struct mep_product_kernels {
     const char *name;
     int64_t panel; /* columns of B that are packed together; divides MEP_LARGEST_PANEL */
     int64_t pair;  /* values per unit: 1 (float32) or 2 (bfloat16) */
 
-    /* C[rows x columns] = A B, or += with accumulate (base/tile.h). columns is at most `panel`, and C has room for the next
-     * multiple of
-     * MEP_LARGEST_VECTOR; A is strided either way; B is a packed panel. */
+    /* C[rows x columns] = A B, or += with accumulate (base/tile.h). columns is at most `panel`, and C has room for the
+     * next multiple of MEP_LARGEST_VECTOR; A is strided either way; B is a packed panel. */
     void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
                     const float *b, float *c, int64_t c_row, int accumulate);
 
     /* All blocks of the summed index for few rows, 1 to MEP_FEW_ROWS, of an A that is contiguous and a B that is stored
-     * transposed and not packed: column c of B is at b + c * b_stride, in bytes. Reads B once. Returns how many of the first
-     * columns it did: none where the depth does not suit it. */
+     * transposed and not packed: column c of B is at b + c * b_stride, in bytes. Reads B once. Returns how many of the
+     * first columns it did: none where the depth does not suit it. */
     int64_t (*few_rows)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, const char *b,
                         int64_t b_stride, float *c, int64_t c_row, int accumulate);
 

@@ -28,14 +28,25 @@ static void product(int64_t rows, int64_t columns, int64_t depth, const float *a
 static int64_t few_rows(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, const char *b,
                         int64_t b_stride, float *c, int64_t c_row, int accumulate)
 {
-    const mep_few f = {.depth = depth, .block = MEP_DEPTH, .a_row = a_row, .b_stride = b_stride, .c_row = c_row, .a = a, .b = b, .c = c,
-                   .accumulate = accumulate};
+    const mep_few f = {.depth = depth,
+                       .block = MEP_DEPTH,
+                       .a_row = a_row,
+                       .b_stride = b_stride,
+                       .c_row = c_row,
+                       .a = a,
+                       .b = b,
+                       .c = c,
+                       .accumulate = accumulate};
     if (depth % LINE != 0) return 0;
     switch (rows) {
-    case 1: return few_all(&f, columns, 1, 2);
-    case 2: return few_all(&f, columns, 2, 2);
-    case 3: return few_all(&f, columns, 3, 1);
-    default: return few_all(&f, columns, 4, 1);
+    case 1:
+        return few_all(&f, columns, 1, 2);
+    case 2:
+        return few_all(&f, columns, 2, 2);
+    case 3:
+        return few_all(&f, columns, 3, 1);
+    default:
+        return few_all(&f, columns, 4, 1);
     }
 }
 
