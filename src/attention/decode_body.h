@@ -53,11 +53,13 @@ MEP_INLINE void dots(const int keys, int64_t channels, const float *q, const voi
     for (; i + LANES <= channels; i += LANES) {
         vf x = vf_load(q + i);
         MEP_UNROLL
-        for (int n = 0; n < keys; n++) sum[n] += x * load_elements(rows, (row + n) * stride + i, narrow);
+        for (int n = 0; n < keys; n++)
+            sum[n] = vf_multiply_add(sum[n], x, load_elements(rows, (row + n) * stride + i, narrow));
     }
     if (i < channels) {
         vf x = load_some(q, i, channels - i, 0);
-        for (int n = 0; n < keys; n++) sum[n] += x * load_some(rows, (row + n) * stride + i, channels - i, narrow);
+        for (int n = 0; n < keys; n++)
+            sum[n] = vf_multiply_add(sum[n], x, load_some(rows, (row + n) * stride + i, channels - i, narrow));
     }
     vf_sums(sum, all);
     for (int n = 0; n < keys; n++) s[n] = all[n];
@@ -104,7 +106,7 @@ MEP_INLINE void weigh_strip(const int vectors, int64_t i, int64_t count, const f
         vf weight = vf_set(weights[key]);
         MEP_UNROLL
         for (int n = 0; n < vectors; n++)
-            sum[n] += weight * load_elements(values, key * stride + i + n * LANES, narrow);
+            sum[n] = vf_multiply_add(sum[n], weight, load_elements(values, key * stride + i + n * LANES, narrow));
     }
     MEP_UNROLL
     for (int n = 0; n < vectors; n++) vf_store(out + i + n * LANES, sum[n]);
@@ -125,8 +127,8 @@ MEP_INLINE void weigh_words(const int words, int64_t i, int64_t count, const flo
         for (int n = 0; n < words; n++) {
             vu word;
             memcpy(&word, (const mep_bf16 *)values + key * stride + i + n * 2 * LANES, sizeof word);
-            even[n] += weight * (vf)(word << 16);
-            odd[n] += weight * (vf)(word & 0xffff0000u);
+            even[n] = vf_multiply_add(even[n], weight, (vf)(word << 16));
+            odd[n] = vf_multiply_add(odd[n], weight, (vf)(word & 0xffff0000u));
         }
     }
     for (int n = 0; n < words; n++)

@@ -61,7 +61,7 @@ MEP_INLINE void store_rows(float *s, const vf (*x)[VECTORS])
 
 MEP_INLINE vf unit_product(vf sum, vf a, vf b)
 {
-    return sum + a * b;
+    return vf_multiply_add(sum, a, b);
 }
 #endif
 
@@ -170,7 +170,7 @@ static float dot(int64_t n, const float *a, const float *b)
 {
     vf sum = vf_set(0);
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) sum += vf_load(a + i) * vf_load(b + i);
+    for (; i + LANES <= n; i += LANES) sum = vf_multiply_add(sum, vf_load(a + i), vf_load(b + i));
     float total = vf_sum(sum);
     for (; i < n; i++) total += a[i] * b[i];
     return total;

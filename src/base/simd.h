@@ -62,6 +62,19 @@ MEP_INLINE vf vf_set(float x)
     return x - (vf){0};
 }
 
+/* sum + a b, one operation at every level that has it. Of `sum + a * b` a compiler may make one operation in one loop
+ * and two in another, as gcc 14 does in chains of 256 bits, and equal chains get different bits. */
+MEP_INLINE vf vf_multiply_add(vf sum, vf a, vf b)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)sum);
+#elif defined(__FMA__)
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)sum);
+#else
+    return sum + a * b;
+#endif
+}
+
 /* mask lanes are 0 or -1 */
 MEP_INLINE vf vf_select(vi mask, vf yes, vf no)
 {
