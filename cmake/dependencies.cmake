@@ -1,6 +1,10 @@
 # The libraries we take rather than write; docs/architecture.md says why each.
 find_package(PkgConfig REQUIRED)
-find_package(OpenMP REQUIRED COMPONENTS C)
+find_package(OpenMP COMPONENTS C)
+if(NOT OpenMP_C_FOUND)
+    message(FATAL_ERROR "${CMAKE_C_COMPILER} has no OpenMP library: for clang install libomp-dev, for clang-19 libomp-19-dev, and so "
+            "on (Fedora: libomp-devel)")
+endif()
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(LIBARCHIVE REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)

@@ -27,7 +27,7 @@ list(FILTER mep_sources EXCLUDE REGEX "/src/(cli|bench|cuda)/|/src/dist/mpi")
 set(mep_flags_avx2 -mavx2 -mfma -mf16c)
 set(mep_flags_avx512 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mprefer-vector-width=512)
 set(mep_flags_avx512_bf16 ${mep_flags_avx512} -mavx512bf16)
-set(mep_flags_neon) # every 64-bit Arm has it
+set(mep_flags_neon -DMEP_FUSED=1) # every 64-bit Arm has it
 set(mep_levels)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     set(mep_levels avx2 avx512 avx512_bf16)

@@ -2,29 +2,31 @@
 # SPDX-License-Identifier: MIT
 #
 # Installs the Debian packages that the build needs and that are missing; says nothing when none is. Elsewhere it names
-# the missing parts, on Fedora by the names of its packages. Usage: setup.sh [build | demo | test | clang]
+# the missing parts, on Fedora by the names of its packages. Where CC is clang, it needs its OpenMP library, too.
+# Usage: setup.sh [build | demo | test | clang]
 set -eu
 
 wanted='cmake:cmake ninja-build:ninja gcc:gcc pkg-config:pkg-config
 libjansson-dev:@jansson libarchive-dev:@libarchive zlib1g-dev:@zlib
 libpcre2-dev:@libpcre2-8 libutf8proc-dev:@libutf8proc'
+compiler=${CC:-}
 case ${1:-build} in
 build) ;;
 demo) wanted="$wanted gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core" ;;
 test) wanted="$wanted libcmocka-dev:@cmocka g++:g++ gnuplot-nox:gnuplot fonts-dejavu-core:fonts-dejavu-core
 python3-numpy:/usr/lib/python3/dist-packages/numpy libopenmpi-dev:@ompi-c openmpi-bin:mpirun iproute2:ip
 locales:/usr/share/i18n/locales/POSIX" ;;
-clang)
-    clang=${CLANG:-clang}
-    openmp=libomp${clang#clang}-dev
-    wanted="$wanted libcmocka-dev:@cmocka $clang:$clang $openmp:$openmp"
-    ;;
+clang) wanted="$wanted libcmocka-dev:@cmocka" compiler=${CLANG:-clang} ;;
 *) echo "setup.sh: build, demo, test or clang, not \"$1\"" >&2; exit 2 ;;
 esac
+compiler=${compiler%% *} # without options
+name=${compiler##*/}
+case $name in clang*) wanted="$wanted $name:$compiler libomp${name#clang}-dev:=$compiler" ;; esac
 
-# has PART: a program, @module of pkg-config, a file, or a Debian package is there.
+# has PART: a program, @module of pkg-config, a file, a Debian package, or for =COMPILER its OpenMP is there.
 has() {
     case $1 in
+    =*) echo 'int main(void) { return 0; }' | "${1#=}" -fopenmp -include omp.h -x c -o /dev/null - 2> /dev/null ;;
     @*) pkg-config --exists "${1#@}" 2> /dev/null ;;
     /*) [ -e "$1" ] ;;
     *) command -v "$1" > /dev/null || dpkg -s "$1" > /dev/null 2>&1 ;;
@@ -75,8 +77,10 @@ if [ "$(id -u)" != 0 ]; then
     as_root=sudo
 fi
 echo "installing$missing"
+# apt-get must not remove anything: Debian's OpenMP libraries for two versions of clang conflict.
 # shellcheck disable=SC2086
 install_packages() {
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing > /dev/null
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove $missing > /dev/null
 }
-install_packages 2> /dev/null || { $as_root apt-get update -q > /dev/null && install_packages; }
+install_packages 2> /dev/null || { $as_root apt-get update -q > /dev/null && install_packages; } ||
+    { echo "not installed:$missing; see what apt-get install$missing would change" >&2; exit 1; }

@@ -38,13 +38,18 @@ make_root() {
 enter() {
     root=$1 suite=$2
     shift 2
+    mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount -t sysfs -o ro sysfs "$root/sys"
     for name in null zero full random urandom tty; do mount --bind "/dev/$name" "$root/dev/$name"; done
     mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
     mount --bind "$cache/packages-$suite" "$root/var/cache/apt/archives"
     mount --bind "$cache/ccache" "$root/ccache"
-    exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb OMP_WAIT_POLICY=passive \
+    # A root of the namespace, not a chroot: tests/hosts.sh can make machines in it
+    cd "$root"
+    pivot_root . mnt
+    umount -l mnt
+    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb OMP_WAIT_POLICY=passive \
         CCACHE_DIR=/ccache CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache sh -euc "$1"
 }
 

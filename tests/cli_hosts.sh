@@ -70,10 +70,11 @@ across 0 compare --data text --out ../study "$@" --steps 5 --positions alibi,t5,
 [ "$(wc -l < study/results.csv)" = 4 ] || wrong 'the study has not 3 results'
 [ "$(find study -name '.seen*')" = '' ] || wrong 'the study keeps a folder that is for its beginning'
 
-# ---- One that computes differently is told of ----
+# ---- One that computes differently is told of. Scripts choose by the process: `mpirun ... : ...` of Open MPI 5.0.7 crashes ----
 checks=$((checks + 1))
 # shellcheck disable=SC2016
-on alpha sh -c 'cd disk && exec mpirun -np 1 --host alpha -x MEP_CPU=c "$0" "$@" : -np 1 --host beta -x MEP_CPU=avx2 "$0" "$@"' \
+on alpha sh -c 'cd disk && exec mpirun -np 2 --host alpha,beta sh -c "$@"' sh \
+    '[ "$OMPI_COMM_WORLD_RANK" = 0 ] && level=c || level=avx2; MEP_CPU=$level exec "$0" "$@"' \
     "$MEP" eval --model ../one --data text.valid --lengths 64 > out 2> err || wrong 'two CPU levels do not work together'
 if "$MEP" version | grep -q 'the machine has c;'; then :; else said err 'note: process 1 on beta computes with avx2'; fi
 
@@ -82,7 +83,9 @@ version=$("$MEP" version | sed -n 's/^mep //p')
 LC_ALL=C sed "s/$(echo "$version" | sed 's/[.]/[.]/g')/9${version#?}/g" "$MEP" > other && chmod +x other
 ln -s "$(dirname "$MEP")/libmep-mpi.so" libmep-mpi.so
 checks=$((checks + 1))
-mpirun -np 1 "$MEP" eval --model one --data text.valid : -np 1 ./other eval --model one --data text.valid > out 2> err &&
+# shellcheck disable=SC2016
+mpirun -np 2 sh -c '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || exec ./other "$@"; exec "$0" "$@"' \
+    "$MEP" eval --model one --data text.valid > out 2> err &&
     wrong 'two versions work together'
 said err "is mep 9${version#?}, process 0 is mep $version; install the same one"
 
@@ -97,6 +100,13 @@ die() { # die MACHINE: kill everything on it but what holds it up
 }
 cut() {
     on "$1" ip link set eth0 down
+}
+wait_for_end() { # of all processes of the program: Open MPI 5 ends them a moment after mpirun
+    i=0
+    while [ $i -lt 200 ] && readlink /proc/[0-9]*/exe | grep -qxF "$(readlink -f "$MEP")"; do
+        sleep 0.1
+        i=$((i + 1))
+    done
 }
 # notices after some 4 seconds of silence, by default after minutes
 export OMPI_MCA_oob_tcp_keepalive_time=2 OMPI_MCA_oob_tcp_keepalive_intvl=1 OMPI_MCA_oob_tcp_keepalive_probes=2
@@ -115,8 +125,13 @@ for how in die cut; do
     $how beta
     wait $job
     code=$?
-    [ $code != 0 ] && [ $code != 124 ] || wrong "$how: mpirun ends with $code"
-    said err 'what was saved before stays'
+    if grep -aq '^PRTE has lost communication' err; then # Open MPI 5 ends with 0 then, and sends no SIGTERM before
+        [ $code != 124 ] || wrong "$how: mpirun does not end"
+    else
+        [ $code != 0 ] && [ $code != 124 ] || wrong "$how: mpirun ends with $code"
+        said err 'what was saved before stays'
+    fi
+    wait_for_end
     code=0
     on alpha timeout --preserve-status -s INT 5 "$MEP" train --resume "disk/$how" > out 2> err || code=$?
     [ $code = 130 ] || wrong "$how: the run cannot be resumed"

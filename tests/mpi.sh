@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 #
 # The environment of mpirun in tests, for Open MPI 4 (OMPI_MCA_orte_...) and 5 (PRTE_MCA_...): it runs as root and more
-# processes than cores, whose waiting ones yield, and is quiet. Its own leaks are not ours. All mpiruns of a user make and
-# remove one folder in /tmp together; here it is the folder given. Sourced; then call mpi_settings FOLDER.
+# processes than cores, whose waiting ones yield, fills the slots of one host after another, and is quiet. Its own leaks
+# are not ours. All mpiruns of a user make and remove one folder in /tmp together; here it is the folder given. Sourced;
+# then call mpi_settings FOLDER.
 mpi_settings() {
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     export OMPI_MCA_orte_tmpdir_base="$1" PRTE_MCA_prte_tmpdir_base="$1"
-    export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+    export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=slot:oversubscribe
     export OMPI_MCA_mpi_yield_when_idle=1
     export OMPI_MCA_btl_base_warn_component_unused=0 OMPI_MCA_btl_vader_single_copy_mechanism=none
     export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"

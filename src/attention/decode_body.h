@@ -60,7 +60,7 @@ static float score_block(int64_t units, const float *q, const void *keys, int na
             score_keys(units, q, keys, n, 0, s);
     vf highest = vf_set(-INFINITY);
     for (int64_t n = 0; n < BLOCK_KEYS; n += LANES)
-        highest = vf_max(highest, vf_load(s + n) * scale + vf_load(bias + n));
+        highest = vf_max(highest, vf_multiply_add(vf_load(bias + n), vf_load(s + n), vf_set(scale)));
     return vf_highest(highest);
 }
 
@@ -86,7 +86,7 @@ MEP_INLINE void weigh_strip(const int vectors, int64_t i, int64_t count, const f
         vf weight = vf_set(weights[key]);
         MEP_UNROLL
         for (int n = 0; n < vectors; n++)
-            sum[n] += weight * load_elements(values, key * stride + i + n * LANES, narrow);
+            sum[n] = vf_multiply_add(sum[n], weight, load_elements(values, key * stride + i + n * LANES, narrow));
     }
     MEP_UNROLL
     for (int n = 0; n < vectors; n++) vf_store(out + i + n * LANES, sum[n]);
@@ -107,8 +107,8 @@ MEP_INLINE void weigh_words(const int words, int64_t i, int64_t count, const flo
         for (int n = 0; n < words; n++) {
             vu word;
             memcpy(&word, (const mep_bf16 *)values + key * stride + i + n * 2 * LANES, sizeof word);
-            even[n] += weight * (vf)(word << 16);
-            odd[n] += weight * (vf)(word & 0xffff0000u);
+            even[n] = vf_multiply_add(even[n], weight, (vf)(word << 16));
+            odd[n] = vf_multiply_add(odd[n], weight, (vf)(word & 0xffff0000u));
         }
     }
     for (int n = 0; n < words; n++)
@@ -130,7 +130,7 @@ MEP_INLINE void weigh_rows(int64_t count, int64_t channels, const float *weights
     if (i == channels) return;
     vf sum = load_some(out, i, channels - i, 0);
     for (int64_t key = 0; key < count; key++)
-        sum += vf_set(weights[key]) * load_some(values, key * stride + i, channels - i, narrow);
+        sum = vf_multiply_add(sum, vf_set(weights[key]), load_some(values, key * stride + i, channels - i, narrow));
     for (int64_t n = 0; i + n < channels; n++) out[i + n] = sum[n];
 }
 #endif

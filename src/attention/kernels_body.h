@@ -63,7 +63,7 @@ MEP_INLINE void store_rows(float *s, const vf (*x)[VECTORS])
 
 MEP_INLINE vf unit_product(vf sum, vf a, vf b)
 {
-    return sum + a * b;
+    return vf_multiply_add(sum, a, b);
 }
 #endif
 
@@ -90,18 +90,12 @@ static void row_dots(int64_t rows, int64_t units, const float *a, const float *b
 
 /* ---- Scores of a tile ---- */
 
-/* One expression for tiles and decoding, so that both are contracted alike. */
-MEP_INLINE float rescaled_sum(float sum, float factor, float added)
-{
-    return sum * factor + added;
-}
-
 static void softmax(int64_t rows, float *s, float scale, const float *bias, float *maximum, float *sum, float *rescale)
 {
     for (int64_t r = 0; r < rows; r++, s += BLOCK_KEYS) {
         vf x[VECTORS], highest = vf_set(maximum[r]), total = vf_set(0);
         for (int n = 0; n < VECTORS; n++) {
-            x[n] = vf_load(s + n * LANES) * scale + vf_load(bias - r + n * LANES);
+            x[n] = vf_multiply_add(vf_load(bias - r + n * LANES), vf_load(s + n * LANES), vf_set(scale));
             highest = vf_max(highest, x[n]);
         }
         float new_maximum = vf_highest(highest);
@@ -113,7 +107,7 @@ static void softmax(int64_t rows, float *s, float scale, const float *bias, floa
         store_row(s, x);
         rescale[r] = maximum[r] - new_maximum;
         maximum[r] = new_maximum;
-        sum[r] = rescaled_sum(sum[r], vf_exp(vf_set(rescale[r]))[0], vf_sum(total));
+        sum[r] = multiply_add(vf_sum(total), sum[r], vf_exp(vf_set(rescale[r]))[0]);
     }
     for (int64_t r = 0; r < rows; r += LANES) vf_store(rescale + r, vf_exp(vf_load(rescale + r)));
 }
@@ -128,7 +122,7 @@ static void scale_rows(int64_t rows, int64_t columns, float *o, int64_t o_row, c
 /* What a tile does between blocks, for one row of decoding: the row's sums so far and those of the next block. */
 static void add_block(int64_t columns, float factor, float block_sum, const float *block, float *sum, float *out)
 {
-    *sum = rescaled_sum(*sum, factor, block_sum);
+    *sum = multiply_add(block_sum, *sum, factor);
     scale_rows(1, columns, out, columns, &factor);
     for (int64_t c = 0; c < columns; c += LANES) vf_store(out + c, vf_load(out + c) + vf_load(block + c));
 }

@@ -13,6 +13,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "base/bf16.h"
@@ -60,6 +62,31 @@ MEP_INLINE void vf_store(float *p, vf v)
 MEP_INLINE vf vf_set(float x)
 {
     return x - (vf){0};
+}
+
+/* sum + a b, one operation at every level that has it. Of `sum + a * b` a compiler may make one operation in one loop
+ * and two in another, as gcc 14 does in chains of 256 bits, and equal chains get different bits. */
+MEP_INLINE vf vf_multiply_add(vf sum, vf a, vf b)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)sum);
+#elif defined(__FMA__)
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)sum);
+#elif defined(MEP_FUSED) && defined(__aarch64__)
+    return (vf)vfmaq_f32((float32x4_t)sum, (float32x4_t)a, (float32x4_t)b);
+#else
+    return sum + a * b;
+#endif
+}
+
+/* The same for one value. */
+MEP_INLINE float multiply_add(float sum, float a, float b)
+{
+#if defined(__FMA__) || (defined(MEP_FUSED) && defined(__aarch64__))
+    return __builtin_fmaf(a, b, sum);
+#else
+    return sum + a * b;
+#endif
 }
 
 /* mask lanes are 0 or -1 */

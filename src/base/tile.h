@@ -43,7 +43,7 @@ MEP_INLINE vf tile_broadcast(const float *a)
 }
 MEP_INLINE vf tile_multiply_add(vf sum, vf a, vf b)
 {
-    return sum + a * b;
+    return vf_multiply_add(sum, a, b);
 }
 #endif
 
