@@ -22,10 +22,14 @@ enum { ROWS = 4 * MEP_MOST_ROWS, COLUMNS = 768, PANELS = COLUMNS / MEP_SMALLEST_
 _Static_assert(COLUMNS % MEP_LARGEST_PANEL == 0, "a tile has complete panels");
 _Static_assert(MEP_MOST_ROWS % MEP_ROW_GROUP == 0, "a block has complete groups of rows");
 
-/* Tiles for each thread, where C is large enough, so that all threads end at nearly the same time; rows and columns
- * that still amortize packing; columns whose packed block few rows find in the L1 or L2 cache; and multiplications
- * below which a team of threads costs more than it gains. */
-enum { TILES_PER_THREAD = 4, FEW_ROWS = 48, FEW_COLUMNS = 256, NARROW = 128, FEW_PRODUCTS = 1 << 15 };
+/* Tiles that threads take turns at, at most; the least rows and columns of one where C has more; columns whose packed
+ * block few rows find in the L1 or L2 cache; multiplications below which a team of threads costs more than it gains. */
+enum { TILES_PER_THREAD = 6, FEW_ROWS = 48, NARROW = 128, FEW_PRODUCTS = 1 << 15 };
+
+/* What packing a column of B, and reading A and C for a row, cost beside the products of a tile: as many as so many
+ * rows, and so many columns. Measured on Zen 4. */
+#define PACKING_ROWS 10.0
+#define PACKING_COLUMNS 10.0
 
 /* What one thread works in. */
 typedef struct thread_memory {
@@ -64,10 +68,10 @@ static int64_t round_up(int64_t a, int64_t multiple)
     return ceil_div(a, multiple) * multiple;
 }
 
-/* Parts of nearly equal size, at most `most`, multiples of `multiple`. */
-static int64_t part_size(int64_t whole, int64_t most, int64_t multiple)
+/* Size of `parts` nearly equal parts of a whole, in multiples. */
+static int64_t part_size(int64_t whole, int64_t parts, int64_t multiple)
 {
-    return min_i64(round_up(ceil_div(whole, ceil_div(whole, most)), multiple), round_up(whole, multiple));
+    return round_up(ceil_div(whole, parts), multiple);
 }
 
 static int64_t tiles_of(const mep_gemm *g, const tiling *t)
@@ -75,17 +79,28 @@ static int64_t tiles_of(const mep_gemm *g, const tiling *t)
     return ceil_div(g->m, t->rows) * ceil_div(g->n, t->columns);
 }
 
-/* Make tiles lower, then narrower, as far as that costs little, and further where threads would have none. */
+/* The time of the product with these tiles, in products of one element: as many rounds as the busiest thread has tiles.
+ */
+static double cost(const mep_gemm *g, const tiling *t, int64_t threads)
+{
+    double rows = (double)min_i64(t->rows, g->m), columns = (double)min_i64(t->columns, g->n);
+    double rounds = (double)ceil_div(tiles_of(g, t), threads);
+    return rounds * (rows + PACKING_ROWS) * (columns + PACKING_COLUMNS);
+}
+
+/* The best of the tiles that are small enough, tried from the largest on. */
 static tiling divide(const mep_gemm *g, int64_t panel, int64_t threads)
 {
-    const int64_t least_rows[] = {MEP_MOST_ROWS, FEW_ROWS}, least_columns[] = {FEW_COLUMNS, panel};
-    int64_t wanted = threads == 1 ? 1 : threads * TILES_PER_THREAD;
-    tiling t = {part_size(g->m, ROWS, MEP_ROW_GROUP), part_size(g->n, g->m < FEW_ROWS ? NARROW : COLUMNS, panel)};
-    for (int i = 0; i < 2; i++) {
-        while (t.rows > least_rows[i] && tiles_of(g, &t) < wanted) t.rows -= MEP_ROW_GROUP;
-        while (t.columns > least_columns[i] && tiles_of(g, &t) < wanted) t.columns -= panel;
+    int64_t widest = g->m < FEW_ROWS ? NARROW : COLUMNS, tried = threads == 1 ? 1 : 16;
+    int64_t down = ceil_div(g->m, ROWS), across = ceil_div(g->n, widest);
+    tiling best = {part_size(g->m, down, MEP_ROW_GROUP), part_size(g->n, across, panel)};
+    for (int64_t i = 0; i < tried * tried; i++) {
+        tiling t = {part_size(g->m, down + i / tried, MEP_ROW_GROUP), part_size(g->n, across + i % tried, panel)};
+        if (tiles_of(g, &t) > threads * TILES_PER_THREAD && i > 0) continue;
+        if (t.rows < FEW_ROWS && i / tried > 0) break;
+        if (cost(g, &t, threads) < cost(g, &best, threads)) best = t;
     }
-    return t;
+    return best;
 }
 
 /* ---- A tile ---- */
@@ -169,7 +184,7 @@ static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, con
                       int64_t depth, const sums *s, const thread_memory *memory)
 {
     const float *panels[PANELS];
-    int64_t panel = kernels->panel, height = part_size(t->rows, MEP_MOST_ROWS, MEP_ROW_GROUP);
+    int64_t panel = kernels->panel, height = part_size(t->rows, ceil_div(t->rows, MEP_MOST_ROWS), MEP_ROW_GROUP);
     for (int64_t c = first; c < t->columns; c += panel)
         panels[(c - first) / panel] =
             mep_block_of_b(&g->b, g->n, k, depth, t->column + c, memory->b + (c - first) * MEP_DEPTH);
