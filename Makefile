@@ -37,7 +37,7 @@ test-mpi: setup ## the tests of several processes alone, with longer runs under 
 	@cmake --preset ci > /dev/null
 	@cmake --build build/ci
 	@ctest --test-dir build/ci --output-on-failure -R 'dist|ring|shards|group'
-	@sh tests/cli_mpi.sh "$(CURDIR)/build/ci/mep" long
+	@sh tests/cli_mpi_bits.sh "$(CURDIR)/build/ci/mep" long
 
 CLANG ?= clang
 export CLANG

@@ -7,6 +7,10 @@ MEP=$1
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
 cd "$folder" || exit 1
+case ${MEP_CPU:-} in
+'' | "$("$MEP" version 2> /dev/null | awk '/CPU level/ { print $3 }')") ;;
+*) echo "skipped: this machine has no CPU level $MEP_CPU" && exit 77 ;;
+esac
 checks=0
 failures=0
 
@@ -42,6 +46,15 @@ refuse() {
     said err "$text"
     [ "$(wc -l < err)" = 1 ] || wrong "mep $*: not one line on stderr"
     [ ! -s out ] || wrong "mep $*: output on stdout"
+}
+
+# at_level LEVEL COMMAND ...: the command with MEP_CPU set to this CPU level.
+at_level() {
+    kept_level=${MEP_CPU:-}
+    export MEP_CPU="$1"
+    shift
+    "$@"
+    export MEP_CPU="$kept_level"
 }
 
 finish() {

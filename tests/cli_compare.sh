@@ -52,18 +52,16 @@ said err "training in $type (auto: $reason"
 said whole/study.json "\"dtype\": \"$type\""
 # shellcheck disable=SC2086
 expect 0 compare --data text --out moved $tiny --steps 2 --lengths 16 --eval-tokens 64 --positions alibi --dtype bfloat16
-export MEP_CPU=c
 # shellcheck disable=SC2086
-expect 0 compare --data text --out moved $tiny --steps 2 --lengths 16 --eval-tokens 64 --positions alibi,mep
+at_level c expect 0 compare --data text --out moved $tiny --steps 2 --lengths 16 --eval-tokens 64 --positions alibi,mep
 said err 'training in bfloat16 (slow here: the CPU level c has no bfloat16 arithmetic)'
 # shellcheck disable=SC2086
-refuse 1 'was made with dtype "bfloat16", now it is "float32"' compare --data text --out moved $tiny --steps 2 \
+at_level c refuse 1 'was made with dtype "bfloat16", now it is "float32"' compare --data text --out moved $tiny --steps 2 \
     --lengths 16 --eval-tokens 64 --positions alibi --dtype float32
 # shellcheck disable=SC2086
-expect 0 compare --data text --out forced $tiny --steps 1 --lengths 16 --eval-tokens 64 --positions alibi --quiet
+at_level c expect 0 compare --data text --out forced $tiny --steps 1 --lengths 16 --eval-tokens 64 --positions alibi --quiet
 said forced/study.json '"dtype": "float32"'
 [ ! -s err ] || wrong 'compare --quiet still prints on stderr'
-unset MEP_CPU
 
 # The same again does nothing again.
 cp whole/results.csv first.csv

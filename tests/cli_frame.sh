@@ -49,13 +49,10 @@ said out '"version": "'
 refuse 2 'takes no value' version --json=1
 refuse 2 'did you mean --json?' version --jason
 refuse 2 'takes no argument "x"' version x
-MEP_CPU=c "$MEP" version > out
+at_level c expect 0 version
 said out 'CPU level         c '
 case $(uname -m) in aarch64) foreign=avx2 own='c or neon' ;; *) foreign=neon own='c, avx2, avx512 or avx512_bf16' ;; esac
-kept=${MEP_CPU:-}
-export MEP_CPU=$foreign
-refuse 2 "MEP_CPU=$foreign is not a CPU level of this architecture; use $own" version
-MEP_CPU=$kept
+at_level $foreign refuse 2 "MEP_CPU=$foreign is not a CPU level of this architecture; use $own" version
 
 if [ -w /dev/full ]; then
     checks=$((checks + 1))

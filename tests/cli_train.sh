@@ -53,21 +53,19 @@ esac
 # shellcheck disable=SC2086
 expect 0 train --data text.train --out wide $AUTO --steps 2 --dtype bfloat16
 rm -r wide/checkpoint-2
-export MEP_CPU=c
-expect 0 train --resume wide
+at_level c expect 0 train --resume wide
 said out 'computing in bfloat16 on 1 thread (slow here: the CPU level c has no bfloat16 arithmetic)'
 for choice in '' '--dtype auto'; do
     # shellcheck disable=SC2086
-    expect 0 train --data text.train --out narrow $AUTO --steps 1 $choice
+    at_level c expect 0 train --data text.train --out narrow $AUTO --steps 1 $choice
     said out 'computing in float32 on 1 thread (auto: the CPU level c has no bfloat16 arithmetic)'
     said narrow/train.json '"dtype": "float32"'
     rm -r narrow
 done
 # shellcheck disable=SC2086
-expect 0 train --data text.train --out narrow $AUTO --steps 1 --dtype float32
+at_level c expect 0 train --data text.train --out narrow $AUTO --steps 1 --dtype float32
 checks=$((checks + 1))
 ! grep -qF auto: out || wrong 'a type that was given is called auto'
-unset MEP_CPU
 
 # Gradients in parts: other bits than in one, and said so; the setting is the run's.
 tiny_train parts --steps 6 --gradient-parts 4 --valid text.valid --valid-tokens 64

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Bits do not depend on OpenMP's environment: a few training steps, an evaluation and a generated text are the same with any
-# number of threads and whatever team OpenMP grants, under every CPU level that the machine has.
+# number of threads and whatever team OpenMP grants, in a run that is resumed, and with any number of segments evaluated at a
+# time, under every CPU level that the machine has.
 # Usage: environments.sh PROGRAM
 . "$(dirname "$0")/cli.sh"
 
@@ -40,11 +41,28 @@ same() {
     done
 }
 
+# divide: what was computed is the same in other divisions of the work.
+divide() {
+    checks=$((checks + 1))
+    # shellcheck disable=SC2086
+    expect 0 train --out run --dtype "$type" --save-every 1 --keep 0 $train
+    rm -r run/checkpoint-2 run/checkpoint-3
+    expect 0 train --resume run --quiet
+    cmp -s one/model run/checkpoint-3/model.safetensors || wrong "$level, $type: a resumed run has another model"
+    for tokens in 1 400 1600; do
+        expect 0 eval --model run --data text.valid --lengths 65,200,777 --dtype "$type" --json --batch-tokens $tokens
+        grep -v -e seconds -e '"model"' out | cmp -s one/eval - ||
+            wrong "$level, $type: eval differs under --batch-tokens $tokens"
+    done
+    rm -r run
+}
+
 level=$("$MEP" version | sed -n 's/^CPU level.*the machine has \([a-z0-9_]*\).*/\1/p')
 case $level in
 avx512_bf16) levels='c avx2 avx512 avx512_bf16' ;;
 avx512) levels='c avx2 avx512' ;;
 avx2) levels='c avx2' ;;
+neon) levels='c neon' ;;
 c) levels=c ;;
 *) wrong "mep version names no CPU level: $level" ;;
 esac
@@ -53,7 +71,10 @@ for level in $levels; do
     export MEP_CPU="$level"
     for type in float32 bfloat16; do
         [ $type = float32 ] || [ "$level" = avx512_bf16 ] || continue
-        OMP_NUM_THREADS=1 compute one $type
+        export OMP_NUM_THREADS=1
+        compute one $type
+        unset OMP_NUM_THREADS
+        divide
         for setting in OMP_NUM_THREADS=2 OMP_NUM_THREADS=3 OMP_NUM_THREADS=7 OMP_THREAD_LIMIT=1 OMP_DYNAMIC=true \
             OMP_MAX_ACTIVE_LEVELS=0 OMP_NESTED=true; do
             # shellcheck disable=SC2163

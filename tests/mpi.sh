@@ -12,3 +12,20 @@ mpi_settings() {
     export OMPI_MCA_btl_base_warn_component_unused=0 OMPI_MCA_btl_vader_single_copy_mechanism=none
     export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 }
+
+# mpi_required: skip the test of the program $MEP where it or the machine has no MPI.
+mpi_required() {
+    "$MEP" version | grep -q '^processes *none' && { echo "this build has no MPI: nothing tested"; exit 77; }
+    command -v mpirun > /dev/null || { echo "mpirun is missing: nothing tested"; exit 77; }
+}
+
+# group N CODE ARGUMENT ...: the program in N processes, as `expect` in one
+group() {
+    n=$1
+    code=$2
+    shift 2
+    checks=$((checks + 1))
+    timeout 120 mpirun -np "$n" "$MEP" "$@" > out 2> err < /dev/null
+    got=$?
+    [ "$got" = "$code" ] || wrong "mpirun -np $n mep $*: exit code $got, not $code"
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Evaluation against a hand-made mean of the session's losses, its compute type and tolerance, and numbers that are not
- * finite.
+ * Evaluation against a hand-made mean of the session's losses, in batches of any size, its compute type and tolerance, and
+ * numbers that are not finite.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -73,6 +73,42 @@ static void test_evaluation(void **state)
     mep_session_destroy(&session);
     mep_dataset_close(&data);
     mep_model_destroy(&model);
+}
+
+static int go_on(void *context, int64_t done, int64_t total, double loss)
+{
+    (void)context, (void)done, (void)total, (void)loss;
+    return 0;
+}
+
+/* How many segments are computed at a time, and whether somebody watches, changes no bit. */
+static void test_batch_tokens(void **state)
+{
+    (void)state;
+    static const char *const positions[] = {"mep", "alibi", "rotary", "t5", "nope"};
+    static const int64_t lengths[] = {3, 65, 200}, batches[] = {1, 130, 399, 1000, 4096, 100000};
+    mep_dataset *data;
+    int threads = mep_set_threads(0);
+    mep_set_threads(1); /* quicker for models as small */
+    assert_int_equal(mep_dataset_open(&data, data_path), MEP_OK);
+    for (int i = 0; i < 5 * 2 * 3; i++) {
+        mep_model *model = lively_model(positions[i / 6]);
+        mep_eval_settings e;
+        mep_eval_result wanted = {.loss = NAN}, found;
+        mep_eval_defaults(&e);
+        e.length = lengths[i % 3], e.max_tokens = 1200, e.dtype = i / 3 % 2 ? MEP_BFLOAT16 : MEP_FLOAT32;
+        for (int b = 0; b < 6; b++) {
+            e.batch_tokens = batches[b];
+            assert_int_equal(mep_evaluate(model, data, &e, b % 2 ? go_on : NULL, NULL, &found), MEP_OK);
+            if (b == 0) wanted = found;
+            if (!(found.loss == wanted.loss && found.standard_error == wanted.standard_error))
+                fail_msg("%s, %s, length %d, %d tokens at a time: loss %.17g, not %.17g", positions[i / 6],
+                         mep_dtype_name(e.dtype), (int)e.length, (int)batches[b], found.loss, wanted.loss);
+        }
+        mep_model_destroy(&model);
+    }
+    mep_dataset_close(&data);
+    mep_set_threads(threads);
 }
 
 /* The mean loss of 40 tokens before each multiple of 512, read with `length` tokens. */
@@ -201,7 +237,7 @@ static void test_numeric(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_evaluation), cmocka_unit_test(test_precision),
-                                       cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_refused),
-                                       cmocka_unit_test(test_numeric)};
+                                       cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_batch_tokens),
+                                       cmocka_unit_test(test_refused),    cmocka_unit_test(test_numeric)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A child of fork() computes what its parent does, with the parent's handles and with its own, after the parent has
- * used OpenMP's threads. A child that does not end is killed by its alarm.
+ * used OpenMP's threads, and while another thread uses them. A child that does not end is killed by its alarm.
  */
 #define _DEFAULT_SOURCE
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -215,6 +216,65 @@ static void test_after_threads(void **state)
     free(expected);
 }
 
+/* ---- Another thread is inside a call ---- */
+
+enum { FORKS = 20 };
+
+typedef struct busy {
+    mep_session *session;
+    atomic_int calls, stop;
+    mep_status status;
+} busy;
+
+static mep_status session_logits(mep_session *of, float *logits)
+{
+    int32_t tokens[BATCH * LENGTH];
+    random_tokens(tokens, BATCH * LENGTH);
+    return mep_session_logits(of, BATCH, LENGTH, tokens, logits);
+}
+
+static void *keep_busy(void *argument)
+{
+    static float logits[BATCH * LENGTH * VOCAB];
+    busy *b = argument;
+    for (; b->status == MEP_OK && !b->stop; b->calls++) b->status = session_logits(b->session, logits);
+    return NULL;
+}
+
+static int logits_in_child(const results *expected)
+{
+    static float logits[BATCH * LENGTH * VOCAB];
+    if (session_logits(session, logits) != MEP_OK) return 1;
+    return memcmp(logits, expected->logits, sizeof logits) == 0 ? 0 : 2;
+}
+
+/* Whatever the other thread holds at the moment of the fork, the child waits for nothing of it. */
+static void test_while_busy(void **state)
+{
+    results *expected = allocate(1, sizeof *expected);
+    busy other = {.status = MEP_OK};
+    pthread_t thread;
+    (void)state;
+    mep_set_threads(THREADS);
+    model = small_model("mep_param");
+    session = small_session(model, BATCH, LENGTH, MEP_FLOAT32, 0);
+    other.session = small_session(model, BATCH, LENGTH, MEP_FLOAT32, 0);
+    assert_int_equal(session_logits(session, expected->logits), MEP_OK);
+    assert_int_equal(pthread_create(&thread, NULL, keep_busy, &other), 0);
+    for (int i = 0; i < FORKS; i++) {
+        int before = other.calls;
+        in_child(logits_in_child, expected);
+        while (other.calls == before && other.status == MEP_OK) usleep(1000); /* so that forks come at other moments */
+    }
+    other.stop = 1;
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(other.status, MEP_OK);
+    mep_session_destroy(&other.session);
+    mep_session_destroy(&session);
+    mep_model_destroy(&model);
+    free(expected);
+}
+
 static int remove_scratch(void **state)
 {
     (void)state;
@@ -223,7 +283,8 @@ static int remove_scratch(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_before_threads), cmocka_unit_test(test_after_threads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_before_threads), cmocka_unit_test(test_after_threads),
+                                       cmocka_unit_test(test_while_busy)};
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
     printf("skipped: ThreadSanitizer ends a child of a process with threads when it starts a thread\n");

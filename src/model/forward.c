@@ -16,7 +16,7 @@ typedef struct row_range {
 } row_range;
 
 /* `all` rows in as few pieces of `most` rows or less as there can be, all of the same multiple of 64 rows but the last.
- * The bits of a row of a product do not depend on the rows beside it where there are 64 at least. */
+ * That is for speed: a row's bits do not depend on the rows beside it. */
 static int64_t piece_rows(int64_t all, int64_t most)
 {
     int64_t pieces = (all + most - 1) / most, even = ((all + pieces - 1) / pieces + 63) / 64 * 64;
