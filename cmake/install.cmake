@@ -16,6 +16,13 @@ foreach(kind IN ITEMS shared static)
 endforeach()
 # The Python package has the shared library in it, as one file that it loads by its path (pyproject.toml).
 install(FILES $<TARGET_FILE:mep_shared> DESTINATION libmep RENAME libmep.so COMPONENT python EXCLUDE_FROM_ALL)
+# clang's OpenMP library has the functions of gcc's, but not the other way round: users of a static library by clang link clang's.
+set(MEP_PC_OPENMP ${OpenMP_C_FLAGS})
+set(MEP_LIBOMP_DIR)
+if(CMAKE_C_COMPILER_ID MATCHES "Clang" AND OpenMP_omp_LIBRARY)
+    get_filename_component(MEP_LIBOMP_DIR ${OpenMP_omp_LIBRARY} DIRECTORY)
+    set(MEP_PC_OPENMP "-L${MEP_LIBOMP_DIR} -lomp")
+endif()
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/mep-config.cmake.in ${PROJECT_BINARY_DIR}/mep-config.cmake
     INSTALL_DESTINATION ${MEP_PACKAGE_DIR})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/mep-config-version.cmake COMPATIBILITY SameMinorVersion)
@@ -23,7 +30,7 @@ install(FILES ${PROJECT_BINARY_DIR}/mep-config.cmake ${PROJECT_BINARY_DIR}/mep-c
     DESTINATION ${MEP_PACKAGE_DIR})
 
 # The prefix of mep.pc is the one given at installation, so the file is written then.
-set(MEP_PC_PRIVATE "-ljansson -larchive -lz -lpcre2-8 -lutf8proc -lm ${OpenMP_C_FLAGS}")
+set(MEP_PC_PRIVATE "-ljansson -larchive -lz -lpcre2-8 -lutf8proc -lm ${MEP_PC_OPENMP}")
 if(MEP_HAVE_CUDA)
     string(APPEND MEP_PC_PRIVATE " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt -lpthread")
 endif()

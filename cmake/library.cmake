@@ -84,7 +84,7 @@ foreach(kind IN ITEMS static shared)
                           LINKER_LANGUAGE C)
     target_include_directories(mep_${kind} PUBLIC
         $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-    target_link_libraries(mep_${kind} PRIVATE OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
-                          PkgConfig::ZLIB PkgConfig::PCRE2 PkgConfig::UTF8PROC ${mep_cuda_libraries} m
-                          $<BUILD_INTERFACE:mep_internal>)
+    target_link_libraries(mep_${kind} PRIVATE $<BUILD_INTERFACE:OpenMP::OpenMP_C> $<INSTALL_INTERFACE:mep::openmp>
+                          PkgConfig::JANSSON PkgConfig::LIBARCHIVE PkgConfig::ZLIB PkgConfig::PCRE2 PkgConfig::UTF8PROC
+                          ${mep_cuda_libraries} m $<BUILD_INTERFACE:mep_internal>)
 endforeach()

@@ -147,8 +147,8 @@ mep_status mep_forward_run(const mep_forward *c)
     int64_t heads = plan->settings.heads, all = c->batch * heads, size = mep_task_size(tiles, all, FORWARD_TILES);
     int64_t groups = (tiles + size - 1) / size, computed = 0;
     for (int t = 0; t < plan->threads; t++) plan->buffers[t].blocks_computed = 0;
-        /* the longest tasks, those of the last queries, first */
-#pragma omp parallel for schedule(dynamic) num_threads(plan->threads)
+        /* the longest tasks, those of the last queries, first; on a thread in this order, so that reports only grow */
+#pragma omp parallel for schedule(monotonic : dynamic) num_threads(plan->threads)
     for (int64_t i = 0; i < groups * all; i++) {
         int64_t n = i % all, last = tiles - i / all * size - 1, first = last - size + 1 > 0 ? last - size + 1 : 0;
         task t = {n / heads, n % heads, n, first_tile + first, first_tile + last, &c->source[n]};
