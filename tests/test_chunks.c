@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The same bits for every division of the work: a prompt as a whole, by itself or inside a longer text, and in chunks of
- * more than 4 tokens through a cache; a sequence alone and in a batch; the output layer in pieces of any size. For every
+ * The same bits for every division of the work: a prompt as a whole, by itself or inside a longer text, and token by token or
+ * in chunks through a cache; a sequence alone and in a batch; the output layer in pieces of any size. For every
  * kind of encoding, in both types.
  */
 #include "small_model.h"
 
-#include "attention/decode.h"
+#include "attention/kernels.h"
 
-enum { COUNT = 271, FEWEST = DECODE_QUERIES + 1 /* tokens of a call: fewer have a path of their own */ };
+enum { COUNT = 271 };
 
 static const char *const KINDS[] = {"mep", "mep_param", "alibi", "rotary", "t5", "nope", "sinusoidal", "learned"};
 
@@ -56,7 +56,7 @@ static void compare_prefixes(const setting *s)
 {
     mep_session *session = small_session(s->model, 1, COUNT, s->dtype, 0);
     float *logits = allocate(COUNT * VOCAB, sizeof *logits);
-    for (int64_t length = FEWEST; length <= 2 * TILE_ROWS + 2; length++) {
+    for (int64_t length = 1; length <= 2 * TILE_ROWS + 2; length++) {
         compute_logits(session, 1, length, s->tokens, logits);
         if (memcmp(logits, s->logits, (size_t)(length * VOCAB) * sizeof *logits) != 0)
             fail_msg("%s, %s: a prefix of %d tokens differs", s->position, mep_dtype_name(s->dtype), (int)length);
@@ -82,7 +82,7 @@ static void compare_chunks(const setting *s, int64_t first, int64_t size)
     if (mep_session_create_cached(&session, s->model, &settings, COUNT, 0) != MEP_OK)
         fail_msg("%s", mep_error_message());
     for (int64_t done = 0, step = first; done < COUNT; done += step, step = size) {
-        if (COUNT - done - step < FEWEST) step = COUNT - done;
+        if (step > COUNT - done) step = COUNT - done;
         if (mep_session_next(session, step, s->tokens + done, logits) != MEP_OK) fail_msg("%s", mep_error_message());
         assert_row(s, "chunks", size, done + step - 1, logits);
     }
@@ -91,10 +91,10 @@ static void compare_chunks(const setting *s, int64_t first, int64_t size)
 
 static void compare_all_chunks(const setting *s)
 {
-    static const int64_t sizes[] = {FEWEST, 7, 31, 63, 64, 65, 100, 128, 135};
+    static const int64_t sizes[] = {1, 2, 3, 4, 5, 7, 31, 63, 64, 65, 100, 128, 135};
     compare_chunks(s, COUNT, COUNT);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) compare_chunks(s, sizes[i], sizes[i]);
-    for (int64_t first = FEWEST; first <= TILE_ROWS + FEWEST; first++) compare_chunks(s, first, COUNT);
+    for (int64_t first = 1; first <= TILE_ROWS + 5; first++) compare_chunks(s, first, COUNT);
 }
 
 static void test_prompt(void **state)
