@@ -34,6 +34,6 @@ printf '\003\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\001\0\0\0\0\0\0\0' >> m.idx
 printf '\001\0\0\0\377\377\377\377\002\0\0\0' > m.bin
 for command in 'info m' 'eval --quiet --model run --data m --lengths 1'; do
     # shellcheck disable=SC2086
-    refuse 1 'm.bin: token 1 is -1, which is no token id' $command
+    refuse 1 'm.bin: token 1 is -1, which is not a token id' $command
 done
 finish

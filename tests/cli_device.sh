@@ -102,7 +102,7 @@ said out 'computing in bfloat16 on cuda'
 said on_cuda/train.json '"device": "cuda"'
 sed 's/"tokens_per_second": [^,}]*//' on_cpu/metrics.jsonl > cpu.jsonl
 sed 's/"tokens_per_second": [^,}]*//' on_cuda/metrics.jsonl > cuda.jsonl
-[ "$(wc -l < cuda.jsonl)" = 6 ] || wrong 'not a line a step'
+[ "$(wc -l < cuda.jsonl)" = 6 ] || wrong 'not one line per step'
 near loss 0.02 cpu.jsonl cuda.jsonl
 near valid_loss 0.02 cpu.jsonl cuda.jsonl
 near grad_norm 0.1 cpu.jsonl cuda.jsonl

@@ -31,7 +31,7 @@ for n in 2 4; do
     group $n 0 train --data text.train --out "run$n" $TINY "$@"
     said out "processes $n on 1 machine, each for $((4 / n)) of 4 sequences a step"
     [ "$(grep -c '^model ' out)" = 1 ] || wrong 'more than one process prints'
-    [ "$(wc -l < "run$n/metrics.jsonl")" = $steps ] || wrong 'not a line a step'
+    [ "$(wc -l < "run$n/metrics.jsonl")" = $steps ] || wrong 'not one line per step'
     close one "run$n"
 done
 

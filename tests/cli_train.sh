@@ -20,7 +20,7 @@ for file in train.json metrics.jsonl checkpoint-6/config.json checkpoint-6/model
 done
 said run/train.json '"valid_every": 1'
 said run/checkpoint-6/config.json '"intermediate_size": 64'
-[ "$(wc -l < run/metrics.jsonl)" = 6 ] || wrong 'metrics.jsonl has not a line a step'
+[ "$(wc -l < run/metrics.jsonl)" = 6 ] || wrong 'metrics.jsonl does not have one line per step'
 [ "$(grep -c valid_loss run/metrics.jsonl)" = 6 ] || wrong 'metrics.jsonl has not six validation losses'
 tiny_train quiet --steps 3 --quiet --valid-every 2 --valid text.valid
 [ ! -s err ] || wrong '--quiet still prints on stderr'

@@ -116,7 +116,7 @@ static void test_bad_tokens(void **state)
     assert_non_null(strstr(mep_error_message(), "checksum"));
     assert_int_equal(remove(in_folder("n.json")), 0);
     assert_int_equal(verify(prefix), MEP_ERROR_FORMAT);
-    assert_non_null(strstr(mep_error_message(), "n.bin: token 6 is -1, which is no token id"));
+    assert_non_null(strstr(mep_error_message(), "n.bin: token 6 is -1, which is not a token id"));
 
     mep_mixture mixture;
     assert_int_equal(mep_mixture_open(&mixture, prefix, "1", MEP_SPLIT_TRAIN), MEP_OK);

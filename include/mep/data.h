@@ -208,7 +208,7 @@ MEP_API void mep_prepare_defaults(mep_prepare_settings *settings);
  * in PREFIX.journal, so that a call with `resume` and the same inputs goes on after a stop, a failure or a killed
  * process, and ends with the same bytes. A failure says how much was kept; where that is nothing, no files remain. With
  * `skip_bad_lines` a line that is no JSON object with a string "text" in UTF-8 is left out and counted; damaged
- * archives and lines that are too long fail as ever. What was begun with it is resumed with it. A prefix in a
+ * archives and lines that are too long fail as before. What was begun with it is resumed with it. A prefix in a
  * folder of the inputs, or below one, is refused (MEP_ERROR_ARGUMENT), and so is an input without any text
  * (MEP_ERROR_FORMAT). `progress` and `result` (the last progress) may be NULL. */
 MEP_API mep_status mep_prepare(const mep_prepare_settings *settings, mep_prepare_fn progress, void *context,

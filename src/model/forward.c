@@ -74,7 +74,7 @@ static mep_activation from_row(mep_activation x, int64_t row, int64_t width)
 }
 
 /* The product y = x W^T + b of rows of x [rows, k] and y [rows, n], W [n, k] the layer's tensor `weight`, b the one
- * behind it. The caller adds what is done to y besides, and runs it. */
+ * after it. The caller adds what else is done to y, and runs it. */
 static mep_gemm linear(const mep_session *s, row_range r, mep_activation x, int64_t k, int64_t layer, int weight,
                        mep_activation y, int64_t n)
 {

@@ -172,9 +172,9 @@ void mep_bpe_splitter_free(mep_bpe_splitter *splitter)
     splitter->count = 0;
 }
 
-/* The first pattern decides, but for stages of a class, whose pieces a cut at a blank only makes shorter, where a
- * pattern that parts words cuts them in any case: the stages behind it see its pieces alone. What would get a space
- * before it has one, so that a part in the middle of a text does not get another. */
+/* The first pattern decides, because later stages see only its pieces. Stages of a class before it do not count: a cut at a
+ * blank only makes their pieces shorter, and a pattern that separates words cuts them there in any case. A text that would
+ * get a leading space has one already, so that a part from the middle of a text does not get another. */
 const char *mep_bpe_splitter_divides(const mep_bpe_splitter *splitter)
 {
     int prefix_space = 0;

@@ -474,7 +474,7 @@ uint64_t mep_dataset_checksum(const mep_dataset *dataset)
 /* `index` is that of the whole file. */
 static mep_status fail_token(const mep_dataset *dataset, int64_t index, int64_t token)
 {
-    return mep_fail(MEP_ERROR_FORMAT, "%s: token %lld is %lld, which is no token id; prepare the dataset again",
+    return mep_fail(MEP_ERROR_FORMAT, "%s: token %lld is %lld, which is not a token id; prepare the dataset again",
                     dataset->bin_path, (long long)index, (long long)token);
 }
 
