@@ -121,8 +121,9 @@ static sums place_sums(const mep_gemm *g, const tile *t, const thread_memory *me
 }
 
 /* With `accumulate` the sums begin with what C holds. */
-static void begin_sums(const mep_row_kernels *kernels, const mep_gemm *g, const tile *t, const sums *s)
+static void begin_sums(const mep_gemm *g, const tile *t, const sums *s)
 {
+    const mep_row_kernels *kernels = mep_row_kernels_for(mep_cpu_level_get());
     for (int64_t r = 0; r < t->rows; r++) {
         const void *c = mep_matrix_at(&g->c, t->row + r, t->column);
         if (g->c.dtype == MEP_BFLOAT16)
@@ -157,9 +158,11 @@ static void finish_halves(const mep_row_kernels *kernels, const mep_gemm *g, int
     kernels->to_bf16(n, x, (mep_bf16 *)g->gelu + at);
 }
 
-static void finish(const mep_row_kernels *kernels, const mep_gemm *g, const tile *t, const sums *s)
+/* Rows first .. first + count of the tile, whose sums are complete. */
+static void finish(const mep_gemm *g, const tile *t, const sums *s, int64_t first, int64_t count)
 {
-    for (int64_t r = 0; r < t->rows; r++) {
+    const mep_row_kernels *kernels = mep_row_kernels_for(mep_cpu_level_get());
+    for (int64_t r = first; r < first + count; r++) {
         float *x = s->data + r * s->stride;
         int64_t at = (t->row + r) * g->c.stride + t->column;
         if (g->bias != NULL) kernels->add(t->columns, g->bias + t->column, x);
@@ -179,12 +182,13 @@ static void add_panel(const mep_product_kernels *kernels, const mep_block *a, in
 }
 
 /* Add the products over one block of the summed index to the tile's columns from `first`: blocks of A against panels of
- * B. */
+ * B. After the last block of the index rows are finished while they are in the cache. */
 static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, int64_t first, int64_t k,
-                      int64_t depth, const sums *s, const thread_memory *memory)
+                      const sums *s, const thread_memory *memory)
 {
     const float *panels[PANELS];
-    int64_t panel = kernels->panel, height = part_size(t->rows, ceil_div(t->rows, MEP_MOST_ROWS), MEP_ROW_GROUP);
+    int64_t panel = kernels->panel, depth = min_i64(MEP_DEPTH * kernels->pair, g->k - k);
+    int64_t height = part_size(t->rows, ceil_div(t->rows, MEP_MOST_ROWS), MEP_ROW_GROUP);
     for (int64_t c = first; c < t->columns; c += panel)
         panels[(c - first) / panel] =
             mep_block_of_b(&g->b, g->n, k, depth, t->column + c, memory->b + (c - first) * MEP_DEPTH);
@@ -195,6 +199,7 @@ static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, con
         for (int64_t c = first; c < t->columns; c += panel)
             add_panel(kernels, &a, rows, min_i64(panel, t->columns - c), ceil_div(depth, kernels->pair),
                       panels[(c - first) / panel], &part, c, k > 0 || g->accumulate);
+        if (k + depth == g->k) finish(g, t, s, r, rows);
     }
 }
 
@@ -211,14 +216,12 @@ static int64_t add_few_rows(const mep_product_kernels *kernels, const mep_gemm *
 
 static void run_tile(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, const thread_memory *memory)
 {
-    const mep_row_kernels *rows = mep_row_kernels_for(mep_cpu_level_get());
     sums s = place_sums(g, t, memory);
-    int64_t depth = MEP_DEPTH * kernels->pair;
-    if (g->accumulate) begin_sums(rows, g, t, &s);
+    if (g->accumulate) begin_sums(g, t, &s);
     int64_t first = add_few_rows(kernels, g, t, &s);
-    for (int64_t k = 0; k < g->k && first < t->columns; k += depth)
-        add_block(kernels, g, t, first, k, min_i64(depth, g->k - k), &s, memory);
-    finish(rows, g, t, &s);
+    if (first == t->columns) finish(g, t, &s, 0, t->rows);
+    for (int64_t k = 0; k < g->k && first < t->columns; k += MEP_DEPTH * kernels->pair)
+        add_block(kernels, g, t, first, k, &s, memory);
 }
 
 /* ---- All tiles ---- */

@@ -10,6 +10,7 @@ const mep_row_kernels *mep_row_kernels_for(mep_cpu_level level)
 #if defined(__x86_64__)
     if (level >= MEP_CPU_AVX2) kernels = &mep_row_kernels_avx2;
     if (level >= MEP_CPU_AVX512) kernels = &mep_row_kernels_avx512;
+    if (level >= MEP_CPU_AVX512_BF16) kernels = &mep_row_kernels_avx512_bf16;
 #elif defined(__aarch64__)
     if (level >= MEP_CPU_NEON) kernels = &mep_row_kernels_neon;
 #else

@@ -71,6 +71,7 @@ extern const mep_row_kernels mep_row_kernels_c;
 #if defined(__x86_64__)
 extern const mep_row_kernels mep_row_kernels_avx2;
 extern const mep_row_kernels mep_row_kernels_avx512;
+extern const mep_row_kernels mep_row_kernels_avx512_bf16;
 #elif defined(__aarch64__)
 extern const mep_row_kernels mep_row_kernels_neon;
 #endif

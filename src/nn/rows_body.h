@@ -170,7 +170,14 @@ static void add(int64_t n, const float *x, float *y)
 
 static void to_bf16(int64_t n, const float *x, mep_bf16 *y)
 {
-    for (int64_t i = 0; i < n; i++) y[i] = mep_bf16_from_float(x[i]);
+    int64_t i = 0;
+#if defined(__AVX512BF16__)
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        vf pairs = vf_to_pairs(vf_load(x + i), vf_load(x + i + LANES));
+        memcpy(y + i, &pairs, sizeof pairs);
+    }
+#endif
+    for (; i < n; i++) y[i] = mep_bf16_from_float(x[i]);
 }
 
 static void from_bf16(int64_t n, const mep_bf16 *x, float *y)
