@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sizes of tests under emulation, where a CPU is some 30 times slower: ctest sets MEP_TEST_QUICK for a cross-compiled build.
+ * Sizes of tests under emulation, which is slow: ctest sets MEP_TEST_QUICK for a cross-compiled build.
  * What is checked stays the same, on fewer cases.
  */
 #ifndef MEP_TESTS_QUICK_H
