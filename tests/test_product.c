@@ -22,6 +22,8 @@
 #include "mep/types.h"
 #include "nn/gemm.h"
 #include "nn/pack.h"
+#include "nn/product.h"
+#include "quick.h"
 
 static int64_t checks;
 static mep_gemm_workspace *workspace;
@@ -216,7 +218,7 @@ static void check_more(void)
             check_large(1, 700, 999, dtype, 0, 1, 0, packs);    /* decoding */
         }
         check_large(500, 260, 301, dtype, 1, 0, 1, 0);  /* gradient of a weight, summed */
-        check_large(70, 1000, 9001, dtype, 1, 0, 0, 0); /* two chunks of columns, odd depth */
+        check_large(70, 1000, quick(9001, 1001), dtype, 1, 0, 0, 0); /* two chunks of columns, odd depth */
     }
 }
 
@@ -294,9 +296,10 @@ static void test_every_count(void **state)
 {
     (void)state;
     int64_t counts[300];
-    for (int64_t i = 0; i < 300; i++) counts[i] = i + 1;
-    for_every_form(300, 80, 16, counts, 300);
-    for_every_form(300, 48, 65, counts, 300);
+    int64_t most = quick(300, 50);
+    for (int64_t i = 0; i < most; i++) counts[i] = i + 1;
+    for_every_form(most, 80, 16, counts, most);
+    for_every_form(most, 48, 65, counts, most);
 }
 
 static void test_large_counts(void **state)
@@ -304,10 +307,11 @@ static void test_large_counts(void **state)
     (void)state;
     static const int64_t counts[] = {1, 2, 3, 7, 64, 65, 193, 241, 769, 1025, 6400, 6408};
     static const int64_t deep[] = {1, 2, 4, 5, 13, 64, 129, 255};
-    for_every_form(6409, 70, 48, counts, sizeof counts / sizeof *counts);
-    for_every_form(256, 33, 385, deep, sizeof deep / sizeof *deep);
-    for_every_form(256, 144, 768, deep, sizeof deep / sizeof *deep);
-    for_every_form(256, 17, 3072, deep, sizeof deep / sizeof *deep);
+    int64_t most = quick(256, 65), few = quick(8, 6);
+    for_every_form(quick(6409, 1030), 70, 48, counts, quick(12, 10));
+    for_every_form(most, 33, 385, deep, few);
+    for_every_form(most, 144, 768, deep, few);
+    for_every_form(most, 17, 3072, deep, few);
 }
 
 /* The same product with B as it is stored, transposed, and packed completely; and its first columns alone. */
@@ -336,6 +340,43 @@ static void test_storage(void **state)
         for (int64_t r = 0; r < M; r++) assert_memory_equal(y + r * 41, x + r * N, 41 * sizeof *x);
         mep_free(&whole.data);
         free(a.m.data), free(b.m.data), free(t.m.data), free(ta.m.data);
+    }
+}
+
+/* The sum in the order of the contract in docs/kernels.md, with one rounding per multiply-add, or two at level c. */
+static float chain(const stored *a, const stored *b, int64_t row, int64_t column, int64_t k)
+{
+    float total = 0;
+    for (int64_t first = 0; first < k; first += MEP_DEPTH) {
+        float sum = 0;
+        for (int64_t l = first; l < k && l < first + MEP_DEPTH; l++) {
+            float x = (float)get(&a->m, mep_matrix_at(&a->m, row, l)),
+                  y = (float)get(&b->m, mep_matrix_at(&b->m, l, column));
+            volatile float product = x * y;
+            sum = mep_cpu_level_get() == MEP_CPU_C ? sum + product : fmaf(x, y, sum);
+        }
+        total = first == 0 ? sum : total + sum;
+    }
+    return total;
+}
+
+/* The bits of level c are those of any CPU, and those of the other levels are fused multiply-adds. Dot products of
+ * pairs of bfloat16 round in their own way. */
+static void test_chain(void **state)
+{
+    (void)state;
+    enum { M = 15, N = 37, K = 2 * MEP_DEPTH + 90 };
+    for (int i = 0; i < 4; i++) {
+        mep_dtype dtype = i & 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
+        if (mep_product_kernels_for(mep_cpu_level_get(), dtype)->pair == 2) continue;
+        stored a = make(M, K, dtype, 0, 0, "a"), b = make(K, N, dtype, i & 2, 0, "b");
+        static float x[M * N];
+        form f = {dtype, 0, i & 2, 0};
+        multiply_rows(&f, &a, &b.m, 0, M, N, K, x);
+        for (int64_t r = 0; r < M; r++)
+            for (int64_t c = 0; c < N; c++)
+                near("chain", r * N + c, (double)x[r * N + c], (double)chain(&a, &b, r, c, K), 0);
+        free(a.m.data), free(b.m.data);
     }
 }
 
@@ -375,7 +416,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products), cmocka_unit_test(test_every_count), cmocka_unit_test(test_large_counts),
-        cmocka_unit_test(test_storage),  cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_storage), cmocka_unit_test(test_chain), cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
