@@ -115,8 +115,7 @@ static void compare_batches(const setting *s)
         for (int64_t i = 0; i < batch * COUNT; i++) tokens[i] = (int32_t)(i * i % VOCAB);
         memcpy(tokens + place * COUNT, s->tokens, COUNT * sizeof *tokens);
         compute_logits(session, batch, COUNT, tokens, logits);
-        for (int64_t t = 0; t < COUNT; t++)
-            assert_row(s, "a batch", batch, t, logits + (place * COUNT + t) * VOCAB);
+        for (int64_t t = 0; t < COUNT; t++) assert_row(s, "a batch", batch, t, logits + (place * COUNT + t) * VOCAB);
         mep_session_destroy(&session);
     }
     free(tokens);

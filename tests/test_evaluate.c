@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Evaluation against a hand-made mean of the session's losses, in batches of any size, its compute type and tolerance, and
- * numbers that are not finite.
+ * Evaluation against a hand-made mean of the session's losses, in batches of any size, its compute type and tolerance,
+ * and numbers that are not finite.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -236,8 +236,8 @@ static void test_numeric(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_evaluation), cmocka_unit_test(test_precision),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_evaluation),  cmocka_unit_test(test_precision),
                                        cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_batch_tokens),
-                                       cmocka_unit_test(test_refused),    cmocka_unit_test(test_numeric)};
+                                       cmocka_unit_test(test_refused),     cmocka_unit_test(test_numeric)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
