@@ -248,11 +248,12 @@ static const char *write_lines(const char *name, int with_bad, int every)
     return path;
 }
 
-/* What stops a preparation in its middle, several times. */
+/* What stops a preparation in its middle, several times: up to 10, since a slow machine reports more often. */
 static int stop_later(void *context, const mep_prepare_progress *progress)
 {
     (void)progress;
-    return ++*(int *)context % 3 == 0;
+    int calls = ++*(int *)context;
+    return calls % 3 == 0 && calls <= 30;
 }
 
 static void test_bad_lines(void **state)
@@ -296,7 +297,7 @@ static void test_bad_lines(void **state)
         }
         s.skip_bad_lines = 1;
     }
-    assert_in_range(stops, 2, 100);
+    assert_in_range(stops, 2, 10);
     assert_int_equal(result.skipped_lines, COUNT);
     assert_int_equal(strncmp(result.first_skipped, expected, strlen(expected)), 0);
     expect_same_files(prefix, straight, ".bin");

@@ -99,6 +99,12 @@ static int stop_soon(void *context, int64_t done, int64_t total)
     return ++c->count == 2;
 }
 
+static int go_on(void *context, int64_t done, int64_t total)
+{
+    ((calls *)context)->last = done;
+    return done > total;
+}
+
 static int count_token(void *context, int32_t token)
 {
     (void)token;
@@ -122,7 +128,7 @@ static void test_prompt(void **state)
     assert_int_equal(c.tokens, 0);
     g.max_tokens = 3;
     c = (calls){0};
-    assert_int_equal(mep_generate_reporting(model, prompt, 20, &g, stop_soon, count_token, &c), MEP_OK);
+    assert_int_equal(mep_generate_reporting(model, prompt, 20, &g, go_on, count_token, &c), MEP_OK);
     assert_int_equal(c.tokens, 3);
     free(prompt);
     mep_model_destroy(&model);

@@ -384,7 +384,7 @@ def cpu_level():
 
 def set_threads(n=0):
     """Use n threads (0 leaves the number); returns the number in force, which is always 1 in a forked child of a
-    process with threads. Results do not depend on it."""
+    process with threads, unless clang compiled the library. Results do not depend on it."""
     return lib.mep_set_threads(integer("n", n, ctypes.c_int))
 
 
