@@ -158,7 +158,7 @@ static void test_prepare(void **state)
     enum { SIZE = 3000000, TOKENS = 5000 };
     char paths[2][512], prefixes[2][512], *text = malloc(SIZE);
     const char *inputs[2] = {paths[0], paths[1]};
-    for (int i = 0; i < SIZE; i++) text[i] = (char)(i % 7 == 6 ? ' ' : 'a' + (i * (i >> 7)) % 26);
+    for (int i = 0; i < SIZE; i++) text[i] = (char)(i % 7 == 6 ? ' ' : 'a' + (int64_t)i * (i >> 7) % 26);
     const packed members[] = {{"a.txt", text, SIZE}, {"b.txt", text + SIZE / 2, SIZE / 3}};
     snprintf(paths[0], sizeof paths[0], "%s", write_packed("a.tar.gz", ARCHIVE_FILTER_GZIP, 1, members, 2));
     snprintf(paths[1], sizeof paths[1], "%s", write_bytes("c.txt", text, SIZE / 4));
