@@ -27,7 +27,7 @@ _Static_assert(MEP_MOST_ROWS % MEP_ROW_GROUP == 0, "a block has complete groups 
 enum { TILES_PER_THREAD = 6, FEW_ROWS = 48, NARROW = 128, FEW_PRODUCTS = 1 << 15 };
 
 /* What packing a column of B, and reading A and C for a row, cost beside the products of a tile: as many as so many
- * rows, and so many columns. Measured on Zen 4. */
+ * rows, and so many columns. Estimates, good enough to choose by. */
 #define PACKING_ROWS 10.0
 #define PACKING_COLUMNS 10.0
 
