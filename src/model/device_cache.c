@@ -7,6 +7,7 @@
 #include "attention/cache.h"
 #include "base/device.h"
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 
 enum { FIRST_ROOM = 256 };
@@ -62,19 +63,14 @@ int64_t mep_device_cache_length(const mep_device_cache *cache)
     return cache->length;
 }
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Room for `count` more tokens in a layer: what is kept goes to the front of the array, or of a larger one. */
 static mep_status make_room(mep_session *s, strip *x, int64_t count)
 {
     const mep_device_cache *c = s->device_cache;
-    int64_t kept = least(x->held, x->keep), room = x->room;
+    int64_t kept = min_i64(x->held, x->keep), room = x->room;
     if (x->held + count <= x->room) return MEP_OK;
-    while (room < x->most && room < kept + count) room = least(room == 0 ? FIRST_ROOM : 2 * room, x->most);
-    if (room == x->room) room = least(2 * room, x->most);
+    while (room < x->most && room < kept + count) room = min_i64(room == 0 ? FIRST_ROOM : 2 * room, x->most);
+    if (room == x->room) room = min_i64(2 * room, x->most);
     void *data = x->data, *old = x->data;
     const char *from = (const char *)old + (x->held - kept) * c->token;
     if (room > x->room) MEP_TRY(mep_device_array(c->device, &data, room, c->token));

@@ -11,6 +11,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 #include "nn/pack.h"
 #include "nn/product.h"
@@ -52,21 +53,6 @@ typedef struct tile {
 typedef struct tiling {
     int64_t rows, columns;
 } tiling;
-
-static int64_t min_i64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t round_up(int64_t a, int64_t multiple)
-{
-    return ceil_div(a, multiple) * multiple;
-}
 
 /* Size of `parts` nearly equal parts of a whole, in multiples. */
 static int64_t part_size(int64_t whole, int64_t parts, int64_t multiple)
