@@ -15,7 +15,7 @@
 #include <jansson.h>
 
 #include "base/random.h"
-#include "text/bpe.h"
+#include "tokenizer/bpe.h"
 #include "base/utf8.h"
 
 #define LETTERS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|"

@@ -18,7 +18,7 @@
 #include "base/utf8.h"
 #include "golden.h"
 #include "mep/data.h"
-#include "text/bpe.h"
+#include "tokenizer/bpe.h"
 
 static json_t *golden, *base, *texts;
 
