@@ -120,7 +120,7 @@ static mep_status emit_slices(reader *state, const char *name, char *bytes, int6
     int64_t length = reading->slice;
     for (*taken = 0; reading->tokenizer != NULL && size - *taken > length;) {
         char *slice = bytes + *taken;
-        int64_t cut = mep_tokenizer_cut(reading->tokenizer, slice, length), begin = offset + *taken;
+        int64_t cut = mep_tokenizer_split_point(reading->tokenizer, slice, length), begin = offset + *taken;
         if (cut > 0) MEP_TRY(emit(state, (mep_corpus_record){name, 0, slice, cut, begin, begin + cut, 0, 0, 0, 0}));
         *taken += cut;
         length = cut > 0 ? reading->slice : 2 * length;

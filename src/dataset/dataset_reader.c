@@ -329,36 +329,36 @@ static void choose_documents(mep_dataset *dataset, int64_t first, int64_t end)
     dataset->tokens = document_token(dataset, end) - dataset->first_token;
 }
 
-static mep_status open_part(mep_dataset *dataset, const char *prefix, const char *split, mep_split_part part)
+static mep_status open_split(mep_dataset *dataset, const char *prefix, const char *proportions, mep_split split)
 {
     static const char *const names[] = {"training", "validation", "test"};
     int64_t bounds[4] = {0};
     MEP_TRY(open_files(dataset, prefix));
     choose_documents(dataset, 0, dataset->all_documents);
-    if (split == NULL) return MEP_OK;
-    MEP_TRY(mep_split_documents(split, dataset->all_documents, bounds));
-    choose_documents(dataset, bounds[part], bounds[part + 1]);
+    if (proportions == NULL) return MEP_OK;
+    MEP_TRY(mep_split_documents(proportions, dataset->all_documents, bounds));
+    choose_documents(dataset, bounds[split], bounds[split + 1]);
     if (dataset->tokens > 0) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT,
                     "%s: the split %s of its %lld documents leaves none for the %s part; choose "
                     "another split, or take more text",
-                    prefix, split, (long long)dataset->all_documents, names[part]);
+                    prefix, proportions, (long long)dataset->all_documents, names[split]);
 }
 
 mep_status mep_dataset_open(mep_dataset **dataset, const char *prefix)
 {
     MEP_REQUIRE(dataset, prefix);
-    return mep_dataset_open_part(dataset, prefix, NULL, MEP_SPLIT_TRAIN);
+    return mep_dataset_open_split(dataset, prefix, NULL, MEP_SPLIT_TRAIN);
 }
 
-mep_status mep_dataset_open_part(mep_dataset **dataset, const char *prefix, const char *split, mep_split_part part)
+mep_status mep_dataset_open_split(mep_dataset **dataset, const char *prefix, const char *proportions, mep_split split)
 {
     MEP_REQUIRE(dataset, prefix);
     *dataset = NULL;
     mep_dataset *opened = NULL;
     MEP_TRY(mep_alloc(&opened, 1, sizeof *opened));
     opened->bin_fd = -1;
-    mep_status status = open_part(opened, prefix, split, part);
+    mep_status status = open_split(opened, prefix, proportions, split);
     if (status != MEP_OK) mep_dataset_close(&opened);
     *dataset = opened;
     return status;

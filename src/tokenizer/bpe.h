@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A byte-level BPE tokenizer in its parts: the table of merges (bpe_merge.c), the added tokens (bpe_added.c), the
- * normalizer and the patterns (bpe_pretokenizer.h), where long texts may be cut (bpe_split_points.c), what is read from and written to
- * files (bpe_files.c, bpe_json.c), and the tokenizer that joins them (tokenizer_bpe.c). Training is bpe_train.c.
+ * normalizer and the patterns (bpe_pretokenizer.h), where long texts may be cut (bpe_split_points.c), what is read from
+ * and written to files (bpe_files.c, bpe_json.c), and the tokenizer that joins them (tokenizer_bpe.c). Training is
+ * bpe_train.c.
  */
 #ifndef MEP_TOKENIZER_BPE_H
 #define MEP_TOKENIZER_BPE_H
@@ -132,7 +133,7 @@ json_t *mep_bpe_compose_json(json_t *vocab, json_t *merges, const char *const *s
 
 /* Look whether and where long texts may be cut; all other parts are read. */
 mep_status mep_bpe_cut_init(mep_bpe *bpe);
-/* As mep_tokenizer_cut. */
+/* As mep_tokenizer_split_point. */
 int64_t mep_bpe_cut(const mep_tokenizer *tokenizer, const char *text, int64_t size);
 
 /* Cut `text` at what is no UTF-8: `part` gets the valid stretches, and each other byte by itself with its id of

@@ -73,7 +73,7 @@ mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text
     return tokenizer->ops->encode(tokenizer, text, size, tokens, count);
 }
 
-int64_t mep_tokenizer_cut(const mep_tokenizer *tokenizer, const char *text, int64_t size)
+int64_t mep_tokenizer_split_point(const mep_tokenizer *tokenizer, const char *text, int64_t size)
 {
     return tokenizer->ops->cut(tokenizer, text, size);
 }

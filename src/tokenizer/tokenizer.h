@@ -13,7 +13,7 @@ typedef struct mep_tokenizer_ops {
     mep_status (*encode)(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
                          int64_t *count);
     mep_status (*decode)(const mep_tokenizer *tokenizer, int32_t token, const char **text, int64_t *size);
-    /* As mep_tokenizer_cut. */
+    /* As mep_tokenizer_split_point. */
     int64_t (*cut)(const mep_tokenizer *tokenizer, const char *text, int64_t size);
     /* As mep_tokenizer_json; NULL for a tokenizer that no tokenizer.json describes. */
     const char *(*json)(const mep_tokenizer *tokenizer, int64_t *size);
@@ -31,6 +31,6 @@ struct mep_tokenizer {
 /* The last place, 1 .. size, where a text may be cut whose beginning these bytes are: the tokens of the two parts are
  * those of the whole, whatever follows. `text` may itself begin at such a place. 0 where there is none to be seen.
  * Thread-safe. */
-int64_t mep_tokenizer_cut(const mep_tokenizer *tokenizer, const char *text, int64_t size);
+int64_t mep_tokenizer_split_point(const mep_tokenizer *tokenizer, const char *text, int64_t size);
 
 #endif

@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
-#include "io/staging.h"
+#include "io/file_transaction.h"
 #include "scratch.h"
 
 static void write_text(const char *folder, const char *name, const char *text)
@@ -43,10 +43,10 @@ static void expect_text(const char *folder, const char *name, const char *text)
 
 static const char *const NAMES[] = {"a", "b", "last"};
 
-static mep_staging begin(const char *folder, const char *text)
+static mep_file_transaction begin(const char *folder, const char *text)
 {
-    mep_staging s;
-    if (mep_staging_begin(&s, folder) != MEP_OK) fail_msg("%s", mep_error_message());
+    mep_file_transaction s;
+    if (mep_file_transaction_begin(&s, folder) != MEP_OK) fail_msg("%s", mep_error_message());
     for (int i = 0; i < 3; i++) write_text(s.partial, NAMES[i], text);
     return s;
 }
@@ -61,9 +61,9 @@ static void test_commit(void **state)
 {
     (void)state;
     const char *folder = scratch_path("one/two");
-    mep_staging s = begin(folder, "new");
+    mep_file_transaction s = begin(folder, "new");
     assert_true(s.made);
-    assert_int_equal(mep_staging_commit(&s, "last"), MEP_OK);
+    assert_int_equal(mep_file_transaction_commit(&s, "last"), MEP_OK);
     assert_null(s.folder);
     expect_all(folder, "new");
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
@@ -74,17 +74,17 @@ static void test_abandon(void **state)
 {
     (void)state;
     const char *made = scratch_path("made"), *kept = scratch_path("kept");
-    mep_staging s = begin(made, "new");
+    mep_file_transaction s = begin(made, "new");
     assert_int_equal(mep_fail(MEP_ERROR_IO, "the reason"), MEP_ERROR_IO);
-    mep_staging_abandon(&s);
+    mep_file_transaction_abandon(&s);
     assert_string_equal(mep_error_message(), "the reason");
     assert_false(mep_folder_exists(made));
-    mep_staging_abandon(&s); /* again: nothing */
+    mep_file_transaction_abandon(&s); /* again: nothing */
 
     assert_int_equal(mep_make_folder(kept, 1), MEP_OK);
     write_text(kept, "mine", "mine");
     s = begin(kept, "new");
-    mep_staging_abandon(&s);
+    mep_file_transaction_abandon(&s);
     expect_text(kept, "mine", "mine");
     expect_all(kept, NULL);
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
@@ -97,8 +97,8 @@ static void test_existing(void **state)
     const char *folder = scratch_path("folder");
     assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
     write_text(folder, "b", "mine");
-    mep_staging s = begin(folder, "new");
-    assert_int_equal(mep_staging_commit(&s, "last"), MEP_ERROR_ARGUMENT);
+    mep_file_transaction s = begin(folder, "new");
+    assert_int_equal(mep_file_transaction_commit(&s, "last"), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "holds b already"));
     expect_text(folder, "a", NULL);
     expect_text(folder, "b", "mine");
@@ -115,7 +115,7 @@ static void test_interrupted(void **state)
         const char *folder = scratch_path("folder");
         assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
         write_text(folder, "mine", "mine");
-        mep_staging s = begin(folder, "old");
+        mep_file_transaction s = begin(folder, "old");
         if (moved >= 0) write_text(s.partial, ".moving", "../folder/mine\na\nb\nlast\n");
         for (int i = 0; i < moved; i++) {
             char from[600], to[600];
@@ -125,7 +125,7 @@ static void test_interrupted(void **state)
         }
         mep_free(&s.folder), mep_free(&s.partial);
         s = begin(folder, "new");
-        mep_status status = mep_staging_commit(&s, "last");
+        mep_status status = mep_file_transaction_commit(&s, "last");
         assert_int_equal(status, moved == 3 ? MEP_ERROR_ARGUMENT : MEP_OK); /* 3: it had been done */
         expect_all(folder, moved == 3 ? "old" : "new");
         expect_text(folder, "mine", "mine");
@@ -138,20 +138,20 @@ static void test_short_memory(void **state)
 {
     (void)state;
     const char *folder = scratch_path("folder");
-    mep_staging s;
+    mep_file_transaction s;
     mep_status status = MEP_ERROR_MEMORY;
     int64_t begins = 0, commits = 0;
     for (; status != MEP_OK && begins < 100; begins++) {
         mep_fail_allocation(begins + 1);
-        status = mep_staging_begin(&s, folder);
+        status = mep_file_transaction_begin(&s, folder);
         mep_fail_allocation(0);
         assert_int_equal(mep_folder_exists(folder), status == MEP_OK);
     }
-    mep_staging_abandon(&s);
+    mep_file_transaction_abandon(&s);
     for (status = MEP_ERROR_MEMORY; status != MEP_OK && commits < 100; commits++) {
         s = begin(folder, "new");
         mep_fail_allocation(commits + 1);
-        status = mep_staging_commit(&s, "last");
+        status = mep_file_transaction_commit(&s, "last");
         mep_fail_allocation(0);
     }
     assert_int_equal(status, MEP_OK);

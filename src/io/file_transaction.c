@@ -4,7 +4,7 @@
  * there, 3. the files one by one in their folder, 4. no partial folder. Between 2 and 4 a file of the list that is not
  * in the partial folder has been moved, and can be moved back.
  */
-#include "io/staging.h"
+#include "io/file_transaction.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,7 +19,7 @@
 static const char PARTIAL[] = ".mep-partial", LIST[] = ".moving";
 enum { LIST_LIMIT = 1 << 20 };
 
-static void release(mep_staging *s)
+static void release(mep_file_transaction *s)
 {
     mep_free(&s->partial);
     mep_free(&s->folder);
@@ -48,10 +48,10 @@ static mep_status exists(const char *folder, const char *name, int *found)
 
 /* ---- The list: a name a line, the last one to be moved at its end ---- */
 
-typedef mep_status (*name_fn)(const mep_staging *s, const char *name);
+typedef mep_status (*name_fn)(const mep_file_transaction *s, const char *name);
 
 /* Call `each` for the names of a list, which is changed. */
-static mep_status for_names(const mep_staging *s, char *list, name_fn each)
+static mep_status for_names(const mep_file_transaction *s, char *list, name_fn each)
 {
     for (char *name = list, *end; (end = strchr(name, '\n')) != NULL; name = end + 1) {
         *end = '\0';
@@ -71,7 +71,7 @@ static mep_status append_name(char **list, const char *name)
 }
 
 /* The files of the partial folder. */
-static mep_status list_files(const mep_staging *s, const char *last, char **list)
+static mep_status list_files(const mep_file_transaction *s, const char *last, char **list)
 {
     struct dirent *entry;
     mep_status status = MEP_OK;
@@ -86,7 +86,7 @@ static mep_status list_files(const mep_staging *s, const char *last, char **list
 /* ---- Undoing ---- */
 
 /* Names come from a file: none may lead out of the folder. */
-static mep_status move_back(const mep_staging *s, const char *name)
+static mep_status move_back(const mep_file_transaction *s, const char *name)
 {
     int here = 0, there = 0;
     if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') != NULL) return MEP_OK;
@@ -96,7 +96,7 @@ static mep_status move_back(const mep_staging *s, const char *name)
 }
 
 /* Whether all files of the list were moved: the last one is. */
-static mep_status was_completed(const mep_staging *s, const char *list, int *completed)
+static mep_status was_completed(const mep_file_transaction *s, const char *list, int *completed)
 {
     char last[256] = "";
     int here = 0;
@@ -108,7 +108,7 @@ static mep_status was_completed(const mep_staging *s, const char *list, int *com
 }
 
 /* Move back what was moved, unless that was all, and remove the partial folder. */
-static mep_status undo(const mep_staging *s)
+static mep_status undo(const mep_file_transaction *s)
 {
     char *path = NULL, *list = NULL;
     int64_t size = 0;
@@ -125,9 +125,9 @@ static mep_status undo(const mep_staging *s)
 
 /* ---- The three calls ---- */
 
-mep_status mep_staging_begin(mep_staging *s, const char *folder)
+mep_status mep_file_transaction_begin(mep_file_transaction *s, const char *folder)
 {
-    *s = (mep_staging){.made = !mep_folder_exists(folder)};
+    *s = (mep_file_transaction){.made = !mep_folder_exists(folder)};
     mep_status status = mep_copy_string(&s->folder, folder);
     if (status == MEP_OK) status = mep_path_join(&s->partial, folder, PARTIAL);
     if (status == MEP_OK) status = mep_make_folder(folder, 1);
@@ -139,7 +139,7 @@ mep_status mep_staging_begin(mep_staging *s, const char *folder)
     return status;
 }
 
-static mep_status refuse_existing(const mep_staging *s, const char *name)
+static mep_status refuse_existing(const mep_file_transaction *s, const char *name)
 {
     int found = 0;
     MEP_TRY(exists(s->folder, name, &found));
@@ -148,12 +148,12 @@ static mep_status refuse_existing(const mep_staging *s, const char *name)
                     s->folder, name);
 }
 
-static mep_status move_in(const mep_staging *s, const char *name)
+static mep_status move_in(const mep_file_transaction *s, const char *name)
 {
     return move(s->partial, s->folder, name);
 }
 
-mep_status mep_staging_commit(mep_staging *s, const char *last)
+mep_status mep_file_transaction_commit(mep_file_transaction *s, const char *last)
 {
     char *list = NULL, *path = NULL;
     mep_status status = list_files(s, last, &list);
@@ -165,7 +165,7 @@ mep_status mep_staging_commit(mep_staging *s, const char *last)
     mep_free(&path);
     mep_free(&list);
     if (status != MEP_OK) {
-        mep_staging_abandon(s);
+        mep_file_transaction_abandon(s);
         return status;
     }
     status = mep_remove_tree(s->partial);
@@ -173,7 +173,7 @@ mep_status mep_staging_commit(mep_staging *s, const char *last)
     return status;
 }
 
-void mep_staging_abandon(mep_staging *s)
+void mep_file_transaction_abandon(mep_file_transaction *s)
 {
     char *message = NULL;
     if (s->folder == NULL) return;
