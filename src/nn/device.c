@@ -10,6 +10,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "nn/pack.h"
 
 #if MEP_HAVE_CUDA
 extern const mep_nn_device mep_cuda_nn; /* cuda/nn.c */
@@ -169,6 +170,8 @@ const mep_nn_device mep_nn_cpu = {
     .destroy = destroy,
     .stream = stream,
     .gemm = gemm,
+    .packed_size = mep_packed_size,
+    .pack = mep_pack,
     .layer_norm_forward = layer_norm_forward,
     .layer_norm_backward = layer_norm_backward,
     .column_sum = column_sum,
