@@ -126,6 +126,19 @@ MEP_API mep_status mep_measure_copy_gain(mep_model *model, const mep_dataset *da
                                          const mep_measure_settings *settings, mep_eval_fn progress, void *context,
                                          mep_measure *measure);
 
+/* Finding a passkey: five digits hidden in text of the data at a fraction `depth` (0 to 1) of it, and asked for at the
+ * end, in segments of `length` tokens. Values "exact" (the fraction of the trials in which greedy decoding writes the
+ * key) and "saved" (nats that the key is likelier than one with other digits); `at` is the depth. */
+MEP_API mep_status mep_measure_passkey(mep_model *model, const mep_dataset *data, double depth,
+                                       const mep_measure_settings *settings, mep_eval_fn progress, void *context,
+                                       mep_measure *measure);
+
+/* A synthetic task on new sequences of `length` tokens, which data of mep_synthetic_write with the same seed does not
+ * contain. Values "exact" (the fraction of the answers that are the likeliest token) and "loss" (nats per answer). The
+ * model needs the tokens of the tokenizer "bytes". */
+MEP_API mep_status mep_measure_synthetic(mep_model *model, const char *task, const mep_measure_settings *settings,
+                                         mep_eval_fn progress, void *context, mep_measure *measure);
+
 /* The longest measured length at which, as at every measured length from the training length up to it, the value `name`
  * is within the fraction `within` of its value at the training length, or better. The value of a length is the mean
  * over the axis; where the axis is a position in the segment it is the value at the end of the segment. If the training
@@ -133,6 +146,30 @@ MEP_API mep_status mep_measure_copy_gain(mep_model *model, const mep_dataset *da
  * that the measure does not have. */
 MEP_API mep_status mep_measure_effective_length(const mep_measure *measure, const char *name, int64_t training_length,
                                                 double within, int64_t *length);
+
+/* ---- Synthetic tasks ---- */
+
+typedef struct mep_synthetic_settings {
+    int64_t length; /* tokens per sequence */
+    int64_t sequences;
+    uint64_t seed;
+} mep_synthetic_settings;
+
+/* Set the defaults: 20000 sequences of 64 tokens, seed 1. */
+MEP_API void mep_synthetic_defaults(mep_synthetic_settings *settings);
+
+/* Called after every 256 sequences and the last one. A return value other than 0 ends the call with MEP_INTERRUPTED. */
+typedef int (*mep_synthetic_fn)(void *context, int64_t done, int64_t total);
+
+/* Write the training data of a synthetic task as a dataset of the tokenizer "bytes", in which only the answers are
+ * trained (mep_dataset_writer_add_masked). Train with the same length, so that every training sequence is one of these.
+ * `task` is one of
+ *     "mqar"       pairs of a key and a value, then queries among other tokens: a key, whose value is the answer.
+ *                  "mqar:pairs=8,queries=4" are the defaults; up to 32 pairs
+ *     "induction"  random letters, one of them after a mark; at the end the mark again, and that letter is the answer
+ * progress may be NULL. On failure no files remain. */
+MEP_API mep_status mep_synthetic_write(const char *task, const char *prefix, const mep_synthetic_settings *settings,
+                                       mep_synthetic_fn progress, void *context);
 
 #ifdef __cplusplus
 }

@@ -33,6 +33,9 @@ typedef enum mep_device {
     MEP_DEVICE_CUDA = 1 /* one GPU: CUDA's current one */
 } mep_device;
 
+/* In targets, the place of a token that is not trained: it has no loss and no gradient. */
+enum { MEP_TARGET_NONE = -1 };
+
 /* Version of the library, "MAJOR.MINOR.PATCH". Thread-safe. */
 MEP_API const char *mep_version(void);
 

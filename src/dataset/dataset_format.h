@@ -8,7 +8,9 @@
  *                   | i64 pointers[sequences]: its first byte in .bin
  *                   | i64 doc_idx[entries]: first sequence of each document, then the number of sequences
  *     PREFIX.tokenizer.json    ours too: the tokenizer, unless it is built in
- *     PREFIX.json   ours alone: {"tokenizer", "vocab_size", "documents", "tokens", "checksum" (checksum.h)}
+ *     PREFIX.mask   ours alone, where not every token is trained: a byte per token, 1 for a target (dataset_mask.h)
+ *     PREFIX.json   ours alone: {"tokenizer", "vocab_size", "documents", "tokens", "checksum" (checksum.h)}, and
+ *                   "mask": true where there is one, which the checksum then includes
  */
 #ifndef MEP_DATASET_DATASET_FORMAT_H
 #define MEP_DATASET_DATASET_FORMAT_H

@@ -160,7 +160,7 @@ static mep_status read(evaluation *e, const mep_dataset *data, int64_t first, in
     for (int64_t b = 0; b < count; b++) {
         int64_t start = e->start + (first + b) * e->step + e->first;
         MEP_TRY(mep_dataset_read(data, start, e->length, e->inputs + b * e->length));
-        MEP_TRY(mep_dataset_read(data, start + 1, e->length, e->targets + b * e->length));
+        MEP_TRY(mep_dataset_read_targets(data, start + 1, e->length, e->targets + b * e->length));
     }
     return MEP_OK;
 }

@@ -13,7 +13,7 @@
 typedef struct mep_measure_call {
     mep_dist *group;
     mep_model *model;
-    const mep_dataset *data;
+    const mep_dataset *data; /* NULL: of a synthetic task */
     const mep_measure_settings *settings;
     mep_eval_fn progress; /* NULL: not called */
     void *context;        /* of progress */
@@ -57,5 +57,7 @@ mep_status mep_measure_check(const mep_measure_call *call);
 mep_status mep_measure_by_position_in(const mep_measure_call *call, mep_measure *measure);
 mep_status mep_measure_context_gain_in(const mep_measure_call *call, mep_measure *measure);
 mep_status mep_measure_copy_gain_in(const mep_measure_call *call, int64_t gap, mep_measure *measure);
+mep_status mep_measure_passkey_in(const mep_measure_call *call, double depth, mep_measure *measure);
+mep_status mep_measure_synthetic_in(const mep_measure_call *call, const char *task, mep_measure *measure);
 
 #endif

@@ -49,7 +49,8 @@ typedef struct mep_nn_device {
                                const int32_t *tokens, const float *dx, float *dtable, float *dposition);
 
     /* losses[r] = -log softmax(logits[r])[targets[r]]; where gradient.data is not NULL it becomes scale times the
-     * gradient of the logits, and may be the logits, which are overwritten in either case. */
+     * gradient of the logits, and may be the logits, which are overwritten in either case. A row with a negative target
+     * has loss and gradient 0. */
     void (*cross_entropy)(mep_nn_state *state, int64_t rows, int64_t vocab, float *logits, const int32_t *targets,
                           float scale, mep_activation gradient, float *losses);
     void (*rotary_apply)(mep_nn_state *state, int64_t rows, int64_t length, int64_t first, int64_t heads, int64_t dims,

@@ -22,7 +22,7 @@ mep_status mep_sampler_init(mep_sampler *sampler, const mep_dataset *data, const
 /* First token of sequence number `index` >= 0. */
 int64_t mep_sampler_start(const mep_sampler *sampler, int64_t index);
 
-/* Its length inputs, and as targets the tokens one later. */
+/* Its length inputs, and as targets the tokens one later; MEP_TARGET_NONE for those that are not trained. */
 mep_status mep_sampler_read(const mep_sampler *sampler, int64_t index, int32_t *inputs, int32_t *targets);
 
 #endif
