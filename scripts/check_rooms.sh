@@ -20,6 +20,7 @@ io: base model
 train: base bias attention nn model tokenizer dataset io dist
 dist: base
 cuda: base nn attention
+backends: base nn attention cuda
 bench: base bias attention nn model train
 cli: base bias attention nn model tokenizer corpus dataset io train dist cuda bench
 '
