@@ -109,13 +109,13 @@ mep_status mep_data_mix_title(const char *spec, char out[MEP_DATA_SIZE])
 
 /* ---- Opening ---- */
 
-mep_status mep_data_mix_open(mep_data_mix *m, const char *spec, const char *split, mep_split_part part)
+mep_status mep_data_mix_open(mep_data_mix *m, const char *spec, const char *split, mep_split part)
 {
     const char *used = split != NULL && split[0] != '\0' ? split : NULL;
     MEP_TRY(mep_data_mix_parse(m, spec));
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < m->count && status == MEP_OK; i++)
-        status = mep_dataset_open_part(&m->data[i], m->names[i], used, part);
+        status = mep_dataset_open_split(&m->data[i], m->names[i], used, part);
     if (status == MEP_OK) status = mep_data_mix_check_tokenizers(m, m);
     if (status != MEP_OK) mep_data_mix_close(m);
     return status;

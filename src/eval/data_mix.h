@@ -20,7 +20,7 @@ typedef struct mep_data_mix {
 
 /* Open the datasets of `spec`. Of each dataset, take the part that `split` assigns to `part`; NULL or "" takes all of
  * it. On failure *mix is empty (count 0). */
-mep_status mep_data_mix_open(mep_data_mix *mix, const char *spec, const char *split, mep_split_part part);
+mep_status mep_data_mix_open(mep_data_mix *mix, const char *spec, const char *split, mep_split part);
 void mep_data_mix_close(mep_data_mix *mix);
 
 /* Call mep_dataset_verify for each dataset. This reads all of the data once and computes its checksum and vocabulary.

@@ -191,16 +191,16 @@ static mep_status run_batches(evaluation *e, const mep_dataset *data, int64_t fi
 static mep_status exchange_losses(evaluation *e)
 {
     mep_dist *g = e->group;
-    mep_dist_piece *send;
+    mep_dist_block *send;
     int64_t count = 0, size = (int64_t)sizeof *e->losses;
     MEP_TRY(mep_alloc(&send, 2 * g->size, sizeof *send));
-    mep_dist_piece *receive = send + g->size;
+    mep_dist_block *receive = send + g->size;
     for (int64_t r = 0; r < g->size; r++) {
         int64_t first = mep_ring_first(g, e->settings->length, r),
                 length = mep_ring_first(g, e->settings->length, r + 1) - first;
         if (r == g->rank) continue;
-        send[count] = (mep_dist_piece){.rank = r, .data = e->losses + e->first, .bytes = e->length * size};
-        receive[count++] = (mep_dist_piece){.rank = r, .data = e->losses + first, .bytes = length * size};
+        send[count] = (mep_dist_block){.rank = r, .data = e->losses + e->first, .bytes = e->length * size};
+        receive[count++] = (mep_dist_block){.rank = r, .data = e->losses + first, .bytes = length * size};
     }
     mep_status status = mep_dist_transfer(g, send, count, receive, count);
     mep_free(&send);
