@@ -19,7 +19,7 @@
 #include "mep/train.h"
 #include "model/model.h"
 #include "train/run_data.h"
-#include "train/parts.h"
+#include "train/gradient_tree.h"
 #include "train/trainer.h"
 
 enum { OPTIONS_MAX = 48, NOTES_SIZE = 4096, VALIDATIONS = 10 };
@@ -206,8 +206,9 @@ static double memory_estimate(const mep_train_settings *s, double values)
     double width = (double)mep_dtype_size(s->dtype), hidden = (double)m->hidden_size,
            layers = (double)m->num_hidden_layers;
     double processes = (double)mep_cli_group()->size;
-    int64_t parts = mep_parts_of_run(s, mep_cli_group()->size);
-    double part = (double)s->batch_size / (double)parts, sums = (double)mep_parts_levels(parts / mep_cli_group()->size);
+    int64_t parts = mep_gradient_parts_of_run(s, mep_cli_group()->size);
+    double part = (double)s->batch_size / (double)parts,
+           sums = (double)mep_gradient_tree_levels(parts / mep_cli_group()->size);
     double rows = (s->micro_batch_size > 0 ? fmin((double)s->micro_batch_size, part) : part) * (double)s->length;
     double layer = 4 * hidden + width * (6 * hidden + 2 * (double)m->intermediate_size);
     double gradient = 4 * hidden + width * (2 * hidden + (double)m->intermediate_size);
@@ -260,14 +261,14 @@ static void print_corpora(const mep_train_settings *s, const mep_data_mix *data)
 /* How a step is divided, where it is. */
 static void print_division(const mep_train_settings *s)
 {
-    int64_t processes = mep_cli_group()->size, parts = mep_parts_of_run(s, processes);
-    char possible[MEP_PARTS_TEXT];
+    int64_t processes = mep_cli_group()->size, parts = mep_gradient_parts_of_run(s, processes);
+    char possible[MEP_GRADIENT_PARTS_TEXT];
     if (processes > 1)
         printf("processes %lld on %lld machine%s, each for %lld of %lld sequences a step\n", (long long)processes,
                (long long)mep_cli_machines(), mep_cli_machines() == 1 ? "" : "s",
                (long long)(s->batch_size / processes), (long long)s->batch_size);
     if (parts == processes) return;
-    mep_parts_processes(parts, possible);
+    mep_gradient_parts_processes(parts, possible);
     printf("gradients in %lld parts: the same bits in %s processes\n", (long long)parts, possible);
 }
 
@@ -336,10 +337,11 @@ static int show_progress(void *context, const mep_train_progress *p)
 static void warn_of_parts(const char *run, const mep_train_settings *s)
 {
     int64_t processes = mep_cli_group()->size;
-    char possible[MEP_PARTS_TEXT];
-    if (s->gradient_parts == 0 || s->batch_size % processes != 0 || mep_parts_of_run(s, processes) == s->gradient_parts)
+    char possible[MEP_GRADIENT_PARTS_TEXT];
+    if (s->gradient_parts == 0 || s->batch_size % processes != 0 ||
+        mep_gradient_parts_of_run(s, processes) == s->gradient_parts)
         return;
-    mep_parts_processes(s->gradient_parts, possible);
+    mep_gradient_parts_processes(s->gradient_parts, possible);
     mep_cli_print(
         stderr,
         "mep train: %lld processes cannot sum the gradients of %s in the order it began with (possible: %s): it "
