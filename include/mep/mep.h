@@ -10,6 +10,7 @@
 #include "mep/data.h"
 #include "mep/device.h"
 #include "mep/eval.h"
+#include "mep/measure.h"
 #include "mep/model.h"
 #include "mep/status.h"
 #include "mep/study.h"

@@ -7,7 +7,7 @@
 #define MEP_EVAL_MEASURE_H
 
 #include "dist/dist.h"
-#include "mep/eval.h"
+#include "mep/measure.h"
 
 /* What to measure. All processes of the group make the same call, and all receive the same numbers. */
 typedef struct mep_measure_call {
@@ -53,7 +53,7 @@ int64_t mep_measure_tokens(const mep_measure_call *call);
 /* Check what all measures have in common: positive sizes, a device that is available. */
 mep_status mep_measure_check(const mep_measure_call *call);
 
-/* The measures for several processes (mep/eval.h describes them). */
+/* The measures for several processes (mep/measure.h describes them). */
 mep_status mep_measure_by_position_in(const mep_measure_call *call, mep_measure *measure);
 mep_status mep_measure_context_gain_in(const mep_measure_call *call, mep_measure *measure);
 mep_status mep_measure_copy_gain_in(const mep_measure_call *call, int64_t gap, mep_measure *measure);

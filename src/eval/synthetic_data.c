@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "eval/synthetic.h"
-#include "mep/eval.h"
+#include "mep/measure.h"
 
 static mep_status check(const mep_synthetic *task, const mep_synthetic_settings *s)
 {

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
-#include "mep/eval.h"
+#include "mep/measure.h"
 
 mep_status mep_token_bytes_open(mep_token_bytes *table, const mep_dataset *data)
 {
