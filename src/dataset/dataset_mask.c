@@ -26,8 +26,9 @@ mep_status mep_dataset_mask_open(mep_dataset_mask *mask, const char *json_path, 
     if (mask->fd < 0) return mep_fail_errno("open", mask->path);
     if (fstat(mask->fd, &info) != 0) return mep_fail_errno("read", mask->path);
     if (info.st_size == tokens) return MEP_OK;
-    return mep_fail(MEP_ERROR_FORMAT, "%s has %lld bytes, not one for each of the %lld tokens; prepare the dataset again",
-                    mask->path, (long long)info.st_size, (long long)tokens);
+    return mep_fail(MEP_ERROR_FORMAT,
+                    "%s has %lld bytes, not one for each of the %lld tokens; prepare the dataset again", mask->path,
+                    (long long)info.st_size, (long long)tokens);
 }
 
 void mep_dataset_mask_close(mep_dataset_mask *mask)
