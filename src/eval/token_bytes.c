@@ -51,7 +51,7 @@ static mep_status add_bytes(const mep_token_bytes *table, const mep_dataset *dat
     int32_t tokens[CHUNK];
     for (int64_t done = 0; done < count; done += CHUNK) {
         int64_t some = min_i64(count - done, CHUNK);
-        MEP_TRY(mep_dataset_read(data, start + done, some, tokens));
+        MEP_TRY(mep_dataset_read_targets(data, start + done, some, tokens));
         for (int64_t i = 0; i < some; i++) *bytes += mep_token_bytes_of(table, tokens[i]);
     }
     return MEP_OK;
