@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/picture.h"
-#include "cli/plot_lines.h"
 #include "io/files.h"
 #include "mep/train.h"
 #include "train/study.h"
@@ -29,7 +28,7 @@ typedef struct drawing {
     curve curves[2 * MEP_ARGS_LIST];
     int64_t count, head_dim;
     int64_t distances[MAX_POINTS], points;
-    mep_plot_lines lines;
+    mep_picture *picture;
 } drawing;
 
 static void drawing_free(drawing *d)
@@ -38,7 +37,7 @@ static void drawing_free(drawing *d)
         mep_bias_destroy(&d->curves[i].bias);
         mep_bias_destroy(&d->curves[i].before);
     }
-    mep_plot_lines_free(&d->lines);
+    mep_picture_destroy(&d->picture);
 }
 
 /* ---- Biases ---- */
@@ -151,13 +150,10 @@ static mep_status curve_label(const drawing *d, const curve *c, int64_t head, in
 /* The line of one head, of line type `style`. */
 static mep_status add_line(drawing *d, const char *label, const double *values, int64_t head, int style)
 {
-    MEP_TRY(mep_plot_lines_add(&d->lines, label, d->points));
-    int64_t n = d->lines.count - 1;
-    d->lines.lines[n].count = d->points;
-    d->lines.lines[n].style = style;
+    MEP_TRY(mep_picture_add_curve(d->picture, &(mep_picture_curve){.label = label, .style = style}));
     for (int64_t k = 0; k < d->points; k++) {
-        d->lines.x[n][k] = (double)d->distances[k];
-        d->lines.y[n][k] = values[(head - 1) * d->points + k];
+        double row[] = {(double)d->distances[k], values[(head - 1) * d->points + k]};
+        mep_picture_add_row(d->picture, row, 2);
     }
     return MEP_OK;
 }
@@ -215,18 +211,17 @@ static mep_status find_title(const drawing *d, char **title)
     return mep_format(title, "%s, head %lld of %lld", spec, (long long)d->o.shown.values[0], heads);
 }
 
-static mep_status draw(const drawing *d, const char *png)
+static mep_status begin(drawing *d, char **png)
 {
     char *title = NULL;
+    MEP_TRY(mep_copy_string(png, d->o.out != NULL ? d->o.out : "bias.png"));
+    MEP_TRY(mep_picture_begin(&d->picture, *png, MEP_PICTURE_KERNELS));
     MEP_TRY(find_title(d, &title));
-    mep_plot plot = {.title = title,
-                     .lines = d->lines.lines,
-                     .count = d->lines.count,
-                     .train_length = d->o.train_length,
-                     .limit = d->o.floor};
-    mep_status status = mep_plot_kernels(png, &plot);
+    mep_picture_set_text(d->picture, "heading", title);
+    mep_picture_set_number(d->picture, "train_length", (double)d->o.train_length);
+    mep_picture_set_number(d->picture, "lowest", d->o.floor);
     mep_free(&title);
-    return status;
+    return MEP_OK;
 }
 
 mep_status mep_plot_biases(char **png, const mep_plot_biases_options *options)
@@ -238,9 +233,9 @@ mep_status mep_plot_biases(char **png, const mep_plot_biases_options *options)
     mep_status status = add_biases(d);
     if (d->o.max_distance == 0) d->o.max_distance = DISTANCE;
     if (status == MEP_OK) status = choose_heads(d);
+    if (status == MEP_OK) status = begin(d, png);
     if (status == MEP_OK) status = add_lines(d);
-    if (status == MEP_OK) status = mep_copy_string(png, d->o.out != NULL ? d->o.out : "bias.png");
-    if (status == MEP_OK) status = draw(d, *png);
+    if (status == MEP_OK) status = mep_picture_draw(d->picture);
     drawing_free(d);
     mep_free(&d);
     return status;
