@@ -17,7 +17,7 @@
 #include "io/files.h"
 #include "mep/train.h"
 #include "train/metrics.h"
-#include "train/mixture.h"
+#include "eval/data_mix.h"
 #include "train/study.h"
 
 enum { LOSS, VALID_LOSS, GRAD_NORM, LEARNING_RATE, SPEED, METRICS };
