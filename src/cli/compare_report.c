@@ -19,9 +19,6 @@
 #include "cli/table.h"
 #include "io/files.h"
 #include "mep/device.h"
-#include "model/model.h"
-#include "train/run_data.h"
-#include "train/study.h"
 
 enum { CURVE_POINTS = 513, CURVE_LENGTHS = 4, CURVE_FLOOR = -20, LARGEST_SHOWN = 10000 };
 
@@ -206,16 +203,16 @@ typedef struct data_facts {
 static mep_status describe_data(const mep_report *report, int64_t corpus, data_facts *facts)
 {
     mep_train_settings run;
-    mep_data_mix data;
+    mep_data_mix *data = NULL;
     MEP_TRY(mep_study_run_settings(report->settings, corpus, 0, 0, &run));
     MEP_TRY(mep_data_mix_title(run.data, facts->train));
     MEP_TRY(mep_data_mix_title(run.valid[0] != '\0' ? run.valid : run.data, facts->valid));
     MEP_TRY(mep_train_open_data(&data, &run));
-    facts->train_tokens = mep_data_mix_tokens(&data);
-    facts->is_bytes = strcmp(mep_dataset_tokenizer(data.data[0]), "bytes") == 0;
+    facts->train_tokens = mep_data_mix_tokens(data);
+    facts->is_bytes = strcmp(mep_dataset_tokenizer(mep_data_mix_dataset(data, 0)), "bytes") == 0;
     mep_data_mix_close(&data);
     MEP_TRY(mep_train_open_valid(&data, &run));
-    facts->valid_tokens = mep_data_mix_tokens(&data);
+    facts->valid_tokens = mep_data_mix_tokens(data);
     mep_data_mix_close(&data);
     return MEP_OK;
 }
@@ -237,11 +234,10 @@ static void write_seeds(const mep_study_settings *s, FILE *file)
 static mep_status count_parameters(const mep_study_settings *s, char text[32])
 {
     mep_model_config config = s->train.model;
-    mep_model *model = NULL;
+    int64_t values = 0;
     snprintf(config.position_encoding, sizeof config.position_encoding, "nope");
-    MEP_TRY(mep_model_describe(&model, &config));
-    mep_short_number((double)mep_model_parameter_values(model), text);
-    mep_model_destroy(&model);
+    MEP_TRY(mep_model_config_values(&config, &values));
+    mep_short_number((double)values, text);
     return MEP_OK;
 }
 

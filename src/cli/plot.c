@@ -16,7 +16,7 @@
 #include "cli/picture.h"
 #include "cli/plot_biases.h"
 #include "cli/plot_runs.h"
-#include "train/study.h"
+#include "mep/study.h"
 
 /* ---- Results ---- */
 
@@ -104,9 +104,9 @@ static int style_of(const char *path, const char *encoding)
     char *folder = NULL;
     if (mep_format(&folder, "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1, slash != NULL ? path : ".") != MEP_OK)
         return 0;
-    int64_t place = mep_study_encoding_place(folder, encoding);
+    int64_t index = mep_study_encoding_index(folder, encoding);
     mep_free(&folder);
-    return place < 0 ? 0 : (int)(place % MEP_PICTURE_STYLES) + 1;
+    return index < 0 ? 0 : (int)(index % MEP_PICTURE_STYLES) + 1;
 }
 
 /* The curve of the encoding of row `first`: its lengths in ascending order. */

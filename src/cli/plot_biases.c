@@ -10,8 +10,7 @@
 #include "base/memory.h"
 #include "cli/picture.h"
 #include "io/files.h"
-#include "mep/train.h"
-#include "train/study.h"
+#include "mep/study.h"
 
 enum { MAX_POINTS = 1000, HEAD_DIM = 64, DISTANCE = 512, LENGTHS = 4 };
 
@@ -19,7 +18,7 @@ enum { MAX_POINTS = 1000, HEAD_DIM = 64, DISTANCE = 512, LENGTHS = 4 };
 typedef struct curve {
     const char *name; /* in the legend */
     mep_bias *bias, *before;
-    int64_t place; /* of its encoding in the study to which it belongs; -1 for none */
+    int64_t index; /* of its encoding in the study to which it belongs; -1 if there is none */
 } curve;
 
 /* What is drawn: the specs, then the models. */
@@ -98,7 +97,7 @@ static mep_status add_model(drawing *d, const char *folder, int is_first)
     int64_t head_dim = config->hidden_size / config->num_attention_heads;
     curve *c = &d->curves[d->count++];
     c->name = last_part(folder);
-    c->place = mep_study_encoding_place(folder, config->position_encoding);
+    c->index = mep_study_encoding_index(folder, config->position_encoding);
     if (status == MEP_OK) status = copy_bias(&c->bias, bias, head_dim);
     if (status == MEP_OK) status = find_before(c, folder, head_dim);
     mep_model_destroy(&model);
@@ -112,7 +111,7 @@ static mep_status add_biases(drawing *d)
     for (int64_t i = 0; i < d->o.specs.count; i++) {
         curve *c = &d->curves[d->count++];
         c->name = d->o.specs.values[i];
-        c->place = -1;
+        c->index = -1;
         MEP_TRY(mep_bias_create(&c->bias, c->name, d->o.heads, d->head_dim));
     }
     return MEP_OK;
@@ -184,7 +183,7 @@ static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, in
 /* Of its first head: where each bias has one line, the colour of its encoding in its study. */
 static int64_t first_style(const drawing *d, int64_t i)
 {
-    return d->o.shown.count == 1 && d->curves[i].place >= 0 ? d->curves[i].place : i * d->o.shown.count;
+    return d->o.shown.count == 1 && d->curves[i].index >= 0 ? d->curves[i].index : i * d->o.shown.count;
 }
 
 static mep_status add_lines(drawing *d)

@@ -15,10 +15,7 @@
 #include "base/memory.h"
 #include "cli/picture.h"
 #include "io/files.h"
-#include "mep/train.h"
-#include "train/metrics.h"
-#include "eval/data_mix.h"
-#include "train/study.h"
+#include "mep/study.h"
 
 enum { LOSS, VALID_LOSS, GRAD_NORM, LEARNING_RATE, SPEED, METRICS };
 
@@ -170,10 +167,10 @@ static void choose_styles(drawing *d)
     const int half = MEP_PICTURE_STYLES / 2;
     for (int64_t i = 0; i < d->run_count; i++) {
         run *r = &d->runs[i];
-        int64_t place = r->position[0] != '\0' ? mep_study_encoding_place(r->folder, r->position) : -1;
-        r->style = (int)((place >= 0 ? place : i) % MEP_PICTURE_STYLES) + 1;
+        int64_t index = r->position[0] != '\0' ? mep_study_encoding_index(r->folder, r->position) : -1;
+        r->style = (int)((index >= 0 ? index : i) % MEP_PICTURE_STYLES) + 1;
         int is_again = 0;
-        for (int64_t k = 0; k < i && place >= 0; k++) is_again |= strcmp(d->runs[k].position, r->position) == 0;
+        for (int64_t k = 0; k < i && index >= 0; k++) is_again |= strcmp(d->runs[k].position, r->position) == 0;
         if (is_again && r->style <= half) r->style += half;
     }
 }
