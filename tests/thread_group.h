@@ -19,7 +19,7 @@
 #include <cmocka.h>
 #include <omp.h>
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 
 enum { MOST_THREADS = 8 };
 

@@ -16,7 +16,7 @@
 #include "cli/cli.h"
 #include "cli/picture.h"
 #include "cli/progress.h"
-#include "cli/table.h"
+#include "cli/text_table.h"
 #include "io/files.h"
 #include "mep/device.h"
 

@@ -6,7 +6,7 @@
 #ifndef MEP_EVAL_EVALUATE_H
 #define MEP_EVAL_EVALUATE_H
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 #include "eval/data_mix.h"
 #include "mep/eval.h"
 

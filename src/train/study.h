@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 #include "mep/study.h"
 #include "train/run.h"
 #include "train/run_folder.h"

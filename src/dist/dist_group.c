@@ -2,7 +2,7 @@
 /*
  * The calls of a group of processes, made of transfers of bytes: gathering, broadcasting, agreeing on a status.
  */
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 
 #include <stdio.h>
 #include <string.h>

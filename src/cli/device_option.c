@@ -2,7 +2,7 @@
 /*
  * What --device requires of the machine and of --dtype, and what --dtype auto is.
  */
-#include "cli/device.h"
+#include "cli/device_option.h"
 
 #include <stdio.h>
 

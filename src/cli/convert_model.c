@@ -2,7 +2,7 @@
 /*
  * From one model's folder to another.
  */
-#include "cli/convert.h"
+#include "cli/convert_model.h"
 
 #include <stdio.h>
 

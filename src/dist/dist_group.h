@@ -2,8 +2,8 @@
 /*
  * The inside of a group of processes (mep/dist.h): its state, and the calls that only the library makes.
  */
-#ifndef MEP_DIST_DIST_H
-#define MEP_DIST_DIST_H
+#ifndef MEP_DIST_DIST_GROUP_H
+#define MEP_DIST_DIST_GROUP_H
 
 #include <stdint.h>
 
