@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "io/safetensors.h"
 #include "thread_group.h"
-#include "train/trainer.h"
+#include "mep/train.h"
 
 enum { STEPS = 24 };
 

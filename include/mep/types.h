@@ -36,6 +36,11 @@ typedef enum mep_device {
 /* In targets, the place of a token that is not trained: it has no loss and no gradient. */
 enum { MEP_TARGET_NONE = -1 };
 
+enum { MEP_PATH_SIZE = 1024 }; /* of an array that holds a path */
+
+/* Free a text that the library has allocated for its caller, and set *text to NULL; NULL is allowed. Thread-safe. */
+MEP_API void mep_text_free(char **text);
+
 /* Version of the library, "MAJOR.MINOR.PATCH". Thread-safe. */
 MEP_API const char *mep_version(void);
 

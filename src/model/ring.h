@@ -11,7 +11,7 @@
 #ifndef MEP_MODEL_RING_H
 #define MEP_MODEL_RING_H
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 #include "model/session.h"
 
 /* First position of the stretch of process `rank`, a multiple of 64 but at the end; the last stretch takes what is left

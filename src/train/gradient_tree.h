@@ -30,10 +30,6 @@ float *mep_gradient_tree_begin(mep_gradient_tree *tree, int64_t index);
  * of the last part go on to the reduction. */
 void mep_gradient_tree_final(void *tree, int64_t first, int64_t end);
 
-/* Return the number of parts of a run with `processes` processes: that of the settings if these processes can sum so
- * many parts, otherwise the number of processes. */
-int64_t mep_gradient_parts_of_run(const mep_train_settings *settings, int64_t processes);
-
 /* Write the numbers of processes that can sum `parts` parts: "4, 2, 1" for 4. */
 enum { MEP_GRADIENT_PARTS_TEXT = 400 };
 void mep_gradient_parts_processes(int64_t parts, char text[MEP_GRADIENT_PARTS_TEXT]);

@@ -113,7 +113,7 @@ mep_status mep_reduction_create(mep_reduction **reduction, const mep_model *mode
     MEP_TRY_OR(status, MEP_ALLOC(&r->received, values), failed);
     MEP_TRY_OR(status, MEP_ALLOC(&r->send, 2 * size), failed);
     r->receive = r->send + size;
-    if (size > 1 && shards->group->threads) {
+    if (size > 1 && shards->group->any_thread) {
         r->has_thread = pthread_create(&r->thread, NULL, work, r) == 0;
         if (!r->has_thread) {
             status = mep_fail(MEP_ERROR_MEMORY, "cannot start a thread for the gradients");

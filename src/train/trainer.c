@@ -2,7 +2,7 @@
 /*
  * Starting and resuming a run, in one process or several.
  */
-#include "train/trainer.h"
+#include "mep/train.h"
 
 #include <string.h>
 
@@ -24,7 +24,7 @@ static mep_status choose_parts(mep_trainer *t)
     int64_t processes = t->group->size, *parts = &t->settings.gradient_parts;
     char possible[MEP_GRADIENT_PARTS_TEXT];
     if (*parts == 0) *parts = processes;
-    if (mep_gradient_parts_of_run(&t->settings, processes) == *parts) return MEP_OK;
+    if (mep_train_gradient_parts(&t->settings, processes) == *parts) return MEP_OK;
     mep_gradient_parts_processes(*parts, possible);
     return mep_fail(MEP_ERROR_ARGUMENT,
                     "%lld processes cannot sum gradients in %lld parts; start a number of processes that can (%s), or "
@@ -66,6 +66,8 @@ static mep_status prepare(mep_trainer *t)
 mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_settings *settings,
                               mep_train_begun_fn begun, mep_train_fn progress, void *context)
 {
+    MEP_REQUIRE(run, settings);
+    if (group == NULL) group = &mep_dist_alone;
     mep_trainer t = {.group = group, .run = run, .settings = *settings};
     mep_status status;
     MEP_TRY(check_settings(&t));
@@ -154,6 +156,8 @@ static mep_status load(mep_trainer *t, int64_t done)
 mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun_fn begun, mep_train_fn progress,
                                void *context)
 {
+    MEP_REQUIRE(run);
+    if (group == NULL) group = &mep_dist_alone;
     mep_trainer t = {.group = group, .run = run};
     run_files *files;
     mep_status status;
@@ -175,12 +179,10 @@ end:
 
 mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context)
 {
-    MEP_REQUIRE(run, settings);
-    return mep_train_start_in(&mep_dist_alone, run, settings, NULL, progress, context);
+    return mep_train_start_in(NULL, run, settings, NULL, progress, context);
 }
 
 mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context)
 {
-    MEP_REQUIRE(run);
-    return mep_train_resume_in(&mep_dist_alone, run, NULL, progress, context);
+    return mep_train_resume_in(NULL, run, NULL, progress, context);
 }

@@ -43,7 +43,7 @@ mep_status mep_trainer_make_folder(mep_trainer *t)
     MEP_TRY(mep_make_folder(t->run, 1));
     MEP_TRY(mep_trainer_lock_folder(t));
     MEP_TRY(mep_trainer_check_folder(t));
-    MEP_TRY(mep_run_write_tokenizer(t->run, t->data.data[0]));
+    MEP_TRY(mep_run_write_tokenizer(t->run, t->data->data[0]));
     return mep_run_write_settings(t->run, &t->settings, &checksums);
 }
 

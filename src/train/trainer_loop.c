@@ -56,7 +56,7 @@ static mep_status validate(mep_trainer *t, mep_train_progress *p)
     const mep_eval_call call = {.group = t->group, .model = t->model, .settings = &e};
     double start = mep_now();
     MEP_TRY(mep_session_store(t->session));
-    MEP_TRY(mep_evaluate_mix(&call, &t->valid, &result, t->valid_results));
+    MEP_TRY(mep_evaluate_mix(&call, t->valid, &result, t->valid_results));
     p->valid_loss = result.loss;
     p->valid_seconds = mep_now() - start;
     return MEP_OK;
@@ -68,10 +68,10 @@ static mep_status run_step(mep_trainer *t, mep_train_progress *p)
     const mep_train_settings *s = &t->settings;
     mep_status status = MEP_OK, logged = MEP_OK;
     MEP_TRY(mep_trainer_step(t, p));
-    if (t->valid.count > 0 && s->valid_every > 0 && (p->step % s->valid_every == 0 || p->step == s->steps))
+    if (t->valid->count > 0 && s->valid_every > 0 && (p->step % s->valid_every == 0 || p->step == s->steps))
         status = validate(t, p);
     if (t->group->rank == 0) {
-        logged = mep_run_log(&t->log, p, &t->valid, t->valid_results);
+        logged = mep_run_log(&t->log, p, t->valid, t->valid_results);
         mep_status closed = mep_lines_close(&t->log);
         if (logged == MEP_OK) logged = closed;
     }

@@ -39,20 +39,20 @@ static mep_status open_data(mep_trainer *t)
     const mep_train_settings *s = &t->settings;
     mep_data_order unused;
     MEP_TRY(mep_train_open_data(&t->data, s));
-    MEP_TRY(mep_train_verify_data(&t->data, s));
+    MEP_TRY(mep_train_verify_data(t->data, s));
     MEP_TRY(mep_train_open_valid(&t->valid, s));
-    MEP_TRY(mep_train_verify_data(&t->valid, s));
-    MEP_TRY(mep_data_mix_check_tokenizers(&t->data, &t->valid));
-    MEP_TRY(mep_data_order_open(&unused, &t->valid, s->length, 0)); /* validation data that is too short fails now */
+    MEP_TRY(mep_train_verify_data(t->valid, s));
+    MEP_TRY(mep_data_mix_check_tokenizers(t->data, t->valid));
+    MEP_TRY(mep_data_order_open(&unused, t->valid, s->length, 0)); /* validation data that is too short fails now */
     mep_data_order_close(&unused);
-    return mep_data_order_open(&t->order, &t->data, s->length, s->seed);
+    return mep_data_order_open(&t->order, t->data, s->length, s->seed);
 }
 
 mep_run_checksums mep_trainer_checksums(const mep_trainer *t)
 {
     mep_run_checksums checksums = {0};
-    mep_data_mix_checksums(&t->data, checksums.data);
-    mep_data_mix_checksums(&t->valid, checksums.valid);
+    mep_data_mix_checksums(t->data, checksums.data);
+    mep_data_mix_checksums(t->valid, checksums.valid);
     return checksums;
 }
 
@@ -63,7 +63,7 @@ static mep_status check_init_tokenizer(const mep_trainer *t)
 {
     mep_tokenizer *model = NULL, *data = NULL;
     char *folder = NULL, *path = NULL;
-    const char *name = mep_dataset_tokenizer(t->data.data[0]);
+    const char *name = mep_dataset_tokenizer(t->data->data[0]);
     mep_status status;
     MEP_TRY_OR(status, mep_model_folder(t->settings.init, &folder), end);
     MEP_TRY_OR(status, mep_path_join(&path, folder, "tokenizer.json"), end);
@@ -103,7 +103,7 @@ mep_status mep_trainer_broadcast(mep_trainer *t)
 static mep_status divide_batch(mep_trainer *t)
 {
     const mep_train_settings *s = &t->settings;
-    int64_t parts = mep_gradient_parts_of_run(s, t->group->size);
+    int64_t parts = mep_train_gradient_parts(s, t->group->size);
     if (s->batch_size % t->group->size != 0)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "%lld processes cannot divide %lld sequences per step evenly; start a number of processes that "

@@ -23,7 +23,7 @@ typedef struct mep_trainer {
     const char *run;       /* path of the run's folder; in process 0 that of `folder` once it is open */
     mep_run_folder folder; /* in process 0 */
     mep_train_settings settings;
-    mep_data_mix data, valid; /* valid.count is 0 without validation data */
+    mep_data_mix *data, *valid; /* valid->count is 0 without validation data */
     mep_data_order order;
     mep_eval_result valid_results[MEP_DATA_MIX_MOST]; /* per corpus, at the last validation */
 
