@@ -7,7 +7,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
 
-#include "eval/measure.h"
+#include "dist/dist_group.h"
+#include "mep/measure.h"
 #include "thread_group.h"
 
 /* A model whose losses differ from token to token: new weights, made larger. */
@@ -70,6 +71,36 @@ static const mep_measure_value *find(const mep_measure *m, const char *name, int
     return NULL;
 }
 
+typedef mep_status (*measure_fn)(const mep_measure_call *call, mep_measure *measure);
+
+static mep_status measure_with(measure_fn measure, mep_model *model, const mep_dataset *data,
+                               const mep_measure_settings *settings, mep_measure *m)
+{
+    const mep_measure_call call = {.model = model, .data = data, .settings = settings};
+    return measure(&call, m);
+}
+
+static mep_status copy_with(mep_model *model, const mep_dataset *data, int64_t gap,
+                            const mep_measure_settings *settings, mep_measure *m)
+{
+    const mep_measure_call call = {.model = model, .data = data, .settings = settings};
+    return mep_measure_copy_gain(&call, gap, m);
+}
+
+static mep_measure_settings small_settings(void)
+{
+    mep_measure_settings s;
+    mep_measure_defaults(&s);
+    s.length = 72, s.samples = 11, s.max_tokens = 800, s.copy_tokens = 9, s.batch_tokens = 200;
+    return s;
+}
+
+static void refuse(mep_status status, const char *text, mep_status found)
+{
+    assert_int_equal(found, status);
+    if (strstr(mep_error_message(), text) == NULL) fail_msg("\"%s\" is not in: %s", text, mep_error_message());
+}
+
 /* ---- Loss by position ---- */
 
 static void test_by_position(void **state)
@@ -84,7 +115,7 @@ static void test_by_position(void **state)
     float losses[N][L];
     mep_measure_defaults(&s);
     s.length = L, s.max_tokens = N * L + 1, s.batch_tokens = 3 * L;
-    assert_int_equal(mep_measure_by_position(model, data, &s, NULL, NULL, &m), MEP_OK);
+    assert_int_equal(measure_with(mep_measure_by_position, model, data, &s, &m), MEP_OK);
     assert_int_equal(m.count, 2 * BINS);
     assert_string_equal(m.name, "by-position");
     assert_string_equal(m.axis, "position");
@@ -108,13 +139,13 @@ static void test_by_position(void **state)
     }
     /* given bins: the last positions are rounded powers, and empty bins are left out */
     s.bins = 8, s.length = 100, s.max_tokens = 0;
-    assert_int_equal(mep_measure_by_position(model, data, &s, NULL, NULL, &m), MEP_OK);
+    assert_int_equal(measure_with(mep_measure_by_position, model, data, &s, &m), MEP_OK);
     static const int given[] = {2, 3, 6, 10, 18, 32, 56, 100};
     for (int b = 0; b < 8; b++) find(&m, "loss", 100, given[b]);
     assert_int_equal(m.count, 2 * BINS + 16);
     mep_measure_free(&m);
     s.bins = 50;
-    assert_int_equal(mep_measure_by_position(model, data, &s, NULL, NULL, &m), MEP_OK);
+    assert_int_equal(measure_with(mep_measure_by_position, model, data, &s, &m), MEP_OK);
     for (int64_t i = 2; i < m.count; i += 2) assert_true(m.values[i].at > m.values[i - 2].at);
     assert_true(m.values[0].at == 1 && m.values[m.count - 1].at == 100);
     mep_measure_free(&m);
@@ -152,7 +183,7 @@ static void test_bits_per_byte(void **state)
     mep_measure m = {0};
     mep_measure_defaults(&ms);
     ms.length = 32;
-    assert_int_equal(mep_measure_by_position(model, data, &ms, NULL, NULL, &m), MEP_OK);
+    assert_int_equal(measure_with(mep_measure_by_position, model, data, &ms, &m), MEP_OK);
     assert_int_equal(m.count, 6);
     mep_measure_free(&m);
     mep_dataset_close(&data);
@@ -172,7 +203,7 @@ static void test_context_gain(void **state)
     double loss[4][N], gain[N];
     mep_measure_defaults(&s);
     s.length = L, s.samples = N, s.max_tokens = 1000, s.top = 0.1;
-    assert_int_equal(mep_measure_context_gain(model, data, &s, NULL, NULL, &m), MEP_OK);
+    assert_int_equal(measure_with(mep_measure_context_gain, model, data, &s, &m), MEP_OK);
     assert_int_equal(m.count, 4 + 2 * 3);
     for (int c = 0; c < 4; c++) {
         double mean = 0;
@@ -208,7 +239,7 @@ static void test_context_gain(void **state)
     mep_model_destroy(&model);
     /* a model that reads one token gains nothing */
     model = forgetful_model();
-    assert_int_equal(mep_measure_context_gain(model, data, &s, NULL, NULL, &m), MEP_OK);
+    assert_int_equal(measure_with(mep_measure_context_gain, model, data, &s, &m), MEP_OK);
     for (int64_t i = 0; i < m.count; i++)
         if (strcmp(m.values[i].name, "loss") != 0) assert_true(m.values[i].value == 0);
     mep_measure_free(&m);
@@ -230,8 +261,7 @@ static void test_copy_gain(void **state)
     mep_measure_defaults(&s);
     s.samples = 20, s.copy_tokens = 16;
     for (int k = 0; k < 2; k++)
-        for (int g = 0; g < 4; g++)
-            assert_int_equal(mep_measure_copy_gain(models[k], data, gaps[g], &s, NULL, NULL, &m[k]), MEP_OK);
+        for (int g = 0; g < 4; g++) assert_int_equal(copy_with(models[k], data, gaps[g], &s, &m[k]), MEP_OK);
     assert_int_equal(m[0].count, 12);
     double reference = find(&m[0], "first", 48, 0)->value;
     for (int g = 0; g < 4; g++) {
@@ -249,7 +279,7 @@ static void test_copy_gain(void **state)
     /* another seed copies other text */
     s.seed = 2;
     mep_measure other = {0};
-    assert_int_equal(mep_measure_copy_gain(models[0], data, 0, &s, NULL, NULL, &other), MEP_OK);
+    assert_int_equal(copy_with(models[0], data, 0, &s, &other), MEP_OK);
     assert_true(find(&other, "first", 48, 0)->value != reference);
     mep_measure_free(&other);
     mep_dataset_close(&data);
@@ -270,8 +300,7 @@ static void test_copy_distance(void **state)
     mep_measure m = {0};
     mep_measure_defaults(&s);
     s.samples = 30, s.copy_tokens = 8;
-    for (int64_t gap = 0; gap <= 512; gap += 256)
-        assert_int_equal(mep_measure_copy_gain(model, data, gap, &s, NULL, NULL, &m), MEP_OK);
+    for (int64_t gap = 0; gap <= 512; gap += 256) assert_int_equal(copy_with(model, data, gap, &s, &m), MEP_OK);
     assert_true(find(&m, "second", 24, 0)->value != find(&m, "second", 280, 256)->value);
     assert_true(find(&m, "first", 24, 0)->value == find(&m, "first", 536, 512)->value);
     mep_measure_free(&m);
@@ -279,25 +308,162 @@ static void test_copy_distance(void **state)
     mep_model_destroy(&model);
 }
 
-/* ---- Bits ---- */
+/* ---- Blindness ---- */
 
-typedef mep_status (*measure_fn)(const mep_measure_call *call, mep_measure *measure);
+/* With queries and keys of 0 the bias alone decides. */
+static mep_model *bias_model(const char *position)
+{
+    mep_model *model = lively_model(position);
+    for (int64_t layer = 0; layer < model->config.num_hidden_layers; layer++) {
+        mep_tensor *t = &model->tensors[mep_layer_tensor(model, layer, QKV_WEIGHT)];
+        memset(t->data, 0, (size_t)t->size * sizeof(float));
+    }
+    return model;
+}
+
+static const mep_measure_value *find_head(const mep_measure *m, const char *name, int64_t layer, int64_t head)
+{
+    for (int64_t i = 0; i < m->count; i++)
+        if (strcmp(m->values[i].name, name) == 0 && m->values[i].layer == layer && m->values[i].head == head)
+            return &m->values[i];
+    fail_msg("no %s of layer %d, head %d", name, (int)layer, (int)head);
+    return NULL;
+}
+
+static void test_blindness_of_bias(void **state)
+{
+    (void)state;
+    enum { L = 256, QUERIES = 32 };
+    static const char *const positions[] = {"alibi", "nope", "exp:c=64", "kerple_log"};
+    static const double held[] = {0.5, 0.9, 0.99};
+    mep_dataset *data = open_data();
+    mep_measure_settings s;
+    mep_measure_defaults(&s);
+    s.length = L, s.samples = 4 * QUERIES;
+    for (int p = 0; p < 4; p++) {
+        mep_model *model = bias_model(positions[p]);
+        mep_measure m = {0};
+        float table[4 * L] = {0};
+        if (mep_model_get_bias(model) != NULL)
+            assert_int_equal(mep_bias_table(mep_model_get_bias(model), L, table), MEP_OK);
+        assert_int_equal(measure_with(mep_measure_blindness, model, data, &s, &m), MEP_OK);
+        assert_int_equal(m.count, 2 * 4 * 4);
+        for (int64_t head = 0; head < 4; head++) {
+            double zero = 0, distance[3] = {0};
+            for (int q = 0; q < QUERIES; q++) {
+                int position = L - 1 - (QUERIES - 1 - q) * (L / 4) / QUERIES;
+                double sum = 0, some = 0;
+                int k = 0;
+                for (int d = 0; d <= position; d++) {
+                    double b = (double)table[head * L + d] - (double)table[head * L];
+                    sum += exp(b);
+                    zero += (b < -87.3) / (position + 1.0) / QUERIES;
+                }
+                for (int d = 0; d <= position && k < 3; d++) {
+                    some += exp((double)table[head * L + d] - (double)table[head * L]);
+                    while (k < 3 && some >= held[k] * sum) distance[k++] += (d + 1.0) / QUERIES;
+                }
+            }
+            for (int64_t layer = 0; layer < 2; layer++) {
+                const mep_measure_value *v = find_head(&m, "zero", layer, head);
+                assert_near(v->value, zero, 1e-9, "zero");
+                assert_near(v->standard_error, 0, 1e-9, "its standard error");
+                assert_int_equal(v->samples, 4);
+                assert_near(find_head(&m, "d50", layer, head)->value, distance[0], 0.02, "d50");
+                assert_near(find_head(&m, "d90", layer, head)->value, distance[1], 0.02, "d90");
+                assert_near(find_head(&m, "d99", layer, head)->value, distance[2], 0.02, "d99");
+            }
+        }
+        if (p == 2) assert_true(find_head(&m, "zero", 0, 0)->value > 0.9); /* 16 nats per token */
+        if (p == 1) assert_true(find_head(&m, "d50", 1, 3)->value > 100 && find_head(&m, "zero", 1, 3)->value == 0);
+        mep_measure_free(&m);
+        mep_model_destroy(&model);
+    }
+    mep_dataset_close(&data);
+}
+
+/* Queries and keys count: every encoding's log-sum-exps are checked inside (otherwise the call fails), in both types.
+ */
+static void test_blindness_of_models(void **state)
+{
+    (void)state;
+    static const char *const positions[] = {"mep", "mep_param", "rotary", "t5", "nope", "sinusoidal", "sandwich"};
+    mep_dataset *data = open_data();
+    for (int i = 0; i < 14; i++) {
+        mep_model *model = lively_model(positions[i / 2]);
+        mep_measure_settings s = small_settings();
+        mep_measure m = {0};
+        s.dtype = i % 2 ? MEP_BFLOAT16 : MEP_FLOAT32;
+        if (measure_with(mep_measure_blindness, model, data, &s, &m) != MEP_OK)
+            fail_msg("%s, %s: %s", positions[i / 2], mep_dtype_name(s.dtype), mep_error_message());
+        double before = 0;
+        for (int64_t k = 0; k < m.count; k++) {
+            const mep_measure_value *v = &m.values[k];
+            assert_true(v->value >= 0 && v->value <= (double)s.length);
+            if (strcmp(v->name, "d50") == 0) before = 0;
+            if (v->name[0] == 'd') assert_true(v->value >= before);
+            before = v->value;
+        }
+        mep_measure_free(&m);
+        mep_model_destroy(&model);
+    }
+    mep_dataset_close(&data);
+}
+
+static void test_bias_sight(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spec;
+        int converges[2], has_reach;
+    } cases[] = {{"exp", {1, 1}, 1}, {"gauss", {1, 1}, 1},        {"alibi", {1, 1}, 1},
+                 {"t5", {0, 0}, 0},  {"kerple_power", {1, 1}, 1}, {"kerple_log", {1, 0}, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mep_bias *bias;
+        mep_bias_sight sight[2];
+        double mass = 0, params[4] = {1.001, 0.999, 1, 1}; /* kerple_log falls as d^-p; the other one is a */
+        int64_t distances[2] = {0, 0};
+        double at[4];
+        assert_int_equal(mep_bias_create(&bias, cases[i].spec, 2, 16), MEP_OK);
+        if (strcmp(cases[i].spec, "kerple_log") == 0) assert_int_equal(mep_bias_set_params(bias, params, 4), MEP_OK);
+        assert_int_equal(mep_bias_sights(bias, 5000, sight), MEP_OK);
+        for (int h = 0; h < 2; h++) {
+            if (sight[h].converges != cases[i].converges[h]) fail_msg("%s, head %d", cases[i].spec, h);
+            assert_int_equal(sight[h].reach >= 0, cases[i].has_reach);
+            mass = 0;
+            for (int64_t d = 0; d < 5000; d++) {
+                distances[1] = d;
+                assert_int_equal(mep_bias_at(bias, distances, 2, at), MEP_OK);
+                mass += exp(at[2 * h + 1] - at[2 * h]);
+            }
+            assert_near(sight[h].mass, mass, 1e-12, "mass");
+            if (sight[h].reach < 0) continue;
+            distances[0] = sight[h].reach, distances[1] = sight[h].reach - 1;
+            assert_int_equal(mep_bias_at(bias, distances, 2, at), MEP_OK);
+            double far = at[2 * h], near = at[2 * h + 1];
+            distances[0] = 0;
+            assert_int_equal(mep_bias_at(bias, distances, 1, at), MEP_OK);
+            assert_true(far - at[h] <= -87.3 && near - at[h] > -87.31);
+        }
+        mep_bias_destroy(&bias);
+    }
+    mep_bias *bias;
+    mep_bias_sight sight[2];
+    assert_int_equal(mep_bias_create(&bias, "mep", 2, 16), MEP_OK);
+    refuse(MEP_ERROR_ARGUMENT, "length", mep_bias_sights(bias, 0, sight));
+    mep_bias_destroy(&bias);
+}
+
+/* ---- Bits ---- */
 
 static mep_status copy_gain(const mep_measure_call *call, mep_measure *measure)
 {
-    return mep_measure_copy_gain_in(call, 30, measure);
+    return mep_measure_copy_gain(call, 30, measure);
 }
 
-static const measure_fn MEASURES[] = {mep_measure_by_position_in, mep_measure_context_gain_in, copy_gain};
+static const measure_fn MEASURES[] = {mep_measure_by_position, mep_measure_context_gain, copy_gain,
+                                      mep_measure_blindness};
 enum { MEASURE_COUNT = sizeof MEASURES / sizeof *MEASURES };
-
-static mep_measure_settings small_settings(void)
-{
-    mep_measure_settings s;
-    mep_measure_defaults(&s);
-    s.length = 72, s.samples = 11, s.max_tokens = 800, s.copy_tokens = 9, s.batch_tokens = 200;
-    return s;
-}
 
 static void assert_same(const mep_measure *found, const mep_measure *wanted, const char *what)
 {
@@ -406,12 +572,6 @@ static void test_stop(void **state)
     mep_model_destroy(&model);
 }
 
-static void refuse(mep_status status, const char *text, mep_status found)
-{
-    assert_int_equal(found, status);
-    if (strstr(mep_error_message(), text) == NULL) fail_msg("\"%s\" is not in: %s", text, mep_error_message());
-}
-
 static void test_refused(void **state)
 {
     (void)state;
@@ -421,29 +581,33 @@ static void test_refused(void **state)
     mep_measure_settings s = small_settings();
     s.max_tokens = 72;
     refuse(MEP_ERROR_ARGUMENT, "too few for one segment of length 72",
-           mep_measure_by_position(model, data, &s, NULL, NULL, &m));
+           measure_with(mep_measure_by_position, model, data, &s, &m));
     refuse(MEP_ERROR_ARGUMENT, "too few for a token with a context of 72",
-           mep_measure_context_gain(model, data, &s, NULL, NULL, &m));
-    refuse(MEP_ERROR_ARGUMENT, "too few for a gap of 64", mep_measure_copy_gain(model, data, 64, &s, NULL, NULL, &m));
+           measure_with(mep_measure_context_gain, model, data, &s, &m));
+    refuse(MEP_ERROR_ARGUMENT, "too few for a gap of 64", copy_with(model, data, 64, &s, &m));
     s.bins = -1;
     s.max_tokens = 0;
-    refuse(MEP_ERROR_ARGUMENT, "bins", mep_measure_by_position(model, data, &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "bins", measure_with(mep_measure_by_position, model, data, &s, &m));
     s.length = 60;
-    refuse(MEP_ERROR_ARGUMENT, "multiple of 8", mep_measure_context_gain(model, data, &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "multiple of 8", measure_with(mep_measure_context_gain, model, data, &s, &m));
     s = small_settings(), s.top = 0;
-    refuse(MEP_ERROR_ARGUMENT, "gain most", mep_measure_context_gain(model, data, &s, NULL, NULL, &m));
-    refuse(MEP_ERROR_ARGUMENT, "gap", mep_measure_copy_gain(model, data, -1, &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "gain most", measure_with(mep_measure_context_gain, model, data, &s, &m));
+    refuse(MEP_ERROR_ARGUMENT, "gap", copy_with(model, data, -1, &s, &m));
     s.copy_tokens = 1;
-    refuse(MEP_ERROR_ARGUMENT, "copies", mep_measure_copy_gain(model, data, 8, &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "copies", copy_with(model, data, 8, &s, &m));
     s = small_settings(), s.samples = 0;
-    refuse(MEP_ERROR_ARGUMENT, "samples", mep_measure_copy_gain(model, data, 8, &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "samples", copy_with(model, data, 8, &s, &m));
+    refuse(MEP_ERROR_ARGUMENT, "gap", copy_with(model, data, INT64_MAX, &s, &m));
+    refuse(MEP_ERROR_ARGUMENT, "no model", measure_with(mep_measure_by_position, NULL, data, &s, &m));
+    refuse(MEP_ERROR_ARGUMENT, "no data", measure_with(mep_measure_context_gain, model, NULL, &s, &m));
+    refuse(MEP_ERROR_ARGUMENT, "no settings", copy_with(model, data, 8, NULL, &m));
     assert_int_equal(m.count, 0);
     s = small_settings();
-    assert_int_equal(mep_measure_by_position(model, data, &s, NULL, NULL, &m), MEP_OK);
-    refuse(MEP_ERROR_ARGUMENT, "by-position", mep_measure_context_gain(model, data, &s, NULL, NULL, &m));
+    assert_int_equal(measure_with(mep_measure_by_position, model, data, &s, &m), MEP_OK);
+    refuse(MEP_ERROR_ARGUMENT, "by-position", measure_with(mep_measure_context_gain, model, data, &s, &m));
     ((float *)model->tensors[model->embed_out].data)[5] = NAN;
     int64_t count = m.count;
-    refuse(MEP_ERROR_NUMERIC, "not finite", mep_measure_by_position(model, data, &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_NUMERIC, "not finite", measure_with(mep_measure_by_position, model, data, &s, &m));
     assert_int_equal(m.count, count);
     mep_measure_free(&m);
     mep_dataset_close(&data);
@@ -485,6 +649,8 @@ static void test_effective_length(void **state)
         add_value(&m, "exact", 64 << i, 0, 1.0 - 0.1 * i), add_value(&m, "exact", 64 << i, 1, 1);
     assert_effective(&m, "exact", 64, 0.06, 128);
     assert_effective(&m, "exact", 64, 0.11, 256);
+    for (int i = 0; i < 3; i++) add_value(&m, "gain", 64 << i, 0, 0);
+    assert_effective(&m, "gain", 64, 0.02, 0); /* nothing stays nothing */
     /* the end of the segment counts where the axis is a position */
     m.count = 0;
     snprintf(m.axis, sizeof m.axis, "position");
@@ -503,6 +669,9 @@ int main(void)
         cmocka_unit_test(test_context_gain),
         cmocka_unit_test(test_copy_gain),
         cmocka_unit_test(test_copy_distance),
+        cmocka_unit_test(test_blindness_of_bias),
+        cmocka_unit_test(test_blindness_of_models),
+        cmocka_unit_test(test_bias_sight),
         cmocka_unit_test(test_bits),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_refused),

@@ -193,6 +193,19 @@ static void test_refused_specs(void **state)
 
 /* ---- Measures ---- */
 
+static mep_status task_with(mep_model *model, const char *task, const mep_measure_settings *settings, mep_measure *m)
+{
+    const mep_measure_call call = {.model = model, .settings = settings};
+    return mep_measure_synthetic(&call, task, m);
+}
+
+static mep_status passkey_with(mep_model *model, const mep_dataset *data, double depth,
+                               const mep_measure_settings *settings, mep_measure *m)
+{
+    const mep_measure_call call = {.model = model, .data = data, .settings = settings};
+    return mep_measure_passkey(&call, depth, m);
+}
+
 static mep_model *byte_model(const char *position, float factor)
 {
     mep_train_settings s = settings_for(position);
@@ -256,14 +269,14 @@ static void test_synthetic_measure(void **state)
     }
     mep_measure_defaults(&s);
     s.length = L, s.samples = N, s.batch_tokens = 7 * L;
-    assert_int_equal(mep_measure_synthetic(model, "mqar", &s, NULL, NULL, &m), MEP_OK);
+    assert_int_equal(task_with(model, "mqar", &s, &m), MEP_OK);
     assert_string_equal(m.name, "mqar");
     assert_true(right > 0);
     assert_true(fabs(value_of(&m, "exact", L, NAN) - right / (4 * N)) < 1e-12);
     assert_true(fabs(value_of(&m, "loss", L, NAN) - loss / (4 * N)) < 1e-4);
     int64_t count = m.count;
     s.length = 20;
-    refuse(MEP_ERROR_ARGUMENT, "too short", mep_measure_synthetic(model, "mqar", &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "too short", task_with(model, "mqar", &s, &m));
     assert_int_equal(m.count, count);
     mep_measure_free(&m);
     mep_session_destroy(&session);
@@ -271,7 +284,7 @@ static void test_synthetic_measure(void **state)
     mep_train_settings small = settings_for("mep"); /* 64 tokens */
     assert_int_equal(mep_model_create(&model, &small.model, 3), MEP_OK);
     s.length = L;
-    refuse(MEP_ERROR_ARGUMENT, "needs 127", mep_measure_synthetic(model, "mqar", &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "needs 127", task_with(model, "mqar", &s, &m));
     mep_model_destroy(&model);
     free(logits);
 }
@@ -295,7 +308,7 @@ static void test_learned(void **state)
     assert_int_equal(mep_model_load(&model, run_path("learned")), MEP_OK);
     mep_measure_defaults(&ms);
     ms.length = 8;
-    assert_int_equal(mep_measure_synthetic(model, "mqar:pairs=1,queries=1", &ms, NULL, NULL, &m), MEP_OK);
+    assert_int_equal(task_with(model, "mqar:pairs=1,queries=1", &ms, &m), MEP_OK);
     if (!(value_of(&m, "exact", 8, NAN) > 0.9)) fail_msg("only %g are found", value_of(&m, "exact", 8, NAN));
     mep_measure_free(&m);
     mep_model_destroy(&model);
@@ -399,18 +412,17 @@ static void test_passkey(void **state)
             exact += found.text[0] == ' ' && memcmp(found.text + 1, key[0], 5) == 0;
             saved += loss[1] - loss[0];
         }
-        assert_int_equal(mep_measure_passkey(model, data, depths[d], &s, NULL, NULL, &m), MEP_OK);
+        assert_int_equal(passkey_with(model, data, depths[d], &s, &m), MEP_OK);
         assert_true(value_of(&m, "exact", L, depths[d]) == exact / N);
         if (!(fabs(value_of(&m, "saved", L, depths[d]) - saved / N) < 1e-4))
             fail_msg("depth %g: %.9g nats, not %.9g", depths[d], value_of(&m, "saved", L, depths[d]), saved / N);
     }
-    refuse(MEP_ERROR_ARGUMENT, "from 0 to 1", mep_measure_passkey(model, data, 1.01, &s, NULL, NULL, &m));
-    refuse(MEP_ERROR_ARGUMENT, "from 0 to 1", mep_measure_passkey(model, data, NAN, &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "from 0 to 1", passkey_with(model, data, 1.01, &s, &m));
+    refuse(MEP_ERROR_ARGUMENT, "from 0 to 1", passkey_with(model, data, NAN, &s, &m));
     s.length = 101;
-    refuse(MEP_ERROR_ARGUMENT, "the passkey's own text of 102 tokens",
-           mep_measure_passkey(model, data, 0, &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "the passkey's own text of 102 tokens", passkey_with(model, data, 0, &s, &m));
     s.length = 1103;
-    refuse(MEP_ERROR_ARGUMENT, "too few to hide a passkey", mep_measure_passkey(model, data, 0, &s, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "too few to hide a passkey", passkey_with(model, data, 0, &s, &m));
     mep_measure_free(&m);
     mep_session_destroy(&session);
     mep_dataset_close(&data);
@@ -438,11 +450,11 @@ static void test_known_passkey(void **state)
     assert_int_equal(mep_dataset_open(&data, run_path("known")), MEP_OK);
     mep_measure_defaults(&ms);
     ms.length = 160, ms.samples = 1;
-    assert_int_equal(mep_measure_passkey(model, data, 0.5, &ms, NULL, NULL, &m), MEP_OK);
+    assert_int_equal(passkey_with(model, data, 0.5, &ms, &m), MEP_OK);
     assert_true(value_of(&m, "exact", 160, 0.5) == 1);
     assert_true(value_of(&m, "saved", 160, 0.5) > 5);
     ms.seed = 2, ms.length = 161;
-    assert_int_equal(mep_measure_passkey(model, data, 0.5, &ms, NULL, NULL, &m), MEP_OK);
+    assert_int_equal(passkey_with(model, data, 0.5, &ms, &m), MEP_OK);
     assert_true(value_of(&m, "exact", 161, 0.5) == 0);
     mep_measure_free(&m);
     mep_dataset_close(&data);
@@ -451,7 +463,7 @@ static void test_known_passkey(void **state)
     snprintf(json, sizeof json, "%s.json", run_path("known"));
     assert_int_equal(remove(json), 0);
     assert_int_equal(mep_dataset_open(&data, run_path("known")), MEP_OK);
-    refuse(MEP_ERROR_ARGUMENT, "tokenizer", mep_measure_passkey(model, data, 0.5, &ms, NULL, NULL, &m));
+    refuse(MEP_ERROR_ARGUMENT, "tokenizer", passkey_with(model, data, 0.5, &ms, &m));
     mep_dataset_close(&data);
     mep_model_destroy(&model);
 }

@@ -6,6 +6,7 @@
 #ifndef MEP_MEASURE_H
 #define MEP_MEASURE_H
 
+#include "mep/dist.h"
 #include "mep/eval.h"
 
 #ifdef __cplusplus
@@ -62,50 +63,67 @@ typedef struct mep_measure_settings {
  * the top 0.05. */
 MEP_API void mep_measure_defaults(mep_measure_settings *settings);
 
-/* The measures below take `progress` as mep_evaluate does; total is an estimate, and loss_so_far is NaN. Results do not
- * depend on the number of threads or the size of the batches. */
+/* What to measure. All processes of the group make the same call, and all receive the same numbers. Results do not
+ * depend on the number of processes and threads, or on the size of the batches. */
+typedef struct mep_measure_call {
+    mep_dist *group; /* NULL: one process */
+    mep_model *model;
+    const mep_dataset *data; /* may be NULL for a synthetic task. A mask of the data is not used */
+    const mep_measure_settings *settings;
+    mep_eval_fn progress; /* as of mep_evaluate; total is an estimate, loss_so_far is NaN. NULL: not called */
+    void *context;        /* of progress */
+} mep_measure_call;
 
 /* The loss by the number of tokens before the predicted one (1 to length), in logarithmic bins: `at` is the last
  * position of a bin, which begins after the one before. Values "loss" (nats per token) and, if the dataset knows its
  * tokenizer, "bits_per_byte". Standard errors are over the segments, which do not overlap. */
-MEP_API mep_status mep_measure_by_position(mep_model *model, const mep_dataset *data,
-                                           const mep_measure_settings *settings, mep_eval_fn progress, void *context,
-                                           mep_measure *measure);
+MEP_API mep_status mep_measure_by_position(const mep_measure_call *call, mep_measure *measure);
 
 /* What a longer context is worth: `samples` tokens, evenly spaced over the data, are each predicted from exactly
  * length/8, length/4, length/2 and length tokens before them; `at` is the number of tokens. Values "loss", and beyond
  * length/8 the mean "gain" (loss at length/8 minus loss here) and "top_gain": the same over the fraction `top` of the
  * tokens whose gain at the full length is largest. The length must be a multiple of 8. */
-MEP_API mep_status mep_measure_context_gain(mep_model *model, const mep_dataset *data,
-                                            const mep_measure_settings *settings, mep_eval_fn progress, void *context,
-                                            mep_measure *measure);
+MEP_API mep_status mep_measure_context_gain(const mep_measure_call *call, mep_measure *measure);
 
 /* What a copy of a text is worth: a random range of copy_tokens tokens is read twice, with `gap` other tokens of the
  * data between the two. Before the first copy the model reads copy_tokens other tokens. `at` is the gap, `length` the
  * sum of all four: 3 copy_tokens + gap. Values "first" and "second" (the loss on each copy without its first token) and
  * "gain": first minus second. */
-MEP_API mep_status mep_measure_copy_gain(mep_model *model, const mep_dataset *data, int64_t gap,
-                                         const mep_measure_settings *settings, mep_eval_fn progress, void *context,
-                                         mep_measure *measure);
+MEP_API mep_status mep_measure_copy_gain(const mep_measure_call *call, int64_t gap, mep_measure *measure);
 
 /* Finding a passkey: five digits hidden in text of the data at a fraction `depth` (0 to 1) of it, and asked for at the
  * end, in segments of `length` tokens. Values "exact" (the fraction of the trials in which greedy decoding writes the
  * key) and "saved" (nats that the key is likelier than one with other digits); `at` is the depth. */
-MEP_API mep_status mep_measure_passkey(mep_model *model, const mep_dataset *data, double depth,
-                                       const mep_measure_settings *settings, mep_eval_fn progress, void *context,
-                                       mep_measure *measure);
+MEP_API mep_status mep_measure_passkey(const mep_measure_call *call, double depth, mep_measure *measure);
 
 /* A synthetic task on new sequences of `length` tokens, which data of mep_synthetic_write with the same seed does not
  * contain. Values "exact" (the fraction of the answers that are the likeliest token) and "loss" (nats per answer). The
  * model needs the tokens of the tokenizer "bytes". */
-MEP_API mep_status mep_measure_synthetic(mep_model *model, const char *task, const mep_measure_settings *settings,
-                                         mep_eval_fn progress, void *context, mep_measure *measure);
+MEP_API mep_status mep_measure_synthetic(const mep_measure_call *call, const char *task, mep_measure *measure);
+
+/* How far layers and heads look: attention weights of queries in the last quarter of segments, `samples` of them in
+ * all. Values of each layer and head: "zero" (the fraction of the keys with a weight of exactly 0), and "d50", "d90"
+ * and "d99" (how many of the nearest keys hold 50, 90 and 99 % of the weight), means over the queries; standard errors
+ * are over the segments. Slow, on the CPU alone. MEP_ERROR_UNSUPPORTED for encodings whose scores are more than a
+ * product and a bias of the distance. */
+MEP_API mep_status mep_measure_blindness(const mep_measure_call *call, mep_measure *measure);
+
+/* How far a bias by itself lets a head look. */
+typedef struct mep_bias_sight {
+    int64_t reach; /* from this distance on exp(b(d) - b(0)) is exactly 0 in float32; -1: from none up to 2^31 */
+    int converges; /* whether the sum of exp b(d) over all distances is finite, judged by how fast b falls between
+                      2^20 and 2^31: for a power of d the answer is exact */
+    double mass;   /* the sum of exp(b(d) - b(0)) over the distances below `length` */
+} mep_bias_sight;
+
+/* The sight of every head, sight[mep_bias_heads(bias)]. */
+MEP_API mep_status mep_bias_sights(const mep_bias *bias, int64_t length, mep_bias_sight *sight);
 
 /* The longest measured length at which, as at every measured length from the training length up to it, the value `name`
  * is within the fraction `within` of its value at the training length, or better. The value of a length is the mean
  * over the axis; where the axis is a position in the segment it is the value at the end of the segment. If the training
- * length was not measured, the longest shorter length takes its place. *length is 0 if there is none. Fails for a value
- * that the measure does not have. */
+ * length was not measured, the longest shorter length takes its place. *length is 0 if there is none, or if a gain is
+ * not positive there. Fails for a value that the measure does not have. */
 MEP_API mep_status mep_measure_effective_length(const mep_measure *measure, const char *name, int64_t training_length,
                                                 double within, int64_t *length);
 

@@ -132,16 +132,19 @@ static mep_status add_bin(const by_position *p, int64_t bin, mep_measure_draft *
     return mep_measure_add(draft, "bits_per_byte", end, bits);
 }
 
-mep_status mep_measure_by_position_in(const mep_measure_call *call, mep_measure *measure)
+mep_status mep_measure_by_position(const mep_measure_call *call, mep_measure *measure)
 {
-    by_position p = {.call = call};
+    mep_measure_call own;
+    MEP_REQUIRE(call, measure);
+    MEP_TRY(mep_measure_open(&own, call, 1));
+    by_position p = {.call = &own};
     mep_measure_draft draft;
-    MEP_TRY(mep_measure_begin(&draft, measure, "by-position", "position", call->settings->length));
-    mep_status status = mep_dist_agree(call->group, open_measure(&p));
+    MEP_TRY(mep_measure_begin(&draft, measure, "by-position", "position", own.settings->length));
+    mep_status status = mep_dist_agree(own.group, open_measure(&p));
     if (status == MEP_OK) {
-        const mep_scorer scorer = {.call = call,
+        const mep_scorer scorer = {.call = &own,
                                    .what = "the loss by position",
-                                   .length = call->settings->length,
+                                   .length = own.settings->length,
                                    .segments = p.segments,
                                    .read = read,
                                    .take = take,
@@ -154,17 +157,4 @@ mep_status mep_measure_by_position_in(const mep_measure_call *call, mep_measure 
     mep_free(&p.losses);
     mep_free(&p.bytes);
     return mep_measure_end(&draft, status, measure);
-}
-
-mep_status mep_measure_by_position(mep_model *model, const mep_dataset *data, const mep_measure_settings *settings,
-                                   mep_eval_fn progress, void *context, mep_measure *measure)
-{
-    MEP_REQUIRE(model, data, settings, measure);
-    const mep_measure_call call = {.group = &mep_dist_alone,
-                                   .model = model,
-                                   .data = data,
-                                   .settings = settings,
-                                   .progress = progress,
-                                   .context = context};
-    return mep_measure_by_position_in(&call, measure);
 }

@@ -131,29 +131,19 @@ static mep_status add_values(context_gain *g, mep_measure_draft *draft)
     return MEP_OK;
 }
 
-mep_status mep_measure_context_gain_in(const mep_measure_call *call, mep_measure *measure)
+mep_status mep_measure_context_gain(const mep_measure_call *call, mep_measure *measure)
 {
-    context_gain g = {.call = call};
+    mep_measure_call own;
+    MEP_REQUIRE(call, measure);
+    MEP_TRY(mep_measure_open(&own, call, 1));
+    context_gain g = {.call = &own};
     mep_measure_draft draft;
-    MEP_TRY(mep_measure_begin(&draft, measure, "context", "context", call->settings->length));
-    mep_status status = mep_dist_agree(call->group, open_measure(&g));
+    MEP_TRY(mep_measure_begin(&draft, measure, "context", "context", own.settings->length));
+    mep_status status = mep_dist_agree(own.group, open_measure(&g));
     if (status == MEP_OK) status = score(&g);
     if (status == MEP_OK) status = add_values(&g, &draft);
     for (int i = 0; i < CONTEXTS; i++) mep_free(&g.losses[i]);
     mep_free(&g.gains);
     mep_free(&g.order);
     return mep_measure_end(&draft, status, measure);
-}
-
-mep_status mep_measure_context_gain(mep_model *model, const mep_dataset *data, const mep_measure_settings *settings,
-                                    mep_eval_fn progress, void *context, mep_measure *measure)
-{
-    MEP_REQUIRE(model, data, settings, measure);
-    const mep_measure_call call = {.group = &mep_dist_alone,
-                                   .model = model,
-                                   .data = data,
-                                   .settings = settings,
-                                   .progress = progress,
-                                   .context = context};
-    return mep_measure_context_gain_in(&call, measure);
 }

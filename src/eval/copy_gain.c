@@ -80,13 +80,17 @@ static void take(void *context, int64_t segment, const float *losses, const int3
     c->gain[segment] = c->first[segment] - c->second[segment];
 }
 
+static mep_status check(int64_t gap, int64_t copy)
+{
+    if (gap >= 0 && gap <= 1 << 30 && copy >= 2 && copy <= 1 << 20) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT,
+                    "the copy gain needs a gap of 0 to 2^30 and copies of 2 to 2^20 tokens, found %lld and %lld",
+                    (long long)gap, (long long)copy);
+}
+
 static mep_status open_measure(copy_gain *c)
 {
     const mep_measure_settings *s = c->call->settings;
-    if (c->gap < 0 || s->copy_tokens < 2 || s->copy_tokens > 1 << 20)
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "the copy gain needs a gap of 0 or more and copies of 2 to 2^20 tokens, found %lld and %lld",
-                        (long long)c->gap, (long long)s->copy_tokens);
     MEP_TRY(mep_measure_check(c->call));
     c->tokens = mep_measure_tokens(c->call);
     if (c->tokens - c->copy < c->gap || c->tokens < 2 * c->copy)
@@ -109,18 +113,22 @@ static mep_status add_values(const copy_gain *c, mep_measure_draft *draft)
     return mep_measure_add(draft, "gain", gap, mep_mean_of(c->gain, count));
 }
 
-mep_status mep_measure_copy_gain_in(const mep_measure_call *call, int64_t gap, mep_measure *measure)
+mep_status mep_measure_copy_gain(const mep_measure_call *call, int64_t gap, mep_measure *measure)
 {
-    int64_t copy = call->settings->copy_tokens;
-    copy_gain c = {.call = call, .copy = copy, .gap = gap, .length = 3 * copy + gap - 1};
+    mep_measure_call own;
+    MEP_REQUIRE(call, measure);
+    MEP_TRY(mep_measure_open(&own, call, 1));
+    int64_t copy = own.settings->copy_tokens;
+    MEP_TRY(check(gap, copy));
+    copy_gain c = {.call = &own, .copy = copy, .gap = gap, .length = 3 * copy + gap - 1};
     mep_measure_draft draft;
     MEP_TRY(mep_measure_begin(&draft, measure, "copy", "gap", c.length + 1));
-    mep_status status = mep_dist_agree(call->group, open_measure(&c));
+    mep_status status = mep_dist_agree(own.group, open_measure(&c));
     if (status == MEP_OK) {
-        const mep_scorer scorer = {.call = call,
+        const mep_scorer scorer = {.call = &own,
                                    .what = "the copy gain",
                                    .length = c.length,
-                                   .segments = call->settings->samples,
+                                   .segments = own.settings->samples,
                                    .read = read,
                                    .take = take,
                                    .context = &c};
@@ -132,18 +140,4 @@ mep_status mep_measure_copy_gain_in(const mep_measure_call *call, int64_t gap, m
     mep_free(&c.second);
     mep_free(&c.gain);
     return mep_measure_end(&draft, status, measure);
-}
-
-mep_status mep_measure_copy_gain(mep_model *model, const mep_dataset *data, int64_t gap,
-                                 const mep_measure_settings *settings, mep_eval_fn progress, void *context,
-                                 mep_measure *measure)
-{
-    MEP_REQUIRE(model, data, settings, measure);
-    const mep_measure_call call = {.group = &mep_dist_alone,
-                                   .model = model,
-                                   .data = data,
-                                   .settings = settings,
-                                   .progress = progress,
-                                   .context = context};
-    return mep_measure_copy_gain_in(&call, gap, measure);
 }

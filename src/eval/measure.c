@@ -133,6 +133,18 @@ int64_t mep_measure_tokens(const mep_measure_call *call)
     return most > 0 ? min_i64(tokens, most) : tokens;
 }
 
+mep_status mep_measure_open(mep_measure_call *own, const mep_measure_call *call, int needs_data)
+{
+    if (call->model == NULL || call->settings == NULL || (needs_data && call->data == NULL))
+        return mep_fail(MEP_ERROR_ARGUMENT, "the call of a measure has no %s",
+                        call->model == NULL      ? "model"
+                        : call->settings == NULL ? "settings"
+                                                 : "data");
+    *own = *call;
+    if (own->group == NULL) own->group = &mep_dist_alone;
+    return MEP_OK;
+}
+
 mep_status mep_measure_check(const mep_measure_call *call)
 {
     const mep_measure_settings *s = call->settings;
@@ -202,8 +214,9 @@ mep_status mep_measure_effective_length(const mep_measure *measure, const char *
     int64_t base = 0;
     for (int64_t l = next_length(measure, name, 0); l > 0 && l <= training_length; l = next_length(measure, name, l))
         base = l;
-    *length = base;
     double reference = at_length(measure, name, base), slack = within * fabs(reference);
+    if (!is_cost(name) && !(reference > 0)) base = 0; /* nothing to keep */
+    *length = base;
     for (int64_t l = next_length(measure, name, base); base > 0 && l > 0; l = next_length(measure, name, l)) {
         double loss = is_cost(name) ? at_length(measure, name, l) - reference : reference - at_length(measure, name, l);
         if (!(loss <= slack)) break;

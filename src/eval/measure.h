@@ -1,23 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the measures share: the call that several processes make, means with their standard errors, and the list of
- * numbers that a measure appends to.
+ * What the measures share: means with their standard errors, the list of numbers that a measure appends to, and checks.
  */
 #ifndef MEP_EVAL_MEASURE_H
 #define MEP_EVAL_MEASURE_H
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 #include "mep/measure.h"
-
-/* What to measure. All processes of the group make the same call, and all receive the same numbers. */
-typedef struct mep_measure_call {
-    mep_dist *group;
-    mep_model *model;
-    const mep_dataset *data; /* NULL: of a synthetic task */
-    const mep_measure_settings *settings;
-    mep_eval_fn progress; /* NULL: not called */
-    void *context;        /* of progress */
-} mep_measure_call;
 
 /* The mean of samples, and its standard error; NaN for fewer than two samples. The sums are made in order. */
 typedef struct mep_mean {
@@ -50,14 +39,10 @@ mep_status mep_measure_end(mep_measure_draft *draft, mep_status status, mep_meas
 /* The tokens of the data that a call may read. */
 int64_t mep_measure_tokens(const mep_measure_call *call);
 
+/* Check the pointers of a public call, with the function's name for the message, and copy the call with a group. */
+mep_status mep_measure_open(mep_measure_call *own, const mep_measure_call *call, int needs_data);
+
 /* Check what all measures have in common: positive sizes, a device that is available. */
 mep_status mep_measure_check(const mep_measure_call *call);
-
-/* The measures for several processes (mep/measure.h describes them). */
-mep_status mep_measure_by_position_in(const mep_measure_call *call, mep_measure *measure);
-mep_status mep_measure_context_gain_in(const mep_measure_call *call, mep_measure *measure);
-mep_status mep_measure_copy_gain_in(const mep_measure_call *call, int64_t gap, mep_measure *measure);
-mep_status mep_measure_passkey_in(const mep_measure_call *call, double depth, mep_measure *measure);
-mep_status mep_measure_synthetic_in(const mep_measure_call *call, const char *task, mep_measure *measure);
 
 #endif

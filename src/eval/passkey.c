@@ -226,27 +226,16 @@ static mep_status run(passkey *p, mep_measure_draft *draft)
     return mep_measure_add(draft, "saved", p->depth, mep_mean_of(p->saved, s->samples));
 }
 
-mep_status mep_measure_passkey_in(const mep_measure_call *call, double depth, mep_measure *measure)
+mep_status mep_measure_passkey(const mep_measure_call *call, double depth, mep_measure *measure)
 {
-    passkey p = {.call = call, .depth = depth};
+    mep_measure_call own;
+    MEP_REQUIRE(call, measure);
+    MEP_TRY(mep_measure_open(&own, call, 1));
+    passkey p = {.call = &own, .depth = depth};
     mep_measure_draft draft;
-    MEP_TRY(mep_measure_begin(&draft, measure, "passkey", "depth", call->settings->length));
-    mep_status status = mep_dist_agree(call->group, open_measure(&p));
+    MEP_TRY(mep_measure_begin(&draft, measure, "passkey", "depth", own.settings->length));
+    mep_status status = mep_dist_agree(own.group, open_measure(&p));
     if (status == MEP_OK) status = run(&p, &draft);
     close_measure(&p);
     return mep_measure_end(&draft, status, measure);
-}
-
-mep_status mep_measure_passkey(mep_model *model, const mep_dataset *data, double depth,
-                               const mep_measure_settings *settings, mep_eval_fn progress, void *context,
-                               mep_measure *measure)
-{
-    MEP_REQUIRE(model, data, settings, measure);
-    const mep_measure_call call = {.group = &mep_dist_alone,
-                                   .model = model,
-                                   .data = data,
-                                   .settings = settings,
-                                   .progress = progress,
-                                   .context = context};
-    return mep_measure_passkey_in(&call, depth, measure);
 }

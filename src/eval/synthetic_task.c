@@ -84,27 +84,21 @@ static mep_status run(task_run *r, mep_measure_draft *draft)
     return mep_measure_add(draft, "loss", NAN, mep_mean_of(r->losses, s->samples));
 }
 
-mep_status mep_measure_synthetic_in(const mep_measure_call *call, const char *task, mep_measure *measure)
+mep_status mep_measure_synthetic(const mep_measure_call *call, const char *task, mep_measure *measure)
 {
-    task_run r = {.call = call};
+    mep_measure_call own;
+    MEP_REQUIRE(call, task, measure);
+    MEP_TRY(mep_measure_open(&own, call, 0));
+    task_run r = {.call = &own};
     mep_measure_draft draft;
-    MEP_TRY(mep_synthetic_parse(&r.task, task, call->settings->seed));
+    MEP_TRY(mep_synthetic_parse(&r.task, task, own.settings->seed));
     r.answers = r.task.kind->answers(&r.task);
-    MEP_TRY(mep_measure_begin(&draft, measure, r.task.kind->name, "", call->settings->length));
-    mep_status status = mep_dist_agree(call->group, open_measure(&r));
+    MEP_TRY(mep_measure_begin(&draft, measure, r.task.kind->name, "", own.settings->length));
+    mep_status status = mep_dist_agree(own.group, open_measure(&r));
     if (status == MEP_OK) status = run(&r, &draft);
     mep_free(&r.tokens);
     mep_free(&r.mask);
     mep_free(&r.exact);
     mep_free(&r.losses);
     return mep_measure_end(&draft, status, measure);
-}
-
-mep_status mep_measure_synthetic(mep_model *model, const char *task, const mep_measure_settings *settings,
-                                 mep_eval_fn progress, void *context, mep_measure *measure)
-{
-    MEP_REQUIRE(model, task, settings, measure);
-    const mep_measure_call call = {
-        .group = &mep_dist_alone, .model = model, .settings = settings, .progress = progress, .context = context};
-    return mep_measure_synthetic_in(&call, task, measure);
 }
