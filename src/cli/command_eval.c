@@ -400,6 +400,8 @@ int mep_cli_eval(int argc, char **argv)
     if (mep_eval_measures_asked(&measures) == 0) {
         if (job.data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
         if (mep_args_given(options, "--format")) return mep_cli_usage("eval", "--format is of the table of a measure");
+        if (mep_args_given(options, "--picture"))
+            return mep_cli_usage("eval", "--picture is of a measure; see mep plot");
     } else if (mep_eval_measures_asked(&measures) > 1) {
         return mep_cli_usage("eval", "one measure at a time; leave out all but one of them");
     } else if (job.settings.stride > 0 || job.settings.last > 0 || job.split_sequence) {

@@ -14,6 +14,7 @@
 #include "base/number.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
+#include "cli/measure_picture.h"
 #include "cli/measure_report.h"
 #include "cli/model_tokenizer.h"
 #include "cli/processes.h"
@@ -180,14 +181,25 @@ static mep_status print(const measures_job *job)
         .training_length = mep_model_get_config(job->model)->max_position_embeddings,
         .within = m->within,
     };
-    if (m->json) return mep_measure_report_json(&report, stdout);
-    return mep_measure_report_table(&report, (mep_table_format)m->format, stdout);
+    if (m->json)
+        MEP_TRY(mep_measure_report_json(&report, stdout));
+    else
+        MEP_TRY(mep_measure_report_table(&report, (mep_table_format)m->format, stdout));
+    return m->picture != NULL && mep_cli_is_first() ? mep_measure_draw(&report, m->picture) : MEP_OK;
+}
+
+static int is_png(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 4 && strcmp(name + length - 4, ".png") == 0;
 }
 
 int mep_eval_measures_run(mep_eval_measures *m)
 {
     measures_job job = {.options = m};
     if (needs_data(m) && m->data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
+    if (m->picture != NULL && !is_png(m->picture))
+        return mep_cli_usage("eval", "--picture %s: the name of a picture must end in .png", m->picture);
     if (!mep_cli_is_first()) m->quiet = 1;
     mep_interrupt_install();
     mep_interrupt_leave(mep_cli_processes() == 1); /* until the first report */

@@ -13,7 +13,7 @@ typedef struct mep_eval_measures {
     /* Targets of the options below. */
     int by_position, context_gain, blindness, format;
     mep_lengths gaps;
-    const char *task, *depths;
+    const char *task, *depths, *picture;
     double within;
     mep_measure_settings settings;
     /* From the other options of mep eval. */
@@ -53,6 +53,7 @@ void mep_eval_measures_defaults(mep_eval_measures *measures);
         MEP_OPT_REAL("--within", 0, "FRACTION", &(M).within, 0, 0.99,                                                  \
                      "the effective length is the longest with a value within FRACTION of that at the training "       \
                      "length"),                                                                                        \
+        MEP_OPT_TEXT("--picture", 0, "FILE.png", &(M).picture, "draw the measure too, by gnuplot"),                    \
         MEP_OPT_CHOICE("--format", 0, "FORMAT", &(M).format, mep_table_formats, "of the table of a measure")
 
 /* The number of measures that the options ask for. */

@@ -116,6 +116,14 @@ static mep_status effective_length(const mep_measure_report *r, const char *name
     return mep_measure_effective_length(r->measure, name, r->training_length, r->within, length);
 }
 
+static int64_t longest_length(const mep_measure *m)
+{
+    int64_t longest = 0;
+    for (int64_t i = 0; i < m->count; i++)
+        if (m->values[i].length > longest) longest = m->values[i].length;
+    return longest;
+}
+
 static mep_status print_effective_lengths(const mep_measure_report *r, const value_names *n, FILE *file)
 {
     int begun = 0;
@@ -126,8 +134,9 @@ static mep_status print_effective_lengths(const mep_measure_report *r, const val
         if (!begun) putc('\n', file);
         begun = 1;
         mep_cli_print(file,
-                      "effective length: %" PRId64 " (%s within %g %% of that at the training length %" PRId64 ")\n",
-                      length, n->names[i], 100 * r->within, r->training_length);
+                      "effective length: %" PRId64 "%s (%s within %g %% of that at the training length %" PRId64 ")\n",
+                      length, length == longest_length(r->measure) ? " or more" : "", n->names[i], 100 * r->within,
+                      r->training_length);
     }
     return MEP_OK;
 }
