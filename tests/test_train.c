@@ -8,6 +8,7 @@
 
 #include <time.h>
 
+#include "eval/evaluate.h"
 #include "io/safetensors.h"
 #include "test_backends.h"
 #include "train/adamw.h"
@@ -398,9 +399,9 @@ static void test_device(void **state)
     assert_int_equal(mep_train_check(&s), MEP_OK); /* it may be one for another machine */
     assert_int_equal(mep_train_start(run_path("no_device"), &s, NULL, NULL), MEP_ERROR_UNSUPPORTED);
     assert_false(mep_folder_exists(run_path("no_device")));
-    assert_int_equal(mep_train_check_device(&pair, MEP_DEVICE_CUDA, MEP_BFLOAT16), MEP_ERROR_UNSUPPORTED);
+    assert_int_equal(mep_eval_check_device(&pair, MEP_DEVICE_CUDA, MEP_BFLOAT16), MEP_ERROR_UNSUPPORTED);
     assert_non_null(strstr(mep_error_message(), "one process, found 2"));
-    assert_int_equal(mep_train_check_device(&pair, MEP_DEVICE_CPU, MEP_FLOAT32), MEP_OK);
+    assert_int_equal(mep_eval_check_device(&pair, MEP_DEVICE_CPU, MEP_FLOAT32), MEP_OK);
     s.device = (mep_device)2;
     assert_int_equal(mep_train_check(&s), MEP_ERROR_ARGUMENT);
 
