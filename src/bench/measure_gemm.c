@@ -22,14 +22,14 @@ typedef struct linear_map {
 } linear_map;
 
 typedef struct operation {
-    mep_place context;
+    mep_context context;
     mep_gemm product;
 } operation;
 
 typedef struct bench {
     const mep_bench_gemm_settings *settings;
     mep_bench_common *common;
-    mep_place context;
+    mep_context context;
     mep_bench_ceiling ceilings[DTYPES];
     linear_map maps[MAPS];
     operation operations[DTYPES];

@@ -7,7 +7,7 @@
 #ifndef MEP_TRAIN_TRAINER_STATE_H
 #define MEP_TRAIN_TRAINER_STATE_H
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 #include "mep/eval.h"
 #include "model/session.h"
 #include "train/data_order.h"
