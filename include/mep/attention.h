@@ -83,16 +83,49 @@ MEP_API mep_status mep_attention_backward(mep_attention *plan, int64_t batch, in
 /* Share of the blocks of keys up to the diagonal that the last forward call computed, 0 .. 1; 1 after decoding. */
 MEP_API double mep_attention_computed_share(const mep_attention *plan);
 
-/* The plain reference in float64, one loop an index of the formula, contiguous [batch, heads, length, head_dim]; for
- * tests and for other people's tests. bias: [heads, keys] or NULL. lse may be NULL. */
-MEP_API mep_status mep_attention_reference_forward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
-                                                   int64_t head_dim, double scale, const double *bias, const double *q,
-                                                   const double *k, const double *v, double *out, double *lse);
-/* dq, dk, dv are overwritten, dbias ([heads, keys] or NULL) too. */
-MEP_API mep_status mep_attention_reference_backward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
-                                                    int64_t head_dim, double scale, const double *bias, const double *q,
-                                                    const double *k, const double *v, const double *dout, double *dq,
-                                                    double *dk, double *dv, double *dbias);
+/* ---- The reference ----
+ *
+ * Attention with every score term in float64, one loop per index of the formula; for tests, also those of other
+ * programs. With d = i + keys - queries - j, the distance of query i and key j, and query head h reading key/value head
+ * h / (heads / kv_heads):
+ *
+ *     score(i,j) = scale q_i . k_j + table_h(d) + gate_h(i + keys - queries) - gate_h(j)
+ *                  + sum_m profiles_h,i,m bank_m(d) + log sum_m softmax(mixture_h,i)_m exp(log_kernels_h,m(d))
+ *     weight(i,j) = exp(score(i,j)) / (exp(sink_h) + sum_l exp(score(i,l))),   0 <= d, and d < window where it is not 0
+ *
+ * All arrays are contiguous. A term whose pointer is NULL, or whose count is 0, is left out. */
+typedef struct mep_attention_reference {
+    int64_t batch, heads, queries, keys, head_dim;
+    int64_t kv_heads; /* 0: heads */
+    double scale;     /* 0: 1/sqrt(head_dim) */
+    int64_t window;   /* 0: none */
+    const double *q;  /* [batch, heads, queries, head_dim] */
+    const double *k;  /* [batch, kv_heads, keys, head_dim] */
+    const double *v;  /* as k */
+    const double *table;       /* [heads, keys] */
+    const double *gate;        /* [batch, heads, keys] */
+    int64_t rank, extent;      /* of the profiles; bank_m(d) = 0 for d >= extent */
+    const double *profiles;    /* [batch, heads, queries, rank] */
+    const double *bank;        /* [rank, extent] */
+    int64_t kernels;           /* of the mixture */
+    const double *mixture;     /* [batch, heads, queries, kernels]: logits of the weights */
+    const double *log_kernels; /* [heads, kernels, keys] */
+    const double *sink;        /* [heads] */
+    double *out;               /* [batch, heads, queries, head_dim] */
+    double *lse;               /* [batch, heads, queries]: log of the denominator; may be NULL */
+} mep_attention_reference;
+
+/* Gradients, shaped like what they belong to; all are overwritten, and those of terms may be NULL. */
+typedef struct mep_attention_reference_gradient {
+    const double *dout; /* [batch, heads, queries, head_dim] */
+    double *q, *k, *v;
+    double *table, *gate, *profiles, *bank, *mixture, *log_kernels, *sink;
+} mep_attention_reference_gradient;
+
+MEP_API mep_status mep_attention_reference_forward(const mep_attention_reference *call);
+/* The call's out and lse are not used. */
+MEP_API mep_status mep_attention_reference_backward(const mep_attention_reference *call,
+                                                    const mep_attention_reference_gradient *gradient);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The plain reference: attention in float64, one loop an index of the formula. It is what the fused kernels are held
- * against; it is not meant to be fast. Memory: one row of scores.
+ * The reference: attention with every score term in float64, one loop per index of the formula. The fused kernels are
+ * compared with it; it is not meant to be fast. Memory: a few rows of scores.
  */
 #include "mep/attention.h"
 
@@ -11,104 +11,229 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-typedef struct shape {
-    int64_t heads, queries, keys, head_dim;
+/* One query: its indices and, for each key 0 .. position, the weight and the responsibilities of the kernels. */
+typedef struct row {
+    const mep_attention_reference *call;
     double scale;
-    const double *bias; /* [heads, keys] or NULL */
-} shape;
+    int64_t b, h, i, position; /* batch, query head, query, absolute position */
+    int64_t first;             /* the first key that is visible */
+    double *p;                 /* [keys]: scores, then weights */
+    double *mix;               /* [kernels]: weights w of the query's mixture */
+    double *share;             /* [kernels]: responsibilities at one distance */
+    double lse;
+} row;
 
-static mep_status check(int64_t batch, const shape *s)
+static int64_t kv_heads(const mep_attention_reference *c)
 {
-    if (batch < 1 || s->heads < 1 || s->head_dim < 1 || s->queries < 1 || s->keys < s->queries)
-        return mep_fail(MEP_ERROR_ARGUMENT, "attention needs batch, heads, head_dim >= 1 and 1 <= queries <= keys");
-    int64_t size = 0;
-    MEP_TRY(mep_multiply(batch, s->heads, s->keys, &size));
-    return mep_multiply(size, s->head_dim, sizeof(double), &size);
+    return c->kv_heads == 0 ? c->heads : c->kv_heads;
 }
 
-/* Weights p[0..position] of the query at absolute `position`; returns log sum exp of its scores. */
-static double row_weights(const shape *s, int64_t head, int64_t position, const double *q, const double *k, double *p)
+/* Rows of the tensors [batch, heads, length, width]. */
+static int64_t query_row(const row *r)
+{
+    return (r->b * r->call->heads + r->h) * r->call->queries + r->i;
+}
+
+static int64_t key_row(const row *r, int64_t key)
+{
+    int64_t heads = kv_heads(r->call);
+    return (r->b * heads + r->h / (r->call->heads / heads)) * r->call->keys + key;
+}
+
+static int64_t gate_at(const row *r, int64_t key)
+{
+    return (r->b * r->call->heads + r->h) * r->call->keys + key;
+}
+
+static double dot(const double *a, const double *b, int64_t n)
+{
+    double sum = 0;
+    for (int64_t c = 0; c < n; c++) sum += a[c] * b[c];
+    return sum;
+}
+
+/* ---- Terms ---- */
+
+/* w = softmax(a) of the query. */
+static void set_mixture(row *r)
+{
+    const double *a = r->call->mixture + query_row(r) * r->call->kernels;
+    double highest = -INFINITY, sum = 0;
+    for (int64_t m = 0; m < r->call->kernels; m++) highest = fmax(highest, a[m]);
+    for (int64_t m = 0; m < r->call->kernels; m++) sum += r->mix[m] = exp(a[m] - highest);
+    for (int64_t m = 0; m < r->call->kernels; m++) r->mix[m] /= sum;
+}
+
+static double log_kernel(const row *r, int64_t m, int64_t distance)
+{
+    return r->call->log_kernels[(r->h * r->call->kernels + m) * r->call->keys + distance];
+}
+
+/* log sum_m w_m K_m(distance); the responsibilities w_m K_m / sum go to r->share. */
+static double mixture(row *r, int64_t distance)
 {
     double highest = -INFINITY, sum = 0;
-    for (int64_t j = 0; j <= position; j++) {
-        double dot = 0;
-        for (int64_t c = 0; c < s->head_dim; c++) dot += q[c] * k[j * s->head_dim + c];
-        p[j] = dot * s->scale + (s->bias != NULL ? s->bias[head * s->keys + position - j] : 0.0);
-        highest = fmax(highest, p[j]);
-    }
-    for (int64_t j = 0; j <= position; j++) sum += p[j] = exp(p[j] - highest);
-    for (int64_t j = 0; j <= position; j++) p[j] /= sum;
+    for (int64_t m = 0; m < r->call->kernels; m++) highest = fmax(highest, log_kernel(r, m, distance));
+    for (int64_t m = 0; m < r->call->kernels; m++)
+        sum += r->share[m] = r->mix[m] * exp(log_kernel(r, m, distance) - highest);
+    for (int64_t m = 0; m < r->call->kernels; m++) r->share[m] /= sum;
     return highest + log(sum);
 }
 
-mep_status mep_attention_reference_forward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
-                                           int64_t head_dim, double scale, const double *bias, const double *q,
-                                           const double *k, const double *v, double *out, double *lse)
+static double score(row *r, int64_t key)
 {
-    MEP_REQUIRE(q, k, v, out);
-    shape s = {heads, queries, keys, head_dim, scale != 0 ? scale : 1 / sqrt((double)head_dim), bias};
-    MEP_TRY(check(batch, &s));
-    double *p;
-    MEP_TRY(MEP_ALLOC(&p, keys));
-    for (int64_t bh = 0; bh < batch * heads; bh++)
-        for (int64_t i = 0; i < queries; i++) {
-            int64_t row = bh * queries + i, position = i + keys - queries;
-            const double *kh = k + bh * keys * head_dim, *vh = v + bh * keys * head_dim;
-            double row_lse = row_weights(&s, bh % heads, position, q + row * head_dim, kh, p);
-            if (lse != NULL) lse[row] = row_lse;
-            for (int64_t c = 0; c < head_dim; c++) {
-                double sum = 0;
-                for (int64_t j = 0; j <= position; j++) sum += p[j] * vh[j * head_dim + c];
-                out[row * head_dim + c] = sum;
-            }
-        }
-    mep_free(&p);
-    return MEP_OK;
+    const mep_attention_reference *c = r->call;
+    int64_t distance = r->position - key;
+    double x = r->scale * dot(c->q + query_row(r) * c->head_dim, c->k + key_row(r, key) * c->head_dim, c->head_dim);
+    if (c->table != NULL) x += c->table[r->h * c->keys + distance];
+    if (c->gate != NULL) x += c->gate[gate_at(r, r->position)] - c->gate[gate_at(r, key)];
+    for (int64_t m = 0; m < c->rank && distance < c->extent; m++)
+        x += c->profiles[query_row(r) * c->rank + m] * c->bank[m * c->extent + distance];
+    if (c->kernels > 0) x += mixture(r, distance);
+    return x;
 }
 
-/* Gradients of one query row, added to dk, dv, dbias; dq is that row's own. */
-static void row_backward(const shape *s, int64_t position, const double *p, const double *q, const double *k,
-                         const double *v, const double *dout, double *dq, double *dk, double *dv, double *dbias)
+/* Weights of the query's keys, and lse. */
+static void weigh(row *r)
 {
-    double delta = 0; /* sum_j p_j dp_j = dout . out */
-    for (int64_t j = 0; j <= position; j++)
-        for (int64_t c = 0; c < s->head_dim; c++) delta += p[j] * dout[c] * v[j * s->head_dim + c];
-    for (int64_t j = 0; j <= position; j++) {
-        double dp = 0; /* out_c = sum_j p_j v_jc */
-        for (int64_t c = 0; c < s->head_dim; c++) {
-            dp += dout[c] * v[j * s->head_dim + c];
-            dv[j * s->head_dim + c] += p[j] * dout[c];
-        }
-        double ds = p[j] * (dp - delta); /* p = softmax(score) */
-        if (dbias != NULL) dbias[position - j] += ds;
-        for (int64_t c = 0; c < s->head_dim; c++) { /* score = scale q.k + bias */
-            dq[c] += s->scale * ds * k[j * s->head_dim + c];
-            dk[j * s->head_dim + c] += s->scale * ds * q[c];
-        }
+    const mep_attention_reference *c = r->call;
+    double sink = c->sink != NULL ? c->sink[r->h] : -INFINITY, highest = sink;
+    if (c->kernels > 0) set_mixture(r);
+    for (int64_t j = r->first; j <= r->position; j++) highest = fmax(highest, r->p[j] = score(r, j));
+    double sum = exp(sink - highest);
+    for (int64_t j = r->first; j <= r->position; j++) sum += r->p[j] = exp(r->p[j] - highest);
+    for (int64_t j = r->first; j <= r->position; j++) r->p[j] /= sum;
+    r->lse = highest + log(sum);
+}
+
+/* ---- The calls ---- */
+
+static mep_status check(const mep_attention_reference *c)
+{
+    MEP_REQUIRE_AS("call->q, call->k, call->v", c->q, c->k, c->v);
+    if (c->batch < 1 || c->heads < 1 || c->head_dim < 1 || c->queries < 1 || c->keys < c->queries || c->window < 0)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "attention needs batch, heads, head_dim >= 1, 1 <= queries <= keys and window >= 0");
+    if (kv_heads(c) < 1 || c->heads % kv_heads(c) != 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "kv_heads is %lld; it must divide the %lld heads", (long long)c->kv_heads,
+                        (long long)c->heads);
+    if (c->rank < 0 || (c->rank > 0 && (c->profiles == NULL || c->bank == NULL || c->extent < 1)))
+        return mep_fail(MEP_ERROR_ARGUMENT, "profiles need rank >= 0, a bank and an extent of 1 or more");
+    if (c->kernels < 0 || (c->kernels > 0 && (c->mixture == NULL || c->log_kernels == NULL)))
+        return mep_fail(MEP_ERROR_ARGUMENT, "a mixture needs kernels >= 0, weights and log_kernels");
+    int64_t size = 0;
+    MEP_TRY(mep_multiply(c->batch, c->heads, c->keys, &size));
+    return mep_multiply(size, c->head_dim, sizeof(double), &size);
+}
+
+/* For every query in turn. */
+static mep_status for_rows(const mep_attention_reference *c, void (*visit)(row *r, const void *), const void *context)
+{
+    row r = {.call = c, .scale = c->scale != 0 ? c->scale : 1 / sqrt((double)c->head_dim)};
+    mep_status status = MEP_ALLOC(&r.p, c->keys);
+    if (status == MEP_OK) status = MEP_ALLOC(&r.mix, c->kernels);
+    if (status == MEP_OK) status = MEP_ALLOC(&r.share, c->kernels);
+    for (int64_t n = 0; status == MEP_OK && n < c->batch * c->heads * c->queries; n++) {
+        r.b = n / c->queries / c->heads;
+        r.h = n / c->queries % c->heads;
+        r.i = n % c->queries;
+        r.position = r.i + c->keys - c->queries;
+        r.first = c->window > 0 && r.position >= c->window ? r.position - c->window + 1 : 0;
+        weigh(&r);
+        visit(&r, context);
+    }
+    mep_free(&r.p);
+    mep_free(&r.mix);
+    mep_free(&r.share);
+    return status;
+}
+
+static void forward_row(row *r, const void *context)
+{
+    const mep_attention_reference *c = r->call;
+    double *out = c->out + query_row(r) * c->head_dim;
+    (void)context;
+    if (c->lse != NULL) c->lse[query_row(r)] = r->lse;
+    memset(out, 0, (size_t)c->head_dim * sizeof *out);
+    for (int64_t j = r->first; j <= r->position; j++)
+        for (int64_t d = 0; d < c->head_dim; d++) out[d] += r->p[j] * c->v[key_row(r, j) * c->head_dim + d];
+}
+
+mep_status mep_attention_reference_forward(const mep_attention_reference *call)
+{
+    MEP_REQUIRE(call);
+    MEP_TRY(check(call));
+    MEP_REQUIRE_AS("call->out", call->out);
+    return for_rows(call, forward_row, NULL);
+}
+
+/* The gradients of the terms of one score, whose gradient is ds. */
+static void backward_terms(row *r, int64_t key, double ds, const mep_attention_reference_gradient *g)
+{
+    const mep_attention_reference *c = r->call;
+    int64_t distance = r->position - key, query = query_row(r);
+    if (g->table != NULL) g->table[r->h * c->keys + distance] += ds;
+    if (g->gate != NULL) {
+        g->gate[gate_at(r, r->position)] += ds;
+        g->gate[gate_at(r, key)] -= ds;
+    }
+    for (int64_t m = 0; m < c->rank && distance < c->extent; m++) {
+        if (g->profiles != NULL) g->profiles[query * c->rank + m] += ds * c->bank[m * c->extent + distance];
+        if (g->bank != NULL) g->bank[m * c->extent + distance] += ds * c->profiles[query * c->rank + m];
+    }
+    if (c->kernels == 0) return;
+    mixture(r, distance);
+    for (int64_t m = 0; m < c->kernels; m++) {
+        if (g->mixture != NULL) g->mixture[query * c->kernels + m] += ds * (r->share[m] - r->mix[m]);
+        if (g->log_kernels != NULL)
+            g->log_kernels[(r->h * c->kernels + m) * c->keys + distance] += ds * r->share[m];
     }
 }
 
-mep_status mep_attention_reference_backward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
-                                            int64_t head_dim, double scale, const double *bias, const double *q,
-                                            const double *k, const double *v, const double *dout, double *dq,
-                                            double *dk, double *dv, double *dbias)
+static void backward_row(row *r, const void *context)
 {
-    MEP_REQUIRE(q, k, v, dout, dq, dk, dv);
-    shape s = {heads, queries, keys, head_dim, scale != 0 ? scale : 1 / sqrt((double)head_dim), bias};
-    MEP_TRY(check(batch, &s));
-    double *p;
-    MEP_TRY(MEP_ALLOC(&p, keys));
-    memset(dq, 0, (size_t)(batch * heads * queries * head_dim) * sizeof *dq);
-    memset(dk, 0, (size_t)(batch * heads * keys * head_dim) * sizeof *dk);
-    memset(dv, 0, (size_t)(batch * heads * keys * head_dim) * sizeof *dv);
-    if (dbias != NULL) memset(dbias, 0, (size_t)(heads * keys) * sizeof *dbias);
-    for (int64_t bh = 0; bh < batch * heads; bh++)
-        for (int64_t i = 0; i < queries; i++) {
-            int64_t row = (bh * queries + i) * head_dim, position = i + keys - queries, first = bh * keys * head_dim;
-            row_weights(&s, bh % heads, position, q + row, k + first, p);
-            row_backward(&s, position, p, q + row, k + first, v + first, dout + row, dq + row, dk + first, dv + first,
-                         dbias != NULL ? dbias + bh % heads * keys : NULL);
+    const mep_attention_reference *c = r->call;
+    const mep_attention_reference_gradient *g = context;
+    int64_t width = c->head_dim, at = query_row(r) * width;
+    const double *dout = g->dout + at;
+    double delta = 0; /* sum_j p_j dp_j = dout . out */
+    for (int64_t j = r->first; j <= r->position; j++) delta += r->p[j] * dot(dout, c->v + key_row(r, j) * width, width);
+    if (g->sink != NULL && c->sink != NULL) g->sink[r->h] -= exp(c->sink[r->h] - r->lse) * delta;
+    for (int64_t j = r->first; j <= r->position; j++) {
+        int64_t key = key_row(r, j) * width;
+        double ds = r->p[j] * (dot(dout, c->v + key, width) - delta);
+        for (int64_t d = 0; d < width; d++) {
+            g->v[key + d] += r->p[j] * dout[d];
+            g->q[at + d] += r->scale * ds * c->k[key + d];
+            g->k[key + d] += r->scale * ds * c->q[at + d];
         }
-    mep_free(&p);
-    return MEP_OK;
+        backward_terms(r, j, ds, g);
+    }
+}
+
+static void clear(double *x, int64_t count)
+{
+    if (x != NULL) memset(x, 0, (size_t)count * sizeof *x);
+}
+
+mep_status mep_attention_reference_backward(const mep_attention_reference *call,
+                                            const mep_attention_reference_gradient *gradient)
+{
+    MEP_REQUIRE(call, gradient);
+    MEP_TRY(check(call));
+    const mep_attention_reference *c = call;
+    const mep_attention_reference_gradient *g = gradient;
+    MEP_REQUIRE_AS("gradient->dout, gradient->q, gradient->k, gradient->v", g->dout, g->q, g->k, g->v);
+    int64_t rows = c->batch * c->heads * c->queries, kv = c->batch * kv_heads(c) * c->keys * c->head_dim;
+    clear(g->q, rows * c->head_dim);
+    clear(g->k, kv);
+    clear(g->v, kv);
+    clear(g->table, c->heads * c->keys);
+    clear(g->gate, c->batch * c->heads * c->keys);
+    clear(g->profiles, rows * c->rank);
+    clear(g->bank, c->rank * c->extent);
+    clear(g->mixture, rows * c->kernels);
+    clear(g->log_kernels, c->heads * c->kernels * c->keys);
+    clear(g->sink, c->heads);
+    return for_rows(call, backward_row, gradient);
 }
