@@ -94,7 +94,7 @@ MEP_API double mep_attention_computed_share(const mep_attention *plan);
  *     weight(i,j) = exp(score(i,j)) / (exp(sink_h) + sum_l exp(score(i,l))),   0 <= d, and d < window where it is not 0
  *
  * All arrays are contiguous. A term whose pointer is NULL, or whose count is 0, is left out. */
-typedef struct mep_attention_reference {
+typedef struct mep_attention_reference_call {
     int64_t batch, heads, queries, keys, head_dim;
     int64_t kv_heads; /* 0: heads */
     double scale;     /* 0: 1/sqrt(head_dim) */
@@ -113,18 +113,18 @@ typedef struct mep_attention_reference {
     const double *sink;        /* [heads] */
     double *out;               /* [batch, heads, queries, head_dim] */
     double *lse;               /* [batch, heads, queries]: log of the denominator; may be NULL */
-} mep_attention_reference;
+} mep_attention_reference_call;
 
 /* Gradients, shaped like what they belong to; all are overwritten, and those of terms may be NULL. */
 typedef struct mep_attention_reference_gradient {
     const double *dout; /* [batch, heads, queries, head_dim] */
-    double *q, *k, *v;
-    double *table, *gate, *profiles, *bank, *mixture, *log_kernels, *sink;
+    double *dq, *dk, *dv;
+    double *dtable, *dgate, *dprofiles, *dbank, *dmixture, *dlog_kernels, *dsink;
 } mep_attention_reference_gradient;
 
-MEP_API mep_status mep_attention_reference_forward(const mep_attention_reference *call);
+MEP_API mep_status mep_attention_reference_forward(const mep_attention_reference_call *call);
 /* The call's out and lse are not used. */
-MEP_API mep_status mep_attention_reference_backward(const mep_attention_reference *call,
+MEP_API mep_status mep_attention_reference_backward(const mep_attention_reference_call *call,
                                                     const mep_attention_reference_gradient *gradient);
 
 #ifdef __cplusplus

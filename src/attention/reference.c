@@ -13,17 +13,17 @@
 
 /* One query: its indices and, for each key 0 .. position, the weight and the responsibilities of the kernels. */
 typedef struct row {
-    const mep_attention_reference *call;
+    const mep_attention_reference_call *call;
     double scale;
     int64_t b, h, i, position; /* batch, query head, query, absolute position */
     int64_t first;             /* the first key that is visible */
     double *p;                 /* [keys]: scores, then weights */
     double *mix;               /* [kernels]: weights w of the query's mixture */
-    double *share;             /* [kernels]: responsibilities at one distance */
+    double *responsibility;             /* [kernels]: responsibilities at one distance */
     double lse;
 } row;
 
-static int64_t kv_heads(const mep_attention_reference *c)
+static int64_t kv_heads(const mep_attention_reference_call *c)
 {
     return c->kv_heads == 0 ? c->heads : c->kv_heads;
 }
@@ -69,20 +69,20 @@ static double log_kernel(const row *r, int64_t m, int64_t distance)
     return r->call->log_kernels[(r->h * r->call->kernels + m) * r->call->keys + distance];
 }
 
-/* log sum_m w_m K_m(distance); the responsibilities w_m K_m / sum go to r->share. */
+/* log sum_m w_m K_m(distance); the responsibilities w_m K_m / sum go to r->responsibility. */
 static double mixture(row *r, int64_t distance)
 {
     double highest = -INFINITY, sum = 0;
     for (int64_t m = 0; m < r->call->kernels; m++) highest = fmax(highest, log_kernel(r, m, distance));
     for (int64_t m = 0; m < r->call->kernels; m++)
-        sum += r->share[m] = r->mix[m] * exp(log_kernel(r, m, distance) - highest);
-    for (int64_t m = 0; m < r->call->kernels; m++) r->share[m] /= sum;
+        sum += r->responsibility[m] = r->mix[m] * exp(log_kernel(r, m, distance) - highest);
+    for (int64_t m = 0; m < r->call->kernels; m++) r->responsibility[m] /= sum;
     return highest + log(sum);
 }
 
 static double score(row *r, int64_t key)
 {
-    const mep_attention_reference *c = r->call;
+    const mep_attention_reference_call *c = r->call;
     int64_t distance = r->position - key;
     double x = r->scale * dot(c->q + query_row(r) * c->head_dim, c->k + key_row(r, key) * c->head_dim, c->head_dim);
     if (c->table != NULL) x += c->table[r->h * c->keys + distance];
@@ -96,7 +96,7 @@ static double score(row *r, int64_t key)
 /* Weights of the query's keys, and lse. */
 static void weigh(row *r)
 {
-    const mep_attention_reference *c = r->call;
+    const mep_attention_reference_call *c = r->call;
     double sink = c->sink != NULL ? c->sink[r->h] : -INFINITY, highest = sink;
     if (c->kernels > 0) set_mixture(r);
     for (int64_t j = r->first; j <= r->position; j++) highest = fmax(highest, r->p[j] = score(r, j));
@@ -108,7 +108,7 @@ static void weigh(row *r)
 
 /* ---- The calls ---- */
 
-static mep_status check(const mep_attention_reference *c)
+static mep_status check(const mep_attention_reference_call *c)
 {
     MEP_REQUIRE_AS("call->q, call->k, call->v", c->q, c->k, c->v);
     if (c->batch < 1 || c->heads < 1 || c->head_dim < 1 || c->queries < 1 || c->keys < c->queries || c->window < 0)
@@ -127,12 +127,12 @@ static mep_status check(const mep_attention_reference *c)
 }
 
 /* For every query in turn. */
-static mep_status for_rows(const mep_attention_reference *c, void (*visit)(row *r, const void *), const void *context)
+static mep_status for_rows(const mep_attention_reference_call *c, void (*visit)(row *r, const void *), const void *context)
 {
     row r = {.call = c, .scale = c->scale != 0 ? c->scale : 1 / sqrt((double)c->head_dim)};
     mep_status status = MEP_ALLOC(&r.p, c->keys);
     if (status == MEP_OK) status = MEP_ALLOC(&r.mix, c->kernels);
-    if (status == MEP_OK) status = MEP_ALLOC(&r.share, c->kernels);
+    if (status == MEP_OK) status = MEP_ALLOC(&r.responsibility, c->kernels);
     for (int64_t n = 0; status == MEP_OK && n < c->batch * c->heads * c->queries; n++) {
         r.b = n / c->queries / c->heads;
         r.h = n / c->queries % c->heads;
@@ -144,13 +144,13 @@ static mep_status for_rows(const mep_attention_reference *c, void (*visit)(row *
     }
     mep_free(&r.p);
     mep_free(&r.mix);
-    mep_free(&r.share);
+    mep_free(&r.responsibility);
     return status;
 }
 
 static void forward_row(row *r, const void *context)
 {
-    const mep_attention_reference *c = r->call;
+    const mep_attention_reference_call *c = r->call;
     double *out = c->out + query_row(r) * c->head_dim;
     (void)context;
     if (c->lse != NULL) c->lse[query_row(r)] = r->lse;
@@ -159,7 +159,7 @@ static void forward_row(row *r, const void *context)
         for (int64_t d = 0; d < c->head_dim; d++) out[d] += r->p[j] * c->v[key_row(r, j) * c->head_dim + d];
 }
 
-mep_status mep_attention_reference_forward(const mep_attention_reference *call)
+mep_status mep_attention_reference_forward(const mep_attention_reference_call *call)
 {
     MEP_REQUIRE(call);
     MEP_TRY(check(call));
@@ -170,42 +170,42 @@ mep_status mep_attention_reference_forward(const mep_attention_reference *call)
 /* The gradients of the terms of one score, whose gradient is ds. */
 static void backward_terms(row *r, int64_t key, double ds, const mep_attention_reference_gradient *g)
 {
-    const mep_attention_reference *c = r->call;
+    const mep_attention_reference_call *c = r->call;
     int64_t distance = r->position - key, query = query_row(r);
-    if (g->table != NULL) g->table[r->h * c->keys + distance] += ds;
-    if (g->gate != NULL) {
-        g->gate[gate_at(r, r->position)] += ds;
-        g->gate[gate_at(r, key)] -= ds;
+    if (g->dtable != NULL) g->dtable[r->h * c->keys + distance] += ds;
+    if (g->dgate != NULL) {
+        g->dgate[gate_at(r, r->position)] += ds;
+        g->dgate[gate_at(r, key)] -= ds;
     }
     for (int64_t m = 0; m < c->rank && distance < c->extent; m++) {
-        if (g->profiles != NULL) g->profiles[query * c->rank + m] += ds * c->bank[m * c->extent + distance];
-        if (g->bank != NULL) g->bank[m * c->extent + distance] += ds * c->profiles[query * c->rank + m];
+        if (g->dprofiles != NULL) g->dprofiles[query * c->rank + m] += ds * c->bank[m * c->extent + distance];
+        if (g->dbank != NULL) g->dbank[m * c->extent + distance] += ds * c->profiles[query * c->rank + m];
     }
     if (c->kernels == 0) return;
     mixture(r, distance);
     for (int64_t m = 0; m < c->kernels; m++) {
-        if (g->mixture != NULL) g->mixture[query * c->kernels + m] += ds * (r->share[m] - r->mix[m]);
-        if (g->log_kernels != NULL)
-            g->log_kernels[(r->h * c->kernels + m) * c->keys + distance] += ds * r->share[m];
+        if (g->dmixture != NULL) g->dmixture[query * c->kernels + m] += ds * (r->responsibility[m] - r->mix[m]);
+        if (g->dlog_kernels != NULL)
+            g->dlog_kernels[(r->h * c->kernels + m) * c->keys + distance] += ds * r->responsibility[m];
     }
 }
 
 static void backward_row(row *r, const void *context)
 {
-    const mep_attention_reference *c = r->call;
+    const mep_attention_reference_call *c = r->call;
     const mep_attention_reference_gradient *g = context;
     int64_t width = c->head_dim, at = query_row(r) * width;
     const double *dout = g->dout + at;
     double delta = 0; /* sum_j p_j dp_j = dout . out */
     for (int64_t j = r->first; j <= r->position; j++) delta += r->p[j] * dot(dout, c->v + key_row(r, j) * width, width);
-    if (g->sink != NULL && c->sink != NULL) g->sink[r->h] -= exp(c->sink[r->h] - r->lse) * delta;
+    if (g->dsink != NULL && c->sink != NULL) g->dsink[r->h] -= exp(c->sink[r->h] - r->lse) * delta;
     for (int64_t j = r->first; j <= r->position; j++) {
         int64_t key = key_row(r, j) * width;
         double ds = r->p[j] * (dot(dout, c->v + key, width) - delta);
         for (int64_t d = 0; d < width; d++) {
-            g->v[key + d] += r->p[j] * dout[d];
-            g->q[at + d] += r->scale * ds * c->k[key + d];
-            g->k[key + d] += r->scale * ds * c->q[at + d];
+            g->dv[key + d] += r->p[j] * dout[d];
+            g->dq[at + d] += r->scale * ds * c->k[key + d];
+            g->dk[key + d] += r->scale * ds * c->q[at + d];
         }
         backward_terms(r, j, ds, g);
     }
@@ -216,24 +216,24 @@ static void clear(double *x, int64_t count)
     if (x != NULL) memset(x, 0, (size_t)count * sizeof *x);
 }
 
-mep_status mep_attention_reference_backward(const mep_attention_reference *call,
+mep_status mep_attention_reference_backward(const mep_attention_reference_call *call,
                                             const mep_attention_reference_gradient *gradient)
 {
     MEP_REQUIRE(call, gradient);
     MEP_TRY(check(call));
-    const mep_attention_reference *c = call;
+    const mep_attention_reference_call *c = call;
     const mep_attention_reference_gradient *g = gradient;
-    MEP_REQUIRE_AS("gradient->dout, gradient->q, gradient->k, gradient->v", g->dout, g->q, g->k, g->v);
+    MEP_REQUIRE_AS("gradient->dout, gradient->dq, gradient->dk, gradient->dv", g->dout, g->dq, g->dk, g->dv);
     int64_t rows = c->batch * c->heads * c->queries, kv = c->batch * kv_heads(c) * c->keys * c->head_dim;
-    clear(g->q, rows * c->head_dim);
-    clear(g->k, kv);
-    clear(g->v, kv);
-    clear(g->table, c->heads * c->keys);
-    clear(g->gate, c->batch * c->heads * c->keys);
-    clear(g->profiles, rows * c->rank);
-    clear(g->bank, c->rank * c->extent);
-    clear(g->mixture, rows * c->kernels);
-    clear(g->log_kernels, c->heads * c->kernels * c->keys);
-    clear(g->sink, c->heads);
+    clear(g->dq, rows * c->head_dim);
+    clear(g->dk, kv);
+    clear(g->dv, kv);
+    clear(g->dtable, c->heads * c->keys);
+    clear(g->dgate, c->batch * c->heads * c->keys);
+    clear(g->dprofiles, rows * c->rank);
+    clear(g->dbank, c->rank * c->extent);
+    clear(g->dmixture, rows * c->kernels);
+    clear(g->dlog_kernels, c->heads * c->kernels * c->keys);
+    clear(g->dsink, c->heads);
     return for_rows(call, backward_row, gradient);
 }
