@@ -20,6 +20,7 @@ typedef struct mep_decode_row {
     const void *q; /* [head_dim] */
     void *out;     /* [head_dim] */
     float *lse;    /* NULL where not wanted */
+    int64_t query; /* index of its profiles and mixture weights in source.content */
     mep_source source;
 } mep_decode_row;
 
@@ -44,6 +45,7 @@ typedef struct mep_decode {
     float *highest;             /* [rows, blocks]: largest score; -inf where skipped */
     float *before;              /* [rows, blocks]: largest score of the nearer blocks */
     float *sum, *rescale, *out; /* [rows, blocks], the same, [rows, blocks, padded]: see softmax, weigh_block */
+    mep_content_tile *content;  /* [rows] */
     int64_t *task, tasks;       /* [rows * groups]: row * groups + group, of those that have blocks to read */
 } mep_decode;
 

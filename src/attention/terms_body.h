@@ -15,14 +15,17 @@
 
 enum { SCORE_VECTORS = BLOCK_KEYS / LANES };
 
-/* Vector n of row r. */
+/* Vector n of row r: `score` and the terms other than the bias. */
+MEP_INLINE vf add_terms(const mep_score_rows *x, int64_t r, int n, vf score)
+{
+    if (x->gate_keys != NULL) score += x->gate_queries[r] - vf_load(x->gate_keys + n * LANES);
+    if (x->add != NULL) score += vf_load(x->add + r * BLOCK_KEYS + n * LANES);
+    return score;
+}
+
 MEP_INLINE vf complete_score(const mep_score_rows *x, int64_t r, int n, vf s, vf scale)
 {
-    int64_t at = r * BLOCK_KEYS + n * LANES;
-    vf score = vf_multiply_add(vf_load(x->bias - r + n * LANES), s, scale);
-    if (x->gate_keys != NULL) score += x->gate_queries[r] - vf_load(x->gate_keys + n * LANES);
-    if (x->add != NULL) score += vf_load(x->add + at);
-    return score;
+    return add_terms(x, r, n, vf_multiply_add(vf_load(x->bias - r + n * LANES), s, scale));
 }
 
 static void softmax_terms(int64_t rows, float *s, float scale, const mep_score_rows *x, float *maximum, float *sum,
@@ -58,35 +61,35 @@ static float highest_score(const float *s, float scale, const mep_score_rows *x)
     return vf_highest(highest);
 }
 
-static void toeplitz(int64_t rows, int64_t rank, const float *coefficients, const float *table, int64_t stride,
+static void toeplitz(int64_t rows, int64_t rank, const float *c, int64_t c_row, const float *table, int64_t table_row,
                      float *out)
 {
-    for (int64_t r = 0; r < rows; r++, coefficients += rank, out += BLOCK_KEYS) {
+    for (int64_t r = 0; r < rows; r++, c += c_row, out += BLOCK_KEYS) {
         vf sum[SCORE_VECTORS];
         for (int n = 0; n < SCORE_VECTORS; n++) sum[n] = vf_set(0);
         for (int64_t m = 0; m < rank; m++)
             for (int n = 0; n < SCORE_VECTORS; n++)
-                sum[n] = vf_multiply_add(sum[n], vf_set(coefficients[m]), vf_load(table + m * stride - r + n * LANES));
+                sum[n] = vf_multiply_add(sum[n], vf_set(c[m]), vf_load(table + m * table_row - r + n * LANES));
         for (int n = 0; n < SCORE_VECTORS; n++) vf_store(out + n * LANES, sum[n]);
     }
 }
 
-static void toeplitz_gradient(int64_t rows, int64_t rank, const float *coefficients, const float *table, int64_t stride,
-                              const float *upstream, float *coefficients_gradient, float *table_gradient)
+static void toeplitz_gradient(const mep_toeplitz_gradient *x)
 {
-    for (int64_t r = 0; r < rows; r++, coefficients += rank, coefficients_gradient += rank, upstream += BLOCK_KEYS)
-        for (int64_t m = 0; m < rank; m++) {
-            const float *row = table + m * stride - r;
-            vf total = vf_set(0), coefficient = vf_set(coefficients[m]);
+    for (int64_t r = 0; r < x->rows; r++) {
+        const float *g = x->g + r * BLOCK_KEYS;
+        for (int64_t m = 0; m < x->rank; m++) {
+            vf total = vf_set(0), c = vf_set(x->c[r * x->c_row + m]);
             for (int n = 0; n < SCORE_VECTORS; n++)
-                total = vf_multiply_add(total, vf_load(upstream + n * LANES), vf_load(row + n * LANES));
-            coefficients_gradient[m] += vf_sum(total);
-            if (table_gradient == NULL) continue;
-            for (int n = 0; n < SCORE_VECTORS; n++) {
-                float *to = table_gradient + m * stride - r + n * LANES;
-                vf_store(to, vf_multiply_add(vf_load(to), vf_load(upstream + n * LANES), coefficient));
-            }
+                total = vf_multiply_add(total, vf_load(g + n * LANES),
+                                        vf_load(x->table + m * x->table_row - r + n * LANES));
+            x->dc[r * x->rank + m] += vf_sum(total);
+            if (x->dtable == NULL) continue;
+            float *to = x->dtable + m * x->table_row - r;
+            for (int n = 0; n < SCORE_VECTORS; n++)
+                vf_store(to + n * LANES, vf_multiply_add(vf_load(to + n * LANES), vf_load(g + n * LANES), c));
         }
+    }
 }
 
 /* As gradient; with the terms' values, and dS in float32 for their gradients. */
@@ -103,7 +106,8 @@ static void gradient_terms(int64_t rows, float *s, float *dp, float *ds, float s
                     continue;
                 }
                 int64_t at = r * BLOCK_KEYS + n * LANES;
-                vf weight = vf_exp(complete_score(x, r, n, vf_load(s + at), vf_set(scale)) - y->lse[r]);
+                vf addend = add_terms(x, r, n, vf_load(x->bias - r + n * LANES));
+                vf weight = vf_exp(vf_load(s + at) * scale + (addend - y->lse[r]));
                 vf upstream = vf_load(dp + at) - y->delta[r];
                 vf factor = x->factor != NULL ? vf_load(x->factor + at) : vf_set(1);
                 if (x->factor != NULL) vf_store(y->before_factor + at, weight * upstream);
