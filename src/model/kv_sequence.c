@@ -30,7 +30,7 @@ typedef struct kv_sequence {
     int64_t *window;         /* [layers, heads]: keys at this distance or beyond have no weight */
     int64_t channels, width; /* of a head; bytes per channel */
     char *memory, **rows;    /* [heads]: the rows of each head, in memory */
-    mep_dist_piece *pieces;  /* [2, heads] */
+    mep_dist_block *pieces;  /* [2, heads] */
 } kv_sequence;
 
 static int64_t active_processes(const mep_dist *group, int64_t length)
@@ -42,7 +42,7 @@ static int64_t active_processes(const mep_dist *group, int64_t length)
 int64_t mep_kv_sequence_first(const mep_dist *group, int64_t length, int64_t rank)
 {
     mep_dist active = {.size = active_processes(group, length)};
-    return rank >= active.size ? length : mep_dist_share(&active, length / BLOCK, rank) * BLOCK;
+    return rank >= active.size ? length : mep_dist_first(&active, length / BLOCK, rank) * BLOCK;
 }
 
 static int64_t first_of(const kv_sequence *s, int64_t rank)
@@ -91,13 +91,13 @@ static void copy_own(kv_sequence *s, int64_t layer, const mep_tensor_view *k, co
 /* The rows of range `origin` that process `reader` needs, one piece per head at its location here, to or from `peer`.
  * Returns the number of pieces. */
 static int64_t list_pieces(const kv_sequence *s, int64_t layer, int64_t origin, int64_t reader, int64_t peer,
-                           mep_dist_piece *pieces)
+                           mep_dist_block *pieces)
 {
     int64_t start = first_of(s, origin), end = first_of(s, origin + 1), count = 0;
     for (int64_t h = 0; h < s->heads; h++) {
         int64_t low = lowest(s, layer, h, s->group->rank), from = max_i64(start, lowest(s, layer, h, reader));
         if (from < end)
-            pieces[count++] = (mep_dist_piece){.rank = peer,
+            pieces[count++] = (mep_dist_block){.rank = peer,
                                                .data = s->rows[h] + (from - low) * row_bytes(s),
                                                .bytes = (end - from) * row_bytes(s)};
     }

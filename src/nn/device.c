@@ -40,7 +40,7 @@ static void destroy(mep_nn_state **state)
 static mep_status create(mep_nn_state **state, int64_t rows, int64_t width)
 {
     (void)rows, (void)width;
-    MEP_TRY(mep_alloc(state, 1, sizeof **state));
+    MEP_TRY(MEP_ALLOC(state, 1));
     mep_status status = mep_gemm_workspace_create(&(*state)->workspace);
     if (status != MEP_OK) destroy(state);
     return status;
