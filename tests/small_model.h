@@ -18,7 +18,9 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "model/forward_pass.h"
 #include "model/session.h"
+#include "model/train_pass.h"
 
 enum { BATCH = 4, LENGTH = 70, VOCAB = 50 };
 
@@ -60,7 +62,7 @@ static inline mep_model *small_model(const char *position)
     c.max_position_embeddings = 4 * LENGTH;
     snprintf(c.position_encoding, sizeof c.position_encoding, "%s", position);
     if (mep_model_create(&model, &c, 3) != MEP_OK) fail_msg("%s", mep_error_message());
-    for (int64_t i = 0; i < model->embed_out; i++) /* away from the tiny initial values */
+    for (int64_t i = 0; i < model->first[EMBED_OUT]; i++) /* away from the tiny initial values */
         for (int64_t n = 0; n < model->tensors[i].size && model->tensors[i].ndim == 2; n++)
             ((float *)model->tensors[i].data)[n] *= 5;
     return model;

@@ -8,7 +8,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "cuda_device.h"
-#include "model/cache.h"
+#include "model/kv_windows.h"
 #include "small_model.h"
 
 static mep_session *session_on(mep_device device, mep_model *model, int64_t batch, int64_t length, int training)
@@ -103,7 +103,7 @@ static void test_families(void **state)
         mep_model *base = small_model("alibi"), *model;
         mep_model_config c = base->config;
         char name[40];
-        c.use_parallel_residual = i == 0, c.gelu_tanh = i == 1, c.tie_word_embeddings = i == 2;
+        c.residual = (mep_residual)(i == 0), c.mlp = (mep_mlp)(i == 1), c.tie_word_embeddings = i == 2;
         c.embedding_layer_norm = i == 3, c.no_bias = i == 4;
         snprintf(name, sizeof name, "family %d", i);
         check(mep_model_create(&model, &c, 3));

@@ -10,7 +10,7 @@
 #include "io/family.h"
 #include "io/json.h"
 #include "io/model_files.h"
-#include "model/cache.h"
+#include "model/kv_windows.h"
 
 enum { PROMPT = 8, GREEDY = 200 };
 
@@ -75,7 +75,7 @@ static void test_windows(void **state)
         float losses[LENGTH], *gradients = allocate(model->size, sizeof *gradients);
         random_tokens(tokens, LENGTH + 1);
         assert_int_equal(mep_session_train(session, 1, LENGTH, tokens, tokens + 1, 1, 1, losses, gradients), MEP_OK);
-        assert_int_equal(mep_session_allowances(session, NULL, allowance), MEP_OK);
+        assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, allowance), MEP_OK);
         for (int64_t i = 0; i < 2 * heads; i++) {
             const float *qkv = (const float *)session->layer[i / heads].qkv.data + i % heads * 3 * n;
             assert_true(isfinite(allowance[i]));
@@ -424,7 +424,7 @@ static mep_model *switched(int bits, const char *position)
     assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
     c.vocab_size = VOCAB, c.hidden_size = 24, c.num_attention_heads = 3, c.num_hidden_layers = 2;
     c.intermediate_size = 40, c.max_position_embeddings = 4 * LENGTH;
-    c.use_parallel_residual = bits & 1, c.gelu_tanh = bits >> 1 & 1, c.tie_word_embeddings = bits >> 2 & 1;
+    c.residual = (mep_residual)(bits & 1), c.mlp = (mep_mlp)(bits >> 1 & 1), c.tie_word_embeddings = bits >> 2 & 1;
     c.embedding_layer_norm = bits >> 3 & 1, c.no_bias = bits >> 4 & 1;
     snprintf(c.position_encoding, sizeof c.position_encoding, "%s", position);
     if (mep_model_create(&model, &c, 3) != MEP_OK) fail_msg("%s", mep_error_message());
@@ -535,7 +535,7 @@ static void test_defaults(void **state)
         assert_int_equal(c.intermediate_size, 24576); /* of any hidden_size */
         assert_int_equal(c.max_position_embeddings, 2048);
         assert_true(c.layer_norm_eps == 1e-5 && c.rotary_emb_base == 10000 && c.rotary_pct == 0.25);
-        assert_true(c.use_parallel_residual);
+        assert_int_equal(c.residual, MEP_RESIDUAL_PARALLEL);
         json_object_del(gpt2, "n_inner"), json_object_del(gpt2, "n_positions");
         if (null) json_object_set_new(gpt2, "n_inner", json_null());
         assert_int_equal(mep_model_config_from_json(gpt2, "config.json", &c), MEP_OK);

@@ -205,20 +205,20 @@ static void test_position_ranges(void **state)
         mep_adamw *optimizer;
         assert_int_equal(mep_adamw_create(&optimizer, model, &settings, mep_place_cpu), MEP_OK);
         float *gradients = allocate(model->size, sizeof *gradients);
-        for (int64_t t = model->position_bias; t < model->count; t++)
+        for (int64_t t = model->first[POSITION_BIAS]; t < model->count; t++)
             for (int64_t i = 0; i < model->tensors[t].size; i++) {
                 ((float *)model->tensors[t].data)[i] = i == 0 ? 0.0101f : 1.99f;
                 gradients[mep_tensor_offset(model, t) + i] = i == 0 ? 1.0f : -1.0f;
             }
         mep_adamw_step_run(optimizer, model, model->values, gradients, 1, 0.5); /* to -0.49 and 2.49 */
         assert_int_equal(mep_session_refresh(session), MEP_OK);
-        for (int64_t t = model->position_bias; t < model->count; t++) {
+        for (int64_t t = model->first[POSITION_BIAS]; t < model->count; t++) {
             const float *values = model->tensors[t].data;
             int capped = e == 1 && strcmp(model->tensors[t].name, "position_bias.kerple_power.p") == 0;
             assert_true(values[0] >= 0.01f && values[0] < 0.010001f);
             assert_true(fabs((double)values[1] - (capped ? 2 : 2.49)) < 1e-4);
             const double *loaded =
-                mep_bias_params(model->bias) + (values - (float *)model->tensors[model->position_bias].data);
+                mep_bias_params(model->bias) + (values - (float *)model->tensors[model->first[POSITION_BIAS]].data);
             for (int64_t i = 0; i < model->tensors[t].size; i++)
                 assert_true(fabs((double)values[i] - loaded[i]) < 1e-8);
         }

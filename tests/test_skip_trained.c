@@ -19,10 +19,10 @@ static void train_long(mep_model *model, mep_dtype dtype, int skip, const int32_
     mep_session_defaults(&settings);
     settings.length = LONG, settings.dtype = dtype, settings.training = 1;
     assert_int_equal(mep_session_create(&session, model, &settings), MEP_OK);
-    session->attention->settings.skip_far = skip;
+    mep_kv_none_attention(session->kv)->settings.skip_far = skip;
     if (mep_session_train(session, 1, LONG, tokens, tokens + 1, 1.0f / LONG, 1, losses, gradients) != MEP_OK)
         fail_msg("%s", mep_error_message());
-    double share = mep_attention_computed_share(session->attention); /* of the last layer */
+    double share = mep_attention_computed_share(mep_kv_none_attention(session->kv)); /* of the last layer */
     if (!(skip ? share < 0.97 : share == 1)) fail_msg("%g of the blocks were computed", share);
     mep_session_destroy(&session);
 }

@@ -202,19 +202,12 @@ static int check_resume(const mep_option *options)
  * needs. */
 static double memory_estimate(const mep_train_settings *s, double values)
 {
-    const mep_model_config *m = &s->model;
-    double width = (double)mep_dtype_size(s->dtype), hidden = (double)m->hidden_size,
-           layers = (double)m->num_hidden_layers;
     double processes = (double)mep_cli_group()->size;
     int64_t parts = mep_parts_of_run(s, mep_cli_group()->size);
     double part = (double)s->batch_size / (double)parts, sums = (double)mep_parts_levels(parts / mep_cli_group()->size);
     double rows = (s->micro_batch_size > 0 ? fmin((double)s->micro_batch_size, part) : part) * (double)s->length;
-    double layer = 4 * hidden + width * (6 * hidden + 2 * (double)m->intermediate_size);
-    double gradient = 4 * hidden + width * (2 * hidden + (double)m->intermediate_size);
-    double activations = rows * (4 * hidden * (layers + 1) + layer * (s->recompute ? 1 : layers) + gradient);
-    double logit_values = fmin(rows * (double)m->vocab_size, (double)(1 << 26));
-    return values * (8 + 4 * sums + 8 / processes + (s->dtype == MEP_BFLOAT16 ? 2 : 0)) + activations +
-           logit_values * (4 + (width < 4 ? 2 : 0));
+    return values * (8 + 4 * sums + 8 / processes + (s->dtype == MEP_BFLOAT16 ? 2 : 0)) +
+           mep_training_bytes(&s->model, s->dtype, s->recompute, (int64_t)rows);
 }
 
 static mep_status print_model(const mep_train_settings *s, int is_auto)

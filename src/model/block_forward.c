@@ -140,14 +140,14 @@ typedef struct stage {
     double from, to;
 } stage;
 
-static mep_status run_stage(mep_session *s, int64_t layer, int inner, const stage *stage)
+static mep_status run_stage(mep_session *s, int64_t layer, int inner, const stage *x)
 {
     int64_t size = mep_watched_rows(s);
     for (mep_row_range r = {0, size}; r.first < s->rows; r.first += size) {
         r.count = min_i64(s->rows - r.first, size);
-        if (mep_watch_ask(s->watch, stage->from + (stage->to - stage->from) * (double)r.first / (double)s->rows))
+        if (mep_watch_ask(s->watch, x->from + (x->to - x->from) * (double)r.first / (double)s->rows))
             return mep_watch_status(s->watch);
-        MEP_TRY(stage->run(s, layer, inner, r));
+        MEP_TRY(x->run(s, layer, inner, r));
     }
     return MEP_OK;
 }

@@ -10,6 +10,7 @@
  */
 #include <string.h>
 
+#include "attention/forward.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"

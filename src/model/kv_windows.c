@@ -95,10 +95,10 @@ static void read_map(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t
 {
     const mep_model_config *c = &m->config;
     int64_t n = mep_head_dim(c), hidden = c->hidden_size;
-    const float *w = mep_layer_values(m, layer, LN1_WEIGHT);
-    const float *b = mep_layer_values(m, layer, LN1_BIAS);    /* NULL: 0 */
-    const float *bias = mep_layer_values(m, layer, QKV_BIAS); /* NULL: 0 */
-    const float *weight = mep_layer_values(m, layer, QKV_WEIGHT) + first * hidden;
+    const float *w = mep_tensor_values(m, NORM1_WEIGHT, layer);
+    const float *b = mep_tensor_values(m, NORM1_BIAS, layer);  /* NULL: 0 */
+    const float *bias = mep_tensor_values(m, QKV_BIAS, layer); /* NULL: 0 */
+    const float *weight = mep_tensor_values(m, QKV_WEIGHT, layer) + first * hidden;
     double shift = 0, bias_square = 0, root = sqrt((double)hidden);
     for (int64_t i = 0; i < n * n; i++) x->gram[i] = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -132,8 +132,8 @@ static double head_allowance(const mep_model *m, mep_dtype dtype, int64_t layer,
     map q = {.gram = space, .constant = space + 4 * square}, k = {.gram = space + square};
     k.constant = q.constant + n;
     double *scratch = space + 2 * square, *columns = k.constant + n;
-    read_map(m, dtype, layer, (3 * head + 0) * n, &q, columns, scratch);
-    read_map(m, dtype, layer, (3 * head + 1) * n, &k, columns, scratch);
+    read_map(m, dtype, layer, mep_qkv_row(c, head, 0), &q, columns, scratch);
+    read_map(m, dtype, layer, mep_qkv_row(c, head, 1), &k, columns, scratch);
     for (int64_t i = 0; i < n; i++) /* |B^T a|^2 = a . B B^T a */
         for (int64_t j = 0; j < n; j++) product += q.constant[i] * k.gram[i * n + j] * q.constant[j];
     multiply(n, q.gram, k.gram, scratch);

@@ -4,8 +4,7 @@
  */
 #include "model/layout.h"
 
-#include <assert.h>
-
+#include "base/assertion.h"
 #include "base/integer.h"
 
 #define LAYER(NAME) "gpt_neox.layers.#." NAME
@@ -140,7 +139,7 @@ int64_t mep_kind_values(const mep_model_config *c, mep_tensor_kind kind)
 
 int64_t mep_qkv_row(const mep_model_config *c, int64_t head, int which)
 {
-    assert(mep_key_value_heads(c) == c->num_attention_heads);
+    MEP_ASSERT(mep_key_value_heads(c) == c->num_attention_heads);
     return (3 * head + which) * mep_head_dim(c);
 }
 
@@ -192,7 +191,8 @@ double mep_training_bytes(const mep_model_config *c, mep_dtype dtype, int recomp
     double layers = (double)c->num_hidden_layers;
     for (int i = 0; i < ACTIVATIONS; i++) channels += (double)mep_dimension_of(c, mep_activation_widths[i]);
     double layer = stream + width * channels;
-    double gradients = stream + width * (2 * (double)c->hidden_size + (double)mep_widest_activation(c));
+    int64_t narrow = max_i64(c->hidden_size, mep_dimension_of(c, DIM_HEADS));
+    double gradients = stream + width * (double)(c->hidden_size + narrow + mep_widest_activation(c));
     double logits = (double)(mep_logit_rows(c, rows) * c->vocab_size) * (4 + (width < 4 ? width : 0));
     return (double)rows * (stream * (layers + 1) + layer * (recompute ? 1 : layers) + gradients) + logits;
 }

@@ -34,7 +34,7 @@ static mep_tensor *append(mep_model *m, mep_tensor_kind kind, int64_t number, co
 static void append_row(mep_model *m, mep_tensor_kind kind, int64_t layer)
 {
     const mep_tensor_row *row = &mep_tensor_rows[kind];
-    mep_tensor *t = append(m, kind, layer, NULL);
+    mep_tensor *t = append(m, kind, layer, "");
     t->ndim = row->columns == DIM_NONE ? 1 : 2;
     t->shape[0] = mep_kind_rows(&m->config, kind);
     t->shape[1] = t->ndim == 2 ? mep_kind_columns(&m->config, kind) : 0;

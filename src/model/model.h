@@ -39,6 +39,13 @@ static inline const float *mep_tensor_values(const mep_model *model, mep_tensor_
     return index >= 0 ? model->tensors[index].data : NULL;
 }
 
+/* The layer of a tensor; 0 where it is not of a layer. */
+static inline int64_t mep_tensor_layer(const mep_model *model, int64_t index)
+{
+    int64_t in_layers = index - model->section[SECTION_LAYERS];
+    return mep_tensor_rows[model->kinds[index]].section == SECTION_LAYERS ? in_layers / model->per_layer : 0;
+}
+
 static inline const mep_tensor_row *mep_tensor_row_of(const mep_model *model, int64_t index)
 {
     return &mep_tensor_rows[model->kinds[index]];

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/integer.h"
+#include "model/forward_pass.h"
 
 /* This process's part, before the processes agree. */
 static mep_status open_range(mep_session **session, mep_model *model, const mep_session_settings *settings,

@@ -19,6 +19,7 @@
 #include "io/model_files.h"
 #include "mep/device.h"
 #include "model/session.h"
+#include "model/train_pass.h"
 #include "train/adamw.h"
 #include "train/data_order.h"
 #include "train/numeric.h"

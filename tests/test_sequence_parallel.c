@@ -7,8 +7,8 @@
 #include "small_model.h"
 
 #include "base/error.h"
-#include "model/cache.h"
-#include "model/ring.h"
+#include "model/kv_windows.h"
+#include "model/sequence_parallel.h"
 #include "thread_group.h"
 
 enum { LONG = 1500 };
@@ -47,10 +47,10 @@ static void read_stretch(mep_dist *group, void *context)
     mep_session_settings s;
     mep_session_defaults(&s);
     s.length = j->length, s.dtype = j->dtype;
-    mep_status status = mep_session_create_ring(&session, model, &s, group);
-    int64_t first = mep_ring_first(group, j->length, group->rank);
+    mep_status status = mep_session_create_sequence(&session, model, &s, group);
+    int64_t first = mep_kv_sequence_first(group, j->length, group->rank);
     if (status == MEP_OK)
-        status = mep_session_ring_losses(session, j->tokens + first, j->tokens + first + 1, j->losses + first);
+        status = mep_session_sequence_losses(session, j->tokens + first, j->tokens + first + 1, j->losses + first);
     status = mep_dist_agree(group, status);
     j->status[group->rank] = status;
     snprintf(j->message[group->rank], sizeof j->message[0], "%s", status == MEP_OK ? "" : mep_error_message());
@@ -119,11 +119,11 @@ static double expected(const job *j, int64_t size, double *all)
     mep_model *model = ring_model(j);
     mep_session *session = small_session(model, 1, j->length, j->dtype, 0);
     int64_t window[6], sum = 0;
-    assert_int_equal(mep_session_windows(session, j->length, window), MEP_OK);
+    assert_int_equal(mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, j->length, window), MEP_OK);
     *all = 0;
     for (int64_t rank = 1; rank < size; rank++)
         for (int i = 0; i < 6; i++) {
-            int64_t first = mep_ring_first(&group, j->length, rank), oldest = first - window[i] + 1;
+            int64_t first = mep_kv_sequence_first(&group, j->length, rank), oldest = first - window[i] + 1;
             sum += window[i] > first ? first : first - oldest / 64 * 64;
             *all += (double)first;
         }
