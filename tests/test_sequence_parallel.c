@@ -21,6 +21,7 @@ typedef struct job {
     float *losses;
     mep_status status[MOST_THREADS];
     char message[MOST_THREADS][256];
+    int64_t head_dim; /* 0: 16 */
     int mild; /* small weights: with them heads of alibi and mep have a short reach */
 } job;
 
@@ -29,7 +30,7 @@ static mep_model *ring_model(const job *j)
     mep_model_config c;
     mep_model *model;
     assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
-    c.vocab_size = VOCAB, c.hidden_size = 48, c.num_attention_heads = 3, c.num_hidden_layers = 2,
+    c.vocab_size = VOCAB, c.hidden_size = 48, c.num_attention_heads = 3, c.num_hidden_layers = 2, c.head_dim = j->head_dim,
     c.intermediate_size = 80, c.max_position_embeddings = 2 * LONG;
     snprintf(c.position_encoding, sizeof c.position_encoding, "%s", j->position);
     if (mep_model_create(&model, &c, 3) != MEP_OK) fail_msg("%s", mep_error_message());
@@ -96,6 +97,7 @@ static void test_bits(void **state)
     for (size_t e = 0; e < sizeof encodings / sizeof *encodings; e++)
         for (int dtype = 0; dtype < 2; dtype++) {
             job j = {.position = encodings[e], .dtype = (mep_dtype)dtype, .length = LONG};
+            j.head_dim = (int64_t[]){0, 24, 10}[e % 3];
             compare(&j, 2);
             compare(&j, 4);
         }

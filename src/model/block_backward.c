@@ -64,11 +64,11 @@ static mep_status attend_backward(mep_session *s, int64_t layer)
 {
     const mep_position_tables *p = &s->positions;
     const mep_kv_call call = mep_attention_call_of(s, layer);
-    const mep_kv_gradient gradient = {.dout = mep_heads_view(s, s->d_narrow),
-                                      .dq = mep_qkv_view(s, s->d_wide, 0),
-                                      .dk = mep_qkv_view(s, s->d_wide, 1),
-                                      .dv = mep_qkv_view(s, s->d_wide, 2),
-                                      .dbias = s->d_bias.table};
+    const mep_attention_gradient gradient = {.dout = mep_heads_view(s, s->d_narrow),
+                                             .dq = mep_qkv_view(s, s->d_wide, 0),
+                                             .dk = mep_qkv_view(s, s->d_wide, 1),
+                                             .dv = mep_qkv_view(s, s->d_wide, 2),
+                                             .dtable = s->d_bias.table};
     MEP_TRY(s->kv->functions->attend_backward(s->kv, &call, &gradient));
     const mep_tensor_view *rotated[] = {&gradient.dq, &gradient.dk};
     for (int i = 0; i < 2 && p->rotary_dims > 0; i++)

@@ -27,12 +27,6 @@ typedef struct mep_kv_call {
     mep_watch *watch; /* or NULL */
 } mep_kv_call;
 
-/* The gradients of a call: dout is given, dq, dk and dv are overwritten, dbias (or NULL) is added to. */
-typedef struct mep_kv_gradient {
-    mep_tensor_view dout, dq, dk, dv;
-    double *dbias; /* [heads, length] */
-} mep_kv_gradient;
-
 typedef struct mep_kv_functions {
     /* Called after each change of the model's parameters. */
     mep_status (*refresh)(mep_kv *kv);
@@ -42,7 +36,7 @@ typedef struct mep_kv_functions {
      * watch stops it; a cache cannot be used after that. */
     mep_status (*attend)(mep_kv *kv, const mep_kv_call *call);
     /* Gradients of `attend` with the same call. NULL where the implementation does not train. */
-    mep_status (*attend_backward)(mep_kv *kv, const mep_kv_call *call, const mep_kv_gradient *gradient);
+    mep_status (*attend_backward)(mep_kv *kv, const mep_kv_call *call, const mep_attention_gradient *gradient);
     /* After the layers of a pass: its `length` tokens are stored in every layer. */
     void (*advance)(mep_kv *kv, int64_t length);
     void (*destroy)(mep_kv *kv);
@@ -93,8 +87,8 @@ int64_t mep_kv_sequence_begin(mep_kv *kv);
 /* After a pass that failed here: the remaining layers exchange arbitrary values, so that no other process waits. */
 mep_status mep_kv_sequence_finish(mep_kv *kv);
 
-/* For tests: the attention of kv_none, and the cache of kv_ring. */
-mep_attention *mep_kv_none_attention(mep_kv *kv);
+/* For tests: the attention of kv_none, which a test may replace, and the cache of kv_ring. */
+mep_attention **mep_kv_none_attention(mep_kv *kv);
 mep_cache *mep_kv_ring_cache(mep_kv *kv);
 
 /* NULL inside is accepted; becomes NULL. */

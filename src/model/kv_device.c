@@ -66,7 +66,8 @@ static mep_status make_attention(kv_device *d, int64_t keys)
     if (d->settings.model->bias == NULL) return MEP_OK;
     MEP_TRY_OR(status, mep_kv_bias_create(&bias, d->settings.model, keys), done);
     MEP_TRY_OR(status, mep_kv_bias_refresh(&bias), done);
-    status = mep_attention_set_bias(d->attention, bias.table, keys);
+    const mep_attention_terms terms = {.table = bias.table, .table_length = keys};
+    status = mep_attention_set_terms(d->attention, &terms);
 done:
     mep_kv_bias_destroy(&bias);
     return status;
@@ -100,7 +101,14 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
     mep_tensor_view keys = {.data = x->data, .head_stride = 2 * d->head_dim, .token_stride = 2 * d->head_dim * d->heads};
     mep_tensor_view values = keys;
     values.data = (char *)x->data + d->head_dim * width;
-    return mep_attention_forward(d->attention, 1, c->length, x->held + c->length, c->q, keys, values, c->out, NULL);
+    const mep_attention_call call = {.batch = 1,
+                                     .queries = c->length,
+                                     .keys = x->held + c->length,
+                                     .q = c->q,
+                                     .k = keys,
+                                     .v = values,
+                                     .out = c->out};
+    return mep_attention_forward(d->attention, &call);
 }
 
 static void advance(mep_kv *kv, int64_t length)

@@ -3,7 +3,7 @@
  * No keys and values beside those of the call: queries attend to the tokens of their own sequence. Used by evaluation
  * and training.
  */
-#include "attention/forward.h"
+#include "attention/attention_backend.h"
 #include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -21,7 +21,8 @@ static mep_status refresh(mep_kv *kv)
     kv_none *n = (kv_none *)kv;
     if (n->bias.bias == NULL) return MEP_OK;
     MEP_TRY(mep_kv_bias_refresh(&n->bias));
-    return mep_attention_set_bias(n->attention, n->bias.table, n->bias.length);
+    const mep_attention_terms terms = {.table = n->bias.table, .table_length = n->bias.length};
+    return mep_attention_set_terms(n->attention, &terms);
 }
 
 static mep_status reserve(mep_kv *kv, int64_t length)
@@ -31,21 +32,34 @@ static mep_status reserve(mep_kv *kv, int64_t length)
     return MEP_OK;
 }
 
+/* Queries see the call's own keys. */
+static mep_attention_call own_keys(const mep_kv_call *c)
+{
+    return (mep_attention_call){.batch = c->batch,
+                                .queries = c->length,
+                                .keys = c->length,
+                                .q = c->q,
+                                .k = c->k,
+                                .v = c->v,
+                                .out = c->out,
+                                .lse = c->lse};
+}
+
 static mep_status attend(mep_kv *kv, const mep_kv_call *c)
 {
     kv_none *n = (kv_none *)kv;
+    const mep_attention_call call = own_keys(c);
     mep_attention_set_watch(n->attention, c->watch);
-    MEP_TRY(mep_attention_forward(n->attention, c->batch, c->length, c->length, c->q, c->k, c->v, c->out, c->lse));
+    MEP_TRY(mep_attention_forward(n->attention, &call));
     if (c->watch != NULL && n->is_host) /* elsewhere the question would wait for the device */
-        kv->computed_fraction = mep_attention_computed_share(n->attention);
+        kv->computed_fraction = mep_attention_computed_fraction(n->attention);
     return MEP_OK;
 }
 
-static mep_status attend_backward(mep_kv *kv, const mep_kv_call *c, const mep_kv_gradient *g)
+static mep_status attend_backward(mep_kv *kv, const mep_kv_call *c, const mep_attention_gradient *g)
 {
-    kv_none *n = (kv_none *)kv;
-    return mep_attention_backward(n->attention, c->batch, c->length, c->length, c->q, c->k, c->v, c->out, c->lse,
-                                  g->dout, g->dq, g->dk, g->dv, g->dbias);
+    const mep_attention_call call = own_keys(c);
+    return mep_attention_backward(((kv_none *)kv)->attention, &call, g);
 }
 
 static void advance(mep_kv *kv, int64_t length)
@@ -87,7 +101,7 @@ failed:
     return status;
 }
 
-mep_attention *mep_kv_none_attention(mep_kv *kv)
+mep_attention **mep_kv_none_attention(mep_kv *kv)
 {
-    return ((kv_none *)kv)->attention;
+    return &((kv_none *)kv)->attention;
 }

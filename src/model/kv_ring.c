@@ -31,7 +31,8 @@ static mep_status reserve(mep_kv *kv, int64_t length)
     r->distances = 0;
     mep_status status = mep_kv_bias_create(&bias, r->model, distances);
     if (status == MEP_OK) status = mep_kv_bias_refresh(&bias);
-    if (status == MEP_OK) status = mep_cache_set_bias(r->cache, bias.table, distances);
+    const mep_attention_terms terms = {.table = bias.table, .table_length = distances};
+    if (status == MEP_OK) status = mep_cache_set_terms(r->cache, &terms);
     if (status == MEP_OK) r->distances = distances;
     mep_kv_bias_destroy(&bias);
     return status;

@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "attention/forward.h"
+#include "attention/attention_backend.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
@@ -137,14 +137,18 @@ static mep_status reserve(mep_kv *kv, int64_t length)
 static mep_status attend_head(kv_sequence *s, const mep_kv_call *c, int64_t head)
 {
     int64_t keys = s->end - lowest(s, c->layer, head, s->group->rank);
-    mep_tensor_view q = c->q, out = c->out, k = {.data = s->rows[head], .token_stride = 2 * s->channels}, v = k;
-    q.data = (char *)q.data + head * q.head_stride * s->width;
-    out.data = (char *)out.data + head * out.head_stride * s->width;
-    v.data = s->rows[head] + s->channels * s->width;
-    if (s->bias.table != NULL)
-        MEP_TRY(mep_attention_set_bias(s->attention, s->bias.table + head * s->bias.length, keys));
+    const mep_tensor_view rows = {.data = s->rows[head], .token_stride = 2 * s->channels};
+    mep_attention_call call = {
+        .batch = 1, .queries = c->length, .keys = keys, .q = c->q, .k = rows, .v = rows, .out = c->out};
+    call.q.data = (char *)c->q.data + head * c->q.head_stride * s->width;
+    call.out.data = (char *)c->out.data + head * c->out.head_stride * s->width;
+    call.v.data = s->rows[head] + s->channels * s->width;
+    if (s->bias.table != NULL) {
+        const mep_attention_terms terms = {.table = s->bias.table + head * s->bias.length, .table_length = keys};
+        MEP_TRY(mep_attention_set_terms(s->attention, &terms));
+    }
     mep_attention_set_watch(s->attention, c->watch);
-    return mep_attention_forward(s->attention, 1, c->length, keys, q, k, v, out, NULL);
+    return mep_attention_forward(s->attention, &call);
 }
 
 static mep_status attend(mep_kv *kv, const mep_kv_call *c)
@@ -161,7 +165,7 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
         mep_watch_leave(c->watch, part);
         MEP_TRY(status);
     }
-    kv->computed_fraction = mep_attention_computed_share(s->attention);
+    kv->computed_fraction = mep_attention_computed_fraction(s->attention);
     return MEP_OK;
 }
 

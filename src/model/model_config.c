@@ -47,6 +47,7 @@ static mep_status check_range(const char *name, int64_t value, int64_t low, int6
 static mep_status check_choice(const char *name, int value, const char *const *names, int count)
 {
     if (value >= 0 && value < count) return MEP_OK;
+    if (count == 1) return mep_fail(MEP_ERROR_ARGUMENT, "%s is %d, which is not computed; %s (0) is", name, value, *names);
     return mep_fail(MEP_ERROR_ARGUMENT, "%s is %d, which is not computed; choose one from %s (0) to %s (%d)", name, value,
                     names[0], names[count - 1], count - 1);
 }

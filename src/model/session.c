@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/backend.h"
 #include "base/device.h"
 #include "base/error.h"
 #include "base/integer.h"
@@ -227,7 +228,6 @@ static mep_status allocate_weights(mep_session *s, int decodes)
 /* Where it computes, and the parameters there. */
 static mep_status open_device(mep_session *s, int64_t rows)
 {
-    s->nn = mep_nn_on(s->settings.device);
     MEP_TRY(s->nn->create(&s->state, rows, mep_widest_activation(&s->model->config)));
     s->values = s->model->values;
     return mep_device_is_host(s->settings.device) ? MEP_OK : floats(s, &s->values, s->model->size, 1);
@@ -256,12 +256,13 @@ mep_status mep_session_open(mep_session **session, mep_model *model, const mep_s
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "a session needs batch and length of 1 or more and float32 or bfloat16, found %lld, %lld, %s",
                         (long long)settings->batch, (long long)settings->length, mep_dtype_name(settings->dtype));
-    MEP_TRY(mep_device_check_dtype(settings->device, settings->dtype));
-    MEP_TRY(mep_device_check(settings->device));
+    const mep_backend *backend = NULL;
+    MEP_TRY(mep_backend_open(settings->device, settings->dtype, &backend));
     mep_session *s = NULL;
     MEP_TRY(mep_alloc(&s, 1, sizeof *s));
     s->model = model;
     s->settings = *settings;
+    s->nn = backend->network;
     s->longest = longest;
     mep_status status = allocate(s, decodes);
     if (status == MEP_OK) status = mep_session_load(s);
