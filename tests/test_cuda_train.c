@@ -10,7 +10,7 @@
 #include "base/memory.h"
 #include "cuda_device.h"
 #include "thread_group.h"
-#include "train/trainer.h"
+#include "mep/train.h"
 
 enum { STEPS = 6 };
 

@@ -123,7 +123,7 @@ static void test_tree(void **state)
         for (int64_t size = 1; size <= MOST_THREADS; size++) {
             mep_train_settings s = {.gradient_parts = parts};
             job j = {.model = model, .parts = parts};
-            if (mep_parts_of_run(&s, size) != parts || SEQUENCES % size != 0) continue;
+            if (mep_train_gradient_parts(&s, size) != parts || SEQUENCES % size != 0) continue;
             run_group(size, work, &j);
             runs++;
             if (size == 1) loss = j.loss[0], square = j.square[0];
@@ -168,9 +168,9 @@ static void test_numbers(void **state)
     for (int64_t n = 1; n <= 9; n++) assert_int_equal(mep_parts_levels(n), levels[n]);
     mep_train_settings s = {.gradient_parts = 12};
     static const int64_t expected[] = {0, 12, 2, 12, 4, 5, 12};
-    for (int64_t n = 1; n <= 6; n++) assert_int_equal(mep_parts_of_run(&s, n), expected[n]);
+    for (int64_t n = 1; n <= 6; n++) assert_int_equal(mep_train_gradient_parts(&s, n), expected[n]);
     s.gradient_parts = 0; /* a run that has no number */
-    assert_int_equal(mep_parts_of_run(&s, 3), 3);
+    assert_int_equal(mep_train_gradient_parts(&s, 3), 3);
 }
 
 /* A process takes the blocks that are promised and no more: none where it has one part. */

@@ -172,7 +172,7 @@ static void broken_reduction(mep_dist *g, void *context)
     mep_shards *s = NULL;
     mep_reduction *reduction = NULL;
     float *block = NULL;
-    g->threads = j->wrong[MOST_THREADS - 1];
+    g->any_thread = j->wrong[MOST_THREADS - 1];
     mep_status status = mep_shards_create(&s, j->model, g);
     if (status == MEP_OK) status = mep_alloc(&block, j->model->size, sizeof *block);
     if (status == MEP_OK) status = mep_reduction_create(&reduction, j->model, s, block);

@@ -14,7 +14,7 @@
 #include "train/adamw.h"
 #include "train/run.h"
 #include "train/sampler.h"
-#include "train/trainer.h"
+#include "mep/train.h"
 
 typedef struct record {
     int64_t stop_after, count;

@@ -84,6 +84,20 @@ MEP_API mep_status mep_model_load_as(mep_model **model, const char *folder, cons
 /* The configuration alone. */
 MEP_API mep_status mep_model_read_config(const char *folder, mep_model_config *config);
 
+/* What the folder of a model calls its family: "mep", or the model_type of a Hugging Face model ("gpt_neox"). *family is
+ * a constant string. The folder is one that mep_model_load takes. */
+MEP_API mep_status mep_model_family(const char *folder, const char **family);
+
+/* Copy the files of the tokenizer, and generation_config.json, which names the token that ends a text, from the folder
+ * of a model (as mep_model_load finds it) to another folder. Files that do not exist are skipped. */
+MEP_API mep_status mep_model_copy_tokenizer(const char *from, const char *to);
+
+/* The config.json of a configuration in this library's own form. The caller frees *text with mep_text_free. */
+MEP_API mep_status mep_model_config_json(const mep_model_config *config, char **text);
+
+/* The number of parameter values that a model of this configuration has, without making one. */
+MEP_API mep_status mep_model_config_values(const mep_model_config *config, int64_t *values);
+
 /* How weights are written. */
 typedef struct mep_save_settings {
     mep_dtype dtype; /* MEP_FLOAT32: no bit is lost; MEP_BFLOAT16: half the size, each value rounded to nearest even */

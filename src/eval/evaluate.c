@@ -291,7 +291,9 @@ static mep_eval_result result_of(const evaluation *e, double seconds)
 
 mep_status mep_evaluate_in(const mep_eval_call *call, const mep_dataset *data, mep_eval_result *result)
 {
-    evaluation e = {.call = call, .settings = call->settings, .group = call->group};
+    evaluation e = {.call = call,
+                    .settings = call->settings,
+                    .group = call->group != NULL ? call->group : &mep_dist_alone};
     double start = mep_now();
     mep_status status;
     mep_watch_begin(&e.watch, "the evaluation", report_within, &e);
@@ -308,7 +310,6 @@ mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eva
                         mep_eval_fn progress, void *context, mep_eval_result *result)
 {
     MEP_REQUIRE(model, data, settings, result);
-    const mep_eval_call call = {
-        .group = &mep_dist_alone, .model = model, .settings = settings, .progress = progress, .context = context};
+    const mep_eval_call call = {.model = model, .settings = settings, .progress = progress, .context = context};
     return mep_evaluate_in(&call, data, result);
 }

@@ -191,7 +191,7 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
     return save_files(f, model, &config, folder, &s, 1);
 }
 
-mep_status mep_copy_tokenizer(const char *from, const char *to)
+static mep_status copy_tokenizer(const char *from, const char *to)
 {
     static const char *const names[] = {
         "tokenizer.json",    "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
@@ -212,4 +212,14 @@ mep_status mep_copy_tokenizer(const char *from, const char *to)
         MEP_TRY(status);
     }
     return MEP_OK;
+}
+
+mep_status mep_model_copy_tokenizer(const char *from, const char *to)
+{
+    MEP_REQUIRE(from, to);
+    char *folder = NULL;
+    MEP_TRY(mep_model_folder(from, &folder));
+    mep_status status = copy_tokenizer(folder, to);
+    mep_free(&folder);
+    return status;
 }

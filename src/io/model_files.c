@@ -5,6 +5,7 @@
 #include "io/model_files.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -26,6 +27,19 @@ mep_status mep_model_config_from_json(const json_t *object, const char *file, me
 json_t *mep_model_config_to_json(const mep_model_config *config)
 {
     return mep_family_write_config(mep_families, config);
+}
+
+mep_status mep_model_config_json(const mep_model_config *config, char **text)
+{
+    MEP_REQUIRE(config, text);
+    *text = NULL;
+    json_t *object = mep_model_config_to_json(config);
+    char *dump = object != NULL ? json_dumps(object, JSON_INDENT(2)) : NULL;
+    mep_status status = dump != NULL ? mep_copy_string(text, dump)
+                                     : mep_fail(MEP_ERROR_MEMORY, "cannot allocate the JSON of a configuration");
+    free(dump);
+    json_decref(object);
+    return status;
 }
 
 /* ---- The folder and its configuration ---- */
@@ -179,11 +193,12 @@ mep_status mep_model_read_config(const char *folder, mep_model_config *config)
     return MEP_OK;
 }
 
-mep_status mep_model_read_type(const char *folder, const char **type)
+mep_status mep_model_family(const char *folder, const char **family)
 {
+    MEP_REQUIRE(folder, family);
     source from;
     MEP_TRY(open_source(&from, folder));
-    *type = from.family->model_type;
+    *family = from.family->model_type;
     mep_free(&from.path);
     return MEP_OK;
 }

@@ -12,7 +12,7 @@
 
 #include "attention/cache.h"
 #include "base/watch.h"
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 #include "mep/attention.h"
 #include "model/model.h"
 #include "nn/device.h"

@@ -9,7 +9,7 @@
 #ifndef MEP_MODEL_SEQUENCE_PARALLEL_H
 #define MEP_MODEL_SEQUENCE_PARALLEL_H
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 #include "model/kv.h"
 #include "model/session.h"
 

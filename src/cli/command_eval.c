@@ -12,16 +12,15 @@
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "cli/device.h"
+#include "cli/device_option.h"
 #include "cli/interrupt.h"
 #include "cli/model_tokenizer.h"
 #include "cli/processes.h"
 #include "cli/progress.h"
-#include "cli/table.h"
+#include "cli/text_table.h"
 #include "cli/train_options.h"
 #include "cli/untrained.h"
-#include "model/model.h"
-#include "eval/evaluate.h"
+#include "mep/eval.h"
 
 enum { LONGEST = 1 << 26 };
 
@@ -33,11 +32,11 @@ typedef struct eval_job {
     int dtype, device, part, json, quiet, split_sequence; /* part: a mep_split */
 
     mep_model *model;
-    mep_data_mix data;
+    mep_data_mix *data;
     mep_progress progress;
     char label[64];
     mep_eval_result results[MEP_ARGS_LIST];
-    mep_eval_result (*each)[MEP_DATA_MIX_MOST]; /* of each length, of the corpora of a mixture */
+    mep_eval_result *each; /* [lengths.count][corpora]: of each length, of the corpora of a mixture */
     int64_t done;                              /* results */
 } eval_job;
 
@@ -85,7 +84,7 @@ static mep_status check_lengths(const eval_job *job)
 /* The default of --tokens makes every length that divides the longest score the same tokens. */
 static mep_status choose_tokens(eval_job *job)
 {
-    int64_t tokens = mep_data_mix_least_tokens(&job->data) - 1, longest = 0; /* the first token is never scored */
+    int64_t tokens = mep_data_mix_least_tokens(job->data) - 1, longest = 0; /* the first token is never scored */
     int is_limited = job->settings.max_tokens > 0 && job->settings.max_tokens < tokens;
     if (is_limited) tokens = job->settings.max_tokens;
     if (job->lengths.count == 0) MEP_TRY(choose_lengths(job, tokens));
@@ -105,12 +104,15 @@ static mep_status choose_tokens(eval_job *job)
 static mep_status open_files(eval_job *job)
 {
     MEP_TRY(mep_data_mix_open(&job->data, job->data_path, job->split, (mep_split)job->part));
-    MEP_TRY(mep_data_mix_verify(&job->data));
+    MEP_TRY(mep_data_mix_verify(job->data));
     MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
     if (!job->quiet) mep_cli_note_untrained("eval", job->model_path, job->position, job->model);
-    MEP_TRY(mep_cli_check_tokenizers(job->model_path, job->data.names[0], job->data.data[0]));
+    MEP_TRY(mep_cli_check_tokenizers(job->model_path, mep_data_mix_name(job->data, 0),
+                                     mep_data_mix_dataset(job->data, 0)));
     MEP_TRY(choose_tokens(job));
-    return mep_alloc(&job->each, job->lengths.count, sizeof *job->each);
+    int64_t count = 0;
+    MEP_TRY(mep_multiply(job->lengths.count, mep_data_mix_count(job->data), 1, &count));
+    return mep_alloc(&job->each, count, sizeof *job->each);
 }
 
 /* Of the tokens that are used, and their number. */
@@ -120,12 +122,13 @@ static mep_status data_checksum(const eval_job *job, uint64_t *sum)
     int32_t tokens[PART];
     mep_checksum checksum;
     mep_checksum_begin(&checksum);
-    for (int64_t i = 0; i < job->data.count; i++) {
-        int64_t used = mep_dataset_tokens(job->data.data[i]);
+    for (int64_t i = 0; i < mep_data_mix_count(job->data); i++) {
+        const mep_dataset *data = mep_data_mix_dataset(job->data, i);
+        int64_t used = mep_dataset_tokens(data);
         if (job->settings.max_tokens < used) used = job->settings.max_tokens + 1; /* with the last target */
         for (int64_t at = 0; at < used; at += PART) {
             int64_t count = used - at < PART ? used - at : PART;
-            MEP_TRY(mep_dataset_read(job->data.data[i], at, count, tokens));
+            MEP_TRY(mep_dataset_read(data, at, count, tokens));
             mep_checksum_add(&checksum, tokens, count * (int64_t)sizeof *tokens);
         }
     }
@@ -139,7 +142,11 @@ static mep_status check_same_files(const eval_job *job)
     mep_checksum model;
     uint64_t data = 0;
     mep_checksum_begin(&model);
-    mep_checksum_add(&model, job->model->values, job->model->size * (int64_t)sizeof *job->model->values);
+    for (int64_t i = 0; i < mep_model_parameter_count(job->model); i++) {
+        mep_parameter p;
+        MEP_TRY(mep_model_get_parameter(job->model, i, &p));
+        mep_checksum_add(&model, p.values, p.size * (int64_t)sizeof *p.values);
+    }
     uint64_t weights = mep_checksum_end(&model);
     MEP_TRY(mep_dist_check_same(mep_cli_group(), &weights, sizeof weights, job->model_path));
     MEP_TRY(mep_dist_agree(mep_cli_group(), data_checksum(job, &data)));
@@ -160,11 +167,17 @@ static int show_progress(void *context, int64_t done, int64_t total, double loss
     return mep_interrupt_flag;
 }
 
+/* The results of the corpora at length number `i`. */
+static mep_eval_result *each_of(const eval_job *job, int64_t i)
+{
+    return job->each + i * mep_data_mix_count(job->data);
+}
+
 static mep_status evaluate(eval_job *job)
 {
     char length[24];
     MEP_TRY(mep_dist_agree(mep_cli_group(), open_files(job)));
-    if (mep_cli_group()->size > 1) MEP_TRY(check_same_files(job));
+    if (mep_cli_processes() > 1) MEP_TRY(check_same_files(job));
     for (int64_t i = 0; i < job->lengths.count; i++) {
         job->settings.length = job->lengths.values[i];
         mep_length_text(job->settings.length, length);
@@ -176,7 +189,7 @@ static mep_status evaluate(eval_job *job)
                                     .settings = &job->settings,
                                     .progress = show_progress,
                                     .context = job};
-        mep_status status = mep_evaluate_mix(&call, &job->data, &job->results[i], job->each[i]);
+        mep_status status = mep_evaluate_mix(&call, job->data, &job->results[i], each_of(job, i));
         if (job->progress.done > 0) mep_progress_finish(&job->progress);
         if (status != MEP_OK) return status;
         job->done++;
@@ -203,12 +216,13 @@ static mep_status fill_row(mep_table *table, const mep_eval_result *r, const cha
 static mep_status fill_table(const eval_job *job, mep_table *table)
 {
     static const char *const heading[] = {"length", "perplexity", "+-", "loss", "tokens", "seconds", "data"};
-    int is_mixture = job->data.count > 1;
+    int64_t corpora = mep_data_mix_count(job->data);
+    int is_mixture = corpora > 1;
     for (int i = 0; i < 6 + is_mixture; i++) MEP_TRY(mep_table_cell(table, "%s", heading[i]));
     for (int64_t i = 0; i < job->done; i++) {
         MEP_TRY(fill_row(table, &job->results[i], is_mixture ? "mean" : NULL));
-        for (int64_t k = 0; is_mixture && k < job->data.count; k++)
-            MEP_TRY(fill_row(table, &job->each[i][k], job->data.names[k]));
+        for (int64_t k = 0; is_mixture && k < corpora; k++)
+            MEP_TRY(fill_row(table, &each_of(job, i)[k], mep_data_mix_name(job->data, k)));
     }
     return MEP_OK;
 }
@@ -216,7 +230,7 @@ static mep_status fill_table(const eval_job *job, mep_table *table)
 static mep_status print_table(const eval_job *job)
 {
     mep_table *table;
-    MEP_TRY(mep_table_create(&table, job->data.count > 1 ? 7 : 6));
+    MEP_TRY(mep_table_create(&table, mep_data_mix_count(job->data) > 1 ? 7 : 6));
     mep_status status = fill_table(job, table);
     if (status == MEP_OK) mep_table_print(table, MEP_TABLE_TEXT, stdout);
     mep_table_destroy(&table);
@@ -242,12 +256,12 @@ static mep_status print_json(const eval_job *job)
     json_t *results = json_array();
     for (int64_t i = 0; i < job->done; i++) {
         json_t *result = result_json(&job->results[i]), *each = json_array();
-        for (int64_t k = 0; k < job->data.count; k++) {
-            json_t *one = result_json(&job->each[i][k]);
-            json_object_set_new(one, "data", json_string(job->data.names[k]));
+        for (int64_t k = 0; k < mep_data_mix_count(job->data); k++) {
+            json_t *one = result_json(&each_of(job, i)[k]);
+            json_object_set_new(one, "data", json_string(mep_data_mix_name(job->data, k)));
             json_array_append_new(each, one);
         }
-        if (job->data.count > 1) json_object_set(result, "corpora", each);
+        if (mep_data_mix_count(job->data) > 1) json_object_set(result, "corpora", each);
         json_decref(each);
         json_array_append_new(results, result);
     }
@@ -263,7 +277,7 @@ static mep_status print_json(const eval_job *job)
 static int run(eval_job *job)
 {
     mep_interrupt_install();
-    mep_interrupt_leave(mep_cli_group()->size == 1); /* until the first report */
+    mep_interrupt_leave(mep_cli_processes() == 1); /* until the first report */
     mep_set_threads((int)job->threads);
     mep_status status = evaluate(job);
     int code = status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
@@ -340,7 +354,7 @@ int mep_cli_eval(int argc, char **argv)
         return mep_cli_usage("eval", "--stride says already which tokens count; leave out either --stride or --last");
     if (job.split == NULL && mep_args_given(options, "--part"))
         return mep_cli_usage("eval", "--split A,B,C is missing");
-    if (mep_cli_group()->rank > 0) job.quiet = 1;
+    if (!mep_cli_is_first()) job.quiet = 1;
     job.settings.device = (mep_device)job.device;
     code = mep_cli_choose_dtype("eval", options, "--dtype", job.settings.device, job.dtype, &job.settings.dtype);
     if (code == MEP_ARGS_GO) code = mep_cli_check_device("eval", job.settings.device);

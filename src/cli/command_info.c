@@ -13,15 +13,11 @@
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
-#include "io/model_files.h"
 #include "mep/data.h"
 #include "mep/model.h"
 #include "mep/train.h"
-#include "dataset/dataset_format.h"
-#include "train/metrics.h"
 
 static mep_status out_of_memory(void)
 {
@@ -94,15 +90,25 @@ static mep_status describe_position(const mep_model *model, json_t **position)
     return MEP_OK;
 }
 
+/* The keys have our names whatever the family of the folder is, which is the model_type. */
+static mep_status describe_config(json_t *root, const char *folder, const mep_model_config *config)
+{
+    char *text = NULL;
+    const char *family = NULL;
+    MEP_TRY(mep_model_config_json(config, &text));
+    mep_status status = put(root, "config", json_loads(text, 0, NULL));
+    if (status == MEP_OK) status = mep_model_family(folder, &family);
+    if (status == MEP_OK) status = put(json_object_get(root, "config"), "model_type", json_string(family));
+    mep_text_free(&text);
+    return status;
+}
+
 static mep_status describe_model(json_t *root, const char *folder)
 {
     mep_model *model = NULL;
     json_t *groups = NULL, *position = NULL;
-    const char *type = NULL;
     MEP_TRY(mep_model_load(&model, folder));
-    mep_status status = put(root, "config", mep_model_config_to_json(mep_model_get_config(model)));
-    if (status == MEP_OK) status = mep_model_read_type(folder, &type); /* the other keys have our names in any case */
-    if (status == MEP_OK) status = put(json_object_get(root, "config"), "model_type", json_string(type));
+    mep_status status = describe_config(root, folder, mep_model_get_config(model));
     if (status == MEP_OK) status = count_groups(model, &groups);
     if (status == MEP_OK) status = put(root, "parameters", json_incref(groups));
     if (status == MEP_OK) status = describe_position(model, &position);
@@ -118,9 +124,11 @@ static mep_status describe_model(json_t *root, const char *folder)
 /* *line stays NULL where the run has no step yet. */
 static mep_status last_metrics(const char *run, json_t **line)
 {
-    char *path = NULL;
+    char *path = NULL, *text = NULL;
     MEP_TRY(mep_path_join(&path, run, "metrics.jsonl"));
-    mep_status status = mep_file_exists(path) ? mep_metrics_last(path, line) : MEP_OK;
+    mep_status status = mep_file_exists(path) ? mep_metrics_last(path, &text) : MEP_OK;
+    if (text != NULL && (*line = json_loads(text, 0, NULL)) == NULL) status = out_of_memory();
+    mep_text_free(&text);
     mep_free(&path);
     return status;
 }
@@ -158,91 +166,55 @@ static mep_status has_file(const char *folder, const char *name, int *found)
 
 static mep_status describe_folder(json_t *root, const char *path)
 {
-    char *checkpoint = NULL;
+    char checkpoint[MEP_PATH_SIZE] = "";
     int64_t step = -1;
     int is_run = 0, is_checkpoint = 0;
     MEP_TRY(has_file(path, "train.json", &is_run));
     MEP_TRY(has_file(path, "state.json", &is_checkpoint));
     mep_status status = put(root, "kind", json_string(is_run ? "run" : is_checkpoint ? "checkpoint" : "model"));
-    if (status == MEP_OK) status = mep_checkpoint_latest(path, &checkpoint, &step);
-    if (status == MEP_OK && checkpoint != NULL) status = put(root, "checkpoint", json_string(checkpoint));
+    if (status == MEP_OK) status = mep_train_checkpoint(path, checkpoint, &step);
+    if (status == MEP_OK && step >= 0) status = put(root, "checkpoint", json_string(checkpoint));
     if (status == MEP_OK && is_run) status = describe_training(root, path);
-    if (status == MEP_OK && (checkpoint != NULL || !is_run)) status = describe_model(root, path);
-    mep_free(&checkpoint);
+    if (status == MEP_OK && (step >= 0 || !is_run)) status = describe_model(root, path);
     return status;
 }
 
 /* ---- Datasets ---- */
 
-static const char *token_type_name(int type)
+/* The vocabulary that PREFIX.json names; mep_dataset_open has checked the file. */
+static mep_status add_vocabulary(json_t *root, const mep_dataset *data)
 {
-    switch (type) {
-    case MEP_TOKEN_UINT8:
-        return "uint8";
-    case MEP_TOKEN_INT8:
-        return "int8";
-    case MEP_TOKEN_INT16:
-        return "int16";
-    case MEP_TOKEN_UINT16:
-        return "uint16";
-    case MEP_TOKEN_INT32:
-        return "int32";
-    default:
-        return "int64";
-    }
-}
-
-/* The type of the tokens, from an index that mep_dataset_open has checked. */
-static mep_status read_type(const char *idx, int *type)
-{
-    FILE *file = fopen(idx, "rb");
-    if (file == NULL) return mep_fail_errno("open", idx);
-    *type = fseek(file, MEP_INDEX_TYPE_AT, SEEK_SET) == 0 ? fgetc(file) : EOF;
-    fclose(file);
-    return *type == EOF ? mep_fail_errno("read", idx) : MEP_OK;
-}
-
-/* What else PREFIX.json says; mep_dataset_open has checked it. */
-static mep_status add_vocabulary(json_t *root, const char *path)
-{
+    char *path = NULL;
     json_t *description = NULL;
-    if (!mep_file_exists(path)) return MEP_OK;
-    MEP_TRY(mep_json_load(path, &description));
-    mep_status status = MEP_OK;
-    if (json_is_integer(json_object_get(description, "vocab_size")))
-        status = put(root, "vocab_size", json_incref(json_object_get(description, "vocab_size")));
+    MEP_TRY(mep_format(&path, "%s.json", mep_dataset_prefix(data)));
+    mep_status status = mep_file_exists(path) ? mep_json_load(path, &description) : MEP_OK;
+    json_t *size = json_object_get(description, "vocab_size");
+    if (json_is_integer(size)) status = put(root, "vocab_size", json_incref(size));
     json_decref(description);
+    mep_free(&path);
     return status;
 }
 
-static mep_status fill_dataset(json_t *root, const mep_dataset *data, const char *idx, const char *description)
+static mep_status fill_dataset(json_t *root, const mep_dataset *data)
 {
     char checksum[17];
-    int type = 0;
-    MEP_TRY(read_type(idx, &type));
+    MEP_TRY(mep_dataset_verify(data));
     snprintf(checksum, sizeof checksum, "%016" PRIx64, mep_dataset_checksum(data));
     MEP_TRY(put(root, "kind", json_string("dataset")));
     MEP_TRY(put(root, "tokens", json_integer((json_int_t)mep_dataset_tokens(data))));
     MEP_TRY(put(root, "documents", json_integer((json_int_t)mep_dataset_documents(data))));
-    MEP_TRY(put(root, "dtype", json_string(token_type_name(type))));
+    MEP_TRY(put(root, "dtype", json_string(mep_dataset_token_type(data))));
     MEP_TRY(put(root, "tokenizer", json_string(mep_dataset_tokenizer(data))));
     MEP_TRY(put(root, "largest_token", json_integer((json_int_t)mep_dataset_vocab_size(data) - 1)));
     MEP_TRY(put(root, "checksum", json_string(checksum)));
-    return add_vocabulary(root, description);
+    return add_vocabulary(root, data);
 }
 
 static mep_status describe_dataset(json_t *root, const char *prefix)
 {
     mep_dataset *data = NULL;
-    char *idx = NULL, *description = NULL;
-    int length = mep_dataset_prefix_length(prefix);
     MEP_TRY(mep_dataset_open(&data, prefix));
-    mep_status status = mep_dataset_verify(data);
-    if (status == MEP_OK) status = mep_format(&idx, "%.*s.idx", length, prefix);
-    if (status == MEP_OK) status = mep_format(&description, "%.*s.json", length, prefix);
-    if (status == MEP_OK) status = fill_dataset(root, data, idx, description);
-    mep_free(&idx);
-    mep_free(&description);
+    mep_status status = fill_dataset(root, data);
     mep_dataset_close(&data);
     return status;
 }
@@ -317,13 +289,9 @@ static void print_text(json_t *root)
 
 static mep_status describe(json_t *root, const char *path)
 {
-    char *idx = NULL;
     MEP_TRY(put(root, "path", json_string(path)));
     if (mep_folder_exists(path)) return describe_folder(root, path);
-    MEP_TRY(mep_format(&idx, "%.*s.idx", mep_dataset_prefix_length(path), path));
-    int is_dataset = mep_file_exists(idx);
-    mep_free(&idx);
-    if (is_dataset) return describe_dataset(root, path);
+    if (mep_dataset_exists(path)) return describe_dataset(root, path);
     return mep_fail(MEP_ERROR_IO, "%s: neither a folder nor the prefix of a dataset (PREFIX.bin and PREFIX.idx)", path);
 }
 

@@ -3,8 +3,8 @@
  * What `mep import` and `mep export` share: load a model, write it in another form with its tokenizer beside it, and
  * say what was written.
  */
-#ifndef MEP_CLI_CONVERT_H
-#define MEP_CLI_CONVERT_H
+#ifndef MEP_CLI_CONVERT_MODEL_H
+#define MEP_CLI_CONVERT_MODEL_H
 
 #include "cli/args.h"
 #include "mep/model.h"

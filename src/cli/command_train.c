@@ -17,10 +17,6 @@
 #include "cli/progress.h"
 #include "cli/train_options.h"
 #include "mep/train.h"
-#include "model/model.h"
-#include "train/run_data.h"
-#include "train/parts.h"
-#include "train/trainer.h"
 
 enum { OPTIONS_MAX = 48, NOTES_SIZE = 4096, VALIDATIONS = 10 };
 
@@ -198,81 +194,94 @@ static int check_resume(const mep_option *options)
 
 /* ---- The lines before ---- */
 
-/* Bytes that a process of a run takes, the largest parts of it: weights, gradients, moments and what the backward pass
- * needs. */
-static double memory_estimate(const mep_train_settings *s, double values)
+/* The encoding as the bias spells it, and the number of parameters that it learns. */
+static mep_status print_position(const mep_model_config *m)
 {
-    double processes = (double)mep_cli_group()->size;
-    int64_t parts = mep_parts_of_run(s, mep_cli_group()->size);
-    double part = (double)s->batch_size / (double)parts, sums = (double)mep_parts_levels(parts / mep_cli_group()->size);
-    double rows = (s->micro_batch_size > 0 ? fmin((double)s->micro_batch_size, part) : part) * (double)s->length;
-    return values * (8 + 4 * sums + 8 / processes + (s->dtype == MEP_BFLOAT16 ? 2 : 0)) +
-           mep_training_bytes(&s->model, s->dtype, s->recompute, (int64_t)rows);
+    mep_position_kind kind = MEP_POSITION_NONE;
+    mep_bias *bias = NULL;
+    MEP_TRY(mep_position_parse(m->position_encoding, &kind));
+    if (kind == MEP_POSITION_BIAS)
+        MEP_TRY(mep_bias_create(&bias, m->position_encoding, m->num_attention_heads,
+                                m->hidden_size / m->num_attention_heads));
+    mep_cli_print(stdout, "position  %s", bias != NULL ? mep_bias_spec(bias) : m->position_encoding);
+    if (mep_bias_param_values(bias) > 0) printf(", %lld learned parameters", (long long)mep_bias_param_values(bias));
+    printf("\n");
+    mep_bias_destroy(&bias);
+    return MEP_OK;
 }
 
 static mep_status print_model(const mep_train_settings *s, int is_auto)
 {
     const mep_model_config *m = &s->model;
-    mep_model *model = NULL;
+    int64_t values = 0, bytes = 0;
     char parameters[32], memory[32], reason[MEP_CLI_DTYPE_REASON];
     mep_cli_dtype_reason(is_auto, s->device, s->dtype, reason);
-    MEP_TRY(mep_model_describe(&model, m));
-    const mep_bias *bias = mep_model_get_bias(model);
-    double values = (double)mep_model_parameter_values(model);
-    mep_short_number(values, parameters);
-    mep_short_number(memory_estimate(s, values), memory);
+    MEP_TRY(mep_model_config_values(m, &values));
+    MEP_TRY(mep_train_memory(s, mep_cli_processes(), &bytes));
+    mep_short_number((double)values, parameters);
+    mep_short_number((double)bytes, memory);
     printf("model     %lld layers, hidden %lld, %lld heads, vocabulary %lld: %s parameters\n",
            (long long)m->num_hidden_layers, (long long)m->hidden_size, (long long)m->num_attention_heads,
            (long long)m->vocab_size, parameters);
-    mep_cli_print(stdout, "position  %s", bias != NULL ? mep_bias_spec(bias) : m->position_encoding);
-    if (bias != NULL && mep_bias_param_values(bias) > 0)
-        printf(", %lld learned parameters", (long long)mep_bias_param_values(bias));
+    MEP_TRY(print_position(m));
     int threads = mep_set_threads(0);
-    printf("\nmemory    about %sB, computing in %s on ", memory, mep_dtype_name(s->dtype));
+    printf("memory    about %sB, computing in %s on ", memory, mep_dtype_name(s->dtype));
     if (s->device == MEP_DEVICE_CPU)
         printf("%d thread%s%s\n", threads, threads == 1 ? "" : "s", reason);
     else
         printf("%s\n", mep_device_name(s->device));
-    mep_model_destroy(&model);
     return MEP_OK;
 }
 
-/* A line a corpus, with its share of a mixture. */
+/* One line per corpus, with its weight in a mixture. */
 static void print_corpora(const mep_train_settings *s, const mep_data_mix *data)
 {
-    char tokens[32], share[48] = "", split[MEP_SPLIT_SIZE + 32] = "";
+    char tokens[32], weight[48] = "", split[MEP_SPLIT_SIZE + 32] = "";
     if (s->split[0] != '\0') snprintf(split, sizeof split, ", the training part of %s", s->split);
-    for (int64_t i = 0; i < data->count; i++) {
-        mep_short_number((double)mep_dataset_tokens(data->data[i]), tokens);
-        if (data->count > 1) snprintf(share, sizeof share, "%.3g%% ", 100 * data->weights[i]);
-        mep_cli_print(stdout, "data      %s%s: %s tokens, documents: %lld%s\n", share, data->names[i], tokens,
-                      (long long)mep_dataset_documents(data->data[i]), split);
+    for (int64_t i = 0; i < mep_data_mix_count(data); i++) {
+        const mep_dataset *corpus = mep_data_mix_dataset(data, i);
+        mep_short_number((double)mep_dataset_tokens(corpus), tokens);
+        if (mep_data_mix_count(data) > 1)
+            snprintf(weight, sizeof weight, "%.3g%% ", 100 * mep_data_mix_weight(data, i));
+        mep_cli_print(stdout, "data      %s%s: %s tokens, documents: %lld%s\n", weight, mep_data_mix_name(data, i),
+                      tokens, (long long)mep_dataset_documents(corpus), split);
     }
 }
 
-/* How a step is divided, where it is. */
+/* The numbers of processes that can sum gradients in this many parts, "4, 2, 1" (mep_train_gradient_parts). */
+enum { PROCESSES_TEXT = 400 };
+static void write_processes(int64_t parts, char text[PROCESSES_TEXT])
+{
+    int length = snprintf(text, PROCESSES_TEXT, "%lld", (long long)parts);
+    int64_t processes = parts;
+    for (; processes % 2 == 0; processes /= 2)
+        length += snprintf(text + length, PROCESSES_TEXT - (size_t)length, ", %lld", (long long)processes / 2);
+    if (processes > 1) snprintf(text + length, PROCESSES_TEXT - (size_t)length, ", 1");
+}
+
+/* How the processes divide a step. */
 static void print_division(const mep_train_settings *s)
 {
-    int64_t processes = mep_cli_group()->size, parts = mep_parts_of_run(s, processes);
-    char possible[MEP_PARTS_TEXT];
+    int64_t processes = mep_cli_processes(), parts = mep_train_gradient_parts(s, processes);
+    char possible[PROCESSES_TEXT];
     if (processes > 1)
-        printf("processes %lld on %lld machine%s, each for %lld of %lld sequences a step\n", (long long)processes,
+        printf("processes %lld on %lld machine%s, each for %lld of %lld sequences per step\n", (long long)processes,
                (long long)mep_cli_machines(), mep_cli_machines() == 1 ? "" : "s",
                (long long)(s->batch_size / processes), (long long)s->batch_size);
     if (parts == processes) return;
-    mep_parts_processes(parts, possible);
+    write_processes(parts, possible);
     printf("gradients in %lld parts: the same bits in %s processes\n", (long long)parts, possible);
 }
 
 static mep_status print_data(const mep_train_settings *s)
 {
-    mep_data_mix data;
+    mep_data_mix *data = NULL;
     char total[32];
     MEP_TRY(mep_train_open_data(&data, s));
-    double in_data = (double)mep_data_mix_tokens(&data),
+    double in_data = (double)mep_data_mix_tokens(data),
            in_run = (double)s->steps * (double)s->batch_size * (double)s->length;
     mep_short_number(in_run, total);
-    print_corpora(s, &data);
+    print_corpora(s, data);
     print_division(s);
     printf("training  %lld step%s of %lld x %lld tokens: %s tokens, %.3g times the data\n", (long long)s->steps,
            s->steps == 1 ? "" : "s", (long long)s->batch_size, (long long)s->length, total, in_run / in_data);
@@ -325,14 +334,14 @@ static int show_progress(void *context, const mep_train_progress *p)
     return mep_interrupt_flag;
 }
 
-/* Where the processes cannot sum gradients in the run's parts, what follows has other bits than it would have. */
+/* If the processes cannot sum gradients in the parts of the run, the bits differ from here. */
 static void warn_of_parts(const char *run, const mep_train_settings *s)
 {
-    int64_t processes = mep_cli_group()->size;
-    char possible[MEP_PARTS_TEXT];
-    if (s->gradient_parts == 0 || s->batch_size % processes != 0 || mep_parts_of_run(s, processes) == s->gradient_parts)
+    int64_t processes = mep_cli_processes();
+    char possible[PROCESSES_TEXT];
+    if (s->gradient_parts == 0 || s->batch_size % processes != 0 || mep_train_gradient_parts(s, processes) == s->gradient_parts)
         return;
-    mep_parts_processes(s->gradient_parts, possible);
+    write_processes(s->gradient_parts, possible);
     mep_cli_print(
         stderr,
         "mep train: %lld processes cannot sum the gradients of %s in the order it began with (possible: %s): it "
@@ -344,7 +353,7 @@ static void warn_of_parts(const char *run, const mep_train_settings *s)
 static mep_status begin(void *context, const mep_train_settings *settings, int64_t done)
 {
     train_job *job = context;
-    if (job->resume != NULL && mep_cli_group()->rank == 0) warn_of_parts(job->resume, settings);
+    if (job->resume != NULL && mep_cli_is_first()) warn_of_parts(job->resume, settings);
     if (job->quiet) return MEP_OK;
     MEP_TRY(print_model(settings, job->resume == NULL && job->o.dtype == MEP_CLI_AUTO));
     MEP_TRY(print_data(settings));
@@ -384,7 +393,7 @@ static mep_status begin_resume(train_job *job)
 static mep_status resume(train_job *job)
 {
     mep_set_threads((int)job->o.threads);
-    MEP_TRY(mep_dist_agree(mep_cli_group(), mep_cli_group()->rank == 0 ? begin_resume(job) : MEP_OK));
+    MEP_TRY(mep_dist_agree(mep_cli_group(), mep_cli_is_first() ? begin_resume(job) : MEP_OK));
     return mep_train_resume_in(mep_cli_group(), job->resume, begin, show_progress, job);
 }
 
@@ -445,7 +454,7 @@ int mep_cli_train(int argc, char **argv)
                        .options = options};
     code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
-    if (mep_cli_group()->rank > 0) job.quiet = 1;
+    if (!mep_cli_is_first()) job.quiet = 1;
     job.new_on_nan = mep_args_given(options, "--on-nan");
     job.new_device = mep_args_given(options, "--device");
     mep_device device = (mep_device)job.o.device;

@@ -13,12 +13,10 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/csv.h"
-#include "cli/gnuplot.h"
 #include "cli/picture.h"
 #include "cli/plot_biases.h"
-#include "cli/plot_lines.h"
 #include "cli/plot_runs.h"
-#include "train/study.h"
+#include "mep/study.h"
 
 /* ---- Results ---- */
 
@@ -80,10 +78,10 @@ static int same_encoding(const result_table *results, int64_t row, const char *e
     return strcmp(mep_csv_cell(&results->csv, row, results->encoding), encoding) == 0;
 }
 
-/* Mean and standard deviation (n - 1) over the seeds of one encoding at one length. */
-static void add_mean(const result_table *results, const char *encoding, double length, mep_plot_lines *drawing)
+/* A row of the picture: the mean and the standard deviation (n - 1) over the seeds of one encoding at one length. */
+static void add_mean(const result_table *results, const char *encoding, double length, mep_picture *picture)
 {
-    int64_t n = drawing->count - 1, point = drawing->lines[n].count++, seeds = 0;
+    int64_t seeds = 0;
     double sum = 0, squares = 0;
     for (int64_t row = 0; row < results->csv.rows; row++) {
         if (results->lengths[row] != length || !same_encoding(results, row, encoding)) continue;
@@ -95,9 +93,8 @@ static void add_mean(const result_table *results, const char *encoding, double l
         double deviation = results->perplexities[row] - mean;
         if (results->lengths[row] == length && same_encoding(results, row, encoding)) squares += deviation * deviation;
     }
-    drawing->x[n][point] = length;
-    drawing->y[n][point] = mean;
-    drawing->error[n][point] = seeds > 1 && isfinite(squares) ? sqrt(squares / (double)(seeds - 1)) : 0;
+    double row[] = {length, mean, seeds > 1 && isfinite(squares) ? sqrt(squares / (double)(seeds - 1)) : 0};
+    mep_picture_add_row(picture, row, 3);
 }
 
 /* The line type of an encoding in the study whose table this is; 0 where it is of none. */
@@ -107,37 +104,38 @@ static int style_of(const char *path, const char *encoding)
     char *folder = NULL;
     if (mep_format(&folder, "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1, slash != NULL ? path : ".") != MEP_OK)
         return 0;
-    int64_t place = mep_study_encoding_place(folder, encoding);
+    int64_t index = mep_study_encoding_index(folder, encoding);
     mep_free(&folder);
-    return place < 0 ? 0 : (int)(place % MEP_PICTURE_STYLES) + 1;
+    return index < 0 ? 0 : (int)(index % MEP_PICTURE_STYLES) + 1;
 }
 
-/* The line of the encoding of row `first`: its lengths in ascending order. */
-static mep_status add_encoding(const result_table *results, const char *path, int64_t first, mep_plot_lines *drawing)
+/* The curve of the encoding of row `first`: its lengths in ascending order. */
+static mep_status add_encoding(const result_table *results, const char *path, int64_t first, mep_picture *picture)
 {
     const char *encoding = mep_csv_cell(&results->csv, first, results->encoding);
-    MEP_TRY(mep_plot_lines_add(drawing, encoding, results->csv.rows));
-    drawing->lines[drawing->count - 1].style = style_of(path, encoding);
+    mep_picture_curve curve = {.label = encoding, .style = style_of(path, encoding)};
+    MEP_TRY(mep_picture_add_curve(picture, &curve));
     for (double last = 0, next = 0; next < INFINITY; last = next) {
         next = INFINITY;
         for (int64_t row = 0; row < results->csv.rows; row++) {
             double length = results->lengths[row];
             if (length > last && length < next && same_encoding(results, row, encoding)) next = length;
         }
-        if (next < INFINITY) add_mean(results, encoding, next, drawing);
+        if (next < INFINITY) add_mean(results, encoding, next, picture);
     }
     return MEP_OK;
 }
 
-/* A line for each encoding, in the order of first appearance. */
-static mep_status draw_results(const char *path, mep_plot_lines *drawing)
+/* One curve per encoding, in the order of first appearance. */
+static mep_status add_results(const char *path, mep_picture *picture)
 {
     result_table results = {0};
     mep_status status = results_read(&results, path);
     for (int64_t row = 0; status == MEP_OK && row < results.csv.rows; row++) {
         int is_new = 1;
-        for (int64_t n = 0; n < drawing->count; n++) is_new &= !same_encoding(&results, row, drawing->labels[n]);
-        if (is_new) status = add_encoding(&results, path, row, drawing);
+        for (int64_t n = 0; n < row && is_new; n++)
+            is_new = !same_encoding(&results, row, mep_csv_cell(&results.csv, n, results.encoding));
+        if (is_new) status = add_encoding(&results, path, row, picture);
     }
     results_free(&results);
     return status;
@@ -172,16 +170,16 @@ static mep_status default_name(const char *path, char **png)
 
 static mep_status plot_results(const plot_job *job, const char *path, char **png)
 {
-    mep_plot_lines drawing = {.count = 0};
-    mep_status status = job->out != NULL ? mep_copy_string(png, job->out) : default_name(path, png);
-    if (status == MEP_OK) status = draw_results(path, &drawing);
-    mep_plot plot = {.title = job->title != NULL ? job->title : "Perplexity on text longer than the training length",
-                     .lines = drawing.lines,
-                     .count = drawing.count,
-                     .train_length = job->train_length,
-                     .limit = job->limit};
-    if (status == MEP_OK) status = mep_plot_perplexity(*png, &plot);
-    mep_plot_lines_free(&drawing);
+    mep_picture *picture = NULL;
+    MEP_TRY(job->out != NULL ? mep_copy_string(png, job->out) : default_name(path, png));
+    MEP_TRY(mep_picture_begin(&picture, *png, MEP_PICTURE_PERPLEXITY));
+    mep_picture_set_text(picture, "heading",
+                         job->title != NULL ? job->title : "Perplexity on text longer than the training length");
+    mep_picture_set_number(picture, "train_length", (double)job->train_length);
+    mep_picture_set_limit(picture, job->limit);
+    mep_status status = add_results(path, picture);
+    if (status == MEP_OK) status = mep_picture_draw(picture);
+    mep_picture_destroy(&picture);
     return status;
 }
 

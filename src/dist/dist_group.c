@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What groups of processes do, made of transfers of bytes: gathering, broadcasting, agreeing on a status.
+ * The calls of a group of processes, made of transfers of bytes: gathering, broadcasting, agreeing on a status.
  */
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +15,57 @@ enum { TEXT = 1024, NOTIFIED = 256 };
 
 mep_dist mep_dist_alone = {.size = 1};
 
-/* The failure of a call of the table. */
+mep_status mep_dist_create(mep_dist **group, const mep_dist_settings *s)
+{
+    MEP_REQUIRE_AS("group", group);
+    *group = NULL;
+    MEP_REQUIRE_AS("settings", s);
+    if (s->size < 1 || s->rank < 0 || s->rank >= s->size)
+        return mep_fail(MEP_ERROR_ARGUMENT, "process %lld of %lld: the rank must be from 0 to the size - 1",
+                        (long long)s->rank, (long long)s->size);
+    if (s->size > 1 && s->transport == NULL)
+        return mep_fail(MEP_ERROR_ARGUMENT, "a group of %lld processes needs a transport", (long long)s->size);
+    MEP_TRY(mep_alloc(group, 1, sizeof **group));
+    **group = (mep_dist){.rank = s->rank,
+                         .size = s->size,
+                         .transport = s->transport,
+                         .context = s->context,
+                         .any_thread = s->any_thread};
+    snprintf((*group)->host, MEP_DIST_HOST, "%s", s->host != NULL ? s->host : "");
+    return MEP_OK;
+}
+
+void mep_dist_destroy(mep_dist **group)
+{
+    if (group != NULL) mep_free(group);
+}
+
+int64_t mep_dist_rank(const mep_dist *g)
+{
+    return g != NULL ? g->rank : 0;
+}
+
+int64_t mep_dist_size(const mep_dist *g)
+{
+    return g != NULL ? g->size : 0;
+}
+
+const char *mep_dist_host(const mep_dist *g)
+{
+    return g != NULL ? g->host : "";
+}
+
+int mep_dist_is_settled(const mep_dist *g)
+{
+    return g != NULL && g->settled;
+}
+
+int mep_dist_is_broken(const mep_dist *g)
+{
+    return g != NULL && g->broken;
+}
+
+/* The failure of a call of the transport. */
 static mep_status broken(mep_dist *g, const char *text)
 {
     g->broken = 1;
@@ -27,13 +77,14 @@ mep_status mep_dist_transfer(mep_dist *g, const mep_dist_block *send, int64_t se
 {
     char text[TEXT];
     if (sends + receives == 0) return MEP_OK;
-    if (g->transport->transfer(g, send, sends, receive, receives, text, TEXT) != 0) return broken(g, text);
+    if (g->transport->transfer(g->context, send, sends, receive, receives, text, TEXT) != 0) return broken(g, text);
     for (int64_t i = 0; i < sends; i++) g->sent += send[i].bytes;
     return MEP_OK;
 }
 
 mep_status mep_dist_gather(mep_dist *g, const void *mine, int64_t bytes, void *all)
 {
+    MEP_REQUIRE_AS("group, mine, all", g, mine, all);
     mep_dist_block *pieces;
     char *places = all;
     memmove(places + g->rank * bytes, mine, (size_t)bytes);
@@ -53,6 +104,7 @@ mep_status mep_dist_gather(mep_dist *g, const void *mine, int64_t bytes, void *a
 /* A tree: the process with the number r has the data from r without its highest bit, and hands it on. */
 mep_status mep_dist_broadcast(mep_dist *g, void *data, int64_t bytes)
 {
+    MEP_REQUIRE_AS("group, data", g, data);
     int64_t bit = 1;
     for (; bit <= g->rank; bit *= 2) {
         mep_dist_block from = {g->rank - bit, data, bytes};
@@ -76,6 +128,7 @@ static mep_status gather_numbers(mep_dist *g, int64_t mine, int64_t **all)
 
 mep_status mep_dist_any(mep_dist *g, int *flag)
 {
+    MEP_REQUIRE_AS("group, flag", g, flag);
     int64_t *all;
     if (g->size == 1) return MEP_OK;
     MEP_TRY(gather_numbers(g, *flag, &all));
@@ -126,7 +179,7 @@ static mep_status drain_notices(mep_dist *g, const int64_t *all)
     while (g->notices < expected) {
         int count = 0;
         char text[TEXT];
-        if (g->transport->notice(g, 1, &count, text, TEXT) != 0) return broken(g, text);
+        if (g->transport->notice(g->context, 1, &count, text, TEXT) != 0) return broken(g, text);
         g->notices += count;
     }
     g->notices = 0;
@@ -150,6 +203,7 @@ static mep_status settle(mep_dist *g, int64_t *all)
 
 mep_status mep_dist_agree(mep_dist *g, mep_status status)
 {
+    MEP_REQUIRE_AS("group", g);
     int64_t *all;
     if (g->size == 1 || g->broken) return status;
     MEP_TRY(gather_numbers(g, (int64_t)status + (g->notified ? NOTIFIED : 0), &all));
@@ -160,6 +214,7 @@ mep_status mep_dist_agree(mep_dist *g, mep_status status)
 
 mep_status mep_dist_check_same(mep_dist *g, const void *data, int64_t bytes, const char *name)
 {
+    MEP_REQUIRE_AS("group, data, name", g, data, name);
     char *first;
     if (g->size == 1) return MEP_OK;
     mep_status status = mep_dist_agree(g, mep_alloc(&first, bytes, 1));
@@ -185,7 +240,7 @@ mep_status mep_dist_notify(mep_dist *g)
     if (g->size == 1 || g->notified) return MEP_OK;
     g->notified = 1;
     for (int64_t r = 0; r < g->size; r++)
-        if (r != g->rank && g->transport->notify(g, r, text, TEXT) != 0) return broken(g, text);
+        if (r != g->rank && g->transport->notify(g->context, r, text, TEXT) != 0) return broken(g, text);
     return MEP_OK;
 }
 
@@ -193,7 +248,7 @@ mep_status mep_dist_notified(mep_dist *g, int *notified)
 {
     char text[TEXT];
     int count = 0;
-    if (g->size > 1 && g->transport->notice(g, 0, &count, text, TEXT) != 0) return broken(g, text);
+    if (g->size > 1 && g->transport->notice(g->context, 0, &count, text, TEXT) != 0) return broken(g, text);
     g->notices += count;
     *notified = g->notices > 0;
     return MEP_OK;

@@ -10,7 +10,7 @@
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "cli/table.h"
+#include "cli/text_table.h"
 #include "io/json.h"
 #include "mep/bias.h"
 

@@ -12,7 +12,7 @@
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "cli/device.h"
+#include "cli/device_option.h"
 #include "cli/interrupt.h"
 #include "cli/terminal_text.h"
 #include "cli/model_tokenizer.h"

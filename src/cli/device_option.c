@@ -2,7 +2,7 @@
 /*
  * What --device requires of the machine and of --dtype, and what --dtype auto is.
  */
-#include "cli/device.h"
+#include "cli/device_option.h"
 
 #include <stdio.h>
 
@@ -14,7 +14,7 @@ const char *const mep_cli_dtypes[] = {"float32", "bfloat16", "auto", NULL};
 
 int mep_cli_check_device(const char *command, mep_device device)
 {
-    if (device != MEP_DEVICE_CPU && mep_cli_group()->size > 1)
+    if (device != MEP_DEVICE_CPU && mep_cli_processes() > 1)
         return mep_cli_usage(command, "--device %s works in one process; start it without mpirun",
                              mep_device_name(device));
     return mep_device_check(device) == MEP_OK ? MEP_ARGS_GO : mep_cli_fail(command);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether the process is one of several, and loading MPI where it is.
+ * Whether the process is one of several, and the loading of MPI if it is.
  */
 #define _POSIX_C_SOURCE 200809L
-#include "dist/mpi.h"
+#include "cli/mpi.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,8 @@
 
 int64_t mep_mpi_started(void)
 {
-    /* mpirun of Open MPI; of MPICH and its relatives, and srun --mpi=pmi2; srun --mpi=pmix says it for each step */
+    /* set by: mpirun of Open MPI; mpirun of MPICH and its relatives, and srun --mpi=pmi2. srun --mpi=pmix sets
+       SLURM_STEP_NUM_TASKS */
     static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", NULL};
     for (int i = 0; names[i] != NULL; i++)
         if (getenv(names[i]) != NULL) return strtoll(getenv(names[i]), NULL, 10);
@@ -25,7 +26,7 @@ int64_t mep_mpi_started(void)
 #include <dlfcn.h>
 
 /* libmep-mpi.so is found by the program's run path, and stays loaded. MPI loads parts of itself that look for its
- * names, hence RTLD_GLOBAL. NULL with a message where it cannot be. */
+ * names, hence RTLD_GLOBAL. Returns NULL, with a message, if it cannot be loaded. */
 static const mep_mpi_module *load(void)
 {
     static const mep_mpi_module *module;
@@ -46,22 +47,25 @@ static const mep_mpi_module *load(void)
 
 #endif
 
-mep_status mep_mpi_open(mep_dist *group)
+static int is_joined; /* MPI is started */
+
+mep_status mep_mpi_open(mep_dist **group)
 {
     char text[512];
-    *group = mep_dist_alone;
-    if (mep_mpi_started() == 1) return MEP_OK;
+    mep_dist_settings settings = {0};
     const mep_mpi_module *module = load();
     if (module == NULL) return mep_fail_in(MEP_ERROR_UNSUPPORTED, "started as one of several processes, but ");
-    if (module->join(group, text, sizeof text) == 0) return MEP_OK;
-    return mep_fail(MEP_ERROR_UNSUPPORTED, "MPI cannot be started: %s", text);
+    if (module->join(&settings, text, sizeof text) != 0)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "MPI cannot be started: %s", text);
+    is_joined = 1;
+    return mep_dist_create(group, &settings);
 }
 
-void mep_mpi_close(mep_dist *group, int code, int at_once)
+void mep_mpi_close(mep_dist **group, int code, int at_once)
 {
-    if (group->transport == NULL) return;
-    load()->leave(code, at_once);
-    *group = mep_dist_alone;
+    if (is_joined) load()->leave(code, at_once);
+    is_joined = 0;
+    mep_dist_destroy(group);
 }
 
 const char *mep_mpi_name(void)

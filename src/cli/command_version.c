@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "dist/mpi.h"
+#include "cli/mpi.h"
 #include "mep/types.h"
 
 #define TEXT(x) #x

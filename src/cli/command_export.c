@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "cli/convert.h"
+#include "cli/convert_model.h"
 
 int mep_cli_export(int argc, char **argv)
 {

@@ -3,7 +3,7 @@
  * Printing of tables.
  */
 #define _POSIX_C_SOURCE 200809L
-#include "cli/table.h"
+#include "cli/text_table.h"
 
 #include <ctype.h>
 #include <stdarg.h>

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "cli/convert.h"
+#include "cli/convert_model.h"
 
 static mep_status save(const mep_model *model, const char *folder, const mep_save_settings *settings, const char **form)
 {

@@ -2,8 +2,8 @@
 /*
  * Tables of results: the same rows as aligned text for a terminal, as Markdown and as CSV.
  */
-#ifndef MEP_CLI_TABLE_H
-#define MEP_CLI_TABLE_H
+#ifndef MEP_CLI_TEXT_TABLE_H
+#define MEP_CLI_TEXT_TABLE_H
 
 #include <stdint.h>
 #include <stdio.h>

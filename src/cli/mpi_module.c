@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Transfers by MPI: the only file that calls it, and all of libmep-mpi.so, which the program loads when it was started
- * by mpirun (mpi.c). It uses nothing of the library. MPI is asked for one thread at a time (MPI_THREAD_SERIALIZED), so
- * that gradients can travel on a thread of their own. No sums are left to it: their order would be its own business.
+ * The transport by MPI: the only file that calls MPI, and the complete source of libmep-mpi.so, which the program loads
+ * when mpirun has started it (mpi.c). It uses nothing of the library. It asks MPI for MPI_THREAD_SERIALIZED, so that a
+ * separate thread can send gradients. MPI computes no sums, since it would choose their order.
  */
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "dist/mpi.h"
+#include "cli/mpi.h"
 
-enum { DATA, NOTICE, MOST = 1 << 30 }; /* tags; bytes a message */
+enum { DATA, NOTICE }; /* tags */
+enum { MOST = 1 << 30 };  /* bytes per message */
 
 static int explain(int code, char *text, int size)
 {
@@ -23,22 +24,22 @@ static int explain(int code, char *text, int size)
     return 1;
 }
 
-static int64_t messages(const mep_dist_block *pieces, int64_t count)
+static int64_t messages(const mep_dist_block *blocks, int64_t count)
 {
     int64_t sum = 0;
-    for (int64_t i = 0; i < count; i++) sum += (pieces[i].bytes + MOST - 1) / MOST;
+    for (int64_t i = 0; i < count; i++) sum += (blocks[i].bytes + MOST - 1) / MOST;
     return sum;
 }
 
-/* Start the messages of all pieces. */
-static int start(const mep_dist_block *pieces, int64_t count, int receive, MPI_Request *requests)
+/* Start the messages of all blocks. */
+static int start(const mep_dist_block *blocks, int64_t count, int receive, MPI_Request *requests)
 {
     int code = MPI_SUCCESS;
     for (int64_t i = 0; i < count; i++) {
-        int rank = (int)pieces[i].rank;
-        for (int64_t at = 0; at < pieces[i].bytes && code == MPI_SUCCESS; at += MOST) {
-            char *data = (char *)pieces[i].data + at;
-            int bytes = (int)(pieces[i].bytes - at < MOST ? pieces[i].bytes - at : MOST);
+        int rank = (int)blocks[i].rank;
+        for (int64_t at = 0; at < blocks[i].bytes && code == MPI_SUCCESS; at += MOST) {
+            char *data = (char *)blocks[i].data + at;
+            int bytes = (int)(blocks[i].bytes - at < MOST ? blocks[i].bytes - at : MOST);
             code = receive ? MPI_Irecv(data, bytes, MPI_BYTE, rank, DATA, MPI_COMM_WORLD, requests++)
                            : MPI_Isend(data, bytes, MPI_BYTE, rank, DATA, MPI_COMM_WORLD, requests++);
         }
@@ -46,10 +47,10 @@ static int start(const mep_dist_block *pieces, int64_t count, int receive, MPI_R
     return code;
 }
 
-static int transfer(const mep_dist *group, const mep_dist_block *send, int64_t sends, const mep_dist_block *receive,
+static int transfer(void *context, const mep_dist_block *send, int64_t sends, const mep_dist_block *receive,
                     int64_t receives, char *text, int size)
 {
-    (void)group;
+    (void)context;
     enum { FEW = 64 };
     MPI_Request few[FEW], *requests = few;
     int64_t in = messages(receive, receives), out = messages(send, sends);
@@ -64,15 +65,15 @@ static int transfer(const mep_dist *group, const mep_dist_block *send, int64_t s
     return explain(code, text, size);
 }
 
-static int notify(const mep_dist *group, int64_t rank, char *text, int size)
+static int notify(void *context, int64_t rank, char *text, int size)
 {
-    (void)group;
+    (void)context;
     return explain(MPI_Send(NULL, 0, MPI_BYTE, (int)rank, NOTICE, MPI_COMM_WORLD), text, size);
 }
 
-static int notice(const mep_dist *group, int wait, int *count, char *text, int size)
+static int notice(void *context, int wait, int *count, char *text, int size)
 {
-    (void)group;
+    (void)context;
     int code = wait ? MPI_SUCCESS : MPI_Iprobe(MPI_ANY_SOURCE, NOTICE, MPI_COMM_WORLD, count, MPI_STATUS_IGNORE);
     if (wait) *count = 1;
     if (code == MPI_SUCCESS && *count)
@@ -82,19 +83,20 @@ static int notice(const mep_dist *group, int wait, int *count, char *text, int s
 
 static const mep_dist_transport TRANSPORT = {transfer, notify, notice};
 
-static int join(mep_dist *group, char *text, int size)
+static int join(mep_dist_settings *settings, char *text, int size)
 {
-    int provided = 0, rank = 0, processes = 1;
+    static char host[MPI_MAX_PROCESSOR_NAME];
+    int provided = 0, rank = 0, processes = 1, length = 0;
     if (explain(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided), text, size)) return 1;
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &processes);
-    *group = (mep_dist){
-        .rank = rank, .size = processes, .transport = &TRANSPORT, .threads = provided >= MPI_THREAD_SERIALIZED};
-    char host[MPI_MAX_PROCESSOR_NAME] = "";
-    int length = 0;
     MPI_Get_processor_name(host, &length);
-    snprintf(group->host, sizeof group->host, "%.*s", MEP_DIST_HOST - 1, host);
+    *settings = (mep_dist_settings){.rank = rank,
+                                    .size = processes,
+                                    .transport = &TRANSPORT,
+                                    .any_thread = provided >= MPI_THREAD_SERIALIZED,
+                                    .host = host};
     return 0;
 }
 

@@ -3,8 +3,8 @@
  * The options --device and --dtype, which depend on each other. A device that cannot be used ends a command before any
  * work.
  */
-#ifndef MEP_CLI_DEVICE_H
-#define MEP_CLI_DEVICE_H
+#ifndef MEP_CLI_DEVICE_OPTION_H
+#define MEP_CLI_DEVICE_OPTION_H
 
 #include "cli/args.h"
 #include "mep/device.h"

@@ -2,7 +2,7 @@
 /*
  * From one model's folder to another.
  */
-#include "cli/convert.h"
+#include "cli/convert_model.h"
 
 #include <stdio.h>
 
@@ -13,7 +13,6 @@
 #include "cli/progress.h"
 #include "cli/train_options.h"
 #include "io/files.h"
-#include "io/model_files.h"
 #include "io/file_transaction.h"
 
 /* OUT must not hold a model; nor a run or a study, whose checkpoints would be taken for it. */
@@ -37,16 +36,6 @@ static mep_status check_folder(const char *out)
     return MEP_OK;
 }
 
-/* The tokenizer's files of the folder that holds the model: a run's newest checkpoint has a copy. */
-static mep_status copy_tokenizer(const char *model, const char *out)
-{
-    char *folder = NULL;
-    MEP_TRY(mep_model_folder(model, &folder));
-    mep_status status = mep_copy_tokenizer(folder, out);
-    mep_free(&folder);
-    return status;
-}
-
 static void report(const mep_model *model, const char *out, const char *form)
 {
     const mep_model_config *c = mep_model_get_config(model);
@@ -64,7 +53,7 @@ static mep_status write_files(const mep_convert_job *job, const mep_model *model
                               const char **form)
 {
     MEP_TRY(job->save(model, folder, &job->settings, form));
-    MEP_TRY(copy_tokenizer(from, folder));
+    MEP_TRY(mep_model_copy_tokenizer(from, folder));
     return job->for_transformers ? mep_cli_export_tokenizer(model, from, folder) : MEP_OK;
 }
 

@@ -19,8 +19,6 @@
 #include "cli/processes.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
-#include "eval/data_mix.h"
-#include "train/study.h"
 
 enum { OPTIONS_MAX = 48, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
 enum { VALIDATIONS = 10, VALID_TOKENS = 16384 }; /* of each run; a small part of its work */
@@ -213,10 +211,10 @@ static const char *folder_of(const compare_job *job)
 /* One part of the report, on all that the study has. */
 static mep_status report(const compare_job *job, int so_far, mep_status (*part)(const mep_report *))
 {
-    mep_study_lists all;
+    mep_study_lists *all = NULL;
     MEP_TRY(mep_study_lists_read(&all, folder_of(job), &job->study));
     const mep_report r = {.folder = folder_of(job),
-                          .settings = &all.settings,
+                          .settings = mep_study_lists_settings(all),
                           .asked = &job->study,
                           .command = job->command,
                           .so_far = so_far};
@@ -306,7 +304,7 @@ static int study_progress(void *context, const mep_study_progress *p)
     }
     mep_progress_finish(&job->progress);
     job->report_status = follow(job, p->folder);
-    if (job->worked && mep_cli_group()->rank == 0 && job->report_status == MEP_OK)
+    if (job->worked && mep_cli_is_first() && job->report_status == MEP_OK)
         job->report_status = report_run(job, p);
     job->worked = 0;
     return mep_interrupt_flag || job->report_status != MEP_OK;
@@ -338,7 +336,7 @@ static int run(compare_job *job)
     mep_progress_finish(&job->progress);
     if (job->report_status != MEP_OK)
         status = job->report_status; /* it stopped the study, and its message is the last */
-    if (status == MEP_OK && mep_cli_group()->rank == 0) status = finish(job);
+    if (status == MEP_OK && mep_cli_is_first()) status = finish(job);
     if (status == MEP_OK) return MEP_EXIT_OK;
     if (status == MEP_INTERRUPTED) {
         mep_cli_complain("mep compare: stopped in run %lld of %lld; the same command continues",
@@ -377,7 +375,7 @@ int mep_cli_compare(int argc, char **argv)
         .options = options};
     if (copy_command(argc, argv, &job.command) != MEP_OK) return mep_cli_fail("compare");
     code = mep_args_parse(&usage, argc, argv, &count);
-    if (mep_cli_group()->rank > 0) job.quiet = 1;
+    if (!mep_cli_is_first()) job.quiet = 1;
     if (code == MEP_ARGS_GO) code = check(&job, options);
     if (code == MEP_ARGS_GO) code = run(&job);
     mep_free(&job.command);
