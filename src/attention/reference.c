@@ -110,7 +110,6 @@ static void weigh(row *r)
 
 static mep_status check(const mep_attention_reference_call *c)
 {
-    MEP_REQUIRE_AS("call->q, call->k, call->v", c->q, c->k, c->v);
     if (c->batch < 1 || c->heads < 1 || c->head_dim < 1 || c->queries < 1 || c->keys < c->queries || c->window < 0)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "attention needs batch, heads, head_dim >= 1, 1 <= queries <= keys and window >= 0");
@@ -162,8 +161,8 @@ static void forward_row(row *r, const void *context)
 mep_status mep_attention_reference_forward(const mep_attention_reference_call *call)
 {
     MEP_REQUIRE(call);
+    MEP_REQUIRE(call->q, call->k, call->v, call->out);
     MEP_TRY(check(call));
-    MEP_REQUIRE_AS("call->out", call->out);
     return for_rows(call, forward_row, NULL);
 }
 
@@ -220,10 +219,11 @@ mep_status mep_attention_reference_backward(const mep_attention_reference_call *
                                             const mep_attention_reference_gradient *gradient)
 {
     MEP_REQUIRE(call, gradient);
+    MEP_REQUIRE(call->q, call->k, call->v);
+    MEP_REQUIRE(gradient->dout, gradient->dq, gradient->dk, gradient->dv);
     MEP_TRY(check(call));
     const mep_attention_reference_call *c = call;
     const mep_attention_reference_gradient *g = gradient;
-    MEP_REQUIRE_AS("gradient->dout, gradient->dq, gradient->dk, gradient->dv", g->dout, g->dq, g->dk, g->dv);
     int64_t rows = c->batch * c->heads * c->queries, kv = c->batch * kv_heads(c) * c->keys * c->head_dim;
     clear(g->dq, rows * c->head_dim);
     clear(g->dk, kv);
