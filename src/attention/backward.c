@@ -125,6 +125,12 @@ static int64_t sum_row(const pass *c, const mep_tile *tile)
     return (tile->position / TILE_ROWS - c->first_tile) * TILE_ROWS;
 }
 
+/* Whether gradients of terms are sums of dS; those of a mixture are of dS / factor. */
+static int needs_scores(const mep_content *content)
+{
+    return content->gate != NULL || content->profiles != NULL;
+}
+
 /* mep_attention_kernels.gradient for scores with content terms, and the gradients of these. */
 static void content_gradient(const pass *c, mep_attention_buffers *w, const task *t, const mep_tile *tile,
                              int64_t block, const mep_score_gradient *y)
@@ -136,7 +142,7 @@ static void content_gradient(const pass *c, mep_attention_buffers *w, const task
     int64_t at = block * BLOCK_KEYS - tile->position, row = sum_row(c, tile);
     const mep_score_rows x = mep_content_block(kernels, content, terms, &w->state[0].content, tile, block, &w->content);
     kernels->gradient_terms(tile->rows, w->s, w->dp, w->ds, (float)c->plan->settings.scale, &x, y);
-    if (content->gate != NULL || content->mixture != NULL)
+    if (content->gate != NULL)
         kernels->add_sums(tile->rows, y->scores, (float *)g->row_sums.data + row,
                           (float *)g->column_sums.data + (block - t->first) * BLOCK_KEYS);
     if (x.add != NULL) {
@@ -185,7 +191,7 @@ static void backward_block(const pass *c, mep_attention_buffers *w, const task *
                          &(mep_score_gradient){.lse = lse,
                                                .delta = delta,
                                                .diagonal = diagonal,
-                                               .scores = w->scores,
+                                               .scores = needs_scores(&t->content) ? w->scores : NULL,
                                                .before_factor = w->before_factor});
     else
         kernels->gradient(rows, w->s, w->dp, w->ds, (float)plan->settings.scale, t->terms.bias + at, lse, delta,
@@ -306,10 +312,12 @@ static void add_content_rows(const pass *c, const mep_attention_buffers *w, cons
                 float *to = mep_attention_float_row(plan, &g->dprofiles, t->n, tile.first + r);
                 for (int64_t m = 0; m < rank; m++) to[m] += dprofile[row * rank + m];
             }
-            if (g->dmixture.data != NULL) { /* da_m = w_m (sum_j dS / factor R_m - sum_j dS) */
-                const float *weights = t->content.mixture + (tile.first + r) * t->content.mixture_row;
-                float *to = mep_attention_float_row(plan, &g->dmixture, t->n, tile.first + r);
-                for (int64_t m = 0; m < kernels; m++) to[m] += weights[m] * (dmixture[row * kernels + m] - sums[row]);
+            if (g->dmixture.data != NULL) { /* the backward pass of w = softmax(a) */
+                const float *weights = t->content.mixture + (tile.first + r) * t->content.mixture_row,
+                            *dw = dmixture + row * kernels;
+                float *to = mep_attention_float_row(plan, &g->dmixture, t->n, tile.first + r), mean = 0;
+                for (int64_t m = 0; m < kernels; m++) mean += weights[m] * dw[m];
+                for (int64_t m = 0; m < kernels; m++) to[m] += weights[m] * (dw[m] - mean);
             }
         }
     }

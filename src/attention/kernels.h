@@ -32,7 +32,7 @@ typedef struct mep_score_rows {
 typedef struct mep_score_gradient {
     const float *lse, *delta; /* [rows] */
     float *diagonal;          /* laid out like bias; NULL: not wanted */
-    float *scores;            /* out: [rows, BLOCK_KEYS], dS in float32 */
+    float *scores;            /* out: [rows, BLOCK_KEYS], dS in float32; NULL: not wanted */
     float *before_factor;     /* out where factor is not NULL: [rows, BLOCK_KEYS], dS / factor */
 } mep_score_gradient;
 

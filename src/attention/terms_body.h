@@ -77,17 +77,17 @@ static void toeplitz(int64_t rows, int64_t rank, const float *c, int64_t c_row, 
 static void toeplitz_gradient(const mep_toeplitz_gradient *x)
 {
     for (int64_t r = 0; r < x->rows; r++) {
-        const float *g = x->g + r * BLOCK_KEYS;
+        vf g[SCORE_VECTORS];
+        for (int n = 0; n < SCORE_VECTORS; n++) g[n] = vf_load(x->g + r * BLOCK_KEYS + n * LANES);
         for (int64_t m = 0; m < x->rank; m++) {
+            const float *table = x->table + m * x->table_row - r;
             vf total = vf_set(0), c = vf_set(x->c[r * x->c_row + m]);
-            for (int n = 0; n < SCORE_VECTORS; n++)
-                total = vf_multiply_add(total, vf_load(g + n * LANES),
-                                        vf_load(x->table + m * x->table_row - r + n * LANES));
+            for (int n = 0; n < SCORE_VECTORS; n++) total = vf_multiply_add(total, g[n], vf_load(table + n * LANES));
             x->dc[r * x->rank + m] += vf_sum(total);
             if (x->dtable == NULL) continue;
             float *to = x->dtable + m * x->table_row - r;
             for (int n = 0; n < SCORE_VECTORS; n++)
-                vf_store(to + n * LANES, vf_multiply_add(vf_load(to + n * LANES), vf_load(g + n * LANES), c));
+                vf_store(to + n * LANES, vf_multiply_add(vf_load(to + n * LANES), g[n], c));
         }
     }
 }
@@ -113,7 +113,7 @@ static void gradient_terms(int64_t rows, float *s, float *dp, float *ds, float s
                 if (x->factor != NULL) vf_store(y->before_factor + at, weight * upstream);
                 p[i][n] = weight * factor;
                 d[i][n] = p[i][n] * upstream;
-                vf_store(y->scores + at, d[i][n]);
+                if (y->scores != NULL) vf_store(y->scores + at, d[i][n]);
                 if (y->diagonal == NULL) continue;
                 float *to = y->diagonal - r + n * LANES;
                 vf_store(to, vf_load(to) + d[i][n]);
