@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused attention, backward. Weights are computed again tile by tile from the saved log-sum-exp; with P the weights,
+ * Fused attention, backward. Weights are computed again tile by tile from the saved log-sum-exp. With P the weights,
  *
+ *     out = P V, P = softmax(scale Q K^T + table)                                                     (forward.c)
  *     dP = dout V^T,  dS = P (dP - delta),  delta_i = dout_i . out_i
- *     dV = P^T dout,  dQ = scale dS K,      dK = scale dS^T Q,   dbias(d) = sum of dS over its diagonal
+ *     dV = P^T dout,  dQ = scale dS K,      dK = scale dS^T Q,   dtable(d) = sum of dS over its diagonal
  *
- * A task is a chunk of up to BACKWARD_BLOCKS blocks of keys of one head, against every tile of queries that sees them:
- * it has dK and dV of its keys for itself, and hands over its part of dQ and dbias. A head's chunks hand over in their
- * order, from the first keys to the last, so the sums are the same whatever the number of threads; where the cuts are
- * depends on shapes alone.
+ * A task is a chunk of up to BACKWARD_BLOCKS blocks of keys of one head, against every tile of queries that sees them.
+ * It owns dK and dV of its keys, and adds its contributions to dQ and dtable to those of the head. The chunks of a head
+ * do so in order, from the first keys to the last, so the sums have the same bits for any number of threads; where
+ * chunks begin depends on shapes alone.
  */
 #include <math.h>
 #include <sched.h>
@@ -27,8 +28,8 @@ typedef struct pass {
     const mep_attention_call *call;
     const mep_attention_gradient *gradient;
     int64_t first_tile, tiles, blocks; /* tiles first_tile .. first_tile + tiles - 1; blocks 0 .. blocks - 1 */
-    int64_t chunk, chunks;             /* blocks a task, tasks a head */
-    int64_t slots;                     /* heads under way at a time, each with its sum of dQ */
+    int64_t chunk, chunks;             /* blocks per task, tasks per head */
+    int64_t slots;                     /* heads that are computed at a time, each with its sum of dQ */
     float margin;
 } pass;
 
@@ -36,12 +37,12 @@ typedef struct pass {
 typedef struct task {
     int64_t b, h, n, chunk, slot, turn, first, last;
     mep_head_terms terms;
-    int skip;        /* far blocks are looked for */
-    int64_t end;     /* first tile that was left out */
+    int skip;        /* test whether blocks can be skipped */
+    int64_t end;     /* the first tile that is left out */
     int64_t longest; /* distances 0 .. longest of the diagonal are in use */
 } task;
 
-/* ---- Before the tasks: delta, and what tells where a chunk's tiles end ---- */
+/* ---- Before the tasks: delta, and the norms that tell where a chunk's tiles end ---- */
 
 static void prepare_tile(const pass *c, mep_attention_buffers *w, int64_t n, int64_t index)
 {
@@ -66,14 +67,14 @@ static void prepare_tile(const pass *c, mep_attention_buffers *w, int64_t n, int
     }
 }
 
-/* Fill delta, tile_norm and tile_lse. */
+/* Compute delta, tile_norm and tile_lse. */
 static mep_status prepare(const pass *c)
 {
     mep_attention_plan *plan = c->plan;
     int64_t all = c->call->batch * plan->settings.heads;
-    MEP_TRY(mep_attention_share(&plan->delta, all, c->call->queries, sizeof(float)));
-    MEP_TRY(mep_attention_share(&plan->tile_norm, all, c->tiles, sizeof(float)));
-    MEP_TRY(mep_attention_share(&plan->tile_lse, all, c->tiles, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->delta, all, c->call->queries, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->tile_norm, all, c->tiles, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->tile_lse, all, c->tiles, sizeof(float)));
     MEP_TRY(mep_attention_norms(plan, &c->call->k, c->call->batch, c->call->keys));
 #pragma omp parallel for collapse(2) num_threads(plan->threads)
     for (int64_t n = 0; n < all; n++)
@@ -89,7 +90,7 @@ static mep_status prepare(const pass *c)
     return MEP_OK;
 }
 
-/* Whether neither tile t nor any behind it gives the chunk's keys a weight that matters. */
+/* Whether neither tile t nor any after it gives the chunk's keys a weight that matters. */
 static int out_of_reach(const pass *c, const task *t, int64_t tile)
 {
     const mep_attention_plan *plan = c->plan;
@@ -103,7 +104,7 @@ static int out_of_reach(const pass *c, const task *t, int64_t tile)
 
 /* ---- A task ---- */
 
-/* One block of keys against the tile in w (q, dout and their interleaved forms, with row sums in w->dq). */
+/* One block of keys against the tile in w: q and dout, also interleaved; dq is the tile's sum. */
 static void backward_block(const pass *c, mep_attention_buffers *w, const task *t, const mep_tile *tile, int64_t block,
                            const float *lse, const float *delta, float *dq)
 {
@@ -126,7 +127,7 @@ static void backward_block(const pass *c, mep_attention_buffers *w, const task *
                      padded, dq, padded, 1);
 }
 
-/* Bring the diagonal's distances up to `longest` into use. */
+/* Clear the diagonal's distances up to `longest` that are not in use yet. */
 static void extend_diagonal(const pass *c, mep_attention_buffers *w, task *t, int64_t longest)
 {
     if (c->gradient->dtable == NULL || longest <= t->longest) return;
@@ -193,8 +194,8 @@ static void write_queries(const pass *c, const task *t, const float *dq)
     }
 }
 
-/* Add the task's part of dQ and of the bias gradient to its head's, when its turn has come. `from`: the task's first
- * tile. Nobody waits for long: tasks begin in the order of their turns, the longest of a head first. */
+/* Add the task's contributions to dQ and dtable to its head's when its turn has come. `from`: the task's first tile.
+ * Waiting is short, because tasks begin in the order of their turns, the longest of a head first. */
 static void hand_over(const pass *c, mep_attention_buffers *w, const task *t, int64_t from)
 {
     const mep_attention_plan *plan = c->plan;
@@ -203,7 +204,7 @@ static void hand_over(const pass *c, mep_attention_buffers *w, const task *t, in
     float *sum = c->chunks > 1 ? (float *)plan->dq_sums.data + t->slot * c->tiles * tile : w->dq;
     atomic_llong *turn = (atomic_llong *)plan->turns.data + t->slot;
     while (atomic_load_explicit(turn, memory_order_acquire) != t->turn) sched_yield();
-    if (t->chunk == 0) { /* which begins at the first tile of all */
+    if (t->chunk == 0) { /* this chunk begins at the first tile of all */
         if (sum != w->dq) memcpy(sum, w->dq, (size_t)end * sizeof *sum);
         memset(sum + end, 0, (size_t)(c->tiles * tile - end) * sizeof *sum);
     } else {
@@ -221,12 +222,12 @@ static void hand_over(const pass *c, mep_attention_buffers *w, const task *t, in
 static void run_task(const pass *c, mep_attention_buffers *w, task *t)
 {
     size_t sums = (size_t)((t->last - t->first + 1) * BLOCK_KEYS * c->plan->padded) * sizeof(float);
-    int64_t from = t->first > c->first_tile ? t->first : c->first_tile, behind = c->first_tile + c->tiles;
+    int64_t from = t->first > c->first_tile ? t->first : c->first_tile, stop = c->first_tile + c->tiles;
     pack_chunk(c, w, t);
     memset(w->dk, 0, sums);
     memset(w->dv, 0, sums);
     t->longest = -BLOCK_KEYS;
-    for (t->end = from; t->end < behind && !out_of_reach(c, t, t->end); t->end++) backward_tile(c, w, t, t->end);
+    for (t->end = from; t->end < stop && !out_of_reach(c, t, t->end); t->end++) backward_tile(c, w, t, t->end);
     write_keys(c, w, t);
     hand_over(c, w, t, from);
 }
@@ -245,8 +246,8 @@ static void add_diagonals(const pass *c)
                 c->gradient->dtable[h * c->call->keys + d] += diagonals[(b * heads + h) * c->call->keys + d];
 }
 
-/* Cut the work, and make room for what the tasks hand over. */
-static mep_status divide(pass *c)
+/* Divide the work, and make room for the sums of the heads. */
+static mep_status divide_work(pass *c)
 {
     mep_attention_plan *plan = c->plan;
     int64_t all = c->call->batch * plan->settings.heads;
@@ -254,16 +255,17 @@ static mep_status divide(pass *c)
     c->chunks = (c->blocks + c->chunk - 1) / c->chunk;
     c->slots = c->chunks == 1 || all < plan->threads ? all : plan->threads;
     if (c->chunks > 1)
-        MEP_TRY(mep_attention_share(&plan->dq_sums, c->slots, c->tiles * TILE_ROWS * plan->padded, sizeof(float)));
-    MEP_TRY(mep_attention_share(&plan->turns, c->slots, 1, sizeof(atomic_llong)));
+        MEP_TRY(mep_attention_reserve(&plan->dq_sums, c->slots, c->tiles * TILE_ROWS * plan->padded, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->turns, c->slots, 1, sizeof(atomic_llong)));
     for (int64_t i = 0; i < c->slots; i++) atomic_init((atomic_llong *)plan->turns.data + i, 0);
     if (c->gradient->dtable == NULL) return MEP_OK;
-    MEP_TRY(mep_attention_share(&plan->diagonals, all, c->call->keys, sizeof(double)));
+    MEP_TRY(mep_attention_reserve(&plan->diagonals, all, c->call->keys, sizeof(double)));
     memset(plan->diagonals.data, 0, (size_t)(all * c->call->keys) * sizeof(double));
     return MEP_OK;
 }
 
-/* Task number i: heads in rounds of `slots`, in a round the first chunk of each, then the second of each. */
+/* Task number i. Heads are taken in rounds of `slots`; a round has the first chunk of each head, then the second of
+ * each. */
 static task task_at(const pass *c, int64_t i)
 {
     int64_t heads = c->plan->settings.heads, all = c->call->batch * heads, per_round = c->slots * c->chunks;
@@ -287,7 +289,7 @@ mep_status mep_attention_plan_backward(mep_attention_plan *plan, const mep_atten
     c.first_tile = (call->keys - call->queries) / TILE_ROWS;
     c.tiles = (call->keys - 1) / TILE_ROWS - c.first_tile + 1;
     c.blocks = ceil_div(call->keys, BLOCK_KEYS);
-    MEP_TRY(divide(&c));
+    MEP_TRY(divide_work(&c));
     MEP_TRY(prepare(&c));
     int64_t tasks = call->batch * plan->settings.heads * c.chunks;
 #pragma omp parallel for schedule(monotonic : dynamic) num_threads(plan->threads)

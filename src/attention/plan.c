@@ -27,7 +27,7 @@ static mep_status allocate_buffers(const mep_attention_plan *plan, mep_attention
     return MEP_ALLOC(&b->s, TILE_ROWS * BLOCK_KEYS);
 }
 
-/* What a call that failed has left is kept, so that it can be made again. */
+/* Memory that an earlier call has allocated before it failed is kept. */
 static mep_status allocate_once(float **pointer, int64_t count)
 {
     return *pointer != NULL ? MEP_OK : MEP_ALLOC(pointer, count);
@@ -127,7 +127,7 @@ mep_status mep_attention_need_backward(mep_attention_plan *plan)
     return MEP_OK;
 }
 
-mep_status mep_attention_share(mep_shared *shared, int64_t rows, int64_t columns, size_t size)
+mep_status mep_attention_reserve(mep_shared *shared, int64_t rows, int64_t columns, size_t size)
 {
     int64_t bytes = 0;
     MEP_TRY(mep_multiply(rows, columns, (int64_t)size, &bytes));
@@ -180,6 +180,7 @@ void mep_attention_pack(const mep_attention_plan *plan, const mep_tensor_view *v
 {
     int64_t channels = plan->settings.head_dim;
     size_t row_bytes = (size_t)plan->units * sizeof *out, used = (size_t)channels * sizeof(mep_bf16);
+    MEP_ASSERT(rows >= 0 && rows <= TILE_ROWS);
     if (plan->kernels->pair == 1) {
         mep_attention_read_rows(plan, view, b, h, first, rows, 1.0f, out);
     } else {
@@ -250,8 +251,8 @@ static float block_norm(const mep_attention_plan *plan, mep_attention_buffers *w
 mep_status mep_attention_norms(mep_attention_plan *plan, const mep_tensor_view *k, int64_t batch, int64_t keys)
 {
     int64_t heads = plan->settings.heads, blocks = (keys + BLOCK_KEYS - 1) / BLOCK_KEYS;
-    MEP_TRY(mep_attention_share(&plan->block_norm, batch * heads, blocks, sizeof(float)));
-    MEP_TRY(mep_attention_share(&plan->prefix_norm, batch * heads, blocks, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->block_norm, batch * heads, blocks, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->prefix_norm, batch * heads, blocks, sizeof(float)));
     float *own = plan->block_norm.data, *prefix = plan->prefix_norm.data;
 #pragma omp parallel for collapse(2) num_threads(plan->threads)
     for (int64_t n = 0; n < batch * heads; n++)
