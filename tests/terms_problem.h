@@ -89,7 +89,7 @@ static inline void solve_terms(terms_problem *p)
 
 static inline void free_terms_problem(terms_problem *p)
 {
-    const double *inputs[] = {p->call.q,    p->call.k,       p->call.v,    p->call.table,   p->call.gate,
+    const double *inputs[] = {p->call.q,    p->call.k,        p->call.v,    p->call.table,   p->call.gate,
                               p->call.bank, p->call.profiles, p->call.sink, p->call.mixture, p->call.log_kernels};
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) free((void *)(uintptr_t)inputs[i]);
     free(p->dout);

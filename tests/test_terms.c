@@ -241,7 +241,8 @@ static void one_kernel(terms_problem *p)
 static void test_neutral(void **state)
 {
     (void)state;
-    static const change_fn changes[] = {zero_gate, constant_gate, zero_bank, no_sink, wide_window, all_heads, one_kernel};
+    static const change_fn changes[] = {zero_gate,   constant_gate, zero_bank, no_sink,
+                                        wide_window, all_heads,     one_kernel};
     static const int64_t sizes[][2] = {{150, 150}, {2, 333}, {90, 700}};
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
         for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++)
@@ -332,8 +333,9 @@ static void test_tolerance(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_reference), cmocka_unit_test(test_few_queries), cmocka_unit_test(test_skipping),
-        cmocka_unit_test(test_threads),           cmocka_unit_test(test_neutral),     cmocka_unit_test(test_constant_mixture),
+        cmocka_unit_test(test_against_reference), cmocka_unit_test(test_few_queries),
+        cmocka_unit_test(test_skipping),          cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_neutral),           cmocka_unit_test(test_constant_mixture),
         cmocka_unit_test(test_long_gate),         cmocka_unit_test(test_tolerance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

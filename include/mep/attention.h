@@ -88,18 +88,19 @@ typedef struct mep_attention_call {
                            score of the query at position p_i and key j: the cumulative sum of the logarithms of forget
                            gates. float64, since differences of a long sum count */
     mep_tensor_view profiles; /* float32 [batch, heads, queries, rank]: sum_m profiles[i][m] P_m(d) is added */
-    mep_tensor_view mixture;  /* float32 [batch, heads, queries, kernels], a: log sum_m softmax_m(a_i) K_m,h(d) is added */
+    mep_tensor_view
+        mixture; /* float32 [batch, heads, queries, kernels], a: log sum_m softmax_m(a_i) K_m,h(d) is added */
 } mep_attention_call;
 
 /* Gradients of one call. dout is read. Gradients of what a call has are overwritten: dq, dk, dv, dgate, dprofiles,
  * dmixture. Those of what a plan has are increased, summed over the batch: dtable, dsink, dbank, dlog_kernels. Pointers
  * to gradients that are not wanted are NULL, except those of q, k and v. */
 typedef struct mep_attention_gradient {
-    mep_tensor_view dout, dq; /* like q */
-    mep_tensor_view dk, dv;   /* like k */
-    double *dtable;           /* [heads, keys] */
-    double *dsink;            /* [heads] */
-    double *dgate;            /* [batch, heads, keys] */
+    mep_tensor_view dout, dq;            /* like q */
+    mep_tensor_view dk, dv;              /* like k */
+    double *dtable;                      /* [heads, keys] */
+    double *dsink;                       /* [heads] */
+    double *dgate;                       /* [batch, heads, keys] */
     mep_tensor_view dprofiles, dmixture; /* float32, like profiles and mixture */
     double *dbank;                       /* [rank, extent] */
     double *dlog_kernels;                /* [heads, kernels, keys] */
@@ -139,12 +140,12 @@ MEP_API double mep_attention_computed_fraction(const mep_attention *plan);
  * All arrays are contiguous. A term whose pointer is NULL, or whose count is 0, is left out. */
 typedef struct mep_attention_reference_call {
     int64_t batch, heads, queries, keys, head_dim;
-    int64_t kv_heads; /* 0: heads */
-    double scale;     /* 0: 1/sqrt(head_dim) */
-    int64_t window;   /* 0: none */
-    const double *q;  /* [batch, heads, queries, head_dim] */
-    const double *k;  /* [batch, kv_heads, keys, head_dim] */
-    const double *v;  /* as k */
+    int64_t kv_heads;          /* 0: heads */
+    double scale;              /* 0: 1/sqrt(head_dim) */
+    int64_t window;            /* 0: none */
+    const double *q;           /* [batch, heads, queries, head_dim] */
+    const double *k;           /* [batch, kv_heads, keys, head_dim] */
+    const double *v;           /* as k */
     const double *table;       /* [heads, keys] */
     const double *gate;        /* [batch, heads, keys] */
     int64_t rank, extent;      /* of the profiles; bank_m(d) = 0 for d >= extent */

@@ -47,7 +47,8 @@ static mep_status check_settings(const mep_attention_settings *s)
 static mep_status check_supported(const mep_attention_backend *backend, const char *term, int present)
 {
     if (!present || backend->all_terms) return MEP_OK;
-    return mep_fail(MEP_ERROR_UNSUPPORTED, "attention on %s does not compute %s; compute on the CPU", backend->name, term);
+    return mep_fail(MEP_ERROR_UNSUPPORTED, "attention on %s does not compute %s; compute on the CPU", backend->name,
+                    term);
 }
 
 mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings)
@@ -118,10 +119,10 @@ static mep_status check_rows(const char *name, const mep_tensor_view *view, cons
 {
     if ((view->data != NULL) == (count > 0)) return MEP_OK;
     if (count > 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the terms have %s: set call.%s, [batch, heads, queries, %lld]", table, name,
-                        (long long)count);
-    return mep_fail(MEP_ERROR_ARGUMENT, "call.%s is given, but the terms have no %s; set it with mep_attention_set_terms",
-                    name, table);
+        return mep_fail(MEP_ERROR_ARGUMENT, "the terms have %s: set call.%s, [batch, heads, queries, %lld]", table,
+                        name, (long long)count);
+    return mep_fail(MEP_ERROR_ARGUMENT,
+                    "call.%s is given, but the terms have no %s; set it with mep_attention_set_terms", name, table);
 }
 
 static mep_status check_gate(const mep_attention *plan, const mep_attention_call *c)

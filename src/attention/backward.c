@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused attention, backward. Weights are computed again tile by tile from the saved log-sum-exp; with P the weights,
+ * Fused attention, backward. Weights are computed again tile by tile from the saved log-sum-exp. With P the weights,
  *
+ *     out = P V, P = softmax(scale Q K^T + table)                                                     (forward.c)
  *     dP = dout V^T,  dS = P (dP - delta),  delta_i = dout_i . out_i
- *     dV = P^T dout,  dQ = scale dS K,      dK = scale dS^T Q,   dbias(d) = sum of dS over its diagonal
+ *     dV = P^T dout,  dQ = scale dS K,      dK = scale dS^T Q,   dtable(d) = sum of dS over its diagonal
  *
  * A task is a chunk of up to BACKWARD_BLOCKS blocks of keys of one head of k and v, against every tile of queries that
- * sees them, of each query head that reads that head in turn: it has dK and dV of its keys for itself, and hands over its
- * part of dQ, of dbias and of the gradients of the content terms. The chunks of a query head hand over in their order, from
- * the first keys to the last, so the sums are the same whatever the number of threads; where the cuts are depends on
- * shapes alone.
+ * sees them, for each query head that reads that head in turn. It owns dK and dV of its keys, and adds its
+ * contributions to dQ, dtable and the gradients of content terms to those of the query head. The chunks of a head do so
+ * in order, from the first keys to the last, so the sums have the same bits for any number of threads; where chunks
+ * begin depends on shapes alone.
  */
 #include <math.h>
 #include <sched.h>
@@ -28,24 +29,24 @@ typedef struct pass {
     const mep_attention_call *call;
     const mep_attention_gradient *gradient;
     int64_t first_tile, tiles, blocks; /* tiles first_tile .. first_tile + tiles - 1; blocks 0 .. blocks - 1 */
-    int64_t chunk, chunks;             /* blocks a task, tasks a head */
-    int64_t slots;                     /* heads of k under way at a time; each query head of it has a sum of dQ */
-    int64_t group;                     /* query heads per head of k */
+    int64_t chunk, chunks;             /* blocks per task, tasks per head */
+    int64_t slots; /* heads of k that are computed at a time; each of their query heads has a sum of dQ */
+    int64_t group; /* query heads per head of k */
     float margin;
 } pass;
 
-/* Chunk number `chunk` of head (b, kv) of k: blocks first .. last; the query head under way, n = b heads + h. */
+/* Chunk number `chunk` of head (b, kv) of k: blocks first .. last; the query head that is computed, n = b heads + h. */
 typedef struct task {
     int64_t b, kv, chunk, slot, turn, first, last;
     int64_t h, n;
     mep_head_terms terms;
     mep_content content;
-    int skip;        /* far blocks are looked for */
-    int64_t end;     /* first tile that was left out */
+    int skip;        /* test whether blocks can be skipped */
+    int64_t end;     /* the first tile that is left out */
     int64_t longest; /* distances 0 .. longest of the diagonal are in use */
 } task;
 
-/* ---- Before the tasks: delta, and what tells where a chunk's tiles end ---- */
+/* ---- Before the tasks: delta, and the norms that tell where a chunk's tiles end ---- */
 
 static void prepare_tile(const pass *c, mep_attention_buffers *w, int64_t n, int64_t index)
 {
@@ -75,14 +76,14 @@ static void prepare_tile(const pass *c, mep_attention_buffers *w, int64_t n, int
     }
 }
 
-/* Fill delta, tile_norm and tile_lse. */
+/* Compute delta, tile_norm and tile_lse. */
 static mep_status prepare(const pass *c)
 {
     mep_attention_plan *plan = c->plan;
     int64_t all = c->call->batch * plan->settings.heads;
-    MEP_TRY(mep_attention_share(&plan->delta, all, c->call->queries, sizeof(float)));
-    MEP_TRY(mep_attention_share(&plan->tile_norm, all, c->tiles, sizeof(float)));
-    MEP_TRY(mep_attention_share(&plan->tile_lse, all, c->tiles, sizeof(double)));
+    MEP_TRY(mep_attention_reserve(&plan->delta, all, c->call->queries, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->tile_norm, all, c->tiles, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->tile_lse, all, c->tiles, sizeof(double)));
     MEP_TRY(mep_attention_norms(plan, c->call));
 #pragma omp parallel for collapse(2) num_threads(plan->threads)
     for (int64_t n = 0; n < all; n++)
@@ -103,7 +104,7 @@ static int64_t kv_number(const pass *c, const task *t)
     return t->b * c->plan->kv_heads + t->kv;
 }
 
-/* Whether neither tile t nor any behind it gives the chunk's keys a weight that matters. */
+/* Whether neither tile t nor any after it gives the chunk's keys a weight that matters. */
 static int out_of_reach(const pass *c, const task *t, int64_t tile)
 {
     const mep_attention_plan *plan = c->plan;
@@ -173,7 +174,7 @@ static void content_gradient(const pass *c, mep_attention_buffers *w, const task
     }
 }
 
-/* One block of keys against the tile in w (q, dout and their interleaved forms, with row sums in w->dq). */
+/* One block of keys against the tile in w: q and dout, also interleaved; dq is the tile's sum. */
 static void backward_block(const pass *c, mep_attention_buffers *w, const task *t, const mep_tile *tile, int64_t block,
                            const float *lse, const float *delta, float *dq)
 {
@@ -204,7 +205,7 @@ static void backward_block(const pass *c, mep_attention_buffers *w, const task *
                      padded, dq, padded, 1);
 }
 
-/* Bring the diagonal's distances up to `longest` into use. */
+/* Clear the diagonal's distances up to `longest` that are not in use yet. */
 static void extend_diagonal(const pass *c, mep_attention_buffers *w, task *t, int64_t longest)
 {
     if (c->gradient->dtable == NULL || longest <= t->longest) return;
@@ -220,8 +221,7 @@ static int negligible(const pass *c, const task *t, const mep_content_tile *tile
     float floor[TILE_ROWS], bound = mep_terms_bound(&t->terms, distance);
     const float *lowest = lse;
     if (mep_content_is_present(&t->content)) {
-        for (int64_t r = 0; r < TILE_ROWS; r++)
-            floor[r] = lse[r] - mep_content_row_bound(tile, &t->terms, r, distance);
+        for (int64_t r = 0; r < TILE_ROWS; r++) floor[r] = lse[r] - mep_content_row_bound(tile, &t->terms, r, distance);
         lowest = floor;
         bound += mep_content_block_bound(&t->content, tile, block, 0);
     }
@@ -243,8 +243,7 @@ static void backward_tile(const pass *c, mep_attention_buffers *w, task *t, int6
     }
     if (t->skip) mep_attention_row_norms(plan, w->q, tile.rows, q_norm);
     for (int64_t r = 0; r < TILE_ROWS; r++) floor[r] = r < tile.rows ? lse[r] : INFINITY;
-    if (mep_content_is_present(&t->content))
-        mep_content_begin(&t->content, &t->terms, &tile, &w->state[0].content);
+    if (mep_content_is_present(&t->content)) mep_content_begin(&t->content, &t->terms, &tile, &w->state[0].content);
     extend_diagonal(c, w, t, tile.position + tile.rows - 1 - t->first * BLOCK_KEYS);
     memset(dq, 0, (size_t)(TILE_ROWS * plan->padded) * sizeof *dq);
     for (int64_t block = index < t->last ? index : t->last; block >= t->first; block--) {
@@ -364,8 +363,9 @@ static void clear_content(const pass *c, mep_attention_buffers *w, const task *t
         if (counts[i] > 0) memset(all[i]->data, 0, (size_t)counts[i] * sizeof(float));
 }
 
-/* Add the task's part of dQ and of the bias gradient to its head's, when its turn has come. `from`: the task's first
- * tile. Nobody waits for long: tasks begin in the order of their turns, the longest of a head first. */
+/* Add the task's contributions to dQ, dtable and the gradients of content terms to its head's when its turn has come.
+ * `from`: the task's first tile. Waiting is short, because tasks begin in the order of their turns, the longest of a
+ * head first. */
 static void hand_over(const pass *c, mep_attention_buffers *w, const task *t, int64_t from)
 {
     const mep_attention_plan *plan = c->plan;
@@ -375,7 +375,7 @@ static void hand_over(const pass *c, mep_attention_buffers *w, const task *t, in
     float *sum = c->chunks > 1 ? (float *)plan->dq_sums.data + slot * c->tiles * tile : w->dq;
     atomic_llong *turn = (atomic_llong *)plan->turns.data + slot;
     while (atomic_load_explicit(turn, memory_order_acquire) != t->turn) sched_yield();
-    if (t->chunk == 0) { /* which begins at the first tile of all */
+    if (t->chunk == 0) { /* this chunk begins at the first tile of all */
         if (sum != w->dq) memcpy(sum, w->dq, (size_t)end * sizeof *sum);
         memset(sum + end, 0, (size_t)(c->tiles * tile - end) * sizeof *sum);
     } else {
@@ -448,7 +448,8 @@ static void add_content_tables(const pass *c)
         for (int64_t b = 0; b < c->call->batch; b++)
             for (int64_t i = 0; i < t.kernels * keys; i++)
                 c->gradient->dlog_kernels[h * t.kernels * keys + i] +=
-                    ratios[(b * heads + h) * t.kernels * keys + i] * (double)t.ratios[i / keys * t.ratio_row - i % keys];
+                    ratios[(b * heads + h) * t.kernels * keys + i] *
+                    (double)t.ratios[i / keys * t.ratio_row - i % keys];
     }
 }
 
@@ -469,7 +470,7 @@ static void add_sink(const pass *c)
 /* Memory for `all` heads of sums in float64, set to 0. */
 static mep_status zero_sums(mep_shared *sums, int64_t all, int64_t count)
 {
-    MEP_TRY(mep_attention_share(sums, all, count, sizeof(double)));
+    MEP_TRY(mep_attention_reserve(sums, all, count, sizeof(double)));
     memset(sums->data, 0, (size_t)(all * count) * sizeof(double));
     return MEP_OK;
 }
@@ -483,14 +484,15 @@ static mep_status reserve_content(const pass *c)
     if (c->call->gate == NULL && terms.rank == 0 && terms.kernels == 0) return MEP_OK;
     for (int i = 0; i < plan->threads; i++) {
         mep_content_gradients *g = &plan->buffers[i].gradients;
-        MEP_TRY(mep_attention_share(&g->row_sums, rows, 1, sizeof(float)));
-        MEP_TRY(mep_attention_share(&g->column_sums, BACKWARD_BLOCKS, BLOCK_KEYS, sizeof(float)));
-        MEP_TRY(mep_attention_share(&g->profiles, rows, terms.rank, sizeof(float)));
-        MEP_TRY(mep_attention_share(&g->mixture, rows, terms.kernels, sizeof(float)));
-        MEP_TRY(mep_attention_share(&g->bank, terms.rank, terms.bank_row, sizeof(float)));
-        MEP_TRY(mep_attention_share(&g->ratios, terms.kernels, terms.ratio_row, sizeof(float)));
+        MEP_TRY(mep_attention_reserve(&g->row_sums, rows, 1, sizeof(float)));
+        MEP_TRY(mep_attention_reserve(&g->column_sums, BACKWARD_BLOCKS, BLOCK_KEYS, sizeof(float)));
+        MEP_TRY(mep_attention_reserve(&g->profiles, rows, terms.rank, sizeof(float)));
+        MEP_TRY(mep_attention_reserve(&g->mixture, rows, terms.kernels, sizeof(float)));
+        MEP_TRY(mep_attention_reserve(&g->bank, terms.rank, terms.bank_row, sizeof(float)));
+        MEP_TRY(mep_attention_reserve(&g->ratios, terms.kernels, terms.ratio_row, sizeof(float)));
     }
-    if (terms.rank > 0 && c->gradient->dbank != NULL) MEP_TRY(zero_sums(&plan->bank_sums, all, terms.rank * terms.extent));
+    if (terms.rank > 0 && c->gradient->dbank != NULL)
+        MEP_TRY(zero_sums(&plan->bank_sums, all, terms.rank * terms.extent));
     if (terms.kernels > 0 && c->gradient->dlog_kernels != NULL)
         MEP_TRY(zero_sums(&plan->ratio_sums, all, terms.kernels * c->call->keys));
     return MEP_OK;
@@ -507,8 +509,8 @@ static mep_status divide(pass *c)
     c->slots = c->chunks == 1 || all < plan->threads ? all : plan->threads;
     int64_t sums = c->slots * c->group;
     if (c->chunks > 1)
-        MEP_TRY(mep_attention_share(&plan->dq_sums, sums, c->tiles * TILE_ROWS * plan->padded, sizeof(float)));
-    MEP_TRY(mep_attention_share(&plan->turns, sums, 1, sizeof(atomic_llong)));
+        MEP_TRY(mep_attention_reserve(&plan->dq_sums, sums, c->tiles * TILE_ROWS * plan->padded, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->turns, sums, 1, sizeof(atomic_llong)));
     for (int64_t i = 0; i < sums; i++) atomic_init((atomic_llong *)plan->turns.data + i, 0);
     MEP_TRY(reserve_content(c));
     if (c->gradient->dtable == NULL) return MEP_OK;

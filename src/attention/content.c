@@ -12,7 +12,7 @@
 
 static double gate_at(const mep_content *c, int64_t key)
 {
-    return c->gate[key / BLOCK_KEYS % c->ring * BLOCK_KEYS + key % BLOCK_KEYS];
+    return c->gate[key / BLOCK_KEYS % c->capacity * BLOCK_KEYS + key % BLOCK_KEYS];
 }
 
 /* An upper bound of sum_m c_m P_m(d) over d. */
@@ -44,9 +44,9 @@ void mep_content_begin(const mep_content *c, const mep_head_terms *terms, const 
     }
 }
 
-mep_score_rows mep_content_block(const mep_attention_kernels *kernels, const mep_content *c, const mep_head_terms *terms,
-                                 const mep_content_tile *tile, const mep_tile *rows, int64_t block,
-                                 mep_content_buffers *b)
+mep_score_rows mep_content_block(const mep_attention_kernels *kernels, const mep_content *c,
+                                 const mep_head_terms *terms, const mep_content_tile *tile, const mep_tile *rows,
+                                 int64_t block, mep_content_buffers *b)
 {
     int64_t key = block * BLOCK_KEYS, at = key - rows->position, distance = -at - (BLOCK_KEYS - 1);
     mep_score_rows x = {.bias = terms->bias + at};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Score terms that depend on the content: a gate per token, profiles and mixture weights per query. This file turns what
- * a call gives for one head into the operands of the kernels, tile by tile and block by block, and bounds it for the skip
- * test of terms.h. The drivers (forward.c, backward.c, decode.c) call it only where a call has such terms.
+ * Score terms that depend on the content: a gate per token, profiles and mixture weights per query. This file turns
+ * what a call gives for one head into the operands of the kernels, tile by tile and block by block, and bounds it for
+ * the skip test of terms.h. The drivers (forward.c, backward.c, decode.c) call it only where a call has such terms.
  */
 #ifndef MEP_ATTENTION_CONTENT_H
 #define MEP_ATTENTION_CONTENT_H
@@ -12,10 +12,10 @@
 
 /* What a call gives for one head. All pointers NULL: nothing. */
 typedef struct mep_content {
-    const double *gate;        /* key r of block b: gate[b % ring * BLOCK_KEYS + r] */
-    int64_t ring;              /* blocks; INT64_MAX where the keys are not in a ring */
+    const double *gate;        /* key r of block b: gate[b % capacity * BLOCK_KEYS + r] */
+    int64_t capacity;          /* blocks; INT64_MAX where the keys are not in a ring */
     int64_t keys;              /* keys that there are, counted from position 0 */
-    const double *gate_low;    /* [block % ring]: smallest gate of a block; NULL: nothing is skipped */
+    const double *gate_low;    /* [block % capacity]: smallest gate of a block; NULL: nothing is skipped */
     const double *gate_lowest; /* [block]: smallest gate up to it; NULL: not known */
     const float *profiles;     /* [queries][rank], rows profile_row apart */
     const float *mixture;      /* [queries][kernels]: weights, which sum to 1 */
@@ -50,9 +50,9 @@ typedef struct mep_content_buffers {
 } mep_content_buffers;
 
 /* The operands for the rows of a tile against a block. They are good until the next call with these buffers. */
-mep_score_rows mep_content_block(const mep_attention_kernels *kernels, const mep_content *c, const mep_head_terms *terms,
-                                 const mep_content_tile *tile, const mep_tile *rows, int64_t block,
-                                 mep_content_buffers *buffers);
+mep_score_rows mep_content_block(const mep_attention_kernels *kernels, const mep_content *c,
+                                 const mep_head_terms *terms, const mep_content_tile *tile, const mep_tile *rows,
+                                 int64_t block, mep_content_buffers *buffers);
 
 /* Upper bounds for the skip test, of the terms of row r, and of those of all rows, at a block or, with `all` set, at it
  * and all blocks farther away. `distance` is that of the block's last key from the tile's first row. */
@@ -65,7 +65,7 @@ static inline float mep_content_row_bound(const mep_content_tile *tile, const me
 static inline float mep_content_block_bound(const mep_content *c, const mep_content_tile *tile, int64_t block, int all)
 {
     if (c->gate == NULL) return 0;
-    return (float)(tile->base - (all ? c->gate_lowest[block] : c->gate_low[block % c->ring]));
+    return (float)(tile->base - (all ? c->gate_lowest[block] : c->gate_low[block % c->capacity]));
 }
 
 /* weights[m] = softmax of a[0 .. count). */

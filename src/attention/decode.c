@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention of single queries: scores, softmax, weighted sum of values, in two passes over the blocks, since a block's
- * weights can be computed and summed by any thread once the largest score of the nearer blocks is known.
+ * Attention of single queries: scores, softmax, weighted sum of values. There are two passes over the blocks, because
+ * any thread can compute and sum a block's weights once the largest score of the nearer blocks is known.
  */
 #include "attention/decode.h"
 
@@ -14,12 +14,12 @@
 #include "base/memory.h"
 
 enum {
-    GROUP_BLOCKS = 16,    /* blocks that one thread takes at a time: 1024 keys */
-    NEAR_BLOCKS = 16,     /* scored first, for a score below which far blocks are skipped */
-    SERIAL_WORK = 1 << 20 /* channels of keys below which threads cost more than they bring */
+    GROUP_BLOCKS = 16,    /* blocks that a thread takes at a time: 1024 keys */
+    NEAR_BLOCKS = 16,     /* scored first; blocks far below their largest score are skipped */
+    SERIAL_WORK = 1 << 20 /* keys x channels below which threads cost more than they gain */
 };
 
-/* Blocks are counted by n, from the one with the query's own key (n = 0) back. */
+/* Blocks are counted by n from the block with the query's own key, n = 0, towards older keys. */
 static int64_t newest_block(const mep_decode *d)
 {
     return d->position / BLOCK_KEYS;
@@ -30,13 +30,13 @@ static int64_t row_blocks(const mep_decode *d, const mep_decode_row *row)
     return newest_block(d) - row->source.first + 1;
 }
 
-/* Group 0 has the newest block and those before it back to a multiple. */
+/* Groups are aligned to multiples of GROUP_BLOCKS positions; group 0 has the newest block. */
 static int64_t group_of(const mep_decode *d, int64_t n)
 {
     return newest_block(d) / GROUP_BLOCKS - (newest_block(d) - n) / GROUP_BLOCKS;
 }
 
-/* The first n of a group that is there: group 0 begins at 0. */
+/* The smallest n of a group. */
 static int64_t group_first(const mep_decode *d, int64_t group)
 {
     return group == 0 ? 0 : newest_block(d) % GROUP_BLOCKS + 1 + (group - 1) * GROUP_BLOCKS;
@@ -48,21 +48,21 @@ static int64_t group_end(const mep_decode *d, const mep_decode_row *row, int64_t
     return end < blocks ? end : blocks;
 }
 
-/* Keys of block n up to the query's own. */
+/* Number of keys of block n up to the query's own. */
 static int64_t key_count(const mep_decode *d, int64_t n)
 {
     return n == 0 ? d->position % BLOCK_KEYS + 1 : BLOCK_KEYS;
 }
 
-/* Row 0 of block n in keys or values. */
+/* The address of row 0 of block n in keys or values. */
 static const void *block_rows(const mep_decode *d, const mep_decode_row *row, int64_t n, const void *data,
                               int64_t stride)
 {
-    int64_t place = (newest_block(d) - n) % row->source.ring * BLOCK_KEYS;
-    return (const char *)data + place * stride * mep_dtype_size(d->dtype);
+    int64_t first = (newest_block(d) - n) % row->source.capacity * BLOCK_KEYS;
+    return (const char *)data + first * stride * mep_dtype_size(d->dtype);
 }
 
-/* Row i of q or keys in units, zeros after the last channel. */
+/* Copy row i of q or keys into units, with zeros after the last channel. */
 static void copy_row(const mep_decode *d, const void *rows, int64_t stride, int64_t i, float *to)
 {
     const void *from = (const char *)rows + i * stride * mep_dtype_size(d->dtype);
@@ -73,7 +73,8 @@ static void copy_row(const mep_decode *d, const void *rows, int64_t stride, int6
         memcpy(to, from, (size_t)(d->head_dim * mep_dtype_size(d->dtype)));
 }
 
-/* Transpose block n of keys in rows into `out`; rows that are not there, or not units as they are, are copied first. */
+/* Transpose block n of keys into `out`. Rows are copied first where some are missing or where they are not units
+ * already. */
 static void transpose_keys(const mep_decode *d, const mep_decode_row *row, int64_t n, float *copy, float *out)
 {
     int64_t stride = row->source.key_stride, size = mep_dtype_size(d->dtype), count = key_count(d, n);
@@ -87,7 +88,7 @@ static void transpose_keys(const mep_decode *d, const mep_decode_row *row, int64
     d->kernels->transpose(d->units, copy, d->units * (int64_t)sizeof *copy, out);
 }
 
-/* Bias of key 0 of block n, whose later keys follow. */
+/* The bias of key 0 of block n; those of later keys follow. */
 static const float *block_bias(const mep_decode *d, const mep_decode_row *row, int64_t n)
 {
     return row->source.terms.bias + (newest_block(d) - n) * BLOCK_KEYS - d->position;
@@ -151,10 +152,10 @@ static int negligible(const mep_decode *d, int64_t r, int64_t n, float q_norm, f
     if (mep_content_is_present(&source->content))
         bound += mep_content_row_bound(&d->content[r], &source->terms, 0, nearest) +
                  mep_content_block_bound(&source->content, &d->content[r], block, 0);
-    return mep_can_skip(q_norm, source->norms[block % source->ring], floor, mep_skip_limit(bound, d->margin));
+    return mep_can_skip(q_norm, source->norms[block % source->capacity], floor, mep_skip_limit(bound, d->margin));
 }
 
-/* 1. The query, the scores of the nearest blocks, and which of the others may matter (highest = 0 for now). */
+/* 1. Score the nearest blocks, and mark with highest = 0 which of the others may matter. */
 static void score_near(const mep_decode *d, int64_t r)
 {
     const mep_decode_row *row = &d->row[r];
@@ -181,7 +182,7 @@ static int has_blocks(const mep_decode *d, int64_t r, int64_t group)
     return 0;
 }
 
-/* 2. The groups that have. */
+/* 2. List the groups that have blocks to read. */
 static void list_tasks(mep_decode *d)
 {
     d->tasks = 0;
@@ -189,7 +190,7 @@ static void list_tasks(mep_decode *d)
         if (has_blocks(d, i / d->groups, i % d->groups)) d->task[d->tasks++] = i;
 }
 
-/* 3. Scores of a group's blocks, in the order of their addresses, here and below. */
+/* 3. Score a group's blocks in the order of their addresses. */
 static void score_group(const mep_decode *d, int64_t task)
 {
     int64_t r = task / d->groups, group = task % d->groups;
@@ -198,7 +199,7 @@ static void score_group(const mep_decode *d, int64_t task)
         if (n >= NEAR_BLOCKS && highest[n] == 0) highest[n] = score(d, r, n);
 }
 
-/* 4. The largest score before each block, nearest first. A NaN is not one: it spoils the weights of its own block. */
+/* 4. Find the largest score before each block. A NaN does not count: it makes the weights of its own block NaN. */
 static void find_maxima(const mep_decode *d, int64_t r)
 {
     float most = -INFINITY;
@@ -208,7 +209,7 @@ static void find_maxima(const mep_decode *d, int64_t r)
     }
 }
 
-/* 5. Weights and weighted values of a group's blocks, relative to the largest score so far. */
+/* 5. Compute a group's weights and weighted values, relative to the largest score so far. */
 static void weigh_group(const mep_decode *d, int64_t task)
 {
     int64_t r = task / d->groups, group = task % d->groups;
@@ -233,11 +234,11 @@ static void weigh_group(const mep_decode *d, int64_t task)
     }
 }
 
-/* 6. The blocks together, the nearest first. */
+/* 6. Combine the blocks, the nearest first. */
 static void finish(const mep_decode *d, int64_t r)
 {
     const mep_decode_row *row = &d->row[r];
-    float sum = 0, most = -INFINITY, *out = d->out + r * d->blocks * d->padded; /* that of the nearest block */
+    float sum = 0, most = -INFINITY, *out = d->out + r * d->blocks * d->padded; /* of the nearest block */
     for (int64_t n = 0; n < row_blocks(d, row); n++) {
         int64_t i = r * d->blocks + n;
         if (d->highest[i] == -INFINITY) continue;
@@ -256,7 +257,7 @@ static void finish(const mep_decode *d, int64_t r)
     if (row->lse != NULL) *row->lse = lse;
 }
 
-/* Workspace for `blocks` blocks of each row, at least doubled where it grows. */
+/* Make room for `blocks` blocks per row, at least twice as many as before where it grows. */
 static mep_status reserve(mep_decode *d, int64_t blocks)
 {
     d->padded = (d->head_dim + CHANNEL_MULTIPLE - 1) / CHANNEL_MULTIPLE * CHANNEL_MULTIPLE;
@@ -308,6 +309,7 @@ mep_status mep_decode_rows(mep_decode *d)
     d->blocks = 0;
     for (int64_t r = 0; r < d->rows; r++)
         if (row_blocks(d, &d->row[r]) > d->blocks) d->blocks = row_blocks(d, &d->row[r]);
+    MEP_ASSERT(d->blocks >= 1);
     MEP_TRY(reserve(d, d->blocks));
     d->groups = group_of(d, d->blocks - 1) + 1;
     int64_t near_blocks = d->blocks < NEAR_BLOCKS ? d->blocks : NEAR_BLOCKS;
@@ -344,7 +346,7 @@ static mep_decode_row row_of(const mep_attention_plan *plan, const mep_attention
                                        .values = mep_attention_row(plan, &call->v, b, kv, 0),
                                        .key_stride = call->k.token_stride,
                                        .value_stride = call->v.token_stride,
-                                       .ring = INT64_MAX,
+                                       .capacity = INT64_MAX,
                                        .terms = mep_terms_of_head(&plan->terms, h),
                                        .content = mep_attention_content(plan, call, n)}};
 }

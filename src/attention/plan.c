@@ -29,7 +29,7 @@ static mep_status allocate_buffers(const mep_attention_plan *plan, mep_attention
     return MEP_ALLOC(&b->s, TILE_ROWS * BLOCK_KEYS);
 }
 
-/* What a call that failed has left is kept, so that it can be made again. */
+/* Memory that an earlier call has allocated before it failed is kept. */
 static mep_status allocate_once(float **pointer, int64_t count)
 {
     return *pointer != NULL ? MEP_OK : MEP_ALLOC(pointer, count);
@@ -79,10 +79,17 @@ mep_status mep_attention_plan_create(mep_attention_plan **plan, const mep_attent
 
 static void free_buffers(mep_attention_buffers *b)
 {
-    float **all[] = {&b->rows,     &b->kt,         &b->v,        &b->q,  &b->out, &b->s,
-                     &b->chunk_kt, &b->chunk_k,    &b->chunk_vt, &b->dk, &b->dv,  &b->dout,
-                     &b->q_pairs,  &b->dout_pairs, &b->dp,       &b->ds, &b->dq,  &b->diagonal,
-                     &b->scores,   &b->before_factor, &b->content.add, &b->content.factor};
+    float **all[] = {&b->rows,        &b->kt,
+                     &b->v,           &b->q,
+                     &b->out,         &b->s,
+                     &b->chunk_kt,    &b->chunk_k,
+                     &b->chunk_vt,    &b->dk,
+                     &b->dv,          &b->dout,
+                     &b->q_pairs,     &b->dout_pairs,
+                     &b->dp,          &b->ds,
+                     &b->dq,          &b->diagonal,
+                     &b->scores,      &b->before_factor,
+                     &b->content.add, &b->content.factor};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) mep_free(all[i]);
     mep_free(&b->state);
     mep_content_gradients *g = &b->gradients;
@@ -94,8 +101,9 @@ void mep_attention_plan_destroy(mep_attention_plan **plan)
 {
     mep_attention_plan *p = *plan;
     for (int t = 0; p->buffers != NULL && t < p->threads; t++) free_buffers(&p->buffers[t]);
-    mep_shared *shared[] = {&p->sources,  &p->block_norm, &p->prefix_norm, &p->delta, &p->tile_norm,
-                            &p->tile_lse, &p->diagonals,  &p->dq_sums,     &p->turns, &p->gate_low, &p->gate_lowest, &p->mixture, &p->bank_sums, &p->ratio_sums};
+    mep_shared *shared[] = {&p->sources,     &p->block_norm, &p->prefix_norm, &p->delta,     &p->tile_norm,
+                            &p->tile_lse,    &p->diagonals,  &p->dq_sums,     &p->turns,     &p->gate_low,
+                            &p->gate_lowest, &p->mixture,    &p->bank_sums,   &p->ratio_sums};
     for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) mep_free(&shared[i]->data);
     mep_free(&p->buffers);
     mep_terms_free(&p->terms);
@@ -136,7 +144,7 @@ mep_status mep_attention_need_backward(mep_attention_plan *plan)
     return MEP_OK;
 }
 
-mep_status mep_attention_share(mep_shared *shared, int64_t rows, int64_t columns, size_t size)
+mep_status mep_attention_reserve(mep_shared *shared, int64_t rows, int64_t columns, size_t size)
 {
     int64_t bytes = 0;
     MEP_TRY(mep_multiply(rows, columns, (int64_t)size, &bytes));
@@ -189,6 +197,7 @@ void mep_attention_pack(const mep_attention_plan *plan, const mep_tensor_view *v
 {
     int64_t channels = plan->settings.head_dim;
     size_t row_bytes = (size_t)plan->units * sizeof *out, used = (size_t)channels * sizeof(mep_bf16);
+    MEP_ASSERT(rows >= 0 && rows <= TILE_ROWS);
     if (plan->kernels->pair == 1) {
         mep_attention_read_rows(plan, view, b, h, first, rows, 1.0f, out);
     } else {
@@ -270,8 +279,8 @@ static int kv_may_skip(const mep_attention_plan *plan, const mep_attention_call 
 mep_status mep_attention_norms(mep_attention_plan *plan, const mep_attention_call *call)
 {
     int64_t heads = plan->kv_heads, all = call->batch * heads, blocks = ceil_div(call->keys, BLOCK_KEYS);
-    MEP_TRY(mep_attention_share(&plan->block_norm, all, blocks, sizeof(float)));
-    MEP_TRY(mep_attention_share(&plan->prefix_norm, all, blocks, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->block_norm, all, blocks, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->prefix_norm, all, blocks, sizeof(float)));
     float *own = plan->block_norm.data, *prefix = plan->prefix_norm.data;
 #pragma omp parallel for collapse(2) num_threads(plan->threads)
     for (int64_t n = 0; n < all; n++)
@@ -294,8 +303,8 @@ mep_status mep_attention_norms(mep_attention_plan *plan, const mep_attention_cal
 static mep_status prepare_gate(mep_attention_plan *plan, const mep_attention_call *call)
 {
     int64_t all = call->batch * plan->settings.heads, blocks = ceil_div(call->keys, BLOCK_KEYS);
-    MEP_TRY(mep_attention_share(&plan->gate_low, all, blocks, sizeof(double)));
-    MEP_TRY(mep_attention_share(&plan->gate_lowest, all, blocks, sizeof(double)));
+    MEP_TRY(mep_attention_reserve(&plan->gate_low, all, blocks, sizeof(double)));
+    MEP_TRY(mep_attention_reserve(&plan->gate_lowest, all, blocks, sizeof(double)));
     double *low = plan->gate_low.data, *lowest = plan->gate_lowest.data;
 #pragma omp parallel for num_threads(plan->threads)
     for (int64_t n = 0; n < all; n++)
@@ -318,13 +327,13 @@ float *mep_attention_float_row(const mep_attention_plan *plan, const mep_tensor_
 static mep_status prepare_mixture(mep_attention_plan *plan, const mep_attention_call *call)
 {
     int64_t rows = call->batch * plan->settings.heads * call->queries, kernels = plan->terms.ratios.rank;
-    MEP_TRY(mep_attention_share(&plan->mixture, rows, kernels, sizeof(float)));
+    MEP_TRY(mep_attention_reserve(&plan->mixture, rows, kernels, sizeof(float)));
     float *weights = plan->mixture.data;
 #pragma omp parallel for num_threads(plan->threads)
     for (int64_t r = 0; r < rows; r++)
-        mep_content_softmax(
-            kernels, mep_attention_float_row(plan, &call->mixture, r / call->queries, r % call->queries),
-            weights + r * kernels);
+        mep_content_softmax(kernels,
+                            mep_attention_float_row(plan, &call->mixture, r / call->queries, r % call->queries),
+                            weights + r * kernels);
     return MEP_OK;
 }
 
@@ -337,7 +346,7 @@ mep_status mep_attention_prepare_content(mep_attention_plan *plan, const mep_att
 mep_content mep_attention_content(const mep_attention_plan *plan, const mep_attention_call *call, int64_t n)
 {
     int64_t blocks = ceil_div(call->keys, BLOCK_KEYS), kernels = plan->terms.ratios.rank;
-    mep_content c = {.ring = INT64_MAX, .keys = call->keys, .approximate = plan->settings.tolerance > 0};
+    mep_content c = {.capacity = INT64_MAX, .keys = call->keys, .approximate = plan->settings.tolerance > 0};
     if (call->gate != NULL) {
         c.gate = call->gate + n * call->keys;
         c.gate_low = (double *)plan->gate_low.data + n * blocks;

@@ -19,7 +19,7 @@ typedef struct row {
     int64_t first;             /* the first key that is visible */
     double *p;                 /* [keys]: scores, then weights */
     double *mix;               /* [kernels]: weights w of the query's mixture */
-    double *responsibility;             /* [kernels]: responsibilities at one distance */
+    double *responsibility;    /* [kernels]: responsibilities at one distance */
     double lse;
 } row;
 
@@ -126,7 +126,8 @@ static mep_status check(const mep_attention_reference_call *c)
 }
 
 /* For every query in turn. */
-static mep_status for_rows(const mep_attention_reference_call *c, void (*visit)(row *r, const void *), const void *context)
+static mep_status for_rows(const mep_attention_reference_call *c, void (*visit)(row *r, const void *),
+                           const void *context)
 {
     row r = {.call = c, .scale = c->scale != 0 ? c->scale : 1 / sqrt((double)c->head_dim)};
     mep_status status = MEP_ALLOC(&r.p, c->keys);

@@ -44,7 +44,8 @@ static mep_status check_counts(const mep_attention_terms *t)
         return mep_fail(MEP_ERROR_ARGUMENT, "terms.window is %lld; it must be 0 (no window) or more",
                         (long long)t->window);
     if (t->rank < 0 || (t->rank > 0 && (t->bank == NULL || t->extent < 1)))
-        return mep_fail(MEP_ERROR_ARGUMENT, "terms.rank is %lld and terms.extent %lld: profiles need a bank [rank, extent]",
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "terms.rank is %lld and terms.extent %lld: profiles need a bank [rank, extent]",
                         (long long)t->rank, (long long)t->extent);
     if (t->kernels < 0 || (t->kernels > 0 && (t->log_kernels == NULL || t->log_kernels_length < 1)))
         return mep_fail(MEP_ERROR_ARGUMENT,
@@ -166,7 +167,8 @@ static float prepare_ratios(mep_terms *t, const mep_attention_terms *terms, int6
     return highest;
 }
 
-/* The part of one head's scores that depends on the distance alone: the table, and the largest of a mixture's kernels. */
+/* The part of one head's scores that depends on the distance alone: the table, and the largest of a mixture's kernels.
+ */
 static float bias_at(mep_terms *t, const mep_attention_terms *terms, int64_t head, int64_t d)
 {
     float bias = 0;

@@ -74,8 +74,8 @@ float *mep_terms_origin(int64_t distances, float *reversed);
 int64_t mep_toeplitz_row(int64_t extent);
 float *mep_toeplitz_origin(int64_t extent, float *table);
 
-/* The end of an online softmax: lse of a row of which the largest score and the sum of weights relative to it are known,
- * and by what its output so far is multiplied. The sink joins the sum here. */
+/* The end of an online softmax: lse of a row of which the largest score and the sum of weights relative to it are
+ * known, and by what its output so far is multiplied. The sink joins the sum here. */
 float mep_terms_finish(float sink, float maximum, float sum, float *factor);
 
 /* ---- The skip test ---- */

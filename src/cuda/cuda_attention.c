@@ -2,7 +2,7 @@
 /*
  * Fused attention on CUDA: checks, memory, and the order of the kernels.
  */
-#include "cuda/attention.h"
+#include "cuda/cuda_attention.h"
 
 #include <math.h>
 
