@@ -61,11 +61,11 @@ static void compute(const job *j, mep_gradient_tree *tree, int64_t index, int64_
     const mep_model *m = j->model;
     float *block = mep_gradient_tree_begin(tree, index);
     for (int64_t i = 0; i < m->size; i++) block[i] = value(part, i);
-    mep_gradient_tree_final(tree, m->final_norm_weight, m->position_bias);
+    mep_gradient_tree_final(tree, m->first[FINAL_NORM_WEIGHT], m->first[POSITION_BIAS]);
     for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--)
-        mep_gradient_tree_final(tree, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
-    mep_gradient_tree_final(tree, 0, m->first_layer);
-    mep_gradient_tree_final(tree, m->position_bias, m->count);
+        mep_gradient_tree_final(tree, mep_layer_range(m, l).first, mep_layer_range(m, l).end);
+    mep_gradient_tree_final(tree, 0, m->section[SECTION_LAYERS]);
+    mep_gradient_tree_final(tree, m->first[POSITION_BIAS], m->count);
 }
 
 static void run_sums(job *j, mep_dist *g, const mep_shards *s, const float *gradients, int *wrong)

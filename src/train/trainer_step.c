@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "model/train_pass.h"
 #include "train/trainer_state.h"
 
 /* Read the tokens of this process's sequences. */
