@@ -61,11 +61,11 @@ static void compute(const job *j, mep_gradient_tree *tree, int64_t index, int64_
     const mep_model *m = j->model;
     float *block = mep_gradient_tree_begin(tree, index);
     for (int64_t i = 0; i < m->size; i++) block[i] = value(part, i);
-    mep_gradient_tree_final(tree, m->final_norm_weight, m->position_bias);
+    mep_gradient_tree_final(tree, m->first[FINAL_NORM_WEIGHT], m->first[POSITION_BIAS]);
     for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--)
-        mep_gradient_tree_final(tree, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
-    mep_gradient_tree_final(tree, 0, m->first_layer);
-    mep_gradient_tree_final(tree, m->position_bias, m->count);
+        mep_gradient_tree_final(tree, mep_layer_range(m, l).first, mep_layer_range(m, l).end);
+    mep_gradient_tree_final(tree, 0, m->section[SECTION_LAYERS]);
+    mep_gradient_tree_final(tree, m->first[POSITION_BIAS], m->count);
 }
 
 static void run_sums(job *j, mep_dist *g, const mep_shards *s, const float *gradients, int *wrong)
@@ -77,7 +77,7 @@ static void run_sums(job *j, mep_dist *g, const mep_shards *s, const float *grad
     int64_t own = SEQUENCES / g->size;
     for (int64_t i = 0, n = g->rank * own * LENGTH; i < own * LENGTH; i++, n++)
         losses[i] = ldexpf(value(n % 5, n), (int)(n % 7) * 10); /* magnitudes whose sums are rounded even in float64 */
-    CHECK(mep_adamw_create_ranges(&optimizer, s->own, s->count, &settings, mep_place_cpu) == MEP_OK);
+    CHECK(mep_adamw_create_ranges(&optimizer, s->own, s->count, &settings, mep_context_cpu) == MEP_OK);
     CHECK(mep_sums_create(&sums, s, own) == MEP_OK);
     mep_adamw_squares(optimizer, gradients);
     CHECK(mep_sums_run(sums, LENGTH, j->unknown && g->rank == 0 ? NULL : losses, optimizer->squares, &j->loss[g->rank],
@@ -98,7 +98,7 @@ static void work(mep_dist *g, void *context)
     CHECK(mep_shards_create(&s, j->model, g) == MEP_OK);
     CHECK(mep_alloc(&block, j->model->size, sizeof *block) == MEP_OK);
     CHECK(mep_reduction_create(&reduction, j->model, s, block) == MEP_OK);
-    CHECK(mep_gradient_tree_create(&tree, j->model, each, block, reduction, mep_place_cpu) == MEP_OK);
+    CHECK(mep_gradient_tree_create(&tree, j->model, each, block, reduction, mep_context_cpu) == MEP_OK);
     for (int round = 0; round < 2; round++) {
         for (int64_t i = 0; i < each; i++) compute(j, tree, i, g->rank * each + i);
         CHECK(mep_reduction_finish(reduction) == MEP_OK);
@@ -182,7 +182,7 @@ static void test_memory(void **state)
     for (int64_t parts = 1; parts <= 9; parts++) {
         mep_gradient_tree *p;
         mep_fail_allocation(0);
-        assert_int_equal(mep_gradient_tree_create(&p, model, parts, NULL, NULL, mep_place_cpu), MEP_OK);
+        assert_int_equal(mep_gradient_tree_create(&p, model, parts, NULL, NULL, mep_context_cpu), MEP_OK);
         assert_int_equal(mep_fail_allocation(0), 1 + mep_gradient_tree_levels(parts));
         mep_gradient_tree_destroy(&p);
     }

@@ -262,7 +262,7 @@ static char *poisoned_model(const mep_train_settings *s, float value)
     mep_model *model;
     char *path = run_path("poisoned");
     assert_int_equal(mep_model_create(&model, &s->model, 7), MEP_OK);
-    ((float *)model->tensors[model->first_layer + QKV_WEIGHT].data)[100] = value;
+    ((float *)model->tensors[mep_tensor_index(model, QKV_WEIGHT, 0)].data)[100] = value;
     assert_int_equal(mep_make_folder(path, 1), MEP_OK);
     assert_int_equal(mep_model_save(model, path, NULL), MEP_OK);
     mep_model_destroy(&model);

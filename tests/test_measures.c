@@ -28,7 +28,7 @@ static mep_model *forgetful_model(void)
 {
     mep_model *model = lively_model("nope");
     for (int64_t layer = 0; layer < model->config.num_hidden_layers; layer++) {
-        mep_tensor *t = &model->tensors[mep_layer_tensor(model, layer, DENSE_WEIGHT)];
+        mep_tensor *t = &model->tensors[mep_tensor_index(model, DENSE_WEIGHT, layer)];
         memset(t->data, 0, (size_t)t->size * sizeof(float));
     }
     return model;
@@ -315,7 +315,7 @@ static mep_model *bias_model(const char *position)
 {
     mep_model *model = lively_model(position);
     for (int64_t layer = 0; layer < model->config.num_hidden_layers; layer++) {
-        mep_tensor *t = &model->tensors[mep_layer_tensor(model, layer, QKV_WEIGHT)];
+        mep_tensor *t = &model->tensors[mep_tensor_index(model, QKV_WEIGHT, layer)];
         memset(t->data, 0, (size_t)t->size * sizeof(float));
     }
     return model;
@@ -605,7 +605,7 @@ static void test_refused(void **state)
     s = small_settings();
     assert_int_equal(measure_with(mep_measure_by_position, model, data, &s, &m), MEP_OK);
     refuse(MEP_ERROR_ARGUMENT, "by-position", measure_with(mep_measure_context_gain, model, data, &s, &m));
-    ((float *)model->tensors[model->embed_out].data)[5] = NAN;
+    ((float *)model->tensors[mep_tensor_index(model, EMBED_OUT, 0)].data)[5] = NAN;
     int64_t count = m.count;
     refuse(MEP_ERROR_NUMERIC, "not finite", measure_with(mep_measure_by_position, model, data, &s, &m));
     assert_int_equal(m.count, count);

@@ -243,7 +243,7 @@ static void test_synthetic_measure(void **state)
     float *logits = calloc((size_t)L * BYTES, sizeof *logits);
     double right = 0, loss = 0;
     /* among the values, so that some answers are found: the output of all other tokens is far lower */
-    float *out = model->tensors[model->embed_out].data;
+    float *out = model->tensors[mep_tensor_index(model, EMBED_OUT, 0)].data;
     for (int64_t t = 0; t < BYTES; t++)
         for (int64_t k = 0; k < 32 && !is_value((int32_t)t); k++) out[t * 32 + k] = 0;
     mep_session_defaults(&settings);

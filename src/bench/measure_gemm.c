@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "bench/bench.h"
 #include "bench/operands.h"
+#include "model/layout.h"
 
 enum { MAPS = 5, PASSES = 3, DTYPES = 2, OUTPUT_ROWS = 1024 };
 static const char *const PASS_NAMES[PASSES] = {"forward", "input gradient", "weight gradient"};
@@ -22,14 +23,14 @@ typedef struct linear_map {
 } linear_map;
 
 typedef struct operation {
-    mep_place context;
+    mep_context context;
     mep_gemm product;
 } operation;
 
 typedef struct bench {
     const mep_bench_gemm_settings *settings;
     mep_bench_common *common;
-    mep_place context;
+    mep_context context;
     mep_bench_ceiling ceilings[DTYPES];
     linear_map maps[MAPS];
     operation operations[DTYPES];
@@ -44,15 +45,19 @@ static mep_status run(void *context)
 
 static void list(bench *b)
 {
+    static const struct {
+        const char *name;
+        mep_tensor_kind matrix;
+    } maps[MAPS] = {{"qkv", QKV_WEIGHT}, {"dense", DENSE_WEIGHT}, {"up", UP_WEIGHT}, {"down", DOWN_WEIGHT},
+                    {"output", EMBED_OUT}};
     const mep_model_config *c = &b->settings->config;
-    int64_t rows = b->settings->rows, h = c->hidden_size, f = c->intermediate_size;
+    int64_t rows = b->settings->rows;
     int64_t output = min_i64(rows, OUTPUT_ROWS); /* the model's output layer processes chunks of rows */
-    const linear_map maps[MAPS] = {{.name = "qkv", .rows = rows, .in = h, .out = 3 * h},
-                                   {.name = "dense", .rows = rows, .in = h, .out = h},
-                                   {.name = "up", .rows = rows, .in = h, .out = f},
-                                   {.name = "down", .rows = rows, .in = f, .out = h},
-                                   {.name = "output", .rows = output, .in = h, .out = c->vocab_size}};
-    for (int i = 0; i < MAPS; i++) b->maps[i] = maps[i];
+    for (int i = 0; i < MAPS; i++)
+        b->maps[i] = (linear_map){.name = maps[i].name,
+                                  .rows = maps[i].matrix == EMBED_OUT ? output : rows,
+                                  .in = mep_kind_columns(c, maps[i].matrix),
+                                  .out = mep_kind_rows(c, maps[i].matrix)};
 }
 
 /* The product of a pass: forward y = x W^T, input gradient dx = dy W, weight gradient dW += dy^T x. */

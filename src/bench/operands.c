@@ -50,15 +50,15 @@ end:
     return status;
 }
 
-mep_status mep_bench_context_open(mep_place *context, mep_device device, int64_t rows, int64_t width)
+mep_status mep_bench_context_open(mep_context *context, mep_device device, int64_t rows, int64_t width)
 {
-    *context = (mep_place){.device = device};
+    *context = (mep_context){.device = device};
     MEP_TRY(mep_device_check(device));
     context->nn = mep_backend_of(device)->network;
     return context->nn->create(&context->state, rows, width);
 }
 
-void mep_bench_context_close(mep_place *context)
+void mep_bench_context_close(mep_context *context)
 {
     if (context->state != NULL) context->nn->destroy(&context->state);
 }
@@ -103,7 +103,7 @@ void mep_bench_ceiling_task(mep_bench_ceiling *ceiling, mep_bench_task *task)
 }
 
 typedef struct addition {
-    mep_place context;
+    mep_context context;
     int64_t count;
     void *x, *y;
 } addition;

@@ -15,13 +15,13 @@
 mep_status mep_bench_random(mep_device device, void **data, mep_dtype dtype, int64_t count);
 
 /* Open the execution context of a device, for calls of up to `rows` rows of up to `width` columns (nn/device.h). */
-mep_status mep_bench_context_open(mep_place *context, mep_device device, int64_t rows, int64_t width);
-void mep_bench_context_close(mep_place *context);
+mep_status mep_bench_context_open(mep_context *context, mep_device device, int64_t rows, int64_t width);
+void mep_bench_context_close(mep_context *context);
 
 /* The arithmetic ceiling: a square matrix product, computed on the device as the network computes its products. For
  * bfloat16 on a CPU below AVX-512, where such products are computed in float32, it is the float32 product. */
 typedef struct mep_bench_ceiling {
-    mep_place context;
+    mep_context context;
     mep_gemm product;
 } mep_bench_ceiling;
 

@@ -13,6 +13,8 @@
 #include "base/memory.h"
 #include "base/watch.h"
 #include "eval/measure.h"
+#include "model/block.h"
+#include "model/forward_pass.h"
 #include "model/session.h"
 
 enum { QUERIES = 32 /* of a segment, at most */, VALUES = 4 };

@@ -7,11 +7,12 @@
 
 #include <math.h>
 
+#include "base/device.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
 #include "base/watch.h"
-#include "model/row_logits.h"
+#include "model/forward_pass.h"
 #include "model/session.h"
 
 typedef struct scoring {
@@ -95,7 +96,9 @@ static mep_status find_likeliest(scoring *s, int64_t batch_index, int32_t *likel
     int64_t vocab = mep_model_get_config(job->call->model)->vocab_size;
     for (int64_t i = 0; i < job->answers; i++) {
         int64_t row = batch_index * job->length + s->positions[batch_index * job->answers + i], best = 0;
-        MEP_TRY(mep_session_row_logits(s->session, row, s->logits));
+        MEP_TRY(mep_run_output(s->session, row, 1, s->session->logits));
+        MEP_TRY(mep_device_read(s->session->settings.device, s->logits, s->session->logits,
+                                vocab * (int64_t)sizeof *s->logits));
         for (int64_t t = 1; t < vocab; t++)
             if (s->logits[t] > s->logits[best]) best = t;
         likeliest[i] = (int32_t)best;

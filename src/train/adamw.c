@@ -12,7 +12,7 @@
 #include "base/memory.h"
 
 mep_status mep_adamw_create_ranges(mep_adamw **optimizer, const mep_range *ranges, int64_t range_count,
-                                   const mep_adamw_settings *settings, mep_place context)
+                                   const mep_adamw_settings *settings, mep_context context)
 {
     mep_adamw *o = NULL;
     mep_status status;
@@ -36,7 +36,7 @@ failed:
 }
 
 mep_status mep_adamw_create(mep_adamw **optimizer, const mep_model *model, const mep_adamw_settings *settings,
-                            mep_place context)
+                            mep_context context)
 {
     const mep_range all = {0, mep_model_parameter_values(model)};
     return mep_adamw_create_ranges(optimizer, &all, 1, settings, context);

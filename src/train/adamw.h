@@ -22,7 +22,7 @@ typedef struct mep_range {
  * (nn/device.h), and the bits of a chunk do not depend on the range that contains it. */
 typedef struct mep_adamw {
     mep_adamw_settings settings;
-    mep_place context;
+    mep_context context;
     mep_range *ranges; /* [range_count] the values that it updates: all of the model's, or this process's shards */
     int64_t range_count;
     int64_t size;    /* values of all ranges */
@@ -34,10 +34,10 @@ typedef struct mep_adamw {
 
 /* Create an optimizer with zero moments for all values of `model`. It must not outlive the context's state. */
 mep_status mep_adamw_create(mep_adamw **optimizer, const mep_model *model, const mep_adamw_settings *settings,
-                            mep_place context);
+                            mep_context context);
 /* Create an optimizer for some ranges of the values. */
 mep_status mep_adamw_create_ranges(mep_adamw **optimizer, const mep_range *ranges, int64_t range_count,
-                                   const mep_adamw_settings *settings, mep_place context);
+                                   const mep_adamw_settings *settings, mep_context context);
 void mep_adamw_destroy(mep_adamw **optimizer);
 
 /* Set optimizer->squares to the sum of squares of each chunk of its ranges in a gradient block. */

@@ -16,7 +16,7 @@ enum { LEVELS = 63 };
 struct mep_gradient_tree {
     const mep_model *model;
     mep_reduction *reduction;
-    mep_place context;
+    mep_context context;
     int64_t count, levels;
     float *gradients;
     float *waiting[LEVELS]; /* [levels] blocks */
@@ -33,7 +33,7 @@ int64_t mep_gradient_tree_levels(int64_t count)
 }
 
 mep_status mep_gradient_tree_create(mep_gradient_tree **tree, const mep_model *model, int64_t count, float *gradients,
-                                    mep_reduction *reduction, mep_place context)
+                                    mep_reduction *reduction, mep_context context)
 {
     mep_gradient_tree *t;
     mep_status status;

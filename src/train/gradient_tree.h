@@ -19,7 +19,7 @@ typedef struct mep_gradient_tree mep_gradient_tree;
  * model's values, and goes on to `reduction`. The tree allocates mep_gradient_tree_levels(count) more such blocks in
  * the same memory. Model, gradients and reduction must outlive the tree. */
 mep_status mep_gradient_tree_create(mep_gradient_tree **tree, const mep_model *model, int64_t count, float *gradients,
-                                    mep_reduction *reduction, mep_place context);
+                                    mep_reduction *reduction, mep_context context);
 int64_t mep_gradient_tree_levels(int64_t count); /* log2(count), rounded up */
 void mep_gradient_tree_destroy(mep_gradient_tree **tree);
 

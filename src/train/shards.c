@@ -37,18 +37,17 @@ static void divide(mep_shards *s, const mep_model *model, int64_t first, int64_t
     }
 }
 
-/* Divide the model where a backward pass reports final gradients (mep_session_gradients_final). Returns the number of
- * buckets before the position bias. */
+/* Divide the model where a training pass reports final gradients (mep_range_at). Returns the number of buckets before
+ * the position bias. */
 static int64_t divide_model(mep_shards *s, const mep_model *m)
 {
-    int64_t tail = m->position_bias >= 0 ? m->position_bias : m->count;
+    int64_t before = 0;
     s->count = 0;
-    divide(s, m, 0, m->first_layer);
-    for (int64_t l = 0; l < m->config.num_hidden_layers; l++)
-        divide(s, m, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
-    divide(s, m, m->final_norm_weight, tail);
-    int64_t before = s->count;
-    divide(s, m, tail, m->count);
+    for (int64_t r = 0; r < mep_range_count(m); r++) {
+        mep_tensor_range range = mep_range_at(m, r);
+        before = s->count;
+        divide(s, m, range.first, range.end);
+    }
     return before;
 }
 

@@ -65,10 +65,7 @@ typedef struct study_run {
 /* Operations of the forward pass a token: two a weight, and attention over half of the length on average. */
 static double token_work(const mep_train_settings *s, int64_t length)
 {
-    const mep_model_config *m = &s->model;
-    double hidden = (double)m->hidden_size, layers = (double)m->num_hidden_layers;
-    double weights = layers * hidden * (4 * hidden + 2 * (double)m->intermediate_size) + hidden * (double)m->vocab_size;
-    return 2 * weights + 2 * layers * hidden * (double)length;
+    return (mep_products_work(&s->model, length) + mep_attention_work(&s->model, length)) / (double)length;
 }
 
 static double step_work(const mep_train_settings *s)

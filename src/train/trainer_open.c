@@ -154,7 +154,7 @@ static mep_status open_optimizer(mep_trainer *t)
                                       .eps = s->eps,
                                       .weight_decay = s->weight_decay,
                                       .max_grad_norm = s->max_grad_norm};
-    mep_place context = mep_session_place(t->session);
+    mep_context context = mep_session_context(t->session);
     MEP_TRY(mep_shards_create(&t->shards, t->model, t->group));
     MEP_TRY(mep_adamw_create_ranges(&t->optimizer, t->shards->own, t->shards->count, &adamw, context));
     MEP_TRY(mep_reduction_create(&t->reduction, t->model, t->shards, t->gradients));

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/integer.h"
+#include "model/train_pass.h"
 #include "train/trainer_state.h"
 
 /* Read the tokens of this process's sequences. */
