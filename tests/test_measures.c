@@ -661,6 +661,79 @@ static void test_effective_length(void **state)
     refuse(MEP_ERROR_ARGUMENT, "fraction", mep_measure_effective_length(&m, "loss", 64, NAN, &length));
 }
 
+/* ---- Text ---- */
+
+static void test_text(void **state)
+{
+    (void)state;
+    mep_model *model = lively_model("mep");
+    mep_dataset *data = open_data();
+    for (int k = 0; k < MEASURE_COUNT; k++) {
+        mep_measure_settings s = small_settings();
+        const mep_measure_call call = {.model = model, .data = data, .settings = &s};
+        mep_measure m = {0}, again = {0};
+        char *text, *second;
+        s.samples = k == 3 ? 1 : 11; /* one segment: no standard errors */
+        assert_int_equal(MEASURES[k](&call, &m), MEP_OK);
+        assert_int_equal(mep_measure_print(&m, &text), MEP_OK);
+        assert_int_equal(mep_measure_parse(text, &again), MEP_OK);
+        assert_string_equal(again.name, m.name);
+        assert_string_equal(again.axis, m.axis);
+        assert_same(&again, &m, "text");
+        for (int64_t i = 0; i < m.count; i++) {
+            const mep_measure_value *a = &m.values[i], *b = &again.values[i];
+            assert_true(a->length == b->length && a->layer == b->layer && a->head == b->head);
+            assert_true(a->samples == b->samples && (a->at == b->at || (isnan(a->at) && isnan(b->at))));
+            assert_true(isnan(a->standard_error) == isnan(b->standard_error));
+        }
+        assert_int_equal(mep_measure_print(&again, &second), MEP_OK);
+        assert_string_equal(text, second);
+        mep_measure_free(&again);
+        mep_measure_free(&m);
+        mep_text_free(&text);
+        mep_text_free(&second);
+    }
+    mep_dataset_close(&data);
+    mep_model_destroy(&model);
+}
+
+static void test_bad_text(void **state)
+{
+    (void)state;
+    static const char heading[] = "measure,axis,length,at,layer,head,name,value,stderr,samples\n";
+    static const char good[] = "a,gap,12,3,,,loss,1.5,0.25,7\n";
+    static const char *const bad[] = {
+        "a,gap,12,3,,,loss,1.5,0.25\n",
+        "a,gap,12,3,,,loss,1.5,0.25,7,8\n",
+        "a,gap,0,3,,,loss,1.5,0.25,7\n",
+        "a,gap,12,3,,,,1.5,0.25,7\n",
+        "b,gap,12,3,,,loss,1.5,0.25,7\n",
+        "a,depth,12,3,,,loss,1.5,0.25,7\n",
+        "a,gap,12,3x,,,loss,1.5,0.25,7\n",
+        "a,gap,12,3,-1,,loss,1.5,0.25,7\n",
+        "a,gap,12,3,,,loss,1.5,0.25,\n",
+        "a,gap,12,3,,,012345678901234567890123456789012,1.5,0.25,7\n",
+        "\n",
+    };
+    char text[512];
+    mep_measure m = {0};
+    snprintf(text, sizeof text, "%s%s", heading, good);
+    assert_int_equal(mep_measure_parse(text, &m), MEP_OK);
+    assert_int_equal(m.count, 1);
+    assert_true(m.values[0].value == 1.5 && m.values[0].layer == -1 && m.values[0].at == 3);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "%s%s%s", heading, good, bad[i]);
+        refuse(MEP_ERROR_FORMAT, "line 3", mep_measure_parse(text, &m));
+        assert_int_equal(m.count, 1); /* unchanged */
+    }
+    refuse(MEP_ERROR_FORMAT, "line 1", mep_measure_parse("", &m));
+    refuse(MEP_ERROR_FORMAT, "line 1", mep_measure_parse("measure,axis\n", &m));
+    mep_measure_free(&m);
+    assert_int_equal(mep_measure_parse(heading, &m), MEP_OK);
+    assert_int_equal(m.count, 0);
+    mep_measure_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -673,6 +746,8 @@ int main(void)
         cmocka_unit_test(test_blindness_of_models),
         cmocka_unit_test(test_bias_sight),
         cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_bad_text),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_effective_length),

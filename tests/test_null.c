@@ -371,6 +371,10 @@ static void test_train(void **state)
     STATUS(mep_measure_effective_length, name, mep_measure_effective_length(X, NULL, 1, 0, X));
     STATUS(mep_measure_effective_length, length, mep_measure_effective_length(X, "loss", 1, 0, NULL));
     NOTHING(mep_measure_defaults, settings, mep_measure_defaults(NULL));
+    STATUS(mep_measure_parse, text, mep_measure_parse(NULL, X));
+    STATUS(mep_measure_parse, measure, mep_measure_parse("", NULL));
+    STATUS(mep_measure_print, measure, mep_measure_print(NULL, X));
+    STATUS(mep_measure_print, text, mep_measure_print(X, NULL));
     NOTHING(mep_measure_free, measure, mep_measure_free(NULL));
     STATUS(mep_train_check, settings, mep_train_check(NULL));
     STATUS(mep_train_fall_back, run, mep_train_fall_back(NULL, X, X));

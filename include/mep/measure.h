@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-/* The number of bits per byte of text: result->loss of the scored tokens in bits, divided by the bytes of their text.
+/* Bits per byte of text: the loss of the scored tokens in bits, divided by the number of bytes of their text.
  * Unlike the perplexity it can be compared between tokenizers. NaN if the dataset does not know its tokenizer. `data`
  * and `settings` are those of the mep_evaluate call that gave `result`. */
 MEP_API mep_status mep_eval_bits_per_byte(const mep_dataset *data, const mep_eval_settings *settings,
@@ -31,7 +31,7 @@ typedef struct mep_measure_value {
     int64_t layer, head;         /* from 0; -1: not of one layer or head */
     double value;
     double standard_error; /* NaN: unknown */
-    int64_t samples;       /* independent samples behind the standard error: segments, tokens or trials */
+    int64_t samples;       /* independent samples of the standard error: segments, tokens or trials */
 } mep_measure_value;
 
 /* The numbers of one measure, at one or several lengths. Begin with {0}: every mep_measure call of the same measure
@@ -44,6 +44,13 @@ typedef struct mep_measure {
 } mep_measure;
 
 MEP_API void mep_measure_free(mep_measure *measure);
+
+/* Write a measure as CSV, one line per number with all its members. Every number is read back as the same one. The
+ * caller frees *text with mep_text_free. */
+MEP_API mep_status mep_measure_print(const mep_measure *measure, char **text);
+/* Read what mep_measure_print wrote. *measure, which is overwritten, is unchanged on failure; MEP_ERROR_FORMAT names
+ * the line. */
+MEP_API mep_status mep_measure_parse(const char *text, mep_measure *measure);
 
 typedef struct mep_measure_settings {
     int64_t length;       /* tokens per segment; not used by mep_measure_copy_gain */

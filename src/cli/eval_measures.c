@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/number.h"
@@ -154,10 +155,26 @@ static void write_label(measures_job *job, int64_t length, int64_t index)
         snprintf(job->label, sizeof job->label, "length %s", text);
 }
 
+/* Model and data are the same in all processes: another machine may have old copies. */
+static mep_status check_same_files(const measures_job *job)
+{
+    mep_checksum weights;
+    mep_checksum_begin(&weights);
+    for (int64_t i = 0; i < mep_model_parameter_count(job->model); i++) {
+        mep_parameter p;
+        MEP_TRY(mep_model_get_parameter(job->model, i, &p));
+        mep_checksum_add(&weights, p.values, p.size * (int64_t)sizeof *p.values);
+    }
+    uint64_t model = mep_checksum_end(&weights), data = mep_dataset_checksum(mep_data_mix_dataset(job->data, 0));
+    MEP_TRY(mep_dist_check_same(mep_cli_group(), &model, sizeof model, job->options->model_path));
+    return mep_dist_check_same(mep_cli_group(), &data, sizeof data, job->options->data_path);
+}
+
 static mep_status measure(measures_job *job)
 {
     mep_eval_measures *m = job->options;
     MEP_TRY(mep_dist_agree(mep_cli_group(), open_files(job)));
+    if (mep_cli_processes() > 1) MEP_TRY(check_same_files(job));
     int64_t lengths = m->gaps.count > 0 ? 1 : m->lengths.count;
     int64_t parts = m->gaps.count > 0 ? m->gaps.count : is_passkey(m) ? job->depth_count : 1;
     for (int64_t i = 0; i < lengths * parts; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The generators of synthetic tasks. Values are the bytes 0x20 to 0x3f (digits and punctuation), keys 0x40 to 0x5f
- * (capital letters), and what stands between them 0x60 to 0x7e (small letters).
+ * (capital letters), and all other tokens 0x60 to 0x7e (small letters).
  */
 #include "eval/synthetic.h"
 
