@@ -22,7 +22,7 @@ expect 0 $evaluate --lengths 16,64 --by-position
 columns length position loss +- bits_per_byte +- samples
 [ "$(awk '$1 == 64 && NF == 7 { print $2 }' out | xargs)" = '1 2 4 8 16 32 64' ] || wrong 'other bins'
 [ "$(awk '$1 == 16 && NF == 7 { print $2 }' out | xargs)" = '1 2 4 8 16' ] || wrong 'other bins'
-awk 'NF == 7 && $1 > 0 { d = $3 / log(2) - $5; if (d > 1e-4 || d < -1e-4) exit 1 }' out || wrong 'a token is a byte'
+awk 'NF == 7 && $1 + 0 > 0 { d = $3 / log(2) - $5; if (d > 1e-4 || d < -1e-4) exit 1 }' out || wrong 'a token is a byte'
 said out 'effective length: 64 or more (loss within 2 % of that at the training length 16)'
 # The bins together are the loss of the evaluation.
 mean=$(awk '$1 == 64 && NF == 7 { sum += $3 * ($2 - last); last = $2 } END { print sum / 64 }' out)
@@ -171,6 +171,6 @@ kill -s INT $pid
 status=0
 wait $pid || status=$?
 [ $status = 130 ] || wrong "exit code $status after a signal"
-[ "$(awk 'NF == 7 && $1 > 0 { print $1 }' out | sort -u)" = 256 ] || wrong 'the finished length is not printed'
+[ "$(awk 'NF == 7 && $1 + 0 > 0 { print $1 }' out | sort -u)" = 256 ] || wrong 'the finished length is not printed'
 said err 'mep eval: the loss by position was stopped'
 finish

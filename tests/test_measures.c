@@ -91,7 +91,7 @@ static mep_measure_settings small_settings(void)
 {
     mep_measure_settings s;
     mep_measure_defaults(&s);
-    s.length = 72, s.samples = 11, s.max_tokens = 800, s.copy_tokens = 9, s.batch_tokens = 200;
+    s.length = 72, s.samples = 40, s.max_tokens = 800, s.copy_tokens = 9, s.batch_tokens = 200;
     return s;
 }
 
@@ -673,7 +673,7 @@ static void test_text(void **state)
         const mep_measure_call call = {.model = model, .data = data, .settings = &s};
         mep_measure m = {0}, again = {0};
         char *text, *second;
-        s.samples = k == 3 ? 1 : 11; /* one segment: no standard errors */
+        s.samples = k == 3 ? 1 : 40; /* one segment: no standard errors */
         assert_int_equal(MEASURES[k](&call, &m), MEP_OK);
         assert_int_equal(mep_measure_print(&m, &text), MEP_OK);
         assert_int_equal(mep_measure_parse(text, &again), MEP_OK);

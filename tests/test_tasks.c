@@ -88,7 +88,7 @@ static void test_induction(void **state)
     static const int64_t lengths[] = {4, 5, 64};
     int64_t places = 0;
     for (int l = 0; l < 3; l++)
-        for (int64_t index = 0; index < 200; index++) {
+        for (int64_t index = 0; index < 1000; index++) {
             int32_t tokens[64];
             uint8_t mask[64];
             int64_t marks = 0, first = -1, n = lengths[l];
