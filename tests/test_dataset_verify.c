@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "mep/data.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 #include "text_files.h"
 #include "train/mixture.h"
 

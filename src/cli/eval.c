@@ -30,7 +30,7 @@ typedef struct eval_job {
     mep_lengths lengths;
     mep_eval_settings settings;
     int64_t threads;
-    int dtype, device, part, json, quiet, split_sequence; /* part: a mep_split_part */
+    int dtype, device, part, json, quiet, split_sequence; /* part: a mep_split */
 
     mep_model *model;
     mep_mixture data;
@@ -104,7 +104,7 @@ static mep_status choose_tokens(eval_job *job)
 
 static mep_status open_files(eval_job *job)
 {
-    MEP_TRY(mep_mixture_open(&job->data, job->data_path, job->split, (mep_split_part)job->part));
+    MEP_TRY(mep_mixture_open(&job->data, job->data_path, job->split, (mep_split)job->part));
     MEP_TRY(mep_mixture_verify(&job->data));
     MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
     if (!job->quiet) mep_cli_note_untrained("eval", job->model_path, job->position, job->model);

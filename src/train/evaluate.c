@@ -157,15 +157,15 @@ static mep_status run_batches(evaluation *e, const mep_dataset *data, int64_t fi
 static mep_status share_losses(evaluation *e)
 {
     mep_dist *g = e->group;
-    mep_dist_piece *pieces;
+    mep_dist_block *pieces;
     int64_t count = 0, size = (int64_t)sizeof *e->losses;
     MEP_TRY(mep_alloc(&pieces, 2 * g->size, sizeof *pieces));
     for (int64_t r = 0; r < g->size; r++) {
         int64_t first = mep_ring_first(g, e->settings->length, r),
                 length = mep_ring_first(g, e->settings->length, r + 1) - first;
         if (r == g->rank) continue;
-        pieces[count] = (mep_dist_piece){r, e->losses + e->first, e->length * size};
-        pieces[g->size + count++] = (mep_dist_piece){r, e->losses + first, length * size};
+        pieces[count] = (mep_dist_block){r, e->losses + e->first, e->length * size};
+        pieces[g->size + count++] = (mep_dist_block){r, e->losses + first, length * size};
     }
     mep_status status = mep_dist_transfer(g, pieces, count, pieces + g->size, count);
     mep_free(&pieces);

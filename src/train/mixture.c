@@ -108,13 +108,13 @@ mep_status mep_mixture_title(const char *spec, char out[MEP_DATA_SIZE])
 
 /* ---- Opening ---- */
 
-mep_status mep_mixture_open(mep_mixture *m, const char *spec, const char *split, mep_split_part part)
+mep_status mep_mixture_open(mep_mixture *m, const char *spec, const char *split, mep_split part)
 {
     const char *shares = split != NULL && split[0] != '\0' ? split : NULL;
     MEP_TRY(mep_mixture_parse(m, spec));
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < m->count && status == MEP_OK; i++)
-        status = mep_dataset_open_part(&m->data[i], m->names[i], shares, part);
+        status = mep_dataset_open_split(&m->data[i], m->names[i], shares, part);
     if (status == MEP_OK) status = mep_mixture_check_tokenizers(m, m);
     if (status != MEP_OK) mep_mixture_close(m);
     return status;

@@ -34,7 +34,7 @@ typedef struct mep_mixture {
 
 /* Open the datasets of `spec`, of each the part that `split` (NULL or "": all) gives to `part`. *mixture is empty
  * (count 0) on failure. */
-mep_status mep_mixture_open(mep_mixture *mixture, const char *spec, const char *split, mep_split_part part);
+mep_status mep_mixture_open(mep_mixture *mixture, const char *spec, const char *split, mep_split part);
 void mep_mixture_close(mep_mixture *mixture);
 
 /* mep_dataset_verify of each; reads all of the data once, for this and for the checksums and the vocabulary. */
