@@ -100,6 +100,9 @@ MEP_API mep_status mep_corpus_read(const char *const *paths, int64_t count, mep_
 
 /* ---- The token dataset ---- */
 
+/* Sizes of the texts that name data: a dataset prefix or a data mix, and a split. */
+enum { MEP_DATA_SIZE = 4096, MEP_SPLIT_SIZE = 64 };
+
 typedef struct mep_dataset mep_dataset;
 
 /* Map PREFIX.bin and PREFIX.idx read-only; token types uint8, int8, int16, uint16, int32 and int64 are read. Everything

@@ -11,6 +11,7 @@
 #ifndef MEP_STUDY_H
 #define MEP_STUDY_H
 
+#include "mep/eval.h"
 #include "mep/train.h"
 
 #ifdef __cplusplus

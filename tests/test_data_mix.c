@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mixtures of corpora: names and weights, the turns against GPT-NeoX's loop, proportions at every moment, reading,
- * training that resumes to the bit, splits, and evaluation.
+ * Data mixes: names and weights, the turns compared with GPT-NeoX's loop, proportions after every sequence, reading,
+ * training that resumes bit-identically, splits, and evaluation.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
 
-#include "train/mixture.h"
+#include "eval/evaluate.h"
+#include "train/data_order.h"
+#include "train/run_data.h"
 
 static char second[600], third[600];
 
@@ -30,14 +32,14 @@ static void expect(mep_status status, mep_status expected)
 
 static void expect_names(const char *spec, int64_t count, const char *const names[], const double weights[])
 {
-    mep_mixture m;
-    expect(mep_mixture_parse(&m, spec), MEP_OK);
+    mep_data_mix m;
+    expect(mep_data_mix_parse(&m, spec), MEP_OK);
     assert_int_equal(m.count, count);
     for (int64_t i = 0; i < count; i++) {
         assert_string_equal(m.names[i], names[i]);
         assert_true(fabs(m.weights[i] - weights[i]) < 1e-12);
     }
-    mep_mixture_close(&m);
+    mep_data_mix_close(&m);
 }
 
 static void test_names(void **state)
@@ -50,34 +52,46 @@ static void test_names(void **state)
     expect_names("lang=en,x=3,b=1e0", 2, (const char *const[]){"lang=en,x", "b"}, (const double[]){0.75, 0.25});
     static const char *const wrong[] = {"a=0", "a=1,b=-1", "a=1,=2", "a=1,b=inf", "a=nan", "a=1,b=0"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        mep_mixture m;
-        expect(mep_mixture_parse(&m, wrong[i]), MEP_ERROR_ARGUMENT);
+        mep_data_mix m;
+        expect(mep_data_mix_parse(&m, wrong[i]), MEP_ERROR_ARGUMENT);
         assert_int_equal(m.count, 0);
     }
     char out[MEP_DATA_SIZE];
-    expect(mep_mixture_append("d/a=0.70,b=1e0", ".train", out), MEP_OK);
+    expect(mep_data_mix_append("d/a=0.70,b=1e0", ".train", out), MEP_OK);
     assert_string_equal(out, "d/a.train=0.70,b.train=1e0");
-    expect(mep_mixture_append("x/y,z", ".valid", out), MEP_OK);
+    expect(mep_data_mix_append("x/y,z", ".valid", out), MEP_OK);
     assert_string_equal(out, "x/y,z.valid");
-    expect(mep_mixture_title("d/a=0.70,e/f/b=1", out), MEP_OK);
+    expect(mep_data_mix_title("d/a=0.70,e/f/b=1", out), MEP_OK);
     assert_string_equal(out, "a=0.70,b=1");
-    expect(mep_mixture_title("d/a", out), MEP_OK);
+    expect(mep_data_mix_title("d/a", out), MEP_OK);
     assert_string_equal(out, "a");
     char many[MEP_DATA_SIZE] = "";
-    for (int i = 0; i < MEP_MIXTURE_MOST + 1; i++) strcat(many, i == 0 ? "a=1" : ",a=1");
-    mep_mixture m;
-    expect(mep_mixture_parse(&m, many), MEP_ERROR_ARGUMENT);
+    for (int i = 0; i < MEP_DATA_MIX_MOST + 1; i++) strcat(many, i == 0 ? "a=1" : ",a=1");
+    mep_data_mix m;
+    expect(mep_data_mix_parse(&m, many), MEP_ERROR_ARGUMENT);
 }
 
 /* ---- Turns ---- */
 
-static void open_mixture(mep_mixture *m, const char *spec, int64_t length, uint64_t seed)
+/* A mix and the order of its sequences of 16 tokens. */
+typedef struct ordered_mix {
+    mep_data_mix mix;
+    mep_data_order order;
+} ordered_mix;
+
+static void open_ordered(ordered_mix *m, const char *spec, uint64_t seed)
 {
-    expect(mep_mixture_open(m, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
-    expect(mep_mixture_order(m, length, seed), MEP_OK);
+    expect(mep_data_mix_open(&m->mix, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
+    expect(mep_data_order_open(&m->order, &m->mix, 16, seed), MEP_OK);
 }
 
-/* GPT-NeoX's build_blending_indices (megatron/data/helpers.cpp), as it stands there but for the types. */
+static void close_ordered(ordered_mix *m)
+{
+    mep_data_order_close(&m->order);
+    mep_data_mix_close(&m->mix);
+}
+
+/* GPT-NeoX's build_blending_indices (megatron/data/helpers.cpp), unchanged except for the types. */
 static void neox_turns(const double *weights, int datasets, int64_t size, uint8_t *turn, int64_t *before)
 {
     int64_t current[8] = {0};
@@ -93,7 +107,7 @@ static void neox_turns(const double *weights, int datasets, int64_t size, uint8_
     }
 }
 
-/* With weights that are whole multiples of 1/65536 the first period is NeoX's to the turn. */
+/* If the weights are multiples of 1/65536, every turn of the first period is NeoX's. */
 static void test_turns_of_neox(void **state)
 {
     (void)state;
@@ -101,23 +115,23 @@ static void test_turns_of_neox(void **state)
     char spec[4 * 600];
     snprintf(spec, sizeof spec, "%s=%.17g,%s=%.17g,%s=%.17g", data_path, weights[0], second, weights[1], third,
              weights[2]);
-    mep_mixture m;
-    open_mixture(&m, spec, 16, 1);
-    uint8_t *turn = malloc(MEP_MIXTURE_PERIOD);
-    int64_t *before = malloc(MEP_MIXTURE_PERIOD * sizeof *before);
-    neox_turns(weights, 3, MEP_MIXTURE_PERIOD, turn, before);
-    for (int64_t n = 0; n < MEP_MIXTURE_PERIOD; n++) {
-        int64_t own = -1, corpus = mep_mixture_place(&m, n, &own);
+    ordered_mix m;
+    open_ordered(&m, spec, 1);
+    uint8_t *turn = malloc(MEP_DATA_ORDER_PERIOD);
+    int64_t *before = malloc(MEP_DATA_ORDER_PERIOD * sizeof *before);
+    neox_turns(weights, 3, MEP_DATA_ORDER_PERIOD, turn, before);
+    for (int64_t n = 0; n < MEP_DATA_ORDER_PERIOD; n++) {
+        int64_t own = -1, corpus = mep_data_order_find(&m.order, n, &own);
         if (corpus != turn[n] || own != before[n])
             fail_msg("turn %lld is that of corpus %lld", (long long)n, (long long)corpus);
     }
     free(turn);
     free(before);
-    mep_mixture_close(&m);
+    close_ordered(&m);
 }
 
-/* At every moment no corpus is more than a sequence ahead of its share, and none is forgotten; each is read in its own
- * order, one sequence after the other. */
+/* After every sequence, no corpus is more than one sequence ahead of its weight and none is left out; each is read in
+ * its own order, one sequence after the other. */
 static void test_proportions(void **state)
 {
     (void)state;
@@ -127,66 +141,67 @@ static void test_proportions(void **state)
         char spec[4 * 600];
         snprintf(spec, sizeof spec, "%s=%s,%s=%s,%s=%s", data_path, weights[w][0], second, weights[w][1], third,
                  weights[w][2]);
-        mep_mixture m;
-        open_mixture(&m, spec, 16, 1);
+        ordered_mix m;
+        open_ordered(&m, spec, 1);
         int64_t taken[3] = {0};
-        for (int i = 0; i < 3; i++) assert_true(fabs(m.share[i] - m.weights[i] * MEP_MIXTURE_PERIOD) < 1);
-        for (int64_t n = 0; n < 3 * MEP_MIXTURE_PERIOD; n++) {
-            int64_t before = -1, corpus = mep_mixture_place(&m, n, &before);
+        for (int i = 0; i < 3; i++) assert_true(fabs(m.order.quota[i] - m.mix.weights[i] * MEP_DATA_ORDER_PERIOD) < 1);
+        for (int64_t n = 0; n < 3 * MEP_DATA_ORDER_PERIOD; n++) {
+            int64_t before = -1, corpus = mep_data_order_find(&m.order, n, &before);
             assert_int_equal(before, taken[corpus]);
             taken[corpus]++;
             for (int i = 0; i < 3; i++) {
-                double share = m.share[i] * (double)(n + 1) / MEP_MIXTURE_PERIOD;
-                if (!((double)taken[i] <= share + 1 && (double)taken[i] > share - 2))
+                double due = m.order.quota[i] * (double)(n + 1) / MEP_DATA_ORDER_PERIOD;
+                if (!((double)taken[i] <= due + 1 && (double)taken[i] > due - 2))
                     fail_msg("%lld of %lld sequences are of corpus %d", (long long)taken[i], (long long)n + 1, i);
             }
         }
-        mep_mixture_close(&m);
+        close_ordered(&m);
     }
     char spec[4 * 600];
     snprintf(spec, sizeof spec, "%s=1,%s=1e-6", data_path, second);
-    mep_mixture m;
-    expect(mep_mixture_open(&m, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
-    expect(mep_mixture_order(&m, 16, 1), MEP_ERROR_ARGUMENT);
+    mep_data_mix m;
+    mep_data_order order;
+    expect(mep_data_mix_open(&m, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
+    expect(mep_data_order_open(&order, &m, 16, 1), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "second: its weight is less than"));
-    mep_mixture_close(&m);
+    mep_data_mix_close(&m);
 }
 
-/* A sequence of a mixture is the sequence of its corpus alone; a mixture of one is the corpus. */
+/* A sequence of a mix is the sequence of its corpus alone; a mix of one corpus is that corpus. */
 static void test_reading(void **state)
 {
     (void)state;
     char spec[4 * 600];
     snprintf(spec, sizeof spec, "%s=2,%s=1", data_path, second);
-    mep_mixture m, one, named;
-    open_mixture(&m, spec, 16, 7);
-    open_mixture(&one, data_path, 16, 7);
+    ordered_mix m, one, named;
+    open_ordered(&m, spec, 7);
+    open_ordered(&one, data_path, 7);
     snprintf(spec, sizeof spec, "%s=3", data_path);
-    open_mixture(&named, spec, 16, 7);
+    open_ordered(&named, spec, 7);
     int differ = 0;
     for (int64_t n = 0; n < 3000; n++) {
         int32_t a[2][16], b[2][16];
-        int64_t before = -1, corpus = mep_mixture_place(&m, n, &before);
-        expect(mep_mixture_read(&m, n, a[0], a[1]), MEP_OK);
-        expect(mep_sampler_read(&m.samplers[corpus], before, b[0], b[1]), MEP_OK);
+        int64_t before = -1, corpus = mep_data_order_find(&m.order, n, &before);
+        expect(mep_data_order_read(&m.order, n, a[0], a[1]), MEP_OK);
+        expect(mep_sampler_read(&m.order.samplers[corpus], before, b[0], b[1]), MEP_OK);
         assert_memory_equal(a, b, sizeof a);
         if (corpus == 0) {
-            expect(mep_mixture_read(&one, before, b[0], b[1]), MEP_OK);
+            expect(mep_data_order_read(&one.order, before, b[0], b[1]), MEP_OK);
             assert_memory_equal(a, b, sizeof a);
         }
-        expect(mep_mixture_read(&one, n, a[0], a[1]), MEP_OK);
-        expect(mep_mixture_read(&named, n, b[0], b[1]), MEP_OK);
+        expect(mep_data_order_read(&one.order, n, a[0], a[1]), MEP_OK);
+        expect(mep_data_order_read(&named.order, n, b[0], b[1]), MEP_OK);
         assert_memory_equal(a, b, sizeof a);
-        differ += mep_sampler_start(&m.samplers[1], n % 300) != mep_sampler_start(&m.samplers[0], n % 300);
+        differ += mep_sampler_start(&m.order.samplers[1], n % 300) != mep_sampler_start(&m.order.samplers[0], n % 300);
     }
     assert_true(differ > 2900);
-    assert_int_equal(mep_mixture_tokens(&m), TOKENS + TOKENS / 4);
-    assert_int_equal(mep_mixture_least_tokens(&m), TOKENS / 4);
-    mep_mixture_close(&m);
-    mep_mixture_close(&one);
-    mep_mixture_close(&named);
-    expect(mep_mixture_open(&m, "nothing=1", NULL, MEP_SPLIT_TRAIN), MEP_ERROR_IO);
-    assert_int_equal(m.count, 0);
+    assert_int_equal(mep_data_mix_tokens(&m.mix), TOKENS + TOKENS / 4);
+    assert_int_equal(mep_data_mix_least_tokens(&m.mix), TOKENS / 4);
+    close_ordered(&m);
+    close_ordered(&one);
+    close_ordered(&named);
+    expect(mep_data_mix_open(&m.mix, "nothing=1", NULL, MEP_SPLIT_TRAIN), MEP_ERROR_IO);
+    assert_int_equal(m.mix.count, 0);
 }
 
 /* ---- Training ---- */
@@ -242,7 +257,7 @@ static void write_documents(const char *path, int count)
     mep_tokenizer_destroy(&bytes);
 }
 
-/* With a split the training sees the first part alone, and the validation loss is that of the second. */
+/* With a split, training reads only the first part, and the validation loss is that of the second part. */
 static void test_split(void **state)
 {
     (void)state;
@@ -251,18 +266,20 @@ static void test_split(void **state)
     mep_train_settings s = settings_for("mep");
     snprintf(s.data, sizeof s.data, "%s", path);
     snprintf(s.split, sizeof s.split, "8,1,1");
-    mep_mixture m;
-    expect(mep_mixture_open_train(&m, &s), MEP_OK);
-    expect(mep_mixture_order(&m, s.length, 1), MEP_OK);
-    assert_int_equal(mep_mixture_documents(&m), 40);
+    mep_data_mix m;
+    mep_data_order order;
+    expect(mep_train_open_data(&m, &s), MEP_OK);
+    expect(mep_data_order_open(&order, &m, s.length, 1), MEP_OK);
+    assert_int_equal(mep_data_mix_documents(&m), 40);
     for (int64_t n = 0; n < 1000; n++) {
         int32_t inputs[16], targets[16];
-        expect(mep_mixture_read(&m, n, inputs, targets), MEP_OK);
+        expect(mep_data_order_read(&order, n, inputs, targets), MEP_OK);
         for (int i = 0; i < 16; i++) assert_true(inputs[i] < 20 && targets[i] < 20);
     }
-    mep_mixture_close(&m);
-    expect(mep_mixture_open_valid(&m, &s), MEP_OK);
-    assert_int_equal(mep_mixture_documents(&m), 5);
+    mep_data_order_close(&order);
+    mep_data_mix_close(&m);
+    expect(mep_train_open_valid(&m, &s), MEP_OK);
+    assert_int_equal(mep_data_mix_documents(&m), 5);
     s.steps = 10, s.valid_every = 10, s.valid_tokens = 0;
     double losses[64] = {0};
     expect(mep_train_start(run, &s, count_losses, losses), MEP_OK);
@@ -272,11 +289,12 @@ static void test_split(void **state)
     mep_eval_defaults(&e);
     e.length = s.length, e.batch_tokens = s.micro_batch_size * s.length;
     expect(mep_model_load(&model, run), MEP_OK);
-    expect(mep_mixture_evaluate(&mep_dist_alone, 0, model, &m, &e, NULL, NULL, &result, NULL), MEP_OK);
+    const mep_eval_call call = {.group = &mep_dist_alone, .model = model, .settings = &e};
+    expect(mep_evaluate_mix(&call, &m, &result, NULL), MEP_OK);
     if (!(fabs(result.loss + losses[0]) < 1e-6)) fail_msg("validation %g, evaluation %g", -losses[0], result.loss);
     mep_model_destroy(&model);
-    mep_mixture_close(&m);
-    /* a split without a second part has no validation; nonsense is refused */
+    mep_data_mix_close(&m);
+    /* a split without a second part has no validation; an invalid split is refused */
     snprintf(s.split, sizeof s.split, "1");
     assert_false(mep_train_has_valid(&s));
     snprintf(s.split, sizeof s.split, "x");
@@ -286,7 +304,7 @@ static void test_split(void **state)
     assert_string_equal(found.split, "8,1,1");
 }
 
-/* The loss of a mixture is the mean of the losses with the weights. */
+/* The loss of a mix is the weighted mean of the losses. */
 static void test_evaluation(void **state)
 {
     (void)state;
@@ -295,13 +313,14 @@ static void test_evaluation(void **state)
     expect(mep_model_create(&model, &s.model, 5), MEP_OK);
     char spec[4 * 600];
     snprintf(spec, sizeof spec, "%s=3,%s=1", data_path, second);
-    mep_mixture m;
+    mep_data_mix m;
     mep_eval_settings e;
     mep_eval_result mixed, one[2], each[2];
     mep_eval_defaults(&e);
     e.length = 32, e.max_tokens = 640;
-    expect(mep_mixture_open(&m, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
-    expect(mep_mixture_evaluate(&mep_dist_alone, 0, model, &m, &e, NULL, NULL, &mixed, each), MEP_OK);
+    expect(mep_data_mix_open(&m, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
+    const mep_eval_call call = {.group = &mep_dist_alone, .model = model, .settings = &e};
+    expect(mep_evaluate_mix(&call, &m, &mixed, each), MEP_OK);
     for (int i = 0; i < 2; i++) expect(mep_evaluate(model, m.data[i], &e, NULL, NULL, &one[i]), MEP_OK);
     for (int i = 0; i < 2; i++)
         assert_true(fabs(each[i].loss - one[i].loss) < 1e-12 && each[i].tokens == one[i].tokens);
@@ -313,7 +332,7 @@ static void test_evaluation(void **state)
     assert_true(fabs(mixed.standard_error / (exp(loss) * sqrt(a * a + b * b)) - 1) < 1e-9);
     assert_int_equal(mixed.tokens, one[0].tokens + one[1].tokens);
     assert_int_equal(mixed.segments, 40);
-    mep_mixture_close(&m);
+    mep_data_mix_close(&m);
     mep_model_destroy(&model);
 }
 
