@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a long text that is tokenized in slices. The first byte chooses a tokenizer, the
- * second the length of the slices. The tokens of the slices, one behind the other, are those of the whole text.
+ * libFuzzer target: the input is a long text that is tokenized in slices. The first byte selects a tokenizer, the
+ * second the length of the slices. The tokens of the slices, in order, are those of the complete text.
  */
 #include <stdio.h>
 
@@ -24,18 +24,18 @@ static const struct {
 } VARIANTS[] = {
     {"null", BYTE_LEVEL("false", "true"), "[]"},                                           /* GPT-2 */
     {NFC, BYTE_LEVEL("false", "true"), "[]"},                                              /* GPT-NeoX */
-    {"null", BYTE_LEVEL("true", "true"), "[]"},                                            /* a space before all */
+    {"null", BYTE_LEVEL("true", "true"), "[]"},                                            /* a space before the text */
     {"null", SPLIT(" ?[^(\\\\s|[.,!?…。，、।۔،])]+", BYTE_LEVEL("false", "false")), "[]"}, /* BLOOM */
     {"null", SPLIT(LETTERS "\\\\p{N}{1,3}" OTHERS, BYTE_LEVEL("false", "false")), "[]"},   /* Llama 3 */
     {NFC, SPLIT(LETTERS "\\\\p{N}" OTHERS, BYTE_LEVEL("false", "false")), "[]"},           /* Qwen 2 */
     {"null", BYTE_LEVEL("false", "true"), "[{\"content\": \"1a1\", \"single_word\": true, \"lstrip\": true}]"},
     {NFC, BYTE_LEVEL("false", "true"), "[{\"content\": \"! \", \"rstrip\": true}]"},
     {NFC, BYTE_LEVEL("false", "true"), "[{\"content\": \"  \", \"lstrip\": true, \"normalized\": true}]"},
-    {"null", BYTE_LEVEL("false", "false"), "[]"}, /* no place to cut */
+    {"null", BYTE_LEVEL("false", "false"), "[]"}, /* no split point */
 };
 enum { VARIANT_COUNT = sizeof VARIANTS / sizeof *VARIANTS };
 
-/* Pieces that are cut in two have other tokens: every two of these bytes merge, and each byte with a blank. */
+/* A word that is split has other tokens: every two of these bytes merge, and each byte merges with a blank. */
 static const char JOINED[] = "a1s'l!.(|", BLANKS[] = " \n\t\r";
 
 static void add_merge(json_t *vocab, json_t *merges, int left, int right)
@@ -97,7 +97,7 @@ static void check_slices(const mep_tokenizer *tokenizer, const char *text, int64
     int32_t *parts = malloc((size_t)room * sizeof *parts), *whole = malloc((size_t)room * sizeof *whole);
     if (parts == NULL || whole == NULL) abort();
     while (size - at > length) {
-        char *seen = malloc((size_t)length); /* of this size, so that a sanitizer sees a look ahead */
+        char *seen = malloc((size_t)length); /* of this size, so that a sanitizer detects a read after it */
         if (seen == NULL) abort();
         memcpy(seen, text + at, (size_t)length);
         int64_t cut = mep_tokenizer_split_point(tokenizer, seen, length);
