@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A folder in /tmp for fuzzers of parsers that read files. It is made with the first file and removed, with its content,
- * at the end of the process. Define _XOPEN_SOURCE 700 before including this file.
+ * A folder in /tmp for fuzzers of parsers that read files. It is made with the first file and removed, with its
+ * content, at the end of the process. Define _XOPEN_SOURCE 700 before including this file.
  */
 #ifndef MEP_FUZZ_FOLDER_H
 #define MEP_FUZZ_FOLDER_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Common parts of the fuzzers: the declaration of the target, the check of a message, and the input as a text. folder.h is
- * for parsers that read files.
+ * Common parts of the fuzzers: the declaration of the target, the check of a message, and the input as a text. folder.h
+ * is for parsers that read files.
  */
 #ifndef MEP_FUZZ_FUZZ_H
 #define MEP_FUZZ_FUZZ_H

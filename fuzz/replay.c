@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs a fuzz target without libFuzzer on every file of a folder, complete and truncated at many lengths. The test suite
- * replays fuzz/corpus/NAME with it under any compiler. Usage: replay_NAME FOLDER
+ * Runs a fuzz target without libFuzzer on every file of a folder, complete and truncated at many lengths. The test
+ * suite replays fuzz/corpus/NAME with it under any compiler. Usage: replay_NAME FOLDER
  */
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>
