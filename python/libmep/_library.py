@@ -62,14 +62,17 @@ typedef struct mep_model_config {
     int64_t hidden_size;
     int64_t num_hidden_layers;
     int64_t num_attention_heads;
+    int64_t num_key_value_heads;
+    int64_t head_dim;
     int64_t intermediate_size;
     int64_t max_position_embeddings;
     double layer_norm_eps;
     double rotary_emb_base;
     double rotary_pct;
     char position_encoding[MEP_POSITION_SIZE];
-    int use_parallel_residual;
-    int gelu_tanh;
+    mep_norm norm;
+    mep_mlp mlp;
+    mep_residual residual;
     int tie_word_embeddings;
     int embedding_layer_norm;
     int no_bias;
@@ -80,6 +83,7 @@ typedef struct mep_save_settings {
 } mep_save_settings;
 typedef struct mep_parameter {
     const char *name;
+    const char *group;
     int ndim;
     int64_t shape[4];
     int64_t size;
@@ -224,6 +228,7 @@ class MepError(RuntimeError):
 _SCALARS = {
     "void": None, "int": ctypes.c_int, "int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64,
     "uint64_t": ctypes.c_uint64, "double": ctypes.c_double, "mep_device": ctypes.c_int, "mep_dtype": ctypes.c_int,
+    "mep_norm": ctypes.c_int, "mep_mlp": ctypes.c_int, "mep_residual": ctypes.c_int,
     "mep_status": ctypes.c_int,
 }
 
