@@ -49,7 +49,7 @@ static mep_status take(void *context, const mep_corpus_record *record)
 static void go_on(const mep_journal *journal)
 {
     const char *const input = input_path;
-    const mep_journal_place *now = &journal->now;
+    const mep_journal_position *now = &journal->now;
     mep_dataset_writer *writer = NULL;
     int64_t first = -1;
     put_file("d.bin.tmp", DATA, sizeof DATA);
