@@ -1,16 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Checks what the documents refer to: relative links and their anchors, files named as `folder/file`, make targets, and that
-# docs/README.md lists every page. Prints FILE:LINE for each error and fails. Usage: check_documents.sh [REPOSITORY]
+# Checks what the documents refer to: relative links and their anchors, files named as `folder/file` or `file.c`, make targets,
+# and that docs/README.md lists every page. Prints FILE:LINE for each error and fails. Usage: check_documents.sh [REPOSITORY]
 set -eu
+external='merge_datasets.py train_gpt2.c' # files of other projects that the documents name
 cd "${1:-$(dirname "$0")/..}"
 pages=$(find . -maxdepth 1 -name '*.md'; find docs -name '*.md')
 [ -n "$pages" ] || { echo 'no documents found: nothing was checked'; exit 1; }
 
 # Lines "link FILE LINE TARGET", "file FILE LINE PATH", "make FILE LINE NAME", "anchor FILE NAME" for all pages.
-references=$(mktemp)
-trap 'rm -f "$references"' EXIT
+references=$(mktemp) files=$(mktemp)
+trap 'rm -f "$references" "$files"' EXIT
+find . \( -path ./build -o -path ./.git \) -prune -o -type f -print > "$files"
 # shellcheck disable=SC2086
 awk '
 FNR == 1 { sub(/^\.\//, "", FILENAME); code = 0 }
@@ -32,6 +34,7 @@ code { next }
     while (match(rest, /`[^`]*`/)) {
         word = substr(rest, RSTART + 1, RLENGTH - 2)
         if (word ~ /^(cmake|docs|examples|fuzz|include|python|scripts|src|tests)\/[a-z0-9_\/.]*$/) print "file", FILENAME, FNR, word
+        else if (word ~ /^[a-z0-9_\/.]+\.(c|h|cu|cuh|cpp|py|sh|gp|cmake)$/) print "name", FILENAME, FNR, word
         if (word ~ /^make [a-z]/) { split(word, part, " "); print "make", FILENAME, FNR, part[2] }
         rest = substr(rest, RSTART + RLENGTH)
     }
@@ -56,6 +59,10 @@ while read -r kind page line target; do
         [ -e "$file" ] || { wrong "$page" "$line" "no file $file"; continue; }
         file=$(realpath --relative-to=. "$file")
         [ -z "$anchor" ] || grep -qxF "anchor $file $anchor" "$references" || wrong "$page" "$line" "no heading #$anchor in $file"
+        ;;
+    name)
+        case " $external " in *" $target "*) continue ;; esac
+        grep -q "/$target\$" "$files" || wrong "$page" "$line" "no file $target"
         ;;
     file) [ -e "$target" ] || wrong "$page" "$line" "no file $target" ;;
     make) grep -q "^$target:" Makefile || wrong "$page" "$line" "no target $target in the Makefile" ;;

@@ -21,9 +21,9 @@ fails 'nothing was checked'
 : > "$folder/src/base/a.c"
 printf 'all:\n\ttrue\n' > "$folder/Makefile"
 printf '# Guide\n[page](page.md#a-heading-of-c)\n' > "$folder/docs/README.md"
-printf '# Page\n## A heading, of `C`\n`src/base/a.c`, `make all`, [x](https://example.org/none)\n' > "$folder/docs/page.md"
+printf '# Page\n## A heading, of `C`\n`src/base/a.c`, `a.c`, `base/a.c`, `make all`, [x](https://example.org/none)\n' > "$folder/docs/page.md"
 sh "$check" "$folder" > "$folder/output"
-grep -qF '3 references' "$folder/output"
+grep -qF '5 references' "$folder/output"
 
 breach() { # breach LINE TEXT: a page with this line fails with TEXT
     printf '# Extra\n%s\n' "$1" > "$folder/EXTRA.md"
@@ -33,6 +33,8 @@ breach() { # breach LINE TEXT: a page with this line fails with TEXT
 breach '[x](docs/none.md)' 'no file ./docs/none.md'
 breach '[x](docs/page.md#none)' 'no heading #none in docs/page.md'
 breach 'see `src/base/b.c`' 'no file src/base/b.c'
+breach 'see `b.c`' 'no file b.c'
+breach 'see `base/b.c`' 'no file base/b.c'
 breach 'run `make none`' 'no target none in the Makefile'
 breach '    make none' 'no target none in the Makefile'
 printf '# Lost\n' > "$folder/docs/lost.md"
