@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 #
 # Checks that texts of the project do not contain the phrases of scripts/phrases.txt. Prints FILE:LINE, the phrase and what
-# to write instead, and fails. Usage: check_language.sh [REPOSITORY]
+# to write instead, and fails. Usage: check_language.sh [REPOSITORY [FOLDER OR FILE ...]]
 set -eu
-list=$(dirname "$0")/phrases.txt
+list=$(cd "$(dirname "$0")" && pwd)/phrases.txt
 cd "${1:-$(dirname "$0")/..}"
-folders='cmake docs examples fuzz include python scripts src tests'
-files=$(find ./*.md CMakeLists.txt Makefile $folders -type f ! -path 'tests/golden/*' ! -path 'fuzz/corpus/*' ! -path '*/__pycache__/*' \
+[ $# = 0 ] || shift
+[ $# != 0 ] || set -- ./*.md CMakeLists.txt Makefile cmake docs examples fuzz include python scripts src tests
+files=$(find "$@" -type f ! -path 'tests/golden/*' ! -path 'fuzz/corpus/*' ! -path '*/__pycache__/*' \
     ! -name phrases.txt ! -name '*.png' ! -name '*.gz' ! -name '*.xz' ! -name '*.zst' ! -name '*.bin' ! -name '*.idx' | LC_ALL=C sort)
 [ -n "$files" ] || { echo 'no files found: nothing was checked'; exit 1; }
 
