@@ -14,7 +14,7 @@ attention: base
 nn: base
 model: base bias attention nn dist
 text: base
-io: base model
+io: base bias model
 train: base bias attention nn model text io dist
 dist: base
 cuda: base nn attention

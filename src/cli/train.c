@@ -160,7 +160,7 @@ static int read_init(train_job *job, const mep_option *options)
 /* MEP_ARGS_GO, or the exit code after one line on stderr. */
 static int check_new_run(train_job *job, const mep_option *options)
 {
-    mep_position_kind kind = MEP_POSITION_NONE;
+    mep_position *parsed = NULL;
     char *position = job->o.settings.model.position_encoding;
     int code = read_init(job, options);
     if (code != MEP_ARGS_GO) return code;
@@ -171,8 +171,9 @@ static int check_new_run(train_job *job, const mep_option *options)
         (mep_args_given(options, "--valid-every") || mep_args_given(options, "--valid-tokens")))
         return mep_cli_usage("train", "--valid PREFIX is missing");
     if (job->position != NULL) {
-        if (mep_position_parse(job->position, &kind) != MEP_OK)
+        if (mep_position_create(&parsed, job->position) != MEP_OK)
             return mep_cli_usage("train", "%s", mep_error_message());
+        mep_position_destroy(&parsed);
         if (strlen(job->position) >= MEP_POSITION_SIZE)
             return mep_cli_usage("train", "--position: longer than %d characters", MEP_POSITION_SIZE - 1);
         snprintf(position, MEP_POSITION_SIZE, "%s", job->position);
@@ -231,7 +232,7 @@ static mep_status print_model(const mep_train_settings *s, int is_auto)
     printf("model     %lld layers, hidden %lld, %lld heads, vocabulary %lld: %s parameters\n",
            (long long)m->num_hidden_layers, (long long)m->hidden_size, (long long)m->num_attention_heads,
            (long long)m->vocab_size, parameters);
-    mep_cli_print(stdout, "position  %s", bias != NULL ? mep_bias_spec(bias) : m->position_encoding);
+    mep_cli_print(stdout, "position  %s", mep_position_spec(mep_model_get_position(model)));
     if (bias != NULL && mep_bias_param_values(bias) > 0)
         printf(", %lld learned parameters", (long long)mep_bias_param_values(bias));
     int threads = mep_set_threads(0);

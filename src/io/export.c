@@ -3,12 +3,14 @@
  * Writing a model as a folder: in this library's own form or in a family's of Hugging Face, with a tokenizer's files
  * beside it. Data is converted a tensor at a time, so that writing needs no second copy of the model.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/bf16.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "bias/python_kernels.h"
 #include "io/family.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -147,6 +149,22 @@ static mep_status save_text(const char *folder, const char *name, const char *te
     return status;
 }
 
+/* modeling_mep.py: the file of the library with the kernels of its list in the place of those between the marks. */
+static mep_status save_modeling(const char *folder)
+{
+    static const char BEGIN[] = "\nKERNELS, NAMED, OTHERS = {}, {}, ()\n";
+    const char *begin = strstr(mep_modeling_py, BEGIN);
+    char *kernels = NULL, *text = NULL;
+    assert(begin != NULL);
+    MEP_TRY(mep_python_kernels(&kernels));
+    mep_status status = mep_format(&text, "%.*s\n\n\n%s%s", (int)(begin - mep_modeling_py), mep_modeling_py, kernels,
+                                   begin + sizeof BEGIN - 1);
+    if (status == MEP_OK) status = save_text(folder, "modeling_mep.py", text);
+    mep_free(&text);
+    mep_free(&kernels);
+    return status;
+}
+
 /* All files of a model. config.json is the last: a folder without it is not a model. */
 static mep_status save_files(const mep_family *family, const mep_model *model, const mep_model_config *config,
                              const char *folder, const mep_save_settings *s, int exporting)
@@ -157,7 +175,7 @@ static mep_status save_files(const mep_family *family, const mep_model *model, c
     mep_status status = MEP_OK;
     if (exporting && family == mep_families) {
         status = save_text(folder, "configuration_mep.py", mep_configuration_py);
-        if (status == MEP_OK) status = save_text(folder, "modeling_mep.py", mep_modeling_py);
+        if (status == MEP_OK) status = save_modeling(folder);
     }
     if (status == MEP_OK) status = save_config(family, config, folder, s->dtype, exporting);
     if (status != MEP_OK && !replaces) mep_weights_remove(folder); /* shards would block the next try */
@@ -182,11 +200,10 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
     if (settings != NULL) s = *settings;
     const mep_family *f = mep_family_for(model);
     mep_model_config config = model->config;
-    if (model->bias != NULL && strlen(mep_bias_spec(model->bias)) >= MEP_POSITION_SIZE)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "the encoding \"%s\" is too long to be exported",
-                        mep_bias_spec(model->bias));
-    if (model->bias != NULL) /* its canonical form is all that modeling_mep.py reads */
-        snprintf(config.position_encoding, sizeof config.position_encoding, "%s", mep_bias_spec(model->bias));
+    const char *position = mep_position_spec(model->position); /* modeling_mep.py reads only the canonical form */
+    if (strlen(position) >= MEP_POSITION_SIZE)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "the encoding \"%s\" is too long to be exported", position);
+    snprintf(config.position_encoding, sizeof config.position_encoding, "%s", position);
     if (family != NULL) *family = f->model_type;
     return save_files(f, model, &config, folder, &s, 1);
 }

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "bias/spec.h"
+#include "bias/position.h"
 #include "nn/layers.h"
 
 static const struct {
@@ -59,25 +59,29 @@ static mep_status check_rotary(const mep_model_config *c)
 }
 
 /* A table of a bias may have any size that a spec says: not more than a model can need. */
-static mep_status check_bias(const mep_model_config *c)
+static mep_status check_bias(const mep_model_config *c, const mep_position *position)
 {
     enum { MOST = 1 << 24 };
-    mep_spec spec;
-    double values = 0;
-    MEP_TRY(mep_spec_parse(&spec, c->position_encoding));
-    for (int m = 0; m < spec.count; m++)
-        for (const mep_kernel_param *p = spec.terms[m].kernel->params; p->name != NULL; p++)
-            values +=
-                (double)c->num_attention_heads * (p->rows_option > 0 ? spec.terms[m].options[p->rows_option - 1] : 1);
+    double values = mep_position_values(position, c->num_attention_heads);
     if (values <= MOST) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%s\" has %g parameters; %d are possible", c->position_encoding,
                     values, MOST);
 }
 
-mep_status mep_model_config_check(const mep_model_config *c)
+static mep_status check_position(const mep_model_config *c, const mep_position *position)
 {
-    MEP_REQUIRE_AS("config", c);
-    mep_position_kind kind = MEP_POSITION_NONE;
+    mep_position_kind kind = mep_position_get_kind(position);
+    if (kind == MEP_POSITION_BIAS) return check_bias(c, position);
+    if (kind == MEP_POSITION_ROTARY) return check_rotary(c);
+    if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
+                        (long long)c->hidden_size);
+    return MEP_OK;
+}
+
+/* All fields but the position encoding. */
+static mep_status check_sizes(const mep_model_config *c)
+{
     MEP_TRY(check_range("vocab_size", c->vocab_size, 1, 1 << 24));
     MEP_TRY(check_range("hidden_size", c->hidden_size, 1, MEP_MAX_WIDTH));
     MEP_TRY(check_range("num_hidden_layers", c->num_hidden_layers, 1, 1000));
@@ -93,13 +97,26 @@ mep_status mep_model_config_check(const mep_model_config *c)
                         c->layer_norm_eps, c->rotary_emb_base);
     if (!(c->rotary_pct >= 0 && c->rotary_pct <= 1))
         return mep_fail(MEP_ERROR_ARGUMENT, "rotary_pct must be from 0 to 1, found %g", c->rotary_pct);
-    MEP_TRY(mep_position_parse(c->position_encoding, &kind));
-    if (kind == MEP_POSITION_BIAS) MEP_TRY(check_bias(c));
-    if (kind == MEP_POSITION_ROTARY) MEP_TRY(check_rotary(c));
-    if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
-                        (long long)c->hidden_size);
     return MEP_OK;
+}
+
+/* Check every field; *position is the parsed encoding, which the caller destroys. */
+static mep_status check_config(const mep_model_config *c, mep_position **position)
+{
+    MEP_TRY(check_sizes(c));
+    MEP_TRY(mep_position_create(position, c->position_encoding));
+    mep_status status = check_position(c, *position);
+    if (status != MEP_OK) mep_position_destroy(position);
+    return status;
+}
+
+mep_status mep_model_config_check(const mep_model_config *config)
+{
+    MEP_REQUIRE(config);
+    mep_position *position = NULL;
+    mep_status status = check_config(config, &position);
+    mep_position_destroy(&position);
+    return status;
 }
 
 /* Append a tensor to the table; it has no data until the block exists. */
@@ -157,7 +174,7 @@ static mep_status append_all(mep_model *model)
 {
     const mep_model_config *c = &model->config;
     model->embed_in = append(model, "gpt_neox.embed_in.weight", 2, c->vocab_size, c->hidden_size);
-    if (model->position == MEP_POSITION_LEARNED)
+    if (mep_model_position_kind(model) == MEP_POSITION_LEARNED)
         model->embed_positions =
             append(model, "gpt_neox.embed_positions.weight", 2, c->max_position_embeddings, c->hidden_size);
     if (c->embedding_layer_norm)
@@ -183,8 +200,8 @@ static mep_status append_all(mep_model *model)
 static mep_status describe(mep_model *model)
 {
     const mep_model_config *c = &model->config;
-    if (model->position == MEP_POSITION_BIAS)
-        MEP_TRY(mep_bias_create(&model->bias, c->position_encoding, c->num_attention_heads, mep_head_dim(c)));
+    if (mep_model_position_kind(model) == MEP_POSITION_BIAS)
+        MEP_TRY(mep_bias_create_from(&model->bias, model->position, c->num_attention_heads, mep_head_dim(c)));
     int64_t tensors =
         7 + c->num_hidden_layers * LAYER_TENSORS + (model->bias != NULL ? mep_bias_param_count(model->bias) : 0);
     MEP_TRY(mep_alloc(&model->tensors, tensors, sizeof *model->tensors));
@@ -200,32 +217,21 @@ mep_status mep_model_allocate(mep_model *model)
     return MEP_OK;
 }
 
-mep_status mep_position_same(const char *a, const char *b, int *same)
-{
-    mep_position_kind kind_a, kind_b;
-    mep_bias *bias_a = NULL, *bias_b = NULL;
-    MEP_TRY(mep_position_parse(a, &kind_a));
-    MEP_TRY(mep_position_parse(b, &kind_b));
-    *same = kind_a == kind_b;
-    if (!*same || kind_a != MEP_POSITION_BIAS) return MEP_OK;
-    mep_status status = mep_bias_create(&bias_a, a, 1, 1);
-    if (status == MEP_OK) status = mep_bias_create(&bias_b, b, 1, 1);
-    if (status == MEP_OK) *same = strcmp(mep_bias_spec(bias_a), mep_bias_spec(bias_b)) == 0;
-    mep_bias_destroy(&bias_a);
-    mep_bias_destroy(&bias_b);
-    return status;
-}
-
 mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
 {
     *model = NULL;
     mep_model *m = NULL;
-    MEP_TRY(mep_model_config_check(config));
-    MEP_TRY(mep_alloc(&m, 1, sizeof *m));
+    mep_position *position = NULL;
+    MEP_TRY(check_config(config, &position));
+    mep_status status = mep_alloc(&m, 1, sizeof *m);
+    if (status != MEP_OK) {
+        mep_position_destroy(&position);
+        return status;
+    }
     m->config = *config;
+    m->position = position;
     m->embed_positions = m->position_bias = m->embed_norm_weight = m->embed_norm_bias = m->final_norm_bias = -1;
-    mep_status status = mep_position_parse(config->position_encoding, &m->position);
-    if (status == MEP_OK) status = describe(m);
+    status = describe(m);
     if (status != MEP_OK) mep_model_destroy(&m);
     *model = m;
     return status;
@@ -278,6 +284,7 @@ mep_status mep_model_create(mep_model **model, const mep_model_config *config, u
 void mep_model_destroy(mep_model **model)
 {
     if (model == NULL || *model == NULL) return;
+    mep_position_destroy(&(*model)->position);
     mep_bias_destroy(&(*model)->bias);
     mep_free(&(*model)->values);
     mep_free(&(*model)->wide);
@@ -289,6 +296,12 @@ const mep_model_config *mep_model_get_config(const mep_model *model)
 {
     if (model == NULL) return NULL;
     return &model->config;
+}
+
+const mep_position *mep_model_get_position(const mep_model *model)
+{
+    if (model == NULL) return NULL;
+    return model->position;
 }
 
 const mep_bias *mep_model_get_bias(const mep_model *model)

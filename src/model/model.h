@@ -27,17 +27,22 @@ enum {
 
 struct mep_model {
     mep_model_config config;
-    mep_position_kind position;
-    mep_bias *bias; /* of MEP_POSITION_BIAS, else NULL */
-    double *wide;   /* the bias parameters as float64, on their way to the bias */
-    float *values;  /* all parameters */
-    int64_t size;   /* values in all */
+    mep_position *position; /* parsed from config.position_encoding */
+    mep_bias *bias;         /* of MEP_POSITION_BIAS, else NULL */
+    double *wide;           /* the bias parameters as float64, on their way to the bias */
+    float *values;          /* all parameters */
+    int64_t size;           /* values in all */
     mep_tensor *tensors;
     int64_t count;
     /* indices into tensors; -1 where there is none. embed_out is embed_in where they are tied */
     int64_t embed_in, embed_positions, embed_norm_weight, embed_norm_bias, first_layer, final_norm_weight,
         final_norm_bias, embed_out, position_bias;
 };
+
+static inline mep_position_kind mep_model_position_kind(const mep_model *model)
+{
+    return mep_position_get_kind(model->position);
+}
 
 /* Channels of a head. */
 static inline int64_t mep_head_dim(const mep_model_config *config)
@@ -86,9 +91,6 @@ static inline int64_t mep_tensor_offset(const mep_model *model, int64_t index)
 
 /* Whether weight decay falls on the tensor: matrices and embeddings, not biases, LayerNorm or position parameters. */
 int mep_tensor_decays(const mep_model *model, int64_t index);
-
-/* Whether two spellings ("mep", "exp + exp_half + gauss") are the same position encoding. */
-mep_status mep_position_same(const char *a, const char *b, int *same);
 
 /* A model with its table of tensors, but no memory for them yet. */
 mep_status mep_model_describe(mep_model **model, const mep_model_config *config);

@@ -170,19 +170,19 @@ static mep_status allocate_positions(mep_session *s)
 {
     const mep_model *m = s->model;
     const mep_model_config *c = &m->config;
-    if (m->position == MEP_POSITION_LEARNED && s->longest > c->max_position_embeddings)
+    if (mep_model_position_kind(m) == MEP_POSITION_LEARNED && s->longest > c->max_position_embeddings)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "the encoding \"learned\" has %lld positions and cannot read %lld tokens; use lengths up to "
                         "%lld or another encoding",
                         (long long)c->max_position_embeddings, (long long)s->longest,
                         (long long)c->max_position_embeddings);
     if (m->bias != NULL) MEP_TRY(allocate_bias(s));
-    if (m->position == MEP_POSITION_SINUSOIDAL) {
+    if (mep_model_position_kind(m) == MEP_POSITION_SINUSOIDAL) {
         MEP_TRY(host(s, &s->positions, s->longest, c->hidden_size, sizeof *s->positions));
         mep_sinusoidal_table(s->longest, c->hidden_size, c->rotary_emb_base, s->positions);
         MEP_TRY(move(s, &s->positions, s->longest, c->hidden_size));
     }
-    if (m->position == MEP_POSITION_ROTARY) {
+    if (mep_model_position_kind(m) == MEP_POSITION_ROTARY) {
         s->rotary_dims = mep_rotary_dims(c);
         MEP_TRY(host(s, &s->cosine, s->longest, s->rotary_dims / 2, sizeof *s->cosine));
         MEP_TRY(host(s, &s->sine, s->longest, s->rotary_dims / 2, sizeof *s->sine));

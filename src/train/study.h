@@ -56,6 +56,7 @@ typedef struct mep_study_lists {
     mep_study_settings settings;
     json_t *study; /* study.json */
     const char **encodings;
+    const char **asked; /* the encodings of the call, as the study spells them */
     uint64_t *seeds;
     int64_t *lengths;
 } mep_study_lists;

@@ -5,6 +5,7 @@ the whole matrix of scores, and keeps every key.
 
     model = transformers.AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)
 """
+import collections
 import math
 
 import torch
@@ -15,15 +16,16 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration_mep import MepConfig
 
-NAMED = {"mep": "exp + exp:c=0.5 + gauss", "mep_param": "exp + gauss + t5 + kerple_log", "alibi": "exp",
-         "exp_half": "exp:c=0.5"}
-OPTIONS = {"exp": {"c": 1.0, "bias_max": 8.0}, "gauss": {"c": 1.0, "bias_max": 8.0},
-           "tanh": {"c": 0.5, "bias_max": 8.0}, "t5": {"buckets": 32, "max": 128}, "kerple_log": {}, "kerple_power": {},
-           "sandwich": {}}
-PARAMETERS = {"kerple_log": ("p", "a"), "kerple_power": ("a", "p"), "t5": ("table",)}
-RANGES = {"kerple_log": {"p": (0.01, None), "a": (0.01, None)}, "kerple_power": {"a": (0.01, None), "p": (0.01, 2.0)}}
 # The field of an output that has the cache: "cache" since transformers 5.2x, "past_key_values" before.
 CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
+
+
+Parameter = collections.namedtuple("Parameter", "shape low high learn initial")  # of a kernel
+Row = collections.namedtuple("Row", "function options parameters")  # a kernel: its function, its defaults, its Parameters
+
+# ---- Kernels of the distance: `mep export` writes them here, from the library's own list ----
+KERNELS, NAMED, OTHERS = {}, {}, ()
+# ---- End of the kernels ----
 
 
 def parse(spec):
@@ -33,59 +35,50 @@ def parse(spec):
     for term in NAMED.get(mixture, mixture).split(" + "):
         weight, star, rest = term.rpartition("*")
         name, _, options = rest.partition(":")
-        if name not in OPTIONS:
-            raise ValueError(f"position_encoding {spec!r}: unknown kernel {name!r}; kernels: {', '.join(OPTIONS)}")
-        values = dict(OPTIONS[name])
+        if name not in KERNELS:
+            raise ValueError(f"position_encoding {spec!r}: unknown kernel {name!r}; kernels: {', '.join(KERNELS)}")
+        values = dict(KERNELS[name].options)
         values.update((key, float(value)) for key, value in (o.split("=") for o in options.split(",") if o))
         terms.append((float(weight) if star else 1.0, name, values))
     return terms, learn.split(",")
 
 
-def alibi_slopes(heads, bias_max):
-    def power_of_two(n):
-        return [2 ** (-bias_max * (i + 1) / n) for i in range(n)]
-    closest = 2 ** int(math.log2(heads))
-    return power_of_two(closest) + power_of_two(2 * closest)[::2][:heads - closest]
-
-
 class Kernel(nn.Module):
-    """log K_h(d) of one term of the mixture."""
+    """log K_h(d) of one term of the mixture, by its row of KERNELS."""
 
-    def __init__(self, name, options, heads, head_dim, learn_slopes):
+    def __init__(self, name, options, heads, head_dim, learn):
         super().__init__()
-        self.name, self.options, self.heads, self.head_dim = name, options, heads, head_dim
-        for parameter in PARAMETERS.get(name, ("log_c",) if "c" in options and learn_slopes else ()):
-            shape = (int(options["buckets"]), heads) if parameter == "table" else (heads,)
-            start = 1.0 if parameter in RANGES.get(name, ()) else 0.0
-            self.register_parameter(parameter, nn.Parameter(torch.full(shape, start)))
+        self.row, self.options, self.heads, self.head_dim = KERNELS[name], options, heads, head_dim
+        sizes = {"heads": heads, **options}
+        for key, parameter in self.row.parameters.items():
+            if parameter.learn is None or parameter.learn in learn:
+                shape = tuple(int(sizes.get(size, size)) for size in parameter.shape)
+                self.register_parameter(key, nn.Parameter(parameter.initial(self, shape).float()))
 
     def forward(self, d):
         """d [length], float64 -> [heads, length]"""
-        def parameter(name):
-            low, high = RANGES.get(self.name, {}).get(name, (None, None))
-            value = getattr(self, name).double()
-            return value if low is None else value.clamp(low, high)
-        if "c" in self.options:
-            c = parameter("log_c").exp() if hasattr(self, "log_c") else self.options["c"]
-            slopes = torch.tensor(alibi_slopes(self.heads, self.options["bias_max"]), dtype=d.dtype, device=d.device)
-            rate = (c * slopes)[:, None]
-            if self.name == "exp":
-                return -rate * d
-            return -rate * d * d if self.name == "gauss" else torch.log(1e-6 + 1 + torch.tanh(-rate * d))
-        if self.name == "kerple_log":
-            return -parameter("p")[:, None] * torch.log1p(parameter("a")[:, None] * d)
-        if self.name == "kerple_power":
-            return -parameter("a")[:, None] * d ** parameter("p")[:, None]
-        if self.name == "t5":
-            return math.sqrt(self.head_dim) * parameter("table")[self.bucket(d)].T
-        waves = 10000 ** (torch.arange(1, 65, dtype=d.dtype, device=d.device) / 64)  # sandwich
-        head = torch.arange(1, self.heads + 1, dtype=d.dtype, device=d.device)
-        return (torch.cos(d[:, None] / waves).sum(1) - 64) / (8 * head / self.heads)[:, None]
+        return self.row.function(self, d)
 
-    def bucket(self, d):
-        buckets, exact = int(self.options["buckets"]), int(self.options["buckets"]) // 2
-        wide = torch.log(d.clamp(min=exact) / exact) / math.log(self.options["max"] / exact) * (buckets - exact)
-        return torch.where(d < exact, d, (exact + (wide + 1e-12 * buckets).floor()).clamp(max=buckets - 1)).long()
+    def parameter(self, name):
+        """A learned parameter in its range, as float64."""
+        return getattr(self, name).double().clamp(self.row.parameters[name].low, self.row.parameters[name].high)
+
+    def column(self, name):
+        """A parameter of each head as [heads, 1]."""
+        return self.parameter(name)[:, None]
+
+    def slopes(self, bias_max=8.0, device=None):
+        """ALiBi's slopes [heads]."""
+        def power_of_two(n):
+            return [2 ** (-bias_max * (i + 1) / n) for i in range(n)]
+        closest = 2 ** int(math.log2(self.heads))
+        return torch.tensor(power_of_two(closest) + power_of_two(2 * closest)[::2][:self.heads - closest],
+                            dtype=torch.float64, device=device)
+
+    def rate(self, device):
+        """c times the slope, [heads, 1], of the kernels that have both."""
+        c = self.parameter("log_c").exp() if hasattr(self, "log_c") else self.options["c"]
+        return (c * self.slopes(self.options["bias_max"], device))[:, None]
 
 
 class PositionBias(nn.Module):
@@ -99,7 +92,7 @@ class PositionBias(nn.Module):
         for _, name, options in terms:
             seen[name] = seen.get(name, 0) + 1
             self.names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-            self.add_module(self.names[-1], Kernel(name, options, heads, config.hidden_size // heads, "slopes" in learn))
+            self.add_module(self.names[-1], Kernel(name, options, heads, config.hidden_size // heads, learn))
         self.log_weights = [math.log(weight / sum(t[0] for t in terms)) for weight, _, _ in terms]
         if "weights" in learn:
             self.weights = nn.Parameter(torch.zeros(len(terms), heads))
@@ -233,7 +226,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         self.gpt_neox = MepModel(config)
         if not config.tie_word_embeddings:
             self.embed_out = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        if config.position_encoding not in ("rotary", "sinusoidal", "learned", "nope"):
+        if config.position_encoding not in OTHERS:
             self.position_bias = PositionBias(config)
         self.post_init()
 
