@@ -13,7 +13,8 @@ if(MEP_WERROR)
     target_compile_options(mep_internal INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:-Werror>"
         "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Werror;--Werror=all-warnings>")
 endif()
-target_compile_definitions(mep_internal INTERFACE MEP_VERSION="${PROJECT_VERSION}" MEP_HAVE_CUDA=${MEP_HAVE_CUDA})
+target_compile_definitions(mep_internal INTERFACE MEP_VERSION="${PROJECT_VERSION}" MEP_HAVE_CUDA=${MEP_HAVE_CUDA}
+    MEP_ASSERTIONS=$<BOOL:${MEP_ASSERTIONS}>)
 if(MEP_SANITIZE)
     set(mep_sanitizers -fsanitize=${MEP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     target_compile_options(mep_internal INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${mep_sanitizers}>")

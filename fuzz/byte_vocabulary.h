@@ -8,7 +8,7 @@
 #include <jansson.h>
 #include <string.h>
 
-#include "text/bpe.h"
+#include "tokenizer/bpe.h"
 #include "base/utf8.h"
 
 /* Add those that are missing, numbered from the object's size on. */

@@ -6,7 +6,7 @@
  */
 #define _XOPEN_SOURCE 700
 #include "folder.h"
-#include "text/corpus.h"
+#include "corpus/corpus.h"
 
 enum { ROOM = 1 << 20, LIMIT = 1 << 16 };
 

@@ -7,7 +7,7 @@
 
 #include "byte_vocabulary.h"
 #include "fuzz.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 #define LETTERS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|"
 #define OTHERS "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
@@ -100,7 +100,7 @@ static void check_slices(const mep_tokenizer *tokenizer, const char *text, int64
         char *seen = malloc((size_t)length); /* of this size, so that a sanitizer sees a look ahead */
         if (seen == NULL) abort();
         memcpy(seen, text + at, (size_t)length);
-        int64_t cut = mep_tokenizer_cut(tokenizer, seen, length);
+        int64_t cut = mep_tokenizer_split_point(tokenizer, seen, length);
         free(seen);
         if (cut < 0 || cut > length) abort();
         if (cut > 0) count = append(tokenizer, text + at, cut, parts, count, room);

@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int part = -1; part < 3; part++) {
         mep_dataset *dataset = NULL;
         mep_status status =
-            mep_dataset_open_part(&dataset, path, part < 0 ? NULL : "5,3,2", (mep_split_part)(part < 0 ? 0 : part));
+            mep_dataset_open_split(&dataset, path, part < 0 ? NULL : "5,3,2", (mep_split)(part < 0 ? 0 : part));
         check_message(status);
         if (status == MEP_OK) read_all(dataset);
         mep_dataset_close(&dataset);

@@ -9,7 +9,7 @@
 #include <jansson.h>
 
 #include "folder.h"
-#include "text/journal.h"
+#include "dataset/journal.h"
 
 static const char TEXT[] = "{\"text\": \"one two three\"}\n{\"text\": \"four\"}\n", DATA[64] = {1};
 static mep_tokenizer *tokenizer;

@@ -4,8 +4,8 @@
  * jansson takes with the same text, and what jansson refuses, the scanner does not take.
  */
 #include "fuzz.h"
-#include "text/corpus.h"
-#include "text/json_line.h"
+#include "corpus/corpus.h"
+#include "corpus/json_line.h"
 
 static void compare(const char *line, size_t size, const char *text, int64_t text_size)
 {

@@ -7,12 +7,12 @@
 
 #include "fuzz.h"
 #include "mep/data.h"
-#include "train/mixture.h"
+#include "eval/data_mix.h"
 
-static void check_weights(const mep_mixture *m)
+static void check_weights(const mep_data_mix *m)
 {
     double sum = 0;
-    if (m->count < 1 || m->count > MEP_MIXTURE_MOST) abort();
+    if (m->count < 1 || m->count > MEP_DATA_MIX_MOST) abort();
     for (int64_t i = 0; i < m->count; i++) {
         if (m->names[i] == NULL || (m->count > 1 && m->names[i][0] == '\0')) abort();
         if (!(m->weights[i] > 0 && m->weights[i] <= 1)) abort();
@@ -22,22 +22,22 @@ static void check_weights(const mep_mixture *m)
 }
 
 /* The names of `longer` are those of `m` with ".train" behind them. */
-static void check_append(const mep_mixture *m, const char *spec)
+static void check_append(const mep_data_mix *m, const char *spec)
 {
     char longer[MEP_DATA_SIZE], title[MEP_DATA_SIZE];
-    mep_mixture again;
-    check_message(mep_mixture_title(spec, title));
-    mep_status status = mep_mixture_append(spec, ".train", longer);
+    mep_data_mix again;
+    check_message(mep_data_mix_title(spec, title));
+    mep_status status = mep_data_mix_append(spec, ".train", longer);
     check_message(status);
     if (status != MEP_OK) return;
-    if (mep_mixture_parse(&again, longer) != MEP_OK || again.count != m->count) abort();
+    if (mep_data_mix_parse(&again, longer) != MEP_OK || again.count != m->count) abort();
     for (int64_t i = 0; i < m->count; i++) {
         size_t length = strlen(m->names[i]);
         if (strncmp(again.names[i], m->names[i], length) != 0 || strcmp(again.names[i] + length, ".train") != 0)
             abort();
         if (again.weights[i] != m->weights[i]) abort();
     }
-    mep_mixture_close(&again);
+    mep_data_mix_close(&again);
 }
 
 static void check_split(const char *split)
@@ -56,10 +56,10 @@ static void check_split(const char *split)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    mep_mixture mixture;
+    mep_data_mix mixture;
     char *text = text_of(data, size), *newline = strchr(text, '\n');
     if (newline != NULL) *newline = '\0';
-    mep_status status = mep_mixture_parse(&mixture, text);
+    mep_status status = mep_data_mix_parse(&mixture, text);
     check_message(status);
     if (status == MEP_OK) {
         check_weights(&mixture);
@@ -67,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else if (status != MEP_ERROR_ARGUMENT || mixture.count != 0) {
         abort();
     }
-    mep_mixture_close(&mixture);
+    mep_data_mix_close(&mixture);
     if (newline != NULL) check_split(newline + 1);
     free(text);
     return 0;

@@ -13,16 +13,19 @@ bias: base
 attention: base
 nn: base
 model: base bias attention nn dist
-text: base
+tokenizer: base
+corpus: base tokenizer
+dataset: base tokenizer corpus
 io: base bias model
-train: base bias attention nn model text io dist
+eval: base dist tokenizer dataset model
+train: base bias attention nn model tokenizer dataset io dist eval
 dist: base
 cuda: base nn attention
-bench: base bias attention nn model train
-cli: base bias attention nn model text io train dist cuda bench
+bench: base bias attention nn model eval train
+cli: base bias attention nn model tokenizer corpus dataset io eval train dist cuda bench
 '
 # Public headers by the room that implements them.
-public='status:base types:base device:base bias:bias attention:attention data:text model:model train:train study:train io:io'
+public='status:base types:base device:base bias:bias attention:attention data:tokenizer model:model eval:eval train:train study:train io:io'
 
 find include/mep src -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' | LC_ALL=C sort | xargs awk -v law="$law" -v public="$public" '
 BEGIN {

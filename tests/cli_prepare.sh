@@ -236,6 +236,6 @@ refuse 1 'odd????.bin exists' prepare -q --out "$name" words.txt
 refuse 1 'cannot read no???.txt' prepare -q --out x "$(printf 'no\302\205\342\201\246\177.txt')"
 refuse 2 '"odd????" is none of' train --data x --out y --dtype "$name"
 refuse 2 '--split and --valid exclude each other' prepare --out y --split 9,1 --valid 0.1 words.txt
-refuse 1 'the split "9;1" is not up to three shares' prepare --out y --split '9;1' words.txt
+refuse 1 'the split "9;1" is not up to three proportions' prepare --out y --split '9;1' words.txt
 none_of y
 finish

@@ -20,6 +20,7 @@
 
 #include "base/random.h"
 #include "io/files.h"
+#include "mep/eval.h"
 #include "mep/train.h"
 #include "model/session.h"
 #include "scratch.h"

@@ -3,17 +3,22 @@
  * The base room: random numbers against Philox's published answers, bfloat16 over all its values, checked sizes,
  * messages.
  */
+#define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/assertion.h"
 #include "base/bf16.h"
 #include "base/cpu.h"
 #include "base/error.h"
@@ -69,7 +74,7 @@ static void test_memory(void **state)
     assert_true(product == (int64_t)1 << 62);
     assert_int_equal(mep_multiply((int64_t)1 << 31, (int64_t)1 << 31, 4, &product), MEP_ERROR_MEMORY);
     assert_int_equal(mep_multiply(-1, 1, 1, &product), MEP_ERROR_MEMORY);
-    assert_int_equal(mep_alloc(&x, (int64_t)1 << 61, sizeof *x), MEP_ERROR_MEMORY);
+    assert_int_equal(MEP_ALLOC(&x, (int64_t)1 << 61), MEP_ERROR_MEMORY);
     assert_null(x);
     if (mep_memory_available() < INT64_MAX) { /* more than there is, which a system may well promise */
         assert_true(mep_memory_available() > 1 << 20);
@@ -77,19 +82,44 @@ static void test_memory(void **state)
         assert_non_null(strstr(mep_error_message(), "that are available"));
         assert_null(x);
     }
-    assert_int_equal(mep_alloc(&x, 3, sizeof *x), MEP_OK);
+    assert_int_equal(MEP_ALLOC(&x, 3), MEP_OK);
     assert_true((uintptr_t)x % 64 == 0 && x[0] == 0 && x[2] == 0);
     x[2] = 5;
-    assert_int_equal(mep_grow(&x, 3, 100, sizeof *x), MEP_OK);
+    assert_int_equal(MEP_GROW(&x, 3, 100), MEP_OK);
     assert_true(x[2] == 5 && x[99] == 0);
     mep_fail_allocation(1);
     double *y;
-    assert_int_equal(mep_alloc(&y, 1, 8), MEP_ERROR_MEMORY);
+    assert_int_equal(MEP_ALLOC(&y, 1), MEP_ERROR_MEMORY);
     assert_null(y);
     assert_int_equal(mep_fail_allocation(0), 1);
     mep_free(&x);
     assert_null(x);
     mep_free(&x);
+}
+
+/* A false condition aborts with its text where assertions are on, and is not evaluated where they are off. */
+static void test_assertions(void **state)
+{
+    (void)state;
+    int evaluated = 0;
+    MEP_ASSERT(++evaluated == 1);
+    assert_int_equal(evaluated, MEP_ASSERTIONS);
+    int ends[2], status = 0;
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        MEP_ASSERT(evaluated == 7);
+        _exit(0);
+    }
+    close(ends[1]);
+    char text[512] = "";
+    ssize_t size = read(ends[0], text, sizeof text - 1);
+    close(ends[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, MEP_ASSERTIONS);
+    assert_int_equal(size > 0 && strstr(text, "test_base.c") != NULL && strstr(text, "evaluated == 7") != NULL,
+                     MEP_ASSERTIONS);
 }
 
 static void test_messages(void **state)
@@ -131,8 +161,9 @@ static void test_levels(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_philox),   cmocka_unit_test(test_distributions),
-                                       cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_memory),
-                                       cmocka_unit_test(test_messages), cmocka_unit_test(test_levels)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_philox),     cmocka_unit_test(test_distributions),
+                                       cmocka_unit_test(test_bfloat16),   cmocka_unit_test(test_memory),
+                                       cmocka_unit_test(test_assertions), cmocka_unit_test(test_messages),
+                                       cmocka_unit_test(test_levels)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

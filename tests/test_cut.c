@@ -15,7 +15,7 @@
 #include <jansson.h>
 
 #include "base/random.h"
-#include "text/bpe.h"
+#include "tokenizer/bpe.h"
 #include "base/utf8.h"
 
 #define LETTERS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|"
@@ -166,7 +166,7 @@ static int64_t check_tokenizer(const mep_tokenizer *tokenizer, uint64_t rounds)
     for (uint64_t round = 0; round < rounds; ++round) {
         int64_t size = make_text(round, text);
         for (int64_t seen = 1; seen <= size; ++seen) {
-            int64_t at = mep_tokenizer_cut(tokenizer, text, seen);
+            int64_t at = mep_tokenizer_split_point(tokenizer, text, seen);
             assert_in_range(at, 0, seen);
             if (at != seen - 1 || at == 0) continue;
             check_cut(tokenizer, text, size, at);
@@ -218,7 +218,7 @@ static void test_no_cuts(void **state)
     for (size_t i = 0; i < sizeof variants / sizeof *variants; ++i) {
         mep_tokenizer *tokenizer = make(&variants[i]);
         for (uint64_t round = 0; round < 50; ++round)
-            assert_int_equal(mep_tokenizer_cut(tokenizer, text, make_text(round, text)), 0);
+            assert_int_equal(mep_tokenizer_split_point(tokenizer, text, make_text(round, text)), 0);
         mep_tokenizer_destroy(&tokenizer);
     }
 }
@@ -237,7 +237,7 @@ static void test_planes(void **state)
             char text[16] = "x.";
             int64_t size = 2 + mep_utf8_encode(code, text + 2);
             memcpy(text + size, code % 2 == 0 ? "\n b" : "  b", 3);
-            int64_t at = mep_tokenizer_cut(tokenizer, text, size + 1);
+            int64_t at = mep_tokenizer_split_point(tokenizer, text, size + 1);
             if (at != size) continue;
             check_cut(tokenizer, text, size + 3, at);
             cuts++;
@@ -252,7 +252,7 @@ static void test_bytes(void **state)
     (void)state;
     mep_tokenizer *bytes = NULL;
     assert_int_equal(mep_tokenizer_bytes(&bytes), MEP_OK);
-    for (int64_t size = 0; size < 5; ++size) assert_int_equal(mep_tokenizer_cut(bytes, "\xff a\n", size), size);
+    for (int64_t size = 0; size < 5; ++size) assert_int_equal(mep_tokenizer_split_point(bytes, "\xff a\n", size), size);
     mep_tokenizer_destroy(&bytes);
 }
 

@@ -18,8 +18,8 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "mep/data.h"
-#include "text/dataset_format.h"
-#include "text/tokenizer.h"
+#include "dataset/dataset_format.h"
+#include "tokenizer/tokenizer.h"
 #include "text_files.h"
 
 static void expect(mep_status status, mep_status expected)

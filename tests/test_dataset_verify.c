@@ -15,9 +15,9 @@
 #include <cmocka.h>
 
 #include "mep/data.h"
-#include "text/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 #include "text_files.h"
-#include "train/mixture.h"
+#include "eval/data_mix.h"
 
 static const mep_tokenizer_ops no_ops = {.json = NULL};
 
@@ -118,13 +118,13 @@ static void test_bad_tokens(void **state)
     assert_int_equal(verify(prefix), MEP_ERROR_FORMAT);
     assert_non_null(strstr(mep_error_message(), "n.bin: token 6 is -1, which is not a token id"));
 
-    mep_mixture mixture;
-    assert_int_equal(mep_mixture_open(&mixture, prefix, "1", MEP_SPLIT_TRAIN), MEP_OK);
-    assert_int_equal(mep_mixture_verify(&mixture), MEP_ERROR_FORMAT);
-    mep_mixture_close(&mixture);
-    assert_int_equal(mep_mixture_open(&mixture, prefix, "5,5", MEP_SPLIT_VALID), MEP_OK); /* not in this part */
-    assert_int_equal(mep_mixture_verify(&mixture), MEP_OK);
-    mep_mixture_close(&mixture);
+    mep_data_mix mixture;
+    assert_int_equal(mep_data_mix_open(&mixture, prefix, "1", MEP_SPLIT_TRAIN), MEP_OK);
+    assert_int_equal(mep_data_mix_verify(&mixture), MEP_ERROR_FORMAT);
+    mep_data_mix_close(&mixture);
+    assert_int_equal(mep_data_mix_open(&mixture, prefix, "5,5", MEP_SPLIT_VALID), MEP_OK); /* not in this part */
+    assert_int_equal(mep_data_mix_verify(&mixture), MEP_OK);
+    mep_data_mix_close(&mixture);
 }
 
 int main(void)

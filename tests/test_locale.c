@@ -20,7 +20,7 @@
 #include "io/files.h"
 #include "mep/mep.h"
 #include "scratch.h"
-#include "train/mixture.h"
+#include "eval/data_mix.h"
 
 static void check_spec(const char *spec, const char *canonical)
 {
@@ -62,11 +62,11 @@ static void test_shares(void **state)
     assert_int_equal(bounds[2], 999);
     assert_int_equal(mep_split_documents("0.7,0.3", 10, bounds), MEP_OK);
     assert_int_equal(bounds[1], 7);
-    mep_mixture mixture;
-    assert_int_equal(mep_mixture_parse(&mixture, "books=0.75,code=0.25"), MEP_OK);
+    mep_data_mix mixture;
+    assert_int_equal(mep_data_mix_parse(&mixture, "books=0.75,code=0.25"), MEP_OK);
     assert_int_equal(mixture.count, 2);
     assert_true(mixture.weights[0] == 0.75);
-    mep_mixture_close(&mixture);
+    mep_data_mix_close(&mixture);
 }
 
 /* A spec goes through config.json. */

@@ -159,7 +159,7 @@ static void test_parts(void **state)
     int64_t tokens = 0, documents = 0;
     for (int i = 0; i < 3; i++) {
         mep_dataset *dataset = NULL;
-        expect(mep_dataset_open_part(&dataset, fixture("merged"), "5,3,2", (mep_split_part)i), MEP_OK);
+        expect(mep_dataset_open_split(&dataset, fixture("merged"), "5,3,2", (mep_split)i), MEP_OK);
         assert_int_equal(mep_dataset_documents(dataset), counts[i]);
         for (int64_t d = 0; d <= mep_dataset_documents(dataset); d++)
             assert_int_equal(mep_dataset_document_start(dataset, d) + tokens,
@@ -179,7 +179,7 @@ static void test_parts(void **state)
     assert_int_equal(tokens, 1752);
     assert_int_equal(documents, 10);
     mep_dataset *none = NULL;
-    expect(mep_dataset_open_part(&none, fixture("merged"), "949,50,1", MEP_SPLIT_TEST), MEP_ERROR_ARGUMENT);
+    expect(mep_dataset_open_split(&none, fixture("merged"), "949,50,1", MEP_SPLIT_TEST), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "leaves none for the test part"));
     assert_null(none);
     mep_dataset_close(&whole);

@@ -191,9 +191,9 @@ static void test_data(void **state)
     OPTIONAL(mep_corpus_read, context);
     STATUS(mep_dataset_open, dataset, mep_dataset_open(NULL, X));
     STATUS(mep_dataset_open, prefix, mep_dataset_open(X, NULL));
-    STATUS(mep_dataset_open_part, dataset, mep_dataset_open_part(NULL, X, X, 1));
-    STATUS(mep_dataset_open_part, prefix, mep_dataset_open_part(X, NULL, X, 1));
-    OPTIONAL(mep_dataset_open_part, split);
+    STATUS(mep_dataset_open_split, dataset, mep_dataset_open_split(NULL, X, X, 1));
+    STATUS(mep_dataset_open_split, prefix, mep_dataset_open_split(X, NULL, X, 1));
+    OPTIONAL(mep_dataset_open_split, proportions);
     STATUS(mep_dataset_verify, dataset, mep_dataset_verify(NULL));
     STATUS(mep_dataset_read, dataset, mep_dataset_read(NULL, 1, 1, X));
     STATUS(mep_dataset_read, tokens, mep_dataset_read(X, 1, 1, NULL));
@@ -209,7 +209,7 @@ static void test_data(void **state)
     OPTIONAL(mep_prepare, progress);
     OPTIONAL(mep_prepare, context);
     OPTIONAL(mep_prepare, result);
-    STATUS(mep_split_documents, split, mep_split_documents(NULL, 1, X));
+    STATUS(mep_split_documents, proportions, mep_split_documents(NULL, 1, X));
     STATUS(mep_split_documents, bounds, mep_split_documents(X, 1, NULL));
     STATUS(mep_tokenizer_bytes, tokenizer, mep_tokenizer_bytes(NULL));
     STATUS(mep_tokenizer_decode, tokenizer, mep_tokenizer_decode(NULL, 1, X, X));

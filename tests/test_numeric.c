@@ -12,7 +12,8 @@
 #include "base/memory.h"
 #include "io/json.h"
 #include "io/safetensors.h"
-#include "train/mixture.h"
+#include "train/data_order.h"
+#include "train/run_data.h"
 #include "train/numeric.h"
 #include "train/run.h"
 
@@ -73,18 +74,20 @@ static mep_train_settings rare_settings(mep_on_nan on_nan)
 /* bad[step] for the steps, counted from 1, whose inputs have the rare token; their number. */
 static int64_t find_bad_steps(const mep_train_settings *s, char bad[STEPS + 1])
 {
-    mep_mixture data;
+    mep_data_mix data;
+    mep_data_order order;
     int32_t inputs[16], targets[16];
     int64_t count = 0;
     memset(bad, 0, STEPS + 1);
-    assert_int_equal(mep_mixture_open_train(&data, s), MEP_OK);
-    assert_int_equal(mep_mixture_order(&data, s->length, s->seed), MEP_OK);
+    assert_int_equal(mep_train_open_data(&data, s), MEP_OK);
+    assert_int_equal(mep_data_order_open(&order, &data, s->length, s->seed), MEP_OK);
     for (int64_t i = 0; i < STEPS * s->batch_size; i++) {
-        assert_int_equal(mep_mixture_read(&data, i, inputs, targets), MEP_OK);
+        assert_int_equal(mep_data_order_read(&order, i, inputs, targets), MEP_OK);
         for (int t = 0; t < 16; t++) bad[i / s->batch_size + 1] |= inputs[t] == RARE;
     }
     for (int64_t i = 1; i <= STEPS; i++) count += bad[i];
-    mep_mixture_close(&data);
+    mep_data_order_close(&order);
+    mep_data_mix_close(&data);
     return count;
 }
 

@@ -20,8 +20,8 @@
 #include "base/random.h"
 #include "io/files.h"
 #include "mep/data.h"
-#include "text/corpus.h"
-#include "text/prepare.h"
+#include "corpus/corpus.h"
+#include "dataset/dataset_prepare.h"
 #include "text_files.h"
 
 enum { FILES = 5, LINES = 3000 };

@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "mep/data.h"
 #include "base/checksum.h"
-#include "text/corpus.h"
+#include "corpus/corpus.h"
 #include "text_files.h"
 
 enum { MOST = 64 };

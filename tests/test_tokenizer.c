@@ -20,7 +20,7 @@
 #include "base/memory.h"
 #include "mep/data.h"
 #include "text_files.h"
-#include "text/bpe.h"
+#include "tokenizer/bpe.h"
 #include "base/utf8.h"
 
 static const char *const NAMES[] = {"gpt2", "neox", "bloom", "llama", "odd"};

@@ -18,7 +18,7 @@
 #include "base/utf8.h"
 #include "golden.h"
 #include "mep/data.h"
-#include "text/bpe.h"
+#include "tokenizer/bpe.h"
 
 static json_t *golden, *base, *texts;
 
@@ -155,7 +155,7 @@ static void test_slices(void **state)
         uint64_t whole = add_hash(EMPTY, ids, count), parts = EMPTY;
         mep_tokens_free(&ids);
         for (int64_t at = 0, length = SLICE; at < size;) {
-            int64_t left = size - at, cut = left > length ? mep_tokenizer_cut(tokenizer, text + at, length) : left;
+            int64_t left = size - at, cut = left > length ? mep_tokenizer_split_point(tokenizer, text + at, length) : left;
             length = cut > 0 ? SLICE : 2 * length;
             if (cut == 0) continue;
             assert_int_equal(mep_tokenizer_encode(tokenizer, text + at, cut, &ids, &count), MEP_OK);

@@ -10,6 +10,7 @@
 
 #include "base/device.h"
 #include "io/safetensors.h"
+#include "eval/evaluate.h"
 #include "train/adamw.h"
 #include "train/run.h"
 #include "train/sampler.h"
@@ -400,9 +401,9 @@ static void test_device(void **state)
     assert_int_equal(mep_train_check(&s), MEP_OK); /* it may be one for another machine */
     assert_int_equal(mep_train_start(run_path("no_device"), &s, NULL, NULL), MEP_ERROR_UNSUPPORTED);
     assert_false(mep_folder_exists(run_path("no_device")));
-    assert_int_equal(mep_train_check_device(&pair, MEP_DEVICE_CUDA, MEP_BFLOAT16), MEP_ERROR_UNSUPPORTED);
+    assert_int_equal(mep_eval_check_device(&pair, MEP_DEVICE_CUDA, MEP_BFLOAT16), MEP_ERROR_UNSUPPORTED);
     assert_non_null(strstr(mep_error_message(), "one process, found 2"));
-    assert_int_equal(mep_train_check_device(&pair, MEP_DEVICE_CPU, MEP_FLOAT32), MEP_OK);
+    assert_int_equal(mep_eval_check_device(&pair, MEP_DEVICE_CPU, MEP_FLOAT32), MEP_OK);
     s.device = (mep_device)2;
     assert_int_equal(mep_train_check(&s), MEP_ERROR_ARGUMENT);
 

@@ -38,7 +38,7 @@ static struct {
     _Atomic int strikes;          /* transfers and notices fail */
 } post = {.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER};
 
-static inline void post_letter(int64_t from, const mep_dist_piece *piece)
+static inline void post_letter(int64_t from, const mep_dist_block *piece)
 {
     letter *l = malloc(sizeof *l + (size_t)piece->bytes), **end = &post.box[piece->rank][from];
     l->next = NULL;
@@ -52,7 +52,7 @@ static inline void post_letter(int64_t from, const mep_dist_piece *piece)
     pthread_mutex_unlock(&post.lock);
 }
 
-static inline int take_letter(int64_t to, const mep_dist_piece *piece)
+static inline int take_letter(int64_t to, const mep_dist_block *piece)
 {
     letter **box = &post.box[to][piece->rank];
     pthread_mutex_lock(&post.lock);
@@ -73,8 +73,8 @@ static inline int strikes(char *text, int size)
     return post.strikes != 0;
 }
 
-static int post_transfer(const mep_dist *group, const mep_dist_piece *send, int64_t sends,
-                         const mep_dist_piece *receive, int64_t receives, char *text, int size)
+static int post_transfer(const mep_dist *group, const mep_dist_block *send, int64_t sends,
+                         const mep_dist_block *receive, int64_t receives, char *text, int size)
 {
     int fits = 1;
     if (strikes(text, size)) return 1;
@@ -108,7 +108,7 @@ static int post_notice(const mep_dist *group, int wait, int *count, char *text, 
     return 0;
 }
 
-static const mep_dist_calls POST_CALLS = {post_transfer, post_notify, post_notice};
+static const mep_dist_transport POST_TRANSPORT = {post_transfer, post_notify, post_notice};
 
 typedef struct member {
     mep_dist group;
@@ -134,7 +134,8 @@ static inline int64_t run_group(int64_t size, void (*work)(mep_dist *group, void
     omp_set_num_threads(1); /* of this one too: LLVM's library wants a thread that stays, and no team beside others */
     for (int64_t r = 0; r < size; r++) {
         members[r] = (member){.work = work, .context = context};
-        members[r].group = (mep_dist){.rank = r, .size = size, .calls = size > 1 ? &POST_CALLS : NULL, .threads = 1};
+        members[r].group =
+            (mep_dist){.rank = r, .size = size, .transport = size > 1 ? &POST_TRANSPORT : NULL, .threads = 1};
         assert_int_equal(pthread_create(&threads[r], NULL, run_member, &members[r]), 0);
     }
     for (int64_t r = 0; r < size; r++) {

@@ -100,6 +100,9 @@ MEP_API mep_status mep_corpus_read(const char *const *paths, int64_t count, mep_
 
 /* ---- The token dataset ---- */
 
+/* Sizes of the texts that name data: a dataset prefix or a data mix, and a split. */
+enum { MEP_DATA_SIZE = 4096, MEP_SPLIT_SIZE = 64 };
+
 typedef struct mep_dataset mep_dataset;
 
 /* Map PREFIX.bin and PREFIX.idx read-only; token types uint8, int8, int16, uint16, int32 and int64 are read. Everything
@@ -108,15 +111,15 @@ typedef struct mep_dataset mep_dataset;
 MEP_API mep_status mep_dataset_open(mep_dataset **dataset, const char *prefix);
 
 /* Parts of a dataset's documents, as --split of Megatron and GPT-NeoX makes them. */
-typedef enum mep_split_part { MEP_SPLIT_TRAIN, MEP_SPLIT_VALID, MEP_SPLIT_TEST } mep_split_part;
+typedef enum mep_split { MEP_SPLIT_TRAIN, MEP_SPLIT_VALID, MEP_SPLIT_TEST } mep_split;
 
 /* Divide `documents` by up to three shares, "949,50,1" (or with '/'; missing ones are 0): part i is the documents
  * bounds[i] .. bounds[i + 1] - 1. Rounded as GPT-NeoX does: each share to the nearest whole (halves to the even one),
  * and what is then too much or missing is taken from the first. Fails on what is no list of shares. */
-MEP_API mep_status mep_split_documents(const char *split, int64_t documents, int64_t bounds[4]);
+MEP_API mep_status mep_split_documents(const char *proportions, int64_t documents, int64_t bounds[4]);
 /* Open one part: all functions then know its documents alone, but mep_dataset_checksum, which is of the whole. */
-MEP_API mep_status mep_dataset_open_part(mep_dataset **dataset, const char *prefix, const char *split,
-                                         mep_split_part part);
+MEP_API mep_status mep_dataset_open_split(mep_dataset **dataset, const char *prefix, const char *proportions,
+                                          mep_split split);
 /* Unmap, free and set to NULL; NULL is allowed. */
 MEP_API void mep_dataset_close(mep_dataset **dataset);
 

@@ -11,6 +11,7 @@
 #ifndef MEP_STUDY_H
 #define MEP_STUDY_H
 
+#include "mep/eval.h"
 #include "mep/train.h"
 
 #ifdef __cplusplus
@@ -29,7 +30,7 @@ typedef struct mep_study_settings {
                                    first two parts of PREFIX. Or mixtures of such, "books=0.7,code=0.3": the loss is
                                    then the mean with the weights, over max_tokens of each */
     int64_t corpus_count;
-    const char *const *encodings; /* as mep_position_parse takes them */
+    const char *const *encodings; /* specs, as mep_position_create takes them */
     int64_t encoding_count;
     const uint64_t *seeds;
     int64_t seed_count;

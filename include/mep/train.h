@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Training a model, and evaluating it at any length: train short, test long.
+ * Training a model: settings, runs and their checkpoints.
  */
 #ifndef MEP_TRAIN_H
 #define MEP_TRAIN_H
@@ -14,7 +14,7 @@ extern "C" {
 
 /* ---- Training ---- */
 
-enum { MEP_PATH_SIZE = 1024, MEP_DATA_SIZE = 4096, MEP_SPLIT_SIZE = 64 };
+enum { MEP_PATH_SIZE = 1024 };
 
 /* What a run does when a loss or a gradient is not finite; the step is never applied. */
 typedef enum mep_on_nan {
@@ -120,47 +120,6 @@ MEP_API mep_status mep_train_steps_done(const char *run, int64_t *steps);
 
 /* Learning rate of a step (from 0): linear warm-up, then cosine decay. */
 MEP_API double mep_train_learning_rate(const mep_train_settings *settings, int64_t step);
-
-/* ---- Evaluation ---- */
-
-typedef struct mep_eval_settings {
-    int64_t length; /* tokens a segment */
-    int64_t stride; /* 0: segments do not overlap (the paper's protocol). Else a window of `length` moves by `stride`
-                       and only the tokens not scored before are counted; see `last` */
-    int64_t last; /* 0: every position counts. k: only the last k of each segment. To compare lengths on the same tokens,
-                     set `stride` to the longest of them: at every length the segments then end at tokens stride,
-                     2 stride, ..., so that the same k tokens before each end are counted, and a shorter length only
-                     leaves out the tokens farthest before them. A stride below the length is refused with `last` */
-    int64_t max_tokens;   /* tokens of the data that are used, from its start; 0: all */
-    int64_t batch_tokens; /* tokens computed at a time, at least one segment; 16384 */
-    mep_dtype dtype;
-    double tolerance;  /* of attention; see mep_attention_settings */
-    mep_device device; /* where it computes; MEP_DEVICE_CUDA takes bfloat16 and one process */
-} mep_eval_settings;
-
-typedef struct mep_eval_result {
-    int64_t length, segments;
-    int64_t tokens;        /* scored */
-    double loss;           /* mean over the scored tokens, nats */
-    double perplexity;     /* exp(loss) */
-    double standard_error; /* standard error of the perplexity, from the spread of the segments' losses; NaN for one
-                              segment */
-    double seconds;
-} mep_eval_result;
-
-/* Defaults: length 1024, no overlap, every position, all data, float32. */
-MEP_API void mep_eval_defaults(mep_eval_settings *settings);
-
-/* Called after each batch with the tokens read so far, and within a batch every tenth of a second or so, with an
- * estimate of them; a return other than 0 ends with MEP_INTERRUPTED. loss_so_far is the mean of the batches that are
- * done, NaN before the first. The call comes from the thread that called mep_evaluate, which other threads may be
- * helping at the time: it should take no longer than a line of output does. */
-typedef int (*mep_eval_fn)(void *context, int64_t done, int64_t total, double loss_so_far);
-
-/* Perplexity of the model on the data. progress may be NULL. Fails when the data is shorter than a segment, its tokens
- * are not in the model's vocabulary, or a loss is not finite (MEP_ERROR_NUMERIC). */
-MEP_API mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings,
-                                mep_eval_fn progress, void *context, mep_eval_result *result);
 
 #ifdef __cplusplus
 }

@@ -45,7 +45,7 @@ mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *setting
     int64_t heads = settings->heads, count = settings->layers * heads;
     mep_cache *c;
     *cache = NULL;
-    MEP_TRY(mep_alloc(&c, 1, sizeof *c));
+    MEP_TRY(MEP_ALLOC(&c, 1));
     *cache = c;
     c->settings = *settings;
     c->settings.window = NULL; /* the caller's memory */
@@ -60,9 +60,9 @@ mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *setting
                                  .scale = (float)c->plan->settings.scale,
                                  .margin = mep_cache_margin(settings->tolerance),
                                  .threads = c->plan->threads};
-    if (status == MEP_OK) status = mep_alloc(&c->streams, count, sizeof *c->streams);
-    if (status == MEP_OK) status = mep_alloc(&c->rows, heads, sizeof *c->rows);
-    if (status == MEP_OK) status = mep_alloc(&c->sources, heads, sizeof *c->sources);
+    if (status == MEP_OK) status = MEP_ALLOC(&c->streams, count);
+    if (status == MEP_OK) status = MEP_ALLOC(&c->rows, heads);
+    if (status == MEP_OK) status = MEP_ALLOC(&c->sources, heads);
     for (int64_t i = 0; status == MEP_OK && i < count; i++) c->streams[i].window = settings->window[i];
     if (status != MEP_OK) mep_cache_destroy(cache);
     return status;
@@ -118,7 +118,7 @@ static mep_status grow(const mep_cache *c, stream *s, int64_t ring, int64_t newe
     int64_t key_size = key_bytes(c), size = value_bytes(c);
     mep_status status = mep_alloc(&wide.keys, ring, (size_t)key_size);
     if (status == MEP_OK) status = mep_alloc(&wide.values, ring, (size_t)size);
-    if (status == MEP_OK) status = mep_alloc(&wide.norms, ring, sizeof *wide.norms);
+    if (status == MEP_OK) status = MEP_ALLOC(&wide.norms, ring);
     for (int64_t b = s->first; status == MEP_OK && s->ring > 0 && b <= newest; b++) {
         memcpy((char *)wide.keys + b % ring * key_size, (char *)s->keys + b % s->ring * key_size, (size_t)key_size);
         memcpy((char *)wide.values + b % ring * size, (char *)s->values + b % s->ring * size, (size_t)size);
@@ -172,8 +172,8 @@ mep_status mep_cache_set_bias(mep_cache *c, const float *table, int64_t length)
     mep_free(&c->reversed);
     mep_free(&c->far_bias);
     c->distances = 0;
-    MEP_TRY(mep_alloc(&c->reversed, heads * size, sizeof(float)));
-    MEP_TRY(mep_alloc(&c->far_bias, heads * length, sizeof(float)));
+    MEP_TRY(MEP_ALLOC(&c->reversed, heads * size));
+    MEP_TRY(MEP_ALLOC(&c->far_bias, heads * length));
     c->distances = length;
     for (int64_t h = 0; h < heads; h++)
         mep_attention_reverse(table == NULL ? NULL : table + h * length, length, length, c->reversed + h * size,

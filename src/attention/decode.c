@@ -219,17 +219,17 @@ static mep_status reserve(mep_decode *d, int64_t blocks)
     if (blocks < 2 * d->block_space) blocks = 2 * d->block_space;
     mep_decode_free(d);
     MEP_TRY(mep_multiply(rows, blocks, 1, &all));
-    MEP_TRY(mep_alloc(&d->q, rows * d->units, sizeof *d->q));
-    MEP_TRY(mep_alloc(&d->copies, d->threads * 2 * BLOCK_KEYS * d->units, sizeof *d->copies));
+    MEP_TRY(MEP_ALLOC(&d->q, rows * d->units));
+    MEP_TRY(MEP_ALLOC(&d->copies, d->threads * 2 * BLOCK_KEYS * d->units));
     MEP_TRY(mep_multiply(all, BLOCK_KEYS, 1, &size));
-    MEP_TRY(mep_alloc(&d->scores, size, sizeof *d->scores));
-    MEP_TRY(mep_alloc(&d->highest, all, sizeof *d->highest));
-    MEP_TRY(mep_alloc(&d->before, all, sizeof *d->before));
-    MEP_TRY(mep_alloc(&d->sum, all, sizeof *d->sum));
-    MEP_TRY(mep_alloc(&d->rescale, all, sizeof *d->rescale));
-    MEP_TRY(mep_alloc(&d->task, rows * (blocks / GROUP_BLOCKS + 2), sizeof *d->task));
+    MEP_TRY(MEP_ALLOC(&d->scores, size));
+    MEP_TRY(MEP_ALLOC(&d->highest, all));
+    MEP_TRY(MEP_ALLOC(&d->before, all));
+    MEP_TRY(MEP_ALLOC(&d->sum, all));
+    MEP_TRY(MEP_ALLOC(&d->rescale, all));
+    MEP_TRY(MEP_ALLOC(&d->task, rows * (blocks / GROUP_BLOCKS + 2)));
     MEP_TRY(mep_multiply(all, d->padded, 1, &size));
-    MEP_TRY(mep_alloc(&d->out, size, sizeof *d->out));
+    MEP_TRY(MEP_ALLOC(&d->out, size));
     d->row_space = rows;
     d->block_space = blocks;
     return MEP_OK;
@@ -286,7 +286,7 @@ mep_status mep_attention_decode(mep_attention *plan, int64_t batch, int64_t quer
 {
     const mep_attention_settings *s = &plan->settings;
     mep_decode_row *rows;
-    MEP_TRY(mep_alloc(&rows, s->heads, sizeof *rows));
+    MEP_TRY(MEP_ALLOC(&rows, s->heads));
     mep_decode d = {.kernels = plan->kernels, .dtype = s->dtype, .head_dim = s->head_dim, .scale = (float)s->scale};
     d.rows = s->heads, d.row = rows, d.threads = plan->threads;
     mep_status status = MEP_OK;

@@ -35,19 +35,19 @@ static int64_t round_up(int64_t n, int64_t multiple)
 static mep_status allocate_buffers(const mep_attention *plan, mep_attention_buffers *b)
 {
     int64_t tile = TILE_ROWS * plan->units;
-    MEP_TRY(mep_alloc(&b->rows, tile, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->kt, FORWARD_BLOCKS * tile, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->v, FORWARD_BLOCKS * tile, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->q, FORWARD_TILES * tile, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->out, FORWARD_TILES * TILE_ROWS * plan->padded, sizeof(float)));
-    MEP_TRY(mep_alloc(&b->state, FORWARD_TILES, sizeof *b->state));
-    return mep_alloc(&b->s, TILE_ROWS * BLOCK_KEYS, sizeof(float));
+    MEP_TRY(MEP_ALLOC(&b->rows, tile));
+    MEP_TRY(MEP_ALLOC(&b->kt, FORWARD_BLOCKS * tile));
+    MEP_TRY(MEP_ALLOC(&b->v, FORWARD_BLOCKS * tile));
+    MEP_TRY(MEP_ALLOC(&b->q, FORWARD_TILES * tile));
+    MEP_TRY(MEP_ALLOC(&b->out, FORWARD_TILES * TILE_ROWS * plan->padded));
+    MEP_TRY(MEP_ALLOC(&b->state, FORWARD_TILES));
+    return MEP_ALLOC(&b->s, TILE_ROWS * BLOCK_KEYS);
 }
 
 /* What a call that failed has left is kept, so that it can be made again. */
 static mep_status allocate_once(float **pointer, int64_t count)
 {
-    return *pointer != NULL ? MEP_OK : mep_alloc(pointer, count, sizeof **pointer);
+    return *pointer != NULL ? MEP_OK : MEP_ALLOC(pointer, count);
 }
 
 static mep_status allocate_backward(const mep_attention *plan, mep_attention_buffers *b)
@@ -70,9 +70,9 @@ static mep_status allocate_plan(mep_attention *plan)
     int64_t size;
     MEP_TRY(mep_multiply(s->heads, plan->table_size, 1, &size));
     MEP_TRY(mep_multiply(plan->keys, plan->padded, sizeof(float), &size));
-    MEP_TRY(mep_alloc(&plan->reversed, s->heads * plan->table_size, sizeof(float)));
-    MEP_TRY(mep_alloc(&plan->far_bias, s->heads * plan->keys, sizeof(float)));
-    MEP_TRY(mep_alloc(&plan->buffers, plan->threads, sizeof *plan->buffers));
+    MEP_TRY(MEP_ALLOC(&plan->reversed, s->heads * plan->table_size));
+    MEP_TRY(MEP_ALLOC(&plan->far_bias, s->heads * plan->keys));
+    MEP_TRY(MEP_ALLOC(&plan->buffers, plan->threads));
     for (int t = 0; t < plan->threads; t++) MEP_TRY(allocate_buffers(plan, &plan->buffers[t]));
     return mep_attention_set_bias(plan, NULL, 0);
 }
@@ -112,7 +112,7 @@ mep_status mep_attention_create(mep_attention **plan, const mep_attention_settin
     if (!(settings->tolerance >= 0 && settings->tolerance < 1) || !isfinite(settings->scale))
         return mep_fail(MEP_ERROR_ARGUMENT, "attention needs a tolerance in [0, 1) and a finite scale");
     mep_attention *p;
-    MEP_TRY(mep_alloc(&p, 1, sizeof *p));
+    MEP_TRY(MEP_ALLOC(&p, 1));
     p->settings = *settings;
     if (settings->scale == 0) p->settings.scale = 1 / sqrt((double)settings->head_dim);
     mep_status status = settings->device == MEP_DEVICE_CPU ? make_plan(p) : make_plan_there(p);

@@ -49,7 +49,7 @@ mep_status mep_attention_reference_forward(int64_t batch, int64_t heads, int64_t
     shape s = {heads, queries, keys, head_dim, scale != 0 ? scale : 1 / sqrt((double)head_dim), bias};
     MEP_TRY(check(batch, &s));
     double *p;
-    MEP_TRY(mep_alloc(&p, keys, sizeof *p));
+    MEP_TRY(MEP_ALLOC(&p, keys));
     for (int64_t bh = 0; bh < batch * heads; bh++)
         for (int64_t i = 0; i < queries; i++) {
             int64_t row = bh * queries + i, position = i + keys - queries;
@@ -97,7 +97,7 @@ mep_status mep_attention_reference_backward(int64_t batch, int64_t heads, int64_
     shape s = {heads, queries, keys, head_dim, scale != 0 ? scale : 1 / sqrt((double)head_dim), bias};
     MEP_TRY(check(batch, &s));
     double *p;
-    MEP_TRY(mep_alloc(&p, keys, sizeof *p));
+    MEP_TRY(MEP_ALLOC(&p, keys));
     memset(dq, 0, (size_t)(batch * heads * queries * head_dim) * sizeof *dq);
     memset(dk, 0, (size_t)(batch * heads * keys * head_dim) * sizeof *dk);
     memset(dv, 0, (size_t)(batch * heads * keys * head_dim) * sizeof *dv);

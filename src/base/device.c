@@ -45,7 +45,14 @@ static mep_status describe(char text[MEP_DEVICE_TEXT])
     return MEP_OK;
 }
 
-static const mep_device_memory cpu = {nothing, take, give_back, copy, copy, nothing, describe};
+static const mep_device_memory cpu = {.check = nothing,
+                                      .alloc = take,
+                                      .release = give_back,
+                                      .write = copy,
+                                      .read = copy,
+                                      .wait = nothing,
+                                      .describe = describe,
+                                      .is_host = 1};
 
 static mep_status absent(void)
 {
@@ -56,6 +63,11 @@ static const mep_device_memory *table(mep_device device)
 {
     static const mep_device_memory none = {.check = absent};
     return device == MEP_DEVICE_CPU ? &cpu : mep_device_cuda != NULL ? mep_device_cuda : &none;
+}
+
+int mep_device_is_host(mep_device device)
+{
+    return table(device)->is_host;
 }
 
 mep_status mep_device_check(mep_device device)

@@ -17,6 +17,7 @@ typedef struct mep_device_memory {
     mep_status (*read)(void *to, const void *from, int64_t bytes);
     mep_status (*wait)(void);
     mep_status (*describe)(char text[MEP_DEVICE_TEXT]);
+    int is_host; /* see mep_device_is_host */
 } mep_device_memory;
 
 /* NULL where the build has no CUDA. Tests put the emulated one there. */
@@ -26,6 +27,10 @@ extern const mep_device_memory *mep_device_cuda;
  * `pointer` (a T **). */
 mep_status mep_device_array(mep_device device, void *pointer, int64_t count, int64_t size);
 void mep_device_release(mep_device device, void *pointer);
+
+/* 1 where the device's memory is host memory, so that pointers are valid on both sides and a call returns when its work
+ * is done; 0 where calls only queue work. */
+int mep_device_is_host(mep_device device);
 
 /* MEP_ERROR_ARGUMENT where the device does not compute in this dtype: CUDA does in bfloat16 alone. */
 mep_status mep_device_check_dtype(mep_device device, mep_dtype dtype);

@@ -91,7 +91,7 @@ int mep_output_open(mep_output **output, const char *path, int flags)
 {
     mep_output *opened = NULL;
     *output = NULL;
-    if (mep_alloc(&opened, 1, sizeof *opened) != MEP_OK) {
+    if (MEP_ALLOC(&opened, 1) != MEP_OK) {
         errno = ENOMEM;
         return -1;
     }

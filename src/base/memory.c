@@ -84,7 +84,7 @@ mep_status mep_grow(void *pointer, int64_t old_count, int64_t new_count, size_t 
     return MEP_OK;
 }
 
-void mep_free(void *pointer)
+void(mep_free)(void *pointer)
 {
     void *memory;
     memcpy(&memory, pointer, sizeof memory);
@@ -96,7 +96,7 @@ void mep_free(void *pointer)
 mep_status mep_copy_string(char **copy, const char *text)
 {
     size_t size = strlen(text) + 1;
-    MEP_TRY(mep_alloc(copy, (int64_t)size, 1));
+    MEP_TRY(MEP_ALLOC(copy, (int64_t)size));
     memcpy(*copy, text, size);
     return MEP_OK;
 }
@@ -108,7 +108,7 @@ mep_status mep_format(char **text, const char *format, ...)
     int length = vsnprintf(NULL, 0, format, args);
     va_end(args);
     if (length < 0) return mep_fail(MEP_ERROR_ARGUMENT, "cannot format a string");
-    MEP_TRY(mep_alloc(text, (int64_t)length + 1, 1));
+    MEP_TRY(MEP_ALLOC(text, (int64_t)length + 1));
     va_start(args, format);
     vsnprintf(*text, (size_t)length + 1, format, args);
     va_end(args);

@@ -13,21 +13,31 @@
 /* *product = a*b*c; MEP_ERROR_MEMORY when a factor is negative or the product does not fit int64_t. */
 mep_status mep_multiply(int64_t a, int64_t b, int64_t c, int64_t *product);
 
-/* Allocate count elements of `size` bytes, zeroed, 64-byte aligned, into the pointer at `pointer` (a T **). count 0
- * gives a valid pointer. On failure the pointer is NULL. Freed with mep_free. The memory is in use when this returns,
- * and a system that has promised more than it has ends the program without a word: a large block is therefore refused
- * (MEP_ERROR_MEMORY) where the system says that it has less. */
+/* `pointer`, which the compiler checks to be the address of a pointer. */
+#define MEP_POINTER_AT(pointer) ((void)sizeof(*(pointer) == NULL), (pointer))
+
+/* Allocate `count` elements of T, zeroed and aligned to 64 bytes, into the T * at `pointer`. With a count of 0 the
+ * pointer is valid; on failure it is NULL. The caller frees it with mep_free.
+ *
+ * The memory is written before this returns. A system that overcommits memory may kill a program that writes more than
+ * there is; a large block is therefore refused (MEP_ERROR_MEMORY) where the system reports that less is available. */
+#define MEP_ALLOC(pointer, count) mep_alloc(MEP_POINTER_AT(pointer), count, sizeof **(pointer))
+
+/* Change the allocation in the T * at `pointer` from old_count to new_count elements and keep the elements that both
+ * have. On failure it is unchanged. */
+#define MEP_GROW(pointer, old_count, new_count)                                                                        \
+    mep_grow(MEP_POINTER_AT(pointer), old_count, new_count, sizeof **(pointer))
+
+/* MEP_ALLOC and MEP_GROW for elements whose size is known at run time only. */
 mep_status mep_alloc(void *pointer, int64_t count, size_t size);
+mep_status mep_grow(void *pointer, int64_t old_count, int64_t new_count, size_t size);
 
 /* Bytes that the system can still give, swap included; INT64_MAX where it does not tell (Linux does). */
 int64_t mep_memory_available(void);
 
-/* Grow the allocation in the pointer at `pointer` from old_count to new_count elements, keeping what is there. On
- * failure it is unchanged. */
-mep_status mep_grow(void *pointer, int64_t old_count, int64_t new_count, size_t size);
-
-/* Free the pointer at `pointer` (a T **) and set it to NULL. */
+/* Free the memory of the pointer at `pointer`, which becomes NULL. */
 void mep_free(void *pointer);
+#define mep_free(pointer) mep_free(MEP_POINTER_AT(pointer))
 
 /* A copy of a string, to be freed with mep_free. */
 mep_status mep_copy_string(char **copy, const char *text);

@@ -19,7 +19,7 @@
 #include "cli/processes.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
-#include "train/mixture.h"
+#include "eval/data_mix.h"
 #include "train/study.h"
 
 enum { OPTIONS_MAX = 48, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
@@ -165,7 +165,7 @@ static mep_status complete_settings(compare_job *job)
 {
     char first[MEP_DATA_SIZE];
     MEP_TRY(settle_dtype(job));
-    MEP_TRY(mep_mixture_append(job->data.values[0], job->split == NULL ? ".train" : "", first));
+    MEP_TRY(mep_data_mix_append(job->data.values[0], job->split == NULL ? ".train" : "", first));
     mep_status status = mep_train_options_finish(&job->o, first, job->split);
     if (status == MEP_ERROR_IO && job->split == NULL)
         return mep_fail_in(status, "--data PREFIX takes what mep prepare --out PREFIX --valid 0.1 wrote: ");
@@ -247,7 +247,7 @@ static void start_line(compare_job *job, const mep_study_progress *p)
 {
     char seed[32] = "";
     char title[MEP_DATA_SIZE];
-    const char *corpus = mep_mixture_title(p->corpus, title) == MEP_OK ? title : p->corpus;
+    const char *corpus = mep_data_mix_title(p->corpus, title) == MEP_OK ? title : p->corpus;
     if (job->study.seed_count > 1) snprintf(seed, sizeof seed, " seed %llu", (unsigned long long)p->seed);
     if (job->last.run == 0 && !job->quiet)
         fprintf(stderr, "mep compare: training in %s%s\n", mep_dtype_name(job->study.train.dtype), job->dtype_reason);

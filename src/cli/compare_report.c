@@ -21,7 +21,7 @@
 #include "io/files.h"
 #include "mep/device.h"
 #include "model/model.h"
-#include "train/mixture.h"
+#include "train/run_data.h"
 #include "train/study.h"
 
 enum { CURVE_POINTS = 513, CURVE_LENGTHS = 4, CURVE_FLOOR = -20, LARGEST_SHOWN = 10000 };
@@ -112,7 +112,7 @@ static int style_of(int64_t encoding)
 /* A corpus, or what a run calls its data, without folders. */
 static const char *title_of(const char *spec, char title[MEP_DATA_SIZE])
 {
-    return mep_mixture_title(spec, title) == MEP_OK ? title : spec;
+    return mep_data_mix_title(spec, title) == MEP_OK ? title : spec;
 }
 
 /* FOLDER/NAME of a corpus, freed by the caller. */
@@ -207,17 +207,17 @@ typedef struct data_facts {
 static mep_status describe_data(const mep_report *report, int64_t corpus, data_facts *facts)
 {
     mep_train_settings run;
-    mep_mixture data;
+    mep_data_mix data;
     MEP_TRY(mep_study_run_settings(report->settings, corpus, 0, 0, &run));
-    MEP_TRY(mep_mixture_title(run.data, facts->train));
-    MEP_TRY(mep_mixture_title(run.valid[0] != '\0' ? run.valid : run.data, facts->valid));
-    MEP_TRY(mep_mixture_open_train(&data, &run));
-    facts->train_tokens = mep_mixture_tokens(&data);
+    MEP_TRY(mep_data_mix_title(run.data, facts->train));
+    MEP_TRY(mep_data_mix_title(run.valid[0] != '\0' ? run.valid : run.data, facts->valid));
+    MEP_TRY(mep_train_open_data(&data, &run));
+    facts->train_tokens = mep_data_mix_tokens(&data);
     facts->is_bytes = strcmp(mep_dataset_tokenizer(data.data[0]), "bytes") == 0;
-    mep_mixture_close(&data);
-    MEP_TRY(mep_mixture_open_valid(&data, &run));
-    facts->valid_tokens = mep_mixture_tokens(&data);
-    mep_mixture_close(&data);
+    mep_data_mix_close(&data);
+    MEP_TRY(mep_train_open_valid(&data, &run));
+    facts->valid_tokens = mep_data_mix_tokens(&data);
+    mep_data_mix_close(&data);
     return MEP_OK;
 }
 

@@ -14,7 +14,7 @@
 #include "cli/train_options.h"
 #include "io/files.h"
 #include "io/model_files.h"
-#include "io/staging.h"
+#include "io/file_transaction.h"
 
 /* OUT must not hold a model; nor a run or a study, whose checkpoints would be taken for it. */
 static mep_status check_folder(const char *out)
@@ -71,16 +71,16 @@ static mep_status write_files(const mep_convert_job *job, const mep_model *model
 static mep_status convert(const mep_convert_job *job, const char *from, const char *out, mep_model **model)
 {
     const char *form = NULL;
-    mep_staging staging;
+    mep_file_transaction staging;
     MEP_TRY(mep_model_load_as(model, from, job->position, (uint64_t)job->seed));
-    MEP_TRY(mep_staging_begin(&staging, out));
+    MEP_TRY(mep_file_transaction_begin(&staging, out));
     mep_status status = check_folder(out);
     if (status == MEP_OK) status = write_files(job, *model, from, staging.partial, &form);
     if (status != MEP_OK) {
-        mep_staging_abandon(&staging);
+        mep_file_transaction_abandon(&staging);
         return status;
     }
-    MEP_TRY(mep_staging_commit(&staging, "config.json"));
+    MEP_TRY(mep_file_transaction_commit(&staging, "config.json"));
     if (!job->quiet) report(*model, out, form);
     return MEP_OK;
 }

@@ -21,7 +21,7 @@
 #include "cli/train_options.h"
 #include "cli/untrained.h"
 #include "model/model.h"
-#include "train/mixture.h"
+#include "eval/evaluate.h"
 
 enum { LONGEST = 1 << 26 };
 
@@ -30,14 +30,14 @@ typedef struct eval_job {
     mep_lengths lengths;
     mep_eval_settings settings;
     int64_t threads;
-    int dtype, device, part, json, quiet, split_sequence; /* part: a mep_split_part */
+    int dtype, device, part, json, quiet, split_sequence; /* part: a mep_split */
 
     mep_model *model;
-    mep_mixture data;
+    mep_data_mix data;
     mep_progress progress;
     char label[64];
     mep_eval_result results[MEP_ARGS_LIST];
-    mep_eval_result (*each)[MEP_MIXTURE_MOST]; /* of each length, of the corpora of a mixture */
+    mep_eval_result (*each)[MEP_DATA_MIX_MOST]; /* of each length, of the corpora of a mixture */
     int64_t done;                              /* results */
 } eval_job;
 
@@ -83,7 +83,7 @@ static mep_status check_lengths(const eval_job *job)
 /* The default of --tokens makes every length that divides the longest score the same tokens. */
 static mep_status choose_tokens(eval_job *job)
 {
-    int64_t tokens = mep_mixture_least_tokens(&job->data) - 1, longest = 0; /* the first token is never scored */
+    int64_t tokens = mep_data_mix_least_tokens(&job->data) - 1, longest = 0; /* the first token is never scored */
     int is_limited = job->settings.max_tokens > 0 && job->settings.max_tokens < tokens;
     if (is_limited) tokens = job->settings.max_tokens;
     if (job->lengths.count == 0) MEP_TRY(choose_lengths(job, tokens));
@@ -102,8 +102,8 @@ static mep_status choose_tokens(eval_job *job)
 
 static mep_status open_files(eval_job *job)
 {
-    MEP_TRY(mep_mixture_open(&job->data, job->data_path, job->split, (mep_split_part)job->part));
-    MEP_TRY(mep_mixture_verify(&job->data));
+    MEP_TRY(mep_data_mix_open(&job->data, job->data_path, job->split, (mep_split)job->part));
+    MEP_TRY(mep_data_mix_verify(&job->data));
     MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
     if (!job->quiet) mep_cli_note_untrained("eval", job->model_path, job->position, job->model);
     MEP_TRY(mep_cli_check_tokenizers(job->model_path, job->data.names[0], job->data.data[0]));
@@ -168,8 +168,13 @@ static mep_status evaluate(eval_job *job)
         mep_length_text(job->settings.length, length);
         snprintf(job->label, sizeof job->label, "length %s", length);
         if (!job->quiet) mep_progress_start(&job->progress, job->label, 0, 0);
-        mep_status status = mep_mixture_evaluate(mep_cli_group(), job->split_sequence, job->model, &job->data,
-                                                 &job->settings, show_progress, job, &job->results[i], job->each[i]);
+        const mep_eval_call call = {.group = mep_cli_group(),
+                                    .sequence_parallel = job->split_sequence,
+                                    .model = job->model,
+                                    .settings = &job->settings,
+                                    .progress = show_progress,
+                                    .context = job};
+        mep_status status = mep_evaluate_mix(&call, &job->data, &job->results[i], job->each[i]);
         if (job->progress.done > 0) mep_progress_finish(&job->progress);
         if (status != MEP_OK) return status;
         job->done++;
@@ -263,7 +268,7 @@ static int run(eval_job *job)
     if (code != MEP_EXIT_OK) mep_cli_fail("eval");
     if (job->done > 0 && (job->json ? print_json(job) : print_table(job)) != MEP_OK) code = mep_cli_fail("eval");
     mep_model_destroy(&job->model);
-    mep_mixture_close(&job->data);
+    mep_data_mix_close(&job->data);
     mep_free(&job->each);
     return code;
 }

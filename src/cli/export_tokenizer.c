@@ -11,7 +11,7 @@
 #include "cli/model_tokenizer.h"
 #include "io/files.h"
 #include "io/json.h"
-#include "text/tokenizer_bytes.h"
+#include "tokenizer/tokenizer_bytes.h"
 
 /* A tokenizer on its way into a folder. */
 typedef struct tokenizer_job {

@@ -20,7 +20,7 @@
 #include "mep/data.h"
 #include "mep/model.h"
 #include "mep/train.h"
-#include "text/dataset_format.h"
+#include "dataset/dataset_format.h"
 #include "train/metrics.h"
 
 static mep_status out_of_memory(void)

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
-#include "train/mixture.h"
+#include "train/run_data.h"
 
 enum { BYTES_VOCAB_MIN = 257, BYTES_VOCAB_MAX = 320 };
 
@@ -29,12 +29,12 @@ static mep_status open_in(const char *folder, mep_tokenizer **tokenizer)
 static mep_status open_of_data(const char *run, mep_tokenizer **tokenizer)
 {
     mep_train_settings settings;
-    mep_mixture data;
-    if (mep_train_read_settings(run, &settings) != MEP_OK || mep_mixture_open_train(&data, &settings) != MEP_OK)
+    mep_data_mix data;
+    if (mep_train_read_settings(run, &settings) != MEP_OK || mep_train_open_data(&data, &settings) != MEP_OK)
         return MEP_OK;
     const char *name = mep_dataset_tokenizer(data.data[0]);
     mep_status status = name[0] != '\0' ? mep_tokenizer_open(tokenizer, name) : MEP_OK;
-    mep_mixture_close(&data);
+    mep_data_mix_close(&data);
     return status;
 }
 

@@ -18,7 +18,7 @@
 #include "io/files.h"
 #include "mep/train.h"
 #include "train/metrics.h"
-#include "train/mixture.h"
+#include "eval/data_mix.h"
 #include "train/study.h"
 
 enum { LOSS, VALID_LOSS, GRAD_NORM, LEARNING_RATE, SPEED, METRICS };
@@ -38,7 +38,7 @@ static const struct {
 };
 
 enum {
-    MOST_CURVES = METRICS * (MEP_ARGS_LIST + MEP_MIXTURE_MOST + 3),
+    MOST_CURVES = METRICS * (MEP_ARGS_LIST + MEP_DATA_MIX_MOST + 3),
     POINTS = 100, /* means a curve, or somewhat fewer */
     MARKS = 50,   /* more points than that have no marks */
     NAME = 48     /* characters of a name in the legend */

@@ -18,7 +18,7 @@
 #include "cli/train_options.h"
 #include "mep/train.h"
 #include "model/model.h"
-#include "train/mixture.h"
+#include "train/run_data.h"
 #include "train/parts.h"
 #include "train/trainer.h"
 
@@ -246,7 +246,7 @@ static mep_status print_model(const mep_train_settings *s, int is_auto)
 }
 
 /* A line a corpus, with its share of a mixture. */
-static void print_corpora(const mep_train_settings *s, const mep_mixture *data)
+static void print_corpora(const mep_train_settings *s, const mep_data_mix *data)
 {
     char tokens[32], share[48] = "", split[MEP_SPLIT_SIZE + 32] = "";
     if (s->split[0] != '\0') snprintf(split, sizeof split, ", the training part of %s", s->split);
@@ -274,17 +274,17 @@ static void print_division(const mep_train_settings *s)
 
 static mep_status print_data(const mep_train_settings *s)
 {
-    mep_mixture data;
+    mep_data_mix data;
     char total[32];
-    MEP_TRY(mep_mixture_open_train(&data, s));
-    double in_data = (double)mep_mixture_tokens(&data),
+    MEP_TRY(mep_train_open_data(&data, s));
+    double in_data = (double)mep_data_mix_tokens(&data),
            in_run = (double)s->steps * (double)s->batch_size * (double)s->length;
     mep_short_number(in_run, total);
     print_corpora(s, &data);
     print_division(s);
     printf("training  %lld step%s of %lld x %lld tokens: %s tokens, %.3g times the data\n", (long long)s->steps,
            s->steps == 1 ? "" : "s", (long long)s->batch_size, (long long)s->length, total, in_run / in_data);
-    mep_mixture_close(&data);
+    mep_data_mix_close(&data);
     return MEP_OK;
 }
 

@@ -70,7 +70,7 @@ static mep_status create(mep_attention_on_device **plan, const mep_attention_set
         return mep_fail(MEP_ERROR_UNSUPPORTED,
                         "attention on CUDA takes up to 65,535 heads and 2^30 keys, found %lld and %lld",
                         (long long)s->heads, (long long)s->max_length);
-    MEP_TRY(mep_alloc(plan, 1, sizeof **plan));
+    MEP_TRY(MEP_ALLOC(plan, 1));
     (*plan)->settings = *s;
     (*plan)->stream = s->stream;
     return MEP_OK;

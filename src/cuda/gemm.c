@@ -58,7 +58,7 @@ static mep_status start(mep_cuda_products *all, int64_t width)
 
 mep_status mep_cuda_products_create(mep_cuda_products **products, int64_t width)
 {
-    MEP_TRY(mep_alloc(products, 1, sizeof **products));
+    MEP_TRY(MEP_ALLOC(products, 1));
     mep_status status = start(*products, width);
     if (status != MEP_OK) mep_cuda_products_destroy(products);
     return status;

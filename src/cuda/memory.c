@@ -100,4 +100,10 @@ static mep_status describe(char text[MEP_DEVICE_TEXT])
     return MEP_OK;
 }
 
-const mep_device_memory mep_cuda_memory = {check, alloc, release, write, read, wait, describe};
+const mep_device_memory mep_cuda_memory = {.check = check,
+                                           .alloc = alloc,
+                                           .release = release,
+                                           .write = write,
+                                           .read = read,
+                                           .wait = wait,
+                                           .describe = describe};

@@ -41,7 +41,7 @@ static mep_status make(mep_nn_state *s, int64_t rows, int64_t width)
     int64_t places = 0;
     s->rows = rows;
     MEP_TRY(mep_multiply(rows, 2, 1, &places));
-    MEP_TRY(mep_alloc(&s->new_runs, places + 2, sizeof *s->new_runs));
+    MEP_TRY(MEP_ALLOC(&s->new_runs, places + 2));
     MEP_TRY(mep_cuda_check(cudaStreamCreate(&s->stream), "stream"));
     MEP_TRY(mep_cuda_products_create(&s->products, width));
     MEP_TRY(mep_cuda_alloc(&s->scratch, mep_cuda_rows_scratch(rows, width), sizeof *s->scratch));
@@ -51,7 +51,7 @@ static mep_status make(mep_nn_state *s, int64_t rows, int64_t width)
 static mep_status create(mep_nn_state **state, int64_t rows, int64_t width)
 {
     *state = NULL;
-    MEP_TRY(mep_alloc(state, 1, sizeof **state));
+    MEP_TRY(MEP_ALLOC(state, 1));
     mep_status status = make(*state, rows, width);
     if (status != MEP_OK) destroy(state);
     return status;

@@ -22,19 +22,19 @@ static mep_status broken(mep_dist *g, const char *text)
     return mep_fail(MEP_ERROR_IO, "the processes have lost each other: %s", text);
 }
 
-mep_status mep_dist_transfer(mep_dist *g, const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive,
+mep_status mep_dist_transfer(mep_dist *g, const mep_dist_block *send, int64_t sends, const mep_dist_block *receive,
                              int64_t receives)
 {
     char text[TEXT];
     if (sends + receives == 0) return MEP_OK;
-    if (g->calls->transfer(g, send, sends, receive, receives, text, TEXT) != 0) return broken(g, text);
+    if (g->transport->transfer(g, send, sends, receive, receives, text, TEXT) != 0) return broken(g, text);
     for (int64_t i = 0; i < sends; i++) g->sent += send[i].bytes;
     return MEP_OK;
 }
 
 mep_status mep_dist_gather(mep_dist *g, const void *mine, int64_t bytes, void *all)
 {
-    mep_dist_piece *pieces;
+    mep_dist_block *pieces;
     char *places = all;
     memmove(places + g->rank * bytes, mine, (size_t)bytes);
     if (g->size == 1) return MEP_OK;
@@ -42,8 +42,8 @@ mep_status mep_dist_gather(mep_dist *g, const void *mine, int64_t bytes, void *a
     int64_t count = 0;
     for (int64_t r = 0; r < g->size; r++) {
         if (r == g->rank) continue;
-        pieces[count] = (mep_dist_piece){r, places + g->rank * bytes, bytes};
-        pieces[g->size + count++] = (mep_dist_piece){r, places + r * bytes, bytes};
+        pieces[count] = (mep_dist_block){r, places + g->rank * bytes, bytes};
+        pieces[g->size + count++] = (mep_dist_block){r, places + r * bytes, bytes};
     }
     mep_status status = mep_dist_transfer(g, pieces, count, pieces + g->size, count);
     mep_free(&pieces);
@@ -55,11 +55,11 @@ mep_status mep_dist_broadcast(mep_dist *g, void *data, int64_t bytes)
 {
     int64_t bit = 1;
     for (; bit <= g->rank; bit *= 2) {
-        mep_dist_piece from = {g->rank - bit, data, bytes};
+        mep_dist_block from = {g->rank - bit, data, bytes};
         if (g->rank < 2 * bit) MEP_TRY(mep_dist_transfer(g, NULL, 0, &from, 1));
     }
     for (; g->rank + bit < g->size; bit *= 2) {
-        mep_dist_piece to = {g->rank + bit, data, bytes};
+        mep_dist_block to = {g->rank + bit, data, bytes};
         MEP_TRY(mep_dist_transfer(g, &to, 1, NULL, 0));
     }
     return MEP_OK;
@@ -106,7 +106,7 @@ static int64_t decisive(const mep_dist *g, const int64_t *status, int64_t *faile
 /* The message of process `rank` in all, with its name before it where it is `named`. */
 static mep_status share_message(mep_dist *g, int64_t rank, int named, char text[TEXT])
 {
-    mep_dist_piece piece = {rank, text, TEXT};
+    mep_dist_block piece = {rank, text, TEXT};
     char name[MEP_DIST_HOST + 64] = "";
     if (g->rank != rank) return mep_dist_transfer(g, NULL, 0, &piece, 1);
     if (named)
@@ -126,7 +126,7 @@ static mep_status drain_notices(mep_dist *g, const int64_t *all)
     while (g->notices < expected) {
         int count = 0;
         char text[TEXT];
-        if (g->calls->notice(g, 1, &count, text, TEXT) != 0) return broken(g, text);
+        if (g->transport->notice(g, 1, &count, text, TEXT) != 0) return broken(g, text);
         g->notices += count;
     }
     g->notices = 0;
@@ -185,7 +185,7 @@ mep_status mep_dist_notify(mep_dist *g)
     if (g->size == 1 || g->notified) return MEP_OK;
     g->notified = 1;
     for (int64_t r = 0; r < g->size; r++)
-        if (r != g->rank && g->calls->notify(g, r, text, TEXT) != 0) return broken(g, text);
+        if (r != g->rank && g->transport->notify(g, r, text, TEXT) != 0) return broken(g, text);
     return MEP_OK;
 }
 
@@ -193,7 +193,7 @@ mep_status mep_dist_notified(mep_dist *g, int *notified)
 {
     char text[TEXT];
     int count = 0;
-    if (g->size > 1 && g->calls->notice(g, 0, &count, text, TEXT) != 0) return broken(g, text);
+    if (g->size > 1 && g->transport->notice(g, 0, &count, text, TEXT) != 0) return broken(g, text);
     g->notices += count;
     *notified = g->notices > 0;
     return MEP_OK;

@@ -15,37 +15,37 @@
 #include "mep/status.h"
 
 /* Bytes to or from the process `rank`. */
-typedef struct mep_dist_piece {
+typedef struct mep_dist_block {
     int64_t rank;
     void *data;
     int64_t bytes; /* 0 is allowed: nothing travels */
-} mep_dist_piece;
+} mep_dist_block;
 
 typedef struct mep_dist mep_dist;
 
 enum { MEP_DIST_HOST = 64 };
 
 /* How bytes travel. Functions return 0, or another number with a message in text[size]. */
-typedef struct mep_dist_calls {
+typedef struct mep_dist_transport {
     /* Send and receive all pieces. Those between two processes arrive in the order of their sending. */
-    int (*transfer)(const mep_dist *group, const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive,
+    int (*transfer)(const mep_dist *group, const mep_dist_block *send, int64_t sends, const mep_dist_block *receive,
                     int64_t receives, char *text, int size);
     /* Tell the process `rank` something that is not waited for. */
     int (*notify)(const mep_dist *group, int64_t rank, char *text, int size);
     /* *count = 1 and take a notice where one has come, else 0; with `wait`, wait for one. */
     int (*notice)(const mep_dist *group, int wait, int *count, char *text, int size);
-} mep_dist_calls;
+} mep_dist_transport;
 
 struct mep_dist {
     int64_t rank, size;
-    const mep_dist_calls *calls; /* NULL where size is 1 */
-    int threads;                 /* another thread than the main one may communicate, one at a time */
-    int64_t sent;                /* bytes that this process has sent */
-    int settled;                 /* the last mep_dist_agree failed: all processes know, and have the same message */
-    int broken;                  /* a transfer failed: the others cannot be reached any more */
-    int notified;                /* this process has sent notices, .. */
-    int64_t notices;             /* .. and so many have come, since the last mep_dist_agree */
-    char host[MEP_DIST_HOST];    /* name of this process's machine, for messages; "" where it does not matter */
+    const mep_dist_transport *transport; /* NULL where size is 1 */
+    int threads;                         /* another thread than the main one may communicate, one at a time */
+    int64_t sent;                        /* bytes that this process has sent */
+    int settled;              /* the last mep_dist_agree failed: all processes know, and have the same message */
+    int broken;               /* a transfer failed: the others cannot be reached any more */
+    int notified;             /* this process has sent notices, .. */
+    int64_t notices;          /* .. and so many have come, since the last mep_dist_agree */
+    char host[MEP_DIST_HOST]; /* name of this process's machine, for messages; "" where it does not matter */
 };
 
 /* A group of one. */
@@ -53,7 +53,7 @@ extern mep_dist mep_dist_alone;
 
 /* Send and receive pieces, all at once; pieces between two processes arrive in the order in which they are listed. A
  * failure is the others' failure too: the group is broken. */
-mep_status mep_dist_transfer(mep_dist *group, const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive,
+mep_status mep_dist_transfer(mep_dist *group, const mep_dist_block *send, int64_t sends, const mep_dist_block *receive,
                              int64_t receives);
 
 /* all[rank * bytes ..] = what each process has in mine[bytes], in every process. `mine` may be its place in `all`. */
@@ -79,7 +79,7 @@ mep_status mep_dist_notify(mep_dist *group);
 mep_status mep_dist_notified(mep_dist *group, int *notified);
 
 /* First of the items 0 .. count - 1 that are `rank`'s where they are divided evenly; those of rank + 1 follow. */
-static inline int64_t mep_dist_share(const mep_dist *group, int64_t count, int64_t rank)
+static inline int64_t mep_dist_first(const mep_dist *group, int64_t count, int64_t rank)
 {
     int64_t each = count / group->size, rest = count % group->size;
     return rank * each + (rank < rest ? rank : rest);

@@ -59,7 +59,7 @@ mep_status mep_mpi_open(mep_dist *group)
 
 void mep_mpi_close(mep_dist *group, int code, int at_once)
 {
-    if (group->calls == NULL) return;
+    if (group->transport == NULL) return;
     load()->leave(code, at_once);
     *group = mep_dist_alone;
 }

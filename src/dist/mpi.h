@@ -10,7 +10,7 @@
 
 /* What libmep-mpi.so has under the name mep_mpi_entry. */
 typedef struct mep_mpi_module {
-    int (*join)(mep_dist *group, char *text, int size); /* returns as mep_dist_calls do */
+    int (*join)(mep_dist *group, char *text, int size); /* returns as mep_dist_transport do */
     void (*leave)(int code, int at_once);
     const char *(*name)(void);
 } mep_mpi_module;

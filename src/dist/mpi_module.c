@@ -23,7 +23,7 @@ static int explain(int code, char *text, int size)
     return 1;
 }
 
-static int64_t messages(const mep_dist_piece *pieces, int64_t count)
+static int64_t messages(const mep_dist_block *pieces, int64_t count)
 {
     int64_t sum = 0;
     for (int64_t i = 0; i < count; i++) sum += (pieces[i].bytes + MOST - 1) / MOST;
@@ -31,7 +31,7 @@ static int64_t messages(const mep_dist_piece *pieces, int64_t count)
 }
 
 /* Start the messages of all pieces. */
-static int start(const mep_dist_piece *pieces, int64_t count, int receive, MPI_Request *requests)
+static int start(const mep_dist_block *pieces, int64_t count, int receive, MPI_Request *requests)
 {
     int code = MPI_SUCCESS;
     for (int64_t i = 0; i < count; i++) {
@@ -46,7 +46,7 @@ static int start(const mep_dist_piece *pieces, int64_t count, int receive, MPI_R
     return code;
 }
 
-static int transfer(const mep_dist *group, const mep_dist_piece *send, int64_t sends, const mep_dist_piece *receive,
+static int transfer(const mep_dist *group, const mep_dist_block *send, int64_t sends, const mep_dist_block *receive,
                     int64_t receives, char *text, int size)
 {
     (void)group;
@@ -80,7 +80,7 @@ static int notice(const mep_dist *group, int wait, int *count, char *text, int s
     return explain(code, text, size);
 }
 
-static const mep_dist_calls CALLS = {transfer, notify, notice};
+static const mep_dist_transport TRANSPORT = {transfer, notify, notice};
 
 static int join(mep_dist *group, char *text, int size)
 {
@@ -89,7 +89,8 @@ static int join(mep_dist *group, char *text, int size)
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &processes);
-    *group = (mep_dist){.rank = rank, .size = processes, .calls = &CALLS, .threads = provided >= MPI_THREAD_SERIALIZED};
+    *group = (mep_dist){
+        .rank = rank, .size = processes, .transport = &TRANSPORT, .threads = provided >= MPI_THREAD_SERIALIZED};
     char host[MPI_MAX_PROCESSOR_NAME] = "";
     int length = 0;
     MPI_Get_processor_name(host, &length);

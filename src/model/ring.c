@@ -22,7 +22,7 @@ struct mep_ring {
     int64_t *window;         /* [layers, heads]: keys at this distance or beyond have no weight */
     int64_t channels, width; /* of a head; bytes a channel */
     char *memory, **run;     /* [heads] each head's run of rows, in memory */
-    mep_dist_piece *pieces;  /* [2, heads] */
+    mep_dist_block *pieces;  /* [2, heads] */
 };
 
 static int64_t takers_of(const mep_dist *group, int64_t length)
@@ -34,7 +34,7 @@ static int64_t takers_of(const mep_dist *group, int64_t length)
 int64_t mep_ring_first(const mep_dist *group, int64_t length, int64_t rank)
 {
     mep_dist takers = {.size = takers_of(group, length)};
-    return rank >= takers.size ? length : mep_dist_share(&takers, length / BLOCK, rank) * BLOCK;
+    return rank >= takers.size ? length : mep_dist_first(&takers, length / BLOCK, rank) * BLOCK;
 }
 
 int64_t mep_ring_position(const mep_ring *r)
@@ -87,7 +87,7 @@ static void copy_own(mep_ring *r, int64_t layer, const mep_tensor_view *k, const
 /* The rows of stretch `origin` that process `reader` needs, a piece a head, where they lie here, to or from `peer`.
  * Returns the number of pieces. */
 static int64_t list_pieces(const mep_ring *r, int64_t layer, int64_t origin, int64_t reader, int64_t peer,
-                           mep_dist_piece *pieces)
+                           mep_dist_block *pieces)
 {
     int64_t start = first_of(r, origin), end = first_of(r, origin + 1), count = 0;
     for (int64_t h = 0; h < r->heads; h++) {
@@ -95,7 +95,7 @@ static int64_t list_pieces(const mep_ring *r, int64_t layer, int64_t origin, int
         if (from < start) from = start;
         if (from < end)
             pieces[count++] =
-                (mep_dist_piece){peer, r->run[h] + (from - low) * row_bytes(r), (end - from) * row_bytes(r)};
+                (mep_dist_block){peer, r->run[h] + (from - low) * row_bytes(r), (end - from) * row_bytes(r)};
     }
     return count;
 }

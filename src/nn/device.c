@@ -10,6 +10,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "nn/pack.h"
 
 #if MEP_HAVE_CUDA
 extern const mep_nn_device mep_cuda_nn; /* cuda/nn.c */
@@ -39,7 +40,7 @@ static void destroy(mep_nn_state **state)
 static mep_status create(mep_nn_state **state, int64_t rows, int64_t width)
 {
     (void)rows, (void)width;
-    MEP_TRY(mep_alloc(state, 1, sizeof **state));
+    MEP_TRY(MEP_ALLOC(state, 1));
     mep_status status = mep_gemm_workspace_create(&(*state)->workspace);
     if (status != MEP_OK) destroy(state);
     return status;
@@ -169,6 +170,8 @@ const mep_nn_device mep_nn_cpu = {
     .destroy = destroy,
     .stream = stream,
     .gemm = gemm,
+    .packed_size = mep_packed_size,
+    .pack = mep_pack,
     .layer_norm_forward = layer_norm_forward,
     .layer_norm_backward = layer_norm_backward,
     .column_sum = column_sum,

@@ -30,6 +30,9 @@ typedef struct mep_nn_device {
     void *(*stream)(const mep_nn_state *state);
 
     mep_status (*gemm)(mep_nn_state *state, const mep_gemm *gemm);
+    /* mep_packed_size and mep_pack (nn/pack.h) where products of few rows are faster with a packed B; NULL elsewhere. */
+    mep_status (*packed_size)(int64_t k, int64_t n, mep_dtype dtype, int64_t *size);
+    mep_matrix (*pack)(const mep_matrix *b, int64_t k, int64_t n, mep_dtype dtype, void *memory);
     void (*layer_norm_forward)(mep_nn_state *state, int64_t rows, int64_t width, const float *x, const float *weight,
                                const float *bias, float eps, mep_activation y, float *mean, float *rstd);
     void (*layer_norm_backward)(mep_nn_state *state, int64_t rows, int64_t width, const float *x, const float *weight,

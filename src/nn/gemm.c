@@ -9,6 +9,7 @@
 
 #include <omp.h>
 
+#include "base/assertion.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/integer.h"
@@ -20,8 +21,8 @@
 /* The largest tile of C. Its block of B is packed once, into the L2 or L3 cache, for all its rows; blocks of A of up to
  * MEP_MOST_ROWS rows are in an L2 cache of 512 KB while panels of B pass by. */
 enum { ROWS = 4 * MEP_MOST_ROWS, COLUMNS = 768, PANELS = COLUMNS / MEP_SMALLEST_PANEL };
-_Static_assert(COLUMNS % MEP_LARGEST_PANEL == 0, "a tile has complete panels");
-_Static_assert(MEP_MOST_ROWS % MEP_ROW_GROUP == 0, "a block has complete groups of rows");
+static_assert(COLUMNS % MEP_LARGEST_PANEL == 0, "a tile has complete panels");
+static_assert(MEP_MOST_ROWS % MEP_ROW_GROUP == 0, "a block has complete groups of rows");
 
 /* Tiles that threads take turns at, at most; the least rows and columns of one where C has more; columns whose packed
  * block few rows find in the L1 or L2 cache; multiplications below which a team of threads costs more than it gains. */
@@ -214,7 +215,7 @@ static void run_tile(const mep_product_kernels *kernels, const mep_gemm *g, cons
 
 mep_status mep_gemm_workspace_create(mep_gemm_workspace **workspace)
 {
-    return mep_alloc(workspace, 1, sizeof **workspace);
+    return MEP_ALLOC(workspace, 1);
 }
 
 void mep_gemm_workspace_destroy(mep_gemm_workspace **workspace)
@@ -243,7 +244,7 @@ static mep_status reserve(mep_gemm_workspace *w, int64_t size)
     if (size <= w->size) return MEP_OK;
     mep_free(&w->memory);
     w->size = 0;
-    MEP_TRY(mep_alloc(&w->memory, size, sizeof *w->memory));
+    MEP_TRY(MEP_ALLOC(&w->memory, size));
     w->size = size;
     return MEP_OK;
 }

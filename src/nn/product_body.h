@@ -5,6 +5,7 @@
  */
 #include "nn/product.h"
 
+#include "base/assertion.h"
 #include "base/simd.h"
 #include "base/tile.h"
 #include "nn/few_rows.h"
@@ -15,8 +16,8 @@ enum { PAIR = 2 };
 enum { PAIR = 1 };
 #endif
 enum { PANEL = BLOCK_VECTORS * LANES };
-_Static_assert((int)MEP_FEW_ROWS == (int)FEW_ROWS && MEP_DEPTH % LINE == 0, "products of few rows");
-_Static_assert(MEP_LARGEST_PANEL % PANEL == 0 && PANEL % MEP_SMALLEST_PANEL == 0, "panels divide one another");
+static_assert((int)MEP_FEW_ROWS == (int)FEW_ROWS && MEP_DEPTH % LINE == 0, "products of few rows");
+static_assert(MEP_LARGEST_PANEL % PANEL == 0 && PANEL % MEP_SMALLEST_PANEL == 0, "panels divide one another");
 
 static void product(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
                     const float *b, float *c, int64_t c_row, int accumulate)

@@ -13,7 +13,7 @@
 #include "base/memory.h"
 #include "io/files.h"
 #include "io/json.h"
-#include "train/mixture.h"
+#include "eval/data_mix.h"
 
 enum { NAME = 1024 };
 static const int64_t LARGEST_FILE = (int64_t)1 << 34;
@@ -35,7 +35,7 @@ static mep_status reserve(mep_metrics *m, int64_t *capacity)
 static mep_status find_corpora(mep_metrics *m, const json_t *losses, int64_t capacity)
 {
     int64_t size = 0, count = (int64_t)json_object_size(losses);
-    if (m->corpus_count > 0 || count == 0 || count > MEP_MIXTURE_MOST) return MEP_OK;
+    if (m->corpus_count > 0 || count == 0 || count > MEP_DATA_MIX_MOST) return MEP_OK;
     MEP_TRY(mep_alloc(&m->corpora, count, sizeof *m->corpora));
     m->corpus_count = count;
     int64_t i = 0;

@@ -16,7 +16,7 @@ struct mep_reduction {
     const mep_shards *shards;
     float *gradients;
     float *received;                /* [processes, largest share] */
-    mep_dist_piece *send, *receive; /* [processes] each */
+    mep_dist_block *send, *receive; /* [processes] each */
 
     pthread_t thread;
     int has_thread;
@@ -59,8 +59,8 @@ static mep_status reduce(mep_reduction *r, int64_t index)
     for (int64_t rank = 0; rank < s->group->size; rank++) {
         mep_range theirs = mep_shard(s, piece, rank);
         if (rank == s->group->rank) continue;
-        r->send[count] = (mep_dist_piece){rank, r->gradients + theirs.first, theirs.count * size};
-        r->receive[count++] = (mep_dist_piece){rank, r->received + rank * s->most, s->own[piece].count * size};
+        r->send[count] = (mep_dist_block){rank, r->gradients + theirs.first, theirs.count * size};
+        r->receive[count++] = (mep_dist_block){rank, r->received + rank * s->most, s->own[piece].count * size};
     }
     MEP_TRY(mep_dist_transfer(s->group, r->send, count, r->receive, count));
     add(r, s->own[piece]);

@@ -310,7 +310,7 @@ static json_t *number(double value)
 }
 
 /* The loss of each corpus by its name; NULL when memory is short. */
-static json_t *losses_of(const mep_mixture *mixture, const mep_eval_result *results)
+static json_t *losses_of(const mep_data_mix *mixture, const mep_eval_result *results)
 {
     json_t *losses = json_object();
     int failed = 0;
@@ -330,7 +330,7 @@ mep_status mep_run_open_log(const char *run, mep_lines *log)
     return status;
 }
 
-mep_status mep_run_log(mep_lines *log, const mep_train_progress *p, const mep_mixture *valid,
+mep_status mep_run_log(mep_lines *log, const mep_train_progress *p, const mep_data_mix *valid,
                        const mep_eval_result *valid_results)
 {
     char *line = NULL;

@@ -7,15 +7,16 @@
 
 #include <jansson.h>
 
+#include "eval/data_mix.h"
 #include "io/files.h"
 #include "mep/data.h"
+#include "mep/eval.h"
 #include "mep/train.h"
-#include "train/mixture.h"
 #include "train/moments.h"
 
-/* Of the training and of the validation data, as mep_mixture_checksums writes them. */
+/* Of the training and of the validation data, as mep_data_mix_checksums writes them. */
 typedef struct mep_run_checksums {
-    char data[MEP_MIXTURE_CHECKSUMS], valid[MEP_MIXTURE_CHECKSUMS];
+    char data[MEP_DATA_MIX_CHECKSUMS], valid[MEP_DATA_MIX_CHECKSUMS];
 } mep_run_checksums;
 
 /* Save `root` as folder/name and release it; NULL is out of memory. */
@@ -67,7 +68,7 @@ mep_status mep_run_check(const char *run, const mep_train_settings *settings);
 mep_status mep_run_open_log(const char *run, mep_lines *log);
 
 /* Append a step's line to metrics.jsonl. */
-mep_status mep_run_log(mep_lines *log, const mep_train_progress *progress, const mep_mixture *valid,
+mep_status mep_run_log(mep_lines *log, const mep_train_progress *progress, const mep_data_mix *valid,
                        const mep_eval_result *valid_results);
 
 /* Cut metrics.jsonl back to the lines of the first `steps` steps, after a resume from an older checkpoint. */

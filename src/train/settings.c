@@ -8,8 +8,9 @@
 #include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "train/mixture.h"
-#include "train/trainer.h"
+#include "eval/data_mix.h"
+#include "mep/train.h"
+#include "train/run_data.h"
 
 static const struct {
     const char *name;
@@ -69,24 +70,16 @@ const char *mep_on_nan_name(mep_on_nan on_nan)
     return (size_t)on_nan < sizeof names / sizeof *names ? names[on_nan] : NULL;
 }
 
-int mep_train_has_valid(const mep_train_settings *s)
-{
-    int64_t bounds[4] = {0};
-    if (s->valid[0] != '\0') return 1;
-    return s->split[0] != '\0' && mep_split_documents(s->split, (int64_t)1 << 30, bounds) == MEP_OK &&
-           bounds[2] > bounds[1];
-}
-
 /* The names, weights and shares of the data. */
 static mep_status check_data(const mep_train_settings *s)
 {
     int64_t bounds[4] = {0};
-    mep_mixture mixture;
+    mep_data_mix mixture;
     if (s->split[0] != '\0') MEP_TRY(mep_split_documents(s->split, 1, bounds));
-    MEP_TRY(mep_mixture_parse(&mixture, s->valid[0] != '\0' ? s->valid : "none"));
-    mep_mixture_close(&mixture);
-    MEP_TRY(mep_mixture_parse(&mixture, s->data));
-    mep_mixture_close(&mixture);
+    MEP_TRY(mep_data_mix_parse(&mixture, s->valid[0] != '\0' ? s->valid : "none"));
+    mep_data_mix_close(&mixture);
+    MEP_TRY(mep_data_mix_parse(&mixture, s->data));
+    mep_data_mix_close(&mixture);
     return MEP_OK;
 }
 
@@ -133,16 +126,6 @@ mep_status mep_train_check(const mep_train_settings *s)
         return mep_fail(MEP_ERROR_ARGUMENT, "training computes in float32 or bfloat16, found %s",
                         mep_dtype_name(s->dtype));
     return mep_device_check_dtype(s->device, s->dtype);
-}
-
-mep_status mep_train_check_device(const mep_dist *group, mep_device device, mep_dtype dtype)
-{
-    MEP_TRY(mep_device_check_dtype(device, dtype));
-    if (device != MEP_DEVICE_CPU && group->size > 1)
-        return mep_fail(MEP_ERROR_UNSUPPORTED,
-                        "the device %s is used by one process, found %lld; start it without mpirun",
-                        mep_device_name(device), (long long)group->size);
-    return mep_device_check(device);
 }
 
 double mep_train_learning_rate(const mep_train_settings *s, int64_t step)

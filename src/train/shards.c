@@ -16,8 +16,8 @@ mep_range mep_shard(const mep_shards *s, int64_t piece, int64_t rank)
 {
     mep_range p = s->piece[piece];
     int64_t chunks = mep_chunks(p.count);
-    int64_t first = mep_dist_share(s->group, chunks, rank) * MEP_CHUNK,
-            end = mep_dist_share(s->group, chunks, rank + 1) * MEP_CHUNK;
+    int64_t first = mep_dist_first(s->group, chunks, rank) * MEP_CHUNK,
+            end = mep_dist_first(s->group, chunks, rank + 1) * MEP_CHUNK;
     if (first > p.count) first = p.count;
     if (end > p.count) end = p.count;
     return (mep_range){p.first + first, end - first};
@@ -86,19 +86,19 @@ void mep_shards_destroy(mep_shards **shards)
 }
 
 /* What travels from or to process `rank`: its share of a piece in a block. */
-static mep_dist_piece in_block(const mep_shards *s, int64_t piece, int64_t rank, int64_t share_of, float *block)
+static mep_dist_block in_block(const mep_shards *s, int64_t piece, int64_t rank, int64_t share_of, float *block)
 {
     mep_range share = mep_shard(s, piece, share_of);
-    return (mep_dist_piece){rank, block + share.first, share.count * (int64_t)sizeof *block};
+    return (mep_dist_block){rank, block + share.first, share.count * (int64_t)sizeof *block};
 }
 
 mep_status mep_shards_gather(const mep_shards *s, float *block)
 {
     mep_dist *g = s->group;
-    mep_dist_piece *send;
+    mep_dist_block *send;
     if (g->size == 1) return MEP_OK;
     MEP_TRY(mep_alloc(&send, 2 * g->size, sizeof *send));
-    mep_dist_piece *receive = send + g->size;
+    mep_dist_block *receive = send + g->size;
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < s->count && status == MEP_OK; i++) {
         int64_t count = 0;
@@ -117,14 +117,14 @@ mep_status mep_shards_gather(const mep_shards *s, float *block)
 static mep_status move(const mep_shards *s, int to_block, float *own, float *block)
 {
     mep_dist *g = s->group;
-    mep_dist_piece *others;
+    mep_dist_block *others;
     MEP_TRY(mep_alloc(&others, g->size, sizeof *others));
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < s->count && status == MEP_OK; i++) {
         size_t bytes = (size_t)s->own[i].count * sizeof *own;
         int64_t count = 0;
         if (g->rank > 0) {
-            others[count++] = (mep_dist_piece){0, own, (int64_t)bytes};
+            others[count++] = (mep_dist_block){0, own, (int64_t)bytes};
         } else {
             float *place = block + s->own[i].first;
             memcpy(to_block ? place : own, to_block ? own : place, bytes);

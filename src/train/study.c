@@ -14,9 +14,11 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "eval/evaluate.h"
 #include "io/files.h"
 #include "mep/attention.h"
 #include "model/model.h"
+#include "train/run_data.h"
 #include "train/trainer.h"
 
 /* Work is counted in floating point operations of a plain transformer; seconds follow from the work of the last
@@ -239,15 +241,19 @@ static mep_status train(study *s, const study_run *r)
 }
 
 static mep_status evaluate_length(study *s, study_run *r, int64_t length, json_t *eval, mep_model *model,
-                                  const mep_mixture *data)
+                                  const mep_data_mix *data)
 {
     part_context context = {s, r, 0};
     mep_eval_settings settings = r->eval;
     mep_eval_result result = {0};
     settings.length = length;
     begin_part(s, MEP_STUDY_EVALUATING, length);
-    MEP_TRY(
-        mep_mixture_evaluate(&mep_dist_alone, 0, model, data, &settings, evaluation_progress, &context, &result, NULL));
+    const mep_eval_call call = {.group = &mep_dist_alone,
+                                .model = model,
+                                .settings = &settings,
+                                .progress = evaluation_progress,
+                                .context = &context};
+    MEP_TRY(mep_evaluate_mix(&call, data, &result, NULL));
     MEP_TRY(find_folder(s, r));
     return mep_study_eval_add(eval, r->folder, &result);
 }
@@ -257,7 +263,7 @@ static mep_status evaluate(study *s, study_run *r)
 {
     json_t *eval = NULL;
     mep_model *model = NULL;
-    mep_mixture data = {0};
+    mep_data_mix data = {0};
     MEP_TRY(find_folder(s, r));
     mep_status status = mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval);
     for (int64_t i = 0; i < s->settings->length_count && status == MEP_OK; i++) {
@@ -267,14 +273,14 @@ static mep_status evaluate(study *s, study_run *r)
         if (result.segments > 0 || !can_take(r, length)) continue;
         if (model == NULL) {
             MEP_TRY_OR(status, mep_model_load(&model, r->folder), end);
-            MEP_TRY_OR(status, mep_mixture_open_valid(&data, &r->train), end);
+            MEP_TRY_OR(status, mep_train_open_valid(&data, &r->train), end);
         }
         status = evaluate_length(s, r, length, eval, model, &data);
     }
 end:
     json_decref(eval);
     mep_model_destroy(&model);
-    mep_mixture_close(&data);
+    mep_data_mix_close(&data);
     return status;
 }
 
@@ -422,8 +428,8 @@ mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study
     mep_study_corpus *corpora = NULL;
     mep_status status = mep_alloc(&corpora, settings->corpus_count, sizeof *corpora);
     if (status == MEP_OK) status = mep_study_check(settings, corpora);
-    if (status == MEP_OK) status = mep_train_check_device(group, settings->train.device, settings->train.dtype);
-    if (status == MEP_OK) status = mep_train_check_device(group, settings->eval.device, settings->eval.dtype);
+    if (status == MEP_OK) status = mep_eval_check_device(group, settings->train.device, settings->train.dtype);
+    if (status == MEP_OK) status = mep_eval_check_device(group, settings->eval.device, settings->eval.dtype);
     if (status == MEP_OK) status = check_attention(&settings->train);
     status = mep_dist_agree(group, status);
     if (status == MEP_OK) status = check_same_data(&s, corpora);

@@ -9,13 +9,15 @@
 #include "base/error.h"
 #include "bias/position.h"
 #include "model/model.h"
+#include "train/data_order.h"
+#include "train/run_data.h"
 #include "train/study.h"
 
 /* ---- Names ---- */
 
 mep_status mep_study_corpus_name(const mep_study_settings *s, int64_t corpus, char name[MEP_DATA_SIZE])
 {
-    return mep_mixture_title(s->corpora[corpus], name);
+    return mep_data_mix_title(s->corpora[corpus], name);
 }
 
 /* A spec without blanks and without what file names do not take; longer ones are an error of mep_study_check. */
@@ -64,8 +66,8 @@ static mep_status data_settings(const mep_study_settings *s, int64_t corpus, mep
 {
     int is_split = s->train.split[0] != '\0';
     run->valid[0] = '\0';
-    MEP_TRY(mep_mixture_append(s->corpora[corpus], is_split ? "" : ".train", run->data));
-    return is_split ? MEP_OK : mep_mixture_append(s->corpora[corpus], ".valid", run->valid);
+    MEP_TRY(mep_data_mix_append(s->corpora[corpus], is_split ? "" : ".train", run->data));
+    return is_split ? MEP_OK : mep_data_mix_append(s->corpora[corpus], ".valid", run->valid);
 }
 
 mep_status mep_study_run_settings(const mep_study_settings *s, int64_t corpus, int64_t encoding, int64_t seed,
@@ -104,11 +106,11 @@ static mep_status eval_settings(const mep_study_settings *s, const char *name, i
 mep_status mep_study_eval_settings(const mep_study_settings *s, int64_t corpus, mep_eval_settings *eval)
 {
     mep_train_settings run = s->train;
-    mep_mixture data;
+    mep_data_mix data;
     MEP_TRY(data_settings(s, corpus, &run));
-    MEP_TRY(mep_mixture_open_valid(&data, &run));
-    mep_status status = eval_settings(s, data.names[0], mep_mixture_least_tokens(&data), eval);
-    mep_mixture_close(&data);
+    MEP_TRY(mep_train_open_valid(&data, &run));
+    mep_status status = eval_settings(s, data.names[0], mep_data_mix_least_tokens(&data), eval);
+    mep_data_mix_close(&data);
     return status;
 }
 
@@ -178,37 +180,32 @@ static mep_status check_encodings(const mep_study_settings *s)
     return MEP_OK;
 }
 
-static mep_status check_tokens(const mep_study_settings *s, const mep_mixture *data)
-{
-    MEP_TRY(mep_mixture_verify(data));
-    int64_t size = mep_mixture_vocab_size(data);
-    if (size <= s->train.model.vocab_size) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT,
-                    "%s: has tokens up to %lld, but the model's vocab_size is %lld; take data of the "
-                    "model's own tokenizer, or for a new model a larger vocab_size",
-                    data->names[0], (long long)size - 1, (long long)s->train.model.vocab_size);
-}
-
 static mep_status check_train(const mep_study_settings *s, const mep_train_settings *run, mep_study_corpus *corpus)
 {
-    mep_mixture data;
-    MEP_TRY(mep_mixture_open_train(&data, run));
-    mep_status status = check_tokens(s, &data);
-    if (status == MEP_OK) status = mep_mixture_order(&data, s->train.length, 0);
-    mep_mixture_checksums(&data, corpus->checksums.data);
-    mep_mixture_close(&data);
+    mep_data_mix data;
+    mep_data_order order = {0};
+    mep_status status;
+    MEP_TRY(mep_train_open_data(&data, run));
+    MEP_TRY_OR(status, mep_train_verify_data(&data, run), end);
+    MEP_TRY_OR(status, mep_data_order_open(&order, &data, s->train.length, 0), end);
+    mep_data_mix_checksums(&data, corpus->checksums.data);
+end:
+    mep_data_order_close(&order);
+    mep_data_mix_close(&data);
     return status;
 }
 
 static mep_status check_valid(const mep_study_settings *s, const mep_train_settings *run, mep_study_corpus *corpus)
 {
-    mep_mixture data;
+    mep_data_mix data;
     mep_eval_settings eval;
-    MEP_TRY(mep_mixture_open_valid(&data, run));
-    mep_status status = check_tokens(s, &data);
-    if (status == MEP_OK) status = eval_settings(s, data.names[0], mep_mixture_least_tokens(&data), &eval);
-    mep_mixture_checksums(&data, corpus->checksums.valid);
-    mep_mixture_close(&data);
+    mep_status status;
+    MEP_TRY(mep_train_open_valid(&data, run));
+    MEP_TRY_OR(status, mep_train_verify_data(&data, run), end);
+    MEP_TRY_OR(status, eval_settings(s, data.names[0], mep_data_mix_least_tokens(&data), &eval), end);
+    mep_data_mix_checksums(&data, corpus->checksums.valid);
+end:
+    mep_data_mix_close(&data);
     return status;
 }
 

@@ -14,15 +14,17 @@
 #include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "eval/evaluate.h"
 #include "io/files.h"
 #include "io/model_files.h"
 #include "mep/device.h"
 #include "model/session.h"
 #include "train/adamw.h"
-#include "train/mixture.h"
+#include "train/data_order.h"
 #include "train/numeric.h"
 #include "train/parts.h"
 #include "train/run.h"
+#include "train/run_data.h"
 #include "train/run_folder.h"
 #include "train/sums.h"
 
@@ -33,8 +35,9 @@ typedef struct trainer {
     const char *run;       /* its folder; in process 0 that of `folder` once it is open */
     mep_run_folder folder; /* of process 0 */
     mep_train_settings settings;
-    mep_mixture data, valid;                         /* valid.count is 0 where there is none */
-    mep_eval_result valid_results[MEP_MIXTURE_MOST]; /* of each corpus, at the last validation */
+    mep_data_mix data, valid; /* valid.count is 0 where there is none */
+    mep_data_order order;
+    mep_eval_result valid_results[MEP_DATA_MIX_MOST]; /* of each corpus, at the last validation */
     mep_model *model;
     mep_session *session;
     mep_shards *shards;
@@ -62,8 +65,9 @@ static void close_trainer(trainer *t)
     mep_session_destroy(&t->session);
     mep_shards_destroy(&t->shards);
     mep_model_destroy(&t->model);
-    mep_mixture_close(&t->data);
-    mep_mixture_close(&t->valid);
+    mep_data_order_close(&t->order);
+    mep_data_mix_close(&t->data);
+    mep_data_mix_close(&t->valid);
     mep_run_folder_close(&t->folder);
     if (t->space != t->gradients) mep_free(&t->space);
     mep_device_release(t->settings.device, &t->gradients);
@@ -72,30 +76,18 @@ static void close_trainer(trainer *t)
     mep_free(&t->targets);
 }
 
-static mep_status check_tokens(const mep_mixture *data, const mep_train_settings *s)
-{
-    MEP_TRY(mep_mixture_verify(data));
-    for (int64_t i = 0; i < data->count; i++) {
-        int64_t size = mep_dataset_vocab_size(data->data[i]);
-        if (size > s->model.vocab_size)
-            return mep_fail(MEP_ERROR_ARGUMENT,
-                            "%s: has tokens up to %lld, but the model's vocab_size is %lld; take data of the "
-                            "model's own tokenizer, or for a new model a larger vocab_size",
-                            data->names[i], (long long)size - 1, (long long)s->model.vocab_size);
-    }
-    return MEP_OK;
-}
-
 static mep_status open_data(trainer *t)
 {
     const mep_train_settings *s = &t->settings;
-    MEP_TRY(mep_mixture_open_train(&t->data, s));
-    MEP_TRY(check_tokens(&t->data, s));
-    MEP_TRY(mep_mixture_open_valid(&t->valid, s));
-    MEP_TRY(check_tokens(&t->valid, s));
-    MEP_TRY(mep_mixture_check_tokenizers(&t->data, &t->valid));
-    MEP_TRY(mep_mixture_order(&t->valid, s->length, 0)); /* too short shows now, not after hours */
-    return mep_mixture_order(&t->data, s->length, s->seed);
+    mep_data_order unused;
+    MEP_TRY(mep_train_open_data(&t->data, s));
+    MEP_TRY(mep_train_verify_data(&t->data, s));
+    MEP_TRY(mep_train_open_valid(&t->valid, s));
+    MEP_TRY(mep_train_verify_data(&t->valid, s));
+    MEP_TRY(mep_data_mix_check_tokenizers(&t->data, &t->valid));
+    MEP_TRY(mep_data_order_open(&unused, &t->valid, s->length, 0)); /* too short shows now, not after hours */
+    mep_data_order_close(&unused);
+    return mep_data_order_open(&t->order, &t->data, s->length, s->seed);
 }
 
 /* The tokenizer.json of the folder that the run begins from is the data's, where both are known. */
@@ -210,7 +202,7 @@ static mep_status accumulate(trainer *t)
     float scale = 1.0f / (float)(s->batch_size * length);
     MEP_TRY(mep_session_refresh(t->session));
     for (int64_t b = begin; b < end; b++)
-        MEP_TRY(mep_mixture_read(&t->data, t->state.step * s->batch_size + b, t->inputs + b * length,
+        MEP_TRY(mep_data_order_read(&t->order, t->state.step * s->batch_size + b, t->inputs + b * length,
                                  t->targets + b * length));
     for (int64_t first = begin; first < end; first += t->micro) {
         float *gradients = mep_parts_begin(t->parts, (first - begin) / t->part);
@@ -371,7 +363,8 @@ static mep_status validate(trainer *t, mep_train_progress *p)
     e.device = t->settings.device;
     double start = mep_now();
     MEP_TRY(mep_session_store(t->session));
-    MEP_TRY(mep_mixture_evaluate(t->group, 0, t->model, &t->valid, &e, NULL, NULL, &result, t->valid_results));
+    const mep_eval_call call = {.group = t->group, .model = t->model, .settings = &e};
+    MEP_TRY(mep_evaluate_mix(&call, &t->valid, &result, t->valid_results));
     p->valid_loss = result.loss;
     p->valid_seconds = mep_now() - start;
     return MEP_OK;
@@ -453,8 +446,8 @@ static mep_status loop(trainer *t, mep_train_fn progress, void *context)
 static mep_run_checksums checksums_of(const trainer *t)
 {
     mep_run_checksums checksums = {0};
-    mep_mixture_checksums(&t->data, checksums.data);
-    mep_mixture_checksums(&t->valid, checksums.valid);
+    mep_data_mix_checksums(&t->data, checksums.data);
+    mep_data_mix_checksums(&t->valid, checksums.valid);
     return checksums;
 }
 
@@ -537,7 +530,7 @@ mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_
     if (t.settings.model.max_position_embeddings < settings->length)
         t.settings.model.max_position_embeddings = settings->length;
     mep_status status = mep_train_check(&t.settings);
-    if (status == MEP_OK) status = mep_train_check_device(group, settings->device, settings->dtype);
+    if (status == MEP_OK) status = mep_eval_check_device(group, settings->device, settings->dtype);
     MEP_TRY(mep_dist_agree(group, status));
     /* sizes may come from files, and those of another machine be others */
     MEP_TRY(mep_dist_broadcast(group, &t.settings.model, sizeof t.settings.model));
@@ -619,7 +612,7 @@ mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun
     mep_status status = read_run(&t, files);
     t.settings = files->settings;
     if (status == MEP_OK && files->done < files->settings.steps) {
-        status = mep_train_check_device(group, t.settings.device, t.settings.dtype);
+        status = mep_eval_check_device(group, t.settings.device, t.settings.dtype);
         if (status != MEP_OK)
             mep_fail_in(status, "%s computes on %s (--device moves it): ", run, mep_device_name(t.settings.device));
         if (status == MEP_OK) status = open_trainer(&t);

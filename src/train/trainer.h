@@ -23,8 +23,4 @@ mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_
 mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun_fn begun, mep_train_fn progress,
                                void *context);
 
-/* Before any work: whether the device computes in this dtype and for so many processes, and is there. The same in all
- * processes. */
-mep_status mep_train_check_device(const mep_dist *group, mep_device device, mep_dtype dtype);
-
 #endif

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing a token dataset: tokens stream into PREFIX.bin.tmp, sizes of documents into PREFIX.sizes.tmp (nothing in
+ * memory grows with the dataset), the index and the description follow at the end, and only when all three are on the
+ * disk are they renamed, the index last. A reader therefore sees the old dataset or the new
+ * one; should the machine stop between two of the renames, it refuses the mixture where sizes or token counts
+ * differ.
+ */
+#define _XOPEN_SOURCE 700
+#include "dataset/dataset_writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/checksum.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/lock.h"
+#include "base/memory.h"
+#include "dataset/dataset_format.h"
+
+enum { BIN, TOKENIZER, JSON, IDX, FILES, SIZES = FILES, TEMPORARIES }; /* files in the order of their renaming */
+enum {
+    SMALL_VOCABULARY = 65500, /* Megatron's bound: below it tokens are uint16, otherwise int32 */
+    CHUNK = 8192              /* tokens converted at a time */
+};
+
+static const char *const suffixes[TEMPORARIES] = {".bin", ".tokenizer.json", ".json", ".idx", ".sizes"};
+
+struct mep_dataset_writer {
+    char *path[TEMPORARIES], *temporary[TEMPORARIES];
+    char *tokenizer;      /* as PREFIX.json names it */
+    char *tokenizer_json; /* what PREFIX.tokenizer.json holds; NULL for a tokenizer that is built in */
+    int64_t tokenizer_size, vocab_size;
+    int32_t end_token;
+    int64_t most; /* tokens of a sequence */
+    int type;
+    mep_output *bin, *sizes; /* tokens, and an int32 a document: its tokens, which are one sequence */
+    mep_writer_state state;
+    mep_lock lock;
+    int failed; /* a write or a sync went wrong, and what the files hold is not known: nothing may build on it */
+};
+
+static mep_status fail_write(const char *path)
+{
+    return mep_fail(MEP_ERROR_IO, "cannot write %s: %s; check the free space and the folder's permissions", path,
+                    strerror(errno));
+}
+
+static void close_files(mep_dataset_writer *writer)
+{
+    (void)mep_output_close(&writer->bin);
+    (void)mep_output_close(&writer->sizes);
+}
+
+void mep_dataset_writer_leave(mep_dataset_writer **writer)
+{
+    if (writer == NULL || *writer == NULL) return;
+    mep_dataset_writer *given = *writer;
+    close_files(given);
+    for (int i = 0; i < TEMPORARIES; ++i) {
+        mep_free(&given->temporary[i]);
+        mep_free(&given->path[i]);
+    }
+    mep_free(&given->tokenizer);
+    mep_free(&given->tokenizer_json);
+    mep_lock_release(&given->lock);
+    mep_free(writer);
+}
+
+/* Remove the temporary files; those already renamed are gone. */
+void mep_dataset_writer_abandon(mep_dataset_writer **writer)
+{
+    if (writer == NULL || *writer == NULL) return;
+    for (int i = 0; i < TEMPORARIES; ++i) {
+        if ((*writer)->temporary[i] != NULL) unlink((*writer)->temporary[i]);
+    }
+    mep_dataset_writer_leave(writer);
+}
+
+static mep_status open_temporary(mep_output **file, const char *path, int flags)
+{
+    if (mep_output_open(file, path, flags) == 0) return MEP_OK;
+    return errno == ENOMEM ? mep_fail(MEP_ERROR_MEMORY, "cannot write %s: memory is out", path) : fail_write(path);
+}
+
+/* A built-in tokenizer by its name; a copy of any other lies beside the dataset. */
+static mep_status describe_tokenizer(mep_dataset_writer *writer, const mep_tokenizer *tokenizer)
+{
+    const char *json = mep_tokenizer_json(tokenizer, &writer->tokenizer_size);
+    if (json == NULL) return mep_copy_string(&writer->tokenizer, mep_tokenizer_name(tokenizer));
+    MEP_TRY(mep_copy_string(&writer->tokenizer, MEP_TOKENIZER_COPY));
+    MEP_TRY(mep_alloc(&writer->tokenizer_json, writer->tokenizer_size + 1, 1));
+    memcpy(writer->tokenizer_json, json, (size_t)writer->tokenizer_size);
+    return MEP_OK;
+}
+
+/* Names and numbers; no file is touched. */
+static mep_status describe(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer)
+{
+    int length = mep_dataset_prefix_length(prefix);
+    for (int i = 0; i < TEMPORARIES; ++i) {
+        MEP_TRY(mep_format(&writer->path[i], "%.*s%s", length, prefix, suffixes[i]));
+        MEP_TRY(mep_format(&writer->temporary[i], "%s.tmp", writer->path[i]));
+    }
+    MEP_TRY(describe_tokenizer(writer, tokenizer));
+    writer->vocab_size = mep_tokenizer_vocab_size(tokenizer);
+    writer->end_token = mep_tokenizer_end_of_document(tokenizer);
+    writer->type = writer->vocab_size < SMALL_VOCABULARY ? MEP_TOKEN_UINT16 : MEP_TOKEN_INT32;
+    writer->most = INT32_MAX;
+    mep_checksum_begin(&writer->state.checksum);
+    return MEP_OK;
+}
+
+static mep_status begin(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer)
+{
+    MEP_TRY(describe(writer, prefix, tokenizer));
+    MEP_TRY(open_temporary(&writer->bin, writer->temporary[BIN], O_TRUNC));
+    return open_temporary(&writer->sizes, writer->temporary[SIZES], O_TRUNC);
+}
+
+mep_status mep_dataset_writer_begin(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
+{
+    MEP_REQUIRE(writer, prefix, tokenizer);
+    *writer = NULL;
+    mep_dataset_writer *created = NULL;
+    MEP_TRY(mep_alloc(&created, 1, sizeof *created));
+    mep_status status = begin(created, prefix, tokenizer);
+    if (status != MEP_OK) mep_dataset_writer_abandon(&created);
+    *writer = created;
+    return status;
+}
+
+mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer)
+{
+    mep_lock lock;
+    MEP_REQUIRE(writer, prefix, tokenizer);
+    *writer = NULL;
+    MEP_TRY(mep_dataset_lock(&lock, prefix));
+    mep_status status = mep_dataset_writer_begin(writer, prefix, tokenizer);
+    if (status == MEP_OK)
+        (*writer)->lock = lock;
+    else
+        mep_lock_release(&lock);
+    return status;
+}
+
+mep_status mep_dataset_lock(mep_lock *lock, const char *prefix)
+{
+    char *path = NULL;
+    int length = mep_dataset_prefix_length(prefix);
+    *lock = (mep_lock){0};
+    MEP_TRY(mep_format(&path, "%.*s.lock", length, prefix));
+    mep_status status = mep_lock_take(lock, path, prefix);
+    mep_free(&path);
+    return status;
+}
+
+void mep_dataset_writer_limit(mep_dataset_writer *writer, int64_t most)
+{
+    writer->most = most;
+}
+
+/* ---- Leaving off and going on ---- */
+
+mep_writer_state mep_dataset_writer_state(const mep_dataset_writer *writer)
+{
+    return writer->state;
+}
+
+static mep_status sync_file(mep_output *file, const char *path)
+{
+    return mep_output_sync(file) == 0 ? MEP_OK : fail_write(path);
+}
+
+static mep_status fail_incomplete(const mep_dataset_writer *writer)
+{
+    return mep_fail(MEP_ERROR_IO, "%s is incomplete because an earlier write failed", writer->path[BIN]);
+}
+
+mep_status mep_dataset_writer_sync(mep_dataset_writer *writer)
+{
+    if (writer->failed) return fail_incomplete(writer);
+    mep_status status = writer->bin != NULL ? sync_file(writer->bin, writer->temporary[BIN]) : MEP_OK;
+    if (status == MEP_OK) status = sync_file(writer->sizes, writer->temporary[SIZES]);
+    if (status != MEP_OK) writer->failed = 1; /* a second try would succeed, without what the first one lost */
+    return status;
+}
+
+/* Open a temporary file that holds at least `count` numbers of `width` bytes, cut it off there and stand at its end. */
+static mep_status reopen(mep_output **file, const char *path, int64_t count, int64_t width)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || info.st_size / width < count)
+        return mep_fail(MEP_ERROR_FORMAT, "%s does not hold the %lld x %lld bytes that were written; begin again", path,
+                        (long long)count, (long long)width);
+    int fd = mep_fd_open(path, O_WRONLY);
+    int failed = fd < 0 || mep_fd_truncate(fd, count * width) != 0;
+    mep_status status = failed ? fail_write(path) : open_temporary(file, path, O_APPEND);
+    if (fd >= 0) (void)mep_fd_close(fd);
+    return status;
+}
+
+/* Add the file's bytes to a checksum. */
+static mep_status add_file(mep_checksum *checksum, const char *path)
+{
+    unsigned char bytes[CHUNK];
+    int fd = mep_fd_open(path, O_RDONLY);
+    int64_t got = fd < 0 ? -1 : 0;
+    if (fd >= 0)
+        while ((got = mep_fd_read(fd, bytes, sizeof bytes, -1)) > 0) mep_checksum_add(checksum, bytes, got);
+    mep_status status = got < 0 ? mep_fail_errno("read", path) : MEP_OK;
+    if (fd >= 0) (void)mep_fd_close(fd);
+    return status;
+}
+
+/* Without .bin.tmp: the process may have ended between the renaming of .bin and the end of its work, and then .bin has
+ * what was written, to the byte. Any other .bin is an older dataset's and stays as it is. */
+static mep_status take_back(const mep_dataset_writer *writer)
+{
+    const char *path = writer->path[BIN];
+    struct stat info;
+    mep_checksum checksum;
+    mep_checksum_begin(&checksum);
+    if (stat(path, &info) == 0 && info.st_size == writer->state.tokens * mep_token_type_size(writer->type)) {
+        MEP_TRY(add_file(&checksum, path));
+        if (mep_checksum_end(&checksum) == mep_checksum_end(&writer->state.checksum))
+            return rename(path, writer->temporary[BIN]) == 0 ? MEP_OK : fail_write(writer->temporary[BIN]);
+    }
+    return mep_fail(MEP_ERROR_FORMAT, "%s, which held what was written, is gone; begin again", writer->temporary[BIN]);
+}
+
+static mep_status go_on(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer,
+                        const mep_writer_state *state)
+{
+    MEP_TRY(describe(writer, prefix, tokenizer));
+    writer->state = *state;
+    if (access(writer->temporary[BIN], F_OK) != 0) MEP_TRY(take_back(writer));
+    MEP_TRY(reopen(&writer->sizes, writer->temporary[SIZES], state->documents, 4));
+    return reopen(&writer->bin, writer->temporary[BIN], state->tokens, mep_token_type_size(writer->type));
+}
+
+mep_status mep_dataset_writer_continue(mep_dataset_writer **writer, const char *prefix, const mep_tokenizer *tokenizer,
+                                       const mep_writer_state *state)
+{
+    *writer = NULL;
+    mep_dataset_writer *created = NULL;
+    MEP_TRY(mep_alloc(&created, 1, sizeof *created));
+    mep_status status = go_on(created, prefix, tokenizer, state);
+    if (status != MEP_OK) mep_dataset_writer_leave(&created);
+    *writer = created;
+    return status;
+}
+
+/* ---- Documents ---- */
+
+/* Bytes that count for the checksum: .bin, then .idx. */
+static mep_status put(mep_dataset_writer *writer, mep_output *file, const char *path, const void *data, int64_t size)
+{
+    mep_checksum_add(&writer->state.checksum, data, size);
+    return mep_output_write(file, data, size) == 0 ? MEP_OK : fail_write(path);
+}
+
+static mep_status put_tokens(mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
+{
+    const char *path = writer->temporary[BIN];
+    if (writer->type == MEP_TOKEN_INT32) return put(writer, writer->bin, path, tokens, count * 4);
+    uint16_t narrow[CHUNK];
+    for (int64_t done = 0; done < count; done += CHUNK) {
+        int64_t some = count - done < CHUNK ? count - done : CHUNK;
+        for (int64_t i = 0; i < some; ++i) narrow[i] = (uint16_t)tokens[done + i];
+        MEP_TRY(put(writer, writer->bin, path, narrow, some * 2));
+    }
+    return MEP_OK;
+}
+
+static mep_status check_tokens(const mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
+{
+    for (int64_t i = 0; i < count; ++i) {
+        if (tokens[i] < 0 || tokens[i] >= writer->vocab_size)
+            return mep_fail(MEP_ERROR_ARGUMENT,
+                            "%s: token %lld of document %lld is %ld, but the tokenizer '%s' has %lld",
+                            writer->path[BIN], (long long)i, (long long)writer->state.documents, (long)tokens[i],
+                            writer->tokenizer, (long long)writer->vocab_size);
+    }
+    return MEP_OK;
+}
+
+/* The open document ends, or goes on in another sequence of the format. */
+static mep_status end_sequence(mep_dataset_writer *writer)
+{
+    int32_t size = (int32_t)writer->state.open;
+    if (mep_output_write(writer->sizes, &size, sizeof size) != 0) return fail_write(writer->temporary[SIZES]);
+    ++writer->state.documents;
+    writer->state.open = 0;
+    return MEP_OK;
+}
+
+/* Tokens of the open document, in as many sequences as the format needs. */
+static mep_status append(mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
+{
+    for (int64_t done = 0; done < count;) {
+        if (writer->state.open == writer->most) MEP_TRY(end_sequence(writer));
+        int64_t room = writer->most - writer->state.open, some = count - done < room ? count - done : room;
+        MEP_TRY(put_tokens(writer, tokens + done, some));
+        writer->state.open += some;
+        writer->state.tokens += some;
+        done += some;
+    }
+    return MEP_OK;
+}
+
+mep_status mep_dataset_writer_append(mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
+{
+    MEP_REQUIRE(writer);
+    if (count > 0) MEP_REQUIRE(tokens);
+    if (count < 0) return mep_fail(MEP_ERROR_ARGUMENT, "%s: %lld tokens", writer->path[BIN], (long long)count);
+    MEP_TRY(check_tokens(writer, tokens, count));
+    mep_status status = append(writer, tokens, count);
+    if (status != MEP_OK) writer->failed = 1;
+    return status;
+}
+
+mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int32_t *tokens, int64_t count, int end_of_document)
+{
+    MEP_REQUIRE(writer);
+    if (count > 0) MEP_REQUIRE(tokens);
+    int64_t most = INT32_MAX - (end_of_document != 0);
+    if (count < 0 || count > most)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "%s: a document of %lld tokens; the format allows 0 .. %lld, so split it or append it in parts",
+                        writer->path[BIN], (long long)count, (long long)most);
+    MEP_TRY(mep_dataset_writer_append(writer, tokens, count));
+    mep_status status = end_of_document ? append(writer, &writer->end_token, 1) : MEP_OK;
+    if (status == MEP_OK) status = end_sequence(writer);
+    if (status != MEP_OK) writer->failed = 1;
+    return status;
+}
+
+/* ---- The end: index, description, names ---- */
+
+static mep_status close_synced(mep_output **file, const char *path)
+{
+    mep_status status = sync_file(*file, path);
+    if (mep_output_close(file) != 0 && status == MEP_OK) status = fail_write(path);
+    return status;
+}
+
+mep_status mep_write_synced(const char *path, const char *text, int64_t size)
+{
+    mep_output *file = NULL;
+    MEP_TRY(open_temporary(&file, path, O_TRUNC));
+    mep_status status = mep_output_write(file, text, size) == 0 ? MEP_OK : fail_write(path);
+    mep_status closed = close_synced(&file, path);
+    return status != MEP_OK ? status : closed;
+}
+
+mep_status mep_write_json(const char *path, const json_t *root)
+{
+    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    if (text == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot compose %s", path);
+    size_t size = strlen(text);
+    text[size] = '\n'; /* in the place of its end */
+    mep_status status = mep_write_synced(path, text, (int64_t)size + 1);
+    free(text);
+    return status;
+}
+
+static mep_status put_header(mep_dataset_writer *writer, mep_output *file)
+{
+    const char *path = writer->temporary[IDX];
+    uint64_t version = MEP_INDEX_VERSION;
+    uint8_t type = (uint8_t)writer->type;
+    uint64_t counts[2] = {(uint64_t)writer->state.documents, (uint64_t)writer->state.documents + 1};
+    MEP_TRY(put(writer, file, path, MEP_INDEX_MAGIC, sizeof MEP_INDEX_MAGIC));
+    MEP_TRY(put(writer, file, path, &version, sizeof version));
+    MEP_TRY(put(writer, file, path, &type, sizeof type));
+    return put(writer, file, path, counts, sizeof counts);
+}
+
+/* Read the sizes from the beginning, CHUNK at a time: once as they are, once as the pointers that follow from them. */
+static mep_status put_sizes(mep_dataset_writer *writer, mep_output *file, int from, int as_pointers)
+{
+    int32_t sizes[CHUNK];
+    int64_t pointers[CHUNK], pointer = 0, width = mep_token_type_size(writer->type);
+    for (int64_t done = 0; done < writer->state.documents;) {
+        int64_t left = writer->state.documents - done, some = left < CHUNK ? left : CHUNK;
+        if (mep_fd_read_all(from, sizes, some * 4, done * 4) != some * 4)
+            return mep_fail(MEP_ERROR_IO, "cannot read %s again; begin again", writer->temporary[SIZES]);
+        for (int64_t i = 0; i < some; pointer += sizes[i++] * width) pointers[i] = pointer;
+        if (as_pointers)
+            MEP_TRY(put(writer, file, writer->temporary[IDX], pointers, some * 8));
+        else
+            MEP_TRY(put(writer, file, writer->temporary[IDX], sizes, some * 4));
+        done += some;
+    }
+    return MEP_OK;
+}
+
+static mep_status put_index(mep_dataset_writer *writer, mep_output *file, int from)
+{
+    MEP_TRY(put_header(writer, file));
+    MEP_TRY(put_sizes(writer, file, from, 0));
+    MEP_TRY(put_sizes(writer, file, from, 1));
+    for (int64_t i = 0; i <= writer->state.documents; ++i)
+        MEP_TRY(put(writer, file, writer->temporary[IDX], &i, sizeof i));
+    return MEP_OK;
+}
+
+static mep_status write_index(mep_dataset_writer *writer)
+{
+    const char *path = writer->temporary[IDX], *sizes = writer->temporary[SIZES];
+    mep_output *file = NULL;
+    if (mep_output_flush(writer->sizes) != 0) return fail_write(sizes);
+    int from = mep_fd_open(sizes, O_RDONLY);
+    if (from < 0) return mep_fail_errno("read", sizes);
+    mep_status status = open_temporary(&file, path, O_TRUNC);
+    if (status == MEP_OK) {
+        status = put_index(writer, file, from);
+        mep_status closed = close_synced(&file, path);
+        if (status == MEP_OK) status = closed;
+    }
+    (void)mep_fd_close(from);
+    return status;
+}
+
+static mep_status write_tokenizer(const mep_dataset_writer *writer)
+{
+    if (writer->tokenizer_json == NULL) return MEP_OK;
+    return mep_write_synced(writer->temporary[TOKENIZER], writer->tokenizer_json, writer->tokenizer_size);
+}
+
+static mep_status write_description(const mep_dataset_writer *writer)
+{
+    char checksum[17];
+    snprintf(checksum, sizeof checksum, "%016llx", (unsigned long long)mep_checksum_end(&writer->state.checksum));
+    json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:s}", "tokenizer", writer->tokenizer, "vocab_size",
+                             (json_int_t)writer->vocab_size, "documents", (json_int_t)writer->state.documents, "tokens",
+                             (json_int_t)writer->state.tokens, "checksum", checksum);
+    mep_status status = mep_write_json(writer->temporary[JSON], root);
+    json_decref(root);
+    return status;
+}
+
+mep_status mep_sync_folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = NULL;
+    if (slash == NULL)
+        MEP_TRY(mep_copy_string(&folder, "."));
+    else
+        MEP_TRY(mep_format(&folder, "%.*s", (int)(slash - path) + 1, path));
+    int fd = mep_fd_open(folder, O_RDONLY | O_DIRECTORY);
+    mep_free(&folder);
+    if (fd < 0) return MEP_OK;
+    int failed = mep_fd_sync(fd) != 0 && errno == EIO;
+    (void)mep_fd_close(fd);
+    return failed ? fail_write(path) : MEP_OK;
+}
+
+static mep_status complete(mep_dataset_writer *writer)
+{
+    if (writer->failed) return fail_incomplete(writer);
+    if (writer->state.tokens == 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s would hold no tokens; give it at least one document",
+                        writer->path[BIN]);
+    if (writer->state.open > 0) MEP_TRY(end_sequence(writer));
+    MEP_TRY(close_synced(&writer->bin, writer->temporary[BIN]));
+    MEP_TRY(write_index(writer));
+    MEP_TRY(write_tokenizer(writer));
+    MEP_TRY(write_description(writer));
+    if (writer->tokenizer_json == NULL) unlink(writer->path[TOKENIZER]); /* of the dataset that is replaced */
+    for (int i = 0; i < FILES; ++i) {
+        if (i == TOKENIZER && writer->tokenizer_json == NULL) continue;
+        if (rename(writer->temporary[i], writer->path[i]) != 0) return fail_write(writer->path[i]);
+    }
+    return mep_sync_folder_of(writer->path[BIN]);
+}
+
+mep_status mep_dataset_writer_complete(mep_dataset_writer *writer)
+{
+    mep_status status = complete(writer);
+    if (status != MEP_OK) writer->failed = 1;
+    return status;
+}
+
+mep_status mep_dataset_writer_finish(mep_dataset_writer **writer)
+{
+    MEP_REQUIRE(writer);
+    MEP_REQUIRE(*writer);
+    mep_status status = mep_dataset_writer_complete(*writer);
+    mep_dataset_writer_abandon(writer);
+    return status;
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pipeline over POSIX threads. Batches go round in a ring of slots: the reader fills a slot, any worker makes its
+ * tokens, the caller takes the slots in order and gives them back. One lock guards the states of the slots; the work is
+ * done outside of it. POSIX threads rather than OpenMP, because a reader that waits for a disk is no task of a team.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "dataset/pipeline.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+enum {
+    BATCH_BYTES = 1 << 18,   /* of records; a batch is sent on when it has so many */
+    WAITING_BYTES = 1 << 25, /* of records that are on the way, unless one alone is longer */
+    BATCH_RECORDS = 4096,
+    SLOTS_A_THREAD = 3,
+    MOST_THREADS = 256,
+    MESSAGE = 1024,
+    IDLE_MILLISECONDS = 100
+};
+
+typedef enum slot_state { EMPTY, FILLED, DONE } slot_state;
+
+typedef struct entry {
+    int64_t offset, size; /* in the slot's text */
+    int64_t line, next;   /* of the record */
+} entry;
+
+/* A batch on its way. The reader owns it while it is EMPTY, one worker while it is FILLED, the caller when it is DONE.
+ */
+typedef struct slot {
+    slot_state state;
+    char *name;
+    char *text;
+    int64_t size, capacity;
+    entry *entries;
+    mep_piece *pieces;
+    int64_t count, room; /* of entries and pieces */
+    int64_t file, first, position;
+    char mistake[MESSAGE]; /* of the first bad line, "" without one */
+    mep_status status;     /* of the worker, with its message */
+    char message[MESSAGE];
+} slot;
+
+typedef struct pipeline {
+    const mep_corpus_reading *reading;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    slot *slots;
+    int64_t slot_count;
+    int64_t filled, begun, taken; /* batches that were filled, given to a worker, taken by the caller */
+    int64_t waiting;              /* bytes of records on the way */
+    int read, stop;               /* the reader has ended; everyone should */
+    slot *open;                   /* the slot that the reader is filling, or NULL */
+    mep_status reader_status;
+    char reader_message[MESSAGE];
+} pipeline;
+
+/* ---- The reader ---- */
+
+/* An empty slot for a record of `size` bytes, once there is one and the bytes on the way allow it. */
+static mep_status open_slot(pipeline *p, int64_t size)
+{
+    pthread_mutex_lock(&p->lock);
+    slot *next = &p->slots[p->filled % p->slot_count];
+    while (!p->stop && (next->state != EMPTY || (p->waiting > 0 && p->waiting + size > WAITING_BYTES)))
+        pthread_cond_wait(&p->changed, &p->lock);
+    int stop = p->stop;
+    pthread_mutex_unlock(&p->lock);
+    if (stop) return mep_fail(MEP_INTERRUPTED, "stopped");
+    p->open = next;
+    return MEP_OK;
+}
+
+/* Send the open slot to the workers. */
+static void close_slot(pipeline *p)
+{
+    if (p->open == NULL) return;
+    pthread_mutex_lock(&p->lock);
+    p->open->state = FILLED;
+    p->waiting += p->open->size;
+    ++p->filled;
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    p->open = NULL;
+}
+
+static mep_status make_room(slot *s, int64_t size)
+{
+    if (s->size + size > s->capacity) {
+        int64_t capacity = s->size + size > BATCH_BYTES ? s->size + size : BATCH_BYTES;
+        MEP_TRY(mep_grow(&s->text, s->size, capacity, 1));
+        s->capacity = capacity;
+    }
+    if (s->count == s->room) {
+        int64_t room = s->room == 0 ? 64 : 2 * s->room;
+        MEP_TRY(mep_grow(&s->entries, s->count, room, sizeof *s->entries));
+        MEP_TRY(mep_grow(&s->pieces, s->count, room, sizeof *s->pieces));
+        s->room = room;
+    }
+    return MEP_OK;
+}
+
+/* 1 when the record has to begin a new batch. */
+static int begins_batch(const slot *s, const mep_corpus_record *record)
+{
+    return s->count == BATCH_RECORDS || record->offset > 0 || s->size + record->size > BATCH_BYTES ||
+           s->file != record->file || strcmp(s->name, record->name) != 0;
+}
+
+static mep_status add_record(void *context, const mep_corpus_record *record)
+{
+    pipeline *p = context;
+    if (p->open != NULL && begins_batch(p->open, record)) close_slot(p);
+    if (p->open == NULL) {
+        MEP_TRY(open_slot(p, record->size));
+        p->open->file = record->file;
+        p->open->first = record->number;
+        MEP_TRY(mep_copy_string(&p->open->name, record->name));
+    }
+    slot *s = p->open;
+    MEP_TRY(make_room(s, record->size));
+    memcpy(s->text + s->size, record->bytes, (size_t)record->size);
+    s->entries[s->count++] = (entry){s->size, record->size, record->line, record->next};
+    s->size += record->size;
+    s->position = record->position;
+    return MEP_OK;
+}
+
+static void *run_reader(void *context)
+{
+    pipeline *p = context;
+    mep_status status = mep_corpus_read_records(p->reading, add_record, p);
+    if (status != MEP_OK) snprintf(p->reader_message, sizeof p->reader_message, "%s", mep_error_message());
+    if (status != MEP_ERROR_MEMORY) close_slot(p); /* what came before an error is good */
+    pthread_mutex_lock(&p->lock);
+    p->reader_status = status;
+    p->read = 1;
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* ---- The workers ---- */
+
+/* Note a line that cannot be parsed, where such lines are left out. */
+static mep_status judge_line(const pipeline *p, slot *s, mep_piece *piece, mep_status status)
+{
+    if (status != MEP_ERROR_FORMAT || !p->reading->skip_bad_lines) return status;
+    if (s->mistake[0] == '\0') snprintf(s->mistake, sizeof s->mistake, "%s", mep_error_message());
+    piece->is_bad = 1;
+    piece->text_bytes = 0;
+    return MEP_OK;
+}
+
+static mep_status make_piece(const pipeline *p, slot *s, int64_t index)
+{
+    const entry *e = &s->entries[index];
+    mep_piece *piece = &s->pieces[index];
+    const mep_corpus_record record = {
+        .name = s->name, .line = e->line, .bytes = s->text + e->offset, .size = e->size, .file = s->file};
+    json_t *json = NULL;
+    const char *text = NULL;
+    piece->next = e->next;
+    mep_status status = mep_corpus_record_text(&record, &json, &text, &piece->text_bytes);
+    if (e->line > 0) status = judge_line(p, s, piece, status);
+    if (status == MEP_OK && piece->text_bytes > 0) {
+        status = mep_tokenizer_encode(p->reading->tokenizer, text, piece->text_bytes, &piece->tokens, &piece->count);
+        if (status != MEP_OK) mep_fail_in(status, "%s: ", s->name);
+    }
+    json_decref(json);
+    return status;
+}
+
+/* After an error the batch ends before the record that has it. */
+static void make_pieces(const pipeline *p, slot *s)
+{
+    memset(s->pieces, 0, (size_t)s->count * sizeof *s->pieces);
+    for (int64_t i = 0; i < s->count && s->status == MEP_OK; ++i) {
+        s->status = make_piece(p, s, i);
+        if (s->status == MEP_OK) continue;
+        snprintf(s->message, sizeof s->message, "%s", mep_error_message());
+        s->count = i;
+    }
+}
+
+static void *run_worker(void *context)
+{
+    pipeline *p = context;
+    pthread_mutex_lock(&p->lock);
+    for (;;) {
+        while (!p->stop && p->begun == p->filled && !p->read) pthread_cond_wait(&p->changed, &p->lock);
+        if (p->stop || p->begun == p->filled) break;
+        slot *s = &p->slots[p->begun++ % p->slot_count];
+        pthread_mutex_unlock(&p->lock);
+        make_pieces(p, s);
+        pthread_mutex_lock(&p->lock);
+        s->state = DONE;
+        pthread_cond_broadcast(&p->changed);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* ---- The caller ---- */
+
+static void free_pieces(slot *s)
+{
+    for (int64_t i = 0; s->pieces != NULL && i < s->room; ++i) mep_tokens_free(&s->pieces[i].tokens);
+}
+
+/* Give a slot back to the reader; memory that an uncommonly long record needed is freed. */
+static void release_slot(pipeline *p, slot *s)
+{
+    free_pieces(s);
+    mep_free(&s->name);
+    int64_t size = s->size;
+    if (s->capacity > BATCH_BYTES) {
+        mep_free(&s->text);
+        s->capacity = 0;
+    }
+    s->size = s->count = 0;
+    s->mistake[0] = '\0';
+    pthread_mutex_lock(&p->lock);
+    s->state = EMPTY;
+    p->waiting -= size;
+    ++p->taken;
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* The next slot that is done, NULL at the end, or after some time with *late set. */
+static slot *wait_for_slot(pipeline *p, int *late)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)IDLE_MILLISECONDS * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        ++until.tv_sec;
+    }
+    slot *next = &p->slots[p->taken % p->slot_count];
+    *late = 0;
+    pthread_mutex_lock(&p->lock);
+    while (next->state != DONE && !(p->read && p->taken == p->filled) && !*late)
+        *late = pthread_cond_timedwait(&p->changed, &p->lock, &until) != 0;
+    if (next->state == DONE) *late = 0;
+    int done = next->state == DONE;
+    pthread_mutex_unlock(&p->lock);
+    return done ? next : NULL;
+}
+
+static mep_status take_slot(pipeline *p, slot *s, const mep_pipeline_hooks *hooks)
+{
+    const mep_batch batch = {s->pieces, s->count, s->file, s->first, s->position, s->mistake};
+    mep_status failed = s->status;
+    mep_status status = hooks->take(hooks->context, &batch);
+    if (status == MEP_OK && failed != MEP_OK) status = mep_fail(failed, "%s", s->message);
+    release_slot(p, s);
+    return status;
+}
+
+static mep_status take_all(pipeline *p, const mep_pipeline_hooks *hooks)
+{
+    for (;;) {
+        int late = 0;
+        slot *s = wait_for_slot(p, &late);
+        if (s != NULL)
+            MEP_TRY(take_slot(p, s, hooks));
+        else if (late)
+            MEP_TRY(hooks->idle(hooks->context));
+        else
+            return p->reader_status == MEP_OK ? MEP_OK : mep_fail(p->reader_status, "%s", p->reader_message);
+    }
+}
+
+/* ---- All of it ---- */
+
+static mep_status fail_thread(void)
+{
+    return mep_fail(MEP_ERROR_MEMORY, "cannot start a thread; use fewer threads");
+}
+
+/* Start the workers and the reader, take everything, and end them, whatever happens. */
+static mep_status run_threads(pipeline *p, int64_t threads, const mep_pipeline_hooks *hooks)
+{
+    pthread_t workers[MOST_THREADS], reader;
+    int64_t started = 0;
+    int reading = 0;
+    mep_status status = MEP_OK;
+    while (started < threads && pthread_create(&workers[started], NULL, run_worker, p) == 0) ++started;
+    if (started == threads) reading = pthread_create(&reader, NULL, run_reader, p) == 0;
+    status = reading ? take_all(p, hooks) : fail_thread();
+    pthread_mutex_lock(&p->lock);
+    p->stop = 1;
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    if (reading) pthread_join(reader, NULL);
+    for (int64_t i = 0; i < started; ++i) pthread_join(workers[i], NULL);
+    return status;
+}
+
+mep_status mep_pipeline_run(const mep_corpus_reading *reading, int64_t threads, const mep_pipeline_hooks *hooks)
+{
+    if (threads < 1) threads = 1;
+    if (threads > MOST_THREADS) threads = MOST_THREADS;
+    pipeline p = {.reading = reading, .slot_count = SLOTS_A_THREAD * threads + 1};
+    MEP_TRY(mep_alloc(&p.slots, p.slot_count, sizeof *p.slots));
+    pthread_mutex_init(&p.lock, NULL);
+    pthread_cond_init(&p.changed, NULL);
+    mep_status status = run_threads(&p, threads, hooks);
+    for (int64_t i = 0; i < p.slot_count; ++i) {
+        free_pieces(&p.slots[i]);
+        mep_free(&p.slots[i].name);
+        mep_free(&p.slots[i].text);
+        mep_free(&p.slots[i].entries);
+        mep_free(&p.slots[i].pieces);
+    }
+    pthread_cond_destroy(&p.changed);
+    pthread_mutex_destroy(&p.lock);
+    mep_free(&p.slots);
+    return status;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files that appear together. The order on the disk: 1. the files in the partial folder, 2. the list of their names
+ * there, 3. the files one by one in their folder, 4. no partial folder. Between 2 and 4 a file of the list that is not
+ * in the partial folder has been moved, and can be moved back.
+ */
+#include "io/file_transaction.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "io/files.h"
+
+static const char PARTIAL[] = ".mep-partial", LIST[] = ".moving";
+enum { LIST_LIMIT = 1 << 20 };
+
+static void release(mep_file_transaction *s)
+{
+    mep_free(&s->partial);
+    mep_free(&s->folder);
+}
+
+/* Rename from/name to to/name. */
+static mep_status move(const char *from, const char *to, const char *name)
+{
+    char *source = NULL, *target = NULL;
+    mep_status status = mep_path_join(&source, from, name);
+    if (status == MEP_OK) status = mep_path_join(&target, to, name);
+    if (status == MEP_OK && rename(source, target) != 0) status = mep_fail_errno("move a file to", target);
+    mep_free(&source);
+    mep_free(&target);
+    return status;
+}
+
+static mep_status exists(const char *folder, const char *name, int *found)
+{
+    char *path = NULL;
+    MEP_TRY(mep_path_join(&path, folder, name));
+    *found = access(path, F_OK) == 0;
+    mep_free(&path);
+    return MEP_OK;
+}
+
+/* ---- The list: a name a line, the last one to be moved at its end ---- */
+
+typedef mep_status (*name_fn)(const mep_file_transaction *s, const char *name);
+
+/* Call `each` for the names of a list, which is changed. */
+static mep_status for_names(const mep_file_transaction *s, char *list, name_fn each)
+{
+    for (char *name = list, *end; (end = strchr(name, '\n')) != NULL; name = end + 1) {
+        *end = '\0';
+        MEP_TRY(each(s, name));
+        *end = '\n';
+    }
+    return MEP_OK;
+}
+
+static mep_status append_name(char **list, const char *name)
+{
+    char *longer = NULL;
+    MEP_TRY(mep_format(&longer, "%s%s\n", *list != NULL ? *list : "", name));
+    mep_free(list);
+    *list = longer;
+    return MEP_OK;
+}
+
+/* The files of the partial folder. */
+static mep_status list_files(const mep_file_transaction *s, const char *last, char **list)
+{
+    struct dirent *entry;
+    mep_status status = MEP_OK;
+    DIR *folder = opendir(s->partial);
+    if (folder == NULL) return mep_fail_errno("open", s->partial);
+    while (status == MEP_OK && (entry = readdir(folder)) != NULL)
+        if (entry->d_name[0] != '.' && strcmp(entry->d_name, last) != 0) status = append_name(list, entry->d_name);
+    closedir(folder);
+    return status == MEP_OK ? append_name(list, last) : status;
+}
+
+/* ---- Undoing ---- */
+
+/* Names come from a file: none may lead out of the folder. */
+static mep_status move_back(const mep_file_transaction *s, const char *name)
+{
+    int here = 0, there = 0;
+    if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') != NULL) return MEP_OK;
+    MEP_TRY(exists(s->partial, name, &here));
+    MEP_TRY(exists(s->folder, name, &there));
+    return !here && there ? move(s->folder, s->partial, name) : MEP_OK;
+}
+
+/* Whether all files of the list were moved: the last one is. */
+static mep_status was_completed(const mep_file_transaction *s, const char *list, int *completed)
+{
+    char last[256] = "";
+    int here = 0;
+    for (const char *name = list, *end; (end = strchr(name, '\n')) != NULL; name = end + 1)
+        snprintf(last, sizeof last, "%.*s", (int)(end - name), name);
+    MEP_TRY(exists(s->partial, last, &here));
+    *completed = last[0] != '\0' && !here;
+    return MEP_OK;
+}
+
+/* Move back what was moved, unless that was all, and remove the partial folder. */
+static mep_status undo(const mep_file_transaction *s)
+{
+    char *path = NULL, *list = NULL;
+    int64_t size = 0;
+    int completed = 0;
+    MEP_TRY(mep_path_join(&path, s->partial, LIST));
+    mep_status status = mep_file_exists(path) ? mep_file_read(path, LIST_LIMIT, &list, &size) : MEP_OK;
+    if (status == MEP_OK && list != NULL) status = was_completed(s, list, &completed);
+    if (status == MEP_OK && list != NULL && !completed) status = for_names(s, list, move_back);
+    if (status == MEP_OK) status = mep_remove_tree(s->partial);
+    mep_free(&list);
+    mep_free(&path);
+    return status;
+}
+
+/* ---- The three calls ---- */
+
+mep_status mep_file_transaction_begin(mep_file_transaction *s, const char *folder)
+{
+    *s = (mep_file_transaction){.made = !mep_folder_exists(folder)};
+    mep_status status = mep_copy_string(&s->folder, folder);
+    if (status == MEP_OK) status = mep_path_join(&s->partial, folder, PARTIAL);
+    if (status == MEP_OK) status = mep_make_folder(folder, 1);
+    if (status == MEP_OK) status = undo(s);
+    if (status == MEP_OK) status = mep_make_folder(s->partial, 0);
+    if (status == MEP_OK) return MEP_OK;
+    if (s->made && s->folder != NULL) rmdir(s->folder);
+    release(s);
+    return status;
+}
+
+static mep_status refuse_existing(const mep_file_transaction *s, const char *name)
+{
+    int found = 0;
+    MEP_TRY(exists(s->folder, name, &found));
+    if (!found) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds %s already, which would be replaced; choose another folder",
+                    s->folder, name);
+}
+
+static mep_status move_in(const mep_file_transaction *s, const char *name)
+{
+    return move(s->partial, s->folder, name);
+}
+
+mep_status mep_file_transaction_commit(mep_file_transaction *s, const char *last)
+{
+    char *list = NULL, *path = NULL;
+    mep_status status = list_files(s, last, &list);
+    if (status == MEP_OK) status = for_names(s, list, refuse_existing);
+    if (status == MEP_OK) status = mep_path_join(&path, s->partial, LIST);
+    if (status == MEP_OK) status = mep_file_write_atomic(path, list, (int64_t)strlen(list));
+    if (status == MEP_OK) status = for_names(s, list, move_in);
+    if (status == MEP_OK) status = mep_sync_path(s->folder);
+    mep_free(&path);
+    mep_free(&list);
+    if (status != MEP_OK) {
+        mep_file_transaction_abandon(s);
+        return status;
+    }
+    status = mep_remove_tree(s->partial);
+    release(s);
+    return status;
+}
+
+void mep_file_transaction_abandon(mep_file_transaction *s)
+{
+    char *message = NULL;
+    if (s->folder == NULL) return;
+    /* a failure of undo is not reported: the first one matters more */
+    mep_status kept = mep_copy_string(&message, mep_error_message());
+    undo(s);
+    if (s->made) rmdir(s->folder);
+    if (kept == MEP_OK) mep_fail(MEP_OK, "%s", message);
+    mep_free(&message);
+    release(s);
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tokenizers from files: tokenizer.json, or vocab.json with merges.txt as GPT-2 had them (also as NAME-vocab.json with
+ * NAME-merges.txt), by the name of the file or of the folder they are in.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/memory.h"
+#include "tokenizer/bpe.h"
+#include "tokenizer/tokenizer_bytes.h"
+
+enum { FILE_LIMIT = 1 << 28 };
+
+static const char VOCAB[] = "vocab.json", MERGES[] = "merges.txt", JSON[] = "tokenizer.json";
+
+/* A whole file; *text ends in a zero that *size does not count. */
+static mep_status read_file(const char *path, char **text, int64_t *size)
+{
+    struct stat info;
+    int fd = mep_fd_open(path, O_RDONLY);
+    *text = NULL;
+    if (fd < 0) return mep_fail_errno("open", path);
+    mep_status status = MEP_OK;
+    if (fstat(fd, &info) != 0)
+        status = mep_fail_errno("read", path);
+    else if (!S_ISREG(info.st_mode) || info.st_size > FILE_LIMIT)
+        status = mep_fail(MEP_ERROR_FORMAT, "%s is no regular file, or too large for a tokenizer (%d MiB)", path,
+                          FILE_LIMIT >> 20);
+    if (status == MEP_OK) status = mep_alloc(text, (int64_t)info.st_size + 1, 1);
+    if (status == MEP_OK && mep_fd_read_all(fd, *text, info.st_size, -1) != info.st_size)
+        status = mep_fail(MEP_ERROR_IO, "cannot read %s: it became shorter, or the disk fails", path);
+    *size = status == MEP_OK ? (int64_t)info.st_size : 0;
+    (void)mep_fd_close(fd);
+    if (status != MEP_OK) mep_free(text);
+    return status;
+}
+
+/* ---- vocab.json and merges.txt ---- */
+
+/* The lines "left right"; a first line "#version" and an empty last one are no merges. */
+static mep_status parse_merges(const char *text, int64_t size, json_t *merges)
+{
+    static const char version[] = "#version";
+    const char *end = text + size;
+    for (int64_t line = 1; text < end; ++line) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text)), *stop = newline != NULL ? newline : end;
+        int64_t length = stop - text;
+        if (length > 0 && stop[-1] == '\r') --length;
+        int is_version = length >= (int64_t)sizeof version - 1 && memcmp(text, version, sizeof version - 1) == 0;
+        if (!is_version && (length > 0 || newline != NULL)) {
+            json_t *merge = json_stringn(text, (size_t)length);
+            if (merge == NULL || memchr(text, ' ', (size_t)length) == NULL) {
+                json_decref(merge);
+                return mep_fail(MEP_ERROR_FORMAT, "line %lld of the merges is not two tokens", (long long)line);
+            }
+            if (json_array_append_new(merges, merge) != 0)
+                return mep_fail(MEP_ERROR_MEMORY, "no memory for the merges");
+        }
+        text = newline != NULL ? newline + 1 : end;
+    }
+    return MEP_OK;
+}
+
+mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, const char *vocab, int64_t vocab_size,
+                               const char *merges, int64_t merges_size)
+{
+    static const char *const special[] = {"<|endoftext|>"};
+    json_error_t error;
+    *tokenizer = NULL;
+    json_t *tokens = json_loadb(vocab, (size_t)vocab_size, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(tokens)) {
+        json_decref(tokens);
+        return mep_fail(MEP_ERROR_FORMAT, "%s: the vocabulary is no JSON object of tokens and numbers", name);
+    }
+    json_t *list = json_array();
+    mep_status status = parse_merges(merges, merges_size, list);
+    if (status != MEP_OK) status = mep_fail_in(status, "%s: ", name);
+    json_t *root = mep_bpe_compose_json(tokens, list, special, 1);
+    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    if (status == MEP_OK && text == NULL) status = mep_fail(MEP_ERROR_MEMORY, "%s: cannot compose a tokenizer", name);
+    if (status == MEP_OK) status = mep_bpe_from_json(tokenizer, name, text, (int64_t)strlen(text));
+    free(text);
+    json_decref(root);
+    return status;
+}
+
+/* ---- Tokens that other files add ---- */
+
+/* The tokenizer being read, the folder of its file ("" or with a slash at the end), and its new tokens. */
+typedef struct additions {
+    mep_tokenizer **tokenizer;
+    const char *folder;
+    json_t *list; /* as "added_tokens" has them */
+} additions;
+
+/* Take a token unless the tokenizer has it. `flags` is an object with the flags of an added token, or NULL. */
+static mep_status take_token(additions *a, const char *file, const char *content, const json_t *id, json_t *flags)
+{
+    if (content == NULL || !json_is_integer(id) || json_integer_value(id) < 0)
+        return mep_fail(MEP_ERROR_FORMAT, "%s%s: a token has no text, or no number", a->folder, file);
+    if (mep_bpe_has_added(*a->tokenizer, json_integer_value(id), content)) return MEP_OK;
+    json_t *token = flags != NULL ? json_copy(flags) : json_object();
+    if (json_object_set_new(token, "content", json_string(content)) != 0 ||
+        json_object_set_new(token, "id", json_integer(json_integer_value(id))) != 0 ||
+        json_array_append(a->list, token) != 0) {
+        json_decref(token);
+        return mep_fail(MEP_ERROR_MEMORY, "%s%s: memory is out", a->folder, file);
+    }
+    json_decref(token);
+    return MEP_OK;
+}
+
+/* The JSON object of a file of the folder; NULL where there is no such file. */
+static mep_status load_beside(const additions *a, const char *file, json_t **root)
+{
+    char *path = NULL, *text = NULL;
+    int64_t size = 0;
+    struct stat info;
+    json_error_t error;
+    *root = NULL;
+    MEP_TRY(mep_format(&path, "%s%s", a->folder, file));
+    mep_status status = stat(path, &info) == 0 ? read_file(path, &text, &size) : MEP_OK;
+    if (text != NULL) {
+        *root = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
+        if (!json_is_object(*root)) {
+            json_decref(*root);
+            *root = NULL;
+            status = mep_fail(MEP_ERROR_FORMAT, "%s is not a JSON object", path);
+        }
+    }
+    mep_free(&path);
+    mep_free(&text);
+    return status;
+}
+
+/* added_tokens.json: {TEXT: NUMBER, ..}. */
+static mep_status read_added_tokens(additions *a)
+{
+    static const char file[] = "added_tokens.json";
+    json_t *root = NULL;
+    MEP_TRY(load_beside(a, file, &root));
+    mep_status status = MEP_OK;
+    for (void *at = json_object_iter(root); at != NULL && status == MEP_OK; at = json_object_iter_next(root, at))
+        status = take_token(a, file, json_object_iter_key(at), json_object_iter_value(at), NULL);
+    json_decref(root);
+    return status;
+}
+
+/* tokenizer_config.json: "added_tokens_decoder" is {NUMBER: {"content": TEXT, flags}, ..}. */
+static mep_status read_config(additions *a)
+{
+    static const char file[] = "tokenizer_config.json";
+    json_t *root = NULL;
+    MEP_TRY(load_beside(a, file, &root));
+    mep_status status = MEP_OK;
+    json_t *decoder = json_object_get(root, "added_tokens_decoder");
+    for (void *at = json_object_iter(decoder); at != NULL && status == MEP_OK;
+         at = json_object_iter_next(decoder, at)) {
+        char *end = NULL;
+        json_t *token = json_object_iter_value(at), *id = json_integer(strtoll(json_object_iter_key(at), &end, 10));
+        status =
+            take_token(a, file, json_string_value(json_object_get(token, "content")), *end == '\0' ? id : NULL, token);
+        json_decref(id);
+    }
+    json_decref(root);
+    return status;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    json_int_t x = json_integer_value(json_object_get(*(json_t *const *)a, "id"));
+    json_int_t y = json_integer_value(json_object_get(*(json_t *const *)b, "id"));
+    return (x > y) - (x < y);
+}
+
+/* Append the tokens to "added_tokens" of `root`, in the order of their numbers. */
+static mep_status append_tokens(const json_t *list, json_t *root)
+{
+    json_t **sorted = NULL, *added = json_object_get(root, "added_tokens");
+    size_t count = json_array_size(list);
+    int failed = !json_is_array(added) && json_object_set_new(root, "added_tokens", json_array()) != 0;
+    MEP_TRY(mep_alloc(&sorted, (int64_t)count, sizeof *sorted));
+    for (size_t i = 0; i < count; ++i) sorted[i] = json_array_get(list, i);
+    qsort(sorted, count, sizeof *sorted, compare_ids);
+    for (size_t i = 0; i < count; ++i) failed |= json_array_append(json_object_get(root, "added_tokens"), sorted[i]);
+    mep_free(&sorted);
+    return failed ? mep_fail(MEP_ERROR_MEMORY, "memory is out") : MEP_OK;
+}
+
+/* The tokenizer again, with the tokens. */
+static mep_status rebuild(additions *a, const char *name)
+{
+    int64_t size = 0;
+    const char *json = mep_tokenizer_json(*a->tokenizer, &size);
+    json_t *root = json_loadb(json, (size_t)size, 0, NULL);
+    mep_status status = append_tokens(a->list, root);
+    char *text = status == MEP_OK ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    json_decref(root);
+    if (status == MEP_OK && text == NULL) status = mep_fail(MEP_ERROR_MEMORY, "%s: cannot compose a tokenizer", name);
+    mep_tokenizer_destroy(a->tokenizer);
+    if (status == MEP_OK) status = mep_bpe_from_json(a->tokenizer, name, text, (int64_t)strlen(text));
+    free(text);
+    return status;
+}
+
+/* As Hugging Face's transformers, which reads the folder and not only the file. */
+static mep_status add_tokens(mep_tokenizer **tokenizer, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    char *folder = NULL;
+    if (strcmp(name, JSON) != 0 && strcmp(name, VOCAB) != 0) return MEP_OK;
+    MEP_TRY(mep_format(&folder, "%.*s", (int)(name - path), path));
+    additions a = {tokenizer, folder, json_array()};
+    mep_status status = read_config(&a);
+    if (status == MEP_OK) status = read_added_tokens(&a);
+    if (status == MEP_OK && json_array_size(a.list) > 0) status = rebuild(&a, path);
+    json_decref(a.list);
+    mep_free(&folder);
+    return status;
+}
+
+/* ---- Finding them ---- */
+
+static int ends_with(const char *text, const char *end)
+{
+    size_t size = strlen(text), last = strlen(end);
+    return size >= last && strcmp(text + size - last, end) == 0;
+}
+
+/* Of a file "..vocab.json", and "..merges.txt" beside it. */
+static mep_status open_tables(mep_tokenizer **tokenizer, const char *path)
+{
+    char *vocab = NULL, *merges = NULL, *other = NULL;
+    int64_t vocab_size = 0, merges_size = 0;
+    MEP_TRY(mep_format(&other, "%.*s%s", (int)(strlen(path) - strlen(VOCAB)), path, MERGES));
+    mep_status status = read_file(path, &vocab, &vocab_size);
+    if (status == MEP_OK) status = read_file(other, &merges, &merges_size);
+    if (status == MEP_OK) status = mep_bpe_from_tables(tokenizer, path, vocab, vocab_size, merges, merges_size);
+    mep_free(&other);
+    mep_free(&vocab);
+    mep_free(&merges);
+    return status;
+}
+
+static mep_status open_json(mep_tokenizer **tokenizer, const char *path)
+{
+    char *text = NULL;
+    int64_t size = 0;
+    MEP_TRY(read_file(path, &text, &size));
+    mep_status status = mep_bytes_is_json(text, size) ? mep_tokenizer_bytes(tokenizer)
+                                                      : mep_bpe_from_json(tokenizer, path, text, size);
+    mep_free(&text);
+    return status;
+}
+
+static mep_status open_file(mep_tokenizer **tokenizer, const char *path)
+{
+    MEP_TRY(ends_with(path, VOCAB) ? open_tables(tokenizer, path) : open_json(tokenizer, path));
+    mep_status status = add_tokens(tokenizer, path);
+    if (status != MEP_OK) mep_tokenizer_destroy(tokenizer);
+    return status;
+}
+
+/* The file of a folder that a tokenizer begins with: tokenizer.json, else the only one that ends in vocab.json. */
+static mep_status find_in_folder(const char *path, char **found)
+{
+    struct dirent *entry;
+    int vocabs = 0;
+    DIR *folder = opendir(path);
+    if (folder == NULL) return mep_fail_errno("open", path);
+    char name[sizeof entry->d_name] = "";
+    while ((entry = readdir(folder)) != NULL && strcmp(name, JSON) != 0) {
+        int is_vocab = ends_with(entry->d_name, VOCAB);
+        if (strcmp(entry->d_name, JSON) == 0 || is_vocab) snprintf(name, sizeof name, "%s", entry->d_name);
+        vocabs += is_vocab;
+    }
+    closedir(folder);
+    if (strcmp(name, JSON) != 0 && vocabs != 1)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "%s has no tokenizer.json and not one vocab.json with merges.txt; name the "
+                        "file",
+                        path);
+    return mep_format(found, "%s/%s", path, name);
+}
+
+mep_status mep_bpe_open(mep_tokenizer **tokenizer, const char *path)
+{
+    struct stat info;
+    char *found = NULL;
+    *tokenizer = NULL;
+    if (stat(path, &info) != 0) return mep_fail_errno("open", path);
+    if (!S_ISDIR(info.st_mode)) return open_file(tokenizer, path);
+    MEP_TRY(find_in_folder(path, &found));
+    mep_status status = open_file(tokenizer, found);
+    mep_free(&found);
+    return status;
+}

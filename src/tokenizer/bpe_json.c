@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a tokenizer.json says, into the parts of a mep_bpe, and a tokenizer.json around two tables. All that changes ids
+ * is either done as Hugging Face's library does it, or refused with its name. "post_processor", "decoder", "truncation"
+ * and "padding" are not looked at: they add tokens around a text or cut it, which is not the tokenizer's business here.
+ */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/utf8.h"
+#include "tokenizer/bpe.h"
+
+enum { TOKEN_TEXT = 4096 }; /* bytes that a token's name may have */
+
+/* What ends a document, by the names in use; the first that is a token. */
+static const char *const END_NAMES[] = {"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", NULL};
+
+/* ---- Bytes as printable characters ---- */
+
+uint32_t mep_bpe_code_of_byte(int byte)
+{
+    if (byte <= 0x20) return 0x100 + (uint32_t)byte;
+    if (byte >= 0x7f && byte <= 0xa0) return 0x121 + (uint32_t)byte - 0x7f;
+    return byte == 0xad ? 0x143 : (uint32_t)byte;
+}
+
+int mep_bpe_byte_of_code(uint32_t code)
+{
+    if (code >= 0x100 && code <= 0x120) return (int)code - 0x100;
+    if (code >= 0x121 && code <= 0x142) return (int)(code - 0x121) + 0x7f;
+    if (code == 0x143) return 0xad;
+    return code <= 0xff && mep_bpe_code_of_byte((int)code) == code ? (int)code : -1;
+}
+
+/* The bytes that a token's name stands for, at most strlen(text); returns how many, or -1 where a character stands for
+ * none. */
+static int64_t decode_name(const char *text, char *out)
+{
+    int64_t size = (int64_t)strlen(text), count = 0;
+    for (int64_t at = 0; at < size;) {
+        uint32_t code = 0;
+        int length = mep_utf8_decode(text + at, size - at, &code), byte = mep_bpe_byte_of_code(code);
+        if (length == 0 || byte < 0) return -1;
+        out[count++] = (char)byte;
+        at += length;
+    }
+    return count;
+}
+
+/* ---- Reading ---- */
+
+typedef struct reading {
+    mep_bpe *bpe;
+    const json_t *vocab, *added;
+    const char **names; /* of each id; NULL in holes */
+    int64_t count;      /* ids of the vocabulary and of the added tokens: 0 .. count - 1 */
+    int64_t entries, name_bytes;
+} reading;
+
+/* The id of a token of the vocabulary; -1 for none. */
+static int64_t find_token(const reading *r, const char *name)
+{
+    const json_t *id = json_object_get(r->vocab, name);
+    return id != NULL ? (int64_t)json_integer_value(id) : -1;
+}
+
+/* The model is a plain byte-level BPE: no chance, no prefixes or suffixes. */
+static mep_status check_model(const json_t *model)
+{
+    static const char *const texts[] = {"continuing_subword_prefix", "end_of_word_suffix", NULL};
+    const char *type = json_string_value(json_object_get(model, "type"));
+    const json_t *dropout = json_object_get(model, "dropout");
+    if (type != NULL && strcmp(type, "BPE") != 0)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "the model is a \"%s\"; only BPE is known", type);
+    if (dropout != NULL && !json_is_null(dropout) && json_number_value(dropout) != 0)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "the model has a dropout, which makes ids random; set it to null");
+    for (int i = 0; texts[i] != NULL; ++i) {
+        const json_t *text = json_object_get(model, texts[i]);
+        if (text != NULL && !json_is_null(text) && (!json_is_string(text) || json_string_length(text) > 0))
+            return mep_fail(MEP_ERROR_UNSUPPORTED, "the model has a %s, which is not supported", texts[i]);
+    }
+    if (!json_is_object(json_object_get(model, "vocab")) || !json_is_array(json_object_get(model, "merges")))
+        return mep_fail(MEP_ERROR_FORMAT, "there is no \"model\" with an object \"vocab\" and an array \"merges\"");
+    return MEP_OK;
+}
+
+/* Note the name of an id, which has to be new and not far behind the number of entries. */
+static mep_status take_name(reading *r, const char *name, const json_t *number)
+{
+    int64_t id = json_is_integer(number) ? (int64_t)json_integer_value(number) : -1, size = (int64_t)strlen(name);
+    if (id < 0 || id >= 2 * r->entries + 1024)
+        return mep_fail(MEP_ERROR_FORMAT, "the token \"%.60s\" must have an integer from 0 to %lld", name,
+                        (long long)(2 * r->entries + 1023));
+    if (size > TOKEN_TEXT)
+        return mep_fail(MEP_ERROR_FORMAT, "the token %lld has a name of %lld bytes; %d are allowed", (long long)id,
+                        (long long)size, TOKEN_TEXT);
+    if (r->names[id] != NULL)
+        return mep_fail(MEP_ERROR_FORMAT, "the tokens \"%.60s\" and \"%.60s\" have the same number %lld", r->names[id],
+                        name, (long long)id);
+    r->names[id] = name;
+    r->name_bytes += size;
+    if (id >= r->count) r->count = id + 1;
+    return MEP_OK;
+}
+
+static mep_status read_vocab(reading *r)
+{
+    const char *name;
+    json_t *number;
+    r->entries = (int64_t)(json_object_size(r->vocab) + json_array_size(r->added));
+    MEP_TRY(mep_alloc(&r->names, 2 * r->entries + 1024, sizeof *r->names));
+    json_object_foreach((json_t *)r->vocab, name, number) MEP_TRY(take_name(r, name, number));
+    for (int byte = 0; byte < 256; ++byte) {
+        char text[5] = "";
+        mep_utf8_encode(mep_bpe_code_of_byte(byte), text);
+        r->bpe->merges.bytes[byte] = (int32_t)find_token(r, text);
+        int is_in_text = byte != 0xc0 && byte != 0xc1 && byte < 0xf5; /* GPT-NeoX has no tokens for the others */
+        if (r->bpe->merges.bytes[byte] < 0 && is_in_text)
+            return mep_fail(MEP_ERROR_UNSUPPORTED,
+                            "the vocabulary has no token \"%s\" for the byte %d: this is no byte-level BPE that can "
+                            "write any text",
+                            text, byte);
+    }
+    return MEP_OK;
+}
+
+static int get_flag(const json_t *object, const char *key, int fallback)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_boolean(value) ? json_is_true(value) : fallback;
+}
+
+/* Put an added token, whose id is settled, into the set of those that are looked for where it is. */
+static mep_status append_added(reading *r, const json_t *object, const char *content, int64_t id)
+{
+    mep_bpe_added item = {.id = (int32_t)id,
+                          .single_word = get_flag(object, "single_word", 0),
+                          .lstrip = get_flag(object, "lstrip", 0),
+                          .rstrip = get_flag(object, "rstrip", 0)};
+    char *made = NULL;
+    const char *text = content;
+    int64_t size = (int64_t)strlen(content);
+    int is_normalized = get_flag(object, "normalized", !get_flag(object, "special", 0));
+    if (is_normalized) MEP_TRY(mep_bpe_normalize(&r->bpe->splitter, content, size, &made, &text, &size));
+    mep_status status = mep_bpe_added_append(is_normalized ? &r->bpe->normalized : &r->bpe->raw, &item, text, size);
+    mep_free(&made);
+    return status;
+}
+
+/* One entry of "added_tokens". It has the id that Hugging Face's library gives it, whatever the file says: that of the
+ * vocabulary, else the next one. A file that says another is refused. Of two entries with one text the first counts;
+ * `ids` has those so far. */
+static mep_status read_added_entry(reading *r, size_t index, json_t *ids, int64_t *next)
+{
+    const json_t *object = json_array_get(r->added, index);
+    const char *content = json_string_value(json_object_get(object, "content"));
+    json_t *number = json_object_get(object, "id");
+    if (content == NULL || !json_is_integer(number))
+        return mep_fail(MEP_ERROR_FORMAT, "added_tokens: entry %d has no \"content\" or no \"id\"", (int)index);
+    if (content[0] == '\0') return MEP_OK;
+    const json_t *earlier = json_object_get(ids, content);
+    int64_t known = earlier != NULL ? json_integer_value(earlier) : find_token(r, content);
+    int64_t expected = known >= 0 ? known : *next;
+    if (json_integer_value(number) != expected)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "added_tokens: \"%.60s\" has the id %lld, but Hugging Face's library would give it %lld; "
+                        "correct the file",
+                        content, (long long)json_integer_value(number), (long long)expected);
+    if (earlier != NULL) return MEP_OK;
+    if (known < 0) {
+        MEP_TRY(take_name(r, content, number));
+        ++*next;
+    }
+    if (json_object_set(ids, content, number) != 0) return mep_fail(MEP_ERROR_MEMORY, "added_tokens: memory is out");
+    MEP_TRY(append_added(r, object, content, expected));
+    r->bpe->added_count++;
+    return MEP_OK;
+}
+
+static mep_status read_added(reading *r)
+{
+    int64_t next = (int64_t)json_object_size(r->vocab);
+    json_t *ids = json_object();
+    mep_status status = MEP_OK;
+    for (size_t i = 0; i < json_array_size(r->added) && status == MEP_OK; ++i)
+        status = read_added_entry(r, i, ids, &next);
+    json_decref(ids);
+    if (status == MEP_OK) status = mep_bpe_added_sort(&r->bpe->raw);
+    return status == MEP_OK ? mep_bpe_added_sort(&r->bpe->normalized) : status;
+}
+
+/* A merge is "left right" or ["left", "right"]; *left and *right are copied to `text`, joined, and cut at *cut. */
+static mep_status split_merge(const json_t *merge, int64_t index, char text[2 * TOKEN_TEXT + 2], size_t *cut)
+{
+    const char *left = json_string_value(merge), *right = NULL;
+    size_t left_size = 0;
+    if (json_is_array(merge) && json_array_size(merge) == 2) {
+        left = json_string_value(json_array_get(merge, 0));
+        right = json_string_value(json_array_get(merge, 1));
+        left_size = left != NULL ? strlen(left) : 0;
+    } else if (left != NULL) {
+        const char *blank = strchr(left, ' ');
+        left_size = blank != NULL ? (size_t)(blank - left) : 0;
+        right = blank != NULL && strchr(blank + 1, ' ') == NULL ? blank + 1 : NULL;
+    }
+    if (left == NULL || right == NULL || left_size == 0 || *right == '\0' || left_size > TOKEN_TEXT ||
+        strlen(right) > TOKEN_TEXT)
+        return mep_fail(MEP_ERROR_FORMAT, "merge %lld is not two tokens", (long long)index);
+    memcpy(text, left, left_size);
+    memcpy(text + left_size, right, strlen(right) + 1);
+    *cut = left_size;
+    return MEP_OK;
+}
+
+static mep_status read_merges(reading *r, const json_t *merges)
+{
+    char joined[2 * TOKEN_TEXT + 2], left[TOKEN_TEXT + 1];
+    int64_t count = (int64_t)json_array_size(merges);
+    MEP_TRY(mep_bpe_merges_init(&r->bpe->merges, count));
+    for (int64_t i = 0; i < count; ++i) {
+        size_t cut = 0;
+        MEP_TRY(split_merge(json_array_get(merges, (size_t)i), i, joined, &cut));
+        memcpy(left, joined, cut);
+        left[cut] = '\0';
+        int64_t a = find_token(r, left), b = find_token(r, joined + cut), token = find_token(r, joined);
+        if (a < 0 || b < 0 || token < 0)
+            return mep_fail(MEP_ERROR_FORMAT, "merge %lld: \"%.60s\" is not in the vocabulary", (long long)i,
+                            a < 0   ? left
+                            : b < 0 ? joined + cut
+                                    : joined);
+        mep_bpe_merges_set(&r->bpe->merges, (int32_t)a, (int32_t)b, (int32_t)i, (int32_t)token);
+    }
+    r->bpe->merge_count = count;
+    return MEP_OK;
+}
+
+/* ---- What tokens stand for ---- */
+
+/* The bytes of all tokens. An added token stands for its name as it is, and so does a name with characters that stand
+ * for no byte. */
+static mep_status fill_bytes(reading *r)
+{
+    mep_bpe *bpe = r->bpe;
+    const mep_bpe_added_set *sets[2] = {&bpe->raw, &bpe->normalized};
+    int64_t used = 0;
+    MEP_TRY(mep_alloc(&bpe->bytes, r->name_bytes + 1, 1));
+    MEP_TRY(mep_alloc(&bpe->begin, r->count + 2, sizeof *bpe->begin));
+    MEP_TRY(mep_alloc(&bpe->is_token, r->count + 1, 1));
+    for (int k = 0; k < 2; ++k)
+        for (int64_t i = 0; i < sets[k]->count; ++i) bpe->is_token[sets[k]->items[i].id] = MEP_BPE_ADDED;
+    for (int64_t id = 0; id < r->count; ++id) {
+        const char *name = r->names[id];
+        bpe->begin[id] = used;
+        if (name == NULL) continue;
+        int64_t size = bpe->is_token[id] == MEP_BPE_ADDED ? -1 : decode_name(name, bpe->bytes + used);
+        if (size < 0) {
+            size = (int64_t)strlen(name);
+            memcpy(bpe->bytes + used, name, (size_t)size);
+        }
+        used += size;
+        bpe->is_token[id] |= MEP_BPE_TOKEN;
+    }
+    bpe->begin[r->count] = bpe->begin[r->count + 1] = used;
+    return MEP_OK;
+}
+
+/* With "ignore_merges" a piece that is a token of the vocabulary is not merged: a table of these by the bytes that
+ * their names stand for, added tokens too. */
+static mep_status fill_words(reading *r)
+{
+    mep_bpe *bpe = r->bpe;
+    int64_t slots = 16, used = 0;
+    while (slots < 2 * r->count) slots *= 2;
+    MEP_TRY(mep_alloc(&bpe->word_bytes, r->name_bytes + 1, 1));
+    MEP_TRY(mep_alloc(&bpe->words, slots, sizeof *bpe->words));
+    bpe->word_mask = (uint64_t)slots - 1;
+    for (int64_t id = 0; id < r->count; ++id) {
+        if (r->names[id] == NULL || find_token(r, r->names[id]) != id) continue;
+        char *bytes = bpe->word_bytes + used;
+        int64_t size = decode_name(r->names[id], bytes);
+        if (size <= 0) continue;
+        uint64_t slot = mep_bpe_hash(bytes, size) & bpe->word_mask;
+        while (bpe->words[slot].size > 0) slot = (slot + 1) & bpe->word_mask;
+        bpe->words[slot] = (mep_bpe_word){used, (int32_t)size, (int32_t)id};
+        used += size;
+    }
+    return MEP_OK;
+}
+
+/* The number of tokens, and which of them ends a document: where none has a name for it, one more is made. */
+static void settle_end(reading *r)
+{
+    mep_tokenizer *base = &r->bpe->base;
+    base->vocab_size = r->count;
+    for (int i = 0; END_NAMES[i] != NULL; ++i) {
+        for (int64_t id = 0; id < r->count; ++id) {
+            if (r->names[id] == NULL || strcmp(r->names[id], END_NAMES[i]) != 0) continue;
+            base->end_of_document = (int32_t)id;
+            return;
+        }
+    }
+    r->bpe->is_token[r->count] = MEP_BPE_TOKEN;
+    base->end_of_document = (int32_t)base->vocab_size++;
+}
+
+static mep_status read_parts(reading *r, const json_t *root, const json_t *model)
+{
+    MEP_TRY(check_model(model));
+    MEP_TRY(mep_bpe_splitter_init(&r->bpe->splitter, json_object_get(root, "normalizer"),
+                                  json_object_get(root, "pre_tokenizer")));
+    MEP_TRY(read_vocab(r));
+    MEP_TRY(read_added(r));
+    MEP_TRY(read_merges(r, json_object_get(model, "merges")));
+    MEP_TRY(fill_bytes(r));
+    settle_end(r);
+    MEP_TRY(mep_bpe_cut_init(r->bpe));
+    return get_flag(model, "ignore_merges", 0) ? fill_words(r) : MEP_OK;
+}
+
+mep_status mep_bpe_read(mep_bpe *bpe, const json_t *root)
+{
+    const json_t *model = json_object_get(root, "model");
+    reading r = {.bpe = bpe, .vocab = json_object_get(model, "vocab"), .added = json_object_get(root, "added_tokens")};
+    mep_status status = read_parts(&r, root, model);
+    mep_free(&r.names);
+    return status;
+}
+
+/* ---- Writing ---- */
+
+static json_t *byte_level(void)
+{
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex",
+                     1);
+}
+
+static json_t *added_tokens(const json_t *vocab, const char *const *special, int64_t count)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; i < count; ++i) {
+        json_t *id = json_object_get(vocab, special[i]);
+        if (id == NULL) continue;
+        json_t *token = json_pack("{s:O, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", special[i], "single_word",
+                                  0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1);
+        if (json_array_append_new(list, token) == 0) continue;
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
+json_t *mep_bpe_compose_json(json_t *vocab, json_t *merges, const char *const *special, int64_t special_count)
+{
+    json_t *added = added_tokens(vocab, special, special_count);
+    json_t *model = json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
+                              "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
+                              "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab, "merges", merges);
+    return json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
+                     "added_tokens", added, "normalizer", "pre_tokenizer", byte_level(), "post_processor", byte_level(),
+                     "decoder", byte_level(), "model", model);
+}

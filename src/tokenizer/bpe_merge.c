@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of merges, and merging. Two ways to the same result: a scan for the lowest rank in short pieces, which is
+ * nearly all of them, and a heap over a linked list in long ones.
+ */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "tokenizer/bpe.h"
+
+enum {
+    SHORT = 48,        /* bytes up to which the scan is the faster way */
+    LONGEST = 1 << 25, /* a longer piece, which takes 20 times its bytes, is refused */
+};
+#define FREE_KEY UINT64_MAX
+#define NO_RANK INT32_MAX
+
+mep_status mep_bpe_tokens_append(mep_bpe_tokens *tokens, const int32_t *ids, int64_t count)
+{
+    if (count > tokens->capacity - tokens->count) {
+        int64_t capacity = 2 * tokens->capacity + count + 64;
+        MEP_TRY(mep_grow(&tokens->ids, tokens->count, capacity, sizeof *tokens->ids));
+        tokens->capacity = capacity;
+    }
+    memcpy(tokens->ids + tokens->count, ids, (size_t)count * sizeof *ids);
+    tokens->count += count;
+    return MEP_OK;
+}
+
+/* ---- The table ---- */
+
+static inline uint64_t pair_key(int32_t left, int32_t right)
+{
+    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+}
+
+static inline uint64_t slot_of(uint64_t key, uint64_t mask)
+{
+    key *= UINT64_C(0x9e3779b97f4a7c15);
+    return (key ^ key >> 32) & mask;
+}
+
+mep_status mep_bpe_merges_init(mep_bpe_merges *merges, int64_t count)
+{
+    int64_t slots = 16;
+    while (slots < 2 * count) slots *= 2;
+    MEP_TRY(mep_alloc(&merges->slots, slots, sizeof *merges->slots));
+    for (int64_t i = 0; i < slots; ++i) merges->slots[i].key = FREE_KEY;
+    merges->mask = (uint64_t)slots - 1;
+    return MEP_OK;
+}
+
+void mep_bpe_merges_free(mep_bpe_merges *merges)
+{
+    mep_free(&merges->slots);
+}
+
+/* The slot of a pair, or the free one where it would be. */
+static inline mep_bpe_pair *find(const mep_bpe_merges *merges, uint64_t key)
+{
+    uint64_t slot = slot_of(key, merges->mask);
+    while (merges->slots[slot].key != key && merges->slots[slot].key != FREE_KEY) slot = (slot + 1) & merges->mask;
+    return &merges->slots[slot];
+}
+
+void mep_bpe_merges_set(mep_bpe_merges *merges, int32_t left, int32_t right, int32_t rank, int32_t token)
+{
+    *find(merges, pair_key(left, right)) = (mep_bpe_pair){pair_key(left, right), rank, token};
+}
+
+/* Rank and token of a pair; NO_RANK for none. */
+static inline int32_t rank_of(const mep_bpe_merges *merges, int32_t left, int32_t right, int32_t *token)
+{
+    const mep_bpe_pair *pair = find(merges, pair_key(left, right));
+    *token = pair->token;
+    return pair->key == FREE_KEY ? NO_RANK : pair->rank;
+}
+
+int32_t mep_bpe_merges_rank(const mep_bpe_merges *merges, int32_t left, int32_t right)
+{
+    int32_t token;
+    return rank_of(merges, left, right, &token);
+}
+
+/* ---- Short pieces ---- */
+
+static mep_status merge_short(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens)
+{
+    int32_t ids[SHORT], ranks[SHORT], made[SHORT]; /* ranks[i], made[i]: of the pair i, i + 1 */
+    int count = (int)size;
+    for (int i = 0; i < count; ++i) ids[i] = merges->bytes[(unsigned char)text[i]];
+    for (int i = 0; i + 1 < count; ++i) ranks[i] = rank_of(merges, ids[i], ids[i + 1], &made[i]);
+    while (count > 1) {
+        int best = 0;
+        for (int i = 1; i + 1 < count; ++i)
+            if (ranks[i] < ranks[best]) best = i;
+        if (ranks[best] == NO_RANK) break;
+        ids[best] = made[best];
+        size_t behind = (size_t)(count - best - 2);
+        memmove(ids + best + 1, ids + best + 2, behind * sizeof *ids);
+        memmove(ranks + best, ranks + best + 1, behind * sizeof *ranks);
+        memmove(made + best, made + best + 1, behind * sizeof *made);
+        --count;
+        if (best + 1 < count) ranks[best] = rank_of(merges, ids[best], ids[best + 1], &made[best]);
+        if (best > 0) ranks[best - 1] = rank_of(merges, ids[best - 1], ids[best], &made[best - 1]);
+    }
+    return mep_bpe_tokens_append(tokens, ids, count);
+}
+
+/* ---- Long pieces ---- */
+
+/* Symbols as a list; the heap holds rank << 32 | place of pairs, also of such that are gone since. */
+typedef struct long_piece {
+    const mep_bpe_merges *merges;
+    int32_t *ids, *next, *previous; /* id -1: merged into the one before */
+    uint64_t *heap;
+    int64_t count, heap_count, heap_capacity;
+} long_piece;
+
+static void sift_down(uint64_t *heap, int64_t count, int64_t at)
+{
+    uint64_t moved = heap[at];
+    for (;;) {
+        int64_t child = 2 * at + 1;
+        if (child >= count) break;
+        if (child + 1 < count && heap[child + 1] < heap[child]) ++child;
+        if (heap[child] >= moved) break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moved;
+}
+
+static mep_status push(long_piece *p, uint64_t entry)
+{
+    if (p->heap_count == p->heap_capacity) {
+        MEP_TRY(mep_grow(&p->heap, p->heap_count, 2 * p->heap_capacity, sizeof *p->heap));
+        p->heap_capacity *= 2;
+    }
+    int64_t at = p->heap_count++;
+    while (at > 0 && p->heap[(at - 1) / 2] > entry) {
+        p->heap[at] = p->heap[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    p->heap[at] = entry;
+    return MEP_OK;
+}
+
+/* Rank and token of the pair at a place and the next one. */
+static int32_t rank_at(const long_piece *p, int64_t at, int32_t *token)
+{
+    int32_t next = p->next[at];
+    if (p->ids[at] < 0 || next < 0) return NO_RANK;
+    return rank_of(p->merges, p->ids[at], p->ids[next], token);
+}
+
+static mep_status push_pair(long_piece *p, int64_t at)
+{
+    int32_t token, rank = rank_at(p, at, &token);
+    return rank == NO_RANK ? MEP_OK : push(p, (uint64_t)rank << 32 | (uint64_t)at);
+}
+
+static mep_status begin_long(long_piece *p, const char *text)
+{
+    MEP_TRY(mep_alloc(&p->ids, p->count, sizeof *p->ids));
+    MEP_TRY(mep_alloc(&p->next, p->count, sizeof *p->next));
+    MEP_TRY(mep_alloc(&p->previous, p->count, sizeof *p->previous));
+    MEP_TRY(mep_alloc(&p->heap, p->count, sizeof *p->heap));
+    p->heap_capacity = p->count;
+    for (int64_t i = 0; i < p->count; ++i) {
+        p->ids[i] = p->merges->bytes[(unsigned char)text[i]];
+        p->next[i] = i + 1 < p->count ? (int32_t)(i + 1) : -1;
+        p->previous[i] = (int32_t)(i - 1);
+    }
+    for (int64_t i = 0; i + 1 < p->count; ++i) {
+        int32_t token, rank = rank_at(p, i, &token);
+        if (rank != NO_RANK) p->heap[p->heap_count++] = (uint64_t)rank << 32 | (uint64_t)i;
+    }
+    for (int64_t i = p->heap_count / 2 - 1; i >= 0; --i) sift_down(p->heap, p->heap_count, i);
+    return MEP_OK;
+}
+
+static mep_status run_long(long_piece *p)
+{
+    while (p->heap_count > 0) {
+        uint64_t top = p->heap[0];
+        int64_t at = (int64_t)(top & UINT32_MAX);
+        int32_t token = -1;
+        p->heap[0] = p->heap[--p->heap_count];
+        if (p->heap_count > 0) sift_down(p->heap, p->heap_count, 0);
+        if (rank_at(p, at, &token) != (int32_t)(top >> 32)) continue; /* one of the two has been merged since */
+        int32_t gone = p->next[at];
+        p->ids[at] = token;
+        p->ids[gone] = -1;
+        p->next[at] = p->next[gone];
+        if (p->next[at] >= 0) p->previous[p->next[at]] = (int32_t)at;
+        MEP_TRY(push_pair(p, at));
+        if (p->previous[at] >= 0) MEP_TRY(push_pair(p, p->previous[at]));
+    }
+    return MEP_OK;
+}
+
+static mep_status merge_long(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens)
+{
+    if (size > LONGEST)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "a piece of text of %lld bytes has no place where the tokenizer cuts it; at most %d are merged",
+                        (long long)size, LONGEST);
+    long_piece p = {.merges = merges, .count = size};
+    mep_status status = begin_long(&p, text);
+    if (status == MEP_OK) status = run_long(&p);
+    int64_t kept = 0;
+    for (int64_t i = 0; status == MEP_OK && i < size; ++i)
+        if (p.ids[i] >= 0) p.ids[kept++] = p.ids[i];
+    if (status == MEP_OK) status = mep_bpe_tokens_append(tokens, p.ids, kept);
+    mep_free(&p.ids);
+    mep_free(&p.next);
+    mep_free(&p.previous);
+    mep_free(&p.heap);
+    return status;
+}
+
+mep_status mep_bpe_merge(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens)
+{
+    return size <= SHORT ? merge_short(merges, text, size, tokens) : merge_long(merges, text, size, tokens);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The public face of all tokenizers: the list of names, argument checks, and the call into the tokenizer's own
+ * operations. What is no name is a file or a folder.
+ */
+#include "tokenizer/tokenizer.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "tokenizer/bpe.h"
+
+static const struct {
+    const char *name;
+    mep_status (*create)(mep_tokenizer **tokenizer);
+} tokenizers[] = {
+    {"bytes", mep_tokenizer_bytes},
+    {NULL, NULL},
+};
+
+mep_status mep_tokenizer_open(mep_tokenizer **tokenizer, const char *name)
+{
+    MEP_REQUIRE(tokenizer, name);
+    *tokenizer = NULL;
+    char known[256] = "";
+    for (int i = 0; tokenizers[i].name != NULL; ++i) {
+        if (strcmp(name, tokenizers[i].name) == 0) return tokenizers[i].create(tokenizer);
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, " %s", tokenizers[i].name);
+    }
+    struct stat info;
+    if (stat(name, &info) == 0) return mep_bpe_open(tokenizer, name);
+    return mep_fail(MEP_ERROR_ARGUMENT, "\"%s\" is no tokenizer: neither a file or folder nor one of these names:%s",
+                    name, known);
+}
+
+void mep_tokenizer_destroy(mep_tokenizer **tokenizer)
+{
+    if (tokenizer == NULL || *tokenizer == NULL) return;
+    (*tokenizer)->ops->destroy(*tokenizer);
+    *tokenizer = NULL;
+}
+
+const char *mep_tokenizer_name(const mep_tokenizer *tokenizer)
+{
+    if (tokenizer == NULL) return "";
+    return tokenizer->name;
+}
+
+int64_t mep_tokenizer_vocab_size(const mep_tokenizer *tokenizer)
+{
+    if (tokenizer == NULL) return 0;
+    return tokenizer->vocab_size;
+}
+
+int32_t mep_tokenizer_end_of_document(const mep_tokenizer *tokenizer)
+{
+    if (tokenizer == NULL) return -1;
+    return tokenizer->end_of_document;
+}
+
+mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
+                                int64_t *count)
+{
+    MEP_REQUIRE(tokenizer, tokens, count);
+    *tokens = NULL;
+    *count = 0;
+    if (size > 0) MEP_REQUIRE(text);
+    if (size < 0) return mep_fail(MEP_ERROR_ARGUMENT, "cannot encode a text of %lld bytes", (long long)size);
+    return tokenizer->ops->encode(tokenizer, text, size, tokens, count);
+}
+
+int64_t mep_tokenizer_split_point(const mep_tokenizer *tokenizer, const char *text, int64_t size)
+{
+    return tokenizer->ops->cut(tokenizer, text, size);
+}
+
+void mep_tokens_free(int32_t **tokens)
+{
+    if (tokens != NULL) mep_free(tokens);
+}
+
+mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, const char **text, int64_t *size)
+{
+    MEP_REQUIRE(tokenizer, text, size);
+    *text = NULL;
+    *size = 0;
+    if (token < 0 || token >= tokenizer->vocab_size)
+        return mep_fail(MEP_ERROR_ARGUMENT, "token %ld is none of the tokenizer '%s', which has 0 .. %lld", (long)token,
+                        tokenizer->name, (long long)tokenizer->vocab_size - 1);
+    return tokenizer->ops->decode(tokenizer, token, text, size);
+}
+
+const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size)
+{
+    if (tokenizer == NULL || size == NULL) return NULL;
+    *size = 0;
+    return tokenizer->ops->json != NULL ? tokenizer->ops->json(tokenizer, size) : NULL;
+}
+
+int mep_tokenizer_equal(const mep_tokenizer *a, const mep_tokenizer *b)
+{
+    if (a == NULL || b == NULL) return a == b;
+    int64_t a_size, b_size;
+    const char *a_json = mep_tokenizer_json(a, &a_size), *b_json = mep_tokenizer_json(b, &b_size);
+    if (a_json == NULL || b_json == NULL) return a_json == b_json && strcmp(a->name, b->name) == 0;
+    return a_size == b_size && memcmp(a_json, b_json, (size_t)a_size) == 0;
+}

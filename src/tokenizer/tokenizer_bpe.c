@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The byte-level BPE tokenizer: text is cut at what is not UTF-8 and at the added tokens, normalized, cut into pieces
+ * by the patterns, and the bytes of each piece are merged. Ids are those of Hugging Face's tokenizers (encode without
+ * special tokens). A byte that is no UTF-8, which Python's strings cannot hold, is the token of that byte (U+FFFD
+ * where the vocabulary has none for it), and ends the text before it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/utf8.h"
+#include "tokenizer/bpe.h"
+
+enum { CACHE_BITS = 15, CACHE_TEXT = 30, CACHE_TOKENS = 8 };
+
+/* A piece and its tokens, in one line of the processor's cache. */
+typedef struct cached {
+    unsigned char size, count;
+    char text[CACHE_TEXT];
+    int32_t tokens[CACHE_TOKENS];
+} cached;
+
+/* Text repeats itself: nine pieces in ten are found in the cache. Each slot holds the last piece of its hash. */
+struct mep_bpe_worker {
+    cached cache[1 << CACHE_BITS];
+    pcre2_match_data *match;
+};
+
+/* One call of encode. */
+typedef struct encoding {
+    const mep_bpe *bpe;
+    mep_bpe_worker *worker;
+    mep_bpe_tokens tokens;
+} encoding;
+
+/* ---- Workers ---- */
+
+static void destroy_worker(mep_bpe_worker **worker)
+{
+    if (*worker != NULL) pcre2_match_data_free((*worker)->match);
+    mep_free(worker);
+}
+
+/* An idle worker, or a new one: as many are made as threads encode at the same time. */
+static mep_status take_worker(mep_bpe *bpe, mep_bpe_worker **worker)
+{
+    for (int i = 0; i < MEP_BPE_WORKERS; ++i) {
+        *worker = atomic_exchange(&bpe->idle[i], NULL);
+        if (*worker != NULL) return MEP_OK;
+    }
+    MEP_TRY(mep_alloc(worker, 1, sizeof **worker));
+    (*worker)->match = pcre2_match_data_create(1, NULL);
+    if ((*worker)->match != NULL) return MEP_OK;
+    destroy_worker(worker);
+    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate memory for a match");
+}
+
+static void give_worker(mep_bpe *bpe, mep_bpe_worker *worker)
+{
+    for (int i = 0; i < MEP_BPE_WORKERS; ++i) {
+        mep_bpe_worker *none = NULL;
+        if (atomic_compare_exchange_strong(&bpe->idle[i], &none, worker)) return;
+    }
+    destroy_worker(&worker);
+}
+
+/* ---- Pieces ---- */
+
+uint64_t mep_bpe_hash(const char *text, int64_t size)
+{
+    uint64_t hash = (uint64_t)size * UINT64_C(0x9e3779b97f4a7c15), word;
+    for (; size >= 8; size -= 8, text += 8) {
+        memcpy(&word, text, 8);
+        hash = (hash ^ word) * UINT64_C(0xff51afd7ed558ccd);
+        hash ^= hash >> 32;
+    }
+    word = 0;
+    memcpy(&word, text, (size_t)size);
+    hash = (hash ^ word) * UINT64_C(0xff51afd7ed558ccd);
+    return hash ^ hash >> 32;
+}
+
+static mep_status merge_piece(encoding *e, const char *text, int64_t size)
+{
+    const mep_bpe *bpe = e->bpe;
+    if (bpe->words != NULL) {
+        uint64_t slot = mep_bpe_hash(text, size) & bpe->word_mask;
+        for (; bpe->words[slot].size > 0; slot = (slot + 1) & bpe->word_mask) {
+            const mep_bpe_word *word = &bpe->words[slot];
+            if (word->size == size && memcmp(bpe->word_bytes + word->begin, text, (size_t)size) == 0)
+                return mep_bpe_tokens_append(&e->tokens, &word->id, 1);
+        }
+    }
+    return mep_bpe_merge(&bpe->merges, text, size, &e->tokens);
+}
+
+static mep_status encode_piece(void *context, const char *text, int64_t size)
+{
+    encoding *e = context;
+    if (size > CACHE_TEXT) return merge_piece(e, text, size);
+    cached *slot = &e->worker->cache[mep_bpe_hash(text, size) >> (32 - CACHE_BITS) & ((1 << CACHE_BITS) - 1)];
+    if (slot->size == size && memcmp(slot->text, text, (size_t)size) == 0)
+        return mep_bpe_tokens_append(&e->tokens, slot->tokens, slot->count);
+    int64_t before = e->tokens.count;
+    MEP_TRY(merge_piece(e, text, size));
+    int64_t made = e->tokens.count - before;
+    if (made > CACHE_TOKENS) return MEP_OK;
+    slot->size = (unsigned char)size;
+    slot->count = (unsigned char)made;
+    memcpy(slot->text, text, (size_t)size);
+    memcpy(slot->tokens, e->tokens.ids + before, (size_t)made * sizeof *slot->tokens);
+    return MEP_OK;
+}
+
+/* ---- Texts ---- */
+
+/* What is left between the added tokens. */
+static mep_status encode_plain(void *context, int32_t id, const char *text, int64_t size)
+{
+    encoding *e = context;
+    if (id >= 0) return mep_bpe_tokens_append(&e->tokens, &id, 1);
+    return mep_bpe_splitter_run(&e->bpe->splitter, e->worker->match, text, size, encode_piece, e);
+}
+
+/* What is left between the added tokens that are looked for in the text as it is. */
+static mep_status encode_raw(void *context, int32_t id, const char *text, int64_t size)
+{
+    encoding *e = context;
+    char *made = NULL;
+    if (id >= 0) return mep_bpe_tokens_append(&e->tokens, &id, 1);
+    MEP_TRY(mep_bpe_normalize(&e->bpe->splitter, text, size, &made, &text, &size));
+    mep_status status = mep_bpe_added_split(&e->bpe->normalized, text, size, encode_plain, e);
+    mep_free(&made);
+    return status;
+}
+
+static mep_status encode_valid(void *context, int32_t id, const char *text, int64_t size)
+{
+    encoding *e = context;
+    if (id >= 0) return mep_bpe_tokens_append(&e->tokens, &id, 1);
+    return mep_bpe_added_split(&e->bpe->raw, text, size, encode_raw, e);
+}
+
+mep_status mep_bpe_each_valid(const int32_t bytes[256], const char *text, int64_t size, mep_bpe_part_fn part,
+                              void *context)
+{
+    for (int64_t at = 0; at < size;) {
+        int64_t valid = mep_utf8_valid(text + at, size - at);
+        if (valid > 0) MEP_TRY(part(context, -1, text + at, valid));
+        at += valid;
+        if (at == size) break;
+        int32_t id = bytes[(unsigned char)text[at]];
+        MEP_TRY(id >= 0 ? part(context, id, text + at, 1) : part(context, -1, "\xef\xbf\xbd", 3));
+        ++at;
+    }
+    return MEP_OK;
+}
+
+/* ---- The operations ---- */
+
+static mep_status bpe_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
+                             int64_t *count)
+{
+    mep_bpe *bpe = (mep_bpe *)tokenizer; /* only the idle workers change, atomically */
+    encoding e = {.bpe = bpe};
+    MEP_TRY(mep_alloc(&e.tokens.ids, size / 3 + 16, sizeof *e.tokens.ids));
+    e.tokens.capacity = size / 3 + 16;
+    mep_status status = take_worker(bpe, &e.worker);
+    if (status == MEP_OK) {
+        status = mep_bpe_each_valid(bpe->merges.bytes, text, size, encode_valid, &e);
+        give_worker(bpe, e.worker);
+    }
+    if (status != MEP_OK) mep_free(&e.tokens.ids);
+    *tokens = e.tokens.ids;
+    *count = status == MEP_OK ? e.tokens.count : 0;
+    return status;
+}
+
+static mep_status bpe_decode(const mep_tokenizer *tokenizer, int32_t token, const char **text, int64_t *size)
+{
+    const mep_bpe *bpe = (const mep_bpe *)tokenizer;
+    if (!bpe->is_token[token])
+        return mep_fail(MEP_ERROR_ARGUMENT, "token %ld is none of the tokenizer '%s': its numbers have a hole there",
+                        (long)token, tokenizer->name);
+    *text = bpe->bytes + bpe->begin[token];
+    *size = bpe->begin[token + 1] - bpe->begin[token];
+    return MEP_OK;
+}
+
+int mep_bpe_has_added(const mep_tokenizer *tokenizer, int64_t id, const char *text)
+{
+    const mep_bpe *bpe = (const mep_bpe *)tokenizer;
+    size_t size = strlen(text);
+    if (id < 0 || id >= tokenizer->vocab_size || (bpe->is_token[id] & MEP_BPE_ADDED) == 0) return 0;
+    return (size_t)(bpe->begin[id + 1] - bpe->begin[id]) == size &&
+           memcmp(bpe->bytes + bpe->begin[id], text, size) == 0;
+}
+
+static const char *bpe_json(const mep_tokenizer *tokenizer, int64_t *size)
+{
+    const mep_bpe *bpe = (const mep_bpe *)tokenizer;
+    *size = bpe->json_size;
+    return bpe->json;
+}
+
+static void bpe_destroy(mep_tokenizer *tokenizer)
+{
+    mep_bpe *bpe = (mep_bpe *)tokenizer;
+    char *name = (char *)bpe->base.name;
+    for (int i = 0; i < MEP_BPE_WORKERS; ++i) {
+        mep_bpe_worker *worker = bpe->idle[i];
+        destroy_worker(&worker);
+    }
+    mep_bpe_splitter_free(&bpe->splitter);
+    mep_bpe_added_free(&bpe->raw);
+    mep_bpe_added_free(&bpe->normalized);
+    mep_bpe_merges_free(&bpe->merges);
+    pcre2_code_free(bpe->letter);
+    mep_free(&name);
+    mep_free(&bpe->json);
+    mep_free(&bpe->bytes);
+    mep_free(&bpe->begin);
+    mep_free(&bpe->is_token);
+    mep_free(&bpe->words);
+    mep_free(&bpe->word_bytes);
+    mep_free(&bpe);
+}
+
+static const mep_tokenizer_ops bpe_ops = {bpe_encode, bpe_decode, mep_bpe_cut, bpe_json, bpe_destroy};
+
+/* ---- Making one ---- */
+
+static mep_status fill(mep_bpe *bpe, const char *name, const char *text, int64_t size)
+{
+    char *copy = NULL;
+    json_error_t error;
+    MEP_TRY(mep_refuse_pointer(name, text, size));
+    MEP_TRY(mep_copy_string(&copy, name));
+    bpe->base.name = copy;
+    MEP_TRY(mep_alloc(&bpe->json, size + 1, 1));
+    memcpy(bpe->json, text, (size_t)size);
+    bpe->json_size = size;
+    json_t *root = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL)
+        return mep_fail(MEP_ERROR_FORMAT, "%s: is no tokenizer.json: line %d: %s", name, error.line, error.text);
+    mep_status status = mep_bpe_read(bpe, root);
+    json_decref(root);
+    return status == MEP_OK ? MEP_OK : mep_fail_in(status, "%s: ", name);
+}
+
+mep_status mep_bpe_from_json(mep_tokenizer **tokenizer, const char *name, const char *text, int64_t size)
+{
+    mep_bpe *bpe = NULL;
+    *tokenizer = NULL;
+    MEP_TRY(mep_alloc(&bpe, 1, sizeof *bpe));
+    bpe->base.ops = &bpe_ops;
+    mep_status status = fill(bpe, name, text, size);
+    if (status == MEP_OK)
+        *tokenizer = &bpe->base;
+    else
+        bpe_destroy(&bpe->base);
+    return status;
+}
