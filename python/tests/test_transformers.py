@@ -2,6 +2,8 @@
 """Exported folders in transformers against the C model they come from: logits, gradients, generation with and without a
 cache, padded batches; and what the forward pass of modeling_mep.py refuses."""
 import os
+import re
+import sys
 import tempfile
 import unittest
 import warnings
@@ -30,12 +32,13 @@ CACHE = "cache" if "cache" in FIELDS else "past_key_values"
 VOCAB, POSITIONS, MADE = 61, 64, 20
 SIZES = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
          "intermediate_size": 48, "max_position_embeddings": POSITIONS}
-# Every encoding; the settings keep a model from being one of transformers' own families.
-ENCODINGS = {"mep": {}, "mep_param": {"tie_word_embeddings": 1}, "alibi": {}, "kerple_log": {"no_bias": 1},
-             "kerple_power": {"gelu_tanh": 1}, "t5": {}, "sandwich": {}, "tanh": {}, "exp + 0.5*gauss": {},
+# Every name of the library's list, and mixtures. The settings keep a model from being one of transformers' own families.
+SETTINGS = {"mep_param": {"tie_word_embeddings": 1}, "kerple_log": {"no_bias": 1}, "kerple_power": {"gelu_tanh": 1},
+            "rotary": {"embedding_layer_norm": 1}, "learned": {"use_parallel_residual": 1}}
+NAMES = re.findall(r"^  (\w+) ", libmep.position_help(), re.MULTILINE)
+ENCODINGS = {**{name: SETTINGS.get(name, {}) for name in NAMES}, "exp + 0.5*gauss": {}, "t5:buckets=10,max=40 + t5": {},
              "mep/learn=weights,slopes": {"use_parallel_residual": 1}, "exp + exp:c=0.5/learn=slopes": {},
-             "rotary": {"embedding_layer_norm": 1}, "sinusoidal": {}, "learned": {"use_parallel_residual": 1},
-             "nope": {}}
+             "gauss:c=0.01,bias_max=4/learn=slopes": {}}
 
 
 def small(position, **changes):
@@ -95,6 +98,13 @@ class Exported(unittest.TestCase):
 
 
 class Encodings(Exported):
+    def test_list(self):
+        """The exported file has the kernels and names of the library, and nothing else."""
+        _, model = self.pair("mep")
+        module = sys.modules[type(model).__module__]
+        self.assertEqual([*module.NAMED, *module.OTHERS, *module.KERNELS], NAMES)
+        self.assertGreaterEqual(len(NAMES), 15)
+
     def test_logits(self):
         for position, ours, theirs in self.every_encoding():
             ids = tokens((2, 40))
@@ -318,13 +328,24 @@ class Forward(Exported):
         check(self, logits.detach().float().numpy(), self.ours.logits(self.ids), 5e-2)
 
     def test_new_models_train(self):
-        """A model made from a configuration alone has a gradient in every parameter of its encoding."""
-        for position in ("mep_param", "kerple_power", "mep/learn=weights,slopes"):
+        """A model made from a configuration alone has a gradient in every parameter of its encoding, and the initial
+        values of the C library where these are not random."""
+        for position in (*ENCODINGS, "mep_param/learn=weights,slopes"):
+            if position in sys.modules[type(self.model).__module__].OTHERS:
+                continue
             config = transformers.AutoConfig.from_pretrained(self.model.config._name_or_path, trust_remote_code=True)
-            config.position_encoding = position
+            one, two = (libmep.Bias(position, SIZES["num_attention_heads"], 8, seed) for seed in (1, 2))
+            config.position_encoding = one.spec
             model = type(self.model)(config)
+            names = dict(model.position_bias.named_parameters())
+            self.assertEqual(set(names), set(one.parameters), position)
+            for name, parameter in names.items():
+                values = one.parameters[name]
+                self.assertEqual(tuple(parameter.shape), values.shape, (position, name))
+                if np.array_equal(values, two.parameters[name]):
+                    check(self, parameter.detach().numpy(), values, 1e-6, f"{position} {name}")
             model(self.ids, labels=self.ids).loss.backward()
-            for name, parameter in model.position_bias.named_parameters():
+            for name, parameter in names.items():
                 self.assertTrue(parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, (position, name))
         config.position_encoding = "gaus"
         with self.assertRaisesRegex(ValueError, "unknown kernel 'gaus'; kernels: exp, gauss"):

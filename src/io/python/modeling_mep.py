@@ -95,7 +95,7 @@ class PositionBias(nn.Module):
             self.add_module(self.names[-1], Kernel(name, options, heads, config.hidden_size // heads, learn))
         self.log_weights = [math.log(weight / sum(t[0] for t in terms)) for weight, _, _ in terms]
         if "weights" in learn:
-            self.weights = nn.Parameter(torch.zeros(len(terms), heads))
+            self.weights = nn.Parameter(torch.tensor(self.log_weights)[:, None].repeat(1, heads))
 
     def forward(self, length, device):
         d = torch.arange(length, dtype=torch.float64, device=device)
