@@ -21,6 +21,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "bias/bias.h"
+#include "bias/position.h"
 #include "bias/t5.h"
 #include "golden.h"
 #include "mep/bias.h"
@@ -397,10 +398,9 @@ static double objective(mep_bias *bias, const double *params, const double *dtab
 }
 
 /* Rounding of b over the step bounds the tolerance: b is good to 1e-16 of its size, but tanh far away only to 1e-10. */
-static void check_gradient(const char *spec, uint64_t seed)
+static void check_bias_gradient(const char *spec, mep_bias *bias, uint64_t seed)
 {
     double tolerance = strncmp(spec, "tanh/", 5) == 0 ? 2e-5 : 2e-7;
-    mep_bias *bias = create(spec, GRAD_HEADS, 8);
     randomize(bias, seed);
     int64_t count = mep_bias_param_values(bias);
     double dtable[GRAD_HEADS * GRAD_LENGTH], *params = calloc((size_t)count + 1, sizeof *params),
@@ -420,6 +420,112 @@ static void check_gradient(const char *spec, uint64_t seed)
     }
     free(params);
     free(grad);
+}
+
+static void check_gradient(const char *spec, uint64_t seed)
+{
+    mep_bias *bias = create(spec, GRAD_HEADS, 8);
+    check_bias_gradient(spec, bias, seed);
+    mep_bias_destroy(&bias);
+}
+
+/* ---- A kernel of any shape ---- */
+
+/* Three options, and parameters of every kind of shape: log K_h(d) = -d (exp(c) + sum_r w[h, r] v[r]) + t[d, h]. */
+enum { PROBE_ROWS = 5 };
+enum { C, V, W, T };
+
+static double probe_rate(const mep_term *term, int64_t head)
+{
+    double rate = exp(mep_term_param(term, C)[0]);
+    for (int r = 0; r < PROBE_ROWS; r++)
+        rate += mep_term_param(term, W)[head * PROBE_ROWS + r] * mep_term_param(term, V)[r];
+    return rate;
+}
+
+static int64_t probe_row(const mep_term *term, double distance)
+{
+    int64_t last = (int64_t)term->options[1] - 1;
+    return (int64_t)distance < last ? (int64_t)distance : last;
+}
+
+static void probe_value(const mep_term *term, double distance, double *out)
+{
+    const double *row = mep_term_param(term, T) + probe_row(term, distance) * term->heads;
+    for (int64_t h = 0; h < term->heads; h++) out[h] = row[h] - distance * probe_rate(term, h);
+}
+
+static void probe_gradient(const mep_term *term, double distance, const double *upstream, double *grad)
+{
+    const double *v = mep_term_param(term, V), *w = mep_term_param(term, W);
+    double *dc = mep_term_gradient(term, C, grad), *dv = mep_term_gradient(term, V, grad),
+           *dw = mep_term_gradient(term, W, grad), *dt = mep_term_gradient(term, T, grad);
+    for (int64_t h = 0; h < term->heads; h++) {
+        dc[0] -= upstream[h] * distance * exp(mep_term_param(term, C)[0]);
+        dt[probe_row(term, distance) * term->heads + h] += upstream[h];
+        for (int r = 0; r < PROBE_ROWS; r++) {
+            dv[r] -= upstream[h] * distance * w[h * PROBE_ROWS + r];
+            dw[h * PROBE_ROWS + r] -= upstream[h] * distance * v[r];
+        }
+    }
+}
+
+static double probe_init(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t index)
+{
+    (void)term;
+    return 0.1 * param + mep_random_uniform(seed, stream, (uint64_t)index);
+}
+
+static const mep_kernel_option probe_options[] = {
+    {.name = "first", .value = 1, .min = 0, .max = 9},
+    {.name = "rows", .value = 7, .min = 1, .max = 99, .integer = 1},
+    {.name = "third", .value = 3, .min = 0, .max = 9},
+    {.name = NULL},
+};
+
+static const mep_kernel_param probe_params[] = {
+    [C] = {.name = "c", .shape = {MEP_DIMENSION_NONE}, .min = -9, .max = 9},
+    [V] = {.name = "v", .shape = {PROBE_ROWS}, .min = -9, .max = 9},
+    [W] = {.name = "w", .shape = {MEP_DIMENSION_HEADS, PROBE_ROWS}, .min = -9, .max = 9},
+    [T] = {.name = "t", .shape = {MEP_DIMENSION_OPTION - 1, MEP_DIMENSION_HEADS}, .min = -9, .max = 9},
+    {.name = NULL},
+};
+
+static const mep_kernel probe = {.name = "probe",
+                                 .options = probe_options,
+                                 .params = probe_params,
+                                 .init = probe_init,
+                                 .log_value = probe_value,
+                                 .gradient = probe_gradient};
+
+static void test_any_shape(void **state)
+{
+    (void)state;
+    static const mep_bias_param expected[] = {
+        {"probe.c", 0, {1, 1}, 1, 0},
+        {"probe.v", 1, {PROBE_ROWS, 1}, PROBE_ROWS, 1},
+        {"probe.w", 2, {GRAD_HEADS, PROBE_ROWS}, GRAD_HEADS * PROBE_ROWS, 1 + PROBE_ROWS},
+        {"probe.t", 2, {8, GRAD_HEADS}, 8 * GRAD_HEADS, 1 + PROBE_ROWS + GRAD_HEADS * PROBE_ROWS},
+    };
+    double options[] = {1, 8, 3};
+    mep_position position = {.kind = MEP_POSITION_BIAS, .spec = (char *)"probe:rows=8"};
+    position.mixture =
+        (mep_spec){.count = 1, .terms = {{.kernel = &probe, .weight = 1}}, .options = options, .option_count = 3};
+    mep_bias *bias;
+    assert_int_equal(mep_bias_create_from(&bias, &position, GRAD_HEADS, 8), MEP_OK);
+    assert_string_equal(mep_bias_spec(bias), "probe:rows=8");
+    assert_int_equal(mep_bias_param_count(bias), 4);
+    for (int64_t i = 0; i < 4; i++) {
+        mep_bias_param param;
+        assert_int_equal(mep_bias_get_param(bias, i, &param), MEP_OK);
+        assert_string_equal(param.name, expected[i].name);
+        assert_int_equal(param.ndim, expected[i].ndim);
+        assert_memory_equal(param.shape, expected[i].shape, sizeof param.shape);
+        assert_int_equal(param.size, expected[i].size);
+        assert_int_equal(param.offset, expected[i].offset);
+    }
+    assert_true(mep_position_values(&position, GRAD_HEADS) == (double)mep_bias_param_values(bias));
+    check_bias_gradient("probe", bias, 3);
     mep_bias_destroy(&bias);
 }
 
@@ -609,14 +715,23 @@ int main(void)
 {
     list_specs();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bias_max),      cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_t5_buckets),    cmocka_unit_test(test_reference_and_table),
-        cmocka_unit_test(test_single),        cmocka_unit_test(test_far),
-        cmocka_unit_test(test_finite),        cmocka_unit_test(test_tiny_weight),
-        cmocka_unit_test(test_gradients),     cmocka_unit_test(test_gradient_at_the_end_of_a_range),
-        cmocka_unit_test(test_init),          cmocka_unit_test(test_init_distributions),
-        cmocka_unit_test(test_learned_start), cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_errors),        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_bias_max),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_t5_buckets),
+        cmocka_unit_test(test_reference_and_table),
+        cmocka_unit_test(test_single),
+        cmocka_unit_test(test_far),
+        cmocka_unit_test(test_finite),
+        cmocka_unit_test(test_tiny_weight),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_any_shape),
+        cmocka_unit_test(test_gradient_at_the_end_of_a_range),
+        cmocka_unit_test(test_init),
+        cmocka_unit_test(test_init_distributions),
+        cmocka_unit_test(test_learned_start),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
