@@ -24,6 +24,7 @@
 #include "bias/position.h"
 #include "bias/t5.h"
 #include "golden.h"
+#include "io/safetensors.h"
 #include "mep/bias.h"
 
 static const int64_t FAR = (int64_t)1 << 31;
@@ -429,6 +430,49 @@ static void check_gradient(const char *spec, uint64_t seed)
     mep_bias_destroy(&bias);
 }
 
+/* ---- Golden gradients ---- */
+
+/* A tensor of float64. The caller frees it. */
+static double *golden_values(const mep_safetensors *file, const char *name, int64_t size)
+{
+    const mep_safetensors_entry *entry = mep_safetensors_find(file, name);
+    if (entry == NULL || entry->size != size) fail_msg("no tensor %s of %lld values", name, (long long)size);
+    double *values = doubles(size);
+    assert_int_equal(mep_safetensors_read(file, name, MEP_FLOAT64, entry->ndim, entry->shape, values), MEP_OK);
+    return values;
+}
+
+/* bam's table and the gradients of its parameters, from the gradient of the table, by the second oracle. */
+static void test_golden_gradient(void **state)
+{
+    (void)state;
+    enum { HEADS = 4, LENGTH = 37 };
+    int64_t distances[LENGTH];
+    double table[HEADS * LENGTH], grad[2 * HEADS] = {0.0}, params[2 * HEADS];
+    mep_safetensors *file;
+    mep_bias *bias = create("bam", HEADS, 16);
+    assert_int_equal(mep_safetensors_open(&file, golden2_path("terms_bam.safetensors")), MEP_OK);
+    double *a = golden_values(file, "param.bam.log_a", HEADS), *p = golden_values(file, "param.bam.p", HEADS),
+           *da = golden_values(file, "dparam.bam.log_a", HEADS), *dp = golden_values(file, "dparam.bam.p", HEADS),
+           *expected = golden_values(file, "table", HEADS * LENGTH),
+           *dtable = golden_values(file, "dtable", HEADS * LENGTH);
+    for (int64_t d = 0; d < LENGTH; d++) distances[d] = d;
+    memcpy(params, a, sizeof params / 2);
+    memcpy(params + HEADS, p, sizeof params / 2);
+    assert_int_equal(mep_bias_set_params(bias, params, 2 * HEADS), MEP_OK);
+    assert_int_equal(mep_bias_at(bias, distances, LENGTH, table), MEP_OK);
+    for (int n = 0; n < HEADS * LENGTH; n++) compare("table", table[n], expected[n], 1e-12, 1e-15);
+    assert_int_equal(mep_bias_table_backward(bias, LENGTH, dtable, grad), MEP_OK);
+    for (int h = 0; h < HEADS; h++) {
+        compare("log_a", grad[h], da[h], 1e-11, 1e-12);
+        compare("p", grad[HEADS + h], dp[h], 1e-11, 1e-12);
+    }
+    double *const buffers[] = {a, p, da, dp, expected, dtable};
+    for (int i = 0; i < 6; i++) free(buffers[i]);
+    mep_safetensors_close(&file);
+    mep_bias_destroy(&bias);
+}
+
 /* ---- A kernel of any shape ---- */
 
 /* Three options, and parameters of every kind of shape: log K_h(d) = -d (exp(c) + sum_r w[h, r] v[r]) + t[d, h]. */
@@ -725,6 +769,7 @@ int main(void)
         cmocka_unit_test(test_tiny_weight),
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_any_shape),
+        cmocka_unit_test(test_golden_gradient),
         cmocka_unit_test(test_gradient_at_the_end_of_a_range),
         cmocka_unit_test(test_init),
         cmocka_unit_test(test_init_distributions),
