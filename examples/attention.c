@@ -44,7 +44,8 @@ static void use_bias(mep_attention *plan, const mep_bias *bias)
 {
     static float table[HEADS * LENGTH];
     check(mep_bias_table(bias, LENGTH, table));
-    check(mep_attention_set_bias(plan, table, LENGTH));
+    const mep_attention_terms terms = {.table = table, .table_length = LENGTH};
+    check(mep_attention_set_terms(plan, &terms));
 }
 
 int main(void)
@@ -65,14 +66,23 @@ int main(void)
     check(mep_attention_create(&plan, &settings));
     use_bias(plan, bias);
 
-    check(mep_attention_forward(plan, BATCH, LENGTH, LENGTH, view(q), view(k), view(v), view(out), lse));
+    const mep_attention_call call = {.batch = BATCH,
+                                     .queries = LENGTH,
+                                     .keys = LENGTH,
+                                     .q = view(q),
+                                     .k = view(k),
+                                     .v = view(v),
+                                     .out = view(out),
+                                     .lse = lse};
+    check(mep_attention_forward(plan, &call));
     double loss = 0;
     for (int i = 0; i < SIZE; i++) loss += (double)out[i] * target[i];
-    printf("loss %.4f; %.0f %% of the blocks computed\n", loss, 100 * mep_attention_computed_share(plan));
+    printf("loss %.4f; %.0f %% of the blocks computed\n", loss, 100 * mep_attention_computed_fraction(plan));
 
     /* d loss / d out is the target. The bias gets one number a head and distance, then one a parameter. */
-    check(mep_attention_backward(plan, BATCH, LENGTH, LENGTH, view(q), view(k), view(v), view(out), lse, view(target),
-                                 view(dq), view(dk), view(dv), dtable));
+    const mep_attention_gradient gradients = {
+        .dout = view(target), .dq = view(dq), .dk = view(dk), .dv = view(dv), .dtable = dtable};
+    check(mep_attention_backward(plan, &call, &gradients));
     int64_t count = mep_bias_param_values(bias);
     double *gradient = calloc((size_t)count, sizeof *gradient), *values = calloc((size_t)count, sizeof *values);
     if (gradient == NULL || values == NULL) return 1;
@@ -85,7 +95,7 @@ int main(void)
     for (int64_t i = 0; i < count; i++) values[i] = mep_bias_params(bias)[i] + step * gradient[i];
     check(mep_bias_set_params(bias, values, count));
     use_bias(plan, bias);
-    check(mep_attention_forward(plan, BATCH, LENGTH, LENGTH, view(q), view(k), view(v), view(out), NULL));
+    check(mep_attention_forward(plan, &call));
     for (int i = 0; i < SIZE; i++) moved += (double)out[i] * target[i];
     double difference = (moved - loss) / step;
     printf("%s: %lld parameters; slope along the gradient %.4f, by difference %.4f\n", mep_bias_spec(bias),

@@ -21,6 +21,7 @@ eval: base dist tokenizer dataset model
 train: base bias attention nn model tokenizer dataset io dist eval
 dist: base
 cuda: base nn attention
+backends: base nn attention cuda
 bench: base bias attention nn model eval train
 cli: base bias attention nn model tokenizer corpus dataset io eval train dist cuda bench
 '

@@ -23,7 +23,7 @@
 #include "mep/attention.h"
 #include "mep/bias.h"
 
-static int64_t checks;        /* values compared */
+static int64_t checks;      /* values compared */
 static int rounds_products; /* set where what is run multiplies in bfloat16, whatever the CPU level */
 
 /* A problem in float64 with everything the reference gives. */
@@ -76,15 +76,30 @@ static inline void free_problem(problem *p)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
+/* The reference's call: inputs, out and lse of the problem. */
+static inline mep_attention_reference_call reference_call(const problem *p)
+{
+    return (mep_attention_reference_call){.batch = p->batch,
+                                          .heads = p->heads,
+                                          .queries = p->queries,
+                                          .keys = p->keys,
+                                          .head_dim = p->head_dim,
+                                          .scale = p->scale,
+                                          .q = p->q,
+                                          .k = p->k,
+                                          .v = p->v,
+                                          .table = p->bias,
+                                          .out = p->out,
+                                          .lse = p->lse};
+}
+
 static inline void solve(problem *p)
 {
-    assert_int_equal(mep_attention_reference_forward(p->batch, p->heads, p->queries, p->keys, p->head_dim, p->scale,
-                                                     p->bias, p->q, p->k, p->v, p->out, p->lse),
-                     MEP_OK);
-    assert_int_equal(mep_attention_reference_backward(p->batch, p->heads, p->queries, p->keys, p->head_dim, p->scale,
-                                                      p->bias, p->q, p->k, p->v, p->dout, p->dq, p->dk, p->dv,
-                                                      p->dbias),
-                     MEP_OK);
+    const mep_attention_reference_call call = reference_call(p);
+    const mep_attention_reference_gradient gradient = {
+        .dout = p->dout, .dq = p->dq, .dk = p->dk, .dv = p->dv, .dtable = p->dbias};
+    assert_int_equal(mep_attention_reference_forward(&call), MEP_OK);
+    assert_int_equal(mep_attention_reference_backward(&call, &gradient), MEP_OK);
 }
 
 /* out_size and dv_size: the reference on the sizes of v, and of dout. */
@@ -94,10 +109,12 @@ static inline void solve_sizes(problem *p)
     double *v = doubles(keys), *dout = doubles(queries), *dq = doubles(queries), *dk = doubles(keys);
     for (int64_t i = 0; i < keys; i++) v[i] = fabs(p->v[i]);
     for (int64_t i = 0; i < queries; i++) dout[i] = fabs(p->dout[i]);
-    mep_attention_reference_forward(p->batch, p->heads, p->queries, p->keys, p->head_dim, p->scale, p->bias, p->q, p->k,
-                                    v, p->out_size, NULL);
-    mep_attention_reference_backward(p->batch, p->heads, p->queries, p->keys, p->head_dim, p->scale, p->bias, p->q,
-                                     p->k, p->v, dout, dq, dk, p->dv_size, NULL);
+    mep_attention_reference_call call = reference_call(p);
+    call.v = v, call.out = p->out_size, call.lse = NULL;
+    mep_attention_reference_forward(&call);
+    call.v = p->v;
+    const mep_attention_reference_gradient gradient = {.dout = dout, .dq = dq, .dk = dk, .dv = p->dv_size};
+    mep_attention_reference_backward(&call, &gradient);
     free(v), free(dout), free(dq), free(dk);
 }
 
@@ -206,14 +223,21 @@ static inline result run(const problem *p, mep_dtype dtype, int skip_far, double
     assert_int_equal(mep_attention_create(&plan, &settings), MEP_OK);
     float *table = calloc((size_t)table_size, sizeof *table);
     for (int64_t i = 0; i < table_size; i++) table[i] = (float)p->bias[i], r.dbias[i] = 1;
-    assert_int_equal(mep_attention_set_bias(plan, table, p->keys), MEP_OK);
-    assert_int_equal(
-        mep_attention_forward(plan, p->batch, p->queries, p->keys, r.q.view, r.k.view, r.v.view, r.out.view, r.lse),
-        MEP_OK);
-    r.share = mep_attention_computed_share(plan);
-    assert_int_equal(mep_attention_backward(plan, p->batch, p->queries, p->keys, r.q.view, r.k.view, r.v.view,
-                                            r.out.view, r.lse, r.dout.view, r.dq.view, r.dk.view, r.dv.view, r.dbias),
-                     MEP_OK);
+    const mep_attention_terms terms = {.table = table, .table_length = p->keys};
+    const mep_attention_call call = {.batch = p->batch,
+                                     .queries = p->queries,
+                                     .keys = p->keys,
+                                     .q = r.q.view,
+                                     .k = r.k.view,
+                                     .v = r.v.view,
+                                     .out = r.out.view,
+                                     .lse = r.lse};
+    const mep_attention_gradient gradient = {
+        .dout = r.dout.view, .dq = r.dq.view, .dk = r.dk.view, .dv = r.dv.view, .dtable = r.dbias};
+    assert_int_equal(mep_attention_set_terms(plan, &terms), MEP_OK);
+    assert_int_equal(mep_attention_forward(plan, &call), MEP_OK);
+    r.share = mep_attention_computed_fraction(plan);
+    assert_int_equal(mep_attention_backward(plan, &call, &gradient), MEP_OK);
     for (int64_t i = 0; i < table_size; i++) r.dbias[i] -= 1;
     mep_attention_destroy(&plan);
     assert_null(plan);

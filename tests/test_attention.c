@@ -137,7 +137,9 @@ static void test_finite_differences(void **state)
             double loss[2], h = 1e-5, x = inputs[i].x[n];
             for (int side = 0; side < 2; side++) {
                 inputs[i].x[n] = x + (side == 0 ? -h : h);
-                mep_attention_reference_forward(1, 2, 5, 8, 3, 0, p.bias, p.q, p.k, p.v, out, NULL);
+                mep_attention_reference_call call = reference_call(&p);
+                call.out = out, call.lse = NULL;
+                mep_attention_reference_forward(&call);
                 loss[side] = 0;
                 for (int64_t o = 0; o < 2 * 5 * 3; o++) loss[side] += out[o] * p.dout[o];
             }
@@ -168,11 +170,15 @@ static void test_wrong_calls(void **state)
     assert_int_equal(mep_attention_create(&plan, &s), MEP_OK);
     float table[4] = {0, -1, -2, -3}, value = 0;
     mep_tensor_view none = {.data = &value}; /* refused before it is read */
-    assert_int_equal(mep_attention_forward(plan, 1, 11, 11, none, none, none, none, NULL), MEP_ERROR_ARGUMENT);
-    assert_int_equal(mep_attention_forward(plan, 1, 5, 4, none, none, none, none, NULL), MEP_ERROR_ARGUMENT);
+    mep_attention_call call = {.batch = 1, .queries = 11, .keys = 11, .q = none, .k = none, .v = none, .out = none};
+    assert_int_equal(mep_attention_forward(plan, &call), MEP_ERROR_ARGUMENT);
+    call.queries = 5, call.keys = 4;
+    assert_int_equal(mep_attention_forward(plan, &call), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "1 <= queries <= keys <= 10"));
-    assert_int_equal(mep_attention_set_bias(plan, table, 4), MEP_OK);
-    assert_int_equal(mep_attention_forward(plan, 1, 5, 5, none, none, none, none, NULL), MEP_ERROR_ARGUMENT);
+    const mep_attention_terms terms = {.table = table, .table_length = 4};
+    assert_int_equal(mep_attention_set_terms(plan, &terms), MEP_OK);
+    call.keys = 5;
+    assert_int_equal(mep_attention_forward(plan, &call), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "4 distances"));
     mep_attention_destroy(&plan);
     mep_attention_destroy(&plan);
@@ -194,7 +200,8 @@ static void test_wrong_bias(void **state)
             float table[HEADS * LENGTH] = {0};
             table[place] = values[v];
             mep_status expected = v < 2 || place % LENGTH == 0 ? MEP_ERROR_NUMERIC : MEP_OK;
-            assert_int_equal(mep_attention_set_bias(plan, table, LENGTH), expected);
+            const mep_attention_terms terms = {.table = table, .table_length = LENGTH};
+            assert_int_equal(mep_attention_set_terms(plan, &terms), expected);
         }
     mep_attention_destroy(&plan);
 }

@@ -96,7 +96,8 @@ static void extend_bias(const scene *s, mep_cache *cache, int64_t *covered)
     mep_bias *bias = bias_of(s);
     float *table = calloc((size_t)(s->heads * distances), sizeof *table);
     assert_int_equal(mep_bias_table(bias, distances, table), MEP_OK);
-    assert_int_equal(mep_cache_set_bias(cache, table, distances), MEP_OK);
+    const mep_attention_terms terms = {.table = table, .table_length = distances};
+    assert_int_equal(mep_cache_set_terms(cache, &terms), MEP_OK);
     *covered = distances;
     free(table);
     mep_bias_destroy(&bias);
@@ -148,9 +149,18 @@ static void check_reference(const scene *s, const run_of *r, int64_t t, double b
     for (int64_t i = 0; i < s->heads * keys; i++) table[i] = (double)rounded[i];
     for (int64_t h = 0; h < s->heads; h++) {
         int64_t first = h * s->tokens * d;
-        assert_int_equal(mep_attention_reference_forward(1, 1, 1, keys, d, 0, table + h * keys, r->p.q + first + t * d,
-                                                         r->p.k + first, r->p.v + first, out, &lse),
-                         MEP_OK);
+        const mep_attention_reference_call call = {.batch = 1,
+                                                   .heads = 1,
+                                                   .queries = 1,
+                                                   .keys = keys,
+                                                   .head_dim = d,
+                                                   .q = r->p.q + first + t * d,
+                                                   .k = r->p.k + first,
+                                                   .v = r->p.v + first,
+                                                   .table = table + h * keys,
+                                                   .out = out,
+                                                   .lse = &lse};
+        assert_int_equal(mep_attention_reference_forward(&call), MEP_OK);
         for (int64_t c = 0; c < d; c++)
             if (!(fabs(tensor_at(&r->out, first + t * d + c) - out[c]) <= bound))
                 fail_msg("%s, token %lld, head %lld: %g, expected %g", s->spec, (long long)t, (long long)h,
@@ -301,11 +311,17 @@ static void test_plain(void **state)
         mep_bias *bias = bias_of(&s);
         float *table = calloc((size_t)(s.heads * s.tokens), sizeof *table);
         assert_int_equal(mep_bias_table(bias, s.tokens, table), MEP_OK);
-        assert_int_equal(mep_attention_set_bias(plan, table, s.tokens), MEP_OK);
+        const mep_attention_terms terms = {.table = table, .table_length = s.tokens};
+        assert_int_equal(mep_attention_set_terms(plan, &terms), MEP_OK);
         tensor out = make_tensor(s.dtype, 1, s.heads, 1, s.head_dim, NULL);
-        assert_int_equal(mep_attention_forward(plan, 1, 1, s.tokens, view_from(&r.q, s.tokens - 1), r.k.view, r.v.view,
-                                               out.view, NULL),
-                         MEP_OK);
+        const mep_attention_call call = {.batch = 1,
+                                         .queries = 1,
+                                         .keys = s.tokens,
+                                         .q = view_from(&r.q, s.tokens - 1),
+                                         .k = r.k.view,
+                                         .v = r.v.view,
+                                         .out = out.view};
+        assert_int_equal(mep_attention_forward(plan, &call), MEP_OK);
         for (int64_t h = 0; h < s.heads; h++)
             for (int64_t c = 0; c < s.head_dim; c++)
                 assert_true(tensor_at(&out, h * s.head_dim + c) ==

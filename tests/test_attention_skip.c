@@ -105,8 +105,8 @@ static void check_left_out(double tolerance, double far, double at_least, double
     problem p = random_problem(1, 1, QUERIES, KEYS, D, 1, NULL);
     memset(p.q, 0, QUERIES * D * sizeof *p.q);
     for (int64_t d = 1; d < KEYS; d++) p.bias[d] = d < 130 ? -50 : far;
-    assert_int_equal(mep_attention_reference_forward(1, 1, QUERIES, KEYS, D, 0, p.bias, p.q, p.k, p.v, p.out, p.lse),
-                     MEP_OK);
+    const mep_attention_reference_call call = reference_call(&p);
+    assert_int_equal(mep_attention_reference_forward(&call), MEP_OK);
     double v = largest(p.v, key_values(&p));
     for (int level = 0; level <= (int)mep_cpu_level_detected(); level++) {
         set_level(level);

@@ -57,11 +57,21 @@ static result run_on_device(const problem *p, int skip_far, int learned)
     settings.device = MEP_DEVICE_CUDA;
     mep_attention *plan;
     check(mep_attention_create(&plan, &settings));
-    check(mep_attention_set_bias(plan, table, p->keys));
-    check(mep_attention_forward(plan, p->batch, p->queries, p->keys, views[0], views[4], views[5], views[2], lse));
-    r.share = mep_attention_computed_share(plan);
-    check(mep_attention_backward(plan, p->batch, p->queries, p->keys, views[0], views[4], views[5], views[2], lse,
-                                 views[1], views[3], views[6], views[7], dbias));
+    const mep_attention_terms terms = {.table = table, .table_length = p->keys};
+    const mep_attention_call call = {.batch = p->batch,
+                                     .queries = p->queries,
+                                     .keys = p->keys,
+                                     .q = views[0],
+                                     .k = views[4],
+                                     .v = views[5],
+                                     .out = views[2],
+                                     .lse = lse};
+    const mep_attention_gradient gradient = {
+        .dout = views[1], .dq = views[3], .dk = views[6], .dv = views[7], .dtable = dbias};
+    check(mep_attention_set_terms(plan, &terms));
+    check(mep_attention_forward(plan, &call));
+    r.share = mep_attention_computed_fraction(plan);
+    check(mep_attention_backward(plan, &call, &gradient));
     check(mep_device_wait(MEP_DEVICE_CUDA));
     mep_attention_destroy(&plan);
     assert_null(plan);
@@ -193,15 +203,17 @@ static void test_refused(void **state)
     mep_attention_settings s;
     mep_attention_defaults(&s);
     s.device = MEP_DEVICE_CUDA;
-    assert_int_equal(mep_attention_create(&plan, &s), MEP_ERROR_UNSUPPORTED); /* float32 */
+    assert_int_equal(mep_attention_create(&plan, &s), MEP_ERROR_ARGUMENT); /* float32 */
     s.dtype = MEP_BFLOAT16, s.head_dim = 136;
     assert_int_equal(mep_attention_create(&plan, &s), MEP_ERROR_UNSUPPORTED);
     s.head_dim = 64;
     assert_int_equal(mep_attention_create(&plan, &s), MEP_OK);
     mep_tensor_view view = {(void *)64, 64, 64, 64}, odd = {(void *)8, 64, 64, 64}; /* refused unread */
-    assert_int_equal(mep_attention_forward(plan, 1, 1, s.max_length + 1, view, view, view, view, NULL),
-                     MEP_ERROR_ARGUMENT);
-    assert_int_equal(mep_attention_forward(plan, 1, 1, 1, odd, view, view, view, NULL), MEP_ERROR_ARGUMENT);
+    mep_attention_call call = {
+        .batch = 1, .queries = 1, .keys = s.max_length + 1, .q = view, .k = view, .v = view, .out = view};
+    assert_int_equal(mep_attention_forward(plan, &call), MEP_ERROR_ARGUMENT);
+    call.keys = 1, call.q = odd;
+    assert_int_equal(mep_attention_forward(plan, &call), MEP_ERROR_ARGUMENT);
     mep_attention_destroy(&plan);
     s.device = (mep_device)7;
     assert_int_equal(mep_attention_create(&plan, &s), MEP_ERROR_ARGUMENT);

@@ -8,6 +8,7 @@
 
 #include <math.h>
 
+#include "base/backend.h"
 #include "base/bf16.h"
 #include "base/random.h"
 #include "nn/device.h"
@@ -129,7 +130,7 @@ static void compare(const char *what, double bound, double scale)
 static int set_up(void **state)
 {
     (void)state;
-    on_cuda = mep_nn_on(MEP_DEVICE_CUDA);
+    on_cuda = mep_backend_of(MEP_DEVICE_CUDA)->network;
     assert_non_null(on_cuda);
     check(on_cpu->create(&cpu, ROWS, WIDTH));
     check(on_cuda->create(&cuda, ROWS, WIDTH));

@@ -57,7 +57,8 @@ static mep_attention *make_plan(const char *spec, int64_t length, int64_t channe
     if (spec == NULL) return plan;
     assert_int_equal(mep_bias_create(&bias, spec, HEADS, channels), MEP_OK);
     assert_int_equal(mep_bias_table(bias, length, table), MEP_OK);
-    assert_int_equal(mep_attention_set_bias(plan, table, length), MEP_OK);
+    const mep_attention_terms terms = {.table = table, .table_length = length};
+    assert_int_equal(mep_attention_set_terms(plan, &terms), MEP_OK);
     mep_bias_destroy(&bias);
     return plan;
 }
@@ -69,11 +70,15 @@ static void check_end(mep_attention *plan, int64_t length, int64_t channels, mep
     int64_t first = end - count, row = HEADS * channels, size = dtype == MEP_FLOAT32 ? 4 : 2;
     char *out = calloc((size_t)(BATCH * count * row), 4);
     float *found = calloc((size_t)(BATCH * HEADS * count), sizeof *found);
-    mep_tensor_view to = view(out, 0, count, channels, dtype);
-    assert_int_equal(mep_attention_forward(plan, BATCH, count, end, view(x[0], first, length, channels, dtype),
-                                           view(x[1], 0, length, channels, dtype),
-                                           view(x[2], 0, length, channels, dtype), to, found),
-                     MEP_OK);
+    const mep_attention_call call = {.batch = BATCH,
+                                     .queries = count,
+                                     .keys = end,
+                                     .q = view(x[0], first, length, channels, dtype),
+                                     .k = view(x[1], 0, length, channels, dtype),
+                                     .v = view(x[2], 0, length, channels, dtype),
+                                     .out = view(out, 0, count, channels, dtype),
+                                     .lse = found};
+    assert_int_equal(mep_attention_forward(plan, &call), MEP_OK);
     for (int64_t b = 0; b < BATCH; b++)
         for (int64_t i = 0; i < count; i++) {
             const char *all = (const char *)x[3] + (b * length + first + i) * row * size;
@@ -94,11 +99,15 @@ static void check(const char *spec, int64_t length, int64_t channels, mep_dtype 
     float *lse = calloc((size_t)(BATCH * HEADS * length), sizeof *lse);
     for (int skip_far = 0; skip_far < 2; skip_far++) {
         mep_attention *plan = make_plan(spec, length, channels, dtype, skip_far);
-        assert_int_equal(mep_attention_forward(plan, BATCH, length, length, view(x[0], 0, length, channels, dtype),
-                                               view(x[1], 0, length, channels, dtype),
-                                               view(x[2], 0, length, channels, dtype),
-                                               view(x[3], 0, length, channels, dtype), lse),
-                         MEP_OK);
+        const mep_attention_call call = {.batch = BATCH,
+                                         .queries = length,
+                                         .keys = length,
+                                         .q = view(x[0], 0, length, channels, dtype),
+                                         .k = view(x[1], 0, length, channels, dtype),
+                                         .v = view(x[2], 0, length, channels, dtype),
+                                         .out = view(x[3], 0, length, channels, dtype),
+                                         .lse = lse};
+        assert_int_equal(mep_attention_forward(plan, &call), MEP_OK);
         for (int64_t end = 5; end <= length; end += length < 100 ? 7 : 61)
             check_end(plan, length, channels, dtype, x, lse, end, 1 + end % 4);
         check_end(plan, length, channels, dtype, x, lse, length, 1);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory of devices: the processor's, sizes that no device takes, and a device that is not there.
+ * Devices: the CPU's memory, sizes that no device accepts, a device that the build does not have, names and dtypes, and
+ * the one check where a back end is opened.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,10 +11,10 @@
 
 #include <cmocka.h>
 
-#include "base/device.h"
 #include "base/error.h"
+#include "test_backends.h"
 
-static void test_processor(void **state)
+static void test_cpu(void **state)
 {
     (void)state;
     enum { BYTES = 1000 };
@@ -54,10 +55,8 @@ static void test_sizes(void **state)
 static void test_absent(void **state)
 {
     (void)state;
-    const mep_device_memory *found = mep_device_cuda;
     char text[MEP_DEVICE_TEXT];
     void *data = text;
-    mep_device_cuda = NULL;
     assert_int_equal(mep_device_check(MEP_DEVICE_CPU), MEP_OK);
     assert_int_equal(mep_device_check(MEP_DEVICE_CUDA), MEP_ERROR_UNSUPPORTED);
     assert_non_null(strstr(mep_error_message(), "this build has no CUDA"));
@@ -68,7 +67,6 @@ static void test_absent(void **state)
     assert_int_equal(mep_device_wait(MEP_DEVICE_CUDA), MEP_ERROR_UNSUPPORTED);
     assert_int_equal(mep_device_check((mep_device)2), MEP_ERROR_ARGUMENT);
     assert_int_equal(mep_device_check((mep_device)-1), MEP_ERROR_ARGUMENT);
-    mep_device_cuda = found;
 }
 
 static void test_names(void **state)
@@ -82,15 +80,45 @@ static void test_names(void **state)
     assert_int_equal(mep_device_check_dtype(MEP_DEVICE_CUDA, MEP_BFLOAT16), MEP_OK);
     assert_int_equal(mep_device_check_dtype(MEP_DEVICE_CUDA, MEP_FLOAT32), MEP_ERROR_ARGUMENT);
     assert_int_equal(mep_device_check_dtype((mep_device)2, MEP_BFLOAT16), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_device_check_dtype(MEP_DEVICE_CPU, MEP_INT64), MEP_ERROR_ARGUMENT);
+    assert_string_equal(mep_error_message(),
+                        "the device cpu computes in float32 or bfloat16, not in int64; use float32 "
+                        "or bfloat16");
+    assert_int_equal(mep_device_check_dtype(MEP_DEVICE_CUDA, MEP_FLOAT32), MEP_ERROR_ARGUMENT);
+    assert_string_equal(mep_error_message(),
+                        "the device cuda computes in bfloat16, not in float32; use bfloat16, or the "
+                        "device cpu");
+}
+
+static mep_status no_machine(void)
+{
+    return mep_fail(MEP_ERROR_UNSUPPORTED, "no such machine");
+}
+
+/* In the order dtype, build, machine; a back end only where all three fit. */
+static void test_open(void **state)
+{
+    (void)state;
+    const mep_device_memory absent = {.check = no_machine};
+    const mep_backend kept = cuda_row, *found = &cuda_row;
+    assert_int_equal(mep_backend_open(MEP_DEVICE_CPU, MEP_BFLOAT16, &found), MEP_OK);
+    assert_ptr_equal(found, &cpu_row);
+    assert_int_equal(mep_backend_open(MEP_DEVICE_CUDA, MEP_FLOAT32, &found), MEP_ERROR_ARGUMENT);
+    assert_null(found);
+    assert_int_equal(mep_backend_open(MEP_DEVICE_CUDA, MEP_BFLOAT16, &found), MEP_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(mep_error_message(), "this build has no CUDA"));
+    cuda_row.missing = NULL, cuda_row.memory = &absent;
+    assert_int_equal(mep_backend_open(MEP_DEVICE_CUDA, MEP_BFLOAT16, &found), MEP_ERROR_UNSUPPORTED);
+    assert_string_equal(mep_error_message(), "no such machine");
+    assert_null(found);
+    cuda_row = kept;
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_processor),
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_absent),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_cpu),   cmocka_unit_test(test_sizes), cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_names), cmocka_unit_test(test_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

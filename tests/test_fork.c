@@ -42,10 +42,11 @@ static void attend(mep_attention *with, results *r)
     float *lse = allocate(HEADS * KEYS, sizeof *lse);
     for (int64_t i = 0; i < SIZE; i++) x[i] = (float)(mep_random_bits(5, 1, (uint64_t)i) % 1000) / 500 - 1;
     mep_tensor_view v = view(x), out = view(r->out);
-    assert_int_equal(mep_attention_forward(with, 1, KEYS, KEYS, v, v, v, out, lse), MEP_OK);
-    assert_int_equal(
-        mep_attention_backward(with, 1, KEYS, KEYS, v, v, v, out, lse, v, view(r->dq), view(dk), view(dv), NULL),
-        MEP_OK);
+    const mep_attention_call call = {
+        .batch = 1, .queries = KEYS, .keys = KEYS, .q = v, .k = v, .v = v, .out = out, .lse = lse};
+    const mep_attention_gradient gradient = {.dout = v, .dq = view(r->dq), .dk = view(dk), .dv = view(dv)};
+    assert_int_equal(mep_attention_forward(with, &call), MEP_OK);
+    assert_int_equal(mep_attention_backward(with, &call, &gradient), MEP_OK);
     free(x);
     free(dk);
     free(dv);

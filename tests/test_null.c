@@ -17,7 +17,6 @@
 static _Alignas(64) char bytes[1 << 16];
 #define X ((void *)bytes)
 #define VIEW ((mep_tensor_view){bytes, 1, 1, 1})
-#define NONE ((mep_tensor_view){NULL, 1, 1, 1})
 #define CALLBACK NULL /* a function that may be missing */
 
 static int on_token(void *context, int32_t token)
@@ -73,61 +72,74 @@ static void check_text(const char *function, const char *argument, const char *t
 static void test_attention(void **state)
 {
     (void)state;
-    VALUE(mep_attention_computed_share, plan, mep_attention_computed_share(NULL) == 0);
-    STATUS(mep_attention_backward, plan,
-           mep_attention_backward(NULL, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X, VIEW, VIEW, VIEW, VIEW, X));
-    STATUS(mep_attention_backward, q.data,
-           mep_attention_backward(X, 1, 1, 1, NONE, VIEW, VIEW, VIEW, X, VIEW, VIEW, VIEW, VIEW, X));
-    STATUS(mep_attention_backward, k.data,
-           mep_attention_backward(X, 1, 1, 1, VIEW, NONE, VIEW, VIEW, X, VIEW, VIEW, VIEW, VIEW, X));
-    STATUS(mep_attention_backward, v.data,
-           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, NONE, VIEW, X, VIEW, VIEW, VIEW, VIEW, X));
-    STATUS(mep_attention_backward, out.data,
-           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, NONE, X, VIEW, VIEW, VIEW, VIEW, X));
-    STATUS(mep_attention_backward, lse,
-           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, NULL, VIEW, VIEW, VIEW, VIEW, X));
-    STATUS(mep_attention_backward, dout.data,
-           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X, NONE, VIEW, VIEW, VIEW, X));
-    STATUS(mep_attention_backward, dq.data,
-           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X, VIEW, NONE, VIEW, VIEW, X));
-    STATUS(mep_attention_backward, dk.data,
-           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X, VIEW, VIEW, NONE, VIEW, X));
-    STATUS(mep_attention_backward, dv.data,
-           mep_attention_backward(X, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X, VIEW, VIEW, VIEW, NONE, X));
-    OPTIONAL(mep_attention_backward, dbias);
+    VALUE(mep_attention_computed_fraction, plan, mep_attention_computed_fraction(NULL) == 0);
+    const mep_attention_call call = {.q = VIEW, .k = VIEW, .v = VIEW, .out = VIEW, .lse = X};
+    const mep_attention_gradient gradient = {.dout = VIEW, .dq = VIEW, .dk = VIEW, .dv = VIEW};
+    STATUS(mep_attention_forward, plan, mep_attention_forward(NULL, &call));
+    STATUS(mep_attention_forward, call, mep_attention_forward(X, NULL));
+    STATUS(mep_attention_backward, plan, mep_attention_backward(NULL, &call, &gradient));
+    STATUS(mep_attention_backward, call, mep_attention_backward(X, NULL, &gradient));
+    STATUS(mep_attention_backward, gradient, mep_attention_backward(X, &call, NULL));
+    /* X with the member missing */
+#define WITHOUT_VIEW(type, value, member)                                                                              \
+    type without = value;                                                                                              \
+    without.member.data = NULL
+#define NO_INPUT(member)                                                                                               \
+    do {                                                                                                               \
+        WITHOUT_VIEW(mep_attention_call, call, member);                                                                \
+        STATUS(mep_attention_forward, call->member.data, mep_attention_forward(X, &without));                          \
+        STATUS(mep_attention_backward, call->member.data, mep_attention_backward(X, &without, &gradient));             \
+    } while (0)
+#define NO_GRADIENT(member)                                                                                            \
+    do {                                                                                                               \
+        WITHOUT_VIEW(mep_attention_gradient, gradient, member);                                                        \
+        STATUS(mep_attention_backward, gradient->member.data, mep_attention_backward(X, &call, &without));             \
+    } while (0)
+    NO_INPUT(q);
+    NO_INPUT(k);
+    NO_INPUT(v);
+    NO_INPUT(out);
+    NO_GRADIENT(dout);
+    NO_GRADIENT(dq);
+    NO_GRADIENT(dk);
+    NO_GRADIENT(dv);
+    mep_attention_call without_lse = call;
+    without_lse.lse = NULL;
+    STATUS(mep_attention_backward, call->lse, mep_attention_backward(X, &without_lse, &gradient));
     STATUS(mep_attention_create, plan, mep_attention_create(NULL, X));
     STATUS(mep_attention_create, settings, mep_attention_create(X, NULL));
-    STATUS(mep_attention_forward, plan, mep_attention_forward(NULL, 1, 1, 1, VIEW, VIEW, VIEW, VIEW, X));
-    STATUS(mep_attention_forward, q.data, mep_attention_forward(X, 1, 1, 1, NONE, VIEW, VIEW, VIEW, X));
-    STATUS(mep_attention_forward, k.data, mep_attention_forward(X, 1, 1, 1, VIEW, NONE, VIEW, VIEW, X));
-    STATUS(mep_attention_forward, v.data, mep_attention_forward(X, 1, 1, 1, VIEW, VIEW, NONE, VIEW, X));
-    STATUS(mep_attention_forward, out.data, mep_attention_forward(X, 1, 1, 1, VIEW, VIEW, VIEW, NONE, X));
-    OPTIONAL(mep_attention_forward, lse);
-    OPTIONAL(mep_attention_reference_backward, bias);
-    STATUS(mep_attention_reference_backward, q,
-           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, NULL, X, X, X, X, X, X, X));
-    STATUS(mep_attention_reference_backward, k,
-           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, NULL, X, X, X, X, X, X));
-    STATUS(mep_attention_reference_backward, v,
-           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, X, NULL, X, X, X, X, X));
-    STATUS(mep_attention_reference_backward, dout,
-           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, X, X, NULL, X, X, X, X));
-    STATUS(mep_attention_reference_backward, dq,
-           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, X, X, X, NULL, X, X, X));
-    STATUS(mep_attention_reference_backward, dk,
-           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, X, X, X, X, NULL, X, X));
-    STATUS(mep_attention_reference_backward, dv,
-           mep_attention_reference_backward(1, 1, 1, 1, 1, 1, X, X, X, X, X, X, X, NULL, X));
-    OPTIONAL(mep_attention_reference_backward, dbias);
-    OPTIONAL(mep_attention_reference_forward, bias);
-    STATUS(mep_attention_reference_forward, q, mep_attention_reference_forward(1, 1, 1, 1, 1, 1, X, NULL, X, X, X, X));
-    STATUS(mep_attention_reference_forward, k, mep_attention_reference_forward(1, 1, 1, 1, 1, 1, X, X, NULL, X, X, X));
-    STATUS(mep_attention_reference_forward, v, mep_attention_reference_forward(1, 1, 1, 1, 1, 1, X, X, X, NULL, X, X));
-    STATUS(mep_attention_reference_forward, out,
-           mep_attention_reference_forward(1, 1, 1, 1, 1, 1, X, X, X, X, NULL, X));
-    OPTIONAL(mep_attention_reference_forward, lse);
-    STATUS(mep_attention_set_bias, plan, mep_attention_set_bias(NULL, X, 1));
-    OPTIONAL(mep_attention_set_bias, table);
+    const mep_attention_reference_call whole = {.q = X, .k = X, .v = X, .out = X};
+    const mep_attention_reference_gradient gradients = {.dout = X, .dq = X, .dk = X, .dv = X};
+    STATUS(mep_attention_reference_forward, call, mep_attention_reference_forward(NULL));
+    STATUS(mep_attention_reference_backward, call, mep_attention_reference_backward(NULL, &gradients));
+    STATUS(mep_attention_reference_backward, gradient, mep_attention_reference_backward(&whole, NULL));
+#define NO_REFERENCE_INPUT(member)                                                                                     \
+    do {                                                                                                               \
+        mep_attention_reference_call without = whole;                                                                  \
+        without.member = NULL;                                                                                         \
+        STATUS(mep_attention_reference_forward, call->member, mep_attention_reference_forward(&without));              \
+        STATUS(mep_attention_reference_backward, call->member,                                                         \
+               mep_attention_reference_backward(&without, &gradients));                                                \
+    } while (0)
+#define NO_REFERENCE_GRADIENT(member)                                                                                  \
+    do {                                                                                                               \
+        mep_attention_reference_gradient without = gradients;                                                          \
+        without.member = NULL;                                                                                         \
+        STATUS(mep_attention_reference_backward, gradient->member,                                                     \
+               mep_attention_reference_backward(&whole, &without));                                                    \
+    } while (0)
+    NO_REFERENCE_INPUT(q);
+    NO_REFERENCE_INPUT(k);
+    NO_REFERENCE_INPUT(v);
+    NO_REFERENCE_GRADIENT(dout);
+    NO_REFERENCE_GRADIENT(dq);
+    NO_REFERENCE_GRADIENT(dk);
+    NO_REFERENCE_GRADIENT(dv);
+    mep_attention_reference_call without_out = whole;
+    without_out.out = NULL;
+    STATUS(mep_attention_reference_forward, call->out, mep_attention_reference_forward(&without_out));
+    STATUS(mep_attention_set_terms, plan, mep_attention_set_terms(NULL, X));
+    OPTIONAL(mep_attention_set_terms, terms);
     NOTHING(mep_attention_defaults, settings, mep_attention_defaults(NULL));
     NOTHING(mep_attention_destroy, plan, mep_attention_destroy(NULL));
 }

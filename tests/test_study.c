@@ -14,13 +14,12 @@
 
 #include <cmocka.h>
 
-#include "attention/device.h"
-#include "base/device.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
 #include "mep/study.h"
 #include "scratch.h"
+#include "test_backends.h"
 #include "train/study.h"
 
 enum { TOKENS = 3000, MOST = 64, STEPS = 3, LENGTH = 8 };
@@ -547,21 +546,21 @@ static mep_status usable(void)
 }
 
 /* Attention of a device that takes heads of 8 channels. */
-static mep_status make_plan(mep_attention_on_device **plan, const mep_attention_settings *settings)
+static mep_status make_plan(mep_attention_plan **plan, const mep_attention_settings *settings)
 {
     static int place;
-    *plan = (mep_attention_on_device *)&place;
+    *plan = (mep_attention_plan *)&place;
     return settings->head_dim == 8 ? MEP_OK : mep_fail(MEP_ERROR_UNSUPPORTED, "heads of 8 channels, please");
 }
 
-static void forget_plan(mep_attention_on_device **plan)
+static void forget_plan(mep_attention_plan **plan)
 {
     *plan = NULL;
 }
 
-static mep_status take_bias(mep_attention_on_device *plan, const float *table, int64_t length)
+static mep_status take_terms(mep_attention_plan *plan, const mep_attention_terms *terms)
 {
-    (void)plan, (void)table, (void)length;
+    (void)plan, (void)terms;
     return MEP_OK;
 }
 
@@ -570,18 +569,17 @@ static mep_status take_bias(mep_attention_on_device *plan, const float *table, i
 static void test_device(void **state)
 {
     (void)state;
-    const mep_device_memory fake = {.check = usable}, *there = mep_device_cuda;
-    const mep_attention_device attention = {.create = make_plan, .destroy = forget_plan, .set_bias = take_bias};
-    const mep_attention_device *attention_there = mep_attention_cuda;
+    const mep_device_memory fake = {.check = usable};
+    const mep_attention_backend attention = {.create = make_plan, .destroy = forget_plan, .set_terms = take_terms};
+    const mep_backend kept = cuda_row;
     mep_study_settings s = small_study();
     s.encoding_count = s.seed_count = 1;
     s.train.dtype = s.eval.dtype = MEP_BFLOAT16;
     run_study("on_cpu", &s);
     s.train.device = MEP_DEVICE_CUDA;
-    mep_device_cuda = NULL;
     assert_int_equal(mep_study_run(scratch_path("on_cuda"), &s, NULL, NULL), MEP_ERROR_UNSUPPORTED);
     assert_false(mep_folder_exists(scratch_path("on_cuda")));
-    mep_device_cuda = &fake, mep_attention_cuda = &attention;
+    cuda_row.missing = NULL, cuda_row.memory = &fake, cuda_row.attention = &attention;
     s.train.model.num_attention_heads = 4; /* of 4 channels */
     assert_int_equal(mep_study_run(scratch_path("on_cuda"), &s, NULL, NULL), MEP_ERROR_UNSUPPORTED);
     assert_non_null(strstr(mep_error_message(), "heads of 8 channels"));
@@ -599,7 +597,7 @@ static void test_device(void **state)
     assert_ok(mep_study_run_folder(scratch_path("on_cpu"), &s, 0, 0, 0, run));
     assert_ok(mep_train_set_device(run, MEP_DEVICE_CUDA));
     expect_failure("on_cpu", &s, "was made with device \"cuda\", now it is \"cpu\"");
-    mep_device_cuda = there, mep_attention_cuda = attention_there;
+    cuda_row = kept;
 }
 
 /* A damaged eval.json is an error that names the file, not a result. */

@@ -8,9 +8,9 @@
 
 #include <time.h>
 
-#include "base/device.h"
 #include "io/safetensors.h"
 #include "eval/evaluate.h"
+#include "test_backends.h"
 #include "train/adamw.h"
 #include "train/run.h"
 #include "train/sampler.h"
@@ -391,9 +391,7 @@ static void test_device(void **state)
     (void)state;
     record r;
     mep_dist pair = {.size = 2};
-    const mep_device_memory *there = mep_device_cuda;
     mep_train_settings s = settings_for("mep"), read;
-    mep_device_cuda = NULL;
     s.device = MEP_DEVICE_CUDA, s.dtype = MEP_FLOAT32;
     assert_int_equal(mep_train_check(&s), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "bfloat16, not in float32"));
@@ -425,7 +423,6 @@ static void test_device(void **state)
     assert_int_equal(mep_train_set_device(run_path("float32"), MEP_DEVICE_CUDA), MEP_ERROR_ARGUMENT);
     assert_int_equal(mep_train_read_settings(run_path("float32"), &read), MEP_OK);
     assert_int_equal(read.device, MEP_DEVICE_CPU);
-    mep_device_cuda = there;
 }
 
 static void test_refusals(void **state)

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused causal attention with a distance bias, forward and backward, in memory linear in the length.
+ * Fused causal attention with additive score terms, forward and backward, in memory linear in the length.
  *
- * Query i of Lq (at the end of Lk keys) has absolute position i + Lk - Lq and sees keys j at distances
+ * Query i of Lq (the last of Lk positions) is at position i + Lk - Lq and sees the keys j at distances
  * d = i + Lk - Lq - j >= 0:
  *
- *     score(i,j) = scale * q_i . k_j + bias_h(d);  out_i = sum_j softmax_j(score(i,j)) v_j
+ *     score(i,j) = scale * q_i . k_j + table_h(d);  out_i = sum_j softmax_j(score(i,j)) v_j
  *
- * Nothing of size Lq x Lk is ever stored. Beside the tables of the bias, the forward pass keeps for each thread that
- * OpenMP has when the plan is made a few hundred KB, whatever the length; the backward pass one head's dq in float32
- * for each thread, twice where a head is long enough to be shared by threads, and a few numbers a query. Tasks are
- * pieces of a head, so threads are busy at batch 1 too. Results are the same bits for any number of threads.
+ * Nothing of size Lq x Lk is stored. In addition to the tables of the terms, the forward pass keeps a few hundred KB
+ * per thread (of the threads that OpenMP has when the plan is made), whatever the length; the backward pass keeps one
+ * head's dq in float32 per thread, twice where threads share a head, and a few numbers per query. Threads also share a
+ * head, so they are busy at batch 1 too. Results are bit-identical for any number of threads.
  *
- * bfloat16 tensors are multiplied in bfloat16 with float32 sums where the processor can (AVX512_BF16): the softmax
- * weights are then rounded to bfloat16 for the product with the values, as in other fused kernels; elsewhere they are
- * converted, and the arithmetic is float32. Inputs are finite; a value that is not may reach queries that do not see
- * it.
+ * bfloat16 tensors are multiplied in bfloat16 with float32 sums where the CPU can (AVX512_BF16): the softmax weights
+ * are then rounded to bfloat16 for the product with the values, as in other fused kernels; elsewhere they are
+ * converted, and the arithmetic is float32. Inputs are finite; a value that is not finite may reach queries that do not
+ * see it.
  */
 #ifndef MEP_ATTENTION_H
 #define MEP_ATTENTION_H
@@ -26,26 +26,27 @@
 extern "C" {
 #endif
 
+/* A plan: sizes, prepared terms and workspace. */
 typedef struct mep_attention mep_attention;
 
 /* What a plan is made for. Fill with mep_attention_defaults, then set the sizes. */
 typedef struct mep_attention_settings {
     int64_t heads;      /* >= 1 */
     int64_t head_dim;   /* >= 1; fastest for multiples of 16 */
-    int64_t max_length; /* longest number of keys that will be given */
+    int64_t max_length; /* largest number of keys of a call */
     double scale;       /* of q.k; 0 means 1/sqrt(head_dim) */
     mep_dtype dtype;    /* of q, k, v, out and their gradients: MEP_FLOAT32 or MEP_BFLOAT16 */
-    int skip_far;     /* 1 (default): blocks whose every weight is exactly 0 in float32 are not computed. The result is
-                         the same to the bit as with 0, for finite v and scores of magnitude below 1e6 */
-    double tolerance; /* 0 (default): exact. t > 0 with skip_far: blocks may also be left out whose softmax weight is in
-                         all at most t a row */
-    mep_device device; /* MEP_DEVICE_CPU (default), or MEP_DEVICE_CUDA: the tensors of calls, lse and dbias lie there.
-                          It takes bfloat16 with head_dim a multiple of 8 up to 128, views aligned to 16 bytes with
-                          strides of multiples of 8 elements; gradients are the same bits in every run. Calls do not
-                          wait (device.h) */
-    void *stream;      /* of MEP_DEVICE_CUDA: the cudaStream_t that calls are put into; NULL: the default stream.
-                          One made with cudaStreamNonBlocking, as PyTorch's are, is not waited for by the copies of
-                          device.h: synchronize it first */
+    int skip_far;       /* 1 (default): blocks of keys whose every weight is exactly 0 in float32 are not computed. The
+                           result is bit-identical to that with 0, for finite v and scores of magnitude below 1e6 */
+    double tolerance;   /* 0 (default): exact. t > 0 with skip_far: blocks are also left out where the softmax weights
+                           of all of them together are at most t per row */
+    mep_device device;  /* MEP_DEVICE_CPU (default), or MEP_DEVICE_CUDA: the tensors of calls, lse and dtable are in the
+                           device's memory. CUDA takes bfloat16 with head_dim a multiple of 8 up to 128, and views
+                           aligned to 16 bytes with strides of multiples of 8 elements; gradients are bit-identical in
+                           every run. Calls do not wait for the device (device.h) */
+    void *stream;       /* of MEP_DEVICE_CUDA: the cudaStream_t of the calls; NULL: the default stream. The copies of
+                           device.h do not wait for a stream made with cudaStreamNonBlocking, as PyTorch's are:
+                           synchronize it first */
 } mep_attention_settings;
 
 /* A tensor [batch, heads, length, head_dim] with any strides, in elements; channels are contiguous. It covers
@@ -55,44 +56,73 @@ typedef struct mep_tensor_view {
     int64_t batch_stride, head_stride, token_stride;
 } mep_tensor_view;
 
+/* The score terms that depend on the distance alone. A plan prepares them once for all its calls; a term whose pointer
+ * is NULL is absent. */
+typedef struct mep_attention_terms {
+    const float *table;   /* [heads, table_length] in host memory: table[h][d] is added to the scores of head h at
+                             distance d. Values are finite, or -inf beyond distance 0 */
+    int64_t table_length; /* at least the keys of later calls */
+} mep_attention_terms;
+
+/* One forward call, and what its backward call reads again: 1 <= queries <= keys <= max_length. */
+typedef struct mep_attention_call {
+    int64_t batch, queries, keys;
+    mep_tensor_view q;    /* [batch, heads, queries, head_dim] */
+    mep_tensor_view k, v; /* [batch, heads, keys, head_dim] */
+    mep_tensor_view out;  /* like q; written by the forward call, read by the backward call */
+    float *lse; /* [batch, heads, queries]: log sum_j exp(score(i,j)); written by the forward call, where it may
+                   be NULL, and read by the backward call */
+} mep_attention_call;
+
+/* Gradients of one call. dout is read; dq, dk and dv are overwritten. */
+typedef struct mep_attention_gradient {
+    mep_tensor_view dout, dq; /* like q */
+    mep_tensor_view dk, dv;   /* like k */
+    double *dtable;           /* [heads, keys]: the gradient of the table, summed over the batch, is added; or NULL */
+} mep_attention_gradient;
+
 MEP_API void mep_attention_defaults(mep_attention_settings *settings);
 
-/* Make a plan with its workspace; the bias starts as zero. The caller owns *plan. One plan serves one call at a time.
- */
+/* Make a plan with its workspace and without score terms. The caller owns *plan. One plan serves one call at a time. */
 MEP_API mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings);
 MEP_API void mep_attention_destroy(mep_attention **plan);
 
-/* Copy a bias table [heads, length] in the program's memory, length >= the keys of later calls; NULL for none. Values
- * are finite, or -inf beyond distance 0; others are MEP_ERROR_NUMERIC. */
-MEP_API mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64_t length);
+/* Copy and prepare the terms for later calls; NULL for none. MEP_ERROR_NUMERIC where a table has a value that is not
+ * allowed; the plan then keeps the terms that it had. */
+MEP_API mep_status mep_attention_set_terms(mep_attention *plan, const mep_attention_terms *terms);
 
-/* out[b,h,i,:] and, where lse is not NULL, lse[(b*heads + h)*queries + i] = log sum_j exp(score(i,j)).
- * 1 <= queries <= keys <= max_length. out may not overlap q, k, v. */
-MEP_API mep_status mep_attention_forward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys,
-                                         mep_tensor_view q, mep_tensor_view k, mep_tensor_view v, mep_tensor_view out,
-                                         float *lse);
+/* Compute call->out and call->lse. */
+MEP_API mep_status mep_attention_forward(mep_attention *plan, const mep_attention_call *call);
 
-/* Gradients of the forward call with the same arguments: dq, dk, dv are overwritten; dbias, where not NULL, is a table
- * [heads, keys] of float64 to which the gradient of bias_h(d), summed over the batch, is added. out and lse are the
- * forward call's. With a tolerance, blocks are left out by the final log-sum-exp rather than the running maximum. */
-MEP_API mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys,
-                                          mep_tensor_view q, mep_tensor_view k, mep_tensor_view v, mep_tensor_view out,
-                                          const float *lse, mep_tensor_view dout, mep_tensor_view dq,
-                                          mep_tensor_view dk, mep_tensor_view dv, double *dbias);
+/* Compute the gradients of the forward call with the same `call` and terms. With a tolerance, blocks are left out by
+ * the final log-sum-exp rather than the running maximum. */
+MEP_API mep_status mep_attention_backward(mep_attention *plan, const mep_attention_call *call,
+                                          const mep_attention_gradient *gradient);
 
-/* Share of the blocks of keys up to the diagonal that the last forward call computed, 0 .. 1; 1 after decoding. */
-MEP_API double mep_attention_computed_share(const mep_attention *plan);
+/* Fraction of the blocks of keys up to the diagonal that the last forward call computed, 0 .. 1; 1 after decoding. */
+MEP_API double mep_attention_computed_fraction(const mep_attention *plan);
 
-/* The plain reference in float64, one loop an index of the formula, contiguous [batch, heads, length, head_dim]; for
- * tests and for other people's tests. bias: [heads, keys] or NULL. lse may be NULL. */
-MEP_API mep_status mep_attention_reference_forward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
-                                                   int64_t head_dim, double scale, const double *bias, const double *q,
-                                                   const double *k, const double *v, double *out, double *lse);
-/* dq, dk, dv are overwritten, dbias ([heads, keys] or NULL) too. */
-MEP_API mep_status mep_attention_reference_backward(int64_t batch, int64_t heads, int64_t queries, int64_t keys,
-                                                    int64_t head_dim, double scale, const double *bias, const double *q,
-                                                    const double *k, const double *v, const double *dout, double *dq,
-                                                    double *dk, double *dv, double *dbias);
+/* The plain reference in float64, one loop per index of the formula, for tests of this library and of others. Tensors
+ * are contiguous [batch, heads, length, head_dim]. */
+typedef struct mep_attention_reference_call {
+    int64_t batch, heads, queries, keys, head_dim;
+    double scale;        /* of q.k; 0 means 1/sqrt(head_dim) */
+    const double *q;     /* [batch, heads, queries, head_dim] */
+    const double *k, *v; /* [batch, heads, keys, head_dim] */
+    const double *table; /* [heads, keys], or NULL */
+    double *out, *lse;   /* written by the forward function, not read by the backward function; lse may be NULL */
+} mep_attention_reference_call;
+
+/* dout is read; the others are overwritten. */
+typedef struct mep_attention_reference_gradient {
+    const double *dout;
+    double *dq, *dk, *dv;
+    double *dtable; /* [heads, keys], or NULL */
+} mep_attention_reference_gradient;
+
+MEP_API mep_status mep_attention_reference_forward(const mep_attention_reference_call *call);
+MEP_API mep_status mep_attention_reference_backward(const mep_attention_reference_call *call,
+                                                    const mep_attention_reference_gradient *gradient);
 
 #ifdef __cplusplus
 }

@@ -41,6 +41,22 @@ typedef struct mep_tensor_view {
     void *data;
     int64_t batch_stride, head_stride, token_stride;
 } mep_tensor_view;
+typedef struct mep_attention_terms {
+    const float *table;
+    int64_t table_length;
+} mep_attention_terms;
+typedef struct mep_attention_call {
+    int64_t batch, queries, keys;
+    mep_tensor_view q;
+    mep_tensor_view k, v;
+    mep_tensor_view out;
+    float *lse;
+} mep_attention_call;
+typedef struct mep_attention_gradient {
+    mep_tensor_view dout, dq;
+    mep_tensor_view dk, dv;
+    double *dtable;
+} mep_attention_gradient;
 typedef struct mep_model_config {
     int64_t vocab_size;
     int64_t hidden_size;
@@ -138,14 +154,11 @@ const char *mep_position_help(void);
 void mep_attention_defaults(mep_attention_settings *settings);
 mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings);
 void mep_attention_destroy(mep_attention **plan);
-mep_status mep_attention_set_bias(mep_attention *plan, const float *table, int64_t length);
-mep_status mep_attention_forward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys, mep_tensor_view q,
-                                 mep_tensor_view k, mep_tensor_view v, mep_tensor_view out, float *lse);
-mep_status mep_attention_backward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys, mep_tensor_view q,
-                                  mep_tensor_view k, mep_tensor_view v, mep_tensor_view out, const float *lse,
-                                  mep_tensor_view dout, mep_tensor_view dq, mep_tensor_view dk, mep_tensor_view dv,
-                                  double *dbias);
-double mep_attention_computed_share(const mep_attention *plan);
+mep_status mep_attention_set_terms(mep_attention *plan, const mep_attention_terms *terms);
+mep_status mep_attention_forward(mep_attention *plan, const mep_attention_call *call);
+mep_status mep_attention_backward(mep_attention *plan, const mep_attention_call *call,
+                                  const mep_attention_gradient *gradient);
+double mep_attention_computed_fraction(const mep_attention *plan);
 
 mep_status mep_model_preset(const char *name, mep_model_config *config);
 mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed);

@@ -58,7 +58,7 @@ class Attention:
             length = table.shape[1] if table.ndim == 2 else 0
             pointer = address("table", table, (self.heads, length), "float32")
         with self._lock:
-            lib.mep_attention_set_bias(self._handle.pointer, pointer, length)
+            lib.mep_attention_set_terms(self._handle.pointer, TYPES["mep_attention_terms"](pointer, length))
             self._table = table
         return self
 
@@ -82,9 +82,9 @@ class Attention:
                  view("v", v, k_shape, self._dtype), view("out", out, q_shape, self._dtype, writable=True)]
         if views[3].data in [x.data for x in views[:3]]:
             raise ValueError("out is also an input: give another array, or none")
+        call = TYPES["mep_attention_call"](batch, queries, keys, *views, address("lse", lse, q_shape[:3], "float32"))
         with self._lock:
-            lib.mep_attention_forward(self._handle.pointer, batch, queries, keys, *views,
-                                      address("lse", lse, q_shape[:3], "float32"))
+            lib.mep_attention_forward(self._handle.pointer, call)
         return out, lse
 
     def backward(self, q, k, v, out, lse, dout, dbias=None):
@@ -101,12 +101,14 @@ class Attention:
                   zip(("q", "k", "v", "out", "dout"), (q, k, v, out, dout), (*shapes, q_shape, q_shape))]
         outputs = [view(name, x, shape, self._dtype, writable=True)
                    for name, x, shape in zip(("dq", "dk", "dv"), gradients, shapes)]
+        call = TYPES["mep_attention_call"](batch, queries, keys, *inputs[:4],
+                                           address("lse", lse, q_shape[:3], "float32"))
+        gradient = TYPES["mep_attention_gradient"](inputs[4], *outputs, pointer)
         with self._lock:
-            lib.mep_attention_backward(self._handle.pointer, batch, queries, keys, *inputs[:4],
-                                       address("lse", lse, q_shape[:3], "float32"), inputs[4], *outputs, pointer)
+            lib.mep_attention_backward(self._handle.pointer, call, gradient)
         return (*gradients, None if dbias is False else dbias)
 
     @property
-    def computed_share(self):
-        """Share of the blocks of keys up to the diagonal that the last forward call computed, 0 .. 1."""
-        return lib.mep_attention_computed_share(self._handle.pointer)
+    def computed_fraction(self):
+        """Fraction of the blocks of keys up to the diagonal that the last forward call computed, 0 .. 1."""
+        return lib.mep_attention_computed_fraction(self._handle.pointer)

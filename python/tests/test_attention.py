@@ -93,7 +93,7 @@ class Formula(unittest.TestCase):
         for skip in (True, False):
             plan = libmep.Attention(2, 16, 2000, skip_far=skip).set_bias(table)
             results.append(plan.forward(q, k, v)[0])
-            self.assertEqual(plan.computed_share < 0.5, skip)
+            self.assertEqual(plan.computed_fraction < 0.5, skip)
         np.testing.assert_array_equal(*results)
         plan = libmep.Attention(2, 16, 2000, tolerance=1e-3).set_bias(table)
         check(self, plan.forward(q, k, v)[0], results[0], 4e-3)

@@ -44,7 +44,7 @@ class Declarations(unittest.TestCase):
         self.assertEqual([a.__name__ for a in arguments], ["LP_c_void_p", "c_char_p", "c_long", "c_long"])
         self.assertEqual(_library.TYPES["mep_attention_settings"].tolerance.offset, 40)
         self.assertEqual(_library.TYPES["mep_model_config"].position_encoding.size, 256)
-        self.assertIs(_library.FUNCTIONS["mep_attention_forward"][1][4], _library.TYPES["mep_tensor_view"])
+        self.assertIs(_library.FUNCTIONS["mep_attention_forward"][1][1]._type_, _library.TYPES["mep_attention_call"])
 
     def test_numbers_are_the_headers(self):
         number = re.search(r"#define MEP_ABI_VERSION (\d+)", (HEADERS / "types.h").read_text())[1]

@@ -27,17 +27,16 @@ struct mep_cache {
     mep_cache_settings settings;
     stream *streams; /* [layers, heads] */
     int64_t length;
-    float *reversed, *far_bias; /* [heads, TILE_ROWS + distances + TILE_ROWS + BLOCK_KEYS], [heads, distances] */
-    int64_t distances;          /* that the bias covers */
+    mep_terms terms;
     mep_decode decode;
-    mep_decode_row *rows; /* [heads] */
-    mep_source *sources;  /* [heads] */
-    mep_attention *plan;  /* for calls of many queries */
+    mep_decode_row *rows;     /* [heads] */
+    mep_source *sources;      /* [heads] */
+    mep_attention_plan *plan; /* for calls of many queries */
 };
 
 float mep_cache_margin(double tolerance)
 {
-    return mep_attention_margin(tolerance, 2147483648.0);
+    return mep_terms_margin(tolerance, 2147483648.0);
 }
 
 mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *settings)
@@ -52,7 +51,8 @@ mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *setting
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = heads, a.head_dim = settings->head_dim, a.dtype = settings->dtype, a.max_length = BLOCK_KEYS;
-    mep_status status = mep_attention_create(&c->plan, &a);
+    a.scale = 1 / sqrt((double)a.head_dim);
+    mep_status status = mep_attention_plan_create(&c->plan, &a);
     if (status == MEP_OK)
         c->decode = (mep_decode){.kernels = c->plan->kernels,
                                  .dtype = settings->dtype,
@@ -80,10 +80,9 @@ void mep_cache_destroy(mep_cache **cache)
     mep_free(&c->streams);
     mep_free(&c->rows);
     mep_free(&c->sources);
-    mep_free(&c->reversed);
-    mep_free(&c->far_bias);
+    mep_terms_free(&c->terms);
     mep_decode_free(&c->decode);
-    mep_attention_destroy(&c->plan);
+    if (c->plan != NULL) mep_attention_plan_destroy(&c->plan);
     mep_free(cache);
 }
 
@@ -107,7 +106,7 @@ int64_t mep_cache_bytes(const mep_cache *c)
     int64_t blocks = 0;
     for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++) blocks += c->streams[i].ring;
     return blocks * (key_bytes(c) + value_bytes(c) + (int64_t)sizeof(float)) +
-           2 * c->settings.heads * c->distances * (int64_t)sizeof(float);
+           2 * c->settings.heads * c->terms.distances * (int64_t)sizeof(float);
 }
 
 /* ---- Room ---- */
@@ -160,24 +159,10 @@ int64_t mep_cache_distances(const mep_cache *c)
     return ring * BLOCK_KEYS;
 }
 
-static int64_t table_size(int64_t distances)
+mep_status mep_cache_set_terms(mep_cache *c, const mep_attention_terms *terms)
 {
-    return TILE_ROWS + distances + TILE_ROWS + BLOCK_KEYS;
-}
-
-mep_status mep_cache_set_bias(mep_cache *c, const float *table, int64_t length)
-{
-    int64_t heads = c->settings.heads, size = table_size(length), values;
-    MEP_TRY(mep_multiply(heads, size, sizeof(float), &values));
-    mep_free(&c->reversed);
-    mep_free(&c->far_bias);
-    c->distances = 0;
-    MEP_TRY(MEP_ALLOC(&c->reversed, heads * size));
-    MEP_TRY(MEP_ALLOC(&c->far_bias, heads * length));
-    c->distances = length;
-    for (int64_t h = 0; h < heads; h++)
-        mep_attention_reverse(table == NULL ? NULL : table + h * length, length, length, c->reversed + h * size,
-                              c->far_bias + h * length);
+    MEP_TRY(mep_terms_reserve(&c->terms, c->settings.heads, terms->table_length));
+    mep_terms_prepare(&c->terms, terms);
     return MEP_OK;
 }
 
@@ -237,8 +222,7 @@ static mep_source source_of(const mep_cache *c, const stream *s, int64_t h)
                         .ring = s->ring,
                         .first = s->first,
                         .norms = s->norms,
-                        .bias = c->reversed + h * table_size(c->distances) + TILE_ROWS + c->distances,
-                        .far_bias = c->far_bias + h * c->distances};
+                        .terms = mep_terms_of_head(&c->terms, h)};
 }
 
 void mep_cache_append(mep_cache *c, int64_t layer, int64_t count, mep_tensor_view k, mep_tensor_view v)
@@ -254,14 +238,16 @@ mep_status mep_cache_attend(mep_cache *c, int64_t layer, int64_t count, mep_tens
     mep_cache_append(c, layer, count, k, v);
     for (int64_t h = 0; h < heads; h++) c->sources[h] = source_of(c, &c->streams[layer * heads + h], h);
     if (count > DECODE_QUERIES) {
-        mep_forward call = {c->plan, 1, count, c->length + count, q, out, NULL, c->sources, c->decode.margin};
-        return mep_forward_run(&call);
+        const mep_attention_call call = {.batch = 1, .queries = count, .keys = c->length + count, .q = q, .out = out};
+        const mep_forward pass = {.plan = c->plan, .call = &call, .source = c->sources, .margin = c->decode.margin};
+        return mep_forward_run(&pass);
     }
     c->decode.rows = heads;
     c->decode.row = c->rows;
     for (int64_t t = 0; t < count; t++) {
         for (int64_t h = 0; h < heads; h++)
-            c->rows[h] = (mep_decode_row){element(c, &q, h, t), element(c, &out, h, t), NULL, c->sources[h]};
+            c->rows[h] =
+                (mep_decode_row){.q = element(c, &q, h, t), .out = element(c, &out, h, t), .source = c->sources[h]};
         c->decode.position = c->length + t;
         MEP_TRY(mep_decode_rows(&c->decode));
     }
@@ -270,7 +256,7 @@ mep_status mep_cache_attend(mep_cache *c, int64_t layer, int64_t count, mep_tens
 
 void mep_cache_set_watch(mep_cache *c, mep_watch *watch)
 {
-    mep_attention_set_watch(c->plan, watch);
+    mep_attention_cpu.set_watch(c->plan, watch);
 }
 
 void mep_cache_advance(mep_cache *c, int64_t count)

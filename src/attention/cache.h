@@ -26,7 +26,7 @@ typedef struct mep_cache_settings {
     const int64_t *window; /* [layers, heads]: keys at this distance or beyond may be dropped; >= 1 */
 } mep_cache_settings;
 
-/* Nats below the largest score from which on a weight is left out: mep_attention_margin for 2^31 keys. */
+/* The margin below the largest score, in nats, from which weights are left out: mep_terms_margin for 2^31 keys. */
 float mep_cache_margin(double tolerance);
 
 /* An empty cache, with nothing allocated for tokens yet and a bias of zero. The caller owns *cache. */
@@ -44,8 +44,9 @@ mep_status mep_cache_reserve(mep_cache *cache, int64_t count);
 /* Distances that keys and queries of the reserved call can have; the bias must cover them. */
 int64_t mep_cache_distances(const mep_cache *cache);
 
-/* Copy a bias table [heads, length], length >= mep_cache_distances. NULL: a bias of zero. */
-mep_status mep_cache_set_bias(mep_cache *cache, const float *table, int64_t length);
+/* Copy and prepare the terms of later calls, with a table_length of at least mep_cache_distances also where there is no
+ * table. */
+mep_status mep_cache_set_terms(mep_cache *cache, const mep_attention_terms *terms);
 
 /* In one layer: put the keys and values of the reserved call's `count` tokens behind those before. Views as in
  * mep_attention_forward, batch 1. */

@@ -90,7 +90,7 @@ static void transpose_keys(const mep_decode *d, const mep_decode_row *row, int64
 /* Bias of key 0 of block n, whose later keys follow. */
 static const float *block_bias(const mep_decode *d, const mep_decode_row *row, int64_t n)
 {
-    return row->source.bias + (newest_block(d) - n) * BLOCK_KEYS - d->position;
+    return row->source.terms.bias + (newest_block(d) - n) * BLOCK_KEYS - d->position;
 }
 
 /* Scores of block n; its largest. */
@@ -108,12 +108,13 @@ static float score(const mep_decode *d, int64_t r, int64_t n)
     return d->kernels->score_block(d->units, q, keys, 0, d->scale, block_bias(d, row, n), scores);
 }
 
-/* Whether no key of the block can have a weight: the bound of plan.h. */
+/* Whether no key of the block can have a weight: the test of terms.h. */
 static int negligible(const mep_decode *d, const mep_decode_row *row, int64_t n, float q_norm, float floor)
 {
     if (row->source.norms == NULL || n == 0) return 0;
     int64_t block = newest_block(d) - n, nearest = d->position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
-    return q_norm * row->source.norms[block % row->source.ring] + row->source.far_bias[nearest] < floor - d->margin;
+    float limit = mep_skip_limit(mep_terms_bound(&row->source.terms, nearest), d->margin);
+    return mep_can_skip(q_norm, row->source.norms[block % row->source.ring], floor, limit);
 }
 
 /* 1. The query, the scores of the nearest blocks, and which of the others may matter (highest = 0 for now). */
@@ -281,33 +282,43 @@ mep_status mep_decode_rows(mep_decode *d)
     return MEP_OK;
 }
 
-mep_status mep_attention_decode(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys, mep_tensor_view q,
-                                mep_tensor_view k, mep_tensor_view v, mep_tensor_view out, float *lse)
+/* Row (batch b, head h, query i) of a call. */
+static mep_decode_row row_of(const mep_attention_plan *plan, const mep_attention_call *call, int64_t b, int64_t h,
+                             int64_t i)
+{
+    return (mep_decode_row){.q = mep_attention_row(plan, &call->q, b, h, i),
+                            .out = mep_attention_row(plan, &call->out, b, h, i),
+                            .lse = call->lse == NULL ? NULL
+                                                     : call->lse + (b * plan->settings.heads + h) * call->queries + i,
+                            .source = {.keys = mep_attention_row(plan, &call->k, b, h, 0),
+                                       .values = mep_attention_row(plan, &call->v, b, h, 0),
+                                       .key_stride = call->k.token_stride,
+                                       .value_stride = call->v.token_stride,
+                                       .ring = INT64_MAX,
+                                       .terms = mep_terms_of_head(&plan->terms, h)}};
+}
+
+mep_status mep_attention_decode(mep_attention_plan *plan, const mep_attention_call *call)
 {
     const mep_attention_settings *s = &plan->settings;
     mep_decode_row *rows;
     MEP_TRY(MEP_ALLOC(&rows, s->heads));
-    mep_decode d = {.kernels = plan->kernels, .dtype = s->dtype, .head_dim = s->head_dim, .scale = (float)s->scale};
-    d.rows = s->heads, d.row = rows, d.threads = plan->threads;
+    mep_decode d = {.kernels = plan->kernels,
+                    .dtype = s->dtype,
+                    .head_dim = s->head_dim,
+                    .scale = (float)s->scale,
+                    .threads = plan->threads,
+                    .rows = s->heads,
+                    .row = rows};
     mep_status status = MEP_OK;
-    for (int64_t n = 0; n < batch * queries && status == MEP_OK; n++) {
-        int64_t b = n / queries, i = n % queries;
-        for (int64_t h = 0; h < s->heads; h++)
-            rows[h] =
-                (mep_decode_row){.q = mep_attention_row(plan, &q, b, h, i),
-                                 .out = mep_attention_row(plan, &out, b, h, i),
-                                 .lse = lse == NULL ? NULL : lse + (b * s->heads + h) * queries + i,
-                                 .source = {.keys = mep_attention_row(plan, &k, b, h, 0),
-                                            .values = mep_attention_row(plan, &v, b, h, 0),
-                                            .key_stride = k.token_stride,
-                                            .value_stride = v.token_stride,
-                                            .ring = INT64_MAX,
-                                            .bias = mep_reversed_origin(plan, plan->reversed + h * plan->table_size)}};
-        d.position = keys - queries + i;
+    for (int64_t n = 0; n < call->batch * call->queries && status == MEP_OK; n++) {
+        int64_t i = n % call->queries;
+        for (int64_t h = 0; h < s->heads; h++) rows[h] = row_of(plan, call, n / call->queries, h, i);
+        d.position = call->keys - call->queries + i;
         status = mep_decode_rows(&d);
     }
     mep_decode_free(&d);
     mep_free(&rows);
-    plan->computed_share = 1;
+    plan->computed_fraction = 1;
     return status;
 }

@@ -29,7 +29,7 @@ typedef struct mep_decode {
     mep_dtype dtype;
     int64_t head_dim;
     float scale;
-    float margin; /* see mep_attention_margin */
+    float margin; /* see mep_terms_margin */
     int threads;
 
     int64_t rows, position;
@@ -51,8 +51,7 @@ typedef struct mep_decode {
 mep_status mep_decode_rows(mep_decode *d);
 void mep_decode_free(mep_decode *d);
 
-/* mep_attention_forward for queries <= DECODE_QUERIES; arguments are checked already. */
-mep_status mep_attention_decode(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys, mep_tensor_view q,
-                                mep_tensor_view k, mep_tensor_view v, mep_tensor_view out, float *lse);
+/* mep_attention_plan_forward for call->queries <= DECODE_QUERIES. */
+mep_status mep_attention_decode(mep_attention_plan *plan, const mep_attention_call *call);
 
 #endif

@@ -13,6 +13,7 @@
 #include "attention/decode.h"
 #include "attention/forward.h"
 #include "base/error.h"
+#include "base/integer.h"
 
 /* Tiles first .. last of head (b, h), number n = b heads + h. */
 typedef struct task {
@@ -22,11 +23,11 @@ typedef struct task {
 
 static void begin_tile(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t number)
 {
-    const mep_attention *plan = c->plan;
-    mep_tile tile = mep_tile_at(t->first + number, c->queries, c->keys);
+    const mep_attention_plan *plan = c->plan;
+    mep_tile tile = mep_tile_at(t->first + number, c->call->queries, c->call->keys);
     mep_tile_state *state = &w->state[number];
     float *q = w->q + number * TILE_ROWS * plan->units;
-    mep_attention_pack(plan, &c->q, t->b, t->h, tile.first, tile.rows, q);
+    mep_attention_pack(plan, &c->call->q, t->b, t->h, tile.first, tile.rows, q);
     if (t->source->norms != NULL) mep_attention_row_norms(plan, q, tile.rows, state->q_norm);
     for (int64_t r = 0; r < TILE_ROWS; r++) {
         state->maximum[r] = r < tile.rows ? -INFINITY : INFINITY; /* rows that are not there stop no skipping */
@@ -38,15 +39,15 @@ static void begin_tile(const mep_forward *c, mep_attention_buffers *w, const tas
 
 static void end_tile(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t number)
 {
-    const mep_attention *plan = c->plan;
-    mep_tile tile = mep_tile_at(t->first + number, c->queries, c->keys);
+    const mep_attention_plan *plan = c->plan;
+    mep_tile tile = mep_tile_at(t->first + number, c->call->queries, c->call->keys);
     mep_tile_state *state = &w->state[number];
     float *out = w->out + number * TILE_ROWS * plan->padded, inverse[TILE_ROWS];
     for (int64_t r = 0; r < tile.rows; r++) inverse[r] = 1 / state->sum[r];
     plan->kernels->scale_rows(tile.rows, plan->padded, out, plan->padded, inverse);
-    mep_attention_write_rows(plan, &c->out, t->b, t->h, tile.first, tile.rows, 1.0f, out);
-    for (int64_t r = 0; c->lse != NULL && r < tile.rows; r++)
-        c->lse[t->n * c->queries + tile.first + r] = state->maximum[r] + logf(state->sum[r]);
+    mep_attention_write_rows(plan, &c->call->out, t->b, t->h, tile.first, tile.rows, 1.0f, out);
+    for (int64_t r = 0; c->call->lse != NULL && r < tile.rows; r++)
+        c->call->lse[t->n * c->call->queries + tile.first + r] = state->maximum[r] + logf(state->sum[r]);
 }
 
 /* Whether the block cannot matter to the tile; sets done when no farther one can. */
@@ -56,7 +57,7 @@ static int negligible(const mep_forward *c, const task *t, mep_tile_state *state
     const mep_source *source = t->source;
     int64_t distance = position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
     if (source->norms == NULL || distance <= 0) return 0;
-    float limit = -c->margin - source->far_bias[distance];
+    float limit = mep_skip_limit(mep_terms_bound(&source->terms, distance), c->margin);
     if (source->prefix_norms != NULL)
         state->done = kernels->all_below(state->q_norm, source->prefix_norms[block], state->maximum, limit);
     return state->done || kernels->all_below(state->q_norm, source->norms[block % source->ring], state->maximum, limit);
@@ -66,10 +67,10 @@ static int negligible(const mep_forward *c, const task *t, mep_tile_state *state
 static void forward_tile(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t number, int64_t first,
                          int64_t last)
 {
-    const mep_attention *plan = c->plan;
+    const mep_attention_plan *plan = c->plan;
     const mep_attention_kernels *kernels = plan->kernels;
     int64_t units = plan->units, padded = plan->padded, index = t->first + number;
-    mep_tile tile = mep_tile_at(index, c->queries, c->keys);
+    mep_tile tile = mep_tile_at(index, c->call->queries, c->call->keys);
     mep_tile_state *state = &w->state[number];
     float *q = w->q + number * TILE_ROWS * units, *out = w->out + number * TILE_ROWS * padded;
     float rescale[TILE_ROWS] = {0}, scale = (float)plan->settings.scale;
@@ -79,15 +80,15 @@ static void forward_tile(const mep_forward *c, mep_attention_buffers *w, const t
         w->blocks_computed++;
         /* S = Q K^T; S = softmax numerators; out = out rescaled + S V */
         kernels->product(tile.rows, BLOCK_KEYS, units, q, units, 1, kt, BLOCK_KEYS, w->s, BLOCK_KEYS, 0);
-        kernels->softmax(tile.rows, w->s, scale, t->source->bias + block * BLOCK_KEYS - tile.position, state->maximum,
-                         state->sum, rescale);
+        kernels->softmax(tile.rows, w->s, scale, t->source->terms.bias + block * BLOCK_KEYS - tile.position,
+                         state->maximum, state->sum, rescale);
         kernels->scale_rows(tile.rows, padded, out, padded, rescale);
         kernels->product(tile.rows, padded, BLOCK_KEYS / kernels->pair, w->s, BLOCK_KEYS, 1, v, padded, out, padded, 1);
     }
 }
 
 /* A block of keys that is transposed already, in units. */
-static void read_keys(const mep_attention *plan, const mep_source *source, int64_t block, float *out)
+static void read_keys(const mep_attention_plan *plan, const mep_source *source, int64_t block, float *out)
 {
     int64_t values = BLOCK_KEYS * plan->padded, size = mep_dtype_size(plan->settings.dtype);
     const char *from = (const char *)source->keys + block % source->ring * values * size;
@@ -105,7 +106,7 @@ static void pack_blocks(const mep_forward *c, mep_attention_buffers *w, const ta
     memcpy(&k.data, &source->keys, sizeof k.data); /* views are not const; these are only read */
     memcpy(&v.data, &source->values, sizeof v.data);
     for (int64_t block = first; block <= last; block++) {
-        int64_t slot = (block - first) * TILE_ROWS * c->plan->units, left = c->keys - block * BLOCK_KEYS;
+        int64_t slot = (block - first) * TILE_ROWS * c->plan->units, left = c->call->keys - block * BLOCK_KEYS;
         int64_t row = block % source->ring * BLOCK_KEYS, rows = left < BLOCK_KEYS ? left : BLOCK_KEYS;
         if (source->transposed)
             read_keys(c->plan, source, block, w->kt + slot);
@@ -142,9 +143,10 @@ static void run_task(const mep_forward *c, mep_attention_buffers *w, const task 
 
 mep_status mep_forward_run(const mep_forward *c)
 {
-    mep_attention *plan = c->plan;
-    int64_t first_tile = (c->keys - c->queries) / TILE_ROWS, tiles = (c->keys - 1) / TILE_ROWS - first_tile + 1;
-    int64_t heads = plan->settings.heads, all = c->batch * heads, size = mep_task_size(tiles, all, FORWARD_TILES);
+    mep_attention_plan *plan = c->plan;
+    int64_t first_tile = (c->call->keys - c->call->queries) / TILE_ROWS,
+            tiles = (c->call->keys - 1) / TILE_ROWS - first_tile + 1;
+    int64_t heads = plan->settings.heads, all = c->call->batch * heads, size = mep_task_size(tiles, all, FORWARD_TILES);
     int64_t groups = (tiles + size - 1) / size, computed = 0;
     for (int t = 0; t < plan->threads; t++) plan->buffers[t].blocks_computed = 0;
         /* the longest tasks, those of the last queries, first; on a thread in this order, so that reports only grow */
@@ -156,48 +158,34 @@ mep_status mep_forward_run(const mep_forward *c)
     }
     for (int t = 0; t < plan->threads; t++) computed += plan->buffers[t].blocks_computed;
     int64_t seen = tiles * (2 * first_tile + tiles + 1) / 2;
-    plan->computed_share = (double)computed / (double)(seen * all);
+    plan->computed_fraction = (double)computed / (double)(seen * all);
     return mep_watch_status(plan->watch);
 }
 
-void mep_attention_set_watch(mep_attention *plan, mep_watch *watch)
+/* The keys and values of (batch, head) number n of a call. */
+static mep_source source_of(const mep_attention_plan *plan, const mep_attention_call *call, int64_t n)
 {
-    plan->watch = watch;
-}
-
-/* The keys of (batch, head) n of k and v. */
-static mep_source source_of(const mep_attention *plan, int64_t n, int64_t keys, const mep_tensor_view *k,
-                            const mep_tensor_view *v)
-{
-    int64_t heads = plan->settings.heads, b = n / heads, h = n % heads, blocks = (keys + BLOCK_KEYS - 1) / BLOCK_KEYS;
-    int skip = mep_attention_may_skip(plan, h, keys);
-    return (mep_source){.keys = mep_attention_row(plan, k, b, h, 0),
-                        .values = mep_attention_row(plan, v, b, h, 0),
-                        .key_stride = k->token_stride,
-                        .value_stride = v->token_stride,
+    int64_t heads = plan->settings.heads, b = n / heads, h = n % heads, blocks = ceil_div(call->keys, BLOCK_KEYS);
+    int skip = mep_attention_may_skip(plan, h, call->keys);
+    return (mep_source){.keys = mep_attention_row(plan, &call->k, b, h, 0),
+                        .values = mep_attention_row(plan, &call->v, b, h, 0),
+                        .key_stride = call->k.token_stride,
+                        .value_stride = call->v.token_stride,
                         .ring = INT64_MAX,
-                        .bias = mep_reversed_origin(plan, plan->reversed + h * plan->table_size),
-                        .far_bias = plan->far_bias + h * plan->keys,
+                        .terms = mep_terms_of_head(&plan->terms, h),
                         .norms = skip ? (float *)plan->block_norm.data + n * blocks : NULL,
                         .prefix_norms = skip ? (float *)plan->prefix_norm.data + n * blocks : NULL};
 }
 
-mep_status mep_attention_forward(mep_attention *plan, int64_t batch, int64_t queries, int64_t keys, mep_tensor_view q,
-                                 mep_tensor_view k, mep_tensor_view v, mep_tensor_view out, float *lse)
+mep_status mep_attention_plan_forward(mep_attention_plan *plan, const mep_attention_call *call)
 {
-    MEP_REQUIRE_AS("plan, q.data, k.data, v.data, out.data", plan, q.data, k.data, v.data, out.data);
-    MEP_TRY(mep_attention_check(plan, batch, queries, keys));
-    if (plan->there != NULL) {
-        const mep_attention_tensors tensors = {.q = q, .k = k, .v = v, .out = out, .lse = lse};
-        return mep_attention_cuda->forward(plan->there, batch, queries, keys, &tensors);
-    }
-    if (queries <= DECODE_QUERIES) return mep_attention_decode(plan, batch, queries, keys, q, k, v, out, lse);
-    int64_t all = batch * plan->settings.heads;
-    MEP_TRY(mep_attention_norms(plan, &k, batch, keys));
+    if (call->queries <= DECODE_QUERIES) return mep_attention_decode(plan, call);
+    int64_t all = call->batch * plan->settings.heads;
+    MEP_TRY(mep_attention_norms(plan, &call->k, call->batch, call->keys));
     MEP_TRY(mep_attention_share(&plan->sources, all, 1, sizeof(mep_source)));
     mep_source *sources = plan->sources.data;
-    for (int64_t n = 0; n < all; n++) sources[n] = source_of(plan, n, keys, &k, &v);
-    mep_forward call = {
-        plan, batch, queries, keys, q, out, lse, sources, mep_attention_margin(plan->settings.tolerance, (double)keys)};
-    return mep_forward_run(&call);
+    for (int64_t n = 0; n < all; n++) sources[n] = source_of(plan, call, n);
+    const mep_forward pass = {
+        .plan = plan, .call = call, .source = sources, .margin = mep_attention_margin(plan, call->keys)};
+    return mep_forward_run(&pass);
 }

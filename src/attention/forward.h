@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tiled forward pass below mep_attention_forward: over tensors, or over the rings of a cache (cache.c).
+ * The tiled forward pass below mep_attention_forward: over the tensors of a call, or over the rings of a cache
+ * (cache.c).
  */
 #ifndef MEP_ATTENTION_FORWARD_H
 #define MEP_ATTENTION_FORWARD_H
 
 #include "attention/plan.h"
 
-/* A call. Queries are the last of `keys` positions. */
+/* A pass over `source` instead of the k and v of the call. */
 typedef struct mep_forward {
-    mep_attention *plan;
-    int64_t batch, queries, keys;
-    mep_tensor_view q, out;
-    float *lse;               /* [batch, heads, queries], or NULL */
+    mep_attention_plan *plan;
+    const mep_attention_call *call;
     const mep_source *source; /* [batch * heads] */
-    float margin;             /* see mep_attention_margin */
+    float margin;             /* see mep_terms_margin */
 } mep_forward;
 
-/* Carry it out; the plan's computed share is brought up to date. MEP_INTERRUPTED where the plan's watch stops it. */
-mep_status mep_forward_run(const mep_forward *call);
-
-/* Report forward calls of a plan to `watch`, NULL: to nobody. It has to live until the plan has another. */
-void mep_attention_set_watch(mep_attention *plan, mep_watch *watch);
+/* Compute call->out and call->lse, and the plan's computed fraction. MEP_INTERRUPTED where the plan's watch stops it.
+ */
+mep_status mep_forward_run(const mep_forward *pass);
 
 #endif

@@ -7,18 +7,14 @@
  * begin at position 64 t, so block t is the nearest that tile t sees, and holds every query's own key: no row of a
  * block is masked whole before it has a maximum.
  *
- * The bias is kept reversed: reversed(h)[j - position] for key j and a query at absolute position is the bias at
- * distance position - j. So the biases of a row are contiguous in the key, the next query's begin one place earlier,
- * and distances below zero (keys of the future, and keys padded at the end) read -inf: the causal mask is part of the
- * table.
+ * The order of the table of biases is described in terms.h.
  */
 #ifndef MEP_ATTENTION_PLAN_H
 #define MEP_ATTENTION_PLAN_H
 
-#include "attention/device.h"
+#include "attention/attention_backend.h"
 #include "attention/kernels.h"
-#include "base/watch.h"
-#include "mep/attention.h"
+#include "attention/terms.h"
 
 /* The most tiles of a forward task, blocks of keys packed at a time by it, and blocks of a backward task. */
 enum { FORWARD_TILES = 16, FORWARD_BLOCKS = 8, BACKWARD_BLOCKS = 16 };
@@ -28,13 +24,12 @@ enum { FORWARD_TILES = 16, FORWARD_BLOCKS = 8, BACKWARD_BLOCKS = 16 };
 typedef struct mep_source {
     const void *keys, *values;        /* rows of head_dim elements of the plan's type, unless `transposed` */
     int64_t key_stride, value_stride; /* elements from row to row */
-    int transposed;        /* keys are blocks [units][BLOCK_KEYS], channels up to `padded`: as kernels read them, but
-                              of bfloat16 also where their units are float32. Keys to come are 0. */
-    int64_t ring;          /* blocks that there is room for; INT64_MAX where keys are not in a ring */
-    int64_t first;         /* oldest block that is there */
-    const float *bias;     /* bias[-d], d = 0 ..; -inf at 1 .. BLOCK_KEYS */
-    const float *far_bias; /* [d]: largest bias at distances >= d */
-    const float *norms;    /* [block % ring]: largest |k| of a block; NULL: nothing is skipped */
+    int transposed; /* keys are blocks [units][BLOCK_KEYS], channels up to `padded`: as kernels read them, but
+                       of bfloat16 also where their units are float32. Keys to come are 0. */
+    int64_t ring;   /* blocks that there is room for; INT64_MAX where keys are not in a ring */
+    int64_t first;  /* oldest block that is there */
+    mep_head_terms terms;
+    const float *norms;        /* [block % ring]: largest |k| of a block; NULL: nothing is skipped */
     const float *prefix_norms; /* [block]: largest norm up to it; NULL: not known */
 } mep_source;
 
@@ -59,7 +54,7 @@ typedef struct mep_attention_buffers {
     float *dout, *q_pairs, *dout_pairs; /* backward: tiles; the last two interleaved */
     float *dp, *ds;                     /* [TILE_ROWS, BLOCK_KEYS] */
     float *dq;                          /* backward: [keys, padded] sums of one task */
-    float *diagonal;                    /* backward: [table_size] sums of one task, laid out like the bias */
+    float *diagonal;                    /* backward: [mep_terms_head_size] sums of one task, laid out like the table */
     int64_t blocks_computed;
 } mep_attention_buffers;
 
@@ -69,21 +64,17 @@ typedef struct mep_shared {
     int64_t bytes;
 } mep_shared;
 
-struct mep_attention {
+struct mep_attention_plan {
     mep_attention_settings settings;
-    mep_attention_on_device *there; /* of a device other than the processor, which has nothing below but bias_length */
     const mep_attention_kernels *kernels;
-    int64_t padded;      /* head_dim rounded up to CHANNEL_MULTIPLE */
-    int64_t units;       /* of a packed row: padded / kernels->pair */
-    int64_t keys;        /* max_length rounded up to BLOCK_KEYS */
-    int64_t table_size;  /* floats a head of reversed tables: TILE_ROWS + keys + TILE_ROWS + BLOCK_KEYS */
-    int64_t bias_length; /* longest number of keys the bias table serves */
-    float *reversed;     /* [heads, table_size] */
-    float *far_bias;     /* [heads, keys]: max of the bias over distances >= d */
+    int64_t padded;  /* head_dim rounded up to CHANNEL_MULTIPLE */
+    int64_t units;   /* of a packed row: padded / kernels->pair */
+    int64_t keys;    /* max_length rounded up to BLOCK_KEYS */
+    mep_terms terms; /* for `keys` distances */
     int threads;
     int backward_threads; /* threads whose buffers of the backward pass are allocated */
     mep_attention_buffers *buffers;
-    double computed_share;
+    double computed_fraction;
     mep_watch *watch; /* of forward calls on the CPU; NULL: none */
 
     /* [batch * heads, ...]; a block's norm is its largest |k| */
@@ -95,15 +86,13 @@ struct mep_attention {
     mep_shared dq_sums, turns;          /* backward: see backward.c */
 };
 
-/* Pointer p such that p[j - position] is the entry for key j and a query at `position`, in a head's reversed table. */
-static inline float *mep_reversed_origin(const mep_attention *plan, float *table)
-{
-    return table + TILE_ROWS + plan->keys;
-}
+mep_status mep_attention_plan_create(mep_attention_plan **plan, const mep_attention_settings *settings);
+void mep_attention_plan_destroy(mep_attention_plan **plan);
 
-/* One head's reversed table (TILE_ROWS + distances + TILE_ROWS + BLOCK_KEYS floats) and far bias (distances) of a bias
- * of `length` values, -inf behind them; NULL: zero. */
-void mep_attention_reverse(const float *bias, int64_t length, int64_t distances, float *reversed, float *far_bias);
+/* The passes (forward.c, backward.c). */
+mep_status mep_attention_plan_forward(mep_attention_plan *plan, const mep_attention_call *call);
+mep_status mep_attention_plan_backward(mep_attention_plan *plan, const mep_attention_call *call,
+                                       const mep_attention_gradient *gradient);
 
 /* The queries of tile t in a call: `rows` from absolute `position`, `first` counted from the call's first query. */
 typedef struct mep_tile {
@@ -126,55 +115,46 @@ static inline int64_t mep_task_size(int64_t count, int64_t heads, int64_t most)
     return size < 4 ? 4 : size > most ? most : size;
 }
 
-/* Check the sizes of a call. */
-mep_status mep_attention_check(const mep_attention *plan, int64_t batch, int64_t queries, int64_t keys);
-
 /* Make room for rows x columns elements of `size` bytes; what was there is lost where it grows. */
 mep_status mep_attention_share(mep_shared *shared, int64_t rows, int64_t columns, size_t size);
 
 /* Buffers that only the backward pass needs, allocated at its first call. */
-mep_status mep_attention_need_backward(mep_attention *plan);
+mep_status mep_attention_need_backward(mep_attention_plan *plan);
 
 /* Pack up to 64 rows at (batch b, head h, first token) into units [64, units]; channels and rows beyond the last are 0.
  */
-void mep_attention_pack(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t first,
-                        int64_t rows, float *out);
+void mep_attention_pack(const mep_attention_plan *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                        int64_t first, int64_t rows, float *out);
 
 /* The same with units of neighbouring rows, for products that sum over rows; `scratch` takes a packed tile. */
-void mep_attention_pack_interleaved(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+void mep_attention_pack_interleaved(const mep_attention_plan *plan, const mep_tensor_view *view, int64_t b, int64_t h,
                                     int64_t first, int64_t rows, float *scratch, float *out);
 
 /* The same transposed, for products that sum over channels. */
-void mep_attention_pack_transposed(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+void mep_attention_pack_transposed(const mep_attention_plan *plan, const mep_tensor_view *view, int64_t b, int64_t h,
                                    int64_t first, int64_t rows, float *scratch, float *out);
 
 /* Read / write `rows` rows of channels [head_dim] at (batch b, head h, first token) times `factor`; rows in float32 are
  * `padded` apart, channels from head_dim on are zero. */
-void mep_attention_read_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+void mep_attention_read_rows(const mep_attention_plan *plan, const mep_tensor_view *view, int64_t b, int64_t h,
                              int64_t first, int64_t rows, float factor, float *out);
-void mep_attention_write_rows(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+void mep_attention_write_rows(const mep_attention_plan *plan, const mep_tensor_view *view, int64_t b, int64_t h,
                               int64_t first, int64_t rows, float factor, const float *in);
 
 /* Element 0 of (batch b, head h, token). */
-char *mep_attention_row(const mep_attention *plan, const mep_tensor_view *view, int64_t b, int64_t h, int64_t token);
+char *mep_attention_row(const mep_attention_plan *plan, const mep_tensor_view *view, int64_t b, int64_t h,
+                        int64_t token);
 
-/* ---- Far blocks ----
- *
- * A block of keys at distances >= d is negligible for a tile when no query can give a key of it more than a negligible
- * weight (Cauchy-Schwarz): scale |q_r| max|k| + far_bias[d] < floor[r] - margin for every row, floor a lower bound of
- * the row's log-sum-exp.
- */
+/* ---- Norms, for the skip test of terms.h ---- */
 
-/* Whether head h of `keys` keys has a bias that falls far enough for blocks to be left out; else nothing is tested. */
-int mep_attention_may_skip(const mep_attention *plan, int64_t h, int64_t keys);
+/* The plan's margin for `keys` keys, and whether blocks of head h can be skipped. */
+float mep_attention_margin(const mep_attention_plan *plan, int64_t keys);
+int mep_attention_may_skip(const mep_attention_plan *plan, int64_t h, int64_t keys);
 
 /* Fill block_norm and prefix_norm of a call, for heads that may skip. */
-mep_status mep_attention_norms(mep_attention *plan, const mep_tensor_view *k, int64_t batch, int64_t keys);
+mep_status mep_attention_norms(mep_attention_plan *plan, const mep_tensor_view *k, int64_t batch, int64_t keys);
 
 /* |q_r| scale of packed rows, 0 for rows beyond `rows`. */
-void mep_attention_row_norms(const mep_attention *plan, const float *q, int64_t rows, float *norms);
-
-/* Margin of the bound, in nats, for `keys` keys (exact: 104; with a tolerance t: log(1/t) + log(keys), at most 104). */
-float mep_attention_margin(double tolerance, double keys);
+void mep_attention_row_norms(const mep_attention_plan *plan, const float *q, int64_t rows, float *norms);
 
 #endif

@@ -1,22 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Devices: the processor's table, and the way to each one's.
+ * Memory of devices: the public calls, with their checks, and the CPU's functions.
  */
 #include "base/device.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "base/cpu.h"
+#include "base/backend.h"
 #include "base/error.h"
 #include "base/memory.h"
 
-#if MEP_HAVE_CUDA
-extern const mep_device_memory mep_cuda_memory; /* cuda/memory.c */
-const mep_device_memory *mep_device_cuda = &mep_cuda_memory;
-#else
-const mep_device_memory *mep_device_cuda = NULL;
-#endif
+/* ---- The CPU ---- */
 
 static mep_status nothing(void)
 {
@@ -41,76 +36,38 @@ static mep_status copy(void *to, const void *from, int64_t bytes)
 
 static mep_status describe(char text[MEP_DEVICE_TEXT])
 {
-    snprintf(text, MEP_DEVICE_TEXT, "the processor");
+    snprintf(text, MEP_DEVICE_TEXT, "the CPU");
     return MEP_OK;
 }
 
-static const mep_device_memory cpu = {.check = nothing,
-                                      .alloc = take,
-                                      .release = give_back,
-                                      .write = copy,
-                                      .read = copy,
-                                      .wait = nothing,
-                                      .describe = describe,
-                                      .is_host = 1};
+const mep_device_memory mep_host_memory = {
+    .check = nothing,
+    .alloc = take,
+    .release = give_back,
+    .write = copy,
+    .read = copy,
+    .wait = nothing,
+    .describe = describe,
+    .is_host = 1,
+};
 
-static mep_status absent(void)
-{
-    return mep_fail(MEP_ERROR_UNSUPPORTED, "this build has no CUDA; configure it with -DMEP_CUDA=ON");
-}
+/* ---- All devices ---- */
 
-static const mep_device_memory *table(mep_device device)
+static const mep_device_memory *memory_of(mep_device device)
 {
-    static const mep_device_memory none = {.check = absent};
-    return device == MEP_DEVICE_CPU ? &cpu : mep_device_cuda != NULL ? mep_device_cuda : &none;
+    return mep_backend_of(device)->memory;
 }
 
 int mep_device_is_host(mep_device device)
 {
-    return table(device)->is_host;
-}
-
-mep_status mep_device_check(mep_device device)
-{
-    if (device != MEP_DEVICE_CPU && device != MEP_DEVICE_CUDA)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%d is no device", (int)device);
-    return table(device)->check();
-}
-
-mep_status mep_device_check_dtype(mep_device device, mep_dtype dtype)
-{
-    if (device == MEP_DEVICE_CPU || (device == MEP_DEVICE_CUDA && dtype == MEP_BFLOAT16)) return MEP_OK;
-    if (device == MEP_DEVICE_CUDA)
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "the device cuda computes in bfloat16, not in %s; take bfloat16, or the cpu",
-                        mep_dtype_name(dtype));
-    return mep_fail(MEP_ERROR_ARGUMENT, "%d is no device", (int)device);
-}
-
-mep_dtype mep_dtype_auto(mep_device device)
-{
-    int has_bfloat16 = device == MEP_DEVICE_CUDA || mep_cpu_level_get() >= MEP_CPU_AVX512_BF16;
-    return has_bfloat16 ? MEP_BFLOAT16 : MEP_FLOAT32;
-}
-
-static const char *const names[] = {"cpu", "cuda"};
-
-const char *mep_device_name(mep_device device)
-{
-    return device == MEP_DEVICE_CPU || device == MEP_DEVICE_CUDA ? names[device] : "no device";
-}
-
-int mep_device_find(const char *name)
-{
-    for (int i = 0; i < 2; i++)
-        if (strcmp(name, names[i]) == 0) return i;
-    return -1;
+    const mep_backend *backend = mep_backend_find(device);
+    return backend != NULL && backend->memory != NULL && backend->memory->is_host;
 }
 
 mep_status mep_device_describe(mep_device device, char text[MEP_DEVICE_TEXT])
 {
     MEP_TRY(mep_device_check(device));
-    return table(device)->describe(text);
+    return memory_of(device)->describe(text);
 }
 
 /* A size that is negative has overflowed on its way here. */
@@ -126,7 +83,7 @@ mep_status mep_device_alloc(mep_device device, void **data, int64_t bytes)
     MEP_REQUIRE(data);
     *data = NULL;
     MEP_TRY(check_call(device, bytes));
-    return bytes == 0 ? MEP_OK : table(device)->alloc(data, bytes);
+    return bytes == 0 ? MEP_OK : memory_of(device)->alloc(data, bytes);
 }
 
 mep_status mep_device_array(mep_device device, void *pointer, int64_t count, int64_t size)
@@ -134,9 +91,9 @@ mep_status mep_device_array(mep_device device, void *pointer, int64_t count, int
     void *data = NULL;
     int64_t bytes = 0;
     memcpy(pointer, &data, sizeof data);
-    if (device == MEP_DEVICE_CPU) return mep_alloc(pointer, count, (size_t)size);
     MEP_TRY(mep_multiply(count, size, 1, &bytes));
-    MEP_TRY(mep_device_alloc(device, &data, bytes));
+    MEP_TRY(check_call(device, bytes));
+    MEP_TRY(memory_of(device)->alloc(&data, bytes));
     memcpy(pointer, &data, sizeof data);
     return MEP_OK;
 }
@@ -152,7 +109,7 @@ void mep_device_release(mep_device device, void *pointer)
 void mep_device_free(mep_device device, void **data)
 {
     if (data == NULL) return;
-    if (*data != NULL) table(device)->release(*data);
+    if (*data != NULL) memory_of(device)->release(*data);
     *data = NULL;
 }
 
@@ -160,18 +117,18 @@ mep_status mep_device_write(mep_device device, void *to, const void *from, int64
 {
     if (bytes > 0) MEP_REQUIRE(to, from);
     MEP_TRY(check_call(device, bytes));
-    return table(device)->write(to, from, bytes);
+    return memory_of(device)->write(to, from, bytes);
 }
 
 mep_status mep_device_read(mep_device device, void *to, const void *from, int64_t bytes)
 {
     if (bytes > 0) MEP_REQUIRE(to, from);
     MEP_TRY(check_call(device, bytes));
-    return table(device)->read(to, from, bytes);
+    return memory_of(device)->read(to, from, bytes);
 }
 
 mep_status mep_device_wait(mep_device device)
 {
     MEP_TRY(mep_device_check(device));
-    return table(device)->wait();
+    return memory_of(device)->wait();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table behind include/mep/device.h, one for each device.
+ * Devices by name and dtype, and arrays in their memory: what the library needs in addition to include/mep/device.h.
  */
 #ifndef MEP_BASE_DEVICE_H
 #define MEP_BASE_DEVICE_H
@@ -9,22 +9,8 @@
 
 enum { MEP_DEVICE_TEXT = 320 };
 
-typedef struct mep_device_memory {
-    mep_status (*check)(void);
-    mep_status (*alloc)(void **data, int64_t bytes); /* zeroed */
-    void (*release)(void *data);
-    mep_status (*write)(void *to, const void *from, int64_t bytes);
-    mep_status (*read)(void *to, const void *from, int64_t bytes);
-    mep_status (*wait)(void);
-    mep_status (*describe)(char text[MEP_DEVICE_TEXT]);
-    int is_host; /* see mep_device_is_host */
-} mep_device_memory;
-
-/* NULL where the build has no CUDA. Tests put the emulated one there. */
-extern const mep_device_memory *mep_device_cuda;
-
-/* mep_alloc and mep_free in the device's memory: `count` elements of `size` bytes, zeroed, into the pointer at
- * `pointer` (a T **). */
+/* Allocate `count` elements of `size` bytes in the device's memory, zeroed, into the pointer at `pointer` (a T **), as
+ * mep_alloc does; free them. */
 mep_status mep_device_array(mep_device device, void *pointer, int64_t count, int64_t size);
 void mep_device_release(mep_device device, void *pointer);
 
@@ -32,13 +18,13 @@ void mep_device_release(mep_device device, void *pointer);
  * is done; 0 where calls only queue work. */
 int mep_device_is_host(mep_device device);
 
-/* MEP_ERROR_ARGUMENT where the device does not compute in this dtype: CUDA does in bfloat16 alone. */
+/* MEP_ERROR_ARGUMENT where the device does not compute in this dtype, whether or not this build has the device. */
 mep_status mep_device_check_dtype(mep_device device, mep_dtype dtype);
 
-/* The device of a name; -1 for none. */
+/* The device of a name; -1 where there is none. */
 int mep_device_find(const char *name);
 
-/* Which device it is, for people: a GPU's name, capability and memory. */
+/* A human-readable description of the device: a GPU's name, compute capability and memory. */
 mep_status mep_device_describe(mep_device device, char text[MEP_DEVICE_TEXT]);
 
 #endif

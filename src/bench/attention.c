@@ -51,20 +51,33 @@ static mep_tensor_view view(const group *g, int which)
     return (mep_tensor_view){g->data[which], g->settings->heads * head, head, g->settings->head_dim};
 }
 
+static mep_attention_call call_of(const group *g)
+{
+    return (mep_attention_call){.batch = g->batch,
+                                .queries = g->length,
+                                .keys = g->length,
+                                .q = view(g, Q),
+                                .k = view(g, K),
+                                .v = view(g, V),
+                                .out = view(g, OUT),
+                                .lse = g->lse};
+}
+
 static mep_status forward(void *context)
 {
     const variant *v = context;
-    const group *g = v->g;
-    return mep_attention_forward(v->plan, g->batch, g->length, g->length, view(g, Q), view(g, K), view(g, V),
-                                 view(g, OUT), g->lse);
+    const mep_attention_call call = call_of(v->g);
+    return mep_attention_forward(v->plan, &call);
 }
 
 static mep_status backward(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
-    return mep_attention_backward(v->plan, g->batch, g->length, g->length, view(g, Q), view(g, K), view(g, V),
-                                  view(g, OUT), g->lse, view(g, DOUT), view(g, DQ), view(g, DK), view(g, DV), v->dbias);
+    const mep_attention_call call = call_of(g);
+    const mep_attention_gradient gradient = {
+        .dout = view(g, DOUT), .dq = view(g, DQ), .dk = view(g, DK), .dv = view(g, DV), .dtable = v->dbias};
+    return mep_attention_backward(v->plan, &call, &gradient);
 }
 
 /* ---- One encoding ---- */
@@ -98,11 +111,12 @@ static mep_status first_runs(variant *v, const float *table, mep_bench_lane *pas
     a.tolerance = v->exact ? s->tolerance : 0;
     double begin = mep_bench_memory_begin();
     MEP_TRY(mep_attention_create(&v->plan, &a));
-    MEP_TRY(mep_attention_set_bias(v->plan, table, v->g->length));
+    const mep_attention_terms terms = {.table = table, .table_length = v->g->length};
+    MEP_TRY(mep_attention_set_terms(v->plan, &terms));
     for (int i = 0; i < 2 - s->forward_only; i++) {
         MEP_TRY(mep_bench_first(pass[i], &v->g->common->control));
         v->memory[i] = v->g->device == MEP_DEVICE_CPU ? mep_bench_memory_growth(begin) : (double)NAN;
-        v->computed = mep_attention_computed_share(v->plan);
+        v->computed = mep_attention_computed_fraction(v->plan);
     }
     return MEP_OK;
 }

@@ -41,8 +41,14 @@ static mep_status decode_tensors(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
-    return mep_attention_forward(v->plan, g->settings->batch_size, 1, g->length, view(g, g->q, 1),
-                                 view(g, g->k, g->length), view(g, g->v, g->length), view(g, g->out, 1), NULL);
+    const mep_attention_call call = {.batch = g->settings->batch_size,
+                                     .queries = 1,
+                                     .keys = g->length,
+                                     .q = view(g, g->q, 1),
+                                     .k = view(g, g->k, g->length),
+                                     .v = view(g, g->v, g->length),
+                                     .out = view(g, g->out, 1)};
+    return mep_attention_forward(v->plan, &call);
 }
 
 /* One sequence of a tensor of `tokens` tokens, from token `first` on. */
@@ -158,7 +164,8 @@ static mep_status open_cache(variant *v, const mep_bias *bias, const float *tabl
     mep_status status = find_windows(v, bias, windows);
     if (status == MEP_OK) status = mep_cache_create(&v->cache, &settings);
     if (status == MEP_OK) status = fill_cache(v);
-    if (status == MEP_OK) status = mep_cache_set_bias(v->cache, table, v->g->length);
+    const mep_attention_terms terms = {.table = table, .table_length = v->g->length};
+    if (status == MEP_OK) status = mep_cache_set_terms(v->cache, &terms);
     mep_free(&windows);
     return status;
 }
@@ -176,7 +183,8 @@ static mep_status open_variant(variant *v)
     MEP_TRY(mep_bias_create(&bias, v->encoding, s->heads, s->head_dim));
     mep_status status = mep_alloc(&table, s->heads * v->g->length, sizeof *table);
     if (status == MEP_OK) status = mep_bias_table(bias, v->g->length, table);
-    if (status == MEP_OK) status = mep_attention_set_bias(v->plan, table, v->g->length);
+    const mep_attention_terms terms = {.table = table, .table_length = v->g->length};
+    if (status == MEP_OK) status = mep_attention_set_terms(v->plan, &terms);
     if (status == MEP_OK) status = open_cache(v, bias, table);
     mep_free(&table);
     mep_bias_destroy(&bias);

@@ -6,7 +6,7 @@
 
 #include "base/bf16.h"
 #include "base/cpu.h"
-#include "base/device.h"
+#include "base/backend.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -49,7 +49,7 @@ mep_status mep_bench_place_open(mep_place *place, mep_device device, int64_t row
 {
     *place = (mep_place){.device = device};
     MEP_TRY(mep_device_check(device));
-    place->nn = mep_nn_on(device);
+    place->nn = mep_backend_of(device)->network;
     return place->nn->create(&place->state, rows, width);
 }
 

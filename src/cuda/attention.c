@@ -6,7 +6,10 @@
 
 #include <math.h>
 
+#include "attention/terms.h"
+#include "base/integer.h"
 #include "base/memory.h"
+#include "cuda/cuda_backend.h"
 
 /* Memory of the device that grows as calls need it; what was there is lost. */
 typedef struct workspace {
@@ -14,7 +17,7 @@ typedef struct workspace {
     int64_t bytes;
 } workspace;
 
-struct mep_attention_on_device {
+struct mep_attention_plan {
     mep_attention_settings settings;
     cudaStream_t stream;
     int has_bias;         /* far blocks may not matter */
@@ -35,7 +38,7 @@ static mep_status need(workspace *w, int64_t count, int64_t size)
 }
 
 /* The same, filled with zeros by the stream. */
-static mep_status need_zeros(mep_attention_on_device *p, workspace *w, int64_t count, int64_t size)
+static mep_status need_zeros(mep_attention_plan *p, workspace *w, int64_t count, int64_t size)
 {
     MEP_TRY(need(w, count, size));
     return mep_cuda_check(cudaMemsetAsync(w->data, 0, (size_t)(count * size), p->stream), "clearing sums");
@@ -46,22 +49,18 @@ static int64_t blocks_of(int64_t length)
     return (length + BLOCK - 1) / BLOCK;
 }
 
-static void destroy(mep_attention_on_device **plan)
+static void destroy(mep_attention_plan **plan)
 {
-    mep_attention_on_device *p = *plan;
-    if (p == NULL) return;
+    mep_attention_plan *p = *plan;
     workspace *all[] = {&p->table,       &p->bias, &p->far_bias, &p->visited, &p->lse,       &p->key_norms,
                         &p->query_norms, &p->low,  &p->delta,    &p->dq_sums, &p->bias_sums, &p->progress};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) cudaFree(all[i]->data);
     mep_free(plan);
 }
 
-static mep_status create(mep_attention_on_device **plan, const mep_attention_settings *s)
+static mep_status create(mep_attention_plan **plan, const mep_attention_settings *s)
 {
     *plan = NULL;
-    if (s->dtype != MEP_BFLOAT16)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "attention on CUDA takes bfloat16 tensors, found %s",
-                        mep_dtype_name(s->dtype));
     if (s->head_dim > 128 || s->head_dim % 8 != 0)
         return mep_fail(MEP_ERROR_UNSUPPORTED,
                         "attention on CUDA takes a head_dim that is a multiple of 8 up to 128, found %lld",
@@ -77,7 +76,7 @@ static mep_status create(mep_attention_on_device **plan, const mep_attention_set
 }
 
 /* What all calls share. */
-static mep_cuda_attention_call call_of(const mep_attention_on_device *p)
+static mep_cuda_attention_call call_of(const mep_attention_plan *p)
 {
     const mep_attention_settings *s = &p->settings;
     return (mep_cuda_attention_call){.heads = (int)s->heads,
@@ -92,10 +91,11 @@ static mep_cuda_attention_call call_of(const mep_attention_on_device *p)
                                      .far_stride = blocks_of(s->max_length)};
 }
 
-static mep_status set_bias(mep_attention_on_device *p, const float *table, int64_t length)
+static mep_status set_terms(mep_attention_plan *p, const mep_attention_terms *terms)
 {
     const mep_attention_settings *s = &p->settings;
-    int64_t values = s->heads * length;
+    const float *table = terms->table;
+    int64_t length = table != NULL ? terms->table_length : s->max_length, values = s->heads * length;
     MEP_TRY(need(&p->bias, s->heads * (FRONT + s->max_length + BACK), sizeof(float)));
     MEP_TRY(need(&p->far_bias, s->heads * blocks_of(s->max_length), sizeof(float)));
     if (table != NULL) {
@@ -109,7 +109,7 @@ static mep_status set_bias(mep_attention_on_device *p, const float *table, int64
     p->has_bias = table != NULL;
     const mep_cuda_attention_call call = call_of(p);
     return mep_cuda_attention_prepare_bias(&call, table != NULL ? p->table.data : NULL, length,
-                                           length < s->max_length ? length : s->max_length, p->stream);
+                                           min_i64(length, s->max_length), p->stream);
 }
 
 /* Copies of 16 bytes go everywhere in the tensor. */
@@ -119,32 +119,30 @@ static int is_aligned(mep_tensor_view view)
            view.token_stride % 8 == 0;
 }
 
-/* The margin below which a weight is 0 in float32 or, with a tolerance t, all are below t together. */
-static float margin(double tolerance, double keys)
+static mep_status check_alignment(const mep_tensor_view *views, int count)
 {
-    double nats = tolerance > 0 ? log(keys / tolerance) : 104; /* exp(-104) is below half the smallest float32 */
-    return (float)((nats < 104 ? nats : 104) / log(2));
-}
-
-/* The arguments of a call, and the norms of its keys where they may be needed. */
-static mep_status begin(mep_attention_on_device *p, mep_cuda_attention_call *c, int64_t batch, int64_t queries,
-                        int64_t keys, const mep_attention_tensors *t, int count)
-{
-    const mep_attention_settings *s = &p->settings;
-    const mep_tensor_view views[] = {t->q, t->k, t->v, t->out, t->dout, t->dq, t->dk, t->dv};
-    int64_t pairs = batch * s->heads;
-    if (batch > 65535)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "attention on CUDA takes up to 65,535 sequences, found %lld",
-                        (long long)batch);
     for (int i = 0; i < count; i++)
         if (!is_aligned(views[i]))
             return mep_fail(MEP_ERROR_ARGUMENT,
                             "attention on CUDA needs tensors aligned to 16 bytes with strides of multiples of 8");
+    return MEP_OK;
+}
+
+/* The arguments of a call, and the norms of its keys where they may be needed. */
+static mep_status begin(mep_attention_plan *p, mep_cuda_attention_call *c, const mep_attention_call *t)
+{
+    const mep_attention_settings *s = &p->settings;
+    int64_t pairs = t->batch * s->heads;
+    if (t->batch > 65535)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "attention on CUDA takes up to 65,535 sequences, found %lld",
+                        (long long)t->batch);
+    const mep_tensor_view views[] = {t->q, t->k, t->v, t->out};
+    MEP_TRY(check_alignment(views, 4));
     *c = call_of(p);
-    c->batch = (int)batch, c->queries = (int)queries, c->keys = (int)keys;
-    c->blocks = (int)blocks_of(keys), c->tiles = (int)blocks_of(queries);
-    c->skips = s->skip_far && p->has_bias && keys > BLOCK;
-    c->margin = margin(s->tolerance, (double)keys);
+    c->batch = (int)t->batch, c->queries = (int)t->queries, c->keys = (int)t->keys;
+    c->blocks = (int)blocks_of(t->keys), c->tiles = (int)blocks_of(t->queries);
+    c->skips = s->skip_far && p->has_bias && t->keys > BLOCK;
+    c->margin = (float)((double)mep_terms_margin(s->tolerance, (double)t->keys) / log(2));
     c->q = t->q, c->k = t->k, c->v = t->v, c->out = t->out, c->lse = t->lse;
     if (!c->skips) return MEP_OK;
     MEP_TRY(need(&p->key_norms, pairs * c->blocks, sizeof(float)));
@@ -152,41 +150,41 @@ static mep_status begin(mep_attention_on_device *p, mep_cuda_attention_call *c, 
     return mep_cuda_attention_prepare_keys(c, p->stream);
 }
 
-static mep_status forward(mep_attention_on_device *p, int64_t batch, int64_t queries, int64_t keys,
-                          const mep_attention_tensors *t)
+static mep_status forward(mep_attention_plan *p, const mep_attention_call *t)
 {
     mep_cuda_attention_call c;
-    MEP_TRY(begin(p, &c, batch, queries, keys, t, 4));
+    MEP_TRY(begin(p, &c, t));
     MEP_TRY(need_zeros(p, &p->visited, 1, sizeof *c.visited));
     c.visited = p->visited.data;
-    if (c.lse == NULL) MEP_TRY(need(&p->lse, batch * p->settings.heads * queries, sizeof(float)));
+    if (c.lse == NULL) MEP_TRY(need(&p->lse, t->batch * p->settings.heads * t->queries, sizeof(float)));
     if (c.lse == NULL) c.lse = p->lse.data;
     p->blocks_given = 0;
     return mep_cuda_attention_forward(&c, p->stream, &p->blocks_given);
 }
 
-static mep_status backward(mep_attention_on_device *p, int64_t batch, int64_t queries, int64_t keys,
-                           const mep_attention_tensors *t)
+static mep_status backward(mep_attention_plan *p, const mep_attention_call *t, const mep_attention_gradient *g)
 {
     mep_cuda_attention_call c;
-    MEP_TRY(begin(p, &c, batch, queries, keys, t, 8));
-    int64_t pairs = batch * p->settings.heads, rows = pairs * queries;
+    const mep_tensor_view views[] = {g->dout, g->dq, g->dk, g->dv};
+    MEP_TRY(check_alignment(views, 4));
+    MEP_TRY(begin(p, &c, t));
+    int64_t pairs = t->batch * p->settings.heads, rows = pairs * t->queries;
     MEP_TRY(need(&p->query_norms, pairs * c.tiles, sizeof(float)));
     MEP_TRY(need(&p->low, pairs * c.tiles, sizeof(float)));
     MEP_TRY(need(&p->delta, rows, sizeof(float)));
     MEP_TRY(need_zeros(p, &p->dq_sums, pairs * c.tiles * BLOCK * c.channels, sizeof(float)));
     MEP_TRY(need_zeros(p, &p->progress, 1 + pairs * c.blocks, sizeof(int)));
-    if (t->dbias != NULL) MEP_TRY(need_zeros(p, &p->bias_sums, pairs * keys, sizeof(float)));
-    c.dout = t->dout, c.dq = t->dq, c.dk = t->dk, c.dv = t->dv, c.dbias = t->dbias;
+    if (g->dtable != NULL) MEP_TRY(need_zeros(p, &p->bias_sums, pairs * t->keys, sizeof(float)));
+    c.dout = g->dout, c.dq = g->dq, c.dk = g->dk, c.dv = g->dv, c.dbias = g->dtable;
     c.query_norms = p->query_norms.data, c.low = p->low.data, c.delta = p->delta.data;
     c.dq_sums = p->dq_sums.data, c.progress = p->progress.data;
-    c.bias_sums = t->dbias != NULL ? p->bias_sums.data : NULL;
+    c.bias_sums = g->dtable != NULL ? p->bias_sums.data : NULL;
     MEP_TRY(mep_cuda_attention_prepare_queries(&c, p->stream));
     MEP_TRY(mep_cuda_attention_backward(&c, p->stream));
     return mep_cuda_attention_finish(&c, p->stream);
 }
 
-static double computed_share(const mep_attention_on_device *p)
+static double computed_fraction(const mep_attention_plan *p)
 {
     unsigned long long visited = 0;
     if (p->blocks_given == 0 ||
@@ -196,4 +194,11 @@ static double computed_share(const mep_attention_on_device *p)
     return (double)visited / (double)p->blocks_given;
 }
 
-const mep_attention_device mep_cuda_attention = {create, destroy, set_bias, forward, backward, computed_share};
+const mep_attention_backend mep_cuda_attention = {
+    .create = create,
+    .destroy = destroy,
+    .set_terms = set_terms,
+    .forward = forward,
+    .backward = backward,
+    .computed_fraction = computed_fraction,
+};

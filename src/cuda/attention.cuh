@@ -6,6 +6,7 @@
 #ifndef MEP_CUDA_ATTENTION_CUH
 #define MEP_CUDA_ATTENTION_CUH
 
+#include "attention/terms.h"
 #include "cuda/attention.h"
 #include "cuda/tile.cuh"
 

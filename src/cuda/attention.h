@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused attention on CUDA: the kernels below the table of attention/device.h, and a call of theirs. All pointers are
- * the device's; kernels are put into a stream and not waited for.
+ * Fused attention on CUDA: the kernels, and the arguments of a call of theirs. All pointers are to device memory;
+ * kernels are queued in a stream, and calls do not wait for them.
  */
 #ifndef MEP_CUDA_ATTENTION_H
 #define MEP_CUDA_ATTENTION_H
 
-#include "attention/device.h"
+#include "mep/attention.h"
 #include "cuda/runtime.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-extern const mep_attention_device mep_cuda_attention;
 
 /* Keys a block, queries a tile, and distances an entry of the far bias; padding of a head's bias. */
 enum { BLOCK = 64, FRONT = 256, BACK = 256 };

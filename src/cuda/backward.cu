@@ -209,8 +209,8 @@ __device__ __forceinline__ int is_far(const mep_cuda_attention_call &call, const
     int64_t of = at.pair * call.tiles + t;
     int last = (int)(at.key / BLOCK) + KEYS / BLOCK - 1;
     float norm = call.key_norms[at.pair * call.blocks + (last < call.blocks ? last : call.blocks - 1)];
-    return fabsf(call.scale) * call.query_norms[of] * norm + far_bias_of(call, (int)at.head, d - (KEYS - 1)) <
-           -call.low[of] - call.margin;
+    return mep_can_skip(fabsf(call.scale) * call.query_norms[of], norm, -call.low[of],
+                        mep_skip_limit(far_bias_of(call, (int)at.head, d - (KEYS - 1)), call.margin));
 }
 
 /* The first tile that sees key `key`. */

@@ -56,8 +56,9 @@ __device__ __forceinline__ int can_matter(const rows &state, float norm, float b
     for (int part = 0; part < PARTS; part++)
 #pragma unroll
         for (int half = 0; half < 2; half++)
-            some |= state.norm[part][half] > -INFINITY &&
-                    !(state.norm[part][half] * norm + bias < state.maximum[part][half] - margin);
+            some |=
+                state.norm[part][half] > -INFINITY &&
+                !mep_can_skip(state.norm[part][half], norm, state.maximum[part][half], mep_skip_limit(bias, margin));
     return some;
 }
 

@@ -4,14 +4,11 @@
  */
 #include <stdio.h>
 
-#include "base/device.h"
-
 #include <string.h>
 
 #include "base/memory.h"
+#include "cuda/cuda_backend.h"
 #include "cuda/runtime.h"
-
-extern const mep_device_memory mep_cuda_memory;
 
 /* Compute capability that the kernels need: tensor cores that multiply bfloat16, asynchronous copies. */
 enum { CAPABILITY = 8 };
@@ -63,6 +60,8 @@ static void release(void *data)
 
 static mep_status alloc(void **data, int64_t bytes)
 {
+    *data = NULL;
+    if (bytes == 0) return MEP_OK;
     MEP_TRY(mep_cuda_alloc(data, bytes, 1));
     mep_status status = mep_cuda_check(cudaMemsetAsync(*data, 0, (size_t)bytes, NULL), "clearing memory");
     if (status == MEP_OK) return MEP_OK;

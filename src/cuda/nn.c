@@ -7,11 +7,10 @@
 #include "nn/device.h"
 
 #include "base/memory.h"
+#include "cuda/cuda_backend.h"
 #include "cuda/gemm.h"
 #include "cuda/rows.h"
 #include "cuda/runtime.h"
-
-extern const mep_nn_device mep_cuda_nn;
 
 struct mep_nn_state {
     int64_t rows;

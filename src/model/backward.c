@@ -45,11 +45,20 @@ static mep_status attend_backward(mep_session *s, const mep_layer_state *l)
 {
     const mep_model_config *c = &s->model->config;
     int64_t head_dim = mep_head_dim(c);
-    MEP_TRY(mep_attention_backward(
-        s->attention, s->batch, s->length, s->length, mep_qkv_view(s, l->qkv, 0), mep_qkv_view(s, l->qkv, 1),
-        mep_qkv_view(s, l->qkv, 2), mep_heads_view(s, l->attended), l->lse, mep_heads_view(s, s->d_narrow),
-        mep_qkv_view(s, s->d_wide, 0), mep_qkv_view(s, s->d_wide, 1), mep_qkv_view(s, s->d_wide, 2),
-        s->model->position_bias >= 0 ? s->bias_gradient : NULL));
+    const mep_attention_call call = {.batch = s->batch,
+                                     .queries = s->length,
+                                     .keys = s->length,
+                                     .q = mep_qkv_view(s, l->qkv, 0),
+                                     .k = mep_qkv_view(s, l->qkv, 1),
+                                     .v = mep_qkv_view(s, l->qkv, 2),
+                                     .out = mep_heads_view(s, l->attended),
+                                     .lse = l->lse};
+    const mep_attention_gradient gradient = {.dout = mep_heads_view(s, s->d_narrow),
+                                             .dq = mep_qkv_view(s, s->d_wide, 0),
+                                             .dk = mep_qkv_view(s, s->d_wide, 1),
+                                             .dv = mep_qkv_view(s, s->d_wide, 2),
+                                             .dtable = s->model->position_bias >= 0 ? s->bias_gradient : NULL};
+    MEP_TRY(mep_attention_backward(s->attention, &call, &gradient));
     for (int which = 0; which < 2 && s->rotary_dims > 0; which++) {
         mep_activation part = {mep_qkv_view(s, s->d_wide, which).data, s->d_wide.dtype};
         s->nn->rotary_apply(s->state, s->rows, s->length, 0, c->num_attention_heads, s->rotary_dims, s->cosine, s->sine,

@@ -263,7 +263,8 @@ mep_status mep_session_extend_cache(mep_session *s)
     }
     s->cache_distances = 0;
     mep_status status = table != NULL ? mep_bias_table(s->model->bias, distances, table) : MEP_OK;
-    if (status == MEP_OK) status = mep_cache_set_bias(s->cache, table, distances);
+    const mep_attention_terms terms = {.table = table, .table_length = distances};
+    if (status == MEP_OK) status = mep_cache_set_terms(s->cache, &terms);
     if (status == MEP_OK) s->cache_distances = distances;
     mep_free(&table);
     return status;

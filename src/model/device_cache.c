@@ -91,7 +91,8 @@ static mep_status make_plan(mep_session *s, int64_t keys)
     MEP_TRY(mep_multiply(keys, heads, 1, &values));
     MEP_TRY(mep_alloc(&table, values, sizeof *table));
     mep_status status = mep_bias_table(s->model->bias, keys, table);
-    if (status == MEP_OK) status = mep_attention_set_bias(s->attention, table, keys);
+    const mep_attention_terms terms = {.table = table, .table_length = keys};
+    if (status == MEP_OK) status = mep_attention_set_terms(s->attention, &terms);
     mep_free(&table);
     return status;
 }
@@ -125,7 +126,9 @@ mep_status mep_device_cache_attend(mep_session *s, int64_t layer, mep_tensor_vie
                 pair);
     mep_tensor_view keys = {x->data, 0, 2 * head_dim, 2 * head_dim * heads}, values = keys;
     values.data = (char *)x->data + head_dim * width;
-    return mep_attention_forward(s->attention, 1, s->length, x->held + s->length, q, keys, values, out, NULL);
+    const mep_attention_call call = {
+        .batch = 1, .queries = s->length, .keys = x->held + s->length, .q = q, .k = keys, .v = values, .out = out};
+    return mep_attention_forward(s->attention, &call);
 }
 
 void mep_device_cache_advance(mep_session *s)

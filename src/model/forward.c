@@ -45,7 +45,7 @@ static work expected_work(const mep_session *s, int64_t output_rows)
     double all = (double)s->rows, hidden = (double)c->hidden_size, wide = (double)c->intermediate_size;
     double keys = (double)s->position + (double)s->length / 2;
     int is_known = s->watch != NULL && s->attention != NULL && s->settings.device == MEP_DEVICE_CPU;
-    double share = is_known ? mep_attention_computed_share(s->attention) : 1;
+    double share = is_known ? mep_attention_computed_fraction(s->attention) : 1;
     return (work){.before = 6 * all * hidden * hidden,
                   .attention = 4 * all * keys * hidden * share,
                   .after = 2 * all * hidden * (hidden + 2 * wide),
@@ -102,7 +102,9 @@ static mep_status attend(mep_session *s, int64_t layer)
     if (s->cache != NULL) return mep_cache_attend(s->cache, layer, s->length, q, k, v, out);
     if (s->device_cache != NULL) return mep_device_cache_attend(s, layer, q, k, out);
     if (s->ring != NULL) return mep_ring_attend(s, layer, q, k, v, out);
-    return mep_attention_forward(s->attention, s->batch, s->length, s->length, q, k, v, out, l->lse);
+    const mep_attention_call call = {
+        .batch = s->batch, .queries = s->length, .keys = s->length, .q = q, .k = k, .v = v, .out = out, .lse = l->lse};
+    return mep_attention_forward(s->attention, &call);
 }
 
 /* y = layer norm of rows of x [rows, hidden] with the parameters of these indices. */

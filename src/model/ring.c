@@ -129,10 +129,13 @@ mep_status mep_ring_attend(mep_session *s, int64_t layer, mep_tensor_view q, mep
         own_q.data = (char *)q.data + h * q.head_stride * r->width;
         own_out.data = (char *)out.data + h * out.head_stride * r->width;
         own_v.data = r->run[h] + r->channels * r->width;
-        if (s->bias_table != NULL) MEP_TRY(mep_attention_set_bias(s->attention, s->bias_table + h * s->longest, keys));
+        const mep_attention_terms terms = {.table = s->bias_table + h * s->longest, .table_length = keys};
+        if (s->bias_table != NULL) MEP_TRY(mep_attention_set_terms(s->attention, &terms));
         mep_watch_part part =
             mep_watch_enter(s->watch, (double)h / (double)r->heads, (double)(h + 1) / (double)r->heads);
-        mep_status status = mep_attention_forward(s->attention, 1, s->length, keys, own_q, own_k, own_v, own_out, NULL);
+        const mep_attention_call call = {
+            .batch = 1, .queries = s->length, .keys = keys, .q = own_q, .k = own_k, .v = own_v, .out = own_out};
+        mep_status status = mep_attention_forward(s->attention, &call);
         mep_watch_leave(s->watch, part);
         MEP_TRY(status);
     }

@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-#include "attention/forward.h"
-#include "base/device.h"
+#include "attention/attention_backend.h"
+#include "base/backend.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "bias/table.h"
@@ -246,7 +246,7 @@ static void refresh_weights(mep_session *s)
 /* Where it computes, and the parameters there. */
 static mep_status open_device(mep_session *s, int64_t rows)
 {
-    s->nn = mep_nn_on(s->settings.device);
+    s->nn = mep_backend_of(s->settings.device)->network;
     MEP_TRY(s->nn->create(&s->state, rows, widest_activation(&s->model->config)));
     s->values = s->model->values;
     return s->settings.device == MEP_DEVICE_CPU ? MEP_OK : floats(s, &s->values, s->model->size, 1);
@@ -368,7 +368,8 @@ mep_status mep_session_refresh(mep_session *s)
     if (s->attention == NULL) return MEP_OK;
     MEP_TRY(mep_bias_table_with(m->bias, s->longest, s->bias_table, s->bias_scratch));
     if (s->ring != NULL) return MEP_OK; /* sets the bias of a head when it comes to it */
-    return mep_attention_set_bias(s->attention, s->bias_table, s->longest);
+    const mep_attention_terms terms = {.table = s->bias_table, .table_length = s->longest};
+    return mep_attention_set_terms(s->attention, &terms);
 }
 
 mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, const int32_t *tokens)

@@ -12,13 +12,6 @@
 #include "base/memory.h"
 #include "nn/pack.h"
 
-#if MEP_HAVE_CUDA
-extern const mep_nn_device mep_cuda_nn; /* cuda/nn.c */
-const mep_nn_device *mep_nn_cuda = &mep_cuda_nn;
-#else
-const mep_nn_device *mep_nn_cuda = NULL;
-#endif
-
 enum { SHARED = 4 /* chunks that are worth a team of threads */ };
 
 static const mep_row_kernels *kernels(void)

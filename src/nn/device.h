@@ -30,7 +30,8 @@ typedef struct mep_nn_device {
     void *(*stream)(const mep_nn_state *state);
 
     mep_status (*gemm)(mep_nn_state *state, const mep_gemm *gemm);
-    /* mep_packed_size and mep_pack (nn/pack.h) where products of few rows are faster with a packed B; NULL elsewhere. */
+    /* mep_packed_size and mep_pack (nn/pack.h) where products of few rows are faster with a packed B; NULL elsewhere.
+     */
     mep_status (*packed_size)(int64_t k, int64_t n, mep_dtype dtype, int64_t *size);
     mep_matrix (*pack)(const mep_matrix *b, int64_t k, int64_t n, mep_dtype dtype, void *memory);
     void (*layer_norm_forward)(mep_nn_state *state, int64_t rows, int64_t width, const float *x, const float *weight,
@@ -90,14 +91,6 @@ typedef struct mep_place {
 
 extern const mep_nn_device mep_nn_cpu;
 extern const mep_place mep_place_cpu;
-/* NULL where the build has no CUDA. Tests put the emulated one there. */
-extern const mep_nn_device *mep_nn_cuda;
-
-/* Of a device that mep_device_check accepts. */
-static inline const mep_nn_device *mep_nn_on(mep_device device)
-{
-    return device == MEP_DEVICE_CUDA ? mep_nn_cuda : &mep_nn_cpu;
-}
 
 #ifdef __cplusplus
 }

@@ -40,8 +40,14 @@ endif()
 file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.cu)
 file(GLOB host_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.c)
 list(FILTER host_sources EXCLUDE REGEX "/cublaslt\\.c$") # loads the real one
+# The list of back ends, with CUDA's: a program links this object in the place of the library's.
+set(registry ${CMAKE_CURRENT_BINARY_DIR}/registry_with_cuda.c)
+file(CONFIGURE OUTPUT ${registry} CONTENT "#undef MEP_HAVE_CUDA
+#define MEP_HAVE_CUDA 1
+#include \"backends/registry.c\"
+")
 set_source_files_properties(${kernel_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;-Wno-unknown-pragmas;-Wno-pass-failed")
-add_library(cuda_emulated OBJECT ${kernel_sources} ${host_sources} ${emulator}/install.c)
+add_library(cuda_emulated OBJECT ${kernel_sources} ${host_sources} ${registry} ${emulator}/install.c)
 target_link_libraries(cuda_emulated PRIVATE cuda_emulator)
 target_include_directories(cuda_emulated PRIVATE ${PROJECT_SOURCE_DIR}/include)
 

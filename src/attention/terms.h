@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Score terms: the tables that they are prepared in, their upper bound over a block of keys, and the test by which far
+ * blocks are skipped. It knows nothing of tiles and tensors; forward.c, backward.c, decode.c and cache.c read tables
+ * through it. CUDA has its own copy of the tables (cuda/attention_prepare.cu); margin and test are those of this file.
+ *
+ * The skip test (Cauchy-Schwarz). A block of keys at distances >= d cannot matter to a query r where
+ *
+ *     scale |q_r| max|k| + bound(d) < floor_r - margin
+ *
+ * bound(d) is at least the sum of all terms at distances >= d, and floor_r is a lower bound of the row's log-sum-exp.
+ */
+#ifndef MEP_ATTENTION_TERMS_H
+#define MEP_ATTENTION_TERMS_H
+
+#include "mep/attention.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Prepared terms of all heads.
+ *
+ * The table is stored reversed: bias[key - position] of a head is the value for a key and the query at `position`. So
+ * the biases of a row of scores are contiguous in the key, and those of the next query begin one value earlier.
+ * Distances below 0 (keys of the future, and padding after the last key) read -inf: the causal mask is part of the
+ * table. */
+typedef struct mep_terms {
+    int64_t heads, distances; /* sizes that there is room for */
+    int64_t head_size;        /* floats of one head in `reversed` */
+    float *reversed;          /* [heads, head_size] */
+    float *far_bias;          /* [heads, distances] */
+} mep_terms;
+
+/* One head's terms. */
+typedef struct mep_head_terms {
+    const float *bias;     /* bias[-d] at distance d >= 0; -inf at bias[1] .. bias[BLOCK_KEYS] */
+    const float *far_bias; /* [d]: the largest bias at distances >= d */
+} mep_head_terms;
+
+/* MEP_ERROR_NUMERIC, MEP_ERROR_ARGUMENT where the terms cannot be used with so many heads. terms may be NULL. */
+mep_status mep_terms_check(const mep_attention_terms *terms, int64_t heads);
+
+/* Make room for heads and distances; what was prepared is lost. On failure there is no room. */
+mep_status mep_terms_reserve(mep_terms *prepared, int64_t heads, int64_t distances);
+void mep_terms_free(mep_terms *prepared);
+
+/* Prepare terms that mep_terms_check accepts; NULL: none. Distances that the table does not have are masked. */
+void mep_terms_prepare(mep_terms *prepared, const mep_attention_terms *terms);
+
+mep_head_terms mep_terms_of_head(const mep_terms *prepared, int64_t head);
+
+/* Floats of one head's reversed table, and the address of its distance 0: for other tables of the same layout. */
+int64_t mep_terms_head_size(int64_t distances);
+float *mep_terms_origin(int64_t distances, float *reversed);
+
+/* ---- The skip test ---- */
+
+/* Margin in nats for `keys` keys: 104 where the result must be exact, since exp(-104) is below half the smallest
+ * float32; log(1/t) + log(keys), at most 104, with a tolerance t. */
+float mep_terms_margin(double tolerance, double keys);
+
+/* Whether the terms of a head fall far enough over `keys` keys that blocks can be skipped. Otherwise nothing is tested.
+ */
+int mep_terms_may_skip(const mep_head_terms *terms, int64_t keys, float margin);
+
+/* Upper bound of all terms at distances >= `distance` >= 0. */
+static inline float mep_terms_bound(const mep_head_terms *terms, int64_t distance)
+{
+    return terms->far_bias[distance];
+}
+
+#if defined(__CUDACC__)
+#define MEP_TERMS_INLINE static __host__ __device__ __forceinline__
+#else
+#define MEP_TERMS_INLINE static inline
+#endif
+
+/* What the test compares with, and the test; scale |q| is q_norm, max|k| is k_norm. A NaN is never skipped. The kernel
+ * all_below (attention/kernels.h) is the test of all rows of a tile. */
+MEP_TERMS_INLINE float mep_skip_limit(float bound, float margin)
+{
+    return -margin - bound;
+}
+
+MEP_TERMS_INLINE int mep_can_skip(float q_norm, float k_norm, float floor, float limit)
+{
+    return q_norm * k_norm - floor < limit;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
