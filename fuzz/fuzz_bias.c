@@ -2,7 +2,7 @@
 /*
  * libFuzzer target: any text as a position encoding, for as many heads and channels as its first two bytes say. What
  * parses has a canonical form that is its own canonical form and gives the same bias; values are finite near and far,
- * in float64 and float32; the reach lies in its range and keeps its promise.
+ * in float64 and float32; the reach is in its range and keeps its promise.
  */
 #include <math.h>
 

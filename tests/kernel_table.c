@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of kernels in the documents is that of the library: the lines between two marks of a file, one row per
- * kernel. --write brings the file up to date.
+ * Checks that the table of kernels in a document, the lines between two marks, is the one that the kernels of the
+ * library give. --write updates the document.
  *
  *     kernel_table [--write] FILE
  */
@@ -121,7 +121,8 @@ int main(int argc, char **argv)
     check(mep_format(&updated, "%.*s%s%s", (int)(begin + sizeof BEGIN - 1 - text), text, table, end));
     int same = strcmp(text, updated) == 0;
     if (!same && write) check(mep_file_write_atomic(file, updated, (int64_t)strlen(updated)));
-    if (!same && !write) fprintf(stderr, "%s: the kernels are others now; run %s --write %s\n", file, argv[0], file);
+    if (!same && !write)
+        fprintf(stderr, "%s: the table of kernels is out of date; run %s --write %s\n", file, argv[0], file);
     mep_free(&updated);
     mep_free(&text);
     mep_free(&table);

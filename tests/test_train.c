@@ -14,7 +14,7 @@
 #include "train/adamw.h"
 #include "train/run.h"
 #include "train/sampler.h"
-#include "train/trainer.h"
+#include "mep/train.h"
 
 typedef struct record {
     int64_t stop_after, count;
@@ -473,7 +473,7 @@ static void test_numeric(void **state)
     mep_train_settings s = settings_for("mep");
     train("numeric", &s, 8, &r);
     assert_int_equal(mep_model_load(&model, run_path("numeric")), MEP_OK);
-    ((float *)model->tensors[model->embed_out].data)[5] = NAN;
+    ((float *)model->tensors[model->first[EMBED_OUT]].data)[5] = NAN;
     assert_int_equal(mep_model_save(model, run_path("numeric/checkpoint-8"), NULL), MEP_OK);
     mep_model_destroy(&model);
     r = (record){0};

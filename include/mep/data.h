@@ -50,6 +50,9 @@ MEP_API mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t 
  * its tables. NULL for "bytes". Written to a file, mep_tokenizer_open and Hugging Face's library read it. */
 MEP_API const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size);
 
+/* The same for every tokenizer, "bytes" too, as a text of the caller's (mep_text_free). */
+MEP_API mep_status mep_tokenizer_to_json(const mep_tokenizer *tokenizer, char **text, int64_t *size);
+
 /* 1 where both are the same: of the same name without, or with the same bytes of a tokenizer.json. */
 MEP_API int mep_tokenizer_equal(const mep_tokenizer *a, const mep_tokenizer *b);
 
@@ -138,6 +141,14 @@ MEP_API mep_status mep_dataset_verify(const mep_dataset *dataset);
 /* The tokenizer that the dataset was prepared with, for mep_tokenizer_open, from PREFIX.json beside it: "bytes", or
  * the path of its copy, PREFIX.tokenizer.json. "" where it is not known. */
 MEP_API const char *mep_dataset_tokenizer(const mep_dataset *dataset);
+
+/* 1 if there is a dataset of this prefix, which may also be the name of one of its files. Thread-safe. */
+MEP_API int mep_dataset_exists(const char *prefix);
+
+/* The prefix of the dataset, without ".bin" or ".idx"; and the type of the stored tokens: "uint16". Both belong to the
+ * dataset. */
+MEP_API const char *mep_dataset_prefix(const mep_dataset *dataset);
+MEP_API const char *mep_dataset_token_type(const mep_dataset *dataset);
 
 /* Copy `count` tokens from `start` of the documents packed end to end. Fails when they pass the end, and on a stored
  * number that is no token id (negative, or above 2^31 - 1). */

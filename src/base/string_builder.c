@@ -21,7 +21,7 @@ mep_status mep_string_add(mep_string_builder *string, const char *format, ...)
     int64_t needed = string->length + added + 1;
     if (needed > string->capacity) {
         int64_t capacity = max_i64(needed, 2 * string->capacity);
-        MEP_TRY(mep_grow(&string->text, string->capacity, capacity, 1));
+        MEP_TRY(MEP_GROW(&string->text, string->capacity, capacity));
         string->capacity = capacity;
     }
     va_start(args, format);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A string that grows by printf calls.
+ * A string that is built by appending in printf form.
  */
 #ifndef MEP_BASE_STRING_BUILDER_H
 #define MEP_BASE_STRING_BUILDER_H

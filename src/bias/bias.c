@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of a mep_bias: creation from a spec, its named parameters, their initial values and ranges.
+ * Creates and destroys a mep_bias: its named parameters, their initial values and ranges.
  */
 #include "bias/bias.h"
 
@@ -23,7 +23,7 @@ static int number_of(const mep_bias *bias, int index)
     return number;
 }
 
-/* Append a parameter, whose name the bias takes over. */
+/* Append a parameter; the bias takes ownership of its name. */
 static mep_status add_entry(mep_bias *bias, mep_bias_entry entry, const int64_t shape[2])
 {
     mep_bias_param info = {.name = entry.name, .shape = {1, 1}, .offset = bias->value_count};
@@ -59,7 +59,7 @@ static mep_status add_term_entries(mep_bias *bias, int index, int64_t *offsets)
     return MEP_OK;
 }
 
-/* Append the mixture's own parameter, where its weights are learned. */
+/* Append the parameter "weights" if the weights of the mixture are learned. */
 static mep_status add_weights(mep_bias *bias)
 {
     const int64_t shape[2] = {bias->spec.count, bias->heads};
@@ -87,8 +87,8 @@ static mep_status make_params(mep_bias *bias)
 {
     int64_t most = 0;
     for (int m = 0; m < bias->spec.count; m++) most += mep_kernel_param_count(bias->terms[m].kernel);
-    MEP_TRY(mep_alloc(&bias->entries, most + 1, sizeof *bias->entries));
-    MEP_TRY(mep_alloc(&bias->offsets, most, sizeof *bias->offsets));
+    MEP_TRY(MEP_ALLOC(&bias->entries, most + 1));
+    MEP_TRY(MEP_ALLOC(&bias->offsets, most));
     int64_t *offsets = bias->offsets;
     for (int m = 0; m < bias->spec.count; m++) {
         bias->terms[m].offsets = offsets;
@@ -96,21 +96,21 @@ static mep_status make_params(mep_bias *bias)
         offsets += mep_kernel_param_count(bias->terms[m].kernel);
     }
     MEP_TRY(add_weights(bias));
-    MEP_TRY(mep_alloc(&bias->params, bias->value_count, sizeof *bias->params));
+    MEP_TRY(MEP_ALLOC(&bias->params, bias->value_count));
     for (int m = 0; m < bias->spec.count; m++) bias->terms[m].params = bias->params;
     return MEP_OK;
 }
 
-/* What follows from the parameters. */
+/* The memory of everything that is computed from the parameters. */
 static mep_status make_derived(mep_bias *bias)
 {
     int64_t size = 0, derived = 0;
     for (int m = 0; m < bias->spec.count; m++) derived += bias->terms[m].kernel->derived;
     MEP_TRY(mep_multiply(bias->spec.count, bias->heads, 1, &size));
-    MEP_TRY(mep_alloc(&bias->weights, size, sizeof *bias->weights));
-    MEP_TRY(mep_alloc(&bias->log_weights, size, sizeof *bias->log_weights));
+    MEP_TRY(MEP_ALLOC(&bias->weights, size));
+    MEP_TRY(MEP_ALLOC(&bias->log_weights, size));
     MEP_TRY(mep_multiply(derived, bias->heads, 1, &size));
-    MEP_TRY(mep_alloc(&bias->derived, size, sizeof *bias->derived));
+    MEP_TRY(MEP_ALLOC(&bias->derived, size));
     double *values = bias->derived;
     for (int m = 0; m < bias->spec.count; m++) {
         bias->terms[m].derived = values;
@@ -137,7 +137,7 @@ static mep_status create(mep_bias **bias, const mep_spec *spec, int64_t heads, i
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "a bias needs at least 1 head and 1 channel per head, but was given %lld and %lld",
                         (long long)heads, (long long)head_dim);
-    MEP_TRY(mep_alloc(bias, 1, sizeof **bias));
+    MEP_TRY(MEP_ALLOC(bias, 1));
     (*bias)->heads = heads;
     (*bias)->head_dim = head_dim;
     mep_status status = build(*bias, spec);
@@ -203,7 +203,7 @@ static void softmax_weights(mep_bias *bias, const double *x, int64_t head)
     }
 }
 
-/* Compute from the parameters what depends on them. */
+/* Compute everything that depends on the parameters. */
 static void refresh(mep_bias *bias)
 {
     const double *learned = bias->weights_offset < 0 ? NULL : bias->params + bias->weights_offset;
@@ -274,7 +274,7 @@ void mep_bias_constrain(const mep_bias *bias, float *values)
     }
 }
 
-/* ---- Questions ---- */
+/* ---- Properties ---- */
 
 const char *mep_bias_spec(const mep_bias *bias)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The inside of a mep_bias, for the files of this room only.
+ * The contents of a mep_bias. Only files of this room and tests include this header.
  *
  * Arrays [terms, heads] have term m of head h at m*heads + h. Everything that depends on learned parameters (derived
  * values, weights) is computed again whenever they change.
@@ -17,7 +17,7 @@ typedef struct mep_bias_entry {
     mep_bias_param info;
     char *name;
     double min, max;
-    int term;  /* -1: the mixture's "weights" */
+    int term;  /* -1: the "weights" of the mixture */
     int param; /* of the term's kernel */
 } mep_bias_entry;
 
@@ -41,7 +41,7 @@ struct mep_bias {
 /* The largest distance that is computed. */
 #define MEP_DISTANCE_MAX ((int64_t)1 << 31)
 
-/* MEP_ERROR_ARGUMENT where a table of this length would hold no distance, or one beyond MEP_DISTANCE_MAX. */
+/* MEP_ERROR_ARGUMENT if a table of this length would be empty, or reach beyond MEP_DISTANCE_MAX. */
 mep_status mep_bias_check_length(int64_t length);
 
 /* values[m, h] = log K_m,h(distance), [terms, heads]. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The canonical form of a spec: sorted terms, smallest weight 1, defaults left out; the name where a mixture has one.
+ * The canonical form of a spec: terms are sorted, the smallest weight is 1, and default options are omitted. A mixture
+ * that has a name is written by its name.
  */
 #include "bias/spec.h"
 

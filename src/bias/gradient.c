@@ -10,7 +10,7 @@
 #include "bias/bias.h"
 #include "bias/table.h"
 
-/* What one distance adds. values and upstream [terms, heads] are scratch. */
+/* Add the contribution of one distance. values and upstream [terms, heads] are scratch. */
 static void add_distance(const mep_bias *bias, double distance, int64_t length, const double *dtable, double *values,
                          double *upstream, double *dparams)
 {
@@ -44,7 +44,7 @@ mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length, const d
     MEP_REQUIRE(bias, dtable);
     if (bias->value_count > 0) MEP_REQUIRE(dparams);
     double *scratch;
-    MEP_TRY(mep_alloc(&scratch, mep_bias_scratch(bias), sizeof *scratch));
+    MEP_TRY(MEP_ALLOC(&scratch, mep_bias_scratch(bias)));
     mep_status status = mep_bias_table_backward_with(bias, length, dtable, dparams, scratch);
     mep_free(&scratch);
     return status;

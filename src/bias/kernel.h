@@ -21,7 +21,7 @@ typedef struct mep_kernel_option {
     int integer; /* 1: only integers */
 } mep_kernel_option;
 
-/* What "/learn=" can ask for; bits. */
+/* Bits for what "/learn=" can request. */
 enum { MEP_LEARN_WEIGHTS = 1, MEP_LEARN_SLOPES = 2 };
 
 /* One dimension of a parameter's shape is a number, or one of these. */
@@ -37,7 +37,7 @@ typedef struct mep_kernel_param {
     const char *name;
     int64_t shape[2]; /* {MEP_DIMENSION_HEADS}, {32}, {32, MEP_DIMENSION_HEADS}, {MEP_DIMENSION_NONE} for one value */
     double min, max;
-    int learn;           /* 0: always learned; else only where "/learn=" asks for this bit */
+    int learn;           /* 0: always learned; otherwise learned only if "/learn=" requests this bit */
     const char *initial; /* the initial value, for the documents: LaTeX and text */
     const char *python;  /* the same as a tensor of PyTorch, from the kernel `k` and `shape` */
 } mep_kernel_param;
@@ -65,10 +65,10 @@ struct mep_kernel {
     const mep_kernel_param *params;   /* likewise */
     int derived;                      /* values per head that `prepare` computes */
 
-    /* What is wrong with a set of options that are in their ranges, or NULL; the function may be NULL. */
+    /* Returns an error message for options that are valid one by one but not together, else NULL. May be NULL. */
     const char *(*check)(const double *options);
 
-    /* Initial value number `index` of parameter `param`. Random ones are drawn from (seed, stream, index). */
+    /* Returns initial value number `index` of parameter `param`. Random values are drawn from (seed, stream, index). */
     double (*init)(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t index);
 
     /* Compute `derived` from options and parameters; called whenever the parameters have changed. */

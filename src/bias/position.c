@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of a mep_position: how a model encodes position, parsed from its spec.
+ * Creates, compares and destroys a mep_position: how a model encodes position, parsed from its spec.
  */
 #include "bias/position.h"
 
@@ -37,7 +37,7 @@ mep_status mep_position_create(mep_position **position, const char *spec)
 {
     MEP_REQUIRE(position, spec);
     *position = NULL;
-    MEP_TRY(mep_alloc(position, 1, sizeof **position));
+    MEP_TRY(MEP_ALLOC(position, 1));
     mep_status status = parse(*position, spec);
     if (status != MEP_OK) mep_position_destroy(position);
     return status;

@@ -2,12 +2,12 @@
 /*
  * The help text about position encodings, from the lists of kernels and names.
  */
-#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <threads.h>
 
+#include "base/assertion.h"
 #include "base/number.h"
 #include "bias/spec.h"
 
@@ -21,7 +21,7 @@ static void __attribute__((format(printf, 1, 2))) add(const char *format, ...)
     va_start(args, format);
     int length = vsnprintf(help + used, sizeof help - used, format, args);
     va_end(args);
-    assert(length >= 0 && used + (size_t)length < sizeof help);
+    MEP_ASSERT(length >= 0 && used + (size_t)length < sizeof help);
     used += (size_t)length;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing the kernels as Python source: a function for each kernel, then the tables of kernels and names.
+ * Writes the kernels as Python source: one function per kernel, then the tables of kernels and names.
  */
 #include "bias/python_kernels.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How far a head's bias can matter: the distance from which on it stays at or below a bound.
+ * The reach of a head: the distance from which on its bias stays at or below a bound.
  *
  * The mixture of upper bounds of the kernels is an upper bound of the mixture. None of them rises with the distance
  * from which on it holds, so bisection finds the reach.
@@ -36,7 +36,7 @@ mep_status mep_bias_reach(const mep_bias *bias, double bound, int64_t max_distan
                         (long long)max_distance);
     if (isnan(bound)) return mep_fail(MEP_ERROR_ARGUMENT, "the bound of a reach must be a number");
     double *values;
-    MEP_TRY(mep_alloc(&values, bias->spec.count * bias->heads, sizeof *values));
+    MEP_TRY(MEP_ALLOC(&values, bias->spec.count * bias->heads));
     for (int64_t h = 0; h < bias->heads; h++) {
         int64_t low = 0, high = max_distance + 1; /* b is at or below the bound from `high` on */
         while (low < high) {

@@ -15,7 +15,7 @@
 #include "base/number.h"
 
 typedef struct parser {
-    const char *text; /* all of it */
+    const char *text; /* the complete spec */
     const char *at;   /* the next character */
 } parser;
 
@@ -120,12 +120,12 @@ static mep_status parse_number(parser *p, double *value)
 
 /* ---- Terms ---- */
 
-/* Append a term whose options are all NaN: not given. */
+/* Append a term. Its options are NaN until they are parsed. */
 static mep_status add_term(parser *p, mep_spec *spec, const char *at, const mep_kernel *kernel, double weight)
 {
     if (spec->count == MEP_SPEC_TERMS) return fail_at(p, at, "", "a mixture has at most %d terms", MEP_SPEC_TERMS);
     int count = mep_kernel_option_count(kernel);
-    MEP_TRY(mep_grow(&spec->options, spec->option_count, spec->option_count + count, sizeof *spec->options));
+    MEP_TRY(MEP_GROW(&spec->options, spec->option_count, spec->option_count + count));
     for (int i = 0; i < count; i++) spec->options[spec->option_count + i] = NAN;
     spec->terms[spec->count++] =
         (mep_spec_term){.kernel = kernel, .first_option = spec->option_count, .weight = weight};
@@ -138,7 +138,7 @@ static double *last_options(const mep_spec *spec)
     return spec->options + spec->terms[spec->count - 1].first_option;
 }
 
-/* The number in the text for an option, in its range. */
+/* Parse the value of an option and check its range. */
 static mep_status parse_value(parser *p, const mep_kernel_option *option, double *value)
 {
     const char *at = p->at;
@@ -151,7 +151,7 @@ static mep_status parse_value(parser *p, const mep_kernel_option *option, double
     return MEP_OK;
 }
 
-/* One option of the last term. */
+/* Parse one option of the last term. */
 static mep_status parse_option(parser *p, const mep_spec *spec)
 {
     list possible;
@@ -170,7 +170,7 @@ static mep_status parse_option(parser *p, const mep_spec *spec)
     return parse_value(p, option, value);
 }
 
-/* The options of a kernel, from the ":" where there is one. */
+/* Parse what follows the name of a kernel: ":" and its options, or nothing. */
 static mep_status parse_kernel(parser *p, mep_spec *spec, const char *at, const mep_kernel *kernel, double weight)
 {
     MEP_TRY(add_term(p, spec, at, kernel, weight));
@@ -185,7 +185,7 @@ static mep_status parse_kernel(parser *p, mep_spec *spec, const char *at, const 
     return problem == NULL ? MEP_OK : fail_at(p, at, "", "%s", problem);
 }
 
-/* Append the terms of a mixture, with the weight divided among them. */
+/* Append the terms of a mixture and divide the weight equally among them. */
 static mep_status add_mixture(parser *p, mep_spec *spec, const char *at, const mep_spec *mixture, double weight)
 {
     for (int i = 0; i < mixture->count; i++) {
@@ -243,7 +243,7 @@ static mep_status parse_term(parser *p, mep_spec *spec)
 
 /* ---- What is learned ---- */
 
-/* Whether learn=slopes has something to learn. */
+/* Whether a kernel of the mixture has a slope that learn=slopes can learn. */
 static int has_slopes(const mep_spec *spec)
 {
     for (int i = 0; i < spec->count; i++)
@@ -297,7 +297,7 @@ static int compare_terms(const mep_spec *spec, const mep_spec_term *a, const mep
     return (a->weight < b->weight) - (a->weight > b->weight);
 }
 
-/* By insertion: there are few terms. */
+/* Insertion sort: there are few terms. */
 static void sort_terms(mep_spec *spec)
 {
     for (int i = 1; i < spec->count; i++) {
@@ -336,7 +336,7 @@ static mep_status parse_all(parser *p, mep_spec *spec)
     return normalize(p, spec);
 }
 
-/* ---- The life of a spec ---- */
+/* ---- Creation and destruction ---- */
 
 mep_status mep_spec_parse(mep_spec *spec, const char *text)
 {
@@ -351,7 +351,7 @@ mep_status mep_spec_copy(mep_spec *copy, const mep_spec *spec)
 {
     *copy = *spec;
     copy->options = NULL;
-    MEP_TRY(mep_alloc(&copy->options, spec->option_count, sizeof *copy->options));
+    MEP_TRY(MEP_ALLOC(&copy->options, spec->option_count));
     for (int i = 0; i < spec->option_count; i++) copy->options[i] = spec->options[i];
     return MEP_OK;
 }

@@ -51,7 +51,7 @@ typedef struct mep_other_position {
 /* Ended by a name of NULL. */
 extern const mep_other_position mep_other_positions[];
 
-/* What "/learn=" can name. */
+/* A word that "/learn=" accepts. */
 typedef struct mep_learn_item {
     const char *name;
     int bit; /* of MEP_LEARN */

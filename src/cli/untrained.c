@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
-#include "io/model_files.h"
 #include "mep/bias.h"
 
 static int learns(const mep_model *model)

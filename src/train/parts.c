@@ -89,8 +89,9 @@ static int can_sum(int64_t processes, int64_t parts)
     return parts > 0 && parts % processes == 0 && (processes == 1 || (each & (each - 1)) == 0);
 }
 
-int64_t mep_parts_of_run(const mep_train_settings *s, int64_t processes)
+int64_t mep_train_gradient_parts(const mep_train_settings *s, int64_t processes)
 {
+    if (s == NULL || processes < 1) return 0;
     return can_sum(processes, s->gradient_parts) ? s->gradient_parts : processes;
 }
 

@@ -28,10 +28,6 @@ float *mep_parts_begin(mep_parts *parts, int64_t index);
  * part go on to the reduction. */
 void mep_parts_final(void *parts, int64_t first, int64_t end);
 
-/* Of a run: the parts that `processes` processes sum the gradients of a step in. Those of the settings where that can
- * be, else as many as processes. */
-int64_t mep_parts_of_run(const mep_train_settings *settings, int64_t processes);
-
 /* "4, 2, 1": how many processes can sum gradients in so many parts. */
 enum { MEP_PARTS_TEXT = 400 };
 void mep_parts_processes(int64_t parts, char text[MEP_PARTS_TEXT]);

@@ -34,8 +34,8 @@ static mep_status read_corpus(const char *folder, const mep_study_lists *all, co
 {
     mep_eval_settings eval;
     mep_study_settings spelled = *s;
-    spelled.encodings = all->asked;
-    MEP_TRY(mep_study_eval_settings(&all->settings, corpus, &eval));
+    spelled.encodings = mep_study_lists_asked(all);
+    MEP_TRY(mep_study_eval_settings(mep_study_lists_settings(all), corpus, &eval));
     for (int64_t encoding = 0; encoding < s->encoding_count; encoding++)
         for (int64_t seed = 0; seed < s->seed_count; seed++) {
             char run[MEP_PATH_SIZE];
@@ -47,14 +47,14 @@ static mep_status read_corpus(const char *folder, const mep_study_lists *all, co
 
 mep_status mep_study_results(const char *folder, const mep_study_settings *s, mep_eval_result *results)
 {
-    mep_study_lists all;
+    mep_study_lists *all = NULL;
     MEP_REQUIRE_AS("folder, settings, results", folder, s, results);
     MEP_REQUIRE_AS("settings->corpora, settings->encodings, settings->seeds, settings->lengths", s->corpora,
                    s->encodings, s->seeds, s->lengths);
     MEP_TRY(mep_study_lists_read(&all, folder, s));
     mep_status status = MEP_OK;
     for (int64_t corpus = 0; corpus < s->corpus_count && status == MEP_OK; corpus++)
-        status = read_corpus(folder, &all, s, corpus, results);
+        status = read_corpus(folder, all, s, corpus, results);
     mep_study_lists_free(&all);
     return status;
 }

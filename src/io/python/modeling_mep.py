@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A GPT whose attention carries a distance bias (MEP, arXiv:2403.17698; ALiBi, KERPLE, T5 and their mixtures) or another
-position encoding, in plain PyTorch, for models that libmep's `mep export` wrote. For reading and for checking: it makes
-the whole matrix of scores, and keeps every key.
+"""A GPT whose attention has a distance bias (MEP, arXiv:2403.17698; ALiBi, KERPLE, T5 and their mixtures) or another
+position encoding, in plain PyTorch, for models that libmep's `mep export` wrote. It is written for reading and for
+checking: it computes the complete matrix of scores, and its cache keeps every key.
 
     model = transformers.AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)
 """
@@ -16,7 +16,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration_mep import MepConfig
 
-# The field of an output that has the cache: "cache" since transformers 5.2x, "past_key_values" before.
+# The name of the output field that has the cache: "cache" since transformers 5.2x, "past_key_values" before.
 CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 
@@ -92,7 +92,7 @@ class PositionBias(nn.Module):
         for _, name, options in terms:
             seen[name] = seen.get(name, 0) + 1
             self.names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-            self.add_module(self.names[-1], Kernel(name, options, heads, config.hidden_size // heads, learn))
+            self.add_module(self.names[-1], Kernel(name, options, heads, config.head_dim, learn))
         self.log_weights = [math.log(weight / sum(t[0] for t in terms)) for weight, _, _ in terms]
         if "weights" in learn:
             self.weights = nn.Parameter(torch.tensor(self.log_weights)[:, None].repeat(1, heads))
@@ -111,26 +111,27 @@ class Attention(nn.Module):
     def __init__(self, config, layer):
         super().__init__()
         self.layer, self.heads = layer, config.num_attention_heads
-        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=not config.no_bias)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=not config.no_bias)
+        width = self.heads * config.head_dim
+        self.query_key_value = nn.Linear(config.hidden_size, 3 * width, bias=not config.no_bias)
+        self.dense = nn.Linear(width, config.hidden_size, bias=not config.no_bias)
 
     def forward(self, x, bias, angles, cache):
         """(output, weights [batch, heads, queries, keys])"""
-        batch, length, hidden = x.shape
+        batch, length, _ = x.shape
         q, k, v = self.query_key_value(x).view(batch, length, self.heads, 3, -1).permute(3, 0, 2, 1, 4)
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
         if cache is not None:
             keys = bias.shape[-1]
-            places = torch.arange(keys - length, keys, device=x.device)  # for the static cache of transformers 4
-            k, v = (part[:, :, :keys] for part in cache.update(k, v, self.layer, {"cache_position": places}))
+            positions = torch.arange(keys - length, keys, device=x.device)  # the static cache of transformers 4 needs them
+            k, v = (x[:, :, :keys] for x in cache.update(k, v, self.layer, {"cache_position": positions}))
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + bias.to(q.dtype)
         weights = scores.float().softmax(-1).to(v.dtype)
-        return self.dense((weights @ v).transpose(1, 2).reshape(batch, length, hidden)), weights
+        return self.dense((weights @ v).transpose(1, 2).reshape(batch, length, -1)), weights
 
 
 def rotate(x, angles):
-    """The first channels in pairs (i, i + half)."""
+    """Rotate the first channels in pairs (i, i + half)."""
     half = angles.shape[-1]
     a, b, rest = x[..., :half], x[..., half:2 * half], x[..., 2 * half:]
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
@@ -180,7 +181,7 @@ class MepModel(nn.Module):
         self.final_layer_norm = layer_norm(config)
 
     def forward(self, x, bias, angles, cache, want_states, want_attentions):
-        """(output, the layers' inputs and the output, the layers' attention weights); None for what is not wanted."""
+        """(output, the inputs of the layers and the output, the attention weights of the layers); None where not wanted."""
         states, attentions = [], []
         for layer in self.layers:
             states += [x] if want_states else []
@@ -192,7 +193,7 @@ class MepModel(nn.Module):
 
 def visible_positions(mask, batch, length, device):
     """Positions [batch or 1, length] of all keys. Tokens that the mask hides are not counted: a padded sequence has the
-    positions that it has alone."""
+    same positions as without padding."""
     if mask is None:
         return torch.arange(length, device=device)[None]
     if mask.shape != (batch, length):
@@ -202,7 +203,7 @@ def visible_positions(mask, batch, length, device):
 
 
 def check_position_ids(position_ids, positions, visible, absolute):
-    """Raise an error for position_ids that the model would not follow; those of hidden tokens are not used."""
+    """Raise an error for position_ids that the model cannot use. The position_ids of hidden tokens are ignored."""
     if position_ids.shape not in (visible.shape, (1, visible.shape[1])):
         raise ValueError(f"position_ids have the shape {list(position_ids.shape)}, expected {list(visible.shape)}")
     if (visible & (position_ids < (position_ids * visible).cummax(-1).values.clamp(min=0))).any():
@@ -244,16 +245,16 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
 
     @staticmethod
     def create_masks_for_generate(attention_mask=None, **rest):
-        """generate would make masks of four dimensions for a static cache; forward makes its own."""
+        """generate would make masks of four dimensions for a static cache; forward makes its own masks."""
         return attention_mask
 
     def embed(self, x, positions):
-        """What the layers begin with, from the embeddings of the tokens."""
+        """The input of the first layer, from the embeddings of the tokens."""
         config = self.config
         if config.position_encoding == "learned":
             if positions.numel() and positions.max() >= config.max_position_embeddings:
                 raise ValueError(f"the learned encoding has {config.max_position_embeddings} positions, and position "
-                                 f"{int(positions.max())} is asked for")
+                                 f"{int(positions.max())} was requested")
             x = x + self.gpt_neox.embed_positions(positions)
         if config.position_encoding == "sinusoidal":
             half = torch.arange(config.hidden_size // 2, dtype=torch.float64, device=x.device)
@@ -266,13 +267,13 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         config = self.config
         if config.position_encoding != "rotary":
             return None
-        dims = int(config.hidden_size // config.num_attention_heads * config.rotary_pct)
+        dims = int(config.head_dim * config.rotary_pct)
         exponents = torch.arange(0, dims, 2, dtype=torch.float64, device=positions.device) / dims
         return positions[:, None, :, None] * config.rotary_emb_base ** -exponents
 
     def bias(self, positions, queries, mask):
-        """[batch or 1, heads or 1, queries, keys]: the distance bias, -inf where a query may not look. `positions` are
-        those of all keys, of which the queries are the last."""
+        """[batch or 1, heads or 1, queries, keys]: the distance bias, -inf where a query must not see a key. `positions`
+        are those of all keys; the queries are the last of them."""
         length = positions.shape[1]
         index = torch.arange(length, device=positions.device)
         steps = index[length - queries:, None] - index
@@ -282,12 +283,12 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
             bias = self.position_bias(length, positions.device)[:, distance.clamp(min=0)].transpose(0, 1)
         bias = bias.masked_fill(steps < 0, -math.inf)
         if mask is not None:
-            hidden = (mask[:, None, None, :] == 0) & (steps > 0)  # a hidden token still sees itself: no row is empty
+            hidden = (mask[:, None, None, :] == 0) & (steps > 0)  # a hidden token still sees itself, so no row is empty
             bias = bias.masked_fill(hidden, -math.inf)
         return bias
 
     def positions(self, attention_mask, position_ids, batch, queries, length, device):
-        """(positions of all keys, of the queries), each [batch or 1, ...]."""
+        """(positions of all keys, positions of the queries), each [batch or 1, ...]."""
         keys = visible_positions(attention_mask, batch, length, device)
         own = keys[:, length - queries:]
         if position_ids is None:
@@ -299,7 +300,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         return keys, position_ids * visible
 
     def loss(self, logits, labels, logits_to_keep, num_items_in_batch):
-        """The mean over the labels, or their sum / num_items_in_batch, which Trainer gives when it accumulates."""
+        """The mean over the labels, or their sum / num_items_in_batch, which Trainer passes when it accumulates."""
         if labels is None:
             return None
         if isinstance(logits_to_keep, torch.Tensor) or logits_to_keep != 0:
@@ -312,7 +313,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
     def forward(self, input_ids=None, attention_mask=None, position_ids=None, inputs_embeds=None, cache=None,
                 labels=None, use_cache=None, logits_to_keep=0, past_key_values=None, output_attentions=None,
                 output_hidden_states=None, return_dict=None, num_items_in_batch=None, token_type_ids=None, **unknown):
-        """What transformers' causal models take. `past_key_values` is the earlier name of `cache`."""
+        """The arguments of transformers' causal models. `past_key_values` is the earlier name of `cache`."""
         refuse(unknown, token_type_ids)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds")
@@ -331,11 +332,11 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         return output if self.flag("return_dict", return_dict) else output.to_tuple()
 
     def flag(self, name, given):
-        """A flag, or the configuration's where it is not given."""
+        """A flag, or that of the configuration where it is None."""
         return getattr(self.config, name) if given is None else given
 
     def find_cache(self, cache, past_key_values, use_cache):
-        """The cache that is given, or a new one where one is wanted; training needs none unless it is asked for."""
+        """The given cache, or a new one where one is needed. Training has none unless use_cache requests it."""
         if cache is not None and past_key_values is not None:
             raise ValueError("cache and past_key_values are the same argument: give one")
         cache = past_key_values if cache is None else cache
@@ -348,7 +349,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
 
 
 def kept(logits_to_keep):
-    """The tokens whose logits are wanted, as an index: the last few, all (0), or those of a tensor."""
+    """The tokens whose logits are requested, as an index: the last few, all (0), or those of a tensor."""
     if not isinstance(logits_to_keep, torch.Tensor):
         return slice(-logits_to_keep if logits_to_keep else 0, None)
     if logits_to_keep.dim() != 1:
@@ -357,7 +358,7 @@ def kept(logits_to_keep):
 
 
 def refuse(unknown, token_type_ids):
-    """Raise an error for a keyword that has no effect here; None is accepted."""
+    """Raise an error for a keyword argument that this model does not support; None is accepted."""
     names = [name for name, value in unknown.items() if value is not None and name != "cache_position"]
     if names:
         raise TypeError(f"MepForCausalLM.forward() has no {' and no '.join(names)}")
