@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any text as a position encoding, for as many heads and channels as its first two bytes say. What
- * parses has a canonical form that is its own canonical form and gives the same bias; values are finite near and far,
- * in float64 and float32; the reach is in its range and keeps its promise.
+ * libFuzzer target: the input is the text of a position encoding; its first two bytes give the numbers of heads and
+ * channels. A text that parses has a canonical form that is its own canonical form and the same bias. Values are finite
+ * at short and long distances, in float64 and float32. The reach is in its range and keeps its promise.
  */
 #include <math.h>
 

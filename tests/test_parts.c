@@ -76,7 +76,7 @@ static void run_sums(job *j, mep_dist *g, const mep_shards *s, const float *grad
     int64_t share = SEQUENCES / g->size;
     for (int64_t i = 0, n = g->rank * share * LENGTH; i < share * LENGTH; i++, n++)
         losses[i] = ldexpf(value(n % 5, n), (int)(n % 7) * 10); /* of sizes whose sums are rounded in float64 too */
-    CHECK(mep_adamw_create_part(&optimizer, s->own, s->count, &settings, mep_place_cpu) == MEP_OK);
+    CHECK(mep_adamw_create_part(&optimizer, s->own, s->count, &settings, mep_context_cpu) == MEP_OK);
     CHECK(mep_sums_create(&sums, s, share) == MEP_OK);
     mep_adamw_squares(optimizer, gradients);
     CHECK(mep_sums_run(sums, LENGTH, j->unknown && g->rank == 0 ? NULL : losses, optimizer->squares, &j->loss[g->rank],
@@ -97,7 +97,7 @@ static void work(mep_dist *g, void *context)
     CHECK(mep_shards_create(&s, j->model, g) == MEP_OK);
     CHECK(mep_alloc(&block, j->model->size, sizeof *block) == MEP_OK);
     CHECK(mep_reduction_create(&reduction, j->model, s, block) == MEP_OK);
-    CHECK(mep_parts_create(&parts, j->model, each, block, reduction, mep_place_cpu) == MEP_OK);
+    CHECK(mep_parts_create(&parts, j->model, each, block, reduction, mep_context_cpu) == MEP_OK);
     for (int round = 0; round < 2; round++) {
         for (int64_t i = 0; i < each; i++) compute(j, parts, i, g->rank * each + i);
         CHECK(mep_reduction_finish(reduction) == MEP_OK);
@@ -181,7 +181,7 @@ static void test_memory(void **state)
     for (int64_t parts = 1; parts <= 9; parts++) {
         mep_parts *p;
         mep_fail_allocation(0);
-        assert_int_equal(mep_parts_create(&p, model, parts, NULL, NULL, mep_place_cpu), MEP_OK);
+        assert_int_equal(mep_parts_create(&p, model, parts, NULL, NULL, mep_context_cpu), MEP_OK);
         assert_int_equal(mep_fail_allocation(0), 1 + mep_parts_levels(parts));
         mep_parts_destroy(&p);
     }

@@ -28,6 +28,7 @@ typedef struct mep_bias_param {
 } mep_bias_param;
 typedef struct mep_attention_settings {
     int64_t heads;
+    int64_t kv_heads;
     int64_t head_dim;
     int64_t max_length;
     double scale;
@@ -44,6 +45,12 @@ typedef struct mep_tensor_view {
 typedef struct mep_attention_terms {
     const float *table;
     int64_t table_length;
+    int64_t window;
+    const float *sink;
+    const float *bank;
+    int64_t rank, extent;
+    const float *log_kernels;
+    int64_t kernels, log_kernels_length;
 } mep_attention_terms;
 typedef struct mep_attention_call {
     int64_t batch, queries, keys;
@@ -51,11 +58,19 @@ typedef struct mep_attention_call {
     mep_tensor_view k, v;
     mep_tensor_view out;
     float *lse;
+    const double *gate;
+    mep_tensor_view profiles;
+    mep_tensor_view mixture;
 } mep_attention_call;
 typedef struct mep_attention_gradient {
     mep_tensor_view dout, dq;
     mep_tensor_view dk, dv;
     double *dtable;
+    double *dsink;
+    double *dgate;
+    mep_tensor_view dprofiles, dmixture;
+    double *dbank;
+    double *dlog_kernels;
 } mep_attention_gradient;
 typedef struct mep_model_config {
     int64_t vocab_size;

@@ -22,14 +22,14 @@ typedef struct linear_map {
 } linear_map;
 
 typedef struct operation {
-    mep_place place;
+    mep_context place;
     mep_gemm product;
 } operation;
 
 typedef struct bench {
     const mep_bench_gemm_settings *settings;
     mep_bench_common *common;
-    mep_place place;
+    mep_context place;
     mep_bench_ceiling ceilings[DTYPES];
     linear_map maps[MAPS];
     operation operations[DTYPES];
@@ -140,7 +140,7 @@ static mep_status measure_all(bench *b)
         if (b->maps[i].in > largest) largest = b->maps[i].in;
         if (b->maps[i].out > largest) largest = b->maps[i].out;
     }
-    MEP_TRY(mep_bench_place_open(&b->place, b->common->device, largest, largest));
+    MEP_TRY(mep_bench_context_open(&b->place, b->common->device, largest, largest));
     MEP_TRY(mep_alloc(&b->lanes, DTYPES * 2, sizeof *b->lanes));
     for (int64_t d = 0; d < b->common->dtype_count; d++)
         MEP_TRY(mep_bench_ceiling_create(&b->ceilings[d], b->common->device, b->common->ceiling, b->common->dtypes[d]));
@@ -157,7 +157,7 @@ mep_status mep_bench_gemm(const mep_bench_gemm_settings *settings, mep_bench_com
     common->control.total = MAPS * PASSES * common->dtype_count;
     mep_status status = measure_all(&b);
     for (int d = 0; d < DTYPES; d++) mep_bench_ceiling_destroy(&b.ceilings[d]);
-    mep_bench_place_close(&b.place);
+    mep_bench_context_close(&b.place);
     mep_free(&b.lanes);
     return status;
 }

@@ -91,7 +91,7 @@ static mep_status open_trainer(trainer *t)
     }
     MEP_TRY(mep_session_create(&t->session, t->model, &session));
     if (s->evaluate) return MEP_OK;
-    MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw, mep_session_place(t->session)));
+    MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw, mep_session_context(t->session)));
     return mep_device_array(session.device, &t->gradients, t->model->size, sizeof *t->gradients);
 }
 

@@ -83,7 +83,7 @@ static const mep_kernel_param params[] = {
      .shape = {MEP_DIMENSION_OPTION - BUCKETS, MEP_DIMENSION_HEADS},
      .min = -MEP_PARAM_MAX,
      .max = MEP_PARAM_MAX,
-     .initial = "normal with deviation $\\sqrt{2/(\\mathrm{buckets}+H)}$",
+     .initial = "normal with standard deviation $\\sqrt{2/(\\mathrm{buckets}+H)}$",
      .python = "torch.randn(shape) * math.sqrt(2 / (k.options['buckets'] + k.heads))"},
     {.name = NULL},
 };

@@ -275,7 +275,7 @@ mep_status mep_session_open(mep_session **session, mep_model *model, const mep_s
 mep_kv_settings mep_session_kv_settings(const mep_session *s, int64_t tokens)
 {
     return (mep_kv_settings){.model = s->model,
-                             .context = mep_session_place(s),
+                             .context = mep_session_context(s),
                              .dtype = s->settings.dtype,
                              .tolerance = s->settings.tolerance,
                              .call = s->settings.length,

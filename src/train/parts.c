@@ -15,7 +15,7 @@ enum { LEVELS = 63 };
 struct mep_parts {
     const mep_model *model;
     mep_reduction *reduction;
-    mep_place place;
+    mep_context place;
     int64_t count, levels;
     float *gradients;
     float *waiting[LEVELS]; /* [levels] blocks */
@@ -32,7 +32,7 @@ int64_t mep_parts_levels(int64_t count)
 }
 
 mep_status mep_parts_create(mep_parts **parts, const mep_model *model, int64_t count, float *gradients,
-                            mep_reduction *reduction, mep_place place)
+                            mep_reduction *reduction, mep_context place)
 {
     mep_parts *p;
     *parts = NULL;

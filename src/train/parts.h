@@ -17,7 +17,7 @@ typedef struct mep_parts mep_parts;
 /* `count` parts of this process, whose sum becomes `gradients`: a block like the model's values, and the reduction's.
  * Takes mep_parts_levels(count) more of them, all in one place. Model, gradients and reduction must outlive it. */
 mep_status mep_parts_create(mep_parts **parts, const mep_model *model, int64_t count, float *gradients,
-                            mep_reduction *reduction, mep_place place);
+                            mep_reduction *reduction, mep_context place);
 int64_t mep_parts_levels(int64_t count); /* log2, rounded up */
 void mep_parts_destroy(mep_parts **parts);
 

@@ -154,7 +154,7 @@ static mep_status open_step(trainer *t)
     int64_t rows = 0;
     MEP_TRY(mep_multiply(s->batch_size, s->length, 1, &rows));
     MEP_TRY(mep_session_create(&t->session, t->model, &session));
-    mep_place place = mep_session_place(t->session);
+    mep_context place = mep_session_context(t->session);
     MEP_TRY(mep_device_array(s->device, &t->gradients, t->model->size, sizeof *t->gradients));
     if (s->device == MEP_DEVICE_CPU)
         t->space = t->gradients;
@@ -204,7 +204,7 @@ static mep_status accumulate(trainer *t)
     MEP_TRY(mep_session_refresh(t->session));
     for (int64_t b = begin; b < end; b++)
         MEP_TRY(mep_data_order_read(&t->order, t->state.step * s->batch_size + b, t->inputs + b * length,
-                                 t->targets + b * length));
+                                    t->targets + b * length));
     for (int64_t first = begin; first < end; first += t->micro) {
         float *gradients = mep_parts_begin(t->parts, (first - begin) / t->part);
         int last = (first + t->micro) % t->part == 0;

@@ -9,7 +9,7 @@
  * tiles before this one's tile, so it is rarely waited for; the other order would keep a block waiting until block 0
  * has come to its first tile.
  */
-#include "cuda/attention.cuh"
+#include "cuda/attention_kernels.cuh"
 
 enum {
     WARPS = 8,

@@ -7,7 +7,7 @@
 #define MEP_CUDA_ATTENTION_CUH
 
 #include "attention/terms.h"
-#include "cuda/attention.h"
+#include "cuda/cuda_attention.h"
 #include "cuda/tile.cuh"
 
 #define LOG2_E 1.4426950408889634f

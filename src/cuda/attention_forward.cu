@@ -5,7 +5,7 @@
  * 64 scores are 95 numbers, of which each thread holds 22 in registers, since scores that are 8 rows and 8 columns
  * apart have the same distance.
  */
-#include "cuda/attention.cuh"
+#include "cuda/attention_kernels.cuh"
 
 enum { WARPS = 4, THREADS = 32 * WARPS, PARTS = 2 /* operands of 16 rows a warp */, ROWS = 16 * PARTS * WARPS };
 

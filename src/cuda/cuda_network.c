@@ -8,8 +8,8 @@
 
 #include "base/memory.h"
 #include "cuda/cuda_backend.h"
-#include "cuda/gemm.h"
-#include "cuda/rows.h"
+#include "cuda/cuda_product.h"
+#include "cuda/cuda_rows.h"
 #include "cuda/runtime.h"
 
 struct mep_nn_state {

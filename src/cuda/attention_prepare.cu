@@ -3,7 +3,7 @@
  * Fused attention: the small kernels before and after the large ones. The bias as they read it, norms by which far
  * blocks are left out, dout.out, and the gradients' last conversion.
  */
-#include "cuda/attention.cuh"
+#include "cuda/attention_kernels.cuh"
 
 enum { THREADS = 256, SHARERS = THREADS / BLOCK /* threads that share a row */ };
 

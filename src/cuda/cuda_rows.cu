@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels behind cuda/rows.h. They are bound by memory: a thread takes four neighbouring values at a time, and what
- * is needed twice stays in registers. The arithmetic is that of nn/rows_body.h. Sums go through fixed parts: a row
+ * The kernels behind cuda/cuda_rows.h. They are bound by memory: a thread takes four neighbouring values at a time, and
+ * what is needed twice stays in registers. The arithmetic is that of nn/rows_body.h. Sums go through fixed parts: a row
  * belongs to a block whose size depends on the width alone; sums over rows are made of chunks of rows, then of the
  * chunks, by the same kernel.
  */
-#include "cuda/rows.h"
+#include "cuda/cuda_rows.h"
 
 #include <float.h>
 #include <math.h>

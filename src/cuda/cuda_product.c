@@ -4,13 +4,13 @@
  * the leading dimension, and C^T = op(B)^T op(A)^T. So our B is its first operand, A its second, and a row of C, to
  * which the bias is added, is a column of D. No product is computed with TF32.
  */
-#include "cuda/gemm.h"
+#include "cuda/cuda_product.h"
 
 #include <string.h>
 
 #include "base/memory.h"
 #include "cuda/cublaslt.h"
-#include "cuda/rows.h"
+#include "cuda/cuda_rows.h"
 
 enum { WORKSPACE_BYTES = 32 << 20, KNOWN = 128, MOST_ALIGNED = 256 };
 
