@@ -71,10 +71,15 @@ static mep_status decode_cache(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
-    for (int64_t b = 0; b < g->settings->batch_size; b++)
-        MEP_TRY(mep_cache_attend(v->cache, b, 1, sequence(g, g->q, 1, b, 0),
-                                 sequence(g, g->k, g->length, b, g->length - 1),
-                                 sequence(g, g->v, g->length, b, g->length - 1), sequence(g, g->out, 1, b, 0)));
+    for (int64_t b = 0; b < g->settings->batch_size; b++) {
+        const mep_attention_call call = {.batch = 1,
+                                         .queries = 1,
+                                         .q = sequence(g, g->q, 1, b, 0),
+                                         .k = sequence(g, g->k, g->length, b, g->length - 1),
+                                         .v = sequence(g, g->v, g->length, b, g->length - 1),
+                                         .out = sequence(g, g->out, 1, b, 0)};
+        MEP_TRY(mep_cache_attend(v->cache, b, &call));
+    }
     return MEP_OK;
 }
 
@@ -175,7 +180,7 @@ static mep_status open_cache(variant *v, const mep_bias *bias, const float *tabl
     MEP_TRY_OR(status, find_windows(v, bias, windows), end);
     MEP_TRY_OR(status, mep_cache_create(&v->cache, &settings), end);
     MEP_TRY_OR(status, fill_cache(v), end);
-    status = mep_cache_set_terms(v->cache, &terms);
+    status = mep_cache_set_terms(v->cache, 0, &terms, v->g->length);
 end:
     mep_free(&windows);
     return status;
