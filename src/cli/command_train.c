@@ -201,8 +201,7 @@ static mep_status print_position(const mep_model_config *m)
     mep_bias *bias = NULL;
     MEP_TRY(mep_position_parse(m->position_encoding, &kind));
     if (kind == MEP_POSITION_BIAS)
-        MEP_TRY(mep_bias_create(&bias, m->position_encoding, m->num_attention_heads,
-                                m->hidden_size / m->num_attention_heads));
+        MEP_TRY(mep_bias_create(&bias, m->position_encoding, m->num_attention_heads, mep_model_config_head_dim(m)));
     mep_cli_print(stdout, "position  %s", bias != NULL ? mep_bias_spec(bias) : m->position_encoding);
     if (mep_bias_param_values(bias) > 0) printf(", %lld learned parameters", (long long)mep_bias_param_values(bias));
     printf("\n");
@@ -339,7 +338,8 @@ static void warn_of_parts(const char *run, const mep_train_settings *s)
 {
     int64_t processes = mep_cli_processes();
     char possible[PROCESSES_TEXT];
-    if (s->gradient_parts == 0 || s->batch_size % processes != 0 || mep_train_gradient_parts(s, processes) == s->gradient_parts)
+    if (s->gradient_parts == 0 || s->batch_size % processes != 0 ||
+        mep_train_gradient_parts(s, processes) == s->gradient_parts)
         return;
     write_processes(s->gradient_parts, possible);
     mep_cli_print(

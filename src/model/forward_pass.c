@@ -40,8 +40,7 @@ static mep_status embed(mep_session *s, const int32_t *tokens)
     s->nn->embedding_forward(s->state, s->rows, s->length, hidden, s->inputs, mep_session_values(s, m->first[EMBED_IN]),
                              positions, embedded);
     const mep_norm_state norm = mep_norm_embed(s);
-    if (m->config.embedding_layer_norm)
-        mep_normalize(s, all, embedded, &norm, (mep_activation){s->x[0], MEP_FLOAT32});
+    if (m->config.embedding_layer_norm) mep_normalize(s, all, embedded, &norm, (mep_activation){s->x[0], MEP_FLOAT32});
     return MEP_OK;
 }
 
