@@ -203,7 +203,7 @@ static void test_position_ranges(void **state)
         mep_session *session = small_session(model, 1, 8, MEP_FLOAT32, 1);
         mep_adamw_settings settings = {0.9, 0.999, 1e-8, 0, 0};
         mep_adamw *optimizer;
-        assert_int_equal(mep_adamw_create(&optimizer, model, &settings, mep_place_cpu), MEP_OK);
+        assert_int_equal(mep_adamw_create(&optimizer, model, &settings, mep_context_cpu), MEP_OK);
         float *gradients = allocate(model->size, sizeof *gradients);
         for (int64_t t = model->first[POSITION_BIAS]; t < model->count; t++)
             for (int64_t i = 0; i < model->tensors[t].size; i++) {
@@ -382,7 +382,7 @@ static void test_no_allocation(void **state)
         mep_adamw_settings settings = {0.9, 0.999, 1e-8, 0.1, 1};
         mep_adamw *optimizer;
         mep_session *session = small_session(model, BATCH, LENGTH, type % 2 ? MEP_BFLOAT16 : MEP_FLOAT32, 1);
-        assert_int_equal(mep_adamw_create(&optimizer, model, &settings, mep_place_cpu), MEP_OK);
+        assert_int_equal(mep_adamw_create(&optimizer, model, &settings, mep_context_cpu), MEP_OK);
         int32_t tokens[BATCH * LENGTH + 1];
         float losses[BATCH * LENGTH], *gradients = allocate(model->size, sizeof *gradients);
         random_tokens(tokens, BATCH * LENGTH + 1);

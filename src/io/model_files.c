@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "bias/position.h"
 #include "io/checkpoint.h"
 #include "io/family.h"
 #include "io/files.h"
@@ -322,9 +323,13 @@ static mep_status read_tensors(const source *from, const mep_weights *w, mep_mod
     return MEP_OK;
 }
 
-static int is_swapped(const source *from, const mep_model *model)
+/* Whether the model has another position encoding than its files. */
+static mep_status find_swapped(const source *from, const mep_model *model, int *swapped)
 {
-    return strcmp(from->config.position_encoding, model->config.position_encoding) != 0;
+    int same = 0;
+    mep_status status = mep_position_specs_same(from->config.position_encoding, model->config.position_encoding, &same);
+    *swapped = !same;
+    return status;
 }
 
 /* Load the model of a source, with this encoding where `position` is not NULL. */
@@ -336,9 +341,10 @@ static mep_status load(mep_model **model, const source *from, const char *positi
     if (position != NULL && strlen(position) >= MEP_POSITION_SIZE)
         return mep_fail(MEP_ERROR_ARGUMENT, "a position encoding is longer than %d characters", MEP_POSITION_SIZE - 1);
     if (position != NULL) snprintf(config.position_encoding, sizeof config.position_encoding, "%s", position);
+    int swapped = 0;
     MEP_TRY(mep_model_describe(model, &config));
+    MEP_TRY(find_swapped(from, *model, &swapped));
     MEP_TRY(mep_weights_open(&w, from->path));
-    int swapped = is_swapped(from, *model);
     MEP_TRY_OR(status, check_tensors(from, &w, *model, swapped), done);
     MEP_TRY_OR(status, mep_model_allocate(*model), done);
     if (swapped) mep_model_initialize_position(*model, seed);
@@ -379,14 +385,14 @@ static int same_block(const mep_model_config *a, const mep_model_config *b)
            a->no_bias == b->no_bias;
 }
 
-static mep_status check_same(const source *from, const mep_model *model)
+static mep_status check_same(const source *from, const mep_model *model, int swapped)
 {
     const mep_model_config *a = &from->config, *b = &model->config;
     if (!same_block(a, b))
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "%s: the model has other sizes or settings than the one that would take its weights",
                         from->path);
-    if (model->position == MEP_POSITION_LEARNED && !is_swapped(from, model) &&
+    if (mep_model_position_kind(model) == MEP_POSITION_LEARNED && !swapped &&
         a->max_position_embeddings != b->max_position_embeddings)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "%s: the encoding \"learned\" has %lld positions; stay within them or choose another encoding",
@@ -399,9 +405,10 @@ mep_status mep_model_read_weights(mep_model *model, const char *folder)
     source from;
     mep_weights w = {.path = NULL};
     mep_status status = MEP_OK;
+    int swapped = 0;
     MEP_TRY(open_source(&from, folder));
-    int swapped = is_swapped(&from, model);
-    MEP_TRY_OR(status, check_same(&from, model), done);
+    MEP_TRY_OR(status, find_swapped(&from, model, &swapped), done);
+    MEP_TRY_OR(status, check_same(&from, model, swapped), done);
     MEP_TRY_OR(status, mep_weights_open(&w, from.path), done);
     MEP_TRY_OR(status, check_tensors(&from, &w, model, swapped), done);
     MEP_TRY_OR(status, read_tensors(&from, &w, model, swapped), done);

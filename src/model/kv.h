@@ -50,8 +50,8 @@ struct mep_kv {
 };
 
 typedef struct mep_kv_settings {
-    mep_model *model;  /* must outlive the object */
-    mep_place context; /* where keys, values and queries are stored; its state must outlive the object */
+    mep_model *model;    /* must outlive the object */
+    mep_context context; /* where keys, values and queries are stored; its state must outlive the object */
     mep_dtype dtype;
     double tolerance; /* see mep_attention_settings */
     int64_t call;     /* largest length of a call */

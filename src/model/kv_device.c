@@ -42,7 +42,7 @@ static mep_status refresh(mep_kv *kv)
 /* Room for `count` more tokens in a layer: the tokens to keep move to the front of the array, or of a larger one. */
 static mep_status make_room(const kv_device *d, layer_array *x, int64_t count)
 {
-    const mep_place *on = &d->settings.context;
+    const mep_context *on = &d->settings.context;
     int64_t kept = min_i64(x->held, x->keep), room = x->room;
     if (x->held + count <= x->room) return MEP_OK;
     while (room < x->most && room < kept + count) room = min_i64(room == 0 ? FIRST_ROOM : 2 * room, x->most);
@@ -93,7 +93,7 @@ static mep_status reserve(mep_kv *kv, int64_t length)
 static mep_status attend(mep_kv *kv, const mep_kv_call *c)
 {
     kv_device *d = (kv_device *)kv;
-    const mep_place *on = &d->settings.context;
+    const mep_context *on = &d->settings.context;
     const layer_array *x = &d->layer[c->layer];
     int64_t width = mep_dtype_size(d->settings.dtype), pair = 2 * d->head_dim * width;
     on->nn->copy(on->state, c->length * d->heads, pair, c->k.data, c->k.head_stride * width,

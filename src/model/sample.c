@@ -39,7 +39,7 @@ static int32_t likeliest(int64_t count, const float *logits)
     return (int32_t)best;
 }
 
-/* Move the first element of a heap of `count` behind the others. */
+/* Move the first element of a heap of `count` to the end, after the others. */
 static void pop(mep_candidate *heap, int64_t count)
 {
     swap(&heap[0], &heap[count - 1]);

@@ -138,9 +138,9 @@ static inline float *mep_session_gradient(const mep_session *session, float *gra
 }
 
 /* Where the session computes. */
-static inline mep_place mep_session_place(const mep_session *session)
+static inline mep_context mep_session_context(const mep_session *session)
 {
-    return (mep_place){session->settings.device, session->nn, session->state};
+    return (mep_context){session->settings.device, session->nn, session->state};
 }
 
 /* An activation as a matrix of `width` columns, from row `first`. */
