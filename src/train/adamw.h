@@ -6,7 +6,7 @@
 #define MEP_TRAIN_ADAMW_H
 
 #include "model/model.h"
-#include "nn/device.h"
+#include "nn/network.h"
 
 typedef struct mep_adamw_settings {
     double beta1, beta2, eps, weight_decay;
@@ -18,7 +18,7 @@ typedef struct mep_range {
     int64_t first, count;
 } mep_range;
 
-/* Moments, parameters and gradients lie where it computes. A range is worked on in chunks (nn/device.h): whoever has a
+/* Moments, parameters and gradients lie where it computes. A range is worked on in chunks (nn/network.h): whoever has a
  * chunk computes the same bits. */
 typedef struct mep_adamw {
     mep_adamw_settings settings;

@@ -4,7 +4,7 @@
  */
 #include "train/moments.h"
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 
 enum { GET, SET, WAYS, FINISH = -1 }; /* a question is 2 index + way */

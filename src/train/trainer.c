@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "eval/evaluate.h"
