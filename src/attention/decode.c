@@ -94,8 +94,8 @@ static const float *block_bias(const mep_decode *d, const mep_decode_row *row, i
     return row->source.terms.bias + (newest_block(d) - n) * BLOCK_KEYS - d->position;
 }
 
-/* Compute the scores of block n; returns the largest. */
-static float score(const mep_decode *d, int64_t r, int64_t n)
+/* q.k of the keys of block n; the largest score that the bias alone gives. */
+static float multiply(const mep_decode *d, int64_t r, int64_t n)
 {
     const mep_decode_row *row = &d->row[r];
     float *scores = d->scores + (r * d->blocks + n) * BLOCK_KEYS, *q = d->q + r * d->units;
@@ -109,13 +109,50 @@ static float score(const mep_decode *d, int64_t r, int64_t n)
     return d->kernels->score_block(d->units, q, keys, 0, d->scale, block_bias(d, row, n), scores);
 }
 
-/* Whether no key of the block can have a weight. */
-static int negligible(const mep_decode *d, const mep_decode_row *row, int64_t n, float q_norm, float floor)
+/* One row's memory for the content terms of a block. */
+typedef struct row_buffers {
+    mep_content_buffers buffers;
+    float add[BLOCK_KEYS], factor[BLOCK_KEYS];
+} row_buffers;
+
+static mep_tile row_tile(const mep_decode *d, const mep_decode_row *row)
 {
-    if (row->source.norms == NULL || n == 0) return 0;
+    return (mep_tile){.position = d->position, .first = row->query, .rows = 1};
+}
+
+static mep_score_rows content_of(const mep_decode *d, int64_t r, int64_t n, row_buffers *b)
+{
+    const mep_source *source = &d->row[r].source;
+    const mep_tile tile = row_tile(d, &d->row[r]);
+    b->buffers.add = b->add;
+    b->buffers.factor = b->factor;
+    return mep_content_block(d->kernels, &source->content, &source->terms, &d->content[r], &tile, newest_block(d) - n,
+                             &b->buffers);
+}
+
+/* Scores of block n; its largest. */
+static float score(const mep_decode *d, int64_t r, int64_t n)
+{
+    row_buffers b;
+    float highest = multiply(d, r, n);
+    if (!mep_content_is_present(&d->row[r].source.content)) return highest;
+    const mep_score_rows x = content_of(d, r, n, &b);
+    return d->kernels->highest_score(d->scores + (r * d->blocks + n) * BLOCK_KEYS, d->scale, &x);
+}
+
+/* Whether no key of the block can have a weight: the test of terms.h. */
+static int negligible(const mep_decode *d, int64_t r, int64_t n, float q_norm, float floor)
+{
+    const mep_source *source = &d->row[r].source;
     int64_t block = newest_block(d) - n, nearest = d->position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
-    float limit = mep_skip_limit(mep_terms_bound(&row->source.terms, nearest), d->margin);
-    return mep_can_skip(q_norm, row->source.norms[block % row->source.capacity], floor, limit);
+    if (n == 0) return 0;
+    float bound = mep_terms_bound(&source->terms, nearest);
+    if (bound == -INFINITY) return 1; /* beyond the window */
+    if (source->norms == NULL) return 0;
+    if (mep_content_is_present(&source->content))
+        bound += mep_content_row_bound(&d->content[r], &source->terms, 0, nearest) +
+                 mep_content_block_bound(&source->content, &d->content[r], block, 0);
+    return mep_can_skip(q_norm, source->norms[block % source->capacity], floor, mep_skip_limit(bound, d->margin));
 }
 
 /* 1. Score the nearest blocks, and mark with highest = 0 which of the others may matter. */
@@ -123,12 +160,15 @@ static void score_near(const mep_decode *d, int64_t r)
 {
     const mep_decode_row *row = &d->row[r];
     float *q = d->q + r * d->units, *highest = d->highest + r * d->blocks, floor = -INFINITY, square;
+    const mep_tile tile = row_tile(d, row);
     copy_row(d, row->q, 0, 0, q);
+    if (mep_content_is_present(&row->source.content))
+        mep_content_begin(&row->source.content, &row->source.terms, &tile, &d->content[r]);
     d->kernels->row_dots(1, d->units, q, q, &square);
     float q_norm = d->scale * sqrtf(square);
     for (int64_t n = 0; n < row_blocks(d, row); n++) {
         highest[n] = -INFINITY;
-        if (negligible(d, row, n, q_norm, floor)) continue;
+        if (negligible(d, r, n, q_norm, floor)) continue;
         highest[n] = n < NEAR_BLOCKS ? score(d, r, n) : 0;
         if (n < NEAR_BLOCKS) floor = highest[n] > floor ? highest[n] : floor;
     }
@@ -179,7 +219,13 @@ static void weigh_group(const mep_decode *d, int64_t task)
         float *weights = d->scores + i * BLOCK_KEYS, maximum = d->before[i], rescale[BLOCK_KEYS] = {0};
         if (d->highest[i] == -INFINITY) continue;
         d->sum[i] = 0;
-        d->kernels->softmax(1, weights, d->scale, block_bias(d, row, n), &maximum, &d->sum[i], rescale);
+        if (mep_content_is_present(&row->source.content)) {
+            row_buffers b;
+            const mep_score_rows x = content_of(d, r, n, &b);
+            d->kernels->softmax_terms(1, weights, d->scale, &x, &maximum, &d->sum[i], rescale);
+        } else {
+            d->kernels->softmax(1, weights, d->scale, block_bias(d, row, n), &maximum, &d->sum[i], rescale);
+        }
         d->rescale[i] = rescale[0];
         if (d->sum[i] == 0) continue;
         d->kernels->weigh_block(key_count(d, n), d->head_dim, weights,
@@ -202,13 +248,13 @@ static void finish(const mep_decode *d, int64_t r)
         else if (d->sum[i] != 0)
             d->kernels->add_block(d->padded, d->rescale[i], d->sum[i], d->out + i * d->padded, &sum, out);
     }
-    float inverse = 1 / sum;
-    d->kernels->scale_rows(1, d->padded, out, d->padded, &inverse);
+    float factor, lse = mep_terms_finish(row->source.terms.sink, most, sum, &factor);
+    d->kernels->scale_rows(1, d->padded, out, d->padded, &factor);
     if (d->dtype == MEP_BFLOAT16)
         d->kernels->to_bf16(d->head_dim, 1.0f, out, row->out);
     else
         memcpy(row->out, out, (size_t)d->head_dim * sizeof *out);
-    if (row->lse != NULL) *row->lse = most + logf(sum);
+    if (row->lse != NULL) *row->lse = lse;
 }
 
 /* Make room for `blocks` blocks per row, at least twice as many as before where it grows. */
@@ -232,6 +278,7 @@ static mep_status reserve(mep_decode *d, int64_t blocks)
     MEP_TRY(MEP_ALLOC(&d->task, rows * (blocks / GROUP_BLOCKS + 2)));
     MEP_TRY(mep_multiply(all, d->padded, 1, &size));
     MEP_TRY(MEP_ALLOC(&d->out, size));
+    MEP_TRY(MEP_ALLOC(&d->content, rows));
     d->row_space = rows;
     d->block_space = blocks;
     return MEP_OK;
@@ -248,6 +295,7 @@ void mep_decode_free(mep_decode *d)
     mep_free(&d->sum);
     mep_free(&d->rescale);
     mep_free(&d->task);
+    mep_free(&d->content);
     mep_free(&d->out);
 }
 
@@ -288,16 +336,19 @@ mep_status mep_decode_rows(mep_decode *d)
 static mep_decode_row row_of(const mep_attention_plan *plan, const mep_attention_call *call, int64_t b, int64_t h,
                              int64_t i)
 {
+    int64_t kv = mep_kv_head(plan, h), n = b * plan->settings.heads + h;
     return (mep_decode_row){.q = mep_attention_row(plan, &call->q, b, h, i),
                             .out = mep_attention_row(plan, &call->out, b, h, i),
                             .lse = call->lse == NULL ? NULL
                                                      : call->lse + (b * plan->settings.heads + h) * call->queries + i,
-                            .source = {.keys = mep_attention_row(plan, &call->k, b, h, 0),
-                                       .values = mep_attention_row(plan, &call->v, b, h, 0),
+                            .query = i,
+                            .source = {.keys = mep_attention_row(plan, &call->k, b, kv, 0),
+                                       .values = mep_attention_row(plan, &call->v, b, kv, 0),
                                        .key_stride = call->k.token_stride,
                                        .value_stride = call->v.token_stride,
                                        .capacity = INT64_MAX,
-                                       .terms = mep_terms_of_head(&plan->terms, h)}};
+                                       .terms = mep_terms_of_head(&plan->terms, h),
+                                       .content = mep_attention_content(plan, call, n)}};
 }
 
 mep_status mep_attention_decode(mep_attention_plan *plan, const mep_attention_call *call)

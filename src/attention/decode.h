@@ -20,6 +20,7 @@ typedef struct mep_decode_row {
     const void *q; /* [head_dim] */
     void *out;     /* [head_dim] */
     float *lse;    /* may be NULL */
+    int64_t query; /* index of its profiles and mixture weights in source.content */
     mep_source source;
 } mep_decode_row;
 
@@ -35,18 +36,17 @@ typedef struct mep_decode {
     int64_t rows, position;
     const mep_decode_row *row; /* [rows] */
 
-    /* The workspace. Blocks of a row are counted from the nearest. */
-    int64_t row_space, block_space; /* rows, and blocks per row, that there is room for */
-    int64_t padded, units, blocks,
-        groups;     /* head_dim rounded up to CHANNEL_MULTIPLE; the same in units; of this call */
-    float *q;       /* [rows, units] */
-    float *copies;  /* [threads, 2, BLOCK_KEYS, units]: a block of keys in rows, and the same transposed */
-    float *scores;  /* [rows, blocks, BLOCK_KEYS]: q.k, then weights in units */
-    float *highest; /* [rows, blocks]: largest score; -inf where skipped */
-    float *before;  /* [rows, blocks]: largest score of the nearer blocks */
-    float *sum, *rescale,
-        *out;             /* [rows, blocks], [rows, blocks], [rows, blocks, padded]: see softmax and weigh_block */
-    int64_t *task, tasks; /* [tasks]: row * groups + group, for each group that has blocks to read */
+    /* The workspace, kept from call to call. Blocks of a row are counted from the nearest. */
+    int64_t row_space, block_space;        /* rows, and blocks of each, that it has room for */
+    int64_t padded, units, blocks, groups; /* head_dim up to CHANNEL_MULTIPLE, the same in units; of this call */
+    float *q;                              /* [rows, units] */
+    float *copies;              /* [threads, 2, BLOCK_KEYS, units]: a block of keys in rows, and transposed */
+    float *scores;              /* [rows, blocks, BLOCK_KEYS]: q.k, then weights in units */
+    float *highest;             /* [rows, blocks]: largest score; -inf where skipped */
+    float *before;              /* [rows, blocks]: largest score of the nearer blocks */
+    float *sum, *rescale, *out; /* [rows, blocks], the same, [rows, blocks, padded]: see softmax, weigh_block */
+    mep_content_tile *content;  /* [rows] */
+    int64_t *task, tasks;       /* [rows * groups]: row * groups + group, of those that have blocks to read */
 } mep_decode;
 
 /* Compute d->row[0 .. rows) at d->position. MEP_ERROR_MEMORY where the workspace cannot grow. */

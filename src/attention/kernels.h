@@ -20,6 +20,31 @@
 
 enum { TILE_ROWS = 64, BLOCK_KEYS = 64, CHANNEL_MULTIPLE = 16 };
 
+/* What is added to the scores of a tile, and what multiplies its weights. Pointers to terms that are absent are NULL.
+ */
+typedef struct mep_score_rows {
+    const float *bias;         /* of row 0 at key 0 of the block, contiguous in the key; row r at bias - r */
+    const float *gate_queries; /* [rows] */
+    const float *gate_keys;    /* [BLOCK_KEYS]: subtracted; NULL with gate_queries */
+    const float *add;          /* [rows, BLOCK_KEYS] */
+    const float *factor;       /* [rows, BLOCK_KEYS] */
+} mep_score_rows;
+
+/* The other operands of the gradient of a tile with terms. */
+typedef struct mep_score_gradient {
+    const float *lse, *delta; /* [rows] */
+    float *diagonal;          /* laid out like bias; NULL: not wanted */
+    float *scores;            /* out: [rows, BLOCK_KEYS], dS in float32; NULL: not wanted */
+    float *before_factor;     /* out where factor is not NULL: [rows, BLOCK_KEYS], dS / factor */
+} mep_score_gradient;
+
+/* Operands of toeplitz_gradient. */
+typedef struct mep_toeplitz_gradient {
+    int64_t rows, rank, c_row, table_row;
+    const float *c, *table, *g;
+    float *dc, *dtable;
+} mep_toeplitz_gradient;
+
 typedef struct mep_attention_kernels {
     const char *name;
     int lanes; /* floats per vector */
@@ -76,6 +101,24 @@ typedef struct mep_attention_kernels {
     void (*weigh_block)(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,
                         int narrow, float *out);
     void (*add_block)(int64_t columns, float factor, float block_sum, const float *block, float *sum, float *out);
+
+    /* Score terms. softmax and gradient with them: a score is scale s + bias + gate_queries - gate_keys + add, a weight
+     * exp(score - maximum) factor. highest_score: the largest score of row 0. */
+    void (*softmax_terms)(int64_t rows, float *s, float scale, const mep_score_rows *x, float *maximum, float *sum,
+                          float *rescale);
+    void (*gradient_terms)(int64_t rows, float *s, float *dp, float *ds, float scale, const mep_score_rows *x,
+                           const mep_score_gradient *y);
+    float (*highest_score)(const float *s, float scale, const mep_score_rows *x);
+
+    /* out[r, key] = sum over m < rank of c[r, m] table_m[key - r]: rows of c are c_row apart, table m is `table` + m
+     * table_row, laid out like bias. toeplitz_gradient, with g the gradient of out: dc[r, m] (rows of `rank`) and,
+     * where dtable is not NULL, dtable_m (m table_row apart) are increased by their gradients. */
+    void (*toeplitz)(int64_t rows, int64_t rank, const float *c, int64_t c_row, const float *table, int64_t table_row,
+                     float *out);
+    void (*toeplitz_gradient)(const mep_toeplitz_gradient *x);
+
+    /* row_sums[r] and column_sums[key] += the sums of x [rows, BLOCK_KEYS]. */
+    void (*add_sums)(int64_t rows, const float *x, float *row_sums, float *column_sums);
 } mep_attention_kernels;
 
 /* The variant for a CPU level and the tensors' type: the highest one at or below the level. */

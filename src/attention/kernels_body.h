@@ -174,6 +174,8 @@ static void to_bf16(int64_t n, float factor, const float *x, mep_bf16 *y)
     for (; i < n; i++) y[i] = mep_bf16_from_float(x[i] * factor);
 }
 
+#include "attention/terms_body.h"
+
 /* For tests of its error. */
 static void exponentials(int64_t n, float *y)
 {
@@ -198,4 +200,10 @@ const mep_attention_kernels KERNELS = {
     .score_block = score_block,
     .weigh_block = weigh_block,
     .add_block = add_block,
+    .softmax_terms = softmax_terms,
+    .gradient_terms = gradient_terms,
+    .highest_score = highest_score,
+    .toeplitz = toeplitz,
+    .toeplitz_gradient = toeplitz_gradient,
+    .add_sums = add_sums,
 };

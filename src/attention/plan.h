@@ -11,6 +11,7 @@
 #define MEP_ATTENTION_PLAN_H
 
 #include "attention/attention_backend.h"
+#include "attention/content.h"
 #include "attention/kernels.h"
 #include "attention/terms.h"
 #include "base/assertion.h"
@@ -30,6 +31,7 @@ typedef struct mep_source {
     int64_t capacity; /* blocks that there is room for; INT64_MAX where keys are not in a ring */
     int64_t first;    /* the oldest block */
     mep_head_terms terms;
+    mep_content content;
     const float *norms;        /* [block % capacity]: largest |k| of the block; NULL: nothing is skipped */
     const float *prefix_norms; /* [block]: largest |k| up to the block; NULL: unknown */
 } mep_source;
@@ -38,9 +40,25 @@ typedef struct mep_source {
 typedef struct mep_tile_state {
     float maximum[TILE_ROWS], sum[TILE_ROWS], q_norm[TILE_ROWS];
     int64_t done; /* 1 where no farther block can matter */
+    mep_content_tile content;
 } mep_tile_state;
 
-/* One thread's buffers. A packed tile or block is [64, units], in units of kernels.h. */
+/* Memory that is kept from call to call. */
+typedef struct mep_shared {
+    void *data;
+    int64_t bytes;
+} mep_shared;
+
+/* Sums of the gradients of content terms in a task of the backward pass. Rows are those of its tiles. */
+typedef struct mep_content_gradients {
+    mep_shared row_sums;    /* [rows]: of dS */
+    mep_shared column_sums; /* [BACKWARD_BLOCKS * BLOCK_KEYS]: of dS */
+    mep_shared profiles,
+        mixture;             /* [rows, rank], [rows, kernels]: of the coefficients of mep_attention_kernels.toeplitz */
+    mep_shared bank, ratios; /* [rank, bank_row], [kernels, ratio_row]: of its tables */
+} mep_content_gradients;
+
+/* One thread's buffers. In units (kernels.h), a packed tile or block is [64, units]. */
 typedef struct mep_attention_buffers {
     float *rows;           /* one packed tile or block */
     float *kt, *v;         /* forward: FORWARD_BLOCKS blocks, keys transposed, values interleaved */
@@ -48,6 +66,7 @@ typedef struct mep_attention_buffers {
     float *out;            /* forward: FORWARD_TILES x [TILE_ROWS, padded] sums */
     mep_tile_state *state; /* forward: FORWARD_TILES */
     float *s;              /* [TILE_ROWS, BLOCK_KEYS] */
+    mep_content_buffers content;
 
     float *chunk_kt, *chunk_k,
         *chunk_vt;                      /* backward: BACKWARD_BLOCKS blocks; K transposed, interleaved; V transposed */
@@ -56,18 +75,15 @@ typedef struct mep_attention_buffers {
     float *dp, *ds;                     /* [TILE_ROWS, BLOCK_KEYS] */
     float *dq;                          /* backward: [keys, padded] sums of one task */
     float *diagonal;                    /* backward: [mep_terms_head_size] sums of one task, laid out like the table */
+    float *scores, *before_factor;      /* backward, with content terms: see mep_score_gradient */
+    mep_content_gradients gradients;    /* backward, with content terms: sums of one task */
     int64_t blocks_computed;
 } mep_attention_buffers;
-
-/* Memory shared by the threads of a call, kept for the next one. */
-typedef struct mep_shared {
-    void *data;
-    int64_t bytes;
-} mep_shared;
 
 struct mep_attention_plan {
     mep_attention_settings settings;
     const mep_attention_kernels *kernels;
+    int64_t kv_heads;
     int64_t padded;  /* head_dim rounded up to CHANNEL_MULTIPLE */
     int64_t units;   /* of a packed row: padded / kernels->pair */
     int64_t keys;    /* max_length rounded up to BLOCK_KEYS */
@@ -82,9 +98,12 @@ struct mep_attention_plan {
     mep_shared sources;                 /* one mep_source each */
     mep_shared block_norm, prefix_norm; /* [blocks]: largest |k| of the block; of the blocks up to it */
     mep_shared delta;                   /* backward: [queries], dout.out */
-    mep_shared tile_norm, tile_lse; /* backward: [tiles], largest |q| and smallest lse of the tile and those after it */
-    mep_shared diagonals;           /* backward: [keys] float64, gradient of the bias */
-    mep_shared dq_sums, turns;      /* backward: see hand_over in backward.c */
+    mep_shared tile_norm, tile_lse;   /* backward: [tiles], largest |q|, smallest lse of the tile and those after it */
+    mep_shared diagonals;             /* backward: [keys] float64, gradient of the bias */
+    mep_shared dq_sums, turns;        /* backward: see hand_over in backward.c */
+    mep_shared gate_low, gate_lowest; /* [blocks] float64: smallest gate of the block, smallest up to the block */
+    mep_shared mixture;               /* [queries, kernels]: softmax of the call's mixture */
+    mep_shared bank_sums, ratio_sums; /* backward: [rank, extent], [kernels, keys] float64 */
 };
 
 mep_status mep_attention_plan_create(mep_attention_plan **plan, const mep_attention_settings *settings);
@@ -95,12 +114,7 @@ mep_status mep_attention_plan_forward(mep_attention_plan *plan, const mep_attent
 mep_status mep_attention_plan_backward(mep_attention_plan *plan, const mep_attention_call *call,
                                        const mep_attention_gradient *gradient);
 
-/* The queries of tile t in a call: `rows` from absolute position `position`, which is query number `first` of the call.
- */
-typedef struct mep_tile {
-    int64_t position, first, rows;
-} mep_tile;
-
+/* The queries of tile t in a call. */
 static inline mep_tile mep_tile_at(int64_t t, int64_t queries, int64_t keys)
 {
     int64_t begin = t * TILE_ROWS, end = begin + TILE_ROWS;
@@ -143,18 +157,34 @@ void mep_attention_read_rows(const mep_attention_plan *plan, const mep_tensor_vi
 void mep_attention_write_rows(const mep_attention_plan *plan, const mep_tensor_view *view, int64_t b, int64_t h,
                               int64_t first, int64_t rows, float factor, const float *in);
 
+/* The head of k and v that query head h reads. */
+static inline int64_t mep_kv_head(const mep_attention_plan *plan, int64_t h)
+{
+    return h / (plan->settings.heads / plan->kv_heads);
+}
+
+/* plan->mixture = the softmax of the mixture of a call, [batch, heads, queries, kernels]. */
+mep_status mep_attention_weigh_mixture(mep_attention_plan *plan, const mep_attention_call *call, int64_t kernels);
+
+/* Prepare the content terms of a call; then those of (batch, head) number n = b heads + h. */
+mep_status mep_attention_prepare_content(mep_attention_plan *plan, const mep_attention_call *call);
+mep_content mep_attention_content(const mep_attention_plan *plan, const mep_attention_call *call, int64_t n);
+
+/* Row i of (batch, head) number n in a view of float32. */
+float *mep_attention_float_row(const mep_attention_plan *plan, const mep_tensor_view *view, int64_t n, int64_t i);
+
 /* The address of (batch b, head h, token, channel 0). */
 char *mep_attention_row(const mep_attention_plan *plan, const mep_tensor_view *view, int64_t b, int64_t h,
                         int64_t token);
 
 /* ---- Norms, for the skip test of terms.h ---- */
 
-/* The plan's margin for `keys` keys, and whether blocks of head h can be skipped. */
+/* The plan's margin for `keys` keys, and whether blocks of head h can be skipped in a call. */
 float mep_attention_margin(const mep_attention_plan *plan, int64_t keys);
-int mep_attention_may_skip(const mep_attention_plan *plan, int64_t h, int64_t keys);
+int mep_attention_may_skip(const mep_attention_plan *plan, const mep_attention_call *call, int64_t h);
 
-/* Compute block_norm and prefix_norm of a call, for heads that can skip. */
-mep_status mep_attention_norms(mep_attention_plan *plan, const mep_tensor_view *k, int64_t batch, int64_t keys);
+/* Compute block_norm and prefix_norm of a call, [batch * kv_heads], for heads that can skip. */
+mep_status mep_attention_norms(mep_attention_plan *plan, const mep_attention_call *call);
 
 /* scale |q_r| of packed rows; 0 for rows from `rows`. */
 void mep_attention_row_norms(const mep_attention_plan *plan, const float *q, int64_t rows, float *norms);

@@ -195,6 +195,7 @@ static double computed_fraction(const mep_attention_plan *p)
 }
 
 const mep_attention_backend mep_cuda_attention = {
+    .name = "CUDA",
     .create = create,
     .destroy = destroy,
     .set_terms = set_terms,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where long texts are cut: the tokens of the parts are those of the whole at every place that a tokenizer allows, on
- * text made of all that could matter there. And which tokenizers allow none.
+ * Split points of long texts: at every split point the tokens of the two halves are those of the complete text, for
+ * texts made of everything that could matter there. And tokenizers that have no split points.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +26,7 @@
 #define BYTE_LEVEL(PREFIX, REGEX)                                                                                      \
     "{\"type\": \"ByteLevel\", \"add_prefix_space\": " PREFIX ", \"use_regex\": " REGEX "}"
 
-/* Behind NFC */
+/* Used with NFC. */
 #define QWEN SPLIT(LETTERS "\\\\p{N}" OTHERS, BYTE_LEVEL("false", "false"))
 
 /* A golden tokenizer with some of its sections replaced, or NULL. */
@@ -144,39 +144,42 @@ static int32_t *encode(const mep_tokenizer *tokenizer, const char *text, int64_t
     return ids;
 }
 
-/* The two parts have the tokens of the whole. */
-static void check_cut(const mep_tokenizer *tokenizer, const char *text, int64_t size, int64_t at)
+/* The two halves have the tokens of the complete text. */
+static void check_split(const mep_tokenizer *tokenizer, const char *text, int64_t size, int64_t at)
 {
     int64_t counts[3];
-    int32_t *whole = encode(tokenizer, text, size, &counts[0]), *left = encode(tokenizer, text, at, &counts[1]),
+    int32_t *complete = encode(tokenizer, text, size, &counts[0]), *left = encode(tokenizer, text, at, &counts[1]),
             *right = encode(tokenizer, text + at, size - at, &counts[2]);
-    int same = counts[0] == counts[1] + counts[2] && memcmp(whole, left, (size_t)counts[1] * sizeof *whole) == 0 &&
-               memcmp(whole + counts[1], right, (size_t)counts[2] * sizeof *whole) == 0;
-    if (!same) fail_msg("%s: \"%.*s\" is cut after %d bytes", mep_tokenizer_name(tokenizer), (int)size, text, (int)at);
-    mep_tokens_free(&whole);
+    int same = counts[0] == counts[1] + counts[2] &&
+               memcmp(complete, left, (size_t)counts[1] * sizeof *complete) == 0 &&
+               memcmp(complete + counts[1], right, (size_t)counts[2] * sizeof *complete) == 0;
+    if (!same)
+        fail_msg("%s: \"%.*s\" is split after %d bytes", mep_tokenizer_name(tokenizer), (int)size, text, (int)at);
+    mep_tokens_free(&complete);
     mep_tokens_free(&left);
     mep_tokens_free(&right);
 }
 
-/* All places of some texts; returns how many. What stands behind a place is not known when it is chosen. */
+/* Check all split points of some texts and return their number. A split point is chosen before the following text is
+ * known. */
 static int64_t check_tokenizer(const mep_tokenizer *tokenizer, uint64_t rounds)
 {
     char text[LONGEST];
-    int64_t cuts = 0;
+    int64_t splits = 0;
     for (uint64_t round = 0; round < rounds; ++round) {
         int64_t size = make_text(round, text);
         for (int64_t seen = 1; seen <= size; ++seen) {
             int64_t at = mep_tokenizer_split_point(tokenizer, text, seen);
             assert_in_range(at, 0, seen);
             if (at != seen - 1 || at == 0) continue;
-            check_cut(tokenizer, text, size, at);
-            cuts++;
+            check_split(tokenizer, text, size, at);
+            splits++;
         }
     }
-    return cuts;
+    return splits;
 }
 
-static void test_cuts(void **state)
+static void test_split_points(void **state)
 {
     (void)state;
     static const variant variants[] = {
@@ -186,7 +189,7 @@ static void test_cuts(void **state)
         {"llama", NULL, NULL},
         {"neox", QWEN, NULL},
         {"neox", SPLIT(LETTERS "\\\\p{N}{1,3}" OTHERS, BYTE_LEVEL("true", "true")),
-         NULL}, /* and spaces, and pieces of pieces */
+         NULL}, /* with a prefix space, and two stages that split */
         {"odd", NULL, "{\"content\": \"<mask>\", \"lstrip\": true, \"rstrip\": true}"},
         {"gpt2", NULL, "{\"content\": \"word\", \"single_word\": true, \"lstrip\": true}"},
         {"neox", NULL, "{\"content\": \"   \", \"lstrip\": true}"},
@@ -194,14 +197,15 @@ static void test_cuts(void **state)
     };
     for (size_t i = 0; i < sizeof variants / sizeof *variants; ++i) {
         mep_tokenizer *tokenizer = make(&variants[i]);
-        int64_t cuts = check_tokenizer(tokenizer, 1500);
-        if (cuts < 1000) fail_msg("variant %d, %s, allows %d cuts only", (int)i, variants[i].golden, (int)cuts);
+        int64_t splits = check_tokenizer(tokenizer, 1500);
+        if (splits < 1000)
+            fail_msg("variant %d, %s, has only %d split points", (int)i, variants[i].golden, (int)splits);
         mep_tokenizer_destroy(&tokenizer);
     }
 }
 
-/* Where a cut could change tokens there is none. */
-static void test_no_cuts(void **state)
+/* These tokenizers have no split points, because splitting could change tokens. */
+static void test_no_split_points(void **state)
 {
     (void)state;
     static const variant variants[] = {
@@ -223,13 +227,13 @@ static void test_no_cuts(void **state)
     }
 }
 
-/* Every letter and number of Unicode is a place or none, but never a wrong one. */
+/* No letter or number of Unicode leads to a wrong split point. */
 static void test_planes(void **state)
 {
     (void)state;
     static const variant variants[] = {
         {"gpt2", NULL, NULL}, {"bloom", NULL, NULL}, {"llama", NULL, NULL}, {"neox", QWEN, NULL}};
-    int64_t cuts = 0;
+    int64_t splits = 0;
     for (int which = 0; which < 4; ++which) {
         mep_tokenizer *tokenizer = make(&variants[which]);
         for (uint32_t code = 0x80; code < 0x20000; ++code) {
@@ -239,12 +243,12 @@ static void test_planes(void **state)
             memcpy(text + size, code % 2 == 0 ? "\n b" : "  b", 3);
             int64_t at = mep_tokenizer_split_point(tokenizer, text, size + 1);
             if (at != size) continue;
-            check_cut(tokenizer, text, size + 3, at);
-            cuts++;
+            check_split(tokenizer, text, size + 3, at);
+            splits++;
         }
         mep_tokenizer_destroy(&tokenizer);
     }
-    assert_true(cuts > 250000);
+    assert_true(splits > 250000);
 }
 
 static void test_bytes(void **state)
@@ -259,10 +263,10 @@ static void test_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cuts),
-        cmocka_unit_test(test_no_cuts),
+        cmocka_unit_test(test_split_points),
+        cmocka_unit_test(test_no_split_points),
         cmocka_unit_test(test_planes),
         cmocka_unit_test(test_bytes),
     };
-    return cmocka_run_group_tests_name("cut", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("split_points", tests, NULL, NULL);
 }

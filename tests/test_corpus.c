@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tokenizers, the checksum, and the corpus reader: every kind of file, alone, packed and in folders, and every way in
- * which one can be wrong.
+ * The corpus reader: every kind of file, alone, compressed and in folders, and every way in which one can be invalid.
+ * Also the byte tokenizer and the checksum.
  */
 #define _XOPEN_SOURCE 700
 #include <setjmp.h>
@@ -15,17 +15,18 @@
 #include "mep/data.h"
 #include "base/checksum.h"
 #include "corpus/corpus.h"
+#include "expect.h"
 #include "text_files.h"
 
 enum { MOST = 64 };
 
-/* What a reading gave: documents, each also its length, and the last position. */
+/* What a reading gave: the documents with their lengths, and the last position. */
 typedef struct found {
     int count;
     char *text[MOST];
     int64_t size[MOST];
     int64_t position, total;
-    int stop_after; /* documents; 0 for all */
+    int stop_after; /* number of documents; 0 for all */
 } found;
 
 static mep_status take(void *context, const char *text, int64_t size, int64_t position, int64_t total)
@@ -48,23 +49,11 @@ static void forget(found *all)
     memset(all, 0, sizeof *all);
 }
 
-static void expect_status(mep_status status, mep_status expected)
-{
-    if (status != expected)
-        fail_msg("%s, not %s: %s", mep_status_name(status), mep_status_name(expected), mep_error_message());
-}
-
-static void expect_message(const char *part)
-{
-    if (strstr(mep_error_message(), part) == NULL) fail_msg("no '%s' in: %s", part, mep_error_message());
-    assert_null(strchr(mep_error_message(), '\n'));
-}
-
-/* Reading `path` gives exactly these documents, ended by NULL. */
+/* Reading `path` gives exactly these documents; the list ends with NULL. */
 static void expect_documents(const char *path, ...)
 {
     found all = {0};
-    expect_status(mep_corpus_read(&path, 1, take, &all), MEP_OK);
+    expect(mep_corpus_read(&path, 1, take, &all), MEP_OK);
     va_list args;
     va_start(args, path);
     int count = 0;
@@ -77,11 +66,11 @@ static void expect_documents(const char *path, ...)
     forget(&all);
 }
 
-/* Reading `path` fails so, with both parts in the message. */
+/* Reading `path` fails with this status, and the message contains both strings. */
 static void expect_failure(const char *path, mep_status status, const char *part, const char *other)
 {
     found all = {0};
-    expect_status(mep_corpus_read(&path, 1, take, &all), status);
+    expect(mep_corpus_read(&path, 1, take, &all), status);
     expect_message(part);
     expect_message(other);
     forget(&all);
@@ -101,36 +90,36 @@ static void test_bytes_tokenizer(void **state)
     for (int i = 0; i < 256; ++i) text[i] = (char)(255 - i);
     int32_t *tokens = NULL;
     int64_t count = 0, size = -1;
-    const char *piece = NULL;
+    const char *bytes = NULL;
     assert_int_equal(mep_tokenizer_encode(tokenizer, text, 256, &tokens, &count), MEP_OK);
     assert_int_equal(count, 256);
     for (int i = 0; i < 256; ++i) {
         assert_int_equal(tokens[i], 255 - i);
-        assert_int_equal(mep_tokenizer_decode(tokenizer, tokens[i], &piece, &size), MEP_OK);
+        assert_int_equal(mep_tokenizer_decode(tokenizer, tokens[i], &bytes, &size), MEP_OK);
         assert_int_equal(size, 1);
-        assert_memory_equal(piece, text + i, 1);
+        assert_memory_equal(bytes, text + i, 1);
     }
     mep_tokens_free(&tokens);
     assert_null(tokens);
     assert_int_equal(mep_tokenizer_encode(tokenizer, NULL, 0, &tokens, &count), MEP_OK);
     assert_int_equal(count, 0);
     mep_tokens_free(&tokens);
-    assert_int_equal(mep_tokenizer_decode(tokenizer, 256, &piece, &size), MEP_OK);
+    assert_int_equal(mep_tokenizer_decode(tokenizer, 256, &bytes, &size), MEP_OK);
     assert_int_equal(size, 0);
-    assert_non_null(piece);
-    assert_int_equal(mep_tokenizer_decode(tokenizer, 257, &piece, &size), MEP_ERROR_ARGUMENT);
-    assert_int_equal(mep_tokenizer_decode(tokenizer, -1, &piece, &size), MEP_ERROR_ARGUMENT);
+    assert_non_null(bytes);
+    assert_int_equal(mep_tokenizer_decode(tokenizer, 257, &bytes, &size), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_tokenizer_decode(tokenizer, -1, &bytes, &size), MEP_ERROR_ARGUMENT);
     assert_int_equal(mep_tokenizer_encode(tokenizer, text, -1, &tokens, &count), MEP_ERROR_ARGUMENT);
     assert_int_equal(mep_tokenizer_encode(tokenizer, NULL, 1, &tokens, &count), MEP_ERROR_ARGUMENT);
     mep_tokenizer_destroy(&tokenizer);
     assert_null(tokenizer);
     mep_tokenizer_destroy(&tokenizer);
     assert_int_equal(mep_tokenizer_open(&tokenizer, "words"), MEP_ERROR_ARGUMENT);
-    expect_message("\"words\" is no tokenizer");
+    expect_message("\"words\" is not a tokenizer");
     expect_message("nor one of these names: bytes");
 }
 
-/* ---- The checksum; the values come from an independent program ---- */
+/* ---- The checksum; the expected values were computed by an independent program ---- */
 
 static uint64_t checksum_in_two(const char *text, int64_t size, int64_t first)
 {
@@ -163,7 +152,7 @@ static void test_text_is_bytes(void **state)
     expect_documents(write_text("bad.txt", "\xff\xfe\x80 not UTF-8 \xc3"), "\xff\xfe\x80 not UTF-8 \xc3", NULL);
     const char *path = write_bytes("zero.bin", "a\0b", 3); /* the user named it */
     found all = {0};
-    expect_status(mep_corpus_read(&path, 1, take, &all), MEP_OK);
+    expect(mep_corpus_read(&path, 1, take, &all), MEP_OK);
     assert_int_equal(all.count, 1);
     assert_int_equal(all.size[0], 3);
     assert_memory_equal(all.text[0], "a\0b", 3);
@@ -180,7 +169,7 @@ static void test_large_text(void **state)
     for (size_t i = 0; i < size; ++i) text[i] = (char)(i * 2654435761u >> 13);
     const char *path = write_bytes("large.txt", text, size);
     found all = {0};
-    expect_status(mep_corpus_read(&path, 1, take, &all), MEP_OK);
+    expect(mep_corpus_read(&path, 1, take, &all), MEP_OK);
     assert_int_equal(all.count, 1);
     assert_int_equal(all.size[0], size);
     assert_memory_equal(all.text[0], text, size);
@@ -191,21 +180,21 @@ static void test_large_text(void **state)
 static void test_nothing_to_read(void **state)
 {
     (void)state;
-    expect_failure(write_text("empty.txt", ""), MEP_ERROR_FORMAT, "empty.txt holds no text", "give text files");
-    expect_failure(write_text("blank.jsonl", "\n \n\t\r\n"), MEP_ERROR_FORMAT, "blank.jsonl holds no text", "");
-    expect_failure(write_text("void.jsonl", "{\"text\": \"\"}\n"), MEP_ERROR_FORMAT, "holds no text", "");
+    expect_failure(write_text("empty.txt", ""), MEP_ERROR_FORMAT, "empty.txt contains no text", "give text files");
+    expect_failure(write_text("blank.jsonl", "\n \n\t\r\n"), MEP_ERROR_FORMAT, "blank.jsonl contains no text", "");
+    expect_failure(write_text("void.jsonl", "{\"text\": \"\"}\n"), MEP_ERROR_FORMAT, "contains no text", "");
     mkdir(in_folder("empty"), 0755);
-    expect_failure(in_folder("empty"), MEP_ERROR_FORMAT, "empty holds no text", "folder");
+    expect_failure(in_folder("empty"), MEP_ERROR_FORMAT, "empty contains no text", "folder");
     expect_failure(in_folder("missing.txt"), MEP_ERROR_IO, "missing.txt", "No such file");
     const char *path = write_text("closed.txt", "x");
     chmod(path, 0);
     if (geteuid() != 0) expect_failure(path, MEP_ERROR_IO, "closed.txt", "ermission");
     unlink(path);
     found all = {0};
-    expect_status(mep_corpus_read(&path, 0, take, &all), MEP_ERROR_ARGUMENT);
+    expect(mep_corpus_read(&path, 0, take, &all), MEP_ERROR_ARGUMENT);
     const char *two[] = {write_text("full.txt", "full"), in_folder("empty.txt")};
-    expect_status(mep_corpus_read(two, 2, take, &all), MEP_ERROR_FORMAT);
-    expect_message("empty.txt holds no text");
+    expect(mep_corpus_read(two, 2, take, &all), MEP_ERROR_FORMAT);
+    expect_message("empty.txt contains no text");
     forget(&all);
 }
 
@@ -215,10 +204,10 @@ static void test_stop_and_progress(void **state)
     const char *paths[] = {write_text("one.jsonl", "{\"text\":\"1\"}\n{\"text\":\"2\"}\n"),
                            write_text("two.txt", "three")};
     found all = {.stop_after = 2};
-    expect_status(mep_corpus_read(paths, 2, take, &all), MEP_INTERRUPTED);
+    expect(mep_corpus_read(paths, 2, take, &all), MEP_INTERRUPTED);
     assert_int_equal(all.count, 2);
     forget(&all);
-    expect_status(mep_corpus_read(paths, 2, take, &all), MEP_OK);
+    expect(mep_corpus_read(paths, 2, take, &all), MEP_OK);
     assert_int_equal(all.count, 3);
     assert_int_equal(all.total, 26 + 5);
     assert_int_equal(all.position, all.total);
@@ -243,7 +232,7 @@ static void test_json_lines(void **state)
                      "x", NULL);
     const char *path = write_text("zero.jsonl", "{\"text\": \"a\\u0000b\"}");
     found all = {0};
-    expect_status(mep_corpus_read(&path, 1, take, &all), MEP_OK);
+    expect(mep_corpus_read(&path, 1, take, &all), MEP_OK);
     assert_int_equal(all.size[0], 3);
     assert_memory_equal(all.text[0], "a\0b", 3);
     forget(&all);
@@ -289,7 +278,7 @@ static void test_long_line(void **state)
     at += sprintf(at, "\"}\n{\"text\": \"last\"}\n");
     const char *path = write_bytes("long.jsonl", text, (size_t)(at - text));
     found all = {0};
-    expect_status(mep_corpus_read(&path, 1, take, &all), MEP_OK);
+    expect(mep_corpus_read(&path, 1, take, &all), MEP_OK);
     assert_int_equal(all.count, 3);
     assert_int_equal(all.size[1], size);
     assert_memory_equal(all.text[1], body, size);
@@ -298,7 +287,7 @@ static void test_long_line(void **state)
     free(text);
 }
 
-/* ---- Packed files ---- */
+/* ---- Compressed files and tars ---- */
 
 static const struct {
     const char *ending;
@@ -329,8 +318,8 @@ static void test_compressed(void **state)
     expect_documents(write_packed("packed.tgz", ARCHIVE_FILTER_GZIP, 1, members, 2), "z first", "one", "two", NULL);
 }
 
-/* As OpenWebText2 comes: a tar of .jsonl.zst. And tars in tars, up to a limit. */
-static void test_packed_in_tar(void **state)
+/* A tar of .jsonl.zst, which is the form of OpenWebText2, and nested tars up to a limit. */
+static void test_compressed_in_tar(void **state)
 {
     (void)state;
     packed members[3] = {{"data", lines, sizeof lines - 1}};
@@ -341,7 +330,7 @@ static void test_packed_in_tar(void **state)
     members[1] = (packed){"b.jsonl.gz", "not packed", 10};
     members[2] = (packed){"empty.txt", "", 0};
     expect_failure(write_packed("web.tar", ARCHIVE_FILTER_NONE, 1, members, 2), MEP_ERROR_FORMAT, "web.tar:b.jsonl.gz",
-                   "not compressed as its ending says");
+                   "not compressed as the end of its name says");
     members[1] = (packed){"b.jsonl", "{}", 2};
     expect_failure(write_packed("web.tar", ARCHIVE_FILTER_NONE, 1, members, 2), MEP_ERROR_FORMAT,
                    "web.tar:b.jsonl:1: ", "");
@@ -357,29 +346,29 @@ static void test_packed_in_tar(void **state)
         if (depth <= 4)
             expect_documents(in_folder("web.tar"), "one", "two", "one", "two", NULL);
         else
-            expect_failure(in_folder("web.tar"), MEP_ERROR_UNSUPPORTED, "tars inside each other", "unpack");
+            expect_failure(in_folder("web.tar"), MEP_ERROR_UNSUPPORTED, "nested tars", "unpack");
     }
 }
 
-static void test_wrong_endings(void **state)
+static void test_wrong_names(void **state)
 {
     (void)state;
     expect_failure(write_text("plain.txt.gz", "plain"), MEP_ERROR_FORMAT, "plain.txt.gz",
-                   "not compressed as its ending says");
-    expect_failure(write_text("plain.jsonl.zst", "plain"), MEP_ERROR_FORMAT, "plain.jsonl.zst", "ending");
-    expect_failure(write_text("plain.xz", ""), MEP_ERROR_FORMAT, "plain.xz", "ending");
+                   "not compressed as the end of its name says");
+    expect_failure(write_text("plain.jsonl.zst", "plain"), MEP_ERROR_FORMAT, "plain.jsonl.zst", "end of its name");
+    expect_failure(write_text("plain.xz", ""), MEP_ERROR_FORMAT, "plain.xz", "end of its name");
     expect_failure(write_bytes("packed", "\x28\xb5\x2f\xfd\x04\x00", 6), MEP_ERROR_FORMAT, "packed",
-                   "it has to end in .zst");
+                   "give it a name that ends in .zst");
     expect_failure(write_text("table.parquet", "PAR1...PAR1"), MEP_ERROR_FORMAT, "table.parquet", "looks like Parquet");
     expect_failure(write_text("plain.tar", "this is no tar, but it is longer than nothing"), MEP_ERROR_FORMAT,
                    "plain.tar", "");
     const packed text = {"data", "text", 4};
     write_packed("a.gz", ARCHIVE_FILTER_GZIP, 0, &text, 1);
     assert_int_equal(rename(in_folder("a.gz"), in_folder("a.xz")), 0);
-    expect_failure(in_folder("a.xz"), MEP_ERROR_FORMAT, "a.xz", "ending");
+    expect_failure(in_folder("a.xz"), MEP_ERROR_FORMAT, "a.xz", "end of its name");
 }
 
-/* A packed file cut short gives an error at every length, and never more than what was in it. */
+/* A compressed file that is truncated gives an error at every length, and never more text than it contained. */
 static void test_truncated(void **state)
 {
     (void)state;
@@ -388,23 +377,23 @@ static void test_truncated(void **state)
     const packed member = {"data.txt", text, sizeof text};
     for (int i = 0; i < FILTERS; ++i) {
         char name[64];
-        snprintf(name, sizeof name, "cut%s%s", i == 0 ? ".tar" : "", filters[i].ending);
+        snprintf(name, sizeof name, "short%s%s", i == 0 ? ".tar" : "", filters[i].ending);
         size_t size = 0;
-        unsigned char *whole = read_bytes(write_packed(name, filters[i].filter, i == 0, &member, 1), &size);
+        unsigned char *complete = read_bytes(write_packed(name, filters[i].filter, i == 0, &member, 1), &size);
         size_t needed = i == 0 ? 512 + sizeof text : i == 1 ? size : size - 8; /* a tar's padding may be missing */
         for (size_t length = 0; length < needed; length += 1 + length / 64) {
-            const char *path = write_bytes(name, whole, length);
+            const char *path = write_bytes(name, complete, length);
             found all = {0};
             if (mep_corpus_read(&path, 1, take, &all) == MEP_OK)
                 fail_msg("%s is read with %zu of %zu bytes", name, length, size);
             expect_message(name);
             forget(&all);
         }
-        free(whole);
+        free(complete);
     }
 }
 
-/* A small file that unpacks to much more than the limit is refused when the limit is passed. */
+/* A small file that decompresses to much more than the limit is refused once it passes the limit. */
 static void test_bombs(void **state)
 {
     (void)state;
@@ -417,18 +406,19 @@ static void test_bombs(void **state)
     for (int i = 0; i < 3; ++i) {
         const char *path = write_packed(names[i], ARCHIVE_FILTER_GZIP, i == 2, &bomb, 1);
         found all = {0};
-        expect_status(mep_corpus_read_limited(&path, 1, limit, take, &all), MEP_ERROR_FORMAT);
+        expect(mep_corpus_read_limited(&path, 1, limit, take, &all), MEP_ERROR_FORMAT);
         expect_message(names[i]);
-        expect_message(i == 1 ? ":1: the line is longer than 100000" : "the document is longer than 100000");
+        expect_message(i == 1 ? ":1: the line is longer than the limit of 100000"
+                              : "the document is longer than 100000");
         assert_int_equal(all.count, 0);
     }
     const char *path = write_bytes("most.txt", much, (size_t)limit);
     found all = {0};
-    expect_status(mep_corpus_read_limited(&path, 1, limit, take, &all), MEP_OK);
+    expect(mep_corpus_read_limited(&path, 1, limit, take, &all), MEP_OK);
     assert_int_equal(all.size[0], limit);
     forget(&all);
     path = write_bytes("most.txt", much, (size_t)limit + 1);
-    expect_status(mep_corpus_read_limited(&path, 1, limit, take, &all), MEP_ERROR_FORMAT);
+    expect(mep_corpus_read_limited(&path, 1, limit, take, &all), MEP_ERROR_FORMAT);
     expect_message("most.txt: the document is longer than 100000 bytes");
     free(much);
 }
@@ -445,26 +435,26 @@ static void test_folder(void **state)
     write_text("tree/B", "big B before small a");
     write_text("tree/a.jsonl", lines);
     write_text("tree/b/x", "x in b");
-    write_text("tree/b.txt", "b.txt behind the folder b");
+    write_text("tree/b.txt", "b.txt after the folder b");
     write_text("tree/.hidden", "hidden");
     write_text("tree/.git/config", "hidden");
     write_text("tree/empty", "");
     write_bytes("tree/binary", "a\0b", 3);
     char late[9000];
     memset(late, 'y', sizeof late);
-    late[8192] = '\0'; /* behind the part that is looked at */
+    late[8192] = '\0'; /* after the bytes that are checked for zeros */
     write_bytes("tree/late", late, sizeof late);
     assert_int_equal(symlink("..", in_folder("tree/b/round")), 0);
     assert_int_equal(symlink("../c.txt", in_folder("tree/b/y")), 0);
     late[8192] = '\0';
-    expect_documents(in_folder("tree"), "big B before small a", "one", "two", "x in b", "c",
-                     "b.txt behind the folder b", "c", late, NULL);
+    expect_documents(in_folder("tree"), "big B before small a", "one", "two", "x in b", "c", "b.txt after the folder b",
+                     "c", late, NULL);
     expect_documents(in_folder("tree/"), "big B before small a", "one", "two", "x in b", "c",
-                     "b.txt behind the folder b", "c", late, NULL);
+                     "b.txt after the folder b", "c", late, NULL);
     late[8191] = '\0';
     write_bytes("tree/late", late, sizeof late);
-    expect_documents(in_folder("tree"), "big B before small a", "one", "two", "x in b", "c",
-                     "b.txt behind the folder b", "c", NULL);
+    expect_documents(in_folder("tree"), "big B before small a", "one", "two", "x in b", "c", "b.txt after the folder b",
+                     "c", NULL);
     write_text("tree/b/bad.jsonl", "{\"text\": \"fine\"}\nnot fine\n");
     expect_failure(in_folder("tree"), MEP_ERROR_FORMAT, "tree/b/bad.jsonl:2: ", "");
     assert_int_equal(symlink("nowhere", in_folder("tree/b/a")), 0);
@@ -498,14 +488,22 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bytes_tokenizer), cmocka_unit_test(test_checksum),
-        cmocka_unit_test(test_text_is_bytes),   cmocka_unit_test(test_large_text),
-        cmocka_unit_test(test_nothing_to_read), cmocka_unit_test(test_stop_and_progress),
-        cmocka_unit_test(test_json_lines),      cmocka_unit_test(test_json_mistakes),
-        cmocka_unit_test(test_long_line),       cmocka_unit_test(test_compressed),
-        cmocka_unit_test(test_packed_in_tar),   cmocka_unit_test(test_wrong_endings),
-        cmocka_unit_test(test_truncated),       cmocka_unit_test(test_bombs),
-        cmocka_unit_test(test_folder),          cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_bytes_tokenizer),
+        cmocka_unit_test(test_checksum),
+        cmocka_unit_test(test_text_is_bytes),
+        cmocka_unit_test(test_large_text),
+        cmocka_unit_test(test_nothing_to_read),
+        cmocka_unit_test(test_stop_and_progress),
+        cmocka_unit_test(test_json_lines),
+        cmocka_unit_test(test_json_mistakes),
+        cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_compressed),
+        cmocka_unit_test(test_compressed_in_tar),
+        cmocka_unit_test(test_wrong_names),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_bombs),
+        cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_failing_allocations),
     };
-    return cmocka_run_group_tests_name("text", tests, text_folder_make, text_folder_remove);
+    return cmocka_run_group_tests_name("corpus", tests, text_folder_make, text_folder_remove);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a long text that is tokenized in slices. The first byte chooses a tokenizer, the
- * second the length of the slices. The tokens of the slices, one behind the other, are those of the whole text.
+ * libFuzzer target: the input is a long text that is tokenized in slices. The first byte selects a tokenizer, the
+ * second the length of the slices. The concatenated tokens of the slices are those of the complete text.
  */
 #include <stdio.h>
 
@@ -24,18 +24,18 @@ static const struct {
 } VARIANTS[] = {
     {"null", BYTE_LEVEL("false", "true"), "[]"},                                           /* GPT-2 */
     {NFC, BYTE_LEVEL("false", "true"), "[]"},                                              /* GPT-NeoX */
-    {"null", BYTE_LEVEL("true", "true"), "[]"},                                            /* a space before all */
+    {"null", BYTE_LEVEL("true", "true"), "[]"},                                            /* a prefix space */
     {"null", SPLIT(" ?[^(\\\\s|[.,!?…。，、।۔،])]+", BYTE_LEVEL("false", "false")), "[]"}, /* BLOOM */
     {"null", SPLIT(LETTERS "\\\\p{N}{1,3}" OTHERS, BYTE_LEVEL("false", "false")), "[]"},   /* Llama 3 */
     {NFC, SPLIT(LETTERS "\\\\p{N}" OTHERS, BYTE_LEVEL("false", "false")), "[]"},           /* Qwen 2 */
     {"null", BYTE_LEVEL("false", "true"), "[{\"content\": \"1a1\", \"single_word\": true, \"lstrip\": true}]"},
     {NFC, BYTE_LEVEL("false", "true"), "[{\"content\": \"! \", \"rstrip\": true}]"},
     {NFC, BYTE_LEVEL("false", "true"), "[{\"content\": \"  \", \"lstrip\": true, \"normalized\": true}]"},
-    {"null", BYTE_LEVEL("false", "false"), "[]"}, /* no place to cut */
+    {"null", BYTE_LEVEL("false", "false"), "[]"}, /* no split points */
 };
 enum { VARIANT_COUNT = sizeof VARIANTS / sizeof *VARIANTS };
 
-/* Pieces that are cut in two have other tokens: every two of these bytes merge, and each byte with a blank. */
+/* A pre-token that is split has other tokens: every two of these bytes merge, and each byte merges with a blank. */
 static const char JOINED[] = "a1s'l!.(|", BLANKS[] = " \n\t\r";
 
 static void add_merge(json_t *vocab, json_t *merges, int left, int right)
@@ -81,11 +81,11 @@ static mep_tokenizer *make(int variant)
 
 /* Append the tokens of one slice; returns the new count. */
 static int64_t append(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t *tokens, int64_t count,
-                      int64_t room)
+                      int64_t capacity)
 {
     int32_t *ids = NULL;
     int64_t more = 0;
-    if (mep_tokenizer_encode(tokenizer, text, size, &ids, &more) != MEP_OK || more > room - count) abort();
+    if (mep_tokenizer_encode(tokenizer, text, size, &ids, &more) != MEP_OK || more > capacity - count) abort();
     if (more > 0) memcpy(tokens + count, ids, (size_t)more * sizeof *tokens);
     mep_tokens_free(&ids);
     return count + more;
@@ -93,25 +93,25 @@ static int64_t append(const mep_tokenizer *tokenizer, const char *text, int64_t 
 
 static void check_slices(const mep_tokenizer *tokenizer, const char *text, int64_t size, int64_t slice)
 {
-    int64_t room = 4 * size + 16, at = 0, count = 0, length = slice;
-    int32_t *parts = malloc((size_t)room * sizeof *parts), *whole = malloc((size_t)room * sizeof *whole);
-    if (parts == NULL || whole == NULL) abort();
+    int64_t capacity = 4 * size + 16, at = 0, count = 0, length = slice;
+    int32_t *parts = malloc((size_t)capacity * sizeof *parts), *complete = malloc((size_t)capacity * sizeof *complete);
+    if (parts == NULL || complete == NULL) abort();
     while (size - at > length) {
-        char *seen = malloc((size_t)length); /* of this size, so that a sanitizer sees a look ahead */
+        char *seen = malloc((size_t)length); /* of this exact size, so that a sanitizer detects reading ahead */
         if (seen == NULL) abort();
         memcpy(seen, text + at, (size_t)length);
-        int64_t cut = mep_tokenizer_split_point(tokenizer, seen, length);
+        int64_t split = mep_tokenizer_split_point(tokenizer, seen, length);
         free(seen);
-        if (cut < 0 || cut > length) abort();
-        if (cut > 0) count = append(tokenizer, text + at, cut, parts, count, room);
-        at += cut;
-        length = cut > 0 ? slice : 2 * length;
+        if (split < 0 || split > length) abort();
+        if (split > 0) count = append(tokenizer, text + at, split, parts, count, capacity);
+        at += split;
+        length = split > 0 ? slice : 2 * length;
     }
-    count = append(tokenizer, text + at, size - at, parts, count, room);
-    if (append(tokenizer, text, size, whole, 0, room) != count) abort();
-    if (memcmp(parts, whole, (size_t)count * sizeof *parts) != 0) abort();
+    count = append(tokenizer, text + at, size - at, parts, count, capacity);
+    if (append(tokenizer, text, size, complete, 0, capacity) != count) abort();
+    if (memcmp(parts, complete, (size_t)count * sizeof *parts) != 0) abort();
     free(parts);
-    free(whole);
+    free(complete);
 }
 
 static mep_tokenizer *tokenizers[VARIANT_COUNT];
