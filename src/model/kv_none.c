@@ -4,7 +4,7 @@
  * and training.
  */
 #include "attention/attention_backend.h"
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/kv.h"
