@@ -75,7 +75,7 @@ static mep_status check_sizes(drawing *d, const char *folder, const mep_model_co
 {
     if (is_first) {
         d->o.heads = config->num_attention_heads;
-        d->head_dim = config->hidden_size / config->num_attention_heads;
+        d->head_dim = mep_model_config_head_dim(config);
         if (d->o.train_length == 0) d->o.train_length = config->max_position_embeddings;
         if (d->o.max_distance == 0) d->o.max_distance = LENGTHS * config->max_position_embeddings;
     }
@@ -94,7 +94,7 @@ static mep_status add_model(drawing *d, const char *folder, int is_first)
                             ? check_sizes(d, folder, config, is_first)
                             : mep_fail(MEP_ERROR_ARGUMENT, "%s: its position encoding, %s, is no distance bias", folder,
                                        config->position_encoding);
-    int64_t head_dim = config->hidden_size / config->num_attention_heads;
+    int64_t head_dim = mep_model_config_head_dim(config);
     curve *c = &d->curves[d->count++];
     c->name = last_part(folder);
     c->index = mep_study_encoding_index(folder, config->position_encoding);

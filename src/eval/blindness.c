@@ -7,7 +7,6 @@
 #include <math.h>
 
 #include "base/bf16.h"
-#include "base/device.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
