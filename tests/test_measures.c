@@ -171,7 +171,7 @@ static void test_bits_per_byte(void **state)
         assert_near(bits, r.loss / log(2), 1e-12, "bits per byte");
     }
     mep_dataset_close(&data);
-    /* a dataset that does not know its tokenizer */
+    /* a dataset that does not name its tokenizer */
     char path[700];
     write_data(run_path("unknown"), 2000, 1);
     snprintf(path, sizeof path, "%s.json", run_path("unknown"));

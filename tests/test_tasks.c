@@ -458,7 +458,7 @@ static void test_known_passkey(void **state)
     assert_true(value_of(&m, "exact", 161, 0.5) == 0);
     mep_measure_free(&m);
     mep_dataset_close(&data);
-    /* data that does not know its tokenizer */
+    /* data that does not name its tokenizer */
     char json[720];
     snprintf(json, sizeof json, "%s.json", run_path("known"));
     assert_int_equal(remove(json), 0);

@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /* Bits per byte of text: the loss of the scored tokens in bits, divided by the number of bytes of their text.
- * Unlike the perplexity it can be compared between tokenizers. NaN if the dataset does not know its tokenizer. `data`
+ * Unlike the perplexity it can be compared between tokenizers. NaN if the dataset does not name its tokenizer. `data`
  * and `settings` are those of the mep_evaluate call that gave `result`. */
 MEP_API mep_status mep_eval_bits_per_byte(const mep_dataset *data, const mep_eval_settings *settings,
                                           const mep_eval_result *result, double *bits);
@@ -82,14 +82,15 @@ typedef struct mep_measure_call {
 } mep_measure_call;
 
 /* The loss by the number of tokens before the predicted one (1 to length), in logarithmic bins: `at` is the last
- * position of a bin, which begins after the one before. Values "loss" (nats per token) and, if the dataset knows its
+ * position of a bin, which begins after the one before. Values "loss" (nats per token) and, if the dataset names its
  * tokenizer, "bits_per_byte". Standard errors are over the segments, which do not overlap. */
 MEP_API mep_status mep_measure_by_position(const mep_measure_call *call, mep_measure *measure);
 
 /* What a longer context is worth: `samples` tokens, evenly spaced over the data, are each predicted from exactly
  * length/8, length/4, length/2 and length tokens before them; `at` is the number of tokens. Values "loss", and beyond
  * length/8 the mean "gain" (loss at length/8 minus loss here) and "top_gain": the same over the fraction `top` of the
- * tokens whose gain at the full length is largest. The length must be a multiple of 8. */
+ * tokens whose gain at the full length is largest; it is biased upward there, since the same losses choose the tokens.
+ * The length must be a multiple of 8. */
 MEP_API mep_status mep_measure_context_gain(const mep_measure_call *call, mep_measure *measure);
 
 /* What a copy of a text is worth: a random range of copy_tokens tokens is read twice, with `gap` other tokens of the

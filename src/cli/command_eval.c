@@ -37,7 +37,7 @@ typedef struct eval_job {
     mep_progress progress;
     char label[64];
     mep_eval_result results[MEP_ARGS_LIST];
-    double *bits;          /* like `each`: bits per byte; NaN where the tokenizer is not known */
+    double *bits;          /* like `each`: bits per byte; NaN if the data does not name its tokenizer */
     mep_eval_result *each; /* [lengths.count][corpora]: of each length, of the corpora of a mixture */
     int64_t done;          /* results */
 } eval_job;

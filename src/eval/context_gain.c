@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The gain from context: the same tokens, each predicted from exactly 1/8, 1/4, 1/2 and all of the length before it.
- * One segment per token and context, of which only the last loss counts.
+ * One segment per token and context, of which only the last loss is computed.
  */
 #include <stdlib.h>
 
@@ -35,7 +35,7 @@ static mep_status read(void *context, int64_t segment, int32_t *inputs, int32_t 
 {
     const context_gain *g = context;
     int64_t first = scored_token(g, segment) - g->context;
-    (void)answers;
+    answers[0] = g->context - 1;
     MEP_TRY(mep_dataset_read(g->call->data, first, g->context, inputs));
     return mep_dataset_read(g->call->data, first + 1, g->context, targets);
 }
@@ -44,7 +44,7 @@ static void take(void *context, int64_t segment, const float *losses, const int3
 {
     context_gain *g = context;
     (void)likeliest;
-    g->current[segment] = (double)losses[g->context - 1];
+    g->current[segment] = (double)losses[0];
 }
 
 static mep_status open_measure(context_gain *g)
@@ -81,6 +81,7 @@ static mep_status score(context_gain *g)
                                    .what = "the gain from context",
                                    .length = g->context,
                                    .segments = g->samples,
+                                   .answers = 1,
                                    .before = done,
                                    .after = all - done - own,
                                    .read = read,

@@ -128,11 +128,10 @@ static void take(void *context, int64_t segment, const float *losses, const int3
     int64_t index = segment / 2;
     const trial *t = &p->trials[index];
     const tokens *answer = &t->answer[segment % 2];
-    int64_t first = t->filler + t->hidden.count + p->question.count - 1;
     double loss = 0;
     int is_exact = 1;
     for (int64_t i = 0; i < answer->count; i++) {
-        loss += (double)losses[first + i];
+        loss += (double)losses[i];
         is_exact &= likeliest[i] == answer->values[i];
     }
     if (segment % 2 == 0) {
@@ -172,7 +171,7 @@ static mep_status open_tokenizer(passkey *p)
 {
     const char *name = mep_dataset_tokenizer(p->call->data);
     if (name[0] == '\0')
-        return mep_fail(MEP_ERROR_ARGUMENT, "the data does not know its tokenizer, which writes the passkey's text; "
+        return mep_fail(MEP_ERROR_ARGUMENT, "the dataset does not name its tokenizer, which the passkey's text needs; "
                                             "prepare the text with mep prepare");
     MEP_TRY(mep_tokenizer_open(&p->tokenizer, name));
     MEP_TRY(check_digits(p));

@@ -8,19 +8,20 @@
 
 #include "eval/measure.h"
 
-/* Fill the inputs and targets [length] of a segment, and the `answers` positions whose likeliest token is wanted. */
+/* Fill the inputs and targets [length] of a segment, and the positions of its answers. */
 typedef mep_status (*mep_scorer_read_fn)(void *context, int64_t segment, int32_t *inputs, int32_t *targets,
                                          int64_t *answers);
 
-/* Take the losses [length] of a segment, and the likeliest tokens [answers]. Called in the order of the segments, in
- * every process. */
+/* Take the losses of a segment, [length] or, with answers, [answers], and the likeliest tokens [answers]. Called in the
+ * order of the segments, in every process. */
 typedef void (*mep_scorer_take_fn)(void *context, int64_t segment, const float *losses, const int32_t *likeliest);
 
 typedef struct mep_scorer {
     const mep_measure_call *call;
     const char *what;         /* for messages: "the copy gain" */
     int64_t length, segments; /* tokens per segment, segments */
-    int64_t answers;          /* positions of a segment whose likeliest token is wanted; may be 0 */
+    int64_t answers;          /* 0: the losses of all positions. Otherwise the number of positions per segment of which
+                                 the loss and the likeliest token are wanted; the output layer skips all others */
     int64_t before, after;    /* tokens that the measure scores before and after this call, for the progress */
     mep_scorer_read_fn read;
     mep_scorer_take_fn take;

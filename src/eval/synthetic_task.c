@@ -47,7 +47,7 @@ static void take(void *context, int64_t segment, const float *losses, const int3
     make(r, segment, positions);
     for (int64_t i = 0; i < r->answers; i++) {
         right += likeliest[i] == r->tokens[positions[i] + 1];
-        loss += (double)losses[positions[i]];
+        loss += (double)losses[i];
     }
     r->exact[segment] = (double)right / (double)r->answers;
     r->losses[segment] = loss / (double)r->answers;

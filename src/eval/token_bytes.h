@@ -8,7 +8,7 @@
 #include "mep/data.h"
 
 typedef struct mep_token_bytes {
-    int64_t count;  /* 0: the dataset does not know its tokenizer */
+    int64_t count;  /* 0: the dataset does not name its tokenizer */
     int32_t *bytes; /* [count] of each token; 0 for the end of a document */
 } mep_token_bytes;
 
