@@ -9,7 +9,7 @@
 
 #include "base/device.h"
 #include "base/error.h"
-#include "bench/parts.h"
+#include "bench/operands.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 

@@ -234,7 +234,7 @@ static mep_status load_moments(const char *folder, int64_t size, const mep_momen
     mep_status status = mep_safetensors_open(&file, path);
     for (int i = 0; i < 2 && status == MEP_OK; i++) {
         status = mep_safetensors_read(file, tensors[i].name, MEP_FLOAT32, 1, tensors[i].shape,
-                                      mep_moments_place(moments, i));
+                                      mep_moments_buffer(moments, i));
         if (status == MEP_OK) status = mep_moments_set(moments, i);
     }
     mep_safetensors_close(&file);
