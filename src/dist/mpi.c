@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether the process is one of several, and loading MPI where it is.
+ * Detects whether the process is one of several, and loads MPI if it is.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "dist/mpi.h"
@@ -12,11 +12,11 @@
 
 int64_t mep_mpi_started(void)
 {
-    /* mpirun of Open MPI; of MPICH and its relatives, and srun --mpi=pmi2; srun --mpi=pmix says it for each step */
+    /* mpirun of Open MPI; mpirun of MPICH and its derivatives, and srun --mpi=pmi2 */
     static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", NULL};
     for (int i = 0; names[i] != NULL; i++)
         if (getenv(names[i]) != NULL) return strtoll(getenv(names[i]), NULL, 10);
-    if (getenv("PMIX_RANK") == NULL) return 1;
+    if (getenv("PMIX_RANK") == NULL) return 1; /* set by srun --mpi=pmix */
     return getenv("SLURM_STEP_NUM_TASKS") != NULL ? strtoll(getenv("SLURM_STEP_NUM_TASKS"), NULL, 10) : 0;
 }
 
@@ -24,8 +24,8 @@ int64_t mep_mpi_started(void)
 
 #include <dlfcn.h>
 
-/* libmep-mpi.so is found by the program's run path, and stays loaded. MPI loads parts of itself that look for its
- * names, hence RTLD_GLOBAL. NULL with a message where it cannot be. */
+/* libmep-mpi.so is found by the program's run path and stays loaded. RTLD_GLOBAL because MPI loads components that
+ * search for its symbols. NULL with a message on failure. */
 static const mep_mpi_module *load(void)
 {
     static const mep_mpi_module *module;

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Transfers by MPI: the only file that calls it, and all of libmep-mpi.so, which the program loads when it was started
- * by mpirun (mpi.c). It uses nothing of the library. MPI is asked for one thread at a time (MPI_THREAD_SERIALIZED), so
- * that gradients can travel on a thread of their own. No sums are left to it: their order would be its own business.
+ * Transfers by MPI. This is the only file that calls MPI, and the only one in libmep-mpi.so, which the program loads if
+ * mpirun has started it (mpi.c). It uses nothing of the library. It requests MPI_THREAD_SERIALIZED, so that a separate
+ * thread can send gradients. MPI computes no sums, because the order of their terms would be unspecified.
  */
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/integer.h"
 #include "dist/mpi.h"
 
-enum { DATA, NOTICE, MOST = 1 << 30 }; /* tags; bytes a message */
+enum { DATA, NOTICE, MOST = 1 << 30 }; /* tags; maximum bytes per message */
 
 static int explain(int code, char *text, int size)
 {
@@ -23,22 +24,22 @@ static int explain(int code, char *text, int size)
     return 1;
 }
 
-static int64_t messages(const mep_dist_block *pieces, int64_t count)
+static int64_t messages(const mep_dist_block *blocks, int64_t count)
 {
     int64_t sum = 0;
-    for (int64_t i = 0; i < count; i++) sum += (pieces[i].bytes + MOST - 1) / MOST;
+    for (int64_t i = 0; i < count; i++) sum += ceil_div(blocks[i].bytes, MOST);
     return sum;
 }
 
-/* Start the messages of all pieces. */
-static int start(const mep_dist_block *pieces, int64_t count, int receive, MPI_Request *requests)
+/* Start the messages of all blocks. */
+static int start(const mep_dist_block *blocks, int64_t count, int receive, MPI_Request *requests)
 {
     int code = MPI_SUCCESS;
     for (int64_t i = 0; i < count; i++) {
-        int rank = (int)pieces[i].rank;
-        for (int64_t at = 0; at < pieces[i].bytes && code == MPI_SUCCESS; at += MOST) {
-            char *data = (char *)pieces[i].data + at;
-            int bytes = (int)(pieces[i].bytes - at < MOST ? pieces[i].bytes - at : MOST);
+        int rank = (int)blocks[i].rank;
+        for (int64_t at = 0; at < blocks[i].bytes && code == MPI_SUCCESS; at += MOST) {
+            char *data = (char *)blocks[i].data + at;
+            int bytes = (int)min_i64(blocks[i].bytes - at, MOST);
             code = receive ? MPI_Irecv(data, bytes, MPI_BYTE, rank, DATA, MPI_COMM_WORLD, requests++)
                            : MPI_Isend(data, bytes, MPI_BYTE, rank, DATA, MPI_COMM_WORLD, requests++);
         }
@@ -80,7 +81,7 @@ static int notice(const mep_dist *group, int wait, int *count, char *text, int s
     return explain(code, text, size);
 }
 
-static const mep_dist_transport TRANSPORT = {transfer, notify, notice};
+static const mep_dist_transport TRANSPORT = {.transfer = transfer, .notify = notify, .notice = notice};
 
 static int join(mep_dist *group, char *text, int size)
 {
@@ -114,4 +115,4 @@ static const char *name(void)
     return text;
 }
 
-const mep_mpi_module mep_mpi_entry = {join, leave, name};
+const mep_mpi_module mep_mpi_entry = {.join = join, .leave = leave, .name = name};
