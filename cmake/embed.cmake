@@ -1,6 +1,6 @@
-# mep_embed(OUT NAME=FILE ...): a C file with each FILE's bytes as `const char NAME[]`, ended by a zero.
+# mep_embed(OUT NAME=FILE ...): a C file with the bytes of each FILE as `const char NAME[]`, terminated by a zero.
 function(mep_embed out)
-    set(text "/* Made by cmake/embed.cmake. */\n#include \"io/python_files.h\"\n")
+    set(text "/* Made by cmake/embed.cmake. */\n")
     foreach(pair IN LISTS ARGN)
         string(REGEX MATCH "^([^=]+)=(.+)$" matched "${pair}")
         set(name ${CMAKE_MATCH_1})
@@ -8,7 +8,7 @@ function(mep_embed out)
         file(READ ${path} bytes HEX)
         string(REGEX REPLACE "(................................................................)" "\\1\n" bytes "${bytes}")
         string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
-        string(APPEND text "\nconst char ${name}[] = {\n${bytes}0};\n")
+        string(APPEND text "\nextern const char ${name}[];\nconst char ${name}[] = {\n${bytes}0};\n")
         set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
     endforeach()
     file(CONFIGURE OUTPUT ${out} CONTENT "${text}" @ONLY)

@@ -1,5 +1,5 @@
 # libmep: every room but the command line and its benchmarks, compiled once and linked as a static and a shared library.
-# MPI is not in it: the program has src/dist/mpi.c.
+# MPI is not in it: the program has src/cli/mpi.c.
 
 # What all targets of this project share: warnings, include paths, sanitizers.
 add_library(mep_internal INTERFACE)
@@ -22,7 +22,7 @@ if(MEP_SANITIZE)
 endif()
 
 file(GLOB mep_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*/*.c)
-list(FILTER mep_sources EXCLUDE REGEX "/src/(cli|bench|cuda)/|/src/dist/mpi")
+list(FILTER mep_sources EXCLUDE REGEX "/src/(cli|bench|cuda)/")
 
 # A file NAME_LEVEL.c is one instruction set's variant of a kernel table.
 set(mep_flags_avx2 -mavx2 -mfma -mf16c)

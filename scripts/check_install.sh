@@ -17,6 +17,9 @@ prefix=$folder/prefix
 
 cmake --install "$build" --prefix "$prefix" > "$folder/install.log"
 "$prefix/bin/mep" version > /dev/null
+for script in perplexity kernels training; do
+    [ -s "$prefix/share/mep/gnuplot/$script.gp" ] || { echo "share/mep/gnuplot/$script.gp is not installed"; exit 1; }
+done
 package=$(find "$prefix" -name mep.pc)
 PKG_CONFIG_PATH=$(dirname "$package")
 export PKG_CONFIG_PATH

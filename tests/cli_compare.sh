@@ -40,7 +40,7 @@ checks=$((checks + 3))
 if command -v gnuplot > /dev/null; then
     said out 'whole/perplexity.png'
     said out 'whole/kernels.png'
-    said whole/perplexity.gp 'length of the test text (bytes)'
+    said whole/perplexity.gp "unit = 'bytes'"
     [ -s whole/perplexity.png ] && [ -s whole/kernels.png ] || wrong 'no pictures'
 fi
 
@@ -88,7 +88,10 @@ checks=$((checks + 1))
     wrong "not all is in the table: $(cat grown/results.csv)"
 said grown/results.md '| mep '
 line_type() { # line_type SCRIPT LABEL
-    sed -n "s/.*linetype \([0-9]*\) .*title '$2'.*/\1/p" "$1" | sort -u | tr -d '\n'
+    awk -F '[][]' -v label="'$2'" '
+        /^array labels/ { n = split($4, labels, ", ") }
+        /^array styles/ { split($4, styles, ", "); for (i = 1; i <= n; i++) if (labels[i] == label) printf "%s", styles[i] }
+    ' "$1"
 }
 if command -v gnuplot > /dev/null; then
     expect 0 plot grown/results.csv --out by-hand.png

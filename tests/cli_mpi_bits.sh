@@ -29,7 +29,7 @@ tiny_train one "$@"
 for n in 2 4; do
     # shellcheck disable=SC2086
     group $n 0 train --data text.train --out "run$n" $TINY "$@"
-    said out "processes $n on 1 machine, each for $((4 / n)) of 4 sequences a step"
+    said out "processes $n on 1 machine, each for $((4 / n)) of 4 sequences per step"
     [ "$(grep -c '^model ' out)" = 1 ] || wrong 'more than one process prints'
     [ "$(wc -l < "run$n/metrics.jsonl")" = $steps ] || wrong 'not one line per step'
     close one "run$n"

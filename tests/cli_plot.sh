@@ -4,6 +4,7 @@
 # mep plot: pictures of tables, of runs and of biases, with and without gnuplot; wrong inputs. Usage: cli_plot.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
+scripts=$(dirname "$MEP")/gnuplot # in the build folder
 
 cat > results.csv << 'END'
 encoding,seed,length,perplexity,stderr,tokens
@@ -21,9 +22,10 @@ said err 'gnuplot-nox'
 said results.dat '512 21 1.41421'
 said results.dat '1024 19 0'
 said results.dat "'t5:buckets=64,max=256'"
-said results.gp 'training length 512'
+said results.gp 'train_length = 512'
 said results.gp 'set logscale x 2'
-said results.gp 'perplexity (bars: standard deviation over seeds)'
+said results.gp "labels[2] = ['mep', 't5:buckets=64,max=256']"
+said results.gp 'bars = 1'
 [ ! -e results.png ] || wrong 'a picture without gnuplot'
 
 # draw ARGUMENT ...: without gnuplot; the data and the script are what is looked at.
@@ -57,27 +59,25 @@ done > logged/short/metrics.jsonl
 draw logged/short
 said logged/short/training.dat '1 4'
 said logged/short/training.dat '30 nan'
-said logged/short/training.dat "'loss (nats a token)': 'books.valid'"
+said logged/short/training.dat "'loss (nats per token)': 'books.valid'"
 said logged/short/training.dat '40 3.25'
-said logged/short/training.gp "title 'validation, mean'"
-said logged/short/training.gp "title 'it''s'"
-said logged/short/training.gp "title 'skipped: 1 step'"
+said logged/short/training.gp "= ['training', 'validation, mean', 'books.valid', 'it''s', 'skipped: 1 step', '', '']"
 said logged/short/training.gp "'short: step 40'"
-said logged/short/training.gp "set xlabel 'step'"
-lacks logged/short/training.gp 'filledcurves'
+said logged/short/training.gp "x_heading = 'step'"
+said logged/short/training.gp "= ['line', 'marks', 'marks', 'marks', 'crosses', 'line', 'line']"
 draw logged/short/metrics.jsonl --smooth 10 --show valid_loss,loss --out sm.png
 said sm.dat '5.5 3.5 3 4'
-said sm.gp "set xlabel 'step; training curves are means of 10 steps, bands from their lowest to their highest'"
-said sm.gp 'filledcurves'
-said sm.gp "'validation loss (nats a token)'"
-said sm.gp "'training loss (nats a token)'"
+said sm.gp "x_heading = 'step; training curves are means of 10 steps, bands from their lowest to their highest'"
+said sm.gp "'band'"
+said sm.gp "'validation loss (nats per token)'"
+said sm.gp "'training loss (nats per token)'"
 
 # Many lines: thinned to at most 100 points, and said so. A skipped step has no part in its mean.
 awk 'BEGIN { for (i = 1; i <= 20000; i++) printf "{\"step\": %d, \"loss\": %s}\n", i, (i == 150 ? "null" : (i > 100 && i <= 200) ? 2 : 3) }' \
     > logged/long/metrics.jsonl
 draw logged/long --show loss
 said logged/long/training.gp 'means of 200 steps'
-said logged/long/training.dat "'training loss (nats a token)'"
+said logged/long/training.dat "'training loss (nats per token)'"
 checks=$((checks + 1))
 [ "$(grep -c '^[0-9]*[05]0*.5 ' logged/long/training.dat)" = 100 ] || wrong '20,000 steps are not 100 points'
 draw logged/long --show loss --smooth 100
@@ -86,13 +86,12 @@ said logged/long/training.dat '150.5 2 2 2'
 # Several: the losses of each, named by their folders; the whole path where those are the same.
 draw logged/short logged/long
 said training.gp "'Training of 2 runs'"
-said training.gp "title 'short, 1 skipped'"
-said training.gp "title 'long'"
-said training.gp "'validation loss (nats a token)'"
+said training.gp "= ['short, 1 skipped', 'long', '', '']"
+said training.gp "'validation loss (nats per token)'"
 mkdir -p other/long
 (line 1 5; line 2 4; line 3 3; line 2 6; printf '{"step": 3, "lo') > other/long/metrics.jsonl
 draw logged/long other/long/ --smooth 1
-said training.gp "title 'other/long, last line damaged'"
+said training.gp "'other/long, last line damaged'"
 said training.dat '2 6'
 lacks training.dat '3 3 '
 (cd other/long && draw . --out ../../here.png)
@@ -109,7 +108,7 @@ draw odd --show grad_norm
 said odd/training.dat '1.5'
 line 1 5 > odd/metrics.jsonl
 draw odd
-said odd/training.gp 'with linespoints'
+said odd/training.gp 'points[3] = [1, 1, 1]'
 
 # What a user has is not written over.
 echo 'my own numbers' > own.dat
@@ -131,8 +130,8 @@ if command -v gnuplot > /dev/null; then
     expect 0 plot alike.csv
     # Many long names: below the curves, and the picture is higher, so that the curves keep their room.
     expect 0 plot --bias 'mep;alibi;exp:c=0.5 + t5:buckets=64,max=256' --heads 8 --head 1,2,3,4,5,6 --out many.png
-    said many.gp 'size 1200,1230'
-    said many.gp 'maxcols 1'
+    checks=$((checks + 1))
+    [ "$(od -An -tu1 -j16 -N8 many.png | xargs)" = '0 0 4 176 0 0 4 206' ] || wrong 'many.png is not 1200 x 1230'
     expect 0 plot logged/short
     said out 'logged/short/training.png'
     checks=$((checks + 1))
@@ -144,25 +143,40 @@ if command -v gnuplot > /dev/null; then
     [ ! -s err ] || wrong 'gnuplot has something to say'
 fi
 
+# A script is usable alone: the one next to a picture, and those of the build, whose variables have defaults.
+if command -v gnuplot > /dev/null; then
+    mkdir alone
+    cp results.dat results.gp alone
+    (cd alone && gnuplot results.gp) > out 2> err || wrong 'results.gp does not draw results.png again'
+    checks=$((checks + 1))
+    cmp -s results.png alone/results.png || wrong 'results.gp draws another picture than mep plot'
+    for kind in perplexity:results kernels:one training:training; do
+        script=${kind%:*}
+        cp "$scripts/$script.gp" alone
+        cp "${kind#*:}.dat" "alone/$script.dat"
+        checks=$((checks + 1))
+        (cd alone && gnuplot "$script.gp") > out 2> err || wrong "$script.gp does not work alone"
+        [ -s "alone/$script.png" ] || wrong "$script.gp draws nothing"
+        [ ! -s err ] || wrong "$script.gp makes gnuplot print something"
+    done
+fi
+
 # Runs with settings, and what they have learned.
 . "$tests/tiny.sh"
 tiny_train run --steps 3 --position 'mep/learn=slopes' --valid text.valid --valid-every 1 --seed 7
 tiny_train 'run 2' --steps 2 --position alibi
 draw run --x-axis tokens --show loss,valid_loss
 said run/training.gp "'run (mep/learn=slopes): step 3 of 3'"
-said run/training.gp "set xlabel 'tokens trained on'"
+said run/training.gp "x_heading = 'tokens trained on'"
 said run/training.dat '192 '
 draw run 'run 2'
-said training.gp "title 'run, mep/learn=slopes'"
-said training.gp "title 'run 2, alibi'"
+said training.gp "['run, mep/learn=slopes', 'run 2, alibi', "
 draw --model run --model 'run 2' --bias mep --out learned.png
-said learned.gp "title 'run, before training'"
-said learned.gp "title 'run 2'"
-lacks learned.gp "title 'run 2, before training'"
+said learned.gp "= ['run', 'run 2', 'mep', 'run, before training']"
 said learned.gp 'head 1 of 2'
-said learned.gp 'training length 16'
+said learned.gp 'train_length = 16'
 draw --model run
-said bias.gp "title 'head 2, before training'"
+said bias.gp "'head 2, before training'"
 said bias.dat '64 '
 
 # "before training" is what the seed gives: the curve of mep for heads of the same size.
@@ -206,7 +220,7 @@ refuse 2 '--heads: "0" is not a whole number from 1 to 4096' plot --bias mep --h
 refuse 2 'there is no head 9 of 8' plot --bias mep --head 1,9
 refuse 2 '--head does not go with a table of results' plot results.csv --head 1
 refuse 1 'no-such.csv' plot no-such.csv
-refuse 2 'ends in .png' plot results.csv --out results.pdf
+refuse 2 'must end in .png' plot results.csv --out results.pdf
 refuse 2 'nosuchkernel' plot --bias nosuchkernel
 
 bad() { # bad TEXT CONTENT: a table that is refused

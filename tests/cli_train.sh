@@ -168,7 +168,7 @@ bad() { # bad CODE TEXT ARGUMENT ...: refused, and the folder x is not made
 refuse 2 '--data PREFIX is missing' train --out x
 refuse 2 '--out RUN is missing' train --data text.train
 bad 2 'hidden_size 16 is not a multiple of num_attention_heads 3' --num-attention-heads 3
-bad 2 'rotary turns pairs of channels' --position rotary --hidden-size 6
+bad 2 'rotary rotates pairs of channels' --position rotary --hidden-size 6
 bad 2 'unknown kernel "rubbish"' --position rubbish
 bad 2 'unknown preset "huge"' --preset huge
 bad 2 'hidden_size must be from 1 to' --hidden-size 1M

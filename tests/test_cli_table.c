@@ -15,7 +15,7 @@
 
 #include "cli/csv.h"
 #include "cli/progress.h"
-#include "cli/table.h"
+#include "cli/text_table.h"
 #include "scratch.h"
 
 static const char *printed(const mep_table *table, mep_table_format format)

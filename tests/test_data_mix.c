@@ -32,12 +32,12 @@ static void expect(mep_status status, mep_status expected)
 
 static void expect_names(const char *spec, int64_t count, const char *const names[], const double weights[])
 {
-    mep_data_mix m;
+    mep_data_mix *m;
     expect(mep_data_mix_parse(&m, spec), MEP_OK);
-    assert_int_equal(m.count, count);
+    assert_int_equal(m->count, count);
     for (int64_t i = 0; i < count; i++) {
-        assert_string_equal(m.names[i], names[i]);
-        assert_true(fabs(m.weights[i] - weights[i]) < 1e-12);
+        assert_string_equal(m->names[i], names[i]);
+        assert_true(fabs(m->weights[i] - weights[i]) < 1e-12);
     }
     mep_data_mix_close(&m);
 }
@@ -52,9 +52,9 @@ static void test_names(void **state)
     expect_names("lang=en,x=3,b=1e0", 2, (const char *const[]){"lang=en,x", "b"}, (const double[]){0.75, 0.25});
     static const char *const wrong[] = {"a=0", "a=1,b=-1", "a=1,=2", "a=1,b=inf", "a=nan", "a=1,b=0"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        mep_data_mix m;
+        mep_data_mix *m;
         expect(mep_data_mix_parse(&m, wrong[i]), MEP_ERROR_ARGUMENT);
-        assert_int_equal(m.count, 0);
+        assert_null(m);
     }
     char out[MEP_DATA_SIZE];
     expect(mep_data_mix_append("d/a=0.70,b=1e0", ".train", out), MEP_OK);
@@ -67,7 +67,7 @@ static void test_names(void **state)
     assert_string_equal(out, "a");
     char many[MEP_DATA_SIZE] = "";
     for (int i = 0; i < MEP_DATA_MIX_MOST + 1; i++) strcat(many, i == 0 ? "a=1" : ",a=1");
-    mep_data_mix m;
+    mep_data_mix *m;
     expect(mep_data_mix_parse(&m, many), MEP_ERROR_ARGUMENT);
 }
 
@@ -75,14 +75,14 @@ static void test_names(void **state)
 
 /* A mix and the order of its sequences of 16 tokens. */
 typedef struct ordered_mix {
-    mep_data_mix mix;
+    mep_data_mix *mix;
     mep_data_order order;
 } ordered_mix;
 
 static void open_ordered(ordered_mix *m, const char *spec, uint64_t seed)
 {
     expect(mep_data_mix_open(&m->mix, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
-    expect(mep_data_order_open(&m->order, &m->mix, 16, seed), MEP_OK);
+    expect(mep_data_order_open(&m->order, m->mix, 16, seed), MEP_OK);
 }
 
 static void close_ordered(ordered_mix *m)
@@ -144,7 +144,7 @@ static void test_proportions(void **state)
         ordered_mix m;
         open_ordered(&m, spec, 1);
         int64_t taken[3] = {0};
-        for (int i = 0; i < 3; i++) assert_true(fabs(m.order.quota[i] - m.mix.weights[i] * MEP_DATA_ORDER_PERIOD) < 1);
+        for (int i = 0; i < 3; i++) assert_true(fabs(m.order.quota[i] - m.mix->weights[i] * MEP_DATA_ORDER_PERIOD) < 1);
         for (int64_t n = 0; n < 3 * MEP_DATA_ORDER_PERIOD; n++) {
             int64_t before = -1, corpus = mep_data_order_find(&m.order, n, &before);
             assert_int_equal(before, taken[corpus]);
@@ -159,10 +159,10 @@ static void test_proportions(void **state)
     }
     char spec[4 * 600];
     snprintf(spec, sizeof spec, "%s=1,%s=1e-6", data_path, second);
-    mep_data_mix m;
+    mep_data_mix *m;
     mep_data_order order;
     expect(mep_data_mix_open(&m, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
-    expect(mep_data_order_open(&order, &m, 16, 1), MEP_ERROR_ARGUMENT);
+    expect(mep_data_order_open(&order, m, 16, 1), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "second: its weight is less than"));
     mep_data_mix_close(&m);
 }
@@ -195,13 +195,13 @@ static void test_reading(void **state)
         differ += mep_sampler_start(&m.order.samplers[1], n % 300) != mep_sampler_start(&m.order.samplers[0], n % 300);
     }
     assert_true(differ > 2900);
-    assert_int_equal(mep_data_mix_tokens(&m.mix), TOKENS + TOKENS / 4);
-    assert_int_equal(mep_data_mix_least_tokens(&m.mix), TOKENS / 4);
+    assert_int_equal(mep_data_mix_tokens(m.mix), TOKENS + TOKENS / 4);
+    assert_int_equal(mep_data_mix_least_tokens(m.mix), TOKENS / 4);
     close_ordered(&m);
     close_ordered(&one);
     close_ordered(&named);
     expect(mep_data_mix_open(&m.mix, "nothing=1", NULL, MEP_SPLIT_TRAIN), MEP_ERROR_IO);
-    assert_int_equal(m.mix.count, 0);
+    assert_null(m.mix);
 }
 
 /* ---- Training ---- */
@@ -266,11 +266,11 @@ static void test_split(void **state)
     mep_train_settings s = settings_for("mep");
     snprintf(s.data, sizeof s.data, "%s", path);
     snprintf(s.split, sizeof s.split, "8,1,1");
-    mep_data_mix m;
+    mep_data_mix *m;
     mep_data_order order;
     expect(mep_train_open_data(&m, &s), MEP_OK);
-    expect(mep_data_order_open(&order, &m, s.length, 1), MEP_OK);
-    assert_int_equal(mep_data_mix_documents(&m), 40);
+    expect(mep_data_order_open(&order, m, s.length, 1), MEP_OK);
+    assert_int_equal(mep_data_mix_documents(m), 40);
     for (int64_t n = 0; n < 1000; n++) {
         int32_t inputs[16], targets[16];
         expect(mep_data_order_read(&order, n, inputs, targets), MEP_OK);
@@ -279,7 +279,7 @@ static void test_split(void **state)
     mep_data_order_close(&order);
     mep_data_mix_close(&m);
     expect(mep_train_open_valid(&m, &s), MEP_OK);
-    assert_int_equal(mep_data_mix_documents(&m), 5);
+    assert_int_equal(mep_data_mix_documents(m), 5);
     s.steps = 10, s.valid_every = 10, s.valid_tokens = 0;
     double losses[64] = {0};
     expect(mep_train_start(run, &s, count_losses, losses), MEP_OK);
@@ -290,7 +290,7 @@ static void test_split(void **state)
     e.length = s.length, e.batch_tokens = s.micro_batch_size * s.length;
     expect(mep_model_load(&model, run), MEP_OK);
     const mep_eval_call call = {.group = &mep_dist_alone, .model = model, .settings = &e};
-    expect(mep_evaluate_mix(&call, &m, &result, NULL), MEP_OK);
+    expect(mep_evaluate_mix(&call, m, &result, NULL), MEP_OK);
     if (!(fabs(result.loss + losses[0]) < 1e-6)) fail_msg("validation %g, evaluation %g", -losses[0], result.loss);
     mep_model_destroy(&model);
     mep_data_mix_close(&m);
@@ -313,15 +313,15 @@ static void test_evaluation(void **state)
     expect(mep_model_create(&model, &s.model, 5), MEP_OK);
     char spec[4 * 600];
     snprintf(spec, sizeof spec, "%s=3,%s=1", data_path, second);
-    mep_data_mix m;
+    mep_data_mix *m;
     mep_eval_settings e;
     mep_eval_result mixed, one[2], each[2];
     mep_eval_defaults(&e);
     e.length = 32, e.max_tokens = 640;
     expect(mep_data_mix_open(&m, spec, NULL, MEP_SPLIT_TRAIN), MEP_OK);
     const mep_eval_call call = {.group = &mep_dist_alone, .model = model, .settings = &e};
-    expect(mep_evaluate_mix(&call, &m, &mixed, each), MEP_OK);
-    for (int i = 0; i < 2; i++) expect(mep_evaluate(model, m.data[i], &e, NULL, NULL, &one[i]), MEP_OK);
+    expect(mep_evaluate_mix(&call, m, &mixed, each), MEP_OK);
+    for (int i = 0; i < 2; i++) expect(mep_evaluate(model, m->data[i], &e, NULL, NULL, &one[i]), MEP_OK);
     for (int i = 0; i < 2; i++)
         assert_true(fabs(each[i].loss - one[i].loss) < 1e-12 && each[i].tokens == one[i].tokens);
     assert_true(fabs(one[0].loss - one[1].loss) > 1e-6);

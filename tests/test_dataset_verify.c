@@ -119,12 +119,12 @@ static void test_bad_tokens(void **state)
     assert_int_equal(verify(prefix), MEP_ERROR_FORMAT);
     expect_message("n.bin: token 6 is -1, which is not a token id");
 
-    mep_data_mix mixture;
+    mep_data_mix *mixture;
     assert_int_equal(mep_data_mix_open(&mixture, prefix, "1", MEP_SPLIT_TRAIN), MEP_OK);
-    assert_int_equal(mep_data_mix_verify(&mixture), MEP_ERROR_FORMAT);
+    assert_int_equal(mep_data_mix_verify(mixture), MEP_ERROR_FORMAT);
     mep_data_mix_close(&mixture);
     assert_int_equal(mep_data_mix_open(&mixture, prefix, "5,5", MEP_SPLIT_VALID), MEP_OK); /* not in this split */
-    assert_int_equal(mep_data_mix_verify(&mixture), MEP_OK);
+    assert_int_equal(mep_data_mix_verify(mixture), MEP_OK);
     mep_data_mix_close(&mixture);
 }
 

@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "io/safetensors.h"
 #include "thread_group.h"
-#include "train/trainer.h"
+#include "mep/train.h"
 
 enum { STEPS = 24 };
 
@@ -235,7 +235,7 @@ static void test_failure(void **state)
     assert_false(mep_folder_exists(j.run));
     j.blind_rank = -1;
     run_all(&j, 3, MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(j.message[1], "3 processes cannot share 8 sequences a step evenly"));
+    assert_non_null(strstr(j.message[1], "3 processes cannot share 8 sequences per step evenly"));
     assert_false(mep_folder_exists(j.run));
     j.settings.gradient_parts = 8;
     j.settings.batch_size = 24;
@@ -261,7 +261,7 @@ static char *poisoned_model(const mep_train_settings *s, float value)
     mep_model *model;
     char *path = run_path("poisoned");
     assert_int_equal(mep_model_create(&model, &s->model, 7), MEP_OK);
-    ((float *)model->tensors[model->first_layer + QKV_WEIGHT].data)[100] = value;
+    ((float *)model->tensors[mep_tensor_index(model, QKV_WEIGHT, 0)].data)[100] = value;
     assert_int_equal(mep_make_folder(path, 1), MEP_OK);
     assert_int_equal(mep_model_save(model, path, NULL), MEP_OK);
     mep_model_destroy(&model);

@@ -62,10 +62,10 @@ static void test_shares(void **state)
     assert_int_equal(bounds[2], 999);
     assert_int_equal(mep_split_documents("0.7,0.3", 10, bounds), MEP_OK);
     assert_int_equal(bounds[1], 7);
-    mep_data_mix mixture;
+    mep_data_mix *mixture;
     assert_int_equal(mep_data_mix_parse(&mixture, "books=0.75,code=0.25"), MEP_OK);
-    assert_int_equal(mixture.count, 2);
-    assert_true(mixture.weights[0] == 0.75);
+    assert_int_equal(mixture->count, 2);
+    assert_true(mixture->weights[0] == 0.75);
     mep_data_mix_close(&mixture);
 }
 

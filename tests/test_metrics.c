@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -156,9 +157,11 @@ static void test_damaged(void **state)
 static int64_t last_step(const char *text)
 {
     const char *path = scratch_path("metrics.jsonl");
-    json_t *line;
+    char *text_of_line;
     assert_int_equal(mep_file_write_atomic(path, text, (int64_t)strlen(text)), MEP_OK);
-    mep_status status = mep_metrics_last(path, &line);
+    mep_status status = mep_metrics_last(path, &text_of_line);
+    json_t *line = text_of_line != NULL ? json_loads(text_of_line, 0, NULL) : NULL;
+    mep_text_free(&text_of_line);
     assert_true(status == MEP_OK || (status == MEP_ERROR_FORMAT && line == NULL));
     int64_t step = status != MEP_OK ? -1 : line == NULL ? 0 : json_integer_value(json_object_get(line, "step"));
     json_decref(line);

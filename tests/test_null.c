@@ -27,7 +27,7 @@ static int on_token(void *context, int32_t token)
 
 /* ---- Rows ---- */
 
-enum { MOST = 400 };
+enum { MOST = 500 };
 static struct {
     const char *function, *argument;
 } rows[MOST];
@@ -183,6 +183,13 @@ static void test_data(void **state)
     TEXT(mep_tokenizer_json, tokenizer, mep_tokenizer_json(NULL, X), NULL);
     TEXT(mep_tokenizer_json, size, mep_tokenizer_json(X, NULL), NULL);
     TEXT(mep_tokenizer_name, tokenizer, mep_tokenizer_name(NULL), "");
+    VALUE(mep_dataset_exists, prefix, mep_dataset_exists(NULL) == 0);
+    TEXT(mep_dataset_prefix, dataset, mep_dataset_prefix(NULL), "");
+    TEXT(mep_dataset_token_type, dataset, mep_dataset_token_type(NULL), "");
+    STATUS(mep_tokenizer_to_json, tokenizer, mep_tokenizer_to_json(NULL, X, X));
+    STATUS(mep_tokenizer_to_json, text, mep_tokenizer_to_json(X, NULL, X));
+    STATUS(mep_tokenizer_to_json, size, mep_tokenizer_to_json(X, X, NULL));
+    NOTHING(mep_text_free, text, mep_text_free(NULL));
     VALUE(mep_tokenizer_equal, a, mep_tokenizer_equal(NULL, X) == 0);
     VALUE(mep_tokenizer_equal, b, mep_tokenizer_equal(X, NULL) == 0);
     VALUE(mep_tokenizer_end_of_document, tokenizer, mep_tokenizer_end_of_document(NULL) == -1);
@@ -273,6 +280,14 @@ static void test_model(void **state)
     STATUS(mep_generate_reporting, token, mep_generate_reporting(X, X, 1, X, CALLBACK, NULL, X));
     OPTIONAL(mep_generate_reporting, reading);
     OPTIONAL(mep_generate_reporting, context);
+    STATUS(mep_model_config_json, config, mep_model_config_json(NULL, X));
+    STATUS(mep_model_config_json, text, mep_model_config_json(X, NULL));
+    STATUS(mep_model_config_values, config, mep_model_config_values(NULL, X));
+    STATUS(mep_model_config_values, values, mep_model_config_values(X, NULL));
+    STATUS(mep_model_copy_tokenizer, from, mep_model_copy_tokenizer(NULL, X));
+    STATUS(mep_model_copy_tokenizer, to, mep_model_copy_tokenizer(X, NULL));
+    STATUS(mep_model_family, folder, mep_model_family(NULL, X));
+    STATUS(mep_model_family, family, mep_model_family(X, NULL));
     STATUS(mep_model_config_check, config, mep_model_config_check(NULL));
     STATUS(mep_model_create, model, mep_model_create(NULL, X, 1));
     STATUS(mep_model_create, config, mep_model_create(X, NULL, 1));
@@ -338,9 +353,86 @@ static void test_train(void **state)
     STATUS(mep_train_start, settings, mep_train_start(X, NULL, CALLBACK, X));
     OPTIONAL(mep_train_start, progress);
     OPTIONAL(mep_train_start, context);
+    VALUE(mep_train_gradient_parts, settings, mep_train_gradient_parts(NULL, 1) == 0);
+    VALUE(mep_train_has_valid, settings, mep_train_has_valid(NULL) == 0);
+    STATUS(mep_train_checkpoint, run, mep_train_checkpoint(NULL, X, X));
+    STATUS(mep_train_checkpoint, path, mep_train_checkpoint(X, NULL, X));
+    STATUS(mep_train_checkpoint, step, mep_train_checkpoint(X, X, NULL));
+    STATUS(mep_train_memory, settings, mep_train_memory(NULL, 1, X));
+    STATUS(mep_train_memory, bytes, mep_train_memory(X, 1, NULL));
+    STATUS(mep_train_open_data, mix, mep_train_open_data(NULL, X));
+    STATUS(mep_train_open_data, settings, mep_train_open_data(X, NULL));
+    STATUS(mep_train_open_valid, mix, mep_train_open_valid(NULL, X));
+    STATUS(mep_train_open_valid, settings, mep_train_open_valid(X, NULL));
+    OPTIONAL(mep_train_resume_in, group);
+    STATUS(mep_train_resume_in, run, mep_train_resume_in(NULL, NULL, CALLBACK, CALLBACK, X));
+    OPTIONAL(mep_train_resume_in, begun);
+    OPTIONAL(mep_train_resume_in, progress);
+    OPTIONAL(mep_train_resume_in, context);
+    OPTIONAL(mep_train_start_in, group);
+    STATUS(mep_train_start_in, run, mep_train_start_in(NULL, NULL, X, CALLBACK, CALLBACK, X));
+    STATUS(mep_train_start_in, settings, mep_train_start_in(NULL, X, NULL, CALLBACK, CALLBACK, X));
+    OPTIONAL(mep_train_start_in, begun);
+    OPTIONAL(mep_train_start_in, progress);
+    OPTIONAL(mep_train_start_in, context);
+    STATUS(mep_metrics_read, metrics, mep_metrics_read(NULL, X));
+    STATUS(mep_metrics_read, path, mep_metrics_read(X, NULL));
+    STATUS(mep_metrics_last, path, mep_metrics_last(NULL, X));
+    STATUS(mep_metrics_last, line, mep_metrics_last(X, NULL));
+    NOTHING(mep_metrics_free, metrics, mep_metrics_free(NULL));
     STATUS(mep_train_steps_done, run, mep_train_steps_done(NULL, X));
     STATUS(mep_train_steps_done, steps, mep_train_steps_done(X, NULL));
     NOTHING(mep_eval_defaults, settings, mep_eval_defaults(NULL));
+}
+
+static void test_dist(void **state)
+{
+    (void)state;
+    VALUE(mep_dist_rank, group, mep_dist_rank(NULL) == 0);
+    VALUE(mep_dist_size, group, mep_dist_size(NULL) == 0);
+    TEXT(mep_dist_host, group, mep_dist_host(NULL), "");
+    VALUE(mep_dist_is_settled, group, mep_dist_is_settled(NULL) == 0);
+    VALUE(mep_dist_is_broken, group, mep_dist_is_broken(NULL) == 0);
+    STATUS(mep_dist_create, group, mep_dist_create(NULL, X));
+    STATUS(mep_dist_create, settings, mep_dist_create(X, NULL));
+    STATUS(mep_dist_agree, group, mep_dist_agree(NULL, MEP_OK));
+    STATUS(mep_dist_any, group, mep_dist_any(NULL, X));
+    STATUS(mep_dist_any, flag, mep_dist_any(X, NULL));
+    STATUS(mep_dist_broadcast, group, mep_dist_broadcast(NULL, X, 1));
+    STATUS(mep_dist_broadcast, data, mep_dist_broadcast(X, NULL, 1));
+    STATUS(mep_dist_check_same, group, mep_dist_check_same(NULL, X, 1, X));
+    STATUS(mep_dist_check_same, data, mep_dist_check_same(X, NULL, 1, X));
+    STATUS(mep_dist_check_same, name, mep_dist_check_same(X, X, 1, NULL));
+    STATUS(mep_dist_gather, group, mep_dist_gather(NULL, X, 1, X));
+    STATUS(mep_dist_gather, mine, mep_dist_gather(X, NULL, 1, X));
+    STATUS(mep_dist_gather, all, mep_dist_gather(X, X, 1, NULL));
+    NOTHING(mep_dist_destroy, group, mep_dist_destroy(NULL));
+}
+
+static void test_data_mix(void **state)
+{
+    (void)state;
+    VALUE(mep_data_mix_count, mix, mep_data_mix_count(NULL) == 0);
+    VALUE(mep_data_mix_dataset, mix, mep_data_mix_dataset(NULL, 0) == NULL);
+    VALUE(mep_data_mix_least_tokens, mix, mep_data_mix_least_tokens(NULL) == 0);
+    TEXT(mep_data_mix_name, mix, mep_data_mix_name(NULL, 0), "");
+    VALUE(mep_data_mix_tokens, mix, mep_data_mix_tokens(NULL) == 0);
+    VALUE(mep_data_mix_vocab_size, mix, mep_data_mix_vocab_size(NULL) == 0);
+    VALUE(mep_data_mix_weight, mix, mep_data_mix_weight(NULL, 0) == 0);
+    STATUS(mep_data_mix_append, spec, mep_data_mix_append(NULL, X, X));
+    STATUS(mep_data_mix_append, suffix, mep_data_mix_append(X, NULL, X));
+    STATUS(mep_data_mix_append, out, mep_data_mix_append(X, X, NULL));
+    STATUS(mep_data_mix_open, mix, mep_data_mix_open(NULL, X, X, MEP_SPLIT_TRAIN));
+    STATUS(mep_data_mix_open, spec, mep_data_mix_open(X, NULL, X, MEP_SPLIT_TRAIN));
+    OPTIONAL(mep_data_mix_open, split);
+    STATUS(mep_data_mix_title, spec, mep_data_mix_title(NULL, X));
+    STATUS(mep_data_mix_title, out, mep_data_mix_title(X, NULL));
+    STATUS(mep_data_mix_verify, mix, mep_data_mix_verify(NULL));
+    STATUS(mep_evaluate_mix, call, mep_evaluate_mix(NULL, X, X, X));
+    STATUS(mep_evaluate_mix, mix, mep_evaluate_mix(X, NULL, X, X));
+    STATUS(mep_evaluate_mix, result, mep_evaluate_mix(X, X, NULL, X));
+    OPTIONAL(mep_evaluate_mix, each);
+    NOTHING(mep_data_mix_close, mix, mep_data_mix_close(NULL));
 }
 
 static void test_study(void **state)
@@ -350,6 +442,22 @@ static void test_study(void **state)
     STATUS(mep_study_corpus_folder, folder, mep_study_corpus_folder(NULL, X, 1, X));
     STATUS(mep_study_corpus_folder, settings, mep_study_corpus_folder(X, NULL, 1, X));
     STATUS(mep_study_corpus_folder, path, mep_study_corpus_folder(X, X, 1, NULL));
+    VALUE(mep_study_encoding_index, folder, mep_study_encoding_index(NULL, X) == -1);
+    VALUE(mep_study_encoding_index, encoding, mep_study_encoding_index(X, NULL) == -1);
+    VALUE(mep_study_lists_settings, lists, mep_study_lists_settings(NULL) == NULL);
+    STATUS(mep_study_dtype, folder, mep_study_dtype(NULL, X));
+    STATUS(mep_study_dtype, dtype, mep_study_dtype(X, NULL));
+    STATUS(mep_study_lists_read, lists, mep_study_lists_read(NULL, X, X));
+    STATUS(mep_study_lists_read, folder, mep_study_lists_read(X, NULL, X));
+    STATUS(mep_study_lists_read, settings, mep_study_lists_read(X, X, NULL));
+    OPTIONAL(mep_study_run_in, group);
+    STATUS(mep_study_run_in, folder, mep_study_run_in(NULL, NULL, X, CALLBACK, X));
+    STATUS(mep_study_run_in, settings, mep_study_run_in(NULL, X, NULL, CALLBACK, X));
+    OPTIONAL(mep_study_run_in, progress);
+    OPTIONAL(mep_study_run_in, context);
+    STATUS(mep_study_run_settings, settings, mep_study_run_settings(NULL, 1, 1, 1, X));
+    STATUS(mep_study_run_settings, run, mep_study_run_settings(X, 1, 1, 1, NULL));
+    NOTHING(mep_study_lists_free, lists, mep_study_lists_free(NULL));
     STATUS(mep_study_results, folder, mep_study_results(NULL, X, X));
     STATUS(mep_study_results, settings, mep_study_results(X, NULL, X));
     STATUS(mep_study_results, results, mep_study_results(X, X, NULL));
@@ -448,7 +556,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attention), cmocka_unit_test(test_bias),  cmocka_unit_test(test_data),
         cmocka_unit_test(test_device),    cmocka_unit_test(test_model), cmocka_unit_test(test_train),
-        cmocka_unit_test(test_study),     cmocka_unit_test(test_inner), cmocka_unit_test(test_all), /* the last */
+        cmocka_unit_test(test_study),     cmocka_unit_test(test_dist),  cmocka_unit_test(test_data_mix),
+        cmocka_unit_test(test_inner), cmocka_unit_test(test_all), /* the last */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ static void write_model(const char *path, int64_t tensor, int64_t index, float v
     mep_model *model;
     mep_train_settings s = settings_for("mep_param");
     assert_int_equal(mep_model_create(&model, &s.model, 7), MEP_OK);
-    ((float *)model->tensors[tensor < 0 ? model->embed_out : tensor].data)[index] = value;
+    ((float *)model->tensors[tensor < 0 ? model->first[EMBED_OUT] : tensor].data)[index] = value;
     assert_int_equal(mep_make_folder(path, 1), MEP_OK);
     assert_int_equal(mep_model_save(model, path, NULL), MEP_OK);
     mep_model_destroy(&model);
@@ -74,13 +74,13 @@ static mep_train_settings rare_settings(mep_on_nan on_nan)
 /* bad[step] for the steps, counted from 1, whose inputs have the rare token; their number. */
 static int64_t find_bad_steps(const mep_train_settings *s, char bad[STEPS + 1])
 {
-    mep_data_mix data;
+    mep_data_mix *data;
     mep_data_order order;
     int32_t inputs[16], targets[16];
     int64_t count = 0;
     memset(bad, 0, STEPS + 1);
     assert_int_equal(mep_train_open_data(&data, s), MEP_OK);
-    assert_int_equal(mep_data_order_open(&order, &data, s->length, s->seed), MEP_OK);
+    assert_int_equal(mep_data_order_open(&order, data, s->length, s->seed), MEP_OK);
     for (int64_t i = 0; i < STEPS * s->batch_size; i++) {
         assert_int_equal(mep_data_order_read(&order, i, inputs, targets), MEP_OK);
         for (int t = 0; t < 16; t++) bad[i / s->batch_size + 1] |= inputs[t] == RARE;
@@ -260,8 +260,8 @@ static void test_find(void **state)
     float *gradients = calloc((size_t)m->size, sizeof *gradients);
     mep_bad_tensors bad = mep_find_bad_tensors(m, gradients);
     assert_true(bad.parameter == -1 && bad.gradient == -1);
-    assert_true(m->position_bias > 0 && m->position_bias < m->count);
-    int64_t order[] = {m->position_bias, 0, m->first_layer, m->embed_out};
+    assert_true(m->first[POSITION_BIAS] > 0 && m->first[POSITION_BIAS] < m->count);
+    int64_t order[] = {m->first[POSITION_BIAS], 0, m->section[SECTION_LAYERS], m->first[EMBED_OUT]};
     for (int i = 0; i < 4; i++) {
         gradients[mep_tensor_offset(m, order[i]) + m->tensors[order[i]].size - 1] = i % 2 ? NAN : -INFINITY;
         assert_int_equal(mep_find_bad_tensors(m, gradients).gradient, order[i]);

@@ -60,11 +60,11 @@ static void compute(const job *j, mep_parts *parts, int64_t index, int64_t part)
     const mep_model *m = j->model;
     float *block = mep_parts_begin(parts, index);
     for (int64_t i = 0; i < m->size; i++) block[i] = value(part, i);
-    mep_parts_final(parts, m->final_norm_weight, m->position_bias);
+    mep_parts_final(parts, m->first[FINAL_NORM_WEIGHT], m->first[POSITION_BIAS]);
     for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--)
-        mep_parts_final(parts, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
-    mep_parts_final(parts, 0, m->first_layer);
-    mep_parts_final(parts, m->position_bias, m->count);
+        mep_parts_final(parts, mep_layer_range(m, l).first, mep_layer_range(m, l).end);
+    mep_parts_final(parts, 0, m->section[SECTION_LAYERS]);
+    mep_parts_final(parts, m->first[POSITION_BIAS], m->count);
 }
 
 static void run_sums(job *j, mep_dist *g, const mep_shards *s, const float *gradients, int *wrong)
@@ -76,7 +76,7 @@ static void run_sums(job *j, mep_dist *g, const mep_shards *s, const float *grad
     int64_t share = SEQUENCES / g->size;
     for (int64_t i = 0, n = g->rank * share * LENGTH; i < share * LENGTH; i++, n++)
         losses[i] = ldexpf(value(n % 5, n), (int)(n % 7) * 10); /* of sizes whose sums are rounded in float64 too */
-    CHECK(mep_adamw_create_part(&optimizer, s->own, s->count, &settings, mep_place_cpu) == MEP_OK);
+    CHECK(mep_adamw_create_part(&optimizer, s->own, s->count, &settings, mep_context_cpu) == MEP_OK);
     CHECK(mep_sums_create(&sums, s, share) == MEP_OK);
     mep_adamw_squares(optimizer, gradients);
     CHECK(mep_sums_run(sums, LENGTH, j->unknown && g->rank == 0 ? NULL : losses, optimizer->squares, &j->loss[g->rank],
@@ -97,7 +97,7 @@ static void work(mep_dist *g, void *context)
     CHECK(mep_shards_create(&s, j->model, g) == MEP_OK);
     CHECK(mep_alloc(&block, j->model->size, sizeof *block) == MEP_OK);
     CHECK(mep_reduction_create(&reduction, j->model, s, block) == MEP_OK);
-    CHECK(mep_parts_create(&parts, j->model, each, block, reduction, mep_place_cpu) == MEP_OK);
+    CHECK(mep_parts_create(&parts, j->model, each, block, reduction, mep_context_cpu) == MEP_OK);
     for (int round = 0; round < 2; round++) {
         for (int64_t i = 0; i < each; i++) compute(j, parts, i, g->rank * each + i);
         CHECK(mep_reduction_finish(reduction) == MEP_OK);
@@ -123,7 +123,7 @@ static void test_tree(void **state)
         for (int64_t size = 1; size <= MOST_THREADS; size++) {
             mep_train_settings s = {.gradient_parts = parts};
             job j = {.model = model, .parts = parts};
-            if (mep_parts_of_run(&s, size) != parts || SEQUENCES % size != 0) continue;
+            if (mep_train_gradient_parts(&s, size) != parts || SEQUENCES % size != 0) continue;
             run_group(size, work, &j);
             runs++;
             if (size == 1) loss = j.loss[0], square = j.square[0];
@@ -168,9 +168,9 @@ static void test_numbers(void **state)
     for (int64_t n = 1; n <= 9; n++) assert_int_equal(mep_parts_levels(n), levels[n]);
     mep_train_settings s = {.gradient_parts = 12};
     static const int64_t expected[] = {0, 12, 2, 12, 4, 5, 12};
-    for (int64_t n = 1; n <= 6; n++) assert_int_equal(mep_parts_of_run(&s, n), expected[n]);
+    for (int64_t n = 1; n <= 6; n++) assert_int_equal(mep_train_gradient_parts(&s, n), expected[n]);
     s.gradient_parts = 0; /* a run that has no number */
-    assert_int_equal(mep_parts_of_run(&s, 3), 3);
+    assert_int_equal(mep_train_gradient_parts(&s, 3), 3);
 }
 
 /* A process takes the blocks that are promised and no more: none where it has one part. */
@@ -181,7 +181,7 @@ static void test_memory(void **state)
     for (int64_t parts = 1; parts <= 9; parts++) {
         mep_parts *p;
         mep_fail_allocation(0);
-        assert_int_equal(mep_parts_create(&p, model, parts, NULL, NULL, mep_place_cpu), MEP_OK);
+        assert_int_equal(mep_parts_create(&p, model, parts, NULL, NULL, mep_context_cpu), MEP_OK);
         assert_int_equal(mep_fail_allocation(0), 1 + mep_parts_levels(parts));
         mep_parts_destroy(&p);
     }

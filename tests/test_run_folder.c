@@ -217,7 +217,7 @@ static void test_divergence(void **state)
     mep_train_settings s = settings_for("mep");
     meddler m = {.at = 0};
     assert_int_equal(mep_model_create(&model, &s.model, 1), MEP_OK);
-    ((float *)model->tensors[model->embed_out].data)[5] = NAN;
+    ((float *)model->tensors[model->first[EMBED_OUT]].data)[5] = NAN;
     assert_int_equal(mep_make_folder(run_path("poison"), 1), MEP_OK);
     assert_int_equal(mep_model_save(model, run_path("poison"), NULL), MEP_OK);
     mep_model_destroy(&model);

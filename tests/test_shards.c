@@ -53,8 +53,8 @@ static void test_cover(void **state)
             own += s->size;
             for (int i = 0; i < PIECES; i++) assert_int_equal(ordered[i], 1);
             mep_range bias = s->piece[s->order[PIECES - 1]], final_norm = s->piece[s->order[0]];
-            assert_int_equal(bias.first, mep_tensor_offset(model, model->position_bias));
-            assert_int_equal(final_norm.first, mep_tensor_offset(model, model->final_norm_weight));
+            assert_int_equal(bias.first, mep_tensor_offset(model, model->first[POSITION_BIAS]));
+            assert_int_equal(final_norm.first, mep_tensor_offset(model, model->first[FINAL_NORM_WEIGHT]));
             mep_shards_destroy(&s);
         }
         assert_int_equal(own, model->size);
@@ -115,9 +115,9 @@ static void overlap(job *j, mep_reduction *reduction, const mep_dist *g)
     const mep_model *m = j->model;
     const struct timespec moment = {0, 1000000};
     double until = mep_now() + 10, least = 0;
-    mep_reduction_final(reduction, m->final_norm_weight, m->position_bias);
+    mep_reduction_final(reduction, m->first[FINAL_NORM_WEIGHT], m->first[POSITION_BIAS]);
     for (int64_t l = 1; l >= 0; l--)
-        mep_reduction_final(reduction, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
+        mep_reduction_final(reduction, mep_layer_range(m, l).first, mep_layer_range(m, l).end);
     for (; least == 0 && mep_now() < until; nanosleep(&moment, NULL)) {
         pthread_mutex_lock(&post.lock);
         least = post.carried[g->rank];
@@ -172,7 +172,7 @@ static void broken_reduction(mep_dist *g, void *context)
     mep_shards *s = NULL;
     mep_reduction *reduction = NULL;
     float *block = NULL;
-    g->threads = j->wrong[MOST_THREADS - 1];
+    g->any_thread = j->wrong[MOST_THREADS - 1];
     mep_status status = mep_shards_create(&s, j->model, g);
     if (status == MEP_OK) status = mep_alloc(&block, j->model->size, sizeof *block);
     if (status == MEP_OK) status = mep_reduction_create(&reduction, j->model, s, block);

@@ -260,18 +260,19 @@ static mep_study_settings one_encoding(int64_t encoding)
 
 static void expect_all(const char *folder, const mep_study_settings *asked, int64_t tokens)
 {
-    mep_study_lists all;
+    mep_study_lists *lists;
     mep_eval_result results[MOST];
-    assert_ok(mep_study_lists_read(&all, scratch_path(folder), asked));
-    assert_int_equal(all.settings.encoding_count, 2);
-    assert_ok(mep_study_results(scratch_path(folder), &all.settings, results));
+    assert_ok(mep_study_lists_read(&lists, scratch_path(folder), asked));
+    const mep_study_settings *all = mep_study_lists_settings(lists);
+    assert_int_equal(all->encoding_count, 2);
+    assert_ok(mep_study_results(scratch_path(folder), all, results));
     for (int64_t e = 0; e < 2; e++) {
-        assert_int_equal(mep_study_encoding_place(scratch_path(folder), ENCODINGS[e]), e);
-        for (int64_t l = 0; l < all.settings.length_count; l++)
-            assert_int_equal(results[mep_study_index(&all.settings, 0, e, 0, l)].tokens, tokens);
+        assert_int_equal(mep_study_encoding_index(scratch_path(folder), ENCODINGS[e]), e);
+        for (int64_t l = 0; l < all->length_count; l++)
+            assert_int_equal(results[mep_study_index(all, 0, e, 0, l)].tokens, tokens);
     }
-    assert_int_equal(mep_study_encoding_place(scratch_path(folder), "rotary"), -1);
-    mep_study_lists_free(&all);
+    assert_int_equal(mep_study_encoding_index(scratch_path(folder), "rotary"), -1);
+    mep_study_lists_free(&lists);
 }
 
 /* A study keeps what earlier calls have made when it is asked for something else: their results stand beside the new

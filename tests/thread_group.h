@@ -19,7 +19,7 @@
 #include <cmocka.h>
 #include <omp.h>
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 
 enum { MOST_THREADS = 8 };
 
@@ -73,9 +73,10 @@ static inline int strikes(char *text, int size)
     return post.strikes != 0;
 }
 
-static int post_transfer(const mep_dist *group, const mep_dist_block *send, int64_t sends,
+static int post_transfer(void *context, const mep_dist_block *send, int64_t sends,
                          const mep_dist_block *receive, int64_t receives, char *text, int size)
 {
+    const mep_dist *group = context;
     int fits = 1;
     if (strikes(text, size)) return 1;
     for (int64_t i = 0; i < sends; i++)
@@ -86,9 +87,9 @@ static int post_transfer(const mep_dist *group, const mep_dist_block *send, int6
     return !fits;
 }
 
-static int post_notify(const mep_dist *group, int64_t rank, char *text, int size)
+static int post_notify(void *context, int64_t rank, char *text, int size)
 {
-    (void)group;
+    (void)context;
     if (strikes(text, size)) return 1;
     pthread_mutex_lock(&post.lock);
     post.notices[rank]++;
@@ -97,8 +98,9 @@ static int post_notify(const mep_dist *group, int64_t rank, char *text, int size
     return 0;
 }
 
-static int post_notice(const mep_dist *group, int wait, int *count, char *text, int size)
+static int post_notice(void *context, int wait, int *count, char *text, int size)
 {
+    const mep_dist *group = context;
     if (strikes(text, size)) return 1;
     pthread_mutex_lock(&post.lock);
     while (wait && post.notices[group->rank] == 0) pthread_cond_wait(&post.came, &post.lock);
@@ -136,7 +138,8 @@ static inline int64_t run_group(int64_t size, void (*work)(mep_dist *group, void
     for (int64_t r = 0; r < size; r++) {
         members[r] = (member){.work = work, .context = context};
         members[r].group =
-            (mep_dist){.rank = r, .size = size, .transport = size > 1 ? &POST_TRANSPORT : NULL, .threads = 1};
+            (mep_dist){.rank = r, .size = size, .transport = size > 1 ? &POST_TRANSPORT : NULL, .any_thread = 1};
+        members[r].group.context = &members[r].group;
         assert_int_equal(pthread_create(&threads[r], NULL, run_member, &members[r]), 0);
     }
     for (int64_t r = 0; r < size; r++) {

@@ -52,6 +52,9 @@ MEP_API mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t 
  */
 MEP_API const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size);
 
+/* The same for every tokenizer, including "bytes", as a copy: free *text with mep_text_free. */
+MEP_API mep_status mep_tokenizer_to_json(const mep_tokenizer *tokenizer, char **text, int64_t *size);
+
 /* 1 if both are the same: both without a tokenizer.json and with the same name, or with the same bytes of a
  * tokenizer.json. */
 MEP_API int mep_tokenizer_equal(const mep_tokenizer *a, const mep_tokenizer *b);
@@ -145,6 +148,14 @@ MEP_API mep_status mep_dataset_verify(const mep_dataset *dataset);
 /* The tokenizer that the dataset was prepared with, for mep_tokenizer_open. It is read from PREFIX.json: "bytes", or
  * the path of the copy PREFIX.tokenizer.json. "" if it is not known. */
 MEP_API const char *mep_dataset_tokenizer(const mep_dataset *dataset);
+
+/* 1 if a dataset with this prefix exists; `prefix` may also be the name of one of its files. Thread-safe. */
+MEP_API int mep_dataset_exists(const char *prefix);
+
+/* The prefix of the dataset, without ".bin" or ".idx", and the type of the stored tokens, such as "uint16". Both
+ * strings belong to the dataset. */
+MEP_API const char *mep_dataset_prefix(const mep_dataset *dataset);
+MEP_API const char *mep_dataset_token_type(const mep_dataset *dataset);
 
 /* Copy `count` tokens from index `start` of the documents, which are stored end to end. Fails if the range passes the
  * end, or if a stored number is not a token id (negative, or above 2^31 - 1). */

@@ -9,6 +9,7 @@
 #include "mep/bias.h"
 #include "mep/data.h"
 #include "mep/device.h"
+#include "mep/dist.h"
 #include "mep/eval.h"
 #include "mep/model.h"
 #include "mep/status.h"

@@ -67,6 +67,38 @@ typedef int (*mep_study_fn)(void *context, const mep_study_progress *progress);
 MEP_API mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress,
                                  void *context);
 
+/* mep_study_run by the processes of a group, which all make the call with the same arguments and see the same folder;
+ * NULL: one process. They divide the runs; each trains and evaluates its own runs alone, so that the results are those
+ * of one process. progress is called in each process for its own runs. If one process stops or fails, all stop at their
+ * next report, with their work saved. */
+MEP_API mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
+                                    mep_study_fn progress, void *context);
+
+/* The settings of a run of the study. The arguments are indices into the lists. */
+MEP_API mep_status mep_study_run_settings(const mep_study_settings *settings, int64_t corpus, int64_t encoding,
+                                          int64_t seed, mep_train_settings *run);
+
+/* ---- What a study's folder says ---- */
+
+/* Everything that was ever asked of a study: the given settings with the encodings, seeds and lengths of study.json
+ * and those of the settings. Encodings and seeds are in the order in which they were first asked for, lengths in
+ * ascending order. A folder without a study gives the settings themselves. */
+typedef struct mep_study_lists mep_study_lists;
+MEP_API mep_status mep_study_lists_read(mep_study_lists **lists, const char *folder,
+                                        const mep_study_settings *settings);
+/* The settings belong to `lists`; strings that study.json does not have belong to the given settings. */
+MEP_API const mep_study_settings *mep_study_lists_settings(const mep_study_lists *lists);
+MEP_API void mep_study_lists_free(mep_study_lists **lists);
+
+/* The index of an encoding in the list of the study to which a folder belongs: the folder of the study, of a corpus or
+ * of a run. It never changes, so a program can choose a color by it. -1 if there is no such study or encoding. */
+MEP_API int64_t mep_study_encoding_index(const char *folder, const char *encoding);
+
+/* The dtype of the runs of the study in a folder. *dtype stays unchanged if the folder has no study yet. */
+MEP_API mep_status mep_study_dtype(const char *folder, mep_dtype *dtype);
+
+/* ---- Results ---- */
+
 /* Place of a result in the array of mep_study_results; arguments are indices into the lists. */
 MEP_API int64_t mep_study_index(const mep_study_settings *settings, int64_t corpus, int64_t encoding, int64_t seed,
                                 int64_t length);

@@ -5,16 +5,13 @@
 #ifndef MEP_TRAIN_H
 #define MEP_TRAIN_H
 
-#include "mep/data.h"
-#include "mep/model.h"
+#include "mep/eval.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* ---- Training ---- */
-
-enum { MEP_PATH_SIZE = 1024 };
 
 /* What a run does when a loss or a gradient is not finite; the step is never applied. */
 typedef enum mep_on_nan {
@@ -97,6 +94,42 @@ MEP_API mep_status mep_train_start(const char *run, const mep_train_settings *se
  * file in the message. */
 MEP_API mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context);
 
+/* Called in each process once everything is checked and loaded, before the first step; `done` steps were done before. A
+ * failure in one process ends the training of all. */
+typedef mep_status (*mep_train_begun_fn)(void *context, const mep_train_settings *settings, int64_t done);
+
+/* mep_train_start and mep_train_resume by the processes of a group, which all make the call with the same arguments;
+ * NULL: one process. Each process computes its sequences of every step; the number of processes must divide the batch.
+ * Each holds the optimizer's moments of its shard of the parameters. Only process 0 reads and writes the run's folder;
+ * every process must be able to read the data. The bits depend on settings->gradient_parts, not on the number of
+ * processes. A run may be resumed by any number of processes that divides the batch (mep_train_gradient_parts). begun
+ * and progress are called in all processes, and one that stops stops all; both may be NULL. */
+MEP_API mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_settings *settings,
+                                      mep_train_begun_fn begun, mep_train_fn progress, void *context);
+MEP_API mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun_fn begun,
+                                       mep_train_fn progress, void *context);
+
+/* The number of parts in which this many processes sum the gradient of a step: settings->gradient_parts if they can,
+ * otherwise the number of processes. N processes can sum in P parts if P is N times a power of two, or if N is 1; the
+ * bits of a run are then the same for all of these N. Thread-safe. */
+MEP_API int64_t mep_train_gradient_parts(const mep_train_settings *settings, int64_t processes);
+
+/* Estimate the memory, in bytes, that each of `processes` processes needs for a run: weights, gradients, moments and
+ * activations, without the data and the program itself. Checks settings->model. */
+MEP_API mep_status mep_train_memory(const mep_train_settings *settings, int64_t processes, int64_t *bytes);
+
+/* ---- The data of a run ---- */
+
+/* 1 if the settings name validation data, either directly or as a part of the split. Thread-safe. */
+MEP_API int mep_train_has_valid(const mep_train_settings *settings);
+
+/* Open the training or the validation data that the settings name; mep_data_mix_count is 0 if there is no validation
+ * data. The caller owns *mix. */
+MEP_API mep_status mep_train_open_data(mep_data_mix **mix, const mep_train_settings *settings);
+MEP_API mep_status mep_train_open_valid(mep_data_mix **mix, const mep_train_settings *settings);
+
+/* ---- Run folders ---- */
+
 /* Find the newest checkpoint of a run that is whole, every checksum compared, and set those after it aside: they are
  * renamed to checkpoint-STEP.damaged, and `set_aside` is their number. mep_train_resume then continues from *step.
  * MEP_ERROR_FORMAT, with nothing changed, where none is whole. */
@@ -115,11 +148,44 @@ MEP_API const char *mep_on_nan_name(mep_on_nan on_nan);
 /* The settings of a run folder. */
 MEP_API mep_status mep_train_read_settings(const char *run, mep_train_settings *settings);
 
+/* The newest complete checkpoint of a run folder: its path and its step. "" and -1 if there is none. */
+MEP_API mep_status mep_train_checkpoint(const char *run, char path[MEP_PATH_SIZE], int64_t *step);
+
 /* Steps done in a run folder (its newest checkpoint), 0 where there is none. */
 MEP_API mep_status mep_train_steps_done(const char *run, int64_t *steps);
 
 /* Learning rate of a step (from 0): linear warm-up, then cosine decay. */
 MEP_API double mep_train_learning_rate(const mep_train_settings *settings, int64_t step);
+
+/* ---- metrics.jsonl ---- */
+
+/* A line of the log of a run. A number that the line does not have, or that was not finite, is NaN. */
+typedef struct mep_metrics_step {
+    int64_t step; /* from 1 */
+    double loss, learning_rate, grad_norm, tokens_per_second, valid_loss;
+    int skipped; /* 1: the update of this step was left out (MEP_NAN_SKIP) */
+} mep_metrics_step;
+
+typedef struct mep_metrics {
+    int64_t count;
+    mep_metrics_step *steps; /* in ascending order */
+    int64_t corpus_count;    /* of a mixture for validation; otherwise 0 */
+    char **corpora;          /* their names */
+    double *valid_losses;    /* [count][corpus_count], NaN if the step had no validation; NULL without corpora */
+    int64_t damaged_line;    /* number of the last line if a crash or a full disk has cut it off: it is left out. 0: the
+                                file is complete */
+} mep_metrics;
+
+/* Read a metrics.jsonl, also of a run that is in progress, was stopped or has crashed. When a step is logged again after
+ * a resume, the later line and what follows it count. MEP_ERROR_FORMAT, with the line, if a line before the last cannot
+ * be read, and if there is no step. The caller frees *metrics, which is empty on failure, with mep_metrics_free. */
+MEP_API mep_status mep_metrics_read(mep_metrics *metrics, const char *path);
+MEP_API void mep_metrics_free(mep_metrics *metrics);
+
+/* The last line of a metrics.jsonl that is a step, a JSON object with all that was logged; NULL if there is none. A
+ * damaged last line is left out. MEP_ERROR_FORMAT if the line before it is damaged too. The caller frees *line with
+ * mep_text_free. */
+MEP_API mep_status mep_metrics_last(const char *path, char **line);
 
 #ifdef __cplusplus
 }

@@ -33,6 +33,11 @@ typedef enum mep_device {
     MEP_DEVICE_CUDA = 1 /* one GPU: CUDA's current one */
 } mep_device;
 
+enum { MEP_PATH_SIZE = 1024 }; /* of an array that holds a path */
+
+/* Free a text that the library has allocated for its caller, and set *text to NULL; NULL is allowed. Thread-safe. */
+MEP_API void mep_text_free(char **text);
+
 /* Version of the library, "MAJOR.MINOR.PATCH". Thread-safe. */
 MEP_API const char *mep_version(void);
 

@@ -242,7 +242,7 @@ class Wrong(unittest.TestCase):
         with self.assertRaisesRegex(libmep.MepError, "queries <= keys <= 70") as caught:
             self.plan.forward(*longer[:3])
         self.assertEqual(caught.exception.status, "MEP_ERROR_ARGUMENT")
-        with self.assertRaisesRegex(libmep.MepError, "covers 50 distances"):
+        with self.assertRaisesRegex(libmep.MepError, "cover 50 distances"):
             self.plan.set_bias(self.table[:, :50]).forward(self.q, self.k, self.v)
         self.table[1, 3] = np.nan
         with self.assertRaises(libmep.MepError) as caught:

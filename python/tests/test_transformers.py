@@ -32,9 +32,9 @@ SIZES = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "num_at
          "intermediate_size": 48, "max_position_embeddings": POSITIONS}
 # Every encoding; the settings keep a model from being one of transformers' own families.
 ENCODINGS = {"mep": {}, "mep_param": {"tie_word_embeddings": 1}, "alibi": {}, "kerple_log": {"no_bias": 1},
-             "kerple_power": {"gelu_tanh": 1}, "t5": {}, "sandwich": {}, "tanh": {}, "exp + 0.5*gauss": {},
-             "mep/learn=weights,slopes": {"use_parallel_residual": 1}, "exp + exp:c=0.5/learn=slopes": {},
-             "rotary": {"embedding_layer_norm": 1}, "sinusoidal": {}, "learned": {"use_parallel_residual": 1},
+             "kerple_power": {"mlp": 1}, "t5": {"head_dim": 12}, "sandwich": {}, "tanh": {}, "exp + 0.5*gauss": {},
+             "mep/learn=weights,slopes": {"residual": 1}, "exp + exp:c=0.5/learn=slopes": {},
+             "rotary": {"embedding_layer_norm": 1, "head_dim": 6}, "sinusoidal": {}, "learned": {"residual": 1},
              "nope": {}}
 
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The key/value cache: rings of blocks, their growth, the bias table, and the call of decoding or, for many queries, of
- * the tiled forward pass.
+ * The key/value cache: ring buffers of blocks and their growth, the terms, and attention by decoding or, for many
+ * queries, by the tiled forward pass.
  */
 #include "attention/cache.h"
 
@@ -14,18 +14,17 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-/* Keys and values of one layer and head. */
-typedef struct stream {
-    void *keys, *values; /* [ring, padded, BLOCK_KEYS] in the units of the kernels, [ring, BLOCK_KEYS, head_dim]: block
-                            b is at b % ring */
-    float *norms;        /* [ring]: largest |k| */
-    int64_t ring, first; /* blocks that there is room for; the oldest that is held */
-    int64_t window;      /* keys; MEP_CACHE_ALL */
-} stream;
+/* The ring buffer of one layer and head. Block b is at index b % capacity. */
+typedef struct kv_ring {
+    void *keys, *values; /* [capacity, padded, BLOCK_KEYS] in the kernels' units; [capacity, BLOCK_KEYS, head_dim] */
+    float *norms;        /* [capacity]: largest |k| */
+    int64_t capacity, first; /* in blocks; the oldest block */
+    int64_t window;          /* in keys; MEP_CACHE_ALL */
+} kv_ring;
 
 struct mep_cache {
     mep_cache_settings settings;
-    stream *streams; /* [layers, heads] */
+    kv_ring *rings; /* [layers, heads] */
     int64_t length;
     mep_terms terms;
     mep_decode decode;
@@ -47,7 +46,7 @@ mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *setting
     MEP_TRY(MEP_ALLOC(&c, 1));
     *cache = c;
     c->settings = *settings;
-    c->settings.window = NULL; /* the caller's memory */
+    c->settings.window = NULL; /* it is the caller's memory */
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = heads, a.head_dim = settings->head_dim, a.dtype = settings->dtype, a.max_length = BLOCK_KEYS;
@@ -60,10 +59,10 @@ mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *setting
                                  .scale = (float)c->plan->settings.scale,
                                  .margin = mep_cache_margin(settings->tolerance),
                                  .threads = c->plan->threads};
-    if (status == MEP_OK) status = MEP_ALLOC(&c->streams, count);
+    if (status == MEP_OK) status = MEP_ALLOC(&c->rings, count);
     if (status == MEP_OK) status = MEP_ALLOC(&c->rows, heads);
     if (status == MEP_OK) status = MEP_ALLOC(&c->sources, heads);
-    for (int64_t i = 0; status == MEP_OK && i < count; i++) c->streams[i].window = settings->window[i];
+    for (int64_t i = 0; status == MEP_OK && i < count; i++) c->rings[i].window = settings->window[i];
     if (status != MEP_OK) mep_cache_destroy(cache);
     return status;
 }
@@ -72,12 +71,12 @@ void mep_cache_destroy(mep_cache **cache)
 {
     mep_cache *c = *cache;
     if (c == NULL) return;
-    for (int64_t i = 0; c->streams != NULL && i < c->settings.layers * c->settings.heads; i++) {
-        mep_free(&c->streams[i].keys);
-        mep_free(&c->streams[i].values);
-        mep_free(&c->streams[i].norms);
+    for (int64_t i = 0; c->rings != NULL && i < c->settings.layers * c->settings.heads; i++) {
+        mep_free(&c->rings[i].keys);
+        mep_free(&c->rings[i].values);
+        mep_free(&c->rings[i].norms);
     }
-    mep_free(&c->streams);
+    mep_free(&c->rings);
     mep_free(&c->rows);
     mep_free(&c->sources);
     mep_terms_free(&c->terms);
@@ -104,30 +103,31 @@ static int64_t key_bytes(const mep_cache *c)
 int64_t mep_cache_bytes(const mep_cache *c)
 {
     int64_t blocks = 0;
-    for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++) blocks += c->streams[i].ring;
+    for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++) blocks += c->rings[i].capacity;
     return blocks * (key_bytes(c) + value_bytes(c) + (int64_t)sizeof(float)) +
            2 * c->settings.heads * c->terms.distances * (int64_t)sizeof(float);
 }
 
-/* ---- Room ---- */
+/* ---- Memory ---- */
 
-static mep_status grow(const mep_cache *c, stream *s, int64_t ring, int64_t newest)
+static mep_status grow(const mep_cache *c, kv_ring *s, int64_t capacity, int64_t newest)
 {
-    stream wide = {.ring = ring, .first = s->first, .window = s->window};
+    kv_ring larger = {.capacity = capacity, .first = s->first, .window = s->window};
     int64_t key_size = key_bytes(c), size = value_bytes(c);
-    mep_status status = mep_alloc(&wide.keys, ring, (size_t)key_size);
-    if (status == MEP_OK) status = mep_alloc(&wide.values, ring, (size_t)size);
-    if (status == MEP_OK) status = MEP_ALLOC(&wide.norms, ring);
-    for (int64_t b = s->first; status == MEP_OK && s->ring > 0 && b <= newest; b++) {
-        memcpy((char *)wide.keys + b % ring * key_size, (char *)s->keys + b % s->ring * key_size, (size_t)key_size);
-        memcpy((char *)wide.values + b % ring * size, (char *)s->values + b % s->ring * size, (size_t)size);
-        wide.norms[b % ring] = s->norms[b % s->ring];
+    mep_status status = mep_alloc(&larger.keys, capacity, (size_t)key_size);
+    if (status == MEP_OK) status = mep_alloc(&larger.values, capacity, (size_t)size);
+    if (status == MEP_OK) status = MEP_ALLOC(&larger.norms, capacity);
+    for (int64_t b = s->first; status == MEP_OK && s->capacity > 0 && b <= newest; b++) {
+        memcpy((char *)larger.keys + b % capacity * key_size, (char *)s->keys + b % s->capacity * key_size,
+               (size_t)key_size);
+        memcpy((char *)larger.values + b % capacity * size, (char *)s->values + b % s->capacity * size, (size_t)size);
+        larger.norms[b % capacity] = s->norms[b % s->capacity];
     }
-    stream *old = status == MEP_OK ? s : &wide;
+    kv_ring *old = status == MEP_OK ? s : &larger;
     mep_free(&old->keys);
     mep_free(&old->values);
     mep_free(&old->norms);
-    if (status == MEP_OK) *s = wide;
+    if (status == MEP_OK) *s = larger;
     return status;
 }
 
@@ -135,14 +135,14 @@ mep_status mep_cache_reserve(mep_cache *c, int64_t count)
 {
     int64_t last = (c->length + count - 1) / BLOCK_KEYS, newest = (c->length - 1) / BLOCK_KEYS;
     for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++) {
-        stream *s = &c->streams[i];
+        kv_ring *s = &c->rings[i];
         int64_t oldest = c->length >= s->window ? (c->length - s->window + 1) / BLOCK_KEYS : 0;
         int64_t most = s->window < MEP_CACHE_ALL / 2 ? (s->window + c->settings.call - 2) / BLOCK_KEYS + 2 : INT64_MAX;
         if (oldest > s->first) s->first = oldest;
-        int64_t ring = last - s->first + 1;
-        if (ring <= s->ring) continue;
-        if (ring < 2 * s->ring) ring = 2 * s->ring < most ? 2 * s->ring : most;
-        if (grow(c, s, ring, newest) != MEP_OK)
+        int64_t capacity = last - s->first + 1;
+        if (capacity <= s->capacity) continue;
+        if (capacity < 2 * s->capacity) capacity = 2 * s->capacity < most ? 2 * s->capacity : most;
+        if (grow(c, s, capacity, newest) != MEP_OK)
             return mep_fail(
                 MEP_ERROR_MEMORY,
                 "no memory for the keys and values of more than %lld tokens (%.1f MB so far); ask for fewer",
@@ -153,10 +153,10 @@ mep_status mep_cache_reserve(mep_cache *c, int64_t count)
 
 int64_t mep_cache_distances(const mep_cache *c)
 {
-    int64_t ring = 0;
+    int64_t capacity = 0;
     for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++)
-        if (c->streams[i].ring > ring) ring = c->streams[i].ring;
-    return ring * BLOCK_KEYS;
+        if (c->rings[i].capacity > capacity) capacity = c->rings[i].capacity;
+    return capacity * BLOCK_KEYS;
 }
 
 mep_status mep_cache_set_terms(mep_cache *c, const mep_attention_terms *terms)
@@ -184,7 +184,7 @@ static float length_of(const mep_cache *c, const void *row)
     return (float)sqrt(square);
 }
 
-/* Key r of a block, from its row, into its column of the block, where `pair` channels are next to each other. */
+/* Copy key r of a block from its row into its column of the block, where `pair` channels are next to each other. */
 static void put_key(const mep_cache *c, const char *row, int64_t r, char *block)
 {
     int64_t pair = c->plan->kernels->pair;
@@ -197,13 +197,14 @@ static void put_key(const mep_cache *c, const char *row, int64_t r, char *block)
     }
 }
 
-/* Keys and values of one head's `count` tokens. */
-static void append(mep_cache *c, stream *s, int64_t h, int64_t count, const mep_tensor_view *k,
+/* Append keys and values of `count` tokens of one head. */
+static void append(mep_cache *c, kv_ring *s, int64_t h, int64_t count, const mep_tensor_view *k,
                    const mep_tensor_view *v)
 {
     size_t bytes = (size_t)(c->settings.head_dim * mep_dtype_size(c->settings.dtype));
+    MEP_ASSERT((c->length + count - 1) / BLOCK_KEYS - s->first < s->capacity);
     for (int64_t t = 0; t < count; t++) {
-        int64_t position = c->length + t, slot = position / BLOCK_KEYS % s->ring, in_block = position % BLOCK_KEYS;
+        int64_t position = c->length + t, slot = position / BLOCK_KEYS % s->capacity, in_block = position % BLOCK_KEYS;
         char *keys = (char *)s->keys + slot * key_bytes(c);
         if (in_block == 0) memset(keys, 0, (size_t)key_bytes(c));
         put_key(c, element(c, k, h, t), in_block, keys);
@@ -213,13 +214,13 @@ static void append(mep_cache *c, stream *s, int64_t h, int64_t count, const mep_
     }
 }
 
-static mep_source source_of(const mep_cache *c, const stream *s, int64_t h)
+static mep_source source_of(const mep_cache *c, const kv_ring *s, int64_t h)
 {
     return (mep_source){.keys = s->keys,
                         .values = s->values,
                         .transposed = 1,
                         .value_stride = c->settings.head_dim,
-                        .ring = s->ring,
+                        .capacity = s->capacity,
                         .first = s->first,
                         .norms = s->norms,
                         .terms = mep_terms_of_head(&c->terms, h)};
@@ -228,15 +229,16 @@ static mep_source source_of(const mep_cache *c, const stream *s, int64_t h)
 void mep_cache_append(mep_cache *c, int64_t layer, int64_t count, mep_tensor_view k, mep_tensor_view v)
 {
     for (int64_t h = 0; h < c->settings.heads; h++)
-        append(c, &c->streams[layer * c->settings.heads + h], h, count, &k, &v);
+        append(c, &c->rings[layer * c->settings.heads + h], h, count, &k, &v);
 }
 
 mep_status mep_cache_attend(mep_cache *c, int64_t layer, int64_t count, mep_tensor_view q, mep_tensor_view k,
                             mep_tensor_view v, mep_tensor_view out)
 {
     int64_t heads = c->settings.heads;
+    MEP_ASSERT(count >= 1 && c->terms.distances >= mep_cache_distances(c));
     mep_cache_append(c, layer, count, k, v);
-    for (int64_t h = 0; h < heads; h++) c->sources[h] = source_of(c, &c->streams[layer * heads + h], h);
+    for (int64_t h = 0; h < heads; h++) c->sources[h] = source_of(c, &c->rings[layer * heads + h], h);
     if (count > DECODE_QUERIES) {
         const mep_attention_call call = {.batch = 1, .queries = count, .keys = c->length + count, .q = q, .out = out};
         const mep_forward pass = {.plan = c->plan, .call = &call, .source = c->sources, .margin = c->decode.margin};

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "mep/types.h"
 
 enum { ALIGNMENT = 64, LARGE = 64 << 20 /* bytes from which on it is asked first whether they are there */ };
 static atomic_llong allocations, failing;
@@ -113,4 +114,9 @@ mep_status mep_format(char **text, const char *format, ...)
     vsnprintf(*text, (size_t)length + 1, format, args);
     va_end(args);
     return MEP_OK;
+}
+
+void mep_text_free(char **text)
+{
+    if (text != NULL) mep_free(text);
 }

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "bench/bench.h"
 #include "bench/parts.h"
+#include "model/layout.h"
 
 enum { MAPS = 5, PASSES = 3, DTYPES = 2, OUTPUT_ROWS = 1024 };
 static const char *const PASS_NAMES[PASSES] = {"forward", "input gradient", "weight gradient"};
@@ -21,14 +22,14 @@ typedef struct linear_map {
 } linear_map;
 
 typedef struct operation {
-    mep_place place;
+    mep_context place;
     mep_gemm product;
 } operation;
 
 typedef struct bench {
     const mep_bench_gemm_settings *settings;
     mep_bench_common *common;
-    mep_place place;
+    mep_context place;
     mep_bench_ceiling ceilings[DTYPES];
     linear_map maps[MAPS];
     operation operations[DTYPES];
@@ -43,15 +44,19 @@ static mep_status run(void *context)
 
 static void list(bench *b)
 {
+    static const struct {
+        const char *name;
+        mep_tensor_kind matrix;
+    } maps[MAPS] = {{"qkv", QKV_WEIGHT}, {"dense", DENSE_WEIGHT}, {"up", UP_WEIGHT}, {"down", DOWN_WEIGHT},
+                    {"output", EMBED_OUT}};
     const mep_model_config *c = &b->settings->config;
-    int64_t rows = b->settings->rows, h = c->hidden_size, f = c->intermediate_size;
+    int64_t rows = b->settings->rows;
     int64_t output = rows < OUTPUT_ROWS ? rows : OUTPUT_ROWS; /* the model's output layer works in chunks of rows */
-    const linear_map maps[MAPS] = {{"qkv", rows, h, 3 * h},
-                                   {"dense", rows, h, h},
-                                   {"up", rows, h, f},
-                                   {"down", rows, f, h},
-                                   {"output", output, h, c->vocab_size}};
-    for (int i = 0; i < MAPS; i++) b->maps[i] = maps[i];
+    for (int i = 0; i < MAPS; i++)
+        b->maps[i] = (linear_map){.name = maps[i].name,
+                                  .rows = maps[i].matrix == EMBED_OUT ? output : rows,
+                                  .in = mep_kind_columns(c, maps[i].matrix),
+                                  .out = mep_kind_rows(c, maps[i].matrix)};
 }
 
 /* A pass of a map: forward y = x W^T, dx = dy W, dW += dy^T x. */
@@ -135,7 +140,7 @@ static mep_status measure_all(bench *b)
         if (b->maps[i].in > largest) largest = b->maps[i].in;
         if (b->maps[i].out > largest) largest = b->maps[i].out;
     }
-    MEP_TRY(mep_bench_place_open(&b->place, b->common->device, largest, largest));
+    MEP_TRY(mep_bench_context_open(&b->place, b->common->device, largest, largest));
     MEP_TRY(mep_alloc(&b->lanes, DTYPES * 2, sizeof *b->lanes));
     for (int64_t d = 0; d < b->common->dtype_count; d++)
         MEP_TRY(mep_bench_ceiling_create(&b->ceilings[d], b->common->device, b->common->ceiling, b->common->dtypes[d]));
@@ -152,7 +157,7 @@ mep_status mep_bench_gemm(const mep_bench_gemm_settings *settings, mep_bench_com
     common->control.total = MAPS * PASSES * common->dtype_count;
     mep_status status = measure_all(&b);
     for (int d = 0; d < DTYPES; d++) mep_bench_ceiling_destroy(&b.ceilings[d]);
-    mep_bench_place_close(&b.place);
+    mep_bench_context_close(&b.place);
     mep_free(&b.lanes);
     return status;
 }

@@ -45,15 +45,15 @@ mep_status mep_bench_random(mep_device device, void **data, mep_dtype dtype, int
     return status;
 }
 
-mep_status mep_bench_place_open(mep_place *place, mep_device device, int64_t rows, int64_t width)
+mep_status mep_bench_context_open(mep_context *place, mep_device device, int64_t rows, int64_t width)
 {
-    *place = (mep_place){.device = device};
+    *place = (mep_context){.device = device};
     MEP_TRY(mep_device_check(device));
     place->nn = mep_backend_of(device)->network;
     return place->nn->create(&place->state, rows, width);
 }
 
-void mep_bench_place_close(mep_place *place)
+void mep_bench_context_close(mep_context *place)
 {
     if (place->state != NULL) place->nn->destroy(&place->state);
 }
@@ -65,7 +65,7 @@ mep_status mep_bench_ceiling_create(mep_bench_ceiling *ceiling, mep_device devic
     if (device == MEP_DEVICE_CPU && mep_cpu_level_get() < MEP_CPU_AVX512) dtype = MEP_FLOAT32;
     mep_matrix m = {NULL, dtype, size, 0, 0};
     *ceiling = (mep_bench_ceiling){.product = {.m = size, .n = size, .k = size, .a = m, .b = m, .c = m}};
-    MEP_TRY(mep_bench_place_open(&ceiling->place, device, size, size));
+    MEP_TRY(mep_bench_context_open(&ceiling->place, device, size, size));
     MEP_TRY(mep_bench_random(device, &ceiling->product.a.data, dtype, size * size));
     MEP_TRY(mep_bench_random(device, &ceiling->product.b.data, dtype, size * size));
     return mep_device_array(device, &ceiling->product.c.data, size * size, mep_dtype_size(dtype));
@@ -74,7 +74,7 @@ mep_status mep_bench_ceiling_create(mep_bench_ceiling *ceiling, mep_device devic
 void mep_bench_ceiling_destroy(mep_bench_ceiling *ceiling)
 {
     mep_device device = ceiling->place.device;
-    mep_bench_place_close(&ceiling->place);
+    mep_bench_context_close(&ceiling->place);
     mep_device_release(device, &ceiling->product.a.data);
     mep_device_release(device, &ceiling->product.b.data);
     mep_device_release(device, &ceiling->product.c.data);
@@ -98,7 +98,7 @@ void mep_bench_ceiling_lane(mep_bench_ceiling *ceiling, mep_bench_lane *lane)
 }
 
 typedef struct addition {
-    mep_place place;
+    mep_context place;
     int64_t count;
     void *x, *y;
 } addition;
@@ -113,7 +113,7 @@ static mep_status add(void *context)
 static mep_status time_addition(mep_device device, addition *a, mep_bench_lane *lane)
 {
     const mep_bench_control few = {.repeats = 5, .seconds = 1};
-    MEP_TRY(mep_bench_place_open(&a->place, device, 1, 1));
+    MEP_TRY(mep_bench_context_open(&a->place, device, 1, 1));
     MEP_TRY(mep_device_array(device, &a->x, a->count, sizeof(float)));
     MEP_TRY(mep_device_array(device, &a->y, a->count, sizeof(float)));
     *lane = (mep_bench_lane){.run = add, .context = a, .device = device, .work = 12 * (double)a->count};
@@ -127,7 +127,7 @@ mep_status mep_bench_memory_rate(mep_device device, int64_t count, double *rate)
     MEP_TRY(mep_alloc(&lane, 1, sizeof *lane));
     mep_status status = time_addition(device, &a, lane);
     if (status == MEP_OK) *rate = mep_bench_figures_of(lane, lane).rate.best;
-    mep_bench_place_close(&a.place);
+    mep_bench_context_close(&a.place);
     mep_device_release(device, &a.x);
     mep_device_release(device, &a.y);
     mep_free(&lane);

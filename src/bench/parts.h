@@ -15,13 +15,13 @@
 mep_status mep_bench_random(mep_device device, void **data, mep_dtype dtype, int64_t count);
 
 /* The functions of a device, for calls of up to `rows` rows of up to `width` columns (nn/device.h). */
-mep_status mep_bench_place_open(mep_place *place, mep_device device, int64_t rows, int64_t width);
-void mep_bench_place_close(mep_place *place);
+mep_status mep_bench_context_open(mep_context *place, mep_device device, int64_t rows, int64_t width);
+void mep_bench_context_close(mep_context *place);
 
 /* The ceiling: a square matrix product as the network's are made on the device, in a dtype. bfloat16 below AVX-512,
  * where such products are computed in float32, has float32's. */
 typedef struct mep_bench_ceiling {
-    mep_place place;
+    mep_context place;
     mep_gemm product;
 } mep_bench_ceiling;
 

@@ -12,7 +12,9 @@
 #include "base/random.h"
 #include "bench/bench.h"
 #include "bench/parts.h"
+#include "model/forward_pass.h"
 #include "model/session.h"
+#include "model/train_pass.h"
 #include "train/adamw.h"
 
 typedef struct trainer {
@@ -40,12 +42,8 @@ mep_status mep_bench_preset(const char *name, mep_model_config *config)
 
 double mep_bench_train_work(const mep_bench_train_settings *s)
 {
-    const mep_model_config *c = &s->config;
-    double h = (double)c->hidden_size, f = (double)c->intermediate_size, layers = (double)c->num_hidden_layers;
-    double weights = layers * (4 * h * h + 2 * h * f) + h * (double)c->vocab_size;
-    double length = (double)s->length, batch = (double)s->batch_size;
-    double attention = layers * 2 * length * length * h;
-    return batch * (s->evaluate ? 2 * weights * length + attention : 6 * weights * length + 3.5 * attention);
+    double products = mep_products_work(&s->config, s->length), attention = mep_attention_work(&s->config, s->length);
+    return (double)s->batch_size * (s->evaluate ? products + attention : 3 * products + 3.5 * attention);
 }
 
 static mep_status step(void *context)
@@ -93,7 +91,7 @@ static mep_status open_trainer(trainer *t)
     }
     MEP_TRY(mep_session_create(&t->session, t->model, &session));
     if (s->evaluate) return MEP_OK;
-    MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw, mep_session_place(t->session)));
+    MEP_TRY(mep_adamw_create(&t->optimizer, t->model, &adamw, mep_session_context(t->session)));
     return mep_device_array(session.device, &t->gradients, t->model->size, sizeof *t->gradients);
 }
 

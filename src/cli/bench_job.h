@@ -9,7 +9,7 @@
 #include "bench/bench.h"
 #include "cli/args.h"
 #include "cli/bench_report.h"
-#include "cli/device.h"
+#include "cli/device_option.h"
 #include "cli/progress.h"
 
 enum { MEP_BENCH_LONGEST = 1 << 26, MEP_BENCH_TYPES = 2 };

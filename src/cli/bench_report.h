@@ -9,7 +9,7 @@
 #include <jansson.h>
 
 #include "bench/timer.h"
-#include "cli/table.h"
+#include "cli/text_table.h"
 
 typedef enum mep_bench_kind {
     MEP_BENCH_TEXT,    /* const char * */

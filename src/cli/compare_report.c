@@ -14,15 +14,11 @@
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
-#include "cli/gnuplot.h"
 #include "cli/picture.h"
 #include "cli/progress.h"
-#include "cli/table.h"
+#include "cli/text_table.h"
 #include "io/files.h"
 #include "mep/device.h"
-#include "model/model.h"
-#include "train/run_data.h"
-#include "train/study.h"
 
 enum { CURVE_POINTS = 513, CURVE_LENGTHS = 4, CURVE_FLOOR = -20, LARGEST_SHOWN = 10000 };
 
@@ -207,16 +203,16 @@ typedef struct data_facts {
 static mep_status describe_data(const mep_report *report, int64_t corpus, data_facts *facts)
 {
     mep_train_settings run;
-    mep_data_mix data;
+    mep_data_mix *data = NULL;
     MEP_TRY(mep_study_run_settings(report->settings, corpus, 0, 0, &run));
     MEP_TRY(mep_data_mix_title(run.data, facts->train));
     MEP_TRY(mep_data_mix_title(run.valid[0] != '\0' ? run.valid : run.data, facts->valid));
     MEP_TRY(mep_train_open_data(&data, &run));
-    facts->train_tokens = mep_data_mix_tokens(&data);
-    facts->is_bytes = strcmp(mep_dataset_tokenizer(data.data[0]), "bytes") == 0;
+    facts->train_tokens = mep_data_mix_tokens(data);
+    facts->is_bytes = strcmp(mep_dataset_tokenizer(mep_data_mix_dataset(data, 0)), "bytes") == 0;
     mep_data_mix_close(&data);
     MEP_TRY(mep_train_open_valid(&data, &run));
-    facts->valid_tokens = mep_data_mix_tokens(&data);
+    facts->valid_tokens = mep_data_mix_tokens(data);
     mep_data_mix_close(&data);
     return MEP_OK;
 }
@@ -238,11 +234,10 @@ static void write_seeds(const mep_study_settings *s, FILE *file)
 static mep_status count_parameters(const mep_study_settings *s, char text[32])
 {
     mep_model_config config = s->train.model;
-    mep_model *model = NULL;
+    int64_t values = 0;
     snprintf(config.position_encoding, sizeof config.position_encoding, "nope");
-    MEP_TRY(mep_model_describe(&model, &config));
-    mep_short_number((double)mep_model_parameter_values(model), text);
-    mep_model_destroy(&model);
+    MEP_TRY(mep_model_config_values(&config, &values));
+    mep_short_number((double)values, text);
     return MEP_OK;
 }
 
@@ -357,55 +352,20 @@ mep_status mep_report_print_files(const mep_report *report)
 
 /* ---- Pictures ---- */
 
-/* Lines of a picture with the memory that they point to: x, y and error of line n are at n * points. */
-typedef struct line_set {
-    mep_plot_line *lines;
-    double *x, *y, *error;
-    int64_t count, points;
-} line_set;
-
-static void lines_free(line_set *set)
-{
-    mep_free(&set->lines);
-    mep_free(&set->x);
-    mep_free(&set->y);
-    mep_free(&set->error);
-}
-
-static mep_status lines_alloc(line_set *set, int64_t lines, int64_t points)
-{
-    int64_t values = 0;
-    set->points = points;
-    MEP_TRY(mep_multiply(lines, points, 1, &values));
-    MEP_TRY(mep_alloc(&set->lines, lines, sizeof *set->lines));
-    MEP_TRY(mep_alloc(&set->x, values, sizeof(double)));
-    MEP_TRY(mep_alloc(&set->y, values, sizeof(double)));
-    return mep_alloc(&set->error, values, sizeof(double));
-}
-
-/* Begin the next line. */
-static mep_plot_line *lines_next(line_set *set, const char *label, int style)
-{
-    int64_t place = set->count * set->points;
-    set->lines[set->count] = (mep_plot_line){
-        .label = label, .x = set->x + place, .y = set->y + place, .error = set->error + place, .style = style};
-    return &set->lines[set->count++];
-}
-
-static void add_encoding(const mep_report *report, const report_data *data, int64_t encoding, line_set *set)
+/* The curve of an encoding: its mean at each length. */
+static mep_status add_encoding(const mep_report *report, const report_data *data, int64_t encoding,
+                               mep_picture *picture)
 {
     const mep_study_settings *s = report->settings;
-    int64_t place = set->count * set->points;
-    if (!is_shown(report, data, encoding)) return;
-    mep_plot_line *line = lines_next(set, s->encodings[encoding], style_of(encoding));
+    mep_picture_curve curve = {.label = s->encodings[encoding], .style = style_of(encoding)};
+    if (!is_shown(report, data, encoding)) return MEP_OK;
+    MEP_TRY(mep_picture_add_curve(picture, &curve));
     for (int64_t l = 0; l < s->length_count; l++) {
         const mep_study_cell *cell = cell_at(report, data, encoding, l);
-        if (cell->seeds == 0) continue;
-        set->x[place + line->count] = (double)s->lengths[l];
-        set->y[place + line->count] = cell->mean;
-        set->error[place + line->count] = isfinite(cell->deviation) ? cell->deviation : 0;
-        line->count++;
+        double row[] = {(double)s->lengths[l], cell->mean, isfinite(cell->deviation) ? cell->deviation : 0};
+        if (cell->seeds > 0) mep_picture_add_row(picture, row, 3);
     }
+    return MEP_OK;
 }
 
 /* What lengths and distances count. */
@@ -417,7 +377,23 @@ static mep_status find_unit(const mep_report *report, int64_t corpus, const char
     return MEP_OK;
 }
 
-/* INFINITY where there is none. */
+/* Begin a picture of a corpus, with what both kinds show. The caller owns *picture. */
+static mep_status begin_picture(const mep_report *report, int64_t corpus, const char *name, mep_picture_kind kind,
+                                mep_picture **picture)
+{
+    char *path = NULL;
+    const char *unit = NULL;
+    MEP_TRY(find_unit(report, corpus, &unit));
+    MEP_TRY(file_name(report, corpus, name, &path));
+    mep_status status = mep_picture_begin(picture, path, kind);
+    mep_free(&path);
+    MEP_TRY(status);
+    mep_picture_set_text(*picture, "unit", unit);
+    mep_picture_set_number(*picture, "train_length", (double)report->settings->train.length);
+    return MEP_OK;
+}
+
+/* The lowest mean of a corpus; INFINITY where there is none. */
 static double lowest_mean(const mep_report *report, const report_data *data)
 {
     double lowest = INFINITY;
@@ -426,33 +402,33 @@ static double lowest_mean(const mep_report *report, const report_data *data)
     return lowest;
 }
 
-/* Perplexities too large to be of interest beside others are left out; where there are no others, all are shown. */
+static mep_status set_perplexity_heading(const mep_report *report, int64_t corpus, mep_picture *picture)
+{
+    const mep_study_settings *s = report->settings;
+    char *heading = NULL, length[24], title[MEP_DATA_SIZE];
+    const char *unit = NULL;
+    mep_length_text(s->train.length, length);
+    MEP_TRY(find_unit(report, corpus, &unit));
+    MEP_TRY(mep_format(&heading, "Trained at %s %s, tested on longer text: %s", length, unit,
+                       title_of(s->corpora[corpus], title)));
+    mep_picture_set_text(picture, "heading", heading);
+    mep_free(&heading);
+    return MEP_OK;
+}
+
+/* Perplexities too large to be of interest next to others are left out; where there are no others, all are shown. */
 static mep_status draw_perplexity(const mep_report *report, const report_data *data, int64_t corpus)
 {
     double lowest = lowest_mean(report, data);
     if (!isfinite(lowest)) return MEP_OK;
-    const mep_study_settings *s = report->settings;
-    line_set set = {0};
-    char *path = NULL, *title = NULL, length[24], corpus_title[MEP_DATA_SIZE];
-    const char *unit = NULL;
-    mep_length_text(s->train.length, length);
-    MEP_TRY(find_unit(report, corpus, &unit));
-    mep_status status = lines_alloc(&set, s->encoding_count, s->length_count);
-    for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++) add_encoding(report, data, e, &set);
-    if (status == MEP_OK) status = file_name(report, corpus, "perplexity.png", &path);
-    if (status == MEP_OK)
-        status = mep_format(&title, "Trained at %s %s, tested on longer text: %s", length, unit,
-                            title_of(s->corpora[corpus], corpus_title));
-    mep_plot plot = {.title = title,
-                     .lines = set.lines,
-                     .count = set.count,
-                     .unit = unit,
-                     .train_length = s->train.length,
-                     .limit = lowest <= LARGEST_SHOWN ? LARGEST_SHOWN : 0};
-    if (status == MEP_OK) status = mep_plot_perplexity(path, &plot);
-    mep_free(&title);
-    mep_free(&path);
-    lines_free(&set);
+    mep_picture *picture = NULL;
+    MEP_TRY(begin_picture(report, corpus, "perplexity.png", MEP_PICTURE_PERPLEXITY, &picture));
+    mep_picture_set_limit(picture, lowest <= LARGEST_SHOWN ? LARGEST_SHOWN : 0);
+    mep_status status = set_perplexity_heading(report, corpus, picture);
+    for (int64_t e = 0; e < report->settings->encoding_count && status == MEP_OK; e++)
+        status = add_encoding(report, data, e, picture);
+    if (status == MEP_OK) status = mep_picture_draw(picture);
+    mep_picture_destroy(&picture);
     return status;
 }
 
@@ -466,32 +442,42 @@ static int64_t find_seed(const mep_report *report, const report_data *data, int6
     return -1;
 }
 
-/* b_h(d) of the middle head of a trained model; no line where the model has no bias. */
+/* The curve of one head's bias, numbered from 0. */
+static mep_status add_bias(const mep_bias *bias, int64_t head, int64_t last, const mep_picture_curve *curve,
+                           mep_picture *picture)
+{
+    int64_t distances[CURVE_POINTS];
+    double *values = NULL;
+    for (int64_t i = 0; i < CURVE_POINTS; i++) distances[i] = i * last / (CURVE_POINTS - 1);
+    MEP_TRY(mep_alloc(&values, mep_bias_heads(bias) * CURVE_POINTS, sizeof *values));
+    mep_status status = mep_bias_at(bias, distances, CURVE_POINTS, values);
+    if (status == MEP_OK) status = mep_picture_add_curve(picture, curve);
+    for (int64_t i = 0; i < CURVE_POINTS && status == MEP_OK; i++) {
+        double row[] = {(double)distances[i], values[head * CURVE_POINTS + i]};
+        mep_picture_add_row(picture, row, 2);
+    }
+    mep_free(&values);
+    return status;
+}
+
+/* The bias of the middle head of a trained model; no curve where the model has no bias. */
 static mep_status add_curve(const mep_report *report, const report_data *data, int64_t corpus, int64_t encoding,
-                            line_set *set)
+                            mep_picture *picture, int *count)
 {
     const mep_study_settings *s = report->settings;
     char run[MEP_PATH_SIZE];
-    int64_t distances[CURVE_POINTS], heads = s->train.model.num_attention_heads, last = CURVE_LENGTHS * s->train.length;
-    double *values = NULL;
     mep_model *model = NULL;
     int64_t seed = find_seed(report, data, corpus, encoding);
     if (seed < 0) return MEP_OK;
     MEP_TRY(mep_study_run_folder(report->folder, s, corpus, encoding, seed, run));
     MEP_TRY(mep_model_load(&model, run));
     const mep_bias *bias = mep_model_get_bias(model);
-    mep_status status = bias == NULL ? MEP_OK : mep_alloc(&values, heads * CURVE_POINTS, sizeof *values);
-    for (int64_t i = 0; i < CURVE_POINTS; i++) distances[i] = i * last / (CURVE_POINTS - 1);
-    if (bias != NULL && status == MEP_OK) status = mep_bias_at(bias, distances, CURVE_POINTS, values);
-    if (bias != NULL && status == MEP_OK) {
-        int64_t place = set->count * set->points;
-        lines_next(set, s->encodings[encoding], style_of(encoding))->count = CURVE_POINTS;
-        for (int64_t i = 0; i < CURVE_POINTS; i++) {
-            set->x[place + i] = (double)distances[i];
-            set->y[place + i] = values[(heads - 1) / 2 * CURVE_POINTS + i];
-        }
+    mep_picture_curve curve = {.label = s->encodings[encoding], .style = style_of(encoding)};
+    mep_status status = MEP_OK;
+    if (bias != NULL) {
+        status = add_bias(bias, (mep_bias_heads(bias) - 1) / 2, CURVE_LENGTHS * s->train.length, &curve, picture);
+        ++*count;
     }
-    mep_free(&values);
     mep_model_destroy(&model);
     return status;
 }
@@ -499,27 +485,20 @@ static mep_status add_curve(const mep_report *report, const report_data *data, i
 static mep_status draw_kernels(const mep_report *report, const report_data *data, int64_t corpus)
 {
     const mep_study_settings *s = report->settings;
-    line_set set = {0};
-    char *path = NULL, *title = NULL;
-    const char *unit = NULL;
+    mep_picture *picture = NULL;
+    char *heading = NULL;
+    int count = 0;
     long long heads = s->train.model.num_attention_heads;
-    MEP_TRY(find_unit(report, corpus, &unit));
-    mep_status status = lines_alloc(&set, s->encoding_count, CURVE_POINTS);
+    MEP_TRY(begin_picture(report, corpus, "kernels.png", MEP_PICTURE_KERNELS, &picture));
+    mep_picture_set_number(picture, "lowest", CURVE_FLOOR);
+    mep_status status =
+        mep_format(&heading, "Distance biases after training, head %lld of %lld", (heads + 1) / 2, heads);
+    if (status == MEP_OK) mep_picture_set_text(picture, "heading", heading);
     for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++)
-        status = add_curve(report, data, corpus, e, &set);
-    if (status == MEP_OK) status = file_name(report, corpus, "kernels.png", &path);
-    if (status == MEP_OK)
-        status = mep_format(&title, "Distance biases after training, head %lld of %lld", (heads + 1) / 2, heads);
-    mep_plot plot = {.title = title,
-                     .lines = set.lines,
-                     .count = set.count,
-                     .unit = unit,
-                     .train_length = s->train.length,
-                     .limit = CURVE_FLOOR};
-    if (status == MEP_OK && set.count > 0) status = mep_plot_kernels(path, &plot);
-    mep_free(&title);
-    mep_free(&path);
-    lines_free(&set);
+        status = add_curve(report, data, corpus, e, picture, &count);
+    if (status == MEP_OK && count > 0) status = mep_picture_draw(picture);
+    mep_free(&heading);
+    mep_picture_destroy(&picture);
     return status;
 }
 

@@ -11,7 +11,6 @@
 #include "cli/model_tokenizer.h"
 #include "io/files.h"
 #include "io/json.h"
-#include "tokenizer/tokenizer_bytes.h"
 
 /* A tokenizer on its way into a folder. */
 typedef struct tokenizer_job {
@@ -29,15 +28,11 @@ static mep_status no_memory(const char *path)
 static mep_status write_json(const tokenizer_job *job, const char *path)
 {
     int64_t size = 0;
-    char *bytes = NULL;
+    char *json = NULL;
     if (mep_file_exists(path)) return MEP_OK;
-    const char *json = mep_tokenizer_json(job->tokenizer, &size);
-    if (json == NULL) {
-        MEP_TRY(mep_bytes_json(&bytes, &size));
-        json = bytes;
-    }
+    MEP_TRY(mep_tokenizer_to_json(job->tokenizer, &json, &size));
     mep_status status = mep_file_write_atomic(path, json, size);
-    mep_free(&bytes);
+    mep_text_free(&json);
     return status;
 }
 

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
-#include "train/run_data.h"
+#include "mep/train.h"
 
 enum { BYTES_VOCAB_MIN = 257, BYTES_VOCAB_MAX = 320 };
 
@@ -29,10 +29,10 @@ static mep_status open_in(const char *folder, mep_tokenizer **tokenizer)
 static mep_status open_of_data(const char *run, mep_tokenizer **tokenizer)
 {
     mep_train_settings settings;
-    mep_data_mix data;
+    mep_data_mix *data = NULL;
     if (mep_train_read_settings(run, &settings) != MEP_OK || mep_train_open_data(&data, &settings) != MEP_OK)
         return MEP_OK;
-    const char *name = mep_dataset_tokenizer(data.data[0]);
+    const char *name = mep_dataset_tokenizer(mep_data_mix_dataset(data, 0));
     mep_status status = name[0] != '\0' ? mep_tokenizer_open(tokenizer, name) : MEP_OK;
     mep_data_mix_close(&data);
     return status;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files, frame and legend of a picture, and the run of gnuplot.
+ * The data and the variables of a picture, and the call of gnuplot.
  */
 #define _GNU_SOURCE
 #include "cli/picture.h"
@@ -8,40 +8,72 @@
 #include <errno.h>
 #include <math.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "cli/gnuplot_scripts.h"
+#include "io/files.h"
 
 extern char **environ;
 
-/* The first words of the files, by which they are known again. */
+/* The first words of the files, by which the program recognizes its own. */
 static const char DATA_MARK[] = "# Data of ", SCRIPT_MARK[] = "# Restyle at will";
 
-/* Okabe and Ito's colours, which readers of every colour vision tell apart, without their yellow; and marks of like
- * weight. */
-static const char *const COLOURS[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
-                                      "#E69F00", "#56B4E9", "#000000", "#888888"};
-static const int MARKS[] = {7, 5, 9, 13, 11, 15, 6, 4};
-enum { COLOUR_COUNT = sizeof COLOURS / sizeof *COLOURS };
+/* Larger values do not fit on an axis. */
+static const double LARGEST = 1e300;
 
-void mep_picture_free(mep_picture *files)
-{
-    mep_free(&files->folder);
-    mep_free(&files->base);
-    mep_free(&files->data);
-    mep_free(&files->script);
-    mep_free(&files->script_name);
-}
+static const struct {
+    const char *script, *columns;
+} KINDS[] = {
+    [MEP_PICTURE_PERPLEXITY] = {mep_gnuplot_perplexity, "length  perplexity  standard deviation over seeds"},
+    [MEP_PICTURE_KERNELS] = {mep_gnuplot_kernels, "distance  bias"},
+    [MEP_PICTURE_TRAINING] = {mep_gnuplot_training, "x  y  [low  high]"},
+};
+
+typedef struct curve {
+    char *label;
+    int style;
+    const char *kind;
+    int64_t rows, points; /* points: rows that are drawn */
+} curve;
+
+typedef struct panel {
+    mep_picture_panel settings;
+    int64_t first; /* curve */
+} panel;
+
+/* A text that grows. */
+typedef struct sink {
+    FILE *file;
+    char *text;
+    size_t size;
+} sink;
+
+struct mep_picture {
+    mep_picture_kind kind;
+    char *folder, *name; /* "name" without folder and ".png" */
+    char *data_path, *script_path, *script_name;
+    sink data, variables;
+    double limit;
+    int has_value, has_bars;
+    curve *curves;
+    int64_t curve_count;
+    panel *panels;
+    int64_t panel_count;
+};
+
+/* ---- Files ---- */
 
 /* A file that exists is of this program when it begins with `mark`. */
 static mep_status refuse_foreign(const char *path, const char *mark)
 {
     char start[32] = "";
     FILE *file = fopen(path, "rb");
-    if (file == NULL) return MEP_OK; /* there is none, or writing it will fail and say why */
+    if (file == NULL) return MEP_OK; /* it does not exist, or writing it fails and says why */
     size_t size = fread(start, 1, strlen(mark), file);
     fclose(file);
     if (size == 0 || strcmp(start, mark) == 0) return MEP_OK;
@@ -49,52 +81,43 @@ static mep_status refuse_foreign(const char *path, const char *mark)
                     "%s exists and is not a file of this program; name another picture with --out FILE.png", path);
 }
 
-static mep_status name_files(mep_picture *files, const char *png)
+static mep_status name_files(mep_picture *p, const char *png)
 {
     const char *slash = strrchr(png, '/'), *name = slash == NULL ? png : slash + 1;
     size_t length = strlen(name);
     if (length < 5 || strcmp(name + length - 4, ".png") != 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s: the name of a picture ends in .png", png);
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: the name of a picture must end in .png", png);
     int folder = slash == NULL ? 0 : (int)(slash - png) + 1, stem = (int)length - 4;
-    MEP_TRY(folder == 0 ? mep_copy_string(&files->folder, "./") : mep_format(&files->folder, "%.*s", folder, png));
-    MEP_TRY(mep_format(&files->base, "%.*s", stem, name));
-    MEP_TRY(mep_format(&files->data, "%.*s%s.dat", folder, png, files->base));
-    MEP_TRY(mep_format(&files->script, "%.*s%s.gp", folder, png, files->base));
-    return mep_format(&files->script_name, "%s.gp", files->base);
+    MEP_TRY(folder == 0 ? mep_copy_string(&p->folder, "./") : mep_format(&p->folder, "%.*s", folder, png));
+    MEP_TRY(mep_format(&p->name, "%.*s", stem, name));
+    MEP_TRY(mep_format(&p->data_path, "%.*s%s.dat", folder, png, p->name));
+    MEP_TRY(mep_format(&p->script_path, "%.*s%s.gp", folder, png, p->name));
+    return mep_format(&p->script_name, "%s.gp", p->name);
 }
 
-mep_status mep_picture_begin(mep_picture *files, const char *png)
+static mep_status sink_open(sink *s)
 {
-    MEP_TRY(name_files(files, png));
-    MEP_TRY(refuse_foreign(files->data, DATA_MARK));
-    return refuse_foreign(files->script, SCRIPT_MARK);
+    s->file = open_memstream(&s->text, &s->size);
+    return s->file != NULL ? MEP_OK : mep_fail(MEP_ERROR_MEMORY, "cannot allocate the text of a picture");
 }
 
-mep_status mep_picture_open_data(const mep_picture *files, const char *columns, FILE **file)
+static void sink_free(sink *s)
 {
-    *file = fopen(files->data, "w");
-    if (*file == NULL) return mep_fail_errno("write", files->data);
-    fprintf(*file, "%s%s.png: %s\n", DATA_MARK, files->base, columns);
-    return MEP_OK;
+    if (s->file != NULL) fclose(s->file);
+    free(s->text);
 }
 
-mep_status mep_picture_open_script(const mep_picture *files, FILE **file)
+/* Write what was collected to a file. */
+static mep_status sink_write(sink *s, const char *path)
 {
-    *file = fopen(files->script, "w");
-    if (*file == NULL) return mep_fail_errno("write", files->script);
-    fprintf(*file, "%s; run it in its folder: gnuplot %s\n", SCRIPT_MARK, files->script_name);
-    return MEP_OK;
+    int failed = ferror(s->file) || fclose(s->file) != 0;
+    s->file = NULL;
+    if (failed) return mep_fail(MEP_ERROR_MEMORY, "cannot allocate the text of %s", path);
+    return mep_file_write_atomic(path, s->text, (int64_t)s->size);
 }
 
-mep_status mep_picture_close(FILE *file, const char *path)
-{
-    int failed = ferror(file);
-    if (fclose(file) != 0 || failed) return mep_fail_errno("write", path);
-    return MEP_OK;
-}
-
-/* A quote is doubled, control characters become spaces. */
-void mep_picture_quote(FILE *file, const char *text)
+/* A string of gnuplot in single quotes: a quote is doubled, control characters become spaces. */
+static void write_text(FILE *file, const char *text)
 {
     fputc('\'', file);
     for (; *text != '\0'; text++) {
@@ -104,105 +127,205 @@ void mep_picture_quote(FILE *file, const char *text)
     fputc('\'', file);
 }
 
-void mep_picture_name(FILE *file, const mep_picture *files, const char *ending)
+mep_status mep_picture_begin(mep_picture **picture, const char *png, mep_picture_kind kind)
 {
-    char name[512];
-    snprintf(name, sizeof name, "%s%s", files->base, ending);
-    mep_picture_quote(file, name);
+    mep_picture *p = NULL;
+    mep_status status;
+    *picture = NULL;
+    MEP_TRY(mep_alloc(&p, 1, sizeof *p));
+    p->kind = kind;
+    p->limit = LARGEST;
+    MEP_TRY_OR(status, name_files(p, png), failed);
+    MEP_TRY_OR(status, refuse_foreign(p->data_path, DATA_MARK), failed);
+    MEP_TRY_OR(status, refuse_foreign(p->script_path, SCRIPT_MARK), failed);
+    MEP_TRY_OR(status, sink_open(&p->data), failed);
+    MEP_TRY_OR(status, sink_open(&p->variables), failed);
+    fprintf(p->data.file, "%s%s.png: %s\n", DATA_MARK, p->name, KINDS[kind].columns);
+    fprintf(p->variables.file, "%s; run it in its folder: gnuplot %s\n", SCRIPT_MARK, p->script_name);
+    mep_picture_set_text(p, "name", p->name);
+    *picture = p;
+    return MEP_OK;
+failed:
+    mep_picture_destroy(&p);
+    return status;
 }
 
-/* The legend stands to the right; long names go below, where they do not eat the picture's width. In pixels: a row of
- * it is 32 high, a name 100 wide and 12 a character. */
-mep_legend mep_legend_find(int64_t count, int64_t longest)
+void mep_picture_destroy(mep_picture **picture)
 {
-    const int64_t height = MEP_PICTURE_HEIGHT;
-    mep_legend l = {.is_below = longest > 18, .columns = 1, .rows = count};
-    if (!l.is_below) {
-        l.height = 160 + 32 * count > height ? 160 + 32 * count : height;
-        return l;
+    mep_picture *p = *picture;
+    if (p == NULL) return;
+    for (int64_t i = 0; i < p->curve_count; i++) mep_free(&p->curves[i].label);
+    sink_free(&p->data);
+    sink_free(&p->variables);
+    mep_free(&p->curves);
+    mep_free(&p->panels);
+    mep_free(&p->folder);
+    mep_free(&p->name);
+    mep_free(&p->data_path);
+    mep_free(&p->script_path);
+    mep_free(&p->script_name);
+    mep_free(picture);
+}
+
+/* ---- Data and variables ---- */
+
+void mep_picture_set_text(mep_picture *p, const char *name, const char *text)
+{
+    fprintf(p->variables.file, "%s = ", name);
+    write_text(p->variables.file, text);
+    fputc('\n', p->variables.file);
+}
+
+void mep_picture_set_number(mep_picture *p, const char *name, double number)
+{
+    fprintf(p->variables.file, "%s = %.10g\n", name, number);
+}
+
+void mep_picture_set_limit(mep_picture *p, double limit)
+{
+    if (limit > 0) p->limit = fmin(limit, LARGEST);
+    mep_picture_set_number(p, "limit", p->limit);
+}
+
+mep_status mep_picture_add_panel(mep_picture *p, const mep_picture_panel *settings)
+{
+    MEP_TRY(mep_grow(&p->panels, p->panel_count, p->panel_count + 1, sizeof *p->panels));
+    p->panels[p->panel_count++] = (panel){*settings, p->curve_count};
+    return MEP_OK;
+}
+
+/* gnuplot does not count a block without a row. */
+static void end_block(mep_picture *p)
+{
+    if (p->curve_count > 0 && p->curves[p->curve_count - 1].rows == 0) fputs("NaN NaN NaN\n", p->data.file);
+}
+
+mep_status mep_picture_add_curve(mep_picture *p, const mep_picture_curve *settings)
+{
+    int64_t n = p->curve_count;
+    FILE *file = p->data.file;
+    char *label = NULL;
+    MEP_TRY(mep_copy_string(&label, settings->label != NULL ? settings->label : ""));
+    mep_status status = mep_grow(&p->curves, n, n + 1, sizeof *p->curves);
+    if (status != MEP_OK) {
+        mep_free(&label);
+        return status;
     }
-    l.columns = 1100 / (100 + 12 * longest) > 1 ? 1100 / (100 + 12 * longest) : 1;
-    l.rows = (count + l.columns - 1) / l.columns;
-    l.height = height + 32 * (l.rows > 3 ? l.rows - 3 : 0);
-    return l;
-}
-
-void mep_picture_frame(FILE *file, const mep_picture *files, int64_t width, int64_t height)
-{
-    fprintf(file,
-            "set terminal pngcairo size %lld,%lld noenhanced background '#ffffff' font 'DejaVu Sans,15' linewidth 1.5\n"
-            "set encoding utf8\nset output ",
-            (long long)width, (long long)height);
-    mep_picture_name(file, files, ".png");
-    fputs("\nset border 3 linecolor '#444444'\nset tics nomirror out scale 0.6 textcolor '#222222'\n"
-          "set grid xtics ytics linetype 1 linewidth 0.6 linecolor '#dddddd'\n",
-          file);
-    for (int i = 0; i < COLOUR_COUNT; i++)
-        fprintf(file, "set linetype %d linecolor '%s' pointtype %d pointsize 1.3 linewidth 2\n", i + 1, COLOURS[i],
-                MARKS[i]);
-    for (int i = 0; i < COLOUR_COUNT; i++)
-        fprintf(file, "set linetype %d linecolor '%s' pointtype %d pointsize 1.3 linewidth 2 dashtype 2\n",
-                COLOUR_COUNT + i + 1, COLOURS[i], MARKS[(i + 1) % COLOUR_COUNT]);
-    fputs("data = ", file);
-    mep_picture_name(file, files, ".dat");
+    end_block(p);
+    fprintf(file, "%s# ", n == 0 ? "" : "\n\n");
+    if (p->panel_count > 0) {
+        write_text(file, p->panels[p->panel_count - 1].settings.heading);
+        fputs(": ", file);
+    }
+    write_text(file, label);
     fputc('\n', file);
+    p->curves[p->curve_count++] = (curve){.label = label,
+                                          .style = settings->style > 0 ? settings->style
+                                                                       : (int)(n % MEP_PICTURE_STYLES) + 1,
+                                          .kind = settings->kind};
+    return MEP_OK;
 }
 
-/* Write the ticks at `steps` (ended by 0) times the powers of ten that `every` divides, to `file` unless it is NULL.
- * Returns how many there are. */
-static int64_t log_ticks(FILE *file, double low, double high, const double *steps, int every)
+void mep_picture_add_row(mep_picture *p, const double *row, int count)
 {
-    int64_t count = 0;
-    int first = (int)floor(floor(log10(low)) / every) * every;
-    for (int power = first; power <= log10(high); power += every)
-        for (const double *step = steps; *step != 0; step++) {
-            double y = *step * pow(10, power);
-            if (y < low || y > high) continue;
-            count++;
-            if (file != NULL)
-                fprintf(file, y < 1e6 ? "%s'%.10g' %.10g" : "%s'%.0e' %.10g", count > 1 ? ", " : "", y, y);
-        }
-    return count;
+    curve *c = &p->curves[p->curve_count - 1];
+    for (int i = 0; i < count; i++)
+        if (isnan(row[i]))
+            fprintf(p->data.file, "%snan", i == 0 ? "" : " ");
+        else
+            fprintf(p->data.file, "%s%.10g", i == 0 ? "" : " ", row[i]);
+    fputc('\n', p->data.file);
+    c->rows++;
+    double y = count > 1 ? row[1] : 0;
+    if (isfinite(y) && (p->kind == MEP_PICTURE_TRAINING || y <= p->limit)) p->has_value = 1;
+    if (fabs(y) <= LARGEST && y <= p->limit) c->points++;
+    if (p->kind == MEP_PICTURE_PERPLEXITY && count > 2 && row[2] > 0) p->has_bars = 1;
 }
 
-void mep_picture_log_ticks(FILE *file, double low, double high, int64_t most)
+/* ---- The script ---- */
+
+enum array { LABELS, STYLES, KIND, POINTS };
+
+static void write_curves(const mep_picture *p, const char *name, enum array array)
 {
-    static const double dense[] = {1, 1.5, 2, 3, 4, 5, 6, 8, 0}, wide[] = {1, 2, 5, 0}, widest[] = {1, 0};
-    const double *const steps[] = {dense, wide, widest};
-    int choice = 0, every = 1;
-    while (choice < 2 && log_ticks(NULL, low, high, steps[choice], 1) > most) choice++;
-    while (log_ticks(NULL, low, high, steps[choice], every) > most) every++;
-    fputs("set ytics (", file);
-    log_ticks(file, low, high, steps[choice], every);
-    fputs(")\n", file);
+    FILE *file = p->variables.file;
+    fprintf(file, "array %s[%lld] = [", name, (long long)p->curve_count);
+    for (int64_t i = 0; i < p->curve_count; i++) {
+        const curve *c = &p->curves[i];
+        if (i > 0) fputs(", ", file);
+        if (array == LABELS || array == KIND)
+            write_text(file, array == LABELS ? c->label : c->kind);
+        else
+            fprintf(file, "%lld", array == STYLES ? (long long)c->style : (long long)c->points);
+    }
+    fputs("]\n", file);
 }
 
-const char *mep_picture_colour(int64_t style)
+static void write_panels(const mep_picture *p)
 {
-    return COLOURS[(style - 1) % COLOUR_COUNT];
+    FILE *file = p->variables.file;
+    long long count = p->panel_count;
+    fprintf(file, "panels = %lld\narray headings[%lld] = [", count, count);
+    for (int64_t i = 0; i < count; i++) {
+        if (i > 0) fputs(", ", file);
+        write_text(file, p->panels[i].settings.heading);
+    }
+    fprintf(file, "]\narray is_loss[%lld] = [", count);
+    for (int64_t i = 0; i < count; i++) fprintf(file, i == 0 ? "%d" : ", %d", p->panels[i].settings.is_loss);
+    fprintf(file, "]\narray from_zero[%lld] = [", count);
+    for (int64_t i = 0; i < count; i++) fprintf(file, i == 0 ? "%d" : ", %d", p->panels[i].settings.from_zero);
+    fprintf(file, "]\narray first[%lld] = [", count + 1);
+    for (int64_t i = 0; i < count; i++) fprintf(file, "%lld, ", (long long)p->panels[i].first + 1);
+    fprintf(file, "%lld]\n", (long long)p->curve_count + 1);
 }
 
-mep_status mep_picture_run(const mep_picture *files)
+static void write_variables(mep_picture *p)
+{
+    fprintf(p->variables.file, "curves = %lld\n", (long long)p->curve_count);
+    write_curves(p, "labels", LABELS);
+    write_curves(p, "styles", STYLES);
+    write_curves(p, "points", POINTS);
+    if (p->kind == MEP_PICTURE_TRAINING) {
+        write_curves(p, "kinds", KIND);
+        write_panels(p);
+    }
+    if (p->kind == MEP_PICTURE_PERPLEXITY) mep_picture_set_number(p, "bars", p->has_bars);
+}
+
+static mep_status run_gnuplot(const mep_picture *p)
 {
     char command[] = "gnuplot";
-    char *arguments[] = {command, files->script_name, NULL};
+    char *arguments[] = {command, p->script_name, NULL};
     posix_spawn_file_actions_t actions;
     pid_t child;
-    setenv("LC_ALL", "C.UTF-8", 1); /* the script is UTF-8; gnuplot warns of it in a locale that is not */
+    setenv("LC_ALL", "C.UTF-8", 1); /* the script is UTF-8; in another locale gnuplot prints a warning */
     int state = 0, error = posix_spawn_file_actions_init(&actions);
     if (error == 0) {
-        error = posix_spawn_file_actions_addchdir_np(&actions, files->folder);
+        error = posix_spawn_file_actions_addchdir_np(&actions, p->folder);
         if (error == 0) error = posix_spawnp(&child, command, &actions, NULL, arguments, environ);
         posix_spawn_file_actions_destroy(&actions);
     }
     if (error == ENOENT)
         return mep_fail(MEP_ERROR_UNSUPPORTED,
                         "gnuplot was not found: install it (Debian: apt-get install gnuplot-nox); %s and %s are kept",
-                        files->data, files->script);
+                        p->data_path, p->script_path);
     if (error != 0) return mep_fail(MEP_ERROR_IO, "cannot start gnuplot: %s", strerror(error));
     while (waitpid(child, &state, 0) < 0)
         if (errno != EINTR) return mep_fail_errno("wait for", command);
     if (!WIFEXITED(state) || WEXITSTATUS(state) != 0)
-        return mep_fail(MEP_ERROR_IO, "gnuplot failed on %s; its message stands above", files->script);
+        return mep_fail(MEP_ERROR_IO, "gnuplot failed on %s; see its message above", p->script_path);
     return MEP_OK;
+}
+
+mep_status mep_picture_draw(mep_picture *p)
+{
+    if (!p->has_value && p->limit < LARGEST)
+        return mep_fail(MEP_ERROR_FORMAT, "there is no finite value of at most %g to plot", p->limit);
+    if (!p->has_value) return mep_fail(MEP_ERROR_FORMAT, "there is no finite value to plot");
+    end_block(p);
+    write_variables(p);
+    fprintf(p->variables.file, "\n%s", KINDS[p->kind].script);
+    MEP_TRY(sink_write(&p->data, p->data_path));
+    MEP_TRY(sink_write(&p->variables, p->script_path));
+    return run_gnuplot(p);
 }

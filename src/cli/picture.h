@@ -1,58 +1,64 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What all pictures by gnuplot share: NAME.dat and NAME.gp, which stay beside NAME.png so that a user can restyle the
- * picture and run gnuplot again; colours and marks, the legend, axes; the run of gnuplot, which is started without a
- * shell, in the picture's folder. gnuplot.h draws with it.
+ * A picture by gnuplot. This file collects the data and the variables of one picture; what the picture looks like is in
+ * the scripts of src/cli/gnuplot. NAME.dat (the data) and NAME.gp (the variables, then the script) stay next to
+ * NAME.png: a user can change NAME.gp and run `gnuplot NAME.gp` again.
  */
 #ifndef MEP_CLI_PICTURE_H
 #define MEP_CLI_PICTURE_H
 
 #include <stdint.h>
-#include <stdio.h>
 
 #include "mep/status.h"
 
-enum { MEP_PICTURE_WIDTH = 1200, MEP_PICTURE_HEIGHT = 750, MEP_PICTURE_STYLES = 16 };
+typedef enum mep_picture_kind {
+    MEP_PICTURE_PERPLEXITY, /* rows: length, perplexity, standard deviation (0: no error bar) */
+    MEP_PICTURE_KERNELS,    /* rows: distance, bias in nats */
+    MEP_PICTURE_TRAINING    /* panels; rows: x, y, and for a band its lowest and highest y */
+} mep_picture_kind;
 
-/* The files of one picture. `base` is the name without folder and ".png". */
-typedef struct mep_picture {
-    char *folder, *base, *data, *script, *script_name;
-} mep_picture;
+/* Line types of the scripts. Type n + MEP_PICTURE_STYLES / 2 is type n dashed. */
+enum { MEP_PICTURE_STYLES = 16 };
 
-/* Where the legend stands, and how high that makes a picture: the curves keep their room however many there are. */
-typedef struct mep_legend {
-    int is_below;
-    int64_t columns, rows, height;
-} mep_legend;
+typedef struct mep_picture mep_picture;
 
-/* The names of the files of `png`, which must end in ".png" (MEP_ERROR_ARGUMENT). MEP_ERROR_IO where a .dat or .gp of
- * that name is not one of this program: it is never overwritten. */
-mep_status mep_picture_begin(mep_picture *files, const char *png);
-void mep_picture_free(mep_picture *files);
+/* A curve of the picture. */
+typedef struct mep_picture_curve {
+    const char *label; /* in the legend; NULL: none. Copied */
+    int style;         /* line type, from 1; 0: chosen by the number of the curve */
+    const char *kind;  /* training: "line", "band", "marks" or "crosses" (gnuplot/training.gp); NULL otherwise. A
+                          constant string */
+} mep_picture_curve;
 
-/* Open the data file or the script and write its first line; close what was written. */
-mep_status mep_picture_open_data(const mep_picture *files, const char *columns, FILE **file);
-mep_status mep_picture_open_script(const mep_picture *files, FILE **file);
-mep_status mep_picture_close(FILE *file, const char *path);
+/* A panel of MEP_PICTURE_TRAINING: the curves from here to the next panel. */
+typedef struct mep_picture_panel {
+    const char *heading; /* what is drawn, with its unit; a constant string */
+    int is_loss;         /* the panel is tall, and its y axis may end below the highest value (gnuplot/training.gp) */
+    int from_zero;       /* the y axis begins at 0 */
+} mep_picture_panel;
 
-/* A string of gnuplot in single quotes; `base` and an ending in such. */
-void mep_picture_quote(FILE *file, const char *text);
-void mep_picture_name(FILE *file, const mep_picture *files, const char *ending);
+/* Begin the picture `png`, whose name must end in ".png" (MEP_ERROR_ARGUMENT). Nothing is written until
+ * mep_picture_draw. MEP_ERROR_IO where a .dat or .gp of that name exists that this program has not written: it is never
+ * overwritten. The caller owns *picture. */
+mep_status mep_picture_begin(mep_picture **picture, const char *png, mep_picture_kind kind);
+/* NULL is allowed. */
+void mep_picture_destroy(mep_picture **picture);
 
-/* The legend of `count` labels, the longest of `longest` characters. */
-mep_legend mep_legend_find(int64_t count, int64_t longest);
+/* Set a variable of the script: the first lines of the scripts list them. */
+void mep_picture_set_text(mep_picture *picture, const char *name, const char *text);
+void mep_picture_set_number(mep_picture *picture, const char *name, double number);
 
-/* Terminal of these pixels, output, border, grid, and the line types 1 to MEP_PICTURE_STYLES. Type n +
- * MEP_PICTURE_STYLES / 2 is type n dashed. */
-void mep_picture_frame(FILE *file, const mep_picture *files, int64_t width, int64_t height);
+/* Perplexity: values above `limit` are not drawn. 0: all are. To be called before the first row. */
+void mep_picture_set_limit(mep_picture *picture, double limit);
 
-/* Ticks of a logarithmic y axis from low to high, both above 0: no more than `most` (but one), at round numbers. */
-void mep_picture_log_ticks(FILE *file, double low, double high, int64_t most);
+mep_status mep_picture_add_panel(mep_picture *picture, const mep_picture_panel *panel);
+mep_status mep_picture_add_curve(mep_picture *picture, const mep_picture_curve *curve);
+/* Add a row of `count` numbers, 1 to 4, to the last curve. A row whose second number is not finite interrupts the
+ * curve. */
+void mep_picture_add_row(mep_picture *picture, const double *row, int count);
 
-/* The colour of a line type, "#0072B2". */
-const char *mep_picture_colour(int64_t style);
-
-/* Run gnuplot on the script. Its own messages go to stderr. MEP_ERROR_UNSUPPORTED where there is none. */
-mep_status mep_picture_run(const mep_picture *files);
+/* Write the files and run gnuplot, whose messages go to stderr. MEP_ERROR_FORMAT where no value is finite and within
+ * the limit; MEP_ERROR_UNSUPPORTED where gnuplot is not installed. */
+mep_status mep_picture_draw(mep_picture *picture);
 
 #endif

@@ -9,10 +9,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/picture.h"
-#include "cli/plot_lines.h"
 #include "io/files.h"
-#include "mep/train.h"
-#include "train/study.h"
+#include "mep/study.h"
 
 enum { MAX_POINTS = 1000, HEAD_DIM = 64, DISTANCE = 512, LENGTHS = 4 };
 
@@ -20,7 +18,7 @@ enum { MAX_POINTS = 1000, HEAD_DIM = 64, DISTANCE = 512, LENGTHS = 4 };
 typedef struct curve {
     const char *name; /* in the legend */
     mep_bias *bias, *before;
-    int64_t place; /* of its encoding in the study to which it belongs; -1 for none */
+    int64_t index; /* of its encoding in the study to which it belongs; -1 if there is none */
 } curve;
 
 /* What is drawn: the specs, then the models. */
@@ -29,7 +27,7 @@ typedef struct drawing {
     curve curves[2 * MEP_ARGS_LIST];
     int64_t count, head_dim;
     int64_t distances[MAX_POINTS], points;
-    mep_plot_lines lines;
+    mep_picture *picture;
 } drawing;
 
 static void drawing_free(drawing *d)
@@ -38,7 +36,7 @@ static void drawing_free(drawing *d)
         mep_bias_destroy(&d->curves[i].bias);
         mep_bias_destroy(&d->curves[i].before);
     }
-    mep_plot_lines_free(&d->lines);
+    mep_picture_destroy(&d->picture);
 }
 
 /* ---- Biases ---- */
@@ -99,7 +97,7 @@ static mep_status add_model(drawing *d, const char *folder, int is_first)
     int64_t head_dim = config->hidden_size / config->num_attention_heads;
     curve *c = &d->curves[d->count++];
     c->name = last_part(folder);
-    c->place = mep_study_encoding_place(folder, config->position_encoding);
+    c->index = mep_study_encoding_index(folder, config->position_encoding);
     if (status == MEP_OK) status = copy_bias(&c->bias, bias, head_dim);
     if (status == MEP_OK) status = find_before(c, folder, head_dim);
     mep_model_destroy(&model);
@@ -113,7 +111,7 @@ static mep_status add_biases(drawing *d)
     for (int64_t i = 0; i < d->o.specs.count; i++) {
         curve *c = &d->curves[d->count++];
         c->name = d->o.specs.values[i];
-        c->place = -1;
+        c->index = -1;
         MEP_TRY(mep_bias_create(&c->bias, c->name, d->o.heads, d->head_dim));
     }
     return MEP_OK;
@@ -151,13 +149,10 @@ static mep_status curve_label(const drawing *d, const curve *c, int64_t head, in
 /* The line of one head, of line type `style`. */
 static mep_status add_line(drawing *d, const char *label, const double *values, int64_t head, int style)
 {
-    MEP_TRY(mep_plot_lines_add(&d->lines, label, d->points));
-    int64_t n = d->lines.count - 1;
-    d->lines.lines[n].count = d->points;
-    d->lines.lines[n].style = style;
+    MEP_TRY(mep_picture_add_curve(d->picture, &(mep_picture_curve){.label = label, .style = style}));
     for (int64_t k = 0; k < d->points; k++) {
-        d->lines.x[n][k] = (double)d->distances[k];
-        d->lines.y[n][k] = values[(head - 1) * d->points + k];
+        double row[] = {(double)d->distances[k], values[(head - 1) * d->points + k]};
+        mep_picture_add_row(d->picture, row, 2);
     }
     return MEP_OK;
 }
@@ -188,7 +183,7 @@ static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, in
 /* Of its first head: where each bias has one line, the colour of its encoding in its study. */
 static int64_t first_style(const drawing *d, int64_t i)
 {
-    return d->o.shown.count == 1 && d->curves[i].place >= 0 ? d->curves[i].place : i * d->o.shown.count;
+    return d->o.shown.count == 1 && d->curves[i].index >= 0 ? d->curves[i].index : i * d->o.shown.count;
 }
 
 static mep_status add_lines(drawing *d)
@@ -215,18 +210,17 @@ static mep_status find_title(const drawing *d, char **title)
     return mep_format(title, "%s, head %lld of %lld", spec, (long long)d->o.shown.values[0], heads);
 }
 
-static mep_status draw(const drawing *d, const char *png)
+static mep_status begin(drawing *d, char **png)
 {
     char *title = NULL;
+    MEP_TRY(mep_copy_string(png, d->o.out != NULL ? d->o.out : "bias.png"));
+    MEP_TRY(mep_picture_begin(&d->picture, *png, MEP_PICTURE_KERNELS));
     MEP_TRY(find_title(d, &title));
-    mep_plot plot = {.title = title,
-                     .lines = d->lines.lines,
-                     .count = d->lines.count,
-                     .train_length = d->o.train_length,
-                     .limit = d->o.floor};
-    mep_status status = mep_plot_kernels(png, &plot);
+    mep_picture_set_text(d->picture, "heading", title);
+    mep_picture_set_number(d->picture, "train_length", (double)d->o.train_length);
+    mep_picture_set_number(d->picture, "lowest", d->o.floor);
     mep_free(&title);
-    return status;
+    return MEP_OK;
 }
 
 mep_status mep_plot_biases(char **png, const mep_plot_biases_options *options)
@@ -238,9 +232,9 @@ mep_status mep_plot_biases(char **png, const mep_plot_biases_options *options)
     mep_status status = add_biases(d);
     if (d->o.max_distance == 0) d->o.max_distance = DISTANCE;
     if (status == MEP_OK) status = choose_heads(d);
+    if (status == MEP_OK) status = begin(d, png);
     if (status == MEP_OK) status = add_lines(d);
-    if (status == MEP_OK) status = mep_copy_string(png, d->o.out != NULL ? d->o.out : "bias.png");
-    if (status == MEP_OK) status = draw(d, *png);
+    if (status == MEP_OK) status = mep_picture_draw(d->picture);
     drawing_free(d);
     mep_free(&d);
     return status;

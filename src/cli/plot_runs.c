@@ -13,13 +13,9 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "cli/gnuplot.h"
 #include "cli/picture.h"
 #include "io/files.h"
-#include "mep/train.h"
-#include "train/metrics.h"
-#include "eval/data_mix.h"
-#include "train/study.h"
+#include "mep/study.h"
 
 enum { LOSS, VALID_LOSS, GRAD_NORM, LEARNING_RATE, SPEED, METRICS };
 
@@ -30,17 +26,15 @@ static const struct {
     size_t offset; /* in mep_metrics_step */
     int from_zero;
 } METRIC[METRICS] = {
-    {"training loss (nats a token)", offsetof(mep_metrics_step, loss), 0},
-    {"validation loss (nats a token)", offsetof(mep_metrics_step, valid_loss), 0},
+    {"training loss (nats per token)", offsetof(mep_metrics_step, loss), 0},
+    {"validation loss (nats per token)", offsetof(mep_metrics_step, valid_loss), 0},
     {"gradient norm before clipping", offsetof(mep_metrics_step, grad_norm), 0},
     {"learning rate", offsetof(mep_metrics_step, learning_rate), 1},
-    {"tokens a second", offsetof(mep_metrics_step, tokens_per_second), 1},
+    {"tokens per second", offsetof(mep_metrics_step, tokens_per_second), 1},
 };
 
 enum {
-    MOST_CURVES = METRICS * (MEP_ARGS_LIST + MEP_DATA_MIX_MOST + 3),
-    POINTS = 100, /* means a curve, or somewhat fewer */
-    MARKS = 50,   /* more points than that have no marks */
+    POINTS = 100, /* of a curve of means, or somewhat fewer */
     NAME = 48     /* characters of a name in the legend */
 };
 
@@ -52,17 +46,12 @@ typedef struct run {
     mep_metrics metrics;
 } run;
 
-/* A picture in the making: the curves of panel after panel, with what they point to. */
 typedef struct drawing {
     const mep_plot_runs_options *options;
     run *runs;
     int64_t run_count, window; /* steps a point */
-    mep_plot_curve curves[MOST_CURVES];
-    char *labels[MOST_CURVES];
-    double *values[MOST_CURVES]; /* x, y, low and high, one behind the other */
-    int64_t curve_count;
-    mep_plot_panel panels[METRICS];
-    int64_t panel_count;
+    int64_t panel_count, curve_count;
+    mep_picture *picture;
 } drawing;
 
 static void drawing_free(drawing *d)
@@ -72,11 +61,8 @@ static void drawing_free(drawing *d)
         mep_free(&d->runs[i].name);
         mep_metrics_free(&d->runs[i].metrics);
     }
-    for (int64_t i = 0; i < d->curve_count; i++) {
-        mep_free(&d->labels[i]);
-        mep_free(&d->values[i]);
-    }
     mep_free(&d->runs);
+    mep_picture_destroy(&d->picture);
 }
 
 /* ---- Runs ---- */
@@ -181,10 +167,10 @@ static void choose_styles(drawing *d)
     const int half = MEP_PICTURE_STYLES / 2;
     for (int64_t i = 0; i < d->run_count; i++) {
         run *r = &d->runs[i];
-        int64_t place = r->position[0] != '\0' ? mep_study_encoding_place(r->folder, r->position) : -1;
-        r->style = (int)((place >= 0 ? place : i) % MEP_PICTURE_STYLES) + 1;
+        int64_t index = r->position[0] != '\0' ? mep_study_encoding_index(r->folder, r->position) : -1;
+        r->style = (int)((index >= 0 ? index : i) % MEP_PICTURE_STYLES) + 1;
         int is_again = 0;
-        for (int64_t k = 0; k < i && place >= 0; k++) is_again |= strcmp(d->runs[k].position, r->position) == 0;
+        for (int64_t k = 0; k < i && index >= 0; k++) is_again |= strcmp(d->runs[k].position, r->position) == 0;
         if (is_again && r->style <= half) r->style += half;
     }
 }
@@ -219,70 +205,58 @@ static double x_of(const drawing *d, const run *r, double step)
     return d->options->by_tokens ? step * (double)r->step_tokens : step;
 }
 
-/* Begin a curve of up to `points` points; `label` may be NULL. Its arrays are given to *x, to y, low and high behind.
- */
-static mep_status add_curve(drawing *d, const char *label, int style, int64_t points, mep_plot_curve **curve,
-                            double **x)
+static mep_status add_curve(drawing *d, const char *label, int style, const char *kind)
 {
-    int64_t n = d->curve_count++;
-    if (label != NULL) MEP_TRY(mep_copy_string(&d->labels[n], label));
-    int64_t size = 0;
-    MEP_TRY(mep_multiply(points, 4, 1, &size));
-    MEP_TRY(mep_alloc(&d->values[n], size, sizeof(double)));
-    *x = d->values[n];
-    *curve = &d->curves[n];
-    **curve = (mep_plot_curve){.label = d->labels[n], .style = style, .x = *x, .y = *x + points};
-    return MEP_OK;
+    d->curve_count++;
+    return mep_picture_add_curve(d->picture, &(mep_picture_curve){.label = label, .style = style, .kind = kind});
+}
+
+/* The row of the window that begins at step i of the log: mean, lowest and highest of its finite values, all NaN where
+ * there is none. Returns the first step after the window. */
+static int64_t add_window(drawing *d, const run *r, int metric, int64_t i, int has_band)
+{
+    const mep_metrics *m = &r->metrics;
+    int64_t window = (m->steps[i].step - 1) / d->window, finite = 0, count = 0;
+    double steps = 0, sum = 0, low = INFINITY, high = -INFINITY;
+    for (; i < m->count && (m->steps[i].step - 1) / d->window == window; i++, count++) {
+        double value = metric_of(&m->steps[i], metric);
+        steps += (double)m->steps[i].step;
+        if (!isfinite(value)) continue;
+        sum += value;
+        low = fmin(low, value);
+        high = fmax(high, value);
+        finite++;
+    }
+    double row[] = {x_of(d, r, steps / (double)count), NAN, NAN, NAN};
+    if (finite > 0) {
+        row[1] = sum / (double)finite;
+        row[2] = low;
+        row[3] = high;
+    }
+    mep_picture_add_row(d->picture, row, has_band ? 4 : 2);
+    return i;
 }
 
 /* The means over windows of steps, with a band from the lowest to the highest value where `has_band`. A window without
- * a finite value breaks the curve. */
+ * a finite value interrupts the curve. */
 static mep_status add_means(drawing *d, const run *r, int metric, const char *label, int style, int has_band)
 {
-    const mep_metrics *m = &r->metrics;
-    mep_plot_curve *curve;
-    double *x;
-    MEP_TRY(add_curve(d, label, style, m->count, &curve, &x));
-    double *y = x + m->count, *low = y + m->count, *high = low + m->count;
-    for (int64_t i = 0, n; i < m->count; curve->count++) {
-        int64_t k = curve->count, window = (m->steps[i].step - 1) / d->window, finite = 0;
-        double steps = 0, sum = 0;
-        low[k] = INFINITY;
-        high[k] = -INFINITY;
-        for (n = 0; i < m->count && (m->steps[i].step - 1) / d->window == window; i++, n++) {
-            double value = metric_of(&m->steps[i], metric);
-            steps += (double)m->steps[i].step;
-            if (!isfinite(value)) continue;
-            sum += value;
-            low[k] = fmin(low[k], value);
-            high[k] = fmax(high[k], value);
-            finite++;
-        }
-        x[k] = x_of(d, r, steps / (double)n);
-        y[k] = finite > 0 ? sum / (double)finite : NAN;
-        if (finite == 0) low[k] = high[k] = NAN;
-    }
-    if (!has_band || d->window == 1) return MEP_OK;
-    curve->low = low;
-    curve->high = high;
+    has_band = has_band && d->window > 1;
+    MEP_TRY(add_curve(d, label, style, has_band ? "band" : "line"));
+    for (int64_t i = 0; i < r->metrics.count;) i = add_window(d, r, metric, i, has_band);
     return MEP_OK;
 }
 
-/* The validation losses, of one corpus of a mixture or (-1) the mean. No curve where there are none. */
+/* The validation losses: of one corpus of a mixture, or the mean (corpus -1). */
 static mep_status add_valid(drawing *d, const run *r, int64_t corpus, const char *label, int style)
 {
     const mep_metrics *m = &r->metrics;
-    mep_plot_curve *curve;
-    double *x;
-    MEP_TRY(add_curve(d, label, style, m->count, &curve, &x));
-    double *y = x + m->count;
+    MEP_TRY(add_curve(d, label, style, "marks"));
     for (int64_t i = 0; i < m->count; i++) {
         double loss = corpus < 0 ? m->steps[i].valid_loss : m->valid_losses[i * m->corpus_count + corpus];
-        if (!isfinite(loss)) continue;
-        x[curve->count] = x_of(d, r, (double)m->steps[i].step);
-        y[curve->count++] = loss;
+        double row[] = {x_of(d, r, (double)m->steps[i].step), loss};
+        if (isfinite(loss)) mep_picture_add_row(d->picture, row, 2);
     }
-    curve->kind = curve->count <= MARKS ? MEP_CURVE_MARKED : MEP_CURVE_LINE;
     return MEP_OK;
 }
 
@@ -312,37 +286,18 @@ static mep_status add_all_valid(drawing *d, const run *r, int style)
 /* The skipped steps of a run as crosses. */
 static mep_status add_skipped(drawing *d, const run *r)
 {
-    mep_plot_curve *curve;
-    double *x;
     char label[64];
     if (r->skipped == 0) return MEP_OK;
     snprintf(label, sizeof label, "skipped: %lld step%s", (long long)r->skipped, r->skipped == 1 ? "" : "s");
-    MEP_TRY(add_curve(d, label, 1, r->skipped, &curve, &x));
-    curve->kind = MEP_CURVE_RUG;
-    for (int64_t i = 0; i < r->metrics.count; i++)
-        if (r->metrics.steps[i].skipped) x[curve->count++] = x_of(d, r, (double)r->metrics.steps[i].step);
+    MEP_TRY(add_curve(d, label, 1, "crosses"));
+    for (int64_t i = 0; i < r->metrics.count; i++) {
+        double x = x_of(d, r, (double)r->metrics.steps[i].step);
+        if (r->metrics.steps[i].skipped) mep_picture_add_row(d->picture, &x, 1);
+    }
     return MEP_OK;
 }
 
 /* ---- Panels ---- */
-
-/* The losses' axis ends where each curve is after its first tenth, so that the fall from the first step does not press
- * all that matters into the lowest part. 0 where there are too few points to tell. */
-static double find_top(const mep_plot_panel *panel)
-{
-    double top = 0;
-    int64_t points = 0;
-    for (int64_t c = 0; c < panel->count; c++) {
-        const mep_plot_curve *curve = &panel->curves[c];
-        double last = curve->count > 0 ? curve->x[curve->count - 1] : 0;
-        for (int64_t i = 0; i < curve->count && curve->kind != MEP_CURVE_RUG; i++) {
-            if (curve->x[i] < 0.1 * last || !isfinite(curve->y[i])) continue;
-            top = fmax(top, curve->high != NULL ? curve->high[i] : curve->y[i]);
-            points++;
-        }
-    }
-    return points >= 10 ? top : 0;
-}
 
 /* Curves of one run: its training with a band, and in the first panel what was skipped; validation losses stand with
  * the training loss unless they have a panel of their own. */
@@ -372,20 +327,17 @@ static mep_status add_several(drawing *d, int metric, int is_first)
 
 static mep_status add_panel(drawing *d, int metric, int valid_is_apart)
 {
-    mep_plot_panel *panel = &d->panels[d->panel_count];
     int64_t first = d->curve_count;
     int is_loss = metric == LOSS || metric == VALID_LOSS, is_single = d->run_count == 1;
+    int is_both = metric == LOSS && is_single && !valid_is_apart && has_valid(d->runs);
+    mep_picture_panel panel = {.heading = is_both ? "loss (nats per token)" : METRIC[metric].title,
+                               .is_loss = is_loss,
+                               .from_zero = METRIC[metric].from_zero};
+    MEP_TRY(mep_picture_add_panel(d->picture, &panel));
     MEP_TRY(is_single ? add_single(d, metric, d->panel_count == 0, valid_is_apart)
                       : add_several(d, metric, d->panel_count == 0));
-    *panel = (mep_plot_panel){.title = METRIC[metric].title,
-                              .is_tall = is_loss,
-                              .from_zero = METRIC[metric].from_zero,
-                              .curves = d->curves + first,
-                              .count = d->curve_count - first};
-    if (panel->count == 0)
+    if (d->curve_count == first)
         return mep_fail(MEP_ERROR_ARGUMENT, "%s: the run has no validation losses to show", d->runs[0].folder);
-    if (is_loss) panel->top = d->options->max_loss > 0 ? d->options->max_loss : find_top(panel);
-    if (metric == LOSS && is_single && !valid_is_apart && has_valid(d->runs)) panel->title = "loss (nats a token)";
     d->panel_count++;
     return MEP_OK;
 }
@@ -515,13 +467,18 @@ static mep_status find_png(const drawing *d, char **png)
                             : mep_path_join(png, d->runs[0].folder, "training.png");
 }
 
-static mep_status draw(const drawing *d, const char *png)
+static mep_status begin(drawing *d, char **png)
 {
     char *title = NULL, *x_title = NULL;
+    MEP_TRY(find_png(d, png));
+    MEP_TRY(mep_picture_begin(&d->picture, *png, MEP_PICTURE_TRAINING));
     mep_status status = find_title(d, &title);
     if (status == MEP_OK) status = find_x_title(d, &x_title);
-    mep_plot_panels plot = {.title = title, .x_title = x_title, .panels = d->panels, .count = d->panel_count};
-    if (status == MEP_OK) status = mep_plot_stacked(png, &plot);
+    if (status == MEP_OK) {
+        mep_picture_set_text(d->picture, "heading", title);
+        mep_picture_set_text(d->picture, "x_heading", x_title);
+        mep_picture_set_number(d->picture, "max_loss", d->options->max_loss);
+    }
     mep_free(&title);
     mep_free(&x_title);
     return status;
@@ -529,14 +486,11 @@ static mep_status draw(const drawing *d, const char *png)
 
 mep_status mep_plot_runs(char **png, const mep_plot_runs_options *options, char *const *paths, int64_t count)
 {
-    drawing *d = NULL;
-    MEP_TRY(mep_alloc(&d, 1, sizeof *d));
-    d->options = options;
-    mep_status status = read_runs(d, paths, count);
-    if (status == MEP_OK) status = add_panels(d);
-    if (status == MEP_OK) status = find_png(d, png);
-    if (status == MEP_OK) status = draw(d, *png);
-    drawing_free(d);
-    mep_free(&d);
+    drawing d = {.options = options};
+    mep_status status = read_runs(&d, paths, count);
+    if (status == MEP_OK) status = begin(&d, png);
+    if (status == MEP_OK) status = add_panels(&d);
+    if (status == MEP_OK) status = mep_picture_draw(d.picture);
+    drawing_free(&d);
     return status;
 }

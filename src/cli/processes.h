@@ -1,27 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The program as one of several processes, started by mpirun or srun. The first one alone prints; a failure of any of
- * them is printed once, and ends all with its exit code.
+ * The program as one of several processes, started by mpirun or srun. Only the first one prints. A failure of one is
+ * printed once, and ends all of them with its exit code.
  */
 #ifndef MEP_CLI_PROCESSES_H
 #define MEP_CLI_PROCESSES_H
 
-#include "dist/dist.h"
+#include "mep/dist.h"
 
-/* The group; a group of one where the program was started by itself. */
+/* The group, after mep_cli_join; a group of one if the program was started alone. */
 mep_dist *mep_cli_group(void);
 
-/* How many machines its processes are on. */
+/* The number of processes of the group, and of the machines that they are on. */
+int64_t mep_cli_processes(void);
 int64_t mep_cli_machines(void);
 
-/* Join the others for a command that divides its work, or refuse one that does not (`divides` 0) where there are
- * others. Returns 0, or the exit code after a line on stderr. */
+/* 1 in the process that prints: the first one. */
+int mep_cli_is_first(void);
+
+/* Join the other processes for a command that divides its work. If there are others, refuse a command that does not
+ * (`divides` 0). Returns 0, or the exit code after a line on stderr. */
 int mep_cli_join(const char *command, int divides);
 
-/* Print a line (printf form) on stderr; where the others do not know yet, keep it for mep_cli_leave. */
+/* Print a line (printf form) on stderr. If the other processes do not know of the failure yet, keep it for
+ * mep_cli_leave. */
 void mep_cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Bring all processes to their end; `code` is this one's exit code. Returns that of all. */
+/* End all processes; `code` is the exit code of this one. Returns the exit code of all. */
 int mep_cli_leave(int code);
 
 #endif

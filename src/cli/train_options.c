@@ -9,7 +9,6 @@
 
 #include "base/error.h"
 #include "cli/cli.h"
-#include "train/run_data.h"
 
 enum { VOCAB_STEP = 64 }; /* the paper's 50257 become 50304 */
 
@@ -45,14 +44,15 @@ int mep_train_options_begin(mep_train_options *options, const char *command, int
 /* Tokens that a model of this data has to know. */
 static mep_status data_vocabulary(const mep_train_settings *settings, int64_t *size)
 {
-    mep_data_mix data;
+    mep_data_mix *data = NULL;
     mep_tokenizer *tokenizer = NULL;
     MEP_TRY(mep_train_open_data(&data, settings));
     mep_status status = MEP_OK;
-    if (mep_dataset_tokenizer(data.data[0])[0] == '\0')
-        *size = mep_data_mix_vocab_size(&data);
+    const char *name = mep_dataset_tokenizer(mep_data_mix_dataset(data, 0));
+    if (name[0] == '\0')
+        *size = mep_data_mix_vocab_size(data);
     else
-        status = mep_tokenizer_open(&tokenizer, mep_dataset_tokenizer(data.data[0]));
+        status = mep_tokenizer_open(&tokenizer, name);
     if (tokenizer != NULL) *size = mep_tokenizer_vocab_size(tokenizer);
     mep_tokenizer_destroy(&tokenizer);
     mep_data_mix_close(&data);

@@ -14,7 +14,7 @@
 #define MEP_CLI_TRAIN_OPTIONS_H
 
 #include "cli/args.h"
-#include "cli/device.h"
+#include "cli/device_option.h"
 #include "mep/train.h"
 
 typedef struct mep_train_options {

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "io/model_files.h"
 #include "mep/bias.h"
 
 static int learns(const mep_model *model, const char *position)

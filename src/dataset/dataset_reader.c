@@ -43,7 +43,7 @@ typedef struct dataset_scan {
 } dataset_scan;
 
 struct mep_dataset {
-    char *bin_path, *idx_path, *json_path;
+    char *prefix, *bin_path, *idx_path, *json_path;
     mapping bin, idx;
     int bin_fd; /* -1: not open */
     int type;
@@ -55,6 +55,29 @@ struct mep_dataset {
     uint64_t checksum;
     dataset_scan *scan;
 };
+
+int mep_dataset_exists(const char *prefix)
+{
+    char *path = NULL;
+    if (prefix == NULL || mep_format(&path, "%.*s.idx", mep_dataset_prefix_length(prefix), prefix) != MEP_OK) return 0;
+    int exists = access(path, F_OK) == 0;
+    mep_free(&path);
+    return exists;
+}
+
+const char *mep_dataset_prefix(const mep_dataset *dataset)
+{
+    return dataset != NULL ? dataset->prefix : "";
+}
+
+const char *mep_dataset_token_type(const mep_dataset *dataset)
+{
+    static const char *const names[] = {
+        [MEP_TOKEN_UINT8] = "uint8",   [MEP_TOKEN_INT8] = "int8",   [MEP_TOKEN_INT16] = "int16",
+        [MEP_TOKEN_UINT16] = "uint16", [MEP_TOKEN_INT32] = "int32", [MEP_TOKEN_INT64] = "int64",
+    };
+    return dataset != NULL ? names[dataset->type] : "";
+}
 
 int64_t mep_token_type_size(int type)
 {
@@ -309,6 +332,7 @@ static mep_status read_description(mep_dataset *dataset)
 static mep_status open_files(mep_dataset *dataset, const char *prefix)
 {
     int length = mep_dataset_prefix_length(prefix);
+    MEP_TRY(mep_format(&dataset->prefix, "%.*s", length, prefix));
     MEP_TRY(mep_format(&dataset->bin_path, "%.*s.bin", length, prefix));
     MEP_TRY(mep_format(&dataset->idx_path, "%.*s.idx", length, prefix));
     MEP_TRY(mep_format(&dataset->json_path, "%.*s.json", length, prefix));
@@ -372,6 +396,7 @@ void mep_dataset_close(mep_dataset **dataset)
     if (open->bin.data != NULL) munmap((void *)open->bin.data, (size_t)open->bin.size);
     if (open->idx.data != NULL) munmap((void *)open->idx.data, (size_t)open->idx.size);
     if (open->bin_fd >= 0) close(open->bin_fd);
+    mep_free(&open->prefix);
     mep_free(&open->bin_path);
     mep_free(&open->idx_path);
     mep_free(&open->json_path);

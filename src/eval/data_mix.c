@@ -69,26 +69,26 @@ static mep_status parse(mep_data_mix *m, const char *spec)
     return MEP_OK;
 }
 
-mep_status mep_data_mix_parse(mep_data_mix *m, const char *spec)
+mep_status mep_data_mix_parse(mep_data_mix **mix, const char *spec)
 {
-    *m = (mep_data_mix){0};
-    mep_status status = parse(m, spec);
-    if (status != MEP_OK) mep_data_mix_close(m);
+    MEP_TRY(mep_alloc(mix, 1, sizeof **mix));
+    mep_status status = parse(*mix, spec);
+    if (status != MEP_OK) mep_data_mix_close(mix);
     return status;
 }
 
 /* Write the spec with a suffix after every name, and optionally without the folders. Weights keep their spelling. */
 static mep_status rename_all(const char *spec, int without_folders, const char *suffix, char out[MEP_DATA_SIZE])
 {
-    mep_data_mix m;
+    mep_data_mix *m = NULL;
     int used = 0;
     const char *at = spec;
     MEP_TRY(mep_data_mix_parse(&m, spec));
-    for (int64_t i = 0; i < m.count && used < MEP_DATA_SIZE; i++) {
-        const char *slash = without_folders ? strrchr(m.names[i], '/') : NULL;
-        const char *weight = at + strlen(m.names[i]), *comma = strchr(weight, ',');
-        int length = comma != NULL && i + 1 < m.count ? (int)(comma - weight) + 1 : (int)strlen(weight);
-        used += snprintf(out + used, (size_t)(MEP_DATA_SIZE - used), "%s%s%.*s", slash != NULL ? slash + 1 : m.names[i],
+    for (int64_t i = 0; i < m->count && used < MEP_DATA_SIZE; i++) {
+        const char *slash = without_folders ? strrchr(m->names[i], '/') : NULL;
+        const char *weight = at + strlen(m->names[i]), *comma = strchr(weight, ',');
+        int length = comma != NULL && i + 1 < m->count ? (int)(comma - weight) + 1 : (int)strlen(weight);
+        used += snprintf(out + used, (size_t)(MEP_DATA_SIZE - used), "%s%s%.*s", slash != NULL ? slash + 1 : m->names[i],
                          suffix, length, weight);
         at = weight + length;
     }
@@ -99,39 +99,52 @@ static mep_status rename_all(const char *spec, int without_folders, const char *
 
 mep_status mep_data_mix_append(const char *spec, const char *suffix, char out[MEP_DATA_SIZE])
 {
+    MEP_REQUIRE(spec, suffix, out);
     return rename_all(spec, 0, suffix, out);
 }
 
 mep_status mep_data_mix_title(const char *spec, char out[MEP_DATA_SIZE])
 {
+    MEP_REQUIRE(spec, out);
     return rename_all(spec, 1, "", out);
 }
 
 /* ---- Opening ---- */
 
-mep_status mep_data_mix_open(mep_data_mix *m, const char *spec, const char *split, mep_split part)
+mep_status mep_data_mix_open(mep_data_mix **mix, const char *spec, const char *split, mep_split part)
 {
+    MEP_REQUIRE(mix);
+    *mix = NULL;
+    MEP_REQUIRE(spec);
     const char *used = split != NULL && split[0] != '\0' ? split : NULL;
-    MEP_TRY(mep_data_mix_parse(m, spec));
-    mep_status status = MEP_OK;
+    mep_status status = mep_data_mix_parse(mix, spec);
+    if (status != MEP_OK) return status;
+    mep_data_mix *m = *mix;
     for (int64_t i = 0; i < m->count && status == MEP_OK; i++)
         status = mep_dataset_open_split(&m->data[i], m->names[i], used, part);
     if (status == MEP_OK) status = mep_data_mix_check_tokenizers(m, m);
-    if (status != MEP_OK) mep_data_mix_close(m);
+    if (status != MEP_OK) mep_data_mix_close(mix);
     return status;
 }
 
-void mep_data_mix_close(mep_data_mix *m)
+mep_status mep_data_mix_empty(mep_data_mix **mix)
 {
-    for (int64_t i = 0; i < m->count; i++) {
-        mep_dataset_close(&m->data[i]);
-        mep_free(&m->names[i]);
+    return mep_alloc(mix, 1, sizeof **mix);
+}
+
+void mep_data_mix_close(mep_data_mix **mix)
+{
+    if (mix == NULL || *mix == NULL) return;
+    for (int64_t i = 0; i < (*mix)->count; i++) {
+        mep_dataset_close(&(*mix)->data[i]);
+        mep_free(&(*mix)->names[i]);
     }
-    *m = (mep_data_mix){0};
+    mep_free(mix);
 }
 
 mep_status mep_data_mix_verify(const mep_data_mix *m)
 {
+    MEP_REQUIRE_AS("mix", m);
     for (int64_t i = 0; i < m->count; i++) MEP_TRY(mep_dataset_verify(m->data[i]));
     return MEP_OK;
 }
@@ -158,12 +171,37 @@ mep_status mep_data_mix_check_tokenizers(const mep_data_mix *a, const mep_data_m
     return MEP_OK;
 }
 
-/* ---- Sizes and checksums ---- */
+/* ---- Corpora, sizes and checksums ---- */
+
+int64_t mep_data_mix_count(const mep_data_mix *m)
+{
+    return m != NULL ? m->count : 0;
+}
+
+static int has_corpus(const mep_data_mix *m, int64_t index)
+{
+    return m != NULL && index >= 0 && index < m->count;
+}
+
+const char *mep_data_mix_name(const mep_data_mix *m, int64_t index)
+{
+    return has_corpus(m, index) ? m->names[index] : "";
+}
+
+double mep_data_mix_weight(const mep_data_mix *m, int64_t index)
+{
+    return has_corpus(m, index) ? m->weights[index] : 0;
+}
+
+const mep_dataset *mep_data_mix_dataset(const mep_data_mix *m, int64_t index)
+{
+    return has_corpus(m, index) ? m->data[index] : NULL;
+}
 
 int64_t mep_data_mix_tokens(const mep_data_mix *m)
 {
     int64_t sum = 0;
-    for (int64_t i = 0; i < m->count; i++) sum += mep_dataset_tokens(m->data[i]);
+    for (int64_t i = 0; i < mep_data_mix_count(m); i++) sum += mep_dataset_tokens(m->data[i]);
     return sum;
 }
 
@@ -176,15 +214,15 @@ int64_t mep_data_mix_documents(const mep_data_mix *m)
 
 int64_t mep_data_mix_least_tokens(const mep_data_mix *m)
 {
-    int64_t least = mep_dataset_tokens(m->data[0]);
-    for (int64_t i = 1; i < m->count; i++) least = min_i64(least, mep_dataset_tokens(m->data[i]));
+    int64_t least = mep_dataset_tokens(mep_data_mix_dataset(m, 0));
+    for (int64_t i = 1; i < mep_data_mix_count(m); i++) least = min_i64(least, mep_dataset_tokens(m->data[i]));
     return least;
 }
 
 int64_t mep_data_mix_vocab_size(const mep_data_mix *m)
 {
     int64_t most = 0;
-    for (int64_t i = 0; i < m->count; i++) most = max_i64(most, mep_dataset_vocab_size(m->data[i]));
+    for (int64_t i = 0; i < mep_data_mix_count(m); i++) most = max_i64(most, mep_dataset_vocab_size(m->data[i]));
     return most;
 }
 

@@ -29,6 +29,9 @@ static int report(void *context, int64_t done, int64_t total, double loss)
 mep_status mep_evaluate_mix(const mep_eval_call *call, const mep_data_mix *mix, mep_eval_result *result,
                             mep_eval_result *each)
 {
+    MEP_REQUIRE(call, mix, result);
+    MEP_REQUIRE(call->model, call->settings);
+    if (mix->count == 0) return mep_fail(MEP_ERROR_ARGUMENT, "the data mix has no corpus to evaluate");
     if (mix->count == 1) {
         MEP_TRY(mep_evaluate_in(call, mix->data[0], result));
         if (each != NULL) each[0] = *result;

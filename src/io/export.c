@@ -37,18 +37,18 @@ typedef struct outgoing {
 /* Tensor `index` by the family's name and in its layout's shape. */
 static mep_status describe(const mep_family *family, outgoing *out, int64_t index, mep_dtype dtype)
 {
-    char name[MEP_TENSOR_NAME];
-    int has_prefix = 0;
+    mep_family_name n;
     const mep_tensor *ours = &out->model->tensors[index];
     mep_tensor *theirs = &out->tensors[index];
-    if (!mep_family_tensor_name(family, ours->name, name, &has_prefix, &out->layouts[index]))
+    if (!mep_family_tensor_name(family, out->model->kinds[index], mep_tensor_layer(out->model, index), ours->name, &n))
         return mep_fail(MEP_ERROR_UNSUPPORTED, "%s has no tensor for %s", family->model_type, ours->name);
     *theirs = *ours;
     theirs->dtype = dtype;
     theirs->data = NULL;
-    size_t prefix = has_prefix ? strlen(family->prefix) : 0;
+    out->layouts[index] = n.layout;
+    size_t prefix = n.has_prefix ? strlen(family->prefix) : 0;
     memcpy(theirs->name, family->prefix, prefix);
-    memmove(theirs->name + prefix, name, strlen(name) + 1);
+    memcpy(theirs->name + prefix, n.name, strlen(n.name) + 1);
     if (ours->ndim == 2 && (out->layouts[index] & MEP_LAYOUT_TRANSPOSED)) {
         theirs->shape[0] = ours->shape[1];
         theirs->shape[1] = ours->shape[0];
@@ -191,7 +191,7 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
     return save_files(f, model, &config, folder, &s, 1);
 }
 
-mep_status mep_copy_tokenizer(const char *from, const char *to)
+static mep_status copy_tokenizer(const char *from, const char *to)
 {
     static const char *const names[] = {
         "tokenizer.json",    "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
@@ -212,4 +212,14 @@ mep_status mep_copy_tokenizer(const char *from, const char *to)
         MEP_TRY(status);
     }
     return MEP_OK;
+}
+
+mep_status mep_model_copy_tokenizer(const char *from, const char *to)
+{
+    MEP_REQUIRE(from, to);
+    char *folder = NULL;
+    MEP_TRY(mep_model_folder(from, &folder));
+    mep_status status = copy_tokenizer(folder, to);
+    mep_free(&folder);
+    return status;
 }

@@ -16,9 +16,6 @@ mep_status mep_model_config_from_json(const json_t *object, const char *file, me
 /* A new JSON object in this library's own form; NULL when memory is short. */
 json_t *mep_model_config_to_json(const mep_model_config *config);
 
-/* What a model's folder calls itself: "mep", or the model_type of a family; a constant string. */
-mep_status mep_model_read_type(const char *folder, const char **type);
-
 /* The folder that holds a model's files: `folder` itself, or the newest checkpoint in it. *path is freed with mep_free.
  */
 mep_status mep_model_folder(const char *folder, char **path);
@@ -26,9 +23,5 @@ mep_status mep_model_folder(const char *folder, char **path);
 /* Give a model that was created (mep_model_create) the weights of a folder, which must be of its sizes and switches.
  * Parameters of the position encoding stay as they are where the folder's encoding is another one. */
 mep_status mep_model_read_weights(mep_model *model, const char *folder);
-
-/* Copy the files that make a Hugging Face tokenizer, and generation_config.json, which says how texts end, from a
- * model's folder to another, those that are there. */
-mep_status mep_copy_tokenizer(const char *from, const char *to);
 
 #endif

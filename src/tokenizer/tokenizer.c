@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "tokenizer/bpe.h"
+#include "tokenizer/tokenizer_bytes.h"
 
 static const struct {
     const char *name;
@@ -99,6 +100,15 @@ const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size)
     if (tokenizer == NULL || size == NULL) return NULL;
     *size = 0;
     return tokenizer->ops->json != NULL ? tokenizer->ops->json(tokenizer, size) : NULL;
+}
+
+mep_status mep_tokenizer_to_json(const mep_tokenizer *tokenizer, char **text, int64_t *size)
+{
+    MEP_REQUIRE(tokenizer, text, size);
+    *text = NULL;
+    const char *json = mep_tokenizer_json(tokenizer, size);
+    if (json == NULL) return mep_bytes_json(text, size); /* the only tokenizer without a file */
+    return mep_format(text, "%.*s", (int)*size, json);
 }
 
 int mep_tokenizer_equal(const mep_tokenizer *a, const mep_tokenizer *b)

@@ -11,7 +11,7 @@
 #include "base/memory.h"
 
 mep_status mep_adamw_create_part(mep_adamw **optimizer, const mep_range *part, int64_t parts,
-                                 const mep_adamw_settings *settings, mep_place place)
+                                 const mep_adamw_settings *settings, mep_context place)
 {
     mep_adamw *o = NULL;
     *optimizer = NULL;
@@ -34,7 +34,7 @@ mep_status mep_adamw_create_part(mep_adamw **optimizer, const mep_range *part, i
 }
 
 mep_status mep_adamw_create(mep_adamw **optimizer, const mep_model *model, const mep_adamw_settings *settings,
-                            mep_place place)
+                            mep_context place)
 {
     const mep_range all = {0, mep_model_parameter_values(model)};
     return mep_adamw_create_part(optimizer, &all, 1, settings, place);

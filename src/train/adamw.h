@@ -22,7 +22,7 @@ typedef struct mep_range {
  * chunk computes the same bits. */
 typedef struct mep_adamw {
     mep_adamw_settings settings;
-    mep_place place;
+    mep_context place;
     mep_range *part; /* [parts] the values that it updates: all of the model's, or this process's */
     int64_t parts;
     int64_t size;    /* values of all parts */
@@ -34,10 +34,10 @@ typedef struct mep_adamw {
 
 /* Moments zero, for all values of `model`; *optimizer is the caller's, and must not outlive the place's state. */
 mep_status mep_adamw_create(mep_adamw **optimizer, const mep_model *model, const mep_adamw_settings *settings,
-                            mep_place place);
+                            mep_context place);
 /* The same for some of them. */
 mep_status mep_adamw_create_part(mep_adamw **optimizer, const mep_range *part, int64_t parts,
-                                 const mep_adamw_settings *settings, mep_place place);
+                                 const mep_adamw_settings *settings, mep_context place);
 void mep_adamw_destroy(mep_adamw **optimizer);
 
 /* optimizer->squares: the sum of squares of each chunk of the parts of a gradient block, one after the other. */

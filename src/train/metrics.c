@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -137,6 +138,7 @@ mep_status mep_metrics_parse(mep_metrics *metrics, const char *path, const char 
 
 mep_status mep_metrics_read(mep_metrics *metrics, const char *path)
 {
+    MEP_REQUIRE(metrics, path);
     char *text = NULL;
     int64_t size = 0;
     *metrics = (mep_metrics){0};
@@ -153,7 +155,17 @@ static int64_t count_lines(const char *text, int64_t size)
     return count;
 }
 
-mep_status mep_metrics_last(const char *path, json_t **last)
+/* The line as JSON text, or NULL for NULL. */
+static mep_status copy_line(const json_t *line, char **copy)
+{
+    if (line == NULL) return MEP_OK;
+    char *text = json_dumps(line, JSON_COMPACT);
+    mep_status status = text != NULL ? mep_copy_string(copy, text) : mep_fail(MEP_ERROR_MEMORY, "cannot copy a line");
+    free(text);
+    return status;
+}
+
+static mep_status find_last(const char *path, json_t **last)
 {
     char *text = NULL;
     int64_t end = 0;
@@ -174,8 +186,20 @@ mep_status mep_metrics_last(const char *path, json_t **last)
     return status;
 }
 
+mep_status mep_metrics_last(const char *path, char **line)
+{
+    MEP_REQUIRE(path, line);
+    json_t *last = NULL;
+    *line = NULL;
+    mep_status status = find_last(path, &last);
+    if (status == MEP_OK) status = copy_line(last, line);
+    json_decref(last);
+    return status;
+}
+
 void mep_metrics_free(mep_metrics *metrics)
 {
+    if (metrics == NULL) return;
     for (int64_t i = 0; i < metrics->corpus_count; i++) mep_free(&metrics->corpora[i]);
     mep_free(&metrics->corpora);
     mep_free(&metrics->steps);

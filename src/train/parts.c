@@ -15,7 +15,7 @@ enum { LEVELS = 63 };
 struct mep_parts {
     const mep_model *model;
     mep_reduction *reduction;
-    mep_place place;
+    mep_context place;
     int64_t count, levels;
     float *gradients;
     float *waiting[LEVELS]; /* [levels] blocks */
@@ -32,7 +32,7 @@ int64_t mep_parts_levels(int64_t count)
 }
 
 mep_status mep_parts_create(mep_parts **parts, const mep_model *model, int64_t count, float *gradients,
-                            mep_reduction *reduction, mep_place place)
+                            mep_reduction *reduction, mep_context place)
 {
     mep_parts *p;
     *parts = NULL;
@@ -89,8 +89,9 @@ static int can_sum(int64_t processes, int64_t parts)
     return parts > 0 && parts % processes == 0 && (processes == 1 || (each & (each - 1)) == 0);
 }
 
-int64_t mep_parts_of_run(const mep_train_settings *s, int64_t processes)
+int64_t mep_train_gradient_parts(const mep_train_settings *s, int64_t processes)
 {
+    if (s == NULL || processes < 1) return 0;
     return can_sum(processes, s->gradient_parts) ? s->gradient_parts : processes;
 }
 

@@ -17,7 +17,7 @@ typedef struct mep_parts mep_parts;
 /* `count` parts of this process, whose sum becomes `gradients`: a block like the model's values, and the reduction's.
  * Takes mep_parts_levels(count) more of them, all in one place. Model, gradients and reduction must outlive it. */
 mep_status mep_parts_create(mep_parts **parts, const mep_model *model, int64_t count, float *gradients,
-                            mep_reduction *reduction, mep_place place);
+                            mep_reduction *reduction, mep_context place);
 int64_t mep_parts_levels(int64_t count); /* log2, rounded up */
 void mep_parts_destroy(mep_parts **parts);
 
@@ -27,10 +27,6 @@ float *mep_parts_begin(mep_parts *parts, int64_t index);
 /* A mep_gradients_fn: tensors first .. end - 1 of the part are final. Adds what waits for them, and those of the last
  * part go on to the reduction. */
 void mep_parts_final(void *parts, int64_t first, int64_t end);
-
-/* Of a run: the parts that `processes` processes sum the gradients of a step in. Those of the settings where that can
- * be, else as many as processes. */
-int64_t mep_parts_of_run(const mep_train_settings *settings, int64_t processes);
 
 /* "4, 2, 1": how many processes can sum gradients in so many parts. */
 enum { MEP_PARTS_TEXT = 400 };

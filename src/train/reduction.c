@@ -109,7 +109,7 @@ mep_status mep_reduction_create(mep_reduction **reduction, const mep_model *mode
     if (status == MEP_OK) status = mep_alloc(&r->received, values, sizeof *r->received);
     if (status == MEP_OK) status = mep_alloc(&r->send, 2 * size, sizeof *r->send);
     r->receive = r->send + size;
-    if (status == MEP_OK && size > 1 && shards->group->threads) {
+    if (status == MEP_OK && size > 1 && shards->group->any_thread) {
         r->has_thread = pthread_create(&r->thread, NULL, work, r) == 0;
         if (!r->has_thread) status = mep_fail(MEP_ERROR_MEMORY, "cannot start a thread for the gradients");
     }

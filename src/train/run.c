@@ -26,6 +26,20 @@
 enum { TOKENIZER_LIMIT = 1 << 28 };
 static const char TOKENIZER[] = "tokenizer.json", OPTIMIZER[] = "optimizer.safetensors", LOG[] = "metrics.jsonl";
 
+mep_status mep_train_checkpoint(const char *run, char path[MEP_PATH_SIZE], int64_t *step)
+{
+    MEP_REQUIRE(run, path, step);
+    char *newest = NULL;
+    path[0] = '\0';
+    MEP_TRY(mep_checkpoint_latest(run, &newest, step));
+    mep_status status = MEP_OK;
+    if (newest != NULL && snprintf(path, MEP_PATH_SIZE, "%s", newest) >= MEP_PATH_SIZE)
+        status = mep_fail(MEP_ERROR_UNSUPPORTED, "%s: the path is longer than %d characters", newest,
+                          MEP_PATH_SIZE - 1);
+    mep_free(&newest);
+    return status;
+}
+
 mep_status mep_train_steps_done(const char *run, int64_t *steps)
 {
     MEP_REQUIRE(run, steps);

@@ -74,7 +74,7 @@ const char *mep_on_nan_name(mep_on_nan on_nan)
 static mep_status check_data(const mep_train_settings *s)
 {
     int64_t bounds[4] = {0};
-    mep_data_mix mixture;
+    mep_data_mix *mixture = NULL;
     if (s->split[0] != '\0') MEP_TRY(mep_split_documents(s->split, 1, bounds));
     MEP_TRY(mep_data_mix_parse(&mixture, s->valid[0] != '\0' ? s->valid : "none"));
     mep_data_mix_close(&mixture);

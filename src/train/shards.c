@@ -36,18 +36,17 @@ static void cut(mep_shards *s, const mep_model *model, int64_t first, int64_t en
     }
 }
 
-/* Where mep_session_backward's mep_session_gradients_final cuts; returns the number of pieces before the position
- * bias. */
+/* Where a training pass reports final gradients (mep_range_at); returns the number of pieces before the position bias.
+ */
 static int64_t cut_all(mep_shards *s, const mep_model *m)
 {
-    int64_t tail = m->position_bias >= 0 ? m->position_bias : m->count;
+    int64_t before = 0;
     s->count = 0;
-    cut(s, m, 0, m->first_layer);
-    for (int64_t l = 0; l < m->config.num_hidden_layers; l++)
-        cut(s, m, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
-    cut(s, m, m->final_norm_weight, tail);
-    int64_t before = s->count;
-    cut(s, m, tail, m->count);
+    for (int64_t r = 0; r < mep_range_count(m); r++) {
+        mep_tensor_range range = mep_range_at(m, r);
+        before = s->count;
+        cut(s, m, range.first, range.end);
+    }
     return before;
 }
 

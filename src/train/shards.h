@@ -9,7 +9,7 @@
 #ifndef MEP_TRAIN_SHARDS_H
 #define MEP_TRAIN_SHARDS_H
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 #include "model/model.h"
 #include "train/adamw.h"
 

@@ -19,7 +19,6 @@
 #include "mep/attention.h"
 #include "model/model.h"
 #include "train/run_data.h"
-#include "train/trainer.h"
 
 /* Work is counted in floating point operations of a plain transformer; seconds follow from the work of the last
  * minutes, in training and in evaluation by themselves. Index: MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING. */
@@ -37,7 +36,7 @@ typedef struct study {
     mep_dist *group;
     mep_run_folder held; /* process 0 has its lock */
     const mep_study_settings *asked;
-    mep_study_lists all;
+    mep_study_lists *all;
     const mep_study_settings *settings; /* all.settings: asked, with the lists of the study */
     mep_study_fn progress;
     void *context;
@@ -66,10 +65,7 @@ typedef struct study_run {
 /* Operations of the forward pass a token: two a weight, and attention over half of the length on average. */
 static double token_work(const mep_train_settings *s, int64_t length)
 {
-    const mep_model_config *m = &s->model;
-    double hidden = (double)m->hidden_size, layers = (double)m->num_hidden_layers;
-    double weights = layers * hidden * (4 * hidden + 2 * (double)m->intermediate_size) + hidden * (double)m->vocab_size;
-    return 2 * weights + 2 * layers * hidden * (double)length;
+    return (mep_products_work(&s->model, length) + mep_attention_work(&s->model, length)) / (double)length;
 }
 
 static double step_work(const mep_train_settings *s)
@@ -239,8 +235,7 @@ static mep_status evaluate_length(study *s, study_run *r, int64_t length, json_t
     mep_eval_result result = {0};
     settings.length = length;
     begin_part(s, MEP_STUDY_EVALUATING, length);
-    const mep_eval_call call = {.group = &mep_dist_alone,
-                                .model = model,
+    const mep_eval_call call = {.model = model,
                                 .settings = &settings,
                                 .progress = evaluation_progress,
                                 .context = &context};
@@ -254,7 +249,7 @@ static mep_status evaluate(study *s, study_run *r)
 {
     json_t *eval = NULL;
     mep_model *model = NULL;
-    mep_data_mix data = {0};
+    mep_data_mix *data = NULL;
     MEP_TRY(find_folder(s, r));
     mep_status status = mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval);
     for (int64_t i = 0; i < s->settings->length_count && status == MEP_OK; i++) {
@@ -266,7 +261,7 @@ static mep_status evaluate(study *s, study_run *r)
             MEP_TRY_OR(status, mep_model_load(&model, r->folder), end);
             MEP_TRY_OR(status, mep_train_open_valid(&data, &r->train), end);
         }
-        status = evaluate_length(s, r, length, eval, model, &data);
+        status = evaluate_length(s, r, length, eval, model, data);
     }
 end:
     json_decref(eval);
@@ -378,7 +373,7 @@ static mep_status open_folder(study *s, const char *folder, const mep_study_corp
     if (s->group->size > 1) MEP_TRY(check_common_folder(s, folder));
     mep_status status = writes ? MEP_OK : mep_run_folder_open(&s->held, folder, 0);
     if (status == MEP_OK) status = mep_study_lists_read(&s->all, folder, s->asked);
-    s->settings = &s->all.settings;
+    if (status == MEP_OK) s->settings = mep_study_lists_settings(s->all);
     s->runs = s->settings->corpus_count * s->settings->seed_count * s->settings->encoding_count;
     if (status == MEP_OK) status = mep_alloc(&s->owner, s->runs, sizeof *s->owner);
     return mep_dist_agree(s->group, status);
@@ -415,6 +410,9 @@ static mep_status check_attention(const mep_train_settings *t)
 mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
                             mep_study_fn progress, void *context)
 {
+    MEP_REQUIRE(folder, settings);
+    MEP_REQUIRE(settings->corpora, settings->encodings, settings->seeds, settings->lengths);
+    if (group == NULL) group = &mep_dist_alone;
     study s = {.group = group, .asked = settings, .settings = settings, .progress = progress, .context = context};
     mep_study_corpus *corpora = NULL;
     mep_status status = mep_alloc(&corpora, settings->corpus_count, sizeof *corpora);
@@ -436,7 +434,5 @@ mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study
 
 mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress, void *context)
 {
-    MEP_REQUIRE(folder, settings);
-    MEP_REQUIRE(settings->corpora, settings->encodings, settings->seeds, settings->lengths);
-    return mep_study_run_in(&mep_dist_alone, folder, settings, progress, context);
+    return mep_study_run_in(NULL, folder, settings, progress, context);
 }

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 #include "mep/study.h"
 #include "train/run.h"
 #include "train/run_folder.h"
@@ -20,23 +20,12 @@ typedef struct mep_study_corpus {
     mep_run_checksums checksums;
 } mep_study_corpus;
 
-/* As mep_study_run, with the runs divided over the processes of a group: each trains and evaluates its runs by itself,
- * into a folder that all of them see, so that results are those of one process. To be called by all with the same
- * arguments. progress is called in each process for its own runs. Where one stops, all stop at their next report; where
- * one fails, the others too, with their work saved. */
-mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
-                            mep_study_fn progress, void *context);
-
 /* Check the lists, every setting, and that the data is there, long enough and in the vocabulary; corpora[corpus_count].
  */
 mep_status mep_study_check(const mep_study_settings *settings, mep_study_corpus *corpora);
 
 /* The name of a corpus: the last part of its prefix, or of each prefix of a mixture. */
 mep_status mep_study_corpus_name(const mep_study_settings *settings, int64_t corpus, char name[MEP_DATA_SIZE]);
-
-/* The settings of a run. Indices into the lists. */
-mep_status mep_study_run_settings(const mep_study_settings *settings, int64_t corpus, int64_t encoding, int64_t seed,
-                                  mep_train_settings *run);
 
 /* The settings of an evaluation on a corpus, at the longest length: max_tokens is the largest multiple of it that the
  * data and the settings allow. */
@@ -50,31 +39,11 @@ mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s
 
 /* ---- All that was ever asked of a study: study_lists.c ---- */
 
-/* The settings of a call with the lists of the study, which have the call's: encodings in the order in which they were
- * asked for, lengths ascending. */
-typedef struct mep_study_lists {
-    mep_study_settings settings;
-    json_t *study; /* study.json */
-    const char **encodings;
-    uint64_t *seeds;
-    int64_t *lengths;
-} mep_study_lists;
-
-mep_status mep_study_lists_read(mep_study_lists *lists, const char *folder, const mep_study_settings *asked);
-void mep_study_lists_free(mep_study_lists *lists);
-
 /* Add the lists of a call to those of study.json; lists that are missing are made from the runs in the folder. */
 mep_status mep_study_lists_add(json_t *study, const char *folder, const mep_study_settings *asked, int *changed);
 
-/* The place of an encoding in the study to which the folder belongs, that of a run, a corpus or the study; -1 where
- * there is none. It never changes, so that it can choose a colour. */
-int64_t mep_study_encoding_place(const char *folder, const char *encoding);
-
 /* The name of an encoding in that of a run's folder. */
 void mep_study_encoding_name(const char *spec, char name[MEP_STUDY_NAME]);
-
-/* The dtype of the runs of the study in a folder; *dtype stays as it is where there is no study yet. */
-mep_status mep_study_dtype(const char *folder, mep_dtype *dtype);
 
 /* ---- RUN/eval.json ---- */
 

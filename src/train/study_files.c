@@ -173,6 +173,7 @@ mep_status mep_study_open_folder(const char *folder, const mep_study_settings *s
 
 mep_status mep_study_dtype(const char *folder, mep_dtype *dtype)
 {
+    MEP_REQUIRE(folder, dtype);
     char *path = NULL;
     json_t *root = NULL;
     const char *name = NULL;

@@ -17,6 +17,14 @@
 #include "io/json.h"
 #include "train/study.h"
 
+struct mep_study_lists {
+    mep_study_settings settings;
+    json_t *study; /* study.json */
+    const char **encodings;
+    uint64_t *seeds;
+    int64_t *lengths;
+};
+
 static const char ENCODINGS[] = "encodings", SEEDS[] = "seeds", LENGTHS[] = "lengths";
 
 static mep_status out_of_memory(void)
@@ -193,60 +201,73 @@ static mep_status read_lists(mep_study_lists *lists, mep_study_settings *s)
     return MEP_OK;
 }
 
-mep_status mep_study_lists_read(mep_study_lists *lists, const char *folder, const mep_study_settings *asked)
+mep_status mep_study_lists_read(mep_study_lists **result, const char *folder, const mep_study_settings *asked)
 {
+    MEP_REQUIRE_AS("lists", result);
+    *result = NULL;
+    MEP_REQUIRE_AS("folder, settings", folder, asked);
     char *path = NULL;
     int changed = 0;
-    *lists = (mep_study_lists){.settings = *asked};
-    MEP_TRY(mep_path_join(&path, folder, "study.json"));
-    mep_status status = mep_file_exists(path) ? mep_json_load(path, &lists->study) : MEP_OK;
+    mep_study_lists *lists;
+    MEP_TRY(mep_alloc(&lists, 1, sizeof *lists));
+    lists->settings = *asked;
+    mep_status status = mep_path_join(&path, folder, "study.json");
+    if (status == MEP_OK) status = mep_file_exists(path) ? mep_json_load(path, &lists->study) : MEP_OK;
     mep_free(&path);
     if (status == MEP_OK && lists->study == NULL) lists->study = json_object();
     if (status == MEP_OK) status = mep_study_lists_add(lists->study, folder, asked, &changed);
     if (status == MEP_OK) status = read_lists(lists, &lists->settings);
-    if (status != MEP_OK) mep_study_lists_free(lists);
+    if (status != MEP_OK) mep_study_lists_free(&lists);
+    *result = lists;
     return status;
 }
 
-void mep_study_lists_free(mep_study_lists *lists)
+const mep_study_settings *mep_study_lists_settings(const mep_study_lists *lists)
 {
-    json_decref(lists->study);
-    lists->study = NULL;
-    mep_free(&lists->encodings);
-    mep_free(&lists->seeds);
-    mep_free(&lists->lengths);
+    return lists != NULL ? &lists->settings : NULL;
 }
 
-/* ---- The place of an encoding ---- */
+void mep_study_lists_free(mep_study_lists **lists)
+{
+    if (lists == NULL || *lists == NULL) return;
+    json_decref((*lists)->study);
+    mep_free(&(*lists)->encodings);
+    mep_free(&(*lists)->seeds);
+    mep_free(&(*lists)->lengths);
+    mep_free(lists);
+}
 
-/* -1 where the folder is not that of a study which has the encoding. */
-static int64_t find_place(const char *folder, const char *encoding)
+/* ---- The index of an encoding ---- */
+
+/* -1 if the folder is not that of a study which has the encoding. */
+static int64_t find_index(const char *folder, const char *encoding)
 {
     char *path = NULL;
     json_t *study = NULL;
     const json_t *value = NULL;
     size_t index = 0;
-    int64_t place = -1;
+    int64_t found = -1;
     if (mep_path_join(&path, folder, "study.json") == MEP_OK && mep_file_exists(path) &&
         mep_json_load(path, &study) == MEP_OK)
         json_array_foreach(json_object_get(study, ENCODINGS), index, value)
         {
             const char *spec = json_string_value(value);
-            if (spec != NULL && strcmp(spec, encoding) == 0) place = (int64_t)index;
+            if (spec != NULL && strcmp(spec, encoding) == 0) found = (int64_t)index;
         }
     json_decref(study);
     mep_free(&path);
-    return place;
+    return found;
 }
 
-int64_t mep_study_encoding_place(const char *folder, const char *encoding)
+int64_t mep_study_encoding_index(const char *folder, const char *encoding)
 {
+    if (folder == NULL || encoding == NULL) return -1;
     static const char *const above[] = {".", "..", "../.."};
-    int64_t place = -1;
-    for (int i = 0; i < 3 && place < 0; i++) {
+    int64_t found = -1;
+    for (int i = 0; i < 3 && found < 0; i++) {
         char *path = NULL;
-        if (mep_path_join(&path, folder, above[i]) == MEP_OK) place = find_place(path, encoding);
+        if (mep_path_join(&path, folder, above[i]) == MEP_OK) found = find_index(path, encoding);
         mep_free(&path);
     }
-    return place;
+    return found;
 }

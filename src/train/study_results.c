@@ -31,9 +31,9 @@ static mep_status read_run(const mep_study_settings *s, const char *run, const m
 static mep_status find_eval_settings(const char *folder, const mep_study_settings *s, int64_t corpus,
                                      mep_eval_settings *eval)
 {
-    mep_study_lists all;
+    mep_study_lists *all;
     MEP_TRY(mep_study_lists_read(&all, folder, s));
-    mep_status status = mep_study_eval_settings(&all.settings, corpus, eval);
+    mep_status status = mep_study_eval_settings(mep_study_lists_settings(all), corpus, eval);
     mep_study_lists_free(&all);
     return status;
 }

@@ -72,6 +72,8 @@ static mep_status data_settings(const mep_study_settings *s, int64_t corpus, mep
 mep_status mep_study_run_settings(const mep_study_settings *s, int64_t corpus, int64_t encoding, int64_t seed,
                                   mep_train_settings *run)
 {
+    MEP_REQUIRE_AS("settings, run", s, run);
+    MEP_REQUIRE_AS("settings->corpora, settings->encodings, settings->seeds", s->corpora, s->encodings, s->seeds);
     const char *spec = s->encodings[encoding];
     *run = s->train;
     run->seed = s->seeds[seed];
@@ -105,10 +107,10 @@ static mep_status eval_settings(const mep_study_settings *s, const char *name, i
 mep_status mep_study_eval_settings(const mep_study_settings *s, int64_t corpus, mep_eval_settings *eval)
 {
     mep_train_settings run = s->train;
-    mep_data_mix data;
+    mep_data_mix *data = NULL;
     MEP_TRY(data_settings(s, corpus, &run));
     MEP_TRY(mep_train_open_valid(&data, &run));
-    mep_status status = eval_settings(s, data.names[0], mep_data_mix_least_tokens(&data), eval);
+    mep_status status = eval_settings(s, data->names[0], mep_data_mix_least_tokens(data), eval);
     mep_data_mix_close(&data);
     return status;
 }
@@ -181,13 +183,13 @@ static mep_status check_encodings(const mep_study_settings *s)
 
 static mep_status check_train(const mep_study_settings *s, const mep_train_settings *run, mep_study_corpus *corpus)
 {
-    mep_data_mix data;
+    mep_data_mix *data = NULL;
     mep_data_order order = {0};
     mep_status status;
     MEP_TRY(mep_train_open_data(&data, run));
-    MEP_TRY_OR(status, mep_train_verify_data(&data, run), end);
-    MEP_TRY_OR(status, mep_data_order_open(&order, &data, s->train.length, 0), end);
-    mep_data_mix_checksums(&data, corpus->checksums.data);
+    MEP_TRY_OR(status, mep_train_verify_data(data, run), end);
+    MEP_TRY_OR(status, mep_data_order_open(&order, data, s->train.length, 0), end);
+    mep_data_mix_checksums(data, corpus->checksums.data);
 end:
     mep_data_order_close(&order);
     mep_data_mix_close(&data);
@@ -196,13 +198,13 @@ end:
 
 static mep_status check_valid(const mep_study_settings *s, const mep_train_settings *run, mep_study_corpus *corpus)
 {
-    mep_data_mix data;
+    mep_data_mix *data = NULL;
     mep_eval_settings eval;
     mep_status status;
     MEP_TRY(mep_train_open_valid(&data, run));
-    MEP_TRY_OR(status, mep_train_verify_data(&data, run), end);
-    MEP_TRY_OR(status, eval_settings(s, data.names[0], mep_data_mix_least_tokens(&data), &eval), end);
-    mep_data_mix_checksums(&data, corpus->checksums.valid);
+    MEP_TRY_OR(status, mep_train_verify_data(data, run), end);
+    MEP_TRY_OR(status, eval_settings(s, data->names[0], mep_data_mix_least_tokens(data), &eval), end);
+    mep_data_mix_checksums(data, corpus->checksums.valid);
 end:
     mep_data_mix_close(&data);
     return status;

@@ -4,7 +4,7 @@
  * business, mathematics model's and adamw's, the order of sums parts.c's and sums.c's, how gradients and moments travel
  * reduction.c's and shards.c's.
  */
-#include "train/trainer.h"
+#include "mep/train.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,6 +19,7 @@
 #include "io/model_files.h"
 #include "mep/device.h"
 #include "model/session.h"
+#include "model/train_pass.h"
 #include "train/adamw.h"
 #include "train/data_order.h"
 #include "train/numeric.h"
@@ -35,7 +36,7 @@ typedef struct trainer {
     const char *run;       /* its folder; in process 0 that of `folder` once it is open */
     mep_run_folder folder; /* of process 0 */
     mep_train_settings settings;
-    mep_data_mix data, valid; /* valid.count is 0 where there is none */
+    mep_data_mix *data, *valid; /* valid->count is 0 if there is none */
     mep_data_order order;
     mep_eval_result valid_results[MEP_DATA_MIX_MOST]; /* of each corpus, at the last validation */
     mep_model *model;
@@ -81,13 +82,13 @@ static mep_status open_data(trainer *t)
     const mep_train_settings *s = &t->settings;
     mep_data_order unused;
     MEP_TRY(mep_train_open_data(&t->data, s));
-    MEP_TRY(mep_train_verify_data(&t->data, s));
+    MEP_TRY(mep_train_verify_data(t->data, s));
     MEP_TRY(mep_train_open_valid(&t->valid, s));
-    MEP_TRY(mep_train_verify_data(&t->valid, s));
-    MEP_TRY(mep_data_mix_check_tokenizers(&t->data, &t->valid));
-    MEP_TRY(mep_data_order_open(&unused, &t->valid, s->length, 0)); /* too short shows now, not after hours */
+    MEP_TRY(mep_train_verify_data(t->valid, s));
+    MEP_TRY(mep_data_mix_check_tokenizers(t->data, t->valid));
+    MEP_TRY(mep_data_order_open(&unused, t->valid, s->length, 0)); /* too short shows now, not after hours */
     mep_data_order_close(&unused);
-    return mep_data_order_open(&t->order, &t->data, s->length, s->seed);
+    return mep_data_order_open(&t->order, t->data, s->length, s->seed);
 }
 
 /* The tokenizer.json of the folder that the run begins from is the data's, where both are known. */
@@ -95,7 +96,7 @@ static mep_status check_init_tokenizer(const trainer *t)
 {
     mep_tokenizer *model = NULL, *data = NULL;
     char *folder = NULL, *path = NULL;
-    const char *name = mep_dataset_tokenizer(t->data.data[0]);
+    const char *name = mep_dataset_tokenizer(t->data->data[0]);
     MEP_TRY(mep_model_folder(t->settings.init, &folder));
     mep_status status = mep_path_join(&path, folder, "tokenizer.json");
     if (status == MEP_OK && name[0] != '\0' && mep_file_exists(path)) {
@@ -126,7 +127,7 @@ static mep_status initialize(trainer *t)
 static mep_status divide_batch(trainer *t)
 {
     const mep_train_settings *s = &t->settings;
-    int64_t parts = mep_parts_of_run(s, t->group->size);
+    int64_t parts = mep_train_gradient_parts(s, t->group->size);
     if (s->batch_size % t->group->size != 0)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "%lld processes cannot share %lld sequences a step evenly; start as many as divide batch_size",
@@ -153,7 +154,7 @@ static mep_status open_step(trainer *t)
     int64_t rows = 0;
     MEP_TRY(mep_multiply(s->batch_size, s->length, 1, &rows));
     MEP_TRY(mep_session_create(&t->session, t->model, &session));
-    mep_place place = mep_session_place(t->session);
+    mep_context place = mep_session_context(t->session);
     MEP_TRY(mep_device_array(s->device, &t->gradients, t->model->size, sizeof *t->gradients));
     if (s->device == MEP_DEVICE_CPU)
         t->space = t->gradients;
@@ -203,7 +204,7 @@ static mep_status accumulate(trainer *t)
     MEP_TRY(mep_session_refresh(t->session));
     for (int64_t b = begin; b < end; b++)
         MEP_TRY(mep_data_order_read(&t->order, t->state.step * s->batch_size + b, t->inputs + b * length,
-                                 t->targets + b * length));
+                                    t->targets + b * length));
     for (int64_t first = begin; first < end; first += t->micro) {
         float *gradients = mep_parts_begin(t->parts, (first - begin) / t->part);
         int last = (first + t->micro) % t->part == 0;
@@ -364,7 +365,7 @@ static mep_status validate(trainer *t, mep_train_progress *p)
     double start = mep_now();
     MEP_TRY(mep_session_store(t->session));
     const mep_eval_call call = {.group = t->group, .model = t->model, .settings = &e};
-    MEP_TRY(mep_evaluate_mix(&call, &t->valid, &result, t->valid_results));
+    MEP_TRY(mep_evaluate_mix(&call, t->valid, &result, t->valid_results));
     p->valid_loss = result.loss;
     p->valid_seconds = mep_now() - start;
     return MEP_OK;
@@ -413,10 +414,10 @@ static mep_status log_step(trainer *t, mep_train_progress *p)
     const mep_train_settings *s = &t->settings;
     mep_status status = MEP_OK, logged = MEP_OK;
     MEP_TRY(run_step(t, p));
-    if (t->valid.count > 0 && s->valid_every > 0 && (p->step % s->valid_every == 0 || p->step == s->steps))
+    if (t->valid->count > 0 && s->valid_every > 0 && (p->step % s->valid_every == 0 || p->step == s->steps))
         status = validate(t, p);
     if (t->group->rank == 0) {
-        logged = mep_run_log(&t->log, p, &t->valid, t->valid_results);
+        logged = mep_run_log(&t->log, p, t->valid, t->valid_results);
         mep_status closed = mep_lines_close(&t->log);
         if (logged == MEP_OK) logged = closed;
     }
@@ -446,8 +447,8 @@ static mep_status loop(trainer *t, mep_train_fn progress, void *context)
 static mep_run_checksums checksums_of(const trainer *t)
 {
     mep_run_checksums checksums = {0};
-    mep_data_mix_checksums(&t->data, checksums.data);
-    mep_data_mix_checksums(&t->valid, checksums.valid);
+    mep_data_mix_checksums(t->data, checksums.data);
+    mep_data_mix_checksums(t->valid, checksums.valid);
     return checksums;
 }
 
@@ -490,7 +491,7 @@ static mep_status make_folder(trainer *t)
     MEP_TRY(mep_make_folder(t->run, 1));
     MEP_TRY(hold_folder(t));
     MEP_TRY(check_folder(t));
-    MEP_TRY(mep_run_write_tokenizer(t->run, t->data.data[0]));
+    MEP_TRY(mep_run_write_tokenizer(t->run, t->data->data[0]));
     return mep_run_write_settings(t->run, &t->settings, &checksums);
 }
 
@@ -500,7 +501,7 @@ static mep_status choose_parts(trainer *t)
     int64_t processes = t->group->size, *parts = &t->settings.gradient_parts;
     char possible[MEP_PARTS_TEXT];
     if (*parts == 0) *parts = processes;
-    if (mep_parts_of_run(&t->settings, processes) == *parts) return MEP_OK;
+    if (mep_train_gradient_parts(&t->settings, processes) == *parts) return MEP_OK;
     mep_parts_processes(*parts, possible);
     return mep_fail(
         MEP_ERROR_ARGUMENT,
@@ -525,6 +526,8 @@ static mep_status begin(const trainer *t, mep_train_begun_fn begun, void *contex
 mep_status mep_train_start_in(mep_dist *group, const char *run, const mep_train_settings *settings,
                               mep_train_begun_fn begun, mep_train_fn progress, void *context)
 {
+    MEP_REQUIRE(run, settings);
+    if (group == NULL) group = &mep_dist_alone;
     trainer t = {.group = group, .run = run, .settings = *settings};
     int writes = group->rank == 0;
     if (t.settings.model.max_position_embeddings < settings->length)
@@ -606,6 +609,8 @@ static mep_status load(trainer *t, int64_t done)
 mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun_fn begun, mep_train_fn progress,
                                void *context)
 {
+    MEP_REQUIRE(run);
+    if (group == NULL) group = &mep_dist_alone;
     trainer t = {.group = group, .run = run};
     run_files *files;
     MEP_TRY(mep_alloc(&files, 1, sizeof *files));
@@ -629,12 +634,10 @@ mep_status mep_train_resume_in(mep_dist *group, const char *run, mep_train_begun
 
 mep_status mep_train_start(const char *run, const mep_train_settings *settings, mep_train_fn progress, void *context)
 {
-    MEP_REQUIRE(run, settings);
-    return mep_train_start_in(&mep_dist_alone, run, settings, NULL, progress, context);
+    return mep_train_start_in(NULL, run, settings, NULL, progress, context);
 }
 
 mep_status mep_train_resume(const char *run, mep_train_fn progress, void *context)
 {
-    MEP_REQUIRE(run);
-    return mep_train_resume_in(&mep_dist_alone, run, NULL, progress, context);
+    return mep_train_resume_in(NULL, run, NULL, progress, context);
 }

@@ -5,7 +5,7 @@
 #ifndef MEP_TRAIN_TRAINER_H
 #define MEP_TRAIN_TRAINER_H
 
-#include "dist/dist.h"
+#include "dist/dist_group.h"
 #include "mep/train.h"
 
 /* Called in each process once everything is checked and loaded, before the first step; `done` steps were done before. A

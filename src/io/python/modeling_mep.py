@@ -99,7 +99,7 @@ class PositionBias(nn.Module):
         for _, name, options in terms:
             seen[name] = seen.get(name, 0) + 1
             self.names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-            self.add_module(self.names[-1], Kernel(name, options, heads, config.hidden_size // heads, "slopes" in learn))
+            self.add_module(self.names[-1], Kernel(name, options, heads, config.head_dim, "slopes" in learn))
         self.log_weights = [math.log(weight / sum(t[0] for t in terms)) for weight, _, _ in terms]
         if "weights" in learn:
             self.weights = nn.Parameter(torch.zeros(len(terms), heads))
@@ -118,12 +118,13 @@ class Attention(nn.Module):
     def __init__(self, config, layer):
         super().__init__()
         self.layer, self.heads = layer, config.num_attention_heads
-        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=not config.no_bias)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=not config.no_bias)
+        width = self.heads * config.head_dim
+        self.query_key_value = nn.Linear(config.hidden_size, 3 * width, bias=not config.no_bias)
+        self.dense = nn.Linear(width, config.hidden_size, bias=not config.no_bias)
 
     def forward(self, x, bias, angles, cache):
         """(output, weights [batch, heads, queries, keys])"""
-        batch, length, hidden = x.shape
+        batch, length, _ = x.shape
         q, k, v = self.query_key_value(x).view(batch, length, self.heads, 3, -1).permute(3, 0, 2, 1, 4)
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
@@ -133,7 +134,7 @@ class Attention(nn.Module):
             k, v = (part[:, :, :keys] for part in cache.update(k, v, self.layer, {"cache_position": places}))
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + bias.to(q.dtype)
         weights = scores.float().softmax(-1).to(v.dtype)
-        return self.dense((weights @ v).transpose(1, 2).reshape(batch, length, hidden)), weights
+        return self.dense((weights @ v).transpose(1, 2).reshape(batch, length, -1)), weights
 
 
 def rotate(x, angles):
@@ -273,7 +274,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         config = self.config
         if config.position_encoding != "rotary":
             return None
-        dims = int(config.hidden_size // config.num_attention_heads * config.rotary_pct)
+        dims = int(config.head_dim * config.rotary_pct)
         exponents = torch.arange(0, dims, 2, dtype=torch.float64, device=positions.device) / dims
         return positions[:, None, :, None] * config.rotary_emb_base ** -exponents
 

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep compare: train and evaluate a list of position encodings under the same conditions. The study is the library's
+ * (mep/study.h), tables and pictures are compare_report.c's; here are the options, the progress line and the end.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/compare_report.h"
+#include "cli/interrupt.h"
+#include "cli/processes.h"
+#include "cli/progress.h"
+#include "cli/train_options.h"
+
+enum { OPTIONS_MAX = 48, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
+enum { VALIDATIONS = 10, VALID_TOKENS = 16384 }; /* of each run; a small part of its work */
+static const double ESTIMATE_SECONDS = 4;        /* of work, before it is said how long all of it takes */
+
+typedef struct compare_job {
+    mep_train_options o;
+    const char *out, *split;
+    mep_texts data, positions;
+    mep_lengths seed_list, lengths;
+    int64_t eval_tokens;
+    int eval_dtype; /* index in mep_cli_dtypes */
+    mep_dtype eval_type;
+    char dtype_reason[MEP_CLI_DTYPE_REASON];
+    int quiet;
+
+    mep_study_settings study;
+    uint64_t seeds[MEP_ARGS_LIST];
+    char *command;
+    char *moved; /* the present name of a study that was moved; NULL: it is at `out` */
+
+    mep_progress progress;
+    mep_study_progress last; /* what the line is about */
+    char label[LABEL];
+    int worked;               /* the run in progress did something */
+    int is_estimated;         /* it was said how long all takes */
+    double started;           /* clock at the first work */
+    mep_status report_status; /* of the tables written on the way */
+} compare_job;
+
+/* ---- Options ---- */
+
+static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
+{
+    const mep_option rows[] = {
+        MEP_OPT_GROUP("Study"),
+        MEP_OPT_TEXTS(
+            "--data", 'd', "PREFIX,..", &job->data,
+            "train on PREFIX.train, test on PREFIX.valid, as mep prepare --valid writes them; several: a table each; "
+            "A=0.7,B=0.3 is one mixture"),
+        MEP_OPT_TEXT(
+            "--split", 0, "A,B,C", &job->split,
+            "train on the first share of the documents of PREFIX, test on the second; 949,50,1 is the paper's"),
+        MEP_OPT_TEXT("--out", 'o', "DIR", &job->out, "folder for the study; one that was interrupted continues"),
+        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &job->positions,
+                      "position encodings to compare, see below; or repeat it"),
+        MEP_OPT_LENGTHS("--seeds", 's', "N,..", &job->seed_list, 1, INT64_MAX,
+                        "seeds of weights and data order; a single number up to 64 is how many, from 1235 on"),
+        MEP_OPT_LENGTHS("--lengths", 0, "L,..", &job->lengths, 1, 1 << 30, "lengths to test at"),
+        MEP_OPT_LENGTH("--eval-tokens", 0, "L", &job->eval_tokens, 0, INT64_MAX,
+                       "most tokens to test on, the same ones at every length; 0: all"),
+        MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_cli_dtypes, "type to compute in for the test"),
+        MEP_OPT_GROUP("Model"),
+        MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset,
+                     "sizes and recipe to start from: nano, micro, mini, small, medium; see mep train --help"),
+        MEP_TRAIN_SIZE_ROWS(&job->o),
+        MEP_OPT_GROUP("Training"),
+        MEP_TRAIN_RECIPE_ROWS(&job->o),
+        MEP_OPT_GROUP(MEP_TRAIN_OPTIMIZER_GROUP),
+        MEP_TRAIN_OPTIMIZER_ROWS(&job->o),
+        MEP_OPT_GROUP("Checkpoints"),
+        MEP_TRAIN_SAVE_ROWS(&job->o),
+        MEP_OPT_GROUP("Running"),
+        MEP_OPT_INT("--threads", 'j', "N", &job->o.threads, 0, 4096,
+                    "threads; 0: one for each core that the process may use"),
+        MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "no progress line"),
+        MEP_OPT_END,
+    };
+    _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
+    memcpy(options, rows, sizeof rows);
+    mep_args_default(options, "--eval-dtype", MEP_CLI_DTYPE_DEFAULT);
+    mep_args_default(options, "--lengths", "--length times 1, 2, 4, .. 32");
+}
+
+/* A word as a shell takes it: between quotes where it has characters that mean something there; a quote itself leaves
+ * them. */
+static void write_word(FILE *file, const char *word)
+{
+    int is_plain = word[0] != '\0';
+    for (const char *c = word; *c != '\0'; c++)
+        is_plain &= isalnum((unsigned char)*c) || strchr("._+=-/,:", *c) != NULL;
+    if (!is_plain) fputc('\'', file);
+    for (; *word != '\0'; word++) fputs(*word == '\'' ? "'\\''" : (char[]){*word, '\0'}, file);
+    if (!is_plain) fputc('\'', file);
+}
+
+/* The command line, before the parsing cuts lists in place. Freed by the caller. */
+static mep_status copy_command(int argc, char **argv, char **command)
+{
+    size_t size = 0;
+    FILE *file = open_memstream(command, &size);
+    if (file == NULL) return mep_fail_errno("copy", "the command line");
+    fputs("mep", file);
+    for (int i = 0; i < argc; i++) {
+        fputc(' ', file);
+        write_word(file, argv[i]);
+    }
+    return fclose(file) == 0 ? MEP_OK : mep_fail_errno("copy", "the command line");
+}
+
+static void set_seeds(compare_job *job)
+{
+    const mep_lengths *list = &job->seed_list;
+    int is_count = list->count == 1 && list->values[0] <= MAX_SEED_COUNT;
+    job->study.seed_count = is_count ? list->values[0] : list->count;
+    for (int64_t i = 0; i < job->study.seed_count; i++)
+        job->seeds[i] = (uint64_t)(is_count ? FIRST_SEED + i : list->values[i]);
+    job->study.seeds = job->seeds;
+}
+
+/* Ascending; the default is the training length times powers of two. */
+static void set_lengths(compare_job *job)
+{
+    mep_lengths *list = &job->lengths;
+    if (list->count == 0) {
+        list->count = TEST_LENGTHS;
+        for (int64_t i = 0; i < TEST_LENGTHS; i++) list->values[i] = job->o.settings.length << i;
+    }
+    for (int64_t i = 1; i < list->count; i++)
+        for (int64_t j = i; j > 0 && list->values[j - 1] > list->values[j]; j--) {
+            int64_t larger = list->values[j - 1];
+            list->values[j - 1] = list->values[j];
+            list->values[j] = larger;
+        }
+    job->study.lengths = list->values;
+    job->study.length_count = list->count;
+}
+
+/* The type of the runs, and why; --dtype auto continues a study in the type that it began with. */
+static mep_status settle_dtype(compare_job *job)
+{
+    mep_train_settings *s = &job->o.settings;
+    mep_device device = (mep_device)job->o.device;
+    mep_dtype chosen = s->dtype;
+    int is_auto = job->o.dtype == MEP_CLI_AUTO;
+    if (is_auto && device == MEP_DEVICE_CPU) MEP_TRY(mep_study_dtype(job->out, &s->dtype));
+    mep_cli_dtype_reason(is_auto && s->dtype == chosen, device, s->dtype, job->dtype_reason);
+    return MEP_OK;
+}
+
+static mep_status complete_settings(compare_job *job)
+{
+    char first[MEP_DATA_SIZE];
+    MEP_TRY(settle_dtype(job));
+    MEP_TRY(mep_data_mix_append(job->data.values[0], job->split == NULL ? ".train" : "", first));
+    mep_status status = mep_train_options_finish(&job->o, first, job->split);
+    if (status == MEP_ERROR_IO && job->split == NULL)
+        return mep_fail_in(status, "--data PREFIX takes what mep prepare --out PREFIX --valid 0.1 wrote: ");
+    MEP_TRY(status);
+    mep_study_settings *s = &job->study;
+    s->train = job->o.settings;
+    s->train.valid_every = (s->train.steps + VALIDATIONS - 1) / VALIDATIONS;
+    s->train.valid_tokens = VALID_TOKENS;
+    mep_eval_defaults(&s->eval);
+    s->eval.max_tokens = job->eval_tokens;
+    s->eval.dtype = job->eval_type;
+    s->eval.device = s->train.device;
+    s->corpora = job->data.values;
+    s->corpus_count = job->data.count;
+    s->encodings = job->positions.values;
+    s->encoding_count = job->positions.count;
+    set_seeds(job);
+    set_lengths(job);
+    return MEP_OK;
+}
+
+/* MEP_ARGS_GO, or the exit code after one line on stderr. */
+static int check(compare_job *job, const mep_option *options)
+{
+    mep_device device = (mep_device)job->o.device;
+    mep_position_kind kind = MEP_POSITION_NONE;
+    if (job->data.count == 0) return mep_cli_usage("compare", "--data PREFIX is missing");
+    if (job->out == NULL || job->out[0] == '\0') return mep_cli_usage("compare", "--out DIR is missing");
+    for (int64_t i = 0; i < job->positions.count; i++)
+        if (mep_position_parse(job->positions.values[i], &kind) != MEP_OK)
+            return mep_cli_usage("compare", "%s", mep_error_message());
+    int code = mep_cli_choose_dtype("compare", options, "--dtype", device, job->o.dtype, &job->o.settings.dtype);
+    if (code == MEP_ARGS_GO)
+        code = mep_cli_choose_dtype("compare", options, "--eval-dtype", device, job->eval_dtype, &job->eval_type);
+    return code == MEP_ARGS_GO ? mep_cli_check_device("compare", device) : code;
+}
+
+/* ---- Reports ---- */
+
+static const char *folder_of(const compare_job *job)
+{
+    return job->moved != NULL ? job->moved : job->out;
+}
+
+/* One part of the report, on all that the study has. */
+static mep_status report(const compare_job *job, int so_far, mep_status (*part)(const mep_report *))
+{
+    mep_study_lists *all = NULL;
+    MEP_TRY(mep_study_lists_read(&all, folder_of(job), &job->study));
+    const mep_report r = {.folder = folder_of(job),
+                          .settings = mep_study_lists_settings(all),
+                          .asked = &job->study,
+                          .command = job->command,
+                          .so_far = so_far};
+    mep_status status = part(&r);
+    mep_study_lists_free(&all);
+    return status;
+}
+
+/* After a run: the tables as files, and on the way to the last one the table so far. */
+static mep_status report_run(const compare_job *job, const mep_study_progress *p)
+{
+    MEP_TRY(report(job, 0, mep_report_write));
+    if (job->quiet || p->run == p->runs) return MEP_OK;
+    printf("so far, after run %lld of %lld:\n\n", (long long)p->run, (long long)p->runs);
+    MEP_TRY(report(job, 1, mep_report_print));
+    printf("\n");
+    fflush(stdout);
+    return MEP_OK;
+}
+
+/* ---- Progress ---- */
+
+static void start_line(compare_job *job, const mep_study_progress *p)
+{
+    char seed[32] = "";
+    char title[MEP_DATA_SIZE];
+    const char *corpus = mep_data_mix_title(p->corpus, title) == MEP_OK ? title : p->corpus;
+    if (job->study.seed_count > 1) snprintf(seed, sizeof seed, " seed %llu", (unsigned long long)p->seed);
+    if (job->last.run == 0 && !job->quiet)
+        fprintf(stderr, "mep compare: training in %s%s\n", mep_dtype_name(job->study.train.dtype), job->dtype_reason);
+    mep_progress_finish(&job->progress); /* it shows the old label */
+    snprintf(job->label, LABEL, "%lld/%lld %.60s%s%s%s %s", (long long)p->run, (long long)p->runs,
+             job->study.corpus_count > 1 ? corpus : "", job->study.corpus_count > 1 ? " " : "", p->encoding, seed,
+             p->phase == MEP_STUDY_TRAINING ? "train" : "test at length");
+    /* a test has its length in the place of a counter, and a percentage in the text */
+    int64_t total = p->phase == MEP_STUDY_TRAINING ? p->total : 0;
+    if (!job->quiet) mep_progress_start(&job->progress, job->label, total > 0 ? p->done - 1 : p->length, total);
+}
+
+/* Once the first seconds of work say how long all of it takes. */
+static void say_estimate(compare_job *job, const mep_study_progress *p)
+{
+    char left[32];
+    if (job->started == 0) job->started = mep_now();
+    double passed = mep_now() - job->started;
+    if (job->is_estimated || job->quiet || isnan(p->seconds_left) || passed < ESTIMATE_SECONDS) return;
+    job->is_estimated = 1;
+    mep_duration_text(p->seconds_left + passed, left);
+    fprintf(stderr, "%smep compare: about %s for %lld run%s; fewer --steps and --positions take less\n",
+            job->progress.terminal ? "\r\033[K" : "", left, (long long)p->runs, p->runs == 1 ? "" : "s");
+}
+
+static void show_progress(compare_job *job, const mep_study_progress *p)
+{
+    char speed[32];
+    say_estimate(job, p);
+    if (p->run != job->last.run || p->phase != job->last.phase) start_line(job, p);
+    job->last = *p;
+    job->progress.left = isnan(p->seconds_left) ? 0 : p->seconds_left;
+    mep_short_number(p->tokens_per_second, speed);
+    if (p->phase == MEP_STUDY_TRAINING)
+        mep_progress_update(&job->progress, p->done, "loss %.4f  %s tok/s", p->loss, speed);
+    else if (isnan(p->loss))
+        mep_progress_update(&job->progress, p->length, "%3.0f%%  %s tok/s", 100.0 * (double)p->done / (double)p->total,
+                            speed);
+    else
+        mep_progress_update(&job->progress, p->length, "%3.0f%%  perplexity %.2f  %s tok/s",
+                            100.0 * (double)p->done / (double)p->total, exp(p->loss), speed);
+}
+
+/* The study may be moved while it is computed. */
+static mep_status follow(compare_job *job, const char *folder)
+{
+    if (strcmp(folder, folder_of(job)) == 0) return MEP_OK;
+    fprintf(stderr, "mep compare: the study's folder is now %s\n", folder);
+    mep_free(&job->moved);
+    return mep_copy_string(&job->moved, folder);
+}
+
+static int study_progress(void *context, const mep_study_progress *p)
+{
+    compare_job *job = context;
+    if (p->phase != MEP_STUDY_RUN_DONE) {
+        job->worked = 1;
+        show_progress(job, p);
+        return mep_interrupt_flag;
+    }
+    mep_progress_finish(&job->progress);
+    job->report_status = follow(job, p->folder);
+    if (job->worked && mep_cli_is_first() && job->report_status == MEP_OK)
+        job->report_status = report_run(job, p);
+    job->worked = 0;
+    return mep_interrupt_flag || job->report_status != MEP_OK;
+}
+
+/* ---- The study ---- */
+
+/* Pictures, the table, and where everything is. A missing gnuplot is no failure, and no failure of gnuplot takes the
+ * table away. */
+static mep_status finish(const compare_job *job)
+{
+    char reason[1024];
+    MEP_TRY(report(job, 0, mep_report_write));
+    mep_status drawn = report(job, 0, mep_report_draw);
+    snprintf(reason, sizeof reason, "%s", mep_error_message());
+    if (drawn == MEP_ERROR_UNSUPPORTED) fprintf(stderr, "mep compare: no pictures: %s\n", reason);
+    MEP_TRY(report(job, 0, mep_report_print));
+    printf("\n");
+    MEP_TRY(report(job, 0, mep_report_print_files));
+    return drawn == MEP_OK || drawn == MEP_ERROR_UNSUPPORTED ? MEP_OK : mep_fail(drawn, "%s", reason);
+}
+
+static int run(compare_job *job)
+{
+    mep_interrupt_install();
+    mep_interrupt_outlive();
+    mep_status status = complete_settings(job);
+    if (status == MEP_OK) status = mep_study_run_in(mep_cli_group(), job->out, &job->study, study_progress, job);
+    mep_progress_finish(&job->progress);
+    if (job->report_status != MEP_OK)
+        status = job->report_status; /* it stopped the study, and its message is the last */
+    if (status == MEP_OK && mep_cli_is_first()) status = finish(job);
+    if (status == MEP_OK) return MEP_EXIT_OK;
+    if (status == MEP_INTERRUPTED) {
+        mep_cli_complain("mep compare: stopped in run %lld of %lld; the same command continues",
+                         (long long)job->last.run, (long long)job->last.runs);
+        return MEP_EXIT_INTERRUPTED;
+    }
+    return mep_cli_fail("compare");
+}
+
+int mep_cli_compare(int argc, char **argv)
+{
+    static const mep_texts default_positions = {4, {"alibi", "mep", "mep_param", "rotary"}};
+    compare_job job = {.positions = default_positions, .seed_list = {1, {1}}};
+    mep_option options[OPTIONS_MAX];
+    char notes[4096];
+    int count, code = mep_train_options_begin(&job.o, "compare", argc, argv);
+    if (code != MEP_ARGS_GO) return code;
+    list_options(&job, options);
+    snprintf(
+        notes, sizeof notes,
+        "Every run has the same settings, order of data and initial weights. Left in DIR: results.csv, results.md,\n"
+        "perplexity.png, kernels.png, and each run as ENCODING-seedN, for mep eval and mep generate. The same command\n"
+        "continues a study; more encodings, seeds and lengths may be asked of it later, and the tables and pictures\n"
+        "show all of them.\n\n"
+        "  mep prepare --out text --valid 0.1 books/\n"
+        "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5\n"
+        "  mpirun -np 3 mep compare --data text --out runs/study    3 runs at a time, one in each process\n\n"
+        "Position encodings:\n%s",
+        mep_position_help());
+    mep_usage usage = {
+        .command = "compare",
+        .arguments = "--data PREFIX --out DIR",
+        .summary = "Train models that differ only in their position encoding, test them on text longer than the "
+                   "training length, and print and draw the perplexities.",
+        .notes = notes,
+        .options = options};
+    if (copy_command(argc, argv, &job.command) != MEP_OK) return mep_cli_fail("compare");
+    code = mep_args_parse(&usage, argc, argv, &count);
+    if (!mep_cli_is_first()) job.quiet = 1;
+    if (code == MEP_ARGS_GO) code = check(&job, options);
+    if (code == MEP_ARGS_GO) code = run(&job);
+    mep_free(&job.command);
+    mep_free(&job.moved);
+    return code;
+}

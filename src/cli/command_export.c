@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep export: a model becomes a folder that Hugging Face's transformers loads.
+ */
+#include <stdio.h>
+
+#include "base/error.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/convert_model.h"
+
+int mep_cli_export(int argc, char **argv)
+{
+    mep_convert_job job = {.command = "export", .save = mep_model_export, .for_transformers = 1};
+    mep_usage usage = {
+        .command = "export",
+        .arguments = "MODEL OUT",
+        .summary = "Write a run, a checkpoint or another model's folder as one that Hugging Face's transformers loads.",
+        .notes =
+            "The folder is of the type gpt_neox, bloom, mpt or gpt2 where that computes the same, and of the type mep\n"
+            "otherwise: MEP and its mixtures, KERPLE, T5, and ALiBi in a model that is neither BLOOM nor MPT. It then\n"
+            "holds modeling_mep.py, and Python needs trust_remote_code=True. The tokenizer is written so that\n"
+            "AutoTokenizer gives the same ids. OUT gets all files or, after a failure, none.\n\n"
+            "  mep export runs/mep hf/mep\n"
+            "  AutoModelForCausalLM.from_pretrained(\"hf/mep\", trust_remote_code=True)\n\n"
+            "  mep export runs/mep hf/half --dtype bfloat16 --shard-size 5GB\n",
+    };
+    return mep_cli_convert(&job, usage, argc, argv);
+}

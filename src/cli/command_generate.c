@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mep generate: continue a text, printed as it comes. The sampling is the library's (mep/model.h); here are the prompt
+ * and the way out to stdout, byte by byte as the tokens say.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/device_option.h"
+#include "cli/interrupt.h"
+#include "cli/terminal_text.h"
+#include "cli/model_tokenizer.h"
+#include "cli/progress.h"
+#include "cli/train_options.h"
+#include "cli/untrained.h"
+#include "io/files.h"
+#include "mep/data.h"
+#include "mep/train.h"
+
+enum { PROMPT_LIMIT = 1 << 26 };
+
+typedef struct generate_job {
+    const char *model_path, *position, *tokenizer_name, *prompt, *prompt_file;
+    mep_generate_settings settings;
+    int64_t seed, threads;
+    int dtype, device, quiet, endless;
+
+    mep_model *model;
+    mep_tokenizer *tokenizer;
+    char *text; /* of the prompt, when it was read */
+    int64_t text_size;
+    mep_progress progress; /* of the prompt */
+    int64_t made;
+    double started; /* when the first token came */
+    mep_terminal_text out;
+    mep_status failed;
+} generate_job;
+
+/* ---- The tokenizer ---- */
+
+/* The one that was named, or the model's. */
+static mep_status open_tokenizer(generate_job *job)
+{
+    int64_t vocab = mep_model_get_config(job->model)->vocab_size;
+    if (job->tokenizer_name != NULL) return mep_tokenizer_open(&job->tokenizer, job->tokenizer_name);
+    MEP_TRY(mep_cli_model_tokenizer(job->model_path, vocab, &job->tokenizer));
+    if (job->tokenizer != NULL) return MEP_OK;
+    return mep_fail(MEP_ERROR_UNSUPPORTED,
+                    "%s: which tokenizer its %lld tokens belong to is not known: there is no tokenizer.json; name one "
+                    "with --tokenizer",
+                    job->model_path, (long long)vocab);
+}
+
+/* ---- The prompt ---- */
+
+static mep_status read_stream(generate_job *job, FILE *file)
+{
+    int64_t capacity = 0;
+    for (;;) {
+        if (job->text_size == capacity) {
+            MEP_TRY(mep_grow(&job->text, capacity, 2 * capacity + 65536, 1));
+            capacity = 2 * capacity + 65536;
+        }
+        size_t got = fread(job->text + job->text_size, 1, (size_t)(capacity - job->text_size), file);
+        job->text_size += (int64_t)got;
+        if (job->text_size > PROMPT_LIMIT)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: a prompt may have %d bytes", job->prompt_file, PROMPT_LIMIT);
+        if (got == 0) return ferror(file) ? mep_fail_errno("read", job->prompt_file) : MEP_OK;
+    }
+}
+
+static mep_status read_prompt(generate_job *job)
+{
+    if (job->prompt_file == NULL) {
+        job->text_size = job->prompt != NULL ? (int64_t)strlen(job->prompt) : 0;
+        return job->prompt != NULL ? mep_copy_string(&job->text, job->prompt) : MEP_OK;
+    }
+    if (strcmp(job->prompt_file, "-") == 0) return read_stream(job, stdin);
+    FILE *file = fopen(job->prompt_file, "rb");
+    if (file == NULL) return mep_fail_errno("open", job->prompt_file);
+    mep_status status = read_stream(job, file);
+    fclose(file);
+    return status;
+}
+
+/* ---- The text ---- */
+
+static void print_prompt(generate_job *job)
+{
+    mep_terminal_text_write(&job->out, job->text, job->text_size);
+}
+
+/* A line of progress that has been seen ends before the text begins. */
+static void end_progress(generate_job *job)
+{
+    if (job->progress.shown > job->progress.started) mep_progress_finish(&job->progress);
+    job->progress.running = 0;
+}
+
+static int show_prompt(void *context, int64_t done, int64_t total)
+{
+    generate_job *job = context;
+    mep_interrupt_leave(0);
+    job->progress.total = total;
+    mep_progress_update(&job->progress, done, "%s", "");
+    return mep_interrupt_flag;
+}
+
+static int print_token(void *context, int32_t token)
+{
+    generate_job *job = context;
+    const char *text = NULL;
+    int64_t size = 0;
+    if (job->made == 0) {
+        mep_interrupt_leave(0);
+        job->started = mep_now();
+        end_progress(job);
+        print_prompt(job);
+    }
+    job->made++;
+    job->failed = mep_tokenizer_decode(job->tokenizer, token, &text, &size);
+    mep_terminal_text_write(&job->out, text, size);
+    fflush(stdout);
+    return job->failed != MEP_OK || ferror(stdout) || mep_interrupt_flag;
+}
+
+/* Without a prompt the text begins where a document does, behind an end-of-document token. */
+static mep_status continue_prompt(generate_job *job)
+{
+    int32_t begin = mep_tokenizer_end_of_document(job->tokenizer), *tokens = NULL;
+    int64_t count = 0;
+    if (job->text_size > 0) MEP_TRY(mep_tokenizer_encode(job->tokenizer, job->text, job->text_size, &tokens, &count));
+    if (!job->quiet) mep_progress_start(&job->progress, "prompt", 0, count);
+    mep_status status = mep_generate_reporting(job->model, count > 0 ? tokens : &begin, count > 0 ? count : 1,
+                                               &job->settings, show_prompt, print_token, job);
+    end_progress(job);
+    mep_tokens_free(&tokens);
+    return status == MEP_OK ? job->failed : status;
+}
+
+static void print_summary(const generate_job *job, double loaded)
+{
+    double prompt_seconds = job->started - loaded, seconds = mep_now() - job->started;
+    fprintf(stderr, "%lld tokens, the first after %.2f s", (long long)job->made, prompt_seconds);
+    if (job->made > 1 && seconds > 0) fprintf(stderr, ", then %.1f tokens/s", (double)(job->made - 1) / seconds);
+    fputc('\n', stderr);
+}
+
+static mep_status generate(generate_job *job)
+{
+    MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
+    if (!job->quiet) mep_cli_note_untrained("generate", job->model_path, job->position, job->model);
+    MEP_TRY(open_tokenizer(job));
+    MEP_TRY(read_prompt(job));
+    int64_t vocab = mep_model_get_config(job->model)->vocab_size, known = mep_tokenizer_vocab_size(job->tokenizer);
+    double loaded = mep_now();
+    mep_terminal_text_begin(&job->out, stdout);
+    job->settings.vocab_limit = known < vocab ? known : vocab;
+    job->settings.stop_token = job->endless ? -1 : mep_tokenizer_end_of_document(job->tokenizer);
+    MEP_TRY(continue_prompt(job));
+    if (job->made == 0) print_prompt(job);
+    mep_terminal_text_end(&job->out);
+    putchar('\n');
+    fflush(stdout);
+    if (!job->quiet && job->made > 0) print_summary(job, loaded);
+    return MEP_OK;
+}
+
+static int run(generate_job *job)
+{
+    mep_interrupt_install();
+    mep_interrupt_leave(1); /* until the first report */
+    mep_set_threads((int)job->threads);
+    mep_status status = generate(job);
+    int code = status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("generate");
+    if (status == MEP_INTERRUPTED || (status == MEP_OK && mep_interrupt_flag)) code = MEP_EXIT_INTERRUPTED;
+    mep_model_destroy(&job->model);
+    mep_tokenizer_destroy(&job->tokenizer);
+    mep_free(&job->text);
+    return code;
+}
+
+/* MEP_ARGS_GO, or the exit code after one line on stderr. `count` positional arguments: none, or "-". */
+static int check(generate_job *job, int count, char **argv)
+{
+    if (job->model_path == NULL) return mep_cli_usage("generate", "--model FOLDER is missing");
+    if (count == 1 && strcmp(argv[1], "-") != 0)
+        return mep_cli_usage("generate", "takes no argument \"%s\"; the prompt goes behind --prompt, in quotes",
+                             argv[1]);
+    if ((job->prompt != NULL) + (job->prompt_file != NULL) + count > 1)
+        return mep_cli_usage("generate", "give one prompt: --prompt, --prompt-file or -");
+    if (count == 1) job->prompt_file = "-";
+    return MEP_ARGS_GO;
+}
+
+int mep_cli_generate(int argc, char **argv)
+{
+    generate_job job = {0};
+    int count;
+    mep_generate_defaults(&job.settings);
+    job.seed = (int64_t)job.settings.seed;
+    mep_option options[] = {
+        MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "a run, a checkpoint or another model's folder"),
+        MEP_OPT_TEXT("--position", 0, "SPEC", &job.position,
+                     "another position encoding in place of the model's own, as in mep train"),
+        MEP_OPT_TEXT("--tokenizer", 0, "FILE", &job.tokenizer_name,
+                     "another tokenizer than the model's own, as mep prepare takes it"),
+        MEP_OPT_WORDS("--prompt", 'p', "TEXT", &job.prompt, "the text to continue; without one, a new document"),
+        MEP_OPT_TEXT("--prompt-file", 'f', "FILE", &job.prompt_file, "the same from a file; - is the standard input"),
+        MEP_OPT_LENGTH("--max-tokens", 'n', "L", &job.settings.max_tokens, 0, MEP_GENERATE_ENDLESS,
+                       "new tokens at most"),
+        MEP_OPT_FLAG("--endless", 'e', &job.endless,
+                     "go on behind the end of a document, until Ctrl-C or --max-tokens, which then has no default"),
+        MEP_OPT_REAL("--temperature", 't', "T", &job.settings.temperature, 0, 1000,
+                     "below 1 safer, above 1 wilder; 0: always the likeliest token"),
+        MEP_OPT_INT("--top-k", 'k', "K", &job.settings.top_k, 0, 1 << 24,
+                    "choose among the K likeliest tokens; 0: all"),
+        MEP_OPT_REAL("--top-p", 0, "P", &job.settings.top_p, 1e-9, 1,
+                     "choose among the likeliest tokens whose probabilities reach P; 1: all"),
+        MEP_OPT_INT("--seed", 's', "N", &job.seed, 0, INT64_MAX, "another seed, another text"),
+        MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.999999,
+                     "leave out far keys whose attention weight is at most T a query; 0: exact"),
+        MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_cli_dtypes, "type to compute in " MEP_CLI_DTYPE_AUTO),
+        MEP_CLI_DEVICE_ROW(&job.device),
+        MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096,
+                    "threads; 0: one for each core that the process may use"),
+        MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no summary on stderr"),
+        MEP_OPT_END,
+    };
+    mep_usage usage = {
+        .command = "generate",
+        .arguments = "--model FOLDER [-]",
+        .summary = "Continue a text: the prompt and what follows, on stdout as it comes, until the end of the document "
+                   "or the number of tokens.",
+        .notes =
+            "The tokenizer is the tokenizer.json of the folder or the run, else that of the run's data; a model "
+            "without\n"
+            "either whose vocabulary has 257 to 320 tokens reads bytes. Bytes are printed as they come, UTF-8 or "
+            "not.\n\n"
+            "Where the bias falls without end in every head (mep, alibi, exp, gauss), keys that can have no weight "
+            "any\n"
+            "more are dropped: memory and time a token stay constant, and the text is the same. All others keep every\n"
+            "token: t5, whose last bucket is constant, kerple_log, which falls too slowly, sums with them, rotary, "
+            "nope\n"
+            "and positions in the embedding.\n\n"
+            "  mep generate --model runs/mep --prompt \"Once upon a time\" --temperature 0.8\n"
+            "  mep generate --model runs/mep - < chapter.txt\n"
+            "  mep generate --model runs/mep --endless\n",
+        .options = options,
+        .max_arguments = 1};
+    mep_args_default(options, "--dtype", MEP_CLI_DTYPE_DEFAULT);
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    if (code != MEP_ARGS_GO) return code;
+    code = check(&job, count, argv);
+    job.settings.device = (mep_device)job.device;
+    if (code == MEP_ARGS_GO)
+        code =
+            mep_cli_choose_dtype("generate", options, "--dtype", job.settings.device, job.dtype, &job.settings.dtype);
+    if (code == MEP_ARGS_GO) code = mep_cli_check_device("generate", job.settings.device);
+    if (code != MEP_ARGS_GO) return code;
+    if (job.endless && !mep_args_given(options, "--max-tokens")) job.settings.max_tokens = MEP_GENERATE_ENDLESS;
+    job.settings.seed = (uint64_t)job.seed;
+    return run(&job);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tables of results: the same rows as aligned text for a terminal, as Markdown and as CSV.
+ */
+#ifndef MEP_CLI_TEXT_TABLE_H
+#define MEP_CLI_TEXT_TABLE_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "mep/status.h"
+
+typedef enum mep_table_format { MEP_TABLE_TEXT, MEP_TABLE_MARKDOWN, MEP_TABLE_CSV } mep_table_format;
+
+/* The words of a --format option, in the order of mep_table_format, ended by NULL. */
+extern const char *const mep_table_formats[];
+
+typedef struct mep_table mep_table;
+
+/* A table of `columns` columns without rows. The caller owns *table. */
+mep_status mep_table_create(mep_table **table, int64_t columns);
+void mep_table_destroy(mep_table **table);
+
+/* Add the next cell, row by row; the first row is the heading. Text is UTF-8. */
+mep_status mep_table_cell(mep_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Make the last cell bold: on a terminal (unless NO_COLOR is set) and in Markdown; CSV has no bold. */
+void mep_table_bold(mep_table *table);
+
+/* Print the full rows. Columns whose cells are numbers are aligned to the right. */
+void mep_table_print(const mep_table *table, mep_table_format format, FILE *file);
+
+#endif
