@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a model's config.json. Where it is accepted, the configuration is one that
- * mep_model_config_check takes, comes back the same through this library's own form, and describes a model, without
- * memory for its tensors.
+ * libFuzzer target: the input is a model's config.json. An accepted configuration passes mep_model_config_check, is
+ * equal after writing and reading it in libmep's own form, and describes a model without allocating its tensors.
  */
 #include "fuzz.h"
 #include "io/json.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a long text that is tokenized in slices. The first byte chooses a tokenizer, the
+ * libFuzzer target: the input is a long text that is tokenized in slices. The first byte selects a tokenizer, the
  * second the length of the slices. The concatenated tokens of the slices are those of the complete text.
  */
 #include <stdio.h>

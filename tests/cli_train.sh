@@ -187,7 +187,7 @@ bad 1 "vocab_size is 64" --vocab-size 64
     expect 0 prepare --out short --no-eod s.txt
     refuse 1 'a sequence of length 16 needs' train --data text.train --valid short --out y $TINY --steps 1 --quiet
     refuse 1 'a sequence of length 16 needs' train --data text.train --valid short --out y $TINY --steps 1 # before any header
-    refuse 1 'run: holds a run already' train --data text.train --out run $TINY --steps 6 --quiet
+    refuse 1 'run: already contains a run' train --data text.train --out run $TINY --steps 6 --quiet
     refuse 1 'cannot make the folder text.txt' train --data text.train --out text.txt $TINY --steps 6 --quiet
     refuse 1 'cannot make the folder text.txt/x' train --data text.train --out text.txt/x $TINY --steps 6 --quiet
 }

@@ -223,7 +223,7 @@ static void test_dump(void **state)
     while (!bad[first]) first++;
     assert_true(first > 2);
     assert_int_equal(mep_train_start(run_path("dump"), &s, NULL, NULL), MEP_ERROR_NUMERIC);
-    snprintf(path, sizeof path, "all about it is in nan-%lld", (long long)first);
+    snprintf(path, sizeof path, "nan-%lld has its tokens and tensors", (long long)first);
     assert_non_null(strstr(mep_error_message(), path));
     snprintf(path, sizeof path, "%s/nan-%lld/tensors.safetensors", run_path("dump"), (long long)first);
     assert_int_equal(mep_safetensors_open(&file, path), MEP_OK);

@@ -8,6 +8,9 @@
 
 #include <omp.h>
 
+#include "attention/cache.h"
+#include "base/integer.h"
+
 static int64_t checks;
 
 /* The largest error relative to the largest value that is expected, or to 1 for gradients that cancel. */
@@ -165,6 +168,107 @@ static void test_few_queries(void **state)
             free_terms_problem(&p);
         }
     }
+}
+
+/* ---- The cache ---- */
+
+/* Head h of b, tokens first .. of a [batch, heads, length, width] array in a view [length, heads, width] of its own. */
+static mep_tensor_view part(mep_dtype type, int64_t heads, int64_t length, int64_t width, const double *from,
+                            int64_t first, int64_t count)
+{
+    double *x = new_doubles(heads * count * width);
+    for (int64_t h = 0; h < heads; h++)
+        memcpy(x + h * count * width, from + (h * length + first) * width, (size_t)(count * width) * sizeof *x);
+    mep_tensor_view view = new_view(type, 1, heads, count, width, x);
+    free(x);
+    return view;
+}
+
+static void cache_call(const terms_problem *p, mep_dtype type, mep_cache *cache, int64_t t, int64_t count,
+                       const double *expected)
+{
+    const mep_attention_reference_call *c = &p->call;
+    int64_t H = c->heads, K = kv_heads_of(c), L = c->keys, D = c->head_dim;
+    double *gate = c->gate != NULL ? new_doubles(H * count) : NULL;
+    for (int64_t h = 0; h < H && gate != NULL; h++)
+        memcpy(gate + h * count, c->gate + h * L + t, (size_t)count * sizeof *gate);
+    mep_attention_call call = {.batch = 1,
+                               .queries = count,
+                               .q = part(type, H, L, D, c->q, t, count),
+                               .k = part(type, K, L, D, c->k, t, count),
+                               .v = part(type, K, L, D, c->v, t, count),
+                               .out = new_view(type, 1, H, count, D, NULL),
+                               .gate = gate};
+    if (c->rank > 0) call.profiles = part(MEP_FLOAT32, H, L, c->rank, c->profiles, t, count);
+    if (c->kernels > 0) call.mixture = part(MEP_FLOAT32, H, L, c->kernels, c->mixture, t, count);
+    assert_int_equal(mep_cache_attend(cache, 0, &call), MEP_OK);
+    double *out = read_view(type, &call.out, 1, H, count, D);
+    for (int64_t h = 0; h < H; h++)
+        assert_memory_equal(out + h * count * D, expected + (h * L + t) * D, (size_t)(count * D) * sizeof *out);
+    free(call.q.data), free(call.k.data), free(call.v.data), free(call.out.data), free(call.profiles.data);
+    free(call.mixture.data), free(gate), free(out);
+}
+
+static void set_cache_terms(const terms_problem *p, mep_cache *cache)
+{
+    const mep_attention_reference_call *c = &p->call;
+    float *table = floats_of(c->table, c->heads * c->keys), *sink = floats_of(c->sink, c->heads),
+          *bank = floats_of(c->bank, c->rank * c->extent),
+          *log_kernels = floats_of(c->log_kernels, c->heads * c->kernels * c->keys);
+    const mep_attention_terms terms = {.table = c->table != NULL ? table : NULL,
+                                       .table_length = c->keys,
+                                       .window = c->window,
+                                       .sink = c->sink != NULL ? sink : NULL,
+                                       .bank = bank,
+                                       .rank = c->rank,
+                                       .extent = c->extent,
+                                       .log_kernels = log_kernels,
+                                       .kernels = c->kernels,
+                                       .log_kernels_length = c->keys};
+    assert_int_equal(mep_cache_set_terms(cache, 0, &terms, max_i64(c->keys, mep_cache_distances(cache))), MEP_OK);
+    free(table), free(sink), free(bank), free(log_kernels);
+}
+
+/* A text through the cache, in calls of many sizes, has the bits of one call; with a window the cache does not grow. */
+static void test_cache(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {70, 1, 1, 3, 130, 1, 4, 5, 64, 1};
+    for (int i = 0; i < SHAPES; i++)
+        for (int type = 0; type < 2; type++)
+            for (int level = 0; level <= (int)mep_cpu_level_detected(); level++) {
+                const terms_run how = {.dtype = type == 0 ? MEP_FLOAT32 : MEP_BFLOAT16};
+                terms_shape shape = sized(&shapes[i], 700, 700);
+                shape.batch = 1, shape.slope = 0.5;
+                terms_problem p = random_terms(&shape, how.dtype);
+                int64_t window[8], bytes = 0;
+                for (int h = 0; h < 8; h++) window[h] = shape.window > 0 ? shape.window : MEP_CACHE_ALL;
+                const mep_cache_settings settings = {.layers = 1,
+                                                     .heads = shape.heads,
+                                                     .kv_heads = shape.kv_heads,
+                                                     .head_dim = shape.head_dim,
+                                                     .call = 130,
+                                                     .dtype = how.dtype,
+                                                     .has_gate = shape.gate,
+                                                     .window = window};
+                mep_cache *cache;
+                double *all[RESULTS];
+                assert_int_equal(mep_cpu_level_set((mep_cpu_level)level), level);
+                run_terms(&p, &how, all, NULL);
+                assert_int_equal(mep_cache_create(&cache, &settings), MEP_OK);
+                for (int64_t t = 0, n = 0, count; t < 700; t += count, n++) {
+                    count = min_i64(sizes[n % 10], 700 - t);
+                    assert_int_equal(mep_cache_reserve(cache, count), MEP_OK);
+                    set_cache_terms(&p, cache);
+                    cache_call(&p, how.dtype, cache, t, count, all[OUT]);
+                    mep_cache_advance(cache, count);
+                    if (t < 350) bytes = mep_cache_bytes(cache);
+                }
+                if (shape.window > 0) assert_int_equal(mep_cache_bytes(cache), bytes);
+                mep_cache_destroy(&cache);
+                free_results(all);
+                free_terms_problem(&p);
+            }
 }
 
 static void test_threads(void **state)
@@ -333,10 +437,9 @@ static void test_tolerance(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_reference), cmocka_unit_test(test_few_queries),
-        cmocka_unit_test(test_skipping),          cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_neutral),           cmocka_unit_test(test_constant_mixture),
-        cmocka_unit_test(test_long_gate),         cmocka_unit_test(test_tolerance),
+        cmocka_unit_test(test_against_reference), cmocka_unit_test(test_few_queries), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_skipping),          cmocka_unit_test(test_threads),     cmocka_unit_test(test_neutral),
+        cmocka_unit_test(test_constant_mixture),  cmocka_unit_test(test_long_gate),   cmocka_unit_test(test_tolerance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -432,7 +432,7 @@ static void test_refusals(void **state)
     mep_train_settings s = settings_for("mep");
     train("refusals", &s, 5, &r);
     assert_int_equal(mep_train_start(run_path("refusals"), &s, NULL, NULL), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "holds a run"));
+    assert_non_null(strstr(mep_error_message(), "already contains a run"));
     s.length = TOKENS + 1;
     assert_int_equal(mep_train_start(run_path("other"), &s, NULL, NULL), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "more text"));
@@ -481,7 +481,7 @@ static void test_numeric(void **state)
     assert_int_equal(r.count, 0);
     assert_non_null(strstr(mep_error_message(), "step 9"));
     assert_non_null(strstr(mep_error_message(), "embed_out.weight (the weights)"));
-    assert_non_null(strstr(mep_error_message(), "checkpoint 8 is whole"));
+    assert_non_null(strstr(mep_error_message(), "checkpoint 8 is complete"));
     int64_t done;
     assert_int_equal(mep_train_steps_done(run_path("numeric"), &done), MEP_OK);
     assert_int_equal(done, 8);

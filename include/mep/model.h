@@ -123,7 +123,11 @@ MEP_API void mep_model_destroy(mep_model **model);
 /* The configuration; belongs to the model. */
 MEP_API const mep_model_config *mep_model_get_config(const mep_model *model);
 
-/* The position bias, or NULL where the encoding is none. Its parameters are those of the last mep_session call. */
+/* The position encoding, parsed; belongs to the model. */
+MEP_API const mep_position *mep_model_get_position(const mep_model *model);
+
+/* The position bias, or NULL where the encoding is not a bias. Its parameters are those of the last mep_session call.
+ */
 MEP_API const mep_bias *mep_model_get_bias(const mep_model *model);
 
 /* Named parameters. */

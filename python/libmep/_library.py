@@ -323,7 +323,7 @@ def check_abi(library, path):
     """Refuse a library whose structures or functions may be others than those declared here."""
     library.mep_version.restype = ctypes.c_char_p
     version = library.mep_version().decode()
-    number = library.mep_abi_version() if hasattr(library, "mep_abi_version") else "none"  # it has had one since 1
+    number = library.mep_abi_version() if hasattr(library, "mep_abi_version") else "none"  # before 1 it had none
     if number != ABI_VERSION:
         raise ImportError(f"{path} is libmep {version} with the binary interface (ABI) {number}, and this package is "
                           f"for {ABI_VERSION}: install the package that belongs to the library, or name another "
@@ -354,7 +354,7 @@ lib = _load()
 
 
 class Handle:
-    """Owns one opaque object of the library. `owner` is something that must live as long."""
+    """Owns one opaque object of the library, and keeps `owner` alive."""
 
     def __init__(self, create, destroy, *arguments, owner=None):
         self.pointer, self._destroy, self._owner = ctypes.c_void_p(), destroy, owner
@@ -375,8 +375,8 @@ _locks = weakref.WeakSet()
 
 
 class Lock:
-    """Held during each call on one object. If another thread holds it when the process forks, the child has the object
-    in the middle of that thread's call, which nobody ends there: every use of it is an error."""
+    """Held during each call on one object. If another thread holds it when the process forks, the object in the child
+    is in the middle of a call that never ends there: every use of it is an error."""
 
     def __init__(self):
         self._lock, self._is_lost = threading.RLock(), False
@@ -422,5 +422,5 @@ def set_threads(n=0):
 
 
 def position_help():
-    """Every kernel with its options and every named encoding, a line each."""
+    """Every kernel with its options and every named encoding, one per line."""
     return lib.mep_position_help().decode()

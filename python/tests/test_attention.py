@@ -150,7 +150,7 @@ class Memory(unittest.TestCase):
         self.assertIs(out, target)
         self.assertTrue(np.shares_memory(out, whole))
         np.testing.assert_array_equal(whole[:, :, 1].transpose(0, 2, 1, 3), plan.forward(q, k, v)[0])
-        self.assertFalse(whole[:, :, 0].any(), "what lies between is not touched")
+        self.assertFalse(whole[:, :, 0].any(), "what is between is not touched")
 
     def test_broadcast_keys(self):
         """Keys and values shared by all heads are given once, with stride 0."""

@@ -21,6 +21,9 @@ typedef struct mep_cache mep_cache;
 
 typedef struct mep_cache_settings {
     int64_t layers, heads, head_dim;
+    int64_t kv_heads;      /* 0: heads; see mep_attention_settings */
+    int64_t term_sets;     /* different sets of terms: 0 or 1: the same for all layers; layers: one per layer */
+    int has_gate;          /* calls have a gate */
     int64_t call;          /* largest number of tokens of a call */
     mep_dtype dtype;       /* of q, k, v and out: MEP_FLOAT32 or MEP_BFLOAT16 */
     double tolerance;      /* as in mep_attention_settings, for texts of up to 2^31 tokens */
@@ -45,18 +48,17 @@ mep_status mep_cache_reserve(mep_cache *cache, int64_t count);
 /* Number of distances that keys and queries of the reserved call can have; the terms must cover them. */
 int64_t mep_cache_distances(const mep_cache *cache);
 
-/* Copy and prepare the terms of later calls, with a table_length of at least mep_cache_distances also where there is no
- * table. */
-mep_status mep_cache_set_terms(mep_cache *cache, const mep_attention_terms *terms);
+/* Copy and prepare a set of terms of later calls, for `distances`, at least mep_cache_distances. */
+mep_status mep_cache_set_terms(mep_cache *cache, int64_t set, const mep_attention_terms *terms, int64_t distances);
 
 /* In one layer: append the keys and values of the reserved call's `count` tokens. Views as in mep_attention_call,
  * batch 1. */
 void mep_cache_append(mep_cache *cache, int64_t layer, int64_t count, mep_tensor_view k, mep_tensor_view v);
 
-/* mep_cache_append, then the attention of the tokens' queries into `out`. MEP_ERROR_MEMORY; MEP_INTERRUPTED where a
- * watch stops the call, after which the cache can only be destroyed. */
-mep_status mep_cache_attend(mep_cache *cache, int64_t layer, int64_t count, mep_tensor_view q, mep_tensor_view k,
-                            mep_tensor_view v, mep_tensor_view out);
+/* Append the keys and values of the call's `queries` tokens, then compute the attention of its queries. The call has
+ * batch 1; its `keys` and `lse` are not used, and its gate is that of its own tokens, [heads, queries].
+ * MEP_ERROR_MEMORY; MEP_INTERRUPTED where a watch stops the call, after which the cache can only be destroyed. */
+mep_status mep_cache_attend(mep_cache *cache, int64_t layer, const mep_attention_call *call);
 
 /* Report calls of many queries to `watch`, see mep_attention_set_watch. */
 void mep_cache_set_watch(mep_cache *cache, mep_watch *watch);

@@ -324,9 +324,9 @@ float *mep_attention_float_row(const mep_attention_plan *plan, const mep_tensor_
     return (float *)view->data + view_offset(view, n / heads, n % heads, i);
 }
 
-static mep_status prepare_mixture(mep_attention_plan *plan, const mep_attention_call *call)
+mep_status mep_attention_weigh_mixture(mep_attention_plan *plan, const mep_attention_call *call, int64_t kernels)
 {
-    int64_t rows = call->batch * plan->settings.heads * call->queries, kernels = plan->terms.ratios.rank;
+    int64_t rows = call->batch * plan->settings.heads * call->queries;
     MEP_TRY(mep_attention_reserve(&plan->mixture, rows, kernels, sizeof(float)));
     float *weights = plan->mixture.data;
 #pragma omp parallel for num_threads(plan->threads)
@@ -340,7 +340,8 @@ static mep_status prepare_mixture(mep_attention_plan *plan, const mep_attention_
 mep_status mep_attention_prepare_content(mep_attention_plan *plan, const mep_attention_call *call)
 {
     if (call->gate != NULL) MEP_TRY(prepare_gate(plan, call));
-    return plan->terms.ratios.rank > 0 ? prepare_mixture(plan, call) : MEP_OK;
+    int64_t kernels = plan->terms.ratios.rank;
+    return kernels > 0 ? mep_attention_weigh_mixture(plan, call, kernels) : MEP_OK;
 }
 
 mep_content mep_attention_content(const mep_attention_plan *plan, const mep_attention_call *call, int64_t n)

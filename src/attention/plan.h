@@ -163,6 +163,9 @@ static inline int64_t mep_kv_head(const mep_attention_plan *plan, int64_t h)
     return h / (plan->settings.heads / plan->kv_heads);
 }
 
+/* plan->mixture = the softmax of the mixture of a call, [batch, heads, queries, kernels]. */
+mep_status mep_attention_weigh_mixture(mep_attention_plan *plan, const mep_attention_call *call, int64_t kernels);
+
 /* Prepare the content terms of a call; then those of (batch, head) number n = b heads + h. */
 mep_status mep_attention_prepare_content(mep_attention_plan *plan, const mep_attention_call *call);
 mep_content mep_attention_content(const mep_attention_plan *plan, const mep_attention_call *call, int64_t n);

@@ -75,10 +75,8 @@ static json_t *summarize(const mep_parameter *p)
 static mep_status describe_position(const mep_model *model, json_t **position)
 {
     static const char prefix[] = "position_bias.";
-    const mep_bias *bias = mep_model_get_bias(model);
     *position = json_object();
-    MEP_TRY(put(*position, "encoding",
-                json_string(bias != NULL ? mep_bias_spec(bias) : mep_model_get_config(model)->position_encoding)));
+    MEP_TRY(put(*position, "encoding", json_string(mep_position_spec(mep_model_get_position(model)))));
     json_t *learned = json_object();
     MEP_TRY(put(*position, "learned", learned));
     for (int64_t i = 0; i < mep_model_parameter_count(model); i++) {

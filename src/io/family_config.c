@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/number.h"
+#include "bias/position.h"
 #include "io/family.h"
 #include "io/json.h"
 #include "model/model.h"
@@ -206,7 +207,7 @@ static mep_status read_position(const json_t *object, const char *file, char *sp
     MEP_TRY(read_kernels(kernels, file, spec));
     if (look_up(object, "position_encoding") == NULL) return MEP_OK;
     MEP_TRY(read_named_position(object, file, name));
-    mep_status status = mep_position_same(name, spec, &same);
+    mep_status status = mep_position_specs_same(name, spec, &same);
     if (status == MEP_ERROR_MEMORY) return status;
     if (status != MEP_OK) return mep_fail_in(MEP_ERROR_FORMAT, "%s: \"position_encoding\" and \"kernels\": ", file);
     if (same) return MEP_OK;
@@ -246,7 +247,7 @@ mep_status mep_family_read_config(const mep_family *family, const json_t *object
     if (family->position == NULL || (family->tensors == NULL && named))
         MEP_TRY(read_position(object, file, c->position_encoding));
     mep_status status = mep_model_config_check(c);
-    return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
+    return status == MEP_OK || status == MEP_ERROR_MEMORY ? status : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
 }
 
 /* ---- Writing ---- */
@@ -317,11 +318,8 @@ static int fits_switch(int family, int model)
 const mep_family *mep_family_for(const mep_model *model)
 {
     const mep_model_config *c = &model->config;
-    const char *position = model->bias != NULL ? mep_bias_spec(model->bias) : NULL;
-    mep_position_kind kind = MEP_POSITION_NONE;
     for (const mep_family *f = mep_families + 1; f->model_type != NULL; f++) {
-        if (mep_position_parse(f->position, &kind) != MEP_OK || kind != model->position) continue;
-        if (position != NULL && strcmp(position, f->position) != 0) continue;
+        if (strcmp(mep_position_spec(model->position), f->position) != 0) continue;
         if (mep_dimension_of(c, DIM_HEADS) != c->hidden_size) continue; /* no family has head_dim of its own */
         if (f->wide_is_four && c->intermediate_size != 4 * c->hidden_size) continue;
         if (fits_switch(f->residual, (int)c->residual) && fits_switch(f->mlp, (int)c->mlp) &&

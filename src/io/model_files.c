@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "bias/position.h"
 #include "io/checkpoint.h"
 #include "io/family.h"
 #include "io/files.h"
@@ -319,9 +320,13 @@ static mep_status read_tensors(const source *from, const mep_weights *w, mep_mod
     return MEP_OK;
 }
 
-static int is_swapped(const source *from, const mep_model *model)
+/* Whether the model has another position encoding than its files. */
+static mep_status find_swapped(const source *from, const mep_model *model, int *swapped)
 {
-    return strcmp(from->config.position_encoding, model->config.position_encoding) != 0;
+    int same = 0;
+    mep_status status = mep_position_specs_same(from->config.position_encoding, model->config.position_encoding, &same);
+    *swapped = !same;
+    return status;
 }
 
 /* *model for a source with this encoding. */
@@ -332,9 +337,10 @@ static mep_status load(mep_model **model, const source *from, const char *positi
     if (position != NULL && strlen(position) >= MEP_POSITION_SIZE)
         return mep_fail(MEP_ERROR_ARGUMENT, "a position encoding is longer than %d characters", MEP_POSITION_SIZE - 1);
     if (position != NULL) snprintf(config.position_encoding, sizeof config.position_encoding, "%s", position);
+    int swapped = 0;
     MEP_TRY(mep_model_describe(model, &config));
+    MEP_TRY(find_swapped(from, *model, &swapped));
     MEP_TRY(mep_weights_open(&w, from->path));
-    int swapped = is_swapped(from, *model);
     mep_status status = check_tensors(from, &w, *model, swapped);
     if (status == MEP_OK) status = mep_model_allocate(*model);
     if (status == MEP_OK && swapped) mep_model_initialize_position(*model, seed);
@@ -363,7 +369,7 @@ mep_status mep_model_load(mep_model **model, const char *folder)
 }
 
 /* The model computes as the folder's does, but for the position encoding. */
-static mep_status check_same(const source *from, const mep_model *model)
+static mep_status check_same(const source *from, const mep_model *model, int swapped)
 {
     const mep_model_config *a = &from->config, *b = &model->config;
     if (a->vocab_size != b->vocab_size || a->hidden_size != b->hidden_size ||
@@ -376,7 +382,7 @@ static mep_status check_same(const source *from, const mep_model *model)
                         "%s: is a model of other sizes or switches than the one to be given its "
                         "weights",
                         from->path);
-    if (model->position == MEP_POSITION_LEARNED && !is_swapped(from, model) &&
+    if (mep_model_position_kind(model) == MEP_POSITION_LEARNED && !swapped &&
         a->max_position_embeddings != b->max_position_embeddings)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "%s: the encoding \"learned\" has %lld positions; stay within them or choose another encoding",
@@ -388,11 +394,13 @@ mep_status mep_model_read_weights(mep_model *model, const char *folder)
 {
     source from;
     mep_weights w = {.path = NULL};
+    int swapped = 0;
     MEP_TRY(open_source(&from, folder));
-    mep_status status = check_same(&from, model);
+    mep_status status = find_swapped(&from, model, &swapped);
+    if (status == MEP_OK) status = check_same(&from, model, swapped);
     if (status == MEP_OK) status = mep_weights_open(&w, from.path);
-    if (status == MEP_OK) status = check_tensors(&from, &w, model, is_swapped(&from, model));
-    if (status == MEP_OK) status = read_tensors(&from, &w, model, is_swapped(&from, model));
+    if (status == MEP_OK) status = check_tensors(&from, &w, model, swapped);
+    if (status == MEP_OK) status = read_tensors(&from, &w, model, swapped);
     if (status == MEP_OK) status = mep_model_sync_bias(model);
     mep_weights_close(&w);
     mep_free(&from.path);

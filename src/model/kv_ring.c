@@ -32,7 +32,7 @@ static mep_status reserve(mep_kv *kv, int64_t length)
     mep_status status = mep_kv_bias_create(&bias, r->model, distances);
     if (status == MEP_OK) status = mep_kv_bias_refresh(&bias);
     const mep_attention_terms terms = {.table = bias.table, .table_length = distances};
-    if (status == MEP_OK) status = mep_cache_set_terms(r->cache, &terms);
+    if (status == MEP_OK) status = mep_cache_set_terms(r->cache, 0, &terms, distances);
     if (status == MEP_OK) r->distances = distances;
     mep_kv_bias_destroy(&bias);
     return status;
@@ -42,7 +42,8 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
 {
     kv_ring *r = (kv_ring *)kv;
     mep_cache_set_watch(r->cache, c->watch);
-    return mep_cache_attend(r->cache, c->layer, c->length, c->q, c->k, c->v, c->out);
+    const mep_attention_call call = {.batch = 1, .queries = c->length, .q = c->q, .k = c->k, .v = c->v, .out = c->out};
+    return mep_cache_attend(r->cache, c->layer, &call);
 }
 
 static void advance(mep_kv *kv, int64_t length)

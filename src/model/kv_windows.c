@@ -154,7 +154,7 @@ mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, const int *
     int64_t heads = c->num_attention_heads, count = c->num_hidden_layers * heads, n = mep_head_dim(c);
     int64_t size = 4 * n * n + 2 * n + COLUMNS * n, threads = omp_get_max_threads();
     for (int64_t i = 0; i < count; i++) allowance[i] = INFINITY;
-    if (m->position == MEP_POSITION_ROTARY || n > WIDEST_HEAD) return MEP_OK;
+    if (mep_model_position_kind(m) == MEP_POSITION_ROTARY || n > WIDEST_HEAD) return MEP_OK;
     double *space;
     MEP_TRY(mep_alloc(&space, threads * size, sizeof *space));
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads)

@@ -69,7 +69,7 @@ static mep_status append_bias(mep_model *m, int64_t params)
 static mep_status append_all(mep_model *m)
 {
     int64_t params = m->bias != NULL ? mep_bias_param_count(m->bias) : 0, layers = m->config.num_hidden_layers;
-    int present = mep_layout_present(&m->config, m->position, params);
+    int present = mep_layout_present(&m->config, mep_model_position_kind(m), params);
     MEP_TRY(mep_alloc(&m->tensors, TENSOR_KINDS * (layers + 1) + params, sizeof *m->tensors));
     MEP_TRY(mep_alloc(&m->kinds, TENSOR_KINDS * (layers + 1) + params, sizeof *m->kinds));
     for (int k = 0; k < TENSOR_KINDS; k++) m->first[k] = -1;
@@ -109,9 +109,9 @@ mep_tensor_range mep_range_at(const mep_model *m, int64_t number)
 static mep_status describe(mep_model *m)
 {
     const mep_model_config *c = &m->config;
-    MEP_TRY(mep_position_parse(c->position_encoding, &m->position));
-    if (m->position == MEP_POSITION_BIAS)
-        MEP_TRY(mep_bias_create(&m->bias, c->position_encoding, c->num_attention_heads, mep_head_dim(c)));
+    MEP_TRY(mep_model_config_parse(c, &m->position));
+    if (mep_model_position_kind(m) == MEP_POSITION_BIAS)
+        MEP_TRY(mep_bias_create_from(&m->bias, m->position, c->num_attention_heads, mep_head_dim(c)));
     MEP_TRY(append_all(m));
     int64_t values = m->bias != NULL ? mep_bias_param_values(m->bias) : 0;
     return mep_alloc(&m->bias_values, values, sizeof *m->bias_values);
@@ -121,7 +121,6 @@ mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
 {
     *model = NULL;
     mep_model *m = NULL;
-    MEP_TRY(mep_model_config_check(config));
     MEP_TRY(mep_alloc(&m, 1, sizeof *m));
     m->config = *config;
     mep_status status = describe(m);
@@ -136,22 +135,6 @@ mep_status mep_model_allocate(mep_model *m)
     float *next = m->values;
     for (int64_t i = 0; i < m->count; next += m->tensors[i].size, i++) m->tensors[i].data = next;
     return MEP_OK;
-}
-
-mep_status mep_position_same(const char *a, const char *b, int *same)
-{
-    mep_position_kind kind_a, kind_b;
-    mep_bias *bias_a = NULL, *bias_b = NULL;
-    MEP_TRY(mep_position_parse(a, &kind_a));
-    MEP_TRY(mep_position_parse(b, &kind_b));
-    *same = kind_a == kind_b;
-    if (!*same || kind_a != MEP_POSITION_BIAS) return MEP_OK;
-    mep_status status = mep_bias_create(&bias_a, a, 1, 1);
-    if (status == MEP_OK) status = mep_bias_create(&bias_b, b, 1, 1);
-    if (status == MEP_OK) *same = strcmp(mep_bias_spec(bias_a), mep_bias_spec(bias_b)) == 0;
-    mep_bias_destroy(&bias_a);
-    mep_bias_destroy(&bias_b);
-    return status;
 }
 
 /* ---- Initial values ---- */
@@ -222,6 +205,7 @@ mep_status mep_model_create(mep_model **model, const mep_model_config *config, u
 void mep_model_destroy(mep_model **model)
 {
     if (model == NULL || *model == NULL) return;
+    mep_position_destroy(&(*model)->position);
     mep_bias_destroy(&(*model)->bias);
     mep_free(&(*model)->values);
     mep_free(&(*model)->bias_values);
@@ -235,6 +219,12 @@ void mep_model_destroy(mep_model **model)
 const mep_model_config *mep_model_get_config(const mep_model *model)
 {
     return model != NULL ? &model->config : NULL;
+}
+
+const mep_position *mep_model_get_position(const mep_model *model)
+{
+    if (model == NULL) return NULL;
+    return model->position;
 }
 
 const mep_bias *mep_model_get_bias(const mep_model *model)

@@ -11,7 +11,7 @@
 
 struct mep_model {
     mep_model_config config;
-    mep_position_kind position;
+    mep_position *position; /* parsed from config.position_encoding */
     mep_bias *bias;         /* of MEP_POSITION_BIAS, else NULL */
     double *bias_values;    /* the bias parameters as float64, on their way to the bias */
     float *values;          /* all parameters */
@@ -23,6 +23,11 @@ struct mep_model {
     int64_t section[SECTIONS];   /* index of the first tensor of a section */
     int64_t per_layer;           /* tensors of a layer */
 };
+
+static inline mep_position_kind mep_model_position_kind(const mep_model *model)
+{
+    return mep_position_get_kind(model->position);
+}
 
 /* Index of a tensor, -1 where the model does not have it. `layer` is 0 for tensors that are not of a layer. The
  * EMBED_OUT of a tied model is EMBED_IN. */
@@ -91,8 +96,8 @@ mep_tensor_range mep_range_at(const mep_model *model, int64_t number);
 mep_tensor_range mep_section_range(const mep_model *model, mep_section section);
 mep_tensor_range mep_layer_range(const mep_model *model, int64_t layer);
 
-/* Whether two spellings ("mep", "exp + exp_half + gauss") are the same position encoding. */
-mep_status mep_position_same(const char *a, const char *b, int *same);
+/* mep_model_config_check; *position is the parsed encoding, which the caller destroys. */
+mep_status mep_model_config_parse(const mep_model_config *config, mep_position **position);
 
 /* A model with its list of tensors, but without memory for them. */
 mep_status mep_model_describe(mep_model **model, const mep_model_config *config);

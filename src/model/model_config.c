@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "bias/spec.h"
+#include "bias/position.h"
 #include "model/layout.h"
+#include "model/model.h"
 #include "nn/layers.h"
 
 static const struct {
@@ -91,25 +92,29 @@ static mep_status check_rotary(const mep_model_config *c)
 }
 
 /* A spec may ask for a bias table of any size; a model does not need more than this. */
-static mep_status check_bias(const mep_model_config *c)
+static mep_status check_bias(const mep_model_config *c, const mep_position *position)
 {
     enum { MOST = 1 << 24 };
-    mep_spec spec;
-    double values = 0;
-    MEP_TRY(mep_spec_parse(&spec, c->position_encoding));
-    for (int m = 0; m < spec.count; m++)
-        for (const mep_kernel_param *p = spec.terms[m].kernel->params; p->name != NULL; p++)
-            values +=
-                (double)c->num_attention_heads * (p->rows_option > 0 ? spec.terms[m].options[p->rows_option - 1] : 1);
+    double values = mep_position_values(position, c->num_attention_heads);
     if (values <= MOST) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%s\" has %g parameters; %d are possible", c->position_encoding,
                     values, MOST);
 }
 
-mep_status mep_model_config_check(const mep_model_config *c)
+static mep_status check_position(const mep_model_config *c, const mep_position *position)
 {
-    MEP_REQUIRE_AS("config", c);
-    mep_position_kind kind = MEP_POSITION_NONE;
+    mep_position_kind kind = mep_position_get_kind(position);
+    if (kind == MEP_POSITION_BIAS) return check_bias(c, position);
+    if (kind == MEP_POSITION_ROTARY) return check_rotary(c);
+    if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
+                        (long long)c->hidden_size);
+    return MEP_OK;
+}
+
+/* All fields except the position encoding. */
+static mep_status check_sizes(const mep_model_config *c)
+{
     MEP_TRY(check_range("vocab_size", c->vocab_size, 1, 1 << 24));
     MEP_TRY(check_range("hidden_size", c->hidden_size, 1, MEP_MAX_WIDTH));
     MEP_TRY(check_range("num_hidden_layers", c->num_hidden_layers, 1, 1000));
@@ -123,12 +128,24 @@ mep_status mep_model_config_check(const mep_model_config *c)
                         c->layer_norm_eps, c->rotary_emb_base);
     if (!(c->rotary_pct >= 0 && c->rotary_pct <= 1))
         return mep_fail(MEP_ERROR_ARGUMENT, "rotary_pct must be from 0 to 1, found %g", c->rotary_pct);
-    MEP_TRY(mep_position_parse(c->position_encoding, &kind));
-    if (kind == MEP_POSITION_BIAS) MEP_TRY(check_bias(c));
-    if (kind == MEP_POSITION_ROTARY) MEP_TRY(check_rotary(c));
-    if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
-                        (long long)c->hidden_size);
     return MEP_OK;
+}
+
+mep_status mep_model_config_parse(const mep_model_config *c, mep_position **position)
+{
+    MEP_TRY(check_sizes(c));
+    MEP_TRY(mep_position_create(position, c->position_encoding));
+    mep_status status = check_position(c, *position);
+    if (status != MEP_OK) mep_position_destroy(position);
+    return status;
+}
+
+mep_status mep_model_config_check(const mep_model_config *config)
+{
+    MEP_REQUIRE(config);
+    mep_position *position = NULL;
+    mep_status status = mep_model_config_parse(config, &position);
+    mep_position_destroy(&position);
+    return status;
 }
 

@@ -182,18 +182,18 @@ static mep_status allocate_positions(mep_session *s)
     const mep_model_config *c = &s->model->config;
     mep_position_tables *p = &s->positions;
     int64_t dims = mep_rotary_dims(c), longest = s->longest;
-    if (s->model->position == MEP_POSITION_LEARNED && longest > c->max_position_embeddings)
+    if (mep_model_position_kind(s->model) == MEP_POSITION_LEARNED && longest > c->max_position_embeddings)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "the encoding \"learned\" has %lld positions and cannot read %lld tokens; use lengths up to "
                         "%lld or another encoding",
                         (long long)c->max_position_embeddings, (long long)longest,
                         (long long)c->max_position_embeddings);
-    if (s->model->position == MEP_POSITION_SINUSOIDAL) {
+    if (mep_model_position_kind(s->model) == MEP_POSITION_SINUSOIDAL) {
         MEP_TRY(host(s, &p->added, longest, c->hidden_size, sizeof *p->added));
         mep_sinusoidal_table(longest, c->hidden_size, c->rotary_emb_base, p->added);
         MEP_TRY(move(s, &p->added, longest, c->hidden_size));
     }
-    if (s->model->position == MEP_POSITION_ROTARY) {
+    if (mep_model_position_kind(s->model) == MEP_POSITION_ROTARY) {
         p->rotary_dims = dims;
         MEP_TRY(host(s, &p->cosine, longest, dims / 2, sizeof *p->cosine));
         MEP_TRY(host(s, &p->sine, longest, dims / 2, sizeof *p->sine));

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "mep/train.h"
 #include "model/layout.h"
-#include "train/parts.h"
+#include "train/gradient_tree.h"
 
 mep_status mep_train_memory(const mep_train_settings *s, int64_t processes, int64_t *bytes)
 {
@@ -15,7 +15,7 @@ mep_status mep_train_memory(const mep_train_settings *s, int64_t processes, int6
     if (processes < 1) return mep_fail(MEP_ERROR_ARGUMENT, "processes must be 1 or more");
     int64_t values = 0, parts = mep_train_gradient_parts(s, processes);
     MEP_TRY(mep_model_config_values(&s->model, &values));
-    double part = (double)s->batch_size / (double)parts, sums = (double)mep_parts_levels(parts / processes);
+    double part = (double)s->batch_size / (double)parts, sums = (double)mep_gradient_tree_levels(parts / processes);
     double rows = (s->micro_batch_size > 0 ? fmin((double)s->micro_batch_size, part) : part) * (double)s->length;
     /* weights, gradients, partial sums of gradients, moments, weights in bfloat16 */
     double per_value = 8 + 4 * sums + 8 / (double)processes + (s->dtype == MEP_BFLOAT16 ? 2 : 0);

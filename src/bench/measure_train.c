@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whole training steps on random tokens, without files: what train/trainer.c does for one micro-batch, and nothing of
- * the data. Or the losses of segments, as an evaluation computes them.
+ * The training benchmark: training steps on random tokens, without files (the work of train/trainer_step.c for one
+ * micro-batch), or the losses of segments, as an evaluation computes them.
  */
 #include <math.h>
 #include <stdio.h>
@@ -11,13 +11,14 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "bench/bench.h"
-#include "bench/parts.h"
+#include "bench/conditions.h"
+#include "bench/operands.h"
 #include "model/forward_pass.h"
 #include "model/session.h"
 #include "model/train_pass.h"
 #include "train/adamw.h"
 
-typedef struct trainer {
+typedef struct bench {
     const mep_bench_train_settings *settings;
     mep_bench_common *common;
     mep_dtype dtype;
@@ -27,7 +28,7 @@ typedef struct trainer {
     float *gradients, *losses;
     int32_t *inputs, *targets;
     mep_bench_ceiling ceiling;
-} trainer;
+} bench;
 
 mep_status mep_bench_preset(const char *name, mep_model_config *config)
 {
@@ -48,7 +49,7 @@ double mep_bench_train_work(const mep_bench_train_settings *s)
 
 static mep_status step(void *context)
 {
-    trainer *t = context;
+    bench *t = context;
     const mep_bench_train_settings *s = t->settings;
     MEP_TRY(mep_session_refresh(t->session));
     MEP_TRY(mep_session_train(t->session, s->batch_size, s->length, t->inputs, t->targets,
@@ -60,15 +61,15 @@ static mep_status step(void *context)
     return MEP_OK;
 }
 
-/* As mep_evaluate: the weights are where they are needed since the session was made. */
+/* The weights are up to date since the session was created, as in mep_evaluate. */
 static mep_status evaluate(void *context)
 {
-    trainer *t = context;
+    bench *t = context;
     return mep_session_score(t->session, t->settings->batch_size, t->settings->length, t->inputs, t->targets,
                              t->losses);
 }
 
-static mep_status open_trainer(trainer *t)
+static mep_status open_bench(bench *t)
 {
     const mep_bench_train_settings *s = t->settings;
     const mep_adamw_settings adamw = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .max_grad_norm = 1};
@@ -82,9 +83,9 @@ static mep_status open_trainer(trainer *t)
     session.device = t->common->device;
     MEP_TRY(mep_multiply(s->batch_size, s->length, 1, &rows));
     MEP_TRY(mep_model_create(&t->model, &s->config, 1));
-    MEP_TRY(mep_alloc(&t->losses, rows, sizeof *t->losses));
-    MEP_TRY(mep_alloc(&t->inputs, rows, sizeof *t->inputs));
-    MEP_TRY(mep_alloc(&t->targets, rows, sizeof *t->targets));
+    MEP_TRY(MEP_ALLOC(&t->losses, rows));
+    MEP_TRY(MEP_ALLOC(&t->inputs, rows));
+    MEP_TRY(MEP_ALLOC(&t->targets, rows));
     for (int64_t i = 0; i < rows; i++) {
         t->inputs[i] = (int32_t)(mep_random_bits(1, 0, (uint64_t)i) % (uint64_t)s->config.vocab_size);
         t->targets[i] = (int32_t)(mep_random_bits(1, 1, (uint64_t)i) % (uint64_t)s->config.vocab_size);
@@ -95,27 +96,27 @@ static mep_status open_trainer(trainer *t)
     return mep_device_array(session.device, &t->gradients, t->model->size, sizeof *t->gradients);
 }
 
-static mep_status measure(trainer *t, mep_bench_lane lanes[2])
+static mep_status measure(bench *t, mep_bench_task tasks[2])
 {
     const mep_bench_train_settings *s = t->settings;
     double tokens = (double)(s->batch_size * s->length);
     MEP_TRY(mep_bench_ceiling_create(&t->ceiling, t->common->device, t->common->ceiling, t->dtype));
-    mep_bench_ceiling_lane(&t->ceiling, &lanes[1]);
-    lanes[0] = (mep_bench_lane){.run = s->evaluate ? evaluate : step,
+    mep_bench_ceiling_task(&t->ceiling, &tasks[1]);
+    tasks[0] = (mep_bench_task){.run = s->evaluate ? evaluate : step,
                                 .context = t,
                                 .device = t->common->device,
                                 .work = mep_bench_train_work(s)};
-    snprintf(lanes[0].name, sizeof lanes[0].name, "%s, %s", s->evaluate ? "evaluation" : "step",
+    snprintf(tasks[0].name, sizeof tasks[0].name, "%s, %s", s->evaluate ? "evaluation" : "step",
              mep_dtype_name(t->dtype));
-    MEP_TRY(mep_bench_first(&lanes[1], &t->common->control));
-    MEP_TRY(mep_bench_sample(&lanes[1], &t->common->control));
+    MEP_TRY(mep_bench_first(&tasks[1], &t->common->control));
+    MEP_TRY(mep_bench_sample(&tasks[1], &t->common->control));
     double begin = mep_bench_memory_begin();
-    MEP_TRY(open_trainer(t));
-    MEP_TRY(mep_bench_first(&lanes[0], &t->common->control));
-    double memory = t->common->device == MEP_DEVICE_CPU ? mep_bench_memory_growth(begin) : (double)NAN;
-    MEP_TRY(mep_bench_measure(lanes, 2, &t->common->control));
+    MEP_TRY(open_bench(t));
+    MEP_TRY(mep_bench_first(&tasks[0], &t->common->control));
+    double memory = mep_device_is_host(t->common->device) ? mep_bench_memory_growth(begin) : (double)NAN;
+    MEP_TRY(mep_bench_measure(tasks, 2, &t->common->control));
     t->common->control.done++;
-    mep_bench_figures f = mep_bench_figures_of(&lanes[0], &lanes[1]);
+    mep_bench_figures f = mep_bench_figures_of(&tasks[0], &tasks[1]);
     mep_bench_train_case c = {.dtype = mep_dtype_name(t->dtype),
                               .parameters = t->model->size,
                               .batch_size = s->batch_size,
@@ -126,9 +127,9 @@ static mep_status measure(trainer *t, mep_bench_lane lanes[2])
     return t->common->add(t->common->context, &c);
 }
 
-static void close_trainer(trainer *t)
+static void close_bench(bench *t)
 {
-    mep_adamw_destroy(&t->optimizer); /* it computes where the session does */
+    mep_adamw_destroy(&t->optimizer); /* before the session, whose context it uses */
     mep_session_destroy(&t->session);
     mep_model_destroy(&t->model);
     mep_bench_ceiling_destroy(&t->ceiling);
@@ -140,15 +141,15 @@ static void close_trainer(trainer *t)
 
 mep_status mep_bench_train(const mep_bench_train_settings *settings, mep_bench_common *common)
 {
-    mep_bench_lane *lanes = NULL;
-    MEP_TRY(mep_alloc(&lanes, 2, sizeof *lanes));
+    mep_bench_task *tasks = NULL;
+    MEP_TRY(MEP_ALLOC(&tasks, 2));
     common->control.total = common->dtype_count;
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < common->dtype_count && status == MEP_OK; i++) {
-        trainer t = {.settings = settings, .common = common, .dtype = common->dtypes[i]};
-        status = measure(&t, lanes);
-        close_trainer(&t);
+        bench t = {.settings = settings, .common = common, .dtype = common->dtypes[i]};
+        status = measure(&t, tasks);
+        close_bench(&t);
     }
-    mep_free(&lanes);
+    mep_free(&tasks);
     return status;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any text as the names of data, "PREFIX=WEIGHT,PREFIX=WEIGHT", and behind a newline as the shares of
- * a split. What parses has names and weights that make sense, and parses the same with a suffix behind each name.
+ * libFuzzer target: the input is a data mix, "PREFIX=WEIGHT,PREFIX=WEIGHT", and after a newline the ratio of a split. A
+ * data mix that parses has valid names and weights, and parses the same with a suffix after each name.
  */
 #include <math.h>
 
@@ -21,7 +21,7 @@ static void check_weights(const mep_data_mix *m)
     if (!(fabs(sum - 1) < 1e-9)) abort();
 }
 
-/* The names of `longer` are those of `m` with ".train" behind them. */
+/* The names of `longer` are those of `m` with ".train" appended. */
 static void check_append(const mep_data_mix *m, const char *spec)
 {
     char longer[MEP_DATA_SIZE], title[MEP_DATA_SIZE];
@@ -56,18 +56,18 @@ static void check_split(const char *split)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    mep_data_mix *mixture;
+    mep_data_mix *mix;
     char *text = text_of(data, size), *newline = strchr(text, '\n');
     if (newline != NULL) *newline = '\0';
-    mep_status status = mep_data_mix_parse(&mixture, text);
+    mep_status status = mep_data_mix_parse(&mix, text);
     check_message(status);
     if (status == MEP_OK) {
-        check_weights(mixture);
-        check_append(mixture, text);
-    } else if (status != MEP_ERROR_ARGUMENT || mixture != NULL) {
+        check_weights(mix);
+        check_append(mix, text);
+    } else if (status != MEP_ERROR_ARGUMENT || mix != NULL) {
         abort();
     }
-    mep_data_mix_close(&mixture);
+    mep_data_mix_close(&mix);
     if (newline != NULL) check_split(newline + 1);
     free(text);
     return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention. What is compared runs in turn: for one type, CPU level and length, every encoding's forward pass, every
- * encoding's backward pass, and the ceiling. Inputs are shared; each encoding has a plan of its own.
+ * The attention benchmark. For one dtype, CPU level and length the tasks run in turn: the forward pass of every
+ * encoding, the backward pass of every encoding, and the ceiling. They use the same inputs; each encoding has its own
+ * plan.
  */
 #include <math.h>
 #include <stdio.h>
@@ -9,12 +10,14 @@
 
 #include "base/device.h"
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 #include "bench/bench.h"
-#include "bench/parts.h"
+#include "bench/conditions.h"
+#include "bench/operands.h"
 #include "mep/attention.h"
 
-/* q, k, v, out, lse, and of the backward pass dout, dq, dk, dv: for the longest length, serving all. */
+/* q, k, v, out, and for the backward pass dout, dq, dk, dv; large enough for the longest length. */
 enum { Q, K, V, OUT, DOUT, DQ, DK, DV, TENSORS };
 
 typedef struct group {
@@ -35,8 +38,8 @@ typedef struct variant {
     const char *encoding;
     int exact;
     mep_attention *plan;
-    void *dbias;      /* NULL where nothing is learned */
-    double memory[2]; /* after the forward, after the backward pass */
+    void *dbias;      /* gradient of the bias table; NULL if nothing is learned */
+    double memory[2]; /* after the forward and after the backward pass */
     double computed;
 } variant;
 
@@ -48,7 +51,10 @@ static int is_none(const char *encoding)
 static mep_tensor_view view(const group *g, int which)
 {
     int64_t head = g->length * g->settings->head_dim;
-    return (mep_tensor_view){g->data[which], g->settings->heads * head, head, g->settings->head_dim};
+    return (mep_tensor_view){.data = g->data[which],
+                             .batch_stride = g->settings->heads * head,
+                             .head_stride = head,
+                             .token_stride = g->settings->head_dim};
 }
 
 static mep_attention_call call_of(const group *g)
@@ -82,7 +88,7 @@ static mep_status backward(void *context)
 
 /* ---- One encoding ---- */
 
-/* The bias table, NULL for none; room for its gradient where something is learned. */
+/* Compute the bias table (NULL for "none"), and allocate its gradient if something is learned. */
 static mep_status make_bias(variant *v, float **table)
 {
     const mep_bench_attention_settings *s = v->g->settings;
@@ -91,21 +97,26 @@ static mep_status make_bias(variant *v, float **table)
     if (is_none(v->encoding)) return MEP_OK;
     MEP_TRY(mep_multiply(s->heads, v->g->length, 1, &size));
     MEP_TRY(mep_bias_create(&bias, v->encoding, s->heads, s->head_dim));
-    mep_status status = mep_alloc(table, size, sizeof **table);
-    if (status == MEP_OK) status = mep_bias_table(bias, v->g->length, *table);
-    if (status == MEP_OK && !s->forward_only && mep_bias_param_count(bias) > 0)
+    mep_status status;
+    MEP_TRY_OR(status, MEP_ALLOC(table, size), end);
+    MEP_TRY_OR(status, mep_bias_table(bias, v->g->length, *table), end);
+    if (!s->forward_only && mep_bias_param_count(bias) > 0)
         status = mep_device_array(v->g->device, &v->dbias, size, sizeof(double));
+end:
     mep_bias_destroy(&bias);
     return status;
 }
 
-/* The plan and the first run of each pass, by which memory is measured. */
-static mep_status first_runs(variant *v, const float *table, mep_bench_lane *pass[2])
+/* Create the plan and make the first run of each pass, and measure their memory. */
+static mep_status first_runs(variant *v, const float *table, mep_bench_task *pass[2])
 {
     const mep_bench_attention_settings *s = v->g->settings;
     mep_attention_settings a;
     mep_attention_defaults(&a);
-    a.heads = s->heads, a.head_dim = s->head_dim, a.max_length = v->g->length, a.dtype = v->g->dtype;
+    a.heads = s->heads;
+    a.head_dim = s->head_dim;
+    a.max_length = v->g->length;
+    a.dtype = v->g->dtype;
     a.device = v->g->device;
     a.skip_far = v->exact;
     a.tolerance = v->exact ? s->tolerance : 0;
@@ -115,19 +126,19 @@ static mep_status first_runs(variant *v, const float *table, mep_bench_lane *pas
     MEP_TRY(mep_attention_set_terms(v->plan, &terms));
     for (int i = 0; i < 2 - s->forward_only; i++) {
         MEP_TRY(mep_bench_first(pass[i], &v->g->common->control));
-        v->memory[i] = v->g->device == MEP_DEVICE_CPU ? mep_bench_memory_growth(begin) : (double)NAN;
+        v->memory[i] = mep_device_is_host(v->g->device) ? mep_bench_memory_growth(begin) : (double)NAN;
         v->computed = mep_attention_computed_fraction(v->plan);
     }
     return MEP_OK;
 }
 
-static mep_status open_variant(variant *v, mep_bench_lane *pass[2])
+static mep_status open_variant(variant *v, mep_bench_task *pass[2])
 {
     const mep_bench_attention_settings *s = v->g->settings;
     double length = (double)v->g->length;
     double work = 2 * length * length * (double)(s->head_dim * s->heads * v->g->batch);
     for (int i = 0; i < 2 - s->forward_only; i++) {
-        *pass[i] = (mep_bench_lane){.run = i == 0 ? forward : backward,
+        *pass[i] = (mep_bench_task){.run = i == 0 ? forward : backward,
                                     .context = v,
                                     .device = v->g->device,
                                     .work = i == 0 ? work : 2.5 * work};
@@ -158,15 +169,15 @@ static void list_variants(group *g, variant *variants)
             *variants++ = (variant){.g = g, .encoding = s->encodings[e], .exact = exact};
 }
 
-/* Hand over the cases: lane [pass * count + i] is a pass of variant i; the last lane is the ceiling. */
+/* Report the cases: task pass * count + i is a pass of variant i; the last task is the ceiling. */
 static mep_status report(const group *g, const variant *variants, int64_t count, int passes,
-                         const mep_bench_lane *lanes)
+                         const mep_bench_task *tasks)
 {
-    const mep_bench_lane *top = &lanes[passes * count];
+    const mep_bench_task *top = &tasks[passes * count];
     for (int pass = 0; pass < passes; pass++) {
-        const mep_bench_lane *none = NULL;
+        const mep_bench_task *none = NULL;
         for (int64_t i = 0; i < count; i++)
-            if (is_none(variants[i].encoding)) none = &lanes[pass * count + i];
+            if (is_none(variants[i].encoding)) none = &tasks[pass * count + i];
         for (int64_t i = 0; i < count; i++) {
             mep_bench_attention_case c = {.level = g->device == MEP_DEVICE_CPU ? mep_cpu_level_text(g->level)
                                                                                : mep_device_name(g->device),
@@ -176,47 +187,47 @@ static mep_status report(const group *g, const variant *variants, int64_t count,
                                           .pass = pass == 0 ? "forward" : "backward",
                                           .length = g->length,
                                           .batch_size = g->batch,
-                                          .figures = mep_bench_figures_of(&lanes[pass * count + i], top),
+                                          .figures = mep_bench_figures_of(&tasks[pass * count + i], top),
                                           .computed = variants[i].computed,
                                           .memory = variants[i].memory[pass]};
-            c.of_none = none != NULL ? mep_bench_ratio(&lanes[pass * count + i], none) : (double)NAN;
+            c.of_none = none != NULL ? mep_bench_ratio(&tasks[pass * count + i], none) : (double)NAN;
             MEP_TRY(g->common->add(g->common->context, &c));
         }
     }
     return MEP_OK;
 }
 
-static mep_status measure_variants(group *g, variant *variants, int64_t count, mep_bench_lane *lanes)
+static mep_status measure_variants(group *g, variant *variants, int64_t count, mep_bench_task *tasks)
 {
     int passes = 2 - g->settings->forward_only;
     list_variants(g, variants);
-    mep_bench_lane *ceiling = &lanes[passes * count];
-    mep_bench_ceiling_lane(&g->ceiling, ceiling);
+    mep_bench_task *ceiling = &tasks[passes * count];
+    mep_bench_ceiling_task(&g->ceiling, ceiling);
     MEP_TRY(mep_bench_first(ceiling, &g->common->control));
     for (int64_t i = 0; i < count; i++) {
-        mep_bench_lane *pass[2] = {&lanes[i], passes == 2 ? &lanes[count + i] : NULL};
+        mep_bench_task *pass[2] = {&tasks[i], passes == 2 ? &tasks[count + i] : NULL};
         MEP_TRY(mep_bench_sample(ceiling, &g->common->control));
         MEP_TRY(open_variant(&variants[i], pass));
     }
-    MEP_TRY(mep_bench_measure(lanes, passes * count + 1, &g->common->control));
+    MEP_TRY(mep_bench_measure(tasks, passes * count + 1, &g->common->control));
     g->common->control.done += passes * count;
-    return report(g, variants, count, passes, lanes);
+    return report(g, variants, count, passes, tasks);
 }
 
 static mep_status measure_group(group *g)
 {
     int64_t count = variant_count(g->settings);
     variant *variants = NULL;
-    mep_bench_lane *lanes = NULL;
-    MEP_TRY(mep_alloc(&variants, count, sizeof *variants));
-    mep_status status = mep_alloc(&lanes, 2 * count + 1, sizeof *lanes);
-    if (status == MEP_OK) status = measure_variants(g, variants, count, lanes);
+    mep_bench_task *tasks = NULL;
+    MEP_TRY(MEP_ALLOC(&variants, count));
+    mep_status status = MEP_ALLOC(&tasks, 2 * count + 1);
+    if (status == MEP_OK) status = measure_variants(g, variants, count, tasks);
     for (int64_t i = 0; i < count; i++) {
         mep_attention_destroy(&variants[i].plan);
         mep_device_release(g->device, &variants[i].dbias);
     }
     mep_free(&variants);
-    mep_free(&lanes);
+    mep_free(&tasks);
     return status;
 }
 
@@ -225,7 +236,7 @@ static mep_status measure_group(group *g)
 static int64_t batch_of(const mep_bench_attention_settings *s, int64_t length)
 {
     if (s->tokens == 0) return s->batch_size;
-    return s->tokens > length ? s->tokens / length : 1;
+    return max_i64(s->tokens / length, 1);
 }
 
 static mep_status allocate(group *g)
@@ -235,7 +246,7 @@ static mep_status allocate(group *g)
     for (int64_t i = 0; i < s->length_count; i++) {
         int64_t these = 0;
         MEP_TRY(mep_multiply(batch_of(s, s->lengths[i]), s->heads, s->lengths[i], &these));
-        rows = these > rows ? these : rows;
+        rows = max_i64(rows, these);
     }
     MEP_TRY(mep_multiply(rows, s->head_dim, 1, &size));
     for (int i = 0; i < (s->forward_only ? DOUT : TENSORS); i++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The sums of a step in parts: a tree of pairs whatever the number of processes (threads, here), with as many blocks as
- * promised; losses and squares added in one order; which numbers of processes can do how many parts.
+ * The gradient accumulation tree: the same tree of pairs for every number of processes (threads, here), with the
+ * promised number of blocks; losses and squares are added in a fixed order; which numbers of processes can sum how many
+ * parts.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
@@ -9,12 +10,12 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "thread_group.h"
-#include "train/parts.h"
+#include "train/gradient_tree.h"
 #include "train/sums.h"
 
 enum { PARTS_MOST = 24, SEQUENCES = 24, LENGTH = 3 };
 
-/* Pieces of several chunks and of less than one. */
+/* A model with buckets of several chunks and of less than one. */
 static mep_model *small_model(void)
 {
     mep_model_config c;
@@ -28,13 +29,13 @@ static mep_model *small_model(void)
     return model;
 }
 
-/* A number of a part and a place. Sums of these depend on their order. */
+/* A value that depends on the part and the index. Sums of such values depend on their order. */
 static float value(int64_t part, int64_t i)
 {
     return (float)(1 + (i + part) % 97) * (part % 3 == 0 ? 1e6F : 1.1F) * (part % 2 == 0 ? 1.0F : -1.0F);
 }
 
-/* The sum of parts first .. first + count - 1: of as many as a power of two can be, and of the rest. */
+/* The sum of parts first .. first + count - 1: that of the largest power of two below count, plus that of the rest. */
 static float sum_of(int64_t first, int64_t count, int64_t i)
 {
     int64_t half = 1;
@@ -54,17 +55,17 @@ typedef struct job {
 #define CHECK(X)                                                                                                       \
     if (!(X)) *wrong = __LINE__
 
-/* A backward pass that is done with all tensors in its order. */
-static void compute(const job *j, mep_parts *parts, int64_t index, int64_t part)
+/* A backward pass that finishes all tensors in its order. */
+static void compute(const job *j, mep_gradient_tree *tree, int64_t index, int64_t part)
 {
     const mep_model *m = j->model;
-    float *block = mep_parts_begin(parts, index);
+    float *block = mep_gradient_tree_begin(tree, index);
     for (int64_t i = 0; i < m->size; i++) block[i] = value(part, i);
-    mep_parts_final(parts, m->first[FINAL_NORM_WEIGHT], m->first[POSITION_BIAS]);
+    mep_gradient_tree_final(tree, m->first[FINAL_NORM_WEIGHT], m->first[POSITION_BIAS]);
     for (int64_t l = m->config.num_hidden_layers - 1; l >= 0; l--)
-        mep_parts_final(parts, mep_layer_range(m, l).first, mep_layer_range(m, l).end);
-    mep_parts_final(parts, 0, m->section[SECTION_LAYERS]);
-    mep_parts_final(parts, m->first[POSITION_BIAS], m->count);
+        mep_gradient_tree_final(tree, mep_layer_range(m, l).first, mep_layer_range(m, l).end);
+    mep_gradient_tree_final(tree, 0, m->section[SECTION_LAYERS]);
+    mep_gradient_tree_final(tree, m->first[POSITION_BIAS], m->count);
 }
 
 static void run_sums(job *j, mep_dist *g, const mep_shards *s, const float *gradients, int *wrong)
@@ -73,11 +74,11 @@ static void run_sums(job *j, mep_dist *g, const mep_shards *s, const float *grad
     mep_sums *sums = NULL;
     mep_adamw_settings settings = {0};
     float losses[SEQUENCES * LENGTH];
-    int64_t share = SEQUENCES / g->size;
-    for (int64_t i = 0, n = g->rank * share * LENGTH; i < share * LENGTH; i++, n++)
-        losses[i] = ldexpf(value(n % 5, n), (int)(n % 7) * 10); /* of sizes whose sums are rounded in float64 too */
-    CHECK(mep_adamw_create_part(&optimizer, s->own, s->count, &settings, mep_context_cpu) == MEP_OK);
-    CHECK(mep_sums_create(&sums, s, share) == MEP_OK);
+    int64_t own = SEQUENCES / g->size;
+    for (int64_t i = 0, n = g->rank * own * LENGTH; i < own * LENGTH; i++, n++)
+        losses[i] = ldexpf(value(n % 5, n), (int)(n % 7) * 10); /* magnitudes whose sums are rounded even in float64 */
+    CHECK(mep_adamw_create_ranges(&optimizer, s->own, s->count, &settings, mep_context_cpu) == MEP_OK);
+    CHECK(mep_sums_create(&sums, s, own) == MEP_OK);
     mep_adamw_squares(optimizer, gradients);
     CHECK(mep_sums_run(sums, LENGTH, j->unknown && g->rank == 0 ? NULL : losses, optimizer->squares, &j->loss[g->rank],
                        &j->square[g->rank]) == MEP_OK);
@@ -90,29 +91,29 @@ static void work(mep_dist *g, void *context)
     job *j = context;
     mep_shards *s = NULL;
     mep_reduction *reduction = NULL;
-    mep_parts *parts = NULL;
+    mep_gradient_tree *tree = NULL;
     float *block = NULL;
     int *wrong = &j->wrong[g->rank];
     int64_t each = j->parts / g->size;
     CHECK(mep_shards_create(&s, j->model, g) == MEP_OK);
     CHECK(mep_alloc(&block, j->model->size, sizeof *block) == MEP_OK);
     CHECK(mep_reduction_create(&reduction, j->model, s, block) == MEP_OK);
-    CHECK(mep_parts_create(&parts, j->model, each, block, reduction, mep_context_cpu) == MEP_OK);
+    CHECK(mep_gradient_tree_create(&tree, j->model, each, block, reduction, mep_context_cpu) == MEP_OK);
     for (int round = 0; round < 2; round++) {
-        for (int64_t i = 0; i < each; i++) compute(j, parts, i, g->rank * each + i);
+        for (int64_t i = 0; i < each; i++) compute(j, tree, i, g->rank * each + i);
         CHECK(mep_reduction_finish(reduction) == MEP_OK);
         for (int64_t p = 0; p < s->count; p++)
             for (int64_t i = s->own[p].first; i < s->own[p].first + s->own[p].count; i++)
                 CHECK(block[i] == sum_of(0, j->parts, i));
         run_sums(j, g, s, block, wrong);
     }
-    mep_parts_destroy(&parts);
+    mep_gradient_tree_destroy(&tree);
     mep_reduction_destroy(&reduction);
     mep_shards_destroy(&s);
     mep_free(&block);
 }
 
-/* Every number of parts with every number of processes that can do it. */
+/* Every number of parts with every number of processes that can sum them. */
 static void test_tree(void **state)
 {
     (void)state;
@@ -158,32 +159,32 @@ static void test_numbers(void **state)
         const char *processes;
     } cases[] = {{1, "1"}, {2, "2, 1"}, {3, "3, 1"}, {8, "8, 4, 2, 1"}, {12, "12, 6, 3, 1"}, {35, "35, 1"}};
     static const int64_t levels[] = {0, 0, 1, 2, 2, 3, 3, 3, 3, 4};
-    char text[MEP_PARTS_TEXT];
+    char text[MEP_GRADIENT_PARTS_TEXT];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        mep_parts_processes(cases[i].parts, text);
+        mep_gradient_parts_processes(cases[i].parts, text);
         assert_string_equal(text, cases[i].processes);
     }
-    mep_parts_processes((int64_t)1 << 30, text); /* the longest */
+    mep_gradient_parts_processes((int64_t)1 << 30, text); /* the longest text */
     assert_string_equal(text + strlen(text) - 7, "4, 2, 1");
-    for (int64_t n = 1; n <= 9; n++) assert_int_equal(mep_parts_levels(n), levels[n]);
+    for (int64_t n = 1; n <= 9; n++) assert_int_equal(mep_gradient_tree_levels(n), levels[n]);
     mep_train_settings s = {.gradient_parts = 12};
     static const int64_t expected[] = {0, 12, 2, 12, 4, 5, 12};
     for (int64_t n = 1; n <= 6; n++) assert_int_equal(mep_train_gradient_parts(&s, n), expected[n]);
-    s.gradient_parts = 0; /* a run that has no number */
+    s.gradient_parts = 0; /* a run without a number of parts */
     assert_int_equal(mep_train_gradient_parts(&s, 3), 3);
 }
 
-/* A process takes the blocks that are promised and no more: none where it has one part. */
+/* A process allocates exactly the promised blocks, and none for one part. */
 static void test_memory(void **state)
 {
     (void)state;
     mep_model *model = small_model();
     for (int64_t parts = 1; parts <= 9; parts++) {
-        mep_parts *p;
+        mep_gradient_tree *p;
         mep_fail_allocation(0);
-        assert_int_equal(mep_parts_create(&p, model, parts, NULL, NULL, mep_context_cpu), MEP_OK);
-        assert_int_equal(mep_fail_allocation(0), 1 + mep_parts_levels(parts));
-        mep_parts_destroy(&p);
+        assert_int_equal(mep_gradient_tree_create(&p, model, parts, NULL, NULL, mep_context_cpu), MEP_OK);
+        assert_int_equal(mep_fail_allocation(0), 1 + mep_gradient_tree_levels(parts));
+        mep_gradient_tree_destroy(&p);
     }
     mep_model_destroy(&model);
 }
