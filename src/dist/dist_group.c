@@ -25,7 +25,7 @@ mep_status mep_dist_create(mep_dist **group, const mep_dist_settings *s)
                         (long long)s->rank, (long long)s->size);
     if (s->size > 1 && s->transport == NULL)
         return mep_fail(MEP_ERROR_ARGUMENT, "a group of %lld processes needs a transport", (long long)s->size);
-    MEP_TRY(mep_alloc(group, 1, sizeof **group));
+    MEP_TRY(MEP_ALLOC(group, 1));
     **group = (mep_dist){.rank = s->rank,
                          .size = s->size,
                          .transport = s->transport,
@@ -89,7 +89,7 @@ mep_status mep_dist_gather(mep_dist *g, const void *mine, int64_t bytes, void *a
     char *out = all;
     memmove(out + g->rank * bytes, mine, (size_t)bytes);
     if (g->size == 1) return MEP_OK;
-    MEP_TRY(mep_alloc(&blocks, 2 * g->size, sizeof *blocks));
+    MEP_TRY(MEP_ALLOC(&blocks, 2 * g->size));
     int64_t count = 0;
     for (int64_t r = 0; r < g->size; r++) {
         if (r == g->rank) continue;
@@ -120,7 +120,7 @@ mep_status mep_dist_broadcast(mep_dist *g, void *data, int64_t bytes)
 /* Gather one number from each process; *all [size] is allocated. */
 static mep_status gather_numbers(mep_dist *g, int64_t mine, int64_t **all)
 {
-    MEP_TRY(mep_alloc(all, g->size, sizeof **all));
+    MEP_TRY(MEP_ALLOC(all, g->size));
     mep_status status = mep_dist_gather(g, &mine, sizeof mine, *all);
     if (status != MEP_OK) mep_free(all);
     return status;
@@ -218,14 +218,14 @@ mep_status mep_dist_check_same(mep_dist *g, const void *data, int64_t bytes, con
     MEP_REQUIRE_AS("group, data, name", g, data, name);
     char *first;
     if (g->size == 1) return MEP_OK;
-    mep_status status = mep_dist_agree(g, mep_alloc(&first, bytes, 1));
+    mep_status status = mep_dist_agree(g, MEP_ALLOC(&first, bytes));
     if (status == MEP_OK) {
         memcpy(first, data, (size_t)bytes);
         status = mep_dist_broadcast(g, first, bytes);
         if (status == MEP_OK && memcmp(first, data, (size_t)bytes) != 0)
             status = mep_fail(MEP_ERROR_FORMAT,
                               "%s: differs from the copy of process 0; copy it to all machines, or keep it in a "
-                              "folder that they share",
+                              "shared folder",
                               name);
         status = mep_dist_agree(g, status);
     }

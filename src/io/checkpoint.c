@@ -74,7 +74,7 @@ static mep_status list_steps(const char *run, const char *suffix, int64_t **step
     *count = 0;
     int found = scandir(run, &entries, NULL, NULL);
     if (found < 0) return mep_fail_errno("list", run);
-    mep_status status = mep_alloc(steps, found, sizeof **steps);
+    mep_status status = MEP_ALLOC(steps, found);
     for (int i = 0; i < found; i++) {
         int64_t step = step_of(entries[i]->d_name, suffix);
         if (status == MEP_OK && step >= 0) (*steps)[(*count)++] = step;

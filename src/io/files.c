@@ -63,7 +63,7 @@ mep_status mep_file_read(const char *path, int64_t max_size, char **data, int64_
         status = mep_fail(MEP_ERROR_FORMAT, "%s has %lld bytes; the limit for such a file is %lld", path,
                           (long long)length, (long long)max_size);
     else
-        status = mep_alloc(data, length + 1, 1);
+        status = MEP_ALLOC(data, length + 1);
     if (status == MEP_OK) status = read_all(fd, path, *data, length, size);
     close(fd);
     if (status != MEP_OK) mep_free(data);

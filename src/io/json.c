@@ -36,7 +36,7 @@ mep_status mep_json_dump(const json_t *root, size_t flags, char **text, int64_t 
 {
     *text = NULL;
     size_t length = json_dumpb(root, NULL, 0, flags);
-    if (length > 0) MEP_TRY(mep_alloc(text, (int64_t)length + 1, 1));
+    if (length > 0) MEP_TRY(MEP_ALLOC(text, (int64_t)length + 1));
     *size = (int64_t)length;
     if (length > 0 && json_dumpb(root, *text, length, flags) == length) return MEP_OK;
     mep_free(text);

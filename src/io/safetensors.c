@@ -232,7 +232,7 @@ static mep_status parse_header(mep_safetensors *file, json_t *header, int64_t da
 {
     if (!json_is_object(header)) return mep_fail(MEP_ERROR_FORMAT, "%s: the header is not a JSON object", file->path);
     MEP_TRY(take_metadata(file, json_object_get(header, METADATA)));
-    MEP_TRY(mep_alloc(&file->entries, (int64_t)json_object_size(header), sizeof *file->entries));
+    MEP_TRY(MEP_ALLOC(&file->entries, (int64_t)json_object_size(header)));
     const char *name;
     json_t *value;
     json_object_foreach(header, name, value)
@@ -263,7 +263,7 @@ static mep_status read_header(mep_safetensors *file, int64_t size)
     char *text = NULL;
     json_t *header = NULL;
     file->data_start = LENGTH_BYTES + (int64_t)length;
-    MEP_TRY(mep_alloc(&text, (int64_t)length, 1));
+    MEP_TRY(MEP_ALLOC(&text, (int64_t)length));
     mep_status status = read_bytes(file, LENGTH_BYTES, text, (int64_t)length);
     if (status == MEP_OK && (length == 0 || text[0] != '{'))
         status =
@@ -281,7 +281,7 @@ static mep_status read_header(mep_safetensors *file, int64_t size)
 /* Open *file for either source. It takes ownership of `fd`, also on failure. */
 static mep_status open_source(mep_safetensors **file, const char *path, int fd, const char *memory, int64_t size)
 {
-    mep_status status = mep_alloc(file, 1, sizeof **file);
+    mep_status status = MEP_ALLOC(file, 1);
     if (status != MEP_OK) {
         if (fd >= 0) close(fd);
         return status;
@@ -518,7 +518,7 @@ static mep_status add_metadata(const char *path, json_t *strings, const char *co
 static mep_status add_tensors(const char *path, json_t *header, const mep_tensor *tensors, int64_t count)
 {
     int64_t *begins = NULL, offset = 0, bytes;
-    MEP_TRY(mep_alloc(&begins, count, sizeof *begins));
+    MEP_TRY(MEP_ALLOC(&begins, count));
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < count; i++) MEP_TRY_OR(status, check_tensor(path, &tensors[i], &bytes), done);
     for (int64_t width = 8; width > 0; width /= 2)
@@ -568,7 +568,7 @@ static mep_status header_text(const json_t *header, char **text, int64_t *size)
     int64_t length = 0;
     MEP_TRY(mep_json_dump(header, JSON_COMPACT, &json, &length));
     int64_t padded = round_up(length, 8);
-    mep_status status = mep_alloc(text, LENGTH_BYTES + padded, 1);
+    mep_status status = MEP_ALLOC(text, LENGTH_BYTES + padded);
     if (status == MEP_OK) {
         memcpy(*text, &padded, LENGTH_BYTES);
         memset(*text + LENGTH_BYTES, ' ', (size_t)padded);
