@@ -15,7 +15,7 @@
 #include "dist/dist_group.h"
 #include "mep/attention.h"
 #include "model/model.h"
-#include "nn/device.h"
+#include "nn/network.h"
 
 typedef struct mep_kv mep_kv;
 

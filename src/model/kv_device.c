@@ -7,7 +7,7 @@
  * and time per token are bounded. Arrays grow by doubling up to that size. This is simpler than attention/cache.h,
  * whose heads have windows of their own; fused attention skips what a head does not reach.
  */
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"

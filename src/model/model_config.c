@@ -37,6 +37,11 @@ mep_status mep_model_preset(const char *name, mep_model_config *config)
     return mep_fail(MEP_ERROR_ARGUMENT, "unknown preset \"%s\"; presets: nano, micro, mini, small, medium", name);
 }
 
+int64_t mep_model_config_head_dim(const mep_model_config *config)
+{
+    return config != NULL && config->num_attention_heads > 0 ? mep_head_dim(config) : 0;
+}
+
 static mep_status check_range(const char *name, int64_t value, int64_t low, int64_t high)
 {
     if (value >= low && value <= high) return MEP_OK;

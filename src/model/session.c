@@ -8,7 +8,7 @@
 
 #include "attention/attention_backend.h"
 #include "base/backend.h"
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
