@@ -111,17 +111,17 @@ for bench in attention decode gemm train; do
     said out '--json'
     [ "$(sed '/^  -h, --help/q' out | wc -L)" -le 100 ] || wrong "mep bench $bench --help is wider than 100 columns"
     refuse 2 "see mep bench $bench --help" bench "$bench" --no-such-option
-    refuse 2 'is none of float32, bfloat16' bench "$bench" --dtype float16
-    refuse 2 'float32 stands twice' bench "$bench" --dtype float32,float32
+    refuse 2 'is not one of float32, bfloat16' bench "$bench" --dtype float16
+    refuse 2 'float32 is given twice' bench "$bench" --dtype float32,float32
     refuse 2 'exclude each other' bench "$bench" --json --format csv
     refuse 2 'takes no argument "x"' bench "$bench" x
 done
-refuse 2 'say what to measure' bench
+refuse 2 'the benchmark is missing' bench
 refuse 2 'no benchmark "speed"' bench speed
-refuse 2 'rotary" is no distance bias' bench attention --positions none,rotary
+refuse 2 'rotary" is not a distance bias' bench attention --positions none,rotary
 refuse 2 'unknown kernel "gaus"' bench decode --positions gaus
-refuse 2 'is none of c, ' bench attention --levels sse
-refuse 2 'is none of off, exact' bench attention --skip never
+refuse 2 'is not one of c, ' bench attention --levels sse
+refuse 2 'is not one of off, exact' bench attention --skip never
 refuse 2 '--lengths' bench attention --lengths 0
 refuse 2 '--repeats' bench gemm --repeats 0
 refuse 2 'presets: nano' bench gemm --preset huge

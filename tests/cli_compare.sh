@@ -28,7 +28,7 @@ said out 'whole/results.csv'
 said err '6/6 rotary seed 1236 test at length'
 said whole/results.md '| trained at 16, tested at |'
 said whole/results.md '**'
-said whole/results.md '## How this was made'
+said whole/results.md '## Method'
 said whole/results.md "mep compare --data text --out whole --preset nano"
 checks=$((checks + 3))
 [ "$(head -n 1 whole/results.csv)" = 'encoding,seed,length,perplexity,stderr,tokens' ] ||

@@ -43,7 +43,7 @@ for bench in attention gemm train; do
 done
 refuse 2 'leave it out with --device cuda' bench attention --device cuda --levels c
 refuse 2 'there is no option --device' bench decode --device cuda
-refuse 2 '--device: "gpu" is none of cpu, cuda' eval --model run --data text.valid --device gpu
+refuse 2 '--device: "gpu" is not one of cpu, cuda' eval --model run --data text.valid --device gpu
 [ ! -e new ] || wrong 'a refused command leaves a folder'
 
 if grep -q '"gpu": "none' version.txt; then

@@ -58,7 +58,7 @@ expect 0 eval --model near --data text.valid=2,text.train=1 --lengths 64,128,256
 refuse 1 '--last 17 is more than the length 16' eval --model run --data text.valid --lengths 32,16 --last 17
 refuse 1 '--lengths: 16 is given twice' eval --model run --data text.valid --lengths 16,32,16
 refuse 1 '--stride 17 is more than the length 16' eval --model run --data text.valid --lengths 32,16 --stride 17
-refuse 2 'leave out either --stride or --last' eval --model run --data text.valid --lengths 16 --stride 8 --last 4
+refuse 2 'leave out one of them' eval --model run --data text.valid --lengths 16 --stride 8 --last 4
 
 # What "learned" cannot take is refused before anything is computed.
 expect 0 eval --model learned --data text.valid
@@ -101,7 +101,7 @@ refuse 1 'text.train is there' eval --model run --data text
 mkdir -p of_study && echo '{}' > of_study/study.json
 refuse 1 'name one of the runs in it' eval --model of_study --data text.valid
 expect 0 eval --model run --data text.valid --lengths 16 --tokens 64 --position t5
-said err 'parameters of "t5" that it has not are random numbers'
+said err 'parameters of "t5" that it does not have are random'
 expect 0 eval --model run --data text.valid --lengths 16 --tokens 64 --position alibi
 checks=$((checks + 1))
 ! grep -qF 'random numbers' err || wrong 'ALiBi has no parameters to train'

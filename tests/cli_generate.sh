@@ -93,10 +93,10 @@ cmp -s out first || wrong 'the model alone gives another text'
 tiny_train wide --steps 1 --quiet --vocab-size 512
 cp -r wide/checkpoint-1 wide_alone
 expect 0 generate --model wide --prompt 'the quick' -n 20 --quiet
-refuse 1 'its 512 tokens belong to is not known' generate --model wide_alone --prompt a
+refuse 1 'the tokenizer of its 512 tokens is not known' generate --model wide_alone --prompt a
 
 refuse 2 '--model FOLDER is missing' generate
-refuse 2 'the prompt goes behind --prompt' generate --model run hello
+refuse 2 'write the prompt after --prompt' generate --model run hello
 refuse 2 'give one prompt' generate --model run --prompt a -
 refuse 2 '--temperature: "-1" is not' generate --model run --temperature -1
 refuse 2 '--top-p: "0" is not' generate --model run --top-p 0

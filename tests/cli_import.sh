@@ -63,11 +63,11 @@ for family in neox_sequential bloom gpt2; do
     cmp -s "half-$family/model.safetensors" "half-again-$family/model.safetensors" || wrong "$family is rounded twice"
     [ "$(perplexity "half-own-$family")" = "$(perplexity "half-$family")" ] || wrong "$family in bfloat16 is another model"
 done
-refuse 2 'is no size such as' export own-bloom no --shard-size many
-refuse 2 '"float16" is none of float32, bfloat16' export own-bloom no --dtype float16
+refuse 2 'is not a size such as' export own-bloom no --shard-size many
+refuse 2 '"float16" is not one of float32, bfloat16' export own-bloom no --dtype float16
 mkdir half-done
 cp shards-bloom/model.safetensors.index.json half-done
-refuse 1 'holds a model already' export own-bloom half-done
+refuse 1 'already contains a model' export own-bloom half-done
 cp shards-bloom/config.json half-done
 refuse 1 'is missing, which model.safetensors.index.json names' info half-done
 
@@ -88,8 +88,8 @@ expect 0 train --data numbers --out same --init own-bloom --steps 1 --length 32 
     --learning-rate 0 --quiet
 said same/train.json '"position_encoding": "alibi"'
 [ "$(perplexity same)" = "$(perplexity own-bloom)" ] || wrong '--init does not begin with the weights'
-refuse 1 'same: holds a run already' export same same
-refuse 1 'same: holds a run already' import own-bloom same
+refuse 1 'same: already contains a run' export same same
+refuse 1 'same: already contains a run' import own-bloom same
 [ ! -e same/config.json ] || wrong 'a model is written into a run'
 expect 0 export same hf-same
 said out 'hf-same: bloom, '
@@ -150,7 +150,7 @@ expect 0 export bytes mine --quiet
 expect 1 train --data numbers --out no --init with --steps 1 --length 8 --quiet
 said err 'was prepared with the tokenizer bytes'
 
-refuse 1 'holds a model already' import with kept
+refuse 1 'already contains a model' import with kept
 refuse 1 'nosuch: no such folder' import nosuch out2
 refuse 1 'holds no model.safetensors' export . out2
 refuse 2 'needs MODEL OUT' import with

@@ -188,15 +188,15 @@ checks=$((checks + 1))
 
 refuse 2 'either a table of results, or runs, or --bias or --model' plot
 refuse 2 'either a table of results, or runs, or --bias or --model' plot results.csv --bias mep
-refuse 2 '"a.csv" is no run' plot a.csv b.csv
-refuse 2 '"b.csv" is no run' plot run b.csv
-refuse 2 '--limit does not go with runs' plot run --limit 5
-refuse 2 '--train-length does not go with runs' plot run --train-length 5
-refuse 2 '--show does not go with a table of results' plot results.csv --show loss
-refuse 2 '--smooth does not go with --bias or --model' plot --bias mep --smooth 5
-refuse 2 '--show: "los" is none of loss, valid_loss, grad_norm' plot run --show los
-refuse 2 '--show: loss stands twice' plot run --show loss,loss
-refuse 2 '--x-axis: "seconds" is none of steps, tokens' plot run --x-axis seconds
+refuse 2 '"a.csv" is not the folder of a run' plot a.csv b.csv
+refuse 2 '"b.csv" is not the folder of a run' plot run b.csv
+refuse 2 '--limit cannot be used with runs' plot run --limit 5
+refuse 2 '--train-length cannot be used with runs' plot run --train-length 5
+refuse 2 '--show cannot be used with a table of results' plot results.csv --show loss
+refuse 2 '--smooth cannot be used with --bias or --model' plot --bias mep --smooth 5
+refuse 2 '--show: "los" is not one of loss, valid_loss, grad_norm' plot run --show los
+refuse 2 '--show: loss is given twice' plot run --show loss,loss
+refuse 2 '--x-axis: "seconds" is not one of steps, tokens' plot run --x-axis seconds
 refuse 2 'has no train.json' plot logged/short --x-axis tokens
 refuse 2 'has no validation losses' plot 'run 2' --show valid_loss
 refuse 2 '--heads: the number of heads is that of --model' plot --model run --heads 2
@@ -204,7 +204,7 @@ refuse 2 'there is no head 3 of 2' plot --model run --head 3
 mkdir -p empty begun study
 cp run/train.json begun
 echo '{}' > study/study.json
-refuse 1 'empty is no training run: it has no metrics.jsonl' plot empty
+refuse 1 'empty is not a training run: it has no metrics.jsonl' plot empty
 refuse 1 'begun: the run has no step yet' plot run begun
 refuse 1 'study is a study; name its runs' plot study
 refuse 1 'no-such' plot no-such/metrics.jsonl
@@ -215,10 +215,10 @@ refuse 1 'begun/metrics.jsonl: line 2 is not valid JSON' plot begun
 line 1 null > begun/metrics.jsonl
 refuse 1 'no finite value' plot begun --show loss
 tiny_train nope --steps 1 --position nope
-refuse 2 'nope: its position encoding, nope, is no distance bias' plot --model nope
-refuse 2 '--heads: "0" is not a whole number from 1 to 4096' plot --bias mep --heads 0
+refuse 2 'nope: its position encoding, nope, is not a distance bias' plot --model nope
+refuse 2 '--heads: "0" is not an integer from 1 to 4096' plot --bias mep --heads 0
 refuse 2 'there is no head 9 of 8' plot --bias mep --head 1,9
-refuse 2 '--head does not go with a table of results' plot results.csv --head 1
+refuse 2 '--head cannot be used with a table of results' plot results.csv --head 1
 refuse 1 'no-such.csv' plot no-such.csv
 refuse 2 'must end in .png' plot results.csv --out results.pdf
 refuse 2 'nosuchkernel' plot --bias nosuchkernel
@@ -232,7 +232,7 @@ bad 'no column "encoding"' 'a,b\n1,2\n'
 bad 'no column "perplexity"' 'encoding,length\nmep,2\n'
 bad 'has no rows' 'encoding,length,perplexity\n'
 bad 'line 3 has 2 cells where the heading has 3' 'encoding,length,perplexity\nmep,512,20\nmep,512\n'
-bad '"x" is no number' 'encoding,length,perplexity\nmep,512,x\n'
+bad '"x" is not a number' 'encoding,length,perplexity\nmep,512,x\n'
 bad 'the length is not from 1' 'encoding,length,perplexity\nmep,0,20\n'
 bad 'no finite value' 'encoding,length,perplexity\nmep,512,inf\n'
 bad 'no finite value of at most 10000' 'encoding,length,perplexity\nmep,512,20000\n'

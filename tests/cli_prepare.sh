@@ -32,7 +32,7 @@ mkdir empty
 
 expect 0 prepare --out whole two.jsonl words.txt
 holds whole 3 122
-said out 'whole.bin: 3 documents, 122 tokens, 0.975 bytes of text a token'
+said out 'whole.bin: 3 documents, 122 tokens, 0.975 bytes of text per token'
 expect 0 prepare -q --no-eod --out bare two.jsonl words.txt
 holds bare 3 119
 [ -s err ] && wrong 'mep prepare --quiet prints on stderr'
@@ -110,7 +110,7 @@ none_of x
 cp bad.jsonl late.jsonl
 refuse 1 'late.jsonl:2: ' prepare -q --out x two.jsonl late.jsonl
 said err '--resume goes on from there'
-refuse 1 'x.journal is of a preparation that was stopped; --resume goes on' prepare -q --out x two.jsonl late.jsonl
+refuse 1 'x.journal belongs to stopped work; --resume continues it' prepare -q --out x two.jsonl late.jsonl
 refuse 1 'another tokenizer or other end-of-document tokens' prepare -q --no-eod --resume --out x two.jsonl late.jsonl
 refuse 1 'the inputs that were read already' prepare -q --resume --out x words.txt late.jsonl
 printf '{"text": "mended"}\n' > late.jsonl
@@ -192,7 +192,7 @@ none_of straight.test
 # A part that cannot be written, as on a full disk, costs nothing but itself.
 mkdir room.valid.idx.tmp
 refuse 1 'room.valid.idx.tmp: Is a directory' prepare -q --out room --valid 0.1 two.jsonl
-said err '--resume goes on from there'
+said err '--resume continues it'
 rmdir room.valid.idx.tmp
 expect 0 prepare -q --resume --out room --valid 0.1 two.jsonl
 holds room.train 1 100
@@ -222,9 +222,9 @@ refuse 1 'bad.jsonl:2: ' prepare -q --out skipped bad.jsonl
 none_of skipped
 expect 0 prepare -q --skip-bad-lines --out skipped bad.jsonl
 holds skipped 2 8
-said err 'mep prepare: left out 2 lines that cannot be parsed; the first: bad.jsonl:2: '
+said err 'mep prepare: skipped 2 lines that cannot be parsed; the first: bad.jsonl:2: '
 expect 0 prepare -q --skip-bad-lines --out skipped --valid 0.5 bad.jsonl
-said err 'left out 2 lines that cannot be parsed; the first: bad.jsonl:2: '
+said err 'skipped 2 lines that cannot be parsed; the first: bad.jsonl:2: '
 expect 0 prepare -q --skip-bad-lines -f --out skipped two.jsonl
 [ ! -s err ] || wrong 'no line was left out'
 
@@ -234,7 +234,7 @@ expect 0 prepare -q --out "$name" words.txt
 said out 'odd????.bin: 1 document'
 refuse 1 'odd????.bin exists' prepare -q --out "$name" words.txt
 refuse 1 'cannot read no???.txt' prepare -q --out x "$(printf 'no\302\205\342\201\246\177.txt')"
-refuse 2 '"odd????" is none of' train --data x --out y --dtype "$name"
+refuse 2 '"odd????" is not one of' train --data x --out y --dtype "$name"
 refuse 2 '--split and --valid exclude each other' prepare --out y --split 9,1 --valid 0.1 words.txt
 refuse 1 'the split "9;1" is not up to three proportions' prepare --out y --split '9;1' words.txt
 none_of y

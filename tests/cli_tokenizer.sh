@@ -109,14 +109,14 @@ said err 'two tokenizers'
 expect 0 prepare -q --force --out elsewhere/data/bpe.train text.txt
 [ ! -e elsewhere/data/bpe.train.tokenizer.json ] || wrong 'the old copy is left beside a dataset of bytes'
 
-refuse 2 'say what to do' tokenizer
-refuse 2 'there is no "tarin"' tokenizer tarin
+refuse 2 'the action is missing' tokenizer
+refuse 2 '"tarin" is not an action' tokenizer tarin
 refuse 2 '--tokenizer FILE is missing' tokenizer encode text.txt
 refuse 2 '--vocab-size' tokenizer train --vocab-size 12 text.txt
 refuse 1 'no tokenizer' tokenizer encode -t nosuch text.txt
 refuse 1 'cannot open nosuch.txt' tokenizer encode -t bytes nosuch.txt
 echo '12 word' > tokens
-refuse 1 '"word" is no token' tokenizer decode -t bytes tokens
+refuse 1 '"word" is not a token' tokenizer decode -t bytes tokens
 echo 257 > tokens
 refuse 1 'token 257 is none' tokenizer decode -t bytes tokens
 echo '{"model": {"type": "WordPiece"}}' > wrong.json

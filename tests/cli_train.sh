@@ -95,7 +95,7 @@ said out 'resumed   after step '
 cmp -s whole/checkpoint-1500/model.safetensors part/checkpoint-1500/model.safetensors ||
     wrong 'the continued run differs from the whole one'
 expect 0 train --resume part
-said out 'all of its 1500 steps were done already'
+said out 'all of its 1500 steps are already done'
 
 # A damaged checkpoint: what is damaged is said, and --fall-back continues from the one before, to the same bits.
 tiny_train saves --steps 8 --save-every 2 --quiet
@@ -108,7 +108,7 @@ said err '--fall-back takes the last whole checkpoint'
 refuse 1 'broken has no whole checkpoint, and none was changed' train --resume broken --quiet --fall-back
 cp saves/checkpoint-6/* broken/checkpoint-6/ && cp -r saves/checkpoint-8 broken/checkpoint-7
 expect 0 train --resume broken --fall-back --quiet
-said err 'set aside 1 damaged checkpoint behind step 6, as broken/checkpoint-*.damaged'
+said err 'set aside 1 damaged checkpoint after step 6, as broken/checkpoint-*.damaged'
 [ -d broken/checkpoint-7.damaged ] || wrong 'the damaged checkpoint is lost'
 cmp -s saves/checkpoint-8/model.safetensors broken/checkpoint-8/model.safetensors ||
     wrong 'the run that fell back differs from the whole one'
@@ -152,7 +152,7 @@ said nans/train.json '"on_nan": "dump"'
 rm -r nans/checkpoint-4
 expect 0 train --resume nans --on-nan skip --quiet
 said nans/train.json '"on_nan": "skip"'
-refuse 2 'is none of stop, skip, dump' train --resume nans --on-nan no
+refuse 2 'is not one of stop, skip, dump' train --resume nans --on-nan no
 
 # Wrong inputs.
 echo short > s.txt
@@ -172,12 +172,12 @@ bad 2 'rotary turns pairs of channels' --position rotary --hidden-size 6
 bad 2 'unknown kernel "rubbish"' --position rubbish
 bad 2 'unknown preset "huge"' --preset huge
 bad 2 'hidden_size must be from 1 to' --hidden-size 1M
-bad 2 'not a whole number from 1 to' --batch-size 0
+bad 2 'not an integer from 1 to' --batch-size 0
 bad 2 'batch_size 4 is not a multiple of micro_batch_size 3' --micro-batch-size 3
 bad 2 'batch_size 4 is not a multiple of gradient_parts 3' --gradient-parts 3
 bad 2 'min_learning_rate must be from 0 to' --min-learning-rate 1
 bad 2 '--valid PREFIX is missing' --valid-every 1
-bad 2 'is none of float32, bfloat16' --dtype float16
+bad 2 'is not one of float32, bfloat16' --dtype float16
 bad 1 'cannot open nosuch.idx' --data nosuch
 bad 1 'cannot open nosuch.idx' --valid nosuch
 bad 1 'needs 102401; use a shorter --length' --length 100K

@@ -564,7 +564,7 @@ static void test_bad_writes(void **state)
     mep_tensor t[2] = {make_tensor("a", MEP_FLOAT32, 1, (int64_t[]){2}, f32_data),
                        make_tensor("a", MEP_FLOAT32, 1, (int64_t[]){2}, f32_data)};
     assert_int_equal(mep_safetensors_write(path, t, 2, NULL, 0), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "\"a\" stands twice"));
+    assert_non_null(strstr(mep_error_message(), "\"a\" is given twice"));
     static const char *const names[] = {"", "__metadata__", "line\nbreak", "\xFF\xFE"};
     for (int i = 0; i < 4; i++) {
         t[1] = make_tensor(names[i], MEP_FLOAT32, 1, (int64_t[]){2}, f32_data);

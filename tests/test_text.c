@@ -126,7 +126,7 @@ static void test_bytes_tokenizer(void **state)
     assert_null(tokenizer);
     mep_tokenizer_destroy(&tokenizer);
     assert_int_equal(mep_tokenizer_open(&tokenizer, "words"), MEP_ERROR_ARGUMENT);
-    expect_message("\"words\" is no tokenizer");
+    expect_message("\"words\" is not a tokenizer");
     expect_message("nor one of these names: bytes");
 }
 
