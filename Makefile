@@ -1,15 +1,15 @@
-# Targets for people; underneath are CMake presets and Ninja. `make help` lists them.
+# Shortcuts for CMake presets and Ninja. `make help` lists the targets.
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
 .PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-distributions test-arm64 test-python torture long-run wheel fuzz demo bench bench-gpu install clean format help
 
-all: ## build the program: build/release/mep
+all: ## build the program build/release/mep and the libraries
 	@sh scripts/setup.sh build
 	@cmake --preset release > /dev/null
 	@cmake --build build/release
 
-setup: ## install the missing Debian packages, those of the tests too
+setup: ## install missing Debian packages, including those of the tests
 	@sh scripts/setup.sh test
 
 # check PRESET [OPTIONS]: configure, build, run the tests
@@ -19,21 +19,21 @@ define check
 	@ctest --test-dir build/$(1) --output-on-failure -j 2
 endef
 
-test: setup ## build with warnings as errors, and run all tests
+test: setup ## build with warnings as errors and run all tests
 	$(call check,ci)
 
-test-environments: setup ## all tests twice more: with OMP_THREAD_LIMIT=1, and with OMP_DYNAMIC=true next to a load
+test-environments: setup ## run all tests with OMP_THREAD_LIMIT=1, then with OMP_DYNAMIC=true on a busy machine
 	@cmake --preset ci > /dev/null
 	@cmake --build build/ci
 	@sh scripts/test_environments.sh build/ci
 
-test-gpu: setup ## the tests that need a GPU, on one: needs CUDA's toolkit 12.0 or later
+test-gpu: setup ## run the GPU tests; needs an NVIDIA GPU and the CUDA toolkit 12.0 or later
 	@cmake --preset gpu > /dev/null
 	@cmake --build build/gpu
 	@ctest --test-dir build/gpu --output-on-failure -R '^gpu_'
 
-# The last word runs more steps and other numbers of processes than `make test`.
-test-mpi: setup ## the tests of several processes alone, with longer runs under mpirun
+# "long" runs more steps and other numbers of processes than `make test`.
+test-mpi: setup ## run the tests of several processes, with longer runs under mpirun
 	@cmake --preset ci > /dev/null
 	@cmake --build build/ci
 	@ctest --test-dir build/ci --output-on-failure -R 'dist|ring|shards|group'
@@ -41,40 +41,40 @@ test-mpi: setup ## the tests of several processes alone, with longer runs under 
 
 CLANG ?= clang
 export CLANG
-test-clang: setup ## the same with clang; CLANG=clang-19: with another one
+test-clang: setup ## run all tests in a build by clang, or by CLANG=clang-19
 	@sh scripts/setup.sh clang
 	$(call check,clang,-DCMAKE_C_COMPILER=$(CLANG))
 
-test-distributions: ## make, make demo and make test in fresh Debian roots; JOBS="trixie:gcc bookworm:clang": some of them
+test-distributions: ## run make, make demo and make test in new Debian roots; JOBS="trixie:gcc bookworm:clang" selects some
 	@scripts/test_distributions.sh $(JOBS)
 
-test-arm64: ## cross-compile for 64-bit Arm in a Debian root, and run the core of the tests under QEMU
+test-arm64: ## cross-compile for 64-bit Arm in a Debian root and run the core tests under QEMU
 	@scripts/test_distributions.sh bookworm:arm64
 
-test-asan: setup ## the tests under AddressSanitizer
+test-asan: setup ## run all tests under AddressSanitizer
 	$(call check,asan)
 
-test-ubsan: setup ## the tests under UndefinedBehaviorSanitizer
+test-ubsan: setup ## run all tests under UndefinedBehaviorSanitizer
 	$(call check,ubsan)
 
-# clang, because its OpenMP library tells ThreadSanitizer about its barriers.
-test-tsan: setup ## the tests under ThreadSanitizer
+# clang, because its OpenMP library reports its barriers to ThreadSanitizer.
+test-tsan: setup ## run all tests under ThreadSanitizer
 	@sh scripts/setup.sh clang
 	$(call check,tsan)
 
-# PYTHON= reaches the script through the environment.
-test-python: all ## the tests of the Python package; PYTHON=FILE: an interpreter that has torch
+# The script reads PYTHON= from the environment.
+test-python: all ## run the tests of the Python package; PYTHON=FILE selects an interpreter, for example one with torch
 	@sh tests/python.sh "$(CURDIR)/build/release/libmep.so" "$(CURDIR)/build/release/mep" "$(CURDIR)"
 
 KILLS ?= 200
 SEED ?= 1
-torture: setup ## kill and resume a training run KILLS=200 times, from SEED=1, and compare every byte
+torture: setup ## kill and resume a training run KILLS=200 times with SEED=1, and compare every byte
 	@cmake --preset ci > /dev/null
 	@cmake --build build/ci --target torture mep_cli
 	@build/ci/tests/torture build/ci/mep $(KILLS) $(SEED)
 
 STEPS_LONG ?= 20000
-long-run: setup ## train a tiny model for STEPS_LONG=20000 steps: its memory must not grow
+long-run: setup ## train a tiny model for STEPS_LONG=20000 steps and check that memory does not grow
 	@cmake --preset ci > /dev/null
 	@cmake --build build/ci --target test_long_run
 	@MEP_LONG_STEPS=$(STEPS_LONG) build/ci/tests/test_long_run
@@ -85,8 +85,8 @@ wheel: ## build the Python package: build/wheel/libmep-*.whl
 	@ls build/wheel/*.whl
 
 FUZZ_SECONDS ?= 60
-# What a fuzzer finds stays in build/fuzz/corpus; fuzz/corpus has what the tests replay.
-fuzz: ## run every fuzzer, or those of FUZZ="bias cut", for FUZZ_SECONDS=60 each
+# Findings are written to build/fuzz/corpus. The tests replay fuzz/corpus.
+fuzz: ## run every fuzzer, or FUZZ="bias corpus", for FUZZ_SECONDS=60 each
 	@sh scripts/setup.sh clang
 	@cmake --preset fuzz > /dev/null
 	@cmake --build build/fuzz --target fuzzers
@@ -97,18 +97,18 @@ fuzz: ## run every fuzzer, or those of FUZZ="bias cut", for FUZZ_SECONDS=60 each
 			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1) || exit 1; \
 	done
 
-# CORPUS= and STEPS= reach the script through the environment.
-demo: all ## train four encodings on real text, compare them on longer text; STEPS=60 is quicker, CORPUS=FILE takes another text
+# The script reads CORPUS= and STEPS= from the environment.
+demo: all ## train four encodings on text and test them on longer text; STEPS=60 is quicker, CORPUS=FILE is your text
 	@sh scripts/setup.sh demo
 	@sh scripts/demo.sh build/release/mep
 
-bench: all ## measure attention, decoding, products, training: the tables of docs/performance.md (some 20 minutes)
+bench: all ## measure attention, decoding, products and training, about 20 minutes (docs/performance.md)
 	@for what in attention decode gemm train 'train --preset small' 'train --preset gpt2' 'train --preset small --eval'; do \
 		printf '\n### mep bench %s\n\n' "$$what"; \
 		build/release/mep bench $$what --format markdown || exit 1; \
 	done
 
-bench-gpu: ## the same on an NVIDIA GPU, of a build with CUDA in build/cuda: attention at 16K tokens, products, training
+bench-gpu: ## build with CUDA in build/cuda and measure attention, products and training on an NVIDIA GPU
 	@cmake --preset release -B build/cuda -DMEP_CUDA=ON > /dev/null
 	@cmake --build build/cuda
 	@for what in 'attention --heads 12 --head-dim 64' 'attention --heads 16 --head-dim 128' 'gemm --batch-size 32' \
@@ -118,14 +118,14 @@ bench-gpu: ## the same on an NVIDIA GPU, of a build with CUDA in build/cuda: att
 		build/cuda/mep bench $$what --device cuda --format markdown || exit 1; \
 	done
 
-install: all ## install into PREFIX=/usr/local
+install: all ## install to PREFIX=/usr/local
 	@cmake --install build/release --prefix "$(PREFIX)"
 
-clean: ## remove what was built
+clean: ## remove the folder build
 	@rm -rf build
 
-format: ## lay the C files out by .clang-format
+format: ## format the C, C++ and CUDA files with clang-format
 	@clang-format -i $$(find src include tests fuzz examples -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile

@@ -1,4 +1,4 @@
-# Toolchain: 64-bit Arm by Debian's cross compiler and libraries of the architecture arm64; programs run under QEMU.
+# Toolchain for 64-bit Arm: Debian's cross compiler and its libraries for arm64. Programs run under QEMU.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)

@@ -1,4 +1,4 @@
-# The libraries we take rather than write; docs/architecture.md says why each.
+# Libraries of others; docs/architecture.md gives the reason for each.
 find_package(PkgConfig REQUIRED)
 find_package(OpenMP COMPONENTS C)
 if(NOT OpenMP_C_FOUND)
@@ -11,7 +11,7 @@ pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8>=10.40)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 
-# MPI is for the program alone, which loads it at need; the library knows none.
+# Only the program uses MPI, and loads it when needed.
 set(MEP_HAVE_MPI 0)
 if(NOT MEP_MPI STREQUAL "OFF")
     find_package(MPI QUIET COMPONENTS C)
@@ -23,8 +23,8 @@ if(NOT MEP_MPI STREQUAL "OFF")
 endif()
 message(STATUS "Several processes by MPI: ${MEP_HAVE_MPI}")
 
-# nvcc compiles kernels for compute capability 8.0 (8.6 and 8.9 run them, too) and 9.0, and to PTX, from which the driver
-# makes code for later GPUs.
+# nvcc compiles kernels for compute capability 8.0 (which 8.6 and 8.9 also run) and 9.0, and to PTX, which the driver compiles for
+# later GPUs.
 set(MEP_HAVE_CUDA 0)
 if(NOT MEP_CUDA STREQUAL "OFF")
     include(CheckLanguage)
@@ -36,11 +36,11 @@ if(NOT MEP_CUDA STREQUAL "OFF")
             set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)
         endif()
         enable_language(CUDA)
-        set(CMAKE_CUDA_LINKER_PREFERENCE_PROPAGATES OFF) # what is linked with the library is of its own language
+        set(CMAKE_CUDA_LINKER_PREFERENCE_PROPAGATES OFF) # a user of the library links in its own language
         set(CMAKE_CUDA_STANDARD 17)
     elseif(MEP_CUDA STREQUAL "ON")
         message(FATAL_ERROR "MEP_CUDA=ON, but nvcc, the CUDA runtime or cuBLASLt was not found: install NVIDIA's CUDA toolkit 12.0 or "
-                "later, put its nvcc into PATH or its place into CUDACXX, or configure with MEP_CUDA=OFF")
+                "later, put its nvcc into PATH or its path into CUDACXX, or configure with MEP_CUDA=OFF")
     endif()
 endif()
 message(STATUS "Devices by CUDA: ${MEP_HAVE_CUDA}")

@@ -1,4 +1,4 @@
-# What `make install` puts where: both libraries, the headers, the program, and package files for pkg-config and CMake.
+# Installation: both libraries, headers, the program, and package files for pkg-config and CMake.
 include(CMakePackageConfigHelpers)
 set(MEP_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/mep)
 
@@ -9,15 +9,15 @@ if(MEP_HAVE_MPI)
     install(TARGETS mep_mpi_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
 
-# Two export files: a user of the shared library needs none of the parts that the static one is linked with.
+# Two export files: a user of the shared library does not need the libraries that the static one links to.
 foreach(kind IN ITEMS shared static)
     install(TARGETS mep_${kind} EXPORT mep-${kind}
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
     install(EXPORT mep-${kind} NAMESPACE mep:: DESTINATION ${MEP_PACKAGE_DIR})
 endforeach()
-# The Python package has the shared library in it, as one file that it loads by its path (pyproject.toml).
+# The Python package contains the shared library, as one file that it loads by path (pyproject.toml).
 install(FILES $<TARGET_FILE:mep_shared> DESTINATION libmep RENAME libmep.so COMPONENT python EXCLUDE_FROM_ALL)
-# clang's OpenMP library has the functions of gcc's, but not the other way round: users of a static library by clang link clang's.
+# clang's OpenMP library has all functions of gcc's, but not vice versa: users of a static library built by clang link clang's.
 set(MEP_PC_OPENMP ${OpenMP_C_FLAGS})
 set(MEP_LIBOMP_DIR)
 if(CMAKE_C_COMPILER_ID MATCHES "Clang" AND OpenMP_omp_LIBRARY)
@@ -30,7 +30,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/mep-config-version.cmake 
 install(FILES ${PROJECT_BINARY_DIR}/mep-config.cmake ${PROJECT_BINARY_DIR}/mep-config-version.cmake
     DESTINATION ${MEP_PACKAGE_DIR})
 
-# The prefix of mep.pc is the one given at installation, so the file is written then.
+# The prefix of mep.pc is known at installation, so the file is written then.
 set(MEP_PC_PRIVATE "-ljansson -larchive -lz -lpcre2-8 -lutf8proc -lm ${MEP_PC_OPENMP}")
 if(MEP_HAVE_CUDA)
     string(APPEND MEP_PC_PRIVATE " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt -lpthread")

@@ -1,11 +1,11 @@
 # libmep: every room but the command line and its benchmarks, compiled once and linked as a static and a shared library.
-# MPI is not in it: the program has src/cli/mpi.c.
+# MPI is not part of it; src/cli/mpi.c belongs to the program.
 
-# What all targets of this project share: warnings, include paths, sanitizers.
+# Common to all targets of this project: warnings, include paths, sanitizers.
 add_library(mep_internal INTERFACE)
 target_include_directories(mep_internal INTERFACE ${PROJECT_SOURCE_DIR}/src)
 set(mep_warnings -Wall -Wextra -Wshadow -Wvla -Wundef -Wpointer-arith -Wno-psabi)
-list(JOIN mep_warnings "," mep_host_warnings) # nvcc hands them to the compiler of the host's part
+list(JOIN mep_warnings "," mep_host_warnings) # nvcc passes them to the host compiler
 target_compile_options(mep_internal INTERFACE
     "$<$<COMPILE_LANGUAGE:C,CXX>:${mep_warnings}>" "$<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes;-Wmissing-prototypes>"
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${mep_host_warnings}>")
@@ -24,12 +24,12 @@ endif()
 file(GLOB mep_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*/*.c)
 list(FILTER mep_sources EXCLUDE REGEX "/src/(cli|bench|cuda)/")
 
-# A file NAME_LEVEL.c is one instruction set's variant of a kernel table.
+# A file NAME_LEVEL.c is the variant of a kernel table for one CPU level.
 set(mep_flags_avx2 -mavx2 -mfma -mf16c)
 set(mep_flags_avx512 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mprefer-vector-width=512)
 set(mep_flags_avx512_bf16 ${mep_flags_avx512} -mavx512bf16)
-# Every 64-bit Arm has it. GCC's first scheduling pass, which it has off on x86-64, moves loads ahead of the blocks' arithmetic, so
-# that sums which fit into registers are spilled in the innermost loop.
+# Every 64-bit Arm CPU has NEON. GCC's first scheduling pass, which is off on x86-64, moves loads ahead of the arithmetic, so that sums
+# that fit into registers are spilled in the innermost loop.
 set(mep_flags_neon -DMEP_FUSED=1 $<$<C_COMPILER_ID:GNU>:-fno-schedule-insns>)
 set(mep_levels)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
@@ -57,13 +57,13 @@ mep_embed(${mep_python_files} mep_configuration_py=${PROJECT_SOURCE_DIR}/src/io/
 
 add_library(mep_objects OBJECT ${mep_sources} ${mep_python_files})
 target_include_directories(mep_objects PUBLIC ${PROJECT_SOURCE_DIR}/include)
-# No fused multiply-add where the source has two operations, except in the files of a level: clang would make some on Arm.
+# No fused multiply-add where the source has two operations, except in the files of a level: clang would generate some on Arm.
 target_compile_options(mep_objects PRIVATE -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=off)
 target_link_libraries(mep_objects PRIVATE mep_internal OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
                       PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 
-# CUDA's runtime is linked into the library; cuBLASLt is loaded at need. The kernels have nothing of C++'s library, so that the C
-# compiler links.
+# CUDA's runtime is linked into the library; cuBLASLt is loaded when needed. The kernels do not use the C++ library, so the C compiler
+# can link.
 set(mep_cuda)
 set(mep_cuda_libraries)
 if(MEP_HAVE_CUDA)

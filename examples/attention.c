@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Attention with a learned MEP bias on the caller's own tensors [batch, length, heads, channels], forward and backward.
- * The loss is sum(out * target); the bias's gradient is compared with a finite difference of that loss.
+ * The loss is sum(out * target). The gradient of the bias is compared with a finite difference of the loss.
  *
  *     cc attention.c $(pkg-config --cflags --libs mep) && ./a.out
  */
@@ -21,7 +21,7 @@ static void check(mep_status status)
     exit(1);
 }
 
-/* Numbers of the order of 1, the same everywhere. */
+/* Pseudorandom numbers from -1 to 1, equal on every machine. */
 static float *numbers(uint32_t seed)
 {
     float *values = malloc(SIZE * sizeof *values);
@@ -39,7 +39,7 @@ static mep_tensor_view view(float *data)
     return (mep_tensor_view){data, LENGTH * HEADS * CHANNELS, CHANNELS, HEADS * CHANNELS};
 }
 
-/* Hand the bias to the plan, as a table. */
+/* Set the bias of the plan: the plan reads a table. */
 static void use_bias(mep_attention *plan, const mep_bias *bias)
 {
     static float table[HEADS * LENGTH];
@@ -79,7 +79,7 @@ int main(void)
     for (int i = 0; i < SIZE; i++) loss += (double)out[i] * target[i];
     printf("loss %.4f; %.0f %% of the blocks computed\n", loss, 100 * mep_attention_computed_fraction(plan));
 
-    /* d loss / d out is the target. The bias gets one number a head and distance, then one a parameter. */
+    /* d loss / d out is the target. The bias has one gradient per head and distance, then one per parameter. */
     const mep_attention_gradient gradients = {
         .dout = view(target), .dq = view(dq), .dk = view(dk), .dv = view(dv), .dtable = dtable};
     check(mep_attention_backward(plan, &call, &gradients));
@@ -88,7 +88,7 @@ int main(void)
     if (gradient == NULL || values == NULL) return 1;
     check(mep_bias_table_backward(bias, LENGTH, dtable, gradient));
 
-    /* A small step along the gradient changes the loss by the step times the gradient's square. */
+    /* A small step along the gradient changes the loss by the step times the squared norm of the gradient. */
     const double step = 2e-3;
     double square = 0, moved = 0;
     for (int64_t i = 0; i < count; i++) square += gradient[i] * gradient[i];
@@ -98,7 +98,7 @@ int main(void)
     check(mep_attention_forward(plan, &call));
     for (int i = 0; i < SIZE; i++) moved += (double)out[i] * target[i];
     double difference = (moved - loss) / step;
-    printf("%s: %lld parameters; slope along the gradient %.4f, by difference %.4f\n", mep_bias_spec(bias),
+    printf("%s: %lld parameters; slope along the gradient %.4f, by finite difference %.4f\n", mep_bias_spec(bias),
            (long long)count, square, difference);
 
     mep_attention_destroy(&plan);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Load a run made by `mep train` and continue a text, with the tokenizer that the run was trained with.
+ * Loads a run of `mep train` and continues a text, with the tokenizer of the run.
  *
  *     generate RUN "Once upon a time"
  */
@@ -18,7 +18,7 @@ static int print_token(void *context, int32_t token)
     return 0;
 }
 
-/* A run has its tokenizer as tokenizer.json, unless its tokens are bytes. */
+/* The tokenizer of a run is its tokenizer.json, or bytes if there is none. */
 static mep_status open_tokenizer(mep_tokenizer **tokenizer, const char *run)
 {
     char path[4096];
@@ -37,7 +37,7 @@ static int fail(void)
 
 int main(int argc, char **argv)
 {
-    enum { BYTES = 320 }; /* vocab_size of a model of bytes, whose 257 tokens are rounded up, is at most this */
+    enum { BYTES = 320 }; /* largest vocab_size of a model whose tokens are bytes: 257, rounded up */
     if (argc != 3) {
         fprintf(stderr, "usage: generate RUN TEXT\n");
         return 2;
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 
     if (mep_model_load(&model, argv[1]) != MEP_OK || open_tokenizer(&tokenizer, argv[1]) != MEP_OK) return fail();
     if (strcmp(mep_tokenizer_name(tokenizer), "bytes") == 0 && mep_model_get_config(model)->vocab_size > BYTES) {
-        fprintf(stderr, "generate: %s holds no tokenizer.json, and its tokens are not bytes\n", argv[1]);
+        fprintf(stderr, "generate: %s has no tokenizer.json, and its vocabulary is too large for bytes\n", argv[1]);
         return 1;
     }
     settings.vocab_limit = mep_tokenizer_vocab_size(tokenizer);

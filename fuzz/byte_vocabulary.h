@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The 256 tokens that every byte-level vocabulary needs, so that an input of a few bytes can get past them.
+ * The 256 tokens that every byte-level vocabulary needs, so that an input of a few bytes can be valid.
  */
 #ifndef MEP_FUZZ_BYTE_VOCABULARY_H
 #define MEP_FUZZ_BYTE_VOCABULARY_H
@@ -11,7 +11,7 @@
 #include "tokenizer/bpe.h"
 #include "base/utf8.h"
 
-/* Add those that are missing, numbered from the object's size on. */
+/* Add the missing ones, numbered from the object's size upward. */
 static inline void add_bytes(json_t *vocab)
 {
     for (int byte = 0; byte < 256; byte++) {
@@ -22,7 +22,7 @@ static inline void add_bytes(json_t *vocab)
     }
 }
 
-/* Encode a text; its tokens have bytes. With `exact` they are the text. */
+/* Encode a text. Every token has bytes; with `exact` they are the text. */
 static inline void encode_and_decode(const mep_tokenizer *tokenizer, const void *text, int64_t size, int exact)
 {
     int32_t *ids = NULL;

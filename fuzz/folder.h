@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A folder in /tmp for fuzzers of parsers that want files. It is made with the first file and removed, with all that is
- * in it, at the end of the process. Who includes this defines _XOPEN_SOURCE 700 first.
+ * A folder in /tmp for fuzzers of parsers that read files. It is made with the first file and removed, with its
+ * content, at the end of the process. Define _XOPEN_SOURCE 700 before including this file.
  */
 #ifndef MEP_FUZZ_FOLDER_H
 #define MEP_FUZZ_FOLDER_H
@@ -18,7 +18,7 @@ static inline void remove_fuzz_folder(void)
     if (mep_remove_tree(fuzz_folder) != MEP_OK) abort();
 }
 
-/* The path of a file in the folder, which is made where it is not there yet. */
+/* The path of a file in the folder, which is made if it does not exist. */
 static inline void file_path(const char *name, char path[64])
 {
     if (fuzz_folder[0] == '\0') {

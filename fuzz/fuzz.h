@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the fuzzers share: the target's declaration, the check of a message, and the input as a text. folder.h is for
- * parsers that want files.
+ * Common parts of the fuzzers: the declaration of the target, the check of a message, and the input as a text. folder.h
+ * is for parsers that read files.
  */
 #ifndef MEP_FUZZ_FUZZ_H
 #define MEP_FUZZ_FUZZ_H
@@ -23,13 +23,13 @@ static inline void check_line(const char *text)
         if ((unsigned char)*text < 0x20 || *text == 0x7F) abort();
 }
 
-/* What failed has said why. */
+/* A failure has a message. */
 static inline void check_message(mep_status status)
 {
     if (status != MEP_OK) check_line(mep_error_message());
 }
 
-/* The input as a text that ends in 0; to be freed. What is behind a zero byte is not seen. */
+/* The input as a zero-terminated text, to be freed. It ends at the first zero byte. */
 static inline char *text_of(const uint8_t *data, size_t size)
 {
     char *text = malloc(size + 1);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any text as a position encoding, for as many heads and channels as its first two bytes say. What
- * parses has a canonical form that is its own canonical form and gives the same bias; values are finite near and far,
- * in float64 and float32; the reach lies in its range and keeps its promise.
+ * libFuzzer target: the input is the text of a position encoding; its first two bytes give the numbers of heads and
+ * channels. A text that parses has a canonical form that is its own canonical form and the same bias. Values are finite
+ * at short and long distances, in float64 and float32. The reach is in its range and keeps its promise.
  */
 #include <math.h>
 
@@ -85,14 +85,16 @@ static void check_bias(mep_bias *bias, int64_t head_dim)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     mep_bias *bias = NULL;
-    mep_position_kind kind;
+    mep_position *position = NULL;
     if (size < 2) return 0;
     int64_t heads = 1 + data[0] % HEADS_MOST, head_dim = 1 + data[1];
     char *text = text_of(data + 2, size - 2);
-    mep_status parsed = mep_position_parse(text, &kind), made = mep_bias_create(&bias, text, heads, head_dim);
+    mep_status parsed = mep_position_create(&position, text), made = mep_bias_create(&bias, text, heads, head_dim);
+    int is_bias = parsed == MEP_OK && mep_position_get_kind(position) == MEP_POSITION_BIAS;
     check_message(made);
-    if (made == MEP_OK && (parsed != MEP_OK || kind != MEP_POSITION_BIAS)) abort();
-    if (parsed == MEP_OK && kind == MEP_POSITION_BIAS && made != MEP_OK) abort();
+    if (is_bias != (made == MEP_OK)) abort();
+    if (is_bias && strcmp(mep_position_spec(position), mep_bias_spec(bias)) != 0) abort();
+    mep_position_destroy(&position);
     if (made == MEP_OK)
         check_bias(bias, head_dim);
     else if (made != MEP_ERROR_ARGUMENT || bias != NULL)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a command line, a line an argument; the first byte is the subcommand. The linker puts
- * __wrap_mep_args_parse in the place of mep_args_parse (CMake: -Wl,--wrap), which parses with the subcommand's own
- * table and then ends it: nothing is ever run. What is refused is refused with code 2 and one printable line on stderr.
+ * libFuzzer target: the input is a command line, one argument per line; the first byte selects the subcommand. The
+ * linker replaces mep_args_parse by __wrap_mep_args_parse (CMake: -Wl,--wrap), which parses with the subcommand's own
+ * table and then ends the subcommand: nothing is executed. Invalid arguments give exit code 2 and one printable line on
+ * stderr.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
@@ -27,7 +28,7 @@ static const struct {
     {"version", mep_cli_version},
 };
 
-static int parsed; /* the table took the arguments */
+static int parsed; /* the table accepted the arguments */
 
 static void check_option(const mep_option *option)
 {
@@ -75,7 +76,7 @@ int __wrap_mep_args_parse(const mep_usage *usage, int argc, char **argv, int *co
     return MEP_EXIT_FAILED;
 }
 
-/* Code 2 comes with one line on stderr, and --help with none. */
+/* Exit code 2 comes with one line on stderr, --help with none. */
 static void check_end(int code, char *said)
 {
     size_t length = strlen(said);
@@ -104,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         next = strchr(next, '\n');
         if (next != NULL) *next++ = '\0';
     }
-    FILE *out = stdout, *err = stderr; /* variables that may be set, in glibc */
+    FILE *out = stdout, *err = stderr; /* glibc allows to assign these */
     stdout = open_memstream(&printed, &printed_size);
     stderr = open_memstream(&said, &said_size);
     parsed = 0;

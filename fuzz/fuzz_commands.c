@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a file that a subcommand reads and shows. The first byte says which: a run's
- * train.json or metrics.jsonl (also `mep plot`, without gnuplot), the config.json of a model whose weights are there or
- * its model.safetensors, a dataset's description (`mep info`), parameters of a bias (`mep bias`), a table of results
- * (`mep plot`), tokens
- * (`mep tokenizer decode`). The code is 0 or 1, what fails says one printable line, and no page acts on a terminal.
+ * libFuzzer target: the input is a file that a subcommand reads and shows. The first byte selects it: a run's
+ * train.json or metrics.jsonl (also `mep plot`, without gnuplot), the config.json of a model with weights or its
+ * model.safetensors, a dataset's description (`mep info`), parameters of a bias (`mep bias`), a table of results (`mep
+ * plot`), tokens (`mep tokenizer decode`). The exit code is 0 or 1, an error is one printable line, and no output acts
+ * on a terminal.
  */
 #define _XOPEN_SOURCE 700
 #include <stdio.h>
@@ -29,7 +29,7 @@ static void make_folder(const char *name)
     if (mep_make_folder(path, 0) != MEP_OK) abort();
 }
 
-/* A model of some hundred numbers, in two folders. */
+/* A model of about a hundred numbers, in two folders. */
 static void save_models(void)
 {
     mep_model_config config;
@@ -74,14 +74,14 @@ static void begin(void)
     if (setenv("PATH", fuzz_folder, 1) != 0) abort();
 }
 
-/* Lines of text that cannot act on a terminal. */
+/* The text contains nothing that acts on a terminal. */
 static void check_page(const char *page, size_t size)
 {
     for (size_t i = 0; i < size; i++)
         if (((unsigned char)page[i] < 0x20 && page[i] != '\n') || page[i] == 0x7F) abort();
 }
 
-/* Run a command with stdout and stderr in memory; both are variables that may be set, in glibc. */
+/* Run a command with stdout and stderr in memory; glibc allows to assign both. */
 static void run(int (*command)(int argc, char **argv), const char *const *words, int is_page)
 {
     char copies[WORDS][64], *argv[WORDS + 1] = {NULL}, *said = NULL, *printed = NULL;

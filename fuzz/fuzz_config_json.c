@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a model's config.json. Where it is accepted, the configuration is one that
- * mep_model_config_check takes, comes back the same through this library's own form, and describes a model, without
- * memory for its tensors.
+ * libFuzzer target: the input is a model's config.json. An accepted configuration passes mep_model_config_check, is
+ * equal after writing and reading it in libmep's own form, and describes a model without allocating its tensors.
  */
 #include "fuzz.h"
 #include "io/json.h"
@@ -18,7 +17,8 @@ static void check_config(const mep_model_config *config)
     if (mep_model_config_from_json(own, "again", &again) != MEP_OK) abort();
     if (memcmp(&again, config, offsetof(mep_model_config, position_encoding)) != 0) abort();
     if (strcmp(again.position_encoding, config->position_encoding) != 0 || again.no_bias != config->no_bias ||
-        again.use_parallel_residual != config->use_parallel_residual || again.gelu_tanh != config->gelu_tanh ||
+        again.residual != config->residual || again.mlp != config->mlp || again.norm != config->norm ||
+        again.head_dim != config->head_dim ||
         again.tie_word_embeddings != config->tie_word_embeddings ||
         again.embedding_layer_norm != config->embedding_layer_norm)
         abort();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a file of a corpus. The first byte says what its name ends in (.txt, .jsonl, .tar,
- * compressed or not), the second how long slices are. Read in slices it holds the texts that it holds when it is read
- * whole, and from the middle of a text on the rest of them.
+ * libFuzzer target: the input is a file of a corpus. The first byte selects the ending of its name (.txt, .jsonl, .tar,
+ * compressed or not), the second the length of slices. Read in slices, the file has the same texts as read in one go,
+ * and a read that starts in the middle of a text returns the rest of them.
  */
 #define _XOPEN_SOURCE 700
 #include "folder.h"
@@ -10,12 +10,12 @@
 
 enum { ROOM = 1 << 20, LIMIT = 1 << 16 };
 
-/* What was handed out: every text, with the number of its record before it. */
+/* The texts returned so far, each after the number of its record. */
 typedef struct texts {
     char *bytes; /* [ROOM] */
     int64_t size, records, in_record;
-    int64_t number, offset; /* begin again here: the last slice of the middle record */
-    int64_t size_there;     /* what was handed out before it */
+    int64_t number, offset; /* the second read starts here: the last slice of the middle record */
+    int64_t size_there;     /* bytes returned before it */
 } texts;
 
 static mep_status take(void *context, const mep_corpus_record *record)

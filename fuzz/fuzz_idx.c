@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as the index of a dataset. The first byte says how long the .bin is, the rest is the
- * .idx. Where the dataset opens, every token and every document is read, of the whole and of the parts of a split.
+ * libFuzzer target: the input is the index of a dataset. The first byte gives the length of the .bin, the rest is the
+ * .idx. If the dataset opens, every token and every document is read, of the complete dataset and of the parts of a
+ * split.
  */
 #define _XOPEN_SOURCE 700
 #include "folder.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as the journal of a preparation that is to be resumed; then, where they are an object,
- * the same as a journal of this tokenizer and this input. Where it is taken, the dataset's temporary files are opened
- * at its place, and the corpus is read on from there.
+ * libFuzzer target: the input is the journal of a preparation to resume; then, if it is an object, the same as a
+ * journal of this tokenizer and this input. If it is accepted, the dataset's temporary files are opened at its
+ * position, and the corpus is read from there.
  */
 #define _XOPEN_SOURCE 700
 #include <inttypes.h>
@@ -49,7 +49,7 @@ static mep_status take(void *context, const mep_corpus_record *record)
 static void go_on(const mep_journal *journal)
 {
     const char *const input = input_path;
-    const mep_journal_place *now = &journal->now;
+    const mep_journal_position *now = &journal->now;
     mep_dataset_writer *writer = NULL;
     int64_t first = -1;
     put_file("d.bin.tmp", DATA, sizeof DATA);
@@ -86,7 +86,7 @@ static void set_checksum(json_t *object, const char *key, const mep_checksum *ch
     json_object_set_new(object, key, json_string(text));
 }
 
-/* The checksum of the inputs that a place has, as it has to be. */
+/* The correct checksum of the inputs of a position. */
 static void set_inputs(json_t *place)
 {
     mep_checksum checksum;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a line of JSON lines. The fast scanner and jansson must agree: what the scanner takes,
- * jansson takes with the same text, and what jansson refuses, the scanner does not take.
+ * libFuzzer target: the input is a line of JSON lines. The fast scanner and jansson must agree: what the scanner
+ * accepts, jansson accepts with the same text, and what jansson rejects, the scanner does not accept.
  */
 #include "fuzz.h"
 #include "corpus/corpus.h"
@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *found = NULL;
     check_message(mep_corpus_record_text(&record, &json, &found, &text_size));
     unsigned sum = 0;
-    for (int64_t i = 0; i < text_size; i++) sum += (unsigned char)found[i]; /* every byte can be read */
+    for (int64_t i = 0; i < text_size; i++) sum += (unsigned char)found[i]; /* every byte is readable */
     if (sum > 0 && size == 0) abort();
     json_decref(json);
     free(line);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a merges.txt, beside a vocabulary that has what its lines name. What opens encodes the
- * input, and gives it back.
+ * libFuzzer target: the input is a merges.txt, next to a vocabulary with the tokens that its lines name. A tokenizer
+ * that opens encodes the input and decodes it to the same bytes.
  */
 #include "byte_vocabulary.h"
 #include "fuzz.h"
@@ -9,14 +9,14 @@
 
 static void add_token(json_t *vocab, const char *name, size_t size)
 {
-    json_t *key = json_stringn(name, size); /* NULL where it is no UTF-8 */
+    json_t *key = json_stringn(name, size); /* NULL if it is not UTF-8 */
     if (key != NULL && size > 0 && strlen(json_string_value(key)) == size &&
         json_object_get(vocab, json_string_value(key)) == NULL)
         json_object_set_new(vocab, json_string_value(key), json_integer((json_int_t)json_object_size(vocab)));
     json_decref(key);
 }
 
-/* The tokens of a line "left right" and what they make together. */
+/* The tokens of a line "left right" and their merge. */
 static void add_line(json_t *vocab, const char *line, size_t size)
 {
     char joined[256];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a metrics.jsonl. Steps that are taken stand in order, numbers are finite or NaN, and
- * the lines before the last one say the same without it.
+ * libFuzzer target: the input is a metrics.jsonl. Accepted steps are in order, numbers are finite or NaN, and the lines
+ * before the last one give the same result without it.
  */
 #include <math.h>
 
@@ -30,7 +30,7 @@ static void check_steps(const mep_metrics *m)
         if (m->corpora[i] == NULL) abort();
 }
 
-/* The text up to its last line but one. */
+/* The text without its last line. */
 static void check_start(const mep_metrics *m, const char *text, int64_t size)
 {
     mep_metrics start;

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a safetensors file. Opens them in memory and, where that succeeds, reads every tensor
- * as every type, and compares the checksums of all: a file is whole where each of its tensors is. Memory is bounded by
- * the input, because open has checked the shapes against it.
+ * libFuzzer target: the input is a safetensors file. It is opened in memory; then every tensor is read as every type,
+ * and all checksums are compared: a file is valid if each of its tensors is. Memory is bounded by the input, because
+ * open has checked the shapes against it.
  */
 #include "base/memory.h"
 #include "fuzz.h"
 #include "io/safetensors.h"
 
-/* The type that a tensor is read as, so that no type is in its way; its own where there is one. */
+/* The type to read a tensor as: its own if the library has it, so that the type is no obstacle. */
 static mep_dtype natural_type(const mep_safetensors_entry *entry)
 {
     if (strcmp(entry->dtype, "I64") == 0) return MEP_INT64;
     return strcmp(entry->dtype, "BF16") == 0 ? MEP_BFLOAT16 : MEP_FLOAT64;
 }
 
-/* Reads a tensor in every way; returns the status of the natural one. */
+/* Read a tensor in every way; return the status of the read in its own type. */
 static mep_status read_tensor(const mep_safetensors *file, const mep_safetensors_entry *entry)
 {
     double *out = NULL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as the model.safetensors.index.json of a folder with two shards of two tensors each;
- * then, where they are an object, as its "weight_map". What opens has every tensor once, each where the index says.
+ * libFuzzer target: the input is the model.safetensors.index.json of a folder with two shards of two tensors each;
+ * then, if it is an object, its "weight_map". An index that opens has every tensor once, in the file that the index
+ * names.
  */
 #define _XOPEN_SOURCE 700
 #include <jansson.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as the state.json of a checkpoint; then, where they are an object, the same with the
- * checksums that a writer would give it, which has to be taken. The state is read as resuming does; there is no
- * config.json, so that no model is loaded.
+ * libFuzzer target: the input is the state.json of a checkpoint; then, if it is an object, the same with correct
+ * checksums, which must be accepted. The state is read as in resuming; there is no config.json, so no model is loaded.
  */
 #define _XOPEN_SOURCE 700
 #include <inttypes.h>
@@ -30,7 +29,7 @@ static void read_state(int must)
     json_decref(root);
     if (settings.steps == 0 && mep_train_preset("nano", &settings) != MEP_OK) abort();
     status = mep_run_load(fuzz_folder, &settings, NULL, NULL, &state);
-    if (status == MEP_OK) abort(); /* at config.json, at the latest */
+    if (status == MEP_OK) abort(); /* config.json is missing */
     check_message(status);
     if (state.skipped < 0 || state.skipped > STEP || state.skipped_in_a_row < 0) abort();
 }

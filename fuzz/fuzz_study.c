@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as the study.json and as the eval.json of a study of one run; then, where they are an
- * object, as an eval.json with the settings of this study, whose results are taken. Results are numbers that a table
- * can hold.
+ * libFuzzer target: the input is the study.json and the eval.json of a study of one run; then, if it is an object, an
+ * eval.json with the settings of this study, whose results are accepted. Results are numbers that a table can hold.
  */
 #define _XOPEN_SOURCE 700
 #include <jansson.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a tokenizer.json. A second try puts the 256 byte tokens into the vocabulary that the
- * input gives, so that small inputs come far. What opens encodes the input itself.
+ * libFuzzer target: the input is a tokenizer.json. A second attempt adds the 256 byte tokens to its vocabulary, so that
+ * small inputs get further. A tokenizer that opens encodes the input itself.
  */
 #include "byte_vocabulary.h"
 #include "fuzz.h"

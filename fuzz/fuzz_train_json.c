@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a run's train.json; then, where they are an object, its members in the place of those
- * of a good one, so that small inputs come far. Settings that are taken pass the check that a new run passes, and are
- * the same when they are written and read again.
+ * libFuzzer target: the input is a run's train.json; then, if it is an object, its members replace those of a valid
+ * one, so that small inputs get further. Accepted settings pass the check of a new run, and are equal after writing and
+ * reading them.
  */
 #define _XOPEN_SOURCE 700
 #include <jansson.h>

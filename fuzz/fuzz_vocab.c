@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libFuzzer target: any bytes as a vocab.json beside a short merges.txt. A second try puts the 256 byte tokens into it.
- * What opens encodes the input.
+ * libFuzzer target: the input is a vocab.json next to a short merges.txt. A second attempt adds the 256 byte tokens. A
+ * tokenizer that opens encodes the input.
  */
 #include "byte_vocabulary.h"
 #include "fuzz.h"

@@ -1,5 +1,5 @@
-# link_fuzzer(TARGET NAME): what fuzz_NAME.c needs, as a fuzzer and as a replay. Those that call subcommands get the
-# command line's objects; the fuzzer of the command line stands in for their parser, so that none of them runs.
+# link_fuzzer(TARGET NAME): link fuzz_NAME.c, as a fuzzer or as a replay. Fuzzers that call subcommands link the command line's
+# objects; the fuzzer of the command line replaces its parser, so that no subcommand is executed.
 function(link_fuzzer target name)
     if(name MATCHES "^(command_line|commands)$")
         target_link_libraries(${target} PRIVATE mep_cli_objects)

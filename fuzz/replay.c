@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fuzzer without libFuzzer: gives every file of a folder to the target, whole and cut short in many places. The test
+ * Runs a fuzz target without libFuzzer on every file of a folder, complete and truncated at many lengths. The test
  * suite replays fuzz/corpus/NAME with it under any compiler. Usage: replay_NAME FOLDER
  */
 #define _POSIX_C_SOURCE 200809L
@@ -13,7 +13,7 @@ enum { LIMIT = 1 << 20, CUTS = 64 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A copy of its exact size, so that a sanitizer sees a read behind it. */
+/* A copy of the exact size, so that a sanitizer detects a read after it. */
 static void give(const uint8_t *data, size_t size)
 {
     uint8_t *copy = malloc(size > 0 ? size : 1);
@@ -50,6 +50,6 @@ int main(int argc, char **argv)
         if (entry->d_name[0] != '.' && written > 0 && written < (int)sizeof path) count += replay(path);
     }
     closedir(folder);
-    printf("%d inputs, each whole and cut in %d places\n", count, CUTS);
+    printf("%d inputs, each complete and truncated at %d lengths\n", count, CUTS);
     return count > 0 ? 0 : 1;
 }

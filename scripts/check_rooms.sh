@@ -22,7 +22,7 @@ model: base bias attention nn dist
 tokenizer: base
 corpus: base tokenizer
 dataset: base tokenizer corpus
-io: base model
+io: base bias model
 eval: base dist tokenizer dataset model
 train: base bias attention nn model tokenizer dataset io dist eval
 bench: base bias attention nn model eval train

@@ -106,7 +106,7 @@ expect 0 compare --data data/parts=1,data/words=1 --out mixture $tiny --steps 3 
 said mixture/results.md 'in `parts.train=1,words.train=1`'
 
 refuse 2 'the split "9;1" is not up to three proportions' train --data data/many --split '9;1' --out x
-refuse 2 'leaves none for the training part' train --data data/many --split 0,1 --out x
+refuse 2 'has no tokens for training' train --data data/many --split 0,1 --out x
 # shellcheck disable=SC2086
 refuse 1 'leaves nothing to test on' compare --data data/many --split 1 --out x $tiny --lengths 16
 refuse 2 '--split A,B,C is missing' eval --model whole --data data/many --part test

@@ -30,7 +30,7 @@ group 2 2 eval --model one --data text.valid --device cuda
 only '--device cuda works in one process'
 # shellcheck disable=SC2086
 group 3 1 train --data text.train --out bad $TINY --steps 5
-only '3 processes cannot share 4 sequences a step evenly'
+only '3 processes cannot divide 4 sequences per step evenly'
 [ ! -e bad ] || wrong 'a refused run leaves a folder'
 group 2 1 train --data text.train --out text.txt/x --steps 5
 only 'process 0 of 2 on '

@@ -67,7 +67,7 @@ done
 cp -r one other
 rm -rf other/checkpoint-[2-9]* other/checkpoint-1[0-9][0-9]
 group 2 0 train --resume other
-said err '2 processes cannot sum the gradients of other in the order it began with (possible: 1)'
+said err '2 processes cannot sum the gradients of other in their original order (possible: 1)'
 close one other
 
 # ---- Evaluation: the numbers of one process to the last digit ----

@@ -64,10 +64,10 @@ cmp -s two.jsonl two.json || wrong 'an input has changed'
 # A dataset among its inputs would be one of them at the next call, when it is resumed or replaced.
 mkdir -p corpus/deep
 cp words.txt corpus
-refuse 1 'corpus/x would lie in the input folder corpus' prepare --out corpus/x two.jsonl corpus
-refuse 1 'corpus/deep/x.whole would lie in the input folder corpus/.' prepare --out corpus/deep/x --valid 0.1 corpus/.
+refuse 1 'corpus/x would be in the input folder corpus' prepare --out corpus/x two.jsonl corpus
+refuse 1 'corpus/deep/x.whole would be in the input folder corpus/.' prepare --out corpus/deep/x --valid 0.1 corpus/.
 (cd corpus && "$MEP" prepare --out x . > ../out 2> ../err)
-said err 'x would lie in the input folder .'
+said err 'x would be in the input folder .'
 [ "$(ls corpus corpus/deep)" = "$(printf 'corpus:\ndeep\nwords.txt\n\ncorpus/deep:')" ] || wrong 'files among the inputs'
 expect 0 prepare -q --out corpus_x corpus
 holds corpus_x 1 12
@@ -79,16 +79,16 @@ for path in made/ . made/..; do # would be made/.bin, which nobody sees
 done
 refuse 2 'without .bin or .idx' prepare --out x.idx words.txt
 refuse 2 'not a number from 0 to 0.9' prepare --out x --valid 1.5 words.txt
-refuse 1 '"words" is no tokenizer' prepare --out x --tokenizer words words.txt
+refuse 1 '"words" is not a tokenizer' prepare --out x --tokenizer words words.txt
 refuse 1 'cannot read missing.txt' prepare --out x missing.txt
-refuse 1 'empty holds no text' prepare --out x empty
+refuse 1 'empty contains no text' prepare --out x empty
 printf '{"text": ""}\n{"text": ""}\n' > hollow.jsonl # all its texts are empty: most likely a mistake
 for inputs in hollow.jsonl 'hollow.jsonl words.txt'; do
-    refuse 1 'hollow.jsonl holds no text: all its documents are empty' prepare -q --out x $inputs
+    refuse 1 'hollow.jsonl contains no text: all its documents are empty' prepare -q --out x $inputs
     none_of x
 done
-refuse 1 'hollow.jsonl holds no text: all its documents are empty' prepare -q --out x words.txt hollow.jsonl two.jsonl
-refuse 1 'hollow.jsonl holds no text' prepare -q --resume --out x words.txt hollow.jsonl two.jsonl
+refuse 1 'hollow.jsonl contains no text: all its documents are empty' prepare -q --out x words.txt hollow.jsonl two.jsonl
+refuse 1 'hollow.jsonl contains no text' prepare -q --resume --out x words.txt hollow.jsonl two.jsonl
 expect 0 prepare -q --resume --out x words.txt two.jsonl
 holds x 3 122
 rm x.*
@@ -109,10 +109,10 @@ none_of x
 # A mistake in a later file costs nothing of the files before it.
 cp bad.jsonl late.jsonl
 refuse 1 'late.jsonl:2: ' prepare -q --out x two.jsonl late.jsonl
-said err '--resume goes on from there'
+said err '--resume continues it'
 refuse 1 'x.journal belongs to stopped work; --resume continues it' prepare -q --out x two.jsonl late.jsonl
 refuse 1 'another tokenizer or other end-of-document tokens' prepare -q --no-eod --resume --out x two.jsonl late.jsonl
-refuse 1 'the inputs that were read already' prepare -q --resume --out x words.txt late.jsonl
+refuse 1 'inputs that were already read have changed' prepare -q --resume --out x words.txt late.jsonl
 printf '{"text": "mended"}\n' > late.jsonl
 expect 0 prepare -q --resume --out x two.jsonl late.jsonl
 expect 0 prepare -q --out straight two.jsonl late.jsonl

@@ -82,7 +82,7 @@ ends 0 'data that is removed during the run'
 cp kept.bin text.train.bin
 same removed
 disturb 1 'data that is cut short during the run' cut ': > text.train.bin'
-said err 'text.train.bin became shorter while it was in use; bring it back as it was; saved after step '
+said err 'text.train.bin became shorter while it was in use; restore it; saved after step '
 refuse 1 'text.train.bin is empty' train --resume cut --quiet
 cp kept.bin text.train.bin
 set -- cut/checkpoint-*

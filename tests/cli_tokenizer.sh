@@ -113,14 +113,14 @@ refuse 2 'the action is missing' tokenizer
 refuse 2 '"tarin" is not an action' tokenizer tarin
 refuse 2 '--tokenizer FILE is missing' tokenizer encode text.txt
 refuse 2 '--vocab-size' tokenizer train --vocab-size 12 text.txt
-refuse 1 'no tokenizer' tokenizer encode -t nosuch text.txt
+refuse 1 'is not a tokenizer' tokenizer encode -t nosuch text.txt
 refuse 1 'cannot open nosuch.txt' tokenizer encode -t bytes nosuch.txt
 echo '12 word' > tokens
 refuse 1 '"word" is not a token' tokenizer decode -t bytes tokens
 echo 257 > tokens
-refuse 1 'token 257 is none' tokenizer decode -t bytes tokens
+refuse 1 'token 257 does not exist' tokenizer decode -t bytes tokens
 echo '{"model": {"type": "WordPiece"}}' > wrong.json
-refuse 1 'wrong.json: the model is a "WordPiece"' tokenizer info wrong.json
+refuse 1 'wrong.json: the model is of type "WordPiece"' tokenizer info wrong.json
 echo 'no json' > wrong.json
-refuse 1 'wrong.json: is no tokenizer.json: line 1: ' prepare --out x --tokenizer wrong.json text.txt
+refuse 1 'wrong.json: is not a tokenizer.json: line 1: ' prepare --out x --tokenizer wrong.json text.txt
 finish

@@ -168,7 +168,7 @@ bad() { # bad CODE TEXT ARGUMENT ...: refused, and the folder x is not made
 refuse 2 '--data PREFIX is missing' train --out x
 refuse 2 '--out RUN is missing' train --data text.train
 bad 2 'hidden_size 16 is not a multiple of num_attention_heads 3' --num-attention-heads 3
-bad 2 'rotary turns pairs of channels' --position rotary --hidden-size 6
+bad 2 'rotary rotates pairs of channels' --position rotary --hidden-size 6
 bad 2 'unknown kernel "rubbish"' --position rubbish
 bad 2 'unknown preset "huge"' --preset huge
 bad 2 'hidden_size must be from 1 to' --hidden-size 1M
@@ -187,7 +187,7 @@ bad 1 "vocab_size is 64" --vocab-size 64
     expect 0 prepare --out short --no-eod s.txt
     refuse 1 'a sequence of length 16 needs' train --data text.train --valid short --out y $TINY --steps 1 --quiet
     refuse 1 'a sequence of length 16 needs' train --data text.train --valid short --out y $TINY --steps 1 # before any header
-    refuse 1 'run: holds a run already' train --data text.train --out run $TINY --steps 6 --quiet
+    refuse 1 'run: already contains a run' train --data text.train --out run $TINY --steps 6 --quiet
     refuse 1 'cannot make the folder text.txt' train --data text.train --out text.txt $TINY --steps 6 --quiet
     refuse 1 'cannot make the folder text.txt/x' train --data text.train --out text.txt/x $TINY --steps 6 --quiet
 }

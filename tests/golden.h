@@ -20,6 +20,16 @@ static inline const char *golden_path(const char *name)
     return path;
 }
 
+/* Likewise for the files of the second oracle: MEP_GOLDEN2_DIR, else tests/golden2. */
+static inline const char *golden2_path(const char *name)
+{
+    static char path[4096];
+    const char *folder = getenv("MEP_GOLDEN2_DIR");
+    if (folder == NULL || *folder == '\0') folder = MEP_GOLDEN2_DEFAULT;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
 /* The same in the repository's own folder, whatever MEP_GOLDEN_DIR says: for tests of files, not of numbers. */
 #define GOLDEN_OWN(name) (MEP_GOLDEN_DEFAULT "/" name)
 

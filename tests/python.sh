@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # The tests of the Python package (python/tests) and of exported folders, with this library and program. PART is
-#   compile        every Python file of the repository is at least a program: needs Python 3 alone
+#   compile        every Python file of the repository, and of an exported model, compiles: needs only Python 3
 #   numpy          all tests that need no more than NumPy
 #   torch          libmep.torch
 #   transformers   what `mep export` writes, in transformers on torch
@@ -43,7 +43,13 @@ esac
 for python in ${PYTHON:-python3 /usr/bin/python3}; do
     "$python" -c "import $needs" 2> /dev/null || continue
     if [ "${4:-}" = compile ]; then
-        exec find "$3/python" "$3/src" "$3/scripts" "$3/tests" -name '*.py' -exec "$python" -W error -c "$compile" {} +
+        exported=$(mktemp -d)
+        trap 'rm -rf "$exported"' EXIT
+        "$2" export "$3/tests/golden/gpt_mep" "$exported/model" --quiet
+        [ -s "$exported/model/modeling_mep.py" ] || { echo 'mep export wrote no modeling_mep.py'; exit 1; }
+        find "$3/python" "$3/src" "$3/scripts" "$3/tests" "$exported" -name '*.py' \
+            -exec "$python" -W error -c "$compile" {} +
+        exit 0
     fi
     "$python" -c "import sys, $needs
 print('Python', *(f'{m} {sys.modules[m].__version__}' for m in '$needs'.split(', ')), sys.version.split()[0])"

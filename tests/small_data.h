@@ -22,7 +22,9 @@
 #include "io/files.h"
 #include "mep/eval.h"
 #include "mep/train.h"
+#include "model/forward_pass.h"
 #include "model/session.h"
+#include "model/train_pass.h"
 #include "scratch.h"
 
 enum { TOKENS = 20000, VOCAB = 64 };

@@ -18,7 +18,9 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "model/forward_pass.h"
 #include "model/session.h"
+#include "model/train_pass.h"
 
 enum { BATCH = 4, LENGTH = 70, VOCAB = 50 };
 
@@ -50,20 +52,26 @@ static inline double relative_difference(const float *a, const float *b, int64_t
     return sqrt(difference / size);
 }
 
-static inline mep_model *small_model(const char *position)
+/* head_dim 0: hidden_size / heads, 16. */
+static inline mep_model *small_model_with(const char *position, int64_t head_dim)
 {
     mep_model_config c;
     mep_model *model;
     assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
     c.vocab_size = VOCAB, c.hidden_size = 48, c.num_attention_heads = 3, c.num_hidden_layers = 2,
-    c.intermediate_size = 80;
+    c.intermediate_size = 80, c.head_dim = head_dim;
     c.max_position_embeddings = 4 * LENGTH;
     snprintf(c.position_encoding, sizeof c.position_encoding, "%s", position);
     if (mep_model_create(&model, &c, 3) != MEP_OK) fail_msg("%s", mep_error_message());
-    for (int64_t i = 0; i < model->embed_out; i++) /* away from the tiny initial values */
+    for (int64_t i = 0; i < model->first[EMBED_OUT]; i++) /* away from the tiny initial values */
         for (int64_t n = 0; n < model->tensors[i].size && model->tensors[i].ndim == 2; n++)
             ((float *)model->tensors[i].data)[n] *= 5;
     return model;
+}
+
+static inline mep_model *small_model(const char *position)
+{
+    return small_model_with(position, 0);
 }
 
 static inline void random_tokens(int32_t *tokens, int64_t n)

@@ -84,7 +84,13 @@ static double safe_allowance(const scene *s, const run_of *r)
 static mep_cache *open_cache(const scene *s, const int64_t *window)
 {
     mep_cache *cache;
-    mep_cache_settings settings = {1, s->heads, s->head_dim, CALL, s->dtype, s->tolerance, window};
+    mep_cache_settings settings = {.layers = 1,
+                                   .heads = s->heads,
+                                   .head_dim = s->head_dim,
+                                   .call = CALL,
+                                   .dtype = s->dtype,
+                                   .tolerance = s->tolerance,
+                                   .window = window};
     assert_int_equal(mep_cache_create(&cache, &settings), MEP_OK);
     return cache;
 }
@@ -97,7 +103,7 @@ static void extend_bias(const scene *s, mep_cache *cache, int64_t *covered)
     float *table = calloc((size_t)(s->heads * distances), sizeof *table);
     assert_int_equal(mep_bias_table(bias, distances, table), MEP_OK);
     const mep_attention_terms terms = {.table = table, .table_length = distances};
-    assert_int_equal(mep_cache_set_terms(cache, &terms), MEP_OK);
+    assert_int_equal(mep_cache_set_terms(cache, 0, &terms, distances), MEP_OK);
     *covered = distances;
     free(table);
     mep_bias_destroy(&bias);
@@ -108,6 +114,18 @@ static mep_tensor_view view_from(const tensor *t, int64_t token)
     mep_tensor_view view = t->view;
     view.data = (char *)view.data + token * view.token_stride * mep_dtype_size(t->dtype);
     return view;
+}
+
+/* The tokens of a run from `t` on through the cache. */
+static mep_status attend(mep_cache *cache, int64_t count, const run_of *r, int64_t t)
+{
+    const mep_attention_call call = {.batch = 1,
+                                     .queries = count,
+                                     .q = view_from(&r->q, t),
+                                     .k = view_from(&r->k, t),
+                                     .v = view_from(&r->v, t),
+                                     .out = view_from(&r->out, t)};
+    return mep_cache_attend(cache, 0, &call);
 }
 
 /* Calls of one token with some of 2, 3, 5, 64 and CALL between them. */
@@ -127,9 +145,7 @@ static int64_t read_text(const scene *s, run_of *r, const int64_t *window)
         assert_int_equal(mep_cache_length(cache), t);
         assert_int_equal(mep_cache_reserve(cache, count), MEP_OK);
         extend_bias(s, cache, &covered);
-        assert_int_equal(mep_cache_attend(cache, 0, count, view_from(&r->q, t), view_from(&r->k, t),
-                                          view_from(&r->v, t), view_from(&r->out, t)),
-                         MEP_OK);
+        assert_int_equal(attend(cache, count, r, t), MEP_OK);
         mep_cache_advance(cache, count);
     }
     int64_t bytes = mep_cache_bytes(cache);
@@ -281,9 +297,7 @@ static void test_threads(void **state)
             count = s.tokens - t > 150 ? CALL : 1;
             assert_int_equal(mep_cache_reserve(cache, count), MEP_OK);
             extend_bias(&s, cache, &covered);
-            assert_int_equal(mep_cache_attend(cache, 0, count, view_from(&runs[i]->q, t), view_from(&runs[i]->k, t),
-                                              view_from(&runs[i]->v, t), view_from(&runs[i]->out, t)),
-                             MEP_OK);
+            assert_int_equal(attend(cache, count, runs[i], t), MEP_OK);
             mep_cache_advance(cache, count);
         }
         mep_cache_destroy(&cache);
@@ -376,9 +390,7 @@ static void test_no_memory(void **state)
         }
         assert_int_equal(mep_cache_reserve(cache, count), MEP_OK);
         extend_bias(&s, cache, &covered);
-        assert_int_equal(mep_cache_attend(cache, 0, count, view_from(&refused.q, t), view_from(&refused.k, t),
-                                          view_from(&refused.v, t), view_from(&refused.out, t)),
-                         MEP_OK);
+        assert_int_equal(attend(cache, count, &refused, t), MEP_OK);
         mep_cache_advance(cache, count);
     }
     assert_true(failures > 3);

@@ -4,6 +4,7 @@
  * to 2^31, finite differences, initial values and ranges of parameters. Specs are tested in test_bias_spec.c, reach in
  * test_bias_reach.c.
  */
+#include <assert.h>
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
@@ -20,21 +21,16 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "bias/bias.h"
+#include "bias/position.h"
 #include "bias/t5.h"
 #include "golden.h"
+#include "io/safetensors.h"
 #include "mep/bias.h"
 
 static const int64_t FAR = (int64_t)1 << 31;
 
-static const char *const SPECS[] = {
-    "alibi",
+static const char *const MIXTURES[] = {
     "exp_half",
-    "gauss",
-    "tanh",
-    "t5",
-    "kerple_log",
-    "kerple_power",
-    "sandwich",
     "mep",
     "mep_param",
     "exp + gauss",
@@ -43,9 +39,7 @@ static const char *const SPECS[] = {
     "3*exp + gauss",
     "t5:buckets=10,max=40 + t5",
     "kerple_power + kerple_log + sandwich",
-    "alibi/learn=slopes",
     "gauss:c=0.3/learn=slopes",
-    "tanh/learn=slopes",
     "mep/learn=weights",
     "mep/learn=weights,slopes",
     "exp + 2*tanh + gauss + sandwich + t5 + kerple_power/learn=slopes,weights",
@@ -55,6 +49,28 @@ static const char *const SPECS[] = {
     NULL,
 };
 
+enum { SPECS_MOST = 200 };
+static char SPECS[SPECS_MOST][96]; /* those of MIXTURES, and every kernel alone and with what it can learn */
+static int spec_count;
+
+static void add_spec(const char *kernel, const char *learn)
+{
+    assert(spec_count < SPECS_MOST);
+    snprintf(SPECS[spec_count++], sizeof SPECS[0], "%s%s", kernel, learn);
+}
+
+static void list_specs(void)
+{
+    for (int i = 0; mep_kernels[i] != NULL; i++) {
+        int has_slopes = 0;
+        for (int n = 0; n < mep_kernel_param_count(mep_kernels[i]); n++)
+            has_slopes |= mep_kernels[i]->params[n].learn == MEP_LEARN_SLOPES;
+        add_spec(mep_kernels[i]->name, "");
+        if (has_slopes) add_spec(mep_kernels[i]->name, "/learn=slopes");
+    }
+    for (int i = 0; MIXTURES[i] != NULL; i++) add_spec(MIXTURES[i], "");
+}
+
 static mep_bias *create(const char *spec, int64_t heads, int64_t head_dim)
 {
     mep_bias *bias;
@@ -62,16 +78,17 @@ static mep_bias *create(const char *spec, int64_t heads, int64_t head_dim)
     return bias;
 }
 
-/* Values away from the ends of every range. */
+/* Values around the initial ones, away from the ends of every range. */
 static void randomize(mep_bias *bias, uint64_t seed)
 {
     int64_t count = mep_bias_param_values(bias);
     double *values = malloc((size_t)(count + 1) * sizeof *values);
+    mep_bias_init(bias, seed);
     for (int64_t i = 0; i < bias->entry_count; i++) {
         const mep_bias_entry *entry = &bias->entries[i];
         for (int64_t n = entry->info.offset; n < entry->info.offset + entry->info.size; n++) {
-            double x = mep_random_uniform(seed, 7, (uint64_t)n);
-            values[n] = entry->min > 0 ? 0.05 + x : 2.0 * x - 1.0;
+            double x = mep_bias_params(bias)[n] + mep_random_uniform(seed, 7, (uint64_t)n) - 0.5;
+            values[n] = fmin(fmax(x, entry->min + 0.05), entry->max - 0.05);
         }
     }
     assert_int_equal(mep_bias_set_params(bias, values, count), MEP_OK);
@@ -152,9 +169,11 @@ static void check_golden_case(json_t *golden, const int64_t *distances, int64_t 
     set_golden_params(bias, json_object_get(golden, "params"));
 
     assert_int_equal(mep_alibi_slopes(heads, slopes), MEP_OK);
-    assert_int_equal(count_numbers(json_object_get(golden, "slopes")), heads);
-    flatten(json_object_get(golden, "slopes"), expected_slopes);
-    for (int64_t h = 0; h < heads; h++) compare("slope", slopes[h], expected_slopes[h], 1e-12, 0.0);
+    json_t *golden_slopes = json_object_get(golden, "slopes"); /* kernels2.json has none */
+    assert_true(golden_slopes == NULL || count_numbers(golden_slopes) == heads);
+    if (golden_slopes != NULL) flatten(golden_slopes, expected_slopes);
+    for (int64_t h = 0; h < heads && golden_slopes != NULL; h++)
+        compare("slope", slopes[h], expected_slopes[h], 1e-12, 0.0);
 
     assert_int_equal(count_numbers(json_object_get(golden, "bias")), heads * count);
     flatten(json_object_get(golden, "bias"), expected);
@@ -167,26 +186,58 @@ static void check_golden_case(json_t *golden, const int64_t *distances, int64_t 
     free(expected);
 }
 
-static void test_golden(void **state)
+enum { KERNELS_MOST = 64 };
+
+/* Note which kernels a golden case has. */
+static void note_kernels(json_t *golden, int seen[KERNELS_MOST])
 {
-    (void)state;
+    size_t index;
+    json_t *value;
+    json_array_foreach(json_object_get(golden, "kernels"), index, value)
+    {
+        const char *name = json_string_value(value);
+        for (int i = 0; mep_kernels[i] != NULL && i < KERNELS_MOST; i++)
+            seen[i] |= strcmp(mep_kernels[i]->name, name) == 0;
+    }
+}
+
+/* The cases of a file, and T5's buckets where it has them. */
+static void check_golden_file(const char *path, int seen[KERNELS_MOST])
+{
     json_error_t error;
-    json_t *root = json_load_file(golden_path("bias.json"), 0, &error);
-    if (root == NULL) fail_msg("%s: %s", golden_path("bias.json"), error.text);
+    json_t *root = json_load_file(path, 0, &error);
+    if (root == NULL) fail_msg("%s: %s", path, error.text);
     json_t *list = json_object_get(root, "distances"), *buckets = json_object_get(root, "t5_bucket");
     int64_t count = (int64_t)json_array_size(list), *distances = calloc((size_t)count + 1, sizeof *distances);
     assert_true(count > 0 && distances != NULL);
-    assert_int_equal(json_array_size(buckets), count);
+    assert_true(buckets == NULL || (int64_t)json_array_size(buckets) == count);
     for (int64_t n = 0; n < count; n++) {
         distances[n] = json_integer_value(json_array_get(list, (size_t)n));
-        assert_int_equal(mep_t5_bucket((double)distances[n], 32, 128.0),
-                         json_integer_value(json_array_get(buckets, (size_t)n)));
+        if (buckets != NULL)
+            assert_int_equal(mep_t5_bucket((double)distances[n], 32, 128.0),
+                             json_integer_value(json_array_get(buckets, (size_t)n)));
     }
     json_t *cases = json_object_get(root, "cases");
     assert_true(json_array_size(cases) > 0);
-    for (size_t i = 0; i < json_array_size(cases); i++) check_golden_case(json_array_get(cases, i), distances, count);
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        note_kernels(json_array_get(cases, i), seen);
+        check_golden_case(json_array_get(cases, i), distances, count);
+    }
     json_decref(root);
     free(distances);
+}
+
+/* Every kernel of the list has a golden case. */
+static void test_golden(void **state)
+{
+    (void)state;
+    int seen[KERNELS_MOST] = {0};
+    check_golden_file(golden_path("bias.json"), seen);
+    check_golden_file(golden2_path("kernels2.json"), seen);
+    for (int i = 0; mep_kernels[i] != NULL; i++) {
+        assert_true(i < KERNELS_MOST);
+        if (!seen[i]) fail_msg("the kernel %s has no golden case", mep_kernels[i]->name);
+    }
 }
 
 /* Where d/exact and max/exact are powers of 2, the quotient of their logarithms is rational and the bucket known
@@ -233,7 +284,7 @@ static void test_reference_and_table(void **state)
     static float table[HEADS * LENGTH];
     int64_t distances[LENGTH];
     for (int64_t d = 0; d < LENGTH; d++) distances[d] = d;
-    for (int s = 0; SPECS[s] != NULL; s++) {
+    for (int s = 0; s < spec_count; s++) {
         mep_bias *bias = create(SPECS[s], HEADS, 8);
         randomize(bias, (uint64_t)s);
         assert_int_equal(mep_bias_at(bias, distances, LENGTH, got), MEP_OK);
@@ -255,11 +306,12 @@ static void test_single(void **state)
     int64_t distances[] = {0, 1, 5, 100, 4321, 99999, FAR};
     for (int i = 0; mep_kernels[i] != NULL; i++) {
         char twice[64];
-        double one[7 * 3], two[7 * 3], values[3], params[4 * 96];
+        double one[7 * 3], two[7 * 3], values[3], params[2048];
         snprintf(twice, sizeof twice, "%s + %s", mep_kernels[i]->name, mep_kernels[i]->name);
         mep_bias *bias = create(mep_kernels[i]->name, 3, 16), *sum = create(twice, 3, 16);
         int64_t count = mep_bias_param_values(bias);
         randomize(bias, 5);
+        assert_true(2 * count <= 2048);
         for (int64_t n = 0; n < 2 * count; n++) params[n] = mep_bias_params(bias)[n % count];
         assert_int_equal(mep_bias_set_params(sum, params, 2 * count), MEP_OK);
         assert_int_equal(mep_bias_at(bias, distances, 7, one), MEP_OK);
@@ -297,7 +349,7 @@ static void test_finite(void **state)
 {
     (void)state;
     int64_t distances[] = {0, 1, 2, 1000, 1000000, FAR - 1, FAR};
-    for (int s = 0; SPECS[s] != NULL; s++) {
+    for (int s = 0; s < spec_count; s++) {
         mep_bias *bias = create(SPECS[s], 5, 64);
         int64_t count = mep_bias_param_values(bias);
         double got[7 * 5], *values = calloc((size_t)count + 1, sizeof *values);
@@ -347,10 +399,9 @@ static double objective(mep_bias *bias, const double *params, const double *dtab
 }
 
 /* Rounding of b over the step bounds the tolerance: b is good to 1e-16 of its size, but tanh far away only to 1e-10. */
-static void check_gradient(const char *spec, uint64_t seed)
+static void check_bias_gradient(const char *spec, mep_bias *bias, uint64_t seed)
 {
     double tolerance = strncmp(spec, "tanh/", 5) == 0 ? 2e-5 : 2e-7;
-    mep_bias *bias = create(spec, GRAD_HEADS, 8);
     randomize(bias, seed);
     int64_t count = mep_bias_param_values(bias);
     double dtable[GRAD_HEADS * GRAD_LENGTH], *params = calloc((size_t)count + 1, sizeof *params),
@@ -370,13 +421,162 @@ static void check_gradient(const char *spec, uint64_t seed)
     }
     free(params);
     free(grad);
+}
+
+static void check_gradient(const char *spec, uint64_t seed)
+{
+    mep_bias *bias = create(spec, GRAD_HEADS, 8);
+    check_bias_gradient(spec, bias, seed);
+    mep_bias_destroy(&bias);
+}
+
+/* ---- Golden gradients ---- */
+
+/* A tensor of float64. The caller frees it. */
+static double *golden_values(const mep_safetensors *file, const char *name, int64_t size)
+{
+    const mep_safetensors_entry *entry = mep_safetensors_find(file, name);
+    if (entry == NULL || entry->size != size) fail_msg("no tensor %s of %lld values", name, (long long)size);
+    double *values = doubles(size);
+    assert_int_equal(mep_safetensors_read(file, name, MEP_FLOAT64, entry->ndim, entry->shape, values), MEP_OK);
+    return values;
+}
+
+/* bam's table and the gradients of its parameters, from the gradient of the table, by the second oracle. */
+static void test_golden_gradient(void **state)
+{
+    (void)state;
+    enum { HEADS = 4, LENGTH = 37 };
+    int64_t distances[LENGTH];
+    double table[HEADS * LENGTH], grad[2 * HEADS] = {0.0}, params[2 * HEADS];
+    mep_safetensors *file;
+    mep_bias *bias = create("bam", HEADS, 16);
+    assert_int_equal(mep_safetensors_open(&file, golden2_path("terms_bam.safetensors")), MEP_OK);
+    double *a = golden_values(file, "param.bam.log_a", HEADS), *p = golden_values(file, "param.bam.p", HEADS),
+           *da = golden_values(file, "dparam.bam.log_a", HEADS), *dp = golden_values(file, "dparam.bam.p", HEADS),
+           *expected = golden_values(file, "table", HEADS * LENGTH),
+           *dtable = golden_values(file, "dtable", HEADS * LENGTH);
+    for (int64_t d = 0; d < LENGTH; d++) distances[d] = d;
+    memcpy(params, a, sizeof params / 2);
+    memcpy(params + HEADS, p, sizeof params / 2);
+    assert_int_equal(mep_bias_set_params(bias, params, 2 * HEADS), MEP_OK);
+    assert_int_equal(mep_bias_at(bias, distances, LENGTH, table), MEP_OK);
+    for (int n = 0; n < HEADS * LENGTH; n++) compare("table", table[n], expected[n], 1e-12, 1e-15);
+    assert_int_equal(mep_bias_table_backward(bias, LENGTH, dtable, grad), MEP_OK);
+    for (int h = 0; h < HEADS; h++) {
+        compare("log_a", grad[h], da[h], 1e-11, 1e-12);
+        compare("p", grad[HEADS + h], dp[h], 1e-11, 1e-12);
+    }
+    double *const buffers[] = {a, p, da, dp, expected, dtable};
+    for (int i = 0; i < 6; i++) free(buffers[i]);
+    mep_safetensors_close(&file);
+    mep_bias_destroy(&bias);
+}
+
+/* ---- A kernel of any shape ---- */
+
+/* Three options, and parameters of every kind of shape: log K_h(d) = -d (exp(c) + sum_r w[h, r] v[r]) + t[d, h]. */
+enum { PROBE_ROWS = 5 };
+enum { C, V, W, T };
+
+static double probe_rate(const mep_term *term, int64_t head)
+{
+    double rate = exp(mep_term_param(term, C)[0]);
+    for (int r = 0; r < PROBE_ROWS; r++)
+        rate += mep_term_param(term, W)[head * PROBE_ROWS + r] * mep_term_param(term, V)[r];
+    return rate;
+}
+
+static int64_t probe_row(const mep_term *term, double distance)
+{
+    int64_t last = (int64_t)term->options[1] - 1;
+    return (int64_t)distance < last ? (int64_t)distance : last;
+}
+
+static void probe_value(const mep_term *term, double distance, double *out)
+{
+    const double *row = mep_term_param(term, T) + probe_row(term, distance) * term->heads;
+    for (int64_t h = 0; h < term->heads; h++) out[h] = row[h] - distance * probe_rate(term, h);
+}
+
+static void probe_gradient(const mep_term *term, double distance, const double *upstream, double *grad)
+{
+    const double *v = mep_term_param(term, V), *w = mep_term_param(term, W);
+    double *dc = mep_term_gradient(term, C, grad), *dv = mep_term_gradient(term, V, grad),
+           *dw = mep_term_gradient(term, W, grad), *dt = mep_term_gradient(term, T, grad);
+    for (int64_t h = 0; h < term->heads; h++) {
+        dc[0] -= upstream[h] * distance * exp(mep_term_param(term, C)[0]);
+        dt[probe_row(term, distance) * term->heads + h] += upstream[h];
+        for (int r = 0; r < PROBE_ROWS; r++) {
+            dv[r] -= upstream[h] * distance * w[h * PROBE_ROWS + r];
+            dw[h * PROBE_ROWS + r] -= upstream[h] * distance * v[r];
+        }
+    }
+}
+
+static double probe_init(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t index)
+{
+    (void)term;
+    return 0.1 * param + mep_random_uniform(seed, stream, (uint64_t)index);
+}
+
+static const mep_kernel_option probe_options[] = {
+    {.name = "first", .value = 1, .min = 0, .max = 9},
+    {.name = "rows", .value = 7, .min = 1, .max = 99, .integer = 1},
+    {.name = "third", .value = 3, .min = 0, .max = 9},
+    {.name = NULL},
+};
+
+static const mep_kernel_param probe_params[] = {
+    [C] = {.name = "c", .shape = {MEP_DIMENSION_NONE}, .min = -9, .max = 9},
+    [V] = {.name = "v", .shape = {PROBE_ROWS}, .min = -9, .max = 9},
+    [W] = {.name = "w", .shape = {MEP_DIMENSION_HEADS, PROBE_ROWS}, .min = -9, .max = 9},
+    [T] = {.name = "t", .shape = {MEP_DIMENSION_OPTION - 1, MEP_DIMENSION_HEADS}, .min = -9, .max = 9},
+    {.name = NULL},
+};
+
+static const mep_kernel probe = {.name = "probe",
+                                 .options = probe_options,
+                                 .params = probe_params,
+                                 .init = probe_init,
+                                 .log_value = probe_value,
+                                 .gradient = probe_gradient};
+
+static void test_any_shape(void **state)
+{
+    (void)state;
+    static const mep_bias_param expected[] = {
+        {"probe.c", 0, {1, 1}, 1, 0},
+        {"probe.v", 1, {PROBE_ROWS, 1}, PROBE_ROWS, 1},
+        {"probe.w", 2, {GRAD_HEADS, PROBE_ROWS}, GRAD_HEADS * PROBE_ROWS, 1 + PROBE_ROWS},
+        {"probe.t", 2, {8, GRAD_HEADS}, 8 * GRAD_HEADS, 1 + PROBE_ROWS + GRAD_HEADS * PROBE_ROWS},
+    };
+    double options[] = {1, 8, 3};
+    mep_position position = {.kind = MEP_POSITION_BIAS, .spec = (char *)"probe:rows=8"};
+    position.mixture =
+        (mep_spec){.count = 1, .terms = {{.kernel = &probe, .weight = 1}}, .options = options, .option_count = 3};
+    mep_bias *bias;
+    assert_int_equal(mep_bias_create_from(&bias, &position, GRAD_HEADS, 8), MEP_OK);
+    assert_string_equal(mep_bias_spec(bias), "probe:rows=8");
+    assert_int_equal(mep_bias_param_count(bias), 4);
+    for (int64_t i = 0; i < 4; i++) {
+        mep_bias_param param;
+        assert_int_equal(mep_bias_get_param(bias, i, &param), MEP_OK);
+        assert_string_equal(param.name, expected[i].name);
+        assert_int_equal(param.ndim, expected[i].ndim);
+        assert_memory_equal(param.shape, expected[i].shape, sizeof param.shape);
+        assert_int_equal(param.size, expected[i].size);
+        assert_int_equal(param.offset, expected[i].offset);
+    }
+    assert_true(mep_position_values(&position, GRAD_HEADS) == (double)mep_bias_param_values(bias));
+    check_bias_gradient("probe", bias, 3);
     mep_bias_destroy(&bias);
 }
 
 static void test_gradients(void **state)
 {
     (void)state;
-    for (int s = 0; SPECS[s] != NULL; s++) check_gradient(SPECS[s], (uint64_t)s + 100);
+    for (int s = 0; s < spec_count; s++) check_gradient(SPECS[s], (uint64_t)s + 100);
 }
 
 /* A clamped value takes its gradient as any other: PyTorch's .data.clamp does not stop it. */
@@ -557,15 +757,26 @@ static void test_failing_allocations(void **state)
 
 int main(void)
 {
+    list_specs();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bias_max),      cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_t5_buckets),    cmocka_unit_test(test_reference_and_table),
-        cmocka_unit_test(test_single),        cmocka_unit_test(test_far),
-        cmocka_unit_test(test_finite),        cmocka_unit_test(test_tiny_weight),
-        cmocka_unit_test(test_gradients),     cmocka_unit_test(test_gradient_at_the_end_of_a_range),
-        cmocka_unit_test(test_init),          cmocka_unit_test(test_init_distributions),
-        cmocka_unit_test(test_learned_start), cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_errors),        cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_bias_max),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_t5_buckets),
+        cmocka_unit_test(test_reference_and_table),
+        cmocka_unit_test(test_single),
+        cmocka_unit_test(test_far),
+        cmocka_unit_test(test_finite),
+        cmocka_unit_test(test_tiny_weight),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_any_shape),
+        cmocka_unit_test(test_golden_gradient),
+        cmocka_unit_test(test_gradient_at_the_end_of_a_range),
+        cmocka_unit_test(test_init),
+        cmocka_unit_test(test_init_distributions),
+        cmocka_unit_test(test_learned_start),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
  * The reach of biases against brute force: certain for every kernel and mixture, and the smallest where no kernel
  * rises.
  */
+#include <assert.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "bias/kernel.h"
 #include "mep/bias.h"
 
 enum { HEADS = 5, LENGTH = 2500, BOUNDS = 40 };
@@ -24,14 +26,8 @@ typedef struct reach_case {
     int exact; /* reach is the smallest possible: b never rises, or t5 alone */
 } reach_case;
 
-static const reach_case CASES[] = {
-    {"alibi", 1},
-    {"gauss", 1},
-    {"tanh", 1},
-    {"kerple_log", 1},
-    {"kerple_power", 1},
-    {"t5", 1},
-    {"sandwich", 0},
+/* And every kernel of the list alone. */
+static const reach_case MIXTURES[] = {
     {"t5:buckets=64,max=2000", 1},
     {"mep", 1},
     {"tanh + gauss", 1},
@@ -43,12 +39,37 @@ static const reach_case CASES[] = {
     {NULL, 0},
 };
 
+enum { CASES_MOST = 100 };
+static reach_case CASES[CASES_MOST + 1];
+
+/* A kernel without an upper bound of its own never rises. */
+static void list_cases(void)
+{
+    int count = 0;
+    for (int i = 0; mep_kernels[i] != NULL && count < CASES_MOST; i++)
+        CASES[count++] = (reach_case){mep_kernels[i]->name, mep_kernels[i]->sup == NULL};
+    for (int i = 0; MIXTURES[i].spec != NULL && count < CASES_MOST; i++) CASES[count++] = MIXTURES[i];
+    assert(count < CASES_MOST);
+}
+
 static mep_bias *create(const char *spec, uint64_t seed)
 {
     mep_bias *bias;
     if (mep_bias_create(&bias, spec, HEADS, 16) != MEP_OK) fail_msg("%s", mep_error_message());
     mep_bias_init(bias, seed);
     return bias;
+}
+
+/* Move the parameters away from their initial values, so that a kernel that can rise does. */
+static void spread_params(mep_bias *bias, uint64_t seed)
+{
+    int64_t count = mep_bias_param_values(bias);
+    double *values = malloc((size_t)(count + 1) * sizeof *values);
+    assert_non_null(values);
+    for (int64_t i = 0; i < count; i++)
+        values[i] = mep_bias_params(bias)[i] + 2.0 * mep_random_normal(seed, 4, (uint64_t)i);
+    assert_int_equal(mep_bias_set_params(bias, values, count), MEP_OK);
+    free(values);
 }
 
 /* One head: b[0 .. LENGTH-1] in float64 and float32. */
@@ -72,6 +93,7 @@ static void check_case(const reach_case *c, uint64_t seed)
     static float table[HEADS * LENGTH];
     static int64_t distances[LENGTH];
     mep_bias *bias = create(c->spec, seed);
+    if (seed > 2) spread_params(bias, seed);
     for (int64_t d = 0; d < LENGTH; d++) distances[d] = d;
     assert_int_equal(mep_bias_at(bias, distances, LENGTH, b), MEP_OK);
     assert_int_equal(mep_bias_table(bias, LENGTH, table), MEP_OK);
@@ -134,6 +156,7 @@ static void test_known(void **state)
 
 int main(void)
 {
+    list_cases();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_brute_force),
         cmocka_unit_test(test_long),

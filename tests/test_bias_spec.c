@@ -12,8 +12,10 @@
 
 #include <cmocka.h>
 
+#include "base/memory.h"
 #include "base/random.h"
-#include "bias/spec.h"
+#include "bias/position.h"
+#include "bias/python_kernels.h"
 #include "mep/bias.h"
 
 static mep_bias *create(const char *spec)
@@ -142,12 +144,12 @@ static void test_wrong(void **state)
         {"exp:c=1,c=2", 9, "given twice", ""},
         {"exp:", 5, "no option \"\"", "options: c, bias_max"},
         {"t5:buckets=1", 12, "from 2 to 65536", ""},
-        {"t5:buckets=2.5", 12, "whole number", ""},
+        {"t5:buckets=2.5", 12, "an integer", ""},
         {"exp + t5:buckets=64,max=32", 7, "max > buckets/2", ""},
         {"sandwich:waves=3", 10, "no options", ""},
         {"mep:c=2", 5, "exp + exp:c=0.5 + gauss", ""},
-        {"rotary + exp", 1, "no distance bias", "kernels: exp"},
-        {"exp + nope", 7, "no distance bias", ""},
+        {"rotary + exp", 1, "not a distance bias", "kernels: exp"},
+        {"exp + nope", 7, "not a distance bias", ""},
         {"exp + gauss/learn=weight", 19, "unknown \"weight\"", "weights, slopes"},
         {"exp + gauss/learn=", 19, "unknown \"\"", "weights, slopes"},
         {"exp + gauss/", 13, "learn=", ""},
@@ -175,26 +177,102 @@ static void test_position(void **state)
 {
     (void)state;
     static const struct {
-        const char *name;
+        const char *spec, *canonical;
         mep_position_kind kind;
     } cases[] = {
-        {"nope", MEP_POSITION_NONE},
-        {"rotary", MEP_POSITION_ROTARY},
-        {" sinusoidal ", MEP_POSITION_SINUSOIDAL},
-        {"learned", MEP_POSITION_LEARNED},
-        {"mep", MEP_POSITION_BIAS},
-        {"exp + 2*t5", MEP_POSITION_BIAS},
-        {"mep/learn=slopes", MEP_POSITION_BIAS},
+        {"nope", "nope", MEP_POSITION_NONE},
+        {"rotary", "rotary", MEP_POSITION_ROTARY},
+        {" sinusoidal ", "sinusoidal", MEP_POSITION_SINUSOIDAL},
+        {"learned", "learned", MEP_POSITION_LEARNED},
+        {"mep", "mep", MEP_POSITION_BIAS},
+        {"2*t5 +exp", "exp + 2*t5", MEP_POSITION_BIAS},
+        {"mep/learn=slopes", "mep/learn=slopes", MEP_POSITION_BIAS},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        mep_position_kind kind;
-        assert_int_equal(mep_position_parse(cases[i].name, &kind), MEP_OK);
-        assert_int_equal(kind, cases[i].kind);
+        mep_position *position;
+        assert_int_equal(mep_position_create(&position, cases[i].spec), MEP_OK);
+        assert_int_equal(mep_position_get_kind(position), cases[i].kind);
+        assert_string_equal(mep_position_spec(position), cases[i].canonical);
+        mep_position_destroy(&position);
+        assert_null(position);
     }
-    mep_position_kind kind;
-    assert_int_equal(mep_position_parse("rotary rotary", &kind), MEP_ERROR_ARGUMENT);
-    assert_int_equal(mep_position_parse("rope", &kind), MEP_ERROR_ARGUMENT);
+    mep_position *position;
+    assert_int_equal(mep_position_create(&position, "rotary rotary"), MEP_ERROR_ARGUMENT);
+    assert_null(position);
+    assert_int_equal(mep_position_create(&position, "rope"), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "rotary"));
+}
+
+/* Spellings of one encoding are the same; those of different ones are not. */
+static void test_same(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        int same;
+    } cases[] = {
+        {"exp", "1*exp", 1},
+        {"exp", "alibi", 1},
+        {"mep", "gauss+exp + exp:c=0.5", 1},
+        {" rotary", "rotary ", 1},
+        {"mep/learn=slopes,weights", "mep / learn=weights, slopes", 1},
+        {"exp", "exp:c=2", 0},
+        {"rotary", "nope", 0},
+        {"mep", "mep/learn=slopes", 0},
+        {"exp + gauss", "exp + 2*gauss", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        mep_position *a, *b;
+        assert_int_equal(mep_position_create(&a, cases[i].a), MEP_OK);
+        assert_int_equal(mep_position_create(&b, cases[i].b), MEP_OK);
+        assert_int_equal(mep_position_same(a, b), cases[i].same);
+        mep_position_destroy(&a);
+        mep_position_destroy(&b);
+    }
+}
+
+/* A bias from a parsed position is that of the spec, and needs the position no longer. */
+static void test_from_position(void **state)
+{
+    (void)state;
+    int64_t distances[] = {0, 1, 40, 1000000};
+    double a[24], b[24];
+    mep_position *position;
+    mep_bias *from, *direct = create("mep_param + t5:buckets=40/learn=weights");
+    assert_int_equal(mep_position_create(&position, "t5:buckets=40 + mep_param/learn=weights"), MEP_OK);
+    assert_true(mep_position_values(position, 6) == (double)mep_bias_param_values(direct));
+    assert_int_equal(mep_bias_create_from(&from, position, 6, 16), MEP_OK);
+    assert_string_equal(mep_bias_spec(from), mep_position_spec(position));
+    mep_position_destroy(&position);
+    assert_string_equal(mep_bias_spec(from), mep_bias_spec(direct));
+    assert_int_equal(mep_bias_at(from, distances, 4, a), MEP_OK);
+    assert_int_equal(mep_bias_at(direct, distances, 4, b), MEP_OK);
+    assert_memory_equal(a, b, sizeof a);
+    mep_bias_destroy(&from);
+    mep_bias_destroy(&direct);
+    assert_int_equal(mep_position_create(&position, "rotary"), MEP_OK);
+    assert_int_equal(mep_bias_create_from(&from, position, 6, 16), MEP_ERROR_ARGUMENT);
+    assert_null(from);
+    mep_position_destroy(&position);
+}
+
+/* Every allocation of parsing fails once; none leaks (under a sanitizer) and none crashes. */
+static void test_failing_allocations(void **state)
+{
+    (void)state;
+    static const char spec[] = "mep + exp:c=2 + t5:buckets=64/learn=weights,slopes";
+    mep_position *position;
+    mep_fail_allocation(0);
+    assert_int_equal(mep_position_create(&position, spec), MEP_OK);
+    int64_t needed = mep_fail_allocation(0);
+    assert_true(needed >= 6);
+    mep_position_destroy(&position);
+    for (int64_t n = 1; n <= needed; n++) {
+        mep_fail_allocation(n);
+        assert_int_equal(mep_position_create(&position, spec), MEP_ERROR_MEMORY);
+        assert_null(position);
+    }
+    mep_fail_allocation(0);
 }
 
 /* Every kernel, option and named encoding has its line, and nothing was cut off. */
@@ -216,11 +294,40 @@ static void test_help(void **state)
     assert_true(help[strlen(help) - 1] == '\n');
 }
 
+/* Exported Python has every kernel, option, parameter and name. */
+static void test_python(void **state)
+{
+    (void)state;
+    char *text = NULL, want[128];
+    assert_int_equal(mep_python_kernels(&text), MEP_OK);
+    for (int i = 0; mep_kernels[i] != NULL; i++) {
+        const mep_kernel *kernel = mep_kernels[i];
+        snprintf(want, sizeof want, "def kernel_%s(k, d):\n    \"\"\"", kernel->name);
+        assert_non_null(strstr(text, want));
+        snprintf(want, sizeof want, "\n    \"%s\": Row(kernel_%s, {", kernel->name, kernel->name);
+        assert_non_null(strstr(text, want));
+        for (int n = 0; n < mep_kernel_option_count(kernel); n++) {
+            snprintf(want, sizeof want, "\"%s\": ", kernel->options[n].name);
+            assert_non_null(strstr(text, want));
+        }
+        for (int n = 0; n < mep_kernel_param_count(kernel); n++) {
+            snprintf(want, sizeof want, "\"%s\": Parameter(", kernel->params[n].name);
+            assert_non_null(strstr(text, want));
+        }
+    }
+    for (int i = 0; mep_named_mixtures[i].name != NULL; i++)
+        assert_non_null(strstr(text, mep_named_mixtures[i].mixture));
+    for (int i = 0; mep_other_positions[i].name != NULL; i++)
+        assert_non_null(strstr(text, mep_other_positions[i].name));
+    mep_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_canonical), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_wrong),
-        cmocka_unit_test(test_position),  cmocka_unit_test(test_help),
+        cmocka_unit_test(test_position),  cmocka_unit_test(test_same),       cmocka_unit_test(test_from_position),
+        cmocka_unit_test(test_help),      cmocka_unit_test(test_python),     cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,9 @@ enum { COUNT = 271 };
 
 static const char *const KINDS[] = {"mep", "mep_param", "alibi", "rotary", "t5", "nope", "sinusoidal", "learned"};
 
+/* The default, 16, and heads that are narrower and wider than hidden_size / heads. */
+static const int64_t HEAD_DIMS[] = {0, 10, 24, 0, 10, 24, 0, 10};
+
 typedef struct setting {
     const char *position;
     mep_dtype dtype;
@@ -39,7 +42,7 @@ static void for_all(void (*test)(const setting *s))
     setting *s = allocate(1, sizeof *s);
     for (size_t k = 0; k < 2 * sizeof KINDS / sizeof *KINDS; k++) {
         s->position = KINDS[k / 2], s->dtype = k % 2 == 0 ? MEP_FLOAT32 : MEP_BFLOAT16;
-        s->model = small_model(s->position);
+        s->model = small_model_with(s->position, HEAD_DIMS[k / 2]);
         random_tokens(s->tokens, COUNT + 1);
         mep_session *session = small_session(s->model, 1, COUNT, s->dtype, 0);
         compute_logits(session, 1, COUNT, s->tokens, s->logits);

@@ -8,7 +8,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "cuda_device.h"
-#include "model/cache.h"
+#include "model/kv_windows.h"
 #include "small_model.h"
 
 static mep_session *session_on(mep_device device, mep_model *model, int64_t batch, int64_t length, int training)
@@ -99,12 +99,12 @@ static void test_encodings(void **state)
 static void test_families(void **state)
 {
     (void)state;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         mep_model *base = small_model("alibi"), *model;
         mep_model_config c = base->config;
         char name[40];
-        c.use_parallel_residual = i == 0, c.gelu_tanh = i == 1, c.tie_word_embeddings = i == 2;
-        c.embedding_layer_norm = i == 3, c.no_bias = i == 4;
+        c.residual = (mep_residual)(i == 0), c.mlp = (mep_mlp)(i == 1), c.tie_word_embeddings = i == 2;
+        c.embedding_layer_norm = i == 3, c.no_bias = i == 4, c.head_dim = i == 5 ? 24 : 0;
         snprintf(name, sizeof name, "family %d", i);
         check(mep_model_create(&model, &c, 3));
         compare_forward(model, name);
@@ -142,7 +142,7 @@ static void test_cache(void **state)
     int32_t tokens[COUNT];
     random_tokens(tokens, COUNT);
     for (int e = 0; e < 3; e++) {
-        mep_model *model = small_model(encodings[e]);
+        mep_model *model = small_model_with(encodings[e], e == 1 ? 24 : 0);
         float *expected = continue_on(MEP_DEVICE_CPU, model, tokens, COUNT, CALL);
         float *found = continue_on(MEP_DEVICE_CUDA, model, tokens, COUNT, CALL);
         is_close("logits", encodings[e], found, expected, COUNT * VOCAB, 0.01);

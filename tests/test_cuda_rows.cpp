@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "cuda/rows.h"
+#include "cuda/cuda_rows.h"
 
 enum { TIMES = SEEDS / 2 };
 static const mep_dtype TYPES[] = {MEP_FLOAT32, MEP_BFLOAT16};

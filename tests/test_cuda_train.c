@@ -114,7 +114,7 @@ static void test_numeric(void **state)
     mep_train_settings s = settings_on(MEP_DEVICE_CUDA);
     train("numeric", &s, 2, &r);
     assert_int_equal(mep_model_load(&model, run_path("numeric")), MEP_OK);
-    ((float *)model->tensors[model->embed_out].data)[5] = NAN;
+    ((float *)model->tensors[model->first[EMBED_OUT]].data)[5] = NAN;
     assert_int_equal(mep_model_save(model, run_path("numeric/checkpoint-2"), NULL), MEP_OK);
     mep_model_destroy(&model);
     r = (record){0};

@@ -16,6 +16,7 @@
 
 #include "mep/data.h"
 #include "tokenizer/tokenizer.h"
+#include "expect.h"
 #include "text_files.h"
 #include "eval/data_mix.h"
 
@@ -97,7 +98,7 @@ static void test_description(void **state)
     free(json);
     write_text("j.json", "{\"tokenizer\": \"bytes\", \"documents\": 9, \"tokens\": 30, \"checksun\": \"0\"}");
     assert_int_equal(verify(prefix), MEP_ERROR_FORMAT);
-    assert_non_null(strstr(mep_error_message(), "j.json"));
+    expect_message("j.json");
 }
 
 /* Numbers that are no token ids, in a file without a checksum and in one with it. */
@@ -113,10 +114,10 @@ static void test_bad_tokens(void **state)
     write_bytes("n.bin", data, size);
     free(data);
     assert_int_equal(verify(prefix), MEP_ERROR_FORMAT);
-    assert_non_null(strstr(mep_error_message(), "checksum"));
+    expect_message("checksum");
     assert_int_equal(remove(in_folder("n.json")), 0);
     assert_int_equal(verify(prefix), MEP_ERROR_FORMAT);
-    assert_non_null(strstr(mep_error_message(), "n.bin: token 6 is -1, which is not a token id"));
+    expect_message("n.bin: token 6 is -1, which is not a token id");
 
     mep_data_mix *mixture;
     assert_int_equal(mep_data_mix_open(&mixture, prefix, "1", MEP_SPLIT_TRAIN), MEP_OK);

@@ -225,7 +225,7 @@ static void test_numeric(void **state)
         mep_eval_result result = {.perplexity = -1};
         mep_eval_defaults(&e);
         e.length = 24, e.max_tokens = 240;
-        ((float *)model->tensors[model->embed_out].data)[5] = values[v];
+        ((float *)model->tensors[model->first[EMBED_OUT]].data)[5] = values[v];
         assert_int_equal(mep_dataset_open(&data, data_path), MEP_OK);
         assert_int_equal(mep_evaluate(model, data, &e, NULL, NULL, &result), MEP_ERROR_NUMERIC);
         assert_true(result.perplexity == -1);

@@ -10,7 +10,7 @@
 #include "io/family.h"
 #include "io/json.h"
 #include "io/model_files.h"
-#include "model/cache.h"
+#include "model/kv_windows.h"
 
 enum { PROMPT = 8, GREEDY = 200 };
 
@@ -75,7 +75,7 @@ static void test_windows(void **state)
         float losses[LENGTH], *gradients = allocate(model->size, sizeof *gradients);
         random_tokens(tokens, LENGTH + 1);
         assert_int_equal(mep_session_train(session, 1, LENGTH, tokens, tokens + 1, 1, 1, losses, gradients), MEP_OK);
-        assert_int_equal(mep_session_allowances(session, NULL, allowance), MEP_OK);
+        assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, allowance), MEP_OK);
         for (int64_t i = 0; i < 2 * heads; i++) {
             const float *qkv = (const float *)session->layer[i / heads].qkv.data + i % heads * 3 * n;
             assert_true(isfinite(allowance[i]));
@@ -416,15 +416,15 @@ static void test_swap(void **state)
 
 /* ---- The switches ---- */
 
-/* A small model with the switches of bits: parallel, tanh, tied, embedding norm, no bias. */
-static mep_model *switched(int bits, const char *position)
+/* A small model with heads of head_dim channels (0: 8) and the switches of bits: parallel, tanh, tied, embedding norm, no bias. */
+static mep_model *switched(int bits, int64_t head_dim, const char *position)
 {
     mep_model_config c;
     mep_model *model;
     assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
     c.vocab_size = VOCAB, c.hidden_size = 24, c.num_attention_heads = 3, c.num_hidden_layers = 2;
-    c.intermediate_size = 40, c.max_position_embeddings = 4 * LENGTH;
-    c.use_parallel_residual = bits & 1, c.gelu_tanh = bits >> 1 & 1, c.tie_word_embeddings = bits >> 2 & 1;
+    c.head_dim = head_dim, c.intermediate_size = 40, c.max_position_embeddings = 4 * LENGTH;
+    c.residual = (mep_residual)(bits & 1), c.mlp = (mep_mlp)(bits >> 1 & 1), c.tie_word_embeddings = bits >> 2 & 1;
     c.embedding_layer_norm = bits >> 3 & 1, c.no_bias = bits >> 4 & 1;
     snprintf(c.position_encoding, sizeof c.position_encoding, "%s", position);
     if (mep_model_create(&model, &c, 3) != MEP_OK) fail_msg("%s", mep_error_message());
@@ -495,12 +495,15 @@ static void check_slopes(mep_model *model, const char *what)
 static void test_switches(void **state)
 {
     (void)state;
-    static const int bits[] = {1, 2, 4, 8, 16, 31, 1 + 4 + 8, 2 + 4 + 8};
-    static const char *const positions[] = {"rotary", "mep", "learned", "alibi", "mep_param", "mep", "learned", "mep"};
-    for (int i = 0; i < 8; i++) {
+    enum { CASES = 12 };
+    static const int bits[CASES] = {1, 2, 4, 8, 16, 31, 1 + 4 + 8, 2 + 4 + 8, 0, 0, 1, 31};
+    static const int64_t head_dims[CASES] = {0, 0, 0, 0, 0, 0, 0, 0, 12, 6, 14, 5};
+    static const char *const positions[CASES] = {"rotary", "mep",     "learned", "alibi",  "mep_param", "mep",
+                                                 "learned", "mep",    "t5",      "rotary", "rotary",    "mep_param"};
+    for (int i = 0; i < CASES; i++) {
         char what[80];
-        mep_model *model = switched(bits[i], positions[i]);
-        snprintf(what, sizeof what, "switches %d, %s", bits[i], positions[i]);
+        mep_model *model = switched(bits[i], head_dims[i], positions[i]);
+        snprintf(what, sizeof what, "switches %d, %s, head_dim %d", bits[i], positions[i], (int)head_dims[i]);
         check_slopes(model, what);
         pass whole = run_pass(model, MEP_FLOAT32, 1, 0, 0), split = run_pass(model, MEP_FLOAT32, 2, 1, 0),
              again = run_pass(model, MEP_FLOAT32, 1, 1, 1), half = run_pass(model, MEP_BFLOAT16, 1, 0, 0);
@@ -535,7 +538,7 @@ static void test_defaults(void **state)
         assert_int_equal(c.intermediate_size, 24576); /* of any hidden_size */
         assert_int_equal(c.max_position_embeddings, 2048);
         assert_true(c.layer_norm_eps == 1e-5 && c.rotary_emb_base == 10000 && c.rotary_pct == 0.25);
-        assert_true(c.use_parallel_residual);
+        assert_int_equal(c.residual, MEP_RESIDUAL_PARALLEL);
         json_object_del(gpt2, "n_inner"), json_object_del(gpt2, "n_positions");
         if (null) json_object_set_new(gpt2, "n_inner", json_null());
         assert_int_equal(mep_model_config_from_json(gpt2, "config.json", &c), MEP_OK);

@@ -6,7 +6,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
 
-#include "model/cache.h"
+#include "model/kv_windows.h"
 #include "model/sample.h"
 
 typedef struct text {
@@ -78,7 +78,7 @@ static int64_t read_cached(mep_model *model, mep_dtype dtype, double tolerance, 
         if (mep_session_next(session, step, tokens + t, logits + (t + step - 1) * VOCAB) != MEP_OK)
             fail_msg("%s", mep_error_message());
     }
-    int64_t bytes = mep_cache_bytes(session->cache);
+    int64_t bytes = mep_cache_bytes(mep_kv_ring_cache(session->kv));
     mep_session_destroy(&session);
     return bytes;
 }
@@ -135,9 +135,9 @@ static mep_model *worst_model(float c)
     s.model.hidden_size = HIDDEN, s.model.num_attention_heads = 1, s.model.num_hidden_layers = 1;
     mep_model *model;
     assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
-    float *embed = model->tensors[model->embed_in].data;
-    float *qkv = model->tensors[mep_layer_tensor(model, 0, QKV_WEIGHT)].data;
-    float *dense = model->tensors[mep_layer_tensor(model, 0, DENSE_WEIGHT)].data;
+    float *embed = model->tensors[model->first[EMBED_IN]].data;
+    float *qkv = model->tensors[mep_tensor_index(model, QKV_WEIGHT, 0)].data;
+    float *dense = model->tensors[mep_tensor_index(model, DENSE_WEIGHT, 0)].data;
     memset(qkv, 0, 3 * HIDDEN * HIDDEN * sizeof *qkv);
     for (int i = 0; i < HIDDEN; i++) {
         embed[i] = i % 2 == 0 ? 1.0f : -1.0f;
@@ -167,8 +167,8 @@ static void test_worst_weights(void **state)
         mep_session_defaults(&settings);
         settings.length = 8, settings.dtype = (mep_dtype)narrow;
         assert_int_equal(mep_session_create_cached(&session, model, &settings, COUNT, 0), MEP_OK);
-        assert_int_equal(mep_session_allowances(session, NULL, &allowance), MEP_OK);
-        assert_int_equal(mep_session_windows(session, COUNT, &window), MEP_OK);
+        assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, &allowance), MEP_OK);
+        assert_int_equal(mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, COUNT, &window), MEP_OK);
         if (!(allowance >= attained && allowance <= attained * (narrow ? 1.25 : 1.15)))
             fail_msg("the allowance is %g, attained is %g", allowance, attained);
         assert_int_equal(window, (int64_t)ceil(4 * (104 + allowance)));
@@ -211,7 +211,7 @@ static void test_allowances(void **state)
             mep_session_defaults(&settings);
             settings.length = COUNT, settings.dtype = (mep_dtype)narrow, settings.training = 1;
             assert_int_equal(mep_session_create(&session, model, &settings), MEP_OK);
-            assert_int_equal(mep_session_allowances(session, NULL, allowance), MEP_OK);
+            assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, allowance), MEP_OK);
             assert_int_equal(mep_session_losses(session, 1, COUNT, tokens, tokens, losses), MEP_OK);
             for (int64_t n = 0; n < 2 * heads; n++) {
                 double most = 0;
@@ -256,10 +256,10 @@ static void test_windows_by_length(void **state)
     mep_session_defaults(&settings);
     settings.length = 8;
     assert_int_equal(mep_session_create_cached(&session, model, &settings, 8, 0), MEP_OK);
-    assert_int_equal(mep_session_windows(session, MEP_GENERATE_ENDLESS, endless), MEP_OK);
+    assert_int_equal(mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, MEP_GENERATE_ENDLESS, endless), MEP_OK);
     for (int64_t tokens = 1; tokens < 1 << 18; tokens *= 2) {
         int found = 0;
-        assert_int_equal(mep_session_windows(session, tokens, window), MEP_OK);
+        assert_int_equal(mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, tokens, window), MEP_OK);
         for (int i = 0; i < COUNT; i++) {
             assert_true(window[i] == endless[i] || (window[i] == MEP_CACHE_ALL && endless[i] >= tokens));
             found += window[i] == endless[i];
@@ -431,8 +431,8 @@ static mep_model *flat_model(void)
     mep_train_settings s = settings_for("mep");
     mep_model *model;
     assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
-    float *output = model->tensors[model->embed_out].data;
-    memset(output, 0, (size_t)model->tensors[model->embed_out].size * sizeof *output);
+    float *output = model->tensors[model->first[EMBED_OUT]].data;
+    memset(output, 0, (size_t)model->tensors[model->first[EMBED_OUT]].size * sizeof *output);
     return model;
 }
 
@@ -510,7 +510,7 @@ static void test_vocab_limit(void **state)
     for (int64_t limit = 1; limit <= VOCAB; limit += 9)
         for (int greedy = 0; greedy < 2; greedy++) {
             mep_model *model = flat_model();
-            float *row = (float *)model->tensors[model->embed_out].data + (VOCAB - 1) * model->config.hidden_size;
+            float *row = (float *)model->tensors[model->first[EMBED_OUT]].data + (VOCAB - 1) * model->config.hidden_size;
             for (int64_t i = 0; greedy && i < model->config.hidden_size; i++)
                 row[i] = 0.1f * (float)i; /* the last is another */
             mep_generate_settings g;
@@ -568,10 +568,10 @@ static void test_numeric(void **state)
         text t = {0};
         mep_generate_defaults(&g);
         g.temperature = greedy ? 0 : 1;
-        ((float *)model->tensors[model->embed_out].data)[5] = NAN;
+        ((float *)model->tensors[model->first[EMBED_OUT]].data)[5] = NAN;
         assert_int_equal(mep_generate(model, prompt, 3, &g, collect, &t), MEP_ERROR_NUMERIC);
-        ((float *)model->tensors[model->embed_out].data)[5] = 0;
-        ((float *)model->tensors[model->embed_in].data)[3 * model->config.hidden_size] =
+        ((float *)model->tensors[model->first[EMBED_OUT]].data)[5] = 0;
+        ((float *)model->tensors[model->first[EMBED_IN]].data)[3 * model->config.hidden_size] =
             NAN; /* of the prompt's last token */
         assert_int_equal(mep_generate(model, prompt, 3, &g, collect, &t), MEP_ERROR_NUMERIC);
         assert_int_equal(t.count, 0);

@@ -235,13 +235,14 @@ static void test_failure(void **state)
     assert_false(mep_folder_exists(j.run));
     j.blind_rank = -1;
     run_all(&j, 3, MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(j.message[1], "3 processes cannot share 8 sequences per step evenly"));
+    assert_non_null(strstr(j.message[1], "3 processes cannot divide 8 sequences per step evenly"));
     assert_false(mep_folder_exists(j.run));
     j.settings.gradient_parts = 8;
     j.settings.batch_size = 24;
     run_all(&j, 3, MEP_ERROR_ARGUMENT);
     assert_non_null(
-        strstr(j.message[2], "3 processes cannot sum gradients in 8 parts; start as many as can (8, 4, 2, 1)"));
+        strstr(j.message[2],
+               "3 processes cannot sum gradients in 8 parts; start a number of processes that can (8, 4, 2, 1)"));
     j.settings.gradient_parts = 7;
     run_all(&j, 3, MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(j.message[0], "batch_size 24 is not a multiple of gradient_parts 7"));
@@ -252,7 +253,7 @@ static void test_failure(void **state)
     assert_int_equal(mep_train_read_settings(j.run, &found), MEP_OK);
     assert_int_equal(found.gradient_parts, 2);
     run_all(&j, 2, MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(j.message[1], "holds a run already"));
+    assert_non_null(strstr(j.message[1], "already contains a run"));
 }
 
 /* A model with one value changed, to begin from. */
@@ -261,7 +262,7 @@ static char *poisoned_model(const mep_train_settings *s, float value)
     mep_model *model;
     char *path = run_path("poisoned");
     assert_int_equal(mep_model_create(&model, &s->model, 7), MEP_OK);
-    ((float *)model->tensors[model->first_layer + QKV_WEIGHT].data)[100] = value;
+    ((float *)model->tensors[mep_tensor_index(model, QKV_WEIGHT, 0)].data)[100] = value;
     assert_int_equal(mep_make_folder(path, 1), MEP_OK);
     assert_int_equal(mep_model_save(model, path, NULL), MEP_OK);
     mep_model_destroy(&model);

@@ -203,22 +203,22 @@ static void test_position_ranges(void **state)
         mep_session *session = small_session(model, 1, 8, MEP_FLOAT32, 1);
         mep_adamw_settings settings = {0.9, 0.999, 1e-8, 0, 0};
         mep_adamw *optimizer;
-        assert_int_equal(mep_adamw_create(&optimizer, model, &settings, mep_place_cpu), MEP_OK);
+        assert_int_equal(mep_adamw_create(&optimizer, model, &settings, mep_context_cpu), MEP_OK);
         float *gradients = allocate(model->size, sizeof *gradients);
-        for (int64_t t = model->position_bias; t < model->count; t++)
+        for (int64_t t = model->first[POSITION_BIAS]; t < model->count; t++)
             for (int64_t i = 0; i < model->tensors[t].size; i++) {
                 ((float *)model->tensors[t].data)[i] = i == 0 ? 0.0101f : 1.99f;
                 gradients[mep_tensor_offset(model, t) + i] = i == 0 ? 1.0f : -1.0f;
             }
         mep_adamw_step_run(optimizer, model, model->values, gradients, 1, 0.5); /* to -0.49 and 2.49 */
         assert_int_equal(mep_session_refresh(session), MEP_OK);
-        for (int64_t t = model->position_bias; t < model->count; t++) {
+        for (int64_t t = model->first[POSITION_BIAS]; t < model->count; t++) {
             const float *values = model->tensors[t].data;
             int capped = e == 1 && strcmp(model->tensors[t].name, "position_bias.kerple_power.p") == 0;
             assert_true(values[0] >= 0.01f && values[0] < 0.010001f);
             assert_true(fabs((double)values[1] - (capped ? 2 : 2.49)) < 1e-4);
             const double *loaded =
-                mep_bias_params(model->bias) + (values - (float *)model->tensors[model->position_bias].data);
+                mep_bias_params(model->bias) + (values - (float *)model->tensors[model->first[POSITION_BIAS]].data);
             for (int64_t i = 0; i < model->tensors[t].size; i++)
                 assert_true(fabs((double)values[i] - loaded[i]) < 1e-8);
         }
@@ -293,9 +293,24 @@ enum { ROUNDS = 30 };
 typedef struct worker {
     const char *encoding;
     mep_dtype dtype;
+    int trains; /* or evaluates */
     mep_status status;
     float losses[ROUNDS][LENGTH];
+    float *values; /* [size]: of the model at the end, where it trains those that the training made */
+    int64_t size;
 } worker;
+
+static mep_status do_round(worker *w, mep_model *model, mep_session *session, int round, const int32_t *tokens,
+                           float *gradients)
+{
+    int64_t length = LENGTH - round;
+    if (!w->trains) return mep_session_losses(session, 1, length, tokens, tokens + 1, w->losses[round]);
+    mep_status status = mep_session_refresh(session);
+    if (status == MEP_OK)
+        status = mep_session_train(session, 1, length, tokens, tokens + 1, 0.1f, 0, w->losses[round], gradients);
+    for (int64_t i = 0; i < model->size && status == MEP_OK; i++) model->values[i] -= 0.01f * gradients[i];
+    return status;
+}
 
 /* A model and a session of one's own; nothing of cmocka, which belongs to the main thread. */
 static void *work(void *context)
@@ -308,27 +323,30 @@ static void *work(void *context)
     int32_t tokens[LENGTH + ROUNDS];
     random_tokens(tokens, LENGTH + ROUNDS);
     mep_session_defaults(&s);
-    s.length = LENGTH, s.dtype = w->dtype;
+    s.length = LENGTH, s.dtype = w->dtype, s.training = w->trains;
     w->status = mep_model_preset("nano", &c);
     c.vocab_size = VOCAB;
     snprintf(c.position_encoding, sizeof c.position_encoding, "%s", w->encoding);
     if (w->status == MEP_OK) w->status = mep_model_create(&model, &c, 7);
     if (w->status == MEP_OK) w->status = mep_session_create(&session, model, &s);
+    w->values = model != NULL ? calloc((size_t)model->size, 2 * sizeof *w->values) : NULL;
+    if (w->values == NULL) w->status = MEP_ERROR_MEMORY;
     for (int i = 0; i < ROUNDS && w->status == MEP_OK; i++)
-        w->status = mep_session_losses(session, 1, LENGTH - i, tokens, tokens + 1, w->losses[i]);
+        w->status = do_round(w, model, session, i, tokens, w->values + model->size);
+    if (w->status == MEP_OK) memcpy(w->values, model->values, (size_t)model->size * sizeof *w->values);
+    w->size = w->status == MEP_OK ? model->size : 0;
     mep_session_destroy(&session);
     mep_model_destroy(&model);
     return NULL;
 }
 
-/* Two threads at the same time get the bits that each gets alone. */
-static void test_two_callers(void **state)
+/* Two threads that evaluate, or train, or do one of both at the same time get the bits that each gets alone. */
+static void two_callers(int first_trains, int second_trains)
 {
-    (void)state;
-    static worker alone[2] = {{.encoding = "mep_param", .dtype = MEP_FLOAT32},
-                              {.encoding = "rotary", .dtype = MEP_BFLOAT16}};
-    static worker together[2];
+    static worker alone[2], together[2];
     pthread_t threads[2];
+    alone[0] = (worker){.encoding = "mep_param", .dtype = MEP_FLOAT32, .trains = first_trains};
+    alone[1] = (worker){.encoding = "rotary", .dtype = MEP_BFLOAT16, .trains = second_trains};
     memcpy(together, alone, sizeof alone);
     for (int i = 0; i < 2; i++) {
         work(&alone[i]);
@@ -339,7 +357,19 @@ static void test_two_callers(void **state)
     for (int i = 0; i < 2; i++) {
         assert_int_equal(together[i].status, MEP_OK);
         assert_memory_equal(together[i].losses, alone[i].losses, sizeof alone[i].losses);
+        assert_true(together[i].size == alone[i].size && alone[i].size > 0);
+        assert_memory_equal(together[i].values, alone[i].values, (size_t)alone[i].size * sizeof *alone[i].values);
+        free(alone[i].values);
+        free(together[i].values);
     }
+}
+
+static void test_two_callers(void **state)
+{
+    (void)state;
+    two_callers(0, 0);
+    two_callers(1, 0);
+    two_callers(1, 1);
 }
 
 /* Nothing is allocated inside a training step or an evaluation, once two have seen the shapes (the first may have
@@ -352,7 +382,7 @@ static void test_no_allocation(void **state)
         mep_adamw_settings settings = {0.9, 0.999, 1e-8, 0.1, 1};
         mep_adamw *optimizer;
         mep_session *session = small_session(model, BATCH, LENGTH, type % 2 ? MEP_BFLOAT16 : MEP_FLOAT32, 1);
-        assert_int_equal(mep_adamw_create(&optimizer, model, &settings, mep_place_cpu), MEP_OK);
+        assert_int_equal(mep_adamw_create(&optimizer, model, &settings, mep_context_cpu), MEP_OK);
         int32_t tokens[BATCH * LENGTH + 1];
         float losses[BATCH * LENGTH], *gradients = allocate(model->size, sizeof *gradients);
         random_tokens(tokens, BATCH * LENGTH + 1);

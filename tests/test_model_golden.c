@@ -196,7 +196,7 @@ static void open_golden(golden *g, int recompute)
     mep_session_defaults(&settings);
     settings.batch = g->batch, settings.length = g->length, settings.training = 1, settings.recompute = recompute;
     if (mep_session_create(&g->session, g->model, &settings) != MEP_OK) fail_msg("%s", mep_error_message());
-    assert_int_equal(mep_adamw_create(&g->optimizer, g->model, &ADAMW, mep_place_cpu), MEP_OK);
+    assert_int_equal(mep_adamw_create(&g->optimizer, g->model, &ADAMW, mep_context_cpu), MEP_OK);
     g->inputs = allocate(g->batch * g->length, sizeof *g->inputs);
     g->targets = allocate(g->batch * g->length, sizeof *g->targets);
     g->losses = allocate(g->batch * g->length, sizeof *g->losses);

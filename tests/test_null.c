@@ -168,8 +168,15 @@ static void test_bias(void **state)
     STATUS(mep_bias_table, table, mep_bias_table(X, 1, NULL));
     STATUS(mep_bias_table_backward, bias, mep_bias_table_backward(NULL, 1, X, X));
     STATUS(mep_bias_table_backward, dtable, mep_bias_table_backward(X, 1, NULL, X));
-    STATUS(mep_position_parse, name, mep_position_parse(NULL, X));
-    STATUS(mep_position_parse, kind, mep_position_parse(X, NULL));
+    STATUS(mep_bias_create_from, bias, mep_bias_create_from(NULL, X, 1, 1));
+    STATUS(mep_bias_create_from, position, mep_bias_create_from(X, NULL, 1, 1));
+    STATUS(mep_position_create, position, mep_position_create(NULL, X));
+    STATUS(mep_position_create, spec, mep_position_create(X, NULL));
+    TEXT(mep_position_spec, position, mep_position_spec(NULL), "");
+    VALUE(mep_position_get_kind, position, mep_position_get_kind(NULL) == MEP_POSITION_NONE);
+    VALUE(mep_position_same, a, mep_position_same(NULL, X) == 0);
+    VALUE(mep_position_same, b, mep_position_same(X, NULL) == 0);
+    NOTHING(mep_position_destroy, position, mep_position_destroy(NULL));
     NOTHING(mep_bias_constrain, bias, mep_bias_constrain(NULL, X));
     NOTHING(mep_bias_constrain, values, mep_bias_constrain(X, NULL));
     NOTHING(mep_bias_destroy, bias, mep_bias_destroy(NULL));
@@ -265,6 +272,7 @@ static void test_device(void **state)
 static void test_model(void **state)
 {
     (void)state;
+    VALUE(mep_model_get_position, model, mep_model_get_position(NULL) == NULL);
     VALUE(mep_model_get_bias, model, mep_model_get_bias(NULL) == NULL);
     VALUE(mep_model_get_config, model, mep_model_get_config(NULL) == NULL);
     VALUE(mep_model_parameter_count, model, mep_model_parameter_count(NULL) == 0);
@@ -444,6 +452,7 @@ static void test_study(void **state)
     STATUS(mep_study_corpus_folder, path, mep_study_corpus_folder(X, X, 1, NULL));
     VALUE(mep_study_encoding_index, folder, mep_study_encoding_index(NULL, X) == -1);
     VALUE(mep_study_encoding_index, encoding, mep_study_encoding_index(X, NULL) == -1);
+    VALUE(mep_study_lists_asked, lists, mep_study_lists_asked(NULL) == NULL);
     VALUE(mep_study_lists_settings, lists, mep_study_lists_settings(NULL) == NULL);
     STATUS(mep_study_dtype, folder, mep_study_dtype(NULL, X));
     STATUS(mep_study_dtype, dtype, mep_study_dtype(X, NULL));

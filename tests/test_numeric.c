@@ -46,7 +46,7 @@ static void write_model(const char *path, int64_t tensor, int64_t index, float v
     mep_model *model;
     mep_train_settings s = settings_for("mep_param");
     assert_int_equal(mep_model_create(&model, &s.model, 7), MEP_OK);
-    ((float *)model->tensors[tensor < 0 ? model->embed_out : tensor].data)[index] = value;
+    ((float *)model->tensors[tensor < 0 ? model->first[EMBED_OUT] : tensor].data)[index] = value;
     assert_int_equal(mep_make_folder(path, 1), MEP_OK);
     assert_int_equal(mep_model_save(model, path, NULL), MEP_OK);
     mep_model_destroy(&model);
@@ -223,7 +223,7 @@ static void test_dump(void **state)
     while (!bad[first]) first++;
     assert_true(first > 2);
     assert_int_equal(mep_train_start(run_path("dump"), &s, NULL, NULL), MEP_ERROR_NUMERIC);
-    snprintf(path, sizeof path, "all about it is in nan-%lld", (long long)first);
+    snprintf(path, sizeof path, "nan-%lld has its tokens and tensors", (long long)first);
     assert_non_null(strstr(mep_error_message(), path));
     snprintf(path, sizeof path, "%s/nan-%lld/tensors.safetensors", run_path("dump"), (long long)first);
     assert_int_equal(mep_safetensors_open(&file, path), MEP_OK);
@@ -260,8 +260,8 @@ static void test_find(void **state)
     float *gradients = calloc((size_t)m->size, sizeof *gradients);
     mep_bad_tensors bad = mep_find_bad_tensors(m, gradients);
     assert_true(bad.parameter == -1 && bad.gradient == -1);
-    assert_true(m->position_bias > 0 && m->position_bias < m->count);
-    int64_t order[] = {m->position_bias, 0, m->first_layer, m->embed_out};
+    assert_true(m->first[POSITION_BIAS] > 0 && m->first[POSITION_BIAS] < m->count);
+    int64_t order[] = {m->first[POSITION_BIAS], 0, m->section[SECTION_LAYERS], m->first[EMBED_OUT]};
     for (int i = 0; i < 4; i++) {
         gradients[mep_tensor_offset(m, order[i]) + m->tensors[order[i]].size - 1] = i % 2 ? NAN : -INFINITY;
         assert_int_equal(mep_find_bad_tensors(m, gradients).gradient, order[i]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a corpus to a dataset: the same bytes for any number of threads and after any number of stops and kills, a
- * damaged file costs no more than itself, and memory does not grow with the corpus.
+ * mep_prepare: the dataset has the same bytes for any number of threads and after any number of stops and kills, a
+ * damaged file costs only the work on that file, and memory does not grow with the corpus.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -22,6 +22,7 @@
 #include "mep/data.h"
 #include "corpus/corpus.h"
 #include "dataset/dataset_prepare.h"
+#include "expect.h"
 #include "text_files.h"
 
 enum { FILES = 5, LINES = 3000 };
@@ -30,13 +31,7 @@ static mep_tokenizer *bytes;
 static const char *inputs[FILES];
 static char input_paths[FILES][512], straight[512];
 
-static void expect(mep_status status, mep_status expected)
-{
-    if (status != expected)
-        fail_msg("%s, not %s: %s", mep_status_name(status), mep_status_name(expected), mep_error_message());
-}
-
-/* JSON lines with texts of all lengths, some empty, some lines blank, a few with escapes. */
+/* JSON lines with texts of all lengths; some texts are empty, some lines blank, and some have escapes. */
 static char *make_lines(uint64_t seed, int count, size_t *size)
 {
     char *text = malloc((size_t)count * 1200), *at = text;
@@ -52,7 +47,7 @@ static char *make_lines(uint64_t seed, int count, size_t *size)
     return text;
 }
 
-/* One at a time. */
+/* The result is valid until the next call. */
 static mep_prepare_settings settings_for(const char *given)
 {
     static char prefix[512];
@@ -100,29 +95,13 @@ static int tear_down(void **state)
     return text_folder_remove(state);
 }
 
-static int exists(const char *prefix, const char *ending)
-{
-    char path[600];
-    snprintf(path, sizeof path, "%s%s", prefix, ending);
-    return access(path, F_OK) == 0;
-}
-
 static void expect_same(const char *a, const char *b)
 {
-    static const char *const endings[] = {".bin", ".idx", ".json"};
-    for (int i = 0; i < 3; i++) {
-        char paths[2][600];
-        size_t sizes[2];
-        snprintf(paths[0], sizeof paths[0], "%s%s", a, endings[i]);
-        snprintf(paths[1], sizeof paths[1], "%s%s", b, endings[i]);
-        unsigned char *data[2] = {read_bytes(paths[0], &sizes[0]), read_bytes(paths[1], &sizes[1])};
-        if (sizes[0] != sizes[1] || memcmp(data[0], data[1], sizes[0]) != 0) fail_msg("%s differs", paths[0]);
-        free(data[0]);
-        free(data[1]);
-    }
+    static const char *const suffixes[] = {".bin", ".idx", ".json"};
+    for (int i = 0; i < 3; i++) expect_same_file(a, b, suffixes[i]);
     static const char *const others[] = {".bin.tmp", ".idx.tmp", ".json.tmp", ".sizes.tmp", ".journal", ".journal.tmp"};
     for (int i = 0; i < 6; i++)
-        if (exists(a, others[i])) fail_msg("%s%s is left", a, others[i]);
+        if (exists_with(a, others[i])) fail_msg("%s%s is left", a, others[i]);
 }
 
 static mep_status count_record(void *context, const mep_corpus_record *record)
@@ -138,7 +117,7 @@ typedef struct reference {
     int64_t documents, tokens, text_bytes;
 } reference;
 
-/* Compare with the dataset what one thread reads without the pipeline. */
+/* Compare the dataset with a document that one thread reads without the pipeline. */
 static mep_status check_document(void *context, const char *text, int64_t size, int64_t position, int64_t total)
 {
     (void)position, (void)total;
@@ -199,7 +178,7 @@ static int stop(void *context, const mep_prepare_progress *p)
     return 1;
 }
 
-/* Stopped again and again, it goes on where it was and ends with the same bytes. */
+/* When it is stopped repeatedly, it resumes at the same position and ends with the same bytes. */
 static void test_interrupted(void **state)
 {
     (void)state;
@@ -215,21 +194,21 @@ static void test_interrupted(void **state)
         before = context.last;
         if (status == MEP_OK) break;
         expect(status, MEP_INTERRUPTED);
-        assert_non_null(strstr(mep_error_message(), "what was done is kept"));
-        assert_true(exists(s.prefix, ".journal") && !exists(s.prefix, ".idx"));
+        expect_message("the work done so far is kept");
+        assert_true(exists_with(s.prefix, ".journal") && !exists_with(s.prefix, ".idx"));
         stops++;
     }
     assert_in_range(stops, 3, 20);
     expect_same(s.prefix, straight);
-    /* before anything was done, nothing is left */
+    /* if it is stopped before anything was done, no files remain */
     mep_prepare_settings none = settings_for(in_folder("none"));
     stopper at_once = {.stop_at = 0};
     mep_status status = mep_prepare(&none, stop, &at_once, NULL);
     assert_true(status == MEP_INTERRUPTED || status == MEP_OK);
-    if (at_once.last == 0) assert_false(exists(none.prefix, ".journal") || exists(none.prefix, ".bin.tmp"));
+    if (at_once.last == 0) assert_false(exists_with(none.prefix, ".journal") || exists_with(none.prefix, ".bin.tmp"));
 }
 
-/* The same, killed in the middle, with a journal after each batch, after some, and none but the last. */
+/* The same when it is killed, with a journal after each batch, after some batches, and only at the end. */
 static void test_killed(void **state)
 {
     (void)state;
@@ -247,18 +226,18 @@ static void test_killed(void **state)
             int status = 0;
             assert_int_equal(waitpid(child, &status, 0), child);
             assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-            assert_false(exists(s.prefix, ".idx"));
+            assert_false(exists_with(s.prefix, ".idx"));
         }
-        stopper whole = {.stop_at = INT64_MAX};
-        expect(mep_prepare(&s, stop, &whole, NULL), MEP_OK);
-        if (c == 0) assert_true(whole.first >= 11000);
-        if (c == 2) assert_true(whole.first < 1000);
+        stopper complete = {.stop_at = INT64_MAX};
+        expect(mep_prepare(&s, stop, &complete, NULL), MEP_OK);
+        if (c == 0) assert_true(complete.first >= 11000);
+        if (c == 2) assert_true(complete.first < 1000);
         expect_same(s.prefix, straight);
         unlink(in_folder("killed.idx"));
     }
 }
 
-/* Killed after the first rename, or with all done but the journal's removal: as if between two calls of finish. */
+/* Killed after the first rename, or after everything except the removal of the journal. */
 static void test_killed_at_the_end(void **state)
 {
     (void)state;
@@ -274,7 +253,7 @@ static void test_killed_at_the_end(void **state)
     mep_prepare_settings s = settings_for(in_folder("late"));
     s.keep_journal = s.resume = 1;
     expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
-    assert_true(exists(s.prefix, ".journal"));
+    assert_true(exists_with(s.prefix, ".journal"));
     mep_prepare_progress result = {0};
     stopper none = {.stop_at = 0};
     expect(mep_prepare(&s, stop, &none, &result), MEP_OK); /* at once */
@@ -284,8 +263,8 @@ static void test_killed_at_the_end(void **state)
     expect_same(s.prefix, straight);
 }
 
-/* Someone has removed the unfinished .bin.tmp alone: a refusal that says so, and all that is there stays, also an older
- * dataset, longer than what was written or as long. */
+/* If only the unfinished .bin.tmp has been removed, resuming is refused with a message, and the other files are left
+ * unchanged, as is an older dataset that is longer than the new one or as long. */
 static void test_bin_lost(void **state)
 {
     (void)state;
@@ -309,10 +288,10 @@ static void test_bin_lost(void **state)
         s.resume = 1;
         for (int again = 0; again < 2; again++) {
             expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_FORMAT);
-            assert_non_null(strstr(mep_error_message(), "lost.bin.tmp, which held what was written, is gone"));
-            assert_true(exists(s.prefix, ".journal") && exists(s.prefix, ".sizes.tmp"));
+            expect_message("lost.bin.tmp with the tokens written so far is missing");
+            assert_true(exists_with(s.prefix, ".journal") && exists_with(s.prefix, ".sizes.tmp"));
         }
-        assert_int_equal(exists(s.prefix, ".bin"), older != NONE);
+        assert_int_equal(exists_with(s.prefix, ".bin"), older != NONE);
         if (older != NONE) {
             expect(mep_file_read(bin, 1 << 28, &after, &new_size), MEP_OK);
             assert_int_equal(new_size, size);
@@ -322,13 +301,13 @@ static void test_bin_lost(void **state)
         mep_free(&after);
     }
     mep_prepare_settings s = settings_for(in_folder("lost"));
-    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK); /* once more from the beginning */
+    expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK); /* starts again */
     expect_same(s.prefix, straight);
 }
 
 /* ---- Slices ---- */
 
-/* Words of some scripts, blanks, marks and bytes that are no UTF-8; with `json` as the string of a line. */
+/* Words of some scripts, blanks, marks and invalid UTF-8; with `json` as the string of a line. */
 static char *make_words(uint64_t seed, int count, int json, size_t *size)
 {
     static const char *const words[] = {"one", "Two", "\u00e9t\u00e9", "\u4e2d\u6587", "3.14", "e\u0301", "it's"};
@@ -354,7 +333,7 @@ static mep_tokenizer *golden_tokenizer(const char *name)
     return tokenizer;
 }
 
-/* A text, lines of which some are long, and both in a tar; in `paths`. */
+/* Write a text, lines of which some are long, and both in a tar; `paths` are their paths. */
 static void write_long(char paths[3][512])
 {
     size_t sizes[4], used = 0;
@@ -387,19 +366,19 @@ static int stop_call(void *context, const mep_prepare_progress *p)
     return ++s->calls == s->stop_at;
 }
 
-/* Whatever the size of the slices, and wherever it is stopped in a text, the dataset is that of whole documents. */
+/* Whatever the size of the slices, and wherever it is stopped in a text, the dataset is that of complete documents. */
 static void test_slices(void **state)
 {
     (void)state;
     static const char *const names[] = {"gpt2", "neox", "bloom", "llama", "odd", NULL};
     static const int64_t slices[] = {16, 1000};
-    char paths[3][512], whole[512];
+    char paths[3][512], complete[512];
     write_long(paths);
     const char *list[] = {paths[0], paths[1], paths[2]};
     for (int which = 0; which < 6; which++) {
         mep_tokenizer *tokenizer = names[which] != NULL ? golden_tokenizer(names[which]) : NULL;
-        snprintf(whole, sizeof whole, "%s", in_folder("whole"));
-        mep_prepare_settings s = settings_for(whole);
+        snprintf(complete, sizeof complete, "%s", in_folder("complete"));
+        mep_prepare_settings s = settings_for(complete);
         s.inputs = list, s.input_count = 3, s.tokenizer = tokenizer != NULL ? tokenizer : bytes;
         expect(mep_prepare_limited(&s, &(mep_prepare_limits){INT64_MAX, INT32_MAX}, NULL, NULL, NULL), MEP_OK);
         s = settings_for(in_folder("sliced"));
@@ -408,8 +387,8 @@ static void test_slices(void **state)
             const mep_prepare_limits limits = {slices[i], INT32_MAX};
             call_stopper all = {.stop_at = -1};
             expect(mep_prepare_limited(&s, &limits, stop_call, &all, NULL), MEP_OK);
-            expect_same(s.prefix, whole);
-            if (which < 4) assert_true(all.calls > 150); /* one a slice */
+            expect_same(s.prefix, complete);
+            if (which < 4) assert_true(all.calls > 150); /* one per slice */
             int64_t stops = 0, before = 0;
             for (int done = 0; !done; stops++) {
                 assert_true(stops < 100);
@@ -421,24 +400,24 @@ static void test_slices(void **state)
                 done = status == MEP_OK;
             }
             if (which < 4) assert_true(stops > 2);
-            expect_same(s.prefix, whole);
+            expect_same(s.prefix, complete);
         }
         mep_tokenizer_destroy(&tokenizer);
     }
 }
 
-/* A document of more tokens than a sequence of the format may have is several, with one end. */
+/* A document with more tokens than a sequence of the format may have becomes several sequences, with one end token. */
 static void test_long_sequences(void **state)
 {
     (void)state;
-    char paths[3][512], whole[512];
+    char paths[3][512], complete[512];
     write_long(paths);
     const char *list[] = {paths[0]};
     mep_dataset *datasets[2];
-    snprintf(whole, sizeof whole, "%s", in_folder("whole"));
+    snprintf(complete, sizeof complete, "%s", in_folder("complete"));
     for (int part = 0; part < 2; part++) {
         const mep_prepare_limits limits = {5000, part == 0 ? INT32_MAX : 777};
-        mep_prepare_settings s = settings_for(part == 0 ? whole : in_folder("parts"));
+        mep_prepare_settings s = settings_for(part == 0 ? complete : in_folder("parts"));
         s.inputs = list, s.input_count = 1, s.resume = 1;
         call_stopper once = {.stop_at = 5};
         expect(mep_prepare_limited(&s, &limits, stop_call, &once, NULL), MEP_INTERRUPTED);
@@ -461,8 +440,8 @@ static void test_long_sequences(void **state)
     free(read[1]);
 }
 
-/* What cannot be cut is held whole, up to a limit that the message names. */
-static void test_no_place_to_cut(void **state)
+/* A text without a split point is read at once, up to a limit that the message names. */
+static void test_no_split_point(void **state)
 {
     (void)state;
     mep_tokenizer *gpt2 = golden_tokenizer("gpt2");
@@ -476,14 +455,14 @@ static void test_no_place_to_cut(void **state)
     assert_int_equal(count, 1);
     reading.limit = 69;
     expect(mep_corpus_read_records(&reading, count_record, &count), MEP_ERROR_FORMAT);
-    assert_non_null(strstr(mep_error_message(), "dots.txt: the document is longer than 69 bytes"));
+    expect_message("dots.txt: the document is longer than 69 bytes");
     mep_corpus_files_free(&files);
     mep_tokenizer_destroy(&gpt2);
 }
 
-/* ---- Mistakes ---- */
+/* ---- Errors ---- */
 
-/* A tokenizer of the same name and size, but with two of its merges exchanged, does not go on with another's work. */
+/* A tokenizer with the same name and size, but with two merges exchanged, does not resume the work of the other one. */
 static void test_changed_tokenizer(void **state)
 {
     (void)state;
@@ -505,7 +484,7 @@ static void test_changed_tokenizer(void **state)
     expect(mep_prepare(&s, stop, &context, NULL), MEP_INTERRUPTED);
     s.resume = 1, s.tokenizer = tokenizers[1];
     expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "another tokenizer"));
+    expect_message("another tokenizer");
     s.tokenizer = tokenizers[0];
     expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
     for (int i = 0; i < 2; i++) mep_tokenizer_destroy(&tokenizers[i]);
@@ -514,13 +493,13 @@ static void test_changed_tokenizer(void **state)
     json_decref(root);
 }
 
-/* A damaged file late in the list: what came before it is kept, and goes on once it is mended. */
-static void test_mended(void **state)
+/* If a late file is damaged, the work before it is kept, and resumes when the file has been repaired. */
+static void test_repaired_file(void **state)
 {
     (void)state;
     size_t size = 0;
     unsigned char *good = read_bytes(inputs[4], &size);
-    mep_prepare_settings s = settings_for(in_folder("mended"));
+    mep_prepare_settings s = settings_for(in_folder("repaired"));
     for (int kind = 0; kind < 2; kind++) {
         if (kind == 0)
             write_bytes("e.jsonl.gz", good, size / 2);
@@ -528,8 +507,8 @@ static void test_mended(void **state)
             write_bytes("e.jsonl.gz", "not packed", 10);
         s.resume = kind;
         expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_FORMAT);
-        assert_non_null(strstr(mep_error_message(), "e.jsonl.gz"));
-        assert_non_null(strstr(mep_error_message(), "is kept"));
+        expect_message("e.jsonl.gz");
+        expect_message("is kept");
     }
     write_bytes("e.jsonl.gz", good, size);
     free(good);
@@ -537,17 +516,17 @@ static void test_mended(void **state)
     expect(mep_prepare(&s, stop, &context, NULL), MEP_OK);
     assert_true(context.first >= 9000);
     expect_same(s.prefix, straight);
-    /* in the first file there is nothing before it */
+    /* if it is the first file, nothing is kept */
     const char *bad[] = {write_text("bad.jsonl", "{\"text\": \"a\"}\nrubbish\n")};
     mep_prepare_settings first = settings_for(in_folder("first"));
     first.inputs = bad, first.input_count = 1;
     expect(mep_prepare(&first, NULL, NULL, NULL), MEP_ERROR_FORMAT);
-    assert_non_null(strstr(mep_error_message(), "bad.jsonl:2: "));
-    assert_false(exists(first.prefix, ".journal") || exists(first.prefix, ".bin.tmp") ||
-                 exists(first.prefix, ".sizes.tmp"));
+    expect_message("bad.jsonl:2: ");
+    assert_false(exists_with(first.prefix, ".journal") || exists_with(first.prefix, ".bin.tmp") ||
+                 exists_with(first.prefix, ".sizes.tmp"));
 }
 
-/* What was read may not change between two calls; what was not, may. */
+/* Files that were read may not change between two calls. */
 static void test_changed_inputs(void **state)
 {
     (void)state;
@@ -558,11 +537,11 @@ static void test_changed_inputs(void **state)
     const char *others[FILES] = {inputs[1], inputs[0], inputs[2], inputs[3], inputs[4]};
     s.inputs = others;
     expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "not what they were"));
+    expect_message("have changed");
     s.inputs = inputs;
     s.end_of_document = 0;
     expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "end-of-document"));
+    expect_message("end-of-document");
     s.end_of_document = 1;
     size_t size = 0;
     unsigned char *journal = read_bytes(in_folder("changed.journal"), &size);
@@ -570,7 +549,7 @@ static void test_changed_inputs(void **state)
         write_bytes("changed.journal", journal, length);
         if (mep_prepare(&s, NULL, NULL, NULL) != MEP_ERROR_FORMAT)
             fail_msg("%zu of %zu bytes are a journal: %s", length, size, mep_error_message());
-        assert_non_null(strstr(mep_error_message(), "begin again"));
+        expect_message("start again");
     }
     write_bytes("changed.journal", journal, size);
     free(journal);
@@ -581,7 +560,7 @@ static void test_changed_inputs(void **state)
     expect_same(s.prefix, straight);
 }
 
-/* A file at the end that cannot be written (as on a full disk), or not be renamed: what was done is kept. */
+/* If a file cannot be written (as on a full disk) or renamed at the end, the work is kept. */
 static void test_unwritable_end(void **state)
 {
     (void)state;
@@ -591,8 +570,8 @@ static void test_unwritable_end(void **state)
         stopper context = {.stop_at = INT64_MAX};
         assert_int_equal(mkdir(in_folder(blocked[i]), 0777), 0);
         expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_IO);
-        assert_non_null(strstr(mep_error_message(), blocked[i]));
-        assert_non_null(strstr(mep_error_message(), "what was done is kept"));
+        expect_message(blocked[i]);
+        expect_message("the work done so far is kept");
         assert_int_equal(rmdir(in_folder(blocked[i])), 0);
         s.resume = 1;
         expect(mep_prepare(&s, stop, &context, NULL), MEP_OK);
@@ -603,7 +582,7 @@ static void test_unwritable_end(void **state)
     }
 }
 
-/* Whichever allocation fails: the status says so, and the work goes on from what is left. */
+/* Whichever allocation fails, the status says so, and a later call resumes the work. */
 static void test_failing_allocations(void **state)
 {
     (void)state;
@@ -624,7 +603,7 @@ static void test_failing_allocations(void **state)
 
 /* ---- Memory ---- */
 
-/* Peak memory in KB of a child that prepares a file `times` over. What the parent had is given back first. */
+/* Peak memory in KB of a child that prepares a file `times` times. The parent's free memory is released first. */
 static long peak_of(const char *path, int64_t times)
 {
     malloc_trim(0);
@@ -644,13 +623,13 @@ static long peak_of(const char *path, int64_t times)
     return usage.ru_maxrss;
 }
 
-/* Six times the corpus, 300 MB of text in 500,000 documents, takes no more memory. */
+/* A corpus that is six times larger, 300 MB of text in 500,000 documents, needs no more memory. */
 static void test_memory(void **state)
 {
     (void)state;
     enum { MANY = 50000 };
 #if defined(__SANITIZE_ADDRESS__)
-    skip(); /* it keeps what is freed */
+    skip(); /* it keeps freed memory */
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
     skip();
@@ -667,7 +646,7 @@ static void test_memory(void **state)
     if (!(large < small + 40000)) fail_msg("peak memory grows from %ld to %ld KB", small, large);
 }
 
-/* Four times the text in one document takes no more memory; a line of JSON takes three times itself. */
+/* A document that is four times longer needs no more memory; a line of JSON needs three times its size. */
 static void test_memory_of_one(void **state)
 {
     (void)state;
@@ -712,9 +691,9 @@ int main(void)
         cmocka_unit_test(test_bin_lost),
         cmocka_unit_test(test_slices),
         cmocka_unit_test(test_long_sequences),
-        cmocka_unit_test(test_no_place_to_cut),
+        cmocka_unit_test(test_no_split_point),
         cmocka_unit_test(test_changed_tokenizer),
-        cmocka_unit_test(test_mended),
+        cmocka_unit_test(test_repaired_file),
         cmocka_unit_test(test_changed_inputs),
         cmocka_unit_test(test_unwritable_end),
         cmocka_unit_test(test_failing_allocations),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What happens around a preparation: another process with the same prefix, a disk that is full for a moment, a small
- * file that unpacks to a line of great length, lines that cannot be parsed.
+ * Faults during mep_prepare: another process with the same prefix, a disk that is full for a moment, a small file that
+ * decompresses to a very long line, and invalid lines.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -21,6 +21,7 @@
 #include <malloc.h>
 
 #include "mep/data.h"
+#include "expect.h"
 #include "text_files.h"
 
 enum { LINES = 4000 };
@@ -30,7 +31,7 @@ static const char *input;
 static char input_path[512];
 static int failing_write; /* 1: the next write fails */
 
-/* In the place of libc's: a write that fails, and the next one succeeds. */
+/* Replaces libc's function: a write that fails once; the next one succeeds. */
 ssize_t write(int fd, const void *data, size_t size)
 {
     if (!failing_write) return (ssize_t)syscall(SYS_write, fd, data, size);
@@ -39,18 +40,7 @@ ssize_t write(int fd, const void *data, size_t size)
     return -1;
 }
 
-static void expect(mep_status status, mep_status expected)
-{
-    if (status != expected)
-        fail_msg("%s, not %s: %s", mep_status_name(status), mep_status_name(expected), mep_error_message());
-}
-
-static void expect_message(const char *part)
-{
-    if (strstr(mep_error_message(), part) == NULL) fail_msg("no \"%s\" in: %s", part, mep_error_message());
-}
-
-/* A dataset of the one input, saved every few batches. One at a time. */
+/* Settings for a dataset of the one input, saved every few batches. The result is valid until the next call. */
 static mep_prepare_settings settings_for(const char *given)
 {
     static char prefix[512];
@@ -78,14 +68,7 @@ static int tear_down(void **state)
     return text_folder_remove(state);
 }
 
-static int exists(const char *prefix, const char *ending)
-{
-    char path[600];
-    snprintf(path, sizeof path, "%s%s", prefix, ending);
-    return access(path, F_OK) == 0;
-}
-
-/* ---- Two at once ---- */
+/* ---- Two processes at once ---- */
 
 static void test_locked(void **state)
 {
@@ -104,13 +87,13 @@ static void test_locked(void **state)
     }
     expect(mep_dataset_writer_create(&other, prefix, bytes), MEP_ERROR_IO);
     assert_null(other);
-    assert_true(exists(prefix, ".bin.tmp"));
+    assert_true(exists_with(prefix, ".bin.tmp"));
     expect(mep_dataset_writer_add(writer, &token, 1, 0), MEP_OK);
     expect(mep_dataset_writer_finish(&writer), MEP_OK);
-    assert_false(exists(prefix, ".lock"));
+    assert_false(exists_with(prefix, ".lock"));
     s.resume = 0;
     expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
-    assert_false(exists(prefix, ".lock"));
+    assert_false(exists_with(prefix, ".lock"));
 }
 
 /* ---- A disk that is full for a moment ---- */
@@ -122,7 +105,7 @@ typedef struct moment {
     int calls;
 } moment;
 
-/* Once there is a journal, note it, and let the next write fail. */
+/* When there is a journal, remember it and let the next write fail. */
 static int fail_later(void *context, const mep_prepare_progress *progress)
 {
     moment *m = context;
@@ -131,18 +114,6 @@ static int fail_later(void *context, const mep_prepare_progress *progress)
     m->before = read_bytes(m->journal, &m->size);
     failing_write = 1;
     return 0;
-}
-
-static void expect_same_files(const char *a, const char *b, const char *ending)
-{
-    char paths[2][600];
-    size_t sizes[2];
-    snprintf(paths[0], sizeof paths[0], "%s%s", a, ending);
-    snprintf(paths[1], sizeof paths[1], "%s%s", b, ending);
-    unsigned char *data[2] = {read_bytes(paths[0], &sizes[0]), read_bytes(paths[1], &sizes[1])};
-    if (sizes[0] != sizes[1] || memcmp(data[0], data[1], sizes[0]) != 0) fail_msg("%s differs", paths[0]);
-    free(data[0]);
-    free(data[1]);
 }
 
 static void test_full_for_a_moment(void **state)
@@ -157,7 +128,7 @@ static void test_full_for_a_moment(void **state)
     moment m = {.before = NULL};
     snprintf(m.journal, sizeof m.journal, "%s.journal", prefix);
     expect(mep_prepare(&s, fail_later, &m, NULL), MEP_ERROR_IO);
-    expect_message("--resume goes on from there");
+    expect_message("--resume continues it");
     assert_non_null(m.before);
     size_t size = 0;
     unsigned char *after = read_bytes(m.journal, &size);
@@ -167,13 +138,13 @@ static void test_full_for_a_moment(void **state)
     free(m.before);
     s.resume = 1;
     expect(mep_prepare(&s, NULL, NULL, NULL), MEP_OK);
-    expect_same_files(prefix, straight, ".bin");
-    expect_same_files(prefix, straight, ".idx");
+    expect_same_file(prefix, straight, ".bin");
+    expect_same_file(prefix, straight, ".idx");
 }
 
 /* ---- Memory ---- */
 
-/* Prepare a file in a process of its own, which fails; returns its peak memory in KB. */
+/* Prepare a file in a child process, which must fail; returns its peak memory in KB. */
 static long peak_of_failure(const char *path, const char *part)
 {
     malloc_trim(0);
@@ -191,21 +162,21 @@ static long peak_of_failure(const char *path, const char *part)
     return usage.ru_maxrss;
 }
 
-/* 40 KB that unpack to a line of a gigabyte. */
+/* 40 KB that decompress to a line of one gigabyte. */
 static void test_bomb(void **state)
 {
     (void)state;
-    enum { PART = 1 << 24, PARTS = 64, MOST_KB = 400000 };
+    enum { BLOCK = 1 << 24, BLOCKS = 64, MAX_KB = 400000 };
 #if defined(__SANITIZE_ADDRESS__)
-    skip(); /* it keeps what is freed */
+    skip(); /* it keeps freed memory */
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
     skip();
 #endif
 #endif
-    char *letters = malloc(PART);
+    char *letters = malloc(BLOCK);
     assert_non_null(letters);
-    memset(letters, 'a', PART);
+    memset(letters, 'a', BLOCK);
     struct archive *archive = archive_write_new();
     struct archive_entry *entry = archive_entry_new();
     archive_write_add_filter_zstd(archive);
@@ -216,23 +187,23 @@ static void test_bomb(void **state)
     archive_entry_set_pathname(entry, "data");
     assert_int_equal(archive_write_header(archive, entry), ARCHIVE_OK);
     assert_int_equal(archive_write_data(archive, "{\"text\": \"", 10), 10);
-    for (int i = 0; i < PARTS; i++) assert_int_equal(archive_write_data(archive, letters, PART), PART);
+    for (int i = 0; i < BLOCKS; i++) assert_int_equal(archive_write_data(archive, letters, BLOCK), BLOCK);
     assert_int_equal(archive_write_close(archive), ARCHIVE_OK);
     archive_write_free(archive);
     archive_entry_free(entry);
     free(letters);
-    long peak = peak_of_failure(path, "bomb.jsonl.zst:1: the line is longer than 134217728 bytes");
-    if (!(peak < MOST_KB)) fail_msg("%ld KB", peak);
+    long peak = peak_of_failure(path, "bomb.jsonl.zst:1: the line is longer than the limit of 134217728 bytes");
+    if (!(peak < MAX_KB)) fail_msg("%ld KB", peak);
 }
 
-/* ---- Lines that cannot be parsed ---- */
+/* ---- Invalid lines ---- */
 
-static const char *const bad_lines[] = {"{\"text\": \"\\ud800\"}", /* half of a pair */
+static const char *const bad_lines[] = {"{\"text\": \"\\ud800\"}", /* half of a surrogate pair */
                                         "{\"text\": \"\xff\"}",    "{\"text\": 7}", "{\"other\": \"text\"}",
                                         "{\"text\": \"open",       "[\"text\"]",    "text"};
 enum { BAD = sizeof bad_lines / sizeof *bad_lines };
 
-/* Good lines with bad ones between them, or without: `every` good lines for a bad one, one of which is long. */
+/* Write valid lines; with `with_bad` one invalid line for every `every` valid ones, one of which is long. */
 static const char *write_lines(const char *name, int with_bad, int every)
 {
     const char *path = in_folder(name);
@@ -248,7 +219,7 @@ static const char *write_lines(const char *name, int with_bad, int every)
     return path;
 }
 
-/* What stops a preparation in its middle, several times: up to 10, since a slow machine reports more often. */
+/* Stops a preparation several times, at most 10 times, because a slow machine calls it more often. */
 static int stop_later(void *context, const mep_prepare_progress *progress)
 {
     (void)progress;
@@ -283,15 +254,15 @@ static void test_bad_lines(void **state)
         expect(mep_prepare(&s, NULL, NULL, &result), MEP_OK);
         assert_int_equal(result.skipped_lines, COUNT);
         assert_int_equal(strncmp(result.first_skipped, expected, strlen(expected)), 0);
-        expect_same_files(prefix, straight, ".bin");
-        expect_same_files(prefix, straight, ".idx");
+        expect_same_file(prefix, straight, ".bin");
+        expect_same_file(prefix, straight, ".idx");
     }
     int calls = 0, stops = 0;
     while (mep_prepare(&s, stop_later, &calls, &result) == MEP_INTERRUPTED) {
         stops++;
         s.resume = 1;
-        s.skip_bad_lines = 0; /* what was begun with it is resumed with it */
-        if (exists(prefix, ".journal")) {
+        s.skip_bad_lines = 0; /* work that was begun with it must be resumed with it */
+        if (exists_with(prefix, ".journal")) {
             expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_ARGUMENT);
             expect_message("--skip-bad-lines");
         }
@@ -300,11 +271,11 @@ static void test_bad_lines(void **state)
     assert_in_range(stops, 2, 10);
     assert_int_equal(result.skipped_lines, COUNT);
     assert_int_equal(strncmp(result.first_skipped, expected, strlen(expected)), 0);
-    expect_same_files(prefix, straight, ".bin");
-    expect_same_files(prefix, straight, ".idx");
+    expect_same_file(prefix, straight, ".bin");
+    expect_same_file(prefix, straight, ".idx");
 }
 
-/* All lines bad: an error, as for a file that holds no text. */
+/* If all lines are invalid, it is an error, as for a file without text. */
 static void test_only_bad_lines(void **state)
 {
     (void)state;
@@ -314,7 +285,7 @@ static void test_only_bad_lines(void **state)
     s.skip_bad_lines = 1;
     expect(mep_prepare(&s, NULL, NULL, NULL), MEP_ERROR_FORMAT);
     expect_message("none.jsonl");
-    assert_false(exists(in_folder("none"), ".bin"));
+    assert_false(exists_with(in_folder("none"), ".bin"));
 }
 
 int main(void)

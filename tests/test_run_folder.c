@@ -72,7 +72,7 @@ static int try_everything(void *context, const mep_train_progress *p)
     expect_failure(mep_train_fall_back(p->run, &step, &set_aside), MEP_ERROR_IO, text);
     expect_failure(mep_train_set_on_nan(p->run, MEP_NAN_SKIP), MEP_ERROR_IO, text);
     expect_failure(mep_train_set_device(p->run, MEP_DEVICE_CPU), MEP_ERROR_IO, text);
-    expect_failure(mep_train_start(p->run, m->settings, NULL, NULL), MEP_ERROR_ARGUMENT, "holds a run already");
+    expect_failure(mep_train_start(p->run, m->settings, NULL, NULL), MEP_ERROR_ARGUMENT, "already contains a run");
     assert_int_equal(mep_train_steps_done(p->run, &step), MEP_OK); /* a reader */
     return p->step == 9;
 }
@@ -168,7 +168,7 @@ static void test_other_settings(void **state)
     mep_train_settings s = settings_for("mep");
     meddler m = {.at = 0};
     assert_int_equal(run("finished", &s, NULL, &m), MEP_OK);
-    expect_failure(run("finished", &s, NULL, &m), MEP_ERROR_ARGUMENT, "holds a run already; resume it");
+    expect_failure(run("finished", &s, NULL, &m), MEP_ERROR_ARGUMENT, "already contains a run; resume it");
     s.learning_rate = 3e-3;
     expect_failure(run("finished", &s, NULL, &m), MEP_ERROR_ARGUMENT, "made with learning_rate 0.01, now it is 0.003");
     s = settings_for("alibi");
@@ -217,7 +217,7 @@ static void test_divergence(void **state)
     mep_train_settings s = settings_for("mep");
     meddler m = {.at = 0};
     assert_int_equal(mep_model_create(&model, &s.model, 1), MEP_OK);
-    ((float *)model->tensors[model->embed_out].data)[5] = NAN;
+    ((float *)model->tensors[model->first[EMBED_OUT]].data)[5] = NAN;
     assert_int_equal(mep_make_folder(run_path("poison"), 1), MEP_OK);
     assert_int_equal(mep_model_save(model, run_path("poison"), NULL), MEP_OK);
     mep_model_destroy(&model);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A block divided over processes (threads, here): every value is in one piece and has one owner, of whole chunks;
- * gathering, collecting and scattering; gradients are added in pairs, and begin to travel before the last is final.
+ * A block divided over processes (threads, here): every value is in one bucket and has one owner, shards consist of
+ * complete chunks; gathering, collecting and scattering; gradients are added in pairs, and the first transfers begin
+ * before the last gradients are final.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
@@ -13,9 +14,9 @@
 #include "thread_group.h"
 #include "train/reduction.h"
 
-enum { PIECES = 2 + 2 + 1 + 1 }; /* embedding, layers, final norm, position bias */
+enum { BUCKETS = 2 + 2 + 1 + 1 }; /* embedding, layers, final norm, position bias */
 
-/* An embedding that is cut into several pieces. */
+/* A model whose embedding needs several buckets. */
 static mep_model *wide_model(void)
 {
     mep_model_config c;
@@ -40,21 +41,21 @@ static void test_cover(void **state)
         memset(seen, 0, (size_t)model->size);
         for (group.rank = 0; group.rank < size; group.rank++) {
             assert_int_equal(mep_shards_create(&s, model, &group), MEP_OK);
-            int ordered[PIECES] = {0};
-            assert_int_equal(s->count, PIECES);
+            int ordered[BUCKETS] = {0};
+            assert_int_equal(s->count, BUCKETS);
             for (int64_t i = 0; i < s->count; i++) {
-                mep_range share = s->own[i], piece = s->piece[i];
-                assert_true(share.count == 0 || (share.first - piece.first) % MEP_CHUNK == 0);
+                mep_range own_shard = s->own[i], bucket = s->bucket[i];
+                assert_true(own_shard.count == 0 || (own_shard.first - bucket.first) % MEP_CHUNK == 0);
                 ordered[s->order[i]]++;
-                assert_true(share.count <= s->most && share.first >= piece.first &&
-                            share.first + share.count <= piece.first + piece.count);
-                for (int64_t n = 0; n < share.count; n++) seen[share.first + n]++;
+                assert_true(own_shard.count <= s->most && own_shard.first >= bucket.first &&
+                            own_shard.first + own_shard.count <= bucket.first + bucket.count);
+                for (int64_t n = 0; n < own_shard.count; n++) seen[own_shard.first + n]++;
             }
             own += s->size;
-            for (int i = 0; i < PIECES; i++) assert_int_equal(ordered[i], 1);
-            mep_range bias = s->piece[s->order[PIECES - 1]], final_norm = s->piece[s->order[0]];
-            assert_int_equal(bias.first, mep_tensor_offset(model, model->position_bias));
-            assert_int_equal(final_norm.first, mep_tensor_offset(model, model->final_norm_weight));
+            for (int i = 0; i < BUCKETS; i++) assert_int_equal(ordered[i], 1);
+            mep_range bias = s->bucket[s->order[BUCKETS - 1]], final_norm = s->bucket[s->order[0]];
+            assert_int_equal(bias.first, mep_tensor_offset(model, model->first[POSITION_BIAS]));
+            assert_int_equal(final_norm.first, mep_tensor_offset(model, model->first[FINAL_NORM_WEIGHT]));
             mep_shards_destroy(&s);
         }
         assert_int_equal(own, model->size);
@@ -66,18 +67,18 @@ static void test_cover(void **state)
 
 typedef struct job {
     const mep_model *model;
-    double early; /* the least bytes that a process had sent before the last gradients were final */
+    double early; /* minimum over processes: bytes sent before the last gradients were final */
     int wrong[MOST_THREADS];
     pthread_mutex_t lock;
 } job;
 
-/* A number of process and place. Sums of these depend on their order. */
+/* A value that depends on the process and the index. Sums of such values depend on their order. */
 static float value(int64_t rank, int64_t i)
 {
     return (float)(1 + i % 97) * (rank % 2 == 0 ? 1.0F : -1.0F) * (rank == 1 ? 1e6F : 1.1F) + (float)rank;
 }
 
-/* That of `count` processes: of as many as a power of two can be, and of the rest. */
+/* The sum over `count` processes: that of the largest power of two below it, plus that of the rest. */
 static float sum_of(int64_t first, int64_t count, int64_t i)
 {
     int64_t half = 1;
@@ -96,7 +97,7 @@ static int check_sums(const mep_shards *s, const float *block)
 
 static int check_moving(const mep_shards *s, float *block, float *own, int64_t n)
 {
-    int wrong = mep_shards_gather(s, block) != MEP_OK; /* sums of all, in all */
+    int wrong = mep_shards_gather(s, block) != MEP_OK; /* every process has all sums */
     for (int64_t i = 0; i < n; i++) wrong |= sum_of(0, s->group->size, i) != block[i];
     for (int64_t i = 0; i < n; i++) block[i] = s->group->rank == 0 ? (float)(i % 1000003) : -1;
     wrong |= mep_shards_scatter(s, block, own) != MEP_OK;
@@ -109,15 +110,15 @@ static int check_moving(const mep_shards *s, float *block, float *own, int64_t n
     return wrong;
 }
 
-/* All but the embedding is final; wait for what travels meanwhile, 10 seconds at most. */
+/* Everything except the embedding is final: wait for the first transfer, up to 10 seconds. */
 static void overlap(job *j, mep_reduction *reduction, const mep_dist *g)
 {
     const mep_model *m = j->model;
     const struct timespec moment = {0, 1000000};
     double until = mep_now() + 10, least = 0;
-    mep_reduction_final(reduction, m->final_norm_weight, m->position_bias);
+    mep_reduction_final(reduction, m->first[FINAL_NORM_WEIGHT], m->first[POSITION_BIAS]);
     for (int64_t l = 1; l >= 0; l--)
-        mep_reduction_final(reduction, mep_layer_tensor(m, l, LN1_WEIGHT), mep_layer_tensor(m, l + 1, LN1_WEIGHT));
+        mep_reduction_final(reduction, mep_layer_range(m, l).first, mep_layer_range(m, l).end);
     for (; least == 0 && mep_now() < until; nanosleep(&moment, NULL)) {
         pthread_mutex_lock(&post.lock);
         least = post.carried[g->rank];

@@ -12,12 +12,13 @@ enum { LONG = 2200 };
 static void forbid_skipping(mep_session *session)
 {
     const mep_model_config *c = mep_model_get_config(session->model);
+    mep_attention **attention = mep_kv_none_attention(session->kv);
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = c->num_attention_heads, a.head_dim = c->hidden_size / c->num_attention_heads, a.max_length = LONG;
     a.dtype = session->settings.dtype, a.skip_far = 0;
-    mep_attention_destroy(&session->attention);
-    assert_int_equal(mep_attention_create(&session->attention, &a), MEP_OK);
+    mep_attention_destroy(attention);
+    assert_int_equal(mep_attention_create(attention, &a), MEP_OK);
     assert_int_equal(mep_session_refresh(session), MEP_OK);
 }
 
@@ -33,7 +34,7 @@ static void train_long(mep_model *model, mep_dtype dtype, int skip, const int32_
     if (!skip) forbid_skipping(session);
     if (mep_session_train(session, 1, LONG, tokens, tokens + 1, 1.0f / LONG, 1, losses, gradients) != MEP_OK)
         fail_msg("%s", mep_error_message());
-    double share = mep_attention_computed_fraction(session->attention); /* of the last layer */
+    double share = mep_attention_computed_fraction(*mep_kv_none_attention(session->kv)); /* of the last layer */
     if (!(skip ? share < 0.97 : share == 1)) fail_msg("%g of the blocks were computed", share);
     mep_session_destroy(&session);
 }

@@ -98,18 +98,18 @@ static void test_refused(void **state)
     char path[1024];
     snprintf(path, sizeof path, "%s", tables("wrong"));
     write_text("wrong/added_tokens.json", "{\"<pad>\": 300}");
-    expect_refusal(path, "\"<pad>\" has the id 300, but Hugging Face's library would give it 262");
+    expect_refusal(path, "\"<pad>\" has the id 300, but Hugging Face's library gives it 262");
     write_text("wrong/added_tokens.json", "{\"<pad>\": \"262\"}");
-    expect_refusal(path, "added_tokens.json: a token has no text, or no number");
+    expect_refusal(path, "added_tokens.json: a token has no text or no id");
     write_text("wrong/added_tokens.json", "[]");
     expect_refusal(path, "added_tokens.json is not a JSON object");
     write_text("wrong/added_tokens.json", "{\"<pad>\": 262}");
     write_text("wrong/tokenizer_config.json", "{\"added_tokens_decoder\": {\"263\": {\"content\": \"<pad>\"}}}");
-    expect_refusal(path, "\"<pad>\" has the id 263, but Hugging Face's library would give it 262");
+    expect_refusal(path, "\"<pad>\" has the id 263, but Hugging Face's library gives it 262");
     write_text("wrong/tokenizer_config.json", "{\"added_tokens_decoder\": {\"x\": {\"content\": \"<pad>\"}}}");
-    expect_refusal(path, "tokenizer_config.json: a token has no text, or no number");
+    expect_refusal(path, "tokenizer_config.json: a token has no text or no id");
     write_text("wrong/tokenizer_config.json", "{\"added_tokens_decoder\": {\"262\": {}}}");
-    expect_refusal(path, "tokenizer_config.json: a token has no text, or no number");
+    expect_refusal(path, "tokenizer_config.json: a token has no text or no id");
 }
 
 /* tokenizer.json: what it has itself is not added again; of two entries with one text the first counts. */

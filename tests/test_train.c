@@ -8,8 +8,8 @@
 
 #include <time.h>
 
-#include "io/safetensors.h"
 #include "eval/evaluate.h"
+#include "io/safetensors.h"
 #include "test_backends.h"
 #include "train/adamw.h"
 #include "train/run.h"
@@ -113,7 +113,7 @@ static void test_steps(void **state)
     mep_session_defaults(&ss);
     ss.batch = s.batch_size, ss.length = s.length, ss.training = 1;
     assert_int_equal(mep_session_create(&session, model, &ss), MEP_OK);
-    assert_int_equal(mep_adamw_create(&optimizer, model, &adamw, mep_place_cpu), MEP_OK);
+    assert_int_equal(mep_adamw_create(&optimizer, model, &adamw, mep_context_cpu), MEP_OK);
     int32_t *inputs = calloc((size_t)rows, sizeof *inputs), *targets = calloc((size_t)rows, sizeof *targets);
     float *losses = calloc((size_t)rows, sizeof *losses), *gradients = calloc((size_t)model->size, sizeof *gradients);
     for (int64_t step = 0; step < STEPS; step++) {
@@ -432,7 +432,7 @@ static void test_refusals(void **state)
     mep_train_settings s = settings_for("mep");
     train("refusals", &s, 5, &r);
     assert_int_equal(mep_train_start(run_path("refusals"), &s, NULL, NULL), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "holds a run"));
+    assert_non_null(strstr(mep_error_message(), "already contains a run"));
     s.length = TOKENS + 1;
     assert_int_equal(mep_train_start(run_path("other"), &s, NULL, NULL), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "more text"));
@@ -473,7 +473,7 @@ static void test_numeric(void **state)
     mep_train_settings s = settings_for("mep");
     train("numeric", &s, 8, &r);
     assert_int_equal(mep_model_load(&model, run_path("numeric")), MEP_OK);
-    ((float *)model->tensors[model->embed_out].data)[5] = NAN;
+    ((float *)model->tensors[model->first[EMBED_OUT]].data)[5] = NAN;
     assert_int_equal(mep_model_save(model, run_path("numeric/checkpoint-8"), NULL), MEP_OK);
     mep_model_destroy(&model);
     r = (record){0};
@@ -481,7 +481,7 @@ static void test_numeric(void **state)
     assert_int_equal(r.count, 0);
     assert_non_null(strstr(mep_error_message(), "step 9"));
     assert_non_null(strstr(mep_error_message(), "embed_out.weight (the weights)"));
-    assert_non_null(strstr(mep_error_message(), "checkpoint 8 is whole"));
+    assert_non_null(strstr(mep_error_message(), "checkpoint 8 is complete"));
     int64_t done;
     assert_int_equal(mep_train_steps_done(run_path("numeric"), &done), MEP_OK);
     assert_int_equal(done, 8);

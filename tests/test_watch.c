@@ -46,7 +46,8 @@ static void test_pass(void **state)
     for (int p = 0; p < 3; p++) {
         mep_train_settings s = settings_for(positions[p]);
         s.model.max_position_embeddings = LENGTH;
-        s.model.use_parallel_residual = p == 1;
+        s.model.residual = (mep_residual)(p == 1);
+        s.model.head_dim = (int64_t[]){0, 24, 4}[p]; /* the rows of attention are then as wide as the stream, or not */
         mep_model *model;
         mep_session *session;
         mep_session_settings ss;

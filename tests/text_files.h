@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files for the tests of the text room: a folder that is removed at the end, plain and packed files in it. Include it
- * behind the definition of _XOPEN_SOURCE 700 and cmocka.h.
+ * Files for the tests of the text rooms: a folder that is removed at the end, with plain and compressed files in it.
+ * Define _XOPEN_SOURCE 700 and include cmocka.h first.
  */
 #ifndef MEP_TESTS_TEXT_FILES_H
 #define MEP_TESTS_TEXT_FILES_H
@@ -70,7 +70,7 @@ static inline const char *write_text(const char *name, const char *text)
     return write_bytes(name, text, strlen(text));
 }
 
-/* Read a whole file; *size is its length. To be freed. */
+/* Read a complete file; *size is its length. The caller frees the result. */
 static inline unsigned char *read_bytes(const char *path, size_t *size)
 {
     FILE *file = fopen(path, "rb");
@@ -85,14 +85,35 @@ static inline unsigned char *read_bytes(const char *path, size_t *size)
     return data;
 }
 
-/* A member of a packed file. */
+/* 1 if PREFIX + suffix exists. */
+static inline int exists_with(const char *prefix, const char *suffix)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s%s", prefix, suffix);
+    return access(path, F_OK) == 0;
+}
+
+/* The files a + suffix and b + suffix have the same bytes. */
+static inline void expect_same_file(const char *a, const char *b, const char *suffix)
+{
+    char paths[2][1200];
+    size_t sizes[2];
+    snprintf(paths[0], sizeof paths[0], "%s%s", a, suffix);
+    snprintf(paths[1], sizeof paths[1], "%s%s", b, suffix);
+    unsigned char *data[2] = {read_bytes(paths[0], &sizes[0]), read_bytes(paths[1], &sizes[1])};
+    if (sizes[0] != sizes[1] || memcmp(data[0], data[1], sizes[0]) != 0) fail_msg("%s differs", paths[0]);
+    free(data[0]);
+    free(data[1]);
+}
+
+/* A member of a tar, or the content of a compressed file. */
 typedef struct packed {
     const char *name;
     const void *data;
     size_t size;
 } packed;
 
-/* Pack members with ARCHIVE_FILTER_* `filter` into a tar, or one member as it is ("raw"). Returns the path. */
+/* Write members with ARCHIVE_FILTER_* `filter` as a tar, or one member without a tar. Returns the path. */
 static inline const char *write_packed(const char *name, int filter, int tar, const packed *members, int count)
 {
     const char *path = in_folder(name);

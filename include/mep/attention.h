@@ -5,7 +5,7 @@
  * Query i of Lq (the last of Lk positions) is at position i + Lk - Lq and sees the keys j at distances
  * d = i + Lk - Lq - j >= 0:
  *
- *     score(i,j) = scale * q_i . k_j + table_h(d);  out_i = sum_j softmax_j(score(i,j)) v_j
+ *     score(i,j) = scale * q_i . k_j + table_h(d) + other terms;  out_i = sum_j softmax_j(score(i,j)) v_j
  *
  * Nothing of size Lq x Lk is stored. In addition to the tables of the terms, the forward pass keeps a few hundred KB
  * per thread (of the threads that OpenMP has when the plan is made), whatever the length; the backward pass keeps one
@@ -32,6 +32,8 @@ typedef struct mep_attention mep_attention;
 /* What a plan is made for. Fill with mep_attention_defaults, then set the sizes. */
 typedef struct mep_attention_settings {
     int64_t heads;      /* >= 1 */
+    int64_t kv_heads;   /* heads of k and v, a divisor of `heads`; query head h reads head h / (heads / kv_heads)
+                           (grouped-query attention). 0 (default): heads */
     int64_t head_dim;   /* >= 1; fastest for multiples of 16 */
     int64_t max_length; /* largest number of keys of a call */
     double scale;       /* of q.k; 0 means 1/sqrt(head_dim) */
@@ -56,12 +58,20 @@ typedef struct mep_tensor_view {
     int64_t batch_stride, head_stride, token_stride;
 } mep_tensor_view;
 
-/* The score terms that depend on the distance alone. A plan prepares them once for all its calls; a term whose pointer
- * is NULL is absent. */
+/* The score terms, or the parts of them, that are the same for all queries. A plan prepares them once for all its
+ * calls. A term whose pointer is NULL, or whose count is 0, is absent. Arrays are in host memory. */
 typedef struct mep_attention_terms {
-    const float *table;   /* [heads, table_length] in host memory: table[h][d] is added to the scores of head h at
-                             distance d. Values are finite, or -inf beyond distance 0 */
+    const float *table;   /* [heads, table_length]: table[h][d] is added to the scores of head h at distance d. Values
+                             are finite, or -inf beyond distance 0 */
     int64_t table_length; /* at least the keys of later calls */
+    int64_t window;       /* keys at this distance and beyond have weight 0 */
+    const float *sink;    /* [heads]: an additional logit of each softmax, whose value is zero; finite or -inf */
+    const float *bank;    /* [rank, extent]: the profiles P_m(d), 0 for d >= extent; finite. Every call then has
+                             `profiles` */
+    int64_t rank, extent;
+    const float *log_kernels; /* [heads, kernels, log_kernels_length]: log K_m,h(d) of a mixture whose weights depend on
+                                 the query; finite. Every call then has `mixture` */
+    int64_t kernels, log_kernels_length; /* the length is at least the keys of later calls */
 } mep_attention_terms;
 
 /* One forward call, and what its backward call reads again: 1 <= queries <= keys <= max_length. */
@@ -70,15 +80,30 @@ typedef struct mep_attention_call {
     mep_tensor_view q;    /* [batch, heads, queries, head_dim] */
     mep_tensor_view k, v; /* [batch, heads, keys, head_dim] */
     mep_tensor_view out;  /* like q; written by the forward call, read by the backward call */
-    float *lse; /* [batch, heads, queries]: log sum_j exp(score(i,j)); written by the forward call, where it may
-                   be NULL, and read by the backward call */
+    float *lse; /* [batch, heads, queries]: log sum_j exp(score(i,j)), with the sink; written by the forward call, where
+                   it may be NULL, and read by the backward call */
+
+    /* Terms that depend on the content. */
+    const double *gate; /* [batch, heads, keys], contiguous, finite; NULL: none. gate[p_i] - gate[j] is added to the
+                           score of the query at position p_i and key j: the cumulative sum of the logarithms of forget
+                           gates. float64, since differences of a long sum count */
+    mep_tensor_view profiles; /* float32 [batch, heads, queries, rank]: sum_m profiles[i][m] P_m(d) is added */
+    mep_tensor_view
+        mixture; /* float32 [batch, heads, queries, kernels], a: log sum_m softmax_m(a_i) K_m,h(d) is added */
 } mep_attention_call;
 
-/* Gradients of one call. dout is read; dq, dk and dv are overwritten. */
+/* Gradients of one call. dout is read. Gradients of what a call has are overwritten: dq, dk, dv, dgate, dprofiles,
+ * dmixture. Those of what a plan has are increased, summed over the batch: dtable, dsink, dbank, dlog_kernels. Pointers
+ * to gradients that are not wanted are NULL, except those of q, k and v. */
 typedef struct mep_attention_gradient {
-    mep_tensor_view dout, dq; /* like q */
-    mep_tensor_view dk, dv;   /* like k */
-    double *dtable;           /* [heads, keys]: the gradient of the table, summed over the batch, is added; or NULL */
+    mep_tensor_view dout, dq;            /* like q */
+    mep_tensor_view dk, dv;              /* like k */
+    double *dtable;                      /* [heads, keys] */
+    double *dsink;                       /* [heads] */
+    double *dgate;                       /* [batch, heads, keys] */
+    mep_tensor_view dprofiles, dmixture; /* float32, like profiles and mixture */
+    double *dbank;                       /* [rank, extent] */
+    double *dlog_kernels;                /* [heads, kernels, keys] */
 } mep_attention_gradient;
 
 MEP_API void mep_attention_defaults(mep_attention_settings *settings);
@@ -102,25 +127,47 @@ MEP_API mep_status mep_attention_backward(mep_attention *plan, const mep_attenti
 /* Fraction of the blocks of keys up to the diagonal that the last forward call computed, 0 .. 1; 1 after decoding. */
 MEP_API double mep_attention_computed_fraction(const mep_attention *plan);
 
-/* The plain reference in float64, one loop per index of the formula, for tests of this library and of others. Tensors
- * are contiguous [batch, heads, length, head_dim]. */
+/* ---- The reference ----
+ *
+ * Attention with every score term in float64, one loop per index of the formula; for tests, also those of other
+ * programs. With d = i + keys - queries - j, the distance of query i and key j, and query head h reading key/value head
+ * h / (heads / kv_heads):
+ *
+ *     score(i,j) = scale q_i . k_j + table_h(d) + gate_h(i + keys - queries) - gate_h(j)
+ *                  + sum_m profiles_h,i,m bank_m(d) + log sum_m softmax(mixture_h,i)_m exp(log_kernels_h,m(d))
+ *     weight(i,j) = exp(score(i,j)) / (exp(sink_h) + sum_l exp(score(i,l))),   0 <= d, and d < window where it is not 0
+ *
+ * All arrays are contiguous. A term whose pointer is NULL, or whose count is 0, is left out. */
 typedef struct mep_attention_reference_call {
     int64_t batch, heads, queries, keys, head_dim;
-    double scale;        /* of q.k; 0 means 1/sqrt(head_dim) */
-    const double *q;     /* [batch, heads, queries, head_dim] */
-    const double *k, *v; /* [batch, heads, keys, head_dim] */
-    const double *table; /* [heads, keys], or NULL */
-    double *out, *lse;   /* written by the forward function, not read by the backward function; lse may be NULL */
+    int64_t kv_heads;          /* 0: heads */
+    double scale;              /* 0: 1/sqrt(head_dim) */
+    int64_t window;            /* 0: none */
+    const double *q;           /* [batch, heads, queries, head_dim] */
+    const double *k;           /* [batch, kv_heads, keys, head_dim] */
+    const double *v;           /* as k */
+    const double *table;       /* [heads, keys] */
+    const double *gate;        /* [batch, heads, keys] */
+    int64_t rank, extent;      /* of the profiles; bank_m(d) = 0 for d >= extent */
+    const double *profiles;    /* [batch, heads, queries, rank] */
+    const double *bank;        /* [rank, extent] */
+    int64_t kernels;           /* of the mixture */
+    const double *mixture;     /* [batch, heads, queries, kernels]: logits of the weights */
+    const double *log_kernels; /* [heads, kernels, keys] */
+    const double *sink;        /* [heads] */
+    double *out;               /* [batch, heads, queries, head_dim] */
+    double *lse;               /* [batch, heads, queries]: log of the denominator; may be NULL */
 } mep_attention_reference_call;
 
-/* dout is read; the others are overwritten. */
+/* Gradients, shaped like what they belong to; all are overwritten, and those of terms may be NULL. */
 typedef struct mep_attention_reference_gradient {
-    const double *dout;
+    const double *dout; /* [batch, heads, queries, head_dim] */
     double *dq, *dk, *dv;
-    double *dtable; /* [heads, keys], or NULL */
+    double *dtable, *dgate, *dprofiles, *dbank, *dmixture, *dlog_kernels, *dsink;
 } mep_attention_reference_gradient;
 
 MEP_API mep_status mep_attention_reference_forward(const mep_attention_reference_call *call);
+/* The call's out and lse are not used. */
 MEP_API mep_status mep_attention_reference_backward(const mep_attention_reference_call *call,
                                                     const mep_attention_reference_gradient *gradient);
 

@@ -19,24 +19,45 @@ typedef struct mep_model mep_model;
 
 enum { MEP_POSITION_SIZE = 256 };
 
-/* Hugging Face's names where it has any. All switches 0 are the paper's model: sequential residual, exact GELU, biases
- * everywhere but in the output layer, which has a matrix of its own. */
+/* How a block normalizes its inputs. */
+typedef enum mep_norm {
+    MEP_NORM_LAYER = 0 /* LayerNorm */
+} mep_norm;
+
+/* The function between the two matrices of an MLP. */
+typedef enum mep_mlp {
+    MEP_MLP_GELU = 0,     /* by erf; hidden_act "gelu" */
+    MEP_MLP_GELU_TANH = 1 /* by tanh; hidden_act "gelu_new" */
+} mep_mlp;
+
+/* How a block adds its two branches to the residual stream x. */
+typedef enum mep_residual {
+    MEP_RESIDUAL_SEQUENTIAL = 0, /* x += attention(norm1 x); x += MLP(norm2 x) */
+    MEP_RESIDUAL_PARALLEL = 1    /* x += attention(norm1 x) + MLP(norm2 x), of the same x */
+} mep_residual;
+
+/* The names are Hugging Face's where it has one. With 0 in every member from `norm` on this is the paper's model:
+ * LayerNorm, exact GELU, sequential residual, biases everywhere except in the output layer, which has a matrix of its
+ * own. */
 typedef struct mep_model_config {
     int64_t vocab_size;
     int64_t hidden_size;
     int64_t num_hidden_layers;
-    int64_t num_attention_heads; /* divides hidden_size */
+    int64_t num_attention_heads;
+    int64_t num_key_value_heads; /* 0: num_attention_heads; no other number is computed yet */
+    int64_t head_dim;            /* channels of a head; 0: hidden_size / num_attention_heads, which must divide */
     int64_t intermediate_size;
-    int64_t max_position_embeddings; /* training length; the longest length that "learned" takes */
+    int64_t max_position_embeddings; /* training length; the longest length that "learned" accepts */
     double layer_norm_eps;
     double rotary_emb_base;                    /* of rotary and sinusoidal */
-    double rotary_pct;                         /* share of a head's channels that rotary turns */
+    double rotary_pct;                         /* fraction of a head's channels that rotary rotates */
     char position_encoding[MEP_POSITION_SIZE]; /* a name or spec of mep/bias.h */
-    int use_parallel_residual;                 /* x + attention(LN1 x) + MLP(LN2 x), of the same x */
-    int gelu_tanh;                             /* hidden_act "gelu_new": GELU by tanh instead of erf */
-    int tie_word_embeddings;                   /* the output matrix is the embedding */
-    int embedding_layer_norm;                  /* a LayerNorm behind the embeddings, as in BLOOM */
-    int no_bias;                               /* no biases in linear layers and LayerNorms, as in MPT */
+    mep_norm norm;
+    mep_mlp mlp;
+    mep_residual residual;
+    int tie_word_embeddings;  /* the output matrix is the embedding */
+    int embedding_layer_norm; /* a LayerNorm after the embeddings, as in BLOOM */
+    int no_bias;              /* no biases in linear layers and LayerNorms, as in MPT */
 } mep_model_config;
 
 /* The sizes of a preset: "nano" (4 layers, hidden 128, 8 heads: the demo), "micro" (6, 256, 8), "mini" (6, 512, 8),
@@ -102,12 +123,17 @@ MEP_API void mep_model_destroy(mep_model **model);
 /* The configuration; belongs to the model. */
 MEP_API const mep_model_config *mep_model_get_config(const mep_model *model);
 
-/* The position bias, or NULL where the encoding is none. Its parameters are those of the last mep_session call. */
+/* The position encoding, parsed; belongs to the model. */
+MEP_API const mep_position *mep_model_get_position(const mep_model *model);
+
+/* The position bias, or NULL where the encoding is not a bias. Its parameters are those of the last mep_session call.
+ */
 MEP_API const mep_bias *mep_model_get_bias(const mep_model *model);
 
 /* Named parameters. */
 typedef struct mep_parameter {
-    const char *name; /* belongs to the model */
+    const char *name;  /* belongs to the model */
+    const char *group; /* "token_embeddings", "position", "attention", "mlp", "layer_norms" or "output"; a constant */
     int ndim;
     int64_t shape[4];
     int64_t size;

@@ -30,7 +30,7 @@ typedef struct mep_study_settings {
                                    first two parts of PREFIX. Or mixtures of such, "books=0.7,code=0.3": the loss is
                                    then the mean with the weights, over max_tokens of each */
     int64_t corpus_count;
-    const char *const *encodings; /* as mep_position_parse takes them */
+    const char *const *encodings; /* specs, as mep_position_create takes them */
     int64_t encoding_count;
     const uint64_t *seeds;
     int64_t seed_count;
@@ -88,6 +88,8 @@ MEP_API mep_status mep_study_lists_read(mep_study_lists **lists, const char *fol
                                         const mep_study_settings *settings);
 /* The settings belong to `lists`; strings that study.json does not have belong to the given settings. */
 MEP_API const mep_study_settings *mep_study_lists_settings(const mep_study_lists *lists);
+/* The encodings of the given settings, as the study spells them. */
+MEP_API const char *const *mep_study_lists_asked(const mep_study_lists *lists);
 MEP_API void mep_study_lists_free(mep_study_lists **lists);
 
 /* The index of an encoding in the list of the study to which a folder belongs: the folder of the study, of a corpus or

@@ -35,14 +35,14 @@ def device_code(device):
 # ---- Arrays ----
 
 def is_torch(x):
-    """Whether x is a torch tensor; torch was imported then, by someone else."""
+    """Whether x is a torch tensor; if so, the caller has imported torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 
 
 def describe(name, x):
     """(address, shape, strides in elements, "float32" ...) of a NumPy array or a torch tensor on the CPU. NumPy's
-    uint16 stands for bfloat16: the upper half of a float32."""
+    uint16 means bfloat16: the upper half of a float32."""
     if is_torch(x):
         if x.device.type != "cpu":
             raise ValueError(f"{name} is on {x.device}: the library computes on the CPU; use {name}.cpu()")
@@ -65,7 +65,7 @@ def _check_writable(name, x, shape, strides):
 
 def view(name, x, shape, dtype, writable=False):
     """mep_tensor_view of x, which must be [batch, heads, length, head_dim] = `shape` of the element type `dtype`. All
-    strides are possible, but channels must be contiguous. x lives as long as the view."""
+    strides are possible, but channels must be contiguous. The view keeps x alive."""
     start, found, strides, kind = describe(name, x)
     if DTYPES.get(kind) != dtype:
         raise TypeError(f"{name} is {kind}, but the attention is made for {list(DTYPES)[dtype]}")
@@ -82,7 +82,7 @@ def view(name, x, shape, dtype, writable=False):
 
 
 def address(name, x, shape, dtype, writable=False):
-    """Address of a C-contiguous array of exactly this shape and type; the caller keeps x."""
+    """Address of a C-contiguous array of exactly this shape and type; the caller keeps x alive."""
     start, found, strides, kind = describe(name, x)
     if kind != dtype:
         raise TypeError(f"{name} is {kind}, expected {dtype}")
@@ -99,8 +99,8 @@ def address(name, x, shape, dtype, writable=False):
 
 
 def empty_like(x):
-    """A new [batch, heads, length, head_dim] of x's kind, type and shape. Its axes lie in memory in the order of x's,
-    so that a view of [batch, length, heads, head_dim] gives another; channels are contiguous."""
+    """A new [batch, heads, length, head_dim] of x's kind, type and shape. Its axes have the same order in memory as
+    those of x, so a view of [batch, length, heads, head_dim] gives another such view; channels are contiguous."""
     strides = x.stride() if is_torch(x) else x.strides
     order = sorted(range(3), key=lambda axis: -strides[axis]) + [3]
     shape = [x.shape[axis] for axis in order]
@@ -127,13 +127,13 @@ def _array(name, values, kinds, what):
 
 
 def reals(name, values, dtype):
-    """Real numbers as a contiguous array of `dtype`: a copy only where they are something else. Kind V is ml_dtypes'
-    bfloat16."""
+    """Real numbers as a contiguous array of `dtype`, copied only if they are not one already. Kind V is the bfloat16 of
+    ml_dtypes."""
     return np.ascontiguousarray(_array(name, values, "iufV", "real numbers"), dtype)
 
 
 def tokens(values, name="tokens"):
-    """Token numbers as contiguous int32: a copy only where they are something else."""
+    """Token numbers as contiguous int32, copied only if they are not already."""
     array = _array(name, values, "iu", "integers")
     if array.dtype != np.int32:
         if array.size and (array.min() < -2**31 or array.max() >= 2**31):
@@ -142,18 +142,18 @@ def tokens(values, name="tokens"):
     return np.ascontiguousarray(array)
 
 
-def whole_numbers(name, values):
-    """Whole numbers as contiguous int64, floats among them only where nothing would be cut off."""
-    array = _array(name, values, "iuf", "whole numbers")
+def integers(name, values):
+    """Integers as contiguous int64. Floats are accepted if they have no fraction."""
+    array = _array(name, values, "iuf", "integers")
     if array.dtype.kind == "f" and not np.all((array == np.floor(array)) & (np.abs(array) < 2.0**63)):
-        raise ValueError(f"{name} must be whole numbers")
+        raise ValueError(f"{name} must be integers")
     if array.dtype == np.uint64 and np.any(array >= 2**63):
         raise ValueError(f"{name} has a number that does not fit into 64 bits")
     return np.ascontiguousarray(array, np.int64)
 
 
 def library_array(pointer, shape, owner):
-    """Float32 memory of the library as an array; `owner` lives as long as it."""
+    """Float32 memory of the library as an array, which keeps `owner` alive."""
     buffer = (ctypes.c_float * int(np.prod(shape))).from_address(pointer)
     buffer.owner = owner
     return np.frombuffer(buffer, np.float32).reshape(shape)
@@ -179,8 +179,8 @@ def _field(name, kind, value):
 
 
 def fill(settings, values):
-    """Set fields of a settings structure by name; an unknown name is a TypeError that lists them. On cuda, which
-    computes in bfloat16 alone, that is the dtype where none is named."""
+    """Set fields of a settings structure by name; an unknown name is a TypeError that lists them. The default
+    dtype of cuda is bfloat16, the only one that it computes in."""
     kinds = dict(settings._fields_)
     if not hasattr(values, "items"):
         raise TypeError(f"settings must be a dict, not {type(values).__name__}")

@@ -28,6 +28,7 @@ typedef struct mep_bias_param {
 } mep_bias_param;
 typedef struct mep_attention_settings {
     int64_t heads;
+    int64_t kv_heads;
     int64_t head_dim;
     int64_t max_length;
     double scale;
@@ -44,6 +45,12 @@ typedef struct mep_tensor_view {
 typedef struct mep_attention_terms {
     const float *table;
     int64_t table_length;
+    int64_t window;
+    const float *sink;
+    const float *bank;
+    int64_t rank, extent;
+    const float *log_kernels;
+    int64_t kernels, log_kernels_length;
 } mep_attention_terms;
 typedef struct mep_attention_call {
     int64_t batch, queries, keys;
@@ -51,25 +58,36 @@ typedef struct mep_attention_call {
     mep_tensor_view k, v;
     mep_tensor_view out;
     float *lse;
+    const double *gate;
+    mep_tensor_view profiles;
+    mep_tensor_view mixture;
 } mep_attention_call;
 typedef struct mep_attention_gradient {
     mep_tensor_view dout, dq;
     mep_tensor_view dk, dv;
     double *dtable;
+    double *dsink;
+    double *dgate;
+    mep_tensor_view dprofiles, dmixture;
+    double *dbank;
+    double *dlog_kernels;
 } mep_attention_gradient;
 typedef struct mep_model_config {
     int64_t vocab_size;
     int64_t hidden_size;
     int64_t num_hidden_layers;
     int64_t num_attention_heads;
+    int64_t num_key_value_heads;
+    int64_t head_dim;
     int64_t intermediate_size;
     int64_t max_position_embeddings;
     double layer_norm_eps;
     double rotary_emb_base;
     double rotary_pct;
     char position_encoding[MEP_POSITION_SIZE];
-    int use_parallel_residual;
-    int gelu_tanh;
+    mep_norm norm;
+    mep_mlp mlp;
+    mep_residual residual;
     int tie_word_embeddings;
     int embedding_layer_norm;
     int no_bias;
@@ -80,6 +98,7 @@ typedef struct mep_save_settings {
 } mep_save_settings;
 typedef struct mep_parameter {
     const char *name;
+    const char *group;
     int ndim;
     int64_t shape[4];
     int64_t size;
@@ -224,6 +243,7 @@ class MepError(RuntimeError):
 _SCALARS = {
     "void": None, "int": ctypes.c_int, "int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64,
     "uint64_t": ctypes.c_uint64, "double": ctypes.c_double, "mep_device": ctypes.c_int, "mep_dtype": ctypes.c_int,
+    "mep_norm": ctypes.c_int, "mep_mlp": ctypes.c_int, "mep_residual": ctypes.c_int,
     "mep_status": ctypes.c_int,
 }
 
@@ -303,7 +323,7 @@ def check_abi(library, path):
     """Refuse a library whose structures or functions may be others than those declared here."""
     library.mep_version.restype = ctypes.c_char_p
     version = library.mep_version().decode()
-    number = library.mep_abi_version() if hasattr(library, "mep_abi_version") else "none"  # it has had one since 1
+    number = library.mep_abi_version() if hasattr(library, "mep_abi_version") else "none"  # before 1 it had none
     if number != ABI_VERSION:
         raise ImportError(f"{path} is libmep {version} with the binary interface (ABI) {number}, and this package is "
                           f"for {ABI_VERSION}: install the package that belongs to the library, or name another "
@@ -334,7 +354,7 @@ lib = _load()
 
 
 class Handle:
-    """Owns one opaque object of the library. `owner` is something that must live as long."""
+    """Owns one opaque object of the library, and keeps `owner` alive."""
 
     def __init__(self, create, destroy, *arguments, owner=None):
         self.pointer, self._destroy, self._owner = ctypes.c_void_p(), destroy, owner
@@ -355,8 +375,8 @@ _locks = weakref.WeakSet()
 
 
 class Lock:
-    """Held during each call on one object. If another thread holds it when the process forks, the child has the object
-    in the middle of that thread's call, which nobody ends there: every use of it is an error."""
+    """Held during each call on one object. If another thread holds it when the process forks, the object in the child
+    is in the middle of a call that never ends there: every use of it is an error."""
 
     def __init__(self):
         self._lock, self._is_lost = threading.RLock(), False
@@ -402,5 +422,5 @@ def set_threads(n=0):
 
 
 def position_help():
-    """Every kernel with its options and every named encoding, a line each."""
+    """Every kernel with its options and every named encoding, one per line."""
     return lib.mep_position_help().decode()

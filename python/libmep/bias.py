@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 
-from ._arrays import address, reals, whole_numbers
+from ._arrays import address, reals, integers
 from ._checks import integer, number, text
 from ._library import TYPES, Handle, lib
 
@@ -49,7 +49,7 @@ class Bias:
 
     def at(self, distances):
         """b_h(d) in float64, [heads, ...], at any distances 0 .. 2^31; a fraction is a ValueError."""
-        distances = whole_numbers("distances", distances)
+        distances = integers("distances", distances)
         out = np.empty((self.heads, *distances.shape))
         lib.mep_bias_at(self._pointer, distances.ctypes.data, distances.size, out.ctypes.data)
         return out

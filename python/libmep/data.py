@@ -13,7 +13,7 @@ from ._library import Handle, lib
 
 class Tokenizer:
     """A tokenizer by its name, as Dataset.tokenizer gives it: "bytes", or the path of a byte-level BPE (a
-    tokenizer.json, a vocab.json with merges.txt beside it, a folder with either). May be used by several threads at
+    tokenizer.json, a vocab.json with merges.txt in its folder, a folder with either). May be used by several threads at
     once. A copy and a pickle read the files again, which must not have changed."""
 
     def __init__(self, name="bytes"):

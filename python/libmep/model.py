@@ -5,13 +5,13 @@ import os
 
 import numpy as np
 
-from ._arrays import as_dict, device_code, dtype_code, fill, library_array, whole_numbers
+from ._arrays import as_dict, device_code, dtype_code, fill, library_array, integers
 from ._arrays import tokens as as_tokens
 from ._checks import integer, path, text
 from ._library import TYPES, Handle, Lock, lib
 from .data import Dataset
 
-# generate(max_tokens=ENDLESS) goes on until on_token stops it.
+# generate(max_tokens=ENDLESS) continues until on_token stops it.
 ENDLESS = 1 << 62
 
 
@@ -63,8 +63,8 @@ class Model:
     @classmethod
     def load(cls, folder, position=None, seed=0):
         """From a checkpoint's folder, a run's, whose newest checkpoint is taken, or a Hugging Face folder of GPT-NeoX,
-        BLOOM, MPT or GPT-2. `position` is another encoding in place of the model's own; parameters of it that the
-        files have not are drawn for `seed`."""
+        BLOOM, MPT or GPT-2. `position` replaces the encoding of the model; its parameters are drawn for `seed` if the
+        files do not have them."""
         position = None if position is None else text("position", position)
         return cls(lib.mep_model_load_as, path("folder", folder), position, integer("seed", seed, ctypes.c_uint64))
 
@@ -76,7 +76,7 @@ class Model:
 
     def save(self, folder, **settings):
         """Write config.json and model.safetensors into an existing folder, in the library's own form. Settings are
-        those of mep_save_settings: dtype ("float32", or "bfloat16", which rounds), shard_size (bytes a file; a larger
+        those of mep_save_settings: dtype ("float32", or "bfloat16", which rounds), shard_size (bytes per file; a larger
         model becomes shards and an index)."""
         with self._lock:
             lib.mep_model_save(self._handle.pointer, path("folder", folder), _save_settings(settings))
@@ -121,7 +121,7 @@ class Model:
             settings = TYPES["mep_session_settings"]()
             lib.mep_session_defaults(ctypes.byref(settings))
             fill(settings, {"batch": batch, "length": length, "tolerance": tolerance, "device": device, "dtype": dtype})
-            self._session = self._session_size = None  # its memory is free before the next one takes its own
+            self._session = self._session_size = None  # free its memory before the next session is created
             self._session = Handle(lib.mep_session_create, lib.mep_session_destroy, self._handle.pointer,
                                    ctypes.byref(settings), owner=self._handle)
             self._session_size = batch, length, *kind
@@ -191,7 +191,7 @@ class Model:
             raise TypeError("length and lengths are both given")
         if isinstance(lengths, (int, np.integer)):
             return self._evaluate(dataset, on_batch, {**settings, "length": int(lengths)})
-        lengths = whole_numbers("lengths", list(lengths)).tolist()
+        lengths = integers("lengths", list(lengths)).tolist()
         longest = max(lengths, default=0)
         if longest > 0 and len(dataset) > longest and "max_tokens" not in settings:
             settings["max_tokens"] = (len(dataset) - 1) // longest * longest
@@ -231,7 +231,7 @@ def _batch_length(tokens):
 
 
 def _guarded(function, raised):
-    """`function` as a callback: an exception is kept in `raised`, and the library is told to stop."""
+    """`function` as a callback: an exception is kept in `raised`, and the library stops."""
     def call(*arguments):
         try:
             return 1 if function(*arguments) else 0

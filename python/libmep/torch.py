@@ -43,7 +43,7 @@ def _refuse_second_derivatives():
 
 
 def _plan(q, k, table, scale, tolerance):
-    """A plan for one call: making it costs less than looking after one that several threads and graphs share."""
+    """A plan for one call. Creating one is cheaper than sharing one among threads and graphs."""
     plan = Attention(q.shape[1], q.shape[3], k.shape[2], str(q.dtype).replace("torch.", ""), scale, True, tolerance)
     return plan.set_bias(None if table is None else table.detach().numpy())
 
@@ -95,7 +95,7 @@ class DistanceBias(torch.nn.Module):
         return f"{self.spec!r}, heads={self.heads}, head_dim={self.head_dim}"
 
     def constrain_(self):
-        """Move the parameters into their allowed ranges, in place; what lies within stays untouched."""
+        """Move the parameters into their allowed ranges, in place; values within them are unchanged."""
         parameters = [self.get_parameter(name) for name in self.names]
         inside = _bias(self, parameters).parameters
         with torch.no_grad():

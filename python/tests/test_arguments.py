@@ -28,7 +28,7 @@ class Arguments(unittest.TestCase):
         self.assertEqual(repr(bias), "Bias('kerple_log', heads=4, head_dim=64)")
         self.refuse(TypeError, "length must be an integer, not float", bias.table, 10.5)
         self.refuse(TypeError, "length must be an integer, not float", bias.table, 10.5, "float64")
-        self.refuse(ValueError, "distances must be whole numbers", bias.at, [1.5])
+        self.refuse(ValueError, "distances must be integers", bias.at, [1.5])
         self.refuse(ValueError, "distances has a number that does not fit", bias.at, np.array([2**63], np.uint64))
         self.refuse(ValueError, "distances must be a rectangular array", bias.at, [[1], [2, 3]])
         self.refuse(TypeError, "bound must be a number, not str", bias.reach, "1", 10)

@@ -150,7 +150,7 @@ class Memory(unittest.TestCase):
         self.assertIs(out, target)
         self.assertTrue(np.shares_memory(out, whole))
         np.testing.assert_array_equal(whole[:, :, 1].transpose(0, 2, 1, 3), plan.forward(q, k, v)[0])
-        self.assertFalse(whole[:, :, 0].any(), "what lies between is not touched")
+        self.assertFalse(whole[:, :, 0].any(), "what is between is not touched")
 
     def test_broadcast_keys(self):
         """Keys and values shared by all heads are given once, with stride 0."""
@@ -242,7 +242,7 @@ class Wrong(unittest.TestCase):
         with self.assertRaisesRegex(libmep.MepError, "queries <= keys <= 70") as caught:
             self.plan.forward(*longer[:3])
         self.assertEqual(caught.exception.status, "MEP_ERROR_ARGUMENT")
-        with self.assertRaisesRegex(libmep.MepError, "covers 50 distances"):
+        with self.assertRaisesRegex(libmep.MepError, "cover 50 distances"):
             self.plan.set_bias(self.table[:, :50]).forward(self.q, self.k, self.v)
         self.table[1, 3] = np.nan
         with self.assertRaises(libmep.MepError) as caught:

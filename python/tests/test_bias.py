@@ -53,9 +53,9 @@ class Values(unittest.TestCase):
         np.testing.assert_array_equal(bias.at([0.0, 3.0]), bias.at([0, 3]))
         self.assertEqual(bias.at([]).shape, (4, 0))
         for wrong in ([1.5], 0.1, [np.nan], [np.inf], [1e30]):
-            with self.assertRaisesRegex(ValueError, "whole numbers"):
+            with self.assertRaisesRegex(ValueError, "integers"):
                 bias.at(wrong)
-        with self.assertRaisesRegex(TypeError, "whole numbers"):
+        with self.assertRaisesRegex(TypeError, "integers"):
             bias.at(["1"])
 
     def test_reach(self):

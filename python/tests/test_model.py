@@ -163,7 +163,7 @@ class Computing(unittest.TestCase):
             self.assertEqual(model.losses(tokens, tokens, dtype).shape, shape)
 
     def test_devices(self):
-        """The cpu unless told; where cuda cannot be used, every way to it says why, and elsewhere it is near."""
+        """The default device is cpu. Where cuda cannot be used, every call that names it says why; elsewhere the results are close."""
         model, tokens = tiny(), [1, 2, 3]
         np.testing.assert_array_equal(model.logits(tokens, device="cpu"), model.logits(tokens))
         workspace = model._session
@@ -299,7 +299,7 @@ class Data(unittest.TestCase):
         model, lengths = tiny(), (16, 64, 256)
         results = model.evaluate(self.data, lengths)
         self.assertEqual([result["length"] for result in results], list(lengths))
-        with self.assertRaisesRegex(ValueError, "lengths must be whole numbers"):
+        with self.assertRaisesRegex(ValueError, "lengths must be integers"):
             model.evaluate(self.data, [16.5])
         self.assertEqual({result["tokens"] for result in results}, {(len(self.data) - 1) // 256 * 256})
         whole = model.evaluate(self.data, 256, max_tokens=results[0]["tokens"])

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Exported folders in transformers against the C model they come from: logits, gradients, generation with and without a
-cache, padded batches; and what the forward pass of modeling_mep.py refuses."""
+"""Exported folders in transformers, compared with the C model they come from: logits, gradients, generation with and
+without a cache, padded batches; and what the forward pass of modeling_mep.py refuses."""
 import os
+import re
+import sys
 import tempfile
 import unittest
 import warnings
@@ -12,14 +14,14 @@ import numpy as np
 import libmep
 from support import GOLDEN_FAMILIES, check
 
-MODULES = tempfile.TemporaryDirectory()  # where transformers copies modeling_mep.py; it asks when it is imported
+MODULES = tempfile.TemporaryDirectory()  # where transformers copies modeling_mep.py; it reads this when it is imported
 os.environ.update(HF_MODULES_CACHE=MODULES.name, HF_HUB_OFFLINE="1")
 try:
     import torch
     import transformers
 except ImportError:
     raise unittest.SkipTest("torch and transformers are not both installed") from None
-torch.set_num_threads(1)  # the models are too small for more, which would wait for each other on a busy machine
+torch.set_num_threads(1)  # the models are too small for more threads, which would wait for each other on a busy machine
 libmep.set_threads(1)
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -30,16 +32,17 @@ CACHE = "cache" if "cache" in FIELDS else "past_key_values"
 VOCAB, POSITIONS, MADE = 61, 64, 20
 SIZES = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
          "intermediate_size": 48, "max_position_embeddings": POSITIONS}
-# Every encoding; the settings keep a model from being one of transformers' own families.
-ENCODINGS = {"mep": {}, "mep_param": {"tie_word_embeddings": 1}, "alibi": {}, "kerple_log": {"no_bias": 1},
-             "kerple_power": {"gelu_tanh": 1}, "t5": {}, "sandwich": {}, "tanh": {}, "exp + 0.5*gauss": {},
-             "mep/learn=weights,slopes": {"use_parallel_residual": 1}, "exp + exp:c=0.5/learn=slopes": {},
-             "rotary": {"embedding_layer_norm": 1}, "sinusoidal": {}, "learned": {"use_parallel_residual": 1},
-             "nope": {}}
+# Every name of the library's list, and mixtures. The settings keep a model from being one of transformers' own families.
+SETTINGS = {"mep_param": {"tie_word_embeddings": 1}, "kerple_log": {"no_bias": 1}, "kerple_power": {"mlp": 1},
+            "t5": {"head_dim": 12}, "rotary": {"embedding_layer_norm": 1, "head_dim": 6}, "learned": {"residual": 1}}
+NAMES = re.findall(r"^  (\w+) ", libmep.position_help(), re.MULTILINE)
+ENCODINGS = {**{name: SETTINGS.get(name, {}) for name in NAMES}, "exp + 0.5*gauss": {}, "t5:buckets=10,max=40 + t5": {},
+             "mep/learn=weights,slopes": {"residual": 1}, "exp + exp:c=0.5/learn=slopes": {},
+             "gauss:c=0.01,bias_max=4/learn=slopes": {}}
 
 
 def small(position, **changes):
-    """A model whose likeliest tokens are clear, and whose encoding is not as it was drawn."""
+    """A model whose likeliest tokens are unambiguous, and whose position parameters are not the initial ones."""
     model = libmep.Model.create({**libmep.preset("nano"), **SIZES, "position_encoding": position, **changes}, seed=23)
     rng, tied = np.random.default_rng(1), changes.get("tie_word_embeddings")
     for name, values in model.parameters.items():
@@ -57,7 +60,7 @@ def tokens(length, seed=0):
 
 
 class Exported(unittest.TestCase):
-    """Models of this class are written and read once."""
+    """Models of this class are written and read only once."""
 
     @classmethod
     def setUpClass(cls):
@@ -87,7 +90,7 @@ class Exported(unittest.TestCase):
             yield (position, *self.pair(position, **changes))
 
     def generate(self, model, ids, **settings):
-        """The new tokens, greedily unless told otherwise."""
+        """The new tokens, greedily unless the settings specify another method."""
         ids = torch.as_tensor(ids)
         ids = ids if ids.dim() == 2 else ids[None]
         settings = {"max_new_tokens": MADE, "eos_token_id": VOCAB, "do_sample": False, "pad_token_id": 0, **settings}
@@ -95,6 +98,13 @@ class Exported(unittest.TestCase):
 
 
 class Encodings(Exported):
+    def test_list(self):
+        """The exported file has the kernels and names of the library, and nothing else."""
+        _, model = self.pair("mep")
+        module = sys.modules[type(model).__module__]
+        self.assertEqual([*module.NAMED, *module.OTHERS, *module.KERNELS], NAMES)
+        self.assertGreaterEqual(len(NAMES), 15)
+
     def test_logits(self):
         for position, ours, theirs in self.every_encoding():
             ids = tokens((2, 40))
@@ -103,16 +113,16 @@ class Encodings(Exported):
             check(self, logits, ours.logits(ids), 2e-5, position)
 
     def test_generation(self):
-        """The same text with the cache, without it, and by the C library."""
+        """The cache, no cache, and the C library generate the same text."""
         for position, ours, theirs in self.every_encoding():
             prompt = tokens(9, 2)
             made = ours.generate(prompt, max_tokens=MADE, temperature=0.0).tolist()
-            self.assertGreaterEqual(len(set(made)), 4, f"{position}: the text is too simple to tell anything")
+            self.assertGreaterEqual(len(set(made)), 4, f"{position}: the text is too simple for a comparison")
             for use_cache in (True, False):
                 self.assertEqual(self.generate(theirs, prompt, use_cache=use_cache), [made], (position, use_cache))
 
     def test_left_padding(self):
-        """A batch of prompts padded on the left gives what each prompt gives alone."""
+        """A batch of prompts padded on the left generates the text of each prompt alone."""
         for position, _, theirs in self.every_encoding():
             prompts = [tokens(length, length) for length in (3, 11, 7)]
             ids, mask = np.zeros((3, 11), np.int64), np.zeros((3, 11), np.int64)
@@ -130,14 +140,14 @@ class Encodings(Exported):
             ids, mask = tokens(30, 5), rng.integers(0, 2, 30)
             with torch.no_grad():
                 logits = theirs(torch.tensor(ids[None]), attention_mask=torch.tensor(mask[None])).logits[0].numpy()
-                # what position_ids say of hidden tokens is not used
+                # the position_ids of hidden tokens are ignored
                 moved = torch.tensor(np.where(mask == 1, mask.cumsum() - 1, -7)[None])
                 same = theirs(torch.tensor(ids[None]), attention_mask=torch.tensor(mask[None]), position_ids=moved)
             check(self, logits[mask == 1], ours.logits(ids[mask == 1]), 2e-5, position)
             check(self, same.logits[0].numpy()[mask == 1], logits[mask == 1], 1e-6, position)
 
     def test_a_prompt_in_pieces(self):
-        """The cache that an output has goes into the next call, also without use_cache."""
+        """The cache of an output is the input of the next call, also without use_cache."""
         for position, ours, theirs in self.every_encoding():
             ids, cache, logits = torch.tensor(tokens((2, 21))), None, []
             with torch.no_grad():
@@ -182,7 +192,7 @@ class Families(Exported):
 
 class Generation(Exported):
     def test_modes(self):
-        """Ways to generate that give the greedy text, and ways whose text does not depend on the cache."""
+        """Modes of generate that give the greedy text, and modes whose text does not depend on the cache."""
         for position in ("mep", "learned"):
             _, model = self.pair(position, **ENCODINGS[position])
             prompt = tokens(9, 2)
@@ -285,7 +295,7 @@ class Forward(Exported):
         self.refuse(ValueError, r"labels have the shape \[2, 9\]", ids, labels=ids[:, 1:])
         self.refuse(ValueError, "logits_to_keep has 2 dimensions", ids, logits_to_keep=ones)
         _, learned = self.pair("learned", **ENCODINGS["learned"])
-        with self.assertRaisesRegex(ValueError, "64 positions, and position 64 is asked for"):
+        with self.assertRaisesRegex(ValueError, "64 positions, and position 64 was requested"):
             learned(torch.zeros(1, 65, dtype=torch.long))
 
     def test_training_makes_no_cache(self):
@@ -318,13 +328,24 @@ class Forward(Exported):
         check(self, logits.detach().float().numpy(), self.ours.logits(self.ids), 5e-2)
 
     def test_new_models_train(self):
-        """A model made from a configuration alone has a gradient in every parameter of its encoding."""
-        for position in ("mep_param", "kerple_power", "mep/learn=weights,slopes"):
+        """A model made from a configuration alone has a gradient in every parameter of its encoding, and the initial
+        values of the C library where these are not random."""
+        for position in (*ENCODINGS, "mep_param/learn=weights,slopes"):
+            if position in sys.modules[type(self.model).__module__].OTHERS:
+                continue
             config = transformers.AutoConfig.from_pretrained(self.model.config._name_or_path, trust_remote_code=True)
-            config.position_encoding = position
+            one, two = (libmep.Bias(position, SIZES["num_attention_heads"], 8, seed) for seed in (1, 2))
+            config.position_encoding = one.spec
             model = type(self.model)(config)
+            names = dict(model.position_bias.named_parameters())
+            self.assertEqual(set(names), set(one.parameters), position)
+            for name, parameter in names.items():
+                values = one.parameters[name]
+                self.assertEqual(tuple(parameter.shape), values.shape, (position, name))
+                if np.array_equal(values, two.parameters[name]):
+                    check(self, parameter.detach().numpy(), values, 1e-6, f"{position} {name}")
             model(self.ids, labels=self.ids).loss.backward()
-            for name, parameter in model.position_bias.named_parameters():
+            for name, parameter in names.items():
                 self.assertTrue(parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, (position, name))
         config.position_encoding = "gaus"
         with self.assertRaisesRegex(ValueError, "unknown kernel 'gaus'; kernels: exp, gauss"):

@@ -10,13 +10,15 @@
 #include "attention/terms.h"
 #include "base/backend.h"
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 
 struct mep_attention {
     mep_attention_settings settings;
     const mep_attention_backend *backend;
     mep_attention_plan *plan;
-    int64_t table_length; /* largest number of keys that the terms serve */
+    int64_t terms_length;  /* largest number of keys that the terms serve */
+    int64_t rank, kernels; /* of the terms */
 };
 
 void mep_attention_defaults(mep_attention_settings *settings)
@@ -35,7 +37,18 @@ static mep_status check_settings(const mep_attention_settings *s)
                         (long long)s->heads, (long long)s->head_dim, (long long)s->max_length);
     if (!(s->tolerance >= 0 && s->tolerance < 1) || !isfinite(s->scale))
         return mep_fail(MEP_ERROR_ARGUMENT, "attention needs a tolerance in [0, 1) and a finite scale");
+    if (s->kv_heads < 0 || (s->kv_heads > 0 && s->heads % s->kv_heads != 0))
+        return mep_fail(MEP_ERROR_ARGUMENT, "kv_heads is %lld; it must divide the %lld heads", (long long)s->kv_heads,
+                        (long long)s->heads);
     return MEP_OK;
+}
+
+/* MEP_ERROR_UNSUPPORTED where a term is `present` that the back end does not compute. */
+static mep_status check_supported(const mep_attention_backend *backend, const char *term, int present)
+{
+    if (!present || backend->all_terms) return MEP_OK;
+    return mep_fail(MEP_ERROR_UNSUPPORTED, "attention on %s does not compute %s; compute on the CPU", backend->name,
+                    term);
 }
 
 mep_status mep_attention_create(mep_attention **plan, const mep_attention_settings *settings)
@@ -46,6 +59,8 @@ mep_status mep_attention_create(mep_attention **plan, const mep_attention_settin
     *plan = NULL;
     MEP_TRY(check_settings(settings));
     MEP_TRY(mep_backend_open(settings->device, settings->dtype, &backend));
+    MEP_TRY(check_supported(backend->attention, "grouped heads (kv_heads)",
+                            settings->kv_heads != 0 && settings->kv_heads != settings->heads));
     MEP_TRY(MEP_ALLOC(&p, 1));
     p->settings = *settings;
     p->backend = backend->attention;
@@ -70,8 +85,15 @@ mep_status mep_attention_set_terms(mep_attention *plan, const mep_attention_term
     const mep_attention_terms none = {.table = NULL};
     if (terms == NULL) terms = &none;
     MEP_TRY(mep_terms_check(terms, plan->settings.heads));
+    MEP_TRY(check_supported(plan->backend, "a window", terms->window > 0));
+    MEP_TRY(check_supported(plan->backend, "a sink", terms->sink != NULL));
+    MEP_TRY(check_supported(plan->backend, "profiles", terms->rank > 0));
+    MEP_TRY(check_supported(plan->backend, "a mixture with weights per query", terms->kernels > 0));
     MEP_TRY(plan->backend->set_terms(plan->plan, terms));
-    plan->table_length = terms->table == NULL ? plan->settings.max_length : terms->table_length;
+    plan->terms_length = plan->settings.max_length;
+    if (terms->table != NULL) plan->terms_length = min_i64(plan->terms_length, terms->table_length);
+    if (terms->kernels > 0) plan->terms_length = min_i64(plan->terms_length, terms->log_kernels_length);
+    plan->rank = terms->rank, plan->kernels = terms->kernels;
     return MEP_OK;
 }
 
@@ -85,18 +107,55 @@ static mep_status check_sizes(const mep_attention *plan, const mep_attention_cal
             (long long)longest, (long long)c->batch, (long long)c->queries, (long long)c->keys);
     if (c->batch > INT64_MAX / plan->settings.heads / c->keys)
         return mep_fail(MEP_ERROR_ARGUMENT, "a batch of %lld is too large", (long long)c->batch);
-    if (c->keys > plan->table_length)
+    if (c->keys > plan->terms_length)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "the bias table covers %lld distances, the call has %lld keys; set a longer table",
-                        (long long)plan->table_length, (long long)c->keys);
+                        "the score terms cover %lld distances, the call has %lld keys; set longer tables",
+                        (long long)plan->terms_length, (long long)c->keys);
     return MEP_OK;
+}
+
+/* What a call has per query must be what the plan's terms combine. */
+static mep_status check_rows(const char *name, const mep_tensor_view *view, const char *table, int64_t count)
+{
+    if ((view->data != NULL) == (count > 0)) return MEP_OK;
+    if (count > 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the terms have %s: set call.%s, [batch, heads, queries, %lld]", table,
+                        name, (long long)count);
+    return mep_fail(MEP_ERROR_ARGUMENT,
+                    "call.%s is given, but the terms have no %s; set it with mep_attention_set_terms", name, table);
+}
+
+static mep_status check_gate(const mep_attention *plan, const mep_attention_call *c)
+{
+    int64_t count = c->batch * plan->settings.heads * c->keys;
+    MEP_TRY(check_supported(plan->backend, "a gate", c->gate != NULL));
+    for (int64_t i = 0; c->gate != NULL && i < count; i++)
+        if (!isfinite(c->gate[i]))
+            return mep_fail(MEP_ERROR_NUMERIC, "gate[%lld, %lld] (batch and head, key) is %g; it must be finite",
+                            (long long)(i / c->keys), (long long)(i % c->keys), c->gate[i]);
+    return MEP_OK;
+}
+
+static mep_status check_call(const mep_attention *plan, const mep_attention_call *c)
+{
+    MEP_TRY(check_sizes(plan, c));
+    MEP_TRY(check_rows("profiles", &c->profiles, "bank", plan->rank));
+    MEP_TRY(check_rows("mixture", &c->mixture, "log_kernels", plan->kernels));
+    return check_gate(plan, c);
+}
+
+/* A gradient of a term that the call does not have cannot be wanted. */
+static mep_status check_gradient(const char *name, const void *gradient, int present)
+{
+    if (gradient == NULL || present) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "gradient.%s is given, but the call has no such term; make it NULL", name);
 }
 
 mep_status mep_attention_forward(mep_attention *plan, const mep_attention_call *call)
 {
     MEP_REQUIRE(plan, call);
     MEP_REQUIRE(call->q.data, call->k.data, call->v.data, call->out.data);
-    MEP_TRY(check_sizes(plan, call));
+    MEP_TRY(check_call(plan, call));
     return plan->backend->forward(plan->plan, call);
 }
 
@@ -106,7 +165,12 @@ mep_status mep_attention_backward(mep_attention *plan, const mep_attention_call 
     MEP_REQUIRE(plan, call, gradient);
     MEP_REQUIRE(call->q.data, call->k.data, call->v.data, call->out.data, call->lse);
     MEP_REQUIRE(gradient->dout.data, gradient->dq.data, gradient->dk.data, gradient->dv.data);
-    MEP_TRY(check_sizes(plan, call));
+    MEP_TRY(check_call(plan, call));
+    MEP_TRY(check_gradient("dgate", gradient->dgate, call->gate != NULL));
+    MEP_TRY(check_gradient("dprofiles", gradient->dprofiles.data, plan->rank > 0));
+    MEP_TRY(check_gradient("dbank", gradient->dbank, plan->rank > 0));
+    MEP_TRY(check_gradient("dmixture", gradient->dmixture.data, plan->kernels > 0));
+    MEP_TRY(check_gradient("dlog_kernels", gradient->dlog_kernels, plan->kernels > 0));
     return plan->backend->backward(plan->plan, call, gradient);
 }
 

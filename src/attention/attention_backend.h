@@ -13,6 +13,8 @@
 typedef struct mep_attention_plan mep_attention_plan;
 
 typedef struct mep_attention_backend {
+    const char *name; /* in messages */
+    int all_terms;    /* 0: score terms are the table alone, and kv_heads are heads; others are refused before a call */
     /* A plan without terms; settings->scale is not 0. On failure *plan is NULL. */
     mep_status (*create)(mep_attention_plan **plan, const mep_attention_settings *settings);
     void (*destroy)(mep_attention_plan **plan); /* of a plan that is not NULL */

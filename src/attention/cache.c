@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The key/value cache: rings of blocks, their growth, the bias table, and the call of decoding or, for many queries, of
- * the tiled forward pass.
+ * The key/value cache: ring buffers of blocks and their growth, the terms, and attention by decoding or, for many
+ * queries, by the tiled forward pass.
  */
 #include "attention/cache.h"
 
@@ -12,22 +12,26 @@
 #include "attention/forward.h"
 #include "base/bf16.h"
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 
-/* Keys and values of one layer and head. */
-typedef struct stream {
-    void *keys, *values; /* [ring, padded, BLOCK_KEYS] in the units of the kernels, [ring, BLOCK_KEYS, head_dim]: block
-                            b is at b % ring */
-    float *norms;        /* [ring]: largest |k| */
-    int64_t ring, first; /* blocks that there is room for; the oldest that is held */
-    int64_t window;      /* keys; MEP_CACHE_ALL */
-} stream;
+/* The ring buffer of one layer and head of k. Block b is at index b % capacity. */
+typedef struct kv_ring {
+    void *keys, *values; /* [capacity, padded, BLOCK_KEYS] in the kernels' units; [capacity, BLOCK_KEYS, head_dim] */
+    float *norms;        /* [capacity]: largest |k| */
+    double *gate;        /* [query heads of this head, capacity, BLOCK_KEYS], or NULL */
+    double *gate_low;    /* [query heads of this head, capacity]: the smallest gate of a block */
+    int64_t capacity, first; /* in blocks; the oldest block */
+    int64_t window;          /* in keys; MEP_CACHE_ALL */
+} kv_ring;
 
 struct mep_cache {
     mep_cache_settings settings;
-    stream *streams; /* [layers, heads] */
+    int64_t kv_heads, group; /* heads of k, and query heads of each */
+    kv_ring *rings;          /* [layers, kv_heads] */
+    int64_t ring_count;
     int64_t length;
-    mep_terms terms;
+    mep_terms *terms; /* [term_sets] */
     mep_decode decode;
     mep_decode_row *rows;     /* [heads] */
     mep_source *sources;      /* [heads] */
@@ -39,19 +43,31 @@ float mep_cache_margin(double tolerance)
     return mep_terms_margin(tolerance, 2147483648.0);
 }
 
+/* A ring holds what any of its query heads can see. */
+static void set_windows(mep_cache *c, const int64_t *window)
+{
+    for (int64_t i = 0; i < c->ring_count; i++)
+        for (int64_t g = 0; g < c->group; g++)
+            c->rings[i].window = max_i64(c->rings[i].window, window[i * c->group + g]);
+}
+
 mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *settings)
 {
-    int64_t heads = settings->heads, count = settings->layers * heads;
+    int64_t heads = settings->heads;
     mep_cache *c;
     *cache = NULL;
     MEP_TRY(MEP_ALLOC(&c, 1));
     *cache = c;
     c->settings = *settings;
-    c->settings.window = NULL; /* the caller's memory */
+    c->settings.window = NULL; /* it is the caller's memory */
+    c->settings.term_sets = max_i64(settings->term_sets, 1);
+    c->kv_heads = settings->kv_heads > 0 ? settings->kv_heads : heads;
+    c->group = heads / c->kv_heads;
+    c->ring_count = settings->layers * c->kv_heads;
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = heads, a.head_dim = settings->head_dim, a.dtype = settings->dtype, a.max_length = BLOCK_KEYS;
-    a.scale = 1 / sqrt((double)a.head_dim);
+    a.scale = 1 / sqrt((double)a.head_dim), a.kv_heads = c->kv_heads;
     mep_status status = mep_attention_plan_create(&c->plan, &a);
     if (status == MEP_OK)
         c->decode = (mep_decode){.kernels = c->plan->kernels,
@@ -60,27 +76,36 @@ mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *setting
                                  .scale = (float)c->plan->settings.scale,
                                  .margin = mep_cache_margin(settings->tolerance),
                                  .threads = c->plan->threads};
-    if (status == MEP_OK) status = MEP_ALLOC(&c->streams, count);
+    if (status == MEP_OK) status = MEP_ALLOC(&c->rings, c->ring_count);
+    if (status == MEP_OK) status = MEP_ALLOC(&c->terms, c->settings.term_sets);
     if (status == MEP_OK) status = MEP_ALLOC(&c->rows, heads);
     if (status == MEP_OK) status = MEP_ALLOC(&c->sources, heads);
-    for (int64_t i = 0; status == MEP_OK && i < count; i++) c->streams[i].window = settings->window[i];
-    if (status != MEP_OK) mep_cache_destroy(cache);
+    if (status == MEP_OK)
+        set_windows(c, settings->window);
+    else
+        mep_cache_destroy(cache);
     return status;
+}
+
+static void free_ring(kv_ring *r)
+{
+    mep_free(&r->keys);
+    mep_free(&r->values);
+    mep_free(&r->norms);
+    mep_free(&r->gate);
+    mep_free(&r->gate_low);
 }
 
 void mep_cache_destroy(mep_cache **cache)
 {
     mep_cache *c = *cache;
     if (c == NULL) return;
-    for (int64_t i = 0; c->streams != NULL && i < c->settings.layers * c->settings.heads; i++) {
-        mep_free(&c->streams[i].keys);
-        mep_free(&c->streams[i].values);
-        mep_free(&c->streams[i].norms);
-    }
-    mep_free(&c->streams);
+    for (int64_t i = 0; c->rings != NULL && i < c->ring_count; i++) free_ring(&c->rings[i]);
+    for (int64_t i = 0; c->terms != NULL && i < c->settings.term_sets; i++) mep_terms_free(&c->terms[i]);
+    mep_free(&c->rings);
+    mep_free(&c->terms);
     mep_free(&c->rows);
     mep_free(&c->sources);
-    mep_terms_free(&c->terms);
     mep_decode_free(&c->decode);
     if (c->plan != NULL) mep_attention_plan_destroy(&c->plan);
     mep_free(cache);
@@ -103,46 +128,58 @@ static int64_t key_bytes(const mep_cache *c)
 
 int64_t mep_cache_bytes(const mep_cache *c)
 {
-    int64_t blocks = 0;
-    for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++) blocks += c->streams[i].ring;
-    return blocks * (key_bytes(c) + value_bytes(c) + (int64_t)sizeof(float)) +
-           2 * c->settings.heads * c->terms.distances * (int64_t)sizeof(float);
+    int64_t blocks = 0, distances = 0, gate = c->settings.has_gate ? c->group * (BLOCK_KEYS + 1) : 0;
+    for (int64_t i = 0; i < c->ring_count; i++) blocks += c->rings[i].capacity;
+    for (int64_t i = 0; i < c->settings.term_sets; i++) distances += c->terms[i].distances;
+    return blocks * (key_bytes(c) + value_bytes(c) + (int64_t)sizeof(float) + gate * (int64_t)sizeof(double)) +
+           2 * c->settings.heads * distances * (int64_t)sizeof(float);
 }
 
-/* ---- Room ---- */
+/* ---- Memory ---- */
 
-static mep_status grow(const mep_cache *c, stream *s, int64_t ring, int64_t newest)
+/* Copy the gates of block b of one ring to another. */
+static void copy_gates(const mep_cache *c, const kv_ring *from, int64_t b, kv_ring *to)
 {
-    stream wide = {.ring = ring, .first = s->first, .window = s->window};
-    int64_t key_size = key_bytes(c), size = value_bytes(c);
-    mep_status status = mep_alloc(&wide.keys, ring, (size_t)key_size);
-    if (status == MEP_OK) status = mep_alloc(&wide.values, ring, (size_t)size);
-    if (status == MEP_OK) status = MEP_ALLOC(&wide.norms, ring);
-    for (int64_t b = s->first; status == MEP_OK && s->ring > 0 && b <= newest; b++) {
-        memcpy((char *)wide.keys + b % ring * key_size, (char *)s->keys + b % s->ring * key_size, (size_t)key_size);
-        memcpy((char *)wide.values + b % ring * size, (char *)s->values + b % s->ring * size, (size_t)size);
-        wide.norms[b % ring] = s->norms[b % s->ring];
+    for (int64_t g = 0; g < c->group && c->settings.has_gate; g++) {
+        int64_t old = g * from->capacity + b % from->capacity, new = g * to->capacity + b % to->capacity;
+        memcpy(to->gate + new *BLOCK_KEYS, from->gate + old * BLOCK_KEYS, BLOCK_KEYS * sizeof *to->gate);
+        to->gate_low[new] = from->gate_low[old];
     }
-    stream *old = status == MEP_OK ? s : &wide;
-    mep_free(&old->keys);
-    mep_free(&old->values);
-    mep_free(&old->norms);
-    if (status == MEP_OK) *s = wide;
+}
+
+static mep_status grow(const mep_cache *c, kv_ring *s, int64_t capacity, int64_t newest)
+{
+    kv_ring larger = {.capacity = capacity, .first = s->first, .window = s->window};
+    int64_t key_size = key_bytes(c), size = value_bytes(c);
+    mep_status status = mep_alloc(&larger.keys, capacity, (size_t)key_size);
+    if (status == MEP_OK) status = mep_alloc(&larger.values, capacity, (size_t)size);
+    if (status == MEP_OK) status = MEP_ALLOC(&larger.norms, capacity);
+    if (status == MEP_OK && c->settings.has_gate) status = MEP_ALLOC(&larger.gate, c->group * capacity * BLOCK_KEYS);
+    if (status == MEP_OK && c->settings.has_gate) status = MEP_ALLOC(&larger.gate_low, c->group * capacity);
+    for (int64_t b = s->first; status == MEP_OK && s->capacity > 0 && b <= newest; b++) {
+        memcpy((char *)larger.keys + b % capacity * key_size, (char *)s->keys + b % s->capacity * key_size,
+               (size_t)key_size);
+        memcpy((char *)larger.values + b % capacity * size, (char *)s->values + b % s->capacity * size, (size_t)size);
+        larger.norms[b % capacity] = s->norms[b % s->capacity];
+        copy_gates(c, s, b, &larger);
+    }
+    free_ring(status == MEP_OK ? s : &larger);
+    if (status == MEP_OK) *s = larger;
     return status;
 }
 
 mep_status mep_cache_reserve(mep_cache *c, int64_t count)
 {
     int64_t last = (c->length + count - 1) / BLOCK_KEYS, newest = (c->length - 1) / BLOCK_KEYS;
-    for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++) {
-        stream *s = &c->streams[i];
+    for (int64_t i = 0; i < c->ring_count; i++) {
+        kv_ring *s = &c->rings[i];
         int64_t oldest = c->length >= s->window ? (c->length - s->window + 1) / BLOCK_KEYS : 0;
         int64_t most = s->window < MEP_CACHE_ALL / 2 ? (s->window + c->settings.call - 2) / BLOCK_KEYS + 2 : INT64_MAX;
         if (oldest > s->first) s->first = oldest;
-        int64_t ring = last - s->first + 1;
-        if (ring <= s->ring) continue;
-        if (ring < 2 * s->ring) ring = 2 * s->ring < most ? 2 * s->ring : most;
-        if (grow(c, s, ring, newest) != MEP_OK)
+        int64_t capacity = last - s->first + 1;
+        if (capacity <= s->capacity) continue;
+        if (capacity < 2 * s->capacity) capacity = 2 * s->capacity < most ? 2 * s->capacity : most;
+        if (grow(c, s, capacity, newest) != MEP_OK)
             return mep_fail(
                 MEP_ERROR_MEMORY,
                 "no memory for the keys and values of more than %lld tokens (%.1f MB so far); ask for fewer",
@@ -153,17 +190,16 @@ mep_status mep_cache_reserve(mep_cache *c, int64_t count)
 
 int64_t mep_cache_distances(const mep_cache *c)
 {
-    int64_t ring = 0;
-    for (int64_t i = 0; i < c->settings.layers * c->settings.heads; i++)
-        if (c->streams[i].ring > ring) ring = c->streams[i].ring;
-    return ring * BLOCK_KEYS;
+    int64_t capacity = 0;
+    for (int64_t i = 0; i < c->ring_count; i++) capacity = max_i64(capacity, c->rings[i].capacity);
+    return capacity * BLOCK_KEYS;
 }
 
-mep_status mep_cache_set_terms(mep_cache *c, const mep_attention_terms *terms)
+mep_status mep_cache_set_terms(mep_cache *c, int64_t set, const mep_attention_terms *terms, int64_t distances)
 {
-    MEP_TRY(mep_terms_reserve(&c->terms, c->settings.heads, terms->table_length));
-    mep_terms_prepare(&c->terms, terms);
-    return MEP_OK;
+    MEP_ASSERT(set < c->settings.term_sets);
+    MEP_TRY(mep_terms_reserve(&c->terms[set], c->settings.heads, distances));
+    return mep_terms_prepare(&c->terms[set], terms);
 }
 
 /* ---- A call ---- */
@@ -184,7 +220,7 @@ static float length_of(const mep_cache *c, const void *row)
     return (float)sqrt(square);
 }
 
-/* Key r of a block, from its row, into its column of the block, where `pair` channels are next to each other. */
+/* Copy key r of a block from its row into its column of the block, where `pair` channels are next to each other. */
 static void put_key(const mep_cache *c, const char *row, int64_t r, char *block)
 {
     int64_t pair = c->plan->kernels->pair;
@@ -197,13 +233,14 @@ static void put_key(const mep_cache *c, const char *row, int64_t r, char *block)
     }
 }
 
-/* Keys and values of one head's `count` tokens. */
-static void append(mep_cache *c, stream *s, int64_t h, int64_t count, const mep_tensor_view *k,
+/* Append keys and values of `count` tokens of one head. */
+static void append(mep_cache *c, kv_ring *s, int64_t h, int64_t count, const mep_tensor_view *k,
                    const mep_tensor_view *v)
 {
     size_t bytes = (size_t)(c->settings.head_dim * mep_dtype_size(c->settings.dtype));
+    MEP_ASSERT((c->length + count - 1) / BLOCK_KEYS - s->first < s->capacity);
     for (int64_t t = 0; t < count; t++) {
-        int64_t position = c->length + t, slot = position / BLOCK_KEYS % s->ring, in_block = position % BLOCK_KEYS;
+        int64_t position = c->length + t, slot = position / BLOCK_KEYS % s->capacity, in_block = position % BLOCK_KEYS;
         char *keys = (char *)s->keys + slot * key_bytes(c);
         if (in_block == 0) memset(keys, 0, (size_t)key_bytes(c));
         put_key(c, element(c, k, h, t), in_block, keys);
@@ -213,45 +250,94 @@ static void append(mep_cache *c, stream *s, int64_t h, int64_t count, const mep_
     }
 }
 
-static mep_source source_of(const mep_cache *c, const stream *s, int64_t h)
+/* Append the gates of a call's tokens, [heads, count], to the rings of head kv of k. */
+static void append_gates(mep_cache *c, kv_ring *s, int64_t kv, int64_t count, const double *gate)
+{
+    for (int64_t g = 0; g < c->group; g++)
+        for (int64_t t = 0; t < count; t++) {
+            int64_t position = c->length + t, slot = g * s->capacity + position / BLOCK_KEYS % s->capacity;
+            double x = gate[(kv * c->group + g) * count + t];
+            s->gate[slot * BLOCK_KEYS + position % BLOCK_KEYS] = x;
+            if (position % BLOCK_KEYS == 0 || x < s->gate_low[slot]) s->gate_low[slot] = x;
+        }
+}
+
+static mep_content content_of(const mep_cache *c, const kv_ring *s, const mep_terms *terms,
+                              const mep_attention_call *call, int64_t h)
+{
+    int64_t g = h % c->group, kernels = terms->ratios.rank;
+    mep_content x = {
+        .capacity = s->capacity, .keys = c->length + call->queries, .approximate = c->settings.tolerance > 0};
+    if (c->settings.has_gate) {
+        x.gate = s->gate + g * s->capacity * BLOCK_KEYS;
+        x.gate_low = s->gate_low + g * s->capacity;
+    }
+    if (terms->bank.rank > 0) {
+        x.profiles = mep_attention_float_row(c->plan, &call->profiles, h, 0);
+        x.profile_row = call->profiles.token_stride;
+    }
+    if (kernels > 0) {
+        x.mixture = (float *)c->plan->mixture.data + h * call->queries * kernels;
+        x.mixture_row = kernels;
+    }
+    return x;
+}
+
+static mep_source source_of(const mep_cache *c, const kv_ring *s, const mep_terms *terms,
+                            const mep_attention_call *call, int64_t h)
 {
     return (mep_source){.keys = s->keys,
                         .values = s->values,
                         .transposed = 1,
                         .value_stride = c->settings.head_dim,
-                        .ring = s->ring,
+                        .capacity = s->capacity,
                         .first = s->first,
                         .norms = s->norms,
-                        .terms = mep_terms_of_head(&c->terms, h)};
+                        .terms = mep_terms_of_head(terms, h),
+                        .content = content_of(c, s, terms, call, h)};
 }
 
 void mep_cache_append(mep_cache *c, int64_t layer, int64_t count, mep_tensor_view k, mep_tensor_view v)
 {
-    for (int64_t h = 0; h < c->settings.heads; h++)
-        append(c, &c->streams[layer * c->settings.heads + h], h, count, &k, &v);
+    for (int64_t h = 0; h < c->kv_heads; h++) append(c, &c->rings[layer * c->kv_heads + h], h, count, &k, &v);
 }
 
-mep_status mep_cache_attend(mep_cache *c, int64_t layer, int64_t count, mep_tensor_view q, mep_tensor_view k,
-                            mep_tensor_view v, mep_tensor_view out)
+/* One to DECODE_QUERIES queries. */
+static mep_status decode(mep_cache *c, const mep_attention_call *call)
 {
     int64_t heads = c->settings.heads;
-    mep_cache_append(c, layer, count, k, v);
-    for (int64_t h = 0; h < heads; h++) c->sources[h] = source_of(c, &c->streams[layer * heads + h], h);
-    if (count > DECODE_QUERIES) {
-        const mep_attention_call call = {.batch = 1, .queries = count, .keys = c->length + count, .q = q, .out = out};
-        const mep_forward pass = {.plan = c->plan, .call = &call, .source = c->sources, .margin = c->decode.margin};
-        return mep_forward_run(&pass);
-    }
     c->decode.rows = heads;
     c->decode.row = c->rows;
-    for (int64_t t = 0; t < count; t++) {
+    for (int64_t t = 0; t < call->queries; t++) {
         for (int64_t h = 0; h < heads; h++)
-            c->rows[h] =
-                (mep_decode_row){.q = element(c, &q, h, t), .out = element(c, &out, h, t), .source = c->sources[h]};
+            c->rows[h] = (mep_decode_row){.q = element(c, &call->q, h, t),
+                                          .out = element(c, &call->out, h, t),
+                                          .query = t,
+                                          .source = c->sources[h]};
         c->decode.position = c->length + t;
         MEP_TRY(mep_decode_rows(&c->decode));
     }
     return MEP_OK;
+}
+
+mep_status mep_cache_attend(mep_cache *c, int64_t layer, const mep_attention_call *call)
+{
+    int64_t heads = c->settings.heads, count = call->queries;
+    kv_ring *rings = c->rings + layer * c->kv_heads;
+    const mep_terms *terms = &c->terms[c->settings.term_sets > 1 ? layer : 0];
+    MEP_ASSERT(count >= 1 && terms->distances >= mep_cache_distances(c));
+    MEP_ASSERT((call->gate != NULL) == (c->settings.has_gate != 0));
+    mep_cache_append(c, layer, count, call->k, call->v);
+    for (int64_t kv = 0; kv < c->kv_heads && c->settings.has_gate; kv++)
+        append_gates(c, &rings[kv], kv, count, call->gate);
+    if (terms->ratios.rank > 0) MEP_TRY(mep_attention_weigh_mixture(c->plan, call, terms->ratios.rank));
+    for (int64_t h = 0; h < heads; h++) c->sources[h] = source_of(c, &rings[h / c->group], terms, call, h);
+    if (count <= DECODE_QUERIES) return decode(c, call);
+    mep_attention_call own = *call;
+    own.keys = c->length + count;
+    own.lse = NULL;
+    const mep_forward pass = {.plan = c->plan, .call = &own, .source = c->sources, .margin = c->decode.margin};
+    return mep_forward_run(&pass);
 }
 
 void mep_cache_set_watch(mep_cache *c, mep_watch *watch)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The key/value cache: keys and values of earlier tokens, one sequence, for each layer and head as far back as its
- * window, and attention over them. It knows windows and a bias table, not why they are right (model/cache.c).
+ * The key/value cache of one sequence: keys and values of earlier tokens, for each layer and head as far back as its
+ * window, and attention over them. It is given the windows and does not know why they are correct (src/model).
  *
- * A head's keys are a ring of blocks of BLOCK_KEYS absolute positions. The ring grows by doubling up to what the window
- * needs; then the newest block takes the oldest one's place, and memory and time a token stay as they are. Outputs are
- * the same to the bit as those of a cache that keeps everything, where what is dropped would have had no weight.
+ * A head's keys and values are a ring buffer of blocks of BLOCK_KEYS absolute positions. It grows by doubling up to the
+ * size that the window needs. Then the newest block replaces the oldest one, and memory and time per token are
+ * constant. Outputs are bit-identical to those of a cache that keeps everything, where what is dropped would have no
+ * weight.
  */
 #ifndef MEP_ATTENTION_CACHE_H
 #define MEP_ATTENTION_CACHE_H
@@ -15,52 +16,54 @@
 
 typedef struct mep_cache mep_cache;
 
-/* A window that never ends. */
+/* A window without end. */
 #define MEP_CACHE_ALL INT64_MAX
 
 typedef struct mep_cache_settings {
     int64_t layers, heads, head_dim;
-    int64_t call;          /* tokens of a call at most */
+    int64_t kv_heads;      /* 0: heads; see mep_attention_settings */
+    int64_t term_sets;     /* different sets of terms: 0 or 1: the same for all layers; layers: one per layer */
+    int has_gate;          /* calls have a gate */
+    int64_t call;          /* largest number of tokens of a call */
     mep_dtype dtype;       /* of q, k, v and out: MEP_FLOAT32 or MEP_BFLOAT16 */
     double tolerance;      /* as in mep_attention_settings, for texts of up to 2^31 tokens */
-    const int64_t *window; /* [layers, heads]: keys at this distance or beyond may be dropped; >= 1 */
+    const int64_t *window; /* [layers, heads]: keys at this distance or farther can be dropped; >= 1 */
 } mep_cache_settings;
 
 /* The margin below the largest score, in nats, from which weights are left out: mep_terms_margin for 2^31 keys. */
 float mep_cache_margin(double tolerance);
 
-/* An empty cache, with nothing allocated for tokens yet and a bias of zero. The caller owns *cache. */
+/* An empty cache without memory for tokens. The caller owns *cache, and calls mep_cache_set_terms before it attends. */
 mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *settings);
 void mep_cache_destroy(mep_cache **cache);
 
-/* Tokens so far, and bytes held for them and for the bias. */
+/* Tokens so far; bytes that are allocated for them and for the terms. */
 int64_t mep_cache_length(const mep_cache *cache);
 int64_t mep_cache_bytes(const mep_cache *cache);
 
-/* Drop what no query from here on can see, and make room for `count` <= call tokens in every layer. MEP_ERROR_MEMORY
- * leaves the cache as it was. */
+/* Drop what no later query can see, and make room for `count` <= call tokens in every layer. On MEP_ERROR_MEMORY the
+ * cache is unchanged. */
 mep_status mep_cache_reserve(mep_cache *cache, int64_t count);
 
-/* Distances that keys and queries of the reserved call can have; the bias must cover them. */
+/* Number of distances that keys and queries of the reserved call can have; the terms must cover them. */
 int64_t mep_cache_distances(const mep_cache *cache);
 
-/* Copy and prepare the terms of later calls, with a table_length of at least mep_cache_distances also where there is no
- * table. */
-mep_status mep_cache_set_terms(mep_cache *cache, const mep_attention_terms *terms);
+/* Copy and prepare a set of terms of later calls, for `distances`, at least mep_cache_distances. */
+mep_status mep_cache_set_terms(mep_cache *cache, int64_t set, const mep_attention_terms *terms, int64_t distances);
 
-/* In one layer: put the keys and values of the reserved call's `count` tokens behind those before. Views as in
- * mep_attention_forward, batch 1. */
+/* In one layer: append the keys and values of the reserved call's `count` tokens. Views as in mep_attention_call,
+ * batch 1. */
 void mep_cache_append(mep_cache *cache, int64_t layer, int64_t count, mep_tensor_view k, mep_tensor_view v);
 
-/* mep_cache_append, and the attention of the tokens' queries into `out`. MEP_ERROR_MEMORY;
- * MEP_INTERRUPTED from a watch, after which the cache is of no more use. */
-mep_status mep_cache_attend(mep_cache *cache, int64_t layer, int64_t count, mep_tensor_view q, mep_tensor_view k,
-                            mep_tensor_view v, mep_tensor_view out);
+/* Append the keys and values of the call's `queries` tokens, then compute the attention of its queries. The call has
+ * batch 1; its `keys` and `lse` are not used, and its gate is that of its own tokens, [heads, queries].
+ * MEP_ERROR_MEMORY; MEP_INTERRUPTED where a watch stops the call, after which the cache can only be destroyed. */
+mep_status mep_cache_attend(mep_cache *cache, int64_t layer, const mep_attention_call *call);
 
-/* Report calls of many queries to `watch`, as mep_attention_set_watch. */
+/* Report calls of many queries to `watch`, see mep_attention_set_watch. */
 void mep_cache_set_watch(mep_cache *cache, mep_watch *watch);
 
-/* The call's `count` tokens are in every layer. */
+/* End the call: its `count` tokens are in every layer. */
 void mep_cache_advance(mep_cache *cache, int64_t count);
 
 #endif

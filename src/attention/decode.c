@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention of single queries: scores, softmax, weighted sum of values, in two passes over the blocks, since a block's
- * weights can be computed and summed by any thread once the largest score of the nearer blocks is known.
+ * Attention of single queries: scores, softmax, weighted sum of values. There are two passes over the blocks, because
+ * any thread can compute and sum a block's weights once the largest score of the nearer blocks is known.
  */
 #include "attention/decode.h"
 
@@ -14,12 +14,12 @@
 #include "base/memory.h"
 
 enum {
-    GROUP_BLOCKS = 16,    /* blocks that one thread takes at a time: 1024 keys */
-    NEAR_BLOCKS = 16,     /* scored first, for a score below which far blocks are skipped */
-    SERIAL_WORK = 1 << 20 /* channels of keys below which threads cost more than they bring */
+    GROUP_BLOCKS = 16,    /* blocks that a thread takes at a time: 1024 keys */
+    NEAR_BLOCKS = 16,     /* scored first; blocks far below their largest score are skipped */
+    SERIAL_WORK = 1 << 20 /* keys x channels below which threads cost more than they gain */
 };
 
-/* Blocks are counted by n, from the one with the query's own key (n = 0) back. */
+/* Blocks are counted by n from the block with the query's own key, n = 0, towards older keys. */
 static int64_t newest_block(const mep_decode *d)
 {
     return d->position / BLOCK_KEYS;
@@ -30,13 +30,13 @@ static int64_t row_blocks(const mep_decode *d, const mep_decode_row *row)
     return newest_block(d) - row->source.first + 1;
 }
 
-/* Group 0 has the newest block and those before it back to a multiple. */
+/* Groups are aligned to multiples of GROUP_BLOCKS positions; group 0 has the newest block. */
 static int64_t group_of(const mep_decode *d, int64_t n)
 {
     return newest_block(d) / GROUP_BLOCKS - (newest_block(d) - n) / GROUP_BLOCKS;
 }
 
-/* The first n of a group that is there: group 0 begins at 0. */
+/* The smallest n of a group. */
 static int64_t group_first(const mep_decode *d, int64_t group)
 {
     return group == 0 ? 0 : newest_block(d) % GROUP_BLOCKS + 1 + (group - 1) * GROUP_BLOCKS;
@@ -48,21 +48,21 @@ static int64_t group_end(const mep_decode *d, const mep_decode_row *row, int64_t
     return end < blocks ? end : blocks;
 }
 
-/* Keys of block n up to the query's own. */
+/* Number of keys of block n up to the query's own. */
 static int64_t key_count(const mep_decode *d, int64_t n)
 {
     return n == 0 ? d->position % BLOCK_KEYS + 1 : BLOCK_KEYS;
 }
 
-/* Row 0 of block n in keys or values. */
+/* The address of row 0 of block n in keys or values. */
 static const void *block_rows(const mep_decode *d, const mep_decode_row *row, int64_t n, const void *data,
                               int64_t stride)
 {
-    int64_t place = (newest_block(d) - n) % row->source.ring * BLOCK_KEYS;
-    return (const char *)data + place * stride * mep_dtype_size(d->dtype);
+    int64_t first = (newest_block(d) - n) % row->source.capacity * BLOCK_KEYS;
+    return (const char *)data + first * stride * mep_dtype_size(d->dtype);
 }
 
-/* Row i of q or keys in units, zeros after the last channel. */
+/* Copy row i of q or keys into units, with zeros after the last channel. */
 static void copy_row(const mep_decode *d, const void *rows, int64_t stride, int64_t i, float *to)
 {
     const void *from = (const char *)rows + i * stride * mep_dtype_size(d->dtype);
@@ -73,7 +73,8 @@ static void copy_row(const mep_decode *d, const void *rows, int64_t stride, int6
         memcpy(to, from, (size_t)(d->head_dim * mep_dtype_size(d->dtype)));
 }
 
-/* Transpose block n of keys in rows into `out`; rows that are not there, or not units as they are, are copied first. */
+/* Transpose block n of keys into `out`. Rows are copied first where some are missing or where they are not units
+ * already. */
 static void transpose_keys(const mep_decode *d, const mep_decode_row *row, int64_t n, float *copy, float *out)
 {
     int64_t stride = row->source.key_stride, size = mep_dtype_size(d->dtype), count = key_count(d, n);
@@ -87,14 +88,14 @@ static void transpose_keys(const mep_decode *d, const mep_decode_row *row, int64
     d->kernels->transpose(d->units, copy, d->units * (int64_t)sizeof *copy, out);
 }
 
-/* Bias of key 0 of block n, whose later keys follow. */
+/* The bias of key 0 of block n; those of later keys follow. */
 static const float *block_bias(const mep_decode *d, const mep_decode_row *row, int64_t n)
 {
     return row->source.terms.bias + (newest_block(d) - n) * BLOCK_KEYS - d->position;
 }
 
-/* Scores of block n; its largest. */
-static float score(const mep_decode *d, int64_t r, int64_t n)
+/* q.k of the keys of block n; the largest score that the bias alone gives. */
+static float multiply(const mep_decode *d, int64_t r, int64_t n)
 {
     const mep_decode_row *row = &d->row[r];
     float *scores = d->scores + (r * d->blocks + n) * BLOCK_KEYS, *q = d->q + r * d->units;
@@ -108,26 +109,66 @@ static float score(const mep_decode *d, int64_t r, int64_t n)
     return d->kernels->score_block(d->units, q, keys, 0, d->scale, block_bias(d, row, n), scores);
 }
 
-/* Whether no key of the block can have a weight: the test of terms.h. */
-static int negligible(const mep_decode *d, const mep_decode_row *row, int64_t n, float q_norm, float floor)
+/* One row's memory for the content terms of a block. */
+typedef struct row_buffers {
+    mep_content_buffers buffers;
+    float add[BLOCK_KEYS], factor[BLOCK_KEYS];
+} row_buffers;
+
+static mep_tile row_tile(const mep_decode *d, const mep_decode_row *row)
 {
-    if (row->source.norms == NULL || n == 0) return 0;
-    int64_t block = newest_block(d) - n, nearest = d->position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
-    float limit = mep_skip_limit(mep_terms_bound(&row->source.terms, nearest), d->margin);
-    return mep_can_skip(q_norm, row->source.norms[block % row->source.ring], floor, limit);
+    return (mep_tile){.position = d->position, .first = row->query, .rows = 1};
 }
 
-/* 1. The query, the scores of the nearest blocks, and which of the others may matter (highest = 0 for now). */
+static mep_score_rows content_of(const mep_decode *d, int64_t r, int64_t n, row_buffers *b)
+{
+    const mep_source *source = &d->row[r].source;
+    const mep_tile tile = row_tile(d, &d->row[r]);
+    b->buffers.add = b->add;
+    b->buffers.factor = b->factor;
+    return mep_content_block(d->kernels, &source->content, &source->terms, &d->content[r], &tile, newest_block(d) - n,
+                             &b->buffers);
+}
+
+/* Scores of block n; its largest. */
+static float score(const mep_decode *d, int64_t r, int64_t n)
+{
+    row_buffers b;
+    float highest = multiply(d, r, n);
+    if (!mep_content_is_present(&d->row[r].source.content)) return highest;
+    const mep_score_rows x = content_of(d, r, n, &b);
+    return d->kernels->highest_score(d->scores + (r * d->blocks + n) * BLOCK_KEYS, d->scale, &x);
+}
+
+/* Whether no key of the block can have a weight: the test of terms.h. */
+static int negligible(const mep_decode *d, int64_t r, int64_t n, float q_norm, float floor)
+{
+    const mep_source *source = &d->row[r].source;
+    int64_t block = newest_block(d) - n, nearest = d->position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
+    if (n == 0) return 0;
+    float bound = mep_terms_bound(&source->terms, nearest);
+    if (bound == -INFINITY) return 1; /* beyond the window */
+    if (source->norms == NULL) return 0;
+    if (mep_content_is_present(&source->content))
+        bound += mep_content_row_bound(&d->content[r], &source->terms, 0, nearest) +
+                 mep_content_block_bound(&source->content, &d->content[r], block, 0);
+    return mep_can_skip(q_norm, source->norms[block % source->capacity], floor, mep_skip_limit(bound, d->margin));
+}
+
+/* 1. Score the nearest blocks, and mark with highest = 0 which of the others may matter. */
 static void score_near(const mep_decode *d, int64_t r)
 {
     const mep_decode_row *row = &d->row[r];
     float *q = d->q + r * d->units, *highest = d->highest + r * d->blocks, floor = -INFINITY, square;
+    const mep_tile tile = row_tile(d, row);
     copy_row(d, row->q, 0, 0, q);
+    if (mep_content_is_present(&row->source.content))
+        mep_content_begin(&row->source.content, &row->source.terms, &tile, &d->content[r]);
     d->kernels->row_dots(1, d->units, q, q, &square);
     float q_norm = d->scale * sqrtf(square);
     for (int64_t n = 0; n < row_blocks(d, row); n++) {
         highest[n] = -INFINITY;
-        if (negligible(d, row, n, q_norm, floor)) continue;
+        if (negligible(d, r, n, q_norm, floor)) continue;
         highest[n] = n < NEAR_BLOCKS ? score(d, r, n) : 0;
         if (n < NEAR_BLOCKS) floor = highest[n] > floor ? highest[n] : floor;
     }
@@ -141,7 +182,7 @@ static int has_blocks(const mep_decode *d, int64_t r, int64_t group)
     return 0;
 }
 
-/* 2. The groups that have. */
+/* 2. List the groups that have blocks to read. */
 static void list_tasks(mep_decode *d)
 {
     d->tasks = 0;
@@ -149,7 +190,7 @@ static void list_tasks(mep_decode *d)
         if (has_blocks(d, i / d->groups, i % d->groups)) d->task[d->tasks++] = i;
 }
 
-/* 3. Scores of a group's blocks, in the order of their addresses, here and below. */
+/* 3. Score a group's blocks in the order of their addresses. */
 static void score_group(const mep_decode *d, int64_t task)
 {
     int64_t r = task / d->groups, group = task % d->groups;
@@ -158,7 +199,7 @@ static void score_group(const mep_decode *d, int64_t task)
         if (n >= NEAR_BLOCKS && highest[n] == 0) highest[n] = score(d, r, n);
 }
 
-/* 4. The largest score before each block, nearest first. A NaN is not one: it spoils the weights of its own block. */
+/* 4. Find the largest score before each block. A NaN does not count: it makes the weights of its own block NaN. */
 static void find_maxima(const mep_decode *d, int64_t r)
 {
     float most = -INFINITY;
@@ -168,7 +209,7 @@ static void find_maxima(const mep_decode *d, int64_t r)
     }
 }
 
-/* 5. Weights and weighted values of a group's blocks, relative to the largest score so far. */
+/* 5. Compute a group's weights and weighted values, relative to the largest score so far. */
 static void weigh_group(const mep_decode *d, int64_t task)
 {
     int64_t r = task / d->groups, group = task % d->groups;
@@ -178,7 +219,13 @@ static void weigh_group(const mep_decode *d, int64_t task)
         float *weights = d->scores + i * BLOCK_KEYS, maximum = d->before[i], rescale[BLOCK_KEYS] = {0};
         if (d->highest[i] == -INFINITY) continue;
         d->sum[i] = 0;
-        d->kernels->softmax(1, weights, d->scale, block_bias(d, row, n), &maximum, &d->sum[i], rescale);
+        if (mep_content_is_present(&row->source.content)) {
+            row_buffers b;
+            const mep_score_rows x = content_of(d, r, n, &b);
+            d->kernels->softmax_terms(1, weights, d->scale, &x, &maximum, &d->sum[i], rescale);
+        } else {
+            d->kernels->softmax(1, weights, d->scale, block_bias(d, row, n), &maximum, &d->sum[i], rescale);
+        }
         d->rescale[i] = rescale[0];
         if (d->sum[i] == 0) continue;
         d->kernels->weigh_block(key_count(d, n), d->head_dim, weights,
@@ -187,11 +234,11 @@ static void weigh_group(const mep_decode *d, int64_t task)
     }
 }
 
-/* 6. The blocks together, the nearest first. */
+/* 6. Combine the blocks, the nearest first. */
 static void finish(const mep_decode *d, int64_t r)
 {
     const mep_decode_row *row = &d->row[r];
-    float sum = 0, most = -INFINITY, *out = d->out + r * d->blocks * d->padded; /* that of the nearest block */
+    float sum = 0, most = -INFINITY, *out = d->out + r * d->blocks * d->padded; /* of the nearest block */
     for (int64_t n = 0; n < row_blocks(d, row); n++) {
         int64_t i = r * d->blocks + n;
         if (d->highest[i] == -INFINITY) continue;
@@ -201,16 +248,16 @@ static void finish(const mep_decode *d, int64_t r)
         else if (d->sum[i] != 0)
             d->kernels->add_block(d->padded, d->rescale[i], d->sum[i], d->out + i * d->padded, &sum, out);
     }
-    float inverse = 1 / sum;
-    d->kernels->scale_rows(1, d->padded, out, d->padded, &inverse);
+    float factor, lse = mep_terms_finish(row->source.terms.sink, most, sum, &factor);
+    d->kernels->scale_rows(1, d->padded, out, d->padded, &factor);
     if (d->dtype == MEP_BFLOAT16)
         d->kernels->to_bf16(d->head_dim, 1.0f, out, row->out);
     else
         memcpy(row->out, out, (size_t)d->head_dim * sizeof *out);
-    if (row->lse != NULL) *row->lse = most + logf(sum);
+    if (row->lse != NULL) *row->lse = lse;
 }
 
-/* Workspace for `blocks` blocks of each row, at least doubled where it grows. */
+/* Make room for `blocks` blocks per row, at least twice as many as before where it grows. */
 static mep_status reserve(mep_decode *d, int64_t blocks)
 {
     d->padded = (d->head_dim + CHANNEL_MULTIPLE - 1) / CHANNEL_MULTIPLE * CHANNEL_MULTIPLE;
@@ -231,6 +278,7 @@ static mep_status reserve(mep_decode *d, int64_t blocks)
     MEP_TRY(MEP_ALLOC(&d->task, rows * (blocks / GROUP_BLOCKS + 2)));
     MEP_TRY(mep_multiply(all, d->padded, 1, &size));
     MEP_TRY(MEP_ALLOC(&d->out, size));
+    MEP_TRY(MEP_ALLOC(&d->content, rows));
     d->row_space = rows;
     d->block_space = blocks;
     return MEP_OK;
@@ -247,6 +295,7 @@ void mep_decode_free(mep_decode *d)
     mep_free(&d->sum);
     mep_free(&d->rescale);
     mep_free(&d->task);
+    mep_free(&d->content);
     mep_free(&d->out);
 }
 
@@ -260,6 +309,7 @@ mep_status mep_decode_rows(mep_decode *d)
     d->blocks = 0;
     for (int64_t r = 0; r < d->rows; r++)
         if (row_blocks(d, &d->row[r]) > d->blocks) d->blocks = row_blocks(d, &d->row[r]);
+    MEP_ASSERT(d->blocks >= 1);
     MEP_TRY(reserve(d, d->blocks));
     d->groups = group_of(d, d->blocks - 1) + 1;
     int64_t near_blocks = d->blocks < NEAR_BLOCKS ? d->blocks : NEAR_BLOCKS;
@@ -286,16 +336,19 @@ mep_status mep_decode_rows(mep_decode *d)
 static mep_decode_row row_of(const mep_attention_plan *plan, const mep_attention_call *call, int64_t b, int64_t h,
                              int64_t i)
 {
+    int64_t kv = mep_kv_head(plan, h), n = b * plan->settings.heads + h;
     return (mep_decode_row){.q = mep_attention_row(plan, &call->q, b, h, i),
                             .out = mep_attention_row(plan, &call->out, b, h, i),
                             .lse = call->lse == NULL ? NULL
                                                      : call->lse + (b * plan->settings.heads + h) * call->queries + i,
-                            .source = {.keys = mep_attention_row(plan, &call->k, b, h, 0),
-                                       .values = mep_attention_row(plan, &call->v, b, h, 0),
+                            .query = i,
+                            .source = {.keys = mep_attention_row(plan, &call->k, b, kv, 0),
+                                       .values = mep_attention_row(plan, &call->v, b, kv, 0),
                                        .key_stride = call->k.token_stride,
                                        .value_stride = call->v.token_stride,
-                                       .ring = INT64_MAX,
-                                       .terms = mep_terms_of_head(&plan->terms, h)}};
+                                       .capacity = INT64_MAX,
+                                       .terms = mep_terms_of_head(&plan->terms, h),
+                                       .content = mep_attention_content(plan, call, n)}};
 }
 
 mep_status mep_attention_decode(mep_attention_plan *plan, const mep_attention_call *call)

@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention of single queries at the end of many keys, as in generating token by token. Keys and values are read where
- * they are, in rows of float32 or bfloat16, each once at most.
+ * Attention of single queries after many keys, as in generating token by token. Keys and values are read where they are
+ * stored, in rows of float32 or bfloat16, and at most once.
  *
- * Bits: those of the same query in a tile (forward.c), whatever the number of threads, and whichever blocks are skipped
- * or no longer there because they cannot matter. Blocks are scored and weighed by any thread; what a tile does from
- * block to block, nearest first, is then done with what came of each.
+ * The bits are those of the same query in a tile (forward.c), for any number of threads, and whichever blocks are
+ * skipped or have been dropped because they cannot matter. Any thread scores and weighs any block; the results of the
+ * blocks are then combined as a tile does it from block to block, the nearest first.
  */
 #ifndef MEP_ATTENTION_DECODE_H
 #define MEP_ATTENTION_DECODE_H
 
 #include "attention/plan.h"
 
-/* Up to this many queries a call are decoded row by row. */
+/* Calls of up to this many queries are decoded row by row. */
 enum { DECODE_QUERIES = 4 };
 
 /* One query and what it sees. */
 typedef struct mep_decode_row {
     const void *q; /* [head_dim] */
     void *out;     /* [head_dim] */
-    float *lse;    /* NULL where not wanted */
+    float *lse;    /* may be NULL */
+    int64_t query; /* index of its profiles and mixture weights in source.content */
     mep_source source;
 } mep_decode_row;
 
-/* Rows of one position, and their workspace, which is kept from call to call; mep_decode_free frees it. */
+/* The rows of one position, and their workspace, which is kept from call to call and freed by mep_decode_free. */
 typedef struct mep_decode {
     const mep_attention_kernels *kernels;
     mep_dtype dtype;
@@ -44,14 +45,15 @@ typedef struct mep_decode {
     float *highest;             /* [rows, blocks]: largest score; -inf where skipped */
     float *before;              /* [rows, blocks]: largest score of the nearer blocks */
     float *sum, *rescale, *out; /* [rows, blocks], the same, [rows, blocks, padded]: see softmax, weigh_block */
+    mep_content_tile *content;  /* [rows] */
     int64_t *task, tasks;       /* [rows * groups]: row * groups + group, of those that have blocks to read */
 } mep_decode;
 
-/* Attention of d->row[0 .. rows) at d->position. MEP_ERROR_MEMORY when the workspace cannot grow. */
+/* Compute d->row[0 .. rows) at d->position. MEP_ERROR_MEMORY where the workspace cannot grow. */
 mep_status mep_decode_rows(mep_decode *d);
 void mep_decode_free(mep_decode *d);
 
-/* mep_attention_plan_forward for call->queries <= DECODE_QUERIES. */
+/* mep_attention_plan_forward for calls with queries <= DECODE_QUERIES. */
 mep_status mep_attention_decode(mep_attention_plan *plan, const mep_attention_call *call);
 
 #endif

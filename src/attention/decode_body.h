@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels of decoding: one query against a block of keys in rows, read where they are stored. Their sums are the
- * chains of the tile kernels, so that a query has the same bits in either. Part of kernels_body.h; docs/kernels.md is
- * the contract.
+ * The kernels of decoding: one query against a block of keys. Sums are made of the same chains as in the tile kernels,
+ * so a query has the same bits in both. Part of kernels_body.h; docs/kernels.md is the contract.
  */
 #ifndef MEP_ATTENTION_DECODE_BODY_H
 #define MEP_ATTENTION_DECODE_BODY_H
@@ -15,7 +14,7 @@
 typedef uint16_t vh __attribute__((vector_size(LANES * 2)));
 typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
 
-/* Elements i .. i + LANES - 1 of float32 or, where narrow, bfloat16 numbers. */
+/* Elements i .. i + LANES - 1 of `p`: bfloat16 with `narrow`, else float32. */
 MEP_INLINE vf load_elements(const void *p, int64_t i, const int narrow)
 {
     if (!narrow) return vf_load((const float *)p + i);
@@ -24,7 +23,7 @@ MEP_INLINE vf load_elements(const void *p, int64_t i, const int narrow)
     return (vf)(__builtin_convertvector(half, vu) << 16);
 }
 
-/* The first `count` < LANES of them; the others are 0. */
+/* Its first `count` < LANES elements; the others are 0. */
 MEP_INLINE vf load_some(const void *p, int64_t i, int64_t count, const int narrow)
 {
     float part[LANES] = {0};
@@ -33,7 +32,7 @@ MEP_INLINE vf load_some(const void *p, int64_t i, int64_t count, const int narro
     return vf_load(part);
 }
 
-/* S = q K^T for up to 8 vectors of keys from key n on, by the chains of the tile product. */
+/* S = q K^T for up to 8 vectors of keys from key n, by the chains of the tile product. */
 MEP_INLINE void score_keys(int64_t units, const float *q, const void *keys, int64_t n, const int narrow, float *s)
 {
     enum { CHAINS = BLOCK_KEYS / LANES < 8 ? BLOCK_KEYS / LANES : 8 };
@@ -75,7 +74,7 @@ static void from_bf16(int64_t n, const mep_bf16 *x, float *y)
 }
 
 #if !defined(TILE_PAIRS)
-/* `vectors` vectors of channels from channel i on. */
+/* `vectors` vectors of channels from channel i. */
 MEP_INLINE void weigh_strip(const int vectors, int64_t i, int64_t count, const float *weights, const void *values,
                             int64_t stride, const int narrow, float *out)
 {
@@ -92,9 +91,8 @@ MEP_INLINE void weigh_strip(const int vectors, int64_t i, int64_t count, const f
     for (int n = 0; n < vectors; n++) vf_store(out + i + n * LANES, sum[n]);
 }
 
-/* The same of bfloat16, two vectors at a time: a word has an even channel in its lower and an odd one in its upper
- * half.
- */
+/* The same for bfloat16, two vectors at a time: a word contains an even channel in its lower half and an odd one in its
+ * upper half. */
 MEP_INLINE void weigh_words(const int words, int64_t i, int64_t count, const float *weights, const void *values,
                             int64_t stride, float *out)
 {
@@ -136,8 +134,8 @@ MEP_INLINE void weigh_rows(int64_t count, int64_t channels, const float *weights
 #endif
 
 #if defined(TILE_PAIRS)
-/* Weights are pairs along the keys, as in the tile product, and so are two rows of values: the lower and the upper half
- * of each group of 8 channels of both become units. */
+/* Weights are pairs along the keys, as in the tile product. Two rows of values are interleaved into pairs: the lower
+ * and the upper four of each group of 8 channels. */
 MEP_INLINE void weigh_pairs(int64_t i, int64_t pairs, int last_is_half, const float *weights, const mep_bf16 *values,
                             int64_t stride, float *out)
 {
@@ -157,7 +155,7 @@ MEP_INLINE void weigh_pairs(int64_t i, int64_t pairs, int last_is_half, const fl
     }
 }
 
-/* The last channels, fewer than weigh_pairs takes. */
+/* The last channels, fewer than weigh_pairs reads. */
 MEP_INLINE void weigh_last_pairs(int64_t i, int64_t channels, int64_t count, const float *weights,
                                  const mep_bf16 *values, int64_t stride, float *out)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused attention, forward: for each tile of queries, blocks of keys from the nearest to the farthest with an online
- * softmax (FlashAttention, arXiv:2205.14135), the bias read from the reversed table, far blocks left out where they
- * cannot matter. A task is a group of neighbouring tiles of one head; it packs a few blocks at a time and takes all of
- * its tiles past them, so that its memory does not grow with the length. Few queries go to decode.c instead.
+ * Fused attention, forward. For each tile of queries, blocks of keys are visited from the nearest to the farthest with
+ * an online softmax (FlashAttention, arXiv:2205.14135); far blocks that cannot matter are skipped (terms.h). A task is
+ * a group of neighboring tiles of one head: it packs a few blocks at a time and takes all of its tiles past them, so
+ * its memory does not grow with the length. Calls of few queries go to decode.c instead.
  */
 #include <math.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #include "base/error.h"
 #include "base/integer.h"
 
-/* Tiles first .. last of head (b, h), number n = b heads + h. */
+/* Tiles first .. last of head (b, h), which is number n = b heads + h. */
 typedef struct task {
     int64_t b, h, n, first, last;
     const mep_source *source;
@@ -29,8 +29,10 @@ static void begin_tile(const mep_forward *c, mep_attention_buffers *w, const tas
     float *q = w->q + number * TILE_ROWS * plan->units;
     mep_attention_pack(plan, &c->call->q, t->b, t->h, tile.first, tile.rows, q);
     if (t->source->norms != NULL) mep_attention_row_norms(plan, q, tile.rows, state->q_norm);
+    if (mep_content_is_present(&t->source->content))
+        mep_content_begin(&t->source->content, &t->source->terms, &tile, &state->content);
     for (int64_t r = 0; r < TILE_ROWS; r++) {
-        state->maximum[r] = r < tile.rows ? -INFINITY : INFINITY; /* rows that are not there stop no skipping */
+        state->maximum[r] = r < tile.rows ? -INFINITY : INFINITY; /* rows that do not exist must not prevent skipping */
         state->sum[r] = 0;
     }
     state->done = 0;
@@ -42,28 +44,38 @@ static void end_tile(const mep_forward *c, mep_attention_buffers *w, const task 
     const mep_attention_plan *plan = c->plan;
     mep_tile tile = mep_tile_at(t->first + number, c->call->queries, c->call->keys);
     mep_tile_state *state = &w->state[number];
-    float *out = w->out + number * TILE_ROWS * plan->padded, inverse[TILE_ROWS];
-    for (int64_t r = 0; r < tile.rows; r++) inverse[r] = 1 / state->sum[r];
-    plan->kernels->scale_rows(tile.rows, plan->padded, out, plan->padded, inverse);
+    float *out = w->out + number * TILE_ROWS * plan->padded, factor[TILE_ROWS], lse[TILE_ROWS];
+    for (int64_t r = 0; r < tile.rows; r++)
+        lse[r] = mep_terms_finish(t->source->terms.sink, state->maximum[r], state->sum[r], &factor[r]);
+    plan->kernels->scale_rows(tile.rows, plan->padded, out, plan->padded, factor);
     mep_attention_write_rows(plan, &c->call->out, t->b, t->h, tile.first, tile.rows, 1.0f, out);
-    for (int64_t r = 0; c->call->lse != NULL && r < tile.rows; r++)
-        c->call->lse[t->n * c->call->queries + tile.first + r] = state->maximum[r] + logf(state->sum[r]);
+    if (c->call->lse != NULL)
+        memcpy(c->call->lse + t->n * c->call->queries + tile.first, lse, (size_t)tile.rows * sizeof *lse);
 }
 
-/* Whether the block cannot matter to the tile; sets done when no farther one can. */
+/* Whether the block can be skipped for the tile; sets done where no farther one can matter either. */
 static int negligible(const mep_forward *c, const task *t, mep_tile_state *state, int64_t position, int64_t block)
 {
     const mep_attention_kernels *kernels = c->plan->kernels;
     const mep_source *source = t->source;
     int64_t distance = position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
     if (source->norms == NULL || distance <= 0) return 0;
-    float limit = mep_skip_limit(mep_terms_bound(&source->terms, distance), c->margin);
+    float bound = mep_terms_bound(&source->terms, distance), all = bound, floor[TILE_ROWS], *lowest = state->maximum;
+    if (mep_content_is_present(&source->content)) {
+        for (int64_t r = 0; r < TILE_ROWS; r++)
+            floor[r] = state->maximum[r] - mep_content_row_bound(&state->content, &source->terms, r, distance);
+        lowest = floor;
+        if (source->prefix_norms != NULL) all += mep_content_block_bound(&source->content, &state->content, block, 1);
+        bound += mep_content_block_bound(&source->content, &state->content, block, 0);
+    }
     if (source->prefix_norms != NULL)
-        state->done = kernels->all_below(state->q_norm, source->prefix_norms[block], state->maximum, limit);
-    return state->done || kernels->all_below(state->q_norm, source->norms[block % source->ring], state->maximum, limit);
+        state->done =
+            kernels->all_below(state->q_norm, source->prefix_norms[block], lowest, mep_skip_limit(all, c->margin));
+    return state->done || kernels->all_below(state->q_norm, source->norms[block % source->capacity], lowest,
+                                             mep_skip_limit(bound, c->margin));
 }
 
-/* One tile against blocks last .. first, which are packed from slot 0 on. */
+/* One tile against the blocks last .. first, which are packed from slot 0. */
 static void forward_tile(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t number, int64_t first,
                          int64_t last)
 {
@@ -80,18 +92,24 @@ static void forward_tile(const mep_forward *c, mep_attention_buffers *w, const t
         w->blocks_computed++;
         /* S = Q K^T; S = softmax numerators; out = out rescaled + S V */
         kernels->product(tile.rows, BLOCK_KEYS, units, q, units, 1, kt, BLOCK_KEYS, w->s, BLOCK_KEYS, 0);
-        kernels->softmax(tile.rows, w->s, scale, t->source->terms.bias + block * BLOCK_KEYS - tile.position,
-                         state->maximum, state->sum, rescale);
+        if (mep_content_is_present(&t->source->content)) {
+            const mep_score_rows x = mep_content_block(kernels, &t->source->content, &t->source->terms, &state->content,
+                                                       &tile, block, &w->content);
+            kernels->softmax_terms(tile.rows, w->s, scale, &x, state->maximum, state->sum, rescale);
+        } else {
+            kernels->softmax(tile.rows, w->s, scale, t->source->terms.bias + block * BLOCK_KEYS - tile.position,
+                             state->maximum, state->sum, rescale);
+        }
         kernels->scale_rows(tile.rows, padded, out, padded, rescale);
         kernels->product(tile.rows, padded, BLOCK_KEYS / kernels->pair, w->s, BLOCK_KEYS, 1, v, padded, out, padded, 1);
     }
 }
 
-/* A block of keys that is transposed already, in units. */
+/* Read a block of keys that is stored transposed, into units. */
 static void read_keys(const mep_attention_plan *plan, const mep_source *source, int64_t block, float *out)
 {
     int64_t values = BLOCK_KEYS * plan->padded, size = mep_dtype_size(plan->settings.dtype);
-    const char *from = (const char *)source->keys + block % source->ring * values * size;
+    const char *from = (const char *)source->keys + block % source->capacity * values * size;
     if (plan->kernels->pair == 1 && plan->settings.dtype == MEP_BFLOAT16)
         plan->kernels->from_bf16(values, (const mep_bf16 *)(const void *)from, out);
     else
@@ -103,11 +121,11 @@ static void pack_blocks(const mep_forward *c, mep_attention_buffers *w, const ta
 {
     const mep_source *source = t->source;
     mep_tensor_view k = {.token_stride = source->key_stride}, v = {.token_stride = source->value_stride};
-    memcpy(&k.data, &source->keys, sizeof k.data); /* views are not const; these are only read */
+    memcpy(&k.data, &source->keys, sizeof k.data); /* views are not const, but these are only read */
     memcpy(&v.data, &source->values, sizeof v.data);
     for (int64_t block = first; block <= last; block++) {
         int64_t slot = (block - first) * TILE_ROWS * c->plan->units, left = c->call->keys - block * BLOCK_KEYS;
-        int64_t row = block % source->ring * BLOCK_KEYS, rows = left < BLOCK_KEYS ? left : BLOCK_KEYS;
+        int64_t row = block % source->capacity * BLOCK_KEYS, rows = left < BLOCK_KEYS ? left : BLOCK_KEYS;
         if (source->transposed)
             read_keys(c->plan, source, block, w->kt + slot);
         else
@@ -116,7 +134,8 @@ static void pack_blocks(const mep_forward *c, mep_attention_buffers *w, const ta
     }
 }
 
-/* Whether the call is to stop; the calling thread, number 0, asks. `done` is the fraction of the tasks begun. */
+/* Whether the call is to stop. The calling thread, number 0, reports that the fraction `done` of the tasks has begun.
+ */
 static int is_stopped(const mep_forward *c, double done)
 {
     mep_watch *watch = c->plan->watch;
@@ -149,7 +168,8 @@ mep_status mep_forward_run(const mep_forward *c)
     int64_t heads = plan->settings.heads, all = c->call->batch * heads, size = mep_task_size(tiles, all, FORWARD_TILES);
     int64_t groups = (tiles + size - 1) / size, computed = 0;
     for (int t = 0; t < plan->threads; t++) plan->buffers[t].blocks_computed = 0;
-        /* the longest tasks, those of the last queries, first; on a thread in this order, so that reports only grow */
+        /* The longest tasks, those of the last queries, come first. Each thread takes them in this order, so reports
+         * only grow. */
 #pragma omp parallel for schedule(monotonic : dynamic) num_threads(plan->threads)
     for (int64_t i = 0; i < groups * all; i++) {
         int64_t n = i % all, last = tiles - i / all * size - 1, first = last - size + 1 > 0 ? last - size + 1 : 0;
@@ -166,23 +186,26 @@ mep_status mep_forward_run(const mep_forward *c)
 static mep_source source_of(const mep_attention_plan *plan, const mep_attention_call *call, int64_t n)
 {
     int64_t heads = plan->settings.heads, b = n / heads, h = n % heads, blocks = ceil_div(call->keys, BLOCK_KEYS);
-    int skip = mep_attention_may_skip(plan, h, call->keys);
-    return (mep_source){.keys = mep_attention_row(plan, &call->k, b, h, 0),
-                        .values = mep_attention_row(plan, &call->v, b, h, 0),
+    int64_t kv = mep_kv_head(plan, h), at = (b * plan->kv_heads + kv) * blocks;
+    int skip = mep_attention_may_skip(plan, call, h);
+    return (mep_source){.keys = mep_attention_row(plan, &call->k, b, kv, 0),
+                        .values = mep_attention_row(plan, &call->v, b, kv, 0),
                         .key_stride = call->k.token_stride,
                         .value_stride = call->v.token_stride,
-                        .ring = INT64_MAX,
+                        .capacity = INT64_MAX,
                         .terms = mep_terms_of_head(&plan->terms, h),
-                        .norms = skip ? (float *)plan->block_norm.data + n * blocks : NULL,
-                        .prefix_norms = skip ? (float *)plan->prefix_norm.data + n * blocks : NULL};
+                        .content = mep_attention_content(plan, call, n),
+                        .norms = skip ? (float *)plan->block_norm.data + at : NULL,
+                        .prefix_norms = skip ? (float *)plan->prefix_norm.data + at : NULL};
 }
 
 mep_status mep_attention_plan_forward(mep_attention_plan *plan, const mep_attention_call *call)
 {
+    MEP_TRY(mep_attention_prepare_content(plan, call));
     if (call->queries <= DECODE_QUERIES) return mep_attention_decode(plan, call);
     int64_t all = call->batch * plan->settings.heads;
-    MEP_TRY(mep_attention_norms(plan, &call->k, call->batch, call->keys));
-    MEP_TRY(mep_attention_share(&plan->sources, all, 1, sizeof(mep_source)));
+    MEP_TRY(mep_attention_norms(plan, call));
+    MEP_TRY(mep_attention_reserve(&plan->sources, all, 1, sizeof(mep_source)));
     mep_source *sources = plan->sources.data;
     for (int64_t n = 0; n < all; n++) sources[n] = source_of(plan, call, n);
     const mep_forward pass = {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of tile kernels that fused attention is made of. A tile is up to TILE_ROWS queries against a block of
- * BLOCK_KEYS keys; scores of a tile are S[row * BLOCK_KEYS + key]. One variant a CPU level fills the table
- * (kernels_*.c, all from kernels_body.h); the drivers (forward.c, backward.c, decode.c) are written once above it.
- * docs/kernels.md is the contract.
+ * The table of compute kernels for fused attention. A tile is up to TILE_ROWS queries against a block of BLOCK_KEYS
+ * keys; the scores of a tile are S[row * BLOCK_KEYS + key]. Each CPU level fills one table (kernels_*.c, all from
+ * kernels_body.h); the passes above (forward.c, backward.c, decode.c) are written once. docs/kernels.md is the
+ * contract. Kernels take plain arguments, also more than eight: a struct would have to be written to memory for each
+ * tile.
  *
- * Operands of products are packed in units of 32 bits: a float32, or in the bfloat16 variant a pair of neighbours along
- * the index that the product sums over. Buffers of units are declared as float; C is float32 always.
+ * Operands of products are packed in units of 32 bits: one float32, or in the bfloat16 variant two neighbors along the
+ * index that the product sums over. Buffers of units are declared as float; C is always float32.
  */
 #ifndef MEP_ATTENTION_KERNELS_H
 #define MEP_ATTENTION_KERNELS_H
@@ -19,41 +20,66 @@
 
 enum { TILE_ROWS = 64, BLOCK_KEYS = 64, CHANNEL_MULTIPLE = 16 };
 
+/* What is added to the scores of a tile, and what multiplies its weights. Pointers to terms that are absent are NULL.
+ */
+typedef struct mep_score_rows {
+    const float *bias;         /* of row 0 at key 0 of the block, contiguous in the key; row r at bias - r */
+    const float *gate_queries; /* [rows] */
+    const float *gate_keys;    /* [BLOCK_KEYS]: subtracted; NULL with gate_queries */
+    const float *add;          /* [rows, BLOCK_KEYS] */
+    const float *factor;       /* [rows, BLOCK_KEYS] */
+} mep_score_rows;
+
+/* The other operands of the gradient of a tile with terms. */
+typedef struct mep_score_gradient {
+    const float *lse, *delta; /* [rows] */
+    float *diagonal;          /* laid out like bias; NULL: not wanted */
+    float *scores;            /* out: [rows, BLOCK_KEYS], dS in float32; NULL: not wanted */
+    float *before_factor;     /* out where factor is not NULL: [rows, BLOCK_KEYS], dS / factor */
+} mep_score_gradient;
+
+/* Operands of toeplitz_gradient. */
+typedef struct mep_toeplitz_gradient {
+    int64_t rows, rank, c_row, table_row;
+    const float *c, *table, *g;
+    float *dc, *dtable;
+} mep_toeplitz_gradient;
+
 typedef struct mep_attention_kernels {
     const char *name;
-    int lanes; /* floats a vector */
-    int pair;  /* values a unit: 1 (float32) or 2 (bfloat16) */
+    int lanes; /* floats per vector */
+    int pair;  /* values per unit: 1 (float32) or 2 (bfloat16) */
 
-    /* C[rows x columns] = A B, or += with accumulate; columns a multiple of CHANNEL_MULTIPLE, depth in units, A strided
-     * either way. */
+    /* C[rows x columns] = A B, or += with accumulate. columns is a multiple of CHANNEL_MULTIPLE, depth is in units, and
+     * A can be strided both ways. */
     void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
                     const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate);
 
-    /* Packed rows are [64][units], units a row. transpose: out[unit * 64 + row], for products that sum over channels;
-     * rows are `stride` bytes apart. interleave: units of neighbouring rows, out[row / pair][channel], for products
-     * that sum over rows; NULL where the packed rows serve as they are (float32). */
+    /* Packed rows are [64][units]. transpose: out[unit * 64 + row], for products that sum over channels; rows are
+     * `stride` bytes apart. interleave: units of neighboring rows, out[row / pair][channel], for products that sum over
+     * rows; NULL where the packed rows have that form already (float32). */
     void (*transpose)(int64_t units, const void *rows, int64_t stride, float *out);
     void (*interleave)(int64_t units, const float *rows, float *out);
 
     /* out[r] = dot product of rows a[r], b[r] of `units` units each. */
     void (*row_dots)(int64_t rows, int64_t units, const float *a, const float *b, float *out);
 
-    /* Online softmax of a tile. In: S = q.k; bias: of row 0 at key 0 of the block, contiguous in the key, row r at bias
-     * - r. Out: S = exp(scale S + bias - maximum) in units along the keys, rows still BLOCK_KEYS apart; maximum and sum
-     * brought up to date; rescale[r] = exp(old - new maximum), by which the row's output so far must be multiplied. */
+    /* The online softmax of a tile. In: S = q.k; bias: that of row 0 and the block's key 0, contiguous in the key, with
+     * row r at bias - r. Out: S = exp(scale S + bias - maximum) in units along the keys, rows still BLOCK_KEYS apart;
+     * the new maximum and sum; rescale[r] = exp(old maximum - new maximum), the factor of the row's output so far. */
     void (*softmax)(int64_t rows, float *s, float scale, const float *bias, float *maximum, float *sum, float *rescale);
 
-    /* Row r of o[rows x columns] times factor[r]. */
+    /* Multiply row r of o[rows x columns] by factor[r]. */
     void (*scale_rows)(int64_t rows, int64_t columns, float *o, int64_t o_row, const float *factor);
 
-    /* In: S = q.k, DP = dout.v; P = exp(scale S + bias - lse), dS = P (DP - delta). Out, unit-wise: S = P and DP = dS
+    /* In: S = q.k, DP = dout.v. P = exp(scale S + bias - lse), dS = P (DP - delta). Out, in units: S = P and DP = dS
      * with units along the rows [row / pair][key]; ds = dS with units along the keys, rows BLOCK_KEYS apart (not
      * written where a unit is one value: DP has that form). dS is added to diagonal[- r + key], laid out like bias,
      * unless it is NULL. */
     void (*gradient)(int64_t rows, float *s, float *dp, float *ds, float scale, const float *bias, const float *lse,
                      const float *delta, float *diagonal);
 
-    /* Whether x[r] y - floor[r] < limit for all TILE_ROWS rows. */
+    /* 1 where x[r] y - floor[r] < limit for all TILE_ROWS rows: mep_can_skip (terms.h) for a tile. */
     int (*all_below)(const float *x, float y, const float *floor, float limit);
 
     /* y = factor x, rounded to bfloat16. */
@@ -61,23 +87,41 @@ typedef struct mep_attention_kernels {
 
     void (*from_bf16)(int64_t n, const mep_bf16 *x, float *y);
 
-    /* y[i] = exp(y[i]), each as in softmax; for tests. */
+    /* y[i] = exp(y[i]) by the exponential of softmax; for tests. */
     void (*exponentials)(int64_t n, float *y);
 
-    /* Decoding: one query against the BLOCK_KEYS keys of a block, in steps whose bits are those of product and softmax
-     * on a tile. score_block: s = q.k of a packed query of `units` units and keys [units][BLOCK_KEYS] in units or,
-     * where narrow (and a unit is a value), in bfloat16; returns the largest scale s + bias. softmax with a sum of 0
-     * then makes weights of them. weigh_block: out = the weighted sum of `count` values, rows of `channels` elements,
-     * `stride` elements apart, float32 or, where narrow, bfloat16; weights in units. add_block: the row's sum of
-     * weights, and its output of `columns` channels, times factor, plus the block's. */
+    /* Decoding: one query against the BLOCK_KEYS keys of a block, with the bits of product and softmax on a tile.
+     * score_block: s = q.k of a packed query of `units` units and keys [units][BLOCK_KEYS], in units or, with `narrow`
+     * (where a unit is one value), in bfloat16; returns the largest scale s + bias. softmax with a sum of 0 then makes
+     * weights of them. weigh_block: out = the weighted sum of `count` values, rows of `channels` elements, `stride`
+     * elements apart, bfloat16 with `narrow`, else float32; weights in units. add_block: the row's sum of weights, and
+     * its output of `columns` channels, times factor, plus those of the block. */
     float (*score_block)(int64_t units, const float *q, const void *keys, int narrow, float scale, const float *bias,
                          float *s);
     void (*weigh_block)(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,
                         int narrow, float *out);
     void (*add_block)(int64_t columns, float factor, float block_sum, const float *block, float *sum, float *out);
+
+    /* Score terms. softmax and gradient with them: a score is scale s + bias + gate_queries - gate_keys + add, a weight
+     * exp(score - maximum) factor. highest_score: the largest score of row 0. */
+    void (*softmax_terms)(int64_t rows, float *s, float scale, const mep_score_rows *x, float *maximum, float *sum,
+                          float *rescale);
+    void (*gradient_terms)(int64_t rows, float *s, float *dp, float *ds, float scale, const mep_score_rows *x,
+                           const mep_score_gradient *y);
+    float (*highest_score)(const float *s, float scale, const mep_score_rows *x);
+
+    /* out[r, key] = sum over m < rank of c[r, m] table_m[key - r]: rows of c are c_row apart, table m is `table` + m
+     * table_row, laid out like bias. toeplitz_gradient, with g the gradient of out: dc[r, m] (rows of `rank`) and,
+     * where dtable is not NULL, dtable_m (m table_row apart) are increased by their gradients. */
+    void (*toeplitz)(int64_t rows, int64_t rank, const float *c, int64_t c_row, const float *table, int64_t table_row,
+                     float *out);
+    void (*toeplitz_gradient)(const mep_toeplitz_gradient *x);
+
+    /* row_sums[r] and column_sums[key] += the sums of x [rows, BLOCK_KEYS]. */
+    void (*add_sums)(int64_t rows, const float *x, float *row_sums, float *column_sums);
 } mep_attention_kernels;
 
-/* The variant for a level and the type of the tensors: the highest one that exists at or below it. */
+/* The variant for a CPU level and the tensors' type: the highest one at or below the level. */
 const mep_attention_kernels *mep_attention_kernels_for(mep_cpu_level level, mep_dtype dtype);
 
 extern const mep_attention_kernels mep_attention_kernels_c;

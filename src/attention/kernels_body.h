@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tile kernels, once for every vector width (base/simd.h). The including file defines KERNELS, the name of its
- * table, KERNELS_NAME, and TILE_PAIRS where products are on pairs of bfloat16 (kernels.h); the two arithmetics differ
- * in the few functions of the first section.
+ * The compute kernels, compiled once per vector width (base/simd.h). The including file defines KERNELS, the name of
+ * its table, KERNELS_NAME, and TILE_PAIRS where products are on pairs of bfloat16 (kernels.h). Float32 and bfloat16
+ * differ only in the functions of the first section.
  */
 #include "attention/kernels.h"
 
@@ -13,18 +13,18 @@
 
 enum { VECTORS = BLOCK_KEYS / LANES };
 
-/* ---- Units: what a packed operand is made of ---- */
+/* ---- Units: the elements of a packed operand ---- */
 
 #if defined(TILE_PAIRS)
 enum { PAIR = 2 };
 
-/* A row of a tile as units along the keys: half as many vectors. */
+/* Store a row of a tile as units along the keys: half as many vectors. */
 MEP_INLINE void store_row(float *s, const vf *x)
 {
     for (int n = 0; n < VECTORS; n += 2) vf_store(s + n / 2 * LANES, vf_to_pairs(x[n], x[n + 1]));
 }
 
-/* Two rows as units along the rows. */
+/* Store two rows as units along the rows. */
 MEP_INLINE void store_rows(float *s, const vf (*x)[VECTORS])
 {
     for (int n = 0; n < VECTORS; n++) vf_store(s + n * LANES, vf_interleave(vf_to_pairs(x[0][n], x[1][n])));
@@ -119,7 +119,7 @@ static void scale_rows(int64_t rows, int64_t columns, float *o, int64_t o_row, c
             for (int64_t c = 0; c < columns; c += LANES) vf_store(o + c, vf_load(o + c) * factor[r]);
 }
 
-/* What a tile does between blocks, for one row of decoding: the row's sums so far and those of the next block. */
+/* Add a block to one row of decoding, as a tile does between blocks: to the row's sum of weights and to its output. */
 static void add_block(int64_t columns, float factor, float block_sum, const float *block, float *sum, float *out)
 {
     *sum = multiply_add(block_sum, *sum, factor);
@@ -143,8 +143,8 @@ static void gradient(int64_t rows, float *s, float *dp, float *ds, float scale, 
                 p[i][n] = vf_exp(vf_load(s + at) * scale + (vf_load(bias - r + n * LANES) - lse[r]));
                 d[i][n] = p[i][n] * (vf_load(dp + at) - delta[r]);
                 if (diagonal == NULL) continue;
-                float *place = diagonal - r + n * LANES;
-                vf_store(place, vf_load(place) + d[i][n]);
+                float *sums = diagonal - r + n * LANES;
+                vf_store(sums, vf_load(sums) + d[i][n]);
             }
             if (PAIR > 1 && r < rows) store_row(ds + r * BLOCK_KEYS, d[i]);
         }
@@ -174,7 +174,9 @@ static void to_bf16(int64_t n, float factor, const float *x, mep_bf16 *y)
     for (; i < n; i++) y[i] = mep_bf16_from_float(x[i] * factor);
 }
 
-/* exp(x), for tests of its error. */
+#include "attention/terms_body.h"
+
+/* For tests of its error. */
 static void exponentials(int64_t n, float *y)
 {
     for (int64_t i = 0; i < n; i++) y[i] = vf_exp(vf_set(y[i]))[0];
@@ -198,4 +200,10 @@ const mep_attention_kernels KERNELS = {
     .score_block = score_block,
     .weigh_block = weigh_block,
     .add_block = add_block,
+    .softmax_terms = softmax_terms,
+    .gradient_terms = gradient_terms,
+    .highest_score = highest_score,
+    .toeplitz = toeplitz,
+    .toeplitz_gradient = toeplitz_gradient,
+    .add_sums = add_sums,
 };

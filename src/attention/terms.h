@@ -25,17 +25,33 @@ extern "C" {
  * the biases of a row of scores are contiguous in the key, and those of the next query begin one value earlier.
  * Distances below 0 (keys of the future, and padding after the last key) read -inf: the causal mask is part of the
  * table. */
+/* Tables of values of the distance, `rank` of them, that queries combine with weights of their own. They are reversed
+ * like the table of biases, but read 0 where they have no value. */
+typedef struct mep_toeplitz {
+    int64_t heads, rank, extent; /* distances 0 .. extent - 1 */
+    int64_t row;                 /* floats of one table */
+    float *tables;               /* [heads, rank, row] */
+    float *largest;              /* [heads, rank]: largest magnitude */
+} mep_toeplitz;
+
 typedef struct mep_terms {
     int64_t heads, distances; /* sizes that there is room for */
     int64_t head_size;        /* floats of one head in `reversed` */
-    float *reversed;          /* [heads, head_size] */
+    float *reversed;          /* [heads, head_size]: table + max_m log K_m, -inf beyond the window */
     float *far_bias;          /* [heads, distances] */
+    float *sink;              /* [heads]: -inf where there is none */
+    mep_toeplitz bank;        /* of all heads: heads is 1 */
+    mep_toeplitz ratios;      /* K_m / max_n K_n */
 } mep_terms;
 
 /* One head's terms. */
 typedef struct mep_head_terms {
     const float *bias;     /* bias[-d] at distance d >= 0; -inf at bias[1] .. bias[BLOCK_KEYS] */
     const float *far_bias; /* [d]: the largest bias at distances >= d */
+    float sink;
+    int64_t rank, extent, bank_row, kernels, ratio_row;
+    const float *bank, *ratios; /* table m at distance d: bank[m bank_row - d] */
+    const float *largest;       /* [rank]: of the bank */
 } mep_head_terms;
 
 /* MEP_ERROR_NUMERIC, MEP_ERROR_ARGUMENT where the terms cannot be used with so many heads. terms may be NULL. */
@@ -45,14 +61,22 @@ mep_status mep_terms_check(const mep_attention_terms *terms, int64_t heads);
 mep_status mep_terms_reserve(mep_terms *prepared, int64_t heads, int64_t distances);
 void mep_terms_free(mep_terms *prepared);
 
-/* Prepare terms that mep_terms_check accepts; NULL: none. Distances that the table does not have are masked. */
-void mep_terms_prepare(mep_terms *prepared, const mep_attention_terms *terms);
+/* Prepare terms that mep_terms_check accepts; NULL: none. Distances that a table does not have are masked. On failure
+ * (MEP_ERROR_MEMORY) what was prepared before is kept. */
+mep_status mep_terms_prepare(mep_terms *prepared, const mep_attention_terms *terms);
 
 mep_head_terms mep_terms_of_head(const mep_terms *prepared, int64_t head);
 
-/* Floats of one head's reversed table, and the address of its distance 0: for other tables of the same layout. */
+/* Floats of one head's reversed table, and the address of its distance 0: for other tables of the same layout. The same
+ * for one table of a mep_toeplitz. */
 int64_t mep_terms_head_size(int64_t distances);
 float *mep_terms_origin(int64_t distances, float *reversed);
+int64_t mep_toeplitz_row(int64_t extent);
+float *mep_toeplitz_origin(int64_t extent, float *table);
+
+/* The end of an online softmax: lse of a row of which the largest score and the sum of weights relative to it are
+ * known, and by what its output so far is multiplied. The sink joins the sum here. */
+float mep_terms_finish(float sink, float maximum, float sum, float *factor);
 
 /* ---- The skip test ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the system tells: the processor, and the memory of this process.
+ * What the system reports about the CPU and the memory of this process.
  */
 #include <math.h>
 #include <stdio.h>
@@ -10,9 +10,9 @@
 #include <malloc.h>
 #endif
 
-#include "bench/parts.h"
+#include "bench/conditions.h"
 
-/* The text behind "KEY ... :" of the first such line of a file; 0 where there is none. */
+/* Find the first line "KEY...: TEXT" of a file. Returns 0 if there is none. */
 static int find_line(const char *path, const char *key, char *text, size_t size)
 {
     char line[512];
@@ -30,7 +30,7 @@ static int find_line(const char *path, const char *key, char *text, size_t size)
     return found;
 }
 
-/* Bytes in a line of /proc/self/status ("VmHWM:  1234 kB"). */
+/* The bytes of a line of /proc/self/status, for example "VmHWM:  1234 kB". */
 static double status_bytes(const char *key)
 {
     char text[64];
@@ -40,7 +40,7 @@ static double status_bytes(const char *key)
 double mep_bench_memory_begin(void)
 {
 #if defined(__GLIBC__)
-    malloc_trim(0); /* freed memory that malloc keeps would hide what is taken next */
+    malloc_trim(0); /* free memory that malloc keeps would hide later allocations */
 #endif
     FILE *file = fopen("/proc/self/clear_refs", "w");
     if (file == NULL) return (double)NAN;

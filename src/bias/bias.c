@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of a mep_bias: creation from a spec, its named parameters, their initial values and ranges.
+ * Creates and destroys a mep_bias: its named parameters, their initial values and ranges.
  */
 #include "bias/bias.h"
 
@@ -11,102 +11,133 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "bias/position.h"
 
 /* ---- The list of parameters ---- */
 
-/* The name of a term in names of parameters: that of its kernel, with "_2" where it is the second of its kind. */
-static void term_name(const mep_bias *bias, int index, char name[24])
+/* A term's number among those of its kernel, from 1. */
+static int number_of(const mep_bias *bias, int index)
 {
     int number = 1;
-    for (int i = 0; i < index; i++) number += bias->terms[i].kernel == bias->terms[index].kernel;
-    if (number == 1)
-        snprintf(name, 24, "%s", bias->terms[index].kernel->name);
-    else
-        snprintf(name, 24, "%s_%d", bias->terms[index].kernel->name, number);
+    for (int m = 0; m < index; m++) number += bias->spec.terms[m].kernel == bias->spec.terms[index].kernel;
+    return number;
 }
 
-/* Append a parameter [rows, heads], or [heads] where rows is 0. Its name is in place already. */
-static mep_status add_entry(mep_bias *bias, mep_bias_entry entry, int64_t rows)
+/* Append a parameter; the bias takes ownership of its name. */
+static mep_status add_entry(mep_bias *bias, mep_bias_entry entry, const int64_t shape[2])
 {
-    int64_t size = 0;
-    MEP_TRY(mep_multiply(rows == 0 ? 1 : rows, bias->heads, 1, &size));
-    entry.info = (mep_bias_param){.ndim = rows == 0 ? 1 : 2, .shape = {rows, bias->heads}, .size = size};
-    if (rows == 0) entry.info.shape[0] = bias->heads, entry.info.shape[1] = 1;
-    entry.info.offset = bias->value_count;
-    bias->value_count += size;
-    mep_bias_entry *place = &bias->entries[bias->entry_count++];
-    *place = entry;
-    place->info.name = place->name;
+    mep_bias_param info = {.name = entry.name, .shape = {1, 1}, .offset = bias->value_count};
+    for (; info.ndim < 2 && shape[info.ndim] > 0; info.ndim++) info.shape[info.ndim] = shape[info.ndim];
+    entry.info = info;
+    mep_bias_entry *added = &bias->entries[bias->entry_count++];
+    *added = entry;
+    MEP_TRY(mep_multiply(info.shape[0], info.shape[1], 1, &added->info.size));
+    if (added->info.size > INT64_MAX - bias->value_count)
+        return mep_fail(MEP_ERROR_MEMORY, "the parameters of the bias %s are too many", bias->canonical);
+    bias->value_count += added->info.size;
     return MEP_OK;
 }
 
-static mep_status add_term_entries(mep_bias *bias, int index)
+/* Append the learned parameters of a term: KERNEL.NAME, and KERNEL_2.NAME of the second term of a kernel. */
+static mep_status add_term_entries(mep_bias *bias, int index, int64_t *offsets)
 {
     mep_term *term = &bias->terms[index];
-    char owner[24];
-    term_name(bias, index, owner);
-    int count = mep_kernel_param_count(term->kernel, bias->spec.learn_slopes);
-    for (int i = 0; i < count; i++) {
+    char number[16] = "";
+    if (number_of(bias, index) > 1) snprintf(number, sizeof number, "_%d", number_of(bias, index));
+    for (int i = 0; i < mep_kernel_param_count(term->kernel); i++) {
         const mep_kernel_param *param = &term->kernel->params[i];
+        const int64_t shape[2] = {mep_kernel_dimension(param, 0, term->options, term->heads),
+                                  mep_kernel_dimension(param, 1, term->options, term->heads)};
+        offsets[i] = -1;
+        if (!mep_kernel_learns(param, bias->spec.learn)) continue;
+        offsets[i] = bias->value_count;
+        bias->learns[index] = 1;
         mep_bias_entry entry = {.min = param->min, .max = param->max, .term = index, .param = i};
-        snprintf(entry.name, sizeof entry.name, "%s.%s", owner, param->name);
-        MEP_TRY(add_entry(bias, entry, param->rows_option == 0 ? 0 : (int64_t)term->options[param->rows_option - 1]));
+        MEP_TRY(mep_format(&entry.name, "%s%s.%s", term->kernel->name, number, param->name));
+        MEP_TRY(add_entry(bias, entry, shape));
     }
     return MEP_OK;
 }
 
-static mep_status add_entries(mep_bias *bias)
+/* Append the parameter "weights" if the weights of the mixture are learned. */
+static mep_status add_weights(mep_bias *bias)
 {
-    for (int m = 0; m < bias->spec.count; m++) MEP_TRY(add_term_entries(bias, m));
-    mep_bias_entry weights = {.name = "weights", .min = -MEP_PARAM_MAX, .max = MEP_PARAM_MAX, .term = -1};
-    return bias->spec.learn_weights ? add_entry(bias, weights, bias->spec.count) : MEP_OK;
+    const int64_t shape[2] = {bias->spec.count, bias->heads};
+    mep_bias_entry entry = {.min = -MEP_PARAM_MAX, .max = MEP_PARAM_MAX, .term = -1};
+    bias->weights_offset = -1;
+    if ((bias->spec.learn & MEP_LEARN_WEIGHTS) == 0) return MEP_OK;
+    bias->weights_offset = bias->value_count;
+    MEP_TRY(mep_copy_string(&entry.name, "weights"));
+    return add_entry(bias, entry, shape);
 }
 
 /* ---- Creation ---- */
 
 static void set_terms(mep_bias *bias)
 {
-    for (int m = 0; m < bias->spec.count; m++) {
-        mep_term *term = &bias->terms[m];
-        term->kernel = bias->spec.terms[m].kernel;
-        memcpy(term->options, bias->spec.terms[m].options, sizeof term->options);
-        term->heads = bias->heads;
-        term->head_dim = bias->head_dim;
-    }
+    for (int m = 0; m < bias->spec.count; m++)
+        bias->terms[m] = (mep_term){.kernel = bias->spec.terms[m].kernel,
+                                    .heads = bias->heads,
+                                    .head_dim = bias->head_dim,
+                                    .options = mep_spec_options(&bias->spec, m)};
 }
 
-static mep_status build(mep_bias *bias, const char *spec)
+/* The list of parameters, and the vector of their values. */
+static mep_status make_params(mep_bias *bias)
 {
-    MEP_TRY(mep_spec_parse(&bias->spec, spec));
+    int64_t most = 0;
+    for (int m = 0; m < bias->spec.count; m++) most += mep_kernel_param_count(bias->terms[m].kernel);
+    MEP_TRY(MEP_ALLOC(&bias->entries, most + 1));
+    MEP_TRY(MEP_ALLOC(&bias->offsets, most));
+    int64_t *offsets = bias->offsets;
+    for (int m = 0; m < bias->spec.count; m++) {
+        bias->terms[m].offsets = offsets;
+        MEP_TRY(add_term_entries(bias, m, offsets));
+        offsets += mep_kernel_param_count(bias->terms[m].kernel);
+    }
+    MEP_TRY(add_weights(bias));
+    MEP_TRY(MEP_ALLOC(&bias->params, bias->value_count));
+    for (int m = 0; m < bias->spec.count; m++) bias->terms[m].params = bias->params;
+    return MEP_OK;
+}
+
+/* The memory of everything that is computed from the parameters. */
+static mep_status make_derived(mep_bias *bias)
+{
+    int64_t size = 0, derived = 0;
+    for (int m = 0; m < bias->spec.count; m++) derived += bias->terms[m].kernel->derived;
+    MEP_TRY(mep_multiply(bias->spec.count, bias->heads, 1, &size));
+    MEP_TRY(MEP_ALLOC(&bias->weights, size));
+    MEP_TRY(MEP_ALLOC(&bias->log_weights, size));
+    MEP_TRY(mep_multiply(derived, bias->heads, 1, &size));
+    MEP_TRY(MEP_ALLOC(&bias->derived, size));
+    double *values = bias->derived;
+    for (int m = 0; m < bias->spec.count; m++) {
+        bias->terms[m].derived = values;
+        values += bias->terms[m].kernel->derived * bias->heads;
+    }
+    return MEP_OK;
+}
+
+/* The bias of a parsed mixture, which it copies. */
+static mep_status build(mep_bias *bias, const mep_spec *spec)
+{
+    MEP_TRY(mep_spec_copy(&bias->spec, spec));
     MEP_TRY(mep_spec_canonical(&bias->spec, &bias->canonical));
     set_terms(bias);
-    MEP_TRY(add_entries(bias));
-    int64_t size = 0;
-    MEP_TRY(mep_multiply(bias->spec.count, bias->heads, 1, &size));
-    MEP_TRY(mep_alloc(&bias->slopes, bias->heads, sizeof *bias->slopes));
-    MEP_TRY(mep_alloc(&bias->rates, size, sizeof *bias->rates));
-    MEP_TRY(mep_alloc(&bias->weights, size, sizeof *bias->weights));
-    MEP_TRY(mep_alloc(&bias->log_weights, size, sizeof *bias->log_weights));
-    MEP_TRY(mep_alloc(&bias->params, bias->value_count, sizeof *bias->params));
-    MEP_TRY(mep_alibi_slopes(bias->heads, bias->slopes));
-    for (int m = 0; m < bias->spec.count; m++) bias->terms[m].rate = bias->rates + m * bias->heads;
-    for (int i = 0; i < bias->entry_count; i++) {
-        const mep_bias_entry *entry = &bias->entries[i];
-        if (entry->term >= 0) bias->terms[entry->term].param[entry->param] = bias->params + entry->info.offset;
-    }
+    MEP_TRY(make_params(bias));
+    MEP_TRY(make_derived(bias));
     mep_bias_init(bias, 0);
     return MEP_OK;
 }
 
-mep_status mep_bias_create(mep_bias **bias, const char *spec, int64_t heads, int64_t head_dim)
+static mep_status create(mep_bias **bias, const mep_spec *spec, int64_t heads, int64_t head_dim)
 {
-    MEP_REQUIRE(bias, spec);
-    *bias = NULL;
     if (heads < 1 || head_dim < 1)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "a bias needs at least 1 head and 1 channel a head, but was given %lld and %lld",
+                        "a bias needs at least 1 head and 1 channel per head, but was given %lld and %lld",
                         (long long)heads, (long long)head_dim);
-    MEP_TRY(mep_alloc(bias, 1, sizeof **bias));
+    MEP_TRY(MEP_ALLOC(bias, 1));
     (*bias)->heads = heads;
     (*bias)->head_dim = head_dim;
     mep_status status = build(*bias, spec);
@@ -114,21 +145,44 @@ mep_status mep_bias_create(mep_bias **bias, const char *spec, int64_t heads, int
     return status;
 }
 
+mep_status mep_bias_create(mep_bias **bias, const char *spec, int64_t heads, int64_t head_dim)
+{
+    MEP_REQUIRE(bias, spec);
+    *bias = NULL;
+    mep_spec parsed;
+    MEP_TRY(mep_spec_parse(&parsed, spec));
+    mep_status status = create(bias, &parsed, heads, head_dim);
+    mep_spec_free(&parsed);
+    return status;
+}
+
+mep_status mep_bias_create_from(mep_bias **bias, const mep_position *position, int64_t heads, int64_t head_dim)
+{
+    MEP_REQUIRE(bias, position);
+    *bias = NULL;
+    if (position->kind != MEP_POSITION_BIAS)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the position encoding \"%s\" is not a distance bias", position->spec);
+    return create(bias, &position->mixture, heads, head_dim);
+}
+
 void mep_bias_destroy(mep_bias **bias)
 {
     if (bias == NULL || *bias == NULL) return;
+    for (int i = 0; i < (*bias)->entry_count; i++) mep_free(&(*bias)->entries[i].name);
+    mep_spec_free(&(*bias)->spec);
     mep_free(&(*bias)->canonical);
-    mep_free(&(*bias)->slopes);
-    mep_free(&(*bias)->rates);
+    mep_free(&(*bias)->derived);
     mep_free(&(*bias)->weights);
     mep_free(&(*bias)->log_weights);
+    mep_free(&(*bias)->entries);
+    mep_free(&(*bias)->offsets);
     mep_free(&(*bias)->params);
     mep_free(bias);
 }
 
 /* ---- Values ---- */
 
-/* The share of each term in a mixture of fixed weights. */
+/* The weight of a term in a mixture of fixed weights, which sum to 1. */
 static double fixed_weight(const mep_bias *bias, int term)
 {
     double sum = 0.0;
@@ -149,11 +203,10 @@ static void softmax_weights(mep_bias *bias, const double *x, int64_t head)
     }
 }
 
-/* Compute rates and weights from the parameters. */
+/* Compute everything that depends on the parameters. */
 static void refresh(mep_bias *bias)
 {
-    const double *learned =
-        bias->spec.learn_weights ? bias->params + bias->entries[bias->entry_count - 1].info.offset : NULL;
+    const double *learned = bias->weights_offset < 0 ? NULL : bias->params + bias->weights_offset;
     for (int64_t h = 0; learned != NULL && h < bias->heads; h++) softmax_weights(bias, learned, h);
     for (int m = 0; m < bias->spec.count; m++) {
         const mep_term *term = &bias->terms[m];
@@ -162,10 +215,7 @@ static void refresh(mep_bias *bias)
             bias->weights[m * bias->heads + h] = weight;
             bias->log_weights[m * bias->heads + h] = log(weight);
         }
-        const double *log_c = term->kernel->has_slope ? term->param[0] : NULL;
-        for (int64_t h = 0; term->kernel->has_slope && h < bias->heads; h++)
-            term->rate[h] = (log_c == NULL ? term->options[MEP_OPTION_C] : exp(log_c[h])) *
-                            pow(bias->slopes[h], term->options[MEP_OPTION_BIAS_MAX] / MEP_ALIBI_BIAS_MAX);
+        if (term->kernel->prepare != NULL) term->kernel->prepare(term, term->derived);
     }
 }
 
@@ -224,7 +274,7 @@ void mep_bias_constrain(const mep_bias *bias, float *values)
     }
 }
 
-/* ---- Questions ---- */
+/* ---- Properties ---- */
 
 const char *mep_bias_spec(const mep_bias *bias)
 {
@@ -248,8 +298,8 @@ mep_status mep_bias_get_param(const mep_bias *bias, int64_t index, mep_bias_para
 {
     MEP_REQUIRE(bias, param);
     if (index < 0 || index >= bias->entry_count)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the bias %s has %d parameters; there is no number %lld", bias->canonical,
-                        bias->entry_count, (long long)index);
+        return mep_fail(MEP_ERROR_ARGUMENT, "the bias %s has %d parameters; there is no parameter %lld",
+                        bias->canonical, bias->entry_count, (long long)index);
     *param = bias->entries[index].info;
     return MEP_OK;
 }

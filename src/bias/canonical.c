@@ -1,34 +1,52 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The canonical form of a spec: sorted terms, smallest weight 1, defaults left out; the name where a mixture has one.
+ * The canonical form of a spec: terms are sorted, the smallest weight is 1, and default options are omitted. A mixture
+ * that has a name is written by its name.
  */
 #include "bias/spec.h"
-
-#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/number.h"
+#include "base/string_builder.h"
 
-enum { TERM_SIZE = 128 };
-
-static void print_term(char text[TERM_SIZE], const mep_spec_term *term)
+static mep_status add_number(mep_string_builder *t, double value)
 {
     char number[MEP_NUMBER_SIZE];
-    text[0] = '\0';
+    mep_number_print(number, value);
+    return mep_string_add(t, "%s", number);
+}
+
+static mep_status add_term(mep_string_builder *t, const mep_spec *spec, int index)
+{
+    const mep_spec_term *term = &spec->terms[index];
+    const double *options = mep_spec_options(spec, index);
+    if (index > 0) MEP_TRY(mep_string_add(t, " + "));
     if (term->weight != 1.0) {
-        mep_number_print(number, term->weight);
-        strcat(strcat(text, number), "*");
+        MEP_TRY(add_number(t, term->weight));
+        MEP_TRY(mep_string_add(t, "*"));
     }
-    strcat(text, term->kernel->name);
+    MEP_TRY(mep_string_add(t, "%s", term->kernel->name));
     const char *before = ":";
-    for (int i = 0; term->kernel->options[i].name != NULL; i++) {
+    for (int i = 0; i < mep_kernel_option_count(term->kernel); i++) {
         const mep_kernel_option *option = &term->kernel->options[i];
-        if (term->options[i] == option->value) continue;
-        mep_number_print(number, term->options[i]);
-        strcat(strcat(strcat(strcat(text, before), option->name), "="), number);
+        if (options[i] == option->value) continue;
+        MEP_TRY(mep_string_add(t, "%s%s=", before, option->name));
+        MEP_TRY(add_number(t, options[i]));
         before = ",";
     }
+    return MEP_OK;
+}
+
+static mep_status add_learn(mep_string_builder *t, int learn)
+{
+    const char *before = "/learn=";
+    for (const mep_learn_item *item = mep_learn_items; item->name != NULL; item++) {
+        if ((learn & item->bit) == 0) continue;
+        MEP_TRY(mep_string_add(t, "%s%s", before, item->name));
+        before = ",";
+    }
+    return MEP_OK;
 }
 
 static int same_mixture(const mep_spec *a, const mep_spec *b)
@@ -37,8 +55,8 @@ static int same_mixture(const mep_spec *a, const mep_spec *b)
     for (int i = 0; i < a->count; i++) {
         const mep_spec_term *s = &a->terms[i], *t = &b->terms[i];
         if (s->kernel != t->kernel || s->weight != t->weight) return 0;
-        for (int o = 0; o < MEP_KERNEL_OPTIONS; o++)
-            if (s->options[o] != t->options[o]) return 0;
+        for (int o = 0; o < mep_kernel_option_count(s->kernel); o++)
+            if (mep_spec_options(a, i)[o] != mep_spec_options(b, i)[o]) return 0;
     }
     return 1;
 }
@@ -47,28 +65,29 @@ static int same_mixture(const mep_spec *a, const mep_spec *b)
 static mep_status find_name(const mep_spec *spec, const char **name)
 {
     *name = NULL;
-    for (const mep_named_mixture *named = mep_named_mixtures; named->name != NULL; named++) {
+    for (const mep_named_mixture *named = mep_named_mixtures; named->name != NULL && *name == NULL; named++) {
         mep_spec mixture;
         MEP_TRY(mep_spec_parse(&mixture, named->mixture));
-        if (!same_mixture(spec, &mixture)) continue;
-        *name = named->name;
-        return MEP_OK;
+        if (same_mixture(spec, &mixture)) *name = named->name;
+        mep_spec_free(&mixture);
     }
     return MEP_OK;
 }
 
-mep_status mep_spec_canonical(const mep_spec *spec, char **text)
+static mep_status print(mep_string_builder *t, const mep_spec *spec)
 {
-    char mixture[MEP_SPEC_TERMS * (TERM_SIZE + 3)] = "", term[TERM_SIZE];
     const char *name = NULL;
     MEP_TRY(find_name(spec, &name));
-    for (int i = 0; name == NULL && i < spec->count; i++) {
-        print_term(term, &spec->terms[i]);
-        strcat(strcat(mixture, i == 0 ? "" : " + "), term);
-    }
-    const char *learn = spec->learn_weights && spec->learn_slopes ? "/learn=weights,slopes"
-                        : spec->learn_weights                     ? "/learn=weights"
-                        : spec->learn_slopes                      ? "/learn=slopes"
-                                                                  : "";
-    return mep_format(text, "%s%s", name == NULL ? mixture : name, learn);
+    if (name != NULL) MEP_TRY(mep_string_add(t, "%s", name));
+    for (int i = 0; name == NULL && i < spec->count; i++) MEP_TRY(add_term(t, spec, i));
+    return add_learn(t, spec->learn);
+}
+
+mep_status mep_spec_canonical(const mep_spec *spec, char **canonical)
+{
+    mep_string_builder t = {.text = NULL};
+    mep_status status = print(&t, spec);
+    if (status != MEP_OK) mep_free(&t.text);
+    *canonical = t.text;
+    return status;
 }

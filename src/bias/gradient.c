@@ -10,27 +10,23 @@
 #include "bias/bias.h"
 #include "bias/table.h"
 
-/* What one distance adds. share [terms, heads] is scratch. */
+/* Add the contribution of one distance. values and upstream [terms, heads] are scratch. */
 static void add_distance(const mep_bias *bias, double distance, int64_t length, const double *dtable, double *values,
-                         double *share, double *dparams)
+                         double *upstream, double *dparams)
 {
     int64_t heads = bias->heads;
-    double *dweights = bias->spec.learn_weights ? dparams + bias->entries[bias->entry_count - 1].info.offset : NULL;
+    double *dweights = bias->weights_offset < 0 ? NULL : dparams + bias->weights_offset;
     mep_bias_log_values(bias, distance, values);
     for (int64_t h = 0; h < heads; h++) {
-        double upstream = dtable[h * length + (int64_t)distance];
-        mep_bias_share(bias, h, values, share);
+        double dbias = dtable[h * length + (int64_t)distance];
+        mep_bias_responsibilities(bias, h, values, upstream);
         for (int64_t at = h; at < bias->spec.count * heads; at += heads) {
-            if (dweights != NULL) dweights[at] += upstream * (share[at] - bias->weights[at]);
-            share[at] *= upstream;
+            if (dweights != NULL) dweights[at] += dbias * (upstream[at] - bias->weights[at]);
+            upstream[at] *= dbias;
         }
     }
-    for (int m = 0; m < bias->spec.count; m++) {
-        double *grad[MEP_KERNEL_PARAMS] = {NULL};
-        for (int i = 0; i < bias->entry_count; i++)
-            if (bias->entries[i].term == m) grad[bias->entries[i].param] = dparams + bias->entries[i].info.offset;
-        if (grad[0] != NULL) bias->terms[m].kernel->gradient(&bias->terms[m], distance, share + m * heads, grad);
-    }
+    for (int m = 0; m < bias->spec.count; m++)
+        if (bias->learns[m]) bias->terms[m].kernel->gradient(&bias->terms[m], distance, upstream + m * heads, dparams);
 }
 
 mep_status mep_bias_table_backward_with(const mep_bias *bias, int64_t length, const double *dtable, double *dparams,
@@ -38,8 +34,8 @@ mep_status mep_bias_table_backward_with(const mep_bias *bias, int64_t length, co
 {
     MEP_TRY(mep_bias_check_length(length));
     if (bias->value_count == 0) return MEP_OK;
-    double *share = scratch + bias->spec.count * bias->heads;
-    for (int64_t d = 0; d < length; d++) add_distance(bias, (double)d, length, dtable, scratch, share, dparams);
+    double *upstream = scratch + bias->spec.count * bias->heads;
+    for (int64_t d = 0; d < length; d++) add_distance(bias, (double)d, length, dtable, scratch, upstream, dparams);
     return MEP_OK;
 }
 
@@ -48,7 +44,7 @@ mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length, const d
     MEP_REQUIRE(bias, dtable);
     if (bias->value_count > 0) MEP_REQUIRE(dparams);
     double *scratch;
-    MEP_TRY(mep_alloc(&scratch, mep_bias_scratch(bias), sizeof *scratch));
+    MEP_TRY(MEP_ALLOC(&scratch, mep_bias_scratch(bias)));
     mep_status status = mep_bias_table_backward_with(bias, length, dtable, dparams, scratch);
     mep_free(&scratch);
     return status;

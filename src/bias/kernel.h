@@ -1,63 +1,87 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a kernel of the distance is: one `const mep_kernel` in a file of its own, listed in kernels.c. A kernel computes
- * the logarithm of its value, one distance for all heads at a time, and knows nothing of mixtures, tables or attention.
+ * A kernel of the distance: one `const mep_kernel` in a file of its own, listed in kernels.c. A kernel computes the
+ * logarithm of its value, for one distance and all heads at a time. It knows nothing of mixtures, tables or attention.
  *
- * A term is one kernel at its place in one bias: its options, slopes and learned parameters.
+ * A term is one kernel in one bias, with its options and learned parameters.
  */
 #ifndef MEP_BIAS_KERNEL_H
 #define MEP_BIAS_KERNEL_H
 
+#include <stddef.h>
 #include <stdint.h>
-
-enum { MEP_KERNEL_OPTIONS = 2, MEP_KERNEL_PARAMS = 2 };
 
 typedef struct mep_kernel mep_kernel;
 
-/* An option in a spec: "c" in "exp:c=0.5". A name of NULL ends the list. */
+/* An option in a spec: "c" in "exp:c=0.5". */
 typedef struct mep_kernel_option {
     const char *name;
     double value; /* default */
     double min, max;
-    int integer; /* 1: only whole numbers */
+    int integer; /* 1: only integers */
 } mep_kernel_option;
 
-/* A learned parameter; values outside [min, max] are moved to its ends. A name of NULL ends the list. Every range is
- * finite, so that the bias is finite, in float32 too, at any distance up to 2^31. */
+/* Bits for what "/learn=" can request. */
+enum { MEP_LEARN_WEIGHTS = 1, MEP_LEARN_SLOPES = 2 };
+
+/* One dimension of a parameter's shape is a number, or one of these. */
+enum {
+    MEP_DIMENSION_NONE = 0,   /* the shape ends here */
+    MEP_DIMENSION_HEADS = -1, /* the number of heads */
+    MEP_DIMENSION_OPTION = -2 /* the value of option n: MEP_DIMENSION_OPTION - n */
+};
+
+/* A learned parameter. Values outside [min, max] are moved to the nearest end. Every range is finite, so that the bias
+ * is finite, in float32 too, at any distance up to 2^31. */
 typedef struct mep_kernel_param {
     const char *name;
-    int rows_option; /* 0: the shape is [heads]; n: it is [value of option n-1, heads] */
+    int64_t shape[2]; /* {MEP_DIMENSION_HEADS}, {32}, {32, MEP_DIMENSION_HEADS}, {MEP_DIMENSION_NONE} for one value */
     double min, max;
+    int learn;           /* 0: always learned; otherwise learned only if "/learn=" requests this bit */
+    const char *initial; /* the initial value, for the documents: LaTeX and text */
+    const char *python;  /* the same as a tensor of PyTorch, from the kernel `k` and `shape` */
 } mep_kernel_param;
 
 typedef struct mep_term {
     const mep_kernel *kernel;
-    double options[MEP_KERNEL_OPTIONS];
     int64_t heads, head_dim;
-    double *rate;                           /* [heads]: c s_h^(bias_max/8), where the kernel has a slope */
-    const double *param[MEP_KERNEL_PARAMS]; /* values of its parameters; NULL where they are not learned */
+    const double *options;  /* in the order of kernel->options */
+    const double *params;   /* the vector of all learned values of the bias */
+    const int64_t *offsets; /* of each parameter of the kernel in that vector; -1: it is not learned here */
+    double *derived;        /* [kernel->derived, heads]: what kernel->prepare computed */
 } mep_term;
 
 struct mep_kernel {
     const char *name;
-    const char *help; /* one line: the formula */
-    int has_slope;    /* 1: options are those of MEP_OPTIONS_SLOPE, params[0] is "log_c", only with learn=slopes */
-    mep_kernel_option options[MEP_KERNEL_OPTIONS + 1];
-    mep_kernel_param params[MEP_KERNEL_PARAMS + 1];
+    const char *help;    /* the formula of log K, one line of text */
+    const char *formula; /* the same in LaTeX */
 
-    /* What is wrong with a set of options whose ranges are right, or NULL; the function may be NULL. */
+    /* The body of a Python function of (k, d) that returns log K [heads, length]: d is float64 [length], `k` has what
+     * src/io/python/modeling_mep.py gives a kernel: options, heads, head_dim, parameter(), column(), slopes() and
+     * rate(). */
+    const char *python;
+
+    const mep_kernel_option *options; /* ended by a name of NULL; NULL where there are none */
+    const mep_kernel_param *params;   /* likewise */
+    int derived;                      /* values per head that `prepare` computes */
+
+    /* Returns an error message for options that are valid one by one but not together, else NULL. May be NULL. */
     const char *(*check)(const double *options);
 
-    /* Initial value number `place` of parameter `param`. Random ones are drawn from (seed, stream, place). */
-    double (*init)(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t place);
+    /* Returns initial value number `index` of parameter `param`. Random values are drawn from (seed, stream, index). */
+    double (*init)(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t index);
+
+    /* Compute `derived` from options and parameters; called whenever the parameters have changed. */
+    void (*prepare)(const mep_term *term, double *derived);
 
     /* out[h] = log K_h(distance). */
     void (*log_value)(const mep_term *term, double distance, double *out);
 
-    /* grad[p] of the shape of parameter p: += upstream[h] * d log K_h(distance) / d param. */
-    void (*gradient)(const mep_term *term, double distance, const double *upstream, double *const *grad);
+    /* For each learned parameter p: += upstream[h] * d log K_h(distance) / dp, in the vector `grad`, which is laid out
+     * as term->params (mep_term_gradient). */
+    void (*gradient)(const mep_term *term, double distance, const double *upstream, double *grad);
 
-    /* out[h] >= log K_h(d) for every whole d in [from, to]. NULL: K never rises, so that its value at `from` is the
+    /* out[h] >= log K_h(d) for every integer d in [from, to]. NULL: K never rises, so its value at `from` is the
      * bound. */
     void (*sup)(const mep_term *term, double from, double to, double *out);
 };
@@ -68,24 +92,36 @@ extern const mep_kernel *const mep_kernels[];
 /* The kernel of this name, `length` characters long, or NULL. */
 const mep_kernel *mep_kernel_find(const char *name, int64_t length);
 
-/* Number of parameters that the kernel has in a bias with or without learned slopes. */
-int mep_kernel_param_count(const mep_kernel *kernel, int learn_slopes);
+int mep_kernel_option_count(const mep_kernel *kernel);
+int mep_kernel_param_count(const mep_kernel *kernel);
 
-/* mep_kernel.init of the kernels with a slope: log c. */
-double mep_kernel_init_log_c(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t place);
+/* Whether a parameter is learned in a bias with this set of MEP_LEARN bits. */
+static inline int mep_kernel_learns(const mep_kernel_param *param, int learn)
+{
+    return param->learn == 0 || (param->learn & learn) != 0;
+}
 
-/* The options, C's default being VALUE, and the parameter of every kernel with a slope. The slopes of alibi_bias_max
- * in MPT, 2^(-bias_max h/H), are powers of ALiBi's, for which it is 8. */
-enum { MEP_OPTION_C, MEP_OPTION_BIAS_MAX };
-/* clang-format off */
-#define MEP_ALIBI_BIAS_MAX 8.0
-#define MEP_OPTIONS_SLOPE(VALUE) \
-    [MEP_OPTION_C] = {.name = "c", .value = (VALUE), .min = 1e-12, .max = 1e12}, \
-    [MEP_OPTION_BIAS_MAX] = {.name = "bias_max", .value = MEP_ALIBI_BIAS_MAX, .min = 0.01, .max = 100.0}
-#define MEP_PARAM_LOG_C {.name = "log_c", .min = -30.0, .max = 30.0}
-/* clang-format on */
+/* Dimension n of a parameter's shape as a number; 0 where the shape has ended. */
+static inline int64_t mep_kernel_dimension(const mep_kernel_param *param, int n, const double *options, int64_t heads)
+{
+    int64_t dimension = param->shape[n];
+    if (dimension == MEP_DIMENSION_HEADS) return heads;
+    return dimension <= MEP_DIMENSION_OPTION ? (int64_t)options[MEP_DIMENSION_OPTION - dimension] : dimension;
+}
 
-/* The widest range of a parameter that has no narrower one. */
+/* The values of a parameter; NULL where it is not learned. */
+static inline const double *mep_term_param(const mep_term *term, int param)
+{
+    return term->offsets[param] < 0 ? NULL : term->params + term->offsets[param];
+}
+
+/* A parameter's part of a vector laid out as term->params. */
+static inline double *mep_term_gradient(const mep_term *term, int param, double *grad)
+{
+    return term->offsets[param] < 0 ? NULL : grad + term->offsets[param];
+}
+
+/* The widest range of a parameter that needs no narrower one. */
 #define MEP_PARAM_MAX 1e15
 
 #endif

@@ -2,13 +2,12 @@
 /*
  * t5: log K = sqrt(head_dim) T[bucket(d), h], T learned (T5, arXiv:1910.10683).
  *
- * The first half of the buckets hold one distance each, the others ever wider ranges up to `max`; the last one holds
- * all distances from there on.
+ * The first half of the buckets hold one distance each, the others hold wider and wider ranges up to `max`. The last
+ * bucket holds all distances from `max` on.
  */
 #include "bias/kernel.h"
 
 #include <math.h>
-#include <stddef.h>
 
 #include "base/random.h"
 #include "bias/t5.h"
@@ -16,17 +15,17 @@
 enum { BUCKETS, MAX };
 
 /* bucket(d) = d for d < e, else min(buckets - 1, e + floor(log(d/e) / log(max/e) (buckets - e))), e = buckets/2 rounded
- * down. A quotient within rounding of a whole number is that number: d/e and max/e are often powers of the same base.
+ * down. A quotient within rounding of an integer is that integer: d/e and max/e are often powers of the same base.
  */
 int64_t mep_t5_bucket(double distance, int64_t buckets, double max)
 {
     double exact = (double)(buckets / 2), wide = (double)buckets - exact;
     if (distance < exact) return (int64_t)distance;
     if (distance >= max) return buckets - 1;
-    double place = log(distance / exact) / log(max / exact) * wide;
-    double whole = round(place);
-    if (!(fabs(place - whole) <= 1e-12 * wide)) whole = floor(place);
-    int64_t bucket = (int64_t)(exact + whole);
+    double position = log(distance / exact) / log(max / exact) * wide;
+    double nearest = round(position);
+    if (!(fabs(position - nearest) <= 1e-12 * wide)) nearest = floor(position);
+    int64_t bucket = (int64_t)(exact + nearest);
     return bucket < buckets - 1 ? bucket : buckets - 1;
 }
 
@@ -41,23 +40,23 @@ static const char *check(const double *options)
 }
 
 /* Xavier normal. */
-static double init(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t place)
+static double init(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t index)
 {
     (void)param;
     double deviation = sqrt(2.0 / (term->options[BUCKETS] + (double)term->heads));
-    return deviation * mep_random_normal(seed, stream, (uint64_t)place);
+    return deviation * mep_random_normal(seed, stream, (uint64_t)index);
 }
 
 static void log_value(const mep_term *term, double distance, double *out)
 {
-    const double *row = term->param[0] + bucket_of(term, distance) * term->heads;
+    const double *row = mep_term_param(term, 0) + bucket_of(term, distance) * term->heads;
     double scale = sqrt((double)term->head_dim);
     for (int64_t h = 0; h < term->heads; h++) out[h] = scale * row[h];
 }
 
-static void gradient(const mep_term *term, double distance, const double *upstream, double *const *grad)
+static void gradient(const mep_term *term, double distance, const double *upstream, double *grad)
 {
-    double *row = grad[0] + bucket_of(term, distance) * term->heads;
+    double *row = mep_term_gradient(term, 0, grad) + bucket_of(term, distance) * term->heads;
     double scale = sqrt((double)term->head_dim);
     for (int64_t h = 0; h < term->heads; h++) row[h] += upstream[h] * scale;
 }
@@ -66,19 +65,39 @@ static void gradient(const mep_term *term, double distance, const double *upstre
 static void sup(const mep_term *term, double from, double to, double *out)
 {
     log_value(term, from, out);
+    const double *table = mep_term_param(term, 0);
     double scale = sqrt((double)term->head_dim);
     int64_t last = bucket_of(term, to);
     for (int64_t bucket = bucket_of(term, from) + 1; bucket <= last; bucket++)
-        for (int64_t h = 0; h < term->heads; h++)
-            out[h] = fmax(out[h], scale * term->param[0][bucket * term->heads + h]);
+        for (int64_t h = 0; h < term->heads; h++) out[h] = fmax(out[h], scale * table[bucket * term->heads + h]);
 }
+
+static const mep_kernel_option options[] = {
+    [BUCKETS] = {.name = "buckets", .value = 32.0, .min = 2.0, .max = 65536.0, .integer = 1},
+    [MAX] = {.name = "max", .value = 128.0, .min = 2.0, .max = 2147483648.0, .integer = 1},
+    {.name = NULL},
+};
+
+static const mep_kernel_param params[] = {
+    {.name = "table",
+     .shape = {MEP_DIMENSION_OPTION - BUCKETS, MEP_DIMENSION_HEADS},
+     .min = -MEP_PARAM_MAX,
+     .max = MEP_PARAM_MAX,
+     .initial = "normal with standard deviation $\\sqrt{2/(\\mathrm{buckets}+H)}$",
+     .python = "torch.randn(shape) * math.sqrt(2 / (k.options['buckets'] + k.heads))"},
+    {.name = NULL},
+};
 
 const mep_kernel mep_kernel_t5 = {
     .name = "t5",
     .help = "sqrt(head_dim) T[bucket(d), head], T learned",
-    .options = {{.name = "buckets", .value = 32.0, .min = 2.0, .max = 65536.0, .integer = 1},
-                {.name = "max", .value = 128.0, .min = 2.0, .max = 2147483648.0, .integer = 1}},
-    .params = {{.name = "table", .rows_option = 1 + BUCKETS, .min = -MEP_PARAM_MAX, .max = MEP_PARAM_MAX}},
+    .formula = "\\sqrt D\\; T[\\mathrm{bucket}(d), h]",
+    .python = "buckets, exact = int(k.options['buckets']), int(k.options['buckets']) // 2\n"
+              "wide = torch.log(d.clamp(min=exact) / exact) / math.log(k.options['max'] / exact) * (buckets - exact)\n"
+              "wide = (exact + (wide + 1e-12 * buckets).floor()).clamp(max=buckets - 1)\n"
+              "return math.sqrt(k.head_dim) * k.parameter('table')[torch.where(d < exact, d, wide).long()].T",
+    .options = options,
+    .params = params,
     .check = check,
     .init = init,
     .log_value = log_value,

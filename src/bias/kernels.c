@@ -4,17 +4,17 @@
  */
 #include "bias/kernel.h"
 
-#include <math.h>
-#include <stddef.h>
 #include <string.h>
 
-extern const mep_kernel mep_kernel_exp, mep_kernel_gauss, mep_kernel_tanh, mep_kernel_t5, mep_kernel_kerple_log,
-    mep_kernel_kerple_power, mep_kernel_sandwich;
+/* The kernels, in the order in which the terms of a mixture are kept; new ones come last. */
+#define KERNELS(row)                                                                                                   \
+    row(exp) row(gauss) row(tanh) row(t5) row(kerple_log) row(kerple_power) row(sandwich) row(uniform) row(bam)
 
-const mep_kernel *const mep_kernels[] = {
-    &mep_kernel_exp,        &mep_kernel_gauss,        &mep_kernel_tanh,     &mep_kernel_t5,
-    &mep_kernel_kerple_log, &mep_kernel_kerple_power, &mep_kernel_sandwich, NULL,
-};
+#define DECLARE(name) extern const mep_kernel mep_kernel_##name;
+#define ADDRESS(name) &mep_kernel_##name,
+
+KERNELS(DECLARE)
+const mep_kernel *const mep_kernels[] = {KERNELS(ADDRESS) NULL};
 
 const mep_kernel *mep_kernel_find(const char *name, int64_t length)
 {
@@ -24,15 +24,16 @@ const mep_kernel *mep_kernel_find(const char *name, int64_t length)
     return NULL;
 }
 
-int mep_kernel_param_count(const mep_kernel *kernel, int learn_slopes)
+int mep_kernel_option_count(const mep_kernel *kernel)
 {
     int count = 0;
-    while (kernel->params[count].name != NULL) count++;
-    return kernel->has_slope && !learn_slopes ? 0 : count;
+    while (kernel->options != NULL && kernel->options[count].name != NULL) count++;
+    return count;
 }
 
-double mep_kernel_init_log_c(const mep_term *term, int param, uint64_t seed, uint64_t stream, int64_t place)
+int mep_kernel_param_count(const mep_kernel *kernel)
 {
-    (void)param, (void)seed, (void)stream, (void)place;
-    return log(term->options[MEP_OPTION_C]);
+    int count = 0;
+    while (kernel->params != NULL && kernel->params[count].name != NULL) count++;
+    return count;
 }

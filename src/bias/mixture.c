@@ -21,7 +21,7 @@ static double largest_value(const mep_bias *bias, int64_t head, const double *va
     return largest;
 }
 
-/* log sum_m exp(log w_m + v_m - top), which a small weight of the largest kernel cannot spoil. */
+/* log sum_m exp(log w_m + v_m - top), exact where the weight of the largest kernel is small. */
 static double log_sum(const mep_bias *bias, int64_t head, const double *values, double top)
 {
     double largest = -INFINITY, sum = 0.0;
@@ -37,8 +37,8 @@ static double log_sum(const mep_bias *bias, int64_t head, const double *values, 
 }
 
 /* With the largest value t taken out, the sum is e^t (1 + sum_m w_m (e^(v_m - t) - 1)), since the weights sum to 1:
- * exact to the last digits of b for equal kernels and short distances. Where 1 + ... is nearly 0 it would lose digits.
- */
+ * exact to the last digits of b for equal kernels and short distances. Where 1 + ... is nearly 0 this loses digits, and
+ * log_sum is used. */
 double mep_bias_mix(const mep_bias *bias, int64_t head, const double *values)
 {
     double top = largest_value(bias, head, values);
@@ -51,12 +51,12 @@ double mep_bias_mix(const mep_bias *bias, int64_t head, const double *values)
     return top + (sum > -0.95 ? log1p(sum) : log_sum(bias, head, values, top));
 }
 
-void mep_bias_share(const mep_bias *bias, int64_t head, const double *values, double *share)
+void mep_bias_responsibilities(const mep_bias *bias, int64_t head, const double *values, double *out)
 {
     double top = largest_value(bias, head, values);
     double log_total = log_sum(bias, head, values, top);
     for (int m = 0; m < bias->spec.count; m++) {
         int64_t at = m * bias->heads + head;
-        share[at] = exp(values[at] - top + bias->log_weights[at] - log_total);
+        out[at] = exp(values[at] - top + bias->log_weights[at] - log_total);
     }
 }

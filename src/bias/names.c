@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The names that a spec may use besides those of the kernels.
+ * The names in a spec that are not kernels.
  */
 #include "bias/spec.h"
-
-#include <stddef.h>
-
-#include "mep/bias.h"
 
 const mep_named_mixture mep_named_mixtures[] = {
     {"mep", "exp + exp:c=0.5 + gauss", "MEP without parameters"},
@@ -19,7 +15,13 @@ const mep_named_mixture mep_named_mixtures[] = {
 const mep_other_position mep_other_positions[] = {
     {"rotary", MEP_POSITION_ROTARY, "rotations of queries and keys (RoPE), whole head, base 10000"},
     {"sinusoidal", MEP_POSITION_SINUSOIDAL, "sines and cosines added to the token embeddings, base 10000"},
-    {"learned", MEP_POSITION_LEARNED, "a learned table added to the token embeddings, no longer than training"},
+    {"learned", MEP_POSITION_LEARNED, "a learned table added to the token embeddings; limited to the training length"},
     {"nope", MEP_POSITION_NONE, "no position encoding"},
-    {NULL, 0, NULL},
+    {NULL, MEP_POSITION_NONE, NULL},
+};
+
+const mep_learn_item mep_learn_items[] = {
+    {"weights", MEP_LEARN_WEIGHTS},
+    {"slopes", MEP_LEARN_SLOPES},
+    {NULL, 0},
 };

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How far a head's bias can matter: the distance from which on it stays under a bound.
+ * The reach of a head: the distance from which on its bias stays at or below a bound.
  *
- * The mixture of upper bounds of the kernels is an upper bound of the mixture, and none of them rises with the distance
- * from which on it holds; so the reach is found by bisection.
+ * The mixture of upper bounds of the kernels is an upper bound of the mixture. None of them rises with the distance
+ * from which on it holds, so bisection finds the reach.
  */
 #include <math.h>
 
@@ -11,8 +11,8 @@
 #include "base/memory.h"
 #include "bias/bias.h"
 
-/* An upper bound of b_h(d), and of its value in a table, over d = from .. to. values [terms, heads] is scratch. The
- * last few digits are given away where rounding in the mixture could let b rise. */
+/* An upper bound of b_h(d), and of its value in a table, over d = from .. to. values [terms, heads] is scratch. It is
+ * larger by a few units in the last place where rounding in the mixture could let b rise. */
 static double upper_bound(const mep_bias *bias, int64_t head, int64_t from, int64_t to, double *values)
 {
     for (int m = 0; m < bias->spec.count; m++) {
@@ -36,9 +36,9 @@ mep_status mep_bias_reach(const mep_bias *bias, double bound, int64_t max_distan
                         (long long)max_distance);
     if (isnan(bound)) return mep_fail(MEP_ERROR_ARGUMENT, "the bound of a reach must be a number");
     double *values;
-    MEP_TRY(mep_alloc(&values, bias->spec.count * bias->heads, sizeof *values));
+    MEP_TRY(MEP_ALLOC(&values, bias->spec.count * bias->heads));
     for (int64_t h = 0; h < bias->heads; h++) {
-        int64_t low = 0, high = max_distance + 1; /* b stays under the bound from `high` on */
+        int64_t low = 0, high = max_distance + 1; /* b is at or below the bound from `high` on */
         while (low < high) {
             int64_t middle = low + (high - low) / 2;
             if (upper_bound(bias, h, middle, max_distance, values) <= bound)

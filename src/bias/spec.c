@@ -11,26 +11,27 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/number.h"
 
 typedef struct parser {
-    const char *text; /* all of it */
+    const char *text; /* the complete spec */
     const char *at;   /* the next character */
 } parser;
 
 static const double WEIGHT_RATIO_MAX = 1e15;
 static const char SPACE[] = " \t\r\n";
 
-/* Fail at `place`: position "TEXT", character N: PROBLEM; POSSIBLE. `possible` may be empty. */
+/* Fail at `at`: position "TEXT", character N: PROBLEM; POSSIBLE. `possible` may be empty. */
 static mep_status __attribute__((format(printf, 4, 5)))
-fail_at(const parser *p, const char *place, const char *possible, const char *format, ...)
+fail_at(const parser *p, const char *at, const char *possible, const char *format, ...)
 {
     char problem[256];
     va_list args;
     va_start(args, format);
     vsnprintf(problem, sizeof problem, format, args);
     va_end(args);
-    return mep_fail(MEP_ERROR_ARGUMENT, "position \"%s\", character %d: %s%s%s", p->text, (int)(place - p->text) + 1,
+    return mep_fail(MEP_ERROR_ARGUMENT, "position \"%s\", character %d: %s%s%s", p->text, (int)(at - p->text) + 1,
                     problem, *possible == '\0' ? "" : "; ", possible);
 }
 
@@ -60,8 +61,16 @@ static const char *list_names(list *l)
 static const char *list_options(list *l, const mep_kernel *kernel)
 {
     *l = (list){.used = 0};
-    for (int i = 0; kernel->options[i].name != NULL; i++)
+    for (int i = 0; i < mep_kernel_option_count(kernel); i++)
         append(l, i == 0 ? "options: " : ", ", kernel->options[i].name);
+    return l->text;
+}
+
+static const char *list_learn_items(list *l)
+{
+    *l = (list){.used = 0};
+    for (int i = 0; mep_learn_items[i].name != NULL; i++)
+        append(l, i == 0 ? "what can be learned: " : ", ", mep_learn_items[i].name);
     return l->text;
 }
 
@@ -72,7 +81,7 @@ static void skip_space(parser *p)
     p->at += strspn(p->at, SPACE);
 }
 
-/* Step over `token` and the white space around it; 0 where it does not stand here. */
+/* Step over `token` and the white space around it; 0 where the text does not have it here. */
 static int accept(parser *p, const char *token)
 {
     skip_space(p);
@@ -111,79 +120,102 @@ static mep_status parse_number(parser *p, double *value)
 
 /* ---- Terms ---- */
 
-static mep_status add_term(parser *p, mep_spec *spec, const char *place, mep_spec_term term)
+/* Append a term. Its options are NaN until they are parsed. */
+static mep_status add_term(parser *p, mep_spec *spec, const char *at, const mep_kernel *kernel, double weight)
 {
-    if (spec->count == MEP_SPEC_TERMS) return fail_at(p, place, "", "a mixture has at most %d terms", MEP_SPEC_TERMS);
-    spec->terms[spec->count++] = term;
+    if (spec->count == MEP_SPEC_TERMS) return fail_at(p, at, "", "a mixture has at most %d terms", MEP_SPEC_TERMS);
+    int count = mep_kernel_option_count(kernel);
+    MEP_TRY(MEP_GROW(&spec->options, spec->option_count, spec->option_count + count));
+    for (int i = 0; i < count; i++) spec->options[spec->option_count + i] = NAN;
+    spec->terms[spec->count++] =
+        (mep_spec_term){.kernel = kernel, .first_option = spec->option_count, .weight = weight};
+    spec->option_count += count;
     return MEP_OK;
 }
 
-static mep_status parse_option(parser *p, mep_spec_term *term, int *given)
+static double *last_options(const mep_spec *spec)
+{
+    return spec->options + spec->terms[spec->count - 1].first_option;
+}
+
+/* Parse the value of an option and check its range. */
+static mep_status parse_value(parser *p, const mep_kernel_option *option, double *value)
+{
+    const char *at = p->at;
+    MEP_TRY(parse_number(p, value));
+    if (option->integer && *value != floor(*value))
+        return fail_at(p, at, "", "\"%s\" must be an integer", option->name);
+    if (*value < option->min || *value > option->max)
+        return fail_at(p, at, "", "\"%s\" must be from %.10g to %.10g, but is %g", option->name, option->min,
+                       option->max, *value);
+    return MEP_OK;
+}
+
+/* Parse one option of the last term. */
+static mep_status parse_option(parser *p, const mep_spec *spec)
 {
     list possible;
-    const mep_kernel *kernel = term->kernel;
-    const char *place = p->at;
-    int length = word_length(p), i = 0;
-    while (kernel->options[i].name != NULL && !is_word(kernel->options[i].name, place, length)) i++;
+    const mep_kernel *kernel = spec->terms[spec->count - 1].kernel;
+    const char *at = p->at;
+    int length = word_length(p), count = mep_kernel_option_count(kernel), i = 0;
+    while (i < count && !is_word(kernel->options[i].name, at, length)) i++;
+    if (count == 0) return fail_at(p, at, "", "%s has no options", kernel->name);
+    if (i == count)
+        return fail_at(p, at, list_options(&possible, kernel), "%s has no option \"%.*s\"", kernel->name, length, at);
     const mep_kernel_option *option = &kernel->options[i];
-    if (option->name == NULL && i == 0) return fail_at(p, place, "", "%s has no options", kernel->name);
-    if (option->name == NULL)
-        return fail_at(p, place, list_options(&possible, kernel), "%s has no option \"%.*s\"", kernel->name, length,
-                       place);
-    if (*given & 1 << i) return fail_at(p, place, "", "option \"%s\" is given twice", option->name);
-    *given |= 1 << i;
+    double *value = &last_options(spec)[i];
+    if (!isnan(*value)) return fail_at(p, at, "", "option \"%s\" is given twice", option->name);
     p->at += length;
     if (!accept(p, "=")) return fail_at(p, p->at, "", "expected \"=\" and a number after \"%s\"", option->name);
-    place = p->at;
-    double value = 0.0;
-    MEP_TRY(parse_number(p, &value));
-    if (option->integer && value != floor(value))
-        return fail_at(p, place, "", "\"%s\" must be a whole number", option->name);
-    if (value < option->min || value > option->max)
-        return fail_at(p, place, "", "\"%s\" must be from %.10g to %.10g, but is %g", option->name, option->min,
-                       option->max, value);
-    term->options[i] = value;
-    return MEP_OK;
+    return parse_value(p, option, value);
 }
 
-/* The options of a kernel, from the ":" on where there is one. */
-static mep_status parse_kernel(parser *p, mep_spec *spec, const char *place, const mep_kernel *kernel, double weight)
+/* Parse what follows the name of a kernel: ":" and its options, or nothing. */
+static mep_status parse_kernel(parser *p, mep_spec *spec, const char *at, const mep_kernel *kernel, double weight)
 {
-    mep_spec_term term = {.kernel = kernel, .weight = weight};
-    for (int i = 0; kernel->options[i].name != NULL; i++) term.options[i] = kernel->options[i].value;
+    MEP_TRY(add_term(p, spec, at, kernel, weight));
     if (accept(p, ":")) {
-        int given = 0;
-        do MEP_TRY(parse_option(p, &term, &given));
+        do MEP_TRY(parse_option(p, spec));
         while (accept(p, ","));
     }
-    const char *problem = kernel->check == NULL ? NULL : kernel->check(term.options);
-    if (problem != NULL) return fail_at(p, place, "", "%s", problem);
-    return add_term(p, spec, place, term);
+    double *options = last_options(spec);
+    for (int i = 0; i < mep_kernel_option_count(kernel); i++)
+        if (isnan(options[i])) options[i] = kernel->options[i].value;
+    const char *problem = kernel->check == NULL ? NULL : kernel->check(options);
+    return problem == NULL ? MEP_OK : fail_at(p, at, "", "%s", problem);
 }
 
-static mep_status parse_named(parser *p, mep_spec *spec, const char *place, const mep_named_mixture *named,
-                              double weight)
+/* Append the terms of a mixture and divide the weight equally among them. */
+static mep_status add_mixture(parser *p, mep_spec *spec, const char *at, const mep_spec *mixture, double weight)
 {
-    mep_spec mixture;
-    MEP_TRY(mep_spec_parse(&mixture, named->mixture));
-    if (accept(p, ":"))
-        return fail_at(p, p->at, "",
-                       "%s is the mixture %s and takes no options; write out its kernels to give them options",
-                       named->name, named->mixture);
-    for (int i = 0; i < mixture.count; i++) {
-        mixture.terms[i].weight = weight / mixture.count;
-        MEP_TRY(add_term(p, spec, place, mixture.terms[i]));
+    for (int i = 0; i < mixture->count; i++) {
+        const mep_kernel *kernel = mixture->terms[i].kernel;
+        MEP_TRY(add_term(p, spec, at, kernel, weight / mixture->count));
+        for (int o = 0; o < mep_kernel_option_count(kernel); o++)
+            last_options(spec)[o] = mep_spec_options(mixture, i)[o];
     }
     return MEP_OK;
+}
+
+static mep_status parse_named(parser *p, mep_spec *spec, const char *at, const mep_named_mixture *named, double weight)
+{
+    mep_spec mixture;
+    if (accept(p, ":"))
+        return fail_at(p, p->at, "", "%s is the mixture %s and has no options; write its kernels to give them options",
+                       named->name, named->mixture);
+    MEP_TRY(mep_spec_parse(&mixture, named->mixture));
+    mep_status status = add_mixture(p, spec, at, &mixture, weight);
+    mep_spec_free(&mixture);
+    return status;
 }
 
 static mep_status parse_weight(parser *p, double *weight)
 {
     *weight = 1.0;
     if (!starts_number(p)) return MEP_OK;
-    const char *place = p->at;
+    const char *at = p->at;
     MEP_TRY(parse_number(p, weight));
-    if (!(*weight > 0.0)) return fail_at(p, place, "", "a weight must be greater than 0, but is %g", *weight);
+    if (!(*weight > 0.0)) return fail_at(p, at, "", "a weight must be greater than 0, but is %g", *weight);
     if (!accept(p, "*")) return fail_at(p, p->at, "", "expected \"*\" after the weight");
     return MEP_OK;
 }
@@ -194,43 +226,47 @@ static mep_status parse_term(parser *p, mep_spec *spec)
     double weight = 1.0;
     skip_space(p);
     MEP_TRY(parse_weight(p, &weight));
-    const char *place = p->at;
+    const char *at = p->at;
     int length = word_length(p);
-    if (length == 0) return fail_at(p, place, list_names(&possible), "expected the name of a kernel");
+    if (length == 0) return fail_at(p, at, list_names(&possible), "expected the name of a kernel");
     p->at += length;
-    const mep_kernel *kernel = mep_kernel_find(place, length);
-    if (kernel != NULL) return parse_kernel(p, spec, place, kernel, weight);
+    const mep_kernel *kernel = mep_kernel_find(at, length);
+    if (kernel != NULL) return parse_kernel(p, spec, at, kernel, weight);
     for (const mep_named_mixture *named = mep_named_mixtures; named->name != NULL; named++)
-        if (is_word(named->name, place, length)) return parse_named(p, spec, place, named, weight);
+        if (is_word(named->name, at, length)) return parse_named(p, spec, at, named, weight);
     for (const mep_other_position *other = mep_other_positions; other->name != NULL; other++)
-        if (is_word(other->name, place, length))
-            return fail_at(p, place, list_names(&possible), "\"%s\" is no distance bias and cannot be part of one",
+        if (is_word(other->name, at, length))
+            return fail_at(p, at, list_names(&possible), "\"%s\" is not a distance bias and cannot be part of one",
                            other->name);
-    return fail_at(p, place, list_names(&possible), "unknown kernel \"%.*s\"", length, place);
+    return fail_at(p, at, list_names(&possible), "unknown kernel \"%.*s\"", length, at);
 }
 
 /* ---- What is learned ---- */
 
+/* Whether a kernel of the mixture has a slope that learn=slopes can learn. */
 static int has_slopes(const mep_spec *spec)
 {
     for (int i = 0; i < spec->count; i++)
-        if (spec->terms[i].kernel->has_slope) return 1;
+        for (int n = 0; n < mep_kernel_param_count(spec->terms[i].kernel); n++)
+            if (spec->terms[i].kernel->params[n].learn == MEP_LEARN_SLOPES) return 1;
     return 0;
 }
 
 static mep_status parse_item(parser *p, mep_spec *spec)
 {
-    static const char possible[] = "what can be learned: weights, slopes";
-    const char *place = p->at;
+    list possible;
+    const char *at = p->at;
     int length = word_length(p);
-    int weights = is_word("weights", place, length), slopes = is_word("slopes", place, length);
-    if (!weights && !slopes) return fail_at(p, place, possible, "unknown \"%.*s\"", length, place);
-    if ((weights && spec->learn_weights) || (slopes && spec->learn_slopes))
-        return fail_at(p, place, possible, "\"%.*s\" is given twice", length, place);
-    if (weights && spec->count < 2) return fail_at(p, place, "", "a single kernel has no weights to learn");
-    if (slopes && !has_slopes(spec)) return fail_at(p, place, "", "no kernel of this mixture has slopes to learn");
-    spec->learn_weights |= weights;
-    spec->learn_slopes |= slopes;
+    const mep_learn_item *item = mep_learn_items;
+    while (item->name != NULL && !is_word(item->name, at, length)) item++;
+    if (item->name == NULL) return fail_at(p, at, list_learn_items(&possible), "unknown \"%.*s\"", length, at);
+    if (spec->learn & item->bit)
+        return fail_at(p, at, list_learn_items(&possible), "\"%.*s\" is given twice", length, at);
+    if (item->bit == MEP_LEARN_WEIGHTS && spec->count < 2)
+        return fail_at(p, at, "", "a single kernel has no weights to learn");
+    if (item->bit == MEP_LEARN_SLOPES && !has_slopes(spec))
+        return fail_at(p, at, "", "no kernel of this mixture has slopes to learn");
+    spec->learn |= item->bit;
     p->at += length;
     return MEP_OK;
 }
@@ -238,8 +274,8 @@ static mep_status parse_item(parser *p, mep_spec *spec)
 static mep_status parse_learn(parser *p, mep_spec *spec)
 {
     if (!accept(p, "/")) return MEP_OK;
-    const char *place = p->at;
-    if (!accept(p, "learn") || !accept(p, "=")) return fail_at(p, place, "", "expected \"learn=\"");
+    const char *at = p->at;
+    if (!accept(p, "learn") || !accept(p, "=")) return fail_at(p, at, "", "expected \"learn=\"");
     do MEP_TRY(parse_item(p, spec));
     while (accept(p, ","));
     return MEP_OK;
@@ -247,22 +283,30 @@ static mep_status parse_learn(parser *p, mep_spec *spec)
 
 /* ---- Normal form ---- */
 
-/* Larger of a and b first. */
-static int descending(double a, double b)
+/* Less than 0 where term a comes before term b. */
+static int compare_terms(const mep_spec *spec, const mep_spec_term *a, const mep_spec_term *b)
 {
-    return (a < b) - (a > b);
-}
-
-static int compare_terms(const void *left, const void *right)
-{
-    const mep_spec_term *a = left, *b = right;
     for (int i = 0; a->kernel != b->kernel; i++) {
         if (mep_kernels[i] == a->kernel) return -1;
         if (mep_kernels[i] == b->kernel) return 1;
     }
-    for (int i = 0; i < MEP_KERNEL_OPTIONS; i++)
-        if (a->options[i] != b->options[i]) return descending(a->options[i], b->options[i]);
-    return descending(a->weight, b->weight);
+    for (int i = 0; i < mep_kernel_option_count(a->kernel); i++) {
+        double x = spec->options[a->first_option + i], y = spec->options[b->first_option + i];
+        if (x != y) return x > y ? -1 : 1;
+    }
+    return (a->weight < b->weight) - (a->weight > b->weight);
+}
+
+/* Insertion sort: there are few terms. */
+static void sort_terms(mep_spec *spec)
+{
+    for (int i = 1; i < spec->count; i++) {
+        mep_spec_term term = spec->terms[i];
+        int at = i;
+        for (; at > 0 && compare_terms(spec, &term, &spec->terms[at - 1]) < 0; at--)
+            spec->terms[at] = spec->terms[at - 1];
+        spec->terms[at] = term;
+    }
 }
 
 /* Sort the terms and make the smallest weight 1. Ratios are rounded to 15 digits, so that 0.3 and 0.1 are the same as 3
@@ -276,20 +320,44 @@ static mep_status normalize(const parser *p, mep_spec *spec)
         double ratio = spec->terms[i].weight / smallest;
         if (!(ratio <= WEIGHT_RATIO_MAX))
             return fail_at(p, p->text, "", "weights may not differ by more than a factor of %g", WEIGHT_RATIO_MAX);
-        snprintf(digits, sizeof digits, "%.15g", ratio); /* in any locale: it is read in the same */
+        snprintf(digits, sizeof digits, "%.15g", ratio); /* written and read in the same locale */
         spec->terms[i].weight = strtod(digits, NULL);
     }
-    qsort(spec->terms, (size_t)spec->count, sizeof spec->terms[0], compare_terms);
+    sort_terms(spec);
     return MEP_OK;
 }
+
+static mep_status parse_all(parser *p, mep_spec *spec)
+{
+    do MEP_TRY(parse_term(p, spec));
+    while (accept(p, "+"));
+    MEP_TRY(parse_learn(p, spec));
+    if (*p->at != '\0') return fail_at(p, p->at, "", "expected \"+\", \"/learn=\" or the end");
+    return normalize(p, spec);
+}
+
+/* ---- Creation and destruction ---- */
 
 mep_status mep_spec_parse(mep_spec *spec, const char *text)
 {
     *spec = (mep_spec){.count = 0};
     parser p = {.text = text, .at = text};
-    do MEP_TRY(parse_term(&p, spec));
-    while (accept(&p, "+"));
-    MEP_TRY(parse_learn(&p, spec));
-    if (*p.at != '\0') return fail_at(&p, p.at, "", "expected \"+\", \"/learn=\" or the end");
-    return normalize(&p, spec);
+    mep_status status = parse_all(&p, spec);
+    if (status != MEP_OK) mep_spec_free(spec);
+    return status;
+}
+
+mep_status mep_spec_copy(mep_spec *copy, const mep_spec *spec)
+{
+    *copy = *spec;
+    copy->options = NULL;
+    MEP_TRY(MEP_ALLOC(&copy->options, spec->option_count));
+    for (int i = 0; i < spec->option_count; i++) copy->options[i] = spec->options[i];
+    return MEP_OK;
+}
+
+void mep_spec_free(mep_spec *spec)
+{
+    mep_free(&spec->options);
+    *spec = (mep_spec){.count = 0};
 }

@@ -23,7 +23,7 @@ mep_status mep_bias_at(const mep_bias *bias, const int64_t *distances, int64_t c
             return mep_fail(MEP_ERROR_ARGUMENT, "a distance must be from 0 to 2^31, but one is %lld",
                             (long long)distances[n]);
     double *values;
-    MEP_TRY(mep_alloc(&values, bias->spec.count * bias->heads, sizeof *values));
+    MEP_TRY(MEP_ALLOC(&values, bias->spec.count * bias->heads));
     for (int64_t n = 0; n < count; n++) {
         mep_bias_log_values(bias, (double)distances[n], values);
         for (int64_t h = 0; h < bias->heads; h++) out[h * count + n] = mep_bias_mix(bias, h, values);
@@ -51,7 +51,7 @@ mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table)
 {
     MEP_REQUIRE(bias, table);
     double *scratch;
-    MEP_TRY(mep_alloc(&scratch, mep_bias_scratch(bias), sizeof *scratch));
+    MEP_TRY(MEP_ALLOC(&scratch, mep_bias_scratch(bias)));
     mep_status status = mep_bias_table_with(bias, length, table, scratch);
     mep_free(&scratch);
     return status;

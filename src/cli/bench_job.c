@@ -9,7 +9,7 @@
 
 #include "base/device.h"
 #include "base/error.h"
-#include "bench/parts.h"
+#include "bench/operands.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 
@@ -22,10 +22,12 @@ const char mep_bench_timing_note[] =
 int mep_bench_check_positions(const char *command, const mep_texts *positions)
 {
     for (int64_t i = 0; i < positions->count; i++) {
-        mep_position_kind kind = MEP_POSITION_BIAS;
+        mep_position *position = NULL;
         if (strcmp(positions->values[i], "none") == 0) continue;
-        if (mep_position_parse(positions->values[i], &kind) != MEP_OK)
+        if (mep_position_create(&position, positions->values[i]) != MEP_OK)
             return mep_cli_usage(command, "%s", mep_error_message());
+        mep_position_kind kind = mep_position_get_kind(position);
+        mep_position_destroy(&position);
         if (kind != MEP_POSITION_BIAS)
             return mep_cli_usage(command, "--positions: \"%s\" is not a distance bias; its attention is that of none",
                                  positions->values[i]);

@@ -50,7 +50,7 @@ typedef struct mep_bench_job {
     {RATE, KEY, MEP_BENCH_PAIR, offsetof(CASE, figures.rate), 1, 1},                                                   \
         {"ceiling", KEY "_ceiling", MEP_BENCH_REAL, offsetof(CASE, figures.ceiling), 1, 1},                            \
     {                                                                                                                  \
-        "share", "share", MEP_BENCH_REAL, offsetof(CASE, figures.share), 3, 1                                          \
+        "share", "share", MEP_BENCH_REAL, offsetof(CASE, figures.fraction), 3, 1                                          \
     }
 #define MEP_BENCH_TIME_COLUMNS(CASE, HEADING, FACTOR)                                                                  \
     {HEADING, "seconds", MEP_BENCH_PAIR, offsetof(CASE, figures.seconds), 3, FACTOR},                                  \

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "bench/parts.h"
+#include "bench/conditions.h"
 
 /* ---- Gathering ---- */
 

@@ -59,9 +59,10 @@ static int run_train(mep_bench_job *job, const char *preset, mep_bench_train_set
 
 static int read_position(const char *command, const char *position, mep_model_config *config)
 {
-    mep_position_kind kind = MEP_POSITION_NONE;
+    mep_position *parsed = NULL;
     if (position == NULL) return MEP_ARGS_GO;
-    if (mep_position_parse(position, &kind) != MEP_OK) return mep_cli_usage(command, "%s", mep_error_message());
+    if (mep_position_create(&parsed, position) != MEP_OK) return mep_cli_usage(command, "%s", mep_error_message());
+    mep_position_destroy(&parsed);
     if (strlen(position) >= MEP_POSITION_SIZE)
         return mep_cli_usage(command, "--position: longer than %d characters", MEP_POSITION_SIZE - 1);
     snprintf(config->position_encoding, sizeof config->position_encoding, "%s", position);

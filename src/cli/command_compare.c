@@ -191,12 +191,14 @@ static mep_status complete_settings(compare_job *job)
 static int check(compare_job *job, const mep_option *options)
 {
     mep_device device = (mep_device)job->o.device;
-    mep_position_kind kind = MEP_POSITION_NONE;
     if (job->data.count == 0) return mep_cli_usage("compare", "--data PREFIX is missing");
     if (job->out == NULL || job->out[0] == '\0') return mep_cli_usage("compare", "--out DIR is missing");
-    for (int64_t i = 0; i < job->positions.count; i++)
-        if (mep_position_parse(job->positions.values[i], &kind) != MEP_OK)
+    for (int64_t i = 0; i < job->positions.count; i++) {
+        mep_position *position = NULL;
+        if (mep_position_create(&position, job->positions.values[i]) != MEP_OK)
             return mep_cli_usage("compare", "%s", mep_error_message());
+        mep_position_destroy(&position);
+    }
     int code = mep_cli_choose_dtype("compare", options, "--dtype", device, job->o.dtype, &job->o.settings.dtype);
     if (code == MEP_ARGS_GO)
         code = mep_cli_choose_dtype("compare", options, "--eval-dtype", device, job->eval_dtype, &job->eval_type);
@@ -215,9 +217,11 @@ static mep_status report(const compare_job *job, int so_far, mep_status (*part)(
 {
     mep_study_lists *all = NULL;
     MEP_TRY(mep_study_lists_read(&all, folder_of(job), &job->study));
+    mep_study_settings asked = job->study;
+    asked.encodings = mep_study_lists_asked(all);
     const mep_report r = {.folder = folder_of(job),
                           .settings = mep_study_lists_settings(all),
-                          .asked = &job->study,
+                          .asked = &asked,
                           .command = job->command,
                           .so_far = so_far};
     mep_status status = part(&r);

@@ -46,8 +46,7 @@ typedef struct eval_job {
 static mep_status choose_lengths(eval_job *job, int64_t tokens)
 {
     const mep_model_config *config = mep_model_get_config(job->model);
-    mep_position_kind kind = MEP_POSITION_NONE;
-    MEP_TRY(mep_position_parse(config->position_encoding, &kind));
+    mep_position_kind kind = mep_position_get_kind(mep_model_get_position(job->model));
     int64_t most = kind == MEP_POSITION_LEARNED ? 1 : 16;
     for (int64_t factor = 1; factor <= most; factor *= 2) {
         int64_t length = factor * config->max_position_embeddings;
@@ -61,8 +60,7 @@ static mep_status check_lengths(const eval_job *job)
 {
     const mep_eval_settings *s = &job->settings;
     const mep_model_config *config = mep_model_get_config(job->model);
-    mep_position_kind kind = MEP_POSITION_NONE;
-    MEP_TRY(mep_position_parse(config->position_encoding, &kind));
+    mep_position_kind kind = mep_position_get_kind(mep_model_get_position(job->model));
     for (int64_t i = 0; i < job->lengths.count; i++) {
         long long length = job->lengths.values[i];
         for (int64_t j = 0; j < i; j++)

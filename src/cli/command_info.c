@@ -36,30 +36,14 @@ static json_t *number_or_null(double number)
 
 /* ---- Models ---- */
 
-/* A parameter belongs to the first group whose word is in its name. */
-static const struct {
-    const char *group, *word;
-} GROUPS[] = {
-    {"token_embeddings", "embed_in."},
-    {"position", "embed_positions."},
-    {"position", "position_bias."},
-    {"attention", ".attention."},
-    {"mlp", ".mlp."},
-    {"layer_norms", "norm."},
-    {"output", "embed_out."},
-};
-enum { GROUP_COUNT = sizeof GROUPS / sizeof *GROUPS };
-
 static mep_status count_groups(const mep_model *model, json_t **groups)
 {
     *groups = json_object();
     for (int64_t i = 0; i < mep_model_parameter_count(model); i++) {
         mep_parameter p;
-        int g = 0;
         MEP_TRY(mep_model_get_parameter(model, i, &p));
-        while (g < GROUP_COUNT - 1 && strstr(p.name, GROUPS[g].word) == NULL) g++;
-        json_int_t before = json_integer_value(json_object_get(*groups, GROUPS[g].group));
-        MEP_TRY(put(*groups, GROUPS[g].group, json_integer(before + (json_int_t)p.size)));
+        json_int_t before = json_integer_value(json_object_get(*groups, p.group));
+        MEP_TRY(put(*groups, p.group, json_integer(before + (json_int_t)p.size)));
     }
     return put(*groups, "total", json_integer((json_int_t)mep_model_parameter_values(model)));
 }
@@ -90,10 +74,8 @@ static json_t *summarize(const mep_parameter *p)
 static mep_status describe_position(const mep_model *model, json_t **position)
 {
     static const char prefix[] = "position_bias.";
-    const mep_bias *bias = mep_model_get_bias(model);
     *position = json_object();
-    MEP_TRY(put(*position, "encoding",
-                json_string(bias != NULL ? mep_bias_spec(bias) : mep_model_get_config(model)->position_encoding)));
+    MEP_TRY(put(*position, "encoding", json_string(mep_position_spec(mep_model_get_position(model)))));
     json_t *learned = json_object();
     MEP_TRY(put(*position, "learned", learned));
     for (int64_t i = 0; i < mep_model_parameter_count(model); i++) {

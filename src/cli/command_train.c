@@ -159,7 +159,7 @@ static int read_init(train_job *job, const mep_option *options)
 /* Returns MEP_ARGS_GO, or the exit code after one line on stderr. */
 static int check_new_run(train_job *job, const mep_option *options)
 {
-    mep_position_kind kind = MEP_POSITION_NONE;
+    mep_position *parsed = NULL;
     char *position = job->o.settings.model.position_encoding;
     int code = read_init(job, options);
     if (code != MEP_ARGS_GO) return code;
@@ -170,8 +170,9 @@ static int check_new_run(train_job *job, const mep_option *options)
         (mep_args_given(options, "--valid-every") || mep_args_given(options, "--valid-tokens")))
         return mep_cli_usage("train", "--valid PREFIX is missing");
     if (job->position != NULL) {
-        if (mep_position_parse(job->position, &kind) != MEP_OK)
+        if (mep_position_create(&parsed, job->position) != MEP_OK)
             return mep_cli_usage("train", "%s", mep_error_message());
+        mep_position_destroy(&parsed);
         if (strlen(job->position) >= MEP_POSITION_SIZE)
             return mep_cli_usage("train", "--position: longer than %d characters", MEP_POSITION_SIZE - 1);
         snprintf(position, MEP_POSITION_SIZE, "%s", job->position);
@@ -200,17 +201,18 @@ static int check_resume(const mep_option *options)
 /* The encoding as the bias spells it, and the number of parameters that it learns. */
 static mep_status print_position(const mep_model_config *m)
 {
-    mep_position_kind kind = MEP_POSITION_NONE;
+    mep_position *position = NULL;
     mep_bias *bias = NULL;
-    MEP_TRY(mep_position_parse(m->position_encoding, &kind));
-    if (kind == MEP_POSITION_BIAS)
-        MEP_TRY(mep_bias_create(&bias, m->position_encoding, m->num_attention_heads,
-                                m->hidden_size / m->num_attention_heads));
-    mep_cli_print(stdout, "position  %s", bias != NULL ? mep_bias_spec(bias) : m->position_encoding);
+    MEP_TRY(mep_position_create(&position, m->position_encoding));
+    mep_status status = MEP_OK;
+    if (mep_position_get_kind(position) == MEP_POSITION_BIAS)
+        status = mep_bias_create_from(&bias, position, m->num_attention_heads, 1);
+    if (status == MEP_OK) mep_cli_print(stdout, "position  %s", mep_position_spec(position));
     if (mep_bias_param_values(bias) > 0) printf(", %lld learned parameters", (long long)mep_bias_param_values(bias));
-    printf("\n");
+    if (status == MEP_OK) printf("\n");
     mep_bias_destroy(&bias);
-    return MEP_OK;
+    mep_position_destroy(&position);
+    return status;
 }
 
 static mep_status print_model(const mep_train_settings *s, int is_auto)

@@ -39,13 +39,12 @@ static mep_status check_folder(const char *out)
 static void report(const mep_model *model, const char *out, const char *form)
 {
     const mep_model_config *c = mep_model_get_config(model);
-    const mep_bias *bias = mep_model_get_bias(model);
     char parameters[32];
     mep_short_number((double)mep_model_parameter_values(model), parameters);
     mep_cli_print(stdout, "%s: %s, %lld layers, hidden %lld, %lld heads, vocabulary %lld, position %s: %s parameters\n",
                   out, form, (long long)c->num_hidden_layers, (long long)c->hidden_size,
                   (long long)c->num_attention_heads, (long long)c->vocab_size,
-                  bias != NULL ? mep_bias_spec(bias) : c->position_encoding, parameters);
+                  mep_position_spec(mep_model_get_position(model)), parameters);
 }
 
 /* Write all files of the model in the other form. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The steps of reading a corpus: finding the files (corpus_files.c), cutting them into records (corpus.c), and making
- * the document of a record (corpus_record.c), which is most of the work and can be done by many threads at once.
+ * Reading a corpus in steps: finding the files (corpus_files.c), dividing them into records (corpus.c), and extracting
+ * the document of a record (corpus_record.c). The last step is most of the work, and many threads can do it at once.
  */
 #ifndef MEP_CORPUS_CORPUS_H
 #define MEP_CORPUS_CORPUS_H
@@ -10,19 +10,19 @@
 
 #include "mep/data.h"
 
-/* Bytes that a text may have where it is handed out whole. */
+/* The largest text that is passed on in one record, in bytes. */
 #define MEP_DOCUMENT_LIMIT (INT64_C(1) << 30)
-/* Bytes that a line of JSON may have, and a text that is to be cut but has no place for it: a small compressed file can
- * hold such a line, which must not take the memory of a machine. */
+/* The longest line of JSON, and the longest text without a split point if a tokenizer is given, in bytes: a small
+ * compressed file can hold such a line, and it must not exhaust the memory of a machine. */
 #define MEP_LINE_LIMIT (INT64_C(1) << 27)
-/* Bytes of a text from which on it is cut into slices, of about so much each, where a tokenizer allows it. */
+/* Texts of more bytes are split into slices of about this size, if a tokenizer allows it. */
 #define MEP_SLICE (INT64_C(1) << 20)
 
 typedef struct mep_corpus_file {
     char *path;
-    int64_t size;     /* 0 for what has none, such as a pipe */
-    int64_t modified; /* nanoseconds; 0 for what has no size */
-    int64_t input;    /* index of the input that it belongs to */
+    int64_t size;     /* 0 for a file without a size, such as a pipe */
+    int64_t modified; /* nanoseconds; 0 for a file without a size */
+    int64_t input;    /* index of the input that the file belongs to */
 } mep_corpus_file;
 
 typedef struct mep_corpus_files {
@@ -30,50 +30,50 @@ typedef struct mep_corpus_files {
     int64_t count, capacity, inputs;
 } mep_corpus_files;
 
-/* Append the next input: `path` itself, or, where it is a folder, the regular files below it in byte order of their
- * names, without hidden files and folders and without following links to folders. */
+/* Append the next input: `path` itself, or if it is a folder, the regular files in it and in the folders below it, in
+ * byte order of their names. Hidden files and folders are skipped, and links to folders are not followed. */
 mep_status mep_corpus_files_add(mep_corpus_files *files, const char *path);
 /* Append all inputs of a call. */
 mep_status mep_corpus_files_find(mep_corpus_files *files, const char *const *paths, int64_t count);
 void mep_corpus_files_free(mep_corpus_files *files);
 
-/* What lies in a file before it is parsed: a line of JSON lines, a text, or a slice of a long one, be it a file's or
- * that of a line. The slices of a record follow each other. */
+/* An unparsed part of a file: a line of JSON lines, a text, or a slice of a long text (of a file or of a line). The
+ * slices of a record follow each other. */
 typedef struct mep_corpus_record {
     const char *name; /* of the stream, for messages: FILE or FILE:MEMBER */
-    int64_t line;     /* of JSON, from 1; 0: the bytes are text */
-    char *bytes;      /* may be changed by who takes the record */
+    int64_t line;     /* number of the JSON line, from 1; 0: the bytes are text */
+    char *bytes;      /* the receiver may change them */
     int64_t size;
-    int64_t offset, next;    /* in the text: where the slice begins, and where the next one does; 0 for the last */
+    int64_t offset, next;    /* offsets in the text: of the slice, and of the next slice (0 if this is the last) */
     int64_t file, number;    /* index of the file, and of the record in it */
-    int64_t position, total; /* bytes of all files */
+    int64_t position, total; /* bytes read of all files, and their sum */
 } mep_corpus_record;
 
-/* Called for each record; its memory lasts until the return. A status other than MEP_OK ends the reading. */
+/* Called for each record; its memory is valid during the call. A status other than MEP_OK ends the reading. */
 typedef mep_status (*mep_record_fn)(void *context, const mep_corpus_record *record);
 
-/* Where to read, and how. */
+/* What to read, and from where. */
 typedef struct mep_corpus_reading {
     const char *const *paths; /* of the inputs, for messages */
     const mep_corpus_files *files;
-    const mep_tokenizer *tokenizer; /* by which long texts are cut; NULL: records are whole */
+    const mep_tokenizer *tokenizer; /* long texts are split at its split points; NULL: records are complete */
     int64_t limit, slice;           /* bytes of a record, and of a slice */
-    int skip_bad_lines;             /* the reader leaves lines that it cannot parse to who takes the records */
-    int64_t file, number, offset;   /* the record and place in its text to begin with; what lies before it is read, but
-                                       not handed out */
+    int skip_bad_lines;             /* pass invalid lines on to the receiver of the records */
+    int64_t file, number, offset;   /* the first record and the offset in its text; what comes before is read but not
+                                       passed on */
 } mep_corpus_reading;
 
-/* Hand out all records from that of `reading` on. An input without any record but blank lines is an error. */
+/* Pass on all records from the first one of `reading`. An input that has only blank lines, or nothing, is an error. */
 mep_status mep_corpus_read_records(const mep_corpus_reading *reading, mep_record_fn record, void *context);
 
-/* The document of a record: *text points into the record, whose bytes may be changed, or into *json, which the caller
- * releases (json_decref) in either case. *size is 0 where there is none: a blank line or an empty text. Thread-safe. */
+/* Extract the document of a record. *text points into the record, whose bytes may be changed, or into *json, which the
+ * caller releases with json_decref in either case. *size is 0 for a blank line or an empty text. Thread-safe. */
 mep_status mep_corpus_record_text(const mep_corpus_record *record, json_t **json, const char **text, int64_t *size);
 
-/* 1 when there is nothing but blanks in a line. */
+/* 1 if the line contains only blanks. */
 int mep_corpus_is_blank(const char *text, int64_t size);
 
-/* mep_corpus_read with another limit than MEP_DOCUMENT_LIMIT. */
+/* mep_corpus_read with a limit other than MEP_DOCUMENT_LIMIT. */
 mep_status mep_corpus_read_limited(const char *const *paths, int64_t count, int64_t limit, mep_document_fn document,
                                    void *context);
 

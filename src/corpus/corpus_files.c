@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finding the files of a corpus: a list with sizes, so that progress knows its end before the reading begins.
+ * Finds the files of a corpus and lists them with their sizes, so that the total is known before reading begins.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "corpus/corpus.h"
@@ -48,7 +48,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The names in a folder that are not hidden, sorted. */
+/* List the names in a folder that are not hidden, sorted. */
 static mep_status list_folder(names *list, const char *path)
 {
     DIR *folder = opendir(path);
@@ -84,8 +84,7 @@ static mep_status add_file(mep_corpus_files *files, const char *path, const stru
 
 static mep_status add_folder(mep_corpus_files *files, const char *path);
 
-/* One entry of a folder. Links to files are followed; links to folders are not, because they can go round in circles.
- */
+/* Add one entry of a folder. Links to files are followed; links to folders are not, because they can form cycles. */
 static mep_status add_entry(mep_corpus_files *files, const char *path)
 {
     struct stat info, link;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a record to its document: a line of JSON is parsed, a text is taken as it is. And the reading of a corpus by one
- * thread, document by document.
+ * Extracts the document of a record: a line of JSON is parsed, and a text is used unchanged. Also reads a complete
+ * corpus on one thread, document by document.
  */
 #include "corpus/corpus.h"
 
@@ -57,7 +57,7 @@ mep_status mep_corpus_record_text(const mep_corpus_record *record, json_t **json
     return MEP_OK;
 }
 
-/* ---- By one thread ---- */
+/* ---- Reading on one thread ---- */
 
 typedef struct serial {
     const mep_corpus_files *files;
@@ -81,12 +81,12 @@ static mep_status take_record(void *context, const mep_corpus_record *record)
     return status;
 }
 
-/* Lines may all have had empty texts. */
+/* An input whose lines all have empty texts is an error. */
 static mep_status check_documents(const char *const *paths, const serial *state)
 {
     for (int64_t i = 0; i < state->files->inputs; ++i) {
         if (state->documents[i] == 0)
-            return mep_fail(MEP_ERROR_FORMAT, "%s holds no text: all its documents are empty", paths[i]);
+            return mep_fail(MEP_ERROR_FORMAT, "%s contains no text: all its documents are empty", paths[i]);
     }
     return MEP_OK;
 }
@@ -98,12 +98,14 @@ mep_status mep_corpus_read_limited(const char *const *paths, int64_t count, int6
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "reading a corpus needs at least one file or folder, and a function to call");
     mep_corpus_files files = {0};
-    serial state = {&files, document, context, NULL};
-    mep_status status = mep_alloc(&state.documents, count, sizeof *state.documents);
-    if (status == MEP_OK) status = mep_corpus_files_find(&files, paths, count);
+    serial state = {.files = &files, .document = document, .context = context};
     const mep_corpus_reading reading = {.paths = paths, .files = &files, .limit = limit};
-    if (status == MEP_OK) status = mep_corpus_read_records(&reading, take_record, &state);
-    if (status == MEP_OK) status = check_documents(paths, &state);
+    mep_status status;
+    MEP_TRY_OR(status, mep_alloc(&state.documents, count, sizeof *state.documents), done);
+    MEP_TRY_OR(status, mep_corpus_files_find(&files, paths, count), done);
+    MEP_TRY_OR(status, mep_corpus_read_records(&reading, take_record, &state), done);
+    status = check_documents(paths, &state);
+done:
     mep_free(&state.documents);
     mep_corpus_files_free(&files);
     return status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A scanner over the bytes of a line: first everything is checked and "text" found, then its escapes are decoded, which
- * makes it shorter. Each function returns 1 and moves `at` behind what it has read, or 0.
+ * A scanner over the bytes of a line: 1. check everything and find "text"; 2. decode its escapes, which makes it
+ * shorter. Each function returns 1 and moves `at` past what it has read, or returns 0.
  */
 #include "corpus/json_line.h"
 
@@ -15,7 +15,7 @@ typedef struct scanner {
     char *at, *end;
 } scanner;
 
-/* Where a string begins and ends without its quotes. */
+/* A string without its quotes. */
 typedef struct span {
     char *begin, *end;
     int has_escapes;
@@ -33,7 +33,7 @@ static int take(scanner *s, char c)
     return 1;
 }
 
-/* Bytes of a string that need no look: no quote, no backslash, no control character, ASCII; eight at a time. */
+/* Skip, eight bytes at a time, bytes of a string that are ASCII and not a quote, a backslash or a control character. */
 static void skip_plain(scanner *s)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
@@ -41,8 +41,8 @@ static void skip_plain(scanner *s)
         uint64_t word;
         memcpy(&word, s->at, sizeof word);
         uint64_t quote = word ^ (ones * '"'), backslash = word ^ (ones * '\\');
-        /* the high bit of a byte is set where it is 0 (quote, backslash), below 32, or not ASCII; perhaps of one above
-         * such a byte too, which costs nothing but a closer look */
+        /* The high bit of a byte is set if the byte is a quote, a backslash, below 32 or not ASCII. It may also be set
+         * in the byte above such a byte, which only ends the skipping early. */
         if ((((quote - ones) | (backslash - ones) | (word - ones * 32) | word) & high) != 0) return;
     }
 }
@@ -62,8 +62,8 @@ static int hexadecimal(const char *at, uint32_t *value)
     return 1;
 }
 
-/* The code of a \u escape, or of a pair of them for one code point; `at` is behind the backslash. Bytes read: 5 or 11,
- * or 0. */
+/* Read a \u escape, or a pair of them for one code point; `at` is after the backslash. Returns the number of bytes
+ * read, 5 or 11, or 0. */
 static int read_unicode(const char *at, const char *end, uint32_t *code)
 {
     uint32_t low = 0;
@@ -118,7 +118,7 @@ static int skip_digits(scanner *s, int most)
     return s->at > begin && s->at - begin <= most;
 }
 
-/* Numbers that are far from the limits of a double. */
+/* Skip a number that is far from the limits of a double. */
 static int skip_number(scanner *s)
 {
     take(s, '-');
@@ -140,8 +140,8 @@ static int skip_word(scanner *s, const char *word)
 
 static int skip_value(scanner *s, int depth);
 
-/* The members of an object behind its '{', to the '}'. With `text` the last string of that name is put there, and
- * *found set; another value of that name is odd. */
+/* Read the members of an object from after its '{' to the '}'. If `text` is not NULL, it gets the last string named
+ * "text", and *found is set; returns 0 if a member of that name is not a string. */
 static int read_members(scanner *s, int depth, span *text, int *found)
 {
     skip_blanks(s);

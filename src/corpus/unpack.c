@@ -42,14 +42,14 @@ la_ssize_t mep_member_source_read(struct archive *archive, void *source, const v
 
 /* ---- gzip ---- */
 
-/* A source made of another: what its gzip members hold, one after the other. zlib compares the checksum and the length
- * that follow each member. */
+/* A source that decompresses another one: the content of its gzip members, one after the other. zlib verifies the
+ * checksum and the length at the end of each member. */
 typedef struct mep_gzip {
     mep_block_fn read;
     void *source;
     z_stream stream;
-    int member;  /* in one: its end is still to come */
-    int members; /* begun so far */
+    int member;  /* 1 inside a member */
+    int members; /* number of members begun so far */
     char block[MEP_UNPACK_BLOCK];
 } mep_gzip;
 
@@ -59,7 +59,7 @@ static la_ssize_t fail_gzip(struct archive *archive, const char *reason)
     return -1;
 }
 
-/* Have input bytes, unless the source has none left. */
+/* Read input bytes if there are none; at the end of the source there are still none. */
 static int fill(mep_gzip *gzip, struct archive *archive)
 {
     const void *block;
@@ -71,7 +71,7 @@ static int fill(mep_gzip *gzip, struct archive *archive)
     return 0;
 }
 
-/* Between members: begin the next one, or see the end, which zeros may pad. Returns 1, 0, or -1. */
+/* Begin the next member (returns 1), or detect the end, which may be padded with zeros (0), or fail (-1). */
 static int begin_member(mep_gzip *gzip, struct archive *archive)
 {
     z_stream *z = &gzip->stream;
@@ -91,11 +91,11 @@ static int begin_member(mep_gzip *gzip, struct archive *archive)
     return 1;
 }
 
-/* zlib's verdict on the last call, when it is neither progress nor the end of a member. */
+/* Report an error code of zlib. */
 static la_ssize_t fail_inflate(const mep_gzip *gzip, struct archive *archive, int code)
 {
     const char *text = gzip->stream.msg;
-    if (code == Z_MEM_ERROR) return fail_gzip(archive, "memory is out");
+    if (code == Z_MEM_ERROR) return fail_gzip(archive, "out of memory");
     if (text != NULL && strcmp(text, "incorrect data check") == 0)
         return fail_gzip(archive, "its text does not have the checksum that gzip stored");
     if (text != NULL && strcmp(text, "incorrect length check") == 0)
@@ -126,7 +126,7 @@ static la_ssize_t read_gzip(struct archive *archive, void *source, const void **
     return (la_ssize_t)(sizeof gzip->block - z->avail_out);
 }
 
-/* Put gzip between *source and its reader; what does not begin as gzip does is left for the caller to refuse. */
+/* Insert the gzip source between `source` and its reader. The caller refuses a stream that is not gzip. */
 static mep_status insert_gzip(mep_unpacker *unpacker, mep_block_fn read, void *source, const char *name)
 {
     enum { GZIP_ONLY = 16 };
@@ -146,20 +146,21 @@ static mep_status insert_gzip(mep_unpacker *unpacker, mep_block_fn read, void *s
 static mep_status fail_archive(struct archive *archive, const char *name)
 {
     const char *text = archive_error_string(archive);
-    if (text == NULL) text = "it cannot be unpacked";
+    if (text == NULL) text = "it cannot be decompressed";
     if (strstr(text, "too much memory") != NULL)
         return mep_fail(MEP_ERROR_UNSUPPORTED,
                         "cannot read %s: it was compressed with a window of more than 128 MB (zstd --long or --ultra); "
-                        "unpack it with zstd -d --long=31, or compress it again",
+                        "decompress it with zstd -d --long=31, or compress it again",
                         name);
-    return mep_fail(MEP_ERROR_FORMAT, "cannot read %s: %s; it is damaged, or its ending does not say what it is", name,
-                    text);
+    return mep_fail(MEP_ERROR_FORMAT,
+                    "cannot read %s: %s; it is damaged, or the end of its name does not match its content", name, text);
 }
 
-static mep_status fail_ending(const char *name)
+static mep_status fail_name(const char *name)
 {
     return mep_fail(MEP_ERROR_FORMAT,
-                    "cannot read %s: it is not compressed as its ending says; correct its name or pack it again", name);
+                    "cannot read %s: it is not compressed as the end of its name says; rename it or compress it again",
+                    name);
 }
 
 static mep_status support(struct archive *archive, int filter, int tar, const char *name)
@@ -168,12 +169,13 @@ static mep_status support(struct archive *archive, int filter, int tar, const ch
     if (filter == ARCHIVE_FILTER_ZSTD) code = archive_read_support_filter_zstd(archive);
     if (filter == ARCHIVE_FILTER_XZ) code = archive_read_support_filter_xz(archive);
     if (code != ARCHIVE_OK)
-        return mep_fail(MEP_ERROR_UNSUPPORTED,
-                        "cannot read %s: this system's libarchive lacks its compression; unpack it first", name);
+        return mep_fail(
+            MEP_ERROR_UNSUPPORTED,
+            "cannot read %s: this system's libarchive does not support its compression; decompress it first", name);
     if (tar) {
         archive_read_support_format_tar(archive);
-        /* what follows the end of a tar must be another tar: so the stream is read to its end, where its checksum is,
-         * and a hole of zeros is not taken for the end */
+        /* The end of a tar may only be followed by another tar. So the stream is read to its end, where its checksum
+         * is, and a range of zeros is not mistaken for the end. */
         archive_read_set_option(archive, "tar", "read_concatenated_archives", "1");
     } else {
         archive_read_support_format_raw(archive);
@@ -196,12 +198,12 @@ mep_status mep_unpacker_open(mep_unpacker *unpacker, mep_block_fn read, void *so
     }
     if (archive_read_open(unpacker->archive, source, NULL, read, NULL) != ARCHIVE_OK) {
         int is_other = is_gzip && unpacker->gzip->members == 0 && archive_errno(unpacker->archive) == EILSEQ;
-        return is_other ? fail_ending(name) : fail_archive(unpacker->archive, name);
+        return is_other ? fail_name(name) : fail_archive(unpacker->archive, name);
     }
-    /* libarchive takes a stream that is not compressed after all as it is; here the name must be right */
+    /* libarchive accepts an uncompressed stream too, but here the name must be right. */
     int found = is_gzip ? (unpacker->gzip->members > 0 ? filter : ARCHIVE_FILTER_NONE)
                         : archive_filter_code(unpacker->archive, 0);
-    return found == filter ? MEP_OK : fail_ending(name);
+    return found == filter ? MEP_OK : fail_name(name);
 }
 
 void mep_unpacker_close(mep_unpacker *unpacker)
@@ -216,12 +218,12 @@ mep_status mep_unpacker_next(mep_unpacker *unpacker, const char *name, struct ar
     int code = archive_read_next_header(unpacker->archive, entry);
     if (code == ARCHIVE_EOF) *entry = NULL;
     if (code == ARCHIVE_OK || code == ARCHIVE_WARN || code == ARCHIVE_EOF) return MEP_OK;
-    return fail_archive(unpacker->archive, name); /* ARCHIVE_RETRY too: it has skipped what it could not read */
+    return fail_archive(unpacker->archive, name); /* also for ARCHIVE_RETRY, which skips what it cannot read */
 }
 
-mep_status mep_unpacker_read(mep_unpacker *unpacker, const char *name, char *to, int64_t room, int64_t *got)
+mep_status mep_unpacker_read(mep_unpacker *unpacker, const char *name, char *to, int64_t capacity, int64_t *got)
 {
-    la_ssize_t size = archive_read_data(unpacker->archive, to, (size_t)room);
+    la_ssize_t size = archive_read_data(unpacker->archive, to, (size_t)capacity);
     *got = size > 0 ? size : 0;
     return size >= 0 ? MEP_OK : fail_archive(unpacker->archive, name);
 }

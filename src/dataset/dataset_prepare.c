@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a corpus to a dataset, in a way that can be stopped: the pipeline's batches go to the dataset writer, and every
- * so often what was written is synced and its place noted in the journal. Threads are pipeline.c's business, files
- * dataset_writer.c's.
+ * Prepares a dataset from a corpus so that the work can be interrupted: the batches of the pipeline go to the dataset
+ * writer, and at intervals the files are synced and the position is saved in the journal. pipeline.c handles the
+ * threads, dataset_writer.c the files.
  */
 #define _XOPEN_SOURCE 700
 #include <stdio.h>
@@ -31,10 +31,10 @@ typedef struct preparation {
     mep_lock lock;
     mep_dataset_writer *writer;
     mep_prepare_progress state;
-    double saved;         /* clock of the last journal */
-    int64_t saved_tokens; /* in it */
-    int64_t input;        /* that is being read */
-    int has_text;         /* it has a document that is not empty */
+    double saved;         /* time of the last journal */
+    int64_t saved_tokens; /* tokens in it */
+    int64_t input;        /* index of the current input */
+    int has_text;         /* the current input has a document that is not empty */
 } preparation;
 
 void mep_prepare_defaults(mep_prepare_settings *settings)
@@ -82,17 +82,18 @@ static mep_status report(void *context)
     return mep_fail(MEP_INTERRUPTED, "interrupted");
 }
 
-/* Every input must have a text, as mep_corpus_read wants it too. The reader sees to that but for the texts of lines,
- * which may all be empty. */
+/* Every input must contain text, as for mep_corpus_read. The reader checks this except for lines whose texts are all
+ * empty. */
 static mep_status check_input(const preparation *p)
 {
     if (p->has_text) return MEP_OK;
-    return mep_fail(MEP_ERROR_FORMAT, "%s holds no text: all its documents are empty", p->settings->inputs[p->input]);
+    return mep_fail(MEP_ERROR_FORMAT, "%s contains no text: all its documents are empty",
+                    p->settings->inputs[p->input]);
 }
 
 static mep_status enter_file(preparation *p, int64_t file)
 {
-    mep_journal_place *now = &p->journal.now;
+    mep_journal_position *now = &p->journal.now;
     int64_t input = p->files.items[file].input;
     if (input != p->input) {
         MEP_TRY(check_input(p));
@@ -105,30 +106,30 @@ static mep_status enter_file(preparation *p, int64_t file)
     return MEP_OK;
 }
 
-static void note_bad_line(preparation *p, const char *mistake)
+static void record_bad_line(preparation *p, const char *mistake)
 {
     if (p->journal.now.skipped++ > 0) return;
     snprintf(p->journal.first_skipped, sizeof p->journal.first_skipped, "%s", mistake);
-    mep_one_line(p->journal.first_skipped); /* it may have been cut inside of a character */
+    mep_one_line(p->journal.first_skipped); /* it may have been truncated inside a character */
     memcpy(p->state.first_skipped, p->journal.first_skipped, sizeof p->state.first_skipped);
 }
 
 static mep_status take_batch(void *context, const mep_batch *batch)
 {
     preparation *p = context;
-    mep_journal_place *now = &p->journal.now;
+    mep_journal_position *now = &p->journal.now;
     if (batch->file != now->file) MEP_TRY(enter_file(p, batch->file));
     for (int64_t i = 0; i < batch->count; ++i) {
-        const mep_piece *piece = &batch->pieces[i];
-        if (piece->is_bad) note_bad_line(p, batch->mistake);
-        if (piece->next > 0)
-            MEP_TRY(mep_dataset_writer_append(p->writer, piece->tokens, piece->count));
-        else if (piece->text_bytes > 0)
-            MEP_TRY(mep_dataset_writer_add(p->writer, piece->tokens, piece->count, p->settings->end_of_document));
-        p->has_text |= piece->text_bytes > 0;
-        now->text_bytes += piece->text_bytes;
-        now->record = batch->first + i + (piece->next == 0);
-        now->offset = piece->next;
+        const mep_record_tokens *tokens = &batch->records[i];
+        if (tokens->is_bad) record_bad_line(p, batch->mistake);
+        if (tokens->next > 0)
+            MEP_TRY(mep_dataset_writer_append(p->writer, tokens->tokens, tokens->count));
+        else if (tokens->text_bytes > 0)
+            MEP_TRY(mep_dataset_writer_add(p->writer, tokens->tokens, tokens->count, p->settings->end_of_document));
+        p->has_text |= tokens->text_bytes > 0;
+        now->text_bytes += tokens->text_bytes;
+        now->record = batch->first + i + (tokens->next == 0);
+        now->offset = tokens->next;
         update_state(p);
     }
     p->state.position = batch->position;
@@ -136,7 +137,7 @@ static mep_status take_batch(void *context, const mep_batch *batch)
     return save_when_due(p);
 }
 
-/* ---- Beginning ---- */
+/* ---- Start ---- */
 
 static int64_t total_size(const mep_corpus_files *files, int64_t count)
 {
@@ -145,20 +146,20 @@ static int64_t total_size(const mep_corpus_files *files, int64_t count)
     return total;
 }
 
-/* Whether a folder is `above` or lies below it; a name that cannot be resolved is none. */
-static int lies_in(const char *folder, const char *above)
+/* 1 if `folder` is `above` or a folder below it; 0 if one of the names cannot be resolved. */
+static int is_within(const char *folder, const char *above)
 {
     char *inner = realpath(folder, NULL), *outer = realpath(above, NULL);
     size_t size = outer != NULL ? strlen(outer) : 0;
     int is_root = size == 1;
-    int lies = inner != NULL && outer != NULL && strncmp(inner, outer, size) == 0 &&
-               (is_root || inner[size] == '\0' || inner[size] == '/');
+    int within = inner != NULL && outer != NULL && strncmp(inner, outer, size) == 0 &&
+                 (is_root || inner[size] == '\0' || inner[size] == '/');
     free(inner);
     free(outer);
-    return lies;
+    return within;
 }
 
-/* The dataset does not lie in a folder of the inputs, where the next call would read its files as text. */
+/* The dataset must not be in a folder of the inputs, where the next call would read its files as text. */
 static mep_status check_apart(const mep_prepare_settings *s)
 {
     const char *slash = strrchr(s->prefix, '/');
@@ -166,27 +167,27 @@ static mep_status check_apart(const mep_prepare_settings *s)
     MEP_TRY(mep_format(&folder, "%.*s", slash != NULL ? (int)(slash - s->prefix) + 1 : 1, slash ? s->prefix : "."));
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < s->input_count && status == MEP_OK; ++i)
-        if (lies_in(folder, s->inputs[i]))
+        if (is_within(folder, s->inputs[i]))
             status = mep_fail(MEP_ERROR_ARGUMENT,
-                              "%s would lie in the input folder %s, whose files are read as text; choose another place "
+                              "%s would be in the input folder %s, whose files are read as text; choose another folder "
                               "for the dataset",
                               s->prefix, s->inputs[i]);
     mep_free(&folder);
     return status;
 }
 
-/* The input that is being read where the journal leaves off. Whether files before that one had texts is not known any
- * more, and taken for granted. */
+/* Find the input at the position of the journal. Whether earlier files of that input contained text is no longer known;
+ * it is assumed. */
 static void find_input(preparation *p)
 {
-    const mep_journal_place *now = &p->journal.now, *begin = &p->journal.file_begin;
+    const mep_journal_position *now = &p->journal.now, *begin = &p->journal.file_begin;
     if (p->files.count == 0) return; /* an empty folder */
     int64_t file = now->file < p->files.count ? now->file : p->files.count - 1;
     p->input = p->files.items[file].input;
     p->has_text = now->text_bytes > begin->text_bytes || (file > 0 && p->files.items[file - 1].input == p->input);
 }
 
-/* Go on where a journal says, or begin. */
+/* Resume at the position of the journal, or start from the beginning. */
 static mep_status open_writer(preparation *p)
 {
     const mep_prepare_settings *s = p->settings;
@@ -216,35 +217,35 @@ static mep_status open_writer(preparation *p)
     return MEP_OK;
 }
 
-/* ---- Ending ---- */
+/* ---- End ---- */
 
 static mep_status complete(preparation *p)
 {
     const mep_prepare_settings *s = p->settings;
-    MEP_TRY(save(p)); /* whatever happens from here on, nothing need be read again */
+    MEP_TRY(save(p)); /* if anything fails from here on, the inputs need not be read again */
     MEP_TRY(mep_dataset_writer_complete(p->writer));
     p->journal.finished = 1;
     if (s->keep_journal)
         MEP_TRY(mep_journal_save(p->journal_path, &p->journal, &p->files, s->tokenizer, s->end_of_document));
     else if (unlink(p->journal_path) != 0)
         return mep_fail_errno("remove", p->journal_path);
-    mep_dataset_writer_abandon(&p->writer); /* what is temporary */
+    mep_dataset_writer_abandon(&p->writer); /* removes the temporary files */
     return MEP_OK;
 }
 
-/* Leave what a later call can go on from, or nothing. A file with a mistake has to be mended, so what was taken of it
- * is worth nothing. */
+/* Keep what a later call can resume from, or nothing. If a file has an error, the user must correct it, so nothing of
+ * that file is kept. */
 static mep_status give_up(preparation *p, mep_status status)
 {
     char message[1024];
     if (p->writer == NULL) return status;
     snprintf(message, sizeof message, "%s", mep_error_message());
     int is_mistake = status == MEP_ERROR_FORMAT || status == MEP_ERROR_ARGUMENT;
-    const mep_journal_place *place = is_mistake ? &p->journal.file_begin : &p->journal.now;
-    /* where no new journal can be written (a full disk), the one before is still good */
-    if (place->writer.tokens > 0 && (save(p) == MEP_OK || access(p->journal_path, F_OK) == 0)) {
+    const mep_journal_position *position = is_mistake ? &p->journal.file_begin : &p->journal.now;
+    /* if no new journal can be written (the disk is full), the old one is still valid */
+    if (position->writer.tokens > 0 && (save(p) == MEP_OK || access(p->journal_path, F_OK) == 0)) {
         mep_dataset_writer_leave(&p->writer);
-        return mep_fail(status, "%s; what was done is kept, and --resume goes on from there", message);
+        return mep_fail(status, "%s; the work done so far is kept, and --resume continues it", message);
     }
     unlink(p->journal_path);
     mep_dataset_writer_abandon(&p->writer);
@@ -254,7 +255,7 @@ static mep_status give_up(preparation *p, mep_status status)
 static mep_status run(preparation *p)
 {
     const mep_prepare_settings *s = p->settings;
-    const mep_journal_place *now = &p->journal.now;
+    const mep_journal_position *now = &p->journal.now;
     const mep_corpus_reading reading = {.paths = s->inputs,
                                         .files = &p->files,
                                         .tokenizer = s->tokenizer,
@@ -264,13 +265,24 @@ static mep_status run(preparation *p)
                                         .file = now->file,
                                         .number = now->record,
                                         .offset = now->offset};
-    const mep_pipeline_hooks hooks = {p, take_batch, report};
+    const mep_pipeline_hooks hooks = {.context = p, .take = take_batch, .idle = report};
     int64_t threads = s->threads > 0 ? s->threads : mep_set_threads(0);
     MEP_TRY(mep_pipeline_run(&reading, threads, &hooks));
     MEP_TRY(check_input(p));
     p->state.position = p->state.total;
     MEP_TRY(report(p));
     return complete(p);
+}
+
+static mep_status prepare(preparation *p)
+{
+    const mep_prepare_settings *s = p->settings;
+    MEP_TRY(check_apart(s));
+    MEP_TRY(mep_corpus_files_find(&p->files, s->inputs, s->input_count));
+    MEP_TRY(mep_journal_path(s->prefix, &p->journal_path));
+    MEP_TRY(mep_dataset_lock(&p->lock, s->prefix));
+    MEP_TRY(open_writer(p));
+    return p->journal.finished ? MEP_OK : run(p);
 }
 
 mep_status mep_prepare_limited(const mep_prepare_settings *settings, const mep_prepare_limits *limits,
@@ -280,12 +292,7 @@ mep_status mep_prepare_limited(const mep_prepare_settings *settings, const mep_p
     if (settings->input_count < 1 || settings->inputs == NULL || settings->prefix == NULL ||
         settings->tokenizer == NULL)
         return mep_fail(MEP_ERROR_ARGUMENT, "a dataset needs at least one input, a prefix and a tokenizer");
-    mep_status status = check_apart(settings);
-    if (status == MEP_OK) status = mep_corpus_files_find(&p.files, settings->inputs, settings->input_count);
-    if (status == MEP_OK) status = mep_journal_path(settings->prefix, &p.journal_path);
-    if (status == MEP_OK) status = mep_dataset_lock(&p.lock, settings->prefix);
-    if (status == MEP_OK) status = open_writer(&p);
-    if (status == MEP_OK && !p.journal.finished) status = run(&p);
+    mep_status status = prepare(&p);
     if (status != MEP_OK) status = give_up(&p, status);
     if (status == MEP_OK && result != NULL) *result = p.state;
     mep_lock_release(&p.lock);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading a token dataset: both files are mapped, the index is checked once against the sizes of the files, and from
- * then on PREFIX.bin is one array of tokens. Nothing is allocated that grows with the dataset. Tokens are read with
- * pread, so that a file which someone cuts short during a long run is an error and no signal; the one pass over all of
- * the data (checksum, largest token) uses the mapping.
+ * Reads a token dataset: both files are mapped, the index is checked once against the sizes of the files, and after
+ * that PREFIX.bin is one array of tokens. No allocation grows with the dataset. Tokens are read with pread, so that a
+ * file that is truncated during a long run causes an error instead of a signal; the pass over all of the data
+ * (checksum, largest token) uses the mapping.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "dataset/dataset_format.h"
@@ -22,22 +22,23 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/integer.h"
 #include "base/json_keys.h"
 #include "base/memory.h"
 
-enum { DESCRIPTION_LIMIT = 1 << 20 }; /* bytes that a PREFIX.json may have */
+enum { DESCRIPTION_LIMIT = 1 << 20 }; /* maximum size of PREFIX.json in bytes */
 
 typedef struct mapping {
     const unsigned char *data;
     int64_t size;
 } mapping;
 
-/* What a pass over all of the data finds, made at the first question. Two threads may both make it; they find the same.
- */
+/* The results of the pass over all of the data, which is made when they are first needed. If two threads make it at the
+ * same time, both get the same results. */
 typedef struct dataset_scan {
     atomic_int is_made;
     _Atomic int64_t vocab_size;
-    _Atomic int64_t bad_token; /* the first that is not a token id; -1: there is none */
+    _Atomic int64_t bad_token; /* index of the first number that is not a token id; -1 if there is none */
     _Atomic uint64_t checksum;
 } dataset_scan;
 
@@ -47,10 +48,10 @@ struct mep_dataset {
     int bin_fd; /* -1: not open */
     int type;
     int64_t token_size, sequences, all_documents, all_tokens; /* of the files */
-    int has_documents;                                        /* in the index; 0: every sequence is one */
-    int64_t first_document, documents, first_token, tokens;   /* of the part that was opened */
+    int has_documents;                                        /* 0: the index lists none, each sequence is a document */
+    int64_t first_document, documents, first_token, tokens;   /* of the split that was opened */
     char *tokenizer;
-    int has_checksum; /* in PREFIX.json: */
+    int has_checksum; /* PREFIX.json has this checksum: */
     uint64_t checksum;
     dataset_scan *scan;
 };
@@ -104,7 +105,7 @@ int mep_dataset_prefix_length(const char *prefix)
     return (int)length;
 }
 
-/* ---- Fields of the index; they are not aligned ---- */
+/* ---- Fields of the index (unaligned) ---- */
 
 static uint64_t read_u64(const unsigned char *at)
 {
@@ -131,7 +132,7 @@ static int64_t document_sequence(const mep_dataset *dataset, int64_t document)
     return (int64_t)read_u64(dataset->idx.data + MEP_INDEX_HEADER + 12 * dataset->sequences + 8 * document);
 }
 
-/* First token of document `document` of the files, which may be the one behind the last. */
+/* The first token of document `document` of the files; `document` may be their number of documents, the end. */
 static int64_t document_token(const mep_dataset *dataset, int64_t document)
 {
     int64_t sequence = document_sequence(dataset, document);
@@ -141,25 +142,25 @@ static int64_t document_token(const mep_dataset *dataset, int64_t document)
 
 /* ---- Opening ---- */
 
-/* `path` is PREFIX.idx or PREFIX.bin. Where the parts that preparing with --valid or --split writes are there, the
- * message names the first. */
+/* `path` is PREFIX.idx or PREFIX.bin. If mep prepare wrote splits (with --valid or --split), the message names the
+ * first one. */
 static mep_status fail_open(const char *path, const char *reason)
 {
-    char *part = NULL;
+    char *train = NULL;
     int stem = (int)(strlen(path) - strlen(".idx"));
-    MEP_TRY(mep_format(&part, "%.*s.train.idx", stem, path));
+    MEP_TRY(mep_format(&train, "%.*s.train.idx", stem, path));
     mep_status status =
-        access(part, F_OK) == 0
-            ? mep_fail(MEP_ERROR_IO, "cannot open %s: %s; %.*s.train is there: name that, or another part", path,
-                       reason, stem, path)
+        access(train, F_OK) == 0
+            ? mep_fail(MEP_ERROR_IO, "cannot open %s: %s; %.*s.train exists: name it, or another split", path, reason,
+                       stem, path)
             : mep_fail(MEP_ERROR_IO,
                        "cannot open %s: %s; a dataset is PREFIX.bin and PREFIX.idx, written by mep prepare", path,
                        reason);
-    mep_free(&part);
+    mep_free(&train);
     return status;
 }
 
-/* Where `keep` is not NULL the descriptor stays open for the caller. */
+/* If `keep` is not NULL, the descriptor stays open and the caller closes it. */
 static mep_status map_file(mapping *file, const char *path, int *keep)
 {
     int fd = mep_fd_open(path, O_RDONLY);
@@ -169,7 +170,7 @@ static mep_status map_file(mapping *file, const char *path, int *keep)
     if (fstat(fd, &info) != 0) {
         status = mep_fail_errno("read", path);
     } else if (!S_ISREG(info.st_mode) || info.st_size <= 0) {
-        status = mep_fail(MEP_ERROR_FORMAT, "%s is empty or no regular file; prepare the dataset again", path);
+        status = mep_fail(MEP_ERROR_FORMAT, "%s is empty or not a regular file; prepare the dataset again", path);
     } else {
         void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
         if (data == MAP_FAILED)
@@ -184,7 +185,7 @@ static mep_status map_file(mapping *file, const char *path, int *keep)
     return status;
 }
 
-/* The header and the size of the index; from here on its three tables can be read. */
+/* Check the header and the size of the index; after this its three tables can be read. */
 static mep_status check_header(mep_dataset *dataset)
 {
     const char *path = dataset->idx_path;
@@ -192,23 +193,23 @@ static mep_status check_header(mep_dataset *dataset)
     int64_t size = dataset->idx.size;
     if (size < MEP_INDEX_HEADER || memcmp(data, MEP_INDEX_MAGIC, sizeof MEP_INDEX_MAGIC) != 0)
         return mep_fail(MEP_ERROR_FORMAT,
-                        "%s is no MMapIndexedDataset index (it does not begin with MMIDIDX); prepare the "
+                        "%s is not an MMapIndexedDataset index (it does not begin with MMIDIDX); prepare the "
                         "dataset again",
                         path);
     if (read_u64(data + MEP_INDEX_VERSION_AT) != MEP_INDEX_VERSION)
-        return mep_fail(MEP_ERROR_FORMAT, "%s has format version %llu, but only version 1 is known", path,
+        return mep_fail(MEP_ERROR_FORMAT, "%s has format version %llu, but only version 1 is supported", path,
                         (unsigned long long)read_u64(data + MEP_INDEX_VERSION_AT));
     dataset->type = data[MEP_INDEX_TYPE_AT];
     dataset->token_size = mep_token_type_size(dataset->type);
     if (dataset->token_size == 0)
-        return mep_fail(MEP_ERROR_FORMAT, "%s has token type %d, which is no integer type (those are 1-5 and 8)", path,
+        return mep_fail(MEP_ERROR_FORMAT, "%s has token type %d, which is not an integer type (1-5 and 8 are)", path,
                         dataset->type);
     uint64_t sequences = read_u64(data + MEP_INDEX_SEQUENCES_AT), entries = read_u64(data + MEP_INDEX_ENTRIES_AT);
     uint64_t room = (uint64_t)(size - MEP_INDEX_HEADER);
     if (sequences <= room / 13 && entries <= room / 8 && 13 * sequences + 8 * entries == room && sequences > 0)
         return mep_fail(MEP_ERROR_UNSUPPORTED,
                         "%s has a mode for each sequence: it is a multimodal dataset of Megatron-LM, and not all of "
-                        "its sequences are text; prepare the text alone",
+                        "its sequences are text; prepare a dataset of the text only",
                         path);
     if (sequences > room / 12 || entries > room / 8 || 12 * sequences + 8 * entries != room)
         return mep_fail(MEP_ERROR_FORMAT,
@@ -217,13 +218,13 @@ static mep_status check_header(mep_dataset *dataset)
                         path, (long long)size, (unsigned long long)sequences, (unsigned long long)entries);
     if (entries == 0) return mep_fail(MEP_ERROR_FORMAT, "%s has no document entries; prepare the dataset again", path);
     dataset->sequences = (int64_t)sequences;
-    /* merge_datasets.py of GPT-NeoX leaves nothing but the first entry; its training counts sequences as documents */
+    /* merge_datasets.py of GPT-NeoX keeps only the first entry; its training then counts sequences as documents */
     dataset->has_documents = entries > 1 || sequences == 0;
     dataset->all_documents = dataset->has_documents ? (int64_t)entries - 1 : dataset->sequences;
     return MEP_OK;
 }
 
-/* The sequences lie end to end in .bin and fill it. */
+/* Check that the sequences are stored end to end in .bin and fill it. */
 static mep_status check_sequences(mep_dataset *dataset)
 {
     int64_t room = dataset->bin.size / dataset->token_size, tokens = 0;
@@ -236,14 +237,14 @@ static mep_status check_sequences(mep_dataset *dataset)
                             dataset->idx_path, (long long)i, (long)size, dataset->bin_path, (long long)(room - tokens));
         if (sequence_pointer(dataset, i) != tokens * dataset->token_size)
             return mep_fail(MEP_ERROR_FORMAT,
-                            "%s: sequence %lld stands at byte %lld instead of %lld, right behind the one "
-                            "before; prepare the dataset again",
+                            "%s: sequence %lld is at byte %lld instead of %lld, the end of the sequence before; "
+                            "prepare the dataset again",
                             dataset->idx_path, (long long)i, (long long)sequence_pointer(dataset, i),
                             (long long)(tokens * dataset->token_size));
         tokens += size;
     }
     if (tokens == 0)
-        return mep_fail(MEP_ERROR_FORMAT, "%s holds no tokens; prepare the dataset again", dataset->idx_path);
+        return mep_fail(MEP_ERROR_FORMAT, "%s contains no tokens; prepare the dataset again", dataset->idx_path);
     if (tokens * dataset->token_size != dataset->bin.size)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s has %lld bytes, but %s describes %lld; the files do not belong together or are "
@@ -254,7 +255,7 @@ static mep_status check_sequences(mep_dataset *dataset)
     return MEP_OK;
 }
 
-/* The documents begin with sequence 0, never go back, and end with the last sequence. */
+/* Check that the documents begin with sequence 0, are in ascending order, and end with the last sequence. */
 static mep_status check_documents(const mep_dataset *dataset)
 {
     int64_t previous = 0;
@@ -262,7 +263,7 @@ static mep_status check_documents(const mep_dataset *dataset)
         int64_t first = document_sequence(dataset, i);
         if (first < previous || (i == 0 && first != 0) || (i == dataset->all_documents && first != dataset->sequences))
             return mep_fail(MEP_ERROR_FORMAT,
-                            "%s: document entry %lld is sequence %lld of %lld, which cannot be; prepare the "
+                            "%s: document entry %lld is sequence %lld of %lld, which is not valid; prepare the "
                             "dataset again",
                             dataset->idx_path, (long long)i, (long long)first, (long long)dataset->sequences);
         previous = first;
@@ -283,7 +284,7 @@ static mep_status take_checksum(mep_dataset *dataset, const char *text)
     return MEP_OK;
 }
 
-/* What PREFIX.json says; it must belong to the index. */
+/* Take the content of PREFIX.json, which must match the index. */
 static mep_status take_description(mep_dataset *dataset, json_t *root)
 {
     static const char *const keys[] = {"tokenizer", "vocab_size", "documents", "tokens", "checksum", NULL};
@@ -344,7 +345,7 @@ static mep_status open_files(mep_dataset *dataset, const char *prefix)
     return read_description(dataset);
 }
 
-/* From now on documents first .. end - 1 are all that there is. */
+/* Restrict the dataset to the documents first .. end - 1. */
 static void choose_documents(mep_dataset *dataset, int64_t first, int64_t end)
 {
     dataset->first_document = first;
@@ -355,7 +356,7 @@ static void choose_documents(mep_dataset *dataset, int64_t first, int64_t end)
 
 static mep_status open_split(mep_dataset *dataset, const char *prefix, const char *proportions, mep_split split)
 {
-    static const char *const names[] = {"training", "validation", "test"};
+    static const char *const names[] = {"training", "validation", "testing"};
     int64_t bounds[4] = {0};
     MEP_TRY(open_files(dataset, prefix));
     choose_documents(dataset, 0, dataset->all_documents);
@@ -364,7 +365,7 @@ static mep_status open_split(mep_dataset *dataset, const char *prefix, const cha
     choose_documents(dataset, bounds[split], bounds[split + 1]);
     if (dataset->tokens > 0) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT,
-                    "%s: the split %s of its %lld documents leaves none for the %s part; choose "
+                    "%s: the split %s of its %lld documents has no tokens for %s; choose "
                     "another split, or take more text",
                     prefix, proportions, (long long)dataset->all_documents, names[split]);
 }
@@ -404,7 +405,7 @@ void mep_dataset_close(mep_dataset **dataset)
     mep_free(dataset);
 }
 
-/* ---- Questions ---- */
+/* ---- Properties ---- */
 
 int64_t mep_dataset_tokens(const mep_dataset *dataset)
 {
@@ -424,7 +425,7 @@ const char *mep_dataset_tokenizer(const mep_dataset *dataset)
     return dataset->tokenizer;
 }
 
-/* Token `index` of an array of a type. */
+/* Token `index` of an array of the given type. */
 static inline int64_t token_at(int type, const void *data, int64_t index)
 {
     switch (type) {
@@ -443,15 +444,16 @@ static inline int64_t token_at(int type, const void *data, int64_t index)
     }
 }
 
-/* The largest of tokens first .. last - 1 of an array, at least `largest`, and the first that is not a token id. */
+/* Returns the largest of `largest` and the tokens first .. last - 1 of an array. *bad becomes the index of the first
+ * number that is not a token id, unless it is set already. */
 static inline int64_t scan_tokens(int type, const void *data, int64_t first, int64_t last, int64_t largest,
                                   int64_t *bad)
 {
     int64_t least = 0, most = largest;
     for (int64_t i = first; i < last; ++i) {
         int64_t token = token_at(type, data, i);
-        if (token < least) least = token;
-        if (token > most) most = token;
+        least = min_i64(least, token);
+        most = max_i64(most, token);
     }
     for (int64_t i = first; *bad < 0 && (least < 0 || most > INT32_MAX) && i < last; ++i) {
         int64_t token = token_at(type, data, i);
@@ -460,19 +462,19 @@ static inline int64_t scan_tokens(int type, const void *data, int64_t first, int
     return most;
 }
 
-/* The pass over all of the data: the checksum of the files, and the tokens of the part, chunk by chunk. */
+/* The pass over all of the data, in chunks: the checksum of the files, and the tokens of the split. */
 static const dataset_scan *scan(const mep_dataset *dataset)
 {
     enum { CHUNK = 1 << 20 };
     dataset_scan *made = dataset->scan;
     if (made->is_made) return made;
-    int64_t width = dataset->token_size, part_end = dataset->first_token + dataset->tokens, largest = 0, bad = -1;
+    int64_t width = dataset->token_size, split_end = dataset->first_token + dataset->tokens, largest = 0, bad = -1;
     mep_checksum checksum;
     mep_checksum_begin(&checksum);
     for (int64_t at = 0; at < dataset->all_tokens; at += CHUNK) {
-        int64_t end = at + CHUNK < dataset->all_tokens ? at + CHUNK : dataset->all_tokens;
+        int64_t end = min_i64(at + CHUNK, dataset->all_tokens);
         mep_checksum_add(&checksum, dataset->bin.data + at * width, (end - at) * width);
-        int64_t first = at > dataset->first_token ? at : dataset->first_token, last = end < part_end ? end : part_end;
+        int64_t first = max_i64(at, dataset->first_token), last = min_i64(end, split_end);
         if (first < last) largest = scan_tokens(dataset->type, dataset->bin.data, first, last, largest, &bad);
     }
     mep_checksum_add(&checksum, dataset->idx.data, dataset->idx.size);
@@ -496,7 +498,7 @@ uint64_t mep_dataset_checksum(const mep_dataset *dataset)
     return scan(dataset)->checksum;
 }
 
-/* `index` is that of the whole file. */
+/* `index` counts from the start of the file. */
 static mep_status fail_token(const mep_dataset *dataset, int64_t index, int64_t token)
 {
     return mep_fail(MEP_ERROR_FORMAT, "%s: token %lld is %lld, which is not a token id; prepare the dataset again",
@@ -510,7 +512,7 @@ mep_status mep_dataset_verify(const mep_dataset *dataset)
     if (dataset->has_checksum && found->checksum != dataset->checksum)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s or %s has changed since it was prepared: %s has the checksum %016llx, the data %016llx; "
-                        "bring the files back, or prepare the dataset again",
+                        "restore the files, or prepare the dataset again",
                         dataset->bin_path, dataset->idx_path, dataset->json_path, (unsigned long long)dataset->checksum,
                         (unsigned long long)found->checksum);
     int64_t bad = found->bad_token;
@@ -531,8 +533,7 @@ static mep_status read_bytes(const mep_dataset *dataset, int64_t offset, int64_t
         int64_t n = mep_fd_read(dataset->bin_fd, out, size, offset);
         if (n < 0) return mep_fail_errno("read", dataset->bin_path);
         if (n == 0)
-            return mep_fail(MEP_ERROR_IO, "%s became shorter while it was in use; bring it back as it was",
-                            dataset->bin_path);
+            return mep_fail(MEP_ERROR_IO, "%s became shorter while it was in use; restore it", dataset->bin_path);
         out += n;
         offset += n;
         size -= n;
@@ -551,7 +552,7 @@ mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t c
         return mep_fail(MEP_ERROR_ARGUMENT, "cannot read %lld tokens from token %lld of %s, which has %lld",
                         (long long)count, (long long)start, dataset->bin_path, (long long)dataset->tokens);
     for (int64_t done = 0; done < count; done += most) {
-        int64_t n = count - done < most ? count - done : most;
+        int64_t n = min_i64(count - done, most);
         MEP_TRY(read_bytes(dataset, (dataset->first_token + start + done) * width, n * width, bytes));
         for (int64_t i = 0; i < n; ++i) {
             int64_t token = token_at(dataset->type, bytes, i);

@@ -48,7 +48,7 @@ mep_status mep_split_documents(const char *proportions, int64_t documents, int64
     int64_t excess = bounds[SPLITS] - documents;
     for (int i = 1; i <= SPLITS; ++i) {
         bounds[i] -= excess;
-        if (bounds[i] < 0) bounds[i] = 0; /* there NeoX would count from the end */
+        if (bounds[i] < 0) bounds[i] = 0; /* NeoX would use a negative index, which counts from the end */
     }
     return MEP_OK;
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing a token dataset: tokens stream into PREFIX.bin.tmp, sizes of documents into PREFIX.sizes.tmp (nothing in
- * memory grows with the dataset), the index and the description follow at the end, and only when all three are on the
- * disk are they renamed, the index last. A reader therefore sees the old dataset or the new
- * one; should the machine stop between two of the renames, it refuses the mixture where sizes or token counts
- * differ.
+ * Writes a token dataset. Tokens go to PREFIX.bin.tmp and sizes of documents to PREFIX.sizes.tmp, so that no memory
+ * grows with the dataset. The index and the description are written at the end. When all files are on the disk they are
+ * renamed, the index last, so that a reader sees the old dataset or the new one. If the machine stops between two of
+ * the renames, a reader refuses the mixed files if sizes or token counts differ.
  */
 #define _XOPEN_SOURCE 700
 #include "dataset/dataset_writer.h"
@@ -22,30 +21,39 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/integer.h"
 #include "base/lock.h"
 #include "base/memory.h"
 #include "dataset/dataset_format.h"
 
-enum { BIN, TOKENIZER, JSON, IDX, FILES, SIZES = FILES, TEMPORARIES }; /* files in the order of their renaming */
 enum {
-    SMALL_VOCABULARY = 65500, /* Megatron's bound: below it tokens are uint16, otherwise int32 */
-    CHUNK = 8192              /* tokens converted at a time */
+    BIN,
+    TOKENIZER,
+    JSON,
+    IDX,
+    FILES,
+    SIZES = FILES,
+    TEMPORARIES
+}; /* files in the order in which they are renamed */
+enum {
+    SMALL_VOCABULARY = 65500, /* Megatron's limit: below it tokens are uint16, otherwise int32 */
+    CHUNK = 8192              /* number of tokens that are converted at once */
 };
 
 static const char *const suffixes[TEMPORARIES] = {".bin", ".tokenizer.json", ".json", ".idx", ".sizes"};
 
 struct mep_dataset_writer {
     char *path[TEMPORARIES], *temporary[TEMPORARIES];
-    char *tokenizer;      /* as PREFIX.json names it */
-    char *tokenizer_json; /* what PREFIX.tokenizer.json holds; NULL for a tokenizer that is built in */
+    char *tokenizer;      /* the value of "tokenizer" in PREFIX.json */
+    char *tokenizer_json; /* the content of PREFIX.tokenizer.json; NULL for a built-in tokenizer */
     int64_t tokenizer_size, vocab_size;
     int32_t end_token;
-    int64_t most; /* tokens of a sequence */
+    int64_t most; /* maximum number of tokens in a sequence */
     int type;
-    mep_output *bin, *sizes; /* tokens, and an int32 a document: its tokens, which are one sequence */
+    mep_output *bin, *sizes; /* tokens; and one int32 per document, the length of its sequence */
     mep_writer_state state;
     mep_lock lock;
-    int failed; /* a write or a sync went wrong, and what the files hold is not known: nothing may build on it */
+    int failed; /* a write or a sync failed, so the content of the files is unknown: everything that follows fails */
 };
 
 static mep_status fail_write(const char *path)
@@ -75,7 +83,7 @@ void mep_dataset_writer_leave(mep_dataset_writer **writer)
     mep_free(writer);
 }
 
-/* Remove the temporary files; those already renamed are gone. */
+/* Remove the temporary files that are not renamed yet. */
 void mep_dataset_writer_abandon(mep_dataset_writer **writer)
 {
     if (writer == NULL || *writer == NULL) return;
@@ -88,10 +96,10 @@ void mep_dataset_writer_abandon(mep_dataset_writer **writer)
 static mep_status open_temporary(mep_output **file, const char *path, int flags)
 {
     if (mep_output_open(file, path, flags) == 0) return MEP_OK;
-    return errno == ENOMEM ? mep_fail(MEP_ERROR_MEMORY, "cannot write %s: memory is out", path) : fail_write(path);
+    return errno == ENOMEM ? mep_fail(MEP_ERROR_MEMORY, "cannot write %s: out of memory", path) : fail_write(path);
 }
 
-/* A built-in tokenizer by its name; a copy of any other lies beside the dataset. */
+/* A built-in tokenizer is described by its name, any other by a copy of its tokenizer.json. */
 static mep_status describe_tokenizer(mep_dataset_writer *writer, const mep_tokenizer *tokenizer)
 {
     const char *json = mep_tokenizer_json(tokenizer, &writer->tokenizer_size);
@@ -102,7 +110,7 @@ static mep_status describe_tokenizer(mep_dataset_writer *writer, const mep_token
     return MEP_OK;
 }
 
-/* Names and numbers; no file is touched. */
+/* Set names and numbers; no file is accessed. */
 static mep_status describe(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer)
 {
     int length = mep_dataset_prefix_length(prefix);
@@ -168,7 +176,7 @@ void mep_dataset_writer_limit(mep_dataset_writer *writer, int64_t most)
     writer->most = most;
 }
 
-/* ---- Leaving off and going on ---- */
+/* ---- Saving and resuming ---- */
 
 mep_writer_state mep_dataset_writer_state(const mep_dataset_writer *writer)
 {
@@ -190,17 +198,17 @@ mep_status mep_dataset_writer_sync(mep_dataset_writer *writer)
     if (writer->failed) return fail_incomplete(writer);
     mep_status status = writer->bin != NULL ? sync_file(writer->bin, writer->temporary[BIN]) : MEP_OK;
     if (status == MEP_OK) status = sync_file(writer->sizes, writer->temporary[SIZES]);
-    if (status != MEP_OK) writer->failed = 1; /* a second try would succeed, without what the first one lost */
+    if (status != MEP_OK) writer->failed = 1; /* a second sync would succeed although data of the first one is lost */
     return status;
 }
 
-/* Open a temporary file that holds at least `count` numbers of `width` bytes, cut it off there and stand at its end. */
+/* Open a temporary file that holds at least `count` numbers of `width` bytes, truncate it to them and append to it. */
 static mep_status reopen(mep_output **file, const char *path, int64_t count, int64_t width)
 {
     struct stat info;
     if (stat(path, &info) != 0 || info.st_size / width < count)
-        return mep_fail(MEP_ERROR_FORMAT, "%s does not hold the %lld x %lld bytes that were written; begin again", path,
-                        (long long)count, (long long)width);
+        return mep_fail(MEP_ERROR_FORMAT, "%s does not contain the %lld x %lld bytes that were written; start again",
+                        path, (long long)count, (long long)width);
     int fd = mep_fd_open(path, O_WRONLY);
     int failed = fd < 0 || mep_fd_truncate(fd, count * width) != 0;
     mep_status status = failed ? fail_write(path) : open_temporary(file, path, O_APPEND);
@@ -221,9 +229,10 @@ static mep_status add_file(mep_checksum *checksum, const char *path)
     return status;
 }
 
-/* Without .bin.tmp: the process may have ended between the renaming of .bin and the end of its work, and then .bin has
- * what was written, to the byte. Any other .bin is an older dataset's and stays as it is. */
-static mep_status take_back(const mep_dataset_writer *writer)
+/* Called if .bin.tmp does not exist: the earlier process may have ended after it renamed .bin. Then .bin has exactly
+ * the bytes that were written, and is renamed back. Any other .bin belongs to an older dataset and is left unchanged.
+ */
+static mep_status recover_bin(const mep_dataset_writer *writer)
 {
     const char *path = writer->path[BIN];
     struct stat info;
@@ -234,15 +243,16 @@ static mep_status take_back(const mep_dataset_writer *writer)
         if (mep_checksum_end(&checksum) == mep_checksum_end(&writer->state.checksum))
             return rename(path, writer->temporary[BIN]) == 0 ? MEP_OK : fail_write(writer->temporary[BIN]);
     }
-    return mep_fail(MEP_ERROR_FORMAT, "%s, which held what was written, is gone; begin again", writer->temporary[BIN]);
+    return mep_fail(MEP_ERROR_FORMAT, "%s with the tokens written so far is missing; start again",
+                    writer->temporary[BIN]);
 }
 
-static mep_status go_on(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer,
-                        const mep_writer_state *state)
+static mep_status resume(mep_dataset_writer *writer, const char *prefix, const mep_tokenizer *tokenizer,
+                         const mep_writer_state *state)
 {
     MEP_TRY(describe(writer, prefix, tokenizer));
     writer->state = *state;
-    if (access(writer->temporary[BIN], F_OK) != 0) MEP_TRY(take_back(writer));
+    if (access(writer->temporary[BIN], F_OK) != 0) MEP_TRY(recover_bin(writer));
     MEP_TRY(reopen(&writer->sizes, writer->temporary[SIZES], state->documents, 4));
     return reopen(&writer->bin, writer->temporary[BIN], state->tokens, mep_token_type_size(writer->type));
 }
@@ -253,7 +263,7 @@ mep_status mep_dataset_writer_continue(mep_dataset_writer **writer, const char *
     *writer = NULL;
     mep_dataset_writer *created = NULL;
     MEP_TRY(mep_alloc(&created, 1, sizeof *created));
-    mep_status status = go_on(created, prefix, tokenizer, state);
+    mep_status status = resume(created, prefix, tokenizer, state);
     if (status != MEP_OK) mep_dataset_writer_leave(&created);
     *writer = created;
     return status;
@@ -261,7 +271,7 @@ mep_status mep_dataset_writer_continue(mep_dataset_writer **writer, const char *
 
 /* ---- Documents ---- */
 
-/* Bytes that count for the checksum: .bin, then .idx. */
+/* Write bytes that are part of the checksum: those of .bin, then those of .idx. */
 static mep_status put(mep_dataset_writer *writer, mep_output *file, const char *path, const void *data, int64_t size)
 {
     mep_checksum_add(&writer->state.checksum, data, size);
@@ -272,11 +282,11 @@ static mep_status put_tokens(mep_dataset_writer *writer, const int32_t *tokens, 
 {
     const char *path = writer->temporary[BIN];
     if (writer->type == MEP_TOKEN_INT32) return put(writer, writer->bin, path, tokens, count * 4);
-    uint16_t narrow[CHUNK];
+    uint16_t chunk[CHUNK];
     for (int64_t done = 0; done < count; done += CHUNK) {
-        int64_t some = count - done < CHUNK ? count - done : CHUNK;
-        for (int64_t i = 0; i < some; ++i) narrow[i] = (uint16_t)tokens[done + i];
-        MEP_TRY(put(writer, writer->bin, path, narrow, some * 2));
+        int64_t some = min_i64(count - done, CHUNK);
+        for (int64_t i = 0; i < some; ++i) chunk[i] = (uint16_t)tokens[done + i];
+        MEP_TRY(put(writer, writer->bin, path, chunk, some * 2));
     }
     return MEP_OK;
 }
@@ -293,7 +303,7 @@ static mep_status check_tokens(const mep_dataset_writer *writer, const int32_t *
     return MEP_OK;
 }
 
-/* The open document ends, or goes on in another sequence of the format. */
+/* End the open sequence: its document ends, or continues in another sequence of the format. */
 static mep_status end_sequence(mep_dataset_writer *writer)
 {
     int32_t size = (int32_t)writer->state.open;
@@ -303,12 +313,12 @@ static mep_status end_sequence(mep_dataset_writer *writer)
     return MEP_OK;
 }
 
-/* Tokens of the open document, in as many sequences as the format needs. */
+/* Append tokens to the open document, in as many sequences as the format needs. */
 static mep_status append(mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
 {
     for (int64_t done = 0; done < count;) {
         if (writer->state.open == writer->most) MEP_TRY(end_sequence(writer));
-        int64_t room = writer->most - writer->state.open, some = count - done < room ? count - done : room;
+        int64_t some = min_i64(count - done, writer->most - writer->state.open);
         MEP_TRY(put_tokens(writer, tokens + done, some));
         writer->state.open += some;
         writer->state.tokens += some;
@@ -335,7 +345,8 @@ mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int32_t *tok
     int64_t most = INT32_MAX - (end_of_document != 0);
     if (count < 0 || count > most)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "%s: a document of %lld tokens; the format allows 0 .. %lld, so split it or append it in parts",
+                        "%s: a document of %lld tokens; the format allows 0 .. %lld, so split it or append it in "
+                        "several calls",
                         writer->path[BIN], (long long)count, (long long)most);
     MEP_TRY(mep_dataset_writer_append(writer, tokens, count));
     mep_status status = end_of_document ? append(writer, &writer->end_token, 1) : MEP_OK;
@@ -344,7 +355,7 @@ mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int32_t *tok
     return status;
 }
 
-/* ---- The end: index, description, names ---- */
+/* ---- Completion: index, description, renames ---- */
 
 static mep_status close_synced(mep_output **file, const char *path)
 {
@@ -367,7 +378,7 @@ mep_status mep_write_json(const char *path, const json_t *root)
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
     if (text == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot compose %s", path);
     size_t size = strlen(text);
-    text[size] = '\n'; /* in the place of its end */
+    text[size] = '\n'; /* replaces the terminating 0 */
     mep_status status = mep_write_synced(path, text, (int64_t)size + 1);
     free(text);
     return status;
@@ -385,15 +396,15 @@ static mep_status put_header(mep_dataset_writer *writer, mep_output *file)
     return put(writer, file, path, counts, sizeof counts);
 }
 
-/* Read the sizes from the beginning, CHUNK at a time: once as they are, once as the pointers that follow from them. */
+/* Read the sizes from the file in chunks and write them, or the pointers computed from them. */
 static mep_status put_sizes(mep_dataset_writer *writer, mep_output *file, int from, int as_pointers)
 {
     int32_t sizes[CHUNK];
     int64_t pointers[CHUNK], pointer = 0, width = mep_token_type_size(writer->type);
     for (int64_t done = 0; done < writer->state.documents;) {
-        int64_t left = writer->state.documents - done, some = left < CHUNK ? left : CHUNK;
+        int64_t some = min_i64(writer->state.documents - done, CHUNK);
         if (mep_fd_read_all(from, sizes, some * 4, done * 4) != some * 4)
-            return mep_fail(MEP_ERROR_IO, "cannot read %s again; begin again", writer->temporary[SIZES]);
+            return mep_fail(MEP_ERROR_IO, "cannot read back %s; start again", writer->temporary[SIZES]);
         for (int64_t i = 0; i < some; pointer += sizes[i++] * width) pointers[i] = pointer;
         if (as_pointers)
             MEP_TRY(put(writer, file, writer->temporary[IDX], pointers, some * 8));
@@ -469,14 +480,13 @@ static mep_status complete(mep_dataset_writer *writer)
 {
     if (writer->failed) return fail_incomplete(writer);
     if (writer->state.tokens == 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s would hold no tokens; give it at least one document",
-                        writer->path[BIN]);
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s would contain no tokens; add at least one document", writer->path[BIN]);
     if (writer->state.open > 0) MEP_TRY(end_sequence(writer));
     MEP_TRY(close_synced(&writer->bin, writer->temporary[BIN]));
     MEP_TRY(write_index(writer));
     MEP_TRY(write_tokenizer(writer));
     MEP_TRY(write_description(writer));
-    if (writer->tokenizer_json == NULL) unlink(writer->path[TOKENIZER]); /* of the dataset that is replaced */
+    if (writer->tokenizer_json == NULL) unlink(writer->path[TOKENIZER]); /* of an older dataset */
     for (int i = 0; i < FILES; ++i) {
         if (i == TOKENIZER && writer->tokenizer_json == NULL) continue;
         if (rename(writer->temporary[i], writer->path[i]) != 0) return fail_write(writer->path[i]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The journal as a file of JSON. Numbers of 64 bits without a sign are hexadecimal text.
+ * The journal as a JSON file. Unsigned 64-bit numbers are hexadecimal strings.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "dataset/journal.h"
@@ -23,12 +23,12 @@ mep_status mep_journal_path(const char *prefix, char **path)
     return mep_format(path, "%.*s.journal", mep_dataset_prefix_length(prefix), prefix);
 }
 
-/* A checksum of the names, sizes and times of the files of which something was taken. */
-static uint64_t checksum_files(const mep_corpus_files *files, const mep_journal_place *place)
+/* A checksum of the names, sizes and times of the files that were read, completely or in part. */
+static uint64_t checksum_files(const mep_corpus_files *files, const mep_journal_position *position)
 {
     mep_checksum checksum;
     mep_checksum_begin(&checksum);
-    for (int64_t i = 0; i < files->count && i < place->file + (place->record > 0 || place->offset > 0); ++i) {
+    for (int64_t i = 0; i < files->count && i < position->file + (position->record > 0 || position->offset > 0); ++i) {
         const mep_corpus_file *item = &files->items[i];
         mep_checksum_add(&checksum, item->path, (int64_t)strlen(item->path) + 1);
         mep_checksum_add(&checksum, &item->size, sizeof item->size);
@@ -46,18 +46,18 @@ static json_t *hexadecimal(uint64_t number)
     return json_string(text);
 }
 
-static json_t *place_json(const mep_journal_place *place, const mep_corpus_files *files)
+static json_t *position_json(const mep_journal_position *position, const mep_corpus_files *files)
 {
-    const mep_writer_state *w = &place->writer;
-    return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "file", (json_int_t)place->file,
-                     "record", (json_int_t)place->record, "offset", (json_int_t)place->offset, "inputs",
-                     hexadecimal(checksum_files(files, place)), "text_bytes", (json_int_t)place->text_bytes, "skipped",
-                     (json_int_t)place->skipped, "documents", (json_int_t)w->documents, "tokens", (json_int_t)w->tokens,
-                     "open", (json_int_t)w->open, "hash", hexadecimal(w->checksum.hash), "hashed",
-                     hexadecimal(w->checksum.size), "pending", hexadecimal(w->checksum.pending));
+    const mep_writer_state *w = &position->writer;
+    return json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "file", (json_int_t)position->file,
+                     "record", (json_int_t)position->record, "offset", (json_int_t)position->offset, "inputs",
+                     hexadecimal(checksum_files(files, position)), "text_bytes", (json_int_t)position->text_bytes,
+                     "skipped", (json_int_t)position->skipped, "documents", (json_int_t)w->documents, "tokens",
+                     (json_int_t)w->tokens, "open", (json_int_t)w->open, "hash", hexadecimal(w->checksum.hash),
+                     "hashed", hexadecimal(w->checksum.size), "pending", hexadecimal(w->checksum.pending));
 }
 
-/* Of its tokenizer.json; that of nothing for one that is built in. */
+/* The checksum of the tokenizer.json; for a built-in tokenizer that of no bytes. */
 static uint64_t checksum_tokenizer(const mep_tokenizer *tokenizer)
 {
     mep_checksum checksum;
@@ -75,8 +75,8 @@ static json_t *journal_json(const mep_journal *j, const mep_corpus_files *files,
                      mep_tokenizer_name(tokenizer), "vocab_size", (json_int_t)mep_tokenizer_vocab_size(tokenizer),
                      "tokenizer_checksum", hexadecimal(checksum_tokenizer(tokenizer)), "end_of_document",
                      end_of_document, "finished", j->finished, "skip_bad_lines", j->skips, "first_skipped",
-                     j->first_skipped, "now", place_json(&j->now, files), "file_begin",
-                     place_json(&j->file_begin, files));
+                     j->first_skipped, "now", position_json(&j->now, files), "file_begin",
+                     position_json(&j->file_begin, files));
 }
 
 mep_status mep_journal_save(const char *path, const mep_journal *journal, const mep_corpus_files *files,
@@ -111,19 +111,21 @@ static int read_hexadecimal(const json_t *root, const char *key, uint64_t *value
     return text != NULL && *text != '\0' && *end == '\0';
 }
 
-/* *matches: the files of which something was taken are what they were. */
-static int read_place(const json_t *root, const mep_corpus_files *files, mep_journal_place *place, int *matches)
+/* *matches is 1 if the files that were read are unchanged. */
+static int read_position(const json_t *root, const mep_corpus_files *files, mep_journal_position *position,
+                         int *matches)
 {
-    mep_checksum *checksum = &place->writer.checksum;
+    mep_checksum *checksum = &position->writer.checksum;
     uint64_t inputs = 0;
-    int good =
-        read_count(root, "file", &place->file) && read_count(root, "record", &place->record) &&
-        read_count(root, "offset", &place->offset) && read_hexadecimal(root, "inputs", &inputs) &&
-        read_count(root, "text_bytes", &place->text_bytes) && read_count(root, "documents", &place->writer.documents) &&
-        read_count(root, "tokens", &place->writer.tokens) && read_count(root, "open", &place->writer.open) &&
-        place->writer.open <= place->writer.tokens && read_hexadecimal(root, "hash", &checksum->hash) &&
-        read_hexadecimal(root, "hashed", &checksum->size) && read_hexadecimal(root, "pending", &checksum->pending);
-    *matches = good && place->file <= files->count && inputs == checksum_files(files, place);
+    int good = read_count(root, "file", &position->file) && read_count(root, "record", &position->record) &&
+               read_count(root, "offset", &position->offset) && read_hexadecimal(root, "inputs", &inputs) &&
+               read_count(root, "text_bytes", &position->text_bytes) &&
+               read_count(root, "documents", &position->writer.documents) &&
+               read_count(root, "tokens", &position->writer.tokens) &&
+               read_count(root, "open", &position->writer.open) && position->writer.open <= position->writer.tokens &&
+               read_hexadecimal(root, "hash", &checksum->hash) && read_hexadecimal(root, "hashed", &checksum->size) &&
+               read_hexadecimal(root, "pending", &checksum->pending);
+    *matches = good && position->file <= files->count && inputs == checksum_files(files, position);
     return good;
 }
 
@@ -139,12 +141,12 @@ static mep_status check_tokenizer(const char *path, const json_t *root, const me
         json_is_true(json_object_get(root, "end_of_document")) == (end_of_document != 0))
         return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT,
-                    "%s: was begun with another tokenizer or other end-of-document tokens; give what it was begun "
-                    "with, or begin again",
+                    "%s: was begun with another tokenizer or other end-of-document tokens; use the same ones, or start "
+                    "again",
                     path);
 }
 
-/* Bad lines that were left out; an older journal knows of none. */
+/* Read what is recorded about skipped lines; an older journal has no such members. */
 static int read_skipped(const json_t *root, int64_t version, mep_journal *j)
 {
     const char *first = json_string_value(json_object_get(root, "first_skipped"));
@@ -162,12 +164,12 @@ static mep_status check_keys(const char *path, json_t *root)
     static const char *const keys[] = {"version",         "tokenizer",     "vocab_size", "tokenizer_checksum",
                                        "end_of_document", "finished",      "now",        "file_begin",
                                        "skip_bad_lines",  "first_skipped", NULL},
-                             *const place_keys[] = {"file",      "record",  "offset", "inputs", "text_bytes",
-                                                    "documents", "tokens",  "open",   "hash",   "hashed",
-                                                    "pending",   "skipped", NULL};
+                             *const position_keys[] = {"file",      "record",  "offset", "inputs", "text_bytes",
+                                                       "documents", "tokens",  "open",   "hash",   "hashed",
+                                                       "pending",   "skipped", NULL};
     MEP_TRY(mep_json_check_keys(root, path, keys));
-    MEP_TRY(mep_json_check_keys(json_object_get(root, "now"), path, place_keys));
-    return mep_json_check_keys(json_object_get(root, "file_begin"), path, place_keys);
+    MEP_TRY(mep_json_check_keys(json_object_get(root, "now"), path, position_keys));
+    return mep_json_check_keys(json_object_get(root, "file_begin"), path, position_keys);
 }
 
 static mep_status take_journal(const char *path, const json_t *root, const mep_corpus_files *files, mep_journal *j)
@@ -175,15 +177,14 @@ static mep_status take_journal(const char *path, const json_t *root, const mep_c
     int64_t version = 0;
     int now = 0, begin = 0;
     if (!read_count(root, "version", &version) || (version != VERSION && version != VERSION_WITHOUT_SKIPPING) ||
-        !read_place(json_object_get(root, "now"), files, &j->now, &now) ||
-        !read_place(json_object_get(root, "file_begin"), files, &j->file_begin, &begin) ||
+        !read_position(json_object_get(root, "now"), files, &j->now, &now) ||
+        !read_position(json_object_get(root, "file_begin"), files, &j->file_begin, &begin) ||
         !read_skipped(root, version, j))
-        return mep_fail(MEP_ERROR_FORMAT, "%s is no journal of a preparation; begin again", path);
+        return mep_fail(MEP_ERROR_FORMAT, "%s is not a journal of mep prepare; start again", path);
     j->finished = json_is_true(json_object_get(root, "finished"));
     if (!now && (!begin || j->finished))
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "%s: the inputs that were read already are not what they were; bring them back, or begin again",
-                        path);
+                        "%s: inputs that were already read have changed; restore them, or start again", path);
     if (!now) j->now = j->file_begin;
     return MEP_OK;
 }
@@ -199,7 +200,7 @@ mep_status mep_journal_load(const char *path, mep_journal *journal, const mep_co
     if (status == MEP_OK) status = check_tokenizer(path, root, tokenizer, end_of_document);
     if (status == MEP_OK && journal->skips && !skips)
         status = mep_fail(MEP_ERROR_ARGUMENT,
-                          "%s: was begun with --skip-bad-lines (skip_bad_lines); give it again, or begin again", path);
+                          "%s: was begun with --skip-bad-lines (skip_bad_lines); use it again, or start again", path);
     journal->skips = skips;
     json_decref(root);
     return status;

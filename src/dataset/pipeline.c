@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pipeline over POSIX threads. Batches go round in a ring of slots: the reader fills a slot, any worker makes its
- * tokens, the caller takes the slots in order and gives them back. One lock guards the states of the slots; the work is
- * done outside of it. POSIX threads rather than OpenMP, because a reader that waits for a disk is no task of a team.
+ * The pipeline on POSIX threads. Batches use a circular queue of slots: the reader fills a slot, any worker tokenizes
+ * it, and the caller takes the slots in order and releases them. One lock protects the states of the slots; the work is
+ * done without it. POSIX threads rather than OpenMP, because a reader that waits for a disk does not fit into a team.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "dataset/pipeline.h"
@@ -13,14 +13,15 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 
 enum {
-    BATCH_BYTES = 1 << 18,   /* of records; a batch is sent on when it has so many */
-    WAITING_BYTES = 1 << 25, /* of records that are on the way, unless one alone is longer */
+    BATCH_BYTES = 1 << 18,   /* maximum size of the records of a batch, unless one record is longer */
+    WAITING_BYTES = 1 << 25, /* maximum size of the records in flight, unless one record is longer */
     BATCH_RECORDS = 4096,
-    SLOTS_A_THREAD = 3,
-    MOST_THREADS = 256,
+    SLOTS_PER_THREAD = 3,
+    MAX_THREADS = 256,
     MESSAGE = 1024,
     IDLE_MILLISECONDS = 100
 };
@@ -32,7 +33,7 @@ typedef struct entry {
     int64_t line, next;   /* of the record */
 } entry;
 
-/* A batch on its way. The reader owns it while it is EMPTY, one worker while it is FILLED, the caller when it is DONE.
+/* A batch in flight. The reader owns it while it is EMPTY, one worker while it is FILLED, the caller when it is DONE.
  */
 typedef struct slot {
     slot_state state;
@@ -40,11 +41,11 @@ typedef struct slot {
     char *text;
     int64_t size, capacity;
     entry *entries;
-    mep_piece *pieces;
-    int64_t count, room; /* of entries and pieces */
+    mep_record_tokens *records;
+    int64_t count, reserved; /* of entries and records */
     int64_t file, first, position;
-    char mistake[MESSAGE]; /* of the first bad line, "" without one */
-    mep_status status;     /* of the worker, with its message */
+    char mistake[MESSAGE]; /* about the first invalid line; "" if there is none */
+    mep_status status;     /* the worker's, with its message */
     char message[MESSAGE];
 } slot;
 
@@ -54,9 +55,9 @@ typedef struct pipeline {
     pthread_cond_t changed;
     slot *slots;
     int64_t slot_count;
-    int64_t filled, begun, taken; /* batches that were filled, given to a worker, taken by the caller */
-    int64_t waiting;              /* bytes of records on the way */
-    int read, stop;               /* the reader has ended; everyone should */
+    int64_t filled, begun, taken; /* numbers of batches that were filled, given to a worker, taken by the caller */
+    int64_t waiting;              /* bytes of records in flight */
+    int read, stop;               /* the reader has ended; all threads must end */
     slot *open;                   /* the slot that the reader is filling, or NULL */
     mep_status reader_status;
     char reader_message[MESSAGE];
@@ -64,7 +65,7 @@ typedef struct pipeline {
 
 /* ---- The reader ---- */
 
-/* An empty slot for a record of `size` bytes, once there is one and the bytes on the way allow it. */
+/* Wait until there is an empty slot and the bytes in flight allow a record of `size` bytes. */
 static mep_status open_slot(pipeline *p, int64_t size)
 {
     pthread_mutex_lock(&p->lock);
@@ -78,7 +79,7 @@ static mep_status open_slot(pipeline *p, int64_t size)
     return MEP_OK;
 }
 
-/* Send the open slot to the workers. */
+/* Pass the open slot to the workers. */
 static void close_slot(pipeline *p)
 {
     if (p->open == NULL) return;
@@ -91,23 +92,23 @@ static void close_slot(pipeline *p)
     p->open = NULL;
 }
 
-static mep_status make_room(slot *s, int64_t size)
+static mep_status reserve(slot *s, int64_t size)
 {
     if (s->size + size > s->capacity) {
-        int64_t capacity = s->size + size > BATCH_BYTES ? s->size + size : BATCH_BYTES;
+        int64_t capacity = max_i64(s->size + size, BATCH_BYTES);
         MEP_TRY(mep_grow(&s->text, s->size, capacity, 1));
         s->capacity = capacity;
     }
-    if (s->count == s->room) {
-        int64_t room = s->room == 0 ? 64 : 2 * s->room;
-        MEP_TRY(mep_grow(&s->entries, s->count, room, sizeof *s->entries));
-        MEP_TRY(mep_grow(&s->pieces, s->count, room, sizeof *s->pieces));
-        s->room = room;
+    if (s->count == s->reserved) {
+        int64_t count = max_i64(2 * s->reserved, 64);
+        MEP_TRY(mep_grow(&s->entries, s->count, count, sizeof *s->entries));
+        MEP_TRY(mep_grow(&s->records, s->count, count, sizeof *s->records));
+        s->reserved = count;
     }
     return MEP_OK;
 }
 
-/* 1 when the record has to begin a new batch. */
+/* 1 if the record must begin a new batch. */
 static int begins_batch(const slot *s, const mep_corpus_record *record)
 {
     return s->count == BATCH_RECORDS || record->offset > 0 || s->size + record->size > BATCH_BYTES ||
@@ -125,9 +126,10 @@ static mep_status add_record(void *context, const mep_corpus_record *record)
         MEP_TRY(mep_copy_string(&p->open->name, record->name));
     }
     slot *s = p->open;
-    MEP_TRY(make_room(s, record->size));
+    MEP_TRY(reserve(s, record->size));
     memcpy(s->text + s->size, record->bytes, (size_t)record->size);
-    s->entries[s->count++] = (entry){s->size, record->size, record->line, record->next};
+    s->entries[s->count++] =
+        (entry){.offset = s->size, .size = record->size, .line = record->line, .next = record->next};
     s->size += record->size;
     s->position = record->position;
     return MEP_OK;
@@ -138,7 +140,7 @@ static void *run_reader(void *context)
     pipeline *p = context;
     mep_status status = mep_corpus_read_records(p->reading, add_record, p);
     if (status != MEP_OK) snprintf(p->reader_message, sizeof p->reader_message, "%s", mep_error_message());
-    if (status != MEP_ERROR_MEMORY) close_slot(p); /* what came before an error is good */
+    if (status != MEP_ERROR_MEMORY) close_slot(p); /* the records before an error are valid */
     pthread_mutex_lock(&p->lock);
     p->reader_status = status;
     p->read = 1;
@@ -149,41 +151,41 @@ static void *run_reader(void *context)
 
 /* ---- The workers ---- */
 
-/* Note a line that cannot be parsed, where such lines are left out. */
-static mep_status judge_line(const pipeline *p, slot *s, mep_piece *piece, mep_status status)
+/* Record an invalid line if such lines are skipped; otherwise return the error. */
+static mep_status check_line(const pipeline *p, slot *s, mep_record_tokens *tokens, mep_status status)
 {
     if (status != MEP_ERROR_FORMAT || !p->reading->skip_bad_lines) return status;
     if (s->mistake[0] == '\0') snprintf(s->mistake, sizeof s->mistake, "%s", mep_error_message());
-    piece->is_bad = 1;
-    piece->text_bytes = 0;
+    tokens->is_bad = 1;
+    tokens->text_bytes = 0;
     return MEP_OK;
 }
 
-static mep_status make_piece(const pipeline *p, slot *s, int64_t index)
+static mep_status tokenize_record(const pipeline *p, slot *s, int64_t index)
 {
     const entry *e = &s->entries[index];
-    mep_piece *piece = &s->pieces[index];
+    mep_record_tokens *tokens = &s->records[index];
     const mep_corpus_record record = {
         .name = s->name, .line = e->line, .bytes = s->text + e->offset, .size = e->size, .file = s->file};
     json_t *json = NULL;
     const char *text = NULL;
-    piece->next = e->next;
-    mep_status status = mep_corpus_record_text(&record, &json, &text, &piece->text_bytes);
-    if (e->line > 0) status = judge_line(p, s, piece, status);
-    if (status == MEP_OK && piece->text_bytes > 0) {
-        status = mep_tokenizer_encode(p->reading->tokenizer, text, piece->text_bytes, &piece->tokens, &piece->count);
+    tokens->next = e->next;
+    mep_status status = mep_corpus_record_text(&record, &json, &text, &tokens->text_bytes);
+    if (e->line > 0) status = check_line(p, s, tokens, status);
+    if (status == MEP_OK && tokens->text_bytes > 0) {
+        status = mep_tokenizer_encode(p->reading->tokenizer, text, tokens->text_bytes, &tokens->tokens, &tokens->count);
         if (status != MEP_OK) mep_fail_in(status, "%s: ", s->name);
     }
     json_decref(json);
     return status;
 }
 
-/* After an error the batch ends before the record that has it. */
-static void make_pieces(const pipeline *p, slot *s)
+/* After an error the batch ends before the record with the error. */
+static void tokenize_batch(const pipeline *p, slot *s)
 {
-    memset(s->pieces, 0, (size_t)s->count * sizeof *s->pieces);
+    memset(s->records, 0, (size_t)s->count * sizeof *s->records);
     for (int64_t i = 0; i < s->count && s->status == MEP_OK; ++i) {
-        s->status = make_piece(p, s, i);
+        s->status = tokenize_record(p, s, i);
         if (s->status == MEP_OK) continue;
         snprintf(s->message, sizeof s->message, "%s", mep_error_message());
         s->count = i;
@@ -199,7 +201,7 @@ static void *run_worker(void *context)
         if (p->stop || p->begun == p->filled) break;
         slot *s = &p->slots[p->begun++ % p->slot_count];
         pthread_mutex_unlock(&p->lock);
-        make_pieces(p, s);
+        tokenize_batch(p, s);
         pthread_mutex_lock(&p->lock);
         s->state = DONE;
         pthread_cond_broadcast(&p->changed);
@@ -210,15 +212,15 @@ static void *run_worker(void *context)
 
 /* ---- The caller ---- */
 
-static void free_pieces(slot *s)
+static void free_tokens(slot *s)
 {
-    for (int64_t i = 0; s->pieces != NULL && i < s->room; ++i) mep_tokens_free(&s->pieces[i].tokens);
+    for (int64_t i = 0; s->records != NULL && i < s->reserved; ++i) mep_tokens_free(&s->records[i].tokens);
 }
 
-/* Give a slot back to the reader; memory that an uncommonly long record needed is freed. */
+/* Return a slot to the reader; the memory of an unusually long record is freed. */
 static void release_slot(pipeline *p, slot *s)
 {
-    free_pieces(s);
+    free_tokens(s);
     mep_free(&s->name);
     int64_t size = s->size;
     if (s->capacity > BATCH_BYTES) {
@@ -235,7 +237,7 @@ static void release_slot(pipeline *p, slot *s)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* The next slot that is done, NULL at the end, or after some time with *late set. */
+/* Wait for the next slot that is done. NULL at the end, or with *late set after some time. */
 static slot *wait_for_slot(pipeline *p, int *late)
 {
     struct timespec until;
@@ -258,7 +260,12 @@ static slot *wait_for_slot(pipeline *p, int *late)
 
 static mep_status take_slot(pipeline *p, slot *s, const mep_pipeline_hooks *hooks)
 {
-    const mep_batch batch = {s->pieces, s->count, s->file, s->first, s->position, s->mistake};
+    const mep_batch batch = {.records = s->records,
+                             .count = s->count,
+                             .file = s->file,
+                             .first = s->first,
+                             .position = s->position,
+                             .mistake = s->mistake};
     mep_status failed = s->status;
     mep_status status = hooks->take(hooks->context, &batch);
     if (status == MEP_OK && failed != MEP_OK) status = mep_fail(failed, "%s", s->message);
@@ -280,17 +287,17 @@ static mep_status take_all(pipeline *p, const mep_pipeline_hooks *hooks)
     }
 }
 
-/* ---- All of it ---- */
+/* ---- Running ---- */
 
 static mep_status fail_thread(void)
 {
     return mep_fail(MEP_ERROR_MEMORY, "cannot start a thread; use fewer threads");
 }
 
-/* Start the workers and the reader, take everything, and end them, whatever happens. */
+/* Start the workers and the reader, take all batches, and end the threads in any case. */
 static mep_status run_threads(pipeline *p, int64_t threads, const mep_pipeline_hooks *hooks)
 {
-    pthread_t workers[MOST_THREADS], reader;
+    pthread_t workers[MAX_THREADS], reader;
     int64_t started = 0;
     int reading = 0;
     mep_status status = MEP_OK;
@@ -308,19 +315,18 @@ static mep_status run_threads(pipeline *p, int64_t threads, const mep_pipeline_h
 
 mep_status mep_pipeline_run(const mep_corpus_reading *reading, int64_t threads, const mep_pipeline_hooks *hooks)
 {
-    if (threads < 1) threads = 1;
-    if (threads > MOST_THREADS) threads = MOST_THREADS;
-    pipeline p = {.reading = reading, .slot_count = SLOTS_A_THREAD * threads + 1};
+    threads = min_i64(max_i64(threads, 1), MAX_THREADS);
+    pipeline p = {.reading = reading, .slot_count = SLOTS_PER_THREAD * threads + 1};
     MEP_TRY(mep_alloc(&p.slots, p.slot_count, sizeof *p.slots));
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.changed, NULL);
     mep_status status = run_threads(&p, threads, hooks);
     for (int64_t i = 0; i < p.slot_count; ++i) {
-        free_pieces(&p.slots[i]);
+        free_tokens(&p.slots[i]);
         mep_free(&p.slots[i].name);
         mep_free(&p.slots[i].text);
         mep_free(&p.slots[i].entries);
-        mep_free(&p.slots[i].pieces);
+        mep_free(&p.slots[i].records);
     }
     pthread_cond_destroy(&p.changed);
     pthread_mutex_destroy(&p.lock);

@@ -15,7 +15,8 @@
 #include "base/integer.h"
 #include "base/memory.h"
 #include "base/watch.h"
-#include "model/ring.h"
+#include "model/forward_pass.h"
+#include "model/sequence_parallel.h"
 
 typedef struct evaluation {
     const mep_eval_call *call;
@@ -98,8 +99,8 @@ static mep_status plan(evaluation *e, const mep_dataset *data)
     e->sequence_parallel = (e->call->sequence_parallel || e->segments < g->size) && g->size > 1;
     if (!e->sequence_parallel) return MEP_OK;
     e->batch = 1;
-    e->first = mep_ring_first(g, s->length, g->rank);
-    e->length = mep_ring_first(g, s->length, g->rank + 1) - e->first;
+    e->first = mep_kv_sequence_first(g, s->length, g->rank);
+    e->length = mep_kv_sequence_first(g, s->length, g->rank + 1) - e->first;
     return MEP_OK;
 }
 
@@ -126,7 +127,7 @@ static mep_status open_evaluation(evaluation *e)
     mep_status status = allocate(e);
     if (status == MEP_OK && !e->sequence_parallel) status = mep_session_create(&e->session, model, &session);
     MEP_TRY(mep_dist_agree(e->group, status));
-    if (e->sequence_parallel) MEP_TRY(mep_session_create_ring(&e->session, model, &session, e->group));
+    if (e->sequence_parallel) MEP_TRY(mep_session_create_sequence(&e->session, model, &session, e->group));
     if (e->call->progress != NULL) mep_session_set_watch(e->session, &e->watch);
     return MEP_OK;
 }
@@ -196,8 +197,8 @@ static mep_status exchange_losses(evaluation *e)
     MEP_TRY(mep_alloc(&send, 2 * g->size, sizeof *send));
     mep_dist_block *receive = send + g->size;
     for (int64_t r = 0; r < g->size; r++) {
-        int64_t first = mep_ring_first(g, e->settings->length, r),
-                length = mep_ring_first(g, e->settings->length, r + 1) - first;
+        int64_t first = mep_kv_sequence_first(g, e->settings->length, r),
+                length = mep_kv_sequence_first(g, e->settings->length, r + 1) - first;
         if (r == g->rank) continue;
         send[count] = (mep_dist_block){.rank = r, .data = e->losses + e->first, .bytes = e->length * size};
         receive[count++] = (mep_dist_block){.rank = r, .data = e->losses + first, .bytes = length * size};
@@ -211,7 +212,7 @@ static mep_status exchange_losses(evaluation *e)
 static mep_status run_sequence_parallel(evaluation *e, const mep_dataset *data, int64_t segment)
 {
     MEP_TRY(mep_dist_agree(e->group, read(e, data, segment, 1)));
-    mep_status status = mep_session_ring_losses(e->session, e->inputs, e->targets, e->losses + e->first);
+    mep_status status = mep_session_sequence_losses(e->session, e->inputs, e->targets, e->losses + e->first);
     MEP_TRY(mep_dist_agree(e->group, status));
     MEP_TRY(exchange_losses(e));
     score(e, segment, e->losses);

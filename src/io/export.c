@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing a model as a folder: in this library's own form or in a family's of Hugging Face, with a tokenizer's files
- * beside it. Data is converted a tensor at a time, so that writing needs no second copy of the model.
+ * Writes a model as a folder, in this library's own form or in the form of a Hugging Face family, and copies the files
+ * of its tokenizer. Data is converted one tensor at a time, so writing needs no second copy of the model.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/bf16.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "bias/python_kernels.h"
 #include "io/family.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -25,30 +27,30 @@ void mep_save_defaults(mep_save_settings *settings)
 
 /* ---- Tensors ---- */
 
-/* A model's tensors on their way into files. */
+/* The tensors of a model while they are written. */
 typedef struct outgoing {
     const mep_model *model;
     mep_tensor *tensors; /* [model->count]: the family's names, shapes and types, without data */
     int *layouts;        /* [model->count] */
-    float *buffer;       /* a tensor in the family's layout, */
-    mep_bf16 *rounded;   /* and rounded; each as large as the largest that needs it */
+    float *buffer;       /* one tensor in the family's layout; as large as the largest tensor that needs it */
+    mep_bf16 *rounded;   /* one tensor as bfloat16; likewise */
 } outgoing;
 
-/* Tensor `index` by the family's name and in its layout's shape. */
+/* Tensor `index` with the family's name and the shape of its layout. */
 static mep_status describe(const mep_family *family, outgoing *out, int64_t index, mep_dtype dtype)
 {
-    char name[MEP_TENSOR_NAME];
-    int has_prefix = 0;
+    mep_family_name n;
     const mep_tensor *ours = &out->model->tensors[index];
     mep_tensor *theirs = &out->tensors[index];
-    if (!mep_family_tensor_name(family, ours->name, name, &has_prefix, &out->layouts[index]))
+    if (!mep_family_tensor_name(family, out->model->kinds[index], mep_tensor_layer(out->model, index), ours->name, &n))
         return mep_fail(MEP_ERROR_UNSUPPORTED, "%s has no tensor for %s", family->model_type, ours->name);
     *theirs = *ours;
     theirs->dtype = dtype;
     theirs->data = NULL;
-    size_t prefix = has_prefix ? strlen(family->prefix) : 0;
+    out->layouts[index] = n.layout;
+    size_t prefix = n.has_prefix ? strlen(family->prefix) : 0;
     memcpy(theirs->name, family->prefix, prefix);
-    memmove(theirs->name + prefix, name, strlen(name) + 1);
+    memcpy(theirs->name + prefix, n.name, strlen(n.name) + 1);
     if (ours->ndim == 2 && (out->layouts[index] & MEP_LAYOUT_TRANSPOSED)) {
         theirs->shape[0] = ours->shape[1];
         theirs->shape[1] = ours->shape[0];
@@ -64,8 +66,8 @@ static mep_status allocate_buffers(outgoing *out, mep_dtype dtype)
         if (out->layouts[i] != 0 && size > moved) moved = size;
         if (size > largest) largest = size;
     }
-    MEP_TRY(mep_alloc(&out->buffer, moved, sizeof *out->buffer));
-    return mep_alloc(&out->rounded, dtype == MEP_BFLOAT16 ? largest : 0, sizeof *out->rounded);
+    MEP_TRY(MEP_ALLOC(&out->buffer, moved));
+    return MEP_ALLOC(&out->rounded, dtype == MEP_BFLOAT16 ? largest : 0);
 }
 
 /* mep_tensor_data_fn: a tensor's values in the family's layout, rounded where the file's type is bfloat16. */
@@ -94,8 +96,8 @@ static mep_status save_tensors(const mep_family *family, const mep_model *model,
     if (s->dtype != MEP_FLOAT32 && s->dtype != MEP_BFLOAT16)
         return mep_fail(MEP_ERROR_ARGUMENT, "weights can be written as float32 or bfloat16, not as %s",
                         mep_dtype_name(s->dtype));
-    mep_status status = mep_alloc(&out.tensors, model->count, sizeof *out.tensors);
-    if (status == MEP_OK) status = mep_alloc(&out.layouts, model->count, sizeof *out.layouts);
+    mep_status status = MEP_ALLOC(&out.tensors, model->count);
+    if (status == MEP_OK) status = MEP_ALLOC(&out.layouts, model->count);
     for (int64_t i = 0; i < model->count && status == MEP_OK; i++) status = describe(family, &out, i, s->dtype);
     if (status == MEP_OK) status = allocate_buffers(&out, s->dtype);
     if (status == MEP_OK) status = mep_weights_write(folder, out.tensors, model->count, s->shard_size, make_data, &out);
@@ -108,8 +110,8 @@ static mep_status save_tensors(const mep_family *family, const mep_model *model,
 
 /* ---- config.json ---- */
 
-/* What transformers reads besides the keys of the family. Which tokens begin and end a text is the tokenizer's to say:
- * without a null some families would take tokens 0 to 2. */
+/* What transformers reads in addition to the keys of the family. The tokenizer specifies which tokens begin and end a
+ * text: without a null some families would use the tokens 0 to 2. */
 static int add_export_keys(json_t *root, int needs_python)
 {
     int failed = json_object_set_new(root, "bos_token_id", json_null()) != 0 ||
@@ -147,7 +149,23 @@ static mep_status save_text(const char *folder, const char *name, const char *te
     return status;
 }
 
-/* All files of a model. config.json is the last: a folder without it is not a model. */
+/* modeling_mep.py: the file that is part of the library, whose empty list of kernels is replaced by the real one. */
+static mep_status save_modeling(const char *folder)
+{
+    static const char BEGIN[] = "\nKERNELS, NAMED, OTHERS = {}, {}, ()\n";
+    const char *begin = strstr(mep_modeling_py, BEGIN);
+    char *kernels = NULL, *text = NULL;
+    MEP_ASSERT(begin != NULL);
+    MEP_TRY(mep_python_kernels(&kernels));
+    mep_status status = mep_format(&text, "%.*s\n\n\n%s%s", (int)(begin - mep_modeling_py), mep_modeling_py, kernels,
+                                   begin + sizeof BEGIN - 1);
+    if (status == MEP_OK) status = save_text(folder, "modeling_mep.py", text);
+    mep_free(&text);
+    mep_free(&kernels);
+    return status;
+}
+
+/* All files of a model. config.json is written last: a folder without it is not a model. */
 static mep_status save_files(const mep_family *family, const mep_model *model, const mep_model_config *config,
                              const char *folder, const mep_save_settings *s, int exporting)
 {
@@ -157,10 +175,10 @@ static mep_status save_files(const mep_family *family, const mep_model *model, c
     mep_status status = MEP_OK;
     if (exporting && family == mep_families) {
         status = save_text(folder, "configuration_mep.py", mep_configuration_py);
-        if (status == MEP_OK) status = save_text(folder, "modeling_mep.py", mep_modeling_py);
+        if (status == MEP_OK) status = save_modeling(folder);
     }
     if (status == MEP_OK) status = save_config(family, config, folder, s->dtype, exporting);
-    if (status != MEP_OK && !replaces) mep_weights_remove(folder); /* shards would block the next try */
+    if (status != MEP_OK && !replaces) mep_weights_remove(folder); /* leftover shards would block the next attempt */
     return status;
 }
 
@@ -182,11 +200,10 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
     if (settings != NULL) s = *settings;
     const mep_family *f = mep_family_for(model);
     mep_model_config config = model->config;
-    if (model->bias != NULL && strlen(mep_bias_spec(model->bias)) >= MEP_POSITION_SIZE)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "the encoding \"%s\" is too long to be exported",
-                        mep_bias_spec(model->bias));
-    if (model->bias != NULL) /* its canonical form is all that modeling_mep.py reads */
-        snprintf(config.position_encoding, sizeof config.position_encoding, "%s", mep_bias_spec(model->bias));
+    const char *position = mep_position_spec(model->position); /* modeling_mep.py reads only the canonical form */
+    if (strlen(position) >= MEP_POSITION_SIZE)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "the encoding \"%s\" is too long to be exported", position);
+    snprintf(config.position_encoding, sizeof config.position_encoding, "%s", position);
     if (family != NULL) *family = f->model_type;
     return save_files(f, model, &config, folder, &s, 1);
 }

@@ -8,12 +8,15 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/assertion.h"
+
 /* clang-format off */
 #define FIELD(NAME) offsetof(mep_model_config, NAME)
 #define SIZE(NAME, OTHER, TO, FALLBACK) {NAME, OTHER, MEP_KEY_SIZE, FIELD(TO), FALLBACK, NULL}
+#define SIZE_OR_DEFAULT(NAME, TO) {NAME, NULL, MEP_KEY_SIZE_OR_DEFAULT, FIELD(TO), 0, NULL}
 #define REAL(NAME, OTHER, TO, FALLBACK) {NAME, OTHER, MEP_KEY_REAL, FIELD(TO), FALLBACK, NULL}
 #define FLAG(NAME, TO, FALLBACK) {NAME, NULL, MEP_KEY_FLAG, FIELD(TO), FALLBACK, NULL}
-#define ACTIVATION(NAME, FALLBACK) {NAME, NULL, MEP_KEY_ACTIVATION, FIELD(gelu_tanh), FALLBACK, NULL}
+#define ACTIVATION(NAME, FALLBACK) {NAME, NULL, MEP_KEY_ACTIVATION, FIELD(mlp), FALLBACK, NULL}
 #define FIXED(NAME, VALUES) {NAME, NULL, MEP_KEY_FIXED, 0, 0, VALUES}
 #define CHECK(NAME, VALUES) {NAME, NULL, MEP_KEY_CHECK, 0, 0, VALUES}
 #define CHECK_OR(NAME, OTHER, VALUES) {NAME, OTHER, MEP_KEY_CHECK, 0, 0, VALUES}
@@ -27,6 +30,10 @@
     CHECK("quantization_config", "[null]"), CHECK("sliding_window", "[null]"), CHECK("attention_chunk_size", "[null]")
 /* clang-format on */
 
+/* Keys that are true or false, and the name of an activation, are read into these as int. */
+static_assert(sizeof(mep_residual) == sizeof(int) && sizeof(mep_mlp) == sizeof(int), "an enum is an int in the tables");
+static_assert(MEP_RESIDUAL_PARALLEL == 1, "use_parallel_residual is read as mep_residual");
+
 /* ---- This library's own, with GPT-NeoX's names; mep_families[0] ---- */
 
 static const mep_family_key OWN_KEYS[] = {
@@ -34,12 +41,14 @@ static const mep_family_key OWN_KEYS[] = {
     SIZE("hidden_size", NULL, hidden_size, MEP_KEY_REQUIRED),
     SIZE("num_hidden_layers", NULL, num_hidden_layers, MEP_KEY_REQUIRED),
     SIZE("num_attention_heads", NULL, num_attention_heads, MEP_KEY_REQUIRED),
+    SIZE_OR_DEFAULT("num_key_value_heads", num_key_value_heads),
+    SIZE_OR_DEFAULT("head_dim", head_dim),
     SIZE("intermediate_size", NULL, intermediate_size, 0),
     SIZE("max_position_embeddings", NULL, max_position_embeddings, 2048),
     REAL("layer_norm_eps", NULL, layer_norm_eps, 1e-5),
     REAL("rotary_emb_base", NULL, rotary_emb_base, 10000),
     REAL("rotary_pct", NULL, rotary_pct, 0.25),
-    FLAG("use_parallel_residual", use_parallel_residual, 0),
+    FLAG("use_parallel_residual", residual, 0),
     ACTIVATION("hidden_act", 0),
     FLAG("tie_word_embeddings", tie_word_embeddings, 0),
     FLAG("embedding_layer_norm", embedding_layer_norm, 0),
@@ -62,7 +71,7 @@ static const mep_family_key NEOX_KEYS[] = {
     REAL("layer_norm_eps", NULL, layer_norm_eps, 1e-5),
     REAL("rotary_emb_base", "rope_parameters.rope_theta", rotary_emb_base, 10000),
     REAL("rotary_pct", "rope_parameters.partial_rotary_factor", rotary_pct, 0.25),
-    FLAG("use_parallel_residual", use_parallel_residual, 1),
+    FLAG("use_parallel_residual", residual, 1),
     ACTIVATION("hidden_act", 0),
     FLAG("tie_word_embeddings", tie_word_embeddings, 0),
     CHECK("attention_bias", "[true]"),
@@ -93,25 +102,25 @@ static const mep_family_key BLOOM_KEYS[] = {
 };
 
 static const mep_family_tensor BLOOM_TENSORS[] = {
-    {"gpt_neox.embed_in.weight", "word_embeddings.weight", 0},
-    {"gpt_neox.embed_layer_norm.weight", "word_embeddings_layernorm.weight", 0},
-    {"gpt_neox.embed_layer_norm.bias", "word_embeddings_layernorm.bias", 0},
-    {"gpt_neox.layers.#.input_layernorm.weight", "h.#.input_layernorm.weight", 0},
-    {"gpt_neox.layers.#.input_layernorm.bias", "h.#.input_layernorm.bias", 0},
-    {"gpt_neox.layers.#.attention.query_key_value.weight", "h.#.self_attention.query_key_value.weight", 0},
-    {"gpt_neox.layers.#.attention.query_key_value.bias", "h.#.self_attention.query_key_value.bias", 0},
-    {"gpt_neox.layers.#.attention.dense.weight", "h.#.self_attention.dense.weight", 0},
-    {"gpt_neox.layers.#.attention.dense.bias", "h.#.self_attention.dense.bias", 0},
-    {"gpt_neox.layers.#.post_attention_layernorm.weight", "h.#.post_attention_layernorm.weight", 0},
-    {"gpt_neox.layers.#.post_attention_layernorm.bias", "h.#.post_attention_layernorm.bias", 0},
-    {"gpt_neox.layers.#.mlp.dense_h_to_4h.weight", "h.#.mlp.dense_h_to_4h.weight", 0},
-    {"gpt_neox.layers.#.mlp.dense_h_to_4h.bias", "h.#.mlp.dense_h_to_4h.bias", 0},
-    {"gpt_neox.layers.#.mlp.dense_4h_to_h.weight", "h.#.mlp.dense_4h_to_h.weight", 0},
-    {"gpt_neox.layers.#.mlp.dense_4h_to_h.bias", "h.#.mlp.dense_4h_to_h.bias", 0},
-    {"gpt_neox.final_layer_norm.weight", "ln_f.weight", 0},
-    {"gpt_neox.final_layer_norm.bias", "ln_f.bias", 0},
-    {"embed_out.weight", "lm_head.weight", 0},
-    {NULL, NULL, 0},
+    {EMBED_IN, "word_embeddings.weight", 0},
+    {EMBED_NORM_WEIGHT, "word_embeddings_layernorm.weight", 0},
+    {EMBED_NORM_BIAS, "word_embeddings_layernorm.bias", 0},
+    {NORM1_WEIGHT, "h.#.input_layernorm.weight", 0},
+    {NORM1_BIAS, "h.#.input_layernorm.bias", 0},
+    {QKV_WEIGHT, "h.#.self_attention.query_key_value.weight", 0},
+    {QKV_BIAS, "h.#.self_attention.query_key_value.bias", 0},
+    {DENSE_WEIGHT, "h.#.self_attention.dense.weight", 0},
+    {DENSE_BIAS, "h.#.self_attention.dense.bias", 0},
+    {NORM2_WEIGHT, "h.#.post_attention_layernorm.weight", 0},
+    {NORM2_BIAS, "h.#.post_attention_layernorm.bias", 0},
+    {UP_WEIGHT, "h.#.mlp.dense_h_to_4h.weight", 0},
+    {UP_BIAS, "h.#.mlp.dense_h_to_4h.bias", 0},
+    {DOWN_WEIGHT, "h.#.mlp.dense_4h_to_h.weight", 0},
+    {DOWN_BIAS, "h.#.mlp.dense_4h_to_h.bias", 0},
+    {FINAL_NORM_WEIGHT, "ln_f.weight", 0},
+    {FINAL_NORM_BIAS, "ln_f.bias", 0},
+    {EMBED_OUT, "lm_head.weight", 0},
+    {TENSOR_KINDS, NULL, 0},
 };
 
 /* ---- MPT: its slopes are ALiBi's for any number of heads; alibi_bias_max may make others of them ---- */
@@ -152,16 +161,16 @@ static const mep_family_key MPT_KEYS[] = {
 };
 
 static const mep_family_tensor MPT_TENSORS[] = {
-    {"gpt_neox.embed_in.weight", "wte.weight", 0},
-    {"gpt_neox.layers.#.input_layernorm.weight", "blocks.#.norm_1.weight", 0},
-    {"gpt_neox.layers.#.attention.query_key_value.weight", "blocks.#.attn.Wqkv.weight", MEP_LAYOUT_QKV},
-    {"gpt_neox.layers.#.attention.dense.weight", "blocks.#.attn.out_proj.weight", 0},
-    {"gpt_neox.layers.#.post_attention_layernorm.weight", "blocks.#.norm_2.weight", 0},
-    {"gpt_neox.layers.#.mlp.dense_h_to_4h.weight", "blocks.#.ffn.up_proj.weight", 0},
-    {"gpt_neox.layers.#.mlp.dense_4h_to_h.weight", "blocks.#.ffn.down_proj.weight", 0},
-    {"gpt_neox.final_layer_norm.weight", "norm_f.weight", 0},
-    {"embed_out.weight", "lm_head.weight", 0},
-    {NULL, NULL, 0},
+    {EMBED_IN, "wte.weight", 0},
+    {NORM1_WEIGHT, "blocks.#.norm_1.weight", 0},
+    {QKV_WEIGHT, "blocks.#.attn.Wqkv.weight", MEP_LAYOUT_QKV},
+    {DENSE_WEIGHT, "blocks.#.attn.out_proj.weight", 0},
+    {NORM2_WEIGHT, "blocks.#.norm_2.weight", 0},
+    {UP_WEIGHT, "blocks.#.ffn.up_proj.weight", 0},
+    {DOWN_WEIGHT, "blocks.#.ffn.down_proj.weight", 0},
+    {FINAL_NORM_WEIGHT, "norm_f.weight", 0},
+    {EMBED_OUT, "lm_head.weight", 0},
+    {TENSOR_KINDS, NULL, 0},
 };
 
 /* ---- GPT-2 ---- */
@@ -187,24 +196,24 @@ static const mep_family_key GPT2_KEYS[] = {
 enum { CONV = MEP_LAYOUT_TRANSPOSED, CONV_QKV = MEP_LAYOUT_TRANSPOSED | MEP_LAYOUT_QKV };
 
 static const mep_family_tensor GPT2_TENSORS[] = {
-    {"gpt_neox.embed_in.weight", "wte.weight", 0},
-    {"gpt_neox.embed_positions.weight", "wpe.weight", 0},
-    {"gpt_neox.layers.#.input_layernorm.weight", "h.#.ln_1.weight", 0},
-    {"gpt_neox.layers.#.input_layernorm.bias", "h.#.ln_1.bias", 0},
-    {"gpt_neox.layers.#.attention.query_key_value.weight", "h.#.attn.c_attn.weight", CONV_QKV},
-    {"gpt_neox.layers.#.attention.query_key_value.bias", "h.#.attn.c_attn.bias", MEP_LAYOUT_QKV},
-    {"gpt_neox.layers.#.attention.dense.weight", "h.#.attn.c_proj.weight", CONV},
-    {"gpt_neox.layers.#.attention.dense.bias", "h.#.attn.c_proj.bias", 0},
-    {"gpt_neox.layers.#.post_attention_layernorm.weight", "h.#.ln_2.weight", 0},
-    {"gpt_neox.layers.#.post_attention_layernorm.bias", "h.#.ln_2.bias", 0},
-    {"gpt_neox.layers.#.mlp.dense_h_to_4h.weight", "h.#.mlp.c_fc.weight", CONV},
-    {"gpt_neox.layers.#.mlp.dense_h_to_4h.bias", "h.#.mlp.c_fc.bias", 0},
-    {"gpt_neox.layers.#.mlp.dense_4h_to_h.weight", "h.#.mlp.c_proj.weight", CONV},
-    {"gpt_neox.layers.#.mlp.dense_4h_to_h.bias", "h.#.mlp.c_proj.bias", 0},
-    {"gpt_neox.final_layer_norm.weight", "ln_f.weight", 0},
-    {"gpt_neox.final_layer_norm.bias", "ln_f.bias", 0},
-    {"embed_out.weight", "lm_head.weight", 0},
-    {NULL, NULL, 0},
+    {EMBED_IN, "wte.weight", 0},
+    {EMBED_POSITIONS, "wpe.weight", 0},
+    {NORM1_WEIGHT, "h.#.ln_1.weight", 0},
+    {NORM1_BIAS, "h.#.ln_1.bias", 0},
+    {QKV_WEIGHT, "h.#.attn.c_attn.weight", CONV_QKV},
+    {QKV_BIAS, "h.#.attn.c_attn.bias", MEP_LAYOUT_QKV},
+    {DENSE_WEIGHT, "h.#.attn.c_proj.weight", CONV},
+    {DENSE_BIAS, "h.#.attn.c_proj.bias", 0},
+    {NORM2_WEIGHT, "h.#.ln_2.weight", 0},
+    {NORM2_BIAS, "h.#.ln_2.bias", 0},
+    {UP_WEIGHT, "h.#.mlp.c_fc.weight", CONV},
+    {UP_BIAS, "h.#.mlp.c_fc.bias", 0},
+    {DOWN_WEIGHT, "h.#.mlp.c_proj.weight", CONV},
+    {DOWN_BIAS, "h.#.mlp.c_proj.bias", 0},
+    {FINAL_NORM_WEIGHT, "ln_f.weight", 0},
+    {FINAL_NORM_BIAS, "ln_f.bias", 0},
+    {EMBED_OUT, "lm_head.weight", 0},
+    {TENSOR_KINDS, NULL, 0},
 };
 
 static const char *const GPT2_IGNORED[] = {"h.#.attn.bias", "h.#.attn.masked_bias", NULL};
@@ -217,8 +226,8 @@ const mep_family mep_families[] = {
      .keys = OWN_KEYS,
      .prefix = "",
      .ignored = NOTHING,
-     .parallel = MEP_FREE,
-     .tanh = MEP_FREE,
+     .residual = MEP_FREE,
+     .mlp = MEP_FREE,
      .embedding_norm = MEP_FREE,
      .no_bias = MEP_FREE},
     {.model_type = "gpt_neox",
@@ -227,8 +236,8 @@ const mep_family mep_families[] = {
      .keys = NEOX_KEYS,
      .prefix = "",
      .ignored = NEOX_IGNORED,
-     .parallel = MEP_FREE,
-     .tanh = MEP_FREE},
+     .residual = MEP_FREE,
+     .mlp = MEP_FREE},
     {.model_type = "bloom",
      .architecture = "BloomForCausalLM",
      .position = "alibi",
@@ -236,7 +245,7 @@ const mep_family mep_families[] = {
      .tensors = BLOOM_TENSORS,
      .prefix = "transformer.",
      .ignored = NOTHING,
-     .tanh = 1,
+     .mlp = MEP_MLP_GELU_TANH,
      .embedding_norm = 1,
      .wide_is_four = 1},
     {.model_type = "mpt",
@@ -255,6 +264,6 @@ const mep_family mep_families[] = {
      .tensors = GPT2_TENSORS,
      .prefix = "transformer.",
      .ignored = GPT2_IGNORED,
-     .tanh = MEP_FREE},
+     .mlp = MEP_FREE},
     {.model_type = NULL},
 };

@@ -11,12 +11,14 @@
 
 #include "base/tensor.h"
 #include "mep/model.h"
+#include "model/model.h"
 
 typedef enum mep_key_kind {
-    MEP_KEY_SIZE,       /* int64_t, from 1 */
+    MEP_KEY_SIZE,            /* int64_t, from 1 */
+    MEP_KEY_SIZE_OR_DEFAULT, /* the same; where it is missing the field is 0, and 0 is not written */
     MEP_KEY_REAL,       /* double */
     MEP_KEY_FLAG,       /* int: true or false */
-    MEP_KEY_ACTIVATION, /* gelu_tanh: the name of a GELU */
+    MEP_KEY_ACTIVATION, /* mlp: the name of a GELU */
     MEP_KEY_FIXED,      /* one of the values of `fixed`, the first of which is written */
     MEP_KEY_CHECK,      /* the same, but not written */
     MEP_KEY_BIAS_MAX,   /* position_encoding: ALiBi's slopes are 2^(-value h/H); 8 is "alibi", and is what is written */
@@ -43,11 +45,20 @@ enum {
     MEP_LAYOUT_QKV = 2         /* n is ordered (q, k, v), head, channel, instead of head, (q, k, v), channel */
 };
 
-/* "#" stands for the number of the layer. A row of ours NULL ends the list. */
+/* The name of a tensor of the model in the files; "#" is the number of the layer. A row of TENSOR_KINDS ends the list.
+ */
 typedef struct mep_family_tensor {
-    const char *ours, *theirs;
+    mep_tensor_kind kind;
+    const char *theirs;
     int layout;
 } mep_family_tensor;
+
+/* A tensor's name in a family's files. */
+typedef struct mep_family_name {
+    char name[MEP_TENSOR_NAME];
+    int has_prefix; /* the family's prefix precedes the name; files may leave it out */
+    int layout;
+} mep_family_name;
 
 /* Switches: 0 or 1 where the family knows no other; MEP_FREE where a key says it. */
 enum { MEP_FREE = -1 };
@@ -59,7 +70,7 @@ typedef struct mep_family {
     const mep_family_tensor *tensors; /* NULL: names and layouts are the model's */
     const char *prefix;               /* of all tensors but the head's; files may leave it away */
     const char *const *ignored;       /* tensors that hold nothing of the model; ended by NULL */
-    int parallel, tanh, embedding_norm, no_bias;
+    int residual, mlp, embedding_norm, no_bias;
     int wide_is_four; /* intermediate_size is 4 hidden_size */
 } mep_family;
 
@@ -78,10 +89,10 @@ mep_status mep_family_read_config(const mep_family *family, const json_t *object
 /* A new JSON object; NULL when memory is short. */
 json_t *mep_family_write_config(const mep_family *family, const mep_model_config *config);
 
-/* The family's name (without its prefix where *has_prefix is 0) and layout of the model's tensor `ours`; 0 where it has
- * no such tensor. */
-int mep_family_tensor_name(const mep_family *family, const char *ours, char theirs[MEP_TENSOR_NAME], int *has_prefix,
-                           int *layout);
+/* The family's name of a tensor of the model, without its prefix, which *has_prefix says, and its layout; 0 where the
+ * family has no such tensor. `ours` is the model's own name. */
+int mep_family_tensor_name(const mep_family *family, mep_tensor_kind kind, int64_t layer, const char *ours,
+                           mep_family_name *theirs);
 
 /* Whether a tensor of the files holds nothing of the model. */
 int mep_family_ignores(const mep_family *family, const char *theirs);

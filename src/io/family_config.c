@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/number.h"
+#include "bias/position.h"
 #include "io/family.h"
 #include "io/json.h"
 #include "model/model.h"
@@ -114,6 +115,7 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
     const json_t *inner = holder(object, &name);
     switch (key->kind) {
     case MEP_KEY_SIZE:
+    case MEP_KEY_SIZE_OR_DEFAULT:
         *(int64_t *)field = (int64_t)key->fallback;
         return missing ? MEP_OK : mep_json_get_int(inner, file, name, 1, (int64_t)1 << 31, field);
     case MEP_KEY_REAL:
@@ -147,7 +149,7 @@ static mep_status check_same(const mep_family *family, const mep_family_key *key
     else if (key->kind == MEP_KEY_SAME_REAL)
         want = *(const double *)field;
     else if (key->kind == MEP_KEY_HEAD_DIM)
-        want = (double)(config->hidden_size / config->num_attention_heads);
+        want = (double)mep_head_dim(config);
     else
         return MEP_OK;
     if (value == NULL || (json_is_number(value) && json_number_value(value) == want)) return MEP_OK;
@@ -205,7 +207,7 @@ static mep_status read_position(const json_t *object, const char *file, char *sp
     MEP_TRY(read_kernels(kernels, file, spec));
     if (look_up(object, "position_encoding") == NULL) return MEP_OK;
     MEP_TRY(read_named_position(object, file, name));
-    mep_status status = mep_position_same(name, spec, &same);
+    mep_status status = mep_position_specs_same(name, spec, &same);
     if (status == MEP_ERROR_MEMORY) return status;
     if (status != MEP_OK) return mep_fail_in(MEP_ERROR_FORMAT, "%s: \"position_encoding\" and \"kernels\": ", file);
     if (same) return MEP_OK;
@@ -237,15 +239,15 @@ mep_status mep_family_read_config(const mep_family *family, const json_t *object
     if (c->intermediate_size == 0) c->intermediate_size = 4 * c->hidden_size;
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
         MEP_TRY(check_same(family, key, object, file, c));
-    if (family->parallel != MEP_FREE) c->use_parallel_residual = family->parallel;
-    if (family->tanh != MEP_FREE) c->gelu_tanh = family->tanh;
+    if (family->residual != MEP_FREE) c->residual = (mep_residual)family->residual;
+    if (family->mlp != MEP_FREE) c->mlp = (mep_mlp)family->mlp;
     if (family->embedding_norm != MEP_FREE) c->embedding_layer_norm = family->embedding_norm;
     if (family->no_bias != MEP_FREE) c->no_bias = family->no_bias;
     int named = look_up(object, "position_encoding") != NULL || look_up(object, "kernels") != NULL;
     if (family->position == NULL || (family->tensors == NULL && named))
         MEP_TRY(read_position(object, file, c->position_encoding));
     mep_status status = mep_model_config_check(c);
-    return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
+    return status == MEP_OK || status == MEP_ERROR_MEMORY ? status : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
 }
 
 /* ---- Writing ---- */
@@ -255,6 +257,7 @@ static json_t *key_value(const mep_family_key *key, const mep_model_config *conf
     const void *field = (const char *)config + key->field;
     switch (key->kind) {
     case MEP_KEY_SIZE:
+    case MEP_KEY_SIZE_OR_DEFAULT:
         return json_integer((json_int_t) * (const int64_t *)field);
     case MEP_KEY_REAL:
         return json_real(*(const double *)field);
@@ -286,9 +289,10 @@ static int set_value(json_t *object, const char *name, json_t *value)
     return json_object_set_new(json_object_get(object, outer), dot + 1, value);
 }
 
-static int is_written(mep_key_kind kind)
+static int is_written(const mep_family_key *key, const mep_model_config *config)
 {
-    return kind != MEP_KEY_CHECK && kind < MEP_KEY_SAME_SIZE;
+    if (key->kind == MEP_KEY_SIZE_OR_DEFAULT) return *(const int64_t *)((const char *)config + key->field) != 0;
+    return key->kind != MEP_KEY_CHECK && key->kind < MEP_KEY_SAME_SIZE;
 }
 
 json_t *mep_family_write_config(const mep_family *family, const mep_model_config *c)
@@ -296,7 +300,7 @@ json_t *mep_family_write_config(const mep_family *family, const mep_model_config
     json_t *object = json_pack("{s:s, s:[s]}", "model_type", family->model_type, "architectures", family->architecture);
     int failed = object == NULL;
     for (const mep_family_key *key = family->keys; key->name != NULL && !failed; key++)
-        if (is_written(key->kind)) failed |= set_value(object, key->name, key_value(key, c)) != 0;
+        if (is_written(key, c)) failed |= set_value(object, key->name, key_value(key, c)) != 0;
     if (family->position == NULL && !failed)
         failed |= set_value(object, "position_encoding", json_string(c->position_encoding)) != 0;
     if (!failed) return object;
@@ -314,13 +318,11 @@ static int fits_switch(int family, int model)
 const mep_family *mep_family_for(const mep_model *model)
 {
     const mep_model_config *c = &model->config;
-    const char *position = model->bias != NULL ? mep_bias_spec(model->bias) : NULL;
-    mep_position_kind kind = MEP_POSITION_NONE;
     for (const mep_family *f = mep_families + 1; f->model_type != NULL; f++) {
-        if (mep_position_parse(f->position, &kind) != MEP_OK || kind != model->position) continue;
-        if (position != NULL && strcmp(position, f->position) != 0) continue;
+        if (strcmp(mep_position_spec(model->position), f->position) != 0) continue;
+        if (mep_dimension_of(c, DIM_HEADS) != c->hidden_size) continue; /* no family has head_dim of its own */
         if (f->wide_is_four && c->intermediate_size != 4 * c->hidden_size) continue;
-        if (fits_switch(f->parallel, c->use_parallel_residual) && fits_switch(f->tanh, c->gelu_tanh) &&
+        if (fits_switch(f->residual, (int)c->residual) && fits_switch(f->mlp, (int)c->mlp) &&
             fits_switch(f->embedding_norm, c->embedding_layer_norm) && fits_switch(f->no_bias, c->no_bias))
             return f;
     }

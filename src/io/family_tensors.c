@@ -7,39 +7,35 @@
 
 #include "io/family.h"
 
-/* Whether `name` is `pattern`, "#" in it being digits, which start at *number. */
-static int matches(const char *pattern, const char *name, const char **number, int *digits)
+/* Whether `name` is `pattern`, in which "#" stands for digits. */
+static int matches(const char *pattern, const char *name)
 {
     const char *mark = strchr(pattern, '#');
-    *number = "", *digits = 0;
     if (mark == NULL) return strcmp(pattern, name) == 0;
     size_t before = (size_t)(mark - pattern);
     if (strncmp(pattern, name, before) != 0) return 0;
-    *number = name + before;
-    *digits = (int)strspn(*number, "0123456789");
-    return *digits > 0 && strcmp(*number + *digits, mark + 1) == 0;
+    size_t digits = strspn(name + before, "0123456789");
+    return digits > 0 && strcmp(name + before + digits, mark + 1) == 0;
 }
 
-int mep_family_tensor_name(const mep_family *family, const char *ours, char theirs[MEP_TENSOR_NAME], int *has_prefix,
-                           int *layout)
+int mep_family_tensor_name(const mep_family *family, mep_tensor_kind kind, int64_t layer, const char *ours,
+                           mep_family_name *theirs)
 {
-    const char *number;
-    int digits;
-    *layout = *has_prefix = 0;
+    *theirs = (mep_family_name){.has_prefix = 0};
     if (family->tensors == NULL) {
-        snprintf(theirs, MEP_TENSOR_NAME, "%s", ours);
+        snprintf(theirs->name, sizeof theirs->name, "%s", ours);
         return 1;
     }
-    for (const mep_family_tensor *t = family->tensors; t->ours != NULL; t++) {
-        if (!matches(t->ours, ours, &number, &digits)) continue;
+    for (const mep_family_tensor *t = family->tensors; t->kind != TENSOR_KINDS; t++) {
+        if (t->kind != kind) continue;
         const char *mark = strchr(t->theirs, '#');
         if (mark == NULL)
-            snprintf(theirs, MEP_TENSOR_NAME, "%s", t->theirs);
+            snprintf(theirs->name, sizeof theirs->name, "%s", t->theirs);
         else
-            snprintf(theirs, MEP_TENSOR_NAME, "%.*s%.*s%s", (int)(mark - t->theirs), t->theirs, digits, number,
-                     mark + 1);
-        *layout = t->layout;
-        *has_prefix = strcmp(t->ours, "embed_out.weight") != 0;
+            snprintf(theirs->name, sizeof theirs->name, "%.*s%lld%s", (int)(mark - t->theirs), t->theirs,
+                     (long long)layer, mark + 1);
+        theirs->layout = t->layout;
+        theirs->has_prefix = kind != EMBED_OUT;
         return 1;
     }
     return 0;
@@ -47,12 +43,10 @@ int mep_family_tensor_name(const mep_family *family, const char *ours, char thei
 
 int mep_family_ignores(const mep_family *family, const char *theirs)
 {
-    const char *number;
-    int digits;
     size_t prefix = strlen(family->prefix);
     if (strncmp(theirs, family->prefix, prefix) == 0) theirs += prefix;
     for (int i = 0; family->ignored[i] != NULL; i++)
-        if (matches(family->ignored[i], theirs, &number, &digits)) return 1;
+        if (matches(family->ignored[i], theirs)) return 1;
     return 0;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "bias/position.h"
 #include "io/checkpoint.h"
 #include "io/family.h"
 #include "io/files.h"
@@ -95,37 +96,50 @@ typedef struct source {
     stored_head head;
 } source;
 
-static const char EMBEDDING[] = "gpt_neox.embed_in.weight", HEAD[] = "embed_out.weight";
+/* A tensor of the model in the files. */
+typedef struct stored_tensor {
+    const mep_safetensors_entry *entry; /* NULL: it is missing */
+    const mep_safetensors *file;
+    int layout;
+} stored_tensor;
 
-/* The files' entry of the model's tensor `ours`, with or without the family's prefix, and its layout; NULL where it is
- * missing. The head of GPT-NeoX's form has two names: transformers 5 writes the second. */
-static const mep_safetensors_entry *find_named(const source *from, const mep_weights *w, const char *ours,
-                                               const mep_safetensors **file, int *layout)
+/* With or without the family's prefix. The head of GPT-NeoX's form has two names: transformers 5 writes the second. */
+static stored_tensor find_named(const source *from, const mep_weights *w, mep_tensor_kind kind, int64_t layer,
+                                const char *ours)
 {
-    char name[MEP_TENSOR_NAME], whole[2 * MEP_TENSOR_NAME];
-    int has_prefix = 0;
-    if (!mep_family_tensor_name(from->family, ours, name, &has_prefix, layout)) return NULL;
-    snprintf(whole, sizeof whole, "%s%s", has_prefix ? from->family->prefix : "", name);
-    const mep_safetensors_entry *entry = mep_weights_find(w, whole, file);
-    if (entry == NULL && has_prefix) entry = mep_weights_find(w, name, file);
-    if (entry == NULL && strcmp(name, HEAD) == 0) entry = mep_weights_find(w, "lm_head.weight", file);
-    return entry;
+    char complete[2 * MEP_TENSOR_NAME];
+    mep_family_name n;
+    stored_tensor found = {.entry = NULL};
+    if (!mep_family_tensor_name(from->family, kind, layer, ours, &n)) return found;
+    found.layout = n.layout;
+    snprintf(complete, sizeof complete, "%s%s", n.has_prefix ? from->family->prefix : "", n.name);
+    found.entry = mep_weights_find(w, complete, &found.file);
+    if (found.entry == NULL && n.has_prefix) found.entry = mep_weights_find(w, n.name, &found.file);
+    if (found.entry == NULL && strcmp(n.name, mep_tensor_rows[EMBED_OUT].name) == 0)
+        found.entry = mep_weights_find(w, "lm_head.weight", &found.file);
+    return found;
+}
+
+/* A tensor that is not of a layer. */
+static stored_tensor find_kind(const source *from, const mep_weights *w, mep_tensor_kind kind)
+{
+    return find_named(from, w, kind, 0, mep_tensor_rows[kind].name);
 }
 
 /* Whether two matrices have the same shape and values. */
-static mep_status same_values(const mep_safetensors *file_a, const mep_safetensors_entry *a,
-                              const mep_safetensors *file_b, const mep_safetensors_entry *b, int *same)
+static mep_status same_values(const stored_tensor *a, const stored_tensor *b, int *same)
 {
-    float *x = NULL, *y = NULL;
+    const mep_safetensors_entry *x = a->entry, *y = b->entry;
+    float *values = NULL;
+    mep_status status = MEP_OK;
     *same = 0;
-    if (a->ndim != 2 || b->ndim != 2 || a->shape[0] != b->shape[0] || a->shape[1] != b->shape[1]) return MEP_OK;
-    mep_status status = mep_alloc(&x, a->size, sizeof *x);
-    if (status == MEP_OK) status = mep_alloc(&y, b->size, sizeof *y);
-    if (status == MEP_OK) status = mep_safetensors_read(file_a, a->name, MEP_FLOAT32, 2, a->shape, x);
-    if (status == MEP_OK) status = mep_safetensors_read(file_b, b->name, MEP_FLOAT32, 2, b->shape, y);
-    if (status == MEP_OK) *same = memcmp(x, y, (size_t)a->size * sizeof *x) == 0;
-    mep_free(&x);
-    mep_free(&y);
+    if (x->ndim != 2 || y->ndim != 2 || x->shape[0] != y->shape[0] || x->shape[1] != y->shape[1]) return MEP_OK;
+    MEP_TRY(mep_alloc(&values, 2 * x->size, sizeof *values));
+    MEP_TRY_OR(status, mep_safetensors_read(a->file, x->name, MEP_FLOAT32, 2, x->shape, values), done);
+    MEP_TRY_OR(status, mep_safetensors_read(b->file, y->name, MEP_FLOAT32, 2, y->shape, values + x->size), done);
+    *same = memcmp(values, values + x->size, (size_t)x->size * sizeof *values) == 0;
+done:
+    mep_free(&values);
     return status;
 }
 
@@ -134,16 +148,14 @@ static mep_status same_values(const mep_safetensors *file_a, const mep_safetenso
 static mep_status settle_head(source *from)
 {
     mep_weights w;
-    const mep_safetensors *file = NULL, *head_file = NULL;
-    int layout, same = 0;
+    int same = 0;
     if (!from->config.tie_word_embeddings) return MEP_OK;
     MEP_TRY(mep_weights_open(&w, from->path));
-    const mep_safetensors_entry *embedding = find_named(from, &w, EMBEDDING, &file, &layout);
-    const mep_safetensors_entry *head = find_named(from, &w, HEAD, &head_file, &layout);
+    const stored_tensor embedding = find_kind(from, &w, EMBED_IN), head = find_kind(from, &w, EMBED_OUT);
     mep_status status = MEP_OK;
-    if (head != NULL && embedding == NULL) from->head = HEAD_IS_EMBEDDING;
-    if (head != NULL && embedding != NULL) {
-        status = same_values(file, embedding, head_file, head, &same);
+    if (head.entry != NULL && embedding.entry == NULL) from->head = HEAD_IS_EMBEDDING;
+    if (head.entry != NULL && embedding.entry != NULL) {
+        status = same_values(&embedding, &head, &same);
         if (same)
             from->head = HEAD_COPY;
         else
@@ -194,13 +206,11 @@ mep_status mep_model_family(const char *folder, const char **family)
 
 /* ---- Tensors ---- */
 
-/* The files' entry of tensor `index` and its layout; NULL where it is missing. */
-static const mep_safetensors_entry *find_tensor(const source *from, const mep_weights *w, const mep_model *model,
-                                                int64_t index, const mep_safetensors **file, int *layout)
+static stored_tensor find_tensor(const source *from, const mep_weights *w, const mep_model *model, int64_t index)
 {
-    const char *ours = model->tensors[index].name;
-    if (from->head == HEAD_IS_EMBEDDING && strcmp(ours, EMBEDDING) == 0) ours = HEAD;
-    return find_named(from, w, ours, file, layout);
+    mep_tensor_kind kind = model->kinds[index];
+    if (from->head == HEAD_IS_EMBEDDING && kind == EMBED_IN) return find_kind(from, w, EMBED_OUT);
+    return find_named(from, w, kind, mep_tensor_layer(model, index), model->tensors[index].name);
 }
 
 /* The shape of a tensor in the files. */
@@ -211,44 +221,35 @@ static void stored_shape(const mep_tensor *t, int layout, int64_t shape[2])
     shape[1] = t->shape[turned ? 0 : 1];
 }
 
-static int shape_fits(const mep_tensor *t, int layout, const mep_safetensors_entry *e)
+static int shape_fits(const mep_tensor *t, const stored_tensor *found)
 {
     int64_t shape[2];
-    stored_shape(t, layout, shape);
+    const mep_safetensors_entry *e = found->entry;
+    stored_shape(t, found->layout, shape);
     return e->ndim == t->ndim && e->shape[0] == shape[0] && (t->ndim == 1 || e->shape[1] == shape[1]);
 }
 
 /* Whether a tensor of the files belongs to a position encoding. */
-static int is_position_name(const source *from, const char *name)
+static int is_position_name(const source *from, const mep_weights *w, const mep_safetensors_entry *e)
 {
-    char theirs[MEP_TENSOR_NAME];
-    int has_prefix, layout;
-    size_t prefix = strlen(from->family->prefix);
-    if (strncmp(name, "position_bias.", 14) == 0) return 1;
-    if (!mep_family_tensor_name(from->family, "gpt_neox.embed_positions.weight", theirs, &has_prefix, &layout))
-        return 0;
-    if (strncmp(name, from->family->prefix, prefix) == 0) name += prefix;
-    return strcmp(name, theirs) == 0;
+    const char *bias = mep_tensor_rows[POSITION_BIAS].name; /* "position_bias.*" */
+    return strncmp(e->name, bias, strlen(bias) - 1) == 0 || find_kind(from, w, EMBED_POSITIONS).entry == e;
 }
 
 /* Whether the files may have a tensor that the model does not read. */
 static int may_be_left(const source *from, const mep_weights *w, const mep_safetensors_entry *e, int swapped)
 {
-    const mep_safetensors *file = NULL;
-    int layout = 0;
     if (mep_family_ignores(from->family, e->name)) return 1;
-    if (from->head == HEAD_COPY && find_named(from, w, HEAD, &file, &layout) == e) return 1;
-    return swapped && is_position_name(from, e->name);
+    if (from->head == HEAD_COPY && find_kind(from, w, EMBED_OUT).entry == e) return 1;
+    return swapped && is_position_name(from, w, e);
 }
 
 static mep_status fail_surplus(const source *from, const mep_weights *w, const mep_model *model, int swapped)
 {
-    const mep_safetensors *file = NULL;
-    int layout = 0;
     for (int64_t i = 0; i < mep_weights_tensors(w); i++) {
         const mep_safetensors_entry *e = mep_weights_get(w, i);
         int used = may_be_left(from, w, e, swapped);
-        for (int64_t t = 0; t < model->count && !used; t++) used = find_tensor(from, w, model, t, &file, &layout) == e;
+        for (int64_t t = 0; t < model->count && !used; t++) used = find_tensor(from, w, model, t).entry == e;
         if (!used)
             return mep_fail(MEP_ERROR_FORMAT, "%s: has a tensor %s, which its config.json does not ask for", w->path,
                             e->name);
@@ -264,21 +265,19 @@ static mep_status fail_surplus(const source *from, const mep_weights *w, const m
 static mep_status check_tensors(const source *from, const mep_weights *w, const mep_model *model, int swapped)
 {
     enum { NOT_MANY = 1 << 24 };
-    const mep_safetensors *file = NULL;
     int64_t used = 0, left = 0, stored = 0, drawn = 0;
-    int layout = 0;
     for (int64_t i = 0; i < model->count; i++) {
         const mep_tensor *t = &model->tensors[i];
-        const mep_safetensors_entry *e = find_tensor(from, w, model, i, &file, &layout);
+        const stored_tensor found = find_tensor(from, w, model, i);
         if (swapped && mep_tensor_is_position(model, i)) {
             drawn += t->size;
             continue;
         }
-        if (e == NULL)
+        if (found.entry == NULL)
             return mep_fail(MEP_ERROR_FORMAT, "%s: has no tensor %s, which its config.json asks for", w->path, t->name);
-        if (!shape_fits(t, layout, e))
+        if (!shape_fits(t, &found))
             return mep_fail(MEP_ERROR_FORMAT, "%s: %s has another shape than its config.json asks for", w->path,
-                            e->name);
+                            found.entry->name);
         stored += t->size;
         used++;
     }
@@ -291,18 +290,19 @@ static mep_status check_tensors(const source *from, const mep_weights *w, const 
 }
 
 /* Read a tensor, through a buffer where the files have it in another layout. */
-static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const mep_safetensors *file,
-                              const char *name, int layout)
+static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const stored_tensor *found)
 {
     int64_t shape[2];
     float *buffer = NULL;
-    stored_shape(t, layout, shape);
-    if (layout == 0) return mep_safetensors_read(file, name, MEP_FLOAT32, t->ndim, shape, t->data);
+    stored_shape(t, found->layout, shape);
+    if (found->layout == 0)
+        return mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, t->data);
     MEP_TRY(mep_alloc(&buffer, t->size, sizeof *buffer));
-    mep_status status = mep_safetensors_read(file, name, MEP_FLOAT32, t->ndim, shape, buffer);
+    mep_status status =
+        mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, buffer);
     if (status == MEP_OK)
-        mep_family_from_layout(layout, model->config.num_attention_heads, t->shape[0], t->ndim == 2 ? t->shape[1] : 1,
-                               buffer, t->data);
+        mep_family_from_layout(found->layout, model->config.num_attention_heads, t->shape[0],
+                               t->ndim == 2 ? t->shape[1] : 1, buffer, t->data);
     mep_free(&buffer);
     return status;
 }
@@ -311,19 +311,22 @@ static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const
 static mep_status read_tensors(const source *from, const mep_weights *w, mep_model *model, int swapped)
 {
     for (int64_t i = 0; i < model->count; i++) {
-        const mep_safetensors *file = NULL;
-        int layout = 0;
         const mep_tensor *t = &model->tensors[i];
-        const mep_safetensors_entry *e = find_tensor(from, w, model, i, &file, &layout);
-        if (swapped && mep_tensor_is_position(model, i) && (e == NULL || !shape_fits(t, layout, e))) continue;
-        MEP_TRY(read_tensor(model, t, file, e->name, layout));
+        const stored_tensor found = find_tensor(from, w, model, i);
+        int may_be_missing = swapped && mep_tensor_is_position(model, i);
+        if (may_be_missing && (found.entry == NULL || !shape_fits(t, &found))) continue;
+        MEP_TRY(read_tensor(model, t, &found));
     }
     return MEP_OK;
 }
 
-static int is_swapped(const source *from, const mep_model *model)
+/* Whether the model has another position encoding than its files. */
+static mep_status find_swapped(const source *from, const mep_model *model, int *swapped)
 {
-    return strcmp(from->config.position_encoding, model->config.position_encoding) != 0;
+    int same = 0;
+    mep_status status = mep_position_specs_same(from->config.position_encoding, model->config.position_encoding, &same);
+    *swapped = !same;
+    return status;
 }
 
 /* *model for a source with this encoding. */
@@ -334,9 +337,10 @@ static mep_status load(mep_model **model, const source *from, const char *positi
     if (position != NULL && strlen(position) >= MEP_POSITION_SIZE)
         return mep_fail(MEP_ERROR_ARGUMENT, "a position encoding is longer than %d characters", MEP_POSITION_SIZE - 1);
     if (position != NULL) snprintf(config.position_encoding, sizeof config.position_encoding, "%s", position);
+    int swapped = 0;
     MEP_TRY(mep_model_describe(model, &config));
+    MEP_TRY(find_swapped(from, *model, &swapped));
     MEP_TRY(mep_weights_open(&w, from->path));
-    int swapped = is_swapped(from, *model);
     mep_status status = check_tensors(from, &w, *model, swapped);
     if (status == MEP_OK) status = mep_model_allocate(*model);
     if (status == MEP_OK && swapped) mep_model_initialize_position(*model, seed);
@@ -365,20 +369,20 @@ mep_status mep_model_load(mep_model **model, const char *folder)
 }
 
 /* The model computes as the folder's does, but for the position encoding. */
-static mep_status check_same(const source *from, const mep_model *model)
+static mep_status check_same(const source *from, const mep_model *model, int swapped)
 {
     const mep_model_config *a = &from->config, *b = &model->config;
     if (a->vocab_size != b->vocab_size || a->hidden_size != b->hidden_size ||
         a->num_hidden_layers != b->num_hidden_layers || a->num_attention_heads != b->num_attention_heads ||
-        a->intermediate_size != b->intermediate_size || a->layer_norm_eps != b->layer_norm_eps ||
-        a->use_parallel_residual != b->use_parallel_residual || a->gelu_tanh != b->gelu_tanh ||
+        mep_head_dim(a) != mep_head_dim(b) || a->intermediate_size != b->intermediate_size || a->layer_norm_eps != b->layer_norm_eps ||
+        a->norm != b->norm || a->residual != b->residual || a->mlp != b->mlp ||
         a->tie_word_embeddings != b->tie_word_embeddings || a->embedding_layer_norm != b->embedding_layer_norm ||
         a->no_bias != b->no_bias)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "%s: is a model of other sizes or switches than the one to be given its "
                         "weights",
                         from->path);
-    if (model->position == MEP_POSITION_LEARNED && !is_swapped(from, model) &&
+    if (mep_model_position_kind(model) == MEP_POSITION_LEARNED && !swapped &&
         a->max_position_embeddings != b->max_position_embeddings)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "%s: the encoding \"learned\" has %lld positions; stay within them or choose another encoding",
@@ -390,11 +394,13 @@ mep_status mep_model_read_weights(mep_model *model, const char *folder)
 {
     source from;
     mep_weights w = {.path = NULL};
+    int swapped = 0;
     MEP_TRY(open_source(&from, folder));
-    mep_status status = check_same(&from, model);
+    mep_status status = find_swapped(&from, model, &swapped);
+    if (status == MEP_OK) status = check_same(&from, model, swapped);
     if (status == MEP_OK) status = mep_weights_open(&w, from.path);
-    if (status == MEP_OK) status = check_tensors(&from, &w, model, is_swapped(&from, model));
-    if (status == MEP_OK) status = read_tensors(&from, &w, model, is_swapped(&from, model));
+    if (status == MEP_OK) status = check_tensors(&from, &w, model, swapped);
+    if (status == MEP_OK) status = read_tensors(&from, &w, model, swapped);
     if (status == MEP_OK) status = mep_model_sync_bias(model);
     mep_weights_close(&w);
     mep_free(&from.path);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/watch.h"
+#include "model/forward_pass.h"
 #include "model/sample.h"
 #include "model/session.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Model configuration, the parameter table and initialization. No computing and no files.
+ * Models: the list of tensors from the layout, initialization, and access to parameters. No computing and no files.
  */
 #include "model/model.h"
 
@@ -11,251 +11,178 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "bias/spec.h"
-#include "nn/layers.h"
 
-static const struct {
-    const char *name;
-    int64_t layers, hidden, heads;
-} PRESETS[] = {
-    {"nano", 4, 128, 8}, {"micro", 6, 256, 8}, {"mini", 6, 512, 8}, {"small", 12, 768, 12}, {"medium", 24, 1024, 16}};
+/* ---- The list of tensors ---- */
 
-mep_status mep_model_preset(const char *name, mep_model_config *config)
+/* Append a tensor; it has no data until the block exists. `number` or `part` replaces the mark in the row's name. */
+static mep_tensor *append(mep_model *m, mep_tensor_kind kind, int64_t number, const char *part)
 {
-    MEP_REQUIRE(name, config);
-    for (size_t i = 0; i < sizeof PRESETS / sizeof *PRESETS; i++) {
-        if (strcmp(PRESETS[i].name, name) != 0) continue;
-        *config = (mep_model_config){.vocab_size = 50304,
-                                     .hidden_size = PRESETS[i].hidden,
-                                     .num_hidden_layers = PRESETS[i].layers,
-                                     .num_attention_heads = PRESETS[i].heads,
-                                     .intermediate_size = 4 * PRESETS[i].hidden,
-                                     .max_position_embeddings = 512,
-                                     .layer_norm_eps = 1e-5,
-                                     .rotary_emb_base = 10000,
-                                     .rotary_pct = 1,
-                                     .position_encoding = "mep"};
-        return MEP_OK;
-    }
-    return mep_fail(MEP_ERROR_ARGUMENT, "unknown preset \"%s\"; presets: nano, micro, mini, small, medium", name);
-}
-
-static mep_status check_range(const char *name, int64_t value, int64_t low, int64_t high)
-{
-    if (value >= low && value <= high) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "%s must be from %lld to %lld, found %lld", name, (long long)low,
-                    (long long)high, (long long)value);
-}
-
-static mep_status check_rotary(const mep_model_config *c)
-{
-    int64_t head_dim = mep_head_dim(c), dims = mep_rotary_dims(c);
-    if (dims < 2 || dims % 2 != 0 || dims > head_dim)
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "rotary turns pairs of channels, but rotary_pct %g of head_dim %lld is %lld; choose another "
-                        "number of heads",
-                        c->rotary_pct, (long long)head_dim, (long long)dims);
-    return MEP_OK;
-}
-
-/* A table of a bias may have any size that a spec says: not more than a model can need. */
-static mep_status check_bias(const mep_model_config *c)
-{
-    enum { MOST = 1 << 24 };
-    mep_spec spec;
-    double values = 0;
-    MEP_TRY(mep_spec_parse(&spec, c->position_encoding));
-    for (int m = 0; m < spec.count; m++)
-        for (const mep_kernel_param *p = spec.terms[m].kernel->params; p->name != NULL; p++)
-            values +=
-                (double)c->num_attention_heads * (p->rows_option > 0 ? spec.terms[m].options[p->rows_option - 1] : 1);
-    if (values <= MOST) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%s\" has %g parameters; %d are possible", c->position_encoding,
-                    values, MOST);
-}
-
-mep_status mep_model_config_check(const mep_model_config *c)
-{
-    MEP_REQUIRE_AS("config", c);
-    mep_position_kind kind = MEP_POSITION_NONE;
-    MEP_TRY(check_range("vocab_size", c->vocab_size, 1, 1 << 24));
-    MEP_TRY(check_range("hidden_size", c->hidden_size, 1, MEP_MAX_WIDTH));
-    MEP_TRY(check_range("num_hidden_layers", c->num_hidden_layers, 1, 1000));
-    MEP_TRY(check_range("num_attention_heads", c->num_attention_heads, 1, c->hidden_size));
-    MEP_TRY(check_range("intermediate_size", c->intermediate_size, 1, 1 << 20));
-    MEP_TRY(check_range("max_position_embeddings", c->max_position_embeddings, 1, 1 << 30));
-    if (c->hidden_size % c->num_attention_heads != 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "hidden_size %lld is not a multiple of num_attention_heads %lld",
-                        (long long)c->hidden_size, (long long)c->num_attention_heads);
-    if (!(c->layer_norm_eps > 0 && c->layer_norm_eps < 1) || !(c->rotary_emb_base > 1 && isfinite(c->rotary_emb_base)))
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "layer_norm_eps must be in (0, 1) and rotary_emb_base above 1, found %g and %g",
-                        c->layer_norm_eps, c->rotary_emb_base);
-    if (!(c->rotary_pct >= 0 && c->rotary_pct <= 1))
-        return mep_fail(MEP_ERROR_ARGUMENT, "rotary_pct must be from 0 to 1, found %g", c->rotary_pct);
-    MEP_TRY(mep_position_parse(c->position_encoding, &kind));
-    if (kind == MEP_POSITION_BIAS) MEP_TRY(check_bias(c));
-    if (kind == MEP_POSITION_ROTARY) MEP_TRY(check_rotary(c));
-    if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
-                        (long long)c->hidden_size);
-    return MEP_OK;
-}
-
-/* Append a tensor to the table; it has no data until the block exists. */
-static int64_t append(mep_model *model, const char *name, int ndim, int64_t rows, int64_t columns)
-{
-    mep_tensor *t = &model->tensors[model->count];
-    snprintf(t->name, sizeof t->name, "%s", name);
+    const char *pattern = mep_tensor_rows[kind].name, *mark = strpbrk(pattern, "#*");
+    mep_tensor *t = &m->tensors[m->count];
+    if (mark == NULL)
+        snprintf(t->name, sizeof t->name, "%s", pattern);
+    else if (*mark == '#')
+        snprintf(t->name, sizeof t->name, "%.*s%lld%s", (int)(mark - pattern), pattern, (long long)number, mark + 1);
+    else
+        snprintf(t->name, sizeof t->name, "%.*s%s%s", (int)(mark - pattern), pattern, part, mark + 1);
     t->dtype = MEP_FLOAT32;
-    t->ndim = ndim;
-    t->shape[0] = rows;
-    t->shape[1] = ndim == 2 ? columns : 0;
-    t->size = ndim == 2 ? rows * columns : rows;
-    model->size += t->size;
-    return model->count++;
+    if (m->first[kind] < 0) m->first[kind] = m->count;
+    m->kinds[m->count++] = kind;
+    return t;
 }
 
-static void append_layer(mep_model *model, int64_t layer)
+static void append_row(mep_model *m, mep_tensor_kind kind, int64_t layer)
 {
-    const mep_model_config *c = &model->config;
-    int64_t h = c->hidden_size, f = c->intermediate_size;
-    const struct {
-        const char *name;
-        int64_t rows, columns;
-    } parts[LAYER_TENSORS] = {{"input_layernorm.weight", h, 0},
-                              {"input_layernorm.bias", h, 0},
-                              {"attention.query_key_value.weight", 3 * h, h},
-                              {"attention.query_key_value.bias", 3 * h, 0},
-                              {"attention.dense.weight", h, h},
-                              {"attention.dense.bias", h, 0},
-                              {"post_attention_layernorm.weight", h, 0},
-                              {"post_attention_layernorm.bias", h, 0},
-                              {"mlp.dense_h_to_4h.weight", f, h},
-                              {"mlp.dense_h_to_4h.bias", f, 0},
-                              {"mlp.dense_4h_to_h.weight", h, f},
-                              {"mlp.dense_4h_to_h.bias", h, 0}};
-    for (int i = 0; i < LAYER_TENSORS; i++) {
-        char name[MEP_TENSOR_NAME];
-        snprintf(name, sizeof name, "gpt_neox.layers.%lld.%s", (long long)layer, parts[i].name);
-        if (mep_layer_tensor(model, layer, i) >= 0)
-            append(model, name, parts[i].columns > 0 ? 2 : 1, parts[i].rows, parts[i].columns);
+    const mep_tensor_row *row = &mep_tensor_rows[kind];
+    mep_tensor *t = append(m, kind, layer, "");
+    t->ndim = row->columns == DIM_NONE ? 1 : 2;
+    t->shape[0] = mep_kind_rows(&m->config, kind);
+    t->shape[1] = t->ndim == 2 ? mep_kind_columns(&m->config, kind) : 0;
+    t->size = mep_kind_values(&m->config, kind);
+    m->size += t->size;
+}
+
+/* The tensors of a section, of layer `layer` where it is that of the layers. */
+static void append_section(mep_model *m, mep_section section, int64_t layer, int present)
+{
+    for (int k = 0; k < TENSOR_KINDS; k++) {
+        const mep_tensor_row *row = &mep_tensor_rows[k];
+        if (row->section == section && (row->present_if & ~present) == 0) append_row(m, (mep_tensor_kind)k, layer);
     }
 }
 
-/* gpt_neox.NAME.weight and .bias */
-static void append_norm(mep_model *model, const char *name, int64_t *weight, int64_t *bias)
+/* The parameters of the position bias, whose names and shapes are the kernels'. */
+static mep_status append_bias(mep_model *m, int64_t params)
 {
-    char part[MEP_TENSOR_NAME];
-    snprintf(part, sizeof part, "gpt_neox.%s.weight", name);
-    *weight = append(model, part, 1, model->config.hidden_size, 0);
-    snprintf(part, sizeof part, "gpt_neox.%s.bias", name);
-    if (!model->config.no_bias) *bias = append(model, part, 1, model->config.hidden_size, 0);
-}
-
-static mep_status append_all(mep_model *model)
-{
-    const mep_model_config *c = &model->config;
-    model->embed_in = append(model, "gpt_neox.embed_in.weight", 2, c->vocab_size, c->hidden_size);
-    if (model->position == MEP_POSITION_LEARNED)
-        model->embed_positions =
-            append(model, "gpt_neox.embed_positions.weight", 2, c->max_position_embeddings, c->hidden_size);
-    if (c->embedding_layer_norm)
-        append_norm(model, "embed_layer_norm", &model->embed_norm_weight, &model->embed_norm_bias);
-    model->first_layer = model->count;
-    for (int64_t l = 0; l < c->num_hidden_layers; l++) append_layer(model, l);
-    append_norm(model, "final_layer_norm", &model->final_norm_weight, &model->final_norm_bias);
-    model->embed_out = model->embed_in;
-    if (!c->tie_word_embeddings) model->embed_out = append(model, "embed_out.weight", 2, c->vocab_size, c->hidden_size);
-    int64_t params = model->bias != NULL ? mep_bias_param_count(model->bias) : 0;
-    if (params > 0) model->position_bias = model->count;
     for (int64_t i = 0; i < params; i++) {
         mep_bias_param p = {0};
-        char name[MEP_TENSOR_NAME];
-        MEP_TRY(mep_bias_get_param(model->bias, i, &p));
-        snprintf(name, sizeof name, "position_bias.%s", p.name);
-        append(model, name, p.ndim, p.shape[0], p.ndim == 2 ? p.shape[1] : 0);
+        MEP_TRY(mep_bias_get_param(m->bias, i, &p));
+        mep_tensor *t = append(m, POSITION_BIAS, 0, p.name);
+        t->ndim = p.ndim;
+        for (int d = 0; d < p.ndim; d++) t->shape[d] = p.shape[d];
+        t->size = p.size;
+        m->size += t->size;
     }
     return MEP_OK;
 }
 
-/* The bias and the table of tensors. */
-static mep_status describe(mep_model *model)
+static mep_status append_all(mep_model *m)
 {
-    const mep_model_config *c = &model->config;
-    if (model->position == MEP_POSITION_BIAS)
-        MEP_TRY(mep_bias_create(&model->bias, c->position_encoding, c->num_attention_heads, mep_head_dim(c)));
-    int64_t tensors =
-        7 + c->num_hidden_layers * LAYER_TENSORS + (model->bias != NULL ? mep_bias_param_count(model->bias) : 0);
-    MEP_TRY(mep_alloc(&model->tensors, tensors, sizeof *model->tensors));
-    MEP_TRY(append_all(model));
-    return mep_alloc(&model->wide, model->bias != NULL ? mep_bias_param_values(model->bias) : 0, sizeof *model->wide);
+    int64_t params = m->bias != NULL ? mep_bias_param_count(m->bias) : 0, layers = m->config.num_hidden_layers;
+    int present = mep_layout_present(&m->config, mep_model_position_kind(m), params);
+    MEP_TRY(mep_alloc(&m->tensors, TENSOR_KINDS * (layers + 1) + params, sizeof *m->tensors));
+    MEP_TRY(mep_alloc(&m->kinds, TENSOR_KINDS * (layers + 1) + params, sizeof *m->kinds));
+    for (int k = 0; k < TENSOR_KINDS; k++) m->first[k] = -1;
+    append_section(m, SECTION_INPUT, 0, present);
+    m->section[SECTION_LAYERS] = m->count;
+    for (int64_t l = 0; l < layers; l++) append_section(m, SECTION_LAYERS, l, present);
+    m->section[SECTION_OUTPUT] = m->count;
+    m->per_layer = (m->count - m->section[SECTION_LAYERS]) / layers;
+    append_section(m, SECTION_OUTPUT, 0, present);
+    m->section[SECTION_POSITION] = m->count;
+    if (m->first[EMBED_OUT] < 0) m->first[EMBED_OUT] = m->first[EMBED_IN];
+    return append_bias(m, params);
 }
 
-mep_status mep_model_allocate(mep_model *model)
+mep_tensor_range mep_section_range(const mep_model *m, mep_section section)
 {
-    MEP_TRY(mep_alloc(&model->values, model->size, sizeof *model->values));
-    float *place = model->values;
-    for (int64_t i = 0; i < model->count; place += model->tensors[i].size, i++) model->tensors[i].data = place;
-    return MEP_OK;
+    return (mep_tensor_range){m->section[section], section + 1 < SECTIONS ? m->section[section + 1] : m->count};
 }
 
-mep_status mep_position_same(const char *a, const char *b, int *same)
+mep_tensor_range mep_layer_range(const mep_model *m, int64_t layer)
 {
-    mep_position_kind kind_a, kind_b;
-    mep_bias *bias_a = NULL, *bias_b = NULL;
-    MEP_TRY(mep_position_parse(a, &kind_a));
-    MEP_TRY(mep_position_parse(b, &kind_b));
-    *same = kind_a == kind_b;
-    if (!*same || kind_a != MEP_POSITION_BIAS) return MEP_OK;
-    mep_status status = mep_bias_create(&bias_a, a, 1, 1);
-    if (status == MEP_OK) status = mep_bias_create(&bias_b, b, 1, 1);
-    if (status == MEP_OK) *same = strcmp(mep_bias_spec(bias_a), mep_bias_spec(bias_b)) == 0;
-    mep_bias_destroy(&bias_a);
-    mep_bias_destroy(&bias_b);
-    return status;
+    int64_t first = m->section[SECTION_LAYERS] + layer * m->per_layer;
+    return (mep_tensor_range){first, first + m->per_layer};
+}
+
+mep_tensor_range mep_range_at(const mep_model *m, int64_t number)
+{
+    int64_t layers = m->config.num_hidden_layers;
+    if (number == 0) return mep_section_range(m, SECTION_INPUT);
+    if (number <= layers) return mep_layer_range(m, number - 1);
+    return mep_section_range(m, number == layers + 1 ? SECTION_OUTPUT : SECTION_POSITION);
+}
+
+/* ---- Models ---- */
+
+/* The bias and the list of tensors. */
+static mep_status describe(mep_model *m)
+{
+    const mep_model_config *c = &m->config;
+    MEP_TRY(mep_model_config_parse(c, &m->position));
+    if (mep_model_position_kind(m) == MEP_POSITION_BIAS)
+        MEP_TRY(mep_bias_create_from(&m->bias, m->position, c->num_attention_heads, mep_head_dim(c)));
+    MEP_TRY(append_all(m));
+    int64_t values = m->bias != NULL ? mep_bias_param_values(m->bias) : 0;
+    return mep_alloc(&m->bias_values, values, sizeof *m->bias_values);
 }
 
 mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
 {
     *model = NULL;
     mep_model *m = NULL;
-    MEP_TRY(mep_model_config_check(config));
     MEP_TRY(mep_alloc(&m, 1, sizeof *m));
     m->config = *config;
-    m->embed_positions = m->position_bias = m->embed_norm_weight = m->embed_norm_bias = m->final_norm_bias = -1;
-    mep_status status = mep_position_parse(config->position_encoding, &m->position);
-    if (status == MEP_OK) status = describe(m);
+    mep_status status = describe(m);
     if (status != MEP_OK) mep_model_destroy(&m);
     *model = m;
     return status;
 }
 
-/* normal(0, 0.02) for matrices, scaled down by sqrt(2 layers) for those that write to the residual stream; LayerNorm 1,
- * biases 0 (SPEC 6). */
-static void initialize(mep_model *model, int64_t index, uint64_t seed)
+mep_status mep_model_allocate(mep_model *m)
 {
-    mep_tensor *t = &model->tensors[index];
+    MEP_TRY(mep_alloc(&m->values, m->size, sizeof *m->values));
+    float *next = m->values;
+    for (int64_t i = 0; i < m->count; next += m->tensors[i].size, i++) m->tensors[i].data = next;
+    return MEP_OK;
+}
+
+/* ---- Initial values ---- */
+
+static void fill(mep_tensor *t, float value)
+{
     float *x = t->data;
-    double deviation = 0.02;
-    if (strstr(t->name, "attention.dense.") != NULL || strstr(t->name, "dense_4h_to_h.") != NULL)
-        deviation /= sqrt(2.0 * (double)model->config.num_hidden_layers);
-    if (t->ndim == 2) {
-        uint64_t stream = mep_random_stream(t->name);
+    for (int64_t i = 0; i < t->size; i++) x[i] = value;
+}
+
+static void draw(mep_tensor *t, double deviation, uint64_t seed)
+{
+    float *x = t->data;
+    uint64_t stream = mep_random_stream(t->name);
 #pragma omp parallel for
-        for (int64_t i = 0; i < t->size; i++) x[i] = (float)(deviation * mep_random_normal(seed, stream, (uint64_t)i));
-    } else {
-        int norm_weight = strstr(t->name, "norm.weight") != NULL;
-        for (int64_t i = 0; i < t->size; i++) x[i] = norm_weight ? 1.0f : 0.0f;
+    for (int64_t i = 0; i < t->size; i++) x[i] = (float)(deviation * mep_random_normal(seed, stream, (uint64_t)i));
+}
+
+/* Tensors of one kind, except those of the position bias. */
+static void initialize(mep_model *m, int64_t index, uint64_t seed)
+{
+    const double deviation = 0.02, residual = deviation / sqrt(2.0 * (double)m->config.num_hidden_layers);
+    mep_tensor *t = &m->tensors[index];
+    switch (mep_tensor_row_of(m, index)->initialization) {
+    case INIT_ZERO:
+        fill(t, 0);
+        break;
+    case INIT_ONE:
+        fill(t, 1);
+        break;
+    case INIT_NORMAL:
+        draw(t, deviation, seed);
+        break;
+    case INIT_NORMAL_RESIDUAL:
+        draw(t, residual, seed);
+        break;
+    case INIT_BY_KERNEL:
+        break;
     }
 }
 
 void mep_model_initialize_position(mep_model *m, uint64_t seed)
 {
-    if (m->embed_positions >= 0) initialize(m, m->embed_positions, seed);
-    if (m->position_bias < 0) return;
+    int64_t table = m->first[EMBED_POSITIONS], params = m->first[POSITION_BIAS];
+    if (table >= 0) initialize(m, table, seed);
+    if (params < 0) return;
     mep_bias_init(m->bias, seed);
-    float *values = m->tensors[m->position_bias].data;
+    float *values = m->tensors[params].data;
     for (int64_t i = 0; i < mep_bias_param_values(m->bias); i++) values[i] = (float)mep_bias_params(m->bias)[i];
 }
 
@@ -278,35 +205,41 @@ mep_status mep_model_create(mep_model **model, const mep_model_config *config, u
 void mep_model_destroy(mep_model **model)
 {
     if (model == NULL || *model == NULL) return;
+    mep_position_destroy(&(*model)->position);
     mep_bias_destroy(&(*model)->bias);
     mep_free(&(*model)->values);
-    mep_free(&(*model)->wide);
+    mep_free(&(*model)->bias_values);
     mep_free(&(*model)->tensors);
+    mep_free(&(*model)->kinds);
     mep_free(model);
 }
 
+/* ---- Access ---- */
+
 const mep_model_config *mep_model_get_config(const mep_model *model)
 {
+    return model != NULL ? &model->config : NULL;
+}
+
+const mep_position *mep_model_get_position(const mep_model *model)
+{
     if (model == NULL) return NULL;
-    return &model->config;
+    return model->position;
 }
 
 const mep_bias *mep_model_get_bias(const mep_model *model)
 {
-    if (model == NULL) return NULL;
-    return model->bias;
+    return model != NULL ? model->bias : NULL;
 }
 
 int64_t mep_model_parameter_count(const mep_model *model)
 {
-    if (model == NULL) return 0;
-    return model->count;
+    return model != NULL ? model->count : 0;
 }
 
 int64_t mep_model_parameter_values(const mep_model *model)
 {
-    if (model == NULL) return 0;
-    return model->size;
+    return model != NULL ? model->size : 0;
 }
 
 mep_status mep_model_get_parameter(const mep_model *model, int64_t index, mep_parameter *parameter)
@@ -316,21 +249,22 @@ mep_status mep_model_get_parameter(const mep_model *model, int64_t index, mep_pa
         return mep_fail(MEP_ERROR_ARGUMENT, "parameter index %lld is not in 0 .. %lld", (long long)index,
                         (long long)model->count - 1);
     const mep_tensor *t = &model->tensors[index];
-    *parameter = (mep_parameter){t->name, t->ndim, {t->shape[0], t->shape[1], 0, 0}, t->size, t->data};
+    *parameter = (mep_parameter){.name = t->name,
+                                 .group = mep_group_name(mep_tensor_row_of(model, index)->group),
+                                 .ndim = t->ndim,
+                                 .shape = {t->shape[0], t->shape[1], 0, 0},
+                                 .size = t->size,
+                                 .values = t->data};
     return MEP_OK;
 }
 
-int mep_tensor_decays(const mep_model *model, int64_t index)
+mep_status mep_model_sync_bias(mep_model *m)
 {
-    return model->tensors[index].ndim == 2 && (model->position_bias < 0 || index < model->position_bias);
-}
-
-mep_status mep_model_sync_bias(mep_model *model)
-{
-    if (model->position_bias < 0) return MEP_OK;
-    float *values = model->tensors[model->position_bias].data;
-    int64_t count = mep_bias_param_values(model->bias);
-    mep_bias_constrain(model->bias, values);
-    for (int64_t i = 0; i < count; i++) model->wide[i] = (double)values[i];
-    return mep_bias_set_params(model->bias, model->wide, count);
+    int64_t params = m->first[POSITION_BIAS];
+    if (params < 0) return MEP_OK;
+    float *values = m->tensors[params].data;
+    int64_t count = mep_bias_param_values(m->bias);
+    mep_bias_constrain(m->bias, values);
+    for (int64_t i = 0; i < count; i++) m->bias_values[i] = (double)values[i];
+    return mep_bias_set_params(m->bias, m->bias_values, count);
 }

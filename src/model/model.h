@@ -1,81 +1,77 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model's inside: its parameters, one block of float32 with a table of names and shapes.
+ * The inside of a model: its parameters, one block of float32 with a list of tensors (layout.h).
  */
 #ifndef MEP_MODEL_MODEL_H
 #define MEP_MODEL_MODEL_H
 
 #include "base/tensor.h"
 #include "mep/model.h"
-
-/* Tensors of a layer, in the order of the table. Without biases those are left out. */
-enum {
-    LN1_WEIGHT,
-    LN1_BIAS,
-    QKV_WEIGHT,
-    QKV_BIAS,
-    DENSE_WEIGHT,
-    DENSE_BIAS,
-    LN2_WEIGHT,
-    LN2_BIAS,
-    UP_WEIGHT,
-    UP_BIAS,
-    DOWN_WEIGHT,
-    DOWN_BIAS,
-    LAYER_TENSORS
-};
+#include "model/layout.h"
 
 struct mep_model {
     mep_model_config config;
-    mep_position_kind position;
-    mep_bias *bias; /* of MEP_POSITION_BIAS, else NULL */
-    double *wide;   /* the bias parameters as float64, on their way to the bias */
-    float *values;  /* all parameters */
-    int64_t size;   /* values in all */
-    mep_tensor *tensors;
+    mep_position *position; /* parsed from config.position_encoding */
+    mep_bias *bias;         /* of MEP_POSITION_BIAS, else NULL */
+    double *bias_values;    /* the bias parameters as float64, on their way to the bias */
+    float *values;          /* all parameters */
+    int64_t size;           /* values in total */
+    mep_tensor *tensors;    /* [count] */
+    mep_tensor_kind *kinds; /* [count] */
     int64_t count;
-    /* indices into tensors; -1 where there is none. embed_out is embed_in where they are tied */
-    int64_t embed_in, embed_positions, embed_norm_weight, embed_norm_bias, first_layer, final_norm_weight,
-        final_norm_bias, embed_out, position_bias;
+    int64_t first[TENSOR_KINDS]; /* index of the first tensor of a kind, that of layer 0; -1: none */
+    int64_t section[SECTIONS];   /* index of the first tensor of a section */
+    int64_t per_layer;           /* tensors of a layer */
 };
 
-/* Channels of a head. */
-static inline int64_t mep_head_dim(const mep_model_config *config)
+static inline mep_position_kind mep_model_position_kind(const mep_model *model)
 {
-    return config->hidden_size / config->num_attention_heads;
+    return mep_position_get_kind(model->position);
 }
 
-/* Channels of a head that rotary turns. */
-static inline int64_t mep_rotary_dims(const mep_model_config *config)
+/* Index of a tensor, -1 where the model does not have it. `layer` is 0 for tensors that are not of a layer. The
+ * EMBED_OUT of a tied model is EMBED_IN. */
+static inline int64_t mep_tensor_index(const mep_model *model, mep_tensor_kind kind, int64_t layer)
 {
-    return (int64_t)((double)mep_head_dim(config) * config->rotary_pct);
+    int64_t first = model->first[kind];
+    return first < 0 ? -1 : first + layer * model->per_layer;
 }
 
-/* Index of tensor `which` of a layer; -1 for a bias that the model has not. Weights and biases alternate. */
-static inline int64_t mep_layer_tensor(const mep_model *model, int64_t layer, int which)
+/* Its values; NULL where the model does not have it. */
+static inline const float *mep_tensor_values(const mep_model *model, mep_tensor_kind kind, int64_t layer)
 {
-    if (!model->config.no_bias) return model->first_layer + layer * LAYER_TENSORS + which;
-    return which % 2 == 1 ? -1 : model->first_layer + (layer * LAYER_TENSORS + which) / 2;
-}
-
-/* Its values; NULL where the model has none. */
-static inline const float *mep_layer_values(const mep_model *model, int64_t layer, int which)
-{
-    int64_t index = mep_layer_tensor(model, layer, which);
+    int64_t index = mep_tensor_index(model, kind, layer);
     return index >= 0 ? model->tensors[index].data : NULL;
 }
 
-/* 1 for a parameter of the position encoding: the table of learned positions, and those of a bias. */
-static inline int mep_tensor_is_position(const mep_model *model, int64_t index)
+/* The layer of a tensor; 0 where it is not of a layer. */
+static inline int64_t mep_tensor_layer(const mep_model *model, int64_t index)
 {
-    return index == model->embed_positions || (model->position_bias >= 0 && index >= model->position_bias);
+    int64_t in_layers = index - model->section[SECTION_LAYERS];
+    return mep_tensor_rows[model->kinds[index]].section == SECTION_LAYERS ? in_layers / model->per_layer : 0;
 }
 
-/* 1 for a matrix of a product: a layer's, and the output's, which may be the embedding. */
+static inline const mep_tensor_row *mep_tensor_row_of(const mep_model *model, int64_t index)
+{
+    return &mep_tensor_rows[model->kinds[index]];
+}
+
+/* 1 for a parameter of the position encoding: the table of learned positions, and the parameters of a bias. */
+static inline int mep_tensor_is_position(const mep_model *model, int64_t index)
+{
+    return mep_tensor_row_of(model, index)->group == GROUP_POSITION;
+}
+
+/* 1 for the matrix of a product: those of layers, and the output matrix, which may be the embedding. */
 static inline int mep_tensor_multiplies(const mep_model *model, int64_t index)
 {
-    return index == model->embed_out ||
-           (model->tensors[index].ndim == 2 && index >= model->first_layer && !mep_tensor_is_position(model, index));
+    return mep_tensor_row_of(model, index)->multiplies || index == model->first[EMBED_OUT];
+}
+
+/* Whether weight decay applies to the tensor. */
+static inline int mep_tensor_decays(const mep_model *model, int64_t index)
+{
+    return mep_tensor_row_of(model, index)->decays;
 }
 
 /* Offset of a tensor in the block, which is also its offset in gradients and optimizer state. */
@@ -84,23 +80,35 @@ static inline int64_t mep_tensor_offset(const mep_model *model, int64_t index)
     return (const float *)model->tensors[index].data - model->values;
 }
 
-/* Whether weight decay falls on the tensor: matrices and embeddings, not biases, LayerNorm or position parameters. */
-int mep_tensor_decays(const mep_model *model, int64_t index);
+/* Tensors first .. end - 1. */
+typedef struct mep_tensor_range {
+    int64_t first, end;
+} mep_tensor_range;
 
-/* Whether two spellings ("mep", "exp + exp_half + gauss") are the same position encoding. */
-mep_status mep_position_same(const char *a, const char *b, int *same);
+/* The ranges of the parameter list whose gradients become final together, in the order of the list: number 0 is
+ * SECTION_INPUT, then one per layer, SECTION_OUTPUT, SECTION_POSITION. A range may be empty. */
+static inline int64_t mep_range_count(const mep_model *model)
+{
+    return model->config.num_hidden_layers + 3;
+}
 
-/* A model with its table of tensors, but no memory for them yet. */
+mep_tensor_range mep_range_at(const mep_model *model, int64_t number);
+mep_tensor_range mep_section_range(const mep_model *model, mep_section section);
+mep_tensor_range mep_layer_range(const mep_model *model, int64_t layer);
+
+/* mep_model_config_check; *position is the parsed encoding, which the caller destroys. */
+mep_status mep_model_config_parse(const mep_model_config *config, mep_position **position);
+
+/* A model with its list of tensors, but without memory for them. */
 mep_status mep_model_describe(mep_model **model, const mep_model_config *config);
 
-/* The block of parameters of a described model, all zero. */
+/* Allocate the parameters of a described model, all zero. */
 mep_status mep_model_allocate(mep_model *model);
 
 /* Draw the parameters of the position encoding for `seed`. */
 void mep_model_initialize_position(mep_model *model, uint64_t seed);
 
-/* After parameters changed: move the bias parameters into their ranges (in the block) and load them into model->bias.
- */
+/* After parameters changed: clamp the bias parameters (in the block) to their ranges and load them into model->bias. */
 mep_status mep_model_sync_bias(mep_model *model);
 
 #endif

@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A session: the activations of a model for one batch size and length, and the passes over them. Rows are batch *
- * length tokens; the residual stream is float32, what lies between layers has the session's type.
+ * A session: the activations of a model for one batch size and length, on one device. Rows are batch * length tokens;
+ * the residual stream is float32, activations between layers have the session's type.
  *
- * Arrays lie in the memory of the session's device, which computes on them; those marked "host" lie in the program's.
- * On the processor the two are the same, and copies from one to the other cost nothing that counts.
+ * Arrays are in the memory of the session's device, except those marked "host", which are in host memory. On the CPU
+ * the two are the same, and copies from one to the other cost nothing measurable.
+ *
+ * The passes are in forward_pass.h and train_pass.h.
  */
 #ifndef MEP_MODEL_SESSION_H
 #define MEP_MODEL_SESSION_H
 
-#include "attention/cache.h"
 #include "base/bf16.h"
 #include "mep/attention.h"
+#include "model/kv.h"
 #include "model/model.h"
 #include "nn/device.h"
 
-/* What one layer leaves for its backward pass. Without training, and with recompute, all layers share one set. */
+/* What one layer leaves for its backward pass. Without training, and with recomputation, all layers share one set. */
 typedef struct mep_layer_state {
     float *x_mid;                                         /* [rows, hidden]: residual stream after attention */
     mep_activation norm1, qkv, attended, norm2, up, gelu; /* [rows, width]; qkv is [rows, heads, (q,k,v), head_dim] */
@@ -23,49 +25,47 @@ typedef struct mep_layer_state {
     float *lse;                                           /* [batch, heads, length] */
 } mep_layer_state;
 
-/* Told by a backward pass: the gradients of tensors first .. end - 1 will not change any more. */
+/* Called by a backward pass: the gradients of tensors first .. end - 1 are final. */
 typedef void (*mep_gradients_fn)(void *context, int64_t first, int64_t end);
 
-typedef struct mep_ring mep_ring;                 /* model/ring.h */
-typedef struct mep_device_cache mep_device_cache; /* model/device_cache.h */
-
-typedef struct mep_session_block {
+typedef struct mep_session_allocation {
     void *data;
     mep_device device;
-} mep_session_block;
+} mep_session_allocation;
+
+/* Tables of encodings that add to the embeddings or rotate queries and keys. */
+typedef struct mep_position_tables {
+    float *added;         /* [longest, hidden] of sinusoidal */
+    float *cosine, *sine; /* [longest, rotary_dims / 2] */
+    int64_t rotary_dims;  /* 0: queries and keys are not rotated */
+} mep_position_tables;
+
+/* Gradient of a position bias with parameters. */
+typedef struct mep_bias_gradient {
+    double *table;   /* [heads, length] */
+    double *sums;    /* the same, host */
+    double *params;  /* host: gradients of the parameters */
+    float *into;     /* host: what they are added to */
+    double *scratch; /* host */
+} mep_bias_gradient;
 
 struct mep_session {
     mep_model *model;
     mep_session_settings settings;
     const mep_nn_device *nn;
     mep_nn_state *state;
-    float *values;                  /* all parameters: the model's own on the processor, else a copy of them */
-    int64_t batch, length, rows;    /* of the call under way */
-    int64_t position;               /* of the first token of each sequence: not 0 with a cache or a ring */
-    int accumulate;                 /* training: add to the gradients of matrices, or overwrite them */
-    mep_attention *attention;       /* NULL with `cache` */
-    mep_cache *cache;               /* keys and values of earlier tokens; NULL: none */
-    int64_t cache_distances;        /* that the cache's bias covers */
-    mep_device_cache *device_cache; /* the same on a device other than the processor; NULL: none */
-    mep_ring *ring;                 /* keys and values of other processes; attention is then of one head; NULL: none */
-    int64_t longest;                /* positions that tables serve */
-    mep_watch *watch;               /* of forward passes; NULL: none */
-
-    float *bias_table;     /* host [heads, longest] */
-    double *bias_gradient; /* [heads, length], training */
-    double *bias_sums;     /* the same, host */
-    double *bias_params;   /* host: gradients of the bias parameters */
-    float *bias_into;      /* host: what they are added to */
-    double *bias_scratch;  /* host: for its table */
-    float *positions;      /* [longest, hidden] of sinusoidal */
-    float *cosine, *sine;  /* [longest, rotary dims / 2] */
-    int64_t rotary_dims;
-    mep_matrix *weights; /* host [tensors]: those of products, as products take them: `values` in float32, copies in
-                            bfloat16 (mep_session_refresh), of W^T and packed where the session decodes */
+    float *values;               /* all parameters: the model's own in host memory, otherwise a copy of them */
+    int64_t batch, length, rows; /* of the current call */
+    mep_kv *kv;                  /* attention, and the keys and values that it sees */
+    int64_t longest;             /* positions that the tables cover */
+    mep_watch *watch;            /* of forward passes; NULL: none */
+    mep_matrix *weights; /* host [tensors]: the matrices of products as products read them: `values` in float32, copies
+                            in bfloat16 (mep_session_refresh), of W^T and packed where the session decodes */
+    mep_position_tables positions;
 
     int32_t *inputs, *targets;                /* [rows] tokens of the call */
     float *losses;                            /* [rows] */
-    float *x_embed, *mean_embed, *rstd_embed; /* [rows, hidden], [rows]: input of the LayerNorm behind the embeddings */
+    float *x_embed, *mean_embed, *rstd_embed; /* [rows, hidden], [rows]: input of the LayerNorm after the embeddings */
     float **x;              /* host [layers + 1]: residual stream before each layer, and after the last */
     mep_layer_state *layer; /* host [layers] */
     mep_activation norm_final;
@@ -75,71 +75,50 @@ struct mep_session {
     int64_t logit_rows;
 
     /* training */
-    float *dx;                                /* [rows, hidden]: gradient of the residual stream */
-    mep_activation dx_copy, d_wide, d_narrow; /* in the session's type: dx, [rows, widest], [rows, hidden] */
-    mep_gradients_fn final;                   /* called from the last layer to the first, or NULL */
+    int accumulate;           /* add to the gradients of matrices; 0: overwrite them */
+    float *dx;                /* [rows, hidden]: gradient of the residual stream */
+    mep_activation dx_copy;   /* the same in the session's type */
+    mep_activation d_wide;    /* [rows, widest activation] */
+    mep_activation d_narrow;  /* [rows, widest input of a norm or of the dense matrix] */
+    mep_bias_gradient d_bias; /* NULLs where the bias does not learn */
+    mep_gradients_fn final;   /* called from the last layer to the first, or NULL */
     void *final_context;
 
-    mep_session_block *blocks; /* every allocation, for freeing */
-    int64_t block_count;
+    mep_session_allocation *allocations; /* all of them, for freeing */
+    int64_t allocation_count;
 };
 
-/* Session with a key/value cache, for generating: batch 1, calls of up to settings->length tokens, `tokens` in all. The
- * cache grows as tokens come and drops what can have no weight any more, or nothing where `whole` is set.
+/* A session without keys and values: tables cover `longest` positions, and weights are packed where it decodes. */
+mep_status mep_session_open(mep_session **session, mep_model *model, const mep_session_settings *settings,
+                            int64_t longest, int decodes);
+
+/* For its keys and values: settings of a text of up to `tokens` positions. */
+mep_kv_settings mep_session_kv_settings(const mep_session *session, int64_t tokens);
+
+/* A session with a key/value cache, for generating: batch 1, calls of up to settings->length tokens, `tokens` in total.
+ * The cache grows with the text and drops what can have no weight any more, or nothing where keep_all is set.
  * MEP_ERROR_UNSUPPORTED for more than 2^31 tokens with an encoding that must keep them all. */
 mep_status mep_session_create_cached(mep_session **session, mep_model *model, const mep_session_settings *settings,
-                                     int64_t tokens, int whole);
+                                     int64_t tokens, int keep_all);
 
-/* The parameters from the model to the session's device, and back. Every public entry begins with the first; a training
- * loop updates them on the device. Both do nothing on the processor. */
+/* Copy the parameters from the model to the session's device, and back. Every public entry begins with the first; a
+ * training loop updates them on the device. Both do nothing where the device's memory is host memory. */
 mep_status mep_session_load(mep_session *session);
 mep_status mep_session_store(mep_session *session);
 
-/* Bring what derives from the parameters (bias table, weights as products take them) up to date. Called by every public
+/* Bring what derives from the parameters (bias table, weights as products read them) up to date. Called by every public
  * entry; a training loop calls it once after each optimizer step. */
 mep_status mep_session_refresh(mep_session *session);
 
-/* mep_session_losses with parameters as the last refresh found them. */
-mep_status mep_session_score(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
-                             const int32_t *targets, float *losses);
-
-/* Report forward passes to `watch`, NULL: to nobody. Passes that are watched take rows in smaller pieces, without other
- * bits, and end with MEP_INTERRUPTED where a report stops them; a session with a cache is then of no more use. The
- * watch has to live until the session has another, or ends. */
+/* Report forward passes to `watch` (NULL: none). Watched passes take rows in smaller chunks, without changing a bit,
+ * and end with MEP_INTERRUPTED where a report stops them; a session with a cache cannot be used after that. The watch
+ * must live until the session has another one or is destroyed. */
 void mep_session_set_watch(mep_session *session, mep_watch *watch);
 
-/* Check the call's sizes and tokens, and set batch, length, rows. */
+/* Check the sizes and tokens of a call, and set batch, length and rows. */
 mep_status mep_session_begin(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens);
 
-/* Logits [vocab] of the token that follows `length` more tokens of a cached session. */
-mep_status mep_session_next(mep_session *session, int64_t length, const int32_t *tokens, float *logits);
-
-/* One layer, x[layer] -> x[layer + 1]; with `inner` only what its backward pass needs (all but the last product). */
-mep_status mep_layer_forward(mep_session *session, int64_t layer, int inner);
-
-/* Forward, losses [rows] (host), and backward: gradients (a block like the model's values) become scale * gradient of
- * the sum of losses or, with accumulate, that is added to them. The first part of a step overwrites whatever they held,
- * which is quicker than setting them to 0 first. */
-mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
-                             const int32_t *targets, float scale, int accumulate, float *losses, float *gradients);
-
-/* A session without what attention needs; tables serve `longest` positions, weights are packed where it decodes. */
-mep_status mep_session_prepare(mep_session **session, mep_model *model, const mep_session_settings *settings,
-                               int64_t longest, int decodes);
-
-/* Its attention, of the given number of heads, for up to max_length keys. */
-mep_status mep_session_add_attention(mep_session *session, int64_t heads, int64_t max_length);
-
-/* Tell of gradients that are final, where someone wants to know. */
-static inline void mep_session_gradients_final(const mep_session *session, int64_t first, int64_t end)
-{
-    if (session->final != NULL && end > first) session->final(session->final_context, first, end);
-}
-
-/* From dx at the output of the last layer (set by the loss) to gradients. */
-mep_status mep_session_backward(mep_session *session, float *gradients);
-
-/* A matrix of a product in the session's type; transposed as given, and always where the session decodes. */
+/* The matrix of a product in the session's type; transposed as given, and always where the session decodes. */
 static inline mep_matrix mep_session_weight(const mep_session *session, int64_t index, int transposed)
 {
     mep_matrix weight = session->weights[index];
@@ -147,7 +126,7 @@ static inline mep_matrix mep_session_weight(const mep_session *session, int64_t 
     return weight;
 }
 
-/* A parameter's float32 values, and its place in a block of gradients; NULL where index is -1: the model has none. */
+/* A parameter's float32 values, and its location in a block of gradients; NULL where index is -1. */
 static inline float *mep_session_values(const mep_session *session, int64_t index)
 {
     return index >= 0 ? session->values + mep_tensor_offset(session->model, index) : NULL;
@@ -159,21 +138,24 @@ static inline float *mep_session_gradient(const mep_session *session, float *gra
 }
 
 /* Where the session computes. */
-static inline mep_place mep_session_place(const mep_session *session)
+static inline mep_context mep_session_context(const mep_session *session)
 {
-    return (mep_place){session->settings.device, session->nn, session->state};
+    return (mep_context){session->settings.device, session->nn, session->state};
 }
 
 /* An activation as a matrix of `width` columns, from row `first`. */
 static inline mep_matrix mep_activation_matrix(mep_activation x, int64_t first, int64_t width, int transposed)
 {
-    return (mep_matrix){(char *)x.data + first * width * mep_dtype_size(x.dtype), x.dtype, width, transposed, 0};
+    return (mep_matrix){.data = (char *)x.data + first * width * mep_dtype_size(x.dtype),
+                        .dtype = x.dtype,
+                        .stride = width,
+                        .transposed = transposed};
 }
 
-/* Channels q (0), k (1) or v (2) of a fused qkv activation as attention sees them. */
+/* Channels q (0), k (1) or v (2) of a fused qkv activation as attention reads them. */
 mep_tensor_view mep_qkv_view(const mep_session *session, mep_activation qkv, int which);
 
-/* [rows, heads, head_dim] as attention sees it. */
+/* [rows, heads, head_dim] as attention reads it. */
 mep_tensor_view mep_heads_view(const mep_session *session, mep_activation x);
 
 #endif

@@ -181,4 +181,4 @@ const mep_nn_device mep_nn_cpu = {
     .adamw = adamw,
 };
 
-const mep_place mep_place_cpu = {MEP_DEVICE_CPU, &mep_nn_cpu, NULL};
+const mep_context mep_context_cpu = {MEP_DEVICE_CPU, &mep_nn_cpu, NULL};

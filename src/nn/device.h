@@ -83,14 +83,14 @@ static inline int64_t mep_chunks(int64_t values)
 }
 
 /* Where something is computed: a device, its functions, and what they take as their first argument. */
-typedef struct mep_place {
+typedef struct mep_context {
     mep_device device;
     const mep_nn_device *nn;
     mep_nn_state *state;
-} mep_place;
+} mep_context;
 
 extern const mep_nn_device mep_nn_cpu;
-extern const mep_place mep_place_cpu;
+extern const mep_context mep_context_cpu;
 
 #ifdef __cplusplus
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Added tokens: strings that are one token wherever they stand in a text, before any pattern or merge is asked. The
- * order of the steps, and what happens where stripped blanks meet, is that of Hugging Face's AddedVocabulary.
+ * Added tokens: strings that become one token wherever they occur in a text; they are found before any pattern or merge
+ * is applied. The order of the steps, and the handling of adjacent stripped blanks, are those of Hugging Face's
+ * AddedVocabulary.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "tokenizer/bpe.h"
@@ -39,7 +41,7 @@ void mep_bpe_added_free(mep_bpe_added_set *set)
 static int compare(const void *a, const void *b)
 {
     const mep_bpe_added *x = a, *y = b;
-    int order = memcmp(x->text, y->text, (size_t)(x->size < y->size ? x->size : y->size));
+    int order = memcmp(x->text, y->text, (size_t)min_i64(x->size, y->size));
     if (order != 0) return order;
     if (x->size != y->size) return x->size < y->size ? -1 : 1;
     return (x->id > y->id) - (x->id < y->id);
@@ -50,23 +52,23 @@ static mep_status compile_word(pcre2_code **code)
 {
     static const char word[] = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}]";
     int error = 0;
-    PCRE2_SIZE place = 0;
+    PCRE2_SIZE offset = 0;
     *code = pcre2_compile((PCRE2_SPTR)word, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED,
-                          &error, &place, NULL);
+                          &error, &offset, NULL);
     return *code != NULL ? MEP_OK
                          : mep_fail(MEP_ERROR_UNSUPPORTED, "added tokens with single_word need PCRE2 10.40 or newer");
 }
 
-/* Of two tokens that are the same text once they are normalized, Hugging Face's library finds now the one and now the
- * other, as the order in its hash table is. */
+/* If two tokens have the same normalized text, Hugging Face's library finds one or the other, depending on the order in
+ * its hash table. */
 static mep_status check_distinct(const mep_bpe_added_set *set)
 {
     for (int64_t i = 1; i < set->count; ++i) {
         const mep_bpe_added *x = &set->items[i - 1], *y = &set->items[i];
         if (x->id != y->id && x->size == y->size && memcmp(x->text, y->text, (size_t)x->size) == 0)
             return mep_fail(MEP_ERROR_UNSUPPORTED,
-                            "added_tokens: %d and %d are both \"%.60s\" when they are normalized, and which of them a "
-                            "text has is not defined; give one of them \"normalized\": false",
+                            "added_tokens: %d and %d are both \"%.60s\" after normalization, so the id is ambiguous; "
+                            "give one of them \"normalized\": false",
                             (int)x->id, (int)y->id, x->text);
     }
     return MEP_OK;
@@ -86,7 +88,7 @@ mep_status mep_bpe_added_sort(mep_bpe_added_set *set)
     return single_word ? compile_word(&set->word) : MEP_OK;
 }
 
-/* The longest item that the text begins with, or NULL. Those that share the bytes so far are items low .. high - 1. */
+/* The longest item that the text begins with, or NULL. Items low .. high - 1 match the bytes compared so far. */
 static const mep_bpe_added *longest(const mep_bpe_added_set *set, const char *text, int64_t size)
 {
     unsigned char byte = (unsigned char)text[0];
@@ -103,7 +105,7 @@ static const mep_bpe_added *longest(const mep_bpe_added_set *set, const char *te
     return found;
 }
 
-/* ---- What stands around a match ---- */
+/* ---- The text around a match ---- */
 
 static int is_space(uint32_t code)
 {
@@ -112,7 +114,7 @@ static int is_space(uint32_t code)
            code == 0x3000;
 }
 
-/* Where the character before `at` begins. */
+/* The offset of the character before `at`. */
 static int64_t before(const char *text, int64_t at)
 {
     do --at;
@@ -151,7 +153,7 @@ static int is_word(const mep_bpe_added_set *set, const char *text, int64_t first
     return found > 0;
 }
 
-/* No character of a word before `first` and none at `last`. */
+/* 1 if there is no word character before `first` and none at `last`. */
 static int stands_alone(const mep_bpe_added_set *set, const char *text, int64_t size, int64_t first, int64_t last)
 {
     uint32_t code;
@@ -160,7 +162,7 @@ static int stands_alone(const mep_bpe_added_set *set, const char *text, int64_t 
            (last == size || !is_word(set, text, last, last + length));
 }
 
-mep_status mep_bpe_added_split(const mep_bpe_added_set *set, const char *text, int64_t size, mep_bpe_part_fn part,
+mep_status mep_bpe_added_split(const mep_bpe_added_set *set, const char *text, int64_t size, mep_bpe_range_fn range,
                                void *context)
 {
     int64_t done = 0, at = 0;
@@ -173,14 +175,11 @@ mep_status mep_bpe_added_split(const mep_bpe_added_set *set, const char *text, i
         int64_t first = at, last = at + found->size;
         at = last;
         if (found->single_word && !stands_alone(set, text, size, first, last)) continue;
-        if (found->lstrip) {
-            first = skip_space_back(text, first);
-            if (first < done) first = done;
-        }
+        if (found->lstrip) first = max_i64(skip_space_back(text, first), done);
         if (found->rstrip) last = skip_space(text, size, last);
-        if (first > done) MEP_TRY(part(context, -1, text + done, first - done));
-        if (last > first) MEP_TRY(part(context, found->id, text + first, last - first)); /* else it was stripped */
+        if (first > done) MEP_TRY(range(context, -1, text + done, first - done));
+        if (last > first) MEP_TRY(range(context, found->id, text + first, last - first)); /* else it was stripped */
         done = last;
     }
-    return done < size ? part(context, -1, text + done, size - done) : MEP_OK;
+    return done < size ? range(context, -1, text + done, size - done) : MEP_OK;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tokenizers from files: tokenizer.json, or vocab.json with merges.txt as GPT-2 had them (also as NAME-vocab.json with
- * NAME-merges.txt), by the name of the file or of the folder they are in.
+ * Reads a tokenizer from files: tokenizer.json, or GPT-2's vocab.json and merges.txt (also NAME-vocab.json and
+ * NAME-merges.txt). The path is that of the file or of its folder.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>
@@ -22,7 +22,7 @@ enum { FILE_LIMIT = 1 << 28 };
 
 static const char VOCAB[] = "vocab.json", MERGES[] = "merges.txt", JSON[] = "tokenizer.json";
 
-/* A whole file; *text ends in a zero that *size does not count. */
+/* Read a complete file; *text ends with a 0 byte that *size does not count. */
 static mep_status read_file(const char *path, char **text, int64_t *size)
 {
     struct stat info;
@@ -33,11 +33,12 @@ static mep_status read_file(const char *path, char **text, int64_t *size)
     if (fstat(fd, &info) != 0)
         status = mep_fail_errno("read", path);
     else if (!S_ISREG(info.st_mode) || info.st_size > FILE_LIMIT)
-        status = mep_fail(MEP_ERROR_FORMAT, "%s is no regular file, or too large for a tokenizer (%d MiB)", path,
-                          FILE_LIMIT >> 20);
+        status = mep_fail(MEP_ERROR_FORMAT,
+                          "%s is not a regular file, or is larger than a tokenizer may be (%d MiB); name another file",
+                          path, FILE_LIMIT >> 20);
     if (status == MEP_OK) status = mep_alloc(text, (int64_t)info.st_size + 1, 1);
     if (status == MEP_OK && mep_fd_read_all(fd, *text, info.st_size, -1) != info.st_size)
-        status = mep_fail(MEP_ERROR_IO, "cannot read %s: it became shorter, or the disk fails", path);
+        status = mep_fail(MEP_ERROR_IO, "cannot read %s: the file became shorter, or the disk has an error", path);
     *size = status == MEP_OK ? (int64_t)info.st_size : 0;
     (void)mep_fd_close(fd);
     if (status != MEP_OK) mep_free(text);
@@ -46,7 +47,7 @@ static mep_status read_file(const char *path, char **text, int64_t *size)
 
 /* ---- vocab.json and merges.txt ---- */
 
-/* The lines "left right"; a first line "#version" and an empty last one are no merges. */
+/* Each line is "left right". A first line "#version" and an empty last line are not merges. */
 static mep_status parse_merges(const char *text, int64_t size, json_t *merges)
 {
     static const char version[] = "#version";
@@ -60,7 +61,7 @@ static mep_status parse_merges(const char *text, int64_t size, json_t *merges)
             json_t *merge = json_stringn(text, (size_t)length);
             if (merge == NULL || memchr(text, ' ', (size_t)length) == NULL) {
                 json_decref(merge);
-                return mep_fail(MEP_ERROR_FORMAT, "line %lld of the merges is not two tokens", (long long)line);
+                return mep_fail(MEP_ERROR_FORMAT, "line %lld of the merges is not a pair of tokens", (long long)line);
             }
             if (json_array_append_new(merges, merge) != 0)
                 return mep_fail(MEP_ERROR_MEMORY, "no memory for the merges");
@@ -79,7 +80,7 @@ mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, cons
     json_t *tokens = json_loadb(vocab, (size_t)vocab_size, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(tokens)) {
         json_decref(tokens);
-        return mep_fail(MEP_ERROR_FORMAT, "%s: the vocabulary is no JSON object of tokens and numbers", name);
+        return mep_fail(MEP_ERROR_FORMAT, "%s: the vocabulary is not a JSON object of tokens and ids", name);
     }
     json_t *list = json_array();
     mep_status status = parse_merges(merges, merges_size, list);
@@ -93,20 +94,21 @@ mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, cons
     return status;
 }
 
-/* ---- Tokens that other files add ---- */
+/* ---- Added tokens from other files ---- */
 
-/* The tokenizer being read, the folder of its file ("" or with a slash at the end), and its new tokens. */
+/* The tokenizer, the folder of its file ("" or ending in a slash), and the tokens to add. */
 typedef struct additions {
     mep_tokenizer **tokenizer;
     const char *folder;
-    json_t *list; /* as "added_tokens" has them */
+    json_t *list; /* in the form of "added_tokens" */
 } additions;
 
-/* Take a token unless the tokenizer has it. `flags` is an object with the flags of an added token, or NULL. */
+/* Add a token to the list unless the tokenizer has it. `flags` is an object with the flags of an added token, or NULL.
+ */
 static mep_status take_token(additions *a, const char *file, const char *content, const json_t *id, json_t *flags)
 {
     if (content == NULL || !json_is_integer(id) || json_integer_value(id) < 0)
-        return mep_fail(MEP_ERROR_FORMAT, "%s%s: a token has no text, or no number", a->folder, file);
+        return mep_fail(MEP_ERROR_FORMAT, "%s%s: a token has no text or no id", a->folder, file);
     if (mep_bpe_has_added(*a->tokenizer, json_integer_value(id), content)) return MEP_OK;
     json_t *token = flags != NULL ? json_copy(flags) : json_object();
     if (json_object_set_new(token, "content", json_string(content)) != 0 ||
@@ -119,8 +121,8 @@ static mep_status take_token(additions *a, const char *file, const char *content
     return MEP_OK;
 }
 
-/* The JSON object of a file of the folder; NULL where there is no such file. */
-static mep_status load_beside(const additions *a, const char *file, json_t **root)
+/* Load the JSON object of a file in the folder; NULL if the file does not exist. */
+static mep_status load_object(const additions *a, const char *file, json_t **root)
 {
     char *path = NULL, *text = NULL;
     int64_t size = 0;
@@ -142,35 +144,34 @@ static mep_status load_beside(const additions *a, const char *file, json_t **roo
     return status;
 }
 
-/* added_tokens.json: {TEXT: NUMBER, ..}. */
-static mep_status read_added_tokens(additions *a)
+/* Take an entry {TEXT: ID} of added_tokens.json. */
+static mep_status take_added_entry(additions *a, const char *file, const char *key, json_t *value)
 {
-    static const char file[] = "added_tokens.json";
-    json_t *root = NULL;
-    MEP_TRY(load_beside(a, file, &root));
-    mep_status status = MEP_OK;
-    for (void *at = json_object_iter(root); at != NULL && status == MEP_OK; at = json_object_iter_next(root, at))
-        status = take_token(a, file, json_object_iter_key(at), json_object_iter_value(at), NULL);
-    json_decref(root);
+    return take_token(a, file, key, value, NULL);
+}
+
+/* Take an entry {ID: {"content": TEXT, flags}} of tokenizer_config.json. */
+static mep_status take_config_entry(additions *a, const char *file, const char *key, json_t *value)
+{
+    char *end = NULL;
+    json_t *id = json_integer(strtoll(key, &end, 10));
+    const char *content = json_string_value(json_object_get(value, "content"));
+    mep_status status = take_token(a, file, content, *end == '\0' ? id : NULL, value);
+    json_decref(id);
     return status;
 }
 
-/* tokenizer_config.json: "added_tokens_decoder" is {NUMBER: {"content": TEXT, flags}, ..}. */
-static mep_status read_config(additions *a)
+/* Take all entries of a file: of its object, or of the object's member `section`. */
+static mep_status read_entries(additions *a, const char *file, const char *section,
+                               mep_status (*take)(additions *a, const char *file, const char *key, json_t *value))
 {
-    static const char file[] = "tokenizer_config.json";
-    json_t *root = NULL;
-    MEP_TRY(load_beside(a, file, &root));
+    json_t *root = NULL, *value;
+    const char *key;
     mep_status status = MEP_OK;
-    json_t *decoder = json_object_get(root, "added_tokens_decoder");
-    for (void *at = json_object_iter(decoder); at != NULL && status == MEP_OK;
-         at = json_object_iter_next(decoder, at)) {
-        char *end = NULL;
-        json_t *token = json_object_iter_value(at), *id = json_integer(strtoll(json_object_iter_key(at), &end, 10));
-        status =
-            take_token(a, file, json_string_value(json_object_get(token, "content")), *end == '\0' ? id : NULL, token);
-        json_decref(id);
-    }
+    MEP_TRY(load_object(a, file, &root));
+    json_object_foreach(section != NULL ? json_object_get(root, section) : root, key, value)
+        MEP_TRY_OR(status, take(a, file, key, value), done);
+done:
     json_decref(root);
     return status;
 }
@@ -182,7 +183,7 @@ static int compare_ids(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Append the tokens to "added_tokens" of `root`, in the order of their numbers. */
+/* Append the tokens to "added_tokens" of `root`, sorted by id. */
 static mep_status append_tokens(const json_t *list, json_t *root)
 {
     json_t **sorted = NULL, *added = json_object_get(root, "added_tokens");
@@ -196,7 +197,7 @@ static mep_status append_tokens(const json_t *list, json_t *root)
     return failed ? mep_fail(MEP_ERROR_MEMORY, "memory is out") : MEP_OK;
 }
 
-/* The tokenizer again, with the tokens. */
+/* Replace the tokenizer by one that has the tokens of the list too. */
 static mep_status rebuild(additions *a, const char *name)
 {
     int64_t size = 0;
@@ -212,7 +213,7 @@ static mep_status rebuild(additions *a, const char *name)
     return status;
 }
 
-/* As Hugging Face's transformers, which reads the folder and not only the file. */
+/* Add the tokens of the other files in the folder, as Hugging Face's transformers does. */
 static mep_status add_tokens(mep_tokenizer **tokenizer, const char *path)
 {
     const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
@@ -220,15 +221,17 @@ static mep_status add_tokens(mep_tokenizer **tokenizer, const char *path)
     if (strcmp(name, JSON) != 0 && strcmp(name, VOCAB) != 0) return MEP_OK;
     MEP_TRY(mep_format(&folder, "%.*s", (int)(name - path), path));
     additions a = {tokenizer, folder, json_array()};
-    mep_status status = read_config(&a);
-    if (status == MEP_OK) status = read_added_tokens(&a);
-    if (status == MEP_OK && json_array_size(a.list) > 0) status = rebuild(&a, path);
+    mep_status status;
+    MEP_TRY_OR(status, read_entries(&a, "tokenizer_config.json", "added_tokens_decoder", take_config_entry), done);
+    MEP_TRY_OR(status, read_entries(&a, "added_tokens.json", NULL, take_added_entry), done);
+    if (json_array_size(a.list) > 0) status = rebuild(&a, path);
+done:
     json_decref(a.list);
     mep_free(&folder);
     return status;
 }
 
-/* ---- Finding them ---- */
+/* ---- Finding the files ---- */
 
 static int ends_with(const char *text, const char *end)
 {
@@ -236,7 +239,7 @@ static int ends_with(const char *text, const char *end)
     return size >= last && strcmp(text + size - last, end) == 0;
 }
 
-/* Of a file "..vocab.json", and "..merges.txt" beside it. */
+/* Read a file NAMEvocab.json and NAMEmerges.txt in the same folder. */
 static mep_status open_tables(mep_tokenizer **tokenizer, const char *path)
 {
     char *vocab = NULL, *merges = NULL, *other = NULL;
@@ -256,8 +259,8 @@ static mep_status open_json(mep_tokenizer **tokenizer, const char *path)
     char *text = NULL;
     int64_t size = 0;
     MEP_TRY(read_file(path, &text, &size));
-    mep_status status = mep_bytes_is_json(text, size) ? mep_tokenizer_bytes(tokenizer)
-                                                      : mep_bpe_from_json(tokenizer, path, text, size);
+    mep_status status =
+        mep_bytes_is_json(text, size) ? mep_tokenizer_bytes(tokenizer) : mep_bpe_from_json(tokenizer, path, text, size);
     mep_free(&text);
     return status;
 }
@@ -270,7 +273,7 @@ static mep_status open_file(mep_tokenizer **tokenizer, const char *path)
     return status;
 }
 
-/* The file of a folder that a tokenizer begins with: tokenizer.json, else the only one that ends in vocab.json. */
+/* Find the main file of a tokenizer in a folder: tokenizer.json, otherwise the only file that ends in vocab.json. */
 static mep_status find_in_folder(const char *path, char **found)
 {
     struct dirent *entry;
@@ -286,8 +289,7 @@ static mep_status find_in_folder(const char *path, char **found)
     closedir(folder);
     if (strcmp(name, JSON) != 0 && vocabs != 1)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "%s has no tokenizer.json and not one vocab.json with merges.txt; name the "
-                        "file",
+                        "%s has no tokenizer.json, and not exactly one vocab.json with merges.txt; name the file",
                         path);
     return mep_format(found, "%s/%s", path, name);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a tokenizer.json says, into the parts of a mep_bpe, and a tokenizer.json around two tables. All that changes ids
- * is either done as Hugging Face's library does it, or refused with its name. "post_processor", "decoder", "truncation"
- * and "padding" are not looked at: they add tokens around a text or cut it, which is not the tokenizer's business here.
+ * Reads a tokenizer.json into a mep_bpe, and composes a tokenizer.json from a vocabulary and merges. A setting that
+ * changes ids is either applied as in Hugging Face's library or refused by name. "post_processor", "decoder",
+ * "truncation" and "padding" are ignored: they add tokens around a text or truncate it, and do not concern
+ * tokenization.
  */
 #include <string.h>
 
@@ -13,7 +14,7 @@
 
 enum { TOKEN_TEXT = 4096 }; /* bytes that a token's name may have */
 
-/* What ends a document, by the names in use; the first that is a token. */
+/* Names of the token that ends a document; the first one in the vocabulary is used. */
 static const char *const END_NAMES[] = {"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", NULL};
 
 /* ---- Bytes as printable characters ---- */
@@ -33,8 +34,8 @@ int mep_bpe_byte_of_code(uint32_t code)
     return code <= 0xff && mep_bpe_code_of_byte((int)code) == code ? (int)code : -1;
 }
 
-/* The bytes that a token's name stands for, at most strlen(text); returns how many, or -1 where a character stands for
- * none. */
+/* Write the bytes that a token's name stands for to `out`, at most strlen(text). Returns their number, or -1 if a
+ * character stands for no byte. */
 static int64_t decode_name(const char *text, char *out)
 {
     int64_t size = (int64_t)strlen(text), count = 0;
@@ -53,26 +54,26 @@ static int64_t decode_name(const char *text, char *out)
 typedef struct reading {
     mep_bpe *bpe;
     const json_t *vocab, *added;
-    const char **names; /* of each id; NULL in holes */
-    int64_t count;      /* ids of the vocabulary and of the added tokens: 0 .. count - 1 */
+    const char **names; /* the name of each id; NULL for an unused id */
+    int64_t count;      /* the ids of the vocabulary and of the added tokens are 0 .. count - 1 */
     int64_t entries, name_bytes;
 } reading;
 
-/* The id of a token of the vocabulary; -1 for none. */
+/* The id of a token; -1 if the vocabulary does not have it. */
 static int64_t find_token(const reading *r, const char *name)
 {
     const json_t *id = json_object_get(r->vocab, name);
     return id != NULL ? (int64_t)json_integer_value(id) : -1;
 }
 
-/* The model is a plain byte-level BPE: no chance, no prefixes or suffixes. */
+/* Check that the model is a plain byte-level BPE: no dropout, no prefixes or suffixes. */
 static mep_status check_model(const json_t *model)
 {
     static const char *const texts[] = {"continuing_subword_prefix", "end_of_word_suffix", NULL};
     const char *type = json_string_value(json_object_get(model, "type"));
     const json_t *dropout = json_object_get(model, "dropout");
     if (type != NULL && strcmp(type, "BPE") != 0)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "the model is a \"%s\"; only BPE is known", type);
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "the model is of type \"%s\"; only BPE is supported", type);
     if (dropout != NULL && !json_is_null(dropout) && json_number_value(dropout) != 0)
         return mep_fail(MEP_ERROR_UNSUPPORTED, "the model has a dropout, which makes ids random; set it to null");
     for (int i = 0; texts[i] != NULL; ++i) {
@@ -85,18 +86,18 @@ static mep_status check_model(const json_t *model)
     return MEP_OK;
 }
 
-/* Note the name of an id, which has to be new and not far behind the number of entries. */
+/* Record the name of an id. The id must be new and not much larger than the number of entries. */
 static mep_status take_name(reading *r, const char *name, const json_t *number)
 {
     int64_t id = json_is_integer(number) ? (int64_t)json_integer_value(number) : -1, size = (int64_t)strlen(name);
     if (id < 0 || id >= 2 * r->entries + 1024)
-        return mep_fail(MEP_ERROR_FORMAT, "the token \"%.60s\" must have an integer from 0 to %lld", name,
+        return mep_fail(MEP_ERROR_FORMAT, "the id of the token \"%.60s\" must be an integer from 0 to %lld", name,
                         (long long)(2 * r->entries + 1023));
     if (size > TOKEN_TEXT)
         return mep_fail(MEP_ERROR_FORMAT, "the token %lld has a name of %lld bytes; %d are allowed", (long long)id,
                         (long long)size, TOKEN_TEXT);
     if (r->names[id] != NULL)
-        return mep_fail(MEP_ERROR_FORMAT, "the tokens \"%.60s\" and \"%.60s\" have the same number %lld", r->names[id],
+        return mep_fail(MEP_ERROR_FORMAT, "the tokens \"%.60s\" and \"%.60s\" have the same id %lld", r->names[id],
                         name, (long long)id);
     r->names[id] = name;
     r->name_bytes += size;
@@ -115,11 +116,11 @@ static mep_status read_vocab(reading *r)
         char text[5] = "";
         mep_utf8_encode(mep_bpe_code_of_byte(byte), text);
         r->bpe->merges.bytes[byte] = (int32_t)find_token(r, text);
-        int is_in_text = byte != 0xc0 && byte != 0xc1 && byte < 0xf5; /* GPT-NeoX has no tokens for the others */
+        int is_in_text = byte != 0xc0 && byte != 0xc1 && byte < 0xf5; /* GPT-NeoX has no token for the other bytes */
         if (r->bpe->merges.bytes[byte] < 0 && is_in_text)
             return mep_fail(MEP_ERROR_UNSUPPORTED,
-                            "the vocabulary has no token \"%s\" for the byte %d: this is no byte-level BPE that can "
-                            "write any text",
+                            "the vocabulary has no token \"%s\" for the byte %d: this is not a byte-level BPE that can "
+                            "encode any text",
                             text, byte);
     }
     return MEP_OK;
@@ -131,7 +132,7 @@ static int get_flag(const json_t *object, const char *key, int fallback)
     return json_is_boolean(value) ? json_is_true(value) : fallback;
 }
 
-/* Put an added token, whose id is settled, into the set of those that are looked for where it is. */
+/* Append an added token, whose id is known, to the set of the text in which it is searched. */
 static mep_status append_added(reading *r, const json_t *object, const char *content, int64_t id)
 {
     mep_bpe_added item = {.id = (int32_t)id,
@@ -142,15 +143,15 @@ static mep_status append_added(reading *r, const json_t *object, const char *con
     const char *text = content;
     int64_t size = (int64_t)strlen(content);
     int is_normalized = get_flag(object, "normalized", !get_flag(object, "special", 0));
-    if (is_normalized) MEP_TRY(mep_bpe_normalize(&r->bpe->splitter, content, size, &made, &text, &size));
+    if (is_normalized) MEP_TRY(mep_bpe_normalize(&r->bpe->pretokenizer, content, size, &made, &text, &size));
     mep_status status = mep_bpe_added_append(is_normalized ? &r->bpe->normalized : &r->bpe->raw, &item, text, size);
     mep_free(&made);
     return status;
 }
 
-/* One entry of "added_tokens". It has the id that Hugging Face's library gives it, whatever the file says: that of the
- * vocabulary, else the next one. A file that says another is refused. Of two entries with one text the first counts;
- * `ids` has those so far. */
+/* Read one entry of "added_tokens". Hugging Face's library ignores the id in the file: it uses the id in the
+ * vocabulary, otherwise the next free one. A file with a different id is refused. If two entries have the same text,
+ * the first one counts; `ids` has the ids of the entries read so far. */
 static mep_status read_added_entry(reading *r, size_t index, json_t *ids, int64_t *next)
 {
     const json_t *object = json_array_get(r->added, index);
@@ -164,7 +165,7 @@ static mep_status read_added_entry(reading *r, size_t index, json_t *ids, int64_
     int64_t expected = known >= 0 ? known : *next;
     if (json_integer_value(number) != expected)
         return mep_fail(MEP_ERROR_FORMAT,
-                        "added_tokens: \"%.60s\" has the id %lld, but Hugging Face's library would give it %lld; "
+                        "added_tokens: \"%.60s\" has the id %lld, but Hugging Face's library gives it %lld; "
                         "correct the file",
                         content, (long long)json_integer_value(number), (long long)expected);
     if (earlier != NULL) return MEP_OK;
@@ -172,9 +173,8 @@ static mep_status read_added_entry(reading *r, size_t index, json_t *ids, int64_
         MEP_TRY(take_name(r, content, number));
         ++*next;
     }
-    if (json_object_set(ids, content, number) != 0) return mep_fail(MEP_ERROR_MEMORY, "added_tokens: memory is out");
+    if (json_object_set(ids, content, number) != 0) return mep_fail(MEP_ERROR_MEMORY, "added_tokens: out of memory");
     MEP_TRY(append_added(r, object, content, expected));
-    r->bpe->added_count++;
     return MEP_OK;
 }
 
@@ -190,8 +190,10 @@ static mep_status read_added(reading *r)
     return status == MEP_OK ? mep_bpe_added_sort(&r->bpe->normalized) : status;
 }
 
-/* A merge is "left right" or ["left", "right"]; *left and *right are copied to `text`, joined, and cut at *cut. */
-static mep_status split_merge(const json_t *merge, int64_t index, char text[2 * TOKEN_TEXT + 2], size_t *cut)
+/* A merge is "left right" or ["left", "right"]. Copy the concatenation to `text`; *middle is where the right one
+ * begins.
+ */
+static mep_status split_merge(const json_t *merge, int64_t index, char text[2 * TOKEN_TEXT + 2], size_t *middle)
 {
     const char *left = json_string_value(merge), *right = NULL;
     size_t left_size = 0;
@@ -206,10 +208,10 @@ static mep_status split_merge(const json_t *merge, int64_t index, char text[2 * 
     }
     if (left == NULL || right == NULL || left_size == 0 || *right == '\0' || left_size > TOKEN_TEXT ||
         strlen(right) > TOKEN_TEXT)
-        return mep_fail(MEP_ERROR_FORMAT, "merge %lld is not two tokens", (long long)index);
+        return mep_fail(MEP_ERROR_FORMAT, "merge %lld is not a pair of tokens", (long long)index);
     memcpy(text, left, left_size);
     memcpy(text + left_size, right, strlen(right) + 1);
-    *cut = left_size;
+    *middle = left_size;
     return MEP_OK;
 }
 
@@ -219,26 +221,25 @@ static mep_status read_merges(reading *r, const json_t *merges)
     int64_t count = (int64_t)json_array_size(merges);
     MEP_TRY(mep_bpe_merges_init(&r->bpe->merges, count));
     for (int64_t i = 0; i < count; ++i) {
-        size_t cut = 0;
-        MEP_TRY(split_merge(json_array_get(merges, (size_t)i), i, joined, &cut));
-        memcpy(left, joined, cut);
-        left[cut] = '\0';
-        int64_t a = find_token(r, left), b = find_token(r, joined + cut), token = find_token(r, joined);
+        size_t middle = 0;
+        MEP_TRY(split_merge(json_array_get(merges, (size_t)i), i, joined, &middle));
+        memcpy(left, joined, middle);
+        left[middle] = '\0';
+        int64_t a = find_token(r, left), b = find_token(r, joined + middle), token = find_token(r, joined);
         if (a < 0 || b < 0 || token < 0)
             return mep_fail(MEP_ERROR_FORMAT, "merge %lld: \"%.60s\" is not in the vocabulary", (long long)i,
                             a < 0   ? left
-                            : b < 0 ? joined + cut
+                            : b < 0 ? joined + middle
                                     : joined);
         mep_bpe_merges_set(&r->bpe->merges, (int32_t)a, (int32_t)b, (int32_t)i, (int32_t)token);
     }
-    r->bpe->merge_count = count;
     return MEP_OK;
 }
 
-/* ---- What tokens stand for ---- */
+/* ---- The bytes of tokens ---- */
 
-/* The bytes of all tokens. An added token stands for its name as it is, and so does a name with characters that stand
- * for no byte. */
+/* Fill the bytes of all tokens. An added token stands for its name itself, and so does a name with a character that
+ * stands for no byte. */
 static mep_status fill_bytes(reading *r)
 {
     mep_bpe *bpe = r->bpe;
@@ -265,8 +266,8 @@ static mep_status fill_bytes(reading *r)
     return MEP_OK;
 }
 
-/* With "ignore_merges" a piece that is a token of the vocabulary is not merged: a table of these by the bytes that
- * their names stand for, added tokens too. */
+/* With "ignore_merges" a pre-token that is in the vocabulary is not merged. Fill a hash table of these tokens (added
+ * tokens included) by the bytes that their names stand for. */
 static mep_status fill_words(reading *r)
 {
     mep_bpe *bpe = r->bpe;
@@ -288,8 +289,8 @@ static mep_status fill_words(reading *r)
     return MEP_OK;
 }
 
-/* The number of tokens, and which of them ends a document: where none has a name for it, one more is made. */
-static void settle_end(reading *r)
+/* Set the vocabulary size and the token that ends a document. If no token has such a name, one is added. */
+static void set_end_of_document(reading *r)
 {
     mep_tokenizer *base = &r->bpe->base;
     base->vocab_size = r->count;
@@ -304,17 +305,17 @@ static void settle_end(reading *r)
     base->end_of_document = (int32_t)base->vocab_size++;
 }
 
-static mep_status read_parts(reading *r, const json_t *root, const json_t *model)
+static mep_status read_sections(reading *r, const json_t *root, const json_t *model)
 {
     MEP_TRY(check_model(model));
-    MEP_TRY(mep_bpe_splitter_init(&r->bpe->splitter, json_object_get(root, "normalizer"),
-                                  json_object_get(root, "pre_tokenizer")));
+    MEP_TRY(mep_bpe_pretokenizer_init(&r->bpe->pretokenizer, json_object_get(root, "normalizer"),
+                                      json_object_get(root, "pre_tokenizer")));
     MEP_TRY(read_vocab(r));
     MEP_TRY(read_added(r));
     MEP_TRY(read_merges(r, json_object_get(model, "merges")));
     MEP_TRY(fill_bytes(r));
-    settle_end(r);
-    MEP_TRY(mep_bpe_cut_init(r->bpe));
+    set_end_of_document(r);
+    MEP_TRY(mep_bpe_split_points_init(r->bpe));
     return get_flag(model, "ignore_merges", 0) ? fill_words(r) : MEP_OK;
 }
 
@@ -322,7 +323,7 @@ mep_status mep_bpe_read(mep_bpe *bpe, const json_t *root)
 {
     const json_t *model = json_object_get(root, "model");
     reading r = {.bpe = bpe, .vocab = json_object_get(model, "vocab"), .added = json_object_get(root, "added_tokens")};
-    mep_status status = read_parts(&r, root, model);
+    mep_status status = read_sections(&r, root, model);
     mep_free(&r.names);
     return status;
 }

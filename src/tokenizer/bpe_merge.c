@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of merges, and merging. Two ways to the same result: a scan for the lowest rank in short pieces, which is
- * nearly all of them, and a heap over a linked list in long ones.
+ * The table of merges, and merging. There are two algorithms with the same result: a scan for the lowest rank for short
+ * pre-tokens, which are nearly all of them, and a heap over a linked list for long ones.
  */
 #include <string.h>
 
@@ -10,8 +10,8 @@
 #include "tokenizer/bpe.h"
 
 enum {
-    SHORT = 48,        /* bytes up to which the scan is the faster way */
-    LONGEST = 1 << 25, /* a longer piece, which takes 20 times its bytes, is refused */
+    SHORT = 48,        /* up to this many bytes the scan is faster */
+    LONGEST = 1 << 25, /* a longer pre-token is refused: merging needs 20 times its bytes of memory */
 };
 #define FREE_KEY UINT64_MAX
 #define NO_RANK INT32_MAX
@@ -56,7 +56,7 @@ void mep_bpe_merges_free(mep_bpe_merges *merges)
     mep_free(&merges->slots);
 }
 
-/* The slot of a pair, or the free one where it would be. */
+/* The slot of a pair, or the free slot where it would be inserted. */
 static inline mep_bpe_pair *find(const mep_bpe_merges *merges, uint64_t key)
 {
     uint64_t slot = slot_of(key, merges->mask);
@@ -69,7 +69,7 @@ void mep_bpe_merges_set(mep_bpe_merges *merges, int32_t left, int32_t right, int
     *find(merges, pair_key(left, right)) = (mep_bpe_pair){pair_key(left, right), rank, token};
 }
 
-/* Rank and token of a pair; NO_RANK for none. */
+/* The rank of a pair (NO_RANK if the pair is not in the table) and the token that it becomes. */
 static inline int32_t rank_of(const mep_bpe_merges *merges, int32_t left, int32_t right, int32_t *token)
 {
     const mep_bpe_pair *pair = find(merges, pair_key(left, right));
@@ -83,7 +83,7 @@ int32_t mep_bpe_merges_rank(const mep_bpe_merges *merges, int32_t left, int32_t 
     return rank_of(merges, left, right, &token);
 }
 
-/* ---- Short pieces ---- */
+/* ---- Short pre-tokens ---- */
 
 static mep_status merge_short(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens)
 {
@@ -97,10 +97,10 @@ static mep_status merge_short(const mep_bpe_merges *merges, const char *text, in
             if (ranks[i] < ranks[best]) best = i;
         if (ranks[best] == NO_RANK) break;
         ids[best] = made[best];
-        size_t behind = (size_t)(count - best - 2);
-        memmove(ids + best + 1, ids + best + 2, behind * sizeof *ids);
-        memmove(ranks + best, ranks + best + 1, behind * sizeof *ranks);
-        memmove(made + best, made + best + 1, behind * sizeof *made);
+        size_t rest = (size_t)(count - best - 2);
+        memmove(ids + best + 1, ids + best + 2, rest * sizeof *ids);
+        memmove(ranks + best, ranks + best + 1, rest * sizeof *ranks);
+        memmove(made + best, made + best + 1, rest * sizeof *made);
         --count;
         if (best + 1 < count) ranks[best] = rank_of(merges, ids[best], ids[best + 1], &made[best]);
         if (best > 0) ranks[best - 1] = rank_of(merges, ids[best - 1], ids[best], &made[best - 1]);
@@ -108,15 +108,15 @@ static mep_status merge_short(const mep_bpe_merges *merges, const char *text, in
     return mep_bpe_tokens_append(tokens, ids, count);
 }
 
-/* ---- Long pieces ---- */
+/* ---- Long pre-tokens ---- */
 
-/* Symbols as a list; the heap holds rank << 32 | place of pairs, also of such that are gone since. */
-typedef struct long_piece {
+/* Tokens as a linked list. The heap holds rank << 32 | index of each pair, including pairs that no longer exist. */
+typedef struct long_pretoken {
     const mep_bpe_merges *merges;
-    int32_t *ids, *next, *previous; /* id -1: merged into the one before */
+    int32_t *ids, *next, *previous; /* id -1: merged into the token before */
     uint64_t *heap;
     int64_t count, heap_count, heap_capacity;
-} long_piece;
+} long_pretoken;
 
 static void sift_down(uint64_t *heap, int64_t count, int64_t at)
 {
@@ -132,7 +132,7 @@ static void sift_down(uint64_t *heap, int64_t count, int64_t at)
     heap[at] = moved;
 }
 
-static mep_status push(long_piece *p, uint64_t entry)
+static mep_status push(long_pretoken *p, uint64_t entry)
 {
     if (p->heap_count == p->heap_capacity) {
         MEP_TRY(mep_grow(&p->heap, p->heap_count, 2 * p->heap_capacity, sizeof *p->heap));
@@ -147,21 +147,21 @@ static mep_status push(long_piece *p, uint64_t entry)
     return MEP_OK;
 }
 
-/* Rank and token of the pair at a place and the next one. */
-static int32_t rank_at(const long_piece *p, int64_t at, int32_t *token)
+/* The rank of the pair of token `at` and its successor, and the token that the pair becomes. */
+static int32_t rank_at(const long_pretoken *p, int64_t at, int32_t *token)
 {
     int32_t next = p->next[at];
     if (p->ids[at] < 0 || next < 0) return NO_RANK;
     return rank_of(p->merges, p->ids[at], p->ids[next], token);
 }
 
-static mep_status push_pair(long_piece *p, int64_t at)
+static mep_status push_pair(long_pretoken *p, int64_t at)
 {
     int32_t token, rank = rank_at(p, at, &token);
     return rank == NO_RANK ? MEP_OK : push(p, (uint64_t)rank << 32 | (uint64_t)at);
 }
 
-static mep_status begin_long(long_piece *p, const char *text)
+static mep_status begin_long(long_pretoken *p, const char *text)
 {
     MEP_TRY(mep_alloc(&p->ids, p->count, sizeof *p->ids));
     MEP_TRY(mep_alloc(&p->next, p->count, sizeof *p->next));
@@ -181,7 +181,7 @@ static mep_status begin_long(long_piece *p, const char *text)
     return MEP_OK;
 }
 
-static mep_status run_long(long_piece *p)
+static mep_status run_long(long_pretoken *p)
 {
     while (p->heap_count > 0) {
         uint64_t top = p->heap[0];
@@ -189,7 +189,7 @@ static mep_status run_long(long_piece *p)
         int32_t token = -1;
         p->heap[0] = p->heap[--p->heap_count];
         if (p->heap_count > 0) sift_down(p->heap, p->heap_count, 0);
-        if (rank_at(p, at, &token) != (int32_t)(top >> 32)) continue; /* one of the two has been merged since */
+        if (rank_at(p, at, &token) != (int32_t)(top >> 32)) continue; /* one of the two was merged in the meantime */
         int32_t gone = p->next[at];
         p->ids[at] = token;
         p->ids[gone] = -1;
@@ -205,9 +205,9 @@ static mep_status merge_long(const mep_bpe_merges *merges, const char *text, int
 {
     if (size > LONGEST)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "a piece of text of %lld bytes has no place where the tokenizer cuts it; at most %d are merged",
+                        "a range of text of %lld bytes is a single pre-token for the tokenizer; the limit is %d bytes",
                         (long long)size, LONGEST);
-    long_piece p = {.merges = merges, .count = size};
+    long_pretoken p = {.merges = merges, .count = size};
     mep_status status = begin_long(&p, text);
     if (status == MEP_OK) status = run_long(&p);
     int64_t kept = 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Unicode's normal forms, by utf8proc, a cluster at a time: a code point that the form may change (for NFC one above
- * U+02FF, for the others any that is not ASCII) with all that is not ASCII around it and the ASCII character before,
- * which it may compose with. All other text is its own normal form, so that most text is only looked at. Code points
- * that are inert (bpe_unicode.h) are copied, and end a cluster.
+ * Unicode's normal forms with utf8proc, one cluster at a time. A cluster is a code point that the form may change (for
+ * NFC above U+02FF, for the other forms any outside ASCII), the non-ASCII text around it, and the ASCII character
+ * before, with which it may compose. All other text is its own normal form and is only scanned. Inert code points
+ * (bpe_unicode.h) are copied and end a cluster.
  */
 #include "tokenizer/bpe_pretokenizer.h"
 
@@ -17,7 +17,7 @@
 #include "base/utf8.h"
 #include "tokenizer/bpe_unicode.h"
 
-/* The lead byte of U+0300; below it NFC changes nothing. The other forms decompose U+00A0 and what follows. */
+/* The lead byte of U+0300, below which NFC changes nothing, and of U+00A0, from which the other forms decompose. */
 enum { FIRST_LEAD_NFC = 0xcc, FIRST_LEAD = 0xc2 };
 
 static int composes(mep_bpe_form form)
@@ -70,13 +70,12 @@ static int compare_words(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Sort a run of marks by their combining classes, marks of a class in the order they came. utf8proc would take the
- * square of the run's length. */
+/* Sort a sequence of marks stably by their combining classes. utf8proc's own sort takes quadratic time. */
 static mep_status sort_marks(utf8proc_int32_t *codes, int64_t count)
 {
     uint64_t *keys = NULL;
     MEP_TRY(mep_alloc(&keys, count, sizeof *keys));
-    for (int64_t i = 0; i < count; ++i) /* 8 bits of class, 35 of place, 21 of code point */
+    for (int64_t i = 0; i < count; ++i) /* 8 bits of class, 35 of index, 21 of code point */
         keys[i] =
             (uint64_t)utf8proc_get_property(codes[i])->combining_class << 56 | (uint64_t)i << 21 | (uint64_t)codes[i];
     qsort(keys, (size_t)count, sizeof *keys, compare_words);
@@ -100,21 +99,21 @@ static mep_status order(utf8proc_int32_t *codes, int64_t count)
     return MEP_OK;
 }
 
-/* Decompose, order, compose where the form does, append. */
+/* Decompose, reorder, compose if the form does, and append. */
 static mep_status change(buffer *b, mep_bpe_form form, const char *text, int64_t size)
 {
     utf8proc_int32_t *codes = NULL;
-    int64_t room = 6 * size + 4, count = 0; /* no code point becomes more than 18 for its 3 bytes (U+FDFA) */
+    int64_t capacity = 6 * size + 4, count = 0; /* at most 18 code points for 3 bytes (U+FDFA) */
     utf8proc_option_t options = UTF8PROC_STABLE | (composes(form) ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE);
     if (is_compatible(form)) options |= UTF8PROC_COMPAT;
     char bytes[4];
     if (size == 0) return MEP_OK;
-    MEP_TRY(mep_alloc(&codes, room, sizeof *codes));
+    MEP_TRY(mep_alloc(&codes, capacity, sizeof *codes));
     for (int64_t at = 0; at < size;) {
         uint32_t code = 0;
         int boundary = 0;
         at += mep_utf8_decode(text + at, size - at, &code);
-        count += utf8proc_decompose_char((utf8proc_int32_t)code, codes + count, (utf8proc_ssize_t)(room - count),
+        count += utf8proc_decompose_char((utf8proc_int32_t)code, codes + count, (utf8proc_ssize_t)(capacity - count),
                                          options, &boundary);
     }
     mep_status status = order(codes, count);
@@ -127,7 +126,7 @@ static mep_status change(buffer *b, mep_bpe_form form, const char *text, int64_t
     return status;
 }
 
-/* One cluster, around its inert code points. */
+/* Change one cluster; inert code points in it are copied. */
 static mep_status change_cluster(buffer *b, mep_bpe_form form, const char *text, int64_t size)
 {
     int64_t done = 0;
@@ -144,7 +143,7 @@ static mep_status change_cluster(buffer *b, mep_bpe_form form, const char *text,
     return change(b, form, text + done, size - done);
 }
 
-/* The next cluster from `at`: *first .. the returned end. It is empty, at the end, where there is none. */
+/* Find the next cluster from `at` on: *first .. the returned end. Both are `size` if there is none. */
 static int64_t next_cluster(mep_bpe_form form, const unsigned char *text, int64_t size, int64_t at, int64_t *first)
 {
     unsigned char lead = form == MEP_BPE_NFC ? FIRST_LEAD_NFC : FIRST_LEAD;
@@ -179,16 +178,16 @@ static mep_status normalize(mep_bpe_form form, const char *text, int64_t size, c
     return status;
 }
 
-mep_status mep_bpe_normalize(const mep_bpe_splitter *splitter, const char *text, int64_t size, char **made,
+mep_status mep_bpe_normalize(const mep_bpe_pretokenizer *pretokenizer, const char *text, int64_t size, char **made,
                              const char **out, int64_t *out_size)
 {
     *made = NULL;
     *out = text;
     *out_size = size;
     mep_status status = MEP_OK;
-    for (int i = 0; i < splitter->form_count && status == MEP_OK; ++i) {
+    for (int i = 0; i < pretokenizer->form_count && status == MEP_OK; ++i) {
         char *next = NULL;
-        status = normalize(splitter->forms[i], *out, *out_size, &next, out, out_size);
+        status = normalize(pretokenizer->forms[i], *out, *out_size, &next, out, out_size);
         if (next == NULL) continue;
         mep_free(made);
         *made = next;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Translation of patterns. Known are: literals, escapes of punctuation, \n \r \t \f \v, \s \S \d \D, \p and \P with
- * letters, marks, numbers, punctuation, symbols, separators and their kinds, ^ and $ (of lines), classes (also nested
- * ones, as Ruby joins them), groups, (?i:..) around ASCII, look-ahead and look-behind, alternatives and quantifiers.
- * Every literal is written as its code point, so that nothing of the input has a meaning for PCRE2 that was not looked
- * at.
+ * Translation of patterns. Supported are: literals, escapes of punctuation, \n \r \t \f \v, \s \S \d \D, \p and \P with
+ * letters, marks, numbers, punctuation, symbols, separators and their subcategories, ^ and $ (of lines), classes (also
+ * nested: Ruby forms their union), groups, (?i:..) around ASCII, look-ahead and look-behind, alternatives, quantifiers.
+ * Every literal is written as its code point, so that PCRE2 sees no special character that was not checked here.
  */
 #include "tokenizer/bpe_pattern.h"
 
@@ -19,7 +18,7 @@
 
 enum { DEPTH = 32, TRANSLATION = 1 << 16 };
 
-/* White space of Unicode; PCRE2's own \s would have U+180E besides. */
+/* Unicode's white space; PCRE2's \s would also contain U+180E. */
 static const char SPACE[] = "\\x09-\\x0d\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}"
                             "\\x{3000}";
 
@@ -27,7 +26,7 @@ typedef struct translation {
     const char *pattern, *at;
     char *out;
     int64_t used, size;
-    int caseless; /* groups of (?i:..) that are open */
+    int caseless; /* number of open groups (?i:..) */
     uint32_t previous;
 } translation;
 
@@ -49,21 +48,21 @@ __attribute__((format(printf, 2, 3))) static mep_status put(translation *t, cons
     return MEP_OK;
 }
 
-/* A literal. Without case only ASCII is known, and none of the pairs that a single ligature matches too. */
+/* Write a literal. Case-insensitive literals must be ASCII, and must not be a pair that a ligature matches too. */
 static mep_status put_literal(translation *t, uint32_t code)
 {
     static const char *const pairs[] = {"ss", "ff", "fi", "fl", "st", NULL};
     for (int i = 0; t->caseless > 0 && pairs[i] != NULL; ++i)
         if ((t->previous | 32) == (uint32_t)pairs[i][0] && (code | 32) == (uint32_t)pairs[i][1])
-            return refuse(t, "letters that a ligature matches without case");
-    if (t->caseless > 0 && code > 0x7f) return refuse(t, "a letter outside ASCII without case");
+            return refuse(t, "case-insensitive letters that match a ligature");
+    if (t->caseless > 0 && code > 0x7f) return refuse(t, "a case-insensitive letter outside ASCII");
     t->previous = code;
     return put(t, "\\x{%x}", (unsigned)code);
 }
 
 /* ---- Classes of characters ---- */
 
-/* What is inside of the brackets for a category such as "L" or "Lu". */
+/* Write the content of the brackets for a category such as "L" or "Lu". */
 static mep_status put_category(translation *t, const char *name)
 {
     MEP_TRY(put(t, "\\p{%s}", name));
@@ -73,7 +72,7 @@ static mep_status put_category(translation *t, const char *name)
     return MEP_OK;
 }
 
-/* Behind \p or \P: {L}, {^L} is refused. */
+/* Read the name after \p or \P: {L}; {^L} is refused. */
 static mep_status read_category(translation *t, char name[3])
 {
     static const char *const known[] = {"L",  "N",  "M",  "P",  "S",  "Z",  "Lu", "Ll", "Lt", "Lm",
@@ -87,11 +86,11 @@ static mep_status read_category(translation *t, char name[3])
         t->at = end + 1;
         return MEP_OK;
     }
-    return refuse(t, "a property other than L, M, N, P, S, Z and their kinds");
+    return refuse(t, "a property other than L, M, N, P, S, Z and their subcategories");
 }
 
-/* The escape behind a backslash: a class, whose brackets are written here unless `inside` some, or one character, which
- * is left in *code (UINT32_MAX otherwise). */
+/* Translate the escape after a backslash. A class is written here, with brackets unless `inside` a class already; a
+ * single character is returned in *code, which is UINT32_MAX otherwise. */
 static mep_status escape(translation *t, int inside, uint32_t *code)
 {
     static const char letters[] = "nrtfv", values[] = "\n\r\t\f\v";
@@ -115,7 +114,7 @@ static mep_status escape(translation *t, int inside, uint32_t *code)
     *code = (unsigned char)kind;
     if (*code > 0x7f || (kind >= '0' && kind <= '9') || ((kind | 32) >= 'a' && (kind | 32) <= 'z')) {
         t->at--;
-        return refuse(t, "an escape that is not known");
+        return refuse(t, "an unknown escape");
     }
     return MEP_OK;
 }
@@ -131,13 +130,13 @@ static mep_status next_code(translation *t, uint32_t *code)
 static mep_status class_member(translation *t, uint32_t *code)
 {
     *code = UINT32_MAX;
-    if (*t->at == '\0') return mep_fail(MEP_ERROR_FORMAT, "the pattern \"%.200s\" has an open class", t->pattern);
+    if (*t->at == '\0') return mep_fail(MEP_ERROR_FORMAT, "the pattern \"%.200s\" has an unclosed class", t->pattern);
     if (*t->at != '\\') return next_code(t, code);
     t->at++;
     return escape(t, 1, code);
 }
 
-/* From behind an opening bracket to behind the closing one. A class in a class is its union, as in Ruby. */
+/* Translate from after an opening bracket to after the closing one. Nested classes form a union, as in Ruby. */
 static mep_status class_members(translation *t, int depth)
 {
     uint32_t code, last;
@@ -158,12 +157,12 @@ static mep_status class_members(translation *t, int depth)
         if (*t->at == '-' && !first && t->at[1] != ']') return refuse(t, "a hyphen in a class");
         MEP_TRY(class_member(t, &code));
         if (code == UINT32_MAX) continue;
-        if (t->caseless > 0 && code > 0x7f) return refuse(t, "a letter outside ASCII without case");
+        if (t->caseless > 0 && code > 0x7f) return refuse(t, "a case-insensitive letter outside ASCII");
         MEP_TRY(put(t, "\\x{%x}", (unsigned)code));
         if (*t->at != '-' || t->at[1] == ']') continue;
         t->at++;
         MEP_TRY(class_member(t, &last));
-        if (last == UINT32_MAX || last < code) return refuse(t, "a wrong range");
+        if (last == UINT32_MAX || last < code) return refuse(t, "an invalid range");
         MEP_TRY(put(t, "-\\x{%x}", (unsigned)last));
     }
 }
@@ -179,7 +178,7 @@ static mep_status class(translation *t)
 
 /* ---- Groups and quantifiers ---- */
 
-/* The opening of a group, behind its parenthesis. *caseless tells (?i:. */
+/* Translate the start of a group, after its parenthesis. *caseless is 1 for (?i:. */
 static mep_status open_group(translation *t, int *caseless)
 {
     static const char *const known[] = {"?:", "?i:", "?=", "?!", "?<=", "?<!", "?>", NULL};
@@ -193,10 +192,10 @@ static mep_status open_group(translation *t, int *caseless)
         t->caseless += *caseless;
         return put(t, "(%s", known[i]);
     }
-    return refuse(t, "a group of a kind that is not known");
+    return refuse(t, "a group of an unknown kind");
 }
 
-/* {n}, {n,}, {n,m}. Ruby takes {n}? and {n}+ for something else than PCRE2. */
+/* Translate {n}, {n,} or {n,m}. {n}? and {n}+ are refused: Ruby and PCRE2 interpret them differently. */
 static mep_status braces(translation *t)
 {
     int least = 0, most = 0, used = 0;
@@ -208,10 +207,10 @@ static mep_status braces(translation *t)
                 return refuse(t, "a brace");
         }
     }
-    const char *behind = t->at + used;
-    if (*behind == '+' || *behind == '?' || least < 0) return refuse(t, "a quantifier behind a quantifier");
+    const char *end = t->at + used;
+    if (*end == '+' || *end == '?' || least < 0) return refuse(t, "a quantifier after a quantifier");
     MEP_TRY(put(t, "%.*s", used, t->at));
-    t->at = behind;
+    t->at = end;
     return MEP_OK;
 }
 
@@ -222,22 +221,22 @@ static mep_status quantifier(translation *t)
     int length = t->at[1] != '\0' && strchr("?+", t->at[1]) != NULL ? 2 : 1;
     MEP_TRY(put(t, "%.*s", length, t->at));
     t->at += length;
-    if (*t->at != '\0' && strchr("?*+{", *t->at) != NULL) return refuse(t, "a quantifier behind a quantifier");
+    if (*t->at != '\0' && strchr("?*+{", *t->at) != NULL) return refuse(t, "a quantifier after a quantifier");
     t->previous = 0;
     return MEP_OK;
 }
 
-/* One atom that is neither a group nor an alternative, with its quantifier. */
+/* Translate one atom that is neither a group nor an alternative, with its quantifier. */
 static mep_status atom(translation *t)
 {
     uint32_t code = UINT32_MAX;
     char c = *t->at;
-    if (c == '^' || c == '$') { /* of a line: a newline at the end of the text begins none */
+    if (c == '^' || c == '$') { /* of a line; a newline at the end of the text begins no line */
         t->at++;
         t->previous = 0;
         return put(t, c == '^' ? "(?:(?<=\\x0a)(?!\\z)|\\A)" : "(?=\\x0a|\\z)");
     }
-    if (strchr("?*+{}", c) != NULL) return refuse(t, "a quantifier of nothing");
+    if (strchr("?*+{}", c) != NULL) return refuse(t, "a quantifier without an operand");
     if (c == '.' || c == '[' || c == '\\') t->at++;
     if (c == '.')
         MEP_TRY(put(t, "[^\\x0a]"));
@@ -255,11 +254,11 @@ static mep_status expression(translation *t)
     int caseless[DEPTH], depth = 0;
     while (*t->at != '\0') {
         if (*t->at == '(') {
-            if (depth == DEPTH) return refuse(t, "groups too deep");
+            if (depth == DEPTH) return refuse(t, "groups that are nested too deeply");
             t->at++;
             MEP_TRY(open_group(t, &caseless[depth++]));
         } else if (*t->at == ')') {
-            if (depth == 0) return refuse(t, "a closing parenthesis");
+            if (depth == 0) return refuse(t, "an unmatched closing parenthesis");
             t->at++;
             t->caseless -= caseless[--depth];
             MEP_TRY(put(t, ")"));
@@ -272,10 +271,10 @@ static mep_status expression(translation *t)
             MEP_TRY(atom(t));
         }
     }
-    return depth == 0 ? MEP_OK : refuse(t, "an open group");
+    return depth == 0 ? MEP_OK : refuse(t, "an unclosed group");
 }
 
-/* Into `out`, of at most size - 1 characters. */
+/* Translate `pattern` to `out`, which has `size` bytes. */
 static mep_status translate(const char *pattern, int literal, char *out, int64_t size)
 {
     translation t = {.pattern = pattern, .at = pattern, .out = out, .size = size};
@@ -295,8 +294,8 @@ static mep_status compile(const char *pattern, const char *translated, pcre2_cod
 {
     int error = 0;
     uint32_t matches_empty = 0;
-    PCRE2_SIZE place = 0;
-    *code = pcre2_compile((PCRE2_SPTR)translated, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error, &place, NULL);
+    PCRE2_SIZE offset = 0;
+    *code = pcre2_compile((PCRE2_SPTR)translated, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error, &offset, NULL);
     if (*code == NULL) {
         PCRE2_UCHAR text[256];
         pcre2_get_error_message(error, text, sizeof text);
@@ -304,9 +303,9 @@ static mep_status compile(const char *pattern, const char *translated, pcre2_cod
     }
     pcre2_pattern_info(*code, PCRE2_INFO_MATCHEMPTY, &matches_empty);
     if (matches_empty)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "the pattern \"%.200s\" matches nothing at all, too; not supported",
-                        pattern);
-    (void)pcre2_jit_compile(*code, PCRE2_JIT_COMPLETE); /* without it, pcre2_match interprets: slower, the same */
+        return mep_fail(MEP_ERROR_UNSUPPORTED,
+                        "the pattern \"%.200s\" matches the empty string, which is not supported", pattern);
+    (void)pcre2_jit_compile(*code, PCRE2_JIT_COMPLETE); /* if this fails, pcre2_match interprets the pattern */
     return MEP_OK;
 }
 
@@ -325,8 +324,8 @@ mep_status mep_bpe_pattern_compile(const char *pattern, int literal, pcre2_code 
     return status;
 }
 
-/* The library's own classes are of other versions of Unicode than its patterns: digits of 17, punctuation of 8, with
- * all of ASCII's. */
+/* Hugging Face's classes use other Unicode versions than its patterns: 17 for digits, and 8 for punctuation, which
+ * contains all ASCII punctuation and symbols. */
 #define DIGITS "[\\p{N}\xf0\x91\xb7\xa0-\xf0\x91\xb7\xa9\xf0\x96\xbf\xb4-\xf0\x96\xbf\xb6]"
 #define LATER_PUNCTUATION                                                                                              \
     "\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}\\x{1b4e}-\\x{1b4f}\\x{1b7d}-\\x{1b7f}\\x{2e43}-\\x{2e4f}\\x{2e52}-\\x{"  \
@@ -350,7 +349,7 @@ mep_status mep_bpe_pattern_next(const pcre2_code *code, pcre2_match_data *match,
     PCRE2_SIZE length = (PCRE2_SIZE)size, from = (PCRE2_SIZE)start;
     *first = *last = -1;
     int found = pcre2_match(code, subject, length, from, PCRE2_NO_UTF_CHECK, match, NULL);
-    if (found == PCRE2_ERROR_JIT_STACKLIMIT) /* repeated groups in a long text; the interpreter has more room */
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT) /* repeated groups in a long text; the interpreter has no such limit */
         found = pcre2_match(code, subject, length, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match, NULL);
     if (found == PCRE2_ERROR_NOMATCH) return MEP_OK;
     if (found < 0) {

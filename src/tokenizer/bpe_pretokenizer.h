@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What stands before the merges: normalization (Unicode's four forms) and the cutting of text into pieces by patterns,
- * stage after stage, as the "normalizer" and the "pre_tokenizer" of a tokenizer.json say. It knows no tokens.
+ * The two steps before the merges: normalization (Unicode's four normal forms) and pre-tokenization, which splits text
+ * into pre-tokens by patterns in several stages. Both follow the "normalizer" and "pre_tokenizer" sections of a
+ * tokenizer.json. Nothing here knows the tokens.
  */
 #ifndef MEP_TOKENIZER_BPE_PRETOKENIZER_H
 #define MEP_TOKENIZER_BPE_PRETOKENIZER_H
@@ -12,54 +13,55 @@
 
 enum { MEP_BPE_STAGES = 8, MEP_BPE_FORMS = 4 };
 
-/* What becomes of the matches of a pattern, and of the text between them. */
+/* What a stage does with the matches of its pattern. */
 typedef enum mep_bpe_behavior {
-    MEP_BPE_ISOLATED,   /* pieces of their own */
-    MEP_BPE_REMOVED,    /* left out */
-    MEP_BPE_PREVIOUS,   /* one match joins what comes before it */
-    MEP_BPE_NEXT,       /* one match joins the text after it */
-    MEP_BPE_CONTIGUOUS, /* matches that touch are one piece */
+    MEP_BPE_ISOLATED,   /* each match is a pre-token */
+    MEP_BPE_REMOVED,    /* matches are dropped */
+    MEP_BPE_PREVIOUS,   /* a match is joined to the text before it */
+    MEP_BPE_NEXT,       /* a match is joined to the text after it */
+    MEP_BPE_CONTIGUOUS, /* adjacent matches form one pre-token */
 } mep_bpe_behavior;
 
-/* Cuts its text, or puts a space before it, or both. */
+/* A stage splits its text, puts a space before it, or does both. */
 typedef struct mep_bpe_stage {
-    pcre2_code *code; /* NULL: does not cut */
+    pcre2_code *code; /* NULL: no splitting */
     mep_bpe_behavior behavior;
-    int invert;       /* what the pattern does not match is a match */
-    int prefix_space; /* a piece that does not begin with a space gets one */
-    int parts_words;  /* the pattern is one of which bpe_pretokenizer.c knows that it cuts behind every word */
-    int of_class;     /* matches single characters, no blanks, and loses none: no cut at a blank changes it */
+    int invert;       /* swap matches and the text between them */
+    int prefix_space; /* a text that does not begin with a space gets one */
+    int splits_words; /* the pattern is known to split after every word (bpe_pretokenizer.c) */
+    int is_class;     /* matches single non-blank characters and drops none: a split at a blank does not affect it */
 } mep_bpe_stage;
 
 typedef enum mep_bpe_form { MEP_BPE_NFC, MEP_BPE_NFD, MEP_BPE_NFKC, MEP_BPE_NFKD } mep_bpe_form;
 
-typedef struct mep_bpe_splitter {
+typedef struct mep_bpe_pretokenizer {
     mep_bpe_stage stages[MEP_BPE_STAGES];
     int count;
-    int byte_level; /* the stage after which text is GPT-2's characters of bytes */
+    int byte_level; /* index of the stage after which text is in GPT-2's characters of bytes */
     mep_bpe_form forms[MEP_BPE_FORMS];
     int form_count;
-} mep_bpe_splitter;
+} mep_bpe_pretokenizer;
 
-/* Called for each piece, in order. */
-typedef mep_status (*mep_bpe_piece_fn)(void *context, const char *text, int64_t size);
+/* Called in order for each pre-token. */
+typedef mep_status (*mep_bpe_pretoken_fn)(void *context, const char *text, int64_t size);
 
-/* Read the two sections; null and missing ones do nothing. What is not supported is refused. Filled as far as it came
- * on failure: free it in either case. */
-mep_status mep_bpe_splitter_init(mep_bpe_splitter *splitter, const json_t *normalizer, const json_t *pre_tokenizer);
-void mep_bpe_splitter_free(mep_bpe_splitter *splitter);
+/* Read the two sections; a null or missing section does nothing, and an unsupported one is refused. On failure the
+ * struct may be partly filled: free it in either case. */
+mep_status mep_bpe_pretokenizer_init(mep_bpe_pretokenizer *pretokenizer, const json_t *normalizer,
+                                     const json_t *pre_tokenizer);
+void mep_bpe_pretokenizer_free(mep_bpe_pretokenizer *pretokenizer);
 
-/* The characters of ASCII such that text may be divided before each of them that follows a letter or number (\p{L},
- * \p{N}): the pieces of the two parts are those of the whole. "" where none is known. */
-const char *mep_bpe_splitter_divides(const mep_bpe_splitter *splitter);
+/* The ASCII characters before which text may be split if a letter or number (\p{L}, \p{N}) precedes them: the
+ * pre-tokens of the two halves are then those of the complete text. "" if no such character is known. */
+const char *mep_bpe_pretokenizer_split_characters(const mep_bpe_pretokenizer *pretokenizer);
 
-/* Cut valid UTF-8. `match` has room for one pair of offsets, and is the calling thread's. */
-mep_status mep_bpe_splitter_run(const mep_bpe_splitter *splitter, pcre2_match_data *match, const char *text,
-                                int64_t size, mep_bpe_piece_fn piece, void *context);
+/* Split valid UTF-8. `match` has space for one pair of offsets and belongs to the calling thread. */
+mep_status mep_bpe_pretokenizer_run(const mep_bpe_pretokenizer *pretokenizer, pcre2_match_data *match, const char *text,
+                                    int64_t size, mep_bpe_pretoken_fn pretoken, void *context);
 
-/* The normal form of valid UTF-8. *out is `text` itself where that is its own; else it is allocated (*made, to be
- * freed). */
-mep_status mep_bpe_normalize(const mep_bpe_splitter *splitter, const char *text, int64_t size, char **made,
+/* The normal form of valid UTF-8. *out is `text` if that is its own normal form; otherwise it is allocated, and *made
+ * is the pointer to free. */
+mep_status mep_bpe_normalize(const mep_bpe_pretokenizer *pretokenizer, const char *text, int64_t size, char **made,
                              const char **out, int64_t *out_size);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where a text may be cut so that its parts have the tokens of the whole: between a letter or number and a white space
- * of ASCII, where the tokenizer's pattern divides text there (bpe_pretokenizer.c) and
- * 1. UTF-8: both characters are whole, and a byte that is no UTF-8 never joins one that is;
- * 2. NFC: ASCII composes with nothing before it, and a letter that is its own NFC is still a letter once it has
- * composed with what stands before it (Hangul);
- * 3. added tokens: none goes across such a place, takes blanks behind itself away from it, or looks for a letter there.
+ * Split points: offsets at which a text may be split without changing its tokens. A split point lies between a letter
+ * or number and an ASCII white space, if the tokenizer's pattern splits text there (bpe_pretokenizer.c) and
+ * 1. UTF-8: both characters are complete, and an invalid byte never joins a valid character;
+ * 2. NFC: ASCII composes with nothing before it, and a letter that is its own NFC is still a letter after it has
+ *    composed with the character before it (Hangul);
+ * 3. added tokens: none can span the split point, strip the blank after it, or test for a word character there.
  */
 #include <string.h>
 
@@ -21,7 +21,7 @@ static int is_blank(char c)
     return c != '\0' && strchr(BLANKS, c) != NULL;
 }
 
-/* 1 when text[.. at) ends in a letter or number, which begins at *first. */
+/* 1 if text[.. at) ends in a letter or number, which begins at *first. */
 static int ends_in_letter(const pcre2_code *letter, pcre2_match_data *match, const char *text, int64_t at,
                           int64_t *first)
 {
@@ -34,8 +34,8 @@ static int ends_in_letter(const pcre2_code *letter, pcre2_match_data *match, con
     return mep_bpe_pattern_next(letter, match, text + begin, at - begin, 0, &begin, &end) == MEP_OK && begin == 0;
 }
 
-/* 1 when texts may be cut whatever of these tokens are in them. */
-static int allows_cuts(const mep_bpe_added_set *set, const pcre2_code *letter, pcre2_match_data *match)
+/* 1 if texts may be split whichever of these tokens they contain. */
+static int allows_splits(const mep_bpe_added_set *set, const pcre2_code *letter, pcre2_match_data *match)
 {
     int64_t first;
     for (int64_t i = 0; i < set->count; ++i) {
@@ -48,13 +48,13 @@ static int allows_cuts(const mep_bpe_added_set *set, const pcre2_code *letter, p
     return 1;
 }
 
-mep_status mep_bpe_cut_init(mep_bpe *bpe)
+mep_status mep_bpe_split_points_init(mep_bpe *bpe)
 {
-    if (mep_bpe_splitter_divides(&bpe->splitter)[0] == '\0') return MEP_OK;
+    if (mep_bpe_pretokenizer_split_characters(&bpe->pretokenizer)[0] == '\0') return MEP_OK;
     MEP_TRY(mep_bpe_pattern_compile("[\\p{L}\\p{N}]", 0, &bpe->letter));
     pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-    if (match == NULL || !allows_cuts(&bpe->raw, bpe->letter, match) ||
-        !allows_cuts(&bpe->normalized, bpe->letter, match)) {
+    if (match == NULL || !allows_splits(&bpe->raw, bpe->letter, match) ||
+        !allows_splits(&bpe->normalized, bpe->letter, match)) {
         pcre2_code_free(bpe->letter);
         bpe->letter = NULL;
     }
@@ -62,27 +62,27 @@ mep_status mep_bpe_cut_init(mep_bpe *bpe)
     return MEP_OK;
 }
 
-static int is_normal(const mep_bpe_splitter *splitter, const char *text, int64_t size)
+static int is_normal(const mep_bpe_pretokenizer *pretokenizer, const char *text, int64_t size)
 {
     char *made = NULL;
     const char *out = text;
     int64_t out_size = size;
-    int same = mep_bpe_normalize(splitter, text, size, &made, &out, &out_size) == MEP_OK && out_size == size &&
+    int same = mep_bpe_normalize(pretokenizer, text, size, &made, &out, &out_size) == MEP_OK && out_size == size &&
                memcmp(out, text, (size_t)size) == 0;
     mep_free(&made);
     return same;
 }
 
-int64_t mep_bpe_cut(const mep_tokenizer *tokenizer, const char *text, int64_t size)
+int64_t mep_bpe_split_point(const mep_tokenizer *tokenizer, const char *text, int64_t size)
 {
     const mep_bpe *bpe = (const mep_bpe *)tokenizer;
-    const char *blanks = mep_bpe_splitter_divides(&bpe->splitter);
+    const char *blanks = mep_bpe_pretokenizer_split_characters(&bpe->pretokenizer);
     pcre2_match_data *match = bpe->letter != NULL ? pcre2_match_data_create(1, NULL) : NULL;
     int64_t at = match != NULL ? size - 1 : 0, first = 0;
     for (; at > 0; --at) {
         if (text[at] == '\0' || strchr(blanks, text[at]) == NULL) continue;
         if (!ends_in_letter(bpe->letter, match, text, at, &first)) continue;
-        if (is_normal(&bpe->splitter, text + first, at - first)) break;
+        if (is_normal(&bpe->pretokenizer, text + first, at - first)) break;
     }
     pcre2_match_data_free(match);
     return at > 0 ? at : 0;

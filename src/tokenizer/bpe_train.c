@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Training of a byte-level BPE tokenizer with GPT-2's pattern. The text is counted piece by piece; then the pair that
- * occurs most is merged again and again, of several the one with the smallest numbers. Queue, counts and ties are those
- * of Hugging Face's BpeTrainer, so that the result is the same, and does not depend on the order of the texts.
+ * Trains a byte-level BPE tokenizer with GPT-2's pattern. 1. Count the distinct pre-tokens of the text. 2. Repeatedly
+ * merge the most frequent pair; of several the one with the smallest ids. Queue, counts and ties are those of Hugging
+ * Face's BpeTrainer, so the result is the same and does not depend on the order of the texts.
  *
- * A token is kept by its name, the printable characters that stand for its bytes; pieces are arrays of tokens. Each
- * pair's entry in the queue has the list of the pieces it may be in.
+ * A token is stored by its name, the printable characters that stand for its bytes. A pre-token is an array of tokens.
+ * Each pair in the queue has a list of the pre-tokens that may contain it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,43 +18,43 @@
 
 enum { TICK = 64, NAME_LIMIT = 4096, VOCAB_LIMIT = 1 << 24 };
 
-/* Pieces that contain a pair; some more than once. */
-typedef struct places {
+/* Indexes of pre-tokens that contain a pair; some may occur more than once. */
+typedef struct index_list {
     int32_t *items;
     int64_t count, capacity;
-} places;
+} index_list;
 
 typedef struct pair_count {
     uint64_t key; /* left << 32 | right; UINT64_MAX: a free slot */
     int64_t count;
-    places fresh; /* pieces that got this pair by the merge that is going on */
+    index_list fresh; /* pre-tokens that got this pair in the current merge */
 } pair_count;
 
 typedef struct candidate {
     int64_t count;
     uint64_t pair;
-    places places;
+    index_list pretokens;
 } candidate;
 
-/* A distinct piece of the text: bytes `begin` .. of `text`; later its tokens are there in `symbols`. */
-typedef struct piece {
+/* A distinct pre-token: `size` bytes at text[begin]. During merging its tokens are at symbols[begin]. */
+typedef struct pretoken {
     int64_t begin, times;
     int32_t size;
-} piece;
+} pretoken;
 
 struct mep_tokenizer_trainer {
     mep_tokenizer_train_settings settings;
-    mep_bpe_splitter splitter;
+    mep_bpe_pretokenizer pretokenizer;
     pcre2_match_data *match;
-    int32_t *piece_slots; /* hash table of pieces, -1 in free slots */
-    uint64_t piece_mask;
-    piece *pieces;
-    int64_t piece_count, piece_capacity;
+    int32_t *pretoken_slots; /* hash table of pre-tokens, -1 in free slots */
+    uint64_t pretoken_mask;
+    pretoken *pretokens;
+    int64_t pretoken_count, pretoken_capacity;
     char *text;
     int64_t text_size, text_capacity;
     int32_t *symbols;
 
-    char *names; /* of all tokens, each ended by a zero */
+    char *names; /* of all tokens, each with a terminating 0 */
     int64_t *name_begin, name_bytes, name_capacity;
     int32_t *name_slots;
     uint64_t name_mask;
@@ -67,11 +67,11 @@ struct mep_tokenizer_trainer {
     int64_t pair_total;
     candidate *queue;
     int64_t queue_count, queue_capacity;
-    uint64_t *touched; /* pairs with fresh places */
+    uint64_t *touched; /* pairs with fresh pre-tokens */
     int64_t touched_count, touched_capacity;
 };
 
-/* Room for one more element of an array that doubles. */
+/* Make space for one more element of an array that doubles. */
 static mep_status reserve(void *pointer, int64_t count, int64_t *capacity, size_t size)
 {
     if (count < *capacity) return MEP_OK;
@@ -81,61 +81,61 @@ static mep_status reserve(void *pointer, int64_t count, int64_t *capacity, size_
     return MEP_OK;
 }
 
-/* ---- Counting pieces ---- */
+/* ---- Counting pre-tokens ---- */
 
-static mep_status rehash_pieces(mep_tokenizer_trainer *t)
+static mep_status rehash_pretokens(mep_tokenizer_trainer *t)
 {
-    int64_t slots = 2 * ((int64_t)t->piece_mask + 1);
-    mep_free(&t->piece_slots);
-    MEP_TRY(mep_alloc(&t->piece_slots, slots, sizeof *t->piece_slots));
-    memset(t->piece_slots, 0xff, (size_t)slots * sizeof *t->piece_slots);
-    t->piece_mask = (uint64_t)slots - 1;
-    for (int64_t i = 0; i < t->piece_count; ++i) {
-        const piece *p = &t->pieces[i];
-        uint64_t slot = mep_bpe_hash(t->text + p->begin, p->size) & t->piece_mask;
-        while (t->piece_slots[slot] >= 0) slot = (slot + 1) & t->piece_mask;
-        t->piece_slots[slot] = (int32_t)i;
+    int64_t slots = 2 * ((int64_t)t->pretoken_mask + 1);
+    mep_free(&t->pretoken_slots);
+    MEP_TRY(mep_alloc(&t->pretoken_slots, slots, sizeof *t->pretoken_slots));
+    memset(t->pretoken_slots, 0xff, (size_t)slots * sizeof *t->pretoken_slots);
+    t->pretoken_mask = (uint64_t)slots - 1;
+    for (int64_t i = 0; i < t->pretoken_count; ++i) {
+        const pretoken *p = &t->pretokens[i];
+        uint64_t slot = mep_bpe_hash(t->text + p->begin, p->size) & t->pretoken_mask;
+        while (t->pretoken_slots[slot] >= 0) slot = (slot + 1) & t->pretoken_mask;
+        t->pretoken_slots[slot] = (int32_t)i;
     }
     return MEP_OK;
 }
 
-/* Count a piece; one of a single byte has no pairs. */
-static mep_status count_piece(void *context, const char *text, int64_t size)
+/* Count a pre-token; a single byte is skipped because it has no pairs. */
+static mep_status count_pretoken(void *context, const char *text, int64_t size)
 {
     mep_tokenizer_trainer *t = context;
     if (size < 2) return MEP_OK;
-    uint64_t slot = mep_bpe_hash(text, size) & t->piece_mask;
-    for (int32_t index; (index = t->piece_slots[slot]) >= 0; slot = (slot + 1) & t->piece_mask) {
-        piece *p = &t->pieces[index];
+    uint64_t slot = mep_bpe_hash(text, size) & t->pretoken_mask;
+    for (int32_t index; (index = t->pretoken_slots[slot]) >= 0; slot = (slot + 1) & t->pretoken_mask) {
+        pretoken *p = &t->pretokens[index];
         if (p->size != size || memcmp(t->text + p->begin, text, (size_t)size) != 0) continue;
         p->times++;
         return MEP_OK;
     }
-    if (size > INT32_MAX || t->piece_count == INT32_MAX)
+    if (size > INT32_MAX || t->pretoken_count == INT32_MAX)
         return mep_fail(MEP_ERROR_ARGUMENT, "too many different words, or a word of 2 GiB; train on less text");
-    MEP_TRY(reserve(&t->pieces, t->piece_count, &t->piece_capacity, sizeof *t->pieces));
+    MEP_TRY(reserve(&t->pretokens, t->pretoken_count, &t->pretoken_capacity, sizeof *t->pretokens));
     if (t->text_size + size > t->text_capacity) {
         int64_t capacity = 2 * t->text_capacity + size + 65536;
         MEP_TRY(mep_grow(&t->text, t->text_size, capacity, 1));
         t->text_capacity = capacity;
     }
     memcpy(t->text + t->text_size, text, (size_t)size);
-    t->pieces[t->piece_count] = (piece){t->text_size, 1, (int32_t)size};
-    t->piece_slots[slot] = (int32_t)t->piece_count++;
+    t->pretokens[t->pretoken_count] = (pretoken){t->text_size, 1, (int32_t)size};
+    t->pretoken_slots[slot] = (int32_t)t->pretoken_count++;
     t->text_size += size;
-    return 2 * t->piece_count > (int64_t)t->piece_mask ? rehash_pieces(t) : MEP_OK;
+    return 2 * t->pretoken_count > (int64_t)t->pretoken_mask ? rehash_pretokens(t) : MEP_OK;
 }
 
 static mep_status count_valid(void *context, int32_t id, const char *text, int64_t size)
 {
     mep_tokenizer_trainer *t = context;
-    return id < 0 ? mep_bpe_splitter_run(&t->splitter, t->match, text, size, count_piece, t) : MEP_OK;
+    return id < 0 ? mep_bpe_pretokenizer_run(&t->pretokenizer, t->match, text, size, count_pretoken, t) : MEP_OK;
 }
 
 mep_status mep_tokenizer_trainer_add(mep_tokenizer_trainer *trainer, const char *text, int64_t size)
 {
     MEP_REQUIRE(trainer);
-    static const int32_t alone[256]; /* a byte that is no UTF-8 stands alone */
+    static const int32_t alone[256]; /* ids >= 0: an invalid byte ends the text before it */
     if (size > 0) MEP_REQUIRE(text);
     if (size < 0) return mep_fail(MEP_ERROR_ARGUMENT, "cannot train on a text of %lld bytes", (long long)size);
     return mep_bpe_each_valid(alone, text, size, count_valid, trainer);
@@ -143,7 +143,7 @@ mep_status mep_tokenizer_trainer_add(mep_tokenizer_trainer *trainer, const char 
 
 /* ---- Tokens by name ---- */
 
-/* The token of this name, made where there is none yet. */
+/* The token with this name; it is added if it does not exist. */
 static mep_status take_name(mep_tokenizer_trainer *t, const char *name, int64_t size, int32_t *id)
 {
     uint64_t slot = mep_bpe_hash(name, size) & t->name_mask;
@@ -163,7 +163,7 @@ static mep_status take_name(mep_tokenizer_trainer *t, const char *name, int64_t 
     return MEP_OK;
 }
 
-/* Special tokens first, then the bytes in the order of their characters, as Hugging Face's library numbers them. */
+/* Special tokens come first, then the bytes in the order of their characters, as in Hugging Face's library. */
 static mep_status first_tokens(mep_tokenizer_trainer *t, int32_t bytes[256])
 {
     int64_t most = t->settings.vocab_size + t->settings.special_count + 512, slots = 16;
@@ -209,7 +209,7 @@ static mep_status grow_pairs(mep_tokenizer_trainer *t)
     return MEP_OK;
 }
 
-/* Piece number `index` gained (or lost) the pair `change` times. */
+/* Record that the pre-token `index` gained (or lost) the pair `change` times. */
 static mep_status change_pair(mep_tokenizer_trainer *t, int32_t left, int32_t right, int64_t change, int32_t index)
 {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
@@ -232,7 +232,7 @@ static mep_status change_pair(mep_tokenizer_trainer *t, int32_t left, int32_t ri
     return MEP_OK;
 }
 
-/* Whether a comes out of the queue before b. */
+/* 1 if a leaves the queue before b. */
 static int is_before(const candidate *a, const candidate *b)
 {
     return a->count != b->count ? a->count > b->count : a->pair < b->pair;
@@ -262,13 +262,13 @@ static candidate pop(mep_tokenizer_trainer *t)
     return top;
 }
 
-/* Pairs with fresh places become candidates. */
+/* Add the pairs with fresh pre-tokens to the queue. */
 static mep_status queue_touched(mep_tokenizer_trainer *t)
 {
     for (int64_t i = 0; i < t->touched_count; ++i) {
         pair_count *pair = find_pair(t, t->touched[i]);
-        places fresh = pair->fresh;
-        pair->fresh = (places){0};
+        index_list fresh = pair->fresh;
+        pair->fresh = (index_list){0};
         mep_status status = pair->count > 0 ? push(t, (candidate){pair->count, pair->key, fresh}) : MEP_OK;
         if (pair->count <= 0 || status != MEP_OK) mep_free(&fresh.items);
         MEP_TRY(status);
@@ -279,24 +279,24 @@ static mep_status queue_touched(mep_tokenizer_trainer *t)
 
 /* ---- Merging ---- */
 
-/* Pieces as tokens, and the pairs in them. */
+/* Write the pre-tokens as tokens, and count the pairs in them. */
 static mep_status begin_merging(mep_tokenizer_trainer *t, const int32_t bytes[256])
 {
     MEP_TRY(mep_alloc(&t->symbols, t->text_size, sizeof *t->symbols));
     for (int64_t i = 0; i < t->text_size; ++i) t->symbols[i] = bytes[(unsigned char)t->text[i]];
     MEP_TRY(grow_pairs(t));
-    for (int64_t i = 0; i < t->piece_count; ++i) {
-        const int32_t *s = t->symbols + t->pieces[i].begin;
-        for (int32_t k = 0; k + 1 < t->pieces[i].size; ++k)
-            MEP_TRY(change_pair(t, s[k], s[k + 1], t->pieces[i].times, (int32_t)i));
+    for (int64_t i = 0; i < t->pretoken_count; ++i) {
+        const int32_t *s = t->symbols + t->pretokens[i].begin;
+        for (int32_t k = 0; k + 1 < t->pretokens[i].size; ++k)
+            MEP_TRY(change_pair(t, s[k], s[k + 1], t->pretokens[i].times, (int32_t)i));
     }
     return queue_touched(t);
 }
 
-/* Put `token` in the place of every left, right of a piece. */
-static mep_status merge_piece(mep_tokenizer_trainer *t, int32_t index, int32_t left, int32_t right, int32_t token)
+/* Replace every pair left, right of a pre-token by `token`. */
+static mep_status merge_pretoken(mep_tokenizer_trainer *t, int32_t index, int32_t left, int32_t right, int32_t token)
 {
-    piece *p = &t->pieces[index];
+    pretoken *p = &t->pretokens[index];
     int32_t *s = t->symbols + p->begin, kept = 0;
     for (int32_t i = 0; i < p->size;) {
         if (s[i] != left || i + 1 == p->size || s[i + 1] != right) {
@@ -323,11 +323,12 @@ static mep_status merge_pair(mep_tokenizer_trainer *t, const candidate *top)
     char name[2 * NAME_LIMIT];
     int32_t left = (int32_t)(top->pair >> 32), right = (int32_t)(top->pair & UINT32_MAX), token;
     int size = snprintf(name, sizeof name, "%s%s", t->names + t->name_begin[left], t->names + t->name_begin[right]);
-    if (size > NAME_LIMIT) return MEP_OK; /* a token may not be longer; the pair stays apart */
+    if (size > NAME_LIMIT) return MEP_OK; /* a name may not be longer; the pair is not merged */
     MEP_TRY(take_name(t, name, size, &token));
     MEP_TRY(reserve(&t->merges, t->merge_count, &t->merge_capacity, sizeof *t->merges));
     t->merges[t->merge_count++] = (mep_bpe_pair){top->pair, 0, token};
-    for (int64_t i = 0; i < top->places.count; ++i) MEP_TRY(merge_piece(t, top->places.items[i], left, right, token));
+    for (int64_t i = 0; i < top->pretokens.count; ++i)
+        MEP_TRY(merge_pretoken(t, top->pretokens.items[i], left, right, token));
     return queue_touched(t);
 }
 
@@ -339,14 +340,14 @@ static mep_status run_merges(mep_tokenizer_trainer *t, mep_tokenizer_train_fn pr
         candidate top = pop(t);
         int64_t count = find_pair(t, top.pair)->count;
         mep_status status = MEP_OK;
-        if (top.count != count) { /* merges since have taken some of its places */
+        if (top.count != count) { /* merges in the meantime have removed some occurrences */
             top.count = count;
             status = push(t, top);
             if (status == MEP_OK) continue;
         }
         int is_last = count < 1 || count < t->settings.min_frequency;
         if (status == MEP_OK && !is_last) status = merge_pair(t, &top);
-        mep_free(&top.places.items);
+        mep_free(&top.pretokens.items);
         MEP_TRY(status);
         if (is_last) break;
     }
@@ -355,7 +356,7 @@ static mep_status run_merges(mep_tokenizer_trainer *t, mep_tokenizer_train_fn pr
 
 /* ---- The result ---- */
 
-/* A pair that was merged twice counts where it was last, as when Hugging Face's library reads a table. */
+/* A pair that was merged twice gets its last rank, as in Hugging Face's library when it reads a table. */
 static mep_status list_merges(const mep_tokenizer_trainer *t, json_t *list)
 {
     mep_bpe_merges last = {0};
@@ -374,7 +375,7 @@ static mep_status list_merges(const mep_tokenizer_trainer *t, json_t *list)
         }
     }
     mep_bpe_merges_free(&last);
-    return failed ? mep_fail(MEP_ERROR_MEMORY, "no memory for the merges") : MEP_OK;
+    return failed ? mep_fail(MEP_ERROR_MEMORY, "out of memory for the merges") : MEP_OK;
 }
 
 static mep_status compose(const mep_tokenizer_trainer *t, mep_tokenizer **tokenizer)
@@ -383,7 +384,7 @@ static mep_status compose(const mep_tokenizer_trainer *t, mep_tokenizer **tokeni
     mep_status status = MEP_OK;
     for (int64_t id = 0; id < t->count && status == MEP_OK; ++id) {
         if (json_object_set_new(vocab, t->names + t->name_begin[id], json_integer((json_int_t)id)) != 0)
-            status = mep_fail(MEP_ERROR_ARGUMENT, "a special token is not UTF-8, or memory is short");
+            status = mep_fail(MEP_ERROR_ARGUMENT, "a special token is not UTF-8, or memory ran out");
     }
     if (status == MEP_OK) status = list_merges(t, merges);
     json_t *root = mep_bpe_compose_json(vocab, merges, t->settings.special, t->settings.special_count);
@@ -403,8 +404,9 @@ mep_status mep_tokenizer_trainer_finish(mep_tokenizer_trainer **trainer, mep_tok
     mep_tokenizer_trainer *t = *trainer;
     int32_t bytes[256];
     *tokenizer = NULL;
-    mep_status status = t->piece_count > 0 ? first_tokens(t, bytes)
-                                           : mep_fail(MEP_ERROR_ARGUMENT, "there is no text to train a tokenizer on");
+    mep_status status = t->pretoken_count > 0
+                            ? first_tokens(t, bytes)
+                            : mep_fail(MEP_ERROR_ARGUMENT, "there is no text to train a tokenizer on");
     if (status == MEP_OK) status = begin_merging(t, bytes);
     if (status == MEP_OK) status = run_merges(t, progress, context);
     if (status == MEP_OK) status = compose(t, tokenizer);
@@ -412,7 +414,7 @@ mep_status mep_tokenizer_trainer_finish(mep_tokenizer_trainer **trainer, mep_tok
     return status;
 }
 
-/* ---- Making and freeing ---- */
+/* ---- Creation and destruction ---- */
 
 void mep_tokenizer_train_defaults(mep_tokenizer_train_settings *settings)
 {
@@ -425,13 +427,13 @@ void mep_tokenizer_train_defaults(mep_tokenizer_train_settings *settings)
 static mep_status check_settings(const mep_tokenizer_train_settings *s)
 {
     if (s->special_count < 0 || s->special_count > 1 << 16 || s->min_frequency < 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the settings ask for %lld special tokens and a frequency of %lld",
+        return mep_fail(MEP_ERROR_ARGUMENT, "%lld special tokens and a minimum frequency of %lld are not possible",
                         (long long)s->special_count, (long long)s->min_frequency);
     if (s->vocab_size < 256 + s->special_count || s->vocab_size > VOCAB_LIMIT)
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "a vocabulary of %lld tokens; it must have %lld (bytes and special tokens) "
-                        "to %d",
-                        (long long)s->vocab_size, (long long)s->special_count + 256, VOCAB_LIMIT);
+        return mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "a vocabulary of %lld tokens is not possible; it must have %lld (bytes and special tokens) to %d",
+            (long long)s->vocab_size, (long long)s->special_count + 256, VOCAB_LIMIT);
     for (int64_t i = 0; i < s->special_count; ++i) {
         size_t size = strlen(s->special[i]);
         if (size == 0 || size > NAME_LIMIT / 2)
@@ -444,13 +446,13 @@ static mep_status check_settings(const mep_tokenizer_train_settings *s)
 static mep_status begin_trainer(mep_tokenizer_trainer *t)
 {
     json_t *pattern = json_pack("{s:s, s:b}", "type", "ByteLevel", "add_prefix_space", 0);
-    mep_status status = mep_bpe_splitter_init(&t->splitter, NULL, pattern);
+    mep_status status = mep_bpe_pretokenizer_init(&t->pretokenizer, NULL, pattern);
     json_decref(pattern);
     MEP_TRY(status);
     t->match = pcre2_match_data_create(1, NULL);
     if (t->match == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot allocate memory for a match");
-    t->piece_mask = (1 << 15) - 1;
-    return rehash_pieces(t);
+    t->pretoken_mask = (1 << 15) - 1;
+    return rehash_pretokens(t);
 }
 
 mep_status mep_tokenizer_trainer_create(mep_tokenizer_trainer **trainer, const mep_tokenizer_train_settings *settings)
@@ -472,12 +474,12 @@ void mep_tokenizer_trainer_destroy(mep_tokenizer_trainer **trainer)
 {
     if (trainer == NULL || *trainer == NULL) return;
     mep_tokenizer_trainer *t = *trainer;
-    for (int64_t i = 0; i < t->queue_count; ++i) mep_free(&t->queue[i].places.items);
+    for (int64_t i = 0; i < t->queue_count; ++i) mep_free(&t->queue[i].pretokens.items);
     for (int64_t i = 0; t->pairs != NULL && i <= (int64_t)t->pair_mask; ++i) mep_free(&t->pairs[i].fresh.items);
-    mep_bpe_splitter_free(&t->splitter);
+    mep_bpe_pretokenizer_free(&t->pretokenizer);
     pcre2_match_data_free(t->match);
-    mep_free(&t->piece_slots);
-    mep_free(&t->pieces);
+    mep_free(&t->pretoken_slots);
+    mep_free(&t->pretokens);
     mep_free(&t->text);
     mep_free(&t->symbols);
     mep_free(&t->names);

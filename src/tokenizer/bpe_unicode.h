@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where Hugging Face's tokenizers know another Unicode than the libraries here. Measured over all code points against
- * tokenizers 0.23, whose regular expressions have Unicode 16 and whose NFC has Unicode 9; scripts/fixtures/
- * tokenizer_fixtures.py makes the golden file that tests it.
+ * Code points for which Hugging Face's tokenizers use another Unicode version than the libraries here. Measured over
+ * all code points against tokenizers 0.23, whose regular expressions use Unicode 16 and whose NFC uses Unicode 9.
+ * scripts/fixtures/tokenizer_fixtures.py makes the golden file of the test.
  */
 #ifndef MEP_TOKENIZER_BPE_UNICODE_H
 #define MEP_TOKENIZER_BPE_UNICODE_H
 
 #include <stdint.h>
 
-/* Letters, marks, numbers, punctuation and symbols of Unicode 15 to 16, which PCRE2 10.42 (Unicode 14) takes for
- * unassigned. The category is that of \p{..}; marks are not told apart. */
+/* Letters, marks, numbers, punctuation and symbols of Unicode 15 and 16, which are unassigned for PCRE2 10.42 (Unicode
+ * 14). The category is that of \p{..}; "M" stands for every kind of mark. */
 static const struct {
     uint32_t first, last;
     char category[3];
@@ -45,8 +45,8 @@ static const struct {
     {0x1fac6, 0x1fac6, "So"}, {0x1face, 0x1facf, "So"}, {0x1fada, 0x1fadc, "So"}, {0x1fadf, 0x1fadf, "So"},
     {0x1fae8, 0x1fae9, "So"}, {0x1faf7, 0x1faf8, "So"}, {0x1fbcb, 0x1fbef, "So"}};
 
-/* Code points that got a combining class, a composition or a decomposition after Unicode 9, or lie in blocks that came
- * later: there the normal forms leave them as they are, and nothing is reordered or composed across them. */
+/* Code points that got a combining class, a composition or a decomposition after Unicode 9, or whose block is newer:
+ * Hugging Face's normal forms leave them unchanged, and nothing is reordered or composed across them. */
 static const struct {
     uint32_t first, last;
 } mep_unicode_inert[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The public face of all tokenizers: the list of names, argument checks, and the call into the tokenizer's own
- * operations. What is no name is a file or a folder.
+ * The public functions of all tokenizers: the list of built-in names, argument checks, and calls of the tokenizer's own
+ * operations. A name that is not in the list is the path of a file or folder.
  */
 #include "tokenizer/tokenizer.h"
 
@@ -34,7 +34,7 @@ mep_status mep_tokenizer_open(mep_tokenizer **tokenizer, const char *name)
     }
     struct stat info;
     if (stat(name, &info) == 0) return mep_bpe_open(tokenizer, name);
-    return mep_fail(MEP_ERROR_ARGUMENT, "\"%s\" is no tokenizer: neither a file or folder nor one of these names:%s",
+    return mep_fail(MEP_ERROR_ARGUMENT, "\"%s\" is not a tokenizer: neither a file or folder nor one of these names:%s",
                     name, known);
 }
 
@@ -76,7 +76,7 @@ mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text
 
 int64_t mep_tokenizer_split_point(const mep_tokenizer *tokenizer, const char *text, int64_t size)
 {
-    return tokenizer->ops->cut(tokenizer, text, size);
+    return tokenizer->ops->split_point(tokenizer, text, size);
 }
 
 void mep_tokens_free(int32_t **tokens)
@@ -90,8 +90,8 @@ mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, c
     *text = NULL;
     *size = 0;
     if (token < 0 || token >= tokenizer->vocab_size)
-        return mep_fail(MEP_ERROR_ARGUMENT, "token %ld is none of the tokenizer '%s', which has 0 .. %lld", (long)token,
-                        tokenizer->name, (long long)tokenizer->vocab_size - 1);
+        return mep_fail(MEP_ERROR_ARGUMENT, "token %ld does not exist: the tokenizer '%s' has the tokens 0 to %lld",
+                        (long)token, tokenizer->name, (long long)tokenizer->vocab_size - 1);
     return tokenizer->ops->decode(tokenizer, token, text, size);
 }
 

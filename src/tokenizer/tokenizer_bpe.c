@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The byte-level BPE tokenizer: text is cut at what is not UTF-8 and at the added tokens, normalized, cut into pieces
- * by the patterns, and the bytes of each piece are merged. Ids are those of Hugging Face's tokenizers (encode without
- * special tokens). A byte that is no UTF-8, which Python's strings cannot hold, is the token of that byte (U+FFFD
- * where the vocabulary has none for it), and ends the text before it.
+ * The byte-level BPE tokenizer. Text is split at invalid UTF-8 and at the added tokens, normalized, and split into
+ * pre-tokens by the patterns; then the bytes of each pre-token are merged. Ids are those of Hugging Face's tokenizers
+ * (encode without special tokens). A byte that is not valid UTF-8, which a Python string cannot hold, becomes the token
+ * of that byte (U+FFFD if the vocabulary has no such token) and ends the text before it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,20 +15,20 @@
 
 enum { CACHE_BITS = 15, CACHE_TEXT = 30, CACHE_TOKENS = 8 };
 
-/* A piece and its tokens, in one line of the processor's cache. */
+/* A pre-token and its tokens; fills one cache line of the CPU. */
 typedef struct cached {
     unsigned char size, count;
     char text[CACHE_TEXT];
     int32_t tokens[CACHE_TOKENS];
 } cached;
 
-/* Text repeats itself: nine pieces in ten are found in the cache. Each slot holds the last piece of its hash. */
+/* About nine of ten pre-tokens are found in this cache. Each slot holds the last pre-token with its hash. */
 struct mep_bpe_worker {
     cached cache[1 << CACHE_BITS];
     pcre2_match_data *match;
 };
 
-/* One call of encode. */
+/* The state of one call of encode. */
 typedef struct encoding {
     const mep_bpe *bpe;
     mep_bpe_worker *worker;
@@ -43,7 +43,7 @@ static void destroy_worker(mep_bpe_worker **worker)
     mep_free(worker);
 }
 
-/* An idle worker, or a new one: as many are made as threads encode at the same time. */
+/* Take an idle worker or make one: there are as many workers as threads that encode at the same time. */
 static mep_status take_worker(mep_bpe *bpe, mep_bpe_worker **worker)
 {
     for (int i = 0; i < MEP_BPE_WORKERS; ++i) {
@@ -66,7 +66,7 @@ static void give_worker(mep_bpe *bpe, mep_bpe_worker *worker)
     destroy_worker(&worker);
 }
 
-/* ---- Pieces ---- */
+/* ---- Pre-tokens ---- */
 
 uint64_t mep_bpe_hash(const char *text, int64_t size)
 {
@@ -82,7 +82,7 @@ uint64_t mep_bpe_hash(const char *text, int64_t size)
     return hash ^ hash >> 32;
 }
 
-static mep_status merge_piece(encoding *e, const char *text, int64_t size)
+static mep_status merge_pretoken(encoding *e, const char *text, int64_t size)
 {
     const mep_bpe *bpe = e->bpe;
     if (bpe->words != NULL) {
@@ -96,15 +96,15 @@ static mep_status merge_piece(encoding *e, const char *text, int64_t size)
     return mep_bpe_merge(&bpe->merges, text, size, &e->tokens);
 }
 
-static mep_status encode_piece(void *context, const char *text, int64_t size)
+static mep_status encode_pretoken(void *context, const char *text, int64_t size)
 {
     encoding *e = context;
-    if (size > CACHE_TEXT) return merge_piece(e, text, size);
+    if (size > CACHE_TEXT) return merge_pretoken(e, text, size);
     cached *slot = &e->worker->cache[mep_bpe_hash(text, size) >> (32 - CACHE_BITS) & ((1 << CACHE_BITS) - 1)];
     if (slot->size == size && memcmp(slot->text, text, (size_t)size) == 0)
         return mep_bpe_tokens_append(&e->tokens, slot->tokens, slot->count);
     int64_t before = e->tokens.count;
-    MEP_TRY(merge_piece(e, text, size));
+    MEP_TRY(merge_pretoken(e, text, size));
     int64_t made = e->tokens.count - before;
     if (made > CACHE_TOKENS) return MEP_OK;
     slot->size = (unsigned char)size;
@@ -116,21 +116,21 @@ static mep_status encode_piece(void *context, const char *text, int64_t size)
 
 /* ---- Texts ---- */
 
-/* What is left between the added tokens. */
+/* A range of text between the added tokens that are searched in normalized text. */
 static mep_status encode_plain(void *context, int32_t id, const char *text, int64_t size)
 {
     encoding *e = context;
     if (id >= 0) return mep_bpe_tokens_append(&e->tokens, &id, 1);
-    return mep_bpe_splitter_run(&e->bpe->splitter, e->worker->match, text, size, encode_piece, e);
+    return mep_bpe_pretokenizer_run(&e->bpe->pretokenizer, e->worker->match, text, size, encode_pretoken, e);
 }
 
-/* What is left between the added tokens that are looked for in the text as it is. */
+/* A range of text between the added tokens that are searched in the original text. */
 static mep_status encode_raw(void *context, int32_t id, const char *text, int64_t size)
 {
     encoding *e = context;
     char *made = NULL;
     if (id >= 0) return mep_bpe_tokens_append(&e->tokens, &id, 1);
-    MEP_TRY(mep_bpe_normalize(&e->bpe->splitter, text, size, &made, &text, &size));
+    MEP_TRY(mep_bpe_normalize(&e->bpe->pretokenizer, text, size, &made, &text, &size));
     mep_status status = mep_bpe_added_split(&e->bpe->normalized, text, size, encode_plain, e);
     mep_free(&made);
     return status;
@@ -143,16 +143,16 @@ static mep_status encode_valid(void *context, int32_t id, const char *text, int6
     return mep_bpe_added_split(&e->bpe->raw, text, size, encode_raw, e);
 }
 
-mep_status mep_bpe_each_valid(const int32_t bytes[256], const char *text, int64_t size, mep_bpe_part_fn part,
+mep_status mep_bpe_each_valid(const int32_t bytes[256], const char *text, int64_t size, mep_bpe_range_fn range,
                               void *context)
 {
     for (int64_t at = 0; at < size;) {
         int64_t valid = mep_utf8_valid(text + at, size - at);
-        if (valid > 0) MEP_TRY(part(context, -1, text + at, valid));
+        if (valid > 0) MEP_TRY(range(context, -1, text + at, valid));
         at += valid;
         if (at == size) break;
         int32_t id = bytes[(unsigned char)text[at]];
-        MEP_TRY(id >= 0 ? part(context, id, text + at, 1) : part(context, -1, "\xef\xbf\xbd", 3));
+        MEP_TRY(id >= 0 ? range(context, id, text + at, 1) : range(context, -1, "\xef\xbf\xbd", 3));
         ++at;
     }
     return MEP_OK;
@@ -163,7 +163,7 @@ mep_status mep_bpe_each_valid(const int32_t bytes[256], const char *text, int64_
 static mep_status bpe_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
                              int64_t *count)
 {
-    mep_bpe *bpe = (mep_bpe *)tokenizer; /* only the idle workers change, atomically */
+    mep_bpe *bpe = (mep_bpe *)tokenizer; /* only the list of idle workers is changed, atomically */
     encoding e = {.bpe = bpe};
     MEP_TRY(mep_alloc(&e.tokens.ids, size / 3 + 16, sizeof *e.tokens.ids));
     e.tokens.capacity = size / 3 + 16;
@@ -182,7 +182,7 @@ static mep_status bpe_decode(const mep_tokenizer *tokenizer, int32_t token, cons
 {
     const mep_bpe *bpe = (const mep_bpe *)tokenizer;
     if (!bpe->is_token[token])
-        return mep_fail(MEP_ERROR_ARGUMENT, "token %ld is none of the tokenizer '%s': its numbers have a hole there",
+        return mep_fail(MEP_ERROR_ARGUMENT, "token %ld does not exist: the tokenizer '%s' does not use this id",
                         (long)token, tokenizer->name);
     *text = bpe->bytes + bpe->begin[token];
     *size = bpe->begin[token + 1] - bpe->begin[token];
@@ -213,7 +213,7 @@ static void bpe_destroy(mep_tokenizer *tokenizer)
         mep_bpe_worker *worker = bpe->idle[i];
         destroy_worker(&worker);
     }
-    mep_bpe_splitter_free(&bpe->splitter);
+    mep_bpe_pretokenizer_free(&bpe->pretokenizer);
     mep_bpe_added_free(&bpe->raw);
     mep_bpe_added_free(&bpe->normalized);
     mep_bpe_merges_free(&bpe->merges);
@@ -228,9 +228,15 @@ static void bpe_destroy(mep_tokenizer *tokenizer)
     mep_free(&bpe);
 }
 
-static const mep_tokenizer_ops bpe_ops = {bpe_encode, bpe_decode, mep_bpe_cut, bpe_json, bpe_destroy};
+static const mep_tokenizer_ops bpe_ops = {
+    .encode = bpe_encode,
+    .decode = bpe_decode,
+    .split_point = mep_bpe_split_point,
+    .json = bpe_json,
+    .destroy = bpe_destroy,
+};
 
-/* ---- Making one ---- */
+/* ---- Creation ---- */
 
 static mep_status fill(mep_bpe *bpe, const char *name, const char *text, int64_t size)
 {
@@ -244,7 +250,7 @@ static mep_status fill(mep_bpe *bpe, const char *name, const char *text, int64_t
     bpe->json_size = size;
     json_t *root = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
     if (root == NULL)
-        return mep_fail(MEP_ERROR_FORMAT, "%s: is no tokenizer.json: line %d: %s", name, error.line, error.text);
+        return mep_fail(MEP_ERROR_FORMAT, "%s: is not a tokenizer.json: line %d: %s", name, error.line, error.text);
     mep_status status = mep_bpe_read(bpe, root);
     json_decref(root);
     return status == MEP_OK ? MEP_OK : mep_fail_in(status, "%s: ", name);

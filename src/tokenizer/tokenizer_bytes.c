@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The byte tokenizer: token t < 256 is the byte t, token 256 ends a document. It needs no files and knows any text. For
- * Hugging Face's library it can be written as a byte-level BPE without merges.
+ * The byte tokenizer: token t < 256 is the byte t, and token 256 ends a document. It needs no files and encodes any
+ * text. For Hugging Face's library it can be written as a byte-level BPE without merges.
  */
 #include "tokenizer/tokenizer_bytes.h"
 
@@ -14,7 +14,7 @@ enum { BYTES = 256 };
 
 typedef struct bytes_tokenizer {
     mep_tokenizer base;
-    char text[BYTES]; /* text[t] is the byte t: what decode points into */
+    char text[BYTES]; /* text[t] is the byte t; decode returns pointers into it */
 } bytes_tokenizer;
 
 static mep_status bytes_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
@@ -35,7 +35,7 @@ static mep_status bytes_decode(const mep_tokenizer *tokenizer, int32_t token, co
     return MEP_OK;
 }
 
-static int64_t bytes_cut(const mep_tokenizer *tokenizer, const char *text, int64_t size)
+static int64_t bytes_split_point(const mep_tokenizer *tokenizer, const char *text, int64_t size)
 {
     (void)tokenizer, (void)text;
     return size;
@@ -46,7 +46,12 @@ static void bytes_destroy(mep_tokenizer *tokenizer)
     mep_free(&tokenizer);
 }
 
-static const mep_tokenizer_ops bytes_ops = {bytes_encode, bytes_decode, bytes_cut, NULL, bytes_destroy};
+static const mep_tokenizer_ops bytes_ops = {
+    .encode = bytes_encode,
+    .decode = bytes_decode,
+    .split_point = bytes_split_point,
+    .destroy = bytes_destroy,
+};
 
 mep_status mep_tokenizer_bytes(mep_tokenizer **tokenizer)
 {
@@ -54,15 +59,16 @@ mep_status mep_tokenizer_bytes(mep_tokenizer **tokenizer)
     *tokenizer = NULL;
     bytes_tokenizer *bytes = NULL;
     MEP_TRY(mep_alloc(&bytes, 1, sizeof *bytes));
-    bytes->base = (mep_tokenizer){&bytes_ops, "bytes", BYTES + 1, BYTES};
+    bytes->base =
+        (mep_tokenizer){.ops = &bytes_ops, .name = "bytes", .vocab_size = BYTES + 1, .end_of_document = BYTES};
     for (int i = 0; i < BYTES; ++i) bytes->text[i] = (char)i;
     *tokenizer = &bytes->base;
     return MEP_OK;
 }
 
-/* ---- As a tokenizer.json ---- */
+/* ---- The tokenizer.json ---- */
 
-/* NULL when memory is short. */
+/* NULL if memory runs out. */
 static json_t *compose(void)
 {
     static const char *const special[] = {"<|endoftext|>"};
@@ -94,7 +100,7 @@ mep_status mep_bytes_json(char **text, int64_t *size)
 
 int mep_bytes_is_json(const char *text, int64_t size)
 {
-    enum { LIMIT = 1 << 16 }; /* most tokenizers are larger: they need no parsing here */
+    enum { LIMIT = 1 << 16 }; /* most tokenizers are larger, which makes parsing them unnecessary */
     if (size > LIMIT) return 0;
     json_t *own = compose(), *root = json_loadb(text, (size_t)size, 0, NULL);
     int equal = own != NULL && json_equal(own, root);

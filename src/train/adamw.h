@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * AdamW with gradient clipping over a model's parameters. Weight decay falls on matrices and embeddings only.
+ * AdamW with gradient clipping over the parameters of a model. Weight decay applies to matrices and embeddings only.
  */
 #ifndef MEP_TRAIN_ADAMW_H
 #define MEP_TRAIN_ADAMW_H
@@ -18,36 +18,36 @@ typedef struct mep_range {
     int64_t first, count;
 } mep_range;
 
-/* Moments, parameters and gradients lie where it computes. A range is worked on in chunks (nn/device.h): whoever has a
- * chunk computes the same bits. */
+/* Moments, parameters and gradients are in the memory of the context's device. A range is processed in chunks
+ * (nn/device.h), and the bits of a chunk do not depend on the range that contains it. */
 typedef struct mep_adamw {
     mep_adamw_settings settings;
-    mep_place place;
-    mep_range *part; /* [parts] the values that it updates: all of the model's, or this process's */
-    int64_t parts;
-    int64_t size;    /* values of all parts */
-    float *m, *v;    /* moments of the parts, one after the other */
-    int64_t chunks;  /* of all parts */
-    double *squares; /* [chunks], in the program's memory */
-    int64_t step;    /* updates done */
+    mep_context context;
+    mep_range *ranges; /* [range_count] the values that it updates: all of the model's, or this process's shards */
+    int64_t range_count;
+    int64_t size;    /* values of all ranges */
+    float *m, *v;    /* moments of the ranges, one after the other */
+    int64_t chunks;  /* of all ranges */
+    double *squares; /* [chunks], in host memory */
+    int64_t step;    /* number of updates */
 } mep_adamw;
 
-/* Moments zero, for all values of `model`; *optimizer is the caller's, and must not outlive the place's state. */
+/* Create an optimizer with zero moments for all values of `model`. It must not outlive the context's state. */
 mep_status mep_adamw_create(mep_adamw **optimizer, const mep_model *model, const mep_adamw_settings *settings,
-                            mep_place place);
-/* The same for some of them. */
-mep_status mep_adamw_create_part(mep_adamw **optimizer, const mep_range *part, int64_t parts,
-                                 const mep_adamw_settings *settings, mep_place place);
+                            mep_context context);
+/* Create an optimizer for some ranges of the values. */
+mep_status mep_adamw_create_ranges(mep_adamw **optimizer, const mep_range *ranges, int64_t range_count,
+                                   const mep_adamw_settings *settings, mep_context context);
 void mep_adamw_destroy(mep_adamw **optimizer);
 
-/* optimizer->squares: the sum of squares of each chunk of the parts of a gradient block, one after the other. */
+/* Set optimizer->squares to the sum of squares of each chunk of its ranges in a gradient block. */
 mep_status mep_adamw_squares(mep_adamw *optimizer, const float *gradients);
 
-/* The root of their sum, in an order that does not depend on the number of threads. */
+/* Compute the norm of the gradients. The order of the additions does not depend on the number of threads. */
 mep_status mep_adamw_norm(mep_adamw *optimizer, const float *gradients, double *norm);
 
-/* One step of its parts of `values`, laid out like the model's, with gradients of norm `norm` (for clipping) and the
- * given learning rate; the position parameters are then moved into their ranges by the next mep_session_refresh. */
+/* Update its ranges of `values`, laid out like the model's, with gradients of norm `norm` (for clipping). The next
+ * mep_session_refresh clamps the position parameters to their valid ranges. */
 void mep_adamw_step_run(mep_adamw *optimizer, const mep_model *model, float *values, const float *gradients,
                         double norm, double learning_rate);
 

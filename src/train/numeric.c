@@ -37,7 +37,7 @@ static int is_bad(int64_t n, const float *x)
  * of the position bias, whose gradient comes from all layers. */
 static int64_t backward_order(const mep_model *m, int64_t i)
 {
-    int64_t layers = m->position_bias >= 0 ? m->position_bias : m->count;
+    int64_t layers = mep_section_range(m, SECTION_POSITION).first;
     return i < layers ? layers - 1 - i : i;
 }
 

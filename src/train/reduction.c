@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The thread that adds gradients, and its signals.
+ * The thread that adds gradients, and its synchronization.
  */
 #include "train/reduction.h"
 
@@ -9,65 +9,69 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 
 struct mep_reduction {
     const mep_model *model;
     const mep_shards *shards;
     float *gradients;
-    float *received;                /* [processes, largest share] */
+    float *received;                /* [processes, largest shard] */
     mep_dist_block *send, *receive; /* [processes] each */
 
     pthread_t thread;
     int has_thread;
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock; /* protects the members below */
     pthread_cond_t changed;
-    int64_t ready, done; /* pieces that are final, and that are added */
+    int64_t ready, done; /* number of buckets that are final, and that are added */
     int close;
     mep_status status;
     char message[1024];
 };
 
-/* Where the gradients of a process for this one's share are. */
-static float *share_of(const mep_reduction *r, mep_range own, int64_t rank)
+/* The gradients that process `rank` has computed for this process's shard. */
+static float *shard_from(const mep_reduction *r, mep_range own, int64_t rank)
 {
     return rank == r->shards->group->rank ? r->gradients + own.first : r->received + rank * r->shards->most;
 }
 
-/* own = the sum of all processes' shares: of adjacent pairs, then of pairs of pairs, and so on (parts.h). */
+/* Add the shards of all processes: adjacent pairs, then pairs of those sums, and so on (gradient_tree.h). */
 static void add(const mep_reduction *r, mep_range own)
 {
-    enum { CHUNK = 1024 };
+    enum { BLOCK = 1024 };
     const mep_dist *g = r->shards->group;
-    for (int64_t at = 0; at < own.count; at += CHUNK) {
-        int64_t n = own.count - at < CHUNK ? own.count - at : CHUNK;
+    for (int64_t at = 0; at < own.count; at += BLOCK) {
+        int64_t n = min_i64(own.count - at, BLOCK);
         for (int64_t step = 1; step < g->size; step *= 2)
             for (int64_t rank = 0; rank + step < g->size; rank += 2 * step) {
-                float *sum = share_of(r, own, rank) + at;
-                const float *x = share_of(r, own, rank + step) + at;
+                float *sum = shard_from(r, own, rank) + at;
+                const float *x = shard_from(r, own, rank + step) + at;
                 for (int64_t i = 0; i < n; i++) sum[i] += x[i];
             }
         if (g->rank > 0)
-            memcpy(r->gradients + own.first + at, share_of(r, own, 0) + at, (size_t)n * sizeof *r->gradients);
+            memcpy(r->gradients + own.first + at, shard_from(r, own, 0) + at, (size_t)n * sizeof *r->gradients);
     }
 }
 
+/* Exchange and add bucket number `index` in the order of the backward pass. */
 static mep_status reduce(mep_reduction *r, int64_t index)
 {
     const mep_shards *s = r->shards;
-    int64_t piece = s->order[index], count = 0, size = (int64_t)sizeof *r->gradients;
+    int64_t bucket = s->order[index], count = 0, size = (int64_t)sizeof *r->gradients;
     for (int64_t rank = 0; rank < s->group->size; rank++) {
-        mep_range theirs = mep_shard(s, piece, rank);
+        mep_range theirs = mep_shard(s, bucket, rank);
         if (rank == s->group->rank) continue;
-        r->send[count] = (mep_dist_block){rank, r->gradients + theirs.first, theirs.count * size};
-        r->receive[count++] = (mep_dist_block){rank, r->received + rank * s->most, s->own[piece].count * size};
+        r->send[count] =
+            (mep_dist_block){.rank = rank, .data = r->gradients + theirs.first, .bytes = theirs.count * size};
+        r->receive[count++] =
+            (mep_dist_block){.rank = rank, .data = r->received + rank * s->most, .bytes = s->own[bucket].count * size};
     }
     MEP_TRY(mep_dist_transfer(s->group, r->send, count, r->receive, count));
-    add(r, s->own[piece]);
+    add(r, s->own[bucket]);
     return MEP_OK;
 }
 
-/* Add every piece that is ready. With the lock, which is open while a piece is on its way. */
+/* Reduce every bucket that is ready. The caller holds the lock, which is released while a bucket is transferred. */
 static void reduce_ready(mep_reduction *r)
 {
     while (r->done < r->ready && r->status == MEP_OK) {
@@ -99,22 +103,27 @@ mep_status mep_reduction_create(mep_reduction **reduction, const mep_model *mode
 {
     mep_reduction *r;
     int64_t size = shards->group->size, values = 0;
+    mep_status status;
     *reduction = NULL;
-    MEP_TRY(mep_alloc(&r, 1, sizeof *r));
+    MEP_TRY(MEP_ALLOC(&r, 1));
     *r = (mep_reduction){.model = model, .shards = shards, .gradients = gradients};
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->changed, NULL);
-    mep_status status = MEP_OK;
-    if (size > 1) status = mep_multiply(size, shards->most, 1, &values);
-    if (status == MEP_OK) status = mep_alloc(&r->received, values, sizeof *r->received);
-    if (status == MEP_OK) status = mep_alloc(&r->send, 2 * size, sizeof *r->send);
+    if (size > 1) MEP_TRY_OR(status, mep_multiply(size, shards->most, 1, &values), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&r->received, values), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&r->send, 2 * size), failed);
     r->receive = r->send + size;
-    if (status == MEP_OK && size > 1 && shards->group->any_thread) {
+    if (size > 1 && shards->group->any_thread) {
         r->has_thread = pthread_create(&r->thread, NULL, work, r) == 0;
-        if (!r->has_thread) status = mep_fail(MEP_ERROR_MEMORY, "cannot start a thread for the gradients");
+        if (!r->has_thread) {
+            status = mep_fail(MEP_ERROR_MEMORY, "cannot start a thread for the gradients");
+            goto failed;
+        }
     }
-    if (status != MEP_OK) mep_reduction_destroy(&r);
     *reduction = r;
+    return MEP_OK;
+failed:
+    mep_reduction_destroy(&r);
     return status;
 }
 
@@ -142,7 +151,7 @@ void mep_reduction_final(void *reduction, int64_t first, int64_t end)
     int64_t begin = mep_tensor_offset(m, first), stop = mep_tensor_offset(m, end - 1) + m->tensors[end - 1].size;
     pthread_mutex_lock(&r->lock);
     for (; r->ready < r->shards->count; r->ready++) {
-        mep_range next = r->shards->piece[r->shards->order[r->ready]];
+        mep_range next = r->shards->bucket[r->shards->order[r->ready]];
         if (next.first < begin || next.first + next.count > stop) break;
     }
     pthread_cond_broadcast(&r->changed);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Gradients of several processes added while the backward pass goes on: a thread takes each piece (shards.h) as soon as
- * it is final, and leaves in each process the sum of its share. Summed in a fixed order (parts.h), so that results do
- * not depend on the network or the MPI library.
+ * The sum of the gradients of several processes, computed during the backward pass: a thread takes each bucket
+ * (shards.h) as soon as it is final and leaves in each process the sum of its shard. The order of the additions is
+ * fixed (gradient_tree.h), so results do not depend on the network or the MPI library.
  */
 #ifndef MEP_TRAIN_REDUCTION_H
 #define MEP_TRAIN_REDUCTION_H
@@ -11,17 +11,18 @@
 
 typedef struct mep_reduction mep_reduction;
 
-/* For gradients like the model's values; model and shards must outlive it. Nothing is done where the process is alone.
- */
+/* Create the reduction of `gradients`, a block laid out like the model's values. Model and shards must outlive it. With
+ * one process the reduction does nothing. */
 mep_status mep_reduction_create(mep_reduction **reduction, const mep_model *model, const mep_shards *shards,
                                 float *gradients);
 void mep_reduction_destroy(mep_reduction **reduction);
 
-/* Let the sums begin; until mep_reduction_finish the calling thread must not communicate. The mep_gradients_fn: tensors
- * first .. end - 1 are final. */
+/* A mep_gradients_fn: tensors first .. end - 1 are final, so their reduction can begin. From the first call until
+ * mep_reduction_finish the calling thread must not communicate. */
 void mep_reduction_final(void *reduction, int64_t first, int64_t end);
 
-/* Whatever is not final yet is taken as it is (a process that failed goes on with the others); wait for all sums. */
+/* Wait for all sums. Gradients that are not final are reduced as they are, so that a process that failed does not block
+ * the others. */
 mep_status mep_reduction_finish(mep_reduction *reduction);
 
 #endif

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/json_keys.h"
 #include "base/memory.h"
+#include "bias/position.h"
 #include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -194,8 +195,10 @@ static mep_status read_state(const char *folder, int64_t step, const mep_train_s
 static mep_status check_position(const char *folder, const mep_train_settings *settings)
 {
     mep_model_config saved;
+    int same = 0;
     MEP_TRY(mep_model_read_config(folder, &saved));
-    if (strcmp(saved.position_encoding, settings->model.position_encoding) == 0) return MEP_OK;
+    MEP_TRY(mep_position_specs_same(saved.position_encoding, settings->model.position_encoding, &same));
+    if (same) return MEP_OK;
     return mep_fail(MEP_ERROR_FORMAT, "%s: has the position encoding \"%s\", train.json has \"%s\"", folder,
                     saved.position_encoding, settings->model.position_encoding);
 }
@@ -231,7 +234,7 @@ static mep_status load_moments(const char *folder, int64_t size, const mep_momen
     mep_status status = mep_safetensors_open(&file, path);
     for (int i = 0; i < 2 && status == MEP_OK; i++) {
         status = mep_safetensors_read(file, tensors[i].name, MEP_FLOAT32, 1, tensors[i].shape,
-                                      mep_moments_place(moments, i));
+                                      mep_moments_buffer(moments, i));
         if (status == MEP_OK) status = mep_moments_set(moments, i);
     }
     mep_safetensors_close(&file);

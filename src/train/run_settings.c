@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/json_keys.h"
 #include "base/memory.h"
+#include "bias/position.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/model_files.h"
@@ -311,9 +312,12 @@ mep_status mep_run_check_settings(const char *run, const mep_train_settings *wan
     if (status == MEP_OK && found.seed != wanted->seed)
         status = mep_fail(MEP_ERROR_ARGUMENT, "%s: was made with the seed %llu, now it is %llu; choose another folder",
                           run, (unsigned long long)found.seed, (unsigned long long)wanted->seed);
-    if (status == MEP_OK && strcmp(found.model.position_encoding, wanted->model.position_encoding) != 0)
+    int same = 0;
+    if (status == MEP_OK)
+        status = mep_position_specs_same(found.model.position_encoding, wanted->model.position_encoding, &same);
+    if (status == MEP_OK && !same)
         status = mep_fail(MEP_ERROR_ARGUMENT,
-                          "%s: was made with the encoding \"%s\", not \"%s\"; write it as it was, or move it away", run,
+                          "%s: was made with the encoding \"%s\", not \"%s\"; give that encoding, or move the run away", run,
                           found.model.position_encoding, wanted->model.position_encoding);
     if (status == MEP_OK && found.device != wanted->device)
         status = mep_fail(

@@ -54,7 +54,8 @@ typedef struct study {
 /* One run and what it needs. */
 typedef struct study_run {
     int64_t corpus, encoding, seed;
-    int is_asked; /* else it is one of an earlier call, of which only an evaluation may be to do */
+    int is_learned; /* its encoding is "learned" */
+    int is_asked;   /* else it is one of an earlier call, of which only an evaluation may be to do */
     char folder[MEP_PATH_SIZE];
     mep_train_settings train;
     mep_eval_settings eval;
@@ -65,10 +66,7 @@ typedef struct study_run {
 /* Operations of the forward pass a token: two a weight, and attention over half of the length on average. */
 static double token_work(const mep_train_settings *s, int64_t length)
 {
-    const mep_model_config *m = &s->model;
-    double hidden = (double)m->hidden_size, layers = (double)m->num_hidden_layers;
-    double weights = layers * hidden * (4 * hidden + 2 * (double)m->intermediate_size) + hidden * (double)m->vocab_size;
-    return 2 * weights + 2 * layers * hidden * (double)length;
+    return (mep_products_work(&s->model, length) + mep_attention_work(&s->model, length)) / (double)length;
 }
 
 static double step_work(const mep_train_settings *s)
@@ -79,9 +77,7 @@ static double step_work(const mep_train_settings *s)
 /* "learned" has no positions beyond the training length. */
 static int can_take(const study_run *r, int64_t length)
 {
-    mep_position_kind kind = MEP_POSITION_NONE;
-    return mep_position_parse(r->train.model.position_encoding, &kind) != MEP_OK || kind != MEP_POSITION_LEARNED ||
-           length <= r->train.length;
+    return !r->is_learned || length <= r->train.length;
 }
 
 static mep_status find_steps(const study_run *r, int64_t *steps)
@@ -194,7 +190,7 @@ static int is_asked_run(const study *s, int64_t encoding, int64_t seed)
 {
     int has_encoding = 0, has_seed = 0;
     for (int64_t i = 0; i < s->asked->encoding_count; i++)
-        has_encoding |= strcmp(s->asked->encodings[i], s->settings->encodings[encoding]) == 0;
+        has_encoding |= strcmp(mep_study_lists_asked(s->all)[i], s->settings->encodings[encoding]) == 0;
     for (int64_t i = 0; i < s->asked->seed_count; i++) has_seed |= s->asked->seeds[i] == s->settings->seeds[seed];
     return has_encoding && has_seed;
 }
@@ -208,12 +204,22 @@ static mep_status find_folder(study *s, study_run *r)
     return mep_study_run_folder(s->held.path, s->settings, r->corpus, r->encoding, r->seed, r->folder);
 }
 
+static mep_status find_learned(study_run *r)
+{
+    mep_position *position = NULL;
+    MEP_TRY(mep_position_create(&position, r->train.model.position_encoding));
+    r->is_learned = mep_position_get_kind(position) == MEP_POSITION_LEARNED;
+    mep_position_destroy(&position);
+    return MEP_OK;
+}
+
 static mep_status plan_run(study *s, int64_t corpus, int64_t seed, int64_t encoding, study_run *r)
 {
     *r = (study_run){.corpus = corpus, .encoding = encoding, .seed = seed};
     r->is_asked = is_asked_run(s, encoding, seed);
     MEP_TRY(find_folder(s, r));
     MEP_TRY(mep_study_run_settings(s->settings, corpus, encoding, seed, &r->train));
+    MEP_TRY(find_learned(r));
     return mep_study_eval_settings(s->settings, corpus, &r->eval);
 }
 

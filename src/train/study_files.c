@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/json_keys.h"
 #include "base/memory.h"
+#include "bias/position.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/model_files.h"
@@ -77,8 +78,8 @@ static mep_status compare_text(const char *file, const json_t *found, const char
                     file, key, text, wanted);
 }
 
-/* Two spellings of one encoding would share a folder, and a place in the table. */
-static mep_status check_spelling(const char *path, const json_t *found, const mep_study_settings *s)
+/* Two encodings must not share a folder. */
+static mep_status check_folders(const char *path, const json_t *found, const mep_study_settings *s)
 {
     const json_t *value = NULL;
     size_t index = 0;
@@ -89,9 +90,13 @@ static mep_status check_spelling(const char *path, const json_t *found, const me
         for (int64_t i = 0; spec != NULL && i < s->encoding_count; i++) {
             mep_study_encoding_name(spec, old);
             mep_study_encoding_name(s->encodings[i], new);
-            if (strcmp(old, new) == 0 && strcmp(spec, s->encodings[i]) != 0)
-                return mep_fail(MEP_ERROR_ARGUMENT, "%s: has the encoding \"%s\", not \"%s\"; write it as it was", path,
-                                spec, s->encodings[i]);
+            if (strcmp(old, new) != 0) continue;
+            int same = 0;
+            MEP_TRY(mep_position_specs_same(spec, s->encodings[i], &same));
+            if (!same)
+                return mep_fail(MEP_ERROR_ARGUMENT,
+                                "%s: the encodings \"%s\" and \"%s\" would share the folder %s; choose another folder",
+                                path, spec, s->encodings[i], new);
         }
     }
     return MEP_OK;
@@ -113,7 +118,7 @@ static mep_status continue_study(const char *path, const char *folder, const jso
         status = mep_run_compare_json(path, json_object_get(found, "training"), json_object_get(wanted, "training"));
     if (status == MEP_OK) status = compare_text(path, found, "init", "", s->train.init);
     if (status == MEP_OK) status = compare_text(path, found, "device", "cpu", mep_device_name(s->train.device));
-    if (status == MEP_OK) status = check_spelling(path, found, s);
+    if (status == MEP_OK) status = check_folders(path, found, s);
     if (status == MEP_OK) status = mep_study_lists_add(found, folder, s, &changed);
     if (status == MEP_OK && changed) status = mep_json_save(path, found);
     json_decref(found);

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "bias/position.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "train/study.h"
@@ -21,6 +22,7 @@ struct mep_study_lists {
     mep_study_settings settings;
     json_t *study; /* study.json */
     const char **encodings;
+    const char **asked; /* the encodings of the call, as the study spells them */
     uint64_t *seeds;
     int64_t *lengths;
 };
@@ -50,9 +52,31 @@ static mep_status add(json_t *study, const char *list, json_t *value, int *chang
     return value == NULL || json_array_append_new(values, value) != 0 ? out_of_memory() : MEP_OK;
 }
 
+/* The study's spelling of an encoding; NULL where it does not have it. */
+static mep_status find_encoding(const json_t *study, const char *spec, const char **spelling)
+{
+    const json_t *value = NULL;
+    size_t index = 0;
+    mep_position *position = NULL;
+    *spelling = NULL;
+    MEP_TRY(mep_position_create(&position, spec));
+    json_array_foreach(json_object_get(study, ENCODINGS), index, value)
+    {
+        mep_position *other = NULL;
+        const char *text = json_string_value(value);
+        if (text == NULL || *spelling != NULL || mep_position_create(&other, text) != MEP_OK) continue;
+        if (mep_position_same(position, other)) *spelling = text;
+        mep_position_destroy(&other);
+    }
+    mep_position_destroy(&position);
+    return MEP_OK;
+}
+
 static mep_status add_encoding(json_t *study, const char *spec, int *changed)
 {
-    return add(study, ENCODINGS, json_string(spec), changed);
+    const char *spelling = NULL;
+    MEP_TRY(find_encoding(study, spec, &spelling));
+    return spelling != NULL ? MEP_OK : add(study, ENCODINGS, json_string(spec), changed);
 }
 
 /* As text, since it has 64 bits. */
@@ -217,6 +241,9 @@ mep_status mep_study_lists_read(mep_study_lists **result, const char *folder, co
     if (status == MEP_OK && lists->study == NULL) lists->study = json_object();
     if (status == MEP_OK) status = mep_study_lists_add(lists->study, folder, asked, &changed);
     if (status == MEP_OK) status = read_lists(lists, &lists->settings);
+    if (status == MEP_OK) status = mep_alloc(&lists->asked, asked->encoding_count, sizeof *lists->asked);
+    for (int64_t i = 0; status == MEP_OK && i < asked->encoding_count; i++)
+        status = find_encoding(lists->study, asked->encodings[i], &lists->asked[i]);
     if (status != MEP_OK) mep_study_lists_free(&lists);
     *result = lists;
     return status;
@@ -227,11 +254,17 @@ const mep_study_settings *mep_study_lists_settings(const mep_study_lists *lists)
     return lists != NULL ? &lists->settings : NULL;
 }
 
+const char *const *mep_study_lists_asked(const mep_study_lists *lists)
+{
+    return lists != NULL ? lists->asked : NULL;
+}
+
 void mep_study_lists_free(mep_study_lists **lists)
 {
     if (lists == NULL || *lists == NULL) return;
     json_decref((*lists)->study);
     mep_free(&(*lists)->encodings);
+    mep_free(&(*lists)->asked);
     mep_free(&(*lists)->seeds);
     mep_free(&(*lists)->lengths);
     mep_free(lists);
@@ -252,7 +285,9 @@ static int64_t find_index(const char *folder, const char *encoding)
         json_array_foreach(json_object_get(study, ENCODINGS), index, value)
         {
             const char *spec = json_string_value(value);
-            if (spec != NULL && strcmp(spec, encoding) == 0) found = (int64_t)index;
+            int same = 0;
+            if (found < 0 && spec != NULL && mep_position_specs_same(spec, encoding, &same) == MEP_OK && same)
+                found = (int64_t)index;
         }
     json_decref(study);
     mep_free(&path);

@@ -27,33 +27,36 @@ static mep_status read_run(const mep_study_settings *s, const char *run, const m
     return status;
 }
 
-/* All lengths of the study, those of earlier calls too, are evaluated on the same tokens. */
-static mep_status find_eval_settings(const char *folder, const mep_study_settings *s, int64_t corpus,
-                                     mep_eval_settings *eval)
+/* The results of one corpus, of the encodings as the study spells them. All lengths of the study, those of earlier
+ * calls too, are evaluated on the same tokens. */
+static mep_status read_corpus(const char *folder, const mep_study_lists *all, const mep_study_settings *s,
+                              int64_t corpus, mep_eval_result *results)
 {
-    mep_study_lists *all;
-    MEP_TRY(mep_study_lists_read(&all, folder, s));
-    mep_status status = mep_study_eval_settings(mep_study_lists_settings(all), corpus, eval);
-    mep_study_lists_free(&all);
-    return status;
+    mep_eval_settings eval;
+    mep_study_settings spelled = *s;
+    spelled.encodings = mep_study_lists_asked(all);
+    MEP_TRY(mep_study_eval_settings(mep_study_lists_settings(all), corpus, &eval));
+    for (int64_t encoding = 0; encoding < s->encoding_count; encoding++)
+        for (int64_t seed = 0; seed < s->seed_count; seed++) {
+            char run[MEP_PATH_SIZE];
+            MEP_TRY(mep_study_run_folder(folder, &spelled, corpus, encoding, seed, run));
+            MEP_TRY(read_run(s, run, &eval, results + mep_study_index(s, corpus, encoding, seed, 0)));
+        }
+    return MEP_OK;
 }
 
 mep_status mep_study_results(const char *folder, const mep_study_settings *s, mep_eval_result *results)
 {
+    mep_study_lists *all = NULL;
     MEP_REQUIRE_AS("folder, settings, results", folder, s, results);
     MEP_REQUIRE_AS("settings->corpora, settings->encodings, settings->seeds, settings->lengths", s->corpora,
                    s->encodings, s->seeds, s->lengths);
-    for (int64_t corpus = 0; corpus < s->corpus_count; corpus++) {
-        mep_eval_settings eval;
-        MEP_TRY(find_eval_settings(folder, s, corpus, &eval));
-        for (int64_t encoding = 0; encoding < s->encoding_count; encoding++)
-            for (int64_t seed = 0; seed < s->seed_count; seed++) {
-                char run[MEP_PATH_SIZE];
-                MEP_TRY(mep_study_run_folder(folder, s, corpus, encoding, seed, run));
-                MEP_TRY(read_run(s, run, &eval, results + mep_study_index(s, corpus, encoding, seed, 0)));
-            }
-    }
-    return MEP_OK;
+    MEP_TRY(mep_study_lists_read(&all, folder, s));
+    mep_status status = MEP_OK;
+    for (int64_t corpus = 0; corpus < s->corpus_count && status == MEP_OK; corpus++)
+        status = read_corpus(folder, all, s, corpus, results);
+    mep_study_lists_free(&all);
+    return status;
 }
 
 static mep_study_cell summarize_cell(const mep_study_settings *s, const mep_eval_result *results, int64_t corpus,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "bias/position.h"
 #include "model/model.h"
 #include "train/data_order.h"
 #include "train/run_data.h"
@@ -152,7 +153,7 @@ static mep_status check_lists(const mep_study_settings *s)
 static mep_status check_different(const mep_study_settings *s, int64_t i, int64_t j)
 {
     int same = 0;
-    MEP_TRY(mep_position_same(s->encodings[i], s->encodings[j], &same));
+    MEP_TRY(mep_position_specs_same(s->encodings[i], s->encodings[j], &same));
     if (!same) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT, "the encodings \"%s\" and \"%s\" are the same; leave one out", s->encodings[i],
                     s->encodings[j]);

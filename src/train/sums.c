@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every process has lies in a row of the same width, so that one gathering brings all.
+ * The numbers of each process form a row of the same width, so that one gather exchanges all of them.
  */
 #include "train/sums.h"
 
@@ -13,11 +13,11 @@
 struct mep_sums {
     const mep_shards *shards;
     int64_t sequences, width;
-    double *numbers; /* [processes, width]: of the sequences, then of the chunks; the rest of a row is not used */
-    int64_t *next;   /* [processes] in each row, while they are added */
+    double *numbers; /* [processes, width]: one per sequence, then one per chunk; the rest of a row is not used */
+    int64_t *next;   /* [processes] the next number of each row while they are added */
 };
 
-/* Chunks of a process. */
+/* The number of chunks of a process. */
 static int64_t chunks_of(const mep_shards *s, int64_t rank)
 {
     int64_t chunks = 0;
@@ -29,15 +29,18 @@ mep_status mep_sums_create(mep_sums **sums, const mep_shards *shards, int64_t se
 {
     mep_sums *s;
     int64_t values = 0;
+    mep_status status;
     *sums = NULL;
-    MEP_TRY(mep_alloc(&s, 1, sizeof *s));
+    MEP_TRY(MEP_ALLOC(&s, 1));
     *s = (mep_sums){.shards = shards, .sequences = sequences};
     s->width = sequences + chunks_of(shards, 0); /* process 0 has the most */
-    mep_status status = mep_multiply(shards->group->size, s->width, 1, &values);
-    if (status == MEP_OK) status = mep_alloc(&s->numbers, values, sizeof *s->numbers);
-    if (status == MEP_OK) status = mep_alloc(&s->next, shards->group->size, sizeof *s->next);
-    if (status != MEP_OK) mep_sums_destroy(&s);
+    MEP_TRY_OR(status, mep_multiply(shards->group->size, s->width, 1, &values), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&s->numbers, values), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&s->next, shards->group->size), failed);
     *sums = s;
+    return MEP_OK;
+failed:
+    mep_sums_destroy(&s);
     return status;
 }
 
@@ -49,7 +52,7 @@ void mep_sums_destroy(mep_sums **sums)
     mep_free(sums);
 }
 
-/* This process's row. */
+/* Fill this process's row. */
 static void fill(const mep_sums *s, int64_t length, const float *losses, const double *squares, double *row)
 {
     int64_t chunks = chunks_of(s->shards, s->shards->group->rank);
@@ -60,16 +63,17 @@ static void fill(const mep_sums *s, int64_t length, const float *losses, const d
     memcpy(row + s->sequences, squares, (size_t)chunks * sizeof *row);
 }
 
-/* In the order of the chunks: a piece is divided in the order of the processes. */
+/* Add in the order of the chunks: the shards of a bucket are in the order of the processes. */
 static double add_squares(const mep_sums *s)
 {
     const mep_shards *shards = s->shards;
     int64_t processes = shards->group->size;
     double sum = 0;
     for (int64_t r = 0; r < processes; r++) s->next[r] = r * s->width + s->sequences;
-    for (int64_t piece = 0; piece < shards->count; piece++)
+    for (int64_t bucket = 0; bucket < shards->count; bucket++)
         for (int64_t r = 0; r < processes; r++)
-            for (int64_t n = mep_chunks(mep_shard(shards, piece, r).count); n > 0; n--) sum += s->numbers[s->next[r]++];
+            for (int64_t n = mep_chunks(mep_shard(shards, bucket, r).count); n > 0; n--)
+                sum += s->numbers[s->next[r]++];
     return sum;
 }
 

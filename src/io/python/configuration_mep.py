@@ -13,11 +13,13 @@ class MepConfig(PreTrainedConfig):
     def __init__(self, vocab_size=50304, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
                  intermediate_size=None, max_position_embeddings=2048, layer_norm_eps=1e-5, rotary_emb_base=10000.0,
                  rotary_pct=0.25, use_parallel_residual=False, hidden_act="gelu", tie_word_embeddings=False,
-                 embedding_layer_norm=False, no_bias=False, position_encoding="mep", use_cache=True, **rest):
+                 embedding_layer_norm=False, no_bias=False, position_encoding="mep", use_cache=True, head_dim=None,
+                 **rest):
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
+        self.head_dim = head_dim or hidden_size // num_attention_heads
         self.intermediate_size = intermediate_size or 4 * hidden_size
         self.max_position_embeddings = max_position_embeddings
         self.layer_norm_eps = layer_norm_eps

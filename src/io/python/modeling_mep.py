@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""A GPT whose attention carries a distance bias (MEP, arXiv:2403.17698; ALiBi, KERPLE, T5 and their mixtures) or another
-position encoding, in plain PyTorch, for models that libmep's `mep export` wrote. For reading and for checking: it makes
-the whole matrix of scores, and keeps every key.
+"""A GPT whose attention has a distance bias (MEP, arXiv:2403.17698; ALiBi, KERPLE, T5 and their mixtures) or another
+position encoding, in plain PyTorch, for models that libmep's `mep export` wrote. It is written for reading and for
+checking: it computes the complete matrix of scores, and its cache keeps every key.
 
     model = transformers.AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True)
 """
+import collections
 import math
 
 import torch
@@ -15,15 +16,16 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration_mep import MepConfig
 
-NAMED = {"mep": "exp + exp:c=0.5 + gauss", "mep_param": "exp + gauss + t5 + kerple_log", "alibi": "exp",
-         "exp_half": "exp:c=0.5"}
-OPTIONS = {"exp": {"c": 1.0, "bias_max": 8.0}, "gauss": {"c": 1.0, "bias_max": 8.0},
-           "tanh": {"c": 0.5, "bias_max": 8.0}, "t5": {"buckets": 32, "max": 128}, "kerple_log": {}, "kerple_power": {},
-           "sandwich": {}}
-PARAMETERS = {"kerple_log": ("p", "a"), "kerple_power": ("a", "p"), "t5": ("table",)}
-RANGES = {"kerple_log": {"p": (0.01, None), "a": (0.01, None)}, "kerple_power": {"a": (0.01, None), "p": (0.01, 2.0)}}
-# The field of an output that has the cache: "cache" since transformers 5.2x, "past_key_values" before.
+# The name of the output field that has the cache: "cache" since transformers 5.2x, "past_key_values" before.
 CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
+
+
+Parameter = collections.namedtuple("Parameter", "shape low high learn initial")  # of a kernel
+Row = collections.namedtuple("Row", "function options parameters")  # a kernel: its function, its defaults, its Parameters
+
+# ---- Kernels of the distance: `mep export` writes them here, from the library's own list ----
+KERNELS, NAMED, OTHERS = {}, {}, ()
+# ---- End of the kernels ----
 
 
 def parse(spec):
@@ -33,59 +35,50 @@ def parse(spec):
     for term in NAMED.get(mixture, mixture).split(" + "):
         weight, star, rest = term.rpartition("*")
         name, _, options = rest.partition(":")
-        if name not in OPTIONS:
-            raise ValueError(f"position_encoding {spec!r}: unknown kernel {name!r}; kernels: {', '.join(OPTIONS)}")
-        values = dict(OPTIONS[name])
+        if name not in KERNELS:
+            raise ValueError(f"position_encoding {spec!r}: unknown kernel {name!r}; kernels: {', '.join(KERNELS)}")
+        values = dict(KERNELS[name].options)
         values.update((key, float(value)) for key, value in (o.split("=") for o in options.split(",") if o))
         terms.append((float(weight) if star else 1.0, name, values))
     return terms, learn.split(",")
 
 
-def alibi_slopes(heads, bias_max):
-    def power_of_two(n):
-        return [2 ** (-bias_max * (i + 1) / n) for i in range(n)]
-    closest = 2 ** int(math.log2(heads))
-    return power_of_two(closest) + power_of_two(2 * closest)[::2][:heads - closest]
-
-
 class Kernel(nn.Module):
-    """log K_h(d) of one term of the mixture."""
+    """log K_h(d) of one term of the mixture, by its row of KERNELS."""
 
-    def __init__(self, name, options, heads, head_dim, learn_slopes):
+    def __init__(self, name, options, heads, head_dim, learn):
         super().__init__()
-        self.name, self.options, self.heads, self.head_dim = name, options, heads, head_dim
-        for parameter in PARAMETERS.get(name, ("log_c",) if "c" in options and learn_slopes else ()):
-            shape = (int(options["buckets"]), heads) if parameter == "table" else (heads,)
-            start = 1.0 if parameter in RANGES.get(name, ()) else 0.0
-            self.register_parameter(parameter, nn.Parameter(torch.full(shape, start)))
+        self.row, self.options, self.heads, self.head_dim = KERNELS[name], options, heads, head_dim
+        sizes = {"heads": heads, **options}
+        for key, parameter in self.row.parameters.items():
+            if parameter.learn is None or parameter.learn in learn:
+                shape = tuple(int(sizes.get(size, size)) for size in parameter.shape)
+                self.register_parameter(key, nn.Parameter(parameter.initial(self, shape).float()))
 
     def forward(self, d):
         """d [length], float64 -> [heads, length]"""
-        def parameter(name):
-            low, high = RANGES.get(self.name, {}).get(name, (None, None))
-            value = getattr(self, name).double()
-            return value if low is None else value.clamp(low, high)
-        if "c" in self.options:
-            c = parameter("log_c").exp() if hasattr(self, "log_c") else self.options["c"]
-            slopes = torch.tensor(alibi_slopes(self.heads, self.options["bias_max"]), dtype=d.dtype, device=d.device)
-            rate = (c * slopes)[:, None]
-            if self.name == "exp":
-                return -rate * d
-            return -rate * d * d if self.name == "gauss" else torch.log(1e-6 + 1 + torch.tanh(-rate * d))
-        if self.name == "kerple_log":
-            return -parameter("p")[:, None] * torch.log1p(parameter("a")[:, None] * d)
-        if self.name == "kerple_power":
-            return -parameter("a")[:, None] * d ** parameter("p")[:, None]
-        if self.name == "t5":
-            return math.sqrt(self.head_dim) * parameter("table")[self.bucket(d)].T
-        waves = 10000 ** (torch.arange(1, 65, dtype=d.dtype, device=d.device) / 64)  # sandwich
-        head = torch.arange(1, self.heads + 1, dtype=d.dtype, device=d.device)
-        return (torch.cos(d[:, None] / waves).sum(1) - 64) / (8 * head / self.heads)[:, None]
+        return self.row.function(self, d)
 
-    def bucket(self, d):
-        buckets, exact = int(self.options["buckets"]), int(self.options["buckets"]) // 2
-        wide = torch.log(d.clamp(min=exact) / exact) / math.log(self.options["max"] / exact) * (buckets - exact)
-        return torch.where(d < exact, d, (exact + (wide + 1e-12 * buckets).floor()).clamp(max=buckets - 1)).long()
+    def parameter(self, name):
+        """A learned parameter in its range, as float64."""
+        return getattr(self, name).double().clamp(self.row.parameters[name].low, self.row.parameters[name].high)
+
+    def column(self, name):
+        """A parameter of each head as [heads, 1]."""
+        return self.parameter(name)[:, None]
+
+    def slopes(self, bias_max=8.0, device=None):
+        """ALiBi's slopes [heads]."""
+        def power_of_two(n):
+            return [2 ** (-bias_max * (i + 1) / n) for i in range(n)]
+        closest = 2 ** int(math.log2(self.heads))
+        return torch.tensor(power_of_two(closest) + power_of_two(2 * closest)[::2][:self.heads - closest],
+                            dtype=torch.float64, device=device)
+
+    def rate(self, device):
+        """c times the slope, [heads, 1], of the kernels that have both."""
+        c = self.parameter("log_c").exp() if hasattr(self, "log_c") else self.options["c"]
+        return (c * self.slopes(self.options["bias_max"], device))[:, None]
 
 
 class PositionBias(nn.Module):
@@ -99,10 +92,10 @@ class PositionBias(nn.Module):
         for _, name, options in terms:
             seen[name] = seen.get(name, 0) + 1
             self.names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-            self.add_module(self.names[-1], Kernel(name, options, heads, config.hidden_size // heads, "slopes" in learn))
+            self.add_module(self.names[-1], Kernel(name, options, heads, config.head_dim, learn))
         self.log_weights = [math.log(weight / sum(t[0] for t in terms)) for weight, _, _ in terms]
         if "weights" in learn:
-            self.weights = nn.Parameter(torch.zeros(len(terms), heads))
+            self.weights = nn.Parameter(torch.tensor(self.log_weights)[:, None].repeat(1, heads))
 
     def forward(self, length, device):
         d = torch.arange(length, dtype=torch.float64, device=device)
@@ -118,26 +111,27 @@ class Attention(nn.Module):
     def __init__(self, config, layer):
         super().__init__()
         self.layer, self.heads = layer, config.num_attention_heads
-        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=not config.no_bias)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=not config.no_bias)
+        width = self.heads * config.head_dim
+        self.query_key_value = nn.Linear(config.hidden_size, 3 * width, bias=not config.no_bias)
+        self.dense = nn.Linear(width, config.hidden_size, bias=not config.no_bias)
 
     def forward(self, x, bias, angles, cache):
         """(output, weights [batch, heads, queries, keys])"""
-        batch, length, hidden = x.shape
+        batch, length, _ = x.shape
         q, k, v = self.query_key_value(x).view(batch, length, self.heads, 3, -1).permute(3, 0, 2, 1, 4)
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
         if cache is not None:
             keys = bias.shape[-1]
-            places = torch.arange(keys - length, keys, device=x.device)  # for the static cache of transformers 4
-            k, v = (part[:, :, :keys] for part in cache.update(k, v, self.layer, {"cache_position": places}))
+            positions = torch.arange(keys - length, keys, device=x.device)  # the static cache of transformers 4 needs them
+            k, v = (x[:, :, :keys] for x in cache.update(k, v, self.layer, {"cache_position": positions}))
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + bias.to(q.dtype)
         weights = scores.float().softmax(-1).to(v.dtype)
-        return self.dense((weights @ v).transpose(1, 2).reshape(batch, length, hidden)), weights
+        return self.dense((weights @ v).transpose(1, 2).reshape(batch, length, -1)), weights
 
 
 def rotate(x, angles):
-    """The first channels in pairs (i, i + half)."""
+    """Rotate the first channels in pairs (i, i + half)."""
     half = angles.shape[-1]
     a, b, rest = x[..., :half], x[..., half:2 * half], x[..., 2 * half:]
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
@@ -187,7 +181,7 @@ class MepModel(nn.Module):
         self.final_layer_norm = layer_norm(config)
 
     def forward(self, x, bias, angles, cache, want_states, want_attentions):
-        """(output, the layers' inputs and the output, the layers' attention weights); None for what is not wanted."""
+        """(output, the inputs of the layers and the output, the attention weights of the layers); None where not wanted."""
         states, attentions = [], []
         for layer in self.layers:
             states += [x] if want_states else []
@@ -199,7 +193,7 @@ class MepModel(nn.Module):
 
 def visible_positions(mask, batch, length, device):
     """Positions [batch or 1, length] of all keys. Tokens that the mask hides are not counted: a padded sequence has the
-    positions that it has alone."""
+    same positions as without padding."""
     if mask is None:
         return torch.arange(length, device=device)[None]
     if mask.shape != (batch, length):
@@ -209,7 +203,7 @@ def visible_positions(mask, batch, length, device):
 
 
 def check_position_ids(position_ids, positions, visible, absolute):
-    """Raise an error for position_ids that the model would not follow; those of hidden tokens are not used."""
+    """Raise an error for position_ids that the model cannot use. The position_ids of hidden tokens are ignored."""
     if position_ids.shape not in (visible.shape, (1, visible.shape[1])):
         raise ValueError(f"position_ids have the shape {list(position_ids.shape)}, expected {list(visible.shape)}")
     if (visible & (position_ids < (position_ids * visible).cummax(-1).values.clamp(min=0))).any():
@@ -233,7 +227,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         self.gpt_neox = MepModel(config)
         if not config.tie_word_embeddings:
             self.embed_out = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        if config.position_encoding not in ("rotary", "sinusoidal", "learned", "nope"):
+        if config.position_encoding not in OTHERS:
             self.position_bias = PositionBias(config)
         self.post_init()
 
@@ -251,16 +245,16 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
 
     @staticmethod
     def create_masks_for_generate(attention_mask=None, **rest):
-        """generate would make masks of four dimensions for a static cache; forward makes its own."""
+        """generate would make masks of four dimensions for a static cache; forward makes its own masks."""
         return attention_mask
 
     def embed(self, x, positions):
-        """What the layers begin with, from the embeddings of the tokens."""
+        """The input of the first layer, from the embeddings of the tokens."""
         config = self.config
         if config.position_encoding == "learned":
             if positions.numel() and positions.max() >= config.max_position_embeddings:
                 raise ValueError(f"the learned encoding has {config.max_position_embeddings} positions, and position "
-                                 f"{int(positions.max())} is asked for")
+                                 f"{int(positions.max())} was requested")
             x = x + self.gpt_neox.embed_positions(positions)
         if config.position_encoding == "sinusoidal":
             half = torch.arange(config.hidden_size // 2, dtype=torch.float64, device=x.device)
@@ -273,13 +267,13 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         config = self.config
         if config.position_encoding != "rotary":
             return None
-        dims = int(config.hidden_size // config.num_attention_heads * config.rotary_pct)
+        dims = int(config.head_dim * config.rotary_pct)
         exponents = torch.arange(0, dims, 2, dtype=torch.float64, device=positions.device) / dims
         return positions[:, None, :, None] * config.rotary_emb_base ** -exponents
 
     def bias(self, positions, queries, mask):
-        """[batch or 1, heads or 1, queries, keys]: the distance bias, -inf where a query may not look. `positions` are
-        those of all keys, of which the queries are the last."""
+        """[batch or 1, heads or 1, queries, keys]: the distance bias, -inf where a query must not see a key. `positions`
+        are those of all keys; the queries are the last of them."""
         length = positions.shape[1]
         index = torch.arange(length, device=positions.device)
         steps = index[length - queries:, None] - index
@@ -289,12 +283,12 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
             bias = self.position_bias(length, positions.device)[:, distance.clamp(min=0)].transpose(0, 1)
         bias = bias.masked_fill(steps < 0, -math.inf)
         if mask is not None:
-            hidden = (mask[:, None, None, :] == 0) & (steps > 0)  # a hidden token still sees itself: no row is empty
+            hidden = (mask[:, None, None, :] == 0) & (steps > 0)  # a hidden token still sees itself, so no row is empty
             bias = bias.masked_fill(hidden, -math.inf)
         return bias
 
     def positions(self, attention_mask, position_ids, batch, queries, length, device):
-        """(positions of all keys, of the queries), each [batch or 1, ...]."""
+        """(positions of all keys, positions of the queries), each [batch or 1, ...]."""
         keys = visible_positions(attention_mask, batch, length, device)
         own = keys[:, length - queries:]
         if position_ids is None:
@@ -306,7 +300,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         return keys, position_ids * visible
 
     def loss(self, logits, labels, logits_to_keep, num_items_in_batch):
-        """The mean over the labels, or their sum / num_items_in_batch, which Trainer gives when it accumulates."""
+        """The mean over the labels, or their sum / num_items_in_batch, which Trainer passes when it accumulates."""
         if labels is None:
             return None
         if isinstance(logits_to_keep, torch.Tensor) or logits_to_keep != 0:
@@ -319,7 +313,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
     def forward(self, input_ids=None, attention_mask=None, position_ids=None, inputs_embeds=None, cache=None,
                 labels=None, use_cache=None, logits_to_keep=0, past_key_values=None, output_attentions=None,
                 output_hidden_states=None, return_dict=None, num_items_in_batch=None, token_type_ids=None, **unknown):
-        """What transformers' causal models take. `past_key_values` is the earlier name of `cache`."""
+        """The arguments of transformers' causal models. `past_key_values` is the earlier name of `cache`."""
         refuse(unknown, token_type_ids)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds")
@@ -338,11 +332,11 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         return output if self.flag("return_dict", return_dict) else output.to_tuple()
 
     def flag(self, name, given):
-        """A flag, or the configuration's where it is not given."""
+        """A flag, or that of the configuration where it is None."""
         return getattr(self.config, name) if given is None else given
 
     def find_cache(self, cache, past_key_values, use_cache):
-        """The cache that is given, or a new one where one is wanted; training needs none unless it is asked for."""
+        """The given cache, or a new one where one is needed. Training has none unless use_cache requests it."""
         if cache is not None and past_key_values is not None:
             raise ValueError("cache and past_key_values are the same argument: give one")
         cache = past_key_values if cache is None else cache
@@ -355,7 +349,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
 
 
 def kept(logits_to_keep):
-    """The tokens whose logits are wanted, as an index: the last few, all (0), or those of a tensor."""
+    """The tokens whose logits are requested, as an index: the last few, all (0), or those of a tensor."""
     if not isinstance(logits_to_keep, torch.Tensor):
         return slice(-logits_to_keep if logits_to_keep else 0, None)
     if logits_to_keep.dim() != 1:
@@ -364,7 +358,7 @@ def kept(logits_to_keep):
 
 
 def refuse(unknown, token_type_ids):
-    """Raise an error for a keyword that has no effect here; None is accepted."""
+    """Raise an error for a keyword argument that this model does not support; None is accepted."""
     names = [name for name, value in unknown.items() if value is not None and name != "cache_position"]
     if names:
         raise TypeError(f"MepForCausalLM.forward() has no {' and no '.join(names)}")

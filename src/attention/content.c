@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Gates, profiles and mixture weights of a tile and a block.
+ *
+ * A gate is a sum over up to millions of tokens of which only differences count. It is float64, and a difference is
+ * taken in float64 from the gate at the beginning of the tile before it is rounded to float32. Where a weight is not 0,
+ * the difference is below some 100, so its error is below 1e-5 at any position.
+ */
+#include "attention/content.h"
+
+#include <math.h>
+
+static double gate_at(const mep_content *c, int64_t key)
+{
+    return c->gate[key / BLOCK_KEYS % c->capacity * BLOCK_KEYS + key % BLOCK_KEYS];
+}
+
+/* An upper bound of sum_m c_m P_m(d) over d. */
+static float profile_bound(const float *coefficients, const mep_head_terms *terms)
+{
+    float bound = 0;
+    for (int64_t m = 0; m < terms->rank; m++) bound += fabsf(coefficients[m]) * terms->largest[m];
+    return bound;
+}
+
+/* The factor at a distance is at least the weight of the kernel that is largest there. */
+static float mixture_bound(const float *weights, const mep_head_terms *terms)
+{
+    float lowest = 1;
+    for (int64_t m = 0; m < terms->kernels; m++) lowest = fminf(lowest, weights[m]);
+    return -logf(lowest);
+}
+
+void mep_content_begin(const mep_content *c, const mep_head_terms *terms, const mep_tile *rows, mep_content_tile *tile)
+{
+    *tile = (mep_content_tile){.base = 0};
+    if (c->gate != NULL) tile->base = gate_at(c, rows->position / TILE_ROWS * TILE_ROWS);
+    for (int64_t r = 0; r < rows->rows; r++) {
+        if (c->gate != NULL) tile->gate[r] = (float)(gate_at(c, rows->position + r) - tile->base);
+        if (c->profiles != NULL)
+            tile->profile[r] = profile_bound(c->profiles + (rows->first + r) * c->profile_row, terms);
+        if (c->mixture != NULL && c->approximate)
+            tile->mixture[r] = mixture_bound(c->mixture + (rows->first + r) * c->mixture_row, terms);
+    }
+}
+
+mep_score_rows mep_content_block(const mep_attention_kernels *kernels, const mep_content *c,
+                                 const mep_head_terms *terms, const mep_content_tile *tile, const mep_tile *rows,
+                                 int64_t block, mep_content_buffers *b)
+{
+    int64_t key = block * BLOCK_KEYS, at = key - rows->position, distance = -at - (BLOCK_KEYS - 1);
+    mep_score_rows x = {.bias = terms->bias + at};
+    if (c->gate != NULL) {
+        for (int64_t n = 0; n < BLOCK_KEYS; n++)
+            b->gate_keys[n] = key + n < c->keys ? (float)(gate_at(c, key + n) - tile->base) : 0;
+        x.gate_queries = tile->gate;
+        x.gate_keys = b->gate_keys;
+    }
+    if (c->profiles != NULL && distance < terms->extent) {
+        kernels->toeplitz(rows->rows, terms->rank, c->profiles + rows->first * c->profile_row, c->profile_row,
+                          terms->bank + at, terms->bank_row, b->add);
+        x.add = b->add;
+    }
+    if (c->mixture != NULL) {
+        kernels->toeplitz(rows->rows, terms->kernels, c->mixture + rows->first * c->mixture_row, c->mixture_row,
+                          terms->ratios + at, terms->ratio_row, b->factor);
+        x.factor = b->factor;
+    }
+    return x;
+}
+
+void mep_content_softmax(int64_t count, const float *a, float *weights)
+{
+    float highest = -INFINITY, sum = 0;
+    for (int64_t m = 0; m < count; m++) highest = fmaxf(highest, a[m]);
+    for (int64_t m = 0; m < count; m++) sum += weights[m] = expf(a[m] - highest);
+    for (int64_t m = 0; m < count; m++) weights[m] /= sum;
+}

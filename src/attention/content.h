@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Score terms that depend on the content: a gate per token, profiles and mixture weights per query. This file turns
+ * what a call gives for one head into the operands of the kernels, tile by tile and block by block, and bounds it for
+ * the skip test of terms.h. The drivers (forward.c, backward.c, decode.c) call it only where a call has such terms.
+ */
+#ifndef MEP_ATTENTION_CONTENT_H
+#define MEP_ATTENTION_CONTENT_H
+
+#include "attention/kernels.h"
+#include "attention/terms.h"
+
+/* What a call gives for one head. All pointers NULL: nothing. */
+typedef struct mep_content {
+    const double *gate;        /* key r of block b: gate[b % capacity * BLOCK_KEYS + r] */
+    int64_t capacity;          /* blocks; INT64_MAX where the keys are not in a ring */
+    int64_t keys;              /* keys that there are, counted from position 0 */
+    const double *gate_low;    /* [block % capacity]: smallest gate of a block; NULL: nothing is skipped */
+    const double *gate_lowest; /* [block]: smallest gate up to it; NULL: not known */
+    const float *profiles;     /* [queries][rank], rows profile_row apart */
+    const float *mixture;      /* [queries][kernels]: weights, which sum to 1 */
+    int64_t profile_row, mixture_row;
+    int approximate; /* the skip test is for a tolerance: the largest score must be below the log-sum-exp */
+} mep_content;
+
+static inline int mep_content_is_present(const mep_content *c)
+{
+    return c->gate != NULL || c->profiles != NULL || c->mixture != NULL;
+}
+
+/* The queries of a tile in a call: `rows` from absolute `position`, `first` counted from the call's first query. */
+typedef struct mep_tile {
+    int64_t position, first, rows;
+} mep_tile;
+
+/* What a tile's rows bring to every block. */
+typedef struct mep_content_tile {
+    double base;              /* gate at the first position of the tile on the grid; differences are taken from it */
+    float gate[TILE_ROWS];    /* gate of the row minus base */
+    float profile[TILE_ROWS]; /* upper bound of the row's profiles at any distance */
+    float mixture[TILE_ROWS]; /* where `approximate`: upper bound of -log of the factor at any distance */
+} mep_content_tile;
+
+void mep_content_begin(const mep_content *c, const mep_head_terms *terms, const mep_tile *rows, mep_content_tile *tile);
+
+/* One thread's memory for a block: [TILE_ROWS, BLOCK_KEYS] each but gate_keys. */
+typedef struct mep_content_buffers {
+    float *add, *factor;
+    float gate_keys[BLOCK_KEYS];
+} mep_content_buffers;
+
+/* The operands for the rows of a tile against a block. They are good until the next call with these buffers. */
+mep_score_rows mep_content_block(const mep_attention_kernels *kernels, const mep_content *c,
+                                 const mep_head_terms *terms, const mep_content_tile *tile, const mep_tile *rows,
+                                 int64_t block, mep_content_buffers *buffers);
+
+/* Upper bounds for the skip test, of the terms of row r, and of those of all rows, at a block or, with `all` set, at it
+ * and all blocks farther away. `distance` is that of the block's last key from the tile's first row. */
+static inline float mep_content_row_bound(const mep_content_tile *tile, const mep_head_terms *terms, int64_t r,
+                                          int64_t distance)
+{
+    return tile->gate[r] + tile->mixture[r] + (distance < terms->extent ? tile->profile[r] : 0);
+}
+
+static inline float mep_content_block_bound(const mep_content *c, const mep_content_tile *tile, int64_t block, int all)
+{
+    if (c->gate == NULL) return 0;
+    return (float)(tile->base - (all ? c->gate_lowest[block] : c->gate_low[block % c->capacity]));
+}
+
+/* weights[m] = softmax of a[0 .. count). */
+void mep_content_softmax(int64_t count, const float *a, float *weights);
+
+#endif

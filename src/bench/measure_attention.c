@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The attention benchmark. For one dtype, CPU level and length the tasks run in turn: the forward pass of every
+ * encoding, the backward pass of every encoding, and the ceiling. They use the same inputs; each encoding has its own
+ * plan.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/device.h"
+#include "base/error.h"
+#include "base/integer.h"
+#include "base/memory.h"
+#include "bench/bench.h"
+#include "bench/conditions.h"
+#include "bench/operands.h"
+#include "mep/attention.h"
+
+/* q, k, v, out, and for the backward pass dout, dq, dk, dv; large enough for the longest length. */
+enum { Q, K, V, OUT, DOUT, DQ, DK, DV, TENSORS };
+
+typedef struct group {
+    const mep_bench_attention_settings *settings;
+    mep_bench_common *common;
+    mep_device device;
+    mep_dtype dtype;
+    mep_cpu_level level;
+    int64_t length, batch;
+    void *data[TENSORS];
+    void *lse;
+    mep_bench_ceiling ceiling;
+} group;
+
+/* An encoding with or without skipping. */
+typedef struct variant {
+    group *g;
+    const char *encoding;
+    int exact;
+    mep_attention *plan;
+    void *dbias;      /* gradient of the bias table; NULL if nothing is learned */
+    double memory[2]; /* after the forward and after the backward pass */
+    double computed;
+} variant;
+
+static int is_none(const char *encoding)
+{
+    return strcmp(encoding, "none") == 0;
+}
+
+static mep_tensor_view view(const group *g, int which)
+{
+    int64_t head = g->length * g->settings->head_dim;
+    return (mep_tensor_view){.data = g->data[which],
+                             .batch_stride = g->settings->heads * head,
+                             .head_stride = head,
+                             .token_stride = g->settings->head_dim};
+}
+
+static mep_attention_call call_of(const group *g)
+{
+    return (mep_attention_call){.batch = g->batch,
+                                .queries = g->length,
+                                .keys = g->length,
+                                .q = view(g, Q),
+                                .k = view(g, K),
+                                .v = view(g, V),
+                                .out = view(g, OUT),
+                                .lse = g->lse};
+}
+
+static mep_status forward(void *context)
+{
+    const variant *v = context;
+    const mep_attention_call call = call_of(v->g);
+    return mep_attention_forward(v->plan, &call);
+}
+
+static mep_status backward(void *context)
+{
+    const variant *v = context;
+    const group *g = v->g;
+    const mep_attention_call call = call_of(g);
+    const mep_attention_gradient gradient = {
+        .dout = view(g, DOUT), .dq = view(g, DQ), .dk = view(g, DK), .dv = view(g, DV), .dtable = v->dbias};
+    return mep_attention_backward(v->plan, &call, &gradient);
+}
+
+/* ---- One encoding ---- */
+
+/* Compute the bias table (NULL for "none"), and allocate its gradient if something is learned. */
+static mep_status make_bias(variant *v, float **table)
+{
+    const mep_bench_attention_settings *s = v->g->settings;
+    mep_bias *bias = NULL;
+    int64_t size = 0;
+    if (is_none(v->encoding)) return MEP_OK;
+    MEP_TRY(mep_multiply(s->heads, v->g->length, 1, &size));
+    MEP_TRY(mep_bias_create(&bias, v->encoding, s->heads, s->head_dim));
+    mep_status status;
+    MEP_TRY_OR(status, MEP_ALLOC(table, size), end);
+    MEP_TRY_OR(status, mep_bias_table(bias, v->g->length, *table), end);
+    if (!s->forward_only && mep_bias_param_count(bias) > 0)
+        status = mep_device_array(v->g->device, &v->dbias, size, sizeof(double));
+end:
+    mep_bias_destroy(&bias);
+    return status;
+}
+
+/* Create the plan and make the first run of each pass, and measure their memory. */
+static mep_status first_runs(variant *v, const float *table, mep_bench_task *pass[2])
+{
+    const mep_bench_attention_settings *s = v->g->settings;
+    mep_attention_settings a;
+    mep_attention_defaults(&a);
+    a.heads = s->heads;
+    a.head_dim = s->head_dim;
+    a.max_length = v->g->length;
+    a.dtype = v->g->dtype;
+    a.device = v->g->device;
+    a.skip_far = v->exact;
+    a.tolerance = v->exact ? s->tolerance : 0;
+    double begin = mep_bench_memory_begin();
+    MEP_TRY(mep_attention_create(&v->plan, &a));
+    const mep_attention_terms terms = {.table = table, .table_length = v->g->length};
+    MEP_TRY(mep_attention_set_terms(v->plan, &terms));
+    for (int i = 0; i < 2 - s->forward_only; i++) {
+        MEP_TRY(mep_bench_first(pass[i], &v->g->common->control));
+        v->memory[i] = mep_device_is_host(v->g->device) ? mep_bench_memory_growth(begin) : (double)NAN;
+        v->computed = mep_attention_computed_fraction(v->plan);
+    }
+    return MEP_OK;
+}
+
+static mep_status open_variant(variant *v, mep_bench_task *pass[2])
+{
+    const mep_bench_attention_settings *s = v->g->settings;
+    double length = (double)v->g->length;
+    double work = 2 * length * length * (double)(s->head_dim * s->heads * v->g->batch);
+    for (int i = 0; i < 2 - s->forward_only; i++) {
+        *pass[i] = (mep_bench_task){.run = i == 0 ? forward : backward,
+                                    .context = v,
+                                    .device = v->g->device,
+                                    .work = i == 0 ? work : 2.5 * work};
+        snprintf(pass[i]->name, sizeof pass[i]->name, "%.80s %s at %lld, %s", v->encoding,
+                 i == 0 ? "forward" : "backward", (long long)v->g->length, mep_dtype_name(v->g->dtype));
+    }
+    float *table = NULL;
+    mep_status status = make_bias(v, &table);
+    if (status == MEP_OK) status = first_runs(v, table, pass);
+    mep_free(&table);
+    return status;
+}
+
+/* ---- A group ---- */
+
+static int64_t variant_count(const mep_bench_attention_settings *s)
+{
+    int64_t count = 0;
+    for (int64_t e = 0; e < s->encoding_count; e++) count += is_none(s->encodings[e]) ? 1 : s->dense + s->exact;
+    return count;
+}
+
+static void list_variants(group *g, variant *variants)
+{
+    const mep_bench_attention_settings *s = g->settings;
+    for (int64_t e = 0; e < s->encoding_count; e++)
+        for (int exact = !s->dense; exact <= (s->exact && !(s->dense && is_none(s->encodings[e]))); exact++)
+            *variants++ = (variant){.g = g, .encoding = s->encodings[e], .exact = exact};
+}
+
+/* Report the cases: task pass * count + i is a pass of variant i; the last task is the ceiling. */
+static mep_status report(const group *g, const variant *variants, int64_t count, int passes,
+                         const mep_bench_task *tasks)
+{
+    const mep_bench_task *top = &tasks[passes * count];
+    for (int pass = 0; pass < passes; pass++) {
+        const mep_bench_task *none = NULL;
+        for (int64_t i = 0; i < count; i++)
+            if (is_none(variants[i].encoding)) none = &tasks[pass * count + i];
+        for (int64_t i = 0; i < count; i++) {
+            mep_bench_attention_case c = {.level = g->device == MEP_DEVICE_CPU ? mep_cpu_level_text(g->level)
+                                                                               : mep_device_name(g->device),
+                                          .dtype = mep_dtype_name(g->dtype),
+                                          .encoding = variants[i].encoding,
+                                          .skip = variants[i].exact ? "exact" : "off",
+                                          .pass = pass == 0 ? "forward" : "backward",
+                                          .length = g->length,
+                                          .batch_size = g->batch,
+                                          .figures = mep_bench_figures_of(&tasks[pass * count + i], top),
+                                          .computed = variants[i].computed,
+                                          .memory = variants[i].memory[pass]};
+            c.of_none = none != NULL ? mep_bench_ratio(&tasks[pass * count + i], none) : (double)NAN;
+            MEP_TRY(g->common->add(g->common->context, &c));
+        }
+    }
+    return MEP_OK;
+}
+
+static mep_status measure_variants(group *g, variant *variants, int64_t count, mep_bench_task *tasks)
+{
+    int passes = 2 - g->settings->forward_only;
+    list_variants(g, variants);
+    mep_bench_task *ceiling = &tasks[passes * count];
+    mep_bench_ceiling_task(&g->ceiling, ceiling);
+    MEP_TRY(mep_bench_first(ceiling, &g->common->control));
+    for (int64_t i = 0; i < count; i++) {
+        mep_bench_task *pass[2] = {&tasks[i], passes == 2 ? &tasks[count + i] : NULL};
+        MEP_TRY(mep_bench_sample(ceiling, &g->common->control));
+        MEP_TRY(open_variant(&variants[i], pass));
+    }
+    MEP_TRY(mep_bench_measure(tasks, passes * count + 1, &g->common->control));
+    g->common->control.done += passes * count;
+    return report(g, variants, count, passes, tasks);
+}
+
+static mep_status measure_group(group *g)
+{
+    int64_t count = variant_count(g->settings);
+    variant *variants = NULL;
+    mep_bench_task *tasks = NULL;
+    MEP_TRY(MEP_ALLOC(&variants, count));
+    mep_status status = MEP_ALLOC(&tasks, 2 * count + 1);
+    if (status == MEP_OK) status = measure_variants(g, variants, count, tasks);
+    for (int64_t i = 0; i < count; i++) {
+        mep_attention_destroy(&variants[i].plan);
+        mep_device_release(g->device, &variants[i].dbias);
+    }
+    mep_free(&variants);
+    mep_free(&tasks);
+    return status;
+}
+
+/* ---- All groups ---- */
+
+static int64_t batch_of(const mep_bench_attention_settings *s, int64_t length)
+{
+    if (s->tokens == 0) return s->batch_size;
+    return max_i64(s->tokens / length, 1);
+}
+
+static mep_status allocate(group *g)
+{
+    const mep_bench_attention_settings *s = g->settings;
+    int64_t rows = 0, size = 0;
+    for (int64_t i = 0; i < s->length_count; i++) {
+        int64_t these = 0;
+        MEP_TRY(mep_multiply(batch_of(s, s->lengths[i]), s->heads, s->lengths[i], &these));
+        rows = max_i64(rows, these);
+    }
+    MEP_TRY(mep_multiply(rows, s->head_dim, 1, &size));
+    for (int i = 0; i < (s->forward_only ? DOUT : TENSORS); i++) {
+        if (i == OUT || i > DOUT)
+            MEP_TRY(mep_device_array(g->device, &g->data[i], size, mep_dtype_size(g->dtype)));
+        else
+            MEP_TRY(mep_bench_random(g->device, &g->data[i], g->dtype, size));
+    }
+    MEP_TRY(mep_device_array(g->device, &g->lse, rows, sizeof(float)));
+    return mep_bench_ceiling_create(&g->ceiling, g->device, g->common->ceiling, g->dtype);
+}
+
+static int64_t level_count(const mep_bench_attention_settings *s, mep_device device)
+{
+    return device == MEP_DEVICE_CPU ? s->level_count : 1;
+}
+
+static mep_status measure_dtype(group *g)
+{
+    const mep_bench_attention_settings *s = g->settings;
+    MEP_TRY(allocate(g));
+    for (int64_t level = 0; level < level_count(s, g->device); level++)
+        for (int64_t length = 0; length < s->length_count; length++) {
+            if (g->device == MEP_DEVICE_CPU) g->level = mep_cpu_level_set(s->levels[level]);
+            g->length = s->lengths[length];
+            g->batch = batch_of(s, g->length);
+            MEP_TRY(measure_group(g));
+        }
+    return MEP_OK;
+}
+
+static mep_status check_levels(const mep_bench_attention_settings *s)
+{
+    for (int64_t i = 0; i < s->level_count; i++)
+        if (s->levels[i] > mep_cpu_level_detected())
+            return mep_fail(MEP_ERROR_UNSUPPORTED, "this machine has no %s; its highest level is %s",
+                            mep_cpu_level_text(s->levels[i]), mep_cpu_level_text(mep_cpu_level_detected()));
+    return MEP_OK;
+}
+
+mep_status mep_bench_attention(const mep_bench_attention_settings *settings, mep_bench_common *common)
+{
+    if (common->device == MEP_DEVICE_CPU) MEP_TRY(check_levels(settings));
+    common->control.total = variant_count(settings) * (2 - settings->forward_only) *
+                            level_count(settings, common->device) * settings->length_count * common->dtype_count;
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < common->dtype_count && status == MEP_OK; i++) {
+        group g = {.settings = settings, .common = common, .device = common->device, .dtype = common->dtypes[i]};
+        status = measure_dtype(&g);
+        mep_bench_ceiling_destroy(&g.ceiling);
+        mep_device_release(g.device, &g.lse);
+        for (int t = 0; t < TENSORS; t++) mep_device_release(g.device, &g.data[t]);
+    }
+    return status;
+}

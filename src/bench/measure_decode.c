@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The decoding benchmark: one query at the end of many keys, as in every layer for every generated token. The ceiling
+ * reads the same keys and values from the same memory (or CPU cache, if they fit) with all threads and does nothing
+ * else.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "attention/cache.h"
+#include "base/error.h"
+#include "base/integer.h"
+#include "base/memory.h"
+#include "bench/bench.h"
+#include "bench/operands.h"
+#include "mep/attention.h"
+
+enum { CALL = 512 }; /* tokens that are appended to the cache at a time */
+
+typedef struct group {
+    const mep_bench_decode_settings *settings;
+    mep_bench_common *common;
+    mep_dtype dtype;
+    int64_t length;
+    void *q, *k, *v, *out; /* k, v [batch, heads, longest, head_dim], of which `length` keys are read */
+} group;
+
+typedef struct variant {
+    group *g;
+    const char *encoding;
+    mep_attention *plan;
+    mep_cache *cache; /* sequence b is stored as layer b */
+} variant;
+
+static mep_tensor_view view(const group *g, void *data, int64_t tokens)
+{
+    int64_t head = tokens * g->settings->head_dim;
+    return (mep_tensor_view){.data = data,
+                             .batch_stride = g->settings->heads * head,
+                             .head_stride = head,
+                             .token_stride = g->settings->head_dim};
+}
+
+/* Decode with keys and values in tensors of the caller. */
+static mep_status decode_tensors(void *context)
+{
+    const variant *v = context;
+    const group *g = v->g;
+    const mep_attention_call call = {.batch = g->settings->batch_size,
+                                     .queries = 1,
+                                     .keys = g->length,
+                                     .q = view(g, g->q, 1),
+                                     .k = view(g, g->k, g->length),
+                                     .v = view(g, g->v, g->length),
+                                     .out = view(g, g->out, 1)};
+    return mep_attention_forward(v->plan, &call);
+}
+
+/* One sequence of a tensor of `tokens` tokens, starting at token `first`. */
+static mep_tensor_view sequence(const group *g, void *data, int64_t tokens, int64_t index, int64_t first)
+{
+    mep_tensor_view all = view(g, data, tokens);
+    int64_t at = index * all.batch_stride + first * all.token_stride;
+    return (mep_tensor_view){.data = (char *)data + at * mep_dtype_size(g->dtype),
+                             .head_stride = all.head_stride,
+                             .token_stride = all.token_stride};
+}
+
+/* Decode with the key/value cache. Each run writes the newest token to the same position again. */
+static mep_status decode_cache(void *context)
+{
+    const variant *v = context;
+    const group *g = v->g;
+    for (int64_t b = 0; b < g->settings->batch_size; b++) {
+        const mep_attention_call call = {.batch = 1,
+                                         .queries = 1,
+                                         .q = sequence(g, g->q, 1, b, 0),
+                                         .k = sequence(g, g->k, g->length, b, g->length - 1),
+                                         .v = sequence(g, g->v, g->length, b, g->length - 1),
+                                         .out = sequence(g, g->out, 1, b, 0)};
+        MEP_TRY(mep_cache_attend(v->cache, b, &call));
+    }
+    return MEP_OK;
+}
+
+/* Where keys and values are stored. */
+static const struct {
+    const char *name;
+    mep_status (*run)(void *context);
+} STORAGES[] = {{"tensors", decode_tensors}, {"cache", decode_cache}};
+enum { STORAGE_COUNT = sizeof STORAGES / sizeof *STORAGES };
+
+static int64_t tensor_bytes(const group *g)
+{
+    const mep_bench_decode_settings *s = g->settings;
+    return s->batch_size * s->heads * g->length * s->head_dim * mep_dtype_size(g->dtype);
+}
+
+/* The sum of 64-bit words, in many independent sums. */
+static uint64_t read_words(const uint64_t *words, int64_t count)
+{
+    uint64_t sum[32] = {0}, all = 0;
+    int64_t i = 0;
+    for (; i + 32 <= count; i += 32)
+        for (int j = 0; j < 32; j++) sum[j] += words[i + j];
+    for (; i < count; i++) all += words[i];
+    for (int j = 0; j < 32; j++) all += sum[j];
+    return all;
+}
+
+static mep_status read_all(void *context)
+{
+    static volatile uint64_t kept;
+    const group *g = context;
+    const int64_t words = tensor_bytes(g) / 8, chunk = 8192;
+    uint64_t sum = 0;
+#pragma omp parallel for reduction(+ : sum)
+    for (int64_t i = 0; i < words; i += chunk) {
+        int64_t count = min_i64(words - i, chunk);
+        sum += read_words((const uint64_t *)g->k + i, count) + read_words((const uint64_t *)g->v + i, count);
+    }
+    kept = sum;
+    (void)kept;
+    return MEP_OK;
+}
+
+/* Compute windows[batch, heads]: the distance at which the bias is 124 nats below its value at distance 0. At 104 nats
+ * a weight is 0; the scores of these tensors differ by up to 20. */
+static mep_status find_windows(const variant *v, const mep_bias *bias, int64_t *windows)
+{
+    const mep_bench_decode_settings *s = v->g->settings;
+    double *at_zero;
+    int64_t zero = 0, *reach = NULL;
+    for (int64_t i = 0; i < s->batch_size * s->heads; i++) windows[i] = MEP_CACHE_ALL;
+    if (bias == NULL) return MEP_OK;
+    mep_status status;
+    MEP_TRY(MEP_ALLOC(&at_zero, s->heads));
+    MEP_TRY_OR(status, MEP_ALLOC(&reach, s->heads), end);
+    MEP_TRY_OR(status, mep_bias_at(bias, &zero, 1, at_zero), end);
+    for (int64_t h = 0; h < s->heads; h++) {
+        MEP_TRY_OR(status, mep_bias_reach(bias, at_zero[h] - 124, v->g->length, reach), end);
+        for (int64_t b = 0; b < s->batch_size; b++)
+            if (reach[h] <= v->g->length) windows[b * s->heads + h] = max_i64(reach[h], 1);
+    }
+end:
+    mep_free(&at_zero);
+    mep_free(&reach);
+    return status;
+}
+
+/* Append all keys except the last one, which the runs append. */
+static mep_status fill_cache(variant *v)
+{
+    const group *g = v->g;
+    for (int64_t first = 0, count; first < g->length - 1; first += count) {
+        count = min_i64(g->length - 1 - first, CALL);
+        MEP_TRY(mep_cache_reserve(v->cache, count));
+        for (int64_t b = 0; b < g->settings->batch_size; b++)
+            mep_cache_append(v->cache, b, count, sequence(g, g->k, g->length, b, first),
+                             sequence(g, g->v, g->length, b, first));
+        mep_cache_advance(v->cache, count);
+    }
+    return mep_cache_reserve(v->cache, 1);
+}
+
+static mep_status open_cache(variant *v, const mep_bias *bias, const float *table)
+{
+    const mep_bench_decode_settings *s = v->g->settings;
+    int64_t *windows, count = 0;
+    MEP_TRY(mep_multiply(s->batch_size, s->heads, 1, &count));
+    MEP_TRY(MEP_ALLOC(&windows, count));
+    const mep_cache_settings settings = {.layers = s->batch_size,
+                                         .heads = s->heads,
+                                         .head_dim = s->head_dim,
+                                         .call = CALL,
+                                         .dtype = v->g->dtype,
+                                         .window = windows};
+    const mep_attention_terms terms = {.table = table, .table_length = v->g->length};
+    mep_status status;
+    MEP_TRY_OR(status, find_windows(v, bias, windows), end);
+    MEP_TRY_OR(status, mep_cache_create(&v->cache, &settings), end);
+    MEP_TRY_OR(status, fill_cache(v), end);
+    status = mep_cache_set_terms(v->cache, 0, &terms, v->g->length);
+end:
+    mep_free(&windows);
+    return status;
+}
+
+static mep_status open_variant(variant *v)
+{
+    const mep_bench_decode_settings *s = v->g->settings;
+    mep_attention_settings a;
+    mep_attention_defaults(&a);
+    a.heads = s->heads;
+    a.head_dim = s->head_dim;
+    a.max_length = v->g->length;
+    a.dtype = v->g->dtype;
+    MEP_TRY(mep_attention_create(&v->plan, &a));
+    if (strcmp(v->encoding, "none") == 0) return open_cache(v, NULL, NULL);
+    mep_bias *bias = NULL;
+    float *table = NULL;
+    mep_status status;
+    MEP_TRY(mep_bias_create(&bias, v->encoding, s->heads, s->head_dim));
+    MEP_TRY_OR(status, MEP_ALLOC(&table, s->heads * v->g->length), end);
+    MEP_TRY_OR(status, mep_bias_table(bias, v->g->length, table), end);
+    const mep_attention_terms terms = {.table = table, .table_length = v->g->length};
+    MEP_TRY_OR(status, mep_attention_set_terms(v->plan, &terms), end);
+    status = open_cache(v, bias, table);
+end:
+    mep_free(&table);
+    mep_bias_destroy(&bias);
+    return status;
+}
+
+/* Task j * encodings + i is encoding i in storage j; the last task is the ceiling. */
+static mep_status measure_variants(group *g, variant *variants, mep_bench_task *tasks)
+{
+    int64_t count = g->settings->encoding_count;
+    mep_bench_task *top = &tasks[STORAGE_COUNT * count];
+    double bytes = 2 * (double)tensor_bytes(g);
+    *top = (mep_bench_task){.run = read_all, .context = g, .name = "reading", .is_ceiling = 1, .work = bytes};
+    for (int64_t i = 0; i < count; i++) {
+        variants[i] = (variant){.g = g, .encoding = g->settings->encodings[i]};
+        MEP_TRY(open_variant(&variants[i]));
+        for (int64_t j = 0; j < STORAGE_COUNT; j++) {
+            mep_bench_task *task = &tasks[j * count + i];
+            *task = (mep_bench_task){.run = STORAGES[j].run, .context = &variants[i], .work = bytes};
+            snprintf(task->name, sizeof task->name, "%.80s at %lld keys, %s", variants[i].encoding,
+                     (long long)g->length, mep_dtype_name(g->dtype));
+        }
+    }
+    MEP_TRY(mep_bench_measure(tasks, STORAGE_COUNT * count + 1, &g->common->control));
+    g->common->control.done += STORAGE_COUNT * count;
+    for (int64_t i = 0; i < STORAGE_COUNT * count; i++) {
+        mep_bench_figures f = mep_bench_figures_of(&tasks[i], top);
+        double batch = (double)g->settings->batch_size;
+        mep_bench_decode_case c = {.keys_in = STORAGES[i / count].name,
+                                   .dtype = mep_dtype_name(g->dtype),
+                                   .encoding = variants[i % count].encoding,
+                                   .length = g->length,
+                                   .figures = f,
+                                   .tokens = {batch / f.seconds.best, batch / f.seconds.median}};
+        MEP_TRY(g->common->add(g->common->context, &c));
+    }
+    return MEP_OK;
+}
+
+static mep_status measure_group(group *g)
+{
+    int64_t count = g->settings->encoding_count;
+    variant *variants = NULL;
+    mep_bench_task *tasks = NULL;
+    MEP_TRY(MEP_ALLOC(&variants, count));
+    mep_status status = MEP_ALLOC(&tasks, STORAGE_COUNT * count + 1);
+    if (status == MEP_OK) status = measure_variants(g, variants, tasks);
+    for (int64_t i = 0; i < count; i++) {
+        mep_attention_destroy(&variants[i].plan);
+        mep_cache_destroy(&variants[i].cache);
+    }
+    mep_free(&variants);
+    mep_free(&tasks);
+    return status;
+}
+
+static mep_status measure_dtype(group *g)
+{
+    const mep_bench_decode_settings *s = g->settings;
+    int64_t longest = 0, one = 0, all = 0;
+    for (int64_t i = 0; i < s->length_count; i++) longest = max_i64(longest, s->lengths[i]);
+    MEP_TRY(mep_multiply(s->batch_size, s->heads, s->head_dim, &one));
+    MEP_TRY(mep_multiply(one, longest, 1, &all));
+    MEP_TRY(mep_bench_random(MEP_DEVICE_CPU, &g->q, g->dtype, one));
+    MEP_TRY(mep_bench_random(MEP_DEVICE_CPU, &g->k, g->dtype, all));
+    MEP_TRY(mep_bench_random(MEP_DEVICE_CPU, &g->v, g->dtype, all));
+    MEP_TRY(mep_alloc(&g->out, one, (size_t)mep_dtype_size(g->dtype)));
+    for (int64_t i = 0; i < s->length_count; i++) {
+        g->length = s->lengths[i];
+        MEP_TRY(measure_group(g));
+    }
+    return MEP_OK;
+}
+
+mep_status mep_bench_decode(const mep_bench_decode_settings *settings, mep_bench_common *common)
+{
+    common->control.total = STORAGE_COUNT * settings->encoding_count * settings->length_count * common->dtype_count;
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < common->dtype_count && status == MEP_OK; i++) {
+        group g = {.settings = settings, .common = common, .dtype = common->dtypes[i]};
+        status = measure_dtype(&g);
+        void **tensors[] = {&g.q, &g.k, &g.v, &g.out};
+        for (int t = 0; t < 4; t++) mep_free(tensors[t]);
+    }
+    return status;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The network on CUDA: the table of nn/device.h, made of the kernels of rows.h and the products of gemm.h, all in one
+ * stream. It is one that waits for the default stream and makes that wait, so that copies by mep/device.h come in their
+ * turn.
+ */
+#include "nn/device.h"
+
+#include "base/memory.h"
+#include "cuda/cuda_backend.h"
+#include "cuda/cuda_product.h"
+#include "cuda/cuda_rows.h"
+#include "cuda/runtime.h"
+
+struct mep_nn_state {
+    int64_t rows;
+    cudaStream_t stream;
+    mep_cuda_products *products;
+    float *scratch;           /* for sums over rows */
+    int32_t *runs, *new_runs; /* [2 rows + 2]: mep_cuda_token_runs, on the device and in the program's memory */
+    double *squares;          /* [chunks] */
+    int64_t chunks;
+};
+
+static void destroy(mep_nn_state **state)
+{
+    mep_nn_state *s = *state;
+    if (s == NULL) return;
+    mep_cuda_products_destroy(&s->products);
+    cudaFree(s->scratch);
+    cudaFree(s->runs);
+    cudaFree(s->squares);
+    if (s->stream != NULL) cudaStreamDestroy(s->stream);
+    mep_free(&s->new_runs);
+    mep_free(state);
+}
+
+static mep_status make(mep_nn_state *s, int64_t rows, int64_t width)
+{
+    int64_t places = 0;
+    s->rows = rows;
+    MEP_TRY(mep_multiply(rows, 2, 1, &places));
+    MEP_TRY(MEP_ALLOC(&s->new_runs, places + 2));
+    MEP_TRY(mep_cuda_check(cudaStreamCreate(&s->stream), "stream"));
+    MEP_TRY(mep_cuda_products_create(&s->products, width));
+    MEP_TRY(mep_cuda_alloc(&s->scratch, mep_cuda_rows_scratch(rows, width), sizeof *s->scratch));
+    return mep_cuda_alloc(&s->runs, places + 2, sizeof *s->runs);
+}
+
+static mep_status create(mep_nn_state **state, int64_t rows, int64_t width)
+{
+    *state = NULL;
+    MEP_TRY(MEP_ALLOC(state, 1));
+    mep_status status = make(*state, rows, width);
+    if (status != MEP_OK) destroy(state);
+    return status;
+}
+
+static void *stream(const mep_nn_state *s)
+{
+    return s->stream;
+}
+
+static mep_status gemm(mep_nn_state *s, const mep_gemm *g)
+{
+    return mep_cuda_product(s->products, g, s->stream);
+}
+
+static void layer_norm_forward(mep_nn_state *s, int64_t rows, int64_t width, const float *x, const float *weight,
+                               const float *bias, float eps, mep_activation y, float *mean, float *rstd)
+{
+    mep_cuda_layer_norm_forward(rows, width, x, weight, bias, eps, y, mean, rstd, s->stream);
+}
+
+static void layer_norm_backward(mep_nn_state *s, int64_t rows, int64_t width, const float *x, const float *weight,
+                                const float *mean, const float *rstd, mep_activation dy, float *dx, float *dweight,
+                                float *dbias)
+{
+    mep_cuda_layer_norm_backward(rows, width, x, weight, mean, rstd, dy, dx, dweight, dbias, s->scratch, s->stream);
+}
+
+static void column_sum(mep_nn_state *s, int64_t rows, int64_t width, mep_activation x, float *sum)
+{
+    mep_cuda_column_sum(rows, width, x, sum, s->scratch, s->stream);
+}
+
+static void embedding_forward(mep_nn_state *s, int64_t tokens_count, int64_t length, int64_t width,
+                              const int32_t *tokens, const float *table, const float *position, float *x)
+{
+    mep_cuda_embedding_forward(tokens_count, length, width, tokens, table, position, x, s->stream);
+}
+
+/* The copy is from ordinary memory, which CUDA has read when the call returns. */
+static mep_status embedding_order(mep_nn_state *s, int64_t tokens_count, const int32_t *tokens)
+{
+    if (tokens_count > s->rows)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the network was made for %lld tokens, found %lld", (long long)s->rows,
+                        (long long)tokens_count);
+    mep_cuda_token_runs(tokens_count, tokens, s->new_runs);
+    return mep_cuda_check(cudaMemcpyAsync(s->runs, s->new_runs, (size_t)(2 * tokens_count + 2) * sizeof *s->runs,
+                                          cudaMemcpyHostToDevice, s->stream),
+                          "copying the order of the tokens");
+}
+
+static void embedding_backward(mep_nn_state *s, int64_t tokens_count, int64_t length, int64_t width,
+                               const int32_t *tokens, const float *dx, float *dtable, float *dposition)
+{
+    mep_cuda_embedding_backward(tokens_count, length, width, tokens, s->runs, dx, dtable, dposition, s->stream);
+}
+
+static void cross_entropy(mep_nn_state *s, int64_t rows, int64_t vocab, float *logits, const int32_t *targets,
+                          float scale, mep_activation gradient, float *losses)
+{
+    mep_cuda_cross_entropy(rows, vocab, vocab, logits, targets, scale, gradient, losses, s->stream);
+}
+
+static void rotary_apply(mep_nn_state *s, int64_t rows, int64_t length, int64_t first, int64_t heads, int64_t dims,
+                         const float *cosine, const float *sine, int inverse, mep_activation x, int64_t row_stride,
+                         int64_t head_stride)
+{
+    mep_cuda_rotary_apply(rows, length, first, heads, dims, cosine, sine, inverse, x, row_stride, head_stride,
+                          s->stream);
+}
+
+static void clear(mep_nn_state *s, int64_t n, float *x)
+{
+    mep_cuda_clear(n, x, s->stream);
+}
+
+static void convert(mep_nn_state *s, int64_t n, mep_activation from, mep_activation to)
+{
+    mep_cuda_convert(n, from, to, s->stream);
+}
+
+static void copy(mep_nn_state *s, int64_t rows, int64_t bytes, const void *from, int64_t from_stride, void *to,
+                 int64_t to_stride)
+{
+    if (rows == 1) /* of any stride */
+        cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToDevice, s->stream);
+    else if (rows > 1 && bytes > 0)
+        cudaMemcpy2DAsync(to, (size_t)to_stride, from, (size_t)from_stride, (size_t)bytes, (size_t)rows,
+                          cudaMemcpyDeviceToDevice, s->stream);
+}
+
+static void add(mep_nn_state *s, int64_t n, const float *x, float *y)
+{
+    mep_cuda_add(n, x, y, s->stream);
+}
+
+static mep_status squares(mep_nn_state *s, int64_t n, const float *x, double *sums)
+{
+    int64_t chunks = mep_chunks(n);
+    if (chunks > s->chunks) {
+        cudaFree(s->squares);
+        s->squares = NULL;
+        s->chunks = 0;
+        MEP_TRY(mep_cuda_alloc(&s->squares, chunks, sizeof *s->squares));
+        s->chunks = chunks;
+    }
+    mep_cuda_squares(n, x, s->squares, s->stream);
+    MEP_TRY(mep_cuda_check_queued());
+    MEP_TRY(mep_cuda_check(
+        cudaMemcpyAsync(sums, s->squares, (size_t)chunks * sizeof *sums, cudaMemcpyDeviceToHost, s->stream),
+        "copying sums of squares, or work before it"));
+    return mep_cuda_check(cudaStreamSynchronize(s->stream), "sums of squares, or work before them");
+}
+
+static void adamw(mep_nn_state *s, int64_t first, int64_t end, const mep_adamw_step *step, float *p,
+                  const float *gradient, float *m, float *v)
+{
+    mep_cuda_adamw(end - first, step, p + first, gradient + first, m + first, v + first, s->stream);
+}
+
+const mep_nn_device mep_cuda_nn = {
+    .create = create,
+    .destroy = destroy,
+    .stream = stream,
+    .gemm = gemm,
+    .layer_norm_forward = layer_norm_forward,
+    .layer_norm_backward = layer_norm_backward,
+    .column_sum = column_sum,
+    .embedding_forward = embedding_forward,
+    .embedding_order = embedding_order,
+    .embedding_backward = embedding_backward,
+    .cross_entropy = cross_entropy,
+    .rotary_apply = rotary_apply,
+    .clear = clear,
+    .convert = convert,
+    .copy = copy,
+    .add = add,
+    .squares = squares,
+    .adamw = adamw,
+};

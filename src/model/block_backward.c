@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The backward pass of a block. Each step quotes the forward line that it differentiates.
+ */
+#include "base/error.h"
+#include "model/block.h"
+
+void mep_normalize_backward(const mep_session *s, const float *x, const mep_norm_state *norm, mep_activation dy,
+                            float *dx, float *gradients)
+{
+    s->nn->layer_norm_backward(s->state, s->rows, s->model->config.hidden_size, x, mep_session_values(s, norm->weight),
+                               norm->mean, norm->rstd, dy, dx, mep_session_gradient(s, gradients, norm->weight),
+                               mep_session_gradient(s, gradients, norm->bias));
+}
+
+/* y = x W^T + b, all rows. */
+typedef struct linear_map {
+    int64_t layer;
+    mep_tensor_kind weight, bias;
+    mep_activation x;
+    const void *gelu_input; /* where x = gelu(gelu_input): dx becomes the gradient of gelu_input; otherwise NULL */
+} linear_map;
+
+/* Given dy: dx = dy W, dW += dy^T x, db += column sums of dy. */
+static mep_status linear_backward(mep_session *s, const linear_map *map, mep_activation dy, mep_activation dx,
+                                  float *gradients)
+{
+    const mep_model *m = s->model;
+    int64_t weight = mep_tensor_index(m, map->weight, map->layer), bias = mep_tensor_index(m, map->bias, map->layer);
+    int64_t n = mep_kind_rows(&m->config, map->weight), k = mep_kind_columns(&m->config, map->weight);
+    const mep_gemm input = {.m = s->rows,
+                            .n = k,
+                            .k = n,
+                            .gelu_input = map->gelu_input,
+                            .gelu_tanh = m->config.mlp == MEP_MLP_GELU_TANH,
+                            .a = mep_activation_matrix(dy, 0, n, 0),
+                            .b = mep_session_weight(s, weight, 0),
+                            .c = mep_activation_matrix(dx, 0, k, 0)};
+    MEP_TRY(s->nn->gemm(s->state, &input));
+    float *dw = mep_session_gradient(s, gradients, weight);
+    const mep_gemm product = {.m = n,
+                              .n = k,
+                              .k = s->rows,
+                              .accumulate = s->accumulate,
+                              .a = mep_activation_matrix(dy, 0, n, 1),
+                              .b = mep_activation_matrix(map->x, 0, k, 0),
+                              .c = mep_activation_matrix((mep_activation){dw, MEP_FLOAT32}, 0, k, 0)};
+    MEP_TRY(s->nn->gemm(s->state, &product));
+    if (bias >= 0) s->nn->column_sum(s->state, s->rows, n, dy, mep_session_gradient(s, gradients, bias));
+    return MEP_OK;
+}
+
+/* The gradient of the residual stream in the session's type. */
+static mep_activation stream_gradient(mep_session *s)
+{
+    if (s->dx_copy.data != s->dx)
+        s->nn->convert(s->state, s->rows * s->model->config.hidden_size, (mep_activation){s->dx, MEP_FLOAT32},
+                       s->dx_copy);
+    return s->dx_copy;
+}
+
+/* attended = attention(rotary(qkv)): from d_narrow to d_wide, a fused gradient of qkv. */
+static mep_status attend_backward(mep_session *s, int64_t layer)
+{
+    const mep_position_tables *p = &s->positions;
+    const mep_kv_call call = mep_attention_call_of(s, layer);
+    const mep_attention_gradient gradient = {.dout = mep_heads_view(s, s->d_narrow),
+                                             .dq = mep_qkv_view(s, s->d_wide, 0),
+                                             .dk = mep_qkv_view(s, s->d_wide, 1),
+                                             .dv = mep_qkv_view(s, s->d_wide, 2),
+                                             .dtable = s->d_bias.table};
+    MEP_TRY(s->kv->functions->attend_backward(s->kv, &call, &gradient));
+    const mep_tensor_view *rotated[] = {&gradient.dq, &gradient.dk};
+    for (int i = 0; i < 2 && p->rotary_dims > 0; i++)
+        s->nn->rotary_apply(s->state, s->rows, s->length, 0, s->model->config.num_attention_heads, p->rotary_dims,
+                            p->cosine, p->sine, 1, (mep_activation){rotated[i]->data, s->d_wide.dtype},
+                            rotated[i]->token_stride, rotated[i]->head_stride);
+    return MEP_OK;
+}
+
+/* x_next = x_mid + gelu(norm2 W_up^T + b) W_down^T + b, norm2 = norm of x_mid, or of x where the residual is parallel.
+ */
+static mep_status mlp_backward(mep_session *s, int64_t layer, mep_activation dy, float *gradients)
+{
+    const mep_layer_state *l = &s->layer[layer];
+    const linear_map down = {layer, DOWN_WEIGHT, DOWN_BIAS, l->gelu, l->up.data},
+                     up = {layer, UP_WEIGHT, UP_BIAS, l->norm2, NULL};
+    const mep_norm_state norm = mep_norm2(s, layer);
+    const float *x = s->model->config.residual == MEP_RESIDUAL_PARALLEL ? s->x[layer] : l->x_mid;
+    MEP_TRY(linear_backward(s, &down, dy, s->d_wide, gradients));
+    MEP_TRY(linear_backward(s, &up, s->d_wide, s->d_narrow, gradients));
+    mep_normalize_backward(s, x, &norm, s->d_narrow, s->dx, gradients);
+    return MEP_OK;
+}
+
+/* x_mid = x + attended W_dense^T + b, attended = attention(norm1 W_qkv^T + b), norm1 = norm of x. */
+static mep_status attention_backward(mep_session *s, int64_t layer, mep_activation dy, float *gradients)
+{
+    const mep_layer_state *l = &s->layer[layer];
+    const linear_map dense = {layer, DENSE_WEIGHT, DENSE_BIAS, l->attended, NULL},
+                     qkv = {layer, QKV_WEIGHT, QKV_BIAS, l->norm1, NULL};
+    const mep_norm_state norm = mep_norm1(s, layer);
+    MEP_TRY(linear_backward(s, &dense, dy, s->d_narrow, gradients));
+    MEP_TRY(attend_backward(s, layer));
+    MEP_TRY(linear_backward(s, &qkv, s->d_wide, s->d_narrow, gradients));
+    mep_normalize_backward(s, s->x[layer], &norm, s->d_narrow, s->dx, gradients);
+    return MEP_OK;
+}
+
+mep_status mep_block_backward(mep_session *s, int64_t layer, float *gradients)
+{
+    if (s->settings.recompute) MEP_TRY(mep_block_forward(s, layer, 1));
+    mep_activation dy = stream_gradient(s);
+    MEP_TRY(mlp_backward(s, layer, dy, gradients));
+    /* with a parallel residual norm2 reads x, so what its gradient adds to dx is not part of x_mid's: dy stays */
+    if (s->model->config.residual == MEP_RESIDUAL_SEQUENTIAL) dy = stream_gradient(s);
+    return attention_backward(s, layer, dy, gradients);
+}

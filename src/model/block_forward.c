@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The forward pass of a block. Where the pass is watched, products and norms take rows in chunks with a report between
+ * them.
+ */
+#include "base/error.h"
+#include "base/integer.h"
+#include "model/block.h"
+#include "model/pass_work.h"
+
+/* Row `row` of an activation of this width. */
+static mep_activation from_row(mep_activation x, int64_t row, int64_t width)
+{
+    return (mep_activation){(char *)x.data + row * width * mep_dtype_size(x.dtype), x.dtype};
+}
+
+void mep_normalize(const mep_session *s, mep_row_range r, const float *x, const mep_norm_state *norm, mep_activation y)
+{
+    int64_t hidden = s->model->config.hidden_size;
+    s->nn->layer_norm_forward(s->state, r.count, hidden, x + r.first * hidden, mep_session_values(s, norm->weight),
+                              mep_session_values(s, norm->bias), (float)s->model->config.layer_norm_eps,
+                              from_row(y, r.first, hidden), norm->mean + r.first, norm->rstd + r.first);
+}
+
+mep_norm_state mep_norm1(const mep_session *s, int64_t layer)
+{
+    return (mep_norm_state){.weight = mep_tensor_index(s->model, NORM1_WEIGHT, layer),
+                            .bias = mep_tensor_index(s->model, NORM1_BIAS, layer),
+                            .mean = s->layer[layer].mean1,
+                            .rstd = s->layer[layer].rstd1};
+}
+
+mep_norm_state mep_norm2(const mep_session *s, int64_t layer)
+{
+    return (mep_norm_state){.weight = mep_tensor_index(s->model, NORM2_WEIGHT, layer),
+                            .bias = mep_tensor_index(s->model, NORM2_BIAS, layer),
+                            .mean = s->layer[layer].mean2,
+                            .rstd = s->layer[layer].rstd2};
+}
+
+/* A linear map of a layer. */
+typedef struct linear_map {
+    int64_t layer;
+    mep_tensor_kind weight, bias;
+} linear_map;
+
+/* The product y = x W^T + b of rows of x and y. The caller adds what else is done to y, and runs it. */
+static mep_gemm linear(const mep_session *s, mep_row_range r, linear_map map, mep_activation x, mep_activation y)
+{
+    const mep_model *m = s->model;
+    int64_t n = mep_kind_rows(&m->config, map.weight), k = mep_kind_columns(&m->config, map.weight);
+    return (mep_gemm){.m = r.count,
+                      .n = n,
+                      .k = k,
+                      .bias = mep_session_values(s, mep_tensor_index(m, map.bias, map.layer)),
+                      .a = mep_activation_matrix(x, r.first, k, 0),
+                      .b = mep_session_weight(s, mep_tensor_index(m, map.weight, map.layer), 1),
+                      .c = mep_activation_matrix(y, r.first, n, 0)};
+}
+
+/* qkv of rows of the residual stream. */
+static mep_status before_attention(mep_session *s, int64_t layer, int inner, mep_row_range r)
+{
+    (void)inner;
+    const mep_layer_state *l = &s->layer[layer];
+    const mep_norm_state norm = mep_norm1(s, layer);
+    mep_normalize(s, r, s->x[layer], &norm, l->norm1);
+    mep_gemm qkv = linear(s, r, (linear_map){layer, QKV_WEIGHT, QKV_BIAS}, l->norm1, l->qkv);
+    return s->nn->gemm(s->state, &qkv);
+}
+
+mep_kv_call mep_attention_call_of(const mep_session *s, int64_t layer)
+{
+    const mep_layer_state *l = &s->layer[layer];
+    return (mep_kv_call){.layer = layer,
+                         .batch = s->batch,
+                         .length = s->length,
+                         .q = mep_qkv_view(s, l->qkv, 0),
+                         .k = mep_qkv_view(s, l->qkv, 1),
+                         .v = mep_qkv_view(s, l->qkv, 2),
+                         .out = mep_heads_view(s, l->attended),
+                         .lse = l->lse,
+                         .watch = s->watch};
+}
+
+/* attended = attention of the fused qkv, after rotary where the model has it. */
+static mep_status attend(mep_session *s, int64_t layer)
+{
+    const mep_position_tables *p = &s->positions;
+    const mep_kv_call call = mep_attention_call_of(s, layer);
+    const mep_tensor_view *rotated[] = {&call.q, &call.k};
+    for (int i = 0; i < 2 && p->rotary_dims > 0; i++)
+        s->nn->rotary_apply(s->state, s->rows, s->length, s->kv->position, s->model->config.num_attention_heads,
+                            p->rotary_dims, p->cosine, p->sine, 0,
+                            (mep_activation){rotated[i]->data, s->layer[layer].qkv.dtype}, rotated[i]->token_stride,
+                            rotated[i]->head_stride);
+    return s->kv->functions->attend(s->kv, &call);
+}
+
+/* norm2 of rows of the stream that the MLP reads. */
+static void normalize_second(const mep_session *s, int64_t layer, mep_row_range r, const float *x)
+{
+    const mep_norm_state norm = mep_norm2(s, layer);
+    mep_normalize(s, r, x, &norm, s->layer[layer].norm2);
+}
+
+/* up, and its GELU, of rows of norm2. */
+static mep_status mlp_inner(mep_session *s, int64_t layer, mep_row_range r)
+{
+    const mep_layer_state *l = &s->layer[layer];
+    mep_gemm up = linear(s, r, (linear_map){layer, UP_WEIGHT, UP_BIAS}, l->norm2, l->up);
+    up.gelu = from_row(l->gelu, r.first, s->model->config.intermediate_size).data;
+    up.gelu_tanh = s->model->config.mlp == MEP_MLP_GELU_TANH;
+    return s->nn->gemm(s->state, &up);
+}
+
+/* Rows of the residual stream from those of the attention's output. */
+static mep_status after_attention(mep_session *s, int64_t layer, int inner, mep_row_range r)
+{
+    const mep_layer_state *l = &s->layer[layer];
+    int64_t hidden = s->model->config.hidden_size;
+    int parallel = s->model->config.residual == MEP_RESIDUAL_PARALLEL;
+    const mep_activation middle = {l->x_mid, MEP_FLOAT32}, next = {s->x[layer + 1], MEP_FLOAT32};
+    if (parallel) normalize_second(s, layer, r, s->x[layer]); /* before x_mid, which may be the same memory */
+    mep_gemm dense = linear(s, r, (linear_map){layer, DENSE_WEIGHT, DENSE_BIAS}, l->attended, middle);
+    dense.residual = s->x[layer] + r.first * hidden;
+    MEP_TRY(s->nn->gemm(s->state, &dense));
+    if (!parallel) normalize_second(s, layer, r, l->x_mid);
+    MEP_TRY(mlp_inner(s, layer, r));
+    if (inner) return MEP_OK;
+    mep_gemm down = linear(s, r, (linear_map){layer, DOWN_WEIGHT, DOWN_BIAS}, l->gelu, next);
+    down.residual = l->x_mid + r.first * hidden;
+    return s->nn->gemm(s->state, &down);
+}
+
+/* A stage of a block over all rows, in chunks with reports from one fraction of the layer to another where somebody
+ * watches. */
+typedef struct stage {
+    mep_status (*run)(mep_session *s, int64_t layer, int inner, mep_row_range r);
+    double from, to;
+} stage;
+
+static mep_status run_stage(mep_session *s, int64_t layer, int inner, const stage *x)
+{
+    int64_t size = mep_watched_rows(s);
+    for (mep_row_range r = {0, size}; r.first < s->rows; r.first += size) {
+        r.count = min_i64(s->rows - r.first, size);
+        if (mep_watch_ask(s->watch, x->from + (x->to - x->from) * (double)r.first / (double)s->rows))
+            return mep_watch_status(s->watch);
+        MEP_TRY(x->run(s, layer, inner, r));
+    }
+    return MEP_OK;
+}
+
+mep_status mep_block_forward(mep_session *s, int64_t layer, int inner)
+{
+    double begin = 0, end = 0;
+    mep_attention_fractions(s, &begin, &end);
+    const stage before = {before_attention, 0, begin}, after = {after_attention, end, 1};
+    MEP_TRY(run_stage(s, layer, inner, &before));
+    mep_watch_part part = mep_watch_enter(s->watch, begin, end);
+    mep_status status = attend(s, layer);
+    mep_watch_leave(s->watch, part);
+    MEP_TRY(status);
+    return run_stage(s, layer, inner, &after);
+}

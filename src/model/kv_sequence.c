@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keys and values of a sequence that is divided over processes. Each process has a range of the positions, and in each
+ * layer it receives the keys and values of earlier ranges: they travel from a process to the next, at each hop only the
+ * rows that some later query can still reach. Attention then sees the keys of a range as one block of rows, with the
+ * same 64-key blocks as in a single process, so the losses are bit-identical.
+ *
+ * For each head a process holds the rows (key and value of a position) from the first position that its range can see
+ * to the last position of the range.
+ */
+#include <string.h>
+
+#include "attention/attention_backend.h"
+#include "base/error.h"
+#include "base/integer.h"
+#include "base/memory.h"
+#include "model/kv.h"
+#include "model/kv_windows.h"
+
+enum { BLOCK = 64 }; /* the grid of attention's key blocks */
+
+typedef struct kv_sequence {
+    mep_kv base;
+    mep_attention *attention; /* of one head */
+    mep_kv_bias bias;         /* for the positions of the sequence */
+    mep_dist *group;
+    int64_t length, active;  /* of the sequence; processes whose range is not empty */
+    int64_t first, end;      /* the range */
+    int64_t layers, heads;   /* of the model */
+    int64_t done;            /* layers of the current pass whose exchange is complete */
+    int64_t *window;         /* [layers, heads]: keys at this distance or beyond have no weight */
+    int64_t channels, width; /* of a head; bytes per channel */
+    char *memory, **rows;    /* [heads]: the rows of each head, in memory */
+    mep_dist_block *pieces;  /* [2, heads] */
+} kv_sequence;
+
+static int64_t active_processes(const mep_dist *group, int64_t length)
+{
+    int64_t blocks = length / BLOCK;
+    return blocks < 1 ? 1 : min_i64(blocks, group->size);
+}
+
+int64_t mep_kv_sequence_first(const mep_dist *group, int64_t length, int64_t rank)
+{
+    mep_dist active = {.size = active_processes(group, length)};
+    return rank >= active.size ? length : mep_dist_first(&active, length / BLOCK, rank) * BLOCK;
+}
+
+static int64_t first_of(const kv_sequence *s, int64_t rank)
+{
+    return mep_kv_sequence_first(s->group, s->length, rank);
+}
+
+/* The first position whose key process `rank` needs for a head: the begin of the first block that its first query sees.
+ */
+static int64_t lowest(const kv_sequence *s, int64_t layer, int64_t head, int64_t rank)
+{
+    int64_t first = first_of(s, rank), window = s->window[layer * s->heads + head];
+    return window > first ? 0 : (first - window + 1) / BLOCK * BLOCK;
+}
+
+static int64_t row_bytes(const kv_sequence *s)
+{
+    return 2 * s->channels * s->width;
+}
+
+/* ---- Exchange ---- */
+
+/* Set `rows` for a layer. */
+static void lay_out(kv_sequence *s, int64_t layer)
+{
+    char *next = s->memory;
+    for (int64_t h = 0; h < s->heads; h++) {
+        s->rows[h] = next;
+        next += (s->end - lowest(s, layer, h, s->group->rank)) * row_bytes(s);
+    }
+}
+
+/* Copy the keys and values of the own range to the ends of the rows. */
+static void copy_own(kv_sequence *s, int64_t layer, const mep_tensor_view *k, const mep_tensor_view *v)
+{
+    size_t bytes = (size_t)(s->channels * s->width);
+    for (int64_t h = 0; h < s->heads; h++) {
+        char *row = s->rows[h] + (s->first - lowest(s, layer, h, s->group->rank)) * row_bytes(s);
+        for (int64_t i = 0; i < s->end - s->first; i++, row += row_bytes(s)) {
+            memcpy(row, (const char *)k->data + (h * k->head_stride + i * k->token_stride) * s->width, bytes);
+            memcpy(row + bytes, (const char *)v->data + (h * v->head_stride + i * v->token_stride) * s->width, bytes);
+        }
+    }
+}
+
+/* The rows of range `origin` that process `reader` needs, one piece per head at its location here, to or from `peer`.
+ * Returns the number of pieces. */
+static int64_t list_pieces(const kv_sequence *s, int64_t layer, int64_t origin, int64_t reader, int64_t peer,
+                           mep_dist_block *pieces)
+{
+    int64_t start = first_of(s, origin), end = first_of(s, origin + 1), count = 0;
+    for (int64_t h = 0; h < s->heads; h++) {
+        int64_t low = lowest(s, layer, h, s->group->rank), from = max_i64(start, lowest(s, layer, h, reader));
+        if (from < end)
+            pieces[count++] = (mep_dist_block){.rank = peer,
+                                               .data = s->rows[h] + (from - low) * row_bytes(s),
+                                               .bytes = (end - from) * row_bytes(s)};
+    }
+    return count;
+}
+
+/* All hops of a layer: in hop n a process sends what it received in hop n - 1, its own range first. Both sides know
+ * from the windows which pieces there are. */
+static mep_status exchange(kv_sequence *s, int64_t layer)
+{
+    int64_t rank = s->group->rank, next = rank + 1;
+    for (int64_t hop = 1; hop < s->active; hop++) {
+        int64_t sends = 0, receives = 0;
+        if (next < s->active && next - hop >= 0) sends = list_pieces(s, layer, next - hop, next, next, s->pieces);
+        if (rank < s->active && rank - hop >= 0)
+            receives = list_pieces(s, layer, rank - hop, rank, rank - 1, s->pieces + s->heads);
+        MEP_TRY(mep_dist_transfer(s->group, s->pieces, sends, s->pieces + s->heads, receives));
+    }
+    return MEP_OK;
+}
+
+/* ---- The interface ---- */
+
+static mep_status refresh(mep_kv *kv)
+{
+    return mep_kv_bias_refresh(&((kv_sequence *)kv)->bias);
+}
+
+static mep_status reserve(mep_kv *kv, int64_t length)
+{
+    (void)kv;
+    (void)length;
+    return MEP_OK;
+}
+
+static mep_status attend_head(kv_sequence *s, const mep_kv_call *c, int64_t head)
+{
+    int64_t keys = s->end - lowest(s, c->layer, head, s->group->rank);
+    const mep_tensor_view rows = {.data = s->rows[head], .token_stride = 2 * s->channels};
+    mep_attention_call call = {
+        .batch = 1, .queries = c->length, .keys = keys, .q = c->q, .k = rows, .v = rows, .out = c->out};
+    call.q.data = (char *)c->q.data + head * c->q.head_stride * s->width;
+    call.out.data = (char *)c->out.data + head * c->out.head_stride * s->width;
+    call.v.data = s->rows[head] + s->channels * s->width;
+    if (s->bias.table != NULL) {
+        const mep_attention_terms terms = {.table = s->bias.table + head * s->bias.length, .table_length = keys};
+        MEP_TRY(mep_attention_set_terms(s->attention, &terms));
+    }
+    mep_attention_set_watch(s->attention, c->watch);
+    return mep_attention_forward(s->attention, &call);
+}
+
+static mep_status attend(mep_kv *kv, const mep_kv_call *c)
+{
+    kv_sequence *s = (kv_sequence *)kv;
+    double heads = (double)s->heads;
+    lay_out(s, c->layer);
+    copy_own(s, c->layer, &c->k, &c->v);
+    s->done = c->layer + 1;
+    MEP_TRY(exchange(s, c->layer));
+    for (int64_t h = 0; h < s->heads; h++) {
+        mep_watch_part part = mep_watch_enter(c->watch, (double)h / heads, (double)(h + 1) / heads);
+        mep_status status = attend_head(s, c, h);
+        mep_watch_leave(c->watch, part);
+        MEP_TRY(status);
+    }
+    kv->computed_fraction = mep_attention_computed_fraction(s->attention);
+    return MEP_OK;
+}
+
+static void advance(mep_kv *kv, int64_t length)
+{
+    (void)kv;
+    (void)length;
+}
+
+static void destroy(mep_kv *kv)
+{
+    kv_sequence *s = (kv_sequence *)kv;
+    mep_attention_destroy(&s->attention);
+    mep_kv_bias_destroy(&s->bias);
+    mep_free(&s->window);
+    mep_free(&s->rows);
+    mep_free(&s->pieces);
+    mep_free(&s->memory);
+    mep_free(&s);
+}
+
+static const mep_kv_functions FUNCTIONS = {
+    .refresh = refresh, .reserve = reserve, .attend = attend, .advance = advance, .destroy = destroy};
+
+/* ---- Creation ---- */
+
+static mep_status create(kv_sequence **sequence, const mep_kv_settings *settings, mep_dist *group)
+{
+    const mep_model_config *c = &settings->model->config;
+    kv_sequence *s = NULL;
+    *sequence = NULL;
+    MEP_TRY(mep_alloc(&s, 1, sizeof *s));
+    *sequence = s;
+    s->group = group;
+    s->length = settings->tokens;
+    s->active = active_processes(group, s->length);
+    s->first = first_of(s, group->rank);
+    s->end = first_of(s, group->rank + 1);
+    s->layers = c->num_hidden_layers;
+    s->heads = c->num_attention_heads;
+    s->channels = mep_head_dim(c);
+    s->width = mep_dtype_size(settings->dtype);
+    s->base = (mep_kv){.functions = &FUNCTIONS, .position = s->first, .computed_fraction = 1};
+    MEP_TRY(mep_alloc(&s->window, s->layers * s->heads, sizeof *s->window));
+    MEP_TRY(mep_alloc(&s->rows, s->heads, sizeof *s->rows));
+    MEP_TRY(mep_alloc(&s->pieces, 2 * s->heads, sizeof *s->pieces));
+    MEP_TRY(mep_kv_attention(&s->attention, settings, 1, s->length));
+    MEP_TRY(mep_kv_bias_create(&s->bias, settings->model, s->length));
+    MEP_TRY(refresh(&s->base));
+    return mep_model_windows(settings->model, settings->dtype, settings->tolerance, s->length, s->window);
+}
+
+/* Rows for the layer that needs most. */
+static mep_status allocate_rows(kv_sequence *s)
+{
+    int64_t most = 0;
+    for (int64_t layer = 0; layer < s->layers; layer++) {
+        int64_t sum = 0;
+        for (int64_t h = 0; h < s->heads && s->first < s->end; h++) sum += s->end - lowest(s, layer, h, s->group->rank);
+        most = max_i64(most, sum);
+    }
+    return mep_alloc(&s->memory, most, (size_t)row_bytes(s));
+}
+
+mep_status mep_kv_sequence_create(mep_kv **kv, const mep_kv_settings *settings, mep_dist *group)
+{
+    kv_sequence *s = NULL;
+    mep_status status = mep_dist_agree(group, create(&s, settings, group));
+    *kv = NULL;
+    if (status == MEP_OK) { /* CPUs may differ in the last bit of a window: all take those of process 0 */
+        status = mep_dist_broadcast(group, s->window, s->layers * s->heads * (int64_t)sizeof *s->window);
+        status = mep_dist_agree(group, status == MEP_OK ? allocate_rows(s) : status);
+    }
+    if (status == MEP_OK)
+        *kv = &s->base;
+    else if (s != NULL)
+        destroy(&s->base);
+    return status;
+}
+
+int64_t mep_kv_sequence_begin(mep_kv *kv)
+{
+    kv_sequence *s = (kv_sequence *)kv;
+    s->done = 0;
+    return s->end - s->first;
+}
+
+mep_status mep_kv_sequence_finish(mep_kv *kv)
+{
+    kv_sequence *s = (kv_sequence *)kv;
+    for (; s->done < s->layers && !s->group->broken; s->done++) {
+        lay_out(s, s->done);
+        MEP_TRY(exchange(s, s->done));
+    }
+    return MEP_OK;
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Windows of the key/value cache, from the weights and the bias alone: a key may be dropped when no query of any text
+ * can give it a weight.
+ *
+ * LayerNorm's output is w xhat + b with |xhat|^2 <= hidden, so with W the rows of a head's queries, q = A xhat + a with
+ * A = W diag(w) and a = W b + bias, and k = B xhat' + c the same way. Hence
+ *
+ *     q.(k' - k) = (A xhat + a).B(xhat' - xhat) <= 2 hidden |A^T B| + 2 sqrt(hidden) |B^T a|
+ *
+ * plus what rounding adds. All of it is computed from the Gram matrices A A^T and B B^T.
+ */
+#include "model/kv_windows.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <omp.h>
+
+#include "attention/cache.h"
+#include "base/bf16.h"
+#include "base/error.h"
+#include "base/integer.h"
+#include "base/memory.h"
+
+enum { WIDEST_HEAD = 1024, SQUARINGS = 4, COLUMNS = 32 };
+
+/* The map from xhat to the queries or keys of a head, of n channels. */
+typedef struct map {
+    double *gram;     /* [n, n]: A A^T */
+    double *constant; /* [n]: a */
+    double largest;   /* an upper bound of |q|, and of the error of |q| for a relative error of 1 in xhat w + b */
+} map;
+
+/* A weight as products read it. */
+static double weight_as(mep_dtype dtype, float weight)
+{
+    return (double)(dtype == MEP_BFLOAT16 ? mep_bf16_to_float(mep_bf16_from_float(weight)) : weight);
+}
+
+/* c[i][j] += sum of a[i][k] b[k][j] over k < depth, for j < n or, with `lower`, j <= i alone. b and c [.., n]; a[i][k]
+ * is at i * row + k * column. Four k at a time, so that c is read and written less often. */
+static void multiply_add(int64_t n, int64_t depth, const double *a, int64_t row, int64_t column, const double *b,
+                         double *c, int lower)
+{
+    for (int64_t i = 0; i < n; i++) {
+        int64_t k = 0, width = lower ? i + 1 : n;
+        double *restrict to = c + i * n;
+        for (; k + 4 <= depth; k += 4) {
+            const double *x = a + i * row + k * column, *y = b + k * n;
+            double x0 = x[0], x1 = x[column], x2 = x[2 * column], x3 = x[3 * column];
+            for (int64_t j = 0; j < width; j++)
+                to[j] += x0 * y[j] + x1 * y[n + j] + x2 * y[2 * n + j] + x3 * y[3 * n + j];
+        }
+        for (; k < depth; k++)
+            for (int64_t j = 0; j < width; j++) to[j] += a[i * row + k * column] * b[k * n + j];
+    }
+}
+
+/* c = a b, all [n, n]. */
+static void multiply(int64_t n, const double *a, const double *b, double *c)
+{
+    for (int64_t i = 0; i < n * n; i++) c[i] = 0;
+    multiply_add(n, n, a, n, 1, b, c, 0);
+}
+
+static double frobenius(int64_t n, const double *a)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n * n; i++) sum += a[i] * a[i];
+    return sqrt(sum);
+}
+
+/* An upper bound of the spectral radius of m [n, n], which is overwritten: |m^(2^s)|_F ^ (1 / 2^s), for matrices that
+ * are scaled to norm 1, plus what a product of them can lose to rounding. `other` is scratch. */
+static double spectral_radius(int64_t n, double *m, double *other)
+{
+    double power = 1, log_scale = 0; /* m exp(log_scale) is the power of the first m */
+    for (int s = 0;; s++) {
+        double norm = frobenius(n, m) + (s > 0 ? (double)n * 2.3e-16 : 0);
+        if (norm == 0) return 0;
+        log_scale += log(norm);
+        if (s == SQUARINGS || !isfinite(norm)) return exp(log_scale / power) * (1 + 1e-9);
+        for (int64_t i = 0; i < n * n; i++) m[i] /= norm;
+        multiply(n, m, m, other);
+        double *swap = m;
+        m = other, other = swap;
+        power *= 2, log_scale *= 2;
+    }
+}
+
+/* The map of rows first .. first + n of query_key_value; columns [COLUMNS, n] and scratch [2 n n] are scratch. */
+static void read_map(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t first, map *x, double *columns,
+                     double *scratch)
+{
+    const mep_model_config *c = &m->config;
+    int64_t n = mep_head_dim(c), hidden = c->hidden_size;
+    const float *w = mep_tensor_values(m, NORM1_WEIGHT, layer);
+    const float *b = mep_tensor_values(m, NORM1_BIAS, layer);  /* NULL: 0 */
+    const float *bias = mep_tensor_values(m, QKV_BIAS, layer); /* NULL: 0 */
+    const float *weight = mep_tensor_values(m, QKV_WEIGHT, layer) + first * hidden;
+    double shift = 0, bias_square = 0, root = sqrt((double)hidden);
+    for (int64_t i = 0; i < n * n; i++) x->gram[i] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        x->constant[i] = bias != NULL ? (double)bias[first + i] : 0;
+        bias_square += x->constant[i] * x->constant[i];
+    }
+    for (int64_t start = 0; start < hidden; start += COLUMNS) {
+        int64_t end = min_i64(start + COLUMNS, hidden);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = start; j < end; j++) {
+                double value = weight_as(dtype, weight[i * hidden + j]),
+                       shifted = b != NULL ? value * (double)b[j] : 0;
+                columns[(j - start) * n + i] = value * (double)w[j];
+                x->constant[i] += shifted;
+                shift += shifted * shifted;
+            }
+        multiply_add(n, end - start, columns, 1, n, columns, x->gram, 1);
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < i; k++) x->gram[k * n + i] = x->gram[i * n + k];
+    memcpy(scratch, x->gram, (size_t)(n * n) * sizeof *scratch);
+    x->largest = root * (sqrt(spectral_radius(n, scratch, scratch + n * n)) + sqrt(shift)) + sqrt(bias_square);
+}
+
+/* space [4 n n + 2 n + COLUMNS n] */
+static double head_allowance(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t head, double *space)
+{
+    const mep_model_config *c = &m->config;
+    int64_t n = mep_head_dim(c), square = n * n;
+    double hidden = (double)c->hidden_size, product = 0;
+    map q = {.gram = space, .constant = space + 4 * square}, k = {.gram = space + square};
+    k.constant = q.constant + n;
+    double *scratch = space + 2 * square, *columns = k.constant + n;
+    read_map(m, dtype, layer, mep_qkv_row(c, head, 0), &q, columns, scratch);
+    read_map(m, dtype, layer, mep_qkv_row(c, head, 1), &k, columns, scratch);
+    for (int64_t i = 0; i < n; i++) /* |B^T a|^2 = a . B B^T a */
+        for (int64_t j = 0; j < n; j++) product += q.constant[i] * k.gram[i * n + j] * q.constant[j];
+    multiply(n, q.gram, k.gram, scratch);
+    double coupled = sqrt(spectral_radius(n, scratch, q.gram)); /* |A^T B| */
+    /* relative errors of q and k: normalized and written in the session's type, and a float32 sum over the channels */
+    double unit = dtype == MEP_BFLOAT16 ? 1.0 / 256 : 0x1p-23;
+    double error = 2 * unit + 2 * hidden * 0x1p-23 * sqrt((double)n);
+    double bound = 2 * hidden * coupled + 2 * sqrt(hidden * fmax(product, 0)) +
+                   2 * (2 * error + error * error) * q.largest * k.largest;
+    bound *= (1 + 1e-9) / sqrt((double)n);
+    /* below these bounds attention's own rounding is small; NaN gives INFINITY */
+    return bound < 1e6 && q.largest * k.largest / sqrt((double)n) < 1e6 ? bound : INFINITY;
+}
+
+mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, const int *wanted, double *allowance)
+{
+    const mep_model_config *c = &m->config;
+    int64_t heads = c->num_attention_heads, count = c->num_hidden_layers * heads, n = mep_head_dim(c);
+    int64_t size = 4 * n * n + 2 * n + COLUMNS * n, threads = omp_get_max_threads();
+    for (int64_t i = 0; i < count; i++) allowance[i] = INFINITY;
+    if (mep_model_position_kind(m) == MEP_POSITION_ROTARY || n > WIDEST_HEAD) return MEP_OK;
+    double *space;
+    MEP_TRY(mep_alloc(&space, threads * size, sizeof *space));
+#pragma omp parallel for schedule(dynamic) num_threads((int)threads)
+    for (int64_t i = 0; i < count; i++)
+        if (wanted == NULL || wanted[i % heads])
+            allowance[i] = head_allowance(m, dtype, i / heads, i % heads, space + omp_get_thread_num() * size);
+    mep_free(&space);
+    return MEP_OK;
+}
+
+/* What the search for windows needs. */
+typedef struct search {
+    const mep_model *model;
+    double margin;     /* of attention, in nats */
+    double *at_zero;   /* [heads]: the bias at distance 0 */
+    double *allowance; /* [layers, heads] */
+    int64_t *reach;    /* [heads]: scratch */
+    int *wanted;       /* [heads] */
+} search;
+
+static mep_status find_windows(const search *s, int64_t *window)
+{
+    int64_t heads = s->model->config.num_attention_heads;
+    for (int64_t i = 0; i < s->model->config.num_hidden_layers * heads; i++) {
+        double bound = s->at_zero[i % heads] - s->margin - s->allowance[i];
+        MEP_TRY(mep_bias_reach(s->model->bias, bound, MEP_MOST_POSITIONS, s->reach));
+        int64_t found = s->reach[i % heads];
+        window[i] = found > MEP_MOST_POSITIONS ? MEP_CACHE_ALL : max_i64(found, 1);
+    }
+    return MEP_OK;
+}
+
+/* Find the heads whose window would be shorter than the text with an allowance of 0, the least there is. For the others
+ * the allowance is not computed, which takes seconds for a large model. */
+static mep_status find_wanted(const search *s, int64_t tokens, int *count)
+{
+    *count = 0;
+    for (int64_t h = 0; h < s->model->config.num_attention_heads; h++) {
+        MEP_TRY(mep_bias_reach(s->model->bias, s->at_zero[h] - s->margin, MEP_MOST_POSITIONS, s->reach));
+        s->wanted[h] = s->reach[h] <= MEP_MOST_POSITIONS && s->reach[h] < tokens;
+        *count += s->wanted[h];
+    }
+    return MEP_OK;
+}
+
+mep_status mep_model_windows(const mep_model *m, mep_dtype dtype, double tolerance, int64_t tokens, int64_t *window)
+{
+    int64_t heads = m->config.num_attention_heads, count = m->config.num_hidden_layers * heads, zero = 0;
+    search s = {.model = m, .margin = (double)mep_cache_margin(tolerance)};
+    int wanted = 0;
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < count; i++) window[i] = MEP_CACHE_ALL;
+    if (m->bias == NULL) return MEP_OK;
+    MEP_TRY_OR(status, mep_alloc(&s.at_zero, heads, sizeof *s.at_zero), done);
+    MEP_TRY_OR(status, mep_alloc(&s.allowance, count, sizeof *s.allowance), done);
+    MEP_TRY_OR(status, mep_alloc(&s.reach, heads, sizeof *s.reach), done);
+    MEP_TRY_OR(status, mep_alloc(&s.wanted, heads, sizeof *s.wanted), done);
+    MEP_TRY_OR(status, mep_bias_at(m->bias, &zero, 1, s.at_zero), done);
+    MEP_TRY_OR(status, find_wanted(&s, tokens, &wanted), done);
+    if (wanted == 0) goto done;
+    MEP_TRY_OR(status, mep_model_allowances(m, dtype, s.wanted, s.allowance), done);
+    status = find_windows(&s, window);
+done:
+    mep_free(&s.at_zero);
+    mep_free(&s.allowance);
+    mep_free(&s.reach);
+    mep_free(&s.wanted);
+    return status;
+}
+
+mep_status mep_model_fail_no_reach(const mep_model *model)
+{
+    return mep_fail(MEP_ERROR_UNSUPPORTED,
+                    "the encoding \"%s\" has no reach: every token must be kept, 2^31 at most, and text without end "
+                    "cannot be generated; ask for fewer tokens",
+                    model->config.position_encoding);
+}

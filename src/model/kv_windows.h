@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Windows: how far back each layer and head must hold its keys, from the weights and the bias alone, whatever the text.
+ */
+#ifndef MEP_MODEL_KV_WINDOWS_H
+#define MEP_MODEL_KV_WINDOWS_H
+
+#include "model/model.h"
+
+/* The number of positions at which every encoding is defined. */
+#define MEP_MOST_POSITIONS ((int64_t)1 << 31)
+
+/*
+ * allowance[layer * heads + head], in nats: an upper bound of scale q.(k' - k) for every query q with its own key k and
+ * every key k' of any text, as sessions of this type compute them (docs/mathematics.md, section 7). Infinite where no
+ * bound is known: with rotary, and for heads of more than 1024 channels. Computed for the heads whose wanted[head] is
+ * not 0 (NULL: all heads), infinite for the others.
+ */
+mep_status mep_model_allowances(const mep_model *model, mep_dtype dtype, const int *wanted, double *allowance);
+
+/* window[layer * heads + head], for a text of `tokens` tokens: keys at this distance or beyond have a weight of exactly
+ * 0, or with a tolerance t > 0 a weight of at most t in total. MEP_CACHE_ALL where there is no such distance, and where
+ * the text is certainly not longer than it. The bias must be up to date (mep_model_sync_bias). */
+mep_status mep_model_windows(const mep_model *model, mep_dtype dtype, double tolerance, int64_t tokens,
+                             int64_t *window);
+
+/* MEP_ERROR_UNSUPPORTED: the encoding has no reach. */
+mep_status mep_model_fail_no_reach(const mep_model *model);
+
+#endif

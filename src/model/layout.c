@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of tensors, and the sizes that follow from it.
+ */
+#include "model/layout.h"
+
+#include "base/assertion.h"
+#include "base/integer.h"
+
+#define LAYER(NAME) "gpt_neox.layers.#." NAME
+
+/* clang-format off */
+const mep_tensor_row mep_tensor_rows[TENSOR_KINDS] = {
+    [EMBED_IN] = {.name = "gpt_neox.embed_in.weight", .section = SECTION_INPUT, .rows = DIM_VOCAB,
+                  .columns = DIM_HIDDEN, .group = GROUP_TOKEN_EMBEDDINGS, .initialization = INIT_NORMAL, .decays = 1},
+    [EMBED_POSITIONS] = {.name = "gpt_neox.embed_positions.weight", .section = SECTION_INPUT, .rows = DIM_POSITIONS,
+                         .columns = DIM_HIDDEN, .present_if = IF_LEARNED_POSITIONS, .group = GROUP_POSITION,
+                         .initialization = INIT_NORMAL, .decays = 1},
+    [EMBED_NORM_WEIGHT] = {.name = "gpt_neox.embed_layer_norm.weight", .section = SECTION_INPUT, .rows = DIM_HIDDEN,
+                           .present_if = IF_EMBEDDING_NORM, .group = GROUP_NORMS, .initialization = INIT_ONE},
+    [EMBED_NORM_BIAS] = {.name = "gpt_neox.embed_layer_norm.bias", .section = SECTION_INPUT, .rows = DIM_HIDDEN,
+                         .present_if = IF_EMBEDDING_NORM | IF_BIAS, .group = GROUP_NORMS},
+
+    [NORM1_WEIGHT] = {.name = LAYER("input_layernorm.weight"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+                      .group = GROUP_NORMS, .initialization = INIT_ONE},
+    [NORM1_BIAS] = {.name = LAYER("input_layernorm.bias"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+                    .present_if = IF_BIAS, .group = GROUP_NORMS},
+    [QKV_WEIGHT] = {.name = LAYER("attention.query_key_value.weight"), .section = SECTION_LAYERS, .rows = DIM_QKV,
+                    .columns = DIM_HIDDEN, .group = GROUP_ATTENTION, .initialization = INIT_NORMAL, .decays = 1,
+                    .multiplies = 1},
+    [QKV_BIAS] = {.name = LAYER("attention.query_key_value.bias"), .section = SECTION_LAYERS, .rows = DIM_QKV,
+                  .present_if = IF_BIAS, .group = GROUP_ATTENTION},
+    [DENSE_WEIGHT] = {.name = LAYER("attention.dense.weight"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+                      .columns = DIM_HEADS, .group = GROUP_ATTENTION, .initialization = INIT_NORMAL_RESIDUAL,
+                      .decays = 1, .multiplies = 1},
+    [DENSE_BIAS] = {.name = LAYER("attention.dense.bias"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+                    .present_if = IF_BIAS, .group = GROUP_ATTENTION},
+    [NORM2_WEIGHT] = {.name = LAYER("post_attention_layernorm.weight"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+                      .group = GROUP_NORMS, .initialization = INIT_ONE},
+    [NORM2_BIAS] = {.name = LAYER("post_attention_layernorm.bias"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+                    .present_if = IF_BIAS, .group = GROUP_NORMS},
+    [UP_WEIGHT] = {.name = LAYER("mlp.dense_h_to_4h.weight"), .section = SECTION_LAYERS, .rows = DIM_MLP,
+                   .columns = DIM_HIDDEN, .group = GROUP_MLP, .initialization = INIT_NORMAL, .decays = 1,
+                   .multiplies = 1},
+    [UP_BIAS] = {.name = LAYER("mlp.dense_h_to_4h.bias"), .section = SECTION_LAYERS, .rows = DIM_MLP,
+                 .present_if = IF_BIAS, .group = GROUP_MLP},
+    [DOWN_WEIGHT] = {.name = LAYER("mlp.dense_4h_to_h.weight"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+                     .columns = DIM_MLP, .group = GROUP_MLP, .initialization = INIT_NORMAL_RESIDUAL, .decays = 1,
+                     .multiplies = 1},
+    [DOWN_BIAS] = {.name = LAYER("mlp.dense_4h_to_h.bias"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+                   .present_if = IF_BIAS, .group = GROUP_MLP},
+
+    [FINAL_NORM_WEIGHT] = {.name = "gpt_neox.final_layer_norm.weight", .section = SECTION_OUTPUT, .rows = DIM_HIDDEN,
+                           .group = GROUP_NORMS, .initialization = INIT_ONE},
+    [FINAL_NORM_BIAS] = {.name = "gpt_neox.final_layer_norm.bias", .section = SECTION_OUTPUT, .rows = DIM_HIDDEN,
+                         .present_if = IF_BIAS, .group = GROUP_NORMS},
+    [EMBED_OUT] = {.name = "embed_out.weight", .section = SECTION_OUTPUT, .rows = DIM_VOCAB, .columns = DIM_HIDDEN,
+                   .present_if = IF_NOT_TIED, .group = GROUP_OUTPUT, .initialization = INIT_NORMAL, .decays = 1,
+                   .multiplies = 1},
+    [POSITION_BIAS] = {.name = "position_bias.*", .section = SECTION_POSITION, .present_if = IF_BIAS_LEARNS,
+                       .group = GROUP_POSITION, .initialization = INIT_BY_KERNEL},
+};
+/* clang-format on */
+
+const mep_dimension mep_activation_widths[ACTIVATIONS] = {
+    [ACT_NORM1] = DIM_HIDDEN, [ACT_QKV] = DIM_QKV, [ACT_ATTENDED] = DIM_HEADS,
+    [ACT_NORM2] = DIM_HIDDEN, [ACT_UP] = DIM_MLP,  [ACT_GELU] = DIM_MLP};
+
+const char *mep_group_name(mep_group group)
+{
+    static const char *const names[] = {[GROUP_TOKEN_EMBEDDINGS] = "token_embeddings",
+                                        [GROUP_POSITION] = "position",
+                                        [GROUP_ATTENTION] = "attention",
+                                        [GROUP_MLP] = "mlp",
+                                        [GROUP_NORMS] = "layer_norms",
+                                        [GROUP_OUTPUT] = "output"};
+    return names[group];
+}
+
+int mep_layout_present(const mep_model_config *c, mep_position_kind position, int64_t bias_params)
+{
+    return (c->no_bias ? 0 : IF_BIAS) | (c->embedding_layer_norm ? IF_EMBEDDING_NORM : 0) |
+           (position == MEP_POSITION_LEARNED ? IF_LEARNED_POSITIONS : 0) | (c->tie_word_embeddings ? 0 : IF_NOT_TIED) |
+           (bias_params > 0 ? IF_BIAS_LEARNS : 0);
+}
+
+/* ---- Sizes ---- */
+
+int64_t mep_head_dim(const mep_model_config *c)
+{
+    return c->head_dim > 0 ? c->head_dim : c->hidden_size / c->num_attention_heads;
+}
+
+int64_t mep_key_value_heads(const mep_model_config *c)
+{
+    return c->num_key_value_heads > 0 ? c->num_key_value_heads : c->num_attention_heads;
+}
+
+int64_t mep_rotary_dims(const mep_model_config *c)
+{
+    return (int64_t)((double)mep_head_dim(c) * c->rotary_pct);
+}
+
+int64_t mep_dimension_of(const mep_model_config *c, mep_dimension dimension)
+{
+    switch (dimension) {
+    case DIM_VOCAB:
+        return c->vocab_size;
+    case DIM_POSITIONS:
+        return c->max_position_embeddings;
+    case DIM_HIDDEN:
+        return c->hidden_size;
+    case DIM_HEADS:
+        return c->num_attention_heads * mep_head_dim(c);
+    case DIM_QKV:
+        return (c->num_attention_heads + 2 * mep_key_value_heads(c)) * mep_head_dim(c);
+    case DIM_MLP:
+        return c->intermediate_size;
+    case DIM_NONE:
+        break;
+    }
+    return 1;
+}
+
+int64_t mep_kind_rows(const mep_model_config *c, mep_tensor_kind kind)
+{
+    return mep_dimension_of(c, mep_tensor_rows[kind].rows);
+}
+
+int64_t mep_kind_columns(const mep_model_config *c, mep_tensor_kind kind)
+{
+    return mep_dimension_of(c, mep_tensor_rows[kind].columns);
+}
+
+int64_t mep_kind_values(const mep_model_config *c, mep_tensor_kind kind)
+{
+    return mep_kind_rows(c, kind) * mep_kind_columns(c, kind);
+}
+
+int64_t mep_qkv_row(const mep_model_config *c, int64_t head, int which)
+{
+    MEP_ASSERT(mep_key_value_heads(c) == c->num_attention_heads);
+    return (3 * head + which) * mep_head_dim(c);
+}
+
+int64_t mep_widest_activation(const mep_model_config *c)
+{
+    int64_t widest = 0;
+    for (int i = 0; i < ACTIVATIONS; i++) widest = max_i64(widest, mep_dimension_of(c, mep_activation_widths[i]));
+    return widest;
+}
+
+int64_t mep_logit_rows(const mep_model_config *c, int64_t rows)
+{
+    int64_t chunk = ((int64_t)64 << 20) / c->vocab_size;
+    return min_i64(max_i64(chunk, 64), rows);
+}
+
+/* ---- Work and memory ---- */
+
+static double product(const mep_model_config *c, mep_tensor_kind kind)
+{
+    return 2 * (double)mep_kind_values(c, kind);
+}
+
+mep_token_work mep_token_work_of(const mep_model_config *c)
+{
+    return (mep_token_work){.before = product(c, QKV_WEIGHT),
+                            .attention = 4 * (double)mep_dimension_of(c, DIM_HEADS),
+                            .after = product(c, DENSE_WEIGHT) + product(c, UP_WEIGHT) + product(c, DOWN_WEIGHT),
+                            .output = product(c, EMBED_OUT)};
+}
+
+double mep_products_work(const mep_model_config *c, int64_t length)
+{
+    mep_token_work w = mep_token_work_of(c);
+    return (double)length * ((double)c->num_hidden_layers * (w.before + w.after) + w.output);
+}
+
+double mep_attention_work(const mep_model_config *c, int64_t length)
+{
+    double keys = (double)length / 2; /* on average */
+    return (double)c->num_hidden_layers * mep_token_work_of(c).attention * (double)length * keys;
+}
+
+/* The session's arrays (session.c): per row the residual stream before each layer and after the last; in each layer the
+ * stream after attention and the activations; of gradients the stream's, in both types, and two of activations. */
+double mep_training_bytes(const mep_model_config *c, mep_dtype dtype, int recompute, int64_t rows)
+{
+    double width = (double)mep_dtype_size(dtype), stream = 4 * (double)c->hidden_size, channels = 0;
+    double layers = (double)c->num_hidden_layers;
+    for (int i = 0; i < ACTIVATIONS; i++) channels += (double)mep_dimension_of(c, mep_activation_widths[i]);
+    double layer = stream + width * channels;
+    int64_t narrow = max_i64(c->hidden_size, mep_dimension_of(c, DIM_HEADS));
+    double gradients = stream + width * (double)(c->hidden_size + narrow + mep_widest_activation(c));
+    double logits = (double)(mep_logit_rows(c, rows) * c->vocab_size) * (4 + (width < 4 ? width : 0));
+    return (double)rows * (stream * (layers + 1) + layer * (recompute ? 1 : layers) + gradients) + logits;
+}

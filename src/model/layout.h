@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tensors of a model as one table: name, shape, when a model has it, whether a product, weight decay and which
+ * initialization apply. All sizes of a model follow from it: parameter lists, activations, work and memory. Nothing is
+ * computed or allocated here.
+ */
+#ifndef MEP_MODEL_LAYOUT_H
+#define MEP_MODEL_LAYOUT_H
+
+#include "mep/model.h"
+
+/* The rows of the table, in the order of a model's parameters. Those from NORM1_WEIGHT to DOWN_BIAS occur in every
+ * layer. POSITION_BIAS stands for all parameters of the position bias. */
+typedef enum mep_tensor_kind {
+    EMBED_IN,
+    EMBED_POSITIONS,
+    EMBED_NORM_WEIGHT,
+    EMBED_NORM_BIAS,
+    NORM1_WEIGHT,
+    NORM1_BIAS,
+    QKV_WEIGHT,
+    QKV_BIAS,
+    DENSE_WEIGHT,
+    DENSE_BIAS,
+    NORM2_WEIGHT,
+    NORM2_BIAS,
+    UP_WEIGHT,
+    UP_BIAS,
+    DOWN_WEIGHT,
+    DOWN_BIAS,
+    FINAL_NORM_WEIGHT,
+    FINAL_NORM_BIAS,
+    EMBED_OUT,
+    POSITION_BIAS,
+    TENSOR_KINDS
+} mep_tensor_kind;
+
+/* Consecutive parts of the parameter list. The backward pass completes their gradients in reverse order, except those of
+ * the position bias, which come last. */
+typedef enum mep_section { SECTION_INPUT, SECTION_LAYERS, SECTION_OUTPUT, SECTION_POSITION, SECTIONS } mep_section;
+
+/* Sizes that a configuration gives. */
+typedef enum mep_dimension {
+    DIM_NONE,
+    DIM_VOCAB,
+    DIM_POSITIONS,
+    DIM_HIDDEN,
+    DIM_HEADS, /* channels of all query heads: heads * head_dim */
+    DIM_QKV,   /* of queries, keys and values */
+    DIM_MLP
+} mep_dimension;
+
+typedef enum mep_initialization {
+    INIT_ZERO,
+    INIT_ONE,
+    INIT_NORMAL,          /* normal(0, 0.02) */
+    INIT_NORMAL_RESIDUAL, /* normal(0, 0.02 / sqrt(2 layers)): a matrix that writes to the residual stream */
+    INIT_BY_KERNEL        /* mep_bias_init */
+} mep_initialization;
+
+/* The group that a parameter is counted in (mep_parameter). */
+typedef enum mep_group {
+    GROUP_TOKEN_EMBEDDINGS,
+    GROUP_POSITION,
+    GROUP_ATTENTION,
+    GROUP_MLP,
+    GROUP_NORMS,
+    GROUP_OUTPUT
+} mep_group;
+
+/* What a tensor needs to be present; all of them. */
+enum { IF_BIAS = 1, IF_EMBEDDING_NORM = 2, IF_LEARNED_POSITIONS = 4, IF_NOT_TIED = 8, IF_BIAS_LEARNS = 16 };
+
+typedef struct mep_tensor_row {
+    const char *name; /* "#" is the number of the layer, "*" the name of a parameter of the position bias */
+    mep_section section;
+    mep_dimension rows, columns; /* columns of DIM_NONE: a vector */
+    int present_if;
+    mep_group group;
+    mep_initialization initialization;
+    int decays;     /* weight decay applies: matrices and embeddings */
+    int multiplies; /* the matrix of a product y = x W^T */
+} mep_tensor_row;
+
+extern const mep_tensor_row mep_tensor_rows[TENSOR_KINDS];
+
+const char *mep_group_name(mep_group group);
+
+/* The requirements (IF_...) that a model fulfils. bias_params: parameters of its position bias. */
+int mep_layout_present(const mep_model_config *config, mep_position_kind position, int64_t bias_params);
+
+/* ---- Sizes ---- */
+
+/* Channels of a head, and key/value heads: the configuration's, where it leaves them open the default. */
+int64_t mep_head_dim(const mep_model_config *config);
+int64_t mep_key_value_heads(const mep_model_config *config);
+
+/* Channels of a head that rotary rotates. */
+int64_t mep_rotary_dims(const mep_model_config *config);
+
+int64_t mep_dimension_of(const mep_model_config *config, mep_dimension dimension);
+
+/* Values of a tensor, and of a matrix its rows (outputs) and columns (inputs). */
+int64_t mep_kind_values(const mep_model_config *config, mep_tensor_kind kind);
+int64_t mep_kind_rows(const mep_model_config *config, mep_tensor_kind kind);
+int64_t mep_kind_columns(const mep_model_config *config, mep_tensor_kind kind);
+
+/* Row of a fused query_key_value matrix at which a head's queries (0), keys (1) or values (2) begin. */
+int64_t mep_qkv_row(const mep_model_config *config, int64_t head, int which);
+
+/* Activations that a layer leaves for its backward pass, in the order of computation. */
+enum { ACT_NORM1, ACT_QKV, ACT_ATTENDED, ACT_NORM2, ACT_UP, ACT_GELU, ACTIVATIONS };
+extern const mep_dimension mep_activation_widths[ACTIVATIONS];
+
+/* Width of the widest one. */
+int64_t mep_widest_activation(const mep_model_config *config);
+
+/* Rows of logits that a session of `rows` rows computes at a time: 256 MB of them, but at least 64 rows. */
+int64_t mep_logit_rows(const mep_model_config *config, int64_t rows);
+
+/* ---- Work and memory ---- */
+
+/* Operations of the forward pass for one token: in each layer before attention, in attention for each key that the
+ * token sees, and after attention; and in the output layer. */
+typedef struct mep_token_work {
+    double before, attention, after, output;
+} mep_token_work;
+mep_token_work mep_token_work_of(const mep_model_config *config);
+
+/* Operations of the forward pass for a sequence: all products, and attention over each token's earlier keys. */
+double mep_products_work(const mep_model_config *config, int64_t length);
+double mep_attention_work(const mep_model_config *config, int64_t length);
+
+/* Bytes that a training session of `rows` rows holds, in addition to parameters and their gradients. */
+double mep_training_bytes(const mep_model_config *config, mep_dtype dtype, int recompute, int64_t rows);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The configuration of a model: presets and checks.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "bias/position.h"
+#include "model/layout.h"
+#include "model/model.h"
+#include "nn/layers.h"
+
+static const struct {
+    const char *name;
+    int64_t layers, hidden, heads;
+} PRESETS[] = {
+    {"nano", 4, 128, 8}, {"micro", 6, 256, 8}, {"mini", 6, 512, 8}, {"small", 12, 768, 12}, {"medium", 24, 1024, 16}};
+
+mep_status mep_model_preset(const char *name, mep_model_config *config)
+{
+    MEP_REQUIRE(name, config);
+    for (size_t i = 0; i < sizeof PRESETS / sizeof *PRESETS; i++) {
+        if (strcmp(PRESETS[i].name, name) != 0) continue;
+        *config = (mep_model_config){.vocab_size = 50304,
+                                     .hidden_size = PRESETS[i].hidden,
+                                     .num_hidden_layers = PRESETS[i].layers,
+                                     .num_attention_heads = PRESETS[i].heads,
+                                     .intermediate_size = 4 * PRESETS[i].hidden,
+                                     .max_position_embeddings = 512,
+                                     .layer_norm_eps = 1e-5,
+                                     .rotary_emb_base = 10000,
+                                     .rotary_pct = 1,
+                                     .position_encoding = "mep"};
+        return MEP_OK;
+    }
+    return mep_fail(MEP_ERROR_ARGUMENT, "unknown preset \"%s\"; presets: nano, micro, mini, small, medium", name);
+}
+
+static mep_status check_range(const char *name, int64_t value, int64_t low, int64_t high)
+{
+    if (value >= low && value <= high) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s must be from %lld to %lld, found %lld", name, (long long)low,
+                    (long long)high, (long long)value);
+}
+
+/* One of the values of an enum, whose names are listed. */
+static mep_status check_choice(const char *name, int value, const char *const *names, int count)
+{
+    if (value >= 0 && value < count) return MEP_OK;
+    if (count == 1) return mep_fail(MEP_ERROR_ARGUMENT, "%s is %d, which is not computed; %s (0) is", name, value, *names);
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s is %d, which is not computed; choose one from %s (0) to %s (%d)", name, value,
+                    names[0], names[count - 1], count - 1);
+}
+
+static mep_status check_block(const mep_model_config *c)
+{
+    static const char *const norms[] = {[MEP_NORM_LAYER] = "layer"},
+                             *const mlps[] = {[MEP_MLP_GELU] = "gelu", [MEP_MLP_GELU_TANH] = "gelu_tanh"},
+                             *const residuals[] = {[MEP_RESIDUAL_SEQUENTIAL] = "sequential",
+                                                   [MEP_RESIDUAL_PARALLEL] = "parallel"};
+    MEP_TRY(check_choice("norm", (int)c->norm, norms, 1));
+    MEP_TRY(check_choice("mlp", (int)c->mlp, mlps, 2));
+    return check_choice("residual", (int)c->residual, residuals, 2);
+}
+
+static mep_status check_heads(const mep_model_config *c)
+{
+    MEP_TRY(check_range("num_attention_heads", c->num_attention_heads, 1, MEP_MAX_WIDTH));
+    MEP_TRY(check_range("num_key_value_heads", c->num_key_value_heads, 0, MEP_MAX_WIDTH));
+    MEP_TRY(check_range("head_dim", c->head_dim, 0, MEP_MAX_WIDTH));
+    if (mep_key_value_heads(c) != c->num_attention_heads)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "num_key_value_heads is %lld and num_attention_heads %lld; grouped-query attention is not "
+                        "computed: they must be equal",
+                        (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
+    if (c->head_dim == 0 && c->hidden_size % c->num_attention_heads != 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "hidden_size %lld is not a multiple of num_attention_heads %lld",
+                        (long long)c->hidden_size, (long long)c->num_attention_heads);
+    return check_range("num_attention_heads * head_dim", mep_dimension_of(c, DIM_HEADS), 1, 4 * MEP_MAX_WIDTH);
+}
+
+static mep_status check_rotary(const mep_model_config *c)
+{
+    int64_t head_dim = mep_head_dim(c), dims = mep_rotary_dims(c);
+    if (dims < 2 || dims % 2 != 0 || dims > head_dim)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "rotary rotates pairs of channels, but rotary_pct %g of head_dim %lld is %lld; choose another "
+                        "number of heads",
+                        c->rotary_pct, (long long)head_dim, (long long)dims);
+    return MEP_OK;
+}
+
+/* A spec may ask for a bias table of any size; a model does not need more than this. */
+static mep_status check_bias(const mep_model_config *c, const mep_position *position)
+{
+    enum { MOST = 1 << 24 };
+    double values = mep_position_values(position, c->num_attention_heads);
+    if (values <= MOST) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "the encoding \"%s\" has %g parameters; %d are possible", c->position_encoding,
+                    values, MOST);
+}
+
+static mep_status check_position(const mep_model_config *c, const mep_position *position)
+{
+    mep_position_kind kind = mep_position_get_kind(position);
+    if (kind == MEP_POSITION_BIAS) return check_bias(c, position);
+    if (kind == MEP_POSITION_ROTARY) return check_rotary(c);
+    if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
+                        (long long)c->hidden_size);
+    return MEP_OK;
+}
+
+/* All fields except the position encoding. */
+static mep_status check_sizes(const mep_model_config *c)
+{
+    MEP_TRY(check_range("vocab_size", c->vocab_size, 1, 1 << 24));
+    MEP_TRY(check_range("hidden_size", c->hidden_size, 1, MEP_MAX_WIDTH));
+    MEP_TRY(check_range("num_hidden_layers", c->num_hidden_layers, 1, 1000));
+    MEP_TRY(check_heads(c));
+    MEP_TRY(check_range("intermediate_size", c->intermediate_size, 1, 1 << 20));
+    MEP_TRY(check_range("max_position_embeddings", c->max_position_embeddings, 1, 1 << 30));
+    MEP_TRY(check_block(c));
+    if (!(c->layer_norm_eps > 0 && c->layer_norm_eps < 1) || !(c->rotary_emb_base > 1 && isfinite(c->rotary_emb_base)))
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "layer_norm_eps must be in (0, 1) and rotary_emb_base above 1, found %g and %g",
+                        c->layer_norm_eps, c->rotary_emb_base);
+    if (!(c->rotary_pct >= 0 && c->rotary_pct <= 1))
+        return mep_fail(MEP_ERROR_ARGUMENT, "rotary_pct must be from 0 to 1, found %g", c->rotary_pct);
+    return MEP_OK;
+}
+
+mep_status mep_model_config_parse(const mep_model_config *c, mep_position **position)
+{
+    MEP_TRY(check_sizes(c));
+    MEP_TRY(mep_position_create(position, c->position_encoding));
+    mep_status status = check_position(c, *position);
+    if (status != MEP_OK) mep_position_destroy(position);
+    return status;
+}
+
+mep_status mep_model_config_check(const mep_model_config *config)
+{
+    MEP_REQUIRE(config);
+    mep_position *position = NULL;
+    mep_status status = mep_model_config_parse(config, &position);
+    mep_position_destroy(&position);
+    return status;
+}
+

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of tensors: names, shapes, order and ranges for every switch; sizes, work and memory that follow from it;
+ * heads of any width through files and export; and what a configuration may not say.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "small_model.h"
+
+#include "io/files.h"
+#include "scratch.h"
+
+/* ---- The list of tensors ---- */
+
+static mep_model_config everything(void)
+{
+    mep_model_config c;
+    assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
+    c.vocab_size = 7, c.hidden_size = 12, c.num_attention_heads = 2, c.num_hidden_layers = 3;
+    c.head_dim = 5, c.intermediate_size = 20, c.max_position_embeddings = 9, c.embedding_layer_norm = 1;
+    snprintf(c.position_encoding, sizeof c.position_encoding, "learned");
+    return c;
+}
+
+typedef struct expected {
+    const char *name;
+    int64_t rows, columns; /* columns 0: a vector */
+    const char *group;
+    int decays;
+} expected;
+
+static const expected INPUT[] = {{"gpt_neox.embed_in.weight", 7, 12, "token_embeddings", 1},
+                                 {"gpt_neox.embed_positions.weight", 9, 12, "position", 1},
+                                 {"gpt_neox.embed_layer_norm.weight", 12, 0, "layer_norms", 0},
+                                 {"gpt_neox.embed_layer_norm.bias", 12, 0, "layer_norms", 0}};
+static const expected LAYER[] = {{"input_layernorm.weight", 12, 0, "layer_norms", 0},
+                                 {"input_layernorm.bias", 12, 0, "layer_norms", 0},
+                                 {"attention.query_key_value.weight", 30, 12, "attention", 1},
+                                 {"attention.query_key_value.bias", 30, 0, "attention", 0},
+                                 {"attention.dense.weight", 12, 10, "attention", 1},
+                                 {"attention.dense.bias", 12, 0, "attention", 0},
+                                 {"post_attention_layernorm.weight", 12, 0, "layer_norms", 0},
+                                 {"post_attention_layernorm.bias", 12, 0, "layer_norms", 0},
+                                 {"mlp.dense_h_to_4h.weight", 20, 12, "mlp", 1},
+                                 {"mlp.dense_h_to_4h.bias", 20, 0, "mlp", 0},
+                                 {"mlp.dense_4h_to_h.weight", 12, 20, "mlp", 1},
+                                 {"mlp.dense_4h_to_h.bias", 12, 0, "mlp", 0}};
+static const expected OUTPUT[] = {{"gpt_neox.final_layer_norm.weight", 12, 0, "layer_norms", 0},
+                                  {"gpt_neox.final_layer_norm.bias", 12, 0, "layer_norms", 0},
+                                  {"embed_out.weight", 7, 12, "output", 1}};
+enum { INPUTS = sizeof INPUT / sizeof *INPUT, PER_LAYER = sizeof LAYER / sizeof *LAYER };
+enum { OUTPUTS = sizeof OUTPUT / sizeof *OUTPUT };
+
+static void assert_tensor(const mep_model *model, int64_t index, const expected *e, const char *name)
+{
+    mep_parameter p;
+    assert_int_equal(mep_model_get_parameter(model, index, &p), MEP_OK);
+    assert_string_equal(p.name, name);
+    assert_string_equal(p.group, e->group);
+    assert_int_equal(p.ndim, e->columns > 0 ? 2 : 1);
+    assert_int_equal(p.shape[0], e->rows);
+    assert_int_equal(p.shape[1], e->columns);
+    assert_int_equal(p.size, e->rows * (e->columns > 0 ? e->columns : 1));
+    assert_int_equal(p.size, mep_kind_values(&model->config, model->kinds[index]));
+    assert_int_equal(mep_tensor_decays(model, index), e->decays);
+}
+
+static void test_list(void **state)
+{
+    (void)state;
+    mep_model_config c = everything();
+    mep_model *model;
+    assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
+    assert_int_equal(model->count, INPUTS + 3 * PER_LAYER + OUTPUTS);
+    for (int i = 0; i < INPUTS; i++) assert_tensor(model, i, &INPUT[i], INPUT[i].name);
+    for (int l = 0; l < 3; l++)
+        for (int i = 0; i < PER_LAYER; i++) {
+            char name[MEP_TENSOR_NAME];
+            int64_t index = INPUTS + l * PER_LAYER + i;
+            snprintf(name, sizeof name, "gpt_neox.layers.%d.%s", l, LAYER[i].name);
+            assert_tensor(model, index, &LAYER[i], name);
+            assert_int_equal(mep_tensor_layer(model, index), l);
+            assert_int_equal(mep_tensor_index(model, model->kinds[index], l), index);
+        }
+    for (int i = 0; i < OUTPUTS; i++) assert_tensor(model, INPUTS + 3 * PER_LAYER + i, &OUTPUT[i], OUTPUT[i].name);
+    mep_model_destroy(&model);
+}
+
+/* The ranges cover the list, whatever a model has; a tied output is the embedding; without biases none is left. */
+static void test_ranges(void **state)
+{
+    (void)state;
+    for (int bits = 0; bits < 16; bits++) {
+        mep_model_config c = everything();
+        mep_model *model;
+        int64_t next = 0, products = 0;
+        c.embedding_layer_norm = bits & 1, c.no_bias = bits >> 1 & 1, c.tie_word_embeddings = bits >> 2 & 1;
+        snprintf(c.position_encoding, sizeof c.position_encoding, "%s", bits & 8 ? "mep_param" : "learned");
+        assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
+        for (int64_t r = 0; r < mep_range_count(model); r++) {
+            mep_tensor_range range = mep_range_at(model, r);
+            assert_int_equal(range.first, next);
+            next = range.end;
+        }
+        assert_int_equal(next, model->count);
+        mep_tensor_range position = mep_section_range(model, SECTION_POSITION);
+        assert_int_equal(position.end - position.first, bits & 8 ? mep_bias_param_count(model->bias) : 0);
+        for (int64_t i = 0; i < model->count; i++) {
+            products += mep_tensor_multiplies(model, i);
+            assert_int_equal(mep_tensor_is_position(model, i),
+                             strncmp(model->tensors[i].name, "position_bias.", 14) == 0 ||
+                                 strstr(model->tensors[i].name, "embed_positions") != NULL);
+            if (c.no_bias && i < position.first) assert_null(strstr(model->tensors[i].name, ".bias"));
+        }
+        assert_int_equal(products, 4 * 3 + 1);
+        assert_int_equal(model->first[EMBED_OUT] == model->first[EMBED_IN], c.tie_word_embeddings);
+        mep_model_destroy(&model);
+    }
+}
+
+/* ---- Work and memory ---- */
+
+/* GPT-2 small by hand: 12 layers, hidden 768, vocabulary 50304. */
+static void test_work(void **state)
+{
+    (void)state;
+    mep_model_config c;
+    const double h = 768, layers = 12, vocab = 50304, length = 512;
+    assert_int_equal(mep_model_preset("small", &c), MEP_OK);
+    assert_true(mep_products_work(&c, 512) == 2 * length * (layers * 12 * h * h + h * vocab));
+    assert_true(mep_attention_work(&c, 512) == layers * 2 * length * length * h);
+    double rows = 2048, logits = 6 * (double)((1 << 26) / 50304) * vocab;
+    double layer = 4 * h + 2 * 14 * h, gradient = 4 * h + 2 * 6 * h;
+    assert_true(mep_training_bytes(&c, MEP_BFLOAT16, 0, 2048) ==
+                rows * (4 * h * (layers + 1) + layers * layer + gradient) + logits);
+    assert_true(mep_training_bytes(&c, MEP_BFLOAT16, 1, 2048) ==
+                rows * (4 * h * (layers + 1) + layer + gradient) + logits);
+    /* every matrix of a layer with its two operations per value, and no other tensor */
+    c.head_dim = 80;
+    mep_token_work w = mep_token_work_of(&c);
+    assert_true(w.before + w.after == 2 * (4 * 12 * 80 * h + 8 * h * h) && w.attention == 4 * 12 * 80);
+}
+
+/* ---- Heads of any width ---- */
+
+static void compare_models(const mep_model *a, const mep_model *b)
+{
+    assert_int_equal(a->size, b->size);
+    assert_memory_equal(a->values, b->values, (size_t)a->size * sizeof(float));
+    assert_int_equal(mep_head_dim(&a->config), mep_head_dim(&b->config));
+}
+
+static float *logits_of(mep_model *model)
+{
+    int32_t tokens[LENGTH];
+    float *logits = allocate(LENGTH * VOCAB, sizeof *logits);
+    random_tokens(tokens, LENGTH);
+    mep_session *session = small_session(model, 1, LENGTH, MEP_FLOAT32, 0);
+    assert_int_equal(mep_session_logits(session, 1, LENGTH, tokens, logits), MEP_OK);
+    mep_session_destroy(&session);
+    return logits;
+}
+
+/* Saved and exported: the same model comes back, and no other family takes it. */
+static void test_files(void **state)
+{
+    (void)state;
+    static const int64_t head_dims[] = {10, 24};
+    static const char *const positions[] = {"rotary", "alibi", "learned", "mep_param"};
+    for (int i = 0; i < 8; i++) {
+        mep_model *model = small_model_with(positions[i / 2], head_dims[i % 2]), *again;
+        float *logits = logits_of(model), *read;
+        for (int exported = 0; exported < 2; exported++) {
+            const char *folder = scratch_path(exported ? "export" : "save"), *family = "mep";
+            assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
+            if (exported)
+                assert_int_equal(mep_model_export(model, folder, NULL, &family), MEP_OK);
+            else
+                assert_int_equal(mep_model_save(model, folder, NULL), MEP_OK);
+            assert_string_equal(family, "mep");
+            if (mep_model_load(&again, folder) != MEP_OK) fail_msg("%s", mep_error_message());
+            compare_models(again, model);
+            read = logits_of(again);
+            assert_memory_equal(read, logits, LENGTH * VOCAB * sizeof *logits);
+            free(read);
+            mep_model_destroy(&again);
+        }
+        free(logits);
+        mep_model_destroy(&model);
+    }
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* head_dim in words is head_dim by default; a file of the default does not name it. */
+static void test_default_head_dim(void **state)
+{
+    (void)state;
+    mep_model *named = small_model_with("rotary", 16), *model = small_model("rotary"), *again;
+    const char *folder = scratch_path("default");
+    char text[4096] = {0};
+    compare_models(named, model);
+    float *a = logits_of(named), *b = logits_of(model);
+    assert_memory_equal(a, b, LENGTH * VOCAB * sizeof *a);
+    assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
+    assert_int_equal(mep_model_save(model, folder, NULL), MEP_OK);
+    FILE *file = fopen(scratch_path("default/config.json"), "r");
+    assert_non_null(file);
+    assert_true(fread(text, 1, sizeof text - 1, file) > 100);
+    fclose(file);
+    assert_non_null(strstr(text, "num_attention_heads"));
+    assert_null(strstr(text, "head_dim"));
+    assert_null(strstr(text, "num_key_value_heads"));
+    assert_int_equal(mep_model_load(&again, folder), MEP_OK);
+    assert_int_equal(again->config.head_dim, 0);
+    free(a), free(b);
+    mep_model_destroy(&again), mep_model_destroy(&named), mep_model_destroy(&model);
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* ---- Refusals ---- */
+
+static void refuse(mep_model_config c, const char *words)
+{
+    mep_model *model = NULL;
+    assert_int_equal(mep_model_create(&model, &c, 1), MEP_ERROR_ARGUMENT);
+    assert_null(model);
+    if (strstr(mep_error_message(), words) == NULL) fail_msg("\"%s\" is not in: %s", words, mep_error_message());
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    mep_model *model;
+    mep_model_config good = everything(), c = good;
+    c.num_key_value_heads = 1, refuse(c, "num_key_value_heads is 1 and num_attention_heads 2");
+    c.num_key_value_heads = -1, refuse(c, "num_key_value_heads must be from 0");
+    c = good, c.head_dim = -1, refuse(c, "head_dim must be from 0");
+    c = good, c.head_dim = 0, c.num_attention_heads = 5, refuse(c, "hidden_size 12 is not a multiple of");
+    c = good, c.num_attention_heads = 10000, c.head_dim = 10000, refuse(c, "num_attention_heads * head_dim must be");
+    c = good, c.norm = (mep_norm)1, refuse(c, "norm is 1, which is not computed; layer (0) is");
+    c = good, c.mlp = (mep_mlp)2, refuse(c, "mlp is 2, which is not computed; choose one from gelu (0) to gelu_tanh (1)");
+    c = good, c.residual = (mep_residual)-1, refuse(c, "residual is -1, which is not computed");
+    c = good, c.num_key_value_heads = 2; /* the number of heads is accepted */
+    assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
+    mep_model_destroy(&model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),    cmocka_unit_test(test_ranges),
+                                       cmocka_unit_test(test_work),    cmocka_unit_test(test_files),
+                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_default_head_dim)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
