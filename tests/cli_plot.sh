@@ -15,7 +15,7 @@ mep,1,1024,19.0,0.1,1000
 "t5:buckets=64,max=256",1,1024,inf,0.1,1000
 END
 
-# Without gnuplot the data and the script stay.
+# Without gnuplot the data and the script are kept.
 PATH=/nonexistent "$MEP" plot results.csv --train-length 512 > out 2> err
 [ $? = 1 ] || wrong 'a missing gnuplot is not noticed'
 said err 'gnuplot-nox'
@@ -28,7 +28,7 @@ said results.gp "labels[2] = ['mep', 't5:buckets=64,max=256']"
 said results.gp 'bars = 1'
 [ ! -e results.png ] || wrong 'a picture without gnuplot'
 
-# draw ARGUMENT ...: without gnuplot; the data and the script are what is looked at.
+# draw ARGUMENT ...: without gnuplot; the tests check the data and the script.
 draw() {
     checks=$((checks + 1))
     PATH=/nonexistent "$MEP" plot "$@" > out 2> err
@@ -45,7 +45,7 @@ line() {
     echo "{\"step\": $1, \"loss\": $2, \"learning_rate\": 0.001, \"grad_norm\": 1.5, \"tokens_per_second\": 4e4${3:-}}"
 }
 
-# A run whose log alone is there: 40 steps, validation of two corpora, one step skipped.
+# A run of which only the log exists: 40 steps, validation of two corpora, one step skipped.
 mkdir -p logged/short logged/long
 i=1
 while [ $i -le 40 ]; do
@@ -72,7 +72,7 @@ said sm.gp "'band'"
 said sm.gp "'validation loss (nats per token)'"
 said sm.gp "'training loss (nats per token)'"
 
-# Many lines: thinned to at most 100 points, and said so. A skipped step has no part in its mean.
+# Many lines become at most 100 points, and the axis says so. A skipped step is not part of its mean.
 awk 'BEGIN { for (i = 1; i <= 20000; i++) printf "{\"step\": %d, \"loss\": %s}\n", i, (i == 150 ? "null" : (i > 100 && i <= 200) ? 2 : 3) }' \
     > logged/long/metrics.jsonl
 draw logged/long --show loss
@@ -83,7 +83,7 @@ checks=$((checks + 1))
 draw logged/long --show loss --smooth 100
 said logged/long/training.dat '150.5 2 2 2'
 
-# Several: the losses of each, named by their folders; the whole path where those are the same.
+# Several: the losses of each, named by their folders; the complete path if these are equal.
 draw logged/short logged/long
 said training.gp "'Training of 2 runs'"
 said training.gp "= ['short, 1 skipped', 'long', '', '']"
@@ -101,7 +101,7 @@ mkdir "$long" && cp logged/short/metrics.jsonl "$long"
 draw "$long" --show loss
 said "$long/training.gp" "'a-folder-with-a-name-o...h-a-name-of-many-words-: step 40'"
 
-# Other steps than a run has, a single one, and numbers that no axis can hold.
+# Unusual steps, a single one, and numbers that do not fit on an axis.
 mkdir -p odd
 line 9223372036854775807 1e308 > odd/metrics.jsonl
 draw odd --show grad_norm
@@ -110,7 +110,7 @@ line 1 5 > odd/metrics.jsonl
 draw odd
 said odd/training.gp 'points[3] = [1, 1, 1]'
 
-# What a user has is not written over.
+# Files of the user are not overwritten.
 echo 'my own numbers' > own.dat
 refuse 1 'own.dat exists and is not a file of this program' plot logged/short --out own.png
 said own.dat 'my own numbers'
@@ -125,10 +125,10 @@ if command -v gnuplot > /dev/null; then
     [ -s "a folder's/it's.png" ] || wrong 'no picture in a folder with a quote'
     said "a folder's/it's.dat" '1024 '
     expect 0 plot --bias mep --heads 1 --max-distance 1 --out one.png
-    # Values that differ by less than the digits of a script.
+    # Values that differ only in the ninth digit.
     printf 'encoding,length,perplexity\nmep,16,306.240001\nmep,32,306.240002\n' > alike.csv
     expect 0 plot alike.csv
-    # Many long names: below the curves, and the picture is higher, so that the curves keep their room.
+    # Many long names: below the curves, and the picture is higher, so that the curves keep their height.
     expect 0 plot --bias 'mep;alibi;exp:c=0.5 + t5:buckets=64,max=256' --heads 8 --head 1,2,3,4,5,6 --out many.png
     checks=$((checks + 1))
     [ "$(od -An -tu1 -j16 -N8 many.png | xargs)" = '0 0 4 176 0 0 4 206' ] || wrong 'many.png is not 1200 x 1230'
@@ -179,7 +179,7 @@ draw --model run
 said bias.gp "'head 2, before training'"
 said bias.dat '64 '
 
-# "before training" is what the seed gives: the curve of mep for heads of the same size.
+# "before training" is the bias of the seed: the curve of mep for heads of the same size.
 draw --bias 'mep/learn=slopes' --heads 2 --head 2 --max-distance 64 --out spec.png
 awk '/before training/ { on = /head 2/ } on && /^64 / { print $2 }' bias.dat > before.txt
 awk '/^64 / { print $2 }' spec.dat > spec.txt
