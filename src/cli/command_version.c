@@ -8,7 +8,7 @@
 #include <omp.h>
 
 #include "base/cpu.h"
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "cli/args.h"
 #include "cli/cli.h"
