@@ -8,7 +8,7 @@
 #include <omp.h>
 
 #include "base/cpu.h"
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "cli/args.h"
 #include "cli/cli.h"
@@ -45,10 +45,10 @@ static void print_text(void)
 
 static int print_json(void)
 {
-    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s}", "version", mep_version(), "compiler", COMPILER,
-                             "cpu_level", mep_cpu_level_name(), "cpu_level_detected",
-                             mep_cpu_level_text(mep_cpu_level_detected()), "threads", omp_get_max_threads(),
-                             "processes", mep_mpi_name(), "gpu", gpu_name());
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s}", "version", mep_version(), "compiler", COMPILER, "cpu_level",
+                  mep_cpu_level_name(), "cpu_level_detected", mep_cpu_level_text(mep_cpu_level_detected()), "threads",
+                  omp_get_max_threads(), "processes", mep_mpi_name(), "gpu", gpu_name());
     if (root == NULL) {
         (void)mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
         return mep_cli_fail("version");

@@ -8,9 +8,17 @@
 void mep_normalize_backward(const mep_session *s, const float *x, const mep_norm_state *norm, mep_activation dy,
                             float *dx, float *gradients)
 {
-    s->nn->layer_norm_backward(s->state, s->rows, s->model->config.hidden_size, x, mep_session_values(s, norm->weight),
-                               norm->mean, norm->rstd, dy, dx, mep_session_gradient(s, gradients, norm->weight),
-                               mep_session_gradient(s, gradients, norm->bias));
+    const mep_layer_norm rows = {.rows = s->rows,
+                                 .width = s->model->config.hidden_size,
+                                 .x = x,
+                                 .weight = mep_session_values(s, norm->weight),
+                                 .mean = norm->mean,
+                                 .rstd = norm->rstd};
+    const mep_layer_norm_gradient gradient = {.dy = dy,
+                                              .dx = dx,
+                                              .dweight = mep_session_gradient(s, gradients, norm->weight),
+                                              .dbias = mep_session_gradient(s, gradients, norm->bias)};
+    s->nn->layer_norm_backward(s->state, &rows, &gradient);
 }
 
 /* y = x W^T + b, all rows. */
@@ -72,9 +80,16 @@ static mep_status attend_backward(mep_session *s, int64_t layer)
     MEP_TRY(s->kv->functions->attend_backward(s->kv, &call, &gradient));
     const mep_tensor_view *rotated[] = {&gradient.dq, &gradient.dk};
     for (int i = 0; i < 2 && p->rotary_dims > 0; i++)
-        s->nn->rotary_apply(s->state, s->rows, s->length, 0, s->model->config.num_attention_heads, p->rotary_dims,
-                            p->cosine, p->sine, 1, (mep_activation){rotated[i]->data, s->d_wide.dtype},
-                            rotated[i]->token_stride, rotated[i]->head_stride);
+        s->nn->rotary_apply(s->state, &(mep_rotary){.rows = s->rows,
+                                                    .length = s->length,
+                                                    .heads = s->model->config.num_attention_heads,
+                                                    .dims = p->rotary_dims,
+                                                    .cosine = p->cosine,
+                                                    .sine = p->sine,
+                                                    .inverse = 1,
+                                                    .x = {rotated[i]->data, s->d_wide.dtype},
+                                                    .row_stride = rotated[i]->token_stride,
+                                                    .head_stride = rotated[i]->head_stride});
     return MEP_OK;
 }
 

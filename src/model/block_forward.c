@@ -17,9 +17,15 @@ static mep_activation from_row(mep_activation x, int64_t row, int64_t width)
 void mep_normalize(const mep_session *s, mep_row_range r, const float *x, const mep_norm_state *norm, mep_activation y)
 {
     int64_t hidden = s->model->config.hidden_size;
-    s->nn->layer_norm_forward(s->state, r.count, hidden, x + r.first * hidden, mep_session_values(s, norm->weight),
-                              mep_session_values(s, norm->bias), (float)s->model->config.layer_norm_eps,
-                              from_row(y, r.first, hidden), norm->mean + r.first, norm->rstd + r.first);
+    const mep_layer_norm rows = {.rows = r.count,
+                                 .width = hidden,
+                                 .x = x + r.first * hidden,
+                                 .weight = mep_session_values(s, norm->weight),
+                                 .bias = mep_session_values(s, norm->bias),
+                                 .eps = (float)s->model->config.layer_norm_eps,
+                                 .mean = norm->mean + r.first,
+                                 .rstd = norm->rstd + r.first};
+    s->nn->layer_norm_forward(s->state, &rows, from_row(y, r.first, hidden));
 }
 
 mep_norm_state mep_norm1(const mep_session *s, int64_t layer)
@@ -90,10 +96,16 @@ static mep_status attend(mep_session *s, int64_t layer)
     const mep_kv_call call = mep_attention_call_of(s, layer);
     const mep_tensor_view *rotated[] = {&call.q, &call.k};
     for (int i = 0; i < 2 && p->rotary_dims > 0; i++)
-        s->nn->rotary_apply(s->state, s->rows, s->length, s->kv->position, s->model->config.num_attention_heads,
-                            p->rotary_dims, p->cosine, p->sine, 0,
-                            (mep_activation){rotated[i]->data, s->layer[layer].qkv.dtype}, rotated[i]->token_stride,
-                            rotated[i]->head_stride);
+        s->nn->rotary_apply(s->state, &(mep_rotary){.rows = s->rows,
+                                                    .length = s->length,
+                                                    .first = s->kv->position,
+                                                    .heads = s->model->config.num_attention_heads,
+                                                    .dims = p->rotary_dims,
+                                                    .cosine = p->cosine,
+                                                    .sine = p->sine,
+                                                    .x = {rotated[i]->data, s->layer[layer].qkv.dtype},
+                                                    .row_stride = rotated[i]->token_stride,
+                                                    .head_stride = rotated[i]->head_stride});
     return s->kv->functions->attend(s->kv, &call);
 }
 

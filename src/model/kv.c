@@ -4,7 +4,7 @@
  */
 #include "model/kv.h"
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "bias/table.h"

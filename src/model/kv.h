@@ -15,7 +15,7 @@
 #include "dist/dist_group.h"
 #include "mep/attention.h"
 #include "model/model.h"
-#include "nn/device.h"
+#include "nn/network.h"
 
 typedef struct mep_kv mep_kv;
 
@@ -50,7 +50,7 @@ struct mep_kv {
 };
 
 typedef struct mep_kv_settings {
-    mep_model *model;  /* must outlive the object */
+    mep_model *model;    /* must outlive the object */
     mep_context context; /* where keys, values and queries are stored; its state must outlive the object */
     mep_dtype dtype;
     double tolerance; /* see mep_attention_settings */

@@ -7,7 +7,7 @@
  * and time per token are bounded. Arrays grow by doubling up to that size. This is simpler than attention/cache.h,
  * whose heads have windows of their own; fused attention skips what a head does not reach.
  */
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
@@ -98,7 +98,8 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
     int64_t width = mep_dtype_size(d->settings.dtype), pair = 2 * d->head_dim * width;
     on->nn->copy(on->state, c->length * d->heads, pair, c->k.data, c->k.head_stride * width,
                  (char *)x->data + x->held * d->token, pair);
-    mep_tensor_view keys = {.data = x->data, .head_stride = 2 * d->head_dim, .token_stride = 2 * d->head_dim * d->heads};
+    mep_tensor_view keys = {
+        .data = x->data, .head_stride = 2 * d->head_dim, .token_stride = 2 * d->head_dim * d->heads};
     mep_tensor_view values = keys;
     values.data = (char *)x->data + d->head_dim * width;
     const mep_attention_call call = {.batch = 1,

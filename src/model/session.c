@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/backend.h"
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
@@ -410,8 +410,6 @@ mep_tensor_view mep_heads_view(const mep_session *s, mep_activation x)
 {
     const mep_model_config *c = &s->model->config;
     int64_t width = mep_dimension_of(c, DIM_HEADS);
-    return (mep_tensor_view){.data = x.data,
-                             .batch_stride = s->length * width,
-                             .head_stride = mep_head_dim(c),
-                             .token_stride = width};
+    return (mep_tensor_view){
+        .data = x.data, .batch_stride = s->length * width, .head_stride = mep_head_dim(c), .token_stride = width};
 }

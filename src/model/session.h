@@ -15,7 +15,7 @@
 #include "mep/attention.h"
 #include "model/kv.h"
 #include "model/model.h"
-#include "nn/device.h"
+#include "nn/network.h"
 
 /* What one layer leaves for its backward pass. Without training, and with recomputation, all layers share one set. */
 typedef struct mep_layer_state {
@@ -52,8 +52,8 @@ typedef struct mep_bias_gradient {
 struct mep_session {
     mep_model *model;
     mep_session_settings settings;
-    const mep_nn_device *nn;
-    mep_nn_state *state;
+    const mep_network *nn;
+    mep_network_state *state;
     float *values;               /* all parameters: the model's own in host memory, otherwise a copy of them */
     int64_t batch, length, rows; /* of the current call */
     mep_kv *kv;                  /* attention, and the keys and values that it sees */

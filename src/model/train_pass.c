@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "bias/table.h"
@@ -35,8 +35,13 @@ static mep_status output_train(mep_session *s, int64_t first, int64_t count, flo
     const mep_model *m = s->model;
     int64_t vocab = m->config.vocab_size, hidden = m->config.hidden_size, weight = m->first[EMBED_OUT];
     MEP_TRY(mep_run_output(s, first, count, s->logits));
-    s->nn->cross_entropy(s->state, count, vocab, s->logits, s->targets + first, scale, s->logits_gradient,
-                         s->losses + first);
+    s->nn->cross_entropy(s->state, &(mep_cross_entropy_call){.rows = count,
+                                                             .vocab = vocab,
+                                                             .logits = s->logits,
+                                                             .targets = s->targets + first,
+                                                             .scale = scale,
+                                                             .gradient = s->logits_gradient,
+                                                             .losses = s->losses + first});
     const mep_gemm dx = {.m = count,
                          .n = hidden,
                          .k = vocab,
@@ -96,8 +101,9 @@ static void embedding_backward(mep_session *s, float *gradients)
 {
     const mep_model *m = s->model;
     const float *dx = m->config.embedding_layer_norm ? embedding_norm_backward(s, gradients) : s->dx;
-    s->nn->embedding_backward(s->state, s->rows, s->length, m->config.hidden_size, s->inputs, dx,
-                              mep_session_gradient(s, gradients, m->first[EMBED_IN]),
+    const mep_embedding e = {
+        .count = s->rows, .length = s->length, .width = m->config.hidden_size, .tokens = s->inputs};
+    s->nn->embedding_backward(s->state, &e, dx, mep_session_gradient(s, gradients, m->first[EMBED_IN]),
                               mep_session_gradient(s, gradients, m->first[EMBED_POSITIONS]));
     report_final(s, mep_section_range(m, SECTION_INPUT));
 }
