@@ -98,9 +98,8 @@ static int64_t list_pieces(const kv_sequence *s, int64_t layer, int64_t origin, 
     for (int64_t h = 0; h < s->heads; h++) {
         int64_t low = lowest(s, layer, h, s->group->rank), from = max_i64(start, lowest(s, layer, h, reader));
         if (from < end)
-            pieces[count++] = (mep_dist_block){.rank = peer,
-                                               .data = s->rows[h] + (from - low) * row_bytes(s),
-                                               .bytes = (end - from) * row_bytes(s)};
+            pieces[count++] = (mep_dist_block){
+                .rank = peer, .data = s->rows[h] + (from - low) * row_bytes(s), .bytes = (end - from) * row_bytes(s)};
     }
     return count;
 }
@@ -160,7 +159,7 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
     s->done = c->layer + 1;
     MEP_TRY(exchange(s, c->layer));
     for (int64_t h = 0; h < s->heads; h++) {
-        mep_watch_part part = mep_watch_enter(c->watch, (double)h / heads, (double)(h + 1) / heads);
+        mep_watch_section part = mep_watch_enter(c->watch, (double)h / heads, (double)(h + 1) / heads);
         mep_status status = attend_head(s, c, h);
         mep_watch_leave(c->watch, part);
         MEP_TRY(status);
