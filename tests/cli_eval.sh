@@ -97,7 +97,7 @@ refuse 2 '--lengths: "0" is not' eval --model run --data text.valid --lengths 16
 refuse 2 '--tolerance: "2" is not' eval --model run --data text.valid --tolerance 2
 refuse 1 'nosuch: no such folder' eval --model nosuch --data text.valid
 refuse 1 'cannot open nosuch.idx' eval --model run --data nosuch
-refuse 1 'text.train is there' eval --model run --data text
+refuse 1 'text.train exists' eval --model run --data text
 mkdir -p of_study && echo '{}' > of_study/study.json
 refuse 1 'name one of the runs in it' eval --model of_study --data text.valid
 expect 0 eval --model run --data text.valid --lengths 16 --tokens 64 --position t5

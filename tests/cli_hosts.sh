@@ -37,7 +37,7 @@ across 1 train --data text.train --out run "$@" --steps 20
 said err 'mep train: process 1 of 3 on beta: cannot open text.train.idx'
 on beta sh -c 'for i in bin idx json; do cp text.valid.$i disk/text.train.$i && cp text.train.$i disk/text.valid.$i; done'
 across 1 train --data text.train --out run "$@" --steps 20
-said err 'mep train: process 1 of 3 on beta: text.train: is not what process 0 has under this name'
+said err 'mep train: process 1 of 3 on beta: text.train: differs from the copy of process 0'
 on alpha test ! -e disk/run || wrong 'a refused run leaves a folder'
 on beta sh -c 'cp text.train.* disk'
 
@@ -52,7 +52,7 @@ on beta test ! -e disk/run || wrong 'a run has a folder on beta'
 across 1 eval --model run --data text.valid
 said err 'mep eval: process 1 of 3 on beta: run: no such folder'
 across 1 eval --model ../one --data text.valid --lengths 64
-said err 'mep eval: process 1 of 3 on beta: text.valid: is not what process 0 has under this name'
+said err 'mep eval: process 1 of 3 on beta: text.valid: differs from the copy of process 0'
 on beta sh -c 'cp text.valid.* disk'
 expect 0 eval --model one --data text.valid --lengths 64,1000 --json --quiet
 grep -E 'loss|stderr' out > numbers
@@ -60,7 +60,7 @@ across 0 eval --model ../one --data text.valid --lengths 64,1000 --json --quiet 
 grep -E 'loss|stderr' out | cmp -s - numbers || wrong 'evaluation on two machines differs from that on one'
 on beta "$MEP" train --data text.train --out disk/run "$@" --seed 7 --steps 5 > out 2> err || wrong 'a run on beta fails'
 across 1 eval --model run --data text.valid --lengths 64
-said err 'mep eval: process 1 of 3 on beta: run: is not what process 0 has under this name'
+said err 'mep eval: process 1 of 3 on beta: run: differs from the copy of process 0'
 
 # ---- A study needs a common folder; one of the same name on each machine is none ----
 on beta mkdir disk/study

@@ -145,7 +145,7 @@ said err 'mine/'
 (ulimit -f 1; "$MEP" export bytes mine > out 2> err) && wrong 'export survives a signal'
 [ "$(ls mine)" = README.md ] || wrong 'a failed export leaves files'
 cp mine/README.md mine/tokenizer_config.json
-refuse 1 'mine: holds tokenizer_config.json already' export bytes mine
+refuse 1 'mine: already contains tokenizer_config.json' export bytes mine
 [ "$(cat mine/tokenizer_config.json)" = mine ] || wrong 'export replaces a file'
 rm mine/tokenizer_config.json
 [ "$(ls mine)" = README.md ] || wrong 'a refused export leaves files'

@@ -341,7 +341,8 @@ static void warn_of_parts(const char *run, const mep_train_settings *s)
 {
     int64_t processes = mep_cli_processes();
     char possible[PROCESSES_TEXT];
-    if (s->gradient_parts == 0 || s->batch_size % processes != 0 || mep_train_gradient_parts(s, processes) == s->gradient_parts)
+    if (s->gradient_parts == 0 || s->batch_size % processes != 0 ||
+        mep_train_gradient_parts(s, processes) == s->gradient_parts)
         return;
     write_processes(s->gradient_parts, possible);
     mep_cli_print(

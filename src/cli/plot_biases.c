@@ -47,15 +47,16 @@ static const char *last_part(const char *path)
     return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
 }
 
-/* The same bias with other parameters than its own. */
-static mep_status copy_bias(mep_bias **copy, const mep_bias *bias, int64_t head_dim)
+/* A copy of the bias of a model. */
+static mep_status copy_bias(mep_bias **copy, const mep_model *model, int64_t head_dim)
 {
-    MEP_TRY(mep_bias_create(copy, mep_bias_spec(bias), mep_bias_heads(bias), head_dim));
+    const mep_bias *bias = mep_model_get_bias(model);
+    MEP_TRY(mep_bias_create_from(copy, mep_model_get_position(model), mep_bias_heads(bias), head_dim));
     return mep_bias_set_params(*copy, mep_bias_params(bias), mep_bias_param_values(bias));
 }
 
 /* The bias of a run before its first step, which its seed gives; none where it began with another model's weights. */
-static mep_status find_before(curve *c, const char *folder, int64_t head_dim)
+static mep_status find_before(curve *c, const char *folder, const mep_model *model, int64_t head_dim)
 {
     mep_train_settings settings;
     char *path = NULL;
@@ -65,7 +66,7 @@ static mep_status find_before(curve *c, const char *folder, int64_t head_dim)
     if (!is_run || mep_bias_param_values(c->bias) == 0) return MEP_OK;
     MEP_TRY(mep_train_read_settings(folder, &settings));
     if (settings.init[0] != '\0') return MEP_OK;
-    MEP_TRY(mep_bias_create(&c->before, mep_bias_spec(c->bias), mep_bias_heads(c->bias), head_dim));
+    MEP_TRY(mep_bias_create_from(&c->before, mep_model_get_position(model), mep_bias_heads(c->bias), head_dim));
     mep_bias_init(c->before, settings.seed);
     return MEP_OK;
 }
@@ -75,7 +76,7 @@ static mep_status check_sizes(drawing *d, const char *folder, const mep_model_co
 {
     if (is_first) {
         d->o.heads = config->num_attention_heads;
-        d->head_dim = config->hidden_size / config->num_attention_heads;
+        d->head_dim = mep_model_config_head_dim(config);
         if (d->o.train_length == 0) d->o.train_length = config->max_position_embeddings;
         if (d->o.max_distance == 0) d->o.max_distance = LENGTHS * config->max_position_embeddings;
     }
@@ -94,12 +95,12 @@ static mep_status add_model(drawing *d, const char *folder, int is_first)
                             ? check_sizes(d, folder, config, is_first)
                             : mep_fail(MEP_ERROR_ARGUMENT, "%s: its position encoding, %s, is no distance bias", folder,
                                        config->position_encoding);
-    int64_t head_dim = config->hidden_size / config->num_attention_heads;
+    int64_t head_dim = mep_model_config_head_dim(config);
     curve *c = &d->curves[d->count++];
     c->name = last_part(folder);
     c->index = mep_study_encoding_index(folder, config->position_encoding);
-    if (status == MEP_OK) status = copy_bias(&c->bias, bias, head_dim);
-    if (status == MEP_OK) status = find_before(c, folder, head_dim);
+    if (status == MEP_OK) status = copy_bias(&c->bias, model, head_dim);
+    if (status == MEP_OK) status = find_before(c, folder, model, head_dim);
     mep_model_destroy(&model);
     return status;
 }

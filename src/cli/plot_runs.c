@@ -41,6 +41,7 @@ enum {
 typedef struct run {
     char *folder, *name;
     char position[MEP_POSITION_SIZE]; /* "" without train.json, as are the numbers 0 */
+    mep_position *encoding;           /* the same parsed; NULL without train.json */
     int64_t steps, step_tokens, skipped;
     int style; /* line type of picture.h, where there are several runs */
     mep_metrics metrics;
@@ -59,6 +60,7 @@ static void drawing_free(drawing *d)
     for (int64_t i = 0; i < d->run_count; i++) {
         mep_free(&d->runs[i].folder);
         mep_free(&d->runs[i].name);
+        mep_position_destroy(&d->runs[i].encoding);
         mep_metrics_free(&d->runs[i].metrics);
     }
     mep_free(&d->runs);
@@ -121,6 +123,7 @@ static mep_status read_settings(run *r)
     if (!is_there) return MEP_OK;
     MEP_TRY(mep_train_read_settings(r->folder, &settings));
     memcpy(r->position, settings.model.position_encoding, sizeof r->position);
+    MEP_TRY(mep_position_create(&r->encoding, r->position));
     r->steps = settings.steps;
     return mep_multiply(settings.batch_size, settings.length, 1, &r->step_tokens);
 }
@@ -170,7 +173,7 @@ static void choose_styles(drawing *d)
         int64_t index = r->position[0] != '\0' ? mep_study_encoding_index(r->folder, r->position) : -1;
         r->style = (int)((index >= 0 ? index : i) % MEP_PICTURE_STYLES) + 1;
         int is_again = 0;
-        for (int64_t k = 0; k < i && index >= 0; k++) is_again |= strcmp(d->runs[k].position, r->position) == 0;
+        for (int64_t k = 0; k < i && index >= 0; k++) is_again |= mep_position_same(d->runs[k].encoding, r->encoding);
         if (is_again && r->style <= half) r->style += half;
     }
 }
@@ -369,7 +372,9 @@ static mep_status add_panels(drawing *d)
 static int same_position(const drawing *d)
 {
     for (int64_t i = 1; i < d->run_count; i++)
-        if (strcmp(d->runs[i].position, d->runs[0].position) != 0) return 0;
+        if (strcmp(d->runs[i].position, d->runs[0].position) != 0 &&
+            !mep_position_same(d->runs[i].encoding, d->runs[0].encoding))
+            return 0;
     return 1;
 }
 

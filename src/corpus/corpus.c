@@ -172,11 +172,12 @@ static mep_status reserve(reader *state, int64_t used, const char *name, int64_t
                         (long long)line, (long long)limit);
     if (used < state->capacity) return MEP_OK;
     if (used > limit)
-        return mep_fail(MEP_ERROR_FORMAT,
-                        "%s: the document is longer than %lld bytes, the limit for a text that is read at once; split it",
-                        name, (long long)limit);
+        return mep_fail(
+            MEP_ERROR_FORMAT,
+            "%s: the document is longer than %lld bytes, the limit for a text that is read at once; split it", name,
+            (long long)limit);
     int64_t capacity = min_i64(state->capacity == 0 ? FIRST_BUFFER : 2 * state->capacity, limit + 1);
-    MEP_TRY(mep_grow(&state->buffer, used, capacity, 1));
+    MEP_TRY(MEP_GROW(&state->buffer, used, capacity));
     state->capacity = capacity;
     return MEP_OK;
 }
@@ -262,7 +263,7 @@ static mep_status read_member(reader *state, struct archive *tar, const char *na
     stream_kind kind = kind_of(name);
     stream inner = {.name = name};
     mep_member_source *source = NULL;
-    MEP_TRY(mep_alloc(&source, 1, sizeof *source));
+    MEP_TRY(MEP_ALLOC(&source, 1));
     source->tar = tar;
     mep_status status = mep_unpacker_open(&inner.unpacker, mep_member_source_read, source, kind.filter, kind.tar, name);
     if (status == MEP_OK) status = read_stream(state, &inner, kind, depth);
@@ -303,7 +304,7 @@ static mep_status read_open_file(reader *state, const char *path, int fd, int ch
 {
     stream_kind kind = kind_of(path);
     stream file = {.name = path, .chosen = chosen};
-    MEP_TRY(mep_alloc(&state->source, 1, sizeof *state->source));
+    MEP_TRY(MEP_ALLOC(&state->source, 1));
     state->source->fd = fd;
     mep_status status =
         mep_unpacker_open(&file.unpacker, mep_file_source_read, state->source, kind.filter, kind.tar, path);

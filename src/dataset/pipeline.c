@@ -96,13 +96,13 @@ static mep_status reserve(slot *s, int64_t size)
 {
     if (s->size + size > s->capacity) {
         int64_t capacity = max_i64(s->size + size, BATCH_BYTES);
-        MEP_TRY(mep_grow(&s->text, s->size, capacity, 1));
+        MEP_TRY(MEP_GROW(&s->text, s->size, capacity));
         s->capacity = capacity;
     }
     if (s->count == s->reserved) {
         int64_t count = max_i64(2 * s->reserved, 64);
-        MEP_TRY(mep_grow(&s->entries, s->count, count, sizeof *s->entries));
-        MEP_TRY(mep_grow(&s->records, s->count, count, sizeof *s->records));
+        MEP_TRY(MEP_GROW(&s->entries, s->count, count));
+        MEP_TRY(MEP_GROW(&s->records, s->count, count));
         s->reserved = count;
     }
     return MEP_OK;
@@ -317,7 +317,7 @@ mep_status mep_pipeline_run(const mep_corpus_reading *reading, int64_t threads, 
 {
     threads = min_i64(max_i64(threads, 1), MAX_THREADS);
     pipeline p = {.reading = reading, .slot_count = SLOTS_PER_THREAD * threads + 1};
-    MEP_TRY(mep_alloc(&p.slots, p.slot_count, sizeof *p.slots));
+    MEP_TRY(MEP_ALLOC(&p.slots, p.slot_count));
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.changed, NULL);
     mep_status status = run_threads(&p, threads, hooks);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files that appear together. The order on the disk: 1. the files in the partial folder, 2. the list of their names
- * there, 3. the files one by one in their folder, 4. no partial folder. Between 2 and 4 a file of the list that is not
- * in the partial folder has been moved, and can be moved back.
+ * The steps of a transaction: 1. write the files to the partial folder, 2. write a list of their names there, 3. move
+ * the files to their folder one by one, 4. remove the partial folder. Between 2 and 4 a file of the list that is not in
+ * the partial folder has been moved, and can be moved back.
  */
 #include "io/file_transaction.h"
 
@@ -46,11 +46,11 @@ static mep_status exists(const char *folder, const char *name, int *found)
     return MEP_OK;
 }
 
-/* ---- The list: a name a line, the last one to be moved at its end ---- */
+/* ---- The list: one name per line, in the order of the moves ---- */
 
 typedef mep_status (*name_fn)(const mep_file_transaction *s, const char *name);
 
-/* Call `each` for the names of a list, which is changed. */
+/* Call `each` for each name of a list, which is changed during the call. */
 static mep_status for_names(const mep_file_transaction *s, char *list, name_fn each)
 {
     for (char *name = list, *end; (end = strchr(name, '\n')) != NULL; name = end + 1) {
@@ -70,7 +70,7 @@ static mep_status append_name(char **list, const char *name)
     return MEP_OK;
 }
 
-/* The files of the partial folder. */
+/* List the files of the partial folder. */
 static mep_status list_files(const mep_file_transaction *s, const char *last, char **list)
 {
     struct dirent *entry;
@@ -85,7 +85,7 @@ static mep_status list_files(const mep_file_transaction *s, const char *last, ch
 
 /* ---- Undoing ---- */
 
-/* Names come from a file: none may lead out of the folder. */
+/* The names come from a file: a name that leads out of the folder is ignored. */
 static mep_status move_back(const mep_file_transaction *s, const char *name)
 {
     int here = 0, there = 0;
@@ -95,7 +95,7 @@ static mep_status move_back(const mep_file_transaction *s, const char *name)
     return !here && there ? move(s->folder, s->partial, name) : MEP_OK;
 }
 
-/* Whether all files of the list were moved: the last one is. */
+/* *completed is 1 if all files of the list were moved, that is, if the last one was. */
 static mep_status was_completed(const mep_file_transaction *s, const char *list, int *completed)
 {
     char last[256] = "";
@@ -107,7 +107,7 @@ static mep_status was_completed(const mep_file_transaction *s, const char *list,
     return MEP_OK;
 }
 
-/* Move back what was moved, unless that was all, and remove the partial folder. */
+/* Move back the files that were moved, unless all were, and remove the partial folder. */
 static mep_status undo(const mep_file_transaction *s)
 {
     char *path = NULL, *list = NULL;
@@ -123,7 +123,7 @@ static mep_status undo(const mep_file_transaction *s)
     return status;
 }
 
-/* ---- The three calls ---- */
+/* ---- Begin, commit, abandon ---- */
 
 mep_status mep_file_transaction_begin(mep_file_transaction *s, const char *folder)
 {
@@ -144,7 +144,7 @@ static mep_status refuse_existing(const mep_file_transaction *s, const char *nam
     int found = 0;
     MEP_TRY(exists(s->folder, name, &found));
     if (!found) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds %s already, which would be replaced; choose another folder",
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s: already contains %s, which would be replaced; choose another folder",
                     s->folder, name);
 }
 
@@ -177,7 +177,7 @@ void mep_file_transaction_abandon(mep_file_transaction *s)
 {
     char *message = NULL;
     if (s->folder == NULL) return;
-    /* a failure of undo is not reported: the first one matters more */
+    /* a failure of undo is not reported: the first failure matters more */
     mep_status kept = mep_copy_string(&message, mep_error_message());
     undo(s);
     if (s->made) rmdir(s->folder);

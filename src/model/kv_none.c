@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * No keys and values beside those of the call: queries attend to the tokens of their own sequence. Used by evaluation
+ * No keys and values except those of the call: queries attend to the tokens of their own sequence. Used by evaluation
  * and training.
  */
 #include "attention/attention_backend.h"

@@ -35,8 +35,8 @@ typedef enum mep_tensor_kind {
     TENSOR_KINDS
 } mep_tensor_kind;
 
-/* Consecutive parts of the parameter list. The backward pass completes their gradients in reverse order, except those of
- * the position bias, which come last. */
+/* Consecutive parts of the parameter list. The backward pass completes their gradients in reverse order, except those
+ * of the position bias, which come last. */
 typedef enum mep_section { SECTION_INPUT, SECTION_LAYERS, SECTION_OUTPUT, SECTION_POSITION, SECTIONS } mep_section;
 
 /* Sizes that a configuration gives. */

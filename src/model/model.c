@@ -129,6 +129,16 @@ mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
     return status;
 }
 
+mep_status mep_model_config_values(const mep_model_config *config, int64_t *values)
+{
+    MEP_REQUIRE(config, values);
+    mep_model *m = NULL;
+    MEP_TRY(mep_model_describe(&m, config));
+    *values = m->size;
+    mep_model_destroy(&m);
+    return MEP_OK;
+}
+
 mep_status mep_model_allocate(mep_model *m)
 {
     MEP_TRY(mep_alloc(&m->values, m->size, sizeof *m->values));

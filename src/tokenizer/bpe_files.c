@@ -36,7 +36,7 @@ static mep_status read_file(const char *path, char **text, int64_t *size)
         status = mep_fail(MEP_ERROR_FORMAT,
                           "%s is not a regular file, or is larger than a tokenizer may be (%d MiB); name another file",
                           path, FILE_LIMIT >> 20);
-    if (status == MEP_OK) status = mep_alloc(text, (int64_t)info.st_size + 1, 1);
+    if (status == MEP_OK) status = MEP_ALLOC(text, (int64_t)info.st_size + 1);
     if (status == MEP_OK && mep_fd_read_all(fd, *text, info.st_size, -1) != info.st_size)
         status = mep_fail(MEP_ERROR_IO, "cannot read %s: the file became shorter, or the disk has an error", path);
     *size = status == MEP_OK ? (int64_t)info.st_size : 0;
@@ -189,7 +189,7 @@ static mep_status append_tokens(const json_t *list, json_t *root)
     json_t **sorted = NULL, *added = json_object_get(root, "added_tokens");
     size_t count = json_array_size(list);
     int failed = !json_is_array(added) && json_object_set_new(root, "added_tokens", json_array()) != 0;
-    MEP_TRY(mep_alloc(&sorted, (int64_t)count, sizeof *sorted));
+    MEP_TRY(MEP_ALLOC(&sorted, (int64_t)count));
     for (size_t i = 0; i < count; ++i) sorted[i] = json_array_get(list, i);
     qsort(sorted, count, sizeof *sorted, compare_ids);
     for (size_t i = 0; i < count; ++i) failed |= json_array_append(json_object_get(root, "added_tokens"), sorted[i]);

@@ -110,7 +110,7 @@ static mep_status read_vocab(reading *r)
     const char *name;
     json_t *number;
     r->entries = (int64_t)(json_object_size(r->vocab) + json_array_size(r->added));
-    MEP_TRY(mep_alloc(&r->names, 2 * r->entries + 1024, sizeof *r->names));
+    MEP_TRY(MEP_ALLOC(&r->names, 2 * r->entries + 1024));
     json_object_foreach((json_t *)r->vocab, name, number) MEP_TRY(take_name(r, name, number));
     for (int byte = 0; byte < 256; ++byte) {
         char text[5] = "";
@@ -245,9 +245,9 @@ static mep_status fill_bytes(reading *r)
     mep_bpe *bpe = r->bpe;
     const mep_bpe_added_set *sets[2] = {&bpe->raw, &bpe->normalized};
     int64_t used = 0;
-    MEP_TRY(mep_alloc(&bpe->bytes, r->name_bytes + 1, 1));
-    MEP_TRY(mep_alloc(&bpe->begin, r->count + 2, sizeof *bpe->begin));
-    MEP_TRY(mep_alloc(&bpe->is_token, r->count + 1, 1));
+    MEP_TRY(MEP_ALLOC(&bpe->bytes, r->name_bytes + 1));
+    MEP_TRY(MEP_ALLOC(&bpe->begin, r->count + 2));
+    MEP_TRY(MEP_ALLOC(&bpe->is_token, r->count + 1));
     for (int k = 0; k < 2; ++k)
         for (int64_t i = 0; i < sets[k]->count; ++i) bpe->is_token[sets[k]->items[i].id] = MEP_BPE_ADDED;
     for (int64_t id = 0; id < r->count; ++id) {
@@ -273,8 +273,8 @@ static mep_status fill_words(reading *r)
     mep_bpe *bpe = r->bpe;
     int64_t slots = 16, used = 0;
     while (slots < 2 * r->count) slots *= 2;
-    MEP_TRY(mep_alloc(&bpe->word_bytes, r->name_bytes + 1, 1));
-    MEP_TRY(mep_alloc(&bpe->words, slots, sizeof *bpe->words));
+    MEP_TRY(MEP_ALLOC(&bpe->word_bytes, r->name_bytes + 1));
+    MEP_TRY(MEP_ALLOC(&bpe->words, slots));
     bpe->word_mask = (uint64_t)slots - 1;
     for (int64_t id = 0; id < r->count; ++id) {
         if (r->names[id] == NULL || find_token(r, r->names[id]) != id) continue;

@@ -87,7 +87,7 @@ static mep_status rehash_pretokens(mep_tokenizer_trainer *t)
 {
     int64_t slots = 2 * ((int64_t)t->pretoken_mask + 1);
     mep_free(&t->pretoken_slots);
-    MEP_TRY(mep_alloc(&t->pretoken_slots, slots, sizeof *t->pretoken_slots));
+    MEP_TRY(MEP_ALLOC(&t->pretoken_slots, slots));
     memset(t->pretoken_slots, 0xff, (size_t)slots * sizeof *t->pretoken_slots);
     t->pretoken_mask = (uint64_t)slots - 1;
     for (int64_t i = 0; i < t->pretoken_count; ++i) {
@@ -116,7 +116,7 @@ static mep_status count_pretoken(void *context, const char *text, int64_t size)
     MEP_TRY(reserve(&t->pretokens, t->pretoken_count, &t->pretoken_capacity, sizeof *t->pretokens));
     if (t->text_size + size > t->text_capacity) {
         int64_t capacity = 2 * t->text_capacity + size + 65536;
-        MEP_TRY(mep_grow(&t->text, t->text_size, capacity, 1));
+        MEP_TRY(MEP_GROW(&t->text, t->text_size, capacity));
         t->text_capacity = capacity;
     }
     memcpy(t->text + t->text_size, text, (size_t)size);
@@ -152,7 +152,7 @@ static mep_status take_name(mep_tokenizer_trainer *t, const char *name, int64_t 
         if (strncmp(known, name, (size_t)size) == 0 && known[size] == '\0') return MEP_OK;
     }
     while (t->name_bytes + size + 1 > t->name_capacity) {
-        MEP_TRY(mep_grow(&t->names, t->name_bytes, 2 * t->name_capacity + size + 1, 1));
+        MEP_TRY(MEP_GROW(&t->names, t->name_bytes, 2 * t->name_capacity + size + 1));
         t->name_capacity = 2 * t->name_capacity + size + 1;
     }
     memcpy(t->names + t->name_bytes, name, (size_t)size);
@@ -168,8 +168,8 @@ static mep_status first_tokens(mep_tokenizer_trainer *t, int32_t bytes[256])
 {
     int64_t most = t->settings.vocab_size + t->settings.special_count + 512, slots = 16;
     while (slots < 2 * most) slots *= 2;
-    MEP_TRY(mep_alloc(&t->name_begin, most, sizeof *t->name_begin));
-    MEP_TRY(mep_alloc(&t->name_slots, slots, sizeof *t->name_slots));
+    MEP_TRY(MEP_ALLOC(&t->name_begin, most));
+    MEP_TRY(MEP_ALLOC(&t->name_slots, slots));
     memset(t->name_slots, 0xff, (size_t)slots * sizeof *t->name_slots);
     t->name_mask = (uint64_t)slots - 1;
     for (int64_t i = 0; i < t->settings.special_count; ++i) {
@@ -199,7 +199,7 @@ static mep_status grow_pairs(mep_tokenizer_trainer *t)
     pair_count *old = t->pairs;
     int64_t old_slots = old != NULL ? (int64_t)t->pair_mask + 1 : 0, slots = old != NULL ? 2 * old_slots : 1 << 16;
     pair_count *larger = NULL;
-    MEP_TRY(mep_alloc(&larger, slots, sizeof *larger));
+    MEP_TRY(MEP_ALLOC(&larger, slots));
     for (int64_t i = 0; i < slots; ++i) larger[i].key = UINT64_MAX;
     t->pairs = larger;
     t->pair_mask = (uint64_t)slots - 1;
@@ -282,7 +282,7 @@ static mep_status queue_touched(mep_tokenizer_trainer *t)
 /* Write the pre-tokens as tokens, and count the pairs in them. */
 static mep_status begin_merging(mep_tokenizer_trainer *t, const int32_t bytes[256])
 {
-    MEP_TRY(mep_alloc(&t->symbols, t->text_size, sizeof *t->symbols));
+    MEP_TRY(MEP_ALLOC(&t->symbols, t->text_size));
     for (int64_t i = 0; i < t->text_size; ++i) t->symbols[i] = bytes[(unsigned char)t->text[i]];
     MEP_TRY(grow_pairs(t));
     for (int64_t i = 0; i < t->pretoken_count; ++i) {
@@ -462,7 +462,7 @@ mep_status mep_tokenizer_trainer_create(mep_tokenizer_trainer **trainer, const m
     mep_tokenizer_trainer *t = NULL;
     *trainer = NULL;
     MEP_TRY(check_settings(settings));
-    MEP_TRY(mep_alloc(&t, 1, sizeof *t));
+    MEP_TRY(MEP_ALLOC(&t, 1));
     t->settings = *settings;
     mep_status status = begin_trainer(t);
     if (status != MEP_OK) mep_tokenizer_trainer_destroy(&t);
