@@ -387,9 +387,23 @@ static void test_blindness_of_bias(void **state)
 static void test_blindness_of_models(void **state)
 {
     (void)state;
-    static const char *const positions[] = {"mep", "mep_param", "rotary", "t5", "nope", "sinusoidal", "sandwich"};
+    static const char *const positions[] = {
+        "mep",
+        "mep_param",
+        "rotary",
+        "t5",
+        "nope",
+        "sinusoidal",
+        "mep + uniform/weights=query",
+        "nope/forget",
+        "alibi/forget:bias=none",
+        "rotary/scale=ssmax",
+        "bam/scale=logn:16/sink",
+        "alibi/window=16/sink|rotary",
+        "mep/weights=query/forget/profiles:rank=2/scale=ssmax/sink/window=40|nope/forget"};
+    enum { COUNT = sizeof positions / sizeof *positions };
     mep_dataset *data = open_data();
-    for (int i = 0; i < 14; i++) {
+    for (int i = 0; i < 2 * COUNT; i++) {
         mep_model *model = lively_model(positions[i / 2]);
         mep_measure_settings s = small_settings();
         mep_measure m = {0};

@@ -112,8 +112,7 @@ MEP_API mep_status mep_measure_synthetic(const mep_measure_call *call, const cha
 /* How far layers and heads look: attention weights of queries in the last quarter of segments, `samples` of them in
  * all. Values of each layer and head: "zero" (the fraction of the keys with a weight of exactly 0), and "d50", "d90"
  * and "d99" (how many of the nearest keys hold 50, 90 and 99 % of the weight), means over the queries; standard errors
- * are over the segments. Slow, on the CPU alone. MEP_ERROR_UNSUPPORTED for encodings whose scores are more than a
- * product and a bias of the distance. */
+ * are over the segments. Slow, on the CPU alone. */
 MEP_API mep_status mep_measure_blindness(const mep_measure_call *call, mep_measure *measure);
 
 /* How far a bias by itself lets a head look. */

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The blindness of layers and heads: which fraction of the keys has no weight at all, and how near the weight is. The
- * attention weights are computed again in float64 from the queries and keys of a pass that keeps every layer's, for a
- * few queries near the end of each segment, one key at a time: slow, and independent of the kernels.
+ * attention weights are those of attention_scores.h, for a few queries near the end of each segment.
  */
 #include <math.h>
 
-#include "base/bf16.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
 #include "base/watch.h"
+#include "eval/attention_scores.h"
 #include "eval/measure.h"
-#include "model/block.h"
 #include "model/forward_pass.h"
 #include "model/session.h"
 
@@ -29,12 +27,12 @@ static const double HELD[VALUES] = {0, 0.5, 0.9, 0.99}; /* fractions of the weig
 
 typedef struct blindness {
     const mep_measure_call *call;
-    int64_t layers, heads, head_dim, length;
+    int64_t layers, heads, length;
     int64_t segments, queries; /* queries of each segment */
     mep_session *session;
     int32_t *tokens; /* [length + 1] */
     float *losses;   /* [length] */
-    float *table;    /* [heads, length] biases; NULL: none */
+    mep_attention_scores reference;
     double *scores;  /* [queries, length] scratch, a row per query */
     double *found;   /* [queries, VALUES] of a head */
     double *errors;  /* [queries]: how far the sum of the scores is from the one that the kernels computed */
@@ -45,13 +43,6 @@ typedef struct blindness {
 
 /* ---- Weights ---- */
 
-static double element(mep_tensor_view x, mep_dtype dtype, int64_t head, int64_t token, int64_t channel)
-{
-    int64_t index = head * x.head_stride + token * x.token_stride + channel;
-    if (dtype == MEP_BFLOAT16) return (double)mep_bf16_to_float(((const uint16_t *)x.data)[index]);
-    return (double)((const float *)x.data)[index];
-}
-
 /* Queries are evenly spaced over the last quarter of the segment, and the last one is its end. */
 static int64_t position_of(const blindness *b, int64_t query)
 {
@@ -59,27 +50,12 @@ static int64_t position_of(const blindness *b, int64_t query)
     return b->length - 1 - (b->queries - 1 - query) * range / b->queries;
 }
 
-/* scores[d] of the key at distance d from the query at `position`. Returns the highest. */
-static double score_keys(const blindness *b, int64_t layer, int64_t head, int64_t position, double *scores)
-{
-    mep_activation qkv = b->session->layer[layer].qkv;
-    mep_tensor_view q = mep_qkv_view(b->session, qkv, 0), k = mep_qkv_view(b->session, qkv, 1);
-    double scale = 1 / sqrt((double)b->head_dim), highest = -INFINITY;
-    for (int64_t d = 0; d <= position; d++) {
-        double sum = 0;
-        for (int64_t c = 0; c < b->head_dim; c++)
-            sum += element(q, qkv.dtype, head, position, c) * element(k, qkv.dtype, head, position - d, c);
-        scores[d] = scale * sum + (b->table != NULL ? (double)b->table[head * b->length + d] : 0);
-        highest = fmax(highest, scores[d]);
-    }
-    return highest;
-}
-
 /* The values of one query. A distance that holds a fraction of the weight is the number of the nearest keys that do. */
 static void examine(const blindness *b, int64_t layer, int64_t head, int64_t query, double *scores, double *values)
 {
     int64_t position = position_of(b, query), zeros = 0, next = 1;
-    double highest = score_keys(b, layer, head, position, scores), sum = 0, held = 0;
+    double sink = mep_attention_scores_row(&b->reference, head, position, scores), highest = sink, sum = 0, held = 0;
+    for (int64_t d = 0; d <= position; d++) highest = fmax(highest, scores[d]);
     for (int64_t d = 0; d <= position; d++) {
         zeros += scores[d] - highest < EXP_ZERO;
         scores[d] = exp(scores[d] - highest);
@@ -92,23 +68,24 @@ static void examine(const blindness *b, int64_t layer, int64_t head, int64_t que
     }
     for (; next < VALUES; next++) values[next] = (double)(position + 1); /* rounding */
     double lse = (double)b->session->layer[layer].lse[head * b->length + position];
-    b->errors[query] = fabs(highest + log(sum) - lse) / (1 + fabs(lse));
+    b->errors[query] = fabs(highest + log(sum + exp(sink - highest)) - lse) / (1 + fabs(lse));
 }
 
-/* Every log-sum-exp must be the one of the pass; otherwise the scores have a term that this file does not know. */
+/* Every log-sum-exp must be the one of the pass; otherwise the scores have a term that the reference does not know. */
 static mep_status check_scores(const blindness *b, int64_t layer, int64_t head)
 {
     for (int64_t q = 0; q < b->queries; q++)
         if (!(b->errors[q] < TOLERANCE))
             return mep_fail(MEP_ERROR_UNSUPPORTED,
-                            "the attention weights of layer %lld, head %lld depend on more than queries, keys and a "
-                            "position bias; the blindness report does not cover this encoding",
+                            "the attention weights of layer %lld, head %lld have a term that the blindness report does "
+                            "not know",
                             (long long)layer, (long long)head);
     return MEP_OK;
 }
 
 static mep_status examine_layer(blindness *b, int64_t layer)
 {
+    mep_attention_scores_set_layer(&b->reference, layer);
     for (int64_t head = 0; head < b->heads; head++) {
 #pragma omp parallel for schedule(dynamic, 1)
         for (int64_t q = 0; q < b->queries; q++)
@@ -144,9 +121,9 @@ static mep_status run_segment(blindness *b)
     int64_t room = mep_measure_tokens(b->call) - b->length - 1;
     int64_t start = b->segments > 1 ? room * b->segment / (b->segments - 1) : 0;
     MEP_TRY(mep_dataset_read(b->call->data, start, b->length + 1, b->tokens));
-    mep_watch_part part = mep_watch_enter(&b->watch, 0, 0.5);
+    mep_watch_section section = mep_watch_enter(&b->watch, 0, 0.5);
     mep_status status = mep_session_score(b->session, 1, b->length, b->tokens, b->tokens + 1, b->losses);
-    mep_watch_leave(&b->watch, part);
+    mep_watch_leave(&b->watch, section);
     MEP_TRY(status);
     for (int64_t i = 0; i < b->length; i++)
         if (!isfinite(b->losses[i]))
@@ -192,7 +169,6 @@ static mep_status add_up(blindness *b)
 static mep_status open_measure(blindness *b)
 {
     const mep_measure_settings *s = b->call->settings;
-    const mep_bias *bias = mep_model_get_bias(b->call->model);
     int64_t size = 0, tokens = mep_measure_tokens(b->call);
     MEP_TRY(mep_measure_check(b->call));
     if (s->device != MEP_DEVICE_CPU)
@@ -218,17 +194,15 @@ static mep_status open_measure(blindness *b)
     MEP_TRY(MEP_ALLOC(&b->errors, b->queries));
     MEP_TRY(mep_multiply(b->layers * b->heads, VALUES, b->segments, &size));
     MEP_TRY(MEP_ALLOC(&b->means, size));
-    if (bias == NULL) return MEP_OK;
-    MEP_TRY(MEP_ALLOC(&b->table, b->heads * b->length));
-    return mep_bias_table(bias, b->length, b->table);
+    return mep_attention_scores_open(&b->reference, b->session);
 }
 
 static void close_measure(blindness *b)
 {
+    mep_attention_scores_close(&b->reference);
     mep_session_destroy(&b->session);
     mep_free(&b->tokens);
     mep_free(&b->losses);
-    mep_free(&b->table);
     mep_free(&b->scores);
     mep_free(&b->found);
     mep_free(&b->errors);
@@ -252,11 +226,8 @@ mep_status mep_measure_blindness(const mep_measure_call *call, mep_measure *meas
     MEP_REQUIRE(call, measure);
     MEP_TRY(mep_measure_open(&own, call, 1));
     const mep_model_config *c = mep_model_get_config(own.model);
-    blindness b = {.call = &own,
-                   .layers = c->num_hidden_layers,
-                   .heads = c->num_attention_heads,
-                   .head_dim = mep_head_dim(c),
-                   .length = own.settings->length};
+    blindness b = {
+        .call = &own, .layers = c->num_hidden_layers, .heads = c->num_attention_heads, .length = own.settings->length};
     mep_measure_draft draft;
     mep_watch_begin(&b.watch, "the blindness report", report_within, &b);
     MEP_TRY(mep_measure_begin(&draft, measure, "blindness", "", own.settings->length));
