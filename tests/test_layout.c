@@ -298,6 +298,24 @@ static void test_llama(void **state)
     mep_model_destroy(&model);
 }
 
+/* A folder that was written is read with the same configuration and parameters. */
+static void test_llama_files(void **state)
+{
+    (void)state;
+    const char *folder = scratch_path("llama");
+    mep_model_config c = llama();
+    mep_model *model, *again;
+    assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
+    assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
+    assert_int_equal(mep_model_save(model, folder, NULL), MEP_OK);
+    if (mep_model_load(&again, folder) != MEP_OK) fail_msg("%s", mep_error_message());
+    assert_memory_equal(&again->config, &model->config, sizeof c);
+    assert_int_equal(again->size, model->size);
+    assert_memory_equal(again->values, model->values, (size_t)model->size * sizeof *model->values);
+    mep_model_destroy(&again), mep_model_destroy(&model);
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
 /* ---- Refusals ---- */
 
 static void refuse(mep_model_config c, const char *words)
@@ -335,12 +353,9 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),
-                                       cmocka_unit_test(test_ranges),
-                                       cmocka_unit_test(test_work),
-                                       cmocka_unit_test(test_files),
-                                       cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_llama),
-                                       cmocka_unit_test(test_default_head_dim)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),        cmocka_unit_test(test_ranges),
+                                       cmocka_unit_test(test_work),        cmocka_unit_test(test_files),
+                                       cmocka_unit_test(test_refusals),    cmocka_unit_test(test_llama),
+                                       cmocka_unit_test(test_llama_files), cmocka_unit_test(test_default_head_dim)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
