@@ -13,6 +13,7 @@
 typedef struct mep_lock {
     char *name; /* of the file in its folder */
     int folder, file;
+    long process; /* that took it: a child of fork() does not have it */
 } mep_lock;
 
 /* Take the lock file at `path`, whose folder exists. `what` names what it protects, for the message: where another
@@ -21,7 +22,8 @@ typedef struct mep_lock {
  * and nothing is protected. */
 mep_status mep_lock_take(mep_lock *lock, const char *path, const char *what);
 
-/* Remove the file and release the lock. What is not held needs no release. */
+/* Remove the file and release the lock. What is not held needs no release. In a child of fork() this frees memory only:
+ * the lock stays with the parent, and ends with it. */
 void mep_lock_release(mep_lock *lock);
 
 #endif
