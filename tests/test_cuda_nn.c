@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The network's table for CUDA against the processor's, entry by entry, from the same inputs: odd sizes, both types,
- * memory that is not aligned, and every way in which models ask for products. Both copies of every array are compared,
- * so that what a call should not touch is, too.
+ * The network's table for CUDA compared with the CPU's, entry by entry, from the same inputs: odd sizes, both types,
+ * memory that is not aligned, and all forms of products that models use. Both copies of every array are compared,
+ * including those that a call must not change.
  */
 #include "cuda_device.h"
 
@@ -11,23 +11,23 @@
 #include "base/backend.h"
 #include "base/bf16.h"
 #include "base/random.h"
-#include "nn/device.h"
+#include "nn/network.h"
 
 enum { ROWS = 300, WIDTH = 1100, MOST_ARRAYS = 32 };
 
-/* The same values in the program's memory, for the processor, and on the device. */
+/* The same values in host memory, for the CPU, and on the device. */
 typedef struct array {
-    int64_t count, size; /* bytes of a value */
+    int64_t count, size; /* bytes per value */
     void *host, *memory, *device;
 } array;
 
-static mep_nn_state *cpu, *cuda;
-static const mep_nn_device *on_cpu = &mep_nn_cpu, *on_cuda;
+static mep_network_state *cpu, *cuda;
+static const mep_network *on_cpu = &mep_network_cpu, *on_cuda;
 static array arrays[MOST_ARRAYS];
 static int arrays_count;
 static long long checks;
 
-/* Values that are copied to the device, `skip` values behind aligned memory. */
+/* Add an array of values that are copied to the device, `skip` values after an aligned address. */
 static array *add_array(const void *values, int64_t count, int64_t size, int64_t skip)
 {
     assert_true(arrays_count < MOST_ARRAYS);
@@ -70,7 +70,7 @@ static float *normal(const char *name, int64_t count, float scale)
     return values;
 }
 
-/* Whole numbers from -2 to 2: sums of products of them are exact in any order, and in bfloat16 while below 256. */
+/* Random integers from -2 to 2: sums of products of them are exact in any order, and in bfloat16 while below 256. */
 static float *whole(const char *name, int64_t count)
 {
     float *values = calloc((size_t)count, sizeof *values);
@@ -109,7 +109,7 @@ static double value(const void *data, int64_t size, int64_t i)
     return size == 2 ? (double)mep_bf16_to_float(((const mep_bf16 *)data)[i]) : (double)((const float *)data)[i];
 }
 
-/* All values of all arrays of floats: |device - processor| <= bound (|processor| + scale), or neither a number. */
+/* All values of all arrays of floats: |device - CPU| <= bound (|CPU| + scale), or neither is a number. */
 static void compare(const char *what, double bound, double scale)
 {
     for (int n = 0; n < arrays_count; n++) {
@@ -151,13 +151,13 @@ static int tear_down(void **state)
 
 /* ---- Products ---- */
 
-/* What is asked of a product besides the sums. */
+/* The options of a product. */
 typedef struct options {
     mep_dtype inputs, outputs;
     int a_transposed, b_transposed, bias, accumulate;
-    enum { NONE, BESIDE, IN_PLACE } residual, gelu; /* in place: C's memory */
+    enum { NONE, SEPARATE, IN_PLACE } residual, gelu; /* in place: C's memory */
     int gelu_input, gelu_tanh;
-    int64_t skip; /* values between aligned memory and A, B, C */
+    int64_t skip; /* values between an aligned address and A, B, C */
 } options;
 
 static mep_matrix matrix(void *data, mep_dtype dtype, int64_t stride, int transposed)
@@ -181,9 +181,9 @@ static double largest_sum(const mep_gemm *g)
     return largest + 3 * 2;
 }
 
-/* To what size the errors of a product with GELU are relative, in addition to the value: GELU has an absolute error of
- * up to 4e-6 (half of erf's 5e-7 at each side, times |x| < 6, where erf is not yet 1). Its slope Phi(x) + x phi(x) has
- * one of 5e-7, also where it is 0, and is multiplied by the sum. compare() takes 2e-6 of this. */
+/* The size that the errors of a product with GELU are relative to, in addition to the value. GELU has an absolute error
+ * of up to 4e-6 (half of erf's 5e-7 on each side, times |x| < 6, where erf is not 1 yet). Its slope Phi(x) + x phi(x)
+ * has one of 5e-7, also where it is 0, and is multiplied by the sum. compare() allows 2e-6 of this. */
 static double gelu_scale(const mep_gemm *g)
 {
     return 2 + (g->gelu_input != NULL && g->c.dtype == MEP_FLOAT32 ? largest_sum(g) / 4 : 0);
@@ -228,7 +228,7 @@ static void check_product(int64_t m, int64_t n, int64_t k, int64_t gap, options 
     compare(text, exact ? 0 : o.outputs == MEP_FLOAT32 ? 2e-6 : 1.0 / 128, scale);
 }
 
-/* Every combination, most of which no model asks for; whole numbers, so that what is not GELU is exact. */
+/* Every combination, most of which no model uses; integers, so that everything except GELU is exact. */
 static void test_products(void **state)
 {
     (void)state;
@@ -248,8 +248,8 @@ static void test_products(void **state)
                 }
 }
 
-/* The products of a layer and of the output layer, in both directions, as src/model has them; larger, with sums that
- * are rounded. */
+/* The products of a layer and of the output layer, in both directions, in the forms of src/model; larger, with rounded
+ * sums. */
 static void test_model_products(void **state)
 {
     (void)state;
@@ -259,9 +259,9 @@ static void test_model_products(void **state)
         mep_dtype type = types[t];
         const options forward = {type, type, 0, 1, 1, 0, NONE, NONE, 0, 0, 0};
         options dense = forward, in_place, up = forward, session_up, last;
-        dense.outputs = MEP_FLOAT32, dense.residual = BESIDE;
+        dense.outputs = MEP_FLOAT32, dense.residual = SEPARATE;
         in_place = dense, in_place.residual = IN_PLACE;
-        up.gelu = BESIDE;
+        up.gelu = SEPARATE;
         session_up = up, session_up.gelu = IN_PLACE, session_up.gelu_tanh = 1;
         last = forward, last.outputs = MEP_FLOAT32, last.bias = 0;
         check_product(TOKENS, 3 * HIDDEN, HIDDEN, 0, forward);
@@ -339,19 +339,45 @@ static void check_layer_norm(int64_t rows, int64_t width, mep_dtype dtype, int w
     int64_t n = rows * width;
     array *x = floats("x", n), *weight = floats("weight", width), *bias = floats("bias", width);
     array *y = of_type(dtype, normal("y", n, 1), n, 0), *mean = floats("mean", rows), *rstd = floats("rstd", rows);
-    on_cpu->layer_norm_forward(cpu, rows, width, x->host, weight->host, with_bias ? bias->host : NULL, 1e-5f,
-                               host(y, dtype), mean->host, rstd->host);
-    on_cuda->layer_norm_forward(cuda, rows, width, x->device, weight->device, with_bias ? bias->device : NULL, 1e-5f,
-                                device(y, dtype), mean->device, rstd->device);
+    const mep_layer_norm forward[] = {{.rows = rows,
+                                       .width = width,
+                                       .x = x->host,
+                                       .weight = weight->host,
+                                       .bias = with_bias ? bias->host : NULL,
+                                       .eps = 1e-5f,
+                                       .mean = mean->host,
+                                       .rstd = rstd->host},
+                                      {.rows = rows,
+                                       .width = width,
+                                       .x = x->device,
+                                       .weight = weight->device,
+                                       .bias = with_bias ? bias->device : NULL,
+                                       .eps = 1e-5f,
+                                       .mean = mean->device,
+                                       .rstd = rstd->device}};
+    on_cpu->layer_norm_forward(cpu, &forward[0], host(y, dtype));
+    on_cuda->layer_norm_forward(cuda, &forward[1], device(y, dtype));
     compare("layer norm", dtype == MEP_FLOAT32 ? 1e-6 : 1.0 / 128, 4);
 
     x = floats("x", n), weight = floats("weight", width), mean = floats("mean", rows), rstd = floats("rstd", rows);
     array *dy = of_type(dtype, normal("dy", n, 1), n, 0), *dx = floats("dx", n);
     array *dweight = floats("dweight", width), *dbias = floats("dbias", width);
-    on_cpu->layer_norm_backward(cpu, rows, width, x->host, weight->host, mean->host, rstd->host, host(dy, dtype),
-                                dx->host, dweight->host, with_bias ? dbias->host : NULL);
-    on_cuda->layer_norm_backward(cuda, rows, width, x->device, weight->device, mean->device, rstd->device,
-                                 device(dy, dtype), dx->device, dweight->device, with_bias ? dbias->device : NULL);
+    const mep_layer_norm backward[] = {
+        {.rows = rows, .width = width, .x = x->host, .weight = weight->host, .mean = mean->host, .rstd = rstd->host},
+        {.rows = rows,
+         .width = width,
+         .x = x->device,
+         .weight = weight->device,
+         .mean = mean->device,
+         .rstd = rstd->device}};
+    const mep_layer_norm_gradient gradient[] = {
+        {.dy = host(dy, dtype), .dx = dx->host, .dweight = dweight->host, .dbias = with_bias ? dbias->host : NULL},
+        {.dy = device(dy, dtype),
+         .dx = dx->device,
+         .dweight = dweight->device,
+         .dbias = with_bias ? dbias->device : NULL}};
+    on_cpu->layer_norm_backward(cpu, &backward[0], &gradient[0]);
+    on_cuda->layer_norm_backward(cuda, &backward[1], &gradient[1]);
     compare("layer norm backward", 2e-6, 4 + sqrt((double)rows));
 
     array *values = of_type(dtype, normal("values", n, 1), n, 0), *sum = floats("sum", width);
@@ -373,17 +399,15 @@ static void check_embedding(int64_t batch, int64_t length, int64_t width, int64_
     int64_t count = batch * length;
     array *table = floats("table", vocab * width), *position = floats("position", length * width);
     array *x = floats("x", count * width), *tokens = tokens_below(vocab, count);
-    on_cpu->embedding_forward(cpu, count, length, width, tokens->host, table->host,
-                              with_position ? position->host : NULL, x->host);
-    on_cuda->embedding_forward(cuda, count, length, width, tokens->device, table->device,
-                               with_position ? position->device : NULL, x->device);
+    const mep_embedding e = {.count = count, .length = length, .width = width, .tokens = tokens->host};
+    const mep_embedding on_device = {.count = count, .length = length, .width = width, .tokens = tokens->device};
+    on_cpu->embedding_forward(cpu, &e, table->host, with_position ? position->host : NULL, x->host);
+    on_cuda->embedding_forward(cuda, &on_device, table->device, with_position ? position->device : NULL, x->device);
     check(on_cpu->embedding_order(cpu, count, tokens->host));
     check(on_cuda->embedding_order(cuda, count, tokens->host));
     array *dtable = floats("dtable", vocab * width), *dposition = floats("dposition", length * width);
-    on_cpu->embedding_backward(cpu, count, length, width, tokens->host, x->host, dtable->host,
-                               with_position ? dposition->host : NULL);
-    on_cuda->embedding_backward(cuda, count, length, width, tokens->device, x->device, dtable->device,
-                                with_position ? dposition->device : NULL);
+    on_cpu->embedding_backward(cpu, &e, x->host, dtable->host, with_position ? dposition->host : NULL);
+    on_cuda->embedding_backward(cuda, &on_device, x->device, dtable->device, with_position ? dposition->device : NULL);
     compare("embedding", 2e-6, 1 + sqrt((double)count));
 }
 
@@ -391,13 +415,13 @@ static void test_embedding(void **state)
 {
     (void)state;
     check_embedding(4, 33, 20, 50, 1);
-    check_embedding(1, ROWS, 36, 1000, 0); /* no longer the order of before */
+    check_embedding(1, ROWS, 36, 1000, 0); /* in another order than before */
     check_embedding(1, 1, 5, 1, 1);
     int32_t tokens[ROWS + 1] = {0};
     assert_int_equal(on_cuda->embedding_order(cuda, ROWS + 1, tokens), MEP_ERROR_ARGUMENT);
 }
 
-/* The logits, which are overwritten or not, do not count where the gradient is elsewhere. */
+/* The logits, which a call may overwrite, are not compared where the gradient is elsewhere. */
 static void check_cross_entropy(int64_t rows, int64_t vocab, mep_dtype dtype, int with_gradient, int in_place)
 {
     int64_t n = rows * vocab;
@@ -405,10 +429,22 @@ static void check_cross_entropy(int64_t rows, int64_t vocab, mep_dtype dtype, in
     array *gradient = of_type(dtype, normal("gradient", n, 1), n, 0);
     array *logits = of_type(MEP_FLOAT32, normal("logits", n, 4), n, 0), *to = in_place ? logits : gradient;
     mep_activation none = {NULL, dtype};
-    on_cpu->cross_entropy(cpu, rows, vocab, logits->host, targets->host, 0.5f, with_gradient ? host(to, dtype) : none,
-                          losses->host);
-    on_cuda->cross_entropy(cuda, rows, vocab, logits->device, targets->device, 0.5f,
-                           with_gradient ? device(to, dtype) : none, losses->device);
+    const mep_cross_entropy_call calls[] = {{.rows = rows,
+                                             .vocab = vocab,
+                                             .logits = logits->host,
+                                             .targets = targets->host,
+                                             .scale = 0.5f,
+                                             .gradient = with_gradient ? host(to, dtype) : none,
+                                             .losses = losses->host},
+                                            {.rows = rows,
+                                             .vocab = vocab,
+                                             .logits = logits->device,
+                                             .targets = targets->device,
+                                             .scale = 0.5f,
+                                             .gradient = with_gradient ? device(to, dtype) : none,
+                                             .losses = losses->device}};
+    on_cpu->cross_entropy(cpu, &calls[0]);
+    on_cuda->cross_entropy(cuda, &calls[1]);
     if (to != logits && with_gradient) check(mep_device_read(MEP_DEVICE_CUDA, logits->host, logits->device, n * 4));
     compare("cross entropy", dtype == MEP_FLOAT32 ? 1e-6 : 1.0 / 128, 1);
 }
@@ -432,10 +468,20 @@ static void test_rotary(void **state)
         mep_dtype type = types[i % 2];
         int64_t n = COUNT * 3 * HEADS * HEAD, angles = (FIRST + LENGTH) * DIMS / 2;
         array *x = of_type(type, normal("x", n, 1), n, 0), *cosine = floats("c", angles), *sine = floats("s", angles);
-        on_cpu->rotary_apply(cpu, COUNT, LENGTH, FIRST, HEADS, DIMS, cosine->host, sine->host, i / 2, host(x, type),
-                             3 * HEADS * HEAD, 3 * HEAD);
-        on_cuda->rotary_apply(cuda, COUNT, LENGTH, FIRST, HEADS, DIMS, cosine->device, sine->device, i / 2,
-                              device(x, type), 3 * HEADS * HEAD, 3 * HEAD);
+        mep_rotary c = {.rows = COUNT,
+                        .length = LENGTH,
+                        .first = FIRST,
+                        .heads = HEADS,
+                        .dims = DIMS,
+                        .cosine = cosine->host,
+                        .sine = sine->host,
+                        .inverse = i / 2,
+                        .x = host(x, type),
+                        .row_stride = 3 * HEADS * HEAD,
+                        .head_stride = 3 * HEAD};
+        on_cpu->rotary_apply(cpu, &c);
+        c.cosine = cosine->device, c.sine = sine->device, c.x = device(x, type);
+        on_cuda->rotary_apply(cuda, &c);
         compare("rotary", type == MEP_FLOAT32 ? 1e-6 : 1.0 / 128, 1);
     }
 }
@@ -487,7 +533,7 @@ static void test_squares(void **state)
     }
 }
 
-/* In pieces as in one, to the bit. */
+/* The same bits in pieces as in one call. */
 static void test_adamw(void **state)
 {
     (void)state;
@@ -521,8 +567,8 @@ static void test_adamw(void **state)
 }
 
 #ifdef MEP_CUDA_EMULATED
-/* What a void function's kernel does wrong is found by the next call that reads or waits, and then forgotten. A GPU is
- * of no use to the program after this. Sanitizers report a kernel's wrong pointers themselves. */
+/* The next call that reads or waits finds the error of a void function's kernel and clears it. A GPU cannot be used by
+ * the program after this. Sanitizers report wrong pointers of kernels themselves. */
 static void test_errors_are_found(void **state)
 {
     (void)state;
@@ -540,13 +586,13 @@ static void test_errors_are_found(void **state)
     assert_int_equal(on_cuda->squares(cuda, 4, NULL, &sum), MEP_ERROR_UNSUPPORTED);
     check(mep_device_wait(MEP_DEVICE_CUDA));
 #endif
-    on_cuda->copy(cuda, 2, 8, x->device, 4, x->device, 4); /* what is not even begun */
+    on_cuda->copy(cuda, 2, 8, x->device, 4, x->device, 4); /* errors before a kernel starts */
     assert_int_equal(mep_device_read(MEP_DEVICE_CUDA, copy, x->device, sizeof copy), MEP_ERROR_UNSUPPORTED);
     assert_non_null(strstr(mep_error_message(), "start the program again"));
     check(mep_device_wait(MEP_DEVICE_CUDA));
 }
 
-/* An algorithm is chosen once a shape. */
+/* An algorithm is chosen once per shape. */
 static void test_choices(void **state)
 {
     (void)state;
