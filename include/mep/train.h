@@ -169,7 +169,7 @@ typedef struct mep_metrics_step {
 typedef struct mep_metrics {
     int64_t count;
     mep_metrics_step *steps; /* in ascending order */
-    int64_t corpus_count;    /* of a mixture for validation; otherwise 0 */
+    int64_t corpus_count;    /* of a data mix for validation; otherwise 0 */
     char **corpora;          /* their names */
     double *valid_losses;    /* [count][corpus_count], NaN if the step had no validation; NULL without corpora */
     int64_t damaged_line;    /* number of the last line if a crash or a full disk has cut it off: it is left out. 0: the

@@ -244,10 +244,8 @@ static mep_status evaluate_length(study *s, study_run *r, int64_t length, json_t
     mep_eval_result result = {0};
     settings.length = length;
     begin_part(s, MEP_STUDY_EVALUATING, length);
-    const mep_eval_call call = {.model = model,
-                                .settings = &settings,
-                                .progress = evaluation_progress,
-                                .context = &context};
+    const mep_eval_call call = {
+        .model = model, .settings = &settings, .progress = evaluation_progress, .context = &context};
     MEP_TRY(mep_evaluate_mix(&call, data, &result, NULL));
     MEP_TRY(find_folder(s, r));
     return mep_study_eval_add(eval, r->folder, &result);
