@@ -110,7 +110,7 @@ static mep_status open_files(eval_job *job)
     MEP_TRY(choose_tokens(job));
     int64_t count = 0;
     MEP_TRY(mep_multiply(job->lengths.count, mep_data_mix_count(job->data), 1, &count));
-    return mep_alloc(&job->each, count, sizeof *job->each);
+    return MEP_ALLOC(&job->each, count);
 }
 
 /* The checksum of the tokens that are used. */
