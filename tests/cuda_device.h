@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 
 #ifdef MEP_CUDA_EMULATED

@@ -8,7 +8,7 @@
 
 #include "attention/attention_backend.h"
 #include "base/backend.h"
-#include "nn/device.h"
+#include "nn/network.h"
 
 static mep_dtype float32_dtype(void)
 {
@@ -21,7 +21,7 @@ static const mep_backend cpu_row = {.name = "cpu",
                                     .dtype_auto = float32_dtype,
                                     .memory = &mep_host_memory,
                                     .attention = &mep_attention_cpu,
-                                    .network = &mep_nn_cpu};
+                                    .network = &mep_network_cpu};
 
 static mep_backend cuda_row = {.name = "cuda",
                                .device = MEP_DEVICE_CUDA,

@@ -11,7 +11,7 @@
 #include "base/backend.h"
 #include "base/bf16.h"
 #include "base/random.h"
-#include "nn/device.h"
+#include "nn/network.h"
 
 enum { ROWS = 300, WIDTH = 1100, MOST_ARRAYS = 32 };
 
@@ -21,8 +21,8 @@ typedef struct array {
     void *host, *memory, *device;
 } array;
 
-static mep_nn_state *cpu, *cuda;
-static const mep_nn_device *on_cpu = &mep_nn_cpu, *on_cuda;
+static mep_network_state *cpu, *cuda;
+static const mep_network *on_cpu = &mep_network_cpu, *on_cuda;
 static array arrays[MOST_ARRAYS];
 static int arrays_count;
 static long long checks;
@@ -339,19 +339,45 @@ static void check_layer_norm(int64_t rows, int64_t width, mep_dtype dtype, int w
     int64_t n = rows * width;
     array *x = floats("x", n), *weight = floats("weight", width), *bias = floats("bias", width);
     array *y = of_type(dtype, normal("y", n, 1), n, 0), *mean = floats("mean", rows), *rstd = floats("rstd", rows);
-    on_cpu->layer_norm_forward(cpu, rows, width, x->host, weight->host, with_bias ? bias->host : NULL, 1e-5f,
-                               host(y, dtype), mean->host, rstd->host);
-    on_cuda->layer_norm_forward(cuda, rows, width, x->device, weight->device, with_bias ? bias->device : NULL, 1e-5f,
-                                device(y, dtype), mean->device, rstd->device);
+    const mep_layer_norm forward[] = {{.rows = rows,
+                                       .width = width,
+                                       .x = x->host,
+                                       .weight = weight->host,
+                                       .bias = with_bias ? bias->host : NULL,
+                                       .eps = 1e-5f,
+                                       .mean = mean->host,
+                                       .rstd = rstd->host},
+                                      {.rows = rows,
+                                       .width = width,
+                                       .x = x->device,
+                                       .weight = weight->device,
+                                       .bias = with_bias ? bias->device : NULL,
+                                       .eps = 1e-5f,
+                                       .mean = mean->device,
+                                       .rstd = rstd->device}};
+    on_cpu->layer_norm_forward(cpu, &forward[0], host(y, dtype));
+    on_cuda->layer_norm_forward(cuda, &forward[1], device(y, dtype));
     compare("layer norm", dtype == MEP_FLOAT32 ? 1e-6 : 1.0 / 128, 4);
 
     x = floats("x", n), weight = floats("weight", width), mean = floats("mean", rows), rstd = floats("rstd", rows);
     array *dy = of_type(dtype, normal("dy", n, 1), n, 0), *dx = floats("dx", n);
     array *dweight = floats("dweight", width), *dbias = floats("dbias", width);
-    on_cpu->layer_norm_backward(cpu, rows, width, x->host, weight->host, mean->host, rstd->host, host(dy, dtype),
-                                dx->host, dweight->host, with_bias ? dbias->host : NULL);
-    on_cuda->layer_norm_backward(cuda, rows, width, x->device, weight->device, mean->device, rstd->device,
-                                 device(dy, dtype), dx->device, dweight->device, with_bias ? dbias->device : NULL);
+    const mep_layer_norm backward[] = {
+        {.rows = rows, .width = width, .x = x->host, .weight = weight->host, .mean = mean->host, .rstd = rstd->host},
+        {.rows = rows,
+         .width = width,
+         .x = x->device,
+         .weight = weight->device,
+         .mean = mean->device,
+         .rstd = rstd->device}};
+    const mep_layer_norm_gradient gradient[] = {
+        {.dy = host(dy, dtype), .dx = dx->host, .dweight = dweight->host, .dbias = with_bias ? dbias->host : NULL},
+        {.dy = device(dy, dtype),
+         .dx = dx->device,
+         .dweight = dweight->device,
+         .dbias = with_bias ? dbias->device : NULL}};
+    on_cpu->layer_norm_backward(cpu, &backward[0], &gradient[0]);
+    on_cuda->layer_norm_backward(cuda, &backward[1], &gradient[1]);
     compare("layer norm backward", 2e-6, 4 + sqrt((double)rows));
 
     array *values = of_type(dtype, normal("values", n, 1), n, 0), *sum = floats("sum", width);
@@ -373,17 +399,15 @@ static void check_embedding(int64_t batch, int64_t length, int64_t width, int64_
     int64_t count = batch * length;
     array *table = floats("table", vocab * width), *position = floats("position", length * width);
     array *x = floats("x", count * width), *tokens = tokens_below(vocab, count);
-    on_cpu->embedding_forward(cpu, count, length, width, tokens->host, table->host,
-                              with_position ? position->host : NULL, x->host);
-    on_cuda->embedding_forward(cuda, count, length, width, tokens->device, table->device,
-                               with_position ? position->device : NULL, x->device);
+    const mep_embedding e = {.count = count, .length = length, .width = width, .tokens = tokens->host};
+    const mep_embedding on_device = {.count = count, .length = length, .width = width, .tokens = tokens->device};
+    on_cpu->embedding_forward(cpu, &e, table->host, with_position ? position->host : NULL, x->host);
+    on_cuda->embedding_forward(cuda, &on_device, table->device, with_position ? position->device : NULL, x->device);
     check(on_cpu->embedding_order(cpu, count, tokens->host));
     check(on_cuda->embedding_order(cuda, count, tokens->host));
     array *dtable = floats("dtable", vocab * width), *dposition = floats("dposition", length * width);
-    on_cpu->embedding_backward(cpu, count, length, width, tokens->host, x->host, dtable->host,
-                               with_position ? dposition->host : NULL);
-    on_cuda->embedding_backward(cuda, count, length, width, tokens->device, x->device, dtable->device,
-                                with_position ? dposition->device : NULL);
+    on_cpu->embedding_backward(cpu, &e, x->host, dtable->host, with_position ? dposition->host : NULL);
+    on_cuda->embedding_backward(cuda, &on_device, x->device, dtable->device, with_position ? dposition->device : NULL);
     compare("embedding", 2e-6, 1 + sqrt((double)count));
 }
 
@@ -405,10 +429,22 @@ static void check_cross_entropy(int64_t rows, int64_t vocab, mep_dtype dtype, in
     array *gradient = of_type(dtype, normal("gradient", n, 1), n, 0);
     array *logits = of_type(MEP_FLOAT32, normal("logits", n, 4), n, 0), *to = in_place ? logits : gradient;
     mep_activation none = {NULL, dtype};
-    on_cpu->cross_entropy(cpu, rows, vocab, logits->host, targets->host, 0.5f, with_gradient ? host(to, dtype) : none,
-                          losses->host);
-    on_cuda->cross_entropy(cuda, rows, vocab, logits->device, targets->device, 0.5f,
-                           with_gradient ? device(to, dtype) : none, losses->device);
+    const mep_cross_entropy_call calls[] = {{.rows = rows,
+                                             .vocab = vocab,
+                                             .logits = logits->host,
+                                             .targets = targets->host,
+                                             .scale = 0.5f,
+                                             .gradient = with_gradient ? host(to, dtype) : none,
+                                             .losses = losses->host},
+                                            {.rows = rows,
+                                             .vocab = vocab,
+                                             .logits = logits->device,
+                                             .targets = targets->device,
+                                             .scale = 0.5f,
+                                             .gradient = with_gradient ? device(to, dtype) : none,
+                                             .losses = losses->device}};
+    on_cpu->cross_entropy(cpu, &calls[0]);
+    on_cuda->cross_entropy(cuda, &calls[1]);
     if (to != logits && with_gradient) check(mep_device_read(MEP_DEVICE_CUDA, logits->host, logits->device, n * 4));
     compare("cross entropy", dtype == MEP_FLOAT32 ? 1e-6 : 1.0 / 128, 1);
 }
@@ -432,10 +468,20 @@ static void test_rotary(void **state)
         mep_dtype type = types[i % 2];
         int64_t n = COUNT * 3 * HEADS * HEAD, angles = (FIRST + LENGTH) * DIMS / 2;
         array *x = of_type(type, normal("x", n, 1), n, 0), *cosine = floats("c", angles), *sine = floats("s", angles);
-        on_cpu->rotary_apply(cpu, COUNT, LENGTH, FIRST, HEADS, DIMS, cosine->host, sine->host, i / 2, host(x, type),
-                             3 * HEADS * HEAD, 3 * HEAD);
-        on_cuda->rotary_apply(cuda, COUNT, LENGTH, FIRST, HEADS, DIMS, cosine->device, sine->device, i / 2,
-                              device(x, type), 3 * HEADS * HEAD, 3 * HEAD);
+        mep_rotary c = {.rows = COUNT,
+                        .length = LENGTH,
+                        .first = FIRST,
+                        .heads = HEADS,
+                        .dims = DIMS,
+                        .cosine = cosine->host,
+                        .sine = sine->host,
+                        .inverse = i / 2,
+                        .x = host(x, type),
+                        .row_stride = 3 * HEADS * HEAD,
+                        .head_stride = 3 * HEAD};
+        on_cpu->rotary_apply(cpu, &c);
+        c.cosine = cosine->device, c.sine = sine->device, c.x = device(x, type);
+        on_cuda->rotary_apply(cuda, &c);
         compare("rotary", type == MEP_FLOAT32 ? 1e-6 : 1.0 / 128, 1);
     }
 }

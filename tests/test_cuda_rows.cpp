@@ -156,6 +156,21 @@ static void append(std::vector<double> *to, const activation &x)
 
 /* ---- Rows ---- */
 
+static mep_layer_norm norm_of(int64_t rows, int64_t width, const float *x, const float *weight, float *mean,
+                              float *rstd)
+{
+    mep_layer_norm c = {};
+    c.rows = rows, c.width = width, c.x = x, c.weight = weight, c.eps = 1e-5f, c.mean = mean, c.rstd = rstd;
+    return c;
+}
+
+static mep_layer_norm_gradient gradient_of(mep_activation dy, float *dx, float *dweight, float *dbias)
+{
+    mep_layer_norm_gradient g = {};
+    g.dy = dy, g.dx = dx, g.dweight = dweight, g.dbias = dbias;
+    return g;
+}
+
 static void check_layer_norm(int64_t rows, int64_t width, mep_dtype dtype, bool with_bias, bool in_place, size_t skip)
 {
     int64_t n = rows * width;
@@ -163,13 +178,15 @@ static void check_layer_norm(int64_t rows, int64_t width, mep_dtype dtype, bool 
                        bias = random_values("bias", width), mean((size_t)rows), rstd((size_t)rows);
     for (float &v : x) v += 2;
     activation y(dtype, std::vector<float>((size_t)n));
-    mep_layer_norm_forward(rows, width, x.data(), weight.data(), with_bias ? bias.data() : NULL, 1e-5f, y.view(),
-                           mean.data(), rstd.data());
+    mep_layer_norm norm = norm_of(rows, width, x.data(), weight.data(), mean.data(), rstd.data());
+    norm.bias = with_bias ? bias.data() : NULL;
+    mep_layer_norm_forward(&norm, y.view());
     auto found = compute("layer norm", [&](device &d) {
         float *dx = d.put(x, skip), *dmean = d.room<float>(rows), *drstd = d.room<float>(rows);
         mep_activation dy = in_place ? mep_activation{dx, MEP_FLOAT32} : d.put(y, skip);
-        mep_cuda_layer_norm_forward(rows, width, dx, d.put(weight), with_bias ? d.put(bias) : NULL, 1e-5f, dy, dmean,
-                                    drstd, NULL);
+        mep_layer_norm there = norm_of(rows, width, dx, d.put(weight), dmean, drstd);
+        there.bias = with_bias ? d.put(bias) : NULL;
+        mep_cuda_layer_norm_forward(&there, dy, NULL);
         d.give(dy, n), d.give(dmean, rows), d.give(drstd, rows);
     });
     std::vector<double> expected = y.values();
@@ -181,14 +198,14 @@ static void check_layer_norm(int64_t rows, int64_t width, mep_dtype dtype, bool 
                        dbias = random_values("dbias", width);
     found = compute("layer norm backward", [&](device &d) {
         float *to = d.put(dx, skip), *to_weight = d.put(dweight), *to_bias = with_bias ? d.put(dbias) : NULL;
-        mep_cuda_layer_norm_backward(rows, width, d.put(x, skip), d.put(weight), d.put(mean), d.put(rstd),
-                                     d.put(dy, skip), to, to_weight, to_bias,
-                                     d.room<float>(mep_cuda_rows_scratch(rows, width)), NULL);
+        mep_layer_norm there = norm_of(rows, width, d.put(x, skip), d.put(weight), d.put(mean), d.put(rstd));
+        mep_layer_norm_gradient g = gradient_of(d.put(dy, skip), to, to_weight, to_bias);
+        mep_cuda_layer_norm_backward(&there, &g, d.room<float>(mep_cuda_rows_scratch(rows, width)), NULL);
         d.give(to, n), d.give(to_weight, width);
         if (with_bias) d.give(to_bias, width);
     });
-    mep_layer_norm_backward(rows, width, x.data(), weight.data(), mean.data(), rstd.data(), dy.view(), dx.data(),
-                            dweight.data(), with_bias ? dbias.data() : NULL);
+    mep_layer_norm_gradient g = gradient_of(dy.view(), dx.data(), dweight.data(), with_bias ? dbias.data() : NULL);
+    mep_layer_norm_backward(&norm, &g);
     expected.clear();
     append(&expected, dx), append(&expected, dweight);
     if (with_bias) append(&expected, dbias);
@@ -239,24 +256,23 @@ static void check_embedding(int64_t batch, int64_t length, int64_t width, int64_
     std::vector<float> table = random_values("table", vocab * width), position = random_values("position", n),
                        x((size_t)n), dx = random_values("dx", n),
                        dposition = random_values("dposition", length * width);
-    mep_embedding_forward(count, length, width, tokens.data(), table.data(), positions ? position.data() : NULL,
-                          x.data());
+    mep_embedding e = {count, length, width, tokens.data()};
+    mep_embedding_forward(&e, table.data(), positions ? position.data() : NULL, x.data());
     auto found = compute("embedding", [&](device &d) {
         float *to = d.room<float>(n);
-        mep_cuda_embedding_forward(count, length, width, d.put(tokens), d.put(table),
-                                   positions ? d.put(position) : NULL, to, NULL);
+        mep_embedding there = {count, length, width, d.put(tokens)};
+        mep_cuda_embedding_forward(&there, d.put(table), positions ? d.put(position) : NULL, to, NULL);
         d.give(to, n);
     });
     near("embedding", found, std::vector<double>(x.begin(), x.end()), 0);
     mep_cuda_token_runs(count, tokens.data(), runs.data());
     found = compute("embedding backward", [&](device &d) {
         float *to = d.put(table), *to_position = d.put(dposition);
-        mep_cuda_embedding_backward(count, length, width, d.put(tokens), d.put(runs), d.put(dx), to,
-                                    positions ? to_position : NULL, NULL);
+        mep_embedding there = {count, length, width, d.put(tokens)};
+        mep_cuda_embedding_backward(&there, d.put(runs), d.put(dx), to, positions ? to_position : NULL, NULL);
         d.give(to, vocab * width), d.give(to_position, length * width);
     });
-    mep_embedding_backward(count, length, width, tokens.data(), dx.data(), table.data(),
-                           positions ? dposition.data() : NULL);
+    mep_embedding_backward(&e, dx.data(), table.data(), positions ? dposition.data() : NULL);
     std::vector<double> expected(table.begin(), table.end());
     append(&expected, dposition);
     near("embedding backward", found, expected, 2e-6, 1 + sqrt((double)count));
@@ -324,8 +340,9 @@ static void check_cross_entropy(int64_t rows, int64_t vocab, int64_t stride, flo
     logits = strided(logits, vocab, stride, 99, 7);
     auto found = compute("loss", [&](device &d) {
         float *to = d.room<float>(rows);
-        mep_cuda_cross_entropy(rows, vocab, stride, d.put(logits, skip), d.put(targets), scale,
-                               mep_activation{NULL, MEP_FLOAT32}, to, NULL);
+        mep_cross_entropy_call c = {
+            rows, vocab, d.put(logits, skip), d.put(targets), scale, mep_activation{NULL, MEP_FLOAT32}, to};
+        mep_cuda_cross_entropy(&c, stride, NULL);
         d.give(to, rows);
     });
     near("loss", found, std::vector<double>(losses.begin(), losses.end()), 1e-6);
@@ -334,7 +351,8 @@ static void check_cross_entropy(int64_t rows, int64_t vocab, int64_t stride, flo
             float *from = d.put(logits, skip), *to = d.room<float>(rows);
             mep_activation result = {from, dtype};
             if (dtype == MEP_BFLOAT16) result = d.put(activation(dtype, std::vector<float>(logits.size(), 7)), skip);
-            mep_cuda_cross_entropy(rows, vocab, stride, from, d.put(targets), scale, result, to, NULL);
+            mep_cross_entropy_call c = {rows, vocab, from, d.put(targets), scale, result, to};
+            mep_cuda_cross_entropy(&c, stride, NULL);
             d.give(to, rows), d.give(result, rows * stride);
         });
         for (size_t i = (size_t)rows; i < found.size(); i++) found[i] /= (double)scale;
@@ -369,14 +387,17 @@ static void test_rotary(void **)
                 std::vector<float> cosine((size_t)((first + length) * dims / 2)), sine = cosine;
                 mep_rotary_tables(first + length, dims, 10000, cosine.data(), sine.data());
                 activation x(dtype, random_values("x", n));
+                mep_rotary c = {};
+                c.rows = rows, c.length = length, c.first = first, c.heads = heads, c.dims = dims;
+                c.inverse = inverse, c.row_stride = row_stride, c.head_stride = head_stride;
                 auto found = compute("rotary", [&](device &d) {
-                    mep_activation to = d.put(x);
-                    mep_cuda_rotary_apply(rows, length, first, heads, dims, d.put(cosine), d.put(sine), inverse, to,
-                                          row_stride, head_stride, NULL);
-                    d.give(to, n);
+                    mep_rotary there = c;
+                    there.cosine = d.put(cosine), there.sine = d.put(sine), there.x = d.put(x);
+                    mep_cuda_rotary_apply(&there, NULL);
+                    d.give(there.x, n);
                 });
-                mep_rotary_apply(rows, length, first, heads, dims, cosine.data(), sine.data(), inverse, x.view(),
-                                 row_stride, head_stride);
+                c.cosine = cosine.data(), c.sine = sine.data(), c.x = x.view();
+                mep_rotary_apply(&c);
                 near("rotary", found, x.values(), bound_of(dtype));
             }
 }
@@ -530,9 +551,11 @@ static void test_adamw(void **)
 static void test_empty(void **)
 {
     mep_activation none = {NULL, MEP_FLOAT32};
-    mep_cuda_layer_norm_forward(0, 8, NULL, NULL, NULL, 1, none, NULL, NULL, NULL);
+    mep_layer_norm no_rows = norm_of(0, 8, NULL, NULL, NULL, NULL);
+    mep_cuda_layer_norm_forward(&no_rows, none, NULL);
     mep_cuda_convert(0, none, none, NULL);
-    mep_cuda_cross_entropy(0, 8, 8, NULL, NULL, 1, none, NULL, NULL);
+    mep_cross_entropy_call no_losses = {0, 8, NULL, NULL, 1, none, NULL};
+    mep_cuda_cross_entropy(&no_losses, 8, NULL);
     assert_int_equal(cudaGetLastError(), cudaSuccess);
 }
 

@@ -304,10 +304,10 @@ static void test_save_refused(void **state)
     float before = model->values[0];
     model->values[0] += 1;
     assert_int_equal(mep_model_save(model, one, &shards), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "holds model.safetensors"));
+    assert_non_null(strstr(mep_error_message(), "contains model.safetensors"));
     assert_int_equal(mep_model_save(model, many, &shards), MEP_ERROR_ARGUMENT);
     assert_int_equal(mep_model_save(model, many, NULL), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "holds model.safetensors.index.json"));
+    assert_non_null(strstr(mep_error_message(), "contains model.safetensors.index.json"));
     again = load(many, NULL);
     assert_true(again->values[0] == before);
     mep_model_destroy(&again);

@@ -198,6 +198,9 @@ static void test_default_head_dim(void **state)
     const char *folder = scratch_path("default");
     char text[4096] = {0};
     compare_models(named, model);
+    assert_int_equal(mep_model_config_head_dim(&named->config), 16);
+    assert_int_equal(mep_model_config_head_dim(&model->config), 16);
+    assert_int_equal(mep_model_config_head_dim(NULL), 0);
     float *a = logits_of(named), *b = logits_of(model);
     assert_memory_equal(a, b, LENGTH * VOCAB * sizeof *a);
     assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
@@ -237,7 +240,8 @@ static void test_refusals(void **state)
     c = good, c.head_dim = 0, c.num_attention_heads = 5, refuse(c, "hidden_size 12 is not a multiple of");
     c = good, c.num_attention_heads = 10000, c.head_dim = 10000, refuse(c, "num_attention_heads * head_dim must be");
     c = good, c.norm = (mep_norm)1, refuse(c, "norm is 1, which is not computed; layer (0) is");
-    c = good, c.mlp = (mep_mlp)2, refuse(c, "mlp is 2, which is not computed; choose one from gelu (0) to gelu_tanh (1)");
+    c = good, c.mlp = (mep_mlp)2,
+    refuse(c, "mlp is 2, which is not computed; choose one from gelu (0) to gelu_tanh (1)");
     c = good, c.residual = (mep_residual)-1, refuse(c, "residual is -1, which is not computed");
     c = good, c.num_key_value_heads = 2; /* the number of heads is accepted */
     assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
@@ -246,8 +250,8 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),    cmocka_unit_test(test_ranges),
-                                       cmocka_unit_test(test_work),    cmocka_unit_test(test_files),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),     cmocka_unit_test(test_ranges),
+                                       cmocka_unit_test(test_work),     cmocka_unit_test(test_files),
                                        cmocka_unit_test(test_refusals), cmocka_unit_test(test_default_head_dim)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

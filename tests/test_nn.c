@@ -244,7 +244,7 @@ static void test_rows(void **state)
         }
 }
 
-/* ---- Layers that are no row kernels ---- */
+/* ---- Layers that are not row kernels ---- */
 
 static void test_rotary(void **state)
 {
@@ -255,8 +255,17 @@ static void test_rotary(void **state)
     mep_rotary_tables(LENGTH + 5, DIMS, 10000, cosine, sine);
     fill(x, ROWS * HEADS * DIM, 1, "rotary");
     memcpy(kept, x, sizeof x);
-    mep_activation a = {x, MEP_FLOAT32};
-    mep_rotary_apply(ROWS, LENGTH, 5, HEADS, DIMS, cosine, sine, 0, a, HEADS * DIM, DIM);
+    mep_rotary rotary = {.rows = ROWS,
+                         .length = LENGTH,
+                         .first = 5,
+                         .heads = HEADS,
+                         .dims = DIMS,
+                         .cosine = cosine,
+                         .sine = sine,
+                         .x = {x, MEP_FLOAT32},
+                         .row_stride = HEADS * DIM,
+                         .head_stride = DIM};
+    mep_rotary_apply(&rotary);
     for (int r = 0; r < ROWS; r++)
         for (int h = 0; h < HEADS; h++)
             for (int c = 0; c < DIM; c++) {
@@ -268,7 +277,8 @@ static void test_rotary(void **state)
                     expected = expected * cos(angle) + (double)kept[at - DIMS / 2] * sin(angle);
                 near("rotary", at, (double)x[at], expected, 1e-6);
             }
-    mep_rotary_apply(ROWS, LENGTH, 5, HEADS, DIMS, cosine, sine, 1, a, HEADS * DIM, DIM);
+    rotary.inverse = 1;
+    mep_rotary_apply(&rotary);
     for (int i = 0; i < ROWS * HEADS * DIM; i++) near("rotary back", i, (double)x[i], (double)kept[i], 1e-6);
 }
 
@@ -280,8 +290,9 @@ static void test_embedding(void **state)
     float table[VOCAB * WIDTH], positions[LENGTH * WIDTH], x[TOKENS * WIDTH],
         dtable[VOCAB * WIDTH] = {0}, dpositions[LENGTH * WIDTH] = {0};
     fill(table, VOCAB * WIDTH, 1, "table"), fill(positions, LENGTH * WIDTH, 1, "positions");
-    mep_embedding_forward(TOKENS, LENGTH, WIDTH, tokens, table, positions, x);
-    mep_embedding_backward(TOKENS, LENGTH, WIDTH, tokens, x, dtable, dpositions);
+    const mep_embedding e = {.count = TOKENS, .length = LENGTH, .width = WIDTH, .tokens = tokens};
+    mep_embedding_forward(&e, table, positions, x);
+    mep_embedding_backward(&e, x, dtable, dpositions);
     for (int c = 0; c < WIDTH; c++) {
         for (int t = 0; t < TOKENS; t++)
             near("embedding", t, (double)x[t * WIDTH + c],
@@ -295,7 +306,7 @@ static void test_embedding(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows),
-                                       cmocka_unit_test(test_rotary), cmocka_unit_test(test_embedding)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_rotary),
+                                       cmocka_unit_test(test_embedding)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -290,6 +290,7 @@ static void test_model(void **state)
     OPTIONAL(mep_generate_reporting, context);
     STATUS(mep_model_config_json, config, mep_model_config_json(NULL, X));
     STATUS(mep_model_config_json, text, mep_model_config_json(X, NULL));
+    VALUE(mep_model_config_head_dim, config, mep_model_config_head_dim(NULL) == 0);
     STATUS(mep_model_config_values, config, mep_model_config_values(NULL, X));
     STATUS(mep_model_config_values, values, mep_model_config_values(X, NULL));
     STATUS(mep_model_copy_tokenizer, from, mep_model_copy_tokenizer(NULL, X));

@@ -22,7 +22,7 @@ typedef struct job {
     mep_status status[MOST_THREADS];
     char message[MOST_THREADS][256];
     int64_t head_dim; /* 0: 16 */
-    int mild; /* small weights: with them heads of alibi and mep have a short reach */
+    int mild;         /* small weights: with them heads of alibi and mep have a short reach */
 } job;
 
 static mep_model *ring_model(const job *j)
@@ -30,8 +30,8 @@ static mep_model *ring_model(const job *j)
     mep_model_config c;
     mep_model *model;
     assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
-    c.vocab_size = VOCAB, c.hidden_size = 48, c.num_attention_heads = 3, c.num_hidden_layers = 2, c.head_dim = j->head_dim,
-    c.intermediate_size = 80, c.max_position_embeddings = 2 * LONG;
+    c.vocab_size = VOCAB, c.hidden_size = 48, c.num_attention_heads = 3, c.num_hidden_layers = 2,
+    c.head_dim = j->head_dim, c.intermediate_size = 80, c.max_position_embeddings = 2 * LONG;
     snprintf(c.position_encoding, sizeof c.position_encoding, "%s", j->position);
     if (mep_model_create(&model, &c, 3) != MEP_OK) fail_msg("%s", mep_error_message());
     for (int64_t i = 0; i < model->count && !j->mild; i++)
@@ -121,7 +121,9 @@ static double expected(const job *j, int64_t size, double *all)
     mep_model *model = ring_model(j);
     mep_session *session = small_session(model, 1, j->length, j->dtype, 0);
     int64_t window[6], sum = 0;
-    assert_int_equal(mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, j->length, window), MEP_OK);
+    assert_int_equal(
+        mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, j->length, window),
+        MEP_OK);
     *all = 0;
     for (int64_t rank = 1; rank < size; rank++)
         for (int i = 0; i < 6; i++) {

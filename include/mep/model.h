@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The GPT model (GPT-NeoX block), with any position encoding of mep/bias.h and the switches that GPT-NeoX, BLOOM, MPT
- * and GPT-2 differ in: create or load it, compute logits and losses, generate, export it. Parameter names are Hugging
- * Face's for GPT-NeoX; learned position parameters are "position_bias.*" (shared by all layers) and
+ * The GPT model: a GPT-NeoX block with any position encoding of mep/bias.h, and the options in which GPT-NeoX, BLOOM,
+ * MPT and GPT-2 differ. Create or load a model, compute logits and losses, generate text, save and export it. Parameter
+ * names are Hugging Face's for GPT-NeoX; learned position parameters are "position_bias.*" (shared by all layers) and
  * "gpt_neox.embed_positions.weight".
  */
 #ifndef MEP_MODEL_H
@@ -61,31 +61,33 @@ typedef struct mep_model_config {
 } mep_model_config;
 
 /* The sizes of a preset: "nano" (4 layers, hidden 128, 8 heads: the demo), "micro" (6, 256, 8), "mini" (6, 512, 8),
- * "small" (the paper's: 12, 768, 12) or "medium" (24, 1024, 16); vocab_size and position are left at 50304 and "mep".
- * An unknown name fails and lists them. */
+ * "small" (the paper's: 12, 768, 12) or "medium" (24, 1024, 16). vocab_size is 50304 and the position encoding "mep".
+ * For an unknown name the message lists the presets. */
 MEP_API mep_status mep_model_preset(const char *name, mep_model_config *config);
 
-/* Check every field; the message names the one that is wrong. */
+/* Check every member; the message names the one that is wrong. */
 MEP_API mep_status mep_model_config_check(const mep_model_config *config);
 
-/* A new model with weights drawn for `seed` (SPEC's initialization). A parameter's values depend on the seed, its name
- * and its shape alone, so models that differ only in the encoding begin alike. The caller owns *model. */
+/* Create a model and draw its weights for `seed`: normal(0, 0.02) for matrices, divided by sqrt(2 layers) for the two
+ * per layer that write to the residual stream; 0 for biases, 1 for norms. The values of a parameter depend only on the
+ * seed, its name and its shape, so models that differ only in the encoding start from the same weights. The caller owns
+ * *model. */
 MEP_API mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed);
 
-/* Load config.json and model.safetensors (in one file, or in shards with model.safetensors.index.json) from a folder: a
- * checkpoint, a run folder, whose newest checkpoint is taken, or a Hugging Face folder of GPT-NeoX, BLOOM, MPT or
- * GPT-2. What of a family is not computed here is refused by name (MEP_ERROR_UNSUPPORTED). */
+/* Load config.json and model.safetensors (one file, or shards with model.safetensors.index.json) from a folder: a
+ * checkpoint, a run folder (its newest checkpoint), or a Hugging Face folder of GPT-NeoX, BLOOM, MPT or GPT-2. A
+ * setting of a family that this library does not compute is refused by name (MEP_ERROR_UNSUPPORTED). */
 MEP_API mep_status mep_model_load(mep_model **model, const char *folder);
 
-/* The same with another position encoding in place of the model's own; NULL: its own. Parameters of the new one that
- * the files have not are drawn for `seed`. */
+/* The same with another position encoding instead of the model's own; NULL: its own. Parameters of the new encoding
+ * that the files do not have are drawn for `seed`. */
 MEP_API mep_status mep_model_load_as(mep_model **model, const char *folder, const char *position, uint64_t seed);
 
-/* The configuration alone. */
+/* Read only the configuration. */
 MEP_API mep_status mep_model_read_config(const char *folder, mep_model_config *config);
 
-/* What the folder of a model calls its family: "mep", or the model_type of a Hugging Face model ("gpt_neox"). *family is
- * a constant string. The folder is one that mep_model_load takes. */
+/* What the folder of a model calls its family: "mep", or the model_type of a Hugging Face model ("gpt_neox"). *family
+ * is a constant string. The folder is one that mep_model_load takes. */
 MEP_API mep_status mep_model_family(const char *folder, const char **family);
 
 /* Copy the files of the tokenizer, and generation_config.json, which names the token that ends a text, from the folder
@@ -95,26 +97,30 @@ MEP_API mep_status mep_model_copy_tokenizer(const char *from, const char *to);
 /* The config.json of a configuration in this library's own form. The caller frees *text with mep_text_free. */
 MEP_API mep_status mep_model_config_json(const mep_model_config *config, char **text);
 
+/* Channels of a head: head_dim where it is not 0, otherwise hidden_size / num_attention_heads; 0 where there are no
+ * heads. */
+MEP_API int64_t mep_model_config_head_dim(const mep_model_config *config);
+
 /* The number of parameter values that a model of this configuration has, without making one. */
 MEP_API mep_status mep_model_config_values(const mep_model_config *config, int64_t *values);
 
 /* How weights are written. */
 typedef struct mep_save_settings {
     mep_dtype dtype; /* MEP_FLOAT32: no bit is lost; MEP_BFLOAT16: half the size, each value rounded to nearest even */
-    int64_t shard_size; /* bytes of tensors a file; what has more is written as shards. A tensor is never divided */
+    int64_t shard_size; /* bytes of tensors per file; a larger model is written as shards. A tensor is never divided */
 } mep_save_settings;
 
 /* Defaults: float32, 50 GB (transformers' max_shard_size). */
 MEP_API void mep_save_defaults(mep_save_settings *settings);
 
 /* Write config.json and model.safetensors, or shards with model.safetensors.index.json, into an existing folder.
- * config.json is written last. A folder's model in one file is replaced by one in one file, a file in one step each;
- * any other that holds a model is refused (MEP_ERROR_ARGUMENT). NULL settings: the defaults. */
+ * config.json is written last. A model in one file replaces a model in one file, each file in one step; any other
+ * folder that holds a model is refused (MEP_ERROR_ARGUMENT). NULL settings: the defaults. */
 MEP_API mep_status mep_model_save(const mep_model *model, const char *folder, const mep_save_settings *settings);
 
 /* Write a Hugging Face folder in the same way: as the family ("gpt_neox", "bloom", "mpt" or "gpt2") that can express
- * the model, else as "mep" with the Python files modeling_mep.py and configuration_mep.py, which transformers loads
- * with trust_remote_code=True. *family, which may be NULL, becomes the name, a constant string. */
+ * the model, otherwise as "mep" with the Python files modeling_mep.py and configuration_mep.py, which transformers
+ * loads with trust_remote_code=True. Where `family` is not NULL, *family becomes the name, a constant string. */
 MEP_API mep_status mep_model_export(const mep_model *model, const char *folder, const mep_save_settings *settings,
                                     const char **family);
 
@@ -140,7 +146,7 @@ typedef struct mep_parameter {
     float *values; /* belongs to the model; may be written between calls */
 } mep_parameter;
 MEP_API int64_t mep_model_parameter_count(const mep_model *model);  /* tensors */
-MEP_API int64_t mep_model_parameter_values(const mep_model *model); /* values in all */
+MEP_API int64_t mep_model_parameter_values(const mep_model *model); /* values in total */
 MEP_API mep_status mep_model_get_parameter(const mep_model *model, int64_t index, mep_parameter *parameter);
 
 /* ---- Computing ---- */
@@ -152,24 +158,23 @@ typedef struct mep_session_settings {
     int64_t batch, length;
     mep_dtype dtype; /* compute type: MEP_FLOAT32 or MEP_BFLOAT16 */
     int training;    /* keep what the backward pass needs */
-    int recompute; /* training: keep only each layer's input and compute the rest again: less memory, a third more work
-                    */
+    int recompute;   /* training: keep only each layer's input and recompute the rest: less memory, a third more work */
     double tolerance;  /* of attention; see mep_attention_settings */
-    mep_device device; /* where it computes; MEP_DEVICE_CUDA takes bfloat16 (mep_attention_settings). What calls take
-                          and return is in the program's memory on every device */
+    mep_device device; /* where it computes; MEP_DEVICE_CUDA accepts bfloat16 (mep_attention_settings). Arguments of
+                          calls are in host memory on every device */
 } mep_session_settings;
 
 /* Defaults: batch 1, length 1024, float32, not training, tolerance 0. */
 MEP_API void mep_session_defaults(mep_session_settings *settings);
 
-/* The model must outlive the session and may be shared by several, used one at a time: a call brings the model's bias
- * up to date. Different models may be used by different threads at once. Fails where the encoding cannot take the
- * length. */
+/* The model must outlive the session. Several sessions may share a model if they are used one at a time: a call updates
+ * the model's bias. Different threads may use different models at the same time. Fails where the encoding does not have
+ * positions for the length. */
 MEP_API mep_status mep_session_create(mep_session **session, mep_model *model, const mep_session_settings *settings);
 MEP_API void mep_session_destroy(mep_session **session);
 
-/* logits [batch, length, vocab_size] of tokens [batch, length]. Calls with other batch and length than at creation are
- * allowed as long as they are not larger. Tokens outside the vocabulary are an error. */
+/* logits [batch, length, vocab_size] of tokens [batch, length]. batch and length may differ from those of the session's
+ * settings as long as they are not larger. Tokens outside the vocabulary are an error. */
 MEP_API mep_status mep_session_logits(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens,
                                       float *logits);
 
@@ -181,18 +186,18 @@ MEP_API mep_status mep_session_losses(mep_session *session, int64_t batch, int64
 
 typedef struct mep_generate_settings {
     int64_t max_tokens; /* new tokens; 256 */
-    double temperature; /* 0: the likeliest token each time; 1 */
-    int64_t top_k;      /* keep the k likeliest; 0: all */
-    double top_p;       /* keep the likeliest whose probabilities reach p; 1: all */
+    double temperature; /* 0: always the likeliest token; 1 */
+    int64_t top_k;      /* keep the k likeliest tokens; 0: all */
+    double top_p;       /* keep the likeliest tokens whose probabilities sum to p; 1: all */
     uint64_t seed;
     int32_t stop_token;  /* ends the text; -1: none */
-    int64_t vocab_limit; /* tokens from here on are never chosen (padding of the vocabulary); 0: none */
+    int64_t vocab_limit; /* this token and those above it are never chosen (padding of the vocabulary); 0: no limit */
     mep_dtype dtype;
-    double tolerance;  /* of attention; see mep_attention_settings. Holds for texts of up to 2^31 tokens */
-    mep_device device; /* as of a session */
+    double tolerance;  /* of attention; see mep_attention_settings. Valid for texts of up to 2^31 tokens */
+    mep_device device; /* as for a session */
 } mep_generate_settings;
 
-/* The largest max_tokens: never reached. */
+/* The largest max_tokens, which no text reaches. */
 #define MEP_GENERATE_ENDLESS ((int64_t)1 << 62)
 
 MEP_API void mep_generate_defaults(mep_generate_settings *settings);
@@ -201,21 +206,22 @@ MEP_API void mep_generate_defaults(mep_generate_settings *settings);
 typedef int (*mep_token_fn)(void *context, int32_t token);
 
 /* Continue `prompt` (count >= 1 tokens) with a key/value cache, which grows with the tokens. With an encoding whose
- * bias falls in every head, such as mep and alibi, each head keeps its keys only as far back as one can have a weight
- * in float32 (or in the tolerance), whatever the text: memory and time a token then stop growing, the text is that of a
- * cache that keeps everything, and max_tokens may be MEP_GENERATE_ENDLESS. All others keep every token that they
- * read, which are all but the last: count + max_tokens - 1 beyond 2^31 is MEP_ERROR_UNSUPPORTED, and with "learned"
- * beyond its positions MEP_ERROR_ARGUMENT. MEP_ERROR_NUMERIC when the model's logits are not finite. */
+ * bias falls in every head, such as mep and alibi, each head keeps its keys only as far back as a key can have a weight
+ * in float32 (or within the tolerance), whatever the text: memory and time per token are then bounded, the text is the
+ * one that a cache of all keys gives, and max_tokens may be MEP_GENERATE_ENDLESS. All other encodings keep every token
+ * that they read, which is every token except the last: count + max_tokens - 1 above 2^31 is MEP_ERROR_UNSUPPORTED, and
+ * with "learned" above its number of positions MEP_ERROR_ARGUMENT. MEP_ERROR_NUMERIC where the model's logits are not
+ * finite. */
 MEP_API mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count,
                                 const mep_generate_settings *settings, mep_token_fn token, void *context);
 
-/* Called while the prompt is read, every tenth of a second or so, with an estimate of its tokens that have been read,
- * from the thread that called (other threads may be helping it: take no longer than a line of output does). A return
+/* Called about every tenth of a second while the prompt is read, with an estimate of the number of its tokens that have
+ * been read, on the thread that called. Other threads may be working for the call, so return quickly. A return value
  * other than 0 ends the call with MEP_INTERRUPTED. */
 typedef int (*mep_prompt_fn)(void *context, int64_t done, int64_t total);
 
-/* mep_generate that reports the reading of the prompt to `reading`, which gets the same context as `token`. A long
- * prompt takes long: this is how it can be stopped. */
+/* mep_generate that also reports how much of the prompt has been read to `reading`, which gets the same context as
+ * `token` and can stop the call. */
 MEP_API mep_status mep_generate_reporting(mep_model *model, const int32_t *prompt, int64_t count,
                                           const mep_generate_settings *settings, mep_prompt_fn reading,
                                           mep_token_fn token, void *context);

@@ -6,7 +6,7 @@
 #include "attention/attention_backend.h"
 #include "base/backend.h"
 #include "base/cpu.h"
-#include "nn/device.h"
+#include "nn/network.h"
 #if MEP_HAVE_CUDA
 #include "cuda/cuda_backend.h"
 #endif
@@ -28,7 +28,7 @@ static const mep_backend backends[] = {
      .dtype_auto = dtype_of_cpu,
      .memory = &mep_host_memory,
      .attention = &mep_attention_cpu,
-     .network = &mep_nn_cpu},
+     .network = &mep_network_cpu},
     {.name = "cuda",
      .device = MEP_DEVICE_CUDA,
      .dtypes = 1u << MEP_BFLOAT16,
@@ -36,7 +36,7 @@ static const mep_backend backends[] = {
 #if MEP_HAVE_CUDA
      .memory = &mep_cuda_memory,
      .attention = &mep_cuda_attention,
-     .network = &mep_cuda_nn
+     .network = &mep_cuda_network
 #else
      .missing = "this build has no CUDA; configure it with -DMEP_CUDA=ON"
 #endif

@@ -7,7 +7,7 @@
 #ifndef MEP_BASE_BACKEND_H
 #define MEP_BASE_BACKEND_H
 
-#include "base/device.h"
+#include "base/device_memory.h"
 
 /* Functions for the device's memory: those of include/mep/device.h, with arguments checked. */
 typedef struct mep_device_memory {
@@ -29,7 +29,7 @@ typedef struct mep_backend {
     mep_dtype (*dtype_auto)(void); /* see mep_dtype_auto */
     const mep_device_memory *memory;
     const struct mep_attention_backend *attention; /* attention/attention_backend.h */
-    const struct mep_nn_device *network;           /* nn/device.h */
+    const struct mep_network *network;             /* nn/network.h */
 } mep_backend;
 
 /* Back end number `index` of the list, NULL after the last. The list (src/backends/registry.c) defines this function,

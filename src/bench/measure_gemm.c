@@ -5,7 +5,7 @@
  */
 #include <stdio.h>
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
@@ -48,8 +48,8 @@ static void list(bench *b)
     static const struct {
         const char *name;
         mep_tensor_kind matrix;
-    } maps[MAPS] = {{"qkv", QKV_WEIGHT}, {"dense", DENSE_WEIGHT}, {"up", UP_WEIGHT}, {"down", DOWN_WEIGHT},
-                    {"output", EMBED_OUT}};
+    } maps[MAPS] = {
+        {"qkv", QKV_WEIGHT}, {"dense", DENSE_WEIGHT}, {"up", UP_WEIGHT}, {"down", DOWN_WEIGHT}, {"output", EMBED_OUT}};
     const mep_model_config *c = &b->settings->config;
     int64_t rows = b->settings->rows;
     int64_t output = min_i64(rows, OUTPUT_ROWS); /* the model's output layer processes chunks of rows */

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"

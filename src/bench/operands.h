@@ -8,13 +8,13 @@
 
 #include "bench/timer.h"
 #include "mep/device.h"
-#include "nn/device.h"
+#include "nn/network.h"
 
 /* Allocate `count` random normal values of `dtype` (float32 or bfloat16) in device memory into the pointer at `data`.
  * The caller frees them with mep_device_release. The values repeat with a period of 1,000,003, a prime. */
 mep_status mep_bench_random(mep_device device, void **data, mep_dtype dtype, int64_t count);
 
-/* Open the execution context of a device, for calls of up to `rows` rows of up to `width` columns (nn/device.h). */
+/* Open the execution context of a device, for calls of up to `rows` rows of up to `width` columns (nn/network.h). */
 mep_status mep_bench_context_open(mep_context *context, mep_device device, int64_t rows, int64_t width);
 void mep_bench_context_close(mep_context *context);
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 

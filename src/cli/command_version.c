@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep version: what this build is made of and what it uses on this machine.
+ * mep version: prints the version and the parts of this build, and what it uses on this machine.
  */
 #include <stdio.h>
 
@@ -8,7 +8,7 @@
 #include <omp.h>
 
 #include "base/cpu.h"
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "cli/args.h"
 #include "cli/cli.h"
@@ -23,7 +23,7 @@
 #define COMPILER "gcc " VERSION_TEXT(__GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__)
 #endif
 
-/* The GPU that --device cuda takes, or "none" and why. */
+/* The GPU that --device cuda uses, or "none" and the reason. */
 static const char *gpu_name(void)
 {
     static char text[MEP_DEVICE_TEXT + 8];
@@ -45,10 +45,10 @@ static void print_text(void)
 
 static int print_json(void)
 {
-    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s}", "version", mep_version(), "compiler", COMPILER,
-                             "cpu_level", mep_cpu_level_name(), "cpu_level_detected",
-                             mep_cpu_level_text(mep_cpu_level_detected()), "threads", omp_get_max_threads(),
-                             "processes", mep_mpi_name(), "gpu", gpu_name());
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s}", "version", mep_version(), "compiler", COMPILER, "cpu_level",
+                  mep_cpu_level_name(), "cpu_level_detected", mep_cpu_level_text(mep_cpu_level_detected()), "threads",
+                  omp_get_max_threads(), "processes", mep_mpi_name(), "gpu", gpu_name());
     if (root == NULL) {
         (void)mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
         return mep_cli_fail("version");
@@ -68,8 +68,9 @@ int mep_cli_version(int argc, char **argv)
     };
     mep_usage usage = {.command = "version",
                        .arguments = "",
-                       .summary = "Print the version, the compiler, the instruction set level in force, the number of "
-                                  "threads and the parts that are built in.",
+                       .summary =
+                           "Print the version, the compiler, the CPU level in use, the number of threads, MPI and "
+                           "the GPU.",
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;

@@ -7,10 +7,10 @@
 
 #include "attention/attention_backend.h"
 #include "base/backend.h"
-#include "nn/device.h"
+#include "nn/network.h"
 
 extern const mep_device_memory mep_cuda_memory;
 extern const mep_attention_backend mep_cuda_attention;
-extern const mep_nn_device mep_cuda_nn;
+extern const mep_network mep_cuda_network;
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The network on CUDA: the table of nn/device.h, made of the kernels of rows.h and the products of gemm.h, all in one
+ * The network on CUDA: the table of nn/network.h, made of the kernels of rows.h and the products of gemm.h, all in one
  * stream. It is one that waits for the default stream and makes that wait, so that copies by mep/device.h come in their
  * turn.
  */
-#include "nn/device.h"
+#include "nn/network.h"
 
 #include "base/memory.h"
 #include "cuda/cuda_backend.h"
@@ -12,7 +12,7 @@
 #include "cuda/cuda_rows.h"
 #include "cuda/runtime.h"
 
-struct mep_nn_state {
+struct mep_network_state {
     int64_t rows;
     cudaStream_t stream;
     mep_cuda_products *products;
@@ -22,9 +22,9 @@ struct mep_nn_state {
     int64_t chunks;
 };
 
-static void destroy(mep_nn_state **state)
+static void destroy(mep_network_state **state)
 {
-    mep_nn_state *s = *state;
+    mep_network_state *s = *state;
     if (s == NULL) return;
     mep_cuda_products_destroy(&s->products);
     cudaFree(s->scratch);
@@ -35,7 +35,7 @@ static void destroy(mep_nn_state **state)
     mep_free(state);
 }
 
-static mep_status make(mep_nn_state *s, int64_t rows, int64_t width)
+static mep_status make(mep_network_state *s, int64_t rows, int64_t width)
 {
     int64_t places = 0;
     s->rows = rows;
@@ -47,7 +47,7 @@ static mep_status make(mep_nn_state *s, int64_t rows, int64_t width)
     return mep_cuda_alloc(&s->runs, places + 2, sizeof *s->runs);
 }
 
-static mep_status create(mep_nn_state **state, int64_t rows, int64_t width)
+static mep_status create(mep_network_state **state, int64_t rows, int64_t width)
 {
     *state = NULL;
     MEP_TRY(MEP_ALLOC(state, 1));
@@ -56,83 +56,77 @@ static mep_status create(mep_nn_state **state, int64_t rows, int64_t width)
     return status;
 }
 
-static void *stream(const mep_nn_state *s)
+static void *stream(const mep_network_state *s)
 {
     return s->stream;
 }
 
-static mep_status gemm(mep_nn_state *s, const mep_gemm *g)
+static mep_status gemm(mep_network_state *s, const mep_gemm *g)
 {
     return mep_cuda_product(s->products, g, s->stream);
 }
 
-static void layer_norm_forward(mep_nn_state *s, int64_t rows, int64_t width, const float *x, const float *weight,
-                               const float *bias, float eps, mep_activation y, float *mean, float *rstd)
+static void layer_norm_forward(mep_network_state *s, const mep_layer_norm *norm, mep_activation y)
 {
-    mep_cuda_layer_norm_forward(rows, width, x, weight, bias, eps, y, mean, rstd, s->stream);
+    mep_cuda_layer_norm_forward(norm, y, s->stream);
 }
 
-static void layer_norm_backward(mep_nn_state *s, int64_t rows, int64_t width, const float *x, const float *weight,
-                                const float *mean, const float *rstd, mep_activation dy, float *dx, float *dweight,
-                                float *dbias)
+static void layer_norm_backward(mep_network_state *s, const mep_layer_norm *norm,
+                                const mep_layer_norm_gradient *gradient)
 {
-    mep_cuda_layer_norm_backward(rows, width, x, weight, mean, rstd, dy, dx, dweight, dbias, s->scratch, s->stream);
+    mep_cuda_layer_norm_backward(norm, gradient, s->scratch, s->stream);
 }
 
-static void column_sum(mep_nn_state *s, int64_t rows, int64_t width, mep_activation x, float *sum)
+static void column_sum(mep_network_state *s, int64_t rows, int64_t width, mep_activation x, float *sum)
 {
     mep_cuda_column_sum(rows, width, x, sum, s->scratch, s->stream);
 }
 
-static void embedding_forward(mep_nn_state *s, int64_t tokens_count, int64_t length, int64_t width,
-                              const int32_t *tokens, const float *table, const float *position, float *x)
+static void embedding_forward(mep_network_state *s, const mep_embedding *e, const float *table, const float *position,
+                              float *x)
 {
-    mep_cuda_embedding_forward(tokens_count, length, width, tokens, table, position, x, s->stream);
+    mep_cuda_embedding_forward(e, table, position, x, s->stream);
 }
 
 /* The copy is from ordinary memory, which CUDA has read when the call returns. */
-static mep_status embedding_order(mep_nn_state *s, int64_t tokens_count, const int32_t *tokens)
+static mep_status embedding_order(mep_network_state *s, int64_t count, const int32_t *tokens)
 {
-    if (tokens_count > s->rows)
+    if (count > s->rows)
         return mep_fail(MEP_ERROR_ARGUMENT, "the network was made for %lld tokens, found %lld", (long long)s->rows,
-                        (long long)tokens_count);
-    mep_cuda_token_runs(tokens_count, tokens, s->new_runs);
-    return mep_cuda_check(cudaMemcpyAsync(s->runs, s->new_runs, (size_t)(2 * tokens_count + 2) * sizeof *s->runs,
+                        (long long)count);
+    mep_cuda_token_runs(count, tokens, s->new_runs);
+    return mep_cuda_check(cudaMemcpyAsync(s->runs, s->new_runs, (size_t)(2 * count + 2) * sizeof *s->runs,
                                           cudaMemcpyHostToDevice, s->stream),
                           "copying the order of the tokens");
 }
 
-static void embedding_backward(mep_nn_state *s, int64_t tokens_count, int64_t length, int64_t width,
-                               const int32_t *tokens, const float *dx, float *dtable, float *dposition)
+static void embedding_backward(mep_network_state *s, const mep_embedding *e, const float *dx, float *dtable,
+                               float *dposition)
 {
-    mep_cuda_embedding_backward(tokens_count, length, width, tokens, s->runs, dx, dtable, dposition, s->stream);
+    mep_cuda_embedding_backward(e, s->runs, dx, dtable, dposition, s->stream);
 }
 
-static void cross_entropy(mep_nn_state *s, int64_t rows, int64_t vocab, float *logits, const int32_t *targets,
-                          float scale, mep_activation gradient, float *losses)
+static void cross_entropy(mep_network_state *s, const mep_cross_entropy_call *call)
 {
-    mep_cuda_cross_entropy(rows, vocab, vocab, logits, targets, scale, gradient, losses, s->stream);
+    mep_cuda_cross_entropy(call, call->vocab, s->stream);
 }
 
-static void rotary_apply(mep_nn_state *s, int64_t rows, int64_t length, int64_t first, int64_t heads, int64_t dims,
-                         const float *cosine, const float *sine, int inverse, mep_activation x, int64_t row_stride,
-                         int64_t head_stride)
+static void rotary_apply(mep_network_state *s, const mep_rotary *rotary)
 {
-    mep_cuda_rotary_apply(rows, length, first, heads, dims, cosine, sine, inverse, x, row_stride, head_stride,
-                          s->stream);
+    mep_cuda_rotary_apply(rotary, s->stream);
 }
 
-static void clear(mep_nn_state *s, int64_t n, float *x)
+static void clear(mep_network_state *s, int64_t n, float *x)
 {
     mep_cuda_clear(n, x, s->stream);
 }
 
-static void convert(mep_nn_state *s, int64_t n, mep_activation from, mep_activation to)
+static void convert(mep_network_state *s, int64_t n, mep_activation from, mep_activation to)
 {
     mep_cuda_convert(n, from, to, s->stream);
 }
 
-static void copy(mep_nn_state *s, int64_t rows, int64_t bytes, const void *from, int64_t from_stride, void *to,
+static void copy(mep_network_state *s, int64_t rows, int64_t bytes, const void *from, int64_t from_stride, void *to,
                  int64_t to_stride)
 {
     if (rows == 1) /* of any stride */
@@ -142,12 +136,12 @@ static void copy(mep_nn_state *s, int64_t rows, int64_t bytes, const void *from,
                           cudaMemcpyDeviceToDevice, s->stream);
 }
 
-static void add(mep_nn_state *s, int64_t n, const float *x, float *y)
+static void add(mep_network_state *s, int64_t n, const float *x, float *y)
 {
     mep_cuda_add(n, x, y, s->stream);
 }
 
-static mep_status squares(mep_nn_state *s, int64_t n, const float *x, double *sums)
+static mep_status squares(mep_network_state *s, int64_t n, const float *x, double *sums)
 {
     int64_t chunks = mep_chunks(n);
     if (chunks > s->chunks) {
@@ -165,13 +159,13 @@ static mep_status squares(mep_nn_state *s, int64_t n, const float *x, double *su
     return mep_cuda_check(cudaStreamSynchronize(s->stream), "sums of squares, or work before them");
 }
 
-static void adamw(mep_nn_state *s, int64_t first, int64_t end, const mep_adamw_step *step, float *p,
+static void adamw(mep_network_state *s, int64_t first, int64_t end, const mep_adamw_step *step, float *p,
                   const float *gradient, float *m, float *v)
 {
     mep_cuda_adamw(end - first, step, p + first, gradient + first, m + first, v + first, s->stream);
 }
 
-const mep_nn_device mep_cuda_nn = {
+const mep_network mep_cuda_network = {
     .create = create,
     .destroy = destroy,
     .stream = stream,

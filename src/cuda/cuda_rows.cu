@@ -292,24 +292,23 @@ void mep_cuda_column_sum(int64_t rows, int64_t width, mep_activation x, float *s
     add_chunks(chunks, width, scratch, sum, stream);
 }
 
-void mep_cuda_layer_norm_forward(int64_t rows, int64_t width, const float *x, const float *weight, const float *bias,
-                                 float eps, mep_activation y, float *mean, float *rstd, void *stream)
+void mep_cuda_layer_norm_forward(const mep_layer_norm *c, mep_activation y, void *stream)
 {
-    launch(layer_norm_forward, rows, 1, row_threads(width, 4 * ROW_FOURS, 1024), REDUCE_BYTES, stream, width, x, weight,
-           bias, eps, y, mean, rstd);
+    launch(layer_norm_forward, c->rows, 1, row_threads(c->width, 4 * ROW_FOURS, 1024), REDUCE_BYTES, stream, c->width,
+           c->x, c->weight, c->bias, c->eps, y, c->mean, c->rstd);
 }
 
-void mep_cuda_layer_norm_backward(int64_t rows, int64_t width, const float *x, const float *weight, const float *mean,
-                                  const float *rstd, mep_activation dy, float *dx, float *dweight, float *dbias,
-                                  float *scratch, void *stream)
+void mep_cuda_layer_norm_backward(const mep_layer_norm *c, const mep_layer_norm_gradient *g, float *scratch,
+                                  void *stream)
 {
-    int64_t chunk = chunk_rows(rows), chunks = ceil_divide(rows, chunk);
-    launch(layer_norm_sums, chunks, ceil_divide(width, SUM_COLUMNS), SUM_THREADS, sum_bytes(2), stream, rows, chunk,
-           width, x, mean, rstd, dy, scratch);
-    add_chunks(chunks, width, scratch, dweight, stream);
-    if (dbias != NULL) add_chunks(chunks, width, scratch + chunks * width, dbias, stream);
-    launch(layer_norm_backward, rows, 1, row_threads(width, 4 * ROW_FOURS, 1024), REDUCE_BYTES, stream, width, x,
-           weight, mean, rstd, dy, dx);
+    int64_t chunk = chunk_rows(c->rows), chunks = ceil_divide(c->rows, chunk);
+    const float *mean = c->mean, *rstd = c->rstd;
+    launch(layer_norm_sums, chunks, ceil_divide(c->width, SUM_COLUMNS), SUM_THREADS, sum_bytes(2), stream, c->rows,
+           chunk, c->width, c->x, mean, rstd, g->dy, scratch);
+    add_chunks(chunks, c->width, scratch, g->dweight, stream);
+    if (g->dbias != NULL) add_chunks(chunks, c->width, scratch + chunks * c->width, g->dbias, stream);
+    launch(layer_norm_backward, c->rows, 1, row_threads(c->width, 4 * ROW_FOURS, 1024), REDUCE_BYTES, stream, c->width,
+           c->x, c->weight, mean, rstd, g->dy, g->dx);
 }
 
 /* ---- Embedding ---- */
@@ -329,11 +328,11 @@ static __global__ void embedding_forward(int64_t length, int width, const int32_
     }
 }
 
-void mep_cuda_embedding_forward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens,
-                                const float *table, const float *position, float *x, void *stream)
+void mep_cuda_embedding_forward(const mep_embedding *e, const float *table, const float *position, float *x,
+                                void *stream)
 {
-    launch(embedding_forward, tokens_count, 1, row_threads(width, 4, 256), 0, stream, length, width, tokens, table,
-           position, x);
+    launch(embedding_forward, e->count, 1, row_threads(e->width, 4, 256), 0, stream, e->length, e->width, e->tokens,
+           table, position, x);
 }
 
 /* Stable radix sort of the places 0 .. count - 1 by token, a byte a pass; after four the order is back where it began.
@@ -382,15 +381,15 @@ static __global__ void __launch_bounds__(SUM_THREADS)
         [=](int, int column, float sum) { dposition[p * width + column] += sum; });
 }
 
-void mep_cuda_embedding_backward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens,
-                                 const int32_t *runs, const float *dx, float *dtable, float *dposition, void *stream)
+void mep_cuda_embedding_backward(const mep_embedding *e, const int32_t *runs, const float *dx, float *dtable,
+                                 float *dposition, void *stream)
 {
-    int64_t slabs = ceil_divide(width, SUM_COLUMNS);
-    launch(token_sums, tokens_count < 1024 ? tokens_count : 1024, slabs, SUM_THREADS, sum_bytes(1), stream,
-           tokens_count, width, tokens, runs, dx, dtable);
+    int64_t slabs = ceil_divide(e->width, SUM_COLUMNS);
+    launch(token_sums, e->count < 1024 ? e->count : 1024, slabs, SUM_THREADS, sum_bytes(1), stream, e->count, e->width,
+           e->tokens, runs, dx, dtable);
     if (dposition != NULL)
-        launch(position_sums, tokens_count < length ? tokens_count : length, slabs, SUM_THREADS, sum_bytes(1), stream,
-               tokens_count, length, width, dx, dposition);
+        launch(position_sums, e->count < e->length ? e->count : e->length, slabs, SUM_THREADS, sum_bytes(1), stream,
+               e->count, e->length, e->width, dx, dposition);
 }
 
 /* ---- Cross entropy ---- */
@@ -427,12 +426,12 @@ static __global__ void __launch_bounds__(1024)
     }
 }
 
-void mep_cuda_cross_entropy(int64_t rows, int64_t vocab, int64_t stride, const float *logits, const int32_t *targets,
-                            float scale, mep_activation gradient, float *losses, void *stream)
+void mep_cuda_cross_entropy(const mep_cross_entropy_call *c, int64_t stride, void *stream)
 {
-    int64_t n = ceil_divide(vocab, 4) * 4 <= stride ? ceil_divide(vocab, 4) * 4 : vocab;
-    launch(cross_entropy, rows, 1, row_threads(n, 4, 1024), REDUCE_BYTES, stream, vocab, n, stride, logits, targets,
-           scale, gradient, losses);
+    int64_t n = ceil_divide(c->vocab, 4) * 4 <= stride ? ceil_divide(c->vocab, 4) * 4 : c->vocab;
+    const float *logits = c->logits;
+    launch(cross_entropy, c->rows, 1, row_threads(n, 4, 1024), REDUCE_BYTES, stream, c->vocab, n, stride, logits,
+           c->targets, c->scale, c->gradient, c->losses);
 }
 
 /* ---- Rotary ---- */
@@ -456,12 +455,12 @@ static __global__ void rotate(int64_t length, int64_t first, int heads, int half
     }
 }
 
-void mep_cuda_rotary_apply(int64_t rows, int64_t length, int64_t first, int64_t heads, int64_t dims,
-                           const float *cosine, const float *sine, int inverse, mep_activation x, int64_t row_stride,
-                           int64_t head_stride, void *stream)
+void mep_cuda_rotary_apply(const mep_rotary *c, void *stream)
 {
-    launch(rotate, rows, 1, row_threads(heads * ceil_divide(dims / 2, 4), 1, 256), 0, stream, length, first, (int)heads,
-           (int)(dims / 2), cosine, sine, inverse ? -1.0f : 1.0f, x, row_stride, head_stride);
+    int64_t half = c->dims / 2;
+    launch(rotate, c->rows, 1, row_threads(c->heads * ceil_divide(half, 4), 1, 256), 0, stream, c->length, c->first,
+           (int)c->heads, (int)half, c->cosine, c->sine, c->inverse ? -1.0f : 1.0f, c->x, c->row_stride,
+           c->head_stride);
 }
 
 /* ---- What is done to each value by itself ---- */

@@ -11,7 +11,7 @@
 #ifndef MEP_CUDA_ROWS_H
 #define MEP_CUDA_ROWS_H
 
-#include "nn/device.h"
+#include "nn/network.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -20,41 +20,33 @@ extern "C" {
 /* Floats of scratch memory that sums over up to so many rows, of up to this width, take: two to 256 rows. */
 int64_t mep_cuda_rows_scratch(int64_t rows, int64_t width);
 
-/* y = layer norm of x [rows, width]; mean, rstd [rows] are kept for the backward pass. Width at most MEP_MAX_WIDTH.
- * bias may be NULL; y may be x. */
-void mep_cuda_layer_norm_forward(int64_t rows, int64_t width, const float *x, const float *weight, const float *bias,
-                                 float eps, mep_activation y, float *mean, float *rstd, void *stream);
-/* dx, dweight, dbias += gradients; dbias may be NULL. scratch: mep_cuda_rows_scratch(rows, width). */
-void mep_cuda_layer_norm_backward(int64_t rows, int64_t width, const float *x, const float *weight, const float *mean,
-                                  const float *rstd, mep_activation dy, float *dx, float *dweight, float *dbias,
-                                  float *scratch, void *stream);
+/* As mep_layer_norm_forward and mep_layer_norm_backward; scratch: mep_cuda_rows_scratch(norm->rows, norm->width). */
+void mep_cuda_layer_norm_forward(const mep_layer_norm *norm, mep_activation y, void *stream);
+void mep_cuda_layer_norm_backward(const mep_layer_norm *norm, const mep_layer_norm_gradient *gradient, float *scratch,
+                                  void *stream);
 
 /* sum[c] += sum over rows of x[r, c]. scratch: mep_cuda_rows_scratch(rows, width). */
 void mep_cuda_column_sum(int64_t rows, int64_t width, mep_activation x, float *sum, float *scratch, void *stream);
 
-/* x[t, :] = table[tokens[t], :] (+ position[t % length, :] where position is not NULL). */
-void mep_cuda_embedding_forward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens,
-                                const float *table, const float *position, float *x, void *stream);
+/* As mep_embedding_forward. */
+void mep_cuda_embedding_forward(const mep_embedding *e, const float *table, const float *position, float *x,
+                                void *stream);
 /* The places of equal tokens together, for the backward pass: computed on the host, from tokens there, into
  * runs [2 * count + 2] there, which the caller copies to the device. runs[0]: how many different tokens; then all
  * places, those of the lowest token first, each token's in order; then where each token's places begin, and their end.
  * Tokens are not negative. */
 void mep_cuda_token_runs(int64_t count, const int32_t *tokens, int32_t *runs);
-/* dtable[token] += dx; dposition[t % length] += dx where not NULL. */
-void mep_cuda_embedding_backward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens,
-                                 const int32_t *runs, const float *dx, float *dtable, float *dposition, void *stream);
+/* As mep_embedding_backward. */
+void mep_cuda_embedding_backward(const mep_embedding *e, const int32_t *runs, const float *dx, float *dtable,
+                                 float *dposition, void *stream);
 
-/* losses[r] = -log softmax(logits[r])[targets[r]], logits [rows, stride] of which `vocab` a row count; where
- * gradient.data is not NULL it becomes scale times their gradient, with the same stride. It may be the logits. Where
- * the stride has room, columns from vocab to the next multiple of 4 are read, for nothing, and become 0 in the
- * gradient. */
-void mep_cuda_cross_entropy(int64_t rows, int64_t vocab, int64_t stride, const float *logits, const int32_t *targets,
-                            float scale, mep_activation gradient, float *losses, void *stream);
+/* The loss of mep_cross_entropy_call, with rows of `stride` logits, of which call->vocab are used, and of a gradient of
+ * the same stride. The logits are not changed unless they are the gradient. Where the stride has room, the columns from
+ * vocab to the next multiple of 4 are read, without effect, and become 0 in the gradient. */
+void mep_cuda_cross_entropy(const mep_cross_entropy_call *call, int64_t stride, void *stream);
 
-/* Rotate the first `dims` channels of rows x heads vectors in place, as mep_rotary_apply does. */
-void mep_cuda_rotary_apply(int64_t rows, int64_t length, int64_t first, int64_t heads, int64_t dims,
-                           const float *cosine, const float *sine, int inverse, mep_activation x, int64_t row_stride,
-                           int64_t head_stride, void *stream);
+/* As mep_rotary_apply. */
+void mep_cuda_rotary_apply(const mep_rotary *rotary, void *stream);
 
 /* What a product's library did not do to its sums, which C holds: x = C (+ bias) (+ residual) (times
  * gelu'(gelu_input)); then C = x and gelu = gelu(x), by the rules of mep_gemm, of which m, n, c and the members behind

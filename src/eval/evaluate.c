@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
@@ -291,9 +291,8 @@ static mep_eval_result result_of(const evaluation *e, double seconds)
 
 mep_status mep_evaluate_in(const mep_eval_call *call, const mep_dataset *data, mep_eval_result *result)
 {
-    evaluation e = {.call = call,
-                    .settings = call->settings,
-                    .group = call->group != NULL ? call->group : &mep_dist_alone};
+    evaluation e = {
+        .call = call, .settings = call->settings, .group = call->group != NULL ? call->group : &mep_dist_alone};
     double start = mep_now();
     mep_status status;
     mep_watch_begin(&e.watch, "the evaluation", report_within, &e);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The families' tables. The names are those of Hugging Face's transformers; a row was added when its models gave the
- * logits of transformers (tests/test_families.c).
+ * The tables of the families. The names are those of Hugging Face's transformers; for every family
+ * tests/test_families.c compares logits with those of transformers.
  */
 #include "io/family.h"
 
@@ -12,20 +12,26 @@
 
 /* clang-format off */
 #define FIELD(NAME) offsetof(mep_model_config, NAME)
-#define SIZE(NAME, OTHER, TO, FALLBACK) {NAME, OTHER, MEP_KEY_SIZE, FIELD(TO), FALLBACK, NULL}
-#define SIZE_OR_DEFAULT(NAME, TO) {NAME, NULL, MEP_KEY_SIZE_OR_DEFAULT, FIELD(TO), 0, NULL}
-#define REAL(NAME, OTHER, TO, FALLBACK) {NAME, OTHER, MEP_KEY_REAL, FIELD(TO), FALLBACK, NULL}
-#define FLAG(NAME, TO, FALLBACK) {NAME, NULL, MEP_KEY_FLAG, FIELD(TO), FALLBACK, NULL}
-#define ACTIVATION(NAME, FALLBACK) {NAME, NULL, MEP_KEY_ACTIVATION, FIELD(mlp), FALLBACK, NULL}
-#define FIXED(NAME, VALUES) {NAME, NULL, MEP_KEY_FIXED, 0, 0, VALUES}
-#define CHECK(NAME, VALUES) {NAME, NULL, MEP_KEY_CHECK, 0, 0, VALUES}
-#define CHECK_OR(NAME, OTHER, VALUES) {NAME, OTHER, MEP_KEY_CHECK, 0, 0, VALUES}
-#define SAME_SIZE(NAME, AS, FIELD_OF) {NAME, AS, MEP_KEY_SAME_SIZE, FIELD(FIELD_OF), 0, NULL}
-#define SAME_REAL(NAME, AS, FIELD_OF) {NAME, AS, MEP_KEY_SAME_REAL, FIELD(FIELD_OF), 0, NULL}
-#define HEAD_DIM(NAME, AS) {NAME, AS, MEP_KEY_HEAD_DIM, 0, 0, NULL}
-#define BIAS_MAX(NAME) {NAME, NULL, MEP_KEY_BIAS_MAX, FIELD(position_encoding), 8, NULL}
-#define END {NULL, NULL, MEP_KEY_CHECK, 0, 0, NULL}
-/* Keys that change what transformers computes in every family: quantized weights, and a cache that drops old keys. */
+#define SIZE(NAME, OTHER, TO, FALLBACK) \
+    {.name = NAME, .other = OTHER, .kind = MEP_KEY_SIZE, .field = FIELD(TO), .fallback = FALLBACK}
+#define SIZE_OR_DEFAULT(NAME, TO) {.name = NAME, .kind = MEP_KEY_SIZE_OR_DEFAULT, .field = FIELD(TO)}
+#define REAL(NAME, OTHER, TO, FALLBACK) \
+    {.name = NAME, .other = OTHER, .kind = MEP_KEY_REAL, .field = FIELD(TO), .fallback = FALLBACK}
+#define FLAG(NAME, TO, FALLBACK) {.name = NAME, .kind = MEP_KEY_FLAG, .field = FIELD(TO), .fallback = FALLBACK}
+#define ACTIVATION(NAME, FALLBACK) \
+    {.name = NAME, .kind = MEP_KEY_ACTIVATION, .field = FIELD(mlp), .fallback = FALLBACK}
+#define FIXED(NAME, VALUES) {.name = NAME, .kind = MEP_KEY_FIXED, .fixed = VALUES}
+#define CHECK(NAME, VALUES) {.name = NAME, .kind = MEP_KEY_CHECK, .fixed = VALUES}
+#define CHECK_OR(NAME, OTHER, VALUES) {.name = NAME, .other = OTHER, .kind = MEP_KEY_CHECK, .fixed = VALUES}
+#define SAME_SIZE(NAME, AS, FIELD_OF) \
+    {.name = NAME, .other = AS, .kind = MEP_KEY_SAME_SIZE, .field = FIELD(FIELD_OF)}
+#define SAME_REAL(NAME, AS, FIELD_OF) \
+    {.name = NAME, .other = AS, .kind = MEP_KEY_SAME_REAL, .field = FIELD(FIELD_OF)}
+#define HEAD_DIM(NAME, AS) {.name = NAME, .other = AS, .kind = MEP_KEY_HEAD_DIM}
+#define BIAS_MAX(NAME) \
+    {.name = NAME, .kind = MEP_KEY_BIAS_MAX, .field = FIELD(position_encoding), .fallback = 8}
+#define END {.name = NULL}
+/* Keys that change what transformers computes in every family: quantized weights, and a cache that drops keys. */
 #define COMMON_CHECKS \
     CHECK("quantization_config", "[null]"), CHECK("sliding_window", "[null]"), CHECK("attention_chunk_size", "[null]")
 /* clang-format on */
@@ -60,7 +66,7 @@ static const char *const NOTHING[] = {NULL};
 
 /* ---- GPT-NeoX, Pythia ---- */
 
-/* A folder that this library wrote before it had a model_type of its own names its position_encoding. */
+/* Folders that this library wrote before it had a model_type of its own have a position_encoding. */
 static const mep_family_key NEOX_KEYS[] = {
     SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
     SIZE("hidden_size", NULL, hidden_size, MEP_KEY_REQUIRED),
@@ -123,7 +129,7 @@ static const mep_family_tensor BLOOM_TENSORS[] = {
     {TENSOR_KINDS, NULL, 0},
 };
 
-/* ---- MPT: its slopes are ALiBi's for any number of heads; alibi_bias_max may make others of them ---- */
+/* ---- MPT: its slopes are ALiBi's for any number of heads, unless alibi_bias_max says otherwise ---- */
 
 /* The checks cover what llm-foundry, which trains these models, computes and transformers' MPT ignores. */
 static const mep_family_key MPT_KEYS[] = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config.json by a family's table, in both directions, and which family a model fits.
+ * Reading and writing config.json by a family's table, and the family that can express a model.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 
 enum { PART = 64 };
 
-/* Names of the two GELUs, the one that is written first. */
+/* The names of the two GELUs; the first of each is written. */
 static const char *const GELUS[2][5] = {{"gelu", "gelu_python", NULL},
                                         {"gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_python_tanh", NULL}};
 
@@ -35,13 +35,13 @@ static const json_t *look_up(const json_t *object, const char *name)
     return json_is_null(value) ? NULL : value;
 }
 
-/* A value for a message, cut to one short line. */
+/* A value for a message, as one short line. */
 static void value_text(const json_t *value, char text[PART])
 {
     size_t size = json_dumpb(value, text, PART - 1, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII);
     text[size < PART - 1 ? size : PART - 1] = '\0';
     if (size >= PART - 1) snprintf(text, PART, "a longer value");
-    for (char *c = text; *c != '\0'; c++) /* jansson leaves this one */
+    for (char *c = text; *c != '\0'; c++) /* jansson does not escape this one */
         if (*c == 0x7F) *c = '?';
 }
 
@@ -54,7 +54,7 @@ static mep_status refuse(const char *file, const mep_family *family, const char 
                     family->model_type, key, found, possible);
 }
 
-/* A missing or null value is what transformers takes then, which is computed here for every such key. */
+/* A missing or null key is accepted: transformers then uses a value that is computed here. */
 static mep_status check_fixed(const mep_family *family, const mep_family_key *key, const char *file, const char *name,
                               const json_t *value)
 {
@@ -82,7 +82,7 @@ static mep_status read_activation(const mep_family *family, const mep_family_key
     return refuse(file, family, key->name, value, "\"gelu\" or \"gelu_new\"");
 }
 
-/* The object that holds a key, and the name in it, for json.h's getters. */
+/* The object that contains a key, and the key's name in it, for the getters of json.h. */
 static const json_t *holder(const json_t *object, const char **name)
 {
     char outer[PART];
@@ -158,12 +158,12 @@ static mep_status check_same(const mep_family *family, const mep_family_key *key
     return refuse(file, family, key->name, value, possible);
 }
 
-/* The text of a spec goes into messages. */
+/* A spec must be printable, since messages quote it. */
 static mep_status check_printable(const char *file, const char *spec)
 {
     for (const char *c = spec; *c != '\0'; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7F)
-            return mep_fail(MEP_ERROR_FORMAT, "%s: the position encoding is no printable text", file);
+            return mep_fail(MEP_ERROR_FORMAT, "%s: the position encoding is not printable text", file);
     return MEP_OK;
 }
 
@@ -197,7 +197,7 @@ static mep_status read_kernels(const json_t *kernels, const char *file, char *sp
     return check_printable(file, spec);
 }
 
-/* From either of two keys, or both where they agree. */
+/* From either key, or from both where they agree. */
 static mep_status read_position(const json_t *object, const char *file, char *spec)
 {
     char name[MEP_POSITION_SIZE];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names and layouts of tensors by a family's table.
+ * Names and layouts of tensors, from a family's table.
  */
 #include <stdio.h>
 #include <string.h>
@@ -50,8 +50,8 @@ int mep_family_ignores(const mep_family *family, const char *theirs)
     return 0;
 }
 
-/* The place in the files of the model's row r of n, column j of k. */
-static int64_t place(int layout, int64_t heads, int64_t n, int64_t k, int64_t r, int64_t j)
+/* The offset in the files of the model's element at row r of n, column j of k. */
+static int64_t stored_offset(int layout, int64_t heads, int64_t n, int64_t k, int64_t r, int64_t j)
 {
     if (layout & MEP_LAYOUT_QKV) {
         int64_t channels = n / (3 * heads), head = r / (3 * channels), which = r / channels % 3;
@@ -64,12 +64,12 @@ void mep_family_from_layout(int layout, int64_t heads, int64_t n, int64_t k, con
 {
 #pragma omp parallel for
     for (int64_t r = 0; r < n; r++)
-        for (int64_t j = 0; j < k; j++) ours[r * k + j] = theirs[place(layout, heads, n, k, r, j)];
+        for (int64_t j = 0; j < k; j++) ours[r * k + j] = theirs[stored_offset(layout, heads, n, k, r, j)];
 }
 
 void mep_family_to_layout(int layout, int64_t heads, int64_t n, int64_t k, const float *ours, float *theirs)
 {
 #pragma omp parallel for
     for (int64_t r = 0; r < n; r++)
-        for (int64_t j = 0; j < k; j++) theirs[place(layout, heads, n, k, r, j)] = ours[r * k + j];
+        for (int64_t j = 0; j < k; j++) theirs[stored_offset(layout, heads, n, k, r, j)] = ours[r * k + j];
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loading models of any family. Tensors are matched by name and shape; nothing is guessed. Writing is export.c's.
+ * Loading models of any family. Tensors are matched by name and shape; nothing is guessed. export.c writes models.
  */
 #include "io/model_files.h"
 
@@ -81,18 +81,18 @@ mep_status mep_model_folder(const char *folder, char **path)
     return fail_no_model(folder);
 }
 
-/* The output layer of a tied model in its files. */
+/* The output matrix of a tied model in its files. */
 typedef enum stored_head {
-    HEAD_NONE,        /* it is not there, or the model is not tied */
-    HEAD_COPY,        /* next to the embedding, with the same values */
-    HEAD_IS_EMBEDDING /* in place of the embedding */
+    HEAD_NONE,        /* the files do not have it, or the model is not tied */
+    HEAD_COPY,        /* the files have it and the embedding, with the same values */
+    HEAD_IS_EMBEDDING /* the files have it instead of the embedding */
 } stored_head;
 
-/* A model's folder: where its files are and what they are. */
+/* The folder of a model: where its files are and what they contain. */
 typedef struct source {
     char *path;
     const mep_family *family;
-    mep_model_config config; /* what config.json says; not tied where the files have two different tensors */
+    mep_model_config config; /* of config.json, except that a model with two different matrices is not tied */
     stored_head head;
 } source;
 
@@ -103,7 +103,8 @@ typedef struct stored_tensor {
     int layout;
 } stored_tensor;
 
-/* With or without the family's prefix. The head of GPT-NeoX's form has two names: transformers 5 writes the second. */
+/* Find a tensor with or without the family's prefix. The output matrix of a GPT-NeoX model has two names: transformers
+ * 5 writes the second. */
 static stored_tensor find_named(const source *from, const mep_weights *w, mep_tensor_kind kind, int64_t layer,
                                 const char *ours)
 {
@@ -143,8 +144,8 @@ done:
     return status;
 }
 
-/* What the files of a tied model have of embedding and head. As in transformers, one serves for both, and two that
- * differ are not tied, whatever config.json says. */
+/* Find out which of embedding and output matrix the files of a tied model have. As in transformers, one serves as both,
+ * and two that differ are not tied, whatever config.json says. */
 static mep_status settle_head(source *from)
 {
     mep_weights w;
@@ -169,14 +170,16 @@ static mep_status open_source(source *from, const char *folder)
 {
     char *path = NULL;
     json_t *root = NULL, *state = NULL;
+    mep_status status = MEP_OK;
     *from = (source){.path = NULL};
     MEP_TRY(mep_model_folder(folder, &from->path));
-    mep_status status = mep_checkpoint_state(from->path, &state); /* compares config.json with its checksum */
-    if (status == MEP_OK) status = mep_path_join(&path, from->path, "config.json");
-    if (status == MEP_OK) status = mep_json_load(path, &root);
-    if (status == MEP_OK) status = mep_family_of(root, path, &from->family);
-    if (status == MEP_OK) status = mep_family_read_config(from->family, root, path, &from->config);
-    if (status == MEP_OK) status = settle_head(from);
+    MEP_TRY_OR(status, mep_checkpoint_state(from->path, &state), done); /* compares config.json with its checksum */
+    MEP_TRY_OR(status, mep_path_join(&path, from->path, "config.json"), done);
+    MEP_TRY_OR(status, mep_json_load(path, &root), done);
+    MEP_TRY_OR(status, mep_family_of(root, path, &from->family), done);
+    MEP_TRY_OR(status, mep_family_read_config(from->family, root, path, &from->config), done);
+    status = settle_head(from);
+done:
     json_decref(root);
     json_decref(state);
     mep_free(&path);
@@ -216,9 +219,9 @@ static stored_tensor find_tensor(const source *from, const mep_weights *w, const
 /* The shape of a tensor in the files. */
 static void stored_shape(const mep_tensor *t, int layout, int64_t shape[2])
 {
-    int turned = t->ndim == 2 && (layout & MEP_LAYOUT_TRANSPOSED);
-    shape[0] = t->shape[turned ? 1 : 0];
-    shape[1] = t->shape[turned ? 0 : 1];
+    int transposed = t->ndim == 2 && (layout & MEP_LAYOUT_TRANSPOSED);
+    shape[0] = t->shape[transposed ? 1 : 0];
+    shape[1] = t->shape[transposed ? 0 : 1];
 }
 
 static int shape_fits(const mep_tensor *t, const stored_tensor *found)
@@ -258,8 +261,8 @@ static mep_status fail_surplus(const source *from, const mep_weights *w, const m
 }
 
 /*
- * Every tensor of the model is in the files, in its shape, and nothing else is: before memory is taken on the word of
- * config.json. With a swapped encoding, its parameters may be missing or others; they may not be many more than the
+ * Check that the files have every tensor of the model in its shape, and no other tensor, before memory is allocated for
+ * what config.json says. With a swapped encoding its parameters may be missing or different, but not many more than the
  * files have.
  */
 static mep_status check_tensors(const source *from, const mep_weights *w, const mep_model *model, int swapped)
@@ -284,8 +287,9 @@ static mep_status check_tensors(const source *from, const mep_weights *w, const 
     for (int64_t i = 0; i < mep_weights_tensors(w); i++) left += may_be_left(from, w, mep_weights_get(w, i), swapped);
     if (used + left != mep_weights_tensors(w)) return fail_surplus(from, w, model, swapped);
     if (drawn > stored + NOT_MANY)
-        return mep_fail(MEP_ERROR_FORMAT, "%s: the encoding \"%s\" would have more parameters than the whole model",
-                        w->path, model->config.position_encoding);
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%s: the encoding \"%s\" would have more parameters than the rest of the model", w->path,
+                        model->config.position_encoding);
     return MEP_OK;
 }
 
@@ -298,8 +302,7 @@ static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const
     if (found->layout == 0)
         return mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, t->data);
     MEP_TRY(mep_alloc(&buffer, t->size, sizeof *buffer));
-    mep_status status =
-        mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, buffer);
+    mep_status status = mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, buffer);
     if (status == MEP_OK)
         mep_family_from_layout(found->layout, model->config.num_attention_heads, t->shape[0],
                                t->ndim == 2 ? t->shape[1] : 1, buffer, t->data);
@@ -307,7 +310,7 @@ static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const
     return status;
 }
 
-/* Every tensor; with a swapped encoding those of its parameters that the files have in their shape. */
+/* Read every tensor; with a swapped encoding, of its parameters those that the files have in the right shape. */
 static mep_status read_tensors(const source *from, const mep_weights *w, mep_model *model, int swapped)
 {
     for (int64_t i = 0; i < model->count; i++) {
@@ -329,10 +332,11 @@ static mep_status find_swapped(const source *from, const mep_model *model, int *
     return status;
 }
 
-/* *model for a source with this encoding. */
+/* Load the model of a source, with this encoding where `position` is not NULL. */
 static mep_status load(mep_model **model, const source *from, const char *position, uint64_t seed)
 {
     mep_weights w;
+    mep_status status = MEP_OK;
     mep_model_config config = from->config;
     if (position != NULL && strlen(position) >= MEP_POSITION_SIZE)
         return mep_fail(MEP_ERROR_ARGUMENT, "a position encoding is longer than %d characters", MEP_POSITION_SIZE - 1);
@@ -341,11 +345,12 @@ static mep_status load(mep_model **model, const source *from, const char *positi
     MEP_TRY(mep_model_describe(model, &config));
     MEP_TRY(find_swapped(from, *model, &swapped));
     MEP_TRY(mep_weights_open(&w, from->path));
-    mep_status status = check_tensors(from, &w, *model, swapped);
-    if (status == MEP_OK) status = mep_model_allocate(*model);
-    if (status == MEP_OK && swapped) mep_model_initialize_position(*model, seed);
-    if (status == MEP_OK) status = read_tensors(from, &w, *model, swapped);
-    if (status == MEP_OK) status = mep_model_sync_bias(*model);
+    MEP_TRY_OR(status, check_tensors(from, &w, *model, swapped), done);
+    MEP_TRY_OR(status, mep_model_allocate(*model), done);
+    if (swapped) mep_model_initialize_position(*model, seed);
+    MEP_TRY_OR(status, read_tensors(from, &w, *model, swapped), done);
+    status = mep_model_sync_bias(*model);
+done:
     mep_weights_close(&w);
     return status;
 }
@@ -368,19 +373,24 @@ mep_status mep_model_load(mep_model **model, const char *folder)
     return mep_model_load_as(model, folder, NULL, 0);
 }
 
-/* The model computes as the folder's does, but for the position encoding. */
+/* Whether two models have the same tensors and compute the same, except for the position encoding. */
+static int same_block(const mep_model_config *a, const mep_model_config *b)
+{
+    return a->vocab_size == b->vocab_size && a->hidden_size == b->hidden_size &&
+           a->num_hidden_layers == b->num_hidden_layers && a->num_attention_heads == b->num_attention_heads &&
+           mep_key_value_heads(a) == mep_key_value_heads(b) && mep_head_dim(a) == mep_head_dim(b) &&
+           a->intermediate_size == b->intermediate_size && a->layer_norm_eps == b->layer_norm_eps &&
+           a->norm == b->norm && a->mlp == b->mlp && a->residual == b->residual &&
+           a->tie_word_embeddings == b->tie_word_embeddings && a->embedding_layer_norm == b->embedding_layer_norm &&
+           a->no_bias == b->no_bias;
+}
+
 static mep_status check_same(const source *from, const mep_model *model, int swapped)
 {
     const mep_model_config *a = &from->config, *b = &model->config;
-    if (a->vocab_size != b->vocab_size || a->hidden_size != b->hidden_size ||
-        a->num_hidden_layers != b->num_hidden_layers || a->num_attention_heads != b->num_attention_heads ||
-        mep_head_dim(a) != mep_head_dim(b) || a->intermediate_size != b->intermediate_size || a->layer_norm_eps != b->layer_norm_eps ||
-        a->norm != b->norm || a->residual != b->residual || a->mlp != b->mlp ||
-        a->tie_word_embeddings != b->tie_word_embeddings || a->embedding_layer_norm != b->embedding_layer_norm ||
-        a->no_bias != b->no_bias)
+    if (!same_block(a, b))
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "%s: is a model of other sizes or switches than the one to be given its "
-                        "weights",
+                        "%s: the model has other sizes or settings than the one that would take its weights",
                         from->path);
     if (mep_model_position_kind(model) == MEP_POSITION_LEARNED && !swapped &&
         a->max_position_embeddings != b->max_position_embeddings)
@@ -394,14 +404,16 @@ mep_status mep_model_read_weights(mep_model *model, const char *folder)
 {
     source from;
     mep_weights w = {.path = NULL};
+    mep_status status = MEP_OK;
     int swapped = 0;
     MEP_TRY(open_source(&from, folder));
-    mep_status status = find_swapped(&from, model, &swapped);
-    if (status == MEP_OK) status = check_same(&from, model, swapped);
-    if (status == MEP_OK) status = mep_weights_open(&w, from.path);
-    if (status == MEP_OK) status = check_tensors(&from, &w, model, swapped);
-    if (status == MEP_OK) status = read_tensors(&from, &w, model, swapped);
-    if (status == MEP_OK) status = mep_model_sync_bias(model);
+    MEP_TRY_OR(status, find_swapped(&from, model, &swapped), done);
+    MEP_TRY_OR(status, check_same(&from, model, swapped), done);
+    MEP_TRY_OR(status, mep_weights_open(&w, from.path), done);
+    MEP_TRY_OR(status, check_tensors(&from, &w, model, swapped), done);
+    MEP_TRY_OR(status, read_tensors(&from, &w, model, swapped), done);
+    status = mep_model_sync_bias(model);
+done:
     mep_weights_close(&w);
     mep_free(&from.path);
     return status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Models as folders: config.json and model.safetensors, this library's own or a family's of Hugging Face (io/family.h).
+ * Models as folders: config.json and model.safetensors, in this library's own form or in that of a Hugging Face family
+ * (io/family.h).
  * The public functions are mep_model_load, mep_model_save and mep_model_export of mep/model.h.
  */
 #ifndef MEP_IO_MODEL_FILES_H
@@ -20,8 +21,8 @@ json_t *mep_model_config_to_json(const mep_model_config *config);
  */
 mep_status mep_model_folder(const char *folder, char **path);
 
-/* Give a model that was created (mep_model_create) the weights of a folder, which must be of its sizes and switches.
- * Parameters of the position encoding stay as they are where the folder's encoding is another one. */
+/* Read the weights of a folder into a model that was created by mep_model_create and has the same sizes and settings.
+ * Parameters of the position encoding are left unchanged where the folder has another encoding. */
 mep_status mep_model_read_weights(mep_model *model, const char *folder);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One safetensors file or several: opening, looking a tensor up, and writing.
+ * One or several safetensors files: opening, finding a tensor, and writing.
  */
 #include "io/weights.h"
 
@@ -46,7 +46,7 @@ static mep_status add_file(mep_weights *w, const char *folder, const char *name)
     return status;
 }
 
-/* A file of this folder: no path. */
+/* Whether a name is that of a file in the folder itself, not a path. */
 static int is_plain_name(const char *name)
 {
     return name != NULL && name[0] != '\0' && name[0] != '.' && strchr(name, '/') == NULL && strlen(name) < 256;
@@ -61,48 +61,61 @@ static mep_status add_shard(mep_weights *w, const char *folder, const char *name
                     INDEX);
 }
 
-/* The files that the index names, each once, and every tensor in the file that the index says. */
+/* Open the file that the index names for a tensor, unless it is open, and check that it has the tensor. seen: {file:
+ * its number}. */
+static mep_status open_shard_of(mep_weights *w, const char *folder, json_t *seen, const char *tensor,
+                                const json_t *value)
+{
+    const char *name = json_string_value(value);
+    const json_t *number = name != NULL ? json_object_get(seen, name) : NULL;
+    if (!is_plain_name(name) || (number == NULL && w->count == MOST_SHARDS))
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"weight_map\" must name files of its folder, %d at most", w->path,
+                        MOST_SHARDS);
+    if (number == NULL) {
+        MEP_TRY(add_shard(w, folder, name));
+        if (json_object_set_new(seen, name, json_integer(w->count - 1)) != 0)
+            return mep_fail(MEP_ERROR_MEMORY, "cannot list the files of %s: memory is out", w->path);
+        number = json_object_get(seen, name);
+    }
+    if (mep_safetensors_find(w->files[json_integer_value(number)], tensor) != NULL) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT, "%s: names a tensor that %s does not have; is the download complete?", w->path,
+                    name);
+}
+
+/* Open every file that the index names; each tensor must be in the file that the index names for it. */
 static mep_status open_shards(mep_weights *w, const char *folder, const json_t *map)
 {
     const char *tensor;
-    json_t *value, *seen = json_object(); /* file: its number */
+    json_t *value, *seen = json_object();
     mep_status status = MEP_OK;
     if (!json_is_object(map)) status = mep_fail(MEP_ERROR_FORMAT, "%s: has no object \"weight_map\"", w->path);
     json_object_foreach((json_t *)map, tensor, value)
     {
-        const char *name = json_string_value(value);
-        const json_t *number = name != NULL ? json_object_get(seen, name) : NULL;
-        if (!is_plain_name(name) || (number == NULL && w->count == MOST_SHARDS))
-            status = mep_fail(MEP_ERROR_FORMAT, "%s: \"weight_map\" must name files of its folder, %d at most", w->path,
-                              MOST_SHARDS);
-        if (status == MEP_OK && number == NULL) {
-            status = add_shard(w, folder, name);
-            if (status == MEP_OK && json_object_set_new(seen, name, json_integer(w->count - 1)) != 0)
-                status = mep_fail(MEP_ERROR_MEMORY, "cannot list the files of %s: memory is out", w->path);
-            number = json_object_get(seen, name);
-        }
-        if (status == MEP_OK && mep_safetensors_find(w->files[json_integer_value(number)], tensor) == NULL)
-            status = mep_fail(MEP_ERROR_FORMAT, "%s: names a tensor that %s has not; is the download complete?",
-                              w->path, name);
+        status = open_shard_of(w, folder, seen, tensor, value);
         if (status != MEP_OK) break;
     }
     json_decref(seen);
-    if (status == MEP_OK && mep_weights_tensors(w) != (int64_t)json_object_size(map))
-        status = mep_fail(MEP_ERROR_FORMAT, "%s: names %lld tensors, its files have %lld", w->path,
-                          (long long)json_object_size(map), (long long)mep_weights_tensors(w));
-    return status;
+    MEP_TRY(status);
+    if (mep_weights_tensors(w) == (int64_t)json_object_size(map)) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT, "%s: names %lld tensors, its files have %lld", w->path,
+                    (long long)json_object_size(map), (long long)mep_weights_tensors(w));
 }
 
 mep_status mep_weights_open(mep_weights *w, const char *folder)
 {
     int one = 0;
     json_t *index = NULL;
+    mep_status status = MEP_OK;
     *w = (mep_weights){.path = NULL};
     MEP_TRY(exists(folder, ONE, &one));
-    mep_status status = mep_path_join(&w->path, folder, one ? ONE : INDEX);
-    if (status == MEP_OK && one) status = add_file(w, folder, ONE);
-    if (status == MEP_OK && !one) status = mep_json_load(w->path, &index);
-    if (status == MEP_OK && !one) status = open_shards(w, folder, json_object_get(index, "weight_map"));
+    MEP_TRY_OR(status, mep_path_join(&w->path, folder, one ? ONE : INDEX), done);
+    if (one) {
+        status = add_file(w, folder, ONE);
+    } else {
+        MEP_TRY_OR(status, mep_json_load(w->path, &index), done);
+        status = open_shards(w, folder, json_object_get(index, "weight_map"));
+    }
+done:
     json_decref(index);
     if (status != MEP_OK) mep_weights_close(w);
     return status;
@@ -148,88 +161,92 @@ const mep_safetensors_entry *mep_weights_get(const mep_weights *w, int64_t index
 
 static const char *const METADATA[] = {"format", "pt"};
 
-/* Tensors to be written, and their cut into shards: shard i is tensors first[i] .. first[i + 1] - 1. */
-typedef struct cut {
+/* Tensors to be written, and their shards: shard i has the tensors first[i] .. first[i + 1] - 1. */
+typedef struct writer {
     const char *folder;
     const mep_tensor *tensors;
     int64_t count, shards;
     int64_t *first; /* [count + 1] */
     mep_tensor_data_fn data;
     void *context;
-    int64_t now; /* the shard that is written */
-} cut;
+    int64_t current; /* the shard that is being written */
+} writer;
 
 static int64_t tensor_bytes(const mep_tensor *tensor)
 {
     return tensor->size * mep_dtype_size(tensor->dtype);
 }
 
-static mep_status cut_shards(cut *c, int64_t shard_size)
+static mep_status plan_shards(writer *w, int64_t shard_size)
 {
     int64_t bytes = 0;
     if (shard_size < 1)
-        return mep_fail(MEP_ERROR_ARGUMENT, "a shard has %lld bytes; give 1 or more", (long long)shard_size);
-    MEP_TRY(mep_alloc(&c->first, c->count + 1, sizeof *c->first));
-    for (int64_t i = 0; i < c->count; i++) {
-        int64_t more = tensor_bytes(&c->tensors[i]);
+        return mep_fail(MEP_ERROR_ARGUMENT, "a shard has %lld bytes; specify 1 or more", (long long)shard_size);
+    MEP_TRY(mep_alloc(&w->first, w->count + 1, sizeof *w->first));
+    for (int64_t i = 0; i < w->count; i++) {
+        int64_t more = tensor_bytes(&w->tensors[i]);
         if (i == 0 || more > shard_size - bytes) {
-            c->first[c->shards++] = i;
+            w->first[w->shards++] = i;
             bytes = 0;
         }
         bytes += more;
     }
-    c->first[c->shards] = c->count;
-    return c->shards <= MOST_SHARDS ? MEP_OK
-                                    : mep_fail(MEP_ERROR_ARGUMENT, "%s: %lld shards; %d are possible: make them larger",
-                                               c->folder, (long long)c->shards, MOST_SHARDS);
+    w->first[w->shards] = w->count;
+    if (w->shards <= MOST_SHARDS) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s: %lld shards; at most %d are possible: make them larger", w->folder,
+                    (long long)w->shards, MOST_SHARDS);
 }
 
 enum { NAME = 64 };
 
-static void shard_name(const cut *c, int64_t shard, char name[NAME])
+static void shard_name(const writer *w, int64_t shard, char name[NAME])
 {
-    snprintf(name, NAME, "model-%05lld-of-%05lld.safetensors", (long long)shard + 1, (long long)c->shards);
+    snprintf(name, NAME, "model-%05lld-of-%05lld.safetensors", (long long)shard + 1, (long long)w->shards);
 }
 
-/* The data of a tensor of the shard that is written. */
+/* mep_tensor_data_fn: a tensor of the current shard. */
 static mep_status shard_data(void *context, int64_t index, const void **data)
 {
-    const cut *c = context;
-    return c->data(c->context, c->first[c->now] + index, data);
+    const writer *w = context;
+    return w->data(w->context, w->first[w->current] + index, data);
 }
 
-static mep_status write_file(cut *c, int64_t shard, const char *name)
+static mep_status write_file(writer *w, int64_t shard, const char *name)
 {
     char *path = NULL;
-    int64_t first = c->first[shard];
-    c->now = shard;
-    MEP_TRY(mep_path_join(&path, c->folder, name));
+    int64_t first = w->first[shard];
+    w->current = shard;
+    MEP_TRY(mep_path_join(&path, w->folder, name));
     mep_status status =
-        mep_safetensors_write_from(path, c->tensors + first, c->first[shard + 1] - first, METADATA, 1, shard_data, c);
+        mep_safetensors_write_from(path, w->tensors + first, w->first[shard + 1] - first, METADATA, 1, shard_data, w);
     mep_free(&path);
     return status;
 }
 
-static mep_status write_index(const cut *c)
+static mep_status write_index(const writer *w)
 {
     char *path = NULL, name[NAME];
     int64_t bytes = 0, values = 0;
     json_t *map = json_object();
     int failed = map == NULL;
-    for (int64_t s = 0; s < c->shards; s++) {
-        shard_name(c, s, name);
-        for (int64_t i = c->first[s]; i < c->first[s + 1]; i++) {
-            failed |= json_object_set_new(map, c->tensors[i].name, json_string(name)) != 0;
-            bytes += tensor_bytes(&c->tensors[i]);
-            values += c->tensors[i].size;
+    for (int64_t s = 0; s < w->shards; s++) {
+        shard_name(w, s, name);
+        for (int64_t i = w->first[s]; i < w->first[s + 1]; i++) {
+            failed |= json_object_set_new(map, w->tensors[i].name, json_string(name)) != 0;
+            bytes += tensor_bytes(&w->tensors[i]);
+            values += w->tensors[i].size;
         }
     }
     json_t *root = json_pack("{s:{s:I, s:I}, s:o}", "metadata", "total_parameters", (json_int_t)values, "total_size",
                              (json_int_t)bytes, "weight_map", map);
-    mep_status status =
-        failed || root == NULL ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate the index of %s", c->folder) : MEP_OK;
-    if (status == MEP_OK) status = mep_path_join(&path, c->folder, INDEX);
-    if (status == MEP_OK) status = mep_json_save(path, root);
+    mep_status status = MEP_OK;
+    if (failed || root == NULL) {
+        status = mep_fail(MEP_ERROR_MEMORY, "cannot allocate the index of %s", w->folder);
+        goto done;
+    }
+    MEP_TRY_OR(status, mep_path_join(&path, w->folder, INDEX), done);
+    status = mep_json_save(path, root);
+done:
     json_decref(root);
     mep_free(&path);
     return status;
@@ -242,36 +259,44 @@ static void remove_file(const char *folder, const char *name)
     mep_free(&path);
 }
 
-/* Remove all shards, of which none was there before; the message of the failure that led here stays. */
-static void remove_shards(const cut *c)
+/* Remove all shards; none existed before. */
+static void remove_shards(const writer *w)
 {
     char name[NAME];
-    for (int64_t s = 0; s < c->shards; s++) {
-        shard_name(c, s, name);
-        remove_file(c->folder, name);
+    for (int64_t s = 0; s < w->shards; s++) {
+        shard_name(w, s, name);
+        remove_file(w->folder, name);
     }
 }
 
-static mep_status write_shards(cut *c)
+/* MEP_ERROR_ARGUMENT where a shard's file exists already. */
+static mep_status check_new(const writer *w)
 {
     char name[NAME];
-    int taken = 0;
+    int exists_already = 0;
+    for (int64_t s = 0; s < w->shards; s++) {
+        shard_name(w, s, name);
+        MEP_TRY(exists(w->folder, name, &exists_already));
+        if (exists_already)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: already contains %s; choose another folder", w->folder, name);
+    }
+    return MEP_OK;
+}
+
+static mep_status write_shards(writer *w)
+{
+    char name[NAME];
     mep_status status = MEP_OK;
-    for (int64_t s = 0; s < c->shards && status == MEP_OK; s++) {
-        shard_name(c, s, name);
-        status = exists(c->folder, name, &taken);
-        if (status == MEP_OK && taken)
-            status = mep_fail(MEP_ERROR_ARGUMENT, "%s: holds %s already; choose another folder", c->folder, name);
+    MEP_TRY(check_new(w));
+    for (int64_t s = 0; s < w->shards; s++) {
+        shard_name(w, s, name);
+        MEP_TRY_OR(status, write_file(w, s, name), failed);
     }
-    MEP_TRY(status);
-    for (int64_t s = 0; s < c->shards && status == MEP_OK; s++) {
-        shard_name(c, s, name);
-        status = write_file(c, s, name);
-    }
-    if (status == MEP_OK) status = write_index(c);
-    if (status == MEP_OK) return MEP_OK;
-    remove_shards(c); /* the one that failed too: it may be there, but not on the disk for certain */
-    remove_file(c->folder, INDEX);
+    MEP_TRY_OR(status, write_index(w), failed);
+    return MEP_OK;
+failed:
+    remove_shards(w); /* also the one that failed: its file may exist */
+    remove_file(w->folder, INDEX);
     return status;
 }
 
@@ -279,20 +304,23 @@ mep_status mep_weights_write(const char *folder, const mep_tensor *tensors, int6
                              mep_tensor_data_fn data, void *context)
 {
     int one = 0, index = 0;
-    cut c = {.folder = folder, .tensors = tensors, .count = count, .data = data, .context = context};
-    mep_status status = cut_shards(&c, shard_size);
-    if (status == MEP_OK) status = exists(folder, ONE, &one);
-    if (status == MEP_OK) status = exists(folder, INDEX, &index);
-    if (status == MEP_OK && (index || (one && c.shards > 1)))
+    writer w = {.folder = folder, .tensors = tensors, .count = count, .data = data, .context = context};
+    mep_status status = MEP_OK;
+    MEP_TRY_OR(status, plan_shards(&w, shard_size), done);
+    MEP_TRY_OR(status, exists(folder, ONE, &one), done);
+    MEP_TRY_OR(status, exists(folder, INDEX, &index), done);
+    if (index || (one && w.shards > 1))
         status = mep_fail(MEP_ERROR_ARGUMENT,
-                          "%s: holds %s, which shards cannot take the place of in one step; choose another folder",
-                          folder, index ? INDEX : ONE);
-    if (status == MEP_OK) status = c.shards > 1 ? write_shards(&c) : write_file(&c, 0, ONE);
-    mep_free(&c.first);
+                          "%s: contains %s, which shards cannot replace in one step; choose another folder", folder,
+                          index ? INDEX : ONE);
+    else
+        status = w.shards > 1 ? write_shards(&w) : write_file(&w, 0, ONE);
+done:
+    mep_free(&w.first);
     return status;
 }
 
-/* The files of an index; several tensors are in one. */
+/* The files that an index names, each for several tensors. */
 static void remove_listed(const char *folder, const json_t *map)
 {
     const char *tensor;

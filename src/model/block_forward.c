@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "model/block.h"
+#include "model/content.h"
 #include "model/pass_work.h"
 
 /* Row `row` of an activation of this width. */
@@ -17,9 +18,15 @@ static mep_activation from_row(mep_activation x, int64_t row, int64_t width)
 void mep_normalize(const mep_session *s, mep_row_range r, const float *x, const mep_norm_state *norm, mep_activation y)
 {
     int64_t hidden = s->model->config.hidden_size;
-    s->nn->layer_norm_forward(s->state, r.count, hidden, x + r.first * hidden, mep_session_values(s, norm->weight),
-                              mep_session_values(s, norm->bias), (float)s->model->config.layer_norm_eps,
-                              from_row(y, r.first, hidden), norm->mean + r.first, norm->rstd + r.first);
+    const mep_layer_norm rows = {.rows = r.count,
+                                 .width = hidden,
+                                 .x = x + r.first * hidden,
+                                 .weight = mep_session_values(s, norm->weight),
+                                 .bias = mep_session_values(s, norm->bias),
+                                 .eps = (float)s->model->config.layer_norm_eps,
+                                 .mean = norm->mean + r.first,
+                                 .rstd = norm->rstd + r.first};
+    s->nn->layer_norm_forward(s->state, &rows, from_row(y, r.first, hidden));
 }
 
 mep_norm_state mep_norm1(const mep_session *s, int64_t layer)
@@ -66,21 +73,24 @@ static mep_status before_attention(mep_session *s, int64_t layer, int inner, mep
     const mep_norm_state norm = mep_norm1(s, layer);
     mep_normalize(s, r, s->x[layer], &norm, l->norm1);
     mep_gemm qkv = linear(s, r, (linear_map){layer, QKV_WEIGHT, QKV_BIAS}, l->norm1, l->qkv);
-    return s->nn->gemm(s->state, &qkv);
+    MEP_TRY(s->nn->gemm(s->state, &qkv));
+    return s->model->content ? mep_content_forward(s, layer, r) : MEP_OK;
 }
 
 mep_kv_call mep_attention_call_of(const mep_session *s, int64_t layer)
 {
     const mep_layer_state *l = &s->layer[layer];
-    return (mep_kv_call){.layer = layer,
-                         .batch = s->batch,
-                         .length = s->length,
-                         .q = mep_qkv_view(s, l->qkv, 0),
-                         .k = mep_qkv_view(s, l->qkv, 1),
-                         .v = mep_qkv_view(s, l->qkv, 2),
-                         .out = mep_heads_view(s, l->attended),
-                         .lse = l->lse,
-                         .watch = s->watch};
+    mep_kv_call call = {.layer = layer,
+                        .batch = s->batch,
+                        .length = s->length,
+                        .q = mep_qkv_view(s, l->qkv, 0),
+                        .k = mep_qkv_view(s, l->qkv, 1),
+                        .v = mep_qkv_view(s, l->qkv, 2),
+                        .out = mep_heads_view(s, l->attended),
+                        .lse = l->lse,
+                        .watch = s->watch};
+    if (s->model->content) mep_content_call(s, layer, &call);
+    return call;
 }
 
 /* attended = attention of the fused qkv, after rotary where the model has it. */
@@ -89,11 +99,19 @@ static mep_status attend(mep_session *s, int64_t layer)
     const mep_position_tables *p = &s->positions;
     const mep_kv_call call = mep_attention_call_of(s, layer);
     const mep_tensor_view *rotated[] = {&call.q, &call.k};
-    for (int i = 0; i < 2 && p->rotary_dims > 0; i++)
-        s->nn->rotary_apply(s->state, s->rows, s->length, s->kv->position, s->model->config.num_attention_heads,
-                            p->rotary_dims, p->cosine, p->sine, 0,
-                            (mep_activation){rotated[i]->data, s->layer[layer].qkv.dtype}, rotated[i]->token_stride,
-                            rotated[i]->head_stride);
+    int rotates = mep_layer_position(s->model, layer)->kind == MEP_POSITION_ROTARY;
+    for (int i = 0; i < 2 && rotates; i++)
+        s->nn->rotary_apply(s->state, &(mep_rotary){.rows = s->rows,
+                                                    .length = s->length,
+                                                    .first = s->kv->position,
+                                                    .heads = s->model->config.num_attention_heads,
+                                                    .dims = p->rotary_dims,
+                                                    .cosine = p->cosine,
+                                                    .sine = p->sine,
+                                                    .x = {rotated[i]->data, s->layer[layer].qkv.dtype},
+                                                    .row_stride = rotated[i]->token_stride,
+                                                    .head_stride = rotated[i]->head_stride});
+    if (s->model->content) mep_content_scale_queries(s, layer);
     return s->kv->functions->attend(s->kv, &call);
 }
 

@@ -4,7 +4,7 @@
  */
 #include "model/forward_pass.h"
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "model/pass_work.h"
@@ -37,11 +37,10 @@ static mep_status embed(mep_session *s, const int32_t *tokens)
     if (positions != NULL) positions += s->kv->position * hidden;
     float *embedded = m->config.embedding_layer_norm ? s->x_embed : s->x[0];
     MEP_TRY(mep_device_write(s->settings.device, s->inputs, tokens, s->rows * (int64_t)sizeof *tokens));
-    s->nn->embedding_forward(s->state, s->rows, s->length, hidden, s->inputs, mep_session_values(s, m->first[EMBED_IN]),
-                             positions, embedded);
+    const mep_embedding e = {.count = s->rows, .length = s->length, .width = hidden, .tokens = s->inputs};
+    s->nn->embedding_forward(s->state, &e, mep_session_values(s, m->first[EMBED_IN]), positions, embedded);
     const mep_norm_state norm = mep_norm_embed(s);
-    if (m->config.embedding_layer_norm)
-        mep_normalize(s, all, embedded, &norm, (mep_activation){s->x[0], MEP_FLOAT32});
+    if (m->config.embedding_layer_norm) mep_normalize(s, all, embedded, &norm, (mep_activation){s->x[0], MEP_FLOAT32});
     return MEP_OK;
 }
 
@@ -50,7 +49,7 @@ mep_status mep_run_layers(mep_session *s, const int32_t *tokens)
     const mep_row_range all = {0, s->rows};
     const mep_norm_state norm = mep_norm_final(s);
     int64_t count = s->model->config.num_hidden_layers;
-    if (s->model->bias == NULL && s->kv->position + s->length > s->longest) return mep_kv_fail_full(s->longest);
+    if (!s->model->all_bias && s->kv->position + s->length > s->longest) return mep_kv_fail_full(s->longest);
     MEP_TRY(s->kv->functions->reserve(s->kv, s->length));
     MEP_TRY(embed(s, tokens));
     for (int64_t l = 0; l < count; l++) {
@@ -128,14 +127,16 @@ mep_status mep_read_losses(mep_session *s, float *losses)
 /* The losses of all rows, in chunks of the output layer. */
 static mep_status score_rows(mep_session *s)
 {
-    const mep_activation none = {NULL, MEP_FLOAT32};
     int64_t size = mep_chunk_rows(s->rows, s->logit_rows);
     for (int64_t first = 0; first < s->rows; first += size) {
         int64_t count = min_i64(s->rows - first, size);
         if (mep_watch_ask(s->watch, (double)first / (double)s->rows)) return mep_watch_status(s->watch);
         MEP_TRY(mep_run_output(s, first, count, s->logits));
-        s->nn->cross_entropy(s->state, count, s->model->config.vocab_size, s->logits, s->targets + first, 0, none,
-                             s->losses + first);
+        s->nn->cross_entropy(s->state, &(mep_cross_entropy_call){.rows = count,
+                                                                 .vocab = s->model->config.vocab_size,
+                                                                 .logits = s->logits,
+                                                                 .targets = s->targets + first,
+                                                                 .losses = s->losses + first});
     }
     return MEP_OK;
 }

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 #include "base/watch.h"
 #include "model/forward_pass.h"
@@ -45,7 +46,7 @@ typedef struct generation {
     int64_t vocab, limit;
     float *logits; /* [vocab] */
     mep_candidate *candidates;
-    mep_prompt_fn reading; /* NULL: nobody wants to know */
+    mep_prompt_fn reading; /* NULL: nothing is reported */
     mep_token_fn token;
     void *context;
     int64_t count; /* tokens of the prompt */
@@ -64,7 +65,7 @@ static mep_status read_prompt(generation *g, const int32_t *prompt)
     mep_watch_begin(&watch, "the reading of the prompt", report, g);
     if (g->reading != NULL) mep_session_set_watch(g->session, &watch);
     for (int64_t first = 0; first < g->count && status == MEP_OK; first += PROMPT_CHUNK) {
-        int64_t size = g->count - first < PROMPT_CHUNK ? g->count - first : PROMPT_CHUNK;
+        int64_t size = min_i64(g->count - first, PROMPT_CHUNK);
         mep_watch_part all =
             mep_watch_enter(&watch, (double)first / (double)g->count, (double)(first + size) / (double)g->count);
         status = mep_session_next(g->session, size, prompt + first, g->logits);
@@ -103,15 +104,17 @@ mep_status mep_generate_reporting(mep_model *model, const int32_t *prompt, int64
     g.limit = settings->vocab_limit > 0 ? settings->vocab_limit : g.vocab;
     mep_session_settings s;
     mep_session_defaults(&s);
-    s.length = count < PROMPT_CHUNK ? count : PROMPT_CHUNK;
+    s.length = min_i64(count, PROMPT_CHUNK);
     s.dtype = settings->dtype;
     s.tolerance = settings->tolerance;
     s.device = settings->device;
-    int64_t tokens = count + (settings->max_tokens > 0 ? settings->max_tokens - 1 : 0); /* the last one is not read */
-    mep_status status = mep_session_create_cached(&g.session, model, &s, tokens, 0);
-    if (status == MEP_OK) status = mep_alloc(&g.logits, g.vocab, sizeof *g.logits);
-    if (status == MEP_OK) status = mep_alloc(&g.candidates, g.vocab, sizeof *g.candidates);
-    if (status == MEP_OK) status = run(&g, prompt);
+    int64_t tokens = count + (settings->max_tokens > 0 ? settings->max_tokens - 1 : 0); /* the last is not read */
+    mep_status status = MEP_OK;
+    MEP_TRY_OR(status, mep_session_create_cached(&g.session, model, &s, tokens, 0), done);
+    MEP_TRY_OR(status, mep_alloc(&g.logits, g.vocab, sizeof *g.logits), done);
+    MEP_TRY_OR(status, mep_alloc(&g.candidates, g.vocab, sizeof *g.candidates), done);
+    status = run(&g, prompt);
+done:
     mep_session_destroy(&g.session);
     mep_free(&g.logits);
     mep_free(&g.candidates);

@@ -7,11 +7,11 @@
  * and time per token are bounded. Arrays grow by doubling up to that size. This is simpler than attention/cache.h,
  * whose heads have windows of their own; fused attention skips what a head does not reach.
  */
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
-#include "model/kv.h"
+#include "model/kv_terms.h"
 
 enum { FIRST_ROOM = 256 };
 
@@ -59,17 +59,16 @@ static mep_status make_room(const kv_device *d, layer_array *x, int64_t count)
 /* Attention for up to `keys` keys, with a bias of that length. */
 static mep_status make_attention(kv_device *d, int64_t keys)
 {
-    mep_kv_bias bias = {.bias = NULL};
+    mep_kv_tables tables = {.model = NULL};
     mep_status status = MEP_OK;
     mep_attention_destroy(&d->attention);
     MEP_TRY(mep_kv_attention(&d->attention, &d->settings, d->heads, keys));
-    if (d->settings.model->bias == NULL) return MEP_OK;
-    MEP_TRY_OR(status, mep_kv_bias_create(&bias, d->settings.model, keys), done);
-    MEP_TRY_OR(status, mep_kv_bias_refresh(&bias), done);
-    const mep_attention_terms terms = {.table = bias.table, .table_length = keys};
+    MEP_TRY_OR(status, mep_kv_tables_create(&tables, d->settings.model, keys), done);
+    MEP_TRY_OR(status, mep_kv_tables_refresh(&tables), done);
+    const mep_attention_terms terms = mep_kv_layer_terms(&tables, 0); /* the same for all layers */
     status = mep_attention_set_terms(d->attention, &terms);
 done:
-    mep_kv_bias_destroy(&bias);
+    mep_kv_tables_destroy(&tables);
     return status;
 }
 
@@ -98,7 +97,8 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
     int64_t width = mep_dtype_size(d->settings.dtype), pair = 2 * d->head_dim * width;
     on->nn->copy(on->state, c->length * d->heads, pair, c->k.data, c->k.head_stride * width,
                  (char *)x->data + x->held * d->token, pair);
-    mep_tensor_view keys = {.data = x->data, .head_stride = 2 * d->head_dim, .token_stride = 2 * d->head_dim * d->heads};
+    mep_tensor_view keys = {
+        .data = x->data, .head_stride = 2 * d->head_dim, .token_stride = 2 * d->head_dim * d->heads};
     mep_tensor_view values = keys;
     values.data = (char *)x->data + d->head_dim * width;
     const mep_attention_call call = {.batch = 1,

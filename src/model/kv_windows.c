@@ -109,8 +109,7 @@ static void read_map(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t
         int64_t end = min_i64(start + COLUMNS, hidden);
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = start; j < end; j++) {
-                double value = weight_as(dtype, weight[i * hidden + j]),
-                       shifted = b != NULL ? value * (double)b[j] : 0;
+                double value = weight_as(dtype, weight[i * hidden + j]), shifted = b != NULL ? value * (double)b[j] : 0;
                 columns[(j - start) * n + i] = value * (double)w[j];
                 x->constant[i] += shifted;
                 shift += shifted * shifted;

@@ -37,6 +37,11 @@ mep_status mep_model_preset(const char *name, mep_model_config *config)
     return mep_fail(MEP_ERROR_ARGUMENT, "unknown preset \"%s\"; presets: nano, micro, mini, small, medium", name);
 }
 
+int64_t mep_model_config_head_dim(const mep_model_config *config)
+{
+    return config != NULL && config->num_attention_heads > 0 ? mep_head_dim(config) : 0;
+}
+
 static mep_status check_range(const char *name, int64_t value, int64_t low, int64_t high)
 {
     if (value >= low && value <= high) return MEP_OK;
@@ -48,17 +53,18 @@ static mep_status check_range(const char *name, int64_t value, int64_t low, int6
 static mep_status check_choice(const char *name, int value, const char *const *names, int count)
 {
     if (value >= 0 && value < count) return MEP_OK;
-    if (count == 1) return mep_fail(MEP_ERROR_ARGUMENT, "%s is %d, which is not computed; %s (0) is", name, value, *names);
-    return mep_fail(MEP_ERROR_ARGUMENT, "%s is %d, which is not computed; choose one from %s (0) to %s (%d)", name, value,
-                    names[0], names[count - 1], count - 1);
+    if (count == 1)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s is %d, which is not computed; %s (0) is", name, value, *names);
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s is %d, which is not computed; choose one from %s (0) to %s (%d)", name,
+                    value, names[0], names[count - 1], count - 1);
 }
 
 static mep_status check_block(const mep_model_config *c)
 {
     static const char *const norms[] = {[MEP_NORM_LAYER] = "layer"},
                              *const mlps[] = {[MEP_MLP_GELU] = "gelu", [MEP_MLP_GELU_TANH] = "gelu_tanh"},
-                             *const residuals[] = {[MEP_RESIDUAL_SEQUENTIAL] = "sequential",
-                                                   [MEP_RESIDUAL_PARALLEL] = "parallel"};
+                             *const residuals[] = {
+                                 [MEP_RESIDUAL_SEQUENTIAL] = "sequential", [MEP_RESIDUAL_PARALLEL] = "parallel"};
     MEP_TRY(check_choice("norm", (int)c->norm, norms, 1));
     MEP_TRY(check_choice("mlp", (int)c->mlp, mlps, 2));
     return check_choice("residual", (int)c->residual, residuals, 2);
@@ -104,8 +110,13 @@ static mep_status check_bias(const mep_model_config *c, const mep_position *posi
 static mep_status check_position(const mep_model_config *c, const mep_position *position)
 {
     mep_position_kind kind = mep_position_get_kind(position);
-    if (kind == MEP_POSITION_BIAS) return check_bias(c, position);
-    if (kind == MEP_POSITION_ROTARY) return check_rotary(c);
+    if (position->count > c->num_hidden_layers)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "the encoding \"%s\" has %d entries, but the model has %lld layers; give one per layer at most",
+                        mep_position_spec(position), position->count, (long long)c->num_hidden_layers);
+    MEP_TRY(check_bias(c, position));
+    for (int i = 0; i < position->count; i++)
+        if (position->entries[i].kind == MEP_POSITION_ROTARY) MEP_TRY(check_rotary(c));
     if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
                         (long long)c->hidden_size);
@@ -148,4 +159,3 @@ mep_status mep_model_config_check(const mep_model_config *config)
     mep_position_destroy(&position);
     return status;
 }
-

@@ -4,7 +4,7 @@
  */
 #include "model/pass_work.h"
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/integer.h"
 
 int64_t mep_chunk_rows(int64_t all, int64_t most)

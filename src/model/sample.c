@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/random.h"
 
-/* Whether a comes before b: likelier, or the same with a lower number. */
+/* Whether a precedes b: it is likelier, or equally likely with a lower token. */
 static int before(const mep_candidate *a, const mep_candidate *b)
 {
     return a->probability != b->probability ? a->probability > b->probability : a->token < b->token;
@@ -21,7 +21,7 @@ static void swap(mep_candidate *a, mep_candidate *b)
     *a = *b, *b = kept;
 }
 
-/* Let what is at `at` sink to its place in a heap of `count`, whose parents come before their children. */
+/* Restore the order of a heap of `count` elements, in which parents precede their children, below element `at`. */
 static void sink(mep_candidate *heap, int64_t count, int64_t at)
 {
     for (int64_t child; (child = 2 * at + 1) < count; at = child) {
@@ -39,16 +39,16 @@ static int32_t likeliest(int64_t count, const float *logits)
     return (int32_t)best;
 }
 
-/* Move the first of a heap of `count` to the place behind the rest. */
+/* Move the first element of a heap of `count` to the end, after the others. */
 static void pop(mep_candidate *heap, int64_t count)
 {
     swap(&heap[0], &heap[count - 1]);
     sink(heap, count - 1, 0);
 }
 
-/* Keep the k likeliest, of these the fewest that reach top_p, most likely first; returns how many. A heap gives them
- * one by one, from the end of the array backwards, so that no more are put in order than are needed. */
-static int64_t cut_candidates(const mep_generate_settings *s, int64_t count, mep_candidate *candidates)
+/* Keep the k likeliest candidates, and of these the fewest that reach top_p, likeliest first; returns their number. A
+ * heap yields them one by one, from the end of the array backwards, so that only those that are needed are sorted. */
+static int64_t keep_candidates(const mep_generate_settings *s, int64_t count, mep_candidate *candidates)
 {
     int64_t k = s->top_k > 0 && s->top_k < count ? s->top_k : count, n = 0;
     const mep_candidate *last = candidates + count - 1;
@@ -67,7 +67,7 @@ static int64_t cut_candidates(const mep_generate_settings *s, int64_t count, mep
     return n;
 }
 
-mep_status mep_sample(const mep_generate_settings *s, int64_t count, const float *logits, int64_t place,
+mep_status mep_sample(const mep_generate_settings *s, int64_t count, const float *logits, int64_t number,
                       mep_candidate *candidates, int32_t *token)
 {
     int32_t best = likeliest(count, logits);
@@ -80,9 +80,9 @@ mep_status mep_sample(const mep_generate_settings *s, int64_t count, const float
     if (s->temperature == 0) return MEP_OK;
     for (int64_t i = 0; i < count; i++)
         candidates[i] = (mep_candidate){(float)exp(((double)logits[i] - top) / s->temperature), (int32_t)i};
-    int64_t left = s->top_k > 0 || s->top_p < 1 ? cut_candidates(s, count, candidates) : count;
+    int64_t left = s->top_k > 0 || s->top_p < 1 ? keep_candidates(s, count, candidates) : count;
     for (int64_t i = 0; i < left; i++) sum += (double)candidates[i].probability;
-    double draw = mep_random_uniform(s->seed, mep_random_stream("sample"), (uint64_t)place) * sum;
+    double draw = mep_random_uniform(s->seed, mep_random_stream("sample"), (uint64_t)number) * sum;
     for (int64_t i = 0; i < left && draw >= 0; i++) {
         if (candidates[i].probability > 0) *token = candidates[i].token;
         draw -= (double)candidates[i].probability;

@@ -7,16 +7,16 @@
 
 #include "mep/model.h"
 
-/* A token and its probability; workspace of mep_sample. */
+/* A token and its unnormalized probability: workspace of mep_sample. */
 typedef struct mep_candidate {
     float probability;
     int32_t token;
 } mep_candidate;
 
-/* *token is what `settings` choose from logits [count]; `place` numbers the draw. candidates holds count elements. The
- * k likeliest are kept, then of these the fewest whose probabilities reach top_p. MEP_ERROR_NUMERIC when a logit is NaN
- * or the highest not finite. */
-mep_status mep_sample(const mep_generate_settings *settings, int64_t count, const float *logits, int64_t place,
+/* Choose a token from logits [count] as `settings` say; `number` is that of the draw. Of the top_k likeliest tokens the
+ * fewest are kept whose probabilities sum to top_p. candidates has room for count elements. MEP_ERROR_NUMERIC where a
+ * logit is NaN or the highest is not finite. */
+mep_status mep_sample(const mep_generate_settings *settings, int64_t count, const float *logits, int64_t number,
                       mep_candidate *candidates, int32_t *token);
 
 #endif

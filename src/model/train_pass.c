@@ -7,11 +7,12 @@
 
 #include <string.h>
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "bias/table.h"
 #include "model/block.h"
+#include "model/content.h"
 #include "model/forward_pass.h"
 
 /* Report gradients that are final, where the caller wants to know. */
@@ -35,8 +36,13 @@ static mep_status output_train(mep_session *s, int64_t first, int64_t count, flo
     const mep_model *m = s->model;
     int64_t vocab = m->config.vocab_size, hidden = m->config.hidden_size, weight = m->first[EMBED_OUT];
     MEP_TRY(mep_run_output(s, first, count, s->logits));
-    s->nn->cross_entropy(s->state, count, vocab, s->logits, s->targets + first, scale, s->logits_gradient,
-                         s->losses + first);
+    s->nn->cross_entropy(s->state, &(mep_cross_entropy_call){.rows = count,
+                                                             .vocab = vocab,
+                                                             .logits = s->logits,
+                                                             .targets = s->targets + first,
+                                                             .scale = scale,
+                                                             .gradient = s->logits_gradient,
+                                                             .losses = s->losses + first});
     const mep_gemm dx = {.m = count,
                          .n = hidden,
                          .k = vocab,
@@ -73,6 +79,7 @@ static mep_status blocks_backward(mep_session *s, float *gradients)
     const mep_model_config *c = &s->model->config;
     if (s->d_bias.table != NULL) /* as floats, two to a double */
         s->nn->clear(s->state, 2 * c->num_attention_heads * s->length, (float *)s->d_bias.table);
+    mep_content_clear(s);
     for (int64_t l = c->num_hidden_layers - 1; l >= 0; l--) {
         MEP_TRY(mep_block_backward(s, l, gradients));
         report_final(s, mep_layer_range(s->model, l));
@@ -96,8 +103,9 @@ static void embedding_backward(mep_session *s, float *gradients)
 {
     const mep_model *m = s->model;
     const float *dx = m->config.embedding_layer_norm ? embedding_norm_backward(s, gradients) : s->dx;
-    s->nn->embedding_backward(s->state, s->rows, s->length, m->config.hidden_size, s->inputs, dx,
-                              mep_session_gradient(s, gradients, m->first[EMBED_IN]),
+    const mep_embedding e = {
+        .count = s->rows, .length = s->length, .width = m->config.hidden_size, .tokens = s->inputs};
+    s->nn->embedding_backward(s->state, &e, dx, mep_session_gradient(s, gradients, m->first[EMBED_IN]),
                               mep_session_gradient(s, gradients, m->first[EMBED_POSITIONS]));
     report_final(s, mep_section_range(m, SECTION_INPUT));
 }
@@ -114,6 +122,7 @@ static mep_status bias_backward(mep_session *s, float *gradients)
     memset(g->params, 0, (size_t)values * sizeof *g->params);
     if (g->sums != g->table) MEP_TRY(mep_device_read(device, g->sums, g->table, table));
     MEP_TRY(mep_bias_table_backward_with(m->bias, s->length, g->sums, g->params, g->scratch));
+    MEP_TRY(mep_content_bias_backward(s, g->params, g->scratch));
     MEP_TRY(mep_device_read(device, g->into, into, bytes));
     for (int64_t i = 0; i < values; i++) g->into[i] += (float)g->params[i];
     MEP_TRY(mep_device_write(device, into, g->into, bytes));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layers: threads and types around the row kernels.
+ * Layers: threads and types above the row kernels.
  */
 #include "nn/layers.h"
 
@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "base/integer.h"
 #include "nn/rows.h"
 
 enum { CHUNK = 2048, COLUMNS = 64 };
@@ -17,7 +18,7 @@ static const mep_row_kernels *kernels(void)
     return mep_row_kernels_for(mep_cpu_level_get());
 }
 
-static void *at(mep_activation x, int64_t i)
+static void *element(mep_activation x, int64_t i)
 {
     return (char *)x.data + i * mep_dtype_size(x.dtype);
 }
@@ -25,58 +26,55 @@ static void *at(mep_activation x, int64_t i)
 /* Values i .. i+n as float32: in place, or converted into `copy`. */
 static const float *read_values(mep_activation x, int64_t i, int64_t n, float *copy)
 {
-    if (x.dtype == MEP_FLOAT32) return at(x, i);
-    kernels()->from_bf16(n, at(x, i), copy);
+    if (x.dtype == MEP_FLOAT32) return element(x, i);
+    kernels()->from_bf16(n, element(x, i), copy);
     return copy;
 }
 
-/* Where to put float32 results for values from i on; `write_values` then brings them into place. */
+/* Where float32 results for the values from i are computed; write_values then stores them. */
 static float *target(mep_activation y, int64_t i, float *copy)
 {
-    return y.dtype == MEP_FLOAT32 ? at(y, i) : copy;
+    return y.dtype == MEP_FLOAT32 ? element(y, i) : copy;
 }
 
 static void write_values(mep_activation y, int64_t i, int64_t n, const float *copy)
 {
-    if (y.dtype == MEP_BFLOAT16) kernels()->to_bf16(n, copy, at(y, i));
+    if (y.dtype == MEP_BFLOAT16) kernels()->to_bf16(n, copy, element(y, i));
 }
 
-void mep_layer_norm_forward(int64_t rows, int64_t width, const float *x, const float *weight, const float *bias,
-                            float eps, mep_activation y, float *mean, float *rstd)
+void mep_layer_norm_forward(const mep_layer_norm *c, mep_activation y)
 {
 #pragma omp parallel for
-    for (int64_t r = 0; r < rows; r++) {
+    for (int64_t r = 0; r < c->rows; r++) {
         float copy[MEP_MAX_WIDTH];
-        kernels()->layer_norm(width, x + r * width, weight, bias, eps, target(y, r * width, copy), mean + r, rstd + r);
-        write_values(y, r * width, width, copy);
+        kernels()->layer_norm(c->width, c->x + r * c->width, c->weight, c->bias, c->eps, target(y, r * c->width, copy),
+                              c->mean + r, c->rstd + r);
+        write_values(y, r * c->width, c->width, copy);
     }
 }
 
 /* dweight[c] += sum_r dy xhat, dbias[c] += sum_r dy for a slice of columns, in the order of the rows. */
-static void layer_norm_slice(int64_t rows, int64_t width, int64_t first, int64_t count, const float *x,
-                             const float *mean, const float *rstd, mep_activation dy, float *dweight, float *dbias)
+static void layer_norm_slice(const mep_layer_norm *c, const mep_layer_norm_gradient *g, int64_t first, int64_t count)
 {
     float weight_sum[COLUMNS] = {0}, bias_sum[COLUMNS] = {0}, copy[COLUMNS];
-    for (int64_t r = 0; r < rows; r++) {
-        const float *g = read_values(dy, r * width + first, count, copy), *row = x + r * width + first;
-        kernels()->layer_norm_weights(count, row, mean[r], rstd[r], g, weight_sum, bias_sum);
+    for (int64_t r = 0; r < c->rows; r++) {
+        const float *dy = read_values(g->dy, r * c->width + first, count, copy), *row = c->x + r * c->width + first;
+        kernels()->layer_norm_weights(count, row, c->mean[r], c->rstd[r], dy, weight_sum, bias_sum);
     }
-    kernels()->add(count, weight_sum, dweight + first);
-    if (dbias != NULL) kernels()->add(count, bias_sum, dbias + first);
+    kernels()->add(count, weight_sum, g->dweight + first);
+    if (g->dbias != NULL) kernels()->add(count, bias_sum, g->dbias + first);
 }
 
-void mep_layer_norm_backward(int64_t rows, int64_t width, const float *x, const float *weight, const float *mean,
-                             const float *rstd, mep_activation dy, float *dx, float *dweight, float *dbias)
+void mep_layer_norm_backward(const mep_layer_norm *c, const mep_layer_norm_gradient *g)
 {
 #pragma omp parallel for
-    for (int64_t first = 0; first < width; first += COLUMNS)
-        layer_norm_slice(rows, width, first, width - first < COLUMNS ? width - first : COLUMNS, x, mean, rstd, dy,
-                         dweight, dbias);
+    for (int64_t first = 0; first < c->width; first += COLUMNS)
+        layer_norm_slice(c, g, first, min_i64(c->width - first, COLUMNS));
 #pragma omp parallel for
-    for (int64_t r = 0; r < rows; r++) {
+    for (int64_t r = 0; r < c->rows; r++) {
         float copy[MEP_MAX_WIDTH];
-        kernels()->layer_norm_backward(width, x + r * width, weight, mean[r], rstd[r],
-                                       read_values(dy, r * width, width, copy), dx + r * width);
+        kernels()->layer_norm_backward(c->width, c->x + r * c->width, c->weight, c->mean[r], c->rstd[r],
+                                       read_values(g->dy, r * c->width, c->width, copy), g->dx + r * c->width);
     }
 }
 
@@ -84,33 +82,33 @@ void mep_column_sum(int64_t rows, int64_t width, mep_activation x, float *sum)
 {
 #pragma omp parallel for
     for (int64_t first = 0; first < width; first += COLUMNS) {
-        int64_t count = width - first < COLUMNS ? width - first : COLUMNS;
+        int64_t count = min_i64(width - first, COLUMNS);
         float total[COLUMNS] = {0}, copy[COLUMNS];
         for (int64_t r = 0; r < rows; r++) kernels()->add(count, read_values(x, r * width + first, count, copy), total);
         kernels()->add(count, total, sum + first);
     }
 }
 
-void mep_embedding_forward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens,
-                           const float *table, const float *position, float *x)
+void mep_embedding_forward(const mep_embedding *e, const float *table, const float *position, float *x)
 {
+    int64_t width = e->width;
 #pragma omp parallel for
-    for (int64_t t = 0; t < tokens_count; t++) {
-        memcpy(x + t * width, table + tokens[t] * width, (size_t)width * sizeof *x);
-        if (position != NULL) kernels()->add(width, position + t % length * width, x + t * width);
+    for (int64_t t = 0; t < e->count; t++) {
+        memcpy(x + t * width, table + e->tokens[t] * width, (size_t)width * sizeof *x);
+        if (position != NULL) kernels()->add(width, position + t % e->length * width, x + t * width);
     }
 }
 
-void mep_embedding_backward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens, const float *dx,
-                            float *dtable, float *dposition)
+void mep_embedding_backward(const mep_embedding *e, const float *dx, float *dtable, float *dposition)
 {
+    int64_t width = e->width;
 #pragma omp parallel for
     for (int64_t first = 0; first < width; first += COLUMNS) {
-        int64_t count = width - first < COLUMNS ? width - first : COLUMNS;
-        for (int64_t t = 0; t < tokens_count; t++) {
+        int64_t count = min_i64(width - first, COLUMNS);
+        for (int64_t t = 0; t < e->count; t++) {
             const float *row = dx + t * width + first;
-            kernels()->add(count, row, dtable + tokens[t] * width + first);
-            if (dposition != NULL) kernels()->add(count, row, dposition + t % length * width + first);
+            kernels()->add(count, row, dtable + e->tokens[t] * width + first);
+            if (dposition != NULL) kernels()->add(count, row, dposition + t % e->length * width + first);
         }
     }
 }
@@ -125,7 +123,7 @@ void mep_cross_entropy(int64_t rows, int64_t vocab, float *logits, const int32_t
 void mep_clear(int64_t n, float *x)
 {
 #pragma omp parallel for
-    for (int64_t i = 0; i < n; i += CHUNK) memset(x + i, 0, (size_t)(n - i < CHUNK ? n - i : CHUNK) * sizeof *x);
+    for (int64_t i = 0; i < n; i += CHUNK) memset(x + i, 0, (size_t)min_i64(n - i, CHUNK) * sizeof *x);
 }
 
 void mep_convert(int64_t n, mep_activation from, mep_activation to)
@@ -133,11 +131,11 @@ void mep_convert(int64_t n, mep_activation from, mep_activation to)
 #pragma omp parallel for
     for (int64_t i = 0; i < n; i += CHUNK) {
         float copy[CHUNK];
-        int64_t count = n - i < CHUNK ? n - i : CHUNK;
+        int64_t count = min_i64(n - i, CHUNK);
         if (from.dtype == to.dtype)
-            memcpy(at(to, i), at(from, i), (size_t)(count * mep_dtype_size(from.dtype)));
+            memcpy(element(to, i), element(from, i), (size_t)(count * mep_dtype_size(from.dtype)));
         else if (to.dtype == MEP_FLOAT32)
-            read_values(from, i, count, at(to, i));
+            read_values(from, i, count, element(to, i));
         else
             write_values(to, i, count, read_values(from, i, count, copy));
     }
@@ -165,18 +163,18 @@ void mep_rotary_tables(int64_t length, int64_t dims, double base, float *cosine,
         }
 }
 
-void mep_rotary_apply(int64_t rows, int64_t length, int64_t first, int64_t heads, int64_t dims, const float *cosine,
-                      const float *sine, int inverse, mep_activation x, int64_t row_stride, int64_t head_stride)
+void mep_rotary_apply(const mep_rotary *c)
 {
-    int64_t half = dims / 2;
+    int64_t half = c->dims / 2;
 #pragma omp parallel for
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t h = 0; h < heads; h++) {
+    for (int64_t r = 0; r < c->rows; r++)
+        for (int64_t h = 0; h < c->heads; h++) {
             float copy[MEP_MAX_WIDTH];
-            int64_t place = r * row_stride + h * head_stride, angle = (first + r % length) * half;
-            float *vector = target(x, place, copy);
-            if (vector == copy) read_values(x, place, dims, copy);
-            kernels()->rotate(half, cosine + angle, sine + angle, inverse ? -1.0f : 1.0f, vector, vector + half);
-            write_values(x, place, dims, vector);
+            int64_t at = r * c->row_stride + h * c->head_stride, angle = (c->first + r % c->length) * half;
+            float *vector = target(c->x, at, copy);
+            if (vector == copy) read_values(c->x, at, c->dims, copy);
+            kernels()->rotate(half, c->cosine + angle, c->sine + angle, c->inverse ? -1.0f : 1.0f, vector,
+                              vector + half);
+            write_values(c->x, at, c->dims, vector);
         }
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The network's layers beside attention, forward and backward, threaded over rows or columns in an order that does not
- * depend on the number of threads. The residual stream and all sums are float32; what passes between layers
- * ("activations") has the compute type, float32 or bfloat16.
+ * The layers of the network other than attention and matrix products, forward and backward. Threads share rows or
+ * columns, in an order that does not depend on their number. The residual stream and all sums are float32; activations
+ * between layers have the compute type, float32 or bfloat16.
  */
 #ifndef MEP_NN_LAYERS_H
 #define MEP_NN_LAYERS_H
@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-/* Widest row that layer norm takes. */
+/* The largest width of a row of layer norm. */
 enum { MEP_MAX_WIDTH = 16384 };
 
 /* An activation [rows, width], contiguous. */
@@ -22,44 +22,66 @@ typedef struct mep_activation {
     mep_dtype dtype;
 } mep_activation;
 
-/* y = layer norm of x [rows, width]; mean, rstd [rows] are kept for the backward pass. bias may be NULL; y may be x. */
-void mep_layer_norm_forward(int64_t rows, int64_t width, const float *x, const float *weight, const float *bias,
-                            float eps, mep_activation y, float *mean, float *rstd);
-/* dx, dweight, dbias += gradients; dbias may be NULL. */
-void mep_layer_norm_backward(int64_t rows, int64_t width, const float *x, const float *weight, const float *mean,
-                             const float *rstd, mep_activation dy, float *dx, float *dweight, float *dbias);
+/* Layer norm of rows: y = (x - mean) rstd weight + bias. */
+typedef struct mep_layer_norm {
+    int64_t rows, width;
+    const float *x;             /* [rows, width] */
+    const float *weight, *bias; /* [width]; bias may be NULL, and only the forward pass reads it */
+    float eps;                  /* only the forward pass reads it */
+    float *mean, *rstd;         /* [rows]: written by the forward pass, read by the backward pass */
+} mep_layer_norm;
+
+typedef struct mep_layer_norm_gradient {
+    mep_activation dy;
+    float *dx, *dweight, *dbias; /* added to; dbias may be NULL */
+} mep_layer_norm_gradient;
+
+/* y may be x. */
+void mep_layer_norm_forward(const mep_layer_norm *norm, mep_activation y);
+void mep_layer_norm_backward(const mep_layer_norm *norm, const mep_layer_norm_gradient *gradient);
 
 /* sum[c] += sum over rows of x[r, c]: the gradient of a linear layer's bias. */
 void mep_column_sum(int64_t rows, int64_t width, mep_activation x, float *sum);
 
-/* x[t, :] = table[tokens[t], :] (+ position[t % length, :] where position is not NULL). */
-void mep_embedding_forward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens,
-                           const float *table, const float *position, float *x);
-/* dtable[token] += dx; dposition[t % length] += dx where not NULL. */
-void mep_embedding_backward(int64_t tokens_count, int64_t length, int64_t width, const int32_t *tokens, const float *dx,
-                            float *dtable, float *dposition);
+/* Embedding of sequences of `length` tokens. */
+typedef struct mep_embedding {
+    int64_t count, length, width; /* count: tokens of all sequences */
+    const int32_t *tokens;        /* [count] */
+} mep_embedding;
 
-/* losses[r] = -log softmax(logits[r])[targets[r]]; where scale is not 0 the logits become scale times their gradient.
+/* x[t, :] = table[tokens[t], :] (+ position[t % length, :] where position is not NULL). */
+void mep_embedding_forward(const mep_embedding *e, const float *table, const float *position, float *x);
+/* dtable[tokens[t], :] += dx[t, :]; dposition[t % length, :] += dx[t, :] where dposition is not NULL. */
+void mep_embedding_backward(const mep_embedding *e, const float *dx, float *dtable, float *dposition);
+
+/* losses[r] = -log softmax(logits[r])[targets[r]]. Where scale is not 0 the logits become scale times their gradient.
  */
 void mep_cross_entropy(int64_t rows, int64_t vocab, float *logits, const int32_t *targets, float scale, float *losses);
 
 /* x = 0 */
 void mep_clear(int64_t n, float *x);
 
-/* Copy n values, converting where the types differ. */
+/* Copy n values, and convert them where the types differ. */
 void mep_convert(int64_t n, mep_activation from, mep_activation to);
 
-/* table[p, c] of the sinusoidal encoding: sin | cos halves, angle p / 10000^(2c/width). */
+/* table[p, c] of the sinusoidal encoding: sines, then cosines, of the angles p / base^(2c/width). */
 void mep_sinusoidal_table(int64_t length, int64_t width, double base, float *table);
 
 /* Cosine and sine [length, dims/2] of the angles p / base^(2i/dims). */
 void mep_rotary_tables(int64_t length, int64_t dims, double base, float *cosine, float *sine);
 
-/* Rotate the first `dims` channels of rows x heads vectors in place, half-split form (RoPE, arXiv:2104.09864): pairs
- * (i, i + dims/2) by the angle of position first + row % length, backwards when inverse. Vector (row, head) lies at
- * row * row_stride + head * head_stride. */
-void mep_rotary_apply(int64_t rows, int64_t length, int64_t first, int64_t heads, int64_t dims, const float *cosine,
-                      const float *sine, int inverse, mep_activation x, int64_t row_stride, int64_t head_stride);
+/* Rotary positions (RoPE, arXiv:2104.09864) of rows x heads vectors, in the half-split form: the pairs of channels
+ * (i, i + dims/2) are rotated by the angle of position first + row % length, backwards with `inverse`. */
+typedef struct mep_rotary {
+    int64_t rows, length, first, heads;
+    int64_t dims;               /* channels that are rotated */
+    const float *cosine, *sine; /* [position, dims/2] */
+    int inverse;
+    mep_activation x;                /* changed in place */
+    int64_t row_stride, head_stride; /* vector (row, head) is at row * row_stride + head * head_stride */
+} mep_rotary;
+
+void mep_rotary_apply(const mep_rotary *rotary);
 
 #ifdef __cplusplus
 }

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"

@@ -6,7 +6,7 @@
 #define MEP_TRAIN_ADAMW_H
 
 #include "model/model.h"
-#include "nn/device.h"
+#include "nn/network.h"
 
 typedef struct mep_adamw_settings {
     double beta1, beta2, eps, weight_decay;
@@ -19,7 +19,7 @@ typedef struct mep_range {
 } mep_range;
 
 /* Moments, parameters and gradients are in the memory of the context's device. A range is processed in chunks
- * (nn/device.h), and the bits of a chunk do not depend on the range that contains it. */
+ * (nn/network.h), and the bits of a chunk do not depend on the range that contains it. */
 typedef struct mep_adamw {
     mep_adamw_settings settings;
     mep_context context;

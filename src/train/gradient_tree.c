@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/assertion.h"
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 

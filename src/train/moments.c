@@ -5,7 +5,7 @@
  */
 #include "train/moments.h"
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 
 enum { GET, SET, DIRECTIONS, FINISH = -1 }; /* a request is DIRECTIONS * index + direction */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/json_keys.h"
 #include "base/memory.h"

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "eval/data_mix.h"

@@ -4,7 +4,7 @@
  * consists of buckets, which a backward pass finishes at different times. Each process owns one shard of every bucket:
  * only this process holds the optimizer's moments of the shard and updates its parameters (ZeRO stage 1,
  * arXiv:1910.02054), and all links are in use at any time. The own shards, one after the other, are the process's own
- * values. Buckets depend on the model alone and shards consist of complete chunks (nn/device.h), so the bits computed
+ * values. Buckets depend on the model alone and shards consist of complete chunks (nn/network.h), so the bits computed
  * for a chunk do not depend on the number of processes.
  */
 #ifndef MEP_TRAIN_SHARDS_H

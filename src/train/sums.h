@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The two sums of a step over all processes, in float64: the losses, and the squares of the gradients. Each process has
- * one number per sequence and one per chunk (nn/device.h). All numbers are gathered and added in the order of the
+ * one number per sequence and one per chunk (nn/network.h). All numbers are gathered and added in the order of the
  * sequences and chunks, so the number of processes changes no bit.
  */
 #ifndef MEP_TRAIN_SUMS_H

@@ -2,7 +2,7 @@
 /*
  * The data and the memory of a training.
  */
-#include "base/device.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"

@@ -2,7 +2,7 @@
 /*
  * Memory of devices: the public calls, with their checks, and the CPU's functions.
  */
-#include "base/device.h"
+#include "base/device_memory.h"
 
 #include <stdio.h>
 #include <string.h>
