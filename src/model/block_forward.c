@@ -176,7 +176,7 @@ mep_status mep_block_forward(mep_session *s, int64_t layer, int inner)
     mep_attention_fractions(s, &begin, &end);
     const stage before = {before_attention, 0, begin}, after = {after_attention, end, 1};
     MEP_TRY(run_stage(s, layer, inner, &before));
-    mep_watch_part part = mep_watch_enter(s->watch, begin, end);
+    mep_watch_section part = mep_watch_enter(s->watch, begin, end);
     mep_status status = attend(s, layer);
     mep_watch_leave(s->watch, part);
     MEP_TRY(status);

@@ -159,7 +159,7 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
     s->done = c->layer + 1;
     MEP_TRY(exchange(s, c->layer));
     for (int64_t h = 0; h < s->heads; h++) {
-        mep_watch_part part = mep_watch_enter(c->watch, (double)h / heads, (double)(h + 1) / heads);
+        mep_watch_section part = mep_watch_enter(c->watch, (double)h / heads, (double)(h + 1) / heads);
         mep_status status = attend_head(s, c, h);
         mep_watch_leave(c->watch, part);
         MEP_TRY(status);
