@@ -3,7 +3,7 @@
  * The comparison study: which runs there are, what of each is still to do, and how long that will take. Training and
  * evaluation are trainer.c's and evaluate.c's, files study_files.c's.
  */
-#include "train/study.h"
+#include "train/study_internal.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,7 +17,7 @@
 #include "eval/evaluate.h"
 #include "io/files.h"
 #include "mep/attention.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "train/run_data.h"
 
 /* Work is counted in floating point operations of a plain transformer; seconds follow from the work of the last

@@ -3,8 +3,8 @@
  * What the files of the comparison study share: its checks, its names and its JSON files. The public side is
  * mep/study.h.
  */
-#ifndef MEP_TRAIN_STUDY_H
-#define MEP_TRAIN_STUDY_H
+#ifndef MEP_TRAIN_STUDY_INTERNAL_H
+#define MEP_TRAIN_STUDY_INTERNAL_H
 
 #include <jansson.h>
 
