@@ -129,8 +129,8 @@ static void strike(mep_dist *g, void *context)
 {
     job *j = context;
     int64_t word = 0;
-    mep_dist_block piece = {1 - g->rank, &word, sizeof word};
-    if (g->rank == 0) j->status[0] = mep_dist_agree(g, mep_dist_transfer(g, &piece, 1, NULL, 0));
+    mep_dist_block block = {1 - g->rank, &word, sizeof word};
+    if (g->rank == 0) j->status[0] = mep_dist_agree(g, mep_dist_transfer(g, &block, 1, NULL, 0));
     snprintf(j->message[g->rank], sizeof j->message[0], "%s", g->broken ? mep_error_message() : "");
 }
 
