@@ -16,6 +16,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/integer.h"
@@ -128,6 +129,7 @@ static mep_status emit_slices(reader *state, const char *name, char *bytes, int6
         *taken += split;
         length = split > 0 ? reading->slice : 2 * length;
     }
+    MEP_ASSERT(size == 0 || *taken < size);
     return MEP_OK;
 }
 
@@ -138,13 +140,17 @@ static mep_status emit_long_line(reader *state, const mep_corpus_record *line)
     const char *found = NULL;
     int64_t size = 0, taken = 0, before = done_before(state);
     mep_status status = mep_corpus_record_text(line, &json, &found, &size);
-    if (status == MEP_ERROR_FORMAT && state->reading->skip_bad_lines) return emit(state, *line);
-    before = min_i64(before, size);
-    char *text = size > 0 ? (char *)found + before : line->bytes; /* the receiver of a text does not change it */
-    if (status == MEP_OK) status = emit_slices(state, line->name, text, size - before, before, &taken);
-    const mep_corpus_record last = {
-        .name = line->name, .bytes = text + taken, .size = size - before - taken, .offset = before + taken};
-    if (status == MEP_OK) status = emit(state, last);
+    if (status == MEP_ERROR_FORMAT && state->reading->skip_bad_lines) {
+        status = emit(state, *line);
+    } else if (status == MEP_OK) {
+        before = min_i64(before, size);
+        char *text = size > 0 ? (char *)found + before : line->bytes; /* the receiver of a text does not change it */
+        MEP_TRY_OR(status, emit_slices(state, line->name, text, size - before, before, &taken), done);
+        const mep_corpus_record last = {
+            .name = line->name, .bytes = text + taken, .size = size - before - taken, .offset = before + taken};
+        status = emit(state, last);
+    }
+done:
     json_decref(json);
     return status;
 }

@@ -357,6 +357,7 @@ static void choose_documents(mep_dataset *dataset, int64_t first, int64_t end)
 static mep_status open_split(mep_dataset *dataset, const char *prefix, const char *proportions, mep_split split)
 {
     static const char *const names[] = {"training", "validation", "testing"};
+    static_assert(sizeof names / sizeof *names == MEP_SPLIT_TEST + 1, "one name per split, in the same order");
     int64_t bounds[4] = {0};
     MEP_TRY(open_files(dataset, prefix));
     choose_documents(dataset, 0, dataset->all_documents);

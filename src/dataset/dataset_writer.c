@@ -18,6 +18,7 @@
 
 #include <jansson.h>
 
+#include "base/assertion.h"
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -316,6 +317,7 @@ static mep_status end_sequence(mep_dataset_writer *writer)
 /* Append tokens to the open document, in as many sequences as the format needs. */
 static mep_status append(mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
 {
+    MEP_ASSERT(writer->state.open <= writer->most);
     for (int64_t done = 0; done < count;) {
         if (writer->state.open == writer->most) MEP_TRY(end_sequence(writer));
         int64_t some = min_i64(count - done, writer->most - writer->state.open);

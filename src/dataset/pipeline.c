@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
@@ -33,8 +34,7 @@ typedef struct entry {
     int64_t line, next;   /* of the record */
 } entry;
 
-/* A batch in flight. The reader owns it while it is EMPTY, one worker while it is FILLED, the caller when it is DONE.
- */
+/* A batch in flight. The reader owns it while it is EMPTY, a worker while it is FILLED, the caller when it is DONE. */
 typedef struct slot {
     slot_state state;
     char *name;
@@ -84,6 +84,7 @@ static void close_slot(pipeline *p)
 {
     if (p->open == NULL) return;
     pthread_mutex_lock(&p->lock);
+    MEP_ASSERT(p->open->state == EMPTY);
     p->open->state = FILLED;
     p->waiting += p->open->size;
     ++p->filled;
@@ -200,6 +201,7 @@ static void *run_worker(void *context)
         while (!p->stop && p->begun == p->filled && !p->read) pthread_cond_wait(&p->changed, &p->lock);
         if (p->stop || p->begun == p->filled) break;
         slot *s = &p->slots[p->begun++ % p->slot_count];
+        MEP_ASSERT(s->state == FILLED);
         pthread_mutex_unlock(&p->lock);
         tokenize_batch(p, s);
         pthread_mutex_lock(&p->lock);
@@ -230,6 +232,7 @@ static void release_slot(pipeline *p, slot *s)
     s->size = s->count = 0;
     s->mistake[0] = '\0';
     pthread_mutex_lock(&p->lock);
+    MEP_ASSERT(s->state == DONE && p->waiting >= size);
     s->state = EMPTY;
     p->waiting -= size;
     ++p->taken;

@@ -156,30 +156,55 @@ static int is_small(const char *name)
     return length < end || strcmp(name + length - end, BIG) != 0;
 }
 
-static mep_status write_state(const char *folder, const json_t *given)
+static mep_status fail_memory(const char *folder)
+{
+    return mep_fail(MEP_ERROR_MEMORY, "cannot make %s/%s: out of memory", folder, STATE);
+}
+
+/* Add the checksums of the small files of a folder to `files`. */
+static mep_status add_files(const char *folder, json_t *files)
 {
     struct dirent **entries = NULL;
-    char text[CHECKSUM_TEXT], *path = NULL;
+    char text[CHECKSUM_TEXT];
     int found = scandir(folder, &entries, NULL, alphasort);
     if (found < 0) return mep_fail_errno("list", folder);
-    json_t *state = json_copy((json_t *)given), *files = json_object();
     mep_status status = MEP_OK;
-    int failed = json_object_size(state) != json_object_size(given); /* json_copy does not report missing memory */
     for (int i = 0; i < found; i++) {
         const char *name = entries[i]->d_name;
         if (status == MEP_OK && is_small(name)) {
             status = checksum_file(folder, name, text);
-            if (status == MEP_OK) failed |= json_object_set_new(files, name, json_string(text));
+            if (status == MEP_OK && json_object_set_new(files, name, json_string(text)) != 0)
+                status = fail_memory(folder);
         }
         free(entries[i]);
     }
     free(entries);
-    failed |= json_object_set_new(state, "files", files);
-    if (status == MEP_OK && !failed) status = checksum_state(state, text);
-    if (status == MEP_OK && !failed) failed = json_object_set_new(state, "checksum", json_string(text));
-    if (failed) status = mep_fail(MEP_ERROR_MEMORY, "cannot make %s/%s: out of memory", folder, STATE);
-    if (status == MEP_OK) status = mep_path_join(&path, folder, STATE);
-    if (status == MEP_OK) status = mep_json_save(path, state);
+    return status;
+}
+
+/* Add "files" and "checksum" to a state. */
+static mep_status add_checksums(const char *folder, json_t *state)
+{
+    char text[CHECKSUM_TEXT];
+    json_t *files = json_object();
+    if (json_object_set_new(state, "files", files) != 0) return fail_memory(folder);
+    MEP_TRY(add_files(folder, files));
+    MEP_TRY(checksum_state(state, text));
+    return json_object_set_new(state, "checksum", json_string(text)) == 0 ? MEP_OK : fail_memory(folder);
+}
+
+static mep_status write_state(const char *folder, const json_t *given)
+{
+    char *path = NULL;
+    json_t *state = json_copy((json_t *)given);
+    mep_status status = MEP_OK;
+    if (json_object_size(state) != json_object_size(given)) /* json_copy does not report missing memory */
+        status = fail_memory(folder);
+    if (status != MEP_OK) goto done;
+    MEP_TRY_OR(status, add_checksums(folder, state), done);
+    MEP_TRY_OR(status, mep_path_join(&path, folder, STATE), done);
+    status = mep_json_save(path, state);
+done:
     mep_free(&path);
     json_decref(state);
     return status;
@@ -222,7 +247,7 @@ mep_status mep_checkpoint_state(const char *folder, json_t **state)
     MEP_TRY(mep_path_join(&path, folder, STATE));
     mep_status status = mep_file_exists(path) ? mep_json_load(path, state) : MEP_OK;
     if (*state != NULL && !json_is_object(*state))
-        status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
+        status = mep_fail(MEP_ERROR_FORMAT, "%s: must contain a JSON object", path);
     if (*state != NULL && status == MEP_OK) status = check_state(folder, *state);
     if (status != MEP_OK) {
         json_decref(*state);
@@ -319,12 +344,14 @@ mep_status mep_checkpoint_set_aside(const char *run, int64_t step)
 {
     char *folder = NULL, *aside = NULL;
     MEP_TRY(folder_of(&folder, run, step, ""));
-    mep_status status = mep_format(&aside, "%s.damaged", folder);
-    for (int64_t n = 2; status == MEP_OK && mep_folder_exists(aside); n++) {
+    mep_status status;
+    MEP_TRY_OR(status, mep_format(&aside, "%s.damaged", folder), done);
+    for (int64_t n = 2; mep_folder_exists(aside); n++) {
         mep_free(&aside);
-        status = mep_format(&aside, "%s.damaged-%lld", folder, (long long)n);
+        MEP_TRY_OR(status, mep_format(&aside, "%s.damaged-%lld", folder, (long long)n), done);
     }
-    if (status == MEP_OK) status = mep_rename_folder_atomic(folder, aside);
+    status = mep_rename_folder_atomic(folder, aside);
+done:
     mep_free(&aside);
     mep_free(&folder);
     return status;

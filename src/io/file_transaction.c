@@ -29,9 +29,11 @@ static void release(mep_file_transaction *s)
 static mep_status move(const char *from, const char *to, const char *name)
 {
     char *source = NULL, *target = NULL;
-    mep_status status = mep_path_join(&source, from, name);
-    if (status == MEP_OK) status = mep_path_join(&target, to, name);
-    if (status == MEP_OK && rename(source, target) != 0) status = mep_fail_errno("move a file to", target);
+    mep_status status;
+    MEP_TRY_OR(status, mep_path_join(&source, from, name), done);
+    MEP_TRY_OR(status, mep_path_join(&target, to, name), done);
+    if (rename(source, target) != 0) status = mep_fail_errno("move a file to", target);
+done:
     mep_free(&source);
     mep_free(&target);
     return status;
@@ -114,10 +116,14 @@ static mep_status undo(const mep_file_transaction *s)
     int64_t size = 0;
     int completed = 0;
     MEP_TRY(mep_path_join(&path, s->partial, LIST));
-    mep_status status = mep_file_exists(path) ? mep_file_read(path, LIST_LIMIT, &list, &size) : MEP_OK;
-    if (status == MEP_OK && list != NULL) status = was_completed(s, list, &completed);
-    if (status == MEP_OK && list != NULL && !completed) status = for_names(s, list, move_back);
-    if (status == MEP_OK) status = mep_remove_tree(s->partial);
+    mep_status status;
+    if (mep_file_exists(path)) {
+        MEP_TRY_OR(status, mep_file_read(path, LIST_LIMIT, &list, &size), done);
+        MEP_TRY_OR(status, was_completed(s, list, &completed), done);
+        if (!completed) MEP_TRY_OR(status, for_names(s, list, move_back), done);
+    }
+    status = mep_remove_tree(s->partial);
+done:
     mep_free(&list);
     mep_free(&path);
     return status;
@@ -128,12 +134,14 @@ static mep_status undo(const mep_file_transaction *s)
 mep_status mep_file_transaction_begin(mep_file_transaction *s, const char *folder)
 {
     *s = (mep_file_transaction){.made = !mep_folder_exists(folder)};
-    mep_status status = mep_copy_string(&s->folder, folder);
-    if (status == MEP_OK) status = mep_path_join(&s->partial, folder, PARTIAL);
-    if (status == MEP_OK) status = mep_make_folder(folder, 1);
-    if (status == MEP_OK) status = undo(s);
-    if (status == MEP_OK) status = mep_make_folder(s->partial, 0);
-    if (status == MEP_OK) return MEP_OK;
+    mep_status status;
+    MEP_TRY_OR(status, mep_copy_string(&s->folder, folder), failed);
+    MEP_TRY_OR(status, mep_path_join(&s->partial, folder, PARTIAL), failed);
+    MEP_TRY_OR(status, mep_make_folder(folder, 1), failed);
+    MEP_TRY_OR(status, undo(s), failed);
+    MEP_TRY_OR(status, mep_make_folder(s->partial, 0), failed);
+    return MEP_OK;
+failed:
     if (s->made && s->folder != NULL) rmdir(s->folder);
     release(s);
     return status;
@@ -153,17 +161,26 @@ static mep_status move_in(const mep_file_transaction *s, const char *name)
     return move(s->partial, s->folder, name);
 }
 
-mep_status mep_file_transaction_commit(mep_file_transaction *s, const char *last)
+/* Write the list and move the files. */
+static mep_status move_all(const mep_file_transaction *s, const char *last)
 {
     char *list = NULL, *path = NULL;
-    mep_status status = list_files(s, last, &list);
-    if (status == MEP_OK) status = for_names(s, list, refuse_existing);
-    if (status == MEP_OK) status = mep_path_join(&path, s->partial, LIST);
-    if (status == MEP_OK) status = mep_file_write_atomic(path, list, (int64_t)strlen(list));
-    if (status == MEP_OK) status = for_names(s, list, move_in);
-    if (status == MEP_OK) status = mep_sync_path(s->folder);
+    mep_status status;
+    MEP_TRY_OR(status, list_files(s, last, &list), done);
+    MEP_TRY_OR(status, for_names(s, list, refuse_existing), done);
+    MEP_TRY_OR(status, mep_path_join(&path, s->partial, LIST), done);
+    MEP_TRY_OR(status, mep_file_write_atomic(path, list, (int64_t)strlen(list)), done);
+    MEP_TRY_OR(status, for_names(s, list, move_in), done);
+    status = mep_sync_path(s->folder);
+done:
     mep_free(&path);
     mep_free(&list);
+    return status;
+}
+
+mep_status mep_file_transaction_commit(mep_file_transaction *s, const char *last)
+{
+    mep_status status = move_all(s, last);
     if (status != MEP_OK) {
         mep_file_transaction_abandon(s);
         return status;

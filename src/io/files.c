@@ -58,13 +58,14 @@ mep_status mep_file_read(const char *path, int64_t max_size, char **data, int64_
     int fd;
     int64_t length;
     MEP_TRY(mep_file_open(path, &fd, &length));
-    mep_status status;
+    mep_status status = MEP_OK;
     if (length > max_size)
         status = mep_fail(MEP_ERROR_FORMAT, "%s has %lld bytes; the limit for such a file is %lld", path,
                           (long long)length, (long long)max_size);
-    else
-        status = MEP_ALLOC(data, length + 1);
-    if (status == MEP_OK) status = read_all(fd, path, *data, length, size);
+    if (status != MEP_OK) goto done;
+    MEP_TRY_OR(status, MEP_ALLOC(data, length + 1), done);
+    status = read_all(fd, path, *data, length, size);
+done:
     close(fd);
     if (status != MEP_OK) mep_free(data);
     return status;
@@ -163,13 +164,14 @@ mep_status mep_atomic_begin(mep_atomic_file *file, const char *path)
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return mep_fail(MEP_ERROR_IO, "cannot write %s: it exists and is not a regular file; choose another name",
                         path);
-    mep_status status = mep_copy_string(&file->path, path);
-    if (status == MEP_OK) status = mep_format(&file->temporary, "%s.tmp-%ld", path, (long)getpid());
-    if (status == MEP_OK) {
-        file->fd = mep_fd_open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC);
-        if (file->fd < 0) status = mep_fail_errno("create", file->temporary);
-    }
-    if (status != MEP_OK) release(file);
+    mep_status status;
+    MEP_TRY_OR(status, mep_copy_string(&file->path, path), failed);
+    MEP_TRY_OR(status, mep_format(&file->temporary, "%s.tmp-%ld", path, (long)getpid()), failed);
+    file->fd = mep_fd_open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    if (file->fd >= 0) return MEP_OK;
+    status = mep_fail_errno("create", file->temporary);
+failed:
+    release(file);
     return status;
 }
 

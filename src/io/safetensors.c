@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/assertion.h"
 #include "base/bf16.h"
 #include "base/checksum.h"
 #include "base/error.h"
@@ -24,9 +25,8 @@
 #include "io/files.h"
 #include "io/json.h"
 
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "safetensors files are little-endian, and this code copies bytes without conversion"
-#endif
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "safetensors files are little-endian, and this code copies bytes without conversion");
 
 enum { MAX_HEADER = 100000000, LENGTH_BYTES = 8, CHUNK = 1 << 15, CHECKSUM_TEXT = 17 };
 static const char METADATA[] = "__metadata__", CHECKSUM[] = "mep_checksum."; /* the tensor's name follows */
@@ -49,6 +49,8 @@ typedef struct element_type {
     int64_t width;
     decode_fn decode; /* to float64, for floating point types */
 } element_type;
+
+static_assert(CHUNK % 8 == 0, "a chunk holds complete elements of every type");
 
 static double decode_f64(const char *bytes)
 {
@@ -245,11 +247,30 @@ static mep_status parse_header(mep_safetensors *file, json_t *header, int64_t da
     return check_coverage(file, data_size);
 }
 
+/* Read the JSON of a header of `length` bytes; the caller releases *header. */
+static mep_status read_header_json(const mep_safetensors *file, int64_t length, json_t **header)
+{
+    char *text = NULL;
+    mep_status status;
+    MEP_TRY_OR(status, MEP_ALLOC(&text, length), done);
+    MEP_TRY_OR(status, read_bytes(file, LENGTH_BYTES, text, length), done);
+    if (length == 0 || text[0] != '{') {
+        status =
+            mep_fail(MEP_ERROR_FORMAT, "%s is not a safetensors file: its header does not start with {", file->path);
+        goto done;
+    }
+    status = mep_json_parse(file->path, text, length, header);
+    if (status != MEP_OK) mep_fail_in(status, "the safetensors header of ");
+done:
+    mep_free(&text);
+    return status;
+}
+
 static mep_status read_header(mep_safetensors *file, int64_t size)
 {
     uint64_t length;
     char start[64] = "";
-    int64_t head = size < (int64_t)sizeof start ? size : (int64_t)sizeof start;
+    int64_t head = min_i64(size, sizeof start);
     MEP_TRY(read_bytes(file, 0, start, head));
     MEP_TRY(mep_refuse_pointer(file->path, start, head));
     if (size < LENGTH_BYTES)
@@ -260,20 +281,10 @@ static mep_status read_header(mep_safetensors *file, int64_t size)
         return mep_fail(MEP_ERROR_FORMAT,
                         "%s is not a safetensors file, or truncated: a header of %llu bytes in a file of %lld",
                         file->path, (unsigned long long)length, (long long)size);
-    char *text = NULL;
-    json_t *header = NULL;
     file->data_start = LENGTH_BYTES + (int64_t)length;
-    MEP_TRY(MEP_ALLOC(&text, (int64_t)length));
-    mep_status status = read_bytes(file, LENGTH_BYTES, text, (int64_t)length);
-    if (status == MEP_OK && (length == 0 || text[0] != '{'))
-        status =
-            mep_fail(MEP_ERROR_FORMAT, "%s is not a safetensors file: its header does not start with {", file->path);
-    if (status == MEP_OK) {
-        status = mep_json_parse(file->path, text, (int64_t)length, &header);
-        if (status != MEP_OK) mep_fail_in(status, "the safetensors header of ");
-    }
-    mep_free(&text);
-    if (status == MEP_OK) status = parse_header(file, header, size - file->data_start);
+    json_t *header = NULL;
+    MEP_TRY(read_header_json(file, (int64_t)length, &header));
+    mep_status status = parse_header(file, header, size - file->data_start);
     json_decref(header);
     return status;
 }
@@ -568,13 +579,13 @@ static mep_status header_text(const json_t *header, char **text, int64_t *size)
     int64_t length = 0;
     MEP_TRY(mep_json_dump(header, JSON_COMPACT, &json, &length));
     int64_t padded = round_up(length, 8);
-    mep_status status = MEP_ALLOC(text, LENGTH_BYTES + padded);
-    if (status == MEP_OK) {
-        memcpy(*text, &padded, LENGTH_BYTES);
-        memset(*text + LENGTH_BYTES, ' ', (size_t)padded);
-        memcpy(*text + LENGTH_BYTES, json, (size_t)length);
-    }
+    mep_status status;
     *size = LENGTH_BYTES + padded;
+    MEP_TRY_OR(status, MEP_ALLOC(text, *size), done);
+    memcpy(*text, &padded, LENGTH_BYTES);
+    memset(*text + LENGTH_BYTES, ' ', (size_t)padded);
+    memcpy(*text + LENGTH_BYTES, json, (size_t)length);
+done:
     mep_free(&json);
     return status;
 }
@@ -585,14 +596,16 @@ static mep_status write_file(const char *path, const char *text, int64_t text_si
     mep_atomic_file file;
     const void *bytes = NULL;
     MEP_TRY(mep_atomic_begin(&file, path));
-    mep_status status = mep_atomic_write(&file, text, text_size);
+    mep_status status;
+    MEP_TRY_OR(status, mep_atomic_write(&file, text, text_size), failed);
     for (int64_t width = 8; width > 0; width /= 2)
-        for (int64_t i = 0; i < count && status == MEP_OK; i++) {
+        for (int64_t i = 0; i < count; i++) {
             if (mep_dtype_size(tensors[i].dtype) != width) continue;
-            status = data(context, i, &bytes);
-            if (status == MEP_OK) status = mep_atomic_write(&file, bytes, tensors[i].size * width);
+            MEP_TRY_OR(status, data(context, i, &bytes), failed);
+            MEP_TRY_OR(status, mep_atomic_write(&file, bytes, tensors[i].size * width), failed);
         }
-    if (status == MEP_OK) return mep_atomic_commit(&file);
+    return mep_atomic_commit(&file);
+failed:
     mep_atomic_abandon(&file);
     return status;
 }
@@ -607,13 +620,15 @@ mep_status mep_safetensors_write_from(const char *path, const mep_tensor *tensor
     mep_status status = MEP_OK;
     if (pairs + count > 0 && json_object_set(header, METADATA, strings) != 0)
         status = mep_fail(MEP_ERROR_MEMORY, "cannot compose a safetensors header: out of memory");
-    if (status == MEP_OK) status = add_metadata(path, strings, metadata, pairs);
-    if (status == MEP_OK) status = add_tensors(path, header, tensors, count);
-    if (status == MEP_OK) status = add_checksums(strings, tensors, count, data, context);
-    if (status == MEP_OK) status = header_text(header, &text, &size);
+    if (status != MEP_OK) goto done;
+    MEP_TRY_OR(status, add_metadata(path, strings, metadata, pairs), done);
+    MEP_TRY_OR(status, add_tensors(path, header, tensors, count), done);
+    MEP_TRY_OR(status, add_checksums(strings, tensors, count, data, context), done);
+    MEP_TRY_OR(status, header_text(header, &text, &size), done);
+    status = write_file(path, text, size, tensors, count, data, context);
+done:
     json_decref(strings);
     json_decref(header);
-    if (status == MEP_OK) status = write_file(path, text, size, tensors, count, data, context);
     mep_free(&text);
     return status;
 }

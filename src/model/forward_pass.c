@@ -49,7 +49,7 @@ mep_status mep_run_layers(mep_session *s, const int32_t *tokens)
     const mep_row_range all = {0, s->rows};
     const mep_norm_state norm = mep_norm_final(s);
     int64_t count = s->model->config.num_hidden_layers;
-    if (s->model->bias == NULL && s->kv->position + s->length > s->longest) return mep_kv_fail_full(s->longest);
+    if (!s->model->all_bias && s->kv->position + s->length > s->longest) return mep_kv_fail_full(s->longest);
     MEP_TRY(s->kv->functions->reserve(s->kv, s->length));
     MEP_TRY(embed(s, tokens));
     for (int64_t l = 0; l < count; l++) {

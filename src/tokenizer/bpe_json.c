@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -183,16 +184,15 @@ static mep_status read_added(reading *r)
     int64_t next = (int64_t)json_object_size(r->vocab);
     json_t *ids = json_object();
     mep_status status = MEP_OK;
-    for (size_t i = 0; i < json_array_size(r->added) && status == MEP_OK; ++i)
-        status = read_added_entry(r, i, ids, &next);
+    for (size_t i = 0; i < json_array_size(r->added); ++i) MEP_TRY_OR(status, read_added_entry(r, i, ids, &next), done);
+    MEP_TRY_OR(status, mep_bpe_added_sort(&r->bpe->raw), done);
+    status = mep_bpe_added_sort(&r->bpe->normalized);
+done:
     json_decref(ids);
-    if (status == MEP_OK) status = mep_bpe_added_sort(&r->bpe->raw);
-    return status == MEP_OK ? mep_bpe_added_sort(&r->bpe->normalized) : status;
+    return status;
 }
 
-/* A merge is "left right" or ["left", "right"]. Copy the concatenation to `text`; *middle is where the right one
- * begins.
- */
+/* A merge is "left right" or ["left", "right"]. Copy the concatenation to `text`; the right token begins at *middle. */
 static mep_status split_merge(const json_t *merge, int64_t index, char text[2 * TOKEN_TEXT + 2], size_t *middle)
 {
     const char *left = json_string_value(merge), *right = NULL;
@@ -262,6 +262,7 @@ static mep_status fill_bytes(reading *r)
         used += size;
         bpe->is_token[id] |= MEP_BPE_TOKEN;
     }
+    MEP_ASSERT(used <= r->name_bytes);
     bpe->begin[r->count] = bpe->begin[r->count + 1] = used;
     return MEP_OK;
 }

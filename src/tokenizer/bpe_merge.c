@@ -208,12 +208,14 @@ static mep_status merge_long(const mep_bpe_merges *merges, const char *text, int
                         "a range of text of %lld bytes is a single pre-token for the tokenizer; the limit is %d bytes",
                         (long long)size, LONGEST);
     long_pretoken p = {.merges = merges, .count = size};
-    mep_status status = begin_long(&p, text);
-    if (status == MEP_OK) status = run_long(&p);
     int64_t kept = 0;
-    for (int64_t i = 0; status == MEP_OK && i < size; ++i)
+    mep_status status;
+    MEP_TRY_OR(status, begin_long(&p, text), done);
+    MEP_TRY_OR(status, run_long(&p), done);
+    for (int64_t i = 0; i < size; ++i)
         if (p.ids[i] >= 0) p.ids[kept++] = p.ids[i];
-    if (status == MEP_OK) status = mep_bpe_tokens_append(tokens, p.ids, kept);
+    status = mep_bpe_tokens_append(tokens, p.ids, kept);
+done:
     mep_free(&p.ids);
     mep_free(&p.next);
     mep_free(&p.previous);

@@ -150,7 +150,7 @@ static int64_t next_cluster(mep_bpe_form form, const unsigned char *text, int64_
     int64_t found = at;
     while (found < size && text[found] < lead) ++found;
     *first = found;
-    while (found<size && * first> at && text[*first] >= 0x80) --*first; /* the ASCII character before it */
+    while (found < size && at < *first && text[*first] >= 0x80) --*first; /* the ASCII character before it */
     while (found < size && text[found] >= 0x80) ++found;
     return found;
 }

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -58,7 +59,8 @@ static mep_status add_byte_level(mep_bpe_stage *stage, const json_t *object)
 static mep_status read_behavior(mep_bpe_stage *stage, const char *type, const char *behavior)
 {
     static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
-    for (int i = 0; behavior != NULL && i < (int)(sizeof names / sizeof *names); ++i) {
+    static_assert(sizeof names / sizeof *names == MEP_BPE_CONTIGUOUS + 1, "one name per behavior, in the same order");
+    for (int i = 0; behavior != NULL && i <= MEP_BPE_CONTIGUOUS; ++i) {
         if (strcmp(behavior, names[i]) != 0) continue;
         stage->behavior = (mep_bpe_behavior)i;
         return MEP_OK;
@@ -150,7 +152,8 @@ static mep_status add_normalizer(mep_bpe_pretokenizer *pretokenizer, const json_
             MEP_TRY(add_normalizer(pretokenizer, json_array_get(list, i), depth + 1));
         return MEP_OK;
     }
-    for (int i = 0; i < (int)(sizeof forms / sizeof *forms); ++i) {
+    static_assert(sizeof forms / sizeof *forms == MEP_BPE_NFKD + 1, "one name per form, in the same order");
+    for (int i = 0; i <= MEP_BPE_NFKD; ++i) {
         if (strcmp(type, forms[i]) != 0) continue;
         if (pretokenizer->form_count == MEP_BPE_FORMS)
             return mep_fail(MEP_ERROR_UNSUPPORTED, "there are more than %d normalizers", MEP_BPE_FORMS);

@@ -356,7 +356,17 @@ static mep_status run_merges(mep_tokenizer_trainer *t, mep_tokenizer_train_fn pr
 
 /* ---- The result ---- */
 
-/* A pair that was merged twice gets its last rank, as in Hugging Face's library when it reads a table. */
+/* Fill the vocabulary. */
+static mep_status list_tokens(const mep_tokenizer_trainer *t, json_t *vocab)
+{
+    for (int64_t id = 0; id < t->count; ++id)
+        if (json_object_set_new(vocab, t->names + t->name_begin[id], json_integer((json_int_t)id)) != 0)
+            return mep_fail(MEP_ERROR_ARGUMENT, "a special token is not UTF-8, or memory ran out");
+    return MEP_OK;
+}
+
+/* Fill the list of merges. A pair that was merged twice gets its last rank, as in Hugging Face's library when it reads
+ * a table. */
 static mep_status list_merges(const mep_tokenizer_trainer *t, json_t *list)
 {
     mep_bpe_merges last = {0};
@@ -381,16 +391,15 @@ static mep_status list_merges(const mep_tokenizer_trainer *t, json_t *list)
 static mep_status compose(const mep_tokenizer_trainer *t, mep_tokenizer **tokenizer)
 {
     json_t *vocab = json_object(), *merges = json_array();
-    mep_status status = MEP_OK;
-    for (int64_t id = 0; id < t->count && status == MEP_OK; ++id) {
-        if (json_object_set_new(vocab, t->names + t->name_begin[id], json_integer((json_int_t)id)) != 0)
-            status = mep_fail(MEP_ERROR_ARGUMENT, "a special token is not UTF-8, or memory ran out");
-    }
+    mep_status status = list_tokens(t, vocab);
     if (status == MEP_OK) status = list_merges(t, merges);
     json_t *root = mep_bpe_compose_json(vocab, merges, t->settings.special, t->settings.special_count);
-    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    if (status == MEP_OK && text == NULL) status = mep_fail(MEP_ERROR_MEMORY, "cannot compose the tokenizer");
-    if (status == MEP_OK) status = mep_bpe_from_json(tokenizer, "trained tokenizer", text, (int64_t)strlen(text));
+    char *text = NULL;
+    if (status != MEP_OK) goto done;
+    text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    status = text != NULL ? mep_bpe_from_json(tokenizer, "trained tokenizer", text, (int64_t)strlen(text))
+                          : mep_fail(MEP_ERROR_MEMORY, "out of memory for the tokenizer.json");
+done:
     free(text);
     json_decref(root);
     return status;
@@ -404,12 +413,14 @@ mep_status mep_tokenizer_trainer_finish(mep_tokenizer_trainer **trainer, mep_tok
     mep_tokenizer_trainer *t = *trainer;
     int32_t bytes[256];
     *tokenizer = NULL;
-    mep_status status = t->pretoken_count > 0
-                            ? first_tokens(t, bytes)
-                            : mep_fail(MEP_ERROR_ARGUMENT, "there is no text to train a tokenizer on");
-    if (status == MEP_OK) status = begin_merging(t, bytes);
-    if (status == MEP_OK) status = run_merges(t, progress, context);
-    if (status == MEP_OK) status = compose(t, tokenizer);
+    mep_status status = MEP_OK;
+    if (t->pretoken_count == 0) status = mep_fail(MEP_ERROR_ARGUMENT, "there is no text to train a tokenizer on");
+    if (status != MEP_OK) goto done;
+    MEP_TRY_OR(status, first_tokens(t, bytes), done);
+    MEP_TRY_OR(status, begin_merging(t, bytes), done);
+    MEP_TRY_OR(status, run_merges(t, progress, context), done);
+    status = compose(t, tokenizer);
+done:
     mep_tokenizer_trainer_destroy(trainer);
     return status;
 }

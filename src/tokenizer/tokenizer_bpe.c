@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -21,6 +22,8 @@ typedef struct cached {
     char text[CACHE_TEXT];
     int32_t tokens[CACHE_TOKENS];
 } cached;
+
+static_assert(sizeof(cached) == 64, "an entry fills one cache line");
 
 /* About nine of ten pre-tokens are found in this cache. Each slot holds the last pre-token with its hash. */
 struct mep_bpe_worker {
