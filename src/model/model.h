@@ -48,6 +48,16 @@ static inline int64_t mep_tensor_index(const mep_model *model, mep_tensor_kind k
     return model->layer_tensors[layer * TENSOR_KINDS + kind];
 }
 
+/* Rows of the product that a matrix is of, or begins: its own and those of the matrices that join it. */
+int64_t mep_product_rows(const mep_model *model, int64_t index);
+
+/* The kind of the first tensor of what QKV_WEIGHT, QKV_BIAS and UP_WEIGHT stand for in the model's block. */
+static inline mep_tensor_kind mep_kind_in_block(const mep_model *model, mep_tensor_kind kind)
+{
+    if (model->config.block == MEP_BLOCK_GPT_NEOX) return kind;
+    return kind == QKV_WEIGHT ? Q_WEIGHT : kind == QKV_BIAS ? Q_BIAS : kind == UP_WEIGHT ? GATE_PROJ : kind;
+}
+
 /* Its values; NULL where the model does not have it. */
 static inline const float *mep_tensor_values(const mep_model *model, mep_tensor_kind kind, int64_t layer)
 {
