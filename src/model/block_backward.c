@@ -42,8 +42,8 @@ static mep_status linear_backward(mep_session *s, const linear_map *map, mep_act
     const mep_gemm input = {.m = s->rows,
                             .n = k,
                             .k = n,
-                            .gelu_input = map->gelu_input,
-                            .gelu_tanh = m->config.mlp == MEP_MLP_GELU_TANH,
+                            .slope_input = map->gelu_input,
+                            .epilogue = m->config.mlp == MEP_MLP_GELU_TANH ? MEP_EPILOGUE_GELU_TANH : MEP_EPILOGUE_GELU,
                             .a = mep_activation_matrix(dy, 0, n, 0),
                             .b = mep_session_weight(s, weight, 0),
                             .c = mep_activation_matrix(dx, 0, k, 0)};

@@ -177,8 +177,8 @@ static mep_status mlp_inner(mep_session *s, int64_t layer, mep_row_range r)
     const mep_model_config *c = &s->model->config;
     mep_activation y = from_row(l->gelu, r.first, c->intermediate_size);
     if (c->mlp != MEP_MLP_SWIGLU) {
-        up.gelu = y.data;
-        up.gelu_tanh = c->mlp == MEP_MLP_GELU_TANH;
+        up.activated = y.data;
+        up.epilogue = c->mlp == MEP_MLP_GELU_TANH ? MEP_EPILOGUE_GELU_TANH : MEP_EPILOGUE_GELU;
         return s->nn->gemm(s->state, &up);
     }
     MEP_TRY(s->nn->gemm(s->state, &up));
