@@ -113,8 +113,8 @@ static void check_product(int64_t m, int64_t n, int64_t k, mep_dtype dtype, mep_
     free(before);
 }
 
-/* What is done to the sums, all of it at once: C = (A B + bias + residual) gelu'(gelu_input), and gelu(C) beside it or
- * in its place. B lies as it is under a turned A, and else packed, from float32. */
+/* x = A B + bias + residual and an epilogue: C = x gelu'(preactivation); or C = x and gelu(x) next to it or in its
+ * memory. B is stored plainly where A is transposed, otherwise packed, from float32. */
 static double gelu(double x)
 {
     return 0.5 * x * (1 + erf(x / sqrt(2.0)));
@@ -125,7 +125,8 @@ static double gelu_tanh(double x)
     return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
 }
 
-static void check_fused(int64_t m, int64_t n, int64_t k, mep_dtype dtype, int turned, int in_place)
+static void check_fused(int64_t m, int64_t n, int64_t k, mep_dtype dtype, int turned, int in_place,
+                        mep_epilogue epilogue)
 {
     stored a = make(m, k, dtype, turned, 0, "a"), b = make(k, n, turned ? dtype : MEP_FLOAT32, !turned, 0, "b"),
            c = make(m, n, dtype, 0, 2, "c"), y = make(m, n, dtype, 0, 2, "y"), x = make(m, n, dtype, 0, 2, "x");
@@ -134,10 +135,11 @@ static void check_fused(int64_t m, int64_t n, int64_t k, mep_dtype dtype, int tu
     for (int64_t i = 0; i < c.count; i++) residual[i] = random_value("residual", i);
     mep_gemm g = {.m = m, .n = n, .k = k, .a = a.m, .b = b.m, .c = c.m, .bias = bias, .residual = residual};
     if (!turned) g.b = packed(&b.m, k, n, dtype);
-    g.gelu = in_place ? c.m.data : y.m.data;
-    g.gelu_input = x.m.data;
-    g.gelu_tanh = turned; /* one or the other */
-    double (*activation)(double) = turned ? gelu_tanh : gelu;
+    int is_gradient = mep_epilogue_is_gradient(epilogue);
+    g.epilogue = epilogue;
+    g.activated = in_place ? c.m.data : y.m.data;
+    g.preactivation = x.m.data;
+    double (*activation)(double) = mep_epilogue_by_tanh(epilogue) ? gelu_tanh : gelu;
     if (mep_gemm_run(workspace, &g) != MEP_OK) fail_msg("%s", mep_error_message());
     double bound = (dtype == MEP_FLOAT32 ? 4e-6 : 1.6e-2) * (sqrt((double)k) + 3);
     for (int64_t i = 0; i < m; i++)
@@ -149,8 +151,9 @@ static void check_fused(int64_t m, int64_t n, int64_t k, mep_dtype dtype, int tu
                 if (dtype == MEP_BFLOAT16) value = mep_bf16_to_float(mep_bf16_from_float(value));
                 sum += get(&a.m, mep_matrix_at(&a.m, i, l)) * (double)value;
             }
-            sum *= (activation(at + h) - activation(at - h)) / (2 * h);
-            if (!in_place) near("fused", i * n + j, get(&c.m, mep_matrix_at(&c.m, i, j)), sum, bound);
+            if (is_gradient) sum *= (activation(at + h) - activation(at - h)) / (2 * h);
+            if (is_gradient || !in_place) near("fused", i * n + j, get(&c.m, mep_matrix_at(&c.m, i, j)), sum, bound);
+            if (is_gradient) continue;
             near("fused gelu", i * n + j, get(&c.m, mep_matrix_at(in_place ? &c.m : &y.m, i, j)), activation(sum),
                  1.2 * bound);
         }
@@ -207,9 +210,9 @@ static void check_more(void)
 {
     static const int64_t shapes[][3] = {{1, 65, 3}, {70, 130, 33}, {300, 64, 64}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (int flags = 0; flags < 8; flags++)
+        for (int flags = 0; flags < 32; flags++)
             check_fused(shapes[s][0], shapes[s][1], shapes[s][2], flags & 1 ? MEP_BFLOAT16 : MEP_FLOAT32, flags & 2,
-                        flags & 4);
+                        flags & 4, (mep_epilogue)(MEP_EPILOGUE_GELU + (flags >> 3)));
     for (int type = 0; type < 2; type++) {
         mep_dtype dtype = type ? MEP_BFLOAT16 : MEP_FLOAT32;
         for (int packs = 0; packs < 2; packs++) {
@@ -217,7 +220,7 @@ static void check_more(void)
             check_large(300, 200, 1000, dtype, 0, 0, 0, packs); /* gradient of an input */
             check_large(1, 700, 999, dtype, 0, 1, 0, packs);    /* decoding */
         }
-        check_large(500, 260, 301, dtype, 1, 0, 1, 0);  /* gradient of a weight, summed */
+        check_large(500, 260, 301, dtype, 1, 0, 1, 0);               /* gradient of a weight, summed */
         check_large(70, 1000, quick(9001, 1001), dtype, 1, 0, 0, 0); /* two chunks of columns, odd depth */
     }
 }
@@ -416,7 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products), cmocka_unit_test(test_every_count), cmocka_unit_test(test_large_counts),
-        cmocka_unit_test(test_storage), cmocka_unit_test(test_chain), cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_storage),  cmocka_unit_test(test_chain),       cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -493,7 +493,11 @@ static __global__ void gemm_finish(mep_gemm g)
 {
     int64_t begin = blockIdx.x * g.c.stride;
     int i = 4 * (blockIdx.y * blockDim.x + threadIdx.x), n = (int)g.n;
-    mep_activation c = {g.c.data, g.c.dtype}, input = {(void *)g.gelu_input, g.c.dtype}, out = {g.gelu, g.c.dtype};
+    mep_activation c = {g.c.data, g.c.dtype}, input = {(void *)g.preactivation, g.c.dtype},
+                   out = {g.activated, g.c.dtype};
+    bool by_tanh = g.epilogue == MEP_EPILOGUE_GELU_TANH || g.epilogue == MEP_EPILOGUE_GELU_TANH_GRADIENT;
+    bool activates = g.epilogue == MEP_EPILOGUE_GELU || g.epilogue == MEP_EPILOGUE_GELU_TANH;
+    bool is_gradient = g.epilogue != MEP_EPILOGUE_NONE && !activates;
     if (i >= n) return;
     four<float> x = load(c, begin, i, n), other;
     if (g.bias != NULL) {
@@ -504,14 +508,14 @@ static __global__ void gemm_finish(mep_gemm g)
         other = load(g.residual, begin, i, n);
         for (int j = 0; j < 4; j++) x.v[j] += other.v[j];
     }
-    if (g.gelu_input != NULL) {
+    if (is_gradient) {
         other = load(input, begin, i, n);
-        for (int j = 0; j < 4; j++) x.v[j] *= gelu_slope(other.v[j], g.gelu_tanh);
+        for (int j = 0; j < 4; j++) x.v[j] *= gelu_slope(other.v[j], by_tanh);
     }
-    bool changed = g.bias != NULL || g.residual != NULL || g.gelu_input != NULL;
-    if (changed && g.gelu != g.c.data) store(c, begin, i, n, x);
-    if (g.gelu == NULL) return;
-    for (int j = 0; j < 4; j++) x.v[j] = gelu(x.v[j], g.gelu_tanh);
+    bool changed = g.bias != NULL || g.residual != NULL || is_gradient;
+    if (changed && !(activates && g.activated == g.c.data)) store(c, begin, i, n, x);
+    if (!activates) return;
+    for (int j = 0; j < 4; j++) x.v[j] = gelu(x.v[j], by_tanh);
     store(out, begin, i, n, x);
 }
 

@@ -48,9 +48,8 @@ void mep_cuda_cross_entropy(const mep_cross_entropy_call *call, int64_t stride, 
 /* As mep_rotary_apply. */
 void mep_cuda_rotary_apply(const mep_rotary *rotary, void *stream);
 
-/* What a product's library did not do to its sums, which C holds: x = C (+ bias) (+ residual) (times
- * gelu'(gelu_input)); then C = x and gelu = gelu(x), by the rules of mep_gemm, of which m, n, c and the members behind
- * it except `accumulate` are read. */
+/* What a product's library did not do to its sums, which C holds: x = C (+ bias) (+ residual), the epilogue, and
+ * storing, by the rules of mep_gemm, of which m, n, c and the members after it except `accumulate` are read. */
 void mep_cuda_gemm_finish(const mep_gemm *gemm, void *stream);
 
 /* x = 0 */

@@ -26,7 +26,7 @@ typedef struct linear_map {
     int64_t layer;
     mep_tensor_kind weight, bias;
     mep_activation x;
-    const void *gelu_input; /* where x = gelu(gelu_input): dx becomes the gradient of gelu_input; otherwise NULL */
+    const void *preactivation; /* where x is the MLP's function of it, dx becomes its gradient; otherwise NULL */
 } linear_map;
 
 /* Given dy: dx = dy W, dW += dy^T x, db += column sums of dy. */
@@ -39,8 +39,9 @@ static mep_status linear_backward(mep_session *s, const linear_map *map, mep_act
     const mep_gemm input = {.m = s->rows,
                             .n = k,
                             .k = n,
-                            .gelu_input = map->gelu_input,
-                            .gelu_tanh = m->config.mlp == MEP_MLP_GELU_TANH,
+                            .epilogue =
+                                map->preactivation != NULL ? mep_mlp_epilogue(m->config.mlp, 1) : MEP_EPILOGUE_NONE,
+                            .preactivation = map->preactivation,
                             .a = mep_activation_matrix(dy, 0, n, 0),
                             .b = mep_session_weight(s, weight, 0),
                             .c = mep_activation_matrix(dx, 0, k, 0)};

@@ -121,8 +121,8 @@ static mep_status mlp_inner(mep_session *s, int64_t layer, mep_row_range r)
 {
     const mep_layer_state *l = &s->layer[layer];
     mep_gemm up = linear(s, r, (linear_map){layer, UP_WEIGHT, UP_BIAS}, l->norm2, l->up);
-    up.gelu = from_row(l->gelu, r.first, s->model->config.intermediate_size).data;
-    up.gelu_tanh = s->model->config.mlp == MEP_MLP_GELU_TANH;
+    up.epilogue = mep_mlp_epilogue(s->model->config.mlp, 0);
+    up.activated = from_row(l->gelu, r.first, s->model->config.intermediate_size).data;
     return s->nn->gemm(s->state, &up);
 }
 

@@ -102,7 +102,7 @@ typedef struct sums {
 static sums place_sums(const mep_gemm *g, const tile *t, const thread_memory *memory)
 {
     if (g->c.dtype == MEP_FLOAT32 && t->columns % MEP_LARGEST_VECTOR == 0 && g->residual != g->c.data &&
-        g->gelu_input != g->c.data)
+        g->preactivation != g->c.data)
         return (sums){mep_matrix_at(&g->c, t->row, t->column), g->c.stride};
     return (sums){memory->sums, round_up(t->columns, MEP_LARGEST_VECTOR)};
 }
@@ -120,29 +120,43 @@ static void begin_sums(const mep_gemm *g, const tile *t, const sums *s)
     }
 }
 
+/* x = x gelu'(input) */
+static void apply_gradient(const mep_row_kernels *kernels, mep_epilogue epilogue, int64_t n, const float *input,
+                           float *x)
+{
+    (mep_epilogue_by_tanh(epilogue) ? kernels->gelu_tanh_backward : kernels->gelu_backward)(n, input, x, x);
+}
+
+/* y = gelu(x) */
+static void activate(const mep_row_kernels *kernels, mep_epilogue epilogue, int64_t n, const float *x, float *y)
+{
+    (mep_epilogue_by_tanh(epilogue) ? kernels->gelu_tanh : kernels->gelu)(n, x, y);
+}
+
 /* A row of sums becomes a row of C, of float32, which it may be already. */
 static void finish_floats(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
 {
     float *c = (float *)g->c.data + at;
-    if (g->gelu_input != NULL)
-        (g->gelu_tanh ? kernels->gelu_tanh_backward : kernels->gelu_backward)(n, (const float *)g->gelu_input + at, x,
-                                                                              x);
-    if (c != x && g->gelu != g->c.data) memcpy(c, x, (size_t)n * sizeof *x);
-    if (g->gelu != NULL) (g->gelu_tanh ? kernels->gelu_tanh : kernels->gelu)(n, x, (float *)g->gelu + at);
+    int activates = mep_epilogue_activates(g->epilogue);
+    if (mep_epilogue_is_gradient(g->epilogue))
+        apply_gradient(kernels, g->epilogue, n, (const float *)g->preactivation + at, x);
+    if (c != x && !(activates && g->activated == g->c.data)) memcpy(c, x, (size_t)n * sizeof *x);
+    if (activates) activate(kernels, g->epilogue, n, x, (float *)g->activated + at);
 }
 
 /* The same where C holds bfloat16. */
 static void finish_halves(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
 {
     float input[COLUMNS];
-    if (g->gelu_input != NULL) {
-        kernels->from_bf16(n, (const mep_bf16 *)g->gelu_input + at, input);
-        (g->gelu_tanh ? kernels->gelu_tanh_backward : kernels->gelu_backward)(n, input, x, x);
+    int activates = mep_epilogue_activates(g->epilogue);
+    if (mep_epilogue_is_gradient(g->epilogue)) {
+        kernels->from_bf16(n, (const mep_bf16 *)g->preactivation + at, input);
+        apply_gradient(kernels, g->epilogue, n, input, x);
     }
-    if (g->gelu != g->c.data) kernels->to_bf16(n, x, (mep_bf16 *)g->c.data + at);
-    if (g->gelu == NULL) return;
-    (g->gelu_tanh ? kernels->gelu_tanh : kernels->gelu)(n, x, x);
-    kernels->to_bf16(n, x, (mep_bf16 *)g->gelu + at);
+    if (!(activates && g->activated == g->c.data)) kernels->to_bf16(n, x, (mep_bf16 *)g->c.data + at);
+    if (!activates) return;
+    activate(kernels, g->epilogue, n, x, x);
+    kernels->to_bf16(n, x, (mep_bf16 *)g->activated + at);
 }
 
 /* Rows first .. first + count of the tile, whose sums are complete. */

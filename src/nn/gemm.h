@@ -26,18 +26,42 @@ typedef struct mep_matrix {
     int packed; /* a B only: op(B) as mep_pack leaves it, in panels of `stride` rows */
 } mep_matrix;
 
-/* The members after `c` may be left 0. x = op(A) op(B) (+ bias) (+ residual) (+ C) (times gelu'(gelu_input)). */
+/* What is done to the sums x last, before they are stored. */
+typedef enum mep_epilogue {
+    MEP_EPILOGUE_NONE = 0,
+    MEP_EPILOGUE_GELU,              /* activated = gelu(x), by erf */
+    MEP_EPILOGUE_GELU_TANH,         /* activated = gelu(x), by tanh */
+    MEP_EPILOGUE_GELU_GRADIENT,     /* x = x gelu'(preactivation), by erf */
+    MEP_EPILOGUE_GELU_TANH_GRADIENT /* x = x gelu'(preactivation), by tanh */
+} mep_epilogue;
+
+/* x = op(A) op(B) (+ bias) (+ residual) (+ C), then the epilogue. The members after `c` can be 0. */
 typedef struct mep_gemm {
-    int64_t m, n, k;        /* C[m x n] = op(A)[m x k] op(B)[k x n] */
-    mep_matrix a, b;        /* of one dtype */
-    mep_matrix c;           /* x; not transposed */
-    const float *bias;      /* [n], added to every row, or NULL */
-    int accumulate;         /* add to what C holds */
-    const float *residual;  /* [m x n] with C's stride, added, or NULL; may be C's data */
-    void *gelu;             /* gelu(x), like C, or NULL; may be C's data: then x itself is not kept */
-    const void *gelu_input; /* like C, or NULL */
-    int gelu_tanh;          /* GELU is that by tanh, in either place */
+    int64_t m, n, k;       /* C[m x n] = op(A)[m x k] op(B)[k x n] */
+    mep_matrix a, b;       /* of one dtype */
+    mep_matrix c;          /* x; not transposed */
+    const float *bias;     /* [n], added to every row, or NULL */
+    int accumulate;        /* add to what C holds */
+    const float *residual; /* [m x n] with C's stride, added, or NULL; may be C's data */
+    mep_epilogue epilogue;
+    void *activated;           /* of GELU: like C; may be C's data: then x itself is not stored */
+    const void *preactivation; /* of a gradient: like C */
 } mep_gemm;
+
+static inline int mep_epilogue_activates(mep_epilogue epilogue)
+{
+    return epilogue == MEP_EPILOGUE_GELU || epilogue == MEP_EPILOGUE_GELU_TANH;
+}
+
+static inline int mep_epilogue_is_gradient(mep_epilogue epilogue)
+{
+    return epilogue == MEP_EPILOGUE_GELU_GRADIENT || epilogue == MEP_EPILOGUE_GELU_TANH_GRADIENT;
+}
+
+static inline int mep_epilogue_by_tanh(mep_epilogue epilogue)
+{
+    return epilogue == MEP_EPILOGUE_GELU_TANH || epilogue == MEP_EPILOGUE_GELU_TANH_GRADIENT;
+}
 
 /* Memory that products work in: for one caller at a time. It grows up to 3.8 MB per thread, and a product of a shape
  * and a number of threads seen before allocates nothing. */
