@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The flags of a Release build are -O3 -g1, or those that the user names: configures twice and reads the commands.
+# Checks that the flags of a Release build are -O3 -g1, or those of the user: configures twice and reads the commands.
 # Usage: check_flags.sh REPOSITORY CC
 set -eu
 repository=$1 cc=$2
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-# compiled_with NAME FLAGS [OPTION ...]: configured with the options, a file of the library is compiled with the flags.
+# compiled_with NAME FLAGS [OPTION ...]: configure with the options, and check that a file of the library is compiled with
+# the flags.
 compiled_with() {
     build=$folder/$1 flags=$2
     shift 2
@@ -22,7 +23,7 @@ compiled_with() {
 compiled_with default '-O3 -g1'
 compiled_with named '-O1 -g0' -DCMAKE_C_FLAGS_RELEASE='-O1 -g0'
 if grep -qe '-O3' "$folder/command"; then
-    echo "our flags are added to the user's:"
+    echo "the project's flags are added to those of the user:"
     cat "$folder/command"
     exit 1
 fi

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Every public header compiles alone, without a warning. Usage: check_headers.sh c|c++ COMPILER INCLUDE_FOLDER
-# Exit code 77 (skipped) when the compiler is missing.
+# Checks that every public header compiles alone, without a warning. Usage: check_headers.sh c|c++ COMPILER INCLUDE_FOLDER
+# Exit code 77 (skipped) if the compiler is missing.
 set -eu
 language=$1
 compiler=$2

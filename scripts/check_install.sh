@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Installs into a temporary prefix, then builds and runs every example against the installed files: by pkg-config, and by
-# CMake's find_package with the shared and with the static library. An example that needs arguments says so ("usage: ...",
-# exit code 2) when it is run without; examples/generate.c writes what `mep generate` does, for runs of bytes and of a BPE.
-# Then a project in C++ alone, where there is a compiler.
+# Installs into a temporary prefix, then builds and runs every example with the installed files: with pkg-config, and with
+# CMake's find_package for the shared and the static library. Without arguments, an example that needs some prints
+# "usage: ..." and exits with code 2. examples/generate.c must write the text of `mep generate`, for runs of bytes and of a
+# BPE. If there is a C++ compiler, a project in C++ alone is built too.
 # Usage: check_install.sh BUILD_FOLDER REPOSITORY C_COMPILER CXX_COMPILER
 set -eu
 build=$1
@@ -25,7 +25,7 @@ PKG_CONFIG_PATH=$(dirname "$package")
 export PKG_CONFIG_PATH
 libraries=$(pkg-config --variable=libdir mep)
 
-run() { # run PROGRAM: it succeeds, or asks for its arguments
+run() { # run PROGRAM: it succeeds, or prints its usage
     code=0
     "$1" > "$folder/output" 2>&1 || code=$?
     cat "$folder/output"
@@ -42,7 +42,7 @@ for example in "$source"/examples/*.c; do
     count=$((count + 1))
 done
 
-# generate.c on a fresh run of a tokenizer: the text of the program, which has the same settings.
+# generate.c on a new run of a tokenizer must write the text of the program, which has the same settings.
 check_generate() {
     mep=$prefix/bin/mep
     "$mep" prepare --tokenizer "$1" --out "$folder/data" "$folder/text.txt" > /dev/null 2>&1
@@ -51,7 +51,7 @@ check_generate() {
     "$mep" generate --model "$folder/run" --prompt 'the quick' --max-tokens 200 --temperature 0.8 --quiet \
         > "$folder/expected"
     LD_LIBRARY_PATH=$libraries "$folder/generate" "$folder/run" 'the quick' > "$folder/output"
-    cmp "$folder/output" "$folder/expected" || { echo "generate.c writes another text for a run of $1"; exit 1; }
+    cmp "$folder/output" "$folder/expected" || { echo "generate.c writes a different text for a run of $1"; exit 1; }
     rm -r "$folder/run" "$folder"/data.*
 }
 i=0
@@ -62,7 +62,7 @@ done > "$folder/text.txt"
 "$prefix/bin/mep" tokenizer train --vocab-size 300 --out "$folder/bpe.json" "$folder/text.txt" > /dev/null 2>&1
 check_generate bytes
 check_generate "$folder/bpe.json"
-echo '== generate: the text of mep generate'
+echo '== generate: same text as mep generate'
 
 cmake -S "$source/tests/install" -B "$folder/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$compiler" \
     -DEXAMPLES="$source/examples" > "$folder/cmake.log" || { cat "$folder/cmake.log"; exit 1; }
@@ -84,6 +84,6 @@ if command -v "$cxx" > /dev/null; then
         run "$folder/cxx/user_$kind"
     done
 else
-    echo "no C++ compiler: the project in C++ alone is left out"
+    echo "there is no C++ compiler: the project in C++ alone is skipped"
 fi
 echo "$count examples built in three ways and run"

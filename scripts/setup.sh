@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Installs the Debian packages that the build needs and that are missing; says nothing when none is. Elsewhere it names
-# the missing parts, on Fedora by the names of its packages. Where CC is clang, it needs its OpenMP library, too.
+# Installs the missing Debian packages that the build needs, and prints nothing if there are none. On other systems it
+# prints the names of the missing packages, on Fedora its own names. If CC is clang, its OpenMP library is needed too.
 # Usage: setup.sh [build | demo | test | clang]
 set -eu
 
@@ -23,7 +23,8 @@ compiler=${compiler%% *} # without options
 name=${compiler##*/}
 case $name in clang*) wanted="$wanted $name:$compiler libomp${name#clang}-dev:=$compiler" ;; esac
 
-# has PART: a program, @module of pkg-config, a file, a Debian package, or for =COMPILER its OpenMP is there.
+# has PART: succeeds if there is the program, the @module of pkg-config, the file, the Debian package, or for =COMPILER its
+# OpenMP library.
 has() {
     case $1 in
     =*) echo 'int main(void) { return 0; }' | "${1#=}" -fopenmp -include omp.h -x c -o /dev/null - 2> /dev/null ;;
@@ -33,7 +34,7 @@ has() {
     esac
 }
 
-# fedora PACKAGE: its name there, where it is another one.
+# fedora PACKAGE: print its name in Fedora.
 fedora() {
     case $1 in
     pkg-config) echo pkgconf-pkg-config ;;
@@ -65,7 +66,7 @@ if ! command -v apt-get > /dev/null; then
     else
         echo "missing (names of Debian packages):$missing; install them, then run make again" >&2
     fi
-    # gnuplot, fonts, NumPy, MPI, ip and locales may be done without
+    # the build works without gnuplot, fonts, NumPy, MPI, ip and locales
     for package in $missing; do
         case $package in gnuplot-nox | fonts-dejavu-core | python3-numpy | libopenmpi-dev | openmpi-bin | iproute2 | locales) ;; *) exit 1 ;; esac
     done

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Builds and tests this tree in fresh Debian roots, as a new user would. A job is SUITE:COMPILER: `make`, `make demo
-# STEPS=60` and `make test` in a copy of a minimal root that has only `make` (with clang also that), and ccache for speed; or
-# SUITE:arm64: the library and the program for 64-bit Arm by a cross compiler, and the core of the tests under QEMU. The
-# roots are made by debootstrap from the mirror of this machine's apt and kept in build/roots, with the packages and the
-# compiler's cache. Mounts and processes are in namespaces of their own and end with the job. Exit code 77: this machine
-# cannot do it. Usage: test_distributions.sh [SUITE:COMPILER ...]
+# Builds and tests this tree in new Debian roots, as a new user does. A job SUITE:COMPILER runs `make`, `make demo STEPS=60`
+# and `make test` in a copy of a minimal root that has only `make`, clang if it is the compiler, and ccache for speed. A job
+# SUITE:arm64 builds the library and the program for 64-bit Arm with a cross compiler and runs the main tests under QEMU.
+# debootstrap makes the roots from the mirror of this machine's apt; they are kept in build/roots with the packages and the
+# cache of the compiler. Mounts and processes are in separate namespaces and end with the job. Exit code 77: this machine
+# cannot run the jobs. Usage: test_distributions.sh [SUITE:COMPILER ...]
 set -eu
 source=$(cd "$(dirname "$0")/.." && pwd)
 cache=$source/build/roots
@@ -16,7 +16,7 @@ skip() {
     exit 77
 }
 
-# The mirror of the main archive, and what apt has to know to reach it.
+# The mirror of the main archive, and the settings of apt to reach it.
 mirror() {
     apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' | sed -n 's/^Debian \(.*\)$/\1/p' | head -n 1
 }
@@ -24,7 +24,7 @@ apt_settings() {
     apt-config dump Acquire | grep -E '^Acquire::(http|https|ftp|Retries|Check-)'
 }
 
-# make_root SUITE: $cache/SUITE.
+# make_root SUITE: make $cache/SUITE.
 make_root() {
     [ -d "$cache/$1" ] && return
     echo "== $1: making a root from $(mirror)"
@@ -34,7 +34,7 @@ make_root() {
     mv "$cache/$1.new" "$cache/$1"
 }
 
-# Runs in the job's namespaces, where everything that it mounts is seen by itself alone.
+# Runs in the namespaces of the job, in which its mounts are visible only to itself.
 enter() {
     root=$1 suite=$2
     shift 2
@@ -45,7 +45,7 @@ enter() {
     mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
     mount --bind "$cache/packages-$suite" "$root/var/cache/apt/archives"
     mount --bind "$cache/ccache" "$root/ccache"
-    # A root of the namespace, not a chroot: tests/hosts.sh can make machines in it
+    # A root of the namespace, not a chroot: tests/hosts.sh needs it to make machines
     cd "$root"
     pivot_root . mnt
     umount -l mnt
@@ -53,7 +53,7 @@ enter() {
         CCACHE_DIR=/ccache CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache sh -euc "$1"
 }
 
-# commands COMPILER: what a job does in its root.
+# commands COMPILER: print the commands of a job.
 commands() {
     echo 'export DEBIAN_FRONTEND=noninteractive
         install() { apt-get install -y -q --no-install-recommends "$@" > /tmp/log 2>&1 || { cat /tmp/log; exit 1; }; }
@@ -90,12 +90,12 @@ job() {
     mkdir "$root/ccache" "$root/mep"
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
     apt_settings > "$root/etc/apt/apt.conf.d/90host" || true
-    echo force-unsafe-io > "$root/etc/dpkg/dpkg.cfg.d/90root" # a root that is thrown away needs no fsync
+    echo force-unsafe-io > "$root/etc/dpkg/dpkg.cfg.d/90root" # a temporary root needs no fsync
     tar -C "$source" --exclude=./build --exclude=./runs --exclude=./data --exclude=./.git -cf - . | tar -C "$root/mep" -xf -
     echo "== $1, $2"
     unshare --mount --pid --ipc --fork --kill-child "$0" --enter "$root" "$1" "$(commands "$2")" < /dev/null &
     trap 'kill -KILL $!; exit 1' INT TERM HUP # unshare ignores the signals that can be ignored
-    wait $! || { echo "$1, $2: failed; its root stays in $root" >&2; exit 1; }
+    wait $! || { echo "$1, $2: failed; its root is kept in $root" >&2; exit 1; }
     rm -rf "$root"
 }
 
@@ -103,10 +103,10 @@ if [ "${1:-}" = --enter ]; then
     shift
     enter "$@"
 fi
-[ "$(id -u)" = 0 ] || skip 'chroot and mount need root'
+[ "$(id -u)" = 0 ] || skip 'chroot and mount need the user root'
 for tool in debootstrap unshare apt-get; do command -v $tool > /dev/null || skip "there is no $tool"; done
-unshare --mount --pid --ipc --fork true 2> /dev/null || skip 'this machine allows no namespaces'
-[ -n "$(mirror)" ] || skip "this machine's apt has no mirror of Debian"
+unshare --mount --pid --ipc --fork true 2> /dev/null || skip 'this machine does not allow namespaces'
+[ -n "$(mirror)" ] || skip "the apt of this machine has no mirror of Debian"
 mkdir -p "$cache"
 [ $# -gt 0 ] || set -- trixie:gcc trixie:clang bookworm:gcc bookworm:clang
 for pair in "$@"; do job "${pair%%:*}" "${pair#*:}"; done

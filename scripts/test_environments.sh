@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The tests of a build where OpenMP grants fewer threads than the library asks for: OMP_THREAD_LIMIT=1, then OMP_DYNAMIC=true
-# next to as many busy loops as there are cores, for which OpenMP takes the load average into account.
+# Runs the tests of a build when OpenMP gives fewer threads than the library requests: with OMP_THREAD_LIMIT=1, then with
+# OMP_DYNAMIC=true and one busy loop per core, because OpenMP then uses the load average.
 # Usage: test_environments.sh BUILD
 set -eu
 build=$1

@@ -191,7 +191,7 @@ static inline void check_canaries(const tensor *t)
     int64_t size = mep_dtype_size(t->dtype), bytes = t->count * size;
     for (int64_t i = 0; i < CANARY; i++)
         if (t->memory[i] != 0x5A || t->memory[CANARY + bytes + i] != 0x5A)
-            fail_msg("memory beside a tensor was written");
+            fail_msg("memory next to a tensor was written");
     for (int64_t r = 0; r < t->count / t->row; r++)
         for (int64_t i = t->head_dim * size; i < t->row * size; i++)
             if (t->memory[CANARY + r * t->row * size + i] != 0x5A)

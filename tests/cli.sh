@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# Helpers for cli_*.sh, which try the program from outside. Sourced with the program's path as $1. Each test runs in a
-# folder of its own, which is removed at the end.
+# Helpers of cli_*.sh, which test the program from outside. Sourced with the path of the program as $1. Each test runs in
+# its own folder, which is removed at the end.
 set -u
 MEP=$1
 folder=$(mktemp -d) || exit 1
@@ -21,7 +21,7 @@ wrong() {
     sed 's/^/    stderr: /' err
 }
 
-# expect CODE ARGUMENT ...: the program ends with this exit code; its output is left in the files out and err.
+# expect CODE ARGUMENT ...: the program ends with this exit code; its output is in the files out and err.
 expect() {
     code=$1
     shift
@@ -37,7 +37,7 @@ said() {
     grep -qF -e "$2" "$1" || wrong "no \"$2\" in $1"
 }
 
-# refuse CODE TEXT ARGUMENT ...: it fails with one line on stderr that has the text, and prints nothing on stdout.
+# refuse CODE TEXT ARGUMENT ...: the program fails with one line on stderr that has the text, and prints nothing on stdout.
 refuse() {
     code=$1
     text=$2

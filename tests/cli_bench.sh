@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep bench: every benchmark at sizes at which nothing is worth knowing but the form: columns, rows, JSON, wrong inputs,
-# Ctrl-C. No figure is judged. Usage: cli_bench.sh PROGRAM
+# mep bench: the form of every benchmark at small sizes: columns, rows, JSON, wrong inputs, Ctrl-C. Figures are not
+# checked. Usage: cli_bench.sh PROGRAM
 . "$(dirname "$0")/cli.sh"
 SMALL='--repeats 2 --ceiling 32 --quiet'
 HEADS='--heads 2 --head-dim 16'
 
-# rows COUNT HEADING: the CSV in out has this heading and as many rows, all with as many cells.
+# rows COUNT HEADING: the CSV in out has this heading and this many rows, all with the same number of cells.
 rows() {
     checks=$((checks + 1))
     [ "$(head -1 out)" = "$2" ] || wrong "the heading is not $2"
@@ -37,10 +37,10 @@ is_json() {
                if (c ~ /[]}]/ && open[depth--] != c) bad = 1
            } }
          /,$/ { comma = NR } /^ *[]}]/ && comma == NR - 1 { bad = 1 }
-         END { exit bad || depth != 0 || NR == 0 }' out || wrong 'this is no JSON'
+         END { exit bad || depth != 0 || NR == 0 }' out || wrong 'this is not JSON'
 }
 
-# Attention: 2 types x 2 lengths x 2 passes x (none once, mep and mep_param with all blocks and without the far ones).
+# Attention: 2 types x 2 lengths x 2 passes x (none once, mep and mep_param with all blocks and with skipped blocks).
 heading='level,dtype,length,pass,encoding,skip,GFLOP/s,ceiling,share,/ none,computed %,MB,ms,samples'
 # shellcheck disable=SC2086
 expect 0 bench attention --lengths 16,40 $HEADS $SMALL --format csv
@@ -86,7 +86,7 @@ said out 'output,weight gradient,64,768,8,bfloat16,'
 expect 0 bench gemm --preset nano --batch-size 1 --length 4 --dtype float32 $SMALL --json
 is_json gemm 15 gflops_ceiling
 
-# Training: nano's 4 layers have 4 (4 128^2 + 2 128 512) weights that multiply and the output 320 128.
+# Training: nano's 4 layers have 4 (4 128^2 + 2 128 512) weights in products and the output 320 128.
 heading='dtype,parameters,batch,length,tokens/s,GFLOP/s,ceiling,share,MB,seconds,samples'
 # shellcheck disable=SC2086
 expect 0 bench train --length 8 --batch-size 2 $SMALL --format csv
@@ -104,24 +104,24 @@ expect 0 bench train --eval --length 32 --position learned --vocab-size 64 $SMAL
 rows 2 "$heading"
 said out ',1,32,'
 
-# Wrong inputs, and the pages.
+# Wrong inputs, and the help pages.
 for bench in attention decode gemm train; do
     expect 0 bench "$bench" --help
     said out "mep bench $bench"
     said out '--json'
     [ "$(sed '/^  -h, --help/q' out | wc -L)" -le 100 ] || wrong "mep bench $bench --help is wider than 100 columns"
     refuse 2 "see mep bench $bench --help" bench "$bench" --no-such-option
-    refuse 2 'is none of float32, bfloat16' bench "$bench" --dtype float16
-    refuse 2 'float32 stands twice' bench "$bench" --dtype float32,float32
+    refuse 2 'is not one of float32, bfloat16' bench "$bench" --dtype float16
+    refuse 2 'float32 is given twice' bench "$bench" --dtype float32,float32
     refuse 2 'exclude each other' bench "$bench" --json --format csv
     refuse 2 'takes no argument "x"' bench "$bench" x
 done
-refuse 2 'say what to measure' bench
+refuse 2 'the benchmark is missing' bench
 refuse 2 'no benchmark "speed"' bench speed
-refuse 2 'rotary" is no distance bias' bench attention --positions none,rotary
+refuse 2 'rotary" is not a distance bias' bench attention --positions none,rotary
 refuse 2 'unknown kernel "gaus"' bench decode --positions gaus
-refuse 2 'is none of c, ' bench attention --levels sse
-refuse 2 'is none of off, exact' bench attention --skip never
+refuse 2 'is not one of c, ' bench attention --levels sse
+refuse 2 'is not one of off, exact' bench attention --skip never
 refuse 2 '--lengths' bench attention --lengths 0
 refuse 2 '--repeats' bench gemm --repeats 0
 refuse 2 'presets: nano' bench gemm --preset huge
@@ -129,7 +129,7 @@ refuse 2 'gpt2' bench train --preset huge
 refuse 2 'unknown kernel "gaus"' bench train --position gaus
 refuse 1 'does not fit 64 bits' bench attention --lengths 64M --heads 65536 --head-dim 65536 --batch-size 1M --quiet --ceiling 16
 
-# Ctrl-C, which is ignored from before the fork until the program has its handler, which says so.
+# Ctrl-C. It is ignored from before the fork until the program has its handler, which prints a line.
 checks=$((checks + 1))
 : > err
 trap '' INT

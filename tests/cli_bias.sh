@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep bias: its JSON against values known by hand, parameters from a file, tables, wrong inputs. Usage: cli_bias.sh PROGRAM
+# mep bias: its JSON compared with known values, parameters from a file, tables, wrong inputs. Usage: cli_bias.sh PROGRAM
 . "$(dirname "$0")/cli.sh"
 
 # Two heads have the slopes 1/16 and 1/256, and alibi is -slope d.

@@ -1,8 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Data that changed after it was prepared, or that holds what is not a token id, is refused by every command that reads
-# it. Usage: cli_changed_data.sh PROGRAM
+# Every command refuses data that was changed after it was prepared, or that has a number that is not a token id. Usage: cli_changed_data.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
 . "$tests/tiny.sh"
@@ -22,7 +21,7 @@ refuse 1 "$changed" compare --quiet --data text --out study --positions alibi --
 cp good.bin text.valid.bin
 expect 0 eval --quiet --model run --data text.valid --lengths 16
 
-# A key of PREFIX.json with another letter, which would have dropped the checksum.
+# A misspelled key of PREFIX.json, which would drop the checksum.
 cp text.valid.json good.json
 sed 's/checksum/checksun/' good.json > text.valid.json
 refuse 1 'text.valid.json: the key "checksun" is unknown' eval --quiet --model run --data text.valid --lengths 16

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep compare: a tiny study from end to end, stopped and continued, grown, and what is refused.
+# mep compare: a tiny study from start to end, stopped and continued, extended, and wrong inputs.
 # Usage: cli_compare.sh PROGRAM
 . "$(dirname "$0")/cli.sh"
 
-# A text with something to learn: numbered lines.
+# A text with a pattern to learn: numbered lines.
 i=0
 while [ $i -lt 1500 ]; do
     echo "line $i of this text, and $((i * 7 % 100)) more"
@@ -18,7 +18,7 @@ tiny='--preset nano --num-hidden-layers 1 --hidden-size 16 --num-attention-heads
 tiny="$tiny --batch-size 4 --threads 1"
 short="$tiny --steps 12 --lengths 16,32,64 --eval-tokens 2000 --positions alibi,mep,rotary --seeds 2"
 
-# ---- A whole study ----
+# ---- A complete study ----
 
 # shellcheck disable=SC2086
 expect 0 compare --data text --out whole $short
@@ -28,7 +28,7 @@ said out 'whole/results.csv'
 said err '6/6 rotary seed 1236 test at length'
 said whole/results.md '| trained at 16, tested at |'
 said whole/results.md '**'
-said whole/results.md '## How this was made'
+said whole/results.md '## Method'
 said whole/results.md "mep compare --data text --out whole --preset nano"
 checks=$((checks + 3))
 [ "$(head -n 1 whole/results.csv)" = 'encoding,seed,length,perplexity,stderr,tokens' ] ||
@@ -44,7 +44,7 @@ if command -v gnuplot > /dev/null; then
     [ -s whole/perplexity.png ] && [ -s whole/kernels.png ] || wrong 'no pictures'
 fi
 
-# --dtype auto, the default, is the type that the CPU is fastest in; a study keeps its own on another machine.
+# --dtype auto, the default, is the fastest type of the CPU; a study keeps its type on another machine.
 level=$("$MEP" version | awk '/CPU level/ { print $3 }')
 [ -n "$level" ] || wrong 'mep version names no CPU level'
 type=float32 reason='the CPU level' && [ "$level" != avx512_bf16 ] || { type=bfloat16 reason='the CPU has bfloat16'; }
@@ -63,7 +63,7 @@ at_level c expect 0 compare --data text --out forced $tiny --steps 1 --lengths 1
 said forced/study.json '"dtype": "float32"'
 [ ! -s err ] || wrong 'compare --quiet still prints on stderr'
 
-# The same again does nothing again.
+# The same command again does no work.
 cp whole/results.csv first.csv
 touch before
 # shellcheck disable=SC2086
@@ -72,7 +72,7 @@ checks=$((checks + 1))
 cmp -s first.csv whole/results.csv || wrong 'a second call changed results.csv'
 [ -z "$(find whole -newer before -path '*seed*' -type f)" ] || wrong 'a second call wrote into the runs'
 
-# One encoding more: the table has all, and each its colour in all pictures, also where another one has no curve.
+# One more encoding: the table has all of them, and each has its color in all pictures, even if another has no curve.
 grown="$tiny --steps 12 --eval-tokens 2000"
 # shellcheck disable=SC2086
 expect 0 compare --data text --out grown $grown --lengths 16,32,64 --positions rotary,mep
@@ -105,7 +105,7 @@ if command -v gnuplot > /dev/null; then
     [ "$types" = '2 2 2 2 2; 3 3 3 3 3' ] || wrong "line types: $types"
 fi
 
-# The page has the command as a shell takes it, whatever is in its words.
+# The page has the command as a shell reads it, with any characters in its words.
 mkdir -p "it's"
 cp text.*.* "it's"
 # shellcheck disable=SC2086
@@ -117,7 +117,7 @@ checks=$((checks + 1))
 
 # ---- Stopped and continued ----
 
-# Long enough to be stopped in the middle; three times, at whatever it does then.
+# Long enough to be stopped in the middle, three times, at any point of its work.
 long="$tiny --steps 1000 --lengths 16,32,64 --eval-tokens 2000 --positions alibi,mep"
 # shellcheck disable=SC2086
 expect 0 compare --data text --out straight $long
@@ -126,7 +126,7 @@ for pause in 0.1 0.2 0.3; do
     # shellcheck disable=SC2086
     "$MEP" compare --data text --out stopped $long > out 2> err &
     child=$!
-    # not before it listens: a shell's background command ignores SIGINT until then
+    # only once the handler is installed: a background command of a shell ignores SIGINT until then
     while ! cat stopped/*/metrics.jsonl > /dev/null 2>&1 && kill -0 $child 2> /dev/null; do sleep 0.02; done
     sleep $pause
     kill -INT $child
@@ -159,7 +159,7 @@ checks=$((checks + 2))
 grep -q 'learned,1235,32' two/text/results.csv && wrong 'learned beyond its positions'
 [ ! -s err ] || wrong 'a progress line in spite of --quiet'
 
-# Without gnuplot the tables are there all the same.
+# Without gnuplot the tables are still written.
 # shellcheck disable=SC2086
 PATH=/nonexistent "$MEP" compare --data text --out whole $short > out 2> err
 code=$?
@@ -168,10 +168,10 @@ checks=$((checks + 1))
 said err 'gnuplot-nox'
 said out 'whole/results.md'
 
-# ---- Numbers that a picture cannot take ----
+# ---- Numbers that a picture cannot show ----
 
-# Of a large vocabulary after one step all are above what is shown beside better ones; of "beyond" there are none. The
-# table is printed in any case.
+# With a large vocabulary, after one step, all perplexities are above the limit of a picture; "beyond" has none at all.
+# The table is printed in both cases.
 one="--preset nano --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --batch-size 2 --steps 1 --threads 1"
 # shellcheck disable=SC2086
 expect 0 compare --data text --out large $one --length 16 --vocab-size 20032 --lengths 16,32 --eval-tokens 256 \
@@ -182,7 +182,7 @@ said out 'alibi'
 expect 0 compare --data text --out beyond $one --length 16 --lengths 32 --eval-tokens 256 --positions learned
 said out 'learned'
 
-# A gnuplot that fails takes the pictures, not the table.
+# If gnuplot fails, the table is still printed.
 mkdir -p failing
 printf '#!/bin/sh\nexit 3\n' > failing/gnuplot
 chmod +x failing/gnuplot

@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# --device. Where there is no GPU: every command refuses cuda in one line, before anything is made. Where there is one,
-# or the emulator of one: a run on it, its losses beside the processor's, and all that is done with it afterwards.
+# --device. Without a GPU every command refuses cuda in one line, before it makes anything. With a GPU or its emulator:
+# a run on it, its losses compared with those of the CPU, and the commands that use it.
 # Usage: cli_device.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
 . "$tests/tiny.sh"
 
-# Everywhere: the processor is the default and is named; a run without a device is the processor's.
+# On every machine: the CPU is the default and is named; a run without a device belongs to the CPU.
 "$MEP" version --json > version.txt
 said version.txt '"gpu": "'
 tiny_train run --steps 2 --quiet
@@ -27,7 +27,7 @@ cp old.json run/train.json
 expect 0 bench train --length 8 --batch-size 2 --dtype bfloat16 --repeats 1 --ceiling 16 --quiet --json
 said out '"device": "cpu"'
 
-# What cuda cannot do, whether it is there or not. float32 is the type that most of these have by themselves.
+# What cuda cannot do, with or without a GPU. float32 is the default of most of these commands.
 TINY_CUDA=$(echo "$TINY" | sed 's/ --dtype float32//')
 no_float32='computes in bfloat16; leave out'
 # shellcheck disable=SC2086
@@ -43,7 +43,7 @@ for bench in attention gemm train; do
 done
 refuse 2 'leave it out with --device cuda' bench attention --device cuda --levels c
 refuse 2 'there is no option --device' bench decode --device cuda
-refuse 2 '--device: "gpu" is none of cpu, cuda' eval --model run --data text.valid --device gpu
+refuse 2 '--device: "gpu" is not one of cpu, cuda' eval --model run --data text.valid --device gpu
 [ ! -e new ] || wrong 'a refused command leaves a folder'
 
 if grep -q '"gpu": "none' version.txt; then
@@ -62,7 +62,7 @@ if grep -q '"gpu": "none' version.txt; then
     cmp -s run/train.json before.json || wrong 'a refused --resume changes the run'
     [ ! -e new ] || wrong 'a refused command leaves a folder'
 
-    # A run that came from a machine with a GPU: its files can be read, and it is moved.
+    # A run from a machine with a GPU: its files can be read, and it can be moved to the CPU.
     # shellcheck disable=SC2086
     expect 0 train --data text.train --out from $TINY_CUDA --dtype bfloat16 --steps 3 --quiet
     rm -r from/checkpoint-3
@@ -79,7 +79,7 @@ if grep -q '"gpu": "none' version.txt; then
     exit
 fi
 
-# near COLUMN TOLERANCE FILE FILE: the numbers behind "KEY": in the lines of both files differ by no more.
+# near COLUMN TOLERANCE FILE FILE: the numbers after "KEY": in the lines of both files differ by at most TOLERANCE.
 near() {
     checks=$((checks + 1))
     for file in "$3" "$4"; do
@@ -90,7 +90,7 @@ near() {
         wrong "$1 of $3 and $4 differ by more than $2"
 }
 
-# The same run on both: losses at every step within the noise of bfloat16.
+# The same run on both: the losses of every step agree within the rounding of bfloat16.
 cuda_train() {
     # shellcheck disable=SC2086
     expect 0 train --data text.train $TINY_CUDA --dtype bfloat16 --steps 6 --micro-batch-size 2 --valid text.valid \
@@ -106,16 +106,16 @@ sed 's/"tokens_per_second": [^,}]*//' on_cuda/metrics.jsonl > cuda.jsonl
 near loss 0.02 cpu.jsonl cuda.jsonl
 near valid_loss 0.02 cpu.jsonl cuda.jsonl
 near grad_norm 0.1 cpu.jsonl cuda.jsonl
-cmp -s cpu.jsonl cuda.jsonl && wrong 'both devices have the same bits: was it the processor twice?'
+cmp -s cpu.jsonl cuda.jsonl && wrong 'both devices have the same bits: were both the CPU?'
 
-# bfloat16 is the type where none is named, also where the preset has another; a second run has the same bits.
+# bfloat16 is the default, even if the preset has another type; a second run has the same bits.
 # shellcheck disable=SC2086
 expect 0 train --data text.train --out again $TINY_CUDA --steps 6 --micro-batch-size 2 --valid text.valid \
     --valid-tokens 64 --valid-every 3 --position mep_param --device cuda --quiet
 said again/train.json '"dtype": "bfloat16"'
 cmp -s on_cuda/checkpoint-6/model.safetensors again/checkpoint-6/model.safetensors || wrong 'another run has other bits'
 
-# Stopped after step 3 and continued, on the same device to the bit, and moved to the other.
+# Stopped after step 3 and continued: bit-identical on the same device, and moved to the other one.
 cuda_train --device cuda --out part --quiet --save-every 3 --keep 0
 rm -r part/checkpoint-6
 cp -r part moved
@@ -130,7 +130,7 @@ cp run/train.json before.json
 refuse 1 'computes in bfloat16, not in float32' train --resume run --device cuda --on-nan skip
 cmp -s run/train.json before.json || wrong 'a refused --resume changes the run'
 
-# Evaluation of one model on both, lengths that end within a block among them.
+# Evaluation of one model on both, with lengths that end within a block.
 for device in cpu cuda; do
     expect 0 eval --model on_cuda --data text.valid --lengths 16,100 --tokens 400 --dtype bfloat16 --device $device --json --quiet
     cp out eval_$device.json
@@ -138,7 +138,7 @@ done
 near loss 0.02 eval_cpu.json eval_cuda.json
 expect 0 eval --model on_cuda --data text.valid --lengths 64 --tokens 64 --device cuda --quiet
 
-# A study, its tables, and another device in its folder.
+# A study, its tables, and a command with another device on its folder.
 # shellcheck disable=SC2086
 expect 0 compare --data text --out study $TINY_CUDA --steps 2 --positions mep,alibi --lengths 16,32 --eval-tokens 64 \
     --device cuda --quiet
@@ -149,7 +149,7 @@ said study/results.md 'device cuda, '
 refuse 1 'study/study.json: was made with device "cuda", now it is "cpu"' compare --data text --out study $TINY_CUDA \
     --steps 2 --positions mep --lengths 16,32 --eval-tokens 64
 
-# Heads that CUDA's attention does not take are refused before a folder is made.
+# Heads that attention on CUDA does not support are refused before a folder is made.
 heads='head_dim that is a multiple of 8 up to 128, found 4'
 # shellcheck disable=SC2086
 refuse 1 "$heads" train --data text.train --out new $(unless_given "$TINY_CUDA" --num-attention-heads) --num-attention-heads 4 --device cuda
@@ -158,7 +158,7 @@ refuse 1 "$heads" compare --data text --out new $(unless_given "$TINY_CUDA" --nu
     --lengths 16 --eval-tokens 64 --device cuda
 [ ! -e new ] || wrong 'a refused command leaves a folder'
 
-# Benchmarks, in form: none, mep and a learned mixture, both passes; batch x length kept.
+# The form of benchmarks: none, mep and a learned mixture, both passes; batch x length kept.
 SMALL='--device cuda --repeats 1 --ceiling 16 --quiet --json'
 # shellcheck disable=SC2086
 expect 0 bench attention --positions none,mep,mep_param --lengths 64,128 --tokens 128 --heads 2 --head-dim 16 $SMALL
@@ -176,7 +176,7 @@ expect 0 bench train --eval --length 8 --vocab-size 64 $SMALL
 expect 0 bench gemm --preset nano --batch-size 1 --length 4 --vocab-size 64 $SMALL
 [ "$(grep -c '"product": ' out)" = 15 ] || wrong 'not 5 maps x 3 passes'
 
-# Text: the likeliest tokens of a model that knows its line by heart are the same on both.
+# Text: the likeliest tokens of a model that has memorized its line are the same on both.
 # shellcheck disable=SC2086
 expect 0 train --data text.train --out fluent $TINY_CUDA --dtype bfloat16 --steps 800 --learning-rate 0.02 --quiet
 for device in cpu cuda; do

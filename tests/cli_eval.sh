@@ -9,7 +9,7 @@ tests=$(cd "$(dirname "$0")" && pwd)
 tiny_train run --steps 20 --quiet
 tiny_train learned --steps 2 --quiet --position learned
 
-# Every length scores the same tokens: the largest multiple of the longest that the data holds.
+# Every length scores the same tokens: the largest multiple of the longest length that the data has.
 expect 0 eval --model run --data text.valid
 [ "$(awk 'NR > 2 { print $1 }' out | xargs)" = '16 32 64 128 256' ] || wrong 'not 1, 2, 4, 8, 16 times the length'
 [ "$(awk 'NR > 2 { print $5 % 256, ($5 > 3000) }' out | sort -u)" = '0 1' ] || wrong 'the tokens are no multiple of 256'
@@ -35,7 +35,7 @@ expect 0 eval --model run --data text.valid --lengths 16 --last 4 --tokens 160 -
 said out '"tokens": 40'
 said out '"segments": 10'
 
-# The batch does not matter, nor does skipping what cannot matter; bfloat16 is near.
+# The batch and skipped blocks do not change the result; bfloat16 is close.
 expect 0 eval --model run --data text.valid --lengths 64 --tokens 640 --json --quiet
 perplexity=$(awk -F ': ' '/perplexity/ { print $2 + 0 }' out)
 expect 0 eval --model run --data text.valid --lengths 64 --tokens 640 --json --quiet --batch-tokens 1 --tolerance 1e-7
@@ -45,8 +45,8 @@ expect 0 eval --model run --data text.valid --lengths 64 --tokens 640 --json --q
 awk -F ': ' -v want="$perplexity" '/perplexity/ { d = $2 / want - 1; if (d < 1e-2 && d > -1e-2) good = 1 } END { exit !good }' out ||
     wrong "bfloat16 is far from the perplexity $perplexity"
 
-# --last: the same tokens at every length, those before the ends of the longest length's segments; an encoding that reaches
-# nothing but the last few tokens has the same loss at all lengths beyond.
+# --last: the same tokens at every length, the last ones of the segments of the longest length; an encoding that reaches
+# only a few tokens has the same loss at all longer lengths.
 expect 0 eval --model run --data text.valid --lengths 16,64,128 --last 16 --tokens 640 --quiet
 [ "$(awk 'NR > 2 { print $1, $(NF - 1) }' out | xargs)" = '16 80 64 80 128 80' ] || wrong '--last scores other tokens'
 tiny_train near --steps 20 --quiet --position 'exp:c=1024'
@@ -58,15 +58,15 @@ expect 0 eval --model near --data text.valid=2,text.train=1 --lengths 64,128,256
 refuse 1 '--last 17 is more than the length 16' eval --model run --data text.valid --lengths 32,16 --last 17
 refuse 1 '--lengths: 16 is given twice' eval --model run --data text.valid --lengths 16,32,16
 refuse 1 '--stride 17 is more than the length 16' eval --model run --data text.valid --lengths 32,16 --stride 17
-refuse 2 'leave out either --stride or --last' eval --model run --data text.valid --lengths 16 --stride 8 --last 4
+refuse 2 'leave out one of them' eval --model run --data text.valid --lengths 16 --stride 8 --last 4
 
-# What "learned" cannot take is refused before anything is computed.
+# Lengths that "learned" does not support are refused before any computation.
 expect 0 eval --model learned --data text.valid
 [ "$(wc -l < out)" = 3 ] || wrong '"learned" is evaluated at more than its own length'
 refuse 1 '"learned" has 16 positions and cannot read 32 tokens' eval --model learned --data text.valid --lengths 32
 refuse 1 '"learned" has 16 positions and cannot read 32 tokens' eval --model learned --data text.valid --lengths 16,32
 
-# A signal ends a long segment, which takes minutes; the lengths that were finished are printed.
+# A signal ends a long segment, which takes minutes; the finished lengths are printed.
 cp text.txt long.txt
 while [ "$(wc -c < long.txt)" -lt 450000 ]; do
     cat long.txt long.txt > twice
@@ -97,11 +97,11 @@ refuse 2 '--lengths: "0" is not' eval --model run --data text.valid --lengths 16
 refuse 2 '--tolerance: "2" is not' eval --model run --data text.valid --tolerance 2
 refuse 1 'nosuch: no such folder' eval --model nosuch --data text.valid
 refuse 1 'cannot open nosuch.idx' eval --model run --data nosuch
-refuse 1 'text.train is there' eval --model run --data text
+refuse 1 'text.train exists' eval --model run --data text
 mkdir -p of_study && echo '{}' > of_study/study.json
 refuse 1 'name one of the runs in it' eval --model of_study --data text.valid
 expect 0 eval --model run --data text.valid --lengths 16 --tokens 64 --position t5
-said err 'parameters of "t5" that it has not are random numbers'
+said err 'parameters of "t5" that it does not have are random'
 expect 0 eval --model run --data text.valid --lengths 16 --tokens 64 --position alibi
 checks=$((checks + 1))
 ! grep -qF 'random numbers' err || wrong 'ALiBi has no parameters to train'
@@ -121,7 +121,7 @@ rm -r narrow
 expect 0 train --data digits --out narrow $TINY --steps 1 --quiet --vocab-size 64
 refuse 1 "is not in the model's vocabulary of 64" eval --model narrow --data text.valid --lengths 16
 
-# Models that are not what they say.
+# Models whose configuration is wrong.
 model=run/checkpoint-20
 damage() { # damage TEXT SED: a config.json changed by SED is refused
     rm -rf bad
@@ -140,7 +140,7 @@ head -c 5000 $model/model.safetensors > bad/model.safetensors
 cp $model/config.json bad/config.json
 refuse 1 'bad/model.safetensors' eval --model bad --data text.valid --lengths 16
 
-# A checkpoint that is not what was saved: one byte of a tensor, one digit of the configuration.
+# A changed checkpoint: one byte of a tensor, one digit of the configuration.
 rm -rf bad && cp -r $model bad
 printf '\377' | dd of=bad/model.safetensors bs=1 seek=9000 conv=notrunc 2> /dev/null
 refuse 1 'bad/model.safetensors: the tensor "' eval --model bad --data text.valid --lengths 16

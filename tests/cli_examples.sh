@@ -11,7 +11,7 @@ small='--num-hidden-layers 1 --hidden-size 32 --num-attention-heads 8 --length 1
 commands='prepare train eval compare generate import export plot'
 home=$PWD
 
-# ---- What the pages take for granted ----
+# ---- What the examples need ----
 
 # zst FILE: FILE.zst, one block that is not compressed (at most 128 KB), so that the program zstd is not needed
 zst() {
@@ -46,7 +46,7 @@ cd "$home" || exit 1
 
 # ---- The examples, as a shell reads them ----
 
-# What one page makes that another takes for granted is not there yet.
+# Remove what one page makes and another needs.
 begin() {
     cp -r "$home/have" "$home/of-$1"
     cd "$home/of-$1" || exit 1
@@ -57,7 +57,7 @@ begin() {
     esac
 }
 
-# mep COMMAND ARGUMENT ...: the program, made small.
+# mep COMMAND ARGUMENT ...: the program with small sizes.
 mep() {
     command=$1
     shift
@@ -77,7 +77,7 @@ mpirun() { # what is divided is the same in one process; cli_mpi.sh has several
     "$@"
 }
 
-# Lengths and counts of the page that are too much for a test.
+# Lengths and counts of the page that are too large for a test.
 shrink() {
     sed 's/512,1K,2K,4K,8K,16K/16,32,512/; s/512,64K/16,512/; s/--last 256/--last 8/; s/--vocab-size 16384/--vocab-size 300/
         s/--steps 2K//; s/--seeds 5/--seeds 2/'

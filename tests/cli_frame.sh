@@ -14,7 +14,7 @@ refuse 2 'there is no command "trian"' trian
 refuse 2 'did you mean version?' verson
 refuse 2 'there is no command "nothing"' help nothing
 
-# Every listed command has a help page, the same by both ways, its table not wider than 100 columns, and refuses an unknown option.
+# Every listed command has a help page, which is the same for both commands and has at most 100 columns, and refuses an unknown option.
 commands=$(awk '/^  / { print $1 }' help.txt)
 [ -n "$commands" ] || wrong 'no commands are listed'
 for command in $commands; do
@@ -29,7 +29,7 @@ for command in $commands; do
     refuse 2 "see mep $command --help" "$command" -Z
 done
 
-# An empty value, from a variable that is not set, say, is refused by name, wherever a name is wanted.
+# An empty value, such as that of an unset variable, is refused by name if a name is needed.
 for option in train:--data train:--out train:--resume train:--valid train:--init train:--position train:--split \
     eval:--model eval:--data eval:--position generate:--model generate:--prompt-file generate:--tokenizer compare:--out \
     prepare:--out prepare:--tokenizer plot:--out bias:--position bias:--params import:--position export:--position; do

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep generate: prompts from everywhere, the same text for the same seed, the tokenizer's search, wrong inputs.
+# mep generate: prompts from all sources, the same text for the same seed, the search for the tokenizer, wrong inputs.
 # Usage: cli_generate.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
@@ -43,7 +43,8 @@ printf '\377\000\376' > bytes
 expect 0 generate --model run --prompt-file bytes -n 4 --dtype bfloat16
 [ "$(od -An -tx1 -N3 out | xargs)" = 'ff 00 fe' ] || wrong 'the bytes of the prompt are changed'
 
-# Without end: as far as asked, or until it is stopped (--foreground: one signal, not two); what has no reach is refused.
+# Without end: up to the number of tokens, or until it is stopped (--foreground: one signal, not two); encodings without a
+# window are refused.
 expect 0 generate --model run --endless -n 700 --seed 1
 said err '700 tokens, the first after '
 expect 0 generate --model run --endless -n 700 --seed 1 --tolerance 1e-3
@@ -56,7 +57,7 @@ timeout --foreground -s INT 2 "$MEP" generate --model run --endless > out 2> err
 said err 'tokens/s'
 refuse 1 'has no reach: every token must be kept' generate --model learned --endless
 
-# A signal ends the reading of a long prompt, which takes minutes, and of a prompt that does not come.
+# A signal ends the reading of a long prompt, which takes minutes, and the wait for a prompt on the standard input.
 cp text.txt long
 while [ "$(wc -c < long)" -lt 5000000 ]; do
     cat long long > twice
@@ -86,17 +87,17 @@ said err 'stop'
 stops INT -
 kill $sleeper
 
-# A model without a run whose vocabulary is one of bytes; one whose vocabulary is not.
+# A model without a run whose vocabulary has the size of bytes, and one whose vocabulary has another size.
 cp -r run/checkpoint-20 alone
 expect 0 generate --model alone --prompt 'the quick' -n 20 -t 0 --quiet
 cmp -s out first || wrong 'the model alone gives another text'
 tiny_train wide --steps 1 --quiet --vocab-size 512
 cp -r wide/checkpoint-1 wide_alone
 expect 0 generate --model wide --prompt 'the quick' -n 20 --quiet
-refuse 1 'its 512 tokens belong to is not known' generate --model wide_alone --prompt a
+refuse 1 'the tokenizer of its 512 tokens is not known' generate --model wide_alone --prompt a
 
 refuse 2 '--model FOLDER is missing' generate
-refuse 2 'the prompt goes behind --prompt' generate --model run hello
+refuse 2 'write the prompt after --prompt' generate --model run hello
 refuse 2 'give one prompt' generate --model run --prompt a -
 refuse 2 '--temperature: "-1" is not' generate --model run --temperature -1
 refuse 2 '--top-p: "0" is not' generate --model run --top-p 0

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep train, eval and compare on two machines, alpha and beta, that share nothing but a network and one folder (hosts.sh):
-# the results of one machine to the bit, files that are missing or old on one of them, a machine that dies, a network
-# that is cut. Needs root, and namespaces with networks. Usage: cli_hosts.sh PROGRAM
+# mep train, eval and compare on two machines, alpha and beta, that share only a network and one folder (hosts.sh):
+# the bits of one machine, files that are missing or old on one of them, a machine that dies, a network
+# that fails. Needs root, and namespaces with networks. Usage: cli_hosts.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 "$1" version | grep -q '^processes *none' && { echo "this build has no MPI: nothing tested"; exit 77; }
 command -v mpirun > /dev/null || { echo "mpirun is missing: nothing tested"; exit 77; }
@@ -30,14 +30,14 @@ across() {
     [ "$got" = "$code" ] || wrong "mep $* on two machines: exit code $got, not $code"
 }
 
-# ---- What is missing or old on beta ----
+# ---- Missing or old files on beta ----
 set -- --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --length 16 --batch-size 6 --dtype float32 --quiet
 on alpha sh -c 'cp text.train.* text.valid.* disk'
 across 1 train --data text.train --out run "$@" --steps 20
 said err 'mep train: process 1 of 3 on beta: cannot open text.train.idx'
 on beta sh -c 'for i in bin idx json; do cp text.valid.$i disk/text.train.$i && cp text.train.$i disk/text.valid.$i; done'
 across 1 train --data text.train --out run "$@" --steps 20
-said err 'mep train: process 1 of 3 on beta: text.train: is not what process 0 has under this name'
+said err 'mep train: process 1 of 3 on beta: text.train: differs from the copy of process 0'
 on alpha test ! -e disk/run || wrong 'a refused run leaves a folder'
 on beta sh -c 'cp text.train.* disk'
 
@@ -52,7 +52,7 @@ on beta test ! -e disk/run || wrong 'a run has a folder on beta'
 across 1 eval --model run --data text.valid
 said err 'mep eval: process 1 of 3 on beta: run: no such folder'
 across 1 eval --model ../one --data text.valid --lengths 64
-said err 'mep eval: process 1 of 3 on beta: text.valid: is not what process 0 has under this name'
+said err 'mep eval: process 1 of 3 on beta: text.valid: differs from the copy of process 0'
 on beta sh -c 'cp text.valid.* disk'
 expect 0 eval --model one --data text.valid --lengths 64,1000 --json --quiet
 grep -E 'loss|stderr' out > numbers
@@ -60,9 +60,9 @@ across 0 eval --model ../one --data text.valid --lengths 64,1000 --json --quiet 
 grep -E 'loss|stderr' out | cmp -s - numbers || wrong 'evaluation on two machines differs from that on one'
 on beta "$MEP" train --data text.train --out disk/run "$@" --seed 7 --steps 5 > out 2> err || wrong 'a run on beta fails'
 across 1 eval --model run --data text.valid --lengths 64
-said err 'mep eval: process 1 of 3 on beta: run: is not what process 0 has under this name'
+said err 'mep eval: process 1 of 3 on beta: run: differs from the copy of process 0'
 
-# ---- A study needs a common folder; one of the same name on each machine is none ----
+# ---- A study needs a common folder; folders of the same name on each machine are refused ----
 on beta mkdir disk/study
 across 1 compare --data text --out study "$@" --steps 5 --positions alibi,t5,rotary --lengths 16
 said err 'on beta: study: is not the folder of process 0'
@@ -70,7 +70,7 @@ across 0 compare --data text --out ../study "$@" --steps 5 --positions alibi,t5,
 [ "$(wc -l < study/results.csv)" = 4 ] || wrong 'the study has not 3 results'
 [ "$(find study -name '.seen*')" = '' ] || wrong 'the study keeps a folder that is for its beginning'
 
-# ---- One that computes differently is told of. Scripts choose by the process: `mpirun ... : ...` of Open MPI 5.0.7 crashes ----
+# ---- A process with another CPU level is reported. Scripts choose by the process: `mpirun ... : ...` of Open MPI 5.0.7 crashes ----
 checks=$((checks + 1))
 # shellcheck disable=SC2016
 on alpha sh -c 'cd disk && exec mpirun -np 2 --host alpha,beta sh -c "$@"' sh \
@@ -89,7 +89,7 @@ mpirun -np 2 sh -c '[ "$OMPI_COMM_WORLD_RANK" = 0 ] || exec ./other "$@"; exec "
     wrong 'two versions work together'
 said err "is mep 9${version#?}, process 0 is mep $version; install the same one"
 
-# ---- beta dies, or its network is cut: all end, and one machine goes on from the last checkpoint ----
+# ---- beta dies, or its network is cut: all end, and one machine continues from the last checkpoint ----
 die() { # die MACHINE: kill everything on it but what holds it up
     holder=$(cat "pid.$1")
     network=$(readlink "/proc/$holder/ns/net")

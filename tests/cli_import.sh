@@ -8,7 +8,7 @@ tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/tiny.sh"
 families=$tests/golden/families
 
-# A text of the fixtures' few tokens: bytes below 61 are punctuation and digits.
+# A text of the few tokens of the fixtures: bytes below 61 are punctuation and digits.
 i=0
 while [ $i -lt 400 ]; do
     echo "$i + $i * ($i - 1) / 2, $((i * i)); 0123456789."
@@ -53,7 +53,7 @@ for family in neox neox_sequential bloom mpt gpt2; do
     [ -s "py-$family/configuration_mep.py" ] || wrong 'configuration_mep.py is not written'
 done
 
-# Shards and bfloat16: the same model, or the model rounded, which rounded again stays as it is.
+# Shards and bfloat16: the same model, or the rounded model, which does not change when it is rounded again.
 for family in neox_sequential bloom gpt2; do
     expect 0 export "own-$family" "shards-$family" --shard-size 9KB
     [ -s "shards-$family/model.safetensors.index.json" ] || wrong "$family is not written in shards"
@@ -68,21 +68,21 @@ for family in neox_sequential bloom gpt2; do
     cmp -s "half-$family/model.safetensors" "half-again-$family/model.safetensors" || wrong "$family is rounded twice"
     [ "$(perplexity "half-own-$family")" = "$(perplexity "half-$family")" ] || wrong "$family in bfloat16 is another model"
 done
-refuse 2 'is no size such as' export own-bloom no --shard-size many
-refuse 2 '"float16" is none of float32, bfloat16' export own-bloom no --dtype float16
+refuse 2 'is not a size such as' export own-bloom no --shard-size many
+refuse 2 '"float16" is not one of float32, bfloat16' export own-bloom no --dtype float16
 mkdir half-done
 cp shards-bloom/model.safetensors.index.json half-done
-refuse 1 'holds a model already' export own-bloom half-done
+refuse 1 'already contains a model' export own-bloom half-done
 cp shards-bloom/config.json half-done
 refuse 1 'is missing, which model.safetensors.index.json names' info half-done
 
-# What info says, and text from a folder in place.
+# The output of info, and text from a folder that is not imported.
 expect 0 info "$families/bloom"
 said out 'model_type               bloom'
 said out 'alibi'
 expect 0 generate --model "$families/gpt2" --tokenizer bytes --prompt '12 + 3' --max-tokens 20 --temperature 0 --quiet
 
-# Training goes on from a folder: its sizes, another encoding; a checkpoint before the first step is the folder's model.
+# Training continues from a folder: its sizes, another encoding; a checkpoint before the first step is the folder's model.
 expect 0 train --data numbers --out more --init "$families/bloom" --position mep --steps 3 --length 32 --batch-size 4 \
     --dtype float32 --learning-rate 1e-3 --save-every 1
 said out 'hidden 24, 3 heads, vocabulary 61: 16.0k parameters'
@@ -93,22 +93,22 @@ expect 0 train --data numbers --out same --init own-bloom --steps 1 --length 32 
     --learning-rate 0 --quiet
 said same/train.json '"position_encoding": "alibi"'
 [ "$(perplexity same)" = "$(perplexity own-bloom)" ] || wrong '--init does not begin with the weights'
-refuse 1 'same: holds a run already' export same same
-refuse 1 'same: holds a run already' import own-bloom same
+refuse 1 'same: already contains a run' export same same
+refuse 1 'same: already contains a run' import own-bloom same
 [ ! -e same/config.json ] || wrong 'a model is written into a run'
 expect 0 export same hf-same
 said out 'hf-same: bloom, '
 perplexity more > /dev/null
 expect 0 train --data numbers --out longer --init own-gpt2 --steps 1 --length 32 --batch-size 4 --quiet --position t5
 
-# A run that was stopped before its first checkpoint begins again from the folder.
+# A run that was stopped before its first checkpoint starts again from the folder.
 expect 0 train --data numbers --out again --init own-bloom --steps 2 --length 32 --batch-size 4 --dtype float32 --quiet
 cp -r again stopped
 rm -r stopped/checkpoint-2
 expect 0 train --resume stopped --quiet
 cmp -s again/checkpoint-2/model.safetensors stopped/checkpoint-2/model.safetensors || wrong 'the resumed run is another'
 
-# The tokenizer's files go along.
+# The files of the tokenizer are copied.
 mkdir with
 cp "$families/mpt/config.json" "$families/mpt/model.safetensors" with
 cp "$tests/golden/tokenizer_gpt2.json" with/tokenizer.json
@@ -131,8 +131,8 @@ expect 0 train --data text.train --out further --init back --steps 1 --length 16
 expect 0 export back hf-back --quiet
 cmp -s hf-bytes/tokenizer.json hf-back/tokenizer.json || wrong 'the tokenizer of bytes does not come back'
 
-# What fails leaves nothing that blocks the next try, and nothing of the user's is touched: a tokenizer that cannot be
-# read, a full disk (here: a limit on files, whose signal is ignored), a signal, a file that would be replaced.
+# A failure leaves no file that blocks the next command, and changes no file of the user: a tokenizer that cannot be
+# read, a full disk (here a limit on files, whose signal is ignored), a signal, a file that would be replaced.
 mkdir mine
 echo mine > mine/README.md
 cp -r hf-bytes torn
@@ -145,7 +145,7 @@ said err 'mine/'
 (ulimit -f 1; "$MEP" export bytes mine > out 2> err) && wrong 'export survives a signal'
 [ "$(ls mine)" = README.md ] || wrong 'a failed export leaves files'
 cp mine/README.md mine/tokenizer_config.json
-refuse 1 'mine: holds tokenizer_config.json already' export bytes mine
+refuse 1 'mine: already contains tokenizer_config.json' export bytes mine
 [ "$(cat mine/tokenizer_config.json)" = mine ] || wrong 'export replaces a file'
 rm mine/tokenizer_config.json
 [ "$(ls mine)" = README.md ] || wrong 'a refused export leaves files'
@@ -155,7 +155,7 @@ expect 0 export bytes mine --quiet
 expect 1 train --data numbers --out no --init with --steps 1 --length 8 --quiet
 said err 'was prepared with the tokenizer bytes'
 
-refuse 1 'holds a model already' import with kept
+refuse 1 'already contains a model' import with kept
 refuse 1 'nosuch: no such folder' import nosuch out2
 refuse 1 'holds no model.safetensors' export . out2
 refuse 2 'needs MODEL OUT' import with

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep info: runs, checkpoints, models, datasets, and what is none of these. Usage: cli_info.sh PROGRAM
+# mep info: runs, checkpoints, models, datasets, and other paths. Usage: cli_info.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
 . "$tests/tiny.sh"
@@ -47,7 +47,7 @@ tokens=$(awk -F '[:,] *' '/"tokens"/ { print $2 }' out)
 [ "$((tokens * 2))" = "$(wc -c < text.valid.bin)" ] || wrong "$tokens tokens are not half the bytes of text.valid.bin"
 said text.valid.json "$(awk -F '"' '/"checksum"/ { print $4 }' out)"
 
-# A changed byte is noticed; a dataset without a description is none the worse.
+# A changed byte is noticed; a dataset without a description is accepted.
 cp text.valid.idx other.idx
 sed 's/fox/cat/' text.valid.bin | tr 'q' 'k' > other.bin
 expect 0 info other

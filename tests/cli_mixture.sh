@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Mixtures and splits in train, eval and compare: what is taken, what is recorded, what is refused.
+# Mixtures and splits in train, eval and compare: what is accepted, recorded and refused.
 # Usage: cli_mixture.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
@@ -29,12 +29,12 @@ train() { # train RUN ARGUMENT ...
     expect 0 train --out "$run" $TINY "$@"
 }
 
-# A split that leaves nothing to validate on: the command that the last line names is one that works.
+# A split without validation data: the command that the last line prints works.
 train only --data data/many --split 1 --steps 1
 said out '--data data/many --split 1 --part train'
 expect 0 eval --model only --data data/many --split 1 --part train --lengths 16 --tokens 64 --quiet
 
-# The parts that --split takes of a whole are those that mep prepare --split writes.
+# The parts of --split are those that mep prepare --split writes.
 train whole --data data/many --split 949,50,1 --steps 20 --valid-tokens 0
 said out 'documents: 949, the training part of 949,50,1'
 said out '--data data/many --split 949,50,1'
@@ -58,7 +58,7 @@ expect 0 eval --model whole --data data/parts.valid --lengths 16 --json --quiet
 grep -E 'perplexity|tokens' out > b
 cmp -s a b || wrong 'the default part is not the validation part'
 
-# A mixture: both are recorded, and it resumes to the bit.
+# A mixture: both corpora are recorded, and a resumed run is bit-identical.
 mixture='data/many=0.75,data/text=0.25'
 train mixed --data $mixture --steps 300
 said out 'data      75% data/many: '
@@ -86,7 +86,7 @@ train both --data $mixture --split 8,2 --steps 3 --valid-tokens 160
 said both/metrics.jsonl '"valid_loss"'
 said both/metrics.jsonl '"valid_losses": {"data/many": '
 
-# A study on a split, and on a mixture of splits: a table each.
+# A study on a split, and on a mixture of splits: one table each.
 tiny='--preset nano --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --length 16 --batch-size 4 --threads 1'
 # shellcheck disable=SC2086
 expect 0 compare --data "data/many;data/many=2,data/text=1" --split 8,2 --out study $tiny --steps 3 --lengths 16,32 \

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep train, eval and compare under mpirun, on one machine: failures that end all, and a process that is stopped or killed.
+# mep train, eval and compare under mpirun, on one machine: failures that end all processes, and a process that is stopped or killed.
 # Usage: cli_mpi.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
@@ -11,7 +11,7 @@ mpi_required
 mpi_settings "$folder"
 tiny_train one --steps 2 --quiet
 
-# ---- Failures: one line of ours, a code, no hang ----
+# ---- Failures: one line, an exit code, no hang ----
 only() { # only TEXT: the program's one line on stderr has it
     said err "$1"
     [ "$(grep -c 'mep [a-z]*:' err)" = 1 ] || wrong "not one line of the program: $1"
@@ -43,7 +43,7 @@ wait_for_checkpoint() { # wait_for_checkpoint RUN: until it has one, a minute at
 }
 for signal in USR1 KILL; do
     checks=$((checks + 1))
-    # each process leaves its number
+    # each process writes its number to a file
     # shellcheck disable=SC2016,SC2086
     timeout 120 mpirun -np 3 sh -c 'echo $$ > pid.$OMPI_COMM_WORLD_RANK; exec "$@"' sh \
         "$MEP" train --data text.train --out "$signal" $(unless_given "$TINY" --batch-size) --batch-size 6 --steps 1000000 --save-every 5 > out 2> err < /dev/null &
@@ -58,7 +58,7 @@ for signal in USR1 KILL; do
     [ $signal = USR1 ] || said err 'signal 9 (Killed)' # Open MPI 5 breaks the line before it
     set -- "$signal"/checkpoint-*/state.json
     [ -s "$1" ] || wrong "$signal: no checkpoint is left"
-    # it goes on from there, to its next checkpoint
+    # it continues from there to its next checkpoint
     before=$(ls -d "$signal"/checkpoint-*)
     "$MEP" train --resume "$signal" > out 2> err < /dev/null &
     job=$!

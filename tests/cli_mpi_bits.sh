@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep train, eval and compare under mpirun, on one machine: the bits of one process where gradients are summed in the same
-# parts, and one that prints. Usage: cli_mpi_bits.sh PROGRAM [long]; `long`: more steps, more numbers of processes.
+# mep train, eval and compare under mpirun, on one machine: the bits of one process if gradients are summed in the same
+# parts; only one process prints. Usage: cli_mpi_bits.sh PROGRAM [long]; `long`: more steps, more numbers of processes.
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
 . "$tests/mpi.sh"
@@ -54,7 +54,7 @@ same run4 parts1
 group 2 0 train --data text.train --out parts2 $TINY "$@" --gradient-parts 4
 same run4 parts2
 
-# a checkpoint of 4 processes is continued by any of these with the bits of a run never stopped
+# a checkpoint of 4 processes is continued by any of these with the bits of a run without a stop
 cp -r run4 part4
 rm -rf part4/checkpoint-[2-9]* part4/checkpoint-1[0-9][0-9]
 for n in 1 2 ${long:+4}; do
@@ -63,11 +63,11 @@ for n in 1 2 ${long:+4}; do
     said out 'resumed   after step 10'
     same run4 "more$n"
 done
-# .. and one of 1 process by 2 with the losses of one to rounding, and a line that says so
+# .. and one of 1 process by 2 with the losses of one process within rounding, and a note about it
 cp -r one other
 rm -rf other/checkpoint-[2-9]* other/checkpoint-1[0-9][0-9]
 group 2 0 train --resume other
-said err '2 processes cannot sum the gradients of other in the order it began with (possible: 1)'
+said err '2 processes cannot sum the gradients of other in their original order (possible: 1)'
 close one other
 
 # ---- Evaluation: the numbers of one process to the last digit ----

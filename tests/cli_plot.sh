@@ -15,7 +15,7 @@ mep,1,1024,19.0,0.1,1000
 "t5:buckets=64,max=256",1,1024,inf,0.1,1000
 END
 
-# Without gnuplot the data and the script stay.
+# Without gnuplot the data and the script are kept.
 PATH=/nonexistent "$MEP" plot results.csv --train-length 512 > out 2> err
 [ $? = 1 ] || wrong 'a missing gnuplot is not noticed'
 said err 'gnuplot-nox'
@@ -28,7 +28,7 @@ said results.gp "labels[2] = ['mep', 't5:buckets=64,max=256']"
 said results.gp 'bars = 1'
 [ ! -e results.png ] || wrong 'a picture without gnuplot'
 
-# draw ARGUMENT ...: without gnuplot; the data and the script are what is looked at.
+# draw ARGUMENT ...: without gnuplot; the tests check the data and the script.
 draw() {
     checks=$((checks + 1))
     PATH=/nonexistent "$MEP" plot "$@" > out 2> err
@@ -45,7 +45,7 @@ line() {
     echo "{\"step\": $1, \"loss\": $2, \"learning_rate\": 0.001, \"grad_norm\": 1.5, \"tokens_per_second\": 4e4${3:-}}"
 }
 
-# A run whose log alone is there: 40 steps, validation of two corpora, one step skipped.
+# A run of which only the log exists: 40 steps, validation of two corpora, one step skipped.
 mkdir -p logged/short logged/long
 i=1
 while [ $i -le 40 ]; do
@@ -72,7 +72,7 @@ said sm.gp "'band'"
 said sm.gp "'validation loss (nats per token)'"
 said sm.gp "'training loss (nats per token)'"
 
-# Many lines: thinned to at most 100 points, and said so. A skipped step has no part in its mean.
+# Many lines become at most 100 points, and the axis says so. A skipped step is not part of its mean.
 awk 'BEGIN { for (i = 1; i <= 20000; i++) printf "{\"step\": %d, \"loss\": %s}\n", i, (i == 150 ? "null" : (i > 100 && i <= 200) ? 2 : 3) }' \
     > logged/long/metrics.jsonl
 draw logged/long --show loss
@@ -83,7 +83,7 @@ checks=$((checks + 1))
 draw logged/long --show loss --smooth 100
 said logged/long/training.dat '150.5 2 2 2'
 
-# Several: the losses of each, named by their folders; the whole path where those are the same.
+# Several: the losses of each, named by their folders; the complete path if these are equal.
 draw logged/short logged/long
 said training.gp "'Training of 2 runs'"
 said training.gp "= ['short, 1 skipped', 'long', '', '']"
@@ -101,7 +101,7 @@ mkdir "$long" && cp logged/short/metrics.jsonl "$long"
 draw "$long" --show loss
 said "$long/training.gp" "'a-folder-with-a-name-o...h-a-name-of-many-words-: step 40'"
 
-# Other steps than a run has, a single one, and numbers that no axis can hold.
+# Unusual steps, a single one, and numbers that do not fit on an axis.
 mkdir -p odd
 line 9223372036854775807 1e308 > odd/metrics.jsonl
 draw odd --show grad_norm
@@ -110,7 +110,7 @@ line 1 5 > odd/metrics.jsonl
 draw odd
 said odd/training.gp 'points[3] = [1, 1, 1]'
 
-# What a user has is not written over.
+# Files of the user are not overwritten.
 echo 'my own numbers' > own.dat
 refuse 1 'own.dat exists and is not a file of this program' plot logged/short --out own.png
 said own.dat 'my own numbers'
@@ -125,10 +125,10 @@ if command -v gnuplot > /dev/null; then
     [ -s "a folder's/it's.png" ] || wrong 'no picture in a folder with a quote'
     said "a folder's/it's.dat" '1024 '
     expect 0 plot --bias mep --heads 1 --max-distance 1 --out one.png
-    # Values that differ by less than the digits of a script.
+    # Values that differ only in the ninth digit.
     printf 'encoding,length,perplexity\nmep,16,306.240001\nmep,32,306.240002\n' > alike.csv
     expect 0 plot alike.csv
-    # Many long names: below the curves, and the picture is higher, so that the curves keep their room.
+    # Many long names: below the curves, and the picture is higher, so that the curves keep their height.
     expect 0 plot --bias 'mep;alibi;exp:c=0.5 + t5:buckets=64,max=256' --heads 8 --head 1,2,3,4,5,6 --out many.png
     checks=$((checks + 1))
     [ "$(od -An -tu1 -j16 -N8 many.png | xargs)" = '0 0 4 176 0 0 4 206' ] || wrong 'many.png is not 1200 x 1230'
@@ -179,7 +179,7 @@ draw --model run
 said bias.gp "'head 2, before training'"
 said bias.dat '64 '
 
-# "before training" is what the seed gives: the curve of mep for heads of the same size.
+# "before training" is the bias of the seed: the curve of mep for heads of the same size.
 draw --bias 'mep/learn=slopes' --heads 2 --head 2 --max-distance 64 --out spec.png
 awk '/before training/ { on = /head 2/ } on && /^64 / { print $2 }' bias.dat > before.txt
 awk '/^64 / { print $2 }' spec.dat > spec.txt
@@ -188,15 +188,15 @@ checks=$((checks + 1))
 
 refuse 2 'either a table of results, or runs, or --bias or --model' plot
 refuse 2 'either a table of results, or runs, or --bias or --model' plot results.csv --bias mep
-refuse 2 '"a.csv" is no run' plot a.csv b.csv
-refuse 2 '"b.csv" is no run' plot run b.csv
-refuse 2 '--limit does not go with runs' plot run --limit 5
-refuse 2 '--train-length does not go with runs' plot run --train-length 5
-refuse 2 '--show does not go with a table of results' plot results.csv --show loss
-refuse 2 '--smooth does not go with --bias or --model' plot --bias mep --smooth 5
-refuse 2 '--show: "los" is none of loss, valid_loss, grad_norm' plot run --show los
-refuse 2 '--show: loss stands twice' plot run --show loss,loss
-refuse 2 '--x-axis: "seconds" is none of steps, tokens' plot run --x-axis seconds
+refuse 2 '"a.csv" is not the folder of a run' plot a.csv b.csv
+refuse 2 '"b.csv" is not the folder of a run' plot run b.csv
+refuse 2 '--limit cannot be used with runs' plot run --limit 5
+refuse 2 '--train-length cannot be used with runs' plot run --train-length 5
+refuse 2 '--show cannot be used with a table of results' plot results.csv --show loss
+refuse 2 '--smooth cannot be used with --bias or --model' plot --bias mep --smooth 5
+refuse 2 '--show: "los" is not one of loss, valid_loss, grad_norm' plot run --show los
+refuse 2 '--show: loss is given twice' plot run --show loss,loss
+refuse 2 '--x-axis: "seconds" is not one of steps, tokens' plot run --x-axis seconds
 refuse 2 'has no train.json' plot logged/short --x-axis tokens
 refuse 2 'has no validation losses' plot 'run 2' --show valid_loss
 refuse 2 '--heads: the number of heads is that of --model' plot --model run --heads 2
@@ -204,7 +204,7 @@ refuse 2 'there is no head 3 of 2' plot --model run --head 3
 mkdir -p empty begun study
 cp run/train.json begun
 echo '{}' > study/study.json
-refuse 1 'empty is no training run: it has no metrics.jsonl' plot empty
+refuse 1 'empty is not a training run: it has no metrics.jsonl' plot empty
 refuse 1 'begun: the run has no step yet' plot run begun
 refuse 1 'study is a study; name its runs' plot study
 refuse 1 'no-such' plot no-such/metrics.jsonl
@@ -215,10 +215,10 @@ refuse 1 'begun/metrics.jsonl: line 2 is not valid JSON' plot begun
 line 1 null > begun/metrics.jsonl
 refuse 1 'no finite value' plot begun --show loss
 tiny_train nope --steps 1 --position nope
-refuse 2 'nope: its position encoding, nope, is no distance bias' plot --model nope
-refuse 2 '--heads: "0" is not a whole number from 1 to 4096' plot --bias mep --heads 0
+refuse 2 'nope: its position encoding, nope, is not a distance bias' plot --model nope
+refuse 2 '--heads: "0" is not an integer from 1 to 4096' plot --bias mep --heads 0
 refuse 2 'there is no head 9 of 8' plot --bias mep --head 1,9
-refuse 2 '--head does not go with a table of results' plot results.csv --head 1
+refuse 2 '--head cannot be used with a table of results' plot results.csv --head 1
 refuse 1 'no-such.csv' plot no-such.csv
 refuse 2 'must end in .png' plot results.csv --out results.pdf
 refuse 2 'nosuchkernel' plot --bias nosuchkernel
@@ -232,7 +232,7 @@ bad 'no column "encoding"' 'a,b\n1,2\n'
 bad 'no column "perplexity"' 'encoding,length\nmep,2\n'
 bad 'has no rows' 'encoding,length,perplexity\n'
 bad 'line 3 has 2 cells where the heading has 3' 'encoding,length,perplexity\nmep,512,20\nmep,512\n'
-bad '"x" is no number' 'encoding,length,perplexity\nmep,512,x\n'
+bad '"x" is not a number' 'encoding,length,perplexity\nmep,512,x\n'
 bad 'the length is not from 1' 'encoding,length,perplexity\nmep,0,20\n'
 bad 'no finite value' 'encoding,length,perplexity\nmep,512,inf\n'
 bad 'no finite value of at most 10000' 'encoding,length,perplexity\nmep,512,20000\n'

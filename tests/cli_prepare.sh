@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep prepare: what is written, where --valid and --split cut, what is refused, that stopped work goes on to the same
-# bytes, and that nothing else is left behind.
+# mep prepare: files, the boundaries of --valid and --split, wrong inputs, stopped work that continues to the same
+# bytes, and no files that remain.
 # Usage: cli_prepare.sh PROGRAM
 . "$(dirname "$0")/cli.sh"
 
-# holds PREFIX DOCUMENTS TOKENS: the dataset is there, with its three files.
+# holds PREFIX DOCUMENTS TOKENS: the dataset exists with its three files.
 holds() {
     checks=$((checks + 1))
     { [ -f "$1.bin" ] && [ -f "$1.idx" ] && grep -qF "\"documents\": $2," "$1.json" &&
@@ -14,13 +14,13 @@ holds() {
         wrong "$1 does not hold $2 documents of $3 tokens: $(cat "$1.json" 2>&1)"
 }
 
-# none_of PREFIX: no file begins with it.
+# none_of PREFIX: no name of a file starts with it.
 none_of() {
     checks=$((checks + 1))
     ls "$1"* > found 2> /dev/null && wrong "left behind: $(cat found)"
 }
 
-# document SIZE: a line of JSON with so many letters.
+# document SIZE: a line of JSON with a text of SIZE letters.
 document() {
     printf '{"text": "%s"}\n' "$(head -c "$1" /dev/zero | tr '\0' x)"
 }
@@ -32,17 +32,17 @@ mkdir empty
 
 expect 0 prepare --out whole two.jsonl words.txt
 holds whole 3 122
-said out 'whole.bin: 3 documents, 122 tokens, 0.975 bytes of text a token'
+said out 'whole.bin: 3 documents, 122 tokens, 0.975 bytes of text per token'
 expect 0 prepare -q --no-eod --out bare two.jsonl words.txt
 holds bare 3 119
 [ -s err ] && wrong 'mep prepare --quiet prints on stderr'
 
-# The cut: 99 + 1 and 9 + 1 tokens. A tenth is asked: 11 of 110, and the boundary at 10 is near.
+# The split point: 99 + 1 and 9 + 1 tokens. For a tenth, 11 of 110, the boundary at 10 is near.
 expect 0 prepare -q --out cut --valid 0.1 two.jsonl
 holds cut.train 1 100
 holds cut.valid 1 10
 none_of cut.whole
-# A half is asked: no boundary is near, the first document is divided.
+# For a half no boundary is near: the first document is divided.
 expect 0 prepare -q -f --out cut --valid 0.5 two.jsonl
 holds cut.train 1 55
 holds cut.valid 2 55
@@ -50,7 +50,7 @@ expect 0 prepare -q --out one --valid 0.1 words.txt
 holds one.train 1 11
 holds one.valid 1 1
 
-# What exists stays, unless --force is given; an input stays in any case.
+# Existing files are kept unless --force is given; an input is always kept.
 cp whole.bin before.bin
 refuse 1 'whole.bin exists; choose another --out, or --force' prepare --out whole words.txt
 refuse 1 'cut.train.bin exists' prepare --out cut --valid 0.1 words.txt
@@ -61,7 +61,7 @@ cp two.jsonl two.json
 refuse 1 'two.json is an input' prepare -q --force --out two two.json
 cmp -s two.jsonl two.json || wrong 'an input has changed'
 
-# A dataset among its inputs would be one of them at the next call, when it is resumed or replaced.
+# A dataset in a folder of its inputs would be an input of the next command, which resumes or replaces it.
 mkdir -p corpus/deep
 cp words.txt corpus
 refuse 1 'corpus/x would be in the input folder corpus' prepare --out corpus/x two.jsonl corpus
@@ -74,7 +74,7 @@ holds corpus_x 1 12
 
 refuse 2 '--out PREFIX is missing' prepare words.txt
 refuse 2 'needs INPUT' prepare --out x
-for path in made/ . made/..; do # would be made/.bin, which nobody sees
+for path in made/ . made/..; do # would be the hidden file made/.bin
     refuse 2 "\"$path\" has no name" prepare --out "$path" words.txt
 done
 refuse 2 'without .bin or .idx' prepare --out x.idx words.txt
@@ -106,11 +106,11 @@ printf '{"text": "fine"}\nnot fine\n' > bad.jsonl
 refuse 1 'bad.jsonl:2: ' prepare -q --out x --valid 0.1 bad.jsonl
 none_of x
 
-# A mistake in a later file costs nothing of the files before it.
+# After an error in a file, the work on earlier files is kept.
 cp bad.jsonl late.jsonl
 refuse 1 'late.jsonl:2: ' prepare -q --out x two.jsonl late.jsonl
 said err '--resume continues it'
-refuse 1 'x.journal is of a preparation that was stopped; --resume goes on' prepare -q --out x two.jsonl late.jsonl
+refuse 1 'x.journal belongs to stopped work; --resume continues it' prepare -q --out x two.jsonl late.jsonl
 refuse 1 'another tokenizer or other end-of-document tokens' prepare -q --no-eod --resume --out x two.jsonl late.jsonl
 refuse 1 'inputs that were already read have changed' prepare -q --resume --out x words.txt late.jsonl
 printf '{"text": "mended"}\n' > late.jsonl
@@ -124,8 +124,8 @@ same x straight
 [ "$(ls x.*)" = "$(printf 'x.bin\nx.idx\nx.json')" ] || wrong "left behind: $(ls x.*)"
 rm x.*
 
-# Ctrl-C while the second input, a pipe, is being read. The shell lets background jobs ignore SIGINT; SIGTERM means
-# the same.
+# Ctrl-C while the second input, a pipe, is being read. The shell lets background jobs ignore SIGINT; SIGTERM has
+# the same effect.
 mkfifo pipe
 "$MEP" prepare -q --out x two.jsonl pipe > out 2> err < /dev/null &
 job=$!
@@ -144,11 +144,11 @@ checks=$((checks + 1))
 said err 'interrupted; nothing is kept'
 none_of x
 
-# Killed at any moment, again and again, it ends with the bytes of a call that was left in peace; so do other numbers of
-# threads.
+# Killed at any moment, several times, it ends with the bytes of a command without interruption; also with other numbers
+# of threads.
 i=0
 while [ $i -lt 300 ]; do
-    printf '{"text": "%s %d"}\n' 'line after line of the same text, but for its number' $i
+    printf '{"text": "%s %d"}\n' 'line after line of the same text, except for its number' $i
     i=$((i + 1))
 done > block
 i=0
@@ -182,23 +182,23 @@ if [ ! -f killed.test.idx ] || [ -f killed.whole.journal ]; then
 fi
 for part in train valid test; do same killed.$part straight.$part; done
 
-# Shares of documents.
+# --split.
 holds straight.train 96241 5450427
 expect 0 prepare -q -f --out straight folder --split 1
 [ -f straight.train.bin ] || wrong 'no training part'
 none_of straight.valid # of the dataset that was replaced: its documents are in the training part now
 none_of straight.test
 
-# A part that cannot be written, as on a full disk, costs nothing but itself.
+# If a part cannot be written, as on a full disk, only this part is lost.
 mkdir room.valid.idx.tmp
 refuse 1 'room.valid.idx.tmp: Is a directory' prepare -q --out room --valid 0.1 two.jsonl
-said err '--resume goes on from there'
+said err '--resume continues it'
 rmdir room.valid.idx.tmp
 expect 0 prepare -q --resume --out room --valid 0.1 two.jsonl
 holds room.train 1 100
 holds room.valid 1 10
 none_of room.whole
-# Two processes with one prefix: the second is told of the first, which goes on.
+# Two processes with one prefix: the second one fails and names the first one, which continues.
 mkfifo slow.txt
 for parts in '' '--valid 0.5'; do
     # shellcheck disable=SC2086
@@ -216,25 +216,25 @@ for parts in '' '--valid 0.5'; do
 done
 holds both 3 116
 holds both.train 2 58
-# Lines that cannot be parsed: an error, or left out, counted and the first of them named.
+# Lines that cannot be parsed: an error, or skipped and counted, with the name of the first one.
 { printf '{"text": "one"}\n{"text": "\\ud800"}\n'; printf '{"text": "two"}\nno JSON\n'; } > bad.jsonl
 refuse 1 'bad.jsonl:2: ' prepare -q --out skipped bad.jsonl
 none_of skipped
 expect 0 prepare -q --skip-bad-lines --out skipped bad.jsonl
 holds skipped 2 8
-said err 'mep prepare: left out 2 lines that cannot be parsed; the first: bad.jsonl:2: '
+said err 'mep prepare: skipped 2 lines that cannot be parsed; the first: bad.jsonl:2: '
 expect 0 prepare -q --skip-bad-lines --out skipped --valid 0.5 bad.jsonl
-said err 'left out 2 lines that cannot be parsed; the first: bad.jsonl:2: '
+said err 'skipped 2 lines that cannot be parsed; the first: bad.jsonl:2: '
 expect 0 prepare -q --skip-bad-lines -f --out skipped two.jsonl
 [ ! -s err ] || wrong 'no line was left out'
 
-# Nothing in a name acts on a terminal: an escape, a C1 control, a mark of direction, a byte that is not UTF-8.
+# No byte of a name controls the terminal: an escape, a C1 control, a direction mark, a byte that is not UTF-8.
 name=$(printf 'odd\033\302\233\342\200\256\377')
 expect 0 prepare -q --out "$name" words.txt
 said out 'odd????.bin: 1 document'
 refuse 1 'odd????.bin exists' prepare -q --out "$name" words.txt
 refuse 1 'cannot read no???.txt' prepare -q --out x "$(printf 'no\302\205\342\201\246\177.txt')"
-refuse 2 '"odd????" is none of' train --data x --out y --dtype "$name"
+refuse 2 '"odd????" is not one of' train --data x --out y --dtype "$name"
 refuse 2 '--split and --valid exclude each other' prepare --out y --split 9,1 --valid 0.1 words.txt
 refuse 1 'the split "9;1" is not up to three proportions' prepare --out y --split '9;1' words.txt
 none_of y

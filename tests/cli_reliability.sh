@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep train when things go wrong from outside: signals, a reader that goes away, a full disk, an unwritable folder, data
-# that vanishes. Each ends in a saved state where saving is possible and a clear line, and the run that is continued has
-# the bits of one that was left alone. Usage: cli_reliability.sh PROGRAM
+# mep train under external failures: signals, a closed pipe, a full disk, a folder without permission, removed data. The
+# command prints a clear line and saves its state if possible, and the continued run has the bits of a run without a
+# failure. Usage: cli_reliability.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
 . "$tests/tiny.sh"
@@ -31,7 +31,7 @@ ends() {
 }
 
 # disturb CODE WHAT RUN COMMAND: a run in the background, with COMMAND after its first step, ends with this exit code.
-# Where it was at its end before COMMAND came (this machine may be busy), it begins again.
+# If it ended before COMMAND (on a busy machine), it starts again.
 disturb() {
     for try in 1 2 3 4 5 6; do
         rm -rf "$3" away
@@ -46,7 +46,7 @@ disturb() {
     [ "$got" = "$1" ] || wrong "$2: exit code $got, not $1"
 }
 
-# same RUN: finished, its model is that of the whole run, and its log has each step once.
+# same RUN: when finished, its model is that of the complete run, and its log has each step once.
 same() {
     checks=$((checks + 1))
     cmp -s whole/checkpoint-$STEPS/model.safetensors "$1/checkpoint-$STEPS/model.safetensors" ||
@@ -55,7 +55,7 @@ same() {
     rm -rf "$1"
 }
 
-# Signals. SIGHUP is left alone where it is ignored from the start (nohup), which may be so for this test too.
+# Signals. SIGHUP stays ignored if it is ignored from the start (nohup), which may also apply to this test.
 signals='INT TERM'
 [ -z "$(sh -c 'kill -HUP $$; echo ignored' 2> /dev/null)" ] && signals='INT TERM HUP'
 for signal in $signals; do
@@ -70,12 +70,12 @@ kill -HUP $pid
 ends 0 'a SIGHUP that is ignored'
 same nohup
 
-# A reader of the output that is gone ends no training.
+# A closed pipe does not end the training.
 # shellcheck disable=SC2086
 "$MEP" train --data text.train --out pipe $TINY --steps $STEPS 2>&1 < /dev/null | true
 same pipe
 
-# Data: one that is removed is kept by the run until its end; one that is cut short ends the run, which saves first.
+# Data: the run keeps removed files open until its end; a truncated file ends the run after it has saved.
 begin removed
 rm text.train.bin
 ends 0 'data that is removed during the run'
@@ -90,7 +90,7 @@ set -- cut/checkpoint-*
 expect 0 train --resume cut --quiet
 same cut
 
-# A run's folder that gets another name: the run goes on in it. One that is removed ends the run.
+# If the folder of a run is renamed, the run continues in it. If it is removed, the run ends.
 for try in 1 2 3 4 5 6; do # it may have been at its end before it was moved
     rm -rf moved away
     begin moved
@@ -110,8 +110,8 @@ said err 'gone: was removed, or moved to another file system'
 said err '; nothing could be saved'
 [ ! -e gone ] || wrong 'the folder that was removed is there again'
 
-# A log that cannot be opened any more: what was done is saved, with its lines. One that cannot take another line: what
-# was done is saved all the same.
+# A log that can no longer be opened: the finished steps are saved, with their lines. A log that cannot be extended: the
+# finished steps are saved too.
 disturb 1 'a run without its log' log \
     'kill -STOP $pid; mv log/metrics.jsonl away; mkdir log/metrics.jsonl; kill -CONT $pid'
 said err 'cannot open log/metrics.jsonl: Is a directory; saved after step '
@@ -134,7 +134,7 @@ cmp -s whole/checkpoint-$STEPS/model.safetensors log/checkpoint-$STEPS/model.saf
     wrong 'the run without one line differs from the run that was left alone'
 rm -rf log
 
-# A full disk, here a limit on the size of files: the checkpoint before stays, nothing half written does.
+# A full disk, here a limit on the size of files: the previous checkpoint is kept, and no incomplete file.
 tiny_train full --steps 8 --save-every 2 --hidden-size 256 --quiet
 cp -r full reference
 rm -r full/checkpoint-8
@@ -149,7 +149,7 @@ said err 'checkpoint 8 cannot be saved, those before it stay: cannot write full/
 expect 0 train --resume full --quiet
 cmp -s reference/checkpoint-8/model.safetensors full/checkpoint-8/model.safetensors || wrong 'full differs'
 
-# The same on a file system that is really full, where this user may mount one.
+# The same on a full file system, if this user may mount one.
 disk='mkdir disk && mount -t tmpfs -o size=1m tmpfs disk && cp -r full disk/run && rm -r disk/run/checkpoint-8 &&
     { dd if=/dev/zero of=disk/rest bs=1k 2> /dev/null; true; }'
 if unshare -rm sh -c "$disk" 2> /dev/null; then
@@ -166,7 +166,7 @@ else
     echo 'no file system can be mounted here: the full disk is a limit on the size of files only'
 fi
 
-# A folder without permission to write; root has it always.
+# A folder without write permission, which root always has.
 if [ "$(id -u)" != 0 ]; then
     rm -r full/checkpoint-8 && chmod 555 full
     refuse 1 'cannot be saved, those before it stay: cannot make the folder' train --resume full --quiet

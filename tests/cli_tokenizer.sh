@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep tokenizer: training, encoding, decoding; then that a dataset, a run and a checkpoint carry their tokenizer with
-# them. Usage: cli_tokenizer.sh PROGRAM
+# mep tokenizer: training, encoding, decoding; and the copies of the tokenizer in a dataset, a run and a
+# checkpoint. Usage: cli_tokenizer.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
 . "$tests/tiny.sh"
 
-# piped FILE ARGUMENT ...: like expect 0, with a file as the standard input.
+# piped FILE ARGUMENT ...: like expect 0, with FILE as the standard input.
 piped() {
     input=$1
     shift
@@ -15,7 +15,7 @@ piped() {
     "$MEP" "$@" < "$input" > out 2> err || wrong "mep $*: exit code $?"
 }
 
-# ids TEXT TOKENIZER IDS: the text has these tokens, and they are the text again.
+# ids TEXT TOKENIZER IDS: TEXT has these tokens, and their bytes are TEXT.
 ids() {
     printf '%s' "$1" > input
     piped input tokenizer encode -t "$2"
@@ -25,7 +25,7 @@ ids() {
     cmp -s out input || wrong "\"$1\" does not come back"
 }
 
-# Training: the same bytes every time, whatever the order of the inputs.
+# Training: always the same bytes, for any order of the inputs.
 expect 0 tokenizer train --out bpe.json --vocab-size 300 text.txt
 said out 'bpe.json: 300 tokens from'
 head -n 200 text.txt > a.txt
@@ -34,7 +34,7 @@ expect 0 tokenizer train --quiet -o again.json -n 300 b.txt a.txt
 [ ! -s err ] || wrong '--quiet still prints on stderr'
 cmp -s bpe.json again.json || wrong 'another order of the text gives another tokenizer'
 refuse 1 'bpe.json exists' tokenizer train --out bpe.json text.txt
-# What cannot be written is told before the work: there is no line of progress.
+# A file that cannot be written is reported before the work: there is no progress line.
 refuse 1 'cannot create missing/x.json' tokenizer train --out missing/x.json text.txt
 mkdir taken
 refuse 1 'taken: it exists and is not a regular file' tokenizer train --out taken text.txt
@@ -74,10 +74,10 @@ refuse 1 'name the file' tokenizer info tables
 expect 0 tokenizer encode -t tables/small-vocab.json text.txt
 cmp -s out expected || wrong 'small-vocab.json gives other tokens'
 
-# A dataset has a copy; what is left of its name follows it.
+# A dataset has a copy, which is found by its prefix.
 expect 0 prepare -q --out data/bpe --valid 0.2 --tokenizer bpe.json text.txt
-cmp -s bpe.json data/bpe.train.tokenizer.json || wrong 'no copy beside the training data'
-cmp -s bpe.json data/bpe.valid.tokenizer.json || wrong 'no copy beside the validation data'
+cmp -s bpe.json data/bpe.train.tokenizer.json || wrong 'no copy next to the training data'
+cmp -s bpe.json data/bpe.valid.tokenizer.json || wrong 'no copy next to the validation data'
 [ ! -e data/bpe.whole.tokenizer.json ] || wrong 'data/bpe.whole.tokenizer.json is left'
 mkdir moved
 for ending in bin idx json tokenizer.json; do
@@ -86,7 +86,7 @@ done
 expect 0 info moved/x
 said out 'moved/x.tokenizer.json'
 
-# A run and its checkpoints need neither the data nor the tokenizer's file.
+# A run and its checkpoints need neither the data nor the file of the tokenizer.
 TINY="$TINY --data"
 # shellcheck disable=SC2086
 expect 0 train --out run --steps 4 --quiet $TINY moved/x --valid data/bpe.valid
@@ -105,18 +105,18 @@ refuse 1 'was prepared with the tokenizer bytes' eval --model alone --data text.
 expect 1 train --out other --steps 1 $TINY elsewhere/data/bpe.train --valid text.valid
 said err 'two tokenizers'
 
-# A dataset of bytes over it takes the copy away.
+# A dataset of bytes that replaces it removes the copy.
 expect 0 prepare -q --force --out elsewhere/data/bpe.train text.txt
-[ ! -e elsewhere/data/bpe.train.tokenizer.json ] || wrong 'the old copy is left beside a dataset of bytes'
+[ ! -e elsewhere/data/bpe.train.tokenizer.json ] || wrong 'the old copy is left next to a dataset of bytes'
 
-refuse 2 'say what to do' tokenizer
-refuse 2 'there is no "tarin"' tokenizer tarin
+refuse 2 'the action is missing' tokenizer
+refuse 2 '"tarin" is not an action' tokenizer tarin
 refuse 2 '--tokenizer FILE is missing' tokenizer encode text.txt
 refuse 2 '--vocab-size' tokenizer train --vocab-size 12 text.txt
 refuse 1 'is not a tokenizer' tokenizer encode -t nosuch text.txt
 refuse 1 'cannot open nosuch.txt' tokenizer encode -t bytes nosuch.txt
 echo '12 word' > tokens
-refuse 1 '"word" is no token' tokenizer decode -t bytes tokens
+refuse 1 '"word" is not a token' tokenizer decode -t bytes tokens
 echo 257 > tokens
 refuse 1 'token 257 does not exist' tokenizer decode -t bytes tokens
 echo '{"model": {"type": "WordPiece"}}' > wrong.json

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# mep train: a run, its files, a stop and its continuation to the bit, and wrong inputs. Usage: cli_train.sh PROGRAM
+# mep train: a run, its files, a stop and its bit-identical continuation, and wrong inputs. Usage: cli_train.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
 . "$tests/tiny.sh"
@@ -27,7 +27,7 @@ tiny_train quiet --steps 3 --quiet --valid-every 2 --valid text.valid
 [ "$(wc -l < out)" = 1 ] || wrong '--quiet prints more than the last line'
 [ "$(grep -c valid_loss quiet/metrics.jsonl)" = 2 ] || wrong 'validation losses not at steps 2 and 3'
 
-# The preset first, wherever it stands, and every option over it.
+# The preset is applied first, in any order, and then every option.
 expect 0 train --steps 2 --num-hidden-layers 1 --length 8 --batch-size 6 --preset nano --data text.train --out preset \
     --intermediate-size 32 --vocab-size 300 --position 'exp:c=0.5 + t5' --seed 7 --learning-rate 0.01 \
     --min-learning-rate 0.001 --warmup 0.5 --beta1 0.8 --beta2 0.9 --eps 1e-6 --weight-decay 0.1 --max-grad-norm 2 \
@@ -40,7 +40,7 @@ for text in '"hidden_size": 128' '"num_hidden_layers": 1' '"intermediate_size": 
 done
 [ -d preset/checkpoint-1 ] || wrong '--keep 0 keeps not all checkpoints'
 
-# --dtype auto, the default: bfloat16 where the CPU has arithmetic for it, and the run keeps its type.
+# --dtype auto, the default: bfloat16 if the CPU has arithmetic for it; the run keeps its type.
 level=$("$MEP" version | awk '/CPU level/ { print $3 }')
 [ -n "$level" ] || wrong 'mep version names no CPU level'
 AUTO=$(echo "$TINY" | sed 's/ --dtype float32//')
@@ -67,7 +67,7 @@ at_level c expect 0 train --data text.train --out narrow $AUTO --steps 1 --dtype
 checks=$((checks + 1))
 ! grep -qF auto: out || wrong 'a type that was given is called auto'
 
-# Gradients in parts: other bits than in one, and said so; the setting is the run's.
+# Gradients in parts: other bits than in one part, and a line about it; the run keeps the setting.
 tiny_train parts --steps 6 --gradient-parts 4 --valid text.valid --valid-tokens 64
 said out 'gradients in 4 parts: the same bits in 4, 2, 1 processes'
 said parts/train.json '"gradient_parts": 4'
@@ -77,7 +77,7 @@ cmp -s run/checkpoint-6/model.safetensors parts/checkpoint-6/model.safetensors &
     wrong '--gradient-parts does nothing'
 refuse 2 'leave out --gradient-parts' train --resume parts --gradient-parts 2
 
-# Stopped and continued is the same to the bit as never stopped.
+# A stopped and continued run is bit-identical to one without a stop.
 tiny_train whole --steps 1500
 checks=$((checks + 1))
 # shellcheck disable=SC2086
@@ -95,9 +95,9 @@ said out 'resumed   after step '
 cmp -s whole/checkpoint-1500/model.safetensors part/checkpoint-1500/model.safetensors ||
     wrong 'the continued run differs from the whole one'
 expect 0 train --resume part
-said out 'all of its 1500 steps were done already'
+said out 'all of its 1500 steps are already done'
 
-# A damaged checkpoint: what is damaged is said, and --fall-back continues from the one before, to the same bits.
+# A damaged checkpoint: the file is named, and --fall-back continues from the previous one, with the same bits.
 tiny_train saves --steps 8 --save-every 2 --quiet
 cp -r saves broken
 rm -r broken/checkpoint-8 && cp -r broken/checkpoint-6 broken/checkpoint-4
@@ -108,14 +108,14 @@ said err '--fall-back takes the last whole checkpoint'
 refuse 1 'broken has no whole checkpoint, and none was changed' train --resume broken --quiet --fall-back
 cp saves/checkpoint-6/* broken/checkpoint-6/ && cp -r saves/checkpoint-8 broken/checkpoint-7
 expect 0 train --resume broken --fall-back --quiet
-said err 'set aside 1 damaged checkpoint behind step 6, as broken/checkpoint-*.damaged'
+said err 'set aside 1 damaged checkpoint after step 6, as broken/checkpoint-*.damaged'
 [ -d broken/checkpoint-7.damaged ] || wrong 'the damaged checkpoint is lost'
 cmp -s saves/checkpoint-8/model.safetensors broken/checkpoint-8/model.safetensors ||
     wrong 'the run that fell back differs from the whole one'
 [ "$(grep -c '"step"' broken/metrics.jsonl)" = 8 ] || wrong 'metrics.jsonl has not each step once'
 refuse 2 '--fall-back is for --resume RUN' train --fall-back --out x --data text.train
 
-# Of two processes in one folder the second is refused, and names the first.
+# Two processes in one folder: the second one is refused and names the first one.
 checks=$((checks + 2))
 # shellcheck disable=SC2086
 "$MEP" train --data text.train --out busy $TINY --steps 1000000 --save-every 1000000 > out 2> err < /dev/null &
@@ -146,13 +146,13 @@ refuse 1 'a smaller --micro-batch-size, or --recompute, needs less: cannot alloc
     --hidden-size 16384 --num-attention-heads 128 --num-hidden-layers 1000 --quiet
 [ ! -e big ] || wrong 'a run without memory leaves a folder'
 
-# What is done about a bad number can be said at the start and for a run that is continued.
+# The action for numbers that are not finite can be set at the start and when a run is resumed.
 tiny_train nans --steps 4 --save-every 2 --on-nan dump --quiet
 said nans/train.json '"on_nan": "dump"'
 rm -r nans/checkpoint-4
 expect 0 train --resume nans --on-nan skip --quiet
 said nans/train.json '"on_nan": "skip"'
-refuse 2 'is none of stop, skip, dump' train --resume nans --on-nan no
+refuse 2 'is not one of stop, skip, dump' train --resume nans --on-nan no
 
 # Wrong inputs.
 echo short > s.txt
@@ -172,12 +172,12 @@ bad 2 'rotary rotates pairs of channels' --position rotary --hidden-size 6
 bad 2 'unknown kernel "rubbish"' --position rubbish
 bad 2 'unknown preset "huge"' --preset huge
 bad 2 'hidden_size must be from 1 to' --hidden-size 1M
-bad 2 'not a whole number from 1 to' --batch-size 0
+bad 2 'not an integer from 1 to' --batch-size 0
 bad 2 'batch_size 4 is not a multiple of micro_batch_size 3' --micro-batch-size 3
 bad 2 'batch_size 4 is not a multiple of gradient_parts 3' --gradient-parts 3
 bad 2 'min_learning_rate must be from 0 to' --min-learning-rate 1
 bad 2 '--valid PREFIX is missing' --valid-every 1
-bad 2 'is none of float32, bfloat16' --dtype float16
+bad 2 'is not one of float32, bfloat16' --dtype float16
 bad 1 'cannot open nosuch.idx' --data nosuch
 bad 1 'cannot open nosuch.idx' --valid nosuch
 bad 1 'needs 102401; use a shorter --length' --length 100K
@@ -200,7 +200,7 @@ refuse 1 'nosuch: is no run' train --resume nosuch
 mkdir -p of_study && echo '{}' > of_study/study.json
 refuse 1 'of_study: is the folder of a study' train --data text.train --out of_study $TINY --steps 1 --quiet
 
-# Another text under the same name is noticed; a damaged train.json too. Neither loses a checkpoint.
+# A changed text of the same name and a damaged train.json are detected. Neither loses a checkpoint.
 cp -r run changed
 sed 's/"steps": 6/"steps": 8/' run/train.json > changed/train.json
 for end in bin idx json; do cp text.train.$end kept.$end && cp text.valid.$end text.train.$end; done

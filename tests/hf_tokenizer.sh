@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Exported tokenizers in Hugging Face's transformers: AutoTokenizer gives the ids of mep's own tokenizer. The interpreter
-# is $PYTHON, or else the first one that has transformers; without one the test is skipped.
+# Exported tokenizers in Hugging Face's transformers: AutoTokenizer gives the ids of mep's own tokenizer. The
+# interpreter is $PYTHON, otherwise the first one with transformers; without one the test is skipped.
 # Usage: hf_tokenizer.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 found=

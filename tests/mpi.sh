@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# The environment of mpirun in tests, for Open MPI 4 (OMPI_MCA_orte_...) and 5 (PRTE_MCA_...): it runs as root and more
-# processes than cores, whose waiting ones yield, fills the slots of one host after another, and is quiet. Its own leaks
-# are not ours. All mpiruns of a user make and remove one folder in /tmp together; here it is the folder given. Sourced;
+# The environment of mpirun in tests, for Open MPI 4 (OMPI_MCA_orte_...) and 5 (PRTE_MCA_...): it runs as root, with more
+# processes than cores, whose waiting processes yield; it fills the slots of one host after another, and prints nothing.
+# Its leaks are ignored. All mpiruns of a user share one folder in /tmp; here they use the given folder. Source this file,
 # then call mpi_settings FOLDER.
 mpi_settings() {
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -13,7 +13,7 @@ mpi_settings() {
     export ASAN_OPTIONS="detect_leaks=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 }
 
-# mpi_required: skip the test of the program $MEP where it or the machine has no MPI.
+# mpi_required: skip the test if the program $MEP or the machine has no MPI.
 mpi_required() {
     "$MEP" version | grep -q '^processes *none' && { echo "this build has no MPI: nothing tested"; exit 77; }
     command -v mpirun > /dev/null || { echo "mpirun is missing: nothing tested"; exit 77; }

@@ -25,7 +25,24 @@
 enum { BATCH = 4, LENGTH = 70, VOCAB = 50 };
 
 static const char *const ENCODINGS[] = {
-    "mep", "mep_param", "alibi", "rotary", "sinusoidal", "learned", "nope", "sandwich", "mep/learn=weights,slopes"};
+    "mep",
+    "mep_param",
+    "alibi",
+    "rotary",
+    "sinusoidal",
+    "learned",
+    "nope",
+    "sandwich",
+    "mep/learn=weights,slopes",
+    "mep + uniform/weights=query",
+    "exp + kerple_log/learn=weights,slopes/weights=query",
+    "nope/forget",
+    "alibi/forget:bias=none",
+    "nope/profiles:rank=3,extent=20",
+    "rotary/scale=ssmax",
+    "bam/scale=logn:16/sink",
+    "alibi/window=16/sink|rotary",
+    "mep/weights=query/forget/profiles:rank=2/scale=ssmax/sink/window=40|nope/forget"};
 enum { ENCODING_COUNT = sizeof ENCODINGS / sizeof *ENCODINGS };
 
 static inline void *allocate(int64_t count, size_t size)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The key/value cache: one that drops what is behind its windows gives the bits of one that keeps everything, over
- * thousands of tokens in calls of all sizes, and its bytes stop growing; with windows too short it does not, so that
- * the comparison can fail. At every CPU level.
+ * The key/value cache. A cache that drops keys outside its windows computes the bits of one that keeps everything, over
+ * thousands of tokens in calls of all sizes, and its size stops growing; with windows that are too short it does not,
+ * so the comparison can fail. At every CPU level.
  */
 #include "attention_problem.h"
 
@@ -60,7 +60,7 @@ static mep_bias *bias_of(const scene *s)
     return bias;
 }
 
-/* Distances from which on no key of the text can matter, with `allowance` in the place of scale |q| |k' - k|. */
+/* Distances from which no key of the text can matter, with `allowance` instead of scale |q| |k' - k|. */
 static void windows_for(const scene *s, double allowance, int64_t *window)
 {
     mep_bias *bias = bias_of(s);
@@ -116,7 +116,7 @@ static mep_tensor_view view_from(const tensor *t, int64_t token)
     return view;
 }
 
-/* The tokens of a run from `t` on through the cache. */
+/* Pass the tokens of a run from `t` through the cache. */
 static mep_status attend(mep_cache *cache, int64_t count, const run_of *r, int64_t t)
 {
     const mep_attention_call call = {.batch = 1,
@@ -128,13 +128,13 @@ static mep_status attend(mep_cache *cache, int64_t count, const run_of *r, int64
     return mep_cache_attend(cache, 0, &call);
 }
 
-/* Calls of one token with some of 2, 3, 5, 64 and CALL between them. */
+/* Sizes of calls: 1 token, with some of 2, 3, 5, 64 and CALL between them. */
 static int64_t call_size(int64_t number)
 {
     return number == 0 ? 100 : number % 97 == 11 ? CALL : number % 61 == 7 ? 64 : number % 7 == 3 ? 1 + number % 5 : 1;
 }
 
-/* Read the whole text into r->out; returns the bytes at the end. */
+/* Read the complete text into r->out; returns the bytes of the cache at the end. */
 static int64_t read_text(const scene *s, run_of *r, const int64_t *window)
 {
     mep_cache *cache = open_cache(s, window);
@@ -154,7 +154,7 @@ static int64_t read_text(const scene *s, run_of *r, const int64_t *window)
     return bytes;
 }
 
-/* Row t of every head against the reference. */
+/* Compare row t of every head with the reference. */
 static void check_reference(const scene *s, const run_of *r, int64_t t, double bound)
 {
     int64_t keys = t + 1, d = s->head_dim;
@@ -190,7 +190,8 @@ static void check_reference(const scene *s, const run_of *r, int64_t t, double b
 
 static int64_t keep_all[16];
 
-/* Trimmed and whole give the same bits, which are right ones; `drops`: something was dropped. */
+/* A trimmed and a complete cache compute the same bits, which are correct; `drops`: the trimmed one has dropped keys.
+ */
 static void check_scene(const scene *s, int drops)
 {
     int64_t window[16];
@@ -225,8 +226,8 @@ static void test_same_bits(void **state)
     assert_true(checks >= 10);
 }
 
-/* Keys far away that are so long, in the direction of all queries, that their weight is there long behind the bias's
- * own reach: safe windows hold them, windows without the allowance lose them, and that shows. */
+/* Far keys that are so long, in the direction of all queries, that they have a weight beyond the bias's own reach:
+ * correct windows keep them, windows without the allowance lose them, and the comparison finds that. */
 static void test_far_keys(void **state)
 {
     (void)state;
@@ -247,7 +248,7 @@ static void test_far_keys(void **state)
     }
 }
 
-/* An encoding without a reach keeps every key, and a bias of zero is a bias. */
+/* An encoding without a reach keeps every key; so does an absent table. */
 static void test_without_reach(void **state)
 {
     (void)state;
@@ -260,7 +261,7 @@ static void test_without_reach(void **state)
     check_scene(&k, 0);
 }
 
-/* What a cache holds stops growing, at what its windows need. */
+/* The size of a cache stops growing at what its windows need. */
 static void test_flat(void **state)
 {
     (void)state;
@@ -308,7 +309,7 @@ static void test_threads(void **state)
     free_run(&many);
 }
 
-/* Plain tensors give the bits of the cache, for calls of few queries. */
+/* Calls of few queries on tensors compute the bits of the cache. */
 static void test_plain(void **state)
 {
     (void)state;
@@ -349,7 +350,7 @@ static void test_plain(void **state)
     }
 }
 
-/* A tolerance t holds less, and the output is off by at most 2 t max|v|. */
+/* With a tolerance t the cache keeps fewer keys, and the output is off by at most 2 t max|v|. */
 static void test_tolerance(void **state)
 {
     (void)state;
@@ -369,7 +370,7 @@ static void test_tolerance(void **state)
     free_run(&off);
 }
 
-/* When memory for more tokens is refused, the cache is as it was, and goes on when there is some. */
+/* Where memory for more tokens is refused, the cache is unchanged, and continues when there is memory. */
 static void test_no_memory(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leaving out far blocks of keys, at every CPU level: without a tolerance it changes no bit, wherever the bound is
- * tight or a far key matters after all; with one it leaves out no more than it may. Problems here are built so that a
- * bound that is a little too bold gives wrong numbers.
+ * Skipping far blocks of keys, at every CPU level. Without a tolerance it changes no bit, also where the bound is tight
+ * or a far key does matter; with a tolerance it leaves out no more than allowed. The problems are built so that a bound
+ * that is slightly too low computes wrong numbers.
  */
 #include "attention_problem.h"
 
@@ -32,8 +32,7 @@ static void test_encodings(void **state)
         }
 }
 
-/* As many queries as keys: several tasks a head, each with its own end, and chunks of keys that see no query any more.
- */
+/* As many queries as keys: several tasks per head, each with its own end, and chunks of keys that no query sees. */
 static void test_long_heads(void **state)
 {
     (void)state;
@@ -45,8 +44,8 @@ static void test_long_heads(void **state)
     }
 }
 
-/* A far key in the direction of all queries, so long that its score beats the near ones by 150 in spite of its bias of
- * -250: the keys' lengths are what keeps its block. It may stand anywhere in the block. */
+/* A far key in the direction of all queries, so long that its score exceeds the near ones by 150 in spite of its bias
+ * of -250: only the keys' lengths keep its block. It can be anywhere in the block. */
 static void test_far_key(void **state)
 {
     (void)state;
@@ -66,8 +65,8 @@ static void test_far_key(void **state)
     }
 }
 
-/* A bias of -200 but close by and in one stretch far away: the bound of a block is its best distance, not its nearest.
- */
+/* A bias of -200 except nearby and in one range far away: the bound of a block is the bias at its best distance, not at
+ * its nearest. */
 static void test_valley(void **state)
 {
     (void)state;
@@ -81,8 +80,8 @@ static void test_valley(void **state)
     }
 }
 
-/* Without queries the bound is the bias itself. Along a gentle slope some blocks' weights are the smallest that float32
- * has, and show where v is 0 near by and in the gradient of v. */
+/* With queries of 0 the bound is the bias itself. With a gentle slope some blocks' weights are the smallest that
+ * float32 has; they are visible where v is 0 nearby, and in the gradient of v. */
 static void test_slope(void **state)
 {
     (void)state;
@@ -96,8 +95,9 @@ static void test_slope(void **state)
 }
 
 /*
- * With a tolerance t the softmax weight left out is at most t a row, in all. Here each far key's weight is exp(far), so
- * the sum over thousands of keys decides; it is measured by the log-sum-exp, which skipping makes smaller.
+ * With a tolerance t the softmax weight left out is at most t per row, for all blocks together. Here each far key's
+ * weight is exp(far), so the sum over thousands of keys decides; it is measured by the log-sum-exp, which skipping
+ * decreases.
  */
 static void check_left_out(double tolerance, double far, double at_least, double at_most, int skips)
 {
@@ -131,7 +131,7 @@ static void test_tolerances(void **state)
     static const double values[] = {1e-2, 1e-3, 1e-4};
     for (int i = 0; i < 3; i++) {
         double t = values[i];
-        check_left_out(t, log(t) - 0.5, -1e-5, 1e-5, 0); /* each key's weight is below t, that of all of them is not */
+        check_left_out(t, log(t) - 0.5, -1e-5, 1e-5, 0); /* each key's weight is below t, their sum is not */
         check_left_out(t, log(t / 4500) - 0.1, 0.1 * t, t, 1);
     }
 }

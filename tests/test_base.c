@@ -48,7 +48,7 @@ static void test_distributions(void **state)
     assert_true(fabs(mean) < 0.01 && fabs(square - 1) < 0.02 && fabs(fourth - 3) < 0.1 && fabs(uniform - 0.5) < 0.004);
 }
 
-/* Every bfloat16 comes back as it was, and halfway values go to the even neighbour. */
+/* Every bfloat16 survives conversion, and halfway values round to the even neighbor. */
 static void test_bfloat16(void **state)
 {
     (void)state;
@@ -76,7 +76,7 @@ static void test_memory(void **state)
     assert_int_equal(mep_multiply(-1, 1, 1, &product), MEP_ERROR_MEMORY);
     assert_int_equal(MEP_ALLOC(&x, (int64_t)1 << 61), MEP_ERROR_MEMORY);
     assert_null(x);
-    if (mep_memory_available() < INT64_MAX) { /* more than there is, which a system may well promise */
+    if (mep_memory_available() < INT64_MAX) { /* more than there is, which a system that overcommits would grant */
         assert_true(mep_memory_available() > 1 << 20);
         assert_int_equal(mep_alloc(&x, mep_memory_available() + (1 << 30), 1), MEP_ERROR_MEMORY);
         assert_non_null(strstr(mep_error_message(), "that are available"));
@@ -135,7 +135,7 @@ static void test_messages(void **state)
     long_text[sizeof long_text - 1] = '\0';
     mep_fail(MEP_ERROR_IO, "%s", long_text);
     assert_true(strlen(mep_error_message()) == 1023);
-    mep_fail(MEP_ERROR_FORMAT, "%s", "a\n\x1b[2Jb\x7f\xc3\xa9"); /* control characters of what is quoted */
+    mep_fail(MEP_ERROR_FORMAT, "%s", "a\n\x1b[2Jb\x7f\xc3\xa9"); /* control characters in quoted text */
     mep_fail_in(MEP_ERROR_FORMAT, "%s: ", "c\r\td");
     assert_string_equal(mep_error_message(), "c??d: a??[2Jb?\xc3\xa9");
 }

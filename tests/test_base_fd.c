@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A host whose signal handlers have no SA_RESTART: every other system call on a file fails with EINTR, and reads and
- * writes are short. Files, locks, datasets and preparations are what they are without.
+ * A host program whose signal handlers have no SA_RESTART: every other system call on a file fails with EINTR, and
+ * reads and writes are short. Files, locks, datasets and preparations are the same as without.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -30,9 +30,9 @@
 #include "mep/data.h"
 #include "text_files.h"
 
-/* ---- System calls in the place of libc's ---- */
+/* ---- System calls that replace those of libc ---- */
 
-static int interrupting; /* whether they are interrupted */
+static int interrupting; /* whether calls are interrupted */
 static _Thread_local unsigned calls;
 static _Atomic long interrupted;
 
@@ -188,7 +188,7 @@ static void on_alarm(int number)
     (void)number;
 }
 
-/* Real signals, while a pipe is waited for: to be opened by the other side, and for its bytes. */
+/* Real signals while a pipe is waited for: until the other side opens it, and for its bytes. */
 static void test_pipe(void **state)
 {
     (void)state;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lock between processes: who is named, what a crash, a rename and a release leave, and what is not ours.
+ * The lock between processes: which owner is named, what a crash, a rename and a release leave, and files that are not
+ * locks.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -72,10 +73,10 @@ static void test_held(void **state)
     gethostname(host, sizeof host - 1);
     snprintf(expected, sizeof expected, "the dataset x is being written by process %ld on %s:", (long)child, host);
     assert_non_null(strstr(mep_error_message(), expected));
-    mep_lock_release(&lock); /* not held: nothing happens */
+    mep_lock_release(&lock); /* not locked: no effect */
     assert_true(exists(path));
 
-    end(child); /* a crash leaves the file, not the lock */
+    end(child); /* a crash leaves the file, but not the lock */
     assert_true(exists(path));
     assert_int_equal(mep_lock_take(&lock, path, "it"), MEP_OK);
     mep_lock_release(&lock);
@@ -115,7 +116,7 @@ static void test_renamed(void **state)
     assert_false(exists(scratch_path("run/lock")));
 }
 
-/* A lock file that was removed and made again by somebody else is not removed. */
+/* A lock file that another process has removed and created again is not removed. */
 static void test_replaced(void **state)
 {
     (void)state;
@@ -151,7 +152,8 @@ static void test_not_ours(void **state)
     mep_lock_release(&lock);
 }
 
-/* Many processes that take and release: never two at once. Each adds 1 to a number in a file, which would get lost. */
+/* Many processes that lock and release: never two at once. Each adds 1 to a number in a file, which would be lost
+ * otherwise. */
 static void test_race(void **state)
 {
     (void)state;

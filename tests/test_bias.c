@@ -552,8 +552,9 @@ static void test_any_shape(void **state)
         {"probe.t", 2, {8, GRAD_HEADS}, 8 * GRAD_HEADS, 1 + PROBE_ROWS + GRAD_HEADS * PROBE_ROWS},
     };
     double options[] = {1, 8, 3};
-    mep_position position = {.kind = MEP_POSITION_BIAS, .spec = (char *)"probe:rows=8"};
-    position.mixture =
+    mep_position_entry entry = {.kind = MEP_POSITION_BIAS};
+    mep_position position = {.count = 1, .entries = &entry, .spec = (char *)"probe:rows=8"};
+    entry.mixture =
         (mep_spec){.count = 1, .terms = {{.kernel = &probe, .weight = 1}}, .options = options, .option_count = 3};
     mep_bias *bias;
     assert_int_equal(mep_bias_create_from(&bias, &position, GRAD_HEADS, 8), MEP_OK);

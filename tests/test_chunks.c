@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The same bits for every division of the work: a prompt as a whole, by itself or inside a longer text, and token by token or
- * in chunks through a cache; a sequence alone and in a batch; the output layer in pieces of any size. For every
- * kind of encoding, in both types.
+ * The same bits for every division of the work: a prompt as a whole, by itself or inside a longer text, and token by
+ * token or in chunks through a cache; a sequence alone and in a batch; the output layer in pieces of any size. For
+ * every kind of encoding, in both types.
  */
 #include "small_model.h"
 
@@ -10,10 +10,23 @@
 
 enum { COUNT = 271 };
 
-static const char *const KINDS[] = {"mep", "mep_param", "alibi", "rotary", "t5", "nope", "sinusoidal", "learned"};
+static const char *const KINDS[] = {"mep",
+                                    "mep_param",
+                                    "alibi",
+                                    "rotary",
+                                    "t5",
+                                    "nope",
+                                    "sinusoidal",
+                                    "learned",
+                                    "mep + uniform/weights=query",
+                                    "nope/forget",
+                                    "alibi/profiles:rank=3,extent=90",
+                                    "bam/scale=ssmax/sink",
+                                    "alibi/window=70/sink|rotary/scale=logn:100",
+                                    "mep/weights=query/forget/profiles:rank=2/scale=ssmax/sink/window=90|nope/forget"};
 
 /* The default, 16, and heads that are narrower and wider than hidden_size / heads. */
-static const int64_t HEAD_DIMS[] = {0, 10, 24, 0, 10, 24, 0, 10};
+static const int64_t HEAD_DIMS[] = {0, 10, 24, 0, 10, 24, 0, 10, 0, 24, 10, 0, 24, 10};
 
 typedef struct setting {
     const char *position;

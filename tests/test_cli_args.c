@@ -136,20 +136,20 @@ static void test_values(void **state)
 static void test_wrong_numbers(void **state)
 {
     (void)state;
-    REFUSES("--steps abc", "mep test: --steps: \"abc\" is not a whole number from 1 to 1000000; see mep test --help");
+    REFUSES("--steps abc", "mep test: --steps: \"abc\" is not an integer from 1 to 1000000; see mep test --help");
     const char *const wrong[] = {
         "0", "-1", "1000001", "1.5", "1e3", "0x10", "5x", "5KK", "~5", "", "99999999999999999999", "2G"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char line[64];
         snprintf(line, sizeof line, "--steps=%s", wrong[i]);
-        REFUSES(line, "not a whole number");
+        REFUSES(line, "not an integer");
     }
-    REFUSES("--length 9999999999G", "not a whole number");
+    REFUSES("--length 9999999999G", "not an integer");
     const char *const sizes[] = {"0", "-1", "5XB", "5GBs", "GB", "1.5GB", "9999999999GB", "99999999999999999999", ""};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         char line[64];
         snprintf(line, sizeof line, "--bytes=%s", sizes[i]);
-        REFUSES(line, "is no size such as 500MB");
+        REFUSES(line, "is not a size such as 500MB");
     }
     const char *const reals[] = {"nan", "inf", "1.0001", "-0.1", "x", "0.5x", "~0.5", ""};
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
@@ -177,7 +177,7 @@ static void test_wrong_words(void **state)
     REFUSES("--steps", "--steps needs a value: N");
     REFUSES("--flag=1", "--flag takes no value");
     REFUSES("-fn", "--flag takes no value");
-    REFUSES("--colour blue", "\"blue\" is none of red, green");
+    REFUSES("--colour blue", "\"blue\" is not one of red, green");
     REFUSES("a b c", "one argument too many: \"c\"");
 }
 
@@ -199,8 +199,8 @@ static void test_lists(void **state)
     assert_int_equal(t.lengths.count, 3);
     assert_int_equal(t.lengths.values[0], 128);
     assert_int_equal(t.lengths.values[2], 16384);
-    REFUSES("--lengths 128,,256", "--lengths: \"\" is not a whole number");
-    REFUSES("--lengths 128,", "--lengths: \"\" is not a whole number");
+    REFUSES("--lengths 128,,256", "--lengths: \"\" is not an integer");
+    REFUSES("--lengths 128,", "--lengths: \"\" is not an integer");
     t = parse("--bias mep,alibi,t5:buckets=64,max=256;exp~+~gauss -b nope");
     assert_int_equal(t.texts.count, 5);
     assert_string_equal(t.texts.values[0], "mep");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packed files that are damaged: no flipped bit and no missing end gives other documents, and the message says what is
- * wrong with which file.
+ * Damaged compressed files: no flipped bit and no missing end gives different documents, and the message names the file
+ * and the damage.
  */
 #define _XOPEN_SOURCE 700
 #include <setjmp.h>
@@ -19,7 +19,7 @@
 
 enum { ROOM = 1 << 16 };
 
-/* The documents, each ended by a newline. */
+/* The documents, each followed by a newline. */
 typedef struct documents {
     char text[ROOM];
     int64_t size;
@@ -125,7 +125,7 @@ static void test_missing_end(void **state)
     }
 }
 
-/* The checksum and the length that follow the data: a word for each. */
+/* The checksum and the length after the data: each has its own message. */
 static void test_gzip_trailer(void **state)
 {
     (void)state;
@@ -141,7 +141,7 @@ static void test_gzip_trailer(void **state)
     }
 }
 
-/* Members after each other, as `cat` and bgzip make them, and what may follow them. */
+/* Several members, as written by `cat` and bgzip, and what may follow them. */
 static void test_gzip_members(void **state)
 {
     (void)state;
@@ -166,7 +166,7 @@ static void test_gzip_members(void **state)
     free(many);
 }
 
-/* A tar that is not compressed has checksums of its headers alone: no flipped bit in one drops a member. */
+/* An uncompressed tar has checksums of its headers only: no flipped bit in a header loses a member. */
 static void test_tar_headers(void **state)
 {
     (void)state;
@@ -187,7 +187,7 @@ static void test_tar_headers(void **state)
         memcpy(saved, bytes + block * BLOCK, BLOCK);
         bytes[block * BLOCK + 4] ^= 1;
         expect_failure(write_bytes("h.tar", bytes, size), MEP_ERROR_FORMAT, "damaged");
-        memset(bytes + block * BLOCK, 0, BLOCK); /* a hole, as a disk makes it, looks like the end */
+        memset(bytes + block * BLOCK, 0, BLOCK); /* a range of zeros looks like the end of the tar */
         expect_failure(write_bytes("h.tar", bytes, size), MEP_ERROR_FORMAT, "damaged");
         memcpy(bytes + block * BLOCK, saved, BLOCK);
     }
@@ -199,7 +199,7 @@ static void test_tar_headers(void **state)
     free(two);
 }
 
-/* A frame of zstd by hand: its window has 2^log bytes, and it holds a text as it is. */
+/* A handmade zstd frame with a window of 2^log bytes and uncompressed text. */
 static const char *write_window(const char *name, int log, const char *text)
 {
     unsigned char bytes[256] = {0x28, 0xB5, 0x2F, 0xFD, 0, (unsigned char)((log - 10) << 3)};

@@ -28,7 +28,7 @@ static size_t tensor_bytes(const tensor *t)
     return (size_t)t->count * sizeof(mep_bf16) + 2 * CANARY;
 }
 
-/* Forward and backward on the device, into a result like that of the processor's. */
+/* Forward and backward on the device, into a result like that of the CPU. */
 static result run_on_device(const problem *p, int skip_far, int learned)
 {
     int64_t table_size = p->heads * p->keys;
@@ -135,7 +135,7 @@ static problem falling_problem(void)
     return p;
 }
 
-/* The same bits in every run, whatever the order in which threads, warps and blocks come. */
+/* The same bits in every run, in any order of threads, warps and blocks. */
 static void test_order(void **state)
 {
     (void)state;
@@ -156,7 +156,7 @@ static void test_order(void **state)
     }
 }
 
-/* Leaving far blocks out changes nothing. */
+/* Skipping far blocks changes nothing. */
 static void test_skip(void **state)
 {
     (void)state;
@@ -170,7 +170,7 @@ static void test_skip(void **state)
     free_problem(&p);
 }
 
-/* A key that is NaN is not far: it is seen. */
+/* A key that is NaN is not skipped. */
 static void test_nan(void **state)
 {
     (void)state;
@@ -208,7 +208,7 @@ static void test_refused(void **state)
     assert_int_equal(mep_attention_create(&plan, &s), MEP_ERROR_UNSUPPORTED);
     s.head_dim = 64;
     assert_int_equal(mep_attention_create(&plan, &s), MEP_OK);
-    mep_tensor_view view = {(void *)64, 64, 64, 64}, odd = {(void *)8, 64, 64, 64}; /* refused unread */
+    mep_tensor_view view = {(void *)64, 64, 64, 64}, odd = {(void *)8, 64, 64, 64}; /* refused before they are read */
     mep_attention_call call = {
         .batch = 1, .queries = 1, .keys = s.max_length + 1, .q = view, .k = view, .v = view, .out = view};
     assert_int_equal(mep_attention_forward(plan, &call), MEP_ERROR_ARGUMENT);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The emulator's cuBLASLt: products against plain loops over matrices in columns, and every misuse that it says it
- * finds, each one change to a call that is right.
+ * The emulator's cuBLASLt: products compared with plain loops over column-major matrices, and every misuse that it
+ * reports, each as one change to a correct call.
  */
 #include <cublasLt.h>
 #include <functional>
@@ -10,10 +10,9 @@
 #include "base/bf16.h"
 #include "cuda_test.h"
 
-enum { M = 5, N = 7, K = 6, LD = 9, PLACE = 4096 /* bytes of memory for each matrix */ };
+enum { M = 5, N = 7, K = 6, LD = 9, PLACE = 4096 /* bytes of memory per matrix */ };
 
-/* D [M x N] = op(A) op(B) + beta C (+ bias), in memory of the device one behind the other: A, B, C, D, bias, workspace.
- */
+/* D [M x N] = op(A) op(B) + beta C (+ bias), in device memory one after the other: A, B, C, D, bias, workspace. */
 struct call {
     cublasLtHandle_t handle;
     cublasLtMatmulDesc_t desc;
@@ -86,7 +85,7 @@ struct call {
     }
 };
 
-/* LD x 9 small whole numbers, in the type. */
+/* LD x 9 small integers in the type. */
 static std::vector<unsigned char> numbers(cudaDataType_t type, unsigned seed, std::vector<float> *values)
 {
     std::vector<unsigned char> bytes;
@@ -140,8 +139,8 @@ static void test_products(void **)
     }
 }
 
-/* A call that is right but for what `before` does to it before an algorithm is chosen, and `after` does afterwards:
- * that choice, or with `after` the product, has to fail. */
+/* A correct call except for what `before` changes before an algorithm is chosen, and `after` afterwards: the choice, or
+ * with `after` the product, has to fail. */
 static void expect_misuse(const char *what, const std::function<void(call &)> &before,
                           const std::function<void(call &)> &after)
 {
@@ -181,8 +180,8 @@ static void test_misuse(void **)
     expect_misuse("another algorithm", NULL, [](call &x) { x.relayout(&x.a, CUDA_R_16BF, M, K, LD + 1); });
     expect_misuse("another epilogue", NULL,
                   [](call &x) { x.set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT); });
-    expect_misuse("A in the program's memory", NULL, [](call &x) { x.at[0] = (char *)host; });
-    expect_misuse("bias in the program's memory", NULL,
+    expect_misuse("A in host memory", NULL, [](call &x) { x.at[0] = (char *)host; });
+    expect_misuse("bias in host memory", NULL,
                   [](call &x) { x.set<const void *>(CUBLASLT_MATMUL_DESC_BIAS_POINTER, host); });
     expect_misuse("the end of memory", NULL, [](call &x) { x.at[2] = x.memory + 5 * PLACE + (1 << 20) - 16; });
     expect_misuse("B less aligned", NULL, [](call &x) { x.at[1] += 128; });
@@ -214,7 +213,7 @@ static void test_misuse(void **)
     assert_int_equal(x.run(), CUBLAS_STATUS_SUCCESS);
 }
 
-/* What callers do without a bias epilogue, and without a product at all. */
+/* What callers do without a bias epilogue, and without a product. */
 static void test_not_supported(void **)
 {
     call x(false, true, true, CUDA_R_16BF, CUDA_R_32F);

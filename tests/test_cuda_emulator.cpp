@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The emulator of CUDA: every function of src/cuda/warp.cuh against plain loops, with the layouts as the PTX ISA
- * writes them, in several orders of threads and blocks; and every kind of mistake that it says it finds.
+ * The emulator of CUDA: every function of src/cuda/warp.cuh compared with plain loops, with the layouts of the PTX ISA,
+ * in several orders of threads and blocks; and every kind of error that it reports.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "base/bf16.h"
 #include "cuda_test.h"
 
-/* Small whole numbers and halves: bfloat16, exact in every order of summation. */
+/* Small integers and halves, bfloat16: exact in every order of summation. */
 static std::vector<float> numbers(size_t count, unsigned seed)
 {
     std::vector<float> x(count);
@@ -41,7 +41,7 @@ static void expect(cudaError_t got, cudaError_t error, const char *words)
     assert_int_equal(cudaGetLastError(), cudaSuccess);
 }
 
-/* Fragments straight from global memory, element i of a lane as the PTX ISA numbers them. */
+/* Fragments directly from global memory, element i of a lane as the PTX ISA numbers them. */
 __global__ void __launch_bounds__(32) product(float *c, const uint16_t *a, const uint16_t *b)
 {
     int lane = (int)threadIdx.x, group = lane >> 2, in_group = lane % 4;
@@ -83,8 +83,8 @@ static void test_product(void **)
     }
 }
 
-/* As attention uses them, one warp: scores = q k^T with k loaded as it lies, values = q v with v transposed on the way.
- * q, k, v are 16 x 16; copied asynchronously, k and v in a second group. */
+/* As attention uses them, in one warp: scores = q k^T with k loaded as it is stored, values = q v with v transposed by
+ * the load. q, k, v are 16 x 16; they are copied asynchronously, k and v in a second group. */
 __global__ void __launch_bounds__(32)
     tiles(float *scores, float *values, const uint16_t *q, const uint16_t *k, const uint16_t *v)
 {
@@ -193,7 +193,7 @@ static void test_shuffles(void **)
     }
 }
 
-/* Conversions: those of src/base/bf16.h, and NaN as the GPU's. */
+/* Conversions: those of src/base/bf16.h, and NaN as on the GPU. */
 static void test_numbers(void **)
 {
     const float inputs[] = {0, -0.0f, 1, 1.00390625f, 1.01171875f, -3e38f, INFINITY, 1e-40f, 3.4e38f};
@@ -209,7 +209,7 @@ static void test_numbers(void **)
     assert_true(exp2_fast(3) == 8 && isnan(exp2_fast(NAN)));
 }
 
-/* The block's threads sum their numbers in shared memory; any of them may be the largest. */
+/* The block's threads sum their numbers in shared memory; any of them can be the largest. */
 __global__ void __launch_bounds__(96) block_sum(int *out, const int *in, int barrier)
 {
     int *sum = shared_memory<int>(), i = (int)(threadIdx.x + blockDim.x * threadIdx.y);
@@ -237,14 +237,14 @@ static void test_barriers(void **)
         wanted[3] += 1000000;
         assert_true(out.get() == wanted);
 
-        /* Without the barrier threads read what others have not written yet, whatever the order. */
+        /* Without the barrier, threads read what others have not written yet, in any order. */
         assert_int_equal(mep_launch(block_sum, dim3(3, 2), dim3(12, 8), 96 * sizeof(int), NULL, raced.data, on.data, 0),
                          cudaSuccess);
         assert_false(raced.get() == wanted);
     }
 }
 
-/* A race that leaves a right-looking number: neighbours of other warps are read before or after they are changed. */
+/* A race with a plausible result: neighbors of other warps are read before or after they are changed. */
 __global__ void neighbours(int *out, int barrier)
 {
     int *x = shared_memory<int>(), i = (int)threadIdx.x;
@@ -272,7 +272,7 @@ static void test_race(void **)
     assert_true(different >= SEEDS / 2);
 }
 
-/* Thread by thread copies of 16 bytes in two groups; waits for all but the NEWEST groups and reads both. */
+/* Each thread copies 16 bytes in two groups, waits for all but the NEWEST groups and reads both. */
 template <int NEWEST> __global__ void copies(uint4 *out, const uint4 *in, int valid)
 {
     uint4 *tile = shared_memory<uint4>();
@@ -345,7 +345,7 @@ __global__ void never(int *flag)
     }
 }
 
-/* Mistakes of synchronization, by number. */
+/* Errors of synchronization, by number. */
 template <int KIND> __global__ void stuck(float *out)
 {
     int i = (int)threadIdx.x;
@@ -366,7 +366,7 @@ static void test_stuck(void **)
         device_array<float> out(std::vector<float>(64));
         device_array<int> flag(std::vector<int>(1));
         expect(mep_launch(stuck<0>, 1, 64, 0, NULL, out.data), cudaErrorLaunchFailure,
-               "void stuck<0>(float*), block (0, 0, 0): threads wait for each other at different places: 0 to 39 wait "
+               "void stuck<0>(float*), block (0, 0, 0): threads wait for each other in different lines: 0 to 39 wait "
                "in __syncthreads (");
         expect(mep_launch(stuck<0>, 1, 64, 0, NULL, out.data), cudaErrorLaunchFailure, ", 40 to 63 wait in __syncth");
         expect(mep_launch(stuck<1>, 1, 64, 0, NULL, out.data), cudaErrorLaunchFailure,
@@ -381,7 +381,7 @@ static void test_stuck(void **)
     }
 }
 
-/* Mistakes with addresses, by number; `at` is a number of floats. */
+/* Errors of addresses, by number; `at` is a number of floats. */
 template <int KIND> __global__ void touch(float *memory, int at)
 {
     float *shared = shared_memory<float>();
@@ -407,27 +407,27 @@ static void test_addresses(void **)
         expect(mep_launch(touch<1>, 1, 32, 500, NULL, x.data, 5000), cudaErrorIllegalAddress, "access outside");
         expect(mep_launch(touch<1>, 1, 32, 0, NULL, x.data, 0), cudaErrorIllegalAddress, "access outside");
         expect(mep_launch(touch<2>, 1, 32, 512, NULL, x.data, 100), cudaErrorIllegalAddress,
-               "400 bytes behind the start of the 400 bytes");
-        expect(mep_launch(touch<2>, 1, 32, 512, NULL, x.data, 2), cudaErrorMisalignedAddress, "no multiple of 16");
-        expect(mep_launch(touch<3>, 1, 32, 512, NULL, x.data, 2), cudaErrorMisalignedAddress, "no multiple of 16");
+               "400 bytes after the start of the 400 bytes");
+        expect(mep_launch(touch<2>, 1, 32, 512, NULL, x.data, 2), cudaErrorMisalignedAddress, "not a multiple of 16");
+        expect(mep_launch(touch<3>, 1, 32, 512, NULL, x.data, 2), cudaErrorMisalignedAddress, "not a multiple of 16");
         expect(mep_launch(touch<3>, 1, 32, 512, NULL, x.data, 4), cudaErrorIllegalAddress,
                "512 bytes of shared memory");
-        expect(mep_launch(touch<4>, 1, 32, 512, NULL, x.data, 1), cudaErrorMisalignedAddress, "no multiple of 16");
+        expect(mep_launch(touch<4>, 1, 32, 512, NULL, x.data, 1), cudaErrorMisalignedAddress, "not a multiple of 16");
         expect(mep_launch(touch<4>, 1, 32, 512, NULL, x.data, -4), cudaErrorIllegalAddress, "load_matrices: address");
         assert_int_equal(mep_launch(touch<5>, 9, 32, 128, NULL, x.data, 0), cudaSuccess);
         for (int i = 0; i < 100; i++) assert_true(isnan(x.get()[(size_t)i]) == (i < 32));
 #ifndef MEP_SANITIZED /* which report these themselves */
         expect(mep_launch(touch<1>, 1, 32, 500, NULL, x.data, -1), cudaErrorIllegalAddress,
-               "something has been written 4 bytes before the 500 bytes of shared memory");
-        expect(mep_launch(touch<6>, 1, 32, 0, NULL, x.data, 1), cudaErrorMisalignedAddress, "no multiple of 16");
+               "memory was written 4 bytes before the 500 bytes of shared memory");
+        expect(mep_launch(touch<6>, 1, 32, 0, NULL, x.data, 1), cudaErrorMisalignedAddress, "not a multiple of 16");
         device_array<float> damaged(std::vector<float>(100));
         expect(mep_launch(touch<0>, 1, 32, 0, NULL, damaged.data, 101), cudaErrorIllegalAddress,
-               "something has been written 4 bytes behind the end of the 400 bytes of device memory");
+               "memory was written 4 bytes after the end of the 400 bytes of device memory");
 #endif
     }
 }
 
-/* Host code that reads device memory is ended. */
+/* Host code that reads device memory is terminated. */
 static void test_host_access(void **)
 {
     device_array<float> x(std::vector<float>(10));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Models on CUDA against the same models on the processor in bfloat16: logits, losses, gradients, generated tokens, and
- * training runs with their checkpoints. The two round alike but sum in other orders, so they agree within the noise of
- * bfloat16; what is repeated on CUDA agrees to the bit. Without a GPU the kernels run under the emulator of
- * tests/emulator.
+ * Models on CUDA compared with the same models on the CPU in bfloat16: logits, losses, gradients, generated tokens, and
+ * training runs with their checkpoints. Both round in the same way but sum in different orders, so they agree within
+ * the noise of bfloat16; repeated computations on CUDA are bit-identical. Without a GPU the kernels run under the
+ * emulator of tests/emulator.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -47,7 +47,7 @@ static void compare_forward(mep_model *model, const char *name)
     free(logits[1]);
 }
 
-/* Losses and gradients of two micro-batches, back in the program's memory. */
+/* Losses and gradients of two micro-batches, copied to host memory. */
 static float *gradients_on(mep_device device, mep_model *model, float *losses)
 {
     int32_t tokens[BATCH * LENGTH + 1];
@@ -95,7 +95,7 @@ static void test_encodings(void **state)
     }
 }
 
-/* The switches of the other families, and recomputation by way of the trainer below. */
+/* The options of the other families; recomputation is tested in the trainer below. */
 static void test_families(void **state)
 {
     (void)state;
@@ -133,7 +133,8 @@ static float *continue_on(mep_device device, mep_model *model, const int32_t *to
     return logits;
 }
 
-/* Long enough for the window of the steep heads to end, for arrays to grow and their tokens to move to the front. */
+/* Long enough that the window of the steep heads ends, that arrays grow, and that their tokens are moved to the front.
+ */
 static void test_cache(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The network's table for CUDA against the processor's, entry by entry, from the same inputs: odd sizes, both types,
- * memory that is not aligned, and every way in which models ask for products. Both copies of every array are compared,
- * so that what a call should not touch is, too.
+ * The network's table for CUDA compared with the CPU's, entry by entry, from the same inputs: odd sizes, both types,
+ * memory that is not aligned, and all forms of products that models use. Both copies of every array are compared,
+ * including those that a call must not change.
  */
 #include "cuda_device.h"
 
@@ -15,9 +15,9 @@
 
 enum { ROWS = 300, WIDTH = 1100, MOST_ARRAYS = 32 };
 
-/* The same values in the program's memory, for the processor, and on the device. */
+/* The same values in host memory, for the CPU, and on the device. */
 typedef struct array {
-    int64_t count, size; /* bytes of a value */
+    int64_t count, size; /* bytes per value */
     void *host, *memory, *device;
 } array;
 
@@ -27,7 +27,7 @@ static array arrays[MOST_ARRAYS];
 static int arrays_count;
 static long long checks;
 
-/* Values that are copied to the device, `skip` values behind aligned memory. */
+/* Add an array of values that are copied to the device, `skip` values after an aligned address. */
 static array *add_array(const void *values, int64_t count, int64_t size, int64_t skip)
 {
     assert_true(arrays_count < MOST_ARRAYS);
@@ -70,7 +70,7 @@ static float *normal(const char *name, int64_t count, float scale)
     return values;
 }
 
-/* Whole numbers from -2 to 2: sums of products of them are exact in any order, and in bfloat16 while below 256. */
+/* Random integers from -2 to 2: sums of products of them are exact in any order, and in bfloat16 while below 256. */
 static float *whole(const char *name, int64_t count)
 {
     float *values = calloc((size_t)count, sizeof *values);
@@ -109,7 +109,7 @@ static double value(const void *data, int64_t size, int64_t i)
     return size == 2 ? (double)mep_bf16_to_float(((const mep_bf16 *)data)[i]) : (double)((const float *)data)[i];
 }
 
-/* All values of all arrays of floats: |device - processor| <= bound (|processor| + scale), or neither a number. */
+/* All values of all arrays of floats: |device - CPU| <= bound (|CPU| + scale), or neither is a number. */
 static void compare(const char *what, double bound, double scale)
 {
     for (int n = 0; n < arrays_count; n++) {
@@ -151,13 +151,13 @@ static int tear_down(void **state)
 
 /* ---- Products ---- */
 
-/* What is asked of a product besides the sums. */
+/* The options of a product. */
 typedef struct options {
     mep_dtype inputs, outputs;
     int a_transposed, b_transposed, bias, accumulate;
-    enum { NONE, BESIDE, IN_PLACE } residual, gelu; /* in place: C's memory */
+    enum { NONE, SEPARATE, IN_PLACE } residual, gelu; /* in place: C's memory */
     int gelu_input, gelu_tanh;
-    int64_t skip; /* values between aligned memory and A, B, C */
+    int64_t skip; /* values between an aligned address and A, B, C */
 } options;
 
 static mep_matrix matrix(void *data, mep_dtype dtype, int64_t stride, int transposed)
@@ -181,9 +181,9 @@ static double largest_sum(const mep_gemm *g)
     return largest + 3 * 2;
 }
 
-/* To what size the errors of a product with GELU are relative, in addition to the value: GELU has an absolute error of
- * up to 4e-6 (half of erf's 5e-7 at each side, times |x| < 6, where erf is not yet 1). Its slope Phi(x) + x phi(x) has
- * one of 5e-7, also where it is 0, and is multiplied by the sum. compare() takes 2e-6 of this. */
+/* The size that the errors of a product with GELU are relative to, in addition to the value. GELU has an absolute error
+ * of up to 4e-6 (half of erf's 5e-7 on each side, times |x| < 6, where erf is not 1 yet). Its slope Phi(x) + x phi(x)
+ * has one of 5e-7, also where it is 0, and is multiplied by the sum. compare() allows 2e-6 of this. */
 static double gelu_scale(const mep_gemm *g)
 {
     return 2 + (mep_epilogue_is_gradient(g->epilogue) && g->c.dtype == MEP_FLOAT32 ? largest_sum(g) / 4 : 0);
@@ -230,7 +230,7 @@ static void check_product(int64_t m, int64_t n, int64_t k, int64_t gap, options 
     compare(text, exact ? 0 : o.outputs == MEP_FLOAT32 ? 2e-6 : 1.0 / 128, scale);
 }
 
-/* Every combination, most of which no model asks for; whole numbers, so that what is not GELU is exact. */
+/* Every combination, most of which no model uses; integers, so that everything except GELU is exact. */
 static void test_products(void **state)
 {
     (void)state;
@@ -251,8 +251,8 @@ static void test_products(void **state)
                 }
 }
 
-/* The products of a layer and of the output layer, in both directions, as src/model has them; larger, with sums that
- * are rounded. */
+/* The products of a layer and of the output layer, in both directions, in the forms of src/model; larger, with rounded
+ * sums. */
 static void test_model_products(void **state)
 {
     (void)state;
@@ -262,9 +262,9 @@ static void test_model_products(void **state)
         mep_dtype type = types[t];
         const options forward = {type, type, 0, 1, 1, 0, NONE, NONE, 0, 0, 0};
         options dense = forward, in_place, up = forward, session_up, last;
-        dense.outputs = MEP_FLOAT32, dense.residual = BESIDE;
+        dense.outputs = MEP_FLOAT32, dense.residual = SEPARATE;
         in_place = dense, in_place.residual = IN_PLACE;
-        up.gelu = BESIDE;
+        up.gelu = SEPARATE;
         session_up = up, session_up.gelu = IN_PLACE, session_up.gelu_tanh = 1;
         last = forward, last.outputs = MEP_FLOAT32, last.bias = 0;
         check_product(TOKENS, 3 * HIDDEN, HIDDEN, 0, forward);
@@ -418,13 +418,13 @@ static void test_embedding(void **state)
 {
     (void)state;
     check_embedding(4, 33, 20, 50, 1);
-    check_embedding(1, ROWS, 36, 1000, 0); /* no longer the order of before */
+    check_embedding(1, ROWS, 36, 1000, 0); /* in another order than before */
     check_embedding(1, 1, 5, 1, 1);
     int32_t tokens[ROWS + 1] = {0};
     assert_int_equal(on_cuda->embedding_order(cuda, ROWS + 1, tokens), MEP_ERROR_ARGUMENT);
 }
 
-/* The logits, which are overwritten or not, do not count where the gradient is elsewhere. */
+/* The logits, which a call may overwrite, are not compared where the gradient is elsewhere. */
 static void check_cross_entropy(int64_t rows, int64_t vocab, mep_dtype dtype, int with_gradient, int in_place)
 {
     int64_t n = rows * vocab;
@@ -536,7 +536,7 @@ static void test_squares(void **state)
     }
 }
 
-/* In pieces as in one, to the bit. */
+/* The same bits in pieces as in one call. */
 static void test_adamw(void **state)
 {
     (void)state;
@@ -570,8 +570,8 @@ static void test_adamw(void **state)
 }
 
 #ifdef MEP_CUDA_EMULATED
-/* What a void function's kernel does wrong is found by the next call that reads or waits, and then forgotten. A GPU is
- * of no use to the program after this. Sanitizers report a kernel's wrong pointers themselves. */
+/* The next call that reads or waits finds the error of a void function's kernel and clears it. A GPU cannot be used by
+ * the program after this. Sanitizers report wrong pointers of kernels themselves. */
 static void test_errors_are_found(void **state)
 {
     (void)state;
@@ -589,13 +589,13 @@ static void test_errors_are_found(void **state)
     assert_int_equal(on_cuda->squares(cuda, 4, NULL, &sum), MEP_ERROR_UNSUPPORTED);
     check(mep_device_wait(MEP_DEVICE_CUDA));
 #endif
-    on_cuda->copy(cuda, 2, 8, x->device, 4, x->device, 4); /* what is not even begun */
+    on_cuda->copy(cuda, 2, 8, x->device, 4, x->device, 4); /* errors before a kernel starts */
     assert_int_equal(mep_device_read(MEP_DEVICE_CUDA, copy, x->device, sizeof copy), MEP_ERROR_UNSUPPORTED);
     assert_non_null(strstr(mep_error_message(), "start the program again"));
     check(mep_device_wait(MEP_DEVICE_CUDA));
 }
 
-/* An algorithm is chosen once a shape. */
+/* An algorithm is chosen once per shape. */
 static void test_choices(void **state)
 {
     (void)state;

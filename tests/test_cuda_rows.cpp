@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The device's row kernels against the CPU's functions of the same meaning: float32 and bfloat16, widths that are no
- * multiple of anything, memory that is not aligned, values that are not finite. Each case is computed several times, by
- * the emulator in other orders of threads and blocks, and has to give the same bits.
+ * The device's row kernels compared with the CPU's functions of the same meaning: float32 and bfloat16, odd widths,
+ * memory that is not aligned, values that are not finite. Each case is computed several times, by the emulator in
+ * different orders of threads and blocks, and has to give the same bits.
  */
 #include "cuda_test.h"
 
@@ -59,7 +59,7 @@ struct activation {
     }
 };
 
-/* Device memory for one computation, and what it has given. */
+/* Device memory for one computation, and its results. */
 struct device {
     std::vector<void *> blocks;
     std::vector<double> found;
@@ -68,7 +68,7 @@ struct device {
     {
         for (void *block : blocks) cudaFree(block);
     }
-    /* A copy of x, `skip` elements behind aligned memory. */
+    /* A copy of x, `skip` elements after an aligned address. */
     template <class T> T *put(const std::vector<T> &x, size_t skip = 0)
     {
         T *block = NULL;
@@ -82,7 +82,7 @@ struct device {
         if (x.dtype == MEP_FLOAT32) return mep_activation{put(x.floats, skip), x.dtype};
         return mep_activation{put(x.halves, skip), x.dtype};
     }
-    /* Memory that nothing has been written to. */
+    /* Memory that has not been written. */
     template <class T> T *room(int64_t n)
     {
         return put(std::vector<T>((size_t)n, (T)NAN));
@@ -104,7 +104,7 @@ struct device {
     }
 };
 
-/* What `f` gives on the device, the same bits every time. */
+/* The results of `f` on the device, which must be the same bits every time. */
 template <class F> static std::vector<double> compute(const char *what, F f)
 {
     std::vector<double> first;
@@ -124,7 +124,7 @@ template <class F> static std::vector<double> compute(const char *what, F f)
     return first;
 }
 
-/* |found - expected| <= bound (|expected| + size), or neither a number. */
+/* |found - expected| <= bound (|expected| + size), or neither is a number. */
 static void near(const char *what, const std::vector<double> &found, const std::vector<double> &expected, double bound,
                  double size = 1)
 {
@@ -137,7 +137,7 @@ static void near(const char *what, const std::vector<double> &found, const std::
     }
 }
 
-/* A rounding to bfloat16 that may go the other way, or float32's last digits. */
+/* A rounding to bfloat16 in the other direction, or float32's last digits. */
 static double bound_of(mep_dtype dtype)
 {
     return dtype == MEP_FLOAT32 ? 1e-6 : 1.0 / 128;
@@ -288,7 +288,7 @@ static void test_embedding(void **)
     check_embedding(5, 500, 4, 20000, false, false); /* more runs than blocks */
 }
 
-/* Every place once; equal tokens together and in their order. */
+/* Every index once; equal tokens together and in their order. */
 static void test_token_runs(void **)
 {
     for (int64_t vocab : {1, 7, 300, 70000, INT32_MAX}) {
@@ -311,7 +311,7 @@ static void test_token_runs(void **)
     }
 }
 
-/* Rows [stride] of `from` [vocab]: behind the vocabulary `padding` as far as fours go, then `rest`. */
+/* Rows [stride] of `from` [vocab]: after the vocabulary `padding` up to a multiple of four, then `rest`. */
 static std::vector<float> strided(const std::vector<float> &from, int64_t vocab, int64_t stride, float padding,
                                   float rest)
 {
@@ -404,7 +404,7 @@ static void test_rotary(void **)
 
 /* ---- Values ---- */
 
-/* A product of depth 1 whose sums are numbers of bfloat16, finished by mep_gemm_run and by the device. */
+/* A product of depth 1 whose sums are bfloat16 numbers, finished by mep_gemm_run and by the device. */
 static void check_finish(int64_t m, int64_t n, int64_t stride, mep_dtype dtype, int what)
 {
     bool with_bias = what & 1, with_residual = what & 2, with_gelu = what & 4, with_input = what & 8,
@@ -550,7 +550,7 @@ static void test_adamw(void **)
     }
 }
 
-/* Nothing to do is no error. */
+/* Empty calls are not errors. */
 static void test_empty(void **)
 {
     mep_activation none = {NULL, MEP_FLOAT32};

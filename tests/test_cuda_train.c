@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Training runs on CUDA: the losses of the processor's run within bfloat16's noise, the same bits when repeated and
- * when resumed, checkpoints and the validation loss that belong to the parameters on the device, numbers that are not
- * finite. Without a GPU the kernels run under the emulator of tests/emulator.
+ * Training runs on CUDA: the losses of the CPU's run within bfloat16's noise, the same bits when repeated and when
+ * resumed, checkpoints and a validation loss of the parameters on the device, values that are not finite. Without a GPU
+ * the kernels run under the emulator of tests/emulator.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -28,7 +28,7 @@ static int keep_record(void *context, const mep_train_progress *p)
     return p->step == r->stop_after;
 }
 
-/* Micro-batches, parts, recomputation and a learned bias: all that is added up on the device. */
+/* Micro-batches, parts, recomputation and a learned bias: everything that is summed on the device. */
 static mep_train_settings settings_on(mep_device device)
 {
     mep_train_settings s = settings_for("mep_param");
@@ -67,8 +67,8 @@ static void test_curve(void **state)
         train(d == 0 ? "cpu" : "cuda", &s, 0, &r[d]);
         assert_int_equal(r[d].count, STEPS);
     }
-    /* The first step is of the same parameters. Behind it roundings grow: on the processor a run in float32 is as far
-     * from that in bfloat16, 0.003 and 3%. */
+    /* The first step has the same parameters. After it rounding errors grow: on the CPU a run in float32 is as far from
+     * one in bfloat16, 0.003 and 3%. */
     for (int i = 0; i < STEPS; i++)
         if (!(fabs(r[1].losses[i] - r[0].losses[i]) < (i == 0 ? 5e-4 : 0.01) &&
               fabs(r[1].norms[i] / r[0].norms[i] - 1) < (i == 0 ? 5e-4 : 0.08)))
@@ -105,7 +105,7 @@ static void test_resume(void **state)
     assert_same_file("stopped/checkpoint-6/optimizer.safetensors", "cuda/checkpoint-6/optimizer.safetensors");
 }
 
-/* A weight that is not finite is named, and the step is not applied. */
+/* A weight that is not finite is reported by name, and the step is not applied. */
 static void test_numeric(void **state)
 {
     (void)state;
@@ -123,7 +123,7 @@ static void test_numeric(void **state)
     assert_non_null(strstr(mep_error_message(), "embed_out.weight (the weights)"));
 }
 
-/* One GPU is one process's. */
+/* A GPU is used by one process. */
 static void alone(mep_dist *group, void *context)
 {
     mep_train_settings s = settings_on(MEP_DEVICE_CUDA);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The token dataset: what is written is read again, the bytes are those of Megatron's format, a damaged index is
- * refused wherever the damage is, and a failed writer leaves what was there.
+ * The token dataset: tokens that are written are read back, the bytes are those of Megatron's format, a damaged index
+ * is refused wherever the damage is, and a failed writer leaves existing files unchanged.
  */
 #define _XOPEN_SOURCE 700
 #include <setjmp.h>
@@ -28,7 +28,7 @@ static int exists(const char *name)
     return access(in_folder(name), F_OK) == 0;
 }
 
-/* A tokenizer that is nothing but a name and a size. */
+/* A tokenizer that has only a name and a size. */
 static const mep_tokenizer_ops fake_ops = {.json = NULL};
 
 static mep_tokenizer fake(int64_t vocab_size)
@@ -36,7 +36,7 @@ static mep_tokenizer fake(int64_t vocab_size)
     return (mep_tokenizer){&fake_ops, "fake", vocab_size, (int32_t)vocab_size - 1};
 }
 
-/* Document `index` of a made-up dataset. */
+/* Document `index` of a random dataset. */
 static int32_t *made_up(uint64_t seed, int64_t index, int64_t size, int64_t vocab_size)
 {
     int32_t *tokens = malloc((size_t)size * 4 + 4);
@@ -45,7 +45,7 @@ static int32_t *made_up(uint64_t seed, int64_t index, int64_t size, int64_t voca
     return tokens;
 }
 
-/* Write three short documents: {0, 1, 2}, {}, {7, 256}; with the end of document behind each. */
+/* Write three short documents: {0, 1, 2}, {}, {7, 256}; with the end-of-document token after each. */
 static void write_three(const char *prefix, int32_t first)
 {
     mep_tokenizer *tokenizer = NULL;
@@ -141,7 +141,7 @@ static void test_round_trips(void **state)
 static void test_names(void **state)
 {
     (void)state;
-    write_three(in_folder("named.bin"), 9); /* the ending is left away */
+    write_three(in_folder("named.bin"), 9); /* the suffix is ignored */
     expect_three(in_folder("named"), 9);
     expect_three(in_folder("named.bin"), 9);
     expect_three(in_folder("named.idx"), 9);
@@ -195,7 +195,7 @@ static void test_format(void **state)
     json_decref(root);
 }
 
-/* ---- Indices made by hand ---- */
+/* ---- Handmade indexes ---- */
 
 /* Fields of an index with two sequences of two tokens, one document each. */
 typedef struct hand_made {
@@ -236,7 +236,7 @@ static mep_status open_hand(void)
     return status;
 }
 
-/* Four tokens of each type; the last is what the type can hold at most. */
+/* Four tokens of each type; the last is the largest value of the type. */
 static void expect_type(int type, int64_t token_size, const void *bin, int32_t last)
 {
     hand_made index = make_index(type, token_size);
@@ -293,7 +293,7 @@ static void test_numbers_that_are_no_tokens(void **state)
     }
 }
 
-/* Several sequences a document, documents without sequences: as Megatron allows. */
+/* Several sequences per document, and documents without sequences; Megatron allows both. */
 static void test_documents_of_sequences(void **state)
 {
     (void)state;
@@ -355,8 +355,8 @@ static void test_absurd_fields(void **state)
             expect(open_hand(), MEP_ERROR_FORMAT);
         }
     }
-    /* absurd together, though each looks plausible to one check: sizes that cancel, counts whose sum overflows to the
-     * size of the file, documents that go back or do not begin at the beginning */
+    /* inconsistent values, each of which passes one of the checks: sizes that cancel, counts whose sum overflows to the
+     * size of the file, documents that are not ascending or do not begin at sequence 0 */
     hand_made bad[5] = {good, good, good, good, good};
     bad[0].sizes[0] = -2;
     bad[0].sizes[1] = 6;
@@ -403,7 +403,7 @@ static void test_truncated_index(void **state)
         assert_null(dataset);
         expect_message("cut.idx");
     }
-    index[size] = 0; /* read_bytes leaves room for one more */
+    index[size] = 0; /* read_bytes allocates one more byte */
     write_bytes("cut.idx", index, size + 1);
     expect(mep_dataset_open(&dataset, in_folder("cut")), MEP_ERROR_FORMAT);
     write_bytes("cut.idx", index, size);
@@ -411,8 +411,8 @@ static void test_truncated_index(void **state)
     free(index);
 }
 
-/* Any byte of the index changed to any of some values: refused, except where another type of the same size or another
- * division into documents is meant; and reading everything stays within bounds. */
+/* Any byte of the index is changed to some other values. The index is refused, unless it is valid with another type of
+ * the same size or another division into documents; reading then stays within bounds. */
 static void test_changed_bytes(void **state)
 {
     (void)state;
@@ -486,11 +486,12 @@ static void test_writer_arguments(void **state)
     expect(mep_dataset_writer_add(writer, high, 2, 0), MEP_ERROR_ARGUMENT);
     expect(mep_dataset_writer_add(writer, low, 1, 0), MEP_ERROR_ARGUMENT);
     expect(mep_dataset_writer_add(writer, good, -1, 0), MEP_ERROR_ARGUMENT);
-    expect(mep_dataset_writer_add(writer, good, INT32_MAX, 1), MEP_ERROR_ARGUMENT); /* refused before it is looked at */
+    expect(mep_dataset_writer_add(writer, good, INT32_MAX, 1),
+           MEP_ERROR_ARGUMENT); /* refused before the tokens are read */
     expect_message("split it");
     expect(mep_dataset_writer_add(writer, good, INT64_C(1) << 31, 0), MEP_ERROR_ARGUMENT);
     expect_message("split it");
-    expect(mep_dataset_writer_add(writer, good, 2, 0), MEP_OK); /* and the writer is still good */
+    expect(mep_dataset_writer_add(writer, good, 2, 0), MEP_OK); /* the writer is still usable */
     expect(mep_dataset_writer_finish(&writer), MEP_OK);
     mep_dataset *dataset = NULL;
     expect(mep_dataset_open(&dataset, in_folder("args")), MEP_OK);
@@ -532,7 +533,7 @@ static void test_abandon(void **state)
     expect_three(in_folder("kept"), 3);
 }
 
-/* Write documents until `limit` bytes a file are full; returns 1 when that failed as it should, and finishing too. */
+/* Write documents until a file reaches `limit` bytes; returns 1 if writing and finishing failed as expected. */
 static int write_past(const char *prefix, rlim_t limit)
 {
     mep_tokenizer tokenizer = fake(100);
@@ -557,7 +558,7 @@ static void test_full_disk(void **state)
 {
     (void)state;
     write_three(in_folder("kept"), 4);
-    /* 20 documents of 1001 tokens are 40040 bytes of .bin, 282 of .idx and some 120 of .json */
+    /* 20 documents of 1001 tokens are 40040 bytes of .bin, 282 of .idx and about 120 of .json */
     static const rlim_t limits[] = {0, 1, 100, 4096, 30000, 40039};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; ++i) {
         assert_true(write_past(in_folder("kept"), limits[i]));
@@ -567,7 +568,7 @@ static void test_full_disk(void **state)
     assert_false(write_past(in_folder("kept"), 40040));
 }
 
-/* As a full disk again, but by a device, and met by the small files. */
+/* A full disk again, but with a full device, and for the small files. */
 static void test_full_device(void **state)
 {
     (void)state;
@@ -589,8 +590,8 @@ static void test_full_device(void **state)
     }
 }
 
-/* A process that ends in the middle of writing leaves the old dataset, and the next writer is not disturbed by what it
- * left. */
+/* A process that ends while it writes leaves the old dataset unchanged, and its temporary files do not affect the next
+ * writer. */
 static void test_crash(void **state)
 {
     (void)state;
@@ -615,7 +616,7 @@ static void test_crash(void **state)
     assert_int_equal(leaves_temporaries("kept"), 0);
 }
 
-/* A stop between the renames leaves a new .bin beside an old .idx, or both beside an old .json. */
+/* A stop between the renames leaves a new .bin with an old .idx, or both with an old .json. */
 static void test_mixtures(void **state)
 {
     (void)state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Datasets that changed after they were prepared: no byte of .bin, .idx or .json can change without notice, and tokens
- * that are no ids are named.
+ * Datasets that changed after they were prepared: a change of any byte of .bin, .idx or .json is detected, and numbers
+ * that are not token ids are named.
  */
 #define _XOPEN_SOURCE 700
 #include <setjmp.h>
@@ -68,7 +68,7 @@ static void test_data(void **state)
     }
     assert_int_equal(verify(prefix), MEP_OK);
 
-    assert_int_equal(remove(in_folder("d.json")), 0); /* not ours: nothing is known */
+    assert_int_equal(remove(in_folder("d.json")), 0); /* without PREFIX.json there is no checksum */
     size_t size;
     unsigned char *data = read_bytes(in_folder("d.bin"), &size);
     data[0] ^= 1;
@@ -77,7 +77,7 @@ static void test_data(void **state)
     assert_int_equal(verify(prefix), MEP_OK);
 }
 
-/* Whatever bit of PREFIX.json is another, data that changed is still refused. */
+/* Whichever bit of PREFIX.json is changed, changed data is still refused. */
 static void test_description(void **state)
 {
     (void)state;
@@ -101,7 +101,7 @@ static void test_description(void **state)
     expect_message("j.json");
 }
 
-/* Numbers that are no token ids, in a file without a checksum and in one with it. */
+/* Numbers that are not token ids, in a file without a checksum and in one with a checksum. */
 static void test_bad_tokens(void **state)
 {
     (void)state;
@@ -123,7 +123,7 @@ static void test_bad_tokens(void **state)
     assert_int_equal(mep_data_mix_open(&mixture, prefix, "1", MEP_SPLIT_TRAIN), MEP_OK);
     assert_int_equal(mep_data_mix_verify(mixture), MEP_ERROR_FORMAT);
     mep_data_mix_close(&mixture);
-    assert_int_equal(mep_data_mix_open(&mixture, prefix, "5,5", MEP_SPLIT_VALID), MEP_OK); /* not in this part */
+    assert_int_equal(mep_data_mix_open(&mixture, prefix, "5,5", MEP_SPLIT_VALID), MEP_OK); /* not in this split */
     assert_int_equal(mep_data_mix_verify(mixture), MEP_OK);
     mep_data_mix_close(&mixture);
 }

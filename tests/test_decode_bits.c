@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One to four queries, which decoding takes, have the bits that they have among all queries of a sequence, which tiles
- * take: output and log-sum-exp, under every CPU level, of every type, for any number of channels, with and without
- * skipping.
+ * Calls of one to four queries, which are decoded, have the bits of the same queries in a call of all queries, which is
+ * computed in tiles: output and log-sum-exp, under every CPU level, with every type, for any number of channels, with
+ * and without skipping.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -63,7 +63,7 @@ static mep_attention *make_plan(const char *spec, int64_t length, int64_t channe
     return plan;
 }
 
-/* Queries end - count .. end - 1 with the keys before them, against the same rows of the sequence. */
+/* Compare queries end - count .. end - 1 with the keys before them, and the same rows of the sequence. */
 static void check_end(mep_attention *plan, int64_t length, int64_t channels, mep_dtype dtype, void *const x[4],
                       const float *lse, int64_t end, int64_t count)
 {
@@ -127,7 +127,7 @@ static void test_bits(void **state)
             mep_dtype dtype = type ? MEP_BFLOAT16 : MEP_FLOAT32;
             for (size_t i = 0; i < sizeof channels / sizeof *channels; i++) check("mep", 200, channels[i], dtype, 1);
             check(NULL, MOST, 64, dtype, 1);
-            check("mep", MOST, 64, dtype, 2); /* far blocks weigh exactly nothing */
+            check("mep", MOST, 64, dtype, 2); /* far blocks have a weight of exactly 0 */
             check("t5 + kerple_log", 500, 48, dtype, 3);
             check(NULL, 70, 300, dtype, 1);
         }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Groups of processes (threads, here): what is gathered, broadcast and agreed on is the same in all, whatever their
- * number; notices; a group that breaks.
+ * Groups of processes (here: threads): gathering, broadcasting and agreement give the same result in every process, for
+ * any number of processes; notices; a broken group.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "base/error.h"
@@ -58,7 +58,7 @@ static void expect_failure(job j, mep_status status, const char *message)
     }
 }
 
-/* A failure of one is that of all, and comes before a stop. */
+/* If one process fails, all fail; a failure has priority over an interruption. */
 static void test_agree(void **state)
 {
     (void)state;
@@ -69,7 +69,7 @@ static void test_agree(void **state)
     expect_failure((job){.failing = -1, .stopping = 1}, MEP_INTERRUPTED, "stopped");
 }
 
-/* One process whose file is another fails all, and is named with its machine; the next comparison may succeed. */
+/* If one process has a different file, all fail, and the message names its machine; the next comparison may succeed. */
 static void compare_files(mep_dist *g, void *context)
 {
     job *j = context;
@@ -85,7 +85,7 @@ static void compare_files(mep_dist *g, void *context)
 static void test_same(void **state)
 {
     (void)state;
-    const char *message = "process 2 of 3 on host2: books.bin: is not what process 0 has under this name";
+    const char *message = "process 2 of 3 on host2: books.bin: differs from the copy of process 0";
     for (int64_t size = 1; size <= 3; size++) {
         job j = {.failing = 2};
         run_group(size, compare_files, &j);
@@ -97,7 +97,7 @@ static void test_same(void **state)
     }
 }
 
-/* Two notify, some see it before they agree and some do not; afterwards no notice is left. */
+/* Two processes notify; some see it before they agree and some do not; afterwards no notice remains. */
 static void give_notice(mep_dist *g, void *context)
 {
     job *j = context;
@@ -124,7 +124,7 @@ static void test_notices(void **state)
     }
 }
 
-/* A transfer that fails breaks the group: no agreement is tried any more. */
+/* A failed transfer breaks the group: no agreement is attempted any more. */
 static void strike(mep_dist *g, void *context)
 {
     job *j = context;

@@ -17,7 +17,7 @@
 
 enum { SECONDS = 240, THREADS = 3, HEADS = 4, KEYS = 300, CHANNELS = 32, SIZE = HEADS * KEYS * CHANNELS, MADE = 12 };
 
-/* What every process computes, from the same inputs. */
+/* Results that every process computes from the same inputs. */
 typedef struct results {
     float out[SIZE], dq[SIZE];
     float logits[BATCH * LENGTH * VOCAB];
@@ -63,7 +63,7 @@ static mep_attention *new_plan(void)
     return made;
 }
 
-/* A dataset by several threads of its own; the number of its tokens. */
+/* Make a dataset with several threads; returns the number of its tokens. */
 static int64_t prepare(void)
 {
     const char *input = scratch_path("text.txt"), *prefix = scratch_path("data");
@@ -190,7 +190,7 @@ static int compute_in_free_child(const results *expected)
     return 0;
 }
 
-/* Runs first: the parent has one thread yet, so its child may have as many as it likes. */
+/* Runs first: the parent has one thread so far, so its child can have any number. */
 static void test_before_threads(void **state)
 {
     (void)state;
@@ -249,7 +249,7 @@ static int logits_in_child(const results *expected)
     return memcmp(logits, expected->logits, sizeof logits) == 0 ? 0 : 2;
 }
 
-/* Whatever the other thread holds at the moment of the fork, the child waits for nothing of it. */
+/* A child never waits for anything that the other thread holds at the moment of the fork. */
 static void test_while_busy(void **state)
 {
     results *expected = allocate(1, sizeof *expected);
@@ -265,7 +265,8 @@ static void test_while_busy(void **state)
     for (int i = 0; i < FORKS; i++) {
         int before = other.calls;
         in_child(logits_in_child, expected);
-        while (other.calls == before && other.status == MEP_OK) usleep(1000); /* so that forks come at other moments */
+        while (other.calls == before && other.status == MEP_OK)
+            usleep(1000); /* so that forks happen at different moments */
     }
     other.stop = 1;
     assert_int_equal(pthread_join(thread, NULL), 0);

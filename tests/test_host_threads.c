@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program that uses the library decides about OpenMP's threads: losses, gradients and generated text are the same
- * bits whatever it has set, and when it calls from inside a parallel region of its own.
+ * A program that uses the library controls OpenMP's threads: losses, gradients and generated text have the same bits
+ * for all of its settings, and when it calls from inside a parallel region of its own.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <omp.h>
@@ -80,7 +80,7 @@ static void test_settings(void **state)
     free(wanted.gradients);
 }
 
-/* Each thread of the program with sessions of its own; with nested teams and without. */
+/* Each thread of the program has sessions of its own; with nested teams and without. */
 static void test_inside(void **state)
 {
     (void)state;

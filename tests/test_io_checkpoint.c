@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Checkpoint folders: what is kept, what is found, and that interrupted runs do no harm.
+ * Checkpoint folders: which ones are kept and found, and that interrupted runs do no damage.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -86,13 +86,13 @@ static void test_keep(void **state)
     save(run, 100, 0, "m"); /* keep all */
     save(run, 1000, 4, "m");
     assert_true(exists(run, "checkpoint-30"));
-    save(run, 1001, 1, "m"); /* keep this one only */
+    save(run, 1001, 1, "m"); /* keep only this one */
     assert_false(exists(run, "checkpoint-1000"));
     assert_false(exists(run, "checkpoint-30"));
     expect_latest(run, 1001);
 }
 
-/* Numbers, not letters, decide: 9 is older than 10. A later step from another run is neither counted nor removed. */
+/* Steps are compared as numbers: 9 is older than 10. A later step of another run is neither counted nor removed. */
 static void test_order(void **state)
 {
     (void)state;
@@ -121,17 +121,17 @@ static void test_incomplete(void **state)
     put(scratch_path("incomplete/checkpoint-"), "state.json", "{}");
     put(scratch_path("incomplete/checkpoint-9999999999999999999999"), "state.json", "{}");
     expect_latest(run, -1);
-    assert_true(exists(run, "checkpoint-60.tmp")); /* latest cleans nothing */
+    assert_true(exists(run, "checkpoint-60.tmp")); /* mep_checkpoint_latest removes nothing */
     save(run, 20, 1, "m");
     expect_latest(run, 20);
     assert_false(exists(run, "checkpoint-60.tmp"));
-    save(run, 55, 2, "m"); /* neither 50 (incomplete) nor 020 (no name of ours) takes a place of those kept */
+    save(run, 55, 2, "m"); /* neither 50 (incomplete) nor 020 (an invalid name) counts as a kept checkpoint */
     assert_true(exists(run, "checkpoint-20"));
     assert_true(exists(run, "checkpoint-50"));
     assert_true(exists(run, "checkpoint-020"));
 }
 
-/* A run that dies between begin and commit, again and again, leaves the checkpoint before it. */
+/* A run that repeatedly dies between begin and commit leaves the last checkpoint unchanged. */
 static void test_interrupted(void **state)
 {
     (void)state;
@@ -167,7 +167,7 @@ static void test_same_step_again(void **state)
     assert_false(exists(run, "checkpoint-10.tmp"));
 }
 
-/* mep_checkpoint_state of run/checkpoint-7 fails, and the message has `text`; NULL: it is whole. */
+/* mep_checkpoint_state of run/checkpoint-7 fails with a message that contains `text`; NULL: it succeeds. */
 static void expect_damage(const char *run, const char *text)
 {
     char *path = NULL;
@@ -186,7 +186,8 @@ static void expect_damage(const char *run, const char *text)
     mep_free(&path);
 }
 
-/* Every byte of state.json and of a small file counts, but for how the JSON is laid out; a missing file too. */
+/* A change of any byte of state.json or of a small file is detected, except for white space of the JSON, and so is a
+ * missing file. */
 static void test_checksums(void **unused)
 {
     (void)unused;
@@ -216,7 +217,7 @@ static void test_checksums(void **unused)
         found++;
     }
     assert_true(found > 60);
-    put(folder, "state.json", "{\"step\": 7}"); /* as version 0.1 wrote it */
+    put(folder, "state.json", "{\"step\": 7}"); /* in the form of version 0.1 */
     expect_damage(run, NULL);
     put(folder, "state.json", "7");
     expect_damage(run, "JSON object");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files that appear in a folder together: after a failure and after an interruption at every step the folder is what it
- * was, and the same can be done again.
+ * File transactions: after a failure and after an interruption at every step the folder is unchanged, and the
+ * transaction can be repeated.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
@@ -25,7 +25,7 @@ static void write_text(const char *folder, const char *name, const char *text)
     mep_free(&path);
 }
 
-/* Whether folder/name has this text; NULL: it does not exist. */
+/* folder/name has this text; NULL: it does not exist. */
 static void expect_text(const char *folder, const char *name, const char *text)
 {
     char *path = NULL, *data = NULL;
@@ -69,7 +69,7 @@ static void test_commit(void **state)
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
 }
 
-/* A folder that was made goes, one that was there stays with what is in it. */
+/* A folder that was created is removed; an existing folder keeps its files. */
 static void test_abandon(void **state)
 {
     (void)state;
@@ -79,7 +79,7 @@ static void test_abandon(void **state)
     mep_file_transaction_abandon(&s);
     assert_string_equal(mep_error_message(), "the reason");
     assert_false(mep_folder_exists(made));
-    mep_file_transaction_abandon(&s); /* again: nothing */
+    mep_file_transaction_abandon(&s); /* a second call does nothing */
 
     assert_int_equal(mep_make_folder(kept, 1), MEP_OK);
     write_text(kept, "mine", "mine");
@@ -90,7 +90,7 @@ static void test_abandon(void **state)
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
 }
 
-/* A user's file is never replaced, and then no file appears. */
+/* An existing file is never replaced; no file appears then. */
 static void test_existing(void **state)
 {
     (void)state;
@@ -99,14 +99,14 @@ static void test_existing(void **state)
     write_text(folder, "b", "mine");
     mep_file_transaction s = begin(folder, "new");
     assert_int_equal(mep_file_transaction_commit(&s, "last"), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "holds b already"));
+    assert_non_null(strstr(mep_error_message(), "already contains b"));
     expect_text(folder, "a", NULL);
     expect_text(folder, "b", "mine");
     expect_text(folder, ".mep-partial", NULL);
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
 }
 
-/* The process ended before the list was written, or with `moved` files moved; what a list names beyond is left alone.
+/* The process ended before the list was written, or after `moved` files were moved. Other names in a list are ignored.
  */
 static void test_interrupted(void **state)
 {
@@ -126,7 +126,7 @@ static void test_interrupted(void **state)
         mep_free(&s.folder), mep_free(&s.partial);
         s = begin(folder, "new");
         mep_status status = mep_file_transaction_commit(&s, "last");
-        assert_int_equal(status, moved == 3 ? MEP_ERROR_ARGUMENT : MEP_OK); /* 3: it had been done */
+        assert_int_equal(status, moved == 3 ? MEP_ERROR_ARGUMENT : MEP_OK); /* 3: the transaction was complete */
         expect_all(folder, moved == 3 ? "old" : "new");
         expect_text(folder, "mine", "mine");
         assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files and folders: reads with a limit, atomic writes that fail without harm, trees.
+ * Files and folders: reading with a limit, atomic writes that fail without damage, removing trees.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -58,8 +58,8 @@ static void test_read(void **state)
     expect_content(path, "");
 }
 
-/* Reading a pipe without a writer must not hang, and writing must not replace it. The pipe stands for every device: a
- * test that named a real one would destroy it on the day it fails. */
+/* Reading a pipe without a writer must not hang, and writing must not replace it. The pipe represents every device: a
+ * test with a real device would destroy it when it fails. */
 static void test_read_pipe(void **state)
 {
     (void)state;
@@ -80,7 +80,7 @@ static void test_write_refuses(void **state)
     assert_int_equal(mep_file_write_atomic("", "x", 1), MEP_ERROR_IO);
 }
 
-/* With a limit on the size of files, write() fails as on a full disk: the old file stays, no temporary one is left. */
+/* With a limit on the size of files, write() fails as on a full disk: the old file remains, and no temporary file. */
 static void test_full_disk(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * JSON: what is refused, what the messages say, and that a saved file comes back as it was.
+ * JSON: invalid files, messages, and that a saved file has the same content when it is loaded.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -62,7 +62,7 @@ static void test_refused_texts(void **state)
     }
 }
 
-/* Nesting deeper than any real file must end in an error, not in the end of the stack. */
+/* Extreme nesting must cause an error, not a stack overflow. */
 static void test_deep_nesting(void **state)
 {
     (void)state;
@@ -177,9 +177,10 @@ static void test_no_object(void **state)
     (void)state;
     json_t *root = parse("[1, 2]");
     int64_t value = 0;
-    expect_error(mep_json_get_int(root, "f", "a", 0, 1, &value), "f: must hold an object with \"a\", found an array");
+    expect_error(mep_json_get_int(root, "f", "a", 0, 1, &value),
+                 "f: must contain an object with \"a\", found an array");
     expect_error(mep_json_get_int_or(root, "f", "a", 0, 1, 0, &value),
-                 "f: must hold an object with \"a\", found an array");
+                 "f: must contain an object with \"a\", found an array");
     expect_error(mep_json_get_int_or(NULL, "f", "a", 0, 1, 0, &value), "f: the object with \"a\" is missing");
     json_decref(root);
 }

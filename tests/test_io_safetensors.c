@@ -32,7 +32,7 @@ static mep_tensor make_tensor(const char *name, mep_dtype dtype, int ndim, const
     return tensor;
 }
 
-/* A small file with every type that can be written, a scalar and an empty tensor, in an order that needs sorting. */
+/* A small file with every type that can be written, a scalar and an empty tensor, in an order that must be sorted. */
 static mep_bf16 bf16_data[3] = {0x3F80, 0xC000, 0x7F80};           /* 1, -2, inf */
 static float f32_data[6] = {0, -1.5f, 3e38f, 1e-45f, INFINITY, 7}; /* [2, 3] */
 static double f64_data[1] = {3.14159265358979};
@@ -57,7 +57,7 @@ static const char *write_small(void)
     return path;
 }
 
-/* The exact bytes of a small file, in a block of their size, so that a sanitizer sees a read beyond it. */
+/* The bytes of a small file in a block of exactly their size, so that a sanitizer detects a read beyond it. */
 static char *small_bytes(int64_t *size)
 {
     char *text = NULL;
@@ -102,7 +102,7 @@ static void test_round_trip(void **state)
     mep_safetensors_close(&file);
 }
 
-/* Entries come in the order of their data, the header in the order that was given, its size a multiple of 8. */
+/* Entries are in the order of their data, the header is in the given order, and its size is a multiple of 8. */
 static void test_layout(void **state)
 {
     (void)state;
@@ -124,8 +124,8 @@ static void test_layout(void **state)
     free(bytes);
 }
 
-/* A change of any bit of the data is noticed and the tensor named, whichever way it is read; without checksums, as
- * other writers leave them out, it is not. */
+/* A change of any bit of the data is detected and the tensor named, for every way of reading it; without checksums,
+ * which other writers do not write, it is not detected. */
 static void test_checksums(void **state)
 {
     (void)state;
@@ -158,7 +158,7 @@ static void test_checksums(void **state)
         mep_safetensors_close(&file);
         bytes[bit / 8] ^= (char)(1 << bit % 8);
     }
-    assert_int_equal(found, 8 * (2 * (size - start) - 32)); /* the 32 bytes of "long" are read in one way only */
+    assert_int_equal(found, 8 * (2 * (size - start) - 32)); /* the 32 bytes of "long" can be read in only one way */
     for (char *key = bytes; (key = memmem(key, (size_t)(bytes + size - key), "mep_checksum", 12)) != NULL;) *key = 'x';
     bytes[size - 1] ^= 1;
     mep_safetensors *file = NULL;
@@ -220,9 +220,9 @@ static void test_wrong_requests(void **state)
     mep_safetensors_close(&file);
 }
 
-/* ---- Files made by hand ---- */
+/* ---- Handmade files ---- */
 
-/* A file in memory of this header and `data_size` bytes of data (zeros where data is NULL). Freed by the caller. */
+/* A file in memory with this header and `data_size` bytes of data (zeros if data is NULL). The caller frees it. */
 static char *make_file(const char *header, const void *data, int64_t data_size, int64_t *size)
 {
     uint64_t length = strlen(header);
@@ -285,17 +285,17 @@ static void test_bad_headers(void **state)
         {"{" T("a", "F32", "[2]", 0, 8) "}", 9},
         {"{" T("a", "F32", "[2]", 0, 8) "}", 7},                                     /* truncated */
         {"{" T("a", "F32", "[2]", 0, 8) "," T("b", "F32", "[2]", 4, 12) "}", 12},    /* overlap */
-        {"{" T("a", "F32", "[2]", 0, 8) "," T("b", "F32", "[2]", 0, 8) "}", 8},      /* the same place twice */
-        {"{" T("a", "F32", "[2]", 0, 8) "," T("b", "F32", "[1]", 12, 16) "}", 16},   /* hole */
-        {"{" T("a", "F32", "[2]", 4, 12) "}", 12},                                   /* hole at the start */
+        {"{" T("a", "F32", "[2]", 0, 8) "," T("b", "F32", "[2]", 0, 8) "}", 8},      /* the same offset twice */
+        {"{" T("a", "F32", "[2]", 0, 8) "," T("b", "F32", "[1]", 12, 16) "}", 16},   /* gap */
+        {"{" T("a", "F32", "[2]", 4, 12) "}", 12},                                   /* gap at the start */
         {"{" T("a", "F32", "[2]", 0, 8) "," T("a", "F32", "[2]", 8, 16) "}", 16},    /* duplicate key */
         {"{" T("a", "F32", "[2]", 8, 0) "}", 8},                                     /* backwards */
         {"{" T("a", "F32", "[2]", -8, 0) "}", 8},                                    /* negative */
-        {"{" T("a", "F32", "[2]", 9223372036854775800, 9223372036854775807) "}", 8}, /* far out */
+        {"{" T("a", "F32", "[2]", 9223372036854775800, 9223372036854775807) "}", 8}, /* far beyond the end */
         {"{" T("a", "F32", "[2]", 0, 18446744073709551615) "}", 8},                  /* beyond int64 */
         {"{" T("a", "F32", "[2]", 0, 8.0) "}", 8},                                   /* not an integer */
-        {"{" T("a", "F32", "[3]", 0, 8) "}", 8},                                     /* shape disagrees */
-        {"{" T("a", "F64", "[2]", 0, 8) "}", 8},                                     /* dtype disagrees */
+        {"{" T("a", "F32", "[3]", 0, 8) "}", 8},                                     /* shape does not match */
+        {"{" T("a", "F64", "[2]", 0, 8) "}", 8},                                     /* dtype does not match */
         {"{" T("a", "F32", "[-2]", 0, 8) "}", 8},                                    /* negative shape */
         {"{" T("a", "F32", "[-1,-2]", 0, 8) "}", 8},                                 /* with a positive product */
         {"{" T("a", "F32", "[2.0]", 0, 8) "}", 8},
@@ -325,12 +325,12 @@ static void test_bad_headers(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (open_header(bad[i].header, bad[i].data_size) != MEP_ERROR_FORMAT) fail_msg("accepted: %s", bad[i].header);
     assert_int_equal(open_header("{" T("a", "F4", "[2]", 0, 1) "}", 1), MEP_ERROR_UNSUPPORTED);
-    assert_non_null(strstr(mep_error_message(), "\"a\" has the dtype F4"));
+    assert_non_null(strstr(mep_error_message(), "has the unknown dtype F4"));
     assert_int_equal(open_header("{" T("a", "\\u001b[2J", "[2]", 0, 1) "}", 1), MEP_ERROR_UNSUPPORTED);
     assert_null(strchr(mep_error_message(), 27));
 }
 
-/* Names of 127 bytes fit, of 128 do not. */
+/* Names of 127 bytes are valid, names of 128 bytes are not. */
 static void test_long_names(void **state)
 {
     (void)state;
@@ -393,7 +393,7 @@ static void test_listed_only(void **state)
 
 /* ---- Conversions of 16-bit types: all values ---- */
 
-/* The value of a binary16 or bfloat16 pattern by its definition. */
+/* The value of a binary16 or bfloat16 bit pattern, by definition. */
 static double expected_16(unsigned bits, int exponent_bits)
 {
     int fraction_bits = 15 - exponent_bits, bias = (1 << (exponent_bits - 1)) - 1;
@@ -465,7 +465,7 @@ static void test_truncation(void **state)
         mep_safetensors *file = NULL;
         char *cut = malloc((size_t)length + 1);
         assert_non_null(cut);
-        char *start = cut + 1; /* not aligned, and nothing readable after the end */
+        char *start = cut + 1; /* unaligned, and nothing readable after the end */
         memcpy(start, bytes, (size_t)length);
         assert_int_equal(mep_safetensors_open_memory(&file, "cut", start, length),
                          length < size ? MEP_ERROR_FORMAT : MEP_OK);
@@ -478,7 +478,7 @@ static void test_truncation(void **state)
     free(bytes);
 }
 
-/* A file that shrinks between open and read. */
+/* A file that becomes shorter between open and read. */
 static void test_shrinking(void **state)
 {
     (void)state;
@@ -521,13 +521,12 @@ static void test_random_damage(void **state)
             for (const char *c = mep_error_message(); *c != '\0'; c++) assert_true((unsigned char)*c >= ' ');
         }
     }
-    assert_true(opened > ROUNDS / 50 && refused > ROUNDS / 10); /* both happened, seed 20240501 */
+    assert_true(opened > ROUNDS / 50 && refused > ROUNDS / 10); /* both cases occurred, seed 20240501 */
     free(damaged);
     free(bytes);
 }
 
-/* Every allocation of a write and of a read fails once: an error, nothing lost (the address sanitizer tells of leaks).
- */
+/* Every allocation of a write and of a read fails once: an error and no leak (which the address sanitizer detects). */
 static void test_failing_allocations(void **state)
 {
     (void)state;
@@ -564,7 +563,7 @@ static void test_bad_writes(void **state)
     mep_tensor t[2] = {make_tensor("a", MEP_FLOAT32, 1, (int64_t[]){2}, f32_data),
                        make_tensor("a", MEP_FLOAT32, 1, (int64_t[]){2}, f32_data)};
     assert_int_equal(mep_safetensors_write(path, t, 2, NULL, 0), MEP_ERROR_ARGUMENT);
-    assert_non_null(strstr(mep_error_message(), "\"a\" stands twice"));
+    assert_non_null(strstr(mep_error_message(), "\"a\" is used twice"));
     static const char *const names[] = {"", "__metadata__", "line\nbreak", "\xFF\xFE"};
     for (int i = 0; i < 4; i++) {
         t[1] = make_tensor(names[i], MEP_FLOAT32, 1, (int64_t[]){2}, f32_data);
@@ -586,7 +585,7 @@ static void test_bad_writes(void **state)
     assert_false(mep_file_exists(path));
 }
 
-/* The limit on a file's size stands for a full disk. */
+/* A limit on the size of files simulates a full disk. */
 static void test_full_disk(void **state)
 {
     (void)state;
@@ -616,7 +615,7 @@ static void test_full_disk(void **state)
 
 /* ---- The golden files ---- */
 
-/* Open, read all as float64 or int64; returns the number of tensors. */
+/* Open a file and read all tensors as float64 or int64; returns their number. */
 static int64_t check_golden(const char *path)
 {
     mep_safetensors *file = NULL;

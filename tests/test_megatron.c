@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files of GPT-NeoX and Megatron-LM, written by their own classes (scripts/fixtures/megatron.py): what mep prepare
- * makes of the same documents has their bytes, and what they write is read. Splits have the numbers of NeoX's function.
+ * Files of GPT-NeoX and Megatron-LM, written by their own classes (scripts/fixtures/megatron.py): mep prepare writes
+ * the same bytes from the same documents, and their files are read. Splits are those of NeoX's function.
  */
 #define _XOPEN_SOURCE 700
 #include <setjmp.h>
@@ -49,7 +49,7 @@ static void test_same_bytes(void **state)
     expect_same_file(in_folder("ours"), fixture("core"), ".idx");
 }
 
-/* A vocabulary of 65500 or more: four bytes a token. */
+/* A vocabulary of 65500 or more: four bytes per token. */
 static void test_wide(void **state)
 {
     (void)state;
@@ -63,7 +63,7 @@ static void test_wide(void **state)
     mep_dataset_close(&dataset);
 }
 
-/* Several sequences a document, and a document without any. */
+/* Several sequences per document, and a document without sequences. */
 static void test_sentences(void **state)
 {
     (void)state;
@@ -74,7 +74,7 @@ static void test_sentences(void **state)
     mep_dataset_close(&dataset);
 }
 
-/* NeoX's merging leaves the index without documents; its training counts sequences then, and so do we. */
+/* NeoX's merge script writes an index without documents; its training then counts sequences, and so does libmep. */
 static void test_merged(void **state)
 {
     (void)state;
@@ -123,7 +123,7 @@ static void test_split_numbers(void **state)
     fclose(file);
     assert_int_equal(lines, 153);
     int64_t bounds[4];
-    expect(mep_split_documents("0,1.5,1.5", 3, bounds), MEP_OK); /* where NeoX comes to -1 */
+    expect(mep_split_documents("0,1.5,1.5", 3, bounds), MEP_OK); /* NeoX gets -1 here */
     assert_true(bounds[0] == 0 && bounds[1] == 0 && bounds[2] == 1 && bounds[3] == 3);
     static const char *const wrong[] = {"",      "x",   "1,",  "1,2,3,4", "1;2",        "-1,2",
                                         "0,0,0", "nan", "inf", "1,2x",    "1e308,1e308"};
@@ -133,7 +133,7 @@ static void test_split_numbers(void **state)
     }
 }
 
-/* The parts are the whole, in its order, and know nothing of each other. */
+/* The splits together are the dataset, in its order, and each sees only its own documents. */
 static void test_parts(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The row kernels under every CPU level, against float64; derivatives by differences.
+ * The row kernels under every CPU level, compared with float64; derivatives by finite differences.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -94,7 +94,7 @@ static void layer_norm_rows(const mep_row_kernels *kernels, int64_t n)
     assert_true(y[n] == 77 && dx[n] == 77);
 }
 
-/* A matrix of 32-bit values turned, and rows interleaved: exact. */
+/* A matrix of 32-bit values transposed, and rows interleaved: exact. */
 static void moving_rows(const mep_row_kernels *kernels, int64_t n)
 {
     enum { ROWS = 37 };
@@ -125,7 +125,7 @@ static void gelu_rows(const mep_row_kernels *kernels, int64_t n)
         near("gelu", i, (double)y[i], gelu(v), 5e-7 * (1 + fabs(v)));
         near("gelu dx", i, (double)dx[i], (double)dy[i] * (gelu(v + h) - gelu(v - h)) / (2 * h), 3e-6);
     }
-    x[0] = -30, x[n - 1] = 1e20f; /* beyond what it is exact in: 0 and x, slopes 0 and 1 */
+    x[0] = -30, x[n - 1] = 1e20f; /* outside the range that it is computed in: 0 and x, slopes 0 and 1 */
     kernels->gelu_tanh(n, x, y);
     kernels->gelu_tanh_backward(n, x, dy, dx);
     for (int64_t i = 1; i < n - 1; i++) {

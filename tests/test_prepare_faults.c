@@ -203,7 +203,7 @@ static const char *const bad_lines[] = {"{\"text\": \"\\ud800\"}", /* half of a 
                                         "{\"text\": \"open",       "[\"text\"]",    "text"};
 enum { BAD = sizeof bad_lines / sizeof *bad_lines };
 
-/* Write valid lines; with `with_bad` one invalid line for every `every` valid ones, one of which is long. */
+/* Write valid lines; with `with_bad` one invalid line for every `every` valid ones, and two long ones. */
 static const char *write_lines(const char *name, int with_bad, int every)
 {
     const char *path = in_folder(name);
@@ -213,6 +213,7 @@ static const char *write_lines(const char *name, int with_bad, int every)
         fprintf(file, "{\"text\": \"line %d %0200d\"}\n", i, i);
         if (!with_bad || i % every != 1) continue;
         if (i == every + 1) fprintf(file, "{\"more\": \"%03000000d\", \"text\": \"\\ud800\"}\n", i);
+        if (i == 2 * every + 1) fprintf(file, "{\"more\": \"%03000000d\"}\n", i);
         fprintf(file, "%s\n", bad_lines[i / every % BAD]);
     }
     assert_int_equal(fclose(file), 0);
@@ -230,7 +231,7 @@ static int stop_later(void *context, const mep_prepare_progress *progress)
 static void test_bad_lines(void **state)
 {
     (void)state;
-    enum { EVERY = 10, COUNT = LINES / EVERY + 1 };
+    enum { EVERY = 10, COUNT = LINES / EVERY + 2 };
     char prefix[512], straight[512], bad[512], expected[600];
     const char *good = write_lines("good.jsonl", 0, EVERY), *const given = bad;
     snprintf(bad, sizeof bad, "%s", write_lines("bad.jsonl", 1, EVERY));

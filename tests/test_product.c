@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products at the CPU level that MEP_CPU names, one level per process: against float64, and the promise that a
- * row's bits depend on nothing but its operands, k and the level.
+ * Matrix products at the CPU level that MEP_CPU names, one level per process: compared with float64, and the promise
+ * that a row's bits depend only on its operands, k and the level.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -42,7 +42,7 @@ static void near(const char *what, int64_t i, double found, double expected, dou
 
 /* ---- Products ---- */
 
-/* A matrix [rows x columns] as stored for op(X), with `pad` extra elements a row that hold a mark. */
+/* A matrix [rows x columns] as stored for op(X), with `pad` extra elements per row that contain a mark. */
 typedef struct stored {
     mep_matrix m;
     int64_t count;
@@ -97,7 +97,7 @@ static void check_product(int64_t m, int64_t n, int64_t k, mep_dtype dtype, mep_
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < c.m.stride; j++) {
             double sum = before[i * c.m.stride + j], found = get(&c.m, mep_matrix_at(&c.m, i, j));
-            if (j >= n) { /* beyond the row: untouched */
+            if (j >= n) { /* after the row: unchanged */
                 assert_true(found == sum);
                 continue;
             }
@@ -113,8 +113,8 @@ static void check_product(int64_t m, int64_t n, int64_t k, mep_dtype dtype, mep_
     free(before);
 }
 
-/* x = A B + bias + residual and an epilogue: C = x gelu'(preactivation); or C = x and gelu(x) next to it or in its
- * memory. B is stored plainly where A is transposed, otherwise packed, from float32. */
+/* x = A B + bias + residual and an epilogue: C = x gelu'(preactivation); or C = x and gelu(x), stored separately or
+ * instead of C. B is read as stored where A is transposed, and otherwise packed, from float32. */
 static double gelu(double x)
 {
     return 0.5 * x * (1 + erf(x / sqrt(2.0)));
@@ -161,8 +161,8 @@ static void check_fused(int64_t m, int64_t n, int64_t k, mep_dtype dtype, int tu
     free(a.m.data), free(b.m.data), free(c.m.data), free(x.m.data), free(y.m.data), free(bias), free(residual);
 }
 
-/* Enough columns, rows and depth for several chunks, blocks and tiles, at places all over; the same bits by one thread
- * and by three. */
+/* Enough columns, rows and depth for several chunks, blocks and tiles, with sizes of all kinds; the same bits with one
+ * thread and with three. */
 static void check_large(int64_t m, int64_t n, int64_t k, mep_dtype dtype, int a_turned, int b_turned, int accumulate,
                         int packs)
 {
@@ -235,7 +235,7 @@ static void test_products(void **state)
 
 /* ---- Bits ---- */
 
-/* What a case computes: C[m x n] of operands in one of the forms in which models ask for products. */
+/* What a case computes: C[m x n] of operands in one of the forms that models use. */
 typedef struct form {
     mep_dtype dtype;
     int a_transposed, b_transposed, b_packed;
@@ -263,8 +263,8 @@ static void same_rows(const form *f, int64_t first, int64_t m, int64_t n, int64_
     checks += m;
 }
 
-/* Every count in `counts` of rows, from the first row and up to the last one, against the product of all `most` rows.
- */
+/* Every count in `counts` of rows, from the first row and up to the last one, compared with the product of all `most`
+ * rows. */
 static void check_rows(const form *f, int64_t most, int64_t n, int64_t k, const int64_t *counts, int64_t count)
 {
     stored a = make(most, k, f->dtype, f->a_transposed, 0, "a"), b = make(k, n, f->dtype, f->b_transposed, 0, "b");
@@ -363,7 +363,7 @@ static float chain(const stored *a, const stored *b, int64_t row, int64_t column
     return total;
 }
 
-/* The bits of level c are those of any CPU, and those of the other levels are fused multiply-adds. Dot products of
+/* The bits of level c are the same on any CPU, and those of the other levels are fused multiply-adds. Dot products of
  * pairs of bfloat16 round in their own way. */
 static void test_chain(void **state)
 {
@@ -383,7 +383,7 @@ static void test_chain(void **state)
     }
 }
 
-/* NaN and infinity reach the elements that they belong to, and no other. */
+/* NaN and infinity reach the elements that depend on them, and no others. */
 static void test_not_finite(void **state)
 {
     (void)state;

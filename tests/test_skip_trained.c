@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leaving out far blocks changes no bit of a trained model's losses and gradients, far beyond the length that it was
+ * Skipping far blocks changes no bit of a trained model's losses and gradients, far beyond the length that it was
  * trained at. Random and adversarial tensors are in test_attention_skip.c.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -8,7 +8,7 @@
 
 enum { LONG = 2200 };
 
-/* Give the session attention that computes every block. */
+/* Give the session an attention plan that computes every block. */
 static void forbid_skipping(mep_session *session)
 {
     const mep_model_config *c = mep_model_get_config(session->model);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Byte-level BPE against Hugging Face's ids (tests/golden/tokenizer_*.json, made by scripts/fixtures/
- * tokenizer_fixtures.py): hard texts, long runs, every code point of every plane. Then what only this library does:
- * bytes that are no UTF-8, several threads, wrong files, failing allocations.
+ * tokenizer_fixtures.py): difficult texts, long runs, every code point of every plane. Also what only this library
+ * supports: invalid UTF-8, several threads, invalid files, failing allocations.
  */
 #define _XOPEN_SOURCE 700
 #include <setjmp.h>
@@ -25,7 +25,7 @@
 
 static const char *const NAMES[] = {"gpt2", "neox", "bloom", "llama", "odd"};
 enum { COUNT = sizeof NAMES / sizeof *NAMES };
-/* Decoding gives the text back: neox normalizes, odd puts a space before and strips some. */
+/* Decoding returns the text, except that neox normalizes and odd adds a space and strips others. */
 static const int COMES_BACK[COUNT] = {1, 0, 1, 1, 0};
 
 static json_t *cases;
@@ -201,9 +201,9 @@ static char *changed(const char *name, const char *path, const char *value)
     return text;
 }
 
-/* ---- Bytes that are no UTF-8, threads ---- */
+/* ---- Invalid UTF-8, threads ---- */
 
-/* Random bytes, and UTF-8 with a byte broken in it: the text comes back, whatever it is. */
+/* Random bytes, and UTF-8 with one invalid byte: decoding returns the same bytes. */
 static void test_any_bytes(void **state)
 {
     (void)state;
@@ -224,7 +224,7 @@ static void test_any_bytes(void **state)
     }
 }
 
-/* A broken byte is its token, and its neighbours are texts of their own. */
+/* An invalid byte becomes its token, and the text before and after it is tokenized separately. */
 static void test_broken_byte(void **state)
 {
     (void)state;
@@ -246,7 +246,7 @@ static void test_broken_byte(void **state)
     mep_tokens_free(&ids);
 }
 
-/* GPT-NeoX's vocabulary has no tokens for bytes that UTF-8 never has: U+FFFD stands for them. */
+/* GPT-NeoX's vocabulary has no tokens for bytes that UTF-8 never uses: they become U+FFFD. */
 static void test_missing_byte(void **state)
 {
     (void)state;
@@ -265,7 +265,7 @@ static void test_missing_byte(void **state)
     free(json);
 }
 
-/* A repeated group on a long text: more than the stack of PCRE2's compiled code holds, and more than its limit. */
+/* A repeated group on a long text: it exceeds the stack of PCRE2's compiled code, and its match limit. */
 static void test_deep_pattern(void **state)
 {
     (void)state;
@@ -314,7 +314,7 @@ static void test_threads(void **state)
     assert_int_equal(wrong, 0);
 }
 
-/* ---- Added tokens, ends, copies ---- */
+/* ---- Added tokens, end of document, copies ---- */
 
 static void assert_ids(const mep_tokenizer *tokenizer, const char *text, const int32_t *expected,
                        int64_t expected_count)
@@ -335,8 +335,8 @@ static int32_t byte_token(const json_t *vocab, int byte)
     return (int32_t)json_integer_value(json_object_get(vocab, name));
 }
 
-/* With "ignore_merges" a piece is looked for by what its bytes are written as in the vocabulary: an added token is
- * found so too, but never as the text that it stands for; nor is a name that stands for no bytes. */
+/* With "ignore_merges" a pre-token is searched by the spelling of its bytes in the vocabulary. An added token is found
+ * in this way too, but not by the text that it stands for; a name that stands for no bytes is not found. */
 static void test_added_words(void **state)
 {
     (void)state;
@@ -357,7 +357,7 @@ static void test_added_words(void **state)
     mep_tokenizer *tokenizer = NULL;
     assert_int_equal(mep_bpe_from_json(&tokenizer, "t", json, (int64_t)strlen(json)), MEP_OK);
     assert_ids(tokenizer, "\u00c5", &ring, 1);
-    assert_ids(tokenizer, "1\u00c5", in_bytes, 3); /* no single word: the bytes C3 85 */
+    assert_ids(tokenizer, "1\u00c5", in_bytes, 3); /* not a single word: the bytes C3 85 */
     assert_ids(tokenizer, " a", &word, 1);
     assert_ids(tokenizer, "\u0120a", &word, 1);
     assert_ids(tokenizer, "\u4e2d", middle, 3);
@@ -366,7 +366,7 @@ static void test_added_words(void **state)
     json_decref(root);
 }
 
-/* An added token of blanks that were stripped with the one before is none. */
+/* An added token of blanks is not found if the token before strips these blanks. */
 static void test_stripped_blanks(void **state)
 {
     (void)state;
@@ -392,7 +392,7 @@ static void test_ends_and_copies(void **state)
         mep_tokenizer *again = NULL;
         const char *text = NULL;
         int64_t size = 0;
-        /* "odd" has no token for the end of a document: one is made behind its own, which stands for nothing */
+        /* "odd" has no end-of-document token: one that stands for no bytes is added after its own tokens */
         int32_t end = ends[which] >= 0 ? ends[which] : (int32_t)mep_tokenizer_vocab_size(t) - 1;
         assert_int_equal(mep_tokenizer_end_of_document(t), end);
         assert_int_equal(mep_tokenizer_decode(t, end, &text, &size), MEP_OK);
@@ -416,7 +416,7 @@ static void test_ends_and_copies(void **state)
     mep_tokenizer_destroy(&bytes);
 }
 
-/* ---- What is refused ---- */
+/* ---- Refused files ---- */
 
 static void test_refused(void **state)
 {
@@ -461,7 +461,8 @@ static void test_refused(void **state)
         {"pre_tokenizer", SPLIT("{\"type\": \"Metaspace\"}"), "the pre_tokenizer \"Metaspace\""},
         {"pre_tokenizer", SPLIT("{\"type\": \"Split\", \"behavior\": \"Gone\", \"pattern\": {\"String\": \"a\"}}"),
          "behavior \"Gone\""},
-        {"pre_tokenizer", SPLIT("{\"type\": \"Punctuation\", \"behavior\": 1}"), "Punctuation has the unknown behavior"},
+        {"pre_tokenizer", SPLIT("{\"type\": \"Punctuation\", \"behavior\": 1}"),
+         "Punctuation has the unknown behavior"},
         {"pre_tokenizer", SPLIT("{\"type\": \"Split\", \"behavior\": \"Isolated\", \"pattern\": {}}"), "no pattern"},
         {"pre_tokenizer", REGEX("a*"), "matches the empty string"},
         {"pre_tokenizer", REGEX("^+a"), "a quantifier without an operand"},
@@ -498,7 +499,7 @@ static void test_refused(void **state)
     }
 }
 
-/* Two added tokens that are one text in NFC: Hugging Face's library finds either, and not the same one in every run. */
+/* Two added tokens with the same text in NFC: Hugging Face's library finds one of them, not the same in every run. */
 static void test_same_normal_form(void **state)
 {
     (void)state;
@@ -525,7 +526,7 @@ static void test_same_normal_form(void **state)
     }
 }
 
-/* Wrong tables and wrong files. */
+/* Invalid tables and invalid files. */
 static void test_tables(void **state)
 {
     (void)state;
@@ -546,7 +547,7 @@ static void test_tables(void **state)
     assert_null(tokenizer);
 }
 
-/* Every allocation fails once, in reading and in encoding. */
+/* Every allocation of reading and of encoding fails once. */
 static void test_no_memory(void **state)
 {
     (void)state;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A folder with vocab.json and merges.txt, or tokenizer.json, and the files of transformers that add tokens to it:
- * added_tokens.json and tokenizer_config.json. golden/tokenizer_folder has the tables; the ids are transformers'.
+ * A folder with vocab.json and merges.txt, or tokenizer.json, and the files in which transformers adds tokens:
+ * added_tokens.json and tokenizer_config.json. The tables are in golden/tokenizer_folder; the expected ids are those of
+ * transformers.
  */
 #define _XOPEN_SOURCE 700
 #include <setjmp.h>
@@ -28,7 +29,7 @@ static void copy(const char *from, const char *to)
     free(bytes);
 }
 
-/* A new folder of that name with the tables. */
+/* Create a folder of this name with the tables. */
 static const char *tables(const char *name)
 {
     char file[256];
@@ -88,7 +89,7 @@ static void test_decoder(void **state)
     expect_ids(path, "<pad>  <sep>", "262 263");
     expect_ids(path, "hello  <sep>", "260 263");
     expect_ids(path, "hello  <pad> <|endoftext|>", "260 33 33 262 0");
-    write_text("decoder/added_tokens.json", "{\"<more>\": 264, \"<pad>\": 262}"); /* and both together */
+    write_text("decoder/added_tokens.json", "{\"<more>\": 264, \"<pad>\": 262}"); /* both files */
     expect_ids(path, "<pad>  <sep><more>", "262 263 264");
 }
 
@@ -112,7 +113,8 @@ static void test_refused(void **state)
     expect_refusal(path, "tokenizer_config.json: a token has no text or no id");
 }
 
-/* tokenizer.json: what it has itself is not added again; of two entries with one text the first counts. */
+/* tokenizer.json: tokens that it already has are not added again; of two entries with the same text the first counts.
+ */
 static void test_json(void **state)
 {
     (void)state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Training of byte-level BPE: the same tables as Hugging Face's BpeTrainer from the same text (the golden tokenizer
- * "gpt2"), nothing but the counts matter, and wrong settings, interrupts, failing allocations.
+ * "gpt2"); only the counts matter; invalid settings, interruption, failing allocations.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@
 #include "mep/data.h"
 
 static json_t *cases;
-static const char *sample; /* the text; training took it twice */
+static const char *sample; /* the text, which was used twice for training */
 
 static int set_up(void **state)
 {
@@ -66,7 +66,7 @@ static json_t *model_of(const mep_tokenizer *tokenizer)
     return model;
 }
 
-/* Line ends are pieces of their own only together with what follows, so the text has to come as it came there. */
+/* A line end and the text after it are split together, so the text must be given in the same portions as there. */
 static void test_as_hugging_face(void **state)
 {
     (void)state;
@@ -113,7 +113,7 @@ static void test_deterministic(void **state)
     mep_tokenizer_destroy(&b);
 }
 
-/* A tokenizer of few merges: counted by hand. */
+/* A tokenizer with a few merges that were counted manually. */
 static void test_by_hand(void **state)
 {
     (void)state;
@@ -127,13 +127,13 @@ static void test_by_hand(void **state)
     assert_int_equal(mep_tokenizer_trainer_add(trainer, text, sizeof text - 1), MEP_OK);
     assert_int_equal(mep_tokenizer_trainer_finish(&trainer, NULL, NULL, &tokenizer), MEP_OK);
     json_t *model = model_of(tokenizer), *merges = json_object_get(model, "merges");
-    /* "aab" once, " aab" twice, " cd" twice. Of (a, a) and (a, b), three times each, the smaller numbers come first,
+    /* "aab" once, " aab" twice, " cd" twice. Of (a, a) and (a, b), three times each, the smaller ids come first,
      * then (aa, b); of those that occur twice (c, d) has the smallest, then (blank, aab), then (blank, cd). */
     static const char *const expected[] = {"a a", "aa b", "c d", "\u0120 aab", "\u0120 cd"};
     assert_int_equal(json_array_size(merges), 5);
     for (size_t i = 0; i < 5; ++i) assert_string_equal(json_string_value(json_array_get(merges, i)), expected[i]);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(model, "vocab"), "<b>")), 1);
-    assert_int_equal(mep_tokenizer_vocab_size(tokenizer), 258 + 5 + 1); /* and one that ends a document */
+    assert_int_equal(mep_tokenizer_vocab_size(tokenizer), 258 + 5 + 1); /* and the end-of-document token */
     json_decref(model);
     mep_tokenizer_destroy(&tokenizer);
 }

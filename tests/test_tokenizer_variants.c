@@ -2,7 +2,8 @@
 /*
  * The normalizers and pre_tokenizers of real models (StarCoder, Falcon, DeepSeek, Claude) and all behaviours of Split
  * and Punctuation: the ids of Hugging Face's tokenizers, from golden/pre_tokenizers.json, which
- * scripts/fixtures/tokenizer_variants.py makes; and long texts that are cut in slices have the ids of the whole.
+ * scripts/fixtures/tokenizer_variants.py makes; and long texts that are split into slices have the ids of the complete
+ * text.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,7 +71,7 @@ static uint64_t add_hash(uint64_t value, const int32_t *ids, int64_t count)
 
 static const uint64_t EMPTY = UINT64_C(0xcbf29ce484222325);
 
-/* 1 when the ids of the text have another hash. */
+/* 1 if the ids of the text have a different hash. */
 static int differs(const mep_tokenizer *tokenizer, const char *text, int64_t size, const json_t *expected)
 {
     int32_t *ids = NULL;
@@ -82,7 +83,7 @@ static int differs(const mep_tokenizer *tokenizer, const char *text, int64_t siz
     return strcmp(value, json_string_value(expected)) != 0;
 }
 
-/* Each code point of a block of 4096 behind a letter, a blank, a digit and itself. */
+/* Each code point of a block of 4096, after a letter, a blank, a digit and itself. */
 static int64_t plane_text(uint32_t block, char *text)
 {
     int64_t size = 0;
@@ -130,7 +131,7 @@ static void test_ids(void **state)
     assert_int_equal(wrong, 0);
 }
 
-/* All texts in one, encoded whole, and in slices that the tokenizer allows. */
+/* All texts concatenated, encoded at once and in slices between split points. */
 static void test_slices(void **state)
 {
     (void)state;
@@ -155,7 +156,8 @@ static void test_slices(void **state)
         uint64_t whole = add_hash(EMPTY, ids, count), parts = EMPTY;
         mep_tokens_free(&ids);
         for (int64_t at = 0, length = SLICE; at < size;) {
-            int64_t left = size - at, cut = left > length ? mep_tokenizer_split_point(tokenizer, text + at, length) : left;
+            int64_t left = size - at,
+                    cut = left > length ? mep_tokenizer_split_point(tokenizer, text + at, length) : left;
             length = cut > 0 ? SLICE : 2 * length;
             if (cut == 0) continue;
             assert_int_equal(mep_tokenizer_encode(tokenizer, text + at, cut, &ids, &count), MEP_OK);
@@ -168,7 +170,7 @@ static void test_slices(void **state)
         mep_tokenizer_destroy(&tokenizer);
     }
     free(text);
-    assert_true(cuts > 200); /* some variants allow cuts */
+    assert_true(cuts > 200); /* some variants have split points */
 }
 
 int main(void)

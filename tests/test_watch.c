@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Long calls that report and can be stopped: a watched forward pass has the same bits, its reports only grow, and it
- * ends at any of them; the public calls that generate and evaluate do so too.
+ * Long calls that report and can be stopped: a watched forward pass has the same bits, its reports only increase, and
+ * it ends at any of them; so do the public calls that generate and evaluate.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -16,7 +16,7 @@ typedef struct reports {
     double last;
 } reports;
 
-/* Every question is a report. */
+/* Every mep_watch_ask is a report. */
 static int take_report(void *context, double fraction)
 {
     reports *r = context;
@@ -31,7 +31,7 @@ static mep_status watched(mep_session *session, const int32_t *tokens, float *lo
     mep_watch watch;
     mep_watch_begin(&watch, "the test", take_report, r);
     watch.next = 0;
-    watch.operations = 1; /* the smallest pieces */
+    watch.operations = 1; /* the smallest steps */
     r->watch = &watch;
     mep_session_set_watch(session, &watch);
     mep_status status = mep_session_losses(session, 1, LENGTH, tokens, tokens + 1, losses);
@@ -63,7 +63,8 @@ static void test_pass(void **state)
         assert_int_equal(watched(session, tokens, losses, &all), MEP_OK);
         assert_memory_equal(plain, losses, sizeof plain);
         if (!(all.count >= 2 * 2 * LENGTH / 64)) fail_msg("%d reports only", (int)all.count);
-        for (int64_t stop = 1; stop <= all.count; stop += 7) { /* attention's number depends on its threads */
+        for (int64_t stop = 1; stop <= all.count;
+             stop += 7) { /* the number of attention's reports depends on its threads */
             reports r = {.stop_at = stop};
             mep_status status = watched(session, tokens, losses, &r);
             if (r.count >= stop) assert_int_equal(status, MEP_INTERRUPTED);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A group of "processes" that are threads of one test, so that what is built on mep_dist can be tested without MPI and
- * under the sanitizers. Messages are copied into mailboxes, one for each pair, and taken out in their order. It tests
- * nothing itself. The including file defines _POSIX_C_SOURCE.
+ * A group of "processes" that are threads of one test, so that code that uses mep_dist can be tested without MPI and
+ * under the sanitizers. Blocks are copied into mailboxes, one per pair of processes, and taken out in order. The
+ * including file defines _POSIX_C_SOURCE.
  */
 #ifndef MEP_TESTS_THREAD_GROUP_H
 #define MEP_TESTS_THREAD_GROUP_H
@@ -34,7 +34,7 @@ static struct {
     pthread_cond_t came;
     letter *box[MOST_THREADS][MOST_THREADS]; /* [to][from], oldest first */
     int notices[MOST_THREADS];
-    double carried[MOST_THREADS]; /* bytes that each has sent */
+    double carried[MOST_THREADS]; /* bytes sent by each process */
     _Atomic int strikes;          /* transfers and notices fail */
 } post = {.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER};
 
@@ -66,7 +66,7 @@ static inline int take_letter(int64_t to, const mep_dist_block *piece)
     return fits;
 }
 
-/* 1, with a message, while the post is on strike. */
+/* 1, with a message, while transfers fail. */
 static inline int strikes(char *text, int size)
 {
     if (post.strikes) snprintf(text, (size_t)size, "the post is on strike");
@@ -127,13 +127,14 @@ static void *run_member(void *argument)
 }
 
 /* Run work(group, context) in `size` threads, each with its own group; returns the bytes sent by all. Threads must not
- * use cmocka's assertions, which jump: they write what they find into the context. */
+ * use cmocka's assertions, which jump: they write their results to the context. */
 static inline int64_t run_group(int64_t size, void (*work)(mep_dist *group, void *context), void *context)
 {
     pthread_t threads[MOST_THREADS];
     member members[MOST_THREADS];
     int64_t sent = 0;
-    omp_set_num_threads(1); /* of this one too: LLVM's library wants a thread that stays, and no team beside others */
+    /* this thread too: LLVM's library needs a permanent thread, and no team next to others */
+    omp_set_num_threads(1);
     for (int64_t r = 0; r < size; r++) {
         members[r] = (member){.work = work, .context = context};
         members[r].group =

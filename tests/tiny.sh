@@ -11,7 +11,7 @@ while [ $i -lt 400 ]; do
 done > text.txt
 expect 0 prepare --out text --valid 0.2 text.txt
 
-# unless_given DEFAULTS ARGUMENT ...: of the options and values in DEFAULTS, those that the arguments do not give.
+# unless_given DEFAULTS ARGUMENT ...: print the options and values of DEFAULTS that the arguments do not have.
 unless_given() {
     defaults=$1
     shift

@@ -21,13 +21,13 @@ typedef enum mep_dtype {
     MEP_INT64 = 3
 } mep_dtype;
 
-/* Bytes an element; 0 for a value that is no mep_dtype. Thread-safe. */
+/* Bytes per element; 0 for a value that is not a mep_dtype. Thread-safe. */
 MEP_API int64_t mep_dtype_size(mep_dtype dtype);
 
 /* "float32", "bfloat16", "float64", "int64". Thread-safe. */
 MEP_API const char *mep_dtype_name(mep_dtype dtype);
 
-/* Where tensors lie and kernels run (device.h). */
+/* Where tensors are stored and kernels run (device.h). */
 typedef enum mep_device {
     MEP_DEVICE_CPU = 0,
     MEP_DEVICE_CUDA = 1 /* one GPU: CUDA's current one */
@@ -41,13 +41,13 @@ MEP_API void mep_text_free(char **text);
 /* Version of the library, "MAJOR.MINOR.PATCH". Thread-safe. */
 MEP_API const char *mep_version(void);
 
-/* Number of the binary interface that these headers describe: it goes up with every change of a public structure,
- * signature or constant that a program built with earlier headers would misread, and not with what is only added
+/* Number of the binary interface that these headers describe. It increases with every change of a public structure,
+ * signature or constant that a program built with earlier headers would misread, but not with additions
  * (scripts/check_abi.sh compares). */
 #define MEP_ABI_VERSION 4
 
-/* That of the library in use. What declares the interface for itself (a binding), or loads the library at run time,
- * compares it with the MEP_ABI_VERSION it was written for, before any other call. Thread-safe. */
+/* The number of the library in use. A binding that declares the interface itself, or a program that loads the library
+ * at run time, compares it with the MEP_ABI_VERSION that it was written for, before any other call. Thread-safe. */
 MEP_API int mep_abi_version(void);
 
 /* The instruction set level that kernels use on this machine: "c", "avx2", "avx512" or "avx512_bf16", and on
@@ -55,9 +55,9 @@ MEP_API int mep_abi_version(void);
  * environment variable MEP_CPU, which is read once. Thread-safe. */
 MEP_API const char *mep_cpu_level_name(void);
 
-/* Number of threads that the library uses (OpenMP's); n <= 0 leaves it. Returns the number now in force. Results do not
- * depend on it. Sets the calling thread's OpenMP setting. How long the threads spin while they wait is set in the
- * environment, before the program starts (GOMP_SPINCOUNT, OMP_WAIT_POLICY): docs/performance.md.
+/* Set the number of threads that the library uses (OpenMP's, for the calling thread); n <= 0 leaves it unchanged.
+ * Returns the number in force. Results do not depend on it. How long threads spin while they wait is set in the
+ * environment before the program starts (GOMP_SPINCOUNT, OMP_WAIT_POLICY): docs/performance.md.
  *
  * With GNU OpenMP the first thread of a child of fork() has one thread, whatever n is, if the parent had more than one
  * thread: OpenMP's threads do not exist in the child. Other threads of the child are not limited. fork() must not be

@@ -176,7 +176,7 @@ class Attention(unittest.TestCase):
                 ((q, k[:, :2], v), ValueError, "k has the shape"),
                 ((q, k, v, table[:2]), ValueError, r"expected float32 \[3, keys\]"),
                 ((q, k, v, table.double()), ValueError, "the table is torch.float64"),
-                ((q, k, v, table[:, :9]), libmep.MepError, "covers 9 distances"),
+                ((q, k, v, table[:, :9]), libmep.MepError, "cover 9 distances"),
                 ((q, k[:, :, :9], v[:, :, :9]), libmep.MepError, "queries <= keys"),
                 ((q.detach().numpy(), k, v), TypeError, "q must be a torch tensor, not ndarray"),
                 ((q, k, None), TypeError, "v must be a torch tensor, not NoneType"),

@@ -23,15 +23,15 @@ typedef struct mep_attention_backend {
     mep_status (*backward)(mep_attention_plan *plan, const mep_attention_call *call,
                            const mep_attention_gradient *gradient);
     double (*computed_fraction)(const mep_attention_plan *plan);
-    /* Report later forward calls to `watch`, NULL: to nobody; NULL where calls do not wait for their work. */
+    /* Report later forward calls to `watch`, NULL: to no watch. NULL where calls do not wait for their work. */
     void (*set_watch)(mep_attention_plan *plan, mep_watch *watch);
 } mep_attention_backend;
 
 /* The CPU's. */
 extern const mep_attention_backend mep_attention_cpu;
 
-/* Report later forward calls of a plan to `watch`, which stays valid until the plan has another; NULL: to nobody. Back
- * ends whose calls do not wait for their work report nothing. */
+/* Report later forward calls of a plan to `watch`, which stays valid until the plan has another; NULL: to no watch.
+ * Back ends whose calls do not wait for their work report nothing. */
 void mep_attention_set_watch(mep_attention *plan, mep_watch *watch);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fast checksum against accidents (not against attackers): FNV-1a with 64 bits over little-endian words of 8 bytes,
+ * A fast checksum that detects accidents, not attacks: FNV-1a with 64 bits over little-endian words of 8 bytes,
  *
  *     h = (h ^ word) * 0x100000001b3;  h = h ^ (h >> 32)
  *
- * from h = 0xcbf29ce484222325. The last word is filled up with zeros, and the number of bytes follows as a word of its
- * own. The fold by 32 bits is not in FNV: without it, two changes of the highest bits of words cancel.
+ * from h = 0xcbf29ce484222325. The last word is padded with zeros, and the number of bytes follows as one more word.
+ * The fold by 32 bits is not in FNV: without it, two changes of the highest bits of words cancel.
  */
 #ifndef MEP_BASE_CHECKSUM_H
 #define MEP_BASE_CHECKSUM_H
@@ -19,7 +19,7 @@ typedef struct mep_checksum {
 } mep_checksum;
 
 void mep_checksum_begin(mep_checksum *checksum);
-/* Add `size` bytes; how a stream is divided into calls does not matter. */
+/* Add `size` bytes. The result does not depend on how data is divided into calls. */
 void mep_checksum_add(mep_checksum *checksum, const void *data, int64_t size);
 uint64_t mep_checksum_end(const mep_checksum *checksum);
 

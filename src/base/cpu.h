@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Instruction set levels. Kernel tables are filled with plain C and raised one level at a time.
+ * Instruction set levels. Kernel tables are filled with plain C first, then replaced by one level after the other.
  */
 #ifndef MEP_BASE_CPU_H
 #define MEP_BASE_CPU_H
@@ -9,8 +9,8 @@
 extern "C" {
 #endif
 
-/* The levels of the architecture that this is compiled for come first, in rising order: 0 .. MEP_CPU_LEVELS - 1. Those
- * of other architectures follow; no machine has them. */
+/* The levels of the architecture that this is compiled for come first, in ascending order: 0 .. MEP_CPU_LEVELS - 1.
+ * Levels of other architectures follow; no machine has them. */
 typedef enum mep_cpu_level {
     MEP_CPU_C = 0,
 #if defined(__aarch64__)
@@ -22,7 +22,7 @@ typedef enum mep_cpu_level {
 #elif defined(__x86_64__)
     MEP_CPU_AVX2,        /* AVX2, FMA */
     MEP_CPU_AVX512,      /* AVX-512 F, VL, BW, DQ */
-    MEP_CPU_AVX512_BF16, /* and AVX512_BF16 */
+    MEP_CPU_AVX512_BF16, /* the same and AVX512_BF16 */
     MEP_CPU_LEVELS,
     MEP_CPU_NEON = MEP_CPU_LEVELS,
 #else
@@ -34,14 +34,14 @@ typedef enum mep_cpu_level {
 #endif
 } mep_cpu_level;
 
-/* Levels that this machine has: detected once, lowered by the environment variable MEP_CPU. */
+/* The level in force: the machine's, lowered by the environment variable MEP_CPU. Both are read once. */
 mep_cpu_level mep_cpu_level_get(void);
 
-/* Force a level for tests and benches; it is lowered to what the machine has. Returns the level now in force. Not
+/* Set a level, for tests and benchmarks; it is lowered to the machine's. Returns the level now in force. Not
  * thread-safe. */
 mep_cpu_level mep_cpu_level_set(mep_cpu_level level);
 
-/* What the machine has, whatever is in force. */
+/* The machine's level, whatever is in force. */
 mep_cpu_level mep_cpu_level_detected(void);
 
 /* "c", "avx2", "avx512", "avx512_bf16", "neon". */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Error messages, one buffer a thread.
+ * Error messages, one buffer per thread.
  */
 #include "base/error.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls again after EINTR, and a buffer before write(2).
+ * Repeating system calls after EINTR, and a buffer before write(2).
  */
 #define _POSIX_C_SOURCE 200809L
 #include "base/fd.h"
@@ -20,7 +20,7 @@ struct mep_output {
     char buffer[BUFFER];
 };
 
-/* `call` until it is not interrupted. */
+/* Repeat `call` until it is not interrupted. */
 #define AGAIN(result, call)                                                                                            \
     do {                                                                                                               \
         (result) = (call);                                                                                             \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keys that a file must not have, and reading a file.
+ * Checking the keys of a file, and reading it.
  */
 #include "base/json_keys.h"
 

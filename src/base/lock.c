@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lock file over flock. The folder is opened once and the file is named within it, so that a folder which is
- * renamed, or replaced by another, does not mislead a release.
+ * The lock file and flock. The folder is opened once and the file is named relative to it, so that a release is correct
+ * also after the folder has been renamed or replaced by another one.
  */
 #define _GNU_SOURCE
 #include "base/lock.h"
@@ -18,11 +18,11 @@
 #include "base/fd.h"
 #include "base/memory.h"
 
-/* A lock file holds this and the owner. A file that holds something else is not ours. */
+/* The content of a lock file: this, then the owner. A file with other content is not a lock file. */
 static const char INTRODUCTION[] = "locked by ";
 enum { OWNER_SIZE = 160 };
 
-/* Split `path` into its folder, opened, and the name within it. */
+/* Open the folder of `path`; returns the file name in it. */
 static mep_status open_folder(mep_lock *lock, const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -47,7 +47,7 @@ static void close_all(mep_lock *lock)
     mep_free(&lock->name);
 }
 
-/* 1 where the name still belongs to the open file, rather than to none or to another one. */
+/* 1 where the name still refers to the open file. */
 static int is_current(const mep_lock *lock)
 {
     struct stat ours, there;
@@ -55,7 +55,7 @@ static int is_current(const mep_lock *lock)
            ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
-/* What the file holds, "" where it cannot be read. */
+/* The content of the file, "" where it cannot be read. */
 static void read_owner(const mep_lock *lock, char text[OWNER_SIZE])
 {
     ssize_t size = pread(lock->file, text, OWNER_SIZE - 1, 0);
@@ -73,7 +73,7 @@ static mep_status fail_held(const mep_lock *lock, const char *what)
                     is_known ? text + skip : "another process");
 }
 
-/* Note the owner in the locked file. That this fails (a full disk) only costs the name in a message. */
+/* Write the owner into the locked file. A failure, such as a full disk, only makes a message less precise. */
 static void write_owner(const mep_lock *lock)
 {
     char host[64] = "", text[OWNER_SIZE];
@@ -83,13 +83,13 @@ static void write_owner(const mep_lock *lock)
         if (ftruncate(lock->file, 0) != 0) return;
 }
 
-/* 1 where flock says that this file system cannot lock (NFS without its lock service, some FUSE file systems). */
+/* 1 where flock fails because the file system has no locks (NFS without its lock service, some FUSE file systems). */
 static int has_no_locks(int error)
 {
     return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP || error == EINVAL || error == EBADF;
 }
 
-/* Open and lock the file. *retry is set where it was removed by its last owner in between. */
+/* Open and lock the file. *retry is set where its last owner removed it in between. */
 static mep_status try_once(mep_lock *lock, const char *path, const char *what, int *retry)
 {
     char text[OWNER_SIZE];

@@ -1,27 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A lock between processes: a file that its owner holds with flock while it works, and that names the owner. The kernel
- * releases it when the owner ends, whatever ended it; the file is removed by a release, and what a crash leaves is
- * taken over by the next owner. The lock holds when the folder of the file is renamed.
+ * A lock between processes: a file that its owner locks with flock while it works, and that names the owner. The kernel
+ * releases the lock when the owner ends for any reason. A release removes the file; the next owner takes over a file
+ * that a crash has left. The lock stays valid when the folder of the file is renamed.
  */
 #ifndef MEP_BASE_LOCK_H
 #define MEP_BASE_LOCK_H
 
 #include "mep/status.h"
 
-/* All zero: not held. */
+/* Zero-initialized: not locked. */
 typedef struct mep_lock {
-    char *name; /* of the file in its folder */
+    char *name; /* file name in the folder */
     int folder, file;
 } mep_lock;
 
-/* Take the lock file at `path`, whose folder exists. `what` names what it protects, for the message: where another
- * process (or another thread of this one) holds the lock, MEP_ERROR_IO says that `what` is being written, and by which
- * process of which host where that is known. A file system that has no locks is no failure: the lock is then not held,
- * and nothing is protected. */
+/* Lock the file at `path`, whose folder exists. `what` names what the lock protects, for the message: where another
+ * process, or another thread of this one, holds the lock, MEP_ERROR_IO says that `what` is being written, and by which
+ * process of which host where that is known. Where the file system has no locks, the call succeeds without a lock. */
 mep_status mep_lock_take(mep_lock *lock, const char *path, const char *what);
 
-/* Remove the file and release the lock. What is not held needs no release. */
+/* Remove the file and release the lock. Does nothing without a lock. */
 void mep_lock_release(mep_lock *lock);
 
 #endif

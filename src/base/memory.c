@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "mep/types.h"
 
-enum { ALIGNMENT = 64, LARGE = 64 << 20 /* bytes from which on it is asked first whether they are there */ };
+enum { ALIGNMENT = 64, LARGE = 64 << 20 /* bytes from which the available memory is checked first */ };
 static atomic_llong allocations, failing;
 
 int64_t mep_fail_allocation(int64_t n)

@@ -32,7 +32,7 @@ mep_status mep_multiply(int64_t a, int64_t b, int64_t c, int64_t *product);
 mep_status mep_alloc(void *pointer, int64_t count, size_t size);
 mep_status mep_grow(void *pointer, int64_t old_count, int64_t new_count, size_t size);
 
-/* Bytes that the system can still give, swap included; INT64_MAX where it does not tell (Linux does). */
+/* Bytes that the system can still provide, including swap; INT64_MAX where it does not report that (Linux does). */
 int64_t mep_memory_available(void);
 
 /* Free the memory of the pointer at `pointer`, which becomes NULL. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * strtod and snprintf with the calling thread in the locale "C" for as long as they take.
+ * strtod and snprintf with the calling thread in the locale "C" during the call.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "base/number.h"
@@ -14,7 +14,7 @@ typedef struct visit {
     locale_t c, before;
 } visit;
 
-/* Where there is no memory for a locale the thread stays in its own. */
+/* Without memory for a locale the thread stays in its own. */
 static visit enter(void)
 {
     visit v = {.c = newlocale(LC_ALL_MASK, "C", (locale_t)0)};
@@ -39,7 +39,7 @@ double mep_number_parse(const char *text, char **end)
 
 void mep_number_print(char text[MEP_NUMBER_SIZE], double value)
 {
-    char printed[MEP_NUMBER_SIZE]; /* gcc's sanitizer takes `text` for NULL in a branch of its own, and warns of that */
+    char printed[MEP_NUMBER_SIZE]; /* a sanitizer of gcc assumes that `text` can be NULL here, and then warns */
     visit v = enter();
     for (int digits = 6; digits <= 17; digits++) {
         snprintf(printed, sizeof printed, "%.*g", digits, value);

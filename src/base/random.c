@@ -22,19 +22,19 @@ static void philox(uint32_t counter[4], uint32_t key0, uint32_t key1)
     }
 }
 
-static void draw(uint64_t seed, uint64_t stream, uint64_t place, uint32_t out[4])
+static void draw(uint64_t seed, uint64_t stream, uint64_t index, uint32_t out[4])
 {
-    out[0] = (uint32_t)place;
-    out[1] = (uint32_t)(place >> 32);
+    out[0] = (uint32_t)index;
+    out[1] = (uint32_t)(index >> 32);
     out[2] = (uint32_t)stream;
     out[3] = (uint32_t)(stream >> 32);
     philox(out, (uint32_t)seed, (uint32_t)(seed >> 32));
 }
 
-uint64_t mep_random_bits(uint64_t seed, uint64_t stream, uint64_t place)
+uint64_t mep_random_bits(uint64_t seed, uint64_t stream, uint64_t index)
 {
     uint32_t r[4];
-    draw(seed, stream, place, r);
+    draw(seed, stream, index, r);
     return (uint64_t)r[0] << 32 | r[1];
 }
 
@@ -43,17 +43,17 @@ static double unit(uint32_t high, uint32_t low)
     return (double)(((uint64_t)high << 32 | low) >> 11) * 0x1p-53;
 }
 
-double mep_random_uniform(uint64_t seed, uint64_t stream, uint64_t place)
+double mep_random_uniform(uint64_t seed, uint64_t stream, uint64_t index)
 {
     uint32_t r[4];
-    draw(seed, stream, place, r);
+    draw(seed, stream, index, r);
     return unit(r[0], r[1]);
 }
 
-double mep_random_normal(uint64_t seed, uint64_t stream, uint64_t place)
+double mep_random_normal(uint64_t seed, uint64_t stream, uint64_t index)
 {
     uint32_t r[4];
-    draw(seed, stream, place, r);
+    draw(seed, stream, index, r);
     return sqrt(-2.0 * log(1.0 - unit(r[0], r[1]))) * cos(6.283185307179586476925 * unit(r[2], r[3]));
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Vectors of float32 in the width that the including file is compiled for (GCC and clang vector extensions), and what
- * the kernels need on them: one source serves plain C, AVX2, AVX-512 and NEON. Included only by files that become a
- * variant of a kernel table (NAME_c.c, NAME_avx2.c, NAME_avx512.c, NAME_neon.c).
+ * Vectors of float32 in the width that the including file is compiled for (GCC and clang vector extensions), and the
+ * operations that kernels need: one source serves plain C, AVX2, AVX-512 and NEON. Included only by the variants of a
+ * kernel table (NAME_c.c, NAME_avx2.c, NAME_avx512.c, NAME_neon.c).
  */
 #ifndef MEP_BASE_SIMD_H
 #define MEP_BASE_SIMD_H
@@ -32,8 +32,8 @@ typedef int32_t vi __attribute__((vector_size(LANES * 4)));
 
 #define MEP_INLINE static inline __attribute__((always_inline))
 
-/* Full unrolling of a loop with a constant count, so that arrays of vectors stay in registers. Sanitizers check every
- * one of the accesses that arise, which takes compilers minutes, so there it is left out. */
+/* Full unrolling of a loop with a constant count, so that arrays of vectors stay in registers. Not with sanitizers,
+ * which check every access separately, so that compiling takes minutes. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(undefined_behavior_sanitizer)
 #define MEP_SANITIZED 1
@@ -64,8 +64,8 @@ MEP_INLINE vf vf_set(float x)
     return x - (vf){0};
 }
 
-/* sum + a b, one operation at every level that has it. Of `sum + a * b` a compiler may make one operation in one loop
- * and two in another, as gcc 14 does in chains of 256 bits, and equal chains get different bits. */
+/* sum + a b in one operation at every level that has it. A compiler can turn `sum + a * b` into one operation in one
+ * loop and into two in another, as gcc 14 does in chains of 256 bits; then equal chains have different bits. */
 MEP_INLINE vf vf_multiply_add(vf sum, vf a, vf b)
 {
 #if defined(__AVX512F__)
@@ -79,7 +79,7 @@ MEP_INLINE vf vf_multiply_add(vf sum, vf a, vf b)
 #endif
 }
 
-/* The same for one value. */
+/* The same for one float. */
 MEP_INLINE float multiply_add(float sum, float a, float b)
 {
 #if defined(__FMA__) || (defined(MEP_FUSED) && defined(__aarch64__))
@@ -89,7 +89,7 @@ MEP_INLINE float multiply_add(float sum, float a, float b)
 #endif
 }
 
-/* mask lanes are 0 or -1 */
+/* lanes of mask are 0 or -1 */
 MEP_INLINE vf vf_select(vi mask, vf yes, vf no)
 {
     return (vf)(((vi)yes & mask) | ((vi)no & ~mask));
@@ -106,7 +106,7 @@ MEP_INLINE vf vf_max(vf a, vf b)
 #endif
 }
 
-/* Sum and maximum of the lanes, always in the same order. */
+/* Sum and maximum of the lanes, in a fixed order. */
 MEP_INLINE float vf_sum(vf v)
 {
 #if defined(__AVX512F__)
@@ -134,12 +134,12 @@ MEP_INLINE float vf_highest(vf v)
 
 /*
  * exp(x) for x <= 88: n = round(x / ln 2), exp(x) = 2^n exp(r), |r| <= ln(2)/2, a polynomial of degree 6 (relative
- * error below 3e-7). Exactly 0 below -87.3 (float32's normal range ends there); NaN stays NaN.
+ * error below 3e-7). Exactly 0 below -87.3, the end of float32's normal range; NaN stays NaN.
  */
 MEP_INLINE vf vf_exp(vf x)
 {
     const float magic = 12582912.0f + 127.0f; /* 1.5 * 2^23: adding it leaves n + 127 in the low bits */
-    vf clamped = vf_max(vf_set(-87.3f), x);   /* the second operand where one is NaN */
+    vf clamped = vf_max(vf_set(-87.3f), x);   /* returns the second operand where one is NaN */
     vf shifted = clamped * 1.44269504088896341f + magic;
     vf n = shifted - magic;
     vf r = clamped - n * 0.693359375f;
@@ -159,15 +159,15 @@ MEP_INLINE vf vf_exp(vf x)
 }
 
 #if defined(__AVX512BF16__)
-/* Pairs of bfloat16 are units of 32 bits, kept in vf. */
+/* Pairs of bfloat16, units of 32 bits, in the type vf. */
 
-/* sum + a.low b.low + a.high b.high a lane. */
+/* sum + a.low b.low + a.high b.high in each lane. */
 MEP_INLINE vf vf_dot_pairs(vf sum, vf a, vf b)
 {
     return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
 }
 
-/* The 2 LANES values low, high as bfloat16, in order: neighbours become pairs. */
+/* The 2 LANES values low, high as bfloat16, in order: neighbors become pairs. */
 MEP_INLINE vf vf_to_pairs(vf low, vf high)
 {
     return (vf)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
@@ -183,7 +183,7 @@ MEP_INLINE vf vf_interleave(vf halves)
 #endif
 
 /*
- * erf(x) as an odd rational function on [-4, 4], beyond which it is 1 to float32 precision; absolute error below 5e-7.
+ * erf(x) as an odd rational function on [-4, 4]; outside, it is 1 or -1 in float32. Absolute error below 5e-7.
  */
 MEP_INLINE vf vf_erf(vf x)
 {

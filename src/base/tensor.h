@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A named, contiguous, row-major tensor: the currency between the model's parameter list and files.
+ * A named, contiguous, row-major tensor, as the model's parameter list and files exchange it.
  */
 #ifndef MEP_BASE_TENSOR_H
 #define MEP_BASE_TENSOR_H

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The register-blocked matrix product that attention's tiles and the products of linear layers are made of:
+ * The register-blocked matrix product of attention's tiles and of linear layers:
  *
  *     C[rows x columns] (+)= A[rows x depth] B[depth x columns]
  *
- * B and C are row-major with contiguous columns; A may be strided either way, so that a transposed A costs nothing.
- * Blocks of C stay in registers over the complete depth. Included by variants only, like simd.h.
+ * B and C are row-major with contiguous columns; A can be strided both ways, so a transposed A costs nothing. Blocks of
+ * C stay in registers over the complete depth. Included by variants only, like simd.h.
  *
- * Bits: an element of A B is one chain of multiply-adds over the depth, in ascending order, that starts at zero; C += A
- * B then adds it once. So it depends on the element's row of A and column of B alone, not on the block that holds it.
+ * Bits: an element of A B is one chain of multiply-adds over the depth, in ascending order, starting at zero; C += A B
+ * then adds it once. So it depends only on the element's row of A and column of B, not on the block that contains it.
  *
- * An including file that defines TILE_PAIRS gets the product on pairs of bfloat16: depth, and the elements of A and B,
- * are units of 32 bits that hold two neighbours of the summed index; C is float32 still.
+ * With TILE_PAIRS the product is on pairs of bfloat16: the depth and the elements of A and B are units of 32 bits with
+ * two neighbors of the summed index; C is still float32.
  */
 #ifndef MEP_BASE_TILE_H
 #define MEP_BASE_TILE_H
 
 #include "base/simd.h"
 
-/* Rows and vectors of a block of C: as many accumulators as registers allow. */
+/* Rows and vectors of a block of C: as many accumulators as there are registers for. */
 #if defined(__AVX512F__) || defined(__aarch64__) /* 32 registers */
 enum { BLOCK_VECTORS = 4, BLOCK_ROWS = 6, NARROW_ROWS = 12 };
 #else
@@ -58,7 +58,7 @@ typedef struct mep_tile_operands {
     int accumulate; /* 0: C = A B; 1: C += A B */
 } mep_tile_operands;
 
-/* One block of `rows` x `vectors`*LANES at (row, column); both counts are constants at every call. */
+/* One block of `rows` x `vectors` * LANES at (row, column). Both counts are constants in every call. */
 MEP_INLINE void tile_block(const mep_tile_operands *t, int64_t row, int64_t column, const int rows, const int vectors)
 {
     vf sum[NARROW_ROWS][BLOCK_VECTORS];
@@ -96,7 +96,7 @@ MEP_INLINE void tile_block(const mep_tile_operands *t, int64_t row, int64_t colu
     }
 }
 
-/* The same for a count of rows that is known at run time, 1 to BLOCK_ROWS. */
+/* The same for a number of rows that is known at run time, 1 to BLOCK_ROWS. */
 MEP_INLINE void tile_last_rows(const mep_tile_operands *t, int64_t row, int64_t column, int64_t rows, const int vectors)
 {
     switch (rows) {
@@ -121,8 +121,8 @@ MEP_INLINE void tile_last_rows(const mep_tile_operands *t, int64_t row, int64_t 
     }
 }
 
-/* All rows of `vectors`*LANES columns. The rows left over are divided evenly, since few rows use the arithmetic badly.
- */
+/* All rows of `vectors` * LANES columns. Remaining rows are divided evenly, because blocks of few rows use the
+ * registers poorly. */
 MEP_INLINE void tile_columns(const mep_tile_operands *t, int64_t rows, int64_t column, const int high,
                              const int vectors)
 {
@@ -135,7 +135,7 @@ MEP_INLINE void tile_columns(const mep_tile_operands *t, int64_t rows, int64_t c
     }
 }
 
-/* The product: the entry of both kernel tables. columns is a multiple of LANES. */
+/* The product, an entry of both kernel tables. columns is a multiple of LANES. */
 static void tile_product(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
                          const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading, writing and judging UTF-8.
+ * Reading, writing and checking UTF-8.
  */
 #include "base/utf8.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reports of a long call, and its end before time.
+ * Reports of a long call, and stopping it.
  */
 #include "base/watch.h"
 
@@ -10,7 +10,7 @@
 #include "base/error.h"
 
 static const int64_t OPERATIONS = (int64_t)1 << 36;
-static const double SECONDS = 0.1; /* from report to report */
+static const double SECONDS = 0.1; /* seconds between reports */
 
 void mep_watch_begin(mep_watch *w, const char *what, int (*report)(void *context, double fraction), void *context)
 {
@@ -22,16 +22,16 @@ void mep_watch_begin(mep_watch *w, const char *what, int (*report)(void *context
                      .next = mep_now() + SECONDS};
 }
 
-mep_watch_part mep_watch_enter(mep_watch *w, double from, double to)
+mep_watch_section mep_watch_enter(mep_watch *w, double from, double to)
 {
-    if (w == NULL) return (mep_watch_part){0, 1};
-    mep_watch_part before = {w->first, w->width};
+    if (w == NULL) return (mep_watch_section){0, 1};
+    mep_watch_section before = {w->first, w->width};
     w->first += from * w->width;
     w->width *= to - from;
     return before;
 }
 
-void mep_watch_leave(mep_watch *w, mep_watch_part part)
+void mep_watch_leave(mep_watch *w, mep_watch_section part)
 {
     if (w == NULL) return;
     w->first = part.first;

@@ -163,7 +163,8 @@ static mep_status fill_cache(variant *v)
     return mep_cache_reserve(v->cache, 1);
 }
 
-static mep_status open_cache(variant *v, const mep_bias *bias, const float *table)
+/* Create the cache of a variant, which may drop keys beyond the reach of `bias` (NULL: none), and fill it. */
+static mep_status open_cache(variant *v, const mep_bias *bias)
 {
     const mep_bench_decode_settings *s = v->g->settings;
     int64_t *windows, count = 0;
@@ -175,37 +176,47 @@ static mep_status open_cache(variant *v, const mep_bias *bias, const float *tabl
                                          .call = CALL,
                                          .dtype = v->g->dtype,
                                          .window = windows};
-    const mep_attention_terms terms = {.table = table, .table_length = v->g->length};
     mep_status status;
     MEP_TRY_OR(status, find_windows(v, bias, windows), end);
     MEP_TRY_OR(status, mep_cache_create(&v->cache, &settings), end);
-    MEP_TRY_OR(status, fill_cache(v), end);
-    status = mep_cache_set_terms(v->cache, 0, &terms, v->g->length);
+    status = fill_cache(v);
 end:
     mep_free(&windows);
     return status;
 }
 
-static mep_status open_variant(variant *v)
+/* Create the plan for tensors of the caller, and give it and the cache the bias table (NULL: none). */
+static mep_status set_terms(variant *v, const float *table, int64_t distances)
 {
     const mep_bench_decode_settings *s = v->g->settings;
+    const mep_attention_terms terms = {.table = table, .table_length = distances};
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = s->heads;
     a.head_dim = s->head_dim;
-    a.max_length = v->g->length;
+    a.max_length = distances;
     a.dtype = v->g->dtype;
     MEP_TRY(mep_attention_create(&v->plan, &a));
-    if (strcmp(v->encoding, "none") == 0) return open_cache(v, NULL, NULL);
+    MEP_TRY(mep_attention_set_terms(v->plan, &terms));
+    return mep_cache_set_terms(v->cache, 0, &terms, distances);
+}
+
+static mep_status open_variant(variant *v)
+{
+    const mep_bench_decode_settings *s = v->g->settings;
+    int has_bias = strcmp(v->encoding, "none") != 0;
     mep_bias *bias = NULL;
     float *table = NULL;
     mep_status status;
-    MEP_TRY(mep_bias_create(&bias, v->encoding, s->heads, s->head_dim));
-    MEP_TRY_OR(status, MEP_ALLOC(&table, s->heads * v->g->length), end);
-    MEP_TRY_OR(status, mep_bias_table(bias, v->g->length, table), end);
-    const mep_attention_terms terms = {.table = table, .table_length = v->g->length};
-    MEP_TRY_OR(status, mep_attention_set_terms(v->plan, &terms), end);
-    status = open_cache(v, bias, table);
+    if (has_bias) MEP_TRY(mep_bias_create(&bias, v->encoding, s->heads, s->head_dim));
+    MEP_TRY_OR(status, open_cache(v, bias), end);
+    int64_t distances = max_i64(v->g->length, mep_cache_distances(v->cache)), size = 0;
+    if (has_bias) {
+        MEP_TRY_OR(status, mep_multiply(s->heads, distances, 1, &size), end);
+        MEP_TRY_OR(status, MEP_ALLOC(&table, size), end);
+        MEP_TRY_OR(status, mep_bias_table(bias, distances, table), end);
+    }
+    status = set_terms(v, table, distances);
 end:
     mep_free(&table);
     mep_bias_destroy(&bias);

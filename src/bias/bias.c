@@ -3,6 +3,7 @@
  * Creates and destroys a mep_bias: its named parameters, their initial values and ranges.
  */
 #include "bias/bias.h"
+#include "bias/position.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -123,7 +124,10 @@ static mep_status make_derived(mep_bias *bias)
 static mep_status build(mep_bias *bias, const mep_spec *spec)
 {
     MEP_TRY(mep_spec_copy(&bias->spec, spec));
-    MEP_TRY(mep_spec_canonical(&bias->spec, &bias->canonical));
+    mep_string_builder text = {.text = NULL};
+    mep_status status = mep_spec_print(&text, &bias->spec);
+    bias->canonical = text.text;
+    MEP_TRY(status);
     set_terms(bias);
     MEP_TRY(make_params(bias));
     MEP_TRY(make_derived(bias));
@@ -149,10 +153,10 @@ mep_status mep_bias_create(mep_bias **bias, const char *spec, int64_t heads, int
 {
     MEP_REQUIRE(bias, spec);
     *bias = NULL;
-    mep_spec parsed;
-    MEP_TRY(mep_spec_parse(&parsed, spec));
-    mep_status status = create(bias, &parsed, heads, head_dim);
-    mep_spec_free(&parsed);
+    mep_position *position;
+    MEP_TRY(mep_position_create(&position, spec));
+    mep_status status = mep_bias_create_from(bias, position, heads, head_dim);
+    mep_position_destroy(&position);
     return status;
 }
 
@@ -160,9 +164,10 @@ mep_status mep_bias_create_from(mep_bias **bias, const mep_position *position, i
 {
     MEP_REQUIRE(bias, position);
     *bias = NULL;
-    if (position->kind != MEP_POSITION_BIAS)
+    const mep_position_entry *entry = mep_position_bias_entry(position);
+    if (entry == NULL)
         return mep_fail(MEP_ERROR_ARGUMENT, "the position encoding \"%s\" is not a distance bias", position->spec);
-    return create(bias, &position->mixture, heads, head_dim);
+    return create(bias, &entry->mixture, heads, head_dim);
 }
 
 void mep_bias_destroy(mep_bias **bias)

@@ -49,6 +49,7 @@ static mep_status add_learn(mep_string_builder *t, int learn)
     return MEP_OK;
 }
 
+/* Whether two mixtures are the same, whatever they learn. */
 static int same_mixture(const mep_spec *a, const mep_spec *b)
 {
     if (a->count != b->count) return 0;
@@ -61,33 +62,30 @@ static int same_mixture(const mep_spec *a, const mep_spec *b)
     return 1;
 }
 
+int mep_spec_same(const mep_spec *a, const mep_spec *b)
+{
+    return a->learn == b->learn && same_mixture(a, b);
+}
+
 /* *name is the name of this mixture, or NULL. */
 static mep_status find_name(const mep_spec *spec, const char **name)
 {
     *name = NULL;
     for (const mep_named_mixture *named = mep_named_mixtures; named->name != NULL && *name == NULL; named++) {
         mep_spec mixture;
-        MEP_TRY(mep_spec_parse(&mixture, named->mixture));
+        mep_spec_reader reader = {.text = named->mixture, .at = named->mixture};
+        MEP_TRY(mep_spec_parse_mixture(&reader, &mixture));
         if (same_mixture(spec, &mixture)) *name = named->name;
         mep_spec_free(&mixture);
     }
     return MEP_OK;
 }
 
-static mep_status print(mep_string_builder *t, const mep_spec *spec)
+mep_status mep_spec_print(mep_string_builder *t, const mep_spec *spec)
 {
     const char *name = NULL;
     MEP_TRY(find_name(spec, &name));
     if (name != NULL) MEP_TRY(mep_string_add(t, "%s", name));
     for (int i = 0; name == NULL && i < spec->count; i++) MEP_TRY(add_term(t, spec, i));
     return add_learn(t, spec->learn);
-}
-
-mep_status mep_spec_canonical(const mep_spec *spec, char **canonical)
-{
-    mep_string_builder t = {.text = NULL};
-    mep_status status = print(&t, spec);
-    if (status != MEP_OK) mep_free(&t.text);
-    *canonical = t.text;
-    return status;
 }

@@ -49,3 +49,19 @@ mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length, const d
     mep_free(&scratch);
     return status;
 }
+
+mep_status mep_bias_kernel_tables_backward(const mep_bias *bias, int64_t length, const double *dtable,
+                                           const double *dlog_weights, double *dparams, double *scratch)
+{
+    int64_t kernels = bias->spec.count, heads = bias->heads;
+    MEP_TRY(mep_bias_check_length(length));
+    /* log w = x - log sum exp x, and the gradient of log w sums to 0 */
+    for (int64_t i = 0; bias->weights_offset >= 0 && i < kernels * heads; i++)
+        dparams[bias->weights_offset + i] += dlog_weights[i % heads * kernels + i / heads];
+    for (int m = 0; m < kernels; m++)
+        for (int64_t d = 0; d < length && bias->learns[m]; d++) {
+            for (int64_t h = 0; h < heads; h++) scratch[h] = dtable[(h * kernels + m) * length + d];
+            bias->terms[m].kernel->gradient(&bias->terms[m], (double)d, scratch, dparams);
+        }
+    return MEP_OK;
+}

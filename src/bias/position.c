@@ -9,29 +9,149 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-/* The encoding that is not a distance bias and has this name, with white space around it; NULL where there is none. */
-static const mep_other_position *find_other(const char *spec)
+enum { MOST_ENTRIES = 64 };
+
+/* ---- Parsing ---- */
+
+/* The encoding that is not a distance bias and has the next word as its name. */
+static const mep_other_position *find_other(const mep_spec_reader *r)
 {
-    static const char SPACE[] = " \t\r\n";
-    const char *start = spec + strspn(spec, SPACE);
-    size_t length = strcspn(start, SPACE);
-    if (start[length + strspn(start + length, SPACE)] != '\0') return NULL;
+    int length = mep_spec_word(r);
     for (const mep_other_position *other = mep_other_positions; other->name != NULL; other++)
-        if (strlen(other->name) == length && memcmp(other->name, start, length) == 0) return other;
+        if (mep_spec_is_word(other->name, r->at, length)) return other;
     return NULL;
 }
 
-static mep_status parse(mep_position *position, const char *spec)
+/* Whether an entry ends here, or a modifier follows. */
+static int is_end(mep_spec_reader *r)
 {
-    const mep_other_position *other = find_other(spec);
-    if (other != NULL) {
-        position->kind = other->kind;
-        return mep_copy_string(&position->spec, other->name);
-    }
-    position->kind = MEP_POSITION_BIAS;
-    MEP_TRY(mep_spec_parse(&position->mixture, spec));
-    return mep_spec_canonical(&position->mixture, &position->spec);
+    mep_spec_skip_space(r);
+    return *r->at == '\0' || *r->at == '/' || *r->at == '|';
 }
+
+static mep_status parse_base(mep_spec_reader *r, mep_position_entry *e)
+{
+    mep_spec_skip_space(r);
+    const mep_other_position *other = find_other(r);
+    mep_spec_reader after = *r;
+    if (other != NULL) after.at += strlen(other->name);
+    if (other != NULL && is_end(&after)) {
+        e->kind = other->kind;
+        *r = after;
+        return MEP_OK;
+    }
+    e->kind = MEP_POSITION_BIAS;
+    MEP_TRY(mep_spec_parse_mixture(r, &e->mixture));
+    return is_end(r) ? MEP_OK : mep_spec_fail(r, r->at, "", "expected \"+\", \"/\", \"|\" or the end");
+}
+
+static mep_status parse_modifier(mep_spec_reader *r, mep_position_entry *e)
+{
+    mep_word_list possible = {.used = 0};
+    const char *at = r->at;
+    int length = mep_spec_word(r);
+    for (const mep_modifier *m = mep_modifiers; m->name != NULL; m++) {
+        mep_word_list_add(&possible, m == mep_modifiers ? "modifiers: " : ", ", m->name);
+        mep_word_list_add(&possible, "", m->form);
+    }
+    for (const mep_modifier *m = mep_modifiers; m->name != NULL; m++) {
+        if (!mep_spec_is_word(m->name, at, length)) continue;
+        r->at += length;
+        MEP_TRY(m->parse(r, at, e));
+        return is_end(r) ? MEP_OK : mep_spec_fail(r, r->at, "", "expected \"/\", \"|\" or the end");
+    }
+    return mep_spec_fail(r, at, possible.text, "unknown modifier \"%.*s\"", length, at);
+}
+
+static mep_status parse_entry(mep_spec_reader *r, mep_position_entry *e)
+{
+    MEP_TRY(parse_base(r, e));
+    while (mep_spec_accept(r, "/")) MEP_TRY(parse_modifier(r, e));
+    return MEP_OK;
+}
+
+/* The distance biases of a position are one mixture, whose parameters are the model's; and embeddings have one kind of
+ * position. */
+static mep_status check_entries(const mep_spec_reader *r, const mep_position *p)
+{
+    const mep_position_entry *first = mep_position_bias_entry(p);
+    for (int i = 0; i < p->count; i++) {
+        const mep_position_entry *e = &p->entries[i];
+        if (p->count > 1 && (e->kind == MEP_POSITION_SINUSOIDAL || e->kind == MEP_POSITION_LEARNED))
+            return mep_spec_fail(r, r->text, "", "\"sinusoidal\" and \"learned\" are for all layers, without \"|\"");
+        if (e->kind == MEP_POSITION_BIAS && !mep_spec_same(&first->mixture, &e->mixture))
+            return mep_spec_fail(r, r->text, "", "the layers have different mixtures; a model has one, in some layers");
+    }
+    return MEP_OK;
+}
+
+static mep_status parse_entries(mep_position *p, const char *spec)
+{
+    mep_spec_reader r = {.text = spec, .at = spec};
+    do {
+        if (p->count == MOST_ENTRIES)
+            return mep_spec_fail(&r, r.at, "", "a position has at most %d entries", MOST_ENTRIES);
+        MEP_TRY(MEP_GROW(&p->entries, p->count, p->count + 1));
+        MEP_TRY(parse_entry(&r, &p->entries[p->count++]));
+    } while (mep_spec_accept(&r, "|"));
+    return check_entries(&r, p);
+}
+
+/* ---- Canonical form ---- */
+
+static mep_status print_entry(mep_string_builder *t, const mep_position_entry *e)
+{
+    for (const mep_other_position *other = mep_other_positions; other->name != NULL; other++)
+        if (e->kind == other->kind && e->kind != MEP_POSITION_BIAS) MEP_TRY(mep_string_add(t, "%s", other->name));
+    if (e->kind == MEP_POSITION_BIAS) MEP_TRY(mep_spec_print(t, &e->mixture));
+    for (const mep_modifier *m = mep_modifiers; m->name != NULL; m++) MEP_TRY(m->print(t, e));
+    return MEP_OK;
+}
+
+static mep_status print_all(mep_string_builder *t, const mep_position *p)
+{
+    for (int i = 0; i < p->count; i++) {
+        if (i > 0) MEP_TRY(mep_string_add(t, "|"));
+        MEP_TRY(print_entry(t, &p->entries[i]));
+    }
+    return MEP_OK;
+}
+
+static int same_entries(const mep_position *p, int i, int j, int *same)
+{
+    mep_string_builder a = {.text = NULL}, b = {.text = NULL};
+    mep_status status = print_entry(&a, &p->entries[i]);
+    if (status == MEP_OK) status = print_entry(&b, &p->entries[j]);
+    *same = status == MEP_OK && strcmp(a.text, b.text) == 0;
+    mep_free(&a.text);
+    mep_free(&b.text);
+    return status;
+}
+
+/* Keep the shortest list that repeats: "rotary|rotary" is "rotary". */
+static mep_status shorten(mep_position *p)
+{
+    for (int period = 1; period < p->count; period++) {
+        int same = p->count % period == 0;
+        for (int i = period; i < p->count && same; i++) MEP_TRY(same_entries(p, i, i - period, &same));
+        if (!same) continue;
+        for (int i = period; i < p->count; i++) mep_spec_free(&p->entries[i].mixture);
+        p->count = period;
+    }
+    return MEP_OK;
+}
+
+static mep_status parse(mep_position *p, const char *spec)
+{
+    mep_string_builder text = {.text = NULL};
+    MEP_TRY(parse_entries(p, spec));
+    MEP_TRY(shorten(p));
+    mep_status status = print_all(&text, p);
+    p->spec = text.text;
+    return status;
+}
+
+/* ---- Creation and destruction ---- */
 
 mep_status mep_position_create(mep_position **position, const char *spec)
 {
@@ -46,7 +166,8 @@ mep_status mep_position_create(mep_position **position, const char *spec)
 void mep_position_destroy(mep_position **position)
 {
     if (position == NULL || *position == NULL) return;
-    mep_spec_free(&(*position)->mixture);
+    for (int i = 0; i < (*position)->count; i++) mep_spec_free(&(*position)->entries[i].mixture);
+    mep_free(&(*position)->entries);
     mep_free(&(*position)->spec);
     mep_free(position);
 }
@@ -54,7 +175,14 @@ void mep_position_destroy(mep_position **position)
 mep_position_kind mep_position_get_kind(const mep_position *position)
 {
     if (position == NULL) return MEP_POSITION_NONE;
-    return position->kind;
+    return position->entries[0].kind;
+}
+
+const mep_position_entry *mep_position_bias_entry(const mep_position *p)
+{
+    for (int i = 0; i < p->count; i++)
+        if (p->entries[i].kind == MEP_POSITION_BIAS) return &p->entries[i];
+    return NULL;
 }
 
 const char *mep_position_spec(const mep_position *position)
@@ -65,7 +193,9 @@ const char *mep_position_spec(const mep_position *position)
 
 double mep_position_values(const mep_position *position, int64_t heads)
 {
-    const mep_spec *spec = &position->mixture;
+    const mep_position_entry *entry = mep_position_bias_entry(position);
+    if (entry == NULL) return 0;
+    const mep_spec *spec = &entry->mixture;
     double sum = (spec->learn & MEP_LEARN_WEIGHTS) ? (double)spec->count * (double)heads : 0.0;
     for (int m = 0; m < spec->count; m++) {
         const mep_kernel *kernel = spec->terms[m].kernel;

@@ -9,7 +9,7 @@
 
 #include "base/assertion.h"
 #include "base/number.h"
-#include "bias/spec.h"
+#include "bias/position.h"
 
 static char help[16384];
 static size_t used;
@@ -44,7 +44,15 @@ static void write_help(void)
         add("  %-14s%s\n", other->name, other->help);
     add("Kernels of the distance d, alone or in a weighted sum; each line is the logarithm of the kernel:\n");
     for (int i = 0; mep_kernels[i] != NULL; i++) add_kernel(mep_kernels[i]);
-    add("Examples: \"exp + 0.5*gauss\", \"exp:c=0.5 + t5:buckets=64,max=256\", \"mep/learn=weights,slopes\".\n");
+    add("Modifiers, each after a \"/\":\n");
+    for (const mep_modifier *m = mep_modifiers; m->name != NULL; m++) {
+        char form[64];
+        snprintf(form, sizeof form, "%s%s", m->name, m->form);
+        add("  %-27s%s\n", form, m->help);
+    }
+    add("Layers take the entries of a list in turn: \"rotary|rotary|rotary|nope\".\n");
+    add("Examples: \"exp + 0.5*gauss\", \"exp:c=0.5 + t5:buckets=64,max=256\", \"mep/learn=weights,slopes\",\n"
+        "  \"mep + uniform/weights=query\", \"nope/forget\", \"alibi/window=512/sink\".\n");
 }
 
 const char *mep_position_help(void)

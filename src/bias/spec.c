@@ -5,56 +5,29 @@
 #include "bias/spec.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/number.h"
+#include "bias/spec_reader.h"
 
-typedef struct parser {
-    const char *text; /* the complete spec */
-    const char *at;   /* the next character */
-} parser;
+typedef mep_spec_reader parser;
 
 static const double WEIGHT_RATIO_MAX = 1e15;
-static const char SPACE[] = " \t\r\n";
-
-/* Fail at `at`: position "TEXT", character N: PROBLEM; POSSIBLE. `possible` may be empty. */
-static mep_status __attribute__((format(printf, 4, 5)))
-fail_at(const parser *p, const char *at, const char *possible, const char *format, ...)
-{
-    char problem[256];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(problem, sizeof problem, format, args);
-    va_end(args);
-    return mep_fail(MEP_ERROR_ARGUMENT, "position \"%s\", character %d: %s%s%s", p->text, (int)(at - p->text) + 1,
-                    problem, *possible == '\0' ? "" : "; ", possible);
-}
-
 /* ---- Lists for messages ---- */
 
-typedef struct list {
-    char text[512];
-    size_t used;
-} list;
-
-static void append(list *l, const char *before, const char *word)
-{
-    int added = snprintf(l->text + l->used, sizeof l->text - l->used, "%s%s", before, word);
-    if (added > 0 && l->used + (size_t)added < sizeof l->text) l->used += (size_t)added;
-}
+typedef mep_word_list list;
 
 static const char *list_names(list *l)
 {
     *l = (list){.used = 0};
-    for (int i = 0; mep_kernels[i] != NULL; i++) append(l, i == 0 ? "kernels: " : ", ", mep_kernels[i]->name);
+    for (int i = 0; mep_kernels[i] != NULL; i++)
+        mep_word_list_add(l, i == 0 ? "kernels: " : ", ", mep_kernels[i]->name);
     for (int i = 0; mep_named_mixtures[i].name != NULL; i++)
-        append(l, i == 0 ? "; named encodings: " : ", ", mep_named_mixtures[i].name);
-    for (int i = 0; mep_other_positions[i].name != NULL; i++) append(l, ", ", mep_other_positions[i].name);
+        mep_word_list_add(l, i == 0 ? "; named encodings: " : ", ", mep_named_mixtures[i].name);
+    for (int i = 0; mep_other_positions[i].name != NULL; i++) mep_word_list_add(l, ", ", mep_other_positions[i].name);
     return l->text;
 }
 
@@ -62,7 +35,7 @@ static const char *list_options(list *l, const mep_kernel *kernel)
 {
     *l = (list){.used = 0};
     for (int i = 0; i < mep_kernel_option_count(kernel); i++)
-        append(l, i == 0 ? "options: " : ", ", kernel->options[i].name);
+        mep_word_list_add(l, i == 0 ? "options: " : ", ", kernel->options[i].name);
     return l->text;
 }
 
@@ -70,60 +43,19 @@ static const char *list_learn_items(list *l)
 {
     *l = (list){.used = 0};
     for (int i = 0; mep_learn_items[i].name != NULL; i++)
-        append(l, i == 0 ? "what can be learned: " : ", ", mep_learn_items[i].name);
+        mep_word_list_add(l, i == 0 ? "what can be learned: " : ", ", mep_learn_items[i].name);
     return l->text;
-}
-
-/* ---- Tokens ---- */
-
-static void skip_space(parser *p)
-{
-    p->at += strspn(p->at, SPACE);
-}
-
-/* Step over `token` and the white space around it; 0 where the text does not have it here. */
-static int accept(parser *p, const char *token)
-{
-    skip_space(p);
-    size_t length = strlen(token);
-    if (strncmp(p->at, token, length) != 0) return 0;
-    p->at += length;
-    skip_space(p);
-    return 1;
-}
-
-/* The length of the word that starts here: letters, digits and underscores. */
-static int word_length(const parser *p)
-{
-    return (int)strspn(p->at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
-}
-
-static int is_word(const char *word, const char *start, int length)
-{
-    return strlen(word) == (size_t)length && memcmp(word, start, (size_t)length) == 0;
-}
-
-static int starts_number(const parser *p)
-{
-    return *p->at != '\0' && strchr("0123456789.+-", *p->at) != NULL;
-}
-
-static mep_status parse_number(parser *p, double *value)
-{
-    char *end;
-    *value = mep_number_parse(p->at, &end);
-    if (!starts_number(p) || end == p->at || memchr(p->at, 'x', (size_t)(end - p->at)) != NULL || !isfinite(*value))
-        return fail_at(p, p->at, "", "expected a number");
-    p->at = end;
-    return MEP_OK;
 }
 
 /* ---- Terms ---- */
 
+static mep_status parse_complete(mep_spec *spec, const char *text);
+
 /* Append a term. Its options are NaN until they are parsed. */
 static mep_status add_term(parser *p, mep_spec *spec, const char *at, const mep_kernel *kernel, double weight)
 {
-    if (spec->count == MEP_SPEC_TERMS) return fail_at(p, at, "", "a mixture has at most %d terms", MEP_SPEC_TERMS);
+    if (spec->count == MEP_SPEC_TERMS)
+        return mep_spec_fail(p, at, "", "a mixture has at most %d terms", MEP_SPEC_TERMS);
     int count = mep_kernel_option_count(kernel);
     MEP_TRY(MEP_GROW(&spec->options, spec->option_count, spec->option_count + count));
     for (int i = 0; i < count; i++) spec->options[spec->option_count + i] = NAN;
@@ -142,12 +74,12 @@ static double *last_options(const mep_spec *spec)
 static mep_status parse_value(parser *p, const mep_kernel_option *option, double *value)
 {
     const char *at = p->at;
-    MEP_TRY(parse_number(p, value));
+    MEP_TRY(mep_spec_number(p, value));
     if (option->integer && *value != floor(*value))
-        return fail_at(p, at, "", "\"%s\" must be an integer", option->name);
+        return mep_spec_fail(p, at, "", "\"%s\" must be an integer", option->name);
     if (*value < option->min || *value > option->max)
-        return fail_at(p, at, "", "\"%s\" must be from %.10g to %.10g, but is %g", option->name, option->min,
-                       option->max, *value);
+        return mep_spec_fail(p, at, "", "\"%s\" must be from %.10g to %.10g, but is %g", option->name, option->min,
+                             option->max, *value);
     return MEP_OK;
 }
 
@@ -157,16 +89,18 @@ static mep_status parse_option(parser *p, const mep_spec *spec)
     list possible;
     const mep_kernel *kernel = spec->terms[spec->count - 1].kernel;
     const char *at = p->at;
-    int length = word_length(p), count = mep_kernel_option_count(kernel), i = 0;
-    while (i < count && !is_word(kernel->options[i].name, at, length)) i++;
-    if (count == 0) return fail_at(p, at, "", "%s has no options", kernel->name);
+    int length = mep_spec_word(p), count = mep_kernel_option_count(kernel), i = 0;
+    while (i < count && !mep_spec_is_word(kernel->options[i].name, at, length)) i++;
+    if (count == 0) return mep_spec_fail(p, at, "", "%s has no options", kernel->name);
     if (i == count)
-        return fail_at(p, at, list_options(&possible, kernel), "%s has no option \"%.*s\"", kernel->name, length, at);
+        return mep_spec_fail(p, at, list_options(&possible, kernel), "%s has no option \"%.*s\"", kernel->name, length,
+                             at);
     const mep_kernel_option *option = &kernel->options[i];
     double *value = &last_options(spec)[i];
-    if (!isnan(*value)) return fail_at(p, at, "", "option \"%s\" is given twice", option->name);
+    if (!isnan(*value)) return mep_spec_fail(p, at, "", "option \"%s\" is given twice", option->name);
     p->at += length;
-    if (!accept(p, "=")) return fail_at(p, p->at, "", "expected \"=\" and a number after \"%s\"", option->name);
+    if (!mep_spec_accept(p, "="))
+        return mep_spec_fail(p, p->at, "", "expected \"=\" and a number after \"%s\"", option->name);
     return parse_value(p, option, value);
 }
 
@@ -174,15 +108,15 @@ static mep_status parse_option(parser *p, const mep_spec *spec)
 static mep_status parse_kernel(parser *p, mep_spec *spec, const char *at, const mep_kernel *kernel, double weight)
 {
     MEP_TRY(add_term(p, spec, at, kernel, weight));
-    if (accept(p, ":")) {
+    if (mep_spec_accept(p, ":")) {
         do MEP_TRY(parse_option(p, spec));
-        while (accept(p, ","));
+        while (mep_spec_accept(p, ","));
     }
     double *options = last_options(spec);
     for (int i = 0; i < mep_kernel_option_count(kernel); i++)
         if (isnan(options[i])) options[i] = kernel->options[i].value;
     const char *problem = kernel->check == NULL ? NULL : kernel->check(options);
-    return problem == NULL ? MEP_OK : fail_at(p, at, "", "%s", problem);
+    return problem == NULL ? MEP_OK : mep_spec_fail(p, at, "", "%s", problem);
 }
 
 /* Append the terms of a mixture and divide the weight equally among them. */
@@ -200,10 +134,11 @@ static mep_status add_mixture(parser *p, mep_spec *spec, const char *at, const m
 static mep_status parse_named(parser *p, mep_spec *spec, const char *at, const mep_named_mixture *named, double weight)
 {
     mep_spec mixture;
-    if (accept(p, ":"))
-        return fail_at(p, p->at, "", "%s is the mixture %s and has no options; write its kernels to give them options",
-                       named->name, named->mixture);
-    MEP_TRY(mep_spec_parse(&mixture, named->mixture));
+    if (mep_spec_accept(p, ":"))
+        return mep_spec_fail(p, p->at, "",
+                             "%s is the mixture %s and has no options; write its kernels to give them options",
+                             named->name, named->mixture);
+    MEP_TRY(parse_complete(&mixture, named->mixture));
     mep_status status = add_mixture(p, spec, at, &mixture, weight);
     mep_spec_free(&mixture);
     return status;
@@ -212,11 +147,11 @@ static mep_status parse_named(parser *p, mep_spec *spec, const char *at, const m
 static mep_status parse_weight(parser *p, double *weight)
 {
     *weight = 1.0;
-    if (!starts_number(p)) return MEP_OK;
+    if (!mep_spec_starts_number(p)) return MEP_OK;
     const char *at = p->at;
-    MEP_TRY(parse_number(p, weight));
-    if (!(*weight > 0.0)) return fail_at(p, at, "", "a weight must be greater than 0, but is %g", *weight);
-    if (!accept(p, "*")) return fail_at(p, p->at, "", "expected \"*\" after the weight");
+    MEP_TRY(mep_spec_number(p, weight));
+    if (!(*weight > 0.0)) return mep_spec_fail(p, at, "", "a weight must be greater than 0, but is %g", *weight);
+    if (!mep_spec_accept(p, "*")) return mep_spec_fail(p, p->at, "", "expected \"*\" after the weight");
     return MEP_OK;
 }
 
@@ -224,21 +159,21 @@ static mep_status parse_term(parser *p, mep_spec *spec)
 {
     list possible;
     double weight = 1.0;
-    skip_space(p);
+    mep_spec_skip_space(p);
     MEP_TRY(parse_weight(p, &weight));
     const char *at = p->at;
-    int length = word_length(p);
-    if (length == 0) return fail_at(p, at, list_names(&possible), "expected the name of a kernel");
+    int length = mep_spec_word(p);
+    if (length == 0) return mep_spec_fail(p, at, list_names(&possible), "expected the name of a kernel");
     p->at += length;
     const mep_kernel *kernel = mep_kernel_find(at, length);
     if (kernel != NULL) return parse_kernel(p, spec, at, kernel, weight);
     for (const mep_named_mixture *named = mep_named_mixtures; named->name != NULL; named++)
-        if (is_word(named->name, at, length)) return parse_named(p, spec, at, named, weight);
+        if (mep_spec_is_word(named->name, at, length)) return parse_named(p, spec, at, named, weight);
     for (const mep_other_position *other = mep_other_positions; other->name != NULL; other++)
-        if (is_word(other->name, at, length))
-            return fail_at(p, at, list_names(&possible), "\"%s\" is not a distance bias and cannot be part of one",
-                           other->name);
-    return fail_at(p, at, list_names(&possible), "unknown kernel \"%.*s\"", length, at);
+        if (mep_spec_is_word(other->name, at, length))
+            return mep_spec_fail(p, at, list_names(&possible),
+                                 "\"%s\" is not a distance bias and cannot be part of one", other->name);
+    return mep_spec_fail(p, at, list_names(&possible), "unknown kernel \"%.*s\"", length, at);
 }
 
 /* ---- What is learned ---- */
@@ -256,28 +191,26 @@ static mep_status parse_item(parser *p, mep_spec *spec)
 {
     list possible;
     const char *at = p->at;
-    int length = word_length(p);
+    int length = mep_spec_word(p);
     const mep_learn_item *item = mep_learn_items;
-    while (item->name != NULL && !is_word(item->name, at, length)) item++;
-    if (item->name == NULL) return fail_at(p, at, list_learn_items(&possible), "unknown \"%.*s\"", length, at);
+    while (item->name != NULL && !mep_spec_is_word(item->name, at, length)) item++;
+    if (item->name == NULL) return mep_spec_fail(p, at, list_learn_items(&possible), "unknown \"%.*s\"", length, at);
     if (spec->learn & item->bit)
-        return fail_at(p, at, list_learn_items(&possible), "\"%.*s\" is given twice", length, at);
+        return mep_spec_fail(p, at, list_learn_items(&possible), "\"%.*s\" is given twice", length, at);
     if (item->bit == MEP_LEARN_WEIGHTS && spec->count < 2)
-        return fail_at(p, at, "", "a single kernel has no weights to learn");
+        return mep_spec_fail(p, at, "", "a single kernel has no weights to learn");
     if (item->bit == MEP_LEARN_SLOPES && !has_slopes(spec))
-        return fail_at(p, at, "", "no kernel of this mixture has slopes to learn");
+        return mep_spec_fail(p, at, "", "no kernel of this mixture has slopes to learn");
     spec->learn |= item->bit;
     p->at += length;
     return MEP_OK;
 }
 
-static mep_status parse_learn(parser *p, mep_spec *spec)
+mep_status mep_spec_parse_learn(mep_spec_reader *p, mep_spec *spec)
 {
-    if (!accept(p, "/")) return MEP_OK;
-    const char *at = p->at;
-    if (!accept(p, "learn") || !accept(p, "=")) return fail_at(p, at, "", "expected \"learn=\"");
+    if (!mep_spec_accept(p, "=")) return mep_spec_fail(p, p->at, "", "expected \"=\" after \"learn\"");
     do MEP_TRY(parse_item(p, spec));
-    while (accept(p, ","));
+    while (mep_spec_accept(p, ","));
     return MEP_OK;
 }
 
@@ -319,7 +252,8 @@ static mep_status normalize(const parser *p, mep_spec *spec)
         char digits[32];
         double ratio = spec->terms[i].weight / smallest;
         if (!(ratio <= WEIGHT_RATIO_MAX))
-            return fail_at(p, p->text, "", "weights may not differ by more than a factor of %g", WEIGHT_RATIO_MAX);
+            return mep_spec_fail(p, p->text, "", "weights may not differ by more than a factor of %g",
+                                 WEIGHT_RATIO_MAX);
         snprintf(digits, sizeof digits, "%.15g", ratio); /* written and read in the same locale */
         spec->terms[i].weight = strtod(digits, NULL);
     }
@@ -327,24 +261,31 @@ static mep_status normalize(const parser *p, mep_spec *spec)
     return MEP_OK;
 }
 
-static mep_status parse_all(parser *p, mep_spec *spec)
+static mep_status parse_mixture(parser *p, mep_spec *spec)
 {
     do MEP_TRY(parse_term(p, spec));
-    while (accept(p, "+"));
-    MEP_TRY(parse_learn(p, spec));
-    if (*p->at != '\0') return fail_at(p, p->at, "", "expected \"+\", \"/learn=\" or the end");
+    while (mep_spec_accept(p, "+"));
     return normalize(p, spec);
 }
 
 /* ---- Creation and destruction ---- */
 
-mep_status mep_spec_parse(mep_spec *spec, const char *text)
+mep_status mep_spec_parse_mixture(mep_spec_reader *p, mep_spec *spec)
 {
     *spec = (mep_spec){.count = 0};
-    parser p = {.text = text, .at = text};
-    mep_status status = parse_all(&p, spec);
+    mep_status status = parse_mixture(p, spec);
     if (status != MEP_OK) mep_spec_free(spec);
     return status;
+}
+
+/* The mixture of a name, which has nothing else. */
+static mep_status parse_complete(mep_spec *spec, const char *text)
+{
+    mep_spec_reader p = {.text = text, .at = text};
+    MEP_TRY(mep_spec_parse_mixture(&p, spec));
+    if (*p.at == '\0') return MEP_OK;
+    mep_spec_free(spec);
+    return mep_spec_fail(&p, p.at, "", "expected \"+\" or the end");
 }
 
 mep_status mep_spec_copy(mep_spec *copy, const mep_spec *spec)

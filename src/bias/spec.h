@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The spec string of a bias: its grammar, its parsed form and its canonical form.
+ * The mixture of a spec string (position.h has the complete grammar): its parsed form and its canonical form.
  *
- *     SPEC := MIX ["/learn=" ITEM {"," ITEM}]        ITEM: "weights" or "slopes"
  *     MIX  := TERM {"+" TERM}
  *     TERM := [NUMBER "*"] NAME [":" OPTION "=" NUMBER {"," OPTION "=" NUMBER}]
  *
@@ -12,7 +11,9 @@
 #ifndef MEP_BIAS_SPEC_H
 #define MEP_BIAS_SPEC_H
 
+#include "base/string_builder.h"
 #include "bias/kernel.h"
+#include "bias/spec_reader.h"
 #include "mep/bias.h"
 
 enum { MEP_SPEC_TERMS = 32 };
@@ -60,9 +61,13 @@ typedef struct mep_learn_item {
 /* In the order of the canonical form; ended by a name of NULL. */
 extern const mep_learn_item mep_learn_items[];
 
-/* Parse `text`. The message of a failure has the position in the string, counted in characters from 1, and what is
- * possible there. The caller frees *spec with mep_spec_free; after a failure there is nothing to free. */
-mep_status mep_spec_parse(mep_spec *spec, const char *text);
+/* Parse a MIX from where the reader is; it stops after it. The caller frees *spec with mep_spec_free; after a failure
+ * there is nothing to free. */
+mep_status mep_spec_parse_mixture(mep_spec_reader *reader, mep_spec *spec);
+
+/* Parse what follows "/learn". */
+mep_status mep_spec_parse_learn(mep_spec_reader *reader, mep_spec *spec);
+
 mep_status mep_spec_copy(mep_spec *copy, const mep_spec *spec);
 void mep_spec_free(mep_spec *spec);
 
@@ -71,7 +76,10 @@ static inline const double *mep_spec_options(const mep_spec *spec, int term)
     return spec->options + spec->terms[term].first_option;
 }
 
-/* The canonical form, which the caller frees with mep_free: parsing it gives the same mep_spec. */
-mep_status mep_spec_canonical(const mep_spec *spec, char **text);
+/* Whether two mixtures are the same and learn the same. */
+int mep_spec_same(const mep_spec *a, const mep_spec *b);
+
+/* Append the canonical form: parsing it gives the same mep_spec. */
+mep_status mep_spec_print(mep_string_builder *text, const mep_spec *spec);
 
 #endif

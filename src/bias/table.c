@@ -47,6 +47,31 @@ mep_status mep_bias_table_with(const mep_bias *bias, int64_t length, float *tabl
     return MEP_OK;
 }
 
+int64_t mep_bias_kernels(const mep_bias *bias)
+{
+    return bias->spec.count;
+}
+
+void mep_bias_log_weights(const mep_bias *bias, float *weights)
+{
+    int64_t kernels = bias->spec.count;
+    for (int64_t h = 0; h < bias->heads; h++)
+        for (int64_t m = 0; m < kernels; m++) weights[h * kernels + m] = (float)bias->log_weights[m * bias->heads + h];
+}
+
+mep_status mep_bias_kernel_tables(const mep_bias *bias, int64_t length, float *table, double *values)
+{
+    int64_t kernels = bias->spec.count;
+    MEP_TRY(mep_bias_check_length(length));
+    for (int64_t d = 0; d < length; d++) {
+        mep_bias_log_values(bias, (double)d, values);
+        for (int64_t h = 0; h < bias->heads; h++)
+            for (int64_t m = 0; m < kernels; m++)
+                table[(h * kernels + m) * length + d] = (float)values[m * bias->heads + h];
+    }
+    return MEP_OK;
+}
+
 mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table)
 {
     MEP_REQUIRE(bias, table);

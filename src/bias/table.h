@@ -15,4 +15,18 @@ mep_status mep_bias_table_with(const mep_bias *bias, int64_t length, float *tabl
 mep_status mep_bias_table_backward_with(const mep_bias *bias, int64_t length, const double *dtable, double *dparams,
                                         double *scratch);
 
+/* The kernels of a mixture whose weights depend on the query. Their order is that of the mixture's terms. */
+int64_t mep_bias_kernels(const mep_bias *bias);
+
+/* weights[h * kernels + m] = log w_m,h. */
+void mep_bias_log_weights(const mep_bias *bias, float *weights);
+
+/* table[(h * kernels + m) * length + d] = log K_m,h(d). */
+mep_status mep_bias_kernel_tables(const mep_bias *bias, int64_t length, float *table, double *scratch);
+
+/* Chain rule: dparams += the gradient of the learned parameters from that of the tables and, at dlog_weights, laid out
+ * as in mep_bias_log_weights, that of the logarithms of the weights, which sums to 0 in each head. */
+mep_status mep_bias_kernel_tables_backward(const mep_bias *bias, int64_t length, const double *dtable,
+                                           const double *dlog_weights, double *dparams, double *scratch);
+
 #endif

@@ -40,7 +40,7 @@ static int is_option(const mep_option *option)
     return option->kind != MEP_OPTION_GROUP;
 }
 
-/* The row whose name is the first `size` characters of `name`; NULL for none. */
+/* The row whose name is the first `size` characters of `name`; NULL if there is none. */
 static mep_option *find_name(mep_option *options, const char *name, size_t size)
 {
     for (mep_option *option = options; option->kind != MEP_OPTION_END; option++)
@@ -71,7 +71,7 @@ static int unknown_option(const mep_usage *usage, const char *word, size_t size)
     return mep_cli_usage(usage->command, "there is no option %s; did you mean %s?", name, nearest);
 }
 
-/* What the suffix at `end` multiplies with; 0 when there is something else. */
+/* The factor of the suffix at `end`; 0 if it is not a suffix. */
 static int64_t suffix_factor(mep_option_kind kind, const char *end)
 {
     int64_t unit = kind == MEP_OPTION_INT ? 1000 : 1024;
@@ -92,7 +92,7 @@ static int64_t suffix_factor(mep_option_kind kind, const char *end)
     }
 }
 
-/* 1 when `text` is a whole number in the option's range. */
+/* Return 1 if `text` is an integer in the range of the option. */
 static int read_integer(const mep_option *option, const char *text, int64_t *number)
 {
     char *end;
@@ -110,9 +110,9 @@ static int read_integer(const mep_option *option, const char *text, int64_t *num
 static int wrong_integer(const mep_usage *usage, const mep_option *option, const char *text)
 {
     if (option->max == INT64_MAX)
-        return mep_cli_usage(usage->command, "%s: \"%s\" is not a whole number of at least %lld", option->name, text,
+        return mep_cli_usage(usage->command, "%s: \"%s\" is not an integer of at least %lld", option->name, text,
                              (long long)option->min);
-    return mep_cli_usage(usage->command, "%s: \"%s\" is not a whole number from %lld to %lld", option->name, text,
+    return mep_cli_usage(usage->command, "%s: \"%s\" is not an integer from %lld to %lld", option->name, text,
                          (long long)option->min, (long long)option->max);
 }
 
@@ -121,7 +121,7 @@ static int set_integer(const mep_usage *usage, mep_option *option, const char *t
     return read_integer(option, text, option->target.integer) ? MEP_ARGS_GO : wrong_integer(usage, option, text);
 }
 
-/* Units of sizes: what stands behind the number, a "B" or nothing behind that. */
+/* Units of sizes: the letters after the number, which a "B" may follow. */
 static const struct {
     const char *name;
     int64_t bytes;
@@ -130,7 +130,7 @@ static const struct {
 
 enum { UNIT_COUNT = sizeof UNITS / sizeof *UNITS };
 
-/* 1 when `text` is a whole number of bytes, 1 or more, with or without a unit. */
+/* Return 1 if `text` is an integer of at least 1, with or without a unit. */
 static int read_bytes(const char *text, int64_t *bytes)
 {
     char *end;
@@ -149,7 +149,8 @@ static int set_bytes(const mep_usage *usage, mep_option *option, const char *tex
 {
     int64_t bytes;
     if (!read_bytes(text, &bytes))
-        return mep_cli_usage(usage->command, "%s: \"%s\" is no size such as 500MB, 50GB or 2GiB", option->name, text);
+        return mep_cli_usage(usage->command, "%s: \"%s\" is not a size such as 500MB, 50GB or 2GiB", option->name,
+                             text);
     *option->target.integer = bytes;
     return MEP_ARGS_GO;
 }
@@ -188,7 +189,7 @@ static int set_choice(const mep_usage *usage, mep_option *option, const char *te
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", i == 0 ? "" : ", ", option->choices[i]);
     }
-    return mep_cli_usage(usage->command, "%s: \"%s\" is none of %s", option->name, text, list);
+    return mep_cli_usage(usage->command, "%s: \"%s\" is not one of %s", option->name, text, list);
 }
 
 static int too_many(const mep_usage *usage, const mep_option *option)
@@ -196,7 +197,7 @@ static int too_many(const mep_usage *usage, const mep_option *option)
     return mep_cli_usage(usage->command, "%s: more than %d values", option->name, MEP_ARGS_LIST);
 }
 
-/* Lengths between commas replace the default list. */
+/* Lengths, separated by commas, replace the default list. */
 static int set_lengths(const mep_usage *usage, mep_option *option, char *text)
 {
     mep_lengths *list = option->target.lengths;
@@ -212,15 +213,14 @@ static int set_lengths(const mep_usage *usage, mep_option *option, char *text)
     return MEP_ARGS_GO;
 }
 
-/* 1 when a comma after these `size` characters belongs to a bias spec with options ("mep/learn=weights,slopes") or to a
- * mixture of datasets; a '/' alone is in the path of one dataset. */
+/* Return 1 if a comma after these `size` characters belongs to a bias spec with options ("mep/learn=weights,slopes") or
+ * to a mixture of datasets. A '/' alone is part of the path of a dataset. */
 static int has_options(const char *text, size_t size)
 {
     return memchr(text, ':', size) != NULL || memchr(text, '=', size) != NULL;
 }
 
-/* Texts between ';', or between commas that stand before any option of a bias spec; the first use replaces the default
- * list. */
+/* Texts, separated by ';', or by commas before any option of a bias spec. The first use replaces the default list. */
 static int set_texts(const mep_usage *usage, mep_option *option, char *text)
 {
     mep_texts *list = option->target.texts;
@@ -277,7 +277,7 @@ static int set_value(const mep_usage *usage, mep_option *option, char *text)
     return code;
 }
 
-/* Parse the option at argv[*i], and its value; *i ends on the last word used. */
+/* Parse the option at argv[*i] and its value; *i becomes the index of the last word that was used. */
 static int parse_option(const mep_usage *usage, int argc, char **argv, int *i)
 {
     char *word = argv[*i], *value = NULL;
@@ -351,10 +351,11 @@ int mep_args_words(const char *command, const char *option, const mep_texts *tex
             size_t used = strlen(list);
             snprintf(list + used, sizeof list - used, "%s%s", w == 0 ? "" : ", ", words[w]);
         }
-        if (indices[i] < 0) return mep_cli_usage(command, "%s: \"%s\" is none of %s", option, texts->values[i], list);
+        if (indices[i] < 0)
+            return mep_cli_usage(command, "%s: \"%s\" is not one of %s", option, texts->values[i], list);
         for (int64_t k = 0; k < i; k++)
             if (indices[k] == indices[i])
-                return mep_cli_usage(command, "%s: %s stands twice", option, texts->values[i]);
+                return mep_cli_usage(command, "%s: %s is given twice", option, texts->values[i]);
     }
     return MEP_ARGS_GO;
 }

@@ -13,7 +13,7 @@
  *     int count, code = mep_args_parse(&usage, argc, argv, &count);
  *     if (code != MEP_ARGS_GO) return code;           the positional arguments are argv[1 .. count]
  *
- * A target holds the default before the call; the help page shows it.
+ * Before the call, the target of an option has its default value, which the help page shows.
  */
 #ifndef MEP_CLI_ARGS_H
 #define MEP_CLI_ARGS_H
@@ -35,7 +35,7 @@ typedef enum mep_option_kind {
     MEP_OPTION_CHOICE, /* int, the index of the word in `choices` */
     MEP_OPTION_LENGTHS, /* mep_lengths: lengths separated by commas */
     MEP_OPTION_TEXTS /* mep_texts: the option may be repeated; each value may hold several, separated by ';', or by ','
-                        where no ':' or '=' stands before it (bias specs with options and mixtures contain commas) */
+                        if no ':' or '=' precedes it (bias specs with options and mixtures contain commas) */
 } mep_option_kind;
 
 typedef struct mep_lengths {
@@ -48,11 +48,11 @@ typedef struct mep_texts {
     const char *values[MEP_ARGS_LIST]; /* point into argv */
 } mep_texts;
 
-/* One row; write it with the macros below. */
+/* One row of the table; use the macros below to write it. */
 typedef struct mep_option {
     mep_option_kind kind;
     const char *name;  /* "--steps"; the heading of a group */
-    char letter;       /* 'n' for -n; 0 for none */
+    char letter;       /* 'n' for -n; 0: none */
     const char *value; /* the value's name in the help page: "N", "FILE" */
     const char *help;
     union {
@@ -64,17 +64,17 @@ typedef struct mep_option {
         mep_lengths *lengths;
         mep_texts *texts;
     } target;
-    int64_t min, max;           /* of integers and lengths, both allowed */
-    double low, high;           /* of reals, both allowed */
-    int value_set;              /* by a flag */
-    int may_be_empty;           /* a text that may be "" */
+    int64_t min, max;           /* range of integers and lengths, both included */
+    double low, high;           /* range of reals, both included */
+    int value_set;              /* the value that a flag sets */
+    int may_be_empty;           /* the text may be "" */
     const char *const *choices; /* ended by NULL */
     const char *default_text;   /* shown instead of the target's value; "" shows none */
     int given;                  /* set by mep_args_parse */
 } mep_option;
 
-/* Rows. LETTER is a character or 0, VALUE the value's name. To show another default than the target's (0 for "all
- * cores"), write it into options[i].default_text with mep_args_default. */
+/* Rows. LETTER is a character or 0, VALUE the name of the value. mep_args_default shows another default than the value
+ * of the target, such as "all cores" for 0. */
 #define MEP_OPT_GROUP(TITLE)                                                                                           \
     {                                                                                                                  \
         .kind = MEP_OPTION_GROUP, .name = (TITLE)                                                                      \
@@ -140,7 +140,7 @@ typedef struct mep_option {
         .kind = MEP_OPTION_END                                                                                         \
     }
 
-/* What a subcommand takes. */
+/* The arguments and options of a subcommand. */
 typedef struct mep_usage {
     const char *command;              /* "train" */
     const char *arguments;            /* in the usage line: "DATASET [FILE ...]", "" for none */
@@ -150,17 +150,17 @@ typedef struct mep_usage {
     int min_arguments, max_arguments; /* positional */
 } mep_usage;
 
-/* Parse argv[1 .. argc-1]. Options and positional arguments may be mixed; "--" ends the options. "--name value",
- * "--name=value",
- * "-n value", "-nvalue". The positional arguments are moved to argv[1 .. *count]. Returns MEP_ARGS_GO, or the exit code
- * with which the subcommand should return: 0 after --help was printed on stdout, 2 after one line on stderr. */
+/* Parse argv[1 .. argc-1]. Forms of an option: "--name value", "--name=value", "-n value", "-nvalue". Options and
+ * positional arguments may be mixed; "--" ends the options. The positional arguments are moved to argv[1 .. *count].
+ * Returns MEP_ARGS_GO, or the exit code that the subcommand returns: 0 after printing --help on stdout, 2 after one
+ * line on stderr. */
 int mep_args_parse(const mep_usage *usage, int argc, char **argv, int *count);
 
-/* 1 when the option with this name stood on the command line of the last mep_args_parse. */
+/* 1 if the option with this name was given in the last mep_args_parse. */
 int mep_args_given(const mep_option *options, const char *name);
 
-/* indices[i] of texts[i] in `words` (ended by NULL), each at most once. MEP_ARGS_GO, or the exit code after one line on
- * stderr that names `option`. */
+/* Find the index of each text in `words`, which NULL terminates; a text may occur once. Returns MEP_ARGS_GO, or the
+ * exit code after one line on stderr that names `option`. */
 int mep_args_words(const char *command, const char *option, const mep_texts *texts, const char *const *words,
                    int64_t *indices);
 
@@ -170,10 +170,10 @@ void mep_args_default(mep_option *options, const char *name, const char *text);
 /* Write a size as MEP_OPTION_BYTES reads it: "50GB", "4096"; at most 22 characters and the final 0. */
 void mep_bytes_text(int64_t bytes, char text[24]);
 
-/* Write a length as people say it: "512", "4K" for 4096, "1M"; at most 20 characters and the final 0. */
+/* Write a length in short form: "512", "4K" for 4096, "1M"; at most 20 characters and the final 0. */
 void mep_length_text(int64_t length, char text[24]);
 
-/* How many letters have to be inserted, removed or replaced to turn a into b; for "did you mean". */
+/* The number of letters to insert, remove or replace to make b from a; for "did you mean". */
 int64_t mep_edit_distance(const char *a, const char *b);
 
 #endif

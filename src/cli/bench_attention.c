@@ -31,15 +31,13 @@ static const mep_bench_column ATTENTION_COLUMNS[] = {
 };
 
 static const char ATTENTION_NOTES[] =
-    "GFLOP/s counts the useful operations of dense causal attention, 2 L^2 D H a sequence forward and 2.5 times that\n"
-    "backward, also where blocks are skipped: it says how much sooner the result is there. \"/ none\" is the time "
-    "over\n"
-    "that of the encoding none, the median of this ratio over the rounds. MB is how far the process's resident memory\n"
-    "rose above what it was with inputs and outputs in place: the plan and all else that is taken (backward: both); "
-    "of\na GPU's memory nothing is known. The ceiling is the build's product of the same type at the highest of the "
-    "levels\n"
-    "(on a GPU, the device's); bfloat16 below AVX-512 has float32's.\n"
-    "Backward gives the gradient of the bias where an encoding learns.\n\n";
+    "GFLOP/s counts the operations of dense causal attention, 2 L^2 D H per sequence forward and 2.5 times as many\n"
+    "backward, even if blocks are skipped: it shows the gain in speed. \"/ none\" is the time divided by that of the\n"
+    "encoding none, the median of this ratio over the rounds. MB is the increase of the resident memory after the\n"
+    "inputs and outputs are allocated: the plan and its workspace (backward: of both passes). The memory of a GPU is\n"
+    "not measured. The ceiling is the matrix product of this build in the same type at the highest of the levels (on\n"
+    "a GPU, that of the device); below AVX-512 the ceiling of bfloat16 is that of float32. The backward pass includes\n"
+    "the gradient of the bias if an encoding learns.\n\n";
 
 static int check_attention(attention_job *a, const mep_option *options)
 {
@@ -50,7 +48,7 @@ static int check_attention(attention_job *a, const mep_option *options)
     if (a->s.tokens > 0 && mep_args_given(options, "--batch-size"))
         return mep_cli_usage(a->job.command, "--tokens and --batch-size exclude each other");
     if (a->job.device != MEP_DEVICE_CPU && mep_args_given(options, "--levels"))
-        return mep_cli_usage(a->job.command, "--levels are the processor's; leave it out with --device cuda");
+        return mep_cli_usage(a->job.command, "--levels are CPU levels; leave it out with --device cuda");
     int code = mep_bench_check_positions(a->job.command, &a->encodings);
     if (code == MEP_ARGS_GO) code = mep_args_words(a->job.command, "--levels", &a->levels, level_words, indices);
     if (code != MEP_ARGS_GO) return code;
@@ -95,20 +93,21 @@ int mep_cli_bench_attention(int argc, char **argv)
     mep_bench_job_begin(&a.job, "bench attention");
     mep_option options[] = {
         MEP_OPT_GROUP("Cases"),
-        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &a.encodings, "distance biases, and none"),
-        MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &a.lengths, 1, MEP_BENCH_LONGEST, "tokens a sequence"),
+        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &a.encodings, "distance biases, and none for no bias"),
+        MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &a.lengths, 1, MEP_BENCH_LONGEST, "tokens per sequence"),
         MEP_OPT_INT("--batch-size", 'b', "N", &a.s.batch_size, 1, 1 << 20, "sequences"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &a.s.tokens, 1, (int64_t)1 << 40,
-                       "in place of --batch-size: at each length as many sequences as have L tokens, at least one"),
+                       "instead of --batch-size: at each length as many sequences as have L tokens, at least one"),
         MEP_OPT_INT("--heads", 0, "N", &a.s.heads, 1, 65536, "attention heads"),
-        MEP_OPT_INT("--head-dim", 0, "N", &a.s.head_dim, 1, 65536, "channels of a head"),
+        MEP_OPT_INT("--head-dim", 0, "N", &a.s.head_dim, 1, 65536, "channels per head"),
         MEP_OPT_TEXTS("--levels", 0, "LEVEL,..", &a.levels,
                       "CPU levels: c, avx2, avx512, avx512_bf16; on 64-bit Arm c, neon"),
-        MEP_OPT_TEXTS("--skip", 0, "WHICH,..", &a.skips,
-                      "with all blocks (off), and without those whose weights are zero (exact); none is measured once"),
-        MEP_OPT_REAL("--tolerance", 0, "T", &a.s.tolerance, 0, 0.5,
-                     "exact may leave out weights that are together below T"),
-        MEP_OPT_FLAG("--forward", 0, &a.s.forward_only, "no backward pass, and no memory for it"),
+        MEP_OPT_TEXTS(
+            "--skip", 0, "WHICH,..", &a.skips,
+            "off: compute all blocks; exact: skip blocks whose weights are zero; the encoding none is measured once"),
+        MEP_OPT_REAL("--tolerance", 0, "T", &a.s.tolerance, 0, 0.5, "with exact, skip weights whose sum is below T"),
+        MEP_OPT_FLAG("--forward", 0, &a.s.forward_only,
+                     "measure only the forward pass, without memory for the backward pass"),
         MEP_BENCH_DEVICE_ROWS(&a.job),
         MEP_BENCH_COMMON_ROWS(&a.job),
         MEP_OPT_END,
@@ -122,7 +121,7 @@ int mep_cli_bench_attention(int argc, char **argv)
              ATTENTION_NOTES, mep_bench_timing_note);
     mep_usage usage = {.command = a.job.command,
                        .arguments = "",
-                       .summary = "Fused attention, forward and backward, beside a matrix product.",
+                       .summary = "Measure fused attention, forward and backward, and a matrix product.",
                        .notes = notes,
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);

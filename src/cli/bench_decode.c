@@ -31,12 +31,13 @@ static int run_decode(mep_bench_job *job, mep_bench_decode_settings *s)
 }
 
 static const char DECODE_NOTES[] =
-    "Tokens a second are those of one attention layer. \"tensors\" are the caller's, read as they lie; the \"cache\" "
-    "is\n"
-    "generation's: it holds the keys within the bias's reach (at 124 nats) and reads the blocks that can matter.\n"
-    "GB/s counts all keys and values; the ceiling reads them from the same place, with all threads, and adds them up.\n"
-    "Where they fit into a cache, both do. What is not read because its weight is zero counts as if it had been, so a\n"
-    "bias that reaches less far can pass the ceiling.\n\n";
+    "Tokens/s are those of one attention layer. \"tensors\" are keys and values of the caller, read directly; "
+    "\"cache\" is\n"
+    "the key/value cache of generation, which keeps the keys within the reach of the bias (at 124 nats) and reads "
+    "only\n"
+    "the blocks that can have a weight. GB/s counts all keys and values. The ceiling reads the same memory with all\n"
+    "threads and adds the values. If they fit into a CPU cache, both read it from there. Blocks that are not read\n"
+    "because their weights are zero are counted too, so a bias with a short reach can exceed the ceiling.\n\n";
 
 int mep_cli_bench_decode(int argc, char **argv)
 {
@@ -49,19 +50,20 @@ int mep_cli_bench_decode(int argc, char **argv)
     mep_bench_job_begin(&job, "bench decode");
     mep_option options[] = {
         MEP_OPT_GROUP("Cases"),
-        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &encodings, "distance biases, and none"),
-        MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &lengths, 1, MEP_BENCH_LONGEST, "keys before the query"),
-        MEP_OPT_INT("--batch-size", 'b', "N", &s.batch_size, 1, 1 << 20, "sequences, each with keys of its own"),
+        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &encodings, "distance biases, and none for no bias"),
+        MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &lengths, 1, MEP_BENCH_LONGEST, "number of keys before the query"),
+        MEP_OPT_INT("--batch-size", 'b', "N", &s.batch_size, 1, 1 << 20, "sequences, each with its own keys"),
         MEP_OPT_INT("--heads", 0, "N", &s.heads, 1, 65536, "attention heads"),
-        MEP_OPT_INT("--head-dim", 0, "N", &s.head_dim, 1, 65536, "channels of a head"),
+        MEP_OPT_INT("--head-dim", 0, "N", &s.head_dim, 1, 65536, "channels per head"),
         MEP_BENCH_COMMON_ROWS(&job),
         MEP_OPT_END,
     };
     snprintf(notes, sizeof notes, "%s%s", DECODE_NOTES, mep_bench_timing_note);
     mep_usage usage = {.command = job.command,
                        .arguments = "",
-                       .summary = "Attention of one query at the end of many keys, as generation has it at each token, "
-                                  "beside reading these keys and values.",
+                       .summary =
+                           "Measure the attention of one query after many keys, which generation computes for each "
+                           "token, and the reading of these keys and values.",
                        .notes = notes,
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);

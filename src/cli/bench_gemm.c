@@ -32,8 +32,8 @@ static int run_gemm(mep_bench_job *job, const char *preset, mep_bench_gemm_setti
     return mep_bench_job_close(job, status);
 }
 
-static const char GEMM_NOTES[] = "The output layer has 1024 rows at most, as in the model, which works in chunks "
-                                 "there.\n\n";
+static const char GEMM_NOTES[] = "The product of the output layer has at most 1024 rows: the model computes it in "
+                                 "chunks of rows.\n\n";
 
 int mep_cli_bench_gemm(int argc, char **argv)
 {
@@ -49,9 +49,9 @@ int mep_cli_bench_gemm(int argc, char **argv)
         MEP_OPT_TEXT("--preset", 0, "NAME", &preset, "sizes of the model: nano, micro, mini, small, medium or gpt2"),
         MEP_OPT_INT("--batch-size", 'b', "N", &batch_size, 1, 1 << 20, "sequences"),
         MEP_OPT_LENGTH("--length", 'l', "L", &length, 1, MEP_BENCH_LONGEST,
-                       "tokens of each; the rows are both multiplied"),
+                       "tokens per sequence; the product of both is the number of rows"),
         MEP_OPT_INT("--vocab-size", 0, "N", &vocab_size, 0, 1 << 24,
-                    "rows of the output matrix; 0: the preset's, 320 for nano to mini and 50304 for the others"),
+                    "rows of the output matrix; 0: 320 for nano to mini, 50304 for the others"),
         MEP_BENCH_DEVICE_ROWS(&job),
         MEP_BENCH_COMMON_ROWS(&job),
         MEP_OPT_END,
@@ -61,8 +61,9 @@ int mep_cli_bench_gemm(int argc, char **argv)
     snprintf(notes, sizeof notes, "%s%s", GEMM_NOTES, mep_bench_timing_note);
     mep_usage usage = {.command = job.command,
                        .arguments = "",
-                       .summary = "The matrix products of a model (forward, gradient of the input, gradient of the "
-                                  "weight), and a square product.",
+                       .summary =
+                           "Measure the matrix products of a model (forward, gradient of the input, gradient of the "
+                           "weight), and a square product.",
                        .notes = notes,
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);

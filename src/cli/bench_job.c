@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From the options of a benchmark to its page.
+ * Runs a benchmark: from its options to its page.
  */
 #include "cli/bench_job.h"
 
@@ -14,12 +14,11 @@
 #include "cli/interrupt.h"
 
 const char mep_bench_timing_note[] =
-    "Cases that belong together run in turn, and the ceiling with them. Figures are those of the best sample; the\n"
-    "median stands in brackets. A case whose first run takes longer than --seconds has this run for its only sample.\n";
+    "Cases that are compared run in turn, together with the ceiling. The figures are those of the best sample; the\n"
+    "median is in brackets. If the first run of a case takes longer than --seconds, it is the only sample.\n";
 
-/* ---- Words of options ---- */
+/* ---- Values of options ---- */
 
-/* "none" or a bias spec. */
 int mep_bench_check_positions(const char *command, const mep_texts *positions)
 {
     for (int64_t i = 0; i < positions->count; i++) {
@@ -30,13 +29,12 @@ int mep_bench_check_positions(const char *command, const mep_texts *positions)
         mep_position_kind kind = mep_position_get_kind(position);
         mep_position_destroy(&position);
         if (kind != MEP_POSITION_BIAS)
-            return mep_cli_usage(command, "--positions: \"%s\" is no distance bias; its attention is that of none",
+            return mep_cli_usage(command, "--positions: \"%s\" is not a distance bias; its attention is that of none",
                                  positions->values[i]);
     }
     return MEP_ARGS_GO;
 }
 
-/* A preset's sizes into *config. */
 int mep_bench_read_preset(const char *command, const char *preset, int64_t vocab_size, mep_model_config *config)
 {
     if (mep_bench_preset(preset, config) != MEP_OK)
@@ -62,7 +60,7 @@ static int show_progress(void *context, int64_t done, int64_t total, const char 
     return mep_interrupt_flag;
 }
 
-/* On a GPU the type is bfloat16, and the ceiling a product that is large for one. MEP_ARGS_GO or an exit code. */
+/* On a GPU the type is bfloat16, and the ceiling is a larger product. Returns MEP_ARGS_GO or the exit code. */
 static int fit_device(mep_bench_job *job, const mep_option *options, int64_t indices[MEP_ARGS_LIST])
 {
     job->common.device = (mep_device)job->device;
@@ -75,7 +73,6 @@ static int fit_device(mep_bench_job *job, const mep_option *options, int64_t ind
     return MEP_ARGS_GO;
 }
 
-/* After the parsing: MEP_ARGS_GO or an exit code. */
 int mep_bench_job_check(mep_bench_job *job, const mep_option *options)
 {
     static const char *const words[] = {"float32", "bfloat16", NULL};
@@ -93,7 +90,7 @@ int mep_bench_job_check(mep_bench_job *job, const mep_option *options)
     return MEP_ARGS_GO;
 }
 
-/* Which GPU it is, and how fast its memory. */
+/* Note the GPU and the speed of its memory. */
 static mep_status note_gpu(mep_bench_job *job)
 {
     char text[MEP_DEVICE_TEXT];
@@ -104,7 +101,6 @@ static mep_status note_gpu(mep_bench_job *job)
     return mep_bench_job_note(job, "gpu_memory_gigabytes_per_second", json_real(rate));
 }
 
-/* Before measuring: what the page and the progress line need. */
 mep_status mep_bench_job_open(mep_bench_job *job, const mep_bench_report *page)
 {
     job->report = *page;
@@ -125,7 +121,6 @@ mep_status mep_bench_job_note(mep_bench_job *job, const char *key, json_t *value
     return mep_bench_report_condition(&job->report, key, value);
 }
 
-/* The cases that were finished are printed even when a later one failed. */
 int mep_bench_job_close(mep_bench_job *job, mep_status status)
 {
     int code = status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;

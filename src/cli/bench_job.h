@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the four benchmarks of `mep bench` share on the command line: their common options and columns, the words of
- * options, and the way from the parsed options to the printed page.
+ * The common part of the four benchmarks of `mep bench`: options, columns, and the way from the parsed options to the
+ * printed page.
  */
 #ifndef MEP_CLI_BENCH_JOB_H
 #define MEP_CLI_BENCH_JOB_H
@@ -28,9 +28,9 @@ typedef struct mep_bench_job {
 #define MEP_BENCH_COMMON_ROWS(J)                                                                                       \
     MEP_OPT_GROUP("Measuring"),                                                                                        \
         MEP_OPT_TEXTS("--dtype", 0, "TYPE,..", &(J)->dtypes, "types to compute in: float32, bfloat16"),                \
-        MEP_OPT_INT("--repeats", 'n', "N", &(J)->common.control.repeats, 1, MEP_BENCH_REPEATS, "samples of a case"),   \
+        MEP_OPT_INT("--repeats", 'n', "N", &(J)->common.control.repeats, 1, MEP_BENCH_REPEATS, "samples per case"),    \
         MEP_OPT_REAL("--seconds", 0, "S", &(J)->common.control.seconds, 0, 1e6,                                        \
-                     "fewer samples where they would take longer than this, but at least one"),                        \
+                     "take fewer samples if they need more than S seconds, but at least one"),                         \
         MEP_OPT_INT("--threads", 'j', "N", &(J)->threads, 0, 4096,                                                     \
                     "threads; 0: one for each core that the process may use"),                                         \
         MEP_OPT_GROUP("Output"),                                                                                       \
@@ -38,14 +38,14 @@ typedef struct mep_bench_job {
         MEP_OPT_FLAG("--json", 0, &(J)->json, "print one JSON object"),                                                \
         MEP_OPT_FLAG("--quiet", 'q', &(J)->quiet, "no progress line")
 
-/* Of benchmarks that are for GPUs too; the defaults of the ceiling and of --dtype. */
+/* Rows of benchmarks that also run on GPUs, and the defaults of --ceiling and --dtype. */
 #define MEP_BENCH_CEILINGS "2048; 8192 on cuda"
 #define MEP_BENCH_DTYPES "float32,bfloat16; bfloat16 on cuda"
 #define MEP_BENCH_DEVICE_ROWS(J)                                                                                       \
-    MEP_CLI_DEVICE_ROW(&(J)->device),                                                                                  \
-        MEP_OPT_INT("--ceiling", 0, "N", &(J)->common.ceiling, 1, 16384, "the ceiling is a product of N x N x N")
+    MEP_CLI_DEVICE_ROW(&(J)->device), MEP_OPT_INT("--ceiling", 0, "N", &(J)->common.ceiling, 1, 16384,                 \
+                                                  "size of the ceiling, a product of N x N x N")
 
-/* Columns that every case with a mep_bench_figures has; RATE is the heading of its rate, KEY its name in JSON. */
+/* Columns of a case that has a mep_bench_figures; RATE is the heading of its rate, KEY the name in JSON. */
 #define MEP_BENCH_FIGURE_COLUMNS(CASE, RATE, KEY)                                                                      \
     {RATE, KEY, MEP_BENCH_PAIR, offsetof(CASE, figures.rate), 1, 1},                                                   \
         {"ceiling", KEY "_ceiling", MEP_BENCH_REAL, offsetof(CASE, figures.ceiling), 1, 1},                            \
@@ -70,28 +70,28 @@ typedef struct mep_bench_job {
         "MB", "memory_bytes", MEP_BENCH_REAL, offsetof(CASE, memory), 1, 1e-6                                          \
     }
 
-/* For help pages: how cases are timed. */
+/* For help pages: how times are measured. */
 extern const char mep_bench_timing_note[];
 
-/* Defaults, before the parsing. */
+/* Set the defaults, before the parsing. */
 void mep_bench_job_begin(mep_bench_job *job, const char *command);
 
-/* After the parsing: MEP_ARGS_GO, or an exit code after one line on stderr. */
+/* Check the options. Returns MEP_ARGS_GO, or the exit code after one line on stderr. */
 int mep_bench_job_check(mep_bench_job *job, const mep_option *options);
 
-/* Before measuring: an empty page (its name, columns and size of a case are taken), the progress line. */
+/* Before measuring: start an empty page (with the name, columns and case size of `page`) and the progress line. */
 mep_status mep_bench_job_open(mep_bench_job *job, const mep_bench_report *page);
 
-/* A condition that is this benchmark's own. */
+/* Add a condition of this benchmark. */
 mep_status mep_bench_job_note(mep_bench_job *job, const char *key, json_t *value);
 
-/* Print what was measured, even where a later case failed (`status`). Returns the exit code. */
+/* Print the finished cases, even if a later one failed (`status`). Returns the exit code. */
 int mep_bench_job_close(mep_bench_job *job, mep_status status);
 
-/* Each is "none" or a bias spec. MEP_ARGS_GO, or an exit code. */
+/* Check that each is "none" or a bias spec. Returns MEP_ARGS_GO, or the exit code. */
 int mep_bench_check_positions(const char *command, const mep_texts *positions);
 
-/* A preset's sizes; vocab_size 0 leaves the preset's. MEP_ARGS_GO, or an exit code. */
+/* Read the sizes of a preset; a vocab_size of 0 keeps that of the preset. Returns MEP_ARGS_GO, or the exit code. */
 int mep_bench_read_preset(const char *command, const char *preset, int64_t vocab_size, mep_model_config *config);
 
 /* The benchmarks; argv[0] is the name. */

@@ -17,7 +17,7 @@ mep_status mep_bench_report_condition(mep_bench_report *report, const char *key,
 {
     if (report->conditions == NULL) report->conditions = json_object();
     if (json_object_set_new(report->conditions, key, value) == 0) return MEP_OK;
-    return mep_fail(MEP_ERROR_MEMORY, "cannot note the condition \"%s\": out of memory, or no UTF-8", key);
+    return mep_fail(MEP_ERROR_MEMORY, "cannot note the condition \"%s\": out of memory, or not UTF-8", key);
 }
 
 mep_status mep_bench_report_begin(mep_bench_report *report, int64_t repeats, double seconds)
@@ -106,7 +106,7 @@ static mep_status fill_table(const mep_bench_report *report, mep_table *table)
     return MEP_OK;
 }
 
-/* CSV has no place for them. */
+/* CSV cannot contain them. */
 static void print_conditions(const mep_bench_report *report, mep_table_format format)
 {
     if (format == MEP_TABLE_CSV) return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The page of a benchmark: conditions, and its cases as a table or as JSON. What a case has is told by a list of
- * columns, from which both are made.
+ * The page of a benchmark: its conditions, and its cases as a table or as JSON. A list of columns describes a case;
+ * both forms are made from it.
  */
 #ifndef MEP_CLI_BENCH_REPORT_H
 #define MEP_CLI_BENCH_REPORT_H
@@ -23,8 +23,8 @@ typedef struct mep_bench_column {
     const char *key;     /* in JSON */
     mep_bench_kind kind;
     size_t offset; /* of the member in a case */
-    int digits;    /* after the point, in the table */
-    double factor; /* of the number in the table: 1e-6 for megabytes */
+    int digits;    /* after the decimal point, in the table */
+    double factor; /* multiplies the number in the table: 1e-6 for megabytes */
 } mep_bench_column;
 
 typedef struct mep_bench_report {
@@ -34,7 +34,7 @@ typedef struct mep_bench_report {
     size_t case_size;
     char *cases; /* count of case_size bytes each */
     int64_t count, capacity;
-    json_t *conditions; /* strings and numbers; settings of one benchmark are put in by its own file */
+    json_t *conditions; /* strings and numbers; the file of a benchmark adds its settings */
 } mep_bench_report;
 
 /* Note the conditions of the machine and the build. */

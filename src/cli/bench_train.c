@@ -21,15 +21,15 @@ static const mep_bench_column TRAIN_COLUMNS[] = {
 };
 
 static const char TRAIN_NOTES[] =
-    "GFLOP/s counts 6 operations (evaluating: 2) a token and weight that multiplies, that is without the embeddings,\n"
-    "and causal attention's 2 L^2 x hidden a layer and sequence, 3.5 times that in training. LayerNorm, GELU, softmax\n"
-    "and the optimizer take time and are not counted. gpt2 is GPT-2 124M (12 layers, hidden 768, 50304 tokens, "
-    "learned\n"
-    "positions), by default 4 sequences of 64 tokens, as llm.c's train_gpt2.c has them; its output matrix is not tied\n"
-    "to the embedding, so there are 163M parameters, of which 124M multiply, as in GPT-2. MB is how far the process's\n"
-    "resident memory rose: weights, gradients, moments and activations.\n\n";
+    "GFLOP/s counts, per token, 6 operations (2 with --eval) for each weight of a matrix product, that is without\n"
+    "embeddings, and, per layer and sequence, 2 L^2 x hidden for causal attention (3.5 times as many in training).\n"
+    "LayerNorm, GELU, softmax and the optimizer take time but are not counted. gpt2 is GPT-2 124M (12 layers, hidden\n"
+    "768, 50304 tokens, learned positions), by default with 4 sequences of 64 tokens, as in llm.c's train_gpt2.c. Its\n"
+    "output matrix is not tied to the embedding, so it has 163M parameters, of which 124M are in products, as in "
+    "GPT-2.\n"
+    "MB is the increase of the resident memory: weights, gradients, moments and activations.\n\n";
 
-/* What --batch-size and --length are where the command line has neither. */
+/* Set the defaults of --batch-size and --length. */
 static void default_sizes(const char *preset, mep_bench_train_settings *s)
 {
     mep_train_settings recipe;
@@ -82,25 +82,27 @@ int mep_cli_bench_train(int argc, char **argv)
         MEP_OPT_GROUP("Cases"),
         MEP_OPT_TEXT("--preset", 0, "NAME", &preset, "sizes of the model: nano, micro, mini, small, medium or gpt2"),
         MEP_OPT_TEXT("--position", 'p', "SPEC", &position, "position encoding"),
-        MEP_OPT_INT("--batch-size", 'b', "N", &s.batch_size, 0, 1 << 20, "sequences a step"),
-        MEP_OPT_LENGTH("--length", 'l', "L", &s.length, 0, MEP_BENCH_LONGEST, "tokens of each"),
+        MEP_OPT_INT("--batch-size", 'b', "N", &s.batch_size, 0, 1 << 20, "sequences per step"),
+        MEP_OPT_LENGTH("--length", 'l', "L", &s.length, 0, MEP_BENCH_LONGEST, "tokens per sequence"),
         MEP_OPT_INT("--vocab-size", 0, "N", &vocab_size, 0, 1 << 24,
-                    "tokens of the vocabulary; 0: 320, as text as bytes has, for nano to mini, 50304 for the others"),
-        MEP_OPT_FLAG("--eval", 0, &s.evaluate, "the losses of segments, as mep eval computes them, instead of a step"),
+                    "tokens of the vocabulary; 0: 320 (text as bytes) for nano to mini, 50304 for the others"),
+        MEP_OPT_FLAG("--eval", 0, &s.evaluate,
+                     "measure the losses of segments, as mep eval computes them, instead of training steps"),
         MEP_BENCH_DEVICE_ROWS(&job),
         MEP_BENCH_COMMON_ROWS(&job),
         MEP_OPT_END,
     };
     mep_args_default(options, "--ceiling", MEP_BENCH_CEILINGS);
     mep_args_default(options, "--dtype", MEP_BENCH_DTYPES);
-    mep_args_default(options, "--position", "the preset's: mep; gpt2: learned");
-    mep_args_default(options, "--batch-size", "the preset's micro-batch; 1 with --eval");
-    mep_args_default(options, "--length", "the preset's; 16K with --eval");
+    mep_args_default(options, "--position", "mep; learned for gpt2");
+    mep_args_default(options, "--batch-size", "micro-batch of the preset; 1 with --eval");
+    mep_args_default(options, "--length", "length of the preset; 16K with --eval");
     snprintf(notes, sizeof notes, "%s%s", TRAIN_NOTES, mep_bench_timing_note);
     mep_usage usage = {.command = job.command,
                        .arguments = "",
-                       .summary = "Whole training steps (forward, backward, clipping, AdamW) on random tokens, beside "
-                                  "a square product.",
+                       .summary =
+                           "Measure complete training steps (forward, backward, clipping, AdamW) on random tokens, "
+                           "and a square product.",
                        .notes = notes,
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a subcommand ends: one line on stderr and an exit code.
+ * The end of a subcommand: one line on stderr and an exit code.
  */
 #include "cli/cli.h"
 

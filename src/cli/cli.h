@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The subcommands of the program `mep` and how they end. A subcommand is one file src/cli/NAME.c with one entry point
- * mep_cli_NAME, declared here and listed in main.c; argv[0] is its name. Its options are a table for args.h.
+ * The subcommands of the program `mep`, and how they end. A subcommand is one file command_NAME.c with one entry point
+ * mep_cli_NAME, which is declared here and listed in main.c; argv[0] is its name. Its options are a table for args.h.
  */
 #ifndef MEP_CLI_CLI_H
 #define MEP_CLI_CLI_H
@@ -17,7 +17,7 @@ typedef struct mep_command {
     const char *name;
     const char *summary; /* one line for `mep --help` */
     int (*run)(int argc, char **argv);
-    int divides; /* its work over the processes that mpirun has started */
+    int divides; /* 1: it divides its work over the processes that mpirun has started */
 } mep_command;
 
 int mep_cli_bias(int argc, char **argv);
@@ -37,15 +37,15 @@ int mep_cli_version(int argc, char **argv);
 /* Print "mep COMMAND: <mep_error_message()>" on stderr; returns MEP_EXIT_FAILED. */
 int mep_cli_fail(const char *command);
 
-/* Print "mep COMMAND: MESSAGE; see mep COMMAND --help" on stderr; returns MEP_EXIT_USAGE. For mistakes that a table of
- * options cannot see, such as two options that exclude each other. */
+/* Print "mep COMMAND: MESSAGE; see mep COMMAND --help" on stderr; returns MEP_EXIT_USAGE. For errors that the table of
+ * options does not detect, such as two options that exclude each other. */
 int mep_cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Print what may quote a file, a name or a token: each line is made printable (mep_one_line). */
+/* Print text that may quote a file, a name or a token: each line is made printable (mep_one_line). */
 void mep_cli_print(FILE *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Flush stdout and turn a failed write (a full disk, a closed pipe) into MEP_EXIT_FAILED with a message, else return
- * `code`. The main function calls it once a subcommand has run. */
+/* Flush stdout. Returns `code`, or MEP_EXIT_FAILED after a message if a write has failed (a full disk, a closed pipe).
+ * The main function calls it after the subcommand. */
 int mep_cli_finish(const char *command, int code);
 
 #endif

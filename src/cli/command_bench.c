@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep bench: how fast this build is on this machine. Each benchmark has a file of its own, bench_NAME.c; what is
- * measured and how is src/bench's business.
+ * mep bench: measures the speed of this build on this machine. Each benchmark has a file bench_NAME.c with its options;
+ * src/bench measures.
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,9 +15,9 @@ static const struct {
     int (*run)(int argc, char **argv);
 } BENCHES[] = {{"attention", "fused attention, forward and backward, by encoding, length, type and CPU level",
                 mep_cli_bench_attention},
-               {"decode", "attention of one query at the end of many keys", mep_cli_bench_decode},
+               {"decode", "attention of one query after many keys", mep_cli_bench_decode},
                {"gemm", "the matrix products of a model", mep_cli_bench_gemm},
-               {"train", "whole training steps, or evaluation", mep_cli_bench_train}};
+               {"train", "complete training steps, or evaluation", mep_cli_bench_train}};
 enum { BENCH_COUNT = sizeof BENCHES / sizeof *BENCHES };
 
 static int parse_frame(int argc, char **argv)
@@ -31,14 +31,15 @@ static int parse_frame(int argc, char **argv)
     }
     mep_usage usage = {.command = "bench",
                        .arguments = "attention|decode|gemm|train",
-                       .summary = "Measure this build on this machine, always beside a ceiling in the same run. `mep "
-                                  "bench attention --help` tells more of attention, and so on.",
+                       .summary =
+                           "Measure the speed of this build on this machine, always with a ceiling in the same run. "
+                           "`mep bench attention --help` and so on print the options.",
                        .notes = notes,
                        .options = options,
                        .max_arguments = 1};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
-    if (count == 0) return mep_cli_usage("bench", "say what to measure: attention, decode, gemm or train");
+    if (count == 0) return mep_cli_usage("bench", "the benchmark is missing: attention, decode, gemm or train");
     return mep_cli_usage("bench", "there is no benchmark \"%s\"", argv[1]);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep bias: the numbers that a distance bias adds to the attention logits, as a table to read or as JSON in float64.
+ * mep bias: prints the values that a distance bias adds to the attention logits, as a table or as JSON in float64.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 
 static const int64_t DISTANCE_MAX = (int64_t)1 << 31;
 
-/* Everything that is printed: bias[h*count + n] at distances[n]. */
+/* All printed values: values[h * count + n] is the bias of head h at distances[n]. */
 typedef struct bias_page {
     mep_bias *bias;
     int64_t heads, count;
@@ -34,7 +34,7 @@ static void page_free(bias_page *page)
 
 /* ---- Parameters from a file ---- */
 
-/* `count` numbers of a JSON list into values; 0 when it is no such list. */
+/* Read `count` numbers of a JSON list; returns 0 if it is not such a list. */
 static int read_numbers(const json_t *list, int64_t count, double *values)
 {
     if (!json_is_array(list) || json_array_size(list) != (size_t)count) return 0;
@@ -51,14 +51,14 @@ static mep_status read_param(const char *file, const json_t *list, const mep_bia
     if (list == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: the parameter \"%s\" is missing", file, param->name);
     if (param->ndim == 1) {
         if (read_numbers(list, param->shape[0], values)) return MEP_OK;
-        return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld numbers, one a head", file, param->name,
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld numbers, one per head", file, param->name,
                         (long long)param->shape[0]);
     }
     int good = json_is_array(list) && json_array_size(list) == (size_t)param->shape[0];
     for (int64_t row = 0; good && row < param->shape[0]; row++)
         good = read_numbers(json_array_get(list, (size_t)row), param->shape[1], values + row * param->shape[1]);
     if (good) return MEP_OK;
-    return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld lists of %lld numbers, one a head", file,
+    return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld lists of %lld numbers, one per head", file,
                     param->name, (long long)param->shape[0], (long long)param->shape[1]);
 }
 
@@ -102,7 +102,7 @@ static mep_status load_params(const char *file, mep_bias *bias)
 
 /* ---- The page ---- */
 
-/* `length` 0: the distances of the list, else 0 .. length-1. */
+/* Set the distances of the list if `length` is 0, otherwise 0 .. length - 1. */
 static mep_status set_distances(bias_page *page, const mep_lengths *list, int64_t length)
 {
     page->count = length == 0 ? list->count : length;
@@ -186,15 +186,15 @@ int mep_cli_bias(int argc, char **argv)
     int json = 0, count;
     mep_lengths distances = {12, {0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}};
     mep_option options[] = {
-        MEP_OPT_TEXT("--position", 'p', "SPEC", &position, "one of the mixtures and kernels below"),
+        MEP_OPT_TEXT("--position", 'p', "SPEC", &position, "mixture or kernel, see below"),
         MEP_OPT_INT("--heads", 0, "N", &heads, 1, 65536, "attention heads"),
-        MEP_OPT_INT("--head-dim", 0, "N", &head_dim, 1, 65536, "channels a head; t5 scales by its square root"),
-        MEP_OPT_LENGTHS("--distances", 'd', "L,..", &distances, 0, DISTANCE_MAX, "the distances to print"),
+        MEP_OPT_INT("--head-dim", 0, "N", &head_dim, 1, 65536, "channels per head; t5 is scaled by its square root"),
+        MEP_OPT_LENGTHS("--distances", 'd', "L,..", &distances, 0, DISTANCE_MAX, "distances to print"),
         MEP_OPT_LENGTH("--length", 'l', "L", &length, 1, 16777216, "print the distances 0 .. L-1 instead"),
         MEP_OPT_TEXT(
             "--params", 0, "FILE", &params,
-            "JSON file of the learned parameters, {\"NAME\": list of numbers, one a head, or list of such lists}; "
-            "without it they are the initial ones of seed 0"),
+            "JSON file of the learned parameters, {\"NAME\": list of numbers, one per head, or list of such lists}; "
+            "default: the initial parameters of seed 0"),
         MEP_OPT_FLAG("--json", 0, &json, "print one JSON object: slopes [heads], bias [heads][distances]"),
         MEP_OPT_END,
     };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep compare: train and evaluate a list of position encodings under the same conditions. The study is the library's
- * (mep/study.h), tables and pictures are compare_report.c's; here are the options, the progress line and the end.
+ * mep compare: train and evaluate a list of position encodings under the same conditions. The library runs the study
+ * (mep/study.h); compare_report.c writes tables and pictures. This file has the options and the progress line.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <ctype.h>
@@ -22,7 +22,7 @@
 
 enum { OPTIONS_MAX = 48, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
 enum { VALIDATIONS = 10, VALID_TOKENS = 16384 }; /* of each run; a small part of its work */
-static const double ESTIMATE_SECONDS = 4;        /* of work, before it is said how long all of it takes */
+static const double ESTIMATE_SECONDS = 4;        /* of work, before the estimate of the total time is printed */
 
 typedef struct compare_job {
     mep_train_options o;
@@ -38,13 +38,13 @@ typedef struct compare_job {
     mep_study_settings study;
     uint64_t seeds[MEP_ARGS_LIST];
     char *command;
-    char *moved; /* the present name of a study that was moved; NULL: it is at `out` */
+    char *moved; /* the new name of the folder if it was moved; otherwise NULL */
 
     mep_progress progress;
-    mep_study_progress last; /* what the line is about */
+    mep_study_progress last; /* shown by the progress line */
     char label[LABEL];
-    int worked;               /* the run in progress did something */
-    int is_estimated;         /* it was said how long all takes */
+    int worked;               /* the current run has done some work */
+    int is_estimated;         /* the estimate of the total time was printed */
     double started;           /* clock at the first work */
     mep_status report_status; /* of the tables written on the way */
 } compare_job;
@@ -57,23 +57,26 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_GROUP("Study"),
         MEP_OPT_TEXTS(
             "--data", 'd', "PREFIX,..", &job->data,
-            "train on PREFIX.train, test on PREFIX.valid, as mep prepare --valid writes them; several: a table each; "
-            "A=0.7,B=0.3 is one mixture"),
+            "train on PREFIX.train and test on PREFIX.valid, which mep prepare --valid writes; several corpora get "
+            "one table each; A=0.7,B=0.3 is one mixture"),
         MEP_OPT_TEXT(
             "--split", 0, "A,B,C", &job->split,
-            "train on the first share of the documents of PREFIX, test on the second; 949,50,1 is the paper's"),
-        MEP_OPT_TEXT("--out", 'o', "DIR", &job->out, "folder for the study; one that was interrupted continues"),
+            "divide the documents of PREFIX in these proportions; train on the first part, test on the second; the "
+            "paper has 949,50,1"),
+        MEP_OPT_TEXT("--out", 'o', "DIR", &job->out, "folder of the study; an interrupted study continues"),
         MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &job->positions,
-                      "position encodings to compare, see below; or repeat it"),
-        MEP_OPT_LENGTHS("--seeds", 's', "N,..", &job->seed_list, 1, INT64_MAX,
-                        "seeds of weights and data order; a single number up to 64 is how many, from 1235 on"),
+                      "position encodings to compare, see below; may be repeated"),
+        MEP_OPT_LENGTHS(
+            "--seeds", 's', "N,..", &job->seed_list, 1, INT64_MAX,
+            "seeds of the weights and the data order; a single number N up to 64 means N seeds: 1235, 1236, .."),
         MEP_OPT_LENGTHS("--lengths", 0, "L,..", &job->lengths, 1, 1 << 30, "lengths to test at"),
         MEP_OPT_LENGTH("--eval-tokens", 0, "L", &job->eval_tokens, 0, INT64_MAX,
-                       "most tokens to test on, the same ones at every length; 0: all"),
-        MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_cli_dtypes, "type to compute in for the test"),
+                       "largest number of tokens to test on, the same at every length; 0: all"),
+        MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_cli_dtypes,
+                       "type to compute in during the test"),
         MEP_OPT_GROUP("Model"),
         MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset,
-                     "sizes and recipe to start from: nano, micro, mini, small, medium; see mep train --help"),
+                     "sizes and recipe: nano, micro, mini, small or medium; see mep train --help"),
         MEP_TRAIN_SIZE_ROWS(&job->o),
         MEP_OPT_GROUP("Training"),
         MEP_TRAIN_RECIPE_ROWS(&job->o),
@@ -93,8 +96,7 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
     mep_args_default(options, "--lengths", "--length times 1, 2, 4, .. 32");
 }
 
-/* A word as a shell takes it: between quotes where it has characters that mean something there; a quote itself leaves
- * them. */
+/* Write a word as a shell reads it: in quotes if it has special characters. */
 static void write_word(FILE *file, const char *word)
 {
     int is_plain = word[0] != '\0';
@@ -105,7 +107,7 @@ static void write_word(FILE *file, const char *word)
     if (!is_plain) fputc('\'', file);
 }
 
-/* The command line, before the parsing cuts lists in place. Freed by the caller. */
+/* Copy the command line, before the parsing divides lists in place. The caller frees it. */
 static mep_status copy_command(int argc, char **argv, char **command)
 {
     size_t size = 0;
@@ -129,7 +131,7 @@ static void set_seeds(compare_job *job)
     job->study.seeds = job->seeds;
 }
 
-/* Ascending; the default is the training length times powers of two. */
+/* Lengths in ascending order; the default is the training length times powers of two. */
 static void set_lengths(compare_job *job)
 {
     mep_lengths *list = &job->lengths;
@@ -147,7 +149,7 @@ static void set_lengths(compare_job *job)
     job->study.length_count = list->count;
 }
 
-/* The type of the runs, and why; --dtype auto continues a study in the type that it began with. */
+/* The type of the runs, and the reason; --dtype auto continues a study in its own type. */
 static mep_status settle_dtype(compare_job *job)
 {
     mep_train_settings *s = &job->o.settings;
@@ -185,7 +187,7 @@ static mep_status complete_settings(compare_job *job)
     return MEP_OK;
 }
 
-/* MEP_ARGS_GO, or the exit code after one line on stderr. */
+/* Returns MEP_ARGS_GO, or the exit code after one line on stderr. */
 static int check(compare_job *job, const mep_option *options)
 {
     mep_device device = (mep_device)job->o.device;
@@ -210,7 +212,7 @@ static const char *folder_of(const compare_job *job)
     return job->moved != NULL ? job->moved : job->out;
 }
 
-/* One part of the report, on all that the study has. */
+/* Make one part of the report, about all runs of the study. */
 static mep_status report(const compare_job *job, int so_far, mep_status (*part)(const mep_report *))
 {
     mep_study_lists *all = NULL;
@@ -227,7 +229,7 @@ static mep_status report(const compare_job *job, int so_far, mep_status (*part)(
     return status;
 }
 
-/* After a run: the tables as files, and on the way to the last one the table so far. */
+/* After a run: write the tables, and unless it was the last run, print the table so far. */
 static mep_status report_run(const compare_job *job, const mep_study_progress *p)
 {
     MEP_TRY(report(job, 0, mep_report_write));
@@ -249,16 +251,16 @@ static void start_line(compare_job *job, const mep_study_progress *p)
     if (job->study.seed_count > 1) snprintf(seed, sizeof seed, " seed %llu", (unsigned long long)p->seed);
     if (job->last.run == 0 && !job->quiet)
         fprintf(stderr, "mep compare: training in %s%s\n", mep_dtype_name(job->study.train.dtype), job->dtype_reason);
-    mep_progress_finish(&job->progress); /* it shows the old label */
+    mep_progress_finish(&job->progress); /* the line still shows the old label */
     snprintf(job->label, LABEL, "%lld/%lld %.60s%s%s%s %s", (long long)p->run, (long long)p->runs,
              job->study.corpus_count > 1 ? corpus : "", job->study.corpus_count > 1 ? " " : "", p->encoding, seed,
              p->phase == MEP_STUDY_TRAINING ? "train" : "test at length");
-    /* a test has its length in the place of a counter, and a percentage in the text */
+    /* a test shows its length instead of a counter, and a percentage in the text */
     int64_t total = p->phase == MEP_STUDY_TRAINING ? p->total : 0;
     if (!job->quiet) mep_progress_start(&job->progress, job->label, total > 0 ? p->done - 1 : p->length, total);
 }
 
-/* Once the first seconds of work say how long all of it takes. */
+/* After some seconds of work, print an estimate of the total time. */
 static void say_estimate(compare_job *job, const mep_study_progress *p)
 {
     char left[32];
@@ -267,7 +269,7 @@ static void say_estimate(compare_job *job, const mep_study_progress *p)
     if (job->is_estimated || job->quiet || isnan(p->seconds_left) || passed < ESTIMATE_SECONDS) return;
     job->is_estimated = 1;
     mep_duration_text(p->seconds_left + passed, left);
-    fprintf(stderr, "%smep compare: about %s for %lld run%s; fewer --steps and --positions take less\n",
+    fprintf(stderr, "%smep compare: about %s for %lld run%s; fewer --steps or --positions need less time\n",
             job->progress.terminal ? "\r\033[K" : "", left, (long long)p->runs, p->runs == 1 ? "" : "s");
 }
 
@@ -289,7 +291,7 @@ static void show_progress(compare_job *job, const mep_study_progress *p)
                             100.0 * (double)p->done / (double)p->total, exp(p->loss), speed);
 }
 
-/* The study may be moved while it is computed. */
+/* The folder of the study may be moved during the work. */
 static mep_status follow(compare_job *job, const char *folder)
 {
     if (strcmp(folder, folder_of(job)) == 0) return MEP_OK;
@@ -308,16 +310,15 @@ static int study_progress(void *context, const mep_study_progress *p)
     }
     mep_progress_finish(&job->progress);
     job->report_status = follow(job, p->folder);
-    if (job->worked && mep_cli_is_first() && job->report_status == MEP_OK)
-        job->report_status = report_run(job, p);
+    if (job->worked && mep_cli_is_first() && job->report_status == MEP_OK) job->report_status = report_run(job, p);
     job->worked = 0;
     return mep_interrupt_flag || job->report_status != MEP_OK;
 }
 
 /* ---- The study ---- */
 
-/* Pictures, the table, and where everything is. A missing gnuplot is no failure, and no failure of gnuplot takes the
- * table away. */
+/* Draw the pictures and print the table and the files. A missing gnuplot is not a failure, and after a failure of
+ * gnuplot the table is still printed. */
 static mep_status finish(const compare_job *job)
 {
     char reason[1024];
@@ -339,7 +340,7 @@ static int run(compare_job *job)
     if (status == MEP_OK) status = mep_study_run_in(mep_cli_group(), job->out, &job->study, study_progress, job);
     mep_progress_finish(&job->progress);
     if (job->report_status != MEP_OK)
-        status = job->report_status; /* it stopped the study, and its message is the last */
+        status = job->report_status; /* it stopped the study; its message is the last one */
     if (status == MEP_OK && mep_cli_is_first()) status = finish(job);
     if (status == MEP_OK) return MEP_EXIT_OK;
     if (status == MEP_INTERRUPTED) {
@@ -361,13 +362,13 @@ int mep_cli_compare(int argc, char **argv)
     list_options(&job, options);
     snprintf(
         notes, sizeof notes,
-        "Every run has the same settings, order of data and initial weights. Left in DIR: results.csv, results.md,\n"
-        "perplexity.png, kernels.png, and each run as ENCODING-seedN, for mep eval and mep generate. The same command\n"
-        "continues a study; more encodings, seeds and lengths may be asked of it later, and the tables and pictures\n"
-        "show all of them.\n\n"
+        "All runs have the same settings, order of data and initial weights. DIR gets results.csv, results.md,\n"
+        "perplexity.png, kernels.png, and a folder ENCODING-seedN for each run, which mep eval and mep generate read.\n"
+        "The same command continues a study. A later command may add encodings, seeds and lengths; tables and\n"
+        "pictures show all of them.\n\n"
         "  mep prepare --out text --valid 0.1 books/\n"
         "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5\n"
-        "  mpirun -np 3 mep compare --data text --out runs/study    3 runs at a time, one in each process\n\n"
+        "  mpirun -np 3 mep compare --data text --out runs/study    3 runs at a time, one per process\n\n"
         "Position encodings:\n%s",
         mep_position_help());
     mep_usage usage = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep eval: perplexity of one model at several lengths on the same tokens. How a length is measured is the library's
- * (mep/train.h); here are the choice of the tokens, the table and the JSON.
+ * mep eval: perplexity of one model at several lengths on the same tokens. The library evaluates a length (mep/eval.h).
+ * This file chooses the tokens and prints the table or the JSON.
  */
 #include <jansson.h>
 #include <math.h>
@@ -37,12 +37,12 @@ typedef struct eval_job {
     char label[64];
     mep_eval_result results[MEP_ARGS_LIST];
     mep_eval_result *each; /* [lengths.count][corpora]: of each length, of the corpora of a mixture */
-    int64_t done;                              /* results */
+    int64_t done;          /* results */
 } eval_job;
 
-/* ---- Which lengths, which tokens ---- */
+/* ---- Lengths and tokens ---- */
 
-/* 1, 2, 4, 8 and 16 times the training length, as far as the data and the encoding reach. */
+/* 1, 2, 4, 8 and 16 times the training length, up to the limits of the data and the encoding. */
 static mep_status choose_lengths(eval_job *job, int64_t tokens)
 {
     const mep_model_config *config = mep_model_get_config(job->model);
@@ -55,7 +55,7 @@ static mep_status choose_lengths(eval_job *job, int64_t tokens)
     return MEP_OK;
 }
 
-/* What no length can be computed with is known before the first one is. */
+/* Check all lengths before the first one is evaluated. */
 static mep_status check_lengths(const eval_job *job)
 {
     const mep_eval_settings *s = &job->settings;
@@ -79,7 +79,7 @@ static mep_status check_lengths(const eval_job *job)
     return MEP_OK;
 }
 
-/* The default of --tokens makes every length that divides the longest score the same tokens. */
+/* With the default of --tokens every length that divides the longest one scores the same tokens. */
 static mep_status choose_tokens(eval_job *job)
 {
     int64_t tokens = mep_data_mix_least_tokens(job->data) - 1, longest = 0; /* the first token is never scored */
@@ -105,15 +105,15 @@ static mep_status open_files(eval_job *job)
     MEP_TRY(mep_data_mix_verify(job->data));
     MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
     if (!job->quiet) mep_cli_note_untrained("eval", job->model_path, job->position, job->model);
-    MEP_TRY(mep_cli_check_tokenizers(job->model_path, mep_data_mix_name(job->data, 0),
-                                     mep_data_mix_dataset(job->data, 0)));
+    MEP_TRY(
+        mep_cli_check_tokenizers(job->model_path, mep_data_mix_name(job->data, 0), mep_data_mix_dataset(job->data, 0)));
     MEP_TRY(choose_tokens(job));
     int64_t count = 0;
     MEP_TRY(mep_multiply(job->lengths.count, mep_data_mix_count(job->data), 1, &count));
     return mep_alloc(&job->each, count, sizeof *job->each);
 }
 
-/* Of the tokens that are used, and their number. */
+/* The checksum of the tokens that are used. */
 static mep_status data_checksum(const eval_job *job, uint64_t *sum)
 {
     enum { PART = 1 << 12 };
@@ -123,7 +123,7 @@ static mep_status data_checksum(const eval_job *job, uint64_t *sum)
     for (int64_t i = 0; i < mep_data_mix_count(job->data); i++) {
         const mep_dataset *data = mep_data_mix_dataset(job->data, i);
         int64_t used = mep_dataset_tokens(data);
-        if (job->settings.max_tokens < used) used = job->settings.max_tokens + 1; /* with the last target */
+        if (job->settings.max_tokens < used) used = job->settings.max_tokens + 1; /* and the last target */
         for (int64_t at = 0; at < used; at += PART) {
             int64_t count = used - at < PART ? used - at : PART;
             MEP_TRY(mep_dataset_read(data, at, count, tokens));
@@ -134,7 +134,7 @@ static mep_status data_checksum(const eval_job *job, uint64_t *sum)
     return MEP_OK;
 }
 
-/* Model and data are the same for all processes: another machine may have old copies. */
+/* Check that all processes have the same model and data: another machine may have old copies. */
 static mep_status check_same_files(const eval_job *job)
 {
     mep_checksum model;
@@ -197,7 +197,7 @@ static mep_status evaluate(eval_job *job)
 
 /* ---- Printing ---- */
 
-/* `data` is what the row is of; NULL where there is one corpus only. */
+/* `data` names the corpus of the row; NULL if there is only one corpus. */
 static mep_status fill_row(mep_table *table, const mep_eval_result *r, const char *data)
 {
     MEP_TRY(mep_table_cell(table, "%lld", (long long)r->length));
@@ -210,7 +210,7 @@ static mep_status fill_row(mep_table *table, const mep_eval_result *r, const cha
     return data != NULL ? mep_table_cell(table, "%s", data) : MEP_OK;
 }
 
-/* A row a length; of a mixture the mean, then a row a corpus. */
+/* One row per length; for a mixture the mean, then one row per corpus. */
 static mep_status fill_table(const eval_job *job, mep_table *table)
 {
     static const char *const heading[] = {"length", "perplexity", "+-", "loss", "tokens", "seconds", "data"};
@@ -271,7 +271,7 @@ static mep_status print_json(const eval_job *job)
     return MEP_OK;
 }
 
-/* The lengths that were finished are printed even when a later one failed. */
+/* Print the finished lengths even if a later one failed. */
 static int run(eval_job *job)
 {
     mep_interrupt_install();
@@ -294,36 +294,37 @@ int mep_cli_eval(int argc, char **argv)
     int count;
     mep_eval_defaults(&job.settings);
     mep_option options[] = {
-        MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "a run, a checkpoint or another model's folder"),
+        MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "folder of a run, a checkpoint or another model"),
         MEP_OPT_TEXT("--data", 'd', "PREFIX", &job.data_path,
-                     "dataset, written by mep prepare; or a mixture, A=0.7,B=0.3: the mean of the losses, and each"),
+                     "dataset, written by mep prepare; or a mixture, A=0.7,B=0.3: prints the mean and each corpus"),
         MEP_OPT_TEXT("--split", 0, "A,B,C", &job.split,
-                     "take one part of the documents, as mep train --split divides them"),
-        MEP_OPT_CHOICE("--part", 0, "PART", &job.part, part_names, "which part of the split"),
+                     "divide the documents in these proportions, as mep train --split does, and use one part"),
+        MEP_OPT_CHOICE("--part", 0, "PART", &job.part, part_names, "part of the split"),
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job.position,
-                     "another position encoding in place of the model's own, as in mep train"),
+                     "use this position encoding instead of that of the model; see mep train"),
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &job.lengths, 1, LONGEST,
                         "lengths to evaluate, such as 512,1K,2K,4K"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &job.settings.max_tokens, 0, INT64_MAX,
-                       "tokens to use, from the start of the data; of each corpus of a mixture"),
+                       "number of tokens to use, from the start of the data; of each corpus of a mixture"),
         MEP_OPT_LENGTH("--stride", 0, "L", &job.settings.stride, 0, LONGEST,
-                       "move a window of each length by L and count only the tokens that no window before has counted; "
-                       "0: segments that do not overlap, the paper's way"),
+                       "move a window of each length by L and count only tokens that no earlier window has counted; "
+                       "0: segments that do not overlap, as in the paper"),
         MEP_OPT_LENGTH(
             "--last", 0, "L", &job.settings.last, 0, LONGEST,
-            "count only the last L tokens of each segment of the longest length: a shorter length counts the same "
-            "tokens, with only its nearest tokens before them; 0: all, the paper's way"),
+            "count only the last L tokens of each segment of the longest length; a shorter length counts the same "
+            "tokens with less context before them; 0: all tokens, as in the paper"),
         MEP_OPT_LENGTH("--batch-tokens", 0, "L", &job.settings.batch_tokens, 1, 1 << 30,
-                       "tokens computed at a time, at least one segment; fewer need less memory"),
+                       "tokens per batch, at least one segment; fewer need less memory"),
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_cli_dtypes, "type to compute in " MEP_CLI_DTYPE_AUTO),
         MEP_CLI_DEVICE_ROW(&job.device),
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.5,
-                     "leave out far tokens whose attention weights are together below T; 0: exact"),
+                     "omit distant tokens whose attention weights have a sum below T; 0: exact"),
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096,
                     "threads; 0: one for each core that the process may use"),
-        MEP_OPT_FLAG("--split-sequence", 0, &job.split_sequence,
-                     "under mpirun: divide each segment over the processes, rather than the segments; they do so by "
-                     "themselves where there are fewer segments than processes"),
+        MEP_OPT_FLAG(
+            "--split-sequence", 0, &job.split_sequence,
+            "under mpirun: divide each segment over the processes instead of the list of segments; this is automatic "
+            "if there are fewer segments than processes"),
         MEP_OPT_FLAG("--json", 0, &job.json, "print one JSON object"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
         MEP_OPT_END,
@@ -349,7 +350,7 @@ int mep_cli_eval(int argc, char **argv)
     if (job.model_path == NULL) return mep_cli_usage("eval", "--model FOLDER is missing");
     if (job.data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
     if (job.settings.stride > 0 && job.settings.last > 0)
-        return mep_cli_usage("eval", "--stride says already which tokens count; leave out either --stride or --last");
+        return mep_cli_usage("eval", "--stride and --last both choose the tokens that count; leave out one of them");
     if (job.split == NULL && mep_args_given(options, "--part"))
         return mep_cli_usage("eval", "--split A,B,C is missing");
     if (!mep_cli_is_first()) job.quiet = 1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep export: a model becomes a folder that Hugging Face's transformers loads.
+ * mep export: writes a model as a folder that Hugging Face's transformers loads.
  */
 #include <stdio.h>
 
@@ -15,11 +15,12 @@ int mep_cli_export(int argc, char **argv)
     mep_usage usage = {
         .command = "export",
         .arguments = "MODEL OUT",
-        .summary = "Write a run, a checkpoint or another model's folder as one that Hugging Face's transformers loads.",
+        .summary = "Write a run, a checkpoint or another model as a folder that Hugging Face's transformers loads.",
         .notes =
-            "The folder is of the type gpt_neox, bloom, mpt or gpt2 where that computes the same, and of the type mep\n"
-            "otherwise: MEP and its mixtures, KERPLE, T5, and ALiBi in a model that is neither BLOOM nor MPT. It then\n"
-            "holds modeling_mep.py, and Python needs trust_remote_code=True. The tokenizer is written so that\n"
+            "The model_type is gpt_neox, bloom, mpt or gpt2 if such a model computes the same, otherwise mep: MEP and\n"
+            "its mixtures, KERPLE, T5, and ALiBi in a model that is neither BLOOM nor MPT. A folder of type mep "
+            "contains\n"
+            "modeling_mep.py, for which Python needs trust_remote_code=True. The tokenizer is written so that\n"
             "AutoTokenizer gives the same ids. OUT gets all files or, after a failure, none.\n\n"
             "  mep export runs/mep hf/mep\n"
             "  AutoModelForCausalLM.from_pretrained(\"hf/mep\", trust_remote_code=True)\n\n"

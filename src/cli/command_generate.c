@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep generate: continue a text, printed as it comes. The sampling is the library's (mep/model.h); here are the prompt
- * and the way out to stdout, byte by byte as the tokens say.
+ * mep generate: continue a text and print it token by token. The library computes and samples (mep/model.h); this file
+ * reads the prompt and writes the bytes of the tokens.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -33,18 +33,18 @@ typedef struct generate_job {
 
     mep_model *model;
     mep_tokenizer *tokenizer;
-    char *text; /* of the prompt, when it was read */
+    char *text; /* of the prompt, once it is read */
     int64_t text_size;
-    mep_progress progress; /* of the prompt */
-    int64_t made;
-    double started; /* when the first token came */
+    mep_progress progress; /* of reading the prompt */
+    int64_t made;          /* new tokens */
+    double started;        /* clock at the first new token */
     mep_terminal_text out;
     mep_status failed;
 } generate_job;
 
 /* ---- The tokenizer ---- */
 
-/* The one that was named, or the model's. */
+/* The tokenizer of --tokenizer, or that of the model. */
 static mep_status open_tokenizer(generate_job *job)
 {
     int64_t vocab = mep_model_get_config(job->model)->vocab_size;
@@ -52,8 +52,8 @@ static mep_status open_tokenizer(generate_job *job)
     MEP_TRY(mep_cli_model_tokenizer(job->model_path, vocab, &job->tokenizer));
     if (job->tokenizer != NULL) return MEP_OK;
     return mep_fail(MEP_ERROR_UNSUPPORTED,
-                    "%s: which tokenizer its %lld tokens belong to is not known: there is no tokenizer.json; name one "
-                    "with --tokenizer",
+                    "%s: the tokenizer of its %lld tokens is not known: there is no tokenizer.json; name one with "
+                    "--tokenizer",
                     job->model_path, (long long)vocab);
 }
 
@@ -70,7 +70,8 @@ static mep_status read_stream(generate_job *job, FILE *file)
         size_t got = fread(job->text + job->text_size, 1, (size_t)(capacity - job->text_size), file);
         job->text_size += (int64_t)got;
         if (job->text_size > PROMPT_LIMIT)
-            return mep_fail(MEP_ERROR_ARGUMENT, "%s: a prompt may have %d bytes", job->prompt_file, PROMPT_LIMIT);
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: the prompt is longer than %d bytes", job->prompt_file,
+                            PROMPT_LIMIT);
         if (got == 0) return ferror(file) ? mep_fail_errno("read", job->prompt_file) : MEP_OK;
     }
 }
@@ -96,7 +97,7 @@ static void print_prompt(generate_job *job)
     mep_terminal_text_write(&job->out, job->text, job->text_size);
 }
 
-/* A line of progress that has been seen ends before the text begins. */
+/* End a visible progress line before the text begins. */
 static void end_progress(generate_job *job)
 {
     if (job->progress.shown > job->progress.started) mep_progress_finish(&job->progress);
@@ -130,7 +131,7 @@ static int print_token(void *context, int32_t token)
     return job->failed != MEP_OK || ferror(stdout) || mep_interrupt_flag;
 }
 
-/* Without a prompt the text begins where a document does, behind an end-of-document token. */
+/* Without a prompt the text starts as a document does, after an end-of-document token. */
 static mep_status continue_prompt(generate_job *job)
 {
     int32_t begin = mep_tokenizer_end_of_document(job->tokenizer), *tokens = NULL;
@@ -186,12 +187,12 @@ static int run(generate_job *job)
     return code;
 }
 
-/* MEP_ARGS_GO, or the exit code after one line on stderr. `count` positional arguments: none, or "-". */
+/* Returns MEP_ARGS_GO, or the exit code after one line on stderr. The positional argument may be "-". */
 static int check(generate_job *job, int count, char **argv)
 {
     if (job->model_path == NULL) return mep_cli_usage("generate", "--model FOLDER is missing");
     if (count == 1 && strcmp(argv[1], "-") != 0)
-        return mep_cli_usage("generate", "takes no argument \"%s\"; the prompt goes behind --prompt, in quotes",
+        return mep_cli_usage("generate", "\"%s\" is not an argument; write the prompt after --prompt, in quotes",
                              argv[1]);
     if ((job->prompt != NULL) + (job->prompt_file != NULL) + count > 1)
         return mep_cli_usage("generate", "give one prompt: --prompt, --prompt-file or -");
@@ -206,26 +207,27 @@ int mep_cli_generate(int argc, char **argv)
     mep_generate_defaults(&job.settings);
     job.seed = (int64_t)job.settings.seed;
     mep_option options[] = {
-        MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "a run, a checkpoint or another model's folder"),
+        MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "folder of a run, a checkpoint or another model"),
         MEP_OPT_TEXT("--position", 0, "SPEC", &job.position,
-                     "another position encoding in place of the model's own, as in mep train"),
+                     "use this position encoding instead of that of the model; see mep train"),
         MEP_OPT_TEXT("--tokenizer", 0, "FILE", &job.tokenizer_name,
-                     "another tokenizer than the model's own, as mep prepare takes it"),
-        MEP_OPT_WORDS("--prompt", 'p', "TEXT", &job.prompt, "the text to continue; without one, a new document"),
-        MEP_OPT_TEXT("--prompt-file", 'f', "FILE", &job.prompt_file, "the same from a file; - is the standard input"),
+                     "use this tokenizer instead of that of the model; see mep prepare"),
+        MEP_OPT_WORDS("--prompt", 'p', "TEXT", &job.prompt, "text to continue; without one, a new document"),
+        MEP_OPT_TEXT("--prompt-file", 'f', "FILE", &job.prompt_file,
+                     "file with the text to continue; - is the standard input"),
         MEP_OPT_LENGTH("--max-tokens", 'n', "L", &job.settings.max_tokens, 0, MEP_GENERATE_ENDLESS,
-                       "new tokens at most"),
+                       "largest number of new tokens"),
         MEP_OPT_FLAG("--endless", 'e', &job.endless,
-                     "go on behind the end of a document, until Ctrl-C or --max-tokens, which then has no default"),
+                     "continue after the end of a document, until Ctrl-C or --max-tokens, which then has no default"),
         MEP_OPT_REAL("--temperature", 't', "T", &job.settings.temperature, 0, 1000,
-                     "below 1 safer, above 1 wilder; 0: always the likeliest token"),
+                     "below 1: more likely tokens; above 1: more variety; 0: always the likeliest token"),
         MEP_OPT_INT("--top-k", 'k', "K", &job.settings.top_k, 0, 1 << 24,
                     "choose among the K likeliest tokens; 0: all"),
         MEP_OPT_REAL("--top-p", 0, "P", &job.settings.top_p, 1e-9, 1,
                      "choose among the likeliest tokens whose probabilities reach P; 1: all"),
-        MEP_OPT_INT("--seed", 's', "N", &job.seed, 0, INT64_MAX, "another seed, another text"),
+        MEP_OPT_INT("--seed", 's', "N", &job.seed, 0, INT64_MAX, "seed of the random choices"),
         MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.999999,
-                     "leave out far keys whose attention weight is at most T a query; 0: exact"),
+                     "omit distant keys whose attention weights have a sum of at most T per query; 0: exact"),
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_cli_dtypes, "type to compute in " MEP_CLI_DTYPE_AUTO),
         MEP_CLI_DEVICE_ROW(&job.device),
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096,
@@ -236,19 +238,17 @@ int mep_cli_generate(int argc, char **argv)
     mep_usage usage = {
         .command = "generate",
         .arguments = "--model FOLDER [-]",
-        .summary = "Continue a text: the prompt and what follows, on stdout as it comes, until the end of the document "
-                   "or the number of tokens.",
+        .summary =
+            "Continue a text. The prompt and the new text are printed token by token, until the end of the document "
+            "or the largest number of tokens.",
         .notes =
-            "The tokenizer is the tokenizer.json of the folder or the run, else that of the run's data; a model "
-            "without\n"
-            "either whose vocabulary has 257 to 320 tokens reads bytes. Bytes are printed as they come, UTF-8 or "
-            "not.\n\n"
-            "Where the bias falls without end in every head (mep, alibi, exp, gauss), keys that can have no weight "
-            "any\n"
-            "more are dropped: memory and time a token stay constant, and the text is the same. All others keep every\n"
-            "token: t5, whose last bucket is constant, kerple_log, which falls too slowly, sums with them, rotary, "
-            "nope\n"
-            "and positions in the embedding.\n\n"
+            "The tokenizer is the tokenizer.json of the folder or the run, otherwise that of the run's data. A model\n"
+            "without either reads bytes if its vocabulary has 257 to 320 tokens. Bytes that are not UTF-8 are printed\n"
+            "without changes.\n\n"
+            "If the bias falls without limit in every head (mep, alibi, exp, gauss), keys that can no longer have a\n"
+            "weight are dropped: memory and time per token are then constant, and the text is the same. All other\n"
+            "encodings keep every token: t5, whose last bucket is constant; kerple_log, which falls too slowly; sums\n"
+            "with these; rotary, nope, and positions that are added to the embedding.\n\n"
             "  mep generate --model runs/mep --prompt \"Once upon a time\" --temperature 0.8\n"
             "  mep generate --model runs/mep - < chapter.txt\n"
             "  mep generate --model runs/mep --endless\n",

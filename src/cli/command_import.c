@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep import: a Hugging Face folder becomes one in this library's own form. Commands that read models take such a
- * folder as it is, too; importing saves converting at each start, and can change the position encoding for good.
+ * mep import: writes a Hugging Face model in this library's own form. Commands that read models also read such folders
+ * directly; importing avoids the conversion at each start, and can change the position encoding permanently.
  */
 #include <stdio.h>
 
@@ -22,13 +22,14 @@ int mep_cli_import(int argc, char **argv)
     mep_usage usage = {
         .command = "import",
         .arguments = "MODEL OUT",
-        .summary = "Write a Hugging Face folder of GPT-NeoX (Pythia), BLOOM, MPT or GPT-2 as a model of this program.",
+        .summary = "Write a Hugging Face model of GPT-NeoX (Pythia), BLOOM, MPT or GPT-2 as a model of mep.",
         .notes =
-            "MODEL holds config.json and model.safetensors, or shards with model.safetensors.index.json, in float32,\n"
-            "bfloat16 or float16; OUT becomes float32, which loses no bit of them. The tokenizer's files are copied. "
-            "What\n"
-            "of a model cannot be computed here is refused by name. eval, generate and train --init read such folders\n"
-            "directly as well.\n\n"
+            "MODEL is a folder with config.json and model.safetensors, or with shards and "
+            "model.safetensors.index.json,\n"
+            "in float32, bfloat16 or float16. OUT has float32, which keeps all bits. The files of the tokenizer are\n"
+            "copied. Features of a model that mep does not compute are refused by name. eval, generate and train "
+            "--init\n"
+            "also read such folders directly.\n\n"
             "  mep import bloom-560m models/bloom\n"
             "  mep import bloom-560m models/bloom-mep --position mep\n",
     };

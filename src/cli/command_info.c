@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep info: what a path is (a training run, a model's folder, a token dataset) and what is in it. One JSON object is
- * built for either form of output; the text is printed from it.
+ * mep info: describes a training run, a model or a token dataset. Both forms of output come from one JSON object.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -21,10 +20,10 @@
 
 static mep_status out_of_memory(void)
 {
-    return mep_fail(MEP_ERROR_MEMORY, "cannot make a JSON object of what is known");
+    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
 }
 
-/* Put `value` (taken; NULL is out of memory) under `key`. */
+/* Set `key` to `value`, whose reference is taken; NULL means out of memory. */
 static mep_status put(json_t *object, const char *key, json_t *value)
 {
     return json_object_set_new(object, key, value) == 0 ? MEP_OK : out_of_memory();
@@ -56,7 +55,7 @@ static json_t *shape_of(const mep_parameter *p)
     return shape;
 }
 
-/* {"shape", "min", "mean", "max", "values"} of a parameter of the position bias. */
+/* Describe a parameter of the position bias: {"shape", "min", "mean", "max", "values"}. */
 static json_t *summarize(const mep_parameter *p)
 {
     double least = INFINITY, most = -INFINITY, sum = 0;
@@ -119,7 +118,7 @@ static mep_status describe_model(json_t *root, const char *folder)
 
 /* ---- Runs ---- */
 
-/* *line stays NULL where the run has no step yet. */
+/* *line stays NULL if the run has no step yet. */
 static mep_status last_metrics(const char *run, json_t **line)
 {
     char *path = NULL, *text = NULL;
@@ -131,7 +130,7 @@ static mep_status last_metrics(const char *run, json_t **line)
     return status;
 }
 
-/* Settings as train.json has them, without the model; steps done; the last metrics. */
+/* The settings of train.json without the model, the number of steps done, and the last metrics. */
 static mep_status describe_training(json_t *root, const char *run)
 {
     mep_train_settings settings; /* reading them checks the file */
@@ -234,7 +233,7 @@ static void print_value(const json_t *value)
     putchar('\n');
 }
 
-/* Scalars of an object, a line each; objects and lists within it are left out. */
+/* Print the scalars of an object, one per line, without its objects and lists. */
 static void print_scalars(json_t *object)
 {
     for (void *member = json_object_iter(object); member != NULL; member = json_object_iter_next(object, member)) {
@@ -297,14 +296,14 @@ int mep_cli_info(int argc, char **argv)
 {
     int json = 0, count;
     mep_option options[] = {
-        MEP_OPT_FLAG("--json", 0, &json, "print one JSON object, learned position parameters in full"),
+        MEP_OPT_FLAG("--json", 0, &json, "print one JSON object with all values of learned position parameters"),
         MEP_OPT_END,
     };
     mep_usage usage = {.command = "info",
                        .arguments = "PATH",
                        .summary =
-                           "Say what PATH is and what is in it: a run, a checkpoint or another model's folder, or "
-                           "the prefix of a dataset. A dataset is read in full and compared with its checksum.",
+                           "Describe the content of PATH: the folder of a run, a checkpoint or another model, or the "
+                           "prefix of a dataset. A dataset is read completely and compared with its checksum.",
                        .options = options,
                        .min_arguments = 1,
                        .max_arguments = 1};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep plot: a table of results as a picture of perplexity against length, the training of runs (plot_runs.c), or the
- * curves of distance biases.
+ * mep plot: draws a table of results as perplexity against length, the training of runs (plot_runs.c), or curves of
+ * distance biases (plot_biases.c).
  */
 #include <math.h>
 #include <stdio.h>
@@ -49,7 +49,7 @@ static mep_status read_number(const result_table *results, const char *path, int
     char *end;
     *number = strtod(text, &end);
     if (end == text || *end != '\0')
-        return mep_fail(MEP_ERROR_FORMAT, "%s: row %lld, column %s: \"%s\" is no number", path, (long long)row + 2,
+        return mep_fail(MEP_ERROR_FORMAT, "%s: row %lld, column %s: \"%s\" is not a number", path, (long long)row + 2,
                         mep_csv_cell(&results->csv, -1, column), text);
     return MEP_OK;
 }
@@ -97,7 +97,7 @@ static void add_mean(const result_table *results, const char *encoding, double l
     mep_picture_add_row(picture, row, 3);
 }
 
-/* The line type of an encoding in the study whose table this is; 0 where it is of none. */
+/* The line type of an encoding in the study to which the table belongs; 0 if there is none. */
 static int style_of(const char *path, const char *encoding)
 {
     const char *slash = strrchr(path, '/');
@@ -147,7 +147,7 @@ enum { OPTIONS_MAX = 20, X_STEPS = 0, X_TOKENS = 1 };
 
 static const char *const X_AXES[] = {"steps", "tokens", NULL};
 
-/* What the options say. `runs` and `biases` have no file and no title of their own yet. */
+/* The options. The file and the title are copied to `runs` and `biases` later. */
 typedef struct plot_job {
     const char *out, *title;
     int64_t train_length;
@@ -158,7 +158,7 @@ typedef struct plot_job {
     mep_plot_biases_options biases;
 } plot_job;
 
-/* Which of the three kinds of pictures is asked for. */
+/* The kind of picture that the arguments ask for. */
 typedef enum plot_kind { OF_RESULTS, OF_RUNS, OF_BIASES } plot_kind;
 
 /* "results.csv" gives "results.png". Freed by the caller. */
@@ -196,55 +196,57 @@ static mep_status draw(plot_job *job, plot_kind kind, char *const *paths, int64_
 static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
 {
     const mep_option rows[] = {
-        MEP_OPT_TEXT("--out", 'o', "FILE.png", &job->out, "the picture; its data and script are written beside it"),
+        MEP_OPT_TEXT("--out", 'o', "FILE.png", &job->out, "the picture; its data and script are written next to it"),
         MEP_OPT_WORDS("--title", 0, "TEXT", &job->title, "title of the picture"),
         MEP_OPT_GROUP("Runs"),
         MEP_OPT_TEXTS("--show", 0, "WHAT,..", &job->shown,
                       "panels: loss, valid_loss, grad_norm, learning_rate, tokens_per_second"),
-        MEP_OPT_CHOICE("--x-axis", 'x', "UNIT", &job->x_axis, X_AXES, "what the x axis counts"),
-        MEP_OPT_INT("--smooth", 0, "N", &job->runs.smooth, 0, INT64_MAX,
-                    "steps a point of a curve, which is their mean; 1: every step by itself; 0: what leaves up to 100 "
-                    "points"),
+        MEP_OPT_CHOICE("--x-axis", 'x', "UNIT", &job->x_axis, X_AXES, "unit of the x axis"),
+        MEP_OPT_INT(
+            "--smooth", 0, "N", &job->runs.smooth, 0, INT64_MAX,
+            "draw the mean of every N steps as one point; 1: draw every step; 0: choose N so that a curve has up to "
+            "100 points"),
         MEP_OPT_REAL("--max-loss", 0, "LOSS", &job->runs.max_loss, 0, 1e30,
-                     "upper end of the losses' axes; 0: the highest behind the first tenth of the steps"),
+                     "upper end of the axes of losses; 0: the highest loss after the first tenth of the steps"),
         MEP_OPT_GROUP("Results"),
-        MEP_OPT_REAL("--limit", 0, "P", &job->limit, 1, INFINITY, "leave out perplexities above this"),
+        MEP_OPT_REAL("--limit", 0, "P", &job->limit, 1, INFINITY, "do not draw perplexities above this"),
         MEP_OPT_GROUP("Curves of biases"),
         MEP_OPT_TEXTS("--bias", 'b', "SPEC", &job->biases.specs,
-                      "bias to draw, as `mep bias` takes it; repeat it, or separate by ';'"),
-        MEP_OPT_TEXTS("--model", 'm', "FOLDER", &job->biases.models,
-                      "the bias of a run, a checkpoint or another model's folder; of a run that learns it also the one "
-                      "before the first step, dashed; repeat it"),
+                      "bias to draw, see `mep bias`; may be repeated or have several specs separated by ';'"),
+        MEP_OPT_TEXTS(
+            "--model", 'm', "FOLDER", &job->biases.models,
+            "draw the bias of a run, a checkpoint or another model; if the run learns it, also the bias before "
+            "the first step, dashed; may be repeated"),
         MEP_OPT_INT("--heads", 0, "N", &job->biases.heads, 1, 4096, "number of heads"),
-        MEP_OPT_LENGTHS("--head", 0, "H,..", &job->biases.shown, 1, 4096, "heads to show, from 1"),
-        MEP_OPT_LENGTH("--max-distance", 0, "L", &job->biases.max_distance, 1, 1LL << 31, "distances from 0 to this"),
-        MEP_OPT_REAL("--floor", 0, "B", &job->biases.floor, -1e30, 0, "the lowest bias on the y axis; 0 shows all"),
+        MEP_OPT_LENGTHS("--head", 0, "H,..", &job->biases.shown, 1, 4096, "heads to draw, from 1"),
+        MEP_OPT_LENGTH("--max-distance", 0, "L", &job->biases.max_distance, 1, 1LL << 31, "largest distance"),
+        MEP_OPT_REAL("--floor", 0, "B", &job->biases.floor, -1e30, 0, "lowest bias on the y axis; 0: no limit"),
         MEP_OPT_GROUP("Results and biases"),
         MEP_OPT_LENGTH("--train-length", 0, "L", &job->train_length, 1, 1LL << 31,
-                       "mark this length by a vertical line"),
+                       "mark this length with a vertical line"),
         MEP_OPT_END,
     };
     _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
     memcpy(options, rows, sizeof rows);
     mep_args_default(options, "--out",
-                     "RUN/training.png, training.png of several, results.png beside results.csv, bias.png");
-    mep_args_default(options, "--train-length", "that of a --model");
-    mep_args_default(options, "--show", "of one run loss, grad_norm, learning_rate; of several loss, valid_loss");
-    mep_args_default(options, "--heads", "8, or those of a --model");
-    mep_args_default(options, "--head", "the middle one; eight of a single bias");
-    mep_args_default(options, "--max-distance", "512, or 4 times the training length of a --model");
+                     "RUN/training.png, training.png for several runs, results.png next to results.csv, bias.png");
+    mep_args_default(options, "--train-length", "that of --model");
+    mep_args_default(options, "--show", "one run: loss, grad_norm, learning_rate; several runs: loss, valid_loss");
+    mep_args_default(options, "--heads", "8, or those of --model");
+    mep_args_default(options, "--head", "the middle head; for one bias, eight heads");
+    mep_args_default(options, "--max-distance", "512, or 4 times the training length of --model");
 }
 
-/* Options by the kinds of pictures that take them. */
+/* The kinds of pictures for which an option is allowed. */
 static const struct {
     const char *name;
-    int fits[3]; /* by plot_kind */
+    int fits[3]; /* index: plot_kind */
 } OF_KIND[] = {{"--show", {0, 1, 0}},        {"--x-axis", {0, 1, 0}}, {"--smooth", {0, 1, 0}},
                {"--max-loss", {0, 1, 0}},    {"--limit", {1, 0, 0}},  {"--heads", {0, 0, 1}},
                {"--head", {0, 0, 1}},        {"--floor", {0, 0, 1}},  {"--max-distance", {0, 0, 1}},
                {"--train-length", {1, 0, 1}}};
 
-/* Mistakes that the table of options cannot see. */
+/* Errors that the table of options does not detect. */
 static int check(plot_job *job, const mep_option *options, char **paths, int count, plot_kind *kind)
 {
     static const char *const whose[] = {"a table of results", "runs", "--bias or --model"};
@@ -254,11 +256,12 @@ static int check(plot_job *job, const mep_option *options, char **paths, int cou
     *kind = has_biases ? OF_BIASES : mep_plot_is_run(paths[0]) ? OF_RUNS : OF_RESULTS;
     for (int i = 1; i < count; i++)
         if (*kind == OF_RESULTS || !mep_plot_is_run(paths[i]))
-            return mep_cli_usage("plot", "\"%s\" is no run's folder; give one table of results, or one or more runs",
+            return mep_cli_usage("plot",
+                                 "\"%s\" is not the folder of a run; give one table of results, or one or more runs",
                                  *kind == OF_RESULTS ? paths[0] : paths[i]);
     for (size_t i = 0; i < sizeof OF_KIND / sizeof *OF_KIND; i++)
         if (mep_args_given(options, OF_KIND[i].name) && !OF_KIND[i].fits[*kind])
-            return mep_cli_usage("plot", "%s does not go with %s", OF_KIND[i].name, whose[*kind]);
+            return mep_cli_usage("plot", "%s cannot be used with %s", OF_KIND[i].name, whose[*kind]);
     if (job->biases.models.count > 0 && mep_args_given(options, "--heads"))
         return mep_cli_usage("plot", "--heads: the number of heads is that of --model; leave it out");
     job->runs.shown_count = job->shown.count;
@@ -274,18 +277,18 @@ int mep_cli_plot(int argc, char **argv)
         .command = "plot",
         .arguments = "RUN ... | RESULTS.csv | --bias SPEC | --model FOLDER",
         .summary =
-            "Draw the training of a run, or of several to compare them: losses, gradient norm, learning rate over the "
-            "steps. Or perplexity against the length of the test text, from a table with the columns encoding, length "
-            "and perplexity (the mean over its seeds, with their standard deviation as error bars). Or the curves of "
-            "distance biases, of a model also the learned ones. Needs gnuplot.",
+            "Draw the training of one run, or of several runs to compare them: losses, gradient norm and learning rate "
+            "against the steps. Or draw perplexity against the length of the test text, from a table with the columns "
+            "encoding, length and perplexity (the mean over seeds, with their standard deviation as error bars). Or "
+            "draw curves of distance biases, including those that a model has learned. Needs gnuplot.",
         .notes =
-            "Examples, for what mep train --out runs/mep and mep compare --out runs/study have made:\n"
+            "Examples, after mep train --out runs/mep and mep compare --out runs/study:\n"
             "  mep plot runs/mep                                   one run: losses, gradient norm, learning rate\n"
             "  mep plot runs/mep runs/study/alibi-seed1235 --x-axis tokens    two runs: their losses in one picture\n"
             "  mep plot runs/study/*-seed1235 --show valid_loss    the runs of a study\n"
             "  mep plot runs/study/results.csv --train-length 512\n"
             "  mep plot --bias mep --bias alibi --bias kerple_log --heads 8 --max-distance 1K --out kernels.png\n"
-            "  mep plot --model runs/study/mep_param-seed1235 --head 1,4,8    what it has learned\n",
+            "  mep plot --model runs/study/mep_param-seed1235 --head 1,4,8    a learned bias\n",
         .options = options,
         .max_arguments = MEP_ARGS_LIST};
     plot_kind kind = OF_RESULTS;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep prepare: text files to a token dataset. With --valid or --split the whole is written first and then cut, because
- * where the cuts fall is known only at the end. What is stopped can be continued; what fails at once leaves nothing.
+ * mep prepare: text files to a token dataset. With --valid or --split the complete dataset is written first and then
+ * divided, because the boundaries are known only at the end. A stopped command can be resumed; one that fails at its
+ * start leaves no files.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
@@ -20,39 +21,39 @@
 #include "io/files.h"
 #include "mep/data.h"
 
-enum { MB = 1000000, MOST_INPUTS = 1 << 20, COPIED = 1 << 14 /* tokens at a time */ };
+enum { MB = 1000000, MOST_INPUTS = 1 << 20, COPIED = 1 << 14 /* tokens copied at a time */ };
 
-/* How far a boundary of documents may be from the place of the cut, as a share of the part behind it. */
-static const double BOUNDARY_SHARE = 0.1;
+/* The largest distance of a document boundary from the requested split point, as a fraction of the second part. */
+static const double BOUNDARY_FRACTION = 0.1;
 
 static const char *const SUFFIXES[] = {".bin", ".idx", ".json", ".tokenizer.json", NULL};
 static const char *const PARTS[] = {"train", "valid", "test"};
 
 typedef struct prepare_job {
     const char *out, *tokenizer_name, *split;
-    char *parts[3], *whole; /* prefixes with --valid or --split; NULL without */
-    double valid_share;
+    char *parts[3], *whole; /* prefixes of the parts and of the complete dataset with --valid or --split; else NULL */
+    double valid_fraction;
     int64_t threads;
     int no_end_of_document, skip_bad_lines, force, resume, quiet;
-    int continues; /* what exists is of the work that is resumed */
+    int continues; /* the existing files belong to the work that is resumed */
     char **inputs;
     int input_count;
 
-    mep_lock lock; /* with parts: of PREFIX, while mep_prepare and the writer lock those that they write */
+    mep_lock lock; /* with parts: of PREFIX; mep_prepare and the writer lock the prefixes that they write */
     mep_tokenizer *tokenizer;
     mep_dataset *dataset;
     mep_progress progress;
     double started;
-    int64_t read_before; /* bytes of text that an earlier call read */
+    int64_t read_before; /* bytes of text that an earlier command has read */
     mep_prepare_progress result;
 } prepare_job;
 
-static mep_status look_at_interrupt(void)
+static mep_status check_interrupt(void)
 {
     return mep_interrupt_flag ? mep_fail(MEP_INTERRUPTED, "interrupted") : MEP_OK;
 }
 
-/* ---- What must not be overwritten ---- */
+/* ---- Existing files ---- */
 
 static mep_status check_inputs(const prepare_job *job, const char *path, const struct stat *output)
 {
@@ -64,7 +65,7 @@ static mep_status check_inputs(const prepare_job *job, const char *path, const s
     return MEP_OK;
 }
 
-/* The three files of a dataset do not exist, or may be replaced; never an input. */
+/* Check that the files of a dataset do not exist or may be replaced, and that none is an input. */
 static mep_status check_output(const prepare_job *job, const char *prefix)
 {
     mep_status status = MEP_OK;
@@ -98,7 +99,7 @@ static mep_status remove_dataset(const char *prefix)
     return MEP_OK;
 }
 
-/* The journal first: a journal without its dataset would be continued. */
+/* Remove the journal first: a journal without its dataset would be resumed. */
 static mep_status remove_whole(const prepare_job *job)
 {
     MEP_TRY(remove_file(job->whole, ".journal"));
@@ -141,44 +142,44 @@ static mep_status write_whole(prepare_job *job, const char *prefix)
     return MEP_OK;
 }
 
-/* ---- The cut ---- */
+/* ---- Dividing the dataset ---- */
 
-/* The token where the second part begins: a boundary of documents where one is near, else a place inside a document.
- * Both parts hold a token where the dataset has two. */
-static int64_t choose_cut(const mep_dataset *dataset, double valid_share)
+/* The token where the second part begins: at a document boundary if one is near, otherwise within a document. Each part
+ * has a token if the dataset has two. */
+static int64_t choose_split_point(const mep_dataset *dataset, double valid_fraction)
 {
     int64_t tokens = mep_dataset_tokens(dataset), low = 0, high = mep_dataset_documents(dataset);
-    int64_t cut = tokens - (int64_t)((double)tokens * valid_share + 0.5);
-    if (cut > tokens - 1) cut = tokens - 1;
-    if (cut < 1) cut = 1;
-    while (low < high) { /* the first document that begins at the cut or behind it */
+    int64_t point = tokens - (int64_t)((double)tokens * valid_fraction + 0.5);
+    if (point > tokens - 1) point = tokens - 1;
+    if (point < 1) point = 1;
+    while (low < high) { /* find the first document that begins at the point or after it */
         int64_t middle = low + (high - low) / 2;
-        if (mep_dataset_document_start(dataset, middle) < cut)
+        if (mep_dataset_document_start(dataset, middle) < point)
             low = middle + 1;
         else
             high = middle;
     }
     int64_t after = mep_dataset_document_start(dataset, low), before = mep_dataset_document_start(dataset, low - 1);
-    int64_t nearest = after - cut <= cut - before ? after : before;
-    int64_t distance = nearest > cut ? nearest - cut : cut - nearest;
-    int is_near = nearest > 0 && nearest < tokens && (double)distance <= BOUNDARY_SHARE * (double)(tokens - cut);
-    return is_near ? nearest : cut;
+    int64_t nearest = after - point <= point - before ? after : before;
+    int64_t distance = nearest > point ? nearest - point : point - nearest;
+    int is_near = nearest > 0 && nearest < tokens && (double)distance <= BOUNDARY_FRACTION * (double)(tokens - point);
+    return is_near ? nearest : point;
 }
 
-/* Append tokens first .. last - 1, which lie in one document. */
+/* Append tokens first .. last - 1, which belong to one document. */
 static mep_status copy_document(const prepare_job *job, mep_dataset_writer *writer, int64_t first, int64_t last)
 {
     int32_t tokens[COPIED];
     for (int64_t at = first; at < last; at += COPIED) {
         int64_t count = last - at < COPIED ? last - at : COPIED;
-        MEP_TRY(look_at_interrupt());
+        MEP_TRY(check_interrupt());
         MEP_TRY(mep_dataset_read(job->dataset, at, count, tokens));
         MEP_TRY(mep_dataset_writer_append(writer, tokens, count));
     }
-    return mep_dataset_writer_add(writer, NULL, 0, 0); /* its end */
+    return mep_dataset_writer_add(writer, NULL, 0, 0); /* ends the document */
 }
 
-/* Append tokens first .. last - 1; what does not lie in the part of its document is left away. */
+/* Append tokens first .. last - 1 of all documents. */
 static mep_status copy_tokens(const prepare_job *job, mep_dataset_writer *writer, int64_t first, int64_t last)
 {
     for (int64_t i = 0; i < mep_dataset_documents(job->dataset); ++i) {
@@ -202,7 +203,7 @@ static mep_status write_part(const prepare_job *job, const char *prefix, int64_t
     return status;
 }
 
-/* Where the parts begin and end, in tokens. */
+/* The boundaries of the parts, in tokens. */
 static mep_status choose_bounds(const prepare_job *job, int64_t bounds[4])
 {
     int64_t tokens = mep_dataset_tokens(job->dataset);
@@ -213,12 +214,12 @@ static mep_status choose_bounds(const prepare_job *job, int64_t bounds[4])
     }
     if (tokens < 2) return mep_fail(MEP_ERROR_ARGUMENT, "one token cannot be divided; leave out --valid");
     bounds[0] = 0;
-    bounds[1] = choose_cut(job->dataset, job->valid_share);
+    bounds[1] = choose_split_point(job->dataset, job->valid_fraction);
     bounds[2] = bounds[3] = tokens;
     return MEP_OK;
 }
 
-/* A part without a token is not written; one of the dataset that is replaced (--force) is removed. */
+/* A part without a token is not written; an older one of that name (--force) is removed. */
 static mep_status write_parts(prepare_job *job)
 {
     int64_t bounds[4] = {0};
@@ -236,20 +237,20 @@ static mep_status write_parts(prepare_job *job)
 
 /* ---- The command ---- */
 
-/* One line of summary; bytes a token are those of the whole. */
+/* Print one line of summary; bytes per token are those of the complete dataset. */
 static mep_status report(const prepare_job *job, const char *prefix)
 {
     mep_dataset *dataset = NULL;
     MEP_TRY(mep_dataset_open(&dataset, prefix));
     int64_t documents = mep_dataset_documents(dataset);
-    mep_cli_print(stdout, "%s.bin: %lld document%s, %lld tokens, %.3f bytes of text a token\n", prefix,
+    mep_cli_print(stdout, "%s.bin: %lld document%s, %lld tokens, %.3f bytes of text per token\n", prefix,
                   (long long)documents, documents == 1 ? "" : "s", (long long)mep_dataset_tokens(dataset),
                   (double)job->result.text_bytes / (double)job->result.tokens);
     mep_dataset_close(&dataset);
     return MEP_OK;
 }
 
-/* The whole and its journal stay until all parts are there, unless it cannot be divided so. */
+/* The complete dataset and its journal are kept until all parts are written, unless it cannot be divided this way. */
 static mep_status write_split(prepare_job *job)
 {
     char message[1024];
@@ -263,10 +264,10 @@ static mep_status write_split(prepare_job *job)
         return status;
     }
     snprintf(message, sizeof message, "%s", mep_error_message());
-    return mep_fail(status, "%s; what was done is kept, and --resume goes on from there", message);
+    return mep_fail(status, "%s; finished work is kept, and --resume continues it", message);
 }
 
-/* Two calls with one PREFIX would write the same parts. Without parts mep_prepare has this lock. */
+/* Two commands with one PREFIX would write the same parts. Without parts mep_prepare takes this lock. */
 static mep_status take_lock(prepare_job *job)
 {
     char *path = NULL;
@@ -277,7 +278,7 @@ static mep_status take_lock(prepare_job *job)
     return status;
 }
 
-/* The folder that the files go to, made where it does not exist. */
+/* Make the folder of the files if it does not exist. */
 static mep_status make_output_folder(const char *prefix)
 {
     const char *slash = strrchr(prefix, '/');
@@ -291,15 +292,15 @@ static mep_status make_output_folder(const char *prefix)
 
 static mep_status name_parts(prepare_job *job)
 {
-    if (job->valid_share <= 0 && job->split == NULL) return MEP_OK;
+    if (job->valid_fraction <= 0 && job->split == NULL) return MEP_OK;
     int64_t unused[4];
     if (job->split != NULL)
-        MEP_TRY(mep_split_documents(job->split, 1, unused)); /* a mistake shows now, not after hours */
+        MEP_TRY(mep_split_documents(job->split, 1, unused)); /* report an error now and not after hours */
     for (int i = 0; i < 3; ++i) MEP_TRY(mep_format(&job->parts[i], "%s.%s", job->out, PARTS[i]));
     return mep_format(&job->whole, "%s.whole", job->out);
 }
 
-/* What was begun is neither lost nor continued without being asked. */
+/* Stopped work is neither removed nor resumed without an option. */
 static mep_status check_journal(prepare_job *job)
 {
     char *path = NULL;
@@ -308,9 +309,8 @@ static mep_status check_journal(prepare_job *job)
     int exists = mep_file_exists(path);
     job->continues = exists && job->resume;
     if (exists && !job->resume && !job->force)
-        status =
-            mep_fail(MEP_ERROR_ARGUMENT,
-                     "%s is of a preparation that was stopped; --resume goes on with it, --force begins again", path);
+        status = mep_fail(MEP_ERROR_ARGUMENT, "%s belongs to stopped work; --resume continues it, --force begins again",
+                          path);
     mep_free(&path);
     return status;
 }
@@ -323,12 +323,12 @@ static mep_status check_outputs(prepare_job *job)
     return check_output(job, job->whole);
 }
 
-/* Where lines were left out, say so at the end. */
+/* If lines were skipped, report it at the end. */
 static void report_skipped(const prepare_job *job)
 {
     const mep_prepare_progress *result = &job->result;
     if (result->skipped_lines > 0)
-        mep_cli_print(stderr, "mep prepare: left out %lld line%s that cannot be parsed; the first: %s\n",
+        mep_cli_print(stderr, "mep prepare: skipped %lld line%s that cannot be parsed; the first: %s\n",
                       (long long)result->skipped_lines, result->skipped_lines == 1 ? "" : "s", result->first_skipped);
 }
 
@@ -383,21 +383,22 @@ int mep_cli_prepare(int argc, char **argv)
     prepare_job job = {.tokenizer_name = "bytes"};
     mep_option options[] = {
         MEP_OPT_TEXT("--out", 'o', "PREFIX", &job.out, "write PREFIX.bin, PREFIX.idx and PREFIX.json"),
-        MEP_OPT_TEXT("--tokenizer", 't', "FILE", &job.tokenizer_name,
-                     "how text becomes tokens: a tokenizer.json, a folder with one or with vocab.json and merges.txt, "
-                     "or bytes: each byte is one"),
-        MEP_OPT_REAL("--valid", 0, "SHARE", &job.valid_share, 0, 0.9,
-                     "write PREFIX.train and, with this share of the tokens from the end, PREFIX.valid"),
+        MEP_OPT_TEXT(
+            "--tokenizer", 't', "FILE", &job.tokenizer_name,
+            "tokenizer: a tokenizer.json, a folder with one or with vocab.json and merges.txt, or bytes, in which "
+            "each byte is a token"),
+        MEP_OPT_REAL("--valid", 0, "FRACTION", &job.valid_fraction, 0, 0.9,
+                     "write PREFIX.train, and the last FRACTION of the tokens as PREFIX.valid"),
         MEP_OPT_TEXT("--split", 0, "A,B,C", &job.split,
-                     "write PREFIX.train, PREFIX.valid and PREFIX.test with these shares of the documents, in their "
-                     "order; 949,50,1 is the paper's"),
+                     "write PREFIX.train, PREFIX.valid and PREFIX.test: the documents in their order, divided in these "
+                     "proportions; the paper has 949,50,1"),
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 256,
                     "threads that tokenize; 0: one for each core that the process may use"),
-        MEP_OPT_FLAG("--resume", 0, &job.resume, "go on with what was stopped; begin where nothing was"),
-        MEP_OPT_FLAG("--no-eod", 0, &job.no_end_of_document, "no end-of-document token behind each document"),
+        MEP_OPT_FLAG("--resume", 0, &job.resume, "resume stopped work; start it if there is none"),
+        MEP_OPT_FLAG("--no-eod", 0, &job.no_end_of_document, "write no end-of-document token after each document"),
         MEP_OPT_FLAG("--skip-bad-lines", 0, &job.skip_bad_lines,
-                     "leave out lines that are no JSON object with a string \"text\", and say how many"),
-        MEP_OPT_FLAG("--force", 'f', &job.force, "replace files that exist"),
+                     "skip lines that are not a JSON object with a string \"text\", and print how many"),
+        MEP_OPT_FLAG("--force", 'f', &job.force, "replace existing files"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
         MEP_OPT_END,
     };
@@ -405,23 +406,23 @@ int mep_cli_prepare(int argc, char **argv)
         .command = "prepare",
         .arguments = "INPUT ...",
         .summary =
-            "Turn text into a token dataset for training and evaluation, in the format of Megatron-LM and GPT-NeoX.",
+            "Make a token dataset for training and evaluation from text, in the format of Megatron-LM and GPT-NeoX.",
         .notes =
-            "An INPUT is a text file (one document), a .jsonl or .json file (a document a line, its string \"text\"), "
-            "each\n"
-            "also as .gz, .zst or .xz or in a .tar of them, or a folder of such. Folders are read in byte order of "
-            "the\n"
-            "names; hidden files, and text files with a zero byte near their beginning, are left out. A file that is\n"
-            "named itself is taken as it is, binary or not.\n"
-            "--valid cuts between two documents where that changes the share by less than a tenth, else inside one;\n"
-            "it and --split need the space of the dataset twice for a while. mep train, eval and compare also take a\n"
-            "--split of a whole dataset.\n\n"
+            "An INPUT is a text file (one document), a .jsonl or .json file (one document per line: its string\n"
+            "\"text\"), one of these as .gz, .zst or .xz, a .tar of such files, or a folder of them. Folders are read "
+            "in\n"
+            "byte order of the names, without hidden files and without text files that have a zero byte near their\n"
+            "beginning. A file that is named on the command line is read even if it is binary.\n"
+            "--valid divides between two documents if that changes the fraction by less than a tenth, otherwise "
+            "within\n"
+            "one. During the work, --valid and --split need twice the disk space of the dataset. mep train, eval and\n"
+            "compare can also divide a complete dataset by their option --split.\n\n"
             "  mep prepare --out books --valid 0.05 books.jsonl.zst\n"
             "  mep prepare --out pile pile/train/          The Pile: a folder of .jsonl.zst\n"
             "  mep prepare --out pile pile/train/ --resume\n\n"
-            "Memory grows neither with the corpus nor with a text file in it. Ctrl-C, a full disk or a killed\n"
-            "process cost at most some seconds of work: the same command with --resume goes on, and the dataset is\n"
-            "the same to the byte.\n",
+            "The memory does not depend on the size of the corpus or of a text file. After Ctrl-C, a full disk or a\n"
+            "killed process, at most some seconds of work are lost: the same command with --resume continues, and the\n"
+            "dataset is bit-identical.\n",
         .options = options,
         .min_arguments = 1,
         .max_arguments = MOST_INPUTS};
@@ -429,10 +430,10 @@ int mep_cli_prepare(int argc, char **argv)
     if (code != MEP_ARGS_GO) return code;
     if (job.out == NULL || job.out[0] == '\0') return mep_cli_usage("prepare", "--out PREFIX is missing");
     if (names_a_folder(job.out))
-        return mep_cli_usage("prepare", "--out takes a folder and a name in it, as in data/books; \"%s\" has no name",
+        return mep_cli_usage("prepare", "--out is a folder and a name in it, as in data/books; \"%s\" has no name",
                              job.out);
-    if (ends_like_a_file(job.out)) return mep_cli_usage("prepare", "--out takes the name without .bin or .idx");
-    if (job.split != NULL && job.valid_share > 0)
+    if (ends_like_a_file(job.out)) return mep_cli_usage("prepare", "--out is the name without .bin or .idx");
+    if (job.split != NULL && job.valid_fraction > 0)
         return mep_cli_usage("prepare", "--split and --valid exclude each other");
     job.inputs = argv + 1;
     return run(&job);

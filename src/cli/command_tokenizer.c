@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep tokenizer: train one on text, turn text into ids and back, and say what a tokenizer is. The work is the
- * library's; here are files, streams and printing.
+ * mep tokenizer: train a tokenizer on text, convert text to ids and back, and describe a tokenizer. The library does
+ * the work; this file reads and prints.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -64,7 +64,7 @@ static int show_merges(void *context, int64_t tokens, int64_t vocab_size)
     return mep_interrupt_flag;
 }
 
-/* A file that cannot be written is told before the work, not after it. */
+/* Check before the work that the file can be written. */
 static mep_status check_out(const train_job *job)
 {
     mep_atomic_file file;
@@ -101,29 +101,29 @@ static int run_train(int argc, char **argv)
     train_job job = {.out = "tokenizer.json"};
     mep_tokenizer_train_defaults(&job.settings);
     mep_option options[] = {
-        MEP_OPT_TEXT("--out", 'o', "FILE", &job.out, "where to write it"),
+        MEP_OPT_TEXT("--out", 'o', "FILE", &job.out, "file to write"),
         MEP_OPT_INT("--vocab-size", 'n', "N", &job.settings.vocab_size, 257, 1 << 24,
-                    "tokens at most, the 256 bytes and the special ones included"),
+                    "largest number of tokens, including the 256 bytes and the special tokens"),
         MEP_OPT_INT("--min-frequency", 0, "N", &job.settings.min_frequency, 0, INT64_MAX,
-                    "pairs that occur less often are not merged"),
+                    "do not merge pairs that occur less often"),
         MEP_OPT_TEXTS("--special", 0, "TOKEN", &job.special, "special tokens, numbered from 0; may be repeated"),
-        MEP_OPT_FLAG("--force", 'f', &job.force, "replace a file that exists"),
+        MEP_OPT_FLAG("--force", 'f', &job.force, "replace an existing file"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
         MEP_OPT_END,
     };
     mep_args_default(options, "--special", "<|endoftext|>");
-    mep_usage usage = {.command = "tokenizer train",
-                       .arguments = "INPUT ...",
-                       .summary = "Train a byte-level BPE tokenizer on text, as GPT-2's was, and write it as a "
-                                  "tokenizer.json, which Hugging Face's library reads too.",
-                       .notes =
-                           "Inputs are those of mep prepare. The result depends on the text alone and is the one of\n"
-                           "Hugging Face's BpeTrainer.\n\n"
-                           "  mep tokenizer train --vocab-size 16384 --out tokenizer.json books.jsonl.zst\n"
-                           "  mep prepare --tokenizer tokenizer.json --out books books.jsonl.zst\n",
-                       .options = options,
-                       .min_arguments = 1,
-                       .max_arguments = MOST_INPUTS};
+    mep_usage usage = {
+        .command = "tokenizer train",
+        .arguments = "INPUT ...",
+        .summary = "Train a byte-level BPE tokenizer with the pattern of GPT-2 on text, and write it as a "
+                   "tokenizer.json, which Hugging Face's library also reads.",
+        .notes = "Inputs are those of mep prepare. The result depends only on the text and equals that of\n"
+                 "Hugging Face's BpeTrainer.\n\n"
+                 "  mep tokenizer train --vocab-size 16384 --out tokenizer.json books.jsonl.zst\n"
+                 "  mep prepare --tokenizer tokenizer.json --out books books.jsonl.zst\n",
+        .options = options,
+        .min_arguments = 1,
+        .max_arguments = MOST_INPUTS};
     int code = mep_args_parse(&usage, argc, argv, &job.input_count);
     if (code != MEP_ARGS_GO) return code;
     job.inputs = argv + 1;
@@ -140,7 +140,7 @@ static int run_train(int argc, char **argv)
 
 /* ---- encode and decode ---- */
 
-/* All bytes of a file, or of the standard input for "-". */
+/* Read all bytes of a file, or of the standard input for "-". */
 static mep_status read_all(const char *path, char **text, int64_t *size)
 {
     int is_stdin = strcmp(path, "-") == 0;
@@ -159,7 +159,7 @@ static mep_status read_all(const char *path, char **text, int64_t *size)
     }
     if (status == MEP_OK && ferror(file)) status = mep_fail_errno("read", path);
     if (!is_stdin) fclose(file);
-    return status; /* mep_grow fills with zeros, so that a text ends in one */
+    return status; /* mep_grow fills with zeros, which terminate the text */
 }
 
 static mep_status encode(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size)
@@ -174,7 +174,7 @@ static mep_status encode(const mep_tokenizer *tokenizer, const char *path, const
     return MEP_OK;
 }
 
-/* Go through the numbers of a text; print their bytes, or with NULL only look whether they are tokens. */
+/* Decode the numbers of a text and print their bytes; without `out` only check that they are tokens. */
 static mep_status decode_numbers(const mep_tokenizer *tokenizer, const char *path, const char *text,
                                  mep_terminal_text *out)
 {
@@ -183,21 +183,22 @@ static mep_status decode_numbers(const mep_tokenizer *tokenizer, const char *pat
     int64_t length = 0;
     for (const char *at = text + strspn(text, between); *at != '\0'; at += strspn(at, between)) {
         int word = (int)strcspn(at, between);
-        char *behind = NULL;
+        char *end = NULL;
         errno = 0;
-        long id = strtol(at, &behind, 10);
-        if (behind != at + word || errno != 0 || id < 0 || id > INT32_MAX)
-            return mep_fail(MEP_ERROR_ARGUMENT, "%s: \"%.*s\" is no token", path, word < 20 ? word : 20, at);
+        long id = strtol(at, &end, 10);
+        if (end != at + word || errno != 0 || id < 0 || id > INT32_MAX)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: \"%.*s\" is not a token", path, word < 20 ? word : 20, at);
         MEP_TRY(mep_tokenizer_decode(tokenizer, (int32_t)id, &bytes, &length));
         if (out != NULL) mep_terminal_text_write(out, bytes, length);
-        at = behind;
+        at = end;
     }
     return MEP_OK;
 }
 
 static mep_status decode(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size)
 {
-    if ((int64_t)strlen(text) != size) return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a zero byte, not numbers", path);
+    if ((int64_t)strlen(text) != size)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: contains a zero byte, not numbers", path);
     mep_terminal_text out;
     MEP_TRY(decode_numbers(tokenizer, path, text, NULL));
     mep_terminal_text_begin(&out, stdout);
@@ -240,7 +241,7 @@ static int run_encode(int argc, char **argv)
     mep_option options[] = {TOKENIZER_OPTION(&tokenizer), MEP_OPT_END};
     mep_usage usage = {.command = "tokenizer encode",
                        .arguments = "--tokenizer FILE [TEXT_FILE | -]",
-                       .summary = "Print the tokens of a text, read as it is, in one line.",
+                       .summary = "Print the tokens of a text, which is read without changes, on one line.",
                        .options = options,
                        .max_arguments = 1};
     return parse_and_run(usage, &tokenizer, argc, argv, encode);
@@ -252,7 +253,7 @@ static int run_decode(int argc, char **argv)
     mep_option options[] = {TOKENIZER_OPTION(&tokenizer), MEP_OPT_END};
     mep_usage usage = {.command = "tokenizer decode",
                        .arguments = "--tokenizer FILE [TOKEN_FILE | -]",
-                       .summary = "Print the bytes of tokens: numbers between blanks, commas or brackets.",
+                       .summary = "Print the bytes of tokens, numbers separated by white space, commas or brackets.",
                        .options = options,
                        .max_arguments = 1};
     return parse_and_run(usage, &tokenizer, argc, argv, decode);
@@ -260,7 +261,7 @@ static int run_decode(int argc, char **argv)
 
 /* ---- info ---- */
 
-/* What the tokenizer.json tells beyond the numbers. */
+/* Print further parts of the tokenizer.json. */
 static mep_status print_parts(const mep_tokenizer *tokenizer)
 {
     int64_t size = 0;
@@ -302,7 +303,7 @@ static int run_info(int argc, char **argv)
     int count;
     mep_usage usage = {.command = "tokenizer info",
                        .arguments = "FILE",
-                       .summary = "Say what a tokenizer is: a tokenizer.json, a folder with one or with vocab.json and "
+                       .summary = "Describe a tokenizer: a tokenizer.json, a folder with one or with vocab.json and "
                                   "merges.txt, or bytes.",
                        .options = options,
                        .min_arguments = 1,
@@ -316,10 +317,10 @@ static int run_info(int argc, char **argv)
 static const struct {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
-} ACTIONS[] = {{"train", "a byte-level BPE from text", run_train},
-               {"encode", "text to tokens", run_encode},
-               {"decode", "tokens to text", run_decode},
-               {"info", "what a tokenizer is", run_info}};
+} ACTIONS[] = {{"train", "train a byte-level BPE on text", run_train},
+               {"encode", "convert text to tokens", run_encode},
+               {"decode", "convert tokens to text", run_decode},
+               {"info", "describe a tokenizer", run_info}};
 enum { ACTION_COUNT = sizeof ACTIONS / sizeof *ACTIONS };
 
 static int parse_frame(int argc, char **argv)
@@ -333,15 +334,15 @@ static int parse_frame(int argc, char **argv)
     }
     mep_usage usage = {.command = "tokenizer",
                        .arguments = "train|encode|decode|info",
-                       .summary = "Train a tokenizer, or try one on text. `mep tokenizer train --help` tells more of "
-                                  "training, and so on.",
+                       .summary = "Train a tokenizer, or try one on text. `mep tokenizer train --help` and so on print "
+                                  "the options.",
                        .notes = notes,
                        .options = options,
                        .max_arguments = 1};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
-    if (count == 0) return mep_cli_usage("tokenizer", "say what to do: train, encode, decode or info");
-    return mep_cli_usage("tokenizer", "there is no \"%s\"; it is train, encode, decode or info", argv[1]);
+    if (count == 0) return mep_cli_usage("tokenizer", "the action is missing: train, encode, decode or info");
+    return mep_cli_usage("tokenizer", "\"%s\" is not an action; use train, encode, decode or info", argv[1]);
 }
 
 int mep_cli_tokenizer(int argc, char **argv)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep train: start a training run or continue one. What a run is, and every check of its settings, is the library's
- * (mep/train.h); here are the options, the lines before and after, and the progress line.
+ * mep train: start a training run or continue one. The library runs it and checks the settings (mep/train.h). This file
+ * has the options, the lines before and after the run, and the progress line.
  */
 #include <math.h>
 #include <stdio.h>
@@ -29,10 +29,10 @@ typedef struct train_job {
     mep_progress progress;
     mep_train_progress last; /* step 0 before the first one */
     double valid_loss;       /* the last one; NaN before it */
-    double valid_seconds;    /* of the last validation, */
-    double all_valid;        /* and of all of them */
-    char *moved;             /* the present name of a run's folder that was moved; NULL: it is where it was */
-    double pace;             /* seconds a token, a moving average */
+    double valid_seconds;    /* of the last validation */
+    double all_valid;        /* seconds of all validations */
+    char *moved;             /* the new name of the run's folder if it was moved; otherwise NULL */
+    double pace;             /* seconds per token, a moving average */
 } train_job;
 
 /* ---- Options ---- */
@@ -44,39 +44,41 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_GROUP("Files"),
         MEP_OPT_TEXT("--data", 'd', "PREFIX", &job->data,
                      "dataset to train on, written by mep prepare, Megatron-LM or GPT-NeoX; or a mixture, A=0.7,B=0.3"),
-        MEP_OPT_TEXT("--split", 0, "A,B,C", &job->split,
-                     "train on the first share of the documents only, validate on the second; 949,50,1 is the paper's"),
-        MEP_OPT_TEXT("--valid", 0, "PREFIX", &job->valid, "dataset for the validation loss, or a mixture"),
-        MEP_OPT_TEXT("--out", 'o', "RUN", &job->out, "folder for the run: settings, losses, checkpoints"),
-        MEP_OPT_TEXT("--resume", 0, "RUN", &job->resume,
-                     "continue the run in this folder with the settings it was started with"),
+        MEP_OPT_TEXT(
+            "--split", 0, "A,B,C", &job->split,
+            "divide the documents in these proportions; train on the first part, validate on the second; the paper has "
+            "949,50,1"),
+        MEP_OPT_TEXT("--valid", 0, "PREFIX", &job->valid, "dataset or mixture for the validation loss"),
+        MEP_OPT_TEXT("--out", 'o', "RUN", &job->out, "folder of the run: settings, losses, checkpoints"),
+        MEP_OPT_TEXT("--resume", 0, "RUN", &job->resume, "continue the run in this folder with its own settings"),
         MEP_OPT_FLAG("--fall-back", 0, &job->fall_back,
-                     "with --resume: where the newest checkpoint is damaged, set it aside and continue from the last "
-                     "whole one"),
+                     "with --resume: if the newest checkpoint is damaged, set it aside and continue from the newest "
+                     "complete one"),
         MEP_OPT_TEXT("--init", 0, "FOLDER", &job->init,
-                     "begin with the weights of this model: a run, a checkpoint or a Hugging Face folder"),
+                     "start with the weights of this model: a run, a checkpoint or a Hugging Face folder"),
         MEP_OPT_GROUP("Model"),
-        MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset, "sizes and recipe to start from, see below"),
+        MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset, "sizes and recipe, see below; other options change it"),
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job->position, "position encoding, see below"),
         MEP_TRAIN_SIZE_ROWS(&job->o),
         MEP_OPT_GROUP("Training"),
         MEP_TRAIN_RECIPE_ROWS(&job->o),
         MEP_OPT_INT("--gradient-parts", 0, "N", &s->gradient_parts, 0, 1 << 30,
-                    "sum a step's gradients in so many parts: the bits are then the same in N processes, a half, a "
-                    "quarter .. of N, and in one; 0: as many parts as processes"),
-        MEP_OPT_INT("--seed", 's', "N", &job->seed, 0, INT64_MAX, "of the initial weights and the order of the data"),
+                    "sum the gradient of a step in N parts: the bits are then the same in N processes, in N/2, N/4, .. "
+                    "and in one; 0: one part per process"),
+        MEP_OPT_INT("--seed", 's', "N", &job->seed, 0, INT64_MAX,
+                    "seed of the initial weights and of the order of the data"),
         MEP_OPT_GROUP(MEP_TRAIN_OPTIMIZER_GROUP),
         MEP_TRAIN_OPTIMIZER_ROWS(&job->o),
         MEP_OPT_GROUP("Checkpoints and validation"),
         MEP_TRAIN_SAVE_ROWS(&job->o),
         MEP_OPT_INT("--valid-every", 0, "N", &s->valid_every, 1, INT64_MAX,
-                    "steps between validation losses; the last step always has one"),
+                    "steps between validations; there is always one after the last step"),
         MEP_OPT_LENGTH("--valid-tokens", 0, "L", &s->valid_tokens, 0, INT64_MAX,
-                       "tokens of each, from the start of the data; 0: all"),
+                       "tokens of a validation, from the start of the data; 0: all"),
         MEP_OPT_GROUP("Running"),
         MEP_OPT_INT("--threads", 'j', "N", &job->o.threads, 0, 4096,
                     "threads; 0: one for each core that the process may use"),
-        MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "only the last line"),
+        MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "print only the last line"),
         MEP_OPT_END,
     };
     _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
@@ -102,18 +104,18 @@ static void write_notes(char notes[NOTES_SIZE])
     }
     snprintf(
         notes + used, NOTES_SIZE - used,
-        "small and medium are the recipe of the MEP paper (arXiv:2403.17698): Adam, cosine to 0 after 1 %% of\n"
-        "warm-up, gradients clipped to 1, bfloat16, no weight decay, seeds 1235 to 1239; nano to mini are shorter\n"
-        "ones for a CPU. Options change a preset wherever they stand. `mep train --preset nano --help` shows a\n"
-        "preset's defaults.\n\n"
+        "small and medium are the recipe of the MEP paper (arXiv:2403.17698): Adam, 1 %% warm-up, cosine to 0,\n"
+        "gradients clipped to 1, bfloat16, no weight decay, seeds 1235 to 1239. nano, micro and mini are shorter\n"
+        "recipes for a CPU. Other options change the preset, in any order. `mep train --preset nano --help` shows\n"
+        "the defaults of a preset.\n\n"
         "  mep train --data text.train --valid text.valid --out runs/mep --preset nano\n"
         "  mep train --data text.train --out runs/t5 --preset micro --position t5 --steps 2K\n"
         "  mep train --data books=0.7,code=0.3 --split 949,50,1 --out runs/both\n"
         "  mep train --resume runs/mep\n"
-        "  mpirun -np 4 mep train --data text.train --out runs/mep4    4 processes share each step's sequences\n"
+        "  mpirun -np 4 mep train --data text.train --out runs/mep4    4 processes divide the sequences of each step\n"
         "  mep train --resume runs/mep --fall-back --on-nan dump\n"
-        "  mep train --resume runs/mep --device cpu    a run that began on a GPU goes on without one\n\n"
-        "Ctrl-C saves a checkpoint and ends the run, which --resume continues as if nothing had happened.\n\n"
+        "  mep train --resume runs/mep --device cpu    continue a run of a GPU on a CPU\n\n"
+        "Ctrl-C saves a checkpoint and ends the run. --resume continues it with the bits of a run without a stop.\n\n"
         "Position encodings:\n%s",
         mep_position_help());
 }
@@ -126,7 +128,7 @@ static mep_status copy_path(char *path, size_t size, const char *text, const cha
     return MEP_OK;
 }
 
-/* What depends on several options, once they are known. */
+/* Complete the settings that depend on several options. */
 static mep_status complete_settings(train_job *job, const mep_option *options)
 {
     mep_train_settings *s = &job->o.settings;
@@ -138,7 +140,7 @@ static mep_status complete_settings(train_job *job, const mep_option *options)
     return mep_train_check(s);
 }
 
-/* With --init the sizes are the folder's. MEP_ARGS_GO, or the exit code after one line on stderr. */
+/* With --init, take the sizes from the folder. Returns MEP_ARGS_GO, or the exit code after one line on stderr. */
 static int read_init(train_job *job, const mep_option *options)
 {
     static const char *const sizes[] = {"--num-hidden-layers", "--hidden-size", "--num-attention-heads",
@@ -147,13 +149,14 @@ static int read_init(train_job *job, const mep_option *options)
     if (job->init == NULL) return MEP_ARGS_GO;
     for (int i = 0; sizes[i] != NULL; i++)
         if (mep_args_given(options, sizes[i]))
-            return mep_cli_usage("train", "--init takes the sizes of the model in the folder; leave out %s", sizes[i]);
+            return mep_cli_usage("train", "--init takes the sizes from the model in the folder; leave out %s",
+                                 sizes[i]);
     mep_status status = copy_path(s->init, sizeof s->init, job->init, "--init");
     if (status == MEP_OK) status = mep_model_read_config(job->init, &s->model);
     return status == MEP_OK ? MEP_ARGS_GO : mep_cli_fail("train");
 }
 
-/* MEP_ARGS_GO, or the exit code after one line on stderr. */
+/* Returns MEP_ARGS_GO, or the exit code after one line on stderr. */
 static int check_new_run(train_job *job, const mep_option *options)
 {
     mep_position *parsed = NULL;
@@ -193,7 +196,7 @@ static int check_resume(const mep_option *options)
     return MEP_ARGS_GO;
 }
 
-/* ---- The lines before ---- */
+/* ---- The lines before the run ---- */
 
 /* The encoding as the bias spells it, and the number of parameters that it learns. */
 static mep_status print_position(const mep_model_config *m)
@@ -298,7 +301,7 @@ static const char *folder_of(const train_job *job)
     return job->moved != NULL ? job->moved : job->resume != NULL ? job->resume : job->out;
 }
 
-/* A run that is moved goes on where it is. */
+/* A run whose folder is moved continues in the new location. */
 static void follow(train_job *job, const char *folder)
 {
     if (strcmp(folder, folder_of(job)) == 0) return;
@@ -307,7 +310,7 @@ static void follow(train_job *job, const char *folder)
     fprintf(stderr, "%smep train: the run's folder is now %s\n", job->progress.terminal ? "\r\033[K" : "", folder);
 }
 
-/* The last validation: its loss, and the time that it took, which is not in the tokens per second. */
+/* The last validation: its loss, and its time, which the tokens per second do not include. */
 static void write_valid(train_job *job, const mep_train_progress *p, char *text, size_t size)
 {
     char clock[32];
@@ -345,14 +348,13 @@ static void warn_of_parts(const char *run, const mep_train_settings *s)
         mep_train_gradient_parts(s, processes) == s->gradient_parts)
         return;
     write_processes(s->gradient_parts, possible);
-    mep_cli_print(
-        stderr,
-        "mep train: %lld processes cannot sum the gradients of %s in the order it began with (possible: %s): it "
-        "goes on in another, and differs by rounding from a run never stopped\n",
-        (long long)processes, run, possible);
+    mep_cli_print(stderr,
+                  "mep train: %lld processes cannot sum the gradients of %s in their original order (possible: %s): it "
+                  "continues in another order, and differs by rounding from a run without a stop\n",
+                  (long long)processes, run, possible);
 }
 
-/* Everything is checked: say what is going to be done. */
+/* After all checks: print what the run does. */
 static mep_status begin(void *context, const mep_train_settings *settings, int64_t done)
 {
     train_job *job = context;
@@ -371,7 +373,7 @@ static mep_status start(train_job *job)
     return mep_train_start_in(mep_cli_group(), job->out, &job->o.settings, begin, show_progress, job);
 }
 
-/* --fall-back, --on-nan and --device of a run that is continued. */
+/* Apply --fall-back, --on-nan and --device to a run that is resumed. */
 static mep_status prepare_resume(const train_job *job)
 {
     int64_t step = 0, set_aside = 0;
@@ -381,12 +383,12 @@ static mep_status prepare_resume(const train_job *job)
     MEP_TRY(mep_train_fall_back(job->resume, &step, &set_aside));
     if (set_aside > 0)
         mep_cli_print(stderr,
-                      "mep train: set aside %lld damaged checkpoint%s behind step %lld, as %s/checkpoint-*.damaged\n",
+                      "mep train: set aside %lld damaged checkpoint%s after step %lld, as %s/checkpoint-*.damaged\n",
                       (long long)set_aside, set_aside > 1 ? "s" : "", (long long)step, job->resume);
     return MEP_OK;
 }
 
-/* The first process alone looks into the run's folder. */
+/* Only the first process reads the folder of the run. */
 static mep_status begin_resume(train_job *job)
 {
     MEP_TRY(prepare_resume(job));
@@ -400,13 +402,13 @@ static mep_status resume(train_job *job)
     return mep_train_resume_in(mep_cli_group(), job->resume, begin, show_progress, job);
 }
 
-/* The last line: how it ended, where it is, what to do next. */
+/* The last line: the result, the folder and the next command. */
 static void report(const train_job *job, const char *run, double seconds)
 {
     const mep_train_settings *s = &job->o.settings;
     char clock[32], valid_clock[32], valid[96] = "", skipped[48] = "";
     if (job->last.step == 0) {
-        mep_cli_print(stdout, "%s: all of its %lld steps were done already", run, (long long)s->steps);
+        mep_cli_print(stdout, "%s: all of its %lld steps are already done", run, (long long)s->steps);
     } else {
         mep_duration_text(seconds, clock);
         mep_duration_text(job->all_valid, valid_clock);

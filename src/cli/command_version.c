@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep version: what this build is made of and what it uses on this machine.
+ * mep version: prints the version and the parts of this build, and what it uses on this machine.
  */
 #include <stdio.h>
 
@@ -23,7 +23,7 @@
 #define COMPILER "gcc " VERSION_TEXT(__GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__)
 #endif
 
-/* The GPU that --device cuda takes, or "none" and why. */
+/* The GPU that --device cuda uses, or "none" and the reason. */
 static const char *gpu_name(void)
 {
     static char text[MEP_DEVICE_TEXT + 8];
@@ -68,8 +68,9 @@ int mep_cli_version(int argc, char **argv)
     };
     mep_usage usage = {.command = "version",
                        .arguments = "",
-                       .summary = "Print the version, the compiler, the instruction set level in force, the number of "
-                                  "threads and the parts that are built in.",
+                       .summary =
+                           "Print the version, the compiler, the CPU level in use, the number of threads, MPI and "
+                           "the GPU.",
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;

@@ -99,19 +99,19 @@ static int is_shown(const mep_report *report, const report_data *data, int64_t e
     return 0;
 }
 
-/* The line type of an encoding: its own in all pictures of the study. */
+/* The line type of an encoding, the same in all pictures of the study. */
 static int style_of(int64_t encoding)
 {
     return (int)(encoding % MEP_PICTURE_STYLES) + 1;
 }
 
-/* A corpus, or what a run calls its data, without folders. */
+/* The name of a corpus, or of the data of a run, without folders. */
 static const char *title_of(const char *spec, char title[MEP_DATA_SIZE])
 {
     return mep_data_mix_title(spec, title) == MEP_OK ? title : spec;
 }
 
-/* FOLDER/NAME of a corpus, freed by the caller. */
+/* FOLDER/NAME of a corpus. The caller frees it. */
 static mep_status file_name(const mep_report *report, int64_t corpus, const char *name, char **path)
 {
     char folder[MEP_PATH_SIZE];
@@ -136,7 +136,7 @@ static mep_status add_mean(mep_table *table, const mep_study_cell *cell)
     return MEP_OK;
 }
 
-/* Encodings down, lengths across. */
+/* One row per encoding, one column per length. */
 static mep_status fill_means(const mep_report *report, const report_data *data, mep_table *table)
 {
     const mep_study_settings *s = report->settings;
@@ -160,7 +160,7 @@ static mep_status print_means(const mep_report *report, const report_data *data,
     return status;
 }
 
-/* One row a run and length. */
+/* One row per run and length. */
 static mep_status fill_results(const mep_report *report, const report_data *data, int64_t corpus, mep_table *table)
 {
     const mep_study_settings *s = report->settings;
@@ -193,7 +193,7 @@ static mep_status print_results(const mep_report *report, const report_data *dat
 
 /* ---- The Markdown page ---- */
 
-/* What a page says about the data. */
+/* Facts about the data for a page. */
 typedef struct data_facts {
     int64_t train_tokens, valid_tokens;
     int is_bytes;
@@ -230,7 +230,7 @@ static void write_seeds(const mep_study_settings *s, FILE *file)
         fprintf(file, "%s %llu", i == 0 ? "" : ",", (unsigned long long)s->seeds[i]);
 }
 
-/* Parameters of the model without those of a position encoding, in a few digits. */
+/* The number of parameters of the model without its position encoding, in a few digits. */
 static mep_status count_parameters(const mep_study_settings *s, char text[32])
 {
     mep_model_config config = s->train.model;
@@ -256,7 +256,7 @@ static mep_status write_method(const mep_report *report, const report_data *data
         if (r->tokens > most) most = r->tokens;
     }
     fprintf(file,
-            "## How this was made\n\nThe models differ only in their position encoding: %lld layers, hidden size %lld, "
+            "## Method\n\nThe models differ only in their position encoding: %lld layers, hidden size %lld, "
             "%lld heads, "
             "%s parameters and those of the encoding. ",
             (long long)t->model.num_hidden_layers, (long long)t->model.hidden_size,
@@ -265,13 +265,13 @@ static mep_status write_method(const mep_report *report, const report_data *data
             (long long)t->steps, (long long)t->batch_size, (long long)t->length, facts.is_bytes ? " (bytes)" : "",
             trained, (long long)facts.train_tokens, facts.train);
     write_part(s, "training", file);
-    fprintf(file, ", from the same initial weights in the same order: ");
+    fprintf(file, ", from the same initial weights, on the same data in the same order: ");
     write_seeds(s, file);
     fprintf(file, ", AdamW, learning rate %g, computed in %s. ", t->learning_rate, mep_dtype_name(t->dtype));
-    fprintf(file, "Perplexity is exp(mean loss a token) over %lld of the %lld tokens in `%s`", (long long)most,
+    fprintf(file, "Perplexity is exp(mean loss per token) over %lld of the %lld tokens in `%s`", (long long)most,
             (long long)facts.valid_tokens, facts.valid);
     write_part(s, "validation", file);
-    fprintf(file, ", in segments of each length that do not overlap, every position counted, computed in %s. ",
+    fprintf(file, ", in segments of each length that do not overlap, all positions count, computed in %s. ",
             mep_dtype_name(s->eval.dtype));
     fprintf(file, "mep %s, ", mep_version());
     if (t->device != MEP_DEVICE_CPU) fprintf(file, "device %s, ", mep_device_name(t->device));
@@ -296,7 +296,7 @@ static mep_status write_page(const mep_report *report, const report_data *data, 
 
 /* ---- Files ---- */
 
-/* Write one of the two tables as a file, whole or not at all. */
+/* Write one of the two tables as a file, atomically. */
 static mep_status write_table(const mep_report *report, const report_data *data, int64_t corpus, const char *name)
 {
     char *path = NULL, *text = NULL;
@@ -368,7 +368,7 @@ static mep_status add_encoding(const mep_report *report, const report_data *data
     return MEP_OK;
 }
 
-/* What lengths and distances count. */
+/* The unit of lengths and distances. */
 static mep_status find_unit(const mep_report *report, int64_t corpus, const char **unit)
 {
     data_facts facts = {0};
@@ -416,7 +416,7 @@ static mep_status set_perplexity_heading(const mep_report *report, int64_t corpu
     return MEP_OK;
 }
 
-/* Perplexities too large to be of interest next to others are left out; where there are no others, all are shown. */
+/* Very large perplexities are not drawn, unless all are very large. */
 static mep_status draw_perplexity(const mep_report *report, const report_data *data, int64_t corpus)
 {
     double lowest = lowest_mean(report, data);
@@ -432,7 +432,7 @@ static mep_status draw_perplexity(const mep_report *report, const report_data *d
     return status;
 }
 
-/* The first seed with a result of an encoding; -1 where there is none. */
+/* The first seed with a result of an encoding; -1 if there is none. */
 static int64_t find_seed(const mep_report *report, const report_data *data, int64_t corpus, int64_t encoding)
 {
     const mep_study_settings *s = report->settings;

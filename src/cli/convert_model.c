@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From one model's folder to another.
+ * Conversion of the folder of a model.
  */
 #include "cli/convert_model.h"
 
@@ -15,7 +15,7 @@
 #include "io/files.h"
 #include "io/file_transaction.h"
 
-/* OUT must not hold a model; nor a run or a study, whose checkpoints would be taken for it. */
+/* OUT must not contain a model, nor a run or a study, whose checkpoints would be loaded instead of it. */
 static mep_status check_folder(const char *out)
 {
     static const struct {
@@ -31,7 +31,7 @@ static mep_status check_folder(const char *out)
         int taken = mep_file_exists(path);
         mep_free(&path);
         if (taken)
-            return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds a %s already; choose another folder", out, signs[i].what);
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: already contains a %s; choose another folder", out, signs[i].what);
     }
     return MEP_OK;
 }
@@ -47,7 +47,7 @@ static void report(const mep_model *model, const char *out, const char *form)
                   mep_position_spec(mep_model_get_position(model)), parameters);
 }
 
-/* All files of the model in this other form. */
+/* Write all files of the model in the other form. */
 static mep_status write_files(const mep_convert_job *job, const mep_model *model, const char *from, const char *folder,
                               const char **form)
 {
@@ -56,7 +56,7 @@ static mep_status write_files(const mep_convert_job *job, const mep_model *model
     return job->for_transformers ? mep_cli_export_tokenizer(model, from, folder) : MEP_OK;
 }
 
-/* OUT has all of them or, after a failure, what it had before. */
+/* OUT gets all files or, after a failure, stays unchanged. */
 static mep_status convert(const mep_convert_job *job, const char *from, const char *out, mep_model **model)
 {
     const char *form = NULL;
@@ -80,12 +80,13 @@ int mep_cli_convert(mep_convert_job *job, mep_usage usage, int argc, char **argv
     mep_save_defaults(&job->settings);
     mep_option options[] = {
         MEP_OPT_TEXT("--position", 'p', "SPEC", &job->position,
-                     "another position encoding in place of the model's own, as in mep train"),
-        MEP_OPT_INT("--seed", 's', "N", &job->seed, 0, INT64_MAX, "for the parameters of another encoding"),
+                     "use this position encoding instead of that of the model; see mep train"),
+        MEP_OPT_INT("--seed", 's', "N", &job->seed, 0, INT64_MAX, "seed of the parameters of another encoding"),
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job->dtype, dtypes,
-                       "type of the weights in the files; bfloat16 rounds them, at half the size"),
-        MEP_OPT_BYTES("--shard-size", 0, "SIZE", &job->settings.shard_size,
-                      "largest file, 500MB or 5GB; what is larger becomes shards and an index"),
+                       "type of the weights in the files; bfloat16 rounds them and halves the size"),
+        MEP_OPT_BYTES(
+            "--shard-size", 0, "SIZE", &job->settings.shard_size,
+            "size of the largest file, such as 500MB or 5GB; larger models are written as shards with an index"),
         MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "print nothing"),
         MEP_OPT_END,
     };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What `mep import` and `mep export` share: load a model, write it in another form with its tokenizer beside it, and
- * say what was written.
+ * The common part of `mep import` and `mep export`: load a model, write it in another form with its tokenizer, and
+ * print what was written.
  */
 #ifndef MEP_CLI_CONVERT_MODEL_H
 #define MEP_CLI_CONVERT_MODEL_H
@@ -11,10 +11,10 @@
 
 typedef struct mep_convert_job {
     const char *command;
-    /* Write the model into an existing folder; *form is the model_type that it has there. */
+    /* Write the model to an existing folder; *form becomes its model_type there. */
     mep_status (*save)(const mep_model *model, const char *folder, const mep_save_settings *settings,
                        const char **form);
-    int for_transformers; /* the tokenizer gets the files that transformers reads */
+    int for_transformers; /* write the tokenizer files that transformers reads */
     const char *position; /* NULL: the model's own */
     int64_t seed;
     int dtype; /* 0: float32, 1: bfloat16 */
@@ -22,8 +22,8 @@ typedef struct mep_convert_job {
     int quiet;
 } mep_convert_job;
 
-/* Parse the arguments MODEL OUT and the options, which are the same for both, and do it; returns the exit code. `usage`
- * is without options. OUT must not hold a model yet. */
+/* Parse the arguments MODEL OUT and the options, which are the same for both commands, and convert. Returns the exit
+ * code. `usage` has no options. OUT must not contain a model. */
 int mep_cli_convert(mep_convert_job *job, mep_usage usage, int argc, char **argv);
 
 #endif

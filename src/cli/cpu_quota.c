@@ -14,7 +14,7 @@
 
 enum { PATH = 2048, LINE = 1024 };
 
-/* The two numbers of a file, "150000 100000"; 0 where there are none ("max 100000"). */
+/* Read `count` numbers of a file, "150000 100000"; returns 0 if it has fewer ("max 100000"). */
 static int read_numbers(const char *folder, const char *name, int count, double numbers[2])
 {
     char path[PATH + 32];
@@ -25,7 +25,7 @@ static int read_numbers(const char *folder, const char *name, int count, double 
     return found == count;
 }
 
-/* The quota of one group; INFINITY where it has none. */
+/* The quota of one group; INFINITY if it has none. */
 static double group_quota(const char *folder)
 {
     double two[2] = {0}, quota[2] = {0}, period[2] = {0};
@@ -36,7 +36,7 @@ static double group_quota(const char *folder)
     return INFINITY;
 }
 
-/* The smallest quota of a group and those above it, up to the mount. Groups that are not there are passed over: in a
+/* The smallest quota of a group and the groups above it, up to the mount. Groups that do not exist are skipped: in a
  * container the path may be that of the host. */
 static double path_quota(const char *root, const char *mount, const char *group)
 {
@@ -53,7 +53,7 @@ static double path_quota(const char *root, const char *mount, const char *group)
     }
 }
 
-/* A line "NUMBER:CONTROLLERS:GROUP"; of version 2 the number is 0 and there are no controllers. */
+/* A line "NUMBER:CONTROLLERS:GROUP"; in version 2 the number is 0 and there are no controllers. */
 static double line_quota(const char *root, char *line)
 {
     char *controllers = strchr(line, ':'), *group = controllers == NULL ? NULL : strchr(controllers + 1, ':');

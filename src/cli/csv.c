@@ -33,7 +33,7 @@ end:
     return status;
 }
 
-/* Cut the cell at *next off, in place; *next moves behind it. Returns the character that ended it: ',', '\n' or 0. */
+/* Terminate the cell at *next, in place; *next moves past it. Returns the character that ended it: ',', '\n' or 0. */
 static char cut_cell(char **next, char **cell)
 {
     char *from = *next, *to = *next;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What --device requires of the machine and of --dtype, and what --dtype auto is.
+ * The requirements of --device, and the meaning of --dtype auto.
  */
 #include "cli/device_option.h"
 

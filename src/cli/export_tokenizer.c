@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tokenizer.json, tokenizer_config.json and generation_config.json of an exported model.
+ * Writes tokenizer.json, tokenizer_config.json and generation_config.json of an exported model.
  */
 #include "cli/export_tokenizer.h"
 
@@ -12,7 +12,6 @@
 #include "io/files.h"
 #include "io/json.h"
 
-/* A tokenizer on its way into a folder. */
 typedef struct tokenizer_job {
     const mep_tokenizer *tokenizer;
     const char *folder;
@@ -24,7 +23,7 @@ static mep_status no_memory(const char *path)
     return mep_fail(MEP_ERROR_MEMORY, "cannot allocate %s", path);
 }
 
-/* tokenizer.json, unless it was copied. */
+/* Write tokenizer.json, unless it was copied. */
 static mep_status write_json(const tokenizer_job *job, const char *path)
 {
     int64_t size = 0;
@@ -36,8 +35,8 @@ static mep_status write_json(const tokenizer_job *job, const char *path)
     return status;
 }
 
-/* The name of the token that ends a document, where tokenizer.json has it as a special token: naming any other would
- * change ids. NULL where there is none. It belongs to `root`. */
+/* The name of the token that ends a document if it is a special token of tokenizer.json: to name any other token would
+ * change ids. NULL if there is none. The text belongs to `root`. */
 static const char *end_name(const json_t *root, int32_t token)
 {
     size_t i;
@@ -49,8 +48,8 @@ static const char *end_name(const json_t *root, int32_t token)
     return NULL;
 }
 
-/* tokenizer_config.json. Without a class transformers uses the one of the model's type, which replaces the normalizer
- * and the pattern of tokenizer.json by its own. */
+/* Write tokenizer_config.json. Without a class transformers uses that of the model's type, which replaces the
+ * normalizer and the pattern of tokenizer.json by its own. */
 static mep_status write_config(const tokenizer_job *job, const char *path, const char *json_path)
 {
     json_t *root = NULL, *tokenizer = NULL;
@@ -73,7 +72,7 @@ static mep_status write_config(const tokenizer_job *job, const char *path, const
     return status;
 }
 
-/* generation_config.json, unless it was copied: transformers' generate() ends at this token. */
+/* Write generation_config.json, unless it was copied: transformers' generate() stops at this token. */
 static mep_status write_end(const tokenizer_job *job, const char *path)
 {
     int32_t end = mep_tokenizer_end_of_document(job->tokenizer);

@@ -8,8 +8,8 @@
 
 enum { PAGE_WIDTH = 100, HELP_COLUMN = 30, LINE = 512 };
 
-/* Print `text` word by word; lines after the first start at column `indent`, none passes `width`. The first word is
- * printed at `column`. No newline at the end. A newline in the text ends a line. */
+/* Print `text` word by word in lines of at most `width` columns. The first line starts at `column`, the others at
+ * `indent`. A newline in the text ends a line; there is none at the end. */
 static void wrap(FILE *file, const char *text, int column, int indent, int width)
 {
     int at_start = 1;
@@ -39,7 +39,7 @@ static void append_item(char *line, const char *item)
     snprintf(line + used, LINE - used, "%s%s", used == 0 ? "" : ",", item);
 }
 
-/* The default as text; "" when there is none to show. */
+/* The default as text; "" if none is shown. */
 static void default_text(const mep_option *option, char line[LINE])
 {
     char length[24];
@@ -84,7 +84,7 @@ static void default_text(const mep_option *option, char line[LINE])
     }
 }
 
-/* Returns whether a default was shown. */
+/* Returns 1 if a default was shown. */
 static int print_option(const mep_option *option, FILE *file)
 {
     char shown[LINE], text[2 * LINE + 256] = "";
@@ -112,7 +112,7 @@ static int print_option(const mep_option *option, FILE *file)
     return shown[0] != '\0';
 }
 
-/* Say once which suffixes numbers may have, when the table has numbers that take them. */
+/* Print which suffixes numbers may have, if the table has such numbers. */
 static void print_suffixes(const mep_option *options, FILE *file)
 {
     int counts = 0, lengths = 0;
@@ -138,8 +138,8 @@ void mep_help_print(const mep_usage *usage, FILE *file)
         else
             defaults |= print_option(option, file);
     }
-    fprintf(file, "  -h, --help%*sthis page\n", HELP_COLUMN - 12, "");
-    if (defaults) fputs("\nDefaults stand in brackets.\n", file);
+    fprintf(file, "  -h, --help%*sprint this page\n", HELP_COLUMN - 12, "");
+    if (defaults) fputs("\nDefaults are in brackets.\n", file);
     print_suffixes(usage->options, file);
     if (usage->notes != NULL)
         fprintf(file, "\n%s%s", usage->notes, usage->notes[strlen(usage->notes) - 1] == '\n' ? "" : "\n");

@@ -9,7 +9,7 @@
 
 #include "cli/args.h"
 
-/* Print the page on `file`, at most 100 columns wide. The defaults are what the targets hold. */
+/* Print the page to `file`, at most 100 columns wide. The defaults are the values of the targets. */
 void mep_help_print(const mep_usage *usage, FILE *file);
 
 #endif

@@ -16,9 +16,9 @@ static volatile sig_atomic_t speaks, leaves;
 
 static void handle(int signal_number)
 {
-    static const char again[] = "\nstopping; press Ctrl-C again to stop at once\n";
-    static const char others[] = "\nstopping, as mpirun says; where a process has died this cannot be saved: what was "
-                                 "saved before stays, go on from it\n";
+    static const char again[] = "\nstopping; press Ctrl-C again to stop immediately\n";
+    static const char others[] = "\nstopping on request of mpirun; if a process has died, only what was saved before "
+                                 "is kept: continue from it\n";
     static const char stopped[] = "\nstopped\n";
     ssize_t written = 0;
     mep_interrupt_flag = 1;
@@ -32,7 +32,7 @@ static void handle(int signal_number)
     (void)written;
 }
 
-/* SA_RESETHAND brings the default action back before the handler runs: the second signal ends the process. */
+/* SA_RESETHAND restores the default action before the handler runs, so that the second signal ends the process. */
 void mep_interrupt_install(void)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};

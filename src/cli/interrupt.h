@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A polite stop: the first SIGINT, SIGTERM, SIGHUP or SIGUSR1 (which batch systems send before the time is up, and
- * mpirun hands on) sets a flag that long runs look at; a second one ends the process at once.
+ * Stopping by a signal. The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 (which batch systems send before a time limit, and
+ * mpirun forwards) sets a flag that long commands check. The second one ends the process immediately.
  */
 #ifndef MEP_CLI_INTERRUPT_H
 #define MEP_CLI_INTERRUPT_H
 
 #include <signal.h>
 
-/* Not 0 once the user has asked to stop. */
+/* Not 0 after the first signal. */
 extern volatile sig_atomic_t mep_interrupt_flag;
 
-/* Install the handlers. A SIGHUP that is ignored (nohup) stays so. */
+/* Install the handlers. A SIGHUP that is ignored (nohup) stays ignored. */
 void mep_interrupt_install(void);
 
-/* For the first of several processes, while it works: say a word about SIGTERM, which mpirun sends also when another
- * has died. */
+/* For the first of several processes, while it works: print a line at SIGTERM, which mpirun also sends when another
+ * process has died. */
 void mep_interrupt_speak(int on);
 
-/* For commands that save their work: neither a reader of the output that is gone nor a limit on the size of files ends
- * the process; both are then errors of a write. */
+/* For commands that save their work: a closed pipe and a limit on the size of files do not end the process, but become
+ * errors of a write. */
 void mep_interrupt_outlive(void);
 
-/* While on, a signal ends the process at once with MEP_EXIT_INTERRUPTED: there is nothing to save or to print yet, and
- * what is under way does not look at the flag. */
+/* While on, a signal ends the process immediately with MEP_EXIT_INTERRUPTED: there is nothing to save or to print yet,
+ * and the running code does not check the flag. */
 void mep_interrupt_leave(int on);
 
 #endif

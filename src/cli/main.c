@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The program `mep`: finds the subcommand and hands over. A new subcommand is a file, a line in cli.h and a line here.
+ * The program `mep`: finds the subcommand and calls it. A new subcommand is a file, a line in cli.h and a line here.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,32 +14,32 @@
 #include "cli/wait_policy.h"
 
 static const mep_command COMMANDS[] = {
-    {"bias", "values, slopes and parameters of a distance bias", mep_cli_bias, 0},
+    {"bias", "print values, slopes and parameters of a distance bias", mep_cli_bias, 0},
     {"tokenizer", "train a tokenizer, or try one on text", mep_cli_tokenizer, 0},
-    {"prepare", "text in, a token dataset out", mep_cli_prepare, 0},
+    {"prepare", "make a token dataset from text", mep_cli_prepare, 0},
     {"train", "train a model, or continue a run", mep_cli_train, 1},
-    {"eval", "perplexity of a model at any length", mep_cli_eval, 1},
-    {"compare", "train and test position encodings side by side", mep_cli_compare, 1},
+    {"eval", "measure the perplexity of a model at any length", mep_cli_eval, 1},
+    {"compare", "train and test several position encodings", mep_cli_compare, 1},
     {"generate", "continue a text", mep_cli_generate, 0},
-    {"import", "a Hugging Face model becomes one of ours", mep_cli_import, 0},
-    {"export", "a model becomes a Hugging Face folder", mep_cli_export, 0},
-    {"info", "what a run, a model or a dataset is", mep_cli_info, 0},
-    {"plot", "pictures of runs, of results and of distance biases", mep_cli_plot, 0},
-    {"bench", "how fast this build is on this machine", mep_cli_bench, 0},
-    {"version", "what is built in, and what this machine has", mep_cli_version, 0},
+    {"import", "convert a Hugging Face model to one of mep", mep_cli_import, 0},
+    {"export", "convert a model to a Hugging Face folder", mep_cli_export, 0},
+    {"info", "describe a run, a model or a dataset", mep_cli_info, 0},
+    {"plot", "draw runs, results and distance biases", mep_cli_plot, 0},
+    {"bench", "measure the speed of this build on this machine", mep_cli_bench, 0},
+    {"version", "version, compiler, CPU level, GPU and MPI", mep_cli_version, 0},
     {NULL, NULL, NULL, 0},
 };
 
 static void print_commands(FILE *file)
 {
     fputs("mep COMMAND [ARGUMENT ...]\n\n"
-          "Train a language model on short text, use it on long text: attention with mixtures of kernels of the\n"
-          "distance between tokens (MEP, ALiBi, KERPLE, T5 and their sums).\n\n"
+          "Train language models on short text and use them on long text. Their attention has biases that are\n"
+          "mixtures of kernels of the distance between tokens (MEP, ALiBi, KERPLE, T5 and their sums).\n\n"
           "Commands:\n",
           file);
     for (const mep_command *command = COMMANDS; command->name != NULL; command++)
         fprintf(file, "  %-10s %s\n", command->name, command->summary);
-    fputs("\n`mep COMMAND --help` tells more; so does `mep help COMMAND`.\n", file);
+    fputs("\n`mep COMMAND --help` and `mep help COMMAND` print the options of a command.\n", file);
 }
 
 static const mep_command *find(const char *name)
@@ -85,7 +85,7 @@ static int help(int argc, char **argv)
     return run(command, 2, arguments);
 }
 
-/* The library takes an unknown level for none; here a slip of the pen is told. */
+/* The library ignores an unknown level; the program reports it. */
 static int check_cpu_level(void)
 {
     const char *wanted = getenv("MEP_CPU");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The search for a model's tokenizer.
+ * Search for the tokenizer of a model.
  */
 #include "cli/model_tokenizer.h"
 
@@ -25,7 +25,7 @@ static mep_status open_in(const char *folder, mep_tokenizer **tokenizer)
     return MEP_OK;
 }
 
-/* From the data of a run. Data that is not there any more is no error. */
+/* From the data of a run. It is not an error if the data no longer exists. */
 static mep_status open_of_data(const char *run, mep_tokenizer **tokenizer)
 {
     mep_train_settings settings;
@@ -57,7 +57,7 @@ mep_status mep_cli_check_tokenizers(const char *model, const char *data, const m
 {
     mep_tokenizer *known = NULL, *other = NULL;
     const char *name = mep_dataset_tokenizer(dataset);
-    mep_status status = mep_cli_model_tokenizer(model, 0, &known); /* no guess */
+    mep_status status = mep_cli_model_tokenizer(model, 0, &known); /* vocabulary 0: never bytes by its size */
     if (status == MEP_OK && known != NULL && name[0] != '\0') {
         status = mep_tokenizer_open(&other, name);
         if (status == MEP_OK && !mep_tokenizer_equal(known, other))

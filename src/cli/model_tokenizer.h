@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which tokenizer a model's tokens belong to.
+ * The tokenizer of a model.
  */
 #ifndef MEP_CLI_MODEL_TOKENIZER_H
 #define MEP_CLI_MODEL_TOKENIZER_H
@@ -8,11 +8,12 @@
 #include "mep/data.h"
 
 /* Open the tokenizer of a run, a checkpoint or another model's folder: the tokenizer.json (or vocab.json with
- * merges.txt) in it or in the folder above it; else that of the run's data; else bytes for a vocabulary of 257 to 320.
- * *tokenizer is NULL where none of these is there. */
+ * merges.txt) in it or in its parent folder; otherwise that of the run's data; otherwise bytes for a vocabulary of 257
+ * to 320.
+ * *tokenizer is NULL if there is none of these. */
 mep_status mep_cli_model_tokenizer(const char *model, int64_t vocab_size, mep_tokenizer **tokenizer);
 
-/* Fail where the model's tokenizer and the data's are both known and differ: its losses would mean nothing. */
+/* Fail if the tokenizers of the model and of the data are both known and differ: losses would have no meaning. */
 mep_status mep_cli_check_tokenizers(const char *model, const char *data, const mep_dataset *dataset);
 
 #endif

@@ -14,16 +14,16 @@
 
 enum { MAX_POINTS = 1000, HEAD_DIM = 64, DISTANCE = 512, LENGTHS = 4 };
 
-/* A bias to draw, and of a run that learns it also as it was before the first step (else NULL). */
+/* A bias to draw, and if a run learns it, the bias before the first step (otherwise NULL). */
 typedef struct curve {
     const char *name; /* in the legend */
     mep_bias *bias, *before;
     int64_t index; /* of its encoding in the study to which it belongs; -1 if there is none */
 } curve;
 
-/* What is drawn: the specs, then the models. */
+/* A picture: models, then specs. */
 typedef struct drawing {
-    mep_plot_biases_options o; /* with what was chosen */
+    mep_plot_biases_options o; /* with the defaults filled in */
     curve curves[2 * MEP_ARGS_LIST];
     int64_t count, head_dim;
     int64_t distances[MAX_POINTS], points;
@@ -47,15 +47,16 @@ static const char *last_part(const char *path)
     return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
 }
 
-/* The same bias with other parameters than its own. */
-static mep_status copy_bias(mep_bias **copy, const mep_bias *bias, int64_t head_dim)
+/* Copy the bias of a model. */
+static mep_status copy_bias(mep_bias **copy, const mep_model *model, int64_t head_dim)
 {
-    MEP_TRY(mep_bias_create(copy, mep_bias_spec(bias), mep_bias_heads(bias), head_dim));
+    const mep_bias *bias = mep_model_get_bias(model);
+    MEP_TRY(mep_bias_create_from(copy, mep_model_get_position(model), mep_bias_heads(bias), head_dim));
     return mep_bias_set_params(*copy, mep_bias_params(bias), mep_bias_param_values(bias));
 }
 
-/* The bias of a run before its first step, which its seed gives; none where it began with another model's weights. */
-static mep_status find_before(curve *c, const char *folder, int64_t head_dim)
+/* The bias of a run before its first step, from its seed; none if the run started from the weights of a model. */
+static mep_status find_before(curve *c, const char *folder, const mep_model *model, int64_t head_dim)
 {
     mep_train_settings settings;
     char *path = NULL;
@@ -65,12 +66,12 @@ static mep_status find_before(curve *c, const char *folder, int64_t head_dim)
     if (!is_run || mep_bias_param_values(c->bias) == 0) return MEP_OK;
     MEP_TRY(mep_train_read_settings(folder, &settings));
     if (settings.init[0] != '\0') return MEP_OK;
-    MEP_TRY(mep_bias_create(&c->before, mep_bias_spec(c->bias), mep_bias_heads(c->bias), head_dim));
+    MEP_TRY(mep_bias_create_from(&c->before, mep_model_get_position(model), mep_bias_heads(c->bias), head_dim));
     mep_bias_init(c->before, settings.seed);
     return MEP_OK;
 }
 
-/* The number of heads is the first model's, and so is the training length. */
+/* The number of heads and the training length are those of the first model. */
 static mep_status check_sizes(drawing *d, const char *folder, const mep_model_config *config, int is_first)
 {
     if (is_first) {
@@ -80,8 +81,8 @@ static mep_status check_sizes(drawing *d, const char *folder, const mep_model_co
         if (d->o.max_distance == 0) d->o.max_distance = LENGTHS * config->max_position_embeddings;
     }
     if (config->num_attention_heads == d->o.heads) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "%s has %lld heads and %s has %lld; draw them in two pictures",
-                    d->o.models.values[0], (long long)d->o.heads, folder, (long long)config->num_attention_heads);
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s has %lld heads and %s has %lld; draw two pictures", d->o.models.values[0],
+                    (long long)d->o.heads, folder, (long long)config->num_attention_heads);
 }
 
 static mep_status add_model(drawing *d, const char *folder, int is_first)
@@ -92,19 +93,19 @@ static mep_status add_model(drawing *d, const char *folder, int is_first)
     const mep_bias *bias = mep_model_get_bias(model);
     mep_status status = bias != NULL
                             ? check_sizes(d, folder, config, is_first)
-                            : mep_fail(MEP_ERROR_ARGUMENT, "%s: its position encoding, %s, is no distance bias", folder,
-                                       config->position_encoding);
+                            : mep_fail(MEP_ERROR_ARGUMENT, "%s: its position encoding, %s, is not a distance bias",
+                                       folder, config->position_encoding);
     int64_t head_dim = mep_model_config_head_dim(config);
     curve *c = &d->curves[d->count++];
     c->name = last_part(folder);
     c->index = mep_study_encoding_index(folder, config->position_encoding);
-    if (status == MEP_OK) status = copy_bias(&c->bias, bias, head_dim);
-    if (status == MEP_OK) status = find_before(c, folder, head_dim);
+    if (status == MEP_OK) status = copy_bias(&c->bias, model, head_dim);
+    if (status == MEP_OK) status = find_before(c, folder, model, head_dim);
     mep_model_destroy(&model);
     return status;
 }
 
-/* Models come first, since specs take their number of heads. */
+/* Models come first, since specs get their number of heads. */
 static mep_status add_biases(drawing *d)
 {
     for (int64_t i = 0; i < d->o.models.count; i++) MEP_TRY(add_model(d, d->o.models.values[i], i == 0));
@@ -119,8 +120,7 @@ static mep_status add_biases(drawing *d)
 
 /* ---- Lines ---- */
 
-/* Heads to show where none are named: the middle one for several biases, up to eight for a single one. Heads count
- * from 1. */
+/* The default heads: the middle one for several biases, up to eight for a single one. Heads are numbered from 1. */
 static mep_status choose_heads(drawing *d)
 {
     mep_lengths *shown = &d->o.shown;
@@ -137,7 +137,7 @@ static mep_status choose_heads(drawing *d)
     return MEP_OK;
 }
 
-/* The bias, the head, or both: what tells the lines of one picture apart. Freed by the caller. */
+/* The label of a curve: the bias, the head, or both if the picture has several of each. The caller frees it. */
 static mep_status curve_label(const drawing *d, const curve *c, int64_t head, int is_before, char **label)
 {
     const char *before = is_before ? ", before training" : "";
@@ -146,7 +146,7 @@ static mep_status curve_label(const drawing *d, const curve *c, int64_t head, in
     return mep_format(label, "%s, head %lld%s", c->name, (long long)head, before);
 }
 
-/* The line of one head, of line type `style`. */
+/* Add the curve of one head with line type `style`. */
 static mep_status add_line(drawing *d, const char *label, const double *values, int64_t head, int style)
 {
     MEP_TRY(mep_picture_add_curve(d->picture, &(mep_picture_curve){.label = label, .style = style}));
@@ -157,7 +157,7 @@ static mep_status add_line(drawing *d, const char *label, const double *values, 
     return MEP_OK;
 }
 
-/* The heads of a bias that are shown. What it was before training is dashed, in the colours of what it became. */
+/* Add the shown heads of a bias. The bias before training is dashed, in the colors of the trained bias. */
 static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, int64_t first)
 {
     double *values = NULL;
@@ -180,7 +180,7 @@ static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, in
     return status;
 }
 
-/* Of its first head: where each bias has one line, the colour of its encoding in its study. */
+/* The line type of the first head. If each bias has one curve, it has the color of its encoding in the study. */
 static int64_t first_style(const drawing *d, int64_t i)
 {
     return d->o.shown.count == 1 && d->curves[i].index >= 0 ? d->curves[i].index : i * d->o.shown.count;

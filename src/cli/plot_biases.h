@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mep plot --bias, --model: distance biases over the distance, as a spec describes them or as a model has learned them.
+ * mep plot --bias, --model: distance biases against the distance, from a spec or from a model that has learned them.
  */
 #ifndef MEP_CLI_PLOT_BIASES_H
 #define MEP_CLI_PLOT_BIASES_H
@@ -9,15 +9,15 @@
 #include "mep/status.h"
 
 typedef struct mep_plot_biases_options {
-    const char *out, *title;            /* NULL: chosen here */
+    const char *out, *title;            /* NULL: default */
     mep_texts specs, models;            /* at least one of them; models are folders */
-    int64_t heads;                      /* of the specs; with models it is theirs */
-    mep_lengths shown;                  /* heads, from 1; none: chosen here */
-    int64_t max_distance, train_length; /* 0: chosen here; train_length 0 without models: no mark */
-    double floor;                       /* the lowest bias that is shown; 0: all */
+    int64_t heads;                      /* of the specs; models have their own number */
+    mep_lengths shown;                  /* heads, from 1; empty: default */
+    int64_t max_distance, train_length; /* 0: default; train_length 0 without models: no mark */
+    double floor;                       /* the lowest bias that is drawn; 0: no limit */
 } mep_plot_biases_options;
 
-/* Draw them; *png, the picture's name, is the caller's (mep_free). */
+/* Draw the biases. The caller frees *png, the name of the picture, with mep_free. */
 mep_status mep_plot_biases(char **png, const mep_plot_biases_options *options);
 
 #endif

@@ -40,16 +40,17 @@ enum {
 
 typedef struct run {
     char *folder, *name;
-    char position[MEP_POSITION_SIZE]; /* "" without train.json, as are the numbers 0 */
+    char position[MEP_POSITION_SIZE]; /* "" without train.json; the numbers are then 0 */
+    mep_position *encoding;           /* the same parsed; NULL without train.json */
     int64_t steps, step_tokens, skipped;
-    int style; /* line type of picture.h, where there are several runs */
+    int style; /* line type, if there are several runs */
     mep_metrics metrics;
 } run;
 
 typedef struct drawing {
     const mep_plot_runs_options *options;
     run *runs;
-    int64_t run_count, window; /* steps a point */
+    int64_t run_count, window; /* window: steps per point */
     int64_t panel_count, curve_count;
     mep_picture *picture;
 } drawing;
@@ -59,6 +60,7 @@ static void drawing_free(drawing *d)
     for (int64_t i = 0; i < d->run_count; i++) {
         mep_free(&d->runs[i].folder);
         mep_free(&d->runs[i].name);
+        mep_position_destroy(&d->runs[i].encoding);
         mep_metrics_free(&d->runs[i].metrics);
     }
     mep_free(&d->runs);
@@ -78,7 +80,7 @@ int mep_plot_is_run(const char *path)
     return mep_folder_exists(path) || strcmp(last_part(path), "metrics.jsonl") == 0;
 }
 
-/* `text` in at most NAME characters, cut in the middle and never within one. Freed by the caller. */
+/* Shorten `text` to NAME bytes by removing characters from its middle. The caller frees *name. */
 static mep_status shorten(char **name, const char *text)
 {
     int64_t size = (int64_t)strlen(text), head = NAME / 2 - 2, tail = size - (NAME - head - 3);
@@ -88,7 +90,7 @@ static mep_status shorten(char **name, const char *text)
     return mep_format(name, "%.*s...%s", (int)head, text, text + tail);
 }
 
-/* The folder of a run, whichever way it was named, without slashes at its end. */
+/* The folder of a run from either form of its name, without slashes at the end. */
 static mep_status find_folder(const char *path, char **folder)
 {
     size_t length = strlen(path);
@@ -100,7 +102,7 @@ static mep_status find_folder(const char *path, char **folder)
     return mep_format(folder, "%.*s", (int)length, path);
 }
 
-/* "runs/mep" and "." are called by the last part of what they are. */
+/* The name of a run is the last part of its path; "." is resolved first. */
 static mep_status find_name(run *r)
 {
     char *whole = NULL;
@@ -121,6 +123,7 @@ static mep_status read_settings(run *r)
     if (!is_there) return MEP_OK;
     MEP_TRY(mep_train_read_settings(r->folder, &settings));
     memcpy(r->position, settings.model.position_encoding, sizeof r->position);
+    MEP_TRY(mep_position_create(&r->encoding, r->position));
     r->steps = settings.steps;
     return mep_multiply(settings.batch_size, settings.length, 1, &r->step_tokens);
 }
@@ -134,7 +137,7 @@ static mep_status has_file(const char *folder, const char *name, int *found)
     return MEP_OK;
 }
 
-/* Why there is nothing to draw in a folder without a log. */
+/* Report why a folder has no log to draw. */
 static mep_status explain(const run *r)
 {
     int is_run = 0, is_study = 0;
@@ -144,7 +147,7 @@ static mep_status explain(const run *r)
     if (is_study)
         return mep_fail(MEP_ERROR_FORMAT, "%s is a study; name its runs, %s/ENCODING-seedN, or its results.csv",
                         r->folder, r->folder);
-    return mep_fail(MEP_ERROR_FORMAT, "%s is no training run: it has no metrics.jsonl", r->folder);
+    return mep_fail(MEP_ERROR_FORMAT, "%s is not a training run: it has no metrics.jsonl", r->folder);
 }
 
 static mep_status read_run(run *r, const char *path)
@@ -160,8 +163,8 @@ static mep_status read_run(run *r, const char *path)
     return read_settings(r);
 }
 
-/* Line types of several runs: in a study those of their encodings, as in its own pictures, dashed where an earlier run
- * has the same encoding; others by their place. */
+/* Choose the line types of several runs. Runs of a study have those of their encodings, as in the pictures of the
+ * study, dashed if an earlier run has the same encoding; other runs are numbered. */
 static void choose_styles(drawing *d)
 {
     const int half = MEP_PICTURE_STYLES / 2;
@@ -170,7 +173,7 @@ static void choose_styles(drawing *d)
         int64_t index = r->position[0] != '\0' ? mep_study_encoding_index(r->folder, r->position) : -1;
         r->style = (int)((index >= 0 ? index : i) % MEP_PICTURE_STYLES) + 1;
         int is_again = 0;
-        for (int64_t k = 0; k < i && index >= 0; k++) is_again |= strcmp(d->runs[k].position, r->position) == 0;
+        for (int64_t k = 0; k < i && index >= 0; k++) is_again |= mep_position_same(d->runs[k].encoding, r->encoding);
         if (is_again && r->style <= half) r->style += half;
     }
 }
@@ -180,7 +183,7 @@ static int64_t last_step(const run *r)
     return r->metrics.steps[r->metrics.count - 1].step;
 }
 
-/* 1, 2 or 5 times a power of ten: the smallest window that leaves no more than `points` of `steps`. */
+/* The smallest window of 1, 2 or 5 times a power of ten steps for which `steps` steps give at most `points` points. */
 static int64_t choose_window(int64_t steps, int64_t points)
 {
     static const int64_t digits[] = {1, 2, 5};
@@ -267,7 +270,7 @@ static int has_valid(const run *r)
     return 0;
 }
 
-/* A run's validation losses: the mean, and each corpus of a mixture. */
+/* Add the validation losses of a run: the mean, and each corpus of a mixture. */
 static mep_status add_all_valid(drawing *d, const run *r, int style)
 {
     const mep_metrics *m = &r->metrics;
@@ -283,7 +286,7 @@ static mep_status add_all_valid(drawing *d, const run *r, int style)
     return MEP_OK;
 }
 
-/* The skipped steps of a run as crosses. */
+/* Add the skipped steps of a run as crosses. */
 static mep_status add_skipped(drawing *d, const run *r)
 {
     char label[64];
@@ -299,8 +302,8 @@ static mep_status add_skipped(drawing *d, const run *r)
 
 /* ---- Panels ---- */
 
-/* Curves of one run: its training with a band, and in the first panel what was skipped; validation losses stand with
- * the training loss unless they have a panel of their own. */
+/* Add the curves of one run: its training with a band, and in the first panel the skipped steps. Validation losses are
+ * in the panel of the training loss unless they have their own. */
 static mep_status add_single(drawing *d, int metric, int is_first, int valid_is_apart)
 {
     const run *r = d->runs;
@@ -311,7 +314,7 @@ static mep_status add_single(drawing *d, int metric, int is_first, int valid_is_
     return is_first ? add_skipped(d, r) : MEP_OK;
 }
 
-/* A curve of each run. Only the first panel says their names. */
+/* Add a curve of each run. Only the first panel has labels. */
 static mep_status add_several(drawing *d, int metric, int is_first)
 {
     for (int64_t i = 0; i < d->run_count; i++) {
@@ -369,7 +372,9 @@ static mep_status add_panels(drawing *d)
 static int same_position(const drawing *d)
 {
     for (int64_t i = 1; i < d->run_count; i++)
-        if (strcmp(d->runs[i].position, d->runs[0].position) != 0) return 0;
+        if (strcmp(d->runs[i].position, d->runs[0].position) != 0 &&
+            !mep_position_same(d->runs[i].encoding, d->runs[0].encoding))
+            return 0;
     return 1;
 }
 
@@ -379,13 +384,13 @@ static mep_status rename_run(run *r, const char *name)
     return mep_copy_string(&r->name, name);
 }
 
-/* What a reader has to know of a log that a crash has torn. */
+/* A note about a log whose last line is incomplete. */
 static const char *damage_of(const run *r)
 {
     return r->metrics.damaged_line > 0 ? ", last line damaged" : "";
 }
 
-/* What the legend calls a run: its encoding where `says_position`, how many steps were skipped. */
+/* The name of a run in the legend, with its encoding if `says_position`, and the number of skipped steps. */
 static mep_status name_run(run *r, int says_position)
 {
     char *part = NULL, *name = NULL, skipped[32] = "";
@@ -399,8 +404,8 @@ static mep_status name_run(run *r, int says_position)
     return status;
 }
 
-/* Names for the legend: the last part of each folder, or where two have the same, the whole path; the encoding where
- * the runs differ in it and the name does not say it. */
+/* Choose names for the legend: the last part of each folder, or the complete path if two are equal; with the encoding
+ * if the runs have different ones and the name does not contain it. */
 static mep_status name_runs(drawing *d)
 {
     int is_same = same_position(d), is_unclear = 0;
@@ -450,8 +455,7 @@ static mep_status read_runs(drawing *d, char *const *paths, int64_t count)
         MEP_TRY(read_run(r, paths[i]));
         if (d->options->by_tokens && r->step_tokens == 0)
             return mep_fail(MEP_ERROR_ARGUMENT,
-                            "%s: has no train.json, which says how many tokens a step has; "
-                            "leave out --x-axis tokens",
+                            "%s: has no train.json, which has the number of tokens per step; leave out --x-axis tokens",
                             r->folder);
         if (last_step(r) > longest) longest = last_step(r);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Escapes for terminals.
+ * Escape sequences of text for terminals.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "cli/terminal_text.h"
@@ -15,7 +15,7 @@ void mep_terminal_text_begin(mep_terminal_text *text, FILE *file)
     *text = (mep_terminal_text){.file = file, .is_terminal = isatty(fileno(file))};
 }
 
-/* 1 when these bytes, fewer than 4, can be the beginning of a character. */
+/* Return 1 if these bytes, fewer than 4, can be the beginning of a character. */
 static int is_beginning(const char *bytes, int count)
 {
     char whole[4] = {(char)0x80, (char)0x80, (char)0x80, (char)0x80};
@@ -37,7 +37,7 @@ static void put_code(FILE *file, const char *bytes, int size, uint32_t code)
         fprintf(file, code < 0x80 ? "\\x%02x" : "\\u%04x", (unsigned)code);
 }
 
-/* Write what is held as far as it is decided. */
+/* Write the held bytes that are complete characters or cannot become one. */
 static void write_held(mep_terminal_text *text)
 {
     while (text->count > 0) {

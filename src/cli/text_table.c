@@ -19,7 +19,7 @@ typedef struct table_cell {
     int bold;
 } table_cell;
 
-/* What the layout needs of a column, kept up to date with each cell. */
+/* The layout of a column, updated with each cell. */
 typedef struct table_column {
     int width, marked; /* of the widest cell, without and with the marks of bold ones in Markdown */
     int has_words;     /* below the heading */
@@ -120,7 +120,7 @@ static void repeat(char letter, int count, FILE *file)
     while (count-- > 0) fputc(letter, file);
 }
 
-/* One cell, padded to `width`; a bold one stands between `open` and `close`, which take `marks` columns. */
+/* Print one cell, padded to `width`; a bold one between `open` and `close`, which take `marks` columns. */
 static void print_cell(const table_cell *cell, int width, int right, const char *open, const char *close, int marks,
                        FILE *file)
 {

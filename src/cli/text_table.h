@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tables of results: the same rows as aligned text for a terminal, as Markdown and as CSV.
+ * Tables of results, printed as aligned text for a terminal, as Markdown or as CSV.
  */
 #ifndef MEP_CLI_TEXT_TABLE_H
 #define MEP_CLI_TEXT_TABLE_H
@@ -27,7 +27,7 @@ mep_status mep_table_cell(mep_table *table, const char *format, ...) __attribute
 /* Make the last cell bold: on a terminal (unless NO_COLOR is set) and in Markdown; CSV has no bold. */
 void mep_table_bold(mep_table *table);
 
-/* Print the full rows. Columns whose cells are numbers are aligned to the right. */
+/* Print the complete rows. Columns of numbers are aligned to the right. */
 void mep_table_print(const mep_table *table, mep_table_format format, FILE *file);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the shared training options become.
+ * From the shared training options to the settings of a training.
  */
 #include "cli/train_options.h"
 
@@ -10,11 +10,11 @@
 #include "base/error.h"
 #include "cli/cli.h"
 
-enum { VOCAB_STEP = 64 }; /* the paper's 50257 become 50304 */
+enum { VOCAB_STEP = 64 }; /* the 50257 of the paper become 50304 */
 
 const char *const mep_train_on_nan[] = {"stop", "skip", "dump", NULL};
 
-/* The value of --preset; the last one counts. NULL where there is none. */
+/* The value of --preset; the last one counts. NULL if there is none. */
 static const char *find_preset(int argc, char **argv)
 {
     static const char name[] = "--preset";
@@ -41,7 +41,7 @@ int mep_train_options_begin(mep_train_options *options, const char *command, int
     return MEP_ARGS_GO;
 }
 
-/* Tokens that a model of this data has to know. */
+/* The number of tokens that a model of this data needs. */
 static mep_status data_vocabulary(const mep_train_settings *settings, int64_t *size)
 {
     mep_data_mix *data = NULL;
@@ -59,7 +59,7 @@ static mep_status data_vocabulary(const mep_train_settings *settings, int64_t *s
     return status;
 }
 
-/* The preset's micro-batch is a matter of memory: the largest one up to it that divides the batch. */
+/* The largest micro-batch up to that of the preset (which limits the memory) that divides the batch. */
 static void fit_micro_batch(mep_train_settings *settings)
 {
     int64_t *micro = &settings->micro_batch_size;
@@ -67,7 +67,7 @@ static void fit_micro_batch(mep_train_settings *settings)
     while (*micro > 1 && settings->batch_size % *micro != 0) --*micro;
 }
 
-/* Copy an option's text, which may be NULL. */
+/* Copy the text of an option; NULL is copied as "". */
 static mep_status copy_text(const char *text, const char *what, char *to, size_t size)
 {
     int written = snprintf(to, size, "%s", text != NULL ? text : "");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A word to those who take another position encoding than the model was trained with.
+ * A note about a position encoding with which the model was not trained.
  */
 #include "cli/untrained.h"
 
@@ -25,9 +25,8 @@ void mep_cli_note_untrained(const char *command, const char *folder, const char 
     int same = mep_position_same(trained, mep_model_get_position(model));
     mep_position_destroy(&trained);
     if (same) return;
-    mep_cli_print(
-        stderr,
-        "mep %s: note: the model was trained with \"%s\"; parameters of \"%s\" that it has not are random numbers "
-        "until mep train --init trains them\n",
-        command, own.position_encoding, position);
+    mep_cli_print(stderr,
+                  "mep %s: note: the model was trained with \"%s\"; parameters of \"%s\" that it does not have are "
+                  "random until mep train --init trains them\n",
+                  command, own.position_encoding, position);
 }

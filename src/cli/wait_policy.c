@@ -26,7 +26,7 @@ long mep_cli_running_threads(const char *loadavg)
     return running;
 }
 
-/* Threads of others that want a core; the least of some samples, since many a process runs for a moment only. */
+/* Running threads of other processes: the smallest of some samples, since many processes run only briefly. */
 static long count_others(void)
 {
     const struct timespec pause = {0, 2000000};
@@ -50,5 +50,5 @@ void mep_cli_wait_policy(char **argv)
     if (getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL) return;
     const char *count = mep_cli_spin_count(count_others(), mep_set_threads(0), sysconf(_SC_NPROCESSORS_ONLN));
     if (setenv("GOMP_SPINCOUNT", count, 1) != 0) return;
-    execv("/proc/self/exe", argv); /* where that cannot be, go on as we are */
+    execv("/proc/self/exe", argv); /* if it fails, the program continues */
 }

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How OpenMP's threads wait for each other.
+ * The way in which OpenMP's threads wait for each other.
  */
 #ifndef MEP_CLI_WAIT_POLICY_H
 #define MEP_CLI_WAIT_POLICY_H
 
-/* Choose how long waiting threads spin before they give up their core: a while where the cores are free, which is
- * fastest then, and hardly at all where other processes want them too, since spinning threads then keep each other from
- * working. GNU OpenMP reads the setting when the program is loaded, so the program starts itself again, once. A user's
- * own OMP_WAIT_POLICY or GOMP_SPINCOUNT is left alone. */
+/* Choose how long waiting threads spin before they release their core: long if the cores are free, which is fastest,
+ * and very briefly if other processes use them, since spinning threads would keep others from working. GNU OpenMP reads
+ * the setting when the program is loaded, so the program executes itself again, once. OMP_WAIT_POLICY and
+ * GOMP_SPINCOUNT of the user are respected. */
 void mep_cli_wait_policy(char **argv);
 
-/* Value of GOMP_SPINCOUNT for a program of `threads` threads on `cores` cores next to `others` threads that run. */
+/* The value of GOMP_SPINCOUNT for `threads` threads on `cores` cores while `others` threads run. */
 const char *mep_cli_spin_count(long others, long threads, long cores);
 
-/* Threads that run or want to, from the text of /proc/loadavg; 1, the reader, where it says nothing. */
+/* The number of running threads, from the text of /proc/loadavg; 1 (the caller) if it has no number. */
 long mep_cli_running_threads(const char *loadavg);
 
 #endif

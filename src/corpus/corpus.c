@@ -16,6 +16,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/integer.h"
@@ -128,6 +129,7 @@ static mep_status emit_slices(reader *state, const char *name, char *bytes, int6
         *taken += split;
         length = split > 0 ? reading->slice : 2 * length;
     }
+    MEP_ASSERT(size == 0 || *taken < size);
     return MEP_OK;
 }
 
@@ -138,13 +140,17 @@ static mep_status emit_long_line(reader *state, const mep_corpus_record *line)
     const char *found = NULL;
     int64_t size = 0, taken = 0, before = done_before(state);
     mep_status status = mep_corpus_record_text(line, &json, &found, &size);
-    if (status == MEP_ERROR_FORMAT && state->reading->skip_bad_lines) return emit(state, *line);
-    before = min_i64(before, size);
-    char *text = size > 0 ? (char *)found + before : line->bytes; /* the receiver of a text does not change it */
-    if (status == MEP_OK) status = emit_slices(state, line->name, text, size - before, before, &taken);
-    const mep_corpus_record last = {
-        .name = line->name, .bytes = text + taken, .size = size - before - taken, .offset = before + taken};
-    if (status == MEP_OK) status = emit(state, last);
+    if (status == MEP_ERROR_FORMAT && state->reading->skip_bad_lines) {
+        status = emit(state, *line);
+    } else if (status == MEP_OK) {
+        before = min_i64(before, size);
+        char *text = size > 0 ? (char *)found + before : line->bytes; /* the receiver of a text does not change it */
+        MEP_TRY_OR(status, emit_slices(state, line->name, text, size - before, before, &taken), done);
+        const mep_corpus_record last = {
+            .name = line->name, .bytes = text + taken, .size = size - before - taken, .offset = before + taken};
+        status = emit(state, last);
+    }
+done:
     json_decref(json);
     return status;
 }
@@ -172,11 +178,12 @@ static mep_status reserve(reader *state, int64_t used, const char *name, int64_t
                         (long long)line, (long long)limit);
     if (used < state->capacity) return MEP_OK;
     if (used > limit)
-        return mep_fail(MEP_ERROR_FORMAT,
-                        "%s: the document is longer than %lld bytes, the limit for a text that is read at once; split it",
-                        name, (long long)limit);
+        return mep_fail(
+            MEP_ERROR_FORMAT,
+            "%s: the document is longer than %lld bytes, the limit for a text that is read at once; split it", name,
+            (long long)limit);
     int64_t capacity = min_i64(state->capacity == 0 ? FIRST_BUFFER : 2 * state->capacity, limit + 1);
-    MEP_TRY(mep_grow(&state->buffer, used, capacity, 1));
+    MEP_TRY(MEP_GROW(&state->buffer, used, capacity));
     state->capacity = capacity;
     return MEP_OK;
 }
@@ -262,7 +269,7 @@ static mep_status read_member(reader *state, struct archive *tar, const char *na
     stream_kind kind = kind_of(name);
     stream inner = {.name = name};
     mep_member_source *source = NULL;
-    MEP_TRY(mep_alloc(&source, 1, sizeof *source));
+    MEP_TRY(MEP_ALLOC(&source, 1));
     source->tar = tar;
     mep_status status = mep_unpacker_open(&inner.unpacker, mep_member_source_read, source, kind.filter, kind.tar, name);
     if (status == MEP_OK) status = read_stream(state, &inner, kind, depth);
@@ -303,7 +310,7 @@ static mep_status read_open_file(reader *state, const char *path, int fd, int ch
 {
     stream_kind kind = kind_of(path);
     stream file = {.name = path, .chosen = chosen};
-    MEP_TRY(mep_alloc(&state->source, 1, sizeof *state->source));
+    MEP_TRY(MEP_ALLOC(&state->source, 1));
     state->source->fd = fd;
     mep_status status =
         mep_unpacker_open(&file.unpacker, mep_file_source_read, state->source, kind.filter, kind.tar, path);

@@ -35,7 +35,7 @@ static mep_status names_add(names *list, const char *name)
 {
     if (list->count == list->capacity) {
         int64_t capacity = list->capacity == 0 ? 16 : 2 * list->capacity;
-        MEP_TRY(mep_grow(&list->items, list->capacity, capacity, sizeof *list->items));
+        MEP_TRY(MEP_GROW(&list->items, list->capacity, capacity));
         list->capacity = capacity;
     }
     MEP_TRY(mep_copy_string(&list->items[list->count], name));
@@ -68,7 +68,7 @@ static mep_status add_file(mep_corpus_files *files, const char *path, const stru
 {
     if (files->count == files->capacity) {
         int64_t capacity = files->capacity == 0 ? 16 : 2 * files->capacity;
-        MEP_TRY(mep_grow(&files->items, files->capacity, capacity, sizeof *files->items));
+        MEP_TRY(MEP_GROW(&files->items, files->capacity, capacity));
         files->capacity = capacity;
     }
     mep_corpus_file *file = &files->items[files->count];

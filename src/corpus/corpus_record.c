@@ -101,7 +101,7 @@ mep_status mep_corpus_read_limited(const char *const *paths, int64_t count, int6
     serial state = {.files = &files, .document = document, .context = context};
     const mep_corpus_reading reading = {.paths = paths, .files = &files, .limit = limit};
     mep_status status;
-    MEP_TRY_OR(status, mep_alloc(&state.documents, count, sizeof *state.documents), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&state.documents, count), done);
     MEP_TRY_OR(status, mep_corpus_files_find(&files, paths, count), done);
     MEP_TRY_OR(status, mep_corpus_read_records(&reading, take_record, &state), done);
     status = check_documents(paths, &state);

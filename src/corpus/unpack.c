@@ -130,7 +130,7 @@ static la_ssize_t read_gzip(struct archive *archive, void *source, const void **
 static mep_status insert_gzip(mep_unpacker *unpacker, mep_block_fn read, void *source, const char *name)
 {
     enum { GZIP_ONLY = 16 };
-    MEP_TRY(mep_alloc(&unpacker->gzip, 1, sizeof *unpacker->gzip));
+    MEP_TRY(MEP_ALLOC(&unpacker->gzip, 1));
     mep_gzip *gzip = unpacker->gzip;
     gzip->read = read;
     gzip->source = source;

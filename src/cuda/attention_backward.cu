@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused attention, backward: a block of 8 warps takes 128 keys of a head past the tiles of 64 queries that see them,
- * from the nearest to the farthest. Scores are computed transposed, keys by queries, so that a warp owns 16 keys: their
- * dK and dV stay in its registers, and weights and score gradients are operands of the next product as they are.
+ * Fused attention, backward: a block of 8 warps processes 128 keys of a head against the tiles of 64 queries that see
+ * them, from the nearest to the farthest. Scores are computed transposed, keys by queries, so that a warp owns 16 keys:
+ * their dK and dV stay in its registers, and weights and score gradients are operands of the next product without
+ * conversion.
  *
- * dQ and the gradient of the bias are sums over key blocks. A block adds its part of a tile when the block of the next
- * keys has (`progress`), so sums are always made in the same order: the same bits in every run. That block has fewer
- * tiles before this one's tile, so it is rarely waited for; the other order would keep a block waiting until block 0
- * has come to its first tile.
+ * dQ and the gradient of the bias are sums over key blocks. A block adds its contribution to a tile after the block of
+ * the next keys has (`progress`), so sums have a fixed order and the same bits in every run. That block has fewer tiles
+ * before this tile, so waiting for it is rare; in the opposite order a block would wait until block 0 has reached its
+ * first tile.
  */
 #include "cuda/attention_kernels.cuh"
 
@@ -36,15 +37,15 @@ template <int D> struct buffers {
     int number;
 };
 
-/* Where a block is: keys from `key`, of which the warp has 16 from `row`. */
-typedef struct place {
-    int64_t batch, head, pair, key; /* pair: batch and head in one */
+/* What a block works on: keys from `key`, of which the warp has 16 from `row`. */
+typedef struct work {
+    int64_t batch, head, pair, key; /* batch * heads + head */
     int block, row;
-} place;
+} work;
 
-/* Start to bring tile t of queries; its log-sum-exp is +inf, and so its weights 0, where there is no query. */
+/* Start to copy tile t of queries. Where there is no query the log-sum-exp is +inf, so that weights are 0. */
 template <int D>
-__device__ __forceinline__ void load_queries(const mep_cuda_attention_call &call, buffers<D> &b, const place &at, int t)
+__device__ __forceinline__ void load_queries(const mep_cuda_attention_call &call, buffers<D> &b, const work &at, int t)
 {
     int64_t first = (int64_t)t * TILE, row = first + threadIdx.x, of = at.pair * call.queries;
     load_tile<D, TILE, THREADS>(b.q[t % 2], call.q, at.batch, at.head, first, call.queries, call.head_dim);
@@ -89,8 +90,8 @@ __device__ __forceinline__ void add_product(float sums[D / 8][4], const float c[
     }
 }
 
-/* Scores become weights. `d`: distance of query 0 of the tile from key 0 of the warp; the score of key r + 8 half and
- * query 8 n + c + e is at distance d + 8 (n - half) + c + e - r. */
+/* Turn scores into weights. `d`: distance of query 0 of the tile from key 0 of the warp; the score of key r + 8 half
+ * and query 8 n + c + e is at distance d + 8 (n - half) + c + e - r. */
 __device__ __forceinline__ void weigh(float s[N][4], const float *bias, int64_t d, const float *lse, float scale)
 {
     int lane = (int)threadIdx.x % 32, column = lane % 4 * 2;
@@ -105,9 +106,9 @@ __device__ __forceinline__ void weigh(float s[N][4], const float *bias, int64_t 
         }
 }
 
-/* Sums of a warp's score gradients by distance: into diagonal[i], distance d + i - 15. Scores at the same distance are
- * first added within a thread, then between threads whose columns differ: from two rows below a column of 2 is two
- * scores away, and from behind the last row it is in the group of 8 distances before. */
+/* Sum a warp's score gradients by distance: diagonal[i] is the sum at distance d + i - 15. Scores at the same distance
+ * are first added within a thread, then between threads whose columns differ: the same distance two rows below is one
+ * column pair further, and after the last row it is in the group of 8 distances before. */
 __device__ __forceinline__ void sum_diagonals(const float ds[N][4], float *diagonal)
 {
     int lane = (int)threadIdx.x % 32, row = lane / 4;
@@ -133,15 +134,15 @@ __device__ __forceinline__ void sum_diagonals(const float ds[N][4], float *diago
         for (int g = 0; g < GROUPS; g++) diagonal[8 * g + 7 - row] = sums[g][0];
 }
 
-/* sums[d] += sum, where there is such a distance. */
+/* sums[d] += sum, where distance d exists. */
 __device__ __forceinline__ void add_distance(float *sums, int64_t d, int keys, float sum)
 {
     if (d >= 0 && d < keys) add_global(sums + d, sum);
 }
 
-/* The block's part of the gradient of a head's bias; `d`: distance of the tile's query 0 from the block's key 0. The
- * TILE smallest distances do not come again and are added to the sums, so that a block adds to each distance once; the
- * others are carried to the next tile. */
+/* Add the block's contribution to the gradient of a head's bias. `d`: distance of the tile's query 0 from the block's
+ * key 0. The TILE smallest distances do not occur again and are added to the sums, so that a block adds to each
+ * distance once; the others are carried over to the next tile. */
 template <int D> __device__ __forceinline__ void add_diagonals(buffers<D> &b, float *sums, int64_t d, int keys, int t)
 {
     int at = (int)threadIdx.x;
@@ -157,9 +158,9 @@ template <int D> __device__ __forceinline__ void add_diagonals(buffers<D> &b, fl
         b.carried[(t + 1) % 2][at - TILE] = sum;
 }
 
-/* The block's part of the tile's dQ = dS K: a warp computes 16 queries by half of the channels. */
+/* Add the block's contribution to the tile's dQ = dS K: a warp computes 16 queries by half of the channels. */
 template <int D>
-__device__ __forceinline__ void add_dq(const mep_cuda_attention_call &call, const buffers<D> &b, const place &at, int t)
+__device__ __forceinline__ void add_dq(const mep_cuda_attention_call &call, const buffers<D> &b, const work &at, int t)
 {
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, query = warp % 4 * 16, channel = warp / 4 * (D / 2);
     float sums[D / 16][4] = {};
@@ -175,16 +176,16 @@ __device__ __forceinline__ void add_dq(const mep_cuda_attention_call &call, cons
         }
     }
     float *to =
-        call.dq_sums + (at.pair * call.tiles + t) * TILE * D + dq_place(D, query + lane / 4, channel + lane % 4 * 2);
+        call.dq_sums + (at.pair * call.tiles + t) * TILE * D + dq_offset(D, query + lane / 4, channel + lane % 4 * 2);
 #pragma unroll
     for (int n = 0; n < D / 16; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++) add_global(to + (4 * n + i) * 32, sums[n][i]);
 }
 
-/* Store the warp's 16 rows of dK or dV through the tile, whose contents nobody needs any more. */
+/* Store the warp's 16 rows of dK or dV through the tile, whose contents are not needed any more. */
 template <int D>
-__device__ __forceinline__ void store(const mep_cuda_attention_call &call, const mep_tensor_view &view, const place &at,
+__device__ __forceinline__ void store(const mep_cuda_attention_call &call, const mep_tensor_view &view, const work &at,
                                       const float sums[D / 8][4], float factor, bf16 *tile)
 {
     int lane = (int)threadIdx.x % 32;
@@ -203,8 +204,8 @@ __device__ __forceinline__ void store(const mep_cuda_attention_call &call, const
     }
 }
 
-/* Whether no query of tile t or behind it can give a key of the block a weight that matters. */
-__device__ __forceinline__ int is_far(const mep_cuda_attention_call &call, const place &at, int t, int64_t d)
+/* Whether no query of tile t or of those after it can give a key of the block a weight that matters. */
+__device__ __forceinline__ int is_far(const mep_cuda_attention_call &call, const work &at, int t, int64_t d)
 {
     int64_t of = at.pair * call.tiles + t;
     int last = (int)(at.key / BLOCK) + KEYS / BLOCK - 1;
@@ -220,23 +221,23 @@ __device__ __forceinline__ int first_tile(const mep_cuda_attention_call &call, i
     return key > offset ? (int)((key - offset) / TILE) : 0;
 }
 
-/* Wait, with thread 0, until the block of the next keys has added its parts of the tiles up to `tile`. `seen`: what was
- * last seen of its progress, which is only looked up again where that is too little. */
-__device__ __forceinline__ void await(const mep_cuda_attention_call &call, const place &at, const int *progress,
+/* Wait, with thread 0, until the block of the next keys has added its contributions to the tiles up to `tile`. `seen`:
+ * its progress as last read, which is read again only where that is too small. */
+__device__ __forceinline__ void await(const mep_cuda_attention_call &call, const work &at, const int *progress,
                                       int tile, int &seen)
 {
     if (threadIdx.x == 0 && at.key + KEYS < call.keys)
         while (seen <= tile) seen = load_acquire(progress + 1);
 }
 
-/* Which block this is: blocks are numbered as they begin, a head's last first, so that the one of the next keys has
- * begun. */
-__device__ __forceinline__ place begin(const mep_cuda_attention_call &call, int *number)
+/* The number of this block: blocks are numbered in the order in which they begin, a head's last first, so that the
+ * block of the next keys has begun. */
+__device__ __forceinline__ work begin(const mep_cuda_attention_call &call, int *number)
 {
     if (threadIdx.x == 0) *number = atomic_ticket(call.progress);
     __syncthreads();
     int blocks = (call.keys + KEYS - 1) / KEYS;
-    place at;
+    work at;
     at.block = blocks - 1 - *number % blocks;
     at.pair = *number / blocks;
     at.batch = at.pair / call.heads;
@@ -246,10 +247,10 @@ __device__ __forceinline__ place begin(const mep_cuda_attention_call &call, int 
     return at;
 }
 
-/* The end of a block's sums: the distances that it has carried behind its last tile, `t` - 1, then word that it is
- * done, which with LEARNED says that the blocks of later keys are, too. */
+/* Finish a block's sums: add the distances that it has carried over past its last tile, `t` - 1, then report that it is
+ * done, which with LEARNED means that the blocks of later keys are done, too. */
 template <int D, bool LEARNED>
-__device__ __forceinline__ void finish(const mep_cuda_attention_call &call, buffers<D> &b, const place &at,
+__device__ __forceinline__ void finish(const mep_cuda_attention_call &call, buffers<D> &b, const work &at,
                                        int *progress, int t, int &seen)
 {
     if (LEARNED) {
@@ -259,16 +260,16 @@ __device__ __forceinline__ void finish(const mep_cuda_attention_call &call, buff
         if (threadIdx.x < DISTANCES - TILE)
             add_distance(call.bias_sums + at.pair * call.keys, d, call.keys, b.carried[t % 2][threadIdx.x]);
     }
-    __syncthreads(); /* all have added their parts */
+    __syncthreads(); /* all threads have added their contributions */
     if (threadIdx.x == 0) store_release(progress, INT32_MAX);
 }
 
-/* grid: key blocks x heads x batch. progress: a ticket, then a number for each block. */
+/* grid: key blocks x heads x batch. progress: a ticket, then one number per block. */
 template <int D, bool LEARNED>
 __global__ void __launch_bounds__(THREADS, 1) backward(const __grid_constant__ mep_cuda_attention_call call)
 {
     buffers<D> &b = *shared_memory<buffers<D>>();
-    const place at = begin(call, &b.number);
+    const work at = begin(call, &b.number);
     int *progress = call.progress + 1 + at.pair * ((call.keys + KEYS - 1) / KEYS) + at.block;
     int64_t offset = call.keys - call.queries;
     int t = first_tile(call, at.key), next = first_tile(call, at.key + KEYS), seen = 0;
@@ -282,7 +283,8 @@ __global__ void __launch_bounds__(THREADS, 1) backward(const __grid_constant__ m
         int64_t d = offset + (int64_t)t * TILE - at.key;
         if (call.skips && t > first && is_far(call, at, t, d)) break;
         copy_async_wait<0>();
-        __syncthreads(); /* the tile has come, and all have added their parts of the one before */
+        __syncthreads(); /* the tile has been copied, and all threads have added their contributions to the tile before
+                          */
         if (threadIdx.x == 0) store_release(progress, t);
         if (t + 1 < call.tiles) load_queries(call, b, at, t + 1);
         float p[N][4] = {}, ds[N][4] = {};
@@ -307,7 +309,7 @@ __global__ void __launch_bounds__(THREADS, 1) backward(const __grid_constant__ m
             for (int half = 0; half < 2; half++)
                 *(uint32_t *)(b.ds + (at.row + 8 * half + lane / 4) * DS_STRIDE + 8 * n + lane % 4 * 2) =
                     pack_bf16(ds[n][2 * half], ds[n][2 * half + 1]);
-        if (LEARNED) /* that has the same distances KEYS / TILE tiles on */
+        if (LEARNED) /* which has the same distances after KEYS / TILE tiles */
             await(call, at, progress, t + KEYS / TILE, seen);
         else if (t >= next)
             await(call, at, progress, t, seen);

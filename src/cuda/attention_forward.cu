@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused attention, forward: a block of 4 warps takes 128 queries of a head past its keys, from the nearest block of 64
- * to the farthest, with online softmax (FlashAttention-2, arXiv:2307.08691). A warp owns 32 rows; the bias of its 32 x
- * 64 scores are 95 numbers, of which each thread holds 22 in registers, since scores that are 8 rows and 8 columns
- * apart have the same distance.
+ * Fused attention, forward: a block of 4 warps processes 128 queries of a head against its keys, from the nearest block
+ * of 64 to the farthest, with online softmax (FlashAttention-2, arXiv:2307.08691). A warp owns 32 rows. The biases of
+ * its 32 x 64 scores are 95 numbers, of which each thread holds 22 in registers, because scores that are 8 rows and 8
+ * columns apart have the same distance.
  */
 #include "cuda/attention_kernels.cuh"
 
-enum { WARPS = 4, THREADS = 32 * WARPS, PARTS = 2 /* operands of 16 rows a warp */, ROWS = 16 * PARTS * WARPS };
+enum { WARPS = 4, THREADS = 32 * WARPS, PARTS = 2 /* operands of 16 rows per warp */, ROWS = 16 * PARTS * WARPS };
 
 /* A thread's rows of the online softmax: row 16 part + 8 half + lane / 4 of its warp at [part][half]. */
 typedef struct rows {
     float maximum[PARTS][2], sum[PARTS][2];
-    float norm[PARTS][2]; /* scale |q|; -inf where the row is no query */
+    float norm[PARTS][2]; /* scale |q|; -inf where the row is not a query */
 } rows;
 
-/* Biases of the warp's scores against a block at distance `d` between its row 0 and key 0: the score of operand column
- * c + e, row 8 g + r is at [g - n + 7][e], n the operand's number. */
+/* Load the biases of the warp's scores against a block at distance `d` between its row 0 and key 0: the one of operand
+ * column c + e, row 8 g + r is at [g - n + 7][e], n the operand's number. */
 template <int N> __device__ __forceinline__ void load_biases(float biases[N][2], const float *bias, int64_t d)
 {
     int lane = (int)threadIdx.x % 32;
@@ -28,7 +28,7 @@ template <int N> __device__ __forceinline__ void load_biases(float biases[N][2],
     }
 }
 
-/* Norms of the rows of a tile of queries that is there. */
+/* Norms of the rows of a tile of queries in shared memory. */
 template <int D>
 __device__ __forceinline__ void row_norms(rows &state, const bf16 *tile, int row, int count, float scale)
 {
@@ -62,8 +62,8 @@ __device__ __forceinline__ int can_matter(const rows &state, float norm, float b
     return some;
 }
 
-/* Scores become weights exp2(scale s + bias - maximum); the state is brought up to date, and so are the sums of the
- * output where a maximum has changed. */
+/* Turn scores into weights exp2(scale s + bias - maximum); update the state, and rescale the sums of the output where a
+ * maximum has changed. */
 template <int D>
 __device__ __forceinline__ void softmax(rows &state, float s[PARTS][BLOCK / 8][4], float out[PARTS][D / 8][4],
                                         const float biases[BLOCK / 8 + 2 * PARTS - 1][2], float scale)
@@ -82,7 +82,7 @@ __device__ __forceinline__ void softmax(rows &state, float s[PARTS][BLOCK / 8][4
                     maximum = fmaxf(maximum, x);
                 }
             maximum = row_max(maximum);
-            float shift = maximum == -INFINITY ? 0 : maximum; /* a row that has seen no key yet */
+            float shift = maximum == -INFINITY ? 0 : maximum; /* a row that has not seen a key yet */
             float rescale = exp2_fast(state.maximum[part][half] - shift);
 #pragma unroll
             for (int n = 0; n < BLOCK / 8; n++)
@@ -139,7 +139,7 @@ __device__ __forceinline__ void take_block(rows &state, float out[PARTS][D / 8][
     }
 }
 
-/* out and lse of the warp's rows, through its rows of the tile, so that rows are stored 16 bytes at a time. */
+/* Store out and lse of the warp's rows, through its rows of the tile, so that rows are stored 16 bytes at a time. */
 template <int D>
 __device__ __forceinline__ void store(const mep_cuda_attention_call &call, rows &state, float out[PARTS][D / 8][4],
                                       bf16 *tile, int row, int64_t first, int64_t batch, int64_t head)
@@ -168,7 +168,7 @@ __device__ __forceinline__ void store(const mep_cuda_attention_call &call, rows 
     }
 }
 
-/* grid: tiles of queries, heads, batch. The last tiles have the most keys and are begun first. */
+/* grid: tiles of queries, heads, batch. The last tiles have the most keys and begin first. */
 template <int D>
 __global__ void __launch_bounds__(THREADS) forward(const __grid_constant__ mep_cuda_attention_call call)
 {
@@ -201,7 +201,8 @@ __global__ void __launch_bounds__(THREADS) forward(const __grid_constant__ mep_c
             needed = can_matter(state, call.key_norms[(batch * call.heads + head) * call.blocks + n],
                                 far_bias_of(call, head, position - key - (BLOCK - 1)), call.margin);
         copy_async_wait<0>();
-        if (!__syncthreads_or(needed)) break; /* this block has come, and all are done with the one before */
+        if (!__syncthreads_or(needed))
+            break; /* this block has been copied, and all threads are done with the one before */
         if (n == last && call.skips) row_norms<D>(state, q, row, (int)(end - first), call.scale);
         if (n > 0) {
             load_tile<D, BLOCK, THREADS>(k + (1 - stage) * TILE, call.k, batch, head, key - BLOCK, call.keys,
@@ -210,7 +211,7 @@ __global__ void __launch_bounds__(THREADS) forward(const __grid_constant__ mep_c
                                          call.head_dim);
             copy_async_commit();
         }
-        if (key <= position + row + 16 * PARTS - 1) /* else all keys are behind the warp's queries */
+        if (key <= position + row + 16 * PARTS - 1) /* otherwise all keys are after the warp's queries */
             take_block<D>(state, out, q, row, k + stage * TILE, v + stage * TILE, bias, position + row - key,
                           call.scale);
     }

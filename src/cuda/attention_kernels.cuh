@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the kernels of fused attention share: the bias as they read it. Scores are kept in base 2 (divided by ln 2), so
- * that the exponential is one instruction.
+ * What the kernels of fused attention share: access to the bias. Scores are in base 2 (divided by ln 2), so that the
+ * exponential is one instruction.
  */
 #ifndef MEP_CUDA_ATTENTION_CUH
 #define MEP_CUDA_ATTENTION_CUH
@@ -25,9 +25,10 @@ __device__ __forceinline__ float far_bias_of(const mep_cuda_attention_call &call
     return call.far_bias[head * call.far_stride + (d > 0 ? d / BLOCK : 0)];
 }
 
-/* Where a tile's dQ sums have a query and a channel: as the threads of backward hold them, so that a warp adds to 32
- * neighbours at a time. Eight channels from a multiple of 8 on: the even ones from here, the odd ones 32 further on. */
-__device__ __forceinline__ int dq_place(int channels, int query, int channel)
+/* The offset of a query and a channel in a tile's dQ sums: the order in which the threads of the backward kernel hold
+ * them, so that a warp adds to 32 neighboring values. Of eight channels from a multiple of 8, the even ones are at this
+ * offset, the odd ones 32 further. */
+__device__ __forceinline__ int dq_offset(int channels, int query, int channel)
 {
     int warp = query / 16 + channel / (channels / 2) * 4, operand = channel % (channels / 2) / 8;
     return ((warp * (channels / 16) + operand) * 4 + query / 8 % 2 * 2 + channel % 2) * 32 + query % 8 * 4 +
@@ -40,7 +41,7 @@ static mep_status run(void (*kernel)(P...), dim3 grid, dim3 threads, size_t shar
 {
     cudaError_t error = mep_launch(kernel, grid, threads, shared, stream, arguments...);
     if (error != cudaErrorInvalidValue || shared <= 48 * 1024) return mep_cuda_check(error, "attention");
-    cudaGetLastError(); /* forgotten, for it is reported here */
+    cudaGetLastError(); /* clear the error, which is reported here */
     return mep_fail(MEP_ERROR_UNSUPPORTED,
                     "attention on CUDA takes %lld KB of shared memory for this head_dim, and the GPU has less; use "
                     "another GPU, or a smaller head_dim",

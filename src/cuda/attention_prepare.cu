@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused attention: the small kernels before and after the large ones. The bias as they read it, norms by which far
- * blocks are left out, dout.out, and the gradients' last conversion.
+ * Fused attention: the small kernels before and after the large ones. They compute the bias in the form that the large
+ * kernels read, norms for the skip test, dout.out, and convert the sums of gradients.
  */
 #include "cuda/attention_kernels.cuh"
 
@@ -9,7 +9,7 @@ enum { THREADS = 256, SHARERS = THREADS / BLOCK /* threads that share a row */ }
 
 static_assert(SHARERS == 4, "row_sum adds over four threads");
 
-/* x[i] becomes the largest of x[0 .. i], or from the back that of x[i .. count), by one warp. */
+/* Set x[i] to the largest of x[0 .. i], or with `back` of x[i .. count), in one warp. */
 __device__ __forceinline__ void running_maximum(float *x, int64_t count, int back)
 {
     int lane = (int)threadIdx.x % 32;
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(32) running_maxima(float *x, int64_t count, in
     running_maximum(x + blockIdx.x * count, count, back);
 }
 
-/* Largest value of the block's warps, in thread 0; `shared` holds one a warp. */
+/* Largest value of the block's threads, in thread 0; `shared` has one float per warp. */
 __device__ __forceinline__ float block_maximum(float x, float *shared)
 {
     int warp = (int)threadIdx.x / 32;
@@ -47,7 +47,7 @@ __device__ __forceinline__ float block_maximum(float x, float *shared)
     return x;
 }
 
-/* x, and infinity for NaN, which maxima would forget: what is bounded by it is never left out. */
+/* x, or infinity for NaN, which maxima would drop: a block with this bound is never skipped. */
 __device__ __forceinline__ float bound(float x)
 {
     return x == x ? x : INFINITY;
@@ -71,7 +71,7 @@ __device__ __forceinline__ const bf16 *row_of(const mep_tensor_view &view, int64
     return (const bf16 *)view.data + batch * view.batch_stride + head * view.head_stride + row * view.token_stride;
 }
 
-/* bias[h][FRONT + d] = table[h][d] / ln 2, -inf before distance 0 and the last value behind the last; far_bias[h][i]
+/* bias[h][FRONT + d] = table[h][d] / ln 2, -inf before distance 0 and the last value after the last; far_bias[h][i] =
  * the largest at distances >= BLOCK i. grid: heads. */
 __global__ void __launch_bounds__(THREADS)
     prepare_bias(const __grid_constant__ mep_cuda_attention_call call, const float *table, int64_t row, int64_t length)
@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(THREADS) finish_dq(const __grid_constant__ mep
         (bf16 *)call.dq.data + batch * call.dq.batch_stride + head * call.dq.head_stride + query * call.dq.token_stride;
     float scale = call.scale * LN_2;
     for (int c = (int)threadIdx.x % SHARERS * CHUNK; c < call.head_dim; c += SHARERS * CHUNK) {
-        const float *even = sums + dq_place(call.channels, (int)threadIdx.x / SHARERS, c), *odd = even + 32;
+        const float *even = sums + dq_offset(call.channels, (int)threadIdx.x / SHARERS, c), *odd = even + 32;
         uint32_t pairs[4];
 #pragma unroll
         for (int i = 0; i < 4; i++) pairs[i] = pack_bf16(scale * even[i], scale * odd[i]);

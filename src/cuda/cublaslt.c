@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loading cuBLASLt: where the system finds libraries, and where the build found it.
+ * Loading cuBLASLt: from the system's library path, or from the folder where the build found it.
  */
 #include "cuda/cublaslt.h"
 

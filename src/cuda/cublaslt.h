@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cuBLASLt's functions, from its shared library, which is loaded when products are first asked for: it takes a tenth of
- * a second, and programs that use the processor need neither it nor a machine that has it.
+ * cuBLASLt's functions, from its shared library. It is loaded at the first product: loading takes a tenth of a second,
+ * and programs that use the CPU need neither the time nor the library.
  */
 #ifndef MEP_CUDA_CUBLASLT_H
 #define MEP_CUDA_CUBLASLT_H
@@ -24,7 +24,7 @@ typedef struct mep_cublaslt {
     __typeof__(cublasLtMatmul) *matmul;
 } mep_cublaslt;
 
-/* The functions, to the end of the program; NULL, and a message, where the library is not found. Thread-safe. */
+/* The functions, valid until the program ends; NULL, and a message, where the library is not found. Thread-safe. */
 const mep_cublaslt *mep_cublaslt_load(void);
 
 #endif

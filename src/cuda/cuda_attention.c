@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "cuda/cuda_backend.h"
 
-/* Memory of the device that grows as calls need it; what was there is lost. */
+/* Device memory that grows as calls need it; its contents are lost when it grows. */
 typedef struct workspace {
     void *data;
     int64_t bytes;
@@ -20,8 +20,8 @@ typedef struct workspace {
 struct mep_attention_plan {
     mep_attention_settings settings;
     cudaStream_t stream;
-    int has_bias;         /* far blocks may not matter */
-    int64_t blocks_given; /* that the last forward call would have visited without skipping */
+    int has_bias;         /* whether far blocks can be skipped */
+    int64_t blocks_given; /* blocks that the last forward call would have visited without skipping */
     workspace table, bias, far_bias, visited, lse, key_norms, query_norms, low, delta, dq_sums, bias_sums, progress;
 };
 
@@ -37,7 +37,7 @@ static mep_status need(workspace *w, int64_t count, int64_t size)
     return MEP_OK;
 }
 
-/* The same, filled with zeros by the stream. */
+/* The same, cleared by the stream. */
 static mep_status need_zeros(mep_attention_plan *p, workspace *w, int64_t count, int64_t size)
 {
     MEP_TRY(need(w, count, size));
@@ -75,7 +75,7 @@ static mep_status create(mep_attention_plan **plan, const mep_attention_settings
     return MEP_OK;
 }
 
-/* What all calls share. */
+/* The arguments that all calls of a plan share. */
 static mep_cuda_attention_call call_of(const mep_attention_plan *p)
 {
     const mep_attention_settings *s = &p->settings;
@@ -103,7 +103,7 @@ static mep_status set_terms(mep_attention_plan *p, const mep_attention_terms *te
         MEP_TRY(mep_cuda_check(
             cudaMemcpyAsync(p->table.data, table, (size_t)values * sizeof *table, cudaMemcpyHostToDevice, p->stream),
             "copying the bias"));
-        /* The caller's memory is ordinary; where the GPU can read it itself the copy may not have been made yet. */
+        /* The caller's memory is pageable. Where the GPU can read it directly, the copy may not be complete yet. */
         MEP_TRY(mep_cuda_check(cudaStreamSynchronize(p->stream), "copying the bias, or work before it"));
     }
     p->has_bias = table != NULL;
@@ -112,7 +112,7 @@ static mep_status set_terms(mep_attention_plan *p, const mep_attention_terms *te
                                            min_i64(length, s->max_length), p->stream);
 }
 
-/* Copies of 16 bytes go everywhere in the tensor. */
+/* Tensors are copied in pieces of 16 bytes. */
 static int is_aligned(mep_tensor_view view)
 {
     return (uintptr_t)view.data % 16 == 0 && view.batch_stride % 8 == 0 && view.head_stride % 8 == 0 &&
@@ -128,7 +128,7 @@ static mep_status check_alignment(const mep_tensor_view *views, int count)
     return MEP_OK;
 }
 
-/* The arguments of a call, and the norms of its keys where they may be needed. */
+/* Set the arguments of a call, and compute the norms of its keys where blocks can be skipped. */
 static mep_status begin(mep_attention_plan *p, mep_cuda_attention_call *c, const mep_attention_call *t)
 {
     const mep_attention_settings *s = &p->settings;

@@ -21,7 +21,7 @@ static mep_status check(void)
     if (error == cudaSuccess && count > 0)
         error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
     if (error != cudaSuccess || count == 0) {
-        cudaGetLastError(); /* forgotten, for it is reported here */
+        cudaGetLastError(); /* clear the error, which is reported here */
         return mep_fail(MEP_ERROR_UNSUPPORTED, "there is no CUDA device: %s",
                         error == cudaErrorInsufficientDriver ? "NVIDIA's driver is missing, or too old for this build"
                         : error != cudaSuccess               ? cudaGetErrorString(error)
@@ -29,7 +29,7 @@ static mep_status check(void)
     }
     if (major < CAPABILITY)
         return mep_fail(MEP_ERROR_UNSUPPORTED,
-                        "the GPU has compute capability %d, and %d is needed; use the processor, or another GPU by "
+                        "the GPU has compute capability %d, and %d is needed; use the CPU, or select another GPU with "
                         "CUDA_VISIBLE_DEVICES",
                         major, (int)CAPABILITY);
     return MEP_OK;
@@ -43,7 +43,7 @@ mep_status mep_cuda_alloc(void *pointer, int64_t count, int64_t size)
     MEP_TRY(mep_multiply(count, size, 1, &bytes));
     cudaError_t error = cudaMalloc(&memory, (size_t)bytes);
     if (error == cudaErrorMemoryAllocation) {
-        cudaGetLastError(); /* forgotten: the device can go on */
+        cudaGetLastError(); /* clear the error: the device can continue */
         return mep_fail(MEP_ERROR_MEMORY,
                         "cannot allocate %.1f MB of the GPU's memory; use a smaller batch, length or model",
                         (double)bytes / 1e6);

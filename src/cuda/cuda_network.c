@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The network on CUDA: the table of nn/network.h, made of the kernels of rows.h and the products of gemm.h, all in one
- * stream. It is one that waits for the default stream and makes that wait, so that copies by mep/device.h come in their
- * turn.
+ * The network on CUDA: the table of nn/network.h, made of the kernels of cuda_rows.h and the products of
+ * cuda_product.h, all in one stream. It synchronizes with the default stream, so that copies by mep/device.h are in
+ * order with it.
  */
 #include "nn/network.h"
 
@@ -17,7 +17,7 @@ struct mep_network_state {
     cudaStream_t stream;
     mep_cuda_products *products;
     float *scratch;           /* for sums over rows */
-    int32_t *runs, *new_runs; /* [2 rows + 2]: mep_cuda_token_runs, on the device and in the program's memory */
+    int32_t *runs, *new_runs; /* [2 rows + 2]: mep_cuda_token_runs, in device memory and in host memory */
     double *squares;          /* [chunks] */
     int64_t chunks;
 };
@@ -37,14 +37,14 @@ static void destroy(mep_network_state **state)
 
 static mep_status make(mep_network_state *s, int64_t rows, int64_t width)
 {
-    int64_t places = 0;
+    int64_t indices = 0;
     s->rows = rows;
-    MEP_TRY(mep_multiply(rows, 2, 1, &places));
-    MEP_TRY(MEP_ALLOC(&s->new_runs, places + 2));
+    MEP_TRY(mep_multiply(rows, 2, 1, &indices));
+    MEP_TRY(MEP_ALLOC(&s->new_runs, indices + 2));
     MEP_TRY(mep_cuda_check(cudaStreamCreate(&s->stream), "stream"));
     MEP_TRY(mep_cuda_products_create(&s->products, width));
     MEP_TRY(mep_cuda_alloc(&s->scratch, mep_cuda_rows_scratch(rows, width), sizeof *s->scratch));
-    return mep_cuda_alloc(&s->runs, places + 2, sizeof *s->runs);
+    return mep_cuda_alloc(&s->runs, indices + 2, sizeof *s->runs);
 }
 
 static mep_status create(mep_network_state **state, int64_t rows, int64_t width)
@@ -88,7 +88,7 @@ static void embedding_forward(mep_network_state *s, const mep_embedding *e, cons
     mep_cuda_embedding_forward(e, table, position, x, s->stream);
 }
 
-/* The copy is from ordinary memory, which CUDA has read when the call returns. */
+/* The source is pageable memory, which CUDA has read when the call returns. */
 static mep_status embedding_order(mep_network_state *s, int64_t count, const int32_t *tokens)
 {
     if (count > s->rows)
@@ -129,7 +129,7 @@ static void convert(mep_network_state *s, int64_t n, mep_activation from, mep_ac
 static void copy(mep_network_state *s, int64_t rows, int64_t bytes, const void *from, int64_t from_stride, void *to,
                  int64_t to_stride)
 {
-    if (rows == 1) /* of any stride */
+    if (rows == 1) /* with any stride */
         cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToDevice, s->stream);
     else if (rows > 1 && bytes > 0)
         cudaMemcpy2DAsync(to, (size_t)to_stride, from, (size_t)from_stride, (size_t)bytes, (size_t)rows,

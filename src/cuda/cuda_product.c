@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products by cuBLASLt. Its matrices lie in columns: our C [m x n] is its D = C^T [n x m], with our stride as
- * the leading dimension, and C^T = op(B)^T op(A)^T. So our B is its first operand, A its second, and a row of C, to
- * which the bias is added, is a column of D. No product is computed with TF32.
+ * Matrix products by cuBLASLt, whose matrices are column-major: C [m x n] is its D = C^T [n x m], with C's stride as
+ * the leading dimension, and C^T = op(B)^T op(A)^T. So B is its first operand, A its second, and a row of C, to which
+ * the bias is added, is a column of D. No product is computed with TF32.
  */
 #include "cuda/cuda_product.h"
 
@@ -14,28 +14,28 @@
 
 enum { WORKSPACE_BYTES = 32 << 20, KNOWN = 128, MOST_ALIGNED = 256 };
 
-/* All that cuBLASLt's choice of an algorithm depends on. No padding: compared as bytes. */
+/* All that the choice of an algorithm depends on. There is no padding: keys are compared as bytes. */
 typedef struct product_shape {
     int64_t m, n, k, a_stride, b_stride, c_stride, with_bias;
-    int32_t a_transposed, b_transposed, inputs, outputs; /* the last two mep_dtype */
+    int32_t a_transposed, b_transposed, inputs, outputs; /* the last two are mep_dtype */
     uint32_t a_alignment, b_alignment, c_alignment, addend_alignment;
 } product_shape;
 
-/* A product as cuBLASLt wants it described, and the algorithm that it has chosen. */
+/* A product as cuBLASLt needs it described, and the algorithm that it has chosen. */
 typedef struct product {
     product_shape shape;
     cublasLtMatmulDesc_t operation;
     cublasLtMatrixLayout_t first, second, result;
     cublasLtMatmulAlgo_t algorithm;
-    int adds_bias; /* cuBLASLt does */
+    int adds_bias; /* cuBLASLt adds the bias */
 } product;
 
 struct mep_cuda_products {
     const mep_cublaslt *lt;
     cublasLtHandle_t handle;
-    void *workspace, *bias; /* bias [width]: a call's, aligned, in the type of its C */
+    void *workspace, *bias; /* bias [width]: that of a call, aligned, in the type of its C */
     int64_t width;
-    int count, next; /* of known, and whose place a new one takes when it is full */
+    int count, next; /* number of products in `known`; index that a new one replaces when it is full */
     product known[KNOWN];
 };
 
@@ -89,8 +89,8 @@ static uint32_t alignment(const void *p)
     return (uint32_t)(bits & -bits);
 }
 
-/* cuBLASLt adds a matrix like C, in C's type, times a number: what C holds, or a residual where C is float32 too, or,
- * where they are the same, twice that. */
+/* cuBLASLt adds a factor times one matrix of C's type: the values of C, or a residual where C is float32 too, or, where
+ * these are the same matrix, twice that. */
 static int adds_residual(const mep_gemm *g)
 {
     return g->residual != NULL && g->c.dtype == MEP_FLOAT32 && (!g->accumulate || g->residual == g->c.data);
@@ -125,7 +125,7 @@ static cudaDataType_t type_of(int32_t dtype)
     return dtype == MEP_FLOAT32 ? CUDA_R_32F : CUDA_R_16BF;
 }
 
-/* A matrix of ours, rows x columns as it is stored, as one of its. */
+/* Describe a matrix, rows x columns as it is stored, for cuBLASLt. */
 static mep_status describe(const mep_cublaslt *lt, cublasLtMatrixLayout_t *layout, int32_t dtype, int64_t rows,
                            int64_t columns, int64_t stride)
 {
@@ -159,7 +159,7 @@ static mep_status describe_all(const mep_cublaslt *lt, product *p, const void *b
     return describe(lt, &p->result, s->outputs, s->m, s->n, s->c_stride);
 }
 
-/* Partial sums over k are kept in float32 or not made; those in the type of C would be rounded to bfloat16. */
+/* Partial sums over k are kept in float32 or not made; in the type of C they could be rounded to bfloat16. */
 static mep_status prefer(const mep_cublaslt *lt, cublasLtMatmulPreference_t preference, const product_shape *s)
 {
     const uint64_t workspace = WORKSPACE_BYTES;
@@ -182,7 +182,8 @@ static mep_status prefer(const mep_cublaslt *lt, cublasLtMatmulPreference_t pref
     return MEP_OK;
 }
 
-/* The algorithm that cuBLASLt names first, where need be for the product without bias, which is then added after it. */
+/* The first algorithm of cuBLASLt's list; where there is none, that for the product without bias, which is then added
+ * separately. */
 static mep_status choose(mep_cuda_products *all, product *p, cublasLtMatmulPreference_t preference)
 {
     const product_shape *s = &p->shape;
@@ -214,7 +215,7 @@ static mep_status describe_and_choose(mep_cuda_products *all, product *p)
     return status;
 }
 
-/* The product of this shape, described and with its algorithm. */
+/* Find the product of this shape, or describe it and choose its algorithm. */
 static mep_status find(mep_cuda_products *all, const mep_gemm *g, product **found)
 {
     const product_shape shape = shape_of(g);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels behind cuda/cuda_rows.h. They are bound by memory: a thread takes four neighbouring values at a time, and
- * what is needed twice stays in registers. The arithmetic is that of nn/rows_body.h. Sums go through fixed parts: a row
- * belongs to a block whose size depends on the width alone; sums over rows are made of chunks of rows, then of the
- * chunks, by the same kernel.
+ * The kernels of cuda_rows.h. Memory limits their speed: a thread processes four neighboring values at a time, and
+ * values that are needed twice stay in registers. The arithmetic is that of nn/rows_body.h. Sums have a fixed order: a
+ * row is processed by a block whose size depends on the width alone; sums over rows are made of chunks of rows, then of
+ * the chunks, by the same kernel.
  */
 #include "cuda/cuda_rows.h"
 
@@ -18,13 +18,13 @@ template <class T> struct alignas(4 * sizeof(T)) four {
     T v[4];
 };
 
-/* Can a row of n values from x[begin] on be read and written by fours? */
+/* Whether a row of n values from x[begin] can be read and written four values at a time. */
 template <class T> __device__ __forceinline__ bool in_fours(const T *x, int64_t begin, int n)
 {
     return ((uintptr_t)(x + begin) % sizeof(four<T>) | n % 4) == 0;
 }
 
-/* Values i .. i + 3 of the row, i a multiple of 4; zeros from n on. */
+/* Values i .. i + 3 of the row, i a multiple of 4; zeros from n. */
 template <class T> __device__ __forceinline__ four<T> load_four(const T *x, int64_t begin, int i, int n)
 {
     four<T> out = {};
@@ -83,14 +83,14 @@ __device__ __forceinline__ void store(mep_activation y, int64_t begin, int i, in
 
 /* ---- Blocks ---- */
 
-/* All threads' values combined, the same way in every block of this size; every thread gets the result. Shared memory:
- * 32 values. */
+/* Combine all threads' values, in the same order in every block of this size; every thread gets the result. Shared
+ * memory: 32 values. */
 template <class T, class Combine> __device__ T block_reduce(T value, T none, Combine combine)
 {
     T *part = shared_memory<T>();
     unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     for (int mask = 16; mask > 0; mask /= 2) value = combine(value, shuffle_xor(value, mask));
-    __syncthreads(); /* the part of a reduction before this one may still be read */
+    __syncthreads(); /* other threads may still read the result of the reduction before */
     if (lane == 0) part[warp] = value;
     __syncthreads();
     value = lane < blockDim.x / 32 ? part[lane] : none;
@@ -115,7 +115,8 @@ static int64_t ceil_divide(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-/* Threads of a block for a row of n values of which each thread takes `each` at a time: whole warps, `most` at most. */
+/* Threads per block for a row of n values of which each thread processes `each` at a time: complete warps, at most
+ * `most` threads. */
 static unsigned row_threads(int64_t n, int64_t each, int64_t most)
 {
     int64_t threads = ceil_divide(n, 32 * each) * 32;
@@ -133,7 +134,7 @@ static void launch(void (*kernel)(P...), int64_t blocks, int64_t blocks_y, unsig
 
 /* ---- Layer norm ---- */
 
-/* A row lies in its block's registers, ROW_FOURS fours a thread: 1024 threads hold MEP_MAX_WIDTH. */
+/* A row is in its block's registers, ROW_FOURS fours per thread: 1024 threads hold MEP_MAX_WIDTH values. */
 enum { ROW_FOURS = 4 };
 
 __device__ __forceinline__ int column_of(int k)
@@ -201,7 +202,7 @@ static __global__ void __launch_bounds__(1024)
 
 /* ---- Sums over rows ---- */
 
-/* A block sums SUM_COLUMNS columns, four a lane, each warp every eighth row. */
+/* A block sums SUM_COLUMNS columns, four per lane, every eighth row per warp. */
 enum { SUM_WARPS = 8, SUM_COLUMNS = 128, SUM_THREADS = 32 * SUM_WARPS };
 static const int64_t CHUNK_ROWS = 64, SUM_CHUNKS = 128;
 
@@ -211,8 +212,8 @@ static size_t sum_bytes(int sums)
 }
 
 /*
- * The block's columns, from SUM_COLUMNS blockIdx.y on, of N sums over rows begin .. end - 1: read(row, column, values)
- * puts four columns of each of the N summands into values[N], write(n, column, sum) takes the results.
+ * Sum the block's columns, from SUM_COLUMNS blockIdx.y, of N sums over rows begin .. end - 1: read(row, column, values)
+ * stores four columns of each of the N summands into values[N]; write(n, column, sum) receives the results.
  */
 template <int N, class Read, class Write>
 __device__ __forceinline__ void sum_rows(int64_t begin, int64_t end, int width, Read read, Write write)
@@ -225,7 +226,7 @@ __device__ __forceinline__ void sum_rows(int64_t begin, int64_t end, int width, 
         for (int n = 0; n < N; n++)
             for (int j = 0; j < 4; j++) sum[n].v[j] += values[n].v[j];
     }
-    __syncthreads(); /* the part of a sum before this one may still be read */
+    __syncthreads(); /* other threads may still read the result of the sum before */
     for (int n = 0; n < N; n++) *(four<float> *)(part + (warp * N + n) * SUM_COLUMNS + 4 * lane) = sum[n];
     __syncthreads();
     int n = threadIdx.x / SUM_COLUMNS, column = threadIdx.x % SUM_COLUMNS;
@@ -235,7 +236,7 @@ __device__ __forceinline__ void sum_rows(int64_t begin, int64_t end, int width, 
     write(n, first + column, total);
 }
 
-/* out[chunk, c] = or += the sum of x[r, c] over `chunk` rows; a chunk a block. */
+/* out[chunk, c] = or += the sum of x[r, c] over `chunk` rows; one chunk per block. */
 static __global__ void __launch_bounds__(SUM_THREADS)
     column_sums(int64_t rows, int64_t chunk, int width, mep_activation x, float *out, int add)
 {
@@ -248,7 +249,7 @@ static __global__ void __launch_bounds__(SUM_THREADS)
         });
 }
 
-/* Of each chunk of rows: out[0, chunk, :] = sums of dy xhat, out[1, chunk, :] = sums of dy. */
+/* For each chunk of rows: out[0, chunk, :] = sums of dy xhat, out[1, chunk, :] = sums of dy. */
 static __global__ void __launch_bounds__(SUM_THREADS)
     layer_norm_sums(int64_t rows, int64_t chunk, int width, const float *x, const float *mean, const float *rstd,
                     mep_activation dy, float *out)
@@ -264,7 +265,7 @@ static __global__ void __launch_bounds__(SUM_THREADS)
         [=](int n, int column, float sum) { out[(int64_t)(n * gridDim.x + blockIdx.x) * width + column] = sum; });
 }
 
-/* Rows of a chunk: CHUNK_ROWS, or more where that made more than SUM_CHUNKS chunks. */
+/* Rows per chunk: CHUNK_ROWS, or more where there would be more than SUM_CHUNKS chunks. */
 static int64_t chunk_rows(int64_t rows)
 {
     int64_t chunk = ceil_divide(rows, SUM_CHUNKS);
@@ -317,11 +318,11 @@ static __global__ void embedding_forward(int64_t length, int width, const int32_
                                          const float *position, float *x)
 {
     int64_t t = blockIdx.x;
-    int64_t row = (int64_t)tokens[t] * width, place = t % length * width;
+    int64_t row = (int64_t)tokens[t] * width, offset = t % length * width;
     for (int i = 4 * threadIdx.x; i < width; i += 4 * blockDim.x) {
         four<float> v = load(table, row, i, width);
         if (position != NULL) {
-            four<float> p = load(position, place, i, width);
+            four<float> p = load(position, offset, i, width);
             for (int j = 0; j < 4; j++) v.v[j] += p.v[j];
         }
         store(x, t * width, i, width, v);
@@ -335,17 +336,17 @@ void mep_cuda_embedding_forward(const mep_embedding *e, const float *table, cons
            table, position, x);
 }
 
-/* Stable radix sort of the places 0 .. count - 1 by token, a byte a pass; after four the order is back where it began.
- */
+/* Stable radix sort of the indices 0 .. count - 1 by token, one byte per pass; after four passes the result is in the
+ * first array. */
 void mep_cuda_token_runs(int64_t count, const int32_t *tokens, int32_t *runs)
 {
     int32_t *from = runs + 1, *to = from + count, *order = from, *begin = to, different = 0;
     for (int64_t i = 0; i < count; i++) from[i] = (int32_t)i;
     for (int shift = 0; shift < 32; shift += 8) {
-        int64_t place[257] = {0};
-        for (int64_t i = 0; i < count; i++) place[((uint32_t)tokens[i] >> shift & 255) + 1]++;
-        for (int byte = 0; byte < 256; byte++) place[byte + 1] += place[byte];
-        for (int64_t i = 0; i < count; i++) to[place[(uint32_t)tokens[from[i]] >> shift & 255]++] = from[i];
+        int64_t offset[257] = {0};
+        for (int64_t i = 0; i < count; i++) offset[((uint32_t)tokens[i] >> shift & 255) + 1]++;
+        for (int byte = 0; byte < 256; byte++) offset[byte + 1] += offset[byte];
+        for (int64_t i = 0; i < count; i++) to[offset[(uint32_t)tokens[from[i]] >> shift & 255]++] = from[i];
         int32_t *sorted = to;
         to = from;
         from = sorted;
@@ -356,7 +357,7 @@ void mep_cuda_token_runs(int64_t count, const int32_t *tokens, int32_t *runs)
     runs[0] = different;
 }
 
-/* dtable[token] += the sum of dx over the token's places. */
+/* dtable[token] += the sum of dx over the token's indices. */
 static __global__ void __launch_bounds__(SUM_THREADS)
     token_sums(int64_t count, int width, const int32_t *tokens, const int32_t *runs, const float *dx, float *dtable)
 {
@@ -394,8 +395,8 @@ void mep_cuda_embedding_backward(const mep_embedding *e, const int32_t *runs, co
 
 /* ---- Cross entropy ---- */
 
-/* A row a block, read twice: for the highest logit and the sum of exponentials together (arXiv:1805.02867), and for the
- * gradient. n values of it are accessed, the vocabulary and padding, where the gradient is 0. */
+/* One row per block, read twice: for the highest logit and the sum of exponentials together (arXiv:1805.02867), and for
+ * the gradient. n values are accessed: the vocabulary and padding, where the gradient is 0. */
 static __global__ void __launch_bounds__(1024)
     cross_entropy(int vocab, int n, int64_t stride, const float *logits, const int32_t *targets, float scale,
                   mep_activation gradient, float *losses)
@@ -463,7 +464,7 @@ void mep_cuda_rotary_apply(const mep_rotary *c, void *stream)
            c->head_stride);
 }
 
-/* ---- What is done to each value by itself ---- */
+/* ---- Operations on single values ---- */
 
 __device__ __forceinline__ float within_10(float x)
 {
@@ -527,7 +528,7 @@ void mep_cuda_gemm_finish(const mep_gemm *gemm, void *stream)
 
 enum { THREADS = 256, BLOCK_VALUES = 4 * THREADS };
 
-/* Values of the block's part `part` of n: they begin at part_begin(part). */
+/* First value of part `part` of the block's n values. */
 __device__ __forceinline__ int64_t part_begin(int64_t part)
 {
     return part * BLOCK_VALUES;
@@ -573,7 +574,7 @@ void mep_cuda_add(int64_t n, const float *x, float *y, void *stream)
 
 enum { CHUNK_PARTS = MEP_CHUNK / BLOCK_VALUES };
 
-/* squares[block] = those of the block's chunk of x. */
+/* squares[block] = the sum of squares of the block's chunk of x. */
 static __global__ void __launch_bounds__(THREADS) chunk_squares(int64_t n, const float *x, double *squares)
 {
     double sum = 0;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels of the network beside products and attention: what nn/layers.h and nn/rows.h are on the CPU, with the
- * same meaning, shapes and order of arguments. nn.c makes a table of them.
+ * The kernels of the network other than products and attention: those of nn/layers.h and nn/rows.h, with the same
+ * meaning, shapes and order of arguments. cuda_network.c makes a table of them.
  *
  * All pointers are to device memory unless a comment says otherwise; `stream` is a cudaStream_t. A call only queues
- * work: nothing waits for the device, and a launch that fails is found by the caller's next cudaGetLastError. The order
- * of every sum depends on the shapes alone, so results are the same bits from run to run. Rows may be of any width
- * below 2^31; those of a multiple of 4 values, in memory aligned to 4 values, are read and written four at a time.
+ * work and does not wait for the device; the caller's next cudaGetLastError returns the error of a launch that fails.
+ * The order of every sum depends on the shapes alone, so results are bit-identical in every run. Rows can have any
+ * width below 2^31; rows of a multiple of 4 values, in memory aligned to 4 values, are read and written four values at
+ * a time.
  */
 #ifndef MEP_CUDA_ROWS_H
 #define MEP_CUDA_ROWS_H
@@ -17,7 +18,7 @@
 extern "C" {
 #endif
 
-/* Floats of scratch memory that sums over up to so many rows, of up to this width, take: two to 256 rows. */
+/* Floats of scratch memory for sums over up to `rows` rows of up to `width` values: 2 to 256 rows. */
 int64_t mep_cuda_rows_scratch(int64_t rows, int64_t width);
 
 /* As mep_layer_norm_forward and mep_layer_norm_backward; scratch: mep_cuda_rows_scratch(norm->rows, norm->width). */
@@ -31,10 +32,10 @@ void mep_cuda_column_sum(int64_t rows, int64_t width, mep_activation x, float *s
 /* As mep_embedding_forward. */
 void mep_cuda_embedding_forward(const mep_embedding *e, const float *table, const float *position, float *x,
                                 void *stream);
-/* The places of equal tokens together, for the backward pass: computed on the host, from tokens there, into
- * runs [2 * count + 2] there, which the caller copies to the device. runs[0]: how many different tokens; then all
- * places, those of the lowest token first, each token's in order; then where each token's places begin, and their end.
- * Tokens are not negative. */
+/* Sort the indices of tokens by token, for the backward pass, on the host: tokens and runs [2 * count + 2] are in host
+ * memory, and the caller copies runs to the device. runs[0]: number of different tokens; then all indices, those of the
+ * lowest token first, each token's in ascending order; then the offset of each token's first index, and the end. Tokens
+ * are not negative. */
 void mep_cuda_token_runs(int64_t count, const int32_t *tokens, int32_t *runs);
 /* As mep_embedding_backward. */
 void mep_cuda_embedding_backward(const mep_embedding *e, const int32_t *runs, const float *dx, float *dtable,
@@ -48,20 +49,20 @@ void mep_cuda_cross_entropy(const mep_cross_entropy_call *call, int64_t stride, 
 /* As mep_rotary_apply. */
 void mep_cuda_rotary_apply(const mep_rotary *rotary, void *stream);
 
-/* What a product's library did not do to its sums, which C holds: x = C (+ bias) (+ residual), the epilogue, and
- * storing, by the rules of mep_gemm, of which m, n, c and the members after it except `accumulate` are read. */
+/* Apply to C what the library has not applied: x = C (+ bias) (+ residual), then the epilogue, as described in mep_gemm.
+ * Reads m, n, c and the members after c except `accumulate`. */
 void mep_cuda_gemm_finish(const mep_gemm *gemm, void *stream);
 
 /* x = 0 */
 void mep_cuda_clear(int64_t n, float *x, void *stream);
-/* Copy n values, converting where the types differ. */
+/* Copy n values, and convert them where the types differ. */
 void mep_cuda_convert(int64_t n, mep_activation from, mep_activation to, void *stream);
 /* y += x */
 void mep_cuda_add(int64_t n, const float *x, float *y, void *stream);
 
 /* squares[i] = the sum of squares in float64 of chunk i of MEP_CHUNK values. */
 void mep_cuda_squares(int64_t n, const float *x, double *squares, void *stream);
-/* One AdamW step (mep_row_kernels.adamw) of n values p with moments m, v; `step` lies in the program's memory. */
+/* One AdamW step (mep_row_kernels.adamw) of n values p with moments m, v; `step` is in host memory. */
 void mep_cuda_adamw(int64_t n, const mep_adamw_step *step, float *p, const float *gradient, float *m, float *v,
                     void *stream);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The CUDA runtime as this room's files see it, and its errors as ours.
+ * The CUDA runtime for the files of this room, and its errors as mep_status.
  */
 #ifndef MEP_CUDA_RUNTIME_H
 #define MEP_CUDA_RUNTIME_H
@@ -12,14 +12,15 @@ extern "C" {
 #endif
 #include "base/error.h"
 
-/* *pointer = device memory of `count` values. Fails with MEP_ERROR_MEMORY; *pointer is then NULL. */
+/* Allocate `count` elements of `size` bytes of device memory into the pointer at `pointer`. On MEP_ERROR_MEMORY it is
+ * NULL. */
 mep_status mep_cuda_alloc(void *pointer, int64_t count, int64_t size);
 
 #ifdef __cplusplus
 }
 #endif
 
-/* MEP_OK, or a failure that names what was being done; CUDA forgets it where it can. */
+/* MEP_OK, or a failure whose message names the operation `what`. CUDA's error is cleared where that is possible. */
 static inline mep_status mep_cuda_check(cudaError_t error, const char *what)
 {
     if (error == cudaSuccess) return MEP_OK;
@@ -28,7 +29,7 @@ static inline mep_status mep_cuda_check(cudaError_t error, const char *what)
                     cudaGetErrorString(error));
 }
 
-/* Whether all work has been taken and, as far as it has been done, went well. */
+/* MEP_OK where all work has been queued and, as far as it has been done, has succeeded. */
 static inline mep_status mep_cuda_check_queued(void)
 {
     return mep_cuda_check(cudaGetLastError(), "work on the device failed, start the program again");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tiles of bfloat16 in shared memory, and the operands of matrix instructions read from them.
+ * Tiles of bfloat16 in shared memory, and reading operands of matrix instructions from them.
  *
- * A tile is [rows][D + PAD]: with 8 elements of padding the eight rows of 16 bytes that ldmatrix reads at a time lie in
+ * A tile is [rows][D + PAD]: with 8 elements of padding the eight rows of 16 bytes that ldmatrix reads at a time are in
  * different banks for D = 64, 96 and 128. Operands are named after the product C[m x n] = A[m x k] B[k x n].
  */
 #ifndef MEP_CUDA_TILE_CUH
@@ -16,10 +16,10 @@
 
 typedef uint16_t bf16; /* its bits */
 
-enum { PAD = 8, CHUNK = 8 /* elements of a copy of 16 bytes */ };
+enum { PAD = 8, CHUNK = 8 /* elements per copy of 16 bytes */ };
 
-/* Start to copy rows first .. first + ROWS - 1 of (batch, head) into a tile, by all `THREADS` threads of the block.
- * Rows from `end` on and channels from head_dim on become 0. */
+/* Start to copy rows first .. first + ROWS - 1 of (batch, head) into a tile, with all `THREADS` threads of the block.
+ * Rows from `end` and channels from head_dim become 0. */
 template <int D, int ROWS, int THREADS>
 __device__ __forceinline__ void load_tile(bf16 *tile, const mep_tensor_view &view, int64_t batch, int64_t head,
                                           int64_t first, int64_t end, int head_dim)
@@ -34,14 +34,14 @@ __device__ __forceinline__ void load_tile(bf16 *tile, const mep_tensor_view &vie
     }
 }
 
-/* A [16 x 16] of a tile that holds A's rows: at (row, column). */
+/* A [16 x 16], at (row, column) of a tile that contains A's rows. */
 template <int STRIDE> __device__ __forceinline__ void load_a(uint32_t a[4], const bf16 *tile, int row, int column)
 {
     int lane = (int)threadIdx.x % 32;
     load_matrices(a, tile + (row + lane % 16) * STRIDE + column + lane / 16 * 8);
 }
 
-/* The same of a tile that holds A's columns as rows (A transposed): row and column are A's. */
+/* The same from a tile that contains A's columns as rows (A transposed): row and column are those of A. */
 template <int STRIDE>
 __device__ __forceinline__ void load_a_transposed(uint32_t a[4], const bf16 *tile, int row, int column)
 {
@@ -49,8 +49,8 @@ __device__ __forceinline__ void load_a_transposed(uint32_t a[4], const bf16 *til
     load_matrices_transposed(a, tile + (column + lane / 16 * 8 + lane % 8) * STRIDE + row + lane / 8 % 2 * 8);
 }
 
-/* B [16 x 16], two operands of 8 columns (b[0], b[1] and b[2], b[3]), of a tile that holds B's columns as rows: row and
- * column are B's. */
+/* B [16 x 16], two operands of 8 columns (b[0], b[1] and b[2], b[3]), from a tile that contains B's columns as rows:
+ * row and column are those of B. */
 template <int STRIDE>
 __device__ __forceinline__ void load_b_transposed(uint32_t b[4], const bf16 *tile, int row, int column)
 {
@@ -58,14 +58,14 @@ __device__ __forceinline__ void load_b_transposed(uint32_t b[4], const bf16 *til
     load_matrices(b, tile + (column + lane / 16 * 8 + lane % 8) * STRIDE + row + lane / 8 % 2 * 8);
 }
 
-/* The same of a tile that holds B's rows. */
+/* The same from a tile that contains B's rows. */
 template <int STRIDE> __device__ __forceinline__ void load_b(uint32_t b[4], const bf16 *tile, int row, int column)
 {
     int lane = (int)threadIdx.x % 32;
     load_matrices_transposed(b, tile + (row + lane % 16) * STRIDE + column + lane / 16 * 8);
 }
 
-/* Two neighbouring operands C [16 x 8] rounded to the A operand [16 x 16] of the next product. */
+/* Two neighboring operands C [16 x 8], rounded to the A operand [16 x 16] of the next product. */
 __device__ __forceinline__ void to_a(uint32_t a[4], const float left[4], const float right[4])
 {
     a[0] = pack_bf16(left[0], left[1]);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All that is special to the GPU and that kernels use: tensor core products, loads of matrices, asynchronous copies,
- * shuffles, flags between blocks, and the launch. nvcc gets inline functions over PTX (compute capability 8.0 and up);
+ * Everything specific to GPUs that kernels use: tensor core products, loads of matrices, asynchronous copies, shuffles,
+ * flags between blocks, and the launch. nvcc compiles inline functions over PTX (compute capability 8.0 and higher);
  * with MEP_CUDA_EMULATED a C++ compiler gets the same names from tests/emulator, which runs kernels on the CPU and
- * finds their mistakes. Kernels include this header and take nothing special from anywhere else. Shared memory is
- * that of shared_memory() alone: variables declared __shared__ are not emulated.
+ * finds their errors. Kernels use nothing specific to GPUs from elsewhere. Shared memory is that of shared_memory()
+ * only: variables declared __shared__ are not emulated.
  *
- * A *warp collective* is called by all 32 threads of a warp at once, as block barriers are by all threads of a block.
- * Blocks are of whole warps. A matrix is a tile of 16-bit elements; the PTX ISA has its distribution over the warp
- * ("Matrix Fragments for mma.m16n8k16", "ldmatrix"). Below, lane = 4 g + t with t in 0..3.
+ * A *warp collective* is called by all 32 threads of a warp together, as block barriers are by all threads of a block.
+ * Blocks consist of complete warps. A matrix is a tile of 16-bit elements; the PTX ISA describes its distribution over
+ * the warp ("Matrix Fragments for mma.m16n8k16", "ldmatrix"). Below, lane = 4 g + t with t in 0..3.
  */
 #ifndef MEP_CUDA_WARP_CUH
 #define MEP_CUDA_WARP_CUH
@@ -33,8 +33,8 @@ __device__ __forceinline__ void mma_16x8x16(float c[4], const uint32_t a[4], con
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/* Four 8 x 8 matrices from shared memory. Lanes 8i..8i+7 give the addresses of matrix i's rows, of 16 aligned bytes
- * each; r[i] is its row g at columns 2t (lower half) and 2t + 1. Warp collective. */
+/* Load four 8 x 8 matrices from shared memory. Lanes 8i..8i+7 provide the addresses of matrix i's rows, of 16 aligned
+ * bytes each; r[i] is its row g at columns 2t (lower half) and 2t + 1. Warp collective. */
 __device__ __forceinline__ void load_matrices(uint32_t r[4], const void *row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -43,7 +43,7 @@ __device__ __forceinline__ void load_matrices(uint32_t r[4], const void *row)
                  : "memory");
 }
 
-/* The same of the matrices' transposes: r[i] is column g of matrix i at rows 2t (lower half) and 2t + 1. */
+/* The same for the transposed matrices: r[i] is column g of matrix i at rows 2t (lower half) and 2t + 1. */
 __device__ __forceinline__ void load_matrices_transposed(uint32_t r[4], const void *row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -52,9 +52,9 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t r[4], const vo
                  : "memory");
 }
 
-/* Begin to copy 16 bytes from global to shared memory, both aligned to 16 bytes, around the first-level cache; with
- * bytes_valid 0 rather than 16 the source is not read and the destination becomes zero. The data is there for the
- * calling thread after copy_async_wait, for others after a barrier behind that. */
+/* Begin to copy 16 bytes from global to shared memory, both aligned to 16 bytes, without the L1 cache. With bytes_valid
+ * 0 instead of 16 the source is not read and the destination becomes zero. The data is visible to the calling thread
+ * after copy_async_wait, to others after a barrier that follows it. */
 __device__ __forceinline__ void copy_async(void *shared, const void *global, int bytes_valid)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
@@ -68,7 +68,7 @@ __device__ __forceinline__ void copy_async_commit()
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-/* Wait until all but the newest N groups of this thread have arrived. */
+/* Wait until all but the newest N groups of this thread have been copied. */
 template <int N> __device__ __forceinline__ void copy_async_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
@@ -91,7 +91,7 @@ template <class T> __device__ __forceinline__ T shuffle_down(T value, int distan
     return __shfl_down_sync(0xffffffffu, value, (unsigned)distance);
 }
 
-/* Whether `condition` is not 0 in some lane. Warp collective. */
+/* Whether `condition` is not 0 in any lane. Warp collective. */
 __device__ __forceinline__ int warp_any(int condition)
 {
     return __any_sync(0xffffffffu, condition);
@@ -105,7 +105,7 @@ __device__ __forceinline__ float exp2_fast(float x)
     return y;
 }
 
-/* Two floats rounded to nearest even as bfloat16, in one word; and back. */
+/* Two floats, rounded to nearest even, as bfloat16 in one word; and back. */
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high)
 {
     uint32_t both;
@@ -130,8 +130,8 @@ template <class T> __device__ __forceinline__ T *shared_memory()
     return reinterpret_cast<T *>(mep_shared_memory);
 }
 
-/* Flags in global memory between the blocks of a launch: who loads what another thread has stored sees all that this
- * one wrote before. A block may wait only for blocks that have certainly started: those with a smaller ticket. */
+/* Flags in global memory between the blocks of a launch: a thread that loads what another has stored sees all that the
+ * other wrote before. A block may wait only for blocks that have certainly started: those with a smaller ticket. */
 __device__ __forceinline__ int load_acquire(const int *flag)
 {
     int value;
@@ -150,18 +150,18 @@ __device__ __forceinline__ int atomic_ticket(int *counter)
     return atomicAdd(counter, 1);
 }
 
-/* *sum += x in global memory, in one piece. Sums of floats have the bits of their order, which is the blocks' to keep.
- */
+/* *sum += x in global memory, as one operation. The bits of a sum of floats depend on the order of additions, which the
+ * blocks must control. */
 template <class T> __device__ __forceinline__ void add_global(T *sum, T x)
 {
     atomicAdd(sum, x);
 }
 
-/* Launch `kernel` on the stream. Returns the launch's own error; errors of the kernel come with a later call. */
+/* Launch `kernel` on the stream. Returns the error of the launch; a later call returns errors of the kernel. */
 template <class... P, class... A>
 cudaError_t mep_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream, A... args)
 {
-    if (shared_bytes > 48 * 1024) { /* what a kernel gets unasked */
+    if (shared_bytes > 48 * 1024) { /* shared memory that a kernel can have without asking */
         cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                                                  cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
         if (error != cudaSuccess) return error;

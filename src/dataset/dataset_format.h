@@ -17,9 +17,10 @@
 #define MEP_DATASET_DATASET_FORMAT_H
 
 #include "mep/data.h"
+#include "base/assertion.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-               "the dataset files are little-endian and are mapped without conversion");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "the dataset files are little-endian and are mapped without conversion");
 
 /* The value of "tokenizer" in PREFIX.json if the tokenizer is PREFIX.tokenizer.json. */
 #define MEP_TOKENIZER_COPY "tokenizer.json"
@@ -34,6 +35,9 @@ enum {
     MEP_INDEX_ENTRIES_AT = 26,
     MEP_INDEX_HEADER = 34
 };
+
+static_assert(sizeof MEP_INDEX_MAGIC == MEP_INDEX_VERSION_AT, "the version follows the magic bytes");
+static_assert(MEP_INDEX_ENTRIES_AT + sizeof(uint64_t) == MEP_INDEX_HEADER, "the header ends with the entries");
 
 /* Codes of token types; 6 and 7 are floating point and not valid for tokens. */
 enum {

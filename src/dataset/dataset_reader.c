@@ -336,7 +336,7 @@ static mep_status open_files(mep_dataset *dataset, const char *prefix)
     MEP_TRY(mep_format(&dataset->bin_path, "%.*s.bin", length, prefix));
     MEP_TRY(mep_format(&dataset->idx_path, "%.*s.idx", length, prefix));
     MEP_TRY(mep_format(&dataset->json_path, "%.*s.json", length, prefix));
-    MEP_TRY(mep_alloc(&dataset->scan, 1, sizeof *dataset->scan));
+    MEP_TRY(MEP_ALLOC(&dataset->scan, 1));
     MEP_TRY(map_file(&dataset->idx, dataset->idx_path, NULL));
     MEP_TRY(check_header(dataset));
     MEP_TRY(map_file(&dataset->bin, dataset->bin_path, &dataset->bin_fd));
@@ -357,6 +357,7 @@ static void choose_documents(mep_dataset *dataset, int64_t first, int64_t end)
 static mep_status open_split(mep_dataset *dataset, const char *prefix, const char *proportions, mep_split split)
 {
     static const char *const names[] = {"training", "validation", "testing"};
+    static_assert(sizeof names / sizeof *names == MEP_SPLIT_TEST + 1, "one name per split, in the same order");
     int64_t bounds[4] = {0};
     MEP_TRY(open_files(dataset, prefix));
     choose_documents(dataset, 0, dataset->all_documents);
@@ -381,7 +382,7 @@ mep_status mep_dataset_open_split(mep_dataset **dataset, const char *prefix, con
     MEP_REQUIRE(dataset, prefix);
     *dataset = NULL;
     mep_dataset *opened = NULL;
-    MEP_TRY(mep_alloc(&opened, 1, sizeof *opened));
+    MEP_TRY(MEP_ALLOC(&opened, 1));
     opened->bin_fd = -1;
     mep_status status = open_split(opened, prefix, proportions, split);
     if (status != MEP_OK) mep_dataset_close(&opened);

@@ -18,6 +18,7 @@
 
 #include <jansson.h>
 
+#include "base/assertion.h"
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/fd.h"
@@ -105,7 +106,7 @@ static mep_status describe_tokenizer(mep_dataset_writer *writer, const mep_token
     const char *json = mep_tokenizer_json(tokenizer, &writer->tokenizer_size);
     if (json == NULL) return mep_copy_string(&writer->tokenizer, mep_tokenizer_name(tokenizer));
     MEP_TRY(mep_copy_string(&writer->tokenizer, MEP_TOKENIZER_COPY));
-    MEP_TRY(mep_alloc(&writer->tokenizer_json, writer->tokenizer_size + 1, 1));
+    MEP_TRY(MEP_ALLOC(&writer->tokenizer_json, writer->tokenizer_size + 1));
     memcpy(writer->tokenizer_json, json, (size_t)writer->tokenizer_size);
     return MEP_OK;
 }
@@ -139,7 +140,7 @@ mep_status mep_dataset_writer_begin(mep_dataset_writer **writer, const char *pre
     MEP_REQUIRE(writer, prefix, tokenizer);
     *writer = NULL;
     mep_dataset_writer *created = NULL;
-    MEP_TRY(mep_alloc(&created, 1, sizeof *created));
+    MEP_TRY(MEP_ALLOC(&created, 1));
     mep_status status = begin(created, prefix, tokenizer);
     if (status != MEP_OK) mep_dataset_writer_abandon(&created);
     *writer = created;
@@ -262,7 +263,7 @@ mep_status mep_dataset_writer_continue(mep_dataset_writer **writer, const char *
 {
     *writer = NULL;
     mep_dataset_writer *created = NULL;
-    MEP_TRY(mep_alloc(&created, 1, sizeof *created));
+    MEP_TRY(MEP_ALLOC(&created, 1));
     mep_status status = resume(created, prefix, tokenizer, state);
     if (status != MEP_OK) mep_dataset_writer_leave(&created);
     *writer = created;
@@ -316,6 +317,7 @@ static mep_status end_sequence(mep_dataset_writer *writer)
 /* Append tokens to the open document, in as many sequences as the format needs. */
 static mep_status append(mep_dataset_writer *writer, const int32_t *tokens, int64_t count)
 {
+    MEP_ASSERT(writer->state.open <= writer->most);
     for (int64_t done = 0; done < count;) {
         if (writer->state.open == writer->most) MEP_TRY(end_sequence(writer));
         int64_t some = min_i64(count - done, writer->most - writer->state.open);

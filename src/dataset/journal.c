@@ -87,8 +87,10 @@ mep_status mep_journal_save(const char *path, const mep_journal *journal, const 
     json_t *root = journal_json(journal, files, tokenizer, end_of_document);
     mep_status status = mep_write_json(temporary, root);
     if (status == MEP_OK && rename(temporary, path) != 0) status = mep_fail_errno("replace", path);
-    if (status != MEP_OK) unlink(temporary);
-    if (status == MEP_OK) status = mep_sync_folder_of(path);
+    if (status == MEP_OK)
+        status = mep_sync_folder_of(path);
+    else
+        unlink(temporary);
     json_decref(root);
     mep_free(&temporary);
     return status;
@@ -195,13 +197,15 @@ mep_status mep_journal_load(const char *path, mep_journal *journal, const mep_co
     json_error_t error;
     *journal = (mep_journal){0};
     json_t *root = mep_json_load_fd(path, &error);
-    mep_status status = check_keys(path, root);
-    if (status == MEP_OK) status = take_journal(path, root, files, journal);
-    if (status == MEP_OK) status = check_tokenizer(path, root, tokenizer, end_of_document);
-    if (status == MEP_OK && journal->skips && !skips)
+    mep_status status;
+    MEP_TRY_OR(status, check_keys(path, root), done);
+    MEP_TRY_OR(status, take_journal(path, root, files, journal), done);
+    MEP_TRY_OR(status, check_tokenizer(path, root, tokenizer, end_of_document), done);
+    if (journal->skips && !skips)
         status = mep_fail(MEP_ERROR_ARGUMENT,
                           "%s: was begun with --skip-bad-lines (skip_bad_lines); use it again, or start again", path);
     journal->skips = skips;
+done:
     json_decref(root);
     return status;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
@@ -33,8 +34,7 @@ typedef struct entry {
     int64_t line, next;   /* of the record */
 } entry;
 
-/* A batch in flight. The reader owns it while it is EMPTY, one worker while it is FILLED, the caller when it is DONE.
- */
+/* A batch in flight. The reader owns it while it is EMPTY, a worker while it is FILLED, the caller when it is DONE. */
 typedef struct slot {
     slot_state state;
     char *name;
@@ -84,6 +84,7 @@ static void close_slot(pipeline *p)
 {
     if (p->open == NULL) return;
     pthread_mutex_lock(&p->lock);
+    MEP_ASSERT(p->open->state == EMPTY);
     p->open->state = FILLED;
     p->waiting += p->open->size;
     ++p->filled;
@@ -96,13 +97,13 @@ static mep_status reserve(slot *s, int64_t size)
 {
     if (s->size + size > s->capacity) {
         int64_t capacity = max_i64(s->size + size, BATCH_BYTES);
-        MEP_TRY(mep_grow(&s->text, s->size, capacity, 1));
+        MEP_TRY(MEP_GROW(&s->text, s->size, capacity));
         s->capacity = capacity;
     }
     if (s->count == s->reserved) {
         int64_t count = max_i64(2 * s->reserved, 64);
-        MEP_TRY(mep_grow(&s->entries, s->count, count, sizeof *s->entries));
-        MEP_TRY(mep_grow(&s->records, s->count, count, sizeof *s->records));
+        MEP_TRY(MEP_GROW(&s->entries, s->count, count));
+        MEP_TRY(MEP_GROW(&s->records, s->count, count));
         s->reserved = count;
     }
     return MEP_OK;
@@ -200,6 +201,7 @@ static void *run_worker(void *context)
         while (!p->stop && p->begun == p->filled && !p->read) pthread_cond_wait(&p->changed, &p->lock);
         if (p->stop || p->begun == p->filled) break;
         slot *s = &p->slots[p->begun++ % p->slot_count];
+        MEP_ASSERT(s->state == FILLED);
         pthread_mutex_unlock(&p->lock);
         tokenize_batch(p, s);
         pthread_mutex_lock(&p->lock);
@@ -230,6 +232,7 @@ static void release_slot(pipeline *p, slot *s)
     s->size = s->count = 0;
     s->mistake[0] = '\0';
     pthread_mutex_lock(&p->lock);
+    MEP_ASSERT(s->state == DONE && p->waiting >= size);
     s->state = EMPTY;
     p->waiting -= size;
     ++p->taken;
@@ -317,7 +320,7 @@ mep_status mep_pipeline_run(const mep_corpus_reading *reading, int64_t threads, 
 {
     threads = min_i64(max_i64(threads, 1), MAX_THREADS);
     pipeline p = {.reading = reading, .slot_count = SLOTS_PER_THREAD * threads + 1};
-    MEP_TRY(mep_alloc(&p.slots, p.slot_count, sizeof *p.slots));
+    MEP_TRY(MEP_ALLOC(&p.slots, p.slot_count));
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.changed, NULL);
     mep_status status = run_threads(&p, threads, hooks);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The calls of a group of processes, made of transfers of bytes: gathering, broadcasting, agreeing on a status.
+ * Gathering, broadcasting and agreement on a status in a group of processes, implemented with transfers of bytes.
  */
 #include "dist/dist_group.h"
 
@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-/* NOTIFIED is added to a status where its process has sent notices. */
+/* NOTIFIED is added to the status of a process that has sent notices. */
 enum { TEXT = 1024, NOTIFIED = 256 };
 
 mep_dist mep_dist_alone = {.size = 1};
@@ -25,7 +25,7 @@ mep_status mep_dist_create(mep_dist **group, const mep_dist_settings *s)
                         (long long)s->rank, (long long)s->size);
     if (s->size > 1 && s->transport == NULL)
         return mep_fail(MEP_ERROR_ARGUMENT, "a group of %lld processes needs a transport", (long long)s->size);
-    MEP_TRY(mep_alloc(group, 1, sizeof **group));
+    MEP_TRY(MEP_ALLOC(group, 1));
     **group = (mep_dist){.rank = s->rank,
                          .size = s->size,
                          .transport = s->transport,
@@ -65,7 +65,7 @@ int mep_dist_is_broken(const mep_dist *g)
     return g != NULL && g->broken;
 }
 
-/* The failure of a call of the transport. */
+/* Report the failure of a function of the transport. */
 static mep_status broken(mep_dist *g, const char *text)
 {
     g->broken = 1;
@@ -85,23 +85,23 @@ mep_status mep_dist_transfer(mep_dist *g, const mep_dist_block *send, int64_t se
 mep_status mep_dist_gather(mep_dist *g, const void *mine, int64_t bytes, void *all)
 {
     MEP_REQUIRE_AS("group, mine, all", g, mine, all);
-    mep_dist_block *pieces;
-    char *places = all;
-    memmove(places + g->rank * bytes, mine, (size_t)bytes);
+    mep_dist_block *blocks;
+    char *out = all;
+    memmove(out + g->rank * bytes, mine, (size_t)bytes);
     if (g->size == 1) return MEP_OK;
-    MEP_TRY(mep_alloc(&pieces, 2 * g->size, sizeof *pieces));
+    MEP_TRY(MEP_ALLOC(&blocks, 2 * g->size));
     int64_t count = 0;
     for (int64_t r = 0; r < g->size; r++) {
         if (r == g->rank) continue;
-        pieces[count] = (mep_dist_block){r, places + g->rank * bytes, bytes};
-        pieces[g->size + count++] = (mep_dist_block){r, places + r * bytes, bytes};
+        blocks[count] = (mep_dist_block){r, out + g->rank * bytes, bytes};
+        blocks[g->size + count++] = (mep_dist_block){r, out + r * bytes, bytes};
     }
-    mep_status status = mep_dist_transfer(g, pieces, count, pieces + g->size, count);
-    mep_free(&pieces);
+    mep_status status = mep_dist_transfer(g, blocks, count, blocks + g->size, count);
+    mep_free(&blocks);
     return status;
 }
 
-/* A tree: the process with the number r has the data from r without its highest bit, and hands it on. */
+/* A binomial tree: process r receives the data from the process whose number is r without its highest bit. */
 mep_status mep_dist_broadcast(mep_dist *g, void *data, int64_t bytes)
 {
     MEP_REQUIRE_AS("group, data", g, data);
@@ -117,10 +117,10 @@ mep_status mep_dist_broadcast(mep_dist *g, void *data, int64_t bytes)
     return MEP_OK;
 }
 
-/* The numbers of all processes; all [size] is allocated. */
+/* Gather one number from each process; *all [size] is allocated. */
 static mep_status gather_numbers(mep_dist *g, int64_t mine, int64_t **all)
 {
-    MEP_TRY(mep_alloc(all, g->size, sizeof **all));
+    MEP_TRY(MEP_ALLOC(all, g->size));
     mep_status status = mep_dist_gather(g, &mine, sizeof mine, *all);
     if (status != MEP_OK) mep_free(all);
     return status;
@@ -139,7 +139,8 @@ mep_status mep_dist_any(mep_dist *g, int *flag)
 
 /* ---- Agreement ---- */
 
-/* The rank whose status is that of all, -1 where all are MEP_OK; *failed: those that failed, stopping is no failure. */
+/* The rank whose status all processes take over, -1 if all are MEP_OK. *failed is the number of processes that failed;
+ * MEP_INTERRUPTED does not count. */
 static int64_t decisive(const mep_dist *g, const int64_t *status, int64_t *failed)
 {
     int64_t worst = -1, stopped = -1;
@@ -156,22 +157,22 @@ static int64_t decisive(const mep_dist *g, const int64_t *status, int64_t *faile
     return worst >= 0 ? worst : stopped;
 }
 
-/* The message of process `rank` in all, with its name before it where it is `named`. */
-static mep_status share_message(mep_dist *g, int64_t rank, int named, char text[TEXT])
+/* Send the message of process `rank` to all processes, with the name of the process before it if `named`. */
+static mep_status broadcast_message(mep_dist *g, int64_t rank, int named, char text[TEXT])
 {
-    mep_dist_block piece = {rank, text, TEXT};
+    mep_dist_block block = {rank, text, TEXT};
     char name[MEP_DIST_HOST + 64] = "";
-    if (g->rank != rank) return mep_dist_transfer(g, NULL, 0, &piece, 1);
+    if (g->rank != rank) return mep_dist_transfer(g, NULL, 0, &block, 1);
     if (named)
         snprintf(name, sizeof name, "process %lld of %lld%s%s: ", (long long)rank, (long long)g->size,
                  g->host[0] != '\0' ? " on " : "", g->host);
     snprintf(text, TEXT, "%s%s", name, mep_error_message());
-    for (piece.rank = 0; piece.rank < g->size; piece.rank++)
-        if (piece.rank != rank) MEP_TRY(mep_dist_transfer(g, &piece, 1, NULL, 0));
+    for (block.rank = 0; block.rank < g->size; block.rank++)
+        if (block.rank != rank) MEP_TRY(mep_dist_transfer(g, &block, 1, NULL, 0));
     return MEP_OK;
 }
 
-/* Take the notices that were sent, but have not come yet, so that none is left for the time after. */
+/* Receive the notices that were sent but have not arrived yet, so that none arrives after the agreement. */
 static mep_status drain_notices(mep_dist *g, const int64_t *all)
 {
     int64_t expected = 0;
@@ -197,7 +198,7 @@ static mep_status settle(mep_dist *g, int64_t *all)
     g->settled = rank >= 0;
     if (rank < 0) return MEP_OK;
     mep_status status = (mep_status)all[rank];
-    MEP_TRY(share_message(g, rank, status != MEP_INTERRUPTED && failed < g->size, text));
+    MEP_TRY(broadcast_message(g, rank, status != MEP_INTERRUPTED && failed < g->size, text));
     return mep_fail(status, "%s", text);
 }
 
@@ -217,14 +218,14 @@ mep_status mep_dist_check_same(mep_dist *g, const void *data, int64_t bytes, con
     MEP_REQUIRE_AS("group, data, name", g, data, name);
     char *first;
     if (g->size == 1) return MEP_OK;
-    mep_status status = mep_dist_agree(g, mep_alloc(&first, bytes, 1));
+    mep_status status = mep_dist_agree(g, MEP_ALLOC(&first, bytes));
     if (status == MEP_OK) {
         memcpy(first, data, (size_t)bytes);
         status = mep_dist_broadcast(g, first, bytes);
         if (status == MEP_OK && memcmp(first, data, (size_t)bytes) != 0)
             status = mep_fail(MEP_ERROR_FORMAT,
-                              "%s: is not what process 0 has under this name; copy it to all machines, or keep it in a "
-                              "folder that they share",
+                              "%s: differs from the copy of process 0; copy it to all machines, or keep it in a "
+                              "shared folder",
                               name);
         status = mep_dist_agree(g, status);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Checkpoint folders: begin, commit, latest. A folder's name says its state: checkpoint-STEP.tmp is being written or
- * removed, checkpoint-STEP is whole.
+ * Checkpoint folders. The name of a folder tells its state: checkpoint-STEP.tmp is being written or removed, and
+ * checkpoint-STEP is complete.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "io/checkpoint.h"
@@ -37,8 +37,8 @@ mep_status mep_checkpoint_path(char **path, const char *run, int64_t step)
     return folder_of(path, run, step, "");
 }
 
-/* *complete = 1 where a folder holds state.json. */
-static mep_status look_for_state(const char *folder, int *complete)
+/* *complete is 1 if a folder contains state.json. */
+static mep_status check_complete(const char *folder, int *complete)
 {
     char *state = NULL;
     MEP_TRY(mep_path_join(&state, folder, STATE));
@@ -67,14 +67,14 @@ static int compare_steps(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The steps of all RUN/checkpoint-STEP + suffix, ascending. *steps is allocated. */
+/* The steps of all folders RUN/checkpoint-STEP + suffix, ascending. *steps is allocated. */
 static mep_status list_steps(const char *run, const char *suffix, int64_t **steps, int64_t *count)
 {
     struct dirent **entries = NULL;
     *count = 0;
     int found = scandir(run, &entries, NULL, NULL);
     if (found < 0) return mep_fail_errno("list", run);
-    mep_status status = mep_alloc(steps, found, sizeof **steps);
+    mep_status status = MEP_ALLOC(steps, found);
     for (int i = 0; i < found; i++) {
         int64_t step = step_of(entries[i]->d_name, suffix);
         if (status == MEP_OK && step >= 0) (*steps)[(*count)++] = step;
@@ -95,7 +95,7 @@ mep_status mep_checkpoint_list(const char *run, int64_t **steps, int64_t *count)
         char *folder = NULL;
         int complete = 0;
         status = folder_of(&folder, run, (*steps)[i], "");
-        if (status == MEP_OK) status = look_for_state(folder, &complete);
+        if (status == MEP_OK) status = check_complete(folder, &complete);
         if (complete) (*steps)[(*count)++] = (*steps)[i];
         mep_free(&folder);
     }
@@ -124,7 +124,7 @@ static void checksum_of(const char *data, int64_t size, char text[CHECKSUM_TEXT]
     snprintf(text, CHECKSUM_TEXT, "%016" PRIx64, mep_checksum_end(&checksum));
 }
 
-/* Of a state without its member "checksum": what it says, not how it is written. */
+/* The checksum of a state without its member "checksum". It does not depend on the formatting of the file. */
 static mep_status checksum_state(json_t *state, char text[CHECKSUM_TEXT])
 {
     json_object_del(state, "checksum");
@@ -148,7 +148,7 @@ static mep_status checksum_file(const char *folder, const char *name, char text[
     return status;
 }
 
-/* A file that state.json has a checksum of. */
+/* 1 if state.json has a checksum of this file. */
 static int is_small(const char *name)
 {
     size_t length = strlen(name), end = strlen(BIG);
@@ -156,30 +156,55 @@ static int is_small(const char *name)
     return length < end || strcmp(name + length - end, BIG) != 0;
 }
 
-static mep_status write_state(const char *folder, const json_t *given)
+static mep_status fail_memory(const char *folder)
+{
+    return mep_fail(MEP_ERROR_MEMORY, "cannot make %s/%s: out of memory", folder, STATE);
+}
+
+/* Add the checksums of the small files of a folder to `files`. */
+static mep_status add_files(const char *folder, json_t *files)
 {
     struct dirent **entries = NULL;
-    char text[CHECKSUM_TEXT], *path = NULL;
+    char text[CHECKSUM_TEXT];
     int found = scandir(folder, &entries, NULL, alphasort);
     if (found < 0) return mep_fail_errno("list", folder);
-    json_t *state = json_copy((json_t *)given), *files = json_object();
     mep_status status = MEP_OK;
-    int failed = json_object_size(state) != json_object_size(given); /* jansson does not say that a copy fell short */
     for (int i = 0; i < found; i++) {
         const char *name = entries[i]->d_name;
         if (status == MEP_OK && is_small(name)) {
             status = checksum_file(folder, name, text);
-            if (status == MEP_OK) failed |= json_object_set_new(files, name, json_string(text));
+            if (status == MEP_OK && json_object_set_new(files, name, json_string(text)) != 0)
+                status = fail_memory(folder);
         }
         free(entries[i]);
     }
     free(entries);
-    failed |= json_object_set_new(state, "files", files);
-    if (status == MEP_OK && !failed) status = checksum_state(state, text);
-    if (status == MEP_OK && !failed) failed = json_object_set_new(state, "checksum", json_string(text));
-    if (failed) status = mep_fail(MEP_ERROR_MEMORY, "cannot make %s/%s: memory is out", folder, STATE);
-    if (status == MEP_OK) status = mep_path_join(&path, folder, STATE);
-    if (status == MEP_OK) status = mep_json_save(path, state);
+    return status;
+}
+
+/* Add "files" and "checksum" to a state. */
+static mep_status add_checksums(const char *folder, json_t *state)
+{
+    char text[CHECKSUM_TEXT];
+    json_t *files = json_object();
+    if (json_object_set_new(state, "files", files) != 0) return fail_memory(folder);
+    MEP_TRY(add_files(folder, files));
+    MEP_TRY(checksum_state(state, text));
+    return json_object_set_new(state, "checksum", json_string(text)) == 0 ? MEP_OK : fail_memory(folder);
+}
+
+static mep_status write_state(const char *folder, const json_t *given)
+{
+    char *path = NULL;
+    json_t *state = json_copy((json_t *)given);
+    mep_status status = MEP_OK;
+    if (json_object_size(state) != json_object_size(given)) /* json_copy does not report missing memory */
+        status = fail_memory(folder);
+    if (status != MEP_OK) goto done;
+    MEP_TRY_OR(status, add_checksums(folder, state), done);
+    MEP_TRY_OR(status, mep_path_join(&path, folder, STATE), done);
+    status = mep_json_save(path, state);
+done:
     mep_free(&path);
     json_decref(state);
     return status;
@@ -188,12 +213,12 @@ static mep_status write_state(const char *folder, const json_t *given)
 static mep_status fail_damaged(const char *folder, const char *name)
 {
     return mep_fail(MEP_ERROR_FORMAT,
-                    "%s/%s is damaged: its checksum is not the one it was written with; take a copy of the checkpoint, "
-                    "or an older one (where it was changed on purpose, remove state.json beside it)",
+                    "%s/%s is damaged: its checksum differs from the recorded one; use a copy of the checkpoint, or an "
+                    "older one (if it was changed deliberately, remove state.json in the same folder)",
                     folder, name);
 }
 
-/* `state` loses its member "checksum". */
+/* Verify the checksums. The member "checksum" is removed from `state`. */
 static mep_status check_state(const char *folder, json_t *state)
 {
     char text[CHECKSUM_TEXT];
@@ -222,7 +247,7 @@ mep_status mep_checkpoint_state(const char *folder, json_t **state)
     MEP_TRY(mep_path_join(&path, folder, STATE));
     mep_status status = mep_file_exists(path) ? mep_json_load(path, state) : MEP_OK;
     if (*state != NULL && !json_is_object(*state))
-        status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
+        status = mep_fail(MEP_ERROR_FORMAT, "%s: must contain a JSON object", path);
     if (*state != NULL && status == MEP_OK) status = check_state(folder, *state);
     if (status != MEP_OK) {
         json_decref(*state);
@@ -261,8 +286,8 @@ mep_status mep_checkpoint_begin(const char *run, int64_t step, char **folder)
     return status;
 }
 
-/* Remove one checkpoint. It loses its name first, so that a half removed one is never taken for a whole one. */
-static mep_status retire(const char *run, int64_t step, const char *folder)
+/* Remove one checkpoint. It is renamed first, so that a partly removed one is never mistaken for a complete one. */
+static mep_status remove_checkpoint(const char *run, int64_t step, const char *folder)
 {
     char *temporary = NULL;
     MEP_TRY(folder_of(&temporary, run, step, TEMPORARY));
@@ -272,8 +297,8 @@ static mep_status retire(const char *run, int64_t step, const char *folder)
     return status;
 }
 
-/* Of the complete checkpoints before `step`, leave the newest keep - 1. */
-static mep_status retire_old(const char *run, int64_t step, int64_t keep)
+/* Of the complete checkpoints before `step`, keep the newest keep - 1. */
+static mep_status remove_old(const char *run, int64_t step, int64_t keep)
 {
     int64_t *steps = NULL, count = 0, kept = 1;
     MEP_TRY(mep_checkpoint_list(run, &steps, &count));
@@ -282,7 +307,7 @@ static mep_status retire_old(const char *run, int64_t step, int64_t keep)
         if (steps[i] >= step || ++kept <= keep) continue;
         char *folder = NULL;
         status = folder_of(&folder, run, steps[i], "");
-        if (status == MEP_OK) status = retire(run, steps[i], folder);
+        if (status == MEP_OK) status = remove_checkpoint(run, steps[i], folder);
         mep_free(&folder);
     }
     mep_free(&steps);
@@ -298,8 +323,8 @@ mep_status mep_checkpoint_commit(const char *run, int64_t step, const json_t *st
     MEP_TRY_OR(status, write_state(temporary, state), done);
     MEP_TRY_OR(status, mep_sync_folder(temporary), done);
     MEP_TRY_OR(status, mep_rename_folder_atomic(temporary, folder), done);
-    MEP_TRY_OR(status, mep_remove_tree(temporary), done); /* the one that was there before, or nothing */
-    if (keep > 0) status = retire_old(run, step, keep);
+    MEP_TRY_OR(status, mep_remove_tree(temporary), done); /* the replaced checkpoint, or nothing */
+    if (keep > 0) status = remove_old(run, step, keep);
 done:
     mep_free(&folder);
     mep_free(&temporary);
@@ -319,12 +344,14 @@ mep_status mep_checkpoint_set_aside(const char *run, int64_t step)
 {
     char *folder = NULL, *aside = NULL;
     MEP_TRY(folder_of(&folder, run, step, ""));
-    mep_status status = mep_format(&aside, "%s.damaged", folder);
-    for (int64_t n = 2; status == MEP_OK && mep_folder_exists(aside); n++) {
+    mep_status status;
+    MEP_TRY_OR(status, mep_format(&aside, "%s.damaged", folder), done);
+    for (int64_t n = 2; mep_folder_exists(aside); n++) {
         mep_free(&aside);
-        status = mep_format(&aside, "%s.damaged-%lld", folder, (long long)n);
+        MEP_TRY_OR(status, mep_format(&aside, "%s.damaged-%lld", folder, (long long)n), done);
     }
-    if (status == MEP_OK) status = mep_rename_folder_atomic(folder, aside);
+    status = mep_rename_folder_atomic(folder, aside);
+done:
     mep_free(&aside);
     mep_free(&folder);
     return status;

@@ -203,6 +203,12 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
     const char *position = mep_position_spec(model->position); /* modeling_mep.py reads only the canonical form */
     if (strlen(position) >= MEP_POSITION_SIZE)
         return mep_fail(MEP_ERROR_UNSUPPORTED, "the encoding \"%s\" is too long to be exported", position);
+    if (model->content)
+        return mep_fail(
+            MEP_ERROR_UNSUPPORTED,
+            "the exported Python code does not compute modifiers and layers of several kinds (\"%s\"); use the "
+            "model with mep",
+            position);
     snprintf(config.position_encoding, sizeof config.position_encoding, "%s", position);
     if (family != NULL) *family = f->model_type;
     return save_files(f, model, &config, folder, &s, 1);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files that appear together. The order on the disk: 1. the files in the partial folder, 2. the list of their names
- * there, 3. the files one by one in their folder, 4. no partial folder. Between 2 and 4 a file of the list that is not
- * in the partial folder has been moved, and can be moved back.
+ * The steps of a transaction: 1. write the files to the partial folder, 2. write a list of their names there, 3. move
+ * the files to their folder one by one, 4. remove the partial folder. Between 2 and 4 a file of the list that is not in
+ * the partial folder has been moved, and can be moved back.
  */
 #include "io/file_transaction.h"
 
@@ -29,9 +29,11 @@ static void release(mep_file_transaction *s)
 static mep_status move(const char *from, const char *to, const char *name)
 {
     char *source = NULL, *target = NULL;
-    mep_status status = mep_path_join(&source, from, name);
-    if (status == MEP_OK) status = mep_path_join(&target, to, name);
-    if (status == MEP_OK && rename(source, target) != 0) status = mep_fail_errno("move a file to", target);
+    mep_status status;
+    MEP_TRY_OR(status, mep_path_join(&source, from, name), done);
+    MEP_TRY_OR(status, mep_path_join(&target, to, name), done);
+    if (rename(source, target) != 0) status = mep_fail_errno("move a file to", target);
+done:
     mep_free(&source);
     mep_free(&target);
     return status;
@@ -46,11 +48,11 @@ static mep_status exists(const char *folder, const char *name, int *found)
     return MEP_OK;
 }
 
-/* ---- The list: a name a line, the last one to be moved at its end ---- */
+/* ---- The list: one name per line, in the order of the moves ---- */
 
 typedef mep_status (*name_fn)(const mep_file_transaction *s, const char *name);
 
-/* Call `each` for the names of a list, which is changed. */
+/* Call `each` for each name of a list, which is changed during the call. */
 static mep_status for_names(const mep_file_transaction *s, char *list, name_fn each)
 {
     for (char *name = list, *end; (end = strchr(name, '\n')) != NULL; name = end + 1) {
@@ -70,7 +72,7 @@ static mep_status append_name(char **list, const char *name)
     return MEP_OK;
 }
 
-/* The files of the partial folder. */
+/* List the files of the partial folder. */
 static mep_status list_files(const mep_file_transaction *s, const char *last, char **list)
 {
     struct dirent *entry;
@@ -85,7 +87,7 @@ static mep_status list_files(const mep_file_transaction *s, const char *last, ch
 
 /* ---- Undoing ---- */
 
-/* Names come from a file: none may lead out of the folder. */
+/* The names come from a file: a name that leads out of the folder is ignored. */
 static mep_status move_back(const mep_file_transaction *s, const char *name)
 {
     int here = 0, there = 0;
@@ -95,7 +97,7 @@ static mep_status move_back(const mep_file_transaction *s, const char *name)
     return !here && there ? move(s->folder, s->partial, name) : MEP_OK;
 }
 
-/* Whether all files of the list were moved: the last one is. */
+/* *completed is 1 if all files of the list were moved, that is, if the last one was. */
 static mep_status was_completed(const mep_file_transaction *s, const char *list, int *completed)
 {
     char last[256] = "";
@@ -107,33 +109,39 @@ static mep_status was_completed(const mep_file_transaction *s, const char *list,
     return MEP_OK;
 }
 
-/* Move back what was moved, unless that was all, and remove the partial folder. */
+/* Move back the files that were moved, unless all were, and remove the partial folder. */
 static mep_status undo(const mep_file_transaction *s)
 {
     char *path = NULL, *list = NULL;
     int64_t size = 0;
     int completed = 0;
     MEP_TRY(mep_path_join(&path, s->partial, LIST));
-    mep_status status = mep_file_exists(path) ? mep_file_read(path, LIST_LIMIT, &list, &size) : MEP_OK;
-    if (status == MEP_OK && list != NULL) status = was_completed(s, list, &completed);
-    if (status == MEP_OK && list != NULL && !completed) status = for_names(s, list, move_back);
-    if (status == MEP_OK) status = mep_remove_tree(s->partial);
+    mep_status status;
+    if (mep_file_exists(path)) {
+        MEP_TRY_OR(status, mep_file_read(path, LIST_LIMIT, &list, &size), done);
+        MEP_TRY_OR(status, was_completed(s, list, &completed), done);
+        if (!completed) MEP_TRY_OR(status, for_names(s, list, move_back), done);
+    }
+    status = mep_remove_tree(s->partial);
+done:
     mep_free(&list);
     mep_free(&path);
     return status;
 }
 
-/* ---- The three calls ---- */
+/* ---- Begin, commit, abandon ---- */
 
 mep_status mep_file_transaction_begin(mep_file_transaction *s, const char *folder)
 {
     *s = (mep_file_transaction){.made = !mep_folder_exists(folder)};
-    mep_status status = mep_copy_string(&s->folder, folder);
-    if (status == MEP_OK) status = mep_path_join(&s->partial, folder, PARTIAL);
-    if (status == MEP_OK) status = mep_make_folder(folder, 1);
-    if (status == MEP_OK) status = undo(s);
-    if (status == MEP_OK) status = mep_make_folder(s->partial, 0);
-    if (status == MEP_OK) return MEP_OK;
+    mep_status status;
+    MEP_TRY_OR(status, mep_copy_string(&s->folder, folder), failed);
+    MEP_TRY_OR(status, mep_path_join(&s->partial, folder, PARTIAL), failed);
+    MEP_TRY_OR(status, mep_make_folder(folder, 1), failed);
+    MEP_TRY_OR(status, undo(s), failed);
+    MEP_TRY_OR(status, mep_make_folder(s->partial, 0), failed);
+    return MEP_OK;
+failed:
     if (s->made && s->folder != NULL) rmdir(s->folder);
     release(s);
     return status;
@@ -144,7 +152,7 @@ static mep_status refuse_existing(const mep_file_transaction *s, const char *nam
     int found = 0;
     MEP_TRY(exists(s->folder, name, &found));
     if (!found) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "%s: holds %s already, which would be replaced; choose another folder",
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s: already contains %s, which would be replaced; choose another folder",
                     s->folder, name);
 }
 
@@ -153,17 +161,26 @@ static mep_status move_in(const mep_file_transaction *s, const char *name)
     return move(s->partial, s->folder, name);
 }
 
-mep_status mep_file_transaction_commit(mep_file_transaction *s, const char *last)
+/* Write the list and move the files. */
+static mep_status move_all(const mep_file_transaction *s, const char *last)
 {
     char *list = NULL, *path = NULL;
-    mep_status status = list_files(s, last, &list);
-    if (status == MEP_OK) status = for_names(s, list, refuse_existing);
-    if (status == MEP_OK) status = mep_path_join(&path, s->partial, LIST);
-    if (status == MEP_OK) status = mep_file_write_atomic(path, list, (int64_t)strlen(list));
-    if (status == MEP_OK) status = for_names(s, list, move_in);
-    if (status == MEP_OK) status = mep_sync_path(s->folder);
+    mep_status status;
+    MEP_TRY_OR(status, list_files(s, last, &list), done);
+    MEP_TRY_OR(status, for_names(s, list, refuse_existing), done);
+    MEP_TRY_OR(status, mep_path_join(&path, s->partial, LIST), done);
+    MEP_TRY_OR(status, mep_file_write_atomic(path, list, (int64_t)strlen(list)), done);
+    MEP_TRY_OR(status, for_names(s, list, move_in), done);
+    status = mep_sync_path(s->folder);
+done:
     mep_free(&path);
     mep_free(&list);
+    return status;
+}
+
+mep_status mep_file_transaction_commit(mep_file_transaction *s, const char *last)
+{
+    mep_status status = move_all(s, last);
     if (status != MEP_OK) {
         mep_file_transaction_abandon(s);
         return status;
@@ -177,7 +194,7 @@ void mep_file_transaction_abandon(mep_file_transaction *s)
 {
     char *message = NULL;
     if (s->folder == NULL) return;
-    /* a failure of undo is not reported: the first one matters more */
+    /* a failure of undo is not reported: the first failure matters more */
     mep_status kept = mep_copy_string(&message, mep_error_message());
     undo(s);
     if (s->made) rmdir(s->folder);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files and folders over POSIX calls (and Linux's renameat2 for the exchange of two folders).
- * An atomic write is: temporary file beside, write, fsync, rename, fsync of the folder.
+ * Files and folders with POSIX calls (and Linux's renameat2 to exchange two folders). An atomic write is: create a
+ * temporary file in the same folder, write, fsync, rename, fsync the folder.
  */
 #define _GNU_SOURCE
 #include "io/files.h"
@@ -22,7 +22,7 @@
 
 /* ---- Reading ---- */
 
-/* O_NONBLOCK: a pipe is refused at once rather than waited for. */
+/* O_NONBLOCK: a pipe is refused immediately instead of waiting for its writer. */
 mep_status mep_file_open(const char *path, int *fd, int64_t *size)
 {
     *size = 0;
@@ -43,7 +43,7 @@ mep_status mep_file_open(const char *path, int *fd, int64_t *size)
     return status;
 }
 
-/* Read up to `size` bytes; *got is less only at the end of the file. */
+/* Read up to `size` bytes; *got is smaller only at the end of the file. */
 static mep_status read_all(int fd, const char *path, char *data, int64_t size, int64_t *got)
 {
     int64_t found = mep_fd_read_all(fd, data, size, -1);
@@ -58,13 +58,14 @@ mep_status mep_file_read(const char *path, int64_t max_size, char **data, int64_
     int fd;
     int64_t length;
     MEP_TRY(mep_file_open(path, &fd, &length));
-    mep_status status;
+    mep_status status = MEP_OK;
     if (length > max_size)
-        status = mep_fail(MEP_ERROR_FORMAT, "%s is %lld bytes long; at most %lld are read here", path,
+        status = mep_fail(MEP_ERROR_FORMAT, "%s has %lld bytes; the limit for such a file is %lld", path,
                           (long long)length, (long long)max_size);
-    else
-        status = mep_alloc(data, length + 1, 1);
-    if (status == MEP_OK) status = read_all(fd, path, *data, length, size);
+    if (status != MEP_OK) goto done;
+    MEP_TRY_OR(status, MEP_ALLOC(data, length + 1), done);
+    status = read_all(fd, path, *data, length, size);
+done:
     close(fd);
     if (status != MEP_OK) mep_free(data);
     return status;
@@ -91,7 +92,7 @@ mep_status mep_path_join(char **path, const char *folder, const char *name)
     return mep_format(path, "%s%s%s", folder, slash ? "/" : "", name);
 }
 
-/* The folder that holds `path`: "a/b" gives "a", "a" gives ".", "/a" gives "/". Freed with mep_free. */
+/* The folder of `path`: "a/b" gives "a", "a" gives ".", "/a" gives "/". Free it with mep_free. */
 static mep_status parent_of(char **parent, const char *path)
 {
     size_t end = strlen(path);
@@ -104,7 +105,7 @@ static mep_status parent_of(char **parent, const char *path)
 
 /* ---- Syncing ---- */
 
-/* fsync a file or a folder. File systems that cannot sync a folder answer EINVAL: nothing more can be done there. */
+/* fsync a file or a folder. EINVAL is ignored: a file system that cannot sync a folder returns it. */
 mep_status mep_sync_path(const char *path)
 {
     int fd = mep_fd_open(path, O_RDONLY | O_NONBLOCK);
@@ -148,7 +149,7 @@ static mep_status write_all(int fd, const char *path, const char *data, int64_t 
     return mep_fd_write_all(fd, data, size) == 0 ? MEP_OK : mep_fail_errno("write", path);
 }
 
-/* Free the names; the file is closed already. */
+/* Free the names; the file is already closed. */
 static void release(mep_atomic_file *file)
 {
     mep_free(&file->temporary);
@@ -163,13 +164,14 @@ mep_status mep_atomic_begin(mep_atomic_file *file, const char *path)
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return mep_fail(MEP_ERROR_IO, "cannot write %s: it exists and is not a regular file; choose another name",
                         path);
-    mep_status status = mep_copy_string(&file->path, path);
-    if (status == MEP_OK) status = mep_format(&file->temporary, "%s.tmp-%ld", path, (long)getpid());
-    if (status == MEP_OK) {
-        file->fd = mep_fd_open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC);
-        if (file->fd < 0) status = mep_fail_errno("create", file->temporary);
-    }
-    if (status != MEP_OK) release(file);
+    mep_status status;
+    MEP_TRY_OR(status, mep_copy_string(&file->path, path), failed);
+    MEP_TRY_OR(status, mep_format(&file->temporary, "%s.tmp-%ld", path, (long)getpid()), failed);
+    file->fd = mep_fd_open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    if (file->fd >= 0) return MEP_OK;
+    status = mep_fail_errno("create", file->temporary);
+failed:
+    release(file);
     return status;
 }
 
@@ -264,11 +266,11 @@ mep_status mep_make_folder(const char *path, int recursive)
     return status == MEP_OK ? mep_make_folder(path, 0) : status;
 }
 
-static int remove_one(const char *path, const struct stat *info, int type, struct FTW *place)
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)
 {
     (void)info;
     (void)type;
-    (void)place;
+    (void)walk;
     return remove(path);
 }
 
@@ -283,7 +285,7 @@ mep_status mep_rename_folder_atomic(const char *from, const char *to)
 {
     if (mep_folder_exists(to)) {
         if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) != 0)
-            return mep_fail(MEP_ERROR_IO, "cannot replace %s by %s: %s; move the old one away by hand", to, from,
+            return mep_fail(MEP_ERROR_IO, "cannot replace %s by %s: %s; move the old folder away manually", to, from,
                             strerror(errno));
     } else if (rename(from, to) != 0) {
         return mep_fail_errno("rename a folder to", to);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * JSON files: loading, saving and typed getters with messages for people.
+ * JSON files: loading, saving and typed getters with human-readable messages.
  */
 #include "io/json.h"
 
@@ -36,11 +36,11 @@ mep_status mep_json_dump(const json_t *root, size_t flags, char **text, int64_t 
 {
     *text = NULL;
     size_t length = json_dumpb(root, NULL, 0, flags);
-    if (length > 0) MEP_TRY(mep_alloc(text, (int64_t)length + 1, 1));
+    if (length > 0) MEP_TRY(MEP_ALLOC(text, (int64_t)length + 1));
     *size = (int64_t)length;
     if (length > 0 && json_dumpb(root, *text, length, flags) == length) return MEP_OK;
     mep_free(text);
-    return mep_fail(MEP_ERROR_MEMORY, "cannot make a JSON text: memory is out");
+    return mep_fail(MEP_ERROR_MEMORY, "cannot compose JSON: out of memory");
 }
 
 mep_status mep_json_save(const char *path, const json_t *root)
@@ -48,9 +48,9 @@ mep_status mep_json_save(const char *path, const json_t *root)
     char *text = NULL;
     int64_t size = 0;
     if (!json_is_object(root) && !json_is_array(root))
-        return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the value is no JSON object or array", path);
+        return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the value is not a JSON object or array", path);
     MEP_TRY(mep_json_dump(root, DUMP_FLAGS, &text, &size));
-    text[size] = '\n'; /* in the place of its end */
+    text[size] = '\n'; /* replaces the terminating 0 */
     mep_status status = mep_file_write_atomic(path, text, size + 1);
     mep_free(&text);
     return status;
@@ -66,19 +66,19 @@ static const char *type_text(const json_t *value)
     return texts[json_typeof(value)];
 }
 
-/* *value of a key, NULL where it is missing. Fails when `object` is none. */
+/* Find the value of a key; *value is NULL if it is missing. Fails if `object` is not an object. */
 static mep_status look_up(const json_t *object, const char *file, const char *key, const json_t **value)
 {
     *value = NULL;
     if (object == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: the object with \"%s\" is missing", file, key);
     if (!json_is_object(object))
-        return mep_fail(MEP_ERROR_FORMAT, "%s: must hold an object with \"%s\", found %s", file, key,
+        return mep_fail(MEP_ERROR_FORMAT, "%s: must contain an object with \"%s\", found %s", file, key,
                         type_text(object));
     *value = json_object_get(object, key);
     return MEP_OK;
 }
 
-/* The failure for a value (NULL: missing) that is not what `expected` says. */
+/* Report a value (NULL: missing) that differs from what is `expected`. */
 static mep_status mismatch(const char *file, const char *key, const char *expected, const json_t *value)
 {
     if (value == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" is missing; it must be %s", file, key, expected);
@@ -140,7 +140,7 @@ mep_status mep_json_get_bool(const json_t *object, const char *file, const char 
     return MEP_OK;
 }
 
-/* 1 where the object has no such key, or null. */
+/* 1 if the object does not have the key, or its value is null. */
 static int absent(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The safetensors reader and writer.
- * Reading: 1. the header's length, 2. its JSON, 3. each entry for itself, 4. all entries together: sorted by place,
- * they must cover the data without hole or overlap.
+ * Opening checks 1. the header's length, 2. its JSON, 3. each entry, 4. all entries together: sorted by offset, they
+ * must cover the data without gaps or overlaps.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "io/safetensors.h"
@@ -16,31 +16,32 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/assertion.h"
 #include "base/bf16.h"
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 #include "io/files.h"
 #include "io/json.h"
 
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "safetensors files are little-endian, and this code copies bytes as they are"
-#endif
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "safetensors files are little-endian, and this code copies bytes without conversion");
 
 enum { MAX_HEADER = 100000000, LENGTH_BYTES = 8, CHUNK = 1 << 15, CHECKSUM_TEXT = 17 };
-static const char METADATA[] = "__metadata__", CHECKSUM[] = "mep_checksum."; /* and the tensor's name */
+static const char METADATA[] = "__metadata__", CHECKSUM[] = "mep_checksum."; /* the tensor's name follows */
 
 struct mep_safetensors {
     char *path;         /* for messages */
     int fd;             /* -1 for bytes in memory */
     const char *memory; /* NULL for a file */
-    int64_t data_start; /* of the data in the file */
+    int64_t data_start; /* offset of the data in the file */
     int64_t count;
-    mep_safetensors_entry *entries; /* ordered by place */
-    json_t *metadata;               /* NULL where there is none */
+    mep_safetensors_entry *entries; /* sorted by offset */
+    json_t *metadata;               /* NULL if there is none */
 };
 
-/* Element types of the format; those without a decoder can be listed only. */
+/* Element types of the format; tensors of a type without a decoder can be listed, but not converted. */
 typedef double (*decode_fn)(const char *bytes);
 
 typedef struct element_type {
@@ -48,6 +49,8 @@ typedef struct element_type {
     int64_t width;
     decode_fn decode; /* to float64, for floating point types */
 } element_type;
+
+static_assert(CHUNK % 8 == 0, "a chunk holds complete elements of every type");
 
 static double decode_f64(const char *bytes)
 {
@@ -70,8 +73,8 @@ static double decode_bf16(const char *bytes)
     return mep_bf16_to_float(value);
 }
 
-/* IEEE binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits. In the places of a float32 (bias 127) it is 2^112
- * times too small, whether normal or not. */
+/* IEEE binary16: 1 sign bit, 5 exponent bits (bias 15), 10 fraction bits. Moved to the bit positions of a float32 (bias
+ * 127), the value is 2^112 times too small, for normal and subnormal numbers. */
 static double decode_f16(const char *bytes)
 {
     uint16_t bits;
@@ -100,7 +103,7 @@ static const element_type *find_type(const char *name)
 
 /* ---- Opening ---- */
 
-/* Copy bytes of the file, from `offset` of its start. */
+/* Copy `size` bytes at `offset` of the file. */
 static mep_status read_bytes(const mep_safetensors *file, int64_t offset, void *out, int64_t size)
 {
     if (file->memory != NULL) {
@@ -117,7 +120,7 @@ static mep_status read_bytes(const mep_safetensors *file, int64_t offset, void *
     return MEP_OK;
 }
 
-/* 1 for a name that can stand in a message: not empty, no control characters, short enough for an entry. */
+/* 1 if a name may be used in a message: not empty, no control characters, short enough for an entry. */
 static int is_plain(const char *name)
 {
     size_t length = strlen(name);
@@ -130,7 +133,7 @@ static int is_plain(const char *name)
 static mep_status parse_shape(const char *path, const json_t *shape, mep_safetensors_entry *entry)
 {
     if (!json_is_array(shape))
-        return mep_fail(MEP_ERROR_FORMAT, "%s: the shape of \"%s\" is no array", path, entry->name);
+        return mep_fail(MEP_ERROR_FORMAT, "%s: the shape of \"%s\" is not an array", path, entry->name);
     int64_t ndim = (int64_t)json_array_size(shape);
     entry->ndim = ndim > INT32_MAX ? INT32_MAX : (int)ndim;
     entry->size = 1;
@@ -138,10 +141,11 @@ static mep_status parse_shape(const char *path, const json_t *shape, mep_safeten
         const json_t *value = json_array_get(shape, (size_t)i);
         int64_t dim = json_integer_value(value);
         if (!json_is_integer(value) || dim < 0)
-            return mep_fail(MEP_ERROR_FORMAT, "%s: the shape of \"%s\" must hold integers from 0", path, entry->name);
+            return mep_fail(MEP_ERROR_FORMAT, "%s: the shape of \"%s\" must contain non-negative integers", path,
+                            entry->name);
         if (i < MEP_TENSOR_DIMS) entry->shape[i] = dim;
         if (mep_multiply(entry->size, dim, 1, &entry->size) != MEP_OK)
-            return mep_fail(MEP_ERROR_FORMAT, "%s: the shape of \"%s\" does not fit 64 bits", path, entry->name);
+            return mep_fail(MEP_ERROR_FORMAT, "%s: the shape of \"%s\" does not fit into 64 bits", path, entry->name);
     }
     return MEP_OK;
 }
@@ -177,7 +181,7 @@ static mep_status parse_entry(const char *path, const char *name, const json_t *
     if (dtype == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" has no dtype", path, name);
     const element_type *type = find_type(dtype);
     if (type == NULL)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: \"%s\" has the dtype %s, which is not known here", path, name,
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: \"%s\" has the unknown dtype %s", path, name,
                         is_plain(dtype) ? dtype : "?");
     entry->dtype = type->name;
     entry->width = type->width;
@@ -185,7 +189,7 @@ static mep_status parse_entry(const char *path, const char *name, const json_t *
     return parse_offsets(path, json_object_get(value, "data_offsets"), data_size, entry);
 }
 
-/* By place; empty tensors come before the one that starts where they are. */
+/* Sort by offset; an empty tensor comes before the tensor that begins at the same offset. */
 static int compare_entries(const void *a, const void *b)
 {
     const mep_safetensors_entry *x = a, *y = b;
@@ -194,21 +198,21 @@ static int compare_entries(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static mep_status check_cover(const mep_safetensors *file, int64_t data_size)
+static mep_status check_coverage(const mep_safetensors *file, int64_t data_size)
 {
-    int64_t place = 0;
+    int64_t offset = 0;
     for (int64_t i = 0; i < file->count; i++) {
         const mep_safetensors_entry *entry = &file->entries[i];
-        if (entry->begin != place)
+        if (entry->begin != offset)
             return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" starts at byte %lld of the data, %s %lld", file->path,
                             entry->name, (long long)entry->begin,
-                            entry->begin < place ? "within the tensor that ends at" : "but the one before ends at",
-                            (long long)place);
-        place = entry->end;
+                            entry->begin < offset ? "within the tensor that ends at" : "but the one before ends at",
+                            (long long)offset);
+        offset = entry->end;
     }
-    if (place == data_size) return MEP_OK;
+    if (offset == data_size) return MEP_OK;
     return mep_fail(MEP_ERROR_FORMAT, "%s: %lld bytes follow the last tensor", file->path,
-                    (long long)(data_size - place));
+                    (long long)(data_size - offset));
 }
 
 static mep_status take_metadata(mep_safetensors *file, json_t *metadata)
@@ -216,11 +220,11 @@ static mep_status take_metadata(mep_safetensors *file, json_t *metadata)
     const char *key;
     json_t *value;
     if (metadata == NULL) return MEP_OK;
-    if (!json_is_object(metadata)) return mep_fail(MEP_ERROR_FORMAT, "%s: %s is no object", file->path, METADATA);
+    if (!json_is_object(metadata)) return mep_fail(MEP_ERROR_FORMAT, "%s: %s is not an object", file->path, METADATA);
     json_object_foreach(metadata, key, value)
     {
         if (!json_is_string(value))
-            return mep_fail(MEP_ERROR_FORMAT, "%s: %s must hold strings only", file->path, METADATA);
+            return mep_fail(MEP_ERROR_FORMAT, "%s: %s must contain only strings", file->path, METADATA);
     }
     file->metadata = json_incref(metadata);
     return MEP_OK;
@@ -228,9 +232,9 @@ static mep_status take_metadata(mep_safetensors *file, json_t *metadata)
 
 static mep_status parse_header(mep_safetensors *file, json_t *header, int64_t data_size)
 {
-    if (!json_is_object(header)) return mep_fail(MEP_ERROR_FORMAT, "%s: the header is no JSON object", file->path);
+    if (!json_is_object(header)) return mep_fail(MEP_ERROR_FORMAT, "%s: the header is not a JSON object", file->path);
     MEP_TRY(take_metadata(file, json_object_get(header, METADATA)));
-    MEP_TRY(mep_alloc(&file->entries, (int64_t)json_object_size(header), sizeof *file->entries));
+    MEP_TRY(MEP_ALLOC(&file->entries, (int64_t)json_object_size(header)));
     const char *name;
     json_t *value;
     json_object_foreach(header, name, value)
@@ -240,45 +244,55 @@ static mep_status parse_header(mep_safetensors *file, json_t *header, int64_t da
         file->count++;
     }
     qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_entries);
-    return check_cover(file, data_size);
+    return check_coverage(file, data_size);
+}
+
+/* Read the JSON of a header of `length` bytes; the caller releases *header. */
+static mep_status read_header_json(const mep_safetensors *file, int64_t length, json_t **header)
+{
+    char *text = NULL;
+    mep_status status;
+    MEP_TRY_OR(status, MEP_ALLOC(&text, length), done);
+    MEP_TRY_OR(status, read_bytes(file, LENGTH_BYTES, text, length), done);
+    if (length == 0 || text[0] != '{') {
+        status =
+            mep_fail(MEP_ERROR_FORMAT, "%s is not a safetensors file: its header does not start with {", file->path);
+        goto done;
+    }
+    status = mep_json_parse(file->path, text, length, header);
+    if (status != MEP_OK) mep_fail_in(status, "the safetensors header of ");
+done:
+    mep_free(&text);
+    return status;
 }
 
 static mep_status read_header(mep_safetensors *file, int64_t size)
 {
     uint64_t length;
     char start[64] = "";
-    int64_t head = size < (int64_t)sizeof start ? size : (int64_t)sizeof start;
+    int64_t head = min_i64(size, sizeof start);
     MEP_TRY(read_bytes(file, 0, start, head));
     MEP_TRY(mep_refuse_pointer(file->path, start, head));
     if (size < LENGTH_BYTES)
-        return mep_fail(MEP_ERROR_FORMAT, "%s is no safetensors file: it is %lld bytes long", file->path,
+        return mep_fail(MEP_ERROR_FORMAT, "%s is not a safetensors file: it has only %lld bytes", file->path,
                         (long long)size);
     memcpy(&length, start, LENGTH_BYTES);
     if (length > MAX_HEADER || length > (uint64_t)(size - LENGTH_BYTES))
         return mep_fail(MEP_ERROR_FORMAT,
-                        "%s is no safetensors file, or truncated: a header of %llu bytes in a file of %lld", file->path,
-                        (unsigned long long)length, (long long)size);
-    char *text = NULL;
-    json_t *header = NULL;
+                        "%s is not a safetensors file, or truncated: a header of %llu bytes in a file of %lld",
+                        file->path, (unsigned long long)length, (long long)size);
     file->data_start = LENGTH_BYTES + (int64_t)length;
-    MEP_TRY(mep_alloc(&text, (int64_t)length, 1));
-    mep_status status = read_bytes(file, LENGTH_BYTES, text, (int64_t)length);
-    if (status == MEP_OK && (length == 0 || text[0] != '{'))
-        status = mep_fail(MEP_ERROR_FORMAT, "%s is no safetensors file: its header does not start with {", file->path);
-    if (status == MEP_OK) {
-        status = mep_json_parse(file->path, text, (int64_t)length, &header);
-        if (status != MEP_OK) mep_fail_in(status, "the safetensors header of ");
-    }
-    mep_free(&text);
-    if (status == MEP_OK) status = parse_header(file, header, size - file->data_start);
+    json_t *header = NULL;
+    MEP_TRY(read_header_json(file, (int64_t)length, &header));
+    mep_status status = parse_header(file, header, size - file->data_start);
     json_decref(header);
     return status;
 }
 
-/* *file for either source; `fd` belongs to it from here on, whatever happens. */
+/* Open *file for either source. It takes ownership of `fd`, also on failure. */
 static mep_status open_source(mep_safetensors **file, const char *path, int fd, const char *memory, int64_t size)
 {
-    mep_status status = mep_alloc(file, 1, sizeof **file);
+    mep_status status = MEP_ALLOC(file, 1);
     if (status != MEP_OK) {
         if (fd >= 0) close(fd);
         return status;
@@ -339,7 +353,7 @@ const mep_safetensors_entry *mep_safetensors_find(const mep_safetensors *file, c
     return NULL;
 }
 
-/* "[2, 3]" into `text`, cut where it does not fit. */
+/* Write "[2, 3]" to `text`, truncated if it does not fit. */
 static void shape_text(char *text, size_t size, int ndim, const int64_t *shape)
 {
     size_t used = (size_t)snprintf(text, size, "[");
@@ -364,7 +378,7 @@ static mep_status check_shape(const mep_safetensors *file, const mep_safetensors
                     expected);
 }
 
-/* The checksum that the header has for a tensor; NULL where it has none. */
+/* The checksum of a tensor in the header; NULL if there is none. */
 static const char *recorded_checksum(const mep_safetensors *file, const char *name)
 {
     char key[sizeof CHECKSUM + MEP_TENSOR_NAME];
@@ -377,7 +391,7 @@ static void checksum_text(const mep_checksum *checksum, char text[CHECKSUM_TEXT]
     snprintf(text, CHECKSUM_TEXT, "%016" PRIx64, mep_checksum_end(checksum));
 }
 
-/* Compare the checksum of what was read of a tensor with the recorded one, where there is one. */
+/* Compare the checksum of the data that was read with the recorded one, if there is one. */
 static mep_status check_checksum(const mep_safetensors *file, const char *name, const mep_checksum *found)
 {
     char text[CHECKSUM_TEXT];
@@ -385,19 +399,19 @@ static mep_status check_checksum(const mep_safetensors *file, const char *name, 
     checksum_text(found, text);
     if (recorded == NULL || strcmp(recorded, text) == 0) return MEP_OK;
     return mep_fail(MEP_ERROR_FORMAT,
-                    "%s: the tensor \"%s\" is damaged: its checksum is not the one it was written with; take a copy of "
-                    "the file, or an older checkpoint",
+                    "%s: the tensor \"%s\" is damaged: its checksum differs from the recorded one; use a copy of the "
+                    "file, or an older checkpoint",
                     file->path, name);
 }
 
-/* Read floating point numbers of one type as another, through a small buffer. */
+/* Read floating point numbers and convert them to another type, with a small buffer. */
 static mep_status read_converted(const mep_safetensors *file, const mep_safetensors_entry *entry, decode_fn decode,
                                  mep_dtype wanted, mep_checksum *checksum, void *out)
 {
     char bytes[CHUNK];
     int64_t chunk = CHUNK / entry->width;
     for (int64_t start = 0; start < entry->size; start += chunk) {
-        int64_t n = entry->size - start < chunk ? entry->size - start : chunk;
+        int64_t n = min_i64(entry->size - start, chunk);
         MEP_TRY(read_bytes(file, file->data_start + entry->begin + start * entry->width, bytes, n * entry->width));
         mep_checksum_add(checksum, bytes, n * entry->width);
         for (int64_t i = 0; i < n; i++) {
@@ -411,7 +425,7 @@ static mep_status read_converted(const mep_safetensors *file, const mep_safetens
     return MEP_OK;
 }
 
-/* The format's name of a mep_dtype, NULL for a value that is none. */
+/* The format's name of a mep_dtype; NULL for an invalid value. */
 static const char *type_name(mep_dtype dtype)
 {
     switch (dtype) {
@@ -459,7 +473,7 @@ mep_status mep_safetensors_verify(const mep_safetensors *file)
         mep_checksum_begin(&checksum);
         if (recorded_checksum(file, entry->name) == NULL) continue;
         for (int64_t at = entry->begin; at < entry->end; at += CHUNK) {
-            int64_t n = entry->end - at < CHUNK ? entry->end - at : CHUNK;
+            int64_t n = min_i64(entry->end - at, CHUNK);
             MEP_TRY(read_bytes(file, file->data_start + at, bytes, n));
             mep_checksum_add(&checksum, bytes, n);
         }
@@ -470,13 +484,13 @@ mep_status mep_safetensors_verify(const mep_safetensors *file)
 
 /* ---- Writing ---- */
 
-/* Check a tensor that is to be written and give its size in bytes. */
+/* Check a tensor to write; *bytes is its size. */
 static mep_status check_tensor(const char *path, const mep_tensor *tensor, int64_t *bytes)
 {
     int64_t size = 1;
     if (memchr(tensor->name, '\0', MEP_TENSOR_NAME) == NULL || !is_plain(tensor->name) ||
         strcmp(tensor->name, METADATA) == 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: \"%.*s\" is no name for a tensor", path,
+        return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: \"%.*s\" is not a valid name for a tensor", path,
                         MEP_TENSOR_NAME - 1, tensor->name);
     if (type_name(tensor->dtype) == NULL || tensor->ndim < 0 || tensor->ndim > MEP_TENSOR_DIMS)
         return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: type %d, %d dimensions of \"%s\" are not possible", path,
@@ -488,7 +502,7 @@ static mep_status check_tensor(const char *path, const mep_tensor *tensor, int64
     return mep_multiply(size, mep_dtype_size(tensor->dtype), 1, bytes);
 }
 
-/* The header's entry of a tensor; NULL when memory is out. */
+/* The header's entry of a tensor; NULL if memory runs out. */
 static json_t *entry_json(const mep_tensor *tensor, int64_t begin, int64_t end)
 {
     json_t *shape = json_array();
@@ -506,23 +520,23 @@ static mep_status add_metadata(const char *path, json_t *strings, const char *co
 {
     for (int64_t i = 0; i < pairs; i++)
         if (json_object_set_new(strings, metadata[2 * i], json_string(metadata[2 * i + 1])) != 0)
-            return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: metadata number %lld is not UTF-8, or memory is out",
+            return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: metadata number %lld is not UTF-8, or memory ran out",
                             path, (long long)i);
     return MEP_OK;
 }
 
-/* Place the tensors and describe them in `header`. */
+/* Assign offsets to the tensors and describe them in `header`. */
 static mep_status add_tensors(const char *path, json_t *header, const mep_tensor *tensors, int64_t count)
 {
-    int64_t *begins = NULL, place = 0, bytes;
-    MEP_TRY(mep_alloc(&begins, count, sizeof *begins));
+    int64_t *begins = NULL, offset = 0, bytes;
+    MEP_TRY(MEP_ALLOC(&begins, count));
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < count; i++) MEP_TRY_OR(status, check_tensor(path, &tensors[i], &bytes), done);
     for (int64_t width = 8; width > 0; width /= 2)
         for (int64_t i = 0; i < count; i++)
             if (mep_dtype_size(tensors[i].dtype) == width) {
-                begins[i] = place;
-                place += tensors[i].size * width;
+                begins[i] = offset;
+                offset += tensors[i].size * width;
             }
     for (int64_t i = 0; i < count; i++) {
         int64_t end = begins[i] + tensors[i].size * mep_dtype_size(tensors[i].dtype);
@@ -530,7 +544,7 @@ static mep_status add_tensors(const char *path, json_t *header, const mep_tensor
         if (!twice && json_object_set_new(header, tensors[i].name, entry_json(&tensors[i], begins[i], end)) == 0)
             continue;
         status = mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the name \"%s\" %s", path, tensors[i].name,
-                          twice ? "stands twice" : "is not UTF-8, or memory is out");
+                          twice ? "is used twice" : "is not UTF-8, or memory ran out");
         break;
     }
 done:
@@ -538,7 +552,7 @@ done:
     return status;
 }
 
-/* The checksum of each tensor's data, among the metadata. */
+/* Add the checksum of each tensor's data to the metadata. */
 static mep_status add_checksums(json_t *strings, const mep_tensor *tensors, int64_t count, mep_tensor_data_fn data,
                                 void *context)
 {
@@ -552,7 +566,7 @@ static mep_status add_checksums(json_t *strings, const mep_tensor *tensors, int6
         checksum_text(&checksum, text);
         snprintf(key, sizeof key, "%s%s", CHECKSUM, tensors[i].name);
         if (json_object_set_new(strings, key, json_string(text)) != 0)
-            return mep_fail(MEP_ERROR_MEMORY, "cannot make a safetensors header: memory is out");
+            return mep_fail(MEP_ERROR_MEMORY, "cannot compose a safetensors header: out of memory");
     }
     return MEP_OK;
 }
@@ -564,14 +578,14 @@ static mep_status header_text(const json_t *header, char **text, int64_t *size)
     char *json = NULL;
     int64_t length = 0;
     MEP_TRY(mep_json_dump(header, JSON_COMPACT, &json, &length));
-    int64_t padded = (length + 7) / 8 * 8;
-    mep_status status = mep_alloc(text, LENGTH_BYTES + padded, 1);
-    if (status == MEP_OK) {
-        memcpy(*text, &padded, LENGTH_BYTES);
-        memset(*text + LENGTH_BYTES, ' ', (size_t)padded);
-        memcpy(*text + LENGTH_BYTES, json, (size_t)length);
-    }
+    int64_t padded = round_up(length, 8);
+    mep_status status;
     *size = LENGTH_BYTES + padded;
+    MEP_TRY_OR(status, MEP_ALLOC(text, *size), done);
+    memcpy(*text, &padded, LENGTH_BYTES);
+    memset(*text + LENGTH_BYTES, ' ', (size_t)padded);
+    memcpy(*text + LENGTH_BYTES, json, (size_t)length);
+done:
     mep_free(&json);
     return status;
 }
@@ -582,14 +596,16 @@ static mep_status write_file(const char *path, const char *text, int64_t text_si
     mep_atomic_file file;
     const void *bytes = NULL;
     MEP_TRY(mep_atomic_begin(&file, path));
-    mep_status status = mep_atomic_write(&file, text, text_size);
+    mep_status status;
+    MEP_TRY_OR(status, mep_atomic_write(&file, text, text_size), failed);
     for (int64_t width = 8; width > 0; width /= 2)
-        for (int64_t i = 0; i < count && status == MEP_OK; i++) {
+        for (int64_t i = 0; i < count; i++) {
             if (mep_dtype_size(tensors[i].dtype) != width) continue;
-            status = data(context, i, &bytes);
-            if (status == MEP_OK) status = mep_atomic_write(&file, bytes, tensors[i].size * width);
+            MEP_TRY_OR(status, data(context, i, &bytes), failed);
+            MEP_TRY_OR(status, mep_atomic_write(&file, bytes, tensors[i].size * width), failed);
         }
-    if (status == MEP_OK) return mep_atomic_commit(&file);
+    return mep_atomic_commit(&file);
+failed:
     mep_atomic_abandon(&file);
     return status;
 }
@@ -603,19 +619,21 @@ mep_status mep_safetensors_write_from(const char *path, const mep_tensor *tensor
     json_t *header = json_object(), *strings = json_object();
     mep_status status = MEP_OK;
     if (pairs + count > 0 && json_object_set(header, METADATA, strings) != 0)
-        status = mep_fail(MEP_ERROR_MEMORY, "cannot make a safetensors header: memory is out");
-    if (status == MEP_OK) status = add_metadata(path, strings, metadata, pairs);
-    if (status == MEP_OK) status = add_tensors(path, header, tensors, count);
-    if (status == MEP_OK) status = add_checksums(strings, tensors, count, data, context);
-    if (status == MEP_OK) status = header_text(header, &text, &size);
+        status = mep_fail(MEP_ERROR_MEMORY, "cannot compose a safetensors header: out of memory");
+    if (status != MEP_OK) goto done;
+    MEP_TRY_OR(status, add_metadata(path, strings, metadata, pairs), done);
+    MEP_TRY_OR(status, add_tensors(path, header, tensors, count), done);
+    MEP_TRY_OR(status, add_checksums(strings, tensors, count, data, context), done);
+    MEP_TRY_OR(status, header_text(header, &text, &size), done);
+    status = write_file(path, text, size, tensors, count, data, context);
+done:
     json_decref(strings);
     json_decref(header);
-    if (status == MEP_OK) status = write_file(path, text, size, tensors, count, data, context);
     mep_free(&text);
     return status;
 }
 
-/* What the tensors themselves hold. */
+/* The data of the tensors themselves. */
 static mep_status own_data(void *context, int64_t index, const void **data)
 {
     *data = ((const mep_tensor *)context)[index].data;

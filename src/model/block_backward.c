@@ -4,6 +4,7 @@
  */
 #include "base/error.h"
 #include "model/block.h"
+#include "model/content.h"
 
 void mep_normalize_backward(const mep_session *s, const float *x, const mep_norm_state *norm, mep_activation dy,
                             float *dx, float *gradients)
@@ -69,18 +70,21 @@ static mep_activation stream_gradient(mep_session *s)
 }
 
 /* attended = attention(rotary(qkv)): from d_narrow to d_wide, a fused gradient of qkv. */
-static mep_status attend_backward(mep_session *s, int64_t layer)
+static mep_status attend_backward(mep_session *s, int64_t layer, float *gradients)
 {
     const mep_position_tables *p = &s->positions;
     const mep_kv_call call = mep_attention_call_of(s, layer);
-    const mep_attention_gradient gradient = {.dout = mep_heads_view(s, s->d_narrow),
-                                             .dq = mep_qkv_view(s, s->d_wide, 0),
-                                             .dk = mep_qkv_view(s, s->d_wide, 1),
-                                             .dv = mep_qkv_view(s, s->d_wide, 2),
-                                             .dtable = s->d_bias.table};
-    MEP_TRY(s->kv->functions->attend_backward(s->kv, &call, &gradient));
-    const mep_tensor_view *rotated[] = {&gradient.dq, &gradient.dk};
-    for (int i = 0; i < 2 && p->rotary_dims > 0; i++)
+    mep_kv_gradient g = {.attention = {.dout = mep_heads_view(s, s->d_narrow),
+                                       .dq = mep_qkv_view(s, s->d_wide, 0),
+                                       .dk = mep_qkv_view(s, s->d_wide, 1),
+                                       .dv = mep_qkv_view(s, s->d_wide, 2),
+                                       .dtable = s->d_bias.table}};
+    if (s->model->content) mep_content_gradient(s, layer, &g);
+    MEP_TRY(s->kv->functions->attend_backward(s->kv, &call, &g));
+    if (s->model->content) mep_content_attended(s, layer, g.attention.dq, gradients);
+    int rotates = mep_layer_position(s->model, layer)->kind == MEP_POSITION_ROTARY;
+    const mep_tensor_view *rotated[] = {&g.attention.dq, &g.attention.dk};
+    for (int i = 0; i < 2 && rotates; i++)
         s->nn->rotary_apply(s->state, &(mep_rotary){.rows = s->rows,
                                                     .length = s->length,
                                                     .heads = s->model->config.num_attention_heads,
@@ -117,8 +121,9 @@ static mep_status attention_backward(mep_session *s, int64_t layer, mep_activati
                      qkv = {layer, QKV_WEIGHT, QKV_BIAS, l->norm1, NULL};
     const mep_norm_state norm = mep_norm1(s, layer);
     MEP_TRY(linear_backward(s, &dense, dy, s->d_narrow, gradients));
-    MEP_TRY(attend_backward(s, layer));
+    MEP_TRY(attend_backward(s, layer, gradients));
     MEP_TRY(linear_backward(s, &qkv, s->d_wide, s->d_narrow, gradients));
+    if (s->model->content) MEP_TRY(mep_content_backward(s, layer, gradients));
     mep_normalize_backward(s, s->x[layer], &norm, s->d_narrow, s->dx, gradients);
     return MEP_OK;
 }

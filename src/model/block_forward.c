@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "model/block.h"
+#include "model/content.h"
 #include "model/pass_work.h"
 
 /* Row `row` of an activation of this width. */
@@ -72,21 +73,24 @@ static mep_status before_attention(mep_session *s, int64_t layer, int inner, mep
     const mep_norm_state norm = mep_norm1(s, layer);
     mep_normalize(s, r, s->x[layer], &norm, l->norm1);
     mep_gemm qkv = linear(s, r, (linear_map){layer, QKV_WEIGHT, QKV_BIAS}, l->norm1, l->qkv);
-    return s->nn->gemm(s->state, &qkv);
+    MEP_TRY(s->nn->gemm(s->state, &qkv));
+    return s->model->content ? mep_content_forward(s, layer, r) : MEP_OK;
 }
 
 mep_kv_call mep_attention_call_of(const mep_session *s, int64_t layer)
 {
     const mep_layer_state *l = &s->layer[layer];
-    return (mep_kv_call){.layer = layer,
-                         .batch = s->batch,
-                         .length = s->length,
-                         .q = mep_qkv_view(s, l->qkv, 0),
-                         .k = mep_qkv_view(s, l->qkv, 1),
-                         .v = mep_qkv_view(s, l->qkv, 2),
-                         .out = mep_heads_view(s, l->attended),
-                         .lse = l->lse,
-                         .watch = s->watch};
+    mep_kv_call call = {.layer = layer,
+                        .batch = s->batch,
+                        .length = s->length,
+                        .q = mep_qkv_view(s, l->qkv, 0),
+                        .k = mep_qkv_view(s, l->qkv, 1),
+                        .v = mep_qkv_view(s, l->qkv, 2),
+                        .out = mep_heads_view(s, l->attended),
+                        .lse = l->lse,
+                        .watch = s->watch};
+    if (s->model->content) mep_content_call(s, layer, &call);
+    return call;
 }
 
 /* attended = attention of the fused qkv, after rotary where the model has it. */
@@ -95,7 +99,8 @@ static mep_status attend(mep_session *s, int64_t layer)
     const mep_position_tables *p = &s->positions;
     const mep_kv_call call = mep_attention_call_of(s, layer);
     const mep_tensor_view *rotated[] = {&call.q, &call.k};
-    for (int i = 0; i < 2 && p->rotary_dims > 0; i++)
+    int rotates = mep_layer_position(s->model, layer)->kind == MEP_POSITION_ROTARY;
+    for (int i = 0; i < 2 && rotates; i++)
         s->nn->rotary_apply(s->state, &(mep_rotary){.rows = s->rows,
                                                     .length = s->length,
                                                     .first = s->kv->position,
@@ -106,6 +111,7 @@ static mep_status attend(mep_session *s, int64_t layer)
                                                     .x = {rotated[i]->data, s->layer[layer].qkv.dtype},
                                                     .row_stride = rotated[i]->token_stride,
                                                     .head_stride = rotated[i]->head_stride});
+    if (s->model->content) mep_content_scale_queries(s, layer);
     return s->kv->functions->attend(s->kv, &call);
 }
 
@@ -170,7 +176,7 @@ mep_status mep_block_forward(mep_session *s, int64_t layer, int inner)
     mep_attention_fractions(s, &begin, &end);
     const stage before = {before_attention, 0, begin}, after = {after_attention, end, 1};
     MEP_TRY(run_stage(s, layer, inner, &before));
-    mep_watch_part part = mep_watch_enter(s->watch, begin, end);
+    mep_watch_section part = mep_watch_enter(s->watch, begin, end);
     mep_status status = attend(s, layer);
     mep_watch_leave(s->watch, part);
     MEP_TRY(status);

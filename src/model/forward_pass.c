@@ -49,11 +49,11 @@ mep_status mep_run_layers(mep_session *s, const int32_t *tokens)
     const mep_row_range all = {0, s->rows};
     const mep_norm_state norm = mep_norm_final(s);
     int64_t count = s->model->config.num_hidden_layers;
-    if (s->model->bias == NULL && s->kv->position + s->length > s->longest) return mep_kv_fail_full(s->longest);
+    if (!s->model->all_bias && s->kv->position + s->length > s->longest) return mep_kv_fail_full(s->longest);
     MEP_TRY(s->kv->functions->reserve(s->kv, s->length));
     MEP_TRY(embed(s, tokens));
     for (int64_t l = 0; l < count; l++) {
-        mep_watch_part part = mep_watch_enter(s->watch, (double)l / (double)count, (double)(l + 1) / (double)count);
+        mep_watch_section part = mep_watch_enter(s->watch, (double)l / (double)count, (double)(l + 1) / (double)count);
         mep_status status = mep_block_forward(s, l, 0);
         mep_watch_leave(s->watch, part);
         MEP_TRY(status);
@@ -147,7 +147,7 @@ mep_status mep_session_score(mep_session *s, int64_t batch, int64_t length, cons
     MEP_TRY(mep_session_begin(s, batch, length, inputs));
     MEP_TRY(mep_write_targets(s, targets));
     double layers = mep_layers_fraction(s, s->rows);
-    mep_watch_part part = mep_watch_enter(s->watch, 0, layers);
+    mep_watch_section part = mep_watch_enter(s->watch, 0, layers);
     mep_status status = mep_run_layers(s, inputs);
     mep_watch_leave(s->watch, part);
     MEP_TRY(status);

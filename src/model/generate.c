@@ -66,7 +66,7 @@ static mep_status read_prompt(generation *g, const int32_t *prompt)
     if (g->reading != NULL) mep_session_set_watch(g->session, &watch);
     for (int64_t first = 0; first < g->count && status == MEP_OK; first += PROMPT_CHUNK) {
         int64_t size = min_i64(g->count - first, PROMPT_CHUNK);
-        mep_watch_part all =
+        mep_watch_section all =
             mep_watch_enter(&watch, (double)first / (double)g->count, (double)(first + size) / (double)g->count);
         status = mep_session_next(g->session, size, prompt + first, g->logits);
         mep_watch_leave(&watch, all);

@@ -6,8 +6,8 @@
 
 #include "base/device_memory.h"
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
-#include "bias/table.h"
 #include "model/kv_windows.h"
 
 mep_status mep_kv_attention(mep_attention **attention, const mep_kv_settings *s, int64_t heads, int64_t keys)
@@ -24,32 +24,17 @@ mep_status mep_kv_attention(mep_attention **attention, const mep_kv_settings *s,
     return mep_attention_create(attention, &a);
 }
 
-mep_status mep_kv_bias_create(mep_kv_bias *t, const mep_model *model, int64_t length)
-{
-    int64_t values = 0;
-    t->bias = model->bias;
-    t->length = length;
-    if (t->bias == NULL) return MEP_OK;
-    MEP_TRY(mep_multiply(length, model->config.num_attention_heads, 1, &values));
-    MEP_TRY(mep_alloc(&t->table, values, sizeof *t->table));
-    return mep_alloc(&t->scratch, mep_bias_scratch(t->bias), sizeof *t->scratch);
-}
-
-mep_status mep_kv_bias_refresh(mep_kv_bias *t)
-{
-    return t->bias != NULL ? mep_bias_table_with(t->bias, t->length, t->table, t->scratch) : MEP_OK;
-}
-
-void mep_kv_bias_destroy(mep_kv_bias *t)
-{
-    mep_free(&t->table);
-    mep_free(&t->scratch);
-}
-
 mep_status mep_kv_fail_full(int64_t tokens)
 {
     return mep_fail(MEP_ERROR_ARGUMENT, "the session was made for %lld tokens in all and has read them",
                     (long long)tokens);
+}
+
+/* Whether the reach of the distance bias bounds what a layer's queries see: nothing else raises the score of a far key,
+ * or lowers that of the query's own. */
+static int has_reach(const mep_position_entry *e)
+{
+    return e->kind == MEP_POSITION_BIAS && !e->weights_query && e->rank == 0 && e->scale == MEP_SCALE_NONE;
 }
 
 mep_status mep_kv_cache_create(mep_kv **kv, const mep_kv_settings *s, int keep_all)
@@ -60,7 +45,9 @@ mep_status mep_kv_cache_create(mep_kv **kv, const mep_kv_settings *s, int keep_a
     MEP_TRY_OR(status, mep_alloc(&window, count, sizeof *window), done);
     MEP_TRY_OR(status, mep_model_windows(s->model, s->dtype, s->tolerance, s->tokens, window), done);
     for (int64_t i = 0; i < count; i++) {
-        if (keep_all) window[i] = MEP_CACHE_ALL;
+        const mep_position_entry *e = mep_layer_position(s->model, i / s->model->config.num_attention_heads);
+        if (keep_all || !has_reach(e)) window[i] = MEP_CACHE_ALL;
+        if (e->window > 0 && !keep_all) window[i] = min_i64(window[i], e->window);
         if (window[i] == MEP_CACHE_ALL && s->tokens > MEP_MOST_POSITIONS)
             MEP_TRY_OR(status, mep_model_fail_no_reach(s->model), done);
     }

@@ -23,9 +23,17 @@ typedef struct mep_kv mep_kv;
 typedef struct mep_kv_call {
     int64_t layer, batch, length;
     mep_tensor_view q, k, v, out;
-    float *lse;       /* [batch, heads, length]: written where the keys are those of the call (kv_none) */
-    mep_watch *watch; /* or NULL */
+    float *lse;               /* [batch, heads, length]: written where the keys are those of the call (kv_none) */
+    const float *gate_logits; /* [batch, length, heads], or NULL: the logits of forget gates */
+    mep_tensor_view profiles, mixture; /* float32, see mep_attention_call; empty where the layer does not have them */
+    mep_watch *watch;                  /* or NULL */
 } mep_kv_call;
+
+/* Gradients of one layer's attention. */
+typedef struct mep_kv_gradient {
+    mep_attention_gradient attention; /* without dgate */
+    float *gate_logits;               /* [batch, length, heads], or NULL; overwritten */
+} mep_kv_gradient;
 
 typedef struct mep_kv_functions {
     /* Called after each change of the model's parameters. */
@@ -36,7 +44,7 @@ typedef struct mep_kv_functions {
      * watch stops it; a cache cannot be used after that. */
     mep_status (*attend)(mep_kv *kv, const mep_kv_call *call);
     /* Gradients of `attend` with the same call. NULL where the implementation does not train. */
-    mep_status (*attend_backward)(mep_kv *kv, const mep_kv_call *call, const mep_attention_gradient *gradient);
+    mep_status (*attend_backward)(mep_kv *kv, const mep_kv_call *call, const mep_kv_gradient *gradient);
     /* After the layers of a pass: its `length` tokens are stored in every layer. */
     void (*advance)(mep_kv *kv, int64_t length);
     void (*destroy)(mep_kv *kv);
@@ -102,18 +110,6 @@ static inline void mep_kv_destroy(mep_kv **kv)
 
 /* Attention of the settings' type, device and tolerance, for `heads` heads and up to `keys` keys. */
 mep_status mep_kv_attention(mep_attention **attention, const mep_kv_settings *settings, int64_t heads, int64_t keys);
-
-/* The bias table [heads, length] of a model, in host memory. */
-typedef struct mep_kv_bias {
-    const mep_bias *bias; /* NULL: the model has no bias and there is no table */
-    int64_t length;
-    float *table;
-    double *scratch;
-} mep_kv_bias;
-
-mep_status mep_kv_bias_create(mep_kv_bias *table, const mep_model *model, int64_t length);
-mep_status mep_kv_bias_refresh(mep_kv_bias *table);
-void mep_kv_bias_destroy(mep_kv_bias *table);
 
 /* MEP_ERROR_ARGUMENT: the text has more positions than the session was made for. */
 mep_status mep_kv_fail_full(int64_t tokens);

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
-#include "model/kv.h"
+#include "model/kv_terms.h"
 
 enum { FIRST_ROOM = 256 };
 
@@ -59,17 +59,16 @@ static mep_status make_room(const kv_device *d, layer_array *x, int64_t count)
 /* Attention for up to `keys` keys, with a bias of that length. */
 static mep_status make_attention(kv_device *d, int64_t keys)
 {
-    mep_kv_bias bias = {.bias = NULL};
+    mep_kv_tables tables = {.model = NULL};
     mep_status status = MEP_OK;
     mep_attention_destroy(&d->attention);
     MEP_TRY(mep_kv_attention(&d->attention, &d->settings, d->heads, keys));
-    if (d->settings.model->bias == NULL) return MEP_OK;
-    MEP_TRY_OR(status, mep_kv_bias_create(&bias, d->settings.model, keys), done);
-    MEP_TRY_OR(status, mep_kv_bias_refresh(&bias), done);
-    const mep_attention_terms terms = {.table = bias.table, .table_length = keys};
+    MEP_TRY_OR(status, mep_kv_tables_create(&tables, d->settings.model, keys), done);
+    MEP_TRY_OR(status, mep_kv_tables_refresh(&tables), done);
+    const mep_attention_terms terms = mep_kv_layer_terms(&tables, 0); /* the same for all layers */
     status = mep_attention_set_terms(d->attention, &terms);
 done:
-    mep_kv_bias_destroy(&bias);
+    mep_kv_tables_destroy(&tables);
     return status;
 }
 

@@ -3,15 +3,20 @@
  * The cache in host memory: a ring of key blocks for each layer and head (attention/cache.h), as long as its window,
  * and a bias table as long as the longest ring.
  */
+#include <string.h>
+
 #include "base/error.h"
 #include "base/memory.h"
-#include "model/kv.h"
+#include "model/kv_terms.h"
 
 typedef struct kv_ring {
     mep_kv base;
     const mep_model *model;
     mep_cache *cache;
-    int64_t distances; /* that the cache's bias covers */
+    int64_t distances; /* that the cache's terms cover */
+    int64_t sets;      /* of terms */
+    double *total;     /* [layers, heads]: the gates of the last token; NULL: there are none */
+    double *gate;      /* [heads, call] */
 } kv_ring;
 
 /* Let the next call compute the bias. */
@@ -24,17 +29,19 @@ static mep_status refresh(mep_kv *kv)
 static mep_status reserve(mep_kv *kv, int64_t length)
 {
     kv_ring *r = (kv_ring *)kv;
-    mep_kv_bias bias = {.bias = NULL};
+    mep_kv_tables tables = {.model = NULL};
     MEP_TRY(mep_cache_reserve(r->cache, length));
     int64_t distances = mep_cache_distances(r->cache);
     if (distances <= r->distances) return MEP_OK;
     r->distances = 0;
-    mep_status status = mep_kv_bias_create(&bias, r->model, distances);
-    if (status == MEP_OK) status = mep_kv_bias_refresh(&bias);
-    const mep_attention_terms terms = {.table = bias.table, .table_length = distances};
-    if (status == MEP_OK) status = mep_cache_set_terms(r->cache, 0, &terms, distances);
+    mep_status status = mep_kv_tables_create(&tables, r->model, distances);
+    if (status == MEP_OK) status = mep_kv_tables_refresh(&tables);
+    for (int64_t i = 0; i < r->sets && status == MEP_OK; i++) {
+        const mep_attention_terms terms = mep_kv_layer_terms(&tables, i);
+        status = mep_cache_set_terms(r->cache, i, &terms, distances);
+    }
     if (status == MEP_OK) r->distances = distances;
-    mep_kv_bias_destroy(&bias);
+    mep_kv_tables_destroy(&tables);
     return status;
 }
 
@@ -42,7 +49,20 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
 {
     kv_ring *r = (kv_ring *)kv;
     mep_cache_set_watch(r->cache, c->watch);
-    const mep_attention_call call = {.batch = 1, .queries = c->length, .q = c->q, .k = c->k, .v = c->v, .out = c->out};
+    int64_t heads = r->model->config.num_attention_heads;
+    const mep_attention_call call = {.batch = 1,
+                                     .queries = c->length,
+                                     .q = c->q,
+                                     .k = c->k,
+                                     .v = c->v,
+                                     .out = c->out,
+                                     .gate = r->gate,
+                                     .profiles = c->profiles,
+                                     .mixture = c->mixture};
+    if (c->gate_logits != NULL)
+        mep_gate_sums(1, c->length, heads, c->gate_logits, r->total + c->layer * heads, r->gate);
+    else if (r->gate != NULL) /* a layer without a gate among others with one */
+        memset(r->gate, 0, (size_t)(heads * c->length) * sizeof *r->gate);
     return mep_cache_attend(r->cache, c->layer, &call);
 }
 
@@ -57,6 +77,8 @@ static void destroy(mep_kv *kv)
 {
     kv_ring *r = (kv_ring *)kv;
     mep_cache_destroy(&r->cache);
+    mep_free(&r->total);
+    mep_free(&r->gate);
     mep_free(&r);
 }
 
@@ -72,13 +94,19 @@ mep_status mep_kv_ring_create(mep_kv **kv, const mep_kv_settings *s, const int64
                                          .call = s->call,
                                          .dtype = s->dtype,
                                          .tolerance = s->tolerance,
+                                         .term_sets = mep_kv_term_sets(s->model),
+                                         .has_gate = s->model->first[FORGET_WEIGHT] >= 0,
                                          .window = window};
     kv_ring *r = NULL;
     *kv = NULL;
     MEP_TRY(mep_alloc(&r, 1, sizeof *r));
     r->base = (mep_kv){.functions = &FUNCTIONS, .computed_fraction = 1};
     r->model = s->model;
+    r->sets = settings.term_sets;
+    int64_t heads = settings.has_gate ? c->num_attention_heads : 0;
     mep_status status = mep_cache_create(&r->cache, &settings);
+    if (status == MEP_OK && heads > 0) status = MEP_ALLOC(&r->total, c->num_hidden_layers * heads);
+    if (status == MEP_OK && heads > 0) status = MEP_ALLOC(&r->gate, heads * s->call);
     if (status != MEP_OK) {
         destroy(&r->base);
         return status;

@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
-#include "model/kv.h"
+#include "model/kv_terms.h"
 #include "model/kv_windows.h"
 
 enum { BLOCK = 64 }; /* the grid of attention's key blocks */
@@ -22,7 +22,7 @@ enum { BLOCK = 64 }; /* the grid of attention's key blocks */
 typedef struct kv_sequence {
     mep_kv base;
     mep_attention *attention; /* of one head */
-    mep_kv_bias bias;         /* for the positions of the sequence */
+    mep_kv_tables tables;     /* for the positions of the sequence */
     mep_dist *group;
     int64_t length, active;  /* of the sequence; processes whose range is not empty */
     int64_t first, end;      /* the range */
@@ -123,7 +123,7 @@ static mep_status exchange(kv_sequence *s, int64_t layer)
 
 static mep_status refresh(mep_kv *kv)
 {
-    return mep_kv_bias_refresh(&((kv_sequence *)kv)->bias);
+    return mep_kv_tables_refresh(&((kv_sequence *)kv)->tables);
 }
 
 static mep_status reserve(mep_kv *kv, int64_t length)
@@ -142,8 +142,8 @@ static mep_status attend_head(kv_sequence *s, const mep_kv_call *c, int64_t head
     call.q.data = (char *)c->q.data + head * c->q.head_stride * s->width;
     call.out.data = (char *)c->out.data + head * c->out.head_stride * s->width;
     call.v.data = s->rows[head] + s->channels * s->width;
-    if (s->bias.table != NULL) {
-        const mep_attention_terms terms = {.table = s->bias.table + head * s->bias.length, .table_length = keys};
+    if (s->tables.table != NULL) {
+        const mep_attention_terms terms = {.table = s->tables.table + head * s->tables.length, .table_length = keys};
         MEP_TRY(mep_attention_set_terms(s->attention, &terms));
     }
     mep_attention_set_watch(s->attention, c->watch);
@@ -159,7 +159,7 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
     s->done = c->layer + 1;
     MEP_TRY(exchange(s, c->layer));
     for (int64_t h = 0; h < s->heads; h++) {
-        mep_watch_part part = mep_watch_enter(c->watch, (double)h / heads, (double)(h + 1) / heads);
+        mep_watch_section part = mep_watch_enter(c->watch, (double)h / heads, (double)(h + 1) / heads);
         mep_status status = attend_head(s, c, h);
         mep_watch_leave(c->watch, part);
         MEP_TRY(status);
@@ -178,7 +178,7 @@ static void destroy(mep_kv *kv)
 {
     kv_sequence *s = (kv_sequence *)kv;
     mep_attention_destroy(&s->attention);
-    mep_kv_bias_destroy(&s->bias);
+    mep_kv_tables_destroy(&s->tables);
     mep_free(&s->window);
     mep_free(&s->rows);
     mep_free(&s->pieces);
@@ -196,6 +196,7 @@ static mep_status create(kv_sequence **sequence, const mep_kv_settings *settings
     const mep_model_config *c = &settings->model->config;
     kv_sequence *s = NULL;
     *sequence = NULL;
+    MEP_TRY(mep_kv_refuse_content(settings->model, "evaluation of a sequence divided over processes"));
     MEP_TRY(mep_alloc(&s, 1, sizeof *s));
     *sequence = s;
     s->group = group;
@@ -212,7 +213,7 @@ static mep_status create(kv_sequence **sequence, const mep_kv_settings *settings
     MEP_TRY(mep_alloc(&s->rows, s->heads, sizeof *s->rows));
     MEP_TRY(mep_alloc(&s->pieces, 2 * s->heads, sizeof *s->pieces));
     MEP_TRY(mep_kv_attention(&s->attention, settings, 1, s->length));
-    MEP_TRY(mep_kv_bias_create(&s->bias, settings->model, s->length));
+    MEP_TRY(mep_kv_tables_create(&s->tables, settings->model, s->length));
     MEP_TRY(refresh(&s->base));
     return mep_model_windows(settings->model, settings->dtype, settings->tolerance, s->length, s->window);
 }

@@ -50,6 +50,27 @@ const mep_tensor_row mep_tensor_rows[TENSOR_KINDS] = {
     [DOWN_BIAS] = {.name = LAYER("mlp.dense_4h_to_h.bias"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
                    .present_if = IF_BIAS, .group = GROUP_MLP},
 
+    [FORGET_WEIGHT] = {.name = LAYER("attention.position_bias.forget.weight"), .section = SECTION_LAYERS,
+                       .rows = DIM_HEAD_COUNT, .columns = DIM_HIDDEN, .present_if = IF_FORGET, .group = GROUP_POSITION,
+                       .initialization = INIT_NORMAL, .multiplies = 1},
+    [FORGET_BIAS] = {.name = LAYER("attention.position_bias.forget.bias"), .section = SECTION_LAYERS,
+                     .rows = DIM_HEAD_COUNT, .present_if = IF_FORGET_BIAS, .group = GROUP_POSITION,
+                     .initialization = INIT_FORGET},
+    [PROFILES_WEIGHT] = {.name = LAYER("attention.position_bias.profiles.query.weight"), .section = SECTION_LAYERS,
+                         .rows = DIM_PROFILES, .columns = DIM_HIDDEN, .present_if = IF_PROFILES,
+                         .group = GROUP_POSITION, .initialization = INIT_NORMAL, .multiplies = 1},
+    [PROFILES_BANK] = {.name = LAYER("attention.position_bias.profiles.bank"), .section = SECTION_LAYERS,
+                       .rows = DIM_RANK, .columns = DIM_EXTENT, .present_if = IF_PROFILES, .group = GROUP_POSITION,
+                       .initialization = INIT_NORMAL},
+    [WEIGHTS_QUERY] = {.name = LAYER("attention.position_bias.weights_query.weight"), .section = SECTION_LAYERS,
+                       .rows = DIM_MIXTURE, .columns = DIM_HIDDEN, .present_if = IF_WEIGHTS_QUERY,
+                       .group = GROUP_POSITION, .multiplies = 1},
+    [SSMAX_SCALE] = {.name = LAYER("attention.position_bias.ssmax.scale"), .section = SECTION_LAYERS,
+                     .rows = DIM_HEAD_COUNT, .present_if = IF_SSMAX, .group = GROUP_POSITION,
+                     .initialization = INIT_SSMAX},
+    [SINK] = {.name = LAYER("attention.position_bias.sink"), .section = SECTION_LAYERS, .rows = DIM_HEAD_COUNT,
+              .present_if = IF_SINK, .group = GROUP_POSITION},
+
     [FINAL_NORM_WEIGHT] = {.name = "gpt_neox.final_layer_norm.weight", .section = SECTION_OUTPUT, .rows = DIM_HIDDEN,
                            .group = GROUP_NORMS, .initialization = INIT_ONE},
     [FINAL_NORM_BIAS] = {.name = "gpt_neox.final_layer_norm.bias", .section = SECTION_OUTPUT, .rows = DIM_HIDDEN,
@@ -84,6 +105,13 @@ int mep_layout_present(const mep_model_config *c, mep_position_kind position, in
            (bias_params > 0 ? IF_BIAS_LEARNS : 0);
 }
 
+int mep_layer_present(const mep_position_entry *e)
+{
+    return (e->forget ? IF_FORGET : 0) | (e->forget && e->forget_bias ? IF_FORGET_BIAS : 0) |
+           (e->rank > 0 ? IF_PROFILES : 0) | (e->weights_query ? IF_WEIGHTS_QUERY : 0) |
+           (e->scale == MEP_SCALE_SSMAX ? IF_SSMAX : 0) | (e->sink ? IF_SINK : 0);
+}
+
 /* ---- Sizes ---- */
 
 int64_t mep_head_dim(const mep_model_config *c)
@@ -116,10 +144,28 @@ int64_t mep_dimension_of(const mep_model_config *c, mep_dimension dimension)
         return (c->num_attention_heads + 2 * mep_key_value_heads(c)) * mep_head_dim(c);
     case DIM_MLP:
         return c->intermediate_size;
-    case DIM_NONE:
+    default:
         break;
     }
     return 1;
+}
+
+int64_t mep_layer_dimension(const mep_model_config *c, const mep_position_entry *e, mep_dimension dimension)
+{
+    switch (dimension) {
+    case DIM_HEAD_COUNT:
+        return c->num_attention_heads;
+    case DIM_PROFILES:
+        return c->num_attention_heads * e->rank;
+    case DIM_RANK:
+        return e->rank;
+    case DIM_EXTENT:
+        return e->extent > 0 ? e->extent : c->max_position_embeddings;
+    case DIM_MIXTURE:
+        return c->num_attention_heads * e->mixture.count;
+    default:
+        return mep_dimension_of(c, dimension);
+    }
 }
 
 int64_t mep_kind_rows(const mep_model_config *c, mep_tensor_kind kind)

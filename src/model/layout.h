@@ -7,10 +7,12 @@
 #ifndef MEP_MODEL_LAYOUT_H
 #define MEP_MODEL_LAYOUT_H
 
+#include "bias/position.h"
 #include "mep/model.h"
 
-/* The rows of the table, in the order of a model's parameters. Those from NORM1_WEIGHT to DOWN_BIAS occur in every
- * layer. POSITION_BIAS stands for all parameters of the position bias. */
+/* The rows of the table, in the order of a model's parameters. Those from NORM1_WEIGHT to SINK occur in every
+ * layer; those from FORGET_WEIGHT on depend on how the layer encodes position. POSITION_BIAS stands for all parameters
+ * of the position bias. */
 typedef enum mep_tensor_kind {
     EMBED_IN,
     EMBED_POSITIONS,
@@ -28,6 +30,13 @@ typedef enum mep_tensor_kind {
     UP_BIAS,
     DOWN_WEIGHT,
     DOWN_BIAS,
+    FORGET_WEIGHT,
+    FORGET_BIAS,
+    PROFILES_WEIGHT,
+    PROFILES_BANK,
+    WEIGHTS_QUERY,
+    SSMAX_SCALE,
+    SINK,
     FINAL_NORM_WEIGHT,
     FINAL_NORM_BIAS,
     EMBED_OUT,
@@ -47,7 +56,12 @@ typedef enum mep_dimension {
     DIM_HIDDEN,
     DIM_HEADS, /* channels of all query heads: heads * head_dim */
     DIM_QKV,   /* of queries, keys and values */
-    DIM_MLP
+    DIM_MLP,
+    DIM_HEAD_COUNT, /* query heads; this and the following are those of a layer (mep_layer_dimension) */
+    DIM_PROFILES,   /* heads * rank */
+    DIM_RANK,
+    DIM_EXTENT,
+    DIM_MIXTURE /* heads * kernels */
 } mep_dimension;
 
 typedef enum mep_initialization {
@@ -55,6 +69,8 @@ typedef enum mep_initialization {
     INIT_ONE,
     INIT_NORMAL,          /* normal(0, 0.02) */
     INIT_NORMAL_RESIDUAL, /* normal(0, 0.02 / sqrt(2 layers)): a matrix that writes to the residual stream */
+    INIT_FORGET,          /* the bias of a forget gate */
+    INIT_SSMAX,           /* 0.43, the value of arXiv:2501.19399 */
     INIT_BY_KERNEL        /* mep_bias_init */
 } mep_initialization;
 
@@ -69,7 +85,19 @@ typedef enum mep_group {
 } mep_group;
 
 /* What a tensor needs to be present; all of them. */
-enum { IF_BIAS = 1, IF_EMBEDDING_NORM = 2, IF_LEARNED_POSITIONS = 4, IF_NOT_TIED = 8, IF_BIAS_LEARNS = 16 };
+enum {
+    IF_BIAS = 1,
+    IF_EMBEDDING_NORM = 2,
+    IF_LEARNED_POSITIONS = 4,
+    IF_NOT_TIED = 8,
+    IF_BIAS_LEARNS = 16,
+    IF_FORGET = 32,
+    IF_FORGET_BIAS = 64,
+    IF_PROFILES = 128,
+    IF_WEIGHTS_QUERY = 256,
+    IF_SSMAX = 512,
+    IF_SINK = 1024
+};
 
 typedef struct mep_tensor_row {
     const char *name; /* "#" is the number of the layer, "*" the name of a parameter of the position bias */
@@ -89,6 +117,9 @@ const char *mep_group_name(mep_group group);
 /* The requirements (IF_...) that a model fulfils. bias_params: parameters of its position bias. */
 int mep_layout_present(const mep_model_config *config, mep_position_kind position, int64_t bias_params);
 
+/* Those that the position encoding of a layer fulfils in addition. */
+int mep_layer_present(const mep_position_entry *entry);
+
 /* ---- Sizes ---- */
 
 /* Channels of a head, and key/value heads: the configuration's, where it leaves them open the default. */
@@ -99,6 +130,9 @@ int64_t mep_key_value_heads(const mep_model_config *config);
 int64_t mep_rotary_dims(const mep_model_config *config);
 
 int64_t mep_dimension_of(const mep_model_config *config, mep_dimension dimension);
+
+/* The same for any dimension of a layer that encodes position by `entry`. */
+int64_t mep_layer_dimension(const mep_model_config *config, const mep_position_entry *entry, mep_dimension dimension);
 
 /* Values of a tensor, and of a matrix its rows (outputs) and columns (inputs). */
 int64_t mep_kind_values(const mep_model_config *config, mep_tensor_kind kind);

@@ -36,10 +36,12 @@ static void append_row(mep_model *m, mep_tensor_kind kind, int64_t layer)
     const mep_tensor_row *row = &mep_tensor_rows[kind];
     mep_tensor *t = append(m, kind, layer, "");
     t->ndim = row->columns == DIM_NONE ? 1 : 2;
-    t->shape[0] = mep_kind_rows(&m->config, kind);
-    t->shape[1] = t->ndim == 2 ? mep_kind_columns(&m->config, kind) : 0;
-    t->size = mep_kind_values(&m->config, kind);
+    const mep_position_entry *entry = mep_layer_position(m, layer);
+    t->shape[0] = mep_layer_dimension(&m->config, entry, row->rows);
+    t->shape[1] = t->ndim == 2 ? mep_layer_dimension(&m->config, entry, row->columns) : 0;
+    t->size = t->shape[0] * (t->ndim == 2 ? t->shape[1] : 1);
     m->size += t->size;
+    if (row->section == SECTION_LAYERS) m->layer_tensors[layer * TENSOR_KINDS + kind] = m->count - 1;
 }
 
 /* The tensors of a section, of layer `layer` where it is that of the layers. */
@@ -72,12 +74,17 @@ static mep_status append_all(mep_model *m)
     int present = mep_layout_present(&m->config, mep_model_position_kind(m), params);
     MEP_TRY(mep_alloc(&m->tensors, TENSOR_KINDS * (layers + 1) + params, sizeof *m->tensors));
     MEP_TRY(mep_alloc(&m->kinds, TENSOR_KINDS * (layers + 1) + params, sizeof *m->kinds));
+    MEP_TRY(MEP_ALLOC(&m->layer_tensors, TENSOR_KINDS * layers));
+    MEP_TRY(MEP_ALLOC(&m->layer_first, layers + 1));
     for (int k = 0; k < TENSOR_KINDS; k++) m->first[k] = -1;
+    for (int64_t i = 0; i < TENSOR_KINDS * layers; i++) m->layer_tensors[i] = -1;
     append_section(m, SECTION_INPUT, 0, present);
     m->section[SECTION_LAYERS] = m->count;
-    for (int64_t l = 0; l < layers; l++) append_section(m, SECTION_LAYERS, l, present);
-    m->section[SECTION_OUTPUT] = m->count;
-    m->per_layer = (m->count - m->section[SECTION_LAYERS]) / layers;
+    for (int64_t l = 0; l < layers; l++) {
+        m->layer_first[l] = m->count;
+        append_section(m, SECTION_LAYERS, l, present | mep_layer_present(mep_layer_position(m, l)));
+    }
+    m->section[SECTION_OUTPUT] = m->layer_first[layers] = m->count;
     append_section(m, SECTION_OUTPUT, 0, present);
     m->section[SECTION_POSITION] = m->count;
     if (m->first[EMBED_OUT] < 0) m->first[EMBED_OUT] = m->first[EMBED_IN];
@@ -91,8 +98,7 @@ mep_tensor_range mep_section_range(const mep_model *m, mep_section section)
 
 mep_tensor_range mep_layer_range(const mep_model *m, int64_t layer)
 {
-    int64_t first = m->section[SECTION_LAYERS] + layer * m->per_layer;
-    return (mep_tensor_range){first, first + m->per_layer};
+    return (mep_tensor_range){m->layer_first[layer], m->layer_first[layer + 1]};
 }
 
 mep_tensor_range mep_range_at(const mep_model *m, int64_t number)
@@ -103,14 +109,35 @@ mep_tensor_range mep_range_at(const mep_model *m, int64_t number)
     return mep_section_range(m, number == layers + 1 ? SECTION_OUTPUT : SECTION_POSITION);
 }
 
+int64_t mep_tensor_layer(const mep_model *m, int64_t index)
+{
+    int64_t layer = 0;
+    if (mep_tensor_row_of(m, index)->section != SECTION_LAYERS) return 0;
+    while (index >= m->layer_first[layer + 1]) layer++;
+    return layer;
+}
+
 /* ---- Models ---- */
+
+/* What the layers' encodings have in common. */
+static void summarize_position(mep_model *m)
+{
+    m->all_bias = 1;
+    for (int i = 0; i < m->position->count; i++) {
+        const mep_position_entry *e = &m->position->entries[i];
+        m->all_bias &= e->kind == MEP_POSITION_BIAS;
+        m->content |=
+            m->position->count > 1 || e->window > 0 || e->scale != MEP_SCALE_NONE || mep_layer_present(e) != 0;
+    }
+}
 
 /* The bias and the list of tensors. */
 static mep_status describe(mep_model *m)
 {
     const mep_model_config *c = &m->config;
     MEP_TRY(mep_model_config_parse(c, &m->position));
-    if (mep_model_position_kind(m) == MEP_POSITION_BIAS)
+    summarize_position(m);
+    if (mep_position_bias_entry(m->position) != NULL)
         MEP_TRY(mep_bias_create_from(&m->bias, m->position, c->num_attention_heads, mep_head_dim(c)));
     MEP_TRY(append_all(m));
     int64_t values = m->bias != NULL ? mep_bias_param_values(m->bias) : 0;
@@ -181,6 +208,12 @@ static void initialize(mep_model *m, int64_t index, uint64_t seed)
     case INIT_NORMAL_RESIDUAL:
         draw(t, residual, seed);
         break;
+    case INIT_FORGET:
+        fill(t, (float)mep_layer_position(m, mep_tensor_layer(m, index))->forget_initial);
+        break;
+    case INIT_SSMAX:
+        fill(t, 0.43f);
+        break;
     case INIT_BY_KERNEL:
         break;
     }
@@ -188,8 +221,9 @@ static void initialize(mep_model *m, int64_t index, uint64_t seed)
 
 void mep_model_initialize_position(mep_model *m, uint64_t seed)
 {
-    int64_t table = m->first[EMBED_POSITIONS], params = m->first[POSITION_BIAS];
-    if (table >= 0) initialize(m, table, seed);
+    int64_t params = m->first[POSITION_BIAS];
+    for (int64_t i = 0; i < m->count; i++)
+        if (mep_tensor_is_position(m, i)) initialize(m, i, seed);
     if (params < 0) return;
     mep_bias_init(m->bias, seed);
     float *values = m->tensors[params].data;
@@ -221,6 +255,8 @@ void mep_model_destroy(mep_model **model)
     mep_free(&(*model)->bias_values);
     mep_free(&(*model)->tensors);
     mep_free(&(*model)->kinds);
+    mep_free(&(*model)->layer_tensors);
+    mep_free(&(*model)->layer_first);
     mep_free(model);
 }
 

@@ -21,7 +21,10 @@ struct mep_model {
     int64_t count;
     int64_t first[TENSOR_KINDS]; /* index of the first tensor of a kind, that of layer 0; -1: none */
     int64_t section[SECTIONS];   /* index of the first tensor of a section */
-    int64_t per_layer;           /* tensors of a layer */
+    int64_t *layer_tensors;      /* [layers, TENSOR_KINDS]: index of the tensor; -1: the layer does not have it */
+    int64_t *layer_first;        /* [layers + 1]: index of the first tensor of a layer, and of the one after the last */
+    int content;                 /* 1: a layer encodes position by more than a table and rotary (model/content.h) */
+    int all_bias;                /* 1: all layers have the distance bias */
 };
 
 static inline mep_position_kind mep_model_position_kind(const mep_model *model)
@@ -29,12 +32,20 @@ static inline mep_position_kind mep_model_position_kind(const mep_model *model)
     return mep_position_get_kind(model->position);
 }
 
+/* Whether some layer encodes position in this way. */
+static inline int mep_model_has_kind(const mep_model *model, mep_position_kind kind)
+{
+    for (int i = 0; i < model->position->count; i++)
+        if (model->position->entries[i].kind == kind) return 1;
+    return 0;
+}
+
 /* Index of a tensor, -1 where the model does not have it. `layer` is 0 for tensors that are not of a layer. The
  * EMBED_OUT of a tied model is EMBED_IN. */
 static inline int64_t mep_tensor_index(const mep_model *model, mep_tensor_kind kind, int64_t layer)
 {
-    int64_t first = model->first[kind];
-    return first < 0 ? -1 : first + layer * model->per_layer;
+    if (mep_tensor_rows[kind].section != SECTION_LAYERS) return model->first[kind];
+    return model->layer_tensors[layer * TENSOR_KINDS + kind];
 }
 
 /* Its values; NULL where the model does not have it. */
@@ -45,10 +56,12 @@ static inline const float *mep_tensor_values(const mep_model *model, mep_tensor_
 }
 
 /* The layer of a tensor; 0 where it is not of a layer. */
-static inline int64_t mep_tensor_layer(const mep_model *model, int64_t index)
+int64_t mep_tensor_layer(const mep_model *model, int64_t index);
+
+/* How a layer encodes position. */
+static inline const mep_position_entry *mep_layer_position(const mep_model *model, int64_t layer)
 {
-    int64_t in_layers = index - model->section[SECTION_LAYERS];
-    return mep_tensor_rows[model->kinds[index]].section == SECTION_LAYERS ? in_layers / model->per_layer : 0;
+    return mep_position_of_layer(model->position, layer);
 }
 
 static inline const mep_tensor_row *mep_tensor_row_of(const mep_model *model, int64_t index)

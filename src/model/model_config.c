@@ -110,8 +110,13 @@ static mep_status check_bias(const mep_model_config *c, const mep_position *posi
 static mep_status check_position(const mep_model_config *c, const mep_position *position)
 {
     mep_position_kind kind = mep_position_get_kind(position);
-    if (kind == MEP_POSITION_BIAS) return check_bias(c, position);
-    if (kind == MEP_POSITION_ROTARY) return check_rotary(c);
+    if (position->count > c->num_hidden_layers)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "the encoding \"%s\" has %d entries, but the model has %lld layers; give one per layer at most",
+                        mep_position_spec(position), position->count, (long long)c->num_hidden_layers);
+    MEP_TRY(check_bias(c, position));
+    for (int i = 0; i < position->count; i++)
+        if (position->entries[i].kind == MEP_POSITION_ROTARY) MEP_TRY(check_rotary(c));
     if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
                         (long long)c->hidden_size);

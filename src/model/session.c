@@ -6,13 +6,17 @@
 
 #include <string.h>
 
+#include "attention/attention_backend.h"
 #include "base/backend.h"
 #include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
 #include "bias/table.h"
+#include "model/content.h"
+#include "model/kv_terms.h"
 #include "model/kv_windows.h"
+#include "model/session_memory.h"
 
 void mep_session_defaults(mep_session_settings *settings)
 {
@@ -35,7 +39,7 @@ static mep_status take(mep_session *s, mep_device device, void *pointer, int64_t
     return MEP_OK;
 }
 
-static mep_status host(mep_session *s, void *pointer, int64_t count, int64_t width, int64_t size)
+mep_status mep_session_host(mep_session *s, void *pointer, int64_t count, int64_t width, int64_t size)
 {
     return take(s, MEP_DEVICE_CPU, pointer, count, width, size);
 }
@@ -45,12 +49,12 @@ static mep_status block(mep_session *s, void *pointer, int64_t count, int64_t wi
     return take(s, s->settings.device, pointer, count, width, size);
 }
 
-static mep_status floats(mep_session *s, float **pointer, int64_t count, int64_t width)
+mep_status mep_session_floats(mep_session *s, float **pointer, int64_t count, int64_t width)
 {
     return block(s, pointer, count, width, sizeof **pointer);
 }
 
-static mep_status activation(mep_session *s, mep_activation *x, int64_t count, int64_t width)
+mep_status mep_session_activation(mep_session *s, mep_activation *x, int64_t count, int64_t width)
 {
     x->dtype = s->settings.dtype;
     return block(s, &x->data, count, width, mep_dtype_size(x->dtype));
@@ -81,7 +85,7 @@ static int shares_memory_with(const mep_session *s, int activation)
 static mep_status allocate_layer(mep_session *s, mep_layer_state *l, int64_t rows)
 {
     const mep_model_config *c = &s->model->config;
-    if (s->settings.training) MEP_TRY(floats(s, &l->x_mid, rows, c->hidden_size));
+    if (s->settings.training) MEP_TRY(mep_session_floats(s, &l->x_mid, rows, c->hidden_size));
     mep_activation *all[ACTIVATIONS] = {[ACT_NORM1] = &l->norm1, [ACT_QKV] = &l->qkv, [ACT_ATTENDED] = &l->attended,
                                         [ACT_NORM2] = &l->norm2, [ACT_UP] = &l->up,   [ACT_GELU] = &l->gelu};
     for (int i = 0; i < ACTIVATIONS; i++) {
@@ -89,27 +93,28 @@ static mep_status allocate_layer(mep_session *s, mep_layer_state *l, int64_t row
         if (other >= 0)
             *all[i] = *all[other];
         else
-            MEP_TRY(activation(s, all[i], rows, width_of(s, i)));
+            MEP_TRY(mep_session_activation(s, all[i], rows, width_of(s, i)));
     }
     float **columns[] = {&l->mean1, &l->rstd1, &l->mean2, &l->rstd2};
-    for (int i = 0; i < 4; i++) MEP_TRY(floats(s, columns[i], rows, 1));
-    return floats(s, &l->lse, rows, c->num_attention_heads);
+    for (int i = 0; i < 4; i++) MEP_TRY(mep_session_floats(s, columns[i], rows, 1));
+    MEP_TRY(mep_content_allocate_layer(s, l, rows));
+    return mep_session_floats(s, &l->lse, rows, c->num_attention_heads);
 }
 
 /* The residual stream: one buffer per layer in training, otherwise one for all. */
 static mep_status allocate_stream(mep_session *s, int64_t rows)
 {
     int64_t layers = s->model->config.num_hidden_layers, hidden = s->model->config.hidden_size;
-    MEP_TRY(host(s, &s->x, layers + 1, 1, sizeof *s->x));
-    MEP_TRY(host(s, &s->layer, layers, 1, sizeof *s->layer));
+    MEP_TRY(mep_session_host(s, &s->x, layers + 1, 1, sizeof *s->x));
+    MEP_TRY(mep_session_host(s, &s->layer, layers, 1, sizeof *s->layer));
     if (s->model->config.embedding_layer_norm) {
-        MEP_TRY(floats(s, &s->mean_embed, rows, 1));
-        MEP_TRY(floats(s, &s->rstd_embed, rows, 1));
-        if (s->settings.training) MEP_TRY(floats(s, &s->x_embed, rows, hidden));
+        MEP_TRY(mep_session_floats(s, &s->mean_embed, rows, 1));
+        MEP_TRY(mep_session_floats(s, &s->rstd_embed, rows, 1));
+        if (s->settings.training) MEP_TRY(mep_session_floats(s, &s->x_embed, rows, hidden));
     }
     for (int64_t l = 0; l <= layers; l++) {
         if (l == 0 || s->settings.training)
-            MEP_TRY(floats(s, &s->x[l], rows, hidden));
+            MEP_TRY(mep_session_floats(s, &s->x[l], rows, hidden));
         else
             s->x[l] = s->x[0];
     }
@@ -130,14 +135,14 @@ static mep_status allocate_output(mep_session *s, int64_t rows)
     s->logit_rows = mep_logit_rows(c, rows);
     MEP_TRY(block(s, &s->inputs, rows, 1, sizeof *s->inputs));
     MEP_TRY(block(s, &s->targets, rows, 1, sizeof *s->targets));
-    MEP_TRY(floats(s, &s->losses, rows, 1));
-    MEP_TRY(activation(s, &s->norm_final, rows, c->hidden_size));
-    MEP_TRY(floats(s, &s->mean_final, rows, 1));
-    MEP_TRY(floats(s, &s->rstd_final, rows, 1));
-    MEP_TRY(floats(s, &s->logits, s->logit_rows, c->vocab_size));
+    MEP_TRY(mep_session_floats(s, &s->losses, rows, 1));
+    MEP_TRY(mep_session_activation(s, &s->norm_final, rows, c->hidden_size));
+    MEP_TRY(mep_session_floats(s, &s->mean_final, rows, 1));
+    MEP_TRY(mep_session_floats(s, &s->rstd_final, rows, 1));
+    MEP_TRY(mep_session_floats(s, &s->logits, s->logit_rows, c->vocab_size));
     s->logits_gradient = (mep_activation){s->logits, MEP_FLOAT32};
     if (s->settings.training && s->settings.dtype != MEP_FLOAT32)
-        MEP_TRY(activation(s, &s->logits_gradient, s->logit_rows, c->vocab_size));
+        MEP_TRY(mep_session_activation(s, &s->logits_gradient, s->logit_rows, c->vocab_size));
     return MEP_OK;
 }
 
@@ -147,23 +152,24 @@ static mep_status allocate_bias(mep_session *s)
     const mep_bias *bias = s->model->bias;
     mep_bias_gradient *g = &s->d_bias;
     int64_t heads = s->model->config.num_attention_heads, values = mep_bias_param_values(bias);
-    MEP_TRY(host(s, &g->scratch, mep_bias_scratch(bias), 1, sizeof *g->scratch));
-    MEP_TRY(host(s, &g->params, values, 1, sizeof *g->params));
-    MEP_TRY(host(s, &g->into, values, 1, sizeof *g->into));
+    MEP_TRY(mep_session_host(s, &g->scratch, mep_bias_scratch(bias), 1, sizeof *g->scratch));
+    MEP_TRY(mep_session_host(s, &g->params, values, 1, sizeof *g->params));
+    MEP_TRY(mep_session_host(s, &g->into, values, 1, sizeof *g->into));
     MEP_TRY(block(s, &g->table, s->longest, heads, sizeof *g->table));
     g->sums = g->table;
-    return mep_device_is_host(s->settings.device) ? MEP_OK : host(s, &g->sums, s->longest, heads, sizeof *g->sums);
+    return mep_device_is_host(s->settings.device) ? MEP_OK
+                                                  : mep_session_host(s, &g->sums, s->longest, heads, sizeof *g->sums);
 }
 
 static mep_status allocate_training(mep_session *s, int64_t rows)
 {
     const mep_model_config *c = &s->model->config;
-    MEP_TRY(floats(s, &s->dx, rows, c->hidden_size));
+    MEP_TRY(mep_session_floats(s, &s->dx, rows, c->hidden_size));
     s->dx_copy = (mep_activation){s->dx, MEP_FLOAT32};
     if (s->settings.dtype != MEP_FLOAT32 || c->residual == MEP_RESIDUAL_PARALLEL)
-        MEP_TRY(activation(s, &s->dx_copy, rows, c->hidden_size));
-    MEP_TRY(activation(s, &s->d_wide, rows, mep_widest_activation(c)));
-    MEP_TRY(activation(s, &s->d_narrow, rows, max_i64(c->hidden_size, mep_dimension_of(c, DIM_HEADS))));
+        MEP_TRY(mep_session_activation(s, &s->dx_copy, rows, c->hidden_size));
+    MEP_TRY(mep_session_activation(s, &s->d_wide, rows, mep_widest_activation(c)));
+    MEP_TRY(mep_session_activation(s, &s->d_narrow, rows, max_i64(c->hidden_size, mep_dimension_of(c, DIM_HEADS))));
     return s->model->first[POSITION_BIAS] >= 0 ? allocate_bias(s) : MEP_OK;
 }
 
@@ -172,7 +178,7 @@ static mep_status move(mep_session *s, float **table, int64_t count, int64_t wid
 {
     const float *made = *table;
     if (mep_device_is_host(s->settings.device)) return MEP_OK;
-    MEP_TRY(floats(s, table, count, width));
+    MEP_TRY(mep_session_floats(s, table, count, width));
     return mep_device_write(s->settings.device, *table, made, count * width * (int64_t)sizeof *made);
 }
 
@@ -189,14 +195,14 @@ static mep_status allocate_positions(mep_session *s)
                         (long long)c->max_position_embeddings, (long long)longest,
                         (long long)c->max_position_embeddings);
     if (mep_model_position_kind(s->model) == MEP_POSITION_SINUSOIDAL) {
-        MEP_TRY(host(s, &p->added, longest, c->hidden_size, sizeof *p->added));
+        MEP_TRY(mep_session_host(s, &p->added, longest, c->hidden_size, sizeof *p->added));
         mep_sinusoidal_table(longest, c->hidden_size, c->rotary_emb_base, p->added);
         MEP_TRY(move(s, &p->added, longest, c->hidden_size));
     }
-    if (mep_model_position_kind(s->model) == MEP_POSITION_ROTARY) {
+    if (mep_model_has_kind(s->model, MEP_POSITION_ROTARY)) {
         p->rotary_dims = dims;
-        MEP_TRY(host(s, &p->cosine, longest, dims / 2, sizeof *p->cosine));
-        MEP_TRY(host(s, &p->sine, longest, dims / 2, sizeof *p->sine));
+        MEP_TRY(mep_session_host(s, &p->cosine, longest, dims / 2, sizeof *p->cosine));
+        MEP_TRY(mep_session_host(s, &p->sine, longest, dims / 2, sizeof *p->sine));
         mep_rotary_tables(longest, dims, c->rotary_emb_base, p->cosine, p->sine);
         MEP_TRY(move(s, &p->cosine, longest, dims / 2));
         MEP_TRY(move(s, &p->sine, longest, dims / 2));
@@ -210,7 +216,7 @@ static mep_status allocate_weights(mep_session *s, int decodes)
 {
     const mep_model *m = s->model;
     mep_dtype dtype = s->settings.dtype;
-    MEP_TRY(host(s, &s->weights, m->count, 1, sizeof *s->weights));
+    MEP_TRY(mep_session_host(s, &s->weights, m->count, 1, sizeof *s->weights));
     for (int64_t i = 0; i < m->count; i++) {
         if (!mep_tensor_multiplies(m, i)) continue;
         const mep_tensor *t = &m->tensors[i];
@@ -230,7 +236,7 @@ static mep_status open_device(mep_session *s, int64_t rows)
 {
     MEP_TRY(s->nn->create(&s->state, rows, mep_widest_activation(&s->model->config)));
     s->values = s->model->values;
-    return mep_device_is_host(s->settings.device) ? MEP_OK : floats(s, &s->values, s->model->size, 1);
+    return mep_device_is_host(s->settings.device) ? MEP_OK : mep_session_floats(s, &s->values, s->model->size, 1);
 }
 
 static mep_status allocate(mep_session *s, int decodes)
@@ -242,6 +248,7 @@ static mep_status allocate(mep_session *s, int decodes)
     MEP_TRY(allocate_stream(s, rows));
     MEP_TRY(allocate_output(s, rows));
     if (s->settings.training) MEP_TRY(allocate_training(s, rows));
+    MEP_TRY(mep_content_allocate(s));
     return allocate_weights(s, decodes);
 }
 
@@ -258,6 +265,7 @@ mep_status mep_session_open(mep_session **session, mep_model *model, const mep_s
                         (long long)settings->batch, (long long)settings->length, mep_dtype_name(settings->dtype));
     const mep_backend *backend = NULL;
     MEP_TRY(mep_backend_open(settings->device, settings->dtype, &backend));
+    if (!backend->attention->all_terms) MEP_TRY(mep_kv_refuse_content(model, backend->attention->name));
     mep_session *s = NULL;
     MEP_TRY(mep_alloc(&s, 1, sizeof *s));
     s->model = model;
@@ -296,9 +304,9 @@ mep_status mep_session_create_cached(mep_session **session, mep_model *model, co
                                      int64_t tokens, int keep_all)
 {
     *session = NULL;
-    if (model->bias == NULL && tokens > MEP_MOST_POSITIONS) return mep_model_fail_no_reach(model);
+    if (!model->all_bias && tokens > MEP_MOST_POSITIONS) return mep_model_fail_no_reach(model);
     /* the bias table of the cache is as long as the keys that it holds; other encodings have tables for all tokens */
-    int64_t longest = model->bias == NULL ? max_i64(tokens, settings->length) : settings->length;
+    int64_t longest = !model->all_bias ? max_i64(tokens, settings->length) : settings->length;
     MEP_TRY(mep_session_open(session, model, settings, longest, 1));
     mep_kv_settings kv = mep_session_kv_settings(*session, tokens);
     mep_status status = mep_kv_cache_create(&(*session)->kv, &kv, keep_all);
@@ -372,6 +380,7 @@ mep_status mep_session_refresh(mep_session *s)
 {
     refresh_weights(s);
     MEP_TRY(sync_bias(s));
+    mep_content_refresh(s);
     return s->kv != NULL ? s->kv->functions->refresh(s->kv) : MEP_OK;
 }
 

@@ -23,6 +23,7 @@ typedef struct mep_layer_state {
     mep_activation norm1, qkv, attended, norm2, up, gelu; /* [rows, width]; qkv is [rows, heads, (q,k,v), head_dim] */
     float *mean1, *rstd1, *mean2, *rstd2;                 /* [rows] */
     float *lse;                                           /* [batch, heads, length] */
+    float *content[3];                                    /* [rows, width]: the products of content.h; NULL: absent */
 } mep_layer_state;
 
 /* Called by a backward pass: the gradients of tensors first .. end - 1 are final. */
@@ -49,6 +50,16 @@ typedef struct mep_bias_gradient {
     double *scratch; /* host */
 } mep_bias_gradient;
 
+/* What encodings that depend on the content need (content.h). NULL where the model does not. */
+typedef struct mep_content_state {
+    float *log_weights;             /* [heads, kernels] of the mixture */
+    float *gradient[3];             /* [rows, width]: of a layer's products */
+    mep_activation narrow_gradient; /* the same of one product, in the session's type */
+    double *dsink, *dbank;          /* of a layer */
+    double *dlog_weights;           /* [heads, kernels], of all layers */
+    double *dlog_kernels;           /* [heads, kernels, length], of all layers */
+} mep_content_state;
+
 struct mep_session {
     mep_model *model;
     mep_session_settings settings;
@@ -62,6 +73,7 @@ struct mep_session {
     mep_matrix *weights; /* host [tensors]: the matrices of products as products read them: `values` in float32, copies
                             in bfloat16 (mep_session_refresh), of W^T and packed where the session decodes */
     mep_position_tables positions;
+    mep_content_state content;
 
     int32_t *inputs, *targets;                /* [rows] tokens of the call */
     float *losses;                            /* [rows] */

@@ -12,6 +12,7 @@
 #include "base/integer.h"
 #include "bias/table.h"
 #include "model/block.h"
+#include "model/content.h"
 #include "model/forward_pass.h"
 
 /* Report gradients that are final, where the caller wants to know. */
@@ -78,6 +79,7 @@ static mep_status blocks_backward(mep_session *s, float *gradients)
     const mep_model_config *c = &s->model->config;
     if (s->d_bias.table != NULL) /* as floats, two to a double */
         s->nn->clear(s->state, 2 * c->num_attention_heads * s->length, (float *)s->d_bias.table);
+    mep_content_clear(s);
     for (int64_t l = c->num_hidden_layers - 1; l >= 0; l--) {
         MEP_TRY(mep_block_backward(s, l, gradients));
         report_final(s, mep_layer_range(s->model, l));
@@ -120,6 +122,7 @@ static mep_status bias_backward(mep_session *s, float *gradients)
     memset(g->params, 0, (size_t)values * sizeof *g->params);
     if (g->sums != g->table) MEP_TRY(mep_device_read(device, g->sums, g->table, table));
     MEP_TRY(mep_bias_table_backward_with(m->bias, s->length, g->sums, g->params, g->scratch));
+    MEP_TRY(mep_content_bias_backward(s, g->params, g->scratch));
     MEP_TRY(mep_device_read(device, g->into, into, bytes));
     for (int64_t i = 0; i < values; i++) g->into[i] += (float)g->params[i];
     MEP_TRY(mep_device_write(device, into, g->into, bytes));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The product of few rows with a transposed matrix that is read where it is stored: C[rows x columns] (+)= A B^T, B's
- * rows contiguous. Where base/tile.h needs B packed, this transposes it in registers, LANES columns at a time, which is
- * right where B is read once: in decoding with weights that are not packed. Included by variants only, like simd.h and
+ * The product of few rows with a transposed matrix that is read where it is stored: C[rows x columns] (+)= A B^T, with
+ * contiguous rows of B. base/tile.h needs a packed B; this transposes B in registers, LANES columns at a time, which is
+ * faster where B is read once: in decoding with weights that are not packed. Included by variants only, like simd.h and
  * tile.h.
  *
  * Bits: those of tile.h, block by block of the depth.
@@ -25,8 +25,8 @@ typedef struct mep_few {
     int accumulate;
 } mep_few;
 
-/* Columns are read a line of the L1 cache at a time: where they are a multiple of 4096 bytes apart, it keeps only a
- * few. They are more streams than CPUs fetch ahead by themselves. */
+/* Columns are read one line of the L1 cache at a time: where they are a multiple of 4096 bytes apart, the cache keeps
+ * only a few lines. There are more columns than the CPU prefetches by itself. */
 enum { LINE = 16, LINES_AHEAD = 6 };
 
 MEP_INLINE void few_lines(const mep_few *f, int64_t k, int64_t column, const int rows, vf sum[FEW_ROWS])
@@ -47,8 +47,7 @@ MEP_INLINE void few_lines(const mep_few *f, int64_t k, int64_t column, const int
     }
 }
 
-/* One block of the summed index for `groups` times LANES columns, whose chains of multiply-adds run next to each other.
- */
+/* One block of the summed index for `groups` * LANES columns, whose chains of multiply-adds are computed together. */
 MEP_INLINE void few_block(const mep_few *f, int64_t k, int64_t end, int64_t column, const int rows, const int groups)
 {
     vf sum[4][FEW_ROWS];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Matrix products: dividing the output into tiles, threads over tiles, and what is done to a tile's sums while they are
- * in the cache. nn/product.h has the kernels, nn/pack.h their operands.
+ * Matrix products: division of the output into tiles, threads, and what is done with a tile's sums while they are in
+ * the cache. nn/product.h has the kernels, nn/pack.h their operands.
  */
 #include "nn/gemm.h"
 
@@ -18,22 +18,22 @@
 #include "nn/product.h"
 #include "nn/rows.h"
 
-/* The largest tile of C. Its block of B is packed once, into the L2 or L3 cache, for all its rows; blocks of A of up to
- * MEP_MOST_ROWS rows are in an L2 cache of 512 KB while panels of B pass by. */
+/* The largest tile of C. Its block of B is packed once for all rows, into the L2 or L3 cache; blocks of A of up to
+ * MEP_MOST_ROWS rows stay in an L2 cache of 512 KB while panels of B are read. */
 enum { ROWS = 4 * MEP_MOST_ROWS, COLUMNS = 768, PANELS = COLUMNS / MEP_SMALLEST_PANEL };
 static_assert(COLUMNS % MEP_LARGEST_PANEL == 0, "a tile has complete panels");
 static_assert(MEP_MOST_ROWS % MEP_ROW_GROUP == 0, "a block has complete groups of rows");
 
-/* Tiles that threads take turns at, at most; the least rows and columns of one where C has more; columns whose packed
- * block few rows find in the L1 or L2 cache; multiplications below which a team of threads costs more than it gains. */
+/* Upper limit of tiles per thread; smallest rows and columns of a tile where C has more; columns whose packed block is
+ * in the L1 or L2 cache for few rows; multiplications below which a team of threads costs more than it gains. */
 enum { TILES_PER_THREAD = 6, FEW_ROWS = 48, NARROW = 128, FEW_PRODUCTS = 1 << 15 };
 
-/* What packing a column of B, and reading A and C for a row, cost beside the products of a tile: as many as so many
- * rows, and so many columns. Estimates, good enough to choose by. */
+/* The cost of packing a column of B, and of reading A and C for a row, in addition to the products of a tile: that of
+ * so many rows, and of so many columns. Estimates, precise enough to choose by. */
 #define PACKING_ROWS 10.0
 #define PACKING_COLUMNS 10.0
 
-/* What one thread works in. */
+/* The memory of one thread. */
 typedef struct thread_memory {
     float *a;    /* [MEP_MOST_ROWS, MEP_DEPTH] */
     float *b;    /* [MEP_DEPTH, columns of a tile] */
@@ -42,20 +42,20 @@ typedef struct thread_memory {
 
 struct mep_gemm_workspace {
     float *memory;
-    int64_t size; /* floats */
+    int64_t size; /* in floats */
 };
 
-/* Part of C. */
+/* A tile of C. */
 typedef struct tile {
     int64_t row, rows, column, columns;
 } tile;
 
-/* How C is divided: rows and columns of a tile; the last ones may have fewer. */
+/* The division of C: rows and columns of a tile. Tiles at the ends can be smaller. */
 typedef struct tiling {
     int64_t rows, columns;
 } tiling;
 
-/* Size of `parts` nearly equal parts of a whole, in multiples. */
+/* The size of `parts` nearly equal parts of `whole`, a multiple of `multiple`. */
 static int64_t part_size(int64_t whole, int64_t parts, int64_t multiple)
 {
     return round_up(ceil_div(whole, parts), multiple);
@@ -66,8 +66,8 @@ static int64_t tiles_of(const mep_gemm *g, const tiling *t)
     return ceil_div(g->m, t->rows) * ceil_div(g->n, t->columns);
 }
 
-/* The time of the product with these tiles, in products of one element: as many rounds as the busiest thread has tiles.
- */
+/* Estimated time of the product with these tiles, in products of one element: as many rounds as the busiest thread has
+ * tiles. */
 static double cost(const mep_gemm *g, const tiling *t, int64_t threads)
 {
     double rows = (double)min_i64(t->rows, g->m), columns = (double)min_i64(t->columns, g->n);
@@ -75,7 +75,7 @@ static double cost(const mep_gemm *g, const tiling *t, int64_t threads)
     return rounds * (rows + PACKING_ROWS) * (columns + PACKING_COLUMNS);
 }
 
-/* The best of the tiles that are small enough, tried from the largest on. */
+/* The best tiling of those that are small enough, from the largest tiles to smaller ones. */
 static tiling divide(const mep_gemm *g, int64_t panel, int64_t threads)
 {
     int64_t widest = g->m < FEW_ROWS ? NARROW : COLUMNS, tried = threads == 1 ? 1 : 16;
@@ -98,8 +98,8 @@ typedef struct sums {
     int64_t stride;
 } sums;
 
-/* A kernel writes complete vectors, and what is added or read later must not be overwritten. */
-static sums place_sums(const mep_gemm *g, const tile *t, const thread_memory *memory)
+/* In C where a kernel can write complete vectors there and nothing that is read later is overwritten. */
+static sums sums_of_tile(const mep_gemm *g, const tile *t, const thread_memory *memory)
 {
     if (g->c.dtype == MEP_FLOAT32 && t->columns % MEP_LARGEST_VECTOR == 0 && g->residual != g->c.data &&
         g->preactivation != g->c.data)
@@ -133,7 +133,7 @@ static void activate(const mep_row_kernels *kernels, mep_epilogue epilogue, int6
     (mep_epilogue_by_tanh(epilogue) ? kernels->gelu_tanh : kernels->gelu)(n, x, y);
 }
 
-/* A row of sums becomes a row of C, of float32, which it may be already. */
+/* Turn a row of sums into a row of C, which is float32 and can be the same memory. */
 static void finish_floats(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
 {
     float *c = (float *)g->c.data + at;
@@ -144,7 +144,7 @@ static void finish_floats(const mep_row_kernels *kernels, const mep_gemm *g, int
     if (activates) activate(kernels, g->epilogue, n, x, (float *)g->activated + at);
 }
 
-/* The same where C holds bfloat16. */
+/* The same where C is bfloat16. */
 static void finish_halves(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
 {
     float input[COLUMNS];
@@ -159,7 +159,7 @@ static void finish_halves(const mep_row_kernels *kernels, const mep_gemm *g, int
     kernels->to_bf16(n, x, (mep_bf16 *)g->activated + at);
 }
 
-/* Rows first .. first + count of the tile, whose sums are complete. */
+/* Finish rows first .. first + count of the tile, whose sums are complete. */
 static void finish(const mep_gemm *g, const tile *t, const sums *s, int64_t first, int64_t count)
 {
     const mep_row_kernels *kernels = mep_row_kernels_for(mep_cpu_level_get());
@@ -172,7 +172,7 @@ static void finish(const mep_gemm *g, const tile *t, const sums *s, int64_t firs
     }
 }
 
-/* Add A's block times a panel of B. Rows that are evenly spaced are one group. */
+/* Add the product of A's block and a panel of B. Evenly spaced rows are one group. */
 static void add_panel(const mep_product_kernels *kernels, const mep_block *a, int64_t rows, int64_t columns,
                       int64_t depth, const float *b, const sums *s, int64_t column, int accumulate)
 {
@@ -182,8 +182,8 @@ static void add_panel(const mep_product_kernels *kernels, const mep_block *a, in
                          a->row_stride, a->column_stride, b, s->data + r * s->stride + column, s->stride, accumulate);
 }
 
-/* Add the products over one block of the summed index to the tile's columns from `first`: blocks of A against panels of
- * B. After the last block of the index rows are finished while they are in the cache. */
+/* Add the products over one block of the summed index to the tile's columns from `first`: blocks of A times panels of
+ * B. After the last block of the index, rows are finished while they are in the cache. */
 static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, int64_t first, int64_t k,
                       const sums *s, const thread_memory *memory)
 {
@@ -204,7 +204,7 @@ static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, con
     }
 }
 
-/* A tile of few rows, for which B is not worth packing; returns how many of its columns are done. */
+/* A tile of few rows, for which packing B does not pay. Returns how many of its columns are complete. */
 static int64_t add_few_rows(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, const sums *s)
 {
     int64_t pair = kernels->pair, size = mep_dtype_size(g->b.dtype);
@@ -217,7 +217,7 @@ static int64_t add_few_rows(const mep_product_kernels *kernels, const mep_gemm *
 
 static void run_tile(const mep_product_kernels *kernels, const mep_gemm *g, const tile *t, const thread_memory *memory)
 {
-    sums s = place_sums(g, t, memory);
+    sums s = sums_of_tile(g, t, memory);
     if (g->accumulate) begin_sums(g, t, &s);
     int64_t first = add_few_rows(kernels, g, t, &s);
     if (first == t->columns) finish(g, t, &s, 0, t->rows);
@@ -238,7 +238,7 @@ void mep_gemm_workspace_destroy(mep_gemm_workspace **workspace)
     mep_free(workspace);
 }
 
-/* Floats of one thread's memory for these tiles. */
+/* Floats of one thread's memory with this tiling. */
 static int64_t thread_size(const tiling *t)
 {
     int64_t columns = round_up(t->columns, MEP_LARGEST_PANEL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packing of operands, in blocks that stay in the L1 or L2 cache. Everything is made of row kernels: conversion to and
- * from bfloat16, interleaving of two rows, and transposition of 32-bit values (a float32, or a pair of bfloat16).
+ * Packing operands, in blocks that stay in the L1 or L2 cache. All of it uses row kernels: conversion to and from
+ * bfloat16, interleaving of two rows, and transposition of 32-bit values (a float32, or a pair of bfloat16).
  */
 #include "nn/pack.h"
 
@@ -11,7 +11,8 @@
 #include "nn/product.h"
 #include "nn/rows.h"
 
-/* Largest block of B that is converted at a time; lines that are fetched ahead; bytes that divide a panel's row. */
+/* Largest block of B that is converted at a time; lines that are prefetched; number of bytes that divides a panel's
+ * row. */
 enum { BLOCK = 64, AHEAD = 24, CHUNK = 32 };
 
 static const mep_row_kernels *rows_kernels(void)
@@ -26,7 +27,7 @@ static const mep_product_kernels *products(mep_dtype dtype)
 
 /* ---- B ---- */
 
-/* Part of B as it is stored: `lines` lines of `count` values, `stride` bytes apart. Lines are rows of op(B), or its
+/* A part of B as it is stored: `lines` lines of `count` values, `stride` bytes apart. Lines are rows of op(B), or its
  * columns where it is transposed. */
 typedef struct part {
     const char *data;
@@ -34,7 +35,7 @@ typedef struct part {
     int64_t stride, lines, count;
 } part;
 
-/* Copy the part into `copy`, lines of BLOCK values of `dtype`, with zeros up to lines x count. */
+/* Copy the part into `copy` as lines of BLOCK values of `dtype`, with zeros up to lines x count. */
 static void convert_part(part *p, mep_dtype dtype, int64_t lines, int64_t count, char *copy)
 {
     int64_t size = mep_dtype_size(dtype), stride = BLOCK * size;
@@ -52,7 +53,7 @@ static void convert_part(part *p, mep_dtype dtype, int64_t lines, int64_t count,
     *p = (part){copy, dtype, stride, lines, count};
 }
 
-/* Fetch a line's values, which are too far from the line before for the CPU to foresee. A hint: it may point beyond the
+/* Prefetch a line, which is too far from the line before for the CPU's prefetcher. The address can be outside the
  * matrix. */
 static void prefetch(const part *p, int64_t line)
 {
@@ -81,8 +82,8 @@ static void interleave_lines(const part *p, int64_t panel, char *out)
     }
 }
 
-/* Rows k .. k + depth, a multiple of the pair and at most BLOCK unless B is transposed and nothing is to be converted,
- * of the panel at `column` into `out`, in units of `dtype`. */
+/* Pack rows k .. k + depth of the panel at `column` into `out`, in units of `dtype`. depth is a multiple of the pair,
+ * and at most BLOCK unless B is transposed and not converted. */
 static void pack_part(const mep_matrix *b, int64_t k_end, int64_t n, int64_t k, int64_t depth, int64_t column,
                       int64_t panel, mep_dtype dtype, char *out)
 {
@@ -125,7 +126,7 @@ mep_status mep_packed_size(int64_t k, int64_t n, mep_dtype dtype, int64_t *size)
 
 mep_matrix mep_pack(const mep_matrix *b, int64_t k, int64_t n, mep_dtype dtype, void *memory)
 {
-    /* rows of B that are next to each other are read together; columns are read to their end */
+    /* neighboring rows of B are read together; columns are read to their end */
     int64_t rows = packed_rows(k, dtype), panel = products(dtype)->panel, depth = b->transposed ? rows : 8 * BLOCK,
             parts = (rows + depth - 1) / depth, panels = (n + panel - 1) / panel;
 #pragma omp parallel for
@@ -158,7 +159,7 @@ const float *mep_block_of_b(const mep_matrix *b, int64_t n, int64_t k, int64_t d
 /* Copied rows of a transposed A are in groups, so that the rows that a kernel reads together are next to each other. */
 enum { GROUP = MEP_ROW_GROUP, LINES_AHEAD = 4 };
 
-/* A line of `rows` units goes into its place in every group. */
+/* Store a line of `rows` units at its offset in every group. */
 static void scatter(const float *line, int64_t rows, int64_t units, float *out)
 {
     int64_t r = 0;
@@ -166,7 +167,7 @@ static void scatter(const float *line, int64_t rows, int64_t units, float *out)
     if (r < rows) memcpy(out + r * units, line + r, (size_t)(rows - r) * sizeof *line);
 }
 
-/* Fetch `count` columns of a transposed A: short runs, far from each other. */
+/* Prefetch `count` columns of a transposed A, which are short and far from each other. */
 static void prefetch_columns(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t count)
 {
     for (int64_t i = k; i < k + count; i++) {
@@ -175,7 +176,7 @@ static void prefetch_columns(const mep_matrix *a, int64_t row, int64_t rows, int
     }
 }
 
-/* Columns of a transposed A, neighbours as pairs where units are, become groups of rows. */
+/* Copy columns of a transposed A into groups of rows; neighbors become pairs where units are pairs. */
 static mep_block copy_columns(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
 {
     static const mep_bf16 zeros[MEP_MOST_ROWS];
@@ -192,7 +193,7 @@ static mep_block copy_columns(const mep_matrix *a, int64_t row, int64_t rows, in
     return (mep_block){memory, 1, GROUP, GROUP * units};
 }
 
-/* Rows, converted to float32. */
+/* Copy rows, converted to float32. */
 static mep_block convert_rows(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
 {
     for (int64_t r = 0; r < rows; r++)
@@ -200,7 +201,7 @@ static mep_block convert_rows(const mep_matrix *a, int64_t row, int64_t rows, in
     return (mep_block){memory, depth, 1, GROUP * depth};
 }
 
-/* Rows of pairs, which an odd stride, an odd address or an odd depth keeps from being read in place. */
+/* Copy rows of pairs that cannot be read in place because of an odd stride, address or depth. */
 static mep_block copy_pairs(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
 {
     int64_t units = (depth + 1) / 2;

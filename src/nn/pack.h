@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The order in which the kernels of matrix products read their operands (nn/product.h).
+ * The form in which the kernels of matrix products (nn/product.h) read their operands.
  *
- * B is packed in panels of `panel` columns; a panel holds rows 0, 1, ... of `panel` values in float32, and pairs of
- * rows with their values interleaved in bfloat16, with zeros after the last row and column. Packing converts float32 to
- * bfloat16, or bfloat16 to float32, where that is wanted.
+ * B is packed in panels of `panel` columns. In float32 a panel contains rows 0, 1, ... of `panel` values; in bfloat16
+ * it contains pairs of rows with interleaved values. Zeros follow the last row and column. Packing converts between
+ * float32 and bfloat16 where needed.
  */
 #ifndef MEP_NN_PACK_H
 #define MEP_NN_PACK_H
 
 #include "nn/gemm.h"
 
-/* Bytes of op(B) [k x n] when packed completely for products of `dtype`. MEP_ERROR_ARGUMENT where they exceed 2^63. */
+/* Bytes of op(B) [k x n] packed completely for products of `dtype`. MEP_ERROR_ARGUMENT where they exceed 2^63. */
 mep_status mep_packed_size(int64_t k, int64_t n, mep_dtype dtype, int64_t *size);
 
-/* Pack op(B) [k x n] for products of `dtype` into `memory` of mep_packed_size bytes, with all threads. Returns what a
- * product takes as its B; it refers to `memory`, and holds at the CPU level in force. */
+/* Pack op(B) [k x n] for products of `dtype` into `memory` of mep_packed_size bytes, with all threads. Returns the
+ * matrix to use as B, which refers to `memory` and is valid at the CPU level in force. */
 mep_matrix mep_pack(const mep_matrix *b, int64_t k, int64_t n, mep_dtype dtype, void *memory);
 
 /* Rows of A in groups of MEP_ROW_GROUP; at most MEP_MOST_ROWS in a block. */
@@ -28,15 +28,15 @@ typedef struct mep_block {
     int64_t row_stride, column_stride, group_stride;
 } mep_block;
 
-/* Whether kernels read rows of op(A) where they are stored, in columns k .. k + depth. */
+/* 1 where kernels can read rows of op(A), in columns k .. k + depth, where they are stored. */
 int mep_reads_in_place(const mep_matrix *a, int64_t k, int64_t depth);
 
-/* Rows row .. row + rows and columns k .. k + depth of op(A), at most MEP_MOST_ROWS x MEP_DEPTH units, in place where
- * they can be read so, otherwise copied into `memory`, which has room for the largest block. */
+/* Rows row .. row + rows and columns k .. k + depth of op(A), at most MEP_MOST_ROWS x MEP_DEPTH units: in place where
+ * kernels can read them so, otherwise copied into `memory`, which has room for the largest block. */
 mep_block mep_block_of_a(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory);
 
-/* Rows k .. k + depth of the panel of op(B) [k_end x n] that begins at `column`, in place where B is packed completely,
- * otherwise packed into `memory`, which has room for MEP_DEPTH units of MEP_LARGEST_PANEL columns. */
+/* Rows k .. k + depth of the panel of op(B) [k_end x n] at `column`: in place where B is packed completely, otherwise
+ * packed into `memory`, which has room for MEP_DEPTH units of MEP_LARGEST_PANEL columns. */
 const float *mep_block_of_b(const mep_matrix *b, int64_t n, int64_t k, int64_t depth, int64_t column, float *memory);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Choice of the variant of the kernels of matrix products.
+ * Selection of the variant of the kernels for matrix products.
  */
 #include "nn/product.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels of matrix products, once for every vector width (base/simd.h). The including file defines KERNELS, the
+ * The kernels of matrix products, compiled once per vector width (base/simd.h). The including file defines KERNELS, the
  * name of its table, KERNELS_NAME, and TILE_PAIRS where units are pairs of bfloat16.
  */
 #include "nn/product.h"

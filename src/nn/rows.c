@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Choice of the row kernels' variant.
+ * Selection of the variant of the row kernels.
  */
 #include "nn/rows.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The row kernels, once for every vector width (base/simd.h). The including file defines KERNELS, the name of its
- * table, and KERNELS_NAME. Rows end in a partial vector, read with zeros behind it and written only as far as the row
- * goes.
+ * The row kernels, compiled once per vector width (base/simd.h). The including file defines KERNELS, the name of its
+ * table, and KERNELS_NAME. Rows end in a partial vector, which is read with zeros after the row and written up to the
+ * row's end.
  */
 #include "nn/rows.h"
 
@@ -11,7 +11,7 @@
 #include "base/simd.h"
 #include "base/transpose.h"
 
-/* Vector at i of a row of n: zeros beyond its end. */
+/* The vector at i of a row of n; zeros after its end. */
 MEP_INLINE vf load_at(const float *x, int64_t i, int64_t n)
 {
     if (i + LANES <= n) return vf_load(x + i);
@@ -106,8 +106,8 @@ static void gelu_backward(int64_t n, const float *x, const float *dy, float *dx)
     }
 }
 
-/* With u = sqrt(2/pi) (x + a x^3), (1 + tanh u) / 2 = 1 / (1 + e), e = exp(-2u). Beyond +-10, where that is 0 or 1 in
- * float32, e stays what it is there: finite. */
+/* With u = sqrt(2/pi) (x + a x^3), (1 + tanh u) / 2 = 1 / (1 + e), e = exp(-2u). Outside +-10, where that is 0 or 1 in
+ * float32, e keeps its value at +-10 and is finite. */
 MEP_INLINE vf gelu_tanh_exp(vf bounded)
 {
     return vf_exp(-1.5957691216f * bounded * (1.0f + 0.044715f * bounded * bounded));
@@ -115,7 +115,7 @@ MEP_INLINE vf gelu_tanh_exp(vf bounded)
 
 MEP_INLINE vf within_10(vf x)
 {
-    return -vf_max(vf_set(-10.0f), -vf_max(vf_set(-10.0f), x)); /* the second operand where one is NaN */
+    return -vf_max(vf_set(-10.0f), -vf_max(vf_set(-10.0f), x)); /* returns the second operand where one is NaN */
 }
 
 static void gelu_tanh(int64_t n, const float *x, float *y)

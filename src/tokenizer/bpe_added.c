@@ -16,13 +16,13 @@
 mep_status mep_bpe_added_append(mep_bpe_added_set *set, const mep_bpe_added *item, const char *text, int64_t size)
 {
     if (set->count == set->capacity) {
-        MEP_TRY(mep_grow(&set->items, set->count, 2 * set->capacity + 16, sizeof *set->items));
+        MEP_TRY(MEP_GROW(&set->items, set->count, 2 * set->capacity + 16));
         set->capacity = 2 * set->capacity + 16;
     }
     mep_bpe_added *added = &set->items[set->count];
     *added = *item;
     added->text = NULL;
-    MEP_TRY(mep_alloc(&added->text, size + 1, 1));
+    MEP_TRY(MEP_ALLOC(&added->text, size + 1));
     memcpy(added->text, text, (size_t)size);
     added->size = size;
     set->count++;

@@ -29,17 +29,20 @@ static mep_status read_file(const char *path, char **text, int64_t *size)
     int fd = mep_fd_open(path, O_RDONLY);
     *text = NULL;
     if (fd < 0) return mep_fail_errno("open", path);
-    mep_status status = MEP_OK;
-    if (fstat(fd, &info) != 0)
-        status = mep_fail_errno("read", path);
-    else if (!S_ISREG(info.st_mode) || info.st_size > FILE_LIMIT)
+    *size = 0;
+    mep_status status = fstat(fd, &info) == 0 ? MEP_OK : mep_fail_errno("read", path);
+    if (status != MEP_OK) goto done;
+    if (!S_ISREG(info.st_mode) || info.st_size > FILE_LIMIT) {
         status = mep_fail(MEP_ERROR_FORMAT,
                           "%s is not a regular file, or is larger than a tokenizer may be (%d MiB); name another file",
                           path, FILE_LIMIT >> 20);
-    if (status == MEP_OK) status = mep_alloc(text, (int64_t)info.st_size + 1, 1);
-    if (status == MEP_OK && mep_fd_read_all(fd, *text, info.st_size, -1) != info.st_size)
+        goto done;
+    }
+    MEP_TRY_OR(status, MEP_ALLOC(text, (int64_t)info.st_size + 1), done);
+    *size = (int64_t)info.st_size;
+    if (mep_fd_read_all(fd, *text, *size, -1) != *size)
         status = mep_fail(MEP_ERROR_IO, "cannot read %s: the file became shorter, or the disk has an error", path);
-    *size = status == MEP_OK ? (int64_t)info.st_size : 0;
+done:
     (void)mep_fd_close(fd);
     if (status != MEP_OK) mep_free(text);
     return status;
@@ -71,6 +74,16 @@ static mep_status parse_merges(const char *text, int64_t size, json_t *merges)
     return MEP_OK;
 }
 
+/* Make a tokenizer from the JSON of a tokenizer.json; NULL if memory ran out while it was composed. */
+static mep_status from_root(mep_tokenizer **tokenizer, const char *name, const json_t *root)
+{
+    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    if (text == NULL) return mep_fail(MEP_ERROR_MEMORY, "%s: out of memory for the tokenizer.json", name);
+    mep_status status = mep_bpe_from_json(tokenizer, name, text, (int64_t)strlen(text));
+    free(text);
+    return status;
+}
+
 mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, const char *vocab, int64_t vocab_size,
                                const char *merges, int64_t merges_size)
 {
@@ -84,12 +97,8 @@ mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, cons
     }
     json_t *list = json_array();
     mep_status status = parse_merges(merges, merges_size, list);
-    if (status != MEP_OK) status = mep_fail_in(status, "%s: ", name);
     json_t *root = mep_bpe_compose_json(tokens, list, special, 1);
-    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    if (status == MEP_OK && text == NULL) status = mep_fail(MEP_ERROR_MEMORY, "%s: cannot compose a tokenizer", name);
-    if (status == MEP_OK) status = mep_bpe_from_json(tokenizer, name, text, (int64_t)strlen(text));
-    free(text);
+    status = status == MEP_OK ? from_root(tokenizer, name, root) : mep_fail_in(status, "%s: ", name);
     json_decref(root);
     return status;
 }
@@ -103,8 +112,7 @@ typedef struct additions {
     json_t *list; /* in the form of "added_tokens" */
 } additions;
 
-/* Add a token to the list unless the tokenizer has it. `flags` is an object with the flags of an added token, or NULL.
- */
+/* Add a token to the list unless the tokenizer has it. `flags` has the flags of an added token, or is NULL. */
 static mep_status take_token(additions *a, const char *file, const char *content, const json_t *id, json_t *flags)
 {
     if (content == NULL || !json_is_integer(id) || json_integer_value(id) < 0)
@@ -115,7 +123,7 @@ static mep_status take_token(additions *a, const char *file, const char *content
         json_object_set_new(token, "id", json_integer(json_integer_value(id))) != 0 ||
         json_array_append(a->list, token) != 0) {
         json_decref(token);
-        return mep_fail(MEP_ERROR_MEMORY, "%s%s: memory is out", a->folder, file);
+        return mep_fail(MEP_ERROR_MEMORY, "%s%s: out of memory", a->folder, file);
     }
     json_decref(token);
     return MEP_OK;
@@ -189,12 +197,12 @@ static mep_status append_tokens(const json_t *list, json_t *root)
     json_t **sorted = NULL, *added = json_object_get(root, "added_tokens");
     size_t count = json_array_size(list);
     int failed = !json_is_array(added) && json_object_set_new(root, "added_tokens", json_array()) != 0;
-    MEP_TRY(mep_alloc(&sorted, (int64_t)count, sizeof *sorted));
+    MEP_TRY(MEP_ALLOC(&sorted, (int64_t)count));
     for (size_t i = 0; i < count; ++i) sorted[i] = json_array_get(list, i);
     qsort(sorted, count, sizeof *sorted, compare_ids);
     for (size_t i = 0; i < count; ++i) failed |= json_array_append(json_object_get(root, "added_tokens"), sorted[i]);
     mep_free(&sorted);
-    return failed ? mep_fail(MEP_ERROR_MEMORY, "memory is out") : MEP_OK;
+    return failed ? mep_fail(MEP_ERROR_MEMORY, "out of memory for the added tokens") : MEP_OK;
 }
 
 /* Replace the tokenizer by one that has the tokens of the list too. */
@@ -203,13 +211,10 @@ static mep_status rebuild(additions *a, const char *name)
     int64_t size = 0;
     const char *json = mep_tokenizer_json(*a->tokenizer, &size);
     json_t *root = json_loadb(json, (size_t)size, 0, NULL);
-    mep_status status = append_tokens(a->list, root);
-    char *text = status == MEP_OK ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    json_decref(root);
-    if (status == MEP_OK && text == NULL) status = mep_fail(MEP_ERROR_MEMORY, "%s: cannot compose a tokenizer", name);
     mep_tokenizer_destroy(a->tokenizer);
-    if (status == MEP_OK) status = mep_bpe_from_json(a->tokenizer, name, text, (int64_t)strlen(text));
-    free(text);
+    mep_status status = append_tokens(a->list, root);
+    if (status == MEP_OK) status = from_root(a->tokenizer, name, root);
+    json_decref(root);
     return status;
 }
 
@@ -245,9 +250,11 @@ static mep_status open_tables(mep_tokenizer **tokenizer, const char *path)
     char *vocab = NULL, *merges = NULL, *other = NULL;
     int64_t vocab_size = 0, merges_size = 0;
     MEP_TRY(mep_format(&other, "%.*s%s", (int)(strlen(path) - strlen(VOCAB)), path, MERGES));
-    mep_status status = read_file(path, &vocab, &vocab_size);
-    if (status == MEP_OK) status = read_file(other, &merges, &merges_size);
-    if (status == MEP_OK) status = mep_bpe_from_tables(tokenizer, path, vocab, vocab_size, merges, merges_size);
+    mep_status status;
+    MEP_TRY_OR(status, read_file(path, &vocab, &vocab_size), done);
+    MEP_TRY_OR(status, read_file(other, &merges, &merges_size), done);
+    status = mep_bpe_from_tables(tokenizer, path, vocab, vocab_size, merges, merges_size);
+done:
     mep_free(&other);
     mep_free(&vocab);
     mep_free(&merges);

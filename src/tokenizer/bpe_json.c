@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -110,7 +111,7 @@ static mep_status read_vocab(reading *r)
     const char *name;
     json_t *number;
     r->entries = (int64_t)(json_object_size(r->vocab) + json_array_size(r->added));
-    MEP_TRY(mep_alloc(&r->names, 2 * r->entries + 1024, sizeof *r->names));
+    MEP_TRY(MEP_ALLOC(&r->names, 2 * r->entries + 1024));
     json_object_foreach((json_t *)r->vocab, name, number) MEP_TRY(take_name(r, name, number));
     for (int byte = 0; byte < 256; ++byte) {
         char text[5] = "";
@@ -183,16 +184,15 @@ static mep_status read_added(reading *r)
     int64_t next = (int64_t)json_object_size(r->vocab);
     json_t *ids = json_object();
     mep_status status = MEP_OK;
-    for (size_t i = 0; i < json_array_size(r->added) && status == MEP_OK; ++i)
-        status = read_added_entry(r, i, ids, &next);
+    for (size_t i = 0; i < json_array_size(r->added); ++i) MEP_TRY_OR(status, read_added_entry(r, i, ids, &next), done);
+    MEP_TRY_OR(status, mep_bpe_added_sort(&r->bpe->raw), done);
+    status = mep_bpe_added_sort(&r->bpe->normalized);
+done:
     json_decref(ids);
-    if (status == MEP_OK) status = mep_bpe_added_sort(&r->bpe->raw);
-    return status == MEP_OK ? mep_bpe_added_sort(&r->bpe->normalized) : status;
+    return status;
 }
 
-/* A merge is "left right" or ["left", "right"]. Copy the concatenation to `text`; *middle is where the right one
- * begins.
- */
+/* A merge is "left right" or ["left", "right"]. Copy the concatenation to `text`; the right token begins at *middle. */
 static mep_status split_merge(const json_t *merge, int64_t index, char text[2 * TOKEN_TEXT + 2], size_t *middle)
 {
     const char *left = json_string_value(merge), *right = NULL;
@@ -245,9 +245,9 @@ static mep_status fill_bytes(reading *r)
     mep_bpe *bpe = r->bpe;
     const mep_bpe_added_set *sets[2] = {&bpe->raw, &bpe->normalized};
     int64_t used = 0;
-    MEP_TRY(mep_alloc(&bpe->bytes, r->name_bytes + 1, 1));
-    MEP_TRY(mep_alloc(&bpe->begin, r->count + 2, sizeof *bpe->begin));
-    MEP_TRY(mep_alloc(&bpe->is_token, r->count + 1, 1));
+    MEP_TRY(MEP_ALLOC(&bpe->bytes, r->name_bytes + 1));
+    MEP_TRY(MEP_ALLOC(&bpe->begin, r->count + 2));
+    MEP_TRY(MEP_ALLOC(&bpe->is_token, r->count + 1));
     for (int k = 0; k < 2; ++k)
         for (int64_t i = 0; i < sets[k]->count; ++i) bpe->is_token[sets[k]->items[i].id] = MEP_BPE_ADDED;
     for (int64_t id = 0; id < r->count; ++id) {
@@ -262,6 +262,7 @@ static mep_status fill_bytes(reading *r)
         used += size;
         bpe->is_token[id] |= MEP_BPE_TOKEN;
     }
+    MEP_ASSERT(used <= r->name_bytes);
     bpe->begin[r->count] = bpe->begin[r->count + 1] = used;
     return MEP_OK;
 }
@@ -273,8 +274,8 @@ static mep_status fill_words(reading *r)
     mep_bpe *bpe = r->bpe;
     int64_t slots = 16, used = 0;
     while (slots < 2 * r->count) slots *= 2;
-    MEP_TRY(mep_alloc(&bpe->word_bytes, r->name_bytes + 1, 1));
-    MEP_TRY(mep_alloc(&bpe->words, slots, sizeof *bpe->words));
+    MEP_TRY(MEP_ALLOC(&bpe->word_bytes, r->name_bytes + 1));
+    MEP_TRY(MEP_ALLOC(&bpe->words, slots));
     bpe->word_mask = (uint64_t)slots - 1;
     for (int64_t id = 0; id < r->count; ++id) {
         if (r->names[id] == NULL || find_token(r, r->names[id]) != id) continue;

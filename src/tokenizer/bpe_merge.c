@@ -20,7 +20,7 @@ mep_status mep_bpe_tokens_append(mep_bpe_tokens *tokens, const int32_t *ids, int
 {
     if (count > tokens->capacity - tokens->count) {
         int64_t capacity = 2 * tokens->capacity + count + 64;
-        MEP_TRY(mep_grow(&tokens->ids, tokens->count, capacity, sizeof *tokens->ids));
+        MEP_TRY(MEP_GROW(&tokens->ids, tokens->count, capacity));
         tokens->capacity = capacity;
     }
     memcpy(tokens->ids + tokens->count, ids, (size_t)count * sizeof *ids);
@@ -45,7 +45,7 @@ mep_status mep_bpe_merges_init(mep_bpe_merges *merges, int64_t count)
 {
     int64_t slots = 16;
     while (slots < 2 * count) slots *= 2;
-    MEP_TRY(mep_alloc(&merges->slots, slots, sizeof *merges->slots));
+    MEP_TRY(MEP_ALLOC(&merges->slots, slots));
     for (int64_t i = 0; i < slots; ++i) merges->slots[i].key = FREE_KEY;
     merges->mask = (uint64_t)slots - 1;
     return MEP_OK;
@@ -135,7 +135,7 @@ static void sift_down(uint64_t *heap, int64_t count, int64_t at)
 static mep_status push(long_pretoken *p, uint64_t entry)
 {
     if (p->heap_count == p->heap_capacity) {
-        MEP_TRY(mep_grow(&p->heap, p->heap_count, 2 * p->heap_capacity, sizeof *p->heap));
+        MEP_TRY(MEP_GROW(&p->heap, p->heap_count, 2 * p->heap_capacity));
         p->heap_capacity *= 2;
     }
     int64_t at = p->heap_count++;
@@ -163,10 +163,10 @@ static mep_status push_pair(long_pretoken *p, int64_t at)
 
 static mep_status begin_long(long_pretoken *p, const char *text)
 {
-    MEP_TRY(mep_alloc(&p->ids, p->count, sizeof *p->ids));
-    MEP_TRY(mep_alloc(&p->next, p->count, sizeof *p->next));
-    MEP_TRY(mep_alloc(&p->previous, p->count, sizeof *p->previous));
-    MEP_TRY(mep_alloc(&p->heap, p->count, sizeof *p->heap));
+    MEP_TRY(MEP_ALLOC(&p->ids, p->count));
+    MEP_TRY(MEP_ALLOC(&p->next, p->count));
+    MEP_TRY(MEP_ALLOC(&p->previous, p->count));
+    MEP_TRY(MEP_ALLOC(&p->heap, p->count));
     p->heap_capacity = p->count;
     for (int64_t i = 0; i < p->count; ++i) {
         p->ids[i] = p->merges->bytes[(unsigned char)text[i]];
@@ -208,12 +208,14 @@ static mep_status merge_long(const mep_bpe_merges *merges, const char *text, int
                         "a range of text of %lld bytes is a single pre-token for the tokenizer; the limit is %d bytes",
                         (long long)size, LONGEST);
     long_pretoken p = {.merges = merges, .count = size};
-    mep_status status = begin_long(&p, text);
-    if (status == MEP_OK) status = run_long(&p);
     int64_t kept = 0;
-    for (int64_t i = 0; status == MEP_OK && i < size; ++i)
+    mep_status status;
+    MEP_TRY_OR(status, begin_long(&p, text), done);
+    MEP_TRY_OR(status, run_long(&p), done);
+    for (int64_t i = 0; i < size; ++i)
         if (p.ids[i] >= 0) p.ids[kept++] = p.ids[i];
-    if (status == MEP_OK) status = mep_bpe_tokens_append(tokens, p.ids, kept);
+    status = mep_bpe_tokens_append(tokens, p.ids, kept);
+done:
     mep_free(&p.ids);
     mep_free(&p.next);
     mep_free(&p.previous);

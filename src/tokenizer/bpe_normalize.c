@@ -40,7 +40,7 @@ static mep_status append(buffer *b, const void *data, int64_t size)
     if (size == 0) return MEP_OK;
     if (size > b->capacity - b->size) {
         int64_t capacity = 2 * b->capacity + size;
-        MEP_TRY(mep_grow(&b->data, b->size, capacity, 1));
+        MEP_TRY(MEP_GROW(&b->data, b->size, capacity));
         b->capacity = capacity;
     }
     memcpy(b->data + b->size, data, (size_t)size);
@@ -74,7 +74,7 @@ static int compare_words(const void *a, const void *b)
 static mep_status sort_marks(utf8proc_int32_t *codes, int64_t count)
 {
     uint64_t *keys = NULL;
-    MEP_TRY(mep_alloc(&keys, count, sizeof *keys));
+    MEP_TRY(MEP_ALLOC(&keys, count));
     for (int64_t i = 0; i < count; ++i) /* 8 bits of class, 35 of index, 21 of code point */
         keys[i] =
             (uint64_t)utf8proc_get_property(codes[i])->combining_class << 56 | (uint64_t)i << 21 | (uint64_t)codes[i];
@@ -108,7 +108,7 @@ static mep_status change(buffer *b, mep_bpe_form form, const char *text, int64_t
     if (is_compatible(form)) options |= UTF8PROC_COMPAT;
     char bytes[4];
     if (size == 0) return MEP_OK;
-    MEP_TRY(mep_alloc(&codes, capacity, sizeof *codes));
+    MEP_TRY(MEP_ALLOC(&codes, capacity));
     for (int64_t at = 0; at < size;) {
         uint32_t code = 0;
         int boundary = 0;
@@ -150,7 +150,7 @@ static int64_t next_cluster(mep_bpe_form form, const unsigned char *text, int64_
     int64_t found = at;
     while (found < size && text[found] < lead) ++found;
     *first = found;
-    while (found<size && * first> at && text[*first] >= 0x80) --*first; /* the ASCII character before it */
+    while (found < size && at < *first && text[*first] >= 0x80) --*first; /* the ASCII character before it */
     while (found < size && text[found] >= 0x80) ++found;
     return found;
 }

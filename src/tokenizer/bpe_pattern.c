@@ -313,7 +313,7 @@ mep_status mep_bpe_pattern_compile(const char *pattern, int literal, pcre2_code 
 {
     char *translated = NULL;
     *code = NULL;
-    MEP_TRY(mep_alloc(&translated, TRANSLATION, 1));
+    MEP_TRY(MEP_ALLOC(&translated, TRANSLATION));
     mep_status status = translate(pattern, literal, translated, TRANSLATION);
     if (status == MEP_OK) status = compile(pattern, translated, code);
     mep_free(&translated);

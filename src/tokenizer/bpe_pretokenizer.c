@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -14,7 +15,7 @@
 #define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 /* Patterns that split text after every word, that is, between a letter or number and white space:
- * 1. each letter or number alone matches, so that none lies between two matches;
+ * 1. each letter or number alone matches, so that none is left between two matches;
  * 2. no match has white space after a letter or number, so that every match of one ends there;
  * 3. they look ahead only after white space and never look behind, so that neither half depends on the other.
  * Other patterns may have this property too, but texts are not split for them. */
@@ -58,7 +59,8 @@ static mep_status add_byte_level(mep_bpe_stage *stage, const json_t *object)
 static mep_status read_behavior(mep_bpe_stage *stage, const char *type, const char *behavior)
 {
     static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
-    for (int i = 0; behavior != NULL && i < (int)(sizeof names / sizeof *names); ++i) {
+    static_assert(sizeof names / sizeof *names == MEP_BPE_CONTIGUOUS + 1, "one name per behavior, in the same order");
+    for (int i = 0; behavior != NULL && i <= MEP_BPE_CONTIGUOUS; ++i) {
         if (strcmp(behavior, names[i]) != 0) continue;
         stage->behavior = (mep_bpe_behavior)i;
         return MEP_OK;
@@ -150,7 +152,8 @@ static mep_status add_normalizer(mep_bpe_pretokenizer *pretokenizer, const json_
             MEP_TRY(add_normalizer(pretokenizer, json_array_get(list, i), depth + 1));
         return MEP_OK;
     }
-    for (int i = 0; i < (int)(sizeof forms / sizeof *forms); ++i) {
+    static_assert(sizeof forms / sizeof *forms == MEP_BPE_NFKD + 1, "one name per form, in the same order");
+    for (int i = 0; i <= MEP_BPE_NFKD; ++i) {
         if (strcmp(type, forms[i]) != 0) continue;
         if (pretokenizer->form_count == MEP_BPE_FORMS)
             return mep_fail(MEP_ERROR_UNSUPPORTED, "there are more than %d normalizers", MEP_BPE_FORMS);
@@ -259,7 +262,7 @@ static mep_status output_pretoken(const call *c, const char *text, int64_t size)
     char *bytes = NULL;
     int64_t count = 0;
     if (c->pretokenizer->byte_level == c->pretokenizer->count - 1) return c->pretoken(c->context, text, size);
-    MEP_TRY(mep_alloc(&bytes, size, 1));
+    MEP_TRY(MEP_ALLOC(&bytes, size));
     for (int64_t at = 0; at < size;) {
         uint32_t code = 0;
         at += mep_utf8_decode(text + at, size - at, &code);
@@ -275,7 +278,7 @@ static mep_status run_on_characters(const call *c, int stage, const char *text, 
 {
     char *characters = NULL;
     int64_t used = 0;
-    MEP_TRY(mep_alloc(&characters, 2 * size, 1));
+    MEP_TRY(MEP_ALLOC(&characters, 2 * size));
     for (int64_t i = 0; i < size; ++i)
         used += mep_utf8_encode(mep_bpe_code_of_byte((unsigned char)text[i]), characters + used);
     mep_status status = split_text(c, stage, characters, used);
@@ -289,7 +292,7 @@ static mep_status run_stage(const call *c, int stage, const char *text, int64_t 
     if (stage == c->pretokenizer->count) return output_pretoken(c, text, size);
     if (stage == c->pretokenizer->byte_level + 1) return run_on_characters(c, stage, text, size);
     if (!c->pretokenizer->stages[stage].prefix_space || text[0] == ' ') return split_text(c, stage, text, size);
-    MEP_TRY(mep_alloc(&longer, size + 1, 1));
+    MEP_TRY(MEP_ALLOC(&longer, size + 1));
     longer[0] = ' ';
     memcpy(longer + 1, text, (size_t)size);
     mep_status status = split_text(c, stage, longer, size + 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Split points: offsets at which a text may be split without changing its tokens. A split point lies between a letter
+ * Split points: offsets at which a text may be split without changing its tokens. A split point is between a letter
  * or number and an ASCII white space, if the tokenizer's pattern splits text there (bpe_pretokenizer.c) and
  * 1. UTF-8: both characters are complete, and an invalid byte never joins a valid character;
  * 2. NFC: ASCII composes with nothing before it, and a letter that is its own NFC is still a letter after it has

@@ -87,7 +87,7 @@ static mep_status rehash_pretokens(mep_tokenizer_trainer *t)
 {
     int64_t slots = 2 * ((int64_t)t->pretoken_mask + 1);
     mep_free(&t->pretoken_slots);
-    MEP_TRY(mep_alloc(&t->pretoken_slots, slots, sizeof *t->pretoken_slots));
+    MEP_TRY(MEP_ALLOC(&t->pretoken_slots, slots));
     memset(t->pretoken_slots, 0xff, (size_t)slots * sizeof *t->pretoken_slots);
     t->pretoken_mask = (uint64_t)slots - 1;
     for (int64_t i = 0; i < t->pretoken_count; ++i) {
@@ -116,7 +116,7 @@ static mep_status count_pretoken(void *context, const char *text, int64_t size)
     MEP_TRY(reserve(&t->pretokens, t->pretoken_count, &t->pretoken_capacity, sizeof *t->pretokens));
     if (t->text_size + size > t->text_capacity) {
         int64_t capacity = 2 * t->text_capacity + size + 65536;
-        MEP_TRY(mep_grow(&t->text, t->text_size, capacity, 1));
+        MEP_TRY(MEP_GROW(&t->text, t->text_size, capacity));
         t->text_capacity = capacity;
     }
     memcpy(t->text + t->text_size, text, (size_t)size);
@@ -152,7 +152,7 @@ static mep_status take_name(mep_tokenizer_trainer *t, const char *name, int64_t 
         if (strncmp(known, name, (size_t)size) == 0 && known[size] == '\0') return MEP_OK;
     }
     while (t->name_bytes + size + 1 > t->name_capacity) {
-        MEP_TRY(mep_grow(&t->names, t->name_bytes, 2 * t->name_capacity + size + 1, 1));
+        MEP_TRY(MEP_GROW(&t->names, t->name_bytes, 2 * t->name_capacity + size + 1));
         t->name_capacity = 2 * t->name_capacity + size + 1;
     }
     memcpy(t->names + t->name_bytes, name, (size_t)size);
@@ -168,8 +168,8 @@ static mep_status first_tokens(mep_tokenizer_trainer *t, int32_t bytes[256])
 {
     int64_t most = t->settings.vocab_size + t->settings.special_count + 512, slots = 16;
     while (slots < 2 * most) slots *= 2;
-    MEP_TRY(mep_alloc(&t->name_begin, most, sizeof *t->name_begin));
-    MEP_TRY(mep_alloc(&t->name_slots, slots, sizeof *t->name_slots));
+    MEP_TRY(MEP_ALLOC(&t->name_begin, most));
+    MEP_TRY(MEP_ALLOC(&t->name_slots, slots));
     memset(t->name_slots, 0xff, (size_t)slots * sizeof *t->name_slots);
     t->name_mask = (uint64_t)slots - 1;
     for (int64_t i = 0; i < t->settings.special_count; ++i) {
@@ -199,7 +199,7 @@ static mep_status grow_pairs(mep_tokenizer_trainer *t)
     pair_count *old = t->pairs;
     int64_t old_slots = old != NULL ? (int64_t)t->pair_mask + 1 : 0, slots = old != NULL ? 2 * old_slots : 1 << 16;
     pair_count *larger = NULL;
-    MEP_TRY(mep_alloc(&larger, slots, sizeof *larger));
+    MEP_TRY(MEP_ALLOC(&larger, slots));
     for (int64_t i = 0; i < slots; ++i) larger[i].key = UINT64_MAX;
     t->pairs = larger;
     t->pair_mask = (uint64_t)slots - 1;
@@ -282,7 +282,7 @@ static mep_status queue_touched(mep_tokenizer_trainer *t)
 /* Write the pre-tokens as tokens, and count the pairs in them. */
 static mep_status begin_merging(mep_tokenizer_trainer *t, const int32_t bytes[256])
 {
-    MEP_TRY(mep_alloc(&t->symbols, t->text_size, sizeof *t->symbols));
+    MEP_TRY(MEP_ALLOC(&t->symbols, t->text_size));
     for (int64_t i = 0; i < t->text_size; ++i) t->symbols[i] = bytes[(unsigned char)t->text[i]];
     MEP_TRY(grow_pairs(t));
     for (int64_t i = 0; i < t->pretoken_count; ++i) {
@@ -356,7 +356,17 @@ static mep_status run_merges(mep_tokenizer_trainer *t, mep_tokenizer_train_fn pr
 
 /* ---- The result ---- */
 
-/* A pair that was merged twice gets its last rank, as in Hugging Face's library when it reads a table. */
+/* Fill the vocabulary. */
+static mep_status list_tokens(const mep_tokenizer_trainer *t, json_t *vocab)
+{
+    for (int64_t id = 0; id < t->count; ++id)
+        if (json_object_set_new(vocab, t->names + t->name_begin[id], json_integer((json_int_t)id)) != 0)
+            return mep_fail(MEP_ERROR_ARGUMENT, "a special token is not UTF-8, or memory ran out");
+    return MEP_OK;
+}
+
+/* Fill the list of merges. A pair that was merged twice gets its last rank, as in Hugging Face's library when it reads
+ * a table. */
 static mep_status list_merges(const mep_tokenizer_trainer *t, json_t *list)
 {
     mep_bpe_merges last = {0};
@@ -381,16 +391,15 @@ static mep_status list_merges(const mep_tokenizer_trainer *t, json_t *list)
 static mep_status compose(const mep_tokenizer_trainer *t, mep_tokenizer **tokenizer)
 {
     json_t *vocab = json_object(), *merges = json_array();
-    mep_status status = MEP_OK;
-    for (int64_t id = 0; id < t->count && status == MEP_OK; ++id) {
-        if (json_object_set_new(vocab, t->names + t->name_begin[id], json_integer((json_int_t)id)) != 0)
-            status = mep_fail(MEP_ERROR_ARGUMENT, "a special token is not UTF-8, or memory ran out");
-    }
+    mep_status status = list_tokens(t, vocab);
     if (status == MEP_OK) status = list_merges(t, merges);
     json_t *root = mep_bpe_compose_json(vocab, merges, t->settings.special, t->settings.special_count);
-    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    if (status == MEP_OK && text == NULL) status = mep_fail(MEP_ERROR_MEMORY, "cannot compose the tokenizer");
-    if (status == MEP_OK) status = mep_bpe_from_json(tokenizer, "trained tokenizer", text, (int64_t)strlen(text));
+    char *text = NULL;
+    if (status != MEP_OK) goto done;
+    text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    status = text != NULL ? mep_bpe_from_json(tokenizer, "trained tokenizer", text, (int64_t)strlen(text))
+                          : mep_fail(MEP_ERROR_MEMORY, "out of memory for the tokenizer.json");
+done:
     free(text);
     json_decref(root);
     return status;
@@ -404,12 +413,14 @@ mep_status mep_tokenizer_trainer_finish(mep_tokenizer_trainer **trainer, mep_tok
     mep_tokenizer_trainer *t = *trainer;
     int32_t bytes[256];
     *tokenizer = NULL;
-    mep_status status = t->pretoken_count > 0
-                            ? first_tokens(t, bytes)
-                            : mep_fail(MEP_ERROR_ARGUMENT, "there is no text to train a tokenizer on");
-    if (status == MEP_OK) status = begin_merging(t, bytes);
-    if (status == MEP_OK) status = run_merges(t, progress, context);
-    if (status == MEP_OK) status = compose(t, tokenizer);
+    mep_status status = MEP_OK;
+    if (t->pretoken_count == 0) status = mep_fail(MEP_ERROR_ARGUMENT, "there is no text to train a tokenizer on");
+    if (status != MEP_OK) goto done;
+    MEP_TRY_OR(status, first_tokens(t, bytes), done);
+    MEP_TRY_OR(status, begin_merging(t, bytes), done);
+    MEP_TRY_OR(status, run_merges(t, progress, context), done);
+    status = compose(t, tokenizer);
+done:
     mep_tokenizer_trainer_destroy(trainer);
     return status;
 }
@@ -462,7 +473,7 @@ mep_status mep_tokenizer_trainer_create(mep_tokenizer_trainer **trainer, const m
     mep_tokenizer_trainer *t = NULL;
     *trainer = NULL;
     MEP_TRY(check_settings(settings));
-    MEP_TRY(mep_alloc(&t, 1, sizeof *t));
+    MEP_TRY(MEP_ALLOC(&t, 1));
     t->settings = *settings;
     mep_status status = begin_trainer(t);
     if (status != MEP_OK) mep_tokenizer_trainer_destroy(&t);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "tokenizer/bpe.h"
@@ -76,7 +77,9 @@ mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text
 
 int64_t mep_tokenizer_split_point(const mep_tokenizer *tokenizer, const char *text, int64_t size)
 {
-    return tokenizer->ops->split_point(tokenizer, text, size);
+    int64_t point = tokenizer->ops->split_point(tokenizer, text, size);
+    MEP_ASSERT(point >= 0 && point <= size);
+    return point;
 }
 
 void mep_tokens_free(int32_t **tokens)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -21,6 +22,8 @@ typedef struct cached {
     char text[CACHE_TEXT];
     int32_t tokens[CACHE_TOKENS];
 } cached;
+
+static_assert(sizeof(cached) == 64, "an entry fills one cache line");
 
 /* About nine of ten pre-tokens are found in this cache. Each slot holds the last pre-token with its hash. */
 struct mep_bpe_worker {
@@ -50,7 +53,7 @@ static mep_status take_worker(mep_bpe *bpe, mep_bpe_worker **worker)
         *worker = atomic_exchange(&bpe->idle[i], NULL);
         if (*worker != NULL) return MEP_OK;
     }
-    MEP_TRY(mep_alloc(worker, 1, sizeof **worker));
+    MEP_TRY(MEP_ALLOC(worker, 1));
     (*worker)->match = pcre2_match_data_create(1, NULL);
     if ((*worker)->match != NULL) return MEP_OK;
     destroy_worker(worker);
@@ -165,7 +168,7 @@ static mep_status bpe_encode(const mep_tokenizer *tokenizer, const char *text, i
 {
     mep_bpe *bpe = (mep_bpe *)tokenizer; /* only the list of idle workers is changed, atomically */
     encoding e = {.bpe = bpe};
-    MEP_TRY(mep_alloc(&e.tokens.ids, size / 3 + 16, sizeof *e.tokens.ids));
+    MEP_TRY(MEP_ALLOC(&e.tokens.ids, size / 3 + 16));
     e.tokens.capacity = size / 3 + 16;
     mep_status status = take_worker(bpe, &e.worker);
     if (status == MEP_OK) {
@@ -245,7 +248,7 @@ static mep_status fill(mep_bpe *bpe, const char *name, const char *text, int64_t
     MEP_TRY(mep_refuse_pointer(name, text, size));
     MEP_TRY(mep_copy_string(&copy, name));
     bpe->base.name = copy;
-    MEP_TRY(mep_alloc(&bpe->json, size + 1, 1));
+    MEP_TRY(MEP_ALLOC(&bpe->json, size + 1));
     memcpy(bpe->json, text, (size_t)size);
     bpe->json_size = size;
     json_t *root = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
@@ -260,7 +263,7 @@ mep_status mep_bpe_from_json(mep_tokenizer **tokenizer, const char *name, const 
 {
     mep_bpe *bpe = NULL;
     *tokenizer = NULL;
-    MEP_TRY(mep_alloc(&bpe, 1, sizeof *bpe));
+    MEP_TRY(MEP_ALLOC(&bpe, 1));
     bpe->base.ops = &bpe_ops;
     mep_status status = fill(bpe, name, text, size);
     if (status == MEP_OK)

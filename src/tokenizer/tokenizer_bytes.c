@@ -21,7 +21,7 @@ static mep_status bytes_encode(const mep_tokenizer *tokenizer, const char *text,
                                int64_t *count)
 {
     (void)tokenizer;
-    MEP_TRY(mep_alloc(tokens, size, sizeof **tokens));
+    MEP_TRY(MEP_ALLOC(tokens, size));
     for (int64_t i = 0; i < size; ++i) (*tokens)[i] = (unsigned char)text[i];
     *count = size;
     return MEP_OK;
@@ -58,7 +58,7 @@ mep_status mep_tokenizer_bytes(mep_tokenizer **tokenizer)
     MEP_REQUIRE(tokenizer);
     *tokenizer = NULL;
     bytes_tokenizer *bytes = NULL;
-    MEP_TRY(mep_alloc(&bytes, 1, sizeof *bytes));
+    MEP_TRY(MEP_ALLOC(&bytes, 1));
     bytes->base =
         (mep_tokenizer){.ops = &bytes_ops, .name = "bytes", .vocab_size = BYTES + 1, .end_of_document = BYTES};
     for (int i = 0; i < BYTES; ++i) bytes->text[i] = (char)i;
@@ -90,7 +90,7 @@ mep_status mep_bytes_json(char **text, int64_t *size)
     json_t *root = compose();
     *text = NULL;
     size_t needed = root != NULL ? json_dumpb(root, NULL, 0, JSON_INDENT(2)) : 0;
-    mep_status status = needed > 0 ? mep_alloc(text, (int64_t)needed, 1)
+    mep_status status = needed > 0 ? MEP_ALLOC(text, (int64_t)needed)
                                    : mep_fail(MEP_ERROR_MEMORY, "cannot compose a tokenizer of bytes");
     if (status == MEP_OK) json_dumpb(root, *text, needed, JSON_INDENT(2));
     *size = (int64_t)needed;

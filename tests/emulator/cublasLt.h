@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The part of cuBLASLt's API that libmep uses, on the emulator: names, numbers, sizes and meanings are cuBLASLt's, so
- * that host code in C compiles unchanged. Products are computed at the call, in float32. What is more is checked than
- * cuBLASLt checks: that everything named is what it should be and in device memory, as far as the product reads and
- * writes, that an algorithm is used for the product that it was chosen for, and that memory is aligned as was said.
- * Mistakes are told on stderr and returned as CUBLAS_STATUS_INVALID_VALUE.
+ * The part of cuBLASLt's API that libmep uses, on the emulator. Names, numbers, sizes and meanings are cuBLASLt's, so
+ * that host code in C compiles unchanged. Products are computed in the call, in float32. It checks more than cuBLASLt
+ * does: that all arguments are valid, that pointers are in device memory as far as the product reads and writes, that
+ * an algorithm is used for the product that it was chosen for, and that memory is aligned as specified. Errors are
+ * printed on stderr and returned as CUBLAS_STATUS_INVALID_VALUE.
  */
 #ifndef CUDA_EMULATOR_CUBLASLT_H
 #define CUDA_EMULATOR_CUBLASLT_H
@@ -102,18 +102,18 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
                                                     cublasLtMatmulPreferenceAttributes_t attribute, const void *value,
                                                     size_t bytes);
 
-/* One algorithm for every product but those with a bias whose D has one row: for these none, so that callers' way to do
- * without is tried. */
+/* One algorithm for every product, except those with a bias whose D has one row: there is none for these, so that a
+ * caller's fallback is tested. */
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
                                               cublasLtMatmulPreference_t preference, int wanted,
                                               cublasLtMatmulHeuristicResult_t *results, int *found);
 
-/* How often one was asked for since the program began. */
+/* The number of calls of the heuristic since the program began. */
 unsigned long cuda_emulator_choices(void);
 
-/* D = alpha op(A) op(B) + beta C (+ bias): matrices in columns; one rounding, to D's type. */
+/* D = alpha op(A) op(B) + beta C (+ bias): column-major matrices; one rounding, to D's type. */
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha, const void *a,
                               cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
                               const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,

@@ -21,7 +21,7 @@ enum : size_t { WORKSPACE_NEEDED = 64 * 1024, WORKSPACE_ALIGNMENT = 256 };
 
 unsigned long choices;
 
-/* What the opaque structures hold. */
+/* The contents of the opaque structures. */
 struct layout {
     uint64_t mark, rows, columns;
     int64_t ld;
@@ -83,13 +83,13 @@ size_t bytes_of(int32_t type)
     return type == CUDA_R_32F ? 4 : 2;
 }
 
-/* From the first to the last element. */
+/* Bytes from the first to the last element. */
 size_t extent(const layout &l)
 {
     return ((l.columns - 1) * (size_t)l.ld + l.rows) * bytes_of(l.type);
 }
 
-/* Everything that a product is but for its pointers. */
+/* Everything that describes a product, except its pointers. */
 struct product {
     description desc;
     layout a, b, c, d;
@@ -116,7 +116,7 @@ uint64_t number_of(const product &p)
     return number;
 }
 
-/* Put the product together from its parts and look whether they fit. */
+/* Collect the product's description from its parts, and check that they fit. */
 cublasStatus_t assemble(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
                         cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, product *p)
 {
@@ -153,7 +153,7 @@ bool overlap(const void *p, size_t bytes_p, const void *q, size_t bytes_q)
     return (uintptr_t)p < (uintptr_t)q + bytes_q && (uintptr_t)q < (uintptr_t)p + bytes_p;
 }
 
-/* The pointers of a product: in memory, aligned as the algorithm wants it, and D apart from what is read. */
+/* Check the pointers of a product: in memory, aligned as the algorithm needs it, and D separate from what is read. */
 cublasStatus_t check_pointers(const product &p, const algorithm &chosen, const void *a, const void *b, const void *c,
                               const void *d, bool reads_c)
 {
@@ -187,7 +187,7 @@ float value_at(const void *data, int32_t type, size_t i)
     return type == CUDA_R_32F ? static_cast<const float *>(data)[i] : bf16_low(static_cast<const uint16_t *>(data)[i]);
 }
 
-/* op(X) in columns without gaps. */
+/* op(X), column-major without gaps. */
 std::vector<float> unpack(const void *data, const layout &l, bool transposed)
 {
     std::vector<float> values(l.rows * l.columns);
@@ -389,7 +389,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
         return misused("a workspace of %zu bytes at %p, %llu aligned bytes are needed", workspace_bytes, workspace,
                        (unsigned long long)chosen.workspace);
     if (alpha == NULL || beta == NULL || emulator::in_memory(alpha, 4) || emulator::in_memory(beta, 4))
-        return misused("alpha and beta are not in the program's memory");
+        return misused("alpha and beta are not in host memory");
     memcpy(&factors[0], alpha, sizeof *factors);
     memcpy(&factors[1], beta, sizeof *factors);
     status = check_pointers(p, chosen, a, b, c, d, factors[1] != 0);

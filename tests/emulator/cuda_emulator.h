@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What kernels see of the emulator: the language's words, vector types, and the functions of src/cuda/warp.cuh, with
- * the same names and contracts. Threads of a block are fibers of one thread of the CPU; whoever calls a collective
- * leaves its operand on its stack and lets others run until all have come, then the last lets it be computed.
+ * What kernels see of the emulator: keywords of the language, vector types, and the functions of src/cuda/warp.cuh,
+ * with the same names and contracts. Threads of a block are fibers of one CPU thread. A thread that calls a collective
+ * leaves its operand on its stack and lets other threads run until all have arrived; then the last one lets it be
+ * computed.
  *
- * Found and reported, with kernel, block, thread and place: barriers and collectives that not all threads reach, or
- * at different places; flags that nobody sets; accesses outside of allocations and of shared memory; misaligned
- * accesses; asynchronous copies that are read before their wait, and memory that was never written (both are NaN).
- * Races show as results that differ with the seed. Not found: races between reads and writes of which no order of
- * the threads changes the result, and a missing fence of the memory model.
+ * Errors that are found and reported with kernel, block, thread and source line: barriers and collectives that not all
+ * threads reach, or reach in different lines; flags that are never set; accesses outside of allocations and of shared
+ * memory; misaligned accesses; asynchronous copies that are read before their wait, and memory that was never written
+ * (both are NaN). Races are visible as results that differ with the seed. Not found: races between reads and writes
+ * where no order of the threads changes the result, and a missing fence of the memory model.
  */
 #ifndef CUDA_EMULATOR_H
 #define CUDA_EMULATOR_H
@@ -37,7 +38,7 @@ struct dim3 {
     constexpr dim3(unsigned width = 1, unsigned height = 1, unsigned depth = 1) : x(width), y(height), z(depth) {}
 };
 
-/* Vectors of 2 and 4, aligned to their size as CUDA's. */
+/* Vectors of 2 and 4 elements, aligned to their size as in CUDA. */
 #define EMULATOR_VECTORS(T, name)                                                                                      \
     struct alignas(2 * sizeof(T)) name##2                                                                              \
     {                                                                                                                  \
@@ -65,31 +66,32 @@ extern uint3 blockIdx, threadIdx;
 
 namespace emulator {
 
-/* From now on launches run in the order of this seed: 0 every thread, warp and block as they are numbered, 1 backwards,
- * others shuffled, with 1 to 4 blocks in turns. A kernel without races gives the same bits with all. */
+/* Set the order in which later launches run: with seed 0 threads, warps and blocks run in the order of their numbers,
+ * with 1 in reverse, with others shuffled, with 1 to 4 blocks in turn. A kernel without races computes the same bits
+ * with all. */
 void set_seed(uint64_t seed);
 
-/* How often the CPU has changed between fibers since the program began. */
+/* The number of switches between fibers since the program began. */
 uint64_t switches();
 
-/* The call's place in the kernel's source, as a default argument. */
-struct place {
+/* The line of a call in the kernel's source, as a default argument. */
+struct source_line {
     const char *file;
     int line;
 };
-constexpr place here(const char *file = __builtin_FILE(), int line = __builtin_LINE())
+constexpr source_line here(const char *file = __builtin_FILE(), int line = __builtin_LINE())
 {
     return {file, line};
 }
 
-/* Wait until all threads of the warp or the block have come to the same place with an operand of the same kind. When
- * the last has, `finish` is called once with all operands, in the order of the threads, and all go on. */
+/* Wait until all threads of the warp or the block have arrived at the same line with an operand of the same kind. When
+ * the last has arrived, `finish` is called once with all operands, in the order of the threads, and all continue. */
 typedef void finish(void *const *operands, int count);
-void meet_warp(const char *name, place at, finish *f, void *operand);
-void meet_block(const char *name, place at, finish *f, void *operand);
-void pause(const char *name, place at); /* let others run; for loops that wait for what others do */
+void meet_warp(const char *name, source_line at, finish *f, void *operand);
+void meet_block(const char *name, source_line at, finish *f, void *operand);
+void pause(const char *name, source_line at); /* let other threads run; for loops that wait for their results */
 
-void load_matrices(const char *name, place at, uint32_t r[4], const void *row, bool transposed);
+void load_matrices(const char *name, source_line at, uint32_t r[4], const void *row, bool transposed);
 void begin_copy(void *shared, const void *global, int bytes_valid);
 void commit_copies();
 void wait_for_copies(int newest);
@@ -103,7 +105,7 @@ template <class T> struct exchanged {
     int source;
 };
 
-template <class T> T exchange(const char *name, place at, T value, int source)
+template <class T> T exchange(const char *name, source_line at, T value, int source)
 {
     exchanged<T> mine = {value, value, source};
     meet_warp(
@@ -122,26 +124,26 @@ inline void nothing(void *const *, int) {}
 
 } // namespace emulator
 
-inline void __syncthreads(emulator::place at = emulator::here())
+inline void __syncthreads(emulator::source_line at = emulator::here())
 {
     emulator::meet_block("__syncthreads", at, emulator::nothing, nullptr);
 }
 
-int __syncthreads_or(int condition, emulator::place at = emulator::here());
+int __syncthreads_or(int condition, emulator::source_line at = emulator::here());
 
-inline void __syncwarp(emulator::place at = emulator::here())
+inline void __syncwarp(emulator::source_line at = emulator::here())
 {
     emulator::meet_warp("__syncwarp", at, emulator::nothing, nullptr);
 }
 
-void mma_16x8x16(float c[4], const uint32_t a[4], const uint32_t b[2], emulator::place at = emulator::here());
+void mma_16x8x16(float c[4], const uint32_t a[4], const uint32_t b[2], emulator::source_line at = emulator::here());
 
-inline void load_matrices(uint32_t r[4], const void *row, emulator::place at = emulator::here())
+inline void load_matrices(uint32_t r[4], const void *row, emulator::source_line at = emulator::here())
 {
     emulator::load_matrices("load_matrices", at, r, row, false);
 }
 
-inline void load_matrices_transposed(uint32_t r[4], const void *row, emulator::place at = emulator::here())
+inline void load_matrices_transposed(uint32_t r[4], const void *row, emulator::source_line at = emulator::here())
 {
     emulator::load_matrices("load_matrices_transposed", at, r, row, true);
 }
@@ -161,23 +163,23 @@ template <int N> void copy_async_wait()
     emulator::wait_for_copies(N);
 }
 
-template <class T> T shuffle(T value, int lane, emulator::place at = emulator::here())
+template <class T> T shuffle(T value, int lane, emulator::source_line at = emulator::here())
 {
     return emulator::exchange("shuffle", at, value, lane & 31);
 }
 
-template <class T> T shuffle_xor(T value, int mask, emulator::place at = emulator::here())
+template <class T> T shuffle_xor(T value, int mask, emulator::source_line at = emulator::here())
 {
     return emulator::exchange("shuffle_xor", at, value, (emulator::lane() ^ mask) & 31);
 }
 
-template <class T> T shuffle_down(T value, int distance, emulator::place at = emulator::here())
+template <class T> T shuffle_down(T value, int distance, emulator::source_line at = emulator::here())
 {
     int lane = emulator::lane(), source = lane + distance;
     return emulator::exchange("shuffle_down", at, value, source < 32 ? source : lane);
 }
 
-int warp_any(int condition, emulator::place at = emulator::here());
+int warp_any(int condition, emulator::source_line at = emulator::here());
 
 inline float exp2_fast(float x)
 {
@@ -237,7 +239,7 @@ template <class T> T max(T a, T b)
     return a < b ? b : a;
 }
 
-inline int load_acquire(const int *flag, emulator::place at = emulator::here())
+inline int load_acquire(const int *flag, emulator::source_line at = emulator::here())
 {
     emulator::pause("load_acquire", at);
     return *flag;

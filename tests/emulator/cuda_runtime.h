@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The part of the CUDA runtime's API that libmep uses, on the emulator: names, numbers and meanings are CUDA's, so that
- * host code in C and C++ compiles unchanged with this folder first in the include path. Everything is done at the call,
- * in the order of the calls: streams and events do nothing, and a forgotten synchronization is not found. Device memory
- * cannot be touched while neither a kernel nor a copy runs: host code that does is ended by SIGSEGV, as with a GPU.
- * For one host thread.
+ * The part of the CUDA runtime's API that libmep uses, on the emulator. Names, numbers and meanings are CUDA's, so that
+ * host code in C and C++ compiles unchanged with this folder first in the include path. All work is done in the call,
+ * in the order of the calls: streams and events do nothing, and a missing synchronization is not found. Device memory
+ * is accessible only while a kernel or a copy runs: host code that accesses it ends with SIGSEGV, as with a GPU. For
+ * one host thread.
  */
 #ifndef CUDA_EMULATOR_RUNTIME_H
 #define CUDA_EMULATOR_RUNTIME_H
@@ -50,13 +50,13 @@ struct cudaDeviceProp {
 extern "C" {
 #endif
 
-/* Errors are also kept for cudaGetLastError, which forgets them. The text of a kernel's error is the emulator's: it
- * names the kernel, the block, the thread and what is wrong, until the next such error. */
+/* Errors are also kept for cudaGetLastError, which clears them. The text of a kernel's error is the emulator's: it
+ * names the kernel, the block, the thread and the error, until the next such error. */
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaPeekAtLastError(void);
 const char *cudaGetErrorString(cudaError_t error);
 
-/* The order in which threads and blocks run from now on: emulator::set_seed, for tests in C. */
+/* Set the order in which threads and blocks run: emulator::set_seed, for tests in C. */
 void cuda_emulator_seed(unsigned long seed);
 
 /* One device, 0, of compute capability 8.0 with 1 GiB. */

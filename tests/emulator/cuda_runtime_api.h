@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The name by which host code in C includes the runtime's API; see cuda_runtime.h.
+ * The name under which host code in C includes the runtime's API; see cuda_runtime.h.
  */
 #include "cuda_runtime.h"

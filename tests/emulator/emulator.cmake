@@ -1,6 +1,6 @@
-# The emulator of CUDA (cuda_emulator.h) and what is tested on it: src/cuda, its kernels compiled as C++, linked to every
-# test_cuda_NAME.c or .cpp. C++ is for this alone; without a compiler for it these tests are not built. ThreadSanitizer knows
-# nothing of fibers, and all is done by one thread.
+# The emulator of CUDA (cuda_emulator.h) and its tests: src/cuda, with kernels compiled as C++, is linked to every
+# test_cuda_NAME.c or .cpp. Nothing else is C++; without a C++ compiler these tests are not built. They are not built for
+# ThreadSanitizer either, which does not support fibers; the emulator has one thread.
 if(NOT CMAKE_CXX_COMPILER AND NOT DEFINED ENV{CXX}) # of the C compiler's kind, so that sanitizers fit
     string(REGEX REPLACE "gcc([^/]*)$" "g++\\1" sibling "${CMAKE_C_COMPILER}")
     string(REGEX REPLACE "clang([^/]*)$" "clang++\\1" sibling "${sibling}")
@@ -40,7 +40,7 @@ endif()
 file(GLOB kernel_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.cu)
 file(GLOB host_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.c)
 list(FILTER host_sources EXCLUDE REGEX "/cublaslt\\.c$") # loads the real one
-# The list of back ends, with CUDA's: a program links this object in the place of the library's.
+# The list of back ends, with CUDA's: a program links this object instead of that of the library.
 set(registry ${CMAKE_CURRENT_BINARY_DIR}/registry_with_cuda.c)
 file(CONFIGURE OUTPUT ${registry} CONTENT "#undef MEP_HAVE_CUDA
 #define MEP_HAVE_CUDA 1
@@ -51,7 +51,7 @@ add_library(cuda_emulated OBJECT ${kernel_sources} ${host_sources} ${registry} $
 target_link_libraries(cuda_emulated PRIVATE cuda_emulator)
 target_include_directories(cuda_emulated PRIVATE ${PROJECT_SOURCE_DIR}/include)
 
-# The program with the emulated back end in the place of CUDA's, for cli_device.sh.
+# The program with the emulated back end instead of that of CUDA, for cli_device.sh.
 add_executable(mep_emulated ${PROJECT_SOURCE_DIR}/src/cli/main.c $<TARGET_OBJECTS:cuda_emulated>)
 set_target_properties(mep_emulated PROPERTIES ENABLE_EXPORTS ON)
 target_link_libraries(mep_emulated PRIVATE mep_cli_objects cuda_emulator mep_static)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Changing stacks (fiber.h).
+ * Switching stacks (fiber.h).
  */
 #include "fiber.h"
 
@@ -15,7 +15,8 @@
 #endif
 
 #if !EMULATOR_UCONTEXT
-/* Pushes what a function must preserve, changes the stack pointer, and pops what the other fiber had pushed. */
+/* Push the registers that a function must preserve, change the stack pointer, and pop those that the other fiber has
+ * pushed. */
 extern "C" void emulator_change_stack(void **from, void *to);
 asm(R"(
     .text

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fibers: stacks that one thread of the CPU changes between. A dozen instructions on x86-64, ucontext elsewhere.
+ * Fibers: stacks between which one CPU thread switches. A dozen instructions on x86-64, ucontext elsewhere.
  */
 #ifndef CUDA_EMULATOR_FIBER_H
 #define CUDA_EMULATOR_FIBER_H
@@ -24,7 +24,7 @@
 
 namespace emulator {
 
-/* All zeros is the fiber that the program runs on. */
+/* Zero-initialized: the fiber that the program runs on. */
 struct fiber {
     void *stack; /* its lowest address */
     size_t bytes;
@@ -36,15 +36,15 @@ struct fiber {
 #endif
 };
 
-/* Make `f` begin with `entry` when it is next switched to, whatever it was in the midst of; `entry` first calls
- * fiber_entered, and never returns. Gets a stack at the first call, with an inaccessible page below it, and keeps it to
- * the end of the program. `number` spreads the stacks over the cache's sets. False: no memory. */
+/* Make `f` start at `entry` when it is switched to next, whatever it was doing. `entry` calls fiber_entered first and
+ * never returns. The first call allocates a stack, with an inaccessible page below it, which is kept until the program
+ * ends. `number` distributes the stacks over the sets of the cache. False: no memory. */
 bool fiber_prepare(fiber *f, void (*entry)(), int number);
 
-/* Keep the running stack in `from` and go on with `to`. */
+/* Save the running stack in `from` and continue with `to`. */
 void fiber_switch(fiber *from, fiber *to);
 
-/* Tells AddressSanitizer that a new fiber runs, which was switched to from `from`. */
+/* Tell AddressSanitizer that a new fiber runs, which was switched to from `from`. */
 void fiber_entered(fiber *from);
 
 } // namespace emulator

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The emulator's cuBLASLt in the place of src/cuda/cublaslt.c.
+ * The emulator's cuBLASLt, which replaces src/cuda/cublaslt.c.
  */
 #include "cuda/cublaslt.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The scheduler. A step takes one warp and lets its threads run, one after the other, each until it waits for others or
- * returns. When all of a warp, or of a block, wait at the same place, that collective is finished and they can run
- * again. The seed chooses the order of everything. A launch in which nothing can run, though blocks are unfinished,
- * is a mistake of the kernel.
+ * returns. When all threads of a warp or of a block wait in the same line, that collective is finished and they can run
+ * again. The seed chooses the order of everything. A launch in which no thread can run although blocks are unfinished
+ * is an error of the kernel.
  */
 #include <cxxabi.h>
 #include <dlfcn.h>
@@ -33,12 +33,12 @@ struct launch_state {
     void *arguments;
     std::vector<unsigned> order; /* of the blocks, by number */
     size_t started;
-    int resident, threads, warps; /* blocks at a time; of a block */
-    int fruitless;                /* steps since one in which more was done than to look at flags */
+    int resident, threads, warps; /* blocks that run at a time; threads of a block */
+    int fruitless;                /* steps since the last one that did more than read flags */
     cudaError_t error;
 } now;
 
-block slots[MOST_RESIDENT]; /* blocks that run; they keep their fibers from launch to launch */
+block slots[MOST_RESIDENT]; /* blocks that run; they keep their fibers between launches */
 fiber scheduler, abandoned;
 uint64_t seed, random_state, switch_count;
 
@@ -103,18 +103,18 @@ void resume(thread *t)
     at_thread = NULL;
 }
 
-bool same_place(const thread &a, const thread &b)
+bool same_line(const thread &a, const thread &b)
 {
     return a.state == b.state && a.f == b.f && a.at.line == b.at.line &&
            (a.at.file == b.at.file || strcmp(a.at.file, b.at.file) == 0);
 }
 
-/* If `count` threads from `first` wait at the same place, in `state`, finish what they wait for. */
+/* If `count` threads from `first` wait in the same line, in `state`, finish what they wait for. */
 bool try_to_meet(thread *first, int count, int state)
 {
     static void *operands[MOST_THREADS];
     for (int i = 0; i < count; i++) {
-        if (first[i].state != state || !same_place(first[0], first[i])) return false;
+        if (first[i].state != state || !same_line(first[0], first[i])) return false;
         operands[i] = first[i].operand;
     }
     first->f(operands, count);
@@ -122,14 +122,14 @@ bool try_to_meet(thread *first, int count, int state)
     return true;
 }
 
-/* Report a block in which no thread can run: which threads are where. */
+/* Report a block in which no thread can run, with the lines where its threads wait. */
 void report_stuck(const block &b)
 {
     char text[600] = "";
     size_t length = 0;
     for (int i = 0, next; i < now.threads && length < sizeof text; i = next) {
         const thread &t = b.threads[(size_t)i];
-        for (next = i + 1; next < now.threads && same_place(t, b.threads[(size_t)next]);) next++;
+        for (next = i + 1; next < now.threads && same_line(t, b.threads[(size_t)next]);) next++;
         length += (size_t)snprintf(text + length, sizeof text - length, "%s%d to %d ", i > 0 ? ", " : "", i, next - 1);
         if (length >= sizeof text) break;
         if (t.state == thread::RETURNED)
@@ -138,10 +138,10 @@ void report_stuck(const block &b)
             length += (size_t)snprintf(text + length, sizeof text - length, "wait in %s (%s:%d)", t.name, t.at.file,
                                        t.at.line);
     }
-    stop(cudaErrorLaunchFailure, "threads wait for each other at different places: %s", text);
+    stop(cudaErrorLaunchFailure, "threads wait for each other in different lines: %s", text);
 }
 
-/* A step of warp w of block b: its threads in the seed's order, and what follows when they wait. */
+/* A step of warp w of block b: its threads run in the seed's order, and collectives that are complete are finished. */
 void step(block *b, int w)
 {
     thread *first = &b->threads[(size_t)w * WARP];
@@ -169,7 +169,7 @@ void step(block *b, int w)
         report_stuck(*b);
 }
 
-/* Put the next block of the launch into the slot. */
+/* Start the next block of the launch in the slot. */
 void start_block(block *b)
 {
     unsigned number = now.order[now.started++];
@@ -197,7 +197,7 @@ void start_block(block *b)
     if (!memory) stop(cudaErrorLaunchFailure, "the emulator has no memory for a block of %d threads", now.threads);
 }
 
-/* Where does the next step look first? At the first warp, at the last, or anywhere; further if waiting for flags. */
+/* The warp that the next step tries first: the first, the last, or any; others follow where it waits for flags. */
 int choose_start(int warps)
 {
     if (seed > 1) return (int)random_below((unsigned)warps);
@@ -228,7 +228,7 @@ void run_blocks()
     }
 }
 
-/* A fault of a kernel's thread ends the launch; any other is what it would be without the emulator. */
+/* A fault in a kernel's thread ends the launch; another fault has its usual effect. */
 void on_fault(int number, siginfo_t *info, void *)
 {
     char text[256];
@@ -237,14 +237,15 @@ void on_fault(int number, siginfo_t *info, void *)
         return;
     }
 #ifdef __x86_64__
-    if (number == SIGSEGV && info->si_code == SI_KERNEL) /* what is not a page's: the processor gives no address */
-        fail(cudaErrorMisalignedAddress, "access to an address that is no multiple of 16, or that cannot be one");
+    if (number == SIGSEGV &&
+        info->si_code == SI_KERNEL) /* not an address that a page can have: the CPU reports no address */
+        fail(cudaErrorMisalignedAddress, "access to an address that is not a multiple of 16, or that no page can have");
 #endif
     describe_address(info->si_addr, text, sizeof text);
     fail(cudaErrorIllegalAddress, "access outside of memory: %s", text);
 }
 
-/* Run all blocks with device memory accessible and faults caught, on a stack of their own. */
+/* Run all blocks with device memory accessible and faults caught, on a separate stack. */
 void run_watched()
 {
     static char stack[64 * 1024];
@@ -269,8 +270,8 @@ void run_watched()
     sigaltstack(&stack_before, NULL);
 }
 
-/* Let others run until the thread is taken up again. */
-void wait(int state, const char *name, place at, finish *f, void *operand)
+/* Let others run until the thread is scheduled again. */
+void wait(int state, const char *name, source_line at, finish *f, void *operand)
 {
     thread *t = at_thread;
     t->state = static_cast<decltype(t->state)>(state);
@@ -294,7 +295,7 @@ void fail(cudaError_t error, const char *format, ...)
     abort(); /* never switched back to */
 }
 
-void meet_warp(const char *name, place at, finish *f, void *operand)
+void meet_warp(const char *name, source_line at, finish *f, void *operand)
 {
     if (now.threads % WARP != 0)
         fail(cudaErrorLaunchFailure, "%s (%s:%d) in a block of %d threads: give whole warps of 32", name, at.file,
@@ -302,12 +303,12 @@ void meet_warp(const char *name, place at, finish *f, void *operand)
     wait(thread::AT_WARP, name, at, f, operand);
 }
 
-void meet_block(const char *name, place at, finish *f, void *operand)
+void meet_block(const char *name, source_line at, finish *f, void *operand)
 {
     wait(thread::AT_BLOCK, name, at, f, operand);
 }
 
-void pause(const char *name, place at)
+void pause(const char *name, source_line at)
 {
     at_thread->paused = true;
     wait(thread::READY, name, at, NULL, NULL);

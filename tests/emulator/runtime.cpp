@@ -33,21 +33,21 @@ enum : size_t { GUARD_BYTES = 64 * 1024, DEVICE_BYTES = (size_t)1 << 30, DEVICE_
 
 std::map<uintptr_t, guarded> allocations; /* by start */
 size_t used_bytes;
-cudaError_t last_error, kernel_error; /* the second is returned by what comes after a kernel */
+cudaError_t last_error, kernel_error; /* the second is returned by calls after a kernel */
 
 size_t round_up(size_t bytes, size_t multiple)
 {
     return (bytes + multiple - 1) / multiple * multiple;
 }
 
-/* The allocation that begins at or before the address, or NULL. */
+/* The allocation that contains the address or is the last before it, or NULL. */
 const guarded *allocation_before(const void *address)
 {
     auto next = allocations.upper_bound((uintptr_t)address);
     return next == allocations.begin() ? NULL : &std::prev(next)->second;
 }
 
-/* Poison what lies around the memory, or take that back, where AddressSanitizer watches. */
+/* Poison the memory around an allocation for AddressSanitizer, or take that back. */
 void poison(const guarded *memory, bool on)
 {
 #ifdef EMULATOR_ASAN
@@ -98,14 +98,14 @@ void protect(const guarded *memory, bool accessible)
 
 bool damaged(const guarded *memory, const char *what, char *text, size_t bytes)
 {
-#ifndef EMULATOR_ASAN /* which has seen it */
+#ifndef EMULATOR_ASAN /* which has detected it */
     const unsigned char *end = memory->start + memory->bytes, *last = memory->pages + memory->page_bytes;
     for (const unsigned char *p = memory->pages; p < last; p++) {
         if (p == memory->start) p = end;
         if (p == last || *p == 0xff) continue;
         bool before = p < memory->start;
-        snprintf(text, bytes, "something has been written %zu bytes %s the %zu bytes of %s at %p",
-                 (size_t)(before ? memory->start - p : p - end), before ? "before" : "behind the end of", memory->bytes,
+        snprintf(text, bytes, "memory was written %zu bytes %s the %zu bytes of %s at %p",
+                 (size_t)(before ? memory->start - p : p - end), before ? "before" : "after the end of", memory->bytes,
                  what, (void *)memory->start);
         return true;
     }
@@ -139,7 +139,7 @@ void describe_address(const void *address, char *text, size_t bytes)
     const guarded *a = allocation_before(address);
     int length = snprintf(text, bytes, "%p is not in device memory", address);
     if (a != NULL && (size_t)length < bytes)
-        snprintf(text + length, bytes - (size_t)length, ", but %zu bytes behind the start of the %zu bytes at %p",
+        snprintf(text + length, bytes - (size_t)length, ", but %zu bytes after the start of the %zu bytes at %p",
                  (uintptr_t)address - (uintptr_t)a->start, a->bytes, (void *)a->start);
 }
 
@@ -230,7 +230,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
     return cudaSuccess;
 }
 
-/* Kernels have ended before, and their errors are here. */
+/* Kernels have ended before the call, and their errors are kept here. */
 cudaError_t cudaDeviceSynchronize(void)
 {
     return kernel_error;
@@ -281,7 +281,7 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
     return cudaSuccess;
 }
 
-/* `height` rows of `width` bytes; those of one row have no pitch. */
+/* Copy `height` rows of `width` bytes; one row needs no pitch. */
 static cudaError_t copy_rows(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
                              size_t height, cudaMemcpyKind kind)
 {

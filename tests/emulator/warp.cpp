@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Collectives with mathematics or memory in them, and asynchronous copies. Fragments as in the PTX ISA; with the lane
- * l = 4 g + t a register holds two neighbours of a row of 8 elements, at 2t and 2t + 1.
+ * Collectives that compute or access memory, and asynchronous copies. Fragments are as in the PTX ISA: with the lane
+ * l = 4 g + t a register holds two neighbors of a row of 8 elements, at 2t and 2t + 1.
  */
 #include "inside.h"
 
@@ -14,7 +14,7 @@ struct product {
     const uint32_t *a, *b;
 };
 
-/* c += a b of a warp: unpack the fragments, multiply in float32 (the products are exact), and give c back. */
+/* c += a b of a warp: unpack the fragments, multiply in float32 (the products are exact), and write c back. */
 void multiply(void *const *lanes, int)
 {
     float a[16][16], b[16][8];
@@ -72,7 +72,7 @@ void load_columns(void *const *lanes, int)
 void check_shared(const char *name, const void *address)
 {
     uintptr_t offset = (uintptr_t)address - (uintptr_t)at_block->shared.start;
-    if (offset % 16 != 0) fail(cudaErrorMisalignedAddress, "%s: address %p is no multiple of 16", name, address);
+    if (offset % 16 != 0) fail(cudaErrorMisalignedAddress, "%s: address %p is not a multiple of 16", name, address);
     if (offset > block_bytes || block_bytes - offset < 16)
         fail(cudaErrorIllegalAddress,
              "%s: address %p is not in the block's %zu bytes of shared memory, which begin at %p", name, address,
@@ -85,21 +85,21 @@ struct vote {
 
 } // namespace
 
-void load_matrices(const char *name, place at, uint32_t r[4], const void *row, bool transposed)
+void load_matrices(const char *name, source_line at, uint32_t r[4], const void *row, bool transposed)
 {
     check_shared(name, row);
     load mine = {r, row};
     meet_warp(name, at, transposed ? load_columns : load_rows, &mine);
 }
 
-/* The copy is done when it is waited for; until then its destination is NaN. */
+/* The copy is made at its wait; until then its destination is NaN. */
 void begin_copy(void *shared, const void *global, int bytes_valid)
 {
     check_shared("copy_async", shared);
     if (bytes_valid != 0 && bytes_valid != 16)
         fail(cudaErrorLaunchFailure, "copy_async of %d bytes: give 0 or 16", bytes_valid);
     if ((uintptr_t)global % 16 != 0)
-        fail(cudaErrorMisalignedAddress, "copy_async: global address %p is no multiple of 16", global);
+        fail(cudaErrorMisalignedAddress, "copy_async: global address %p is not a multiple of 16", global);
     if (bytes_valid > 0 && !in_memory(global, 16)) {
         char text[256];
         describe_address(global, text, sizeof text);
@@ -129,7 +129,7 @@ void wait_for_copies(int newest)
 
 using namespace emulator;
 
-void mma_16x8x16(float c[4], const uint32_t a[4], const uint32_t b[2], place at)
+void mma_16x8x16(float c[4], const uint32_t a[4], const uint32_t b[2], source_line at)
 {
     product mine = {c, a, b};
     meet_warp("mma_16x8x16", at, multiply, &mine);
@@ -142,14 +142,14 @@ static void any(void *const *threads, int count)
     for (int i = 0; i < count; i++) static_cast<vote *>(threads[i])->any = some;
 }
 
-int __syncthreads_or(int condition, place at)
+int __syncthreads_or(int condition, source_line at)
 {
     vote mine = {condition, 0};
     meet_block("__syncthreads_or", at, any, &mine);
     return mine.any;
 }
 
-int warp_any(int condition, place at)
+int warp_any(int condition, source_line at)
 {
     vote mine = {condition, 0};
     meet_warp("warp_any", at, any, &mine);
