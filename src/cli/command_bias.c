@@ -93,7 +93,7 @@ static mep_status load_params(const char *file, mep_bias *bias)
     json_t *root;
     double *values = NULL;
     MEP_TRY(mep_json_load(file, &root));
-    mep_status status = mep_alloc(&values, mep_bias_param_values(bias), sizeof *values);
+    mep_status status = MEP_ALLOC(&values, mep_bias_param_values(bias));
     if (status == MEP_OK) status = read_params(file, root, bias, values);
     if (status == MEP_OK) status = mep_bias_set_params(bias, values, mep_bias_param_values(bias));
     mep_free(&values);
@@ -107,7 +107,7 @@ static mep_status load_params(const char *file, mep_bias *bias)
 static mep_status set_distances(bias_page *page, const mep_lengths *list, int64_t length)
 {
     page->count = length == 0 ? list->count : length;
-    MEP_TRY(mep_alloc(&page->distances, page->count, sizeof *page->distances));
+    MEP_TRY(MEP_ALLOC(&page->distances, page->count));
     for (int64_t n = 0; n < page->count; n++) page->distances[n] = length == 0 ? list->values[n] : n;
     return MEP_OK;
 }
@@ -117,8 +117,8 @@ static mep_status compute(bias_page *page, const char *params)
     int64_t size = 0;
     if (params != NULL) MEP_TRY(load_params(params, page->bias));
     MEP_TRY(mep_multiply(page->heads, page->count, 1, &size));
-    MEP_TRY(mep_alloc(&page->slopes, page->heads, sizeof *page->slopes));
-    MEP_TRY(mep_alloc(&page->values, size, sizeof *page->values));
+    MEP_TRY(MEP_ALLOC(&page->slopes, page->heads));
+    MEP_TRY(MEP_ALLOC(&page->values, size));
     MEP_TRY(mep_alibi_slopes(page->heads, page->slopes));
     MEP_TRY(mep_bias_at(page->bias, page->distances, page->count, page->values));
     for (int64_t n = 0; n < size; n++) page->values[n] += 0.0; /* 0 instead of -0 */

@@ -112,8 +112,8 @@ static mep_status open_files(eval_job *job)
     MEP_TRY(choose_tokens(job));
     int64_t count = 0;
     MEP_TRY(mep_multiply(job->lengths.count, mep_data_mix_count(job->data), 1, &count));
-    MEP_TRY(mep_alloc(&job->bits, count, sizeof *job->bits));
-    return mep_alloc(&job->each, count, sizeof *job->each);
+    MEP_TRY(MEP_ALLOC(&job->bits, count));
+    return MEP_ALLOC(&job->each, count);
 }
 
 /* The checksum of the tokens that are used. */
@@ -380,18 +380,19 @@ int mep_cli_eval(int argc, char **argv)
     mep_usage usage = {
         .command = "eval",
         .arguments = "--model FOLDER --data PREFIX",
-        .summary = "Perplexity of a model on text of several lengths: exp of the mean loss of a token.",
-        .notes = "By default the data is cut into segments, every position counts, and every length that divides the\n"
-                 "longest one scores the same tokens, so that lengths can be compared. The column +- is the standard\n"
-                 "error of the perplexity, from the spread of the segments; empty where there is one segment.\n"
-                 "--last K shows what the context before a token is worth: the same K tokens of each segment are\n"
-                 "scored at every length, and only how far back the model reads differs.\n\n"
-                 "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K\n"
-                 "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K --last 256\n"
-                 "  mpirun -np 4 mep eval --model runs/mep --data text.valid --lengths 512,64K\n"
-                 "  mep eval --model runs/mep --data text.valid --lengths 512,4K --by-position\n"
-                 "  mep eval --model runs/mep --data text.valid --copy-gain 64,256,1K,4K\n"
-                 "  mep eval --model runs/mep --data text.valid --lengths 512,2K --task passkey\n",
+        .summary = "Perplexity of a model on text of several lengths: exp of the mean loss per token.",
+        .notes =
+            "By default the data is divided into segments, every position counts, and every length that divides the\n"
+            "longest one scores the same tokens, so that lengths can be compared. The column +- is the standard\n"
+            "error of the perplexity, from the spread of the segments; empty where there is one segment.\n"
+            "--last K shows the benefit of a longer context: the same K tokens of each segment are scored at\n"
+            "every length, with more or less text before them.\n\n"
+            "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K\n"
+            "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K --last 256\n"
+            "  mpirun -np 4 mep eval --model runs/mep --data text.valid --lengths 512,64K\n"
+            "  mep eval --model runs/mep --data text.valid --lengths 512,4K --by-position\n"
+            "  mep eval --model runs/mep --data text.valid --copy-gain 64,256,1K,4K\n"
+            "  mep eval --model runs/mep --data text.valid --lengths 512,2K --task passkey\n",
         .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;

@@ -49,6 +49,12 @@ typedef struct mep_network {
     void (*layer_norm_forward)(mep_network_state *state, const mep_layer_norm *norm, mep_activation y);
     void (*layer_norm_backward)(mep_network_state *state, const mep_layer_norm *norm,
                                 const mep_layer_norm_gradient *gradient);
+    /* RMSNorm of heads, and SwiGLU; NULL where the back end does not compute them, nor RMSNorm as layer norm. */
+    void (*head_norm_forward)(mep_network_state *state, const mep_head_norm *norm, mep_activation y);
+    void (*head_norm_backward)(mep_network_state *state, const mep_head_norm *norm, mep_activation dy, float *dweight);
+    void (*swiglu_forward)(mep_network_state *state, int64_t rows, int64_t width, mep_activation x, mep_activation y);
+    void (*swiglu_backward)(mep_network_state *state, int64_t rows, int64_t width, mep_activation x, mep_activation dy,
+                            mep_activation dx);
     void (*column_sum)(mep_network_state *state, int64_t rows, int64_t width, mep_activation x, float *sum);
 
     void (*embedding_forward)(mep_network_state *state, const mep_embedding *e, const float *table,

@@ -34,7 +34,7 @@ static mep_status set_quotas(mep_data_order *o, const mep_data_mix *mix)
     return MEP_OK;
 }
 
-/* How far a corpus with `taken` sequences is behind its quota after n sequences of all corpora, times the period. */
+/* The deficit, times the period, of a corpus with `taken` sequences after n sequences of all corpora. */
 static int64_t lag(const mep_data_order *o, int64_t corpus, int64_t n, int32_t taken)
 {
     return o->quota[corpus] * n - (int64_t)taken * MEP_DATA_ORDER_PERIOD;
