@@ -420,15 +420,15 @@ static void check_finish(int64_t m, int64_t n, int64_t stride, mep_dtype dtype, 
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) sums[(size_t)(i * stride + j)] = a[(size_t)i] * b[(size_t)j];
     mep_gemm g = {};
-    g.m = m, g.n = n, g.k = 1, g.gelu_tanh = m % 2;
+    g.m = m, g.n = n, g.k = 1, g.epilogue = m % 2 ? MEP_EPILOGUE_GELU_TANH : MEP_EPILOGUE_GELU;
     auto found = compute("finish", [&](device &d) {
         mep_gemm on = g;
         mep_activation to = d.put(activation(dtype, sums)), to_gelu = in_place ? to : d.put(gelu);
         on.c = mep_matrix{to.data, dtype, stride, 0, 0};
         on.bias = with_bias ? d.put(bias) : NULL;
         on.residual = with_residual ? d.put(residual) : NULL;
-        on.gelu = with_gelu ? to_gelu.data : NULL;
-        on.gelu_input = with_input ? d.put(input).data : NULL;
+        on.activated = with_gelu ? to_gelu.data : NULL;
+        on.slope_input = with_input ? d.put(input).data : NULL;
         mep_cuda_gemm_finish(&on, NULL);
         d.give(to, count), d.give(to_gelu, count);
     });
@@ -437,8 +437,8 @@ static void check_finish(int64_t m, int64_t n, int64_t stride, mep_dtype dtype, 
     g.c = mep_matrix{c.view().data, dtype, stride, 0, 0};
     g.bias = with_bias ? bias.data() : NULL;
     g.residual = with_residual ? residual.data() : NULL;
-    g.gelu = with_gelu ? in_place ? c.view().data : gelu.view().data : NULL;
-    g.gelu_input = with_input ? input.view().data : NULL;
+    g.activated = with_gelu ? in_place ? c.view().data : gelu.view().data : NULL;
+    g.slope_input = with_input ? input.view().data : NULL;
     mep_gemm_workspace *workspace = NULL;
     assert_int_equal(mep_gemm_workspace_create(&workspace), MEP_OK);
     assert_int_equal(mep_gemm_run(workspace, &g), MEP_OK);

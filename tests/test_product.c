@@ -134,9 +134,9 @@ static void check_fused(int64_t m, int64_t n, int64_t k, mep_dtype dtype, int tu
     for (int64_t i = 0; i < c.count; i++) residual[i] = random_value("residual", i);
     mep_gemm g = {.m = m, .n = n, .k = k, .a = a.m, .b = b.m, .c = c.m, .bias = bias, .residual = residual};
     if (!turned) g.b = packed(&b.m, k, n, dtype);
-    g.gelu = in_place ? c.m.data : y.m.data;
-    g.gelu_input = x.m.data;
-    g.gelu_tanh = turned; /* one or the other */
+    g.activated = in_place ? c.m.data : y.m.data;
+    g.slope_input = x.m.data;
+    g.epilogue = turned ? MEP_EPILOGUE_GELU_TANH : MEP_EPILOGUE_GELU; /* one or the other */
     double (*activation)(double) = turned ? gelu_tanh : gelu;
     if (mep_gemm_run(workspace, &g) != MEP_OK) fail_msg("%s", mep_error_message());
     double bound = (dtype == MEP_FLOAT32 ? 4e-6 : 1.6e-2) * (sqrt((double)k) + 3);

@@ -31,6 +31,10 @@ void mep_normalize_backward(const mep_session *session, const float *x, const me
 mep_norm_state mep_norm1(const mep_session *session, int64_t layer);
 mep_norm_state mep_norm2(const mep_session *session, int64_t layer);
 
+/* Queries (0), keys (1) or values (2) of rows of an activation laid out as qkv; and the norm of queries or keys. */
+mep_activation mep_qkv_part(const mep_session *session, mep_activation qkv, mep_row_range rows, int which);
+mep_head_norm mep_head_norm_of(const mep_session *session, int64_t layer, mep_row_range rows, int which);
+
 /* The attention of a layer as its keys and values take it. */
 mep_kv_call mep_attention_call_of(const mep_session *session, int64_t layer);
 
