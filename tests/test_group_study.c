@@ -112,7 +112,7 @@ static void test_study(void **state)
     assert_int_equal(mep_train_steps_done(run, &steps), MEP_OK);
     assert_int_equal(steps, 100);
 
-    /* a file in the place of a run: its process fails, the other stops, nothing is lost */
+    /* a file instead of the folder of a run: its process fails, the other stops, nothing is lost */
     assert_int_equal(mep_study_run_folder(j.folder, &j.settings, 0, 1, 1, run), MEP_OK);
     assert_int_equal(mep_remove_tree(run), MEP_OK);
     assert_int_equal(mep_file_write_atomic(run, "x", 1), MEP_OK);

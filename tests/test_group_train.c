@@ -102,7 +102,7 @@ static void assert_same_file(const char *a, const char *b, const char *name)
     mep_free(&data[1]);
 }
 
-/* Parameters and moments, and what every process was told of every step, to the last bit. */
+/* Parameters and moments, and the progress of every step in every process, are bit-identical. */
 static void assert_same_run(const job *a, const job *b, int64_t size)
 {
     for (int64_t step = 1; step <= STEPS; step++) {
@@ -114,7 +114,7 @@ static void assert_same_run(const job *a, const job *b, int64_t size)
 }
 
 /* The same number of parts in any number of processes that can sum them: of one sequence each, of several
- * micro-batches, a number that is no power of two; with clipping at every step, learned biases, tied embeddings,
+ * micro-batches, a number that is not a power of two; with clipping at every step, learned biases, tied embeddings,
  * recomputation. */
 static void test_parts(void **state)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Numbers gone wrong: a step whose loss or gradient is not finite stops the run, is skipped or is dumped, as the
- * settings say; skipping resumes to the bit. A token whose embedding is infinite, and which stands in few places of the
- * data, makes bad steps among good ones. Settings whose sizes no machine has are refused.
+ * Numbers that are not finite: a step with such a loss or gradient stops the run, is skipped or is dumped, as the
+ * settings say; a resumed run with skipped steps is bit-identical. A token with an infinite embedding, which occurs only a
+ * few times in the data, makes single bad steps. Settings with sizes that do not fit in memory are refused.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -235,7 +235,7 @@ static void test_dump(void **state)
     for (int b = 0; b < 8; b++, sequences += met, met = 0)
         for (int t = 0; t < 16; t++) {
             met |= inputs[b * 16 + t] == RARE;
-            assert_int_equal(isfinite(losses[b * 16 + t]) != 0, !met); /* a token and those behind it in its sequence */
+            assert_int_equal(isfinite(losses[b * 16 + t]) != 0, !met); /* a token and those after it in its sequence */
         }
     assert_true(sequences > 0);
     for (int i = 0; i < VOCAB * 32; i++) assert_int_equal(isfinite(weight[i]) != 0, i != RARE * 32 + 3);

@@ -56,7 +56,7 @@ static void test_killed(void **state)
     }
     assert_int_equal(waitpid(child, &ended, 0), child);
     assert_true(WIFSIGNALED(ended));
-    assert_true(mep_file_exists(run_path("killed/.lock"))); /* left, and held by nobody */
+    assert_true(mep_file_exists(run_path("killed/.lock"))); /* it remains, but no process holds it */
     assert_int_equal(mep_train_resume(run_path("killed"), NULL, NULL), MEP_OK);
     assert_false(mep_file_exists(run_path("killed/.lock")));
 }

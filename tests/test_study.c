@@ -275,8 +275,7 @@ static void expect_all(const char *folder, const mep_study_settings *asked, int6
     mep_study_lists_free(&lists);
 }
 
-/* A study keeps what earlier calls have made when it is asked for something else: their results stand beside the new
- * ones, on the same tokens. */
+/* A study keeps the results of earlier calls with other lists: they and the new results are of the same tokens. */
 static void test_union(void **state)
 {
     (void)state;
@@ -565,8 +564,8 @@ static mep_status take_terms(mep_attention_plan *plan, const mep_attention_terms
     return MEP_OK;
 }
 
-/* A study stays on its device, which is there before its folder is made. A study.json without one is the processor's.
- */
+/* A study stays on its device, which is checked before its folder is made. A study.json without a device belongs to the
+ * CPU. */
 static void test_device(void **state)
 {
     (void)state;

@@ -338,7 +338,7 @@ static void test_fall_back(void **state)
     assert_true(aside == 0 && mep_folder_exists(run_path("all_damaged/checkpoint-9")));
 }
 
-/* train.json of another run beside a checkpoint. */
+/* A checkpoint with the train.json of another run. */
 static void test_other_settings(void **state)
 {
     (void)state;
