@@ -136,7 +136,7 @@ static double expected(const job *j, int64_t size, double *all)
     return (double)sum;
 }
 
-/* What is beyond reach is not sent; what is sent beside keys and values are a few numbers. */
+/* Keys and values beyond the reach are not sent; in addition to keys and values only a few numbers are sent. */
 static void test_reach(void **state)
 {
     (void)state;
