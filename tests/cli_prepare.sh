@@ -148,7 +148,7 @@ none_of x
 # of threads.
 i=0
 while [ $i -lt 300 ]; do
-    printf '{"text": "%s %d"}\n' 'line after line of the same text, except for its number' $i
+    printf '{"text": "%s %d"}\n' 'line after line of the same text, with a line number' $i
     i=$((i + 1))
 done > block
 i=0

@@ -144,7 +144,7 @@ checks=$((checks + 1))
     exec "$MEP" train --resume full --quiet > out 2> err < /dev/null
 )
 [ $? = 1 ] || wrong 'a checkpoint that cannot be written is no failure'
-said err 'checkpoint 8 cannot be saved, those before it stay: cannot write full/checkpoint-8.tmp/model.safetensors: File too large'
+said err 'checkpoint 8 cannot be saved, earlier ones are kept: cannot write full/checkpoint-8.tmp/model.safetensors: File too large'
 [ "$(cd full && echo checkpoint-*)" = checkpoint-6 ] || wrong 'not the checkpoint before, and nothing else, is left'
 expect 0 train --resume full --quiet
 cmp -s reference/checkpoint-8/model.safetensors full/checkpoint-8/model.safetensors || wrong 'full differs'
@@ -169,7 +169,7 @@ fi
 # A folder without write permission, which root always has.
 if [ "$(id -u)" != 0 ]; then
     rm -r full/checkpoint-8 && chmod 555 full
-    refuse 1 'cannot be saved, those before it stay: cannot make the folder' train --resume full --quiet
+    refuse 1 'cannot be saved, earlier ones are kept: cannot make the folder' train --resume full --quiet
     chmod 755 full
 fi
 refuse 1 'cannot make the folder' train --data text.train --out /proc/run --steps 1 --quiet

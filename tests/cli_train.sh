@@ -104,8 +104,8 @@ rm -r broken/checkpoint-8 && cp -r broken/checkpoint-6 broken/checkpoint-4
 sed 's/"step": 6/"step": 4/; s/"checksum": "[0-9a-f]*"/"checksum": "0"/' saves/checkpoint-6/state.json \
     > broken/checkpoint-6/state.json
 refuse 1 'broken/checkpoint-6/state.json is damaged' train --resume broken --quiet
-said err '--fall-back takes the last whole checkpoint'
-refuse 1 'broken has no whole checkpoint, and none was changed' train --resume broken --quiet --fall-back
+said err '--fall-back uses the last complete checkpoint'
+refuse 1 'broken has no complete checkpoint, and nothing was changed' train --resume broken --quiet --fall-back
 cp saves/checkpoint-6/* broken/checkpoint-6/ && cp -r saves/checkpoint-8 broken/checkpoint-7
 expect 0 train --resume broken --fall-back --quiet
 said err 'set aside 1 damaged checkpoint after step 6, as broken/checkpoint-*.damaged'
@@ -196,7 +196,7 @@ refuse 1 'run: was made with learning_rate 0.002, now it is 0.001; choose anothe
     train --data text.train --out run $TINY --steps 6 --learning-rate 0.001 --quiet
 refuse 2 'leave out --steps' train --resume run --steps 9
 refuse 2 'leave out --data' train --resume run --data text.train
-refuse 1 'nosuch: is no run' train --resume nosuch
+refuse 1 'nosuch: is not a run' train --resume nosuch
 mkdir -p of_study && echo '{}' > of_study/study.json
 refuse 1 'of_study: is the folder of a study' train --data text.train --out of_study $TINY --steps 1 --quiet
 

@@ -42,7 +42,11 @@ static const char *const ENCODINGS[] = {
     "rotary/scale=ssmax",
     "bam/scale=logn:16/sink",
     "alibi/window=16/sink|rotary",
-    "mep/weights=query/forget/profiles:rank=2/scale=ssmax/sink/window=40|nope/forget"};
+    "mep/weights=query/forget/profiles:rank=2/scale=ssmax/sink/window=40|nope/forget",
+    "llama rotary",
+    "qwen2 mep/forget",
+    "qwen3 rotary|nope/sink",
+    "olmo alibi/scale=ssmax"};
 enum { ENCODING_COUNT = sizeof ENCODINGS / sizeof *ENCODINGS };
 
 static inline void *allocate(int64_t count, size_t size)
@@ -69,6 +73,22 @@ static inline double relative_difference(const float *a, const float *b, int64_t
     return sqrt(difference / size);
 }
 
+/* "BLOCK SPEC" for Llama blocks in their variants, of two query heads per key/value head or, for qwen2, three. Returns
+ * the spec. */
+static inline const char *set_block(const char *position, mep_model_config *c)
+{
+    static const char *const blocks[] = {"llama ", "qwen2 ", "qwen3 ", "olmo "};
+    for (int i = 0; i < 4; i++) {
+        if (strncmp(position, blocks[i], strlen(blocks[i])) != 0) continue;
+        c->block = MEP_BLOCK_LLAMA, c->norm = MEP_NORM_RMS, c->mlp = MEP_MLP_SWIGLU;
+        c->num_attention_heads = i == 1 ? 3 : 4, c->num_key_value_heads = i == 1 ? 1 : 2;
+        c->qkv_bias = i == 1, c->tie_word_embeddings = i == 2;
+        c->qk_norm = i == 2 ? MEP_QK_NORM_HEAD : i == 3 ? MEP_QK_NORM_ALL : MEP_QK_NORM_NONE;
+        return position + strlen(blocks[i]);
+    }
+    return position;
+}
+
 /* head_dim 0: hidden_size / heads, 16. */
 static inline mep_model *small_model_with(const char *position, int64_t head_dim)
 {
@@ -78,7 +98,7 @@ static inline mep_model *small_model_with(const char *position, int64_t head_dim
     c.vocab_size = VOCAB, c.hidden_size = 48, c.num_attention_heads = 3, c.num_hidden_layers = 2,
     c.intermediate_size = 80, c.head_dim = head_dim;
     c.max_position_embeddings = 4 * LENGTH;
-    snprintf(c.position_encoding, sizeof c.position_encoding, "%s", position);
+    snprintf(c.position_encoding, sizeof c.position_encoding, "%s", set_block(position, &c));
     if (mep_model_create(&model, &c, 3) != MEP_OK) fail_msg("%s", mep_error_message());
     for (int64_t i = 0; i < model->first[EMBED_OUT]; i++) /* away from the tiny initial values */
         for (int64_t n = 0; n < model->tensors[i].size && model->tensors[i].ndim == 2; n++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A list of back ends in the place of src/backends/registry.c: the CPU's, and a row for CUDA that a test can change. It
+ * A list of back ends that replaces src/backends/registry.c: the CPU's, and a row for CUDA that a test can change. It
  * begins as a row that the build does not have.
  */
 #ifndef MEP_TESTS_BACKENDS_H

@@ -152,6 +152,54 @@ static void test_not_ours(void **state)
     mep_lock_release(&lock);
 }
 
+/* A child of fork() that does not call exec and outlives its parent does not keep the lock; its release neither removes
+ * the file nor releases the lock of the parent. */
+static void test_fork(void **state)
+{
+    (void)state;
+    const char *path = scratch_path("fork.lock");
+    int from_parent[2], from_child[2];
+    char ready = 0;
+    pid_t child = 0;
+    assert_int_equal(pipe(from_parent), 0);
+    assert_int_equal(pipe(from_child), 0);
+    pid_t parent = fork();
+    if (parent == 0) {
+        mep_lock own;
+        if (mep_lock_take(&own, path, "it") != MEP_OK) _exit(1);
+        child = fork();
+        if (child == 0) {
+            mep_lock_release(&own);
+            ready = own.name == NULL ? 'y' : 'n';
+            if (write(from_child[1], &ready, 1) != 1) _exit(1);
+        } else if (write(from_parent[1], &child, sizeof child) != sizeof child) {
+            _exit(1);
+        }
+        for (;;) pause();
+    }
+    assert_int_equal(read(from_parent[0], &child, sizeof child), sizeof child);
+    assert_int_equal(read(from_child[0], &ready, 1), 1);
+    assert_int_equal(ready, 'y');
+    mep_lock lock, refused;
+    int is_there = exists(path);
+    mep_status held_by_parent = mep_lock_take(&refused, path, "it");
+    mep_lock_release(&refused);
+    end(parent);
+    mep_status status = mep_lock_take(&lock, path, "it");
+    int child_runs = kill(child, 0) == 0;
+    kill(child, SIGKILL);
+    assert_true(is_there);
+    assert_int_equal(held_by_parent, MEP_ERROR_IO);
+    assert_int_equal(status, MEP_OK);
+    assert_true(child_runs);
+    mep_lock_release(&lock);
+    assert_false(exists(path));
+    for (int i = 0; i < 2; i++) {
+        close(from_parent[i]);
+        close(from_child[i]);
+    }
+}
+
 /* Many processes that lock and release: never two at once. Each adds 1 to a number in a file, which would be lost
  * otherwise. */
 static void test_race(void **state)
@@ -195,6 +243,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_held),     cmocka_unit_test(test_one_process), cmocka_unit_test(test_renamed),
         cmocka_unit_test(test_replaced), cmocka_unit_test(test_not_ours),    cmocka_unit_test(test_race),
+        cmocka_unit_test(test_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

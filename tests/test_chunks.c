@@ -23,10 +23,14 @@ static const char *const KINDS[] = {"mep",
                                     "alibi/profiles:rank=3,extent=90",
                                     "bam/scale=ssmax/sink",
                                     "alibi/window=70/sink|rotary/scale=logn:100",
-                                    "mep/weights=query/forget/profiles:rank=2/scale=ssmax/sink/window=90|nope/forget"};
+                                    "mep/weights=query/forget/profiles:rank=2/scale=ssmax/sink/window=90|nope/forget",
+                                    "llama rotary",
+                                    "qwen2 mep/forget",
+                                    "qwen3 rotary|alibi/window=70/sink",
+                                    "olmo nope/profiles:rank=2"};
 
 /* The default, 16, and heads that are narrower and wider than hidden_size / heads. */
-static const int64_t HEAD_DIMS[] = {0, 10, 24, 0, 10, 24, 0, 10, 0, 24, 10, 0, 24, 10};
+static const int64_t HEAD_DIMS[] = {0, 10, 24, 0, 10, 24, 0, 10, 0, 24, 10, 0, 24, 10, 0, 10, 24, 0};
 
 typedef struct setting {
     const char *position;

@@ -67,11 +67,11 @@ static void expect_documents(const char *path, ...)
 }
 
 /* Reading `path` fails with this status, and the message contains both strings. */
-static void expect_failure(const char *path, mep_status status, const char *part, const char *other)
+static void expect_failure(const char *path, mep_status status, const char *message, const char *other)
 {
     found all = {0};
     expect(mep_corpus_read(&path, 1, take, &all), status);
-    expect_message(part);
+    expect_message(message);
     expect_message(other);
     forget(&all);
 }
@@ -242,7 +242,7 @@ static void test_json_mistakes(void **state)
 {
     (void)state;
     static const struct {
-        const char *text, *part;
+        const char *text, *message;
     } cases[] = {
         {"{\"text\": \"a\"}\n\n{\"text\": \n", "bad.jsonl:3: "},
         {"{\"text\": \"a\"}\nplain words\n", "bad.jsonl:2: "},
@@ -257,7 +257,7 @@ static void test_json_mistakes(void **state)
         {"{\n  \"text\": \"over several lines\"\n}\n", "bad.jsonl:1: "},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i)
-        expect_failure(write_text("bad.jsonl", cases[i].text), MEP_ERROR_FORMAT, cases[i].part,
+        expect_failure(write_text("bad.jsonl", cases[i].text), MEP_ERROR_FORMAT, cases[i].message,
                        "each line must be a JSON object");
     /* deep nesting must not exhaust the stack */
     const size_t depth = 1 << 20;
@@ -290,7 +290,7 @@ static void test_long_line(void **state)
 /* ---- Compressed files and tars ---- */
 
 static const struct {
-    const char *ending;
+    const char *suffix;
     int filter;
 } filters[] = {
     {"", ARCHIVE_FILTER_NONE}, {".gz", ARCHIVE_FILTER_GZIP}, {".zst", ARCHIVE_FILTER_ZSTD}, {".xz", ARCHIVE_FILTER_XZ}};
@@ -308,11 +308,11 @@ static void test_compressed(void **state)
                               {"./b", "dot", 3},       {"binary", "a\0b", 3}};
     for (int i = 0; i < FILTERS; ++i) {
         char name[64];
-        snprintf(name, sizeof name, "packed.txt%s", filters[i].ending);
+        snprintf(name, sizeof name, "packed.txt%s", filters[i].suffix);
         expect_documents(write_packed(name, filters[i].filter, 0, &text, 1), "some text", NULL);
-        snprintf(name, sizeof name, "packed.jsonl%s", filters[i].ending);
+        snprintf(name, sizeof name, "packed.jsonl%s", filters[i].suffix);
         expect_documents(write_packed(name, filters[i].filter, 0, &json, 1), "one", "two", NULL);
-        snprintf(name, sizeof name, "packed.tar%s", filters[i].ending);
+        snprintf(name, sizeof name, "packed.tar%s", filters[i].suffix);
         expect_documents(write_packed(name, filters[i].filter, 1, members, 6), "z first", "one", "two", "dot", NULL);
     }
     expect_documents(write_packed("packed.tgz", ARCHIVE_FILTER_GZIP, 1, members, 2), "z first", "one", "two", NULL);
@@ -377,7 +377,7 @@ static void test_truncated(void **state)
     const packed member = {"data.txt", text, sizeof text};
     for (int i = 0; i < FILTERS; ++i) {
         char name[64];
-        snprintf(name, sizeof name, "short%s%s", i == 0 ? ".tar" : "", filters[i].ending);
+        snprintf(name, sizeof name, "short%s%s", i == 0 ? ".tar" : "", filters[i].suffix);
         size_t size = 0;
         unsigned char *complete = read_bytes(write_packed(name, filters[i].filter, i == 0, &member, 1), &size);
         size_t needed = i == 0 ? 512 + sizeof text : i == 1 ? size : size - 8; /* a tar's padding may be missing */

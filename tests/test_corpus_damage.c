@@ -51,14 +51,14 @@ static void expect_documents(const char *path, const char *expected)
     assert_string_equal(all.text, expected);
 }
 
-static void expect_failure(const char *path, mep_status expected, const char *part)
+static void expect_failure(const char *path, mep_status expected, const char *message)
 {
     static documents all;
     mep_status status = read_documents(path, &all);
-    if (status != expected || strstr(mep_error_message(), part) == NULL ||
+    if (status != expected || strstr(mep_error_message(), message) == NULL ||
         strstr(mep_error_message(), strrchr(path, '/') + 1) == NULL)
         fail_msg("%s: %s: %s, not \"%s\"", path, mep_status_name(status),
-                 status == MEP_OK ? all.text : mep_error_message(), part);
+                 status == MEP_OK ? all.text : mep_error_message(), message);
 }
 
 static const char lines[] = "{\"text\": \"one\"}\n{\"text\": \"two\"}\n";
@@ -81,14 +81,14 @@ static const char *write_file(int i)
 }
 
 /* The same documents, or an error that names the file. */
-static void expect_same_or_failure(const char *path, const char *expected, const char *what, size_t place)
+static void expect_same_or_failure(const char *path, const char *expected, const char *what, size_t position)
 {
     static documents all;
     mep_status status = read_documents(path, &all);
     if (status == MEP_OK && strcmp(all.text, expected) != 0)
-        fail_msg("%s, %s %zu: read as \"%s\"", path, what, place, all.text);
+        fail_msg("%s, %s %zu: read as \"%s\"", path, what, position, all.text);
     if (status != MEP_OK && strstr(mep_error_message(), strrchr(path, '/') + 1) == NULL)
-        fail_msg("%s, %s %zu: %s", path, what, place, mep_error_message());
+        fail_msg("%s, %s %zu: %s", path, what, position, mep_error_message());
 }
 
 static void test_flipped_bits(void **state)

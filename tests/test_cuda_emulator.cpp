@@ -366,7 +366,7 @@ static void test_stuck(void **)
         device_array<float> out(std::vector<float>(64));
         device_array<int> flag(std::vector<int>(1));
         expect(mep_launch(stuck<0>, 1, 64, 0, NULL, out.data), cudaErrorLaunchFailure,
-               "void stuck<0>(float*), block (0, 0, 0): threads wait for each other in different lines: 0 to 39 wait "
+               "void stuck<0>(float*), block (0, 0, 0): threads wait for each other in different calls: 0 to 39 wait "
                "in __syncthreads (");
         expect(mep_launch(stuck<0>, 1, 64, 0, NULL, out.data), cudaErrorLaunchFailure, ", 40 to 63 wait in __syncth");
         expect(mep_launch(stuck<1>, 1, 64, 0, NULL, out.data), cudaErrorLaunchFailure,

@@ -393,21 +393,21 @@ static void test_wrong_bin(void **state)
 static void test_truncated_index(void **state)
 {
     (void)state;
-    write_three(in_folder("cut"), 0);
+    write_three(in_folder("short"), 0);
     size_t size = 0;
-    unsigned char *index = read_bytes(in_folder("cut.idx"), &size);
+    unsigned char *index = read_bytes(in_folder("short.idx"), &size);
     mep_dataset *dataset = NULL;
     for (size_t length = 0; length < size; ++length) {
-        write_bytes("cut.idx", index, length);
-        expect(mep_dataset_open(&dataset, in_folder("cut")), MEP_ERROR_FORMAT);
+        write_bytes("short.idx", index, length);
+        expect(mep_dataset_open(&dataset, in_folder("short")), MEP_ERROR_FORMAT);
         assert_null(dataset);
-        expect_message("cut.idx");
+        expect_message("short.idx");
     }
     index[size] = 0; /* read_bytes allocates one more byte */
-    write_bytes("cut.idx", index, size + 1);
-    expect(mep_dataset_open(&dataset, in_folder("cut")), MEP_ERROR_FORMAT);
-    write_bytes("cut.idx", index, size);
-    expect_three(in_folder("cut"), 0);
+    write_bytes("short.idx", index, size + 1);
+    expect(mep_dataset_open(&dataset, in_folder("short")), MEP_ERROR_FORMAT);
+    write_bytes("short.idx", index, size);
+    expect_three(in_folder("short"), 0);
     free(index);
 }
 
@@ -508,11 +508,11 @@ static void test_writer_arguments(void **state)
 
 static int leaves_temporaries(const char *prefix)
 {
-    static const char *const endings[] = {".bin.tmp", ".idx.tmp", ".json.tmp"};
+    static const char *const suffixes[] = {".bin.tmp", ".idx.tmp", ".json.tmp"};
     int found = 0;
     for (int i = 0; i < 3; ++i) {
         char name[64];
-        snprintf(name, sizeof name, "%s%s", prefix, endings[i]);
+        snprintf(name, sizeof name, "%s%s", prefix, suffixes[i]);
         found += exists(name);
     }
     return found;
@@ -572,14 +572,14 @@ static void test_full_disk(void **state)
 static void test_full_device(void **state)
 {
     (void)state;
-    static const char *const endings[] = {".bin.tmp", ".json.tmp", ".idx.tmp"};
+    static const char *const suffixes[] = {".bin.tmp", ".json.tmp", ".idx.tmp"};
     if (access("/dev/full", W_OK) != 0) skip();
     mep_tokenizer tokenizer = fake(100);
     for (int i = 0; i < 3; ++i) {
         char name[64];
         mep_dataset_writer *writer = NULL;
         write_three(in_folder("kept"), 5);
-        snprintf(name, sizeof name, "kept%s", endings[i]);
+        snprintf(name, sizeof name, "kept%s", suffixes[i]);
         assert_int_equal(symlink("/dev/full", in_folder(name)), 0);
         expect(mep_dataset_writer_create(&writer, in_folder("kept"), &tokenizer), MEP_OK);
         expect(mep_dataset_writer_add(writer, (const int32_t[]){1, 2}, 2, 1), MEP_OK); /* it fits the buffer */

@@ -129,8 +129,8 @@ static void strike(mep_dist *g, void *context)
 {
     job *j = context;
     int64_t word = 0;
-    mep_dist_block piece = {1 - g->rank, &word, sizeof word};
-    if (g->rank == 0) j->status[0] = mep_dist_agree(g, mep_dist_transfer(g, &piece, 1, NULL, 0));
+    mep_dist_block block = {1 - g->rank, &word, sizeof word};
+    if (g->rank == 0) j->status[0] = mep_dist_agree(g, mep_dist_transfer(g, &block, 1, NULL, 0));
     snprintf(j->message[g->rank], sizeof j->message[0], "%s", g->broken ? mep_error_message() : "");
 }
 
@@ -145,10 +145,39 @@ static void test_broken(void **state)
     assert_string_equal(j.message[0], "the processes have lost each other: the post is on strike");
 }
 
+/* A group of the public interface: wrong settings, and a group of one process, whose calls do nothing. */
+static void test_create(void **state)
+{
+    (void)state;
+    static const mep_dist_settings wrong[] = {
+        {.rank = 0, .size = 0}, {.rank = -1, .size = 1}, {.rank = 1, .size = 1}, {.rank = 0, .size = 2}};
+    mep_dist *group = NULL;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(mep_dist_create(&group, &wrong[i]), MEP_ERROR_ARGUMENT);
+        assert_null(group);
+    }
+    assert_non_null(strstr(mep_error_message(), "a group of 2 processes needs a transport"));
+    const mep_dist_settings alone = {.size = 1, .host = "alpha"};
+    int64_t mine = 7, all = 0;
+    int flag = 1;
+    assert_int_equal(mep_dist_create(&group, &alone), MEP_OK);
+    assert_int_equal(mep_dist_rank(group), 0);
+    assert_int_equal(mep_dist_size(group), 1);
+    assert_string_equal(mep_dist_host(group), "alpha");
+    assert_int_equal(mep_dist_gather(group, &mine, sizeof mine, &all), MEP_OK);
+    assert_int_equal(all, 7);
+    assert_int_equal(mep_dist_any(group, &flag), MEP_OK);
+    assert_int_equal(mep_dist_agree(group, MEP_INTERRUPTED), MEP_INTERRUPTED);
+    assert_int_equal(mep_dist_check_same(group, &mine, sizeof mine, "mine"), MEP_OK);
+    assert_false(mep_dist_is_settled(group) || mep_dist_is_broken(group));
+    mep_dist_destroy(&group);
+    assert_null(group);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_talk), cmocka_unit_test(test_agree),
-                                       cmocka_unit_test(test_same), cmocka_unit_test(test_notices),
-                                       cmocka_unit_test(test_broken)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_create),  cmocka_unit_test(test_talk),
+                                       cmocka_unit_test(test_agree),   cmocka_unit_test(test_same),
+                                       cmocka_unit_test(test_notices), cmocka_unit_test(test_broken)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,7 +106,7 @@ static void test_pieces(void **state)
 {
     (void)state;
     mep_atomic_file file;
-    const char *folder = scratch_path("pieces"), *path = scratch_path("pieces/file");
+    const char *folder = scratch_path("chunks"), *path = scratch_path("chunks/file");
     assert_int_equal(mep_make_folder(folder, 0), MEP_OK);
     assert_int_equal(mep_atomic_begin(&file, path), MEP_OK);
     assert_int_equal(mep_atomic_write(&file, "ab", 2), MEP_OK);

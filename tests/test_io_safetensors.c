@@ -460,20 +460,20 @@ static void test_truncation(void **state)
     (void)state;
     int64_t size;
     char *bytes = small_bytes(&size);
-    const char *path = scratch_path("cut.safetensors");
+    const char *path = scratch_path("copy.safetensors");
     for (int64_t length = 0; length <= size; length++) {
         mep_safetensors *file = NULL;
-        char *cut = malloc((size_t)length + 1);
-        assert_non_null(cut);
-        char *start = cut + 1; /* unaligned, and nothing readable after the end */
+        char *copy = malloc((size_t)length + 1);
+        assert_non_null(copy);
+        char *start = copy + 1; /* unaligned, and nothing readable after the end */
         memcpy(start, bytes, (size_t)length);
-        assert_int_equal(mep_safetensors_open_memory(&file, "cut", start, length),
+        assert_int_equal(mep_safetensors_open_memory(&file, "copy", start, length),
                          length < size ? MEP_ERROR_FORMAT : MEP_OK);
         mep_safetensors_close(&file);
         assert_int_equal(mep_file_write_atomic(path, start, length), MEP_OK);
         assert_int_equal(mep_safetensors_open(&file, path), length < size ? MEP_ERROR_FORMAT : MEP_OK);
         mep_safetensors_close(&file);
-        free(cut);
+        free(copy);
     }
     free(bytes);
 }

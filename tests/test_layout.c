@@ -219,6 +219,103 @@ static void test_default_head_dim(void **state)
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
 }
 
+/* ---- Llama blocks ---- */
+
+static mep_model_config llama(void)
+{
+    return (mep_model_config){.vocab_size = 7,
+                              .hidden_size = 12,
+                              .num_hidden_layers = 2,
+                              .num_attention_heads = 4,
+                              .num_key_value_heads = 2,
+                              .head_dim = 5,
+                              .intermediate_size = 20,
+                              .max_position_embeddings = 16,
+                              .layer_norm_eps = 1e-6,
+                              .rotary_emb_base = 10000,
+                              .rotary_pct = 0.8,
+                              .position_encoding = "rotary/sink|nope/forget",
+                              .block = MEP_BLOCK_LLAMA,
+                              .norm = MEP_NORM_RMS,
+                              .mlp = MEP_MLP_SWIGLU,
+                              .qkv_bias = 1,
+                              .qk_norm = MEP_QK_NORM_ALL};
+}
+
+/* Names are Hugging Face's; q, k and v, and gate and up, are one matrix each; layers have the tensors of their entry.
+ */
+static void test_llama(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int64_t rows, columns;
+        int layer; /* -1: both */
+    } tensors[] = {{"input_layernorm.weight", 12, 0, -1},
+                   {"self_attn.q_proj.weight", 20, 12, -1},
+                   {"self_attn.k_proj.weight", 10, 12, -1},
+                   {"self_attn.v_proj.weight", 10, 12, -1},
+                   {"self_attn.q_proj.bias", 20, 0, -1},
+                   {"self_attn.k_proj.bias", 10, 0, -1},
+                   {"self_attn.v_proj.bias", 10, 0, -1},
+                   {"self_attn.q_norm.weight", 20, 0, -1},
+                   {"self_attn.k_norm.weight", 10, 0, -1},
+                   {"self_attn.o_proj.weight", 12, 20, -1},
+                   {"post_attention_layernorm.weight", 12, 0, -1},
+                   {"mlp.gate_proj.weight", 20, 12, -1},
+                   {"mlp.up_proj.weight", 20, 12, -1},
+                   {"mlp.down_proj.weight", 12, 20, -1},
+                   {"self_attn.position_bias.forget.weight", 4, 12, 1},
+                   {"self_attn.position_bias.forget.bias", 4, 0, 1},
+                   {"self_attn.position_bias.sink", 4, 0, 0}};
+    mep_model_config c = llama();
+    mep_model *model;
+    assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
+    int64_t at = 0;
+    assert_string_equal(model->tensors[at++].name, "model.embed_tokens.weight");
+    for (int l = 0; l < 2; l++)
+        for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+            char name[128];
+            if (tensors[i].layer >= 0 && tensors[i].layer != l) continue;
+            snprintf(name, sizeof name, "model.layers.%d.%s", l, tensors[i].name);
+            const mep_tensor *t = &model->tensors[at];
+            assert_string_equal(t->name, name);
+            assert_int_equal(t->shape[0], tensors[i].rows);
+            assert_int_equal(t->shape[1], tensors[i].columns);
+            assert_int_equal(mep_tensor_layer(model, at++), l);
+        }
+    assert_string_equal(model->tensors[at++].name, "model.norm.weight");
+    assert_string_equal(model->tensors[at++].name, "lm_head.weight");
+    assert_int_equal(at, model->count);
+    int64_t q = mep_tensor_index(model, Q_WEIGHT, 1), gate = mep_tensor_index(model, GATE_PROJ, 1);
+    assert_int_equal(mep_product_rows(model, q), 40);
+    assert_int_equal(mep_product_rows(model, gate), 40);
+    assert_int_equal(mep_tensor_index(model, SINK, 1), -1);
+    for (int i = 1; i < 3; i++) /* one after the other in memory */
+        assert_ptr_equal((float *)model->tensors[q + i - 1].data + model->tensors[q + i - 1].size,
+                         model->tensors[q + i].data);
+    assert_ptr_equal((float *)model->tensors[gate].data + model->tensors[gate].size, model->tensors[gate + 1].data);
+    mep_model_destroy(&model);
+}
+
+/* A folder that was written is read with the same configuration and parameters. */
+static void test_llama_files(void **state)
+{
+    (void)state;
+    const char *folder = scratch_path("llama");
+    mep_model_config c = llama();
+    mep_model *model, *again;
+    assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
+    assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
+    assert_int_equal(mep_model_save(model, folder, NULL), MEP_OK);
+    if (mep_model_load(&again, folder) != MEP_OK) fail_msg("%s", mep_error_message());
+    assert_memory_equal(&again->config, &model->config, sizeof c);
+    assert_int_equal(again->size, model->size);
+    assert_memory_equal(again->values, model->values, (size_t)model->size * sizeof *model->values);
+    mep_model_destroy(&again), mep_model_destroy(&model);
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
 /* ---- Refusals ---- */
 
 static void refuse(mep_model_config c, const char *words)
@@ -234,14 +331,20 @@ static void test_refusals(void **state)
     (void)state;
     mep_model *model;
     mep_model_config good = everything(), c = good;
-    c.num_key_value_heads = 1, refuse(c, "num_key_value_heads is 1 and num_attention_heads 2");
+    c.num_key_value_heads = 1, refuse(c, "num_key_value_heads is 1 and num_attention_heads 2; they differ in Llama");
     c.num_key_value_heads = -1, refuse(c, "num_key_value_heads must be from 0");
     c = good, c.head_dim = -1, refuse(c, "head_dim must be from 0");
     c = good, c.head_dim = 0, c.num_attention_heads = 5, refuse(c, "hidden_size 12 is not a multiple of");
     c = good, c.num_attention_heads = 10000, c.head_dim = 10000, refuse(c, "num_attention_heads * head_dim must be");
-    c = good, c.norm = (mep_norm)1, refuse(c, "norm is 1, which is not computed; layer (0) is");
-    c = good, c.mlp = (mep_mlp)2,
-    refuse(c, "mlp is 2, which is not computed; choose one from gelu (0) to gelu_tanh (1)");
+    c = good, c.norm = (mep_norm)2, refuse(c, "norm is 2, which is not computed; choose one from layer (0) to rms (1)");
+    c = good, c.mlp = (mep_mlp)3, refuse(c, "mlp is 3, which is not computed; choose one from gelu (0) to swiglu (2)");
+    c = good, c.norm = MEP_NORM_RMS, refuse(c, "not those of a GPT-NeoX block");
+    c = good, c.mlp = MEP_MLP_SWIGLU, refuse(c, "not those of a GPT-NeoX block");
+    c = good, c.qkv_bias = 1, refuse(c, "are of Llama blocks");
+    c = good, c.qk_norm = MEP_QK_NORM_HEAD, refuse(c, "are of Llama blocks");
+    c = llama(), c.norm = MEP_NORM_LAYER, refuse(c, "it has RMSNorm and SwiGLU");
+    c = llama(), c.residual = MEP_RESIDUAL_PARALLEL, refuse(c, "has a sequential residual");
+    c = llama(), c.num_key_value_heads = 3, refuse(c, "num_key_value_heads 3 does not divide num_attention_heads 4");
     c = good, c.residual = (mep_residual)-1, refuse(c, "residual is -1, which is not computed");
     c = good, c.num_key_value_heads = 2; /* the number of heads is accepted */
     assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
@@ -250,8 +353,9 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),     cmocka_unit_test(test_ranges),
-                                       cmocka_unit_test(test_work),     cmocka_unit_test(test_files),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_default_head_dim)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),        cmocka_unit_test(test_ranges),
+                                       cmocka_unit_test(test_work),        cmocka_unit_test(test_files),
+                                       cmocka_unit_test(test_refusals),    cmocka_unit_test(test_llama),
+                                       cmocka_unit_test(test_llama_files), cmocka_unit_test(test_default_head_dim)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

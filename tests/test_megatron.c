@@ -137,9 +137,9 @@ static void test_split_numbers(void **state)
 static void test_parts(void **state)
 {
     (void)state;
-    int32_t all[1752], part[1752];
-    mep_dataset *whole = open_fixture("merged");
-    expect(mep_dataset_read(whole, 0, 1752, all), MEP_OK);
+    int32_t all[1752], some[1752];
+    mep_dataset *merged = open_fixture("merged");
+    expect(mep_dataset_read(merged, 0, 1752, all), MEP_OK);
     static const int64_t counts[] = {5, 3, 2};
     int64_t tokens = 0, documents = 0;
     for (int i = 0; i < 3; i++) {
@@ -148,15 +148,15 @@ static void test_parts(void **state)
         assert_int_equal(mep_dataset_documents(dataset), counts[i]);
         for (int64_t d = 0; d <= mep_dataset_documents(dataset); d++)
             assert_int_equal(mep_dataset_document_start(dataset, d) + tokens,
-                             mep_dataset_document_start(whole, documents + d));
+                             mep_dataset_document_start(merged, documents + d));
         int64_t count = mep_dataset_tokens(dataset);
-        expect(mep_dataset_read(dataset, 0, count, part), MEP_OK);
-        assert_memory_equal(part, all + tokens, (size_t)count * 4);
-        expect(mep_dataset_read(dataset, 1, count, part), MEP_ERROR_ARGUMENT);
+        expect(mep_dataset_read(dataset, 0, count, some), MEP_OK);
+        assert_memory_equal(some, all + tokens, (size_t)count * 4);
+        expect(mep_dataset_read(dataset, 1, count, some), MEP_ERROR_ARGUMENT);
         int32_t most = 0;
         for (int64_t t = 0; t < count; t++) most = all[tokens + t] > most ? all[tokens + t] : most;
         assert_int_equal(mep_dataset_vocab_size(dataset), most + 1);
-        assert_true(mep_dataset_checksum(dataset) == mep_dataset_checksum(whole));
+        assert_true(mep_dataset_checksum(dataset) == mep_dataset_checksum(merged));
         tokens += count;
         documents += mep_dataset_documents(dataset);
         mep_dataset_close(&dataset);
@@ -167,7 +167,7 @@ static void test_parts(void **state)
     expect(mep_dataset_open_split(&none, fixture("merged"), "949,50,1", MEP_SPLIT_TEST), MEP_ERROR_ARGUMENT);
     expect_message("has no tokens for testing");
     assert_null(none);
-    mep_dataset_close(&whole);
+    mep_dataset_close(&merged);
 }
 
 int main(void)

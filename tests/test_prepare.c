@@ -337,15 +337,15 @@ static mep_tokenizer *golden_tokenizer(const char *name)
 static void write_long(char paths[3][512])
 {
     size_t sizes[4], used = 0;
-    char *text = make_words(2, 6000, 0, &sizes[0]), *parts[3];
-    for (int i = 0; i < 3; i++) parts[i] = make_words((uint64_t)i + 1, i == 1 ? 3 : 5000, 1, &sizes[i + 1]);
+    char *text = make_words(2, 6000, 0, &sizes[0]), *texts[3];
+    for (int i = 0; i < 3; i++) texts[i] = make_words((uint64_t)i + 1, i == 1 ? 3 : 5000, 1, &sizes[i + 1]);
     char *lines = malloc(sizes[1] + sizes[2] + sizes[3] + 64);
     used = (size_t)sprintf(lines, "\xef\xbb\xbf");
     for (int i = 0; i < 3; i++) {
-        memcpy(lines + used, parts[i], sizes[i + 1]);
+        memcpy(lines + used, texts[i], sizes[i + 1]);
         used += sizes[i + 1];
         used += (size_t)sprintf(lines + used, i == 0 ? "{\"text\": \"\"}\n" : "\n");
-        free(parts[i]);
+        free(texts[i]);
     }
     const packed members[] = {{"0.bin", "a\0b", 3}, {"1.txt", text, sizes[0]}, {"2.jsonl", lines, used}, {"3", "", 0}};
     snprintf(paths[0], 512, "%s", write_bytes("long.txt", text, sizes[0]));
@@ -415,14 +415,14 @@ static void test_long_sequences(void **state)
     const char *list[] = {paths[0]};
     mep_dataset *datasets[2];
     snprintf(complete, sizeof complete, "%s", in_folder("complete"));
-    for (int part = 0; part < 2; part++) {
-        const mep_prepare_limits limits = {5000, part == 0 ? INT32_MAX : 777};
-        mep_prepare_settings s = settings_for(part == 0 ? complete : in_folder("parts"));
+    for (int limited = 0; limited < 2; limited++) {
+        const mep_prepare_limits limits = {5000, limited == 0 ? INT32_MAX : 777};
+        mep_prepare_settings s = settings_for(limited == 0 ? complete : in_folder("limited"));
         s.inputs = list, s.input_count = 1, s.resume = 1;
         call_stopper once = {.stop_at = 5};
         expect(mep_prepare_limited(&s, &limits, stop_call, &once, NULL), MEP_INTERRUPTED);
         expect(mep_prepare_limited(&s, &limits, NULL, NULL, NULL), MEP_OK);
-        expect(mep_dataset_open(&datasets[part], s.prefix), MEP_OK);
+        expect(mep_dataset_open(&datasets[limited], s.prefix), MEP_OK);
     }
     int64_t tokens = mep_dataset_tokens(datasets[0]);
     int32_t *read[2] = {calloc((size_t)tokens, 4), calloc((size_t)tokens, 4)};
@@ -430,9 +430,9 @@ static void test_long_sequences(void **state)
     assert_int_equal(mep_dataset_documents(datasets[0]), 1);
     assert_int_equal(mep_dataset_documents(datasets[1]), (tokens + 776) / 777);
     assert_int_equal(mep_dataset_document_start(datasets[1], 2), 2 * 777);
-    for (int part = 0; part < 2; part++) {
-        expect(mep_dataset_read(datasets[part], 0, tokens, read[part]), MEP_OK);
-        mep_dataset_close(&datasets[part]);
+    for (int limited = 0; limited < 2; limited++) {
+        expect(mep_dataset_read(datasets[limited], 0, tokens, read[limited]), MEP_OK);
+        mep_dataset_close(&datasets[limited]);
     }
     assert_memory_equal(read[0], read[1], (size_t)tokens * 4);
     assert_int_equal(read[0][tokens - 1], 256);

@@ -145,7 +145,7 @@ static void test_full_for_a_moment(void **state)
 /* ---- Memory ---- */
 
 /* Prepare a file in a child process, which must fail; returns its peak memory in KB. */
-static long peak_of_failure(const char *path, const char *part)
+static long peak_of_failure(const char *path, const char *message)
 {
     malloc_trim(0);
     pid_t child = fork();
@@ -153,7 +153,7 @@ static long peak_of_failure(const char *path, const char *part)
     if (child == 0) {
         mep_prepare_settings s = settings_for(in_folder("bomb"));
         s.inputs = &path;
-        _exit(mep_prepare(&s, NULL, NULL, NULL) != MEP_ERROR_FORMAT || strstr(mep_error_message(), part) == NULL);
+        _exit(mep_prepare(&s, NULL, NULL, NULL) != MEP_ERROR_FORMAT || strstr(mep_error_message(), message) == NULL);
     }
     int status = -1;
     struct rusage usage;

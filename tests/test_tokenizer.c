@@ -66,11 +66,11 @@ static void assert_comes_back(const mep_tokenizer *tokenizer, const int32_t *ids
 {
     int64_t at = 0;
     for (int64_t i = 0; i < count; ++i) {
-        const char *piece = NULL;
+        const char *bytes = NULL;
         int64_t length = 0;
-        assert_int_equal(mep_tokenizer_decode(tokenizer, ids[i], &piece, &length), MEP_OK);
+        assert_int_equal(mep_tokenizer_decode(tokenizer, ids[i], &bytes, &length), MEP_OK);
         assert_true(length <= size - at);
-        assert_memory_equal(piece, text + at, length);
+        assert_memory_equal(bytes, text + at, length);
         at += length;
     }
     assert_int_equal(at, size);
@@ -127,19 +127,19 @@ static void test_long(void **state)
     for (size_t i = 0; i < json_array_size(list); ++i) {
         const json_t *item = json_array_get(list, i), *text = json_object_get(item, "text");
         size_t one = json_string_length(text), times = (size_t)json_integer_value(json_object_get(item, "times"));
-        char *whole = malloc(one * times);
-        assert_non_null(whole);
-        for (size_t k = 0; k < times; ++k) memcpy(whole + k * one, json_string_value(text), one);
+        char *repeated = malloc(one * times);
+        assert_non_null(repeated);
+        for (size_t k = 0; k < times; ++k) memcpy(repeated + k * one, json_string_value(text), one);
         for (int which = 0; which < COUNT; ++which) {
             const json_t *expected = json_array_get(json_object_get(json_object_get(cases, NAMES[which]), "long"), i);
             int64_t count = 0;
             char value[17];
             snprintf(value, sizeof value, "%016llx",
-                     (unsigned long long)encode_hash(which, whole, (int64_t)(one * times), &count));
+                     (unsigned long long)encode_hash(which, repeated, (int64_t)(one * times), &count));
             assert_int_equal(count, json_integer_value(json_object_get(expected, "count")));
             assert_string_equal(value, json_string_value(json_object_get(expected, "hash")));
         }
-        free(whole);
+        free(repeated);
     }
 }
 
@@ -230,15 +230,15 @@ static void test_broken_byte(void **state)
     (void)state;
     static const char text[] = "the \xff the \xe8\xaa the \xed\xa0\x80 the \xc0\xaf\xf4\x90\x80\x80";
     const mep_bpe *bpe = (const mep_bpe *)opened[0];
-    int32_t *ids = NULL, *part = NULL;
-    int64_t count = 0, part_count = 0, at = 0;
+    int32_t *ids = NULL, *one_ids = NULL;
+    int64_t count = 0, one_count = 0, at = 0;
     assert_int_equal(mep_tokenizer_encode(opened[0], text, sizeof text - 1, &ids, &count), MEP_OK);
     for (const char *c = text; *c != '\0';) {
         size_t length = strcspn(c, "\xff\xe8\xaa\xed\xa0\x80\xc0\xaf\xf4\x90");
-        assert_int_equal(mep_tokenizer_encode(opened[0], c, (int64_t)length, &part, &part_count), MEP_OK);
-        assert_memory_equal(ids + at, part, (size_t)part_count * sizeof *part);
-        mep_tokens_free(&part);
-        at += part_count;
+        assert_int_equal(mep_tokenizer_encode(opened[0], c, (int64_t)length, &one_ids, &one_count), MEP_OK);
+        assert_memory_equal(ids + at, one_ids, (size_t)one_count * sizeof *one_ids);
+        mep_tokens_free(&one_ids);
+        at += one_count;
         c += length;
         if (*c != '\0') assert_int_equal(ids[at++], bpe->merges.bytes[(unsigned char)*c++]);
     }

@@ -146,31 +146,31 @@ static void test_slices(void **state)
         text[used++] = ' ';
         assert_true(used < 100000);
     }
-    int64_t size = (int64_t)used, cuts = 0;
+    int64_t size = (int64_t)used, splits = 0;
     json_array_foreach(json_object_get(golden, "variants"), v, variant)
     {
         mep_tokenizer *tokenizer = open_variant(variant);
         int32_t *ids = NULL;
         int64_t count = 0;
         assert_int_equal(mep_tokenizer_encode(tokenizer, text, size, &ids, &count), MEP_OK);
-        uint64_t whole = add_hash(EMPTY, ids, count), parts = EMPTY;
+        uint64_t complete = add_hash(EMPTY, ids, count), sliced = EMPTY;
         mep_tokens_free(&ids);
         for (int64_t at = 0, length = SLICE; at < size;) {
             int64_t left = size - at,
-                    cut = left > length ? mep_tokenizer_split_point(tokenizer, text + at, length) : left;
-            length = cut > 0 ? SLICE : 2 * length;
-            if (cut == 0) continue;
-            assert_int_equal(mep_tokenizer_encode(tokenizer, text + at, cut, &ids, &count), MEP_OK);
-            parts = add_hash(parts, ids, count);
+                    split = left > length ? mep_tokenizer_split_point(tokenizer, text + at, length) : left;
+            length = split > 0 ? SLICE : 2 * length;
+            if (split == 0) continue;
+            assert_int_equal(mep_tokenizer_encode(tokenizer, text + at, split, &ids, &count), MEP_OK);
+            sliced = add_hash(sliced, ids, count);
             mep_tokens_free(&ids);
-            at += cut;
-            cuts++;
+            at += split;
+            splits++;
         }
-        if (parts != whole) fail_msg("%s: slices differ", json_string_value(json_object_get(variant, "name")));
+        if (sliced != complete) fail_msg("%s: slices differ", json_string_value(json_object_get(variant, "name")));
         mep_tokenizer_destroy(&tokenizer);
     }
     free(text);
-    assert_true(cuts > 200); /* some variants have split points */
+    assert_true(splits > 200); /* some variants have split points */
 }
 
 int main(void)

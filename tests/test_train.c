@@ -340,7 +340,7 @@ static void test_fall_back(void **state)
     snprintf(path, sizeof path, "%s/checkpoint-6/optimizer.safetensors", run_path("all_damaged"));
     change_byte(path, 5);
     assert_int_equal(mep_train_fall_back(run_path("all_damaged"), &step, &aside), MEP_ERROR_FORMAT);
-    assert_non_null(strstr(mep_error_message(), "no whole checkpoint"));
+    assert_non_null(strstr(mep_error_message(), "no complete checkpoint"));
     assert_true(aside == 0 && mep_folder_exists(run_path("all_damaged/checkpoint-9")));
 }
 

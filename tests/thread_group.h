@@ -38,30 +38,30 @@ static struct {
     _Atomic int strikes;          /* transfers and notices fail */
 } post = {.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER};
 
-static inline void post_letter(int64_t from, const mep_dist_block *piece)
+static inline void post_letter(int64_t from, const mep_dist_block *block)
 {
-    letter *l = malloc(sizeof *l + (size_t)piece->bytes), **end = &post.box[piece->rank][from];
+    letter *l = malloc(sizeof *l + (size_t)block->bytes), **end = &post.box[block->rank][from];
     l->next = NULL;
-    l->bytes = piece->bytes;
-    memcpy(l->data, piece->data, (size_t)piece->bytes);
+    l->bytes = block->bytes;
+    memcpy(l->data, block->data, (size_t)block->bytes);
     pthread_mutex_lock(&post.lock);
     while (*end != NULL) end = &(*end)->next;
     *end = l;
-    post.carried[from] += (double)piece->bytes;
+    post.carried[from] += (double)block->bytes;
     pthread_cond_broadcast(&post.came);
     pthread_mutex_unlock(&post.lock);
 }
 
-static inline int take_letter(int64_t to, const mep_dist_block *piece)
+static inline int take_letter(int64_t to, const mep_dist_block *block)
 {
-    letter **box = &post.box[to][piece->rank];
+    letter **box = &post.box[to][block->rank];
     pthread_mutex_lock(&post.lock);
     while (*box == NULL) pthread_cond_wait(&post.came, &post.lock);
     letter *l = *box;
     *box = l->next;
     pthread_mutex_unlock(&post.lock);
-    int fits = l->bytes == piece->bytes;
-    if (fits) memcpy(piece->data, l->data, (size_t)piece->bytes);
+    int fits = l->bytes == block->bytes;
+    if (fits) memcpy(block->data, l->data, (size_t)block->bytes);
     free(l);
     return fits;
 }

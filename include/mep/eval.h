@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Evaluation: the perplexity of a model on a dataset or a mixture of datasets, at any length.
+ * Evaluation: the perplexity of a model on a dataset or a data mix, at any length.
  */
 #ifndef MEP_EVAL_H
 #define MEP_EVAL_H
@@ -103,9 +103,10 @@ typedef struct mep_eval_call {
 } mep_eval_call;
 
 /* Evaluate a model on every corpus of a mix. The loss is the weighted mean; tokens and segments are added up;
- * settings->max_tokens applies to each corpus. `each`, of mep_data_mix_count(mix) elements or NULL, receives the results
- * of the corpora. The processes divide the segments, and the result is the same in all of them, bit-identical to that
- * of one process (in sequence parallel mode for lengths of 64 or more and tolerance 0). Fails as mep_evaluate does. */
+ * settings->max_tokens applies to each corpus. `each`, of mep_data_mix_count(mix) elements or NULL, receives the
+ * results of the corpora. The processes divide the segments, and the result is the same in all of them, bit-identical
+ * to that of one process (in sequence parallel mode for lengths of 64 or more and tolerance 0). Fails as mep_evaluate
+ * does. */
 MEP_API mep_status mep_evaluate_mix(const mep_eval_call *call, const mep_data_mix *mix, mep_eval_result *result,
                                     mep_eval_result *each);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The GPT model: a GPT-NeoX block with any position encoding of mep/bias.h, and the options in which GPT-NeoX, BLOOM,
- * MPT and GPT-2 differ. Create or load a model, compute logits and losses, generate text, save and export it. Parameter
- * names are Hugging Face's for GPT-NeoX; learned position parameters are "position_bias.*" (shared by all layers) and
+ * The GPT model: a GPT-NeoX block, with the options in which GPT-NeoX, BLOOM, MPT and GPT-2 differ, or a Llama block,
+ * with those of Llama, Mistral, Qwen and SmolLM; and any position encoding of mep/bias.h. Create or load a model,
+ * compute logits and losses, generate text, save and export it. Parameter names are Hugging Face's for GPT-NeoX or
+ * Llama; learned position parameters are "position_bias.*" (shared by all layers) and
  * "gpt_neox.embed_positions.weight".
  */
 #ifndef MEP_MODEL_H
@@ -19,15 +20,30 @@ typedef struct mep_model mep_model;
 
 enum { MEP_POSITION_SIZE = 256 };
 
+/* The shape of a block, which decides the names of its parameters. */
+typedef enum mep_block {
+    MEP_BLOCK_GPT_NEOX = 0, /* LayerNorm, an MLP with GELU, fused query_key_value */
+    MEP_BLOCK_LLAMA = 1     /* RMSNorm, an MLP with SwiGLU, q_proj, k_proj and v_proj; no biases but `qkv_bias` */
+} mep_block;
+
 /* How a block normalizes its inputs. */
 typedef enum mep_norm {
-    MEP_NORM_LAYER = 0 /* LayerNorm */
+    MEP_NORM_LAYER = 0, /* LayerNorm */
+    MEP_NORM_RMS = 1    /* RMSNorm, of MEP_BLOCK_LLAMA */
 } mep_norm;
+
+/* RMSNorm of queries and keys before rotary, of MEP_BLOCK_LLAMA. */
+typedef enum mep_qk_norm {
+    MEP_QK_NORM_NONE = 0,
+    MEP_QK_NORM_HEAD = 1, /* of each head, with one weight [head_dim]: Qwen3 */
+    MEP_QK_NORM_ALL = 2   /* of all heads together: OLMo2 */
+} mep_qk_norm;
 
 /* The function between the two matrices of an MLP. */
 typedef enum mep_mlp {
-    MEP_MLP_GELU = 0,     /* by erf; hidden_act "gelu" */
-    MEP_MLP_GELU_TANH = 1 /* by tanh; hidden_act "gelu_new" */
+    MEP_MLP_GELU = 0,      /* by erf; hidden_act "gelu" */
+    MEP_MLP_GELU_TANH = 1, /* by tanh; hidden_act "gelu_new" */
+    MEP_MLP_SWIGLU = 2     /* down_proj(silu(gate_proj x) * up_proj x), of MEP_BLOCK_LLAMA; hidden_act "silu" */
 } mep_mlp;
 
 /* How a block adds its two branches to the residual stream x. */
@@ -44,7 +60,8 @@ typedef struct mep_model_config {
     int64_t hidden_size;
     int64_t num_hidden_layers;
     int64_t num_attention_heads;
-    int64_t num_key_value_heads; /* 0: num_attention_heads; no other number is computed yet */
+    int64_t num_key_value_heads; /* a divisor of num_attention_heads; 0: num_attention_heads. Other numbers: of
+                                    MEP_BLOCK_LLAMA (grouped-query attention) */
     int64_t head_dim;            /* channels of a head; 0: hidden_size / num_attention_heads, which must divide */
     int64_t intermediate_size;
     int64_t max_position_embeddings; /* training length; the longest length that "learned" accepts */
@@ -52,12 +69,15 @@ typedef struct mep_model_config {
     double rotary_emb_base;                    /* of rotary and sinusoidal */
     double rotary_pct;                         /* fraction of a head's channels that rotary rotates */
     char position_encoding[MEP_POSITION_SIZE]; /* a name or spec of mep/bias.h */
+    mep_block block;
     mep_norm norm;
     mep_mlp mlp;
     mep_residual residual;
     int tie_word_embeddings;  /* the output matrix is the embedding */
     int embedding_layer_norm; /* a LayerNorm after the embeddings, as in BLOOM */
     int no_bias;              /* no biases in linear layers and LayerNorms, as in MPT */
+    int qkv_bias;             /* biases of q_proj, k_proj and v_proj, of MEP_BLOCK_LLAMA: Qwen2 */
+    mep_qk_norm qk_norm;
 } mep_model_config;
 
 /* The sizes of a preset: "nano" (4 layers, hidden 128, 8 heads: the demo), "micro" (6, 256, 8), "mini" (6, 512, 8),
@@ -178,7 +198,8 @@ MEP_API void mep_session_destroy(mep_session **session);
 MEP_API mep_status mep_session_logits(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens,
                                       float *logits);
 
-/* losses [batch, length]: the negative log likelihood, in nats, of targets[b, t] after inputs[b, 0 .. t]. */
+/* losses [batch, length]: the negative log likelihood, in nats, of targets[b, t] after inputs[b, 0 .. t]; 0 for
+ * MEP_TARGET_NONE. */
 MEP_API mep_status mep_session_losses(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
                                       const int32_t *targets, float *losses);
 

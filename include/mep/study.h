@@ -18,17 +18,16 @@
 extern "C" {
 #endif
 
-/* Lists belong to the caller. Encodings, seeds and lengths may differ from call to call on one folder: what is done is
- * kept, and study.json lists all that were ever asked for. All else must stay as it was. */
+/* Lists belong to the caller. Encodings, seeds and lengths may differ between calls on the same folder: finished work
+ * is kept, and study.json lists everything that was ever asked for. All other settings must stay the same. */
 typedef struct mep_study_settings {
-    mep_train_settings train; /* of every run; data, valid, seed and position_encoding are set by the study */
-    mep_eval_settings
-        eval; /* length is set by the study. max_tokens: the most tokens of a corpus; 0: all. Every length is
-                 evaluated on the same tokens, the largest multiple of the longest length ever asked for, as
-                 far as it divides that length; with `last` on the same tokens whatever the lengths */
-    const char *const *corpora; /* prefixes: PREFIX.train is trained on, PREFIX.valid evaluated on; with train.split the
-                                   first two parts of PREFIX. Or mixtures of such, "books=0.7,code=0.3": the loss is
-                                   then the mean with the weights, over max_tokens of each */
+    mep_train_settings train;   /* of every run; the study sets data, valid, seed and position_encoding */
+    mep_eval_settings eval;     /* the study sets length. max_tokens: maximum number of tokens of a corpus; 0: all. The
+                                   tokens are     the largest multiple of the longest length ever asked for. Every length
+                                   that     divides it is     evaluated on the same tokens; with `last` every length is */
+    const char *const *corpora; /* prefixes: runs train on PREFIX.train and are evaluated on PREFIX.valid; with
+                                   train.split, on the first two parts of PREFIX. Or data mixes, "books=0.7,code=0.3":
+                                   the loss is then the weighted mean, over max_tokens of each dataset */
     int64_t corpus_count;
     const char *const *encodings; /* specs, as mep_position_create takes them */
     int64_t encoding_count;
@@ -40,30 +39,30 @@ typedef struct mep_study_settings {
 
 typedef enum mep_study_phase { MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING, MEP_STUDY_RUN_DONE } mep_study_phase;
 
-/* What is going on. Strings belong to the settings. */
+/* The present state. Strings belong to the settings. */
 typedef struct mep_study_progress {
     mep_study_phase phase;
-    const char *folder; /* the study's; another name where it has been moved since */
+    const char *folder; /* of the study; its new path if it was moved */
     int64_t run, runs;  /* run counts from 1, over corpora, then seeds, then encodings */
     const char *corpus, *encoding;
     uint64_t seed;
     int64_t length;           /* of the training or of the evaluation */
     int64_t done, total;      /* steps of the training, or tokens of the evaluation */
-    double loss;              /* of the step, or so far in the evaluation; NaN before an evaluation's first
-                                 batch and at MEP_STUDY_RUN_DONE */
+    double loss;              /* of the step, or of the evaluation so far; NaN before the first batch of an
+                                 evaluation and at MEP_STUDY_RUN_DONE */
     double tokens_per_second; /* of the step, or of the evaluation so far */
-    double seconds_left; /* of the whole study, estimated from the work done in this call; NaN until there is some */
+    double seconds_left; /* of the complete study, estimated from the work done in this call; NaN before any work */
 } mep_study_progress;
 
-/* Called after each step, each batch of an evaluation, and each run that is done (at once for those that were done
- * before); a return other than 0 saves what is there and ends with MEP_INTERRUPTED. */
+/* Called after each step, each batch of an evaluation, and each finished run (immediately for runs that were finished
+ * before). A return value other than 0 saves the work and ends with MEP_INTERRUPTED. */
 typedef int (*mep_study_fn)(void *context, const mep_study_progress *progress);
 
-/* Train all runs that are not done yet, and evaluate them at every length that was ever asked of the study; runs of
- * earlier calls too, where they lack a length or their results are of other tokens or another type. The lists, every
- * setting and the data (which is read once) are checked before anything is written. Fails when the folder holds a study
- * with other settings or other data, and names what differs. Failures of a run name its folder. progress may be NULL.
- */
+/* Train all runs that are not finished, and evaluate them at every length that was ever asked for. Runs of earlier
+ * calls are evaluated too, if a length is missing or their results are of other tokens or another dtype. The lists,
+ * every setting and the data (which is read once) are checked before anything is written. Fails if the folder contains
+ * a study with other settings or other data; the message says what differs. The message of a run that fails names its
+ * folder. progress may be NULL. */
 MEP_API mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress,
                                  void *context);
 
@@ -101,27 +100,27 @@ MEP_API mep_status mep_study_dtype(const char *folder, mep_dtype *dtype);
 
 /* ---- Results ---- */
 
-/* Place of a result in the array of mep_study_results; arguments are indices into the lists. */
+/* The index of a result in the array of mep_study_results. The arguments are indices into the lists. */
 MEP_API int64_t mep_study_index(const mep_study_settings *settings, int64_t corpus, int64_t encoding, int64_t seed,
                                 int64_t length);
 
-/* Read what is done into results[corpus_count * encoding_count * seed_count * length_count]; segments is 0 where there
- * is no result (yet). */
+/* Read the results into results[corpus_count * encoding_count * seed_count * length_count]. segments is 0 for a result
+ * that does not exist yet. */
 MEP_API mep_status mep_study_results(const char *folder, const mep_study_settings *settings, mep_eval_result *results);
 
-/* An encoding at a length, over the seeds. */
+/* The results of an encoding at a length, over the seeds. */
 typedef struct mep_study_cell {
-    int64_t seeds;    /* with a result; 0: mean and deviation are NaN */
+    int64_t seeds;    /* number of seeds with a result; 0: mean and deviation are NaN */
     double mean;      /* of the perplexities */
     double deviation; /* their standard deviation (n - 1); NaN for one seed */
-    int best;         /* lowest mean of all encodings at this length */
+    int best;         /* 1: the lowest mean of all encodings at this length */
 } mep_study_cell;
 
-/* cells[encoding_count * length_count], encoding by encoding, of one corpus. */
+/* Compute cells[encoding_count][length_count] of one corpus. */
 MEP_API void mep_study_summarize(const mep_study_settings *settings, const mep_eval_result *results, int64_t corpus,
                                  mep_study_cell *cells);
 
-/* Folders in a study: that of a corpus's runs, tables and pictures, and that of a run. */
+/* Folders of a study: that of the runs, tables and pictures of a corpus, and that of a run. */
 MEP_API mep_status mep_study_corpus_folder(const char *folder, const mep_study_settings *settings, int64_t corpus,
                                            char path[MEP_PATH_SIZE]);
 MEP_API mep_status mep_study_run_folder(const char *folder, const mep_study_settings *settings, int64_t corpus,

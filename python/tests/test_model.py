@@ -163,8 +163,8 @@ class Computing(unittest.TestCase):
             self.assertEqual(model.losses(tokens, tokens, dtype).shape, shape)
 
     def test_devices(self):
-        """The default device is cpu. Where cuda cannot be used, every call that names it says why; elsewhere the results
-        are close."""
+        """The default device is cpu. Where cuda cannot be used, every call that names it says why; elsewhere the
+        results are close."""
         model, tokens = tiny(), [1, 2, 3]
         np.testing.assert_array_equal(model.logits(tokens, device="cpu"), model.logits(tokens))
         workspace = model._session

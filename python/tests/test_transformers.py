@@ -32,10 +32,10 @@ CACHE = "cache" if "cache" in FIELDS else "past_key_values"
 VOCAB, POSITIONS, MADE = 61, 64, 20
 SIZES = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
          "intermediate_size": 48, "max_position_embeddings": POSITIONS}
-# Every name of the library's list, and mixtures. The settings keep a model from being one of transformers' own families.
+# Every name of the library's list, and mixtures. The settings keep a model from being one of transformers' families.
 SETTINGS = {"mep_param": {"tie_word_embeddings": 1}, "kerple_log": {"no_bias": 1}, "kerple_power": {"mlp": 1},
             "t5": {"head_dim": 12}, "rotary": {"embedding_layer_norm": 1, "head_dim": 6}, "learned": {"residual": 1}}
-NAMES = re.findall(r"^  (\w+) ", libmep.position_help(), re.MULTILINE)
+NAMES = re.findall(r"^  (\w+)  ", libmep.position_help().partition("\nModifiers")[0], re.MULTILINE)
 ENCODINGS = {**{name: SETTINGS.get(name, {}) for name in NAMES}, "exp + 0.5*gauss": {}, "t5:buckets=10,max=40 + t5": {},
              "mep/learn=weights,slopes": {"residual": 1}, "exp + exp:c=0.5/learn=slopes": {},
              "gauss:c=0.01,bias_max=4/learn=slopes": {}}

@@ -173,7 +173,12 @@ mep_status mep_forward_run(const mep_forward *c)
 #pragma omp parallel for schedule(monotonic : dynamic) num_threads(plan->threads)
     for (int64_t i = 0; i < groups * all; i++) {
         int64_t n = i % all, last = tiles - i / all * size - 1, first = last - size + 1 > 0 ? last - size + 1 : 0;
-        task t = {n / heads, n % heads, n, first_tile + first, first_tile + last, &c->source[n]};
+        task t = {.b = n / heads,
+                  .h = n % heads,
+                  .n = n,
+                  .first = first_tile + first,
+                  .last = first_tile + last,
+                  .source = &c->source[n]};
         run_task(c, &plan->buffers[omp_get_thread_num()], &t, (double)i / (double)(groups * all));
     }
     for (int t = 0; t < plan->threads; t++) computed += plan->buffers[t].blocks_computed;

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -39,6 +40,64 @@ static mep_status open_folder(mep_lock *lock, const char *path)
     mep_free(&folder);
     return status;
 }
+
+/* ---- Forks ---- */
+
+/* The open lock files of this process. A child of fork() closes its copies: otherwise a child that outlives its parent
+ * would keep the lock. */
+static pthread_mutex_t held_mutex = PTHREAD_MUTEX_INITIALIZER;
+static int *held;
+static int64_t held_count, held_capacity;
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&held_mutex);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&held_mutex);
+}
+
+static void begin_child(void)
+{
+    for (int64_t i = 0; i < held_count; i++) close(held[i]);
+    held_count = 0;
+    pthread_mutex_unlock(&held_mutex);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pthread_atfork(before_fork, after_fork, begin_child);
+}
+
+/* Make room for one more file. The caller has the mutex, here and in add_held. */
+static mep_status reserve_held(void)
+{
+    if (held_count < held_capacity) return MEP_OK;
+    MEP_TRY(MEP_GROW(&held, held_capacity, held_capacity + 8));
+    held_capacity += 8;
+    return MEP_OK;
+}
+
+static void add_held(int file)
+{
+    held[held_count++] = file;
+}
+
+static void remove_held(int file)
+{
+    pthread_mutex_lock(&held_mutex);
+    for (int64_t i = 0; i < held_count; i++)
+        if (held[i] == file) held[i] = held[--held_count];
+    if (held_count == 0) {
+        mep_free(&held);
+        held_capacity = 0;
+    }
+    pthread_mutex_unlock(&held_mutex);
+}
+
+/* ---- The lock ---- */
 
 static void close_all(mep_lock *lock)
 {
@@ -119,13 +178,16 @@ static mep_status try_once(mep_lock *lock, const char *path, const char *what, i
 mep_status mep_lock_take(mep_lock *lock, const char *path, const char *what)
 {
     int retry = 0;
-    *lock = (mep_lock){.file = -1};
+    *lock = (mep_lock){.file = -1, .process = (long)getpid()};
     MEP_TRY(open_folder(lock, path));
-    mep_status status;
-    do {
+    pthread_mutex_lock(&held_mutex); /* a fork before the file is in the list would leave it open in the child */
+    mep_status status = reserve_held();
+    for (retry = 1; status == MEP_OK && retry;) {
         if (lock->file >= 0) close(lock->file);
         status = try_once(lock, path, what, &retry);
-    } while (status == MEP_OK && retry);
+    }
+    if (status == MEP_OK && lock->name != NULL) add_held(lock->file);
+    pthread_mutex_unlock(&held_mutex);
     if (status != MEP_OK)
         close_all(lock);
     else if (lock->name != NULL)
@@ -136,7 +198,12 @@ mep_status mep_lock_take(mep_lock *lock, const char *path, const char *what)
 void mep_lock_release(mep_lock *lock)
 {
     if (lock->name == NULL) return;
-    if (is_current(lock)) unlinkat(lock->folder, lock->name, 0);
-    flock(lock->file, LOCK_UN); /* a child of a fork has the file open too */
+    if (lock->process != (long)getpid()) {
+        lock->file = -1; /* closed by begin_child */
+    } else {
+        if (is_current(lock)) unlinkat(lock->folder, lock->name, 0);
+        flock(lock->file, LOCK_UN); /* a process made by vfork() or clone() may have the file open too */
+        remove_held(lock->file);
+    }
     close_all(lock);
 }

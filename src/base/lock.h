@@ -13,6 +13,7 @@
 typedef struct mep_lock {
     char *name; /* file name in the folder */
     int folder, file;
+    long process; /* id of the process that took the lock */
 } mep_lock;
 
 /* Lock the file at `path`, whose folder exists. `what` names what the lock protects, for the message: where another
@@ -20,7 +21,8 @@ typedef struct mep_lock {
  * process of which host where that is known. Where the file system has no locks, the call succeeds without a lock. */
 mep_status mep_lock_take(mep_lock *lock, const char *path, const char *what);
 
-/* Remove the file and release the lock. Does nothing without a lock. */
+/* Remove the file and release the lock. Does nothing without a lock. In a child of fork() it only frees memory: the lock
+ * belongs to the parent and ends with it. */
 void mep_lock_release(mep_lock *lock);
 
 #endif

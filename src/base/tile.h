@@ -139,7 +139,15 @@ MEP_INLINE void tile_columns(const mep_tile_operands *t, int64_t rows, int64_t c
 static void tile_product(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
                          const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate)
 {
-    mep_tile_operands t = {depth, a, a_row, a_column, b, b_row, c, c_row, accumulate};
+    mep_tile_operands t = {.depth = depth,
+                           .a = a,
+                           .a_row = a_row,
+                           .a_column = a_column,
+                           .b = b,
+                           .b_row = b_row,
+                           .c = c,
+                           .c_row = c_row,
+                           .accumulate = accumulate};
     int64_t column = 0;
     for (; column + BLOCK_VECTORS * LANES <= columns; column += BLOCK_VECTORS * LANES)
         tile_columns(&t, rows, column, BLOCK_ROWS, BLOCK_VECTORS);

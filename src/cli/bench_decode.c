@@ -11,7 +11,11 @@ static const mep_bench_column DECODE_COLUMNS[] = {
     MEP_BENCH_TEXT_COLUMN(mep_bench_decode_case, "dtype", dtype),
     MEP_BENCH_INTEGER_COLUMN(mep_bench_decode_case, "keys", length),
     MEP_BENCH_TEXT_COLUMN(mep_bench_decode_case, "encoding", encoding),
-    {"tokens/s", "tokens_per_second", MEP_BENCH_PAIR, offsetof(mep_bench_decode_case, tokens), 0, 1},
+    {.heading = "tokens/s",
+     .key = "tokens_per_second",
+     .kind = MEP_BENCH_PAIR,
+     .offset = offsetof(mep_bench_decode_case, tokens),
+     .factor = 1},
     MEP_BENCH_FIGURE_COLUMNS(mep_bench_decode_case, "GB/s", "gigabytes_per_second"),
     MEP_BENCH_TIME_COLUMNS(mep_bench_decode_case, "ms", 1e3),
 };

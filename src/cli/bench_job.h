@@ -47,27 +47,45 @@ typedef struct mep_bench_job {
 
 /* Columns of a case that has a mep_bench_figures; RATE is the heading of its rate, KEY the name in JSON. */
 #define MEP_BENCH_FIGURE_COLUMNS(CASE, RATE, KEY)                                                                      \
-    {RATE, KEY, MEP_BENCH_PAIR, offsetof(CASE, figures.rate), 1, 1},                                                   \
-        {"ceiling", KEY "_ceiling", MEP_BENCH_REAL, offsetof(CASE, figures.ceiling), 1, 1},                            \
+    {.heading = RATE,                                                                                                  \
+     .key = KEY,                                                                                                       \
+     .kind = MEP_BENCH_PAIR,                                                                                           \
+     .offset = offsetof(CASE, figures.rate),                                                                           \
+     .digits = 1,                                                                                                      \
+     .factor = 1},                                                                                                     \
+        {.heading = "ceiling",                                                                                         \
+         .key = KEY "_ceiling",                                                                                        \
+         .kind = MEP_BENCH_REAL,                                                                                       \
+         .offset = offsetof(CASE, figures.ceiling),                                                                    \
+         .digits = 1,                                                                                                  \
+         .factor = 1},                                                                                                 \
     {                                                                                                                  \
-        "share", "share", MEP_BENCH_REAL, offsetof(CASE, figures.fraction), 3, 1                                          \
+        .heading = "share", .key = "share", .kind = MEP_BENCH_REAL, .offset = offsetof(CASE, figures.fraction),        \
+        .digits = 3, .factor = 1                                                                                       \
     }
 #define MEP_BENCH_TIME_COLUMNS(CASE, HEADING, FACTOR)                                                                  \
-    {HEADING, "seconds", MEP_BENCH_PAIR, offsetof(CASE, figures.seconds), 3, FACTOR},                                  \
+    {.heading = HEADING,                                                                                               \
+     .key = "seconds",                                                                                                 \
+     .kind = MEP_BENCH_PAIR,                                                                                           \
+     .offset = offsetof(CASE, figures.seconds),                                                                        \
+     .digits = 3,                                                                                                      \
+     .factor = FACTOR},                                                                                                \
     {                                                                                                                  \
-        "samples", "samples", MEP_BENCH_INTEGER, offsetof(CASE, figures.samples), 0, 1                                 \
+        .heading = "samples", .key = "samples", .kind = MEP_BENCH_INTEGER, .offset = offsetof(CASE, figures.samples),  \
+        .factor = 1                                                                                                    \
     }
 #define MEP_BENCH_TEXT_COLUMN(CASE, HEADING, MEMBER)                                                                   \
     {                                                                                                                  \
-        HEADING, #MEMBER, MEP_BENCH_TEXT, offsetof(CASE, MEMBER), 0, 1                                                 \
+        .heading = HEADING, .key = #MEMBER, .kind = MEP_BENCH_TEXT, .offset = offsetof(CASE, MEMBER), .factor = 1      \
     }
 #define MEP_BENCH_INTEGER_COLUMN(CASE, HEADING, MEMBER)                                                                \
     {                                                                                                                  \
-        HEADING, #MEMBER, MEP_BENCH_INTEGER, offsetof(CASE, MEMBER), 0, 1                                              \
+        .heading = HEADING, .key = #MEMBER, .kind = MEP_BENCH_INTEGER, .offset = offsetof(CASE, MEMBER), .factor = 1   \
     }
 #define MEP_BENCH_MEMORY_COLUMN(CASE)                                                                                  \
     {                                                                                                                  \
-        "MB", "memory_bytes", MEP_BENCH_REAL, offsetof(CASE, memory), 1, 1e-6                                          \
+        .heading = "MB", .key = "memory_bytes", .kind = MEP_BENCH_REAL, .offset = offsetof(CASE, memory), .digits = 1, \
+        .factor = 1e-6                                                                                                 \
     }
 
 /* For help pages: how times are measured. */

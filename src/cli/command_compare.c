@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -90,7 +91,7 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "no progress line"),
         MEP_OPT_END,
     };
-    _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
+    static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
     memcpy(options, rows, sizeof rows);
     mep_args_default(options, "--eval-dtype", MEP_CLI_DTYPE_DEFAULT);
     mep_args_default(options, "--lengths", "--length times 1, 2, 4, .. 32");

@@ -64,7 +64,7 @@ static mep_status read_stream(generate_job *job, FILE *file)
     int64_t capacity = 0;
     for (;;) {
         if (job->text_size == capacity) {
-            MEP_TRY(mep_grow(&job->text, capacity, 2 * capacity + 65536, 1));
+            MEP_TRY(MEP_GROW(&job->text, capacity, 2 * capacity + 65536));
             capacity = 2 * capacity + 65536;
         }
         size_t got = fread(job->text + job->text_size, 1, (size_t)(capacity - job->text_size), file);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/args.h"
@@ -61,8 +62,8 @@ static mep_status results_read(result_table *results, const char *path)
     MEP_TRY(find_column(results, path, "encoding", &results->encoding));
     MEP_TRY(find_column(results, path, "length", &results->length));
     MEP_TRY(find_column(results, path, "perplexity", &results->perplexity));
-    MEP_TRY(mep_alloc(&results->lengths, rows, sizeof(double)));
-    MEP_TRY(mep_alloc(&results->perplexities, rows, sizeof(double)));
+    MEP_TRY(MEP_ALLOC(&results->lengths, rows));
+    MEP_TRY(MEP_ALLOC(&results->perplexities, rows));
     for (int64_t row = 0; row < rows; row++) {
         MEP_TRY(read_number(results, path, row, results->length, &results->lengths[row]));
         MEP_TRY(read_number(results, path, row, results->perplexity, &results->perplexities[row]));
@@ -226,7 +227,7 @@ static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
                        "mark this length with a vertical line"),
         MEP_OPT_END,
     };
-    _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
+    static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
     memcpy(options, rows, sizeof rows);
     mep_args_default(options, "--out",
                      "RUN/training.png, training.png for several runs, results.png next to results.csv, bias.png");

@@ -152,14 +152,14 @@ static mep_status read_all(const char *path, char **text, int64_t *size)
     mep_status status = MEP_OK;
     for (size_t got = 1; status == MEP_OK && got > 0; *size += (int64_t)got) {
         if (*size + 1 >= capacity) {
-            status = mep_grow(text, *size, 2 * capacity + 65536, 1);
+            status = MEP_GROW(text, *size, 2 * capacity + 65536);
             capacity = 2 * capacity + 65536;
         }
         got = status == MEP_OK ? fread(*text + *size, 1, (size_t)(capacity - *size - 1), file) : 0;
     }
     if (status == MEP_OK && ferror(file)) status = mep_fail_errno("read", path);
     if (!is_stdin) fclose(file);
-    return status; /* mep_grow fills with zeros, which terminate the text */
+    return status; /* MEP_GROW fills with zeros, which terminate the text */
 }
 
 static mep_status encode(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size)

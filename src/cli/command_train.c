@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -81,7 +82,7 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "print only the last line"),
         MEP_OPT_END,
     };
-    _Static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
+    static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
     memcpy(options, rows, sizeof rows);
     mep_args_default(options, "--position", s->model.position_encoding);
     mep_args_default(options, "--valid-every", "a tenth of the steps");

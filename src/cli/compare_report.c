@@ -42,8 +42,8 @@ static mep_status data_read(const mep_report *report, report_data *data)
     int64_t cells = 0, results = 0;
     MEP_TRY(mep_multiply(s->encoding_count, s->length_count, 1, &cells));
     MEP_TRY(mep_multiply(cells, s->corpus_count, s->seed_count, &results));
-    MEP_TRY(mep_alloc(&data->cells, cells, sizeof *data->cells));
-    MEP_TRY(mep_alloc(&data->results, results, sizeof *data->results));
+    MEP_TRY(MEP_ALLOC(&data->cells, cells));
+    MEP_TRY(MEP_ALLOC(&data->results, results));
     return mep_study_results(report->folder, s, data->results);
 }
 
@@ -449,7 +449,7 @@ static mep_status add_bias(const mep_bias *bias, int64_t head, int64_t last, con
     int64_t distances[CURVE_POINTS];
     double *values = NULL;
     for (int64_t i = 0; i < CURVE_POINTS; i++) distances[i] = i * last / (CURVE_POINTS - 1);
-    MEP_TRY(mep_alloc(&values, mep_bias_heads(bias) * CURVE_POINTS, sizeof *values));
+    MEP_TRY(MEP_ALLOC(&values, mep_bias_heads(bias) * CURVE_POINTS));
     mep_status status = mep_bias_at(bias, distances, CURVE_POINTS, values);
     if (status == MEP_OK) status = mep_picture_add_curve(picture, curve);
     for (int64_t i = 0; i < CURVE_POINTS && status == MEP_OK; i++) {

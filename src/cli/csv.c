@@ -16,10 +16,10 @@ static mep_status read_text(char **text, const char *path)
     if (file == NULL) return mep_fail_errno("open", path);
     int64_t size = 0, capacity = 4096;
     mep_status status;
-    MEP_TRY_OR(status, mep_alloc(text, capacity, 1), end);
+    MEP_TRY_OR(status, MEP_ALLOC(text, capacity), end);
     for (size_t got = 1; got > 0; size += (int64_t)got) {
         if (capacity - size < 2) {
-            MEP_TRY_OR(status, mep_grow(text, capacity, 2 * capacity, 1), end);
+            MEP_TRY_OR(status, MEP_GROW(text, capacity, 2 * capacity), end);
             capacity *= 2;
         }
         got = fread(*text + size, 1, (size_t)(capacity - size - 1), file);
@@ -61,7 +61,7 @@ static char cut_cell(char **next, char **cell)
 static mep_status add_cell(mep_csv *csv, int64_t count, int64_t *capacity, char *cell)
 {
     if (count == *capacity) {
-        MEP_TRY(mep_grow(&csv->cells, count, 2 * count + 64, sizeof *csv->cells));
+        MEP_TRY(MEP_GROW(&csv->cells, count, 2 * count + 64));
         *capacity = 2 * count + 64;
     }
     csv->cells[count] = cell;

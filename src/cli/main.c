@@ -14,20 +14,20 @@
 #include "cli/wait_policy.h"
 
 static const mep_command COMMANDS[] = {
-    {"bias", "print values, slopes and parameters of a distance bias", mep_cli_bias, 0},
-    {"tokenizer", "train a tokenizer, or try one on text", mep_cli_tokenizer, 0},
-    {"prepare", "make a token dataset from text", mep_cli_prepare, 0},
-    {"train", "train a model, or continue a run", mep_cli_train, 1},
-    {"eval", "measure the perplexity of a model at any length", mep_cli_eval, 1},
-    {"compare", "train and test several position encodings", mep_cli_compare, 1},
-    {"generate", "continue a text", mep_cli_generate, 0},
-    {"import", "convert a Hugging Face model to one of mep", mep_cli_import, 0},
-    {"export", "convert a model to a Hugging Face folder", mep_cli_export, 0},
-    {"info", "describe a run, a model or a dataset", mep_cli_info, 0},
-    {"plot", "draw runs, results and distance biases", mep_cli_plot, 0},
-    {"bench", "measure the speed of this build on this machine", mep_cli_bench, 0},
-    {"version", "version, compiler, CPU level, GPU and MPI", mep_cli_version, 0},
-    {NULL, NULL, NULL, 0},
+    {.name = "bias", .summary = "print values, slopes and parameters of a distance bias", .run = mep_cli_bias},
+    {.name = "tokenizer", .summary = "train a tokenizer, or try one on text", .run = mep_cli_tokenizer},
+    {.name = "prepare", .summary = "make a token dataset from text", .run = mep_cli_prepare},
+    {.name = "train", .summary = "train a model, or continue a run", .run = mep_cli_train, .divides = 1},
+    {.name = "eval", .summary = "measure the perplexity of a model at any length", .run = mep_cli_eval, .divides = 1},
+    {.name = "compare", .summary = "train and test several position encodings", .run = mep_cli_compare, .divides = 1},
+    {.name = "generate", .summary = "continue a text", .run = mep_cli_generate},
+    {.name = "import", .summary = "convert a Hugging Face model to one of mep", .run = mep_cli_import},
+    {.name = "export", .summary = "convert a model to a Hugging Face folder", .run = mep_cli_export},
+    {.name = "info", .summary = "describe a run, a model or a dataset", .run = mep_cli_info},
+    {.name = "plot", .summary = "draw runs, results and distance biases", .run = mep_cli_plot},
+    {.name = "bench", .summary = "measure the speed of this build on this machine", .run = mep_cli_bench},
+    {.name = "version", .summary = "version, compiler, CPU level, GPU and MPI", .run = mep_cli_version},
+    {.name = NULL},
 };
 
 static void print_commands(FILE *file)

@@ -11,8 +11,8 @@
 
 #include "cli/mpi.h"
 
-enum { DATA, NOTICE }; /* tags */
-enum { MOST = 1 << 30 };  /* bytes per message */
+enum { DATA, NOTICE };   /* tags */
+enum { MOST = 1 << 30 }; /* bytes per message */
 
 static int explain(int code, char *text, int size)
 {

@@ -32,6 +32,8 @@ static const struct {
     [MEP_PICTURE_PERPLEXITY] = {mep_gnuplot_perplexity, "length  perplexity  standard deviation over seeds"},
     [MEP_PICTURE_KERNELS] = {mep_gnuplot_kernels, "distance  bias"},
     [MEP_PICTURE_TRAINING] = {mep_gnuplot_training, "x  y  [low  high]"},
+    [MEP_PICTURE_MEASURE] = {mep_gnuplot_measure, "x  value  standard error"},
+    [MEP_PICTURE_HEAT] = {mep_gnuplot_heat, "column  row  value"},
 };
 
 typedef struct curve {
@@ -132,7 +134,7 @@ mep_status mep_picture_begin(mep_picture **picture, const char *png, mep_picture
     mep_picture *p = NULL;
     mep_status status;
     *picture = NULL;
-    MEP_TRY(mep_alloc(&p, 1, sizeof *p));
+    MEP_TRY(MEP_ALLOC(&p, 1));
     p->kind = kind;
     p->limit = LARGEST;
     MEP_TRY_OR(status, name_files(p, png), failed);
@@ -189,7 +191,7 @@ void mep_picture_set_limit(mep_picture *p, double limit)
 
 mep_status mep_picture_add_panel(mep_picture *p, const mep_picture_panel *settings)
 {
-    MEP_TRY(mep_grow(&p->panels, p->panel_count, p->panel_count + 1, sizeof *p->panels));
+    MEP_TRY(MEP_GROW(&p->panels, p->panel_count, p->panel_count + 1));
     p->panels[p->panel_count++] = (panel){*settings, p->curve_count};
     return MEP_OK;
 }
@@ -206,7 +208,7 @@ mep_status mep_picture_add_curve(mep_picture *p, const mep_picture_curve *settin
     FILE *file = p->data.file;
     char *label = NULL;
     MEP_TRY(mep_copy_string(&label, settings->label != NULL ? settings->label : ""));
-    mep_status status = mep_grow(&p->curves, n, n + 1, sizeof *p->curves);
+    mep_status status = MEP_GROW(&p->curves, n, n + 1);
     if (status != MEP_OK) {
         mep_free(&label);
         return status;
@@ -219,10 +221,10 @@ mep_status mep_picture_add_curve(mep_picture *p, const mep_picture_curve *settin
     }
     write_text(file, label);
     fputc('\n', file);
-    p->curves[p->curve_count++] = (curve){.label = label,
-                                          .style = settings->style > 0 ? settings->style
-                                                                       : (int)(n % MEP_PICTURE_STYLES) + 1,
-                                          .kind = settings->kind};
+    p->curves[p->curve_count++] =
+        (curve){.label = label,
+                .style = settings->style > 0 ? settings->style : (int)(n % MEP_PICTURE_STYLES) + 1,
+                .kind = settings->kind};
     return MEP_OK;
 }
 

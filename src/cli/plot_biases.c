@@ -165,7 +165,7 @@ static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, in
     int is_before = bias == c->before;
     const int half = MEP_PICTURE_STYLES / 2;
     MEP_TRY(mep_multiply(d->o.heads, d->points, 1, &size));
-    MEP_TRY(mep_alloc(&values, size, sizeof *values));
+    MEP_TRY(MEP_ALLOC(&values, size));
     mep_status status = mep_bias_at(bias, d->distances, d->points, values);
     for (int64_t i = 0; status == MEP_OK && i < d->o.shown.count; i++) {
         char *label = NULL;
@@ -226,7 +226,7 @@ static mep_status begin(drawing *d, char **png)
 mep_status mep_plot_biases(char **png, const mep_plot_biases_options *options)
 {
     drawing *d = NULL;
-    MEP_TRY(mep_alloc(&d, 1, sizeof *d));
+    MEP_TRY(MEP_ALLOC(&d, 1));
     d->o = *options;
     d->head_dim = HEAD_DIM;
     mep_status status = add_biases(d);

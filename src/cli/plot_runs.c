@@ -449,7 +449,7 @@ static mep_status find_x_title(const drawing *d, char **title)
 static mep_status read_runs(drawing *d, char *const *paths, int64_t count)
 {
     int64_t longest = 0;
-    MEP_TRY(mep_alloc(&d->runs, count, sizeof *d->runs));
+    MEP_TRY(MEP_ALLOC(&d->runs, count));
     for (int64_t i = 0; i < count; i++) {
         run *r = &d->runs[d->run_count++];
         MEP_TRY(read_run(r, paths[i]));

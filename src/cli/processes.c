@@ -83,7 +83,7 @@ static mep_status meet(void)
     snprintf(mine.host, sizeof mine.host, "%s", mep_dist_host(group));
     snprintf(mine.version, sizeof mine.version, "%s", mep_version());
     snprintf(mine.level, sizeof mine.level, "%s", mep_cpu_level_name());
-    mep_status status = mep_dist_agree(group, mep_alloc(&all, mep_cli_processes(), sizeof *all));
+    mep_status status = mep_dist_agree(group, MEP_ALLOC(&all, mep_cli_processes()));
     if (status == MEP_OK) status = mep_dist_gather(group, &mine, sizeof mine, all);
     if (status == MEP_OK) status = mep_dist_agree(group, compare_processes(all));
     mep_free(&all);

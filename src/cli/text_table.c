@@ -39,9 +39,9 @@ mep_status mep_table_create(mep_table **table, int64_t columns)
 {
     *table = NULL;
     if (columns < 1) return mep_fail(MEP_ERROR_ARGUMENT, "a table needs a column");
-    MEP_TRY(mep_alloc(table, 1, sizeof **table));
+    MEP_TRY(MEP_ALLOC(table, 1));
     (*table)->columns = columns;
-    mep_status status = mep_alloc(&(*table)->column, columns, sizeof *(*table)->column);
+    mep_status status = MEP_ALLOC(&(*table)->column, columns);
     for (int64_t c = 0; c < columns && status == MEP_OK; c++)
         (*table)->column[c].width = (*table)->column[c].marked = 1;
     if (status != MEP_OK) mep_table_destroy(table);
@@ -83,7 +83,7 @@ mep_status mep_table_cell(mep_table *table, const char *format, ...)
 {
     if (table->count == table->capacity) {
         int64_t capacity = 2 * table->capacity + 64;
-        MEP_TRY(mep_grow(&table->cells, table->capacity, capacity, sizeof *table->cells));
+        MEP_TRY(MEP_GROW(&table->cells, table->capacity, capacity));
         table->capacity = capacity;
     }
     char text[1024];
@@ -108,10 +108,10 @@ void mep_table_bold(mep_table *table)
     widen(&table->column[(table->count - 1) % table->columns], 0, width_of(last->text) + MARKS);
 }
 
-static int has_colours(FILE *file)
+static int has_colors(FILE *file)
 {
-    const char *no_colour = getenv("NO_COLOR"), *terminal = getenv("TERM");
-    if (no_colour != NULL && *no_colour != '\0') return 0;
+    const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
+    if (no_color != NULL && *no_color != '\0') return 0;
     return terminal != NULL && strcmp(terminal, "dumb") != 0 && isatty(fileno(file));
 }
 
@@ -132,12 +132,12 @@ static void print_cell(const table_cell *cell, int width, int right, const char 
 
 static void print_text(const mep_table *table, FILE *file)
 {
-    int colours = has_colours(file);
+    int colors = has_colors(file);
     for (int64_t i = 0; i + table->columns <= table->count; i += table->columns) {
         for (int64_t c = 0; c < table->columns; c++) {
             int right = !table->column[c].has_words, is_last = c == table->columns - 1;
             int width = is_last && !right ? 0 : table->column[c].width;
-            print_cell(&table->cells[i + c], width, right, colours ? "\033[1m" : "", colours ? "\033[0m" : "", 0, file);
+            print_cell(&table->cells[i + c], width, right, colors ? "\033[1m" : "", colors ? "\033[0m" : "", 0, file);
             fputs(is_last ? "\n" : "  ", file);
         }
         for (int64_t c = 0; i == 0 && c < table->columns; c++) {

@@ -88,6 +88,6 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
                     "number of newest checkpoints to keep; 0: all"),                                                   \
         MEP_OPT_CHOICE("--on-nan", 0, "ACTION", &(O)->on_nan, mep_train_on_nan,                                        \
                        "action if a loss or gradient is not finite: stop; skip the step and continue; or dump the "    \
-                       "step's tokens, losses and gradients to RUN/nan-STEP and stop")
+                       "step's tokens, losses and first bad tensors to RUN/nan-STEP and stop")
 
 #endif

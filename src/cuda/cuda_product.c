@@ -257,7 +257,7 @@ mep_status mep_cuda_product(mep_cuda_products *all, const mep_gemm *g, cudaStrea
     mep_gemm rest = *g;
     if (p->adds_bias) rest.bias = NULL;
     if (adds_residual(g)) rest.residual = NULL;
-    if (rest.bias != NULL || rest.residual != NULL || rest.epilogue != MEP_EPILOGUE_NONE)
+    if (rest.bias != NULL || rest.residual != NULL || rest.slope_input != NULL || rest.activated != NULL)
         mep_cuda_gemm_finish(&rest, stream);
     return MEP_OK;
 }

@@ -19,8 +19,8 @@ void mep_cuda_products_destroy(mep_cuda_products **products);
  * Queue the product. All pointers are to device memory; B is not packed.
  *
  * Bits are the same for the same shapes, types and alignments on the same kind of GPU. They differ between shapes, also
- * in rows that two products have in common. Where C is bfloat16, x is rounded to bfloat16 before the residual, gelu'
- * and GELU, so these can round a second time; bias is itself rounded to bfloat16 then. Fails where cuBLASLt has no such
+ * in rows that two products have in common. Where C is bfloat16, x is rounded to bfloat16 before the residual, f'
+ * and f, so these can round a second time; bias is itself rounded to bfloat16 then. Fails where cuBLASLt has no such
  * product.
  */
 mep_status mep_cuda_product(mep_cuda_products *products, const mep_gemm *gemm, cudaStream_t stream);

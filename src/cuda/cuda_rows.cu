@@ -403,7 +403,8 @@ static __global__ void __launch_bounds__(1024)
 {
     int64_t begin = blockIdx.x * stride;
     int target = targets[blockIdx.x];
-    float logit = logits[begin + target], highest = -FLT_MAX, sum = 0;
+    if (target < 0) scale = 0; /* no loss, no gradient */
+    float logit = target >= 0 ? logits[begin + target] : 0, highest = -FLT_MAX, sum = 0;
     for (int i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {
         four<float> x = load(logits, begin, i, n);
         float before = highest;
@@ -416,7 +417,7 @@ static __global__ void __launch_bounds__(1024)
     }
     float top = block_highest(highest);
     sum = block_sum(sum * expf(highest - top));
-    if (threadIdx.x == 0) losses[blockIdx.x] = logf(sum) + (top - logit);
+    if (threadIdx.x == 0) losses[blockIdx.x] = target >= 0 ? logf(sum) + (top - logit) : 0;
     if (gradient.data == NULL) return;
     float factor = scale / sum;
     for (int i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {
@@ -494,11 +495,8 @@ static __global__ void gemm_finish(mep_gemm g)
 {
     int64_t begin = blockIdx.x * g.c.stride;
     int i = 4 * (blockIdx.y * blockDim.x + threadIdx.x), n = (int)g.n;
-    mep_activation c = {g.c.data, g.c.dtype}, input = {(void *)g.preactivation, g.c.dtype},
+    mep_activation c = {g.c.data, g.c.dtype}, input = {(void *)g.slope_input, g.c.dtype},
                    out = {g.activated, g.c.dtype};
-    bool by_tanh = g.epilogue == MEP_EPILOGUE_GELU_TANH || g.epilogue == MEP_EPILOGUE_GELU_TANH_GRADIENT;
-    bool activates = g.epilogue == MEP_EPILOGUE_GELU || g.epilogue == MEP_EPILOGUE_GELU_TANH;
-    bool is_gradient = g.epilogue != MEP_EPILOGUE_NONE && !activates;
     if (i >= n) return;
     four<float> x = load(c, begin, i, n), other;
     if (g.bias != NULL) {
@@ -509,14 +507,14 @@ static __global__ void gemm_finish(mep_gemm g)
         other = load(g.residual, begin, i, n);
         for (int j = 0; j < 4; j++) x.v[j] += other.v[j];
     }
-    if (is_gradient) {
+    if (g.slope_input != NULL) {
         other = load(input, begin, i, n);
-        for (int j = 0; j < 4; j++) x.v[j] *= gelu_slope(other.v[j], by_tanh);
+        for (int j = 0; j < 4; j++) x.v[j] *= gelu_slope(other.v[j], g.epilogue == MEP_EPILOGUE_GELU_TANH);
     }
-    bool changed = g.bias != NULL || g.residual != NULL || is_gradient;
-    if (changed && !(activates && g.activated == g.c.data)) store(c, begin, i, n, x);
-    if (!activates) return;
-    for (int j = 0; j < 4; j++) x.v[j] = gelu(x.v[j], by_tanh);
+    bool changed = g.bias != NULL || g.residual != NULL || g.slope_input != NULL;
+    if (changed && g.activated != g.c.data) store(c, begin, i, n, x);
+    if (g.activated == NULL) return;
+    for (int j = 0; j < 4; j++) x.v[j] = gelu(x.v[j], g.epilogue == MEP_EPILOGUE_GELU_TANH);
     store(out, begin, i, n, x);
 }
 

@@ -49,8 +49,8 @@ void mep_cuda_cross_entropy(const mep_cross_entropy_call *call, int64_t stride, 
 /* As mep_rotary_apply. */
 void mep_cuda_rotary_apply(const mep_rotary *rotary, void *stream);
 
-/* Apply to C what the library has not applied: x = C (+ bias) (+ residual), then the epilogue, as described in mep_gemm.
- * Reads m, n, c and the members after c except `accumulate`. */
+/* Apply to C what the library has not applied: x = C (+ bias) (+ residual) (times f'(slope_input)); then C = x and
+ * activated = f(x), as described in mep_gemm. Reads m, n, c and the members after c except `accumulate`. */
 void mep_cuda_gemm_finish(const mep_gemm *gemm, void *stream);
 
 /* x = 0 */

@@ -17,7 +17,7 @@
 #include "io/model_files.h"
 #include "io/python_files.h"
 #include "io/weights.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 
 void mep_save_defaults(mep_save_settings *settings)
 {
@@ -96,11 +96,13 @@ static mep_status save_tensors(const mep_family *family, const mep_model *model,
     if (s->dtype != MEP_FLOAT32 && s->dtype != MEP_BFLOAT16)
         return mep_fail(MEP_ERROR_ARGUMENT, "weights can be written as float32 or bfloat16, not as %s",
                         mep_dtype_name(s->dtype));
-    mep_status status = MEP_ALLOC(&out.tensors, model->count);
-    if (status == MEP_OK) status = MEP_ALLOC(&out.layouts, model->count);
-    for (int64_t i = 0; i < model->count && status == MEP_OK; i++) status = describe(family, &out, i, s->dtype);
-    if (status == MEP_OK) status = allocate_buffers(&out, s->dtype);
-    if (status == MEP_OK) status = mep_weights_write(folder, out.tensors, model->count, s->shard_size, make_data, &out);
+    mep_status status = MEP_OK;
+    MEP_TRY_OR(status, MEP_ALLOC(&out.tensors, model->count), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&out.layouts, model->count), done);
+    for (int64_t i = 0; i < model->count; i++) MEP_TRY_OR(status, describe(family, &out, i, s->dtype), done);
+    MEP_TRY_OR(status, allocate_buffers(&out, s->dtype), done);
+    status = mep_weights_write(folder, out.tensors, model->count, s->shard_size, make_data, &out);
+done:
     mep_free(&out.rounded);
     mep_free(&out.buffer);
     mep_free(&out.layouts);
@@ -131,8 +133,10 @@ static mep_status save_config(const mep_family *family, const mep_model_config *
     int failed = root == NULL || json_object_set_new(root, "torch_dtype", json_string(mep_dtype_name(dtype))) != 0 ||
                  (exporting && add_export_keys(root, family == mep_families));
     mep_status status = failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration") : MEP_OK;
-    if (status == MEP_OK) status = mep_path_join(&path, folder, "config.json");
-    if (status == MEP_OK) status = mep_json_save(path, root);
+    if (failed) goto done;
+    MEP_TRY_OR(status, mep_path_join(&path, folder, "config.json"), done);
+    status = mep_json_save(path, root);
+done:
     json_decref(root);
     mep_free(&path);
     return status;
@@ -157,9 +161,12 @@ static mep_status save_modeling(const char *folder)
     char *kernels = NULL, *text = NULL;
     MEP_ASSERT(begin != NULL);
     MEP_TRY(mep_python_kernels(&kernels));
-    mep_status status = mep_format(&text, "%.*s\n\n\n%s%s", (int)(begin - mep_modeling_py), mep_modeling_py, kernels,
-                                   begin + sizeof BEGIN - 1);
-    if (status == MEP_OK) status = save_text(folder, "modeling_mep.py", text);
+    int before = (int)(begin - mep_modeling_py);
+    const char *after = begin + sizeof BEGIN - 1;
+    mep_status status = MEP_OK;
+    MEP_TRY_OR(status, mep_format(&text, "%.*s\n\n\n%s%s", before, mep_modeling_py, kernels, after), done);
+    status = save_text(folder, "modeling_mep.py", text);
+done:
     mep_free(&text);
     mep_free(&kernels);
     return status;
@@ -170,15 +177,17 @@ static mep_status save_files(const mep_family *family, const mep_model *model, c
                              const char *folder, const mep_save_settings *s, int exporting)
 {
     int replaces = 0;
+    mep_status status = MEP_OK;
     MEP_TRY(mep_weights_exist(folder, &replaces));
     MEP_TRY(save_tensors(family, model, folder, s));
-    mep_status status = MEP_OK;
     if (exporting && family == mep_families) {
-        status = save_text(folder, "configuration_mep.py", mep_configuration_py);
-        if (status == MEP_OK) status = save_modeling(folder);
+        MEP_TRY_OR(status, save_text(folder, "configuration_mep.py", mep_configuration_py), failed);
+        MEP_TRY_OR(status, save_modeling(folder), failed);
     }
-    if (status == MEP_OK) status = save_config(family, config, folder, s->dtype, exporting);
-    if (status != MEP_OK && !replaces) mep_weights_remove(folder); /* leftover shards would block the next attempt */
+    MEP_TRY_OR(status, save_config(family, config, folder, s->dtype, exporting), failed);
+    return MEP_OK;
+failed:
+    if (!replaces) mep_weights_remove(folder); /* leftover shards would block the next attempt */
     return status;
 }
 
@@ -203,6 +212,8 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
     const char *position = mep_position_spec(model->position); /* modeling_mep.py reads only the canonical form */
     if (strlen(position) >= MEP_POSITION_SIZE)
         return mep_fail(MEP_ERROR_UNSUPPORTED, "the encoding \"%s\" is too long to be exported", position);
+    if (model->config.block == MEP_BLOCK_LLAMA)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "exports of Llama blocks are not written yet; use the model with mep");
     if (model->content)
         return mep_fail(
             MEP_ERROR_UNSUPPORTED,
@@ -214,26 +225,31 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
     return save_files(f, model, &config, folder, &s, 1);
 }
 
+/* Copy one file of a folder, if the folder has it. */
+static mep_status copy_if_there(const char *from, const char *to, const char *name)
+{
+    enum { LIMIT = 1 << 28 };
+    char *source = NULL, *target = NULL, *data = NULL;
+    int64_t size = 0;
+    mep_status status = MEP_OK;
+    MEP_TRY_OR(status, mep_path_join(&source, from, name), done);
+    MEP_TRY_OR(status, mep_path_join(&target, to, name), done);
+    if (!mep_file_exists(source)) goto done;
+    MEP_TRY_OR(status, mep_file_read(source, LIMIT, &data, &size), done);
+    status = mep_file_write_atomic(target, data, size);
+done:
+    mep_free(&data);
+    mep_free(&source);
+    mep_free(&target);
+    return status;
+}
+
 static mep_status copy_tokenizer(const char *from, const char *to)
 {
     static const char *const names[] = {
         "tokenizer.json",    "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
         "added_tokens.json", "generation_config.json"};
-    enum { LIMIT = 1 << 28 };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *source = NULL, *target = NULL, *data = NULL;
-        int64_t size = 0;
-        mep_status status = mep_path_join(&source, from, names[i]);
-        if (status == MEP_OK) status = mep_path_join(&target, to, names[i]);
-        if (status == MEP_OK && mep_file_exists(source)) {
-            status = mep_file_read(source, LIMIT, &data, &size);
-            if (status == MEP_OK) status = mep_file_write_atomic(target, data, size);
-        }
-        mep_free(&data);
-        mep_free(&source);
-        mep_free(&target);
-        MEP_TRY(status);
-    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) MEP_TRY(copy_if_there(from, to, names[i]));
     return MEP_OK;
 }
 

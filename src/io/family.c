@@ -21,6 +21,7 @@
 #define ACTIVATION(NAME, FALLBACK) \
     {.name = NAME, .kind = MEP_KEY_ACTIVATION, .field = FIELD(mlp), .fallback = FALLBACK}
 #define FIXED(NAME, VALUES) {.name = NAME, .kind = MEP_KEY_FIXED, .fixed = VALUES}
+#define CHOICE(NAME, TO, VALUES) {.name = NAME, .kind = MEP_KEY_CHOICE, .field = FIELD(TO), .fixed = VALUES}
 #define CHECK(NAME, VALUES) {.name = NAME, .kind = MEP_KEY_CHECK, .fixed = VALUES}
 #define CHECK_OR(NAME, OTHER, VALUES) {.name = NAME, .other = OTHER, .kind = MEP_KEY_CHECK, .fixed = VALUES}
 #define SAME_SIZE(NAME, AS, FIELD_OF) \
@@ -37,12 +38,15 @@
 /* clang-format on */
 
 /* Keys that are true or false, and the name of an activation, are read into these as int. */
-static_assert(sizeof(mep_residual) == sizeof(int) && sizeof(mep_mlp) == sizeof(int), "an enum is an int in the tables");
+static_assert(sizeof(mep_residual) == sizeof(int) && sizeof(mep_mlp) == sizeof(int) &&
+                  sizeof(mep_block) == sizeof(int) && sizeof(mep_qk_norm) == sizeof(int),
+              "an enum is an int in the tables");
 static_assert(MEP_RESIDUAL_PARALLEL == 1, "use_parallel_residual is read as mep_residual");
 
-/* ---- This library's own, with GPT-NeoX's names; mep_families[0] ---- */
+/* ---- This library's own, with GPT-NeoX's or Llama's names; mep_families[0] ---- */
 
 static const mep_family_key OWN_KEYS[] = {
+    CHOICE("block", block, "[\"gpt_neox\", \"llama\"]"), /* before the keys whose meaning depends on it */
     SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
     SIZE("hidden_size", NULL, hidden_size, MEP_KEY_REQUIRED),
     SIZE("num_hidden_layers", NULL, num_hidden_layers, MEP_KEY_REQUIRED),
@@ -59,6 +63,8 @@ static const mep_family_key OWN_KEYS[] = {
     FLAG("tie_word_embeddings", tie_word_embeddings, 0),
     FLAG("embedding_layer_norm", embedding_layer_norm, 0),
     FLAG("no_bias", no_bias, 0),
+    CHOICE("qkv_bias", qkv_bias, "[false, true]"),
+    CHOICE("qk_norm", qk_norm, "[\"none\", \"head\", \"all\"]"),
     END,
 };
 

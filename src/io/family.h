@@ -11,14 +11,15 @@
 
 #include "base/tensor.h"
 #include "mep/model.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 
 typedef enum mep_key_kind {
     MEP_KEY_SIZE,            /* int64_t, from 1 */
     MEP_KEY_SIZE_OR_DEFAULT, /* int64_t, from 1; 0 where it is missing, and 0 is not written */
     MEP_KEY_REAL,            /* double */
     MEP_KEY_FLAG,            /* int: true or false */
-    MEP_KEY_ACTIVATION,      /* mlp: the name of a GELU */
+    MEP_KEY_ACTIVATION,      /* mlp: the name of a GELU, or of a Llama block's SiLU */
+    MEP_KEY_CHOICE,          /* int: the index of a name in `fixed`; 0 where it is missing, and 0 is not written */
     MEP_KEY_FIXED,           /* one of the values of `fixed`; the first is written */
     MEP_KEY_CHECK,           /* one of the values of `fixed`; not written */
     MEP_KEY_BIAS_MAX,        /* position_encoding: slopes are 2^(-value h/H); 8 is "alibi", and is written */

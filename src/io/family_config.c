@@ -10,13 +10,15 @@
 #include "bias/position.h"
 #include "io/family.h"
 #include "io/json.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 
 enum { PART = 64 };
 
-/* The names of the two GELUs; the first of each is written. */
-static const char *const GELUS[2][5] = {{"gelu", "gelu_python", NULL},
-                                        {"gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_python_tanh", NULL}};
+/* The names of the functions in an MLP, by mep_mlp; the first of each is written. */
+static const char *const ACTIVATIONS_OF[3][5] = {
+    [MEP_MLP_GELU] = {"gelu", "gelu_python", NULL},
+    [MEP_MLP_GELU_TANH] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_python_tanh", NULL},
+    [MEP_MLP_SWIGLU] = {"silu", "swish", NULL}};
 
 /* ---- Reading ---- */
 
@@ -70,16 +72,33 @@ static mep_status check_fixed(const mep_family *family, const mep_family_key *ke
 }
 
 static mep_status read_activation(const mep_family *family, const mep_family_key *key, const char *file,
-                                  const json_t *value, int *tanh)
+                                  const json_t *value, mep_model_config *config)
 {
     const char *name = json_string_value(value);
-    for (int kind = 0; kind < 2 && name != NULL; kind++)
-        for (int i = 0; GELUS[kind][i] != NULL; i++)
-            if (strcmp(GELUS[kind][i], name) == 0) {
-                *tanh = kind;
+    int llama = config->block == MEP_BLOCK_LLAMA;
+    for (int kind = llama ? MEP_MLP_SWIGLU : 0; kind < (llama ? 3 : 2) && name != NULL; kind++)
+        for (int i = 0; ACTIVATIONS_OF[kind][i] != NULL; i++)
+            if (strcmp(ACTIVATIONS_OF[kind][i], name) == 0) {
+                config->mlp = (mep_mlp)kind;
                 return MEP_OK;
             }
-    return refuse(file, family, key->name, value, "\"gelu\" or \"gelu_new\"");
+    return refuse(file, family, key->name, value, llama ? "\"silu\"" : "\"gelu\" or \"gelu_new\"");
+}
+
+/* One of a list, by its index. */
+static mep_status read_choice(const mep_family *family, const mep_family_key *key, const char *file,
+                              const json_t *value, int *index)
+{
+    char possible[PART * 2];
+    json_t *values = json_loads(key->fixed, 0, NULL);
+    int found = -1;
+    for (size_t i = 0; i < json_array_size(values); i++)
+        if (json_equal(json_array_get(values, i), value)) found = (int)i;
+    json_decref(values);
+    *index = found;
+    if (found >= 0) return MEP_OK;
+    snprintf(possible, sizeof possible, "one of %.*s", (int)strlen(key->fixed) - 2, key->fixed + 1);
+    return refuse(file, family, key->name, value, possible);
 }
 
 /* The object that contains a key, and the key's name in it, for the getters of json.h. */
@@ -124,6 +143,9 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
     case MEP_KEY_FLAG:
         *(int *)field = (int)key->fallback;
         return missing ? MEP_OK : mep_json_get_bool(inner, file, name, field);
+    case MEP_KEY_CHOICE:
+        *(int *)field = 0;
+        return missing ? MEP_OK : read_choice(family, key, file, value, field);
     case MEP_KEY_BIAS_MAX:
         return missing ? MEP_OK : read_bias_max(inner, file, name, field);
     case MEP_KEY_SAME_SIZE:
@@ -131,8 +153,8 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
     case MEP_KEY_HEAD_DIM:
         return MEP_OK; /* check_same, when all fields are known */
     default:
-        *(int *)field = (int)key->fallback;
-        return missing ? MEP_OK : read_activation(family, key, file, value, field);
+        config->mlp = config->block == MEP_BLOCK_LLAMA ? MEP_MLP_SWIGLU : (mep_mlp)key->fallback;
+        return missing ? MEP_OK : read_activation(family, key, file, value, config);
     }
 }
 
@@ -236,6 +258,7 @@ mep_status mep_family_read_config(const mep_family *family, const json_t *object
     if (family->position != NULL) snprintf(c->position_encoding, sizeof c->position_encoding, "%s", family->position);
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
         MEP_TRY(read_key(family, key, object, file, c));
+    if (c->block == MEP_BLOCK_LLAMA) c->norm = MEP_NORM_RMS;
     if (c->intermediate_size == 0) c->intermediate_size = 4 * c->hidden_size;
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
         MEP_TRY(check_same(family, key, object, file, c));
@@ -266,7 +289,13 @@ static json_t *key_value(const mep_family_key *key, const mep_model_config *conf
     case MEP_KEY_BIAS_MAX:
         return json_integer((json_int_t)key->fallback);
     case MEP_KEY_ACTIVATION:
-        return json_string(GELUS[*(const int *)field != 0][0]);
+        return json_string(ACTIVATIONS_OF[*(const int *)field][0]);
+    case MEP_KEY_CHOICE: {
+        json_t *values = json_loads(key->fixed, 0, NULL);
+        json_t *chosen = json_incref(json_array_get(values, (size_t) * (const int *)field));
+        json_decref(values);
+        return chosen;
+    }
     default: {
         json_t *values = json_loads(key->fixed, 0, NULL), *first = json_incref(json_array_get(values, 0));
         json_decref(values);
@@ -292,6 +321,7 @@ static int set_value(json_t *object, const char *name, json_t *value)
 static int is_written(const mep_family_key *key, const mep_model_config *config)
 {
     if (key->kind == MEP_KEY_SIZE_OR_DEFAULT) return *(const int64_t *)((const char *)config + key->field) != 0;
+    if (key->kind == MEP_KEY_CHOICE) return *(const int *)((const char *)config + key->field) != 0;
     return key->kind != MEP_KEY_CHECK && key->kind < MEP_KEY_SAME_SIZE;
 }
 
@@ -318,6 +348,7 @@ static int fits_switch(int family, int model)
 const mep_family *mep_family_for(const mep_model *model)
 {
     const mep_model_config *c = &model->config;
+    if (c->block == MEP_BLOCK_LLAMA) return mep_families;
     for (const mep_family *f = mep_families + 1; f->model_type != NULL; f++) {
         if (strcmp(mep_position_spec(model->position), f->position) != 0) continue;
         if (mep_dimension_of(c, DIM_HEADS) != c->hidden_size) continue; /* no family has head_dim of its own */

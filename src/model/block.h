@@ -27,19 +27,13 @@ void mep_normalize(const mep_session *session, mep_row_range rows, const float *
 void mep_normalize_backward(const mep_session *session, const float *x, const mep_norm_state *norm, mep_activation dy,
                             float *dx, float *gradients);
 
-/* The epilogue with which a product applies the MLP's function to its sums or, of its gradient, multiplies them by the
- * derivative of the function. */
-static inline mep_epilogue mep_mlp_epilogue(mep_mlp mlp, int is_gradient)
-{
-    static const mep_epilogue epilogues[][2] = {
-        [MEP_MLP_GELU] = {MEP_EPILOGUE_GELU, MEP_EPILOGUE_GELU_GRADIENT},
-        [MEP_MLP_GELU_TANH] = {MEP_EPILOGUE_GELU_TANH, MEP_EPILOGUE_GELU_TANH_GRADIENT}};
-    return epilogues[mlp][is_gradient];
-}
-
 /* The two norms of a layer. */
 mep_norm_state mep_norm1(const mep_session *session, int64_t layer);
 mep_norm_state mep_norm2(const mep_session *session, int64_t layer);
+
+/* Queries (0), keys (1) or values (2) of rows of an activation laid out as qkv; and the norm of queries or keys. */
+mep_activation mep_qkv_part(const mep_session *session, mep_activation qkv, mep_row_range rows, int which);
+mep_head_norm mep_head_norm_of(const mep_session *session, int64_t layer, mep_row_range rows, int which);
 
 /* The attention of a layer as its keys and values take it. */
 mep_kv_call mep_attention_call_of(const mep_session *session, int64_t layer);

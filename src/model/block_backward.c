@@ -4,7 +4,7 @@
  */
 #include "base/error.h"
 #include "model/block.h"
-#include "model/content.h"
+#include "model/content_terms.h"
 
 void mep_normalize_backward(const mep_session *s, const float *x, const mep_norm_state *norm, mep_activation dy,
                             float *dx, float *gradients)
@@ -14,7 +14,8 @@ void mep_normalize_backward(const mep_session *s, const float *x, const mep_norm
                                  .x = x,
                                  .weight = mep_session_values(s, norm->weight),
                                  .mean = norm->mean,
-                                 .rstd = norm->rstd};
+                                 .rstd = norm->rstd,
+                                 .rms = s->model->config.norm == MEP_NORM_RMS};
     const mep_layer_norm_gradient gradient = {.dy = dy,
                                               .dx = dx,
                                               .dweight = mep_session_gradient(s, gradients, norm->weight),
@@ -27,7 +28,7 @@ typedef struct linear_map {
     int64_t layer;
     mep_tensor_kind weight, bias;
     mep_activation x;
-    const void *preactivation; /* where x is the MLP's function of it, dx becomes its gradient; otherwise NULL */
+    const void *gelu_input; /* where x = gelu(gelu_input): dx becomes the gradient of gelu_input; otherwise NULL */
 } linear_map;
 
 /* Given dy: dx = dy W, dW += dy^T x, db += column sums of dy. */
@@ -35,14 +36,14 @@ static mep_status linear_backward(mep_session *s, const linear_map *map, mep_act
                                   float *gradients)
 {
     const mep_model *m = s->model;
-    int64_t weight = mep_tensor_index(m, map->weight, map->layer), bias = mep_tensor_index(m, map->bias, map->layer);
+    int64_t weight = mep_tensor_index(m, mep_kind_in_block(m, map->weight), map->layer);
+    int64_t bias = mep_tensor_index(m, mep_kind_in_block(m, map->bias), map->layer);
     int64_t n = mep_kind_rows(&m->config, map->weight), k = mep_kind_columns(&m->config, map->weight);
     const mep_gemm input = {.m = s->rows,
                             .n = k,
                             .k = n,
-                            .epilogue =
-                                map->preactivation != NULL ? mep_mlp_epilogue(m->config.mlp, 1) : MEP_EPILOGUE_NONE,
-                            .preactivation = map->preactivation,
+                            .slope_input = map->gelu_input,
+                            .epilogue = m->config.mlp == MEP_MLP_GELU_TANH ? MEP_EPILOGUE_GELU_TANH : MEP_EPILOGUE_GELU,
                             .a = mep_activation_matrix(dy, 0, n, 0),
                             .b = mep_session_weight(s, weight, 0),
                             .c = mep_activation_matrix(dx, 0, k, 0)};
@@ -69,7 +70,7 @@ static mep_activation stream_gradient(mep_session *s)
     return s->dx_copy;
 }
 
-/* attended = attention(rotary(qkv)): from d_narrow to d_wide, a fused gradient of qkv. */
+/* attended = attention(rotary(norm(qkv))): from d_narrow to d_wide, a fused gradient of qkv. */
 static mep_status attend_backward(mep_session *s, int64_t layer, float *gradients)
 {
     const mep_position_tables *p = &s->positions;
@@ -87,7 +88,8 @@ static mep_status attend_backward(mep_session *s, int64_t layer, float *gradient
     for (int i = 0; i < 2 && rotates; i++)
         s->nn->rotary_apply(s->state, &(mep_rotary){.rows = s->rows,
                                                     .length = s->length,
-                                                    .heads = s->model->config.num_attention_heads,
+                                                    .heads = i == 0 ? s->model->config.num_attention_heads
+                                                                    : mep_key_value_heads(&s->model->config),
                                                     .dims = p->rotary_dims,
                                                     .cosine = p->cosine,
                                                     .sine = p->sine,
@@ -95,6 +97,13 @@ static mep_status attend_backward(mep_session *s, int64_t layer, float *gradient
                                                     .x = {rotated[i]->data, s->d_wide.dtype},
                                                     .row_stride = rotated[i]->token_stride,
                                                     .head_stride = rotated[i]->head_stride});
+    for (int which = 0; which < 2 && s->model->config.qk_norm != MEP_QK_NORM_NONE; which++) {
+        const mep_row_range all = {0, s->rows};
+        const mep_head_norm norm = mep_head_norm_of(s, layer, all, which);
+        int64_t index = mep_tensor_index(s->model, which == 0 ? Q_NORM : K_NORM, layer);
+        s->nn->head_norm_backward(s->state, &norm, mep_qkv_part(s, s->d_wide, all, which),
+                                  mep_session_gradient(s, gradients, index));
+    }
     return MEP_OK;
 }
 
@@ -103,11 +112,14 @@ static mep_status attend_backward(mep_session *s, int64_t layer, float *gradient
 static mep_status mlp_backward(mep_session *s, int64_t layer, mep_activation dy, float *gradients)
 {
     const mep_layer_state *l = &s->layer[layer];
-    const linear_map down = {layer, DOWN_WEIGHT, DOWN_BIAS, l->gelu, l->up.data},
+    int swiglu = s->model->config.mlp == MEP_MLP_SWIGLU;
+    const linear_map down = {layer, DOWN_WEIGHT, DOWN_BIAS, l->gelu, swiglu ? NULL : l->up.data},
                      up = {layer, UP_WEIGHT, UP_BIAS, l->norm2, NULL};
     const mep_norm_state norm = mep_norm2(s, layer);
     const float *x = s->model->config.residual == MEP_RESIDUAL_PARALLEL ? s->x[layer] : l->x_mid;
-    MEP_TRY(linear_backward(s, &down, dy, s->d_wide, gradients));
+    MEP_TRY(linear_backward(s, &down, dy, swiglu ? s->d_mlp : s->d_wide, gradients));
+    if (swiglu)
+        s->nn->swiglu_backward(s->state, s->rows, s->model->config.intermediate_size, l->up, s->d_mlp, s->d_wide);
     MEP_TRY(linear_backward(s, &up, s->d_wide, s->d_narrow, gradients));
     mep_normalize_backward(s, x, &norm, s->d_narrow, s->dx, gradients);
     return MEP_OK;

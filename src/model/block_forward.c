@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "model/block.h"
-#include "model/content.h"
+#include "model/content_terms.h"
 #include "model/pass_work.h"
 
 /* Row `row` of an activation of this width. */
@@ -25,7 +25,8 @@ void mep_normalize(const mep_session *s, mep_row_range r, const float *x, const 
                                  .bias = mep_session_values(s, norm->bias),
                                  .eps = (float)s->model->config.layer_norm_eps,
                                  .mean = norm->mean + r.first,
-                                 .rstd = norm->rstd + r.first};
+                                 .rstd = norm->rstd + r.first,
+                                 .rms = s->model->config.norm == MEP_NORM_RMS};
     s->nn->layer_norm_forward(s->state, &rows, from_row(y, r.first, hidden));
 }
 
@@ -59,10 +60,53 @@ static mep_gemm linear(const mep_session *s, mep_row_range r, linear_map map, me
     return (mep_gemm){.m = r.count,
                       .n = n,
                       .k = k,
-                      .bias = mep_session_values(s, mep_tensor_index(m, map.bias, map.layer)),
+                      .bias = mep_session_values(s, mep_tensor_index(m, mep_kind_in_block(m, map.bias), map.layer)),
                       .a = mep_activation_matrix(x, r.first, k, 0),
-                      .b = mep_session_weight(s, mep_tensor_index(m, map.weight, map.layer), 1),
+                      .b = mep_session_weight(s, mep_tensor_index(m, mep_kind_in_block(m, map.weight), map.layer), 1),
                       .c = mep_activation_matrix(y, r.first, n, 0)};
+}
+
+/* Queries (0), keys (1) or values (2) of rows of an activation laid out as qkv. */
+mep_activation mep_qkv_part(const mep_session *s, mep_activation qkv, mep_row_range r, int which)
+{
+    const mep_model_config *c = &s->model->config;
+    mep_activation x = from_row(qkv, r.first, mep_dimension_of(c, DIM_QKV));
+    x.data = (char *)x.data + mep_qkv_row(c, 0, which) * mep_dtype_size(x.dtype);
+    return x;
+}
+
+/* Views of queries (0) or keys (1) of rows as vectors that a norm is of. */
+mep_head_norm mep_head_norm_of(const mep_session *s, int64_t layer, mep_row_range r, int which)
+{
+    const mep_model_config *c = &s->model->config;
+    const mep_layer_state *l = &s->layer[layer];
+    int all = c->qk_norm == MEP_QK_NORM_ALL;
+    int64_t width = mep_dimension_of(c, DIM_QKV), heads = which == 0 ? c->num_attention_heads : mep_key_value_heads(c);
+    int64_t index = mep_tensor_index(s->model, which == 0 ? Q_NORM : K_NORM, layer);
+    return (mep_head_norm){.rows = r.count,
+                           .heads = all ? 1 : heads,
+                           .dim = all ? heads * mep_head_dim(c) : mep_head_dim(c),
+                           .weight = mep_session_values(s, index),
+                           .eps = (float)c->layer_norm_eps,
+                           .rstd = (which == 0 ? l->q_rstd : l->k_rstd) + r.first * (all ? 1 : heads),
+                           .x = mep_qkv_part(s, l->raw, r, which),
+                           .row_stride = width,
+                           .head_stride = mep_head_dim(c)};
+}
+
+/* qkv = raw, with its queries and keys normalized. */
+static void normalize_heads(const mep_session *s, int64_t layer, mep_row_range r)
+{
+    const mep_model_config *c = &s->model->config;
+    const mep_layer_state *l = &s->layer[layer];
+    for (int which = 0; which < 2; which++) {
+        mep_head_norm norm = mep_head_norm_of(s, layer, r, which);
+        s->nn->head_norm_forward(s->state, &norm, mep_qkv_part(s, l->qkv, r, which));
+    }
+    int64_t size = mep_dtype_size(l->qkv.dtype), stride = mep_dimension_of(c, DIM_QKV) * size;
+    if (l->raw.data != l->qkv.data)
+        s->nn->copy(s->state, r.count, mep_dimension_of(c, DIM_KV) * size, mep_qkv_part(s, l->raw, r, 2).data, stride,
+                    mep_qkv_part(s, l->qkv, r, 2).data, stride);
 }
 
 /* qkv of rows of the residual stream. */
@@ -72,8 +116,10 @@ static mep_status before_attention(mep_session *s, int64_t layer, int inner, mep
     const mep_layer_state *l = &s->layer[layer];
     const mep_norm_state norm = mep_norm1(s, layer);
     mep_normalize(s, r, s->x[layer], &norm, l->norm1);
-    mep_gemm qkv = linear(s, r, (linear_map){layer, QKV_WEIGHT, QKV_BIAS}, l->norm1, l->qkv);
+    int raw = s->model->config.qk_norm != MEP_QK_NORM_NONE;
+    mep_gemm qkv = linear(s, r, (linear_map){layer, QKV_WEIGHT, QKV_BIAS}, l->norm1, raw ? l->raw : l->qkv);
     MEP_TRY(s->nn->gemm(s->state, &qkv));
+    if (raw) normalize_heads(s, layer, r);
     return s->model->content ? mep_content_forward(s, layer, r) : MEP_OK;
 }
 
@@ -104,7 +150,8 @@ static mep_status attend(mep_session *s, int64_t layer)
         s->nn->rotary_apply(s->state, &(mep_rotary){.rows = s->rows,
                                                     .length = s->length,
                                                     .first = s->kv->position,
-                                                    .heads = s->model->config.num_attention_heads,
+                                                    .heads = i == 0 ? s->model->config.num_attention_heads
+                                                                    : mep_key_value_heads(&s->model->config),
                                                     .dims = p->rotary_dims,
                                                     .cosine = p->cosine,
                                                     .sine = p->sine,
@@ -127,9 +174,17 @@ static mep_status mlp_inner(mep_session *s, int64_t layer, mep_row_range r)
 {
     const mep_layer_state *l = &s->layer[layer];
     mep_gemm up = linear(s, r, (linear_map){layer, UP_WEIGHT, UP_BIAS}, l->norm2, l->up);
-    up.epilogue = mep_mlp_epilogue(s->model->config.mlp, 0);
-    up.activated = from_row(l->gelu, r.first, s->model->config.intermediate_size).data;
-    return s->nn->gemm(s->state, &up);
+    const mep_model_config *c = &s->model->config;
+    mep_activation y = from_row(l->gelu, r.first, c->intermediate_size);
+    if (c->mlp != MEP_MLP_SWIGLU) {
+        up.activated = y.data;
+        up.epilogue = c->mlp == MEP_MLP_GELU_TANH ? MEP_EPILOGUE_GELU_TANH : MEP_EPILOGUE_GELU;
+        return s->nn->gemm(s->state, &up);
+    }
+    MEP_TRY(s->nn->gemm(s->state, &up));
+    s->nn->swiglu_forward(s->state, r.count, c->intermediate_size,
+                          from_row(l->up, r.first, mep_dimension_of(c, DIM_UP)), y);
+    return MEP_OK;
 }
 
 /* Rows of the residual stream from those of the attention's output. */

@@ -10,11 +10,13 @@
 #include "base/memory.h"
 #include "model/kv_windows.h"
 
-mep_status mep_kv_attention(mep_attention **attention, const mep_kv_settings *s, int64_t heads, int64_t keys)
+mep_status mep_kv_attention(mep_attention **attention, const mep_kv_settings *s, int64_t heads, int64_t kv_heads,
+                            int64_t keys)
 {
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = heads;
+    a.kv_heads = kv_heads;
     a.head_dim = mep_head_dim(&s->model->config);
     a.max_length = keys;
     a.dtype = s->dtype;

@@ -14,7 +14,7 @@
 #include "base/watch.h"
 #include "dist/dist_group.h"
 #include "mep/attention.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "nn/network.h"
 
 typedef struct mep_kv mep_kv;
@@ -108,8 +108,10 @@ static inline void mep_kv_destroy(mep_kv **kv)
 
 /* ---- For the implementations (kv.c) ---- */
 
-/* Attention of the settings' type, device and tolerance, for `heads` heads and up to `keys` keys. */
-mep_status mep_kv_attention(mep_attention **attention, const mep_kv_settings *settings, int64_t heads, int64_t keys);
+/* Attention of the settings' type, device and tolerance, for `heads` heads, `kv_heads` key/value heads and up to `keys`
+ * keys. */
+mep_status mep_kv_attention(mep_attention **attention, const mep_kv_settings *settings, int64_t heads, int64_t kv_heads,
+                            int64_t keys);
 
 /* MEP_ERROR_ARGUMENT: the text has more positions than the session was made for. */
 mep_status mep_kv_fail_full(int64_t tokens);

@@ -62,7 +62,7 @@ static mep_status make_attention(kv_device *d, int64_t keys)
     mep_kv_tables tables = {.model = NULL};
     mep_status status = MEP_OK;
     mep_attention_destroy(&d->attention);
-    MEP_TRY(mep_kv_attention(&d->attention, &d->settings, d->heads, keys));
+    MEP_TRY(mep_kv_attention(&d->attention, &d->settings, d->heads, d->heads, keys));
     MEP_TRY_OR(status, mep_kv_tables_create(&tables, d->settings.model, keys), done);
     MEP_TRY_OR(status, mep_kv_tables_refresh(&tables), done);
     const mep_attention_terms terms = mep_kv_layer_terms(&tables, 0); /* the same for all layers */

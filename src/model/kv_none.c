@@ -130,7 +130,10 @@ mep_status mep_kv_none_create(mep_kv **kv, const mep_kv_settings *s)
     MEP_TRY(mep_alloc(&n, 1, sizeof *n));
     n->base = (mep_kv){.functions = &FUNCTIONS, .computed_fraction = 1};
     n->is_host = mep_device_is_host(s->context.device);
-    MEP_TRY_OR(status, mep_kv_attention(&n->attention, s, s->model->config.num_attention_heads, s->call), failed);
+    MEP_TRY_OR(status,
+               mep_kv_attention(&n->attention, s, s->model->config.num_attention_heads,
+                                mep_key_value_heads(&s->model->config), s->call),
+               failed);
     MEP_TRY_OR(status, mep_kv_tables_create(&n->tables, s->model, s->call), failed);
     n->per_layer = mep_kv_term_sets(s->model) > 1;
     MEP_TRY_OR(status, refresh(&n->base), failed);

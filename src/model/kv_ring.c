@@ -90,6 +90,7 @@ mep_status mep_kv_ring_create(mep_kv **kv, const mep_kv_settings *s, const int64
     const mep_model_config *c = &s->model->config;
     const mep_cache_settings settings = {.layers = c->num_hidden_layers,
                                          .heads = c->num_attention_heads,
+                                         .kv_heads = mep_key_value_heads(c),
                                          .head_dim = mep_head_dim(c),
                                          .call = s->call,
                                          .dtype = s->dtype,

@@ -27,6 +27,7 @@ typedef struct kv_sequence {
     int64_t length, active;  /* of the sequence; processes whose range is not empty */
     int64_t first, end;      /* the range */
     int64_t layers, heads;   /* of the model */
+    int64_t group_size;      /* query heads per key/value head, of which each has a copy */
     int64_t done;            /* layers of the current pass whose exchange is complete */
     int64_t *window;         /* [layers, heads]: keys at this distance or beyond have no weight */
     int64_t channels, width; /* of a head; bytes per channel */
@@ -81,10 +82,11 @@ static void copy_own(kv_sequence *s, int64_t layer, const mep_tensor_view *k, co
 {
     size_t bytes = (size_t)(s->channels * s->width);
     for (int64_t h = 0; h < s->heads; h++) {
+        int64_t kv = h / s->group_size;
         char *row = s->rows[h] + (s->first - lowest(s, layer, h, s->group->rank)) * row_bytes(s);
         for (int64_t i = 0; i < s->end - s->first; i++, row += row_bytes(s)) {
-            memcpy(row, (const char *)k->data + (h * k->head_stride + i * k->token_stride) * s->width, bytes);
-            memcpy(row + bytes, (const char *)v->data + (h * v->head_stride + i * v->token_stride) * s->width, bytes);
+            memcpy(row, (const char *)k->data + (kv * k->head_stride + i * k->token_stride) * s->width, bytes);
+            memcpy(row + bytes, (const char *)v->data + (kv * v->head_stride + i * v->token_stride) * s->width, bytes);
         }
     }
 }
@@ -206,13 +208,14 @@ static mep_status create(kv_sequence **sequence, const mep_kv_settings *settings
     s->end = first_of(s, group->rank + 1);
     s->layers = c->num_hidden_layers;
     s->heads = c->num_attention_heads;
+    s->group_size = s->heads / mep_key_value_heads(c);
     s->channels = mep_head_dim(c);
     s->width = mep_dtype_size(settings->dtype);
     s->base = (mep_kv){.functions = &FUNCTIONS, .position = s->first, .computed_fraction = 1};
     MEP_TRY(mep_alloc(&s->window, s->layers * s->heads, sizeof *s->window));
     MEP_TRY(mep_alloc(&s->rows, s->heads, sizeof *s->rows));
     MEP_TRY(mep_alloc(&s->pieces, 2 * s->heads, sizeof *s->pieces));
-    MEP_TRY(mep_kv_attention(&s->attention, settings, 1, s->length));
+    MEP_TRY(mep_kv_attention(&s->attention, settings, 1, 1, s->length));
     MEP_TRY(mep_kv_tables_create(&s->tables, settings->model, s->length));
     MEP_TRY(refresh(&s->base));
     return mep_model_windows(settings->model, settings->dtype, settings->tolerance, s->length, s->window);

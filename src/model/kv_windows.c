@@ -206,7 +206,7 @@ mep_status mep_model_windows(const mep_model *m, mep_dtype dtype, double toleran
     int wanted = 0;
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < count; i++) window[i] = MEP_CACHE_ALL;
-    if (m->bias == NULL) return MEP_OK;
+    if (m->bias == NULL || m->config.block != MEP_BLOCK_GPT_NEOX) return MEP_OK; /* allowances need its norm */
     MEP_TRY_OR(status, mep_alloc(&s.at_zero, heads, sizeof *s.at_zero), done);
     MEP_TRY_OR(status, mep_alloc(&s.allowance, count, sizeof *s.allowance), done);
     MEP_TRY_OR(status, mep_alloc(&s.reach, heads, sizeof *s.reach), done);

@@ -8,12 +8,13 @@
 #include "base/integer.h"
 
 #define LAYER(NAME) "gpt_neox.layers.#." NAME
+#define PROJ(NAME) "model.layers.#." NAME
 
 /* clang-format off */
 const mep_tensor_row mep_tensor_rows[TENSOR_KINDS] = {
-    [EMBED_IN] = {.name = "gpt_neox.embed_in.weight", .section = SECTION_INPUT, .rows = DIM_VOCAB,
+    [EMBED_IN] = {.name = "gpt_neox.embed_in.weight", .llama = "model.embed_tokens.weight", .section = SECTION_INPUT, .rows = DIM_VOCAB,
                   .columns = DIM_HIDDEN, .group = GROUP_TOKEN_EMBEDDINGS, .initialization = INIT_NORMAL, .decays = 1},
-    [EMBED_POSITIONS] = {.name = "gpt_neox.embed_positions.weight", .section = SECTION_INPUT, .rows = DIM_POSITIONS,
+    [EMBED_POSITIONS] = {.name = "gpt_neox.embed_positions.weight", .llama = "model.embed_positions.weight", .section = SECTION_INPUT, .rows = DIM_POSITIONS,
                          .columns = DIM_HIDDEN, .present_if = IF_LEARNED_POSITIONS, .group = GROUP_POSITION,
                          .initialization = INIT_NORMAL, .decays = 1},
     [EMBED_NORM_WEIGHT] = {.name = "gpt_neox.embed_layer_norm.weight", .section = SECTION_INPUT, .rows = DIM_HIDDEN,
@@ -21,61 +22,86 @@ const mep_tensor_row mep_tensor_rows[TENSOR_KINDS] = {
     [EMBED_NORM_BIAS] = {.name = "gpt_neox.embed_layer_norm.bias", .section = SECTION_INPUT, .rows = DIM_HIDDEN,
                          .present_if = IF_EMBEDDING_NORM | IF_BIAS, .group = GROUP_NORMS},
 
-    [NORM1_WEIGHT] = {.name = LAYER("input_layernorm.weight"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+    [NORM1_WEIGHT] = {.name = LAYER("input_layernorm.weight"), .llama = "model.layers.#.input_layernorm.weight", .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
                       .group = GROUP_NORMS, .initialization = INIT_ONE},
     [NORM1_BIAS] = {.name = LAYER("input_layernorm.bias"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
                     .present_if = IF_BIAS, .group = GROUP_NORMS},
     [QKV_WEIGHT] = {.name = LAYER("attention.query_key_value.weight"), .section = SECTION_LAYERS, .rows = DIM_QKV,
-                    .columns = DIM_HIDDEN, .group = GROUP_ATTENTION, .initialization = INIT_NORMAL, .decays = 1,
+                    .columns = DIM_HIDDEN, .present_if = IF_NEOX, .group = GROUP_ATTENTION, .initialization = INIT_NORMAL, .decays = 1,
                     .multiplies = 1},
     [QKV_BIAS] = {.name = LAYER("attention.query_key_value.bias"), .section = SECTION_LAYERS, .rows = DIM_QKV,
                   .present_if = IF_BIAS, .group = GROUP_ATTENTION},
-    [DENSE_WEIGHT] = {.name = LAYER("attention.dense.weight"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+    [Q_WEIGHT] = {.name = PROJ("self_attn.q_proj.weight"), .section = SECTION_LAYERS, .rows = DIM_HEADS,
+                  .columns = DIM_HIDDEN, .present_if = IF_LLAMA, .group = GROUP_ATTENTION,
+                  .initialization = INIT_NORMAL, .decays = 1, .multiplies = 1},
+    [K_WEIGHT] = {.name = PROJ("self_attn.k_proj.weight"), .section = SECTION_LAYERS, .rows = DIM_KV,
+                  .columns = DIM_HIDDEN, .present_if = IF_LLAMA, .group = GROUP_ATTENTION,
+                  .initialization = INIT_NORMAL, .decays = 1, .multiplies = 1, .joins = 1},
+    [V_WEIGHT] = {.name = PROJ("self_attn.v_proj.weight"), .section = SECTION_LAYERS, .rows = DIM_KV,
+                  .columns = DIM_HIDDEN, .present_if = IF_LLAMA, .group = GROUP_ATTENTION,
+                  .initialization = INIT_NORMAL, .decays = 1, .multiplies = 1, .joins = 1},
+    [Q_BIAS] = {.name = PROJ("self_attn.q_proj.bias"), .section = SECTION_LAYERS, .rows = DIM_HEADS,
+                .present_if = IF_QKV_BIAS, .group = GROUP_ATTENTION},
+    [K_BIAS] = {.name = PROJ("self_attn.k_proj.bias"), .section = SECTION_LAYERS, .rows = DIM_KV,
+                .present_if = IF_QKV_BIAS, .group = GROUP_ATTENTION, .joins = 1},
+    [V_BIAS] = {.name = PROJ("self_attn.v_proj.bias"), .section = SECTION_LAYERS, .rows = DIM_KV,
+                .present_if = IF_QKV_BIAS, .group = GROUP_ATTENTION, .joins = 1},
+    [Q_NORM] = {.name = PROJ("self_attn.q_norm.weight"), .section = SECTION_LAYERS, .rows = DIM_Q_NORM,
+                .present_if = IF_QK_NORM, .group = GROUP_NORMS, .initialization = INIT_ONE},
+    [K_NORM] = {.name = PROJ("self_attn.k_norm.weight"), .section = SECTION_LAYERS, .rows = DIM_K_NORM,
+                .present_if = IF_QK_NORM, .group = GROUP_NORMS, .initialization = INIT_ONE},
+    [DENSE_WEIGHT] = {.name = LAYER("attention.dense.weight"), .llama = "model.layers.#.self_attn.o_proj.weight", .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
                       .columns = DIM_HEADS, .group = GROUP_ATTENTION, .initialization = INIT_NORMAL_RESIDUAL,
                       .decays = 1, .multiplies = 1},
     [DENSE_BIAS] = {.name = LAYER("attention.dense.bias"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
                     .present_if = IF_BIAS, .group = GROUP_ATTENTION},
-    [NORM2_WEIGHT] = {.name = LAYER("post_attention_layernorm.weight"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+    [NORM2_WEIGHT] = {.name = LAYER("post_attention_layernorm.weight"), .llama = "model.layers.#.post_attention_layernorm.weight", .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
                       .group = GROUP_NORMS, .initialization = INIT_ONE},
     [NORM2_BIAS] = {.name = LAYER("post_attention_layernorm.bias"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
                     .present_if = IF_BIAS, .group = GROUP_NORMS},
-    [UP_WEIGHT] = {.name = LAYER("mlp.dense_h_to_4h.weight"), .section = SECTION_LAYERS, .rows = DIM_MLP,
-                   .columns = DIM_HIDDEN, .group = GROUP_MLP, .initialization = INIT_NORMAL, .decays = 1,
+    [UP_WEIGHT] = {.name = LAYER("mlp.dense_h_to_4h.weight"), .section = SECTION_LAYERS, .rows = DIM_UP,
+                   .columns = DIM_HIDDEN, .present_if = IF_NEOX, .group = GROUP_MLP, .initialization = INIT_NORMAL, .decays = 1,
                    .multiplies = 1},
-    [UP_BIAS] = {.name = LAYER("mlp.dense_h_to_4h.bias"), .section = SECTION_LAYERS, .rows = DIM_MLP,
+    [UP_BIAS] = {.name = LAYER("mlp.dense_h_to_4h.bias"), .section = SECTION_LAYERS, .rows = DIM_UP,
                  .present_if = IF_BIAS, .group = GROUP_MLP},
-    [DOWN_WEIGHT] = {.name = LAYER("mlp.dense_4h_to_h.weight"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
+    [GATE_PROJ] = {.name = PROJ("mlp.gate_proj.weight"), .section = SECTION_LAYERS, .rows = DIM_MLP,
+                   .columns = DIM_HIDDEN, .present_if = IF_LLAMA, .group = GROUP_MLP, .initialization = INIT_NORMAL,
+                   .decays = 1, .multiplies = 1},
+    [UP_PROJ] = {.name = PROJ("mlp.up_proj.weight"), .section = SECTION_LAYERS, .rows = DIM_MLP,
+                 .columns = DIM_HIDDEN, .present_if = IF_LLAMA, .group = GROUP_MLP, .initialization = INIT_NORMAL,
+                 .decays = 1, .multiplies = 1, .joins = 1},
+    [DOWN_WEIGHT] = {.name = LAYER("mlp.dense_4h_to_h.weight"), .llama = "model.layers.#.mlp.down_proj.weight", .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
                      .columns = DIM_MLP, .group = GROUP_MLP, .initialization = INIT_NORMAL_RESIDUAL, .decays = 1,
                      .multiplies = 1},
     [DOWN_BIAS] = {.name = LAYER("mlp.dense_4h_to_h.bias"), .section = SECTION_LAYERS, .rows = DIM_HIDDEN,
                    .present_if = IF_BIAS, .group = GROUP_MLP},
 
-    [FORGET_WEIGHT] = {.name = LAYER("attention.position_bias.forget.weight"), .section = SECTION_LAYERS,
+    [FORGET_WEIGHT] = {.name = LAYER("attention.position_bias.forget.weight"), .llama = "model.layers.#.self_attn.position_bias.forget.weight", .section = SECTION_LAYERS,
                        .rows = DIM_HEAD_COUNT, .columns = DIM_HIDDEN, .present_if = IF_FORGET, .group = GROUP_POSITION,
                        .initialization = INIT_NORMAL, .multiplies = 1},
-    [FORGET_BIAS] = {.name = LAYER("attention.position_bias.forget.bias"), .section = SECTION_LAYERS,
+    [FORGET_BIAS] = {.name = LAYER("attention.position_bias.forget.bias"), .llama = "model.layers.#.self_attn.position_bias.forget.bias", .section = SECTION_LAYERS,
                      .rows = DIM_HEAD_COUNT, .present_if = IF_FORGET_BIAS, .group = GROUP_POSITION,
                      .initialization = INIT_FORGET},
-    [PROFILES_WEIGHT] = {.name = LAYER("attention.position_bias.profiles.query.weight"), .section = SECTION_LAYERS,
+    [PROFILES_WEIGHT] = {.name = LAYER("attention.position_bias.profiles.query.weight"), .llama = "model.layers.#.self_attn.position_bias.profiles.query.weight", .section = SECTION_LAYERS,
                          .rows = DIM_PROFILES, .columns = DIM_HIDDEN, .present_if = IF_PROFILES,
                          .group = GROUP_POSITION, .initialization = INIT_NORMAL, .multiplies = 1},
-    [PROFILES_BANK] = {.name = LAYER("attention.position_bias.profiles.bank"), .section = SECTION_LAYERS,
+    [PROFILES_BANK] = {.name = LAYER("attention.position_bias.profiles.bank"), .llama = "model.layers.#.self_attn.position_bias.profiles.bank", .section = SECTION_LAYERS,
                        .rows = DIM_RANK, .columns = DIM_EXTENT, .present_if = IF_PROFILES, .group = GROUP_POSITION,
                        .initialization = INIT_NORMAL},
-    [WEIGHTS_QUERY] = {.name = LAYER("attention.position_bias.weights_query.weight"), .section = SECTION_LAYERS,
+    [WEIGHTS_QUERY] = {.name = LAYER("attention.position_bias.weights_query.weight"), .llama = "model.layers.#.self_attn.position_bias.weights_query.weight", .section = SECTION_LAYERS,
                        .rows = DIM_MIXTURE, .columns = DIM_HIDDEN, .present_if = IF_WEIGHTS_QUERY,
                        .group = GROUP_POSITION, .multiplies = 1},
-    [SSMAX_SCALE] = {.name = LAYER("attention.position_bias.ssmax.scale"), .section = SECTION_LAYERS,
+    [SSMAX_SCALE] = {.name = LAYER("attention.position_bias.ssmax.scale"), .llama = "model.layers.#.self_attn.position_bias.ssmax.scale", .section = SECTION_LAYERS,
                      .rows = DIM_HEAD_COUNT, .present_if = IF_SSMAX, .group = GROUP_POSITION,
                      .initialization = INIT_SSMAX},
-    [SINK] = {.name = LAYER("attention.position_bias.sink"), .section = SECTION_LAYERS, .rows = DIM_HEAD_COUNT,
+    [SINK] = {.name = LAYER("attention.position_bias.sink"), .llama = "model.layers.#.self_attn.position_bias.sink", .section = SECTION_LAYERS, .rows = DIM_HEAD_COUNT,
               .present_if = IF_SINK, .group = GROUP_POSITION},
 
-    [FINAL_NORM_WEIGHT] = {.name = "gpt_neox.final_layer_norm.weight", .section = SECTION_OUTPUT, .rows = DIM_HIDDEN,
+    [FINAL_NORM_WEIGHT] = {.name = "gpt_neox.final_layer_norm.weight", .llama = "model.norm.weight", .section = SECTION_OUTPUT, .rows = DIM_HIDDEN,
                            .group = GROUP_NORMS, .initialization = INIT_ONE},
     [FINAL_NORM_BIAS] = {.name = "gpt_neox.final_layer_norm.bias", .section = SECTION_OUTPUT, .rows = DIM_HIDDEN,
                          .present_if = IF_BIAS, .group = GROUP_NORMS},
-    [EMBED_OUT] = {.name = "embed_out.weight", .section = SECTION_OUTPUT, .rows = DIM_VOCAB, .columns = DIM_HIDDEN,
+    [EMBED_OUT] = {.name = "embed_out.weight", .llama = "lm_head.weight", .section = SECTION_OUTPUT, .rows = DIM_VOCAB, .columns = DIM_HIDDEN,
                    .present_if = IF_NOT_TIED, .group = GROUP_OUTPUT, .initialization = INIT_NORMAL, .decays = 1,
                    .multiplies = 1},
     [POSITION_BIAS] = {.name = "position_bias.*", .section = SECTION_POSITION, .present_if = IF_BIAS_LEARNS,
@@ -83,9 +109,9 @@ const mep_tensor_row mep_tensor_rows[TENSOR_KINDS] = {
 };
 /* clang-format on */
 
-const mep_dimension mep_activation_widths[ACTIVATIONS] = {
-    [ACT_NORM1] = DIM_HIDDEN, [ACT_QKV] = DIM_QKV, [ACT_ATTENDED] = DIM_HEADS,
-    [ACT_NORM2] = DIM_HIDDEN, [ACT_UP] = DIM_MLP,  [ACT_GELU] = DIM_MLP};
+static const mep_dimension activation_widths[ACTIVATIONS] = {
+    [ACT_NORM1] = DIM_HIDDEN, [ACT_RAW] = DIM_QKV, [ACT_QKV] = DIM_QKV, [ACT_ATTENDED] = DIM_HEADS,
+    [ACT_NORM2] = DIM_HIDDEN, [ACT_UP] = DIM_UP,   [ACT_GELU] = DIM_MLP};
 
 const char *mep_group_name(mep_group group)
 {
@@ -100,7 +126,11 @@ const char *mep_group_name(mep_group group)
 
 int mep_layout_present(const mep_model_config *c, mep_position_kind position, int64_t bias_params)
 {
-    return (c->no_bias ? 0 : IF_BIAS) | (c->embedding_layer_norm ? IF_EMBEDDING_NORM : 0) |
+    if (c->block == MEP_BLOCK_LLAMA)
+        return IF_LLAMA | (c->qkv_bias ? IF_QKV_BIAS : 0) | (c->qk_norm != MEP_QK_NORM_NONE ? IF_QK_NORM : 0) |
+               (position == MEP_POSITION_LEARNED ? IF_LEARNED_POSITIONS : 0) |
+               (c->tie_word_embeddings ? 0 : IF_NOT_TIED) | (bias_params > 0 ? IF_BIAS_LEARNS : 0);
+    return IF_NEOX | (c->no_bias ? 0 : IF_BIAS) | (c->embedding_layer_norm ? IF_EMBEDDING_NORM : 0) |
            (position == MEP_POSITION_LEARNED ? IF_LEARNED_POSITIONS : 0) | (c->tie_word_embeddings ? 0 : IF_NOT_TIED) |
            (bias_params > 0 ? IF_BIAS_LEARNS : 0);
 }
@@ -144,6 +174,14 @@ int64_t mep_dimension_of(const mep_model_config *c, mep_dimension dimension)
         return (c->num_attention_heads + 2 * mep_key_value_heads(c)) * mep_head_dim(c);
     case DIM_MLP:
         return c->intermediate_size;
+    case DIM_UP:
+        return (c->mlp == MEP_MLP_SWIGLU ? 2 : 1) * c->intermediate_size;
+    case DIM_KV:
+        return mep_key_value_heads(c) * mep_head_dim(c);
+    case DIM_Q_NORM:
+        return (c->qk_norm == MEP_QK_NORM_ALL ? c->num_attention_heads : 1) * mep_head_dim(c);
+    case DIM_K_NORM:
+        return (c->qk_norm == MEP_QK_NORM_ALL ? mep_key_value_heads(c) : 1) * mep_head_dim(c);
     default:
         break;
     }
@@ -185,14 +223,21 @@ int64_t mep_kind_values(const mep_model_config *c, mep_tensor_kind kind)
 
 int64_t mep_qkv_row(const mep_model_config *c, int64_t head, int which)
 {
-    MEP_ASSERT(mep_key_value_heads(c) == c->num_attention_heads);
-    return (3 * head + which) * mep_head_dim(c);
+    int64_t heads = c->num_attention_heads, kv = mep_key_value_heads(c);
+    if (c->block == MEP_BLOCK_GPT_NEOX) return (3 * head + which) * mep_head_dim(c);
+    return (head + (which > 0 ? heads : 0) + (which > 1 ? kv : 0)) * mep_head_dim(c);
+}
+
+int64_t mep_activation_width(const mep_model_config *c, int activation)
+{
+    if (activation == ACT_RAW && c->qk_norm == MEP_QK_NORM_NONE) return 0;
+    return mep_dimension_of(c, activation_widths[activation]);
 }
 
 int64_t mep_widest_activation(const mep_model_config *c)
 {
     int64_t widest = 0;
-    for (int i = 0; i < ACTIVATIONS; i++) widest = max_i64(widest, mep_dimension_of(c, mep_activation_widths[i]));
+    for (int i = 0; i < ACTIVATIONS; i++) widest = max_i64(widest, mep_activation_width(c, i));
     return widest;
 }
 
@@ -235,7 +280,7 @@ double mep_training_bytes(const mep_model_config *c, mep_dtype dtype, int recomp
 {
     double width = (double)mep_dtype_size(dtype), stream = 4 * (double)c->hidden_size, channels = 0;
     double layers = (double)c->num_hidden_layers;
-    for (int i = 0; i < ACTIVATIONS; i++) channels += (double)mep_dimension_of(c, mep_activation_widths[i]);
+    for (int i = 0; i < ACTIVATIONS; i++) channels += (double)mep_activation_width(c, i);
     double layer = stream + width * channels;
     int64_t narrow = max_i64(c->hidden_size, mep_dimension_of(c, DIM_HEADS));
     double gradients = stream + width * (double)(c->hidden_size + narrow + mep_widest_activation(c));

@@ -22,12 +22,22 @@ typedef enum mep_tensor_kind {
     NORM1_BIAS,
     QKV_WEIGHT,
     QKV_BIAS,
+    Q_WEIGHT, /* this and the next two are one matrix, the Llama block's QKV_WEIGHT; so are the biases */
+    K_WEIGHT,
+    V_WEIGHT,
+    Q_BIAS,
+    K_BIAS,
+    V_BIAS,
+    Q_NORM,
+    K_NORM,
     DENSE_WEIGHT,
     DENSE_BIAS,
     NORM2_WEIGHT,
     NORM2_BIAS,
     UP_WEIGHT,
     UP_BIAS,
+    GATE_PROJ, /* this and the next are one matrix, the Llama block's UP_WEIGHT */
+    UP_PROJ,
     DOWN_WEIGHT,
     DOWN_BIAS,
     FORGET_WEIGHT,
@@ -57,6 +67,10 @@ typedef enum mep_dimension {
     DIM_HEADS, /* channels of all query heads: heads * head_dim */
     DIM_QKV,   /* of queries, keys and values */
     DIM_MLP,
+    DIM_UP,     /* of what the MLP computes first: twice DIM_MLP with SwiGLU */
+    DIM_KV,     /* channels of all key/value heads */
+    DIM_Q_NORM, /* channels that a norm of queries, or of keys, is of */
+    DIM_K_NORM,
     DIM_HEAD_COUNT, /* query heads; this and the following are those of a layer (mep_layer_dimension) */
     DIM_PROFILES,   /* heads * rank */
     DIM_RANK,
@@ -96,11 +110,16 @@ enum {
     IF_PROFILES = 128,
     IF_WEIGHTS_QUERY = 256,
     IF_SSMAX = 512,
-    IF_SINK = 1024
+    IF_SINK = 1024,
+    IF_NEOX = 2048,
+    IF_LLAMA = 4096,
+    IF_QKV_BIAS = 8192,
+    IF_QK_NORM = 16384
 };
 
 typedef struct mep_tensor_row {
-    const char *name; /* "#" is the number of the layer, "*" the name of a parameter of the position bias */
+    const char *name;  /* "#" is the number of the layer, "*" the name of a parameter of the position bias */
+    const char *llama; /* the name in a Llama block; NULL: the same */
     mep_section section;
     mep_dimension rows, columns; /* columns of DIM_NONE: a vector */
     int present_if;
@@ -108,6 +127,7 @@ typedef struct mep_tensor_row {
     mep_initialization initialization;
     int decays;     /* weight decay applies: matrices and embeddings */
     int multiplies; /* the matrix of a product y = x W^T */
+    int joins;      /* the rows of this matrix follow those of the row before: one product computes both */
 } mep_tensor_row;
 
 extern const mep_tensor_row mep_tensor_rows[TENSOR_KINDS];
@@ -139,12 +159,15 @@ int64_t mep_kind_values(const mep_model_config *config, mep_tensor_kind kind);
 int64_t mep_kind_rows(const mep_model_config *config, mep_tensor_kind kind);
 int64_t mep_kind_columns(const mep_model_config *config, mep_tensor_kind kind);
 
-/* Row of a fused query_key_value matrix at which a head's queries (0), keys (1) or values (2) begin. */
+/* Column of fused queries, keys and values at which a head's queries (0), keys (1) or values (2) begin; for keys and
+ * values `head` is a key/value head. */
 int64_t mep_qkv_row(const mep_model_config *config, int64_t head, int which);
 
 /* Activations that a layer leaves for its backward pass, in the order of computation. */
-enum { ACT_NORM1, ACT_QKV, ACT_ATTENDED, ACT_NORM2, ACT_UP, ACT_GELU, ACTIVATIONS };
-extern const mep_dimension mep_activation_widths[ACTIVATIONS];
+enum { ACT_NORM1, ACT_RAW, ACT_QKV, ACT_ATTENDED, ACT_NORM2, ACT_UP, ACT_GELU, ACTIVATIONS };
+
+/* The width of one; 0 where a model does not have it: ACT_RAW, queries and keys before their norm. */
+int64_t mep_activation_width(const mep_model_config *config, int activation);
 
 /* Width of the widest one. */
 int64_t mep_widest_activation(const mep_model_config *config);

@@ -2,7 +2,7 @@
 /*
  * Models: the list of tensors from the layout, initialization, and access to parameters. No computing and no files.
  */
-#include "model/model.h"
+#include "model/model_internal.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +17,9 @@
 /* Append a tensor; it has no data until the block exists. `number` or `part` replaces the mark in the row's name. */
 static mep_tensor *append(mep_model *m, mep_tensor_kind kind, int64_t number, const char *part)
 {
-    const char *pattern = mep_tensor_rows[kind].name, *mark = strpbrk(pattern, "#*");
+    const mep_tensor_row *row = &mep_tensor_rows[kind];
+    int llama = m->config.block == MEP_BLOCK_LLAMA && row->llama != NULL;
+    const char *pattern = llama ? row->llama : row->name, *mark = strpbrk(pattern, "#*");
     mep_tensor *t = &m->tensors[m->count];
     if (mark == NULL)
         snprintf(t->name, sizeof t->name, "%s", pattern);
@@ -107,6 +109,13 @@ mep_tensor_range mep_range_at(const mep_model *m, int64_t number)
     if (number == 0) return mep_section_range(m, SECTION_INPUT);
     if (number <= layers) return mep_layer_range(m, number - 1);
     return mep_section_range(m, number == layers + 1 ? SECTION_OUTPUT : SECTION_POSITION);
+}
+
+int64_t mep_product_rows(const mep_model *m, int64_t index)
+{
+    int64_t rows = m->tensors[index].shape[0];
+    while (++index < m->count && mep_tensor_row_of(m, index)->joins) rows += m->tensors[index].shape[0];
+    return rows;
 }
 
 int64_t mep_tensor_layer(const mep_model *m, int64_t index)

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "bias/position.h"
 #include "model/layout.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "nn/layers.h"
 
 static const struct {
@@ -59,15 +59,37 @@ static mep_status check_choice(const char *name, int value, const char *const *n
                     value, names[0], names[count - 1], count - 1);
 }
 
+/* A Llama block has its own norm and MLP, a GPT-NeoX block the others. */
+static mep_status check_llama(const mep_model_config *c)
+{
+    int llama = c->block == MEP_BLOCK_LLAMA;
+    if ((c->norm == MEP_NORM_RMS) != llama || (c->mlp == MEP_MLP_SWIGLU) != llama)
+        return mep_fail(MEP_ERROR_ARGUMENT, "norm %d and mlp %d are not those of a %s block; it has %s", (int)c->norm,
+                        (int)c->mlp, llama ? "Llama" : "GPT-NeoX", llama ? "RMSNorm and SwiGLU" : "LayerNorm and GELU");
+    if (llama && (c->residual != MEP_RESIDUAL_SEQUENTIAL || c->embedding_layer_norm))
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "a Llama block has a sequential residual, and its embeddings have no norm; found residual %d, "
+                        "embedding_layer_norm %d",
+                        (int)c->residual, c->embedding_layer_norm);
+    if (!llama && (c->qkv_bias || c->qk_norm != MEP_QK_NORM_NONE))
+        return mep_fail(MEP_ERROR_ARGUMENT, "qkv_bias and qk_norm are of Llama blocks");
+    return MEP_OK;
+}
+
 static mep_status check_block(const mep_model_config *c)
 {
-    static const char *const norms[] = {[MEP_NORM_LAYER] = "layer"},
-                             *const mlps[] = {[MEP_MLP_GELU] = "gelu", [MEP_MLP_GELU_TANH] = "gelu_tanh"},
-                             *const residuals[] = {
-                                 [MEP_RESIDUAL_SEQUENTIAL] = "sequential", [MEP_RESIDUAL_PARALLEL] = "parallel"};
-    MEP_TRY(check_choice("norm", (int)c->norm, norms, 1));
-    MEP_TRY(check_choice("mlp", (int)c->mlp, mlps, 2));
-    return check_choice("residual", (int)c->residual, residuals, 2);
+    static const char *const
+        blocks[] = {[MEP_BLOCK_GPT_NEOX] = "gpt_neox", [MEP_BLOCK_LLAMA] = "llama"},
+        *const norms[] = {[MEP_NORM_LAYER] = "layer", [MEP_NORM_RMS] = "rms"},
+        *const mlps[] = {[MEP_MLP_GELU] = "gelu", [MEP_MLP_GELU_TANH] = "gelu_tanh", [MEP_MLP_SWIGLU] = "swiglu"},
+        *const residuals[] = {[MEP_RESIDUAL_SEQUENTIAL] = "sequential", [MEP_RESIDUAL_PARALLEL] = "parallel"},
+        *const qk_norms[] = {[MEP_QK_NORM_NONE] = "none", [MEP_QK_NORM_HEAD] = "head", [MEP_QK_NORM_ALL] = "all"};
+    MEP_TRY(check_choice("block", (int)c->block, blocks, 2));
+    MEP_TRY(check_choice("norm", (int)c->norm, norms, 2));
+    MEP_TRY(check_choice("mlp", (int)c->mlp, mlps, 3));
+    MEP_TRY(check_choice("residual", (int)c->residual, residuals, 2));
+    MEP_TRY(check_choice("qk_norm", (int)c->qk_norm, qk_norms, 3));
+    return check_llama(c);
 }
 
 static mep_status check_heads(const mep_model_config *c)
@@ -75,10 +97,12 @@ static mep_status check_heads(const mep_model_config *c)
     MEP_TRY(check_range("num_attention_heads", c->num_attention_heads, 1, MEP_MAX_WIDTH));
     MEP_TRY(check_range("num_key_value_heads", c->num_key_value_heads, 0, MEP_MAX_WIDTH));
     MEP_TRY(check_range("head_dim", c->head_dim, 0, MEP_MAX_WIDTH));
-    if (mep_key_value_heads(c) != c->num_attention_heads)
+    if (mep_key_value_heads(c) != c->num_attention_heads && c->block != MEP_BLOCK_LLAMA)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "num_key_value_heads is %lld and num_attention_heads %lld; grouped-query attention is not "
-                        "computed: they must be equal",
+                        "num_key_value_heads is %lld and num_attention_heads %lld; they differ in Llama blocks only",
+                        (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
+    if (c->num_attention_heads % mep_key_value_heads(c) != 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "num_key_value_heads %lld does not divide num_attention_heads %lld",
                         (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
     if (c->head_dim == 0 && c->hidden_size % c->num_attention_heads != 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "hidden_size %lld is not a multiple of num_attention_heads %lld",

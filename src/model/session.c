@@ -13,7 +13,7 @@
 #include "base/integer.h"
 #include "base/memory.h"
 #include "bias/table.h"
-#include "model/content.h"
+#include "model/content_terms.h"
 #include "model/kv_terms.h"
 #include "model/kv_windows.h"
 #include "model/session_memory.h"
@@ -62,7 +62,7 @@ mep_status mep_session_activation(mep_session *s, mep_activation *x, int64_t cou
 
 static int64_t width_of(const mep_session *s, int activation)
 {
-    return mep_dimension_of(&s->model->config, mep_activation_widths[activation]);
+    return mep_activation_width(&s->model->config, activation);
 }
 
 /* Without a backward pass an activation may use the memory of one that is no longer needed: which one, -1 for none. A
@@ -76,7 +76,9 @@ static int shares_memory_with(const mep_session *s, int activation)
     case ACT_NORM2:
         return s->model->config.residual == MEP_RESIDUAL_SEQUENTIAL ? ACT_NORM1 : -1;
     case ACT_GELU:
-        return ACT_UP;
+        return s->model->config.mlp == MEP_MLP_SWIGLU ? -1 : ACT_UP;
+    case ACT_QKV:
+        return s->model->config.qk_norm != MEP_QK_NORM_NONE ? ACT_RAW : -1;
     default:
         return -1;
     }
@@ -86,18 +88,23 @@ static mep_status allocate_layer(mep_session *s, mep_layer_state *l, int64_t row
 {
     const mep_model_config *c = &s->model->config;
     if (s->settings.training) MEP_TRY(mep_session_floats(s, &l->x_mid, rows, c->hidden_size));
-    mep_activation *all[ACTIVATIONS] = {[ACT_NORM1] = &l->norm1, [ACT_QKV] = &l->qkv, [ACT_ATTENDED] = &l->attended,
-                                        [ACT_NORM2] = &l->norm2, [ACT_UP] = &l->up,   [ACT_GELU] = &l->gelu};
+    mep_activation *all[ACTIVATIONS] = {
+        [ACT_NORM1] = &l->norm1, [ACT_RAW] = &l->raw, [ACT_QKV] = &l->qkv,  [ACT_ATTENDED] = &l->attended,
+        [ACT_NORM2] = &l->norm2, [ACT_UP] = &l->up,   [ACT_GELU] = &l->gelu};
     for (int i = 0; i < ACTIVATIONS; i++) {
         int other = shares_memory_with(s, i);
         if (other >= 0)
             *all[i] = *all[other];
-        else
+        else if (width_of(s, i) > 0)
             MEP_TRY(mep_session_activation(s, all[i], rows, width_of(s, i)));
     }
     float **columns[] = {&l->mean1, &l->rstd1, &l->mean2, &l->rstd2};
     for (int i = 0; i < 4; i++) MEP_TRY(mep_session_floats(s, columns[i], rows, 1));
     MEP_TRY(mep_content_allocate_layer(s, l, rows));
+    if (c->qk_norm != MEP_QK_NORM_NONE) {
+        MEP_TRY(mep_session_floats(s, &l->q_rstd, rows, c->num_attention_heads));
+        MEP_TRY(mep_session_floats(s, &l->k_rstd, rows, mep_key_value_heads(c)));
+    }
     return mep_session_floats(s, &l->lse, rows, c->num_attention_heads);
 }
 
@@ -170,6 +177,7 @@ static mep_status allocate_training(mep_session *s, int64_t rows)
         MEP_TRY(mep_session_activation(s, &s->dx_copy, rows, c->hidden_size));
     MEP_TRY(mep_session_activation(s, &s->d_wide, rows, mep_widest_activation(c)));
     MEP_TRY(mep_session_activation(s, &s->d_narrow, rows, max_i64(c->hidden_size, mep_dimension_of(c, DIM_HEADS))));
+    if (c->mlp == MEP_MLP_SWIGLU) MEP_TRY(mep_session_activation(s, &s->d_mlp, rows, c->intermediate_size));
     return s->model->first[POSITION_BIAS] >= 0 ? allocate_bias(s) : MEP_OK;
 }
 
@@ -218,14 +226,15 @@ static mep_status allocate_weights(mep_session *s, int decodes)
     mep_dtype dtype = s->settings.dtype;
     MEP_TRY(mep_session_host(s, &s->weights, m->count, 1, sizeof *s->weights));
     for (int64_t i = 0; i < m->count; i++) {
-        if (!mep_tensor_multiplies(m, i)) continue;
+        if (!mep_tensor_multiplies(m, i) || mep_tensor_row_of(m, i)->joins) continue;
         const mep_tensor *t = &m->tensors[i];
+        int64_t outputs = mep_product_rows(m, i);
         mep_matrix *w = &s->weights[i];
-        int64_t bytes = t->size * mep_dtype_size(dtype);
+        int64_t bytes = outputs * t->shape[1] * mep_dtype_size(dtype);
         *w = (mep_matrix){.data = mep_session_values(s, i), .dtype = dtype, .stride = t->shape[1]};
         if (dtype == MEP_FLOAT32) continue;
         w->packed = decodes && s->nn->pack != NULL;
-        if (w->packed) MEP_TRY(s->nn->packed_size(t->shape[1], t->shape[0], dtype, &bytes));
+        if (w->packed) MEP_TRY(s->nn->packed_size(t->shape[1], outputs, dtype, &bytes));
         MEP_TRY(block(s, &w->data, bytes, 1, 1));
     }
     return MEP_OK;
@@ -265,6 +274,9 @@ mep_status mep_session_open(mep_session **session, mep_model *model, const mep_s
                         (long long)settings->batch, (long long)settings->length, mep_dtype_name(settings->dtype));
     const mep_backend *backend = NULL;
     MEP_TRY(mep_backend_open(settings->device, settings->dtype, &backend));
+    if (model->config.block == MEP_BLOCK_LLAMA && backend->network->swiglu_forward == NULL)
+        return mep_fail(MEP_ERROR_UNSUPPORTED, "%s does not compute Llama blocks; compute on the CPU",
+                        backend->attention->name);
     if (!backend->attention->all_terms) MEP_TRY(mep_kv_refuse_content(model, backend->attention->name));
     mep_session *s = NULL;
     MEP_TRY(mep_alloc(&s, 1, sizeof *s));
@@ -369,9 +381,9 @@ static void refresh_weights(mep_session *s)
         mep_matrix *w = &s->weights[i];
         const mep_matrix transposed = {.data = values, .dtype = MEP_FLOAT32, .stride = t->shape[1], .transposed = 1};
         if (w->packed)
-            *w = s->nn->pack(&transposed, t->shape[1], t->shape[0], w->dtype, w->data);
+            *w = s->nn->pack(&transposed, t->shape[1], mep_product_rows(s->model, i), w->dtype, w->data);
         else if (w->data != NULL && w->data != values)
-            s->nn->convert(s->state, t->size, (mep_activation){values, MEP_FLOAT32},
+            s->nn->convert(s->state, mep_product_rows(s->model, i) * t->shape[1], (mep_activation){values, MEP_FLOAT32},
                            (mep_activation){w->data, w->dtype});
     }
 }
@@ -411,7 +423,7 @@ mep_tensor_view mep_qkv_view(const mep_session *s, mep_activation qkv, int which
     int64_t width = mep_dimension_of(c, DIM_QKV);
     return (mep_tensor_view){.data = (char *)qkv.data + mep_qkv_row(c, 0, which) * mep_dtype_size(qkv.dtype),
                              .batch_stride = s->length * width,
-                             .head_stride = mep_qkv_row(c, 1, 0),
+                             .head_stride = mep_qkv_row(c, 1, which) - mep_qkv_row(c, 0, which),
                              .token_stride = width};
 }
 

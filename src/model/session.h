@@ -14,13 +14,15 @@
 #include "base/bf16.h"
 #include "mep/attention.h"
 #include "model/kv.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "nn/network.h"
 
 /* What one layer leaves for its backward pass. Without training, and with recomputation, all layers share one set. */
 typedef struct mep_layer_state {
     float *x_mid;                                         /* [rows, hidden]: residual stream after attention */
-    mep_activation norm1, qkv, attended, norm2, up, gelu; /* [rows, width]; qkv is [rows, heads, (q,k,v), head_dim] */
+    mep_activation norm1, qkv, attended, norm2, up, gelu; /* [rows, width]; mep_qkv_row has the order of qkv */
+    mep_activation raw;                                   /* qkv before the norm of queries and keys */
+    float *q_rstd, *k_rstd;                               /* [rows, heads] of that norm */
     float *mean1, *rstd1, *mean2, *rstd2;                 /* [rows] */
     float *lse;                                           /* [batch, heads, length] */
     float *content[3];                                    /* [rows, width]: the products of content.h; NULL: absent */
@@ -91,6 +93,7 @@ struct mep_session {
     float *dx;                /* [rows, hidden]: gradient of the residual stream */
     mep_activation dx_copy;   /* the same in the session's type */
     mep_activation d_wide;    /* [rows, widest activation] */
+    mep_activation d_mlp;     /* [rows, intermediate_size], with SwiGLU */
     mep_activation d_narrow;  /* [rows, widest input of a norm or of the dense matrix] */
     mep_bias_gradient d_bias; /* NULLs where the bias does not learn */
     mep_gradients_fn final;   /* called from the last layer to the first, or NULL */

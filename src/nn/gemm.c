@@ -55,10 +55,10 @@ typedef struct tiling {
     int64_t rows, columns;
 } tiling;
 
-/* The size of `parts` nearly equal parts of `whole`, a multiple of `multiple`. */
-static int64_t part_size(int64_t whole, int64_t parts, int64_t multiple)
+/* `whole` divided into `count` nearly equal sizes, rounded up to a multiple of `multiple`. */
+static int64_t divided_size(int64_t whole, int64_t count, int64_t multiple)
 {
-    return round_up(ceil_div(whole, parts), multiple);
+    return round_up(ceil_div(whole, count), multiple);
 }
 
 static int64_t tiles_of(const mep_gemm *g, const tiling *t)
@@ -80,9 +80,9 @@ static tiling divide(const mep_gemm *g, int64_t panel, int64_t threads)
 {
     int64_t widest = g->m < FEW_ROWS ? NARROW : COLUMNS, tried = threads == 1 ? 1 : 16;
     int64_t down = ceil_div(g->m, ROWS), across = ceil_div(g->n, widest);
-    tiling best = {part_size(g->m, down, MEP_ROW_GROUP), part_size(g->n, across, panel)};
+    tiling best = {divided_size(g->m, down, MEP_ROW_GROUP), divided_size(g->n, across, panel)};
     for (int64_t i = 0; i < tried * tried; i++) {
-        tiling t = {part_size(g->m, down + i / tried, MEP_ROW_GROUP), part_size(g->n, across + i % tried, panel)};
+        tiling t = {divided_size(g->m, down + i / tried, MEP_ROW_GROUP), divided_size(g->n, across + i % tried, panel)};
         if (tiles_of(g, &t) > threads * TILES_PER_THREAD && i > 0) continue;
         if (t.rows < FEW_ROWS && i / tried > 0) break;
         if (cost(g, &t, threads) < cost(g, &best, threads)) best = t;
@@ -102,7 +102,7 @@ typedef struct sums {
 static sums sums_of_tile(const mep_gemm *g, const tile *t, const thread_memory *memory)
 {
     if (g->c.dtype == MEP_FLOAT32 && t->columns % MEP_LARGEST_VECTOR == 0 && g->residual != g->c.data &&
-        g->preactivation != g->c.data)
+        g->slope_input != g->c.data)
         return (sums){mep_matrix_at(&g->c, t->row, t->column), g->c.stride};
     return (sums){memory->sums, round_up(t->columns, MEP_LARGEST_VECTOR)};
 }
@@ -120,42 +120,40 @@ static void begin_sums(const mep_gemm *g, const tile *t, const sums *s)
     }
 }
 
-/* x = x gelu'(input) */
-static void apply_gradient(const mep_row_kernels *kernels, mep_epilogue epilogue, int64_t n, const float *input,
-                           float *x)
-{
-    (mep_epilogue_by_tanh(epilogue) ? kernels->gelu_tanh_backward : kernels->gelu_backward)(n, input, x, x);
-}
+/* Functions of an epilogue: y = f(x), and dx = dy f'(x). */
+typedef struct epilogue_kernels {
+    void (*apply)(int64_t n, const float *x, float *y);
+    void (*backward)(int64_t n, const float *x, const float *dy, float *dx);
+} epilogue_kernels;
 
-/* y = gelu(x) */
-static void activate(const mep_row_kernels *kernels, mep_epilogue epilogue, int64_t n, const float *x, float *y)
+static epilogue_kernels epilogue_of(const mep_row_kernels *kernels, mep_epilogue epilogue)
 {
-    (mep_epilogue_by_tanh(epilogue) ? kernels->gelu_tanh : kernels->gelu)(n, x, y);
+    if (epilogue == MEP_EPILOGUE_GELU_TANH) return (epilogue_kernels){kernels->gelu_tanh, kernels->gelu_tanh_backward};
+    return (epilogue_kernels){kernels->gelu, kernels->gelu_backward};
 }
 
 /* Turn a row of sums into a row of C, which is float32 and can be the same memory. */
 static void finish_floats(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
 {
+    const epilogue_kernels f = epilogue_of(kernels, g->epilogue);
     float *c = (float *)g->c.data + at;
-    int activates = mep_epilogue_activates(g->epilogue);
-    if (mep_epilogue_is_gradient(g->epilogue))
-        apply_gradient(kernels, g->epilogue, n, (const float *)g->preactivation + at, x);
-    if (c != x && !(activates && g->activated == g->c.data)) memcpy(c, x, (size_t)n * sizeof *x);
-    if (activates) activate(kernels, g->epilogue, n, x, (float *)g->activated + at);
+    if (g->slope_input != NULL) f.backward(n, (const float *)g->slope_input + at, x, x);
+    if (c != x && g->activated != g->c.data) memcpy(c, x, (size_t)n * sizeof *x);
+    if (g->activated != NULL) f.apply(n, x, (float *)g->activated + at);
 }
 
 /* The same where C is bfloat16. */
 static void finish_halves(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
 {
+    const epilogue_kernels f = epilogue_of(kernels, g->epilogue);
     float input[COLUMNS];
-    int activates = mep_epilogue_activates(g->epilogue);
-    if (mep_epilogue_is_gradient(g->epilogue)) {
-        kernels->from_bf16(n, (const mep_bf16 *)g->preactivation + at, input);
-        apply_gradient(kernels, g->epilogue, n, input, x);
+    if (g->slope_input != NULL) {
+        kernels->from_bf16(n, (const mep_bf16 *)g->slope_input + at, input);
+        f.backward(n, input, x, x);
     }
-    if (!(activates && g->activated == g->c.data)) kernels->to_bf16(n, x, (mep_bf16 *)g->c.data + at);
-    if (!activates) return;
-    activate(kernels, g->epilogue, n, x, x);
+    if (g->activated != g->c.data) kernels->to_bf16(n, x, (mep_bf16 *)g->c.data + at);
+    if (g->activated == NULL) return;
+    f.apply(n, x, x);
     kernels->to_bf16(n, x, (mep_bf16 *)g->activated + at);
 }
 
@@ -174,12 +172,12 @@ static void finish(const mep_gemm *g, const tile *t, const sums *s, int64_t firs
 
 /* Add the product of A's block and a panel of B. Evenly spaced rows are one group. */
 static void add_panel(const mep_product_kernels *kernels, const mep_block *a, int64_t rows, int64_t columns,
-                      int64_t depth, const float *b, const sums *s, int64_t column, int accumulate)
+                      int64_t depth, const float *b, const sums *s, int accumulate)
 {
     int64_t group = a->group_stride == MEP_ROW_GROUP * a->row_stride ? rows : MEP_ROW_GROUP;
     for (int64_t r = 0; r < rows; r += group)
         kernels->product(min_i64(group, rows - r), columns, depth, a->data + r / MEP_ROW_GROUP * a->group_stride,
-                         a->row_stride, a->column_stride, b, s->data + r * s->stride + column, s->stride, accumulate);
+                         a->row_stride, a->column_stride, b, s->data + r * s->stride, s->stride, accumulate);
 }
 
 /* Add the products over one block of the summed index to the tile's columns from `first`: blocks of A times panels of
@@ -189,17 +187,18 @@ static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, con
 {
     const float *panels[PANELS];
     int64_t panel = kernels->panel, depth = min_i64(MEP_DEPTH * kernels->pair, g->k - k);
-    int64_t height = part_size(t->rows, ceil_div(t->rows, MEP_MOST_ROWS), MEP_ROW_GROUP);
+    int64_t height = divided_size(t->rows, ceil_div(t->rows, MEP_MOST_ROWS), MEP_ROW_GROUP);
     for (int64_t c = first; c < t->columns; c += panel)
         panels[(c - first) / panel] =
             mep_block_of_b(&g->b, g->n, k, depth, t->column + c, memory->b + (c - first) * MEP_DEPTH);
     for (int64_t r = 0; r < t->rows; r += height) {
         int64_t rows = min_i64(height, t->rows - r);
         mep_block a = mep_block_of_a(&g->a, t->row + r, rows, k, depth, memory->a);
-        sums part = {s->data + r * s->stride, s->stride};
-        for (int64_t c = first; c < t->columns; c += panel)
+        for (int64_t c = first; c < t->columns; c += panel) {
+            const sums panel_sums = {s->data + r * s->stride + c, s->stride};
             add_panel(kernels, &a, rows, min_i64(panel, t->columns - c), ceil_div(depth, kernels->pair),
-                      panels[(c - first) / panel], &part, c, k > 0 || g->accumulate);
+                      panels[(c - first) / panel], &panel_sums, k > 0 || g->accumulate);
+        }
         if (k + depth == g->k) finish(g, t, s, r, rows);
     }
 }
@@ -273,11 +272,11 @@ mep_status mep_gemm_run(mep_gemm_workspace *w, const mep_gemm *g)
     MEP_TRY(reserve(w, threads * thread_size(&t)));
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads) if (threads > 1)
     for (int64_t i = 0; i < tiles; i++) {
-        tile part = {i / across * t.rows, 0, i % across * t.columns, 0};
-        part.rows = min_i64(t.rows, g->m - part.row);
-        part.columns = min_i64(t.columns, g->n - part.column);
+        tile one = {.row = i / across * t.rows, .column = i % across * t.columns};
+        one.rows = min_i64(t.rows, g->m - one.row);
+        one.columns = min_i64(t.columns, g->n - one.column);
         thread_memory memory = memory_of(w, &t, omp_get_thread_num());
-        run_tile(kernels, g, &part, &memory);
+        run_tile(kernels, g, &one, &memory);
     }
     return MEP_OK;
 }

@@ -26,42 +26,21 @@ typedef struct mep_matrix {
     int packed; /* of B only: op(B) in the form of mep_pack, in panels of `stride` rows */
 } mep_matrix;
 
-/* What is done to the sums x last, before they are stored. */
-typedef enum mep_epilogue {
-    MEP_EPILOGUE_NONE = 0,
-    MEP_EPILOGUE_GELU,              /* activated = gelu(x), by erf */
-    MEP_EPILOGUE_GELU_TANH,         /* activated = gelu(x), by tanh */
-    MEP_EPILOGUE_GELU_GRADIENT,     /* x = x gelu'(preactivation), by erf */
-    MEP_EPILOGUE_GELU_TANH_GRADIENT /* x = x gelu'(preactivation), by tanh */
-} mep_epilogue;
+/* The function f of a product's epilogue: x (1 + erf(x / sqrt 2)) / 2, or its approximation by tanh (nn/rows.h). */
+typedef enum mep_epilogue { MEP_EPILOGUE_GELU = 0, MEP_EPILOGUE_GELU_TANH = 1 } mep_epilogue;
 
-/* x = op(A) op(B) (+ bias) (+ residual) (+ C), then the epilogue. The members after `c` can be 0. */
+/* x = op(A) op(B) (+ bias) (+ residual) (+ C) (times f'(slope_input)). The members after `c` can be 0. */
 typedef struct mep_gemm {
-    int64_t m, n, k;       /* C[m x n] = op(A)[m x k] op(B)[k x n] */
-    mep_matrix a, b;       /* of the same dtype */
-    mep_matrix c;          /* x; not transposed */
-    const float *bias;     /* [n], added to every row, or NULL */
-    int accumulate;        /* add to the values of C */
-    const float *residual; /* [m x n] with C's stride, added, or NULL; may be C's data */
-    mep_epilogue epilogue;
-    void *activated;           /* of GELU: like C; may be C's data: then x itself is not stored */
-    const void *preactivation; /* of a gradient: like C */
+    int64_t m, n, k;         /* C[m x n] = op(A)[m x k] op(B)[k x n] */
+    mep_matrix a, b;         /* of the same dtype */
+    mep_matrix c;            /* x; not transposed */
+    const float *bias;       /* [n], added to every row, or NULL */
+    int accumulate;          /* add to the values of C */
+    const float *residual;   /* [m x n] with C's stride, added, or NULL; may be C's data */
+    mep_epilogue epilogue;   /* f */
+    void *activated;         /* f(x), like C, or NULL; may be C's data: then x itself is not kept */
+    const void *slope_input; /* like C, or NULL */
 } mep_gemm;
-
-static inline int mep_epilogue_activates(mep_epilogue epilogue)
-{
-    return epilogue == MEP_EPILOGUE_GELU || epilogue == MEP_EPILOGUE_GELU_TANH;
-}
-
-static inline int mep_epilogue_is_gradient(mep_epilogue epilogue)
-{
-    return epilogue == MEP_EPILOGUE_GELU_GRADIENT || epilogue == MEP_EPILOGUE_GELU_TANH_GRADIENT;
-}
-
-static inline int mep_epilogue_by_tanh(mep_epilogue epilogue)
-{
-    return epilogue == MEP_EPILOGUE_GELU_TANH || epilogue == MEP_EPILOGUE_GELU_TANH_GRADIENT;
-}
 
 /* Memory for products, used by one caller at a time. It grows up to 3.8 MB per thread; a product of a shape and a
  * number of threads seen before allocates nothing. */

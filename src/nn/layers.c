@@ -47,8 +47,12 @@ void mep_layer_norm_forward(const mep_layer_norm *c, mep_activation y)
 #pragma omp parallel for
     for (int64_t r = 0; r < c->rows; r++) {
         float copy[MEP_MAX_WIDTH];
-        kernels()->layer_norm(c->width, c->x + r * c->width, c->weight, c->bias, c->eps, target(y, r * c->width, copy),
-                              c->mean + r, c->rstd + r);
+        if (c->rms)
+            kernels()->rms_norm(c->width, c->x + r * c->width, c->weight, c->eps, target(y, r * c->width, copy),
+                                c->rstd + r);
+        else
+            kernels()->layer_norm(c->width, c->x + r * c->width, c->weight, c->bias, c->eps,
+                                  target(y, r * c->width, copy), c->mean + r, c->rstd + r);
         write_values(y, r * c->width, c->width, copy);
     }
 }
@@ -59,7 +63,7 @@ static void layer_norm_slice(const mep_layer_norm *c, const mep_layer_norm_gradi
     float weight_sum[COLUMNS] = {0}, bias_sum[COLUMNS] = {0}, copy[COLUMNS];
     for (int64_t r = 0; r < c->rows; r++) {
         const float *dy = read_values(g->dy, r * c->width + first, count, copy), *row = c->x + r * c->width + first;
-        kernels()->layer_norm_weights(count, row, c->mean[r], c->rstd[r], dy, weight_sum, bias_sum);
+        kernels()->layer_norm_weights(count, row, c->rms ? 0 : c->mean[r], c->rstd[r], dy, weight_sum, bias_sum);
     }
     kernels()->add(count, weight_sum, g->dweight + first);
     if (g->dbias != NULL) kernels()->add(count, bias_sum, g->dbias + first);
@@ -73,9 +77,90 @@ void mep_layer_norm_backward(const mep_layer_norm *c, const mep_layer_norm_gradi
 #pragma omp parallel for
     for (int64_t r = 0; r < c->rows; r++) {
         float copy[MEP_MAX_WIDTH];
-        kernels()->layer_norm_backward(c->width, c->x + r * c->width, c->weight, c->mean[r], c->rstd[r],
-                                       read_values(g->dy, r * c->width, c->width, copy), g->dx + r * c->width);
+        const float *x = c->x + r * c->width, *dy = read_values(g->dy, r * c->width, c->width, copy);
+        if (c->rms)
+            kernels()->rms_norm_backward(c->width, x, c->weight, c->rstd[r], dy, g->dx + r * c->width);
+        else
+            kernels()->layer_norm_backward(c->width, x, c->weight, c->mean[r], c->rstd[r], dy, g->dx + r * c->width);
     }
+}
+
+/* ---- RMSNorm of heads ---- */
+
+static int64_t vector_at(const mep_head_norm *c, int64_t n)
+{
+    return n / c->heads * c->row_stride + n % c->heads * c->head_stride;
+}
+
+void mep_head_norm_forward(const mep_head_norm *c, mep_activation y)
+{
+#pragma omp parallel for
+    for (int64_t n = 0; n < c->rows * c->heads; n++) {
+        float x[MEP_MAX_WIDTH], copy[MEP_MAX_WIDTH];
+        int64_t at = vector_at(c, n);
+        kernels()->rms_norm(c->dim, read_values(c->x, at, c->dim, x), c->weight, c->eps, target(y, at, copy),
+                            c->rstd + n);
+        write_values(y, at, c->dim, copy);
+    }
+}
+
+/* dweight[c] += sum of dy xhat over all vectors, in their order, for a slice of channels. */
+static void head_norm_slice(const mep_head_norm *c, mep_activation dy, int64_t first, int64_t count, float *dweight)
+{
+    float sum[COLUMNS] = {0}, unused[COLUMNS] = {0}, x[COLUMNS], y[COLUMNS];
+    for (int64_t n = 0; n < c->rows * c->heads; n++) {
+        int64_t at = vector_at(c, n) + first;
+        kernels()->layer_norm_weights(count, read_values(c->x, at, count, x), 0, c->rstd[n],
+                                      read_values(dy, at, count, y), sum, unused);
+    }
+    kernels()->add(count, sum, dweight + first);
+}
+
+void mep_head_norm_backward(const mep_head_norm *c, mep_activation dy, float *dweight)
+{
+#pragma omp parallel for
+    for (int64_t first = 0; first < c->dim; first += COLUMNS)
+        head_norm_slice(c, dy, first, min_i64(c->dim - first, COLUMNS), dweight);
+#pragma omp parallel for
+    for (int64_t n = 0; n < c->rows * c->heads; n++) {
+        float x[MEP_MAX_WIDTH], d[MEP_MAX_WIDTH], dx[MEP_MAX_WIDTH];
+        int64_t at = vector_at(c, n);
+        memset(dx, 0, (size_t)c->dim * sizeof *dx);
+        kernels()->rms_norm_backward(c->dim, read_values(c->x, at, c->dim, x), c->weight, c->rstd[n],
+                                     read_values(dy, at, c->dim, d), dx);
+        if (dy.dtype == MEP_FLOAT32) memcpy(element(dy, at), dx, (size_t)c->dim * sizeof *dx);
+        write_values(dy, at, c->dim, dx);
+    }
+}
+
+/* ---- SwiGLU ---- */
+
+void mep_swiglu_forward(int64_t rows, int64_t width, mep_activation x, mep_activation y)
+{
+#pragma omp parallel for
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < width; c += CHUNK) {
+            float gate[CHUNK], up[CHUNK], copy[CHUNK];
+            int64_t count = min_i64(width - c, CHUNK), at = 2 * r * width + c;
+            kernels()->swiglu(count, read_values(x, at, count, gate), read_values(x, at + width, count, up),
+                              target(y, r * width + c, copy));
+            write_values(y, r * width + c, count, copy);
+        }
+}
+
+void mep_swiglu_backward(int64_t rows, int64_t width, mep_activation x, mep_activation dy, mep_activation dx)
+{
+#pragma omp parallel for
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < width; c += CHUNK) {
+            float gate[CHUNK], up[CHUNK], d[CHUNK], dgate[CHUNK], dup[CHUNK];
+            int64_t count = min_i64(width - c, CHUNK), at = 2 * r * width + c;
+            kernels()->swiglu_backward(count, read_values(x, at, count, gate), read_values(x, at + width, count, up),
+                                       read_values(dy, r * width + c, count, d), target(dx, at, dgate),
+                                       target(dx, at + width, dup));
+            write_values(dx, at, count, dgate);
+            write_values(dx, at + width, count, dup);
+        }
 }
 
 void mep_column_sum(int64_t rows, int64_t width, mep_activation x, float *sum)
@@ -116,8 +201,14 @@ void mep_embedding_backward(const mep_embedding *e, const float *dx, float *dtab
 void mep_cross_entropy(int64_t rows, int64_t vocab, float *logits, const int32_t *targets, float scale, float *losses)
 {
 #pragma omp parallel for
-    for (int64_t r = 0; r < rows; r++)
-        losses[r] = kernels()->cross_entropy(vocab, logits + r * vocab, targets[r], scale);
+    for (int64_t r = 0; r < rows; r++) {
+        if (targets[r] >= 0) {
+            losses[r] = kernels()->cross_entropy(vocab, logits + r * vocab, targets[r], scale);
+        } else {
+            losses[r] = 0;
+            if (scale != 0) memset(logits + r * vocab, 0, (size_t)vocab * sizeof *logits);
+        }
+    }
 }
 
 void mep_clear(int64_t n, float *x)

@@ -22,13 +22,14 @@ typedef struct mep_activation {
     mep_dtype dtype;
 } mep_activation;
 
-/* Layer norm of rows: y = (x - mean) rstd weight + bias. */
+/* Layer norm of rows: y = (x - mean) rstd weight + bias; or RMSNorm, y = x / sqrt(mean of x^2 + eps) weight. */
 typedef struct mep_layer_norm {
     int64_t rows, width;
     const float *x;             /* [rows, width] */
     const float *weight, *bias; /* [width]; bias may be NULL, and only the forward pass reads it */
     float eps;                  /* only the forward pass reads it */
     float *mean, *rstd;         /* [rows]: written by the forward pass, read by the backward pass */
+    int rms;                    /* 1: RMSNorm, without mean and bias */
 } mep_layer_norm;
 
 typedef struct mep_layer_norm_gradient {
@@ -39,6 +40,26 @@ typedef struct mep_layer_norm_gradient {
 /* y may be x. */
 void mep_layer_norm_forward(const mep_layer_norm *norm, mep_activation y);
 void mep_layer_norm_backward(const mep_layer_norm *norm, const mep_layer_norm_gradient *gradient);
+
+/* RMSNorm of the rows x heads vectors of an activation, with one weight [dim] for all: queries or keys before rotary.
+ * rstd is [rows, heads]. */
+typedef struct mep_head_norm {
+    int64_t rows, heads, dim;
+    const float *weight;
+    float eps;
+    float *rstd;
+    mep_activation x;
+    int64_t row_stride, head_stride; /* of x and of y */
+} mep_head_norm;
+
+/* y, laid out as x, may be x. */
+void mep_head_norm_forward(const mep_head_norm *norm, mep_activation y);
+/* dy, laid out as x, becomes the gradient of x; dweight is added to. */
+void mep_head_norm_backward(const mep_head_norm *norm, mep_activation dy, float *dweight);
+
+/* SwiGLU: y[r, c] = gate sigmoid(gate) up with gate = x[r, c] and up = x[r, width + c]; x is [rows, 2 width]. */
+void mep_swiglu_forward(int64_t rows, int64_t width, mep_activation x, mep_activation y);
+void mep_swiglu_backward(int64_t rows, int64_t width, mep_activation x, mep_activation dy, mep_activation dx);
 
 /* sum[c] += sum over rows of x[r, c]: the gradient of a linear layer's bias. */
 void mep_column_sum(int64_t rows, int64_t width, mep_activation x, float *sum);
@@ -55,7 +76,7 @@ void mep_embedding_forward(const mep_embedding *e, const float *table, const flo
 void mep_embedding_backward(const mep_embedding *e, const float *dx, float *dtable, float *dposition);
 
 /* losses[r] = -log softmax(logits[r])[targets[r]]. Where scale is not 0 the logits become scale times their gradient.
- */
+ * A row with a negative target has loss and gradient 0. */
 void mep_cross_entropy(int64_t rows, int64_t vocab, float *logits, const int32_t *targets, float scale, float *losses);
 
 /* x = 0 */

@@ -23,7 +23,8 @@ extern "C" {
 typedef struct mep_network_state mep_network_state;
 
 /* losses[r] = -log softmax(logits[r])[targets[r]] of rows of `vocab` logits. Where gradient.data is not NULL it becomes
- * scale times the gradient of the logits. It may be the logits, which are overwritten in either case. */
+ * scale times the gradient of the logits. It may be the logits, which are overwritten in either case.
+ * A row with a negative target has loss and gradient 0. */
 typedef struct mep_cross_entropy_call {
     int64_t rows, vocab;
     float *logits;
@@ -48,6 +49,12 @@ typedef struct mep_network {
     void (*layer_norm_forward)(mep_network_state *state, const mep_layer_norm *norm, mep_activation y);
     void (*layer_norm_backward)(mep_network_state *state, const mep_layer_norm *norm,
                                 const mep_layer_norm_gradient *gradient);
+    /* RMSNorm of heads, and SwiGLU; NULL where the back end does not compute them, nor RMSNorm as layer norm. */
+    void (*head_norm_forward)(mep_network_state *state, const mep_head_norm *norm, mep_activation y);
+    void (*head_norm_backward)(mep_network_state *state, const mep_head_norm *norm, mep_activation dy, float *dweight);
+    void (*swiglu_forward)(mep_network_state *state, int64_t rows, int64_t width, mep_activation x, mep_activation y);
+    void (*swiglu_backward)(mep_network_state *state, int64_t rows, int64_t width, mep_activation x, mep_activation dy,
+                            mep_activation dx);
     void (*column_sum)(mep_network_state *state, int64_t rows, int64_t width, mep_activation x, float *sum);
 
     void (*embedding_forward)(mep_network_state *state, const mep_embedding *e, const float *table,

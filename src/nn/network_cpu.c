@@ -63,6 +63,31 @@ static void layer_norm_backward(mep_network_state *state, const mep_layer_norm *
     mep_layer_norm_backward(norm, gradient);
 }
 
+static void head_norm_forward(mep_network_state *state, const mep_head_norm *norm, mep_activation y)
+{
+    (void)state;
+    mep_head_norm_forward(norm, y);
+}
+
+static void head_norm_backward(mep_network_state *state, const mep_head_norm *norm, mep_activation dy, float *dweight)
+{
+    (void)state;
+    mep_head_norm_backward(norm, dy, dweight);
+}
+
+static void swiglu_forward(mep_network_state *state, int64_t rows, int64_t width, mep_activation x, mep_activation y)
+{
+    (void)state;
+    mep_swiglu_forward(rows, width, x, y);
+}
+
+static void swiglu_backward(mep_network_state *state, int64_t rows, int64_t width, mep_activation x, mep_activation dy,
+                            mep_activation dx)
+{
+    (void)state;
+    mep_swiglu_backward(rows, width, x, dy, dx);
+}
+
 static void column_sum(mep_network_state *state, int64_t rows, int64_t width, mep_activation x, float *sum)
 {
     (void)state;
@@ -163,6 +188,10 @@ const mep_network mep_network_cpu = {
     .pack = mep_pack,
     .layer_norm_forward = layer_norm_forward,
     .layer_norm_backward = layer_norm_backward,
+    .head_norm_forward = head_norm_forward,
+    .head_norm_backward = head_norm_backward,
+    .swiglu_forward = swiglu_forward,
+    .swiglu_backward = swiglu_backward,
     .column_sum = column_sum,
     .embedding_forward = embedding_forward,
     .embedding_order = embedding_order,

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/integer.h"
 #include "base/memory.h"
 #include "nn/product.h"
 #include "nn/rows.h"
@@ -27,16 +28,16 @@ static const mep_product_kernels *products(mep_dtype dtype)
 
 /* ---- B ---- */
 
-/* A part of B as it is stored: `lines` lines of `count` values, `stride` bytes apart. Lines are rows of op(B), or its
+/* Some of B as it is stored: `lines` lines of `count` values, `stride` bytes apart. Lines are rows of op(B), or its
  * columns where it is transposed. */
-typedef struct part {
+typedef struct stored_lines {
     const char *data;
     mep_dtype dtype;
     int64_t stride, lines, count;
-} part;
+} stored_lines;
 
-/* Copy the part into `copy` as lines of BLOCK values of `dtype`, with zeros up to lines x count. */
-static void convert_part(part *p, mep_dtype dtype, int64_t lines, int64_t count, char *copy)
+/* Copy the lines into `copy` as lines of BLOCK values of `dtype`, with zeros up to lines x count. */
+static void convert_lines(stored_lines *p, mep_dtype dtype, int64_t lines, int64_t count, char *copy)
 {
     int64_t size = mep_dtype_size(dtype), stride = BLOCK * size;
     if (p->lines < lines || p->count < count) memset(copy, 0, (size_t)(BLOCK * stride));
@@ -50,19 +51,19 @@ static void convert_part(part *p, mep_dtype dtype, int64_t lines, int64_t count,
         else
             rows_kernels()->to_bf16(p->count, from, to);
     }
-    *p = (part){copy, dtype, stride, lines, count};
+    *p = (stored_lines){.data = copy, .dtype = dtype, .stride = stride, .lines = lines, .count = count};
 }
 
 /* Prefetch a line, which is too far from the line before for the CPU's prefetcher. The address can be outside the
  * matrix. */
-static void prefetch(const part *p, int64_t line)
+static void prefetch(const stored_lines *p, int64_t line)
 {
     const char *at = p->data + line * p->stride;
     __builtin_prefetch(at);
     __builtin_prefetch(at + 64);
 }
 
-static void copy_lines(const part *p, int64_t panel, char *out)
+static void copy_lines(const stored_lines *p, int64_t panel, char *out)
 {
     for (int64_t i = 0; i < p->lines; i++) {
         const char *from = p->data + i * p->stride;
@@ -71,7 +72,7 @@ static void copy_lines(const part *p, int64_t panel, char *out)
     }
 }
 
-static void interleave_lines(const part *p, int64_t panel, char *out)
+static void interleave_lines(const stored_lines *p, int64_t panel, char *out)
 {
     for (int64_t i = 0; i < p->lines; i += 2) {
         prefetch(p, i + AHEAD);
@@ -82,17 +83,28 @@ static void interleave_lines(const part *p, int64_t panel, char *out)
     }
 }
 
-/* Pack rows k .. k + depth of the panel at `column` into `out`, in units of `dtype`. depth is a multiple of the pair,
- * and at most BLOCK unless B is transposed and not converted. */
-static void pack_part(const mep_matrix *b, int64_t k_end, int64_t n, int64_t k, int64_t depth, int64_t column,
-                      int64_t panel, mep_dtype dtype, char *out)
+/* A matrix B [k x n] that is packed in panels of `panel` columns, in units of `dtype`. */
+typedef struct packing {
+    const mep_matrix *b;
+    int64_t k, n, panel;
+    mep_dtype dtype;
+} packing;
+
+/* Pack rows first .. first + depth of the panel at `column` into `out`. depth is a multiple of the pair, and at most
+ * BLOCK unless B is transposed and not converted. */
+static void pack_lines(const packing *c, int64_t first, int64_t depth, int64_t column, char *out)
 {
     _Alignas(64) char copy[BLOCK * BLOCK * 4];
-    int64_t rows = k_end - k < depth ? k_end - k : depth, columns = n - column < panel ? n - column : panel;
-    part p = {mep_matrix_at(b, k, column), b->dtype, b->stride * mep_dtype_size(b->dtype),
-              b->transposed ? columns : rows, b->transposed ? rows : columns};
+    const mep_matrix *b = c->b;
+    mep_dtype dtype = c->dtype;
+    int64_t panel = c->panel, rows = min_i64(c->k - first, depth), columns = min_i64(c->n - column, panel);
+    stored_lines p = {.data = mep_matrix_at(b, first, column),
+                      .dtype = b->dtype,
+                      .stride = b->stride * mep_dtype_size(b->dtype),
+                      .lines = b->transposed ? columns : rows,
+                      .count = b->transposed ? rows : columns};
     if (rows < depth || columns < panel || b->dtype != dtype)
-        convert_part(&p, dtype, b->transposed ? panel : depth, b->transposed ? depth : panel, copy);
+        convert_lines(&p, dtype, b->transposed ? panel : depth, b->transposed ? depth : panel, copy);
     if (b->transposed)
         rows_kernels()->transpose(panel, dtype == MEP_FLOAT32 ? depth : depth / 2, p.data, p.stride, out, panel * 4);
     else if (dtype == MEP_BFLOAT16)
@@ -102,15 +114,15 @@ static void pack_part(const mep_matrix *b, int64_t k_end, int64_t n, int64_t k, 
 }
 
 /* The same for any depth. */
-static void pack_panel(const mep_matrix *b, int64_t k_end, int64_t n, int64_t k, int64_t depth, int64_t column,
-                       int64_t panel, mep_dtype dtype, char *out)
+static void pack_panel(const packing *c, int64_t first, int64_t depth, int64_t column, char *out)
 {
     int64_t row = 0;
-    if (b->transposed && b->dtype == dtype && column + panel <= n && k + depth <= k_end) row = depth / BLOCK * BLOCK;
-    if (row > 0) pack_part(b, k_end, n, k, row, column, panel, dtype, out);
+    if (c->b->transposed && c->b->dtype == c->dtype && column + c->panel <= c->n && first + depth <= c->k)
+        row = depth / BLOCK * BLOCK;
+    if (row > 0) pack_lines(c, first, row, column, out);
     for (; row < depth; row += BLOCK)
-        pack_part(b, k_end, n, k + row, depth - row < BLOCK ? depth - row : BLOCK, column, panel, dtype,
-                  out + row * panel * mep_dtype_size(dtype));
+        pack_lines(c, first + row, min_i64(depth - row, BLOCK), column,
+                   out + row * c->panel * mep_dtype_size(c->dtype));
 }
 
 static int64_t packed_rows(int64_t k, mep_dtype dtype)
@@ -121,21 +133,22 @@ static int64_t packed_rows(int64_t k, mep_dtype dtype)
 mep_status mep_packed_size(int64_t k, int64_t n, mep_dtype dtype, int64_t *size)
 {
     int64_t panel = products(dtype)->panel;
-    return mep_multiply(packed_rows(k, dtype), (n + panel - 1) / panel, panel * mep_dtype_size(dtype), size);
+    return mep_multiply(packed_rows(k, dtype), ceil_div(n, panel), panel * mep_dtype_size(dtype), size);
 }
 
 mep_matrix mep_pack(const mep_matrix *b, int64_t k, int64_t n, mep_dtype dtype, void *memory)
 {
     /* neighboring rows of B are read together; columns are read to their end */
     int64_t rows = packed_rows(k, dtype), panel = products(dtype)->panel, depth = b->transposed ? rows : 8 * BLOCK,
-            parts = (rows + depth - 1) / depth, panels = (n + panel - 1) / panel;
+            chunks = ceil_div(rows, depth), panels = ceil_div(n, panel);
+    const packing c = {.b = b, .k = k, .n = n, .panel = panel, .dtype = dtype};
 #pragma omp parallel for
-    for (int64_t i = 0; i < parts * panels; i++) {
+    for (int64_t i = 0; i < chunks * panels; i++) {
         int64_t column = i % panels * panel, row = i / panels * depth;
-        pack_panel(b, k, n, row, rows - row < depth ? rows - row : depth, column, panel, dtype,
+        pack_panel(&c, row, min_i64(rows - row, depth), column,
                    (char *)memory + (column * rows + row * panel) * mep_dtype_size(dtype));
     }
-    return (mep_matrix){memory, dtype, rows, 0, 1};
+    return (mep_matrix){.data = memory, .dtype = dtype, .stride = rows, .packed = 1};
 }
 
 const float *mep_block_of_b(const mep_matrix *b, int64_t n, int64_t k, int64_t depth, int64_t column, float *memory)
@@ -144,7 +157,8 @@ const float *mep_block_of_b(const mep_matrix *b, int64_t n, int64_t k, int64_t d
     int64_t panel = kernels->panel;
     mep_dtype packed_as = kernels->pair == 2 ? MEP_BFLOAT16 : MEP_FLOAT32;
     if (!b->packed) {
-        pack_panel(b, k + depth, n, k, packed_rows(depth, packed_as), column, panel, packed_as, (char *)memory);
+        const packing c = {.b = b, .k = k + depth, .n = n, .panel = panel, .dtype = packed_as};
+        pack_panel(&c, k, packed_rows(depth, packed_as), column, (char *)memory);
         return memory;
     }
     const char *at = (const char *)b->data + (column * b->stride + k * panel) * mep_dtype_size(b->dtype);
@@ -190,7 +204,7 @@ static mep_block copy_columns(const mep_matrix *a, int64_t row, int64_t rows, in
         if (pair == 1 && a->dtype == MEP_BFLOAT16) rows_kernels()->from_bf16(rows, from, line);
         scatter(a->dtype == MEP_FLOAT32 ? from : line, rows, units, memory + i * GROUP);
     }
-    return (mep_block){memory, 1, GROUP, GROUP * units};
+    return (mep_block){.data = memory, .row_stride = 1, .column_stride = GROUP, .group_stride = GROUP * units};
 }
 
 /* Copy rows, converted to float32. */
@@ -198,7 +212,7 @@ static mep_block convert_rows(const mep_matrix *a, int64_t row, int64_t rows, in
 {
     for (int64_t r = 0; r < rows; r++)
         rows_kernels()->from_bf16(depth, mep_matrix_at(a, row + r, k), memory + r * depth);
-    return (mep_block){memory, depth, 1, GROUP * depth};
+    return (mep_block){.data = memory, .row_stride = depth, .column_stride = 1, .group_stride = GROUP * depth};
 }
 
 /* Copy rows of pairs that cannot be read in place because of an odd stride, address or depth. */
@@ -209,7 +223,7 @@ static mep_block copy_pairs(const mep_matrix *a, int64_t row, int64_t rows, int6
         memory[r * units + units - 1] = 0;
         memcpy(memory + r * units, mep_matrix_at(a, row + r, k), (size_t)depth * 2);
     }
-    return (mep_block){memory, units, 1, GROUP * units};
+    return (mep_block){.data = memory, .row_stride = units, .column_stride = 1, .group_stride = GROUP * units};
 }
 
 int mep_reads_in_place(const mep_matrix *a, int64_t k, int64_t depth)
@@ -224,6 +238,9 @@ mep_block mep_block_of_a(const mep_matrix *a, int64_t row, int64_t rows, int64_t
     int64_t pair = products(a->dtype)->pair;
     if (a->transposed) return copy_columns(a, row, rows, k, depth, memory);
     if (mep_reads_in_place(a, k, depth))
-        return (mep_block){mep_matrix_at(a, row, k), a->stride / pair, 1, GROUP * a->stride / pair};
+        return (mep_block){.data = mep_matrix_at(a, row, k),
+                           .row_stride = a->stride / pair,
+                           .column_stride = 1,
+                           .group_stride = GROUP * a->stride / pair};
     return pair == 1 ? convert_rows(a, row, rows, k, depth, memory) : copy_pairs(a, row, rows, k, depth, memory);
 }

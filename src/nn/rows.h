@@ -38,6 +38,12 @@ typedef struct mep_row_kernels {
     /* dweight += dy xhat, dbias += dy: the contribution of one row to the gradients of weight and bias. */
     void (*layer_norm_weights)(int64_t n, const float *x, float mean, float rstd, const float *dy, float *dweight,
                                float *dbias);
+    /* RMSNorm: y = x rstd weight, rstd = 1/sqrt(mean of x^2 + eps). y may be x. dx += gradient with respect to x. */
+    void (*rms_norm)(int64_t n, const float *x, const float *weight, float eps, float *y, float *rstd);
+    void (*rms_norm_backward)(int64_t n, const float *x, const float *weight, float rstd, const float *dy, float *dx);
+    /* SwiGLU: y = gate sigmoid(gate) up. The gradients overwrite dgate and dup. */
+    void (*swiglu)(int64_t n, const float *gate, const float *up, float *y);
+    void (*swiglu_backward)(int64_t n, const float *gate, const float *up, const float *dy, float *dgate, float *dup);
     /* Rotate the pairs (a[i], b[i]) by the angle with this cosine and sign * sine. */
     void (*rotate)(int64_t n, const float *cosine, const float *sine, float sign, float *a, float *b);
     /* y = x (1 + erf(x / sqrt 2)) / 2; y may be x. dx = dy times its derivative; dx may be dy. */

@@ -78,6 +78,55 @@ static void layer_norm_weights(int64_t n, const float *x, float mean, float rstd
     }
 }
 
+static void rms_norm(int64_t n, const float *x, const float *weight, float eps, float *y, float *rstd)
+{
+    vf squares = vf_set(0);
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf v = load_at(x, i, n);
+        squares += v * v;
+    }
+    float scale = 1 / sqrtf(vf_sum(squares) / (float)n + eps);
+    for (int64_t i = 0; i < n; i += LANES) store_at(y, i, n, load_at(x, i, n) * scale * load_at(weight, i, n));
+    *rstd = scale;
+}
+
+/* y = xhat weight, xhat = x rstd; with g = dy weight: dx = rstd (g - xhat mean(g xhat)). */
+static void rms_norm_backward(int64_t n, const float *x, const float *weight, float rstd, const float *dy, float *dx)
+{
+    vf sum = vf_set(0);
+    for (int64_t i = 0; i < n; i += LANES) sum += load_at(dy, i, n) * load_at(weight, i, n) * (load_at(x, i, n) * rstd);
+    float mean = vf_sum(sum) / (float)n;
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf g = load_at(dy, i, n) * load_at(weight, i, n), xhat = load_at(x, i, n) * rstd;
+        store_at(dx, i, n, load_at(dx, i, n) + rstd * (g - xhat * mean));
+    }
+}
+
+/* exp(-x), bounded so that it is finite. */
+MEP_INLINE vf bounded_exp(vf x)
+{
+    return vf_exp(-vf_max(vf_set(-80.0f), x)); /* vf_max returns the second operand where one is NaN */
+}
+
+static void swiglu(int64_t n, const float *gate, const float *up, float *y)
+{
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf g = load_at(gate, i, n);
+        store_at(y, i, n, g / (1.0f + bounded_exp(g)) * load_at(up, i, n));
+    }
+}
+
+/* y = g s u, s = 1 / (1 + e): dy/du = g s, dy/dg = u s (1 + g (1 - s)), 1 - s = e s. */
+static void swiglu_backward(int64_t n, const float *gate, const float *up, const float *dy, float *dgate, float *dup)
+{
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf g = load_at(gate, i, n), u = load_at(up, i, n), d = load_at(dy, i, n), e = bounded_exp(g);
+        vf s = 1.0f / (1.0f + e);
+        store_at(dgate, i, n, d * u * (s * (1.0f + g * (e * s))));
+        store_at(dup, i, n, d * (g * s));
+    }
+}
+
 static void rotate(int64_t n, const float *cosine, const float *sine, float sign, float *restrict a, float *restrict b)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -226,6 +275,10 @@ const mep_row_kernels KERNELS = {
     .layer_norm = layer_norm,
     .layer_norm_backward = layer_norm_backward,
     .layer_norm_weights = layer_norm_weights,
+    .rms_norm = rms_norm,
+    .rms_norm_backward = rms_norm_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
     .rotate = rotate,
     .gelu = gelu,
     .gelu_backward = gelu_backward,

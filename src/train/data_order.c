@@ -34,7 +34,7 @@ static mep_status set_quotas(mep_data_order *o, const mep_data_mix *mix)
     return MEP_OK;
 }
 
-/* How far a corpus with `taken` sequences is behind its quota after n sequences of all corpora, times the period. */
+/* The deficit, times the period, of a corpus with `taken` sequences after n sequences of all corpora. */
 static int64_t lag(const mep_data_order *o, int64_t corpus, int64_t n, int32_t taken)
 {
     return o->quota[corpus] * n - (int64_t)taken * MEP_DATA_ORDER_PERIOD;
@@ -99,4 +99,15 @@ mep_status mep_data_order_read(const mep_data_order *o, int64_t index, int32_t *
 {
     int64_t before = 0, corpus = mep_data_order_find(o, index, &before);
     return mep_sampler_read(&o->samplers[corpus], before, inputs, targets);
+}
+
+mep_status mep_data_order_trained(const mep_data_order *o, int64_t index, int32_t *targets, int64_t *trained)
+{
+    int64_t before = 0, corpus = mep_data_order_find(o, index, &before);
+    const mep_sampler *s = &o->samplers[corpus];
+    *trained = s->length;
+    if (!mep_dataset_has_mask(s->data)) return MEP_OK;
+    MEP_TRY(mep_dataset_read_targets(s->data, mep_sampler_start(s, before) + 1, s->length, targets));
+    for (int64_t i = 0; i < s->length; i++) *trained -= targets[i] == MEP_TARGET_NONE;
+    return MEP_OK;
 }

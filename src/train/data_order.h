@@ -4,10 +4,9 @@
  * of sequence n, and the number of sequences of that corpus before it, follow from n alone, so a resumed run needs no
  * state.
  *
- * The corpora take turns as in GPT-NeoX's build_blending_indices: the next sequence comes from the corpus that is
- * farthest behind its weight. Weights are rounded to multiples of 1 / MEP_DATA_ORDER_PERIOD. After that many sequences
- * each corpus has supplied exactly its quota, and the turns repeat. A corpus is never more than one sequence ahead of
- * its weight.
+ * The corpora take turns as in GPT-NeoX's build_blending_indices: the next sequence comes from the corpus that lags
+ * most. Weights are rounded to multiples of 1 / MEP_DATA_ORDER_PERIOD. After that many sequences each corpus has
+ * supplied exactly its quota, and the turns repeat. A corpus is never more than one sequence ahead of its weight.
  */
 #ifndef MEP_TRAIN_DATA_ORDER_H
 #define MEP_TRAIN_DATA_ORDER_H
@@ -35,5 +34,9 @@ int64_t mep_data_order_find(const mep_data_order *order, int64_t index, int64_t 
 
 /* Read the inputs and targets of sequence number `index`; see mep_sampler_read. */
 mep_status mep_data_order_read(const mep_data_order *order, int64_t index, int32_t *inputs, int32_t *targets);
+
+/* Count the targets of sequence number `index` that are trained: all of them unless the corpus has a mask. targets
+ * [length] is scratch. */
+mep_status mep_data_order_trained(const mep_data_order *order, int64_t index, int32_t *targets, int64_t *trained);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading of metrics.jsonl, a line at a time.
+ * Reading metrics.jsonl, one line at a time.
  */
 #include "train/metrics.h"
 
@@ -32,7 +32,7 @@ static mep_status reserve(mep_metrics *m, int64_t *capacity)
     return MEP_OK;
 }
 
-/* The corpora are those of the first line that has any; the steps before it had no validation. */
+/* The first line with losses of corpora determines the corpora; the steps before it had no validation. */
 static mep_status find_corpora(mep_metrics *m, const json_t *losses, int64_t capacity)
 {
     int64_t size = 0, count = (int64_t)json_object_size(losses);
@@ -69,7 +69,7 @@ static mep_status read_step(json_t *line, const char *name, mep_metrics_step *st
     return MEP_OK;
 }
 
-/* A line as JSON, which is the caller's, and the step that it is; *line is NULL on failure. */
+/* Parse a line as JSON, which the caller frees, and as a step. *line is NULL on failure. */
 static mep_status read_line(const char *path, int64_t number, const char *text, int64_t size, json_t **line,
                             mep_metrics_step *step)
 {

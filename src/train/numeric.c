@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finding tensors that are not finite, and writing a bad step to a folder.
+ * Find tensors that are not finite, and write a bad step to a folder.
  */
 #include "train/numeric.h"
 
@@ -15,7 +15,7 @@
 #include "io/safetensors.h"
 #include "train/run.h"
 
-enum { DUMPED = 5 }; /* tensors at most */
+enum { DUMPED = 5 }; /* maximum number of tensors */
 
 /* ---- Finding ---- */
 
@@ -33,8 +33,8 @@ static int is_bad(int64_t n, const float *x)
     return 0;
 }
 
-/* The tensor that the backward pass reaches as number `i`: from the output back to the embeddings, then the parameters
- * of the position bias, whose gradient comes from all layers. */
+/* Tensor number `i` in the order of the backward pass: from the output to the embeddings, then the parameters of the
+ * position bias, whose gradient comes from all layers. */
 static int64_t backward_order(const mep_model *m, int64_t i)
 {
     int64_t layers = mep_section_range(m, SECTION_POSITION).first;
@@ -65,13 +65,16 @@ static mep_status write_tensors(const char *path, const mep_bad_step *s, mep_bad
         const char *name;
         mep_dtype dtype;
         void *data;
-    } parts[] = {{"inputs", MEP_INT64, tokens},
-                 {"targets", MEP_INT64, tokens + rows},
-                 {"losses", MEP_FLOAT32, (void *)s->losses}};
+    } rows_of[] = {{"inputs", MEP_INT64, tokens},
+                   {"targets", MEP_INT64, tokens + rows},
+                   {"losses", MEP_FLOAT32, (void *)s->losses}};
     for (int i = 0; i < 3; i++) {
-        tensors[i] = (mep_tensor){
-            .dtype = parts[i].dtype, .ndim = 2, .shape = {s->batch, s->length}, .size = rows, .data = parts[i].data};
-        snprintf(tensors[i].name, sizeof tensors[i].name, "%s", parts[i].name);
+        tensors[i] = (mep_tensor){.dtype = rows_of[i].dtype,
+                                  .ndim = 2,
+                                  .shape = {s->batch, s->length},
+                                  .size = rows,
+                                  .data = rows_of[i].data};
+        snprintf(tensors[i].name, sizeof tensors[i].name, "%s", rows_of[i].name);
     }
     const int64_t which[] = {bad.parameter, bad.gradient};
     for (int i = 0; i < 2; i++) {
@@ -96,8 +99,8 @@ static json_t *name_of(const mep_model *model, int64_t tensor)
     return tensor < 0 ? json_null() : json_string(model->tensors[tensor].name);
 }
 
-/* {NAME: [values of the parameter that are not finite, values of its gradient]}, tensors with any. NULL when memory is
- * short. */
+/* {NAME: [number of values of the parameter that are not finite, number of values of its gradient]}, for tensors with
+ * such values. NULL if memory is short. */
 static json_t *counts(const mep_bad_step *s)
 {
     json_t *root = json_object();

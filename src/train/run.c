@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Checkpoints, metrics.jsonl and the tokenizer of a run folder. train.json is run_settings.c's.
+ * Checkpoints, metrics.jsonl and the tokenizer of a run folder. run_settings.c has train.json.
  */
 #include "train/run.h"
 
@@ -35,8 +35,8 @@ mep_status mep_train_checkpoint(const char *run, char path[MEP_PATH_SIZE], int64
     MEP_TRY(mep_checkpoint_latest(run, &newest, step));
     mep_status status = MEP_OK;
     if (newest != NULL && snprintf(path, MEP_PATH_SIZE, "%s", newest) >= MEP_PATH_SIZE)
-        status = mep_fail(MEP_ERROR_UNSUPPORTED, "%s: the path is longer than %d characters", newest,
-                          MEP_PATH_SIZE - 1);
+        status =
+            mep_fail(MEP_ERROR_UNSUPPORTED, "%s: the path is longer than %d characters", newest, MEP_PATH_SIZE - 1);
     mep_free(&newest);
     return status;
 }
@@ -80,7 +80,7 @@ mep_status mep_run_write_tokenizer(const char *run, const mep_dataset *data)
     return status;
 }
 
-/* The run's tokenizer, where it has one, into a checkpoint. */
+/* Copy the run's tokenizer, if it has one, into a checkpoint. */
 static mep_status save_tokenizer(const char *run, const char *folder)
 {
     char *path = NULL;
@@ -101,7 +101,7 @@ static void moment_tensors(int64_t size, mep_tensor tensors[2])
     }
 }
 
-/* state.json but for the checksums; NULL when memory is short. */
+/* state.json without the checksums; NULL if memory is short. */
 static json_t *state_json(const mep_train_settings *settings, const mep_run_state *state)
 {
     char seed[24];
@@ -117,7 +117,7 @@ static json_t *state_json(const mep_train_settings *settings, const mep_run_stat
     return NULL;
 }
 
-/* The lines of the steps before a checkpoint are on the disk before the checkpoint is. */
+/* The log lines of earlier steps must reach the disk before the checkpoint does. */
 static mep_status sync_log(const char *run)
 {
     char *path = NULL;
@@ -151,7 +151,7 @@ mep_status mep_run_save(const char *run, const mep_train_settings *settings, con
     if (status == MEP_OK) status = write_checkpoint(run, folder, model, moments);
     if (status == MEP_OK) status = mep_checkpoint_commit(run, state->step, root, settings->keep);
     if (status != MEP_OK) {
-        mep_fail_in(status, "checkpoint %lld cannot be saved, those before it stay: ", (long long)state->step);
+        mep_fail_in(status, "checkpoint %lld cannot be saved, earlier ones are kept: ", (long long)state->step);
         if (folder != NULL) (void)mep_checkpoint_abandon(run, state->step);
     }
     json_decref(root);
@@ -159,12 +159,12 @@ mep_status mep_run_save(const char *run, const mep_train_settings *settings, con
     return status;
 }
 
-/* The settings that a checkpoint was saved with are those of the run. Keys that it does not have yet are left out. */
+/* The checkpoint was saved with the settings of the run. Keys that an older version did not write are ignored. */
 static mep_status check_settings(const char *folder, const json_t *state, const mep_train_settings *settings)
 {
     const mep_run_state unused = {0};
     json_t *saved = json_object_get(state, "settings");
-    if (saved == NULL) return MEP_OK; /* of a version before there were any */
+    if (saved == NULL) return MEP_OK; /* of a version that did not store settings */
     json_t *now = state_json(settings, &unused), *then = json_deep_copy(json_object_get(now, "settings"));
     mep_status status = then == NULL || json_object_update(then, saved) != 0
                             ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object")
@@ -191,7 +191,7 @@ static mep_status read_state(const char *folder, int64_t step, const mep_train_s
     return status;
 }
 
-/* The checkpoint is one of a model with the same position encoding; mep_model_read_weights compares the rest. */
+/* The checkpoint has the same position encoding. mep_model_read_weights compares the rest. */
 static mep_status check_position(const char *folder, const mep_train_settings *settings)
 {
     mep_model_config saved;
@@ -199,15 +199,15 @@ static mep_status check_position(const char *folder, const mep_train_settings *s
     MEP_TRY(mep_model_read_config(folder, &saved));
     MEP_TRY(mep_position_specs_same(saved.position_encoding, settings->model.position_encoding, &same));
     if (same) return MEP_OK;
-    return mep_fail(MEP_ERROR_FORMAT, "%s: has the position encoding \"%s\", train.json has \"%s\"", folder,
+    return mep_fail(MEP_ERROR_FORMAT, "%s: has the position encoding \"%s\", but train.json has \"%s\"", folder,
                     saved.position_encoding, settings->model.position_encoding);
 }
 
-/* What to do about a checkpoint that cannot be read. */
+/* Add what the user can do about a checkpoint that cannot be read. */
 static mep_status explain_damage(mep_status status)
 {
     if (status == MEP_ERROR_FORMAT || status == MEP_ERROR_IO)
-        mep_fail_in(status, "cannot resume (--fall-back takes the last whole checkpoint): ");
+        mep_fail_in(status, "cannot resume (--fall-back uses the last complete checkpoint): ");
     return status;
 }
 
@@ -258,8 +258,8 @@ mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep
     return explain_damage(status);
 }
 
-/* Compare everything in a checkpoint with its checksums, and its step with the folder's name. */
-static mep_status check_whole(const char *folder, int64_t step)
+/* Compare all checksums of a checkpoint, and its step with the folder's name. */
+static mep_status check_complete(const char *folder, int64_t step)
 {
     char *path = NULL;
     json_t *state = NULL;
@@ -283,21 +283,21 @@ static mep_status check_whole(const char *folder, int64_t step)
 static mep_status fall_back(const char *run, int64_t *step, int64_t *set_aside)
 {
     MEP_REQUIRE(run, step, set_aside);
-    int64_t *steps = NULL, count = 0, whole = -1;
+    int64_t *steps = NULL, count = 0, complete = -1;
     MEP_TRY(mep_checkpoint_list(run, &steps, &count));
     mep_status status = MEP_OK;
-    for (int64_t i = count - 1; i >= 0 && whole < 0; i--) {
+    for (int64_t i = count - 1; i >= 0 && complete < 0; i--) {
         char *folder = NULL;
         status = mep_checkpoint_path(&folder, run, steps[i]);
-        if (status == MEP_OK) status = check_whole(folder, steps[i]);
-        if (status == MEP_OK) whole = i;
+        if (status == MEP_OK) status = check_complete(folder, steps[i]);
+        if (status == MEP_OK) complete = i;
         mep_free(&folder);
         if (status == MEP_ERROR_MEMORY) break;
     }
-    if (status != MEP_OK) mep_fail_in(status, "%s has no whole checkpoint, and none was changed: ", run);
-    for (int64_t i = count - 1; i > whole && status == MEP_OK; i--, ++*set_aside)
+    if (status != MEP_OK) mep_fail_in(status, "%s has no complete checkpoint, and nothing was changed: ", run);
+    for (int64_t i = count - 1; i > complete && status == MEP_OK; i--, ++*set_aside)
         status = mep_checkpoint_set_aside(run, steps[i]);
-    if (status == MEP_OK && whole >= 0) *step = steps[whole];
+    if (status == MEP_OK && complete >= 0) *step = steps[complete];
     mep_free(&steps);
     return status;
 }
@@ -308,7 +308,7 @@ mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *set_asid
     mep_run_folder folder;
     MEP_REQUIRE(run, step, set_aside);
     *step = *set_aside = 0;
-    MEP_TRY(mep_train_read_settings(run, &unused)); /* it is a run */
+    MEP_TRY(mep_train_read_settings(run, &unused)); /* fails if it is not a run */
     MEP_TRY(mep_run_folder_open(&folder, run, 1));
     mep_status status = fall_back(run, step, set_aside);
     mep_run_folder_close(&folder);
@@ -317,13 +317,13 @@ mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *set_asid
 
 /* ---- metrics.jsonl ---- */
 
-/* null where the number is not finite. */
+/* null if the number is not finite. */
 static json_t *number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* The loss of each corpus by its name; NULL when memory is short. */
+/* The loss of each corpus by name; NULL if memory is short. */
 static json_t *losses_of(const mep_data_mix *mixture, const mep_eval_result *results)
 {
     json_t *losses = json_object();
@@ -360,7 +360,7 @@ mep_status mep_run_log(mep_lines *log, const mep_train_progress *p, const mep_da
     }
     if (!failed && p->skipped_for != NULL)
         failed |= json_object_set_new(root, "skipped_for", json_string(p->skipped_for));
-    mep_status status = failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics")
+    mep_status status = failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics.jsonl")
                                : mep_json_dump(root, JSON_REAL_PRECISION(9), &line, &size);
     if (status == MEP_OK) status = mep_lines_append(log, line);
     mep_free(&line);
@@ -368,8 +368,8 @@ mep_status mep_run_log(mep_lines *log, const mep_train_progress *p, const mep_da
     return status;
 }
 
-/* The step of a line of metrics.jsonl; a line that was torn by a crash has none, and counts as beyond all. Not sscanf,
- * which measures the whole text behind it each time. */
+/* The step of a line of metrics.jsonl; INT64_MAX for a line that a crash has cut off. sscanf is not used because it
+ * measures the length of the complete rest of the text. */
 static int64_t step_of(const char *line)
 {
     static const char key[] = "{\"step\": ";

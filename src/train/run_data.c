@@ -29,7 +29,8 @@ mep_status mep_train_open_valid(mep_data_mix **mix, const mep_train_settings *s)
     *mix = NULL;
     MEP_REQUIRE_AS("settings", s);
     if (s->valid[0] != '\0') return mep_data_mix_open(mix, s->valid, NULL, MEP_SPLIT_VALID);
-    return mep_train_has_valid(s) ? mep_data_mix_open(mix, s->data, s->split, MEP_SPLIT_VALID) : mep_data_mix_empty(mix);
+    return mep_train_has_valid(s) ? mep_data_mix_open(mix, s->data, s->split, MEP_SPLIT_VALID)
+                                  : mep_data_mix_empty(mix);
 }
 
 mep_status mep_train_verify_data(const mep_data_mix *mix, const mep_train_settings *s)

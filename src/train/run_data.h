@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Checks of the data that the settings of a run name. mep_train_open_data and mep_train_open_valid (mep/train.h) open it.
+ * Checks of the data that the settings of a run name. mep_train_open_data and mep_train_open_valid (mep/train.h) open
+ * it.
  */
 #ifndef MEP_TRAIN_RUN_DATA_H
 #define MEP_TRAIN_RUN_DATA_H

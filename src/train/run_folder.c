@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A folder that is held. Its open descriptor stays with it whatever its name becomes; /proc says the name.
+ * A locked folder. Its descriptor refers to it under any name, and /proc reports the present name.
  */
 #define _GNU_SOURCE
 #include "train/run_folder.h"
@@ -33,7 +33,7 @@ mep_status mep_run_folder_open(mep_run_folder *folder, const char *path, int loc
     return status;
 }
 
-/* 1 where `path` is the open folder. */
+/* 1 if `path` is the open folder. */
 static int is_at(const mep_run_folder *folder, const char *path)
 {
     struct stat ours, there;
@@ -51,7 +51,7 @@ mep_status mep_run_folder_follow(mep_run_folder *folder, int *moved)
     path[size > 0 ? size : 0] = '\0';
     if (!is_at(folder, path))
         return mep_fail(MEP_ERROR_IO,
-                        "%s: was removed, or moved to another file system, while it was written to; bring it back and "
+                        "%s: was removed, or moved to another file system, while it was written; bring it back and "
                         "resume from its last checkpoint",
                         folder->path);
     char *now = NULL;

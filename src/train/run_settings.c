@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * train.json: the settings of a run as a file, and what of them has to be the same for two runs, or for a run and its
- * checkpoint, to belong together.
+ * train.json: the settings of a run as a file, and the comparison of the settings of a run with those of a checkpoint
+ * or of a new call.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@
 #include "train/run.h"
 #include "train/run_folder.h"
 
-/* jansson has no other reasons to make no object. */
+/* jansson fails to create an object for these reasons only. */
 static mep_status no_object(void)
 {
     return mep_fail(MEP_ERROR_ARGUMENT,
@@ -36,7 +36,7 @@ mep_status mep_run_save_json(const char *folder, const char *name, json_t *root)
     return status;
 }
 
-/* train.json; NULL as no_object() says. */
+/* The content of train.json; NULL for the reasons of no_object(). */
 static json_t *settings_json(const mep_train_settings *s, const mep_run_checksums *checksums)
 {
     char seed[24];
@@ -62,7 +62,7 @@ mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, 
     return mep_run_save_json(run, "train.json", settings_json(s, checksums));
 }
 
-/* A text that fits out[size]; `fallback` where it is missing, unless that is NULL. */
+/* Read a text that fits into out[size]. If it is missing, it is `fallback`, or an error if that is NULL. */
 static mep_status read_text(const json_t *root, const char *file, const char *key, const char *fallback, char *out,
                             size_t size)
 {
@@ -76,7 +76,7 @@ static mep_status read_text(const json_t *root, const char *file, const char *ke
     return MEP_OK;
 }
 
-/* A 64-bit number that is kept as text, since JSON's numbers are not that wide everywhere. */
+/* Read a 64-bit number that is stored as text, since not every JSON reader supports such numbers. */
 static mep_status read_u64(const json_t *root, const char *file, const char *key, int base, uint64_t *out)
 {
     const char *text = NULL;
@@ -87,7 +87,7 @@ static mep_status read_u64(const json_t *root, const char *file, const char *key
     return MEP_OK;
 }
 
-/* Runs before version 0.2 have none: they stop. */
+/* Runs before version 0.2 do not have it: they stop. */
 static mep_status read_on_nan(const json_t *root, const char *file, mep_on_nan *on_nan)
 {
     const char *name = NULL;
@@ -100,7 +100,7 @@ static mep_status read_on_nan(const json_t *root, const char *file, mep_on_nan *
     return MEP_OK;
 }
 
-/* Runs before there were devices have none: they are the processor's. */
+/* Older runs do not have it: they use the CPU. */
 static mep_status read_device(const json_t *root, const char *file, mep_device *device)
 {
     const char *name = NULL;
@@ -117,9 +117,9 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
     const int64_t most = INT64_MAX;
     const char *dtype = NULL;
     MEP_TRY(read_text(root, file, "data", NULL, s->data, sizeof s->data));
-    MEP_TRY(read_text(root, file, "split", "", s->split, sizeof s->split)); /* runs before version 0.2 have none */
+    MEP_TRY(read_text(root, file, "split", "", s->split, sizeof s->split)); /* not in runs before version 0.2 */
     MEP_TRY(read_text(root, file, "valid", NULL, s->valid, sizeof s->valid));
-    MEP_TRY(read_text(root, file, "init", "", s->init, sizeof s->init)); /* neither */
+    MEP_TRY(read_text(root, file, "init", "", s->init, sizeof s->init)); /* same */
     MEP_TRY(read_text(root, file, "data_checksum", NULL, checksums->data, sizeof checksums->data));
     MEP_TRY(read_text(root, file, "valid_checksum", NULL, checksums->valid, sizeof checksums->valid));
     MEP_TRY(read_u64(root, file, "seed", 10, &s->seed));
@@ -136,7 +136,7 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
                     {"valid_tokens", &s->valid_tokens}};
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
         MEP_TRY(mep_json_get_int(root, file, integers[i].key, 0, most, integers[i].to));
-    MEP_TRY(mep_json_get_int_or(root, file, "gradient_parts", 0, most, 0, &s->gradient_parts)); /* neither */
+    MEP_TRY(mep_json_get_int_or(root, file, "gradient_parts", 0, most, 0, &s->gradient_parts)); /* same */
     const struct {
         const char *key;
         double *to;
@@ -162,7 +162,7 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
     return status == MEP_OK ? MEP_OK : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
 }
 
-/* Every key of `found` is one that is written: of `written`. */
+/* Every key of `found` is a key of `written`. */
 static mep_status check_keys(const char *file, json_t *found, json_t *written)
 {
     enum { MOST = 64 };
@@ -173,11 +173,11 @@ static mep_status check_keys(const char *file, json_t *found, json_t *written)
     return mep_json_check_keys(found, file, known);
 }
 
-/* A letter that has flipped in a key must not drop a setting or a checksum that may be missing. */
+/* A damaged key must not remove a setting or a checksum that may be missing. */
 static mep_status check_all_keys(const char *file, json_t *root)
 {
     static const mep_run_checksums checksums;
-    mep_train_settings *settings = NULL; /* any: their keys are the same */
+    mep_train_settings *settings = NULL; /* any settings have the same keys */
     MEP_TRY(mep_alloc(&settings, 1, sizeof *settings));
     mep_status status = mep_train_preset("nano", settings);
     json_t *written = status == MEP_OK ? settings_json(settings, &checksums) : NULL;
@@ -195,10 +195,10 @@ mep_status mep_run_read_settings(const char *run, mep_train_settings *settings, 
     MEP_TRY(mep_path_join(&path, run, "train.json"));
     mep_status status = MEP_OK;
     if (!mep_file_exists(path))
-        status = mep_fail(MEP_ERROR_IO, "%s: is no run: there is no %s, which training writes first", run, path);
+        status = mep_fail(MEP_ERROR_IO, "%s: is not a run: there is no %s, which training writes first", run, path);
     if (status == MEP_OK) status = mep_json_load(path, &root);
     if (status == MEP_OK && !json_is_object(root))
-        status = mep_fail(MEP_ERROR_FORMAT, "%s: must hold a JSON object", path);
+        status = mep_fail(MEP_ERROR_FORMAT, "%s: must be a JSON object", path);
     if (status == MEP_OK) status = check_all_keys(path, root);
     if (status == MEP_OK) status = parse_settings(root, path, settings, checksums);
     json_decref(root);
@@ -213,7 +213,7 @@ mep_status mep_train_read_settings(const char *run, mep_train_settings *settings
     return mep_run_read_settings(run, settings, &unused);
 }
 
-/* Give a member of a run's train.json another value. */
+/* Change a member of a run's train.json. */
 static mep_status change_setting(const char *run, const char *key, const char *value)
 {
     char *path = NULL;
@@ -235,7 +235,7 @@ mep_status mep_train_set_on_nan(const char *run, mep_on_nan on_nan)
     MEP_REQUIRE(run);
     mep_train_settings unused;
     if (mep_on_nan_name(on_nan) == NULL) return mep_fail(MEP_ERROR_ARGUMENT, "on_nan must be stop, skip or dump");
-    MEP_TRY(mep_train_read_settings(run, &unused)); /* checks the file */
+    MEP_TRY(mep_train_read_settings(run, &unused)); /* check the file */
     return change_setting(run, "on_nan", mep_on_nan_name(on_nan));
 }
 
@@ -261,7 +261,7 @@ json_t *mep_run_training_json(const mep_train_settings *s)
                   s->weight_decay, "max_grad_norm", s->max_grad_norm, "dtype", mep_dtype_name(s->dtype));
     int failed = model == NULL || root == NULL || json_object_update(root, model) != 0;
     if (!failed && s->split[0] != '\0') failed = json_object_set_new(root, "split", json_string(s->split));
-    if (!failed && s->gradient_parts > 1) /* as in the files of before there were parts */
+    if (!failed && s->gradient_parts > 1) /* older files do not have it */
         failed = json_object_set_new(root, "gradient_parts", json_integer((json_int_t)s->gradient_parts));
     if (failed) {
         json_decref(root);
@@ -272,7 +272,7 @@ json_t *mep_run_training_json(const mep_train_settings *s)
     return root;
 }
 
-/* A value in a message. Freed with free(). */
+/* The text of a value in a message, to be freed with free(). */
 static char *value_text(const json_t *value)
 {
     return value == NULL ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
@@ -282,9 +282,9 @@ static mep_status compare_values(const char *file, const char *key, const json_t
 {
     if (found != NULL && wanted != NULL && json_equal(found, wanted)) return MEP_OK;
     char *old = value_text(found), *new = value_text(wanted);
-    mep_status status = mep_fail(
-        MEP_ERROR_ARGUMENT, "%s: was made with %s %s, now it is %s; choose another folder, or what it was made with",
-        file, key, old == NULL ? "missing" : old, new == NULL ? "missing" : new);
+    mep_status status = mep_fail(MEP_ERROR_ARGUMENT,
+                                 "%s: was made with %s %s, now it is %s; choose another folder, or use the old value",
+                                 file, key, old == NULL ? "missing" : old, new == NULL ? "missing" : new);
     free(old);
     free(new);
     return status;
@@ -317,12 +317,12 @@ mep_status mep_run_check_settings(const char *run, const mep_train_settings *wan
         status = mep_position_specs_same(found.model.position_encoding, wanted->model.position_encoding, &same);
     if (status == MEP_OK && !same)
         status = mep_fail(MEP_ERROR_ARGUMENT,
-                          "%s: was made with the encoding \"%s\", not \"%s\"; give that encoding, or move the run away", run,
-                          found.model.position_encoding, wanted->model.position_encoding);
+                          "%s: was made with the encoding \"%s\", not \"%s\"; give that encoding, or move the run away",
+                          run, found.model.position_encoding, wanted->model.position_encoding);
     if (status == MEP_OK && found.device != wanted->device)
-        status = mep_fail(
-            MEP_ERROR_ARGUMENT,
-            "%s: was made with device \"%s\", now it is \"%s\"; choose another folder, or what it was made with", run,
-            mep_device_name(found.device), mep_device_name(wanted->device));
+        status =
+            mep_fail(MEP_ERROR_ARGUMENT,
+                     "%s: was made with device \"%s\", now it is \"%s\"; choose another folder, or use the old device",
+                     run, mep_device_name(found.device), mep_device_name(wanted->device));
     return status;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Segments in random order: a permutation computed in place by a Feistel network over the next power of four, walking
- * on until it falls into the range.
+ * Segments in random order: a permutation computed by a Feistel network over the next power of four, which is applied
+ * again until the result is in the range.
  */
 #include "train/sampler.h"
 
@@ -19,11 +19,11 @@ mep_status mep_sampler_init(mep_sampler *sampler, const mep_dataset *data, const
             MEP_ERROR_ARGUMENT,
             "%s: has %lld tokens, but a sequence of length %lld needs %lld; use a shorter --length or more text", name,
             (long long)tokens, (long long)length, (long long)length + 1);
-    *sampler = (mep_sampler){data, length, (tokens - 1) / length, seed};
+    *sampler = (mep_sampler){.data = data, .length = length, .segments = (tokens - 1) / length, .seed = seed};
     return MEP_OK;
 }
 
-/* Place of `index` in the permutation of 0 .. n-1 that (seed, epoch) choose. */
+/* Element number `index` of the permutation of 0 .. n - 1 that seed and epoch determine. */
 static int64_t permute(uint64_t index, uint64_t n, uint64_t seed, uint64_t epoch)
 {
     int half = 1;
@@ -46,7 +46,7 @@ int64_t mep_sampler_start(const mep_sampler *s, int64_t index)
 {
     uint64_t epoch = (uint64_t)(index / s->segments);
     int64_t slack =
-        mep_dataset_tokens(s->data) - 1 - s->segments * s->length; /* 0 .. length-1 tokens that do not fit */
+        mep_dataset_tokens(s->data) - 1 - s->segments * s->length; /* 0 .. length - 1 tokens are left over */
     int64_t shift = (int64_t)(mep_random_bits(s->seed, mep_random_stream("shift"), epoch) % (uint64_t)(slack + 1));
     return shift + s->length * permute((uint64_t)(index % s->segments), (uint64_t)s->segments, s->seed, epoch);
 }
@@ -55,5 +55,5 @@ mep_status mep_sampler_read(const mep_sampler *s, int64_t index, int32_t *inputs
 {
     int64_t start = mep_sampler_start(s, index);
     MEP_TRY(mep_dataset_read(s->data, start, s->length, inputs));
-    return mep_dataset_read(s->data, start + 1, s->length, targets);
+    return mep_dataset_read_targets(s->data, start + 1, s->length, targets);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The order of the training data: each epoch cuts the tokens, from a random start, into segments and visits them in a
- * random order. A sequence's place depends on the seed and its number alone, so any of them can be read at any time,
- * and a resumed run goes on where it was.
+ * The order of the sequences of one dataset: each epoch divides the tokens, from a random start, into segments and
+ * visits them in a random order. The position of a sequence depends on the seed and its number alone, so any sequence
+ * can be read at any time, and a resumed run continues without stored state.
  */
 #ifndef MEP_TRAIN_SAMPLER_H
 #define MEP_TRAIN_SAMPLER_H
@@ -11,18 +11,19 @@
 
 typedef struct mep_sampler {
     const mep_dataset *data;
-    int64_t length, segments; /* segments an epoch */
+    int64_t length, segments; /* segments per epoch */
     uint64_t seed;
 } mep_sampler;
 
-/* Fails when the data holds no sequence of length + 1 tokens. `name` is for the message. */
+/* Fails if the data has fewer than length + 1 tokens. `name` is for the message. */
 mep_status mep_sampler_init(mep_sampler *sampler, const mep_dataset *data, const char *name, int64_t length,
                             uint64_t seed);
 
-/* First token of sequence number `index` >= 0. */
+/* The first token of sequence number `index` >= 0. */
 int64_t mep_sampler_start(const mep_sampler *sampler, int64_t index);
 
-/* Its length inputs, and as targets the tokens one later. */
+/* Read its inputs [length], and its targets, which are the tokens one position later; MEP_TARGET_NONE for those that
+ * are not trained. */
 mep_status mep_sampler_read(const mep_sampler *sampler, int64_t index, int32_t *inputs, int32_t *targets);
 
 #endif

@@ -14,12 +14,14 @@
 
 static const struct {
     const char *name;
-    int64_t length, batch_size, micro_batch_size, steps;
+    int64_t length, micro_batch_size, steps;
     double learning_rate, warmup;
 } RECIPES[] = {
-    {"nano", 128, 32, 32, 1000, 2e-3, 0.1},    {"micro", 256, 32, 32, 5000, 1e-3, 0.05},
-    {"mini", 512, 32, 16, 10000, 1e-3, 0.02},  {"small", 512, 32, 8, 50000, 6e-4, 0.01},
-    {"medium", 512, 32, 4, 50000, 3e-4, 0.01},
+    {.name = "nano", .length = 128, .micro_batch_size = 32, .steps = 1000, .learning_rate = 2e-3, .warmup = 0.1},
+    {.name = "micro", .length = 256, .micro_batch_size = 32, .steps = 5000, .learning_rate = 1e-3, .warmup = 0.05},
+    {.name = "mini", .length = 512, .micro_batch_size = 16, .steps = 10000, .learning_rate = 1e-3, .warmup = 0.02},
+    {.name = "small", .length = 512, .micro_batch_size = 8, .steps = 50000, .learning_rate = 6e-4, .warmup = 0.01},
+    {.name = "medium", .length = 512, .micro_batch_size = 4, .steps = 50000, .learning_rate = 3e-4, .warmup = 0.01},
 };
 
 mep_status mep_train_preset(const char *name, mep_train_settings *s)
@@ -31,7 +33,7 @@ mep_status mep_train_preset(const char *name, mep_train_settings *s)
         if (strcmp(RECIPES[i].name, name) != 0) continue;
         *s = (mep_train_settings){.model = model,
                                   .length = RECIPES[i].length,
-                                  .batch_size = RECIPES[i].batch_size,
+                                  .batch_size = 32,
                                   .micro_batch_size = RECIPES[i].micro_batch_size,
                                   .steps = RECIPES[i].steps,
                                   .learning_rate = RECIPES[i].learning_rate,
@@ -70,16 +72,16 @@ const char *mep_on_nan_name(mep_on_nan on_nan)
     return (size_t)on_nan < sizeof names / sizeof *names ? names[on_nan] : NULL;
 }
 
-/* The names, weights and shares of the data. */
+/* Check the names, weights and split of the data. */
 static mep_status check_data(const mep_train_settings *s)
 {
     int64_t bounds[4] = {0};
-    mep_data_mix *mixture = NULL;
+    mep_data_mix *mix = NULL;
     if (s->split[0] != '\0') MEP_TRY(mep_split_documents(s->split, 1, bounds));
-    MEP_TRY(mep_data_mix_parse(&mixture, s->valid[0] != '\0' ? s->valid : "none"));
-    mep_data_mix_close(&mixture);
-    MEP_TRY(mep_data_mix_parse(&mixture, s->data));
-    mep_data_mix_close(&mixture);
+    MEP_TRY(mep_data_mix_parse(&mix, s->valid[0] != '\0' ? s->valid : "none"));
+    mep_data_mix_close(&mix);
+    MEP_TRY(mep_data_mix_parse(&mix, s->data));
+    mep_data_mix_close(&mix);
     return MEP_OK;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The comparison study: which runs there are, what of each is still to do, and how long that will take. Training and
- * evaluation are trainer.c's and evaluate.c's, files study_files.c's.
+ * The comparison study: its runs, the work that is left, and an estimate of the time. trainer.c trains, evaluate.c
+ * evaluates, and study_files.c has the files.
  */
-#include "train/study.h"
+#include "train/study_internal.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -12,50 +12,51 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "eval/evaluate.h"
 #include "io/files.h"
 #include "mep/attention.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "train/run_data.h"
 
-/* Work is counted in floating point operations of a plain transformer; seconds follow from the work of the last
- * minutes, in training and in evaluation by themselves. Index: MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING. */
+/* Work is counted in floating-point operations of the model. The time that is left follows from the speed of the last
+ * minutes, for training and evaluation separately. Index: MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING. */
 typedef struct study_work {
     double left[2];
-    double done[2], seconds[2]; /* what is older than MEMORY counts little */
+    double done[2], seconds[2]; /* with a weight that decays with the time constant MEMORY */
     double last;                /* clock at the last report */
 } study_work;
 
 static const double MEMORY = 120; /* seconds */
 
-enum { MESSAGE = 1024, NOBODY = -1 };
+enum { MESSAGE = 1024, NO_OWNER = -1 };
 
 typedef struct study {
     mep_dist *group;
     mep_run_folder held; /* process 0 has its lock */
     const mep_study_settings *asked;
     mep_study_lists *all;
-    const mep_study_settings *settings; /* all.settings: asked, with the lists of the study */
+    const mep_study_settings *settings; /* `asked` with the lists of the study; owned by `all` */
     mep_study_fn progress;
     void *context;
     mep_study_progress now;
     study_work work;
-    double reported;         /* work of the current part that is counted already */
+    double reported;         /* work of the current phase that is already counted */
     double evaluation_start; /* clock */
-    char lost[MESSAGE];      /* why the others cannot be reached; "" where they can */
-    int64_t *owner;          /* of all runs of the lists: the process that does it, or NOBODY */
+    char lost[MESSAGE];      /* why the other processes cannot be reached; "" if they can */
+    int64_t *owner;          /* [runs] the process that does the run, or NO_OWNER */
     int64_t runs;            /* of the lists */
-    int64_t at;              /* of these, the next one */
-    int64_t taken;           /* runs that have something to do, so far */
+    int64_t at;              /* index of the next run */
+    int64_t taken;           /* number of runs with work that have an owner */
 } study;
 
 /* One run and what it needs. */
 typedef struct study_run {
     int64_t corpus, encoding, seed;
     int is_learned; /* its encoding is "learned" */
-    int is_asked;   /* else it is one of an earlier call, of which only an evaluation may be to do */
+    int is_asked;   /* this call asks for it; otherwise it is of an earlier call and only evaluated */
     char folder[MEP_PATH_SIZE];
     mep_train_settings train;
     mep_eval_settings eval;
@@ -63,7 +64,7 @@ typedef struct study_run {
 
 /* ---- Work ---- */
 
-/* Operations of the forward pass a token: two a weight, and attention over half of the length on average. */
+/* Operations of the forward pass per token. */
 static double token_work(const mep_train_settings *s, int64_t length)
 {
     return (mep_products_work(&s->model, length) + mep_attention_work(&s->model, length)) / (double)length;
@@ -86,7 +87,7 @@ static mep_status find_steps(const study_run *r, int64_t *steps)
     return mep_folder_exists(r->folder) ? mep_train_steps_done(r->folder, steps) : MEP_OK;
 }
 
-/* Count what a run has left to do. */
+/* Count the work that a run has left. */
 static mep_status add_work(study *s, const study_run *r)
 {
     int64_t steps = 0;
@@ -106,7 +107,7 @@ static mep_status add_work(study *s, const study_run *r)
     return status;
 }
 
-/* Seconds that are left, as fast as before; NaN when nothing has been done yet. */
+/* The estimated time that is left; NaN before any work is done. */
 static double seconds_left(const study_work *w)
 {
     double seconds = 0;
@@ -119,7 +120,7 @@ static double seconds_left(const study_work *w)
 
 /* ---- Progress ---- */
 
-/* Not 0 where the caller wants to stop, or another process has stopped or is lost. */
+/* Returns 1 if the caller wants to stop, or another process has stopped or cannot be reached. */
 static int report(study *s)
 {
     int stop = 0;
@@ -131,21 +132,21 @@ static int report(study *s)
     return (s->progress != NULL && s->progress(s->context, &s->now) != 0) || stop;
 }
 
-/* Report that `work` of the current part is done. */
+/* Report that `work` of the current phase is done. */
 static int report_work(study *s, double work)
 {
     study_work *w = &s->work;
     double now = mep_now(), made = work - s->reported, kept = exp(-(now - w->last) / MEMORY);
-    int part = (int)s->now.phase;
-    w->left[part] = fmax(w->left[part] - made, 0);
-    w->done[part] = kept * w->done[part] + made;
-    w->seconds[part] = kept * w->seconds[part] + now - w->last;
+    int phase = (int)s->now.phase;
+    w->left[phase] = fmax(w->left[phase] - made, 0);
+    w->done[phase] = kept * w->done[phase] + made;
+    w->seconds[phase] = kept * w->seconds[phase] + now - w->last;
     w->last = now;
     s->reported = work;
     return report(s);
 }
 
-static void begin_part(study *s, mep_study_phase phase, int64_t length)
+static void begin_phase(study *s, mep_study_phase phase, int64_t length)
 {
     s->now.phase = phase;
     s->now.length = length;
@@ -155,15 +156,15 @@ static void begin_part(study *s, mep_study_phase phase, int64_t length)
     s->work.last = s->evaluation_start = mep_now();
 }
 
-typedef struct part_context {
+typedef struct phase_context {
     study *study;
     const study_run *run;
-    int64_t first; /* steps done before */
-} part_context;
+    int64_t first; /* number of earlier steps; -1: not known yet */
+} phase_context;
 
 static int training_progress(void *context, const mep_train_progress *p)
 {
-    part_context *c = context;
+    phase_context *c = context;
     mep_study_progress *now = &c->study->now;
     if (c->first < 0) c->first = p->step - 1;
     now->done = p->step;
@@ -175,7 +176,7 @@ static int training_progress(void *context, const mep_train_progress *p)
 
 static int evaluation_progress(void *context, int64_t done, int64_t total, double loss)
 {
-    part_context *c = context;
+    phase_context *c = context;
     mep_study_progress *now = &c->study->now;
     now->done = done;
     now->total = total;
@@ -195,7 +196,7 @@ static int is_asked_run(const study *s, int64_t encoding, int64_t seed)
     return has_encoding && has_seed;
 }
 
-/* The run's folder, where the study is now. */
+/* Set the run's folder in the present folder of the study. */
 static mep_status find_folder(study *s, study_run *r)
 {
     int moved = 0;
@@ -225,12 +226,12 @@ static mep_status plan_run(study *s, int64_t corpus, int64_t seed, int64_t encod
 
 static mep_status train(study *s, const study_run *r)
 {
-    part_context context = {s, r, -1};
+    phase_context context = {.study = s, .run = r, .first = -1};
     char *path = NULL;
     MEP_TRY(mep_path_join(&path, r->folder, "train.json"));
     int exists = mep_file_exists(path);
     mep_free(&path);
-    begin_part(s, MEP_STUDY_TRAINING, r->train.length);
+    begin_phase(s, MEP_STUDY_TRAINING, r->train.length);
     if (!exists) return mep_train_start(r->folder, &r->train, training_progress, &context);
     MEP_TRY(mep_run_check_settings(r->folder, &r->train));
     return mep_train_resume(r->folder, training_progress, &context);
@@ -239,29 +240,28 @@ static mep_status train(study *s, const study_run *r)
 static mep_status evaluate_length(study *s, study_run *r, int64_t length, json_t *eval, mep_model *model,
                                   const mep_data_mix *data)
 {
-    part_context context = {s, r, 0};
+    phase_context context = {.study = s, .run = r};
     mep_eval_settings settings = r->eval;
     mep_eval_result result = {0};
     settings.length = length;
-    begin_part(s, MEP_STUDY_EVALUATING, length);
-    const mep_eval_call call = {.model = model,
-                                .settings = &settings,
-                                .progress = evaluation_progress,
-                                .context = &context};
+    begin_phase(s, MEP_STUDY_EVALUATING, length);
+    const mep_eval_call call = {
+        .model = model, .settings = &settings, .progress = evaluation_progress, .context = &context};
     MEP_TRY(mep_evaluate_mix(&call, data, &result, NULL));
     MEP_TRY(find_folder(s, r));
     return mep_study_eval_add(eval, r->folder, &result);
 }
 
-/* All lengths without a result. The model is loaded for the first of them. */
+/* Evaluate all lengths without a result. The model is loaded for the first of them. */
 static mep_status evaluate(study *s, study_run *r)
 {
     json_t *eval = NULL;
     mep_model *model = NULL;
     mep_data_mix *data = NULL;
+    mep_status status;
     MEP_TRY(find_folder(s, r));
-    mep_status status = mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval);
-    for (int64_t i = 0; i < s->settings->length_count && status == MEP_OK; i++) {
+    MEP_TRY_OR(status, mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval), end);
+    for (int64_t i = 0; i < s->settings->length_count; i++) {
         int64_t length = s->settings->lengths[i];
         mep_eval_result result = {0};
         MEP_TRY_OR(status, mep_study_eval_find(eval, r->folder, length, &result), end);
@@ -270,7 +270,7 @@ static mep_status evaluate(study *s, study_run *r)
             MEP_TRY_OR(status, mep_model_load(&model, r->folder), end);
             MEP_TRY_OR(status, mep_train_open_valid(&data, &r->train), end);
         }
-        status = evaluate_length(s, r, length, eval, model, data);
+        MEP_TRY_OR(status, evaluate_length(s, r, length, eval, model, data), end);
     }
 end:
     json_decref(eval);
@@ -282,7 +282,7 @@ end:
 static mep_status do_run(study *s, study_run *r)
 {
     int64_t owner = s->owner[s->at++];
-    if (owner == NOBODY) return MEP_OK;
+    if (owner == NO_OWNER) return MEP_OK;
     s->now.run++;
     if (owner != s->group->rank) return MEP_OK;
     s->now.corpus = s->settings->corpora[r->corpus];
@@ -292,14 +292,14 @@ static mep_status do_run(study *s, study_run *r)
     if (status == MEP_OK) status = evaluate(s, r);
     if (status == MEP_INTERRUPTED) return status;
     if (status != MEP_OK) return mep_fail_in(status, "%s: ", r->folder);
-    begin_part(s, MEP_STUDY_RUN_DONE, 0);
+    begin_phase(s, MEP_STUDY_RUN_DONE, 0);
     if (report(s) != 0 && s->now.run < s->now.runs)
         return mep_fail(MEP_INTERRUPTED, "stopped after run %lld of %lld", (long long)s->now.run,
                         (long long)s->now.runs);
     return MEP_OK;
 }
 
-/* Call `action` for each run: a whole table of the first seed comes first. */
+/* Call `action` for each run, all encodings of the first seed first. */
 static mep_status for_each_run(study *s, mep_status (*action)(study *, study_run *))
 {
     s->at = 0;
@@ -313,14 +313,14 @@ static mep_status for_each_run(study *s, mep_status (*action)(study *, study_run
     return MEP_OK;
 }
 
-/* Who does the next run: those with something left to do go round, the others are reported by process 0. A run of an
- * earlier call is trained no further, but once it is trained evaluated at every length, as all are: the table has no
- * holes, and its results are of the same tokens and type. */
+/* Choose the process for the next run: runs with work go to the processes in turn, finished ones are reported by
+ * process 0. A run of an earlier call is not trained further; if it is trained, it is evaluated at every length, so
+ * that the table is complete and all results are of the same tokens and dtype. */
 static mep_status choose_owner(study *s, study_run *r)
 {
     double before = s->work.left[0] + s->work.left[1];
     int64_t *owner = &s->owner[s->at++], steps = 0;
-    *owner = NOBODY;
+    *owner = NO_OWNER;
     MEP_TRY(find_steps(r, &steps));
     if (!r->is_asked && steps < r->train.steps) return MEP_OK;
     MEP_TRY(add_work(s, r));
@@ -334,18 +334,18 @@ static mep_status add_own_work(study *s, study_run *r)
     return s->owner[s->at++] == s->group->rank ? add_work(s, r) : MEP_OK;
 }
 
-/* Process 0 looks what there is to do, before anyone begins. */
+/* Process 0 finds the work that is left before any process starts. */
 static mep_status divide(study *s)
 {
     mep_status status = s->group->rank == 0 ? for_each_run(s, choose_owner) : MEP_OK;
     MEP_TRY(mep_dist_agree(s->group, status));
     MEP_TRY(mep_dist_broadcast(s->group, s->owner, s->runs * (int64_t)sizeof *s->owner));
     s->work.left[0] = s->work.left[1] = 0;
-    for (int64_t i = 0; i < s->runs; i++) s->now.runs += s->owner[i] != NOBODY;
+    for (int64_t i = 0; i < s->runs; i++) s->now.runs += s->owner[i] != NO_OWNER;
     return mep_dist_agree(s->group, for_each_run(s, add_own_work));
 }
 
-/* A machine's copy of the data may be an old one. */
+/* All processes have the same data: a copy on another machine may be out of date. */
 static mep_status check_same_data(const study *s, const mep_study_corpus *corpora)
 {
     const int64_t *vocabulary = &s->settings->train.model.vocab_size;
@@ -354,8 +354,8 @@ static mep_status check_same_data(const study *s, const mep_study_corpus *corpor
     return mep_dist_check_same(s->group, vocabulary, sizeof *vocabulary, s->settings->corpora[0]);
 }
 
-/* The study's folder is one and the same for all, not a folder of that name on each machine: process 0 leaves
- * something in it for the others to see. */
+/* All processes see the same folder, not a folder of the same name on each machine: process 0 creates an entry that the
+ * others must see. */
 static mep_status check_common_folder(const study *s, const char *folder)
 {
     char name[32] = "", *path = NULL;
@@ -367,14 +367,15 @@ static mep_status check_common_folder(const study *s, const char *folder)
     if (status == MEP_OK && s->group->rank == 0) status = mep_make_folder(path, 0);
     status = mep_dist_agree(s->group, status);
     if (status == MEP_OK && !mep_folder_exists(path))
-        status = mep_fail(MEP_ERROR_IO, "%s: is not the folder of process 0; all processes need a common one", folder);
+        status =
+            mep_fail(MEP_ERROR_IO, "%s: is not the folder of process 0; all processes need a common folder", folder);
     status = mep_dist_agree(s->group, status);
     if (path != NULL && s->group->rank == 0) (void)mep_remove_tree(path);
     mep_free(&path);
     return status;
 }
 
-/* By process 0, which holds it; then all read what was ever asked of the study. */
+/* Process 0 opens and locks the folder; then all processes read the lists of the study. */
 static mep_status open_folder(study *s, const char *folder, const mep_study_corpus *corpora)
 {
     int writes = s->group->rank == 0;
@@ -388,29 +389,32 @@ static mep_status open_folder(study *s, const char *folder, const mep_study_corp
     return mep_dist_agree(s->group, status);
 }
 
-/* All runs, and what they came to in all processes. A failure keeps its message where the others cannot be told, and a
- * process that stopped because they cannot says so. */
+/* Do all runs, and agree on the status with all processes. A failure keeps its message if the others cannot be reached,
+ * and a process that stopped for this reason reports it. */
 static mep_status do_runs(study *s)
 {
     char message[MESSAGE];
     mep_status status = for_each_run(s, do_run);
     if (s->lost[0] != '\0' && (status == MEP_OK || status == MEP_INTERRUPTED))
-        status = mep_fail(MEP_ERROR_IO, "%s; started again, the study goes on from here", s->lost);
+        status = mep_fail(MEP_ERROR_IO, "%s; when it is started again, the study continues from here", s->lost);
     if (status == MEP_OK) return mep_dist_agree(s->group, status);
     snprintf(message, MESSAGE, "%s", mep_error_message());
     if (mep_dist_notify(s->group) != MEP_OK) return mep_fail(status, "%s", message);
     return mep_dist_agree(s->group, status);
 }
 
-/* Whether the device has attention for the runs' heads: seen here, it is seen before study.json says what they are. */
+/* Check that the device supports the heads of the runs, before study.json is written. */
 static mep_status check_attention(const mep_train_settings *t)
 {
     mep_attention_settings a;
     mep_attention *plan = NULL;
-    if (t->device == MEP_DEVICE_CPU) return MEP_OK;
+    if (mep_device_is_host(t->device)) return MEP_OK;
     mep_attention_defaults(&a);
-    a.heads = t->model.num_attention_heads, a.head_dim = mep_head_dim(&t->model);
-    a.max_length = t->length, a.dtype = t->dtype, a.device = t->device;
+    a.heads = t->model.num_attention_heads;
+    a.head_dim = mep_head_dim(&t->model);
+    a.max_length = t->length;
+    a.dtype = t->dtype;
+    a.device = t->device;
     mep_status status = mep_attention_create(&plan, &a);
     mep_attention_destroy(&plan);
     return status;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The study's own files: study.json, which keeps different studies out of one folder, and the eval.json of each run.
+ * The files of a study: study.json, which prevents different studies in one folder, and the eval.json of each run.
  */
 #include <math.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #include "io/json.h"
 #include "io/model_files.h"
 #include "mep/device.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 static mep_status out_of_memory(void)
 {
@@ -40,7 +40,7 @@ static json_t *corpora_json(const mep_study_settings *s, const mep_study_corpus 
     return root;
 }
 
-/* The same corpora with the same data, in any order. */
+/* Both have the same corpora with the same data, in any order. */
 static mep_status compare_corpora(const char *file, json_t *found, json_t *wanted)
 {
     const char *name = NULL;
@@ -53,20 +53,19 @@ static mep_status compare_corpora(const char *file, json_t *found, json_t *wante
                             name);
         if (!json_equal(other, value))
             return mep_fail(MEP_ERROR_ARGUMENT,
-                            "%s: the data of \"%s\" has changed since; bring it back, or choose another folder", file,
-                            name);
+                            "%s: the data of \"%s\" has changed; bring it back, or choose another folder", file, name);
     }
     json_object_foreach(found, name, value)
     {
         if (json_object_get(wanted, name) == NULL)
             return mep_fail(MEP_ERROR_ARGUMENT,
-                            "%s: this study also has the corpus \"%s\"; give it too, or choose another folder", file,
+                            "%s: this study also has the corpus \"%s\"; name it too, or choose another folder", file,
                             name);
     }
     return MEP_OK;
 }
 
-/* A text that study.json has under `key`; one that says nothing of it was made with `missing`. */
+/* Compare a text that study.json has under `key`. A file without the key was written with the value `missing`. */
 static mep_status compare_text(const char *file, const json_t *found, const char *key, const char *missing,
                                const char *wanted)
 {
@@ -74,8 +73,8 @@ static mep_status compare_text(const char *file, const json_t *found, const char
     MEP_TRY(mep_json_get_string_or(found, file, key, missing, &text));
     if (strcmp(text, wanted) == 0) return MEP_OK;
     return mep_fail(MEP_ERROR_ARGUMENT,
-                    "%s: was made with %s \"%s\", now it is \"%s\"; choose another folder, or what it was made with",
-                    file, key, text, wanted);
+                    "%s: was made with %s \"%s\", now it is \"%s\"; choose another folder, or use the old value", file,
+                    key, text, wanted);
 }
 
 /* Two encodings must not share a folder. */
@@ -102,7 +101,7 @@ static mep_status check_folders(const char *path, const json_t *found, const mep
     return MEP_OK;
 }
 
-/* Compare, and add to the lists. */
+/* Compare study.json with the settings, and add to its lists. */
 static mep_status continue_study(const char *path, const char *folder, const json_t *wanted,
                                  const mep_study_settings *s)
 {
@@ -125,7 +124,7 @@ static mep_status continue_study(const char *path, const char *folder, const jso
     return status;
 }
 
-/* A study keeps its runs in folders of its own. */
+/* A run and a study cannot be in the same folder. */
 static mep_status check_no_run(const char *folder)
 {
     char *path = NULL;
@@ -137,7 +136,7 @@ static mep_status check_no_run(const char *folder)
     return status;
 }
 
-/* What all runs have in common; NULL when memory is short. */
+/* What all runs have in common; NULL if memory is short. */
 static json_t *study_json(const mep_study_settings *s, const mep_study_corpus *corpora, const mep_train_settings *run)
 {
     return json_pack("{s:s, s:o, s:s, s:s, s:o}", "mep_version", mep_version(), "corpora", corpora_json(s, corpora),
@@ -145,7 +144,7 @@ static json_t *study_json(const mep_study_settings *s, const mep_study_corpus *c
                      mep_run_training_json(run));
 }
 
-/* In a folder that is held. */
+/* Write study.json, or continue with the existing one. The folder is locked. */
 static mep_status write_or_continue(const char *folder, const mep_study_settings *s, const mep_study_corpus *corpora)
 {
     char *path = NULL;
@@ -194,7 +193,7 @@ mep_status mep_study_dtype(const char *folder, mep_dtype *dtype)
 
 /* ---- eval.json ---- */
 
-/* An evaluation without results. The processor is not named: it is not in files of before there were devices. */
+/* An evaluation without results. The CPU is not named, as in files of versions without devices. */
 static json_t *empty_eval(const mep_eval_settings *e, int64_t steps)
 {
     json_t *eval = json_pack("{s:{s:I, s:I, s:I, s:I, s:s, s:f}, s:s, s:s, s:[]}", "settings", "steps",
@@ -210,7 +209,7 @@ static json_t *empty_eval(const mep_eval_settings *e, int64_t steps)
     return eval;
 }
 
-/* A letter that has flipped in a key must not drop what it is the key of. */
+/* A damaged key must not remove its value. */
 static mep_status check_eval_keys(json_t *eval, const char *path)
 {
     static const char *const keys[] = {"settings", "mep_version", "cpu_level", "results", NULL},
@@ -229,7 +228,7 @@ static mep_status check_eval_keys(json_t *eval, const char *path)
     return MEP_OK;
 }
 
-/* eval.json as it is; *found is NULL where there is none. */
+/* Load eval.json; *found is NULL if there is none. */
 static mep_status load_eval(const char *run, json_t **found)
 {
     char *path = NULL;
@@ -263,7 +262,7 @@ mep_status mep_study_eval_read(const char *run, const mep_eval_settings *setting
     return status;
 }
 
-/* A number, or null where it is none. */
+/* A number, or null if it is not finite. */
 static json_t *finite_json(double number)
 {
     return isfinite(number) ? json_real(number) : json_null();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The encodings, seeds and lengths of a study: all that were ever asked of it, in the order in which they were. They
- * are lists of study.json, so that a table shows what an earlier call has made, and an encoding keeps its place.
+ * The encodings, seeds and lengths that were ever asked of a study, in that order. They are lists of study.json, so
+ * that a table shows the results of earlier calls, and an encoding keeps its index.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>
@@ -16,13 +16,13 @@
 #include "bias/position.h"
 #include "io/files.h"
 #include "io/json.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 struct mep_study_lists {
     mep_study_settings settings;
     json_t *study; /* study.json */
     const char **encodings;
-    const char **asked; /* the encodings of the call, as the study spells them */
+    const char **asked; /* the encodings of the call, in the spelling of the study */
     uint64_t *seeds;
     int64_t *lengths;
 };
@@ -36,7 +36,7 @@ static mep_status out_of_memory(void)
 
 /* ---- Adding ---- */
 
-/* Add a value, which is released, to a list unless it is there. */
+/* Add a value to a list that does not have it, and release the value. */
 static mep_status add(json_t *study, const char *list, json_t *value, int *changed)
 {
     json_t *values = json_object_get(study, list);
@@ -52,7 +52,7 @@ static mep_status add(json_t *study, const char *list, json_t *value, int *chang
     return value == NULL || json_array_append_new(values, value) != 0 ? out_of_memory() : MEP_OK;
 }
 
-/* The study's spelling of an encoding; NULL where it does not have it. */
+/* The study's spelling of an encoding; NULL if the study does not have it. */
 static mep_status find_encoding(const json_t *study, const char *spec, const char **spelling)
 {
     const json_t *value = NULL;
@@ -79,7 +79,7 @@ static mep_status add_encoding(json_t *study, const char *spec, int *changed)
     return spelling != NULL ? MEP_OK : add(study, ENCODINGS, json_string(spec), changed);
 }
 
-/* As text, since it has 64 bits. */
+/* A seed is stored as text, since it has 64 bits. */
 static mep_status add_seed(json_t *study, uint64_t seed, int *changed)
 {
     char text[24];
@@ -92,9 +92,9 @@ static mep_status add_length(json_t *study, int64_t length, int *changed)
     return add(study, LENGTHS, json_integer((json_int_t)length), changed);
 }
 
-/* ---- Studies of versions that kept no lists ---- */
+/* ---- Studies of versions without lists ---- */
 
-/* A run's encoding and seed, and the lengths of its eval.json. */
+/* Add the encoding and seed of a run, and the lengths of its eval.json. */
 static mep_status add_run(json_t *study, const char *run, int *changed)
 {
     char *path = NULL;
@@ -129,7 +129,7 @@ static mep_status add_if_run(json_t *study, const char *folder, const char *name
     return status;
 }
 
-/* The runs of a corpus, by name. */
+/* Add the runs of a corpus, in the order of their names. */
 static mep_status add_folder(json_t *study, const char *folder, int *changed)
 {
     struct dirent **entries = NULL;
@@ -146,7 +146,7 @@ static mep_status add_folder(json_t *study, const char *folder, int *changed)
 
 /* ---- The lists ---- */
 
-/* Make lists that are missing, from the runs that there are. */
+/* Create missing lists from the existing runs. */
 static mep_status complete(json_t *study, const char *folder, const mep_study_settings *asked, int *changed)
 {
     static const char *const lists[] = {ENCODINGS, SEEDS, LENGTHS};
@@ -188,7 +188,7 @@ static mep_status fail_list(const char *list)
     return mep_fail(MEP_ERROR_FORMAT, "study.json: \"%s\" has a value that cannot be read; bring the file back", list);
 }
 
-/* The lists of study.json as arrays. */
+/* Convert the lists of study.json to arrays. */
 static mep_status read_lists(mep_study_lists *lists, mep_study_settings *s)
 {
     const json_t *value = NULL;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 int64_t mep_study_index(const mep_study_settings *s, int64_t corpus, int64_t encoding, int64_t seed, int64_t length)
 {
@@ -14,7 +14,7 @@ int64_t mep_study_index(const mep_study_settings *s, int64_t corpus, int64_t enc
     return ((corpus * s->encoding_count + encoding) * s->seed_count + seed) * s->length_count + length;
 }
 
-/* The results of one run, results[length_count]. */
+/* Read the results of one run, results[length_count]. */
 static mep_status read_run(const mep_study_settings *s, const char *run, const mep_eval_settings *settings,
                            mep_eval_result *results)
 {
@@ -27,8 +27,8 @@ static mep_status read_run(const mep_study_settings *s, const char *run, const m
     return status;
 }
 
-/* The results of one corpus, of the encodings as the study spells them. All lengths of the study, those of earlier
- * calls too, are evaluated on the same tokens. */
+/* Read the results of one corpus; encodings have the spelling of the study. All lengths of the study, including those
+ * of earlier calls, are evaluated on the same tokens. */
 static mep_status read_corpus(const char *folder, const mep_study_lists *all, const mep_study_settings *s,
                               int64_t corpus, mep_eval_result *results)
 {

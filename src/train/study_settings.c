@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The settings of a study: checks before the first hour of work, names of its folders, and the settings of its runs.
+ * The settings of a study: checks before any work, the names of its folders, and the settings of its runs.
  */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/integer.h"
 #include "bias/position.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "train/data_order.h"
 #include "train/run_data.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 /* ---- Names ---- */
 
@@ -20,7 +21,7 @@ mep_status mep_study_corpus_name(const mep_study_settings *s, int64_t corpus, ch
     return mep_data_mix_title(s->corpora[corpus], name);
 }
 
-/* A spec without blanks and without what file names do not take; longer ones are an error of mep_study_check. */
+/* The spec without blanks and with '_' for unsafe characters. mep_study_check refuses a name that is cut off here. */
 void mep_study_encoding_name(const char *spec, char name[MEP_STUDY_NAME])
 {
     int used = 0;
@@ -59,9 +60,9 @@ mep_status mep_study_run_folder(const char *folder, const mep_study_settings *s,
         snprintf(path, MEP_PATH_SIZE, "%s/%s-seed%llu", parent, name, (unsigned long long)s->seeds[seed]));
 }
 
-/* ---- Settings of the parts ---- */
+/* ---- Settings of runs and evaluations ---- */
 
-/* PREFIX.train and PREFIX.valid of a corpus, or the parts of PREFIX that the split makes. */
+/* Set the data: PREFIX.train and PREFIX.valid of a corpus, or the parts of PREFIX that the split defines. */
 static mep_status data_settings(const mep_study_settings *s, int64_t corpus, mep_train_settings *run)
 {
     int is_split = s->train.split[0] != '\0';
@@ -86,18 +87,17 @@ mep_status mep_study_run_settings(const mep_study_settings *s, int64_t corpus, i
     return data_settings(s, corpus, run);
 }
 
-/* The largest multiple of the longest length among `tokens` tokens of which the first has no target. */
+/* Set max_tokens to the largest multiple of the longest length. The first of the `tokens` tokens is not scored. */
 static mep_status eval_settings(const mep_study_settings *s, const char *name, int64_t tokens, mep_eval_settings *eval)
 {
     int64_t longest = 0, most = tokens - 1;
-    for (int64_t i = 0; i < s->length_count; i++)
-        if (s->lengths[i] > longest) longest = s->lengths[i];
-    if (s->eval.max_tokens > 0 && s->eval.max_tokens < most) most = s->eval.max_tokens;
+    for (int64_t i = 0; i < s->length_count; i++) longest = max_i64(longest, s->lengths[i]);
+    if (s->eval.max_tokens > 0) most = min_i64(most, s->eval.max_tokens);
     if (most < longest)
         return mep_fail(
             MEP_ERROR_ARGUMENT,
             "%s: %lld tokens to evaluate on are too few for the length %lld; use shorter lengths or more text", name,
-            (long long)(most < 0 ? 0 : most), (long long)longest);
+            (long long)max_i64(most, 0), (long long)longest);
     *eval = s->eval;
     eval->length = longest;
     eval->max_tokens = most / longest * longest;
@@ -118,7 +118,7 @@ mep_status mep_study_eval_settings(const mep_study_settings *s, int64_t corpus, 
 
 /* ---- Checks ---- */
 
-/* Two corpora have different names. */
+/* Corpora i and j must have different names. */
 static mep_status check_names(const mep_study_settings *s, int64_t i, int64_t j)
 {
     char a[MEP_DATA_SIZE], b[MEP_DATA_SIZE];
@@ -149,7 +149,7 @@ static mep_status check_lists(const mep_study_settings *s)
     return MEP_OK;
 }
 
-/* Two encodings are different, however they are spelled. */
+/* Encodings i and j must differ, however they are spelled. */
 static mep_status check_different(const mep_study_settings *s, int64_t i, int64_t j)
 {
     int same = 0;

@@ -178,7 +178,8 @@ mep_status mep_trainer_open(mep_trainer *t)
     MEP_TRY(open_data(t));
     mep_status status = open_all(t);
     if (status == MEP_ERROR_MEMORY)
-        mep_fail_in(status, "the run needs more memory than is available; a smaller --micro-batch-size, or --recompute, "
-                            "needs less: ");
+        mep_fail_in(status,
+                    "the run needs more memory than is available; a smaller --micro-batch-size, or --recompute, "
+                    "needs less: ");
     return status;
 }

@@ -138,7 +138,7 @@ void report_stuck(const block &b)
             length += (size_t)snprintf(text + length, sizeof text - length, "wait in %s (%s:%d)", t.name, t.at.file,
                                        t.at.line);
     }
-    stop(cudaErrorLaunchFailure, "threads wait for each other in different lines: %s", text);
+    stop(cudaErrorLaunchFailure, "threads wait for each other in different calls: %s", text);
 }
 
 /* A step of warp w of block b: its threads run in the seed's order, and collectives that are complete are finished. */
@@ -376,7 +376,7 @@ extern "C" [[noreturn]] void __ubsan_handle_type_mismatch_v1_abort(const void *d
     };
     const mismatch *m = static_cast<const mismatch *>(data);
     if (emulator::at_thread == NULL) abort();
-    emulator::fail(cudaErrorMisalignedAddress, "%s:%u: address %p of a %s is no multiple of %d", m->file, m->line,
+    emulator::fail(cudaErrorMisalignedAddress, "%s:%u: address %p of a %s is not a multiple of %d", m->file, m->line,
                    (void *)address, m->type->name, 1 << m->log_alignment);
 }
 #endif

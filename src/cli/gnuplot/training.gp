@@ -69,7 +69,7 @@ axis_right = x_high + (x_high > x_low ? 0.01 * span : 1)
 tick_text(x, k) = x >= 1000 && k < 4 ? tick_text(x / 1000, k + 1) : sprintf('%g', x).(k ? 'kMGT'[k:k] : '')
 
 # The axis of losses ends where the curves are after the first tenth of their steps: otherwise the fall from the first
-# step would press all that matters into the lowest part. It ends at the highest value where there are few points.
+# step would compress the rest of the curves. With few points it ends at the highest value.
 on_axis(y) = abs(y) <= 1e300 ? y : NaN
 loss_end(p) = max_loss > 0 ? max_loss : late_count >= 10 ? late_high : 1e300
 set multiplot

@@ -21,7 +21,7 @@ CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "
 
 
 Parameter = collections.namedtuple("Parameter", "shape low high learn initial")  # of a kernel
-Row = collections.namedtuple("Row", "function options parameters")  # a kernel: its function, its defaults, its Parameters
+Row = collections.namedtuple("Row", "function options parameters")  # a kernel; options have their defaults
 
 # ---- Kernels of the distance: `mep export` writes them here, from the library's own list ----
 KERNELS, NAMED, OTHERS = {}, {}, ()
@@ -123,7 +123,7 @@ class Attention(nn.Module):
             q, k = rotate(q, angles), rotate(k, angles)
         if cache is not None:
             keys = bias.shape[-1]
-            positions = torch.arange(keys - length, keys, device=x.device)  # the static cache of transformers 4 needs them
+            positions = torch.arange(keys - length, keys, device=x.device)  # for the static cache of transformers 4
             k, v = (x[:, :, :keys] for x in cache.update(k, v, self.layer, {"cache_position": positions}))
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + bias.to(q.dtype)
         weights = scores.float().softmax(-1).to(v.dtype)
@@ -181,7 +181,7 @@ class MepModel(nn.Module):
         self.final_layer_norm = layer_norm(config)
 
     def forward(self, x, bias, angles, cache, want_states, want_attentions):
-        """(output, the inputs of the layers and the output, the attention weights of the layers); None where not wanted."""
+        """(output, inputs of the layers and the output, attention weights of the layers); None where not wanted."""
         states, attentions = [], []
         for layer in self.layers:
             states += [x] if want_states else []
@@ -272,8 +272,8 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         return positions[:, None, :, None] * config.rotary_emb_base ** -exponents
 
     def bias(self, positions, queries, mask):
-        """[batch or 1, heads or 1, queries, keys]: the distance bias, -inf where a query must not see a key. `positions`
-        are those of all keys; the queries are the last of them."""
+        """[batch or 1, heads or 1, queries, keys]: the distance bias, -inf where a query must not see a key.
+        `positions` are those of all keys; the queries are the last of them."""
         length = positions.shape[1]
         index = torch.arange(length, device=positions.device)
         steps = index[length - queries:, None] - index

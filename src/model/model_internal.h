@@ -2,8 +2,8 @@
 /*
  * The inside of a model: its parameters, one block of float32 with a list of tensors (layout.h).
  */
-#ifndef MEP_MODEL_MODEL_H
-#define MEP_MODEL_MODEL_H
+#ifndef MEP_MODEL_MODEL_INTERNAL_H
+#define MEP_MODEL_MODEL_INTERNAL_H
 
 #include "base/tensor.h"
 #include "mep/model.h"
@@ -23,7 +23,7 @@ struct mep_model {
     int64_t section[SECTIONS];   /* index of the first tensor of a section */
     int64_t *layer_tensors;      /* [layers, TENSOR_KINDS]: index of the tensor; -1: the layer does not have it */
     int64_t *layer_first;        /* [layers + 1]: index of the first tensor of a layer, and of the one after the last */
-    int content;                 /* 1: a layer encodes position by more than a table and rotary (model/content.h) */
+    int content;                 /* 1: a layer encodes position by more than a table and rotary (model/content_terms.h) */
     int all_bias;                /* 1: all layers have the distance bias */
 };
 
@@ -46,6 +46,16 @@ static inline int64_t mep_tensor_index(const mep_model *model, mep_tensor_kind k
 {
     if (mep_tensor_rows[kind].section != SECTION_LAYERS) return model->first[kind];
     return model->layer_tensors[layer * TENSOR_KINDS + kind];
+}
+
+/* Rows of the product that a matrix is of, or begins: its own and those of the matrices that join it. */
+int64_t mep_product_rows(const mep_model *model, int64_t index);
+
+/* The kind of the first tensor of what QKV_WEIGHT, QKV_BIAS and UP_WEIGHT stand for in the model's block. */
+static inline mep_tensor_kind mep_kind_in_block(const mep_model *model, mep_tensor_kind kind)
+{
+    if (model->config.block == MEP_BLOCK_GPT_NEOX) return kind;
+    return kind == QKV_WEIGHT ? Q_WEIGHT : kind == QKV_BIAS ? Q_BIAS : kind == UP_WEIGHT ? GATE_PROJ : kind;
 }
 
 /* Its values; NULL where the model does not have it. */

@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# State belongs to handles: the shared library has no writable variable of the process except those of this list, and each
+# of them is in the list for a reason. Constants, thread-local variables and variables of compilers do not count.
+# Usage: check_state.sh LIBMEP.so
+set -eu
+library=$1
+[ -r "$library" ] || { echo "no library $library"; exit 1; }
+
+# NAME  where it is, who locks it, and why it is not in a handle
+allowed='
+current         base/cpu.c: the CPU level in force, atomic; all kernels of a process use the same one
+allocations     base/memory.c: number of allocations, atomic; for tests
+failing         base/memory.c: the allocation that fails, atomic; for tests
+help            bias/position_help.c: a text that is written once
+used            bias/position_help.c: its length
+help_once       bias/position_help.c: once_flag of the two
+mep_dist_alone  dist/dist_group.c: the group of one process; nothing changes it
+'
+found=$(objdump -t "$library" | awk '
+    { section = ""; for (i = 2; i < NF; i++) if ($i ~ /^\.(data|bss)$/) section = $i }
+    section != "" && $NF !~ /^[._]/ && $(NF - 1) !~ /^0+$/ { sub(/\.[0-9]+$/, "", $NF); if ($NF != "completed") print $NF }' |
+    LC_ALL=C sort -u)
+[ -n "$found" ] || { echo "no variables found in $library: nothing was checked"; exit 1; }
+wrong=0
+for name in $found; do
+    echo "$allowed" | grep -q "^$name " ||
+        { echo "$name is a variable of the process: move it into a handle, or list it in $0 with its reason"; wrong=1; }
+done
+[ $wrong = 0 ] || exit 1
+echo "$(echo "$found" | wc -l) variables of the process, all listed"
