@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which golden files there are: names in the golden folder by their beginning and end, sorted, so that a folder with
- * other or more files than the default one is looked at whole. It opens no file.
+ * The list of golden files: names in the golden folder that have a given prefix and suffix, sorted, so that all files
+ * of a folder other than the default one are tested too. Opens no file.
  */
 #ifndef MEP_TESTS_GOLDEN_LIST_H
 #define MEP_TESTS_GOLDEN_LIST_H

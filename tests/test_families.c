@@ -113,7 +113,8 @@ static void same_tensors(const mep_model *a, const mep_model *b)
     assert_string_equal(a->config.position_encoding, b->config.position_encoding);
 }
 
-/* A family's model is exported as that family, and both that and this library's own form give it back to the bit. */
+/* A family's model is exported as that family. Reading it, or a folder in this library's own form, gives bit-identical
+ * tensors. */
 static void test_export(void **state)
 {
     (void)state;

@@ -518,7 +518,7 @@ static void test_wrong_calls(void **state)
     mep_model_destroy(&model);
 }
 
-/* A small file beside a configuration of a huge model: the file is looked at before memory is asked for. */
+/* A small file next to the configuration of a huge model: the file is checked before memory is allocated. */
 static void test_huge_configuration(void **state)
 {
     (void)state;
