@@ -6,7 +6,7 @@
 #include "fuzz.h"
 #include "io/json.h"
 #include "io/model_files.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 
 static void check_config(const mep_model_config *config)
 {

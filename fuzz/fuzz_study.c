@@ -8,7 +8,7 @@
 #include <math.h>
 
 #include "folder.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 enum { LENGTHS = 3 };
 

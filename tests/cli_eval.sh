@@ -12,8 +12,8 @@ tiny_train learned --steps 2 --quiet --position learned
 # Every length scores the same tokens: the largest multiple of the longest length that the data has.
 expect 0 eval --model run --data text.valid
 [ "$(awk 'NR > 2 { print $1 }' out | xargs)" = '16 32 64 128 256' ] || wrong 'not 1, 2, 4, 8, 16 times the length'
-[ "$(awk 'NR > 2 { print $5 % 256, ($5 > 3000) }' out | sort -u)" = '0 1' ] || wrong 'the tokens are no multiple of 256'
-[ "$(awk 'NR > 2 { print $5 }' out | sort -u | wc -l)" = 1 ] || wrong 'lengths score different tokens'
+[ "$(awk 'NR > 2 { print $6 % 256, ($6 > 3000) }' out | sort -u)" = '0 1' ] || wrong 'the tokens are no multiple of 256'
+[ "$(awk 'NR > 2 { print $6 }' out | sort -u | wc -l)" = 1 ] || wrong 'lengths score different tokens'
 said err 'length 16  '
 expect 0 eval --model run --data text.valid --lengths 16,64 --tokens 160 --quiet
 [ ! -s err ] || wrong '--quiet still prints on stderr'

@@ -69,4 +69,13 @@ for signal in USR1 KILL; do
     code=$?
     [ $code = 130 ] || wrong "mep train --resume $signal: exit code $code, not 130"
 done
+# ---- Measures are divided too, with the same numbers ----
+for measure in '--by-position --lengths 16,32' '--copy-gain 8,16 --copy-tokens 4 --samples 9' '--blindness --lengths 32 --samples 40'; do
+    # shellcheck disable=SC2086
+    expect 0 eval --model one --data text.valid --quiet --format csv $measure
+    cp out alone
+    # shellcheck disable=SC2086
+    group 3 0 eval --model one --data text.valid --quiet --format csv $measure
+    cmp -s out alone || wrong "3 processes have other numbers: $measure"
+done
 finish

@@ -40,11 +40,11 @@ breach() { # breach FILE LINE TEXT: the line in the file is found and named
     fails "$1:2: $3"
     rm "$folder/$1"
 }
-breach src/base/x.c '#include "bias/bias.h"' 'room base may not include bias/bias.h'
+breach src/base/x.c '#include "bias/bias_internal.h"' 'room base may not include bias/bias_internal.h'
 breach src/base/x.c '#include "mep/bias.h"' 'room base may not include mep/bias.h'
 breach src/base/x.h '# include "x.h"' 'include "ROOM/FILE.h", not "x.h"'
-breach src/cuda/x.cu '#include "bias/bias.h"' 'room cuda may not include bias/bias.h'
-breach src/cuda/x.cuh '#include "bias/bias.h"' 'room cuda may not include bias/bias.h'
+breach src/cuda/x.cu '#include "bias/bias_internal.h"' 'room cuda may not include bias/bias_internal.h'
+breach src/cuda/x.cuh '#include "bias/bias_internal.h"' 'room cuda may not include bias/bias_internal.h'
 breach src/cli/x.c '#include "train/run.h"' 'room cli may not include train/run.h'
 breach src/cli/x.c '#include "io/checkpoint.h"' 'room cli may not include io/checkpoint.h'
 breach src/bias/x.c '#include "mep/unknown.h"' 'mep/unknown.h has no room'

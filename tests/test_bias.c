@@ -20,7 +20,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
-#include "bias/bias.h"
+#include "bias/bias_internal.h"
 #include "bias/position.h"
 #include "bias/t5.h"
 #include "golden.h"

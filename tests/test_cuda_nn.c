@@ -430,6 +430,8 @@ static void check_cross_entropy(int64_t rows, int64_t vocab, mep_dtype dtype, in
 {
     int64_t n = rows * vocab;
     array *targets = tokens_below(vocab, rows), *losses = floats("losses", rows);
+    if (rows > 1) ((int32_t *)targets->host)[rows - 2] = MEP_TARGET_NONE;
+    check(mep_device_write(MEP_DEVICE_CUDA, targets->device, targets->host, rows * 4));
     array *gradient = of_type(dtype, normal("gradient", n, 1), n, 0);
     array *logits = of_type(MEP_FLOAT32, normal("logits", n, 4), n, 0), *to = in_place ? logits : gradient;
     mep_activation none = {NULL, dtype};

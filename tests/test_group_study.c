@@ -7,7 +7,7 @@
 #include "small_data.h"
 
 #include "thread_group.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 enum { STEPS = 400, LENGTHS = 2, RUNS = 6 };
 

@@ -20,7 +20,7 @@
 #include "mep/study.h"
 #include "scratch.h"
 #include "test_backends.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 enum { TOKENS = 3000, MOST = 64, STEPS = 3, LENGTH = 8 };
 

@@ -161,6 +161,12 @@ MEP_API const char *mep_dataset_token_type(const mep_dataset *dataset);
  * end, or if a stored number is not a token id (negative, or above 2^31 - 1). */
 MEP_API mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t count, int32_t *tokens);
 
+/* 1 if only some of the tokens are trained: PREFIX.mask has a byte for each token. */
+MEP_API int mep_dataset_has_mask(const mep_dataset *dataset);
+
+/* Like mep_dataset_read, with MEP_TARGET_NONE for each token that is not trained. */
+MEP_API mep_status mep_dataset_read_targets(const mep_dataset *dataset, int64_t start, int64_t count, int32_t *targets);
+
 /* The index of the first token of document `index`, 0 .. documents (the end); -1 for any other index. */
 MEP_API int64_t mep_dataset_document_start(const mep_dataset *dataset, int64_t index);
 
@@ -182,6 +188,10 @@ MEP_API mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int3
 /* Append tokens, 0 or more, to a document that continues. Fails like mep_dataset_writer_add, except that `count` has no
  * upper limit. */
 MEP_API mep_status mep_dataset_writer_append(mep_dataset_writer *writer, const int32_t *tokens, int64_t count);
+/* Append a document of which only the tokens with mask[i] = 1 are trained, and the others (0) only read. All documents
+ * of a dataset have a mask, or none has. */
+MEP_API mep_status mep_dataset_writer_add_masked(mep_dataset_writer *writer, const int32_t *tokens, const uint8_t *mask,
+                                                 int64_t count);
 /* Write the index, sync and rename. A dataset without tokens is an error. The writer is freed and *writer set to NULL
  * in either case. */
 MEP_API mep_status mep_dataset_writer_finish(mep_dataset_writer **writer);

@@ -11,6 +11,7 @@
 #include "mep/device.h"
 #include "mep/dist.h"
 #include "mep/eval.h"
+#include "mep/measure.h"
 #include "mep/model.h"
 #include "mep/status.h"
 #include "mep/study.h"

@@ -198,7 +198,8 @@ MEP_API void mep_session_destroy(mep_session **session);
 MEP_API mep_status mep_session_logits(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens,
                                       float *logits);
 
-/* losses [batch, length]: the negative log likelihood, in nats, of targets[b, t] after inputs[b, 0 .. t]. */
+/* losses [batch, length]: the negative log likelihood, in nats, of targets[b, t] after inputs[b, 0 .. t]; 0 for
+ * MEP_TARGET_NONE. */
 MEP_API mep_status mep_session_losses(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
                                       const int32_t *targets, float *losses);
 

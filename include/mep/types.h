@@ -33,6 +33,9 @@ typedef enum mep_device {
     MEP_DEVICE_CUDA = 1 /* one GPU: CUDA's current one */
 } mep_device;
 
+/* In targets, the place of a token that is not trained: it has no loss and no gradient. */
+enum { MEP_TARGET_NONE = -1 };
+
 enum { MEP_PATH_SIZE = 1024 }; /* of an array that holds a path */
 
 /* Free a text that the library has allocated for its caller, and set *text to NULL; NULL is allowed. Thread-safe. */

@@ -85,12 +85,15 @@ typedef struct mep_model_config {
     double rotary_emb_base;
     double rotary_pct;
     char position_encoding[MEP_POSITION_SIZE];
+    mep_block block;
     mep_norm norm;
     mep_mlp mlp;
     mep_residual residual;
     int tie_word_embeddings;
     int embedding_layer_norm;
     int no_bias;
+    int qkv_bias;
+    mep_qk_norm qk_norm;
 } mep_model_config;
 typedef struct mep_save_settings {
     mep_dtype dtype;
@@ -243,7 +246,8 @@ class MepError(RuntimeError):
 _SCALARS = {
     "void": None, "int": ctypes.c_int, "int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64,
     "uint64_t": ctypes.c_uint64, "double": ctypes.c_double, "mep_device": ctypes.c_int, "mep_dtype": ctypes.c_int,
-    "mep_norm": ctypes.c_int, "mep_mlp": ctypes.c_int, "mep_residual": ctypes.c_int,
+    "mep_norm": ctypes.c_int, "mep_mlp": ctypes.c_int, "mep_residual": ctypes.c_int, "mep_block": ctypes.c_int,
+    "mep_qk_norm": ctypes.c_int,
     "mep_status": ctypes.c_int,
 }
 

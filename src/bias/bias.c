@@ -2,7 +2,7 @@
 /*
  * Creates and destroys a mep_bias: its named parameters, their initial values and ranges.
  */
-#include "bias/bias.h"
+#include "bias/bias_internal.h"
 #include "bias/position.h"
 
 #include <math.h>

@@ -7,7 +7,7 @@
  */
 #include "base/error.h"
 #include "base/memory.h"
-#include "bias/bias.h"
+#include "bias/bias_internal.h"
 #include "bias/table.h"
 
 /* Add the contribution of one distance. values and upstream [terms, heads] are scratch. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A kernel of the distance: one `const mep_kernel` in a file of its own, listed in kernels.c. A kernel computes the
+ * A kernel of the distance: one `const mep_kernel` in a file of its own, listed in kernel_list.c. A kernel computes the
  * logarithm of its value, for one distance and all heads at a time. It knows nothing of mixtures, tables or attention.
  *
  * A term is one kernel in one bias, with its options and learned parameters.

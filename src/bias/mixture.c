@@ -4,7 +4,7 @@
  */
 #include <math.h>
 
-#include "bias/bias.h"
+#include "bias/bias_internal.h"
 
 void mep_bias_log_values(const mep_bias *bias, double distance, double *values)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The modifiers of a position encoding: a row each, which parses and prints it. What they compute is in
- * attention/content.h and model/content.h.
+ * attention/content.h and model/content_terms.h.
  */
 #include "bias/position.h"
 

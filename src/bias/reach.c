@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "bias/bias.h"
+#include "bias/bias_internal.h"
 
 /* An upper bound of b_h(d), and of its value in a table, over d = from .. to. values [terms, heads] is scratch. It is
  * larger by a few units in the last place where rounding in the mixture could let b rise. */

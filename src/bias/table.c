@@ -4,7 +4,7 @@
  */
 #include "base/error.h"
 #include "base/memory.h"
-#include "bias/bias.h"
+#include "bias/bias_internal.h"
 #include "bias/table.h"
 
 mep_status mep_bias_check_length(int64_t length)

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/sight_table.h"
 #include "cli/text_table.h"
 #include "io/json.h"
 #include "mep/bias.h"
@@ -183,7 +184,7 @@ int mep_cli_bias(int argc, char **argv)
 {
     const char *position = "mep", *params = NULL;
     int64_t heads = 12, head_dim = 64, length = 0;
-    int json = 0, count;
+    int json = 0, sight = 0, count;
     mep_lengths distances = {12, {0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}};
     mep_option options[] = {
         MEP_OPT_TEXT("--position", 'p', "SPEC", &position, "mixture or kernel, see below"),
@@ -195,6 +196,10 @@ int mep_cli_bias(int argc, char **argv)
             "--params", 0, "FILE", &params,
             "JSON file of the learned parameters, {\"NAME\": list of numbers, one per head, or list of such lists}; "
             "default: the initial parameters of seed 0"),
+        MEP_OPT_FLAG(
+            "--sight", 0, &sight,
+            "print how far the bias lets each head look instead of the bias: its reach, and the sum of its weights "
+            "over the distances below --length (1024)"),
         MEP_OPT_FLAG("--json", 0, &json, "print one JSON object: slopes [heads], bias [heads][distances]"),
         MEP_OPT_END,
     };
@@ -213,6 +218,12 @@ int mep_cli_bias(int argc, char **argv)
     if (mep_bias_create(&page.bias, position, heads, head_dim) == MEP_ERROR_ARGUMENT)
         return mep_cli_usage("bias", "%s", mep_error_message());
     mep_status status = page.bias == NULL ? MEP_ERROR_MEMORY : MEP_OK;
+    if (status == MEP_OK && sight) {
+        if (params != NULL) status = load_params(params, page.bias);
+        if (status == MEP_OK) status = mep_cli_print_sight(page.bias, length > 0 ? length : 1024, json);
+        page_free(&page);
+        return status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("bias");
+    }
     if (status == MEP_OK) status = set_distances(&page, &distances, length);
     if (status == MEP_OK) status = compute(&page, params);
     if (status == MEP_OK) status = print_page(&page, json);

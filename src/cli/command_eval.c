@@ -13,6 +13,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/device_option.h"
+#include "cli/eval_measures.h"
 #include "cli/interrupt.h"
 #include "cli/model_tokenizer.h"
 #include "cli/processes.h"
@@ -20,7 +21,7 @@
 #include "cli/text_table.h"
 #include "cli/train_options.h"
 #include "cli/untrained.h"
-#include "mep/eval.h"
+#include "mep/measure.h"
 
 enum { LONGEST = 1 << 26 };
 
@@ -36,6 +37,7 @@ typedef struct eval_job {
     mep_progress progress;
     char label[64];
     mep_eval_result results[MEP_ARGS_LIST];
+    double *bits;          /* like `each`: bits per byte; NaN if the data does not name its tokenizer */
     mep_eval_result *each; /* [lengths.count][corpora]: of each length, of the corpora of a mixture */
     int64_t done;          /* results */
 } eval_job;
@@ -110,6 +112,7 @@ static mep_status open_files(eval_job *job)
     MEP_TRY(choose_tokens(job));
     int64_t count = 0;
     MEP_TRY(mep_multiply(job->lengths.count, mep_data_mix_count(job->data), 1, &count));
+    MEP_TRY(MEP_ALLOC(&job->bits, count));
     return MEP_ALLOC(&job->each, count);
 }
 
@@ -171,6 +174,29 @@ static mep_eval_result *each_of(const eval_job *job, int64_t i)
     return job->each + i * mep_data_mix_count(job->data);
 }
 
+/* Bits per byte of the corpora at length number `i`. */
+static double *bits_of(const eval_job *job, int64_t i)
+{
+    return job->bits + i * mep_data_mix_count(job->data);
+}
+
+static mep_status compute_bits(eval_job *job, int64_t i)
+{
+    for (int64_t k = 0; k < mep_data_mix_count(job->data); k++)
+        MEP_TRY(mep_eval_bits_per_byte(mep_data_mix_dataset(job->data, k), &job->settings, &each_of(job, i)[k],
+                                       &bits_of(job, i)[k]));
+    return MEP_OK;
+}
+
+/* The weighted mean over the corpora. */
+static double mean_bits(const eval_job *job, int64_t i)
+{
+    double sum = 0;
+    for (int64_t k = 0; k < mep_data_mix_count(job->data); k++)
+        sum += mep_data_mix_weight(job->data, k) * bits_of(job, i)[k];
+    return sum;
+}
+
 static mep_status evaluate(eval_job *job)
 {
     char length[24];
@@ -189,6 +215,7 @@ static mep_status evaluate(eval_job *job)
                                     .context = job};
         mep_status status = mep_evaluate_mix(&call, job->data, &job->results[i], each_of(job, i));
         if (job->progress.done > 0) mep_progress_finish(&job->progress);
+        if (status == MEP_OK) status = compute_bits(job, i);
         if (status != MEP_OK) return status;
         job->done++;
     }
@@ -198,13 +225,14 @@ static mep_status evaluate(eval_job *job)
 /* ---- Printing ---- */
 
 /* `data` names the corpus of the row; NULL if there is only one corpus. */
-static mep_status fill_row(mep_table *table, const mep_eval_result *r, const char *data)
+static mep_status fill_row(mep_table *table, const mep_eval_result *r, double bits, const char *data)
 {
     MEP_TRY(mep_table_cell(table, "%lld", (long long)r->length));
     MEP_TRY(mep_table_cell(table, "%.4f", r->perplexity));
     MEP_TRY(isnan(r->standard_error) ? mep_table_cell(table, "%s", "")
                                      : mep_table_cell(table, "%.4f", r->standard_error));
     MEP_TRY(mep_table_cell(table, "%.5f", r->loss));
+    MEP_TRY(isnan(bits) ? mep_table_cell(table, "%s", "") : mep_table_cell(table, "%.5f", bits));
     MEP_TRY(mep_table_cell(table, "%lld", (long long)r->tokens));
     MEP_TRY(mep_table_cell(table, "%.2f", r->seconds));
     return data != NULL ? mep_table_cell(table, "%s", data) : MEP_OK;
@@ -213,14 +241,15 @@ static mep_status fill_row(mep_table *table, const mep_eval_result *r, const cha
 /* One row per length; for a mixture the mean, then one row per corpus. */
 static mep_status fill_table(const eval_job *job, mep_table *table)
 {
-    static const char *const heading[] = {"length", "perplexity", "+-", "loss", "tokens", "seconds", "data"};
+    static const char *const heading[] = {"length",    "perplexity", "+-",      "loss",
+                                          "bits/byte", "tokens",     "seconds", "data"};
     int64_t corpora = mep_data_mix_count(job->data);
     int is_mixture = corpora > 1;
-    for (int i = 0; i < 6 + is_mixture; i++) MEP_TRY(mep_table_cell(table, "%s", heading[i]));
+    for (int i = 0; i < 7 + is_mixture; i++) MEP_TRY(mep_table_cell(table, "%s", heading[i]));
     for (int64_t i = 0; i < job->done; i++) {
-        MEP_TRY(fill_row(table, &job->results[i], is_mixture ? "mean" : NULL));
+        MEP_TRY(fill_row(table, &job->results[i], mean_bits(job, i), is_mixture ? "mean" : NULL));
         for (int64_t k = 0; is_mixture && k < corpora; k++)
-            MEP_TRY(fill_row(table, &each_of(job, i)[k], mep_data_mix_name(job->data, k)));
+            MEP_TRY(fill_row(table, &each_of(job, i)[k], bits_of(job, i)[k], mep_data_mix_name(job->data, k)));
     }
     return MEP_OK;
 }
@@ -228,7 +257,7 @@ static mep_status fill_table(const eval_job *job, mep_table *table)
 static mep_status print_table(const eval_job *job)
 {
     mep_table *table;
-    MEP_TRY(mep_table_create(&table, mep_data_mix_count(job->data) > 1 ? 7 : 6));
+    MEP_TRY(mep_table_create(&table, mep_data_mix_count(job->data) > 1 ? 8 : 7));
     mep_status status = fill_table(job, table);
     if (status == MEP_OK) mep_table_print(table, MEP_TABLE_TEXT, stdout);
     mep_table_destroy(&table);
@@ -241,21 +270,21 @@ static json_t *number_or_null(double number)
     return isfinite(number) ? json_real(number) : json_null();
 }
 
-static json_t *result_json(const mep_eval_result *r)
+static json_t *result_json(const mep_eval_result *r, double bits)
 {
-    return json_pack("{s:I, s:o, s:o, s:o, s:I, s:I, s:o}", "length", (json_int_t)r->length, "perplexity",
+    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:o}", "length", (json_int_t)r->length, "perplexity",
                      number_or_null(r->perplexity), "stderr", number_or_null(r->standard_error), "loss",
-                     number_or_null(r->loss), "tokens", (json_int_t)r->tokens, "segments", (json_int_t)r->segments,
-                     "seconds", number_or_null(r->seconds));
+                     number_or_null(r->loss), "bits_per_byte", number_or_null(bits), "tokens", (json_int_t)r->tokens,
+                     "segments", (json_int_t)r->segments, "seconds", number_or_null(r->seconds));
 }
 
 static mep_status print_json(const eval_job *job)
 {
     json_t *results = json_array();
     for (int64_t i = 0; i < job->done; i++) {
-        json_t *result = result_json(&job->results[i]), *each = json_array();
+        json_t *result = result_json(&job->results[i], mean_bits(job, i)), *each = json_array();
         for (int64_t k = 0; k < mep_data_mix_count(job->data); k++) {
-            json_t *one = result_json(&each_of(job, i)[k]);
+            json_t *one = result_json(&each_of(job, i)[k], bits_of(job, i)[k]);
             json_object_set_new(one, "data", json_string(mep_data_mix_name(job->data, k)));
             json_array_append_new(each, one);
         }
@@ -284,15 +313,30 @@ static int run(eval_job *job)
     mep_model_destroy(&job->model);
     mep_data_mix_close(&job->data);
     mep_free(&job->each);
+    mep_free(&job->bits);
     return code;
+}
+
+/* Hand the options that a measure shares with the perplexity to it. */
+static int run_measure(const eval_job *job, mep_eval_measures *m)
+{
+    m->model_path = job->model_path, m->data_path = job->data_path, m->split = job->split, m->position = job->position;
+    m->lengths = job->lengths, m->threads = job->threads;
+    m->part = job->part, m->json = job->json, m->quiet = job->quiet;
+    m->settings.max_tokens = job->settings.max_tokens, m->settings.batch_tokens = job->settings.batch_tokens;
+    m->settings.dtype = job->settings.dtype, m->settings.tolerance = job->settings.tolerance;
+    m->settings.device = job->settings.device;
+    return mep_eval_measures_run(m);
 }
 
 int mep_cli_eval(int argc, char **argv)
 {
     static const char *const part_names[] = {"train", "valid", "test", NULL};
     eval_job job = {.part = MEP_SPLIT_VALID};
+    mep_eval_measures measures;
     int count;
     mep_eval_defaults(&job.settings);
+    mep_eval_measures_defaults(&measures);
     mep_option options[] = {
         MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "folder of a run, a checkpoint or another model"),
         MEP_OPT_TEXT("--data", 'd', "PREFIX", &job.data_path,
@@ -327,6 +371,7 @@ int mep_cli_eval(int argc, char **argv)
             "if there are fewer segments than processes"),
         MEP_OPT_FLAG("--json", 0, &job.json, "print one JSON object"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
+        MEP_EVAL_MEASURE_ROWS(measures),
         MEP_OPT_END,
     };
     mep_args_default(options, "--lengths", "1, 2, 4, 8, 16 times the training length");
@@ -344,12 +389,24 @@ int mep_cli_eval(int argc, char **argv)
             "every length, with more or less text before them.\n\n"
             "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K\n"
             "  mep eval --model runs/mep --data text.valid --lengths 512,1K,2K,4K,8K,16K --last 256\n"
-            "  mpirun -np 4 mep eval --model runs/mep --data text.valid --lengths 512,64K\n",
+            "  mpirun -np 4 mep eval --model runs/mep --data text.valid --lengths 512,64K\n"
+            "  mep eval --model runs/mep --data text.valid --lengths 512,4K --by-position\n"
+            "  mep eval --model runs/mep --data text.valid --copy-gain 64,256,1K,4K\n"
+            "  mep eval --model runs/mep --data text.valid --lengths 512,2K --task passkey\n",
         .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
     if (job.model_path == NULL) return mep_cli_usage("eval", "--model FOLDER is missing");
-    if (job.data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
+    if (mep_eval_measures_asked(&measures) == 0) {
+        if (job.data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
+        if (mep_args_given(options, "--format")) return mep_cli_usage("eval", "--format is of the table of a measure");
+        if (mep_args_given(options, "--picture"))
+            return mep_cli_usage("eval", "--picture is of a measure; see mep plot");
+    } else if (mep_eval_measures_asked(&measures) > 1) {
+        return mep_cli_usage("eval", "one measure at a time; leave out all but one of them");
+    } else if (job.settings.stride > 0 || job.settings.last > 0 || job.split_sequence) {
+        return mep_cli_usage("eval", "a measure takes no --stride, --last or --split-sequence");
+    }
     if (job.settings.stride > 0 && job.settings.last > 0)
         return mep_cli_usage("eval", "--stride and --last both choose the tokens that count; leave out one of them");
     if (job.split == NULL && mep_args_given(options, "--part"))
@@ -359,5 +416,6 @@ int mep_cli_eval(int argc, char **argv)
     code = mep_cli_choose_dtype("eval", options, "--dtype", job.settings.device, job.dtype, &job.settings.dtype);
     if (code == MEP_ARGS_GO) code = mep_cli_check_device("eval", job.settings.device);
     if (code != MEP_ARGS_GO) return code;
+    if (mep_eval_measures_asked(&measures) > 0) return run_measure(&job, &measures);
     return run(&job);
 }

@@ -17,6 +17,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
+#include "cli/prepare_synthetic.h"
 #include "cli/progress.h"
 #include "io/files.h"
 #include "mep/data.h"
@@ -26,7 +27,7 @@ enum { MB = 1000000, MOST_INPUTS = 1 << 20, COPIED = 1 << 14 /* tokens copied at
 /* The largest distance of a document boundary from the requested split point, as a fraction of the second part. */
 static const double BOUNDARY_FRACTION = 0.1;
 
-static const char *const SUFFIXES[] = {".bin", ".idx", ".json", ".tokenizer.json", NULL};
+static const char *const SUFFIXES[] = {".bin", ".idx", ".json", ".tokenizer.json", ".mask", NULL};
 static const char *const PARTS[] = {"train", "valid", "test"};
 
 typedef struct prepare_job {
@@ -378,9 +379,29 @@ static int ends_like_a_file(const char *prefix)
     return length >= 4 && (strcmp(prefix + length - 4, ".bin") == 0 || strcmp(prefix + length - 4, ".idx") == 0);
 }
 
+/* Data of a synthetic task: no input, and none of the options of text. */
+static int run_synthetic(prepare_job *job, mep_prepare_synthetic *synthetic, const mep_option *options)
+{
+    static const char *const text[] = {"--tokenizer", "--valid", "--split", "--resume", "--no-eod", "--skip-bad-lines"};
+    if (job->input_count > 0)
+        return mep_cli_usage("prepare", "--synthetic makes its data itself; leave out %s", job->inputs[0]);
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++)
+        if (mep_args_given(options, text[i])) return mep_cli_usage("prepare", "--synthetic takes no %s", text[i]);
+    synthetic->prefix = job->out;
+    synthetic->quiet = job->quiet;
+    mep_interrupt_install();
+    mep_status status = check_output(job, job->out);
+    if (status == MEP_OK) status = mep_cli_prepare_synthetic(synthetic);
+    if (status == MEP_OK) return MEP_EXIT_OK;
+    mep_cli_fail("prepare");
+    return status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
+}
+
 int mep_cli_prepare(int argc, char **argv)
 {
     prepare_job job = {.tokenizer_name = "bytes"};
+    mep_prepare_synthetic synthetic = {.task = NULL};
+    mep_synthetic_defaults(&synthetic.settings);
     mep_option options[] = {
         MEP_OPT_TEXT("--out", 'o', "PREFIX", &job.out, "write PREFIX.bin, PREFIX.idx and PREFIX.json"),
         MEP_OPT_TEXT(
@@ -398,6 +419,15 @@ int mep_cli_prepare(int argc, char **argv)
         MEP_OPT_FLAG("--no-eod", 0, &job.no_end_of_document, "write no end-of-document token after each document"),
         MEP_OPT_FLAG("--skip-bad-lines", 0, &job.skip_bad_lines,
                      "skip lines that are not a JSON object with a string \"text\", and print how many"),
+        MEP_OPT_TEXT("--synthetic", 0, "TASK", &synthetic.task,
+                     "write training data of a retrieval task of mep eval instead of text, in which only the answers "
+                     "are trained: "
+                     "mqar, induction, or with options, mqar:pairs=8,queries=4"),
+        MEP_OPT_LENGTH("--length", 0, "L", &synthetic.settings.length, 1, 1 << 26,
+                       "of --synthetic: tokens per sequence"),
+        MEP_OPT_INT("--sequences", 0, "N", &synthetic.settings.sequences, 1, INT64_MAX, "of --synthetic: sequences"),
+        MEP_OPT_INT("--seed", 0, "N", (int64_t *)&synthetic.settings.seed, 0, INT64_MAX,
+                    "of --synthetic: seed of the sequences"),
         MEP_OPT_FLAG("--force", 'f', &job.force, "replace existing files"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
         MEP_OPT_END,
@@ -419,12 +449,12 @@ int mep_cli_prepare(int argc, char **argv)
             "compare can also divide a complete dataset by their option --split.\n\n"
             "  mep prepare --out books --valid 0.05 books.jsonl.zst\n"
             "  mep prepare --out pile pile/train/          The Pile: a folder of .jsonl.zst\n"
-            "  mep prepare --out pile pile/train/ --resume\n\n"
+            "  mep prepare --out pile pile/train/ --resume\n"
+            "  mep prepare --out recall --synthetic mqar --length 64 --sequences 20K\n\n"
             "The memory does not depend on the size of the corpus or of a text file. After Ctrl-C, a full disk or a\n"
             "killed process, at most some seconds of work are lost: the same command with --resume continues, and the\n"
             "dataset is bit-identical.\n",
         .options = options,
-        .min_arguments = 1,
         .max_arguments = MOST_INPUTS};
     int code = mep_args_parse(&usage, argc, argv, &job.input_count);
     if (code != MEP_ARGS_GO) return code;
@@ -436,5 +466,7 @@ int mep_cli_prepare(int argc, char **argv)
     if (job.split != NULL && job.valid_fraction > 0)
         return mep_cli_usage("prepare", "--split and --valid exclude each other");
     job.inputs = argv + 1;
+    if (synthetic.task != NULL) return run_synthetic(&job, &synthetic, options);
+    if (job.input_count == 0) return mep_cli_usage("prepare", "needs INPUT ...");
     return run(&job);
 }

@@ -6,6 +6,7 @@
 #ifndef MEP_CLI_GNUPLOT_SCRIPTS_H
 #define MEP_CLI_GNUPLOT_SCRIPTS_H
 
-extern const char mep_gnuplot_perplexity[], mep_gnuplot_kernels[], mep_gnuplot_training[];
+extern const char mep_gnuplot_perplexity[], mep_gnuplot_kernels[], mep_gnuplot_training[], mep_gnuplot_measure[],
+    mep_gnuplot_heat[];
 
 #endif

@@ -32,6 +32,8 @@ static const struct {
     [MEP_PICTURE_PERPLEXITY] = {mep_gnuplot_perplexity, "length  perplexity  standard deviation over seeds"},
     [MEP_PICTURE_KERNELS] = {mep_gnuplot_kernels, "distance  bias"},
     [MEP_PICTURE_TRAINING] = {mep_gnuplot_training, "x  y  [low  high]"},
+    [MEP_PICTURE_MEASURE] = {mep_gnuplot_measure, "x  value  standard error"},
+    [MEP_PICTURE_HEAT] = {mep_gnuplot_heat, "column  row  value"},
 };
 
 typedef struct curve {

@@ -14,7 +14,9 @@
 typedef enum mep_picture_kind {
     MEP_PICTURE_PERPLEXITY, /* rows: length, perplexity, standard deviation (0: no error bar) */
     MEP_PICTURE_KERNELS,    /* rows: distance, bias in nats */
-    MEP_PICTURE_TRAINING    /* panels; rows: x, y, and for a band its lowest and highest y */
+    MEP_PICTURE_TRAINING,   /* panels; rows: x, y, and for a band its lowest and highest y */
+    MEP_PICTURE_MEASURE,    /* rows: x, value, standard error (0: unknown) */
+    MEP_PICTURE_HEAT        /* one curve; rows: column and row of a cell, from 0, and its value */
 } mep_picture_kind;
 
 /* Line types of the scripts. Type n + MEP_PICTURE_STYLES / 2 is type n dashed. */

@@ -403,7 +403,8 @@ static __global__ void __launch_bounds__(1024)
 {
     int64_t begin = blockIdx.x * stride;
     int target = targets[blockIdx.x];
-    float logit = logits[begin + target], highest = -FLT_MAX, sum = 0;
+    if (target < 0) scale = 0; /* no loss, no gradient */
+    float logit = target >= 0 ? logits[begin + target] : 0, highest = -FLT_MAX, sum = 0;
     for (int i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {
         four<float> x = load(logits, begin, i, n);
         float before = highest;
@@ -416,7 +417,7 @@ static __global__ void __launch_bounds__(1024)
     }
     float top = block_highest(highest);
     sum = block_sum(sum * expf(highest - top));
-    if (threadIdx.x == 0) losses[blockIdx.x] = logf(sum) + (top - logit);
+    if (threadIdx.x == 0) losses[blockIdx.x] = target >= 0 ? logf(sum) + (top - logit) : 0;
     if (gradient.data == NULL) return;
     float factor = scale / sum;
     for (int i = 4 * threadIdx.x; i < n; i += 4 * blockDim.x) {

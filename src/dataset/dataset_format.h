@@ -8,10 +8,12 @@
  *                   | i64 pointers[sequences]: offset of its first byte in .bin
  *                   | i64 doc_idx[entries]: first sequence of each document, then the number of sequences
  *
- * libmep adds two files:
+ * libmep adds three files:
  *
  *     PREFIX.tokenizer.json    the tokenizer, unless it is built in
- *     PREFIX.json   {"tokenizer", "vocab_size", "documents", "tokens", "checksum" (checksum.h)}
+ *     PREFIX.mask   if not every token is trained: one byte per token, 1 for a target (dataset_mask.h)
+ *     PREFIX.json   {"tokenizer", "vocab_size", "documents", "tokens", "checksum" (checksum.h)}, and "mask": true if
+ *                   there is a mask, which the checksum then includes
  */
 #ifndef MEP_DATASET_DATASET_FORMAT_H
 #define MEP_DATASET_DATASET_FORMAT_H

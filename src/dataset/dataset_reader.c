@@ -7,6 +7,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 #include "dataset/dataset_format.h"
+#include "dataset/dataset_mask.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,6 +54,7 @@ struct mep_dataset {
     char *tokenizer;
     int has_checksum; /* PREFIX.json has this checksum: */
     uint64_t checksum;
+    mep_dataset_mask mask;
     dataset_scan *scan;
 };
 
@@ -287,7 +289,7 @@ static mep_status take_checksum(mep_dataset *dataset, const char *text)
 /* Take the content of PREFIX.json, which must match the index. */
 static mep_status take_description(mep_dataset *dataset, json_t *root)
 {
-    static const char *const keys[] = {"tokenizer", "vocab_size", "documents", "tokens", "checksum", NULL};
+    static const char *const keys[] = {"tokenizer", "vocab_size", "documents", "tokens", "checksum", "mask", NULL};
     const char *tokenizer = json_string_value(json_object_get(root, "tokenizer"));
     const char *checksum = json_string_value(json_object_get(root, "checksum"));
     json_t *documents = json_object_get(root, "documents"), *tokens = json_object_get(root, "tokens");
@@ -305,6 +307,8 @@ static mep_status take_description(mep_dataset *dataset, json_t *root)
                         dataset->json_path, (long long)json_integer_value(documents),
                         (long long)json_integer_value(tokens), dataset->idx_path, (long long)dataset->all_documents,
                         (long long)dataset->all_tokens);
+    if (json_is_true(json_object_get(root, "mask")))
+        MEP_TRY(mep_dataset_mask_open(&dataset->mask, dataset->json_path, dataset->all_tokens));
     mep_free(&dataset->tokenizer);
     if (strcmp(tokenizer, MEP_TOKENIZER_COPY) != 0) return mep_copy_string(&dataset->tokenizer, tokenizer);
     int length = (int)(strlen(dataset->json_path) - strlen(".json"));
@@ -397,6 +401,7 @@ void mep_dataset_close(mep_dataset **dataset)
     if (open->bin.data != NULL) munmap((void *)open->bin.data, (size_t)open->bin.size);
     if (open->idx.data != NULL) munmap((void *)open->idx.data, (size_t)open->idx.size);
     if (open->bin_fd >= 0) close(open->bin_fd);
+    mep_dataset_mask_close(&open->mask);
     mep_free(&open->prefix);
     mep_free(&open->bin_path);
     mep_free(&open->idx_path);
@@ -479,6 +484,7 @@ static const dataset_scan *scan(const mep_dataset *dataset)
         if (first < last) largest = scan_tokens(dataset->type, dataset->bin.data, first, last, largest, &bad);
     }
     mep_checksum_add(&checksum, dataset->idx.data, dataset->idx.size);
+    mep_dataset_mask_checksum(&dataset->mask, dataset->all_tokens, &checksum);
     if (largest == INT64_MAX) --largest; /* not a token id; mep_dataset_read refuses it */
     made->checksum = mep_checksum_end(&checksum);
     made->vocab_size = largest + 1;
@@ -563,4 +569,17 @@ mep_status mep_dataset_read(const mep_dataset *dataset, int64_t start, int64_t c
         }
     }
     return MEP_OK;
+}
+
+int mep_dataset_has_mask(const mep_dataset *dataset)
+{
+    return dataset != NULL && dataset->mask.path != NULL;
+}
+
+mep_status mep_dataset_read_targets(const mep_dataset *dataset, int64_t start, int64_t count, int32_t *targets)
+{
+    MEP_REQUIRE(dataset);
+    if (count > 0) MEP_REQUIRE(targets);
+    MEP_TRY(mep_dataset_read(dataset, start, count, targets));
+    return mep_dataset_mask_apply(&dataset->mask, dataset->first_token + start, count, targets);
 }

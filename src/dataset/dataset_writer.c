@@ -30,6 +30,7 @@
 enum {
     BIN,
     TOKENIZER,
+    MASK,
     JSON,
     IDX,
     FILES,
@@ -41,7 +42,7 @@ enum {
     CHUNK = 8192              /* number of tokens that are converted at once */
 };
 
-static const char *const suffixes[TEMPORARIES] = {".bin", ".tokenizer.json", ".json", ".idx", ".sizes"};
+static const char *const suffixes[TEMPORARIES] = {".bin", ".tokenizer.json", ".mask", ".json", ".idx", ".sizes"};
 
 struct mep_dataset_writer {
     char *path[TEMPORARIES], *temporary[TEMPORARIES];
@@ -52,6 +53,7 @@ struct mep_dataset_writer {
     int64_t most; /* maximum number of tokens in a sequence */
     int type;
     mep_output *bin, *sizes; /* tokens; and one int32 per document, the length of its sequence */
+    mep_output *mask;        /* one byte per token; NULL: every token is trained */
     mep_writer_state state;
     mep_lock lock;
     int failed; /* a write or a sync failed, so the content of the files is unknown: everything that follows fails */
@@ -67,6 +69,7 @@ static void close_files(mep_dataset_writer *writer)
 {
     (void)mep_output_close(&writer->bin);
     (void)mep_output_close(&writer->sizes);
+    (void)mep_output_close(&writer->mask);
 }
 
 void mep_dataset_writer_leave(mep_dataset_writer **writer)
@@ -334,6 +337,8 @@ mep_status mep_dataset_writer_append(mep_dataset_writer *writer, const int32_t *
     MEP_REQUIRE(writer);
     if (count > 0) MEP_REQUIRE(tokens);
     if (count < 0) return mep_fail(MEP_ERROR_ARGUMENT, "%s: %lld tokens", writer->path[BIN], (long long)count);
+    if (writer->mask != NULL)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s has a mask; add all documents with their masks", writer->path[BIN]);
     MEP_TRY(check_tokens(writer, tokens, count));
     mep_status status = append(writer, tokens, count);
     if (status != MEP_OK) writer->failed = 1;
@@ -352,6 +357,37 @@ mep_status mep_dataset_writer_add(mep_dataset_writer *writer, const int32_t *tok
                         writer->path[BIN], (long long)count, (long long)most);
     MEP_TRY(mep_dataset_writer_append(writer, tokens, count));
     mep_status status = end_of_document ? append(writer, &writer->end_token, 1) : MEP_OK;
+    if (status == MEP_OK) status = end_sequence(writer);
+    if (status != MEP_OK) writer->failed = 1;
+    return status;
+}
+
+/* Begin or continue the mask, with the bytes of a document. */
+static mep_status put_mask(mep_dataset_writer *writer, const uint8_t *mask, int64_t count)
+{
+    for (int64_t i = 0; i < count; ++i)
+        if (mask[i] > 1)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: the mask of token %lld of document %lld is %d, not 0 or 1",
+                            writer->path[BIN], (long long)i, (long long)writer->state.documents, mask[i]);
+    if (writer->mask == NULL && writer->state.tokens > 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s has documents without a mask; add all documents with their masks",
+                        writer->path[BIN]);
+    if (writer->mask == NULL) MEP_TRY(open_temporary(&writer->mask, writer->temporary[MASK], O_TRUNC));
+    return mep_output_write(writer->mask, mask, count) == 0 ? MEP_OK : fail_write(writer->temporary[MASK]);
+}
+
+mep_status mep_dataset_writer_add_masked(mep_dataset_writer *writer, const int32_t *tokens, const uint8_t *mask,
+                                         int64_t count)
+{
+    MEP_REQUIRE(writer);
+    if (count > 0) MEP_REQUIRE(tokens, mask);
+    if (count < 0 || count > INT32_MAX)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: a document of %lld tokens; the format allows 0 .. %lld",
+                        writer->path[BIN], (long long)count, (long long)INT32_MAX);
+    MEP_TRY(check_tokens(writer, tokens, count));
+    mep_status status = put_mask(writer, mask, count);
+    if (status == MEP_ERROR_ARGUMENT) return status; /* nothing is written */
+    if (status == MEP_OK) status = append(writer, tokens, count);
     if (status == MEP_OK) status = end_sequence(writer);
     if (status != MEP_OK) writer->failed = 1;
     return status;
@@ -457,6 +493,7 @@ static mep_status write_description(const mep_dataset_writer *writer)
     json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:s}", "tokenizer", writer->tokenizer, "vocab_size",
                              (json_int_t)writer->vocab_size, "documents", (json_int_t)writer->state.documents, "tokens",
                              (json_int_t)writer->state.tokens, "checksum", checksum);
+    if (root != NULL && writer->mask != NULL) json_object_set_new(root, "mask", json_true());
     mep_status status = mep_write_json(writer->temporary[JSON], root);
     json_decref(root);
     return status;
@@ -487,10 +524,18 @@ static mep_status complete(mep_dataset_writer *writer)
     MEP_TRY(close_synced(&writer->bin, writer->temporary[BIN]));
     MEP_TRY(write_index(writer));
     MEP_TRY(write_tokenizer(writer));
+    int has_mask = writer->mask != NULL;
+    if (has_mask) {
+        MEP_TRY(sync_file(writer->mask, writer->temporary[MASK]));
+        MEP_TRY(add_file(&writer->state.checksum, writer->temporary[MASK]));
+    }
     MEP_TRY(write_description(writer));
+    if (has_mask) MEP_TRY(close_synced(&writer->mask, writer->temporary[MASK]));
     if (writer->tokenizer_json == NULL) unlink(writer->path[TOKENIZER]); /* of an older dataset */
+    if (!has_mask) unlink(writer->path[MASK]);
     for (int i = 0; i < FILES; ++i) {
         if (i == TOKENIZER && writer->tokenizer_json == NULL) continue;
+        if (i == MASK && !has_mask) continue;
         if (rename(writer->temporary[i], writer->path[i]) != 0) return fail_write(writer->path[i]);
     }
     return mep_sync_folder_of(writer->path[BIN]);

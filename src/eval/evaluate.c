@@ -33,6 +33,7 @@ typedef struct evaluation {
     int64_t round_first, round_end; /* segments of the current round */
     mep_watch watch;                /* of a round */
     double *sums;                   /* per segment, the sum of the losses of its scored tokens */
+    int64_t *counts;                /* per segment, its scored tokens */
     double sum;                     /* of the finished rounds */
     int64_t scored;
 } evaluation;
@@ -111,6 +112,7 @@ static mep_status allocate(evaluation *e)
     MEP_TRY(mep_alloc(&e->inputs, rows, sizeof *e->inputs));
     MEP_TRY(mep_alloc(&e->targets, rows, sizeof *e->targets));
     MEP_TRY(mep_alloc(&e->losses, rows, sizeof *e->losses));
+    MEP_TRY(mep_alloc(&e->counts, e->segments, sizeof *e->counts));
     return mep_alloc(&e->sums, e->segments + last_round, sizeof *e->sums);
 }
 
@@ -139,6 +141,7 @@ static void close_evaluation(evaluation *e)
     mep_free(&e->targets);
     mep_free(&e->losses);
     mep_free(&e->sums);
+    mep_free(&e->counts);
 }
 
 /* ---- Segments ---- */
@@ -150,9 +153,27 @@ static int64_t first_scored(const evaluation *e, int64_t segment)
     return segment == 0 ? 0 : e->settings->length - e->step;
 }
 
-static int64_t scored(const evaluation *e, int64_t segment)
+/* Count the scored tokens of each segment: those from the first scored position on that the data's mask, if it has one,
+ * does not leave out. Every process counts all of them. */
+static mep_status count_scored(evaluation *e, const mep_dataset *data)
 {
-    return e->settings->length - first_scored(e, segment);
+    int64_t all = 0, length = e->settings->length;
+    int32_t *targets = NULL;
+    mep_status status = MEP_OK;
+    if (mep_dataset_has_mask(data)) MEP_TRY(MEP_ALLOC(&targets, length));
+    for (int64_t s = 0; s < e->segments && status == MEP_OK; s++) {
+        int64_t first = first_scored(e, s);
+        e->counts[s] = length - first;
+        if (targets != NULL)
+            status = mep_dataset_read_targets(data, e->start + s * e->step + 1 + first, length - first, targets);
+        for (int64_t i = 0; targets != NULL && status == MEP_OK && i < length - first; i++)
+            e->counts[s] -= targets[i] == MEP_TARGET_NONE;
+        all += e->counts[s];
+    }
+    mep_free(&targets);
+    if (status == MEP_OK && all == 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the mask of the data leaves no token to score; evaluate more tokens");
+    return status;
 }
 
 /* Read this process's positions of segments first .. first + count - 1. */
@@ -161,7 +182,7 @@ static mep_status read(evaluation *e, const mep_dataset *data, int64_t first, in
     for (int64_t b = 0; b < count; b++) {
         int64_t start = e->start + (first + b) * e->step + e->first;
         MEP_TRY(mep_dataset_read(data, start, e->length, e->inputs + b * e->length));
-        MEP_TRY(mep_dataset_read(data, start + 1, e->length, e->targets + b * e->length));
+        MEP_TRY(mep_dataset_read_targets(data, start + 1, e->length, e->targets + b * e->length));
     }
     return MEP_OK;
 }
@@ -239,7 +260,7 @@ static mep_status finish_round(evaluation *e)
 {
     for (int64_t i = e->round_first; i < e->round_end; i++) {
         e->sum += e->sums[i];
-        e->scored += scored(e, i);
+        e->scored += e->counts[i];
         if (!isfinite(e->sum))
             return mep_fail(MEP_ERROR_NUMERIC,
                             "the model's loss is not finite in segment %lld; its weights are damaged or its training "
@@ -265,16 +286,18 @@ static mep_status run_rounds(evaluation *e, const mep_dataset *data)
 
 /* ---- Result ---- */
 
-/* The standard error of the mean of the segments' losses. */
+/* The standard error of the mean of the segments' losses. Segments without a scored token do not count. */
 static double standard_error(const evaluation *e)
 {
-    double mean = 0, squares = 0, n = (double)e->segments;
-    for (int64_t i = 0; i < e->segments; i++) mean += e->sums[i] / (double)scored(e, i) / n;
+    double mean = 0, squares = 0, n = 0;
+    for (int64_t i = 0; i < e->segments; i++) n += e->counts[i] > 0;
+    for (int64_t i = 0; i < e->segments; i++)
+        if (e->counts[i] > 0) mean += e->sums[i] / (double)e->counts[i] / n;
     for (int64_t i = 0; i < e->segments; i++) {
-        double deviation = e->sums[i] / (double)scored(e, i) - mean;
+        double deviation = e->counts[i] > 0 ? e->sums[i] / (double)e->counts[i] - mean : 0;
         squares += deviation * deviation;
     }
-    return e->segments > 1 ? sqrt(squares / (n - 1) / n) : NAN;
+    return n > 1 ? sqrt(squares / (n - 1) / n) : NAN;
 }
 
 static mep_eval_result result_of(const evaluation *e, double seconds)
@@ -298,6 +321,7 @@ mep_status mep_evaluate_in(const mep_eval_call *call, const mep_dataset *data, m
     mep_watch_begin(&e.watch, "the evaluation", report_within, &e);
     MEP_TRY_OR(status, mep_dist_agree(e.group, plan(&e, data)), end);
     MEP_TRY_OR(status, open_evaluation(&e), end);
+    MEP_TRY_OR(status, mep_dist_agree(e.group, count_scored(&e, data)), end);
     MEP_TRY_OR(status, run_rounds(&e, data), end);
     *result = result_of(&e, mep_now() - start);
 end:

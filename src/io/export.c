@@ -17,7 +17,7 @@
 #include "io/model_files.h"
 #include "io/python_files.h"
 #include "io/weights.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 
 void mep_save_defaults(mep_save_settings *settings)
 {

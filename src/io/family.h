@@ -11,7 +11,7 @@
 
 #include "base/tensor.h"
 #include "mep/model.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 
 typedef enum mep_key_kind {
     MEP_KEY_SIZE,            /* int64_t, from 1 */

@@ -10,7 +10,7 @@
 #include "bias/position.h"
 #include "io/family.h"
 #include "io/json.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 
 enum { PART = 64 };
 

@@ -16,7 +16,7 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "io/weights.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 
 mep_status mep_model_config_from_json(const json_t *object, const char *file, mep_model_config *config)
 {

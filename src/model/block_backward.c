@@ -4,7 +4,7 @@
  */
 #include "base/error.h"
 #include "model/block.h"
-#include "model/content.h"
+#include "model/content_terms.h"
 
 void mep_normalize_backward(const mep_session *s, const float *x, const mep_norm_state *norm, mep_activation dy,
                             float *dx, float *gradients)

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "model/block.h"
-#include "model/content.h"
+#include "model/content_terms.h"
 #include "model/pass_work.h"
 
 /* Row `row` of an activation of this width. */

@@ -113,7 +113,7 @@ mep_status mep_session_next(mep_session *s, int64_t length, const int32_t *token
 mep_status mep_write_targets(mep_session *s, const int32_t *targets)
 {
     for (int64_t i = 0; i < s->rows; i++)
-        if (targets[i] < 0 || targets[i] >= s->model->config.vocab_size)
+        if (targets[i] != MEP_TARGET_NONE && (targets[i] < 0 || targets[i] >= s->model->config.vocab_size))
             return mep_fail(MEP_ERROR_ARGUMENT, "target token %d is not in the model's vocabulary of %lld",
                             (int)targets[i], (long long)s->model->config.vocab_size);
     return mep_device_write(s->settings.device, s->targets, targets, s->rows * (int64_t)sizeof *targets);

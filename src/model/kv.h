@@ -14,7 +14,7 @@
 #include "base/watch.h"
 #include "dist/dist_group.h"
 #include "mep/attention.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "nn/network.h"
 
 typedef struct mep_kv mep_kv;

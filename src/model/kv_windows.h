@@ -5,7 +5,7 @@
 #ifndef MEP_MODEL_KV_WINDOWS_H
 #define MEP_MODEL_KV_WINDOWS_H
 
-#include "model/model.h"
+#include "model/model_internal.h"
 
 /* The number of positions at which every encoding is defined. */
 #define MEP_MOST_POSITIONS ((int64_t)1 << 31)

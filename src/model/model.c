@@ -2,7 +2,7 @@
 /*
  * Models: the list of tensors from the layout, initialization, and access to parameters. No computing and no files.
  */
-#include "model/model.h"
+#include "model/model_internal.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "bias/position.h"
 #include "model/layout.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "nn/layers.h"
 
 static const struct {

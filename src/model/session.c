@@ -13,7 +13,7 @@
 #include "base/integer.h"
 #include "base/memory.h"
 #include "bias/table.h"
-#include "model/content.h"
+#include "model/content_terms.h"
 #include "model/kv_terms.h"
 #include "model/kv_windows.h"
 #include "model/session_memory.h"

@@ -14,7 +14,7 @@
 #include "base/bf16.h"
 #include "mep/attention.h"
 #include "model/kv.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "nn/network.h"
 
 /* What one layer leaves for its backward pass. Without training, and with recomputation, all layers share one set. */

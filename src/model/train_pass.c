@@ -12,7 +12,7 @@
 #include "base/integer.h"
 #include "bias/table.h"
 #include "model/block.h"
-#include "model/content.h"
+#include "model/content_terms.h"
 #include "model/forward_pass.h"
 
 /* Report gradients that are final, where the caller wants to know. */

@@ -203,8 +203,14 @@ void mep_embedding_backward(const mep_embedding *e, const float *dx, float *dtab
 void mep_cross_entropy(int64_t rows, int64_t vocab, float *logits, const int32_t *targets, float scale, float *losses)
 {
 #pragma omp parallel for
-    for (int64_t r = 0; r < rows; r++)
-        losses[r] = kernels()->cross_entropy(vocab, logits + r * vocab, targets[r], scale);
+    for (int64_t r = 0; r < rows; r++) {
+        if (targets[r] >= 0) {
+            losses[r] = kernels()->cross_entropy(vocab, logits + r * vocab, targets[r], scale);
+        } else {
+            losses[r] = 0;
+            if (scale != 0) memset(logits + r * vocab, 0, (size_t)vocab * sizeof *logits);
+        }
+    }
 }
 
 void mep_clear(int64_t n, float *x)

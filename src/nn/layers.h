@@ -76,7 +76,7 @@ void mep_embedding_forward(const mep_embedding *e, const float *table, const flo
 void mep_embedding_backward(const mep_embedding *e, const float *dx, float *dtable, float *dposition);
 
 /* losses[r] = -log softmax(logits[r])[targets[r]]. Where scale is not 0 the logits become scale times their gradient.
- */
+ * A row with a negative target has loss and gradient 0. */
 void mep_cross_entropy(int64_t rows, int64_t vocab, float *logits, const int32_t *targets, float scale, float *losses);
 
 /* x = 0 */

@@ -23,7 +23,8 @@ extern "C" {
 typedef struct mep_network_state mep_network_state;
 
 /* losses[r] = -log softmax(logits[r])[targets[r]] of rows of `vocab` logits. Where gradient.data is not NULL it becomes
- * scale times the gradient of the logits. It may be the logits, which are overwritten in either case. */
+ * scale times the gradient of the logits. It may be the logits, which are overwritten in either case.
+ * A row with a negative target has loss and gradient 0. */
 typedef struct mep_cross_entropy_call {
     int64_t rows, vocab;
     float *logits;

@@ -5,7 +5,7 @@
 #ifndef MEP_TRAIN_ADAMW_H
 #define MEP_TRAIN_ADAMW_H
 
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "nn/network.h"
 
 typedef struct mep_adamw_settings {

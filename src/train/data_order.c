@@ -100,3 +100,14 @@ mep_status mep_data_order_read(const mep_data_order *o, int64_t index, int32_t *
     int64_t before = 0, corpus = mep_data_order_find(o, index, &before);
     return mep_sampler_read(&o->samplers[corpus], before, inputs, targets);
 }
+
+mep_status mep_data_order_trained(const mep_data_order *o, int64_t index, int32_t *targets, int64_t *trained)
+{
+    int64_t before = 0, corpus = mep_data_order_find(o, index, &before);
+    const mep_sampler *s = &o->samplers[corpus];
+    *trained = s->length;
+    if (!mep_dataset_has_mask(s->data)) return MEP_OK;
+    MEP_TRY(mep_dataset_read_targets(s->data, mep_sampler_start(s, before) + 1, s->length, targets));
+    for (int64_t i = 0; i < s->length; i++) *trained -= targets[i] == MEP_TARGET_NONE;
+    return MEP_OK;
+}

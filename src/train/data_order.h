@@ -35,4 +35,8 @@ int64_t mep_data_order_find(const mep_data_order *order, int64_t index, int64_t 
 /* Read the inputs and targets of sequence number `index`; see mep_sampler_read. */
 mep_status mep_data_order_read(const mep_data_order *order, int64_t index, int32_t *inputs, int32_t *targets);
 
+/* Count the targets of sequence number `index` that are trained: all of them unless the corpus has a mask. targets
+ * [length] is scratch. */
+mep_status mep_data_order_trained(const mep_data_order *order, int64_t index, int32_t *targets, int64_t *trained);
+
 #endif

@@ -7,7 +7,7 @@
 #define MEP_TRAIN_NUMERIC_H
 
 #include "mep/train.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 
 /* A step whose loss or gradient is not finite. Tokens and losses are [batch, length]. */
 typedef struct mep_bad_step {

@@ -55,5 +55,5 @@ mep_status mep_sampler_read(const mep_sampler *s, int64_t index, int32_t *inputs
 {
     int64_t start = mep_sampler_start(s, index);
     MEP_TRY(mep_dataset_read(s->data, start, s->length, inputs));
-    return mep_dataset_read(s->data, start + 1, s->length, targets);
+    return mep_dataset_read_targets(s->data, start + 1, s->length, targets);
 }

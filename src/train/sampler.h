@@ -22,7 +22,8 @@ mep_status mep_sampler_init(mep_sampler *sampler, const mep_dataset *data, const
 /* The first token of sequence number `index` >= 0. */
 int64_t mep_sampler_start(const mep_sampler *sampler, int64_t index);
 
-/* Read its inputs [length], and its targets, which are the tokens one position later. */
+/* Read its inputs [length], and its targets, which are the tokens one position later; MEP_TARGET_NONE for those that
+ * are not trained. */
 mep_status mep_sampler_read(const mep_sampler *sampler, int64_t index, int32_t *inputs, int32_t *targets);
 
 #endif

@@ -11,7 +11,7 @@
 #define MEP_TRAIN_SHARDS_H
 
 #include "dist/dist_group.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "train/adamw.h"
 
 typedef struct mep_shards {

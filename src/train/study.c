@@ -3,7 +3,7 @@
  * The comparison study: its runs, the work that is left, and an estimate of the time. trainer.c trains, evaluate.c
  * evaluates, and study_files.c has the files.
  */
-#include "train/study.h"
+#include "train/study_internal.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -18,7 +18,7 @@
 #include "eval/evaluate.h"
 #include "io/files.h"
 #include "mep/attention.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "train/run_data.h"
 
 /* Work is counted in floating-point operations of the model. The time that is left follows from the speed of the last

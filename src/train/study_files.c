@@ -15,7 +15,7 @@
 #include "io/json.h"
 #include "io/model_files.h"
 #include "mep/device.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 static mep_status out_of_memory(void)
 {

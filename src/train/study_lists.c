@@ -16,7 +16,7 @@
 #include "bias/position.h"
 #include "io/files.h"
 #include "io/json.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 struct mep_study_lists {
     mep_study_settings settings;

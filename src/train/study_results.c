@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 int64_t mep_study_index(const mep_study_settings *s, int64_t corpus, int64_t encoding, int64_t seed, int64_t length)
 {

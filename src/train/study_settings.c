@@ -9,10 +9,10 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "bias/position.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include "train/data_order.h"
 #include "train/run_data.h"
-#include "train/study.h"
+#include "train/study_internal.h"
 
 /* ---- Names ---- */
 

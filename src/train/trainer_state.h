@@ -40,6 +40,7 @@ typedef struct mep_trainer {
     /* Tokens and losses of the whole step, [batch_size, length]. A process computes its own sequences only. */
     float *losses;
     int32_t *inputs, *targets;
+    int64_t trained_targets; /* of the whole step; below batch_size * length if the data has a mask */
     int64_t own_sequences, part_sequences, micro_sequences; /* per step of this process, per part, per micro-batch */
 
     mep_run_state state;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/integer.h"
 #include "model/train_pass.h"
 #include "train/trainer_state.h"
 
@@ -19,11 +20,26 @@ static mep_status read_tokens(mep_trainer *t)
     return MEP_OK;
 }
 
+/* Count the trained targets of the step, of all processes: the number that losses and gradients are divided by. At
+ * least 1: a step may have none. */
+static mep_status count_targets(mep_trainer *t)
+{
+    t->trained_targets = 0;
+    for (int64_t b = 0; b < t->settings.batch_size; b++) {
+        int64_t trained = 0, index = t->state.step * t->settings.batch_size + b;
+        MEP_TRY(mep_data_order_trained(&t->order, index, t->targets + b * t->settings.length, &trained));
+        t->trained_targets += trained;
+    }
+    t->trained_targets = max_i64(t->trained_targets, 1);
+    return MEP_OK;
+}
+
 /* Compute losses and gradients of this process's sequences. */
 static mep_status accumulate(mep_trainer *t)
 {
     int64_t length = t->settings.length, begin = t->group->rank * t->own_sequences, end = begin + t->own_sequences;
-    float scale = 1.0f / (float)(t->settings.batch_size * length);
+    MEP_TRY(count_targets(t));
+    float scale = 1.0f / (float)t->trained_targets;
     MEP_TRY(mep_session_refresh(t->session));
     MEP_TRY(read_tokens(t));
     for (int64_t first = begin; first < end; first += t->micro_sequences) {
@@ -55,7 +71,7 @@ static mep_status compute(mep_trainer *t, mep_train_progress *p)
     MEP_TRY(mep_dist_agree(t->group, status != MEP_OK && !is_bad ? status : summed));
     MEP_TRY(mep_adamw_squares(t->optimizer, t->gradients)); /* can fail on a device only, which has one process */
     MEP_TRY(mep_sums_run(t->sums, length, is_bad ? NULL : losses, t->optimizer->squares, &loss, &square));
-    p->loss = loss / (double)(t->settings.batch_size * length);
+    p->loss = loss / (double)t->trained_targets;
     p->grad_norm = sqrt(square);
     return MEP_OK;
 }

@@ -2,7 +2,7 @@
 /*
  * Gates, profiles, mixture weights and scaled queries of a block.
  */
-#include "model/content.h"
+#include "model/content_terms.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,8 +2,8 @@
 /*
  * The inside of a model: its parameters, one block of float32 with a list of tensors (layout.h).
  */
-#ifndef MEP_MODEL_MODEL_H
-#define MEP_MODEL_MODEL_H
+#ifndef MEP_MODEL_MODEL_INTERNAL_H
+#define MEP_MODEL_MODEL_INTERNAL_H
 
 #include "base/tensor.h"
 #include "mep/model.h"
@@ -23,7 +23,7 @@ struct mep_model {
     int64_t section[SECTIONS];   /* index of the first tensor of a section */
     int64_t *layer_tensors;      /* [layers, TENSOR_KINDS]: index of the tensor; -1: the layer does not have it */
     int64_t *layer_first;        /* [layers + 1]: index of the first tensor of a layer, and of the one after the last */
-    int content;                 /* 1: a layer encodes position by more than a table and rotary (model/content.h) */
+    int content;                 /* 1: a layer encodes position by more than a table and rotary (model/content_terms.h) */
     int all_bias;                /* 1: all layers have the distance bias */
 };
 

@@ -5,8 +5,8 @@
  * Arrays [terms, heads] have term m of head h at m*heads + h. Everything that depends on learned parameters (derived
  * values, weights) is computed again whenever they change.
  */
-#ifndef MEP_BIAS_BIAS_H
-#define MEP_BIAS_BIAS_H
+#ifndef MEP_BIAS_BIAS_INTERNAL_H
+#define MEP_BIAS_BIAS_INTERNAL_H
 
 #include "bias/kernel.h"
 #include "bias/spec.h"

@@ -3,8 +3,8 @@
  * The internal interface of the comparison study: its checks, names and JSON files. The public interface is
  * mep/study.h.
  */
-#ifndef MEP_TRAIN_STUDY_H
-#define MEP_TRAIN_STUDY_H
+#ifndef MEP_TRAIN_STUDY_INTERNAL_H
+#define MEP_TRAIN_STUDY_INTERNAL_H
 
 #include <jansson.h>
 

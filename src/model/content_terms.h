@@ -4,8 +4,8 @@
  * of the input of attention, the scaling of queries, and the gradients of all their parameters. What attention does
  * with them is in attention/content.h. Everything is in host memory; a session elsewhere refuses such a model.
  */
-#ifndef MEP_MODEL_CONTENT_H
-#define MEP_MODEL_CONTENT_H
+#ifndef MEP_MODEL_CONTENT_TERMS_H
+#define MEP_MODEL_CONTENT_TERMS_H
 
 #include "model/block.h"
 

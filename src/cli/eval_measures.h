@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The measures of mep eval: its options that ask for one, and what is printed then in place of the perplexities.
+ */
+#ifndef MEP_CLI_EVAL_MEASURES_H
+#define MEP_CLI_EVAL_MEASURES_H
+
+#include "cli/args.h"
+#include "cli/text_table.h"
+#include "mep/measure.h"
+
+typedef struct mep_eval_measures {
+    /* Targets of the options below. */
+    int by_position, context_gain, blindness, format;
+    mep_lengths gaps;
+    const char *task, *depths, *picture;
+    double within;
+    mep_measure_settings settings;
+    /* From the other options of mep eval. */
+    const char *model_path, *data_path, *split, *position;
+    mep_lengths lengths;
+    int64_t threads;
+    int part, json, quiet;
+} mep_eval_measures;
+
+void mep_eval_measures_defaults(mep_eval_measures *measures);
+
+/* Rows of the options of `M`, a mep_eval_measures. */
+#define MEP_EVAL_MEASURE_ROWS(M)                                                                                       \
+    MEP_OPT_GROUP("Other measures than the perplexity, one at a time"),                                                \
+        MEP_OPT_FLAG("--by-position", 0, &(M).by_position,                                                             \
+                     "the loss by the number of tokens before the predicted one"),                                     \
+        MEP_OPT_INT("--bins", 0, "N", &(M).settings.bins, 0, 4096,                                                     \
+                    "of --by-position: logarithmic bins per length; 0: each ends at twice the position of the one "    \
+                    "before"),                                                                                         \
+        MEP_OPT_FLAG("--context-gain", 0, &(M).context_gain,                                                           \
+                     "what 1/4, 1/2 and all of each length of context gain over 1/8 of it, for the same tokens"),      \
+        MEP_OPT_LENGTHS("--copy-gain", 0, "GAP,..", &(M).gaps, 0, 1 << 26,                                             \
+                        "how much less a text costs when it is read again after GAP other tokens"),                    \
+        MEP_OPT_TEXT("--task", 0, "NAME", &(M).task,                                                                   \
+                     "retrieval: passkey (digits hidden in the text of --data), or a synthetic task, mqar or "         \
+                     "induction, which needs no --data"),                                                              \
+        MEP_OPT_FLAG("--blindness", 0, &(M).blindness,                                                                 \
+                     "the fraction of keys with weight 0, and how near the weight is, by head"),                       \
+        MEP_OPT_TEXT("--depths", 0, "D,..", &(M).depths,                                                               \
+                     "of --task passkey: where the digits are hidden, 0 at the beginning, 1 at the end"),              \
+        MEP_OPT_INT("--samples", 0, "N", &(M).settings.samples, 1, 1 << 24,                                            \
+                    "tokens of --context-gain; trials of --copy-gain and --task, per length and depth"),               \
+        MEP_OPT_INT("--copy-tokens", 0, "N", &(M).settings.copy_tokens, 2, 1 << 20,                                    \
+                    "of --copy-gain: tokens per copy"),                                                                \
+        MEP_OPT_INT("--seed", 0, "N", (int64_t *)&(M).settings.seed, 0, INT64_MAX,                                     \
+                    "of random texts, keys and places"),                                                               \
+        MEP_OPT_REAL("--within", 0, "FRACTION", &(M).within, 0, 0.99,                                                  \
+                     "the effective length is the longest with a value within FRACTION of that at the training "       \
+                     "length"),                                                                                        \
+        MEP_OPT_TEXT("--picture", 0, "FILE.png", &(M).picture, "draw the measure too, by gnuplot"),                    \
+        MEP_OPT_CHOICE("--format", 0, "FORMAT", &(M).format, mep_table_formats, "of the table of a measure")
+
+/* The number of measures that the options ask for. */
+int mep_eval_measures_asked(const mep_eval_measures *measures);
+
+/* Compute the measure and print it. Returns the exit code. */
+int mep_eval_measures_run(mep_eval_measures *measures);
+
+#endif

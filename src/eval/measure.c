@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The numbers of a measure: means, the list, and the effective length.
+ */
+#include "eval/measure.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/integer.h"
+#include "base/memory.h"
+#include "eval/evaluate.h"
+
+void mep_measure_defaults(mep_measure_settings *settings)
+{
+    if (settings == NULL) return;
+    *settings = (mep_measure_settings){.length = 1024,
+                                       .batch_tokens = 16384,
+                                       .dtype = MEP_FLOAT32,
+                                       .seed = 1,
+                                       .samples = 256,
+                                       .copy_tokens = 32,
+                                       .top = 0.05};
+}
+
+/* ---- Means ---- */
+
+mep_mean mep_mean_of(const double *samples, int64_t count)
+{
+    double sum = 0, squares = 0, n = (double)count;
+    for (int64_t i = 0; i < count; i++) sum += samples[i];
+    double mean = sum / n;
+    for (int64_t i = 0; i < count; i++) squares += (samples[i] - mean) * (samples[i] - mean);
+    return (mep_mean){.value = mean, .standard_error = count > 1 ? sqrt(squares / (n - 1) / n) : NAN, .samples = count};
+}
+
+mep_mean mep_ratio_of(const double *a, const double *b, int64_t count)
+{
+    double above = 0, below = 0, squares = 0, n = (double)count;
+    for (int64_t i = 0; i < count; i++) above += a[i], below += b[i];
+    double ratio = above / below;
+    for (int64_t i = 0; i < count; i++) squares += (a[i] - ratio * b[i]) * (a[i] - ratio * b[i]);
+    return (mep_mean){.value = ratio,
+                      .standard_error = count > 1 ? sqrt(squares / (n - 1) / n) / (below / n) : NAN,
+                      .samples = count};
+}
+
+/* ---- The list ---- */
+
+void mep_measure_free(mep_measure *measure)
+{
+    if (measure == NULL) return;
+    mep_free(&measure->values);
+    *measure = (mep_measure){0};
+}
+
+mep_status mep_measure_begin(mep_measure_draft *d, const mep_measure *measure, const char *name, const char *axis,
+                             int64_t length)
+{
+    *d = (mep_measure_draft){.length = length};
+    if (measure->count > 0 && strcmp(measure->name, name) != 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the measure holds numbers of %s; use another one for %s", measure->name,
+                        name);
+    snprintf(d->added.name, sizeof d->added.name, "%s", name);
+    snprintf(d->added.axis, sizeof d->added.axis, "%s", axis);
+    return MEP_OK;
+}
+
+static mep_status reserve(mep_measure *m, int64_t count)
+{
+    if (count <= m->capacity) return MEP_OK;
+    int64_t capacity = max_i64(count, 2 * m->capacity);
+    MEP_TRY(MEP_GROW(&m->values, m->capacity, capacity));
+    m->capacity = capacity;
+    return MEP_OK;
+}
+
+static mep_status add(mep_measure_draft *d, const mep_measure_value *value)
+{
+    mep_measure *m = &d->added;
+    MEP_TRY(reserve(m, max_i64(m->count + 1, 16)));
+    m->values[m->count++] = *value;
+    return MEP_OK;
+}
+
+static mep_measure_value value_of(const mep_measure_draft *d, const char *name, mep_mean mean)
+{
+    mep_measure_value v = {.length = d->length,
+                           .at = NAN,
+                           .layer = -1,
+                           .head = -1,
+                           .value = mean.value,
+                           .standard_error = mean.standard_error,
+                           .samples = mean.samples};
+    snprintf(v.name, sizeof v.name, "%s", name);
+    return v;
+}
+
+mep_status mep_measure_add(mep_measure_draft *d, const char *name, double at, mep_mean mean)
+{
+    mep_measure_value v = value_of(d, name, mean);
+    v.at = at;
+    return add(d, &v);
+}
+
+mep_status mep_measure_add_head(mep_measure_draft *d, const char *name, int64_t layer, int64_t head, mep_mean mean)
+{
+    mep_measure_value v = value_of(d, name, mean);
+    v.layer = layer;
+    v.head = head;
+    return add(d, &v);
+}
+
+mep_status mep_measure_end(mep_measure_draft *d, mep_status status, mep_measure *measure)
+{
+    if (status == MEP_OK) status = reserve(measure, measure->count + d->added.count);
+    if (status == MEP_OK) {
+        memcpy(measure->name, d->added.name, sizeof measure->name);
+        memcpy(measure->axis, d->added.axis, sizeof measure->axis);
+        for (int64_t i = 0; i < d->added.count; i++) measure->values[measure->count++] = d->added.values[i];
+    }
+    mep_measure_free(&d->added);
+    return status;
+}
+
+/* ---- What measures have in common ---- */
+
+int64_t mep_measure_tokens(const mep_measure_call *call)
+{
+    int64_t tokens = mep_dataset_tokens(call->data), most = call->settings->max_tokens;
+    return most > 0 ? min_i64(tokens, most) : tokens;
+}
+
+mep_status mep_measure_open(mep_measure_call *own, const mep_measure_call *call, int needs_data)
+{
+    if (call->model == NULL || call->settings == NULL || (needs_data && call->data == NULL))
+        return mep_fail(MEP_ERROR_ARGUMENT, "the call of a measure has no %s",
+                        call->model == NULL      ? "model"
+                        : call->settings == NULL ? "settings"
+                                                 : "data");
+    *own = *call;
+    if (own->group == NULL) own->group = &mep_dist_alone;
+    return MEP_OK;
+}
+
+mep_status mep_measure_check(const mep_measure_call *call)
+{
+    const mep_measure_settings *s = call->settings;
+    if (s->length < 1 || s->batch_tokens < 1 || s->samples < 1 || s->max_tokens < 0)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "a measure needs a length, batch_tokens and samples of 1 or more, found %lld, %lld and %lld",
+                        (long long)s->length, (long long)s->batch_tokens, (long long)s->samples);
+    return mep_eval_check_device(call->group, s->device, s->dtype);
+}
+
+/* ---- The effective length ---- */
+
+typedef struct length_value {
+    double sum;
+    int64_t count;
+} length_value;
+
+/* Whether `at` of this axis is a number of tokens up to the length of the segment, so that its end stands for it. */
+static int is_within_segment(const mep_measure *m)
+{
+    return strcmp(m->axis, "position") == 0 || strcmp(m->axis, "context") == 0;
+}
+
+/* The value of a length; NaN if it was not measured. */
+static double at_length(const mep_measure *m, const char *name, int64_t length)
+{
+    length_value sum = {0};
+    for (int64_t i = 0; i < m->count; i++) {
+        const mep_measure_value *v = &m->values[i];
+        if (v->length != length || strcmp(v->name, name) != 0) continue;
+        if (is_within_segment(m) && v->at < (double)length) continue;
+        sum.sum += v->value;
+        sum.count++;
+    }
+    return sum.count > 0 ? sum.sum / (double)sum.count : NAN;
+}
+
+/* The shortest length above `after` that has the value; 0 if there is none. */
+static int64_t next_length(const mep_measure *m, const char *name, int64_t after)
+{
+    int64_t next = 0;
+    for (int64_t i = 0; i < m->count; i++)
+        if (strcmp(m->values[i].name, name) == 0 && m->values[i].length > after &&
+            (next == 0 || m->values[i].length < next))
+            next = m->values[i].length;
+    return next;
+}
+
+/* Whether a larger value is worse. */
+static int is_cost(const char *name)
+{
+    static const char *const costs[] = {"loss", "perplexity", "bits_per_byte", "first", "second"};
+    for (size_t i = 0; i < sizeof costs / sizeof *costs; i++)
+        if (strcmp(name, costs[i]) == 0) return 1;
+    return 0;
+}
+
+mep_status mep_measure_effective_length(const mep_measure *measure, const char *name, int64_t training_length,
+                                        double within, int64_t *length)
+{
+    MEP_REQUIRE(measure, name, length);
+    if (next_length(measure, name, 0) == 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the measure %s has no value \"%s\"", measure->name, name);
+    if (!(within >= 0 && within < 1))
+        return mep_fail(MEP_ERROR_ARGUMENT, "the fraction of an effective length must be from 0 to 1, found %g",
+                        within);
+    int64_t base = 0;
+    for (int64_t l = next_length(measure, name, 0); l > 0 && l <= training_length; l = next_length(measure, name, l))
+        base = l;
+    double reference = at_length(measure, name, base), slack = within * fabs(reference);
+    if (!is_cost(name) && !(reference > 0)) base = 0; /* nothing to keep */
+    *length = base;
+    for (int64_t l = next_length(measure, name, base); base > 0 && l > 0; l = next_length(measure, name, l)) {
+        double loss = is_cost(name) ? at_length(measure, name, l) - reference : reference - at_length(measure, name, l);
+        if (!(loss <= slack)) break;
+        *length = l;
+    }
+    return MEP_OK;
+}

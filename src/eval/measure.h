@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the measures share: means with their standard errors, the list of numbers that a measure appends to, and checks.
+ */
+#ifndef MEP_EVAL_MEASURE_H
+#define MEP_EVAL_MEASURE_H
+
+#include "dist/dist_group.h"
+#include "mep/measure.h"
+
+/* The mean of samples, and its standard error; NaN for fewer than two samples. The sums are made in order. */
+typedef struct mep_mean {
+    double value, standard_error;
+    int64_t samples;
+} mep_mean;
+
+mep_mean mep_mean_of(const double *samples, int64_t count);
+
+/* The ratio of the means of two samples, sum a / sum b, with the standard error of the ratio estimator. */
+mep_mean mep_ratio_of(const double *a, const double *b, int64_t count);
+
+/* Where the numbers of a call go until the call has succeeded. */
+typedef struct mep_measure_draft {
+    mep_measure added;
+    int64_t length;
+} mep_measure_draft;
+
+/* Begin the numbers of a call at a length. Fails if `measure` holds numbers of another measure. */
+mep_status mep_measure_begin(mep_measure_draft *draft, const mep_measure *measure, const char *name, const char *axis,
+                             int64_t length);
+
+/* Add a number of the whole model, or of a layer and head. */
+mep_status mep_measure_add(mep_measure_draft *draft, const char *name, double at, mep_mean mean);
+mep_status mep_measure_add_head(mep_measure_draft *draft, const char *name, int64_t layer, int64_t head, mep_mean mean);
+
+/* End a call: append the numbers to `measure` if `status` is MEP_OK, and free the draft. Returns the status. */
+mep_status mep_measure_end(mep_measure_draft *draft, mep_status status, mep_measure *measure);
+
+/* The tokens of the data that a call may read. */
+int64_t mep_measure_tokens(const mep_measure_call *call);
+
+/* Check the pointers of a public call, with the function's name for the message, and copy the call with a group. */
+mep_status mep_measure_open(mep_measure_call *own, const mep_measure_call *call, int needs_data);
+
+/* Check what all measures have in common: positive sizes, a device that is available. */
+mep_status mep_measure_check(const mep_measure_call *call);
+
+#endif
