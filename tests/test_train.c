@@ -343,11 +343,7 @@ static void test_fall_back(void **state)
     assert_true(aside == 0 && mep_folder_exists(run_path("all_damaged/checkpoint-9")));
 }
 
-<<<<<<< HEAD
 /* A checkpoint in a folder with train.json of another run. */
-=======
-/* A checkpoint with the train.json of another run. */
->>>>>>> 653ac69fbfac20d812fd301592aebffaa04901b9
 static void test_other_settings(void **state)
 {
     (void)state;
