@@ -124,9 +124,15 @@ static void test_steps(void **state)
                 MEP_OK);
         memset(gradients, 0, (size_t)model->size * sizeof *gradients);
         assert_int_equal(mep_session_refresh(session), MEP_OK);
-        assert_int_equal(
-            mep_session_train(session, s.batch_size, s.length, inputs, targets, 1 / (float)rows, 1, losses, gradients),
-            MEP_OK);
+        assert_int_equal(mep_session_train(session,
+                                           &(mep_train_batch){.batch = s.batch_size,
+                                                              .length = s.length,
+                                                              .inputs = inputs,
+                                                              .targets = targets,
+                                                              .scale = 1 / (float)rows,
+                                                              .accumulate = 1},
+                                           losses, gradients),
+                         MEP_OK);
         double norm;
         assert_int_equal(mep_adamw_norm(optimizer, gradients, &norm), MEP_OK);
         for (int64_t i = 0; i < rows; i++) sum += (double)losses[i];

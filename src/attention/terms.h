@@ -19,14 +19,8 @@
 extern "C" {
 #endif
 
-/* Prepared terms of all heads.
- *
- * The table is stored reversed: bias[key - position] of a head is the value for a key and the query at `position`. So
- * the biases of a row of scores are contiguous in the key, and those of the next query begin one value earlier.
- * Distances below 0 (keys of the future, and padding after the last key) read -inf: the causal mask is part of the
- * table. */
 /* Tables of values of the distance, `rank` of them, that queries combine with weights of their own. They are reversed
- * like the table of biases, but read 0 where they have no value. */
+ * like the table of mep_terms, but read 0 where they have no value. */
 typedef struct mep_toeplitz {
     int64_t heads, rank, extent; /* distances 0 .. extent - 1 */
     int64_t row;                 /* floats of one table */
@@ -34,6 +28,12 @@ typedef struct mep_toeplitz {
     float *largest;              /* [heads, rank]: largest magnitude */
 } mep_toeplitz;
 
+/* Prepared terms of all heads.
+ *
+ * The table is stored reversed: bias[key - position] of a head is the value for a key and the query at `position`. So
+ * the biases of a row of scores are contiguous in the key, and those of the next query begin one value earlier.
+ * Distances below 0 (keys of the future, and padding after the last key) read -inf: the causal mask is part of the
+ * table. */
 typedef struct mep_terms {
     int64_t heads, distances; /* sizes that there is room for */
     int64_t head_size;        /* floats of one head in `reversed` */

@@ -265,6 +265,8 @@ static mep_status reserve(mep_gemm_workspace *w, int64_t size)
 mep_status mep_gemm_run(mep_gemm_workspace *w, const mep_gemm *g)
 {
     const mep_product_kernels *kernels = mep_product_kernels_for(mep_cpu_level_get(), g->a.dtype);
+    MEP_ASSERT(g->m >= 1 && g->n >= 1 && g->k >= 1 && g->a.dtype == g->b.dtype);
+    MEP_ASSERT(!g->a.packed && !g->c.packed && !g->c.transposed && g->c.stride >= g->n);
     int64_t threads = omp_in_parallel() || g->m * g->n * g->k < FEW_PRODUCTS ? 1 : omp_get_max_threads();
     tiling t = divide(g, kernels->panel, threads);
     int64_t across = ceil_div(g->n, t.columns), tiles = tiles_of(g, &t);

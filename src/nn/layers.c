@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/cpu.h"
 #include "base/integer.h"
 #include "nn/rows.h"
@@ -44,6 +45,7 @@ static void write_values(mep_activation y, int64_t i, int64_t n, const float *co
 
 void mep_layer_norm_forward(const mep_layer_norm *c, mep_activation y)
 {
+    MEP_ASSERT(c->width <= MEP_MAX_WIDTH);
 #pragma omp parallel for
     for (int64_t r = 0; r < c->rows; r++) {
         float copy[MEP_MAX_WIDTH];
@@ -256,6 +258,7 @@ void mep_rotary_tables(int64_t length, int64_t dims, double base, float *cosine,
 
 void mep_rotary_apply(const mep_rotary *c)
 {
+    MEP_ASSERT(c->dims % 2 == 0 && c->dims <= MEP_MAX_WIDTH && c->first >= 0);
     int64_t half = c->dims / 2;
 #pragma omp parallel for
     for (int64_t r = 0; r < c->rows; r++)

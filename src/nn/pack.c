@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/integer.h"
 #include "base/memory.h"
 #include "nn/product.h"
@@ -236,6 +237,7 @@ int mep_reads_in_place(const mep_matrix *a, int64_t k, int64_t depth)
 mep_block mep_block_of_a(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
 {
     int64_t pair = products(a->dtype)->pair;
+    MEP_ASSERT(rows >= 1 && rows <= MEP_MOST_ROWS && depth >= 1 && depth <= MEP_DEPTH * pair);
     if (a->transposed) return copy_columns(a, row, rows, k, depth, memory);
     if (mep_reads_in_place(a, k, depth))
         return (mep_block){.data = mep_matrix_at(a, row, k),
