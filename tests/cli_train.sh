@@ -44,7 +44,7 @@ done
 tiny_train llama --steps 2 --block llama --num-key-value-heads 1 --qk-norm head --qkv-bias --tie-word-embeddings
 said out 'model     1 Llama layers, hidden 16, 2 heads (1 of keys and values), vocabulary 320: '
 for text in '"block": "llama"' '"num_key_value_heads": 1' '"intermediate_size": 64' '"qk_norm": "head"' \
-    '"attention_bias": true' '"tie_word_embeddings": true'; do
+    '"qkv_bias": true' '"tie_word_embeddings": true'; do
     said llama/checkpoint-2/config.json "$text"
 done
 expect 0 eval --model llama --data text.valid --lengths 16,32 -q
@@ -55,9 +55,9 @@ expect 0 train --data text.train --init llama --out llama5 --steps 1 --length 16
 said out '1 Llama layers'
 expect 2 train --data text.train --init llama --out llama6 --steps 1 --block llama
 said err 'leave out --block'
-expect 1 train --data text.train --out llama6 --preset nano-llama --num-key-value-heads 3
+expect 2 train --data text.train --out llama6 --preset nano-llama --num-key-value-heads 3
 said err 'num_key_value_heads'
-expect 1 train --data text.train --out llama6 --num-key-value-heads 2
+expect 2 train --data text.train --out llama6 --num-key-value-heads 2
 said err 'num_key_value_heads'
 [ ! -e llama6 ] || wrong 'a refused run leaves a folder'
 

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "io/files.h"
+#include "mep/train.h"
 #include "quick.h"
 #include "scratch.h"
 #include "train/adamw.h"
@@ -585,13 +586,21 @@ static void test_huge_configuration(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_causality),        cmocka_unit_test(test_micro_batches_and_threads),
-        cmocka_unit_test(test_bfloat16),         cmocka_unit_test(test_finite_differences),
-        cmocka_unit_test(test_chunks_of_logits), cmocka_unit_test(test_changed_weights),
-        cmocka_unit_test(test_position_ranges),  cmocka_unit_test(test_initial_values),
-        cmocka_unit_test(test_many_lengths),     cmocka_unit_test(test_two_callers),
-        cmocka_unit_test(test_no_allocation),    cmocka_unit_test(test_first_part),
-        cmocka_unit_test(test_presets), cmocka_unit_test(test_wrong_calls),      cmocka_unit_test(test_huge_configuration),
+        cmocka_unit_test(test_causality),
+        cmocka_unit_test(test_micro_batches_and_threads),
+        cmocka_unit_test(test_bfloat16),
+        cmocka_unit_test(test_finite_differences),
+        cmocka_unit_test(test_chunks_of_logits),
+        cmocka_unit_test(test_changed_weights),
+        cmocka_unit_test(test_position_ranges),
+        cmocka_unit_test(test_initial_values),
+        cmocka_unit_test(test_many_lengths),
+        cmocka_unit_test(test_two_callers),
+        cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_first_part),
+        cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_wrong_calls),
+        cmocka_unit_test(test_huge_configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
