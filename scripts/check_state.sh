@@ -13,6 +13,10 @@ allowed='
 current         base/cpu.c: the CPU level in force, atomic; all kernels of a process use the same one
 allocations     base/memory.c: number of allocations, atomic; for tests
 failing         base/memory.c: the allocation that fails, atomic; for tests
+held            base/lock.c: the locks of the process, which a child of fork() must close; held_mutex locks it
+held_count      base/lock.c: the same
+held_capacity   base/lock.c: the same
+held_mutex      base/lock.c: the same
 help            bias/position_help.c: a text that is written once
 used            bias/position_help.c: its length
 help_once       bias/position_help.c: once_flag of the two
