@@ -129,7 +129,7 @@ for how in die cut; do
         [ $code != 124 ] || wrong "$how: mpirun does not end"
     else
         [ $code != 0 ] && [ $code != 124 ] || wrong "$how: mpirun ends with $code"
-        said err 'what was saved before stays'
+        said err 'only what was saved before is kept'
     fi
     wait_for_end
     code=0

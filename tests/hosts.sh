@@ -46,7 +46,7 @@ hosts_start() {
         on "$machine" ip address add "10.0.0.$number/24" dev eth0
         on "$machine" ip link set eth0 up
     done
-    # in the place of ssh: agent MACHINE COMMAND ...
+    # instead of ssh: agent MACHINE COMMAND ...
     cat > agent << END
 #!/bin/sh
 machine=\$1

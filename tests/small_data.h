@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of training, evaluation and generation share: a scratch folder with a synthetic dataset, a text in
- * which every token but the first of a group of four follows from the one before, so that learning shows; and settings
- * of a small model. It tests nothing itself. The including file defines _POSIX_C_SOURCE.
+ * For the tests of training, evaluation and generation: a scratch folder with a synthetic dataset, in which every token
+ * except the first of a group of four follows from the one before it, so that a model can learn; and settings of a
+ * small model. It tests nothing itself. The including file defines _POSIX_C_SOURCE.
  */
 #ifndef MEP_TESTS_SMALL_DATA_H
 #define MEP_TESTS_SMALL_DATA_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The same bits for every division of the work: a prompt as a whole, by itself or inside a longer text, and token by
- * token or in chunks through a cache; a sequence alone and in a batch; the output layer in pieces of any size. For
+ * Bit-identical results for every division of the work: a prompt in one call, alone or inside a longer text, and token
+ * by token or in chunks through a cache; a sequence alone and in a batch; the output layer in chunks of any size. For
  * every kind of encoding, in both types.
  */
 #include "small_model.h"
@@ -45,7 +45,7 @@ static void compute_logits(mep_session *session, int64_t batch, int64_t length, 
     if (mep_session_logits(session, batch, length, tokens, logits) != MEP_OK) fail_msg("%s", mep_error_message());
 }
 
-/* Logits of the token at `position`, computed some other way, are those of the whole. */
+/* Logits of the token at `position`, computed in another way, are those of the complete call. */
 static void assert_row(const setting *s, const char *way, int64_t size, int64_t position, const float *logits)
 {
     if (memcmp(logits, s->logits + position * VOCAB, VOCAB * sizeof *logits) != 0)
@@ -123,7 +123,7 @@ static void test_prompt(void **state)
     for_all(compare_all_chunks);
 }
 
-/* The whole sequence at each place of a batch of others. */
+/* The sequence at each index of a batch of others. */
 static void compare_batches(const setting *s)
 {
     enum { MOST = 5 };
@@ -148,7 +148,7 @@ static void test_batches(void **state)
     for_all(compare_batches);
 }
 
-/* Losses with the output layer in pieces. */
+/* Losses with the output layer in chunks. */
 static void compare_pieces(const setting *s)
 {
     static const int64_t rows[] = {1, 2, 3, 17, 63, 64, 65, 130, 270};
@@ -173,7 +173,7 @@ static void test_pieces(void **state)
 
 int main(void)
 {
-    mep_set_threads(1); /* quicker for models as small; any number gives the same bits, which is for other tests */
+    mep_set_threads(1); /* faster for small models; other tests compare numbers of threads */
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_prefixes), cmocka_unit_test(test_prompt),
                                        cmocka_unit_test(test_batches), cmocka_unit_test(test_pieces)};
     return cmocka_run_group_tests(tests, NULL, NULL);

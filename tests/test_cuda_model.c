@@ -57,7 +57,13 @@ static float *gradients_on(mep_device device, mep_model *model, float *losses)
     mep_session *session = session_on(device, model, BATCH / 2, LENGTH, 1);
     check(mep_device_array(device, &there, model->size, sizeof *there));
     for (int64_t first = 0; first < 2 * half; first += half) /* adds the second to the first */
-        check(mep_session_train(session, BATCH / 2, LENGTH, tokens + first, tokens + first + 1, 1.0f / BATCH, first > 0,
+        check(mep_session_train(session,
+                                &(mep_train_batch){.batch = BATCH / 2,
+                                                   .length = LENGTH,
+                                                   .inputs = tokens + first,
+                                                   .targets = tokens + first + 1,
+                                                   .scale = 1.0f / BATCH,
+                                                   .accumulate = first > 0},
                                 losses + first, there));
     check(mep_device_read(device, gradients, there, bytes));
     mep_device_release(device, &there);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Evaluation against a hand-made mean of the session's losses, in batches of any size, its compute type and tolerance,
- * and numbers that are not finite.
+ * Evaluation compared with a mean of the session's losses computed here, in batches of any size; dtype and tolerance;
+ * and losses that are not finite.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
 
-/* A model whose losses differ from token to token: new weights, made larger. */
+/* A model whose losses differ from token to token: random weights, scaled up. */
 static mep_model *lively_model(const char *position)
 {
     mep_train_settings s = settings_for(position);
@@ -18,7 +18,7 @@ static mep_model *lively_model(const char *position)
     return model;
 }
 
-/* Evaluation equals a hand-made mean of the session's losses, for each of the protocols. */
+/* Evaluation equals a mean of the session's losses computed here, for each protocol. */
 static void test_evaluation(void **state)
 {
     (void)state;
@@ -81,7 +81,7 @@ static int go_on(void *context, int64_t done, int64_t total, double loss)
     return 0;
 }
 
-/* How many segments are computed at a time, and whether somebody watches, changes no bit. */
+/* The number of segments per batch, and a watch, change no bit. */
 static void test_batch_tokens(void **state)
 {
     (void)state;
@@ -89,7 +89,7 @@ static void test_batch_tokens(void **state)
     static const int64_t lengths[] = {3, 65, 200}, batches[] = {1, 130, 399, 1000, 4096, 100000};
     mep_dataset *data;
     int threads = mep_set_threads(0);
-    mep_set_threads(1); /* quicker for models as small */
+    mep_set_threads(1); /* faster for small models */
     assert_int_equal(mep_dataset_open(&data, data_path), MEP_OK);
     for (int i = 0; i < 5 * 2 * 3; i++) {
         mep_model *model = lively_model(positions[i / 6]);
@@ -124,13 +124,13 @@ static mep_eval_result last_tokens(mep_model *model, mep_dataset *data, int64_t 
     return result;
 }
 
-/* With `last`, every length scores the same tokens: where the encoding reaches no farther than the shortest length, all
- * have the same loss to the bit, also segment by segment; without the context the loss is another. */
+/* With `last`, every length scores the same tokens: if the encoding reaches no farther than the shortest length, all
+ * lengths have bit-identical losses, also per segment; without the context the loss differs. */
 static void test_same_tokens(void **state)
 {
     (void)state;
     static const int64_t lengths[] = {192, 256, 512, 200, 40};
-    mep_model *model = lively_model("exp:c=512"); /* 2 nats a token in the last head */
+    mep_model *model = lively_model("exp:c=512"); /* 2 nats per token of distance in the last head */
     mep_dataset *data;
     int32_t tokens[41];
     float losses[40];
@@ -147,7 +147,7 @@ static void test_same_tokens(void **state)
             fail_msg("length %d: loss %.17g is far from %.17g", (int)r.length, r.loss, wanted.loss);
         if (i == 4 && !(fabs(r.loss - wanted.loss) > 1e-5)) fail_msg("no context is as good as all: %.17g", r.loss);
     }
-    /* which tokens: those before each multiple of 512, without context at length 40 */
+    /* the scored tokens are those before each multiple of 512, without context at length 40 */
     mep_session_defaults(&ss);
     ss.length = 40;
     assert_int_equal(mep_session_create(&session, model, &ss), MEP_OK);
@@ -163,7 +163,7 @@ static void test_same_tokens(void **state)
     mep_model_destroy(&model);
 }
 
-/* Settings that do not go together. */
+/* Settings that contradict each other. */
 static void test_refused(void **state)
 {
     (void)state;
@@ -199,7 +199,7 @@ static double perplexity(mep_model *model, mep_dtype dtype, double tolerance)
     return result.perplexity;
 }
 
-/* The compute type and the tolerance have effect, a small one; without either the result is repeated to the bit. */
+/* The dtype and the tolerance have a small effect; without a change the result is bit-identical. */
 static void test_precision(void **state)
 {
     (void)state;

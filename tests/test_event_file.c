@@ -57,7 +57,7 @@ static void check_crc(const unsigned char *data, int64_t size)
     assert_int_equal(rotated >> 17 | rotated << 15, crc32c(data, size));
 }
 
-/* The bytes of one record; *at moves behind it. */
+/* The bytes of one record; *at moves past it. */
 static const unsigned char *next_record(const unsigned char *data, int64_t *at, int64_t *size)
 {
     *size = (int64_t)number(data + *at, 8);

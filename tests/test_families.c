@@ -74,7 +74,13 @@ static void test_windows(void **state)
         int32_t tokens[LENGTH + 1];
         float losses[LENGTH], *gradients = allocate(model->size, sizeof *gradients);
         random_tokens(tokens, LENGTH + 1);
-        assert_int_equal(mep_session_train(session, 1, LENGTH, tokens, tokens + 1, 1, 1, losses, gradients), MEP_OK);
+        assert_int_equal(
+            mep_session_train(
+                session,
+                &(mep_train_batch){
+                    .batch = 1, .length = LENGTH, .inputs = tokens, .targets = tokens + 1, .scale = 1, .accumulate = 1},
+                losses, gradients),
+            MEP_OK);
         assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, allowance), MEP_OK);
         for (int64_t i = 0; i < 2 * heads; i++) {
             const float *qkv = (const float *)session->layer[i / heads].qkv.data + i % heads * 3 * n;
@@ -107,7 +113,8 @@ static void same_tensors(const mep_model *a, const mep_model *b)
     assert_string_equal(a->config.position_encoding, b->config.position_encoding);
 }
 
-/* A family's model is exported as that family, and both that and this library's own form give it back to the bit. */
+/* A family's model is exported as that family. Reading it, or a folder in this library's own form, gives bit-identical
+ * tensors. */
 static void test_export(void **state)
 {
     (void)state;
@@ -416,7 +423,8 @@ static void test_swap(void **state)
 
 /* ---- The switches ---- */
 
-/* A small model with heads of head_dim channels (0: 8) and the switches of bits: parallel, tanh, tied, embedding norm, no bias. */
+/* A small model with heads of head_dim channels (0: 8) and the switches of bits: parallel, tanh, tied, embedding norm,
+ * no bias. */
 static mep_model *switched(int bits, int64_t head_dim, const char *position)
 {
     mep_model_config c;
@@ -453,8 +461,14 @@ static pass run_pass(mep_model *model, mep_dtype dtype, int64_t split, int first
     random_tokens(tokens, N + 1);
     if (first) memset(p.gradients, 0xFF, (size_t)model->size * sizeof(float));
     for (int64_t i = 0; i < split; i++)
-        assert_int_equal(mep_session_train(session, s.batch, LENGTH, tokens + i * LENGTH, tokens + i * LENGTH + 1,
-                                           1.0f / N, !(i == 0 && first), losses + i * LENGTH, p.gradients),
+        assert_int_equal(mep_session_train(session,
+                                           &(mep_train_batch){.batch = s.batch,
+                                                              .length = LENGTH,
+                                                              .inputs = tokens + i * LENGTH,
+                                                              .targets = tokens + i * LENGTH + 1,
+                                                              .scale = 1.0f / N,
+                                                              .accumulate = !(i == 0 && first)},
+                                           losses + i * LENGTH, p.gradients),
                          MEP_OK);
     p.loss = mean(losses, N);
     mep_session_destroy(&session);
@@ -498,8 +512,8 @@ static void test_switches(void **state)
     enum { CASES = 12 };
     static const int bits[CASES] = {1, 2, 4, 8, 16, 31, 1 + 4 + 8, 2 + 4 + 8, 0, 0, 1, 31};
     static const int64_t head_dims[CASES] = {0, 0, 0, 0, 0, 0, 0, 0, 12, 6, 14, 5};
-    static const char *const positions[CASES] = {"rotary", "mep",     "learned", "alibi",  "mep_param", "mep",
-                                                 "learned", "mep",    "t5",      "rotary", "rotary",    "mep_param"};
+    static const char *const positions[CASES] = {"rotary",  "mep", "learned", "alibi",  "mep_param", "mep",
+                                                 "learned", "mep", "t5",      "rotary", "rotary",    "mep_param"};
     for (int i = 0; i < CASES; i++) {
         char what[80];
         mep_model *model = switched(bits[i], head_dims[i], positions[i]);

@@ -117,7 +117,7 @@ static const char *write_tied(const struct tied *t)
     return out;
 }
 
-/* A head with the embedding's values, next to it or in its place, is the tied model. */
+/* An output matrix with the embedding's values, in addition to it or instead of it, makes the tied model. */
 static void test_tied(void **state)
 {
     (void)state;

@@ -21,7 +21,7 @@ static int collect(void *context, int32_t token)
     return 0;
 }
 
-/* Greedy text from the cache equals the likeliest token of the whole text's logits, each time. */
+/* Each token of greedy text from the cache is the likeliest by the logits of the complete text. */
 static void test_generation(void **state)
 {
     (void)state;
@@ -83,7 +83,7 @@ static int64_t read_cached(mep_model *model, mep_dtype dtype, double tolerance, 
     return bytes;
 }
 
-/* A model with large weights: logits, and so texts, are those of a cache that keeps everything, to the bit. */
+/* With large weights: logits, and therefore texts, are bit-identical to those of a cache that keeps everything. */
 static void test_windows(void **state)
 {
     (void)state;
@@ -98,7 +98,7 @@ static void test_windows(void **state)
     int32_t tokens[COUNT];
     for (int i = 0; i < COUNT; i++) tokens[i] = (int32_t)(mep_random_bits(3, 1, (uint64_t)i) % VOCAB);
     int threads = mep_set_threads(0);
-    mep_set_threads(1); /* quicker for models as small */
+    mep_set_threads(1); /* faster for small models */
     float *trimmed = calloc(COUNT * VOCAB, sizeof *trimmed), *whole = calloc(COUNT * VOCAB, sizeof *whole);
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
         for (int narrow = 0; narrow < 2; narrow++) {
@@ -168,12 +168,14 @@ static void test_worst_weights(void **state)
         settings.length = 8, settings.dtype = (mep_dtype)narrow;
         assert_int_equal(mep_session_create_cached(&session, model, &settings, COUNT, 0), MEP_OK);
         assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, &allowance), MEP_OK);
-        assert_int_equal(mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, COUNT, &window), MEP_OK);
+        assert_int_equal(
+            mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, COUNT, &window),
+            MEP_OK);
         if (!(allowance >= attained && allowance <= attained * (narrow ? 1.25 : 1.15)))
             fail_msg("the allowance is %g, attained is %g", allowance, attained);
         assert_int_equal(window, (int64_t)ceil(4 * (104 + allowance)));
         mep_session_destroy(&session);
-        /* the first token still has the whole weight where its bias is -FAR / 4 = -175 */
+        /* the first token still has all of the weight where its bias is -FAR / 4 = -175 */
         tokens[0] = 1;
         read_cached(model, (mep_dtype)narrow, 0, 0, COUNT, tokens, 8, logits[0]);
         read_cached(model, (mep_dtype)narrow, 0, 1, COUNT, tokens, 8, logits[1]);
@@ -256,10 +258,14 @@ static void test_windows_by_length(void **state)
     mep_session_defaults(&settings);
     settings.length = 8;
     assert_int_equal(mep_session_create_cached(&session, model, &settings, 8, 0), MEP_OK);
-    assert_int_equal(mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, MEP_GENERATE_ENDLESS, endless), MEP_OK);
+    assert_int_equal(mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance,
+                                       MEP_GENERATE_ENDLESS, endless),
+                     MEP_OK);
     for (int64_t tokens = 1; tokens < 1 << 18; tokens *= 2) {
         int found = 0;
-        assert_int_equal(mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, tokens, window), MEP_OK);
+        assert_int_equal(
+            mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, tokens, window),
+            MEP_OK);
         for (int i = 0; i < COUNT; i++) {
             assert_true(window[i] == endless[i] || (window[i] == MEP_CACHE_ALL && endless[i] >= tokens));
             found += window[i] == endless[i];
@@ -397,7 +403,7 @@ static int32_t sample_sorted(const mep_generate_settings *s, int64_t count, cons
     return candidates[i].token;
 }
 
-/* Random logits, ties among them: the likeliest of a heap are those of a sorted list, and in its order. */
+/* Random logits with ties: the likeliest tokens of a heap are those of a sorted list, in the same order. */
 static void test_heap(void **state)
 {
     (void)state;
@@ -503,14 +509,15 @@ static void test_ends(void **state)
     mep_model_destroy(&model);
 }
 
-/* Tokens from vocab_limit on are never chosen, drawn or likeliest. */
+/* vocab_limit and the tokens above it are never chosen, whether drawn or likeliest. */
 static void test_vocab_limit(void **state)
 {
     (void)state;
     for (int64_t limit = 1; limit <= VOCAB; limit += 9)
         for (int greedy = 0; greedy < 2; greedy++) {
             mep_model *model = flat_model();
-            float *row = (float *)model->tensors[model->first[EMBED_OUT]].data + (VOCAB - 1) * model->config.hidden_size;
+            float *row =
+                (float *)model->tensors[model->first[EMBED_OUT]].data + (VOCAB - 1) * model->config.hidden_size;
             for (int64_t i = 0; greedy && i < model->config.hidden_size; i++)
                 row[i] = 0.1f * (float)i; /* the last is another */
             mep_generate_settings g;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A study by several processes (threads, here): the results of one process, a stop and a failure of one that end all
- * with their work saved, and continuing with another number of processes.
+ * A study by several processes (threads, here): the results of one process; a stop or failure of one process ends all,
+ * with their work saved; and continuing with another number of processes.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -18,8 +18,8 @@ static const int64_t LENGTH_LIST[] = {16, 64};
 typedef struct job {
     char folder[700];
     mep_study_settings settings;
-    int64_t stop_rank, stop_calls; /* a process that stops at that report, 0: none */
-    int64_t strike_calls;          /* the report of process 0 from which on none can be reached, 0: none */
+    int64_t stop_rank, stop_calls; /* a process that stops at this report; 0: none */
+    int64_t strike_calls;          /* the report of process 0 after which no process can be reached; 0: none */
     int64_t calls[MOST_THREADS], done[MOST_THREADS];
     mep_status status[MOST_THREADS];
     char message[MOST_THREADS][512];
@@ -93,7 +93,7 @@ static int make_corpus(void **state)
     return 0;
 }
 
-/* Stopped by the last process, continued by two, and failed in between: the numbers of one process at the end. */
+/* Stopped by the last process, continued by two, with a failure in between: finally the results of one process. */
 static void test_study(void **state)
 {
     (void)state;
@@ -112,7 +112,7 @@ static void test_study(void **state)
     assert_int_equal(mep_train_steps_done(run, &steps), MEP_OK);
     assert_int_equal(steps, 100);
 
-    /* a file in the place of a run: its process fails, the other stops, nothing is lost */
+    /* a file has the name of a run: its process fails, the other stops, and nothing is lost */
     assert_int_equal(mep_study_run_folder(j.folder, &j.settings, 0, 1, 1, run), MEP_OK);
     assert_int_equal(mep_remove_tree(run), MEP_OK);
     assert_int_equal(mep_file_write_atomic(run, "x", 1), MEP_OK);
@@ -123,7 +123,7 @@ static void test_study(void **state)
             fail_msg("%s", j.message[r]);
     remove(run);
 
-    /* processes that lose each other stop, say why, and lose nothing else */
+    /* processes that cannot reach each other stop, report why, and lose no work */
     j.strike_calls = 20;
     run_all(&j, 2, MEP_ERROR_IO);
     post.strikes = 0;
@@ -135,7 +135,7 @@ static void test_study(void **state)
     run_all(&j, 2, MEP_OK);
     results(&j, many);
     for (int i = 0; i < RUNS * LENGTHS; i++) assert_true(one[i] > 0 && one[i] == many[i]);
-    run_all(&j, 3, MEP_OK); /* all is done: the first one reports it */
+    run_all(&j, 3, MEP_OK); /* everything is done: process 0 reports it */
     assert_int_equal(j.done[0], RUNS);
     assert_int_equal(j.calls[1] + j.calls[2], 0);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Training by several processes (threads, here): the bits of one where gradients are summed in the same parts, the loss
- * curve to rounding where not, a checkpoint that any number resumes, a stop and a failure of one that are those of all,
- * and numbers gone wrong.
+ * Training by several processes (threads, here): the bits of one process if gradients are summed in the same parts, and
+ * otherwise the same loss curve up to rounding; checkpoints that any number of processes resumes; a stop or failure of
+ * one process stops all; and numbers that are not finite.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -20,7 +20,7 @@ typedef struct job {
     mep_train_settings settings;
     int resume;
     int64_t stop_rank, stop_step; /* a process that stops, and after which step; 0: none */
-    int64_t blind_rank;           /* a process that does not see the data, -1: none */
+    int64_t blind_rank;           /* a process that cannot read the data; -1: none */
     double loss[MOST_THREADS][STEPS + 1], norm[STEPS + 1];
     int64_t steps[MOST_THREADS], skipped;
     mep_status status[MOST_THREADS];
@@ -102,7 +102,7 @@ static void assert_same_file(const char *a, const char *b, const char *name)
     mep_free(&data[1]);
 }
 
-/* Parameters and moments, and what every process was told of every step, to the last bit. */
+/* Parameters, moments, and the reports of every step in every process are bit-identical. */
 static void assert_same_run(const job *a, const job *b, int64_t size)
 {
     for (int64_t step = 1; step <= STEPS; step++) {
@@ -113,9 +113,9 @@ static void assert_same_run(const job *a, const job *b, int64_t size)
     assert_same_file(a->run, b->run, "optimizer.safetensors");
 }
 
-/* The same number of parts in any number of processes that can sum them: of one sequence each, of several
- * micro-batches, a number that is no power of two; with clipping at every step, learned biases, tied embeddings,
- * recomputation. */
+/* The same number of parts in any number of processes that can sum them: parts of one sequence, parts of several
+ * micro-batches, and a number of parts other than a power of two; with clipping at every step, learned biases, tied
+ * embeddings and recomputation. */
 static void test_parts(void **state)
 {
     (void)state;
@@ -146,8 +146,8 @@ static void test_parts(void **state)
     }
 }
 
-/* Also with tied embeddings, learned positions and recomputation, whose gradients become final in another order. What
- * travels is known: each process sends what others own of its gradients, and what it owns of the parameters. */
+/* Also with tied embeddings, learned positions and recomputation, whose gradients become final in another order. The
+ * number of bytes is known: each process sends the gradients that others own, and the parameters that it owns. */
 static void test_curve(void **state)
 {
     (void)state;
@@ -178,7 +178,7 @@ static void test_curve(void **state)
     }
 }
 
-/* The last process stops a run after so many steps. */
+/* The last process stops a run after this many steps. */
 static void stop_after(job *j, int64_t size, int64_t step)
 {
     memset(j->steps, 0, sizeof j->steps);
@@ -190,7 +190,7 @@ static void stop_after(job *j, int64_t size, int64_t step)
     j->resume = 1, j->stop_step = 0;
 }
 
-/* A run of 4 processes goes on in 1, then in 2: the bits of one never stopped. */
+/* A run of 4 processes continues in 1, then in 2: the bits of a run without interruption. */
 static void test_resume(void **state)
 {
     (void)state;
@@ -206,7 +206,8 @@ static void test_resume(void **state)
     assert_int_equal(mep_remove_tree(whole.run), MEP_OK);
 }
 
-/* A run goes on in processes that cannot sum in its parts, to rounding as before, and back in some that can. */
+/* A run continues with processes that cannot sum in its parts, equal up to rounding, and then again with some that can.
+ */
 static void test_resume_elsewhere(void **state)
 {
     (void)state;
@@ -223,7 +224,7 @@ static void test_resume_elsewhere(void **state)
     assert_int_equal(mep_remove_tree(one.run), MEP_OK);
 }
 
-/* What fails in one process fails in all, with its number, and leaves nothing behind. */
+/* A failure in one process fails in all, names that process, and leaves no files. */
 static void test_failure(void **state)
 {
     (void)state;
@@ -256,7 +257,7 @@ static void test_failure(void **state)
     assert_non_null(strstr(j.message[1], "already contains a run"));
 }
 
-/* A model with one value changed, to begin from. */
+/* A model with one changed value, to start from. */
 static char *poisoned_model(const mep_train_settings *s, float value)
 {
     mep_model *model;
@@ -286,8 +287,7 @@ static void compare_tokens(const job *j)
     }
 }
 
-/* Numbers that are not finite, of the weights or only of the gradients: several processes say, skip and dump what one
- * does. */
+/* Weights or gradients that are not finite: several processes report, skip and dump the same as one. */
 static void test_numbers(void **state)
 {
     (void)state;

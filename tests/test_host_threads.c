@@ -38,7 +38,10 @@ static mep_status compute(result *r)
     s.length = LENGTH, s.training = 1;
     mep_status status = mep_session_create(&session, model, &s);
     if (status == MEP_OK)
-        status = mep_session_train(session, 1, LENGTH, tokens, tokens + 1, 0.5f, 0, r->losses, r->gradients);
+        status = mep_session_train(
+            session,
+            &(mep_train_batch){.batch = 1, .length = LENGTH, .inputs = tokens, .targets = tokens + 1, .scale = 0.5f},
+            r->losses, r->gradients);
     mep_session_destroy(&session);
     mep_generate_defaults(&g);
     g.max_tokens = NEW;

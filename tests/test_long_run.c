@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory does not grow with the steps: a tiny run with checkpoints and validation is watched from a twentieth of its
- * steps on. 2,000 steps here; MEP_LONG_STEPS=20000 (make long-run) for more.
+ * Memory does not grow with the number of steps: a tiny run with checkpoints and validation is measured after a
+ * twentieth of its steps and later. 2,000 steps here; MEP_LONG_STEPS=20000 (make long-run) for more.
  */
 #define _GNU_SOURCE
 #include "small_data.h"
@@ -11,7 +11,7 @@
 
 enum { SHORT = 2000, SHARE = 20, HEAP_SLACK = 1 << 16, RESIDENT_SLACK = 1 << 20 };
 
-/* Bytes that this process has in memory, and that are allocated. */
+/* The resident and the allocated bytes of this process. */
 typedef struct memory {
     int64_t resident, heap;
 } memory;
@@ -43,7 +43,7 @@ static void test_memory(void **state)
 {
     (void)state;
 #ifdef MEP_SANITIZED
-    skip(); /* sanitizers keep what is freed */
+    skip(); /* sanitizers keep freed memory */
 #endif
     const char *wanted = getenv("MEP_LONG_STEPS");
     watch w = {0};

@@ -172,9 +172,14 @@ static void test_gradients(void **state)
         for (int k = 0; k < 3; k++) {
             gradients[k] = calloc((size_t)model->size, sizeof(float));
             assert_int_equal(mep_session_refresh(session), MEP_OK);
-            assert_int_equal(
-                mep_session_train(session, BATCH, LENGTH, inputs, targets[k], 1.0f / ROWS, 0, losses[k], gradients[k]),
-                MEP_OK);
+            assert_int_equal(mep_session_train(session,
+                                               &(mep_train_batch){.batch = BATCH,
+                                                                  .length = LENGTH,
+                                                                  .inputs = inputs,
+                                                                  .targets = targets[k],
+                                                                  .scale = 1.0f / ROWS},
+                                               losses[k], gradients[k]),
+                             MEP_OK);
         }
         for (int i = 0; i < ROWS; i++) {
             assert_true(losses[1][i] == (i % 3 == 0 ? losses[0][i] : 0));

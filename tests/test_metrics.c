@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reader of metrics.jsonl: what it takes, what it leaves out, where it stops.
+ * The reader of metrics.jsonl: what it accepts, what it ignores, and where it fails.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
@@ -63,7 +63,7 @@ static void test_skipped_and_whole_numbers(void **state)
     mep_metrics_free(&m);
 }
 
-/* A letter that has flipped in a key is no step without a loss. */
+/* A damaged key is an error, not a step without a loss. */
 static void test_unknown_key(void **state)
 {
     (void)state;
@@ -95,7 +95,7 @@ static void test_corpora(void **state)
     mep_metrics_free(&m);
 }
 
-/* More steps than the first allocation has room for, with corpora from the middle on. */
+/* More steps than fit in the first allocation, with losses of corpora in the second half. */
 static void test_long(void **state)
 {
     (void)state;
@@ -117,7 +117,7 @@ static void test_long(void **state)
     mep_free(&text);
 }
 
-/* A run that was killed and resumed from an earlier step, the log not cut: what came later counts. */
+/* A run that was killed and resumed from an earlier step without truncating the log: the later lines count. */
 static void test_rewound(void **state)
 {
     (void)state;
@@ -153,7 +153,7 @@ static void test_damaged(void **state)
     refuse(LINE("1", "5") LINE("1.5", "5") LINE("2", "5"), "log: line 2: \"step\"");
 }
 
-/* The last step of a file with this text; 0: none. */
+/* The last step of a file with this text; 0 if there is none. */
 static int64_t last_step(const char *text)
 {
     const char *path = scratch_path("metrics.jsonl");
@@ -168,7 +168,7 @@ static int64_t last_step(const char *text)
     return step;
 }
 
-/* The last line is the last step that a reading of all lines finds. */
+/* The last line is the last step that reading all lines finds. */
 static void test_last(void **state)
 {
     (void)state;
@@ -198,7 +198,7 @@ static void test_last(void **state)
     assert_non_null(strstr((last_step("junk\n" LINE("1", "5") "junk\n\njunk"), mep_error_message()), "line 3 "));
 }
 
-/* Every allocation of a reading fails in turn: no leak, and the text can be read afterwards. */
+/* Every allocation fails in turn: no leak, and the text can be read afterwards. */
 static void test_allocation(void **state)
 {
     (void)state;

@@ -51,8 +51,14 @@ static float *gradients_of(mep_model *model, mep_dtype dtype, int64_t split, int
     if (logit_rows > 0) session->logit_rows = logit_rows;
     for (int64_t i = 0; i < split; i++) {
         int64_t first = i * BATCH / split * LENGTH;
-        assert_int_equal(mep_session_train(session, BATCH / split, LENGTH, inputs + first, targets + first,
-                                           1.0f / (BATCH * LENGTH), 1, losses + first, gradients),
+        assert_int_equal(mep_session_train(session,
+                                           &(mep_train_batch){.batch = BATCH / split,
+                                                              .length = LENGTH,
+                                                              .inputs = inputs + first,
+                                                              .targets = targets + first,
+                                                              .scale = 1.0f / (BATCH * LENGTH),
+                                                              .accumulate = 1},
+                                           losses + first, gradients),
                          MEP_OK);
     }
     if (loss != NULL) *loss = mean(losses, BATCH * LENGTH);
@@ -323,7 +329,10 @@ static mep_status do_round(worker *w, mep_model *model, mep_session *session, in
     if (!w->trains) return mep_session_losses(session, 1, length, tokens, tokens + 1, w->losses[round]);
     mep_status status = mep_session_refresh(session);
     if (status == MEP_OK)
-        status = mep_session_train(session, 1, length, tokens, tokens + 1, 0.1f, 0, w->losses[round], gradients);
+        status = mep_session_train(
+            session,
+            &(mep_train_batch){.batch = 1, .length = length, .inputs = tokens, .targets = tokens + 1, .scale = 0.1f},
+            w->losses[round], gradients);
     for (int64_t i = 0; i < model->size && status == MEP_OK; i++) model->values[i] -= 0.01f * gradients[i];
     return status;
 }
@@ -405,9 +414,21 @@ static void test_no_allocation(void **state)
         for (int step = 0; step < 4; step++) {
             mep_fail_allocation(0);
             assert_int_equal(mep_session_refresh(session), MEP_OK);
-            assert_int_equal(mep_session_train(session, BATCH, LENGTH, tokens, tokens + 1, 1, 0, losses, gradients),
-                             MEP_OK);
-            assert_int_equal(mep_session_train(session, BATCH, LENGTH, tokens, tokens + 1, 1, 1, losses, gradients),
+            assert_int_equal(
+                mep_session_train(
+                    session,
+                    &(mep_train_batch){
+                        .batch = BATCH, .length = LENGTH, .inputs = tokens, .targets = tokens + 1, .scale = 1},
+                    losses, gradients),
+                MEP_OK);
+            assert_int_equal(mep_session_train(session,
+                                               &(mep_train_batch){.batch = BATCH,
+                                                                  .length = LENGTH,
+                                                                  .inputs = tokens,
+                                                                  .targets = tokens + 1,
+                                                                  .scale = 1,
+                                                                  .accumulate = 1},
+                                               losses, gradients),
                              MEP_OK);
             double norm;
             assert_int_equal(mep_adamw_norm(optimizer, gradients, &norm), MEP_OK);
@@ -435,8 +456,21 @@ static void test_first_part(void **state)
                                       *over = allocate(model->size, sizeof *over);
         random_tokens(tokens, BATCH * LENGTH + 1);
         memset(over, 0xFF, (size_t)model->size * sizeof *over);
-        assert_int_equal(mep_session_train(session, BATCH, LENGTH, tokens, tokens + 1, 1, 1, losses, added), MEP_OK);
-        assert_int_equal(mep_session_train(session, BATCH, LENGTH, tokens, tokens + 1, 1, 0, losses, over), MEP_OK);
+        assert_int_equal(mep_session_train(session,
+                                           &(mep_train_batch){.batch = BATCH,
+                                                              .length = LENGTH,
+                                                              .inputs = tokens,
+                                                              .targets = tokens + 1,
+                                                              .scale = 1,
+                                                              .accumulate = 1},
+                                           losses, added),
+                         MEP_OK);
+        assert_int_equal(mep_session_train(
+                             session,
+                             &(mep_train_batch){
+                                 .batch = BATCH, .length = LENGTH, .inputs = tokens, .targets = tokens + 1, .scale = 1},
+                             losses, over),
+                         MEP_OK);
         for (int64_t i = 0; i < model->size; i++) assert_true(over[i] == added[i]);
         free(added), free(over);
         mep_session_destroy(&session);
@@ -484,7 +518,7 @@ static void test_wrong_calls(void **state)
     mep_model_destroy(&model);
 }
 
-/* A small file beside a configuration of a huge model: the file is looked at before memory is asked for. */
+/* A small file with the configuration of a huge model: the file is checked before memory is allocated. */
 static void test_huge_configuration(void **state)
 {
     (void)state;

@@ -141,7 +141,13 @@ static void check_step(golden *g, int64_t step, const double *losses, const doub
     set_batch(g, step);
     memset(g->gradients, 0, (size_t)g->model->size * sizeof *g->gradients);
     assert_int_equal(mep_session_refresh(g->session), MEP_OK);
-    assert_int_equal(mep_session_train(g->session, g->batch, g->length, g->inputs, g->targets, 1.0f / (float)rows, 1,
+    assert_int_equal(mep_session_train(g->session,
+                                       &(mep_train_batch){.batch = g->batch,
+                                                          .length = g->length,
+                                                          .inputs = g->inputs,
+                                                          .targets = g->targets,
+                                                          .scale = 1.0f / (float)rows,
+                                                          .accumulate = 1},
                                        g->losses, g->gradients),
                      MEP_OK);
     close_to(g, "loss", step, mean(g->losses, rows), losses[step], 2 * g->precision * (g->logit + losses[step]));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Numbers gone wrong: a step whose loss or gradient is not finite stops the run, is skipped or is dumped, as the
- * settings say; skipping resumes to the bit. A token whose embedding is infinite, and which stands in few places of the
- * data, makes bad steps among good ones. Settings whose sizes no machine has are refused.
+ * Values that are not finite: such a step stops the run, is skipped, or is dumped, depending on the settings; a run
+ * that skips steps resumes bit-identically. A rare token with an infinite embedding makes some of the steps bad.
+ * Settings with sizes beyond any machine are refused.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -21,7 +21,7 @@ enum { RARE = 63, RARE_PLACES = 120, STEPS = 40 };
 
 static char rare_path[600], poisoned[600];
 
-/* The text of small_data.h with the token RARE in two stretches of it. */
+/* The text of small_data.h with the token RARE in two ranges. */
 static void write_rare_data(const char *path)
 {
     mep_tokenizer *bytes;
@@ -40,7 +40,7 @@ static void write_rare_data(const char *path)
     free(text);
 }
 
-/* A model of settings_for's sizes with one bad value in a tensor. */
+/* A model with the sizes of settings_for and one bad value in a tensor. */
 static void write_model(const char *path, int64_t tensor, int64_t index, float value)
 {
     mep_model *model;
@@ -71,7 +71,7 @@ static mep_train_settings rare_settings(mep_on_nan on_nan)
     return s;
 }
 
-/* bad[step] for the steps, counted from 1, whose inputs have the rare token; their number. */
+/* Set bad[step], steps counted from 1, for steps whose inputs have the rare token. Returns their number. */
 static int64_t find_bad_steps(const mep_train_settings *s, char bad[STEPS + 1])
 {
     mep_data_mix *data;
@@ -119,8 +119,8 @@ static void assert_same_file(const char *a, const char *b)
     mep_free(&y);
 }
 
-/* Exactly the steps with the token are left out; the others train. Stopped anywhere and resumed, in the middle of bad
- * steps too, the run ends with the same bytes. */
+/* Exactly the steps with the token are skipped. Stopped at any step and resumed, also between bad steps, the run ends
+ * with the same bytes. */
 static void test_skip(void **state)
 {
     (void)state;
@@ -149,7 +149,7 @@ static void test_skip(void **state)
     }
 }
 
-/* metrics.jsonl has every step once; a skipped one has no loss and says why. */
+/* metrics.jsonl has every step once; a skipped one has no loss and a reason. */
 static void test_skip_metrics(void **state)
 {
     (void)state;
@@ -171,7 +171,7 @@ static void test_skip_metrics(void **state)
     mep_free(&text);
 }
 
-/* A bad weight that every step meets ends the run after some skipped steps. */
+/* A bad weight that affects every step ends the run after some skipped steps. */
 static void test_skip_limit(void **state)
 {
     (void)state;
@@ -185,7 +185,7 @@ static void test_skip_limit(void **state)
     assert_non_null(strstr(mep_error_message(), "embed_out.weight (the weights), as in the 9 steps before it"));
 }
 
-/* The first bad step ends the run, is not applied, and the log ends before it; --on-nan can be changed then. */
+/* The first bad step ends the run, is not applied, and is not in the log; --on-nan can then be changed. */
 static void test_stop(void **state)
 {
     (void)state;
@@ -209,7 +209,7 @@ static void test_stop(void **state)
     assert_same_file("skip/checkpoint-40/model.safetensors", "stop/checkpoint-40/model.safetensors");
 }
 
-/* What is in RUN/nan-STEP: the tokens of that step, its losses, the bad tensors. */
+/* RUN/nan-STEP contains the tokens of the step, its losses, and the bad tensors. */
 static void test_dump(void **state)
 {
     (void)state;
@@ -235,7 +235,8 @@ static void test_dump(void **state)
     for (int b = 0; b < 8; b++, sequences += met, met = 0)
         for (int t = 0; t < 16; t++) {
             met |= inputs[b * 16 + t] == RARE;
-            assert_int_equal(isfinite(losses[b * 16 + t]) != 0, !met); /* a token and those behind it in its sequence */
+            assert_int_equal(isfinite(losses[b * 16 + t]) != 0,
+                             !met); /* a token and the later tokens of its sequence */
         }
     assert_true(sequences > 0);
     for (int i = 0; i < VOCAB * 32; i++) assert_int_equal(isfinite(weight[i]) != 0, i != RARE * 32 + 3);
@@ -250,7 +251,7 @@ static void test_dump(void **state)
     json_decref(root);
 }
 
-/* The order of the search: parameters forwards, gradients backwards with the position's last. */
+/* The order of the search: parameters in forward order, gradients in backward order, the position bias last. */
 static void test_find(void **state)
 {
     (void)state;

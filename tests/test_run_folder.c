@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The folder of a run while it is written to: a second process is refused, what kills the first one lets it go, and a
- * folder that is moved or removed in the meantime leaves nothing under its old name. Then what a run says of itself:
- * other settings, unknown keys, a divergence before and after a checkpoint.
+ * The folder of a run while it is written: a second process is refused until the first one ends, and a folder that is
+ * moved or removed meanwhile leaves nothing under its old name. Then messages of a run: other settings, unknown keys, a
+ * divergence before and after a checkpoint.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -16,10 +16,10 @@
 
 typedef struct meddler {
     const mep_train_settings *settings;
-    int64_t at; /* step after which it meddles */
+    int64_t at; /* step after which it acts */
     const char *from, *to;
-    int makes_another; /* a folder of the old name */
-    char last[1024];   /* what the run calls its folder */
+    int makes_another; /* a folder with the old name */
+    char last[1024];   /* the path that the run reports */
 } meddler;
 
 static void expect_failure(mep_status status, mep_status wanted, const char *text)
@@ -41,7 +41,7 @@ static int kill_myself(void *context, const mep_train_progress *p)
     return 0;
 }
 
-/* First of all: a process that has started threads cannot be forked. */
+/* This test comes first: a process that has started threads cannot be forked. */
 static void test_killed(void **state)
 {
     (void)state;
@@ -56,12 +56,12 @@ static void test_killed(void **state)
     }
     assert_int_equal(waitpid(child, &ended, 0), child);
     assert_true(WIFSIGNALED(ended));
-    assert_true(mep_file_exists(run_path("killed/.lock"))); /* left, and held by nobody */
+    assert_true(mep_file_exists(run_path("killed/.lock"))); /* still exists, but no process locks it */
     assert_int_equal(mep_train_resume(run_path("killed"), NULL, NULL), MEP_OK);
     assert_false(mep_file_exists(run_path("killed/.lock")));
 }
 
-/* Everything that would write to the run. */
+/* All functions that write to the run. */
 static int try_everything(void *context, const mep_train_progress *p)
 {
     const meddler *m = context;
@@ -110,7 +110,7 @@ static void assert_same_files(const char *a, const char *b)
     mep_free(&y);
 }
 
-/* The run, or a folder above it, gets another name, also while another folder takes the old one. */
+/* The run or a parent folder is renamed, also while another folder takes the old name. */
 static void test_moved(void **state)
 {
     (void)state;
@@ -161,7 +161,7 @@ static void test_removed(void **state)
     assert_false(mep_folder_exists(run_path("removed")));
 }
 
-/* What a finished run was made with is compared too, by a new run in its folder and by its resuming. */
+/* The settings of a finished run are compared too, by a new run in its folder and by a resume. */
 static void test_other_settings(void **state)
 {
     (void)state;
@@ -189,7 +189,7 @@ static void test_other_settings(void **state)
     mep_free(&text);
 }
 
-/* A letter that has flipped in a key, one that may be missing, is noticed. */
+/* A damaged key is noticed, even one that may be missing. */
 static void test_unknown_key(void **state)
 {
     (void)state;
@@ -209,7 +209,7 @@ static void test_unknown_key(void **state)
     mep_free(&text);
 }
 
-/* A divergence before the first checkpoint does not speak of one. (After one: test_train.c.) */
+/* The message of a divergence before the first checkpoint does not mention one. (After one: test_train.c.) */
 static void test_divergence(void **state)
 {
     (void)state;
@@ -226,7 +226,7 @@ static void test_divergence(void **state)
     assert_null(strstr(mep_error_message(), "whole"));
 }
 
-/* The time of a validation stands by itself. */
+/* The time of a validation is reported separately. */
 static int look_at_time(void *context, const mep_train_progress *p)
 {
     (void)context;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sequence divided over processes (threads, here): losses to the bit as in one, for encodings with reach and without,
- * lengths that do not divide, both types; and what is beyond reach is never sent.
+ * A sequence divided over processes (here: threads). Losses are bit-identical to those of one process, for encodings
+ * with and without reach, lengths that do not divide, and both types; keys and values beyond reach are never sent.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_model.h"
@@ -40,7 +40,7 @@ static mep_model *ring_model(const job *j)
     return model;
 }
 
-static void read_stretch(mep_dist *group, void *context)
+static void read_range(mep_dist *group, void *context)
 {
     job *j = context;
     mep_model *model = ring_model(j);
@@ -59,7 +59,7 @@ static void read_stretch(mep_dist *group, void *context)
     mep_model_destroy(&model);
 }
 
-static void whole_losses(const job *j, float *losses)
+static void complete_losses(const job *j, float *losses)
 {
     mep_model *model = ring_model(j);
     mep_session *session = small_session(model, 1, j->length, j->dtype, 0);
@@ -71,20 +71,20 @@ static void whole_losses(const job *j, float *losses)
 /* Returns the bytes sent, in keys and values of one head and position. */
 static double compare(job *j, int64_t size)
 {
-    float *whole = allocate(j->length, sizeof *whole);
+    float *complete = allocate(j->length, sizeof *complete);
     j->tokens = allocate(j->length + 1, sizeof *j->tokens);
     j->losses = allocate(j->length, sizeof *j->losses);
     random_tokens(j->tokens, j->length + 1);
-    whole_losses(j, whole);
-    int64_t sent = run_group(size, read_stretch, j);
+    complete_losses(j, complete);
+    int64_t sent = run_group(size, read_range, j);
     for (int64_t r = 0; r < size; r++)
         if (j->status[r] != MEP_OK) fail_msg("process %d: %s", (int)r, j->message[r]);
     for (int64_t i = 0; i < j->length; i++)
-        if (memcmp(&whole[i], &j->losses[i], sizeof *whole) != 0)
+        if (memcmp(&complete[i], &j->losses[i], sizeof *complete) != 0)
             fail_msg("%s, %s, %d tokens, %d processes: the loss of token %d is %.9g, not %.9g", j->position,
                      mep_dtype_name(j->dtype), (int)j->length, (int)size, (int)i, (double)j->losses[i],
-                     (double)whole[i]);
-    free(whole);
+                     (double)complete[i]);
+    free(complete);
     free(j->tokens);
     free(j->losses);
     return (double)sent / (2.0 * 16 * (double)mep_dtype_size(j->dtype));
@@ -136,7 +136,7 @@ static double expected(const job *j, int64_t size, double *all)
     return (double)sum;
 }
 
-/* What is beyond reach is not sent; what is sent beside keys and values are a few numbers. */
+/* Keys and values beyond the reach are not sent; in addition to keys and values only a few numbers are sent. */
 static void test_reach(void **state)
 {
     (void)state;
@@ -159,7 +159,7 @@ static void test_failure(void **state)
     j.losses = allocate(LONG, sizeof *j.losses);
     random_tokens(j.tokens, LONG + 1);
     j.tokens[700] = VOCAB;
-    run_group(3, read_stretch, &j);
+    run_group(3, read_range, &j);
     for (int r = 0; r < 3; r++) {
         assert_int_equal(j.status[r], MEP_ERROR_ARGUMENT);
         if (strstr(j.message[r], "process 1 of 3: token 50 is not in") == NULL) fail_msg("%s", j.message[r]);

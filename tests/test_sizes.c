@@ -35,7 +35,11 @@ static void test_long_sequence(void **state)
         if (mep_session_create(&session[i], model, &ss) != MEP_OK) fail_msg("%s", mep_error_message());
     }
     gradients = calloc((size_t)model->size, sizeof *gradients);
-    assert_int_equal(mep_session_train(session[0], 1, LONG, tokens, tokens + 1, 1.0f / LONG, 0, losses, gradients),
+    assert_int_equal(mep_session_train(
+                         session[0],
+                         &(mep_train_batch){
+                             .batch = 1, .length = LONG, .inputs = tokens, .targets = tokens + 1, .scale = 1.0f / LONG},
+                         losses, gradients),
                      MEP_OK);
     assert_int_equal(mep_session_losses(session[1], 1, PREFIX, tokens, tokens + 1, prefix), MEP_OK);
     for (int i = 0; i < PREFIX; i++)

@@ -32,7 +32,14 @@ static void train_long(mep_model *model, mep_dtype dtype, int skip, const int32_
     settings.length = LONG, settings.dtype = dtype, settings.training = 1;
     assert_int_equal(mep_session_create(&session, model, &settings), MEP_OK);
     if (!skip) forbid_skipping(session);
-    if (mep_session_train(session, 1, LONG, tokens, tokens + 1, 1.0f / LONG, 1, losses, gradients) != MEP_OK)
+    if (mep_session_train(session,
+                          &(mep_train_batch){.batch = 1,
+                                             .length = LONG,
+                                             .inputs = tokens,
+                                             .targets = tokens + 1,
+                                             .scale = 1.0f / LONG,
+                                             .accumulate = 1},
+                          losses, gradients) != MEP_OK)
         fail_msg("%s", mep_error_message());
     double share = mep_attention_computed_fraction(*mep_kv_none_attention(session->kv)); /* of the last layer */
     if (!(skip ? share < 0.97 : share == 1)) fail_msg("%g of the blocks were computed", share);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The comparison study: what a run trains and evaluates, continuing after a stop at any moment, what keeps two studies
- * out of one folder, and the numbers of the summary.
+ * The comparison study: what a run trains and evaluates, continuing after a stop at any moment, two studies in one
+ * folder, and the numbers of the summary.
  */
 #define _XOPEN_SOURCE 700
 #include <math.h>
@@ -30,7 +30,7 @@ static const int64_t LENGTHS[] = {8, 16, 32};
 
 #define assert_ok(call) assert_int_equal(call, MEP_OK)
 
-/* Numbers that a model can learn a little of. */
+/* Tokens that a model can partly predict. */
 static void write_dataset(const char *prefix, uint32_t state)
 {
     int32_t tokens[TOKENS];
@@ -93,7 +93,7 @@ static mep_study_settings small_study(void)
     return s;
 }
 
-/* What the callback saw, and when it stops the study (stop_at calls of it; 0: never). */
+/* What the callback received, and after how many calls it stops the study (stop_at; 0: never). */
 typedef struct watch {
     int64_t calls, stop_at, trained, evaluated, runs_done, lengths_seen[MOST];
     double first_left, last_left;
@@ -129,7 +129,7 @@ static void expect_failure(const char *folder, const mep_study_settings *s, cons
     if (strstr(mep_error_message(), text) == NULL) fail_msg("no \"%s\" in: %s", text, mep_error_message());
 }
 
-/* Each result is what training and evaluating by hand gives, to the bit. */
+/* Each result is bit-identical to training and evaluating by hand. */
 static void test_results(void **state)
 {
     (void)state;
@@ -177,8 +177,7 @@ static void test_results(void **state)
     assert_true(mep_folder_exists(scratch_path("plain/exp_c=0.5+gauss-seed8")));
 }
 
-/* Stopped after every few calls, again and again: the same results, and nothing done twice but the interrupted length.
- */
+/* Stopped repeatedly after a few calls: the same results, and only the interrupted length is computed twice. */
 static void test_continue(void **state)
 {
     (void)state;
@@ -192,7 +191,7 @@ static void test_continue(void **state)
         mep_status status = MEP_INTERRUPTED;
         snprintf(folder, sizeof folder, "pieces-%d", (int)stop);
         for (; status == MEP_INTERRUPTED && tries < 1000; tries++) {
-            watch w = {.stop_at = stop + tries % 11}; /* a test of one length is never longer than 10 calls */
+            watch w = {.stop_at = stop + tries % 11}; /* the evaluation at one length takes at most 10 calls */
             status = mep_study_run(scratch_path(folder), &s, look, &w);
             trained += w.trained;
             evaluated += w.evaluated;
@@ -212,7 +211,7 @@ static void test_continue(void **state)
     assert_int_equal(again.runs_done, 4);
 }
 
-/* More encodings, seeds and lengths may be asked of a study; another cap of the tokens means a new evaluation. */
+/* A later call may name more encodings, seeds and lengths; another limit of the tokens requires a new evaluation. */
 static void test_grow(void **state)
 {
     (void)state;
@@ -222,7 +221,7 @@ static void test_grow(void **state)
     s.seed_count = 1;
     s.length_count = 1;
     run_study("grow", &s);
-    s.length_count = 2; /* 296 tokens are no multiple of 16: both lengths are evaluated */
+    s.length_count = 2; /* 296 is not a multiple of 16: both lengths are evaluated */
     watch w = run_study("grow", &s);
     assert_int_equal(w.trained, 0);
     assert_int_equal(w.evaluated, 2);
@@ -245,11 +244,11 @@ static void test_grow(void **state)
         assert_int_equal(results[mep_study_index(&s, 0, 0, 1, l)].tokens, 160);
     }
     s.eval.max_tokens = 32;
-    assert_ok(mep_study_results(scratch_path("grow"), &s, results)); /* none of these settings */
+    assert_ok(mep_study_results(scratch_path("grow"), &s, results)); /* without these settings */
     assert_int_equal(results[0].segments, 0);
 }
 
-/* The settings of a call with one encoding alone. */
+/* The settings of a call with one encoding only. */
 static mep_study_settings one_encoding(int64_t encoding)
 {
     mep_study_settings s = small_study();
@@ -275,8 +274,8 @@ static void expect_all(const char *folder, const mep_study_settings *asked, int6
     mep_study_lists_free(&lists);
 }
 
-/* A study keeps what earlier calls have made when it is asked for something else: their results stand beside the new
- * ones, on the same tokens. */
+/* A study that is asked for something else keeps the results of earlier calls together with the new ones, on the same
+ * tokens. */
 static void test_union(void **state)
 {
     (void)state;
@@ -285,12 +284,12 @@ static void test_union(void **state)
     watch w = run_study("union", &second);
     assert_int_equal(w.runs_done, 1);
     expect_all("union", &second, 288);
-    second.eval.max_tokens = 160; /* other tokens: the first encoding is evaluated again, and not trained */
+    second.eval.max_tokens = 160; /* other tokens: the first encoding is evaluated again, but not trained */
     w = run_study("union", &second);
     assert_int_equal(w.trained, 0);
     assert_int_equal(w.evaluated, 2 * 2);
     expect_all("union", &second, 160);
-    second.length_count = 3; /* one more: of both */
+    second.length_count = 3; /* one more length, for both */
     watch stopped = {.stop_at = 2};
     assert_int_equal(mep_study_run(scratch_path("union"), &second, look, &stopped), MEP_INTERRUPTED);
     w = run_study("union", &second);
@@ -302,7 +301,7 @@ static void test_union(void **state)
     assert_int_equal(w.trained + w.evaluated, 0);
     expect_all("union", &second, 160);
 
-    /* A study of a version that kept no lists, of which the runs are found. */
+    /* The runs of a study of a version without lists are found. */
     char *path = NULL, *text = NULL, *lists = NULL;
     int64_t size = 0;
     assert_ok(mep_path_join(&path, scratch_path("union"), "study.json"));
@@ -376,7 +375,7 @@ static int move_study(void *context, const mep_study_progress *p)
     return 0;
 }
 
-/* Of two at once the second is refused. */
+/* The second of two simultaneous studies in a folder is refused. */
 static void test_two_at_once(void **state)
 {
     (void)state;
@@ -391,7 +390,7 @@ static void test_two_at_once(void **state)
     }
 }
 
-/* A study that is moved while it is computed goes on where it is, and nothing appears under its old name. */
+/* A study that is moved during its work continues in the new location, and nothing appears under its old name. */
 static void test_moved(void **state)
 {
     (void)state;
@@ -546,7 +545,7 @@ static mep_status usable(void)
     return MEP_OK;
 }
 
-/* Attention of a device that takes heads of 8 channels. */
+/* Attention of a device that supports heads of 8 channels only. */
 static mep_status make_plan(mep_attention_plan **plan, const mep_attention_settings *settings)
 {
     static int place;
@@ -565,7 +564,7 @@ static mep_status take_terms(mep_attention_plan *plan, const mep_attention_terms
     return MEP_OK;
 }
 
-/* A study stays on its device, which is there before its folder is made. A study.json without one is the processor's.
+/* A study keeps its device, which is checked before its folder is created. A study.json without a device means the CPU.
  */
 static void test_device(void **state)
 {
@@ -590,7 +589,7 @@ static void test_device(void **state)
     s.eval.device = MEP_DEVICE_CUDA, s.eval.dtype = MEP_FLOAT32;
     expect_failure("on_cpu", &s, "bfloat16, not in float32");
 
-    /* one run of it alone was moved */
+    /* only one of its runs was moved */
     char run[MEP_PATH_SIZE];
     s = small_study();
     s.encoding_count = s.seed_count = 1;
@@ -601,7 +600,7 @@ static void test_device(void **state)
     cuda_row = kept;
 }
 
-/* A damaged eval.json is an error that names the file, not a result. */
+/* A damaged eval.json is an error that names the file. */
 static void test_damaged(void **state)
 {
     (void)state;
@@ -624,7 +623,7 @@ static void test_damaged(void **state)
     mep_free(&path);
 }
 
-/* A key that is unknown in a file of a study is refused by name. */
+/* An unknown key in a file of a study is refused by name. */
 static void test_unknown_keys(void **state)
 {
     (void)state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Training and resuming on a small synthetic dataset: that it learns, that a step is what the session and AdamW make of
- * the step's sequences, that a resumed run has the bits of one never stopped, and refusals.
+ * Training and resuming on a small synthetic dataset: the model learns; a step equals the session and AdamW applied to
+ * the step's sequences; a resumed run is bit-identical to one without interruption; and refusals.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
@@ -50,8 +50,8 @@ static void assert_same_model(const char *a, const char *b)
     mep_model_destroy(&y);
 }
 
-/* An entropy of ln 60 for one token in four is the best; the loss comes close to it from ln 64, in either type. The
- * validation loss is that of the other text. */
+/* The best possible loss is ln 60 for one token in four. The loss starts at ln 64 and comes close to it, in either
+ * dtype. The validation loss is that of the other text. */
 static void test_learning(void **state)
 {
     (void)state;
@@ -86,8 +86,8 @@ static void test_learning(void **state)
     }
 }
 
-/* Three steps by hand, each of all the step's sequences at once: the run, in micro-batches, has the same losses,
- * gradient norms and weights to the rounding of sums. The settings clip every gradient, decay a lot, and warm up. */
+/* Three steps by hand, each with all sequences at once: the run, in micro-batches, has the same losses, gradient norms
+ * and weights up to the rounding of sums. The settings clip every gradient, use a large weight decay, and warm up. */
 static void test_steps(void **state)
 {
     (void)state;
@@ -124,9 +124,15 @@ static void test_steps(void **state)
                 MEP_OK);
         memset(gradients, 0, (size_t)model->size * sizeof *gradients);
         assert_int_equal(mep_session_refresh(session), MEP_OK);
-        assert_int_equal(
-            mep_session_train(session, s.batch_size, s.length, inputs, targets, 1 / (float)rows, 1, losses, gradients),
-            MEP_OK);
+        assert_int_equal(mep_session_train(session,
+                                           &(mep_train_batch){.batch = s.batch_size,
+                                                              .length = s.length,
+                                                              .inputs = inputs,
+                                                              .targets = targets,
+                                                              .scale = 1 / (float)rows,
+                                                              .accumulate = 1},
+                                           losses, gradients),
+                         MEP_OK);
         double norm;
         assert_int_equal(mep_adamw_norm(optimizer, gradients, &norm), MEP_OK);
         for (int64_t i = 0; i < rows; i++) sum += (double)losses[i];
@@ -138,7 +144,7 @@ static void test_steps(void **state)
     }
     assert_int_equal(mep_session_refresh(session), MEP_OK);
     assert_int_equal(mep_model_load(&found, run_path("steps")), MEP_OK);
-    for (int64_t i = 0; i < model->size; i++) /* eps keeps gradients that are nothing but rounding from counting */
+    for (int64_t i = 0; i < model->size; i++) /* a large eps suppresses gradients that are only rounding */
         if (!(fabsf(found->values[i] - model->values[i]) < 1e-6f))
             fail_msg("value %lld is %.9g, expected %.9g", (long long)i, (double)found->values[i],
                      (double)model->values[i]);
@@ -153,8 +159,7 @@ static void test_steps(void **state)
     mep_model_destroy(&found);
 }
 
-/* Checkpoints hold position parameters within their ranges, whatever the last step did to them: steps here are large.
- */
+/* Position parameters in checkpoints are within their ranges, whatever the last step did: steps here are large. */
 static void test_position_ranges(void **state)
 {
     (void)state;
@@ -182,7 +187,7 @@ static void test_position_ranges(void **state)
     mep_safetensors_close(&file);
 }
 
-/* Stopped anywhere, with and without a checkpoint due there, and resumed: the same bits. */
+/* Stopped at any step, with and without a checkpoint due, and resumed: the same bits. */
 static void test_resume(void **state)
 {
     (void)state;
@@ -214,7 +219,7 @@ static void test_resume(void **state)
     }
 }
 
-/* The number of threads changes no bit, in either type. */
+/* The number of threads changes no bit, in either dtype. */
 static void test_threads(void **state)
 {
     (void)state;
@@ -233,7 +238,7 @@ static void test_threads(void **state)
     assert_same_model("one16", "three16");
 }
 
-/* Lines of metrics.jsonl: one a step, also after a resume from a checkpoint older than the last line. */
+/* metrics.jsonl has one line per step, also after a resume from a checkpoint older than the last line. */
 static void test_metrics(void **state)
 {
     (void)state;
@@ -254,7 +259,7 @@ static void test_metrics(void **state)
     free(text);
 }
 
-/* The log of a long run is cut back in time that its length allows: at once, not in the square of it. */
+/* Truncating the log of a long run takes linear time, not quadratic. */
 static void test_long_log(void **state)
 {
     (void)state;
@@ -292,8 +297,8 @@ static void change_byte(const char *path, int64_t from_end)
     free(data);
 }
 
-/* Damage to any file of the newest checkpoint: resuming says what is damaged and changes nothing; falling back sets
- * that checkpoint aside and continues from the one before, to the same bits. */
+/* Damage to any file of the newest checkpoint: resuming names the damage and changes nothing; falling back renames that
+ * checkpoint and continues from the one before it, with the same bits. */
 static void test_fall_back(void **state)
 {
     (void)state;
@@ -327,7 +332,7 @@ static void test_fall_back(void **state)
         assert_int_equal(mep_train_resume(run_path(name), NULL, NULL), MEP_OK);
         assert_same_model("never_damaged", name);
     }
-    /* none is whole: nothing is changed */
+    /* no checkpoint is complete: nothing is changed */
     train("all_damaged", &s, 9, &r);
     snprintf(path, sizeof path, "%s/checkpoint-9/model.safetensors", run_path("all_damaged"));
     change_byte(path, 5);
@@ -338,7 +343,7 @@ static void test_fall_back(void **state)
     assert_true(aside == 0 && mep_folder_exists(run_path("all_damaged/checkpoint-9")));
 }
 
-/* train.json of another run beside a checkpoint. */
+/* A checkpoint in a folder with train.json of another run. */
 static void test_other_settings(void **state)
 {
     (void)state;
@@ -360,7 +365,7 @@ static void test_other_settings(void **state)
     assert_non_null(strstr(mep_error_message(), "seed"));
 }
 
-/* A checkpoint of version 0.1, which had no checksums. */
+/* A checkpoint of version 0.1, without checksums. */
 static void test_old_checkpoint(void **state)
 {
     (void)state;
@@ -385,7 +390,7 @@ static void test_old_checkpoint(void **state)
     assert_same_model("never_old", "old");
 }
 
-/* The device: kept, moved, and refused before anything is made where it is not there. */
+/* The device is kept and changed; a missing device is refused before anything is created. */
 static void test_device(void **state)
 {
     (void)state;
@@ -396,7 +401,7 @@ static void test_device(void **state)
     assert_int_equal(mep_train_check(&s), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "bfloat16, not in float32"));
     s.dtype = MEP_BFLOAT16;
-    assert_int_equal(mep_train_check(&s), MEP_OK); /* it may be one for another machine */
+    assert_int_equal(mep_train_check(&s), MEP_OK); /* the settings may be for another machine */
     assert_int_equal(mep_train_start(run_path("no_device"), &s, NULL, NULL), MEP_ERROR_UNSUPPORTED);
     assert_false(mep_folder_exists(run_path("no_device")));
     assert_int_equal(mep_eval_check_device(&pair, MEP_DEVICE_CUDA, MEP_BFLOAT16), MEP_ERROR_UNSUPPORTED);
@@ -448,7 +453,7 @@ static void test_refusals(void **state)
     s.valid_tokens = s.length - 1;
     assert_int_equal(mep_train_start(run_path("other"), &s, NULL, NULL), MEP_ERROR_ARGUMENT);
     assert_non_null(strstr(mep_error_message(), "valid_tokens"));
-    /* other data than the run began with */
+    /* data that differs from that of the start */
     char moved[700];
     snprintf(moved, sizeof moved, "%s/moved", folder);
     for (int valid = 0; valid < 2; valid++) {
@@ -487,7 +492,7 @@ static void test_numeric(void **state)
     assert_int_equal(done, 8);
 }
 
-/* Each epoch visits every segment once, within the data; another seed has another order. */
+/* Each epoch visits every segment once, within the data; another seed gives another order. */
 static void test_sampler(void **state)
 {
     (void)state;

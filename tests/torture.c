@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Torture: a training run that saves after every step is killed (SIGKILL) at random moments, resumed each time, and at
- * the end compared byte for byte with one that was never interrupted: parameters, optimizer, state, and the log but for
- * its timings. Usage: torture PROGRAM KILLS [SEED]. The moments follow from the seed, what they hit does not.
+ * Torture: a training run that saves after every step is killed (SIGKILL) at random moments, resumed each time, and
+ * finally compared byte for byte with a run without interruption: parameters, optimizer, state, and the log except its
+ * timings. Usage: torture PROGRAM KILLS [SEED]. The seed determines the moments, but not what the program does then.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -21,9 +21,9 @@
 #include "base/random.h"
 #include "io/files.h"
 
-enum { STEPS_A_KILL = 12 }; /* a kill comes after at most so many */
+enum { STEPS_A_KILL = 12 }; /* maximum number of steps before a kill */
 
-/* Ends the program: what failed, and what the training program said last. */
+/* Print what failed and the last message of the training program, and exit. */
 static void fail(const char *what)
 {
     char text[1000];
@@ -34,7 +34,7 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* Start PROGRAM ARGUMENT ... with its output in the files out and err; arguments end with NULL. */
+/* Start PROGRAM ARGUMENT ... with its output in the files out and err. The arguments end with NULL. */
 static pid_t start(const char *program, char *const *arguments)
 {
     pid_t pid = fork();
@@ -47,7 +47,7 @@ static pid_t start(const char *program, char *const *arguments)
     _exit(127);
 }
 
-/* The same, waited for; it must end well. Returns its seconds. */
+/* Start it and wait; it must succeed. Returns its seconds. */
 static double finish(const char *program, char *const *arguments)
 {
     int status = 0;
@@ -99,7 +99,7 @@ static void prepare(const char *program)
     finish(program, arguments);
 }
 
-/* What a kill left: 1 where a checkpoint was being written or removed. */
+/* 1 if the kill left a checkpoint that was being written or removed. */
 static int was_saving(const char *run)
 {
     int found = 0;
@@ -118,7 +118,7 @@ static void sleep_for(double seconds)
     while (nanosleep(&time, &time) != 0) continue;
 }
 
-/* The step of the last whole line of the log, 0 where there is none. */
+/* The step of the last complete line of the log; 0 if there is none. */
 static long long last_step(void)
 {
     char text[600];
@@ -136,7 +136,7 @@ static long long last_step(void)
     return step;
 }
 
-/* Wait for the moment: somewhere in the start, or somewhere in the step behind `target`. */
+/* Wait for a moment during the start, or during the step after `target`. */
 static void wait_for(pid_t pid, long long target, double seconds)
 {
     int status = 0;
@@ -180,7 +180,7 @@ static void same_file(const char *name, int64_t steps)
     free(data[1]);
 }
 
-/* The lines of both logs are the same up to the timing, which comes last, and there is one a step. */
+/* Both logs have one line per step, and the lines are equal up to the timing, which comes last. */
 static void same_log(int64_t steps)
 {
     char a[500], b[500];
@@ -200,7 +200,7 @@ int main(int argc, char **argv)
     if (argc < 3) return 2;
     int64_t kills = atoll(argv[2]), steps = STEPS_A_KILL * kills;
     uint64_t seed = argc > 3 ? (uint64_t)atoll(argv[3]) : 1;
-    /* In memory where that is possible: a killed process loses nothing that it has written, synced or not. */
+    /* The files are in memory if possible: a killed process loses nothing that it has written, synced or not. */
     const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
     char folder[256], program[4096];
     if (getenv("TMPDIR") != NULL) base = getenv("TMPDIR");
@@ -213,7 +213,7 @@ int main(int argc, char **argv)
     printf("seed %llu: %lld steps of %.1f ms, a start of %.0f ms\n", (unsigned long long)seed, (long long)steps,
            1e3 * step, 1e3 * startup);
     fflush(stdout);
-    /* the same run, but not done: its settings and nothing else, as if killed before the first step */
+    /* the same run with its settings only, as if killed before the first step */
     if (mkdir("torn", 0777) != 0 || link("whole/train.json", "torn/train.json") != 0) fail("torn");
     torture(program, kills, seed, startup, step);
     char *arguments[] = {"mep", "train", "--resume", "torn", "--quiet", NULL};

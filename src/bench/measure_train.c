@@ -52,8 +52,12 @@ static mep_status step(void *context)
     bench *t = context;
     const mep_bench_train_settings *s = t->settings;
     MEP_TRY(mep_session_refresh(t->session));
-    MEP_TRY(mep_session_train(t->session, s->batch_size, s->length, t->inputs, t->targets,
-                              1.0f / (float)(s->batch_size * s->length), 0, t->losses, t->gradients));
+    const mep_train_batch batch = {.batch = s->batch_size,
+                                   .length = s->length,
+                                   .inputs = t->inputs,
+                                   .targets = t->targets,
+                                   .scale = 1.0f / (float)(s->batch_size * s->length)};
+    MEP_TRY(mep_session_train(t->session, &batch, t->losses, t->gradients));
     double norm = 0;
     MEP_TRY(mep_adamw_norm(t->optimizer, t->gradients, &norm));
     if (!isfinite(norm)) return mep_fail(MEP_ERROR_NUMERIC, "a training step gave a gradient that is not finite");

@@ -10,7 +10,7 @@
 #include "base/memory.h"
 #include "base/watch.h"
 #include "eval/attention_scores.h"
-#include "eval/measure.h"
+#include "eval/measure_draft.h"
 #include "model/forward_pass.h"
 #include "model/session.h"
 

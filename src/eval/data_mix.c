@@ -71,7 +71,7 @@ static mep_status parse(mep_data_mix *m, const char *spec)
 
 mep_status mep_data_mix_parse(mep_data_mix **mix, const char *spec)
 {
-    MEP_TRY(mep_alloc(mix, 1, sizeof **mix));
+    MEP_TRY(MEP_ALLOC(mix, 1));
     mep_status status = parse(*mix, spec);
     if (status != MEP_OK) mep_data_mix_close(mix);
     return status;
@@ -88,8 +88,8 @@ static mep_status rename_all(const char *spec, int without_folders, const char *
         const char *slash = without_folders ? strrchr(m->names[i], '/') : NULL;
         const char *weight = at + strlen(m->names[i]), *comma = strchr(weight, ',');
         int length = comma != NULL && i + 1 < m->count ? (int)(comma - weight) + 1 : (int)strlen(weight);
-        used += snprintf(out + used, (size_t)(MEP_DATA_SIZE - used), "%s%s%.*s", slash != NULL ? slash + 1 : m->names[i],
-                         suffix, length, weight);
+        used += snprintf(out + used, (size_t)(MEP_DATA_SIZE - used), "%s%s%.*s",
+                         slash != NULL ? slash + 1 : m->names[i], suffix, length, weight);
         at = weight + length;
     }
     mep_data_mix_close(&m);
@@ -129,7 +129,7 @@ mep_status mep_data_mix_open(mep_data_mix **mix, const char *spec, const char *s
 
 mep_status mep_data_mix_empty(mep_data_mix **mix)
 {
-    return mep_alloc(mix, 1, sizeof **mix);
+    return MEP_ALLOC(mix, 1);
 }
 
 void mep_data_mix_close(mep_data_mix **mix)

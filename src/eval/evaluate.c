@@ -109,11 +109,11 @@ static mep_status allocate(evaluation *e)
 {
     int64_t rows = 0, last_round = e->group->size * e->batch; /* which may be larger than the segments that are left */
     MEP_TRY(mep_multiply(e->batch, e->settings->length, 1, &rows));
-    MEP_TRY(mep_alloc(&e->inputs, rows, sizeof *e->inputs));
-    MEP_TRY(mep_alloc(&e->targets, rows, sizeof *e->targets));
-    MEP_TRY(mep_alloc(&e->losses, rows, sizeof *e->losses));
-    MEP_TRY(mep_alloc(&e->counts, e->segments, sizeof *e->counts));
-    return mep_alloc(&e->sums, e->segments + last_round, sizeof *e->sums);
+    MEP_TRY(MEP_ALLOC(&e->inputs, rows));
+    MEP_TRY(MEP_ALLOC(&e->targets, rows));
+    MEP_TRY(MEP_ALLOC(&e->losses, rows));
+    MEP_TRY(MEP_ALLOC(&e->counts, e->segments));
+    return MEP_ALLOC(&e->sums, e->segments + last_round);
 }
 
 static mep_status open_evaluation(evaluation *e)
@@ -215,7 +215,7 @@ static mep_status exchange_losses(evaluation *e)
     mep_dist *g = e->group;
     mep_dist_block *send;
     int64_t count = 0, size = (int64_t)sizeof *e->losses;
-    MEP_TRY(mep_alloc(&send, 2 * g->size, sizeof *send));
+    MEP_TRY(MEP_ALLOC(&send, 2 * g->size));
     mep_dist_block *receive = send + g->size;
     for (int64_t r = 0; r < g->size; r++) {
         int64_t first = mep_kv_sequence_first(g, e->settings->length, r),

@@ -6,7 +6,7 @@
 #ifndef MEP_EVAL_SCORER_H
 #define MEP_EVAL_SCORER_H
 
-#include "eval/measure.h"
+#include "eval/measure_draft.h"
 
 /* Fill the inputs and targets [length] of a segment, and the positions of its answers. */
 typedef mep_status (*mep_scorer_read_fn)(void *context, int64_t segment, int32_t *inputs, int32_t *targets,

@@ -135,7 +135,7 @@ static mep_status same_values(const stored_tensor *a, const stored_tensor *b, in
     mep_status status = MEP_OK;
     *same = 0;
     if (x->ndim != 2 || y->ndim != 2 || x->shape[0] != y->shape[0] || x->shape[1] != y->shape[1]) return MEP_OK;
-    MEP_TRY(mep_alloc(&values, 2 * x->size, sizeof *values));
+    MEP_TRY(MEP_ALLOC(&values, 2 * x->size));
     MEP_TRY_OR(status, mep_safetensors_read(a->file, x->name, MEP_FLOAT32, 2, x->shape, values), done);
     MEP_TRY_OR(status, mep_safetensors_read(b->file, y->name, MEP_FLOAT32, 2, y->shape, values + x->size), done);
     *same = memcmp(values, values + x->size, (size_t)x->size * sizeof *values) == 0;
@@ -301,7 +301,7 @@ static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const
     stored_shape(t, found->layout, shape);
     if (found->layout == 0)
         return mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, t->data);
-    MEP_TRY(mep_alloc(&buffer, t->size, sizeof *buffer));
+    MEP_TRY(MEP_ALLOC(&buffer, t->size));
     mep_status status = mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, buffer);
     if (status == MEP_OK)
         mep_family_from_layout(found->layout, model->config.num_attention_heads, t->shape[0],

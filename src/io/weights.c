@@ -37,7 +37,7 @@ mep_status mep_weights_exist(const char *folder, int *found)
 static mep_status add_file(mep_weights *w, const char *folder, const char *name)
 {
     char *path = NULL;
-    MEP_TRY(mep_grow(&w->files, w->count, w->count + 1, sizeof *w->files));
+    MEP_TRY(MEP_GROW(&w->files, w->count, w->count + 1));
     w->files[w->count] = NULL;
     MEP_TRY(mep_path_join(&path, folder, name));
     mep_status status = mep_safetensors_open(&w->files[w->count], path);
@@ -182,7 +182,7 @@ static mep_status plan_shards(writer *w, int64_t shard_size)
     int64_t bytes = 0;
     if (shard_size < 1)
         return mep_fail(MEP_ERROR_ARGUMENT, "a shard has %lld bytes; specify 1 or more", (long long)shard_size);
-    MEP_TRY(mep_alloc(&w->first, w->count + 1, sizeof *w->first));
+    MEP_TRY(MEP_ALLOC(&w->first, w->count + 1));
     for (int64_t i = 0; i < w->count; i++) {
         int64_t more = tensor_bytes(&w->tensors[i]);
         if (i == 0 || more > shard_size - bytes) {

@@ -111,8 +111,8 @@ mep_status mep_generate_reporting(mep_model *model, const int32_t *prompt, int64
     int64_t tokens = count + (settings->max_tokens > 0 ? settings->max_tokens - 1 : 0); /* the last is not read */
     mep_status status = MEP_OK;
     MEP_TRY_OR(status, mep_session_create_cached(&g.session, model, &s, tokens, 0), done);
-    MEP_TRY_OR(status, mep_alloc(&g.logits, g.vocab, sizeof *g.logits), done);
-    MEP_TRY_OR(status, mep_alloc(&g.candidates, g.vocab, sizeof *g.candidates), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&g.logits, g.vocab), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&g.candidates, g.vocab), done);
     status = run(&g, prompt);
 done:
     mep_session_destroy(&g.session);

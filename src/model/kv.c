@@ -44,7 +44,7 @@ mep_status mep_kv_cache_create(mep_kv **kv, const mep_kv_settings *s, int keep_a
     int64_t count = s->model->config.num_hidden_layers * s->model->config.num_attention_heads, *window = NULL;
     mep_status status = MEP_OK;
     *kv = NULL;
-    MEP_TRY_OR(status, mep_alloc(&window, count, sizeof *window), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&window, count), done);
     MEP_TRY_OR(status, mep_model_windows(s->model, s->dtype, s->tolerance, s->tokens, window), done);
     for (int64_t i = 0; i < count; i++) {
         const mep_position_entry *e = mep_layer_position(s->model, i / s->model->config.num_attention_heads);

@@ -145,14 +145,14 @@ mep_status mep_kv_device_create(mep_kv **kv, const mep_kv_settings *s, const int
     const mep_model_config *c = &s->model->config;
     kv_device *d = NULL;
     *kv = NULL;
-    MEP_TRY(mep_alloc(&d, 1, sizeof *d));
+    MEP_TRY(MEP_ALLOC(&d, 1));
     d->base = (mep_kv){.functions = &FUNCTIONS, .computed_fraction = 1};
     d->settings = *s;
     d->heads = c->num_attention_heads;
     d->head_dim = mep_head_dim(c);
     d->layers = c->num_hidden_layers;
     d->token = 2 * d->heads * d->head_dim * mep_dtype_size(s->dtype);
-    mep_status status = mep_alloc(&d->layer, d->layers, sizeof *d->layer);
+    mep_status status = MEP_ALLOC(&d->layer, d->layers);
     if (status != MEP_OK) {
         destroy(&d->base);
         return status;

@@ -127,7 +127,7 @@ mep_status mep_kv_none_create(mep_kv **kv, const mep_kv_settings *s)
     kv_none *n = NULL;
     mep_status status = MEP_OK;
     *kv = NULL;
-    MEP_TRY(mep_alloc(&n, 1, sizeof *n));
+    MEP_TRY(MEP_ALLOC(&n, 1));
     n->base = (mep_kv){.functions = &FUNCTIONS, .computed_fraction = 1};
     n->is_host = mep_device_is_host(s->context.device);
     MEP_TRY_OR(status,

@@ -100,7 +100,7 @@ mep_status mep_kv_ring_create(mep_kv **kv, const mep_kv_settings *s, const int64
                                          .window = window};
     kv_ring *r = NULL;
     *kv = NULL;
-    MEP_TRY(mep_alloc(&r, 1, sizeof *r));
+    MEP_TRY(MEP_ALLOC(&r, 1));
     r->base = (mep_kv){.functions = &FUNCTIONS, .computed_fraction = 1};
     r->model = s->model;
     r->sets = settings.term_sets;

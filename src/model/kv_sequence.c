@@ -199,7 +199,7 @@ static mep_status create(kv_sequence **sequence, const mep_kv_settings *settings
     kv_sequence *s = NULL;
     *sequence = NULL;
     MEP_TRY(mep_kv_refuse_content(settings->model, "evaluation of a sequence divided over processes"));
-    MEP_TRY(mep_alloc(&s, 1, sizeof *s));
+    MEP_TRY(MEP_ALLOC(&s, 1));
     *sequence = s;
     s->group = group;
     s->length = settings->tokens;
@@ -212,9 +212,9 @@ static mep_status create(kv_sequence **sequence, const mep_kv_settings *settings
     s->channels = mep_head_dim(c);
     s->width = mep_dtype_size(settings->dtype);
     s->base = (mep_kv){.functions = &FUNCTIONS, .position = s->first, .computed_fraction = 1};
-    MEP_TRY(mep_alloc(&s->window, s->layers * s->heads, sizeof *s->window));
-    MEP_TRY(mep_alloc(&s->rows, s->heads, sizeof *s->rows));
-    MEP_TRY(mep_alloc(&s->pieces, 2 * s->heads, sizeof *s->pieces));
+    MEP_TRY(MEP_ALLOC(&s->window, s->layers * s->heads));
+    MEP_TRY(MEP_ALLOC(&s->rows, s->heads));
+    MEP_TRY(MEP_ALLOC(&s->pieces, 2 * s->heads));
     MEP_TRY(mep_kv_attention(&s->attention, settings, 1, 1, s->length));
     MEP_TRY(mep_kv_tables_create(&s->tables, settings->model, s->length));
     MEP_TRY(refresh(&s->base));

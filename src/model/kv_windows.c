@@ -155,7 +155,7 @@ mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, const int *
     for (int64_t i = 0; i < count; i++) allowance[i] = INFINITY;
     if (mep_model_position_kind(m) == MEP_POSITION_ROTARY || n > WIDEST_HEAD) return MEP_OK;
     double *space;
-    MEP_TRY(mep_alloc(&space, threads * size, sizeof *space));
+    MEP_TRY(MEP_ALLOC(&space, threads * size));
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads)
     for (int64_t i = 0; i < count; i++)
         if (wanted == NULL || wanted[i % heads])
@@ -207,10 +207,10 @@ mep_status mep_model_windows(const mep_model *m, mep_dtype dtype, double toleran
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < count; i++) window[i] = MEP_CACHE_ALL;
     if (m->bias == NULL || m->config.block != MEP_BLOCK_GPT_NEOX) return MEP_OK; /* allowances need its norm */
-    MEP_TRY_OR(status, mep_alloc(&s.at_zero, heads, sizeof *s.at_zero), done);
-    MEP_TRY_OR(status, mep_alloc(&s.allowance, count, sizeof *s.allowance), done);
-    MEP_TRY_OR(status, mep_alloc(&s.reach, heads, sizeof *s.reach), done);
-    MEP_TRY_OR(status, mep_alloc(&s.wanted, heads, sizeof *s.wanted), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&s.at_zero, heads), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&s.allowance, count), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&s.reach, heads), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&s.wanted, heads), done);
     MEP_TRY_OR(status, mep_bias_at(m->bias, &zero, 1, s.at_zero), done);
     MEP_TRY_OR(status, find_wanted(&s, tokens, &wanted), done);
     if (wanted == 0) goto done;

@@ -74,8 +74,8 @@ static mep_status append_all(mep_model *m)
 {
     int64_t params = m->bias != NULL ? mep_bias_param_count(m->bias) : 0, layers = m->config.num_hidden_layers;
     int present = mep_layout_present(&m->config, mep_model_position_kind(m), params);
-    MEP_TRY(mep_alloc(&m->tensors, TENSOR_KINDS * (layers + 1) + params, sizeof *m->tensors));
-    MEP_TRY(mep_alloc(&m->kinds, TENSOR_KINDS * (layers + 1) + params, sizeof *m->kinds));
+    MEP_TRY(MEP_ALLOC(&m->tensors, TENSOR_KINDS * (layers + 1) + params));
+    MEP_TRY(MEP_ALLOC(&m->kinds, TENSOR_KINDS * (layers + 1) + params));
     MEP_TRY(MEP_ALLOC(&m->layer_tensors, TENSOR_KINDS * layers));
     MEP_TRY(MEP_ALLOC(&m->layer_first, layers + 1));
     for (int k = 0; k < TENSOR_KINDS; k++) m->first[k] = -1;
@@ -150,14 +150,14 @@ static mep_status describe(mep_model *m)
         MEP_TRY(mep_bias_create_from(&m->bias, m->position, c->num_attention_heads, mep_head_dim(c)));
     MEP_TRY(append_all(m));
     int64_t values = m->bias != NULL ? mep_bias_param_values(m->bias) : 0;
-    return mep_alloc(&m->bias_values, values, sizeof *m->bias_values);
+    return MEP_ALLOC(&m->bias_values, values);
 }
 
 mep_status mep_model_describe(mep_model **model, const mep_model_config *config)
 {
     *model = NULL;
     mep_model *m = NULL;
-    MEP_TRY(mep_alloc(&m, 1, sizeof *m));
+    MEP_TRY(MEP_ALLOC(&m, 1));
     m->config = *config;
     mep_status status = describe(m);
     if (status != MEP_OK) mep_model_destroy(&m);
@@ -177,7 +177,7 @@ mep_status mep_model_config_values(const mep_model_config *config, int64_t *valu
 
 mep_status mep_model_allocate(mep_model *m)
 {
-    MEP_TRY(mep_alloc(&m->values, m->size, sizeof *m->values));
+    MEP_TRY(MEP_ALLOC(&m->values, m->size));
     float *next = m->values;
     for (int64_t i = 0; i < m->count; next += m->tensors[i].size, i++) m->tensors[i].data = next;
     return MEP_OK;

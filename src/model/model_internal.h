@@ -23,8 +23,8 @@ struct mep_model {
     int64_t section[SECTIONS];   /* index of the first tensor of a section */
     int64_t *layer_tensors;      /* [layers, TENSOR_KINDS]: index of the tensor; -1: the layer does not have it */
     int64_t *layer_first;        /* [layers + 1]: index of the first tensor of a layer, and of the one after the last */
-    int content;                 /* 1: a layer encodes position by more than a table and rotary (model/content_terms.h) */
-    int all_bias;                /* 1: all layers have the distance bias */
+    int content;  /* 1: a layer encodes position by more than a table and rotary (model/content_terms.h) */
+    int all_bias; /* 1: all layers have the distance bias */
 };
 
 static inline mep_position_kind mep_model_position_kind(const mep_model *model)

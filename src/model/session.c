@@ -30,7 +30,7 @@ void mep_session_defaults(mep_session_settings *settings)
 static mep_status take(mep_session *s, mep_device device, void *pointer, int64_t count, int64_t width, int64_t size)
 {
     int64_t elements = 0, n = s->allocation_count;
-    if (n % 64 == 0) MEP_TRY(mep_grow(&s->allocations, n, n + 64, sizeof *s->allocations));
+    if (n % 64 == 0) MEP_TRY(MEP_GROW(&s->allocations, n, n + 64));
     MEP_TRY(mep_multiply(count, width, 1, &elements));
     MEP_TRY(mep_device_array(device, pointer, elements, size));
     mep_session_allocation *a = &s->allocations[s->allocation_count++];
@@ -279,7 +279,7 @@ mep_status mep_session_open(mep_session **session, mep_model *model, const mep_s
                         backend->attention->name);
     if (!backend->attention->all_terms) MEP_TRY(mep_kv_refuse_content(model, backend->attention->name));
     mep_session *s = NULL;
-    MEP_TRY(mep_alloc(&s, 1, sizeof *s));
+    MEP_TRY(MEP_ALLOC(&s, 1));
     s->model = model;
     s->settings = *settings;
     s->nn = backend->network;

@@ -130,16 +130,15 @@ static mep_status bias_backward(mep_session *s, float *gradients)
     return MEP_OK;
 }
 
-mep_status mep_session_train(mep_session *s, int64_t batch, int64_t length, const int32_t *inputs,
-                             const int32_t *targets, float scale, int accumulate, float *losses, float *gradients)
+mep_status mep_session_train(mep_session *s, const mep_train_batch *b, float *losses, float *gradients)
 {
-    s->accumulate = accumulate;
-    if (!accumulate) clear_gradients(s, gradients);
-    MEP_TRY(mep_session_begin(s, batch, length, inputs));
-    MEP_TRY(mep_write_targets(s, targets));
-    MEP_TRY(s->nn->embedding_order(s->state, s->rows, inputs));
-    MEP_TRY(mep_run_layers(s, inputs));
-    MEP_TRY(output_backward(s, scale, gradients));
+    s->accumulate = b->accumulate;
+    if (!b->accumulate) clear_gradients(s, gradients);
+    MEP_TRY(mep_session_begin(s, b->batch, b->length, b->inputs));
+    MEP_TRY(mep_write_targets(s, b->targets));
+    MEP_TRY(s->nn->embedding_order(s->state, s->rows, b->inputs));
+    MEP_TRY(mep_run_layers(s, b->inputs));
+    MEP_TRY(output_backward(s, b->scale, gradients));
     MEP_TRY(blocks_backward(s, gradients));
     embedding_backward(s, gradients);
     if (s->d_bias.table != NULL) MEP_TRY(bias_backward(s, gradients));

@@ -7,10 +7,16 @@
 
 #include "model/session.h"
 
-/* Losses [rows] (host) and gradients: the block `gradients`, laid out like the model's values, becomes scale * gradient
- * of the sum of losses; with `accumulate` that is added to it. The first micro-batch of a step overwrites what the
- * block held, which is faster than setting it to 0 first. */
-mep_status mep_session_train(mep_session *session, int64_t batch, int64_t length, const int32_t *inputs,
-                             const int32_t *targets, float scale, int accumulate, float *losses, float *gradients);
+/* A micro-batch: `batch` sequences of `length` tokens. */
+typedef struct mep_train_batch {
+    int64_t batch, length;
+    const int32_t *inputs, *targets; /* [batch, length] */
+    float scale;                     /* of the gradients: they are scale * gradient of the sum of losses */
+    int accumulate;                  /* add to the gradients; 0: overwrite them, which is faster than clearing them */
+} mep_train_batch;
+
+/* Compute losses [batch, length] (host) and gradients, a block laid out like the model's values in the memory of the
+ * session's device. */
+mep_status mep_session_train(mep_session *session, const mep_train_batch *batch, float *losses, float *gradients);
 
 #endif

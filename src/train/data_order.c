@@ -68,8 +68,8 @@ mep_status mep_data_order_open(mep_data_order *o, const mep_data_mix *mix, int64
     MEP_TRY_OR(status, open_samplers(o, mix, length, seed), failed);
     if (mix->count < 2) return MEP_OK;
     MEP_TRY_OR(status, set_quotas(o, mix), failed);
-    MEP_TRY_OR(status, mep_alloc(&o->turn, MEP_DATA_ORDER_PERIOD, sizeof *o->turn), failed);
-    MEP_TRY_OR(status, mep_alloc(&o->before, MEP_DATA_ORDER_PERIOD, sizeof *o->before), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&o->turn, MEP_DATA_ORDER_PERIOD), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&o->before, MEP_DATA_ORDER_PERIOD), failed);
     take_turns(o);
     return MEP_OK;
 failed:

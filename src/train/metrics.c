@@ -37,13 +37,13 @@ static mep_status find_corpora(mep_metrics *m, const json_t *losses, int64_t cap
 {
     int64_t size = 0, count = (int64_t)json_object_size(losses);
     if (m->corpus_count > 0 || count == 0 || count > MEP_DATA_MIX_MOST) return MEP_OK;
-    MEP_TRY(mep_alloc(&m->corpora, count, sizeof *m->corpora));
+    MEP_TRY(MEP_ALLOC(&m->corpora, count));
     m->corpus_count = count;
     int64_t i = 0;
     for (void *at = json_object_iter((json_t *)losses); at != NULL; at = json_object_iter_next((json_t *)losses, at))
         MEP_TRY(mep_copy_string(&m->corpora[i++], json_object_iter_key(at)));
     MEP_TRY(mep_multiply(capacity, count, 1, &size));
-    MEP_TRY(mep_alloc(&m->valid_losses, size, sizeof *m->valid_losses));
+    MEP_TRY(MEP_ALLOC(&m->valid_losses, size));
     for (i = 0; i < m->count * count; i++) m->valid_losses[i] = NAN;
     return MEP_OK;
 }
@@ -76,8 +76,10 @@ static mep_status read_line(const char *path, int64_t number, const char *text, 
     char *name = NULL;
     *line = NULL;
     MEP_TRY(mep_format(&name, "%.*s: line %lld", NAME, path, (long long)number));
-    mep_status status = mep_json_parse(name, text, size, line);
-    if (status == MEP_OK) status = read_step(*line, name, step);
+    mep_status status;
+    MEP_TRY_OR(status, mep_json_parse(name, text, size, line), end);
+    status = read_step(*line, name, step);
+end:
     if (status != MEP_OK) {
         json_decref(*line);
         *line = NULL;
@@ -191,8 +193,10 @@ mep_status mep_metrics_last(const char *path, char **line)
     MEP_REQUIRE(path, line);
     json_t *last = NULL;
     *line = NULL;
-    mep_status status = find_last(path, &last);
-    if (status == MEP_OK) status = copy_line(last, line);
+    mep_status status;
+    MEP_TRY_OR(status, find_last(path, &last), end);
+    status = copy_line(last, line);
+end:
     json_decref(last);
     return status;
 }

@@ -59,7 +59,7 @@ static mep_status write_tensors(const char *path, const mep_bad_step *s, mep_bad
 {
     mep_tensor tensors[DUMPED] = {0};
     int64_t *tokens = NULL, rows = s->batch * s->length, count = 3;
-    MEP_TRY(mep_alloc(&tokens, 2 * rows, sizeof *tokens));
+    MEP_TRY(MEP_ALLOC(&tokens, 2 * rows));
     for (int64_t i = 0; i < rows; i++) tokens[i] = s->inputs[i], tokens[rows + i] = s->targets[i];
     const struct {
         const char *name;

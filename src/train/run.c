@@ -57,9 +57,11 @@ static mep_status copy_file(const char *from, const char *folder, const char *na
 {
     char *path = NULL, *data = NULL;
     int64_t size = 0;
-    mep_status status = mep_file_read(from, TOKENIZER_LIMIT, &data, &size);
-    if (status == MEP_OK) status = mep_path_join(&path, folder, name);
-    if (status == MEP_OK) status = mep_file_write_atomic(path, data, size);
+    mep_status status;
+    MEP_TRY_OR(status, mep_file_read(from, TOKENIZER_LIMIT, &data, &size), end);
+    MEP_TRY_OR(status, mep_path_join(&path, folder, name), end);
+    status = mep_file_write_atomic(path, data, size);
+end:
     mep_free(&data);
     mep_free(&path);
     return status;
@@ -132,11 +134,13 @@ static mep_status write_checkpoint(const char *run, const char *folder, const me
     char *path = NULL;
     mep_tensor tensors[2];
     moment_tensors(model->size, tensors);
-    mep_status status = mep_model_save(model, folder, NULL);
-    if (status == MEP_OK) status = save_tokenizer(run, folder);
-    if (status == MEP_OK) status = mep_path_join(&path, folder, OPTIMIZER);
-    if (status == MEP_OK) status = mep_safetensors_write_from(path, tensors, 2, NULL, 0, mep_moments_get, moments);
-    if (status == MEP_OK) status = sync_log(run);
+    mep_status status;
+    MEP_TRY_OR(status, mep_model_save(model, folder, NULL), end);
+    MEP_TRY_OR(status, save_tokenizer(run, folder), end);
+    MEP_TRY_OR(status, mep_path_join(&path, folder, OPTIMIZER), end);
+    MEP_TRY_OR(status, mep_safetensors_write_from(path, tensors, 2, NULL, 0, mep_moments_get, moments), end);
+    status = sync_log(run);
+end:
     mep_free(&path);
     return status;
 }
@@ -146,10 +150,14 @@ mep_status mep_run_save(const char *run, const mep_train_settings *settings, con
 {
     char *folder = NULL;
     json_t *root = state_json(settings, state);
-    mep_status status = root != NULL ? mep_checkpoint_begin(run, state->step, &folder)
-                                     : mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
-    if (status == MEP_OK) status = write_checkpoint(run, folder, model, moments);
-    if (status == MEP_OK) status = mep_checkpoint_commit(run, state->step, root, settings->keep);
+    mep_status status;
+    MEP_TRY_OR(status,
+               root != NULL ? mep_checkpoint_begin(run, state->step, &folder)
+                            : mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object"),
+               end);
+    MEP_TRY_OR(status, write_checkpoint(run, folder, model, moments), end);
+    status = mep_checkpoint_commit(run, state->step, root, settings->keep);
+end:
     if (status != MEP_OK) {
         mep_fail_in(status, "checkpoint %lld cannot be saved, earlier ones are kept: ", (long long)state->step);
         if (folder != NULL) (void)mep_checkpoint_abandon(run, state->step);
@@ -180,13 +188,15 @@ static mep_status read_state(const char *folder, int64_t step, const mep_train_s
     json_t *root = NULL;
     int64_t saved = 0;
     MEP_TRY(mep_checkpoint_state(folder, &root));
-    mep_status status = mep_json_get_int(root, folder, "step", step, step, &saved);
-    if (status == MEP_OK) status = mep_json_check_keys(root, folder, keys);
+    int64_t *in_a_row = &state->skipped_in_a_row;
+    mep_status status;
     *state = (mep_run_state){.step = step};
-    if (status == MEP_OK) status = mep_json_get_int_or(root, folder, "skipped", 0, step, 0, &state->skipped);
-    if (status == MEP_OK)
-        status = mep_json_get_int_or(root, folder, "skipped_in_a_row", 0, state->skipped, 0, &state->skipped_in_a_row);
-    if (status == MEP_OK) status = check_settings(folder, root, settings);
+    MEP_TRY_OR(status, mep_json_get_int(root, folder, "step", step, step, &saved), end);
+    MEP_TRY_OR(status, mep_json_check_keys(root, folder, keys), end);
+    MEP_TRY_OR(status, mep_json_get_int_or(root, folder, "skipped", 0, step, 0, &state->skipped), end);
+    MEP_TRY_OR(status, mep_json_get_int_or(root, folder, "skipped_in_a_row", 0, state->skipped, 0, in_a_row), end);
+    status = check_settings(folder, root, settings);
+end:
     json_decref(root);
     return status;
 }
@@ -218,8 +228,10 @@ mep_status mep_run_check(const char *run, const mep_train_settings *settings)
     mep_run_state unused;
     MEP_TRY(mep_checkpoint_latest(run, &folder, &step));
     if (folder == NULL) return MEP_OK;
-    mep_status status = read_state(folder, step, settings, &unused);
-    if (status == MEP_OK) status = check_position(folder, settings);
+    mep_status status;
+    MEP_TRY_OR(status, read_state(folder, step, settings, &unused), end);
+    status = check_position(folder, settings);
+end:
     mep_free(&folder);
     return explain_damage(status);
 }
@@ -250,10 +262,12 @@ mep_status mep_run_load(const char *run, const mep_train_settings *settings, mep
     *state = (mep_run_state){0};
     MEP_TRY(mep_checkpoint_latest(run, &folder, &step));
     if (folder == NULL) return MEP_OK;
-    mep_status status = read_state(folder, step, settings, state);
-    if (status == MEP_OK) status = check_position(folder, settings);
-    if (status == MEP_OK) status = mep_model_read_weights(model, folder);
-    if (status == MEP_OK) status = load_moments(folder, model->size, moments);
+    mep_status status;
+    MEP_TRY_OR(status, read_state(folder, step, settings, state), end);
+    MEP_TRY_OR(status, check_position(folder, settings), end);
+    MEP_TRY_OR(status, mep_model_read_weights(model, folder), end);
+    status = load_moments(folder, model->size, moments);
+end:
     mep_free(&folder);
     return explain_damage(status);
 }
@@ -266,13 +280,15 @@ static mep_status check_complete(const char *folder, int64_t step)
     mep_weights weights = {.path = NULL};
     mep_safetensors *moments = NULL;
     int64_t saved = 0;
-    mep_status status = mep_checkpoint_state(folder, &state);
-    if (status == MEP_OK) status = mep_json_get_int(state, folder, "step", step, step, &saved);
-    if (status == MEP_OK) status = mep_weights_open(&weights, folder);
-    for (int64_t i = 0; i < weights.count && status == MEP_OK; i++) status = mep_safetensors_verify(weights.files[i]);
-    if (status == MEP_OK) status = mep_path_join(&path, folder, OPTIMIZER);
-    if (status == MEP_OK) status = mep_safetensors_open(&moments, path);
-    if (status == MEP_OK) status = mep_safetensors_verify(moments);
+    mep_status status;
+    MEP_TRY_OR(status, mep_checkpoint_state(folder, &state), end);
+    MEP_TRY_OR(status, mep_json_get_int(state, folder, "step", step, step, &saved), end);
+    MEP_TRY_OR(status, mep_weights_open(&weights, folder), end);
+    for (int64_t i = 0; i < weights.count; i++) MEP_TRY_OR(status, mep_safetensors_verify(weights.files[i]), end);
+    MEP_TRY_OR(status, mep_path_join(&path, folder, OPTIMIZER), end);
+    MEP_TRY_OR(status, mep_safetensors_open(&moments, path), end);
+    status = mep_safetensors_verify(moments);
+end:
     mep_safetensors_close(&moments);
     mep_weights_close(&weights);
     json_decref(state);
@@ -360,9 +376,13 @@ mep_status mep_run_log(mep_lines *log, const mep_train_progress *p, const mep_da
     }
     if (!failed && p->skipped_for != NULL)
         failed |= json_object_set_new(root, "skipped_for", json_string(p->skipped_for));
-    mep_status status = failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics.jsonl")
-                               : mep_json_dump(root, JSON_REAL_PRECISION(9), &line, &size);
-    if (status == MEP_OK) status = mep_lines_append(log, line);
+    mep_status status;
+    MEP_TRY_OR(status,
+               failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics.jsonl")
+                      : mep_json_dump(root, JSON_REAL_PRECISION(9), &line, &size),
+               end);
+    status = mep_lines_append(log, line);
+end:
     mep_free(&line);
     json_decref(root);
     return status;

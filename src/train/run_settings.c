@@ -29,8 +29,10 @@ static mep_status no_object(void)
 mep_status mep_run_save_json(const char *folder, const char *name, json_t *root)
 {
     char *path = NULL;
-    mep_status status = root == NULL ? no_object() : mep_path_join(&path, folder, name);
-    if (status == MEP_OK) status = mep_json_save(path, root);
+    mep_status status;
+    MEP_TRY_OR(status, root == NULL ? no_object() : mep_path_join(&path, folder, name), end);
+    status = mep_json_save(path, root);
+end:
     json_decref(root);
     mep_free(&path);
     return status;
@@ -178,7 +180,7 @@ static mep_status check_all_keys(const char *file, json_t *root)
 {
     static const mep_run_checksums checksums;
     mep_train_settings *settings = NULL; /* any settings have the same keys */
-    MEP_TRY(mep_alloc(&settings, 1, sizeof *settings));
+    MEP_TRY(MEP_ALLOC(&settings, 1));
     mep_status status = mep_train_preset("nano", settings);
     json_t *written = status == MEP_OK ? settings_json(settings, &checksums) : NULL;
     if (status == MEP_OK && written == NULL) status = no_object();

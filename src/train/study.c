@@ -385,7 +385,7 @@ static mep_status open_folder(study *s, const char *folder, const mep_study_corp
     if (status == MEP_OK) status = mep_study_lists_read(&s->all, folder, s->asked);
     if (status == MEP_OK) s->settings = mep_study_lists_settings(s->all);
     s->runs = s->settings->corpus_count * s->settings->seed_count * s->settings->encoding_count;
-    if (status == MEP_OK) status = mep_alloc(&s->owner, s->runs, sizeof *s->owner);
+    if (status == MEP_OK) status = MEP_ALLOC(&s->owner, s->runs);
     return mep_dist_agree(s->group, status);
 }
 
@@ -420,6 +420,17 @@ static mep_status check_attention(const mep_train_settings *t)
     return status;
 }
 
+/* Check all settings and the data before anything is written. The caller frees *corpora. */
+static mep_status check(const study *s, mep_study_corpus **corpora)
+{
+    const mep_study_settings *settings = s->asked;
+    MEP_TRY(MEP_ALLOC(corpora, settings->corpus_count));
+    MEP_TRY(mep_study_check(settings, *corpora));
+    MEP_TRY(mep_eval_check_device(s->group, settings->train.device, settings->train.dtype));
+    MEP_TRY(mep_eval_check_device(s->group, settings->eval.device, settings->eval.dtype));
+    return check_attention(&settings->train);
+}
+
 mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
                             mep_study_fn progress, void *context)
 {
@@ -428,17 +439,14 @@ mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study
     if (group == NULL) group = &mep_dist_alone;
     study s = {.group = group, .asked = settings, .settings = settings, .progress = progress, .context = context};
     mep_study_corpus *corpora = NULL;
-    mep_status status = mep_alloc(&corpora, settings->corpus_count, sizeof *corpora);
-    if (status == MEP_OK) status = mep_study_check(settings, corpora);
-    if (status == MEP_OK) status = mep_eval_check_device(group, settings->train.device, settings->train.dtype);
-    if (status == MEP_OK) status = mep_eval_check_device(group, settings->eval.device, settings->eval.dtype);
-    if (status == MEP_OK) status = check_attention(&settings->train);
-    status = mep_dist_agree(group, status);
-    if (status == MEP_OK) status = check_same_data(&s, corpora);
-    if (status == MEP_OK) status = open_folder(&s, folder, corpora);
+    mep_status status;
+    MEP_TRY_OR(status, mep_dist_agree(group, check(&s, &corpora)), end);
+    MEP_TRY_OR(status, check_same_data(&s, corpora), end);
+    MEP_TRY_OR(status, open_folder(&s, folder, corpora), end);
+    MEP_TRY_OR(status, divide(&s), end);
+    status = do_runs(&s);
+end:
     mep_free(&corpora);
-    if (status == MEP_OK) status = divide(&s);
-    if (status == MEP_OK) status = do_runs(&s);
     mep_free(&s.owner);
     mep_study_lists_free(&s.all);
     mep_run_folder_close(&s.held);

@@ -110,16 +110,17 @@ static mep_status continue_study(const char *path, const char *folder, const jso
     json_t *found = NULL;
     int changed = 0;
     MEP_TRY(mep_json_load(path, &found));
-    mep_status status = mep_json_check_keys(found, path, keys);
-    if (status == MEP_OK)
-        status = compare_corpora(path, json_object_get(found, "corpora"), json_object_get(wanted, "corpora"));
-    if (status == MEP_OK)
-        status = mep_run_compare_json(path, json_object_get(found, "training"), json_object_get(wanted, "training"));
-    if (status == MEP_OK) status = compare_text(path, found, "init", "", s->train.init);
-    if (status == MEP_OK) status = compare_text(path, found, "device", "cpu", mep_device_name(s->train.device));
-    if (status == MEP_OK) status = check_folders(path, found, s);
-    if (status == MEP_OK) status = mep_study_lists_add(found, folder, s, &changed);
-    if (status == MEP_OK && changed) status = mep_json_save(path, found);
+    json_t *corpora = json_object_get(wanted, "corpora"), *training = json_object_get(found, "training");
+    mep_status status;
+    MEP_TRY_OR(status, mep_json_check_keys(found, path, keys), end);
+    MEP_TRY_OR(status, compare_corpora(path, json_object_get(found, "corpora"), corpora), end);
+    MEP_TRY_OR(status, mep_run_compare_json(path, training, json_object_get(wanted, "training")), end);
+    MEP_TRY_OR(status, compare_text(path, found, "init", "", s->train.init), end);
+    MEP_TRY_OR(status, compare_text(path, found, "device", "cpu", mep_device_name(s->train.device)), end);
+    MEP_TRY_OR(status, check_folders(path, found, s), end);
+    MEP_TRY_OR(status, mep_study_lists_add(found, folder, s, &changed), end);
+    if (changed) status = mep_json_save(path, found);
+end:
     json_decref(found);
     return status;
 }

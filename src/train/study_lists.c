@@ -198,9 +198,9 @@ static mep_status read_lists(mep_study_lists *lists, mep_study_settings *s)
     s->encoding_count = (int64_t)json_array_size(encodings);
     s->seed_count = (int64_t)json_array_size(seeds);
     s->length_count = (int64_t)json_array_size(lengths);
-    MEP_TRY(mep_alloc(&lists->encodings, s->encoding_count, sizeof *lists->encodings));
-    MEP_TRY(mep_alloc(&lists->seeds, s->seed_count, sizeof *lists->seeds));
-    MEP_TRY(mep_alloc(&lists->lengths, s->length_count, sizeof *lists->lengths));
+    MEP_TRY(MEP_ALLOC(&lists->encodings, s->encoding_count));
+    MEP_TRY(MEP_ALLOC(&lists->seeds, s->seed_count));
+    MEP_TRY(MEP_ALLOC(&lists->lengths, s->length_count));
     json_array_foreach(encodings, i, value)
     {
         if (!json_is_string(value)) return fail_list(ENCODINGS);
@@ -233,7 +233,7 @@ mep_status mep_study_lists_read(mep_study_lists **result, const char *folder, co
     char *path = NULL;
     int changed = 0;
     mep_study_lists *lists;
-    MEP_TRY(mep_alloc(&lists, 1, sizeof *lists));
+    MEP_TRY(MEP_ALLOC(&lists, 1));
     lists->settings = *asked;
     mep_status status = mep_path_join(&path, folder, "study.json");
     if (status == MEP_OK) status = mep_file_exists(path) ? mep_json_load(path, &lists->study) : MEP_OK;
@@ -241,7 +241,7 @@ mep_status mep_study_lists_read(mep_study_lists **result, const char *folder, co
     if (status == MEP_OK && lists->study == NULL) lists->study = json_object();
     if (status == MEP_OK) status = mep_study_lists_add(lists->study, folder, asked, &changed);
     if (status == MEP_OK) status = read_lists(lists, &lists->settings);
-    if (status == MEP_OK) status = mep_alloc(&lists->asked, asked->encoding_count, sizeof *lists->asked);
+    if (status == MEP_OK) status = MEP_ALLOC(&lists->asked, asked->encoding_count);
     for (int64_t i = 0; status == MEP_OK && i < asked->encoding_count; i++)
         status = find_encoding(lists->study, asked->encodings[i], &lists->asked[i]);
     if (status != MEP_OK) mep_study_lists_free(&lists);

@@ -46,9 +46,13 @@ static mep_status accumulate(mep_trainer *t)
         float *gradients = mep_gradient_tree_begin(t->tree, (first - begin) / t->part_sequences);
         int ends_part = (first + t->micro_sequences) % t->part_sequences == 0;
         t->session->final = ends_part ? mep_gradient_tree_final : NULL;
-        MEP_TRY(mep_session_train(t->session, t->micro_sequences, length, t->inputs + first * length,
-                                  t->targets + first * length, scale, first % t->part_sequences > 0,
-                                  t->losses + first * length, gradients));
+        const mep_train_batch batch = {.batch = t->micro_sequences,
+                                       .length = length,
+                                       .inputs = t->inputs + first * length,
+                                       .targets = t->targets + first * length,
+                                       .scale = scale,
+                                       .accumulate = first % t->part_sequences > 0};
+        MEP_TRY(mep_session_train(t->session, &batch, t->losses + first * length, gradients));
     }
     return MEP_OK;
 }

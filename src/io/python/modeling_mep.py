@@ -207,8 +207,8 @@ def check_position_ids(position_ids, positions, visible, absolute):
     if position_ids.shape not in (visible.shape, (1, visible.shape[1])):
         raise ValueError(f"position_ids have the shape {list(position_ids.shape)}, expected {list(visible.shape)}")
     if (visible & (position_ids < (position_ids * visible).cummax(-1).values.clamp(min=0))).any():
-        raise ValueError("position_ids go back or are negative: sequences packed into one row would see each other; use "
-                         "one row for each, and attention_mask")
+        raise ValueError("position_ids go back or are negative: sequences packed into one row would see each other; "
+                         "use one row for each, and attention_mask")
     moved, most = position_ids - positions, torch.iinfo(torch.long).max
     moves = moved.masked_fill(~visible, -most).amax(-1), moved.masked_fill(~visible, most).amin(-1)
     if not absolute and (moves[0] > moves[1]).any():

@@ -2,7 +2,7 @@
 /*
  * The numbers of a measure: means, the list, and the effective length.
  */
-#include "eval/measure.h"
+#include "eval/measure_draft.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
 /*
  * What the measures share: means with their standard errors, the list of numbers that a measure appends to, and checks.
  */
-#ifndef MEP_EVAL_MEASURE_H
-#define MEP_EVAL_MEASURE_H
+#ifndef MEP_EVAL_MEASURE_DRAFT_H
+#define MEP_EVAL_MEASURE_DRAFT_H
 
 #include "dist/dist_group.h"
 #include "mep/measure.h"
