@@ -120,6 +120,32 @@ static void test_blindness_of_models(void **state)
     mep_dataset_close(&data);
 }
 
+/* Key heads that several query heads share, and norms of queries and keys. */
+static void test_blindness_of_llama(void **state)
+{
+    (void)state;
+    static const mep_qk_norm norms[] = {MEP_QK_NORM_NONE, MEP_QK_NORM_HEAD, MEP_QK_NORM_ALL};
+    mep_dataset *data = open_data();
+    for (int i = 0; i < 6; i++) {
+        mep_train_settings t = settings_for(i % 2 ? "rotary" : "mep");
+        mep_measure_settings s = small_settings();
+        mep_measure m = {0};
+        mep_model *model;
+        t.model.block = MEP_BLOCK_LLAMA, t.model.norm = MEP_NORM_RMS, t.model.mlp = MEP_MLP_SWIGLU;
+        t.model.num_key_value_heads = 2, t.model.qk_norm = norms[i / 2];
+        assert_int_equal(mep_model_create(&model, &t.model, 3), MEP_OK);
+        for (int64_t k = 0; k < model->count; k++)
+            for (int64_t n = 0; model->tensors[k].ndim == 2 && n < model->tensors[k].size; n++)
+                ((float *)model->tensors[k].data)[n] *= 8;
+        if (measure_with(mep_measure_blindness, model, data, &s, &m) != MEP_OK)
+            fail_msg("case %d: %s", i, mep_error_message());
+        assert_int_equal(m.count, 2 * 4 * 4);
+        mep_measure_free(&m);
+        mep_model_destroy(&model);
+    }
+    mep_dataset_close(&data);
+}
+
 static void test_bias_sight(void **state)
 {
     (void)state;
@@ -167,6 +193,7 @@ static void test_bias_sight(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_blindness_of_bias),
-                                       cmocka_unit_test(test_blindness_of_models), cmocka_unit_test(test_bias_sight)};
+                                       cmocka_unit_test(test_blindness_of_models),
+                                       cmocka_unit_test(test_blindness_of_llama), cmocka_unit_test(test_bias_sight)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
