@@ -3,8 +3,8 @@
 #
 # Installs into a temporary prefix, then builds and runs every example with the installed files: with pkg-config, and with
 # CMake's find_package for the shared and the static library. Without arguments, an example that needs some prints
-# "usage: ..." and exits with code 2. examples/generate.c must write the text of `mep generate`, for runs of bytes and of a
-# BPE. If there is a C++ compiler, a project in C++ alone is built too.
+# "usage: ..." and exits with code 2. examples/generate_text.c must write the text of `mep generate`, for runs of bytes and
+# of a BPE. If there is a C++ compiler, a project in C++ alone is built too.
 # Usage: check_install.sh BUILD_FOLDER REPOSITORY C_COMPILER CXX_COMPILER
 set -eu
 build=$1
@@ -42,7 +42,7 @@ for example in "$source"/examples/*.c; do
     count=$((count + 1))
 done
 
-# generate.c on a new run of a tokenizer must write the text of the program, which has the same settings.
+# generate_text.c on a new run of a tokenizer must write the text of the program, which has the same settings.
 check_generate() {
     mep=$prefix/bin/mep
     "$mep" prepare --tokenizer "$1" --out "$folder/data" "$folder/text.txt" > /dev/null 2>&1
@@ -50,8 +50,8 @@ check_generate() {
         --length 16 --batch-size 4 --dtype float32 --steps 60 --learning-rate 1e-2 --quiet > /dev/null
     "$mep" generate --model "$folder/run" --prompt 'the quick' --max-tokens 200 --temperature 0.8 --quiet \
         > "$folder/expected"
-    LD_LIBRARY_PATH=$libraries "$folder/generate" "$folder/run" 'the quick' > "$folder/output"
-    cmp "$folder/output" "$folder/expected" || { echo "generate.c writes a different text for a run of $1"; exit 1; }
+    LD_LIBRARY_PATH=$libraries "$folder/generate_text" "$folder/run" 'the quick' > "$folder/output"
+    cmp "$folder/output" "$folder/expected" || { echo "generate_text.c writes a different text for a run of $1"; exit 1; }
     rm -r "$folder/run" "$folder"/data.*
 }
 i=0
@@ -62,7 +62,7 @@ done > "$folder/text.txt"
 "$prefix/bin/mep" tokenizer train --vocab-size 300 --out "$folder/bpe.json" "$folder/text.txt" > /dev/null 2>&1
 check_generate bytes
 check_generate "$folder/bpe.json"
-echo '== generate: same text as mep generate'
+echo '== generate_text: same text as mep generate'
 
 cmake -S "$source/tests/install" -B "$folder/cmake" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$compiler" \
     -DEXAMPLES="$source/examples" > "$folder/cmake.log" || { cat "$folder/cmake.log"; exit 1; }

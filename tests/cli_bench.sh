@@ -41,7 +41,7 @@ is_json() {
 }
 
 # Attention: 2 types x 2 lengths x 2 passes x (none once, mep and mep_param with all blocks and with skipped blocks).
-heading='level,dtype,length,pass,encoding,skip,GFLOP/s,ceiling,share,/ none,computed %,MB,ms,samples'
+heading='level,dtype,length,pass,encoding,skip,GFLOP/s,ceiling,fraction,/ none,computed %,MB,ms,samples'
 # shellcheck disable=SC2086
 expect 0 bench attention --lengths 16,40 $HEADS $SMALL --format csv
 rows 40 "$heading"
@@ -71,7 +71,7 @@ said err 'bench attention  2/2  100%'
 # Decoding.
 # shellcheck disable=SC2086
 expect 0 bench decode --lengths 1,1K $HEADS --repeats 2 --quiet --format csv
-rows 16 'keys in,dtype,keys,encoding,tokens/s,GB/s,ceiling,share,ms,samples'
+rows 16 'keys in,dtype,keys,encoding,tokens/s,GB/s,ceiling,fraction,ms,samples'
 # shellcheck disable=SC2086
 expect 0 bench decode --lengths 64 --positions alibi --batch-size 2 $HEADS --repeats 1 --quiet --json
 is_json decode 4 tokens_per_second
@@ -79,7 +79,7 @@ is_json decode 4 tokens_per_second
 # Products: 5 maps x 3 passes x 2 types.
 # shellcheck disable=SC2086
 expect 0 bench gemm --preset gpt2 --batch-size 2 --length 4 --vocab-size 64 $SMALL --format csv
-rows 30 'product,pass,m,n,k,dtype,GFLOP/s,ceiling,share,ms,samples'
+rows 30 'product,pass,m,n,k,dtype,GFLOP/s,ceiling,fraction,ms,samples'
 said out 'up,input gradient,8,768,3072,float32,'
 said out 'output,weight gradient,64,768,8,bfloat16,'
 # shellcheck disable=SC2086
@@ -87,7 +87,7 @@ expect 0 bench gemm --preset nano --batch-size 1 --length 4 --dtype float32 $SMA
 is_json gemm 15 gflops_ceiling
 
 # Training: nano's 4 layers have 4 (4 128^2 + 2 128 512) weights in products and the output 320 128.
-heading='dtype,parameters,batch,length,tokens/s,GFLOP/s,ceiling,share,MB,seconds,samples'
+heading='dtype,parameters,batch,length,tokens/s,GFLOP/s,ceiling,fraction,MB,seconds,samples'
 # shellcheck disable=SC2086
 expect 0 bench train --length 8 --batch-size 2 $SMALL --format csv
 rows 2 "$heading"

@@ -128,16 +128,52 @@ static void test_work(void **state)
     assert_int_equal(mep_model_preset("small", &c), MEP_OK);
     assert_true(mep_products_work(&c, 512) == 2 * length * (layers * 12 * h * h + h * vocab));
     assert_true(mep_attention_work(&c, 512) == layers * 2 * length * length * h);
-    double rows = 2048, logits = 6 * (double)((1 << 26) / 50304) * vocab;
-    double layer = 4 * h + 2 * 14 * h, gradient = 4 * h + 2 * 6 * h;
-    assert_true(mep_training_bytes(&c, MEP_BFLOAT16, 0, 2048) ==
-                rows * (4 * h * (layers + 1) + layers * layer + gradient) + logits);
-    assert_true(mep_training_bytes(&c, MEP_BFLOAT16, 1, 2048) ==
-                rows * (4 * h * (layers + 1) + layer + gradient) + logits);
     /* every matrix of a layer with its two operations per value, and no other tensor */
     c.head_dim = 80;
     mep_token_work w = mep_token_work_of(&c);
     assert_true(w.before + w.after == 2 * (4 * 12 * 80 * h + 8 * h * h) && w.attention == 4 * 12 * 80);
+}
+
+/* What a training session of `batch` sequences of 24 tokens allocates. */
+static double session_bytes(mep_model *model, mep_dtype dtype, int recompute, int64_t batch)
+{
+    mep_session *session;
+    mep_session_settings s;
+    double bytes = 0;
+    mep_session_defaults(&s);
+    s.batch = batch, s.length = 24, s.dtype = dtype, s.training = 1, s.recompute = recompute;
+    if (mep_session_create(&session, model, &s) != MEP_OK) fail_msg("%s", mep_error_message());
+    for (int64_t i = 0; i < session->allocation_count; i++) bytes += (double)session->allocations[i].bytes;
+    mep_session_destroy(&session);
+    return bytes;
+}
+
+/* The memory for more rows is exactly what sessions allocate. */
+static void test_training_bytes(void **state)
+{
+    (void)state;
+    for (int bits = 0; bits < 64; bits++) {
+        mep_model_config c;
+        mep_model *model;
+        assert_int_equal(mep_model_preset(bits & 1 ? "nano-llama" : "nano", &c), MEP_OK);
+        int llama = c.block == MEP_BLOCK_LLAMA;
+        c.vocab_size = bits % 32 == 16 ? 1 << 20 : 32; /* the first computes logits in chunks of 64 rows */
+        c.hidden_size = 8, c.num_attention_heads = 2, c.num_hidden_layers = 3, c.max_position_embeddings = 24;
+        c.intermediate_size = bits & 2 ? 64 : 20, c.head_dim = bits & 2 ? 0 : 6;
+        if (llama) c.num_key_value_heads = 1;
+        if (llama && bits & 4) c.qk_norm = bits & 8 ? MEP_QK_NORM_ALL : MEP_QK_NORM_HEAD;
+        if (!llama) c.residual = bits & 4 ? MEP_RESIDUAL_PARALLEL : MEP_RESIDUAL_SEQUENTIAL;
+        if (!llama) c.embedding_layer_norm = bits >> 3 & 1;
+        mep_dtype dtype = bits & 16 ? MEP_BFLOAT16 : MEP_FLOAT32;
+        int recompute = bits >> 5 & 1;
+        snprintf(c.position_encoding, sizeof c.position_encoding, "nope");
+        if (mep_model_create(&model, &c, 1) != MEP_OK) fail_msg("%s", mep_error_message());
+        for (int64_t batch = 2; batch < 5; batch += 2)
+            assert_true(session_bytes(model, dtype, recompute, batch) - session_bytes(model, dtype, recompute, 1) ==
+                        mep_training_bytes(&c, dtype, recompute, batch * 24) -
+                            mep_training_bytes(&c, dtype, recompute, 24));
+        mep_model_destroy(&model);
+    }
 }
 
 /* ---- Heads of any width ---- */
@@ -353,9 +389,14 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),        cmocka_unit_test(test_ranges),
-                                       cmocka_unit_test(test_work),        cmocka_unit_test(test_files),
-                                       cmocka_unit_test(test_refusals),    cmocka_unit_test(test_llama),
-                                       cmocka_unit_test(test_llama_files), cmocka_unit_test(test_default_head_dim)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),
+                                       cmocka_unit_test(test_ranges),
+                                       cmocka_unit_test(test_work),
+                                       cmocka_unit_test(test_training_bytes),
+                                       cmocka_unit_test(test_files),
+                                       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_llama),
+                                       cmocka_unit_test(test_llama_files),
+                                       cmocka_unit_test(test_default_head_dim)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

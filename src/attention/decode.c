@@ -101,8 +101,8 @@ static float multiply(const mep_decode *d, int64_t r, int64_t n)
     float *scores = d->scores + (r * d->blocks + n) * BLOCK_KEYS, *q = d->q + r * d->units;
     if (row->source.transposed) {
         const void *keys = block_rows(d, row, n, row->source.keys, d->padded);
-        int narrow = d->kernels->pair == 1 && d->dtype == MEP_BFLOAT16;
-        return d->kernels->score_block(d->units, q, keys, narrow, d->scale, block_bias(d, row, n), scores);
+        int is_bf16 = d->kernels->pair == 1 && d->dtype == MEP_BFLOAT16;
+        return d->kernels->score_block(d->units, q, keys, is_bf16, d->scale, block_bias(d, row, n), scores);
     }
     float *copy = d->copies + omp_get_thread_num() * 2 * BLOCK_KEYS * d->units, *keys = copy + BLOCK_KEYS * d->units;
     transpose_keys(d, row, n, copy, keys);

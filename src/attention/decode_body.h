@@ -14,26 +14,26 @@
 typedef uint16_t vh __attribute__((vector_size(LANES * 2)));
 typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
 
-/* Elements i .. i + LANES - 1 of `p`: bfloat16 with `narrow`, else float32. */
-MEP_INLINE vf load_elements(const void *p, int64_t i, const int narrow)
+/* Elements i .. i + LANES - 1 of `p`: bfloat16 with `is_bf16`, else float32. */
+MEP_INLINE vf load_elements(const void *p, int64_t i, const int is_bf16)
 {
-    if (!narrow) return vf_load((const float *)p + i);
+    if (!is_bf16) return vf_load((const float *)p + i);
     vh half;
     memcpy(&half, (const mep_bf16 *)p + i, sizeof half);
     return (vf)(__builtin_convertvector(half, vu) << 16);
 }
 
 /* Its first `count` < LANES elements; the others are 0. */
-MEP_INLINE vf load_some(const void *p, int64_t i, int64_t count, const int narrow)
+MEP_INLINE vf load_some(const void *p, int64_t i, int64_t count, const int is_bf16)
 {
     float part[LANES] = {0};
     for (int64_t n = 0; n < count; n++)
-        part[n] = narrow ? mep_bf16_to_float(((const mep_bf16 *)p)[i + n]) : ((const float *)p)[i + n];
+        part[n] = is_bf16 ? mep_bf16_to_float(((const mep_bf16 *)p)[i + n]) : ((const float *)p)[i + n];
     return vf_load(part);
 }
 
 /* S = q K^T for up to 8 vectors of keys from key n, by the chains of the tile product. */
-MEP_INLINE void score_keys(int64_t units, const float *q, const void *keys, int64_t n, const int narrow, float *s)
+MEP_INLINE void score_keys(int64_t units, const float *q, const void *keys, int64_t n, const int is_bf16, float *s)
 {
     enum { CHAINS = BLOCK_KEYS / LANES < 8 ? BLOCK_KEYS / LANES : 8 };
     vf sum[CHAINS];
@@ -43,17 +43,17 @@ MEP_INLINE void score_keys(int64_t units, const float *q, const void *keys, int6
         vf broadcast = tile_broadcast(q + u);
         MEP_UNROLL
         for (int i = 0; i < CHAINS; i++)
-            sum[i] = tile_multiply_add(sum[i], broadcast, load_elements(keys, u * BLOCK_KEYS + n + i * LANES, narrow));
+            sum[i] = tile_multiply_add(sum[i], broadcast, load_elements(keys, u * BLOCK_KEYS + n + i * LANES, is_bf16));
     }
     MEP_UNROLL
     for (int i = 0; i < CHAINS; i++) vf_store(s + n + i * LANES, sum[i]);
 }
 
-static float score_block(int64_t units, const float *q, const void *keys, int narrow, float scale, const float *bias,
+static float score_block(int64_t units, const float *q, const void *keys, int is_bf16, float scale, const float *bias,
                          float *s)
 {
     for (int64_t n = 0; n < BLOCK_KEYS; n += 8 * LANES)
-        if (narrow)
+        if (is_bf16)
             score_keys(units, q, keys, n, 1, s);
         else
             score_keys(units, q, keys, n, 0, s);
@@ -76,7 +76,7 @@ static void from_bf16(int64_t n, const mep_bf16 *x, float *y)
 #if !defined(TILE_PAIRS)
 /* `vectors` vectors of channels from channel i. */
 MEP_INLINE void weigh_strip(const int vectors, int64_t i, int64_t count, const float *weights, const void *values,
-                            int64_t stride, const int narrow, float *out)
+                            int64_t stride, const int is_bf16, float *out)
 {
     vf sum[8];
     MEP_UNROLL
@@ -85,7 +85,7 @@ MEP_INLINE void weigh_strip(const int vectors, int64_t i, int64_t count, const f
         vf weight = vf_set(weights[key]);
         MEP_UNROLL
         for (int n = 0; n < vectors; n++)
-            sum[n] = vf_multiply_add(sum[n], weight, load_elements(values, key * stride + i + n * LANES, narrow));
+            sum[n] = vf_multiply_add(sum[n], weight, load_elements(values, key * stride + i + n * LANES, is_bf16));
     }
     MEP_UNROLL
     for (int n = 0; n < vectors; n++) vf_store(out + i + n * LANES, sum[n]);
@@ -117,18 +117,18 @@ MEP_INLINE void weigh_words(const int words, int64_t i, int64_t count, const flo
 }
 
 MEP_INLINE void weigh_rows(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,
-                           const int narrow, float *out)
+                           const int is_bf16, float *out)
 {
     int64_t i = 0;
-    for (; narrow && i + 8 * LANES <= channels; i += 8 * LANES) weigh_words(4, i, count, weights, values, stride, out);
-    for (; narrow && i + 4 * LANES <= channels; i += 4 * LANES) weigh_words(2, i, count, weights, values, stride, out);
-    for (; i + 8 * LANES <= channels; i += 8 * LANES) weigh_strip(8, i, count, weights, values, stride, narrow, out);
-    for (; i + 4 * LANES <= channels; i += 4 * LANES) weigh_strip(4, i, count, weights, values, stride, narrow, out);
-    for (; i + LANES <= channels; i += LANES) weigh_strip(1, i, count, weights, values, stride, narrow, out);
+    for (; is_bf16 && i + 8 * LANES <= channels; i += 8 * LANES) weigh_words(4, i, count, weights, values, stride, out);
+    for (; is_bf16 && i + 4 * LANES <= channels; i += 4 * LANES) weigh_words(2, i, count, weights, values, stride, out);
+    for (; i + 8 * LANES <= channels; i += 8 * LANES) weigh_strip(8, i, count, weights, values, stride, is_bf16, out);
+    for (; i + 4 * LANES <= channels; i += 4 * LANES) weigh_strip(4, i, count, weights, values, stride, is_bf16, out);
+    for (; i + LANES <= channels; i += LANES) weigh_strip(1, i, count, weights, values, stride, is_bf16, out);
     if (i == channels) return;
     vf sum = load_some(out, i, channels - i, 0);
     for (int64_t key = 0; key < count; key++)
-        sum = vf_multiply_add(sum, vf_set(weights[key]), load_some(values, key * stride + i, channels - i, narrow));
+        sum = vf_multiply_add(sum, vf_set(weights[key]), load_some(values, key * stride + i, channels - i, is_bf16));
     for (int64_t n = 0; i + n < channels; n++) out[i + n] = sum[n];
 }
 #endif
@@ -169,17 +169,17 @@ MEP_INLINE void weigh_last_pairs(int64_t i, int64_t channels, int64_t count, con
 #endif
 
 static void weigh_block(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,
-                        int narrow, float *out)
+                        int is_bf16, float *out)
 {
 #if defined(TILE_PAIRS)
     int64_t i = 0;
     for (; i + 2 * LANES <= channels; i += 2 * LANES)
         weigh_pairs(i, (count + 1) / 2, count % 2, weights, values, stride, out);
     if (i < channels) weigh_last_pairs(i, channels, count, weights, values, stride, out);
-    (void)narrow;
+    (void)is_bf16;
 #else
     memset(out, 0, (size_t)channels * sizeof *out);
-    if (narrow)
+    if (is_bf16)
         weigh_rows(count, channels, weights, values, stride, 1, out);
     else
         weigh_rows(count, channels, weights, values, stride, 0, out);

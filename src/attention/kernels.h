@@ -91,15 +91,15 @@ typedef struct mep_attention_kernels {
     void (*exponentials)(int64_t n, float *y);
 
     /* Decoding: one query against the BLOCK_KEYS keys of a block, with the bits of product and softmax on a tile.
-     * score_block: s = q.k of a packed query of `units` units and keys [units][BLOCK_KEYS], in units or, with `narrow`
+     * score_block: s = q.k of a packed query of `units` units and keys [units][BLOCK_KEYS], in units or, with `is_bf16`
      * (where a unit is one value), in bfloat16; returns the largest scale s + bias. softmax with a sum of 0 then makes
      * weights of them. weigh_block: out = the weighted sum of `count` values, rows of `channels` elements, `stride`
-     * elements apart, bfloat16 with `narrow`, else float32; weights in units. add_block: the row's sum of weights, and
+     * elements apart, bfloat16 with `is_bf16`, else float32; weights in units. add_block: the row's sum of weights, and
      * its output of `columns` channels, times factor, plus those of the block. */
-    float (*score_block)(int64_t units, const float *q, const void *keys, int narrow, float scale, const float *bias,
+    float (*score_block)(int64_t units, const float *q, const void *keys, int is_bf16, float scale, const float *bias,
                          float *s);
     void (*weigh_block)(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,
-                        int narrow, float *out);
+                        int is_bf16, float *out);
     void (*add_block)(int64_t columns, float factor, float block_sum, const float *block, float *sum, float *out);
 
     /* Score terms. softmax and gradient with them: a score is scale s + bias + gate_queries - gate_keys + add, a weight

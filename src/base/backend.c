@@ -50,6 +50,12 @@ static int computes_in(const mep_backend *backend, mep_dtype dtype)
     return dtype >= 0 && dtype < 32 && (backend->dtypes >> dtype & 1u);
 }
 
+int mep_device_computes_in(mep_device device, mep_dtype dtype)
+{
+    const mep_backend *backend = mep_backend_find(device);
+    return backend != NULL && computes_in(backend, dtype);
+}
+
 mep_status mep_device_check_dtype(mep_device device, mep_dtype dtype)
 {
     const mep_backend *backend = mep_backend_find(device);
@@ -61,7 +67,7 @@ mep_status mep_device_check_dtype(mep_device device, mep_dtype dtype)
             if (allowed[0] != '\0') strncat(allowed, " or ", sizeof allowed - strlen(allowed) - 1);
             strncat(allowed, mep_dtype_name((mep_dtype)d), sizeof allowed - strlen(allowed) - 1);
         }
-    int other = device != MEP_DEVICE_CPU && computes_in(mep_backend_find(MEP_DEVICE_CPU), dtype);
+    int other = device != MEP_DEVICE_CPU && mep_device_computes_in(MEP_DEVICE_CPU, dtype);
     return mep_fail(MEP_ERROR_ARGUMENT, "the device %s computes in %s, not in %s; use %s%s", backend->name, allowed,
                     mep_dtype_name(dtype), allowed, other ? ", or the device cpu" : "");
 }

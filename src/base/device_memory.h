@@ -18,7 +18,10 @@ void mep_device_release(mep_device device, void *pointer);
  * is done; 0 where calls only queue work. */
 int mep_device_is_host(mep_device device);
 
-/* MEP_ERROR_ARGUMENT where the device does not compute in this dtype, whether or not this build has the device. */
+/* 1 where the device computes in this dtype, whether or not this build has the device. */
+int mep_device_computes_in(mep_device device, mep_dtype dtype);
+
+/* MEP_ERROR_ARGUMENT where mep_device_computes_in is 0; the message lists the dtypes of the device. */
 mep_status mep_device_check_dtype(mep_device device, mep_dtype dtype);
 
 /* The device of a name; -1 where there is none. */

@@ -179,8 +179,8 @@ static mep_status report(const group *g, const variant *variants, int64_t count,
         for (int64_t i = 0; i < count; i++)
             if (is_none(variants[i].encoding)) none = &tasks[pass * count + i];
         for (int64_t i = 0; i < count; i++) {
-            mep_bench_attention_case c = {.level = g->device == MEP_DEVICE_CPU ? mep_cpu_level_text(g->level)
-                                                                               : mep_device_name(g->device),
+            mep_bench_attention_case c = {.level = mep_device_is_host(g->device) ? mep_cpu_level_text(g->level)
+                                                                                 : mep_device_name(g->device),
                                           .dtype = mep_dtype_name(g->dtype),
                                           .encoding = variants[i].encoding,
                                           .skip = variants[i].exact ? "exact" : "off",
@@ -261,7 +261,7 @@ static mep_status allocate(group *g)
 
 static int64_t level_count(const mep_bench_attention_settings *s, mep_device device)
 {
-    return device == MEP_DEVICE_CPU ? s->level_count : 1;
+    return mep_device_is_host(device) ? s->level_count : 1;
 }
 
 static mep_status measure_dtype(group *g)
@@ -270,7 +270,7 @@ static mep_status measure_dtype(group *g)
     MEP_TRY(allocate(g));
     for (int64_t level = 0; level < level_count(s, g->device); level++)
         for (int64_t length = 0; length < s->length_count; length++) {
-            if (g->device == MEP_DEVICE_CPU) g->level = mep_cpu_level_set(s->levels[level]);
+            if (mep_device_is_host(g->device)) g->level = mep_cpu_level_set(s->levels[level]);
             g->length = s->lengths[length];
             g->batch = batch_of(s, g->length);
             MEP_TRY(measure_group(g));
@@ -289,7 +289,7 @@ static mep_status check_levels(const mep_bench_attention_settings *s)
 
 mep_status mep_bench_attention(const mep_bench_attention_settings *settings, mep_bench_common *common)
 {
-    if (common->device == MEP_DEVICE_CPU) MEP_TRY(check_levels(settings));
+    if (mep_device_is_host(common->device)) MEP_TRY(check_levels(settings));
     common->control.total = variant_count(settings) * (2 - settings->forward_only) *
                             level_count(settings, common->device) * settings->length_count * common->dtype_count;
     mep_status status = MEP_OK;

@@ -5,8 +5,8 @@
 #include <stdio.h>
 
 #include "base/bf16.h"
-#include "base/cpu.h"
 #include "base/backend.h"
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
@@ -67,7 +67,7 @@ void mep_bench_context_close(mep_context *context)
 
 mep_status mep_bench_ceiling_create(mep_bench_ceiling *ceiling, mep_device device, int64_t size, mep_dtype dtype)
 {
-    if (device == MEP_DEVICE_CPU && mep_cpu_level_get() < MEP_CPU_AVX512) dtype = MEP_FLOAT32;
+    if (mep_device_is_host(device) && mep_cpu_level_get() < MEP_CPU_AVX512) dtype = MEP_FLOAT32;
     mep_matrix m = {.dtype = dtype, .stride = size};
     *ceiling = (mep_bench_ceiling){.product = {.m = size, .n = size, .k = size, .a = m, .b = m, .c = m}};
     MEP_TRY(mep_bench_context_open(&ceiling->context, device, size, size));

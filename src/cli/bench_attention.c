@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "base/device_memory.h"
 #include "cli/bench_job.h"
 #include "cli/cli.h"
 
@@ -57,7 +58,7 @@ static int check_attention(attention_job *a, const mep_option *options)
     for (int l = 0; l < MEP_CPU_LEVELS; l++) level_words[l] = mep_cpu_level_text((mep_cpu_level)l);
     if (a->s.tokens > 0 && mep_args_given(options, "--batch-size"))
         return mep_cli_usage(a->job.command, "--tokens and --batch-size exclude each other");
-    if (a->job.device != MEP_DEVICE_CPU && mep_args_given(options, "--levels"))
+    if (!mep_device_is_host((mep_device)a->job.device) && mep_args_given(options, "--levels"))
         return mep_cli_usage(a->job.command, "--levels are CPU levels; leave it out with --device cuda");
     int code = mep_bench_check_positions(a->job.command, &a->encodings);
     if (code == MEP_ARGS_GO) code = mep_args_words(a->job.command, "--levels", &a->levels, level_words, indices);

@@ -60,8 +60,9 @@ static int show_progress(void *context, int64_t done, int64_t total, const char 
     return mep_interrupt_flag;
 }
 
-/* On a GPU the type is bfloat16, and the ceiling is a larger product. Returns MEP_ARGS_GO or the exit code. */
-static int fit_device(mep_bench_job *job, const mep_option *options, int64_t indices[MEP_ARGS_LIST])
+/* Adapt the options to a GPU: the type is bfloat16, and the ceiling is a larger product. Returns MEP_ARGS_GO or the
+ * exit code. */
+static int fit_gpu(mep_bench_job *job, const mep_option *options, int64_t indices[MEP_ARGS_LIST])
 {
     job->common.device = (mep_device)job->device;
     for (int64_t i = 0; mep_args_given(options, "--dtype") && i < job->dtypes.count; i++)
@@ -81,7 +82,7 @@ int mep_bench_job_check(mep_bench_job *job, const mep_option *options)
         return mep_cli_usage(job->command, "--json and --format exclude each other");
     int code = mep_args_words(job->command, "--dtype", &job->dtypes, words, indices);
     if (code != MEP_ARGS_GO) return code;
-    if (job->device != MEP_DEVICE_CPU) code = fit_device(job, options, indices);
+    if (!mep_device_is_host((mep_device)job->device)) code = fit_gpu(job, options, indices);
     if (code != MEP_ARGS_GO) return code;
     for (int64_t i = 0; i < job->dtypes.count; i++) job->types[i] = indices[i] == 0 ? MEP_FLOAT32 : MEP_BFLOAT16;
     job->common.dtypes = job->types;
@@ -113,7 +114,7 @@ mep_status mep_bench_job_open(mep_bench_job *job, const mep_bench_report *page)
     if (!job->quiet) mep_progress_start(&job->progress, job->command, 0, 0);
     MEP_TRY(mep_bench_report_begin(&job->report, job->common.control.repeats, job->common.control.seconds));
     MEP_TRY(mep_bench_job_note(job, "device", json_string(mep_device_name(job->common.device))));
-    return job->common.device == MEP_DEVICE_CPU ? MEP_OK : note_gpu(job);
+    return mep_device_is_host(job->common.device) ? MEP_OK : note_gpu(job);
 }
 
 mep_status mep_bench_job_note(mep_bench_job *job, const char *key, json_t *value)

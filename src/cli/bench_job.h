@@ -60,7 +60,7 @@ typedef struct mep_bench_job {
          .digits = 1,                                                                                                  \
          .factor = 1},                                                                                                 \
     {                                                                                                                  \
-        .heading = "share", .key = "share", .kind = MEP_BENCH_REAL, .offset = offsetof(CASE, figures.fraction),        \
+        .heading = "fraction", .key = "fraction", .kind = MEP_BENCH_REAL, .offset = offsetof(CASE, figures.fraction),  \
         .digits = 3, .factor = 1                                                                                       \
     }
 #define MEP_BENCH_TIME_COLUMNS(CASE, HEADING, FACTOR)                                                                  \

@@ -11,6 +11,7 @@
 
 #include "base/assertion.h"
 #include "base/clock.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/args.h"
@@ -158,7 +159,7 @@ static mep_status settle_dtype(compare_job *job)
     mep_device device = (mep_device)job->o.device;
     mep_dtype chosen = s->dtype;
     int is_auto = job->o.dtype == MEP_CLI_AUTO;
-    if (is_auto && device == MEP_DEVICE_CPU) MEP_TRY(mep_study_dtype(job->out, &s->dtype));
+    if (is_auto && mep_device_is_host(device)) MEP_TRY(mep_study_dtype(job->out, &s->dtype));
     mep_cli_dtype_reason(is_auto && s->dtype == chosen, device, s->dtype, job->dtype_reason);
     return MEP_OK;
 }

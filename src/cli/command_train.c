@@ -9,6 +9,7 @@
 
 #include "base/assertion.h"
 #include "base/clock.h"
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/args.h"
@@ -235,7 +236,7 @@ static mep_status print_model(const mep_train_settings *s, int is_auto)
     MEP_TRY(print_position(m));
     int threads = mep_set_threads(0);
     printf("memory    about %sB, computing in %s on ", memory, mep_dtype_name(s->dtype));
-    if (s->device == MEP_DEVICE_CPU)
+    if (mep_device_is_host(s->device))
         printf("%d thread%s%s\n", threads, threads == 1 ? "" : "s", reason);
     else
         printf("%s\n", mep_device_name(s->device));

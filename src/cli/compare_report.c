@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cli/args.h"
@@ -274,7 +275,7 @@ static mep_status write_method(const mep_report *report, const report_data *data
     fprintf(file, ", in segments of each length that do not overlap, all positions count, computed in %s. ",
             mep_dtype_name(s->eval.dtype));
     fprintf(file, "mep %s, ", mep_version());
-    if (t->device != MEP_DEVICE_CPU) fprintf(file, "device %s, ", mep_device_name(t->device));
+    if (!mep_device_is_host(t->device)) fprintf(file, "device %s, ", mep_device_name(t->device));
     fprintf(file, "CPU level %s, %d threads:\n\n    %s\n", mep_cpu_level_name(), mep_set_threads(0), report->command);
     return MEP_OK;
 }

@@ -5,6 +5,7 @@
  */
 #include <math.h>
 
+#include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
@@ -171,7 +172,7 @@ static mep_status open_measure(blindness *b)
     const mep_measure_settings *s = b->call->settings;
     int64_t size = 0, tokens = mep_measure_tokens(b->call);
     MEP_TRY(mep_measure_check(b->call));
-    if (s->device != MEP_DEVICE_CPU)
+    if (!mep_device_is_host(s->device))
         return mep_fail(MEP_ERROR_UNSUPPORTED, "the blindness report is computed on the CPU; leave the device out");
     if (tokens < b->length + 1)
         return mep_fail(MEP_ERROR_ARGUMENT,

@@ -71,7 +71,7 @@ static mep_status check(const mep_eval_settings *s)
 mep_status mep_eval_check_device(const mep_dist *group, mep_device device, mep_dtype dtype)
 {
     MEP_TRY(mep_device_check_dtype(device, dtype));
-    if (device != MEP_DEVICE_CPU && group->size > 1)
+    if (!mep_device_is_host(device) && group->size > 1)
         return mep_fail(MEP_ERROR_UNSUPPORTED,
                         "the device %s supports one process, found %lld; start the program without mpirun",
                         mep_device_name(device), (long long)group->size);

@@ -274,16 +274,33 @@ double mep_attention_work(const mep_model_config *c, int64_t length)
     return (double)c->num_hidden_layers * mep_token_work_of(c).attention * (double)length * keys;
 }
 
-/* The session's arrays (session.c): per row the residual stream before each layer and after the last; in each layer the
- * stream after attention and the activations; of gradients the stream's, in both types, and two of activations. */
+/* Bytes per row of a layer's activations (allocate_layer in session.c): the stream after attention, the activations,
+ * and the statistics of norms and of softmax. */
+static double layer_row(const mep_model_config *c, double width)
+{
+    double channels = 0, heads = (double)c->num_attention_heads, keys = (double)mep_key_value_heads(c);
+    for (int i = 0; i < ACTIVATIONS; i++) channels += (double)mep_activation_width(c, i);
+    double statistics = 4 + heads + (c->qk_norm != MEP_QK_NORM_NONE ? heads + keys : 0);
+    return 4 * (double)c->hidden_size + width * channels + 4 * statistics;
+}
+
+/* Bytes per row of the gradients of activations (allocate_training in session.c). */
+static double gradient_row(const mep_model_config *c, double width)
+{
+    int64_t hidden = c->hidden_size,
+            channels = mep_widest_activation(c) + max_i64(hidden, mep_dimension_of(c, DIM_HEADS));
+    if (width < 4 || c->residual == MEP_RESIDUAL_PARALLEL) channels += hidden;
+    if (c->mlp == MEP_MLP_SWIGLU) channels += c->intermediate_size;
+    return 4 * (double)hidden + width * (double)channels;
+}
+
 double mep_training_bytes(const mep_model_config *c, mep_dtype dtype, int recompute, int64_t rows)
 {
-    double width = (double)mep_dtype_size(dtype), stream = 4 * (double)c->hidden_size, channels = 0;
-    double layers = (double)c->num_hidden_layers;
-    for (int i = 0; i < ACTIVATIONS; i++) channels += (double)mep_activation_width(c, i);
-    double layer = stream + width * channels;
-    int64_t narrow = max_i64(c->hidden_size, mep_dimension_of(c, DIM_HEADS));
-    double gradients = stream + width * (double)(c->hidden_size + narrow + mep_widest_activation(c));
+    double width = (double)mep_dtype_size(dtype), stream = 4 * (double)c->hidden_size;
+    double layers = (double)c->num_hidden_layers, row = stream * (layers + 1);
+    row += layer_row(c, width) * (recompute ? 1 : layers) + gradient_row(c, width);
+    row += width * (double)c->hidden_size + 5 * 4; /* the last norm; token, target, loss, mean and deviation */
+    if (c->embedding_layer_norm) row += stream + 2 * 4;
     double logits = (double)(mep_logit_rows(c, rows) * c->vocab_size) * (4 + (width < 4 ? width : 0));
-    return (double)rows * (stream * (layers + 1) + layer * (recompute ? 1 : layers) + gradients) + logits;
+    return (double)rows * row + logits;
 }

@@ -188,7 +188,8 @@ mep_token_work mep_token_work_of(const mep_model_config *config);
 double mep_products_work(const mep_model_config *config, int64_t length);
 double mep_attention_work(const mep_model_config *config, int64_t length);
 
-/* Bytes that a training session of `rows` rows holds, in addition to parameters and their gradients. */
+/* Bytes that a training session of `rows` rows has for its rows: all that it holds except parameters, their gradients,
+ * tables of positions, and what score terms compute from the content. */
 double mep_training_bytes(const mep_model_config *config, mep_dtype dtype, int recompute, int64_t rows);
 
 #endif

@@ -35,6 +35,7 @@ static mep_status take(mep_session *s, mep_device device, void *pointer, int64_t
     MEP_TRY(mep_device_array(device, pointer, elements, size));
     mep_session_allocation *a = &s->allocations[s->allocation_count++];
     a->device = device;
+    a->bytes = elements * size;
     memcpy(&a->data, pointer, sizeof a->data);
     return MEP_OK;
 }

@@ -33,6 +33,7 @@ typedef void (*mep_gradients_fn)(void *context, int64_t first, int64_t end);
 
 typedef struct mep_session_allocation {
     void *data;
+    int64_t bytes;
     mep_device device;
 } mep_session_allocation;
 

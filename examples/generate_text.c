@@ -2,7 +2,7 @@
 /*
  * Loads a run of `mep train` and continues a text, with the tokenizer of the run.
  *
- *     generate RUN "Once upon a time"
+ *     generate_text RUN "Once upon a time"
  */
 #include <mep/mep.h>
 #include <stdio.h>
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 {
     enum { BYTES = 320 }; /* largest vocab_size of a model whose tokens are bytes: 257, rounded up */
     if (argc != 3) {
-        fprintf(stderr, "usage: generate RUN TEXT\n");
+        fprintf(stderr, "usage: generate_text RUN TEXT\n");
         return 2;
     }
     mep_model *model = NULL;

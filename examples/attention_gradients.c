@@ -3,7 +3,7 @@
  * Attention with a learned MEP bias on the caller's own tensors [batch, length, heads, channels], forward and backward.
  * The loss is sum(out * target). The gradient of the bias is compared with a finite difference of the loss.
  *
- *     cc attention.c $(pkg-config --cflags --libs mep) && ./a.out
+ *     cc attention_gradients.c $(pkg-config --cflags --libs mep) && ./a.out
  */
 #include <stdint.h>
 #include <stdio.h>
