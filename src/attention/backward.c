@@ -48,6 +48,8 @@ typedef struct task {
 
 /* ---- Before the tasks: delta, and the norms that tell where a chunk's tiles end ---- */
 
+/* Compute delta = dout . out of a tile's rows and, for the skip test, its largest query norm and the lowest log-sum-exp
+ * without the terms of the query. */
 static void prepare_tile(const pass *c, mep_attention_buffers *w, int64_t n, int64_t index)
 {
     const mep_attention_plan *plan = c->plan;
@@ -228,6 +230,8 @@ static int negligible(const pass *c, const task *t, const mep_content_tile *tile
     return c->plan->kernels->all_below(q_norm, k_norm, lowest, mep_skip_limit(bound, c->margin));
 }
 
+/* Add what the queries of a tile contribute to dk and dv of the task's blocks and to the tile's own dq, from the
+ * nearest block to the farthest. Blocks without weight are skipped. */
 static void backward_tile(const pass *c, mep_attention_buffers *w, task *t, int64_t index)
 {
     const mep_attention_plan *plan = c->plan;
@@ -348,6 +352,7 @@ static void hand_over_content(const pass *c, mep_attention_buffers *w, const tas
                    (double *)c->plan->ratio_sums.data + t->n * terms->kernels * keys, keys);
 }
 
+/* Set the sums for the gradients of score terms to 0, as far as the task uses them. */
 static void clear_content(const pass *c, mep_attention_buffers *w, const task *t)
 {
     const mep_content_gradients *g = &w->gradients;

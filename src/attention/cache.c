@@ -147,6 +147,7 @@ static void copy_gates(const mep_cache *c, const kv_ring *from, int64_t b, kv_ri
     }
 }
 
+/* Replace a ring buffer by one of more blocks, with the blocks up to `newest`. A failure leaves it unchanged. */
 static mep_status grow(const mep_cache *c, kv_ring *s, int64_t capacity, int64_t newest)
 {
     kv_ring larger = {.capacity = capacity, .first = s->first, .window = s->window};
@@ -215,7 +216,8 @@ static char *element(const mep_cache *c, const mep_tensor_view *view, int64_t h,
     return (char *)view->data + (h * view->head_stride + t * view->token_stride) * mep_dtype_size(c->settings.dtype);
 }
 
-static float length_of(const mep_cache *c, const void *row)
+/* The Euclidean norm of a key. */
+static float norm_of(const mep_cache *c, const void *row)
 {
     double square = 0;
     for (int64_t i = 0; i < c->settings.head_dim; i++) {
@@ -251,7 +253,7 @@ static void append(mep_cache *c, kv_ring *s, int64_t h, int64_t count, const mep
         if (in_block == 0) memset(keys, 0, (size_t)key_bytes(c));
         put_key(c, element(c, k, h, t), in_block, keys);
         memcpy((char *)s->values + (size_t)(slot * BLOCK_KEYS + in_block) * bytes, element(c, v, h, t), bytes);
-        float norm = length_of(c, element(c, k, h, t));
+        float norm = norm_of(c, element(c, k, h, t));
         if (in_block == 0 || norm > s->norms[slot] || norm != norm) s->norms[slot] = norm;
     }
 }
@@ -268,6 +270,7 @@ static void append_gates(mep_cache *c, kv_ring *s, int64_t kv, int64_t count, co
         }
 }
 
+/* What the score terms of head h take from the content, for the queries of a call. */
 static mep_content content_of(const mep_cache *c, const kv_ring *s, const mep_terms *terms,
                               const mep_attention_call *call, int64_t h)
 {

@@ -18,9 +18,9 @@ typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
 MEP_INLINE vf load_elements(const void *p, int64_t i, const int is_bf16)
 {
     if (!is_bf16) return vf_load((const float *)p + i);
-    vh half;
-    memcpy(&half, (const mep_bf16 *)p + i, sizeof half);
-    return (vf)(__builtin_convertvector(half, vu) << 16);
+    vh bits;
+    memcpy(&bits, (const mep_bf16 *)p + i, sizeof bits);
+    return (vf)(__builtin_convertvector(bits, vu) << 16);
 }
 
 /* Its first `count` < LANES elements; the others are 0. */
@@ -116,6 +116,7 @@ MEP_INLINE void weigh_words(const int words, int64_t i, int64_t count, const flo
         }
 }
 
+/* out += the weighted sum of `count` rows of values, in steps of as many channels as possible. */
 MEP_INLINE void weigh_rows(int64_t count, int64_t channels, const float *weights, const void *values, int64_t stride,
                            const int is_bf16, float *out)
 {

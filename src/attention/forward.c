@@ -21,6 +21,7 @@ typedef struct task {
     const mep_source *source;
 } task;
 
+/* Pack the queries of a tile, and set its maximum, sum and output to those of no keys. */
 static void begin_tile(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t number)
 {
     const mep_attention_plan *plan = c->plan;
@@ -39,6 +40,7 @@ static void begin_tile(const mep_forward *c, mep_attention_buffers *w, const tas
     memset(w->out + number * TILE_ROWS * plan->padded, 0, (size_t)(TILE_ROWS * plan->padded) * sizeof(float));
 }
 
+/* Divide the output of a tile by the sum of its weights, and write it with the log-sum-exp. */
 static void end_tile(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t number)
 {
     const mep_attention_plan *plan = c->plan;
@@ -143,6 +145,8 @@ static int is_stopped(const mep_forward *c, double done)
     return omp_get_thread_num() == 0 ? mep_watch_ask(watch, done) : mep_watch_stopped(watch);
 }
 
+/* Process the tiles of a task with all blocks, from the nearest to the farthest. The task ends early when a watch stops
+ * it, or when no tile can gain weight any more. */
 static void run_task(const mep_forward *c, mep_attention_buffers *w, const task *t, double done)
 {
     int64_t count = t->last - t->first + 1, open = count;

@@ -185,7 +185,7 @@ end:
     return status;
 }
 
-/* Create the plan for tensors of the caller, and give it and the cache the bias table (NULL: none). */
+/* Create the plan for the tensors, and give it and the cache the bias table (NULL: none). */
 static mep_status set_terms(variant *v, const float *table, int64_t distances)
 {
     const mep_bench_decode_settings *s = v->g->settings;

@@ -43,6 +43,7 @@ static mep_status run(void *context)
     return o->context.nn->gemm(o->context.state, &o->product);
 }
 
+/* The products of a layer, and that of the output layer. */
 static void list(bench *b)
 {
     static const struct {

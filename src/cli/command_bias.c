@@ -88,6 +88,7 @@ static mep_status read_params(const char *file, json_t *root, const mep_bias *bi
     return MEP_OK;
 }
 
+/* Set the parameters of a bias from a JSON file: {"NAME": [[..], ..], ..}, with one list per head. */
 static mep_status load_params(const char *file, mep_bias *bias)
 {
     json_t *root;

@@ -113,6 +113,8 @@ static int show_prompt(void *context, int64_t done, int64_t total)
     return mep_interrupt_flag;
 }
 
+/* Print a token (a mep_token_fn; not 0 stops). The first one ends the progress line, and the prompt is printed before
+ * it. */
 static int print_token(void *context, int32_t token)
 {
     generate_job *job = context;

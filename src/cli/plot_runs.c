@@ -345,6 +345,8 @@ static mep_status add_panel(drawing *d, int metric, int valid_is_apart)
     return MEP_OK;
 }
 
+/* The panels of a picture: the metrics that were asked for or, by default, the loss and what belongs to it. Validation
+ * losses have a panel of their own where they would hide each other. */
 static mep_status add_panels(drawing *d)
 {
     int64_t shown[METRICS], count = 0;

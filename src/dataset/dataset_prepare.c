@@ -91,6 +91,7 @@ static mep_status check_input(const preparation *p)
                     p->settings->inputs[p->input]);
 }
 
+/* Begin the next file: check the input that ends here, and remember where the file begins. */
 static mep_status enter_file(preparation *p, int64_t file)
 {
     mep_journal_position *now = &p->journal.now;
@@ -114,6 +115,7 @@ static void record_bad_line(preparation *p, const char *mistake)
     memcpy(p->state.first_skipped, p->journal.first_skipped, sizeof p->state.first_skipped);
 }
 
+/* Write the tokens of a batch, and move the journal's position past it (a mep_pipeline_hooks.take). */
 static mep_status take_batch(void *context, const mep_batch *batch)
 {
     preparation *p = context;
@@ -219,6 +221,7 @@ static mep_status open_writer(preparation *p)
 
 /* ---- End ---- */
 
+/* Write the index and description, and remove or close the journal. */
 static mep_status complete(preparation *p)
 {
     const mep_prepare_settings *s = p->settings;

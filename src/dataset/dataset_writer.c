@@ -515,6 +515,7 @@ mep_status mep_sync_folder_of(const char *path)
     return failed ? fail_write(path) : MEP_OK;
 }
 
+/* Write what belongs to the end of a dataset, sync all files, and rename them, the index last. */
 static mep_status complete(mep_dataset_writer *writer)
 {
     if (writer->failed) return fail_incomplete(writer);

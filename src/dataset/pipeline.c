@@ -116,6 +116,7 @@ static int begins_batch(const slot *s, const mep_corpus_record *record)
            s->file != record->file || strcmp(s->name, record->name) != 0;
 }
 
+/* Copy a record of the reader into the open slot, or into a new one where a batch begins. */
 static mep_status add_record(void *context, const mep_corpus_record *record)
 {
     pipeline *p = context;
@@ -261,6 +262,7 @@ static slot *wait_for_slot(pipeline *p, int *late)
     return done ? next : NULL;
 }
 
+/* Pass a tokenized batch on, then report the mistake that ended it, if any, and free the slot. */
 static mep_status take_slot(pipeline *p, slot *s, const mep_pipeline_hooks *hooks)
 {
     const mep_batch batch = {.records = s->records,
@@ -276,6 +278,7 @@ static mep_status take_slot(pipeline *p, slot *s, const mep_pipeline_hooks *hook
     return status;
 }
 
+/* Pass all batches on, in order, until the reader is done. */
 static mep_status take_all(pipeline *p, const mep_pipeline_hooks *hooks)
 {
     for (;;) {

@@ -43,6 +43,7 @@ static mep_status read_other(const copy_gain *c, const trial *t, int64_t start, 
     return mep_dataset_read(c->call->data, 0, count - some, tokens + some);
 }
 
+/* Compose segment number `segment` (a mep_scorer.read). */
 static mep_status read(void *context, int64_t segment, int32_t *inputs, int32_t *targets, int64_t *answers)
 {
     const copy_gain *c = context;

@@ -62,6 +62,7 @@ static void draw_keys(const passkey *p, int64_t index, char key[DIGITS + 1], cha
     key[DIGITS] = wrong[DIGITS] = '\0';
 }
 
+/* Draw the two keys of a trial, encode its texts, and choose the text around them. */
 static mep_status make_trial(passkey *p, int64_t index)
 {
     char key[2][DIGITS + 1], text[TEXT];
@@ -98,6 +99,8 @@ static void append(int32_t **at, const tokens *t)
     *at += t->count;
 }
 
+/* Compose a segment (a mep_scorer.read): trial segment / 2, and after the question its right key or, for odd segments,
+ * the other key. */
 static mep_status read(void *context, int64_t segment, int32_t *inputs, int32_t *targets, int64_t *answers)
 {
     passkey *p = context;
@@ -122,6 +125,8 @@ static mep_status read(void *context, int64_t segment, int32_t *inputs, int32_t 
     return MEP_OK;
 }
 
+/* Score a segment (a mep_scorer.take): the loss of its key and, for the right key, whether each token is the likeliest.
+ */
 static void take(void *context, int64_t segment, const float *losses, const int32_t *likeliest)
 {
     passkey *p = context;

@@ -151,6 +151,7 @@ static mep_status compute(scoring *s, int64_t first, int64_t count, float *losse
     return MEP_OK;
 }
 
+/* Compute one batch of segments per process, gather the results, and pass them on in order in every process. */
 static mep_status run_round(scoring *s)
 {
     const mep_scorer *job = s->job;

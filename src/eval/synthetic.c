@@ -69,6 +69,8 @@ static int64_t mqar_answers(const mep_synthetic *t)
     return t->options[QUERIES];
 }
 
+/* Fill a sequence: pairs of key and value, then random tokens among which some keys are asked for, each followed by its
+ * value. */
 static void mqar_fill(const mep_synthetic *t, uint64_t stream, int64_t length, int32_t *tokens, uint8_t *mask)
 {
     random_source r = {.seed = t->seed, .stream = stream};

@@ -27,6 +27,7 @@ static void make(task_run *r, int64_t index, int64_t *answers)
         if (r->mask[i]) answers[found++] = i - 1;
 }
 
+/* Compose sequence number `segment` (a mep_scorer.read). */
 static mep_status read(void *context, int64_t segment, int32_t *inputs, int32_t *targets, int64_t *answers)
 {
     task_run *r = context;
@@ -39,6 +40,7 @@ static mep_status read(void *context, int64_t segment, int32_t *inputs, int32_t 
     return MEP_OK;
 }
 
+/* Score sequence number `segment` (a mep_scorer.take): the fraction of right answers, and their mean loss. */
 static void take(void *context, int64_t segment, const float *losses, const int32_t *likeliest)
 {
     task_run *r = context;

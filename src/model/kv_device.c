@@ -57,7 +57,7 @@ static mep_status make_room(const kv_device *d, layer_array *x, int64_t count)
     return MEP_OK;
 }
 
-/* Attention for up to `keys` keys, with a bias of that length. */
+/* Replace the attention plan by one for up to `keys` keys, with a bias of that length. */
 static mep_status make_attention(kv_device *d, int64_t keys)
 {
     mep_kv_tables tables = {.model = NULL};

@@ -133,7 +133,7 @@ static epilogue_kernels epilogue_of(const mep_row_kernels *kernels, mep_epilogue
 }
 
 /* Turn a row of sums into a row of C, which is float32 and can be the same memory. */
-static void finish_floats(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
+static void finish_float32(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
 {
     const epilogue_kernels f = epilogue_of(kernels, g->epilogue);
     float *c = (float *)g->c.data + at;
@@ -143,7 +143,7 @@ static void finish_floats(const mep_row_kernels *kernels, const mep_gemm *g, int
 }
 
 /* The same where C is bfloat16. */
-static void finish_halves(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
+static void finish_bf16(const mep_row_kernels *kernels, const mep_gemm *g, int64_t at, int64_t n, float *x)
 {
     const epilogue_kernels f = epilogue_of(kernels, g->epilogue);
     float input[COLUMNS];
@@ -157,7 +157,8 @@ static void finish_halves(const mep_row_kernels *kernels, const mep_gemm *g, int
     kernels->to_bf16(n, x, (mep_bf16 *)g->activated + at);
 }
 
-/* Finish rows first .. first + count of the tile, whose sums are complete. */
+/* Finish rows first .. first + count - 1 of the tile, whose sums are complete: add bias and residual, multiply by the
+ * activation's slope or apply the activation, and store. */
 static void finish(const mep_gemm *g, const tile *t, const sums *s, int64_t first, int64_t count)
 {
     const mep_row_kernels *kernels = mep_row_kernels_for(mep_cpu_level_get());
@@ -166,7 +167,7 @@ static void finish(const mep_gemm *g, const tile *t, const sums *s, int64_t firs
         int64_t at = (t->row + r) * g->c.stride + t->column;
         if (g->bias != NULL) kernels->add(t->columns, g->bias + t->column, x);
         if (g->residual != NULL) kernels->add(t->columns, g->residual + at, x);
-        (g->c.dtype == MEP_FLOAT32 ? finish_floats : finish_halves)(kernels, g, at, t->columns, x);
+        (g->c.dtype == MEP_FLOAT32 ? finish_float32 : finish_bf16)(kernels, g, at, t->columns, x);
     }
 }
 

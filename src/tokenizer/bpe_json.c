@@ -179,6 +179,7 @@ static mep_status read_added_entry(reading *r, size_t index, json_t *ids, int64_
     return MEP_OK;
 }
 
+/* Read the added tokens; those without an id in the vocabulary get the next ones. */
 static mep_status read_added(reading *r)
 {
     int64_t next = (int64_t)json_object_size(r->vocab);

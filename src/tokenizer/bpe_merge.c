@@ -85,6 +85,7 @@ int32_t mep_bpe_merges_rank(const mep_bpe_merges *merges, int32_t left, int32_t 
 
 /* ---- Short pre-tokens ---- */
 
+/* Merge the pair of lowest rank, the first of equals, until there is none: a search of all pairs per merge. */
 static mep_status merge_short(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens)
 {
     int32_t ids[SHORT], ranks[SHORT], made[SHORT]; /* ranks[i], made[i]: of the pair i, i + 1 */
@@ -161,6 +162,7 @@ static mep_status push_pair(long_pretoken *p, int64_t at)
     return rank == NO_RANK ? MEP_OK : push(p, (uint64_t)rank << 32 | (uint64_t)at);
 }
 
+/* One token per byte, and a heap of all pairs that merge: rank << 32 | offset of the left token. */
 static mep_status begin_long(long_pretoken *p, const char *text)
 {
     MEP_TRY(MEP_ALLOC(&p->ids, p->count));
@@ -181,6 +183,7 @@ static mep_status begin_long(long_pretoken *p, const char *text)
     return MEP_OK;
 }
 
+/* Merge until the heap is empty. A token at ids[i] covers the bytes from i up to next[i] - 1. */
 static mep_status run_long(long_pretoken *p)
 {
     while (p->heap_count > 0) {
@@ -201,6 +204,7 @@ static mep_status run_long(long_pretoken *p)
     return MEP_OK;
 }
 
+/* The same merges with a heap of pairs and linked tokens, for text of any length. */
 static mep_status merge_long(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens)
 {
     if (size > LONGEST)

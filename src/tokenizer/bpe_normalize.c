@@ -84,6 +84,7 @@ static mep_status sort_marks(utf8proc_int32_t *codes, int64_t count)
     return MEP_OK;
 }
 
+/* Sort each range of combining marks by combining class (Unicode's canonical ordering). */
 static mep_status order(utf8proc_int32_t *codes, int64_t count)
 {
     for (int64_t first = 0, end = 0; first < count; first = end + 1) {
@@ -155,6 +156,8 @@ static int64_t next_cluster(mep_bpe_form form, const unsigned char *text, int64_
     return found;
 }
 
+/* Set *out to the normal form of the text: the text itself where nothing changes, else *made, which the caller frees.
+ */
 static mep_status normalize(mep_bpe_form form, const char *text, int64_t size, char **made, const char **out,
                             int64_t *out_size)
 {

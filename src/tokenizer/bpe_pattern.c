@@ -249,6 +249,7 @@ static mep_status atom(translation *t)
     return quantifier(t);
 }
 
+/* Translate a complete expression. `caseless` remembers which open groups began with (?i: . */
 static mep_status expression(translation *t)
 {
     int caseless[DEPTH], depth = 0;

@@ -286,6 +286,8 @@ static mep_status run_on_characters(const call *c, int stage, const char *text, 
     return status;
 }
 
+/* Pass a text to stage number `stage` of the pretokenizer, which passes its pieces to the next stage; after the last
+ * stage a piece is a pre-token. */
 static mep_status run_stage(const call *c, int stage, const char *text, int64_t size)
 {
     char *longer = NULL;

@@ -318,6 +318,7 @@ static mep_status merge_pretoken(mep_tokenizer_trainer *t, int32_t index, int32_
     return MEP_OK;
 }
 
+/* Make a token of a pair, and replace the pair by it in all pre-tokens. */
 static mep_status merge_pair(mep_tokenizer_trainer *t, const candidate *top)
 {
     char name[2 * NAME_LIMIT];

@@ -297,6 +297,7 @@ end:
     return status;
 }
 
+/* Find the newest complete checkpoint, and set newer ones aside. *set_aside is increased by their number. */
 static mep_status fall_back(const char *run, int64_t *step, int64_t *set_aside)
 {
     MEP_REQUIRE(run, step, set_aside);

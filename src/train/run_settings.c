@@ -147,7 +147,7 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
     MEP_TRY(read_text(root, file, "data", NULL, s->data, sizeof s->data));
     MEP_TRY(read_text(root, file, "split", "", s->split, sizeof s->split)); /* not in runs before version 0.2 */
     MEP_TRY(read_text(root, file, "valid", NULL, s->valid, sizeof s->valid));
-    MEP_TRY(read_text(root, file, "init", "", s->init, sizeof s->init)); /* same */
+    MEP_TRY(read_text(root, file, "init", "", s->init, sizeof s->init)); /* not in runs before version 0.2 */
     MEP_TRY(read_text(root, file, "data_checksum", NULL, checksums->data, sizeof checksums->data));
     MEP_TRY(read_text(root, file, "valid_checksum", NULL, checksums->valid, sizeof checksums->valid));
     MEP_TRY(read_u64(root, file, "seed", 10, &s->seed));
@@ -164,7 +164,8 @@ static mep_status parse_settings(const json_t *root, const char *file, mep_train
                     {"valid_tokens", &s->valid_tokens}};
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++)
         MEP_TRY(mep_json_get_int(root, file, integers[i].key, 0, most, integers[i].to));
-    MEP_TRY(mep_json_get_int_or(root, file, "gradient_parts", 0, most, 0, &s->gradient_parts)); /* same */
+    /* not in runs before version 0.2 */
+    MEP_TRY(mep_json_get_int_or(root, file, "gradient_parts", 0, most, 0, &s->gradient_parts));
     const struct {
         const char *key;
         double *to;

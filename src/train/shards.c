@@ -113,7 +113,8 @@ mep_status mep_shards_gather(const mep_shards *s, float *block)
     return status;
 }
 
-/* Move values between process 0, which has the block, and all other processes, which have their own values. */
+/* Move values between process 0, which has the block of all values, and the other processes, which have their own
+ * shards: to the block if to_block, otherwise from it. Process 0 has shards of its own too. */
 static mep_status move(const mep_shards *s, int to_block, float *own, float *block)
 {
     mep_dist *g = s->group;

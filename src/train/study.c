@@ -132,7 +132,8 @@ static int report(study *s)
     return (s->progress != NULL && s->progress(s->context, &s->now) != 0) || stop;
 }
 
-/* Report that `work` of the current phase is done. */
+/* Report that `work` of the current phase is done in all. The speed of a phase is a mean that forgets old reports
+ * (MEMORY seconds). */
 static int report_work(study *s, double work)
 {
     study_work *w = &s->work;
@@ -279,6 +280,7 @@ end:
     return status;
 }
 
+/* Train and evaluate a run if it is one of this process. Runs without work are passed over. */
 static mep_status do_run(study *s, study_run *r)
 {
     int64_t owner = s->owner[s->at++];
