@@ -65,10 +65,13 @@ mep_status mep_attention_create(mep_attention **plan, const mep_attention_settin
     p->settings = *settings;
     p->backend = backend->attention;
     if (settings->scale == 0) p->settings.scale = 1 / sqrt((double)settings->head_dim);
-    mep_status status = p->backend->create(&p->plan, &p->settings);
-    if (status == MEP_OK) status = mep_attention_set_terms(p, NULL);
-    if (status != MEP_OK) mep_attention_destroy(&p);
+    mep_status status;
+    MEP_TRY_OR(status, p->backend->create(&p->plan, &p->settings), failed);
+    MEP_TRY_OR(status, mep_attention_set_terms(p, NULL), failed);
     *plan = p;
+    return MEP_OK;
+failed:
+    mep_attention_destroy(&p);
     return status;
 }
 

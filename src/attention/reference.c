@@ -125,15 +125,16 @@ static mep_status check(const mep_attention_reference_call *c)
     return mep_multiply(size, c->head_dim, sizeof(double), &size);
 }
 
-/* For every query in turn. */
+/* Call `visit` for every query. */
 static mep_status for_rows(const mep_attention_reference_call *c, void (*visit)(row *r, const void *),
                            const void *context)
 {
     row r = {.call = c, .scale = c->scale != 0 ? c->scale : 1 / sqrt((double)c->head_dim)};
-    mep_status status = MEP_ALLOC(&r.p, c->keys);
-    if (status == MEP_OK) status = MEP_ALLOC(&r.mix, c->kernels);
-    if (status == MEP_OK) status = MEP_ALLOC(&r.responsibility, c->kernels);
-    for (int64_t n = 0; status == MEP_OK && n < c->batch * c->heads * c->queries; n++) {
+    mep_status status;
+    MEP_TRY_OR(status, MEP_ALLOC(&r.p, c->keys), end);
+    MEP_TRY_OR(status, MEP_ALLOC(&r.mix, c->kernels), end);
+    MEP_TRY_OR(status, MEP_ALLOC(&r.responsibility, c->kernels), end);
+    for (int64_t n = 0; n < c->batch * c->heads * c->queries; n++) {
         r.b = n / c->queries / c->heads;
         r.h = n / c->queries % c->heads;
         r.i = n % c->queries;
@@ -142,6 +143,7 @@ static mep_status for_rows(const mep_attention_reference_call *c, void (*visit)(
         weigh(&r);
         visit(&r, context);
     }
+end:
     mep_free(&r.p);
     mep_free(&r.mix);
     mep_free(&r.responsibility);
