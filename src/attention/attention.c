@@ -144,6 +144,11 @@ static mep_status check_call(const mep_attention *plan, const mep_attention_call
     MEP_TRY(check_sizes(plan, c));
     MEP_TRY(check_rows("profiles", &c->profiles, "bank", plan->rank));
     MEP_TRY(check_rows("mixture", &c->mixture, "log_kernels", plan->kernels));
+    MEP_TRY(check_supported(plan->backend, "segments (starts)", c->starts != NULL));
+    for (int64_t i = 0; c->starts != NULL && i < c->batch * c->queries; i++)
+        if (c->starts[i] < 0)
+            return mep_fail(MEP_ERROR_ARGUMENT, "starts[%lld, %lld] (sequence, query) is %lld; it must be 0 or more",
+                            (long long)(i / c->queries), (long long)(i % c->queries), (long long)c->starts[i]);
     return check_gate(plan, c);
 }
 

@@ -335,7 +335,7 @@ mep_status mep_cache_attend(mep_cache *c, int64_t layer, const mep_attention_cal
     kv_ring *rings = c->rings + layer * c->kv_heads;
     const mep_terms *terms = &c->terms[c->settings.term_sets > 1 ? layer : 0];
     MEP_ASSERT(count >= 1 && terms->distances >= mep_cache_distances(c));
-    MEP_ASSERT((call->gate != NULL) == (c->settings.has_gate != 0));
+    MEP_ASSERT((call->gate != NULL) == (c->settings.has_gate != 0) && call->starts == NULL);
     mep_cache_append(c, layer, count, call->k, call->v);
     for (int64_t kv = 0; kv < c->kv_heads && c->settings.has_gate; kv++)
         append_gates(c, &rings[kv], kv, count, call->gate);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 
 /* One query: its indices and, for each key 0 .. position, the weight and the responsibilities of the kernels. */
@@ -120,6 +121,10 @@ static mep_status check(const mep_attention_reference_call *c)
         return mep_fail(MEP_ERROR_ARGUMENT, "profiles need rank >= 0, a bank and an extent of 1 or more");
     if (c->kernels < 0 || (c->kernels > 0 && (c->mixture == NULL || c->log_kernels == NULL)))
         return mep_fail(MEP_ERROR_ARGUMENT, "a mixture needs kernels >= 0, weights and log_kernels");
+    for (int64_t i = 0; c->starts != NULL && i < c->batch * c->queries; i++)
+        if (c->starts[i] < 0)
+            return mep_fail(MEP_ERROR_ARGUMENT, "starts[%lld] is %lld; it must be 0 or more", (long long)i,
+                            (long long)c->starts[i]);
     int64_t size = 0;
     MEP_TRY(mep_multiply(c->batch, c->heads, c->keys, &size));
     return mep_multiply(size, c->head_dim, sizeof(double), &size);
@@ -140,6 +145,7 @@ static mep_status for_rows(const mep_attention_reference_call *c, void (*visit)(
         r.i = n % c->queries;
         r.position = r.i + c->keys - c->queries;
         r.first = c->window > 0 && r.position >= c->window ? r.position - c->window + 1 : 0;
+        if (c->starts != NULL) r.first = max_i64(r.first, min_i64(c->starts[r.b * c->queries + r.i], r.position));
         weigh(&r);
         visit(&r, context);
     }
