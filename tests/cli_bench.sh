@@ -119,6 +119,7 @@ done
 refuse 2 'the benchmark is missing' bench
 refuse 2 'no benchmark "speed"' bench speed
 refuse 2 'rotary" is not a distance bias' bench attention --positions none,rotary
+refuse 2 '"alibi/window=64" has modifiers, which are not measured' bench decode --positions none,alibi/window=64
 refuse 2 'unknown kernel "gaus"' bench decode --positions gaus
 refuse 2 'is not one of c, ' bench attention --levels sse
 refuse 2 'is not one of off, exact' bench attention --skip never

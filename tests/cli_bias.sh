@@ -21,6 +21,9 @@ said out '-1.3862943611198906'
 expect 0 bias --position mep --heads 4
 said out 'distance'
 expect 0 bias --position 'mep/learn=weights,slopes' --heads 3 --length 5 --json
+[ ! -s err ] || wrong 'learned weights are part of the bias'
+expect 0 bias --position 'alibi/window=64/sink' --heads 4
+said err 'modifiers are not part of the bias: of "alibi/sink/window=64" only "alibi" is printed'
 
 refuse 2 'character 7: unknown kernel "gaus"' bias --position 'exp + gaus' --heads 2
 refuse 2 'kerple_log' bias --position 'exp + gaus' --heads 2
@@ -38,6 +41,7 @@ echo '{"kerple_log.p": [2, "x"], "kerple_log.a": [3, 1]}' > params.json
 refuse 1 'kerple_log.p' bias --position kerple_log --heads 2 --params params.json
 echo 'no json' > params.json
 refuse 1 'params.json' bias --position kerple_log --heads 2 --params params.json
-refuse 2 'rotary' bias --position rotary --heads 2
+refuse 2 '"rotary" is not a distance bias; specify a mixture' bias --position rotary --heads 2
+refuse 2 '--sight uses --length; leave out --distances' bias --sight --distances 4
 
 finish

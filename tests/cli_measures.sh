@@ -86,6 +86,9 @@ expect 0 prepare --out recall --synthetic mqar:pairs=1,queries=1 --length 8 --se
 said out 'recall: 4000 sequences of 8 tokens of the task mqar:pairs=1,queries=1; train with --length 8'
 [ "$(wc -c < recall.mask)" = 32001 ] || wrong 'the mask has not one byte for each token'
 said recall.json '"mask": true'
+expect 0 prepare --out made/recall --synthetic induction --length 8 --sequences 2 --quiet
+expect 0 info made/recall
+said out 'mask                     yes'
 refuse 1 'recall.bin exists' prepare --out recall --synthetic mqar --quiet
 expect 0 train --data recall --out recalls --num-hidden-layers 2 --hidden-size 32 --num-attention-heads 4 --length 8 \
     --batch-size 64 --steps 150 --learning-rate 1e-2 --dtype float32 --position rotary --quiet
@@ -139,16 +142,23 @@ refuse 1 'too few for a gap of 1048576' eval --model run --data text.valid --qui
 refuse 1 'is a mixture; a measure reads one corpus' eval --model run --data text.valid=1,text.train=1 --quiet --by-position
 refuse 1 'not a multiple of 8' eval --model run --data text.valid --quiet --context-gain --lengths 20
 refuse 2 'one measure at a time' eval --model run --data text.valid --by-position --context-gain
-refuse 2 'a measure takes no --stride, --last or --split-sequence' eval --model run --data text.valid --by-position --last 4
-refuse 2 '--format is of the table of a measure' eval --model run --data text.valid --format csv
-refuse 2 '--picture is of a measure' eval --model run --data text.valid --picture x.png
+refuse 2 '--split-sequence are for the perplexity' eval --model run --data text.valid --by-position --last 4
+refuse 2 '--format is for the table of a measure' eval --model run --data text.valid --format csv
+refuse 2 '--picture is for a measure; mep plot draws' eval --model run --data text.valid --picture x.png
+refuse 2 '--bins is for --by-position' eval --model run --data text.valid --bins 3
+refuse 2 '--copy-tokens is for --copy-gain' eval --model run --data text.valid --by-position --copy-tokens 3
+refuse 2 '--depths is for --task passkey' eval --model run --task mqar --depths 0
+refuse 2 '--samples is for a measure' eval --model run --data text.valid --samples 3
+refuse 2 '--json and --format exclude each other' eval --model run --data text.valid --by-position --json --format csv
 refuse 2 'must end in .png' eval --model run --data text.valid --by-position --lengths 16 --quiet --picture x.svg
 refuse 2 '--data PREFIX is missing' eval --model run --by-position
 refuse 2 '--data PREFIX is missing' eval --model run --task passkey
 refuse 1 'is not an option of the task mqar' prepare --out x --synthetic mqar:keys=3
+refuse 1 'is not an option of the task induction; its options: none' prepare --out x --synthetic induction:pairs=3
+refuse 2 '--sequences is for --synthetic' prepare --out x text.txt --sequences 3
 refuse 1 'more queries (3) than pairs (2)' prepare --out x --synthetic mqar:pairs=2,queries=3
 refuse 2 '--synthetic makes its data itself; leave out text.txt' prepare --out x --synthetic mqar text.txt
-refuse 2 '--synthetic takes no --valid' prepare --out x --synthetic mqar --valid 0.1
+refuse 2 '--valid is for text, not for --synthetic' prepare --out x --synthetic mqar --valid 0.1
 : > empty.txt
 refuse 1 'empty.txt' prepare --out x --quiet empty.txt
 [ -z "$(ls x.* 2> /dev/null)" ] || wrong 'refused data leaves files'

@@ -376,8 +376,8 @@ static void test_refusals(void **state)
     c = good, c.mlp = (mep_mlp)3, refuse(c, "mlp is 3, which is not computed; choose one from gelu (0) to swiglu (2)");
     c = good, c.norm = MEP_NORM_RMS, refuse(c, "not those of a GPT-NeoX block");
     c = good, c.mlp = MEP_MLP_SWIGLU, refuse(c, "not those of a GPT-NeoX block");
-    c = good, c.qkv_bias = 1, refuse(c, "are of Llama blocks");
-    c = good, c.qk_norm = MEP_QK_NORM_HEAD, refuse(c, "are of Llama blocks");
+    c = good, c.qkv_bias = 1, refuse(c, "are for Llama blocks; choose");
+    c = good, c.qk_norm = MEP_QK_NORM_HEAD, refuse(c, "are for Llama blocks; choose");
     c = llama(), c.norm = MEP_NORM_LAYER, refuse(c, "it has RMSNorm and SwiGLU");
     c = llama(), c.residual = MEP_RESIDUAL_PARALLEL, refuse(c, "has a sequential residual");
     c = llama(), c.num_key_value_heads = 3, refuse(c, "num_key_value_heads 3 does not divide num_attention_heads 4");

@@ -81,6 +81,7 @@ static double mixture(row *r, int64_t distance)
     return highest + log(sum);
 }
 
+/* The score of the query and a key, with every term. */
 static double score(row *r, int64_t key)
 {
     const mep_attention_reference_call *c = r->call;

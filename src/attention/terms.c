@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Preparing score terms: checks, reversed tables, and the largest value from each distance on.
+ * Preparing score terms: checks, reversed tables, and the largest value at or beyond each distance.
  */
 #include "attention/terms.h"
 

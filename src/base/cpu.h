@@ -41,7 +41,7 @@ mep_cpu_level mep_cpu_level_get(void);
  * thread-safe. */
 mep_cpu_level mep_cpu_level_set(mep_cpu_level level);
 
-/* The machine's level, whatever is in force. */
+/* The highest level of this machine, also where a lower one is set. */
 mep_cpu_level mep_cpu_level_detected(void);
 
 /* "c", "avx2", "avx512", "avx512_bf16", "neon". */

@@ -166,7 +166,10 @@ mep_status mep_bias_create_from(mep_bias **bias, const mep_position *position, i
     *bias = NULL;
     const mep_position_entry *entry = mep_position_bias_entry(position);
     if (entry == NULL)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the position encoding \"%s\" is not a distance bias", position->spec);
+        return mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "the position encoding \"%s\" is not a distance bias; specify a mixture of kernels, such as alibi",
+            position->spec);
     return create(bias, &entry->mixture, heads, head_dim);
 }
 

@@ -187,6 +187,7 @@ static int has_slopes(const mep_spec *spec)
     return 0;
 }
 
+/* Parse one item of learn=.. after the mixture. */
 static mep_status parse_item(parser *p, mep_spec *spec)
 {
     list possible;

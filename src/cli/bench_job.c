@@ -26,10 +26,16 @@ int mep_bench_check_positions(const char *command, const mep_texts *positions)
         if (strcmp(positions->values[i], "none") == 0) continue;
         if (mep_position_create(&position, positions->values[i]) != MEP_OK)
             return mep_cli_usage(command, "%s", mep_error_message());
-        mep_position_kind kind = mep_position_get_kind(position);
+        mep_bias *bias = NULL;
+        int is_bias = mep_bias_create_from(&bias, position, 1, 1) == MEP_OK;
+        int is_plain = is_bias && strcmp(mep_bias_spec(bias), mep_position_spec(position)) == 0;
+        mep_bias_destroy(&bias);
         mep_position_destroy(&position);
-        if (kind != MEP_POSITION_BIAS)
-            return mep_cli_usage(command, "--positions: \"%s\" is not a distance bias; its attention is that of none",
+        if (!is_bias)
+            return mep_cli_usage(command, "--positions: \"%s\" is not a distance bias; leave it out, or write none",
+                                 positions->values[i]);
+        if (!is_plain)
+            return mep_cli_usage(command, "--positions: \"%s\" has modifiers, which are not measured; leave them out",
                                  positions->values[i]);
     }
     return MEP_ARGS_GO;

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "bench/conditions.h"
+#include "io/json.h"
 
 /* ---- Gathering ---- */
 
@@ -176,7 +177,7 @@ mep_status mep_bench_report_json(const mep_bench_report *report)
     }
     json_t *root =
         json_pack("{s:s, s:O, s:o}", "bench", report->name, "conditions", report->conditions, "cases", cases);
-    if (root == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot make a JSON object of the results");
+    if (root == NULL) return mep_json_out_of_memory();
     json_dumpf(root, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(root);

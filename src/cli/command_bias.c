@@ -88,7 +88,8 @@ static mep_status read_params(const char *file, json_t *root, const mep_bias *bi
     return MEP_OK;
 }
 
-/* Set the parameters of a bias from a JSON file: {"NAME": [[..], ..], ..}, with one list per head. */
+/* Set the parameters of a bias from a JSON file: {"NAME": [..], ..}, with lists of numbers, or of such
+ * lists. */
 static mep_status load_params(const char *file, mep_bias *bias)
 {
     json_t *root;
@@ -103,6 +104,19 @@ static mep_status load_params(const char *file, mep_bias *bias)
 }
 
 /* ---- The page ---- */
+
+/* Create the bias of a position, and note where the position has more than this bias. */
+static mep_status open_bias(bias_page *page, const char *spec, int64_t head_dim)
+{
+    mep_position *position;
+    MEP_TRY(mep_position_create(&position, spec));
+    mep_status status = mep_bias_create_from(&page->bias, position, page->heads, head_dim);
+    if (status == MEP_OK && strcmp(mep_position_spec(position), mep_bias_spec(page->bias)) != 0)
+        mep_cli_print(stderr, "mep bias: note: modifiers are not part of the bias: of \"%s\" only \"%s\" is printed\n",
+                      mep_position_spec(position), mep_bias_spec(page->bias));
+    mep_position_destroy(&position);
+    return status;
+}
 
 /* Set the distances of the list if `length` is 0, otherwise 0 .. length - 1. */
 static mep_status set_distances(bias_page *page, const mep_lengths *list, int64_t length)
@@ -214,11 +228,12 @@ int mep_cli_bias(int argc, char **argv)
     if (code != MEP_ARGS_GO) return code;
     if (mep_args_given(options, "--length") && mep_args_given(options, "--distances"))
         return mep_cli_usage("bias", "give --length or --distances, not both");
+    if (sight && mep_args_given(options, "--distances"))
+        return mep_cli_usage("bias", "--sight uses --length; leave out --distances");
 
     bias_page page = {.heads = heads};
-    if (mep_bias_create(&page.bias, position, heads, head_dim) == MEP_ERROR_ARGUMENT)
-        return mep_cli_usage("bias", "%s", mep_error_message());
-    mep_status status = page.bias == NULL ? MEP_ERROR_MEMORY : MEP_OK;
+    mep_status status = open_bias(&page, position, head_dim);
+    if (status == MEP_ERROR_ARGUMENT) return mep_cli_usage("bias", "%s", mep_error_message());
     if (status == MEP_OK && sight) {
         if (params != NULL) status = load_params(params, page.bias);
         if (status == MEP_OK) status = mep_cli_print_sight(page.bias, length > 0 ? length : 1024, json);

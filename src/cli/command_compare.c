@@ -124,6 +124,7 @@ static mep_status copy_command(int argc, char **argv, char **command)
     return fclose(file) == 0 ? MEP_OK : mep_fail_errno("copy", "the command line");
 }
 
+/* Set the seeds of the study from --seeds, where a single number up to MAX_SEED_COUNT is their count. */
 static void set_seeds(compare_job *job)
 {
     const mep_lengths *list = &job->seed_list;
@@ -246,6 +247,7 @@ static mep_status report_run(const compare_job *job, const mep_study_progress *p
 
 /* ---- Progress ---- */
 
+/* Begin the progress line of a training or of a test at one length. */
 static void start_line(compare_job *job, const mep_study_progress *p)
 {
     char seed[32] = "";
@@ -338,7 +340,7 @@ static mep_status finish(const compare_job *job)
 static int run(compare_job *job)
 {
     mep_interrupt_install();
-    mep_interrupt_outlive();
+    mep_interrupt_keep_running();
     mep_status status = complete_settings(job);
     if (status == MEP_OK) status = mep_study_run_in(mep_cli_group(), job->out, &job->study, study_progress, job);
     mep_progress_finish(&job->progress);

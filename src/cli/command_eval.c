@@ -21,6 +21,7 @@
 #include "cli/text_table.h"
 #include "cli/train_options.h"
 #include "cli/untrained.h"
+#include "io/json.h"
 #include "mep/measure.h"
 
 enum { LONGEST = 1 << 26 };
@@ -159,7 +160,7 @@ static mep_status check_same_files(const eval_job *job)
 static int show_progress(void *context, int64_t done, int64_t total, double loss)
 {
     eval_job *job = context;
-    mep_interrupt_leave(0);
+    mep_interrupt_exit_at_once(0);
     job->progress.total = total;
     if (isnan(loss))
         mep_progress_update(&job->progress, done, "%s", "");
@@ -293,7 +294,7 @@ static mep_status print_json(const eval_job *job)
         json_array_append_new(results, result);
     }
     json_t *root = json_pack("{s:s, s:s, s:o}", "model", job->model_path, "data", job->data_path, "results", results);
-    if (root == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot make a JSON object of the results");
+    if (root == NULL) return mep_json_out_of_memory();
     json_dumpf(root, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(root);
@@ -304,7 +305,7 @@ static mep_status print_json(const eval_job *job)
 static int run(eval_job *job)
 {
     mep_interrupt_install();
-    mep_interrupt_leave(mep_cli_processes() == 1); /* until the first report */
+    mep_interrupt_exit_at_once(mep_cli_processes() == 1); /* until the first report */
     mep_set_threads((int)job->threads);
     mep_status status = evaluate(job);
     int code = status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
@@ -397,16 +398,15 @@ int mep_cli_eval(int argc, char **argv)
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
     if (job.model_path == NULL) return mep_cli_usage("eval", "--model FOLDER is missing");
+    code = mep_eval_measures_check(&measures, options);
+    if (code != MEP_ARGS_GO) return code;
     if (mep_eval_measures_asked(&measures) == 0) {
         if (job.data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
-        if (mep_args_given(options, "--format")) return mep_cli_usage("eval", "--format is of the table of a measure");
-        if (mep_args_given(options, "--picture"))
-            return mep_cli_usage("eval", "--picture is of a measure; see mep plot");
-    } else if (mep_eval_measures_asked(&measures) > 1) {
-        return mep_cli_usage("eval", "one measure at a time; leave out all but one of them");
     } else if (job.settings.stride > 0 || job.settings.last > 0 || job.split_sequence) {
-        return mep_cli_usage("eval", "a measure takes no --stride, --last or --split-sequence");
+        return mep_cli_usage("eval", "--stride, --last and --split-sequence are for the perplexity, not for a measure");
     }
+    if (job.json && mep_args_given(options, "--format"))
+        return mep_cli_usage("eval", "--json and --format exclude each other");
     if (job.settings.stride > 0 && job.settings.last > 0)
         return mep_cli_usage("eval", "--stride and --last both choose the tokens that count; leave out one of them");
     if (job.split == NULL && mep_args_given(options, "--part"))

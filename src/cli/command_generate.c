@@ -107,7 +107,7 @@ static void end_progress(generate_job *job)
 static int show_prompt(void *context, int64_t done, int64_t total)
 {
     generate_job *job = context;
-    mep_interrupt_leave(0);
+    mep_interrupt_exit_at_once(0);
     job->progress.total = total;
     mep_progress_update(&job->progress, done, "%s", "");
     return mep_interrupt_flag;
@@ -121,7 +121,7 @@ static int print_token(void *context, int32_t token)
     const char *text = NULL;
     int64_t size = 0;
     if (job->made == 0) {
-        mep_interrupt_leave(0);
+        mep_interrupt_exit_at_once(0);
         job->started = mep_now();
         end_progress(job);
         print_prompt(job);
@@ -178,7 +178,7 @@ static mep_status generate(generate_job *job)
 static int run(generate_job *job)
 {
     mep_interrupt_install();
-    mep_interrupt_leave(1); /* until the first report */
+    mep_interrupt_exit_at_once(1); /* until the first report */
     mep_set_threads((int)job->threads);
     mep_status status = generate(job);
     int code = status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("generate");

@@ -18,15 +18,10 @@
 #include "mep/model.h"
 #include "mep/train.h"
 
-static mep_status out_of_memory(void)
-{
-    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
-}
-
 /* Set `key` to `value`, whose reference is taken; NULL means out of memory. */
 static mep_status put(json_t *object, const char *key, json_t *value)
 {
-    return json_object_set_new(object, key, value) == 0 ? MEP_OK : out_of_memory();
+    return json_object_set_new(object, key, value) == 0 ? MEP_OK : mep_json_out_of_memory();
 }
 
 static json_t *number_or_null(double number)
@@ -124,7 +119,7 @@ static mep_status last_metrics(const char *run, json_t **line)
     char *path = NULL, *text = NULL;
     MEP_TRY(mep_path_join(&path, run, "metrics.jsonl"));
     mep_status status = mep_file_exists(path) ? mep_metrics_last(path, &text) : MEP_OK;
-    if (text != NULL && (*line = json_loads(text, 0, NULL)) == NULL) status = out_of_memory();
+    if (text != NULL && (*line = json_loads(text, 0, NULL)) == NULL) status = mep_json_out_of_memory();
     mep_text_free(&text);
     mep_free(&path);
     return status;
@@ -203,6 +198,7 @@ static mep_status fill_dataset(json_t *root, const mep_dataset *data)
     MEP_TRY(put(root, "dtype", json_string(mep_dataset_token_type(data))));
     MEP_TRY(put(root, "tokenizer", json_string(mep_dataset_tokenizer(data))));
     MEP_TRY(put(root, "largest_token", json_integer((json_int_t)mep_dataset_vocab_size(data) - 1)));
+    if (mep_dataset_has_mask(data)) MEP_TRY(put(root, "mask", json_true()));
     MEP_TRY(put(root, "checksum", json_string(checksum)));
     return add_vocabulary(root, data);
 }
@@ -310,7 +306,7 @@ int mep_cli_info(int argc, char **argv)
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
     json_t *root = json_object();
-    mep_status status = root == NULL ? out_of_memory() : describe(root, argv[1]);
+    mep_status status = root == NULL ? mep_json_out_of_memory() : describe(root, argv[1]);
     if (status == MEP_OK && json) {
         json_dumpf(root, stdout, JSON_INDENT(2));
         putchar('\n');

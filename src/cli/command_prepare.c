@@ -386,11 +386,13 @@ static int run_synthetic(prepare_job *job, mep_prepare_synthetic *synthetic, con
     if (job->input_count > 0)
         return mep_cli_usage("prepare", "--synthetic makes its data itself; leave out %s", job->inputs[0]);
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
-        if (mep_args_given(options, text[i])) return mep_cli_usage("prepare", "--synthetic takes no %s", text[i]);
+        if (mep_args_given(options, text[i]))
+            return mep_cli_usage("prepare", "%s is for text, not for --synthetic", text[i]);
     synthetic->prefix = job->out;
     synthetic->quiet = job->quiet;
     mep_interrupt_install();
-    mep_status status = check_output(job, job->out);
+    mep_status status = make_output_folder(job->out);
+    if (status == MEP_OK) status = check_output(job, job->out);
     if (status == MEP_OK) status = mep_cli_prepare_synthetic(synthetic);
     if (status == MEP_OK) return MEP_EXIT_OK;
     mep_cli_fail("prepare");
@@ -466,6 +468,10 @@ int mep_cli_prepare(int argc, char **argv)
     if (job.split != NULL && job.valid_fraction > 0)
         return mep_cli_usage("prepare", "--split and --valid exclude each other");
     job.inputs = argv + 1;
+    static const char *const of_synthetic[] = {"--length", "--sequences", "--seed"};
+    for (size_t i = 0; synthetic.task == NULL && i < sizeof of_synthetic / sizeof *of_synthetic; i++)
+        if (mep_args_given(options, of_synthetic[i]))
+            return mep_cli_usage("prepare", "%s is for --synthetic", of_synthetic[i]);
     if (synthetic.task != NULL) return run_synthetic(&job, &synthetic, options);
     if (job.input_count == 0) return mep_cli_usage("prepare", "needs INPUT ...");
     return run(&job);

@@ -435,7 +435,7 @@ static int run(train_job *job)
 {
     double started = mep_now();
     mep_interrupt_install();
-    mep_interrupt_outlive();
+    mep_interrupt_keep_running();
     mep_status status = job->resume != NULL ? resume(job) : start(job);
     if (job->last.step > 0) mep_progress_finish(&job->progress);
     if (status == MEP_OK) report(job, folder_of(job), mep_now() - started);

@@ -13,6 +13,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/mpi.h"
+#include "io/json.h"
 #include "mep/types.h"
 
 #define TEXT(x) #x
@@ -50,7 +51,7 @@ static int print_json(void)
                   mep_cpu_level_name(), "cpu_level_detected", mep_cpu_level_text(mep_cpu_level_detected()), "threads",
                   omp_get_max_threads(), "processes", mep_mpi_name(), "gpu", gpu_name());
     if (root == NULL) {
-        (void)mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
+        (void)mep_json_out_of_memory();
         return mep_cli_fail("version");
     }
     json_dumpf(root, stdout, 0);

@@ -44,6 +44,12 @@ int mep_eval_measures_asked(const mep_eval_measures *m)
     return m->by_position + m->context_gain + m->blindness + (m->gaps.count > 0) + (m->task != NULL);
 }
 
+static int is_png(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 4 && strcmp(name + length - 4, ".png") == 0;
+}
+
 static int is_passkey(const mep_eval_measures *m)
 {
     return m->task != NULL && strcmp(m->task, "passkey") == 0;
@@ -52,6 +58,31 @@ static int is_passkey(const mep_eval_measures *m)
 static int needs_data(const mep_eval_measures *m)
 {
     return m->task == NULL || is_passkey(m);
+}
+
+int mep_eval_measures_check(const mep_eval_measures *m, const mep_option *options)
+{
+    int asked = mep_eval_measures_asked(m);
+    const struct {
+        const char *option, *use;
+        int applies;
+    } rows[] = {
+        {"--bins", "--by-position", m->by_position},
+        {"--copy-tokens", "--copy-gain", m->gaps.count > 0},
+        {"--depths", "--task passkey", is_passkey(m)},
+        {"--samples", "a measure", asked > 0},
+        {"--seed", "a measure", asked > 0},
+        {"--within", "a measure", asked > 0},
+        {"--format", "the table of a measure", asked > 0},
+        {"--picture", "a measure; mep plot draws perplexities", asked > 0},
+    };
+    if (asked > 1) return mep_cli_usage("eval", "one measure at a time; leave out all but one of them");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!rows[i].applies && mep_args_given(options, rows[i].option))
+            return mep_cli_usage("eval", "%s is for %s", rows[i].option, rows[i].use);
+    if (m->picture != NULL && !is_png(m->picture))
+        return mep_cli_usage("eval", "--picture %s: the name of a picture must end in .png", m->picture);
+    return MEP_ARGS_GO;
 }
 
 /* ---- Opening ---- */
@@ -115,7 +146,7 @@ static int show_progress(void *context, int64_t done, int64_t total, double loss
 {
     measures_job *job = context;
     (void)loss;
-    mep_interrupt_leave(0);
+    mep_interrupt_exit_at_once(0);
     job->progress.total = total;
     mep_progress_update(&job->progress, done, "%s", "");
     return mep_interrupt_flag;
@@ -205,21 +236,13 @@ static mep_status print(const measures_job *job)
     return m->picture != NULL && mep_cli_is_first() ? mep_measure_draw(&report, m->picture) : MEP_OK;
 }
 
-static int is_png(const char *name)
-{
-    size_t length = strlen(name);
-    return length > 4 && strcmp(name + length - 4, ".png") == 0;
-}
-
 int mep_eval_measures_run(mep_eval_measures *m)
 {
     measures_job job = {.options = m};
     if (needs_data(m) && m->data_path == NULL) return mep_cli_usage("eval", "--data PREFIX is missing");
-    if (m->picture != NULL && !is_png(m->picture))
-        return mep_cli_usage("eval", "--picture %s: the name of a picture must end in .png", m->picture);
     if (!mep_cli_is_first()) m->quiet = 1;
     mep_interrupt_install();
-    mep_interrupt_leave(mep_cli_processes() == 1); /* until the first report */
+    mep_interrupt_exit_at_once(mep_cli_processes() == 1); /* until the first report */
     mep_set_threads((int)m->threads);
     mep_status status = measure(&job);
     int code = status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;

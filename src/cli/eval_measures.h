@@ -33,15 +33,19 @@ void mep_eval_measures_defaults(mep_eval_measures *measures);
         MEP_OPT_INT("--bins", 0, "N", &(M).settings.bins, 0, 4096,                                                     \
                     "of --by-position: logarithmic bins per length; 0: each ends at twice the position of the one "    \
                     "before"),                                                                                         \
-        MEP_OPT_FLAG("--context-gain", 0, &(M).context_gain,                                                           \
-                     "what 1/4, 1/2 and all of each length of context gain over 1/8 of it, for the same tokens"),      \
+        MEP_OPT_FLAG(                                                                                                  \
+            "--context-gain", 0, &(M).context_gain,                                                                    \
+            "how much lower the loss is with 1/4, 1/2 and all of a length as context than with 1/8, for the same "     \
+            "tokens"),                                                                                                 \
         MEP_OPT_LENGTHS("--copy-gain", 0, "GAP,..", &(M).gaps, 0, 1 << 26,                                             \
-                        "how much less a text costs when it is read again after GAP other tokens"),                    \
+                        "how much lower the loss is on a text that is read again after GAP other tokens"),             \
         MEP_OPT_TEXT("--task", 0, "NAME", &(M).task,                                                                   \
                      "retrieval: passkey (digits hidden in the text of --data), or a synthetic task, mqar or "         \
                      "induction, which needs no --data"),                                                              \
-        MEP_OPT_FLAG("--blindness", 0, &(M).blindness,                                                                 \
-                     "the fraction of keys with weight 0, and how near the weight is, by head"),                       \
+        MEP_OPT_FLAG(                                                                                                  \
+            "--blindness", 0, &(M).blindness,                                                                          \
+            "per layer and head: the fraction of keys with weight 0, and the distances within which half, 90 % "       \
+            "and 99 % of the weight are"),                                                                             \
         MEP_OPT_TEXT("--depths", 0, "D,..", &(M).depths,                                                               \
                      "of --task passkey: where the digits are hidden, 0 at the beginning, 1 at the end"),              \
         MEP_OPT_INT("--samples", 0, "N", &(M).settings.samples, 1, 1 << 24,                                            \
@@ -49,15 +53,18 @@ void mep_eval_measures_defaults(mep_eval_measures *measures);
         MEP_OPT_INT("--copy-tokens", 0, "N", &(M).settings.copy_tokens, 2, 1 << 20,                                    \
                     "of --copy-gain: tokens per copy"),                                                                \
         MEP_OPT_INT("--seed", 0, "N", (int64_t *)&(M).settings.seed, 0, INT64_MAX,                                     \
-                    "of random texts, keys and places"),                                                               \
+                    "seed of the random texts, keys and positions"),                                                   \
         MEP_OPT_REAL("--within", 0, "FRACTION", &(M).within, 0, 0.99,                                                  \
                      "the effective length is the longest with a value within FRACTION of that at the training "       \
                      "length"),                                                                                        \
-        MEP_OPT_TEXT("--picture", 0, "FILE.png", &(M).picture, "draw the measure too, by gnuplot"),                    \
+        MEP_OPT_TEXT("--picture", 0, "FILE.png", &(M).picture, "also draw the measure with gnuplot"),                  \
         MEP_OPT_CHOICE("--format", 0, "FORMAT", &(M).format, mep_table_formats, "of the table of a measure")
 
 /* The number of measures that the options ask for. */
 int mep_eval_measures_asked(const mep_eval_measures *measures);
+
+/* Check that each given option of the rows has the measure that it is for. Returns MEP_ARGS_GO or an exit code. */
+int mep_eval_measures_check(const mep_eval_measures *measures, const mep_option *options);
 
 /* Compute the measure and print it. Returns the exit code. */
 int mep_eval_measures_run(mep_eval_measures *measures);

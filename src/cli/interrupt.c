@@ -12,7 +12,7 @@
 #include "cli/cli.h"
 
 volatile sig_atomic_t mep_interrupt_flag;
-static volatile sig_atomic_t speaks, leaves;
+static volatile sig_atomic_t prints_sigterm, exits_at_once;
 
 static void handle(int signal_number)
 {
@@ -22,13 +22,13 @@ static void handle(int signal_number)
     static const char stopped[] = "\nstopped\n";
     ssize_t written = 0;
     mep_interrupt_flag = 1;
-    if (leaves) {
+    if (exits_at_once) {
         written = write(STDERR_FILENO, stopped, sizeof stopped - 1);
         (void)written;
         _exit(MEP_EXIT_INTERRUPTED);
     }
     if (signal_number == SIGINT) written = write(STDERR_FILENO, again, sizeof again - 1);
-    if (signal_number == SIGTERM && speaks) written = write(STDERR_FILENO, others, sizeof others - 1);
+    if (signal_number == SIGTERM && prints_sigterm) written = write(STDERR_FILENO, others, sizeof others - 1);
     (void)written;
 }
 
@@ -46,17 +46,17 @@ void mep_interrupt_install(void)
             sigaction(signals[i], &action, NULL);
 }
 
-void mep_interrupt_speak(int on)
+void mep_interrupt_print_sigterm(int on)
 {
-    speaks = on;
+    prints_sigterm = on;
 }
 
-void mep_interrupt_leave(int on)
+void mep_interrupt_exit_at_once(int on)
 {
-    leaves = on;
+    exits_at_once = on;
 }
 
-void mep_interrupt_outlive(void)
+void mep_interrupt_keep_running(void)
 {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);

@@ -16,14 +16,14 @@ void mep_interrupt_install(void);
 
 /* For the first of several processes, while it works: print a line at SIGTERM, which mpirun also sends when another
  * process has died. */
-void mep_interrupt_speak(int on);
+void mep_interrupt_print_sigterm(int on);
 
 /* For commands that save their work: a closed pipe and a limit on the size of files do not end the process, but become
  * errors of a write. */
-void mep_interrupt_outlive(void);
+void mep_interrupt_keep_running(void);
 
 /* While on, a signal ends the process immediately with MEP_EXIT_INTERRUPTED: there is nothing to save or to print yet,
  * and the running code does not check the flag. */
-void mep_interrupt_leave(int on);
+void mep_interrupt_exit_at_once(int on);
 
 #endif

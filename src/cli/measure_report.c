@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "cli/cli.h"
+#include "io/json.h"
 
 enum { MOST_NAMES = 16 };
 
@@ -188,7 +189,7 @@ mep_status mep_measure_report_json(const mep_measure_report *r, FILE *file)
     json_t *root =
         json_pack("{s:s, s:s?, s:s, s:I, s:o, s:o}", "model", r->model, "data", r->data, "measure", m->name,
                   "training_length", (json_int_t)r->training_length, "values", values, "effective_length", effective);
-    if (root == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot make a JSON object of the results");
+    if (root == NULL) return mep_json_out_of_memory();
     if (status == MEP_OK) {
         json_dumpf(root, file, JSON_INDENT(2));
         putc('\n', file);

@@ -101,7 +101,7 @@ int mep_cli_join(const char *command, int divides)
     if (!divides) return mep_cli_usage(command, "it works in one process; start it without mpirun");
     if (mep_mpi_open(&group) != MEP_OK || meet() != MEP_OK) return mep_cli_fail(command);
     setenv("NO_COLOR", "1", 0); /* mpirun gives us a terminal, whether its own output goes to one or not */
-    if (mep_cli_is_first()) mep_interrupt_speak(1);
+    if (mep_cli_is_first()) mep_interrupt_print_sigterm(1);
     if (!mep_cli_is_first() && freopen("/dev/null", "w", stdout) == NULL)
         return mep_cli_usage(command, "/dev/null cannot be opened");
     return MEP_EXIT_OK;
@@ -132,7 +132,7 @@ static int settle(int code)
 
 int mep_cli_leave(int code)
 {
-    mep_interrupt_speak(0); /* mpirun may end us while the others leave */
+    mep_interrupt_print_sigterm(0); /* mpirun may end us while the others leave */
     int is_broken = mep_dist_is_broken(group);
     if (mep_cli_processes() > 1 && !mep_dist_is_settled(group) && !is_broken) code = settle(code);
     is_broken = mep_dist_is_broken(group);

@@ -32,10 +32,11 @@ static mep_status print_table(const mep_bias *bias, int64_t length, const mep_bi
     MEP_TRY(mep_table_create(&table, 4));
     mep_status status = fill_table(table, sight, mep_bias_heads(bias));
     if (status == MEP_OK) {
-        mep_cli_print(stdout,
-                      "%s: from the reach on the weight is 0 if queries and keys say nothing; the mass is the sum of\n"
-                      "exp(b(d) - b(0)) over the distances below %" PRId64 "\n\n",
-                      mep_bias_spec(bias), length);
+        mep_cli_print(
+            stdout,
+            "%s: at the reach and beyond, the weight of a key is 0 where queries and keys add nothing to its score;\n"
+            "the mass is the sum of exp(b(d) - b(0)) over the distances below %" PRId64 "\n\n",
+            mep_bias_spec(bias), length);
         mep_table_print(table, MEP_TABLE_TEXT, stdout);
     }
     mep_table_destroy(&table);

@@ -52,7 +52,8 @@ static mep_status open_measure(context_gain *g)
     const mep_measure_settings *s = g->call->settings;
     MEP_TRY(mep_measure_check(g->call));
     if (s->length % 8 != 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the length %lld is not a multiple of 8; the gain from context needs one",
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "the length %lld is not a multiple of 8; the gain from context needs lengths that are",
                         (long long)s->length);
     if (!(s->top > 0 && s->top <= 1))
         return mep_fail(MEP_ERROR_ARGUMENT,

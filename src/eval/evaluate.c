@@ -153,8 +153,8 @@ static int64_t first_scored(const evaluation *e, int64_t segment)
     return segment == 0 ? 0 : e->settings->length - e->step;
 }
 
-/* Count the scored tokens of each segment: those from the first scored position on that the data's mask, if it has one,
- * does not leave out. Every process counts all of them. */
+/* Count the scored tokens of each segment: those from its first scored position to its end, without those that the
+ * data's mask excludes. Every process counts all of them. */
 static mep_status count_scored(evaluation *e, const mep_dataset *data)
 {
     int64_t all = 0, length = e->settings->length;

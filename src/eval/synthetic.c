@@ -6,6 +6,7 @@
 #include "eval/synthetic.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,18 +121,15 @@ static void induction_fill(const mep_synthetic *t, uint64_t stream, int64_t leng
 /* ---- The table ---- */
 
 static const mep_synthetic_kind KINDS[] = {
+    /* pairs of a key and a value, then queries: a key, whose value is the answer */
     {.name = "mqar",
-     .help = "pairs of a key and a value, then queries: a key, whose value is the answer; options pairs, queries",
      .options = {[PAIRS] = {.name = "pairs", .value = 8, .min = 1, .max = KEYS},
                  [QUERIES] = {.name = "queries", .value = 4, .min = 1, .max = KEYS}},
      .shortest = mqar_shortest,
      .answers = mqar_answers,
      .fill = mqar_fill},
-    {.name = "induction",
-     .help = "random letters, one of them after a mark; at the end the mark again, and that letter is the answer",
-     .shortest = induction_shortest,
-     .answers = induction_answers,
-     .fill = induction_fill},
+    /* random letters, one of them after a mark; at the end the mark again, and that letter is the answer */
+    {.name = "induction", .shortest = induction_shortest, .answers = induction_answers, .fill = induction_fill},
 };
 
 enum { KIND_COUNT = sizeof KINDS / sizeof *KINDS };
@@ -166,8 +164,12 @@ static mep_status read_option(mep_synthetic *task, const char *text, int length)
         task->options[i] = value;
         return MEP_OK;
     }
-    return mep_fail(MEP_ERROR_ARGUMENT, "\"%.*s\" is not an option of the task %s: %s", length, text, task->kind->name,
-                    task->kind->help);
+    char names[64] = "";
+    for (int i = 0; i < MEP_SYNTHETIC_OPTIONS && task->kind->options[i].name != NULL; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s %s", i > 0 ? "," : "",
+                 task->kind->options[i].name);
+    return mep_fail(MEP_ERROR_ARGUMENT, "\"%.*s\" is not an option of the task %s; its options:%s", length, text,
+                    task->kind->name, names[0] != '\0' ? names : " none");
 }
 
 mep_status mep_synthetic_parse(mep_synthetic *task, const char *spec, uint64_t seed)

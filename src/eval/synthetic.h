@@ -17,7 +17,6 @@ typedef struct mep_synthetic mep_synthetic;
 /* A kind of task: one row of the table in synthetic.c. */
 typedef struct mep_synthetic_kind {
     const char *name;
-    const char *help; /* one line */
     struct {
         const char *name; /* NULL: no more options */
         int64_t value;    /* default */

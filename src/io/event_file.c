@@ -110,7 +110,7 @@ static mep_status append(mep_event_file *file, const message *event)
     if (mep_output_write(file->output, head.data, head.size) != 0 ||
         mep_output_write(file->output, event->data, event->size) != 0 ||
         mep_output_write(file->output, tail.data, tail.size) != 0)
-        return mep_fail_errno("cannot write", file->path);
+        return mep_fail_errno("write", file->path);
     return MEP_OK;
 }
 
@@ -153,7 +153,7 @@ static mep_status open_file(mep_event_file *file, const char *folder)
         if (!mep_file_exists(file->path)) break;
         mep_free(&file->path);
     }
-    if (mep_output_open(&file->output, file->path, O_EXCL) != 0) return mep_fail_errno("cannot create", file->path);
+    if (mep_output_open(&file->output, file->path, O_EXCL) != 0) return mep_fail_errno("create", file->path);
     return MEP_OK;
 }
 
@@ -189,7 +189,7 @@ mep_status mep_event_file_scalar(mep_event_file *file, const char *tag, int64_t 
 
 mep_status mep_event_file_flush(mep_event_file *file)
 {
-    return mep_output_flush(file->output) == 0 ? MEP_OK : mep_fail_errno("cannot write", file->path);
+    return mep_output_flush(file->output) == 0 ? MEP_OK : mep_fail_errno("write", file->path);
 }
 
 mep_status mep_event_file_close(mep_event_file **file)
@@ -197,7 +197,7 @@ mep_status mep_event_file_close(mep_event_file **file)
     mep_event_file *f = *file;
     mep_status status = MEP_OK;
     if (f == NULL) return MEP_OK;
-    if (f->output != NULL && mep_output_close(&f->output) != 0) status = mep_fail_errno("cannot write", f->path);
+    if (f->output != NULL && mep_output_close(&f->output) != 0) status = mep_fail_errno("write", f->path);
     mep_free(&f->path);
     mep_free(file);
     return status;

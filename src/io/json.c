@@ -12,6 +12,11 @@
 
 enum { MAX_FILE = 256 << 20, DUMP_FLAGS = JSON_INDENT(2) | JSON_REAL_PRECISION(17) };
 
+mep_status mep_json_out_of_memory(void)
+{
+    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
+}
+
 mep_status mep_json_parse(const char *file, const char *text, int64_t size, json_t **root)
 {
     json_error_t error;

@@ -12,6 +12,9 @@
 
 #include "mep/status.h"
 
+/* MEP_ERROR_MEMORY, where jansson returned NULL. */
+mep_status mep_json_out_of_memory(void);
+
 /* Parse `size` bytes; duplicate keys, invalid UTF-8 and anything after the value are MEP_ERROR_FORMAT. The caller
  * releases *root with json_decref; it is NULL on failure. */
 mep_status mep_json_parse(const char *file, const char *text, int64_t size, json_t **root);

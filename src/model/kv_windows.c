@@ -89,7 +89,7 @@ static double spectral_radius(int64_t n, double *m, double *other)
     }
 }
 
-/* The map of rows first .. first + n of query_key_value; columns [COLUMNS, n] and scratch [2 n n] are scratch. */
+/* The map of rows first .. first + n - 1 of query_key_value; columns [COLUMNS, n] and scratch [2 n n] are scratch. */
 static void read_map(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t first, map *x, double *columns,
                      double *scratch)
 {
@@ -122,7 +122,7 @@ static void read_map(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t
     x->largest = root * (sqrt(spectral_radius(n, scratch, scratch + n * n)) + sqrt(shift)) + sqrt(bias_square);
 }
 
-/* space [4 n n + 2 n + COLUMNS n] */
+/* The allowance of a head (glossary), INFINITY where it is not known; space [4 n n + 2 n + COLUMNS n] is scratch. */
 static double head_allowance(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t head, double *space)
 {
     const mep_model_config *c = &m->config;

@@ -76,8 +76,6 @@ static mep_status check_range(const char *name, int64_t value, int64_t low, int6
 static mep_status check_choice(const char *name, int value, const char *const *names, int count)
 {
     if (value >= 0 && value < count) return MEP_OK;
-    if (count == 1)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s is %d, which is not computed; %s (0) is", name, value, *names);
     return mep_fail(MEP_ERROR_ARGUMENT, "%s is %d, which is not computed; choose one from %s (0) to %s (%d)", name,
                     value, names[0], names[count - 1], count - 1);
 }
@@ -95,7 +93,7 @@ static mep_status check_llama(const mep_model_config *c)
                         "embedding_layer_norm %d",
                         (int)c->residual, c->embedding_layer_norm);
     if (!llama && (c->qkv_bias || c->qk_norm != MEP_QK_NORM_NONE))
-        return mep_fail(MEP_ERROR_ARGUMENT, "qkv_bias and qk_norm are of Llama blocks");
+        return mep_fail(MEP_ERROR_ARGUMENT, "qkv_bias and qk_norm are for Llama blocks; choose block llama");
     return MEP_OK;
 }
 
@@ -121,9 +119,10 @@ static mep_status check_heads(const mep_model_config *c)
     MEP_TRY(check_range("num_key_value_heads", c->num_key_value_heads, 0, MEP_MAX_WIDTH));
     MEP_TRY(check_range("head_dim", c->head_dim, 0, MEP_MAX_WIDTH));
     if (mep_key_value_heads(c) != c->num_attention_heads && c->block != MEP_BLOCK_LLAMA)
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "num_key_value_heads is %lld and num_attention_heads %lld; they differ in Llama blocks only",
-                        (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
+        return mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "num_key_value_heads is %lld and num_attention_heads %lld; choose block llama, or the same number",
+            (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
     if (c->num_attention_heads % mep_key_value_heads(c) != 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "num_key_value_heads %lld does not divide num_attention_heads %lld",
                         (long long)c->num_key_value_heads, (long long)c->num_attention_heads);

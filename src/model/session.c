@@ -45,20 +45,21 @@ mep_status mep_session_host(mep_session *s, void *pointer, int64_t count, int64_
     return take(s, MEP_DEVICE_CPU, pointer, count, width, size);
 }
 
-static mep_status block(mep_session *s, void *pointer, int64_t count, int64_t width, int64_t size)
+/* The same on the session's device. */
+static mep_status take_on_device(mep_session *s, void *pointer, int64_t count, int64_t width, int64_t size)
 {
     return take(s, s->settings.device, pointer, count, width, size);
 }
 
 mep_status mep_session_floats(mep_session *s, float **pointer, int64_t count, int64_t width)
 {
-    return block(s, pointer, count, width, sizeof **pointer);
+    return take_on_device(s, pointer, count, width, sizeof **pointer);
 }
 
 mep_status mep_session_activation(mep_session *s, mep_activation *x, int64_t count, int64_t width)
 {
     x->dtype = s->settings.dtype;
-    return block(s, &x->data, count, width, mep_dtype_size(x->dtype));
+    return take_on_device(s, &x->data, count, width, mep_dtype_size(x->dtype));
 }
 
 static int64_t width_of(const mep_session *s, int activation)
@@ -141,8 +142,8 @@ static mep_status allocate_output(mep_session *s, int64_t rows)
 {
     const mep_model_config *c = &s->model->config;
     s->logit_rows = mep_logit_rows(c, rows);
-    MEP_TRY(block(s, &s->inputs, rows, 1, sizeof *s->inputs));
-    MEP_TRY(block(s, &s->targets, rows, 1, sizeof *s->targets));
+    MEP_TRY(take_on_device(s, &s->inputs, rows, 1, sizeof *s->inputs));
+    MEP_TRY(take_on_device(s, &s->targets, rows, 1, sizeof *s->targets));
     MEP_TRY(mep_session_floats(s, &s->losses, rows, 1));
     MEP_TRY(mep_session_activation(s, &s->norm_final, rows, c->hidden_size));
     MEP_TRY(mep_session_floats(s, &s->mean_final, rows, 1));
@@ -163,7 +164,7 @@ static mep_status allocate_bias(mep_session *s)
     MEP_TRY(mep_session_host(s, &g->scratch, mep_bias_scratch(bias), 1, sizeof *g->scratch));
     MEP_TRY(mep_session_host(s, &g->params, values, 1, sizeof *g->params));
     MEP_TRY(mep_session_host(s, &g->into, values, 1, sizeof *g->into));
-    MEP_TRY(block(s, &g->table, s->longest, heads, sizeof *g->table));
+    MEP_TRY(take_on_device(s, &g->table, s->longest, heads, sizeof *g->table));
     g->sums = g->table;
     return mep_device_is_host(s->settings.device) ? MEP_OK
                                                   : mep_session_host(s, &g->sums, s->longest, heads, sizeof *g->sums);
@@ -236,7 +237,7 @@ static mep_status allocate_weights(mep_session *s, int decodes)
         if (dtype == MEP_FLOAT32) continue;
         w->packed = decodes && s->nn->pack != NULL;
         if (w->packed) MEP_TRY(s->nn->packed_size(t->shape[1], outputs, dtype, &bytes));
-        MEP_TRY(block(s, &w->data, bytes, 1, 1));
+        MEP_TRY(take_on_device(s, &w->data, bytes, 1, 1));
     }
     return MEP_OK;
 }

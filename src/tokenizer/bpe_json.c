@@ -239,8 +239,8 @@ static mep_status read_merges(reading *r, const json_t *merges)
 
 /* ---- The bytes of tokens ---- */
 
-/* Fill the bytes of all tokens. An added token stands for its name itself, and so does a name with a character that
- * stands for no byte. */
+/* Fill the bytes of all tokens: those that the characters of the name stand for; of an added token, or where a
+ * character stands for no byte, those of the name itself. */
 static mep_status fill_bytes(reading *r)
 {
     mep_bpe *bpe = r->bpe;

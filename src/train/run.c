@@ -152,10 +152,7 @@ mep_status mep_run_save(const char *run, const mep_train_settings *settings, con
     char *folder = NULL;
     json_t *root = state_json(settings, state);
     mep_status status;
-    MEP_TRY_OR(status,
-               root != NULL ? mep_checkpoint_begin(run, state->step, &folder)
-                            : mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object"),
-               end);
+    MEP_TRY_OR(status, root != NULL ? mep_checkpoint_begin(run, state->step, &folder) : mep_json_out_of_memory(), end);
     MEP_TRY_OR(status, write_checkpoint(run, folder, model, moments), end);
     status = mep_checkpoint_commit(run, state->step, root, settings->keep);
 end:
@@ -176,7 +173,7 @@ static mep_status check_settings(const char *folder, const json_t *state, const 
     if (saved == NULL) return MEP_OK; /* of a version that did not store settings */
     json_t *now = state_json(settings, &unused), *then = json_deep_copy(json_object_get(now, "settings"));
     mep_status status = then == NULL || json_object_update(then, saved) != 0
-                            ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object")
+                            ? mep_json_out_of_memory()
                             : mep_run_compare_json(folder, then, json_object_get(now, "settings"));
     json_decref(now);
     json_decref(then);

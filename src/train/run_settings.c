@@ -326,8 +326,7 @@ mep_status mep_run_check_settings(const char *run, const mep_train_settings *wan
     mep_train_settings found;
     MEP_TRY(mep_train_read_settings(run, &found));
     json_t *a = mep_run_training_json(&found), *b = mep_run_training_json(wanted);
-    mep_status status = a == NULL || b == NULL ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object")
-                                               : mep_run_compare_json(run, a, b);
+    mep_status status = a == NULL || b == NULL ? mep_json_out_of_memory() : mep_run_compare_json(run, a, b);
     json_decref(a);
     json_decref(b);
     if (status == MEP_OK && found.seed != wanted->seed)

@@ -18,11 +18,6 @@
 #include "train/json_fields.h"
 #include "train/study_internal.h"
 
-static mep_status out_of_memory(void)
-{
-    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
-}
-
 /* ---- study.json ---- */
 
 /* {NAME: {"train": checksum, "valid": checksum}, ...} */
@@ -154,7 +149,7 @@ static mep_status write_or_continue(const char *folder, const mep_study_settings
     mep_train_settings run;
     MEP_TRY(mep_study_run_settings(s, 0, 0, 0, &run));
     json_t *root = study_json(s, corpora, &run);
-    mep_status status = root == NULL ? out_of_memory() : mep_path_join(&path, folder, "study.json");
+    mep_status status = root == NULL ? mep_json_out_of_memory() : mep_path_join(&path, folder, "study.json");
     if (status == MEP_OK && mep_file_exists(path)) {
         status = continue_study(path, folder, root, s);
     } else if (status == MEP_OK) {
@@ -253,7 +248,7 @@ mep_status mep_study_eval_read(const char *run, const mep_eval_settings *setting
 {
     json_t *found = NULL;
     *eval = empty_eval(settings, steps);
-    mep_status status = *eval == NULL ? out_of_memory() : load_eval(run, &found);
+    mep_status status = *eval == NULL ? mep_json_out_of_memory() : load_eval(run, &found);
     if (status == MEP_OK && found != NULL && has_settings(found, *eval)) {
         json_decref(*eval);
         *eval = json_incref(found);
@@ -302,7 +297,8 @@ mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_resu
     mep_json_add_finite(&f, "standard_error", r->standard_error);
     mep_json_add_number(&f, "seconds", r->seconds);
     json_t *row = mep_json_fields_end(&f);
-    if (row == NULL || json_array_append_new(json_object_get(eval, "results"), row) != 0) return out_of_memory();
+    if (row == NULL || json_array_append_new(json_object_get(eval, "results"), row) != 0)
+        return mep_json_out_of_memory();
     MEP_TRY(mep_path_join(&path, run, "eval.json"));
     mep_status status = mep_json_save(path, eval);
     mep_free(&path);

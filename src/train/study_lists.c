@@ -29,11 +29,6 @@ struct mep_study_lists {
 
 static const char ENCODINGS[] = "encodings", SEEDS[] = "seeds", LENGTHS[] = "lengths";
 
-static mep_status out_of_memory(void)
-{
-    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
-}
-
 /* ---- Adding ---- */
 
 /* Add a value to a list that does not have it, and release the value. */
@@ -49,7 +44,7 @@ static mep_status add(json_t *study, const char *list, json_t *value, int *chang
         return MEP_OK;
     }
     *changed = 1;
-    return value == NULL || json_array_append_new(values, value) != 0 ? out_of_memory() : MEP_OK;
+    return value == NULL || json_array_append_new(values, value) != 0 ? mep_json_out_of_memory() : MEP_OK;
 }
 
 /* The study's spelling of an encoding; NULL if the study does not have it. */
@@ -154,7 +149,7 @@ static mep_status complete(json_t *study, const char *folder, const mep_study_se
     for (int i = 0; i < 3; i++) {
         if (json_is_array(json_object_get(study, lists[i]))) continue;
         is_new = 1;
-        if (json_object_set_new(study, lists[i], json_array()) != 0) return out_of_memory();
+        if (json_object_set_new(study, lists[i], json_array()) != 0) return mep_json_out_of_memory();
     }
     for (int64_t corpus = 0; is_new && corpus < asked->corpus_count; corpus++) {
         char path[MEP_PATH_SIZE];
