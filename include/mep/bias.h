@@ -70,7 +70,7 @@ typedef struct mep_bias_param {
      * of its column); of a kernel that a mixture has twice: "exp_2.log_c" */
     const char *name;
     int ndim;         /* 0 to 2 */
-    int64_t shape[2]; /* such as [heads] or [rows, heads]; 1 from ndim on */
+    int64_t shape[2]; /* such as [heads] or [rows, heads]; 1 for indices of ndim and above */
     int64_t size;     /* product of shape */
     int64_t offset;   /* of its first value in the vector of mep_bias_params() */
 } mep_bias_param;

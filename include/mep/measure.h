@@ -117,7 +117,7 @@ MEP_API mep_status mep_measure_blindness(const mep_measure_call *call, mep_measu
 
 /* How far a bias by itself lets a head look. */
 typedef struct mep_bias_sight {
-    int64_t reach; /* from this distance on exp(b(d) - b(0)) is exactly 0 in float32; -1: from none up to 2^31 */
+    int64_t reach; /* exp(b(d) - b(0)) is exactly 0 in float32 at this distance and beyond; -1: at none up to 2^31 */
     int converges; /* whether the sum of exp b(d) over all distances is finite, judged by how fast b falls between
                       2^20 and 2^31: for a power of d the answer is exact */
     double mass;   /* the sum of exp(b(d) - b(0)) over the distances below `length` */

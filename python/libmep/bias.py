@@ -77,7 +77,7 @@ class Bias:
         return self._named(gradient)
 
     def reach(self, bound, max_distance):
-        """[heads]: the smallest distance from which on b_h stays at most `bound` up to max_distance; max_distance + 1
+        """[heads]: the smallest distance at and beyond which b_h is at most `bound`, up to max_distance; max_distance + 1
         where there is none."""
         reach = np.empty(self.heads, np.int64)
         lib.mep_bias_reach(self._pointer, number("bound", bound), integer("max_distance", max_distance),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reach of a head: the distance from which on its bias stays at or below a bound.
+ * The reach of a head: the distance at and beyond which its bias stays at or below a bound.
  *
- * The mixture of upper bounds of the kernels is an upper bound of the mixture. None of them rises with the distance
- * from which on it holds, so bisection finds the reach.
+ * Each kernel has an upper bound for all distances of d and above, which does not rise with d. The mixture of these
+ * bounds is such a bound of the mixture, so bisection finds the reach.
  */
 #include <math.h>
 

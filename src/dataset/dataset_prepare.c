@@ -225,7 +225,7 @@ static mep_status open_writer(preparation *p)
 static mep_status complete(preparation *p)
 {
     const mep_prepare_settings *s = p->settings;
-    MEP_TRY(save(p)); /* if anything fails from here on, the inputs need not be read again */
+    MEP_TRY(save(p)); /* if a later call fails, the inputs need not be read again */
     MEP_TRY(mep_dataset_writer_complete(p->writer));
     p->journal.finished = 1;
     if (s->keep_journal)

@@ -125,8 +125,8 @@ static message begin_event(int64_t step)
     return event;
 }
 
-/* The version comes first in a file. A session's start lets readers drop the values of earlier files from its step on.
- */
+/* The version comes first in a file. A session's start lets readers drop the values of earlier files at its step and
+ * after it. */
 static mep_status append_start(mep_event_file *file, int64_t first)
 {
     static const char version[] = "brain.Event:2";

@@ -119,10 +119,10 @@ static mep_status check_heads(const mep_model_config *c)
     MEP_TRY(check_range("num_key_value_heads", c->num_key_value_heads, 0, MEP_MAX_WIDTH));
     MEP_TRY(check_range("head_dim", c->head_dim, 0, MEP_MAX_WIDTH));
     if (mep_key_value_heads(c) != c->num_attention_heads && c->block != MEP_BLOCK_LLAMA)
-        return mep_fail(
-            MEP_ERROR_ARGUMENT,
-            "num_key_value_heads is %lld and num_attention_heads %lld; choose block llama, or the same number",
-            (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "num_key_value_heads is %lld and num_attention_heads %lld; they differ in Llama blocks "
+                        "only: choose block llama, or equal numbers",
+                        (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
     if (c->num_attention_heads % mep_key_value_heads(c) != 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "num_key_value_heads %lld does not divide num_attention_heads %lld",
                         (long long)c->num_key_value_heads, (long long)c->num_attention_heads);

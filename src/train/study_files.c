@@ -208,7 +208,7 @@ static json_t *empty_eval(const mep_eval_settings *e, int64_t steps)
     return mep_json_fields_end(&f);
 }
 
-/* A damaged key must not remove its value. */
+/* Refuse unknown keys: with a damaged key, its value would be missing in silence. */
 static mep_status check_eval_keys(json_t *eval, const char *path)
 {
     static const char *const keys[] = {"settings", "mep_version", "cpu_level", "results", NULL},

@@ -97,9 +97,9 @@ static mep_status read_files(mep_trainer *t, run_files *files)
     return mep_train_steps_done(t->run, &files->done);
 }
 
-/* In process 0: read the run's files. An unfinished run is locked from here on and read again, since another process
- * may just have ended. A finished one is only compared with its settings, so it may be in a folder that is not
- * writable. */
+/* In process 0: read the run's files. An unfinished run is locked until the trainer is destroyed, and read again, since
+ * another process may just have ended. A finished one is only compared with its settings, so it may be in a folder that
+ * is not writable. */
 static mep_status lock_and_read(mep_trainer *t, run_files *files)
 {
     MEP_TRY(read_files(t, files));
