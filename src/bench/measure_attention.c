@@ -132,6 +132,7 @@ static mep_status first_runs(variant *v, const float *table, mep_bench_task *pas
     return MEP_OK;
 }
 
+/* Describe the tasks of an encoding, create its plan, and make the first runs. */
 static mep_status open_variant(variant *v, mep_bench_task *pass[2])
 {
     const mep_bench_attention_settings *s = v->g->settings;

@@ -201,6 +201,7 @@ static mep_status set_terms(variant *v, const float *table, int64_t distances)
     return mep_cache_set_terms(v->cache, 0, &terms, distances);
 }
 
+/* Create the plan and the filled cache of an encoding. */
 static mep_status open_variant(variant *v)
 {
     const mep_bench_decode_settings *s = v->g->settings;

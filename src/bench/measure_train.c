@@ -73,6 +73,7 @@ static mep_status evaluate(void *context)
                              t->losses);
 }
 
+/* Create the model, random tokens, the session and, for training, optimizer and gradients. */
 static mep_status open_bench(bench *t)
 {
     const mep_bench_train_settings *s = t->settings;
@@ -100,6 +101,7 @@ static mep_status open_bench(bench *t)
     return mep_device_array(session.device, &t->gradients, t->model->size, sizeof *t->gradients);
 }
 
+/* Measure steps or evaluations with their ceiling, and add the case to the report. */
 static mep_status measure(bench *t, mep_bench_task tasks[2])
 {
     const mep_bench_train_settings *s = t->settings;

@@ -165,6 +165,7 @@ static mep_status settle_dtype(compare_job *job)
     return MEP_OK;
 }
 
+/* Complete the settings of the study from the options. */
 static mep_status complete_settings(compare_job *job)
 {
     char first[MEP_DATA_SIZE];

@@ -89,7 +89,7 @@ typedef struct side {
     int count;
 } side;
 
-static int place_on(side *s, double value)
+static int index_on(side *s, double value)
 {
     for (int i = 0; i < s->count; i++)
         if (s->values[i] == value) return i;
@@ -118,7 +118,7 @@ static int64_t longest_length(const mep_measure *m)
     return longest;
 }
 
-/* The passkey's exact matches say nothing if there are none; the nats that the key saves then take their place. */
+/* The passkey's exact matches or, where there are none, the nats that the key saves. */
 static const char *heat_value(const mep_measure *m, const drawing *d)
 {
     if (strcmp(d->value, "exact") != 0) return d->value;
@@ -127,6 +127,7 @@ static const char *heat_value(const mep_measure *m, const drawing *d)
     return "saved";
 }
 
+/* Add the cells of a heat map: layers by heads at the longest length, or depths by lengths. */
 static mep_status add_cells(mep_picture *picture, const mep_measure *m, const drawing *d, const char *value)
 {
     side x = {.count = 0}, y = {.count = 0};
@@ -137,8 +138,8 @@ static mep_status add_cells(mep_picture *picture, const mep_measure *m, const dr
     for (int64_t i = 0; i < m->count; i++) {
         const mep_measure_value *v = &m->values[i];
         if (strcmp(v->name, value) != 0 || (has_heads && v->length != longest)) continue;
-        int column = place_on(&x, has_heads ? (double)v->head : (double)v->length);
-        int row = place_on(&y, has_heads ? (double)v->layer : v->at);
+        int column = index_on(&x, has_heads ? (double)v->head : (double)v->length);
+        int row = index_on(&y, has_heads ? (double)v->layer : v->at);
         if (column < 0 || row < 0)
             return mep_fail(MEP_ERROR_UNSUPPORTED, "a heat map has up to %d columns and rows", MOST_CELLS);
         mep_picture_add_row(picture, (double[]){column, row, v->value}, 3);

@@ -52,6 +52,7 @@ int64_t mep_cli_machines(void)
 
 /* ---- Joining ---- */
 
+/* Count the machines, require the version of process 0, and note a process with another CPU level. */
 static mep_status compare_processes(const process_info *all)
 {
     const process_info *first = &all[0], *mine = &all[mep_dist_rank(group)];

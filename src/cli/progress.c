@@ -40,6 +40,7 @@ static int terminal_columns(void)
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
+/* The line: label, counts, text, and the time taken (is_last) or left. */
 static void build_line(const mep_progress *progress, double now, int is_last, char line[LINE])
 {
     char clock[32];

@@ -103,6 +103,7 @@ static la_ssize_t fail_inflate(const mep_gzip *gzip, struct archive *archive, in
     return fail_gzip(archive, text != NULL ? text : "the gzip data is not valid");
 }
 
+/* Decompress the next block (an archive_read_callback): its bytes, 0 at the end, -1 after an error. */
 static la_ssize_t read_gzip(struct archive *archive, void *source, const void **block)
 {
     mep_gzip *gzip = source;

@@ -491,6 +491,7 @@ __device__ __forceinline__ float gelu_slope(float x, bool by_tanh)
     return s + v * (1.5957691216f * (1 + 3 * 0.044715f * v * v)) * (e * s * s);
 }
 
+/* The epilogue of a product: bias, residual, slope and activation, as far as they are still in `g`. */
 static __global__ void gemm_finish(mep_gemm g)
 {
     int64_t begin = blockIdx.x * g.c.stride;

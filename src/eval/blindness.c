@@ -85,6 +85,7 @@ static mep_status check_scores(const blindness *b, int64_t layer, int64_t head)
     return MEP_OK;
 }
 
+/* Find the values of every query in each head of a layer, and their means over the queries. */
 static mep_status examine_layer(blindness *b, int64_t layer)
 {
     mep_attention_scores_set_layer(&b->reference, layer);

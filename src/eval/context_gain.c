@@ -71,6 +71,7 @@ static mep_status open_measure(context_gain *g)
     return MEP_ALLOC(&g->order, g->samples);
 }
 
+/* Score the same tokens with each context, from the shortest to the longest. */
 static mep_status score(context_gain *g)
 {
     int64_t length = g->call->settings->length, all = g->samples * length / 8 * 15, done = 0;

@@ -123,6 +123,7 @@ static mep_status read_bias_max(const json_t *object, const char *file, const ch
     return MEP_OK;
 }
 
+/* Read one key of the family's table from config.json into the configuration, or check it. */
 static mep_status read_key(const mep_family *family, const mep_family_key *key, const json_t *object, const char *file,
                            mep_model_config *config)
 {
@@ -275,6 +276,7 @@ mep_status mep_family_read_config(const mep_family *family, const json_t *object
 
 /* ---- Writing ---- */
 
+/* The value to write for a key: that of the configuration, or the one that the family requires. */
 static json_t *key_value(const mep_family_key *key, const mep_model_config *config)
 {
     const void *field = (const char *)config + key->field;

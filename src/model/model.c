@@ -70,6 +70,7 @@ static mep_status append_bias(mep_model *m, int64_t params)
     return MEP_OK;
 }
 
+/* List the tensors of the model: input, layers, output, position bias. */
 static mep_status append_all(mep_model *m)
 {
     int64_t params = m->bias != NULL ? mep_bias_param_count(m->bias) : 0, layers = m->config.num_hidden_layers;

@@ -26,6 +26,7 @@ static void product(int64_t rows, int64_t columns, int64_t depth, const float *a
     tile_product(rows, complete, depth, a, a_row, a_column, b, PANEL, c, c_row, accumulate);
 }
 
+/* A product of 1 to 4 rows with a B that is not packed; returns 0 where `depth` is not a multiple of a line. */
 static int64_t few_rows(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, const char *b,
                         int64_t b_stride, float *c, int64_t c_row, int accumulate)
 {

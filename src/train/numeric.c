@@ -56,6 +56,7 @@ mep_bad_tensors mep_find_bad_tensors(const mep_model *m, const float *gradients)
 
 /* ---- Writing ---- */
 
+/* Write tokens and losses of the step, and the first parameter and gradient that are not finite. */
 static mep_status write_tensors(const char *path, const mep_bad_step *s, mep_bad_tensors bad)
 {
     mep_tensor tensors[DUMPED] = {0};

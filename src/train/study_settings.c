@@ -159,6 +159,7 @@ static mep_status check_different(const mep_study_settings *s, int64_t i, int64_
                     s->encodings[j]);
 }
 
+/* Check that each encoding can be trained and that no two are the same or would share a folder. */
 static mep_status check_encodings(const mep_study_settings *s)
 {
     char name[MEP_STUDY_NAME], other[MEP_STUDY_NAME];
