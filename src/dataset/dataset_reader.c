@@ -162,7 +162,7 @@ static mep_status fail_open(const char *path, const char *reason)
     return status;
 }
 
-/* If `keep` is not NULL, the descriptor stays open and the caller closes it. */
+/* Map a file for reading. If `keep` is not NULL, the descriptor stays open and the caller closes it. */
 static mep_status map_file(mapping *file, const char *path, int *keep)
 {
     int fd = mep_fd_open(path, O_RDONLY);

@@ -169,7 +169,7 @@ static void normalize_second(const mep_session *s, int64_t layer, mep_row_range 
     mep_normalize(s, r, x, &norm, s->layer[layer].norm2);
 }
 
-/* up, and its GELU, of rows of norm2. */
+/* The up projection of rows of norm2, and its GELU or SwiGLU. */
 static mep_status mlp_inner(mep_session *s, int64_t layer, mep_row_range r)
 {
     const mep_layer_state *l = &s->layer[layer];
