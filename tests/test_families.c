@@ -572,8 +572,10 @@ static void test_refused(void **state)
         const char *family, *changes, *message;
     } cases[] = {
         {"neox", "{\"attention_bias\": false}", "attention_bias"},
-        {"neox", "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}}", "rope_scaling"},
-        {"neox", "{\"rope_parameters\": {\"rope_type\": \"yarn\"}}", "rope_parameters.rope_type"},
+        {"neox", "{\"rope_scaling\": {\"type\": \"proportional\", \"factor\": 2.0}}", "\"type proportional\""},
+        {"neox", "{\"rope_parameters\": {\"rope_type\": \"axial\"}}", "\"rope_type axial\" in \"rope_parameters\""},
+        {"neox", "{\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"yarn\"}}}", "full_attention"},
+        {"neox", "{\"rope_parameters\": {\"mrope_section\": [2, 2]}}", "mrope_section"},
         {"neox", "{\"hidden_act\": \"relu\"}", "hidden_act"},
         {"bloom", "{\"apply_residual_connection_post_layernorm\": true}", "apply_residual_connection_post_layernorm"},
         {"mpt", "{\"attn_config\": {\"alibi\": false}}", "attn_config.alibi"},

@@ -214,7 +214,7 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
         return mep_fail(MEP_ERROR_UNSUPPORTED, "the encoding \"%s\" is too long to be exported", position);
     if (model->config.block == MEP_BLOCK_LLAMA)
         return mep_fail(MEP_ERROR_UNSUPPORTED, "exports of Llama blocks are not written yet; use the model with mep");
-    if (model->content)
+    if (model->content || model->position->count > 1)
         return mep_fail(
             MEP_ERROR_UNSUPPORTED,
             "the exported Python code does not compute modifiers and layers of several kinds (\"%s\"); use the "
