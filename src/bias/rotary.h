@@ -2,7 +2,7 @@
 /*
  * Rotary positions (RoPE, arXiv:2104.09864): the options of the entry "rotary" in a position spec, and the frequencies
  * that they give. The pair of channels n of a query or key at position p is rotated by the angle p frequency[n] and
- * multiplied by a factor, 1 in most scalings. The formulas are in docs/mathematics.md, section 8.
+ * multiplied by a factor, 1 in most scalings. The formulas are in docs/mathematics.md, section 3.
  *
  *     ROTARY := "rotary" [":" OPTION "=" VALUE {"," OPTION "=" VALUE}]
  *     VALUE  := NUMBER | the name of a scaling | NUMBER {":" NUMBER}       (the last of short_factor and long_factor)

@@ -272,3 +272,33 @@ mep_status mep_rope_write(const mep_model_config *c, const mep_position_entry *e
     *parameters = NULL;
     return mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration");
 }
+
+/* Set the frequencies of a text of `length` tokens; nonzero where memory is short. */
+static int set_frequencies(json_t *object, const char *key, const mep_rotary_options *o, const mep_rotary_model *m,
+                           int64_t length, double *frequency)
+{
+    double factor = 1;
+    mep_rotary_frequencies(o, m, length, frequency, &factor);
+    return set_list(object, key, frequency, m->dims / 2) | set(object, "attention_factor", json_real(factor));
+}
+
+mep_status mep_rope_write_frequencies(const mep_model_config *c, const mep_position_entry *entry, json_t **rotary)
+{
+    MEP_ASSERT(entry->kind == MEP_POSITION_ROTARY);
+    const mep_rotary_options *o = &entry->rotary;
+    const mep_rotary_model m = mep_rotary_model_of(c, o);
+    double *frequency = NULL;
+    *rotary = NULL;
+    MEP_TRY(MEP_ALLOC(&frequency, m.dims));
+    json_t *object = json_object();
+    int failed = object == NULL || set_frequencies(object, "frequencies", o, &m, m.original, frequency);
+    if (!failed && mep_rotary_depends_on_length(o)) failed |= set(object, "original", json_integer(m.original));
+    if (!failed && o->scaling == MEP_ROTARY_DYNAMIC) failed |= set(object, "dynamic_factor", json_real(o->factor));
+    if (!failed && o->scaling == MEP_ROTARY_LONGROPE)
+        failed |= set_frequencies(object, "long_frequencies", o, &m, m.original + 1, frequency);
+    mep_free(&frequency);
+    if (failed) json_decref(object);
+    if (failed) return mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration");
+    *rotary = object;
+    return MEP_OK;
+}

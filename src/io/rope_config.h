@@ -36,4 +36,11 @@ mep_status mep_rope_read(const mep_rope_source *source, mep_model_config *config
  */
 mep_status mep_rope_write(const mep_model_config *config, const mep_position_entry *entry, json_t **parameters);
 
+/*
+ * *rotary is a new object for modeling_mep.py, with the frequencies of the entry: "frequencies" and "attention_factor",
+ * and where they depend on the length of the text, "original", the length above which they do, and "long_frequencies"
+ * or "dynamic_factor".
+ */
+mep_status mep_rope_write_frequencies(const mep_model_config *config, const mep_position_entry *entry, json_t **rotary);
+
 #endif
