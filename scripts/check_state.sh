@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# State belongs to handles: the shared library has no writable variable of the process except those of this list, and each
-# of them is in the list for a reason. Constants, thread-local variables and variables of compilers do not count.
+# State belongs to handles: the shared library has no writable variable of the process except those of the list below, which
+# has the reason for each. Constants, thread-local variables and variables of compilers do not count.
 # Usage: check_state.sh LIBMEP.so
 set -eu
 library=$1
@@ -13,6 +13,10 @@ allowed='
 current         base/cpu.c: the CPU level in force, atomic; all kernels of a process use the same one
 allocations     base/memory.c: number of allocations, atomic; for tests
 failing         base/memory.c: the allocation that fails, atomic; for tests
+held            base/lock.c: the open lock files of the process, which a child of fork() closes; under held_mutex
+held_capacity   base/lock.c: its size
+held_count      base/lock.c: the number of files
+held_mutex      base/lock.c: mutex of the three
 help            bias/position_help.c: a text that is written once
 used            bias/position_help.c: its length
 help_once       bias/position_help.c: once_flag of the two

@@ -7,6 +7,7 @@
  * and time per token are bounded. Arrays grow by doubling up to that size. This is simpler than attention/cache.h,
  * whose heads have windows of their own; fused attention skips what a head does not reach.
  */
+#include "base/assertion.h"
 #include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
@@ -95,6 +96,7 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
     const mep_context *on = &d->settings.context;
     const layer_array *x = &d->layer[c->layer];
     int64_t width = mep_dtype_size(d->settings.dtype), pair = 2 * d->head_dim * width;
+    MEP_ASSERT((const char *)c->v.data - (const char *)c->k.data == d->head_dim * width);
     on->nn->copy(on->state, c->length * d->heads, pair, c->k.data, c->k.head_stride * width,
                  (char *)x->data + x->held * d->token, pair);
     mep_tensor_view keys = {

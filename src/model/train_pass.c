@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/assertion.h"
 #include "base/device_memory.h"
 #include "base/error.h"
 #include "base/integer.h"
@@ -132,6 +133,7 @@ static mep_status bias_backward(mep_session *s, float *gradients)
 
 mep_status mep_session_train(mep_session *s, const mep_train_batch *b, float *losses, float *gradients)
 {
+    MEP_ASSERT(s->settings.training && s->kv->functions->attend_backward != NULL);
     s->accumulate = b->accumulate;
     if (!b->accumulate) clear_gradients(s, gradients);
     MEP_TRY(mep_session_begin(s, b->batch, b->length, b->inputs));

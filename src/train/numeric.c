@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "io/files.h"
 #include "io/safetensors.h"
+#include "train/json_fields.h"
 #include "train/run.h"
 
 enum { DUMPED = 5 }; /* maximum number of tensors */
@@ -89,11 +90,6 @@ static mep_status write_tensors(const char *path, const mep_bad_step *s, mep_bad
     return status;
 }
 
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *name_of(const mep_model *model, int64_t tensor)
 {
     return tensor < 0 ? json_null() : json_string(model->tensors[tensor].name);
@@ -117,20 +113,30 @@ static json_t *counts(const mep_bad_step *s)
     return root;
 }
 
-mep_status mep_dump_bad_step(const mep_bad_step *s, mep_bad_tensors bad)
+static json_t *step_json(const mep_bad_step *s, mep_bad_tensors bad)
 {
     const mep_train_progress *p = s->progress;
+    mep_json_fields f = mep_json_fields_begin();
+    mep_json_add_integer(&f, "step", p->step);
+    mep_json_add_finite(&f, "loss", p->loss);
+    mep_json_add_finite(&f, "grad_norm", p->grad_norm);
+    mep_json_add_number(&f, "learning_rate", p->learning_rate);
+    mep_json_add(&f, "parameter", name_of(s->model, bad.parameter));
+    mep_json_add(&f, "gradient", name_of(s->model, bad.gradient));
+    mep_json_add(&f, "not_finite", counts(s));
+    return mep_json_fields_end(&f);
+}
+
+mep_status mep_dump_bad_step(const mep_bad_step *s, mep_bad_tensors bad)
+{
     char *folder = NULL, *path = NULL;
-    MEP_TRY(mep_format(&folder, "%s/nan-%lld", s->run, (long long)p->step));
-    mep_status status = mep_make_folder(folder, 1);
-    if (status == MEP_OK) status = mep_path_join(&path, folder, "tensors.safetensors");
-    if (status == MEP_OK) status = write_tensors(path, s, bad);
-    if (status == MEP_OK)
-        status = mep_run_save_json(folder, "step.json",
-                                   json_pack("{s:I, s:o, s:o, s:f, s:o, s:o, s:o}", "step", (json_int_t)p->step, "loss",
-                                             number(p->loss), "grad_norm", number(p->grad_norm), "learning_rate",
-                                             p->learning_rate, "parameter", name_of(s->model, bad.parameter),
-                                             "gradient", name_of(s->model, bad.gradient), "not_finite", counts(s)));
+    mep_status status;
+    MEP_TRY(mep_format(&folder, "%s/nan-%lld", s->run, (long long)s->progress->step));
+    MEP_TRY_OR(status, mep_make_folder(folder, 1), end);
+    MEP_TRY_OR(status, mep_path_join(&path, folder, "tensors.safetensors"), end);
+    MEP_TRY_OR(status, write_tensors(path, s, bad), end);
+    status = mep_run_save_json(folder, "step.json", step_json(s, bad));
+end:
     mep_free(&path);
     mep_free(&folder);
     return status;

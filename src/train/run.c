@@ -22,6 +22,7 @@
 #include "io/model_files.h"
 #include "io/safetensors.h"
 #include "io/weights.h"
+#include "train/json_fields.h"
 #include "train/run_folder.h"
 
 enum { TOKENIZER_LIMIT = 1 << 28 };
@@ -333,22 +334,12 @@ mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *set_asid
 
 /* ---- metrics.jsonl ---- */
 
-/* null if the number is not finite. */
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 /* The loss of each corpus by name; NULL if memory is short. */
-static json_t *losses_of(const mep_data_mix *mixture, const mep_eval_result *results)
+static json_t *losses_of(const mep_data_mix *mix, const mep_eval_result *results)
 {
-    json_t *losses = json_object();
-    int failed = 0;
-    for (int64_t i = 0; i < mixture->count; i++)
-        failed |= json_object_set_new(losses, mixture->names[i], number(results[i].loss));
-    if (!failed) return losses;
-    json_decref(losses);
-    return NULL;
+    mep_json_fields f = mep_json_fields_begin();
+    for (int64_t i = 0; i < mix->count; i++) mep_json_add_finite(&f, mix->names[i], results[i].loss);
+    return mep_json_fields_end(&f);
 }
 
 mep_status mep_run_open_log(const char *run, mep_lines *log)
@@ -365,21 +356,23 @@ mep_status mep_run_log(mep_lines *log, const mep_train_progress *p, const mep_da
 {
     char *line = NULL;
     int64_t size = 0;
-    json_t *root =
-        json_pack("{s:I, s:o, s:f, s:o, s:f}", "step", (json_int_t)p->step, "loss", number(p->loss), "learning_rate",
-                  p->learning_rate, "grad_norm", number(p->grad_norm), "tokens_per_second", p->tokens_per_second);
-    int failed = root == NULL;
-    if (!failed && isfinite(p->valid_loss)) {
-        failed |= json_object_set_new(root, "valid_loss", json_real(p->valid_loss));
-        failed |= json_object_set_new(root, "valid_seconds", json_real(p->valid_seconds));
-        if (valid->count > 1) failed |= json_object_set_new(root, "valid_losses", losses_of(valid, valid_results));
+    mep_json_fields f = mep_json_fields_begin();
+    mep_json_add_integer(&f, "step", p->step);
+    mep_json_add_finite(&f, "loss", p->loss);
+    mep_json_add_number(&f, "learning_rate", p->learning_rate);
+    mep_json_add_finite(&f, "grad_norm", p->grad_norm);
+    mep_json_add_number(&f, "tokens_per_second", p->tokens_per_second);
+    if (isfinite(p->valid_loss)) {
+        mep_json_add_number(&f, "valid_loss", p->valid_loss);
+        mep_json_add_number(&f, "valid_seconds", p->valid_seconds);
+        if (valid->count > 1) mep_json_add(&f, "valid_losses", losses_of(valid, valid_results));
     }
-    if (!failed && p->skipped_for != NULL)
-        failed |= json_object_set_new(root, "skipped_for", json_string(p->skipped_for));
+    if (p->skipped_for != NULL) mep_json_add_text(&f, "skipped_for", p->skipped_for);
+    json_t *root = mep_json_fields_end(&f);
     mep_status status;
     MEP_TRY_OR(status,
-               failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics.jsonl")
-                      : mep_json_dump(root, JSON_REAL_PRECISION(9), &line, &size),
+               root == NULL ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate a line of metrics.jsonl")
+                            : mep_json_dump(root, JSON_REAL_PRECISION(9), &line, &size),
                end);
     status = mep_lines_append(log, line);
 end:

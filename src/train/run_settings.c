@@ -16,6 +16,7 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "io/model_files.h"
+#include "train/json_fields.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 
@@ -38,25 +39,50 @@ end:
     return status;
 }
 
+/* Add the settings from "length" to "max_grad_norm". */
+static void add_recipe(mep_json_fields *f, const mep_train_settings *s)
+{
+    mep_json_add_integer(f, "length", s->length);
+    mep_json_add_integer(f, "batch_size", s->batch_size);
+    mep_json_add_integer(f, "micro_batch_size", s->micro_batch_size);
+    mep_json_add_integer(f, "steps", s->steps);
+    mep_json_add_number(f, "learning_rate", s->learning_rate);
+    mep_json_add_number(f, "min_learning_rate", s->min_learning_rate);
+    mep_json_add_number(f, "warmup", s->warmup);
+    mep_json_add_number(f, "beta1", s->beta1);
+    mep_json_add_number(f, "beta2", s->beta2);
+    mep_json_add_number(f, "eps", s->eps);
+    mep_json_add_number(f, "weight_decay", s->weight_decay);
+    mep_json_add_number(f, "max_grad_norm", s->max_grad_norm);
+}
+
 /* The content of train.json; NULL for the reasons of no_object(). */
 static json_t *settings_json(const mep_train_settings *s, const mep_run_checksums *checksums)
 {
     char seed[24];
+    mep_json_fields f = mep_json_fields_begin();
     snprintf(seed, sizeof seed, "%" PRIu64, s->seed);
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, "
-        "s:f, s:s, s:s, s:s, s:b, "
-        "s:I, s:I, s:I, s:I, s:I, s:s, s:o}",
-        "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "data", s->data, "data_checksum",
-        checksums->data, "split", s->split, "valid", s->valid, "valid_checksum", checksums->valid, "init", s->init,
-        "length", (json_int_t)s->length, "batch_size", (json_int_t)s->batch_size, "micro_batch_size",
-        (json_int_t)s->micro_batch_size, "steps", (json_int_t)s->steps, "learning_rate", s->learning_rate,
-        "min_learning_rate", s->min_learning_rate, "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps",
-        s->eps, "weight_decay", s->weight_decay, "max_grad_norm", s->max_grad_norm, "seed", seed, "dtype",
-        mep_dtype_name(s->dtype), "device", mep_device_name(s->device), "recompute", s->recompute, "gradient_parts",
-        (json_int_t)s->gradient_parts, "save_every", (json_int_t)s->save_every, "keep", (json_int_t)s->keep,
-        "valid_every", (json_int_t)s->valid_every, "valid_tokens", (json_int_t)s->valid_tokens, "on_nan",
-        mep_on_nan_name(s->on_nan), "model", mep_model_config_to_json(&s->model));
+    mep_json_add_text(&f, "mep_version", mep_version());
+    mep_json_add_text(&f, "cpu_level", mep_cpu_level_name());
+    mep_json_add_text(&f, "data", s->data);
+    mep_json_add_text(&f, "data_checksum", checksums->data);
+    mep_json_add_text(&f, "split", s->split);
+    mep_json_add_text(&f, "valid", s->valid);
+    mep_json_add_text(&f, "valid_checksum", checksums->valid);
+    mep_json_add_text(&f, "init", s->init);
+    add_recipe(&f, s);
+    mep_json_add_text(&f, "seed", seed);
+    mep_json_add_text(&f, "dtype", mep_dtype_name(s->dtype));
+    mep_json_add_text(&f, "device", mep_device_name(s->device));
+    mep_json_add(&f, "recompute", json_boolean(s->recompute));
+    mep_json_add_integer(&f, "gradient_parts", s->gradient_parts);
+    mep_json_add_integer(&f, "save_every", s->save_every);
+    mep_json_add_integer(&f, "keep", s->keep);
+    mep_json_add_integer(&f, "valid_every", s->valid_every);
+    mep_json_add_integer(&f, "valid_tokens", s->valid_tokens);
+    mep_json_add_text(&f, "on_nan", mep_on_nan_name(s->on_nan));
+    mep_json_add(&f, "model", mep_model_config_to_json(&s->model));
+    return mep_json_fields_end(&f);
 }
 
 mep_status mep_run_write_settings(const char *run, const mep_train_settings *s, const mep_run_checksums *checksums)
@@ -255,23 +281,15 @@ mep_status mep_train_set_device(const char *run, mep_device device)
 json_t *mep_run_training_json(const mep_train_settings *s)
 {
     json_t *model = mep_model_config_to_json(&s->model);
-    json_t *root =
-        json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "length", (json_int_t)s->length,
-                  "batch_size", (json_int_t)s->batch_size, "micro_batch_size", (json_int_t)s->micro_batch_size, "steps",
-                  (json_int_t)s->steps, "learning_rate", s->learning_rate, "min_learning_rate", s->min_learning_rate,
-                  "warmup", s->warmup, "beta1", s->beta1, "beta2", s->beta2, "eps", s->eps, "weight_decay",
-                  s->weight_decay, "max_grad_norm", s->max_grad_norm, "dtype", mep_dtype_name(s->dtype));
-    int failed = model == NULL || root == NULL || json_object_update(root, model) != 0;
-    if (!failed && s->split[0] != '\0') failed = json_object_set_new(root, "split", json_string(s->split));
-    if (!failed && s->gradient_parts > 1) /* older files do not have it */
-        failed = json_object_set_new(root, "gradient_parts", json_integer((json_int_t)s->gradient_parts));
-    if (failed) {
-        json_decref(root);
-        root = NULL;
-    }
+    mep_json_fields f = mep_json_fields_begin();
+    add_recipe(&f, s);
+    mep_json_add_text(&f, "dtype", mep_dtype_name(s->dtype));
+    f.failed |= json_object_update(f.object, model) != 0;
+    if (s->split[0] != '\0') mep_json_add_text(&f, "split", s->split);
+    if (s->gradient_parts > 1) mep_json_add_integer(&f, "gradient_parts", s->gradient_parts); /* not in older files */
     json_decref(model);
-    if (root != NULL) json_object_del(root, "position_encoding");
-    return root;
+    json_object_del(f.object, "position_encoding");
+    return mep_json_fields_end(&f);
 }
 
 /* The text of a value in a message, to be freed with free(). */

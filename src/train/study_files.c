@@ -15,6 +15,7 @@
 #include "io/json.h"
 #include "io/model_files.h"
 #include "mep/device.h"
+#include "train/json_fields.h"
 #include "train/study_internal.h"
 
 static mep_status out_of_memory(void)
@@ -197,17 +198,19 @@ mep_status mep_study_dtype(const char *folder, mep_dtype *dtype)
 /* An evaluation without results. The CPU is not named, as in files of versions without devices. */
 static json_t *empty_eval(const mep_eval_settings *e, int64_t steps)
 {
-    json_t *eval = json_pack("{s:{s:I, s:I, s:I, s:I, s:s, s:f}, s:s, s:s, s:[]}", "settings", "steps",
-                             (json_int_t)steps, "stride", (json_int_t)e->stride, "last", (json_int_t)e->last,
-                             "max_tokens", (json_int_t)e->max_tokens, "dtype", mep_dtype_name(e->dtype), "tolerance",
-                             e->tolerance, "mep_version", mep_version(), "cpu_level", mep_cpu_level_name(), "results");
-    if (eval != NULL && e->device != MEP_DEVICE_CPU &&
-        json_object_set_new(json_object_get(eval, "settings"), "device", json_string(mep_device_name(e->device))) !=
-            0) {
-        json_decref(eval);
-        eval = NULL;
-    }
-    return eval;
+    mep_json_fields settings = mep_json_fields_begin(), f = mep_json_fields_begin();
+    mep_json_add_integer(&settings, "steps", steps);
+    mep_json_add_integer(&settings, "stride", e->stride);
+    mep_json_add_integer(&settings, "last", e->last);
+    mep_json_add_integer(&settings, "max_tokens", e->max_tokens);
+    mep_json_add_text(&settings, "dtype", mep_dtype_name(e->dtype));
+    mep_json_add_number(&settings, "tolerance", e->tolerance);
+    if (e->device != MEP_DEVICE_CPU) mep_json_add_text(&settings, "device", mep_device_name(e->device));
+    mep_json_add(&f, "settings", mep_json_fields_end(&settings));
+    mep_json_add_text(&f, "mep_version", mep_version());
+    mep_json_add_text(&f, "cpu_level", mep_cpu_level_name());
+    mep_json_add(&f, "results", json_array());
+    return mep_json_fields_end(&f);
 }
 
 /* A damaged key must not remove its value. */
@@ -263,12 +266,6 @@ mep_status mep_study_eval_read(const char *run, const mep_eval_settings *setting
     return status;
 }
 
-/* A number, or null if it is not finite. */
-static json_t *finite_json(double number)
-{
-    return isfinite(number) ? json_real(number) : json_null();
-}
-
 mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t length, mep_eval_result *result)
 {
     const json_t *row = NULL;
@@ -296,10 +293,15 @@ mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t leng
 mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *r)
 {
     char *path = NULL;
-    json_t *row =
-        json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:f}", "length", (json_int_t)r->length, "segments",
-                  (json_int_t)r->segments, "tokens", (json_int_t)r->tokens, "loss", finite_json(r->loss), "perplexity",
-                  finite_json(r->perplexity), "standard_error", finite_json(r->standard_error), "seconds", r->seconds);
+    mep_json_fields f = mep_json_fields_begin();
+    mep_json_add_integer(&f, "length", r->length);
+    mep_json_add_integer(&f, "segments", r->segments);
+    mep_json_add_integer(&f, "tokens", r->tokens);
+    mep_json_add_finite(&f, "loss", r->loss);
+    mep_json_add_finite(&f, "perplexity", r->perplexity);
+    mep_json_add_finite(&f, "standard_error", r->standard_error);
+    mep_json_add_number(&f, "seconds", r->seconds);
+    json_t *row = mep_json_fields_end(&f);
     if (row == NULL || json_array_append_new(json_object_get(eval, "results"), row) != 0) return out_of_memory();
     MEP_TRY(mep_path_join(&path, run, "eval.json"));
     mep_status status = mep_json_save(path, eval);
