@@ -118,12 +118,11 @@ static void same_tensors(const mep_model *a, const mep_model *b)
 static void test_export(void **state)
 {
     (void)state;
-    static const char *const types[] = {"gpt_neox", "gpt_neox", "bloom", "mpt", "gpt2"};
     for (int f = 0; f < FAMILY_COUNT; f++) {
         mep_model *model = load(family_folder(FAMILIES[f]), NULL), *again, *own;
         const char *out = folder("export"), *mine = folder("own"), *family = NULL;
         assert_int_equal(mep_model_export(model, out, NULL, &family), MEP_OK);
-        assert_string_equal(family, types[f]);
+        assert_string_equal(family, strncmp(FAMILIES[f], "neox", 4) == 0 ? "gpt_neox" : FAMILIES[f]);
         assert_int_equal(mep_model_save(model, mine, NULL), MEP_OK);
         again = load(out, NULL);
         own = load(mine, NULL);
