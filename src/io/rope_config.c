@@ -20,16 +20,16 @@
 /* A config.json while its rotary settings are read. */
 typedef struct reader {
     const mep_rope_source *from;
-    const char *key;          /* of `parameters`, for messages */
-    const json_t *parameters; /* rope_scaling or rope_parameters; NULL: neither */
+    const char *key;    /* of `parameters`, for messages */
+    json_t *parameters; /* rope_scaling or rope_parameters; NULL: neither */
     const mep_model_config *config;
     char file[512]; /* the file and the key, for messages of the getters */
 } reader;
 
 /* The value of a key; NULL where it is missing or null. */
-static const json_t *value_of(const json_t *object, const char *key)
+static json_t *value_of(const json_t *object, const char *key)
 {
-    const json_t *value = json_object_get(object, key);
+    json_t *value = json_object_get(object, key);
     return json_is_null(value) ? NULL : value;
 }
 
@@ -44,7 +44,7 @@ static mep_status find_parameters(reader *r)
 {
     static const char *const keys[] = {"rope_scaling", "rope_parameters"};
     for (int i = 0; i < 2 && r->parameters == NULL; i++) {
-        const json_t *found = value_of(r->from->object, keys[i]);
+        json_t *found = value_of(r->from->object, keys[i]);
         if (found != NULL && !json_is_object(found))
             return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be an object", r->from->file, keys[i]);
         if (json_object_size(found) == 0) continue;
@@ -54,7 +54,7 @@ static mep_status find_parameters(reader *r)
     snprintf(r->file, sizeof r->file, "%s: \"%s\"", r->from->file, r->key);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)r->parameters, key, value)
+    json_object_foreach(r->parameters, key, value)
     {
         if (json_is_object(value)) return refuse(r, key, "one set of parameters for all layers is");
         if (strncmp(key, "mrope", 5) == 0) return refuse(r, key, "positions of one dimension are");
