@@ -27,10 +27,12 @@ static const char *const KINDS[] = {"mep",
                                     "llama rotary",
                                     "qwen2 mep/forget",
                                     "qwen3 rotary|alibi/window=70/sink",
-                                    "olmo nope/profiles:rank=2"};
+                                    "olmo nope/profiles:rank=2",
+                                    "rotary:base=500,fraction=0.6,scaling=yarn,factor=8,original=64",
+                                    "llama rotary:scaling=llama3,factor=8,original=64|rotary:scaling=ntk,factor=3"};
 
 /* The default, 16, and heads that are narrower and wider than hidden_size / heads. */
-static const int64_t HEAD_DIMS[] = {0, 10, 24, 0, 10, 24, 0, 10, 0, 24, 10, 0, 24, 10, 0, 10, 24, 0};
+static const int64_t HEAD_DIMS[] = {0, 10, 24, 0, 10, 24, 0, 10, 0, 24, 10, 0, 24, 10, 0, 10, 24, 0, 0, 24};
 
 typedef struct setting {
     const char *position;

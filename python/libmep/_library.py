@@ -17,7 +17,7 @@ from ._checks import integer
 ABI_VERSION = 4
 
 DECLARATIONS = """
-enum { MEP_POSITION_SIZE = 256 };
+enum { MEP_POSITION_SIZE = 8192 };
 
 typedef struct mep_bias_param {
     const char *name;
