@@ -42,6 +42,8 @@ static void test_effective_length(void **state)
     assert_effective(&m, "exact", 64, 0.11, 256);
     for (int i = 0; i < 3; i++) add_value(&m, "gain", 64 << i, 0, 0);
     assert_effective(&m, "gain", 64, 0.02, 0); /* nothing stays nothing */
+    for (int i = 0; i < 3; i++) add_value(&m, "d50", 64 << i, 0, 5);
+    assert_effective(&m, "d50", 64, 0.02, 0); /* neither better nor worse */
     /* the end of the segment counts where the axis is a position */
     m.count = 0;
     snprintf(m.axis, sizeof m.axis, "position");
