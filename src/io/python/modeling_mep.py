@@ -245,7 +245,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         self.gpt_neox = MepModel(config)
         if not config.tie_word_embeddings:
             self.embed_out = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        if config.position_encoding not in OTHERS:
+        if config.position_encoding.partition(":")[0] not in OTHERS:
             self.position_bias = PositionBias(config)
         self.post_init()
 
