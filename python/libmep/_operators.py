@@ -33,12 +33,12 @@ _tags = [torch.Tag.pt2_compliant_tag,
 _library = torch.library.Library("libmep", "DEF")
 _library.define(f"attention(Tensor q, Tensor k, Tensor v, {_defaults_schema}, int window=0, float scale=0.0, "
                 "float tolerance=0.0) -> (Tensor, Tensor)", tags=_tags)
-_library.define(f"attention_backward(Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, {_terms_schema}, "
-                "bool[] wanted, int window, float scale, float tolerance) -> Tensor[]", tags=_tags)
-_library.define("bias_table(Tensor like, Tensor[] parameters, str spec, int heads, int head_dim, int length) -> Tensor",
-                tags=_tags)
-_library.define("bias_table_backward(Tensor dtable, Tensor[] parameters, str spec, int heads, int head_dim) -> Tensor[]",
-                tags=_tags)
+_library.define("attention_backward(Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, "
+                f"{_terms_schema}, bool[] wanted, int window, float scale, float tolerance) -> Tensor[]", tags=_tags)
+_library.define("bias_table(Tensor like, Tensor[] parameters, str spec, int heads, int head_dim, SymInt length) -> "
+                "Tensor", tags=_tags)
+_library.define("bias_table_backward(Tensor dtable, Tensor[] parameters, str spec, int heads, int head_dim) -> "
+                "Tensor[]", tags=_tags)
 
 
 # ---- Checks ----
@@ -52,8 +52,8 @@ def _check_tensor(name, x, shape, dtype, last=True):
     if x.shape != shape:
         raise ValueError(f"{name} has the shape {list(x.shape)}, expected {list(shape)}")
     if last and shape[-1] != 1 and x.stride(-1) != 1:
-        raise ValueError(f"the last axis of {name} has the stride {x.stride(-1)} and must be contiguous (stride 1): use "
-                         f"{name}.contiguous()")
+        raise ValueError(f"the last axis of {name} has the stride {x.stride(-1)} and must be contiguous (stride 1): "
+                         f"use {name}.contiguous()")
 
 
 def _check_axes(name, x, axes):
@@ -99,7 +99,7 @@ def _check_terms(sizes, table, gate, profiles, bank, mixture, log_kernels, sink,
 
 
 def _check(q, k, v, *terms):
-    """(batch, heads, queries, kv_heads, keys, head_dim) of a call, checked; terms are those of the schema and window."""
+    """(batch, heads, queries, kv_heads, keys, head_dim) of a call, checked with its terms and window."""
     if q.dtype not in DTYPES:
         raise TypeError(f"q is {q.dtype}: torch.float32 and torch.bfloat16 are possible")
     _check_axes("q", q, ("batch", "heads", "queries", "head_dim"))
@@ -332,7 +332,7 @@ def _autocast(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=
 # ---- Tables of distance biases ----
 
 def _make_bias(parameters, spec, heads, head_dim):
-    """A Bias with these values, moved into their ranges: a new one, since a graph may outlive the values of a module."""
+    """(names, Bias with these values, moved into their ranges). It is new: a graph may outlive a module's values."""
     bias = Bias(spec, heads, head_dim)
     names = list(bias.parameters)
     bias.set_parameters({name: x.detach().double().numpy() for name, x in zip(names, parameters)})

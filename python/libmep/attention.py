@@ -29,15 +29,15 @@ class Attention:
 
     q, k, v, out and their gradients are [batch, heads, length, head_dim] of `dtype`, NumPy arrays or torch tensors on
     the CPU, with any strides but a contiguous last axis: for [batch, length, heads, head_dim] give
-    x.transpose(0, 2, 1, 3), which copies nothing. bfloat16 arrays are those of the package ml_dtypes, or uint16. k and v
-    have `kv_heads` heads, a divisor of `heads` (default: heads); query head h reads head h // (heads // kv_heads). New
-    results are of the same kind, with their axes in memory as in q.
+    x.transpose(0, 2, 1, 3), which copies nothing. bfloat16 arrays are those of the package ml_dtypes, or uint16.
+    k and v have `kv_heads` heads, a divisor of `heads` (default: heads); query head h reads head
+    h // (heads // kv_heads). New results are of the same kind, with their axes in memory as in q.
 
     scale 0 means 1/sqrt(head_dim); tolerance t > 0 leaves out far keys whose weight is in all at most t per query. A
     copy and a pickle have the same settings and the same terms.
 
-    Raises TypeError for a wrong type, ValueError for a wrong shape, stride or device, each with the argument's name, and
-    MepError for values that the library refuses.
+    Raises TypeError for a wrong type, ValueError for a wrong shape, stride or device, each with the argument's name,
+    and MepError for values that the library refuses.
     """
 
     def __init__(self, heads: int, head_dim: int, max_length: int, dtype: Any = "float32", scale: float = 0.0,

@@ -48,8 +48,9 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
     q, k, v and their gradients are read and written in place, whatever their strides. torch.autocast("cpu") computes in
     bfloat16 and leaves the terms in the types above.
 
-    Raises TypeError for a wrong type, ValueError for a wrong shape, stride or device, each with the argument's name, and
-    libmep.MepError for values that the library refuses, such as NaN in a table. A second derivative is a RuntimeError.
+    Raises TypeError for a wrong type, ValueError for a wrong shape, stride or device, each with the argument's name,
+    and libmep.MepError for values that the library refuses, such as NaN in a table. A second derivative is a
+    RuntimeError.
     """
     terms = {"table": table, "gate": gate, "profiles": profiles, "bank": bank, "mixture": mixture,
              "log_kernels": log_kernels, "sink": sink}

@@ -14,6 +14,7 @@ except ImportError:
     raise unittest.SkipTest("torch is not installed") from None
 import libmep.torch
 
+TERM_TENSORS = ("table", "gate", "profiles", "bank", "mixture", "log_kernels", "sink")
 BATCH, HEADS, CHANNELS, RANK, EXTENT, KERNELS = 2, 4, 16, 3, 21, 2
 
 
