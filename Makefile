@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-distributions test-arm64 test-python torture long-run wheel fuzz demo bench bench-gpu install clean format help
+.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-distributions test-arm64 test-python torture long-run wheel fuzz demo study bench bench-gpu install clean format help
 
 all: ## build the program build/release/mep and the libraries
 	@sh scripts/setup.sh build
@@ -101,6 +101,10 @@ fuzz: ## run every fuzzer, or FUZZ="bias corpus", for FUZZ_SECONDS=60 each
 demo: all ## train four encodings on text and test them on longer text; STEPS=60 is quicker, CORPUS=FILE is your text
 	@sh scripts/setup.sh demo
 	@sh scripts/demo.sh build/release/mep
+
+TIER ?= tier1
+study: all ## the study of docs/study on the corpora in the folder DATA; continues; PROCESSES=N divides its runs
+	@DATA="$(DATA)" sh scripts/study.sh build/release/mep $(TIER)
 
 bench: all ## measure attention, decoding, products and training, about 20 minutes (docs/performance.md)
 	@for what in attention decode gemm train 'train --preset small' 'train --preset gpt2' 'train --preset small --eval'; do \

@@ -40,6 +40,27 @@ for text in '"hidden_size": 128' '"num_hidden_layers": 1' '"intermediate_size": 
 done
 [ -d preset/checkpoint-1 ] || wrong '--keep 0 keeps not all checkpoints'
 
+# Llama blocks, by options and by a preset; sizes that do not fit are refused.
+tiny_train llama --steps 2 --block llama --num-key-value-heads 1 --qk-norm head --qkv-bias --tie-word-embeddings
+said out 'model     1 Llama layers, hidden 16, 2 heads (1 of keys and values), vocabulary 320: '
+for text in '"block": "llama"' '"num_key_value_heads": 1' '"intermediate_size": 64' '"qk_norm": "head"' \
+    '"qkv_bias": true' '"tie_word_embeddings": true'; do
+    said llama/checkpoint-2/config.json "$text"
+done
+expect 0 eval --model llama --data text.valid --lengths 16,32 -q
+expect 0 generate --model llama --prompt ab -n 4
+expect 0 train --data text.train --out llama4 --preset nano-llama --steps 1 --length 8 --batch-size 2
+said llama4/train.json '"intermediate_size": 352'
+expect 0 train --data text.train --init llama --out llama5 --steps 1 --length 16 --batch-size 2
+said out '1 Llama layers'
+expect 2 train --data text.train --init llama --out llama6 --steps 1 --block llama
+said err 'leave out --block'
+expect 2 train --data text.train --out llama6 --preset nano-llama --num-key-value-heads 3
+said err 'num_key_value_heads'
+expect 2 train --data text.train --out llama6 --num-key-value-heads 2
+said err 'num_key_value_heads'
+[ ! -e llama6 ] || wrong 'a refused run leaves a folder'
+
 # --dtype auto, the default: bfloat16 if the CPU has arithmetic for it; the run keeps its type.
 level=$("$MEP" version | awk '/CPU level/ { print $3 }')
 [ -n "$level" ] || wrong 'mep version names no CPU level'

@@ -92,6 +92,7 @@ static inline void free_terms_problem(terms_problem *p)
     const double *inputs[] = {p->call.q,    p->call.k,        p->call.v,    p->call.table,   p->call.gate,
                               p->call.bank, p->call.profiles, p->call.sink, p->call.mixture, p->call.log_kernels};
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) free((void *)(uintptr_t)inputs[i]);
+    free((void *)(uintptr_t)p->call.starts);
     free(p->dout);
     for (int i = 0; i < RESULTS; i++) free(p->expected[i]);
 }
@@ -102,7 +103,7 @@ static inline void free_terms_problem(terms_problem *p)
 typedef struct terms_shape {
     int64_t batch, heads, kv_heads, queries, keys, head_dim;
     int64_t window, rank, extent, kernels;
-    int table, gate, sink;
+    int table, gate, sink, segments;
     double slope; /* of the table and of the gate, per position */
 } terms_shape;
 
@@ -141,6 +142,21 @@ static inline double *random_log_kernels(const terms_shape *s)
     return x;
 }
 
+/* Documents of about 80 tokens packed into the even sequences, a third of padding before the odd ones. */
+static inline int64_t *random_starts(const terms_shape *s)
+{
+    int64_t *starts = calloc((size_t)(s->batch * s->queries), sizeof *starts);
+    assert_non_null(starts);
+    for (int64_t b = 0; b < s->batch; b++)
+        for (int64_t position = 0, start = 0; position < s->keys; position++) {
+            if (mep_random_uniform(12, mep_random_stream("starts"), (uint64_t)(b * s->keys + position)) < 0.0125)
+                start = position;
+            if (position >= s->keys - s->queries)
+                starts[b * s->queries + position - (s->keys - s->queries)] = b % 2 == 0 ? start : s->keys / 3;
+        }
+    return starts;
+}
+
 static inline terms_problem random_terms(const terms_shape *s, mep_dtype dtype)
 {
     int64_t rows = s->batch * s->heads * s->queries, kv = s->kv_heads != 0 ? s->kv_heads : s->heads;
@@ -169,6 +185,7 @@ static inline terms_problem random_terms(const terms_shape *s, mep_dtype dtype)
         p.call.table = table;
     }
     if (s->gate) p.call.gate = random_gate(s);
+    if (s->segments) p.call.starts = random_starts(s);
     if (s->sink) p.call.sink = random_doubles(s->heads, 2, "sink");
     if (s->rank > 0) {
         p.call.profiles = random_doubles(rows * s->rank, 0.5, "profiles");
@@ -278,6 +295,7 @@ static inline void run_terms(const terms_problem *p, const terms_run *how, doubl
                                .v = new_view(type, B, K, L, D, c->v),
                                .out = new_view(type, B, H, Q, D, NULL),
                                .lse = lse,
+                               .starts = c->starts,
                                .gate = c->gate};
     mep_attention_gradient g = {.dout = new_view(type, B, H, Q, D, p->dout),
                                 .dq = new_view(type, B, H, Q, D, NULL),

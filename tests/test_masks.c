@@ -7,6 +7,7 @@
 #include "small_data.h"
 
 #include "mep/measure.h"
+#include "thread_group.h"
 
 enum { SEQUENCES = 50, SEQUENCE = 16 };
 
@@ -256,6 +257,42 @@ static void test_training(void **state)
     assert_true(c.valid > 2 && c.valid < 6);
 }
 
+typedef struct group_run {
+    const char *data, *run;
+    curve curves[MOST_THREADS];
+    mep_status status[MOST_THREADS];
+} group_run;
+
+static void work(mep_dist *group, void *context)
+{
+    group_run *g = context;
+    mep_train_settings s = settings_for("alibi");
+    curve *c = &g->curves[group->rank];
+    s.steps = 6, s.valid_every = 6, s.gradient_parts = 4;
+    snprintf(s.data, sizeof s.data, "%s", g->data);
+    snprintf(s.valid, sizeof s.valid, "%s", g->data);
+    g->status[group->rank] = mep_train_start_in(group, g->run, &s, NULL, keep, c);
+}
+
+/* Processes divide by the trained targets of all of them: the same bits as one process. */
+static void test_processes(void **state)
+{
+    (void)state;
+    char *data = run_path("divided");
+    group_run runs[3];
+    write_masked(data, 7);
+    for (int i = 0; i < 3; i++) {
+        runs[i] = (group_run){.data = data, .run = run_path(i == 0 ? "run_1" : i == 1 ? "run_2" : "run_4")};
+        run_group((int64_t)1 << i, work, &runs[i]);
+        for (int r = 0; r < 1 << i; r++) {
+            assert_int_equal(runs[i].status[r], MEP_OK);
+            for (int step = 1; step <= 6; step++)
+                assert_true(runs[i].curves[r].loss[step] == runs[0].curves[0].loss[step]);
+            assert_true(runs[i].curves[r].valid == runs[0].curves[0].valid);
+        }
+    }
+}
+
 /* An evaluation of masked data scores the trained tokens alone; in windows too. */
 static void test_evaluation(void **state)
 {
@@ -303,8 +340,9 @@ static void test_evaluation(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_files),    cmocka_unit_test(test_damage),
-                                       cmocka_unit_test(test_writer),   cmocka_unit_test(test_gradients),
-                                       cmocka_unit_test(test_training), cmocka_unit_test(test_evaluation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_files),     cmocka_unit_test(test_damage),
+                                       cmocka_unit_test(test_writer),    cmocka_unit_test(test_gradients),
+                                       cmocka_unit_test(test_training),  cmocka_unit_test(test_processes),
+                                       cmocka_unit_test(test_evaluation)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

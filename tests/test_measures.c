@@ -1,105 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The measures of how far a model reads, each against a hand-made computation from the session's losses: loss by
- * position, gain from context, copy gain, effective length; that batches, threads and processes change no bit; stops
- * and refused settings.
+ * position, gain from context, copy gain; that batches, threads and processes change no bit; stops and refused
+ * settings.
  */
 #define _POSIX_C_SOURCE 200809L
-#include "small_data.h"
+#include "small_measures.h"
 
 #include "dist/dist_group.h"
-#include "mep/measure.h"
 #include "thread_group.h"
-
-/* A model whose losses differ from token to token: new weights, made larger. */
-static mep_model *lively_model(const char *position)
-{
-    mep_train_settings s = settings_for(position);
-    mep_model *model;
-    assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
-    for (int64_t t = 0; t < model->count; t++)
-        for (int64_t i = 0; model->tensors[t].ndim == 2 && i < model->tensors[t].size; i++)
-            ((float *)model->tensors[t].data)[i] *= 8;
-    return model;
-}
-
-/* The same without attention: a loss depends on the token and the one before it alone. */
-static mep_model *forgetful_model(void)
-{
-    mep_model *model = lively_model("nope");
-    for (int64_t layer = 0; layer < model->config.num_hidden_layers; layer++) {
-        mep_tensor *t = &model->tensors[mep_tensor_index(model, DENSE_WEIGHT, layer)];
-        memset(t->data, 0, (size_t)t->size * sizeof(float));
-    }
-    return model;
-}
-
-static mep_dataset *open_data(void)
-{
-    mep_dataset *data;
-    assert_int_equal(mep_dataset_open(&data, data_path), MEP_OK);
-    return data;
-}
-
-static void compute_losses(mep_model *model, const mep_dataset *data, int64_t start, int64_t length, float *losses)
-{
-    mep_session *session;
-    mep_session_settings s;
-    int32_t *tokens = calloc((size_t)length + 1, sizeof *tokens);
-    mep_session_defaults(&s);
-    s.length = length;
-    assert_int_equal(mep_session_create(&session, model, &s), MEP_OK);
-    assert_int_equal(mep_dataset_read(data, start, length + 1, tokens), MEP_OK);
-    assert_int_equal(mep_session_losses(session, 1, length, tokens, tokens + 1, losses), MEP_OK);
-    mep_session_destroy(&session);
-    free(tokens);
-}
-
-static void assert_near(double found, double wanted, double tolerance, const char *what)
-{
-    if (!(fabs(found - wanted) <= tolerance * fmax(1, fabs(wanted))))
-        fail_msg("%s: %.12g, not %.12g", what, found, wanted);
-}
-
-static const mep_measure_value *find(const mep_measure *m, const char *name, int64_t length, double at)
-{
-    for (int64_t i = 0; i < m->count; i++)
-        if (strcmp(m->values[i].name, name) == 0 && m->values[i].length == length &&
-            (m->values[i].at == at || (isnan(at) && isnan(m->values[i].at))))
-            return &m->values[i];
-    fail_msg("no %s at length %d, %g", name, (int)length, at);
-    return NULL;
-}
-
-typedef mep_status (*measure_fn)(const mep_measure_call *call, mep_measure *measure);
-
-static mep_status measure_with(measure_fn measure, mep_model *model, const mep_dataset *data,
-                               const mep_measure_settings *settings, mep_measure *m)
-{
-    const mep_measure_call call = {.model = model, .data = data, .settings = settings};
-    return measure(&call, m);
-}
-
-static mep_status copy_with(mep_model *model, const mep_dataset *data, int64_t gap,
-                            const mep_measure_settings *settings, mep_measure *m)
-{
-    const mep_measure_call call = {.model = model, .data = data, .settings = settings};
-    return mep_measure_copy_gain(&call, gap, m);
-}
-
-static mep_measure_settings small_settings(void)
-{
-    mep_measure_settings s;
-    mep_measure_defaults(&s);
-    s.length = 72, s.samples = 40, s.max_tokens = 800, s.copy_tokens = 9, s.batch_tokens = 200;
-    return s;
-}
-
-static void refuse(mep_status status, const char *text, mep_status found)
-{
-    assert_int_equal(found, status);
-    if (strstr(mep_error_message(), text) == NULL) fail_msg("\"%s\" is not in: %s", text, mep_error_message());
-}
 
 /* ---- Loss by position ---- */
 
@@ -188,6 +97,72 @@ static void test_bits_per_byte(void **state)
     mep_measure_free(&m);
     mep_dataset_close(&data);
     mep_model_destroy(&model);
+}
+
+/* Tokens of several bytes: the bits of a bin are divided by the bytes of its tokens. */
+static void test_bits_of_bpe(void **state)
+{
+    (void)state;
+    enum { L = 8, N = 12 };
+    static const char text[] = "aaaa bb cccc aaaa bb cccc aaaa";
+    mep_tokenizer_train_settings ts;
+    mep_tokenizer_trainer *trainer;
+    mep_tokenizer *tokenizer;
+    mep_dataset_writer *writer;
+    mep_dataset *data;
+    int32_t tokens[N * L + 1];
+    float losses[L];
+    double sum[4] = {0}, bytes[4] = {0}, all = 0, all_bytes = 0, bits = 0;
+    mep_tokenizer_train_defaults(&ts);
+    ts.vocab_size = 264;
+    assert_int_equal(mep_tokenizer_trainer_create(&trainer, &ts), MEP_OK);
+    assert_int_equal(mep_tokenizer_trainer_add(trainer, text, (int64_t)strlen(text)), MEP_OK);
+    assert_int_equal(mep_tokenizer_trainer_finish(&trainer, NULL, NULL, &tokenizer), MEP_OK);
+    int64_t vocab = mep_tokenizer_vocab_size(tokenizer);
+    for (int i = 0; i < N * L + 1; i++) /* often tokens of several bytes, now and then the end of a document */
+        tokens[i] = (int32_t)(i % 3   ? vocab - 1 - (int64_t)(mep_random_bits(1, 1, (uint64_t)i) % 8)
+                              : i % 7 ? i % 200
+                                      : mep_tokenizer_end_of_document(tokenizer));
+    assert_int_equal(mep_dataset_writer_create(&writer, run_path("bpe"), tokenizer), MEP_OK);
+    assert_int_equal(mep_dataset_writer_add(writer, tokens, N * L + 1, 0), MEP_OK);
+    assert_int_equal(mep_dataset_writer_finish(&writer), MEP_OK);
+    assert_int_equal(mep_dataset_open(&data, run_path("bpe")), MEP_OK);
+    mep_train_settings s = settings_for("mep");
+    mep_model *model;
+    s.model.vocab_size = vocab;
+    assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+    for (int i = 0; i < N; i++) {
+        compute_losses(model, data, i * L, L, losses);
+        for (int p = 0; p < L; p++) {
+            int bin = p == 0 ? 0 : p == 1 ? 1 : p < 4 ? 2 : 3;
+            const char *token_text;
+            int64_t size = 0;
+            int32_t token = tokens[i * L + p + 1];
+            if (token != mep_tokenizer_end_of_document(tokenizer))
+                assert_int_equal(mep_tokenizer_decode(tokenizer, token, &token_text, &size), MEP_OK);
+            sum[bin] += (double)losses[p], bytes[bin] += (double)size;
+            all += (double)losses[p], all_bytes += (double)size;
+        }
+    }
+    mep_measure_settings ms;
+    mep_measure m = {0};
+    mep_measure_defaults(&ms);
+    ms.length = L;
+    assert_int_equal(measure_with(mep_measure_by_position, model, data, &ms, &m), MEP_OK);
+    for (int b = 0; b < 4; b++)
+        assert_near(find(&m, "bits_per_byte", L, 1 << b)->value, sum[b] / bytes[b] / log(2), 1e-6, "bits per byte");
+    assert_true(all_bytes > 1.3 * N * L); /* otherwise this tests too little */
+    mep_eval_settings e;
+    mep_eval_result r;
+    mep_eval_defaults(&e);
+    e.length = L;
+    assert_int_equal(mep_evaluate(model, data, &e, NULL, NULL, &r), MEP_OK);
+    assert_int_equal(mep_eval_bits_per_byte(data, &e, &r, &bits), MEP_OK);
+    assert_near(bits, all / all_bytes / log(2), 1e-6, "bits per byte of the evaluation");
+    mep_measure_free(&m);
+    mep_model_destroy(&model);
+    mep_dataset_close(&data);
+    mep_tokenizer_destroy(&tokenizer);
 }
 
 /* ---- Gain from context ---- */
@@ -308,187 +283,7 @@ static void test_copy_distance(void **state)
     mep_model_destroy(&model);
 }
 
-/* ---- Blindness ---- */
-
-/* With queries and keys of 0 the bias alone decides. */
-static mep_model *bias_model(const char *position)
-{
-    mep_model *model = lively_model(position);
-    for (int64_t layer = 0; layer < model->config.num_hidden_layers; layer++) {
-        mep_tensor *t = &model->tensors[mep_tensor_index(model, QKV_WEIGHT, layer)];
-        memset(t->data, 0, (size_t)t->size * sizeof(float));
-    }
-    return model;
-}
-
-static const mep_measure_value *find_head(const mep_measure *m, const char *name, int64_t layer, int64_t head)
-{
-    for (int64_t i = 0; i < m->count; i++)
-        if (strcmp(m->values[i].name, name) == 0 && m->values[i].layer == layer && m->values[i].head == head)
-            return &m->values[i];
-    fail_msg("no %s of layer %d, head %d", name, (int)layer, (int)head);
-    return NULL;
-}
-
-static void test_blindness_of_bias(void **state)
-{
-    (void)state;
-    enum { L = 256, QUERIES = 32 };
-    static const char *const positions[] = {"alibi", "nope", "exp:c=64", "kerple_log"};
-    static const double held[] = {0.5, 0.9, 0.99};
-    mep_dataset *data = open_data();
-    mep_measure_settings s;
-    mep_measure_defaults(&s);
-    s.length = L, s.samples = 4 * QUERIES;
-    for (int p = 0; p < 4; p++) {
-        mep_model *model = bias_model(positions[p]);
-        mep_measure m = {0};
-        float table[4 * L] = {0};
-        if (mep_model_get_bias(model) != NULL)
-            assert_int_equal(mep_bias_table(mep_model_get_bias(model), L, table), MEP_OK);
-        assert_int_equal(measure_with(mep_measure_blindness, model, data, &s, &m), MEP_OK);
-        assert_int_equal(m.count, 2 * 4 * 4);
-        for (int64_t head = 0; head < 4; head++) {
-            double zero = 0, distance[3] = {0};
-            for (int q = 0; q < QUERIES; q++) {
-                int position = L - 1 - (QUERIES - 1 - q) * (L / 4) / QUERIES;
-                double sum = 0, some = 0;
-                int k = 0;
-                for (int d = 0; d <= position; d++) {
-                    double b = (double)table[head * L + d] - (double)table[head * L];
-                    sum += exp(b);
-                    zero += (b < -87.3) / (position + 1.0) / QUERIES;
-                }
-                for (int d = 0; d <= position && k < 3; d++) {
-                    some += exp((double)table[head * L + d] - (double)table[head * L]);
-                    while (k < 3 && some >= held[k] * sum) distance[k++] += (d + 1.0) / QUERIES;
-                }
-            }
-            for (int64_t layer = 0; layer < 2; layer++) {
-                const mep_measure_value *v = find_head(&m, "zero", layer, head);
-                assert_near(v->value, zero, 1e-9, "zero");
-                assert_near(v->standard_error, 0, 1e-9, "its standard error");
-                assert_int_equal(v->samples, 4);
-                assert_near(find_head(&m, "d50", layer, head)->value, distance[0], 0.02, "d50");
-                assert_near(find_head(&m, "d90", layer, head)->value, distance[1], 0.02, "d90");
-                assert_near(find_head(&m, "d99", layer, head)->value, distance[2], 0.02, "d99");
-            }
-        }
-        if (p == 2) assert_true(find_head(&m, "zero", 0, 0)->value > 0.9); /* 16 nats per token */
-        if (p == 1) assert_true(find_head(&m, "d50", 1, 3)->value > 100 && find_head(&m, "zero", 1, 3)->value == 0);
-        mep_measure_free(&m);
-        mep_model_destroy(&model);
-    }
-    mep_dataset_close(&data);
-}
-
-/* Queries and keys count: every encoding's log-sum-exps are checked inside (otherwise the call fails), in both types.
- */
-static void test_blindness_of_models(void **state)
-{
-    (void)state;
-    static const char *const positions[] = {
-        "mep",
-        "mep_param",
-        "rotary",
-        "t5",
-        "nope",
-        "sinusoidal",
-        "mep + uniform/weights=query",
-        "nope/forget",
-        "alibi/forget:bias=none",
-        "rotary/scale=ssmax",
-        "bam/scale=logn:16/sink",
-        "alibi/window=16/sink|rotary",
-        "mep/weights=query/forget/profiles:rank=2/scale=ssmax/sink/window=40|nope/forget"};
-    enum { COUNT = sizeof positions / sizeof *positions };
-    mep_dataset *data = open_data();
-    for (int i = 0; i < 2 * COUNT; i++) {
-        mep_model *model = lively_model(positions[i / 2]);
-        mep_measure_settings s = small_settings();
-        mep_measure m = {0};
-        s.dtype = i % 2 ? MEP_BFLOAT16 : MEP_FLOAT32;
-        if (measure_with(mep_measure_blindness, model, data, &s, &m) != MEP_OK)
-            fail_msg("%s, %s: %s", positions[i / 2], mep_dtype_name(s.dtype), mep_error_message());
-        double before = 0;
-        for (int64_t k = 0; k < m.count; k++) {
-            const mep_measure_value *v = &m.values[k];
-            assert_true(v->value >= 0 && v->value <= (double)s.length);
-            if (strcmp(v->name, "d50") == 0) before = 0;
-            if (v->name[0] == 'd') assert_true(v->value >= before);
-            before = v->value;
-        }
-        mep_measure_free(&m);
-        mep_model_destroy(&model);
-    }
-    mep_dataset_close(&data);
-}
-
-static void test_bias_sight(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *spec;
-        int converges[2], has_reach;
-    } cases[] = {{"exp", {1, 1}, 1}, {"gauss", {1, 1}, 1},        {"alibi", {1, 1}, 1},
-                 {"t5", {0, 0}, 0},  {"kerple_power", {1, 1}, 1}, {"kerple_log", {1, 0}, 0}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        mep_bias *bias;
-        mep_bias_sight sight[2];
-        double mass = 0, params[4] = {1.001, 0.999, 1, 1}; /* kerple_log falls as d^-p; the other one is a */
-        int64_t distances[2] = {0, 0};
-        double at[4];
-        assert_int_equal(mep_bias_create(&bias, cases[i].spec, 2, 16), MEP_OK);
-        if (strcmp(cases[i].spec, "kerple_log") == 0) assert_int_equal(mep_bias_set_params(bias, params, 4), MEP_OK);
-        assert_int_equal(mep_bias_sights(bias, 5000, sight), MEP_OK);
-        for (int h = 0; h < 2; h++) {
-            if (sight[h].converges != cases[i].converges[h]) fail_msg("%s, head %d", cases[i].spec, h);
-            assert_int_equal(sight[h].reach >= 0, cases[i].has_reach);
-            mass = 0;
-            for (int64_t d = 0; d < 5000; d++) {
-                distances[1] = d;
-                assert_int_equal(mep_bias_at(bias, distances, 2, at), MEP_OK);
-                mass += exp(at[2 * h + 1] - at[2 * h]);
-            }
-            assert_near(sight[h].mass, mass, 1e-12, "mass");
-            if (sight[h].reach < 0) continue;
-            distances[0] = sight[h].reach, distances[1] = sight[h].reach - 1;
-            assert_int_equal(mep_bias_at(bias, distances, 2, at), MEP_OK);
-            double far = at[2 * h], near = at[2 * h + 1];
-            distances[0] = 0;
-            assert_int_equal(mep_bias_at(bias, distances, 1, at), MEP_OK);
-            assert_true(far - at[h] <= -87.3 && near - at[h] > -87.31);
-        }
-        mep_bias_destroy(&bias);
-    }
-    mep_bias *bias;
-    mep_bias_sight sight[2];
-    assert_int_equal(mep_bias_create(&bias, "mep", 2, 16), MEP_OK);
-    refuse(MEP_ERROR_ARGUMENT, "length", mep_bias_sights(bias, 0, sight));
-    mep_bias_destroy(&bias);
-}
-
 /* ---- Bits ---- */
-
-static mep_status copy_gain(const mep_measure_call *call, mep_measure *measure)
-{
-    return mep_measure_copy_gain(call, 30, measure);
-}
-
-static const measure_fn MEASURES[] = {mep_measure_by_position, mep_measure_context_gain, copy_gain,
-                                      mep_measure_blindness};
-enum { MEASURE_COUNT = sizeof MEASURES / sizeof *MEASURES };
-
-static void assert_same(const mep_measure *found, const mep_measure *wanted, const char *what)
-{
-    assert_int_equal(found->count, wanted->count);
-    for (int64_t i = 0; i < wanted->count; i++) {
-        const mep_measure_value *f = &found->values[i], *w = &wanted->values[i];
-        assert_string_equal(f->name, w->name);
-        if (!(f->value == w->value && (f->standard_error == w->standard_error || isnan(w->standard_error))))
-            fail_msg("%s: %s %s at %g: %.17g, not %.17g", what, wanted->name, w->name, w->at, f->value, w->value);
-    }
-}
 
 typedef struct group_job {
     measure_fn measure;
@@ -628,143 +423,11 @@ static void test_refused(void **state)
     mep_model_destroy(&model);
 }
 
-/* ---- Effective length ---- */
-
-static void add_value(mep_measure *m, const char *name, int64_t length, double at, double value)
-{
-    mep_measure_value *v = &m->values[m->count++];
-    *v = (mep_measure_value){.length = length, .at = at, .value = value};
-    snprintf(v->name, sizeof v->name, "%s", name);
-}
-
-static void assert_effective(const mep_measure *m, const char *name, int64_t training, double within, int64_t wanted)
-{
-    int64_t length = -1;
-    assert_int_equal(mep_measure_effective_length(m, name, training, within, &length), MEP_OK);
-    if (length != wanted) fail_msg("%s, %d: %d, not %d", name, (int)training, (int)length, (int)wanted);
-}
-
-static void test_effective_length(void **state)
-{
-    (void)state;
-    mep_measure_value values[64];
-    mep_measure m = {.name = "a", .values = values};
-    static const double losses[] = {4, 3, 3.05, 2.9, 3.2, 3.0};
-    for (int i = 5; i >= 0; i--) add_value(&m, "loss", 64 << i, NAN, losses[i]); /* the order does not matter */
-    assert_effective(&m, "loss", 128, 0.02, 512); /* 1024 is worse; that 2048 is not does not count */
-    assert_effective(&m, "loss", 128, 0.01, 128);
-    assert_effective(&m, "loss", 128, 0.1, 2048);
-    assert_effective(&m, "loss", 200, 0.02, 512); /* 128 takes the place of 200 */
-    assert_effective(&m, "loss", 63, 0.02, 0);
-    assert_effective(&m, "loss", 4096, 0, 2048);
-    /* of exact, more is better; the mean over the axis counts */
-    snprintf(m.axis, sizeof m.axis, "depth");
-    for (int i = 0; i < 3; i++)
-        add_value(&m, "exact", 64 << i, 0, 1.0 - 0.1 * i), add_value(&m, "exact", 64 << i, 1, 1);
-    assert_effective(&m, "exact", 64, 0.06, 128);
-    assert_effective(&m, "exact", 64, 0.11, 256);
-    for (int i = 0; i < 3; i++) add_value(&m, "gain", 64 << i, 0, 0);
-    assert_effective(&m, "gain", 64, 0.02, 0); /* nothing stays nothing */
-    /* the end of the segment counts where the axis is a position */
-    m.count = 0;
-    snprintf(m.axis, sizeof m.axis, "position");
-    for (int i = 0; i < 3; i++) add_value(&m, "loss", 64 << i, 8, 9 + i), add_value(&m, "loss", 64 << i, 64 << i, 3);
-    assert_effective(&m, "loss", 64, 0, 256);
-    int64_t length;
-    refuse(MEP_ERROR_ARGUMENT, "\"exact\"", mep_measure_effective_length(&m, "exact", 64, 0.02, &length));
-    refuse(MEP_ERROR_ARGUMENT, "fraction", mep_measure_effective_length(&m, "loss", 64, NAN, &length));
-}
-
-/* ---- Text ---- */
-
-static void test_text(void **state)
-{
-    (void)state;
-    mep_model *model = lively_model("mep");
-    mep_dataset *data = open_data();
-    for (int k = 0; k < MEASURE_COUNT; k++) {
-        mep_measure_settings s = small_settings();
-        const mep_measure_call call = {.model = model, .data = data, .settings = &s};
-        mep_measure m = {0}, again = {0};
-        char *text, *second;
-        s.samples = k == 3 ? 1 : 40; /* one segment: no standard errors */
-        assert_int_equal(MEASURES[k](&call, &m), MEP_OK);
-        assert_int_equal(mep_measure_print(&m, &text), MEP_OK);
-        assert_int_equal(mep_measure_parse(text, &again), MEP_OK);
-        assert_string_equal(again.name, m.name);
-        assert_string_equal(again.axis, m.axis);
-        assert_same(&again, &m, "text");
-        for (int64_t i = 0; i < m.count; i++) {
-            const mep_measure_value *a = &m.values[i], *b = &again.values[i];
-            assert_true(a->length == b->length && a->layer == b->layer && a->head == b->head);
-            assert_true(a->samples == b->samples && (a->at == b->at || (isnan(a->at) && isnan(b->at))));
-            assert_true(isnan(a->standard_error) == isnan(b->standard_error));
-        }
-        assert_int_equal(mep_measure_print(&again, &second), MEP_OK);
-        assert_string_equal(text, second);
-        mep_measure_free(&again);
-        mep_measure_free(&m);
-        mep_text_free(&text);
-        mep_text_free(&second);
-    }
-    mep_dataset_close(&data);
-    mep_model_destroy(&model);
-}
-
-static void test_bad_text(void **state)
-{
-    (void)state;
-    static const char heading[] = "measure,axis,length,at,layer,head,name,value,stderr,samples\n";
-    static const char good[] = "a,gap,12,3,,,loss,1.5,0.25,7\n";
-    static const char *const bad[] = {
-        "a,gap,12,3,,,loss,1.5,0.25\n",
-        "a,gap,12,3,,,loss,1.5,0.25,7,8\n",
-        "a,gap,0,3,,,loss,1.5,0.25,7\n",
-        "a,gap,12,3,,,,1.5,0.25,7\n",
-        "b,gap,12,3,,,loss,1.5,0.25,7\n",
-        "a,depth,12,3,,,loss,1.5,0.25,7\n",
-        "a,gap,12,3x,,,loss,1.5,0.25,7\n",
-        "a,gap,12,3,-1,,loss,1.5,0.25,7\n",
-        "a,gap,12,3,,,loss,1.5,0.25,\n",
-        "a,gap,12,3,,,012345678901234567890123456789012,1.5,0.25,7\n",
-        "\n",
-    };
-    char text[512];
-    mep_measure m = {0};
-    snprintf(text, sizeof text, "%s%s", heading, good);
-    assert_int_equal(mep_measure_parse(text, &m), MEP_OK);
-    assert_int_equal(m.count, 1);
-    assert_true(m.values[0].value == 1.5 && m.values[0].layer == -1 && m.values[0].at == 3);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        snprintf(text, sizeof text, "%s%s%s", heading, good, bad[i]);
-        refuse(MEP_ERROR_FORMAT, "line 3", mep_measure_parse(text, &m));
-        assert_int_equal(m.count, 1); /* unchanged */
-    }
-    refuse(MEP_ERROR_FORMAT, "line 1", mep_measure_parse("", &m));
-    refuse(MEP_ERROR_FORMAT, "line 1", mep_measure_parse("measure,axis\n", &m));
-    mep_measure_free(&m);
-    assert_int_equal(mep_measure_parse(heading, &m), MEP_OK);
-    assert_int_equal(m.count, 0);
-    mep_measure_free(&m);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_position),
-        cmocka_unit_test(test_bits_per_byte),
-        cmocka_unit_test(test_context_gain),
-        cmocka_unit_test(test_copy_gain),
-        cmocka_unit_test(test_copy_distance),
-        cmocka_unit_test(test_blindness_of_bias),
-        cmocka_unit_test(test_blindness_of_models),
-        cmocka_unit_test(test_bias_sight),
-        cmocka_unit_test(test_bits),
-        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_bad_text),
-        cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_effective_length),
-    };
+        cmocka_unit_test(test_by_position),  cmocka_unit_test(test_bits_per_byte), cmocka_unit_test(test_bits_of_bpe),
+        cmocka_unit_test(test_context_gain), cmocka_unit_test(test_copy_gain),     cmocka_unit_test(test_copy_distance),
+        cmocka_unit_test(test_bits),         cmocka_unit_test(test_stop),          cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

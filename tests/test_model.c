@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "io/files.h"
+#include "mep/train.h"
 #include "quick.h"
 #include "scratch.h"
 #include "train/adamw.h"
@@ -478,6 +479,41 @@ static void test_first_part(void **state)
     }
 }
 
+/* A preset with Llama blocks has the sizes of its twin and about as many parameters. */
+static void test_presets(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"nano", "micro", "mini", "small", "medium"};
+    for (int i = 0; i < 5; i++) {
+        char name[32];
+        mep_model_config neox, llama;
+        int64_t values[2] = {0};
+        snprintf(name, sizeof name, "%s-llama", names[i]);
+        assert_int_equal(mep_model_preset(names[i], &neox), MEP_OK);
+        assert_int_equal(mep_model_preset(name, &llama), MEP_OK);
+        assert_int_equal(mep_model_config_values(&neox, &values[0]), MEP_OK);
+        assert_int_equal(mep_model_config_values(&llama, &values[1]), MEP_OK);
+        assert_int_equal(neox.block, MEP_BLOCK_GPT_NEOX);
+        assert_int_equal(llama.block, MEP_BLOCK_LLAMA);
+        assert_int_equal(llama.norm, MEP_NORM_RMS);
+        assert_int_equal(llama.mlp, MEP_MLP_SWIGLU);
+        assert_int_equal(llama.hidden_size, neox.hidden_size);
+        assert_in_range(100 * values[1] / values[0], 97, 103);
+        assert_int_equal(mep_model_config_set_block(&llama, MEP_BLOCK_GPT_NEOX), MEP_OK);
+        assert_int_equal(llama.intermediate_size, neox.intermediate_size);
+        assert_int_equal(llama.mlp, neox.mlp);
+        assert_int_equal(llama.norm, neox.norm);
+    }
+    mep_model_config c;
+    static const char *const unknown[] = {"nano-", "nano-lama", "nanollama", "-llama", ""};
+    for (int i = 0; i < 5; i++) assert_int_equal(mep_model_preset(unknown[i], &c), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_model_config_set_block(&c, (mep_block)2), MEP_ERROR_ARGUMENT);
+    mep_train_settings s;
+    assert_int_equal(mep_train_preset("micro-llama", &s), MEP_OK);
+    assert_int_equal(s.model.block, MEP_BLOCK_LLAMA);
+    assert_int_equal(s.length, 256);
+}
+
 static void test_wrong_calls(void **state)
 {
     (void)state;
@@ -550,13 +586,21 @@ static void test_huge_configuration(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_causality),        cmocka_unit_test(test_micro_batches_and_threads),
-        cmocka_unit_test(test_bfloat16),         cmocka_unit_test(test_finite_differences),
-        cmocka_unit_test(test_chunks_of_logits), cmocka_unit_test(test_changed_weights),
-        cmocka_unit_test(test_position_ranges),  cmocka_unit_test(test_initial_values),
-        cmocka_unit_test(test_many_lengths),     cmocka_unit_test(test_two_callers),
-        cmocka_unit_test(test_no_allocation),    cmocka_unit_test(test_first_part),
-        cmocka_unit_test(test_wrong_calls),      cmocka_unit_test(test_huge_configuration),
+        cmocka_unit_test(test_causality),
+        cmocka_unit_test(test_micro_batches_and_threads),
+        cmocka_unit_test(test_bfloat16),
+        cmocka_unit_test(test_finite_differences),
+        cmocka_unit_test(test_chunks_of_logits),
+        cmocka_unit_test(test_changed_weights),
+        cmocka_unit_test(test_position_ranges),
+        cmocka_unit_test(test_initial_values),
+        cmocka_unit_test(test_many_lengths),
+        cmocka_unit_test(test_two_callers),
+        cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_first_part),
+        cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_wrong_calls),
+        cmocka_unit_test(test_huge_configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -319,6 +319,7 @@ static void test_model(void **state)
     OPTIONAL(mep_model_load_as, position);
     STATUS(mep_model_preset, name, mep_model_preset(NULL, X));
     STATUS(mep_model_preset, config, mep_model_preset(X, NULL));
+    STATUS(mep_model_config_set_block, config, mep_model_config_set_block(NULL, MEP_BLOCK_LLAMA));
     STATUS(mep_model_read_config, folder, mep_model_read_config(NULL, X));
     STATUS(mep_model_read_config, config, mep_model_read_config(X, NULL));
     STATUS(mep_model_save, model, mep_model_save(NULL, X, X));

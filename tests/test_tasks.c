@@ -429,6 +429,115 @@ static void test_passkey(void **state)
     mep_model_destroy(&model);
 }
 
+/* ---- Other tokenizers ---- */
+
+/* A BPE whose tokens are pieces of the passkey's text, so that a key has another number of tokens than digits. */
+static mep_tokenizer *train_tokenizer(void)
+{
+    static const char text[] =
+        "The pass key is 12345. Remember it. 12345 is the pass key. What is the pass key? 67 67 67";
+    mep_tokenizer_train_settings s;
+    mep_tokenizer_trainer *trainer;
+    mep_tokenizer *tokenizer;
+    mep_tokenizer_train_defaults(&s);
+    s.vocab_size = 300, s.min_frequency = 1;
+    assert_int_equal(mep_tokenizer_trainer_create(&trainer, &s), MEP_OK);
+    assert_int_equal(mep_tokenizer_trainer_add(trainer, text, (int64_t)strlen(text)), MEP_OK);
+    assert_int_equal(mep_tokenizer_trainer_finish(&trainer, NULL, NULL, &tokenizer), MEP_OK);
+    return tokenizer;
+}
+
+typedef struct token_list {
+    int32_t tokens[512];
+    int64_t count;
+} token_list;
+
+static int64_t add_text(token_list *list, const mep_tokenizer *tokenizer, const char *text)
+{
+    int32_t *tokens;
+    int64_t count;
+    assert_int_equal(mep_tokenizer_encode(tokenizer, text, (int64_t)strlen(text), &tokens, &count), MEP_OK);
+    memcpy(list->tokens + list->count, tokens, (size_t)count * sizeof *tokens);
+    list->count += count;
+    mep_tokens_free(&tokens);
+    return count;
+}
+
+/* The loss on the last `scored` tokens of a list. */
+static double end_loss(mep_model *model, const token_list *list, int64_t scored)
+{
+    mep_session *session;
+    mep_session_settings settings;
+    float losses[512];
+    double sum = 0;
+    int64_t length = list->count - 1;
+    mep_session_defaults(&settings);
+    settings.length = length;
+    assert_int_equal(mep_session_create(&session, model, &settings), MEP_OK);
+    assert_int_equal(mep_session_losses(session, 1, length, list->tokens, list->tokens + 1, losses), MEP_OK);
+    for (int64_t i = length - scored; i < length; i++) sum += (double)losses[i];
+    mep_session_destroy(&session);
+    return sum;
+}
+
+/* The filler is one token again; the keys of a trial may have different numbers of tokens. */
+static void test_passkey_of_bpe(void **state)
+{
+    (void)state;
+    enum { L = 140, N = 16 };
+    mep_tokenizer *tokenizer = train_tokenizer();
+    mep_dataset_writer *writer;
+    mep_dataset *data;
+    int32_t filler[600];
+    mep_measure_settings s;
+    mep_measure m = {0};
+    mep_train_settings t = settings_for("alibi");
+    mep_model *model;
+    double saved = 0;
+    int64_t fewest = L, most = 0;
+    for (int i = 0; i < 600; i++) filler[i] = 'b';
+    assert_int_equal(mep_dataset_writer_create(&writer, run_path("bpe"), tokenizer), MEP_OK);
+    assert_int_equal(mep_dataset_writer_add(writer, filler, 600, 0), MEP_OK);
+    assert_int_equal(mep_dataset_writer_finish(&writer), MEP_OK);
+    assert_int_equal(mep_dataset_open(&data, run_path("bpe")), MEP_OK);
+    t.model.vocab_size = mep_tokenizer_vocab_size(tokenizer);
+    assert_int_equal(mep_model_create(&model, &t.model, 3), MEP_OK);
+    for (uint64_t trial = 0; trial < N; trial++) {
+        char key[2][6], hidden[128], end[16];
+        token_list before = {.count = 0}, question = {.count = 0}, ends[2] = {{.count = 0}, {.count = 0}};
+        draw(1, trial, key[0], key[1]);
+        snprintf(hidden, sizeof hidden, " The pass key is %s. Remember it. %s is the pass key.", key[0], key[0]);
+        add_text(&before, tokenizer, hidden);
+        add_text(&question, tokenizer, " What is the pass key? The pass key is");
+        for (int k = 0; k < 2; k++) {
+            snprintf(end, sizeof end, " %s", key[k]);
+            int64_t count = add_text(&ends[k], tokenizer, end);
+            fewest = count < fewest ? count : fewest, most = count > most ? count : most;
+        }
+        int64_t longest = ends[0].count > ends[1].count ? ends[0].count : ends[1].count;
+        int64_t others = L + 1 - before.count - question.count - longest;
+        for (int k = 0; k < 2; k++) {
+            token_list all = before; /* depth 0: all filler is between the key and the question */
+            for (int64_t i = 0; i < others; i++) all.tokens[all.count++] = 'b';
+            memcpy(all.tokens + all.count, question.tokens, (size_t)question.count * sizeof *all.tokens);
+            all.count += question.count;
+            memcpy(all.tokens + all.count, ends[k].tokens, (size_t)ends[k].count * sizeof *all.tokens);
+            all.count += ends[k].count;
+            saved += (k == 1 ? 1 : -1) * end_loss(model, &all, ends[k].count) / N;
+        }
+    }
+    assert_true(fewest < most); /* otherwise this tests too little */
+    mep_measure_defaults(&s);
+    s.length = L, s.samples = N;
+    assert_int_equal(passkey_with(model, data, 0, &s, &m), MEP_OK);
+    if (!(fabs(value_of(&m, "saved", L, 0) - saved) < 1e-4))
+        fail_msg("%.9g nats, not %.9g", value_of(&m, "saved", L, 0), saved);
+    mep_measure_free(&m);
+    mep_model_destroy(&model);
+    mep_dataset_close(&data);
+    mep_tokenizer_destroy(&tokenizer);
+}
+
 /* A model that has learned one key by heart finds it, and no other. */
 static void test_known_passkey(void **state)
 {
@@ -470,9 +579,14 @@ static void test_known_passkey(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mqar),          cmocka_unit_test(test_induction),         cmocka_unit_test(test_data),
-        cmocka_unit_test(test_refused_specs), cmocka_unit_test(test_synthetic_measure), cmocka_unit_test(test_learned),
-        cmocka_unit_test(test_passkey),       cmocka_unit_test(test_known_passkey)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_mqar),
+                                       cmocka_unit_test(test_induction),
+                                       cmocka_unit_test(test_data),
+                                       cmocka_unit_test(test_refused_specs),
+                                       cmocka_unit_test(test_synthetic_measure),
+                                       cmocka_unit_test(test_learned),
+                                       cmocka_unit_test(test_passkey),
+                                       cmocka_unit_test(test_passkey_of_bpe),
+                                       cmocka_unit_test(test_known_passkey)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -72,6 +72,17 @@ static const named_shape shapes[] = {
     {"grouped heads", {.kv_heads = 2, .table = 1}},
     {"one head of k", {.kv_heads = 1}},
     {"table and gate", {.table = 1, .gate = 1}},
+    {"segments", {.segments = 1}},
+    {"segments and all",
+     {.kv_heads = 2,
+      .window = 90,
+      .rank = 3,
+      .extent = 50,
+      .kernels = 3,
+      .table = 1,
+      .gate = 1,
+      .sink = 1,
+      .segments = 1}},
     {"all", {.kv_heads = 2, .window = 90, .rank = 3, .extent = 50, .kernels = 3, .table = 1, .gate = 1, .sink = 1}},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -103,7 +114,7 @@ static void test_skipping(void **state)
     for (int i = 0; i < SHAPES; i++) {
         terms_shape shape = sized(&shapes[i], 700, 1100);
         shape.batch = 1, shape.slope = 2;
-        int skips = shape.window > 0 || shape.gate || shape.table;
+        int skips = shape.window > 0 || shape.gate || shape.table || shape.segments;
         for (int type = 0; type < 2; type++) {
             terms_run skip = {.dtype = type == 0 ? MEP_FLOAT32 : MEP_BFLOAT16}, keep = skip;
             keep.keep_far = 1;
@@ -113,7 +124,7 @@ static void test_skipping(void **state)
                 assert_int_equal(mep_cpu_level_set((mep_cpu_level)level), level);
                 run_terms(&p, &skip, a, &fraction);
                 run_terms(&p, &keep, b, &complete);
-                assert_true(complete == 1);
+                assert_true(shape.segments ? complete < 0.8 : complete == 1);
                 if (skips) assert_true(fraction < 0.8);
                 assert_same_results(&p, a, b, RESULTS);
                 free_results(a), free_results(b);
@@ -141,6 +152,10 @@ static void test_few_queries(void **state)
                 int64_t rows = c->batch * c->heads, D = c->head_dim, skip = c->queries - count;
                 double *q = new_doubles(rows * count * D), *dout = new_doubles(rows * count * D);
                 double *r = new_doubles(rows * count * c->rank), *a = new_doubles(rows * count * c->kernels);
+                int64_t *starts = calloc((size_t)(c->batch * count), sizeof *starts);
+                assert_non_null(starts);
+                for (int64_t n = 0; c->starts != NULL && n < c->batch * count; n++)
+                    starts[n] = c->starts[n / count * c->queries + skip + n % count];
                 for (int64_t n = 0; n < rows; n++) {
                     size_t one = (size_t)count * sizeof(double);
                     memcpy(q + n * count * D, c->q + (n * c->queries + skip) * D, one * (size_t)D);
@@ -153,6 +168,7 @@ static void test_few_queries(void **state)
                                one * (size_t)c->kernels);
                 }
                 few.call.queries = count, few.call.q = q, few.dout = dout, few.call.profiles = r, few.call.mixture = a;
+                few.call.starts = c->starts != NULL ? starts : NULL;
                 double *found[RESULTS];
                 run_terms(&few, &how, found, NULL);
                 for (int64_t n = 0; n < rows; n++) {
@@ -162,7 +178,7 @@ static void test_few_queries(void **state)
                                         (size_t)count * sizeof(double));
                 }
                 free_results(found);
-                free(q), free(dout), free(r), free(a);
+                free(q), free(dout), free(r), free(a), free(starts);
             }
             free_results(all);
             free_terms_problem(&p);
@@ -237,6 +253,7 @@ static void test_cache(void **state)
     for (int i = 0; i < SHAPES; i++)
         for (int type = 0; type < 2; type++)
             for (int level = 0; level <= (int)mep_cpu_level_detected(); level++) {
+                if (shapes[i].shape.segments) continue; /* a cache holds one sequence from its first token */
                 const terms_run how = {.dtype = type == 0 ? MEP_FLOAT32 : MEP_BFLOAT16};
                 terms_shape shape = sized(&shapes[i], 700, 700);
                 shape.batch = 1, shape.slope = 0.5;
@@ -329,6 +346,13 @@ static void wide_window(terms_problem *p)
     p->call.window = p->call.keys;
 }
 
+static void one_segment(terms_problem *p)
+{
+    int64_t *starts = calloc((size_t)(p->call.batch * p->call.queries), sizeof *starts);
+    assert_non_null(starts);
+    p->call.starts = starts;
+}
+
 static void all_heads(terms_problem *p)
 {
     p->call.kv_heads = p->call.heads;
@@ -345,8 +369,8 @@ static void one_kernel(terms_problem *p)
 static void test_neutral(void **state)
 {
     (void)state;
-    static const change_fn changes[] = {zero_gate,   constant_gate, zero_bank, no_sink,
-                                        wide_window, all_heads,     one_kernel};
+    static const change_fn changes[] = {zero_gate,   constant_gate, zero_bank,  no_sink,
+                                        wide_window, all_heads,     one_kernel, one_segment};
     static const int64_t sizes[][2] = {{150, 150}, {2, 333}, {90, 700}};
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
         for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++)
@@ -414,6 +438,62 @@ static void test_long_gate(void **state)
     free_terms_problem(&p);
 }
 
+/* A document that is packed after others has the bits of a call of its own where both begin on the grid of tiles. */
+static void test_packed_documents(void **state)
+{
+    (void)state;
+    enum { FIRST = 128, COUNT = 150 };
+    named_shape plain = {"plain", {.table = 1, .sink = 1}};
+    for (int type = 0; type < 2; type++) {
+        const terms_run how = {.dtype = type == 0 ? MEP_FLOAT32 : MEP_BFLOAT16};
+        terms_shape shape = sized(&plain, FIRST + COUNT, FIRST + COUNT), own = sized(&plain, COUNT, COUNT);
+        terms_problem p = random_terms(&shape, how.dtype), alone = random_terms(&own, how.dtype);
+        int64_t H = shape.heads, D = shape.head_dim, *starts = calloc((size_t)(2 * (FIRST + COUNT)), sizeof *starts);
+        assert_non_null(starts);
+        for (int64_t i = 0; i < 2 * (FIRST + COUNT); i++) starts[i] = i % (FIRST + COUNT) < FIRST ? 0 : FIRST;
+        p.call.starts = starts;
+        const double *from[] = {p.call.q, p.call.k, p.call.v, p.dout},
+                     *to[] = {alone.call.q, alone.call.k, alone.call.v, alone.dout};
+        for (int x = 0; x < 4; x++)
+            for (int64_t n = 0; n < 2 * H; n++)
+                memcpy((double *)(uintptr_t)to[x] + n * COUNT * D, from[x] + (n * (FIRST + COUNT) + FIRST) * D,
+                       (size_t)(COUNT * D) * sizeof(double));
+        for (int64_t h = 0; h < H; h++)
+            memcpy((double *)(uintptr_t)alone.call.table + h * COUNT, p.call.table + h * (FIRST + COUNT),
+                   COUNT * sizeof(double));
+        double *packed[RESULTS], *single[RESULTS];
+        run_terms(&p, &how, packed, NULL);
+        run_terms(&alone, &how, single, NULL);
+        static const int results[] = {OUT, DK, DV}; /* dq is summed in chunks, which begin elsewhere */
+        for (int x = 0; x < 3; x++)
+            for (int64_t n = 0; n < 2 * H; n++)
+                assert_memory_equal(packed[results[x]] + (n * (FIRST + COUNT) + FIRST) * D,
+                                    single[results[x]] + n * COUNT * D, (size_t)(COUNT * D) * sizeof(double));
+        free_results(packed), free_results(single);
+        free_terms_problem(&p), free_terms_problem(&alone);
+    }
+}
+
+static void test_wrong_starts(void **state)
+{
+    (void)state;
+    named_shape plain = {"plain", {.segments = 1}};
+    terms_shape shape = sized(&plain, 9, 9);
+    terms_problem p = random_terms(&shape, MEP_FLOAT32);
+    mep_attention *plan = terms_plan(&p.call, &(terms_run){.dtype = MEP_FLOAT32});
+    int64_t starts[18] = {[13] = -1};
+    mep_tensor_view x = new_view(MEP_FLOAT32, 2, 4, 9, 20, NULL), out = new_view(MEP_FLOAT32, 2, 4, 9, 20, NULL);
+    mep_attention_call call = {
+        .batch = 2, .queries = 9, .keys = 9, .q = x, .k = x, .v = x, .out = out, .starts = starts};
+    assert_int_equal(mep_attention_forward(plan, &call), MEP_ERROR_ARGUMENT);
+    assert_string_equal(mep_error_message(), "starts[1, 4] (sequence, query) is -1; it must be 0 or more");
+    starts[13] = INT64_MAX; /* the query sees its own key */
+    assert_int_equal(mep_attention_forward(plan, &call), MEP_OK);
+    free(x.data), free(out.data);
+    mep_attention_destroy(&plan);
+    free_terms_problem(&p);
+}
+
 /* With a tolerance t the weights that are left out are at most t of a row's. */
 static void test_tolerance(void **state)
 {
@@ -437,9 +517,10 @@ static void test_tolerance(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_reference), cmocka_unit_test(test_few_queries), cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_skipping),          cmocka_unit_test(test_threads),     cmocka_unit_test(test_neutral),
-        cmocka_unit_test(test_constant_mixture),  cmocka_unit_test(test_long_gate),   cmocka_unit_test(test_tolerance),
+        cmocka_unit_test(test_against_reference), cmocka_unit_test(test_few_queries),  cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_skipping),          cmocka_unit_test(test_threads),      cmocka_unit_test(test_neutral),
+        cmocka_unit_test(test_constant_mixture),  cmocka_unit_test(test_long_gate),    cmocka_unit_test(test_tolerance),
+        cmocka_unit_test(test_packed_documents),  cmocka_unit_test(test_wrong_starts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,6 +83,10 @@ typedef struct mep_attention_call {
     float *lse; /* [batch, heads, queries]: log sum_j exp(score(i,j)), with the sink; written by the forward call, where
                    it may be NULL, and read by the backward call */
 
+    const int64_t *starts; /* [batch, queries], >= 0, in host memory: the first key that a query sees, or its own key if
+                              that is earlier; NULL: 0. The first position of a query's document where several are
+                              packed into a sequence; the number of padding tokens before a sequence */
+
     /* Terms that depend on the content. */
     const double *gate; /* [batch, heads, keys], contiguous, finite; NULL: none. gate[p_i] - gate[j] is added to the
                            score of the query at position p_i and key j: the cumulative sum of the logarithms of forget
@@ -135,7 +139,8 @@ MEP_API double mep_attention_computed_fraction(const mep_attention *plan);
  *
  *     score(i,j) = scale q_i . k_j + table_h(d) + gate_h(i + keys - queries) - gate_h(j)
  *                  + sum_m profiles_h,i,m bank_m(d) + log sum_m softmax(mixture_h,i)_m exp(log_kernels_h,m(d))
- *     weight(i,j) = exp(score(i,j)) / (exp(sink_h) + sum_l exp(score(i,l))),   0 <= d, and d < window where it is not 0
+ *     weight(i,j) = exp(score(i,j)) / (exp(sink_h) + sum_l exp(score(i,l))),   0 <= d, d < window where it is not 0,
+ *                                                                             and starts_i <= j or d = 0
  *
  * All arrays are contiguous. A term whose pointer is NULL, or whose count is 0, is left out. */
 typedef struct mep_attention_reference_call {
@@ -143,6 +148,7 @@ typedef struct mep_attention_reference_call {
     int64_t kv_heads;          /* 0: heads */
     double scale;              /* 0: 1/sqrt(head_dim) */
     int64_t window;            /* 0: none */
+    const int64_t *starts;     /* [batch, queries] */
     const double *q;           /* [batch, heads, queries, head_dim] */
     const double *k;           /* [batch, kv_heads, keys, head_dim] */
     const double *v;           /* as k */

@@ -129,8 +129,8 @@ MEP_API mep_status mep_bias_sights(const mep_bias *bias, int64_t length, mep_bia
 /* The longest measured length at which, as at every measured length from the training length up to it, the value `name`
  * is within the fraction `within` of its value at the training length, or better. The value of a length is the mean
  * over the axis; where the axis is a position in the segment it is the value at the end of the segment. If the training
- * length was not measured, the longest shorter length takes its place. *length is 0 if there is none, or if a gain is
- * not positive there. Fails for a value that the measure does not have. */
+ * length was not measured, the longest shorter length takes its place. *length is 0 if there is none, if a gain is not
+ * positive there, or if the value is neither a cost nor a gain. Fails for a value that the measure does not have. */
 MEP_API mep_status mep_measure_effective_length(const mep_measure *measure, const char *name, int64_t training_length,
                                                 double within, int64_t *length);
 

@@ -81,9 +81,14 @@ typedef struct mep_model_config {
 } mep_model_config;
 
 /* The sizes of a preset: "nano" (4 layers, hidden 128, 8 heads: the demo), "micro" (6, 256, 8), "mini" (6, 512, 8),
- * "small" (the paper's: 12, 768, 12) or "medium" (24, 1024, 16). vocab_size is 50304 and the position encoding "mep".
- * For an unknown name the message lists the presets. */
+ * "small" (the paper's: 12, 768, 12) or "medium" (24, 1024, 16); the same name with "-llama" has Llama blocks and about
+ * as many parameters. vocab_size is 50304 and the position encoding "mep". For an unknown name the message lists the
+ * presets. */
 MEP_API mep_status mep_model_preset(const char *name, mep_model_config *config);
+
+/* Set block, norm, mlp and intermediate_size to what is usual for a shape of block: LayerNorm, exact GELU and
+ * 4 hidden_size, or RMSNorm, SwiGLU and 8/3 hidden_size rounded up to a multiple of 32. Other members stay. */
+MEP_API mep_status mep_model_config_set_block(mep_model_config *config, mep_block block);
 
 /* Check every member; the message names the one that is wrong. */
 MEP_API mep_status mep_model_config_check(const mep_model_config *config);

@@ -58,6 +58,7 @@ typedef struct mep_attention_call {
     mep_tensor_view k, v;
     mep_tensor_view out;
     float *lse;
+    const int64_t *starts;
     const double *gate;
     mep_tensor_view profiles;
     mep_tensor_view mixture;

@@ -65,10 +65,13 @@ mep_status mep_attention_create(mep_attention **plan, const mep_attention_settin
     p->settings = *settings;
     p->backend = backend->attention;
     if (settings->scale == 0) p->settings.scale = 1 / sqrt((double)settings->head_dim);
-    mep_status status = p->backend->create(&p->plan, &p->settings);
-    if (status == MEP_OK) status = mep_attention_set_terms(p, NULL);
-    if (status != MEP_OK) mep_attention_destroy(&p);
+    mep_status status;
+    MEP_TRY_OR(status, p->backend->create(&p->plan, &p->settings), failed);
+    MEP_TRY_OR(status, mep_attention_set_terms(p, NULL), failed);
     *plan = p;
+    return MEP_OK;
+failed:
+    mep_attention_destroy(&p);
     return status;
 }
 
@@ -141,6 +144,11 @@ static mep_status check_call(const mep_attention *plan, const mep_attention_call
     MEP_TRY(check_sizes(plan, c));
     MEP_TRY(check_rows("profiles", &c->profiles, "bank", plan->rank));
     MEP_TRY(check_rows("mixture", &c->mixture, "log_kernels", plan->kernels));
+    MEP_TRY(check_supported(plan->backend, "segments (starts)", c->starts != NULL));
+    for (int64_t i = 0; c->starts != NULL && i < c->batch * c->queries; i++)
+        if (c->starts[i] < 0)
+            return mep_fail(MEP_ERROR_ARGUMENT, "starts[%lld, %lld] (sequence, query) is %lld; it must be 0 or more",
+                            (long long)(i / c->queries), (long long)(i % c->queries), (long long)c->starts[i]);
     return check_gate(plan, c);
 }
 

@@ -186,6 +186,7 @@ static void backward_block(const pass *c, mep_attention_buffers *w, const task *
     int pairs = kernels->interleave != NULL;
     float *diagonal = c->gradient->dtable != NULL ? mep_terms_origin(plan->keys, w->diagonal) + at : NULL;
     kernels->product(rows, BLOCK_KEYS, units, w->q, units, 1, w->chunk_kt + slot, BLOCK_KEYS, w->s, BLOCK_KEYS, 0);
+    mep_segment_mask(c->call, t->b, tile, block, (float)plan->settings.scale, w->s);
     kernels->product(rows, BLOCK_KEYS, units, w->dout, units, 1, w->chunk_vt + slot, BLOCK_KEYS, w->dp, BLOCK_KEYS, 0);
     if (mep_content_is_present(&t->content))
         content_gradient(c, w, t, tile, block,
@@ -235,6 +236,9 @@ static void backward_tile(const pass *c, mep_attention_buffers *w, task *t, int6
     const float *lse = c->call->lse + t->n * c->call->queries + tile.first, *own = plan->block_norm.data;
     const float *delta = (const float *)plan->delta.data + t->n * c->call->queries + tile.first;
     float q_norm[TILE_ROWS], floor[TILE_ROWS], *dq = w->dq + (index - c->first_tile) * TILE_ROWS * plan->padded;
+    int64_t first_block = max_i64(t->first, mep_segment_first(c->call, t->b, &tile) / BLOCK_KEYS);
+    memset(dq, 0, (size_t)(TILE_ROWS * plan->padded) * sizeof *dq);
+    if (first_block > t->last) return;
     mep_attention_pack(plan, &c->call->q, t->b, t->h, tile.first, tile.rows, w->q);
     mep_attention_pack(plan, &c->gradient->dout, t->b, t->h, tile.first, tile.rows, w->dout);
     if (plan->kernels->interleave != NULL) {
@@ -245,8 +249,7 @@ static void backward_tile(const pass *c, mep_attention_buffers *w, task *t, int6
     for (int64_t r = 0; r < TILE_ROWS; r++) floor[r] = r < tile.rows ? lse[r] : INFINITY;
     if (mep_content_is_present(&t->content)) mep_content_begin(&t->content, &t->terms, &tile, &w->state[0].content);
     extend_diagonal(c, w, t, tile.position + tile.rows - 1 - t->first * BLOCK_KEYS);
-    memset(dq, 0, (size_t)(TILE_ROWS * plan->padded) * sizeof *dq);
-    for (int64_t block = index < t->last ? index : t->last; block >= t->first; block--) {
+    for (int64_t block = index < t->last ? index : t->last; block >= first_block; block--) {
         int64_t distance = tile.position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
         if (t->skip && distance > 0 &&
             negligible(c, t, &w->state[0].content, block, distance, q_norm, own[kv_number(c, t) * c->blocks + block],

@@ -68,22 +68,22 @@ mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *setting
     mep_attention_defaults(&a);
     a.heads = heads, a.head_dim = settings->head_dim, a.dtype = settings->dtype, a.max_length = BLOCK_KEYS;
     a.scale = 1 / sqrt((double)a.head_dim), a.kv_heads = c->kv_heads;
-    mep_status status = mep_attention_plan_create(&c->plan, &a);
-    if (status == MEP_OK)
-        c->decode = (mep_decode){.kernels = c->plan->kernels,
-                                 .dtype = settings->dtype,
-                                 .head_dim = settings->head_dim,
-                                 .scale = (float)c->plan->settings.scale,
-                                 .margin = mep_cache_margin(settings->tolerance),
-                                 .threads = c->plan->threads};
-    if (status == MEP_OK) status = MEP_ALLOC(&c->rings, c->ring_count);
-    if (status == MEP_OK) status = MEP_ALLOC(&c->terms, c->settings.term_sets);
-    if (status == MEP_OK) status = MEP_ALLOC(&c->rows, heads);
-    if (status == MEP_OK) status = MEP_ALLOC(&c->sources, heads);
-    if (status == MEP_OK)
-        set_windows(c, settings->window);
-    else
-        mep_cache_destroy(cache);
+    mep_status status;
+    MEP_TRY_OR(status, mep_attention_plan_create(&c->plan, &a), failed);
+    c->decode = (mep_decode){.kernels = c->plan->kernels,
+                             .dtype = settings->dtype,
+                             .head_dim = settings->head_dim,
+                             .scale = (float)c->plan->settings.scale,
+                             .margin = mep_cache_margin(settings->tolerance),
+                             .threads = c->plan->threads};
+    MEP_TRY_OR(status, MEP_ALLOC(&c->rings, c->ring_count), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&c->terms, c->settings.term_sets), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&c->rows, heads), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&c->sources, heads), failed);
+    set_windows(c, settings->window);
+    return MEP_OK;
+failed:
+    mep_cache_destroy(cache);
     return status;
 }
 
@@ -151,20 +151,26 @@ static mep_status grow(const mep_cache *c, kv_ring *s, int64_t capacity, int64_t
 {
     kv_ring larger = {.capacity = capacity, .first = s->first, .window = s->window};
     int64_t key_size = key_bytes(c), size = value_bytes(c);
-    mep_status status = mep_alloc(&larger.keys, capacity, (size_t)key_size);
-    if (status == MEP_OK) status = mep_alloc(&larger.values, capacity, (size_t)size);
-    if (status == MEP_OK) status = MEP_ALLOC(&larger.norms, capacity);
-    if (status == MEP_OK && c->settings.has_gate) status = MEP_ALLOC(&larger.gate, c->group * capacity * BLOCK_KEYS);
-    if (status == MEP_OK && c->settings.has_gate) status = MEP_ALLOC(&larger.gate_low, c->group * capacity);
-    for (int64_t b = s->first; status == MEP_OK && s->capacity > 0 && b <= newest; b++) {
+    mep_status status;
+    MEP_TRY_OR(status, mep_alloc(&larger.keys, capacity, (size_t)key_size), failed);
+    MEP_TRY_OR(status, mep_alloc(&larger.values, capacity, (size_t)size), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&larger.norms, capacity), failed);
+    if (c->settings.has_gate) {
+        MEP_TRY_OR(status, MEP_ALLOC(&larger.gate, c->group * capacity * BLOCK_KEYS), failed);
+        MEP_TRY_OR(status, MEP_ALLOC(&larger.gate_low, c->group * capacity), failed);
+    }
+    for (int64_t b = s->first; s->capacity > 0 && b <= newest; b++) {
         memcpy((char *)larger.keys + b % capacity * key_size, (char *)s->keys + b % s->capacity * key_size,
                (size_t)key_size);
         memcpy((char *)larger.values + b % capacity * size, (char *)s->values + b % s->capacity * size, (size_t)size);
         larger.norms[b % capacity] = s->norms[b % s->capacity];
         copy_gates(c, s, b, &larger);
     }
-    free_ring(status == MEP_OK ? s : &larger);
-    if (status == MEP_OK) *s = larger;
+    free_ring(s);
+    *s = larger;
+    return MEP_OK;
+failed:
+    free_ring(&larger);
     return status;
 }
 
@@ -326,7 +332,7 @@ mep_status mep_cache_attend(mep_cache *c, int64_t layer, const mep_attention_cal
     kv_ring *rings = c->rings + layer * c->kv_heads;
     const mep_terms *terms = &c->terms[c->settings.term_sets > 1 ? layer : 0];
     MEP_ASSERT(count >= 1 && terms->distances >= mep_cache_distances(c));
-    MEP_ASSERT((call->gate != NULL) == (c->settings.has_gate != 0));
+    MEP_ASSERT((call->gate != NULL) == (c->settings.has_gate != 0) && call->starts == NULL);
     mep_cache_append(c, layer, count, call->k, call->v);
     for (int64_t kv = 0; kv < c->kv_heads && c->settings.has_gate; kv++)
         append_gates(c, &rings[kv], kv, count, call->gate);

@@ -21,6 +21,7 @@ typedef struct mep_decode_row {
     void *out;     /* [head_dim] */
     float *lse;    /* may be NULL */
     int64_t query; /* index of its profiles and mixture weights in source.content */
+    int64_t start; /* the first key that it sees, in block source.first */
     mep_source source;
 } mep_decode_row;
 

@@ -36,6 +36,7 @@ static void begin_tile(const mep_forward *c, mep_attention_buffers *w, const tas
         state->sum[r] = 0;
     }
     state->done = 0;
+    state->first_key = mep_segment_first(c->call, t->b, &tile);
     memset(w->out + number * TILE_ROWS * plan->padded, 0, (size_t)(TILE_ROWS * plan->padded) * sizeof(float));
 }
 
@@ -88,10 +89,12 @@ static void forward_tile(const mep_forward *c, mep_attention_buffers *w, const t
     float rescale[TILE_ROWS] = {0}, scale = (float)plan->settings.scale;
     for (int64_t block = last < index ? last : index; block >= first && !state->done; block--) {
         const float *kt = w->kt + (block - first) * TILE_ROWS * units, *v = w->v + (block - first) * TILE_ROWS * units;
-        if (negligible(c, t, state, tile.position, block)) continue;
+        state->done = (block + 1) * BLOCK_KEYS <= state->first_key;
+        if (state->done || negligible(c, t, state, tile.position, block)) continue;
         w->blocks_computed++;
         /* S = Q K^T; S = softmax numerators; out = out rescaled + S V */
         kernels->product(tile.rows, BLOCK_KEYS, units, q, units, 1, kt, BLOCK_KEYS, w->s, BLOCK_KEYS, 0);
+        mep_segment_mask(c->call, t->b, &tile, block, scale, w->s);
         if (mep_content_is_present(&t->source->content)) {
             const mep_score_rows x = mep_content_block(kernels, &t->source->content, &t->source->terms, &state->content,
                                                        &tile, block, &w->content);

@@ -13,6 +13,7 @@
 #include "attention/attention_backend.h"
 #include "attention/content.h"
 #include "attention/kernels.h"
+#include "attention/segments.h"
 #include "attention/terms.h"
 #include "base/assertion.h"
 
@@ -39,7 +40,8 @@ typedef struct mep_source {
 /* The online softmax of one tile. */
 typedef struct mep_tile_state {
     float maximum[TILE_ROWS], sum[TILE_ROWS], q_norm[TILE_ROWS];
-    int64_t done; /* 1 where no farther block can matter */
+    int64_t done;      /* 1 where no farther block can matter */
+    int64_t first_key; /* that a row of the tile sees */
     mep_content_tile content;
 } mep_tile_state;
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 
 /* One query: its indices and, for each key 0 .. position, the weight and the responsibilities of the kernels. */
@@ -120,28 +121,35 @@ static mep_status check(const mep_attention_reference_call *c)
         return mep_fail(MEP_ERROR_ARGUMENT, "profiles need rank >= 0, a bank and an extent of 1 or more");
     if (c->kernels < 0 || (c->kernels > 0 && (c->mixture == NULL || c->log_kernels == NULL)))
         return mep_fail(MEP_ERROR_ARGUMENT, "a mixture needs kernels >= 0, weights and log_kernels");
+    for (int64_t i = 0; c->starts != NULL && i < c->batch * c->queries; i++)
+        if (c->starts[i] < 0)
+            return mep_fail(MEP_ERROR_ARGUMENT, "starts[%lld] is %lld; it must be 0 or more", (long long)i,
+                            (long long)c->starts[i]);
     int64_t size = 0;
     MEP_TRY(mep_multiply(c->batch, c->heads, c->keys, &size));
     return mep_multiply(size, c->head_dim, sizeof(double), &size);
 }
 
-/* For every query in turn. */
+/* Call `visit` for every query. */
 static mep_status for_rows(const mep_attention_reference_call *c, void (*visit)(row *r, const void *),
                            const void *context)
 {
     row r = {.call = c, .scale = c->scale != 0 ? c->scale : 1 / sqrt((double)c->head_dim)};
-    mep_status status = MEP_ALLOC(&r.p, c->keys);
-    if (status == MEP_OK) status = MEP_ALLOC(&r.mix, c->kernels);
-    if (status == MEP_OK) status = MEP_ALLOC(&r.responsibility, c->kernels);
-    for (int64_t n = 0; status == MEP_OK && n < c->batch * c->heads * c->queries; n++) {
+    mep_status status;
+    MEP_TRY_OR(status, MEP_ALLOC(&r.p, c->keys), end);
+    MEP_TRY_OR(status, MEP_ALLOC(&r.mix, c->kernels), end);
+    MEP_TRY_OR(status, MEP_ALLOC(&r.responsibility, c->kernels), end);
+    for (int64_t n = 0; n < c->batch * c->heads * c->queries; n++) {
         r.b = n / c->queries / c->heads;
         r.h = n / c->queries % c->heads;
         r.i = n % c->queries;
         r.position = r.i + c->keys - c->queries;
         r.first = c->window > 0 && r.position >= c->window ? r.position - c->window + 1 : 0;
+        if (c->starts != NULL) r.first = max_i64(r.first, min_i64(c->starts[r.b * c->queries + r.i], r.position));
         weigh(&r);
         visit(&r, context);
     }
+end:
     mep_free(&r.p);
     mep_free(&r.mix);
     mep_free(&r.responsibility);

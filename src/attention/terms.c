@@ -110,10 +110,14 @@ static mep_status reserve_toeplitz(mep_toeplitz *t, int64_t heads, int64_t rank,
     }
     if (t->heads == heads && t->rank == rank && t->extent == extent) return MEP_OK;
     MEP_TRY(mep_multiply(heads, rank, new.row, &floats));
-    mep_status status = MEP_ALLOC(&new.tables, floats);
-    if (status == MEP_OK) status = MEP_ALLOC(&new.largest, heads * rank);
-    free_toeplitz(status == MEP_OK ? t : &new);
-    if (status == MEP_OK) *t = new;
+    mep_status status;
+    MEP_TRY_OR(status, MEP_ALLOC(&new.tables, floats), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&new.largest, heads * rank), failed);
+    free_toeplitz(t);
+    *t = new;
+    return MEP_OK;
+failed:
+    free_toeplitz(&new);
     return status;
 }
 
@@ -122,15 +126,15 @@ mep_status mep_terms_reserve(mep_terms *t, int64_t heads, int64_t distances)
     int64_t floats = 0;
     mep_terms_free(t);
     MEP_TRY(mep_multiply(heads, mep_terms_head_size(distances), sizeof(float), &floats));
-    mep_status status = MEP_ALLOC(&t->reversed, heads * mep_terms_head_size(distances));
-    if (status == MEP_OK) status = MEP_ALLOC(&t->far_bias, heads * distances);
-    if (status == MEP_OK) status = MEP_ALLOC(&t->sink, heads);
-    if (status != MEP_OK) {
-        mep_terms_free(t);
-        return status;
-    }
+    mep_status status;
+    MEP_TRY_OR(status, MEP_ALLOC(&t->reversed, heads * mep_terms_head_size(distances)), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&t->far_bias, heads * distances), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&t->sink, heads), failed);
     t->heads = heads, t->distances = distances, t->head_size = mep_terms_head_size(distances);
     return MEP_OK;
+failed:
+    mep_terms_free(t);
+    return status;
 }
 
 void mep_terms_free(mep_terms *t)

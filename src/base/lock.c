@@ -29,14 +29,14 @@ static mep_status open_folder(mep_lock *lock, const char *path)
     const char *slash = strrchr(path, '/');
     char *folder = NULL;
     MEP_TRY(mep_format(&folder, "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1, slash != NULL ? path : "."));
-    mep_status status = mep_copy_string(&lock->name, slash != NULL ? slash + 1 : path);
-    if (status == MEP_OK) {
-        lock->folder = mep_fd_open(folder, O_PATH | O_DIRECTORY);
-        if (lock->folder < 0) {
-            status = mep_fail_errno("open", folder);
-            mep_free(&lock->name);
-        }
+    mep_status status;
+    MEP_TRY_OR(status, mep_copy_string(&lock->name, slash != NULL ? slash + 1 : path), end);
+    lock->folder = mep_fd_open(folder, O_PATH | O_DIRECTORY);
+    if (lock->folder < 0) {
+        status = mep_fail_errno("open", folder);
+        mep_free(&lock->name);
     }
+end:
     mep_free(&folder);
     return status;
 }

@@ -46,7 +46,8 @@ int mep_cli_bench_gemm(int argc, char **argv)
     mep_bench_job_begin(&job, "bench gemm");
     mep_option options[] = {
         MEP_OPT_GROUP("Cases"),
-        MEP_OPT_TEXT("--preset", 0, "NAME", &preset, "sizes of the model: nano, micro, mini, small, medium or gpt2"),
+        MEP_OPT_TEXT("--preset", 0, "NAME", &preset,
+                     "sizes of the model: nano, micro, mini, small or medium, each also with -llama, or gpt2"),
         MEP_OPT_INT("--batch-size", 'b', "N", &batch_size, 1, 1 << 20, "sequences"),
         MEP_OPT_LENGTH("--length", 'l', "L", &length, 1, MEP_BENCH_LONGEST,
                        "tokens per sequence; the product of both is the number of rows"),

@@ -84,7 +84,8 @@ int mep_cli_bench_train(int argc, char **argv)
     mep_bench_job_begin(&job, "bench train");
     mep_option options[] = {
         MEP_OPT_GROUP("Cases"),
-        MEP_OPT_TEXT("--preset", 0, "NAME", &preset, "sizes of the model: nano, micro, mini, small, medium or gpt2"),
+        MEP_OPT_TEXT("--preset", 0, "NAME", &preset,
+                     "sizes of the model: nano, micro, mini, small or medium, each also with -llama, or gpt2"),
         MEP_OPT_TEXT("--position", 'p', "SPEC", &position, "position encoding"),
         MEP_OPT_INT("--batch-size", 'b', "N", &s.batch_size, 0, 1 << 20, "sequences per step"),
         MEP_OPT_LENGTH("--length", 'l', "L", &s.length, 0, MEP_BENCH_LONGEST, "tokens per sequence"),

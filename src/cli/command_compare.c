@@ -21,7 +21,7 @@
 #include "cli/progress.h"
 #include "cli/train_options.h"
 
-enum { OPTIONS_MAX = 48, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
+enum { OPTIONS_MAX = 56, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
 enum { VALIDATIONS = 10, VALID_TOKENS = 16384 }; /* of each run; a small part of its work */
 static const double ESTIMATE_SECONDS = 4;        /* of work, before the estimate of the total time is printed */
 
@@ -76,8 +76,9 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_cli_dtypes,
                        "type to compute in during the test"),
         MEP_OPT_GROUP("Model"),
-        MEP_OPT_TEXT("--preset", 0, "NAME", &job->o.preset,
-                     "sizes and recipe: nano, micro, mini, small or medium; see mep train --help"),
+        MEP_OPT_TEXT(
+            "--preset", 0, "NAME", &job->o.preset,
+            "sizes and recipe: nano, micro, mini, small or medium, or one of them with -llama; see mep train --help"),
         MEP_TRAIN_SIZE_ROWS(&job->o),
         MEP_OPT_GROUP("Training"),
         MEP_TRAIN_RECIPE_ROWS(&job->o),

@@ -19,7 +19,7 @@
 #include "cli/train_options.h"
 #include "mep/train.h"
 
-enum { OPTIONS_MAX = 48, NOTES_SIZE = 4096, VALIDATIONS = 10 };
+enum { OPTIONS_MAX = 56, NOTES_SIZE = 4608, VALIDATIONS = 10 };
 
 typedef struct train_job {
     mep_train_options o;
@@ -107,10 +107,12 @@ static void write_notes(char notes[NOTES_SIZE])
         notes + used, NOTES_SIZE - used,
         "small and medium are the recipe of the MEP paper (arXiv:2403.17698): Adam, 1 %% warm-up, cosine to 0,\n"
         "gradients clipped to 1, bfloat16, no weight decay, seeds 1235 to 1239. nano, micro and mini are shorter\n"
-        "recipes for a CPU. Other options change the preset, in any order. `mep train --preset nano --help` shows\n"
-        "the defaults of a preset.\n\n"
+        "recipes for a CPU. nano-llama to medium-llama are the same sizes and recipes with Llama blocks.\n"
+        "Other options change the preset, in any order. `mep train --preset nano --help` shows the defaults of a\n"
+        "preset.\n\n"
         "  mep train --data text.train --valid text.valid --out runs/mep --preset nano\n"
         "  mep train --data text.train --out runs/t5 --preset micro --position t5 --steps 2K\n"
+        "  mep train --data text.train --out runs/llama --preset nano-llama --num-key-value-heads 2\n"
         "  mep train --data books=0.7,code=0.3 --split 949,50,1 --out runs/both\n"
         "  mep train --resume runs/mep\n"
         "  mpirun -np 4 mep train --data text.train --out runs/mep4    4 processes divide the sequences of each step\n"
@@ -144,14 +146,12 @@ static mep_status complete_settings(train_job *job, const mep_option *options)
 /* With --init, take the sizes from the folder. Returns MEP_ARGS_GO, or the exit code after one line on stderr. */
 static int read_init(train_job *job, const mep_option *options)
 {
-    static const char *const sizes[] = {"--num-hidden-layers", "--hidden-size", "--num-attention-heads",
-                                        "--intermediate-size", "--vocab-size",  NULL};
     mep_train_settings *s = &job->o.settings;
     if (job->init == NULL) return MEP_ARGS_GO;
-    for (int i = 0; sizes[i] != NULL; i++)
-        if (mep_args_given(options, sizes[i]))
+    for (int i = 0; mep_train_sizes[i] != NULL; i++)
+        if (mep_args_given(options, mep_train_sizes[i]))
             return mep_cli_usage("train", "--init takes the sizes from the model in the folder; leave out %s",
-                                 sizes[i]);
+                                 mep_train_sizes[i]);
     mep_status status = copy_path(s->init, sizeof s->init, job->init, "--init");
     if (status == MEP_OK) status = mep_model_read_config(job->init, &s->model);
     return status == MEP_OK ? MEP_ARGS_GO : mep_cli_fail("train");
@@ -226,9 +226,12 @@ static mep_status print_model(const mep_train_settings *s, int is_auto)
     MEP_TRY(mep_train_memory(s, mep_cli_processes(), &bytes));
     mep_short_number((double)values, parameters);
     mep_short_number((double)bytes, memory);
-    printf("model     %lld layers, hidden %lld, %lld heads, vocabulary %lld: %s parameters\n",
-           (long long)m->num_hidden_layers, (long long)m->hidden_size, (long long)m->num_attention_heads,
-           (long long)m->vocab_size, parameters);
+    char groups[64] = "";
+    if (m->num_key_value_heads != 0 && m->num_key_value_heads != m->num_attention_heads)
+        snprintf(groups, sizeof groups, " (%lld of keys and values)", (long long)m->num_key_value_heads);
+    printf("model     %lld %slayers, hidden %lld, %lld heads%s, vocabulary %lld: %s parameters\n",
+           (long long)m->num_hidden_layers, m->block == MEP_BLOCK_LLAMA ? "Llama " : "", (long long)m->hidden_size,
+           (long long)m->num_attention_heads, groups, (long long)m->vocab_size, parameters);
     MEP_TRY(print_position(m));
     int threads = mep_set_threads(0);
     printf("memory    about %sB, computing in %s on ", memory, mep_dtype_name(s->dtype));

@@ -256,11 +256,11 @@ static mep_status write_method(const mep_report *report, const report_data *data
         if (r->tokens > most) most = r->tokens;
     }
     fprintf(file,
-            "## Method\n\nThe models differ only in their position encoding: %lld layers, hidden size %lld, "
+            "## Method\n\nThe models differ only in their position encoding: %lld %slayers, hidden size %lld, "
             "%lld heads, "
             "%s parameters and those of the encoding. ",
-            (long long)t->model.num_hidden_layers, (long long)t->model.hidden_size,
-            (long long)t->model.num_attention_heads, parameters);
+            (long long)t->model.num_hidden_layers, t->model.block == MEP_BLOCK_LLAMA ? "Llama " : "",
+            (long long)t->model.hidden_size, (long long)t->model.num_attention_heads, parameters);
     fprintf(file, "Each was trained for %lld steps of %lld x %lld tokens%s, %s in all, of the %lld in `%s`",
             (long long)t->steps, (long long)t->batch_size, (long long)t->length, facts.is_bytes ? " (bytes)" : "",
             trained, (long long)facts.train_tokens, facts.train);

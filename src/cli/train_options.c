@@ -13,6 +13,20 @@
 enum { VOCAB_STEP = 64 }; /* the 50257 of the paper become 50304 */
 
 const char *const mep_train_on_nan[] = {"stop", "skip", "dump", NULL};
+const char *const mep_train_blocks[] = {"gpt_neox", "llama", NULL};
+const char *const mep_train_qk_norms[] = {"none", "head", "all", NULL};
+const char *const mep_train_sizes[] = {"--num-hidden-layers",
+                                       "--hidden-size",
+                                       "--num-attention-heads",
+                                       "--num-key-value-heads",
+                                       "--head-dim",
+                                       "--intermediate-size",
+                                       "--block",
+                                       "--qk-norm",
+                                       "--qkv-bias",
+                                       "--tie-word-embeddings",
+                                       "--vocab-size",
+                                       NULL};
 
 /* The value of --preset; the last one counts. NULL if there is none. */
 static const char *find_preset(int argc, char **argv)
@@ -37,6 +51,7 @@ int mep_train_options_begin(mep_train_options *options, const char *command, int
     options->settings.model.vocab_size = 0;
     options->settings.model.intermediate_size = 0;
     options->dtype = MEP_CLI_AUTO;
+    options->block = (int)options->settings.model.block;
     options->preset_micro_batch = options->settings.micro_batch_size;
     return MEP_ARGS_GO;
 }
@@ -75,6 +90,18 @@ static mep_status copy_text(const char *text, const char *what, char *to, size_t
     return mep_fail(MEP_ERROR_ARGUMENT, "%s is longer than %d characters", what, (int)size - 1);
 }
 
+/* The members of a new model that the options leave to its block or to the recipe. */
+static mep_status set_sizes(mep_train_options *options)
+{
+    mep_model_config *model = &options->settings.model;
+    int64_t intermediate = model->intermediate_size;
+    MEP_TRY(mep_model_config_set_block(model, (mep_block)options->block));
+    if (intermediate > 0) model->intermediate_size = intermediate;
+    model->qk_norm = (mep_qk_norm)options->qk_norm;
+    model->max_position_embeddings = options->settings.length;
+    return MEP_OK;
+}
+
 mep_status mep_train_options_finish(mep_train_options *options, const char *data, const char *split)
 {
     mep_train_settings *settings = &options->settings;
@@ -86,8 +113,7 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
         MEP_TRY(data_vocabulary(settings, &size));
         model->vocab_size = (size + VOCAB_STEP - 1) / VOCAB_STEP * VOCAB_STEP;
     }
-    if (model->intermediate_size == 0) model->intermediate_size = 4 * model->hidden_size;
-    if (settings->init[0] == '\0') model->max_position_embeddings = settings->length;
+    if (settings->init[0] == '\0') MEP_TRY(set_sizes(options));
     if (settings->micro_batch_size == options->preset_micro_batch) fit_micro_batch(settings);
     settings->device = (mep_device)options->device;
     settings->on_nan = (mep_on_nan)options->on_nan;

@@ -22,12 +22,17 @@ typedef struct mep_train_options {
     int dtype;                  /* index in mep_cli_dtypes */
     int device;                 /* a mep_device */
     int on_nan;                 /* a mep_on_nan */
+    int block;                  /* a mep_block */
+    int qk_norm;                /* a mep_qk_norm */
     int64_t threads;            /* 0: all cores */
     int64_t preset_micro_batch; /* the preset's micro_batch_size */
 } mep_train_options;
 
-/* The names of mep_on_nan, NULL. */
-extern const char *const mep_train_on_nan[];
+/* The names of mep_on_nan, mep_block and mep_qk_norm, each list with NULL at its end. */
+extern const char *const mep_train_on_nan[], *const mep_train_blocks[], *const mep_train_qk_norms[];
+
+/* The options of MEP_TRAIN_SIZE_ROWS, which a model that is read from a folder has already; NULL at the end. */
+extern const char *const mep_train_sizes[];
 
 /* Fill *options from the preset of the command line (--preset NAME), or from "nano" if it has none. Returns
  * MEP_ARGS_GO, or the exit code after one line on stderr. */
@@ -44,9 +49,23 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
         MEP_OPT_INT("--hidden-size", 0, "N", &(O)->settings.model.hidden_size, 1, 1 << 20,                             \
                     "channels of the residual stream"),                                                                \
         MEP_OPT_INT("--num-attention-heads", 0, "N", &(O)->settings.model.num_attention_heads, 1, 65536,               \
-                    "attention heads; must divide the hidden size"),                                                   \
+                    "attention heads; must divide the hidden size, unless --head-dim is given"),                       \
+        MEP_OPT_INT("--num-key-value-heads", 0, "N", &(O)->settings.model.num_key_value_heads, 0, 65536,               \
+                    "heads of keys and values, each shared by as many attention heads (grouped-query attention); of "  \
+                    "Llama blocks; 0: as many as attention heads"),                                                    \
+        MEP_OPT_INT("--head-dim", 0, "N", &(O)->settings.model.head_dim, 0, 65536,                                     \
+                    "channels of a head; 0: --hidden-size / --num-attention-heads"),                                   \
         MEP_OPT_INT("--intermediate-size", 0, "N", &(O)->settings.model.intermediate_size, 0, 1 << 20,                 \
-                    "channels inside the MLP; 0: four times --hidden-size"),                                           \
+                    "channels inside the MLP; 0: 4 --hidden-size, or 8/3 --hidden-size in Llama blocks"),              \
+        MEP_OPT_CHOICE("--block", 0, "SHAPE", &(O)->block, mep_train_blocks,                                           \
+                       "shape of a block: gpt_neox (LayerNorm, GELU, biases) or llama (RMSNorm, SwiGLU, no biases)"),  \
+        MEP_OPT_CHOICE(                                                                                                \
+            "--qk-norm", 0, "OVER", &(O)->qk_norm, mep_train_qk_norms,                                                 \
+            "RMSNorm of queries and keys in Llama blocks: of each head (Qwen3) or of all together (OLMo2)"),           \
+        MEP_OPT_FLAG("--qkv-bias", 0, &(O)->settings.model.qkv_bias,                                                   \
+                     "biases of queries, keys and values in Llama blocks (Qwen2)"),                                    \
+        MEP_OPT_FLAG("--tie-word-embeddings", 0, &(O)->settings.model.tie_word_embeddings,                             \
+                     "use the embedding as the output matrix"),                                                        \
         MEP_OPT_INT("--vocab-size", 0, "N", &(O)->settings.model.vocab_size, 0, 1 << 24,                               \
                     "rows of the embedding; 0: as many as the data needs, rounded up to a multiple of 64")
 

@@ -40,9 +40,11 @@ void mep_attention_scores_set_layer(mep_attention_scores *a, int64_t layer)
 static double product(const mep_attention_scores *a, int64_t head, int64_t query, int64_t key)
 {
     mep_tensor_view q = a->call.q, k = a->call.k;
-    int64_t channels = mep_head_dim(&a->session->model->config);
+    const mep_model_config *config = &a->session->model->config;
+    int64_t channels = mep_head_dim(config);
+    int64_t key_head = head / (config->num_attention_heads / mep_key_value_heads(config));
     int64_t from_q = head * q.head_stride + query * q.token_stride,
-            from_k = head * k.head_stride + key * k.token_stride;
+            from_k = key_head * k.head_stride + key * k.token_stride;
     double sum = 0;
     for (int64_t c = 0; c < channels; c++) {
         if (a->session->settings.dtype == MEP_BFLOAT16)

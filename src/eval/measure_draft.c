@@ -193,12 +193,16 @@ static int64_t next_length(const mep_measure *m, const char *name, int64_t after
     return next;
 }
 
-/* Whether a larger value is worse. */
-static int is_cost(const char *name)
+/* 1: a larger value is better; -1: worse; 0: neither, as of the distances of the blindness report. */
+static int direction(const char *name)
 {
-    static const char *const costs[] = {"loss", "perplexity", "bits_per_byte", "first", "second"};
-    for (size_t i = 0; i < sizeof costs / sizeof *costs; i++)
-        if (strcmp(name, costs[i]) == 0) return 1;
+    static const struct {
+        const char *name;
+        int direction;
+    } values[] = {{"loss", -1},    {"perplexity", -1}, {"bits_per_byte", -1}, {"gain", 1},
+                  {"top_gain", 1}, {"exact", 1},       {"saved", 1}};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        if (strcmp(name, values[i].name) == 0) return values[i].direction;
     return 0;
 }
 
@@ -215,10 +219,10 @@ mep_status mep_measure_effective_length(const mep_measure *measure, const char *
     for (int64_t l = next_length(measure, name, 0); l > 0 && l <= training_length; l = next_length(measure, name, l))
         base = l;
     double reference = at_length(measure, name, base), slack = within * fabs(reference);
-    if (!is_cost(name) && !(reference > 0)) base = 0; /* nothing to keep */
+    if (direction(name) == 0 || (direction(name) > 0 && !(reference > 0))) base = 0; /* nothing to keep */
     *length = base;
     for (int64_t l = next_length(measure, name, base); base > 0 && l > 0; l = next_length(measure, name, l)) {
-        double loss = is_cost(name) ? at_length(measure, name, l) - reference : reference - at_length(measure, name, l);
+        double loss = direction(name) * (reference - at_length(measure, name, l));
         if (!(loss <= slack)) break;
         *length = l;
     }

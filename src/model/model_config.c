@@ -6,10 +6,13 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/integer.h"
 #include "bias/position.h"
 #include "model/layout.h"
 #include "model/model_internal.h"
 #include "nn/layers.h"
+
+enum { SWIGLU_STEP = 32 }; /* intermediate_size of a Llama block is a multiple of it */
 
 static const struct {
     const char *name;
@@ -17,11 +20,15 @@ static const struct {
 } PRESETS[] = {
     {"nano", 4, 128, 8}, {"micro", 6, 256, 8}, {"mini", 6, 512, 8}, {"small", 12, 768, 12}, {"medium", 24, 1024, 16}};
 
+static const char LLAMA_SUFFIX[] = "-llama";
+
 mep_status mep_model_preset(const char *name, mep_model_config *config)
 {
     MEP_REQUIRE(name, config);
     for (size_t i = 0; i < sizeof PRESETS / sizeof *PRESETS; i++) {
-        if (strcmp(PRESETS[i].name, name) != 0) continue;
+        size_t length = strlen(PRESETS[i].name);
+        if (strncmp(PRESETS[i].name, name, length) != 0) continue;
+        if (name[length] != '\0' && strcmp(name + length, LLAMA_SUFFIX) != 0) continue;
         *config = (mep_model_config){.vocab_size = 50304,
                                      .hidden_size = PRESETS[i].hidden,
                                      .num_hidden_layers = PRESETS[i].layers,
@@ -32,9 +39,25 @@ mep_status mep_model_preset(const char *name, mep_model_config *config)
                                      .rotary_emb_base = 10000,
                                      .rotary_pct = 1,
                                      .position_encoding = "mep"};
-        return MEP_OK;
+        return name[length] == '\0' ? MEP_OK : mep_model_config_set_block(config, MEP_BLOCK_LLAMA);
     }
-    return mep_fail(MEP_ERROR_ARGUMENT, "unknown preset \"%s\"; presets: nano, micro, mini, small, medium", name);
+    return mep_fail(MEP_ERROR_ARGUMENT,
+                    "unknown preset \"%s\"; presets: nano, micro, mini, small, medium, each also with -llama", name);
+}
+
+mep_status mep_model_config_set_block(mep_model_config *config, mep_block block)
+{
+    MEP_REQUIRE(config);
+    int llama = block == MEP_BLOCK_LLAMA;
+    if (!llama && block != MEP_BLOCK_GPT_NEOX)
+        return mep_fail(MEP_ERROR_ARGUMENT, "block is %d, which is not computed; choose gpt_neox (0) or llama (1)",
+                        (int)block);
+    config->block = block;
+    config->norm = llama ? MEP_NORM_RMS : MEP_NORM_LAYER;
+    config->mlp = llama ? MEP_MLP_SWIGLU : MEP_MLP_GELU;
+    config->intermediate_size =
+        llama ? round_up(ceil_div(8 * config->hidden_size, 3), SWIGLU_STEP) : 4 * config->hidden_size;
+    return MEP_OK;
 }
 
 int64_t mep_model_config_head_dim(const mep_model_config *config)

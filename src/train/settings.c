@@ -30,7 +30,8 @@ mep_status mep_train_preset(const char *name, mep_train_settings *s)
     mep_model_config model;
     MEP_TRY(mep_model_preset(name, &model));
     for (size_t i = 0; i < sizeof RECIPES / sizeof *RECIPES; i++) {
-        if (strcmp(RECIPES[i].name, name) != 0) continue;
+        size_t length = strlen(RECIPES[i].name);
+        if (strncmp(RECIPES[i].name, name, length) != 0 || (name[length] != '\0' && name[length] != '-')) continue;
         *s = (mep_train_settings){.model = model,
                                   .length = RECIPES[i].length,
                                   .batch_size = 32,

@@ -1,0 +1,68 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The driver of the study: prepares corpora, trains and tests, continues, and refuses wrong inputs.
+# Usage: cli_study.sh PROGRAM
+tests=$(cd "$(dirname "$0")" && pwd)
+. "$tests/cli.sh"
+
+mkdir -p tree/scripts tree/docs/study corpora
+cp "$tests/../scripts/study.sh" tree/scripts/
+cat > tree/docs/study/tiny.txt << 'END'
+# a study of seconds
+preset nano
+steps 2
+length 16
+seeds 2
+eval-tokens 512
+encoding alibi
+encoding exp + uniform/weights=query
+END
+for name in one two; do
+    seq 1 3000 | sed "s/^/$name /" > "corpora/$name.train.txt"
+    seq 5000 5600 | sed "s/^/$name /" > "corpora/$name.valid.txt"
+done
+
+# study TIER: run the driver; its output is in out and err.
+study() {
+    code=0
+    DATA=corpora OUT=runs THREADS=1 sh tree/scripts/study.sh "$MEP" "$1" > out 2> err < /dev/null || code=$?
+}
+
+study tiny
+[ $code = 0 ] || wrong "study.sh: exit code $code"
+said out 'study: tiny, one, seeds: 2 of 2'
+for name in one two; do
+    [ "$(grep -c '^alibi,' "runs/tiny-$name/results.csv")" = 12 ] || wrong "$name: alibi has not 2 seeds of 6 lengths"
+    [ "$(grep -c '^exp + uniform/weights=query,' "runs/tiny-$name/results.csv")" = 12 ] ||
+        wrong "$name: the second encoding is not complete"
+done
+cp runs/tiny-one/results.csv before.csv
+stamp=$(ls -l --time-style=full-iso runs/tiny-one/alibi-seed1235/metrics.jsonl)
+study tiny
+[ $code = 0 ] || wrong "a second call: exit code $code"
+cmp -s before.csv runs/tiny-one/results.csv || wrong 'a second call changes results'
+[ "$stamp" = "$(ls -l --time-style=full-iso runs/tiny-one/alibi-seed1235/metrics.jsonl)" ] ||
+    wrong 'a second call trains again'
+
+study large
+[ $code = 1 ] || wrong "an unknown tier: exit code $code"
+said err 'there is no'
+DATA='' sh tree/scripts/study.sh "$MEP" tiny > out 2> err && wrong 'no DATA is accepted'
+said err 'DATA is missing'
+DATA=nowhere sh tree/scripts/study.sh "$MEP" tiny > out 2> err && wrong 'a missing folder is accepted'
+said err 'there is no folder nowhere'
+rm corpora/one.valid.txt
+DATA=corpora OUT=other sh tree/scripts/study.sh "$MEP" tiny > out 2> err && wrong 'a corpus without a test text is accepted'
+said err 'there is no file corpora/one.valid.'
+# Every tier of the repository is one that mep compare accepts.
+for tier in "$tests"/../docs/study/tier*.txt; do
+    sed -n 's/^encoding //p' "$tier" > encodings
+    [ -s encodings ] || wrong "$tier has no encodings"
+    while read -r spec; do
+        expect 0 train --data runs/data/one.train --out "run-$(grep -n -x -F "$spec" encodings | cut -d: -f1)" --steps 1 \
+            --length 8 --batch-size 1 --hidden-size 16 --num-attention-heads 2 --num-hidden-layers 1 --position "$spec"
+    done < encodings
+    rm -rf run-*
+done
+finish
