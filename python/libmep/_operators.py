@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The custom operators torch.ops.libmep.*: schemas, CPU kernels, fake kernels, autograd formulas, an autocast rule.
 
-    attention(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, window, scale, tolerance) -> out, lse
+    attention(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window, scale, tolerance)
+        -> out, lse
     attention_backward(dout, ..., wanted) -> [dq, dk, dv] and the gradients of the wanted terms
     bias_table(like, parameters, spec, heads, head_dim, length) -> table, and bias_table_backward
 
@@ -20,13 +21,14 @@ from ._library import TYPES, Handle, lib
 from .attention import plan_terms
 from .bias import Bias
 
+# Terms with gradients; `starts` has none.
 TERMS = ("table", "gate", "profiles", "bank", "mixture", "log_kernels", "sink")
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 View, Call, Gradient = TYPES["mep_tensor_view"], TYPES["mep_attention_call"], TYPES["mep_attention_gradient"]
 ABSENT = View()
 
-_terms_schema = ", ".join(f"Tensor? {name}" for name in TERMS)
-_defaults_schema = ", ".join(f"Tensor? {name}=None" for name in TERMS)
+_terms_schema = ", ".join(f"Tensor? {name}" for name in (*TERMS, "starts"))
+_defaults_schema = ", ".join(f"Tensor? {name}=None" for name in (*TERMS, "starts"))
 # Inductor keeps the strides of arguments, so that the last axis stays contiguous.
 _tags = [torch.Tag.pt2_compliant_tag,
          getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)]
@@ -77,7 +79,7 @@ def _check_pair(name, x, table_name, table):
         raise ValueError(f"{missing} is missing: {present} is given, and the two belong together")
 
 
-def _check_terms(sizes, table, gate, profiles, bank, mixture, log_kernels, sink, window):
+def _check_terms(sizes, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window):
     batch, heads, queries, _, keys, _ = sizes
     _check_pair("profiles", profiles, "bank", bank)
     _check_pair("mixture", mixture, "log_kernels", log_kernels)
@@ -94,6 +96,8 @@ def _check_terms(sizes, table, gate, profiles, bank, mixture, log_kernels, sink,
         _check_tensor("mixture", mixture, (batch, heads, queries, log_kernels.shape[1]), torch.float32)
     if sink is not None:
         _check_tensor("sink", sink, (heads,), torch.float32, last=False)
+    if starts is not None:
+        _check_tensor("starts", starts, (batch, queries), torch.int64, last=False)
     if window < 0:
         raise ValueError(f"window is {window}; it must be at least 1, or 0 for none")
 
@@ -184,28 +188,33 @@ def _view(x):
     return ABSENT if x is None else View(x.data_ptr(), *x.stride()[:3])
 
 
-def _call(sizes, q, k, v, out, lse, gate, profiles, mixture):
-    return Call(sizes[0], sizes[2], sizes[4], _view(q), _view(k), _view(v), _view(out), lse.data_ptr(),
-                None if gate is None else gate.data_ptr(), _view(profiles), _view(mixture))
+def _call(sizes, q, k, v, out, lse, gate, profiles, mixture, starts):
+    call = Call(batch=sizes[0], queries=sizes[2], keys=sizes[4], q=_view(q), k=_view(k), v=_view(v), out=_view(out),
+                lse=lse.data_ptr(), profiles=_view(profiles), mixture=_view(mixture))
+    if gate is not None:
+        call.gate = gate.data_ptr()
+    if starts is not None:
+        call.starts = starts.data_ptr()
+    return call
 
 
 def _forward(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None,
-             window=0, scale=0.0, tolerance=0.0):
-    sizes = _check(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, window)
+             starts=None, window=0, scale=0.0, tolerance=0.0):
+    sizes = _check(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window)
     out, lse = _like(q), q.new_empty(sizes[:3], dtype=torch.float32)
-    table, gate, bank, log_kernels, sink = _contiguous(table, gate, bank, log_kernels, sink)
+    table, gate, bank, log_kernels, sink, starts = _contiguous(table, gate, bank, log_kernels, sink, starts)
     plan = _take_plan(sizes, q.dtype, scale, tolerance)
     pointer = plan[1].pointer
     lib.mep_attention_set_terms(pointer, plan_terms(_pointer(table), _pointer(sink), _pointer(bank),
                                                     _pointer(log_kernels), window))
-    lib.mep_attention_forward(pointer, _call(sizes, q, k, v, out, lse, gate, profiles, mixture))
+    lib.mep_attention_forward(pointer, _call(sizes, q, k, v, out, lse, gate, profiles, mixture, starts))
     _plans.give(plan)
     return out, lse
 
 
 def _fake_forward(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None,
-                  window=0, scale=0.0, tolerance=0.0):
-    sizes = _check(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, window)
+                  starts=None, window=0, scale=0.0, tolerance=0.0):
+    sizes = _check(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window)
     return _like(q), q.new_empty(sizes[:3], dtype=torch.float32)
 
 
@@ -223,34 +232,35 @@ def _finish(name, sums, x):
     return torch.nn.functional.pad(gradient, (0, x.shape[-1] - sums.shape[-1])) if sums.shape != x.shape else gradient
 
 
-def _backward(dout, q, k, v, out, lse, table, gate, profiles, bank, mixture, log_kernels, sink, wanted, window, scale,
-              tolerance):
+def _backward(dout, q, k, v, out, lse, table, gate, profiles, bank, mixture, log_kernels, sink, starts, wanted, window,
+              scale, tolerance):
     terms = table, gate, profiles, bank, mixture, log_kernels, sink
-    sizes = _check(q, k, v, *terms, window)
+    sizes = _check(q, k, v, *terms, starts, window)
     _check_tensor("dout", dout, q.shape, q.dtype)
     new = {}
     for name, x, want in zip(TERMS, terms, wanted):
         if want:
             new[name] = _like(x) if name in ("profiles", "mixture") else _sums(name, x, sizes[4])
     dq, dk, dv = _like(q), _like(k), _like(v)
-    table, gate, bank, log_kernels, sink = _contiguous(table, gate, bank, log_kernels, sink)
-    addresses = {name: x.data_ptr() for name, x in new.items()}
-    gradient = Gradient(_view(dout), _view(dq), _view(dk), _view(dv), addresses.get("table"), addresses.get("sink"),
-                        addresses.get("gate"), _view(new.get("profiles")), _view(new.get("mixture")),
-                        addresses.get("bank"), addresses.get("log_kernels"))
+    table, gate, bank, log_kernels, sink, starts = _contiguous(table, gate, bank, log_kernels, sink, starts)
+    gradient = Gradient(dout=_view(dout), dq=_view(dq), dk=_view(dk), dv=_view(dv),
+                        dprofiles=_view(new.get("profiles")), dmixture=_view(new.get("mixture")))
+    for name, x in new.items():
+        if name not in ("profiles", "mixture"):
+            setattr(gradient, "d" + name, x.data_ptr())
     plan = _take_plan(sizes, q.dtype, scale, tolerance)
     pointer = plan[1].pointer
     lib.mep_attention_set_terms(pointer, plan_terms(_pointer(table), _pointer(sink), _pointer(bank),
                                                     _pointer(log_kernels), window))
-    lib.mep_attention_backward(pointer, _call(sizes, q, k, v, out, lse, gate, profiles, mixture), gradient)
+    lib.mep_attention_backward(pointer, _call(sizes, q, k, v, out, lse, gate, profiles, mixture, starts), gradient)
     _plans.give(plan)
     return [dq, dk, dv] + [_finish(name, new[name], x) for name, x in zip(TERMS, terms) if name in new]
 
 
-def _fake_backward(dout, q, k, v, out, lse, table, gate, profiles, bank, mixture, log_kernels, sink, wanted, window,
-                   scale, tolerance):
+def _fake_backward(dout, q, k, v, out, lse, table, gate, profiles, bank, mixture, log_kernels, sink, starts, wanted,
+                   window, scale, tolerance):
     terms = table, gate, profiles, bank, mixture, log_kernels, sink
-    _check(q, k, v, *terms, window)
+    _check(q, k, v, *terms, starts, window)
     new = [_like(x) if name in ("profiles", "mixture") else x.new_empty(x.shape)
            for name, x, want in zip(TERMS, terms, wanted) if want]
     return [_like(q), _like(k), _like(v)] + new
@@ -260,11 +270,11 @@ class _Attention(torch.autograd.Function):
     """The autograd kernel by hand: torch.library.register_autograd would take twice as long per call."""
 
     @staticmethod
-    def forward(ctx, keyset, window, scale, tolerance, q, k, v, *terms):
+    def forward(ctx, keyset, starts, window, scale, tolerance, *inputs):
         with torch._C._AutoDispatchBelowAutograd():
-            out, lse = _attention.redispatch(keyset & torch._C._after_autograd_keyset, q, k, v, *terms, window, scale,
+            out, lse = _attention.redispatch(keyset & torch._C._after_autograd_keyset, *inputs, starts, window, scale,
                                              tolerance)
-        ctx.save_for_backward(q, k, v, *terms, out, lse)
+        ctx.save_for_backward(*inputs, starts, out, lse)
         ctx.settings = window, scale, tolerance
         ctx.mark_non_differentiable(lse)
         return out, lse
@@ -272,22 +282,23 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dout, _):
         q, k, v, *terms, out, lse = ctx.saved_tensors
-        needed = ctx.needs_input_grad[4:]
+        needed = ctx.needs_input_grad[5:]
         dout = dout if dout.stride(-1) == 1 or dout.shape[-1] == 1 else dout.contiguous()
         wanted = list(needed[3:])
         found = _attention_backward(dout, q, k, v, out, lse, *terms, wanted, *ctx.settings)
         rest = iter(found[3:])
-        return (None, None, None, None, *(x if want else None for x, want in zip(found, needed[:3])),
+        return (None, None, None, None, None, *(x if want else None for x, want in zip(found, needed[:3])),
                 *(next(rest) if want else None for want in wanted))
 
 
 def _differentiable(keyset, q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None,
-                    sink=None, window=0, scale=0.0, tolerance=0.0):
+                    sink=None, starts=None, window=0, scale=0.0, tolerance=0.0):
     tensors = q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
-        return _Attention.apply(keyset, window, scale, tolerance, *tensors)
+        return _Attention.apply(keyset, starts, window, scale, tolerance, *tensors)
     with torch._C._AutoDispatchBelowAutograd():
-        return _attention.redispatch(keyset & torch._C._after_autograd_keyset, *tensors, window, scale, tolerance)
+        return _attention.redispatch(keyset & torch._C._after_autograd_keyset, *tensors, starts, window, scale,
+                                     tolerance)
 
 
 def _refuse(ctx, *gradients):
@@ -307,7 +318,7 @@ class _Gradient(torch.autograd.Function):
 
 
 def _differentiable_gradient(keyset, *arguments):
-    tensors, (wanted, *settings) = arguments[:13], arguments[13:]
+    tensors, (wanted, *settings) = arguments[:14], arguments[14:]
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
         return list(_Gradient.apply(keyset, wanted, settings, *tensors))
     with torch._C._AutoDispatchBelowAutograd():
@@ -319,14 +330,14 @@ def _lower(x, dtype):
 
 
 def _autocast(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None,
-              window=0, scale=0.0, tolerance=0.0):
+              starts=None, window=0, scale=0.0, tolerance=0.0):
     """q, k and v in bfloat16 where that is autocast's type, else in float32; score terms in the types they need."""
     dtype = torch.get_autocast_dtype("cpu")
     dtype = dtype if dtype in DTYPES else torch.float32
     terms = [_lower(x, torch.float64 if name == "gate" else torch.float32)
              for name, x in zip(TERMS, (table, gate, profiles, bank, mixture, log_kernels, sink))]
     with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)):
-        return _attention(q.to(dtype), k.to(dtype), v.to(dtype), *terms, window, scale, tolerance)
+        return _attention(q.to(dtype), k.to(dtype), v.to(dtype), *terms, starts, window, scale, tolerance)
 
 
 # ---- Tables of distance biases ----

@@ -7,7 +7,8 @@ from typing import Any, Iterable
 
 import numpy as np
 
-from ._arrays import DTYPES, address, describe, dtype_code, empty_like, fill, is_torch, reals, view, zeros
+from ._arrays import (DTYPES, address, describe, dtype_code, empty_like, fill, integers, is_torch, reals, view,
+                      zeros)
 from ._checks import integer
 from ._library import TYPES, Handle, Lock, lib
 
@@ -22,7 +23,8 @@ class Attention:
 
         score(i, j) = scale q_i . k_j + table[h, d] + gate[i + keys - queries] - gate[j]
                       + sum_m profiles[i, m] bank[m, d] + log sum_m softmax(mixture[i])_m exp(log_kernels[h, m, d])
-        out_i = sum_j exp(score(i, j)) v_j / (exp(sink[h]) + sum_j exp(score(i, j))),   d < window where it is not 0
+        out_i = sum_j exp(score(i, j)) v_j / (exp(sink[h]) + sum_j exp(score(i, j))),   d < window where it is not 0,
+                                                                                        starts[i] <= j or d = 0
 
     Terms that are not given are left out. Terms that are the same for all queries belong to the object (`set_terms`,
     `set_bias`), those that depend on the content to a call.
@@ -124,7 +126,7 @@ class Attention:
         return (batch, queries, keys, (batch, self.heads, queries, self.head_dim),
                 (batch, self.kv_heads, keys, self.head_dim))
 
-    def _call_terms(self, q, keys, gate, profiles, mixture):
+    def _call_terms(self, q, keys, gate, profiles, mixture, starts):
         """What a call has per query or key, by name, checked: arrays whose addresses the library gets."""
         batch, queries = q.shape[0], q.shape[2]
         found, shapes = {}, {"gate": (batch, self.heads, keys)}
@@ -140,6 +142,9 @@ class Attention:
             gate = gate.detach().double().contiguous() if is_torch(gate) else reals("gate", gate, np.float64)
             address("gate", gate, shapes["gate"], "float64")
             found["gate"] = gate
+        if starts is not None:
+            found["starts"] = starts.contiguous() if is_torch(starts) else integers("starts", starts)
+            address("starts", found["starts"], (batch, queries), "int64")
         return found, shapes
 
     def _call(self, arrays, lse, terms, writable=False):
@@ -147,13 +152,14 @@ class Attention:
         batch, queries, keys, q_shape, k_shape = self._sizes(arrays["q"], arrays["k"])
         views = [view(name, arrays[name], k_shape if name in ("k", "v") else q_shape, self._dtype,
                       writable=writable and name == "out") for name in ("q", "k", "v", "out")]
-        gate = describe("gate", terms["gate"])[0] if "gate" in terms else None
-        empty = TYPES["mep_tensor_view"]()
-        return TYPES["mep_attention_call"](batch, queries, keys, *views, address("lse", lse, q_shape[:3], "float32"),
-                                           gate, terms.get("profiles", empty), terms.get("mixture", empty))
+        call = TYPES["mep_attention_call"](batch=batch, queries=queries, keys=keys, q=views[0], k=views[1], v=views[2],
+                                           out=views[3], lse=address("lse", lse, q_shape[:3], "float32"))
+        for name, x in terms.items():
+            setattr(call, name, describe(name, x)[0] if name in ("gate", "starts") else x)
+        return call
 
     def forward(self, q: Any, k: Any, v: Any, out: Any = None, *, gate: Any = None, profiles: Any = None,
-                mixture: Any = None) -> tuple[Any, Any]:
+                mixture: Any = None, starts: Any = None) -> tuple[Any, Any]:
         """(out, lse): the output, into `out` where it is given (it overlaps no input), and the logarithm of each
         query's sum of exponentials, float32 [batch, heads, queries], which the gradients need.
 
@@ -162,9 +168,12 @@ class Attention:
                   converted
         profiles  float32 [batch, heads, queries, rank], where the attention has a bank
         mixture   float32 [batch, heads, queries, kernels], where it has log_kernels: logits of the mixture's weights
+        starts    int64 [batch, queries], >= 0: the first key that a query sees, or its own key if that is earlier. The
+                  first position of a query's document where several are packed into a sequence; the number of padding
+                  tokens before a sequence
         """
         batch, queries, keys, q_shape, _ = self._sizes(q, k)
-        terms, _ = self._call_terms(q, keys, gate, profiles, mixture)
+        terms, _ = self._call_terms(q, keys, gate, profiles, mixture, starts)
         out = empty_like(q) if out is None else out
         lse = zeros(q_shape[:3], "float32", like=q)
         call = self._call({"q": q, "k": k, "v": v, "out": out}, lse, terms, writable=True)
@@ -189,28 +198,28 @@ class Attention:
         results = {name: empty_like(arrays[name]) for name in ("q", "k", "v")}
         views = [view("d" + name, x, k_shape if name in ("k", "v") else q_shape, self._dtype, writable=True)
                  for name, x in results.items()]
-        rows = {name: view("d" + name, new[name], new[name].shape, DTYPES["float32"], writable=True)
-                for name in ("profiles", "mixture") if name in new}
-        pointers = {name: describe("d" + name, x)[0] for name, x in new.items() if name not in rows}
-        empty = TYPES["mep_tensor_view"]()
-        gradient = TYPES["mep_attention_gradient"](
-            view("dout", dout, q_shape, self._dtype), *views, pointers.get("table"), pointers.get("sink"),
-            pointers.get("gate"), rows.get("profiles", empty), rows.get("mixture", empty), pointers.get("bank"),
-            pointers.get("log_kernels"))
+        gradient = TYPES["mep_attention_gradient"](dout=view("dout", dout, q_shape, self._dtype), dq=views[0],
+                                                   dk=views[1], dv=views[2])
+        for name, x in new.items():
+            rows = name in ("profiles", "mixture")
+            setattr(gradient, "d" + name, view("d" + name, x, x.shape, DTYPES["float32"], writable=True) if rows else
+                    describe("d" + name, x)[0])
         call = self._call(arrays, lse, terms)
         with self._lock:
             lib.mep_attention_backward(self._handle.pointer, call, gradient)
         return results
 
     def gradients(self, q: Any, k: Any, v: Any, out: Any, lse: Any, dout: Any, *, gate: Any = None,
-                  profiles: Any = None, mixture: Any = None, terms: Iterable[str] | None = None) -> dict[str, Any]:
+                  profiles: Any = None, mixture: Any = None, starts: Any = None,
+                  terms: Iterable[str] | None = None) -> dict[str, Any]:
         """Gradients by name of the forward call with the same arguments, from its results and the gradient of out:
         "q", "k" and "v", of `dtype`; "profiles" and "mixture", float32; "table", "sink", "bank", "log_kernels" and
         "gate", float64, summed over the batch except for the gate. Those of the table and of log_kernels have `keys`
         distances. `terms` selects among the terms that are present; by default all."""
         keys = self._sizes(q, k)[2]
-        found, shapes = self._call_terms(q, keys, gate, profiles, mixture)
-        present = [name for name in PLAN_TERMS if self._terms[name] is not None] + list(found)
+        found, shapes = self._call_terms(q, keys, gate, profiles, mixture, starts)
+        present = [name for name in PLAN_TERMS if self._terms[name] is not None]
+        present += [name for name in CALL_TERMS if name in found]
         wanted = present if terms is None else list(terms)
         for name in wanted:
             if name not in present:
@@ -220,12 +229,12 @@ class Attention:
         return {**self._backward({"q": q, "k": k, "v": v, "out": out}, lse, dout, found, new), **new}
 
     def backward(self, q: Any, k: Any, v: Any, out: Any, lse: Any, dout: Any, dbias: Any = None, *, gate: Any = None,
-                 profiles: Any = None, mixture: Any = None) -> tuple[Any, Any, Any, Any]:
+                 profiles: Any = None, mixture: Any = None, starts: Any = None) -> tuple[Any, Any, Any, Any]:
         """(dq, dk, dv, dbias) of the forward call with the same arguments, from its results and the gradient of out.
         dbias is the gradient of the table, float64 [heads, keys], summed over the batch; an array given as `dbias` is
         added to, and False leaves it out. `gradients` has those of the other terms."""
         keys = self._sizes(q, k)[2]
-        found, _ = self._call_terms(q, keys, gate, profiles, mixture)
+        found, _ = self._call_terms(q, keys, gate, profiles, mixture, starts)
         if dbias is None:
             dbias = zeros((self.heads, keys), "float64", like=q)
         new = {}

@@ -21,7 +21,8 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
               scale: float = 0.0, tolerance: float = 0.0, *, gate: torch.Tensor | None = None,
               profiles: torch.Tensor | None = None, bank: torch.Tensor | None = None,
               mixture: torch.Tensor | None = None, log_kernels: torch.Tensor | None = None,
-              sink: torch.Tensor | None = None, window: int = 0) -> torch.Tensor:
+              sink: torch.Tensor | None = None, window: int = 0,
+              starts: torch.Tensor | None = None) -> torch.Tensor:
     """Causal attention with additive score terms: [batch, heads, queries, head_dim], like q. Differentiable in every
     tensor, once. Query i is at position p = i + keys - queries and sees the keys j at distances d = p - j >= 0:
 
@@ -42,6 +43,9 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
     log_kernels  float32 [heads, kernels, >= keys]: logarithms of kernels of the distance
     sink         float32 [heads]: an additional logit of each softmax, whose value is zero
     window       keys at this distance and beyond are not visible; 0: no limit
+    starts       int64 [batch, queries], >= 0: the first key that a query sees, or its own key if that is earlier. The
+                 first position of a query's document where several are packed into a sequence; the number of padding
+                 tokens before a sequence
     scale        of q . k; 0 means 1 / sqrt(head_dim)
     tolerance    far keys whose weight is in all at most this per query are left out; 0: none
 
@@ -54,12 +58,12 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
     """
     terms = {"table": table, "gate": gate, "profiles": profiles, "bank": bank, "mixture": mixture,
              "log_kernels": log_kernels, "sink": sink}
-    for name, x in (("q", q), ("k", k), ("v", v), *terms.items()):
+    for name, x in (("q", q), ("k", k), ("v", v), *terms.items(), ("starts", starts)):
         if not isinstance(x, torch.Tensor) and (x is not None or name in ("q", "k", "v")):
             raise TypeError(f"{name} must be a torch tensor, not {type(x).__name__}")
     if gate is not None and gate.dtype == torch.float32:
         terms["gate"] = gate.double()
-    return torch.ops.libmep.attention(q, k, v, *terms.values(), window, scale, tolerance)[0]
+    return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, window, scale, tolerance)[0]
 
 
 class DistanceBias(torch.nn.Module):

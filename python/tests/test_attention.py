@@ -90,6 +90,26 @@ class Terms(unittest.TestCase):
         for name, value in zip(("q", "k", "v", "table"), plan.backward(**rest)):
             np.testing.assert_array_equal(value, found[name], name)
 
+    def test_starts(self):
+        """Two documents packed into a sequence have the values of the documents alone, in any form of the array."""
+        q, k, v, dout, table = problem(queries=128, keys=128)
+        plan = libmep.Attention(3, 16, 128).set_bias(table)
+        starts = np.stack([np.where(np.arange(128) < 64, 0, 64)] * 2)
+        for x in (starts, starts.tolist(), np.asfortranarray(starts)):
+            out, lse = plan.forward(q, k, v, starts=x)
+            results = (out, lse, *plan.backward(q, k, v, out, lse, dout, starts=x)[:3])
+            for part in (slice(64), slice(64, 128)):
+                alone = [a[:, :, part] for a in (q, k, v, dout)]
+                out, lse = plan.forward(*alone[:3])
+                for one, other in zip(results, (out, lse, *plan.backward(*alone[:3], out, lse, alone[3]))):
+                    check(self, one[:, :, part], other, 1e-6)
+        with self.assertRaisesRegex(TypeError, "starts must be integers"):
+            plan.forward(q, k, v, starts=["a"])
+        with self.assertRaisesRegex(ValueError, r"starts has the shape \[2, 5\]"):
+            plan.forward(q, k, v, starts=starts[:, :5])
+        with self.assertRaisesRegex(libmep.MepError, "starts"):
+            plan.forward(q, k, v, starts=starts - 1)
+
     def test_neutral_terms(self):
         """A gate of zeros, a bank of zeros, a sink of -inf, a window of the length: the bits of the call without."""
         q, k, v, dout, table = problem()
@@ -98,7 +118,8 @@ class Terms(unittest.TestCase):
         right = (out, lse, *plan.backward(q, k, v, out, lse, dout))
         for terms, call in (({}, {"gate": np.zeros((2, 3, 70))}),
                             ({"bank": np.zeros((2, 9))}, {"profiles": np.ones((2, 3, 70, 2), np.float32)}),
-                            ({"sink": np.full(3, -np.inf)}, {}), ({"window": 70}, {})):
+                            ({"sink": np.full(3, -np.inf)}, {}), ({"window": 70}, {}),
+                            ({}, {"starts": np.zeros((2, 70), np.int64)})):
             plan.set_terms(table, **terms)
             out, lse = plan.forward(q, k, v, **call)
             for one, other in zip((out, lse, *plan.backward(q, k, v, out, lse, dout, **call)), right):

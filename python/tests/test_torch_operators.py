@@ -19,7 +19,7 @@ def arguments(names, **sizes):
     """Positional arguments of torch.ops.libmep.attention, tensors that want gradients."""
     tensors, other, _ = problem(names, **sizes)
     found = [tensors[name].requires_grad_() if name in tensors else None for name in ("q", "k", "v", *TERM_TENSORS)]
-    return (*found, other.get("window", 0), other.get("scale", 0.0), 0.0)
+    return (*found, other.get("starts"), other.get("window", 0), other.get("scale", 0.0), 0.0)
 
 
 class Operators(unittest.TestCase):
@@ -27,7 +27,7 @@ class Operators(unittest.TestCase):
         torch._dynamo.reset()
 
     def test_opcheck_attention(self):
-        for names in ([], ["table"], ["heads", "gate"], NAMES):
+        for names in ([], ["table"], ["heads", "gate", "starts"], NAMES):
             result = torch.library.opcheck(torch.ops.libmep.attention.default, arguments(names))
             self.assertEqual(set(result.values()), {"SUCCESS"})
             self.assertGreaterEqual(len(result), 4)
@@ -39,7 +39,7 @@ class Operators(unittest.TestCase):
                 call = [x.detach() if isinstance(x, torch.Tensor) else x for x in call]
                 out, lse = torch.ops.libmep.attention(*call)
             wanted = [x is not None for x in call[3:10]]
-            call = torch.randn_like(out), *call[:3], out, lse, *call[3:10], wanted, *call[10:]
+            call = torch.randn_like(out), *call[:3], out, lse, *call[3:11], wanted, *call[11:]
             result = torch.library.opcheck(torch.ops.libmep.attention_backward.default, call)
             self.assertEqual(set(result.values()), {"SUCCESS"})
 
@@ -67,6 +67,7 @@ class Operators(unittest.TestCase):
 
     def test_meta(self):
         tensors, other, _ = problem(NAMES)
+        other["starts"] = other["starts"].to("meta")
         out = libmep.torch.attention(**{name: x.to("meta") for name, x in tensors.items()}, **other)
         self.assertEqual((out.device.type, out.shape), ("meta", tensors["q"].shape))
 

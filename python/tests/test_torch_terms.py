@@ -19,7 +19,7 @@ BATCH, HEADS, CHANNELS, RANK, EXTENT, KERNELS = 2, 4, 16, 3, 21, 2
 
 
 def plain(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None, window=0,
-          scale=0.0):
+          scale=0.0, starts=None):
     """The formula, with the whole matrix of scores."""
     queries, keys, groups = q.shape[2], k.shape[2], q.shape[1] // k.shape[1]
     k, v = (x.repeat_interleave(groups, 1) for x in (k, v))
@@ -37,6 +37,9 @@ def plain(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None
         logs = mixture.log_softmax(-1)[:, :, :, None] + log_kernels[:, :, near].permute(0, 2, 3, 1)
         scores = scores + logs.logsumexp(-1)
     hidden = (d < 0) | (d >= window) if window else d < 0
+    if starts is not None:
+        early = torch.arange(keys) < starts[:, None, :, None]
+        hidden = hidden | (early & (d != 0))
     scores = scores.masked_fill(hidden, -torch.inf)
     if sink is not None:
         scores = torch.cat([scores, sink[:, None, None].expand(q.shape[0], -1, queries, 1)], -1)
@@ -54,10 +57,11 @@ def term(name, queries, keys):
             "sink": lambda: {"sink": torch.randn(HEADS)},
             "window": lambda: {"window": 11},
             "scale": lambda: {"scale": 0.7},
+            "starts": lambda: {"starts": torch.randint(0, keys, (BATCH, queries))},
             "heads": lambda: {}}[name]()
 
 
-NAMES = ("table", "gate", "profiles", "mixture", "sink", "window", "scale", "heads")
+NAMES = ("table", "gate", "profiles", "mixture", "sink", "window", "scale", "heads", "starts")
 
 
 def problem(names, queries=37, keys=37, dtype=torch.float32):
@@ -69,7 +73,7 @@ def problem(names, queries=37, keys=37, dtype=torch.float32):
     other = {}
     for name in names:
         for key, value in term(name, queries, keys).items():
-            (tensors if isinstance(value, torch.Tensor) else other)[key] = value
+            (tensors if key in TERM_TENSORS else other)[key] = value
     return tensors, other, torch.randn(BATCH, HEADS, queries, CHANNELS).to(dtype)
 
 
@@ -100,7 +104,7 @@ class Terms(unittest.TestCase):
         for names in itertools.combinations(NAMES, 2):
             self.compare(names, 1e-5)
             count += 1
-        self.assertEqual(count, 28)
+        self.assertEqual(count, 36)
 
     def test_all_terms(self):
         for sizes in ({}, {"queries": 9, "keys": 53}, {"queries": 1, "keys": 70}, {"queries": 130, "keys": 200}):
@@ -172,6 +176,10 @@ class Terms(unittest.TestCase):
                 ({"sink": [0.0] * 4}, TypeError, "sink must be a torch tensor, not list"),
                 ({"sink": t["sink"] * math.nan}, libmep.MepError, "sink"),
                 ({"window": -2}, ValueError, "window is -2"),
+                ({"starts": other["starts"].int()}, TypeError, "starts is torch.int32, expected torch.int64"),
+                ({"starts": other["starts"][:, :9]}, ValueError, r"starts has the shape \[2, 9\]"),
+                ({"starts": other["starts"] - 99}, libmep.MepError, "starts"),
+                ({"starts": 0}, TypeError, "starts must be a torch tensor"),
                 ({"k": t["k"].repeat(1, 2, 1, 1)[:, :3]}, ValueError, "k has 3 heads, which must divide the 4 of q"),
                 ({"v": t["v"].double()}, TypeError, "v is torch.float64"),
                 ({"q": t["q"].half()}, TypeError, "q is torch.float16"),
