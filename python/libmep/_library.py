@@ -32,6 +32,7 @@ typedef struct mep_attention_settings {
     int64_t head_dim;
     int64_t max_length;
     double scale;
+    int bidirectional;
     mep_dtype dtype;
     int skip_far;
     double tolerance;
@@ -45,6 +46,7 @@ typedef struct mep_tensor_view {
 typedef struct mep_attention_terms {
     const float *table;
     int64_t table_length;
+    const float *table_ahead;
     int64_t window;
     const float *sink;
     const float *bank;
@@ -59,6 +61,7 @@ typedef struct mep_attention_call {
     mep_tensor_view out;
     float *lse;
     const int64_t *starts;
+    const int64_t *ends;
     const double *gate;
     mep_tensor_view profiles;
     mep_tensor_view mixture;
@@ -67,6 +70,7 @@ typedef struct mep_attention_gradient {
     mep_tensor_view dout, dq;
     mep_tensor_view dk, dv;
     double *dtable;
+    double *dtable_ahead;
     double *dsink;
     double *dgate;
     mep_tensor_view dprofiles, dmixture;
