@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Decoding step by step (include/mep/decoder.h): sequences with caches of their own, whose tokens the caller chooses."""
+"""Decoding step by step (include/mep/decoder.h): sequences with caches, whose tokens the caller chooses."""
 import ctypes
 
 import numpy as np
