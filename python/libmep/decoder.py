@@ -37,8 +37,8 @@ class Decoder:
                               ctypes.byref(values), owner=model._handle)
 
     def __reduce__(self):
-        raise TypeError("a Decoder cannot be copied or pickled, since its caches belong to this process: make a new one "
-                        "and append the tokens again")
+        raise TypeError("a Decoder cannot be copied or pickled, since its caches belong to this process: make a new "
+                        "one and append the tokens again")
 
     def append(self, sequence, tokens, rows=1):
         """Read tokens [count] at the end of a sequence. Returns the logits after each of the last `rows` of them,
