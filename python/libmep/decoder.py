@@ -58,8 +58,8 @@ class Decoder:
         float32 [count, vocab_size]."""
         sequences, tokens = integers("sequences", sequences), as_tokens(tokens)
         if sequences.ndim != 1 or tokens.shape != sequences.shape:
-            raise ValueError(f"sequences have the shape {list(sequences.shape)} and tokens {list(tokens.shape)}: a step "
-                             "reads one token of each sequence")
+            raise ValueError(f"sequences have the shape {list(sequences.shape)} and tokens {list(tokens.shape)}: a "
+                             "step reads one token of each sequence")
         logits = np.empty((tokens.size, self._vocab), np.float32)
         with self._lock:
             lib.mep_decoder_step(self._handle.pointer, tokens.size, sequences.ctypes.data, tokens.ctypes.data,
