@@ -12,7 +12,7 @@ loss() {
     position=${3:+--position $3}
     # shellcheck disable=SC2086
     expect 0 eval --model "$1" --data text.valid --lengths "$2" --tokens 512 --json --quiet $position
-    awk -F ': ' '/"loss"/ { print $2 + 0 }' out
+    awk -F '[:, ]+' '/"loss"/ { print $3 }' out
 }
 
 # is WHAT A B: equal texts. differs WHAT A B: different ones. Both are losses, so not empty.

@@ -149,8 +149,9 @@ static void test_round_trip(void **state)
          "rotary:scaling=yarn,factor=3,original=16,beta_fast=8,truncate=0"},
         {"rotary:scaling=yarn,factor=3,original=16,attention_factor=1.25",
          "rotary:scaling=yarn,factor=3,original=16,attention_factor=1.25"},
-        {"rotary:scaling=longrope,factor=4,original=9,short_factor=1:1:1:2,long_factor=1:2:3:4.5",
-         "rotary:scaling=longrope,factor=4,original=9,short_factor=1:1:1:2,long_factor=1:2:3:4.5"},
+        {"rotary:scaling=longrope,factor=9,original=9,short_factor=1:1:1:2,long_factor=1:2:3:4.5",
+         "rotary:scaling=longrope,factor=9,original=9,attention_factor=1.4142135623730951,short_factor=1:1:1:2,"
+         "long_factor=1:2:3:4.5"},
         {"rotary:base=500000,scaling=llama3,factor=4,original=16,low_freq_factor=2,high_freq_factor=8",
          "rotary:scaling=llama3,factor=4,original=16,low_freq_factor=2,high_freq_factor=8"},
     };

@@ -96,7 +96,7 @@ static void scale_longrope(const mep_rotary_options *o, const mep_rotary_model *
     for (int64_t n = 0; n < m->dims / 2; n++) frequency[n] /= factor[n];
 }
 
-static double attention_factor_of(const mep_rotary_options *o, const mep_rotary_model *m)
+double mep_rotary_attention_factor(const mep_rotary_options *o, const mep_rotary_model *m)
 {
     if (o->attention_factor > 0) return o->attention_factor;
     if (o->scaling == MEP_ROTARY_YARN) return 0.1 * log(o->factor) + 1;
@@ -116,5 +116,5 @@ void mep_rotary_frequencies(const mep_rotary_options *o, const mep_rotary_model 
     if (o->scaling == MEP_ROTARY_LLAMA3) scale_llama3(o, m, frequency);
     if (o->scaling == MEP_ROTARY_LONGROPE) scale_longrope(o, m, length, frequency);
     for (int64_t n = kept; n < count; n++) frequency[n] = 0;
-    *attention_factor = attention_factor_of(o, m);
+    *attention_factor = mep_rotary_attention_factor(o, m);
 }

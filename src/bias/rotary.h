@@ -76,6 +76,9 @@ int mep_rotary_depends_on_length(const mep_rotary_options *options);
 /* The length at which they are computed: two lengths of equal results give equal numbers. */
 int64_t mep_rotary_effective_length(const mep_rotary_options *options, const mep_rotary_model *model, int64_t length);
 
+/* The factor of cosines and sines. */
+double mep_rotary_attention_factor(const mep_rotary_options *options, const mep_rotary_model *model);
+
 /* The base of which the frequencies are powers. */
 double mep_rotary_base(const mep_rotary_options *options, const mep_rotary_model *model, int64_t length);
 

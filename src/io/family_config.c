@@ -335,8 +335,12 @@ static mep_status add_rope(const mep_model_config *c, json_t *object)
     if (json_object_get(object, "rotary_emb_base") != NULL)
         failed |= json_object_set(object, "rotary_emb_base", json_object_get(rope, "rope_theta")) |
                   json_object_set(object, "rotary_pct", json_object_get(rope, "partial_rotary_factor"));
-    if (strcmp(json_string_value(json_object_get(rope, "rope_type")), "default") != 0) {
+    const char *type = json_string_value(json_object_get(rope, "rope_type"));
+    if (strcmp(type, "default") != 0) {
         older = json_copy(rope);
+        json_t *original = json_object_get(rope, "original_max_position_embeddings");
+        if (strcmp(type, "longrope") == 0) /* where transformers 4 reads it */
+            failed |= json_object_set(object, "original_max_position_embeddings", original);
         failed |= json_object_del(older, "rope_theta") | json_object_del(older, "partial_rotary_factor") |
                   json_object_set(object, "rope_scaling", older) | json_object_set(object, "rope_parameters", rope);
     }

@@ -242,7 +242,9 @@ static int set_scaling(json_t *object, const mep_rotary_options *o, const mep_ro
     if (scaled) failed |= set(object, "factor", json_real(o->factor));
     if (o->scaling == MEP_ROTARY_YARN || o->scaling == MEP_ROTARY_LONGROPE || o->scaling == MEP_ROTARY_LLAMA3)
         failed |= set(object, "original_max_position_embeddings", json_integer(m->original));
-    if (o->attention_factor > 0) failed |= set(object, "attention_factor", json_real(o->attention_factor));
+    /* transformers 4 has another factor of longrope than 5, so the result is written */
+    double attention = o->scaling == MEP_ROTARY_LONGROPE ? mep_rotary_attention_factor(o, m) : o->attention_factor;
+    if (attention > 0) failed |= set(object, "attention_factor", json_real(attention));
     if (o->scaling == MEP_ROTARY_YARN) {
         failed |= set(object, "beta_fast", json_real(o->beta_fast)) | set(object, "beta_slow", json_real(o->beta_slow));
         if (o->truncate == 0) failed |= set(object, "truncate", json_false());
