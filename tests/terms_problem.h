@@ -23,10 +23,11 @@
 #include "mep/attention.h"
 
 /* Tensors of a problem, in the order of results. */
-enum { OUT, LSE, DQ, DK, DV, DTABLE, DSINK, DGATE, DPROFILES, DBANK, DMIXTURE, DLOG_KERNELS, RESULTS };
+enum { OUT, LSE, DQ, DK, DV, DTABLE, DSINK, DGATE, DPROFILES, DBANK, DMIXTURE, DLOG_KERNELS, DTABLE_AHEAD, RESULTS };
 
-static const char *const result_names[RESULTS] = {"out",   "lse",   "dq",        "dk",    "dv",       "dtable",
-                                                  "dsink", "dgate", "dprofiles", "dbank", "dmixture", "dlog_kernels"};
+static const char *const result_names[RESULTS] = {"out",      "lse",          "dq",          "dk",        "dv",
+                                                  "dtable",   "dsink",        "dgate",       "dprofiles", "dbank",
+                                                  "dmixture", "dlog_kernels", "dtable_ahead"};
 
 /* A problem. The inputs of `call` are the problem's own memory; absent terms are NULL. */
 typedef struct terms_problem {
@@ -62,7 +63,8 @@ static inline int64_t result_size(const mep_attention_reference_call *c, int res
                               [DPROFILES] = rows * c->rank,
                               [DBANK] = c->rank * c->extent,
                               [DMIXTURE] = rows * c->kernels,
-                              [DLOG_KERNELS] = c->heads * c->kernels * c->keys};
+                              [DLOG_KERNELS] = c->heads * c->kernels * c->keys,
+                              [DTABLE_AHEAD] = c->table_ahead != NULL ? c->heads * c->keys : 0};
     return sizes[result];
 }
 
@@ -77,6 +79,7 @@ static inline void solve_terms(terms_problem *p)
                                                 .dk = e[DK],
                                                 .dv = e[DV],
                                                 .dtable = e[DTABLE],
+                                                .dtable_ahead = e[DTABLE_AHEAD],
                                                 .dgate = e[DGATE],
                                                 .dprofiles = e[DPROFILES],
                                                 .dbank = e[DBANK],
@@ -89,10 +92,12 @@ static inline void solve_terms(terms_problem *p)
 
 static inline void free_terms_problem(terms_problem *p)
 {
-    const double *inputs[] = {p->call.q,    p->call.k,        p->call.v,    p->call.table,   p->call.gate,
-                              p->call.bank, p->call.profiles, p->call.sink, p->call.mixture, p->call.log_kernels};
+    const double *inputs[] = {p->call.q,           p->call.k,       p->call.v,          p->call.table,
+                              p->call.table_ahead, p->call.gate,    p->call.bank,       p->call.profiles,
+                              p->call.sink,        p->call.mixture, p->call.log_kernels};
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) free((void *)(uintptr_t)inputs[i]);
     free((void *)(uintptr_t)p->call.starts);
+    free((void *)(uintptr_t)p->call.ends);
     free(p->dout);
     for (int i = 0; i < RESULTS; i++) free(p->expected[i]);
 }
@@ -104,7 +109,8 @@ typedef struct terms_shape {
     int64_t batch, heads, kv_heads, queries, keys, head_dim;
     int64_t window, rank, extent, kernels;
     int table, gate, sink, segments;
-    double slope; /* of the table and of the gate, per position */
+    int bidirectional; /* 2: with other values ahead */
+    double slope;      /* of the table and of the gate, per position */
 } terms_shape;
 
 static inline double *random_doubles(int64_t n, double size, const char *name)
@@ -142,6 +148,27 @@ static inline double *random_log_kernels(const terms_shape *s)
     return x;
 }
 
+/* A table that falls with the distance. */
+static inline double *random_table(const terms_shape *s, const char *name)
+{
+    double *table = random_doubles(s->heads * s->keys, 0.5, name);
+    for (int64_t i = 0; i < s->heads * s->keys; i++)
+        table[i] = (double)(float)(table[i] - s->slope * (double)(i % s->keys));
+    return table;
+}
+
+/* The ends of the segments that begin at `starts`; a quarter of padding after the odd sequences. */
+static inline int64_t *ends_of(const terms_shape *s, const int64_t *starts)
+{
+    int64_t *ends = calloc((size_t)(s->batch * s->queries), sizeof *ends), n = s->queries;
+    assert_non_null(ends);
+    for (int64_t i = s->batch * n - 1; i >= 0; i--) {
+        int next = (i + 1) % n == 0 || starts[i + 1] != starts[i];
+        ends[i] = i / n % 2 == 1 ? n - n / 4 : next ? i % n + 1 : ends[i + 1];
+    }
+    return ends;
+}
+
 /* Documents of about 80 tokens packed into the even sequences, a third of padding before the odd ones. */
 static inline int64_t *random_starts(const terms_shape *s)
 {
@@ -171,6 +198,7 @@ static inline terms_problem random_terms(const terms_shape *s, mep_dtype dtype)
                                 .head_dim = s->head_dim,
                                 .kv_heads = s->kv_heads,
                                 .window = s->window,
+                                .bidirectional = s->bidirectional > 0,
                                 .q = q,
                                 .k = k,
                                 .v = v,
@@ -178,14 +206,11 @@ static inline terms_problem random_terms(const terms_shape *s, mep_dtype dtype)
                                 .extent = s->extent,
                                 .kernels = s->kernels},
                        .dout = dout};
-    if (s->table) {
-        double *table = random_doubles(s->heads * s->keys, 0.5, "table");
-        for (int64_t i = 0; i < s->heads * s->keys; i++)
-            table[i] = (double)(float)(table[i] - s->slope * (double)(i % s->keys));
-        p.call.table = table;
-    }
+    if (s->table) p.call.table = random_table(s, "table");
+    if (s->table && s->bidirectional == 2) p.call.table_ahead = random_table(s, "table ahead");
     if (s->gate) p.call.gate = random_gate(s);
     if (s->segments) p.call.starts = random_starts(s);
+    if (s->segments && s->bidirectional) p.call.ends = ends_of(s, p.call.starts);
     if (s->sink) p.call.sink = random_doubles(s->heads, 2, "sink");
     if (s->rank > 0) {
         p.call.profiles = random_doubles(rows * s->rank, 0.5, "profiles");
@@ -257,14 +282,16 @@ static inline mep_attention *terms_plan(const mep_attention_reference_call *c, c
     mep_attention_defaults(&settings);
     settings.heads = c->heads, settings.kv_heads = c->kv_heads, settings.head_dim = c->head_dim;
     settings.max_length = c->keys, settings.dtype = how->dtype, settings.scale = c->scale;
+    settings.bidirectional = c->bidirectional;
     settings.skip_far = !how->keep_far, settings.tolerance = how->tolerance;
     mep_attention *plan;
     assert_int_equal(mep_attention_create(&plan, &settings), MEP_OK);
-    float *table = floats_of(c->table, c->heads * c->keys), *sink = floats_of(c->sink, c->heads),
-          *bank = floats_of(c->bank, c->rank * c->extent),
+    float *table = floats_of(c->table, c->heads * c->keys), *ahead = floats_of(c->table_ahead, c->heads * c->keys),
+          *sink = floats_of(c->sink, c->heads), *bank = floats_of(c->bank, c->rank * c->extent),
           *log_kernels = floats_of(c->log_kernels, c->heads * c->kernels * c->keys);
     const mep_attention_terms terms = {.table = c->table != NULL ? table : NULL,
                                        .table_length = c->keys,
+                                       .table_ahead = c->table_ahead != NULL ? ahead : NULL,
                                        .window = c->window,
                                        .sink = c->sink != NULL ? sink : NULL,
                                        .bank = c->rank > 0 ? bank : NULL,
@@ -274,7 +301,7 @@ static inline mep_attention *terms_plan(const mep_attention_reference_call *c, c
                                        .kernels = c->kernels,
                                        .log_kernels_length = c->keys};
     assert_int_equal(mep_attention_set_terms(plan, &terms), MEP_OK);
-    free(table), free(sink), free(bank), free(log_kernels);
+    free(table), free(ahead), free(sink), free(bank), free(log_kernels);
     return plan;
 }
 
@@ -296,12 +323,14 @@ static inline void run_terms(const terms_problem *p, const terms_run *how, doubl
                                .out = new_view(type, B, H, Q, D, NULL),
                                .lse = lse,
                                .starts = c->starts,
+                               .ends = c->ends,
                                .gate = c->gate};
     mep_attention_gradient g = {.dout = new_view(type, B, H, Q, D, p->dout),
                                 .dq = new_view(type, B, H, Q, D, NULL),
                                 .dk = new_view(type, B, K, L, D, NULL),
                                 .dv = new_view(type, B, K, L, D, NULL),
                                 .dtable = found[DTABLE],
+                                .dtable_ahead = found[DTABLE_AHEAD],
                                 .dsink = found[DSINK],
                                 .dgate = found[DGATE],
                                 .dbank = found[DBANK],

@@ -83,6 +83,11 @@ static const named_shape shapes[] = {
       .gate = 1,
       .sink = 1,
       .segments = 1}},
+    {"bidirectional", {.bidirectional = 1}},
+    {"bidirectional table", {.bidirectional = 1, .table = 1, .kv_heads = 2}},
+    {"bidirectional window", {.bidirectional = 1, .window = 70, .table = 1}},
+    {"two tables", {.bidirectional = 2, .table = 1, .sink = 1}},
+    {"bidirectional segments", {.bidirectional = 2, .table = 1, .segments = 1, .kv_heads = 2}},
     {"all", {.kv_heads = 2, .window = 90, .rank = 3, .extent = 50, .kernels = 3, .table = 1, .gate = 1, .sink = 1}},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -92,6 +97,7 @@ static terms_shape sized(const named_shape *s, int64_t queries, int64_t keys)
     terms_shape shape = s->shape;
     shape.batch = 2, shape.heads = 4, shape.queries = queries, shape.keys = keys, shape.head_dim = 20;
     shape.slope = 0.05;
+    if (shape.bidirectional) shape.queries = keys;
     return shape;
 }
 
@@ -140,6 +146,7 @@ static void test_few_queries(void **state)
     (void)state;
     for (int i = 0; i < SHAPES; i++) {
         terms_shape shape = sized(&shapes[i], 130, 330);
+        if (shape.bidirectional) continue; /* it has as many queries as keys */
         for (int type = 0; type < 2; type++) {
             const terms_run how = {.dtype = type == 0 ? MEP_FLOAT32 : MEP_BFLOAT16};
             terms_problem p = random_terms(&shape, how.dtype);
@@ -253,7 +260,8 @@ static void test_cache(void **state)
     for (int i = 0; i < SHAPES; i++)
         for (int type = 0; type < 2; type++)
             for (int level = 0; level <= (int)mep_cpu_level_detected(); level++) {
-                if (shapes[i].shape.segments) continue; /* a cache holds one sequence from its first token */
+                /* a cache holds one sequence from its first token */
+                if (shapes[i].shape.segments || shapes[i].shape.bidirectional) continue;
                 const terms_run how = {.dtype = type == 0 ? MEP_FLOAT32 : MEP_BFLOAT16};
                 terms_shape shape = sized(&shapes[i], 700, 700);
                 shape.batch = 1, shape.slope = 0.5;
@@ -288,11 +296,10 @@ static void test_cache(void **state)
             }
 }
 
-static void test_threads(void **state)
+static void check_threads(const named_shape *named)
 {
-    (void)state;
     int threads = omp_get_max_threads();
-    terms_shape shape = sized(&shapes[SHAPES - 1], 700, 1100);
+    terms_shape shape = sized(named, 700, 1100);
     for (int type = 0; type < 2; type++) {
         const terms_run how = {.dtype = type == 0 ? MEP_FLOAT32 : MEP_BFLOAT16};
         terms_problem p = random_terms(&shape, how.dtype);
@@ -309,6 +316,13 @@ static void test_threads(void **state)
         free_terms_problem(&p);
     }
     omp_set_num_threads(threads);
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    check_threads(&shapes[SHAPES - 1]);
+    check_threads(&shapes[SHAPES - 2]);
 }
 
 /* ---- Neutral parameters ---- */
@@ -474,6 +488,75 @@ static void test_packed_documents(void **state)
     }
 }
 
+/* A symmetric table gives the same as the same values ahead. */
+static void test_symmetric_table(void **state)
+{
+    (void)state;
+    named_shape both = {"both", {.table = 1, .bidirectional = 1}};
+    terms_shape shape = sized(&both, 200, 200);
+    terms_problem p = random_terms(&shape, MEP_FLOAT32);
+    double *one[RESULTS], *two[RESULTS], *ahead = new_doubles(shape.heads * shape.keys);
+    run_terms(&p, &(terms_run){.dtype = MEP_FLOAT32}, one, NULL);
+    memcpy(ahead, p.call.table, (size_t)(shape.heads * shape.keys) * sizeof *ahead);
+    p.call.table_ahead = ahead;
+    run_terms(&p, &(terms_run){.dtype = MEP_FLOAT32}, two, NULL);
+    for (int i = OUT; i <= DV; i++)
+        assert_memory_equal(one[i], two[i], (size_t)result_size(&p.call, i) * sizeof(double));
+    for (int64_t i = 0; i < shape.heads * shape.keys; i++) {
+        double sum = two[DTABLE][i] + two[DTABLE_AHEAD][i];
+        assert_true(fabs(one[DTABLE][i] - sum) <= 1e-12 * (1 + fabs(sum)));
+    }
+    free_results(one), free_results(two);
+    free_terms_problem(&p);
+}
+
+static void refuse_call(const mep_attention_settings *settings, const mep_attention_terms *terms,
+                        const mep_attention_call *call, const char *text)
+{
+    mep_attention *plan;
+    assert_int_equal(mep_attention_create(&plan, settings), MEP_OK);
+    mep_status status = mep_attention_set_terms(plan, terms);
+    if (status == MEP_OK) status = mep_attention_forward(plan, call);
+    assert_int_equal(status, MEP_ERROR_ARGUMENT);
+    if (strstr(mep_error_message(), text) == NULL) fail_msg("%s", mep_error_message());
+    mep_attention_destroy(&plan);
+}
+
+static void test_wrong_directions(void **state)
+{
+    (void)state;
+    mep_attention_settings causal, both;
+    mep_attention_defaults(&causal);
+    causal.head_dim = 20, causal.max_length = 9;
+    both = causal, both.bidirectional = 1;
+    float table[9] = {0}, bad[9] = {[4] = NAN};
+    double gate[9] = {0};
+    int64_t ends[9] = {9};
+    mep_tensor_view x = new_view(MEP_FLOAT32, 1, 1, 9, 20, NULL), out = new_view(MEP_FLOAT32, 1, 1, 9, 20, NULL);
+    const mep_attention_call call = {.batch = 1, .queries = 9, .keys = 9, .q = x, .k = x, .v = x, .out = out};
+    mep_attention_call other = call;
+    const mep_attention_terms none = {.window = 0}, plain = {.table = table, .table_length = 9},
+                              ahead = {.table = table, .table_length = 9, .table_ahead = table},
+                              alone = {.table_length = 9, .table_ahead = table},
+                              nan = {.table = table, .table_length = 9, .table_ahead = bad},
+                              bank = {.bank = table, .rank = 1, .extent = 9};
+    refuse_call(&causal, &ahead, &call, "table_ahead is of bidirectional plans");
+    refuse_call(&both, &alone, &call, "table_ahead needs terms.table");
+    refuse_call(&both, &bank, &call, "leave out the bank");
+    other.ends = ends;
+    refuse_call(&causal, &plain, &other, "call.ends is of bidirectional plans");
+    other = call, other.queries = 8;
+    refuse_call(&both, &none, &other, "queries = keys, found 8 and 9");
+    other = call, other.gate = gate;
+    refuse_call(&both, &none, &other, "leave out call.gate");
+    mep_attention *plan;
+    assert_int_equal(mep_attention_create(&plan, &both), MEP_OK);
+    assert_int_equal(mep_attention_set_terms(plan, &nan), MEP_ERROR_NUMERIC);
+    assert_non_null(strstr(mep_error_message(), "distance -4 is nan"));
+    mep_attention_destroy(&plan);
+    free(x.data), free(out.data);
+}
+
 static void test_wrong_starts(void **state)
 {
     (void)state;
@@ -517,10 +600,19 @@ static void test_tolerance(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_reference), cmocka_unit_test(test_few_queries),  cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_skipping),          cmocka_unit_test(test_threads),      cmocka_unit_test(test_neutral),
-        cmocka_unit_test(test_constant_mixture),  cmocka_unit_test(test_long_gate),    cmocka_unit_test(test_tolerance),
-        cmocka_unit_test(test_packed_documents),  cmocka_unit_test(test_wrong_starts),
+        cmocka_unit_test(test_against_reference),
+        cmocka_unit_test(test_few_queries),
+        cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_skipping),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_neutral),
+        cmocka_unit_test(test_constant_mixture),
+        cmocka_unit_test(test_long_gate),
+        cmocka_unit_test(test_tolerance),
+        cmocka_unit_test(test_packed_documents),
+        cmocka_unit_test(test_wrong_starts),
+        cmocka_unit_test(test_symmetric_table),
+        cmocka_unit_test(test_wrong_directions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fused causal attention with additive score terms, forward and backward, in memory linear in the length.
+ * Fused attention with additive score terms, forward and backward, in memory linear in the length.
  *
  * Query i of Lq (the last of Lk positions) is at position i + Lk - Lq and sees the keys j at distances
  * d = i + Lk - Lq - j >= 0:
  *
  *     score(i,j) = scale * q_i . k_j + table_h(d) + other terms;  out_i = sum_j softmax_j(score(i,j)) v_j
+ *
+ * A bidirectional plan (encoders) sees the keys at distances d < 0 too.
  *
  * Nothing of size Lq x Lk is stored. In addition to the tables of the terms, the forward pass keeps a few hundred KB
  * per thread (of the threads that OpenMP has when the plan is made), whatever the length; the backward pass keeps one
@@ -37,6 +39,8 @@ typedef struct mep_attention_settings {
     int64_t head_dim;   /* >= 1; fastest for multiples of 16 */
     int64_t max_length; /* largest number of keys of a call */
     double scale;       /* of q.k; 0 means 1/sqrt(head_dim) */
+    int bidirectional;  /* 0 (default): causal. 1: a query sees the keys after its own too; calls have queries = keys,
+                           and the terms are table, window and sink. Of MEP_DEVICE_CPU */
     mep_dtype dtype;    /* of q, k, v, out and their gradients: MEP_FLOAT32 or MEP_BFLOAT16 */
     int skip_far;       /* 1 (default): blocks of keys whose every weight is exactly 0 in float32 are not computed. The
                            result is bit-identical to that with 0, for finite v and scores of magnitude below 1e6 */
@@ -64,10 +68,12 @@ typedef struct mep_attention_terms {
     const float *table;   /* [heads, table_length]: table[h][d] is added to the scores of head h at distance d. Values
                              are finite, or -inf beyond distance 0 */
     int64_t table_length; /* at least the keys of later calls */
-    int64_t window;       /* keys at this distance and beyond have weight 0 */
-    const float *sink;    /* [heads]: an additional logit of each softmax, whose value is zero; finite or -inf */
-    const float *bank;    /* [rank, extent]: the profiles P_m(d), 0 for d >= extent; finite. Every call then has
-                             `profiles` */
+    const float *table_ahead; /* of a bidirectional plan with a table: [heads, table_length], the values at distance -d,
+                                 d >= 1 (that at 0 is not used), finite or -inf; NULL: those of `table`, at |d| */
+    int64_t window;           /* keys at this distance and beyond have weight 0; at |d| in a bidirectional plan */
+    const float *sink;        /* [heads]: an additional logit of each softmax, whose value is zero; finite or -inf */
+    const float *bank;        /* [rank, extent]: the profiles P_m(d), 0 for d >= extent; finite. Every call then has
+                                 `profiles` */
     int64_t rank, extent;
     const float *log_kernels; /* [heads, kernels, log_kernels_length]: log K_m,h(d) of a mixture whose weights depend on
                                  the query; finite. Every call then has `mixture` */
@@ -86,6 +92,8 @@ typedef struct mep_attention_call {
     const int64_t *starts; /* [batch, queries], >= 0, in host memory: the first key that a query sees, or its own key if
                               that is earlier; NULL: 0. The first position of a query's document where several are
                               packed into a sequence; the number of padding tokens before a sequence */
+    const int64_t *ends;   /* [batch, queries], >= 0, of a bidirectional plan: the key after the last that a query sees,
+                              or   that after its own if that is later; NULL: keys */
 
     /* Terms that depend on the content. */
     const double *gate; /* [batch, heads, keys], contiguous, finite; NULL: none. gate[p_i] - gate[j] is added to the
@@ -103,6 +111,7 @@ typedef struct mep_attention_gradient {
     mep_tensor_view dout, dq;            /* like q */
     mep_tensor_view dk, dv;              /* like k */
     double *dtable;                      /* [heads, keys] */
+    double *dtable_ahead;                /* [heads, keys], where the terms have table_ahead */
     double *dsink;                       /* [heads] */
     double *dgate;                       /* [batch, heads, keys] */
     mep_tensor_view dprofiles, dmixture; /* float32, like profiles and mixture */
@@ -139,8 +148,10 @@ MEP_API double mep_attention_computed_fraction(const mep_attention *plan);
  *
  *     score(i,j) = scale q_i . k_j + table_h(d) + gate_h(i + keys - queries) - gate_h(j)
  *                  + sum_m profiles_h,i,m bank_m(d) + log sum_m softmax(mixture_h,i)_m exp(log_kernels_h,m(d))
- *     weight(i,j) = exp(score(i,j)) / (exp(sink_h) + sum_l exp(score(i,l))),   0 <= d, d < window where it is not 0,
- *                                                                             and starts_i <= j or d = 0
+ *     weight(i,j) = exp(score(i,j)) / (exp(sink_h) + sum_l exp(score(i,l)))
+ *
+ * for the keys with |d| < window where it is not 0, starts_i <= j or d = 0, and d >= 0 or, bidirectional, j < ends_i or
+ * d = 0.
  *
  * All arrays are contiguous. A term whose pointer is NULL, or whose count is 0, is left out. */
 typedef struct mep_attention_reference_call {
@@ -148,11 +159,14 @@ typedef struct mep_attention_reference_call {
     int64_t kv_heads;          /* 0: heads */
     double scale;              /* 0: 1/sqrt(head_dim) */
     int64_t window;            /* 0: none */
+    int bidirectional;         /* 1: queries = keys, and the terms are table and sink */
     const int64_t *starts;     /* [batch, queries] */
+    const int64_t *ends;       /* [batch, queries], bidirectional */
     const double *q;           /* [batch, heads, queries, head_dim] */
     const double *k;           /* [batch, kv_heads, keys, head_dim] */
     const double *v;           /* as k */
     const double *table;       /* [heads, keys] */
+    const double *table_ahead; /* [heads, keys]: at distance -d, bidirectional; NULL: table */
     const double *gate;        /* [batch, heads, keys] */
     int64_t rank, extent;      /* of the profiles; bank_m(d) = 0 for d >= extent */
     const double *profiles;    /* [batch, heads, queries, rank] */
@@ -169,7 +183,7 @@ typedef struct mep_attention_reference_call {
 typedef struct mep_attention_reference_gradient {
     const double *dout; /* [batch, heads, queries, head_dim] */
     double *dq, *dk, *dv;
-    double *dtable, *dgate, *dprofiles, *dbank, *dmixture, *dlog_kernels, *dsink;
+    double *dtable, *dtable_ahead, *dgate, *dprofiles, *dbank, *dmixture, *dlog_kernels, *dsink;
 } mep_attention_reference_gradient;
 
 MEP_API mep_status mep_attention_reference_forward(const mep_attention_reference_call *call);

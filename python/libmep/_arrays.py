@@ -63,17 +63,17 @@ def _check_writable(name, x, shape, strides):
         raise ValueError(f"{name} is broadcast and cannot be written")
 
 
-def view(name, x, shape, dtype, writable=False):
-    """mep_tensor_view of x, which must be [batch, heads, length, head_dim] = `shape` of the element type `dtype`. All
-    strides are possible, but channels must be contiguous. The view keeps x alive."""
+def view(name, x, shape, dtype, writable=False, last="head_dim"):
+    """mep_tensor_view of x, which must be [batch, heads, length, `last`] = `shape` of the element type `dtype`. All
+    strides are possible, but the last axis must be contiguous. The view keeps x alive."""
     start, found, strides, kind = describe(name, x)
     if DTYPES.get(kind) != dtype:
-        raise TypeError(f"{name} is {kind}, but the attention is made for {list(DTYPES)[dtype]}")
+        raise TypeError(f"{name} is {kind}, expected {list(DTYPES)[dtype]}")
     if found != tuple(shape):
-        raise ValueError(f"{name} has the shape {list(found)}, expected {list(shape)}: batch, heads, length, head_dim")
+        raise ValueError(f"{name} has the shape {list(found)}, expected {list(shape)}: batch, heads, length, {last}")
     if found[3] > 1 and strides[3] != 1:
-        raise ValueError(f"the channels of {name} are not contiguous (stride {strides[3]}): copy it, or pass a view "
-                         "whose last axis has stride 1")
+        raise ValueError(f"the last axis of {name} has the stride {strides[3]} and must be contiguous (stride 1): copy "
+                         "it, or pass another view")
     if writable:
         _check_writable(name, x, found, strides)
     result = TensorView(start, *strides[:3])

@@ -4,84 +4,87 @@
     bias = DistanceBias("mep_param", heads=12, head_dim=64)           # a module whose parameters train
     out = attention(q, k, v, bias(k.shape[2]))                        # [batch, heads, length, head_dim]
 
-q, k, v, out and their gradients are float32 or bfloat16 and used where they lie; the table is float32. Second
-derivatives are not there, and torch.compile calls these functions from between its graphs.
+Both are made of the operators torch.ops.libmep.*, which torch.compile(fullgraph=True) and torch.export accept.
 """
+from __future__ import annotations
+
 import numpy as np
 import torch
 
-from .attention import Attention
+from . import _operators
 from .bias import Bias
 
 __all__ = ["DistanceBias", "attention"]
 
 
-@torch.compiler.disable
-def attention(q, k, v, table=None, scale=0.0, tolerance=0.0):
-    """Causal attention of q [batch, heads, queries, head_dim] over k and v [batch, heads, keys, head_dim] with a bias
-    table [heads, >= keys], float32: table[h, d] is added to the scores of head h at distance d. Differentiable in q, k,
-    v and the table, wherever the table comes from. Queries are the last of the keys where there are fewer. scale 0
-    means 1/sqrt(head_dim). A copy is made only of a tensor whose channels are not contiguous."""
-    for name, x in (("q", q), ("k", k), ("v", v), ("table", table)):
-        if not isinstance(x, torch.Tensor) and (name != "table" or x is not None):
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Tensor | None = None,
+              scale: float = 0.0, tolerance: float = 0.0, *, gate: torch.Tensor | None = None,
+              profiles: torch.Tensor | None = None, bank: torch.Tensor | None = None,
+              mixture: torch.Tensor | None = None, log_kernels: torch.Tensor | None = None,
+              sink: torch.Tensor | None = None, window: int = 0,
+              starts: torch.Tensor | None = None) -> torch.Tensor:
+    """Causal attention with additive score terms: [batch, heads, queries, head_dim], like q. Differentiable in every
+    tensor, once. Query i is at position p = i + keys - queries and sees the keys j at distances d = p - j >= 0:
+
+        score(i, j) = scale q_i . k_j + table[h, d] + gate[p] - gate[j]
+                      + sum_m profiles[i, m] bank[m, d] + log sum_m softmax(mixture[i])_m exp(log_kernels[h, m, d])
+        out_i = sum_j exp(score(i, j)) v_j / (exp(sink[h]) + sum_j exp(score(i, j)))
+
+    q            float32 or bfloat16 [batch, heads, queries, head_dim], any strides, the last axis contiguous
+    k, v         like q, [batch, kv_heads, keys, head_dim]: kv_heads divides heads, queries <= keys. Query head h reads
+                 head h // (heads // kv_heads)
+    table        float32 [heads, >= keys]: a bias of the distance
+    gate         float32 or float64 [batch, heads, keys]: the cumulative sum of the logarithms of forget gates. float64
+                 is accurate for long sequences
+    profiles     float32 [batch, heads, queries, rank], the last axis contiguous; with `bank`
+    bank         float32 [rank, extent]: profiles of the distance, 0 at and beyond extent
+    mixture      float32 [batch, heads, queries, kernels], the last axis contiguous: logits of weights; with
+                 `log_kernels`
+    log_kernels  float32 [heads, kernels, >= keys]: logarithms of kernels of the distance
+    sink         float32 [heads]: an additional logit of each softmax, whose value is zero
+    window       keys at this distance and beyond are not visible; 0: no limit
+    starts       int64 [batch, queries], >= 0: the first key that a query sees, or its own key if that is earlier. The
+                 first position of a query's document where several are packed into a sequence; the number of padding
+                 tokens before a sequence
+    scale        of q . k; 0 means 1 / sqrt(head_dim)
+    tolerance    far keys whose weight is in all at most this per query are left out; 0: none
+
+    q, k, v and their gradients are read and written in place, whatever their strides. torch.autocast("cpu") computes in
+    bfloat16 and leaves the terms in the types above.
+
+    Raises TypeError for a wrong type, ValueError for a wrong shape, stride or device, each with the argument's name,
+    and libmep.MepError for values that the library refuses, such as NaN in a table. A second derivative is a
+    RuntimeError.
+    """
+    terms = {"table": table, "gate": gate, "profiles": profiles, "bank": bank, "mixture": mixture,
+             "log_kernels": log_kernels, "sink": sink}
+    for name, x in (("q", q), ("k", k), ("v", v), *terms.items(), ("starts", starts)):
+        if not isinstance(x, torch.Tensor) and (x is not None or name in ("q", "k", "v")):
             raise TypeError(f"{name} must be a torch tensor, not {type(x).__name__}")
-    if q.dim() != 4:
-        raise ValueError(f"q has the shape {list(q.shape)}, expected batch, heads, queries, head_dim")
-    if table is not None and (table.dim() != 2 or table.shape[0] != q.shape[1] or table.dtype != torch.float32):
-        raise ValueError(f"the table is {table.dtype} {list(table.shape)}, expected float32 [{q.shape[1]}, keys]")
-    return _Attention.apply(_channels(q), _channels(k), _channels(v), table, scale, tolerance)
-
-
-def _channels(x):
-    """x, or a copy whose channels are contiguous."""
-    return x if x.shape[-1] == 1 or x.stride(-1) == 1 else x.contiguous()
-
-
-def _refuse_second_derivatives():
-    if torch.is_grad_enabled():
-        raise RuntimeError("libmep.torch has no second derivatives: call backward or grad without create_graph")
-
-
-def _plan(q, k, table, scale, tolerance):
-    """A plan for one call. Creating one is cheaper than sharing one among threads and graphs."""
-    plan = Attention(q.shape[1], q.shape[3], k.shape[2], str(q.dtype).replace("torch.", ""), scale, True, tolerance)
-    return plan.set_bias(None if table is None else table.detach().numpy())
-
-
-class _Attention(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, q, k, v, table, scale, tolerance):
-        ctx.settings = scale, tolerance
-        out, lse = _plan(q, k, table, scale, tolerance).forward(q, k, v)
-        ctx.save_for_backward(q, k, v, table, out, lse)
-        return out
-
-    @staticmethod
-    def backward(ctx, dout):
-        _refuse_second_derivatives()
-        q, k, v, table, out, lse = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        plan = _plan(q, k, table, *ctx.settings)
-        dq, dk, dv, dbias = plan.backward(q, k, v, out, lse, _channels(dout), dbias=None if wanted[3] else False)
-        if wanted[3]:  # distances that no key has get no gradient
-            dbias = torch.nn.functional.pad(dbias.to(table.dtype), (0, table.shape[1] - k.shape[2]))
-        gradients = dq, dk, dv, dbias
-        return (*(g if want else None for g, want in zip(gradients, wanted)), None, None)
+    if gate is not None and gate.dtype == torch.float32:
+        terms["gate"] = gate.double()
+    return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, window, scale, tolerance)[0]
 
 
 class DistanceBias(torch.nn.Module):
     """The bias of a spec string ("mep", "mep_param", "exp + 0.5*gauss/learn=weights,slopes") whose learned parameters
     are this module's, under the library's names: as `model.position_bias` its state has the names of a libmep
-    checkpoint, such as "position_bias.kerple_log.p". Called with a length it gives the table [heads, length].
+    checkpoint, such as "position_bias.kerple_log.p".
+
+    Called with a length it gives the table, float32 [heads, length], which is differentiable in the parameters.
     Parameters that an optimizer has moved out of their ranges are first moved back, in place (KERPLE's p and a to at
-    least 0.01).
+    least 0.01). A compiled graph computes the table of the values within their ranges, but does not move the
+    parameters: call `constrain_` after each step.
+
+    Raises libmep.MepError for a spec that is not a bias ("rotary").
     """
 
-    def __init__(self, spec, heads, head_dim=64, seed=0):
+    def __init__(self, spec: str, heads: int, head_dim: int = 64, seed: int = 0) -> None:
         super().__init__()
         bias = Bias(spec, heads, head_dim, seed)
         self.spec, self.heads, self.head_dim = bias.spec, heads, head_dim
         self.names = list(bias.parameters)
+        self.register_buffer("_like", torch.empty(0), persistent=False)  # selects the operator's kernel
         for name, values in bias.parameters.items():
             *path, leaf = name.split(".")
             module = self
@@ -91,13 +94,16 @@ class DistanceBias(torch.nn.Module):
                 module = module._modules[part]
             module.register_parameter(leaf, torch.nn.Parameter(torch.from_numpy(values.astype(np.float32))))
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.spec!r}, heads={self.heads}, head_dim={self.head_dim}"
 
-    def constrain_(self):
+    def _parameters_in_order(self):
+        return [self.get_parameter(name) for name in self.names]
+
+    def constrain_(self) -> list[torch.nn.Parameter]:
         """Move the parameters into their allowed ranges, in place; values within them are unchanged."""
-        parameters = [self.get_parameter(name) for name in self.names]
-        inside = _bias(self, parameters).parameters
+        parameters = self._parameters_in_order()
+        inside = _operators._make_bias(parameters, self.spec, self.heads, self.head_dim)[1].parameters
         with torch.no_grad():
             for parameter, value in zip(parameters, inside.values()):
                 value = torch.from_numpy(value).to(parameter.dtype)
@@ -105,29 +111,6 @@ class DistanceBias(torch.nn.Module):
                     parameter.copy_(value)
         return parameters
 
-    @torch.compiler.disable
-    def forward(self, length):
-        return _Table.apply(self, length, *self.constrain_())
-
-
-def _bias(module, parameters):
-    """A Bias with these values: a new one, since a graph may outlive the values of the module."""
-    bias = Bias(module.spec, module.heads, module.head_dim)
-    bias.set_parameters({name: values.detach().double().numpy() for name, values in zip(module.names, parameters)})
-    return bias
-
-
-class _Table(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, module, length, *parameters):
-        ctx.module = module
-        ctx.save_for_backward(*parameters)
-        return torch.from_numpy(_bias(module, parameters).table(length))
-
-    @staticmethod
-    def backward(ctx, dtable):
-        _refuse_second_derivatives()
-        parameters = ctx.saved_tensors
-        gradients = _bias(ctx.module, parameters).backward(dtable.numpy())
-        return (None, None, *(torch.from_numpy(gradients[name]).to(p.dtype)
-                              for name, p in zip(ctx.module.names, parameters)))
+    def forward(self, length: int) -> torch.Tensor:
+        parameters = self._parameters_in_order() if torch.compiler.is_compiling() else self.constrain_()
+        return torch.ops.libmep.bias_table(self._like, parameters, self.spec, self.heads, self.head_dim, length)

@@ -9,6 +9,7 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = Path(os.environ.get("MEP_GOLDEN_DIR", REPOSITORY / "tests" / "golden"))
+GOLDEN2 = Path(os.environ.get("MEP_GOLDEN2_DIR", REPOSITORY / "tests" / "golden2"))
 # Of this repository's own fixtures, wherever the others are.
 GOLDEN_FAMILIES = REPOSITORY / "tests" / "golden" / "families"
 # The command line program, for comparisons with it.

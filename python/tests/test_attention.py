@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Attention against the golden files and the formula in NumPy: element types, strides, memory that is not copied,
 threads, wrong arrays."""
+import pickle
 import threading
 import unittest
 import weakref
@@ -9,7 +10,7 @@ import numpy as np
 
 import libmep
 from libmep import _arrays
-from support import GOLDEN, attention, check, from_bfloat16, safetensors, to_bfloat16
+from support import GOLDEN, GOLDEN2, attention, check, from_bfloat16, safetensors, to_bfloat16
 
 try:
     import ml_dtypes
@@ -41,6 +42,121 @@ class Golden(unittest.TestCase):
                 check(self, result, t[name], 5e-6, f"{path.name} {name}")
             count += 1
         self.assertGreaterEqual(count, 5)
+
+
+class Terms(unittest.TestCase):
+    """Score terms; each golden file has one call with some of them, and one has all."""
+
+    NAMES = {"r": "profiles", "a": "mixture"}
+
+    def golden(self, path):
+        """(plan, q, k, v and terms of the call as keywords, dout, expected values by name)"""
+        t, meta = safetensors(path)
+        t = {self.NAMES.get(name, name): value for name, value in t.items()}
+        t.update({"d" + new: t.pop("d" + old) for old, new in self.NAMES.items() if "d" + old in t})
+        plan = libmep.Attention(t["q"].shape[1], t["q"].shape[3], t["k"].shape[2], scale=float(meta["scale"]),
+                                kv_heads=int(meta["kv_heads"]))
+        plan.set_terms(**{name: t[name] for name in ("table", "sink", "bank", "log_kernels") if name in t},
+                       window=int(meta["window"]))
+        inputs = {name: t[name].astype(np.float64 if name == "gate" else np.float32)
+                  for name in ("q", "k", "v", "gate", "profiles", "mixture") if name in t}
+        return plan, inputs, t.pop("dout").astype(np.float32), t
+
+    def test_golden(self):
+        seen = set()
+        for path in sorted(GOLDEN2.glob("terms_*.safetensors")):
+            plan, inputs, dout, t = self.golden(path)
+            out, lse = plan.forward(**inputs)
+            found = plan.gradients(**inputs, out=out, lse=lse, dout=dout)
+            check(self, out, t["out"], 5e-6, f"{path.name} out")
+            check(self, lse, t["lse"], 5e-6, f"{path.name} lse")
+            self.assertEqual({"d" + name for name in found},
+                             {name for name in t if name.startswith("d") and not name.startswith("dparam.")})
+            for name, value in found.items():
+                check(self, value, t["d" + name], 1e-5, f"{path.name} d{name}")
+            seen |= set(found)
+        self.assertEqual(seen, {"q", "k", "v", "table", "gate", "sink", "profiles", "bank", "mixture", "log_kernels"})
+
+    def test_selected_gradients_and_copies(self):
+        """Fewer gradients are the same bits, and so are those of a pickle; backward is the part that it says."""
+        plan, inputs, dout, _ = self.golden(GOLDEN2 / "terms_all.safetensors")
+        out, lse = plan.forward(**inputs)
+        rest = {**inputs, "out": out, "lse": lse, "dout": dout}
+        found = plan.gradients(**rest)
+        some = pickle.loads(pickle.dumps(plan)).gradients(**rest, terms=("sink", "mixture"))
+        self.assertEqual(list(some), ["q", "k", "v", "sink", "mixture"])
+        for name, value in some.items():
+            np.testing.assert_array_equal(value, found[name], name)
+        for name, value in zip(("q", "k", "v", "table"), plan.backward(**rest)):
+            np.testing.assert_array_equal(value, found[name], name)
+
+    def test_starts(self):
+        """Two documents packed into a sequence have the values of the documents alone, in any form of the array."""
+        q, k, v, dout, table = problem(queries=128, keys=128)
+        plan = libmep.Attention(3, 16, 128).set_bias(table)
+        starts = np.stack([np.where(np.arange(128) < 64, 0, 64)] * 2)
+        for x in (starts, starts.tolist(), np.asfortranarray(starts)):
+            out, lse = plan.forward(q, k, v, starts=x)
+            results = (out, lse, *plan.backward(q, k, v, out, lse, dout, starts=x)[:3])
+            for part in (slice(64), slice(64, 128)):
+                alone = [a[:, :, part] for a in (q, k, v, dout)]
+                out, lse = plan.forward(*alone[:3])
+                for one, other in zip(results, (out, lse, *plan.backward(*alone[:3], out, lse, alone[3]))):
+                    check(self, one[:, :, part], other, 1e-6)
+        with self.assertRaisesRegex(TypeError, "starts must be integers"):
+            plan.forward(q, k, v, starts=["a"])
+        with self.assertRaisesRegex(ValueError, r"starts has the shape \[2, 5\]"):
+            plan.forward(q, k, v, starts=starts[:, :5])
+        with self.assertRaisesRegex(libmep.MepError, "starts"):
+            plan.forward(q, k, v, starts=starts - 1)
+
+    def test_neutral_terms(self):
+        """A gate of zeros, a bank of zeros, a sink of -inf, a window of the length: the bits of the call without."""
+        q, k, v, dout, table = problem()
+        plan = libmep.Attention(3, 16, 70).set_bias(table)
+        out, lse = plan.forward(q, k, v)
+        right = (out, lse, *plan.backward(q, k, v, out, lse, dout))
+        for terms, call in (({}, {"gate": np.zeros((2, 3, 70))}),
+                            ({"bank": np.zeros((2, 9))}, {"profiles": np.ones((2, 3, 70, 2), np.float32)}),
+                            ({"sink": np.full(3, -np.inf)}, {}), ({"window": 70}, {}),
+                            ({}, {"starts": np.zeros((2, 70), np.int64)})):
+            plan.set_terms(table, **terms)
+            out, lse = plan.forward(q, k, v, **call)
+            for one, other in zip((out, lse, *plan.backward(q, k, v, out, lse, dout, **call)), right):
+                np.testing.assert_array_equal(one, other, str([*terms, *call]))
+        np.testing.assert_array_equal(plan.set_terms(table, window=9).set_bias(table).forward(q, k, v)[0],
+                                      plan.set_terms(table, window=9).forward(q, k, v)[0], "the window stays")
+
+    def test_wrong(self):
+        plan, inputs, dout, _ = self.golden(GOLDEN2 / "terms_all.safetensors")
+        out, lse = plan.forward(**inputs)
+        one = {"table": np.zeros((4, 37))}
+        for terms, words in (({"table": np.zeros((3, 37))}, r"table has the shape \[3, 37\], expected \[4, length\]"),
+                             ({"sink": np.zeros((4, 1))}, r"sink has the shape \[4, 1\], expected \[4\]"),
+                             ({"bank": np.zeros(4)}, r"bank has the shape \[4\], expected \[rank, extent\]"),
+                             ({"log_kernels": np.zeros((4, 37))}, r"log_kernels .* \[4, kernels, length\]"),
+                             ({"window": -1}, "window is -1")):
+            with self.assertRaisesRegex(ValueError, words):
+                plan.set_terms(**terms)
+        with self.assertRaisesRegex(TypeError, "window must be an integer"):
+            plan.set_terms(window=2.5)
+        np.testing.assert_array_equal(plan.forward(**inputs)[0], out, "the terms stay as they were")
+        for changes, kind, words in (
+                ({"profiles": None}, ValueError, "profiles is missing"),
+                ({"profiles": inputs["profiles"].astype(float)}, TypeError, "profiles is float64, expected float32"),
+                ({"profiles": inputs["profiles"][..., :2]}, ValueError, "profiles has the shape"),
+                ({"mixture": np.asfortranarray(inputs["mixture"])}, ValueError, "last axis of mixture has the stride"),
+                ({"gate": inputs["gate"][:, :2]}, ValueError, "gate has the shape"),
+                ({"gate": inputs["gate"] * np.nan}, libmep.MepError, r"gate\[0, 0\].* nan"),
+                ({"k": inputs["q"]}, ValueError, r"k has the shape \[2, 4, 37, 16\], expected \[2, 2, 37, 16\]")):
+            with self.assertRaisesRegex(kind, words):
+                plan.forward(**{**inputs, **changes})
+        with self.assertRaisesRegex(ValueError, "terms names 'bias', which the call does not have; it has table, sink"):
+            plan.gradients(**inputs, out=out, lse=lse, dout=dout, terms=["bias"])
+        with self.assertRaisesRegex(ValueError, "profiles is given without bank"):
+            plan.set_terms(**one).forward(**inputs)
+        with self.assertRaisesRegex(libmep.MepError, "kv_heads is 3; it must divide the 4 heads"):
+            libmep.Attention(4, 16, 37, kv_heads=3)
 
 
 class Formula(unittest.TestCase):
@@ -211,13 +327,13 @@ class Wrong(unittest.TestCase):
             self.plan.forward(**arrays)
 
     def test_arrays(self):
-        self.refuse(TypeError, "v is float64, but the attention is made for float32", v=self.v.astype(np.float64))
+        self.refuse(TypeError, "v is float64, expected float32", v=self.v.astype(np.float64))
         self.refuse(TypeError, "q is bfloat16", q=to_bfloat16(self.q))
         self.refuse(TypeError, "v must be a NumPy array or a torch tensor, not list", v=[1])
         self.refuse(ValueError, "v has the shape", v=self.v[:, :2])
         self.refuse(ValueError, "v has the shape", v=self.v[:, :, :69])
         self.refuse(ValueError, "expected batch, heads, length, head_dim", q=self.q[0])
-        self.refuse(ValueError, "channels of k are not contiguous", k=np.asfortranarray(self.k))
+        self.refuse(ValueError, "the last axis of k has the stride", k=np.asfortranarray(self.k))
         odd = np.zeros(self.q.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(self.q.shape)
         self.refuse(ValueError, "q must be aligned", q=odd)
         self.refuse(ValueError, "byte order", q=self.q.astype(">f4"))
@@ -240,9 +356,9 @@ class Wrong(unittest.TestCase):
     def test_the_library_s_own_words(self):
         longer = problem(queries=71, keys=71)
         with self.assertRaisesRegex(libmep.MepError, "queries <= keys <= 70") as caught:
-            self.plan.forward(*longer[:3])
+            self.plan.set_bias(None).forward(*longer[:3])
         self.assertEqual(caught.exception.status, "MEP_ERROR_ARGUMENT")
-        with self.assertRaisesRegex(libmep.MepError, "cover 50 distances"):
+        with self.assertRaisesRegex(ValueError, "table covers 50 distances and the call has 70 keys"):
             self.plan.set_bias(self.table[:, :50]).forward(self.q, self.k, self.v)
         self.table[1, 3] = np.nan
         with self.assertRaises(libmep.MepError) as caught:

@@ -19,6 +19,7 @@ struct mep_attention {
     mep_attention_plan *plan;
     int64_t terms_length;  /* largest number of keys that the terms serve */
     int64_t rank, kernels; /* of the terms */
+    int has_ahead;         /* the terms have table_ahead */
 };
 
 void mep_attention_defaults(mep_attention_settings *settings)
@@ -61,6 +62,7 @@ mep_status mep_attention_create(mep_attention **plan, const mep_attention_settin
     MEP_TRY(mep_backend_open(settings->device, settings->dtype, &backend));
     MEP_TRY(check_supported(backend->attention, "grouped heads (kv_heads)",
                             settings->kv_heads != 0 && settings->kv_heads != settings->heads));
+    MEP_TRY(check_supported(backend->attention, "bidirectional attention", settings->bidirectional));
     MEP_TRY(MEP_ALLOC(&p, 1));
     p->settings = *settings;
     p->backend = backend->attention;
@@ -88,6 +90,13 @@ mep_status mep_attention_set_terms(mep_attention *plan, const mep_attention_term
     const mep_attention_terms none = {.table = NULL};
     if (terms == NULL) terms = &none;
     MEP_TRY(mep_terms_check(terms, plan->settings.heads));
+    int both = plan->settings.bidirectional;
+    if (both && (terms->rank > 0 || terms->kernels > 0))
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "the terms of bidirectional attention are table, window and sink; leave out the bank and "
+                        "log_kernels");
+    if (!both && terms->table_ahead != NULL)
+        return mep_fail(MEP_ERROR_ARGUMENT, "terms.table_ahead is of bidirectional plans");
     MEP_TRY(check_supported(plan->backend, "a window", terms->window > 0));
     MEP_TRY(check_supported(plan->backend, "a sink", terms->sink != NULL));
     MEP_TRY(check_supported(plan->backend, "profiles", terms->rank > 0));
@@ -96,7 +105,7 @@ mep_status mep_attention_set_terms(mep_attention *plan, const mep_attention_term
     plan->terms_length = plan->settings.max_length;
     if (terms->table != NULL) plan->terms_length = min_i64(plan->terms_length, terms->table_length);
     if (terms->kernels > 0) plan->terms_length = min_i64(plan->terms_length, terms->log_kernels_length);
-    plan->rank = terms->rank, plan->kernels = terms->kernels;
+    plan->rank = terms->rank, plan->kernels = terms->kernels, plan->has_ahead = terms->table_ahead != NULL;
     return MEP_OK;
 }
 
@@ -139,16 +148,37 @@ static mep_status check_gate(const mep_attention *plan, const mep_attention_call
     return MEP_OK;
 }
 
+static mep_status check_bounds(const char *name, const int64_t *bounds, const mep_attention_call *c)
+{
+    for (int64_t i = 0; bounds != NULL && i < c->batch * c->queries; i++)
+        if (bounds[i] < 0)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s[%lld, %lld] (sequence, query) is %lld; it must be 0 or more", name,
+                            (long long)(i / c->queries), (long long)(i % c->queries), (long long)bounds[i]);
+    return MEP_OK;
+}
+
+static mep_status check_segments(const mep_attention *plan, const mep_attention_call *c)
+{
+    int both = plan->settings.bidirectional;
+    MEP_TRY(check_supported(plan->backend, "segments (starts)", c->starts != NULL));
+    MEP_TRY(check_bounds("starts", c->starts, c));
+    MEP_TRY(check_bounds("ends", c->ends, c));
+    if (!both && c->ends != NULL) return mep_fail(MEP_ERROR_ARGUMENT, "call.ends is of bidirectional plans");
+    if (both && c->queries != c->keys)
+        return mep_fail(MEP_ERROR_ARGUMENT, "bidirectional attention needs queries = keys, found %lld and %lld",
+                        (long long)c->queries, (long long)c->keys);
+    if (both && c->gate != NULL)
+        return mep_fail(MEP_ERROR_ARGUMENT, "the terms of bidirectional attention are table, window and sink; leave "
+                                            "out call.gate");
+    return MEP_OK;
+}
+
 static mep_status check_call(const mep_attention *plan, const mep_attention_call *c)
 {
     MEP_TRY(check_sizes(plan, c));
     MEP_TRY(check_rows("profiles", &c->profiles, "bank", plan->rank));
     MEP_TRY(check_rows("mixture", &c->mixture, "log_kernels", plan->kernels));
-    MEP_TRY(check_supported(plan->backend, "segments (starts)", c->starts != NULL));
-    for (int64_t i = 0; c->starts != NULL && i < c->batch * c->queries; i++)
-        if (c->starts[i] < 0)
-            return mep_fail(MEP_ERROR_ARGUMENT, "starts[%lld, %lld] (sequence, query) is %lld; it must be 0 or more",
-                            (long long)(i / c->queries), (long long)(i % c->queries), (long long)c->starts[i]);
+    MEP_TRY(check_segments(plan, c));
     return check_gate(plan, c);
 }
 
@@ -174,6 +204,7 @@ mep_status mep_attention_backward(mep_attention *plan, const mep_attention_call 
     MEP_REQUIRE(call->q.data, call->k.data, call->v.data, call->out.data, call->lse);
     MEP_REQUIRE(gradient->dout.data, gradient->dq.data, gradient->dk.data, gradient->dv.data);
     MEP_TRY(check_call(plan, call));
+    MEP_TRY(check_gradient("dtable_ahead", gradient->dtable_ahead, plan->has_ahead));
     MEP_TRY(check_gradient("dgate", gradient->dgate, call->gate != NULL));
     MEP_TRY(check_gradient("dprofiles", gradient->dprofiles.data, plan->rank > 0));
     MEP_TRY(check_gradient("dbank", gradient->dbank, plan->rank > 0));

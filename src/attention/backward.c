@@ -44,6 +44,7 @@ typedef struct task {
     int skip;        /* test whether blocks can be skipped */
     int64_t end;     /* the first tile that is left out */
     int64_t longest; /* distances 0 .. longest of the diagonal are in use */
+    int64_t ahead;   /* and -1 .. -ahead */
 } task;
 
 /* ---- Before the tasks: delta, and the norms that tell where a chunk's tiles end ---- */
@@ -176,6 +177,11 @@ static void content_gradient(const pass *c, mep_attention_buffers *w, const task
     }
 }
 
+static int wants_table(const pass *c)
+{
+    return c->gradient->dtable != NULL || c->gradient->dtable_ahead != NULL;
+}
+
 /* One block of keys against the tile in w: q and dout, also interleaved; dq is the tile's sum. */
 static void backward_block(const pass *c, mep_attention_buffers *w, const task *t, const mep_tile *tile, int64_t block,
                            const float *lse, const float *delta, float *dq)
@@ -186,9 +192,9 @@ static void backward_block(const pass *c, mep_attention_buffers *w, const task *
     int64_t slot = (block - t->first) * TILE_ROWS * units, sums = (block - t->first) * BLOCK_KEYS * padded;
     int64_t row_units = (rows + kernels->pair - 1) / kernels->pair, at = key - tile->position;
     int pairs = kernels->interleave != NULL;
-    float *diagonal = c->gradient->dtable != NULL ? mep_terms_origin(plan->keys, w->diagonal) + at : NULL;
+    float *diagonal = wants_table(c) ? mep_terms_origin(plan->keys, w->diagonal) + at : NULL;
     kernels->product(rows, BLOCK_KEYS, units, w->q, units, 1, w->chunk_kt + slot, BLOCK_KEYS, w->s, BLOCK_KEYS, 0);
-    mep_segment_mask(c->call, t->b, tile, block, (float)plan->settings.scale, w->s);
+    mep_segment_mask(c->call, plan->settings.bidirectional, t->b, tile, block, (float)plan->settings.scale, w->s);
     kernels->product(rows, BLOCK_KEYS, units, w->dout, units, 1, w->chunk_vt + slot, BLOCK_KEYS, w->dp, BLOCK_KEYS, 0);
     if (mep_content_is_present(&t->content))
         content_gradient(c, w, t, tile, block,
@@ -211,7 +217,7 @@ static void backward_block(const pass *c, mep_attention_buffers *w, const task *
 /* Clear the diagonal's distances up to `longest` that are not in use yet. */
 static void extend_diagonal(const pass *c, mep_attention_buffers *w, task *t, int64_t longest)
 {
-    if (c->gradient->dtable == NULL || longest <= t->longest) return;
+    if (!wants_table(c) || longest <= t->longest) return;
     float *origin = mep_terms_origin(c->plan->keys, w->diagonal);
     memset(origin - longest, 0, (size_t)(longest - t->longest) * sizeof *origin);
     t->longest = longest;
@@ -240,9 +246,11 @@ static void backward_tile(const pass *c, mep_attention_buffers *w, task *t, int6
     const float *lse = c->call->lse + t->n * c->call->queries + tile.first, *own = plan->block_norm.data;
     const float *delta = (const float *)plan->delta.data + t->n * c->call->queries + tile.first;
     float q_norm[TILE_ROWS], floor[TILE_ROWS], *dq = w->dq + (index - c->first_tile) * TILE_ROWS * plan->padded;
-    int64_t first_block = max_i64(t->first, mep_segment_first(c->call, t->b, &tile) / BLOCK_KEYS);
+    const mep_segment segment = mep_segment_of_tile(c->call, plan->settings.bidirectional, t->b, &tile);
+    int64_t first_block = max_i64(t->first, segment.first / BLOCK_KEYS), last_block = min_i64(t->last, index);
+    if (plan->settings.bidirectional) last_block = min_i64(t->last, (segment.end - 1) / BLOCK_KEYS);
     memset(dq, 0, (size_t)(TILE_ROWS * plan->padded) * sizeof *dq);
-    if (first_block > t->last) return;
+    if (first_block > last_block) return;
     mep_attention_pack(plan, &c->call->q, t->b, t->h, tile.first, tile.rows, w->q);
     mep_attention_pack(plan, &c->gradient->dout, t->b, t->h, tile.first, tile.rows, w->dout);
     if (plan->kernels->interleave != NULL) {
@@ -253,8 +261,9 @@ static void backward_tile(const pass *c, mep_attention_buffers *w, task *t, int6
     for (int64_t r = 0; r < TILE_ROWS; r++) floor[r] = r < tile.rows ? lse[r] : INFINITY;
     if (mep_content_is_present(&t->content)) mep_content_begin(&t->content, &t->terms, &tile, &w->state[0].content);
     extend_diagonal(c, w, t, tile.position + tile.rows - 1 - t->first * BLOCK_KEYS);
-    for (int64_t block = index < t->last ? index : t->last; block >= first_block; block--) {
-        int64_t distance = tile.position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
+    for (int64_t block = last_block; block >= first_block; block--) {
+        int64_t distance = block <= index ? tile.position - (block * BLOCK_KEYS + BLOCK_KEYS - 1)
+                                          : block * BLOCK_KEYS - (tile.position + tile.rows - 1);
         if (t->skip && distance > 0 &&
             negligible(c, t, &w->state[0].content, block, distance, q_norm, own[kv_number(c, t) * c->blocks + block],
                        floor))
@@ -389,10 +398,12 @@ static void hand_over(const pass *c, mep_attention_buffers *w, const task *t, in
     } else {
         for (int64_t i = begin; i < end; i++) sum[i] += w->dq[i];
     }
-    if (c->gradient->dtable != NULL) {
+    if (wants_table(c)) {
         const float *origin = mep_terms_origin(plan->keys, w->diagonal);
-        double *diagonal = (double *)plan->diagonals.data + t->n * c->call->keys;
+        double *diagonal = (double *)plan->diagonals.data + t->n * c->call->keys,
+               *ahead = (double *)plan->diagonals_ahead.data + t->n * c->call->keys;
         for (int64_t d = 0; d <= t->longest; d++) diagonal[d] += (double)origin[-d];
+        for (int64_t d = 1; d <= t->ahead; d++) ahead[d] += (double)origin[d];
     }
     if (mep_content_is_present(&t->content)) hand_over_content(c, w, t, from);
     if (t->chunk == c->chunks - 1) write_queries(c, t, sum);
@@ -407,7 +418,11 @@ static void run_head(const pass *c, mep_attention_buffers *w, task *t, int64_t h
     t->terms = mep_terms_of_head(&c->plan->terms, h);
     t->content = mep_attention_content(c->plan, c->call, t->n);
     t->skip = mep_attention_may_skip(c->plan, c->call, h);
-    t->longest = -BLOCK_KEYS;
+    t->longest = -BLOCK_KEYS, t->ahead = 0;
+    if (c->plan->settings.bidirectional && wants_table(c)) {
+        memset(w->diagonal, 0, (size_t)c->plan->terms.head_size * sizeof *w->diagonal);
+        t->longest = t->ahead = c->call->keys - 1;
+    }
     if (mep_content_is_present(&t->content)) clear_content(c, w, t);
     for (t->end = from; t->end < end && !out_of_reach(c, t, t->end); t->end++) backward_tile(c, w, t, t->end);
     hand_over(c, w, t, from);
@@ -416,7 +431,7 @@ static void run_head(const pass *c, mep_attention_buffers *w, task *t, int64_t h
 static void run_task(const pass *c, mep_attention_buffers *w, task *t)
 {
     size_t sums = (size_t)((t->last - t->first + 1) * BLOCK_KEYS * c->plan->padded) * sizeof(float);
-    int64_t from = max_i64(t->first, c->first_tile);
+    int64_t from = c->plan->settings.bidirectional ? c->first_tile : max_i64(t->first, c->first_tile);
     pack_chunk(c, w, t);
     memset(w->dk, 0, sums);
     memset(w->dv, 0, sums);
@@ -426,16 +441,27 @@ static void run_task(const pass *c, mep_attention_buffers *w, task *t)
 
 /* ---- The call ---- */
 
-/* dbias[h, d] += sum over the batch of the heads' diagonals. */
-static void add_diagonals(const pass *c)
+/* sums[h, d] += sum over the batch of the heads' diagonals. */
+static void add_diagonals(const pass *c, const double *diagonals, double *sums)
 {
     int64_t heads = c->plan->settings.heads;
-    const double *diagonals = c->plan->diagonals.data;
+    if (sums == NULL) return;
 #pragma omp parallel for num_threads(c->plan->threads)
     for (int64_t h = 0; h < heads; h++)
         for (int64_t b = 0; b < c->call->batch; b++)
             for (int64_t d = 0; d < c->call->keys; d++)
-                c->gradient->dtable[h * c->call->keys + d] += diagonals[(b * heads + h) * c->call->keys + d];
+                sums[h * c->call->keys + d] += diagonals[(b * heads + h) * c->call->keys + d];
+}
+
+/* dtable and dtable_ahead; where the terms have no table_ahead, the table serves both directions. */
+static void add_tables_of_distance(const pass *c)
+{
+    const mep_attention_plan *plan = c->plan;
+    const mep_attention_gradient *g = c->gradient;
+    if (!wants_table(c)) return;
+    add_diagonals(c, plan->diagonals.data, g->dtable);
+    if (plan->settings.bidirectional)
+        add_diagonals(c, plan->diagonals_ahead.data, plan->terms.has_ahead ? g->dtable_ahead : g->dtable);
 }
 
 /* dbank and dlog_kernels += the sums of all heads; the tables of a mixture were the kernels' ratios to the largest. */
@@ -521,7 +547,8 @@ static mep_status divide(pass *c)
     MEP_TRY(mep_attention_reserve(&plan->turns, sums, 1, sizeof(atomic_llong)));
     for (int64_t i = 0; i < sums; i++) atomic_init((atomic_llong *)plan->turns.data + i, 0);
     MEP_TRY(reserve_content(c));
-    if (c->gradient->dtable == NULL) return MEP_OK;
+    if (!wants_table(c)) return MEP_OK;
+    if (plan->settings.bidirectional) MEP_TRY(zero_sums(&plan->diagonals_ahead, all * c->group, c->call->keys));
     return zero_sums(&plan->diagonals, all * c->group, c->call->keys);
 }
 
@@ -556,7 +583,7 @@ mep_status mep_attention_plan_backward(mep_attention_plan *plan, const mep_atten
         task t = task_at(&c, i);
         run_task(&c, &plan->buffers[omp_get_thread_num()], &t);
     }
-    if (gradient->dtable != NULL) add_diagonals(&c);
+    add_tables_of_distance(&c);
     if (gradient->dsink != NULL) add_sink(&c);
     add_content_tables(&c);
     return MEP_OK;

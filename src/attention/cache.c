@@ -205,7 +205,7 @@ int64_t mep_cache_distances(const mep_cache *c)
 mep_status mep_cache_set_terms(mep_cache *c, int64_t set, const mep_attention_terms *terms, int64_t distances)
 {
     MEP_ASSERT(set < c->settings.term_sets);
-    MEP_TRY(mep_terms_reserve(&c->terms[set], c->settings.heads, distances));
+    MEP_TRY(mep_terms_reserve(&c->terms[set], c->settings.heads, distances, 0));
     return mep_terms_prepare(&c->terms[set], terms);
 }
 
@@ -322,6 +322,7 @@ static mep_status decode(mep_cache *c, const mep_attention_call *call)
             c->rows[h] = (mep_decode_row){.q = element(c, &call->q, h, t),
                                           .out = element(c, &call->out, h, t),
                                           .query = t,
+                                          .segment = {0, INT64_MAX},
                                           .source = c->sources[h]};
         c->decode.position = c->length + t;
         MEP_TRY(mep_decode_rows(&c->decode));
@@ -335,7 +336,7 @@ mep_status mep_cache_attend(mep_cache *c, int64_t layer, const mep_attention_cal
     kv_ring *rings = c->rings + layer * c->kv_heads;
     const mep_terms *terms = &c->terms[c->settings.term_sets > 1 ? layer : 0];
     MEP_ASSERT(count >= 1 && terms->distances >= mep_cache_distances(c));
-    MEP_ASSERT((call->gate != NULL) == (c->settings.has_gate != 0) && call->starts == NULL);
+    MEP_ASSERT((call->gate != NULL) == (c->settings.has_gate != 0) && call->starts == NULL && call->ends == NULL);
     mep_cache_append(c, layer, count, call->k, call->v);
     for (int64_t kv = 0; kv < c->kv_heads && c->settings.has_gate; kv++)
         append_gates(c, &rings[kv], kv, count, call->gate);

@@ -135,9 +135,10 @@ static float score(const mep_decode *d, int64_t r, int64_t n)
 {
     row_buffers b;
     float highest = multiply(d, r, n);
-    int64_t unseen = d->row[r].start - (newest_block(d) - n) * BLOCK_KEYS;
-    if (unseen > 0) mep_segment_mask_row(unseen, d->scale, d->scores + (r * d->blocks + n) * BLOCK_KEYS);
-    if (unseen <= 0 && !mep_content_is_present(&d->row[r].source.content)) return highest;
+    int64_t key = (newest_block(d) - n) * BLOCK_KEYS;
+    int masked = d->row[r].segment.first > key;
+    if (masked) mep_segment_mask_row(d->row[r].segment, key, d->scale, d->scores + (r * d->blocks + n) * BLOCK_KEYS);
+    if (!masked && !mep_content_is_present(&d->row[r].source.content)) return highest;
     const mep_score_rows x = content_of(d, r, n, &b);
     return d->kernels->highest_score(d->scores + (r * d->blocks + n) * BLOCK_KEYS, d->scale, &x);
 }
@@ -338,14 +339,15 @@ mep_status mep_decode_rows(mep_decode *d)
 static mep_decode_row row_of(const mep_attention_plan *plan, const mep_attention_call *call, int64_t b, int64_t h,
                              int64_t i)
 {
-    int64_t kv = mep_kv_head(plan, h), n = b * plan->settings.heads + h, start = mep_segment_start(call, b, i);
+    int64_t kv = mep_kv_head(plan, h), n = b * plan->settings.heads + h;
+    const mep_segment segment = mep_segment_of(call, 0, b, i);
     return (mep_decode_row){.q = mep_attention_row(plan, &call->q, b, h, i),
                             .out = mep_attention_row(plan, &call->out, b, h, i),
                             .lse = call->lse == NULL ? NULL
                                                      : call->lse + (b * plan->settings.heads + h) * call->queries + i,
                             .query = i,
-                            .start = start,
-                            .source = {.first = start / BLOCK_KEYS,
+                            .segment = segment,
+                            .source = {.first = segment.first / BLOCK_KEYS,
                                        .keys = mep_attention_row(plan, &call->k, b, kv, 0),
                                        .values = mep_attention_row(plan, &call->v, b, kv, 0),
                                        .key_stride = call->k.token_stride,

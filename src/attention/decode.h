@@ -17,11 +17,11 @@ enum { DECODE_QUERIES = 4 };
 
 /* One query and what it sees. */
 typedef struct mep_decode_row {
-    const void *q; /* [head_dim] */
-    void *out;     /* [head_dim] */
-    float *lse;    /* may be NULL */
-    int64_t query; /* index of its profiles and mixture weights in source.content */
-    int64_t start; /* the first key that it sees, in block source.first */
+    const void *q;       /* [head_dim] */
+    void *out;           /* [head_dim] */
+    float *lse;          /* may be NULL */
+    int64_t query;       /* index of its profiles and mixture weights in source.content */
+    mep_segment segment; /* what it sees: from a key of block source.first on */
     mep_source source;
 } mep_decode_row;
 

@@ -3,7 +3,8 @@
  * Fused attention, forward. For each tile of queries, blocks of keys are visited from the nearest to the farthest with
  * an online softmax (FlashAttention, arXiv:2205.14135); far blocks that cannot matter are skipped (terms.h). A task is
  * a group of neighboring tiles of one head: it packs a few blocks at a time and takes all of its tiles past them, so
- * its memory does not grow with the length. Calls of few queries go to decode.c instead.
+ * its memory does not grow with the length. A bidirectional task then goes through the blocks after its tiles in the
+ * same way. Calls of few queries go to decode.c instead.
  */
 #include <math.h>
 #include <string.h>
@@ -37,7 +38,7 @@ static void begin_tile(const mep_forward *c, mep_attention_buffers *w, const tas
         state->sum[r] = 0;
     }
     state->done = 0;
-    state->first_key = mep_segment_first(c->call, t->b, &tile);
+    state->segment = mep_segment_of_tile(c->call, plan->settings.bidirectional, t->b, &tile);
     memset(w->out + number * TILE_ROWS * plan->padded, 0, (size_t)(TILE_ROWS * plan->padded) * sizeof(float));
 }
 
@@ -78,36 +79,68 @@ static int negligible(const mep_forward *c, const task *t, mep_tile_state *state
                                              mep_skip_limit(bound, c->margin));
 }
 
-/* One tile against the blocks last .. first, which are packed from slot 0. */
-static void forward_tile(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t number, int64_t first,
-                         int64_t last)
+/* One tile against the packed block in `slot`. */
+static void forward_block(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t number, int64_t block,
+                          int64_t slot)
 {
     const mep_attention_plan *plan = c->plan;
     const mep_attention_kernels *kernels = plan->kernels;
-    int64_t units = plan->units, padded = plan->padded, index = t->first + number;
-    mep_tile tile = mep_tile_at(index, c->call->queries, c->call->keys);
+    int64_t units = plan->units, padded = plan->padded;
+    mep_tile tile = mep_tile_at(t->first + number, c->call->queries, c->call->keys);
     mep_tile_state *state = &w->state[number];
+    const float *kt = w->kt + slot * TILE_ROWS * units, *v = w->v + slot * TILE_ROWS * units;
     float *q = w->q + number * TILE_ROWS * units, *out = w->out + number * TILE_ROWS * padded;
     float rescale[TILE_ROWS] = {0}, scale = (float)plan->settings.scale;
-    for (int64_t block = last < index ? last : index; block >= first && !state->done; block--) {
-        const float *kt = w->kt + (block - first) * TILE_ROWS * units, *v = w->v + (block - first) * TILE_ROWS * units;
-        state->done = (block + 1) * BLOCK_KEYS <= state->first_key;
-        if (state->done || negligible(c, t, state, tile.position, block)) continue;
-        w->blocks_computed++;
-        /* S = Q K^T; S = softmax numerators; out = out rescaled + S V */
-        kernels->product(tile.rows, BLOCK_KEYS, units, q, units, 1, kt, BLOCK_KEYS, w->s, BLOCK_KEYS, 0);
-        mep_segment_mask(c->call, t->b, &tile, block, scale, w->s);
-        if (mep_content_is_present(&t->source->content)) {
-            const mep_score_rows x = mep_content_block(kernels, &t->source->content, &t->source->terms, &state->content,
-                                                       &tile, block, &w->content);
-            kernels->softmax_terms(tile.rows, w->s, scale, &x, state->maximum, state->sum, rescale);
-        } else {
-            kernels->softmax(tile.rows, w->s, scale, t->source->terms.bias + block * BLOCK_KEYS - tile.position,
-                             state->maximum, state->sum, rescale);
-        }
-        kernels->scale_rows(tile.rows, padded, out, padded, rescale);
-        kernels->product(tile.rows, padded, BLOCK_KEYS / kernels->pair, w->s, BLOCK_KEYS, 1, v, padded, out, padded, 1);
+    w->blocks_computed++;
+    /* S = Q K^T; S = softmax numerators; out = out rescaled + S V */
+    kernels->product(tile.rows, BLOCK_KEYS, units, q, units, 1, kt, BLOCK_KEYS, w->s, BLOCK_KEYS, 0);
+    mep_segment_mask(c->call, plan->settings.bidirectional, t->b, &tile, block, scale, w->s);
+    if (mep_content_is_present(&t->source->content)) {
+        const mep_score_rows x = mep_content_block(kernels, &t->source->content, &t->source->terms, &state->content,
+                                                   &tile, block, &w->content);
+        kernels->softmax_terms(tile.rows, w->s, scale, &x, state->maximum, state->sum, rescale);
+    } else {
+        kernels->softmax(tile.rows, w->s, scale, t->source->terms.bias + block * BLOCK_KEYS - tile.position,
+                         state->maximum, state->sum, rescale);
     }
+    kernels->scale_rows(tile.rows, padded, out, padded, rescale);
+    kernels->product(tile.rows, padded, BLOCK_KEYS / kernels->pair, w->s, BLOCK_KEYS, 1, v, padded, out, padded, 1);
+}
+
+/* One tile against the blocks last .. first, which are packed from slot 0, up to the block of its own keys. */
+static void forward_tile(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t number, int64_t first,
+                         int64_t last)
+{
+    int64_t index = t->first + number, position = mep_tile_at(index, c->call->queries, c->call->keys).position;
+    mep_tile_state *state = &w->state[number];
+    for (int64_t block = min_i64(last, index); block >= first && !state->done; block--) {
+        state->done = (block + 1) * BLOCK_KEYS <= state->segment.first;
+        if (!state->done && !negligible(c, t, state, position, block))
+            forward_block(c, w, t, number, block, block - first);
+    }
+}
+
+/* Whether a block after the tile, whose last row is at `position`, can be skipped. */
+static int negligible_ahead(const mep_forward *c, const task *t, const mep_tile_state *state, int64_t position,
+                            int64_t block)
+{
+    const mep_source *source = t->source;
+    if (block * BLOCK_KEYS >= state->segment.end) return 1;
+    if (source->norms == NULL) return 0;
+    float bound = mep_terms_bound(&source->terms, block * BLOCK_KEYS - position);
+    return c->plan->kernels->all_below(state->q_norm, source->norms[block], state->maximum,
+                                       mep_skip_limit(bound, c->margin));
+}
+
+/* One tile against those of the packed blocks first .. last that are after its own. */
+static void forward_tile_ahead(const mep_forward *c, mep_attention_buffers *w, const task *t, int64_t number,
+                               int64_t first, int64_t last)
+{
+    int64_t index = t->first + number;
+    mep_tile tile = mep_tile_at(index, c->call->queries, c->call->keys);
+    for (int64_t block = max_i64(first, index + 1); block <= last; block++)
+        if (!negligible_ahead(c, t, &w->state[number], tile.position + tile.rows - 1, block))
+            forward_block(c, w, t, number, block, block - first);
 }
 
 /* Read a block of keys that is stored transposed, into units. */
@@ -164,6 +197,13 @@ static void run_task(const mep_forward *c, mep_attention_buffers *w, const task 
             open += !w->state[i].done;
         }
     }
+    int64_t blocks = c->plan->settings.bidirectional ? ceil_div(c->call->keys, BLOCK_KEYS) : 0;
+    for (int64_t first = t->first + 1; first < blocks; first += FORWARD_BLOCKS) {
+        if (is_stopped(c, done)) return;
+        int64_t last = min_i64(first + FORWARD_BLOCKS, blocks) - 1;
+        pack_blocks(c, w, t, first, last);
+        for (int64_t i = 0; i < count; i++) forward_tile_ahead(c, w, t, i, first, last);
+    }
     for (int64_t i = 0; i < count; i++) end_tile(c, w, t, i);
 }
 
@@ -189,7 +229,7 @@ mep_status mep_forward_run(const mep_forward *c)
         run_task(c, &plan->buffers[omp_get_thread_num()], &t, (double)i / (double)(groups * all));
     }
     for (int t = 0; t < plan->threads; t++) computed += plan->buffers[t].blocks_computed;
-    int64_t seen = tiles * (2 * first_tile + tiles + 1) / 2;
+    int64_t seen = plan->settings.bidirectional ? tiles * tiles : tiles * (2 * first_tile + tiles + 1) / 2;
     plan->computed_fraction = (double)computed / (double)(seen * all);
     return mep_watch_status(plan->watch);
 }
@@ -214,7 +254,7 @@ static mep_source source_of(const mep_attention_plan *plan, const mep_attention_
 mep_status mep_attention_plan_forward(mep_attention_plan *plan, const mep_attention_call *call)
 {
     MEP_TRY(mep_attention_prepare_content(plan, call));
-    if (call->queries <= DECODE_QUERIES) return mep_attention_decode(plan, call);
+    if (call->queries <= DECODE_QUERIES && !plan->settings.bidirectional) return mep_attention_decode(plan, call);
     int64_t all = call->batch * plan->settings.heads;
     MEP_TRY(mep_attention_norms(plan, call));
     MEP_TRY(mep_attention_reserve(&plan->sources, all, 1, sizeof(mep_source)));

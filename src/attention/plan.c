@@ -62,7 +62,7 @@ static mep_status allocate_plan(mep_attention_plan *p)
     p->computed_fraction = 1;
     p->kv_heads = p->settings.kv_heads == 0 ? p->settings.heads : p->settings.kv_heads;
     MEP_TRY(mep_multiply(p->keys, p->padded, sizeof(float), &size));
-    MEP_TRY(mep_terms_reserve(&p->terms, p->settings.heads, p->keys));
+    MEP_TRY(mep_terms_reserve(&p->terms, p->settings.heads, p->keys, p->settings.bidirectional));
     MEP_TRY(MEP_ALLOC(&p->buffers, p->threads));
     for (int t = 0; t < p->threads; t++) MEP_TRY(allocate_buffers(p, &p->buffers[t]));
     return mep_terms_prepare(&p->terms, NULL);
@@ -101,9 +101,9 @@ void mep_attention_plan_destroy(mep_attention_plan **plan)
 {
     mep_attention_plan *p = *plan;
     for (int t = 0; p->buffers != NULL && t < p->threads; t++) free_buffers(&p->buffers[t]);
-    mep_shared *shared[] = {&p->sources,     &p->block_norm, &p->prefix_norm, &p->delta,     &p->tile_norm,
-                            &p->tile_lse,    &p->diagonals,  &p->dq_sums,     &p->turns,     &p->gate_low,
-                            &p->gate_lowest, &p->mixture,    &p->bank_sums,   &p->ratio_sums};
+    mep_shared *shared[] = {&p->sources,     &p->block_norm, &p->prefix_norm, &p->delta,      &p->tile_norm,
+                            &p->tile_lse,    &p->diagonals,  &p->dq_sums,     &p->turns,      &p->gate_low,
+                            &p->gate_lowest, &p->mixture,    &p->bank_sums,   &p->ratio_sums, &p->diagonals_ahead};
     for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) mep_free(&shared[i]->data);
     mep_free(&p->buffers);
     mep_terms_free(&p->terms);

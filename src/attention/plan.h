@@ -40,8 +40,8 @@ typedef struct mep_source {
 /* The online softmax of one tile. */
 typedef struct mep_tile_state {
     float maximum[TILE_ROWS], sum[TILE_ROWS], q_norm[TILE_ROWS];
-    int64_t done;      /* 1 where no farther block can matter */
-    int64_t first_key; /* that a row of the tile sees */
+    int64_t done;        /* 1 where no farther block can matter */
+    mep_segment segment; /* what the rows of the tile see */
     mep_content_tile content;
 } mep_tile_state;
 
@@ -102,6 +102,7 @@ struct mep_attention_plan {
     mep_shared delta;                   /* backward: [queries], dout.out */
     mep_shared tile_norm, tile_lse;   /* backward: [tiles], largest |q|, smallest lse of the tile and those after it */
     mep_shared diagonals;             /* backward: [keys] float64, gradient of the bias */
+    mep_shared diagonals_ahead;       /* the same at distances below 0, of a bidirectional plan */
     mep_shared dq_sums, turns;        /* backward: see hand_over in backward.c */
     mep_shared gate_low, gate_lowest; /* [blocks] float64: smallest gate of the block, smallest up to the block */
     mep_shared mixture;               /* [queries, kernels]: softmax of the call's mixture */

@@ -12,12 +12,12 @@
 #include "base/integer.h"
 #include "base/memory.h"
 
-/* One query: its indices and, for each key 0 .. position, the weight and the responsibilities of the kernels. */
+/* One query: its indices and, for each key first .. last, the weight and the responsibilities of the kernels. */
 typedef struct row {
     const mep_attention_reference_call *call;
     double scale;
     int64_t b, h, i, position; /* batch, query head, query, absolute position */
-    int64_t first;             /* the first key that is visible */
+    int64_t first, last;       /* the keys that are visible */
     double *p;                 /* [keys]: scores, then weights */
     double *mix;               /* [kernels]: weights w of the query's mixture */
     double *responsibility;    /* [kernels]: responsibilities at one distance */
@@ -81,13 +81,20 @@ static double mixture(row *r, int64_t distance)
     return highest + log(sum);
 }
 
+/* The value of a table at a distance, which may be negative; `ahead` NULL: the table itself. */
+static const double *table_at(const row *r, const double *table, const double *ahead, int64_t distance)
+{
+    if (distance < 0 && ahead != NULL) table = ahead;
+    return table + r->h * r->call->keys + (distance < 0 ? -distance : distance);
+}
+
 /* The score of the query and a key, with every term. */
 static double score(row *r, int64_t key)
 {
     const mep_attention_reference_call *c = r->call;
     int64_t distance = r->position - key;
     double x = r->scale * dot(c->q + query_row(r) * c->head_dim, c->k + key_row(r, key) * c->head_dim, c->head_dim);
-    if (c->table != NULL) x += c->table[r->h * c->keys + distance];
+    if (c->table != NULL) x += *table_at(r, c->table, c->table_ahead, distance);
     if (c->gate != NULL) x += c->gate[gate_at(r, r->position)] - c->gate[gate_at(r, key)];
     for (int64_t m = 0; m < c->rank && distance < c->extent; m++)
         x += c->profiles[query_row(r) * c->rank + m] * c->bank[m * c->extent + distance];
@@ -101,10 +108,10 @@ static void weigh(row *r)
     const mep_attention_reference_call *c = r->call;
     double sink = c->sink != NULL ? c->sink[r->h] : -INFINITY, highest = sink;
     if (c->kernels > 0) set_mixture(r);
-    for (int64_t j = r->first; j <= r->position; j++) highest = fmax(highest, r->p[j] = score(r, j));
+    for (int64_t j = r->first; j <= r->last; j++) highest = fmax(highest, r->p[j] = score(r, j));
     double sum = exp(sink - highest);
-    for (int64_t j = r->first; j <= r->position; j++) sum += r->p[j] = exp(r->p[j] - highest);
-    for (int64_t j = r->first; j <= r->position; j++) r->p[j] /= sum;
+    for (int64_t j = r->first; j <= r->last; j++) sum += r->p[j] = exp(r->p[j] - highest);
+    for (int64_t j = r->first; j <= r->last; j++) r->p[j] /= sum;
     r->lse = highest + log(sum);
 }
 
@@ -122,6 +129,11 @@ static mep_status check(const mep_attention_reference_call *c)
         return mep_fail(MEP_ERROR_ARGUMENT, "profiles need rank >= 0, a bank and an extent of 1 or more");
     if (c->kernels < 0 || (c->kernels > 0 && (c->mixture == NULL || c->log_kernels == NULL)))
         return mep_fail(MEP_ERROR_ARGUMENT, "a mixture needs kernels >= 0, weights and log_kernels");
+    if (c->bidirectional && (c->queries != c->keys || c->gate != NULL || c->rank > 0 || c->kernels > 0))
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "bidirectional attention needs queries = keys, and its terms are table, window and sink");
+    if (!c->bidirectional && (c->ends != NULL || c->table_ahead != NULL))
+        return mep_fail(MEP_ERROR_ARGUMENT, "ends and table_ahead are of bidirectional attention");
     for (int64_t i = 0; c->starts != NULL && i < c->batch * c->queries; i++)
         if (c->starts[i] < 0)
             return mep_fail(MEP_ERROR_ARGUMENT, "starts[%lld] is %lld; it must be 0 or more", (long long)i,
@@ -129,6 +141,17 @@ static mep_status check(const mep_attention_reference_call *c)
     int64_t size = 0;
     MEP_TRY(mep_multiply(c->batch, c->heads, c->keys, &size));
     return mep_multiply(size, c->head_dim, sizeof(double), &size);
+}
+
+/* Set the keys that the query sees. */
+static void see(row *r)
+{
+    const mep_attention_reference_call *c = r->call;
+    int64_t at = r->b * c->queries + r->i, window = c->window > 0 ? c->window : c->keys;
+    r->first = max_i64(0, r->position - window + 1);
+    r->last = c->bidirectional ? min_i64(c->keys - 1, r->position + window - 1) : r->position;
+    if (c->starts != NULL) r->first = max_i64(r->first, min_i64(c->starts[at], r->position));
+    if (c->ends != NULL) r->last = min_i64(r->last, max_i64(c->ends[at] - 1, r->position));
 }
 
 /* Call `visit` for every query. */
@@ -145,8 +168,7 @@ static mep_status for_rows(const mep_attention_reference_call *c, void (*visit)(
         r.h = n / c->queries % c->heads;
         r.i = n % c->queries;
         r.position = r.i + c->keys - c->queries;
-        r.first = c->window > 0 && r.position >= c->window ? r.position - c->window + 1 : 0;
-        if (c->starts != NULL) r.first = max_i64(r.first, min_i64(c->starts[r.b * c->queries + r.i], r.position));
+        see(&r);
         weigh(&r);
         visit(&r, context);
     }
@@ -164,7 +186,7 @@ static void forward_row(row *r, const void *context)
     (void)context;
     if (c->lse != NULL) c->lse[query_row(r)] = r->lse;
     memset(out, 0, (size_t)c->head_dim * sizeof *out);
-    for (int64_t j = r->first; j <= r->position; j++)
+    for (int64_t j = r->first; j <= r->last; j++)
         for (int64_t d = 0; d < c->head_dim; d++) out[d] += r->p[j] * c->v[key_row(r, j) * c->head_dim + d];
 }
 
@@ -181,7 +203,11 @@ static void backward_terms(row *r, int64_t key, double ds, const mep_attention_r
 {
     const mep_attention_reference_call *c = r->call;
     int64_t distance = r->position - key, query = query_row(r);
-    if (g->dtable != NULL) g->dtable[r->h * c->keys + distance] += ds;
+    if (distance < 0 && c->table_ahead != NULL) {
+        if (g->dtable_ahead != NULL) g->dtable_ahead[r->h * c->keys - distance] += ds;
+    } else if (g->dtable != NULL) {
+        g->dtable[r->h * c->keys + (distance < 0 ? -distance : distance)] += ds;
+    }
     if (g->dgate != NULL) {
         g->dgate[gate_at(r, r->position)] += ds;
         g->dgate[gate_at(r, key)] -= ds;
@@ -206,9 +232,9 @@ static void backward_row(row *r, const void *context)
     int64_t width = c->head_dim, at = query_row(r) * width;
     const double *dout = g->dout + at;
     double delta = 0; /* sum_j p_j dp_j = dout . out */
-    for (int64_t j = r->first; j <= r->position; j++) delta += r->p[j] * dot(dout, c->v + key_row(r, j) * width, width);
+    for (int64_t j = r->first; j <= r->last; j++) delta += r->p[j] * dot(dout, c->v + key_row(r, j) * width, width);
     if (g->dsink != NULL && c->sink != NULL) g->dsink[r->h] -= exp(c->sink[r->h] - r->lse) * delta;
-    for (int64_t j = r->first; j <= r->position; j++) {
+    for (int64_t j = r->first; j <= r->last; j++) {
         int64_t key = key_row(r, j) * width;
         double ds = r->p[j] * (dot(dout, c->v + key, width) - delta);
         for (int64_t d = 0; d < width; d++) {
@@ -239,6 +265,7 @@ mep_status mep_attention_reference_backward(const mep_attention_reference_call *
     clear(g->dk, kv);
     clear(g->dv, kv);
     clear(g->dtable, c->heads * c->keys);
+    clear(g->dtable_ahead, c->heads * c->keys);
     clear(g->dgate, c->batch * c->heads * c->keys);
     clear(g->dprofiles, rows * c->rank);
     clear(g->dbank, c->rank * c->extent);

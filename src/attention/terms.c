@@ -18,6 +18,8 @@ static mep_status check_table(const mep_attention_terms *t, int64_t heads)
 {
     const float *table = t->table;
     int64_t length = t->table_length;
+    if (table == NULL && t->table_ahead != NULL)
+        return mep_fail(MEP_ERROR_ARGUMENT, "terms.table_ahead needs terms.table");
     if (table == NULL) return MEP_OK;
     if (length < 1) return mep_fail(MEP_ERROR_ARGUMENT, "a bias table needs a length of 1 or more");
     for (int64_t i = 0; i < heads * length; i++)
@@ -26,6 +28,11 @@ static mep_status check_table(const mep_attention_terms *t, int64_t heads)
                 MEP_ERROR_NUMERIC,
                 "the bias of head %lld at distance %lld is %g; it must be finite, or -inf beyond distance 0",
                 (long long)(i / length), (long long)(i % length), (double)table[i]);
+    for (int64_t i = 0; t->table_ahead != NULL && i < heads * length; i++)
+        if (i % length != 0 && !(t->table_ahead[i] < INFINITY))
+            return mep_fail(MEP_ERROR_NUMERIC,
+                            "the bias of head %lld at distance -%lld is %g; it must be finite or -inf",
+                            (long long)(i / length), (long long)(i % length), (double)t->table_ahead[i]);
     return MEP_OK;
 }
 
@@ -70,9 +77,9 @@ mep_status mep_terms_check(const mep_attention_terms *t, int64_t heads)
     return t->kernels > 0 ? check_finite("log_kernels", t->log_kernels, size) : MEP_OK;
 }
 
-int64_t mep_terms_head_size(int64_t distances)
+int64_t mep_terms_head_size(int64_t distances, int64_t ahead)
 {
-    return FRONT + distances + BACK;
+    return FRONT + distances + ahead + BACK;
 }
 
 float *mep_terms_origin(int64_t distances, float *reversed)
@@ -121,16 +128,16 @@ failed:
     return status;
 }
 
-mep_status mep_terms_reserve(mep_terms *t, int64_t heads, int64_t distances)
+mep_status mep_terms_reserve(mep_terms *t, int64_t heads, int64_t distances, int bidirectional)
 {
-    int64_t floats = 0;
+    int64_t floats = 0, ahead = bidirectional ? distances : 0, size = mep_terms_head_size(distances, ahead);
     mep_terms_free(t);
-    MEP_TRY(mep_multiply(heads, mep_terms_head_size(distances), sizeof(float), &floats));
+    MEP_TRY(mep_multiply(heads, size, sizeof(float), &floats));
     mep_status status;
-    MEP_TRY_OR(status, MEP_ALLOC(&t->reversed, heads * mep_terms_head_size(distances)), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&t->reversed, heads * size), failed);
     MEP_TRY_OR(status, MEP_ALLOC(&t->far_bias, heads * distances), failed);
     MEP_TRY_OR(status, MEP_ALLOC(&t->sink, heads), failed);
-    t->heads = heads, t->distances = distances, t->head_size = mep_terms_head_size(distances);
+    t->heads = heads, t->distances = distances, t->ahead = ahead, t->head_size = size;
     return MEP_OK;
 failed:
     mep_terms_free(t);
@@ -182,6 +189,13 @@ static float bias_at(mep_terms *t, const mep_attention_terms *terms, int64_t hea
     return d < terms->log_kernels_length ? bias + prepare_ratios(t, terms, head, d) : -INFINITY;
 }
 
+/* The table at distance -d, whose value at d is `behind`. */
+static float bias_ahead(const mep_attention_terms *terms, int64_t head, int64_t d, float behind)
+{
+    if (terms->table_ahead == NULL || behind == -INFINITY) return behind;
+    return terms->table_ahead[head * terms->table_length + d];
+}
+
 static void prepare_head(mep_terms *t, const mep_attention_terms *terms, int64_t head)
 {
     float *reversed = t->reversed + head * t->head_size, *origin = mep_terms_origin(t->distances, reversed);
@@ -189,7 +203,8 @@ static void prepare_head(mep_terms *t, const mep_attention_terms *terms, int64_t
     for (int64_t i = 0; i < t->head_size; i++) reversed[i] = -INFINITY;
     for (int64_t d = t->distances - 1; d >= 0; d--) {
         float b = origin[-d] = bias_at(t, terms, head, d);
-        highest = b > highest ? b : highest;
+        if (d > 0 && d < t->ahead) origin[d] = bias_ahead(terms, head, d, b);
+        highest = fmaxf(highest, fmaxf(b, d < t->ahead ? origin[d] : b));
         far_bias[d] = highest;
     }
     t->sink[head] = terms->sink != NULL ? terms->sink[head] : -INFINITY;
@@ -201,6 +216,7 @@ mep_status mep_terms_prepare(mep_terms *t, const mep_attention_terms *terms)
     if (terms == NULL) terms = &none;
     MEP_TRY(reserve_toeplitz(&t->bank, 1, terms->rank, terms->extent));
     MEP_TRY(reserve_toeplitz(&t->ratios, t->heads, terms->kernels, t->distances));
+    t->has_ahead = terms->table_ahead != NULL;
     prepare_bank(t, terms);
     for (int64_t h = 0; h < t->heads; h++) prepare_head(t, terms, h);
     return MEP_OK;

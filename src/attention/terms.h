@@ -33,9 +33,11 @@ typedef struct mep_toeplitz {
  * The table is stored reversed: bias[key - position] of a head is the value for a key and the query at `position`. So
  * the biases of a row of scores are contiguous in the key, and those of the next query begin one value earlier.
  * Distances below 0 (keys of the future, and padding after the last key) read -inf: the causal mask is part of the
- * table. */
+ * table. A bidirectional table has `ahead` of them. */
 typedef struct mep_terms {
     int64_t heads, distances; /* sizes that there is room for */
+    int64_t ahead;            /* 0, or distances: those below 0 */
+    int has_ahead;            /* values at distances below 0 are not those of the table */
     int64_t head_size;        /* floats of one head in `reversed` */
     float *reversed;          /* [heads, head_size]: table + max_m log K_m, -inf beyond the window */
     float *far_bias;          /* [heads, distances] */
@@ -46,8 +48,8 @@ typedef struct mep_terms {
 
 /* One head's terms. */
 typedef struct mep_head_terms {
-    const float *bias;     /* bias[-d] at distance d >= 0; -inf at bias[1] .. bias[BLOCK_KEYS] */
-    const float *far_bias; /* [d]: the largest bias at distances >= d */
+    const float *bias;     /* bias[-d] at distance d; BLOCK_KEYS values of -inf after the last that there is */
+    const float *far_bias; /* [d]: the largest bias at distances >= d and <= -d */
     float sink;
     int64_t rank, extent, bank_row, kernels, ratio_row;
     const float *bank, *ratios; /* table m at distance d: bank[m bank_row - d] */
@@ -58,7 +60,7 @@ typedef struct mep_head_terms {
 mep_status mep_terms_check(const mep_attention_terms *terms, int64_t heads);
 
 /* Make room for heads and distances; what was prepared is lost. On failure there is no room. */
-mep_status mep_terms_reserve(mep_terms *prepared, int64_t heads, int64_t distances);
+mep_status mep_terms_reserve(mep_terms *prepared, int64_t heads, int64_t distances, int bidirectional);
 void mep_terms_free(mep_terms *prepared);
 
 /* Prepare terms that mep_terms_check accepts; NULL: none. Distances that a table does not have are masked. On failure
@@ -69,7 +71,7 @@ mep_head_terms mep_terms_of_head(const mep_terms *prepared, int64_t head);
 
 /* Floats of one head's reversed table, and the address of its distance 0: for other tables of the same layout. The same
  * for one table of a mep_toeplitz. */
-int64_t mep_terms_head_size(int64_t distances);
+int64_t mep_terms_head_size(int64_t distances, int64_t ahead);
 float *mep_terms_origin(int64_t distances, float *reversed);
 int64_t mep_toeplitz_row(int64_t extent);
 float *mep_toeplitz_origin(int64_t extent, float *table);

@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: MIT
+"""The custom operators torch.ops.libmep.*: schemas, CPU kernels, fake kernels, autograd formulas, an autocast rule.
+
+    attention(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window, scale, tolerance)
+        -> out, lse
+    attention_backward(dout, ..., wanted) -> [dq, dk, dv] and the gradients of the wanted terms
+    bias_table(like, parameters, spec, heads, head_dim, length) -> table, and bias_table_backward
+
+The functions for users are those of libmep.torch. The CPU and the fake kernels share the checks of arguments.
+"""
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+
+import torch
+
+from ._arrays import fill
+from ._library import TYPES, Handle, lib
+from .attention import plan_terms
+from .bias import Bias
+
+# Terms with gradients; `starts` has none.
+TERMS = ("table", "gate", "profiles", "bank", "mixture", "log_kernels", "sink")
+DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+View, Call, Gradient = TYPES["mep_tensor_view"], TYPES["mep_attention_call"], TYPES["mep_attention_gradient"]
+ABSENT = View()
+
+_terms_schema = ", ".join(f"Tensor? {name}" for name in (*TERMS, "starts"))
+_defaults_schema = ", ".join(f"Tensor? {name}=None" for name in (*TERMS, "starts"))
+# Inductor keeps the strides of arguments, so that the last axis stays contiguous.
+_tags = [torch.Tag.pt2_compliant_tag,
+         getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)]
+_library = torch.library.Library("libmep", "DEF")
+_library.define(f"attention(Tensor q, Tensor k, Tensor v, {_defaults_schema}, int window=0, float scale=0.0, "
+                "float tolerance=0.0) -> (Tensor, Tensor)", tags=_tags)
+_library.define("attention_backward(Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, "
+                f"{_terms_schema}, bool[] wanted, int window, float scale, float tolerance) -> Tensor[]", tags=_tags)
+_library.define("bias_table(Tensor like, Tensor[] parameters, str spec, int heads, int head_dim, SymInt length) -> "
+                "Tensor", tags=_tags)
+_library.define("bias_table_backward(Tensor dtable, Tensor[] parameters, str spec, int heads, int head_dim) -> "
+                "Tensor[]", tags=_tags)
+
+
+# ---- Checks ----
+
+def _check_tensor(name, x, shape, dtype, last=True):
+    """A tensor of this shape and type on the CPU; `last`: its last axis must be contiguous."""
+    if x.dtype != dtype:
+        raise TypeError(f"{name} is {x.dtype}, expected {dtype}: use {name}.to({dtype})")
+    if not (x.is_cpu or x.is_meta):
+        raise ValueError(f"{name} is on {x.device}: libmep computes on the CPU; use {name}.cpu()")
+    if x.shape != shape:
+        raise ValueError(f"{name} has the shape {list(x.shape)}, expected {list(shape)}")
+    if last and shape[-1] != 1 and x.stride(-1) != 1:
+        raise ValueError(f"the last axis of {name} has the stride {x.stride(-1)} and must be contiguous (stride 1): "
+                         f"use {name}.contiguous()")
+
+
+def _check_axes(name, x, axes):
+    if x.dim() != len(axes) or 0 in x.shape:
+        raise ValueError(f"{name} has the shape {list(x.shape)}, expected [{', '.join(axes)}], each 1 or more")
+
+
+def _check_table(name, x, heads, keys, axes):
+    """[heads, ..., at least `keys` distances], float32."""
+    _check_axes(name, x, axes)
+    if x.shape[0] != heads:
+        raise ValueError(f"{name} has {x.shape[0]} heads, expected the {heads} of q")
+    if x.shape[-1] < keys:
+        raise ValueError(f"{name} covers {x.shape[-1]} distances and the call has {keys} keys: give a longer {name}")
+    _check_tensor(name, x, x.shape, torch.float32, last=False)
+
+
+def _check_pair(name, x, table_name, table):
+    if (x is None) != (table is None):
+        missing, present = (table_name, name) if table is None else (name, table_name)
+        raise ValueError(f"{missing} is missing: {present} is given, and the two belong together")
+
+
+def _check_terms(sizes, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window):
+    batch, heads, queries, _, keys, _ = sizes
+    _check_pair("profiles", profiles, "bank", bank)
+    _check_pair("mixture", mixture, "log_kernels", log_kernels)
+    if table is not None:
+        _check_table("table", table, heads, keys, ("heads", "distances"))
+    if gate is not None:
+        _check_tensor("gate", gate, (batch, heads, keys), torch.float64, last=False)
+    if bank is not None:
+        _check_axes("bank", bank, ("rank", "extent"))
+        _check_tensor("bank", bank, bank.shape, torch.float32, last=False)
+        _check_tensor("profiles", profiles, (batch, heads, queries, bank.shape[0]), torch.float32)
+    if log_kernels is not None:
+        _check_table("log_kernels", log_kernels, heads, keys, ("heads", "kernels", "distances"))
+        _check_tensor("mixture", mixture, (batch, heads, queries, log_kernels.shape[1]), torch.float32)
+    if sink is not None:
+        _check_tensor("sink", sink, (heads,), torch.float32, last=False)
+    if starts is not None:
+        _check_tensor("starts", starts, (batch, queries), torch.int64, last=False)
+    if window < 0:
+        raise ValueError(f"window is {window}; it must be at least 1, or 0 for none")
+
+
+def _check(q, k, v, *terms):
+    """(batch, heads, queries, kv_heads, keys, head_dim) of a call, checked with its terms and window."""
+    if q.dtype not in DTYPES:
+        raise TypeError(f"q is {q.dtype}: torch.float32 and torch.bfloat16 are possible")
+    _check_axes("q", q, ("batch", "heads", "queries", "head_dim"))
+    _check_axes("k", k, ("batch", "kv_heads", "keys", "head_dim"))
+    batch, heads, queries, head_dim = q.shape
+    kv_heads, keys = k.shape[1], k.shape[2]
+    if heads % kv_heads != 0:
+        raise ValueError(f"k has {kv_heads} heads, which must divide the {heads} of q")
+    if queries > keys:
+        raise ValueError(f"q has {queries} queries and k has {keys} keys: queries are the last of the keys")
+    _check_tensor("q", q, q.shape, q.dtype)
+    _check_tensor("k", k, (batch, kv_heads, keys, head_dim), q.dtype)
+    _check_tensor("v", v, (batch, kv_heads, keys, head_dim), q.dtype)
+    sizes = batch, heads, queries, kv_heads, keys, head_dim
+    _check_terms(sizes, *terms)
+    return sizes
+
+
+def _like(x):
+    """A new tensor of x's shape. Its axes have the same order in memory as those of x; the last axis is contiguous."""
+    strides, size, shape = [0, 0, 0, 1], x.shape[3], x.shape
+    for axis in sorted((2, 1, 0), key=x.stride().__getitem__):
+        strides[axis] = size
+        size = size * shape[axis]
+    return x.new_empty_strided(shape, strides)
+
+
+# ---- Plans ----
+
+class _Plans:
+    """Plans that no call uses at the moment, the last ones used. A call takes one with its settings, or makes one."""
+
+    MOST = 4
+
+    def __init__(self):
+        self.clear()
+
+    def clear(self):
+        self._lock, self._idle = threading.Lock(), []
+
+    def take(self, key):
+        with self._lock:
+            for i in range(len(self._idle) - 1, -1, -1):
+                if self._idle[i][0] == key:
+                    return self._idle.pop(i)
+        heads, kv_heads, head_dim, max_length, dtype, scale, tolerance, _ = key
+        settings = TYPES["mep_attention_settings"]()
+        lib.mep_attention_defaults(ctypes.byref(settings))
+        fill(settings, {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "max_length": max_length,
+                        "dtype": dtype, "scale": scale, "tolerance": tolerance})
+        return key, Handle(lib.mep_attention_create, lib.mep_attention_destroy, ctypes.byref(settings))
+
+    def give(self, plan):
+        with self._lock:
+            self._idle.append(plan)
+            if len(self._idle) > self.MOST:
+                self._idle.pop(0)
+
+
+_plans = _Plans()
+os.register_at_fork(after_in_child=_plans.clear)
+
+
+def _take_plan(sizes, dtype, scale, tolerance):
+    """A plan for these sizes and the present number of threads, with room for the keys rounded up to a block."""
+    _, heads, _, kv_heads, keys, head_dim = sizes
+    return _plans.take((heads, kv_heads, head_dim, -(-keys // 64) * 64, DTYPES[dtype], scale, tolerance,
+                        lib.mep_set_threads(0)))
+
+
+def _pointer(x):
+    return None if x is None else (x.data_ptr(), x.shape)
+
+
+def _contiguous(*tensors):
+    return [None if x is None else x.contiguous() for x in tensors]
+
+
+# ---- Attention ----
+
+def _view(x):
+    return ABSENT if x is None else View(x.data_ptr(), *x.stride()[:3])
+
+
+def _call(sizes, q, k, v, out, lse, gate, profiles, mixture, starts):
+    call = Call(batch=sizes[0], queries=sizes[2], keys=sizes[4], q=_view(q), k=_view(k), v=_view(v), out=_view(out),
+                lse=lse.data_ptr(), profiles=_view(profiles), mixture=_view(mixture))
+    if gate is not None:
+        call.gate = gate.data_ptr()
+    if starts is not None:
+        call.starts = starts.data_ptr()
+    return call
+
+
+def _forward(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None,
+             starts=None, window=0, scale=0.0, tolerance=0.0):
+    sizes = _check(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window)
+    out, lse = _like(q), q.new_empty(sizes[:3], dtype=torch.float32)
+    table, gate, bank, log_kernels, sink, starts = _contiguous(table, gate, bank, log_kernels, sink, starts)
+    plan = _take_plan(sizes, q.dtype, scale, tolerance)
+    pointer = plan[1].pointer
+    lib.mep_attention_set_terms(pointer, plan_terms(_pointer(table), _pointer(sink), _pointer(bank),
+                                                    _pointer(log_kernels), window))
+    lib.mep_attention_forward(pointer, _call(sizes, q, k, v, out, lse, gate, profiles, mixture, starts))
+    _plans.give(plan)
+    return out, lse
+
+
+def _fake_forward(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None,
+                  starts=None, window=0, scale=0.0, tolerance=0.0):
+    sizes = _check(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window)
+    return _like(q), q.new_empty(sizes[:3], dtype=torch.float32)
+
+
+def _sums(name, x, keys):
+    """Zeros float64 for the sums of a term's gradient."""
+    shape = (*x.shape[:-1], keys) if name in ("table", "log_kernels") else x.shape
+    return x.new_zeros(shape, dtype=torch.float64)
+
+
+def _finish(name, sums, x):
+    """The gradient of term x from what the library has written. Distances that no key has get 0."""
+    if name in ("gate", "profiles", "mixture"):
+        return sums
+    gradient = sums.to(torch.float32)
+    return torch.nn.functional.pad(gradient, (0, x.shape[-1] - sums.shape[-1])) if sums.shape != x.shape else gradient
+
+
+def _backward(dout, q, k, v, out, lse, table, gate, profiles, bank, mixture, log_kernels, sink, starts, wanted, window,
+              scale, tolerance):
+    terms = table, gate, profiles, bank, mixture, log_kernels, sink
+    sizes = _check(q, k, v, *terms, starts, window)
+    _check_tensor("dout", dout, q.shape, q.dtype)
+    new = {}
+    for name, x, want in zip(TERMS, terms, wanted):
+        if want:
+            new[name] = _like(x) if name in ("profiles", "mixture") else _sums(name, x, sizes[4])
+    dq, dk, dv = _like(q), _like(k), _like(v)
+    table, gate, bank, log_kernels, sink, starts = _contiguous(table, gate, bank, log_kernels, sink, starts)
+    gradient = Gradient(dout=_view(dout), dq=_view(dq), dk=_view(dk), dv=_view(dv),
+                        dprofiles=_view(new.get("profiles")), dmixture=_view(new.get("mixture")))
+    for name, x in new.items():
+        if name not in ("profiles", "mixture"):
+            setattr(gradient, "d" + name, x.data_ptr())
+    plan = _take_plan(sizes, q.dtype, scale, tolerance)
+    pointer = plan[1].pointer
+    lib.mep_attention_set_terms(pointer, plan_terms(_pointer(table), _pointer(sink), _pointer(bank),
+                                                    _pointer(log_kernels), window))
+    lib.mep_attention_backward(pointer, _call(sizes, q, k, v, out, lse, gate, profiles, mixture, starts), gradient)
+    _plans.give(plan)
+    return [dq, dk, dv] + [_finish(name, new[name], x) for name, x in zip(TERMS, terms) if name in new]
+
+
+def _fake_backward(dout, q, k, v, out, lse, table, gate, profiles, bank, mixture, log_kernels, sink, starts, wanted,
+                   window, scale, tolerance):
+    terms = table, gate, profiles, bank, mixture, log_kernels, sink
+    _check(q, k, v, *terms, starts, window)
+    new = [_like(x) if name in ("profiles", "mixture") else x.new_empty(x.shape)
+           for name, x, want in zip(TERMS, terms, wanted) if want]
+    return [_like(q), _like(k), _like(v)] + new
+
+
+class _Attention(torch.autograd.Function):
+    """The autograd kernel by hand: torch.library.register_autograd would take twice as long per call."""
+
+    @staticmethod
+    def forward(ctx, keyset, starts, window, scale, tolerance, *inputs):
+        with torch._C._AutoDispatchBelowAutograd():
+            out, lse = _attention.redispatch(keyset & torch._C._after_autograd_keyset, *inputs, starts, window, scale,
+                                             tolerance)
+        ctx.save_for_backward(*inputs, starts, out, lse)
+        ctx.settings = window, scale, tolerance
+        ctx.mark_non_differentiable(lse)
+        return out, lse
+
+    @staticmethod
+    def backward(ctx, dout, _):
+        q, k, v, *terms, out, lse = ctx.saved_tensors
+        needed = ctx.needs_input_grad[5:]
+        dout = dout if dout.stride(-1) == 1 or dout.shape[-1] == 1 else dout.contiguous()
+        wanted = list(needed[3:])
+        found = _attention_backward(dout, q, k, v, out, lse, *terms, wanted, *ctx.settings)
+        rest = iter(found[3:])
+        return (None, None, None, None, None, *(x if want else None for x, want in zip(found, needed[:3])),
+                *(next(rest) if want else None for want in wanted))
+
+
+def _differentiable(keyset, q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None,
+                    sink=None, starts=None, window=0, scale=0.0, tolerance=0.0):
+    tensors = q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
+        return _Attention.apply(keyset, starts, window, scale, tolerance, *tensors)
+    with torch._C._AutoDispatchBelowAutograd():
+        return _attention.redispatch(keyset & torch._C._after_autograd_keyset, *tensors, starts, window, scale,
+                                     tolerance)
+
+
+def _refuse(ctx, *gradients):
+    raise RuntimeError("libmep has no second derivatives: the gradient of a gradient of libmep.torch was requested")
+
+
+class _Gradient(torch.autograd.Function):
+    """The gradients under create_graph=True: they can be used, but not differentiated."""
+
+    @staticmethod
+    def forward(ctx, keyset, wanted, settings, *tensors):
+        with torch._C._AutoDispatchBelowAutograd():
+            return tuple(_attention_backward.redispatch(keyset & torch._C._after_autograd_keyset, *tensors, wanted,
+                                                        *settings))
+
+    backward = staticmethod(_refuse)
+
+
+def _differentiable_gradient(keyset, *arguments):
+    tensors, (wanted, *settings) = arguments[:14], arguments[14:]
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
+        return list(_Gradient.apply(keyset, wanted, settings, *tensors))
+    with torch._C._AutoDispatchBelowAutograd():
+        return _attention_backward.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
+
+
+def _lower(x, dtype):
+    return None if x is None else x.to(dtype)
+
+
+def _autocast(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None,
+              starts=None, window=0, scale=0.0, tolerance=0.0):
+    """q, k and v in bfloat16 where that is autocast's type, else in float32; score terms in the types they need."""
+    dtype = torch.get_autocast_dtype("cpu")
+    dtype = dtype if dtype in DTYPES else torch.float32
+    terms = [_lower(x, torch.float64 if name == "gate" else torch.float32)
+             for name, x in zip(TERMS, (table, gate, profiles, bank, mixture, log_kernels, sink))]
+    with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)):
+        return _attention(q.to(dtype), k.to(dtype), v.to(dtype), *terms, starts, window, scale, tolerance)
+
+
+# ---- Tables of distance biases ----
+
+def _make_bias(parameters, spec, heads, head_dim):
+    """(names, Bias with these values, moved into their ranges). It is new: a graph may outlive a module's values."""
+    bias = Bias(spec, heads, head_dim)
+    names = list(bias.parameters)
+    bias.set_parameters({name: x.detach().double().numpy() for name, x in zip(names, parameters)})
+    return names, bias
+
+
+def _table(like, parameters, spec, heads, head_dim, length):
+    return torch.from_numpy(_make_bias(parameters, spec, heads, head_dim)[1].table(length))
+
+
+def _fake_table(like, parameters, spec, heads, head_dim, length):
+    return like.new_empty((heads, length), dtype=torch.float32)
+
+
+def _table_backward(dtable, parameters, spec, heads, head_dim):
+    names, bias = _make_bias(parameters, spec, heads, head_dim)
+    gradients = bias.backward(dtable.numpy())
+    return [torch.from_numpy(gradients[name].copy()).to(x.dtype) for name, x in zip(names, parameters)]
+
+
+def _fake_table_backward(dtable, parameters, spec, heads, head_dim):
+    return [x.new_empty(x.shape) for x in parameters]
+
+
+def _setup_table(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[1])
+    ctx.settings = inputs[2:5]
+
+
+def _table_formula(ctx, dtable):
+    gradients = torch.ops.libmep.bias_table_backward(dtable, list(ctx.saved_tensors), *ctx.settings)
+    return None, gradients, None, None, None, None
+
+
+# ---- Registration ----
+
+def _register():
+    for name, kernel, fake in (("attention", _forward, _fake_forward),
+                               ("attention_backward", _backward, _fake_backward),
+                               ("bias_table", _table, _fake_table),
+                               ("bias_table_backward", _table_backward, _fake_table_backward)):
+        # For every device, so that the checks name the argument on another one.
+        _library.impl(name, kernel, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"libmep::{name}", fake, lib=_library)
+    _library.impl("attention", _autocast, "AutocastCPU")
+    _library.impl("attention", _differentiable, "Autograd", with_keyset=True)
+    _library.impl("attention_backward", _differentiable_gradient, "Autograd", with_keyset=True)
+    torch.library.register_autograd("libmep::bias_table", _table_formula, setup_context=_setup_table, lib=_library)
+    torch.library.register_autograd("libmep::bias_table_backward", _refuse, lib=_library)
+
+
+_attention, _attention_backward = (getattr(torch.ops.libmep, name).default
+                                   for name in ("attention", "attention_backward"))
+_register()
