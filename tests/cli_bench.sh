@@ -116,7 +116,8 @@ for bench in attention decode gemm train; do
     refuse 2 'exclude each other' bench "$bench" --json --format csv
     refuse 2 'takes no argument "x"' bench "$bench" x
 done
-refuse 2 'the benchmark is missing' bench
+refuse 2 'the benchmark is missing: attention, decode, gemm or train' bench
+refuse 2 'there is no benchmark "gem"' bench gem
 refuse 2 'no benchmark "speed"' bench speed
 refuse 2 'rotary" is not a distance bias' bench attention --positions none,rotary
 refuse 2 '"alibi/window=64" has modifiers, which are not measured' bench decode --positions none,alibi/window=64

@@ -110,7 +110,7 @@ expect 0 prepare -q --force --out elsewhere/data/bpe.train text.txt
 [ ! -e elsewhere/data/bpe.train.tokenizer.json ] || wrong 'the old copy is left next to a dataset of bytes'
 
 refuse 2 'the action is missing' tokenizer
-refuse 2 '"tarin" is not an action' tokenizer tarin
+refuse 2 'there is no action "tarin"; use train, encode, decode or info' tokenizer tarin
 refuse 2 '--tokenizer FILE is missing' tokenizer encode text.txt
 refuse 2 '--vocab-size' tokenizer train --vocab-size 12 text.txt
 refuse 1 'is not a tokenizer' tokenizer encode -t nosuch text.txt

@@ -270,7 +270,7 @@ static void test_split(void **state)
     mep_data_order order;
     expect(mep_train_open_data(&m, &s), MEP_OK);
     expect(mep_data_order_open(&order, m, s.length, 1), MEP_OK);
-    assert_int_equal(mep_data_mix_documents(m), 40);
+    assert_int_equal(mep_dataset_documents(mep_data_mix_dataset(m, 0)), 40);
     for (int64_t n = 0; n < 1000; n++) {
         int32_t inputs[16], targets[16];
         expect(mep_data_order_read(&order, n, inputs, targets), MEP_OK);
@@ -279,7 +279,7 @@ static void test_split(void **state)
     mep_data_order_close(&order);
     mep_data_mix_close(&m);
     expect(mep_train_open_valid(&m, &s), MEP_OK);
-    assert_int_equal(mep_data_mix_documents(m), 5);
+    assert_int_equal(mep_dataset_documents(mep_data_mix_dataset(m, 0)), 5);
     s.steps = 10, s.valid_every = 10, s.valid_tokens = 0;
     double losses[64] = {0};
     expect(mep_train_start(run, &s, count_losses, losses), MEP_OK);

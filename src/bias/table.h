@@ -15,7 +15,7 @@ mep_status mep_bias_table_with(const mep_bias *bias, int64_t length, float *tabl
 mep_status mep_bias_table_backward_with(const mep_bias *bias, int64_t length, const double *dtable, double *dparams,
                                         double *scratch);
 
-/* The kernels of a mixture whose weights depend on the query. Their order is that of the mixture's terms. */
+/* The number of kernels of a mixture whose weights depend on the query. Their order is that of the mixture's terms. */
 int64_t mep_bias_kernels(const mep_bias *bias);
 
 /* weights[h * kernels + m] = log w_m,h. */

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "cli/actions.h"
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
@@ -314,40 +315,20 @@ static int run_info(int argc, char **argv)
 
 /* ---- The command ---- */
 
-static const struct {
-    const char *name, *summary;
-    int (*run)(int argc, char **argv);
-} ACTIONS[] = {{"train", "train a byte-level BPE on text", run_train},
-               {"encode", "convert text to tokens", run_encode},
-               {"decode", "convert tokens to text", run_decode},
-               {"info", "describe a tokenizer", run_info}};
-enum { ACTION_COUNT = sizeof ACTIONS / sizeof *ACTIONS };
-
-static int parse_frame(int argc, char **argv)
-{
-    char notes[1024] = "";
-    mep_option options[] = {MEP_OPT_END};
-    int count;
-    for (int i = 0; i < ACTION_COUNT; i++) {
-        size_t used = strlen(notes);
-        snprintf(notes + used, sizeof notes - used, "  %-10s %s\n", ACTIONS[i].name, ACTIONS[i].summary);
-    }
-    mep_usage usage = {.command = "tokenizer",
-                       .arguments = "train|encode|decode|info",
-                       .summary = "Train a tokenizer, or try one on text. `mep tokenizer train --help` and so on print "
-                                  "the options.",
-                       .notes = notes,
-                       .options = options,
-                       .max_arguments = 1};
-    int code = mep_args_parse(&usage, argc, argv, &count);
-    if (code != MEP_ARGS_GO) return code;
-    if (count == 0) return mep_cli_usage("tokenizer", "the action is missing: train, encode, decode or info");
-    return mep_cli_usage("tokenizer", "\"%s\" is not an action; use train, encode, decode or info", argv[1]);
-}
+static const mep_action ACTIONS[] = {
+    {"train", "train a byte-level BPE on text", run_train},
+    {"encode", "convert text to tokens", run_encode},
+    {"decode", "convert tokens to text", run_decode},
+    {"info", "describe a tokenizer", run_info},
+    {.name = NULL},
+};
 
 int mep_cli_tokenizer(int argc, char **argv)
 {
-    for (int i = 0; argc > 1 && i < ACTION_COUNT; i++)
-        if (strcmp(argv[1], ACTIONS[i].name) == 0) return ACTIONS[i].run(argc - 1, argv + 1);
-    return parse_frame(argc, argv);
+    const mep_action_list list = {
+        .command = "tokenizer",
+        .summary = "Train a tokenizer, or try one on text. `mep tokenizer train --help` and so on print the options.",
+        .kind = "action",
+        .actions = ACTIONS};
+    return mep_actions_run(&list, argc, argv);
 }

@@ -205,13 +205,6 @@ int64_t mep_data_mix_tokens(const mep_data_mix *m)
     return sum;
 }
 
-int64_t mep_data_mix_documents(const mep_data_mix *m)
-{
-    int64_t sum = 0;
-    for (int64_t i = 0; i < m->count; i++) sum += mep_dataset_documents(m->data[i]);
-    return sum;
-}
-
 int64_t mep_data_mix_least_tokens(const mep_data_mix *m)
 {
     int64_t least = mep_dataset_tokens(mep_data_mix_dataset(m, 0));

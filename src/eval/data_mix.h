@@ -23,9 +23,6 @@ mep_status mep_data_mix_parse(mep_data_mix **mix, const char *spec);
 /* Make a mix without a corpus. */
 mep_status mep_data_mix_empty(mep_data_mix **mix);
 
-/* Documents of all corpora together. */
-int64_t mep_data_mix_documents(const mep_data_mix *mix);
-
 /* Fail if two corpora, of one mix or of two mixes, are known to have different tokenizers. */
 mep_status mep_data_mix_check_tokenizers(const mep_data_mix *a, const mep_data_mix *b);
 
