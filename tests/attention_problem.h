@@ -202,7 +202,7 @@ static inline void check_canaries(const tensor *t)
 typedef struct result {
     tensor q, k, v, dout, out, dq, dk, dv;
     float *lse;
-    double *dbias, share;
+    double *dbias, fraction;
 } result;
 
 /* Forward and backward with the CPU level in force. The gradient of the bias is added to a table of ones, taken away
@@ -236,7 +236,7 @@ static inline result run(const problem *p, mep_dtype dtype, int skip_far, double
         .dout = r.dout.view, .dq = r.dq.view, .dk = r.dk.view, .dv = r.dv.view, .dtable = r.dbias};
     assert_int_equal(mep_attention_set_terms(plan, &terms), MEP_OK);
     assert_int_equal(mep_attention_forward(plan, &call), MEP_OK);
-    r.share = mep_attention_computed_fraction(plan);
+    r.fraction = mep_attention_computed_fraction(plan);
     assert_int_equal(mep_attention_backward(plan, &call, &gradient), MEP_OK);
     for (int64_t i = 0; i < table_size; i++) r.dbias[i] -= 1;
     mep_attention_destroy(&plan);

@@ -216,9 +216,9 @@ static void test_same_bits(void **state)
     for (int level = 0; level <= (int)mep_cpu_level_detected(); level++) {
         set_level(level);
         for (int spec = 0; spec < 4; spec++)
-            for (int narrow = 0; narrow < 2; narrow++)
+            for (int is_bf16 = 0; is_bf16 < 2; is_bf16++)
                 for (int wide = 0; wide < 2; wide++) {
-                    scene s = {specs[spec], 4, wide ? 64 : 20, spec < 2 ? 2500 : 1200, (mep_dtype)narrow, 0, 1, 0};
+                    scene s = {specs[spec], 4, wide ? 64 : 20, spec < 2 ? 2500 : 1200, (mep_dtype)is_bf16, 0, 1, 0};
                     if (spec > 0 && wide != level % 2) continue; /* half of them at each level */
                     check_scene(&s, spec < 2);
                 }
@@ -233,8 +233,8 @@ static void test_far_keys(void **state)
     (void)state;
     for (int level = 0; level <= (int)mep_cpu_level_detected(); level++) {
         set_level(level);
-        for (int narrow = 0; narrow < 2; narrow++) {
-            scene s = {"exp:c=16", 3, 16, 2000, (mep_dtype)narrow, 0, 0.5, 64};
+        for (int is_bf16 = 0; is_bf16 < 2; is_bf16++) {
+            scene s = {"exp:c=16", 3, 16, 2000, (mep_dtype)is_bf16, 0, 0.5, 64};
             int64_t window[16];
             check_scene(&s, 1);
             run_of short_run = make_run(&s), whole = make_run(&s);
@@ -313,8 +313,8 @@ static void test_threads(void **state)
 static void test_plain(void **state)
 {
     (void)state;
-    for (int narrow = 0; narrow < 2; narrow++) {
-        scene s = {"mep", 3, 20, 700, (mep_dtype)narrow, 0, 1, 0};
+    for (int is_bf16 = 0; is_bf16 < 2; is_bf16++) {
+        scene s = {"mep", 3, 20, 700, (mep_dtype)is_bf16, 0, 1, 0};
         run_of r = make_run(&s);
         read_text(&s, &r, keep_all);
         mep_attention_settings settings;

@@ -6,15 +6,16 @@
  */
 #include "attention_problem.h"
 
-/* Skipping gives the bits of not skipping; `share` is the most of the blocks that it may compute. */
-static void check_exact(const problem *p, mep_dtype dtype, double share)
+/* Skipping gives the bits of not skipping; at most the fraction `most` of the blocks may be computed. */
+static void check_exact(const problem *p, mep_dtype dtype, double most)
 {
     for (int level = 0; level <= (int)mep_cpu_level_detected(); level++) {
         set_level(level);
         result with = run(p, dtype, 1, 0), without = run(p, dtype, 0, 0);
         assert_same(&with, &without, p);
-        assert_true(without.share == 1);
-        if (!(with.share <= share)) fail_msg("%g of the blocks were computed, expected at most %g", with.share, share);
+        assert_true(without.fraction == 1);
+        if (!(with.fraction <= most))
+            fail_msg("%g of the blocks were computed, expected at most %g", with.fraction, most);
         free_result(&with);
         free_result(&without);
     }
@@ -119,7 +120,7 @@ static void check_left_out(double tolerance, double far, double at_least, double
         for (int64_t i = 0; i < QUERIES * D; i++)
             if (!(fabs(tensor_at(&r.out, i) - p.out[i]) <= 2 * tolerance * v + 1e-5))
                 fail_msg("out[%lld] is too far off", (long long)i);
-        assert_true(skips ? r.share < 0.5 : r.share == 1);
+        assert_true(skips ? r.fraction < 0.5 : r.fraction == 1);
         free_result(&r);
     }
     free_problem(&p);
@@ -142,7 +143,7 @@ static void test_tolerance_of_random_scores(void **state)
     (void)state;
     problem p = random_problem(1, 4, 1500, 1500, 16, 1, "mep");
     result exact = run(&p, MEP_FLOAT32, 1, 0), loose = run(&p, MEP_FLOAT32, 1, 1e-3);
-    assert_true(loose.share < exact.share);
+    assert_true(loose.fraction < exact.fraction);
     double bound = 2 * 1e-3 * largest(p.v, key_values(&p)) + 1e-5;
     for (int64_t i = 0; i < query_values(&p); i++)
         assert_true(fabs(tensor_at(&exact.out, i) - tensor_at(&loose.out, i)) <= bound);

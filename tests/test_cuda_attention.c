@@ -70,7 +70,7 @@ static result run_on_device(const problem *p, int skip_far, int learned)
         .dout = views[1], .dq = views[3], .dk = views[6], .dv = views[7], .dtable = dbias};
     check(mep_attention_set_terms(plan, &terms));
     check(mep_attention_forward(plan, &call));
-    r.share = mep_attention_computed_fraction(plan);
+    r.fraction = mep_attention_computed_fraction(plan);
     check(mep_attention_backward(plan, &call, &gradient));
     check(mep_device_wait(MEP_DEVICE_CUDA));
     mep_attention_destroy(&plan);
@@ -163,8 +163,8 @@ static void test_skip(void **state)
     problem p = falling_problem();
     result all = run_on_device(&p, 0, 1), near = run_on_device(&p, 1, 1);
     assert_same(&all, &near, &p);
-    assert_true(all.share == 1);
-    if (!(near.share > 0.2 && near.share < 0.6)) fail_msg("%g of the blocks were computed", near.share);
+    assert_true(all.fraction == 1);
+    if (!(near.fraction > 0.2 && near.fraction < 0.6)) fail_msg("%g of the blocks were computed", near.fraction);
     free_result(&all);
     free_result(&near);
     free_problem(&p);

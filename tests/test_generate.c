@@ -101,19 +101,19 @@ static void test_windows(void **state)
     mep_set_threads(1); /* faster for small models */
     float *trimmed = calloc(COUNT * VOCAB, sizeof *trimmed), *whole = calloc(COUNT * VOCAB, sizeof *whole);
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
-        for (int narrow = 0; narrow < 2; narrow++) {
+        for (int is_bf16 = 0; is_bf16 < 2; is_bf16++) {
             mep_train_settings s = settings_for(cases[c].position);
             s.model.hidden_size = cases[c].hidden, s.model.num_attention_heads = cases[c].heads;
             s.model.max_position_embeddings = COUNT;
             mep_model *model;
             assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
             for (int64_t i = 0; i < model->size; i++) model->values[i] *= model->values[i] == 1.0f ? 1.0f : 5.0f;
-            int64_t held = read_cached(model, (mep_dtype)narrow, 0, 0, COUNT, tokens, 70, trimmed);
-            int64_t all = read_cached(model, (mep_dtype)narrow, 0, 1, COUNT, tokens, 70, whole);
+            int64_t held = read_cached(model, (mep_dtype)is_bf16, 0, 0, COUNT, tokens, 70, trimmed);
+            int64_t all = read_cached(model, (mep_dtype)is_bf16, 0, 1, COUNT, tokens, 70, whole);
             if (memcmp(trimmed, whole, COUNT * VOCAB * sizeof *whole) != 0) fail_msg("%s", cases[c].position);
             for (int i = 0; i < COUNT * VOCAB; i++) assert_true(isfinite(whole[i]));
             assert_true(cases[c].drops ? held < all : held == all);
-            int64_t loose = read_cached(model, (mep_dtype)narrow, 1e-3, 0, COUNT, tokens, 70, trimmed);
+            int64_t loose = read_cached(model, (mep_dtype)is_bf16, 1e-3, 0, COUNT, tokens, 70, trimmed);
             if (!(c == 0 ? loose < held : loose <= held))
                 fail_msg("%s holds %lld bytes, with a tolerance %lld", cases[c].position, (long long)held,
                          (long long)loose);
@@ -159,29 +159,29 @@ static void test_worst_weights(void **state)
     int32_t tokens[COUNT] = {1};
     float *logits[3];
     for (int i = 0; i < 3; i++) logits[i] = calloc(COUNT * VOCAB, sizeof **logits);
-    for (int narrow = 0; narrow < 2; narrow++) {
+    for (int is_bf16 = 0; is_bf16 < 2; is_bf16++) {
         mep_session_settings settings;
         mep_session *session;
         double allowance;
         int64_t window;
         mep_session_defaults(&settings);
-        settings.length = 8, settings.dtype = (mep_dtype)narrow;
+        settings.length = 8, settings.dtype = (mep_dtype)is_bf16;
         assert_int_equal(mep_session_create_cached(&session, model, &settings, COUNT, 0), MEP_OK);
         assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, &allowance), MEP_OK);
         assert_int_equal(
             mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, COUNT, &window),
             MEP_OK);
-        if (!(allowance >= attained && allowance <= attained * (narrow ? 1.25 : 1.15)))
+        if (!(allowance >= attained && allowance <= attained * (is_bf16 ? 1.25 : 1.15)))
             fail_msg("the allowance is %g, attained is %g", allowance, attained);
         assert_int_equal(window, (int64_t)ceil(4 * (104 + allowance)));
         mep_session_destroy(&session);
         /* the first token still has all of the weight where its bias is -FAR / 4 = -175 */
         tokens[0] = 1;
-        read_cached(model, (mep_dtype)narrow, 0, 0, COUNT, tokens, 8, logits[0]);
-        read_cached(model, (mep_dtype)narrow, 0, 1, COUNT, tokens, 8, logits[1]);
+        read_cached(model, (mep_dtype)is_bf16, 0, 0, COUNT, tokens, 8, logits[0]);
+        read_cached(model, (mep_dtype)is_bf16, 0, 1, COUNT, tokens, 8, logits[1]);
         assert_memory_equal(logits[0], logits[1], COUNT * VOCAB * sizeof **logits);
         tokens[0] = 0;
-        read_cached(model, (mep_dtype)narrow, 0, 0, COUNT, tokens, 8, logits[2]);
+        read_cached(model, (mep_dtype)is_bf16, 0, 0, COUNT, tokens, 8, logits[2]);
         assert_memory_not_equal(logits[0] + FAR * VOCAB, logits[2] + FAR * VOCAB, VOCAB * sizeof **logits);
         assert_memory_equal(logits[0] + (COUNT - 1) * VOCAB, logits[2] + (COUNT - 1) * VOCAB, VOCAB * sizeof **logits);
     }
@@ -196,7 +196,7 @@ static void test_allowances(void **state)
     enum { COUNT = VOCAB };
     int64_t looked_at = 0;
     for (int size = 1; size <= 64; size *= 8)
-        for (int narrow = 0; narrow < 2; narrow++) {
+        for (int is_bf16 = 0; is_bf16 < 2; is_bf16++) {
             mep_train_settings s = settings_for("mep");
             mep_model *model;
             assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
@@ -211,7 +211,7 @@ static void test_allowances(void **state)
             mep_session *session;
             for (int i = 0; i < COUNT; i++) tokens[i] = i;
             mep_session_defaults(&settings);
-            settings.length = COUNT, settings.dtype = (mep_dtype)narrow, settings.training = 1;
+            settings.length = COUNT, settings.dtype = (mep_dtype)is_bf16, settings.training = 1;
             assert_int_equal(mep_session_create(&session, model, &settings), MEP_OK);
             assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, allowance), MEP_OK);
             assert_int_equal(mep_session_losses(session, 1, COUNT, tokens, tokens, losses), MEP_OK);
@@ -227,8 +227,8 @@ static void test_allowances(void **state)
                             int64_t at[] = {i * 3 * hidden + place, i * 3 * hidden + place + d,
                                             j * 3 * hidden + place + d};
                             for (int k = 0; k < 3; k++)
-                                v[k] = narrow ? (double)mep_bf16_to_float(((mep_bf16 *)qkv.data)[at[k]])
-                                              : (double)((float *)qkv.data)[at[k]];
+                                v[k] = is_bf16 ? (double)mep_bf16_to_float(((mep_bf16 *)qkv.data)[at[k]])
+                                               : (double)((float *)qkv.data)[at[k]];
                             x += v[0] * (v[2] - v[1]);
                         }
                         most = fmax(most, x / sqrt((double)d));

@@ -53,7 +53,7 @@ static void test_numbers(void **state)
     assert_int_equal(',', *localeconv()->decimal_point); /* the host's locale is still its own */
 }
 
-static void test_shares(void **state)
+static void test_proportions(void **state)
 {
     (void)state;
     int64_t bounds[4];
@@ -110,7 +110,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_specs),
         cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_proportions),
         cmocka_unit_test(test_model),
     };
     if (set_comma_locale() != 0) {

@@ -130,8 +130,8 @@ static void widen_parameters(golden *g, double norm)
     for (int64_t t = 0; t < g->model->count; t++)
         for (int64_t i = mep_tensor_offset(g->model, t), end = i + g->model->tensors[t].size; i < end; i++) {
             double root = sqrt((double)g->optimizer->v[i] / correction) + ADAMW.eps;
-            double share = g->optimizer->v[i] == 0 && g->gradients[i] == 0 ? 0 : fmin(2, 4 * g->noise[t] * clip / root);
-            g->parameter[i] += LEARNING_RATE * share + 1.2e-7 * fabs((double)g->model->values[i]);
+            double change = g->optimizer->v[i] == 0 && g->gradients[i] == 0 ? 0 : fmin(2, 4 * g->noise[t] * clip / root);
+            g->parameter[i] += LEARNING_RATE * change + 1.2e-7 * fabs((double)g->model->values[i]);
         }
 }
 

@@ -41,8 +41,8 @@ static void train_long(mep_model *model, mep_dtype dtype, int skip, const int32_
                                              .accumulate = 1},
                           losses, gradients) != MEP_OK)
         fail_msg("%s", mep_error_message());
-    double share = mep_attention_computed_fraction(*mep_kv_none_attention(session->kv)); /* of the last layer */
-    if (!(skip ? share < 0.97 : share == 1)) fail_msg("%g of the blocks were computed", share);
+    double fraction = mep_attention_computed_fraction(*mep_kv_none_attention(session->kv)); /* of the last layer */
+    if (!(skip ? fraction < 0.97 : fraction == 1)) fail_msg("%g of the blocks were computed", fraction);
     mep_session_destroy(&session);
 }
 

@@ -71,7 +71,7 @@ mep_status mep_content_allocate(mep_session *s)
         int64_t index = mep_tensor_index(m, PROFILES_BANK, l);
         if (index >= 0) bank = max_i64(bank, m->tensors[index].size);
     }
-    if (widest > 0) MEP_TRY(mep_session_activation(s, &c->narrow_gradient, rows, widest));
+    if (widest > 0) MEP_TRY(mep_session_activation(s, &c->converted_gradient, rows, widest));
     MEP_TRY(doubles(s, &c->dsink, heads, 1));
     if (bank > 0) MEP_TRY(doubles(s, &c->dbank, bank, 1));
     if (kernels == 0 || m->first[POSITION_BIAS] < 0) return MEP_OK;
@@ -276,8 +276,8 @@ mep_status mep_content_backward(mep_session *s, int64_t layer, float *gradients)
             s->nn->column_sum(s->state, s->rows, width, dy,
                               mep_session_gradient(s, gradients, mep_tensor_index(s->model, FORGET_BIAS, layer)));
         if (s->settings.dtype != MEP_FLOAT32) {
-            s->nn->convert(s->state, s->rows * width, dy, s->content.narrow_gradient);
-            dy = s->content.narrow_gradient;
+            s->nn->convert(s->state, s->rows * width, dy, s->content.converted_gradient);
+            dy = s->content.converted_gradient;
         }
         const mep_gemm input = {.m = s->rows,
                                 .n = hidden,

@@ -64,12 +64,12 @@ typedef struct mep_bias_gradient {
 
 /* What encodings that depend on the content need (content.h). NULL where the model does not. */
 typedef struct mep_content_state {
-    float *log_weights;             /* [heads, kernels] of the mixture */
-    float *gradient[3];             /* [rows, width]: of a layer's products */
-    mep_activation narrow_gradient; /* the same of one product, in the session's type */
-    double *dsink, *dbank;          /* of a layer */
-    double *dlog_weights;           /* [heads, kernels], of all layers */
-    double *dlog_kernels;           /* [heads, kernels, length], of all layers */
+    float *log_weights;                /* [heads, kernels] of the mixture */
+    float *gradient[3];                /* [rows, width]: of a layer's products */
+    mep_activation converted_gradient; /* the same of one product, in the session's type */
+    double *dsink, *dbank;             /* of a layer */
+    double *dlog_weights;              /* [heads, kernels], of all layers */
+    double *dlog_kernels;              /* [heads, kernels, length], of all layers */
 } mep_content_state;
 
 struct mep_session {
