@@ -22,9 +22,11 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
               profiles: torch.Tensor | None = None, bank: torch.Tensor | None = None,
               mixture: torch.Tensor | None = None, log_kernels: torch.Tensor | None = None,
               sink: torch.Tensor | None = None, window: int = 0,
-              starts: torch.Tensor | None = None) -> torch.Tensor:
-    """Causal attention with additive score terms: [batch, heads, queries, head_dim], like q. Differentiable in every
-    tensor, once. Query i is at position p = i + keys - queries and sees the keys j at distances d = p - j >= 0:
+              starts: torch.Tensor | None = None, bidirectional: bool = False,
+              table_ahead: torch.Tensor | None = None, ends: torch.Tensor | None = None) -> torch.Tensor:
+    """Attention with additive score terms, causal or bidirectional: [batch, heads, queries, head_dim], like q.
+    Differentiable in every tensor, once. Query i is at position p = i + keys - queries and sees the keys j at
+    distances d = p - j >= 0:
 
         score(i, j) = scale q_i . k_j + table[h, d] + gate[p] - gate[j]
                       + sum_m profiles[i, m] bank[m, d] + log sum_m softmax(mixture[i])_m exp(log_kernels[h, m, d])
@@ -46,6 +48,12 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
     starts       int64 [batch, queries], >= 0: the first key that a query sees, or its own key if that is earlier. The
                  first position of a query's document where several are packed into a sequence; the number of padding
                  tokens before a sequence
+    bidirectional  queries see the keys after their own too. Then queries = keys, d is |p - j| in table and window, and
+                 gate, profiles and mixture are not possible
+    table_ahead  float32 [heads, >= keys], the shape of table, with bidirectional: the values for keys after the query's
+                 own, at distance d >= 1; without it, those of table
+    ends         int64 [batch, queries], with bidirectional: the key after the last that a query sees, or that after its
+                 own if that is later
     scale        of q . k; 0 means 1 / sqrt(head_dim)
     tolerance    far keys whose weight is in all at most this per query are left out; 0: none
 
@@ -57,13 +65,14 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
     RuntimeError.
     """
     terms = {"table": table, "gate": gate, "profiles": profiles, "bank": bank, "mixture": mixture,
-             "log_kernels": log_kernels, "sink": sink}
-    for name, x in (("q", q), ("k", k), ("v", v), *terms.items(), ("starts", starts)):
+             "log_kernels": log_kernels, "sink": sink, "table_ahead": table_ahead}
+    for name, x in (("q", q), ("k", k), ("v", v), *terms.items(), ("starts", starts), ("ends", ends)):
         if not isinstance(x, torch.Tensor) and (x is not None or name in ("q", "k", "v")):
             raise TypeError(f"{name} must be a torch tensor, not {type(x).__name__}")
     if gate is not None and gate.dtype == torch.float32:
         terms["gate"] = gate.double()
-    return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, window, scale, tolerance)[0]
+    return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, ends, window, bidirectional, scale,
+                                      tolerance)[0]
 
 
 class DistanceBias(torch.nn.Module):
