@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The fused attention and the biases with gradients, for PyTorch models on the CPU.
+"""The fused attention and modules for its score terms, for PyTorch models on the CPU.
 
     bias = DistanceBias("mep_param", heads=12, head_dim=64)           # a module whose parameters train
     out = attention(q, k, v, bias(k.shape[2]))                        # [batch, heads, length, head_dim]
 
-Both are made of the operators torch.ops.libmep.*, which torch.compile(fullgraph=True) and torch.export accept.
+They are made of the operators torch.ops.libmep.*, which torch.compile(fullgraph=True) and torch.export accept.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from . import _operators
 from .bias import Bias
 
-__all__ = ["DistanceBias", "attention"]
+__all__ = ["DistanceBias", "ForgetGate", "Profiles", "attention"]
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Tensor | None = None,
@@ -123,3 +123,52 @@ class DistanceBias(torch.nn.Module):
     def forward(self, length: int) -> torch.Tensor:
         parameters = self._parameters_in_order() if torch.compiler.is_compiling() else self.constrain_()
         return torch.ops.libmep.bias_table(self._like, parameters, self.spec, self.heads, self.head_dim, length)
+
+
+class ForgetGate(torch.nn.Module):
+    """The gate of forgetting attention (FoX, arXiv:2503.02130): from x [batch, length, hidden_size], the input of the
+    attention's projections, the cumulative sum of log sigmoid(x . weight + bias), float64 [batch, heads, length]:
+
+        out = attention(q, k, v, gate=forget(x))
+
+    `initial_bias` 5 lets a new model forget little; None leaves the bias out (CABLE). As
+    `layer.self_attn.position_bias.forget` its state has the names of a libmep checkpoint.
+    """
+
+    def __init__(self, hidden_size: int, heads: int, initial_bias: float | None = 5.0) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(heads, hidden_size).normal_(0, 0.02))
+        bias = None if initial_bias is None else torch.nn.Parameter(torch.full((heads,), float(initial_bias)))
+        self.register_parameter("bias", bias)
+
+    def extra_repr(self) -> str:
+        return f"hidden_size={self.weight.shape[1]}, heads={self.weight.shape[0]}, bias={self.bias is not None}"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.nn.functional.linear(x, self.weight, self.bias).double()
+        return torch.nn.functional.logsigmoid(logits).transpose(1, 2).cumsum(-1)
+
+
+class Profiles(torch.nn.Module):
+    """Profiles of the distance with weights per query (Inkling's relative logits): from x [batch, length, hidden_size],
+    a dict of the arguments `profiles`, float32 [batch, heads, length, rank], and `bank`, float32 [rank, extent]:
+
+        out = attention(q, k, v, **profiles(x))
+
+    As `layer.self_attn.position_bias.profiles` its state has the names of a libmep checkpoint.
+    """
+
+    def __init__(self, hidden_size: int, heads: int, rank: int = 16, extent: int = 1024) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = torch.nn.Linear(hidden_size, heads * rank, bias=False)
+        self.bank = torch.nn.Parameter(torch.empty(rank, extent).normal_(0, 0.02))
+        torch.nn.init.normal_(self.query.weight, 0, 0.02)
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, rank={self.bank.shape[0]}, extent={self.bank.shape[1]}"
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        batch, length, _ = x.shape
+        rows = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
+        return {"profiles": rows.float(), "bank": self.bank.float()}
