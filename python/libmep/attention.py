@@ -90,7 +90,7 @@ class Attention:
         window       keys at this distance and beyond are not visible; 0: no limit
 
         Values are converted to float32. A length is at least the number of keys of later calls."""
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for name, values, axes in (("table", table, 2), ("sink", sink, 1), ("bank", bank, 2),
                                    ("log_kernels", log_kernels, 3), ("table_ahead", table_ahead, 2)):
             arrays[name] = None if values is None else np.array(reals(name, values, np.float32))
@@ -101,7 +101,8 @@ class Attention:
             raise ValueError(f"window is {window}; it must be at least 1, or 0 for none")
         if table_ahead is not None and (table is None or arrays["table"].shape != arrays["table_ahead"].shape):
             raise ValueError("table_ahead must have the shape of table")
-        terms = plan_terms(*(None if x is None else (x.ctypes.data, x.shape) for x in arrays.values()), window)
+        pairs = {name: None if x is None else (x.ctypes.data, x.shape) for name, x in arrays.items()}
+        terms = plan_terms(**pairs, window=window)
         with self._lock:
             lib.mep_attention_set_terms(self._handle.pointer, terms)
             self._terms, self._window = arrays, window

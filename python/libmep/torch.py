@@ -14,7 +14,7 @@ import torch
 from . import _operators
 from .bias import Bias
 
-__all__ = ["DistanceBias", "ForgetGate", "Profiles", "attention"]
+__all__ = ["DistanceBias", "ForgetGate", "Profiles", "QueryMixture", "attention"]
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Tensor | None = None,
@@ -96,11 +96,11 @@ class DistanceBias(torch.nn.Module):
         self.register_buffer("_like", torch.empty(0), persistent=False)  # selects the operator's kernel
         for name, values in bias.parameters.items():
             *path, leaf = name.split(".")
-            module = self
+            module: torch.nn.Module = self
             for part in path:
                 if part not in module._modules:
                     module.add_module(part, torch.nn.Module())
-                module = module._modules[part]
+                module = module.get_submodule(part)
             module.register_parameter(leaf, torch.nn.Parameter(torch.from_numpy(values.astype(np.float32))))
 
     def extra_repr(self) -> str:
@@ -138,6 +138,7 @@ class ForgetGate(torch.nn.Module):
     def __init__(self, hidden_size: int, heads: int, initial_bias: float | None = 5.0) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.empty(heads, hidden_size).normal_(0, 0.02))
+        self.bias: torch.nn.Parameter | None
         bias = None if initial_bias is None else torch.nn.Parameter(torch.full((heads,), float(initial_bias)))
         self.register_parameter("bias", bias)
 
@@ -172,3 +173,31 @@ class Profiles(torch.nn.Module):
         batch, length, _ = x.shape
         rows = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
         return {"profiles": rows.float(), "bank": self.bank.float()}
+
+
+class QueryMixture(torch.nn.Module):
+    """A mixture of kernels whose weights depend on the query: from x [batch, length, hidden_size], a dict of the
+    arguments `mixture`, float32 [batch, heads, length, kernels], and `log_kernels`, float32 [heads, kernels, length]:
+
+        mixture = QueryMixture(["exp", "exp:c=0.5", "gauss"], hidden_size=768, heads=12, head_dim=64)
+        out = attention(q, k, v, **mixture(x))
+
+    The weights are the softmax of x . weight. `weight` [heads * kernels, hidden_size] is initially 0, so training
+    starts from the mixture with equal weights. `kernels` are specs with a DistanceBias each; `length` in the call is
+    the number of keys where it is not that of x.
+    """
+
+    def __init__(self, kernels: list[str], hidden_size: int, heads: int, head_dim: int = 64, seed: int = 0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.kernels = torch.nn.ModuleList([DistanceBias(spec, heads, head_dim, seed) for spec in kernels])
+        self.weight = torch.nn.Parameter(torch.zeros(heads * len(kernels), hidden_size))
+
+    def extra_repr(self) -> str:
+        return f"hidden_size={self.weight.shape[1]}, heads={self.heads}"
+
+    def forward(self, x: torch.Tensor, length: int | None = None) -> dict[str, torch.Tensor]:
+        batch, queries, _ = x.shape
+        logits = torch.nn.functional.linear(x, self.weight).view(batch, queries, self.heads, -1).transpose(1, 2)
+        tables = [kernel(queries if length is None else length) for kernel in self.kernels]
+        return {"mixture": logits.float(), "log_kernels": torch.stack(tables, 1)}

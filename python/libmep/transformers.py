@@ -35,7 +35,7 @@ OTHER_MASK = "the mask has a pattern that is not supported"
 HOLES = "a sequence has hidden tokens between visible ones"
 OTHER_TERMS = ("softcap", "head_mask", "attention_bias", "alibi")
 
-_warned = set()
+_warned: set[str] = set()
 
 
 def _fall_back(reason):
@@ -50,7 +50,7 @@ def _fall_back(reason):
 # transformers describes a mask by a function that is made of these.
 AND = and_masks(causal_mask_function).__code__
 WINDOW = sliding_window_overlay(1).__code__
-PACKED = packed_sequence_mask_function(None).__code__
+PACKED = packed_sequence_mask_function(torch.empty(0)).__code__
 # transformers 4 does not have these.
 REMAPPED = getattr(masking_utils, "remap_positions_for_packed_sequence", lambda *nothing: None)(None, None)
 REMAPPED = getattr(REMAPPED, "__code__", None)
@@ -138,7 +138,7 @@ def _bidirectional_bounds(config, queries, keys, attention_mask, may_skip):
     return HOLES if found is None else torch.cat([x[:, None, None].expand(-1, 1, 1, keys) for x in found], 2)
 
 
-def _mask(batch_size: int, kv_length: int, q_length: int | None = None, q_offset: Any = 0, kv_offset: int = 0,
+def _mask(batch_size: int, kv_length: int, q_length: int = 0, q_offset: Any = 0, kv_offset: int = 0,
           mask_function: Any = causal_mask_function, attention_mask: torch.Tensor | None = None,
           local_size: int | None = None, config: Any = None, cache_position: torch.Tensor | None = None,
           **settings: Any) -> torch.Tensor | None:
@@ -170,7 +170,7 @@ def _mask(batch_size: int, kv_length: int, q_length: int | None = None, q_offset
     mask = eager_mask(batch_size=batch_size, kv_length=kv_length, kv_offset=kv_offset, mask_function=mask_function,
                       attention_mask=attention_mask, local_size=local_size, config=config, **where, **settings)
     if mask is not None:
-        mask.libmep_reason = found
+        setattr(mask, "libmep_reason", found)
     return mask
 
 

@@ -29,11 +29,13 @@ class Model(torch.nn.Module):
         self.position_bias = libmep.torch.DistanceBias("mep_param", HEADS, HIDDEN // HEADS)
         self.forget = libmep.torch.ForgetGate(HIDDEN, HEADS, initial_bias=2.0)
         self.profiles = libmep.torch.Profiles(HIDDEN, HEADS, rank=3, extent=15)
+        self.mixture = libmep.torch.QueryMixture(["kerple_log", "gauss"], HIDDEN, HEADS, HIDDEN // HEADS)
 
     def forward(self, x):
         batch, length, _ = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-        out = libmep.torch.attention(q, k, v, self.position_bias(length), gate=self.forget(x), **self.profiles(x))
+        out = libmep.torch.attention(q, k, v, self.position_bias(length), gate=self.forget(x), **self.profiles(x),
+                                     **self.mixture(x))
         return out.transpose(1, 2).reshape(x.shape)
 
 
@@ -92,6 +94,21 @@ class Formulas(unittest.TestCase):
         check(self, found["profiles"].detach().numpy(), torch.einsum("blc,hmc->bhlm", x, weight).detach().numpy(), 1e-6)
         half = module.bfloat16()(x.bfloat16())
         self.assertEqual({value.dtype for value in half.values()}, {torch.float32})
+
+    def test_query_mixture(self):
+        """Weights of 0 give the mixture with equal weights, and others the formula."""
+        torch.manual_seed(0)
+        module = libmep.torch.QueryMixture(["exp", "exp:c=0.5", "gauss"], HIDDEN, HEADS, 8)
+        x, q, k, v = torch.randn(2, LENGTH, HIDDEN), *torch.randn(3, 2, HEADS, LENGTH, 8)
+        found = libmep.torch.attention(q, k, v, **module(x))
+        right = libmep.torch.attention(q, k, v, libmep.torch.DistanceBias("mep", HEADS, 8)(LENGTH))
+        check(self, found.detach().numpy(), right.detach().numpy(), 1e-5)
+        with torch.no_grad():
+            module.weight.normal_()
+        terms = module(x, 40)
+        self.assertEqual((terms["mixture"].shape, terms["log_kernels"].shape), ((2, HEADS, LENGTH, 3), (HEADS, 3, 40)))
+        weight = module.weight.view(HEADS, 3, HIDDEN)
+        check(self, terms["mixture"].detach().numpy(), torch.einsum("blc,hmc->bhlm", x, weight).detach().numpy(), 1e-6)
 
     def test_names_are_a_checkpoint_s(self):
         for name, module in (("forget", libmep.torch.ForgetGate(32, 4)),
