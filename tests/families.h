@@ -16,7 +16,7 @@
 #include "io/safetensors.h"
 #include "scratch.h"
 
-static const char *const FAMILIES[] = {"neox", "neox_sequential", "bloom", "mpt", "gpt2"};
+static const char *const FAMILIES[] = {"neox", "neox_sequential", "neox_yarn", "bloom", "mpt", "gpt2"};
 enum { FAMILY_COUNT = sizeof FAMILIES / sizeof *FAMILIES };
 static const double LOGITS = 2e-5; /* absolute; the logits are of size 6, and transformers is off by 4e-6 itself */
 

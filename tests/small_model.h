@@ -46,7 +46,9 @@ static const char *const ENCODINGS[] = {
     "llama rotary",
     "qwen2 mep/forget",
     "qwen3 rotary|nope/sink",
-    "olmo alibi/scale=ssmax"};
+    "olmo alibi/scale=ssmax",
+    "rotary:base=300,partial=0.5,scaling=yarn,factor=4,original=16|rotary:scaling=linear,factor=3",
+    "llama rotary:fraction=0.75,scaling=llama3,factor=4,original=32"};
 enum { ENCODING_COUNT = sizeof ENCODINGS / sizeof *ENCODINGS };
 
 static inline void *allocate(int64_t count, size_t size)

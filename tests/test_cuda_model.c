@@ -92,8 +92,9 @@ static void compare_backward(mep_model *model, const char *name, int twice)
 static void test_encodings(void **state)
 {
     (void)state;
-    static const char *const encodings[] = {"mep_param", "sinusoidal", "learned", "rotary"};
-    for (int e = 0; e < 4; e++) {
+    static const char *const encodings[] = {"mep_param", "sinusoidal", "learned", "rotary",
+                                            "rotary:scaling=dynamic,factor=4,original=30|nope"};
+    for (int e = 0; e < 5; e++) {
         mep_model *model = small_model(encodings[e]);
         compare_forward(model, encodings[e]);
         compare_backward(model, encodings[e], e == 0);
@@ -145,7 +146,8 @@ static void test_cache(void **state)
 {
     (void)state;
     enum { COUNT = 4 * LENGTH, CALL = 250 };
-    static const char *const encodings[] = {"mep", "exp:c=4", "rotary"};
+    static const char *const encodings[] = {"mep", "exp:c=4",
+                                            "rotary:scaling=yarn,factor=4,original=64|rotary:base=500"};
     int32_t tokens[COUNT];
     random_tokens(tokens, COUNT);
     for (int e = 0; e < 3; e++) {

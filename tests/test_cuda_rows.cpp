@@ -385,7 +385,10 @@ static void test_rotary(void **)
                         head_stride = dims + (dims % 4 ? 3 : 4), row_stride = heads * head_stride + 8,
                         n = rows * row_stride;
                 std::vector<float> cosine((size_t)((first + length) * dims / 2)), sine = cosine;
-                mep_rotary_tables(first + length, dims, 10000, cosine.data(), sine.data());
+                std::vector<double> frequency(dims / 2);
+                for (int64_t i = 0; i < dims / 2; i++)
+                    frequency[i] = pow(10000.0, -2.0 * (double)i / (double)dims);
+                mep_rotary_tables(first + length, dims / 2, frequency.data(), 1, cosine.data(), sine.data());
                 activation x(dtype, random_values("x", n));
                 mep_rotary c = {};
                 c.rows = rows, c.length = length, c.first = first, c.heads = heads, c.dims = dims;

@@ -241,6 +241,7 @@ static void test_two_names(void **state)
         {"neox", "{\"rope_parameters\": null, \"rotary_emb_base\": 50, \"rope_theta\": 60}",
          REAL_FIELD(rotary_emb_base), 50},
         {"neox", "{\"rope_parameters\": {\"type\": \"linear\"}}", REAL_FIELD(rotary_pct), 0.5}, /* rope_type decides */
+        {"neox", "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}", REAL_FIELD(rotary_pct), 0.25},
         {"neox", "{\"head_dim\": 8}", REAL_FIELD(rotary_pct), 0.5},
         {"mpt", "{\"attn_config\": {\"kv_n_heads\": 3, \"sliding_window_size\": -1}, \"norm_eps\": 1e-5}",
          SIZE_FIELD(num_attention_heads), 3},
@@ -264,11 +265,10 @@ static void test_refused(void **state)
         const char *family, *changes, *first, *second;
     } cases[] = {
         {"neox", "{\"head_dim\": 4}", "\"head_dim\" is 4", "8, as \"hidden_size / num_attention_heads\""},
-        {"neox", "{\"rope_parameters\": {\"rope_type\": null, \"type\": \"linear\"}}", "rope_parameters.type",
-         "linear"},
-        {"neox", "{\"rope_parameters\": {\"rope_type\": \"yarn\", \"type\": \"default\"}}", "rope_parameters.rope_type",
-         "yarn"},
-        {"neox", "{\"rope_scaling\": {\"type\": \"linear\"}}", "rope_scaling", "linear"},
+        {"neox", "{\"rope_parameters\": {\"rope_type\": null, \"type\": \"su\"}}", "\"type su\"", "rope_parameters"},
+        {"neox", "{\"rope_parameters\": {\"rope_type\": \"axial\", \"type\": \"default\"}}", "\"rope_type axial\"",
+         "rope_parameters"},
+        {"neox", "{\"rope_scaling\": {\"type\": \"proportional\"}}", "\"type proportional\"", "rope_scaling"},
         {"neox", "{\"sliding_window\": 16}", "sliding_window", "16"},
         {"bloom", "{\"quantization_config\": {\"bits\": 8}}", "quantization_config", "8"},
         {"gpt2", "{\"attention_chunk_size\": 16}", "attention_chunk_size", "16"},

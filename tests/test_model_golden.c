@@ -193,6 +193,34 @@ static void check_long(golden *g)
     free(expected);
 }
 
+/* The trained model with a scaling of its rotation, which has no parameters, at eight times the training length. */
+static void check_scaling(golden *g, const char *name)
+{
+    char tensor[64];
+    const mep_safetensors_entry *info;
+    snprintf(tensor, sizeof tensor, "long_loss_%s", name);
+    if (mep_safetensors_find(g->expected, tensor) == NULL) return;
+    mep_model_config c = g->model->config;
+    snprintf(c.position_encoding, sizeof c.position_encoding, "rotary:scaling=%s,factor=8%s", name,
+             strcmp(name, "yarn") == 0 ? ",original=32" : "");
+    mep_model *model;
+    if (mep_model_create(&model, &c, 1) != MEP_OK) fail_msg("%s", mep_error_message());
+    assert_int_equal(model->size, g->model->size);
+    memcpy(model->values, g->model->values, (size_t)model->size * sizeof *model->values);
+    int32_t *tokens = read_tokens(g->expected, "long_tokens", &info);
+    int64_t length = info->shape[info->ndim - 1] - 1;
+    double *expected = read_expected(g, tensor, 1);
+    mep_session *session = small_session(model, 1, length, MEP_FLOAT32, 0);
+    float *losses = allocate(length, sizeof *losses);
+    assert_int_equal(mep_session_losses(session, 1, length, tokens, tokens + 1, losses), MEP_OK);
+    close_to(g, tensor, 0, mean(losses, length), *expected, 2 * g->precision * (g->logit + *expected));
+    mep_session_destroy(&session);
+    mep_model_destroy(&model);
+    free(tokens);
+    free(losses);
+    free(expected);
+}
+
 static int64_t integer_of(const json_t *config, const char *key)
 {
     const json_t *value = json_object_get(config, key);
@@ -225,7 +253,6 @@ static mep_model_config config_of(const json_t *json)
     /* the oracle gives every kernel of a sum the same weight, here a name has the weight of one term */
     if (strcmp(position, "mep + uniform/weights=query") == 0)
         position = "exp + exp:c=0.5 + gauss + uniform/weights=query";
-    if (sscanf(position, "rotary:base=%lf", &c.rotary_emb_base) == 1) position = "rotary";
     snprintf(c.position_encoding, sizeof c.position_encoding, "%s", position);
     return c;
 }
@@ -302,11 +329,14 @@ static void check_golden(int oracle, const char *name, int recompute)
     assert_int_equal(mep_session_refresh(g.session), MEP_OK);
     check_parameters(&g);
     check_long(&g);
+    static const char *const scalings[] = {"yarn", "ntk", "linear"};
+    for (int i = 0; i < 3; i++) check_scaling(&g, scalings[i]);
     free(losses);
     free(norms);
-    /* logits, gradients of step 1, last parameters, losses and norms, the long loss */
+    /* logits, gradients of step 1, last parameters, losses and norms, the long loss, and with three scalings */
     int64_t logits = g.batch * g.length * g.model->config.vocab_size;
-    assert_int_equal(checks - before, logits + 2 * g.model->size + 2 * g.steps + 1);
+    assert_int_equal(checks - before,
+                     logits + 2 * g.model->size + 2 * g.steps + (strcmp(name, "rotary") == 0 && oracle == 2 ? 4 : 1));
     close_golden(&g);
 }
 

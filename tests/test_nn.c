@@ -252,7 +252,9 @@ static void test_rotary(void **state)
     enum { ROWS = 6, LENGTH = 3, HEADS = 2, DIMS = 8, DIM = 10 };
     float cosine[(LENGTH + 5) * DIMS / 2], sine[(LENGTH + 5) * DIMS / 2], x[ROWS * HEADS * DIM],
         kept[ROWS * HEADS * DIM];
-    mep_rotary_tables(LENGTH + 5, DIMS, 10000, cosine, sine);
+    double frequency[DIMS / 2];
+    for (int i = 0; i < DIMS / 2; i++) frequency[i] = pow(10000, -2.0 * i / DIMS);
+    mep_rotary_tables(LENGTH + 5, DIMS / 2, frequency, 1, cosine, sine);
     fill(x, ROWS * HEADS * DIM, 1, "rotary");
     memcpy(kept, x, sizeof x);
     mep_rotary rotary = {.rows = ROWS,

@@ -93,7 +93,9 @@ static double compare(job *j, int64_t size)
 static void test_bits(void **state)
 {
     (void)state;
-    static const char *const encodings[] = {"alibi", "mep", "rotary", "t5", "sinusoidal", "learned", "nope"};
+    static const char *const encodings[] = {
+        "alibi",      "mep",     "rotary", "t5",
+        "sinusoidal", "learned", "nope",   "rotary:scaling=dynamic,factor=3,original=40|nope"};
     for (size_t e = 0; e < sizeof encodings / sizeof *encodings; e++)
         for (int dtype = 0; dtype < 2; dtype++) {
             job j = {.position = encodings[e], .dtype = (mep_dtype)dtype, .length = LONG};

@@ -18,7 +18,7 @@ extern "C" {
 
 typedef struct mep_model mep_model;
 
-enum { MEP_POSITION_SIZE = 256 };
+enum { MEP_POSITION_SIZE = 8192 };
 
 /* The shape of a block, which decides the names of its parameters. */
 typedef enum mep_block {

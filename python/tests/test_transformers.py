@@ -38,7 +38,15 @@ SETTINGS = {"mep_param": {"tie_word_embeddings": 1}, "kerple_log": {"no_bias": 1
 NAMES = re.findall(r"^  (\w+)  ", libmep.position_help().partition("\nModifiers")[0], re.MULTILINE)
 ENCODINGS = {**{name: SETTINGS.get(name, {}) for name in NAMES}, "exp + 0.5*gauss": {}, "t5:buckets=10,max=40 + t5": {},
              "mep/learn=weights,slopes": {"residual": 1}, "exp + exp:c=0.5/learn=slopes": {},
-             "gauss:c=0.01,bias_max=4/learn=slopes": {}}
+             "gauss:c=0.01,bias_max=4/learn=slopes": {},
+             "rotary:base=500,fraction=0.5,scaling=yarn,factor=4,original=16": {}}
+# Options of rotary that transformers' GPT-NeoX has too.
+FACTORS = "short_factor=1:1:1.5:2,long_factor=1:2:3:4"
+SCALINGS = ["rotary:base=500,partial=0.5", "rotary:scaling=linear,factor=3", "rotary:scaling=ntk,factor=3",
+            "rotary:scaling=dynamic,factor=3,original=64", "rotary:scaling=yarn,factor=4,original=16",
+            "rotary:scaling=yarn,factor=4,original=16,attention_factor=1.5,beta_fast=4,beta_slow=2,truncate=0",
+            f"rotary:scaling=longrope,factor=4,original=48,{FACTORS}",
+            "rotary:base=500,scaling=llama3,factor=4,original=32,high_freq_factor=3"]
 
 
 def small(position, **changes):
@@ -188,6 +196,20 @@ class Families(Exported):
                     check(self, theirs(torch.tensor(ids)).logits.numpy(), ours.logits(ids), 2e-5, name)
                 made = ours.generate(ids[0], max_tokens=MADE, temperature=0.0).tolist()
                 self.assertEqual(self.generate(theirs, ids[0]), [made])
+
+    def test_rotary_scalings(self):
+        """Rotary with options, as transformers' GPT-NeoX and as modeling_mep.py, also beyond the length of training."""
+        for position in SCALINGS:
+            for family, changes in (("gpt_neox", {}), ("mep", {"embedding_layer_norm": 1})):
+                with self.subTest(f"{family} {position}"):
+                    ours, folder = small(position, **changes), Path(tempfile.mkdtemp(dir=self.folder.name))
+                    self.assertEqual(ours.export(folder), family)
+                    theirs, again = self.load(folder), libmep.Model.load(folder)
+                    for length in (40, 100):
+                        ids = tokens((2, length))
+                        with torch.no_grad():
+                            check(self, theirs(torch.tensor(ids)).logits.numpy(), ours.logits(ids), 1e-4, position)
+                        check(self, again.logits(ids), ours.logits(ids), 1e-6, position)
 
 
 class Generation(Exported):

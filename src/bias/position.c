@@ -11,6 +11,12 @@
 
 enum { MOST_ENTRIES = 64 };
 
+static void free_entry(mep_position_entry *e)
+{
+    mep_spec_free(&e->mixture);
+    mep_rotary_free(&e->rotary);
+}
+
 /* ---- Parsing ---- */
 
 /* The encoding that is not a distance bias and has the next word as its name. */
@@ -35,10 +41,12 @@ static mep_status parse_base(mep_spec_reader *r, mep_position_entry *e)
     const mep_other_position *other = find_other(r);
     mep_spec_reader after = *r;
     if (other != NULL) after.at += strlen(other->name);
-    if (other != NULL && is_end(&after)) {
+    int rotary = other != NULL && other->kind == MEP_POSITION_ROTARY;
+    if (other != NULL && (is_end(&after) || (rotary && *after.at == ':'))) {
         e->kind = other->kind;
         *r = after;
-        return MEP_OK;
+        if (rotary) MEP_TRY(mep_rotary_parse(r, &e->rotary));
+        return is_end(r) ? MEP_OK : mep_spec_fail(r, r->at, "", "expected \",\", \"/\", \"|\" or the end");
     }
     e->kind = MEP_POSITION_BIAS;
     MEP_TRY(mep_spec_parse_mixture(r, &e->mixture));
@@ -104,6 +112,7 @@ static mep_status print_entry(mep_string_builder *t, const mep_position_entry *e
     for (const mep_other_position *other = mep_other_positions; other->name != NULL; other++)
         if (e->kind == other->kind && e->kind != MEP_POSITION_BIAS) MEP_TRY(mep_string_add(t, "%s", other->name));
     if (e->kind == MEP_POSITION_BIAS) MEP_TRY(mep_spec_print(t, &e->mixture));
+    if (e->kind == MEP_POSITION_ROTARY) MEP_TRY(mep_rotary_print(t, &e->rotary));
     for (const mep_modifier *m = mep_modifiers; m->name != NULL; m++) MEP_TRY(m->print(t, e));
     return MEP_OK;
 }
@@ -135,7 +144,7 @@ static mep_status shorten(mep_position *p)
         int same = p->count % period == 0;
         for (int i = period; i < p->count && same; i++) MEP_TRY(same_entries(p, i, i - period, &same));
         if (!same) continue;
-        for (int i = period; i < p->count; i++) mep_spec_free(&p->entries[i].mixture);
+        for (int i = period; i < p->count; i++) free_entry(&p->entries[i]);
         p->count = period;
     }
     return MEP_OK;
@@ -166,7 +175,7 @@ mep_status mep_position_create(mep_position **position, const char *spec)
 void mep_position_destroy(mep_position **position)
 {
     if (position == NULL || *position == NULL) return;
-    for (int i = 0; i < (*position)->count; i++) mep_spec_free(&(*position)->entries[i].mixture);
+    for (int i = 0; i < (*position)->count; i++) free_entry(&(*position)->entries[i]);
     mep_free(&(*position)->entries);
     mep_free(&(*position)->spec);
     mep_free(position);

@@ -4,13 +4,14 @@
  *
  *     SPEC     := ENTRY {"|" ENTRY}                  layers take the entries in turn
  *     ENTRY    := BASE {"/" MODIFIER}
- *     BASE     := MIX (spec.h) | "nope" | "rotary" | "sinusoidal" | "learned"
+ *     BASE     := MIX (spec.h) | "nope" | ROTARY (rotary.h) | "sinusoidal" | "learned"
  *     MODIFIER := a row of modifiers.c
  */
 #ifndef MEP_BIAS_POSITION_H
 #define MEP_BIAS_POSITION_H
 
 #include "base/string_builder.h"
+#include "bias/rotary.h"
 #include "bias/spec.h"
 #include "mep/bias.h"
 
@@ -19,10 +20,11 @@ typedef enum mep_query_scale { MEP_SCALE_NONE, MEP_SCALE_SSMAX, MEP_SCALE_LOGN }
 /* How one layer encodes position. */
 typedef struct mep_position_entry {
     mep_position_kind kind;
-    mep_spec mixture;  /* of MEP_POSITION_BIAS */
-    int weights_query; /* 1: the weights of the mixture depend on the query */
-    int forget;        /* 1: a forget gate per token and head */
-    int forget_bias;   /* 1: with a bias, whose initial value is forget_initial */
+    mep_spec mixture;          /* of MEP_POSITION_BIAS */
+    mep_rotary_options rotary; /* of MEP_POSITION_ROTARY, else zero */
+    int weights_query;         /* 1: the weights of the mixture depend on the query */
+    int forget;                /* 1: a forget gate per token and head */
+    int forget_bias;           /* 1: with a bias, whose initial value is forget_initial */
     double forget_initial;
     int64_t rank, extent;  /* profiles; rank 0: none, extent 0: the training length */
     mep_query_scale scale; /* of queries, by their position */

@@ -44,6 +44,13 @@ static void write_help(void)
         add("  %-14s%s\n", other->name, other->help);
     add("Kernels of the distance d, alone or in a weighted sum; each line is the logarithm of the kernel:\n");
     for (int i = 0; mep_kernels[i] != NULL; i++) add_kernel(mep_kernels[i]);
+    add("Options of rotary, after \":\" and separated by commas:\n");
+    const char *name, *value, *text;
+    for (int i = 0; mep_rotary_option_help(i, &name, &value, &text); i++) {
+        char form[64];
+        snprintf(form, sizeof form, "%s=%s", name, value);
+        add("  %-27s%s\n", form, text);
+    }
     add("Modifiers, each after a \"/\":\n");
     for (const mep_modifier *m = mep_modifiers; m->name != NULL; m++) {
         char form[64];
@@ -52,7 +59,8 @@ static void write_help(void)
     }
     add("Layers take the entries of a list in turn: \"rotary|rotary|rotary|nope\".\n");
     add("Examples: \"exp + 0.5*gauss\", \"exp:c=0.5 + t5:buckets=64,max=256\", \"mep/learn=weights,slopes\",\n"
-        "  \"mep + uniform/weights=query\", \"nope/forget\", \"alibi/window=512/sink\".\n");
+        "  \"mep + uniform/weights=query\", \"nope/forget\", \"alibi/window=512/sink\",\n"
+        "  \"rotary:scaling=yarn,factor=8,original=512\".\n");
 }
 
 const char *mep_position_help(void)

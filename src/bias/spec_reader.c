@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/number.h"
 
 static const char SPACE[] = " \t\r\n";
@@ -21,8 +22,12 @@ mep_status mep_spec_fail(const mep_spec_reader *r, const char *at, const char *p
     va_start(args, format);
     vsnprintf(problem, sizeof problem, format, args);
     va_end(args);
-    return mep_fail(MEP_ERROR_ARGUMENT, "position \"%s\", character %d: %s%s%s", r->text, (int)(at - r->text) + 1,
-                    problem, *possible == '\0' ? "" : "; ", possible);
+    enum { SHOWN = 200, BEFORE = 80 }; /* of a long text, the part around the character */
+    int64_t offset = at - r->text, length = (int64_t)strlen(r->text);
+    int64_t first = length > SHOWN ? max_i64(offset - BEFORE, 0) : 0, shown = min_i64(length - first, SHOWN);
+    return mep_fail(MEP_ERROR_ARGUMENT, "position \"%s%.*s%s\", character %d: %s%s%s", first > 0 ? "..." : "",
+                    (int)shown, r->text + first, first + shown < length ? "..." : "", (int)offset + 1, problem,
+                    *possible == '\0' ? "" : "; ", possible);
 }
 
 void mep_word_list_add(mep_word_list *l, const char *before, const char *word)

@@ -344,8 +344,10 @@ int mep_cli_eval(int argc, char **argv)
         MEP_OPT_TEXT("--split", 0, "A,B,C", &job.split,
                      "divide the documents in these proportions, as mep train --split does, and use one part"),
         MEP_OPT_CHOICE("--part", 0, "PART", &job.part, part_names, "part of the split"),
-        MEP_OPT_TEXT("--position", 'p', "SPEC", &job.position,
-                     "use this position encoding instead of that of the model; see mep train"),
+        MEP_OPT_TEXT(
+            "--position", 'p', "SPEC", &job.position,
+            "use this position encoding instead of that of the model, such as rotary:scaling=yarn,factor=8 for one "
+            "trained with rotary; see mep train"),
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &job.lengths, 1, LONGEST,
                         "lengths to evaluate, such as 512,1K,2K,4K"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &job.settings.max_tokens, 0, INT64_MAX,

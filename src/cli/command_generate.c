@@ -208,8 +208,10 @@ int mep_cli_generate(int argc, char **argv)
     job.seed = (int64_t)job.settings.seed;
     mep_option options[] = {
         MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "folder of a run, a checkpoint or another model"),
-        MEP_OPT_TEXT("--position", 0, "SPEC", &job.position,
-                     "use this position encoding instead of that of the model; see mep train"),
+        MEP_OPT_TEXT(
+            "--position", 0, "SPEC", &job.position,
+            "use this position encoding instead of that of the model, such as rotary:scaling=yarn,factor=8 for one "
+            "trained with rotary; see mep train"),
         MEP_OPT_TEXT("--tokenizer", 0, "FILE", &job.tokenizer_name,
                      "use this tokenizer instead of that of the model; see mep prepare"),
         MEP_OPT_WORDS("--prompt", 'p', "TEXT", &job.prompt, "text to continue; without one, a new document"),

@@ -16,6 +16,7 @@
 #include "io/json.h"
 #include "io/model_files.h"
 #include "io/python_files.h"
+#include "io/rope_config.h"
 #include "io/weights.h"
 #include "model/model_internal.h"
 
@@ -125,8 +126,20 @@ static int add_export_keys(json_t *root, int needs_python)
     return failed;
 }
 
-static mep_status save_config(const mep_family *family, const mep_model_config *config, const char *folder,
-                              mep_dtype dtype, int exporting)
+/* The frequencies of a rotary encoding with options, which modeling_mep.py does not compute. */
+static mep_status add_frequencies(const mep_model *model, json_t *root)
+{
+    json_t *rotary = NULL;
+    if (mep_model_position_kind(model) != MEP_POSITION_ROTARY ||
+        strcmp(mep_position_spec(model->position), "rotary") == 0)
+        return MEP_OK;
+    MEP_TRY(mep_rope_write_frequencies(&model->config, &model->position->entries[0], &rotary));
+    if (json_object_set_new(root, "rotary", rotary) == 0) return MEP_OK;
+    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration");
+}
+
+static mep_status save_config(const mep_family *family, const mep_model *model, const mep_model_config *config,
+                              const char *folder, mep_dtype dtype, int exporting)
 {
     char *path = NULL;
     json_t *root = mep_family_write_config(family, config);
@@ -134,6 +147,7 @@ static mep_status save_config(const mep_family *family, const mep_model_config *
                  (exporting && add_export_keys(root, family == mep_families));
     mep_status status = failed ? mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration") : MEP_OK;
     if (failed) goto done;
+    if (exporting && family == mep_families) MEP_TRY_OR(status, add_frequencies(model, root), done);
     MEP_TRY_OR(status, mep_path_join(&path, folder, "config.json"), done);
     status = mep_json_save(path, root);
 done:
@@ -184,7 +198,7 @@ static mep_status save_files(const mep_family *family, const mep_model *model, c
         MEP_TRY_OR(status, save_text(folder, "configuration_mep.py", mep_configuration_py), failed);
         MEP_TRY_OR(status, save_modeling(folder), failed);
     }
-    MEP_TRY_OR(status, save_config(family, config, folder, s->dtype, exporting), failed);
+    MEP_TRY_OR(status, save_config(family, model, config, folder, s->dtype, exporting), failed);
     return MEP_OK;
 failed:
     if (!replaces) mep_weights_remove(folder); /* leftover shards would block the next attempt */
@@ -214,7 +228,7 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
         return mep_fail(MEP_ERROR_UNSUPPORTED, "the encoding \"%s\" is too long to be exported", position);
     if (model->config.block == MEP_BLOCK_LLAMA)
         return mep_fail(MEP_ERROR_UNSUPPORTED, "exports of Llama blocks are not written yet; use the model with mep");
-    if (model->content)
+    if (model->content || model->position->count > 1)
         return mep_fail(
             MEP_ERROR_UNSUPPORTED,
             "the exported Python code does not compute modifiers and layers of several kinds (\"%s\"); use the "

@@ -88,8 +88,6 @@ static const mep_family_key NEOX_KEYS[] = {
     FLAG("tie_word_embeddings", tie_word_embeddings, 0),
     CHECK("attention_bias", "[true]"),
     HEAD_DIM("head_dim", "hidden_size / num_attention_heads"),
-    CHECK("rope_scaling", "[null]"),
-    CHECK_OR("rope_parameters.type", "rope_parameters.rope_type", "[\"default\"]"),
     COMMON_CHECKS,
     END,
 };
@@ -245,6 +243,8 @@ const mep_family mep_families[] = {
     {.model_type = "gpt_neox",
      .architecture = "GPTNeoXForCausalLM",
      .position = "rotary",
+     .rope_theta = 10000,
+     .partial_rotary_factor = 0.25,
      .keys = NEOX_KEYS,
      .prefix = "",
      .ignored = NEOX_IGNORED,

@@ -71,6 +71,7 @@ typedef struct mep_family {
     const mep_family_tensor *tensors; /* NULL: names and layouts are the model's */
     const char *prefix;               /* of all tensors except the output matrix; files may omit it */
     const char *const *ignored;       /* tensors that are not parameters; ended by NULL */
+    double rope_theta, partial_rotary_factor; /* defaults of its rotary settings (rope_config.h); 0: it has none */
     int residual, mlp, embedding_norm, no_bias;
     int wide_is_four; /* intermediate_size is 4 hidden_size */
 } mep_family;

@@ -10,6 +10,7 @@
 #include "bias/position.h"
 #include "io/family.h"
 #include "io/json.h"
+#include "io/rope_config.h"
 #include "model/model_internal.h"
 
 enum { PART = 64 };
@@ -258,6 +259,8 @@ mep_status mep_family_read_config(const mep_family *family, const json_t *object
     if (family->position != NULL) snprintf(c->position_encoding, sizeof c->position_encoding, "%s", family->position);
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
         MEP_TRY(read_key(family, key, object, file, c));
+    const mep_rope_source rope = {object, file, family->model_type, family->rope_theta, family->partial_rotary_factor};
+    if (family->rope_theta > 0) MEP_TRY(mep_rope_read(&rope, c, c->position_encoding));
     if (c->block == MEP_BLOCK_LLAMA) c->norm = MEP_NORM_RMS;
     if (c->intermediate_size == 0) c->intermediate_size = 4 * c->hidden_size;
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
@@ -318,6 +321,37 @@ static int set_value(json_t *object, const char *name, json_t *value)
     return json_object_set_new(json_object_get(object, outer), dot + 1, value);
 }
 
+/* The keys of a rotary position: base and fraction in every file that has their keys, the others where the rotation is
+ * scaled. rope_scaling is what transformers 4 reads; it knows its keys only. */
+static mep_status add_rope(const mep_model_config *c, json_t *object)
+{
+    mep_position *position = NULL;
+    json_t *rope = NULL, *older = NULL;
+    int failed = 0;
+    MEP_TRY(mep_position_create(&position, c->position_encoding));
+    mep_status status = MEP_OK;
+    if (mep_position_get_kind(position) != MEP_POSITION_ROTARY) goto done;
+    MEP_TRY_OR(status, mep_rope_write(c, &position->entries[0], &rope), done);
+    if (json_object_get(object, "rotary_emb_base") != NULL)
+        failed |= json_object_set(object, "rotary_emb_base", json_object_get(rope, "rope_theta")) |
+                  json_object_set(object, "rotary_pct", json_object_get(rope, "partial_rotary_factor"));
+    const char *type = json_string_value(json_object_get(rope, "rope_type"));
+    if (strcmp(type, "default") != 0) {
+        older = json_copy(rope);
+        json_t *original = json_object_get(rope, "original_max_position_embeddings");
+        if (strcmp(type, "longrope") == 0) /* where transformers 4 reads it */
+            failed |= json_object_set(object, "original_max_position_embeddings", original);
+        failed |= json_object_del(older, "rope_theta") | json_object_del(older, "partial_rotary_factor") |
+                  json_object_set(object, "rope_scaling", older) | json_object_set(object, "rope_parameters", rope);
+    }
+    if (failed) status = mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration");
+done:
+    json_decref(older);
+    json_decref(rope);
+    mep_position_destroy(&position);
+    return status;
+}
+
 static int is_written(const mep_family_key *key, const mep_model_config *config)
 {
     if (key->kind == MEP_KEY_SIZE_OR_DEFAULT) return *(const int64_t *)((const char *)config + key->field) != 0;
@@ -333,6 +367,7 @@ json_t *mep_family_write_config(const mep_family *family, const mep_model_config
         if (is_written(key, c)) failed |= set_value(object, key->name, key_value(key, c)) != 0;
     if (family->position == NULL && !failed)
         failed |= set_value(object, "position_encoding", json_string(c->position_encoding)) != 0;
+    if (family->rope_theta > 0 && !failed) failed |= add_rope(c, object) != MEP_OK;
     if (!failed) return object;
     json_decref(object);
     return NULL;
@@ -345,12 +380,23 @@ static int fits_switch(int family, int model)
     return family == MEP_FREE || family == (model != 0);
 }
 
+/* Whether the family has the model's encoding. */
+static int fits_position(const mep_family *f, const mep_model *m)
+{
+    json_t *rope = NULL;
+    if (f->rope_theta == 0) return strcmp(mep_position_spec(m->position), f->position) == 0;
+    if (m->position->count > 1 || mep_model_position_kind(m) != MEP_POSITION_ROTARY || m->content) return 0;
+    int fits = mep_rope_write(&m->config, &m->position->entries[0], &rope) == MEP_OK;
+    json_decref(rope);
+    return fits;
+}
+
 const mep_family *mep_family_for(const mep_model *model)
 {
     const mep_model_config *c = &model->config;
     if (c->block == MEP_BLOCK_LLAMA) return mep_families;
     for (const mep_family *f = mep_families + 1; f->model_type != NULL; f++) {
-        if (strcmp(mep_position_spec(model->position), f->position) != 0) continue;
+        if (!fits_position(f, model)) continue;
         if (mep_dimension_of(c, DIM_HEADS) != c->hidden_size) continue; /* no family has head_dim of its own */
         if (f->wide_is_four && c->intermediate_size != 4 * c->hidden_size) continue;
         if (fits_switch(f->residual, (int)c->residual) && fits_switch(f->mlp, (int)c->mlp) &&

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "model/block.h"
 #include "model/content_terms.h"
+#include "model/rotary_tables.h"
 
 void mep_normalize_backward(const mep_session *s, const float *x, const mep_norm_state *norm, mep_activation dy,
                             float *dx, float *gradients)
@@ -73,7 +74,6 @@ static mep_activation stream_gradient(mep_session *s)
 /* attended = attention(rotary(norm(qkv))): from d_narrow to d_wide, a fused gradient of qkv. */
 static mep_status attend_backward(mep_session *s, int64_t layer, float *gradients)
 {
-    const mep_position_tables *p = &s->positions;
     const mep_kv_call call = mep_attention_call_of(s, layer);
     mep_kv_gradient g = {.attention = {.dout = mep_heads_view(s, s->d_narrow),
                                        .dq = mep_qkv_view(s, s->d_wide, 0),
@@ -83,20 +83,8 @@ static mep_status attend_backward(mep_session *s, int64_t layer, float *gradient
     if (s->model->content) mep_content_gradient(s, layer, &g);
     MEP_TRY(s->kv->functions->attend_backward(s->kv, &call, &g));
     if (s->model->content) mep_content_attended(s, layer, g.attention.dq, gradients);
-    int rotates = mep_layer_position(s->model, layer)->kind == MEP_POSITION_ROTARY;
-    const mep_tensor_view *rotated[] = {&g.attention.dq, &g.attention.dk};
-    for (int i = 0; i < 2 && rotates; i++)
-        s->nn->rotary_apply(s->state, &(mep_rotary){.rows = s->rows,
-                                                    .length = s->length,
-                                                    .heads = i == 0 ? s->model->config.num_attention_heads
-                                                                    : mep_key_value_heads(&s->model->config),
-                                                    .dims = p->rotary_dims,
-                                                    .cosine = p->cosine,
-                                                    .sine = p->sine,
-                                                    .inverse = 1,
-                                                    .x = {rotated[i]->data, s->d_wide.dtype},
-                                                    .row_stride = rotated[i]->token_stride,
-                                                    .head_stride = rotated[i]->head_stride});
+    mep_rotate(s, layer,
+               &(mep_rotated){.q = &g.attention.dq, .k = &g.attention.dk, .dtype = s->d_wide.dtype, .inverse = 1});
     for (int which = 0; which < 2 && s->model->config.qk_norm != MEP_QK_NORM_NONE; which++) {
         const mep_row_range all = {0, s->rows};
         const mep_head_norm norm = mep_head_norm_of(s, layer, all, which);

@@ -8,6 +8,7 @@
 #include "model/block.h"
 #include "model/content_terms.h"
 #include "model/pass_work.h"
+#include "model/rotary_tables.h"
 
 /* Row `row` of an activation of this width. */
 static mep_activation from_row(mep_activation x, int64_t row, int64_t width)
@@ -142,22 +143,8 @@ mep_kv_call mep_attention_call_of(const mep_session *s, int64_t layer)
 /* attended = attention of the fused qkv, after rotary where the model has it. */
 static mep_status attend(mep_session *s, int64_t layer)
 {
-    const mep_position_tables *p = &s->positions;
     const mep_kv_call call = mep_attention_call_of(s, layer);
-    const mep_tensor_view *rotated[] = {&call.q, &call.k};
-    int rotates = mep_layer_position(s->model, layer)->kind == MEP_POSITION_ROTARY;
-    for (int i = 0; i < 2 && rotates; i++)
-        s->nn->rotary_apply(s->state, &(mep_rotary){.rows = s->rows,
-                                                    .length = s->length,
-                                                    .first = s->kv->position,
-                                                    .heads = i == 0 ? s->model->config.num_attention_heads
-                                                                    : mep_key_value_heads(&s->model->config),
-                                                    .dims = p->rotary_dims,
-                                                    .cosine = p->cosine,
-                                                    .sine = p->sine,
-                                                    .x = {rotated[i]->data, s->layer[layer].qkv.dtype},
-                                                    .row_stride = rotated[i]->token_stride,
-                                                    .head_stride = rotated[i]->head_stride});
+    mep_rotate(s, layer, &(mep_rotated){.q = &call.q, .k = &call.k, .dtype = s->layer[layer].qkv.dtype});
     if (s->model->content) mep_content_scale_queries(s, layer);
     return s->kv->functions->attend(s->kv, &call);
 }

@@ -154,9 +154,12 @@ int64_t mep_key_value_heads(const mep_model_config *c)
     return c->num_key_value_heads > 0 ? c->num_key_value_heads : c->num_attention_heads;
 }
 
-int64_t mep_rotary_dims(const mep_model_config *c)
+mep_rotary_model mep_rotary_model_of(const mep_model_config *c, const mep_rotary_options *o)
 {
-    return (int64_t)((double)mep_head_dim(c) * c->rotary_pct);
+    double partial = o->partial > 0 ? o->partial : c->rotary_pct;
+    return (mep_rotary_model){.base = o->base > 0 ? o->base : c->rotary_emb_base,
+                              .dims = (int64_t)((double)mep_head_dim(c) * partial),
+                              .original = o->original > 0 ? (int64_t)o->original : c->max_position_embeddings};
 }
 
 int64_t mep_dimension_of(const mep_model_config *c, mep_dimension dimension)

@@ -146,8 +146,9 @@ int mep_layer_present(const mep_position_entry *entry);
 int64_t mep_head_dim(const mep_model_config *config);
 int64_t mep_key_value_heads(const mep_model_config *config);
 
-/* Channels of a head that rotary rotates. */
-int64_t mep_rotary_dims(const mep_model_config *config);
+/* What the rotation of a layer takes from the model: channels of a head that it rotates, its base, and the length of
+ * training. */
+mep_rotary_model mep_rotary_model_of(const mep_model_config *config, const mep_rotary_options *options);
 
 int64_t mep_dimension_of(const mep_model_config *config, mep_dimension dimension);
 

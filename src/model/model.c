@@ -131,12 +131,13 @@ int64_t mep_tensor_layer(const mep_model *m, int64_t index)
 /* What the layers' encodings have in common. */
 static void summarize_position(mep_model *m)
 {
+    int some_bias = mep_position_bias_entry(m->position) != NULL;
     m->all_bias = 1;
     for (int i = 0; i < m->position->count; i++) {
         const mep_position_entry *e = &m->position->entries[i];
         m->all_bias &= e->kind == MEP_POSITION_BIAS;
-        m->content |=
-            m->position->count > 1 || e->window > 0 || e->scale != MEP_SCALE_NONE || mep_layer_present(e) != 0;
+        m->content |= (some_bias && m->position->count > 1) || e->window > 0 || e->scale != MEP_SCALE_NONE ||
+                      mep_layer_present(e) != 0;
     }
 }
 

@@ -133,14 +133,22 @@ static mep_status check_heads(const mep_model_config *c)
     return check_range("num_attention_heads * head_dim", mep_dimension_of(c, DIM_HEADS), 1, 4 * MEP_MAX_WIDTH);
 }
 
-static mep_status check_rotary(const mep_model_config *c)
+static mep_status check_rotary(const mep_model_config *c, const mep_rotary_options *o)
 {
-    int64_t head_dim = mep_head_dim(c), dims = mep_rotary_dims(c);
-    if (dims < 2 || dims % 2 != 0 || dims > head_dim)
+    const mep_rotary_model m = mep_rotary_model_of(c, o);
+    int64_t head_dim = mep_head_dim(c);
+    if (m.dims < 2 || m.dims % 2 != 0 || m.dims > head_dim)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "rotary rotates pairs of channels, but rotary_pct %g of head_dim %lld is %lld; choose another "
                         "number of heads",
-                        c->rotary_pct, (long long)head_dim, (long long)dims);
+                        o->partial > 0 ? o->partial : c->rotary_pct, (long long)head_dim, (long long)m.dims);
+    if (o->scaling == MEP_ROTARY_LONGROPE && o->factors != m.dims / 2)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "rotary rotates %lld pairs of channels, but short_factor and long_factor have %lld numbers",
+                        (long long)(m.dims / 2), (long long)o->factors);
+    if (o->scaling == MEP_ROTARY_LONGROPE && m.original < 2)
+        return mep_fail(MEP_ERROR_ARGUMENT, "scaling=longrope needs a length of training of 2 or more, found %lld",
+                        (long long)m.original);
     return MEP_OK;
 }
 
@@ -163,7 +171,7 @@ static mep_status check_position(const mep_model_config *c, const mep_position *
                         mep_position_spec(position), position->count, (long long)c->num_hidden_layers);
     MEP_TRY(check_bias(c, position));
     for (int i = 0; i < position->count; i++)
-        if (position->entries[i].kind == MEP_POSITION_ROTARY) MEP_TRY(check_rotary(c));
+        if (position->entries[i].kind == MEP_POSITION_ROTARY) MEP_TRY(check_rotary(c, &position->entries[i].rotary));
     if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
                         (long long)c->hidden_size);

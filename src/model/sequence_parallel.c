@@ -25,6 +25,7 @@ mep_status mep_session_create_sequence(mep_session **session, mep_model *model, 
             end = mep_kv_sequence_first(group, settings->length, group->rank + 1);
     mep_status status = mep_dist_agree(group, open_range(session, model, settings, end - first));
     if (status == MEP_OK) {
+        (*session)->text_length = settings->length;
         mep_kv_settings kv = mep_session_kv_settings(*session, settings->length);
         status = mep_kv_sequence_create(&(*session)->kv, &kv, group);
     }

@@ -16,6 +16,7 @@
 #include "model/content_terms.h"
 #include "model/kv_terms.h"
 #include "model/kv_windows.h"
+#include "model/rotary_tables.h"
 #include "model/session_memory.h"
 
 void mep_session_defaults(mep_session_settings *settings)
@@ -195,7 +196,7 @@ static mep_status allocate_positions(mep_session *s)
 {
     const mep_model_config *c = &s->model->config;
     mep_position_tables *p = &s->positions;
-    int64_t dims = mep_rotary_dims(c), longest = s->longest;
+    int64_t longest = s->longest;
     if (mep_model_position_kind(s->model) == MEP_POSITION_LEARNED && longest > c->max_position_embeddings)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "the encoding \"learned\" has %lld positions and cannot read %lld tokens; use lengths up to "
@@ -207,15 +208,7 @@ static mep_status allocate_positions(mep_session *s)
         mep_sinusoidal_table(longest, c->hidden_size, c->rotary_emb_base, p->added);
         MEP_TRY(move(s, &p->added, longest, c->hidden_size));
     }
-    if (mep_model_has_kind(s->model, MEP_POSITION_ROTARY)) {
-        p->rotary_dims = dims;
-        MEP_TRY(mep_session_host(s, &p->cosine, longest, dims / 2, sizeof *p->cosine));
-        MEP_TRY(mep_session_host(s, &p->sine, longest, dims / 2, sizeof *p->sine));
-        mep_rotary_tables(longest, dims, c->rotary_emb_base, p->cosine, p->sine);
-        MEP_TRY(move(s, &p->cosine, longest, dims / 2));
-        MEP_TRY(move(s, &p->sine, longest, dims / 2));
-    }
-    return MEP_OK;
+    return mep_rotary_tables_allocate(s);
 }
 
 /* Packed weights pay for few rows at a time: a product of one row then takes 0.83 of the time, one of 256 or more no
@@ -320,6 +313,7 @@ mep_status mep_session_create_cached(mep_session **session, mep_model *model, co
     /* the bias table of the cache is as long as the keys that it holds; other encodings have tables for all tokens */
     int64_t longest = !model->all_bias ? max_i64(tokens, settings->length) : settings->length;
     MEP_TRY(mep_session_open(session, model, settings, longest, 1));
+    (*session)->text_length = tokens;
     mep_kv_settings kv = mep_session_kv_settings(*session, tokens);
     mep_status status = mep_kv_cache_create(&(*session)->kv, &kv, keep_all);
     if (status != MEP_OK) mep_session_destroy(session);
@@ -398,6 +392,17 @@ mep_status mep_session_refresh(mep_session *s)
 
 /* ---- Calls ---- */
 
+mep_status mep_session_check_tokens(const mep_session *s, int64_t count, const int32_t *tokens)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab_size)
+            return mep_fail(
+                MEP_ERROR_ARGUMENT,
+                "token %d is not in the model's vocabulary of %lld; is it of another tokenizer than the model's?",
+                (int)tokens[i], (long long)s->model->config.vocab_size);
+    return MEP_OK;
+}
+
 mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, const int32_t *tokens)
 {
     if (batch < 1 || length < 1 || length > s->settings.length ||
@@ -405,16 +410,11 @@ mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, cons
         return mep_fail(
             MEP_ERROR_ARGUMENT, "the session was made for %lld sequences of %lld tokens, the call has %lld of %lld",
             (long long)s->settings.batch, (long long)s->settings.length, (long long)batch, (long long)length);
-    for (int64_t i = 0; i < batch * length; i++)
-        if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab_size)
-            return mep_fail(
-                MEP_ERROR_ARGUMENT,
-                "token %d is not in the model's vocabulary of %lld; is it of another tokenizer than the model's?",
-                (int)tokens[i], (long long)s->model->config.vocab_size);
+    MEP_TRY(mep_session_check_tokens(s, batch * length, tokens));
     s->batch = batch;
     s->length = length;
     s->rows = batch * length;
-    return MEP_OK;
+    return mep_rotary_tables_update(s);
 }
 
 mep_tensor_view mep_qkv_view(const mep_session *s, mep_activation qkv, int which)

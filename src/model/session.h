@@ -36,11 +36,20 @@ typedef struct mep_session_allocation {
     mep_device device;
 } mep_session_allocation;
 
-/* Tables of encodings that add to the embeddings or rotate queries and keys. */
+/* The tables of one rotation. */
+typedef struct mep_rotary_table {
+    int same_as;                    /* the entry of the position that has the tables; the others are zero */
+    int64_t dims;                   /* channels of a head that are rotated */
+    int64_t length;                 /* mep_rotary_effective_length of the text that they are for */
+    float *cosine, *sine;           /* [longest, dims / 2] */
+    float *host_cosine, *host_sine; /* host: the same */
+} mep_rotary_table;
+
+/* Tables of encodings that add to the embeddings or rotate queries and keys (rotary_tables.h). */
 typedef struct mep_position_tables {
-    float *added;         /* [longest, hidden] of sinusoidal */
-    float *cosine, *sine; /* [longest, rotary_dims / 2] */
-    int64_t rotary_dims;  /* 0: queries and keys are not rotated */
+    float *added;             /* [longest, hidden] of sinusoidal */
+    mep_rotary_table *rotary; /* host [entries of the position]; NULL: queries and keys are not rotated */
+    double *frequency;        /* host [head_dim]: scratch */
 } mep_position_tables;
 
 /* Gradient of a position bias with parameters. */
@@ -71,6 +80,7 @@ struct mep_session {
     int64_t batch, length, rows; /* of the current call */
     mep_kv *kv;                  /* attention, and the keys and values that it sees */
     int64_t longest;             /* positions that the tables cover */
+    int64_t text_length;         /* of the text that calls are parts of; 0: a call has a complete text */
     mep_watch *watch;            /* of forward passes; NULL: none */
     mep_matrix *weights; /* host [tensors]: the matrices of products as products read them: `values` in float32, copies
                             in bfloat16 (mep_session_refresh), of W^T and packed where the session decodes */
@@ -129,6 +139,9 @@ mep_status mep_session_refresh(mep_session *session);
  * and end with MEP_INTERRUPTED where a report stops them; a session with a cache cannot be used after that. The watch
  * must live until the session has another one or is destroyed. */
 void mep_session_set_watch(mep_session *session, mep_watch *watch);
+
+/* MEP_ERROR_ARGUMENT where a token is not in the vocabulary. */
+mep_status mep_session_check_tokens(const mep_session *session, int64_t count, const int32_t *tokens);
 
 /* Check the sizes and tokens of a call, and set batch, length and rows. */
 mep_status mep_session_begin(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens);

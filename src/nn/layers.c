@@ -245,14 +245,15 @@ void mep_sinusoidal_table(int64_t length, int64_t width, double base, float *tab
         }
 }
 
-void mep_rotary_tables(int64_t length, int64_t dims, double base, float *cosine, float *sine)
+void mep_rotary_tables(int64_t length, int64_t count, const double *frequency, double factor, float *cosine,
+                       float *sine)
 {
-    int64_t half = dims / 2;
+#pragma omp parallel for
     for (int64_t p = 0; p < length; p++)
-        for (int64_t i = 0; i < half; i++) {
-            double angle = (double)p * pow(base, -2.0 * (double)i / (double)dims);
-            cosine[p * half + i] = (float)cos(angle);
-            sine[p * half + i] = (float)sin(angle);
+        for (int64_t i = 0; i < count; i++) {
+            double angle = (double)p * frequency[i];
+            cosine[p * count + i] = (float)(factor * cos(angle));
+            sine[p * count + i] = (float)(factor * sin(angle));
         }
 }
 

@@ -88,8 +88,9 @@ void mep_convert(int64_t n, mep_activation from, mep_activation to);
 /* table[p, c] of the sinusoidal encoding: sines, then cosines, of the angles p / base^(2c/width). */
 void mep_sinusoidal_table(int64_t length, int64_t width, double base, float *table);
 
-/* Cosine and sine [length, dims/2] of the angles p / base^(2i/dims). */
-void mep_rotary_tables(int64_t length, int64_t dims, double base, float *cosine, float *sine);
+/* Cosine and sine [length, count] of the angles p * frequency[i], multiplied by `factor`. */
+void mep_rotary_tables(int64_t length, int64_t count, const double *frequency, double factor, float *cosine,
+                       float *sine);
 
 /* Rotary positions (RoPE, arXiv:2104.09864) of rows x heads vectors, in the half-split form: the pairs of channels
  * (i, i + dims/2) are rotated by the angle of position first + row % length, backwards with `inverse`. */

@@ -14,7 +14,7 @@ class MepConfig(PreTrainedConfig):
                  intermediate_size=None, max_position_embeddings=2048, layer_norm_eps=1e-5, rotary_emb_base=10000.0,
                  rotary_pct=0.25, use_parallel_residual=False, hidden_act="gelu", tie_word_embeddings=False,
                  embedding_layer_norm=False, no_bias=False, position_encoding="mep", use_cache=True, head_dim=None,
-                 **rest):
+                 rotary=None, **rest):
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
@@ -31,4 +31,5 @@ class MepConfig(PreTrainedConfig):
         self.no_bias = no_bias
         self.position_encoding = position_encoding.strip()
         self.use_cache = use_cache
+        self.rotary = rotary  # frequencies of a rotary encoding with options, which `mep export` computed
         super().__init__(tie_word_embeddings=tie_word_embeddings, **rest)

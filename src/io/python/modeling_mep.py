@@ -115,12 +115,12 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(config.hidden_size, 3 * width, bias=not config.no_bias)
         self.dense = nn.Linear(width, config.hidden_size, bias=not config.no_bias)
 
-    def forward(self, x, bias, angles, cache):
+    def forward(self, x, bias, rotation, cache):
         """(output, weights [batch, heads, queries, keys])"""
         batch, length, _ = x.shape
         q, k, v = self.query_key_value(x).view(batch, length, self.heads, 3, -1).permute(3, 0, 2, 1, 4)
-        if angles is not None:
-            q, k = rotate(q, angles), rotate(k, angles)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
         if cache is not None:
             keys = bias.shape[-1]
             positions = torch.arange(keys - length, keys, device=x.device)  # for the static cache of transformers 4
@@ -130,11 +130,29 @@ class Attention(nn.Module):
         return self.dense((weights @ v).transpose(1, 2).reshape(batch, length, -1)), weights
 
 
-def rotate(x, angles):
+def default_rotary(config):
+    """The frequencies of "rotary" without options."""
+    if config.position_encoding != "rotary":
+        raise ValueError(f"position_encoding {config.position_encoding!r}: config.json has no frequencies for it in "
+                         "\"rotary\"; export the model with mep")
+    dims = int(config.head_dim * config.rotary_pct)
+    return {"attention_factor": 1.0, "frequencies": [config.rotary_emb_base ** -(n / dims) for n in range(0, dims, 2)]}
+
+
+def rotary_frequencies(rotary, length):
+    """The frequencies that `mep export` computed, for a text of `length` tokens."""
+    values, ratio = rotary["frequencies"], length / rotary.get("original", length)
+    if ratio > 1 and "dynamic_factor" in rotary:
+        stretch = rotary["dynamic_factor"] * ratio - (rotary["dynamic_factor"] - 1)
+        return [value * stretch ** (-n / max(len(values) - 1, 1)) for n, value in enumerate(values)]
+    return rotary.get("long_frequencies", values) if ratio > 1 else values
+
+
+def rotate(x, rotation):
     """Rotate the first channels in pairs (i, i + half)."""
-    half = angles.shape[-1]
+    cos, sin = (y.to(x.dtype) for y in rotation)
+    half = cos.shape[-1]
     a, b, rest = x[..., :half], x[..., half:2 * half], x[..., 2 * half:]
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
 
 
@@ -162,9 +180,9 @@ class Layer(nn.Module):
         self.post_attention_layernorm = layer_norm(config)
         self.mlp = Mlp(config)
 
-    def forward(self, x, bias, angles, cache):
+    def forward(self, x, bias, rotation, cache):
         """(output, attention weights)"""
-        attended, weights = self.attention(self.input_layernorm(x), bias, angles, cache)
+        attended, weights = self.attention(self.input_layernorm(x), bias, rotation, cache)
         middle = x + attended
         return middle + self.mlp(self.post_attention_layernorm(x if self.parallel else middle)), weights
 
@@ -180,12 +198,12 @@ class MepModel(nn.Module):
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_hidden_layers))
         self.final_layer_norm = layer_norm(config)
 
-    def forward(self, x, bias, angles, cache, want_states, want_attentions):
+    def forward(self, x, bias, rotation, cache, want_states, want_attentions):
         """(output, inputs of the layers and the output, attention weights of the layers); None where not wanted."""
         states, attentions = [], []
         for layer in self.layers:
             states += [x] if want_states else []
-            x, weights = layer(x, bias, angles, cache)
+            x, weights = layer(x, bias, rotation, cache)
             attentions += [weights] if want_attentions else []
         x = self.final_layer_norm(x)
         return x, (*states, x) if want_states else None, tuple(attentions) if want_attentions else None
@@ -227,7 +245,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         self.gpt_neox = MepModel(config)
         if not config.tie_word_embeddings:
             self.embed_out = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        if config.position_encoding not in OTHERS:
+        if config.position_encoding.partition(":")[0] not in OTHERS:
             self.position_bias = PositionBias(config)
         self.post_init()
 
@@ -262,14 +280,15 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
             x = x + torch.cat([angles.sin(), angles.cos()], -1).to(x.dtype)
         return self.gpt_neox.embed_layer_norm(x) if config.embedding_layer_norm else x
 
-    def angles(self, positions):
-        """The rotary encoding's [batch or 1, 1, queries, pairs of channels]; None for others."""
+    def rotation(self, positions):
+        """Cosines and sines of the rotary encoding, [batch or 1, 1, queries, pairs of channels]; None for others."""
         config = self.config
-        if config.position_encoding != "rotary":
+        if config.position_encoding.partition(":")[0] != "rotary":
             return None
-        dims = int(config.head_dim * config.rotary_pct)
-        exponents = torch.arange(0, dims, 2, dtype=torch.float64, device=positions.device) / dims
-        return positions[:, None, :, None] * config.rotary_emb_base ** -exponents
+        rotary = config.rotary or default_rotary(config)
+        frequencies = rotary_frequencies(rotary, int(positions.max()) + 1)
+        angles = positions[:, None, :, None] * torch.tensor(frequencies, dtype=torch.float64, device=positions.device)
+        return angles.cos() * rotary["attention_factor"], angles.sin() * rotary["attention_factor"]
 
     def bias(self, positions, queries, mask):
         """[batch or 1, heads or 1, queries, keys]: the distance bias, -inf where a query must not see a key.
@@ -323,7 +342,7 @@ class MepForCausalLM(PreTrainedModel, GenerationMixin):
         length = queries + (0 if cache is None else int(cache.get_seq_length()))
         keys, positions = self.positions(attention_mask, position_ids, batch, queries, length, x.device)
         x, states, attentions = self.gpt_neox(
-            self.embed(x, positions), self.bias(keys, queries, attention_mask), self.angles(positions), cache,
+            self.embed(x, positions), self.bias(keys, queries, attention_mask), self.rotation(positions), cache,
             self.flag("output_hidden_states", output_hidden_states), self.flag("output_attentions", output_attentions))
         head = self.embed_out if hasattr(self, "embed_out") else self.gpt_neox.embed_in
         logits = functional.linear(x[:, kept(logits_to_keep)], head.weight)
