@@ -29,8 +29,8 @@ bench: base bias attention nn model eval train
 cli: base bench io/files.h io/json.h io/file_transaction.h
 '
 # Public headers, by the room that implements them. cli may include all of them.
-public='status:base types:base device:base bias:bias attention:attention data:tokenizer dist:dist model:model eval:eval measure:eval
-        train:train study:train'
+public='status:base types:base device:base bias:bias attention:attention data:tokenizer dist:dist model:model decoder:model eval:eval
+        measure:eval train:train study:train'
 
 # The rows "ROOM: ROOMS" with sorted words, of a law on stdin.
 sort_law() {

@@ -7,6 +7,7 @@
 #include "small_model.h"
 
 #include "attention/kernels.h"
+#include "mep/decoder.h"
 
 enum { COUNT = 271 };
 
@@ -173,10 +174,52 @@ static void test_pieces(void **state)
     for_all(compare_pieces);
 }
 
+/* Sequences of a decoder, at positions of their own: a prompt in any chunks, steps of some of them, and after a clear.
+ */
+static void compare_decoder(const setting *s)
+{
+    enum { SEQUENCES = 3 };
+    static const int64_t prompts[SEQUENCES] = {130, 1, 66};
+    mep_decoder_settings settings;
+    mep_decoder *decoder;
+    mep_decoder_defaults(&settings);
+    settings.sequences = SEQUENCES, settings.max_tokens = COUNT, settings.chunk = 48, settings.dtype = s->dtype;
+    if (mep_decoder_create(&decoder, s->model, &settings) != MEP_OK) fail_msg("%s", mep_error_message());
+    float *logits = allocate(COUNT * VOCAB, sizeof *logits);
+    for (int64_t i = 0; i < SEQUENCES; i++) {
+        int64_t rows = i == 0 ? prompts[0] : i;
+        if (rows > prompts[i]) rows = prompts[i];
+        if (mep_decoder_append(decoder, i, prompts[i], s->tokens, rows, logits) != MEP_OK)
+            fail_msg("%s", mep_error_message());
+        for (int64_t r = 0; r < rows; r++)
+            assert_row(s, "a prompt of a decoder", i, prompts[i] - rows + r, logits + r * VOCAB);
+    }
+    for (int step = 0; step < 60; step++) {
+        int64_t chosen[SEQUENCES], count = 0;
+        int32_t next[SEQUENCES];
+        for (int64_t i = SEQUENCES - 1; i >= 0; i--) /* in another order than their numbers, and not always all */
+            if ((step + i) % 4 != 0) chosen[count++] = i;
+        for (int64_t b = 0; b < count; b++) next[b] = s->tokens[mep_decoder_length(decoder, chosen[b])];
+        if (mep_decoder_step(decoder, count, chosen, next, logits) != MEP_OK) fail_msg("%s", mep_error_message());
+        for (int64_t b = 0; b < count; b++)
+            assert_row(s, "a step of a decoder", count, mep_decoder_length(decoder, chosen[b]) - 1, logits + b * VOCAB);
+        if (step == 30) assert_int_equal(mep_decoder_clear(decoder, 1), MEP_OK);
+    }
+    free(logits);
+    mep_decoder_destroy(&decoder);
+}
+
+static void test_decoder(void **state)
+{
+    (void)state;
+    for_all(compare_decoder);
+}
+
 int main(void)
 {
     mep_set_threads(1); /* faster for small models; other tests compare numbers of threads */
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_prefixes), cmocka_unit_test(test_prompt),
-                                       cmocka_unit_test(test_batches), cmocka_unit_test(test_pieces)};
+                                       cmocka_unit_test(test_batches), cmocka_unit_test(test_pieces),
+                                       cmocka_unit_test(test_decoder)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,8 +81,8 @@ static void compare_with(const char *file, const terms_problem *p, double *found
 
 static void check_file(const char *name)
 {
-    static const char *const tensors[RESULTS] = {"out",   "lse",   "dq", "dk",    "dv", "dtable",
-                                                 "dsink", "dgate", "dr", "dbank", "da", "dlog_kernels"};
+    static const char *const tensors[RESULTS] = {"out",   "lse", "dq",    "dk", "dv",           "dtable",      "dsink",
+                                                 "dgate", "dr",  "dbank", "da", "dlog_kernels", "dtable_ahead"};
     char path[4096];
     mep_safetensors *file;
     double *golden[RESULTS];

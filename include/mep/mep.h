@@ -8,6 +8,7 @@
 #include "mep/attention.h"
 #include "mep/bias.h"
 #include "mep/data.h"
+#include "mep/decoder.h"
 #include "mep/device.h"
 #include "mep/dist.h"
 #include "mep/eval.h"

@@ -9,7 +9,8 @@ from ._library import MepError, cpu_level, position_help, set_threads, version
 from .attention import Attention
 from .bias import Bias, alibi_slopes
 from .data import Dataset, Tokenizer
+from .decoder import Decoder
 from .model import ENDLESS, Model, check_device, preset
 
-__all__ = ["ENDLESS", "Attention", "Bias", "Dataset", "MepError", "Model", "Tokenizer", "alibi_slopes", "check_device",
-           "cpu_level", "position_help", "preset", "set_threads", "version"]
+__all__ = ["ENDLESS", "Attention", "Bias", "Dataset", "Decoder", "MepError", "Model", "Tokenizer", "alibi_slopes",
+           "check_device", "cpu_level", "position_help", "preset", "set_threads", "version"]

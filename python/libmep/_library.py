@@ -132,6 +132,13 @@ typedef struct mep_generate_settings {
     double tolerance;
     mep_device device;
 } mep_generate_settings;
+typedef struct mep_decoder_settings {
+    int64_t sequences;
+    int64_t max_tokens;
+    int64_t chunk;
+    mep_dtype dtype;
+    double tolerance;
+} mep_decoder_settings;
 typedef struct mep_eval_settings {
     int64_t length;
     int64_t stride;
@@ -208,6 +215,15 @@ mep_status mep_session_losses(mep_session *session, int64_t batch, int64_t lengt
 void mep_generate_defaults(mep_generate_settings *settings);
 mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count, const mep_generate_settings *settings,
                         mep_token_fn token, void *context);
+void mep_decoder_defaults(mep_decoder_settings *settings);
+mep_status mep_decoder_create(mep_decoder **decoder, mep_model *model, const mep_decoder_settings *settings);
+void mep_decoder_destroy(mep_decoder **decoder);
+mep_status mep_decoder_append(mep_decoder *decoder, int64_t sequence, int64_t count, const int32_t *tokens,
+                              int64_t rows, float *logits);
+mep_status mep_decoder_step(mep_decoder *decoder, int64_t count, const int64_t *sequences,
+                            const int32_t *tokens, float *logits);
+mep_status mep_decoder_clear(mep_decoder *decoder, int64_t sequence);
+int64_t mep_decoder_length(const mep_decoder *decoder, int64_t sequence);
 void mep_eval_defaults(mep_eval_settings *settings);
 mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings,
                         mep_eval_fn progress, void *context, mep_eval_result *result);

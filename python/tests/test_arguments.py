@@ -69,8 +69,8 @@ class Arguments(unittest.TestCase):
         self.refuse(TypeError, "hidden_size must be an integer", libmep.Model.create, {**TINY, "hidden_size": 32.0})
         self.refuse(ValueError, "hidden_size is .* out of range", libmep.Model.create, {**TINY, "hidden_size": BIG})
         self.refuse(TypeError, "position_encoding must be a str", libmep.Model.create, {**TINY, "position_encoding": 5})
-        self.refuse(ValueError, "position_encoding has 300 bytes, and 255 are possible", libmep.Model.create,
-                    {**TINY, "position_encoding": "x" * 300})
+        self.refuse(ValueError, "position_encoding has 9000 bytes, and 8191 are possible", libmep.Model.create,
+                    {**TINY, "position_encoding": "x" * 9000})
         self.refuse(ValueError, "seed is .* out of range", libmep.Model.create, TINY, -1)
         self.refuse(TypeError, "folder must be a path", libmep.Model.load, 5)
         self.refuse(ValueError, "folder has a NUL character", libmep.Model.load, "a\0b")

@@ -24,7 +24,7 @@ TINY = ("--num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --length
 class Examples(unittest.TestCase):
     def test_run(self):
         blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "python.md").read_text(), re.S)
-        self.assertEqual(len(blocks), 7)
+        self.assertEqual(len(blocks), 8)
         before = os.getcwd()
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)

@@ -43,7 +43,7 @@ class Declarations(unittest.TestCase):
         self.assertTrue(is_status)
         self.assertEqual([a.__name__ for a in arguments], ["LP_c_void_p", "c_char_p", "c_long", "c_long"])
         self.assertEqual(_library.TYPES["mep_attention_settings"].tolerance.offset, 56)
-        self.assertEqual(_library.TYPES["mep_model_config"].position_encoding.size, 256)
+        self.assertEqual(_library.TYPES["mep_model_config"].position_encoding.size, 8192)
         self.assertIs(_library.FUNCTIONS["mep_attention_forward"][1][1]._type_, _library.TYPES["mep_attention_call"])
 
     def test_numbers_are_the_headers(self):

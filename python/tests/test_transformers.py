@@ -197,9 +197,8 @@ class Families(Exported):
                 made = ours.generate(ids[0], max_tokens=MADE, temperature=0.0).tolist()
                 self.assertEqual(self.generate(theirs, ids[0]), [made])
 
-
     def test_rotary_scalings(self):
-        """Rotary with options, as transformers' GPT-NeoX and as modeling_mep.py, within the length of training and beyond."""
+        """Rotary with options, as transformers' GPT-NeoX and as modeling_mep.py, also beyond the length of training."""
         for position in SCALINGS:
             for family, changes in (("gpt_neox", {}), ("mep", {"embedding_layer_norm": 1})):
                 with self.subTest(f"{family} {position}"):

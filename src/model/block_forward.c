@@ -144,9 +144,7 @@ mep_kv_call mep_attention_call_of(const mep_session *s, int64_t layer)
 static mep_status attend(mep_session *s, int64_t layer)
 {
     const mep_kv_call call = mep_attention_call_of(s, layer);
-    mep_rotate(
-        s, layer,
-        &(mep_rotated){.q = &call.q, .k = &call.k, .dtype = s->layer[layer].qkv.dtype, .first = s->kv->position});
+    mep_rotate(s, layer, &(mep_rotated){.q = &call.q, .k = &call.k, .dtype = s->layer[layer].qkv.dtype});
     if (s->model->content) mep_content_scale_queries(s, layer);
     return s->kv->functions->attend(s->kv, &call);
 }

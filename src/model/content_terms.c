@@ -156,7 +156,7 @@ void mep_content_scale_queries(mep_session *s, int64_t layer)
     for (int64_t n = 0; n < s->rows; n++)
         for (int64_t h = 0; h < c->num_attention_heads; h++)
             scale_row(s->settings.dtype, row_at(s, &q, n, h), NULL, mep_head_dim(c),
-                      scale_at(s, layer, scale, h, s->kv->position + n % s->length));
+                      scale_at(s, layer, scale, h, mep_kv_position(s->kv, n / s->length) + n % s->length));
 }
 
 /* A [rows, heads, width] array of float32 as attention reads it. */

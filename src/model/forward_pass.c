@@ -34,11 +34,16 @@ static mep_status embed(mep_session *s, const int32_t *tokens)
     const mep_row_range all = {0, s->rows};
     int64_t hidden = m->config.hidden_size, learned = m->first[EMBED_POSITIONS];
     const float *positions = learned >= 0 ? mep_session_values(s, learned) : s->positions.added;
-    if (positions != NULL) positions += s->kv->position * hidden;
     float *embedded = m->config.embedding_layer_norm ? s->x_embed : s->x[0];
     MEP_TRY(mep_device_write(s->settings.device, s->inputs, tokens, s->rows * (int64_t)sizeof *tokens));
-    const mep_embedding e = {.count = s->rows, .length = s->length, .width = hidden, .tokens = s->inputs};
-    s->nn->embedding_forward(s->state, &e, mep_session_values(s, m->first[EMBED_IN]), positions, embedded);
+    /* sequences at different positions are embedded one by one */
+    int64_t parts = s->kv->positions != NULL && positions != NULL ? s->batch : 1, rows = s->rows / parts;
+    for (int64_t b = 0; b < parts; b++) {
+        const mep_embedding e = {.count = rows, .length = s->length, .width = hidden, .tokens = s->inputs + b * rows};
+        s->nn->embedding_forward(s->state, &e, mep_session_values(s, m->first[EMBED_IN]),
+                                 positions != NULL ? positions + mep_kv_position(s->kv, b) * hidden : NULL,
+                                 embedded + b * rows * hidden);
+    }
     const mep_norm_state norm = mep_norm_embed(s);
     if (m->config.embedding_layer_norm) mep_normalize(s, all, embedded, &norm, (mep_activation){s->x[0], MEP_FLOAT32});
     return MEP_OK;
@@ -49,7 +54,8 @@ mep_status mep_run_layers(mep_session *s, const int32_t *tokens)
     const mep_row_range all = {0, s->rows};
     const mep_norm_state norm = mep_norm_final(s);
     int64_t count = s->model->config.num_hidden_layers;
-    if (!s->model->all_bias && s->kv->position + s->length > s->longest) return mep_kv_fail_full(s->longest);
+    for (int64_t b = 0; !s->model->all_bias && b < s->batch; b++)
+        if (mep_kv_position(s->kv, b) + s->length > s->longest) return mep_kv_fail_full(s->longest);
     MEP_TRY(s->kv->functions->reserve(s->kv, s->length));
     MEP_TRY(embed(s, tokens));
     for (int64_t l = 0; l < count; l++) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Keys and values of a session: which keys a call's queries see, where they are stored, and attention over them. One
- * interface with four implementations: kv_none.c (the keys of the call itself, also in training), kv_ring.c (a cache in
- * host memory), kv_device.c (a cache in device memory) and kv_sequence.c (a sequence divided over processes).
+ * interface with five implementations: kv_none.c (the keys of the call itself, also in training), kv_ring.c (a cache in
+ * host memory), kv_device.c (a cache in device memory), kv_group.c (several caches of one sequence each) and
+ * kv_sequence.c (a sequence divided over processes).
  *
  * An implementation keeps one position bias table and knows the windows of layers and heads. It does not know the
  * session or the passes: forward_pass.c and the blocks call it, never the reverse.
@@ -54,8 +55,15 @@ typedef struct mep_kv_functions {
 struct mep_kv {
     const mep_kv_functions *functions;
     int64_t position;         /* of the next pass's first token */
+    const int64_t *positions; /* the same of each sequence of the pass; NULL: position */
     double computed_fraction; /* of the key blocks, in the last watched call; 1 where it is unknown */
 };
+
+/* The position of the first token of sequence b in the next pass. */
+static inline int64_t mep_kv_position(const mep_kv *kv, int64_t b)
+{
+    return kv->positions != NULL ? kv->positions[b] : kv->position;
+}
 
 typedef struct mep_kv_settings {
     mep_model *model;    /* must outlive the object */
@@ -73,6 +81,16 @@ mep_status mep_kv_none_create(mep_kv **kv, const mep_kv_settings *settings);
  * give a weight are dropped, unless keep_all is set. MEP_ERROR_UNSUPPORTED where a layer must hold more than
  * MEP_MOST_POSITIONS tokens. */
 mep_status mep_kv_cache_create(mep_kv **kv, const mep_kv_settings *settings, int keep_all);
+
+/* window[layer * heads + head], which the caller frees: how many keys the caches of these settings hold.
+ * MEP_ERROR_UNSUPPORTED as above. */
+mep_status mep_kv_cache_windows(const mep_kv_settings *settings, int keep_all, int64_t **window);
+
+/* Up to `count` caches in host memory, one sequence each. mep_kv_group_select chooses those of the next pass: its batch
+ * is `chosen` sequences, which differ. mep_kv_group_clear empties a cache. A cache is made at its first use. */
+mep_status mep_kv_group_create(mep_kv **kv, const mep_kv_settings *settings, int64_t count);
+mep_status mep_kv_group_select(mep_kv *kv, int64_t chosen, const int64_t *sequences);
+void mep_kv_group_clear(mep_kv *kv, int64_t sequence);
 
 /* The two caches. window[layer * heads + head] is as mep_model_windows gives it. */
 mep_status mep_kv_ring_create(mep_kv **kv, const mep_kv_settings *settings, const int64_t *window);

@@ -136,8 +136,8 @@ static void summarize_position(mep_model *m)
     for (int i = 0; i < m->position->count; i++) {
         const mep_position_entry *e = &m->position->entries[i];
         m->all_bias &= e->kind == MEP_POSITION_BIAS;
-        m->content |=
-            (some_bias && m->position->count > 1) || e->window > 0 || e->scale != MEP_SCALE_NONE || mep_layer_present(e) != 0;
+        m->content |= (some_bias && m->position->count > 1) || e->window > 0 || e->scale != MEP_SCALE_NONE ||
+                      mep_layer_present(e) != 0;
     }
 }
 

@@ -93,16 +93,20 @@ void mep_rotate(mep_session *s, int64_t layer, const mep_rotated *r)
     int64_t index = layer % s->model->position->count;
     if (!rotates(s, (int)index)) return;
     const mep_rotary_table *t = &s->positions.rotary[s->positions.rotary[index].same_as];
+    int64_t parts = s->kv->positions != NULL ? s->batch : 1, rows = s->rows / parts;
     for (int i = 0; i < 2; i++)
-        s->nn->rotary_apply(s->state, &(mep_rotary){.rows = s->rows,
-                                                    .length = s->length,
-                                                    .first = r->first,
-                                                    .heads = heads[i],
-                                                    .dims = t->dims,
-                                                    .cosine = t->cosine,
-                                                    .sine = t->sine,
-                                                    .inverse = r->inverse,
-                                                    .x = {views[i]->data, r->dtype},
-                                                    .row_stride = views[i]->token_stride,
-                                                    .head_stride = views[i]->head_stride});
+        for (int64_t b = 0; b < parts; b++) {
+            int64_t at = b * rows * views[i]->token_stride * mep_dtype_size(r->dtype);
+            s->nn->rotary_apply(s->state, &(mep_rotary){.rows = rows,
+                                                        .length = s->length,
+                                                        .first = mep_kv_position(s->kv, b),
+                                                        .heads = heads[i],
+                                                        .dims = t->dims,
+                                                        .cosine = t->cosine,
+                                                        .sine = t->sine,
+                                                        .inverse = r->inverse,
+                                                        .x = {(char *)views[i]->data + at, r->dtype},
+                                                        .row_stride = views[i]->token_stride,
+                                                        .head_stride = views[i]->head_stride});
+        }
 }

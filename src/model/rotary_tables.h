@@ -19,8 +19,7 @@ mep_status mep_rotary_tables_update(mep_session *session);
 typedef struct mep_rotated {
     const mep_tensor_view *q, *k;
     mep_dtype dtype;
-    int64_t first; /* position of the first row */
-    int inverse;   /* 1: rotate backwards */
+    int inverse; /* 1: rotate backwards */
 } mep_rotated;
 
 /* Rotate them in place; nothing where the layer does not have rotary positions. */

@@ -392,6 +392,17 @@ mep_status mep_session_refresh(mep_session *s)
 
 /* ---- Calls ---- */
 
+mep_status mep_session_check_tokens(const mep_session *s, int64_t count, const int32_t *tokens)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab_size)
+            return mep_fail(
+                MEP_ERROR_ARGUMENT,
+                "token %d is not in the model's vocabulary of %lld; is it of another tokenizer than the model's?",
+                (int)tokens[i], (long long)s->model->config.vocab_size);
+    return MEP_OK;
+}
+
 mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, const int32_t *tokens)
 {
     if (batch < 1 || length < 1 || length > s->settings.length ||
@@ -399,12 +410,7 @@ mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, cons
         return mep_fail(
             MEP_ERROR_ARGUMENT, "the session was made for %lld sequences of %lld tokens, the call has %lld of %lld",
             (long long)s->settings.batch, (long long)s->settings.length, (long long)batch, (long long)length);
-    for (int64_t i = 0; i < batch * length; i++)
-        if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab_size)
-            return mep_fail(
-                MEP_ERROR_ARGUMENT,
-                "token %d is not in the model's vocabulary of %lld; is it of another tokenizer than the model's?",
-                (int)tokens[i], (long long)s->model->config.vocab_size);
+    MEP_TRY(mep_session_check_tokens(s, batch * length, tokens));
     s->batch = batch;
     s->length = length;
     s->rows = batch * length;

@@ -140,6 +140,9 @@ mep_status mep_session_refresh(mep_session *session);
  * must live until the session has another one or is destroyed. */
 void mep_session_set_watch(mep_session *session, mep_watch *watch);
 
+/* MEP_ERROR_ARGUMENT where a token is not in the vocabulary. */
+mep_status mep_session_check_tokens(const mep_session *session, int64_t count, const int32_t *tokens);
+
 /* Check the sizes and tokens of a call, and set batch, length and rows. */
 mep_status mep_session_begin(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens);
 
