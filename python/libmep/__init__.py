@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """libmep for Python: distance biases, fused attention, models and tokenizers of the C library, on NumPy arrays without
-copies. `libmep.torch` (imported by itself) has the attention and the biases with gradients for PyTorch on the CPU.
+copies. Two modules are imported by themselves: `libmep.torch` has the attention and the biases with gradients for
+PyTorch on the CPU, and `libmep.transformers` makes it an attn_implementation of Hugging Face's models.
 
 Calls that fail raise MepError with the library's message and `status`; wrong arrays raise TypeError or ValueError.
 Calls of several threads on one Attention or one Model wait for each other; different objects run at once.

@@ -5,6 +5,8 @@ The declarations below are those of include/mep/*.h, word for word (a test compa
 signatures here. A function that returns a mep_status raises MepError instead. ctypes lets go of the interpreter's lock
 in every call. No array is known here: that is _arrays.py.
 """
+from __future__ import annotations
+
 import ctypes
 import os
 import re
@@ -254,7 +256,7 @@ class MepError(RuntimeError):
 
     __module__ = "libmep"  # the name under which users find it, in tracebacks too
 
-    def __init__(self, message, status):
+    def __init__(self, message: str, status: str) -> None:
         super().__init__(message)
         self.status = status
 
@@ -396,7 +398,7 @@ class Handle:
 
 # ---- Calls on one object, one after another ----
 
-_locks = weakref.WeakSet()
+_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 
 class Lock:
@@ -430,22 +432,22 @@ def _check_locks():
 os.register_at_fork(after_in_child=_check_locks)
 
 
-def version():
+def version() -> str:
     """Version of the library, "MAJOR.MINOR.PATCH"."""
     return lib.mep_version().decode()
 
 
-def cpu_level():
+def cpu_level() -> str:
     """The instruction set that the kernels use here: "c", "avx2", "avx512", "avx512_bf16" or "neon"."""
     return lib.mep_cpu_level_name().decode()
 
 
-def set_threads(n=0):
+def set_threads(n: int = 0) -> int:
     """Use n threads (0 leaves the number); returns the number in force, which is always 1 in a forked child of a
     process with threads, unless clang compiled the library. Results do not depend on it."""
     return lib.mep_set_threads(integer("n", n, ctypes.c_int))
 
 
-def position_help():
+def position_help() -> str:
     """Every kernel with its options and every named encoding, one per line."""
     return lib.mep_position_help().decode()

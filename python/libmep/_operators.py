@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The custom operators torch.ops.libmep.*: schemas, CPU kernels, fake kernels, autograd formulas, an autocast rule.
 
-    attention(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window, scale, tolerance)
-        -> out, lse
+    attention(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, table_ahead, starts, ends, window,
+              bidirectional, scale, tolerance) -> out, lse
     attention_backward(dout, ..., wanted) -> [dq, dk, dv] and the gradients of the wanted terms
     bias_table(like, parameters, spec, heads, head_dim, length) -> table, and bias_table_backward
 
@@ -21,22 +21,26 @@ from ._library import TYPES, Handle, lib
 from .attention import plan_terms
 from .bias import Bias
 
-# Terms with gradients; `starts` has none.
-TERMS = ("table", "gate", "profiles", "bank", "mixture", "log_kernels", "sink")
+# The arguments after q, k and v: terms with gradients, integers per query, settings.
+TERMS = ("table", "gate", "profiles", "bank", "mixture", "log_kernels", "sink", "table_ahead")
+BOUNDS = ("starts", "ends")
+SETTINGS = (0, False, 0.0, 0.0)  # defaults of window, bidirectional, scale, tolerance
+ROWS = ("profiles", "mixture")
+DEFAULTS = (None,) * (len(TERMS) + len(BOUNDS)) + SETTINGS
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 View, Call, Gradient = TYPES["mep_tensor_view"], TYPES["mep_attention_call"], TYPES["mep_attention_gradient"]
-ABSENT = View()
 
-_terms_schema = ", ".join(f"Tensor? {name}" for name in (*TERMS, "starts"))
-_defaults_schema = ", ".join(f"Tensor? {name}=None" for name in (*TERMS, "starts"))
+_terms_schema = ", ".join(f"Tensor? {name}" for name in (*TERMS, *BOUNDS))
+_defaults_schema = ", ".join(f"Tensor? {name}=None" for name in (*TERMS, *BOUNDS))
 # Inductor keeps the strides of arguments, so that the last axis stays contiguous.
 _tags = [torch.Tag.pt2_compliant_tag,
          getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)]
 _library = torch.library.Library("libmep", "DEF")
-_library.define(f"attention(Tensor q, Tensor k, Tensor v, {_defaults_schema}, int window=0, float scale=0.0, "
-                "float tolerance=0.0) -> (Tensor, Tensor)", tags=_tags)
+_library.define(f"attention(Tensor q, Tensor k, Tensor v, {_defaults_schema}, int window=0, bool bidirectional=False, "
+                "float scale=0.0, float tolerance=0.0) -> (Tensor, Tensor)", tags=_tags)
 _library.define("attention_backward(Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, "
-                f"{_terms_schema}, bool[] wanted, int window, float scale, float tolerance) -> Tensor[]", tags=_tags)
+                f"{_terms_schema}, bool[] wanted, int window, bool bidirectional, float scale, float tolerance) -> "
+                "Tensor[]", tags=_tags)
 _library.define("bias_table(Tensor like, Tensor[] parameters, str spec, int heads, int head_dim, SymInt length) -> "
                 "Tensor", tags=_tags)
 _library.define("bias_table_backward(Tensor dtable, Tensor[] parameters, str spec, int heads, int head_dim) -> "
@@ -79,7 +83,7 @@ def _check_pair(name, x, table_name, table):
         raise ValueError(f"{missing} is missing: {present} is given, and the two belong together")
 
 
-def _check_terms(sizes, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window):
+def _check_terms(sizes, table, gate, profiles, bank, mixture, log_kernels, sink, table_ahead):
     batch, heads, queries, _, keys, _ = sizes
     _check_pair("profiles", profiles, "bank", bank)
     _check_pair("mixture", mixture, "log_kernels", log_kernels)
@@ -96,14 +100,24 @@ def _check_terms(sizes, table, gate, profiles, bank, mixture, log_kernels, sink,
         _check_tensor("mixture", mixture, (batch, heads, queries, log_kernels.shape[1]), torch.float32)
     if sink is not None:
         _check_tensor("sink", sink, (heads,), torch.float32, last=False)
-    if starts is not None:
-        _check_tensor("starts", starts, (batch, queries), torch.int64, last=False)
-    if window < 0:
-        raise ValueError(f"window is {window}; it must be at least 1, or 0 for none")
+    if table_ahead is not None:
+        if table is None:
+            raise ValueError("table is missing: table_ahead is given, and the two belong together")
+        _check_tensor("table_ahead", table_ahead, table.shape, torch.float32, last=False)
 
 
-def _check(q, k, v, *terms):
-    """(batch, heads, queries, kv_heads, keys, head_dim) of a call, checked with its terms and window."""
+def _check_directions(sizes, terms, ends, bidirectional):
+    """What only causal, and only bidirectional attention has."""
+    by_name = dict(zip(TERMS, terms), ends=ends)
+    for name in ("gate", "bank", "log_kernels") if bidirectional else ("table_ahead", "ends"):
+        if by_name[name] is not None:
+            raise ValueError(f"{name} is not possible with bidirectional={bidirectional}")
+    if bidirectional and sizes[2] != sizes[4]:
+        raise ValueError(f"q has {sizes[2]} queries and k has {sizes[4]} keys: bidirectional attention needs as many")
+
+
+def _check(q, k, v, terms, starts=None, ends=None, window=0, bidirectional=False):
+    """(batch, heads, queries, kv_heads, keys, head_dim) of a call, checked with all that it has."""
     if q.dtype not in DTYPES:
         raise TypeError(f"q is {q.dtype}: torch.float32 and torch.bfloat16 are possible")
     _check_axes("q", q, ("batch", "heads", "queries", "head_dim"))
@@ -119,6 +133,13 @@ def _check(q, k, v, *terms):
     _check_tensor("v", v, (batch, kv_heads, keys, head_dim), q.dtype)
     sizes = batch, heads, queries, kv_heads, keys, head_dim
     _check_terms(sizes, *terms)
+    for name, x in (("starts", starts), ("ends", ends)):
+        if x is not None:
+            _check_tensor(name, x, (batch, queries), torch.int64, last=False)
+    if window < 0:
+        raise ValueError(f"window is {window}; it must be at least 1, or 0 for none")
+    if bidirectional or ends is not None or terms[-1] is not None:
+        _check_directions(sizes, terms, ends, bidirectional)
     return sizes
 
 
@@ -149,11 +170,11 @@ class _Plans:
             for i in range(len(self._idle) - 1, -1, -1):
                 if self._idle[i][0] == key:
                     return self._idle.pop(i)
-        heads, kv_heads, head_dim, max_length, dtype, scale, tolerance, _ = key
+        heads, kv_heads, head_dim, max_length, dtype, bidirectional, scale, tolerance, _ = key
         settings = TYPES["mep_attention_settings"]()
         lib.mep_attention_defaults(ctypes.byref(settings))
         fill(settings, {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "max_length": max_length,
-                        "dtype": dtype, "scale": scale, "tolerance": tolerance})
+                        "dtype": dtype, "bidirectional": int(bidirectional), "scale": scale, "tolerance": tolerance})
         return key, Handle(lib.mep_attention_create, lib.mep_attention_destroy, ctypes.byref(settings))
 
     def give(self, plan):
@@ -167,102 +188,104 @@ _plans = _Plans()
 os.register_at_fork(after_in_child=_plans.clear)
 
 
-def _take_plan(sizes, dtype, scale, tolerance):
-    """A plan for these sizes and the present number of threads, with room for the keys rounded up to a block."""
+def _take_plan(sizes, dtype, terms, window, bidirectional, scale, tolerance):
+    """A plan with these terms, for the present number of threads, with room for the keys rounded up to a block."""
     _, heads, _, kv_heads, keys, head_dim = sizes
-    return _plans.take((heads, kv_heads, head_dim, -(-keys // 64) * 64, DTYPES[dtype], scale, tolerance,
+    plan = _plans.take((heads, kv_heads, head_dim, -(-keys // 64) * 64, DTYPES[dtype], bidirectional, scale, tolerance,
                         lib.mep_set_threads(0)))
+    table, _, _, bank, _, log_kernels, sink, table_ahead = terms
+    lib.mep_attention_set_terms(plan[1].pointer, plan_terms(_pointer(table), _pointer(sink), _pointer(bank),
+                                                            _pointer(log_kernels), _pointer(table_ahead), window))
+    return plan
 
 
 def _pointer(x):
     return None if x is None else (x.data_ptr(), x.shape)
 
 
-def _contiguous(*tensors):
-    return [None if x is None else x.contiguous() for x in tensors]
+def _contiguous(terms):
+    """The terms with the tables contiguous, as the library takes them; rows are taken with their strides."""
+    return [x if x is None or name in ROWS else x.contiguous() for name, x in zip((*TERMS, *BOUNDS), terms)]
 
 
 # ---- Attention ----
 
 def _view(x):
-    return ABSENT if x is None else View(x.data_ptr(), *x.stride()[:3])
+    return View(x.data_ptr(), *x.stride()[:3])
 
 
-def _call(sizes, q, k, v, out, lse, gate, profiles, mixture, starts):
+def _complete(rest):
+    """The arguments after q, k and v, of which the dispatcher leaves out trailing defaults: terms, bounds, settings."""
+    rest = rest + DEFAULTS[len(rest):]
+    return rest[:8], rest[8:10], rest[10:]
+
+
+def _call(sizes, q, k, v, out, lse, terms, starts, ends):
     call = Call(batch=sizes[0], queries=sizes[2], keys=sizes[4], q=_view(q), k=_view(k), v=_view(v), out=_view(out),
-                lse=lse.data_ptr(), profiles=_view(profiles), mixture=_view(mixture))
-    if gate is not None:
-        call.gate = gate.data_ptr()
-    if starts is not None:
-        call.starts = starts.data_ptr()
+                lse=lse.data_ptr())
+    _, gate, profiles, _, mixture, _, _, _ = terms
+    if profiles is not None:
+        call.profiles = _view(profiles)
+    if mixture is not None:
+        call.mixture = _view(mixture)
+    for name, x in (("gate", gate), ("starts", starts), ("ends", ends)):
+        if x is not None:
+            setattr(call, name, x.data_ptr())
     return call
 
 
-def _forward(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None,
-             starts=None, window=0, scale=0.0, tolerance=0.0):
-    sizes = _check(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window)
+def _forward(q, k, v, *rest):
+    terms, bounds, settings = _complete(rest)
+    sizes = _check(q, k, v, terms, *bounds, *settings[:2])
     out, lse = _like(q), q.new_empty(sizes[:3], dtype=torch.float32)
-    table, gate, bank, log_kernels, sink, starts = _contiguous(table, gate, bank, log_kernels, sink, starts)
-    plan = _take_plan(sizes, q.dtype, scale, tolerance)
-    pointer = plan[1].pointer
-    lib.mep_attention_set_terms(pointer, plan_terms(_pointer(table), _pointer(sink), _pointer(bank),
-                                                    _pointer(log_kernels), window))
-    lib.mep_attention_forward(pointer, _call(sizes, q, k, v, out, lse, gate, profiles, mixture, starts))
+    *terms, starts, ends = _contiguous(terms + bounds)
+    plan = _take_plan(sizes, q.dtype, terms, *settings)
+    lib.mep_attention_forward(plan[1].pointer, _call(sizes, q, k, v, out, lse, terms, starts, ends))
     _plans.give(plan)
     return out, lse
 
 
-def _fake_forward(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None,
-                  starts=None, window=0, scale=0.0, tolerance=0.0):
-    sizes = _check(q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink, starts, window)
+def _fake_forward(q, k, v, *rest):
+    terms, bounds, settings = _complete(rest)
+    sizes = _check(q, k, v, terms, *bounds, *settings[:2])
     return _like(q), q.new_empty(sizes[:3], dtype=torch.float32)
 
 
 def _sums(name, x, keys):
     """Zeros float64 for the sums of a term's gradient."""
-    shape = (*x.shape[:-1], keys) if name in ("table", "log_kernels") else x.shape
+    shape = (*x.shape[:-1], keys) if name in ("table", "table_ahead", "log_kernels") else x.shape
     return x.new_zeros(shape, dtype=torch.float64)
 
 
 def _finish(name, sums, x):
     """The gradient of term x from what the library has written. Distances that no key has get 0."""
-    if name in ("gate", "profiles", "mixture"):
+    if name == "gate" or name in ROWS:
         return sums
     gradient = sums.to(torch.float32)
     return torch.nn.functional.pad(gradient, (0, x.shape[-1] - sums.shape[-1])) if sums.shape != x.shape else gradient
 
 
-def _backward(dout, q, k, v, out, lse, table, gate, profiles, bank, mixture, log_kernels, sink, starts, wanted, window,
-              scale, tolerance):
-    terms = table, gate, profiles, bank, mixture, log_kernels, sink
-    sizes = _check(q, k, v, *terms, starts, window)
+def _backward(dout, q, k, v, out, lse, *rest):
+    terms, bounds, wanted, settings = rest[:8], rest[8:10], rest[10], rest[11:]
+    sizes = _check(q, k, v, terms, *bounds, *settings[:2])
     _check_tensor("dout", dout, q.shape, q.dtype)
-    new = {}
-    for name, x, want in zip(TERMS, terms, wanted):
-        if want:
-            new[name] = _like(x) if name in ("profiles", "mixture") else _sums(name, x, sizes[4])
+    new = {name: _like(x) if name in ROWS else _sums(name, x, sizes[4])
+           for name, x, want in zip(TERMS, terms, wanted) if want}
     dq, dk, dv = _like(q), _like(k), _like(v)
-    table, gate, bank, log_kernels, sink, starts = _contiguous(table, gate, bank, log_kernels, sink, starts)
-    gradient = Gradient(dout=_view(dout), dq=_view(dq), dk=_view(dk), dv=_view(dv),
-                        dprofiles=_view(new.get("profiles")), dmixture=_view(new.get("mixture")))
+    gradient = Gradient(dout=_view(dout), dq=_view(dq), dk=_view(dk), dv=_view(dv))
     for name, x in new.items():
-        if name not in ("profiles", "mixture"):
-            setattr(gradient, "d" + name, x.data_ptr())
-    plan = _take_plan(sizes, q.dtype, scale, tolerance)
-    pointer = plan[1].pointer
-    lib.mep_attention_set_terms(pointer, plan_terms(_pointer(table), _pointer(sink), _pointer(bank),
-                                                    _pointer(log_kernels), window))
-    lib.mep_attention_backward(pointer, _call(sizes, q, k, v, out, lse, gate, profiles, mixture, starts), gradient)
+        setattr(gradient, "d" + name, _view(x) if name in ROWS else x.data_ptr())
+    *inputs, starts, ends = _contiguous(terms + bounds)
+    plan = _take_plan(sizes, q.dtype, inputs, *settings)
+    lib.mep_attention_backward(plan[1].pointer, _call(sizes, q, k, v, out, lse, inputs, starts, ends), gradient)
     _plans.give(plan)
     return [dq, dk, dv] + [_finish(name, new[name], x) for name, x in zip(TERMS, terms) if name in new]
 
 
-def _fake_backward(dout, q, k, v, out, lse, table, gate, profiles, bank, mixture, log_kernels, sink, starts, wanted,
-                   window, scale, tolerance):
-    terms = table, gate, profiles, bank, mixture, log_kernels, sink
-    _check(q, k, v, *terms, starts, window)
-    new = [_like(x) if name in ("profiles", "mixture") else x.new_empty(x.shape)
-           for name, x, want in zip(TERMS, terms, wanted) if want]
+def _fake_backward(dout, q, k, v, out, lse, *rest):
+    terms, bounds, wanted, settings = rest[:8], rest[8:10], rest[10], rest[11:]
+    _check(q, k, v, terms, *bounds, *settings[:2])
+    new = [_like(x) if name in ROWS else x.new_empty(x.shape) for name, x, want in zip(TERMS, terms, wanted) if want]
     return [_like(q), _like(k), _like(v)] + new
 
 
@@ -270,35 +293,33 @@ class _Attention(torch.autograd.Function):
     """The autograd kernel by hand: torch.library.register_autograd would take twice as long per call."""
 
     @staticmethod
-    def forward(ctx, keyset, starts, window, scale, tolerance, *inputs):
+    def forward(ctx, keyset, bounds, settings, *inputs):
         with torch._C._AutoDispatchBelowAutograd():
-            out, lse = _attention.redispatch(keyset & torch._C._after_autograd_keyset, *inputs, starts, window, scale,
-                                             tolerance)
-        ctx.save_for_backward(*inputs, starts, out, lse)
-        ctx.settings = window, scale, tolerance
+            out, lse = _attention.redispatch(keyset & torch._C._after_autograd_keyset, *inputs, *bounds, *settings)
+        ctx.save_for_backward(*inputs, *bounds, out, lse)
+        ctx.settings = settings
         ctx.mark_non_differentiable(lse)
         return out, lse
 
     @staticmethod
     def backward(ctx, dout, _):
-        q, k, v, *terms, out, lse = ctx.saved_tensors
-        needed = ctx.needs_input_grad[5:]
+        q, k, v, *rest, out, lse = ctx.saved_tensors
+        needed = ctx.needs_input_grad[3:]
         dout = dout if dout.stride(-1) == 1 or dout.shape[-1] == 1 else dout.contiguous()
         wanted = list(needed[3:])
-        found = _attention_backward(dout, q, k, v, out, lse, *terms, wanted, *ctx.settings)
-        rest = iter(found[3:])
-        return (None, None, None, None, None, *(x if want else None for x, want in zip(found, needed[:3])),
-                *(next(rest) if want else None for want in wanted))
+        found = _attention_backward(dout, q, k, v, out, lse, *rest, wanted, *ctx.settings)
+        terms = iter(found[3:])
+        return (None, None, None, *(x if want else None for x, want in zip(found, needed[:3])),
+                *(next(terms) if want else None for want in wanted))
 
 
-def _differentiable(keyset, q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None,
-                    sink=None, starts=None, window=0, scale=0.0, tolerance=0.0):
-    tensors = q, k, v, table, gate, profiles, bank, mixture, log_kernels, sink
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
-        return _Attention.apply(keyset, starts, window, scale, tolerance, *tensors)
+def _differentiable(keyset, q, k, v, *rest):
+    terms, bounds, settings = _complete(rest)
+    inputs = q, k, v, *terms
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
+        return _Attention.apply(keyset, bounds, settings, *inputs)
     with torch._C._AutoDispatchBelowAutograd():
-        return _attention.redispatch(keyset & torch._C._after_autograd_keyset, *tensors, starts, window, scale,
-                                     tolerance)
+        return _attention.redispatch(keyset & torch._C._after_autograd_keyset, q, k, v, *rest)
 
 
 def _refuse(ctx, *gradients):
@@ -318,26 +339,22 @@ class _Gradient(torch.autograd.Function):
 
 
 def _differentiable_gradient(keyset, *arguments):
-    tensors, (wanted, *settings) = arguments[:14], arguments[14:]
+    tensors, (wanted, *settings) = arguments[:16], arguments[16:]
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
         return list(_Gradient.apply(keyset, wanted, settings, *tensors))
     with torch._C._AutoDispatchBelowAutograd():
         return _attention_backward.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
 
 
-def _lower(x, dtype):
-    return None if x is None else x.to(dtype)
-
-
-def _autocast(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None,
-              starts=None, window=0, scale=0.0, tolerance=0.0):
+def _autocast(q, k, v, *rest):
     """q, k and v in bfloat16 where that is autocast's type, else in float32; score terms in the types they need."""
+    terms, bounds, settings = _complete(rest)
     dtype = torch.get_autocast_dtype("cpu")
     dtype = dtype if dtype in DTYPES else torch.float32
-    terms = [_lower(x, torch.float64 if name == "gate" else torch.float32)
-             for name, x in zip(TERMS, (table, gate, profiles, bank, mixture, log_kernels, sink))]
+    terms = [None if x is None else x.to(torch.float64 if name == "gate" else torch.float32)
+             for name, x in zip(TERMS, terms)]
     with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)):
-        return _attention(q.to(dtype), k.to(dtype), v.to(dtype), *terms, starts, window, scale, tolerance)
+        return _attention(q.to(dtype), k.to(dtype), v.to(dtype), *terms, *bounds, *settings)
 
 
 # ---- Tables of distance biases ----

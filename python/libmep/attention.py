@@ -13,7 +13,7 @@ from ._checks import integer
 from ._library import TYPES, Handle, Lock, lib
 
 # The score terms: those of a plan (set_terms), and those of a call.
-PLAN_TERMS = ("table", "sink", "bank", "log_kernels")
+PLAN_TERMS = ("table", "sink", "bank", "log_kernels", "table_ahead")
 CALL_TERMS = ("gate", "profiles", "mixture")
 
 
@@ -26,8 +26,10 @@ class Attention:
         out_i = sum_j exp(score(i, j)) v_j / (exp(sink[h]) + sum_j exp(score(i, j))),   d < window where it is not 0,
                                                                                         starts[i] <= j or d = 0
 
-    Terms that are not given are left out. Terms that are the same for all queries belong to the object (`set_terms`,
-    `set_bias`), those that depend on the content to a call.
+    With `bidirectional`, queries see the keys after their own too, up to ends[i]; then queries = keys, d is |i - j| in
+    table and window, and gate, profiles and mixture are not possible. Terms that are not given are left out. Those that
+    are the same for all queries belong to the object (`set_terms`, `set_bias`), those that depend on the content to a
+    call.
 
     q, k, v, out and their gradients are [batch, heads, length, head_dim] of `dtype`, NumPy arrays or torch tensors on
     the CPU, with any strides but a contiguous last axis: for [batch, length, heads, head_dim] give
@@ -43,11 +45,12 @@ class Attention:
     """
 
     def __init__(self, heads: int, head_dim: int, max_length: int, dtype: Any = "float32", scale: float = 0.0,
-                 skip_far: bool = True, tolerance: float = 0.0, kv_heads: int | None = None) -> None:
+                 skip_far: bool = True, tolerance: float = 0.0, kv_heads: int | None = None,
+                 bidirectional: bool = False) -> None:
         self._dtype = dtype_code(dtype)
         self._settings = {"heads": heads, "kv_heads": heads if kv_heads is None else kv_heads, "head_dim": head_dim,
                           "max_length": max_length, "scale": scale, "dtype": list(DTYPES)[self._dtype],
-                          "skip_far": int(skip_far), "tolerance": tolerance}
+                          "skip_far": int(skip_far), "tolerance": tolerance, "bidirectional": int(bidirectional)}
         self._create()
 
     def _create(self):
@@ -75,26 +78,31 @@ class Attention:
         self.set_terms(**state["_terms"], window=state["_window"])
 
     def set_terms(self, table: Any = None, *, sink: Any = None, bank: Any = None, log_kernels: Any = None,
-                  window: int = 0) -> Attention:
+                  table_ahead: Any = None, window: int = 0) -> Attention:
         """Take copies of the terms that are the same for all queries; those that are not given are absent.
 
         table        [heads, length]: added to the scores at each distance. Finite, or -inf beyond distance 0
         sink         [heads]: an additional logit of each softmax, whose value is zero. Finite or -inf
         bank         [rank, extent]: the profiles of the distance, 0 beyond. Every call then has `profiles`
         log_kernels  [heads, kernels, length]: logarithms of the kernels of a mixture. Every call then has `mixture`
+        table_ahead  [heads, length], like table, of bidirectional attention: the values for keys after the query's own,
+                     at distance d >= 1; without it, those of table
         window       keys at this distance and beyond are not visible; 0: no limit
 
         Values are converted to float32. A length is at least the number of keys of later calls."""
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for name, values, axes in (("table", table, 2), ("sink", sink, 1), ("bank", bank, 2),
-                                   ("log_kernels", log_kernels, 3)):
+                                   ("log_kernels", log_kernels, 3), ("table_ahead", table_ahead, 2)):
             arrays[name] = None if values is None else np.array(reals(name, values, np.float32))
             if values is not None:
                 self._check_term(name, arrays[name], axes)
         window = integer("window", window)
         if window < 0:
             raise ValueError(f"window is {window}; it must be at least 1, or 0 for none")
-        terms = plan_terms(*(None if x is None else (x.ctypes.data, x.shape) for x in arrays.values()), window)
+        if table_ahead is not None and (table is None or arrays["table"].shape != arrays["table_ahead"].shape):
+            raise ValueError("table_ahead must have the shape of table")
+        pairs = {name: None if x is None else (x.ctypes.data, x.shape) for name, x in arrays.items()}
+        terms = plan_terms(**pairs, window=window)
         with self._lock:
             lib.mep_attention_set_terms(self._handle.pointer, terms)
             self._terms, self._window = arrays, window
@@ -102,7 +110,7 @@ class Attention:
 
     def _check_term(self, name, x, axes):
         if x.ndim != axes or (name != "bank" and x.shape[0] != self.heads) or 0 in x.shape:
-            expected = {"table": "length", "sink": "", "bank": "rank, extent", "log_kernels": "kernels, length"}[name]
+            expected = {"sink": "", "bank": "rank, extent", "log_kernels": "kernels, length"}.get(name, "length")
             expected = expected if name == "bank" else f"{self.heads}, {expected}".rstrip(", ")
             raise ValueError(f"{name} has the shape {list(x.shape)}, expected [{expected}]")
 
@@ -126,7 +134,7 @@ class Attention:
         return (batch, queries, keys, (batch, self.heads, queries, self.head_dim),
                 (batch, self.kv_heads, keys, self.head_dim))
 
-    def _call_terms(self, q, keys, gate, profiles, mixture, starts):
+    def _call_terms(self, q, keys, gate, profiles, mixture, bounds):
         """What a call has per query or key, by name, checked: arrays whose addresses the library gets."""
         batch, queries = q.shape[0], q.shape[2]
         found, shapes = {}, {"gate": (batch, self.heads, keys)}
@@ -142,9 +150,10 @@ class Attention:
             gate = gate.detach().double().contiguous() if is_torch(gate) else reals("gate", gate, np.float64)
             address("gate", gate, shapes["gate"], "float64")
             found["gate"] = gate
-        if starts is not None:
-            found["starts"] = starts.contiguous() if is_torch(starts) else integers("starts", starts)
-            address("starts", found["starts"], (batch, queries), "int64")
+        for name, x in bounds.items():
+            if x is not None:
+                found[name] = x.contiguous() if is_torch(x) else integers(name, x)
+                address(name, found[name], (batch, queries), "int64")
         return found, shapes
 
     def _call(self, arrays, lse, terms, writable=False):
@@ -155,11 +164,11 @@ class Attention:
         call = TYPES["mep_attention_call"](batch=batch, queries=queries, keys=keys, q=views[0], k=views[1], v=views[2],
                                            out=views[3], lse=address("lse", lse, q_shape[:3], "float32"))
         for name, x in terms.items():
-            setattr(call, name, describe(name, x)[0] if name in ("gate", "starts") else x)
+            setattr(call, name, describe(name, x)[0] if name in ("gate", "starts", "ends") else x)
         return call
 
     def forward(self, q: Any, k: Any, v: Any, out: Any = None, *, gate: Any = None, profiles: Any = None,
-                mixture: Any = None, starts: Any = None) -> tuple[Any, Any]:
+                mixture: Any = None, starts: Any = None, ends: Any = None) -> tuple[Any, Any]:
         """(out, lse): the output, into `out` where it is given (it overlaps no input), and the logarithm of each
         query's sum of exponentials, float32 [batch, heads, queries], which the gradients need.
 
@@ -171,9 +180,11 @@ class Attention:
         starts    int64 [batch, queries], >= 0: the first key that a query sees, or its own key if that is earlier. The
                   first position of a query's document where several are packed into a sequence; the number of padding
                   tokens before a sequence
+        ends      int64 [batch, queries], of bidirectional attention: the key after the last that a query sees, or that
+                  after its own if that is later
         """
         batch, queries, keys, q_shape, _ = self._sizes(q, k)
-        terms, _ = self._call_terms(q, keys, gate, profiles, mixture, starts)
+        terms, _ = self._call_terms(q, keys, gate, profiles, mixture, {"starts": starts, "ends": ends})
         out = empty_like(q) if out is None else out
         lse = zeros(q_shape[:3], "float32", like=q)
         call = self._call({"q": q, "k": k, "v": v, "out": out}, lse, terms, writable=True)
@@ -186,7 +197,7 @@ class Attention:
     def _new_gradients(self, keys, wanted, shapes, like):
         """Zeros for the gradients of the wanted terms: float64, and float32 where the library writes a view."""
         shapes = {**shapes, **{name: x.shape for name, x in self._terms.items() if x is not None}}
-        for name in ("table", "log_kernels"):
+        for name in ("table", "table_ahead", "log_kernels"):
             if name in shapes:
                 shapes[name] = (*shapes[name][:-1], keys)
         return {name: zeros(shapes[name], "float32" if name in ("profiles", "mixture") else "float64", like=like)
@@ -210,14 +221,14 @@ class Attention:
         return results
 
     def gradients(self, q: Any, k: Any, v: Any, out: Any, lse: Any, dout: Any, *, gate: Any = None,
-                  profiles: Any = None, mixture: Any = None, starts: Any = None,
+                  profiles: Any = None, mixture: Any = None, starts: Any = None, ends: Any = None,
                   terms: Iterable[str] | None = None) -> dict[str, Any]:
         """Gradients by name of the forward call with the same arguments, from its results and the gradient of out:
-        "q", "k" and "v", of `dtype`; "profiles" and "mixture", float32; "table", "sink", "bank", "log_kernels" and
-        "gate", float64, summed over the batch except for the gate. Those of the table and of log_kernels have `keys`
-        distances. `terms` selects among the terms that are present; by default all."""
+        "q", "k" and "v", of `dtype`; "profiles" and "mixture", float32; "table", "table_ahead", "sink", "bank",
+        "log_kernels" and "gate", float64, summed over the batch except for the gate. Those of tables and of log_kernels
+        have `keys` distances. `terms` selects among the terms that are present; by default all."""
         keys = self._sizes(q, k)[2]
-        found, shapes = self._call_terms(q, keys, gate, profiles, mixture, starts)
+        found, shapes = self._call_terms(q, keys, gate, profiles, mixture, {"starts": starts, "ends": ends})
         present = [name for name in PLAN_TERMS if self._terms[name] is not None]
         present += [name for name in CALL_TERMS if name in found]
         wanted = present if terms is None else list(terms)
@@ -229,12 +240,13 @@ class Attention:
         return {**self._backward({"q": q, "k": k, "v": v, "out": out}, lse, dout, found, new), **new}
 
     def backward(self, q: Any, k: Any, v: Any, out: Any, lse: Any, dout: Any, dbias: Any = None, *, gate: Any = None,
-                 profiles: Any = None, mixture: Any = None, starts: Any = None) -> tuple[Any, Any, Any, Any]:
+                 profiles: Any = None, mixture: Any = None, starts: Any = None,
+                 ends: Any = None) -> tuple[Any, Any, Any, Any]:
         """(dq, dk, dv, dbias) of the forward call with the same arguments, from its results and the gradient of out.
         dbias is the gradient of the table, float64 [heads, keys], summed over the batch; an array given as `dbias` is
         added to, and False leaves it out. `gradients` has those of the other terms."""
         keys = self._sizes(q, k)[2]
-        found, _ = self._call_terms(q, keys, gate, profiles, mixture, starts)
+        found, _ = self._call_terms(q, keys, gate, profiles, mixture, {"starts": starts, "ends": ends})
         if dbias is None:
             dbias = zeros((self.heads, keys), "float64", like=q)
         new = {}
@@ -250,11 +262,13 @@ class Attention:
         return lib.mep_attention_computed_fraction(self._handle.pointer)
 
 
-def plan_terms(table, sink, bank, log_kernels, window):
+def plan_terms(table, sink, bank, log_kernels, table_ahead, window):
     """mep_attention_terms of (address, shape) pairs, or None for a term that is absent."""
     terms = TYPES["mep_attention_terms"](window=window)
     if table is not None:
         terms.table, terms.table_length = table[0], table[1][1]
+    if table_ahead is not None:
+        terms.table_ahead = table_ahead[0]
     if sink is not None:
         terms.sink = sink[0]
     if bank is not None:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Distance biases: mixtures of kernels of the distance between query and key (include/mep/bias.h)."""
+from __future__ import annotations
+
 import ctypes
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -9,7 +12,7 @@ from ._checks import integer, number, text
 from ._library import TYPES, Handle, lib
 
 
-def alibi_slopes(heads):
+def alibi_slopes(heads: int) -> np.ndarray:
     """ALiBi's slopes, float64 [heads]."""
     heads = integer("heads", heads)
     slopes = np.zeros(max(heads, 0))
@@ -21,7 +24,7 @@ class Bias:
     """The bias b_h(d) that `spec` describes ("mep", "exp + 0.5*gauss", "mep/learn=weights,slopes"), for `heads` heads
     of `head_dim` channels. Learned parameters are drawn with `seed`."""
 
-    def __init__(self, spec, heads, head_dim=64, seed=0):
+    def __init__(self, spec: str, heads: int, head_dim: int = 64, seed: int = 0) -> None:
         self.heads, self.head_dim = integer("heads", heads), integer("head_dim", head_dim)
         seed = integer("seed", seed, ctypes.c_uint64)
         self._handle = Handle(lib.mep_bias_create, lib.mep_bias_destroy, text("spec", spec), self.heads, self.head_dim)
@@ -31,30 +34,30 @@ class Bias:
     def _pointer(self):
         return self._handle.pointer
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Bias({self.spec!r}, heads={self.heads}, head_dim={self.head_dim})"
 
     def __reduce__(self):
         return _restore, (self.spec, self.heads, self.head_dim, self._values())
 
     @property
-    def spec(self):
+    def spec(self) -> str:
         """The canonical form of the spec: equal mixtures have equal ones."""
         return lib.mep_bias_spec(self._pointer).decode()
 
     @property
-    def slopes(self):
+    def slopes(self) -> np.ndarray:
         """The ALiBi slopes that exp, gauss and tanh are made with, float64 [heads]."""
         return alibi_slopes(self.heads)
 
-    def at(self, distances):
+    def at(self, distances: Any) -> np.ndarray:
         """b_h(d) in float64, [heads, ...], at any distances 0 .. 2^31; a fraction is a ValueError."""
         distances = integers("distances", distances)
         out = np.empty((self.heads, *distances.shape))
         lib.mep_bias_at(self._pointer, distances.ctypes.data, distances.size, out.ctypes.data)
         return out
 
-    def table(self, length, dtype=np.float32):
+    def table(self, length: int, dtype: Any = np.float32) -> np.ndarray:
         """b_h(d) for d = 0 .. length - 1: [heads, length] in float32, as attention takes it, or in float64."""
         length = integer("length", length)
         if np.dtype(dtype) == np.float64:
@@ -65,7 +68,7 @@ class Bias:
         lib.mep_bias_table(self._pointer, length, table.ctypes.data)
         return table
 
-    def backward(self, dtable):
+    def backward(self, dtable: Any) -> dict[str, np.ndarray]:
         """Gradients of the parameters by name, from the gradient of a table [heads, length]."""
         dtable = reals("dtable", dtable, np.float64)
         gradient = np.zeros(lib.mep_bias_param_values(self._pointer))
@@ -76,7 +79,7 @@ class Bias:
         lib.mep_bias_table_backward(self._pointer, length, pointer, gradient.ctypes.data)
         return self._named(gradient)
 
-    def reach(self, bound, max_distance):
+    def reach(self, bound: float, max_distance: int) -> np.ndarray:
         """[heads]: the smallest distance at and beyond which b_h is at most `bound`, up to max_distance; max_distance + 1
         where there is none."""
         reach = np.empty(self.heads, np.int64)
@@ -103,11 +106,11 @@ class Bias:
         return {name: vector[part].reshape(shape) for name, shape, part in self._fields()}
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, np.ndarray]:
         """Learned parameters by name, copies in float64: {"kerple_log.p": [heads], "t5.table": [32, heads], ...}."""
         return self._named(self._values())
 
-    def set_parameters(self, parameters):
+    def set_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Set parameters by name, all or some; they are moved into their allowed ranges (KERPLE's p and a >= 0.01)."""
         if not hasattr(parameters, "items"):
             raise TypeError(f"parameters must be a dict, not {type(parameters).__name__}")

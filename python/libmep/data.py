@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Tokenizers and token datasets (include/mep/data.h)."""
+from __future__ import annotations
+
 import ctypes
 import hashlib
 import os
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +19,9 @@ class Tokenizer:
     tokenizer.json, a vocab.json with merges.txt in its folder, a folder with either). May be used by several threads at
     once. A copy and a pickle read the files again, which must not have changed."""
 
-    def __init__(self, name="bytes"):
-        self._open(path("name", name))
+    def __init__(self, name: str | os.PathLike[str] = "bytes") -> None:
+        self._name = path("name", name)
+        self._open(self._name)
         if self.json is not None:
             self._name = os.path.abspath(self._name)  # where a pickle finds it, whatever its process's folder is
 
@@ -41,35 +45,37 @@ class Tokenizer:
         if self._checksum() != checksum:
             raise ValueError(f"{os.fsdecode(self._name)} has changed since the tokenizer was copied or pickled")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Tokenizer({self.name!r}, vocab_size={self.vocab_size})"
 
     @classmethod
-    def open(cls, name):
+    def open(cls, name: str | os.PathLike[str]) -> Tokenizer:
         """The same as Tokenizer(name)."""
         return cls(name)
 
     @property
-    def name(self):
+    def name(self) -> str:
+        """The name that opens it again."""
         return lib.mep_tokenizer_name(self._handle.pointer).decode()
 
     @property
-    def vocab_size(self):
+    def vocab_size(self) -> int:
         """Number of tokens, the end-of-document token included."""
         return lib.mep_tokenizer_vocab_size(self._handle.pointer)
 
     @property
-    def end_of_document(self):
+    def end_of_document(self) -> int:
+        """The token after each document."""
         return lib.mep_tokenizer_end_of_document(self._handle.pointer)
 
     @property
-    def json(self):
+    def json(self) -> bytes | None:
         """The tokenizer.json that it is, bytes; None for "bytes"."""
         size = ctypes.c_int64()
         text = lib.mep_tokenizer_json(self._handle.pointer, ctypes.byref(size))
         return None if text is None else text[:size.value]
 
-    def encode(self, text):
+    def encode(self, text: str | bytes | Any) -> np.ndarray:
         """Tokens of a str (as UTF-8) or bytes, int32."""
         text = text.encode() if isinstance(text, str) else _plain_bytes(text)
         pointer, count = ctypes.c_void_p(), ctypes.c_int64()
@@ -80,7 +86,7 @@ class Tokenizer:
             lib.mep_tokens_free(ctypes.byref(pointer))
         return np.frombuffer(bytearray(data), np.int32)
 
-    def decode(self, tokens):
+    def decode(self, tokens: Any) -> bytes:
         """The bytes of tokens, joined. A text may end inside a character: .decode("utf-8", "replace") makes a str."""
         text, size = ctypes.c_void_p(), ctypes.c_int64()
         parts, tokens = [], as_tokens(tokens)
@@ -104,8 +110,9 @@ class Dataset:
     """A token dataset, PREFIX.bin and PREFIX.idx (Megatron's), mapped read-only. len() is the number of tokens. A copy
     and a pickle open the files again, which must be as long as before."""
 
-    def __init__(self, prefix):
-        self._open(path("prefix", prefix))
+    def __init__(self, prefix: str | os.PathLike[str]) -> None:
+        self._prefix = path("prefix", prefix)
+        self._open(self._prefix)
         self._prefix = os.path.abspath(self._prefix)  # where a pickle finds it, whatever its process's folder is
 
     def _open(self, prefix):
@@ -125,27 +132,28 @@ class Dataset:
         if (len(self), self.documents) != sizes:
             raise ValueError(f"{os.fsdecode(self._prefix)} has changed since the dataset was copied or pickled")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return lib.mep_dataset_tokens(self._handle.pointer)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Dataset(tokens={len(self)}, documents={self.documents}, tokenizer={self.tokenizer!r})"
 
     @property
-    def documents(self):
+    def documents(self) -> int:
+        """Number of documents."""
         return lib.mep_dataset_documents(self._handle.pointer)
 
     @property
-    def vocab_size(self):
+    def vocab_size(self) -> int:
         """The largest token + 1 that occurs; reads the whole dataset at the first call."""
         return lib.mep_dataset_vocab_size(self._handle.pointer)
 
     @property
-    def tokenizer(self):
+    def tokenizer(self) -> str:
         """Name of the tokenizer that it was prepared with; "" where it is not known."""
         return lib.mep_dataset_tokenizer(self._handle.pointer).decode()
 
-    def read(self, start, count):
+    def read(self, start: int, count: int) -> np.ndarray:
         """`count` tokens from `start` of the documents packed end to end, int32."""
         start, count = integer("start", start), integer("count", count)
         if not 0 <= count <= len(self):
@@ -154,7 +162,7 @@ class Dataset:
         lib.mep_dataset_read(self._handle.pointer, start, count, tokens.ctypes.data)
         return tokens
 
-    def document(self, index):
+    def document(self, index: int) -> np.ndarray:
         """The tokens of one document."""
         index = integer("index", index)
         if not 0 <= index < self.documents:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Decoding step by step (include/mep/decoder.h): sequences with caches, whose tokens the caller chooses."""
+from __future__ import annotations
+
 import ctypes
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +28,7 @@ class Decoder:
     tolerance. The parameters of the model must not change while it has a decoder. Calls on one decoder wait for each
     other. A decoder cannot be copied or pickled: its caches belong to the process."""
 
-    def __init__(self, model, **settings):
+    def __init__(self, model: Model, **settings: Any) -> None:
         if not isinstance(model, Model):
             raise TypeError(f"model must be a Model, not {type(model).__name__}")
         values = TYPES["mep_decoder_settings"]()
@@ -40,7 +43,7 @@ class Decoder:
         raise TypeError("a Decoder cannot be copied or pickled, since its caches belong to this process: make a new "
                         "one and append the tokens again")
 
-    def append(self, sequence, tokens, rows=1):
+    def append(self, sequence: int, tokens: Any, rows: int | None = 1) -> np.ndarray:
         """Read tokens [count] at the end of a sequence. Returns the logits after each of the last `rows` of them,
         float32 [rows, vocab_size]; rows=None: of all."""
         tokens = as_tokens(tokens)
@@ -53,7 +56,7 @@ class Decoder:
                                    tokens.ctypes.data, rows, logits.ctypes.data)
         return logits
 
-    def step(self, sequences, tokens):
+    def step(self, sequences: Any, tokens: Any) -> np.ndarray:
         """Read one token at the end of each of some sequences, which differ: sequences [count], tokens [count]. Returns
         float32 [count, vocab_size]."""
         sequences, tokens = integers("sequences", sequences), as_tokens(tokens)
@@ -66,12 +69,12 @@ class Decoder:
                                  logits.ctypes.data)
         return logits
 
-    def clear(self, sequence):
+    def clear(self, sequence: int) -> None:
         """Forget the tokens of a sequence, and free its memory."""
         with self._lock:
             lib.mep_decoder_clear(self._handle.pointer, integer("sequence", sequence))
 
-    def length(self, sequence):
+    def length(self, sequence: int) -> int:
         """Number of tokens of a sequence."""
         length = lib.mep_decoder_length(self._handle.pointer, integer("sequence", sequence))
         if length < 0:

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The GPT model with any position encoding (include/mep/model.h): logits, losses, generation, evaluation."""
+from __future__ import annotations
+
 import ctypes
 import os
+from typing import Any, Callable, Iterable, Mapping, Union
 
 import numpy as np
 
@@ -11,18 +14,20 @@ from ._checks import integer, path, text
 from ._library import TYPES, Handle, Lock, lib
 from .data import Dataset
 
+Path = Union[str, bytes, "os.PathLike[str]"]
+
 # generate(max_tokens=ENDLESS) continues until on_token stops it.
 ENDLESS = 1 << 62
 
 
-def preset(name):
+def preset(name: str) -> dict[str, Any]:
     """The configuration of a preset ("nano", "micro", "mini", "small", "medium") as a dict for Model.create."""
     config = TYPES["mep_model_config"]()
     lib.mep_model_preset(text("name", name), ctypes.byref(config))
     return as_dict(config)
 
 
-def check_device(device):
+def check_device(device: Any) -> None:
     """Raise MepError, with the reason, where the device "cpu" or "cuda" cannot be used."""
     lib.mep_device_check(device_code(device))
 
@@ -54,14 +59,14 @@ class Model:
         for name, values in self.parameters.items():
             values[...] = parameters[name]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         c = self.config
         return (f"Model(layers={c['num_hidden_layers']}, hidden_size={c['hidden_size']}, "
                 f"heads={c['num_attention_heads']}, vocab_size={c['vocab_size']}, "
                 f"position={c['position_encoding']!r})")
 
     @classmethod
-    def load(cls, folder, position=None, seed=0):
+    def load(cls, folder: Path, position: str | None = None, seed: int = 0) -> Model:
         """From a checkpoint's folder, a run's, whose newest checkpoint is taken, or a Hugging Face folder of GPT-NeoX,
         BLOOM, MPT or GPT-2. `position` replaces the encoding of the model; its parameters are drawn for `seed` if the
         files do not have them."""
@@ -69,19 +74,19 @@ class Model:
         return cls(lib.mep_model_load_as, path("folder", folder), position, integer("seed", seed, ctypes.c_uint64))
 
     @classmethod
-    def create(cls, config, seed=0):
+    def create(cls, config: Mapping[str, Any], seed: int = 0) -> Model:
         """New weights drawn for `seed`, for a configuration such as preset("nano")."""
         return cls(lib.mep_model_create, ctypes.byref(fill(TYPES["mep_model_config"](), config)),
                    integer("seed", seed, ctypes.c_uint64))
 
-    def save(self, folder, **settings):
+    def save(self, folder: Path, **settings: Any) -> None:
         """Write config.json and model.safetensors into an existing folder, in the library's own form. Settings are
         those of mep_save_settings: dtype ("float32", or "bfloat16", which rounds), shard_size (bytes per file; a larger
         model becomes shards and an index)."""
         with self._lock:
             lib.mep_model_save(self._handle.pointer, path("folder", folder), _save_settings(settings))
 
-    def export(self, folder, **settings):
+    def export(self, folder: Path, **settings: Any) -> str:
         """Write a folder that Hugging Face's transformers loads into `folder`, which is made where it is missing;
         settings as in save. Returns its model_type: "gpt_neox", "bloom", "mpt" or "gpt2" where that computes the same,
         else "mep", which needs trust_remote_code=True. A tokenizer's files are not the model's: `mep export` copies
@@ -92,15 +97,15 @@ class Model:
         with self._lock:
             lib.mep_model_export(self._handle.pointer, where, _save_settings(settings),
                                  ctypes.cast(ctypes.byref(family), ctypes.POINTER(ctypes.c_void_p)))
-        return family.value.decode()
+        return (family.value or b"").decode()
 
     @property
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """The configuration, with Hugging Face's names, as a dict."""
         return as_dict(lib.mep_model_get_config(self._handle.pointer).contents)
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, np.ndarray]:
         """The parameters by name: float32 arrays that are the model's own memory and may be written between calls."""
         arrays = {}
         for index in range(lib.mep_model_parameter_count(self._handle.pointer)):
@@ -127,7 +132,7 @@ class Model:
             self._session_size = batch, length, *kind
         return self._session.pointer
 
-    def logits(self, tokens, dtype=None, tolerance=0.0, device="cpu"):
+    def logits(self, tokens: Any, dtype: Any = None, tolerance: float = 0.0, device: Any = "cpu") -> np.ndarray:
         """Float32 [..., length, vocab_size] of tokens [length] or [batch, length], computed in `dtype`: "float32" (the
         default) or "bfloat16", which is the only one, and the default, of the device "cuda"."""
         tokens = as_tokens(tokens)
@@ -138,7 +143,8 @@ class Model:
             lib.mep_session_logits(session, batch, length, tokens.ctypes.data, logits.ctypes.data)
         return logits
 
-    def losses(self, inputs, targets, dtype=None, tolerance=0.0, device="cpu"):
+    def losses(self, inputs: Any, targets: Any, dtype: Any = None, tolerance: float = 0.0,
+               device: Any = "cpu") -> np.ndarray:
         """Negative log likelihoods of targets[..., t] after inputs[..., :t+1], float32, in nats; dtype and device as
         in logits."""
         inputs, targets = as_tokens(inputs, "inputs"), as_tokens(targets, "targets")
@@ -151,7 +157,7 @@ class Model:
             lib.mep_session_losses(session, batch, length, inputs.ctypes.data, targets.ctypes.data, losses.ctypes.data)
         return losses
 
-    def generate(self, prompt, on_token=None, **settings):
+    def generate(self, prompt: Any, on_token: Callable[[int], Any] | None = None, **settings: Any) -> np.ndarray:
         """New tokens after `prompt`, 1 or more token numbers, int32. Settings are those of mep_generate_settings:
         max_tokens, temperature, top_k, top_p, seed, stop_token, vocab_limit, dtype, tolerance, device. on_token(token)
         is called with each token as it comes; a true return value ends the text, an exception ends it and is raised."""
@@ -163,7 +169,8 @@ class Model:
         values = TYPES["mep_generate_settings"]()
         lib.mep_generate_defaults(ctypes.byref(values))
         fill(values, settings)
-        made, raised = [], []
+        made: list[int] = []
+        raised: list[BaseException] = []
 
         def take(_, token):
             made.append(token)
@@ -176,7 +183,8 @@ class Model:
             raise raised[0]
         return np.array(made, np.int32)
 
-    def evaluate(self, dataset, lengths=None, on_batch=None, **settings):
+    def evaluate(self, dataset: Dataset, lengths: int | Iterable[int] | None = None,
+                 on_batch: Callable[..., Any] | None = None, **settings: Any) -> Any:
         """Loss and perplexity on a Dataset: a dict (mep_eval_result), or for several lengths a list of them. As in
         `mep eval`, every length that divides the longest one then scores the same tokens, unless max_tokens is given;
         with last=k, every length scores the same k tokens before the end of each segment of the longest length.
@@ -191,19 +199,19 @@ class Model:
             raise TypeError("length and lengths are both given")
         if isinstance(lengths, (int, np.integer)):
             return self._evaluate(dataset, on_batch, {**settings, "length": int(lengths)})
-        lengths = integers("lengths", list(lengths)).tolist()
-        longest = max(lengths, default=0)
+        several: list[int] = integers("lengths", list(lengths)).tolist()
+        longest = max(several, default=0)
         if longest > 0 and len(dataset) > longest and "max_tokens" not in settings:
             settings["max_tokens"] = (len(dataset) - 1) // longest * longest
         if settings.get("last", 0) > 0 and "stride" not in settings:
             settings["stride"] = longest
-        return [self._evaluate(dataset, on_batch, {**settings, "length": length}) for length in lengths]
+        return [self._evaluate(dataset, on_batch, {**settings, "length": length}) for length in several]
 
     def _evaluate(self, dataset, on_batch, settings):
         values, result = TYPES["mep_eval_settings"](), TYPES["mep_eval_result"]()
         lib.mep_eval_defaults(ctypes.byref(values))
         fill(values, settings)
-        raised = []
+        raised: list[BaseException] = []
 
         def report(_, done, total, loss):
             return on_batch is not None and on_batch(done, total, loss)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The fused attention and the biases with gradients, for PyTorch models on the CPU.
+"""The fused attention and modules for its score terms, for PyTorch models on the CPU.
 
     bias = DistanceBias("mep_param", heads=12, head_dim=64)           # a module whose parameters train
     out = attention(q, k, v, bias(k.shape[2]))                        # [batch, heads, length, head_dim]
 
-Both are made of the operators torch.ops.libmep.*, which torch.compile(fullgraph=True) and torch.export accept.
+They are made of the operators torch.ops.libmep.*, which torch.compile(fullgraph=True) and torch.export accept.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from . import _operators
 from .bias import Bias
 
-__all__ = ["DistanceBias", "attention"]
+__all__ = ["DistanceBias", "ForgetGate", "Profiles", "QueryMixture", "attention"]
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Tensor | None = None,
@@ -22,9 +22,11 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
               profiles: torch.Tensor | None = None, bank: torch.Tensor | None = None,
               mixture: torch.Tensor | None = None, log_kernels: torch.Tensor | None = None,
               sink: torch.Tensor | None = None, window: int = 0,
-              starts: torch.Tensor | None = None) -> torch.Tensor:
-    """Causal attention with additive score terms: [batch, heads, queries, head_dim], like q. Differentiable in every
-    tensor, once. Query i is at position p = i + keys - queries and sees the keys j at distances d = p - j >= 0:
+              starts: torch.Tensor | None = None, bidirectional: bool = False,
+              table_ahead: torch.Tensor | None = None, ends: torch.Tensor | None = None) -> torch.Tensor:
+    """Attention with additive score terms, causal or bidirectional: [batch, heads, queries, head_dim], like q.
+    Differentiable in every tensor, once. Query i is at position p = i + keys - queries and sees the keys j at
+    distances d = p - j >= 0:
 
         score(i, j) = scale q_i . k_j + table[h, d] + gate[p] - gate[j]
                       + sum_m profiles[i, m] bank[m, d] + log sum_m softmax(mixture[i])_m exp(log_kernels[h, m, d])
@@ -46,6 +48,12 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
     starts       int64 [batch, queries], >= 0: the first key that a query sees, or its own key if that is earlier. The
                  first position of a query's document where several are packed into a sequence; the number of padding
                  tokens before a sequence
+    bidirectional  queries see the keys after their own too. Then queries = keys, d is |p - j| in table and window, and
+                 gate, profiles and mixture are not possible
+    table_ahead  float32 [heads, >= keys], the shape of table, with bidirectional: the values for keys after the query's
+                 own, at distance d >= 1; without it, those of table
+    ends         int64 [batch, queries], with bidirectional: the key after the last that a query sees, or that after its
+                 own if that is later
     scale        of q . k; 0 means 1 / sqrt(head_dim)
     tolerance    far keys whose weight is in all at most this per query are left out; 0: none
 
@@ -57,13 +65,14 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
     RuntimeError.
     """
     terms = {"table": table, "gate": gate, "profiles": profiles, "bank": bank, "mixture": mixture,
-             "log_kernels": log_kernels, "sink": sink}
-    for name, x in (("q", q), ("k", k), ("v", v), *terms.items(), ("starts", starts)):
+             "log_kernels": log_kernels, "sink": sink, "table_ahead": table_ahead}
+    for name, x in (("q", q), ("k", k), ("v", v), *terms.items(), ("starts", starts), ("ends", ends)):
         if not isinstance(x, torch.Tensor) and (x is not None or name in ("q", "k", "v")):
             raise TypeError(f"{name} must be a torch tensor, not {type(x).__name__}")
     if gate is not None and gate.dtype == torch.float32:
         terms["gate"] = gate.double()
-    return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, window, scale, tolerance)[0]
+    return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, ends, window, bidirectional, scale,
+                                      tolerance)[0]
 
 
 class DistanceBias(torch.nn.Module):
@@ -87,11 +96,11 @@ class DistanceBias(torch.nn.Module):
         self.register_buffer("_like", torch.empty(0), persistent=False)  # selects the operator's kernel
         for name, values in bias.parameters.items():
             *path, leaf = name.split(".")
-            module = self
+            module: torch.nn.Module = self
             for part in path:
                 if part not in module._modules:
                     module.add_module(part, torch.nn.Module())
-                module = module._modules[part]
+                module = module.get_submodule(part)
             module.register_parameter(leaf, torch.nn.Parameter(torch.from_numpy(values.astype(np.float32))))
 
     def extra_repr(self) -> str:
@@ -114,3 +123,81 @@ class DistanceBias(torch.nn.Module):
     def forward(self, length: int) -> torch.Tensor:
         parameters = self._parameters_in_order() if torch.compiler.is_compiling() else self.constrain_()
         return torch.ops.libmep.bias_table(self._like, parameters, self.spec, self.heads, self.head_dim, length)
+
+
+class ForgetGate(torch.nn.Module):
+    """The gate of forgetting attention (FoX, arXiv:2503.02130): from x [batch, length, hidden_size], the input of the
+    attention's projections, the cumulative sum of log sigmoid(x . weight + bias), float64 [batch, heads, length]:
+
+        out = attention(q, k, v, gate=forget(x))
+
+    `initial_bias` 5 lets a new model forget little; None leaves the bias out (CABLE). As
+    `layer.self_attn.position_bias.forget` its state has the names of a libmep checkpoint.
+    """
+
+    def __init__(self, hidden_size: int, heads: int, initial_bias: float | None = 5.0) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(heads, hidden_size).normal_(0, 0.02))
+        self.bias: torch.nn.Parameter | None
+        bias = None if initial_bias is None else torch.nn.Parameter(torch.full((heads,), float(initial_bias)))
+        self.register_parameter("bias", bias)
+
+    def extra_repr(self) -> str:
+        return f"hidden_size={self.weight.shape[1]}, heads={self.weight.shape[0]}, bias={self.bias is not None}"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.nn.functional.linear(x, self.weight, self.bias).double()
+        return torch.nn.functional.logsigmoid(logits).transpose(1, 2).cumsum(-1)
+
+
+class Profiles(torch.nn.Module):
+    """Profiles of the distance with weights per query (Inkling's relative logits): from x [batch, length, hidden_size],
+    a dict of the arguments `profiles`, float32 [batch, heads, length, rank], and `bank`, float32 [rank, extent]:
+
+        out = attention(q, k, v, **profiles(x))
+
+    As `layer.self_attn.position_bias.profiles` its state has the names of a libmep checkpoint.
+    """
+
+    def __init__(self, hidden_size: int, heads: int, rank: int = 16, extent: int = 1024) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = torch.nn.Linear(hidden_size, heads * rank, bias=False)
+        self.bank = torch.nn.Parameter(torch.empty(rank, extent).normal_(0, 0.02))
+        torch.nn.init.normal_(self.query.weight, 0, 0.02)
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, rank={self.bank.shape[0]}, extent={self.bank.shape[1]}"
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        batch, length, _ = x.shape
+        rows = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
+        return {"profiles": rows.float(), "bank": self.bank.float()}
+
+
+class QueryMixture(torch.nn.Module):
+    """A mixture of kernels whose weights depend on the query: from x [batch, length, hidden_size], a dict of the
+    arguments `mixture`, float32 [batch, heads, length, kernels], and `log_kernels`, float32 [heads, kernels, length]:
+
+        mixture = QueryMixture(["exp", "exp:c=0.5", "gauss"], hidden_size=768, heads=12, head_dim=64)
+        out = attention(q, k, v, **mixture(x))
+
+    The weights are the softmax of x . weight. `weight` [heads * kernels, hidden_size] is initially 0, so training
+    starts from the mixture with equal weights. `kernels` are specs with a DistanceBias each; `length` in the call is
+    the number of keys where it is not that of x.
+    """
+
+    def __init__(self, kernels: list[str], hidden_size: int, heads: int, head_dim: int = 64, seed: int = 0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.kernels = torch.nn.ModuleList([DistanceBias(spec, heads, head_dim, seed) for spec in kernels])
+        self.weight = torch.nn.Parameter(torch.zeros(heads * len(kernels), hidden_size))
+
+    def extra_repr(self) -> str:
+        return f"hidden_size={self.weight.shape[1]}, heads={self.heads}"
+
+    def forward(self, x: torch.Tensor, length: int | None = None) -> dict[str, torch.Tensor]:
+        batch, queries, _ = x.shape
+        logits = torch.nn.functional.linear(x, self.weight).view(batch, queries, self.heads, -1).transpose(1, 2)
+        tables = [kernel(queries if length is None else length) for kernel in self.kernels]
+        return {"mixture": logits.float(), "log_kernels": torch.stack(tables, 1)}

@@ -5,12 +5,14 @@
     libmep.transformers.register()
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="libmep")
 
-Causal attention with padding on the left or right, packed sequences, grouped heads, sliding windows and sinks is
-computed by libmep.torch.attention, forward and backward. Everything else is computed by the model's own eager
-attention, with one warning per reason, so results are those of attn_implementation="eager" in any case.
+Causal and bidirectional attention with padding on the left or right, packed sequences, grouped heads, sliding windows,
+sinks and a position_bias that depends on the distance is computed by libmep.torch.attention, forward and backward.
+Everything else is computed by the model's own eager attention, with one warning per reason, so results are those of
+attn_implementation="eager" in any case.
 
-The mask of a causal model is here None or int64 [batch, 1, 1, keys]: the first key that each position sees. It has four
-axes because transformers takes masks of four axes as final. Other masks are those of eager attention.
+The mask of a model is here None or int64 [batch, 1, n, keys]. Row 0 has the first key that each position sees; row 1,
+of bidirectional attention, the key after the last. It has four axes because transformers takes masks of four axes as
+final. Other masks are those of eager attention.
 """
 from __future__ import annotations
 
@@ -21,22 +23,19 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers import masking_utils
 from transformers.masking_utils import (AttentionMaskInterface, and_masks, causal_mask_function, eager_mask,
                                         packed_sequence_mask_function, sliding_window_overlay)
-
-try:
-    from transformers.masking_utils import remap_positions_for_packed_sequence
-except ImportError:  # transformers 4
-    remap_positions_for_packed_sequence = None
 
 from .torch import attention
 
 __all__ = ["register"]
 
-OTHER_MASK = "the mask is not causal, or has another pattern in addition"
-OTHER_TERMS = ("softcap", "position_bias", "head_mask", "attention_bias", "alibi")
+OTHER_MASK = "the mask has a pattern that is not supported"
+HOLES = "a sequence has hidden tokens between visible ones"
+OTHER_TERMS = ("softcap", "head_mask", "attention_bias", "alibi")
 
-_warned = set()
+_warned: set[str] = set()
 
 
 def _fall_back(reason):
@@ -51,8 +50,11 @@ def _fall_back(reason):
 # transformers describes a mask by a function that is made of these.
 AND = and_masks(causal_mask_function).__code__
 WINDOW = sliding_window_overlay(1).__code__
-PACKED = packed_sequence_mask_function(None).__code__
-REMAPPED = remap_positions_for_packed_sequence and remap_positions_for_packed_sequence(None, None).__code__
+PACKED = packed_sequence_mask_function(torch.empty(0)).__code__
+# transformers 4 does not have these.
+REMAPPED = getattr(masking_utils, "remap_positions_for_packed_sequence", lambda *nothing: None)(None, None)
+REMAPPED = getattr(REMAPPED, "__code__", None)
+BIDIRECTIONAL = getattr(masking_utils, "bidirectional_mask_function", "none")
 
 
 def _constants(function):
@@ -67,15 +69,17 @@ def _parts(function):
     return [part for inner in _constants(function)["mask_functions"] for part in _parts(inner)]
 
 
-def _segments(mask_function, window):
-    """(whether this is a causal mask with the window, possibly of packed sequences; their numbers or None)."""
-    packed, causal, has_window = None, False, False
+def _pattern(mask_function, window):
+    """("causal" or "bidirectional", numbers of packed sequences or None) of a mask; (None, None) if it has others."""
+    packed, kind, has_window = None, None, False
     parts = _parts(mask_function)
     while parts:
         part = parts.pop()
         code = getattr(part, "__code__", None)
         if part is causal_mask_function:
-            causal = True
+            kind = "causal"
+        elif part is BIDIRECTIONAL and len(parts) == 0 and kind is None:
+            kind = "bidirectional"
         elif code is WINDOW and _constants(part)["sliding_window"] == window:
             has_window = True
         elif code is PACKED and packed is None:
@@ -83,8 +87,8 @@ def _segments(mask_function, window):
         elif code is REMAPPED and code is not None:
             parts += _parts(_constants(part)["mask_function"])  # positions in a sequence have the distances of keys
         else:
-            return False, None
-    return causal and has_window == (window is not None), packed
+            return None, None
+    return (kind, packed) if has_window == (window is not None) else (None, None)
 
 
 def _calls_the_interface(config):
@@ -100,16 +104,41 @@ def _starts_of_packed(packed):
     return torch.where(is_first, positions, 0).cummax(1).values
 
 
-def _starts_of_padded(mask):
-    """The first visible key of each row of bool [batch, keys], for each key; None if the visible keys are not
-    neighbors. Padding after a sequence needs nothing: no token of the sequence sees it."""
+def _range_of_padded(mask):
+    """(first visible key, key after the last) of each row of bool [batch, keys], [batch, 1] each; None if the visible
+    keys are not neighbors."""
     starts, keys = mask.int().argmax(1, keepdim=True), torch.arange(mask.shape[1])
-    if not torch.equal(mask, (keys >= starts) & (keys < starts + mask.sum(1, keepdim=True))):
+    ends = starts + mask.sum(1, keepdim=True)
+    return (starts, ends) if torch.equal(mask, (keys >= starts) & (keys < ends)) else None
+
+
+def _causal_bounds(batch, used, keys, attention_mask, packed):
+    """The mask of a causal model, or why there is none. Padding after a sequence needs nothing: no token sees it."""
+    if attention_mask is not None:
+        if packed is not None:
+            return OTHER_MASK
+        if used == keys and attention_mask.all():
+            return None
+        found = _range_of_padded(attention_mask)
+        return HOLES if found is None else found[0].expand(batch, used)[:, None, None]
+    if packed is not None:
+        return _starts_of_packed(packed)[:, None, None]
+    return None if used == keys else torch.zeros(batch, 1, 1, used, dtype=torch.int64)
+
+
+def _bidirectional_bounds(config, queries, keys, attention_mask, may_skip):
+    """The mask of an encoder, or why there is none."""
+    if may_skip and (attention_mask is None or attention_mask.all()):
         return None
-    return starts.expand_as(mask)
+    if attention_mask is None or queries != keys:
+        return OTHER_MASK
+    if getattr(config, "is_encoder_decoder", False) or getattr(config, "add_cross_attention", False):
+        return "padding of encoders in encoder-decoder models is not supported"
+    found = _range_of_padded(attention_mask)
+    return HOLES if found is None else torch.cat([x[:, None, None].expand(-1, 1, 1, keys) for x in found], 2)
 
 
-def _mask(batch_size: int, kv_length: int, q_length: int | None = None, q_offset: Any = 0, kv_offset: int = 0,
+def _mask(batch_size: int, kv_length: int, q_length: int = 0, q_offset: Any = 0, kv_offset: int = 0,
           mask_function: Any = causal_mask_function, attention_mask: torch.Tensor | None = None,
           local_size: int | None = None, config: Any = None, cache_position: torch.Tensor | None = None,
           **settings: Any) -> torch.Tensor | None:
@@ -119,54 +148,71 @@ def _mask(batch_size: int, kv_length: int, q_length: int | None = None, q_offset
     if cache_position is not None:
         where = {"cache_position": cache_position}
         q_length, q_offset = cache_position.shape[0], cache_position[0]
-    is_causal, packed = _segments(mask_function, local_size)
-    reason, starts = None, None
+    used = int(q_offset) + q_length - kv_offset  # of a static cache, whose other keys are not written yet
+    visible = attention_mask
+    if attention_mask is not None:
+        length = used if mask_function is not BIDIRECTIONAL else kv_length
+        visible = attention_mask[:, kv_offset:kv_offset + length].bool()
+        visible = torch.nn.functional.pad(visible, (0, length - visible.shape[1]))
+    kind, packed = _pattern(mask_function, local_size)
+    found = OTHER_MASK
     if not _calls_the_interface(config):
-        reason = (f"the code of {type(config).__name__.replace('Config', '')} computes attention itself; "
-                  "libmep.Model.load reads BLOOM, MPT and GPT-2")
-        _fall_back(reason)  # here, since _attention is not called
-    elif not is_causal or (packed is not None and attention_mask is not None):
-        reason = OTHER_MASK
-    else:
-        used = int(q_offset) + q_length - kv_offset  # of a static cache, whose other keys are not written yet
-        if attention_mask is not None:
-            mask = attention_mask[:, kv_offset:kv_offset + used].bool()
-            mask = torch.nn.functional.pad(mask, (0, used - mask.shape[1]))
-            if used == kv_length and mask.all():
-                return None
-            starts = _starts_of_padded(mask)
-            reason = None if starts is not None else "a sequence has hidden tokens between visible ones"
-        elif packed is not None:
-            starts = _starts_of_packed(packed)
-        elif used != kv_length:
-            starts = torch.zeros(batch_size, used, dtype=torch.int64)
-    if reason is None:
-        return None if starts is None else starts[:, None, None]
+        found = (f"the code of {type(config).__name__.replace('Config', '')} computes attention itself; "
+                 "libmep.Model.load reads BLOOM, MPT and GPT-2")
+        _fall_back(found)  # here, since _attention is not called
+    elif kind == "causal":
+        found = _causal_bounds(batch_size, used, kv_length, visible, packed)
+    elif kind == "bidirectional":
+        found = _bidirectional_bounds(config, q_length, kv_length, visible,
+                                      settings.get("allow_is_bidirectional_skip"))
+    if not isinstance(found, str):
+        return found
     mask = eager_mask(batch_size=batch_size, kv_length=kv_length, kv_offset=kv_offset, mask_function=mask_function,
                       attention_mask=attention_mask, local_size=local_size, config=config, **where, **settings)
     if mask is not None:
-        mask.libmep_reason = reason
+        setattr(mask, "libmep_reason", found)
     return mask
 
 
-def _eager_mask_of(starts, query, keys, window):
-    """The mask of eager attention for a causal model's None or int64 [batch, keys]."""
+def _is_bounds(mask):
+    """Whether a mask is the int64 [batch, 1, 1 or 2, keys] that _mask makes."""
+    return mask is not None and mask.dtype == torch.int64 and mask.dim() == 4 and mask.shape[1] == 1 and (
+        mask.shape[2] in (1, 2))
+
+
+def _eager_mask_of(bounds, query, keys, window):
+    """The mask of eager attention for None, of a causal model, or int64 [batch, 1, n, keys]."""
     queries = query.shape[2]
-    used = keys if starts is None else starts.shape[1]
+    used = keys if bounds is None else bounds.shape[3]
     key = torch.arange(keys, device=query.device)
     distance = torch.arange(used - queries, used, device=query.device)[:, None] - key
-    visible = (distance >= 0) & (distance < window) if window else distance >= 0
+    visible = torch.ones_like(distance, dtype=torch.bool)
+    if bounds is None or bounds.shape[2] == 1:
+        visible = (distance >= 0) & (distance < window) if window else distance >= 0
     visible = visible[None, None]
-    if starts is not None:
-        visible = visible & ((key >= starts[:, None, used - queries:, None].to(query.device)) | (distance == 0))
+    if bounds is not None:
+        bounds = bounds[:, :, :, used - queries:, None].to(query.device)
+        visible = visible & ((key >= bounds[:, :, 0]) | (distance == 0))
+    if bounds is not None and bounds.shape[2] == 2:
+        visible = visible & ((key < bounds[:, :, 1]) | (distance == 0))
     return torch.where(visible, 0.0, torch.finfo(query.dtype).min).to(query.dtype)
 
 
 # ---- Attention ----
 
-def _is_starts(mask):
-    """Whether a mask is the int64 [batch, 1, 1, keys] that _mask makes."""
-    return mask is not None and mask.dtype == torch.int64 and mask.dim() == 4 and mask.shape[1] == mask.shape[2] == 1
+def _is_of_the_distance(bias):
+    """Whether bias [1, heads, queries, keys] depends on the distance alone; kept in the tensor, which layers share."""
+    if not hasattr(bias, "libmep_is_of_the_distance"):
+        bias.libmep_is_of_the_distance = bias.shape[0] == 1 and torch.equal(bias[:, :, 1:, 1:], bias[:, :, :-1, :-1])
+    return bias.libmep_is_of_the_distance
+
+
+def _tables(bias, heads, used, is_causal):
+    """The tables of the distance in a position_bias [1, heads or 1, queries, keys]."""
+    bias = bias[0, :, :, :used].expand(heads, -1, -1)
+    if is_causal:
+        return {"table": bias[:, -1].flip(-1).float()}
+    return {"table": bias[:, :, 0].float(), "table_ahead": bias[:, 0].float()}
 
 
 def _obstacle(query, key, value, mask, dropout, is_causal, settings):
@@ -187,12 +233,14 @@ def _obstacle(query, key, value, mask, dropout, is_causal, settings):
             return f"q, k and v have the types {query.dtype}, {key.dtype} and {value.dtype}"
     if query.shape[3] != value.shape[3]:
         return f"keys have {query.shape[3]} channels and values {value.shape[3]}"
-    if not is_causal:
-        return "the attention is not causal"
-    if mask is not None and not _is_starts(mask):
+    if query.shape[2] > key.shape[2] or (not is_causal and query.shape[2] != key.shape[2]):
+        return "cross-attention is not supported"
+    if mask is not None and not _is_bounds(mask):
         return getattr(mask, "libmep_reason", OTHER_MASK)
-    if query.shape[2] > key.shape[2]:
-        return f"there are {query.shape[2]} queries for {key.shape[2]} keys"
+    if not is_causal and settings.get("sliding_window"):
+        return "a sliding window of bidirectional attention is not supported"
+    if settings.get("position_bias") is not None and not _is_of_the_distance(settings["position_bias"]):
+        return "position_bias does not depend on the distance alone"
     return None
 
 
@@ -206,31 +254,37 @@ def _contiguous(x):
     return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
 
 
-def _attend(query, key, value, starts, settings):
+def _attend(query, key, value, bounds, is_causal, terms):
     """libmep's attention [batch, heads, queries, head_dim]."""
-    if starts is not None:
-        used = starts.shape[1]
-        key, value, starts = key[:, :, :used], value[:, :, :used], starts[:, used - query.shape[2]:]
-    return attention(_contiguous(query), _contiguous(key), _contiguous(value), starts=starts, **settings)
+    if bounds is not None:
+        used, first = bounds.shape[3], bounds.shape[3] - query.shape[2]
+        key, value, terms["starts"] = key[:, :, :used], value[:, :, :used], bounds[:, 0, 0, first:]
+        if not is_causal:
+            terms["ends"] = bounds[:, 0, 1, first:]
+    if terms["position_bias"] is not None:
+        terms.update(_tables(terms["position_bias"], query.shape[1], key.shape[2], is_causal))
+    del terms["position_bias"]
+    return attention(_contiguous(query), _contiguous(key), _contiguous(value), bidirectional=not is_causal, **terms)
 
 
 def _attention(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
                attention_mask: torch.Tensor | None, scaling: float | None = None, dropout: float = 0.0,
                sliding_window: int | None = None, s_aux: torch.Tensor | None = None, is_causal: bool | None = None,
+               position_bias: torch.Tensor | None = None,
                **settings: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
     """(out [batch, queries, heads, head_dim], attention weights or None): the function of AttentionInterface."""
     is_causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    reason = _obstacle(query, key, value, attention_mask, dropout, is_causal, settings)
+    if position_bias is not None:
+        settings["position_bias"] = position_bias
+    reason = _obstacle(query, key, value, attention_mask, dropout, is_causal,
+                       {**settings, "sliding_window": sliding_window})
     if reason is None:
-        terms = {"scale": scaling or 0.0, "window": sliding_window or 0,
+        terms = {"scale": scaling or 0.0, "window": sliding_window or 0, "position_bias": position_bias,
                  "sink": None if s_aux is None else s_aux.float()}
-        starts = None if attention_mask is None else attention_mask[:, 0, 0]
-        return _attend(query, key, value, starts, terms).transpose(1, 2), None
+        return _attend(query, key, value, attention_mask, is_causal, terms).transpose(1, 2), None
     _fall_back(reason)
-    if attention_mask is None and is_causal:
-        attention_mask = _eager_mask_of(None, query, key.shape[2], sliding_window)
-    elif _is_starts(attention_mask):
-        attention_mask = _eager_mask_of(attention_mask[:, 0, 0], query, key.shape[2], sliding_window)
+    if _is_bounds(attention_mask) or (attention_mask is None and is_causal):
+        attention_mask = _eager_mask_of(attention_mask, query, key.shape[2], sliding_window)
     if scaling is None:
         scaling = query.shape[3] ** -0.5
     return _own_eager(module)(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout,

@@ -77,6 +77,26 @@ class Terms(unittest.TestCase):
             seen |= set(found)
         self.assertEqual(seen, {"q", "k", "v", "table", "gate", "sink", "profiles", "bank", "mixture", "log_kernels"})
 
+    def test_bidirectional(self):
+        """Against the causal formula: a query that sees its own and later keys only is causal in the reversed order."""
+        q, k, v, dout, table = problem()
+        plan = libmep.Attention(3, 16, 70, bidirectional=True).set_terms(np.zeros((3, 70)), table_ahead=table)
+        starts = np.broadcast_to(np.arange(70), (2, 70))
+        out, lse = plan.forward(q, k, v, starts=starts)
+        found = plan.gradients(q, k, v, out, lse, dout, starts=starts)
+        table = table.copy()
+        table[:, 0] = 0
+        right = attention(*(x[:, :, ::-1] for x in (q, k, v)), table, dout[:, :, ::-1])
+        check(self, out[:, :, ::-1], right[0], 5e-6)
+        for name, expected in zip(("q", "k", "v"), right[2:5]):
+            check(self, found[name][:, :, ::-1], expected, 5e-6, name)
+        check(self, found["table_ahead"][:, 1:], right[5][:, 1:], 5e-6)
+        check(self, found["table"][:, 0], right[5][:, 0], 5e-6)
+        with self.assertRaisesRegex(ValueError, "table_ahead must have the shape of table"):
+            plan.set_terms(table, table_ahead=table[:, :9])
+        with self.assertRaisesRegex(libmep.MepError, "table_ahead is of bidirectional plans"):
+            libmep.Attention(3, 16, 70).set_terms(table, table_ahead=table)
+
     def test_selected_gradients_and_copies(self):
         """Fewer gradients are the same bits, and so are those of a pickle; backward is the part that it says."""
         plan, inputs, dout, _ = self.golden(GOLDEN2 / "terms_all.safetensors")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The declarations are those of the headers; a missing or another library is refused; nothing is printed; the package
 names no place of one machine."""
+import importlib.util
+import inspect
 import os
 import pickle
 import re
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import types
 import unittest
+from pathlib import Path
 from unittest import mock
 
 import libmep
@@ -51,6 +54,47 @@ class Declarations(unittest.TestCase):
         self.assertEqual(_library.ABI_VERSION, int(number), "look at every declaration, then set ABI_VERSION")
         project = re.search(r"project\(mep VERSION (\d+\.\d+)", (REPOSITORY / "CMakeLists.txt").read_text())[1]
         self.assertTrue(libmep.version().startswith(project + "."))
+
+
+class Types(unittest.TestCase):
+    """The package has types for checkers of types (py.typed), and a text for each public name."""
+
+    def names(self):
+        """(name, object) of what users find, with the methods and properties of classes."""
+        modules = [libmep]
+        for name in ("torch", "transformers"):
+            if importlib.util.find_spec(name):
+                modules.append(importlib.import_module(f"libmep.{name}"))
+        for module in modules:
+            for name in module.__all__:
+                value = getattr(module, name)
+                yield f"{module.__name__}.{name}", value
+                for key, member in vars(value).items() if isinstance(value, type) else ():
+                    if not key.startswith("_"):
+                        yield f"{module.__name__}.{name}.{key}", member
+
+    def test_annotations_and_texts(self):
+        count = 0
+        for name, value in self.names():
+            value = getattr(value, "__func__", getattr(value, "fget", value))
+            if not callable(value):
+                continue
+            if name.rpartition(".")[2] not in ("forward", "extra_repr") or name.startswith("libmep.Attention"):
+                self.assertTrue(value.__doc__, f"{name} has no text")
+            function = value.__init__ if isinstance(value, type) else value
+            if not isinstance(function, types.FunctionType):
+                continue
+            signature = inspect.signature(function)
+            for parameter in signature.parameters.values():
+                self.assertTrue(parameter.name in ("self", "cls") or parameter.annotation is not parameter.empty or
+                                name == "libmep.Model", f"{name} has no type for {parameter.name}")
+            if not isinstance(value, type):
+                self.assertIsNot(signature.return_annotation, signature.empty, f"{name} has no type for its result")
+            count += 1
+        self.assertGreater(count, 50)
+
+    def test_marker(self):
+        self.assertTrue((Path(libmep.__file__).parent / "py.typed").is_file())
 
 
 class Loading(unittest.TestCase):

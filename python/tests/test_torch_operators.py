@@ -12,14 +12,15 @@ except ImportError:
     raise unittest.SkipTest("torch is not installed") from None
 import libmep.torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from test_torch_terms import NAMES, TERM_TENSORS, plain, problem, run
+from test_torch_terms import NAMES, TERM_TENSORS, TWO_SIDED, plain, problem, run
 
 
 def arguments(names, **sizes):
     """Positional arguments of torch.ops.libmep.attention, tensors that want gradients."""
     tensors, other, _ = problem(names, **sizes)
     found = [tensors[name].requires_grad_() if name in tensors else None for name in ("q", "k", "v", *TERM_TENSORS)]
-    return (*found, other.get("starts"), other.get("window", 0), other.get("scale", 0.0), 0.0)
+    return (*found, other.get("starts"), other.get("ends"), other.get("window", 0), other.get("bidirectional", False),
+            other.get("scale", 0.0), 0.0)
 
 
 class Operators(unittest.TestCase):
@@ -27,19 +28,19 @@ class Operators(unittest.TestCase):
         torch._dynamo.reset()
 
     def test_opcheck_attention(self):
-        for names in ([], ["table"], ["heads", "gate", "starts"], NAMES):
+        for names in ([], ["table"], ["heads", "gate", "starts"], NAMES, ["bidirectional", *TWO_SIDED]):
             result = torch.library.opcheck(torch.ops.libmep.attention.default, arguments(names))
             self.assertEqual(set(result.values()), {"SUCCESS"})
             self.assertGreaterEqual(len(result), 4)
 
     def test_opcheck_backward(self):
-        for names in ([], NAMES):
+        for names in ([], NAMES, ["bidirectional", *TWO_SIDED]):
             call = arguments(names)
             with torch.no_grad():
                 call = [x.detach() if isinstance(x, torch.Tensor) else x for x in call]
                 out, lse = torch.ops.libmep.attention(*call)
-            wanted = [x is not None for x in call[3:10]]
-            call = torch.randn_like(out), *call[:3], out, lse, *call[3:11], wanted, *call[11:]
+            wanted = [x is not None for x in call[3:11]]
+            call = torch.randn_like(out), *call[:3], out, lse, *call[3:13], wanted, *call[13:]
             result = torch.library.opcheck(torch.ops.libmep.attention_backward.default, call)
             self.assertEqual(set(result.values()), {"SUCCESS"})
 

@@ -14,20 +14,21 @@ except ImportError:
     raise unittest.SkipTest("torch is not installed") from None
 import libmep.torch
 
-TERM_TENSORS = ("table", "gate", "profiles", "bank", "mixture", "log_kernels", "sink")
+TERM_TENSORS = ("table", "gate", "profiles", "bank", "mixture", "log_kernels", "sink", "table_ahead")
 BATCH, HEADS, CHANNELS, RANK, EXTENT, KERNELS = 2, 4, 16, 3, 21, 2
 
 
 def plain(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None, log_kernels=None, sink=None, window=0,
-          scale=0.0, starts=None):
+          scale=0.0, starts=None, bidirectional=False, table_ahead=None, ends=None):
     """The formula, with the whole matrix of scores."""
     queries, keys, groups = q.shape[2], k.shape[2], q.shape[1] // k.shape[1]
     k, v = (x.repeat_interleave(groups, 1) for x in (k, v))
     d = torch.from_numpy(distances(queries, keys))
-    near = d.clamp(min=0)
+    near = d.abs() if bidirectional else d.clamp(min=0)
     scores = q @ k.transpose(2, 3) * (scale or 1 / math.sqrt(q.shape[3]))
     if table is not None:
-        scores = scores + table[:, near]
+        ahead = table if table_ahead is None else table_ahead
+        scores = scores + torch.where(d < 0, ahead[:, near], table[:, near])
     if gate is not None:
         scores = scores + gate[:, :, keys - queries:, None] - gate[:, :, None]
     if bank is not None:
@@ -36,10 +37,14 @@ def plain(q, k, v, table=None, gate=None, profiles=None, bank=None, mixture=None
     if mixture is not None:
         logs = mixture.log_softmax(-1)[:, :, :, None] + log_kernels[:, :, near].permute(0, 2, 3, 1)
         scores = scores + logs.logsumexp(-1)
-    hidden = (d < 0) | (d >= window) if window else d < 0
+    hidden = (d.abs() >= window) if window else torch.zeros_like(d, dtype=torch.bool)
+    hidden = hidden if bidirectional else hidden | (d < 0)
     if starts is not None:
         early = torch.arange(keys) < starts[:, None, :, None]
         hidden = hidden | (early & (d != 0))
+    if ends is not None:
+        late = torch.arange(keys) >= ends[:, None, :, None]
+        hidden = hidden | (late & (d != 0))
     scores = scores.masked_fill(hidden, -torch.inf)
     if sink is not None:
         scores = torch.cat([scores, sink[:, None, None].expand(q.shape[0], -1, queries, 1)], -1)
@@ -58,10 +63,14 @@ def term(name, queries, keys):
             "window": lambda: {"window": 11},
             "scale": lambda: {"scale": 0.7},
             "starts": lambda: {"starts": torch.randint(0, keys, (BATCH, queries))},
+            "table_ahead": lambda: {"table": torch.randn(HEADS, keys + 3), "table_ahead": torch.randn(HEADS, keys + 3)},
+            "ends": lambda: {"ends": torch.randint(0, keys + 1, (BATCH, queries))},
+            "bidirectional": lambda: {"bidirectional": True},
             "heads": lambda: {}}[name]()
 
 
 NAMES = ("table", "gate", "profiles", "mixture", "sink", "window", "scale", "heads", "starts")
+TWO_SIDED = ("table", "table_ahead", "sink", "window", "scale", "heads", "starts", "ends")
 
 
 def problem(names, queries=37, keys=37, dtype=torch.float32):
@@ -74,6 +83,9 @@ def problem(names, queries=37, keys=37, dtype=torch.float32):
     for name in names:
         for key, value in term(name, queries, keys).items():
             (tensors if key in TERM_TENSORS else other)[key] = value
+    if other.get("bidirectional"):
+        other.update({name: torch.minimum(other[name], torch.arange(queries)) for name in other if name == "starts"})
+        other.update({name: torch.maximum(other[name], torch.arange(queries) + 1) for name in other if name == "ends"})
     return tensors, other, torch.randn(BATCH, HEADS, queries, CHANNELS).to(dtype)
 
 
@@ -110,8 +122,13 @@ class Terms(unittest.TestCase):
         for sizes in ({}, {"queries": 9, "keys": 53}, {"queries": 1, "keys": 70}, {"queries": 130, "keys": 200}):
             self.compare(NAMES, 1e-5, **sizes)
 
+    def test_bidirectional(self):
+        for names in (*itertools.combinations(TWO_SIDED, 1), *itertools.combinations(TWO_SIDED, 2), TWO_SIDED):
+            self.compare(["bidirectional", *names], 1e-5)
+            self.compare(["bidirectional", *names], 1e-5, queries=130, keys=130)
+
     def test_bfloat16(self):
-        for names in ([], *([name] for name in NAMES), NAMES):
+        for names in ([], *([name] for name in NAMES), NAMES, ("bidirectional", *TWO_SIDED)):
             self.compare(names, 3e-2, torch.bfloat16)
 
     def test_gate_in_float32(self):
@@ -188,6 +205,22 @@ class Terms(unittest.TestCase):
             with self.assertRaisesRegex(kind, words):
                 libmep.torch.attention(**{**tensors, **other, **changes})
         self.assertTrue(libmep.torch.attention(**tensors, **other).isfinite().all(), "later calls work")
+
+    def test_wrong_direction(self):
+        for names, changes, words in (
+                ((), {"ends": torch.zeros(2, 37, dtype=torch.int64)}, "ends is not possible with bidirectional=False"),
+                (("table_ahead",), {}, "table_ahead is not possible with bidirectional=False"),
+                (("bidirectional", "gate"), {}, "gate is not possible with bidirectional=True"),
+                (("bidirectional", "profiles"), {}, "bank is not possible with bidirectional=True"),
+                (("bidirectional", "mixture"), {}, "log_kernels is not possible with bidirectional=True"),
+                (("bidirectional", "table_ahead"), {"table": None}, "table is missing: table_ahead is given"),
+                (("bidirectional", "table_ahead"), {"table_ahead": torch.zeros(4, 37)}, "table_ahead has the shape")):
+            tensors, other, _ = problem(names)
+            with self.assertRaisesRegex(ValueError, words):
+                libmep.torch.attention(**{**tensors, **other, **changes})
+        tensors, other, _ = problem(("bidirectional",), queries=9)
+        with self.assertRaisesRegex(ValueError, "q has 9 queries and k has 37 keys: bidirectional"):
+            libmep.torch.attention(**tensors, **other)
 
 
 if __name__ == "__main__":

@@ -353,7 +353,7 @@ class Forward(Exported):
         """A model made from a configuration alone has a gradient in every parameter of its encoding, and the initial
         values of the C library where these are not random."""
         for position in (*ENCODINGS, "mep_param/learn=weights,slopes"):
-            if position in sys.modules[type(self.model).__module__].OTHERS:
+            if position.partition(":")[0] in sys.modules[type(self.model).__module__].OTHERS:
                 continue
             config = transformers.AutoConfig.from_pretrained(self.model.config._name_or_path, trust_remote_code=True)
             one, two = (libmep.Bias(position, SIZES["num_attention_heads"], 8, seed) for seed in (1, 2))

@@ -73,6 +73,13 @@ def padded(side):
     return ids * mask, mask
 
 
+def build_t5():
+    config = transformers.T5Config(vocab_size=VOCAB, d_model=64, d_kv=16, d_ff=48, num_layers=2, num_heads=4,
+                                   decoder_start_token_id=0, dropout_rate=0.0, relative_attention_num_buckets=8,
+                                   relative_attention_max_distance=20)
+    return build(config, transformers.AutoModelForSeq2SeqLM)
+
+
 class Attention(unittest.TestCase):
     """No test of this class may fall back, unless it says so."""
 
@@ -212,6 +219,50 @@ class Supported(Attention):
         self.assertEqual(len(logs[0]), 3)
         check(self, logs[0], logs[1], 1e-3)
 
+    @unittest.skipIf(VERSION < 5, "BERT and T5 have the hook since transformers 5")
+    def test_encoders(self):
+        """Bidirectional attention, padded on the left and right, with gradients."""
+        config = transformers.BertConfig(vocab_size=VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
+                                         intermediate_size=48, attention_probs_dropout_prob=0.0)
+        model, eager = build(config, transformers.AutoModel)
+        for ids, mask in ((tokens(2, LENGTH), None), padded("left"), padded("right")):
+            found, right = (x(ids, attention_mask=mask).last_hidden_state for x in (model, eager))
+            self.compare(found, right, mask)
+            for x in (model, eager):
+                x.zero_grad()
+                rows = slice(None) if mask is None else mask.bool()
+                x(ids, attention_mask=mask).last_hidden_state[rows].square().sum().backward()
+            right = dict(eager.named_parameters())
+            for key, parameter in model.named_parameters():
+                if right[key].grad is not None and not key.endswith("key.bias"):  # whose gradient is 0 but for rounding
+                    check(self, parameter.grad.numpy(), right[key].grad.numpy(), 1e-4, key)
+
+    @unittest.skipIf(VERSION < 5, "T5 has the hook since transformers 5")
+    def test_position_bias(self):
+        """T5's encoder and decoder, whose position_bias becomes tables of the distance, and its gradient. Encoder and
+        decoder have the same length here, so that cross-attention is full attention too."""
+        model, eager = build_t5()
+        ids = tokens(2, 25)
+        for x in (model, eager):
+            x.zero_grad()
+            x(input_ids=ids, decoder_input_ids=ids, labels=ids).loss.backward()
+        self.compare(model(input_ids=ids, decoder_input_ids=ids).logits,
+                     eager(input_ids=ids, decoder_input_ids=ids).logits, tolerance=1e-4)  # scores are not scaled
+        right = dict(eager.named_parameters())
+        seen = 0
+        for key, parameter in model.named_parameters():
+            check(self, parameter.grad.numpy(), right[key].grad.numpy(), 5e-4, key)
+            seen += "relative_attention_bias" in key
+        self.assertEqual(seen, 2)
+
+    @unittest.skipIf(VERSION < 5, "T5 has the hook since transformers 5")
+    def test_generation_with_position_bias(self):
+        model, eager = build_t5()
+        warnings.filterwarnings("ignore", message=".*cross-attention is not supported")
+        ids = tokens(2, 9)
+        for settings in ({}, {"use_cache": False}):
+            self.assertEqual(*(self.generate(x, ids, **settings) for x in (model, eager)))
+
     def test_saved_and_chosen_later(self):
         model, eager = build(configuration("llama"))
         with tempfile.TemporaryDirectory() as folder:
@@ -248,21 +299,10 @@ class Fallback(Attention):
                             lambda x: x(ids, attention_mask=mask).logits, *build(config), mask)
 
     @unittest.skipIf(VERSION < 5, "T5 has the hook since transformers 5")
-    def test_t5(self):
-        config = transformers.T5Config(vocab_size=VOCAB, d_model=64, d_kv=16, d_ff=48, num_layers=2, num_heads=4,
-                                       decoder_start_token_id=0, dropout_rate=0.0)
+    def test_cross_attention(self):
         ids = tokens(2, 11)
-        self.check_fallback("position_bias is not supported",
-                            lambda x: x(input_ids=ids, decoder_input_ids=ids[:, :7]).logits,
-                            *build(config, transformers.AutoModelForSeq2SeqLM))
-
-    @unittest.skipIf(VERSION < 5, "BERT has the hook since transformers 5")
-    def test_bidirectional(self):
-        config = transformers.BertConfig(vocab_size=VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
-                                         intermediate_size=48)
-        ids = tokens(2, 11)
-        self.check_fallback("not causal", lambda x: x(ids).last_hidden_state,
-                            *build(config, transformers.AutoModel))
+        self.check_fallback("cross-attention is not supported",
+                            lambda x: x(input_ids=ids, decoder_input_ids=ids[:, :7]).logits, *build_t5())
 
     def test_settings(self):
         ids, mask = padded("left")
