@@ -57,6 +57,16 @@ rows 2 "$heading"
 column 11 'x < 100'
 column 14 'x == 1'
 said out 'c,float32,2048,forward,exp:c=0.5 + gauss,exact,'
+# Score terms, each with its gradients, and shared heads of keys and values.
+# shellcheck disable=SC2086
+expect 0 bench attention --lengths 130 --positions none --positions nope/forget --positions 'mep/weights=query' \
+    --positions 'nope/profiles:rank=3' --positions 't5/sink/window=64' --positions 'mep/learn=weights' $HEADS \
+    --num-key-value-heads 1 --skip off $SMALL --format csv
+rows 24 "$heading"
+for position in nope/forget mep/weights=query nope/profiles:rank=3 t5/sink/window=64; do
+    said out ",backward,$position,off,"
+done
+column 14 'x == 2'
 # shellcheck disable=SC2086
 expect 0 bench attention --lengths 64 --positions mep $HEADS --dtype bfloat16 --skip off $SMALL --json
 is_json attention 2 gflops_median
@@ -118,7 +128,10 @@ for bench in attention decode gemm train; do
 done
 refuse 2 'the benchmark is missing' bench
 refuse 2 'no benchmark "speed"' bench speed
-refuse 2 'rotary" is not a distance bias' bench attention --positions none,rotary
+refuse 2 'rotary" is not an encoding with score terms' bench attention --positions none,rotary
+refuse 2 'nope/forget" is not a distance bias alone' bench decode --positions nope/forget
+refuse 2 'rotary" is not a distance bias alone' bench decode --positions none,rotary
+refuse 1 'kv_heads is 3; it must divide the 2 heads' bench attention --heads 2 --num-key-value-heads 3 --lengths 16 --quiet --ceiling 16
 refuse 2 'unknown kernel "gaus"' bench decode --positions gaus
 refuse 2 'is not one of c, ' bench attention --levels sse
 refuse 2 'is not one of off, exact' bench attention --skip never

@@ -70,6 +70,13 @@ expect 0 compare --data text --out study $TINY --steps 2 --lengths 16,32 --eval-
     --positions 'rotary;rotary:scaling=linear,factor=2;rotary:scaling=yarn,factor=2,original=16'
 said out 'rotary:scaling=yarn,factor=2,original=16'
 
+# Help pages list the options, completely.
+for command in train compare bias; do
+    expect 0 $command --help
+    said out '  attention_factor=A         of yarn and longrope; default: by their formulas'
+    said out '"rotary:scaling=yarn,factor=8,original=512".'
+done
+
 refuse 1 'unknown scaling "yarm"; scalings: linear, ntk, dynamic, yarn' eval --model gpt_neox --data text.valid \
     --position rotary:scaling=yarm
 refuse 1 'scaling=yarn needs "factor"' eval --model gpt_neox --data text.valid --position rotary:scaling=yarn

@@ -28,11 +28,12 @@ typedef struct mep_bench_common {
 /* ---- Attention: forward and backward, heads x lengths x encodings ---- */
 
 typedef struct mep_bench_attention_settings {
-    const char *const *encodings; /* bias specs; "none" means no bias */
+    const char *const *encodings; /* position specs whose attention has score terms; "none" means no term */
     const int64_t *lengths;
     const mep_cpu_level *levels;
     int64_t encoding_count, length_count, level_count; /* levels are used on the CPU only */
     int64_t batch_size, heads, head_dim;
+    int64_t kv_heads; /* heads of keys and values; 0: heads */
     int64_t tokens;   /* not 0: replaces batch_size by tokens / length, at least 1 */
     int dense, exact; /* measure with all blocks; without blocks whose weights are zero. "none" is measured once, with
                          all blocks unless `dense` is 0 */

@@ -2,7 +2,7 @@
 /*
  * The attention benchmark. For one dtype, CPU level and length the tasks run in turn: the forward pass of every
  * encoding, the backward pass of every encoding, and the ceiling. They use the same inputs; each encoding has its own
- * plan.
+ * plan and score terms.
  */
 #include <math.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@
 #include "base/integer.h"
 #include "base/memory.h"
 #include "bench/bench.h"
+#include "bench/bench_terms.h"
 #include "bench/conditions.h"
 #include "bench/operands.h"
 #include "mep/attention.h"
@@ -38,7 +39,7 @@ typedef struct variant {
     const char *encoding;
     int exact;
     mep_attention *plan;
-    void *dbias;      /* gradient of the bias table; NULL if nothing is learned */
+    mep_bench_terms terms;
     double memory[2]; /* after the forward and after the backward pass */
     double computed;
 } variant;
@@ -48,31 +49,39 @@ static int is_none(const char *encoding)
     return strcmp(encoding, "none") == 0;
 }
 
-static mep_tensor_view view(const group *g, int which)
+/* A tensor of `heads` heads. */
+static mep_tensor_view view(const group *g, int which, int64_t heads)
 {
     int64_t head = g->length * g->settings->head_dim;
     return (mep_tensor_view){.data = g->data[which],
-                             .batch_stride = g->settings->heads * head,
+                             .batch_stride = heads * head,
                              .head_stride = head,
                              .token_stride = g->settings->head_dim};
 }
 
-static mep_attention_call call_of(const group *g)
+static int64_t kv_heads(const group *g)
 {
-    return (mep_attention_call){.batch = g->batch,
-                                .queries = g->length,
-                                .keys = g->length,
-                                .q = view(g, Q),
-                                .k = view(g, K),
-                                .v = view(g, V),
-                                .out = view(g, OUT),
-                                .lse = g->lse};
+    return g->settings->kv_heads > 0 ? g->settings->kv_heads : g->settings->heads;
+}
+
+static mep_attention_call call_of(const variant *v)
+{
+    const group *g = v->g;
+    mep_attention_call call = v->terms.call;
+    call.batch = g->batch;
+    call.queries = call.keys = g->length;
+    call.q = view(g, Q, g->settings->heads);
+    call.k = view(g, K, kv_heads(g));
+    call.v = view(g, V, kv_heads(g));
+    call.out = view(g, OUT, g->settings->heads);
+    call.lse = g->lse;
+    return call;
 }
 
 static mep_status forward(void *context)
 {
     const variant *v = context;
-    const mep_attention_call call = call_of(v->g);
+    const mep_attention_call call = call_of(v);
     return mep_attention_forward(v->plan, &call);
 }
 
@@ -80,40 +89,25 @@ static mep_status backward(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
-    const mep_attention_call call = call_of(g);
-    const mep_attention_gradient gradient = {
-        .dout = view(g, DOUT), .dq = view(g, DQ), .dk = view(g, DK), .dv = view(g, DV), .dtable = v->dbias};
+    const mep_attention_call call = call_of(v);
+    mep_attention_gradient gradient = v->terms.gradient;
+    gradient.dout = view(g, DOUT, g->settings->heads);
+    gradient.dq = view(g, DQ, g->settings->heads);
+    gradient.dk = view(g, DK, kv_heads(g));
+    gradient.dv = view(g, DV, kv_heads(g));
     return mep_attention_backward(v->plan, &call, &gradient);
 }
 
 /* ---- One encoding ---- */
 
-/* Compute the bias table (NULL for "none"), and allocate its gradient if something is learned. */
-static mep_status make_bias(variant *v, float **table)
-{
-    const mep_bench_attention_settings *s = v->g->settings;
-    mep_bias *bias = NULL;
-    int64_t size = 0;
-    if (is_none(v->encoding)) return MEP_OK;
-    MEP_TRY(mep_multiply(s->heads, v->g->length, 1, &size));
-    MEP_TRY(mep_bias_create(&bias, v->encoding, s->heads, s->head_dim));
-    mep_status status;
-    MEP_TRY_OR(status, MEP_ALLOC(table, size), end);
-    MEP_TRY_OR(status, mep_bias_table(bias, v->g->length, *table), end);
-    if (!s->forward_only && mep_bias_param_count(bias) > 0)
-        status = mep_device_array(v->g->device, &v->dbias, size, sizeof(double));
-end:
-    mep_bias_destroy(&bias);
-    return status;
-}
-
 /* Create the plan and make the first run of each pass, and measure their memory. */
-static mep_status first_runs(variant *v, const float *table, mep_bench_task *pass[2])
+static mep_status first_runs(variant *v, mep_bench_task *pass[2])
 {
     const mep_bench_attention_settings *s = v->g->settings;
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = s->heads;
+    a.kv_heads = s->kv_heads;
     a.head_dim = s->head_dim;
     a.max_length = v->g->length;
     a.dtype = v->g->dtype;
@@ -122,8 +116,7 @@ static mep_status first_runs(variant *v, const float *table, mep_bench_task *pas
     a.tolerance = v->exact ? s->tolerance : 0;
     double begin = mep_bench_memory_begin();
     MEP_TRY(mep_attention_create(&v->plan, &a));
-    const mep_attention_terms terms = {.table = table, .table_length = v->g->length};
-    MEP_TRY(mep_attention_set_terms(v->plan, &terms));
+    MEP_TRY(mep_attention_set_terms(v->plan, &v->terms.terms));
     for (int i = 0; i < 2 - s->forward_only; i++) {
         MEP_TRY(mep_bench_first(pass[i], &v->g->common->control));
         v->memory[i] = mep_device_is_host(v->g->device) ? mep_bench_memory_growth(begin) : (double)NAN;
@@ -145,11 +138,14 @@ static mep_status open_variant(variant *v, mep_bench_task *pass[2])
         snprintf(pass[i]->name, sizeof pass[i]->name, "%.80s %s at %lld, %s", v->encoding,
                  i == 0 ? "forward" : "backward", (long long)v->g->length, mep_dtype_name(v->g->dtype));
     }
-    float *table = NULL;
-    mep_status status = make_bias(v, &table);
-    if (status == MEP_OK) status = first_runs(v, table, pass);
-    mep_free(&table);
-    return status;
+    MEP_TRY(mep_bench_terms_create(&v->terms, &(mep_bench_terms_settings){.spec = v->encoding,
+                                                                          .device = v->g->device,
+                                                                          .batch = v->g->batch,
+                                                                          .length = v->g->length,
+                                                                          .heads = s->heads,
+                                                                          .head_dim = s->head_dim,
+                                                                          .gradients = !s->forward_only}));
+    return first_runs(v, pass);
 }
 
 /* ---- A group ---- */
@@ -224,7 +220,7 @@ static mep_status measure_group(group *g)
     if (status == MEP_OK) status = measure_variants(g, variants, count, tasks);
     for (int64_t i = 0; i < count; i++) {
         mep_attention_destroy(&variants[i].plan);
-        mep_device_release(g->device, &variants[i].dbias);
+        mep_bench_terms_destroy(&variants[i].terms);
     }
     mep_free(&variants);
     mep_free(&tasks);

@@ -47,7 +47,8 @@ static const char ATTENTION_NOTES[] =
     "inputs and outputs are allocated: the plan and its workspace (backward: of both passes). The memory of a GPU is\n"
     "not measured. The ceiling is the matrix product of this build in the same type at the highest of the levels (on\n"
     "a GPU, that of the device); below AVX-512 the ceiling of bfloat16 is that of float32. The backward pass includes\n"
-    "the gradient of the bias if an encoding learns.\n\n";
+    "the gradients of the score terms that a model with the encoding learns. Score terms have random values; a forget\n"
+    "gate decays by 1 in 100 tokens.\n\n";
 
 static int check_attention(attention_job *a, const mep_option *options)
 {
@@ -59,7 +60,7 @@ static int check_attention(attention_job *a, const mep_option *options)
         return mep_cli_usage(a->job.command, "--tokens and --batch-size exclude each other");
     if (a->job.device != MEP_DEVICE_CPU && mep_args_given(options, "--levels"))
         return mep_cli_usage(a->job.command, "--levels are CPU levels; leave it out with --device cuda");
-    int code = mep_bench_check_positions(a->job.command, &a->encodings);
+    int code = mep_bench_check_positions(a->job.command, &a->encodings, 1);
     if (code == MEP_ARGS_GO) code = mep_args_words(a->job.command, "--levels", &a->levels, level_words, indices);
     if (code != MEP_ARGS_GO) return code;
     for (int64_t i = 0; i < a->levels.count; i++) a->level_list[i] = (mep_cpu_level)indices[i];
@@ -83,6 +84,9 @@ static int run_attention(attention_job *a)
         status = a->s.tokens > 0 ? mep_bench_job_note(&a->job, "tokens", json_integer((json_int_t)a->s.tokens))
                                  : mep_bench_job_note(&a->job, "batch_size", json_integer((json_int_t)a->s.batch_size));
     if (status == MEP_OK) status = mep_bench_job_note(&a->job, "heads", json_integer((json_int_t)a->s.heads));
+    if (status == MEP_OK)
+        status = mep_bench_job_note(&a->job, "kv_heads",
+                                    json_integer((json_int_t)(a->s.kv_heads > 0 ? a->s.kv_heads : a->s.heads)));
     if (status == MEP_OK) status = mep_bench_job_note(&a->job, "head_dim", json_integer((json_int_t)a->s.head_dim));
     if (status == MEP_OK) status = mep_bench_job_note(&a->job, "tolerance", json_real(a->s.tolerance));
     if (status == MEP_OK)
@@ -103,12 +107,15 @@ int mep_cli_bench_attention(int argc, char **argv)
     mep_bench_job_begin(&a.job, "bench attention");
     mep_option options[] = {
         MEP_OPT_GROUP("Cases"),
-        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &a.encodings, "distance biases, and none for no bias"),
+        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &a.encodings,
+                      "position encodings with their score terms, and none for no term"),
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &a.lengths, 1, MEP_BENCH_LONGEST, "tokens per sequence"),
         MEP_OPT_INT("--batch-size", 'b', "N", &a.s.batch_size, 1, 1 << 20, "sequences"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &a.s.tokens, 1, (int64_t)1 << 40,
                        "instead of --batch-size: at each length as many sequences as have L tokens, at least one"),
         MEP_OPT_INT("--heads", 0, "N", &a.s.heads, 1, 65536, "attention heads"),
+        MEP_OPT_INT("--num-key-value-heads", 0, "N", &a.s.kv_heads, 0, 65536,
+                    "heads of keys and values, a divisor of --heads; 0: as many as heads"),
         MEP_OPT_INT("--head-dim", 0, "N", &a.s.head_dim, 1, 65536, "channels per head"),
         MEP_OPT_TEXTS("--levels", 0, "LEVEL,..", &a.levels,
                       "CPU levels: c, avx2, avx512, avx512_bf16; on 64-bit Arm c, neon"),
@@ -125,10 +132,12 @@ int mep_cli_bench_attention(int argc, char **argv)
     mep_args_default(options, "--ceiling", MEP_BENCH_CEILINGS);
     mep_args_default(options, "--dtype", MEP_BENCH_DTYPES);
     mep_args_default(options, "--tokens", "");
-    snprintf(notes, sizeof notes,
-             "%s%s\n  mep bench attention --positions none,mep,alibi --lengths 1K,64K --forward\n"
-             "  mep bench attention --device cuda --tokens 16K --lengths 2K,4K,8K,16K --heads 16 --head-dim 128\n",
-             ATTENTION_NOTES, mep_bench_timing_note);
+    snprintf(
+        notes, sizeof notes,
+        "%s%s\n  mep bench attention --positions none,mep,alibi --lengths 1K,64K --forward\n"
+        "  mep bench attention --positions none --positions nope/forget --positions nope/profiles:rank=16,extent=1024\n"
+        "  mep bench attention --device cuda --tokens 16K --lengths 2K,4K,8K,16K --heads 16 --head-dim 128\n",
+        ATTENTION_NOTES, mep_bench_timing_note);
     mep_usage usage = {.command = a.job.command,
                        .arguments = "",
                        .summary = "Measure fused attention, forward and backward, and a matrix product.",

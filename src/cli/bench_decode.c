@@ -72,7 +72,7 @@ int mep_cli_bench_decode(int argc, char **argv)
                        .options = options};
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code == MEP_ARGS_GO) code = mep_bench_job_check(&job, options);
-    if (code == MEP_ARGS_GO) code = mep_bench_check_positions(job.command, &encodings);
+    if (code == MEP_ARGS_GO) code = mep_bench_check_positions(job.command, &encodings, 0);
     s.encodings = encodings.values, s.encoding_count = encodings.count;
     s.lengths = lengths.values, s.length_count = lengths.count;
     return code == MEP_ARGS_GO ? run_decode(&job, &s) : code;

@@ -19,18 +19,29 @@ const char mep_bench_timing_note[] =
 
 /* ---- Values of options ---- */
 
-int mep_bench_check_positions(const char *command, const mep_texts *positions)
+/* Whether a spec has modifiers beyond what its mixture learns, or differs from layer to layer. */
+static int has_modifiers(const char *spec)
+{
+    if (strchr(spec, '|') != NULL) return 1;
+    for (const char *c = strchr(spec, '/'); c != NULL; c = strchr(c + 1, '/'))
+        if (strncmp(c, "/learn=", 7) != 0) return 1;
+    return 0;
+}
+
+int mep_bench_check_positions(const char *command, const mep_texts *positions, int terms)
 {
     for (int64_t i = 0; i < positions->count; i++) {
         mep_position *position = NULL;
-        if (strcmp(positions->values[i], "none") == 0) continue;
-        if (mep_position_create(&position, positions->values[i]) != MEP_OK)
-            return mep_cli_usage(command, "%s", mep_error_message());
+        const char *spec = positions->values[i];
+        if (strcmp(spec, "none") == 0) continue;
+        if (mep_position_create(&position, spec) != MEP_OK) return mep_cli_usage(command, "%s", mep_error_message());
         mep_position_kind kind = mep_position_get_kind(position);
+        int plain = !has_modifiers(mep_position_spec(position));
         mep_position_destroy(&position);
-        if (kind != MEP_POSITION_BIAS)
-            return mep_cli_usage(command, "--positions: \"%s\" is not a distance bias; its attention is that of none",
-                                 positions->values[i]);
+        if (terms ? kind != MEP_POSITION_BIAS && plain : kind != MEP_POSITION_BIAS || !plain)
+            return mep_cli_usage(command, "--positions: \"%s\" is not %s", spec,
+                                 terms ? "an encoding with score terms; its attention is that of none"
+                                       : "a distance bias alone");
     }
     return MEP_ARGS_GO;
 }

@@ -106,8 +106,9 @@ mep_status mep_bench_job_note(mep_bench_job *job, const char *key, json_t *value
 /* Print the finished cases, even if a later one failed (`status`). Returns the exit code. */
 int mep_bench_job_close(mep_bench_job *job, mep_status status);
 
-/* Check that each is "none" or a bias spec. Returns MEP_ARGS_GO, or the exit code. */
-int mep_bench_check_positions(const char *command, const mep_texts *positions);
+/* Check that each is "none" or a distance bias or, with `terms`, an encoding with score terms. Returns MEP_ARGS_GO, or
+ * the exit code. */
+int mep_bench_check_positions(const char *command, const mep_texts *positions, int terms);
 
 /* Read the sizes of a preset; a vocab_size of 0 keeps that of the preset. Returns MEP_ARGS_GO, or the exit code. */
 int mep_bench_read_preset(const char *command, const char *preset, int64_t vocab_size, mep_model_config *config);

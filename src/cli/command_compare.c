@@ -358,7 +358,7 @@ int mep_cli_compare(int argc, char **argv)
     static const mep_texts default_positions = {4, {"alibi", "mep", "mep_param", "rotary"}};
     compare_job job = {.positions = default_positions, .seed_list = {1, {1}}};
     mep_option options[OPTIONS_MAX];
-    char notes[4096];
+    char notes[16384];
     int count, code = mep_train_options_begin(&job.o, "compare", argc, argv);
     if (code != MEP_ARGS_GO) return code;
     list_options(&job, options);

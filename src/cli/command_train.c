@@ -19,7 +19,7 @@
 #include "cli/train_options.h"
 #include "mep/train.h"
 
-enum { OPTIONS_MAX = 56, NOTES_SIZE = 4608, VALIDATIONS = 10 };
+enum { OPTIONS_MAX = 56, NOTES_SIZE = 16384, VALIDATIONS = 10 };
 
 typedef struct train_job {
     mep_train_options o;
