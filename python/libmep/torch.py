@@ -8,6 +8,8 @@ They are made of the operators torch.ops.libmep.*, which torch.compile(fullgraph
 """
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 import torch
 
@@ -107,7 +109,7 @@ class DistanceBias(torch.nn.Module):
         return f"{self.spec!r}, heads={self.heads}, head_dim={self.head_dim}"
 
     def _parameters_in_order(self):
-        return [self.get_parameter(name) for name in self.names]
+        return [operator.attrgetter(name)(self) for name in self.names]  # torch.func.functional_call gives tensors
 
     def constrain_(self) -> list[torch.nn.Parameter]:
         """Move the parameters into their allowed ranges, in place; values within them are unchanged."""

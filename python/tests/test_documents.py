@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -36,6 +37,17 @@ class Examples(unittest.TestCase):
                     self.assertEqual("print(" in block, printed.getvalue() != "")
             finally:
                 os.chdir(before)
+
+    @unittest.skipIf(importlib.util.find_spec("torch") is None, "torch is not installed")
+    def test_flex_attention(self):
+        """examples/flex_attention.py: equal outputs, and a loss that falls."""
+        example = REPOSITORY / "examples" / "flex_attention.py"
+        result = subprocess.run([sys.executable, example, "--length", "64", "--heads", "2"], capture_output=True,
+                                text=True, timeout=300)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertTrue(float(re.search(r"outputs: (\S+)", result.stdout)[1]) < 1e-5, result.stdout)
+        first, last = (float(x) for x in re.findall(r"loss (\S+)", result.stdout))
+        self.assertTrue(last < 0.5 * first, result.stdout)
 
     def prepare(self):
         """data/books.train, data/books.valid, runs/mep and bloom-560m, small."""

@@ -195,6 +195,23 @@ class Attention(unittest.TestCase):
             with self.assertRaisesRegex(RuntimeError, "no second derivatives"):
                 first.sum().backward()
 
+    def test_forward_mode_is_refused(self):
+        """A tangent is not lost in silence, in forward mode and in torch.func."""
+        q, k, v, table = (x.detach() for x in problem()[0])
+        bias = libmep.torch.DistanceBias("kerple_log", 3)
+        with torch.autograd.forward_ad.dual_level():
+            for call in (lambda: libmep.torch.attention(torch.autograd.forward_ad.make_dual(q, q), k, v),
+                         lambda: libmep.torch.attention(q, k, v, torch.autograd.forward_ad.make_dual(table, table)),
+                         lambda: torch.func.functional_call(bias, {"kerple_log.p": torch.autograd.forward_ad.make_dual(
+                             bias.kerple_log.p.detach(), torch.ones(3))}, 5)):
+                with self.assertRaisesRegex(RuntimeError, "no forward-mode derivatives"):
+                    call()
+            self.assertEqual(libmep.torch.attention(q, k, v).shape, q.shape)
+        with self.assertRaisesRegex(RuntimeError, "no forward-mode derivatives"):
+            torch.func.jvp(lambda q: libmep.torch.attention(q, k, v), (q,), (q,))
+        with self.assertRaisesRegex(RuntimeError, "functorch"):
+            torch.func.grad(lambda q: libmep.torch.attention(q, k, v).sum())(q)
+
 
 class DistanceBias(unittest.TestCase):
     def formula(self, module, length):

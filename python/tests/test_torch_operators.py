@@ -2,6 +2,7 @@
 """torch.ops.libmep.* as operators: opcheck, torch.compile, torch.export, autocast, other devices, layouts of compiled
 graphs."""
 import unittest
+import unittest.mock
 
 import libmep
 from support import check
@@ -11,6 +12,7 @@ try:
 except ImportError:
     raise unittest.SkipTest("torch is not installed") from None
 import libmep.torch
+from libmep import _operators as operators
 from torch._subclasses.fake_tensor import FakeTensorMode
 from test_torch_terms import NAMES, TERM_TENSORS, TWO_SIDED, plain, problem, run
 
@@ -65,6 +67,23 @@ class Operators(unittest.TestCase):
         plan = libmep.Attention(4, 16, 37).set_bias(tensors["table"].numpy())
         expected = plan.forward(*(tensors[name].detach().numpy() for name in "qkv"))[1]
         self.assertTrue(torch.equal(lse, torch.from_numpy(expected)))
+
+    def test_tensors_are_used_in_place(self):
+        """The library gets the addresses and strides of the caller's tensors, forward and backward."""
+        calls, make = [], operators.Call
+        def spy(**fields):
+            calls.append(make(**fields))
+            return calls[-1]
+        x = torch.randn(2, 37, 3, 4, 16, requires_grad=True)  # batch, length, (q, k, v), heads, channels
+        q, k, v = x.transpose(1, 3).unbind(2)
+        with unittest.mock.patch.object(operators, "Call", spy):
+            libmep.torch.attention(q, k, v).sum().backward()
+        self.assertEqual(len(calls), 2)
+        for call in calls:
+            for name, tensor in (("q", q), ("k", k), ("v", v)):
+                view = getattr(call, name)
+                self.assertEqual((view.data, view.batch_stride, view.head_stride, view.token_stride),
+                                 (tensor.data_ptr(), *tensor.stride()[:3]), name)
 
     def test_meta(self):
         tensors, other, _ = problem(NAMES)
