@@ -80,8 +80,8 @@ class Bias:
         return self._named(gradient)
 
     def reach(self, bound: float, max_distance: int) -> np.ndarray:
-        """[heads]: the smallest distance at and beyond which b_h is at most `bound`, up to max_distance; max_distance + 1
-        where there is none."""
+        """[heads]: the smallest distance at and beyond which b_h is at most `bound`, up to max_distance;
+        max_distance + 1 where there is none."""
         reach = np.empty(self.heads, np.int64)
         lib.mep_bias_reach(self._pointer, number("bound", bound), integer("max_distance", max_distance),
                            reach.ctypes.data)
