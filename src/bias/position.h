@@ -45,6 +45,12 @@ static inline const mep_position_entry *mep_position_of_layer(const mep_position
     return &position->entries[layer % position->count];
 }
 
+/* 1 where the distance bias of an entry depends on the position of the query too. */
+static inline int mep_entry_has_threshold(const mep_position_entry *entry)
+{
+    return entry->kind == MEP_POSITION_BIAS && entry->mixture.terms[0].kernel->threshold != NULL;
+}
+
 /* A modifier of an entry. */
 typedef struct mep_modifier {
     const char *name;
