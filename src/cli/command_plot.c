@@ -220,6 +220,8 @@ static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
             "the first step, dashed; may be repeated"),
         MEP_OPT_INT("--heads", 0, "N", &job->biases.heads, 1, 4096, "number of heads"),
         MEP_OPT_LENGTHS("--head", 0, "H,..", &job->biases.shown, 1, 4096, "heads to draw, from 1"),
+        MEP_OPT_LENGTHS("--query-position", 'q', "P,..", &job->biases.queries, 0, 1LL << 31,
+                        "positions of the query to draw, for a bias that depends on it (fire)"),
         MEP_OPT_LENGTH("--max-distance", 0, "L", &job->biases.max_distance, 1, 1LL << 31, "largest distance"),
         MEP_OPT_REAL("--floor", 0, "B", &job->biases.floor, -1e30, 0, "lowest bias on the y axis; 0: no limit"),
         MEP_OPT_GROUP("Results and biases"),
@@ -235,6 +237,7 @@ static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
     mep_args_default(options, "--show", "one run: loss, grad_norm, learning_rate; several runs: loss, valid_loss");
     mep_args_default(options, "--heads", "8, or those of --model");
     mep_args_default(options, "--head", "the middle head; for one bias, eight heads");
+    mep_args_default(options, "--query-position", "one that has all distances");
     mep_args_default(options, "--max-distance", "512, or 4 times the training length of --model");
 }
 
@@ -242,10 +245,10 @@ static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
 static const struct {
     const char *name;
     int fits[3]; /* index: plot_kind */
-} OF_KIND[] = {{"--show", {0, 1, 0}},        {"--x-axis", {0, 1, 0}}, {"--smooth", {0, 1, 0}},
-               {"--max-loss", {0, 1, 0}},    {"--limit", {1, 0, 0}},  {"--heads", {0, 0, 1}},
-               {"--head", {0, 0, 1}},        {"--floor", {0, 0, 1}},  {"--max-distance", {0, 0, 1}},
-               {"--train-length", {1, 0, 1}}};
+} OF_KIND[] = {{"--show", {0, 1, 0}},           {"--x-axis", {0, 1, 0}},      {"--smooth", {0, 1, 0}},
+               {"--max-loss", {0, 1, 0}},       {"--limit", {1, 0, 0}},       {"--heads", {0, 0, 1}},
+               {"--head", {0, 0, 1}},           {"--floor", {0, 0, 1}},       {"--max-distance", {0, 0, 1}},
+               {"--query-position", {0, 0, 1}}, {"--train-length", {1, 0, 1}}};
 
 /* Errors that the table of options does not detect. */
 static int check(plot_job *job, const mep_option *options, char **paths, int count, plot_kind *kind)
