@@ -461,7 +461,8 @@ static mep_status add_bias(const mep_bias *bias, int64_t head, int64_t last, con
     return status;
 }
 
-/* The bias of the middle head of a trained model; no curve where the model has no bias, or only its results are here. */
+/* The bias of the middle head of a trained model; no curve where the model has no bias, or only its results are here.
+ */
 static mep_status add_curve(const mep_report *report, const report_data *data, int64_t corpus, int64_t encoding,
                             mep_picture *picture, int *count)
 {
