@@ -85,6 +85,7 @@ static inline const char *set_block(const char *position, mep_model_config *c)
         c->block = MEP_BLOCK_LLAMA, c->norm = MEP_NORM_RMS, c->mlp = MEP_MLP_SWIGLU;
         c->num_attention_heads = i == 1 ? 3 : 4, c->num_key_value_heads = i == 1 ? 1 : 2;
         c->qkv_bias = i == 1, c->tie_word_embeddings = i == 2;
+        c->post_norm = i == 3;
         c->qk_norm = i == 2 ? MEP_QK_NORM_HEAD : i == 3 ? MEP_QK_NORM_ALL : MEP_QK_NORM_NONE;
         return position + strlen(blocks[i]);
     }

@@ -160,7 +160,7 @@ static void test_training_bytes(void **state)
         c.vocab_size = bits % 32 == 16 ? 1 << 18 : 32; /* the first computes logits in chunks of 256 rows */
         c.hidden_size = 8, c.num_attention_heads = 2, c.num_hidden_layers = 3, c.max_position_embeddings = 24;
         c.intermediate_size = bits & 2 ? 64 : 20, c.head_dim = bits & 2 ? 0 : 6;
-        if (llama) c.num_key_value_heads = 1;
+        if (llama) c.num_key_value_heads = 1, c.post_norm = bits >> 3 & 1;
         if (llama && bits & 4) c.qk_norm = bits & 8 ? MEP_QK_NORM_ALL : MEP_QK_NORM_HEAD;
         if (!llama) c.residual = bits & 4 ? MEP_RESIDUAL_PARALLEL : MEP_RESIDUAL_SEQUENTIAL;
         if (!llama) c.embedding_layer_norm = bits >> 3 & 1;
@@ -378,6 +378,7 @@ static void test_refusals(void **state)
     c = good, c.mlp = MEP_MLP_SWIGLU, refuse(c, "not those of a GPT-NeoX block");
     c = good, c.qkv_bias = 1, refuse(c, "are for Llama blocks; choose");
     c = good, c.qk_norm = MEP_QK_NORM_HEAD, refuse(c, "are for Llama blocks; choose");
+    c = good, c.post_norm = 1, refuse(c, "are for Llama blocks; choose");
     c = llama(), c.norm = MEP_NORM_LAYER, refuse(c, "it has RMSNorm and SwiGLU");
     c = llama(), c.residual = MEP_RESIDUAL_PARALLEL, refuse(c, "has a sequential residual");
     c = llama(), c.num_key_value_heads = 3, refuse(c, "num_key_value_heads 3 does not divide num_attention_heads 4");
