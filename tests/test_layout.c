@@ -334,12 +334,29 @@ static void test_llama(void **state)
     mep_model_destroy(&model);
 }
 
+/* With norms after the branches, the names are OLMo2's. */
+static void test_post_norm(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"model.layers.1.post_attention_layernorm.weight",
+                                        "model.layers.1.post_feedforward_layernorm.weight"};
+    mep_model_config c = llama();
+    mep_model *model;
+    c.post_norm = 1;
+    assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
+    assert_string_equal(model->tensors[mep_tensor_index(model, NORM1_WEIGHT, 1)].name, names[0]);
+    assert_string_equal(model->tensors[mep_tensor_index(model, NORM2_WEIGHT, 1)].name, names[1]);
+    for (int64_t i = 0; i < model->count; i++) assert_null(strstr(model->tensors[i].name, "input_layernorm"));
+    mep_model_destroy(&model);
+}
+
 /* A folder that was written is read with the same configuration and parameters. */
 static void test_llama_files(void **state)
 {
     (void)state;
     const char *folder = scratch_path("llama");
     mep_model_config c = llama();
+    c.post_norm = 1;
     mep_model *model, *again;
     assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
     assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
@@ -390,14 +407,10 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),
-                                       cmocka_unit_test(test_ranges),
-                                       cmocka_unit_test(test_work),
-                                       cmocka_unit_test(test_training_bytes),
-                                       cmocka_unit_test(test_files),
-                                       cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_llama),
-                                       cmocka_unit_test(test_llama_files),
-                                       cmocka_unit_test(test_default_head_dim)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),        cmocka_unit_test(test_ranges),
+                                       cmocka_unit_test(test_work),        cmocka_unit_test(test_training_bytes),
+                                       cmocka_unit_test(test_files),       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_llama),       cmocka_unit_test(test_post_norm),
+                                       cmocka_unit_test(test_llama_files), cmocka_unit_test(test_default_head_dim)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
