@@ -101,6 +101,7 @@ typedef struct mep_model_config {
     int no_bias;
     int qkv_bias;
     mep_qk_norm qk_norm;
+    int post_norm;
 } mep_model_config;
 typedef struct mep_save_settings {
     mep_dtype dtype;
