@@ -30,7 +30,7 @@ transformers.logging.disable_progress_bar()
 VERSION = int(transformers.__version__.split(".")[0])
 FIELDS = transformers.modeling_outputs.CausalLMOutputWithPast.__dataclass_fields__
 CACHE = "cache" if "cache" in FIELDS else "past_key_values"
-VOCAB, POSITIONS, MADE = 61, 64, 20
+VOCAB, POSITIONS, MADE = 61, 64, 14
 SIZES = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
          "intermediate_size": 48, "max_position_embeddings": POSITIONS}
 # Every name of the library's list, and mixtures. The settings keep a model from being one of transformers' families.
@@ -208,8 +208,9 @@ class Golden(Exported):
     def create(self, folder):
         stored = json.loads((folder / "config.json").read_text())
         config = {key: stored[key] for key in (*SIZES, "num_key_value_heads", "head_dim", "tie_word_embeddings")}
-        config.update(layer_norm_eps=stored["rms_norm_eps"], qk_norm=int(stored["qk_norm"]))
-        model = libmep.Model.create({**libmep.preset("nano-llama"), **config, "position_encoding": stored["position"]})
+        position = stored["position"].replace("mep + ", "exp + exp:c=0.5 + gauss + ")  # all with the same weight
+        config.update(layer_norm_eps=stored["rms_norm_eps"], qk_norm=int(stored["qk_norm"]), position_encoding=position)
+        model = libmep.Model.create({**libmep.preset("nano-llama"), **config})
         weights, _ = safetensors(folder / "model.safetensors")
         self.assertEqual(set(weights), set(model.parameters))
         for name, values in model.parameters.items():
