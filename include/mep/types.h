@@ -58,8 +58,8 @@ MEP_API int mep_abi_version(void);
  * environment variable MEP_CPU, which is read once. Thread-safe. */
 MEP_API const char *mep_cpu_level_name(void);
 
-/* Set the number of threads that the library uses (OpenMP's, for the calling thread); n <= 0 leaves it unchanged.
- * Returns the number in force. Results do not depend on it. How long threads spin while they wait is set in the
+/* Set the number of threads that the library uses (OpenMP's, for the calling thread); n <= 0 leaves it unchanged, and
+ * more than 4096 are 4096. Returns the number in force. Results do not depend on it. How long threads spin while they wait is set in the
  * environment before the program starts (GOMP_SPINCOUNT, OMP_WAIT_POLICY): docs/performance.md.
  *
  * With GNU OpenMP the first thread of a child of fork() has one thread, whatever n is, if the parent had more than one

@@ -225,6 +225,7 @@ mep_status mep_decoder_append(mep_decoder *decoder, int64_t sequence, int64_t co
                               int64_t rows, float *logits);
 mep_status mep_decoder_step(mep_decoder *decoder, int64_t count, const int64_t *sequences,
                             const int32_t *tokens, float *logits);
+mep_status mep_decoder_copy(mep_decoder *decoder, int64_t to, int64_t from);
 mep_status mep_decoder_clear(mep_decoder *decoder, int64_t sequence);
 int64_t mep_decoder_length(const mep_decoder *decoder, int64_t sequence);
 void mep_eval_defaults(mep_eval_settings *settings);
@@ -446,7 +447,9 @@ def cpu_level() -> str:
 def set_threads(n: int = 0) -> int:
     """Use n threads (0 leaves the number); returns the number in force, which is always 1 in a forked child of a
     process with threads, unless clang compiled the library. Results do not depend on it."""
-    return lib.mep_set_threads(integer("n", n, ctypes.c_int))
+    if integer("n", n, ctypes.c_int) < 0:
+        raise ValueError(f"n is {n}; it must be at least 1, or 0 to leave the number")
+    return lib.mep_set_threads(n)
 
 
 def position_help() -> str:
