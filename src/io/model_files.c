@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "bias/position.h"
 #include "io/checkpoint.h"
@@ -34,6 +35,7 @@ mep_status mep_model_config_json(const mep_model_config *config, char **text)
 {
     MEP_REQUIRE(config, text);
     *text = NULL;
+    MEP_NEED(JANSSON, "jansson", "a configuration cannot be written as JSON");
     json_t *object = mep_model_config_to_json(config);
     char *dump = object != NULL ? json_dumps(object, JSON_INDENT(2)) : NULL;
     mep_status status = dump != NULL ? mep_copy_string(text, dump)
