@@ -72,7 +72,7 @@ struct mep_kernel {
 
     /* The body of a Python function of (k, d) that returns log K [heads, length]: d is float64 [length], `k` has what
      * src/io/python/modeling_mep.py gives a kernel: options, heads, head_dim, parameter(), column(), slopes() and
-     * rate(). */
+     * rate(). NULL with `alone`. */
     const char *python;
 
     const mep_kernel_option *options; /* ended by a name of NULL; NULL where there are none */

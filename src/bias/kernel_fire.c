@@ -205,18 +205,17 @@ static const mep_kernel_option options[] = {
     {.name = NULL},
 };
 
-#define LINEAR(NAME, INITIAL, PYTHON, ...)                                                                             \
+#define LINEAR(NAME, INITIAL, ...)                                                                                     \
     {                                                                                                                  \
-        .name = NAME, .shape = {__VA_ARGS__}, .min = -1e6, .max = 1e6, .initial = INITIAL, .python = PYTHON            \
+        .name = NAME, .shape = {__VA_ARGS__}, .min = -1e6, .max = 1e6, .initial = INITIAL                              \
     }
 
 static const mep_kernel_param params[] = {
-    [C] = LINEAR("c", "0.1", "torch.tensor(0.1)", MEP_DIMENSION_NONE),
-    [W1] = LINEAR("w1", "U(-1, 1)", "torch.rand(shape) * 2 - 1", UNITS),
-    [B1] = LINEAR("b1", "U(-1, 1)", "torch.rand(shape) * 2 - 1", UNITS),
-    [W2] = LINEAR("w2", "U(-1, 1) / $\\sqrt{32}$", "(torch.rand(shape) * 2 - 1) / math.sqrt(32)", MEP_DIMENSION_HEADS,
-                  UNITS),
-    [B2] = LINEAR("b2", "U(-1, 1) / $\\sqrt{32}$", "(torch.rand(shape) * 2 - 1) / math.sqrt(32)", MEP_DIMENSION_HEADS),
+    [C] = LINEAR("c", "0.1", MEP_DIMENSION_NONE),
+    [W1] = LINEAR("w1", "U(-1, 1)", UNITS),
+    [B1] = LINEAR("b1", "U(-1, 1)", UNITS),
+    [W2] = LINEAR("w2", "U(-1, 1) / $\\sqrt{32}$", MEP_DIMENSION_HEADS, UNITS),
+    [B2] = LINEAR("b2", "U(-1, 1) / $\\sqrt{32}$", MEP_DIMENSION_HEADS),
     {.name = NULL},
 };
 
@@ -224,10 +223,6 @@ const mep_kernel mep_kernel_fire = {
     .name = "fire",
     .help = "w2 relu(w1 x + b1) + b2, x = log(1 + |c| d) / log(1 + |c| max(p, max)) at position p; never in a sum",
     .formula = "W_2 \\max(0, w_1 x + b_1) + b_2,\\ x = \\frac{\\log(1 + |c| d)}{\\log(1 + |c| \\max(p, T))}",
-    .python = "c, p = k.parameter('c').abs().clamp(min=1e-8), k.positions(d)\n"
-              "x = (c * d).log1p() / (c * p).log1p()\n"
-              "hidden = torch.relu(x[..., None] * k.parameter('w1') + k.parameter('b1'))\n"
-              "return (hidden @ k.parameter('w2').T + k.parameter('b2')).movedim(-1, 0)",
     .options = options,
     .params = params,
     .derived = 3 * MEP_BIAS_PIECES,
