@@ -4,7 +4,7 @@
  *
  *     SPEC     := ENTRY {"|" ENTRY}                  layers take the entries in turn
  *     ENTRY    := BASE {"/" MODIFIER}
- *     BASE     := MIX (spec.h) | "nope" | ROTARY (rotary.h) | "sinusoidal" | "learned"
+ *     BASE     := MIX (spec.h; "fire" is a MIX of its own) | "nope" | ROTARY (rotary.h) | "sinusoidal" | "learned"
  *     MODIFIER := a row of modifiers.c
  */
 #ifndef MEP_BIAS_POSITION_H
