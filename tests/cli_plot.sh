@@ -175,6 +175,11 @@ draw --model run --model 'run 2' --bias mep --out learned.png
 said learned.gp "= ['run', 'run 2', 'mep', 'run, before training']"
 said learned.gp 'head 1 of 2'
 said learned.gp 'train_length = 16'
+draw --bias 'fire:max=16;mep' --heads 2 --head 1 --max-distance 64 --query-position 16,40 --out positions.png
+said positions.gp "= ['fire:max=16, query at 16', 'fire:max=16, query at 40', 'mep']"
+said positions.gp 'styles = [1, 2, 3]'
+checks=$((checks + 1))
+[ "$(grep -c '^64 ' positions.dat)" = 1 ] || wrong 'a distance beyond the position of the query is drawn'
 draw --model run
 said bias.gp "'head 2, before training'"
 said bias.dat '64 '
@@ -217,6 +222,7 @@ refuse 1 'no finite value' plot begun --show loss
 tiny_train nope --steps 1 --position nope
 refuse 2 'nope: its position encoding, nope, is not a distance bias' plot --model nope
 refuse 2 '--heads: "0" is not an integer from 1 to 4096' plot --bias mep --heads 0
+refuse 2 '--query-position: no bias depends on the position' plot --bias mep --query-position 8
 refuse 2 'there is no head 9 of 8' plot --bias mep --head 1,9
 refuse 2 '--head cannot be used with a table of results' plot results.csv --head 1
 refuse 1 'no-such.csv' plot no-such.csv

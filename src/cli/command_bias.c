@@ -51,17 +51,22 @@ static int read_numbers(const json_t *list, int64_t count, double *values)
 static mep_status read_param(const char *file, const json_t *list, const mep_bias_param *param, double *values)
 {
     if (list == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: the parameter \"%s\" is missing", file, param->name);
+    if (param->ndim == 0) {
+        *values = json_number_value(list);
+        return json_is_number(list) ? MEP_OK
+                                    : mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a number", file, param->name);
+    }
     if (param->ndim == 1) {
         if (read_numbers(list, param->shape[0], values)) return MEP_OK;
-        return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld numbers, one per head", file, param->name,
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld numbers", file, param->name,
                         (long long)param->shape[0]);
     }
     int good = json_is_array(list) && json_array_size(list) == (size_t)param->shape[0];
     for (int64_t row = 0; good && row < param->shape[0]; row++)
         good = read_numbers(json_array_get(list, (size_t)row), param->shape[1], values + row * param->shape[1]);
     if (good) return MEP_OK;
-    return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld lists of %lld numbers, one per head", file,
-                    param->name, (long long)param->shape[0], (long long)param->shape[1]);
+    return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld lists of %lld numbers", file, param->name,
+                    (long long)param->shape[0], (long long)param->shape[1]);
 }
 
 static int has_param(const mep_bias *bias, const char *name)
@@ -236,10 +241,9 @@ int mep_cli_bias(int argc, char **argv)
                        "position of the query, for a bias that depends on it (fire)"),
         MEP_OPT_LENGTH("--train-length", 0, "L", &train_length, 1, DISTANCE_MAX,
                        "training length, beyond which fire depends on the position of the query"),
-        MEP_OPT_TEXT(
-            "--params", 0, "FILE", &params,
-            "JSON file of the learned parameters, {\"NAME\": list of numbers, one per head, or list of such lists}; "
-            "default: the initial parameters of seed 0"),
+        MEP_OPT_TEXT("--params", 0, "FILE", &params,
+                     "JSON file of the learned parameters, {\"NAME\": number, list of numbers, or list of such lists}; "
+                     "default: the initial parameters of seed 0"),
         MEP_OPT_FLAG(
             "--sight", 0, &sight,
             "print how far the bias lets each head look instead of the bias: its reach, and the sum of its weights "
@@ -277,5 +281,6 @@ int mep_cli_bias(int argc, char **argv)
     if (status == MEP_OK) status = compute(&page, params);
     if (status == MEP_OK) status = print_page(&page, json);
     page_free(&page);
+    if (status == MEP_ERROR_ARGUMENT) return mep_cli_usage("bias", "%s", mep_error_message());
     return status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("bias");
 }
