@@ -31,7 +31,19 @@ static mep_status allocate(mep_fire_tables *f, int64_t heads, int64_t pieces, in
     MEP_TRY(MEP_ALLOC(&f->mask, table));
     MEP_TRY(MEP_ALLOC(&f->mask_far, distances));
     MEP_TRY(MEP_ALLOC(&f->logarithm, table));
-    return MEP_ALLOC(&f->rate, table);
+    MEP_TRY(MEP_ALLOC(&f->rate, table));
+    f->room = pieces;
+    return MEP_OK;
+}
+
+/* Memory for up to `pieces`; it is kept from call to call. */
+static mep_status reserve(mep_fire_tables *f, int64_t heads, int64_t pieces, int64_t distances)
+{
+    if (pieces <= f->room) return MEP_OK;
+    mep_fire_free(f);
+    mep_status status = allocate(f, heads, pieces, distances);
+    if (status != MEP_OK) mep_fire_free(f);
+    return status;
 }
 
 /* One head's pieces. `highest` and `error` are bounds of what the kernel computes in float32. */
@@ -68,12 +80,8 @@ static void prepare_tables(mep_terms *t, mep_fire_tables *f)
 mep_status mep_terms_prepare_fire(mep_terms *t, const mep_fire *fire)
 {
     mep_fire_tables *f = &t->fire;
-    mep_fire_free(f);
-    mep_status status = allocate(f, t->heads, fire->pieces, t->distances);
-    if (status != MEP_OK) {
-        mep_fire_free(f);
-        return status;
-    }
+    f->pieces = 0;
+    MEP_TRY(reserve(f, t->heads, fire->row, t->distances));
     f->pieces = fire->pieces, f->threshold = fire->threshold, f->first = fire->first, f->c = fire->c;
     for (int64_t g = 0; g < f->pieces - 1; g++) f->knots[g] = (float)fire->knots[g];
     for (int64_t h = 0; h < t->heads; h++) prepare_head(f, fire, h);

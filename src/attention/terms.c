@@ -219,7 +219,7 @@ mep_status mep_terms_prepare(mep_terms *t, const mep_attention_terms *terms)
     MEP_TRY(reserve_toeplitz(&t->ratios, t->heads, terms->kernels, t->distances));
     t->has_ahead = terms->table_ahead != NULL;
     t->window = terms->window;
-    mep_fire_free(&t->fire);
+    t->fire.pieces = 0; /* the memory is kept */
     prepare_bank(t, terms);
     for (int64_t h = 0; h < t->heads; h++) prepare_head(t, terms, h);
     return MEP_OK;

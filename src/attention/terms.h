@@ -32,6 +32,7 @@ typedef struct mep_toeplitz {
 /* The prepared function of fire.h. Tables of the distance are laid out like that of mep_terms, of one head. */
 typedef struct mep_fire_tables {
     int64_t pieces;           /* 0: there is none */
+    int64_t room;             /* pieces that there is memory for */
     int64_t threshold, first; /* see mep_fire */
     double c;
     float *knots;            /* [pieces - 1] */
