@@ -166,7 +166,7 @@ static void score_near(const mep_decode *d, int64_t r)
     float *q = d->q + r * d->units, *highest = d->highest + r * d->blocks, floor = -INFINITY, square;
     const mep_tile tile = row_tile(d, row);
     copy_row(d, row->q, 0, 0, q);
-    if (mep_content_is_present(&row->source.content))
+    if (mep_content_is_present(&row->source.content) || row->segment.first > 0) /* score takes operands from it */
         mep_content_begin(&row->source.content, &row->source.terms, &tile, &d->content[r]);
     d->kernels->row_dots(1, d->units, q, q, &square);
     float q_norm = d->scale * sqrtf(square);
