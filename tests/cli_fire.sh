@@ -28,13 +28,13 @@ refuse 1 'has no reach' generate --model straight --prompt The --endless --tempe
 
 # As the encoding of a model that has none, with new parameters; the default threshold is the training length.
 tiny_train plain --position nope --steps 1
-expect 0 eval --model plain --position fire --data text.valid --lengths 64 --tokens 128 --quiet
-said err 'parameters of "fire" that it does not have are random'
-expect 0 train --init plain --position 'fire/sink' --out swapped --data text.train $TINY --steps 1
+expect 0 eval --model plain --position fire --data text.valid --lengths 64 --tokens 128
+said err 'parameters of "fire" that it does not have keep their initial'
+expect 0 train --init plain --position 'fire/sink' --out swapped --data text.train --steps 1 --batch-size 2
 
 # shellcheck disable=SC2086
 expect 0 compare --data text --out study --preset nano $TINY --steps 2 --lengths 16,64 --eval-tokens 256 \
-    --positions 'fire,fire:max=4,nope' --quiet
+    --positions 'fire;fire:max=4;nope' --quiet
 checks=$((checks + 1))
 [ "$(grep -c '^fire' study/results.csv)" = 4 ] || wrong 'a study without fire'
 

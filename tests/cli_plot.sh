@@ -176,7 +176,7 @@ said learned.gp "= ['run', 'run 2', 'mep', 'run, before training']"
 said learned.gp 'head 1 of 2'
 said learned.gp 'train_length = 16'
 # Terms of layers: profiles, and the decay by a gate's bias of 5, d log sigmoid(5).
-tiny_train terms --steps 1 --lr 1e-9 --position 'nope/profiles:rank=2,extent=9/forget'
+tiny_train terms --steps 1 --learning-rate 1e-9 --position 'nope/profiles:rank=2,extent=9/forget'
 draw --model terms --term profiles --out profiles.png
 said profiles.gp "= ['layer 1, profile 1', 'layer 1, profile 2']"
 said profiles.gp "y_heading = 'profile P(d)"
@@ -192,7 +192,7 @@ refuse 2 '--term profiles is drawn for one --model' plot --bias mep --term profi
 refuse 2 '--layer cannot be used with --term bias' plot --model run --layer 1
 draw --bias 'fire:max=16;mep' --heads 2 --head 1 --max-distance 64 --query-position 16,40 --out positions.png
 said positions.gp "= ['fire:max=16, query at 16', 'fire:max=16, query at 40', 'mep']"
-said positions.gp 'styles = [1, 2, 3]'
+said positions.gp 'styles[3] = [1, 2, 3]'
 checks=$((checks + 1))
 [ "$(grep -c '^64 ' positions.dat)" = 1 ] || wrong 'a distance beyond the position of the query is drawn'
 draw --model run
