@@ -184,7 +184,7 @@ draw --model terms --term forget --head 2 --max-distance 8 --out forget.png
 said forget.gp "= ['layer 1, head 2']"
 checks=$((checks + 1))
 awk '/^8 / { found = $2 > -0.05373 && $2 < -0.05371 } END { exit !found }' forget.dat || wrong 'the decay of a gate'
-refuse 2 'terms: its position encoding, nope/forget/profiles:rank=2,extent=9, is not a distance bias' plot --model terms
+refuse 2 'terms: its position encoding, nope/profiles:rank=2,extent=9/forget, is not a distance bias' plot --model terms
 refuse 2 'run: its position encoding, mep/learn=slopes, has no profiles' plot --model run --term profiles
 refuse 2 'terms: layer 9 has no profiles' plot --model terms --term profiles --layer 9
 refuse 2 '--head: there is no profile 3 of 2' plot --model terms --term profiles --head 3
