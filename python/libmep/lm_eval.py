@@ -67,8 +67,8 @@ def _open_tokenizer(tokenizer, folder, vocab_size):
     elif not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer(tokenizer)
     if tokenizer.vocab_size > vocab_size:
-        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} tokens and the model {vocab_size}: name the model's "
-                         "tokenizer, tokenizer=PATH")
+        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} tokens and the model {vocab_size}: name the "
+                         "model's tokenizer, tokenizer=PATH")
     return tokenizer
 
 

@@ -51,8 +51,8 @@ class Arguments(unittest.TestCase):
         self.refuse(libmep.MepError, "the bias of head 0 at distance 0 is nan", plan.set_bias, np.full((4, 16), np.nan))
         self.refuse(TypeError, "q must be a NumPy array or a torch tensor, not NoneType", plan.forward, None, x, x)
         self.refuse(TypeError, "k must be a NumPy array or a torch tensor, not list", plan.forward, x, [1], x)
-        self.refuse(ValueError, r"q and k have the shapes \[0, 4, 16, 8\] .*; each axis must be 1 or more", plan.forward,
-                    x[:0], x[:0], x[:0])
+        self.refuse(ValueError, r"q and k have the shapes \[0, 4, 16, 8\] .*; each axis must be 1 or more",
+                    plan.forward, x[:0], x[:0], x[:0])
         for inputs in ((x, x * 2, x), (x * 2, x, x * 2), (x * 2, x * 2, x)):
             self.refuse(ValueError, "out is also an input", plan.forward, *inputs, out=x)
 

@@ -222,7 +222,8 @@ class Generation(unittest.TestCase):
         model_lm = MepLM(small())
         for settings, words in (({"repetition_penalty": 2}, "generation_kwargs repetition_penalty"),
                                 ({"num_beams": 4}, "generation_kwargs num_beams"),
-                                ({"max_gen_toks": LENGTH}, "leaves no room"), ({"max_gen_toks": 0}, "max_gen_toks is 0")):
+                                ({"max_gen_toks": LENGTH}, "leaves no room"),
+                                ({"max_gen_toks": 0}, "max_gen_toks is 0")):
             with self.assertRaisesRegex(ValueError, words):
                 self.generate(model_lm, **settings)
 
