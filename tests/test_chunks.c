@@ -28,7 +28,7 @@ static const char *const KINDS[] = {"mep",
                                     "llama rotary",
                                     "qwen2 mep/forget",
                                     "qwen3 rotary|alibi/window=70/sink",
-                                    "olmo nope/profiles:rank=2",
+                                    "olmo2 nope/profiles:rank=2",
                                     "rotary:base=500,fraction=0.6,scaling=yarn,factor=8,original=64",
                                     "llama rotary:scaling=llama3,factor=8,original=64|rotary:scaling=ntk,factor=3"};
 

@@ -101,6 +101,7 @@ typedef struct mep_model_config {
     int no_bias;
     int qkv_bias;
     mep_qk_norm qk_norm;
+    int post_norm;
 } mep_model_config;
 typedef struct mep_save_settings {
     mep_dtype dtype;
@@ -167,6 +168,7 @@ const char *mep_error_message(void);
 const char *mep_status_name(mep_status status);
 const char *mep_version(void);
 int mep_abi_version(void);
+const char *mep_missing_libraries(void);
 const char *mep_cpu_level_name(void);
 int mep_set_threads(int n);
 mep_status mep_device_check(mep_device device);
@@ -436,6 +438,12 @@ os.register_at_fork(after_in_child=_check_locks)
 def version() -> str:
     """Version of the library, "MAJOR.MINOR.PATCH"."""
     return lib.mep_version().decode()
+
+
+def missing_libraries() -> tuple[str, ...]:
+    """Names of the libraries that this build of libmep lacks, such as "PCRE2": () in a wheel. A package built from
+    sources leaves out what is not installed; what needs it raises MepError, which names the library."""
+    return tuple(name for name in lib.mep_missing_libraries().decode().split(", ") if name)
 
 
 def cpu_level() -> str:
