@@ -218,8 +218,9 @@ class MepLM(TemplateLM):
         if self.batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1, or auto")
         self.max_gen_toks, self.add_bos_token, self.seed = max_gen_toks, add_bos_token, seed
-        beginning = _beginning(folder) if prefix_token_id is None else prefix_token_id
-        self._prefix = self.eot_token_id if beginning is None else beginning
+        if prefix_token_id is None and folder:
+            prefix_token_id = _beginning(folder)
+        self._prefix = self.eot_token_id if prefix_token_id is None else integer("prefix_token_id", prefix_token_id)
         self._name, self._dtype = folder or repr(self.model), "float32" if dtype == "auto" else dtype
         # One more sequence, from which contexts are copied.
         self._decoder = Decoder(self.model, sequences=self.batch_size + 1, max_tokens=self.max_length,

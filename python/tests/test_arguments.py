@@ -28,6 +28,7 @@ class Arguments(unittest.TestCase):
         self.assertEqual(repr(bias), "Bias('kerple_log', heads=4, head_dim=64)")
         self.refuse(TypeError, "length must be an integer, not float", bias.table, 10.5)
         self.refuse(TypeError, "length must be an integer, not float", bias.table, 10.5, "float64")
+        self.refuse(libmep.MepError, "the length of a bias table must be from 1 to", bias.table, 2**50)
         self.refuse(ValueError, "distances must be integers", bias.at, [1.5])
         self.refuse(ValueError, "distances has a number that does not fit", bias.at, np.array([2**63], np.uint64))
         self.refuse(ValueError, "distances must be a rectangular array", bias.at, [[1], [2, 3]])
