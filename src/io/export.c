@@ -9,6 +9,7 @@
 #include "base/assertion.h"
 #include "base/bf16.h"
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "base/string_builder.h"
 #include "bias/python_kernels.h"
@@ -210,6 +211,7 @@ static mep_status save_files(const mep_family *family, const mep_model *model, c
 {
     int replaces = 0;
     mep_status status = MEP_OK;
+    MEP_NEED(JANSSON, "jansson", "models cannot be saved");
     MEP_TRY(mep_weights_exist(folder, &replaces));
     MEP_TRY(save_tensors(family, model, folder, s));
     if (exporting && family == mep_families) {

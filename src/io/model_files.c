@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "bias/position.h"
 #include "io/checkpoint.h"
@@ -34,6 +35,7 @@ mep_status mep_model_config_json(const mep_model_config *config, char **text)
 {
     MEP_REQUIRE(config, text);
     *text = NULL;
+    MEP_NEED(JANSSON, "jansson", "a configuration cannot be written as JSON");
     json_t *object = mep_model_config_to_json(config);
     char *dump = object != NULL ? json_dumps(object, JSON_INDENT(2)) : NULL;
     mep_status status = dump != NULL ? mep_copy_string(text, dump)
@@ -124,7 +126,7 @@ static stored_tensor find_named(const source *from, const mep_weights *w, mep_te
 /* A tensor that is not of a layer. */
 static stored_tensor find_kind(const source *from, const mep_weights *w, mep_tensor_kind kind)
 {
-    return find_named(from, w, kind, 0, mep_tensor_rows[kind].name);
+    return find_named(from, w, kind, 0, mep_tensor_pattern(&from->config, kind));
 }
 
 /* Whether two matrices have the same shape and values. */
@@ -220,7 +222,7 @@ static stored_tensor find_tensor(const source *from, const mep_weights *w, const
 static void stored_shape(const mep_tensor *t, int layout, int64_t shape[2])
 {
     int transposed = t->ndim == 2 && (layout & MEP_LAYOUT_TRANSPOSED);
-    shape[0] = t->shape[transposed ? 1 : 0];
+    shape[0] = t->shape[transposed ? 1 : 0] * (layout & MEP_LAYOUT_THIRDS ? 3 : 1);
     shape[1] = t->shape[transposed ? 0 : 1];
 }
 
@@ -288,7 +290,7 @@ static mep_status check_tensors(const source *from, const mep_weights *w, const 
             return mep_fail(MEP_ERROR_FORMAT, "%s: %s has another shape than its config.json asks for", w->path,
                             found.entry->name);
         stored += t->size;
-        used++;
+        used += (found.layout & MEP_LAYOUT_THIRDS & ~MEP_LAYOUT_FIRST) == 0; /* three tensors of one in the files */
     }
     for (int64_t i = 0; i < mep_weights_tensors(w); i++) left += may_be_left(from, w, mep_weights_get(w, i), swapped);
     if (used + left != mep_weights_tensors(w)) return fail_surplus(from, w, model, swapped);
@@ -307,7 +309,7 @@ static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const
     stored_shape(t, found->layout, shape);
     if (found->layout == 0)
         return mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, t->data);
-    MEP_TRY(MEP_ALLOC(&buffer, t->size));
+    MEP_TRY(MEP_ALLOC(&buffer, found->entry->size));
     mep_status status = mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, buffer);
     if (status == MEP_OK)
         mep_family_from_layout(found->layout, model->config.num_attention_heads, t->shape[0],
@@ -407,7 +409,8 @@ static int same_block(const mep_model_config *a, const mep_model_config *b)
            a->intermediate_size == b->intermediate_size && a->layer_norm_eps == b->layer_norm_eps &&
            a->norm == b->norm && a->mlp == b->mlp && a->residual == b->residual &&
            a->tie_word_embeddings == b->tie_word_embeddings && a->embedding_layer_norm == b->embedding_layer_norm &&
-           a->no_bias == b->no_bias && a->block == b->block && a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm;
+           a->no_bias == b->no_bias && a->block == b->block && a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm &&
+           a->post_norm == b->post_norm;
 }
 
 static mep_status check_same(const source *from, const mep_model *model, int swapped)
