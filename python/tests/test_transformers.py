@@ -51,7 +51,7 @@ TERMS = {"mep/forget": {}, "nope/forget:bias=none/sink": LLAMA,
          "rotary/window=9|nope/sink": {**LLAMA, "qk_norm": 2},
          "rotary:base=500|mep/forget/window=24|nope": {**LLAMA, "num_hidden_layers": 4, "head_dim": 6},
          "rotary:scaling=llama3,factor=4,original=32|rotary": {"residual": 1},
-         "learned/sink": LLAMA, "sinusoidal/scale=logn:5": {**LLAMA, "qkv_bias": 1, "qk_norm": 1},
+         "rotary|mep/forget": {**LLAMA, "qk_norm": 2, "post_norm": 1}, "learned/sink": LLAMA, "sinusoidal/scale=logn:5": {**LLAMA, "qkv_bias": 1, "qk_norm": 1},
          "mep/weights=query/forget/profiles:rank=2,extent=10/scale=ssmax/sink/window=20|rotary/forget/scale=logn:16":
          {**LLAMA, "head_dim": 12, "tie_word_embeddings": 1}}
 OTHERS = ("nope", "rotary", "sinusoidal", "learned")
@@ -257,6 +257,32 @@ class Families(Exported):
                     check(self, theirs(torch.tensor(ids)).logits.numpy(), ours.logits(ids), 2e-5, name)
                 made = ours.generate(ids[0], max_tokens=MADE, temperature=0.0).tolist()
                 self.assertEqual(self.generate(theirs, ids[0]), [made])
+
+    def test_llama_blocks(self):
+        """Llama blocks that a family of transformers computes, and rotary with options; with OLMo2's as modeling_mep.py
+        where no family does."""
+        llama, layers = LLAMA, {**LLAMA, "num_hidden_layers": 3, "rotary_emb_base": 500.0}
+        for position, family, changes in (
+                ("rotary", "llama", {**llama, "tie_word_embeddings": 1}), ("rotary", "qwen2", {**llama, "qkv_bias": 1}),
+                ("rotary", "qwen3", {**llama, "qk_norm": 1, "head_dim": 12}), ("rotary/window=9", "mistral", llama),
+                ("rotary/window=9|rotary", "qwen3", {**layers, "qk_norm": 1}),
+                ("rotary|rotary|nope", "smollm3", layers), ("nope/window=9|rotary/window=9|rotary", "smollm3", layers),
+                ("rotary", "olmo2", {**llama, "qk_norm": 2, "post_norm": 1}),
+                ("rotary/sink", "mep", {**llama, "qk_norm": 2, "post_norm": 1}),
+                *((scaling, "llama", {**layers, "head_dim": 8}) for scaling in SCALINGS if "partial" not in scaling)):
+            with self.subTest(f"{family} {position}"):
+                ours, folder = small(position, **changes), Path(tempfile.mkdtemp(dir=self.folder.name))
+                self.assertEqual(ours.export(folder), family)
+                theirs, again = self.load(folder), libmep.Model.load(folder)
+                self.assertEqual(theirs.config.model_type, family)
+                for length in (40, 100):
+                    ids = tokens((2, length))
+                    with torch.no_grad():
+                        check(self, theirs(torch.tensor(ids)).logits.numpy(), ours.logits(ids), 1e-4, position)
+                    check(self, again.logits(ids), ours.logits(ids), 1e-6, position)
+                if "scaling" not in position:
+                    made = ours.generate(tokens(9, 2), max_tokens=MADE, temperature=0.0).tolist()
+                    self.assertEqual(self.generate(theirs, tokens(9, 2)), [made])
 
     def test_rotary_scalings(self):
         """Rotary with options, as transformers' GPT-NeoX and as modeling_mep.py, also beyond the length of training."""

@@ -396,15 +396,22 @@ class NeoXLayer(nn.Module):
 
 
 class LlamaLayer(nn.Module):
+    """Norms are before the branches or, with post_norm (OLMo2), after them."""
+
     def __init__(self, config, index):
         super().__init__()
-        self.input_layernorm = norm(config)
+        self.post_norm = config.post_norm
         self.self_attn = LlamaAttention(config, index)
-        self.post_attention_layernorm = norm(config)
         self.mlp = LlamaMlp(config)
+        self.post_attention_layernorm = norm(config)
+        setattr(self, "post_feedforward_layernorm" if self.post_norm else "input_layernorm", norm(config))
 
     def forward(self, x, shared, cache):
         """(output, attention weights)"""
+        if self.post_norm:
+            attended, weights = self.self_attn(x, shared, cache)
+            x = x + self.post_attention_layernorm(attended)
+            return x + self.post_feedforward_layernorm(self.mlp(x)), weights
         attended, weights = self.self_attn(self.input_layernorm(x), shared, cache)
         x = x + attended
         return x + self.mlp(self.post_attention_layernorm(x)), weights
