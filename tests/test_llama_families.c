@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Families of Hugging Face with the shape of Llama, and Falcon with ALiBi: logits and greedy text of the models in
- * golden/families, which transformers wrote and ran (scripts/fixtures/families.py); the two forms of their config.json;
- * windows and layers without rotary; and what is refused by name.
+ * golden/families, which transformers wrote and ran (scripts/fixtures/families.py); the way back through
+ * mep_model_export; the two forms of their config.json; windows and layers without rotary; and what is refused by name.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "families.h"
@@ -58,6 +58,89 @@ static void test_own_form(void **state)
         assert_memory_equal(swapped->values, model->values, (size_t)model->size * sizeof(float));
         assert_true(logit_error(swapped, LLAMAS[f]) > 1e-2);
         mep_model_destroy(&model), mep_model_destroy(&own), mep_model_destroy(&swapped);
+    }
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* ---- Out ---- */
+
+/* A model of a family that is written comes back as that family, bit-identical. */
+static void test_export(void **state)
+{
+    (void)state;
+    int written = 0;
+    for (int f = 0; f < LLAMA_COUNT; f++) {
+        mep_model *model = load(family_folder(LLAMAS[f]), NULL), *again;
+        const char *out = folder("export"), *family = NULL;
+        int is_read_only = strcmp(LLAMAS[f], "falcon") == 0 || strcmp(LLAMAS[f], "baichuan") == 0;
+        assert_int_equal(mep_model_export(model, out, NULL, &family), MEP_OK);
+        if (strncmp(is_read_only ? "mep" : LLAMAS[f], family, strlen(family)) != 0)
+            fail_msg("%s is written as %s", LLAMAS[f], family);
+        again = load(out, NULL);
+        assert_memory_equal(again->values, model->values, (size_t)model->size * sizeof(float));
+        assert_string_equal(mep_position_spec(again->position), mep_position_spec(model->position));
+        assert_true(logit_error(again, LLAMAS[f]) <= CLOSE);
+        written += !is_read_only;
+        mep_model_destroy(&model), mep_model_destroy(&again);
+    }
+    assert_int_equal(written, LLAMA_COUNT - 2);
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* The family that a Llama block is written as; it is read back with the same configuration. */
+static void test_written_as(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *position, *family;
+        int qkv_bias, qk_norm, post_norm;
+    } cases[] = {
+        {"rotary", "llama", 0, 0, 0},
+        {"rotary:scaling=yarn,factor=4,original=16", "llama", 0, 0, 0},
+        {"rotary:scaling=llama3,factor=4,original=16", "llama", 0, 0, 0},
+        {"rotary/window=8", "mistral", 0, 0, 0},
+        {"rotary:scaling=linear,factor=4/window=8", "mistral", 0, 0, 0},
+        {"rotary", "qwen2", 1, 0, 0},
+        {"rotary|rotary/window=8", "qwen2", 1, 0, 0},
+        {"rotary", "qwen3", 0, MEP_QK_NORM_HEAD, 0},
+        {"rotary/window=8|rotary|rotary", "qwen3", 0, MEP_QK_NORM_HEAD, 0},
+        {"rotary|rotary|nope", "smollm3", 0, 0, 0},
+        {"nope/window=8|rotary:scaling=linear,factor=4", "smollm3", 0, 0, 0},
+        {"rotary/window=8|rotary", "smollm3", 0, 0, 0},
+        {"rotary", "olmo2", 0, MEP_QK_NORM_ALL, 1},
+        {"rotary", "mep", 0, MEP_QK_NORM_ALL, 0},
+        {"rotary", "mep", 0, 0, 1},
+        {"rotary", "mep", 1, MEP_QK_NORM_HEAD, 0},
+        {"rotary/window=8", "mep", 0, MEP_QK_NORM_ALL, 1},
+        {"rotary/window=8|nope/window=9", "mep", 0, 0, 0},
+        {"rotary|rotary:scaling=linear,factor=4", "mep", 0, 0, 0},
+        {"rotary/sink", "mep", 0, 0, 0},
+        {"rotary/forget|nope", "mep", 0, 0, 0},
+        {"rotary:partial=0.5", "mep", 0, 0, 0},
+        {"rotary:fraction=0.5", "mep", 0, 0, 0},
+        {"nope", "mep", 0, 0, 0},
+        {"mep", "mep", 1, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *out = folder("written"), *family = NULL;
+        mep_model_config c;
+        mep_model *model = NULL;
+        assert_int_equal(mep_model_preset("nano-llama", &c), MEP_OK);
+        c.vocab_size = 61, c.hidden_size = 32, c.num_attention_heads = 4, c.num_key_value_heads = 2, c.head_dim = 12;
+        c.num_hidden_layers = 3, c.intermediate_size = 40, c.max_position_embeddings = 64, c.layer_norm_eps = 1e-4;
+        c.rotary_emb_base = 500, c.tie_word_embeddings = (int)(i % 2);
+        c.qkv_bias = cases[i].qkv_bias, c.qk_norm = (mep_qk_norm)cases[i].qk_norm, c.post_norm = cases[i].post_norm;
+        snprintf(c.position_encoding, sizeof c.position_encoding, "%s", cases[i].position);
+        if (mep_model_create(&model, &c, 1) != MEP_OK) fail_msg("%s: %s", cases[i].position, mep_error_message());
+        if (mep_model_export(model, out, NULL, &family) != MEP_OK)
+            fail_msg("%s: %s", cases[i].position, mep_error_message());
+        if (strcmp(family, cases[i].family) != 0) fail_msg("%s is written as %s", cases[i].position, family);
+        mep_model *again = load(out, NULL);
+        assert_memory_equal(&again->config, &c, offsetof(mep_model_config, position_encoding));
+        assert_memory_equal(&again->config.block, &c.block, sizeof c - offsetof(mep_model_config, block));
+        assert_string_equal(mep_position_spec(again->position), mep_position_spec(model->position));
+        assert_memory_equal(again->values, model->values, (size_t)model->size * sizeof(float));
+        mep_model_destroy(&model), mep_model_destroy(&again);
     }
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
 }
@@ -324,9 +407,10 @@ static void test_malformed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),    cmocka_unit_test(test_greedy),    cmocka_unit_test(test_own_form),
-        cmocka_unit_test(test_positions), cmocka_unit_test(test_defaults),  cmocka_unit_test(test_older_config),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_logits),    cmocka_unit_test(test_greedy),       cmocka_unit_test(test_own_form),
+        cmocka_unit_test(test_export),    cmocka_unit_test(test_written_as),   cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_older_config), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,8 +88,8 @@ class Model:
 
     def export(self, folder: Path, **settings: Any) -> str:
         """Write a folder that Hugging Face's transformers loads into `folder`, which is made where it is missing;
-        settings as in save. Returns its model_type: "gpt_neox", "bloom", "mpt" or "gpt2" where that computes the same,
-        else "mep", which needs trust_remote_code=True. A tokenizer's files are not the model's: `mep export` copies
+        settings as in save. Returns its model_type: "gpt_neox", "llama" or another that transformers has where that
+        computes the same, else "mep", which needs trust_remote_code=True. A tokenizer's files are not the model's: `mep export` copies
         them."""
         where = path("folder", folder)
         os.makedirs(where, exist_ok=True)
