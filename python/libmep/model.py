@@ -235,6 +235,8 @@ def _save_settings(settings):
 def _batch_length(tokens):
     if tokens.ndim not in (1, 2):
         raise ValueError(f"tokens have the shape {list(tokens.shape)}, expected [length] or [batch, length]")
+    if tokens.size == 0:
+        raise ValueError(f"tokens have the shape {list(tokens.shape)}: at least 1 token is needed")
     return (1, *tokens.shape)[-2:]
 
 

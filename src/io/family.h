@@ -122,6 +122,9 @@ json_t *mep_family_write_config(const mep_family *family, const mep_model_config
 int mep_family_tensor_name(const mep_family *family, mep_tensor_kind kind, int64_t layer, const char *ours,
                            mep_family_name *theirs);
 
+/* Whether a name is `pattern`, in which "#" stands for digits. */
+int mep_family_matches(const char *pattern, const char *name);
+
 /* Whether a tensor of the files is not a parameter. */
 int mep_family_ignores(const mep_family *family, const char *theirs);
 

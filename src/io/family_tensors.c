@@ -8,8 +8,7 @@
 #include "base/assertion.h"
 #include "io/family.h"
 
-/* Whether `name` is `pattern`, in which "#" stands for digits. */
-static int matches(const char *pattern, const char *name)
+int mep_family_matches(const char *pattern, const char *name)
 {
     const char *mark = strchr(pattern, '#');
     if (mark == NULL) return strcmp(pattern, name) == 0;
@@ -47,7 +46,7 @@ int mep_family_ignores(const mep_family *family, const char *theirs)
     size_t prefix = strlen(family->prefix);
     if (strncmp(theirs, family->prefix, prefix) == 0) theirs += prefix;
     for (int i = 0; family->ignored[i] != NULL; i++)
-        if (matches(family->ignored[i], theirs)) return 1;
+        if (mep_family_matches(family->ignored[i], theirs)) return 1;
     return 0;
 }
 

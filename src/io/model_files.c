@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "bias/position.h"
 #include "io/checkpoint.h"
@@ -34,6 +35,7 @@ mep_status mep_model_config_json(const mep_model_config *config, char **text)
 {
     MEP_REQUIRE(config, text);
     *text = NULL;
+    MEP_NEED(JANSSON, "jansson", "a configuration cannot be written as JSON");
     json_t *object = mep_model_config_to_json(config);
     char *dump = object != NULL ? json_dumps(object, JSON_INDENT(2)) : NULL;
     mep_status status = dump != NULL ? mep_copy_string(text, dump)
@@ -232,11 +234,17 @@ static int shape_fits(const mep_tensor *t, const stored_tensor *found)
     return e->ndim == t->ndim && e->shape[0] == shape[0] && (t->ndim == 1 || e->shape[1] == shape[1]);
 }
 
-/* Whether a tensor of the files belongs to a position encoding. */
+/* Whether a tensor of the files belongs to a position encoding: to that of all layers, or of one layer. */
 static int is_position_name(const source *from, const mep_weights *w, const mep_safetensors_entry *e)
 {
     const char *bias = mep_tensor_rows[POSITION_BIAS].name; /* "position_bias.*" */
-    return strncmp(e->name, bias, strlen(bias) - 1) == 0 || find_kind(from, w, EMBED_POSITIONS).entry == e;
+    if (strncmp(e->name, bias, strlen(bias) - 1) == 0 || find_kind(from, w, EMBED_POSITIONS).entry == e) return 1;
+    for (int kind = 0; kind < TENSOR_KINDS; kind++) {
+        const mep_tensor_row *row = &mep_tensor_rows[kind];
+        if (row->group != GROUP_POSITION || row->section != SECTION_LAYERS) continue;
+        if (mep_family_matches(row->name, e->name) || mep_family_matches(row->llama, e->name)) return 1;
+    }
+    return 0;
 }
 
 /* Whether the files may have a tensor that the model does not read. */
@@ -310,15 +318,34 @@ static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const
     return status;
 }
 
-/* Read every tensor; with a swapped encoding, of its parameters those that the files have in the right shape. */
+/* Whether the files and the model mix the same kernels, so that weights of one are weights of the other. */
+static mep_status find_same_mixture(const source *from, const mep_model *model, int *same)
+{
+    mep_position *own = NULL;
+    MEP_TRY(mep_position_create(&own, from->config.position_encoding));
+    const mep_position_entry *a = mep_position_bias_entry(own), *b = mep_position_bias_entry(model->position);
+    *same = a != NULL && b != NULL && mep_spec_same_mixture(&a->mixture, &b->mixture);
+    mep_position_destroy(&own);
+    return MEP_OK;
+}
+
+/* Whether a swapped encoding keeps a tensor that the files have. */
+static int is_kept(const mep_model *model, int64_t index, const stored_tensor *found, int same_mixture)
+{
+    const mep_tensor *t = &model->tensors[index];
+    int is_weights = model->kinds[index] == WEIGHTS_QUERY || strcmp(t->name, "position_bias.weights") == 0;
+    return found->entry != NULL && shape_fits(t, found) && (same_mixture || !is_weights);
+}
+
+/* Read every tensor; with a swapped encoding, of its parameters those that both encodings have. */
 static mep_status read_tensors(const source *from, const mep_weights *w, mep_model *model, int swapped)
 {
+    int same_mixture = 0;
+    MEP_TRY(find_same_mixture(from, model, &same_mixture));
     for (int64_t i = 0; i < model->count; i++) {
-        const mep_tensor *t = &model->tensors[i];
         const stored_tensor found = find_tensor(from, w, model, i);
-        int may_be_missing = swapped && mep_tensor_is_position(model, i);
-        if (may_be_missing && (found.entry == NULL || !shape_fits(t, &found))) continue;
-        MEP_TRY(read_tensor(model, t, &found));
+        if (swapped && mep_tensor_is_position(model, i) && !is_kept(model, i, &found, same_mixture)) continue;
+        MEP_TRY(read_tensor(model, &model->tensors[i], &found));
     }
     return MEP_OK;
 }
