@@ -68,8 +68,8 @@ class Model:
     @classmethod
     def load(cls, folder: Path, position: str | None = None, seed: int = 0) -> Model:
         """From a checkpoint's folder, a run's, whose newest checkpoint is taken, or a Hugging Face folder of a family
-        in docs/formats.md (Llama, Qwen, Mistral, GPT-NeoX, BLOOM and others). `position` replaces the encoding of the model; its parameters are drawn for `seed` if the
-        files do not have them."""
+        in docs/formats.md (Llama, Qwen, Mistral, GPT-NeoX, BLOOM and others). `position` replaces the encoding of the
+        model; its parameters are drawn for `seed` if the files do not have them."""
         position = None if position is None else text("position", position)
         return cls(lib.mep_model_load_as, path("folder", folder), position, integer("seed", seed, ctypes.c_uint64))
 
