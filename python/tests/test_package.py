@@ -38,8 +38,9 @@ def tokenizer(folder, normalizer):
     normal = "null" if normalizer is None else f'{{"type": "{normalizer}"}}'
     level = '{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}'
     path = folder / "tokenizer.json"
-    path.write_text(f'{{"version": "1.0", "added_tokens": [], "normalizer": {normal}, "pre_tokenizer": {level}, "decoder":'
-                    f' {level}, "model": {{"type": "BPE", "vocab": {{{vocab}}}, "merges": []}}}}', encoding="utf-8")
+    path.write_text(f'{{"version": "1.0", "added_tokens": [], "normalizer": {normal}, "pre_tokenizer": {level}, '
+                    f'"decoder": {level}, "model": {{"type": "BPE", "vocab": {{{vocab}}}, "merges": []}}}}',
+                    encoding="utf-8")
     return libmep.Tokenizer.open(path)
 
 
