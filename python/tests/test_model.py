@@ -102,6 +102,7 @@ class Parameters(unittest.TestCase):
             libmep.Model.load("nosuch")
         with self.assertRaisesRegex(TypeError, "unknown setting 'shards'; settings: dtype, shard_size"):
             model.save("nosuch", shards=3)
+        self.assertFalse(Path("nosuch").exists())
         self.assertEqual(caught.exception.status, "MEP_ERROR_IO")
 
 
