@@ -58,20 +58,24 @@ static mep_status add_column_heading(mep_table *table, const column *c)
     return isnan(c->at) ? mep_table_cell(table, "%" PRId64, c->length) : mep_table_cell(table, "%.10g", c->at);
 }
 
-static const char *format_of(double value)
+/* The digits after the point that a number needs: two that its error or deviation does not cover. */
+static int digits_of(double error)
 {
-    return fabs(value) < 1000 ? "%.4f" : "%.1f";
+    if (!(error > 0)) return 4;
+    double digits = 1 - floor(log10(error));
+    return digits < 1 ? 1 : digits > 7 ? 7 : (int)digits;
 }
 
-/* The best mean of a column is bold. */
+/* The best mean of a column is bold, unless all are the same. */
 static int is_best(const mep_compare_set *set, const char *name, const column *c, double value)
 {
-    int direction = mep_measure_direction(name);
+    int direction = mep_measure_direction(name), is_better = 0;
     for (int64_t e = 0; e < set->encodings; e++) {
         const mep_measure_value *v = find_value(&set->means[e], name, c->length);
         if (v != NULL && direction * (v->value - value) > 0) return 0;
+        is_better |= v != NULL && direction * (v->value - value) < 0;
     }
-    return direction != 0;
+    return is_better;
 }
 
 static mep_status add_mean(mep_table *table, const mep_compare_set *set, int64_t encoding, const char *name,
@@ -79,10 +83,9 @@ static mep_status add_mean(mep_table *table, const mep_compare_set *set, int64_t
 {
     const mep_measure_value *v = find_value(&set->means[encoding], name, c->length);
     if (v == NULL) return mep_table_cell(table, "%s", "");
-    char mean[32], deviation[32];
-    snprintf(mean, sizeof mean, format_of(v->value), v->value);
-    snprintf(deviation, sizeof deviation, format_of(v->value), v->standard_error);
-    MEP_TRY(v->samples > 1 ? mep_table_cell(table, "%s ± %s", mean, deviation) : mep_table_cell(table, "%s", mean));
+    int digits = digits_of(v->standard_error);
+    MEP_TRY(v->samples > 1 ? mep_table_cell(table, "%.*f ± %.*f", digits, v->value, digits, v->standard_error)
+                           : mep_table_cell(table, "%.4f", v->value));
     if (is_best(set, name, c, v->value)) mep_table_bold(table);
     return MEP_OK;
 }
@@ -115,11 +118,10 @@ static mep_status make_means(const mep_compare_set *set, const char *name, mep_t
 static mep_status add_difference(mep_table *table, const mep_measure_difference *d)
 {
     static const char *const verdicts[] = {", worse", "", ", better"};
-    char value[32], error[32];
-    snprintf(value, sizeof value, fabs(d->value) < 1000 ? "%+.4f" : "%+.1f", d->value);
-    snprintf(error, sizeof error, format_of(d->value), d->standard_error);
-    MEP_TRY(isnan(d->standard_error) ? mep_table_cell(table, "%s", value)
-                                     : mep_table_cell(table, "%s ± %s%s", value, error, verdicts[d->verdict + 1]));
+    int digits = digits_of(d->standard_error);
+    MEP_TRY(isnan(d->standard_error) ? mep_table_cell(table, "%+.4f", d->value)
+                                     : mep_table_cell(table, "%+.*f ± %.*f%s", digits, d->value, digits,
+                                                      d->standard_error, verdicts[d->verdict + 1]));
     if (d->verdict > 0) mep_table_bold(table);
     return MEP_OK;
 }

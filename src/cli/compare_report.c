@@ -321,8 +321,9 @@ static mep_status write_sections(const mep_report *report, const report_data *da
     MEP_TRY(write_means(report, data, page));
     mep_page_paragraph(page);
     if (s->seed_count > 1)
-        mep_page_text(page, "Mean and standard deviation over %s%lld seeds; the best of each length is bold.",
-                      has_all_results(report, data) ? "" : "up to ", (long long)s->seed_count);
+        mep_page_text(page, "Mean and standard deviation over %s%lld seeds; the best of each length is bold.%s",
+                      has_all_results(report, data) ? "" : "up to ", (long long)s->seed_count,
+                      s->measure_count > 0 ? " So are the tables of the measures below." : "");
     else
         mep_page_text(page, "One seed; the best of each length is bold.");
     mep_page_close_paragraph(page);

@@ -439,7 +439,8 @@ static mep_status read_measure(const mep_study_settings *s, const char *run, con
 mep_status mep_study_measure(const char *folder, const mep_study_settings *settings, int64_t corpus, int64_t encoding,
                              int64_t seed, const char *measure, mep_measure *result)
 {
-    MEP_REQUIRE_AS("folder, settings, measure, result", folder, settings, measure, result);
+    MEP_REQUIRE(folder, settings, measure, result);
+    MEP_REQUIRE(settings->corpora, settings->encodings, settings->seeds, settings->lengths);
     char run[MEP_PATH_SIZE];
     mep_eval_settings eval;
     mep_measure found = {.count = 0};
