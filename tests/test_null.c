@@ -637,7 +637,7 @@ int main(void)
         cmocka_unit_test(test_attention), cmocka_unit_test(test_bias),  cmocka_unit_test(test_data),
         cmocka_unit_test(test_device),    cmocka_unit_test(test_model), cmocka_unit_test(test_train),
         cmocka_unit_test(test_study),     cmocka_unit_test(test_dist),  cmocka_unit_test(test_data_mix),
-        cmocka_unit_test(test_inner), cmocka_unit_test(test_all), /* the last */
+        cmocka_unit_test(test_inner),     cmocka_unit_test(test_all), /* the last */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,7 +86,7 @@ static mep_status add_length(const mep_measure *m, int64_t index, mep_measure *r
     mep_measure_value v = m->values[index];
     double *samples, sum = 0;
     int has_samples = 0;
-    MEP_TRY(MEP_ALLOC(&samples, max_i64(v.samples, 1)));
+    MEP_TRY(MEP_ALLOC(&samples, mep_measure_samples(m, &v) != NULL ? v.samples : 1));
     int64_t count = add_up(m, index, &sum, samples, &has_samples);
     v.layer = v.head = -1;
     if (reduced->axis[0] == '\0') v.at = NAN;
@@ -185,11 +185,12 @@ static void judge(const pairing *p, mep_measure_difference *d)
     d->verdict = better > 2 * d->standard_error ? 1 : -better > 2 * d->standard_error ? -1 : 0;
 }
 
-static mep_status add_difference(pairing *p, const mep_measure_value *point)
+static mep_status add_difference(pairing *p, int64_t run, const mep_measure_value *point)
 {
-    mep_measure_difference d = {.length = point->length, .at = point->at, .samples = point->samples};
+    mep_measure_difference d = {.length = point->length, .at = point->at};
+    if (mep_measure_samples(&p->runs[run], point) != NULL) d.samples = point->samples;
     snprintf(d.name, sizeof d.name, "%s", point->name);
-    MEP_TRY(MEP_ALLOC(&p->samples, max_i64(point->samples, 1)));
+    MEP_TRY(MEP_ALLOC(&p->samples, max_i64(d.samples, 1)));
     for (int64_t i = 0; i < p->count; i++) {
         const mep_measure_value *a = find_point(&p->runs[i], point), *b = find_point(&p->baselines[i], point);
         if (a == NULL || b == NULL) continue;
@@ -226,7 +227,7 @@ mep_status mep_measure_compare(const mep_measure *runs, const mep_measure *basel
     for (int64_t r = 0; r < count; r++)
         for (int64_t i = 0; i < runs[r].count && status == MEP_OK; i++) {
             const mep_measure_value *point = &runs[r].values[i];
-            if (point->layer < 0 && !is_known(runs, r, point)) status = add_difference(&p, point);
+            if (point->layer < 0 && !is_known(runs, r, point)) status = add_difference(&p, r, point);
         }
     mep_free(&p.values);
     if (status != MEP_OK) {

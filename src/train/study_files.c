@@ -287,22 +287,25 @@ mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t leng
 
 mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t length, double **samples)
 {
-    const json_t *row = NULL, *value = NULL;
-    size_t index = 0, i = 0;
+    const json_t *row = NULL, *value = NULL, *array = NULL;
+    size_t index = 0;
+    json_int_t segments = 0;
     *samples = NULL;
     json_array_foreach(json_object_get(eval, "results"), index, row)
     {
-        const json_t *array = json_object_get(row, "samples");
-        if (array == NULL || json_integer_value(json_object_get(row, "length")) != length) continue;
-        json_int_t segments = json_integer_value(json_object_get(row, "segments"));
-        int is_good = json_is_array(array) && (json_int_t)json_array_size(array) == segments;
-        json_array_foreach(array, i, value) is_good &= json_is_number(value);
-        if (!is_good)
-            return mep_fail(MEP_ERROR_FORMAT, "%s/eval.json: \"samples\" must be an array of %lld numbers", run,
-                            (long long)segments);
-        MEP_TRY(MEP_ALLOC(samples, segments));
-        json_array_foreach(array, i, value)(*samples)[i] = json_number_value(value);
+        if (json_integer_value(json_object_get(row, "length")) != length) continue;
+        array = json_object_get(row, "samples");
+        segments = json_integer_value(json_object_get(row, "segments"));
+        break;
     }
+    if (array == NULL) return MEP_OK;
+    int is_good = json_is_array(array) && (json_int_t)json_array_size(array) == segments;
+    json_array_foreach(array, index, value) is_good &= json_is_number(value);
+    if (!is_good)
+        return mep_fail(MEP_ERROR_FORMAT, "%s/eval.json: \"samples\" must be an array of %lld numbers", run,
+                        (long long)segments);
+    MEP_TRY(MEP_ALLOC(samples, segments));
+    json_array_foreach(array, index, value)(*samples)[index] = json_number_value(value);
     return MEP_OK;
 }
 
