@@ -329,10 +329,7 @@ static mep_status write_sections(const mep_report *report, const report_data *da
     mep_page_close_paragraph(page);
     MEP_TRY(mep_page_picture(page, "perplexity", "Perplexity against the length of the test text"));
     MEP_TRY(mep_compare_write_sections(report, corpus, page));
-    if (page->is_html) {
-        mep_page_heading(page, 2, "Distance biases");
-        MEP_TRY(mep_page_picture(page, "kernels", "Distance biases after training, of the middle head"));
-    }
+    if (page->is_html) MEP_TRY(mep_page_picture(page, "kernels", "Distance biases after training, of the middle head"));
     return write_method(report, data, corpus, page);
 }
 
@@ -430,7 +427,10 @@ static mep_status print_file(const mep_report *report, int64_t corpus, const cha
 mep_status mep_report_print_files(const mep_report *report)
 {
     for (int64_t corpus = 0; corpus < report->settings->corpus_count; corpus++) {
-        for (int i = 0; FILES[i] != NULL; i++) MEP_TRY(print_file(report, corpus, FILES[i]));
+        for (int i = 0; FILES[i] != NULL; i++) {
+            int is_old = report->baseline < 0 && strcmp(FILES[i], "differences.csv") == 0; /* of an earlier call */
+            if (!is_old) MEP_TRY(print_file(report, corpus, FILES[i]));
+        }
         for (int64_t i = 0; i < report->settings->measure_count; i++) {
             char name[160], file[168];
             mep_compare_picture_name(report->settings->measures[i], name);
