@@ -6,7 +6,7 @@ PyTorch on the CPU, and `libmep.transformers` makes it an attn_implementation of
 Calls that fail raise MepError with the library's message and `status`; wrong arrays raise TypeError or ValueError.
 Calls of several threads on one Attention or one Model wait for each other; different objects run at once.
 """
-from ._library import MepError, cpu_level, position_help, set_threads, version
+from ._library import MepError, cpu_level, missing_libraries, position_help, set_threads, version
 from .attention import Attention
 from .bias import Bias, alibi_slopes
 from .data import Dataset, Tokenizer
@@ -14,4 +14,4 @@ from .decoder import Decoder
 from .model import ENDLESS, Model, check_device, preset
 
 __all__ = ["ENDLESS", "Attention", "Bias", "Dataset", "Decoder", "MepError", "Model", "Tokenizer", "alibi_slopes",
-           "check_device", "cpu_level", "position_help", "preset", "set_threads", "version"]
+           "check_device", "cpu_level", "missing_libraries", "position_help", "preset", "set_threads", "version"]

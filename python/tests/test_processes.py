@@ -200,6 +200,18 @@ class Processes(Objects):
             self.assertEqual(exit_code(functools.partial(
                 lambda f, x, y: np.testing.assert_array_equal(f(x), y), function, original, right)), 0, function)
 
+    def test_fork_with_a_decoder(self):
+        """The child goes on with its copy of the parent's caches, and so does the parent."""
+        model = libmep.Model.load(GOLDEN / "gpt_mep_param")
+        decoder, ids = libmep.Decoder(model, sequences=2), np.arange(20)
+        decoder.append(1, ids[:10])
+
+        def go_on():
+            np.testing.assert_array_equal(decoder.append(1, ids[10:]), model.logits(ids)[-1:])
+        self.assertEqual(exit_code(go_on), 0)
+        self.assertEqual(decoder.length(1), 10)
+        go_on()
+
     def test_fork_during_a_call(self):
         """A child gets no object in the middle of a call that another thread of the parent makes, and does not wait for
         it; its other objects work."""

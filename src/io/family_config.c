@@ -2,6 +2,7 @@
 /*
  * Reading and writing config.json by a family's table, and the family that can express a model.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@
 #include "io/rope_config.h"
 #include "model/model_internal.h"
 
-enum { PART = 64 };
+enum { PART = 64, LISTED = 256 };
 
 /* The names of the functions in an MLP, by mep_mlp; the first of each is written. */
 static const char *const ACTIVATIONS_OF[3][5] = {
@@ -57,12 +58,16 @@ static mep_status refuse(const char *file, const mep_family *family, const char 
                     family->model_type, key, found, possible);
 }
 
-/* A missing or null key is accepted: transformers then uses a value that is computed here. */
+/* A missing or null key is accepted where transformers then uses a value that is computed here. */
 static mep_status check_fixed(const mep_family *family, const mep_family_key *key, const char *file, const char *name,
                               const json_t *value)
 {
-    if (value == NULL) return MEP_OK;
     char possible[PART * 2];
+    if (value == NULL && key->kind != MEP_KEY_REQUIRED_VALUE) return MEP_OK;
+    if (value == NULL)
+        return mep_fail(MEP_ERROR_UNSUPPORTED,
+                        "%s: %s \"%s\" is missing, which means a value that is not supported here; %.*s is", file,
+                        family->model_type, name, (int)strlen(key->fixed) - 2, key->fixed + 1);
     json_t *values = json_loads(key->fixed, 0, NULL);
     int found = 0;
     for (size_t i = 0; i < json_array_size(values); i++) found |= json_equal(json_array_get(values, i), value);
@@ -124,6 +129,13 @@ static mep_status read_bias_max(const json_t *object, const char *file, const ch
     return MEP_OK;
 }
 
+/* Whether a key is there with the value null, for which some families have another default than for a missing one. */
+static int is_null(const json_t *object, const char *name)
+{
+    const json_t *inner = holder(object, &name);
+    return json_is_null(json_object_get(inner, name));
+}
+
 /* Read one key of the family's table from config.json into the configuration, or check it. */
 static mep_status read_key(const mep_family *family, const mep_family_key *key, const json_t *object, const char *file,
                            mep_model_config *config)
@@ -132,12 +144,17 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
     const char *name = look_up(object, key->other) != NULL ? key->other : key->name;
     const json_t *value = look_up(object, name);
     int missing = value == NULL && key->fallback != MEP_KEY_REQUIRED;
-    if (key->kind == MEP_KEY_FIXED || key->kind == MEP_KEY_CHECK) return check_fixed(family, key, file, name, value);
+    if (key->kind == MEP_KEY_FIXED || key->kind == MEP_KEY_CHECK || key->kind == MEP_KEY_REQUIRED_VALUE)
+        return check_fixed(family, key, file, name, value);
     const json_t *inner = holder(object, &name);
     switch (key->kind) {
     case MEP_KEY_SIZE:
-    case MEP_KEY_SIZE_OR_DEFAULT:
         *(int64_t *)field = (int64_t)key->fallback;
+        return missing ? MEP_OK : mep_json_get_int(inner, file, name, 1, (int64_t)1 << 31, field);
+    case MEP_KEY_SIZE_OR_DEFAULT:
+    case MEP_KEY_KEY_VALUE_HEADS:
+    case MEP_KEY_OWN_HEAD_DIM:
+        *(int64_t *)field = is_null(object, key->name) ? 0 : (int64_t)key->fallback;
         return missing ? MEP_OK : mep_json_get_int(inner, file, name, 1, (int64_t)1 << 31, field);
     case MEP_KEY_REAL:
         *(double *)field = key->fallback;
@@ -249,31 +266,55 @@ mep_status mep_family_of(const json_t *object, const char *file, const mep_famil
             *family = f;
             return MEP_OK;
         }
+    char possible[LISTED] = "";
+    for (const mep_family *f = mep_families; f->model_type != NULL; f++) {
+        size_t used = strlen(possible);
+        const char *between = used == 0 ? "" : f[1].model_type != NULL ? ", " : " and ";
+        snprintf(possible + used, sizeof possible - used, "%s%s", between, f->model_type);
+    }
     if (strlen(type) > PART) type = "?";
-    return mep_fail(MEP_ERROR_UNSUPPORTED,
-                    "%s: model_type \"%s\" is not supported; mep, gpt_neox, bloom, mpt and gpt2 are", file, type);
+    return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: model_type \"%s\" is not supported; %s are", file, type, possible);
+}
+
+/* Settings that no key gives. */
+static void set_fixed(const mep_family *family, mep_model_config *c)
+{
+    if (c->block == MEP_BLOCK_LLAMA) c->norm = MEP_NORM_RMS;
+    if (c->intermediate_size == 0) c->intermediate_size = 4 * c->hidden_size;
+    if (family->residual != MEP_FREE) c->residual = (mep_residual)family->residual;
+    if (family->mlp != MEP_FREE) c->mlp = (mep_mlp)family->mlp;
+    if (family->embedding_norm != MEP_FREE) c->embedding_layer_norm = family->embedding_norm;
+    if (family->no_bias != MEP_FREE) c->no_bias = family->no_bias;
+    if (family->qkv_bias != MEP_FREE) c->qkv_bias = family->qkv_bias;
+    if (family->qk_norm != MEP_FREE) c->qk_norm = (mep_qk_norm)family->qk_norm;
+    if (family->post_norm != MEP_FREE) c->post_norm = family->post_norm;
+}
+
+/* "alibi" with slopes that are scaled as scores are: "exp:c=0.125" */
+static void scale_slopes(mep_model_config *c)
+{
+    char number[MEP_NUMBER_SIZE];
+    mep_number_print(number, 1 / sqrt((double)mep_head_dim(c)));
+    snprintf(c->position_encoding, sizeof c->position_encoding, "exp:c=%s", number);
 }
 
 mep_status mep_family_read_config(const mep_family *family, const json_t *object, const char *file, mep_model_config *c)
 {
-    *c = (mep_model_config){.rotary_emb_base = 10000, .rotary_pct = 1};
+    *c = (mep_model_config){.rotary_emb_base = 10000, .rotary_pct = 1, .block = family->block};
     if (family->position != NULL) snprintf(c->position_encoding, sizeof c->position_encoding, "%s", family->position);
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
         MEP_TRY(read_key(family, key, object, file, c));
     const mep_rope_source rope = {object, file, family->model_type, family->rope_theta, family->partial_rotary_factor};
     if (family->rope_theta > 0) MEP_TRY(mep_rope_read(&rope, c, c->position_encoding));
-    if (c->block == MEP_BLOCK_LLAMA) c->norm = MEP_NORM_RMS;
-    if (c->intermediate_size == 0) c->intermediate_size = 4 * c->hidden_size;
+    set_fixed(family, c);
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
         MEP_TRY(check_same(family, key, object, file, c));
-    if (family->residual != MEP_FREE) c->residual = (mep_residual)family->residual;
-    if (family->mlp != MEP_FREE) c->mlp = (mep_mlp)family->mlp;
-    if (family->embedding_norm != MEP_FREE) c->embedding_layer_norm = family->embedding_norm;
-    if (family->no_bias != MEP_FREE) c->no_bias = family->no_bias;
+    if (family->scales_slopes) scale_slopes(c);
     int named = look_up(object, "position_encoding") != NULL || look_up(object, "kernels") != NULL;
-    if (family->position == NULL || (family->tensors == NULL && named))
+    if (family->position == NULL || (family->older_own && named))
         MEP_TRY(read_position(object, file, c->position_encoding));
     mep_status status = mep_model_config_check(c);
+    if (status == MEP_OK && family->layers != MEP_LAYERS_EQUAL) return mep_family_read_layers(family, object, file, c);
     return status == MEP_OK || status == MEP_ERROR_MEMORY ? status : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
 }
 
@@ -287,6 +328,10 @@ static json_t *key_value(const mep_family_key *key, const mep_model_config *conf
     case MEP_KEY_SIZE:
     case MEP_KEY_SIZE_OR_DEFAULT:
         return json_integer((json_int_t) * (const int64_t *)field);
+    case MEP_KEY_KEY_VALUE_HEADS:
+        return json_integer((json_int_t)mep_key_value_heads(config));
+    case MEP_KEY_OWN_HEAD_DIM:
+        return json_integer((json_int_t)mep_head_dim(config));
     case MEP_KEY_REAL:
         return json_real(*(const double *)field);
     case MEP_KEY_FLAG:
@@ -398,7 +443,7 @@ const mep_family *mep_family_for(const mep_model *model)
     const mep_model_config *c = &model->config;
     if (c->block == MEP_BLOCK_LLAMA) return mep_families;
     for (const mep_family *f = mep_families + 1; f->model_type != NULL; f++) {
-        if (!fits_position(f, model)) continue;
+        if (f->only_read || f->block != c->block || !fits_position(f, model)) continue;
         if (mep_dimension_of(c, DIM_HEADS) != c->hidden_size) continue; /* no family has head_dim of its own */
         if (f->wide_is_four && c->intermediate_size != 4 * c->hidden_size) continue;
         if (fits_switch(f->residual, (int)c->residual) && fits_switch(f->mlp, (int)c->mlp) &&

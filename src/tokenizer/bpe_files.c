@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/tokenizer_bytes.h"
@@ -90,6 +91,7 @@ mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, cons
     static const char *const special[] = {"<|endoftext|>"};
     json_error_t error;
     *tokenizer = NULL;
+    MEP_NEED(JANSSON, "jansson", "tokenizers other than bytes cannot be used");
     json_t *tokens = json_loadb(vocab, (size_t)vocab_size, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(tokens)) {
         json_decref(tokens);

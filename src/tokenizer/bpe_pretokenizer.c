@@ -8,6 +8,7 @@
 
 #include "base/assertion.h"
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 
@@ -155,6 +156,7 @@ static mep_status add_normalizer(mep_bpe_pretokenizer *pretokenizer, const json_
     static_assert(sizeof forms / sizeof *forms == MEP_BPE_NFKD + 1, "one name per form, in the same order");
     for (int i = 0; i <= MEP_BPE_NFKD; ++i) {
         if (strcmp(type, forms[i]) != 0) continue;
+        MEP_NEED(UTF8PROC, "utf8proc", "tokenizers with a Unicode normalizer cannot be used");
         if (pretokenizer->form_count == MEP_BPE_FORMS)
             return mep_fail(MEP_ERROR_UNSUPPORTED, "there are more than %d normalizers", MEP_BPE_FORMS);
         pretokenizer->forms[pretokenizer->form_count++] = (mep_bpe_form)i;
