@@ -103,14 +103,19 @@ static mep_status find_steps(const study *s, const study_run *r, int64_t *steps)
     return status;
 }
 
-/* Whether a run has no result at a length, or none that suffices. */
+/* Whether a run has no result at a length, or one without the samples that are needed. Results whose weights are
+ * missing stay as they are. */
 static mep_status find_missing(const study *s, const study_run *r, const json_t *eval, int64_t length, int *is_missing)
 {
     mep_eval_result result = {0};
     double *samples = NULL;
+    int64_t steps = 0;
     MEP_TRY(mep_study_eval_find(eval, r->folder, length, &result));
+    *is_missing = can_take(r, length) && result.segments == 0;
+    if (result.segments == 0 || !s->settings->need_samples) return MEP_OK;
     MEP_TRY(mep_study_eval_samples(eval, r->folder, length, &samples));
-    *is_missing = can_take(r, length) && (result.segments == 0 || (s->settings->need_samples && samples == NULL));
+    if (samples == NULL) MEP_TRY(mep_train_steps_done(r->folder, &steps));
+    *is_missing = samples == NULL && steps >= r->train.steps;
     mep_free(&samples);
     return MEP_OK;
 }
@@ -307,6 +312,12 @@ typedef struct run_files {
 
 static mep_status load_files(const study_run *r, run_files *files)
 {
+    int64_t steps = 0;
+    MEP_TRY(mep_train_steps_done(r->folder, &steps));
+    if (steps < r->train.steps)
+        return mep_fail(MEP_ERROR_IO,
+                        "the run has results, but not the weights that a new one needs; bring its checkpoint back, or "
+                        "remove its eval.json to train it again");
     if (files->model == NULL) MEP_TRY(mep_model_load(&files->model, r->folder));
     return files->data == NULL ? mep_train_open_valid(&files->data, &r->train) : MEP_OK;
 }
