@@ -30,10 +30,10 @@ has_steps() {
 # same_losses RUN: the losses are those of metrics.jsonl.
 same_losses() {
     checks=$((checks + 1))
-    sed -n 's|^train/loss ||p' steps | tr ' ' '\n' | sed 's/=/ /' > read
+    sed -n 's|^train/loss ||p' steps | tr ' ' '\n' | sed 's/=/ /' > seen
     sed -n 's/.*"step": \([0-9]*\), "loss": \([0-9.]*\).*/\1 \2/p' "$1/metrics.jsonl" > logged
-    paste -d ' ' read logged | awk '{ d = $2 - $4; if ($1 != $3 || d > 1e-4 || d < -1e-4) bad = 1 }
-        END { exit bad || NR != 6 }' || wrong "other losses: $(cat read logged)"
+    paste -d ' ' seen logged | awk '{ d = $2 - $4; if ($1 != $3 || d > 1e-4 || d < -1e-4) bad = 1 }
+        END { exit bad || NR != 6 }' || wrong "other losses: $(cat seen logged)"
 }
 
 i=0
