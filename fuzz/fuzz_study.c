@@ -67,7 +67,9 @@ static void read_results(void)
     if (status != MEP_OK) return;
     for (int i = 0; i < LENGTHS; i++) {
         double *samples = NULL;
-        check_message(mep_study_eval_samples(eval, fuzz_folder, settings.lengths[i], &samples));
+        int64_t count = 0;
+        check_message(mep_study_eval_samples(eval, fuzz_folder, settings.lengths[i], &samples, &count));
+        if (samples != NULL && count < 1) abort();
         mep_free(&samples);
         status = mep_study_eval_find(eval, fuzz_folder, settings.lengths[i], &results[i]);
         check_message(status);

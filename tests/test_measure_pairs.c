@@ -6,6 +6,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "small_measures.h"
 
+#include "eval/measure_draft.h"
+
 enum { MOST = 64 };
 
 /* Append a value with up to 4 samples; without samples, value itself. */
@@ -103,6 +105,20 @@ static void test_eval_samples(void **state)
         mep_data_mix_close(&mix);
     }
     mep_model_destroy(&model);
+}
+
+/* Groups of consecutive samples have the mean of all. */
+static void test_groups(void **state)
+{
+    (void)state;
+    double few[] = {1, 2, 4}, many[] = {1, 2, 4, 5, 9, 3, 7}, mean = 0;
+    assert_int_equal(mep_measure_group_samples(few, 3, 3), 3);
+    assert_true(few[0] == 1 && few[1] == 2 && few[2] == 4);
+    assert_int_equal(mep_measure_group_samples(many, 7, 3), 3); /* 1 2 4, 5 9 3, 7 */
+    for (int i = 0; i < 3; i++) mean += many[i] / 3;
+    assert_near(mean, 31.0 / 7, 1e-14, "the mean of the groups");
+    assert_near(many[0] - mean, (7 - 3 * mean) * 3 / 7, 1e-14, "a group of 3");
+    assert_near(many[2] - mean, (7 - mean) * 3 / 7, 1e-14, "a group of 1");
 }
 
 /* A check refuses what the measure refuses, without a model. */
@@ -273,9 +289,9 @@ static void test_several_pairs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samples),       cmocka_unit_test(test_eval_samples), cmocka_unit_test(test_check_only),
-        cmocka_unit_test(test_by_length),     cmocka_unit_test(test_mean),         cmocka_unit_test(test_one_pair),
-        cmocka_unit_test(test_several_pairs),
+        cmocka_unit_test(test_samples),  cmocka_unit_test(test_eval_samples),  cmocka_unit_test(test_check_only),
+        cmocka_unit_test(test_groups),   cmocka_unit_test(test_by_length),     cmocka_unit_test(test_mean),
+        cmocka_unit_test(test_one_pair), cmocka_unit_test(test_several_pairs),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

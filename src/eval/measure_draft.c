@@ -176,6 +176,20 @@ mep_status mep_measure_end(mep_measure_draft *d, mep_status status, mep_measure 
     return status;
 }
 
+int64_t mep_measure_group_samples(double *samples, int64_t count, int64_t most)
+{
+    int64_t size = ceil_div(count, most), groups = size > 0 ? ceil_div(count, size) : 0;
+    if (groups == count) return count;
+    double mean = mep_mean_of(samples, count).value;
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t first = g * size, end = min_i64(first + size, count);
+        double deviation = 0;
+        for (int64_t i = first; i < end; i++) deviation += samples[i] - mean;
+        samples[g] = mean + deviation * (double)groups / (double)count;
+    }
+    return groups;
+}
+
 /* ---- What measures have in common ---- */
 
 int64_t mep_measure_tokens(const mep_measure_call *call)

@@ -48,6 +48,10 @@ mep_status mep_measure_append(mep_measure *measure, const mep_measure_value *val
 /* The samples of a value; NULL if they are not kept. */
 const double *mep_measure_samples(const mep_measure *measure, const mep_measure_value *value);
 
+/* Reduce the samples of a value to at most `most` numbers with the same mean: means of consecutive samples, the last
+ * one weighted by its size. The standard error over them is that over groups of segments. Returns their number. */
+int64_t mep_measure_group_samples(double *samples, int64_t count, int64_t most);
+
 /* Whether `at` of the axis is a number of tokens up to the length of the segment, so that its end stands for it. */
 int mep_measure_is_within_segment(const mep_measure *measure);
 

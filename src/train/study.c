@@ -109,11 +109,11 @@ static mep_status find_missing(const study *s, const study_run *r, const json_t 
 {
     mep_eval_result result = {0};
     double *samples = NULL;
-    int64_t steps = 0;
+    int64_t steps = 0, count = 0;
     MEP_TRY(mep_study_eval_find(eval, r->folder, length, &result));
     *is_missing = can_take(r, length) && result.segments == 0;
     if (result.segments == 0 || !s->settings->need_samples) return MEP_OK;
-    MEP_TRY(mep_study_eval_samples(eval, r->folder, length, &samples));
+    MEP_TRY(mep_study_eval_samples(eval, r->folder, length, &samples, &count));
     if (samples == NULL) MEP_TRY(mep_train_steps_done(r->folder, &steps));
     *is_missing = samples == NULL && steps >= r->train.steps;
     mep_free(&samples);

@@ -11,6 +11,7 @@
 #include "base/json_keys.h"
 #include "base/memory.h"
 #include "bias/position.h"
+#include "eval/measure_draft.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/model_files.h"
@@ -285,12 +286,13 @@ mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t leng
     return MEP_OK;
 }
 
-mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t length, double **samples)
+mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t length, double **samples, int64_t *count)
 {
     const json_t *row = NULL, *value = NULL, *array = NULL;
     size_t index = 0;
     json_int_t segments = 0;
     *samples = NULL;
+    *count = 0;
     json_array_foreach(json_object_get(eval, "results"), index, row)
     {
         if (json_integer_value(json_object_get(row, "length")) != length) continue;
@@ -299,12 +301,14 @@ mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t l
         break;
     }
     if (array == NULL) return MEP_OK;
-    int is_good = json_is_array(array) && (json_int_t)json_array_size(array) == segments;
+    json_int_t size = (json_int_t)json_array_size(array);
+    int is_good = json_is_array(array) && size > 0 && size <= segments;
     json_array_foreach(array, index, value) is_good &= json_is_number(value);
     if (!is_good)
-        return mep_fail(MEP_ERROR_FORMAT, "%s/eval.json: \"samples\" must be an array of %lld numbers", run,
+        return mep_fail(MEP_ERROR_FORMAT, "%s/eval.json: \"samples\" must be an array of up to %lld numbers", run,
                         (long long)segments);
-    MEP_TRY(MEP_ALLOC(samples, segments));
+    MEP_TRY(MEP_ALLOC(samples, size));
+    *count = size;
     json_array_foreach(array, index, value)(*samples)[index] = json_number_value(value);
     return MEP_OK;
 }
@@ -329,7 +333,7 @@ static json_t *samples_json(const double *samples, int64_t count)
     return array;
 }
 
-mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *r, const double *samples)
+mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *r, double *samples)
 {
     char *path = NULL;
     mep_json_fields f = mep_json_fields_begin();
@@ -340,7 +344,9 @@ mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_resu
     mep_json_add_finite(&f, "perplexity", r->perplexity);
     mep_json_add_finite(&f, "standard_error", r->standard_error);
     mep_json_add_number(&f, "seconds", r->seconds);
-    if (samples != NULL) mep_json_add(&f, "samples", samples_json(samples, r->segments));
+    if (samples != NULL)
+        mep_json_add(&f, "samples",
+                     samples_json(samples, mep_measure_group_samples(samples, r->segments, MEP_STUDY_SAMPLES)));
     json_t *row = mep_json_fields_end(&f);
     remove_result(eval, r->length);
     if (row == NULL || json_array_append_new(json_object_get(eval, "results"), row) != 0)

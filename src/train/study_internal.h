@@ -15,6 +15,9 @@
 
 enum { MEP_STUDY_NAME = 128 };
 
+/* The most samples of a number that are stored: with more segments, they are means of consecutive ones. */
+enum { MEP_STUDY_SAMPLES = 4096 };
+
 /* What is known about a corpus after its datasets are read. */
 typedef struct mep_study_corpus {
     mep_run_checksums checksums;
@@ -54,12 +57,14 @@ mep_status mep_study_eval_read(const char *run, const mep_eval_settings *setting
 /* Find the result at a length. segments is 0 if there is none. */
 mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t length, mep_eval_result *result);
 
-/* The samples of the result at a length (mep_eval_call.samples); *samples is NULL if they are not stored. The caller
- * frees them with mep_free. */
-mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t length, double **samples);
+/* The samples of the result at a length (mep_eval_call.samples), at most MEP_STUDY_SAMPLES; *samples is NULL if they
+ * are not stored. The caller frees them with mep_free. */
+mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t length, double **samples,
+                                  int64_t *count);
 
-/* Add a result with its samples (NULL: without), or replace the one of the same length, and write the file. */
-mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *result, const double *samples);
+/* Add a result with its samples (NULL: without), which are grouped in place, or replace the one of the same length, and
+ * write the file. */
+mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *result, double *samples);
 
 /* ---- RUN/measure-NAME.json: study_measures.c ---- */
 

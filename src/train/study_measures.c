@@ -146,8 +146,16 @@ mep_status mep_study_measurement_take(mep_study_measurement *m, const mep_study_
                                       const mep_data_mix *data, mep_eval_fn progress, void *context)
 {
     mep_measure_call call = {.model = model, .progress = progress, .context = context};
+    int64_t before = m->measure.count;
     if (find_kind(m->spec)->name != NULL) call.data = mep_data_mix_dataset(data, 0);
-    return take(m, point, &call);
+    MEP_TRY(take(m, point, &call));
+    for (int64_t i = before; i < m->measure.count; i++) {
+        mep_measure_value *v = &m->measure.values[i];
+        if (v->first_sample < 0) continue;
+        double *samples = m->measure.sample_values + v->first_sample;
+        v->samples = mep_measure_group_samples(samples, v->samples, MEP_STUDY_SAMPLES);
+    }
+    return MEP_OK;
 }
 
 /* ---- Checks ---- */
@@ -391,9 +399,10 @@ static mep_status read_perplexity(const mep_study_settings *s, const char *run, 
     for (int64_t i = 0; i < s->length_count && status == MEP_OK; i++) {
         mep_eval_result r = {0};
         double *samples = NULL;
+        int64_t sample_count = 0;
         status = mep_study_eval_find(eval, run, s->lengths[i], &r);
         if (status != MEP_OK || r.segments == 0) continue;
-        status = mep_study_eval_samples(eval, run, r.length, &samples);
+        status = mep_study_eval_samples(eval, run, r.length, &samples, &sample_count);
         mep_measure_value v = {.name = "perplexity",
                                .length = r.length,
                                .at = NAN,
@@ -406,6 +415,7 @@ static mep_status read_perplexity(const mep_study_settings *s, const char *run, 
         snprintf(v.name, sizeof v.name, "loss");
         v.value = r.loss;
         v.standard_error = r.standard_error / r.perplexity;
+        if (samples != NULL) v.samples = sample_count;
         if (status == MEP_OK) status = mep_measure_append(m, &v, samples);
         mep_free(&samples);
     }
