@@ -176,8 +176,8 @@ static void test_pieces(void **state)
     for_all(compare_pieces);
 }
 
-/* Sequences of a decoder, at positions of their own: a prompt in any chunks, steps of some of them, after a sequence has
- * become a copy of another, which goes on independently, and after a clear. */
+/* Sequences of a decoder, at positions of their own: a prompt in any chunks, steps of some of them, after a sequence
+ * has become a copy of another, which goes on independently, and after a clear. */
 static void compare_decoder(const setting *s)
 {
     enum { SEQUENCES = 3 };

@@ -74,13 +74,13 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
             raise TypeError(f"{name} must be a torch tensor, not {type(x).__name__}")
     if gate is not None and gate.dtype == torch.float32:
         terms["gate"] = gate.double()
-    if type(window) is not int:
+    if not isinstance(window, (int, torch.SymInt)):
         window = integer("window", window)
     if not isinstance(bidirectional, (bool, np.bool_)):
         raise TypeError(f"bidirectional must be a bool, not {type(bidirectional).__name__}")
-    if type(scale) is not float:
+    if not isinstance(scale, (float, torch.SymFloat)):
         scale = 0.0 if scale is None else number("scale", scale)
-    if type(tolerance) is not float:
+    if not isinstance(tolerance, (float, torch.SymFloat)):
         tolerance = number("tolerance", tolerance)
     return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, ends, window, bool(bidirectional), scale,
                                       tolerance)[0]
@@ -154,7 +154,7 @@ class DistanceBias(torch.nn.Module):
         return parameters
 
     def forward(self, length: int) -> torch.Tensor:
-        if type(length) is not int:
+        if not isinstance(length, (int, torch.SymInt)):  # a SymInt is a length that a graph does not fix
             length = integer("length", length)
         if self.threshold is not None and length > self.threshold + 1:
             raise ValueError(f"{self.spec!r} depends on the position of queries beyond {self.threshold}, so it has no "

@@ -9,7 +9,7 @@ import unittest
 from pathlib import Path
 
 import libmep
-from support import GOLDEN2, check, safetensors
+from support import GOLDEN2, check, exit_code, safetensors
 
 try:
     import torch
@@ -194,6 +194,18 @@ class Tools(unittest.TestCase):
                 results.append([p.grad.clone() for p in self.model.parameters()])
             for one, other in zip(*results):
                 self.assertTrue(torch.equal(one, other))
+
+    def test_fork(self):
+        """A forked child computes the same gradients after its parent has used several threads."""
+        def gradients():
+            self.model.zero_grad()
+            self.model(self.x).square().mean().backward()
+            return [p.grad.clone() for p in self.model.parameters()]
+        right = gradients()
+
+        def same():
+            assert all(torch.equal(*pair) for pair in zip(gradients(), right))
+        self.assertEqual(exit_code(same), 0)
 
     def test_distributed_data_parallel(self):
         """Two processes with half of the batch each train as one process with all of it."""

@@ -191,8 +191,8 @@ mep_status mep_cache_copy(mep_cache *to, const mep_cache *from)
         free_ring(&to->rings[i]);
         to->rings[i].capacity = 0;
         if (from->rings[i].capacity == 0) continue;
-        MEP_TRY(copy_ring(from, &from->rings[i], from->rings[i].capacity, (from->length - 1) / BLOCK_KEYS,
-                          &to->rings[i]));
+        MEP_TRY(
+            copy_ring(from, &from->rings[i], from->rings[i].capacity, (from->length - 1) / BLOCK_KEYS, &to->rings[i]));
     }
     to->length = from->length;
     return MEP_OK;

@@ -125,8 +125,7 @@ mep_status mep_kv_ring_copy(mep_kv *to, const mep_kv *from)
     const mep_model_config *c = &r->model->config;
     MEP_TRY(mep_cache_copy(r->cache, source->cache));
     if (r->total != NULL)
-        memcpy(r->total, source->total,
-               (size_t)(c->num_hidden_layers * c->num_attention_heads) * sizeof *r->total);
+        memcpy(r->total, source->total, (size_t)(c->num_hidden_layers * c->num_attention_heads) * sizeof *r->total);
     r->base.position = source->base.position;
     return MEP_OK;
 }
