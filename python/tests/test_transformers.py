@@ -134,10 +134,10 @@ class Exported(unittest.TestCase):
 
 class Encodings(Exported):
     def test_list(self):
-        """The exported file has the kernels and names of the library, and nothing else."""
+        """The exported file has the kernels and names of the library, and nothing else; fire has a class of its own."""
         _, model = self.pair("mep")
         module = sys.modules[type(model).__module__]
-        self.assertEqual([*module.NAMED, *module.OTHERS, *module.KERNELS], NAMES)
+        self.assertEqual([*module.NAMED, *module.OTHERS, *module.KERNELS], [n for n in NAMES if n != "fire"])
         self.assertGreaterEqual(len(NAMES), 15)
 
     def test_logits(self):
