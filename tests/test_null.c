@@ -156,6 +156,11 @@ static void test_bias(void **state)
     STATUS(mep_bias_at, bias, mep_bias_at(NULL, X, 1, X));
     STATUS(mep_bias_at, distances, mep_bias_at(X, NULL, 1, X));
     STATUS(mep_bias_at, out, mep_bias_at(X, X, 1, NULL));
+    STATUS(mep_bias_at_position, bias, mep_bias_at_position(NULL, 1, X, 1, X));
+    STATUS(mep_bias_at_position, distances, mep_bias_at_position(X, 1, NULL, 1, X));
+    STATUS(mep_bias_at_position, out, mep_bias_at_position(X, 1, X, 1, NULL));
+    VALUE(mep_bias_threshold, bias, mep_bias_threshold(NULL) == INT64_MAX);
+    STATUS(mep_bias_set_train_length, bias, mep_bias_set_train_length(NULL, 1));
     STATUS(mep_bias_create, bias, mep_bias_create(NULL, X, 1, 1));
     STATUS(mep_bias_create, spec, mep_bias_create(X, NULL, 1, 1));
     STATUS(mep_bias_get_param, bias, mep_bias_get_param(NULL, 1, X));
