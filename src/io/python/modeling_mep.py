@@ -42,7 +42,7 @@ class Entry:
     def __init__(self, text, config):
         self.base, *modifiers = text.split("/")
         name, _, options = self.base.partition(":")
-        self.kind = name if name in OTHERS or name == "fire" else "bias"
+        self.kind = name if name in (*OTHERS, "fire") else "bias"
         found = dict(re.match(r"(\w*)[=:]?(.*)", modifier).groups() for modifier in modifiers)
         unknown = found.keys() - {"learn", "weights", "forget", "profiles", "scale", "sink", "window"}
         if unknown:
