@@ -293,38 +293,65 @@ static int run_decode(int argc, char **argv)
 
 /* ---- info ---- */
 
-/* Print further parts of the tokenizer.json. */
-static mep_status print_parts(const mep_tokenizer *tokenizer)
+/* 1 if the pre_tokenizer is ByteLevel, or a sequence with it. */
+static int is_byte_level(const json_t *pre_tokenizer)
 {
+    const char *type = json_string_value(json_object_get(pre_tokenizer, "type"));
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(pre_tokenizer, "pretokenizers"), i, item)
+    {
+        if (is_byte_level(item)) return 1;
+    }
+    return type != NULL && strcmp(type, "ByteLevel") == 0;
+}
+
+/* Print tokens that are put around a text. */
+static void print_special(const mep_tokenizer *tokenizer, const char *title, const int32_t *tokens, int64_t count)
+{
+    const char *text = NULL;
     int64_t size = 0;
-    const char *json = mep_tokenizer_json(tokenizer, &size);
-    json_t *root = NULL;
-    if (json == NULL) return MEP_OK;
-    MEP_TRY(mep_json_parse(mep_tokenizer_name(tokenizer), json, size, &root));
+    for (int64_t i = 0; i < count; i++) {
+        if (mep_tokenizer_decode(tokenizer, tokens[i], &text, &size) != MEP_OK) size = 0;
+        mep_cli_print(stdout, "%s%ld%s%.*s\n", title, (long)tokens[i], size > 0 ? " " : "", (int)size, text);
+    }
+}
+
+/* Print the parts of the tokenizer.json. */
+static mep_status print_parts(const mep_tokenizer *tokenizer, const json_t *root)
+{
+    mep_special_tokens special;
     const char *normalizer = json_string_value(json_object_get(json_object_get(root, "normalizer"), "type"));
     printf("merges            %zu\n", json_array_size(json_object_get(json_object_get(root, "model"), "merges")));
     mep_cli_print(stdout, "normalizer        %s\n", normalizer != NULL ? normalizer : "none");
     printf("added tokens      %zu\n", json_array_size(json_object_get(root, "added_tokens")));
-    json_decref(root);
+    MEP_TRY(mep_tokenizer_special_tokens(tokenizer, &special));
+    print_special(tokenizer, "before a text     ", special.before, special.before_count);
+    print_special(tokenizer, "after a text      ", special.after, special.after_count);
     return MEP_OK;
 }
 
 static mep_status print_info(const char *name)
 {
     mep_tokenizer *tokenizer = NULL;
-    const char *bytes = NULL;
-    int64_t size = 0;
+    const char *bytes = NULL, *kind = "bytes";
+    json_t *root = NULL;
+    int64_t size = 0, json_size = 0;
     MEP_TRY(mep_tokenizer_open(&tokenizer, name));
     int32_t end = mep_tokenizer_end_of_document(tokenizer);
     mep_status status = mep_tokenizer_decode(tokenizer, end, &bytes, &size);
+    const char *json = mep_tokenizer_json(tokenizer, &json_size);
+    if (status == MEP_OK && json != NULL) status = mep_json_parse(name, json, json_size, &root);
+    if (root != NULL)
+        kind = is_byte_level(json_object_get(root, "pre_tokenizer")) ? "byte-level BPE" : "BPE of characters";
     if (status == MEP_OK) {
         mep_cli_print(stdout, "tokenizer         %s\n", name);
-        printf("kind              %s\n",
-               mep_tokenizer_json(tokenizer, &(int64_t){0}) != NULL ? "byte-level BPE" : "bytes");
+        printf("kind              %s\n", kind);
         printf("vocabulary        %lld\n", (long long)mep_tokenizer_vocab_size(tokenizer));
         mep_cli_print(stdout, "end of document   %ld%s%.*s\n", (long)end, size > 0 ? " " : "", (int)size, bytes);
-        status = print_parts(tokenizer);
+        if (root != NULL) status = print_parts(tokenizer, root);
     }
+    json_decref(root);
     mep_tokenizer_destroy(&tokenizer);
     return status;
 }

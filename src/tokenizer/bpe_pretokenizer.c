@@ -267,6 +267,24 @@ typedef struct piece {
 
 static mep_status run_stage(const call *c, int stage, const piece *p);
 
+/* Output a pre-token of the last stage. If stages follow ByteLevel, the text is in characters of bytes. */
+static mep_status output_pretoken(const call *c, const char *text, int64_t size)
+{
+    char *bytes = NULL;
+    int64_t count = 0;
+    if (c->pretokenizer->byte_level < 0 || c->pretokenizer->byte_level == c->pretokenizer->count - 1)
+        return c->pretoken(c->context, text, size);
+    MEP_TRY(MEP_ALLOC(&bytes, size));
+    for (int64_t at = 0; at < size;) {
+        uint32_t code = 0;
+        at += mep_utf8_decode(text + at, size - at, &code);
+        bytes[count++] = (char)mep_bpe_byte_of_code(code);
+    }
+    mep_status status = c->pretoken(c->context, bytes, count);
+    mep_free(&bytes);
+    return status;
+}
+
 /* A pre-token that is assembled from matches and the text between them, as in Hugging Face's split_normalized. */
 typedef struct assembly {
     const call *c;
@@ -281,6 +299,8 @@ static mep_status flush(assembly *j)
     int64_t first = j->first, last = j->last;
     j->first = j->last;
     if (last == first) return MEP_OK;
+    if (j->stage + 1 == j->c->pretokenizer->count) /* most pre-tokens of most tokenizers */
+        return output_pretoken(j->c, j->complete->text + first, last - first);
     const piece part = {.text = j->complete->text + first,
                         .size = last - first,
                         .start = first == 0 ? j->complete->start : MEP_BPE_SECTION};
@@ -319,24 +339,6 @@ static mep_status split_text(const call *c, int stage, const piece *p)
         MEP_TRY(take_range(&j, first, last, 1));
     }
     return flush(&j);
-}
-
-/* Output a pre-token of the last stage. If stages follow ByteLevel, the text is in characters of bytes. */
-static mep_status output_pretoken(const call *c, const char *text, int64_t size)
-{
-    char *bytes = NULL;
-    int64_t count = 0;
-    if (c->pretokenizer->byte_level < 0 || c->pretokenizer->byte_level == c->pretokenizer->count - 1)
-        return c->pretoken(c->context, text, size);
-    MEP_TRY(MEP_ALLOC(&bytes, size));
-    for (int64_t at = 0; at < size;) {
-        uint32_t code = 0;
-        at += mep_utf8_decode(text + at, size - at, &code);
-        bytes[count++] = (char)mep_bpe_byte_of_code(code);
-    }
-    mep_status status = c->pretoken(c->context, bytes, count);
-    mep_free(&bytes);
-    return status;
 }
 
 /* The stages after ByteLevel get characters of bytes. */

@@ -112,7 +112,7 @@ static mep_status merge_pretoken(encoding *e, const char *text, int64_t size)
 }
 
 /* Merge a pre-token or a word, or take its tokens from the cache. */
-static mep_status encode_cached(encoding *e, const char *text, int64_t size, merge_fn merge)
+static inline mep_status encode_cached(encoding *e, const char *text, int64_t size, merge_fn merge)
 {
     if (size > CACHE_TEXT) return merge(e, text, size);
     cached *slot = &e->worker->cache[mep_bpe_hash(text, size) >> (32 - CACHE_BITS) & ((1 << CACHE_BITS) - 1)];
