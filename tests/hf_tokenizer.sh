@@ -60,14 +60,16 @@ import sys
 golden = json.load(open(sys.argv[1] + "/llama_tokenizers.json"))
 models = {"bytes": json.load(open(sys.argv[1] + "/tokenizer_gpt2.json"))["model"], "characters": golden["characters"]}
 for family in golden["families"]:
-    if family["changes"]:
+    changes = family["changes"]
+    if "with" in changes or "without" in changes:
         continue
-    root = dict(family["sections"], version="1.0", truncation=None, padding=None, model=models[family["kind"]])
+    model = dict(models[family["kind"]], **changes)
+    root = dict(family["sections"], version="1.0", truncation=None, padding=None, model=model)
     json.dump(root, open("family-%s.json" % family["name"].replace(" ", "-"), "w"))
 END
 cp "$tests/golden/llama2_tokenizer/tokenizer.json" llama2.json
 try llama2 llama2.json rotary
-for name in roberta qwen-2 smollm mistral-0.3 metaspace-split; do
+for name in llama-3 qwen-2 smollm mistral-0.3 metaspace-split; do
     try "$name" "family-$name.json" rotary
 done
 checks=$((checks + 1))

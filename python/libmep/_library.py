@@ -238,6 +238,7 @@ int32_t mep_tokenizer_end_of_document(const mep_tokenizer *tokenizer);
 mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
                                 int64_t *count);
 void mep_tokens_free(int32_t **tokens);
+mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, const char **text, int64_t *size);
 void mep_text_free(char **text);
 mep_status mep_tokenizer_decode_text(const mep_tokenizer *tokenizer, const int32_t *tokens, int64_t count, char **text,
                                      int64_t *size);

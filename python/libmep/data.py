@@ -98,19 +98,27 @@ class Tokenizer:
             lib.mep_tokens_free(ctypes.byref(pointer))
         return np.frombuffer(bytearray(data), np.int32)
 
-    def decode(self, tokens: Any) -> bytes:
-        """The bytes of the tokens of a text, without the blank that Llama 2's tokenizer puts before it. A text may end
-        inside a character: .decode("utf-8", "replace") makes a str."""
+    def decode(self, tokens: Any, continued: bool = False) -> bytes:
+        """The bytes of the tokens of a text, without the blank that Llama 2's tokenizer puts before it; with `continued`
+        the tokens follow others, and the blank is kept. A text may end inside a character: .decode("utf-8", "replace")
+        makes a str."""
         text, size = ctypes.c_void_p(), ctypes.c_int64()
         tokens = as_tokens(tokens)
         if tokens.ndim > 1:
             raise ValueError(f"tokens have the shape {list(tokens.shape)}: decode takes one text at a time")
+        if continued:
+            return b"".join(self._bytes_of(token) for token in tokens.tolist())
         pointer = tokens.ctypes.data if tokens.size else None
         lib.mep_tokenizer_decode_text(self._handle.pointer, pointer, tokens.size, ctypes.byref(text), ctypes.byref(size))
         try:
             return ctypes.string_at(text, size.value)
         finally:
             lib.mep_text_free(ctypes.byref(text))
+
+    def _bytes_of(self, token):
+        text, size = ctypes.c_void_p(), ctypes.c_int64()
+        lib.mep_tokenizer_decode(self._handle.pointer, token, ctypes.byref(text), ctypes.byref(size))
+        return ctypes.string_at(text, size.value) if size.value else b""
 
 
 def _plain_bytes(text):
