@@ -107,7 +107,7 @@ class Tokenizer:
         if tokens.ndim > 1:
             raise ValueError(f"tokens have the shape {list(tokens.shape)}: decode takes one text at a time")
         if continued:
-            return b"".join(self._bytes_of(token) for token in tokens.tolist())
+            return b"".join(self._bytes_of(token) for token in tokens.ravel().tolist())
         pointer = tokens.ctypes.data if tokens.size else None
         lib.mep_tokenizer_decode_text(self._handle.pointer, pointer, tokens.size, ctypes.byref(text), ctypes.byref(size))
         try:

@@ -193,9 +193,6 @@ mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, cons
  * and tokenizer_config.json in the same folder are added. */
 mep_status mep_bpe_open(mep_tokenizer **tokenizer, const char *path);
 
-/* 1 if the token `id` is an added token with this text. */
-int mep_bpe_has_added(const mep_tokenizer *tokenizer, int64_t id, const char *text);
-
 /* The id of the added token with this text; -1 if there is none, or memory runs out. */
 int64_t mep_bpe_added_id(const mep_tokenizer *tokenizer, const char *text);
 

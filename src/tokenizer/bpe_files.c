@@ -120,7 +120,7 @@ static mep_status take_token(additions *a, const char *file, const char *content
 {
     if (content == NULL || !json_is_integer(id) || json_integer_value(id) < 0)
         return mep_fail(MEP_ERROR_FORMAT, "%s%s: a token has no text or no id", a->folder, file);
-    if (mep_bpe_has_added(*a->tokenizer, json_integer_value(id), content)) return MEP_OK;
+    if (mep_bpe_added_id(*a->tokenizer, content) == json_integer_value(id)) return MEP_OK;
     json_t *token = flags != NULL ? json_copy(flags) : json_object();
     if (json_object_set_new(token, "content", json_string(content)) != 0 ||
         json_object_set_new(token, "id", json_integer(json_integer_value(id))) != 0 ||

@@ -229,31 +229,23 @@ static mep_status bpe_decode(const mep_tokenizer *tokenizer, int32_t token, cons
     return MEP_OK;
 }
 
-static int has_item(const mep_bpe_added_set *set, int64_t id, const char *text, int64_t size)
+/* The id of the item with this text, -1 if there is none. */
+static int64_t find_item(const mep_bpe_added_set *set, const char *text, int64_t size)
 {
-    for (int64_t i = 0; i < set->count; ++i) {
-        const mep_bpe_added *item = &set->items[i];
-        if (item->id == id && item->size == size && memcmp(item->text, text, (size_t)size) == 0) return 1;
-    }
-    return 0;
-}
-
-int mep_bpe_has_added(const mep_tokenizer *tokenizer, int64_t id, const char *text)
-{
-    const mep_bpe *bpe = (const mep_bpe *)tokenizer;
-    mep_bpe_normal normal = {.text = text, .size = (int64_t)strlen(text)};
-    if (has_item(&bpe->raw, id, text, normal.size)) return 1;
-    if (mep_bpe_normalize(&bpe->pretokenizer, &normal) != MEP_OK) return 0;
-    int has = has_item(&bpe->normalized, id, normal.out, normal.out_size);
-    mep_free(&normal.made);
-    return has;
+    for (int64_t i = 0; i < set->count; ++i)
+        if (set->items[i].size == size && memcmp(set->items[i].text, text, (size_t)size) == 0) return set->items[i].id;
+    return -1;
 }
 
 int64_t mep_bpe_added_id(const mep_tokenizer *tokenizer, const char *text)
 {
-    for (int64_t id = 0; id < tokenizer->vocab_size; ++id)
-        if (mep_bpe_has_added(tokenizer, id, text)) return id;
-    return -1;
+    const mep_bpe *bpe = (const mep_bpe *)tokenizer;
+    mep_bpe_normal normal = {.text = text, .size = (int64_t)strlen(text)};
+    int64_t id = find_item(&bpe->raw, text, normal.size);
+    if (id >= 0 || mep_bpe_normalize(&bpe->pretokenizer, &normal) != MEP_OK) return id;
+    id = find_item(&bpe->normalized, normal.out, normal.out_size);
+    mep_free(&normal.made);
+    return id;
 }
 
 static void bpe_begin(const mep_tokenizer *tokenizer, int64_t first, char *text, int64_t *size)
