@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-distributions test-arm64 test-python torture long-run wheel fuzz demo study bench bench-gpu install clean format help
+.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-distributions test-arm64 test-python test-lm-eval torture long-run wheel test-wheel fuzz demo study bench bench-gpu install clean format help
 
 all: ## build the program build/release/mep and the libraries
 	@sh scripts/setup.sh build
@@ -66,6 +66,9 @@ test-tsan: setup ## run all tests under ThreadSanitizer
 test-python: all ## run the tests of the Python package; PYTHON=FILE selects an interpreter, for example one with torch
 	@sh tests/python.sh "$(CURDIR)/build/release/libmep.so" "$(CURDIR)/build/release/mep" "$(CURDIR)"
 
+test-lm-eval: all ## compare libmep with transformers in the lm-evaluation-harness; PYTHON=FILE has lm_eval[hf,ruler]
+	@sh scripts/check_lm_eval.sh
+
 KILLS ?= 200
 SEED ?= 1
 torture: setup ## kill and resume a training run KILLS=200 times with SEED=1, and compare every byte
@@ -79,10 +82,13 @@ long-run: setup ## train a tiny model for STEPS_LONG=20000 steps and check that 
 	@cmake --build build/ci --target test_long_run
 	@MEP_LONG_STEPS=$(STEPS_LONG) build/ci/tests/test_long_run
 
-wheel: ## build the Python package: build/wheel/libmep-*.whl
-	@sh scripts/setup.sh build
-	@$(or $(PYTHON),python3) -m pip wheel --no-deps -q -w build/wheel .
-	@ls build/wheel/*.whl
+wheel: ## build the Python package as a wheel for any x86-64 Linux, and its sources, in build/wheel; as root, with debootstrap
+	@sh scripts/build_wheel.sh
+
+PYTHONS ?= $(or $(PYTHON),python3) debian:bookworm debian:trixie
+test-wheel: ## install both into empty environments and test them; PYTHONS="python3.9 debian:trixie" selects some
+	@sh scripts/test_wheel.sh build/wheel/libmep-*.whl $(PYTHONS)
+	@sh scripts/test_wheel.sh build/wheel/libmep-*.tar.gz $(PYTHONS)
 
 FUZZ_SECONDS ?= 60
 # Findings are written to build/fuzz/corpus. The tests replay fuzz/corpus.

@@ -24,6 +24,7 @@ if(CMAKE_C_COMPILER_ID MATCHES "Clang" AND OpenMP_omp_LIBRARY)
     get_filename_component(MEP_LIBOMP_DIR ${OpenMP_omp_LIBRARY} DIRECTORY)
     set(MEP_PC_OPENMP "-L${MEP_LIBOMP_DIR} -lomp")
 endif()
+list(JOIN mep_modules " " MEP_CONFIG_MODULES)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/mep-config.cmake.in ${PROJECT_BINARY_DIR}/mep-config.cmake
     INSTALL_DESTINATION ${MEP_PACKAGE_DIR})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/mep-config-version.cmake COMPATIBILITY SameMinorVersion)
@@ -31,7 +32,12 @@ install(FILES ${PROJECT_BINARY_DIR}/mep-config.cmake ${PROJECT_BINARY_DIR}/mep-c
     DESTINATION ${MEP_PACKAGE_DIR})
 
 # The prefix of mep.pc is known at installation, so the file is written then.
-set(MEP_PC_PRIVATE "-ljansson -larchive -lz -lpcre2-8 -lutf8proc -lm ${MEP_PC_OPENMP}")
+set(MEP_PC_PRIVATE)
+foreach(pair IN LISTS mep_modules)
+    string(REGEX REPLACE "^.*:(lib)?" "" library ${pair})
+    string(APPEND MEP_PC_PRIVATE "-l${library} ")
+endforeach()
+string(REPLACE "-lzlib" "-lz" MEP_PC_PRIVATE "${MEP_PC_PRIVATE}-lm ${MEP_PC_OPENMP}")
 if(MEP_HAVE_CUDA)
     string(APPEND MEP_PC_PRIVATE " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt -lpthread")
 endif()

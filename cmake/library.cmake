@@ -4,6 +4,7 @@
 # Common to all targets of this project: warnings, include paths, sanitizers.
 add_library(mep_internal INTERFACE)
 target_include_directories(mep_internal INTERFACE ${PROJECT_SOURCE_DIR}/src)
+target_include_directories(mep_internal SYSTEM INTERFACE ${mep_absent})
 set(mep_warnings -Wall -Wextra -Wshadow -Wvla -Wundef -Wpointer-arith -Wno-psabi)
 list(JOIN mep_warnings "," mep_host_warnings) # nvcc passes them to the host compiler
 target_compile_options(mep_internal INTERFACE
@@ -14,7 +15,7 @@ if(MEP_WERROR)
         "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Werror;--Werror=all-warnings>")
 endif()
 target_compile_definitions(mep_internal INTERFACE MEP_VERSION="${PROJECT_VERSION}" MEP_HAVE_CUDA=${MEP_HAVE_CUDA}
-    MEP_ASSERTIONS=$<BOOL:${MEP_ASSERTIONS}>)
+    MEP_MISSING_LIBRARIES="${MEP_MISSING_LIBRARIES}" ${mep_definitions} MEP_ASSERTIONS=$<BOOL:${MEP_ASSERTIONS}>)
 if(MEP_SANITIZE)
     set(mep_sanitizers -fsanitize=${MEP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     target_compile_options(mep_internal INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${mep_sanitizers}>")
@@ -59,8 +60,7 @@ add_library(mep_objects OBJECT ${mep_sources} ${mep_python_files})
 target_include_directories(mep_objects PUBLIC ${PROJECT_SOURCE_DIR}/include)
 # No fused multiply-add where the source has two operations, except in the files of a level: clang would generate some on Arm.
 target_compile_options(mep_objects PRIVATE -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=off)
-target_link_libraries(mep_objects PRIVATE mep_internal OpenMP::OpenMP_C PkgConfig::JANSSON PkgConfig::LIBARCHIVE
-                      PkgConfig::PCRE2 PkgConfig::UTF8PROC)
+target_link_libraries(mep_objects PRIVATE mep_internal OpenMP::OpenMP_C ${mep_libraries})
 
 # CUDA's runtime is linked into the library; cuBLASLt is loaded when needed. The kernels do not use the C++ library, so the C compiler
 # can link.
@@ -88,6 +88,5 @@ foreach(kind IN ITEMS static shared)
     target_include_directories(mep_${kind} PUBLIC
         $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
     target_link_libraries(mep_${kind} PRIVATE $<BUILD_INTERFACE:OpenMP::OpenMP_C> $<INSTALL_INTERFACE:mep::openmp>
-                          PkgConfig::JANSSON PkgConfig::LIBARCHIVE PkgConfig::ZLIB PkgConfig::PCRE2 PkgConfig::UTF8PROC
-                          ${mep_cuda_libraries} m $<BUILD_INTERFACE:mep_internal>)
+                          ${mep_libraries} ${mep_cuda_libraries} m $<BUILD_INTERFACE:mep_internal>)
 endforeach()

@@ -18,7 +18,8 @@ static void check_config(const mep_model_config *config)
     if (memcmp(&again, config, offsetof(mep_model_config, position_encoding)) != 0) abort();
     if (strcmp(again.position_encoding, config->position_encoding) != 0 || again.no_bias != config->no_bias ||
         again.residual != config->residual || again.mlp != config->mlp || again.norm != config->norm ||
-        again.head_dim != config->head_dim || again.tie_word_embeddings != config->tie_word_embeddings ||
+        again.block != config->block || again.qkv_bias != config->qkv_bias || again.qk_norm != config->qk_norm ||
+        again.post_norm != config->post_norm || again.tie_word_embeddings != config->tie_word_embeddings ||
         again.embedding_layer_norm != config->embedding_layer_norm)
         abort();
     json_decref(own);

@@ -5,9 +5,12 @@
 # folder DATA, seed by seed, so that a part of the study is a complete table. A second call continues. The corpora are
 # files NAME.train.* and NAME.valid.* of a form that mep prepare reads (.txt, .jsonl, also .gz, .xz, .zst).
 #
-# Usage: study.sh PROGRAM TIER
+# Usage: study.sh PROGRAM TIER [keep]
 # Environment: DATA, folder of the corpora; OUT, folder of the results [runs/study]; CORPORA, names of corpora [all];
-# PROCESSES, number of processes that divide the runs, under mpirun [1]; THREADS, threads of a process [all cores].
+# ENCODING, one encoding instead of all; PROCESSES, number of processes that divide the runs, under mpirun [1]; THREADS,
+# threads of a process [all cores]; RESULTS, a folder of results without weights, as docs/study/results: runs with
+# results there are not trained again, and new results are added to it after each table. "keep" only adds those that
+# are there now, also while the study runs.
 set -eu
 mep=$1
 tier=$2
@@ -38,6 +41,35 @@ prepare() {
     done
 }
 
+# known NAME: take the results of study NAME that are in RESULTS and not in OUT.
+known() {
+    [ -n "${RESULTS:-}" ] && [ -d "$RESULTS/$1" ] || return 0
+    mkdir -p "$out/$1"
+    (cd "$RESULTS/$1" && find . -type f -name '*.json') | while read -r file; do
+        [ -e "$out/$1/$file" ] || { mkdir -p "$out/$1/$(dirname "$file")" && cp "$RESULTS/$1/$file" "$out/$1/$file"; }
+    done
+}
+
+# keep NAME: add the tables of study NAME, and its runs with results but without their weights, to RESULTS.
+keep() {
+    [ -n "${RESULTS:-}" ] || return 0
+    mkdir -p "$RESULTS/$1"
+    for file in study.json results.csv results.md; do
+        [ ! -e "$out/$1/$file" ] || cp "$out/$1/$file" "$RESULTS/$1/"
+    done
+    for folder in "$out/$1"/*/; do
+        [ -e "$folder/eval.json" ] || continue
+        to=$RESULTS/$1/$(basename "$folder")
+        mkdir -p "$to" && cp "$folder/eval.json" "$folder/train.json" "$to/"
+    done
+}
+
+if [ "${3:-}" = keep ]; then
+    [ -n "${RESULTS:-}" ] || fail 'RESULTS is missing: the folder to keep results in'
+    for corpus in $corpora; do keep "$tier-$corpus"; done
+    exit 0
+fi
+
 mkdir -p "$out/data"
 for corpus in $corpora; do
     prepare "$corpus" train
@@ -48,8 +80,9 @@ done
 set -- --quiet --preset "$(setting preset)" --steps "$(setting steps)" --length "$(setting length)" \
     --eval-tokens "$(setting eval-tokens)" --threads "${THREADS:-0}"
 while read -r key value; do
-    [ "$key" != encoding ] || set -- "$@" --positions "$value"
+    [ "$key" != encoding ] || [ -n "${ENCODING:-}" ] || set -- "$@" --positions "$value"
 done < "$settings"
+[ -z "${ENCODING:-}" ] || set -- "$@" --positions "$ENCODING"
 run=
 [ "${PROCESSES:-1}" = 1 ] || run="mpirun -np $PROCESSES"
 
@@ -57,7 +90,9 @@ seeds=1
 while [ "$seeds" -le "$(setting seeds)" ]; do
     for corpus in $corpora; do
         echo "study: $tier, $corpus, seeds: $seeds of $(setting seeds)"
+        known "$tier-$corpus"
         $run "$mep" compare --data "$out/data/$corpus" --out "$out/$tier-$corpus" --seeds "$seeds" "$@"
+        keep "$tier-$corpus"
     done
     seeds=$((seeds + 1))
 done

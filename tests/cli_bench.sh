@@ -85,6 +85,10 @@ rows 16 'keys in,dtype,keys,encoding,tokens/s,GB/s,ceiling,fraction,ms,samples'
 # shellcheck disable=SC2086
 expect 0 bench decode --lengths 64 --positions alibi --batch-size 2 $HEADS --repeats 1 --quiet --json
 is_json decode 4 tokens_per_second
+expect 0 bench decode --lengths 100 --heads 4 --num-key-value-heads 2 --head-dim 8 --repeats 1 --quiet --json
+is_json decode 8 tokens_per_second
+said out '"kv_heads": 2'
+refuse 1 'kv_heads is 3; it must divide the 2 heads' bench decode --heads 2 --num-key-value-heads 3 --lengths 16 --quiet
 
 # Products: 5 maps x 3 passes x 2 types.
 # shellcheck disable=SC2086

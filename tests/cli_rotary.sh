@@ -62,7 +62,11 @@ for text in '"model_type": "gpt_neox"' '"rope_type": "yarn"' '"original_max_posi
     grep -qF "$text" exported/config.json || wrong "the exported config.json has no $text"
 done
 is 'the exported model' "$(loss exported 128)" "$(loss gpt_neox-yarn 128)"
-refuse 1 'layers of several kinds' export gpt_neox-layers layers
+for block in gpt_neox llama; do
+    expect 0 export $block-layers $block-exported --quiet
+    grep -qF '"rotary:fraction=0.5": {' $block-exported/config.json || wrong "$block: no frequencies of an entry"
+    is "$block, exported layers" "$(loss $block-exported 64)" "$(loss $block-layers 64)"
+done
 
 # A comparison of scalings, each in a folder of its own.
 # shellcheck disable=SC2086

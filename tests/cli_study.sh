@@ -45,6 +45,24 @@ cmp -s before.csv runs/tiny-one/results.csv || wrong 'a second call changes resu
 [ "$stamp" = "$(ls -l --time-style=full-iso runs/tiny-one/alibi-seed1235/metrics.jsonl)" ] ||
     wrong 'a second call trains again'
 
+# Results without weights: nothing is trained again, and the table is the same; a new encoding is trained beside them.
+mkdir kept
+export RESULTS=kept
+OUT=runs DATA=corpora sh tree/scripts/study.sh "$MEP" tiny keep > out 2> err || wrong 'keep fails'
+[ -z "$(find kept -name '*.safetensors')" ] || wrong 'weights are kept'
+[ "$(find kept -name eval.json | wc -l)" = 8 ] || wrong 'not all results are kept'
+mv runs trained
+study tiny
+[ $code = 0 ] || wrong "from kept results: exit code $code"
+cmp -s before.csv runs/tiny-one/results.csv || wrong 'kept results give another table'
+[ -z "$(find runs -name '*.safetensors')" ] || wrong 'a run with kept results is trained again'
+ENCODING=nope study tiny
+[ $code = 0 ] || wrong "one more encoding: exit code $code"
+[ "$(grep -c '^nope,' kept/tiny-two/results.csv)" = 12 ] || wrong 'the new encoding is not in the kept table'
+[ "$(grep -c '^alibi,' kept/tiny-two/results.csv)" = 12 ] || wrong 'the kept encoding is not in the table'
+[ -z "$(find runs/tiny-one/alibi* -name '*.safetensors')" ] || wrong 'a kept run is trained for one more encoding'
+unset RESULTS
+
 study large
 [ $code = 1 ] || wrong "an unknown tier: exit code $code"
 said err 'there is no'

@@ -41,10 +41,11 @@ done
 [ -d preset/checkpoint-1 ] || wrong '--keep 0 keeps not all checkpoints'
 
 # Llama blocks, by options and by a preset; sizes that do not fit are refused.
-tiny_train llama --steps 2 --block llama --num-key-value-heads 1 --qk-norm head --qkv-bias --tie-word-embeddings
+tiny_train llama --steps 2 --block llama --num-key-value-heads 1 --qk-norm head --qkv-bias --post-norm \
+    --tie-word-embeddings
 said out 'model     1 Llama layers, hidden 16, 2 heads (1 of keys and values), vocabulary 320: '
 for text in '"block": "llama"' '"num_key_value_heads": 1' '"intermediate_size": 64' '"qk_norm": "head"' \
-    '"qkv_bias": true' '"tie_word_embeddings": true'; do
+    '"qkv_bias": true' '"post_norm": true' '"tie_word_embeddings": true'; do
     said llama/checkpoint-2/config.json "$text"
 done
 expect 0 eval --model llama --data text.valid --lengths 16,32 -q

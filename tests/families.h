@@ -13,6 +13,8 @@
 #include "base/memory.h"
 #include "golden.h"
 #include "io/files.h"
+#include "io/json.h"
+#include "io/model_files.h"
 #include "io/safetensors.h"
 #include "scratch.h"
 
@@ -82,6 +84,55 @@ static inline double logit_error(mep_model *model, const char *name)
     mep_session_destroy(&session);
     free(logits), free(want), free(tokens);
     return worst;
+}
+
+enum { PROMPT = 8, GREEDY = 200 };
+
+typedef struct made_text {
+    int32_t tokens[GREEDY];
+    int64_t count;
+} made_text;
+
+static inline int take(void *context, int32_t token)
+{
+    made_text *t = context;
+    t->tokens[t->count++] = token;
+    return 0;
+}
+
+/* 200 greedy tokens with the cache, each that of transformers. */
+static inline void check_greedy(mep_model *model, const char *name)
+{
+    int64_t count = 0;
+    int32_t *want = expected_tokens(name, "greedy", &count);
+    made_text made = {.count = 0};
+    mep_generate_settings s;
+    mep_generate_defaults(&s);
+    s.max_tokens = GREEDY, s.temperature = 0;
+    assert_int_equal(count, PROMPT + GREEDY);
+    assert_int_equal(mep_generate(model, want, PROMPT, &s, take, &made), MEP_OK);
+    assert_int_equal(made.count, GREEDY);
+    for (int i = 0; i < GREEDY; i++)
+        if (made.tokens[i] != want[PROMPT + i]) fail_msg("%s: token %d differs", name, i);
+    free(want);
+}
+
+/* The configuration of a family with changes; an object within it is updated. */
+static inline mep_status read_changed(const char *family, const char *changes, mep_model_config *c)
+{
+    char path[1100];
+    const char *key;
+    json_t *root = NULL, *update = json_loads(changes, 0, NULL), *value;
+    snprintf(path, sizeof path, "%s/config.json", family_folder(family));
+    assert_int_equal(mep_json_load(path, &root), MEP_OK);
+    assert_non_null(update);
+    json_object_foreach(update, key, value) if (json_is_object(value) && json_is_object(json_object_get(root, key)))
+        json_object_update(json_object_get(root, key), value);
+    else json_object_set(root, key, value);
+    mep_status status = mep_model_config_from_json(root, "config.json", c);
+    json_decref(root);
+    json_decref(update);
+    return status;
 }
 
 /* A folder of this test, made anew. */

@@ -6,6 +6,7 @@
 #   numpy          all tests that need no more than NumPy
 #   torch          libmep.torch
 #   transformers   what `mep export` writes, and libmep.transformers, in transformers on torch
+#   lm_eval        libmep.lm_eval
 # and without PART all of them run, as far as their modules are there. The interpreter is $PYTHON, or else the first one
 # that has what PART needs; without one the tests are skipped.
 # Usage: python.sh LIBMEP.so PROGRAM REPOSITORY [PART], all paths absolute
@@ -34,9 +35,10 @@ run_tests() {
 modules=$(ls test_*.py | sed 's/\.py$//')
 case ${4:-} in
 compile) needs='sys' ;;
-numpy) needs='numpy' modules=$(echo "$modules" | grep -v -e '^test_torch' -e '^test_transformers') ;;
+numpy) needs='numpy' modules=$(echo "$modules" | grep -v -e '^test_torch' -e '^test_transformers' -e '^test_lm_eval') ;;
 torch) needs='numpy, torch' modules=$(echo "$modules" | grep '^test_torch') ;;
 transformers) needs='numpy, torch, transformers' modules=$(echo "$modules" | grep '^test_transformers') ;;
+lm_eval) needs='numpy, lm_eval' modules=test_lm_eval ;;
 '') needs='numpy' ;;
 *) echo "no part \"$4\""; exit 2 ;;
 esac

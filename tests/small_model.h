@@ -47,6 +47,7 @@ static const char *const ENCODINGS[] = {
     "qwen2 mep/forget",
     "qwen3 rotary|nope/sink",
     "olmo alibi/scale=ssmax",
+    "olmo2 rotary|mep/forget",
     "rotary:base=300,partial=0.5,scaling=yarn,factor=4,original=16|rotary:scaling=linear,factor=3",
     "llama rotary:fraction=0.75,scaling=llama3,factor=4,original=32"};
 enum { ENCODING_COUNT = sizeof ENCODINGS / sizeof *ENCODINGS };
@@ -79,13 +80,14 @@ static inline double relative_difference(const float *a, const float *b, int64_t
  * the spec. */
 static inline const char *set_block(const char *position, mep_model_config *c)
 {
-    static const char *const blocks[] = {"llama ", "qwen2 ", "qwen3 ", "olmo "};
-    for (int i = 0; i < 4; i++) {
+    static const char *const blocks[] = {"llama ", "qwen2 ", "qwen3 ", "olmo ", "olmo2 "};
+    for (int i = 0; i < 5; i++) {
         if (strncmp(position, blocks[i], strlen(blocks[i])) != 0) continue;
         c->block = MEP_BLOCK_LLAMA, c->norm = MEP_NORM_RMS, c->mlp = MEP_MLP_SWIGLU;
         c->num_attention_heads = i == 1 ? 3 : 4, c->num_key_value_heads = i == 1 ? 1 : 2;
         c->qkv_bias = i == 1, c->tie_word_embeddings = i == 2;
-        c->qk_norm = i == 2 ? MEP_QK_NORM_HEAD : i == 3 ? MEP_QK_NORM_ALL : MEP_QK_NORM_NONE;
+        c->qk_norm = i == 2 ? MEP_QK_NORM_HEAD : i >= 3 ? MEP_QK_NORM_ALL : MEP_QK_NORM_NONE;
+        c->post_norm = i == 4;
         return position + strlen(blocks[i]);
     }
     return position;

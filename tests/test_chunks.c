@@ -28,7 +28,7 @@ static const char *const KINDS[] = {"mep",
                                     "llama rotary",
                                     "qwen2 mep/forget",
                                     "qwen3 rotary|alibi/window=70/sink",
-                                    "olmo nope/profiles:rank=2",
+                                    "olmo2 nope/profiles:rank=2",
                                     "rotary:base=500,fraction=0.6,scaling=yarn,factor=8,original=64",
                                     "llama rotary:scaling=llama3,factor=8,original=64|rotary:scaling=ntk,factor=3"};
 
@@ -174,8 +174,8 @@ static void test_pieces(void **state)
     for_all(compare_pieces);
 }
 
-/* Sequences of a decoder, at positions of their own: a prompt in any chunks, steps of some of them, and after a clear.
- */
+/* Sequences of a decoder, at positions of their own: a prompt in any chunks, steps of some of them, after a sequence
+ * has become a copy of another, which goes on independently, and after a clear. */
 static void compare_decoder(const setting *s)
 {
     enum { SEQUENCES = 3 };
@@ -203,6 +203,7 @@ static void compare_decoder(const setting *s)
         if (mep_decoder_step(decoder, count, chosen, next, logits) != MEP_OK) fail_msg("%s", mep_error_message());
         for (int64_t b = 0; b < count; b++)
             assert_row(s, "a step of a decoder", count, mep_decoder_length(decoder, chosen[b]) - 1, logits + b * VOCAB);
+        if (step == 20) assert_int_equal(mep_decoder_copy(decoder, 2, 0), MEP_OK);
         if (step == 30) assert_int_equal(mep_decoder_clear(decoder, 1), MEP_OK);
     }
     free(logits);

@@ -98,6 +98,8 @@ static void test_wrong_calls(void **state)
     refuse(mep_decoder_step(decoder, 2, twice, tokens, logits), "sequence 1 is in the step twice");
     refuse(mep_decoder_step(decoder, 4, twice, tokens, logits), "a step of 4 sequences");
     refuse(mep_decoder_clear(decoder, 3), "there is no sequence 3");
+    refuse(mep_decoder_copy(decoder, 3, 0), "there is no sequence 3");
+    refuse(mep_decoder_copy(decoder, 0, -1), "there is no sequence -1");
     tokens[60] = VOCAB;
     refuse(mep_decoder_append(decoder, 0, 65, tokens, 0, NULL), "token 50 is not in the model's vocabulary");
     tokens[1] = -1;
@@ -165,10 +167,50 @@ static void test_memory(void **state)
     mep_model_destroy(&model);
 }
 
+/* A copy of an empty sequence is empty, one of itself changes nothing, and where memory ends the copy is empty and the
+ * original is unchanged. */
+static void test_copies(void **state)
+{
+    (void)state;
+    mep_model *model = small_model("mep/forget");
+    int32_t tokens[90];
+    int64_t pair[] = {0, 1};
+    float expected[VOCAB], found[2 * VOCAB];
+    random_tokens(tokens, 90);
+    mep_decoder *decoder = small_decoder(model);
+    assert_int_equal(mep_decoder_append(decoder, 0, 90, tokens, 1, expected), MEP_OK);
+    for (int64_t n = 1, failed = 1; failed; n++) {
+        assert_int_equal(mep_decoder_clear(decoder, 0), MEP_OK);
+        assert_int_equal(mep_decoder_append(decoder, 0, 89, tokens, 0, NULL), MEP_OK);
+        assert_int_equal(mep_decoder_append(decoder, 1, 3, tokens + 50, 0, NULL), MEP_OK);
+        mep_fail_allocation(n);
+        mep_status status = mep_decoder_copy(decoder, 1, 0);
+        failed = status != MEP_OK;
+        mep_fail_allocation(0);
+        if (failed) {
+            assert_int_equal(status, MEP_ERROR_MEMORY);
+            assert_int_equal(mep_decoder_length(decoder, 1), 0);
+            assert_int_equal(mep_decoder_append(decoder, 1, 89, tokens, 0, NULL), MEP_OK);
+        }
+        assert_int_equal(mep_decoder_copy(decoder, 0, 0), MEP_OK);
+        int32_t last[] = {tokens[89], tokens[89]};
+        assert_int_equal(mep_decoder_step(decoder, 2, pair, last, found), MEP_OK);
+        assert_memory_equal(expected, found, sizeof expected);
+        assert_memory_equal(expected, found + VOCAB, sizeof expected);
+        assert_int_equal(mep_decoder_clear(decoder, 1), MEP_OK);
+        assert_true(n < 1000);
+    }
+    assert_int_equal(mep_decoder_copy(decoder, 0, 1), MEP_OK);
+    assert_int_equal(mep_decoder_length(decoder, 0), 0);
+    mep_decoder_destroy(&decoder);
+    mep_model_destroy(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_copies),
         cmocka_unit_test(test_wrong_calls),
         cmocka_unit_test(test_wrong_settings),
         cmocka_unit_test(test_memory),

@@ -189,24 +189,6 @@ static void test_head_refused(void **state)
 
 /* ---- config.json ---- */
 
-/* The configuration of a family with changes: an object within it is updated, a null in the changes removes a key. */
-static mep_status read_changed(const char *family, const char *changes, mep_model_config *c)
-{
-    char path[1100];
-    const char *key;
-    json_t *root = NULL, *update = json_loads(changes, 0, NULL), *value;
-    snprintf(path, sizeof path, "%s/config.json", family_folder(family));
-    assert_int_equal(mep_json_load(path, &root), MEP_OK);
-    assert_non_null(update);
-    json_object_foreach(update, key, value) if (json_is_object(value) && json_is_object(json_object_get(root, key)))
-        json_object_update(json_object_get(root, key), value);
-    else json_object_set(root, key, value);
-    mep_status status = mep_model_config_from_json(root, "config.json", c);
-    json_decref(root);
-    json_decref(update);
-    return status;
-}
-
 #define SIZE_FIELD(NAME) offsetof(mep_model_config, NAME), 0
 #define REAL_FIELD(NAME) offsetof(mep_model_config, NAME), 1
 

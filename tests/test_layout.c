@@ -160,7 +160,7 @@ static void test_training_bytes(void **state)
         c.vocab_size = bits % 32 == 16 ? 1 << 18 : 32; /* the first computes logits in chunks of 256 rows */
         c.hidden_size = 8, c.num_attention_heads = 2, c.num_hidden_layers = 3, c.max_position_embeddings = 24;
         c.intermediate_size = bits & 2 ? 64 : 20, c.head_dim = bits & 2 ? 0 : 6;
-        if (llama) c.num_key_value_heads = 1;
+        if (llama) c.num_key_value_heads = 1, c.post_norm = bits >> 3 & 1;
         if (llama && bits & 4) c.qk_norm = bits & 8 ? MEP_QK_NORM_ALL : MEP_QK_NORM_HEAD;
         if (!llama) c.residual = bits & 4 ? MEP_RESIDUAL_PARALLEL : MEP_RESIDUAL_SEQUENTIAL;
         if (!llama) c.embedding_layer_norm = bits >> 3 & 1;
@@ -334,12 +334,29 @@ static void test_llama(void **state)
     mep_model_destroy(&model);
 }
 
+/* With norms after the branches, the names are OLMo2's. */
+static void test_post_norm(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"model.layers.1.post_attention_layernorm.weight",
+                                        "model.layers.1.post_feedforward_layernorm.weight"};
+    mep_model_config c = llama();
+    mep_model *model;
+    c.post_norm = 1;
+    assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
+    assert_string_equal(model->tensors[mep_tensor_index(model, NORM1_WEIGHT, 1)].name, names[0]);
+    assert_string_equal(model->tensors[mep_tensor_index(model, NORM2_WEIGHT, 1)].name, names[1]);
+    for (int64_t i = 0; i < model->count; i++) assert_null(strstr(model->tensors[i].name, "input_layernorm"));
+    mep_model_destroy(&model);
+}
+
 /* A folder that was written is read with the same configuration and parameters. */
 static void test_llama_files(void **state)
 {
     (void)state;
     const char *folder = scratch_path("llama");
     mep_model_config c = llama();
+    c.post_norm = 1;
     mep_model *model, *again;
     assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
     assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
@@ -378,6 +395,7 @@ static void test_refusals(void **state)
     c = good, c.mlp = MEP_MLP_SWIGLU, refuse(c, "not those of a GPT-NeoX block");
     c = good, c.qkv_bias = 1, refuse(c, "are for Llama blocks; choose");
     c = good, c.qk_norm = MEP_QK_NORM_HEAD, refuse(c, "are for Llama blocks; choose");
+    c = good, c.post_norm = 1, refuse(c, "are for Llama blocks; choose");
     c = llama(), c.norm = MEP_NORM_LAYER, refuse(c, "it has RMSNorm and SwiGLU");
     c = llama(), c.residual = MEP_RESIDUAL_PARALLEL, refuse(c, "has a sequential residual");
     c = llama(), c.num_key_value_heads = 3, refuse(c, "num_key_value_heads 3 does not divide num_attention_heads 4");
@@ -389,14 +407,10 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),
-                                       cmocka_unit_test(test_ranges),
-                                       cmocka_unit_test(test_work),
-                                       cmocka_unit_test(test_training_bytes),
-                                       cmocka_unit_test(test_files),
-                                       cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_llama),
-                                       cmocka_unit_test(test_llama_files),
-                                       cmocka_unit_test(test_default_head_dim)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),        cmocka_unit_test(test_ranges),
+                                       cmocka_unit_test(test_work),        cmocka_unit_test(test_training_bytes),
+                                       cmocka_unit_test(test_files),       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_llama),       cmocka_unit_test(test_post_norm),
+                                       cmocka_unit_test(test_llama_files), cmocka_unit_test(test_default_head_dim)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -336,6 +336,7 @@ static void test_model(void **state)
     STATUS(mep_decoder_step, sequences, mep_decoder_step(X, 1, NULL, X, X));
     STATUS(mep_decoder_step, tokens, mep_decoder_step(X, 1, X, NULL, X));
     STATUS(mep_decoder_step, logits, mep_decoder_step(X, 1, X, X, NULL));
+    STATUS(mep_decoder_copy, decoder, mep_decoder_copy(NULL, 1, 0));
     STATUS(mep_decoder_clear, decoder, mep_decoder_clear(NULL, 0));
     NOTHING(mep_decoder_defaults, settings, mep_decoder_defaults(NULL));
     NOTHING(mep_decoder_destroy, decoder, mep_decoder_destroy(NULL));

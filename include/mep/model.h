@@ -78,6 +78,8 @@ typedef struct mep_model_config {
     int no_bias;              /* no biases in linear layers and LayerNorms, as in MPT */
     int qkv_bias;             /* biases of q_proj, k_proj and v_proj, of MEP_BLOCK_LLAMA: Qwen2 */
     mep_qk_norm qk_norm;
+    int post_norm; /* 1: norms follow the branches, x += norm1(attention(x)); x += norm2(MLP(x)), of MEP_BLOCK_LLAMA:
+                      OLMo2 */
 } mep_model_config;
 
 /* The sizes of a preset: "nano" (4 layers, hidden 128, 8 heads: the demo), "micro" (6, 256, 8), "mini" (6, 512, 8),
@@ -100,7 +102,8 @@ MEP_API mep_status mep_model_config_check(const mep_model_config *config);
 MEP_API mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed);
 
 /* Load config.json and model.safetensors (one file, or shards with model.safetensors.index.json) from a folder: a
- * checkpoint, a run folder (its newest checkpoint), or a Hugging Face folder of GPT-NeoX, BLOOM, MPT or GPT-2. A
+ * checkpoint, a run folder (its newest checkpoint), or a Hugging Face folder of Llama, Mistral,
+ * Qwen2, Qwen3, SmolLM3, OLMo2, Falcon with ALiBi, Baichuan-13B, GPT-NeoX, BLOOM, MPT or GPT-2 (docs/formats.md). A
  * setting of a family that this library does not compute is refused by name (MEP_ERROR_UNSUPPORTED). */
 MEP_API mep_status mep_model_load(mep_model **model, const char *folder);
 
@@ -143,9 +146,9 @@ MEP_API void mep_save_defaults(mep_save_settings *settings);
  * folder that holds a model is refused (MEP_ERROR_ARGUMENT). NULL settings: the defaults. */
 MEP_API mep_status mep_model_save(const mep_model *model, const char *folder, const mep_save_settings *settings);
 
-/* Write a Hugging Face folder in the same way: as the family ("gpt_neox", "bloom", "mpt" or "gpt2") that can express
- * the model, otherwise as "mep" with the Python files modeling_mep.py and configuration_mep.py, which transformers
- * loads with trust_remote_code=True. Where `family` is not NULL, *family becomes the name, a constant string. */
+/* Write a Hugging Face folder in the same way: as the family ("gpt_neox", "llama", ...; docs/formats.md lists them)
+ * that can express the model, otherwise as "mep" with the Python files modeling_mep.py and configuration_mep.py, which
+ * transformers loads with trust_remote_code=True. Where `family` is not NULL, *family becomes the name, a constant string. */
 MEP_API mep_status mep_model_export(const mep_model *model, const char *folder, const mep_save_settings *settings,
                                     const char **family);
 

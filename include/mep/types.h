@@ -53,14 +53,19 @@ MEP_API const char *mep_version(void);
  * at run time, compares it with the MEP_ABI_VERSION that it was written for, before any other call. Thread-safe. */
 MEP_API int mep_abi_version(void);
 
+/* Names of the libraries that this build lacks, separated by ", ": "" for a complete one, such as that of make or of a
+ * wheel; a package built by pip from sources leaves out what it does not find. Functions that need one of them fail
+ * with MEP_ERROR_UNSUPPORTED and name it. Thread-safe. */
+MEP_API const char *mep_missing_libraries(void);
+
 /* The instruction set level that kernels use on this machine: "c", "avx2", "avx512" or "avx512_bf16", and on
  * 64-bit Arm "c" or "neon". It is the highest that the CPU and the build have, lowered (never raised) by the
  * environment variable MEP_CPU, which is read once. Thread-safe. */
 MEP_API const char *mep_cpu_level_name(void);
 
-/* Set the number of threads that the library uses (OpenMP's, for the calling thread); n <= 0 leaves it unchanged.
- * Returns the number in force. Results do not depend on it. How long threads spin while they wait is set in the
- * environment before the program starts (GOMP_SPINCOUNT, OMP_WAIT_POLICY): docs/performance.md.
+/* Set the number of threads that the library uses (OpenMP's, for the calling thread); n <= 0 leaves it unchanged, and
+ * more than 4096 are 4096. Returns the number in force. Results do not depend on it. How long threads spin while they
+ * wait is set in the environment before the program starts (GOMP_SPINCOUNT, OMP_WAIT_POLICY): docs/performance.md.
  *
  * With GNU OpenMP the first thread of a child of fork() has one thread, whatever n is, if the parent had more than one
  * thread: OpenMP's threads do not exist in the child. Other threads of the child are not limited. fork() must not be

@@ -122,7 +122,8 @@ def _array(name, values, kinds, what):
     except ValueError:
         raise ValueError(f"{name} must be a rectangular array of {what}: its rows differ in length") from None
     if array.dtype.kind not in kinds and array.size:
-        raise TypeError(f"{name} must be {what}, not {array.dtype}")
+        found = "text" if array.dtype.kind in "US" else array.dtype
+        raise TypeError(f"{name} must be {what}, not {found}")
     return array
 
 
@@ -134,6 +135,8 @@ def reals(name, values, dtype):
 
 def tokens(values, name="tokens"):
     """Token numbers as contiguous int32, copied only if they are not already."""
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{name} must be integers, not text: Tokenizer.encode makes them of it")
     array = _array(name, values, "iu", "integers")
     if array.dtype != np.int32:
         if array.size and (array.min() < -2**31 or array.max() >= 2**31):

@@ -101,6 +101,7 @@ typedef struct mep_model_config {
     int no_bias;
     int qkv_bias;
     mep_qk_norm qk_norm;
+    int post_norm;
 } mep_model_config;
 typedef struct mep_save_settings {
     mep_dtype dtype;
@@ -167,6 +168,7 @@ const char *mep_error_message(void);
 const char *mep_status_name(mep_status status);
 const char *mep_version(void);
 int mep_abi_version(void);
+const char *mep_missing_libraries(void);
 const char *mep_cpu_level_name(void);
 int mep_set_threads(int n);
 mep_status mep_device_check(mep_device device);
@@ -224,6 +226,7 @@ mep_status mep_decoder_append(mep_decoder *decoder, int64_t sequence, int64_t co
                               int64_t rows, float *logits);
 mep_status mep_decoder_step(mep_decoder *decoder, int64_t count, const int64_t *sequences,
                             const int32_t *tokens, float *logits);
+mep_status mep_decoder_copy(mep_decoder *decoder, int64_t to, int64_t from);
 mep_status mep_decoder_clear(mep_decoder *decoder, int64_t sequence);
 int64_t mep_decoder_length(const mep_decoder *decoder, int64_t sequence);
 void mep_eval_defaults(mep_eval_settings *settings);
@@ -447,6 +450,12 @@ def version() -> str:
     return lib.mep_version().decode()
 
 
+def missing_libraries() -> tuple[str, ...]:
+    """Names of the libraries that this build of libmep lacks, such as "PCRE2": () in a wheel. A package built from
+    sources leaves out what is not installed; what needs it raises MepError, which names the library."""
+    return tuple(name for name in lib.mep_missing_libraries().decode().split(", ") if name)
+
+
 def cpu_level() -> str:
     """The instruction set that the kernels use here: "c", "avx2", "avx512", "avx512_bf16" or "neon"."""
     return lib.mep_cpu_level_name().decode()
@@ -455,7 +464,9 @@ def cpu_level() -> str:
 def set_threads(n: int = 0) -> int:
     """Use n threads (0 leaves the number); returns the number in force, which is always 1 in a forked child of a
     process with threads, unless clang compiled the library. Results do not depend on it."""
-    return lib.mep_set_threads(integer("n", n, ctypes.c_int))
+    if integer("n", n, ctypes.c_int) < 0:
+        raise ValueError(f"n is {n}; it must be at least 1, or 0 to leave the number")
+    return lib.mep_set_threads(n)
 
 
 def position_help() -> str:

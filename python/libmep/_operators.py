@@ -59,8 +59,17 @@ def _check_tensor(name, x, shape, dtype, last=True):
     if x.shape != shape:
         raise ValueError(f"{name} has the shape {list(x.shape)}, expected {list(shape)}")
     if last and shape[-1] != 1 and x.stride(-1) != 1:
+        if x.layout != torch.strided:
+            raise TypeError(f"{name} is {x.layout}, expected a dense tensor: use {name}.to_dense()")
         raise ValueError(f"the last axis of {name} has the stride {x.stride(-1)} and must be contiguous (stride 1): "
                          f"use {name}.contiguous()")
+
+
+def _check_devices(q, **others):
+    """No tensor on the meta device unless q is: it makes PyTorch call the fake kernel, whose result has no values."""
+    for name, x in others.items():
+        if x is not None and x.is_meta and not q.is_meta:
+            raise ValueError(f"{name} is on {x.device} and q on {q.device}: all tensors must be on one device")
 
 
 def _check_axes(name, x, axes):
@@ -249,6 +258,7 @@ def _forward(q, k, v, *rest):
 def _fake_forward(q, k, v, *rest):
     terms, bounds, settings = _complete(rest)
     sizes = _check(q, k, v, terms, *bounds, *settings[:2])
+    _check_devices(q, k=k, v=v, **dict(zip((*TERMS, *BOUNDS), (*terms, *bounds))))
     return _like(q), q.new_empty(sizes[:3], dtype=torch.float32)
 
 
@@ -347,6 +357,9 @@ def _differentiable(keyset, q, k, v, *rest):
     inputs = q, k, v, *terms
     _refuse_forward_mode(inputs)
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
+        if torch._C._are_functorch_transforms_active():
+            raise RuntimeError("libmep.torch cannot be differentiated by torch.func: use backward or "
+                               "torch.autograd.grad")
         return _Attention.apply(keyset, bounds, settings, *inputs)
     if keyset.raw_repr() == ORDINARY:
         return _forward(q, k, v, *rest)

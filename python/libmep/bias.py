@@ -64,7 +64,7 @@ class Bias:
             return self.at(np.arange(length))
         if np.dtype(dtype) != np.float32:
             raise ValueError(f"a table is float32 or float64, not {np.dtype(dtype)}")
-        table = np.empty((self.heads, max(length, 0)), np.float32)
+        table = np.empty((self.heads, length if 0 < length <= 2**31 + 1 else 0), np.float32)  # others are refused
         lib.mep_bias_table(self._pointer, length, table.ctypes.data)
         return table
 

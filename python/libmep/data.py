@@ -123,8 +123,11 @@ class Tokenizer:
 
 def _plain_bytes(text):
     """Bytes of a bytes-like object. bytes(5) would be five zeros, and an array's bytes are not its numbers."""
-    view = memoryview(text)
-    if view.format not in ("B", "b", "c"):
+    try:
+        view = memoryview(text)
+    except TypeError:
+        view = None
+    if view is None or view.format not in ("B", "b", "c"):
         raise TypeError(f"text must be a str or bytes, not {type(text).__name__}")
     return bytes(view)
 

@@ -69,6 +69,12 @@ class Decoder:
                                  logits.ctypes.data)
         return logits
 
+    def copy(self, to: int, sequence: int) -> None:
+        """Replace the tokens of sequence `to` by those of `sequence`, without computing them again: for texts with a
+        common beginning."""
+        with self._lock:
+            lib.mep_decoder_copy(self._handle.pointer, integer("to", to), integer("sequence", sequence))
+
     def clear(self, sequence: int) -> None:
         """Forget the tokens of a sequence, and free its memory."""
         with self._lock:

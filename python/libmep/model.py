@@ -67,8 +67,8 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path, position: str | None = None, seed: int = 0) -> Model:
-        """From a checkpoint's folder, a run's, whose newest checkpoint is taken, or a Hugging Face folder of GPT-NeoX,
-        BLOOM, MPT or GPT-2. `position` replaces the encoding of the model; its parameters are drawn for `seed` if the
+        """From a checkpoint's folder, a run's, whose newest checkpoint is taken, or a Hugging Face folder of a family
+        in docs/formats.md (Llama, Qwen, Mistral, GPT-NeoX, BLOOM and others). `position` replaces the encoding of the model; its parameters are drawn for `seed` if the
         files do not have them."""
         position = None if position is None else text("position", position)
         return cls(lib.mep_model_load_as, path("folder", folder), position, integer("seed", seed, ctypes.c_uint64))
@@ -88,8 +88,8 @@ class Model:
 
     def export(self, folder: Path, **settings: Any) -> str:
         """Write a folder that Hugging Face's transformers loads into `folder`, which is made where it is missing;
-        settings as in save. Returns its model_type: "gpt_neox", "bloom", "mpt" or "gpt2" where that computes the same,
-        else "mep", which needs trust_remote_code=True. A tokenizer's files are not the model's: `mep export` copies
+        settings as in save. Returns its model_type: "gpt_neox", "llama" or another that transformers has where that
+        computes the same, else "mep", which needs trust_remote_code=True. A tokenizer's files are not the model's: `mep export` copies
         them."""
         where = path("folder", folder)
         os.makedirs(where, exist_ok=True)
@@ -235,6 +235,8 @@ def _save_settings(settings):
 def _batch_length(tokens):
     if tokens.ndim not in (1, 2):
         raise ValueError(f"tokens have the shape {list(tokens.shape)}, expected [length] or [batch, length]")
+    if tokens.size == 0:
+        raise ValueError(f"tokens have the shape {list(tokens.shape)}: at least 1 token is needed")
     return (1, *tokens.shape)[-2:]
 
 

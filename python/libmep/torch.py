@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from . import _operators
+from ._checks import integer, number
 from .bias import Bias
 
 __all__ = ["DistanceBias", "ForgetGate", "Profiles", "QueryMixture", "attention"]
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Tensor | None = None,
-              scale: float = 0.0, tolerance: float = 0.0, *, gate: torch.Tensor | None = None,
+              scale: float | None = 0.0, tolerance: float = 0.0, *, gate: torch.Tensor | None = None,
               profiles: torch.Tensor | None = None, bank: torch.Tensor | None = None,
               mixture: torch.Tensor | None = None, log_kernels: torch.Tensor | None = None,
               sink: torch.Tensor | None = None, window: int = 0,
@@ -56,7 +57,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
                  own, at distance d >= 1; without it, those of table
     ends         int64 [batch, queries], with bidirectional: the key after the last that a query sees, or that after its
                  own if that is later
-    scale        of q . k; 0 means 1 / sqrt(head_dim)
+    scale        of q . k; 0 or None means 1 / sqrt(head_dim)
     tolerance    far keys whose weight is in all at most this per query are left out; 0: none
 
     q, k, v and their gradients are read and written in place, whatever their strides. torch.autocast("cpu") computes in
@@ -64,7 +65,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
 
     Raises TypeError for a wrong type, ValueError for a wrong shape, stride or device, each with the argument's name,
     and libmep.MepError for values that the library refuses, such as NaN in a table. A second derivative is a
-    RuntimeError.
+    RuntimeError. NaN in q, k or v gives NaN.
     """
     terms = {"table": table, "gate": gate, "profiles": profiles, "bank": bank, "mixture": mixture,
              "log_kernels": log_kernels, "sink": sink, "table_ahead": table_ahead}
@@ -73,8 +74,30 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
             raise TypeError(f"{name} must be a torch tensor, not {type(x).__name__}")
     if gate is not None and gate.dtype == torch.float32:
         terms["gate"] = gate.double()
-    return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, ends, window, bidirectional, scale,
+    if not isinstance(window, (int, torch.SymInt)):
+        window = integer("window", window)
+    if not isinstance(bidirectional, (bool, np.bool_)):
+        raise TypeError(f"bidirectional must be a bool, not {type(bidirectional).__name__}")
+    if not isinstance(scale, (float, torch.SymFloat)):
+        scale = 0.0 if scale is None else number("scale", scale)
+    if not isinstance(tolerance, (float, torch.SymFloat)):
+        tolerance = number("tolerance", tolerance)
+    return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, ends, window, bool(bidirectional), scale,
                                       tolerance)[0]
+
+
+def _check_input(x, hidden_size):
+    """What the modules are called with."""
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"x must be a torch tensor, not {type(x).__name__}")
+    if x.dim() != 3 or x.shape[2] != hidden_size:
+        raise ValueError(f"x has the shape {list(x.shape)}, expected [batch, length, {hidden_size}]")
+
+
+def _check_sizes(**sizes):
+    for name, size in sizes.items():
+        if integer(name, size) < 1:
+            raise ValueError(f"{name} is {size}; it must be at least 1")
 
 
 class DistanceBias(torch.nn.Module):
@@ -95,7 +118,7 @@ class DistanceBias(torch.nn.Module):
         bias = Bias(spec, heads, head_dim, seed)
         self.spec, self.heads, self.head_dim = bias.spec, heads, head_dim
         self.names = list(bias.parameters)
-        self.register_buffer("_like", torch.empty(0), persistent=False)  # selects the operator's kernel
+        self.register_buffer("_like", torch.empty(0, device="cpu"), persistent=False)  # selects the operator's kernel
         for name, values in bias.parameters.items():
             *path, leaf = name.split(".")
             module: torch.nn.Module = self
@@ -107,6 +130,13 @@ class DistanceBias(torch.nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.spec!r}, heads={self.heads}, head_dim={self.head_dim}"
+
+    def _apply(self, fn, *arguments, **settings):
+        """The buffer is never on the meta device: no state_dict would bring it back."""
+        super()._apply(fn, *arguments, **settings)
+        if self._like.is_meta:
+            self._like = torch.empty(0, device="cpu")
+        return self
 
     def _parameters_in_order(self):
         return [operator.attrgetter(name)(self) for name in self.names]  # torch.func.functional_call gives tensors
@@ -123,7 +153,11 @@ class DistanceBias(torch.nn.Module):
         return parameters
 
     def forward(self, length: int) -> torch.Tensor:
-        parameters = self._parameters_in_order() if torch.compiler.is_compiling() else self.constrain_()
+        if not isinstance(length, (int, torch.SymInt)):  # a SymInt is a length that a graph does not fix
+            length = integer("length", length)
+        parameters = self._parameters_in_order()
+        if not (torch.compiler.is_compiling() or any(x.is_meta for x in parameters)):
+            self.constrain_()
         return torch.ops.libmep.bias_table(self._like, parameters, self.spec, self.heads, self.head_dim, length)
 
 
@@ -139,6 +173,7 @@ class ForgetGate(torch.nn.Module):
 
     def __init__(self, hidden_size: int, heads: int, initial_bias: float | None = 5.0) -> None:
         super().__init__()
+        _check_sizes(hidden_size=hidden_size, heads=heads)
         self.weight = torch.nn.Parameter(torch.empty(heads, hidden_size).normal_(0, 0.02))
         self.bias: torch.nn.Parameter | None
         bias = None if initial_bias is None else torch.nn.Parameter(torch.full((heads,), float(initial_bias)))
@@ -148,6 +183,7 @@ class ForgetGate(torch.nn.Module):
         return f"hidden_size={self.weight.shape[1]}, heads={self.weight.shape[0]}, bias={self.bias is not None}"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _check_input(x, self.weight.shape[1])
         logits = torch.nn.functional.linear(x, self.weight, self.bias).double()
         return torch.nn.functional.logsigmoid(logits).transpose(1, 2).cumsum(-1)
 
@@ -163,6 +199,7 @@ class Profiles(torch.nn.Module):
 
     def __init__(self, hidden_size: int, heads: int, rank: int = 16, extent: int = 1024) -> None:
         super().__init__()
+        _check_sizes(hidden_size=hidden_size, heads=heads, rank=rank, extent=extent)
         self.heads = heads
         self.query = torch.nn.Linear(hidden_size, heads * rank, bias=False)
         self.bank = torch.nn.Parameter(torch.empty(rank, extent).normal_(0, 0.02))
@@ -172,6 +209,7 @@ class Profiles(torch.nn.Module):
         return f"heads={self.heads}, rank={self.bank.shape[0]}, extent={self.bank.shape[1]}"
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        _check_input(x, self.query.weight.shape[1])
         batch, length, _ = x.shape
         rows = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
         return {"profiles": rows.float(), "bank": self.bank.float()}
@@ -191,6 +229,9 @@ class QueryMixture(torch.nn.Module):
 
     def __init__(self, kernels: list[str], hidden_size: int, heads: int, head_dim: int = 64, seed: int = 0) -> None:
         super().__init__()
+        _check_sizes(hidden_size=hidden_size, heads=heads)
+        if isinstance(kernels, str) or not kernels:
+            raise TypeError(f"kernels must be a list of specs, such as [\"exp\", \"gauss\"], not {kernels!r}")
         self.heads = heads
         self.kernels = torch.nn.ModuleList([DistanceBias(spec, heads, head_dim, seed) for spec in kernels])
         self.weight = torch.nn.Parameter(torch.zeros(heads * len(kernels), hidden_size))
@@ -199,6 +240,7 @@ class QueryMixture(torch.nn.Module):
         return f"hidden_size={self.weight.shape[1]}, heads={self.heads}"
 
     def forward(self, x: torch.Tensor, length: int | None = None) -> dict[str, torch.Tensor]:
+        _check_input(x, self.weight.shape[1])
         batch, queries, _ = x.shape
         logits = torch.nn.functional.linear(x, self.weight).view(batch, queries, self.heads, -1).transpose(1, 2)
         tables = [kernel(queries if length is None else length) for kernel in self.kernels]

@@ -158,7 +158,7 @@ def _mask(batch_size: int, kv_length: int, q_length: int = 0, q_offset: Any = 0,
     found = OTHER_MASK
     if not _calls_the_interface(config):
         found = (f"the code of {type(config).__name__.replace('Config', '')} computes attention itself; "
-                 "libmep.Model.load reads BLOOM, MPT and GPT-2")
+                 "libmep.Model.load reads BLOOM, MPT and Falcon with ALiBi")
         _fall_back(found)  # here, since _attention is not called
     elif kind == "causal":
         found = _causal_bounds(batch_size, used, kv_length, visible, packed)

@@ -28,6 +28,7 @@ class Arguments(unittest.TestCase):
         self.assertEqual(repr(bias), "Bias('kerple_log', heads=4, head_dim=64)")
         self.refuse(TypeError, "length must be an integer, not float", bias.table, 10.5)
         self.refuse(TypeError, "length must be an integer, not float", bias.table, 10.5, "float64")
+        self.refuse(libmep.MepError, "the length of a bias table must be from 1 to", bias.table, 2**50)
         self.refuse(ValueError, "distances must be integers", bias.at, [1.5])
         self.refuse(ValueError, "distances has a number that does not fit", bias.at, np.array([2**63], np.uint64))
         self.refuse(ValueError, "distances must be a rectangular array", bias.at, [[1], [2, 3]])
@@ -51,6 +52,8 @@ class Arguments(unittest.TestCase):
         self.refuse(libmep.MepError, "the bias of head 0 at distance 0 is nan", plan.set_bias, np.full((4, 16), np.nan))
         self.refuse(TypeError, "q must be a NumPy array or a torch tensor, not NoneType", plan.forward, None, x, x)
         self.refuse(TypeError, "k must be a NumPy array or a torch tensor, not list", plan.forward, x, [1], x)
+        self.refuse(ValueError, r"q and k have the shapes \[0, 4, 16, 8\] .*; each axis must be 1 or more",
+                    plan.forward, x[:0], x[:0], x[:0])
         for inputs in ((x, x * 2, x), (x * 2, x, x * 2), (x * 2, x * 2, x)):
             self.refuse(ValueError, "out is also an input", plan.forward, *inputs, out=x)
 
@@ -80,6 +83,9 @@ class Arguments(unittest.TestCase):
             self.refuse(TypeError, "folder must be a path", call, None)
         self.refuse(ValueError, "tokens must be a rectangular array of integers", model.logits, [[1, 2], [3]])
         self.refuse(TypeError, "tokens must be integers, not object", model.logits, None)
+        self.refuse(TypeError, "tokens must be integers, not text: Tokenizer.encode", model.logits, "hello")
+        self.refuse(TypeError, "tokens must be integers, not text", model.logits, ["a", "b"])
+        self.refuse(ValueError, r"tokens have the shape \[0\]: at least 1 token", model.logits, [])
         self.refuse(TypeError, "targets must be integers, not float64", model.losses, [1], [0.5])
         self.refuse(TypeError, "tolerance must be a number, not str", model.logits, [1], tolerance="0")
 
@@ -105,6 +111,8 @@ class Arguments(unittest.TestCase):
         self.refuse(TypeError, "prefix must be a path", libmep.Dataset, 5)
         tokenizer = libmep.Tokenizer()
         self.refuse(TypeError, "text must be a str or bytes, not ndarray", tokenizer.encode, np.array([72, 105]))
+        self.refuse(TypeError, "text must be a str or bytes, not NoneType", tokenizer.encode, None)
+        self.refuse(TypeError, "text must be a str or bytes, not list", tokenizer.encode, ["a"])
         self.refuse(ValueError, r"tokens have the shape \[2, 1\]: decode takes one", tokenizer.decode, [[72], [105]])
         self.assertEqual(tokenizer.encode(np.frombuffer(b"Hi", np.uint8)).tolist(), [72, 105])
         self.assertEqual(tokenizer.decode(72), b"H")
@@ -112,6 +120,10 @@ class Arguments(unittest.TestCase):
     def test_threads(self):
         self.refuse(TypeError, "n must be an integer, not float", libmep.set_threads, 2.5)
         self.refuse(ValueError, "n is .* out of range", libmep.set_threads, 2**40)
+        self.refuse(ValueError, "n is -1; it must be at least 1", libmep.set_threads, -1)
+        before = libmep.set_threads()
+        self.addCleanup(libmep.set_threads, before)
+        self.assertLessEqual(libmep.set_threads(10**6), 4096, "more could not be started")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,21 @@ class Decoding(unittest.TestCase):
             logits = decoder.step([0], made[-1:])
         self.assertEqual(made, model.generate(prompt, max_tokens=30, temperature=0.0).tolist())
 
+    def test_copies(self):
+        """Two continuations of a prompt that is read once."""
+        model, prompt = tiny("mep"), np.arange(40)
+        decoder = libmep.Decoder(model, sequences=3)
+        decoder.append(0, prompt)
+        decoder.append(2, prompt[:3])
+        for i in (1, 2):
+            decoder.copy(i, 0)
+        logits = decoder.step([0, 1, 2], [5, 6, 7])
+        for i, token in enumerate((5, 6, 7)):
+            self.assertTrue(np.array_equal(logits[i], model.logits([*prompt, token])[-1]))
+        decoder.clear(1)
+        decoder.copy(0, 1)
+        self.assertEqual(decoder.length(0), 0)
+
     def test_refused(self):
         decoder = libmep.Decoder(tiny(), sequences=2, max_tokens=10)
         for error, text, call in (
@@ -46,6 +61,8 @@ class Decoding(unittest.TestCase):
                 (ValueError, "one sequence at a time", lambda: decoder.append(0, [[1, 2]])),
                 (ValueError, "one token of each sequence", lambda: decoder.step([0, 1], [5])),
                 (libmep.MepError, "there is no sequence 2", lambda: decoder.append(2, [1])),
+                (libmep.MepError, "there is no sequence 7", lambda: decoder.copy(0, 7)),
+                (TypeError, "to must be an integer", lambda: decoder.copy("0", 1)),
                 (libmep.MepError, "in the step twice", lambda: decoder.step([1, 1], [5, 5])),
                 (libmep.MepError, "cannot have 11 more", lambda: decoder.append(0, range(11))),
                 (libmep.MepError, "rows from 0 to count", lambda: decoder.append(0, [1], rows=2)),

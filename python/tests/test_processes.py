@@ -16,7 +16,7 @@ import numpy as np
 
 import libmep
 from libmep import _library
-from support import GOLDEN, GOLDEN_FAMILIES, PROGRAM
+from support import GOLDEN, GOLDEN_FAMILIES, PROGRAM, exit_code
 
 SECONDS = 300  # until a child counts as hanging
 METHODS = [method for method in ("fork", "spawn", "forkserver") if method in multiprocessing.get_all_start_methods()]
@@ -57,19 +57,6 @@ def read(dataset):
 
 def load_and_score():
     return score(libmep.Model.load(GOLDEN / "gpt_mep_param"))
-
-
-def exit_code(work):
-    """That of a forked child that runs `work`; 1 where it raises."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 class Counting(libmep.Dataset):
@@ -199,6 +186,18 @@ class Processes(Objects):
             right = function(original)
             self.assertEqual(exit_code(functools.partial(
                 lambda f, x, y: np.testing.assert_array_equal(f(x), y), function, original, right)), 0, function)
+
+    def test_fork_with_a_decoder(self):
+        """The child goes on with its copy of the parent's caches, and so does the parent."""
+        model = libmep.Model.load(GOLDEN / "gpt_mep_param")
+        decoder, ids = libmep.Decoder(model, sequences=2), np.arange(20)
+        decoder.append(1, ids[:10])
+
+        def go_on():
+            np.testing.assert_array_equal(decoder.append(1, ids[10:]), model.logits(ids)[-1:])
+        self.assertEqual(exit_code(go_on), 0)
+        self.assertEqual(decoder.length(1), 10)
+        go_on()
 
     def test_fork_during_a_call(self):
         """A child gets no object in the middle of a call that another thread of the parent makes, and does not wait for

@@ -9,7 +9,7 @@ import unittest
 from pathlib import Path
 
 import libmep
-from support import GOLDEN2, check, safetensors
+from support import GOLDEN2, check, exit_code, safetensors
 
 try:
     import torch
@@ -110,6 +110,27 @@ class Formulas(unittest.TestCase):
         weight = module.weight.view(HEADS, 3, HIDDEN)
         check(self, terms["mixture"].detach().numpy(), torch.einsum("blc,hmc->bhlm", x, weight).detach().numpy(), 1e-6)
 
+    def test_wrong(self):
+        modules = libmep.torch
+        for call, kind, words in (
+                (lambda: modules.ForgetGate(8, 0), ValueError, "heads is 0; it must be at least 1"),
+                (lambda: modules.ForgetGate(8.0, 2), TypeError, "hidden_size must be an integer, not float"),
+                (lambda: modules.Profiles(8, 2, rank=0), ValueError, "rank is 0"),
+                (lambda: modules.QueryMixture("exp", 8, 2), TypeError, "kernels must be a list of specs"),
+                (lambda: modules.QueryMixture([], 8, 2), TypeError, "kernels must be a list of specs"),
+                (lambda: modules.QueryMixture(["rotary"], 8, 2), libmep.MepError, "not a distance bias"),
+                (lambda: modules.DistanceBias("mep", 2)(2.5), TypeError, "length must be an integer, not float"),
+                (lambda: modules.DistanceBias("mep", 2)(torch.zeros(2)), TypeError, "length must be an integer"),
+                (lambda: modules.DistanceBias("mep", 2)(0), libmep.MepError, "the length of a bias table")):
+            with self.assertRaisesRegex(kind, words):
+                call()
+        for module in (modules.ForgetGate(8, 2), modules.Profiles(8, 2), modules.QueryMixture(["exp"], 8, 2)):
+            for x in (torch.zeros(3, 8), torch.zeros(1, 3, 7)):
+                with self.assertRaisesRegex(ValueError, r"x has the shape .* expected \[batch, length, 8\]"):
+                    module(x)
+            with self.assertRaisesRegex(TypeError, "x must be a torch tensor, not list"):
+                module([1])
+
     def test_names_are_a_checkpoint_s(self):
         for name, module in (("forget", libmep.torch.ForgetGate(32, 4)),
                              ("profiles", libmep.torch.Profiles(32, 4, 3, 20))):
@@ -146,6 +167,21 @@ class Tools(unittest.TestCase):
         self.same(again)
         self.assertEqual(set(self.model.state_dict()), set(dict(self.model.named_parameters())), "no buffers")
 
+    def test_meta(self):
+        """A model whose memory is allocated when its state is loaded, as large models are."""
+        for again in (Model().to("meta"), self.made_on_meta()):
+            self.assertEqual(again.to("meta")(self.x.to("meta")).device.type, "meta")
+            again.load_state_dict(self.model.state_dict(), assign=True)
+            self.same(again)
+        empty = Model().to("meta").to_empty(device="cpu")
+        empty.load_state_dict(self.model.state_dict())
+        self.same(empty)
+
+    @staticmethod
+    def made_on_meta():
+        with torch.device("meta"):
+            return Model()
+
     def test_checkpointing(self):
         """Recomputation in the backward pass gives the same gradients."""
         for reentrant in (False, True):
@@ -158,6 +194,18 @@ class Tools(unittest.TestCase):
                 results.append([p.grad.clone() for p in self.model.parameters()])
             for one, other in zip(*results):
                 self.assertTrue(torch.equal(one, other))
+
+    def test_fork(self):
+        """A forked child computes the same gradients after its parent has used several threads."""
+        def gradients():
+            self.model.zero_grad()
+            self.model(self.x).square().mean().backward()
+            return [p.grad.clone() for p in self.model.parameters()]
+        right = gradients()
+
+        def same():
+            assert all(torch.equal(*pair) for pair in zip(gradients(), right))
+        self.assertEqual(exit_code(same), 0)
 
     def test_distributed_data_parallel(self):
         """Two processes with half of the batch each train as one process with all of it."""

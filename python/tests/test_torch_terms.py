@@ -5,6 +5,8 @@ import itertools
 import math
 import unittest
 
+import numpy as np
+
 import libmep
 from support import check, distances
 
@@ -201,10 +203,24 @@ class Terms(unittest.TestCase):
                 ({"v": t["v"].double()}, TypeError, "v is torch.float64"),
                 ({"q": t["q"].half()}, TypeError, "q is torch.float16"),
                 ({"q": t["q"][:0]}, ValueError, r"q has the shape \[0, 4, 37, 16\]"),
+                ({"k": t["k"].to("meta")}, ValueError, "k is on meta and q on cpu"),
+                ({"table": t["table"].to("meta")}, ValueError, "table is on meta and q on cpu"),
+                ({"starts": other["starts"].to("meta")}, ValueError, "starts is on meta and q on cpu"),
+                ({"q": t["q"].detach().to_sparse()}, TypeError, "q is torch.sparse_coo, expected a dense tensor"),
+                ({"window": 2.5}, TypeError, "window must be an integer, not float"),
+                ({"bidirectional": "yes"}, TypeError, "bidirectional must be a bool, not str"),
+                ({"scale": "1"}, TypeError, "scale must be a number, not str"),
+                ({"tolerance": None}, TypeError, "tolerance must be a number, not NoneType"),
                 ({"tolerance": 2.0}, libmep.MepError, "tolerance")):
             with self.assertRaisesRegex(kind, words):
                 libmep.torch.attention(**{**tensors, **other, **changes})
         self.assertTrue(libmep.torch.attention(**tensors, **other).isfinite().all(), "later calls work")
+
+    def test_settings_of_other_types(self):
+        tensors, _, _ = problem(("table",))
+        same = {"scale": None, "window": np.int64(9), "tolerance": 0, "bidirectional": np.bool_(False)}
+        self.assertTrue(torch.equal(libmep.torch.attention(**tensors, **same),
+                                    libmep.torch.attention(**tensors, scale=0.0, window=9)))
 
     def test_wrong_direction(self):
         for names, changes, words in (

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Exported folders in transformers, compared with the C model they come from: logits, gradients, generation with and
-without a cache, padded batches; and what the forward pass of modeling_mep.py refuses."""
+without a cache, padded batches; with the golden files; and what the forward pass of modeling_mep.py refuses."""
+import json
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import libmep
-from support import GOLDEN_FAMILIES, check
+from support import GOLDEN2, GOLDEN_FAMILIES, check, safetensors
 
 MODULES = tempfile.TemporaryDirectory()  # where transformers copies modeling_mep.py; it reads this when it is imported
 os.environ.update(HF_MODULES_CACHE=MODULES.name, HF_HUB_OFFLINE="1")
@@ -29,7 +30,7 @@ transformers.logging.disable_progress_bar()
 VERSION = int(transformers.__version__.split(".")[0])
 FIELDS = transformers.modeling_outputs.CausalLMOutputWithPast.__dataclass_fields__
 CACHE = "cache" if "cache" in FIELDS else "past_key_values"
-VOCAB, POSITIONS, MADE = 61, 64, 20
+VOCAB, POSITIONS, MADE = 61, 64, 14
 SIZES = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
          "intermediate_size": 48, "max_position_embeddings": POSITIONS}
 # Every name of the library's list, and mixtures. The settings keep a model from being one of transformers' families.
@@ -40,6 +41,20 @@ ENCODINGS = {**{name: SETTINGS.get(name, {}) for name in NAMES}, "exp + 0.5*gaus
              "mep/learn=weights,slopes": {"residual": 1}, "exp + exp:c=0.5/learn=slopes": {},
              "gauss:c=0.01,bias_max=4/learn=slopes": {},
              "rotary:base=500,fraction=0.5,scaling=yarn,factor=4,original=16": {}}
+# Terms that depend on the content, and layers of several kinds, in both blocks.
+LLAMA = {"preset": "nano-llama", "num_key_value_heads": 2}
+TERMS = {"mep/forget": {}, "nope/forget:bias=none/sink": LLAMA,
+         "mep + uniform/learn=weights/weights=query": {}, "exp + kerple_log/weights=query": LLAMA,
+         "alibi/profiles:rank=3/scale=logn:8/window=12": {"residual": 1},
+         "nope/profiles:rank=3,extent=20": {**LLAMA, "qk_norm": 1},
+         "bam + uniform/scale=ssmax": {**LLAMA, "num_key_value_heads": 1, "qkv_bias": 1, "tie_word_embeddings": 1},
+         "rotary/window=9|nope/sink": {**LLAMA, "qk_norm": 2},
+         "rotary:base=500|mep/forget/window=24|nope": {**LLAMA, "num_hidden_layers": 4, "head_dim": 6},
+         "rotary:scaling=llama3,factor=4,original=32|rotary": {"residual": 1},
+         "rotary|mep/forget": {**LLAMA, "qk_norm": 2, "post_norm": 1}, "learned/sink": LLAMA, "sinusoidal/scale=logn:5": {**LLAMA, "qkv_bias": 1, "qk_norm": 1},
+         "mep/weights=query/forget/profiles:rank=2,extent=10/scale=ssmax/sink/window=20|rotary/forget/scale=logn:16":
+         {**LLAMA, "head_dim": 12, "tie_word_embeddings": 1}}
+OTHERS = ("nope", "rotary", "sinusoidal", "learned")
 # Options of rotary that transformers' GPT-NeoX has too.
 FACTORS = "short_factor=1:1:1.5:2,long_factor=1:2:3:4"
 SCALINGS = ["rotary:base=500,partial=0.5", "rotary:scaling=linear,factor=3", "rotary:scaling=ntk,factor=3",
@@ -49,15 +64,21 @@ SCALINGS = ["rotary:base=500,partial=0.5", "rotary:scaling=linear,factor=3", "ro
             "rotary:base=500,scaling=llama3,factor=4,original=32,high_freq_factor=3"]
 
 
+def config_of(position, preset="nano", **changes):
+    return {**libmep.preset(preset), **SIZES, "position_encoding": position, **changes}
+
+
 def small(position, **changes):
     """A model whose likeliest tokens are unambiguous, and whose position parameters are not the initial ones."""
-    model = libmep.Model.create({**libmep.preset("nano"), **SIZES, "position_encoding": position, **changes}, seed=23)
+    model = libmep.Model.create(config_of(position, **changes), seed=23)
     rng, tied = np.random.default_rng(1), changes.get("tie_word_embeddings")
     for name, values in model.parameters.items():
-        if name.startswith("position_bias."):
+        if name.startswith("position_bias.") or ("position_bias." in name and values.ndim == 1):
             values[...] = rng.uniform(0.2, 1.2, values.shape)
+        elif "position_bias." in name:
+            values[...] = rng.normal(0, 0.3, values.shape)
         elif values.ndim == 2:
-            values *= 1 if tied and name == "gpt_neox.embed_in.weight" else 8  # a tied model would repeat its input
+            values *= 1 if tied and ".embed_" in name else 8  # a tied model would repeat its input
         else:
             values += rng.normal(0, 0.1, values.shape)
     return model
@@ -94,8 +115,14 @@ class Exported(unittest.TestCase):
         return self.pairs[key]
 
     def every_encoding(self):
-        for position, changes in ENCODINGS.items():
+        for position, changes in {**ENCODINGS, **TERMS}.items():
             yield (position, *self.pair(position, **changes))
+
+    def every_kind(self):
+        """Of distance biases, which differ in their tables only, two."""
+        for position, changes in {**ENCODINGS, **TERMS}.items():
+            if position in ("mep", "t5", *OTHERS) or position in TERMS:
+                yield (position, *self.pair(position, **changes))
 
     def generate(self, model, ids, **settings):
         """The new tokens, greedily unless the settings specify another method."""
@@ -131,7 +158,7 @@ class Encodings(Exported):
 
     def test_left_padding(self):
         """A batch of prompts padded on the left generates the text of each prompt alone."""
-        for position, _, theirs in self.every_encoding():
+        for position, _, theirs in self.every_kind():
             prompts = [tokens(length, length) for length in (3, 11, 7)]
             ids, mask = np.zeros((3, 11), np.int64), np.zeros((3, 11), np.int64)
             for row, prompt in enumerate(prompts):
@@ -156,7 +183,7 @@ class Encodings(Exported):
 
     def test_a_prompt_in_pieces(self):
         """The cache of an output is the input of the next call, also without use_cache."""
-        for position, ours, theirs in self.every_encoding():
+        for position, ours, theirs in self.every_kind():
             ids, cache, logits = torch.tensor(tokens((2, 21))), None, []
             with torch.no_grad():
                 for part in ids.split([5, 1, 9, 6], 1):
@@ -182,6 +209,40 @@ class Encodings(Exported):
             theirs.zero_grad()
 
 
+class Golden(Exported):
+    """The Llama-shaped models of the golden files, exported from the C library, as modeling_mep.py."""
+
+    def create(self, folder):
+        stored = json.loads((folder / "config.json").read_text())
+        config = {key: stored[key] for key in (*SIZES, "num_key_value_heads", "head_dim", "tie_word_embeddings")}
+        position = stored["position"].replace("mep + ", "exp + exp:c=0.5 + gauss + ")  # all with the same weight
+        config.update(layer_norm_eps=stored["rms_norm_eps"], qk_norm=int(stored["qk_norm"]), position_encoding=position)
+        model = libmep.Model.create({**libmep.preset("nano-llama"), **config})
+        weights, _ = safetensors(folder / "model.safetensors")
+        self.assertEqual(set(weights), set(model.parameters))
+        for name, values in model.parameters.items():
+            values[...] = weights[name]
+        return model
+
+    def test_logits_and_gradients(self):
+        count = 0
+        for folder in sorted(GOLDEN2.glob("gpt2_*")):
+            expected, _ = safetensors(folder / "expected.safetensors")
+            target = Path(self.folder.name) / folder.name
+            if self.create(folder).export(target) != "mep":  # as a family of transformers; see Families
+                continue
+            model, ids = self.load(target), torch.tensor(expected["tokens"][0])
+            logits = model(ids[:, :-1]).logits
+            check(self, logits.detach().numpy(), expected["logits"], 5e-6, folder.name)
+            torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
+            for name, parameter in model.named_parameters():
+                right = expected["grad." + name]
+                error = np.abs(parameter.grad.numpy() - right).max()
+                self.assertTrue(error <= 2e-5 * np.abs(right).max() + 1e-7, f"{folder.name} {name}: {error}")
+                count += 1
+        self.assertGreaterEqual(count, 200)
+
+
 class Families(Exported):
     def test_logits_and_generation(self):
         """Models that are exported as transformers' own families."""
@@ -196,6 +257,32 @@ class Families(Exported):
                     check(self, theirs(torch.tensor(ids)).logits.numpy(), ours.logits(ids), 2e-5, name)
                 made = ours.generate(ids[0], max_tokens=MADE, temperature=0.0).tolist()
                 self.assertEqual(self.generate(theirs, ids[0]), [made])
+
+    def test_llama_blocks(self):
+        """Llama blocks that a family of transformers computes, and rotary with options; with OLMo2's as modeling_mep.py
+        where no family does."""
+        llama, layers = LLAMA, {**LLAMA, "num_hidden_layers": 3, "rotary_emb_base": 500.0}
+        for position, family, changes in (
+                ("rotary", "llama", {**llama, "tie_word_embeddings": 1}), ("rotary", "qwen2", {**llama, "qkv_bias": 1}),
+                ("rotary", "qwen3", {**llama, "qk_norm": 1, "head_dim": 12}), ("rotary/window=9", "mistral", llama),
+                ("rotary/window=9|rotary", "qwen3", {**layers, "qk_norm": 1}),
+                ("rotary|rotary|nope", "smollm3", layers), ("nope/window=9|rotary/window=9|rotary", "smollm3", layers),
+                ("rotary", "olmo2", {**llama, "qk_norm": 2, "post_norm": 1}),
+                ("rotary/sink", "mep", {**llama, "qk_norm": 2, "post_norm": 1}),
+                *((scaling, "llama", {**layers, "head_dim": 8}) for scaling in SCALINGS if "partial" not in scaling)):
+            with self.subTest(f"{family} {position}"):
+                ours, folder = small(position, **changes), Path(tempfile.mkdtemp(dir=self.folder.name))
+                self.assertEqual(ours.export(folder), family)
+                theirs, again = self.load(folder), libmep.Model.load(folder)
+                self.assertEqual(theirs.config.model_type, family)
+                for length in (40, 100):
+                    ids = tokens((2, length))
+                    with torch.no_grad():
+                        check(self, theirs(torch.tensor(ids)).logits.numpy(), ours.logits(ids), 1e-4, position)
+                    check(self, again.logits(ids), ours.logits(ids), 1e-6, position)
+                if "scaling" not in position:
+                    made = ours.generate(tokens(9, 2), max_tokens=MADE, temperature=0.0).tolist()
+                    self.assertEqual(self.generate(theirs, tokens(9, 2)), [made])
 
     def test_rotary_scalings(self):
         """Rotary with options, as transformers' GPT-NeoX and as modeling_mep.py, also beyond the length of training."""
@@ -215,8 +302,8 @@ class Families(Exported):
 class Generation(Exported):
     def test_modes(self):
         """Modes of generate that give the greedy text, and modes whose text does not depend on the cache."""
-        for position in ("mep", "learned"):
-            _, model = self.pair(position, **ENCODINGS[position])
+        for position in ("mep", "learned", "nope/forget:bias=none/sink"):
+            _, model = self.pair(position, **{**ENCODINGS, **TERMS}[position])
             prompt = tokens(9, 2)
             greedy = self.generate(model, prompt)
             for settings in ({"cache_implementation": "static"}, {"prompt_lookup_num_tokens": 3},
@@ -369,9 +456,29 @@ class Forward(Exported):
             model(self.ids, labels=self.ids).loss.backward()
             for name, parameter in names.items():
                 self.assertTrue(parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, (position, name))
-        config.position_encoding = "gaus"
-        with self.assertRaisesRegex(ValueError, "unknown kernel 'gaus'; kernels: exp, gauss"):
-            type(self.model)(config)
+        for wrong, message in (("gaus", "unknown kernel 'gaus'; kernels: exp, gauss"),
+                               ("mep/forge", "unknown modifiers forge"),
+                               ("rotary:base=7", "has no frequencies of 'rotary:base=7'")):
+            config.position_encoding = wrong
+            with self.assertRaisesRegex(ValueError, message):
+                type(self.model)(config)(self.ids)
+
+    def test_new_models_with_terms(self):
+        """The same of the terms of layers; all names and shapes are the C library's."""
+        for position, changes in TERMS.items():
+            config = self.pair(position, **changes)[1].config
+            one, two = (libmep.Model.create(config_of(position, **changes), seed).parameters for seed in (1, 2))
+            model = type(self.model)(config)
+            names = dict(model.named_parameters())
+            self.assertEqual(set(names), set(one), position)
+            model(self.ids.tile(1, 3), labels=self.ids.tile(1, 3)).loss.backward()
+            for name, parameter in names.items():
+                self.assertEqual(tuple(parameter.shape), one[name].shape, (position, name))
+                if np.array_equal(one[name], two[name]):
+                    check(self, parameter.detach().numpy(), one[name], 1e-6, f"{position} {name}")
+                self.assertTrue(parameter.grad.isfinite().all(), (position, name))
+                if "position_bias" in name:
+                    self.assertGreater(parameter.grad.abs().max(), 0, (position, name))
 
 
 class Training(Exported):

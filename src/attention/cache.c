@@ -147,8 +147,8 @@ static void copy_gates(const mep_cache *c, const kv_ring *from, int64_t b, kv_ri
     }
 }
 
-/* Replace a ring buffer by one of more blocks, with the blocks up to `newest`. A failure leaves it unchanged. */
-static mep_status grow(const mep_cache *c, kv_ring *s, int64_t capacity, int64_t newest)
+/* *copy: a ring buffer of `capacity` blocks with the blocks of `s` up to `newest`. The caller owns its memory. */
+static mep_status copy_ring(const mep_cache *c, const kv_ring *s, int64_t capacity, int64_t newest, kv_ring *copy)
 {
     kv_ring larger = {.capacity = capacity, .first = s->first, .window = s->window};
     int64_t key_size = key_bytes(c), size = value_bytes(c);
@@ -167,12 +167,35 @@ static mep_status grow(const mep_cache *c, kv_ring *s, int64_t capacity, int64_t
         larger.norms[b % capacity] = s->norms[b % s->capacity];
         copy_gates(c, s, b, &larger);
     }
-    free_ring(s);
-    *s = larger;
+    *copy = larger;
     return MEP_OK;
 failed:
     free_ring(&larger);
     return status;
+}
+
+/* Replace a ring buffer by one of more blocks, with the blocks up to `newest`. A failure leaves it unchanged. */
+static mep_status grow(const mep_cache *c, kv_ring *s, int64_t capacity, int64_t newest)
+{
+    kv_ring larger;
+    MEP_TRY(copy_ring(c, s, capacity, newest, &larger));
+    free_ring(s);
+    *s = larger;
+    return MEP_OK;
+}
+
+mep_status mep_cache_copy(mep_cache *to, const mep_cache *from)
+{
+    MEP_ASSERT(to->ring_count == from->ring_count && to->settings.has_gate == from->settings.has_gate);
+    for (int64_t i = 0; i < to->ring_count; i++) {
+        free_ring(&to->rings[i]);
+        to->rings[i].capacity = 0;
+        if (from->rings[i].capacity == 0) continue;
+        MEP_TRY(
+            copy_ring(from, &from->rings[i], from->rings[i].capacity, (from->length - 1) / BLOCK_KEYS, &to->rings[i]));
+    }
+    to->length = from->length;
+    return MEP_OK;
 }
 
 mep_status mep_cache_reserve(mep_cache *c, int64_t count)

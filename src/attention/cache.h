@@ -37,6 +37,10 @@ float mep_cache_margin(double tolerance);
 mep_status mep_cache_create(mep_cache **cache, const mep_cache_settings *settings);
 void mep_cache_destroy(mep_cache **cache);
 
+/* Replace the tokens of `to` by those of `from`, a cache of the same settings; their terms stay. On MEP_ERROR_MEMORY
+ * `to` can only be destroyed. */
+mep_status mep_cache_copy(mep_cache *to, const mep_cache *from);
+
 /* Tokens so far; bytes that are allocated for them and for the terms. */
 int64_t mep_cache_length(const mep_cache *cache);
 int64_t mep_cache_bytes(const mep_cache *cache);

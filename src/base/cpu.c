@@ -19,6 +19,8 @@ static const char *const LEVEL_NAMES[] = {[MEP_CPU_C] = "c",
                                           [MEP_CPU_NEON] = "neon"};
 static atomic_int current = -1;
 
+enum { MOST_THREADS = 4096 }; /* as --threads of the program; OpenMP crashes where it cannot start its threads */
+
 mep_cpu_level mep_cpu_level_detected(void)
 {
 #if defined(__x86_64__)
@@ -65,7 +67,7 @@ const char *mep_cpu_level_name(void)
 int mep_set_threads(int n)
 {
     if (mep_is_forked()) return 1;
-    if (n > 0) omp_set_num_threads(n);
+    if (n > 0) omp_set_num_threads(n < MOST_THREADS ? n : MOST_THREADS);
     return omp_get_max_threads();
 }
 

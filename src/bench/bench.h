@@ -60,6 +60,7 @@ typedef struct mep_bench_decode_settings {
     const int64_t *lengths; /* keys */
     int64_t encoding_count, length_count;
     int64_t batch_size, heads, head_dim;
+    int64_t kv_heads; /* 0: heads */
 } mep_bench_decode_settings;
 
 typedef struct mep_bench_decode_case {

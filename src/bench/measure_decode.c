@@ -22,7 +22,7 @@ typedef struct group {
     mep_bench_common *common;
     mep_dtype dtype;
     int64_t length;
-    void *q, *k, *v, *out; /* k, v [batch, heads, longest, head_dim], of which `length` keys are read */
+    void *q, *k, *v, *out; /* k, v [batch, kv heads, longest, head_dim], of which `length` keys are read */
 } group;
 
 typedef struct variant {
@@ -32,13 +32,16 @@ typedef struct variant {
     mep_cache *cache; /* sequence b is stored as layer b */
 } variant;
 
-static mep_tensor_view view(const group *g, void *data, int64_t tokens)
+static int64_t kv_heads(const mep_bench_decode_settings *s)
+{
+    return s->kv_heads > 0 ? s->kv_heads : s->heads;
+}
+
+static mep_tensor_view view(const group *g, void *data, int64_t heads, int64_t tokens)
 {
     int64_t head = tokens * g->settings->head_dim;
-    return (mep_tensor_view){.data = data,
-                             .batch_stride = g->settings->heads * head,
-                             .head_stride = head,
-                             .token_stride = g->settings->head_dim};
+    return (mep_tensor_view){
+        .data = data, .batch_stride = heads * head, .head_stride = head, .token_stride = g->settings->head_dim};
 }
 
 /* Decode with keys and values in tensors of the caller. */
@@ -49,21 +52,26 @@ static mep_status decode_tensors(void *context)
     const mep_attention_call call = {.batch = g->settings->batch_size,
                                      .queries = 1,
                                      .keys = g->length,
-                                     .q = view(g, g->q, 1),
-                                     .k = view(g, g->k, g->length),
-                                     .v = view(g, g->v, g->length),
-                                     .out = view(g, g->out, 1)};
+                                     .q = view(g, g->q, g->settings->heads, 1),
+                                     .k = view(g, g->k, kv_heads(g->settings), g->length),
+                                     .v = view(g, g->v, kv_heads(g->settings), g->length),
+                                     .out = view(g, g->out, g->settings->heads, 1)};
     return mep_attention_forward(v->plan, &call);
 }
 
-/* One sequence of a tensor of `tokens` tokens, starting at token `first`. */
-static mep_tensor_view sequence(const group *g, void *data, int64_t tokens, int64_t index, int64_t first)
+/* Sequence `index` of a tensor, starting at token `first`. */
+static mep_tensor_view sequence(const group *g, mep_tensor_view all, int64_t index, int64_t first)
 {
-    mep_tensor_view all = view(g, data, tokens);
     int64_t at = index * all.batch_stride + first * all.token_stride;
-    return (mep_tensor_view){.data = (char *)data + at * mep_dtype_size(g->dtype),
+    return (mep_tensor_view){.data = (char *)all.data + at * mep_dtype_size(g->dtype),
                              .head_stride = all.head_stride,
                              .token_stride = all.token_stride};
+}
+
+/* Sequence `index` of a tensor of keys or values, starting at token `first`. */
+static mep_tensor_view stored(const group *g, void *data, int64_t index, int64_t first)
+{
+    return sequence(g, view(g, data, kv_heads(g->settings), g->length), index, first);
 }
 
 /* Decode with the key/value cache. Each run writes the newest token to the same position again. */
@@ -71,13 +79,14 @@ static mep_status decode_cache(void *context)
 {
     const variant *v = context;
     const group *g = v->g;
+    int64_t heads = g->settings->heads;
     for (int64_t b = 0; b < g->settings->batch_size; b++) {
         const mep_attention_call call = {.batch = 1,
                                          .queries = 1,
-                                         .q = sequence(g, g->q, 1, b, 0),
-                                         .k = sequence(g, g->k, g->length, b, g->length - 1),
-                                         .v = sequence(g, g->v, g->length, b, g->length - 1),
-                                         .out = sequence(g, g->out, 1, b, 0)};
+                                         .q = sequence(g, view(g, g->q, heads, 1), b, 0),
+                                         .k = stored(g, g->k, b, g->length - 1),
+                                         .v = stored(g, g->v, b, g->length - 1),
+                                         .out = sequence(g, view(g, g->out, heads, 1), b, 0)};
         MEP_TRY(mep_cache_attend(v->cache, b, &call));
     }
     return MEP_OK;
@@ -93,7 +102,7 @@ enum { STORAGE_COUNT = sizeof STORAGES / sizeof *STORAGES };
 static int64_t tensor_bytes(const group *g)
 {
     const mep_bench_decode_settings *s = g->settings;
-    return s->batch_size * s->heads * g->length * s->head_dim * mep_dtype_size(g->dtype);
+    return s->batch_size * kv_heads(s) * g->length * s->head_dim * mep_dtype_size(g->dtype);
 }
 
 /* The sum of 64-bit words, in many independent sums. */
@@ -156,8 +165,7 @@ static mep_status fill_cache(variant *v)
         count = min_i64(g->length - 1 - first, CALL);
         MEP_TRY(mep_cache_reserve(v->cache, count));
         for (int64_t b = 0; b < g->settings->batch_size; b++)
-            mep_cache_append(v->cache, b, count, sequence(g, g->k, g->length, b, first),
-                             sequence(g, g->v, g->length, b, first));
+            mep_cache_append(v->cache, b, count, stored(g, g->k, b, first), stored(g, g->v, b, first));
         mep_cache_advance(v->cache, count);
     }
     return mep_cache_reserve(v->cache, 1);
@@ -172,6 +180,7 @@ static mep_status open_cache(variant *v, const mep_bias *bias)
     MEP_TRY(MEP_ALLOC(&windows, count));
     const mep_cache_settings settings = {.layers = s->batch_size,
                                          .heads = s->heads,
+                                         .kv_heads = s->kv_heads,
                                          .head_dim = s->head_dim,
                                          .call = CALL,
                                          .dtype = v->g->dtype,
@@ -193,6 +202,7 @@ static mep_status set_terms(variant *v, const float *table, int64_t distances)
     mep_attention_settings a;
     mep_attention_defaults(&a);
     a.heads = s->heads;
+    a.kv_heads = s->kv_heads;
     a.head_dim = s->head_dim;
     a.max_length = distances;
     a.dtype = v->g->dtype;
@@ -280,7 +290,7 @@ static mep_status measure_dtype(group *g)
     int64_t longest = 0, one = 0, all = 0;
     for (int64_t i = 0; i < s->length_count; i++) longest = max_i64(longest, s->lengths[i]);
     MEP_TRY(mep_multiply(s->batch_size, s->heads, s->head_dim, &one));
-    MEP_TRY(mep_multiply(one, longest, 1, &all));
+    MEP_TRY(mep_multiply(one / s->heads * kv_heads(s), longest, 1, &all));
     MEP_TRY(mep_bench_random(MEP_DEVICE_CPU, &g->q, g->dtype, one));
     MEP_TRY(mep_bench_random(MEP_DEVICE_CPU, &g->k, g->dtype, all));
     MEP_TRY(mep_bench_random(MEP_DEVICE_CPU, &g->v, g->dtype, all));

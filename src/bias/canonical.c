@@ -49,8 +49,7 @@ static mep_status add_learn(mep_string_builder *t, int learn)
     return MEP_OK;
 }
 
-/* Whether two mixtures are the same, whatever they learn. */
-static int same_mixture(const mep_spec *a, const mep_spec *b)
+int mep_spec_same_mixture(const mep_spec *a, const mep_spec *b)
 {
     if (a->count != b->count) return 0;
     for (int i = 0; i < a->count; i++) {
@@ -64,7 +63,7 @@ static int same_mixture(const mep_spec *a, const mep_spec *b)
 
 int mep_spec_same(const mep_spec *a, const mep_spec *b)
 {
-    return a->learn == b->learn && same_mixture(a, b);
+    return a->learn == b->learn && mep_spec_same_mixture(a, b);
 }
 
 /* *name is the name of this mixture, or NULL. */
@@ -75,7 +74,7 @@ static mep_status find_name(const mep_spec *spec, const char **name)
         mep_spec mixture;
         mep_spec_reader reader = {.text = named->mixture, .at = named->mixture};
         MEP_TRY(mep_spec_parse_mixture(&reader, &mixture));
-        if (same_mixture(spec, &mixture)) *name = named->name;
+        if (mep_spec_same_mixture(spec, &mixture)) *name = named->name;
         mep_spec_free(&mixture);
     }
     return MEP_OK;

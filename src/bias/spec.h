@@ -76,6 +76,9 @@ static inline const double *mep_spec_options(const mep_spec *spec, int term)
     return spec->options + spec->terms[term].first_option;
 }
 
+/* Whether two mixtures are the same, whatever they learn. */
+int mep_spec_same_mixture(const mep_spec *a, const mep_spec *b);
+
 /* Whether two mixtures are the same and learn the same. */
 int mep_spec_same(const mep_spec *a, const mep_spec *b);
 

@@ -29,6 +29,9 @@ static int run_decode(mep_bench_job *job, mep_bench_decode_settings *s)
     mep_status status = mep_bench_job_open(job, &page);
     if (status == MEP_OK) status = mep_bench_job_note(job, "batch_size", json_integer((json_int_t)s->batch_size));
     if (status == MEP_OK) status = mep_bench_job_note(job, "heads", json_integer((json_int_t)s->heads));
+    if (status == MEP_OK)
+        status =
+            mep_bench_job_note(job, "kv_heads", json_integer((json_int_t)(s->kv_heads > 0 ? s->kv_heads : s->heads)));
     if (status == MEP_OK) status = mep_bench_job_note(job, "head_dim", json_integer((json_int_t)s->head_dim));
     if (status == MEP_OK) status = mep_bench_decode(s, &job->common);
     return mep_bench_job_close(job, status);
@@ -58,6 +61,8 @@ int mep_cli_bench_decode(int argc, char **argv)
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &lengths, 1, MEP_BENCH_LONGEST, "number of keys before the query"),
         MEP_OPT_INT("--batch-size", 'b', "N", &s.batch_size, 1, 1 << 20, "sequences, each with its own keys"),
         MEP_OPT_INT("--heads", 0, "N", &s.heads, 1, 65536, "attention heads"),
+        MEP_OPT_INT("--num-key-value-heads", 0, "N", &s.kv_heads, 0, 65536,
+                    "heads of keys and values, a divisor of --heads; 0: as many as heads"),
         MEP_OPT_INT("--head-dim", 0, "N", &s.head_dim, 1, 65536, "channels per head"),
         MEP_BENCH_COMMON_ROWS(&job),
         MEP_OPT_END,

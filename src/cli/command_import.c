@@ -22,7 +22,7 @@ int mep_cli_import(int argc, char **argv)
     mep_usage usage = {
         .command = "import",
         .arguments = "MODEL OUT",
-        .summary = "Write a Hugging Face model of GPT-NeoX (Pythia), BLOOM, MPT or GPT-2 as a model of mep.",
+        .summary = "Write a Hugging Face model (Llama, Qwen, Mistral, GPT-NeoX, BLOOM and others) as a model of mep.",
         .notes =
             "MODEL is a folder with config.json and model.safetensors, or with shards and "
             "model.safetensors.index.json,\n"

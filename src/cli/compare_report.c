@@ -461,16 +461,19 @@ static mep_status add_bias(const mep_bias *bias, int64_t head, int64_t last, con
     return status;
 }
 
-/* The bias of the middle head of a trained model; no curve where the model has no bias. */
+/* The bias of the middle head of a trained model; no curve where the model has no bias, or only its results are here.
+ */
 static mep_status add_curve(const mep_report *report, const report_data *data, int64_t corpus, int64_t encoding,
                             mep_picture *picture, int *count)
 {
     const mep_study_settings *s = report->settings;
     char run[MEP_PATH_SIZE];
     mep_model *model = NULL;
-    int64_t seed = find_seed(report, data, corpus, encoding);
+    int64_t seed = find_seed(report, data, corpus, encoding), steps = 0;
     if (seed < 0) return MEP_OK;
     MEP_TRY(mep_study_run_folder(report->folder, s, corpus, encoding, seed, run));
+    MEP_TRY(mep_train_steps_done(run, &steps));
+    if (steps == 0) return MEP_OK;
     MEP_TRY(mep_model_load(&model, run));
     const mep_bias *bias = mep_model_get_bias(model);
     mep_picture_curve curve = {.label = s->encodings[encoding], .style = style_of(encoding)};

@@ -64,6 +64,8 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
             "RMSNorm of queries and keys in Llama blocks: of each head (Qwen3) or of all together (OLMo2)"),           \
         MEP_OPT_FLAG("--qkv-bias", 0, &(O)->settings.model.qkv_bias,                                                   \
                      "biases of queries, keys and values in Llama blocks (Qwen2)"),                                    \
+        MEP_OPT_FLAG("--post-norm", 0, &(O)->settings.model.post_norm,                                                 \
+                     "norms after attention and MLP instead of before them, in Llama blocks (OLMo2)"),                 \
         MEP_OPT_FLAG("--tie-word-embeddings", 0, &(O)->settings.model.tie_word_embeddings,                             \
                      "use the embedding as the output matrix"),                                                        \
         MEP_OPT_INT("--vocab-size", 0, "N", &(O)->settings.model.vocab_size, 0, 1 << 24,                               \

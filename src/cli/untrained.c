@@ -5,15 +5,17 @@
 #include "cli/untrained.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/cli.h"
 #include "mep/bias.h"
 
 static int learns(const mep_model *model)
 {
-    const mep_bias *bias = mep_model_get_bias(model);
-    return bias != NULL ? mep_bias_param_values(bias) > 0
-                        : mep_position_get_kind(mep_model_get_position(model)) == MEP_POSITION_LEARNED;
+    mep_parameter p;
+    for (int64_t i = 0; i < mep_model_parameter_count(model); i++)
+        if (mep_model_get_parameter(model, i, &p) == MEP_OK && strcmp(p.group, "position") == 0) return 1;
+    return 0;
 }
 
 void mep_cli_note_untrained(const char *command, const char *folder, const char *position, const mep_model *model)
@@ -26,7 +28,7 @@ void mep_cli_note_untrained(const char *command, const char *folder, const char 
     mep_position_destroy(&trained);
     if (same) return;
     mep_cli_print(stderr,
-                  "mep %s: note: the model was trained with \"%s\"; parameters of \"%s\" that it does not have are "
-                  "random until mep train --init trains them\n",
+                  "mep %s: note: the model was trained with \"%s\"; parameters of \"%s\" that it does not have keep "
+                  "their initial values until mep train --init trains them\n",
                   command, own.position_encoding, position);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "corpus/json_line.h"
 
@@ -33,6 +34,7 @@ static mep_status parse_line(const mep_corpus_record *record, json_t **json, con
         *text = found;
         return MEP_OK;
     }
+    MEP_NEED(JANSSON, "jansson", "JSON lines with more than a simple text cannot be read");
     *json = json_loadb(bytes, (size_t)length, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
     if (*json == NULL)
         return mep_fail(MEP_ERROR_FORMAT, "%s:%lld: %s; each line must be a JSON object with a string \"text\"",

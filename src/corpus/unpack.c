@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 
 /* ---- Sources ---- */
@@ -188,7 +189,10 @@ static mep_status support(struct archive *archive, int filter, int tar, const ch
 mep_status mep_unpacker_open(mep_unpacker *unpacker, mep_block_fn read, void *source, int filter, int tar,
                              const char *name)
 {
-    *unpacker = (mep_unpacker){.archive = archive_read_new()};
+    *unpacker = (mep_unpacker){0};
+    MEP_NEED(LIBARCHIVE, "libarchive", "text files cannot be read");
+    if (filter == ARCHIVE_FILTER_GZIP) MEP_NEED(ZLIB, "zlib", "files compressed by gzip cannot be read");
+    unpacker->archive = archive_read_new();
     if (unpacker->archive == NULL) return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a reader for %s", name);
     MEP_TRY(support(unpacker->archive, filter, tar, name));
     int is_gzip = filter == ARCHIVE_FILTER_GZIP;

@@ -7,6 +7,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 #include "dataset/dataset_format.h"
+#include "base/libraries.h"
 #include "dataset/dataset_mask.h"
 
 #include <errno.h>
@@ -385,6 +386,7 @@ mep_status mep_dataset_open_split(mep_dataset **dataset, const char *prefix, con
 {
     MEP_REQUIRE(dataset, prefix);
     *dataset = NULL;
+    MEP_NEED(JANSSON, "jansson", "datasets cannot be read");
     mep_dataset *opened = NULL;
     MEP_TRY(MEP_ALLOC(&opened, 1));
     opened->bin_fd = -1;

@@ -23,6 +23,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/integer.h"
+#include "base/libraries.h"
 #include "base/lock.h"
 #include "base/memory.h"
 #include "dataset/dataset_format.h"
@@ -155,6 +156,7 @@ mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *pr
     mep_lock lock;
     MEP_REQUIRE(writer, prefix, tokenizer);
     *writer = NULL;
+    MEP_NEED(JANSSON, "jansson", "datasets cannot be written");
     MEP_TRY(mep_dataset_lock(&lock, prefix));
     mep_status status = mep_dataset_writer_begin(writer, prefix, tokenizer);
     if (status == MEP_OK)

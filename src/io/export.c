@@ -9,7 +9,9 @@
 #include "base/assertion.h"
 #include "base/bf16.h"
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
+#include "base/string_builder.h"
 #include "bias/python_kernels.h"
 #include "io/family.h"
 #include "io/files.h"
@@ -114,11 +116,12 @@ done:
 /* ---- config.json ---- */
 
 /* What transformers reads in addition to the keys of the family. The tokenizer specifies which tokens begin and end a
- * text: without a null some families would use the tokens 0 to 2. */
+ * text: without a null some families would use tokens of their own. */
 static int add_export_keys(json_t *root, int needs_python)
 {
     int failed = json_object_set_new(root, "bos_token_id", json_null()) != 0 ||
-                 json_object_set_new(root, "eos_token_id", json_null()) != 0;
+                 json_object_set_new(root, "eos_token_id", json_null()) != 0 ||
+                 json_object_set_new(root, "pad_token_id", json_null()) != 0;
     if (!failed && needs_python)
         failed = json_object_set_new(root, "auto_map",
                                      json_pack("{s:s, s:s}", "AutoConfig", "configuration_mep.MepConfig",
@@ -126,16 +129,33 @@ static int add_export_keys(json_t *root, int needs_python)
     return failed;
 }
 
-/* The frequencies of a rotary encoding with options, which modeling_mep.py does not compute. */
-static mep_status add_frequencies(const mep_model *model, json_t *root)
+/* Add the frequencies of an entry's rotation by its spec, "rotary:OPTIONS". */
+static mep_status add_frequencies_of(const mep_model *model, const mep_position_entry *entry, json_t *object)
 {
     json_t *rotary = NULL;
-    if (mep_model_position_kind(model) != MEP_POSITION_ROTARY ||
-        strcmp(mep_position_spec(model->position), "rotary") == 0)
-        return MEP_OK;
-    MEP_TRY(mep_rope_write_frequencies(&model->config, &model->position->entries[0], &rotary));
-    if (json_object_set_new(root, "rotary", rotary) == 0) return MEP_OK;
-    return mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration");
+    mep_string_builder spec = {.text = NULL};
+    mep_status status = mep_string_add(&spec, "rotary");
+    if (status == MEP_OK) status = mep_rotary_print(&spec, &entry->rotary);
+    if (status == MEP_OK) status = mep_rope_write_frequencies(&model->config, entry, &rotary);
+    if (status == MEP_OK && json_object_set_new(object, spec.text, rotary) != 0)
+        status = mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration");
+    mep_free(&spec.text);
+    return status;
+}
+
+/* The frequencies of rotary entries with options, which modeling_mep.py does not compute. */
+static mep_status add_frequencies(const mep_model *model, json_t *root)
+{
+    json_t *object = json_object();
+    mep_status status = MEP_OK;
+    for (int i = 0; i < model->position->count && status == MEP_OK; i++)
+        if (model->position->entries[i].kind == MEP_POSITION_ROTARY)
+            status = add_frequencies_of(model, &model->position->entries[i], object);
+    json_object_del(object, "rotary"); /* it follows from rotary_emb_base and rotary_pct */
+    if (status == MEP_OK && json_object_size(object) > 0 && json_object_set(root, "rotary", object) != 0)
+        status = mep_fail(MEP_ERROR_MEMORY, "cannot allocate the configuration");
+    json_decref(object);
+    return status;
 }
 
 static mep_status save_config(const mep_family *family, const mep_model *model, const mep_model_config *config,
@@ -192,6 +212,7 @@ static mep_status save_files(const mep_family *family, const mep_model *model, c
 {
     int replaces = 0;
     mep_status status = MEP_OK;
+    MEP_NEED(JANSSON, "jansson", "models cannot be saved");
     MEP_TRY(mep_weights_exist(folder, &replaces));
     MEP_TRY(save_tensors(family, model, folder, s));
     if (exporting && family == mep_families) {
@@ -226,14 +247,6 @@ mep_status mep_model_export(const mep_model *model, const char *folder, const me
     const char *position = mep_position_spec(model->position); /* modeling_mep.py reads only the canonical form */
     if (strlen(position) >= MEP_POSITION_SIZE)
         return mep_fail(MEP_ERROR_UNSUPPORTED, "the encoding \"%s\" is too long to be exported", position);
-    if (model->config.block == MEP_BLOCK_LLAMA)
-        return mep_fail(MEP_ERROR_UNSUPPORTED, "exports of Llama blocks are not written yet; use the model with mep");
-    if (model->content || model->position->count > 1)
-        return mep_fail(
-            MEP_ERROR_UNSUPPORTED,
-            "the exported Python code does not compute modifiers and layers of several kinds (\"%s\"); use the "
-            "model with mep",
-            position);
     snprintf(config.position_encoding, sizeof config.position_encoding, "%s", position);
     if (family != NULL) *family = f->model_type;
     return save_files(f, model, &config, folder, &s, 1);

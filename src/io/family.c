@@ -20,6 +20,12 @@
 #define FLAG(NAME, TO, FALLBACK) {.name = NAME, .kind = MEP_KEY_FLAG, .field = FIELD(TO), .fallback = FALLBACK}
 #define ACTIVATION(NAME, FALLBACK) \
     {.name = NAME, .kind = MEP_KEY_ACTIVATION, .field = FIELD(mlp), .fallback = FALLBACK}
+#define KEY_VALUE_HEADS(FALLBACK) \
+    {.name = "num_key_value_heads", .kind = MEP_KEY_KEY_VALUE_HEADS, .field = FIELD(num_key_value_heads), \
+     .fallback = FALLBACK}
+#define OWN_HEAD_DIM(FALLBACK) \
+    {.name = "head_dim", .kind = MEP_KEY_OWN_HEAD_DIM, .field = FIELD(head_dim), .fallback = FALLBACK}
+#define REQUIRED_VALUE(NAME, VALUES) {.name = NAME, .kind = MEP_KEY_REQUIRED_VALUE, .fixed = VALUES}
 #define FIXED(NAME, VALUES) {.name = NAME, .kind = MEP_KEY_FIXED, .fixed = VALUES}
 #define CHOICE(NAME, TO, VALUES) {.name = NAME, .kind = MEP_KEY_CHOICE, .field = FIELD(TO), .fixed = VALUES}
 #define CHECK(NAME, VALUES) {.name = NAME, .kind = MEP_KEY_CHECK, .fixed = VALUES}
@@ -33,8 +39,8 @@
     {.name = NAME, .kind = MEP_KEY_BIAS_MAX, .field = FIELD(position_encoding), .fallback = 8}
 #define END {.name = NULL}
 /* Keys that change what transformers computes in every family: quantized weights, and a cache that drops keys. */
-#define COMMON_CHECKS \
-    CHECK("quantization_config", "[null]"), CHECK("sliding_window", "[null]"), CHECK("attention_chunk_size", "[null]")
+#define CHECKS_WITH_WINDOW CHECK("quantization_config", "[null]"), CHECK("attention_chunk_size", "[null]")
+#define COMMON_CHECKS CHECKS_WITH_WINDOW, CHECK("sliding_window", "[null]")
 /* clang-format on */
 
 /* Keys that are true or false, and the name of an activation, are read into these as int. */
@@ -65,6 +71,7 @@ static const mep_family_key OWN_KEYS[] = {
     FLAG("no_bias", no_bias, 0),
     CHOICE("qkv_bias", qkv_bias, "[false, true]"),
     CHOICE("qk_norm", qk_norm, "[\"none\", \"head\", \"all\"]"),
+    CHOICE("post_norm", post_norm, "[false, true]"),
     END,
 };
 
@@ -228,6 +235,130 @@ static const mep_family_tensor GPT2_TENSORS[] = {
 
 static const char *const GPT2_IGNORED[] = {"h.#.attn.bias", "h.#.attn.masked_bias", NULL};
 
+/* ---- Falcon with ALiBi (Falcon-RW): BLOOM's tensors without the norm of the embeddings ---- */
+
+/* transformers also rounds slope times position to bfloat16, which is not computed here. */
+static const mep_family_key FALCON_KEYS[] = {
+    SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
+    SIZE("hidden_size", "n_embed", hidden_size, MEP_KEY_REQUIRED),
+    SIZE("num_hidden_layers", NULL, num_hidden_layers, MEP_KEY_REQUIRED),
+    SIZE("num_attention_heads", NULL, num_attention_heads, MEP_KEY_REQUIRED),
+    SIZE("ffn_hidden_size", NULL, intermediate_size, 0),
+    SIZE("max_position_embeddings", NULL, max_position_embeddings, 2048),
+    REAL("layer_norm_epsilon", NULL, layer_norm_eps, 1e-5),
+    ACTIVATION("activation", 0),
+    FLAG("tie_word_embeddings", tie_word_embeddings, 1),
+    REQUIRED_VALUE("alibi", "[true]"),
+    REQUIRED_VALUE("multi_query", "[false]"),
+    REQUIRED_VALUE("parallel_attn", "[false]"),
+    REQUIRED_VALUE("bias", "[true]"),
+    CHECK("new_decoder_architecture", "[false]"),
+    CHECK("apply_residual_connection_post_layernorm", "[false]"),
+    SAME_SIZE("num_kv_heads", "num_attention_heads", num_attention_heads),
+    COMMON_CHECKS,
+    END,
+};
+
+/* ---- Llama and its relatives: the names of their tensors are those of this library's Llama block ---- */
+
+/* Keys of all of them. A scaling is in rope_scaling or rope_parameters (rope_config.c). */
+#define LLAMA_SIZES(POSITIONS, TIED, EPS)                                                                              \
+    SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED), SIZE("hidden_size", NULL, hidden_size, MEP_KEY_REQUIRED),  \
+        SIZE("intermediate_size", NULL, intermediate_size, MEP_KEY_REQUIRED),                                          \
+        SIZE("num_hidden_layers", NULL, num_hidden_layers, MEP_KEY_REQUIRED),                                          \
+        SIZE("num_attention_heads", NULL, num_attention_heads, MEP_KEY_REQUIRED),                                      \
+        SIZE("max_position_embeddings", NULL, max_position_embeddings, POSITIONS),                                     \
+        REAL("rms_norm_eps", NULL, layer_norm_eps, EPS), ACTIVATION("hidden_act", MEP_MLP_SWIGLU),                     \
+        FLAG("tie_word_embeddings", tie_word_embeddings, TIED), CHECK("attention_bias", "[false]"),                    \
+        CHECK("mlp_bias", "[false]"), CHECK("partial_rotary_factor", "[1, 1.0]"),                                      \
+        CHECK("rope_scaling.partial_rotary_factor", "[1, 1.0]"),                                                       \
+        CHECK("rope_parameters.partial_rotary_factor", "[1, 1.0]"), CHECK("attn_logit_softcapping", "[null]"),         \
+        CHECK("final_logit_softcapping", "[null]"), CHECK("num_local_experts", "[null]"),                              \
+        CHECK("num_experts", "[null]"), CHECKS_WITH_WINDOW
+
+static const mep_family_key LLAMA_KEYS[] = {
+    LLAMA_SIZES(2048, 0, 1e-6),
+    KEY_VALUE_HEADS(0),
+    OWN_HEAD_DIM(0),
+    CHECK("sliding_window", "[null]"),
+    CHECK("layer_types", "[null]"),
+    END,
+};
+
+static const mep_family_key MISTRAL_KEYS[] = {
+    LLAMA_SIZES(131072, 0, 1e-6), KEY_VALUE_HEADS(8), OWN_HEAD_DIM(0), CHECK("layer_types", "[null]"), END,
+};
+
+static const mep_family_key QWEN2_KEYS[] = {
+    LLAMA_SIZES(32768, 0, 1e-6), KEY_VALUE_HEADS(32), OWN_HEAD_DIM(0), CHECK("use_mrope", "[false]"), END,
+};
+
+static const mep_family_key QWEN3_KEYS[] = {
+    LLAMA_SIZES(32768, 0, 1e-6),
+    KEY_VALUE_HEADS(32),
+    OWN_HEAD_DIM(128),
+    END,
+};
+
+static const mep_family_key SMOLLM3_KEYS[] = {
+    LLAMA_SIZES(32768, 1, 1e-6),
+    KEY_VALUE_HEADS(4),
+    OWN_HEAD_DIM(0),
+    END,
+};
+
+static const mep_family_key OLMO2_KEYS[] = {
+    LLAMA_SIZES(2048, 0, 1e-5),
+    KEY_VALUE_HEADS(0),
+    OWN_HEAD_DIM(0),
+    CHECK("sliding_window", "[null]"),
+    CHECK("layer_types", "[null]"),
+    CHECK("clip_qkv", "[null]"),
+    END,
+};
+
+static const char *const LLAMA_IGNORED[] = {"model.layers.#.self_attn.rotary_emb.inv_freq", NULL};
+
+/* ---- Baichuan-13B: a Llama with ALiBi and one matrix for q, k and v ---- */
+
+/* max_position_embeddings is a key of the models of 7B, which are rotary, and z_loss_weight of Baichuan 2, whose output
+ * matrix is normalized. */
+static const mep_family_key BAICHUAN_KEYS[] = {
+    SIZE("vocab_size", NULL, vocab_size, MEP_KEY_REQUIRED),
+    SIZE("hidden_size", NULL, hidden_size, MEP_KEY_REQUIRED),
+    SIZE("intermediate_size", NULL, intermediate_size, MEP_KEY_REQUIRED),
+    SIZE("num_hidden_layers", NULL, num_hidden_layers, MEP_KEY_REQUIRED),
+    SIZE("num_attention_heads", NULL, num_attention_heads, MEP_KEY_REQUIRED),
+    SIZE("model_max_length", NULL, max_position_embeddings, 4096),
+    REAL("rms_norm_eps", NULL, layer_norm_eps, 1e-6),
+    ACTIVATION("hidden_act", MEP_MLP_SWIGLU),
+    FLAG("tie_word_embeddings", tie_word_embeddings, 0),
+    CHECK("max_position_embeddings", "[null]"),
+    CHECK("z_loss_weight", "[null]"),
+    HEAD_DIM("head_dim", "hidden_size / num_attention_heads"),
+    SAME_SIZE("num_key_value_heads", "num_attention_heads", num_attention_heads),
+    COMMON_CHECKS,
+    END,
+};
+
+static const mep_family_tensor BAICHUAN_TENSORS[] = {
+    {EMBED_IN, "embed_tokens.weight", 0},
+    {NORM1_WEIGHT, "layers.#.input_layernorm.weight", 0},
+    {Q_WEIGHT, "layers.#.self_attn.W_pack.weight", MEP_LAYOUT_FIRST},
+    {K_WEIGHT, "layers.#.self_attn.W_pack.weight", MEP_LAYOUT_SECOND},
+    {V_WEIGHT, "layers.#.self_attn.W_pack.weight", MEP_LAYOUT_THIRD},
+    {DENSE_WEIGHT, "layers.#.self_attn.o_proj.weight", 0},
+    {NORM2_WEIGHT, "layers.#.post_attention_layernorm.weight", 0},
+    {GATE_PROJ, "layers.#.mlp.gate_proj.weight", 0},
+    {UP_PROJ, "layers.#.mlp.up_proj.weight", 0},
+    {DOWN_WEIGHT, "layers.#.mlp.down_proj.weight", 0},
+    {FINAL_NORM_WEIGHT, "norm.weight", 0},
+    {EMBED_OUT, "lm_head.weight", 0},
+    {TENSOR_KINDS, NULL, 0},
+};
+
+static const char *const BAICHUAN_IGNORED[] = {"layers.#.self_attn.rotary_emb.inv_freq", NULL};
+
 /* ---- The list ---- */
 
 const mep_family mep_families[] = {
@@ -239,7 +370,10 @@ const mep_family mep_families[] = {
      .residual = MEP_FREE,
      .mlp = MEP_FREE,
      .embedding_norm = MEP_FREE,
-     .no_bias = MEP_FREE},
+     .no_bias = MEP_FREE,
+     .qkv_bias = MEP_FREE,
+     .qk_norm = MEP_FREE,
+     .post_norm = MEP_FREE},
     {.model_type = "gpt_neox",
      .architecture = "GPTNeoXForCausalLM",
      .position = "rotary",
@@ -249,7 +383,8 @@ const mep_family mep_families[] = {
      .prefix = "",
      .ignored = NEOX_IGNORED,
      .residual = MEP_FREE,
-     .mlp = MEP_FREE},
+     .mlp = MEP_FREE,
+     .older_own = 1},
     {.model_type = "bloom",
      .architecture = "BloomForCausalLM",
      .position = "alibi",
@@ -277,5 +412,93 @@ const mep_family mep_families[] = {
      .prefix = "transformer.",
      .ignored = GPT2_IGNORED,
      .mlp = MEP_FREE},
+    {.model_type = "falcon",
+     .architecture = "FalconForCausalLM",
+     .position = "alibi",
+     .keys = FALCON_KEYS,
+     .tensors = BLOOM_TENSORS,
+     .prefix = "transformer.",
+     .ignored = NOTHING,
+     .mlp = MEP_FREE,
+     .scales_slopes = 1,
+     .only_read = 1},
+    {.model_type = "llama",
+     .architecture = "LlamaForCausalLM",
+     .position = "rotary",
+     .rope_theta = 10000,
+     .partial_rotary_factor = 1,
+     .keys = LLAMA_KEYS,
+     .prefix = "",
+     .ignored = LLAMA_IGNORED,
+     .block = MEP_BLOCK_LLAMA,
+     .mlp = MEP_FREE},
+    {.model_type = "mistral",
+     .architecture = "MistralForCausalLM",
+     .position = "rotary",
+     .rope_theta = 10000,
+     .partial_rotary_factor = 1,
+     .keys = MISTRAL_KEYS,
+     .prefix = "",
+     .ignored = LLAMA_IGNORED,
+     .layers = MEP_LAYERS_WINDOW,
+     .block = MEP_BLOCK_LLAMA,
+     .mlp = MEP_FREE},
+    {.model_type = "qwen2",
+     .architecture = "Qwen2ForCausalLM",
+     .position = "rotary",
+     .rope_theta = 10000,
+     .partial_rotary_factor = 1,
+     .keys = QWEN2_KEYS,
+     .prefix = "",
+     .ignored = LLAMA_IGNORED,
+     .layers = MEP_LAYERS_WINDOW_LAST,
+     .qkv_bias = 1,
+     .block = MEP_BLOCK_LLAMA,
+     .mlp = MEP_FREE},
+    {.model_type = "qwen3",
+     .architecture = "Qwen3ForCausalLM",
+     .position = "rotary",
+     .rope_theta = 10000,
+     .partial_rotary_factor = 1,
+     .keys = QWEN3_KEYS,
+     .prefix = "",
+     .ignored = LLAMA_IGNORED,
+     .layers = MEP_LAYERS_WINDOW_LAST,
+     .qk_norm = MEP_QK_NORM_HEAD,
+     .block = MEP_BLOCK_LLAMA,
+     .mlp = MEP_FREE},
+    {.model_type = "smollm3",
+     .architecture = "SmolLM3ForCausalLM",
+     .position = "rotary",
+     .rope_theta = 2000000,
+     .partial_rotary_factor = 1,
+     .keys = SMOLLM3_KEYS,
+     .prefix = "",
+     .ignored = LLAMA_IGNORED,
+     .layers = MEP_LAYERS_WITHOUT_ROPE,
+     .block = MEP_BLOCK_LLAMA,
+     .mlp = MEP_FREE},
+    {.model_type = "olmo2",
+     .architecture = "Olmo2ForCausalLM",
+     .position = "rotary",
+     .rope_theta = 10000,
+     .partial_rotary_factor = 1,
+     .keys = OLMO2_KEYS,
+     .prefix = "",
+     .ignored = LLAMA_IGNORED,
+     .block = MEP_BLOCK_LLAMA,
+     .mlp = MEP_FREE,
+     .qk_norm = MEP_QK_NORM_ALL,
+     .post_norm = 1},
+    {.model_type = "baichuan",
+     .architecture = "BaichuanForCausalLM",
+     .position = "alibi",
+     .keys = BAICHUAN_KEYS,
+     .tensors = BAICHUAN_TENSORS,
+     .prefix = "model.",
+     .ignored = BAICHUAN_IGNORED,
+     .block = MEP_BLOCK_LLAMA,
+     .mlp = MEP_FREE,
+     .only_read = 1},
     {.model_type = NULL},
 };

@@ -2,6 +2,7 @@
 /*
  * Reading and writing config.json by a family's table, and the family that can express a model.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@
 #include "io/rope_config.h"
 #include "model/model_internal.h"
 
-enum { PART = 64 };
+enum { PART = 64, LISTED = 256 };
 
 /* The names of the functions in an MLP, by mep_mlp; the first of each is written. */
 static const char *const ACTIVATIONS_OF[3][5] = {
@@ -57,12 +58,16 @@ static mep_status refuse(const char *file, const mep_family *family, const char 
                     family->model_type, key, found, possible);
 }
 
-/* A missing or null key is accepted: transformers then uses a value that is computed here. */
+/* A missing or null key is accepted where transformers then uses a value that is computed here. */
 static mep_status check_fixed(const mep_family *family, const mep_family_key *key, const char *file, const char *name,
                               const json_t *value)
 {
-    if (value == NULL) return MEP_OK;
     char possible[PART * 2];
+    if (value == NULL && key->kind != MEP_KEY_REQUIRED_VALUE) return MEP_OK;
+    if (value == NULL)
+        return mep_fail(MEP_ERROR_UNSUPPORTED,
+                        "%s: %s \"%s\" is missing, which means a value that is not supported here; %.*s is", file,
+                        family->model_type, name, (int)strlen(key->fixed) - 2, key->fixed + 1);
     json_t *values = json_loads(key->fixed, 0, NULL);
     int found = 0;
     for (size_t i = 0; i < json_array_size(values); i++) found |= json_equal(json_array_get(values, i), value);
@@ -124,6 +129,13 @@ static mep_status read_bias_max(const json_t *object, const char *file, const ch
     return MEP_OK;
 }
 
+/* Whether a key is there with the value null, for which some families have another default than for a missing one. */
+static int is_null(const json_t *object, const char *name)
+{
+    const json_t *inner = holder(object, &name);
+    return json_is_null(json_object_get(inner, name));
+}
+
 /* Read one key of the family's table from config.json into the configuration, or check it. */
 static mep_status read_key(const mep_family *family, const mep_family_key *key, const json_t *object, const char *file,
                            mep_model_config *config)
@@ -132,12 +144,17 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
     const char *name = look_up(object, key->other) != NULL ? key->other : key->name;
     const json_t *value = look_up(object, name);
     int missing = value == NULL && key->fallback != MEP_KEY_REQUIRED;
-    if (key->kind == MEP_KEY_FIXED || key->kind == MEP_KEY_CHECK) return check_fixed(family, key, file, name, value);
+    if (key->kind == MEP_KEY_FIXED || key->kind == MEP_KEY_CHECK || key->kind == MEP_KEY_REQUIRED_VALUE)
+        return check_fixed(family, key, file, name, value);
     const json_t *inner = holder(object, &name);
     switch (key->kind) {
     case MEP_KEY_SIZE:
-    case MEP_KEY_SIZE_OR_DEFAULT:
         *(int64_t *)field = (int64_t)key->fallback;
+        return missing ? MEP_OK : mep_json_get_int(inner, file, name, 1, (int64_t)1 << 31, field);
+    case MEP_KEY_SIZE_OR_DEFAULT:
+    case MEP_KEY_KEY_VALUE_HEADS:
+    case MEP_KEY_OWN_HEAD_DIM:
+        *(int64_t *)field = is_null(object, key->name) ? 0 : (int64_t)key->fallback;
         return missing ? MEP_OK : mep_json_get_int(inner, file, name, 1, (int64_t)1 << 31, field);
     case MEP_KEY_REAL:
         *(double *)field = key->fallback;
@@ -249,31 +266,55 @@ mep_status mep_family_of(const json_t *object, const char *file, const mep_famil
             *family = f;
             return MEP_OK;
         }
+    char possible[LISTED] = "";
+    for (const mep_family *f = mep_families; f->model_type != NULL; f++) {
+        size_t used = strlen(possible);
+        const char *between = used == 0 ? "" : f[1].model_type != NULL ? ", " : " and ";
+        snprintf(possible + used, sizeof possible - used, "%s%s", between, f->model_type);
+    }
     if (strlen(type) > PART) type = "?";
-    return mep_fail(MEP_ERROR_UNSUPPORTED,
-                    "%s: model_type \"%s\" is not supported; mep, gpt_neox, bloom, mpt and gpt2 are", file, type);
+    return mep_fail(MEP_ERROR_UNSUPPORTED, "%s: model_type \"%s\" is not supported; %s are", file, type, possible);
+}
+
+/* Settings that no key gives. */
+static void set_fixed(const mep_family *family, mep_model_config *c)
+{
+    if (c->block == MEP_BLOCK_LLAMA) c->norm = MEP_NORM_RMS;
+    if (c->intermediate_size == 0) c->intermediate_size = 4 * c->hidden_size;
+    if (family->residual != MEP_FREE) c->residual = (mep_residual)family->residual;
+    if (family->mlp != MEP_FREE) c->mlp = (mep_mlp)family->mlp;
+    if (family->embedding_norm != MEP_FREE) c->embedding_layer_norm = family->embedding_norm;
+    if (family->no_bias != MEP_FREE) c->no_bias = family->no_bias;
+    if (family->qkv_bias != MEP_FREE) c->qkv_bias = family->qkv_bias;
+    if (family->qk_norm != MEP_FREE) c->qk_norm = (mep_qk_norm)family->qk_norm;
+    if (family->post_norm != MEP_FREE) c->post_norm = family->post_norm;
+}
+
+/* "alibi" with slopes that are scaled as scores are: "exp:c=0.125" */
+static void scale_slopes(mep_model_config *c)
+{
+    char number[MEP_NUMBER_SIZE];
+    mep_number_print(number, 1 / sqrt((double)mep_head_dim(c)));
+    snprintf(c->position_encoding, sizeof c->position_encoding, "exp:c=%s", number);
 }
 
 mep_status mep_family_read_config(const mep_family *family, const json_t *object, const char *file, mep_model_config *c)
 {
-    *c = (mep_model_config){.rotary_emb_base = 10000, .rotary_pct = 1};
+    *c = (mep_model_config){.rotary_emb_base = 10000, .rotary_pct = 1, .block = family->block};
     if (family->position != NULL) snprintf(c->position_encoding, sizeof c->position_encoding, "%s", family->position);
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
         MEP_TRY(read_key(family, key, object, file, c));
     const mep_rope_source rope = {object, file, family->model_type, family->rope_theta, family->partial_rotary_factor};
     if (family->rope_theta > 0) MEP_TRY(mep_rope_read(&rope, c, c->position_encoding));
-    if (c->block == MEP_BLOCK_LLAMA) c->norm = MEP_NORM_RMS;
-    if (c->intermediate_size == 0) c->intermediate_size = 4 * c->hidden_size;
+    set_fixed(family, c);
     for (const mep_family_key *key = family->keys; key->name != NULL; key++)
         MEP_TRY(check_same(family, key, object, file, c));
-    if (family->residual != MEP_FREE) c->residual = (mep_residual)family->residual;
-    if (family->mlp != MEP_FREE) c->mlp = (mep_mlp)family->mlp;
-    if (family->embedding_norm != MEP_FREE) c->embedding_layer_norm = family->embedding_norm;
-    if (family->no_bias != MEP_FREE) c->no_bias = family->no_bias;
+    if (family->scales_slopes) scale_slopes(c);
     int named = look_up(object, "position_encoding") != NULL || look_up(object, "kernels") != NULL;
-    if (family->position == NULL || (family->tensors == NULL && named))
+    if (family->position == NULL || (family->older_own && named))
         MEP_TRY(read_position(object, file, c->position_encoding));
     mep_status status = mep_model_config_check(c);
+    if (status == MEP_OK && family->layers != MEP_LAYERS_EQUAL) return mep_family_read_layers(family, object, file, c);
     return status == MEP_OK || status == MEP_ERROR_MEMORY ? status : mep_fail_in(MEP_ERROR_FORMAT, "%s: ", file);
 }
 
@@ -287,6 +328,10 @@ static json_t *key_value(const mep_family_key *key, const mep_model_config *conf
     case MEP_KEY_SIZE:
     case MEP_KEY_SIZE_OR_DEFAULT:
         return json_integer((json_int_t) * (const int64_t *)field);
+    case MEP_KEY_KEY_VALUE_HEADS:
+        return json_integer((json_int_t)mep_key_value_heads(config));
+    case MEP_KEY_OWN_HEAD_DIM:
+        return json_integer((json_int_t)mep_head_dim(config));
     case MEP_KEY_REAL:
         return json_real(*(const double *)field);
     case MEP_KEY_FLAG:
@@ -323,20 +368,24 @@ static int set_value(json_t *object, const char *name, json_t *value)
     return json_object_set_new(json_object_get(object, outer), dot + 1, value);
 }
 
-/* The keys of a rotary position: base and fraction in every file that has their keys, the others where the rotation is
- * scaled. rope_scaling is what transformers 4 reads; it knows its keys only. */
-static mep_status add_rope(const mep_model_config *c, json_t *object)
+/* The keys of a rotary position: base and fraction by the family's names, the others where the rotation is scaled.
+ * rope_scaling is what transformers 4 reads; it knows its keys only. */
+static mep_status add_rope(const mep_family *family, const mep_model_config *c, json_t *object)
 {
     mep_position *position = NULL;
     json_t *rope = NULL, *older = NULL;
     int failed = 0;
     MEP_TRY(mep_position_create(&position, c->position_encoding));
     mep_status status = MEP_OK;
-    if (mep_position_get_kind(position) != MEP_POSITION_ROTARY) goto done;
-    MEP_TRY_OR(status, mep_rope_write(c, &position->entries[0], &rope), done);
-    if (json_object_get(object, "rotary_emb_base") != NULL)
-        failed |= json_object_set(object, "rotary_emb_base", json_object_get(rope, "rope_theta")) |
-                  json_object_set(object, "rotary_pct", json_object_get(rope, "partial_rotary_factor"));
+    const mep_position_entry *entry = mep_family_rotary_entry(position);
+    if (entry == NULL) goto done;
+    MEP_TRY_OR(status, mep_rope_write(c, entry, &rope), done);
+    json_t *base = json_object_get(rope, "rope_theta"), *partial = json_object_get(rope, "partial_rotary_factor");
+    if (family->block == MEP_BLOCK_LLAMA)
+        failed |= json_object_set(object, "rope_theta", base);
+    else
+        failed |= json_object_set(object, "rotary_emb_base", base) | json_object_set(object, "rotary_pct", partial);
+    failed |= mep_family_write_layers(family, position, c->num_hidden_layers, object);
     const char *type = json_string_value(json_object_get(rope, "rope_type"));
     if (strcmp(type, "default") != 0) {
         older = json_copy(rope);
@@ -369,7 +418,7 @@ json_t *mep_family_write_config(const mep_family *family, const mep_model_config
         if (is_written(key, c)) failed |= set_value(object, key->name, key_value(key, c)) != 0;
     if (family->position == NULL && !failed)
         failed |= set_value(object, "position_encoding", json_string(c->position_encoding)) != 0;
-    if (family->rope_theta > 0 && !failed) failed |= add_rope(c, object) != MEP_OK;
+    if (family->rope_theta > 0 && !failed) failed |= add_rope(family, c, object) != MEP_OK;
     if (!failed) return object;
     json_decref(object);
     return NULL;
@@ -387,23 +436,34 @@ static int fits_position(const mep_family *f, const mep_model *m)
 {
     json_t *rope = NULL;
     if (f->rope_theta == 0) return strcmp(mep_position_spec(m->position), f->position) == 0;
-    if (m->position->count > 1 || mep_model_position_kind(m) != MEP_POSITION_ROTARY || m->content) return 0;
-    int fits = mep_rope_write(&m->config, &m->position->entries[0], &rope) == MEP_OK;
+    if (!mep_family_fits_layers(f, m->position)) return 0;
+    const mep_position_entry *entry = mep_family_rotary_entry(m->position);
+    int64_t rotated = mep_rotary_model_of(&m->config, &entry->rotary).dims;
+    if (f->block == MEP_BLOCK_LLAMA && rotated != mep_head_dim(&m->config)) return 0; /* transformers 4 rotates all */
+    int fits = mep_rope_write(&m->config, entry, &rope) == MEP_OK;
     json_decref(rope);
     return fits;
+}
+
+/* Whether the family has the model's heads and the width of its MLP. */
+static int fits_sizes(const mep_family *f, const mep_model_config *c)
+{
+    if (f->block == MEP_BLOCK_GPT_NEOX && mep_dimension_of(c, DIM_HEADS) != c->hidden_size) return 0;
+    return !f->wide_is_four || c->intermediate_size == 4 * c->hidden_size;
+}
+
+/* Whether the family has the model's norms, biases and MLP. */
+static int fits_block(const mep_family *f, const mep_model_config *c)
+{
+    return f->block == c->block && fits_switch(f->residual, (int)c->residual) && fits_switch(f->mlp, (int)c->mlp) &&
+           fits_switch(f->embedding_norm, c->embedding_layer_norm) && fits_switch(f->no_bias, c->no_bias) &&
+           f->qkv_bias == c->qkv_bias && f->qk_norm == (int)c->qk_norm && f->post_norm == c->post_norm;
 }
 
 const mep_family *mep_family_for(const mep_model *model)
 {
     const mep_model_config *c = &model->config;
-    if (c->block == MEP_BLOCK_LLAMA) return mep_families;
-    for (const mep_family *f = mep_families + 1; f->model_type != NULL; f++) {
-        if (!fits_position(f, model)) continue;
-        if (mep_dimension_of(c, DIM_HEADS) != c->hidden_size) continue; /* no family has head_dim of its own */
-        if (f->wide_is_four && c->intermediate_size != 4 * c->hidden_size) continue;
-        if (fits_switch(f->residual, (int)c->residual) && fits_switch(f->mlp, (int)c->mlp) &&
-            fits_switch(f->embedding_norm, c->embedding_layer_norm) && fits_switch(f->no_bias, c->no_bias))
-            return f;
-    }
+    for (const mep_family *f = mep_families + 1; f->model_type != NULL; f++)
+        if (!f->only_read && fits_block(f, c) && fits_sizes(f, c) && fits_position(f, model)) return f;
     return mep_families;
 }

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assertion.h"
 #include "io/family.h"
 
-/* Whether `name` is `pattern`, in which "#" stands for digits. */
-static int matches(const char *pattern, const char *name)
+int mep_family_matches(const char *pattern, const char *name)
 {
     const char *mark = strchr(pattern, '#');
     if (mark == NULL) return strcmp(pattern, name) == 0;
@@ -46,7 +46,7 @@ int mep_family_ignores(const mep_family *family, const char *theirs)
     size_t prefix = strlen(family->prefix);
     if (strncmp(theirs, family->prefix, prefix) == 0) theirs += prefix;
     for (int i = 0; family->ignored[i] != NULL; i++)
-        if (matches(family->ignored[i], theirs)) return 1;
+        if (mep_family_matches(family->ignored[i], theirs)) return 1;
     return 0;
 }
 
@@ -62,6 +62,8 @@ static int64_t stored_offset(int layout, int64_t heads, int64_t n, int64_t k, in
 
 void mep_family_from_layout(int layout, int64_t heads, int64_t n, int64_t k, const float *theirs, float *ours)
 {
+    if (layout & MEP_LAYOUT_SECOND) theirs += n * k;
+    if (layout & MEP_LAYOUT_THIRD) theirs += 2 * n * k;
 #pragma omp parallel for
     for (int64_t r = 0; r < n; r++)
         for (int64_t j = 0; j < k; j++) ours[r * k + j] = theirs[stored_offset(layout, heads, n, k, r, j)];
@@ -69,6 +71,7 @@ void mep_family_from_layout(int layout, int64_t heads, int64_t n, int64_t k, con
 
 void mep_family_to_layout(int layout, int64_t heads, int64_t n, int64_t k, const float *ours, float *theirs)
 {
+    MEP_ASSERT((layout & MEP_LAYOUT_THIRDS) == 0);
 #pragma omp parallel for
     for (int64_t r = 0; r < n; r++)
         for (int64_t j = 0; j < k; j++) theirs[stored_offset(layout, heads, n, k, r, j)] = ours[r * k + j];

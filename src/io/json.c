@@ -7,19 +7,24 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "io/files.h"
 
+static const char NO_JSON[] = "model folders, datasets and other files of JSON cannot be read or written";
 enum { MAX_FILE = 256 << 20, DUMP_FLAGS = JSON_INDENT(2) | JSON_REAL_PRECISION(17) };
 
 mep_status mep_json_out_of_memory(void)
 {
+    MEP_NEED(JANSSON, "jansson", NO_JSON);
     return mep_fail(MEP_ERROR_MEMORY, "cannot allocate a JSON object");
 }
 
 mep_status mep_json_parse(const char *file, const char *text, int64_t size, json_t **root)
 {
     json_error_t error;
+    *root = NULL;
+    MEP_NEED(JANSSON, "jansson", NO_JSON);
     *root = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (*root != NULL) return MEP_OK;
     return mep_fail(MEP_ERROR_FORMAT, "%s is not valid JSON: line %d, column %d: %s", file, error.line, error.column,
@@ -29,6 +34,7 @@ mep_status mep_json_parse(const char *file, const char *text, int64_t size, json
 mep_status mep_json_load(const char *path, json_t **root)
 {
     *root = NULL;
+    MEP_NEED(JANSSON, "jansson", NO_JSON);
     char *text = NULL;
     int64_t size = 0;
     MEP_TRY(mep_file_read(path, MAX_FILE, &text, &size));
@@ -40,6 +46,7 @@ mep_status mep_json_load(const char *path, json_t **root)
 mep_status mep_json_dump(const json_t *root, size_t flags, char **text, int64_t *size)
 {
     *text = NULL;
+    MEP_NEED(JANSSON, "jansson", NO_JSON);
     size_t length = json_dumpb(root, NULL, 0, flags);
     if (length > 0) MEP_TRY(MEP_ALLOC(text, (int64_t)length + 1));
     *size = (int64_t)length;
@@ -52,6 +59,7 @@ mep_status mep_json_save(const char *path, const json_t *root)
 {
     char *text = NULL;
     int64_t size = 0;
+    MEP_NEED(JANSSON, "jansson", NO_JSON);
     if (!json_is_object(root) && !json_is_array(root))
         return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the value is not a JSON object or array", path);
     MEP_TRY(mep_json_dump(root, DUMP_FLAGS, &text, &size));

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "bias/position.h"
 #include "io/checkpoint.h"
@@ -34,6 +35,7 @@ mep_status mep_model_config_json(const mep_model_config *config, char **text)
 {
     MEP_REQUIRE(config, text);
     *text = NULL;
+    MEP_NEED(JANSSON, "jansson", "a configuration cannot be written as JSON");
     json_t *object = mep_model_config_to_json(config);
     char *dump = object != NULL ? json_dumps(object, JSON_INDENT(2)) : NULL;
     mep_status status = dump != NULL ? mep_copy_string(text, dump)
@@ -124,7 +126,7 @@ static stored_tensor find_named(const source *from, const mep_weights *w, mep_te
 /* A tensor that is not of a layer. */
 static stored_tensor find_kind(const source *from, const mep_weights *w, mep_tensor_kind kind)
 {
-    return find_named(from, w, kind, 0, mep_tensor_rows[kind].name);
+    return find_named(from, w, kind, 0, mep_tensor_pattern(&from->config, kind));
 }
 
 /* Whether two matrices have the same shape and values. */
@@ -220,7 +222,7 @@ static stored_tensor find_tensor(const source *from, const mep_weights *w, const
 static void stored_shape(const mep_tensor *t, int layout, int64_t shape[2])
 {
     int transposed = t->ndim == 2 && (layout & MEP_LAYOUT_TRANSPOSED);
-    shape[0] = t->shape[transposed ? 1 : 0];
+    shape[0] = t->shape[transposed ? 1 : 0] * (layout & MEP_LAYOUT_THIRDS ? 3 : 1);
     shape[1] = t->shape[transposed ? 0 : 1];
 }
 
@@ -232,11 +234,17 @@ static int shape_fits(const mep_tensor *t, const stored_tensor *found)
     return e->ndim == t->ndim && e->shape[0] == shape[0] && (t->ndim == 1 || e->shape[1] == shape[1]);
 }
 
-/* Whether a tensor of the files belongs to a position encoding. */
+/* Whether a tensor of the files belongs to a position encoding: to that of all layers, or of one layer. */
 static int is_position_name(const source *from, const mep_weights *w, const mep_safetensors_entry *e)
 {
     const char *bias = mep_tensor_rows[POSITION_BIAS].name; /* "position_bias.*" */
-    return strncmp(e->name, bias, strlen(bias) - 1) == 0 || find_kind(from, w, EMBED_POSITIONS).entry == e;
+    if (strncmp(e->name, bias, strlen(bias) - 1) == 0 || find_kind(from, w, EMBED_POSITIONS).entry == e) return 1;
+    for (int kind = 0; kind < TENSOR_KINDS; kind++) {
+        const mep_tensor_row *row = &mep_tensor_rows[kind];
+        if (row->group != GROUP_POSITION || row->section != SECTION_LAYERS) continue;
+        if (mep_family_matches(row->name, e->name) || mep_family_matches(row->llama, e->name)) return 1;
+    }
+    return 0;
 }
 
 /* Whether the files may have a tensor that the model does not read. */
@@ -282,7 +290,7 @@ static mep_status check_tensors(const source *from, const mep_weights *w, const 
             return mep_fail(MEP_ERROR_FORMAT, "%s: %s has another shape than its config.json asks for", w->path,
                             found.entry->name);
         stored += t->size;
-        used++;
+        used += (found.layout & MEP_LAYOUT_THIRDS & ~MEP_LAYOUT_FIRST) == 0; /* three tensors of one in the files */
     }
     for (int64_t i = 0; i < mep_weights_tensors(w); i++) left += may_be_left(from, w, mep_weights_get(w, i), swapped);
     if (used + left != mep_weights_tensors(w)) return fail_surplus(from, w, model, swapped);
@@ -301,7 +309,7 @@ static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const
     stored_shape(t, found->layout, shape);
     if (found->layout == 0)
         return mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, t->data);
-    MEP_TRY(MEP_ALLOC(&buffer, t->size));
+    MEP_TRY(MEP_ALLOC(&buffer, found->entry->size));
     mep_status status = mep_safetensors_read(found->file, found->entry->name, MEP_FLOAT32, t->ndim, shape, buffer);
     if (status == MEP_OK)
         mep_family_from_layout(found->layout, model->config.num_attention_heads, t->shape[0],
@@ -310,15 +318,34 @@ static mep_status read_tensor(const mep_model *model, const mep_tensor *t, const
     return status;
 }
 
-/* Read every tensor; with a swapped encoding, of its parameters those that the files have in the right shape. */
+/* Whether the files and the model mix the same kernels, so that weights of one are weights of the other. */
+static mep_status find_same_mixture(const source *from, const mep_model *model, int *same)
+{
+    mep_position *own = NULL;
+    MEP_TRY(mep_position_create(&own, from->config.position_encoding));
+    const mep_position_entry *a = mep_position_bias_entry(own), *b = mep_position_bias_entry(model->position);
+    *same = a != NULL && b != NULL && mep_spec_same_mixture(&a->mixture, &b->mixture);
+    mep_position_destroy(&own);
+    return MEP_OK;
+}
+
+/* Whether a swapped encoding keeps a tensor that the files have. */
+static int is_kept(const mep_model *model, int64_t index, const stored_tensor *found, int same_mixture)
+{
+    const mep_tensor *t = &model->tensors[index];
+    int is_weights = model->kinds[index] == WEIGHTS_QUERY || strcmp(t->name, "position_bias.weights") == 0;
+    return found->entry != NULL && shape_fits(t, found) && (same_mixture || !is_weights);
+}
+
+/* Read every tensor; with a swapped encoding, of its parameters those that both encodings have. */
 static mep_status read_tensors(const source *from, const mep_weights *w, mep_model *model, int swapped)
 {
+    int same_mixture = 0;
+    MEP_TRY(find_same_mixture(from, model, &same_mixture));
     for (int64_t i = 0; i < model->count; i++) {
-        const mep_tensor *t = &model->tensors[i];
         const stored_tensor found = find_tensor(from, w, model, i);
-        int may_be_missing = swapped && mep_tensor_is_position(model, i);
-        if (may_be_missing && (found.entry == NULL || !shape_fits(t, &found))) continue;
-        MEP_TRY(read_tensor(model, t, &found));
+        if (swapped && mep_tensor_is_position(model, i) && !is_kept(model, i, &found, same_mixture)) continue;
+        MEP_TRY(read_tensor(model, &model->tensors[i], &found));
     }
     return MEP_OK;
 }
@@ -382,7 +409,8 @@ static int same_block(const mep_model_config *a, const mep_model_config *b)
            a->intermediate_size == b->intermediate_size && a->layer_norm_eps == b->layer_norm_eps &&
            a->norm == b->norm && a->mlp == b->mlp && a->residual == b->residual &&
            a->tie_word_embeddings == b->tie_word_embeddings && a->embedding_layer_norm == b->embedding_layer_norm &&
-           a->no_bias == b->no_bias;
+           a->no_bias == b->no_bias && a->block == b->block && a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm &&
+           a->post_norm == b->post_norm;
 }
 
 static mep_status check_same(const source *from, const mep_model *model, int swapped)

@@ -71,6 +71,32 @@ static mep_activation stream_gradient(mep_session *s)
     return s->dx_copy;
 }
 
+/* x_next = x + norm(branch): the gradient of the branch in the session's type, and those of the norm's parameters. */
+static mep_activation branch_gradient(mep_session *s, const float *branch, const mep_norm_state *norm, float *gradients)
+{
+    int64_t values = s->rows * s->model->config.hidden_size;
+    const mep_activation made = {s->d_branch, MEP_FLOAT32};
+    s->nn->clear(s->state, values, s->d_branch);
+    mep_normalize_backward(s, branch, norm, (mep_activation){s->dx, MEP_FLOAT32}, s->d_branch, gradients);
+    if (s->settings.dtype == MEP_FLOAT32) return made;
+    s->nn->convert(s->state, values, made, s->dx_copy);
+    return s->dx_copy;
+}
+
+/* The gradient of the input of a branch, d_narrow, in that of the residual stream: through the norm before the branch,
+ * norm(x), or directly where the norm follows the branch. */
+static void input_gradient(mep_session *s, const float *x, const mep_norm_state *norm, float *gradients)
+{
+    int64_t values = s->rows * s->model->config.hidden_size;
+    const mep_activation copy = {s->d_branch, MEP_FLOAT32};
+    if (!s->model->config.post_norm) {
+        mep_normalize_backward(s, x, norm, s->d_narrow, s->dx, gradients);
+        return;
+    }
+    s->nn->convert(s->state, values, s->d_narrow, copy);
+    s->nn->add(s->state, values, s->d_branch, s->dx);
+}
+
 /* attended = attention(rotary(norm(qkv))): from d_narrow to d_wide, a fused gradient of qkv. */
 static mep_status attend_backward(mep_session *s, int64_t layer, float *gradients)
 {
@@ -96,7 +122,7 @@ static mep_status attend_backward(mep_session *s, int64_t layer, float *gradient
 }
 
 /* x_next = x_mid + gelu(norm2 W_up^T + b) W_down^T + b, norm2 = norm of x_mid, or of x where the residual is parallel.
- */
+ * With post_norm: x_next = x_mid + norm(gelu(x_mid W_up^T) W_down^T). */
 static mep_status mlp_backward(mep_session *s, int64_t layer, mep_activation dy, float *gradients)
 {
     const mep_layer_state *l = &s->layer[layer];
@@ -105,26 +131,29 @@ static mep_status mlp_backward(mep_session *s, int64_t layer, mep_activation dy,
                      up = {layer, UP_WEIGHT, UP_BIAS, l->norm2, NULL};
     const mep_norm_state norm = mep_norm2(s, layer);
     const float *x = s->model->config.residual == MEP_RESIDUAL_PARALLEL ? s->x[layer] : l->x_mid;
+    if (s->model->config.post_norm) dy = branch_gradient(s, l->branch2, &norm, gradients);
     MEP_TRY(linear_backward(s, &down, dy, swiglu ? s->d_mlp : s->d_wide, gradients));
     if (swiglu)
         s->nn->swiglu_backward(s->state, s->rows, s->model->config.intermediate_size, l->up, s->d_mlp, s->d_wide);
     MEP_TRY(linear_backward(s, &up, s->d_wide, s->d_narrow, gradients));
-    mep_normalize_backward(s, x, &norm, s->d_narrow, s->dx, gradients);
+    input_gradient(s, x, &norm, gradients);
     return MEP_OK;
 }
 
-/* x_mid = x + attended W_dense^T + b, attended = attention(norm1 W_qkv^T + b), norm1 = norm of x. */
+/* x_mid = x + attended W_dense^T + b, attended = attention(norm1 W_qkv^T + b), norm1 = norm of x.
+ * With post_norm: x_mid = x + norm(attended W_dense^T), attended = attention(x W_qkv^T). */
 static mep_status attention_backward(mep_session *s, int64_t layer, mep_activation dy, float *gradients)
 {
     const mep_layer_state *l = &s->layer[layer];
     const linear_map dense = {layer, DENSE_WEIGHT, DENSE_BIAS, l->attended, NULL},
                      qkv = {layer, QKV_WEIGHT, QKV_BIAS, l->norm1, NULL};
     const mep_norm_state norm = mep_norm1(s, layer);
+    if (s->model->config.post_norm) dy = branch_gradient(s, l->branch1, &norm, gradients);
     MEP_TRY(linear_backward(s, &dense, dy, s->d_narrow, gradients));
     MEP_TRY(attend_backward(s, layer, gradients));
     MEP_TRY(linear_backward(s, &qkv, s->d_wide, s->d_narrow, gradients));
     if (s->model->content) MEP_TRY(mep_content_backward(s, layer, gradients));
-    mep_normalize_backward(s, s->x[layer], &norm, s->d_narrow, s->dx, gradients);
+    input_gradient(s, s->x[layer], &norm, gradients);
     return MEP_OK;
 }
 

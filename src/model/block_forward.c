@@ -47,6 +47,25 @@ mep_norm_state mep_norm2(const mep_session *s, int64_t layer)
                             .rstd = s->layer[layer].rstd2};
 }
 
+/* y = rows of the residual stream in the session's type: the input of a branch whose norm follows it. */
+static void copy_stream(const mep_session *s, mep_row_range r, float *x, mep_activation y)
+{
+    int64_t hidden = s->model->config.hidden_size;
+    s->nn->convert(s->state, r.count * hidden, (mep_activation){x + r.first * hidden, MEP_FLOAT32},
+                   from_row(y, r.first, hidden));
+}
+
+/* next = x + norm(branch) of rows; next may be x, and the branch is then overwritten. */
+static void add_normalized(const mep_session *s, mep_row_range r, const mep_norm_state *norm, float *branch,
+                           const float *x, float *next)
+{
+    int64_t hidden = s->model->config.hidden_size, first = r.first * hidden;
+    int in_place = next == x;
+    float *y = in_place ? branch : next;
+    mep_normalize(s, r, branch, norm, (mep_activation){y, MEP_FLOAT32});
+    s->nn->add(s->state, r.count * hidden, in_place ? branch + first : x + first, next + first);
+}
+
 /* A linear map of a layer. */
 typedef struct linear_map {
     int64_t layer;
@@ -116,7 +135,10 @@ static mep_status before_attention(mep_session *s, int64_t layer, int inner, mep
     (void)inner;
     const mep_layer_state *l = &s->layer[layer];
     const mep_norm_state norm = mep_norm1(s, layer);
-    mep_normalize(s, r, s->x[layer], &norm, l->norm1);
+    if (s->model->config.post_norm)
+        copy_stream(s, r, s->x[layer], l->norm1);
+    else
+        mep_normalize(s, r, s->x[layer], &norm, l->norm1);
     int raw = s->model->config.qk_norm != MEP_QK_NORM_NONE;
     mep_gemm qkv = linear(s, r, (linear_map){layer, QKV_WEIGHT, QKV_BIAS}, l->norm1, raw ? l->raw : l->qkv);
     MEP_TRY(s->nn->gemm(s->state, &qkv));
@@ -150,10 +172,13 @@ static mep_status attend(mep_session *s, int64_t layer)
 }
 
 /* norm2 of rows of the stream that the MLP reads. */
-static void normalize_second(const mep_session *s, int64_t layer, mep_row_range r, const float *x)
+static void normalize_second(const mep_session *s, int64_t layer, mep_row_range r, float *x)
 {
     const mep_norm_state norm = mep_norm2(s, layer);
-    mep_normalize(s, r, x, &norm, s->layer[layer].norm2);
+    if (s->model->config.post_norm)
+        copy_stream(s, r, x, s->layer[layer].norm2);
+    else
+        mep_normalize(s, r, x, &norm, s->layer[layer].norm2);
 }
 
 /* The up projection of rows of norm2, and its GELU or SwiGLU. */
@@ -174,6 +199,24 @@ static mep_status mlp_inner(mep_session *s, int64_t layer, mep_row_range r)
     return MEP_OK;
 }
 
+/* The same as after_attention, with norms after the branches. The backward pass needs all of it: the second norm reads
+ * the last product. */
+static mep_status after_attention_post_norm(mep_session *s, int64_t layer, mep_row_range r)
+{
+    const mep_layer_state *l = &s->layer[layer];
+    const mep_norm_state norm1 = mep_norm1(s, layer), norm2 = mep_norm2(s, layer);
+    const mep_activation attended = {l->branch1, MEP_FLOAT32}, mlp = {l->branch2, MEP_FLOAT32};
+    mep_gemm dense = linear(s, r, (linear_map){layer, DENSE_WEIGHT, DENSE_BIAS}, l->attended, attended);
+    MEP_TRY(s->nn->gemm(s->state, &dense));
+    add_normalized(s, r, &norm1, l->branch1, s->x[layer], l->x_mid);
+    normalize_second(s, layer, r, l->x_mid);
+    MEP_TRY(mlp_inner(s, layer, r));
+    mep_gemm down = linear(s, r, (linear_map){layer, DOWN_WEIGHT, DOWN_BIAS}, l->gelu, mlp);
+    MEP_TRY(s->nn->gemm(s->state, &down));
+    add_normalized(s, r, &norm2, l->branch2, l->x_mid, s->x[layer + 1]);
+    return MEP_OK;
+}
+
 /* Rows of the residual stream from those of the attention's output. */
 static mep_status after_attention(mep_session *s, int64_t layer, int inner, mep_row_range r)
 {
@@ -181,6 +224,7 @@ static mep_status after_attention(mep_session *s, int64_t layer, int inner, mep_
     int64_t hidden = s->model->config.hidden_size;
     int parallel = s->model->config.residual == MEP_RESIDUAL_PARALLEL;
     const mep_activation middle = {l->x_mid, MEP_FLOAT32}, next = {s->x[layer + 1], MEP_FLOAT32};
+    if (s->model->config.post_norm) return after_attention_post_norm(s, layer, r);
     if (parallel) normalize_second(s, layer, r, s->x[layer]); /* before x_mid, which may be the same memory */
     mep_gemm dense = linear(s, r, (linear_map){layer, DENSE_WEIGHT, DENSE_BIAS}, l->attended, middle);
     dense.residual = s->x[layer] + r.first * hidden;

@@ -159,6 +159,16 @@ mep_status mep_decoder_step(mep_decoder *d, int64_t count, const int64_t *sequen
     return pass(d, count, sequences, 1, tokens, count, logits);
 }
 
+mep_status mep_decoder_copy(mep_decoder *d, int64_t to, int64_t from)
+{
+    MEP_REQUIRE_AS("decoder", d);
+    MEP_TRY(check_sequence(d, from, 0));
+    if (to < 0 || to >= d->settings.sequences) return check_sequence(d, to, 0);
+    mep_status status = mep_kv_group_copy(d->session->kv, to, from);
+    d->length[to] = status == MEP_OK ? d->length[from] : 0;
+    return status;
+}
+
 mep_status mep_decoder_clear(mep_decoder *d, int64_t sequence)
 {
     MEP_REQUIRE_AS("decoder", d);

@@ -87,14 +87,20 @@ mep_status mep_kv_cache_create(mep_kv **kv, const mep_kv_settings *settings, int
 mep_status mep_kv_cache_windows(const mep_kv_settings *settings, int keep_all, int64_t **window);
 
 /* Up to `count` caches in host memory, one sequence each. mep_kv_group_select chooses those of the next pass: its batch
- * is `chosen` sequences, which differ. mep_kv_group_clear empties a cache. A cache is made at its first use. */
+ * is `chosen` sequences, which differ. mep_kv_group_clear empties a cache; mep_kv_group_copy replaces one by a copy of
+ * another, and empties it on MEP_ERROR_MEMORY. A cache is made at its first use. */
 mep_status mep_kv_group_create(mep_kv **kv, const mep_kv_settings *settings, int64_t count);
+mep_status mep_kv_group_copy(mep_kv *kv, int64_t to, int64_t from);
 mep_status mep_kv_group_select(mep_kv *kv, int64_t chosen, const int64_t *sequences);
 void mep_kv_group_clear(mep_kv *kv, int64_t sequence);
 
 /* The two caches. window[layer * heads + head] is as mep_model_windows gives it. */
 mep_status mep_kv_ring_create(mep_kv **kv, const mep_kv_settings *settings, const int64_t *window);
 mep_status mep_kv_device_create(mep_kv **kv, const mep_kv_settings *settings, const int64_t *window);
+
+/* Replace the tokens of `to` by those of `from`, both of the same settings. On MEP_ERROR_MEMORY `to` can only be
+ * destroyed. */
+mep_status mep_kv_ring_copy(mep_kv *to, const mep_kv *from);
 
 /*
  * This process's range of a sequence of settings->tokens positions that is divided over the processes of `group`. In

@@ -129,3 +129,15 @@ void mep_kv_group_clear(mep_kv *kv, int64_t sequence)
 {
     mep_kv_destroy(&((kv_group *)kv)->member[sequence]);
 }
+
+mep_status mep_kv_group_copy(mep_kv *kv, int64_t to, int64_t from)
+{
+    kv_group *g = (kv_group *)kv;
+    if (to == from) return MEP_OK;
+    mep_kv_destroy(&g->member[to]);
+    if (g->member[from] == NULL) return MEP_OK;
+    mep_status status = mep_kv_ring_create(&g->member[to], &g->settings, g->window);
+    if (status == MEP_OK) status = mep_kv_ring_copy(g->member[to], g->member[from]);
+    if (status != MEP_OK) mep_kv_destroy(&g->member[to]);
+    return status;
+}

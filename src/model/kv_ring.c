@@ -116,6 +116,18 @@ mep_status mep_kv_ring_create(mep_kv **kv, const mep_kv_settings *s, const int64
     return MEP_OK;
 }
 
+mep_status mep_kv_ring_copy(mep_kv *to, const mep_kv *from)
+{
+    kv_ring *r = (kv_ring *)to;
+    const kv_ring *source = (const kv_ring *)from;
+    const mep_model_config *c = &r->model->config;
+    MEP_TRY(mep_cache_copy(r->cache, source->cache));
+    if (r->total != NULL)
+        memcpy(r->total, source->total, (size_t)(c->num_hidden_layers * c->num_attention_heads) * sizeof *r->total);
+    r->base.position = source->base.position;
+    return MEP_OK;
+}
+
 mep_cache *mep_kv_ring_cache(mep_kv *kv)
 {
     return ((kv_ring *)kv)->cache;

@@ -113,6 +113,14 @@ static const mep_dimension activation_widths[ACTIVATIONS] = {
     [ACT_NORM1] = DIM_HIDDEN, [ACT_RAW] = DIM_QKV, [ACT_QKV] = DIM_QKV, [ACT_ATTENDED] = DIM_HEADS,
     [ACT_NORM2] = DIM_HIDDEN, [ACT_UP] = DIM_UP,   [ACT_GELU] = DIM_MLP};
 
+const char *mep_tensor_pattern(const mep_model_config *c, mep_tensor_kind kind)
+{
+    const mep_tensor_row *row = &mep_tensor_rows[kind];
+    if (c->post_norm && kind == NORM1_WEIGHT) return PROJ("post_attention_layernorm.weight");
+    if (c->post_norm && kind == NORM2_WEIGHT) return PROJ("post_feedforward_layernorm.weight");
+    return c->block == MEP_BLOCK_LLAMA && row->llama != NULL ? row->llama : row->name;
+}
+
 const char *mep_group_name(mep_group group)
 {
     static const char *const names[] = {[GROUP_TOKEN_EMBEDDINGS] = "token_embeddings",
@@ -284,7 +292,8 @@ static double layer_row(const mep_model_config *c, double width)
     double channels = 0, heads = (double)c->num_attention_heads, keys = (double)mep_key_value_heads(c);
     for (int i = 0; i < ACTIVATIONS; i++) channels += (double)mep_activation_width(c, i);
     double statistics = 4 + heads + (c->qk_norm != MEP_QK_NORM_NONE ? heads + keys : 0);
-    return 4 * (double)c->hidden_size + width * channels + 4 * statistics;
+    double stream = (c->post_norm ? 3 : 1) * 4 * (double)c->hidden_size; /* with the branches before their norms */
+    return stream + width * channels + 4 * statistics;
 }
 
 /* Bytes per row of the gradients of activations (allocate_training in session.c). */
@@ -294,7 +303,7 @@ static double gradient_row(const mep_model_config *c, double width)
             channels = mep_widest_activation(c) + max_i64(hidden, mep_dimension_of(c, DIM_HEADS));
     if (width < 4 || c->residual == MEP_RESIDUAL_PARALLEL) channels += hidden;
     if (c->mlp == MEP_MLP_SWIGLU) channels += c->intermediate_size;
-    return 4 * (double)hidden + width * (double)channels;
+    return (c->post_norm ? 2 : 1) * 4 * (double)hidden + width * (double)channels;
 }
 
 double mep_training_bytes(const mep_model_config *c, mep_dtype dtype, int recompute, int64_t rows)

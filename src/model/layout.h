@@ -132,6 +132,9 @@ typedef struct mep_tensor_row {
 
 extern const mep_tensor_row mep_tensor_rows[TENSOR_KINDS];
 
+/* The row's name in the configuration's block. */
+const char *mep_tensor_pattern(const mep_model_config *config, mep_tensor_kind kind);
+
 const char *mep_group_name(mep_group group);
 
 /* The requirements (IF_...) that a model fulfils. bias_params: parameters of its position bias. */

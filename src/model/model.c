@@ -17,9 +17,7 @@
 /* Append a tensor; it has no data until the block exists. `number` or `part` replaces the mark in the row's name. */
 static mep_tensor *append(mep_model *m, mep_tensor_kind kind, int64_t number, const char *part)
 {
-    const mep_tensor_row *row = &mep_tensor_rows[kind];
-    int llama = m->config.block == MEP_BLOCK_LLAMA && row->llama != NULL;
-    const char *pattern = llama ? row->llama : row->name, *mark = strpbrk(pattern, "#*");
+    const char *pattern = mep_tensor_pattern(&m->config, kind), *mark = strpbrk(pattern, "#*");
     mep_tensor *t = &m->tensors[m->count];
     if (mark == NULL)
         snprintf(t->name, sizeof t->name, "%s", pattern);

@@ -92,8 +92,8 @@ static mep_status check_llama(const mep_model_config *c)
                         "a Llama block has a sequential residual, and its embeddings have no norm; found residual %d, "
                         "embedding_layer_norm %d",
                         (int)c->residual, c->embedding_layer_norm);
-    if (!llama && (c->qkv_bias || c->qk_norm != MEP_QK_NORM_NONE))
-        return mep_fail(MEP_ERROR_ARGUMENT, "qkv_bias and qk_norm are for Llama blocks; choose block llama");
+    if (!llama && (c->qkv_bias || c->qk_norm != MEP_QK_NORM_NONE || c->post_norm))
+        return mep_fail(MEP_ERROR_ARGUMENT, "qkv_bias, qk_norm and post_norm are for Llama blocks; choose block llama");
     return MEP_OK;
 }
 

@@ -91,6 +91,9 @@ static mep_status allocate_layer(mep_session *s, mep_layer_state *l, int64_t row
 {
     const mep_model_config *c = &s->model->config;
     if (s->settings.training) MEP_TRY(mep_session_floats(s, &l->x_mid, rows, c->hidden_size));
+    if (c->post_norm) MEP_TRY(mep_session_floats(s, &l->branch1, rows, c->hidden_size));
+    l->branch2 = l->branch1;
+    if (c->post_norm && s->settings.training) MEP_TRY(mep_session_floats(s, &l->branch2, rows, c->hidden_size));
     mep_activation *all[ACTIVATIONS] = {
         [ACT_NORM1] = &l->norm1, [ACT_RAW] = &l->raw, [ACT_QKV] = &l->qkv,  [ACT_ATTENDED] = &l->attended,
         [ACT_NORM2] = &l->norm2, [ACT_UP] = &l->up,   [ACT_GELU] = &l->gelu};
@@ -180,6 +183,7 @@ static mep_status allocate_training(mep_session *s, int64_t rows)
         MEP_TRY(mep_session_activation(s, &s->dx_copy, rows, c->hidden_size));
     MEP_TRY(mep_session_activation(s, &s->d_wide, rows, mep_widest_activation(c)));
     MEP_TRY(mep_session_activation(s, &s->d_narrow, rows, max_i64(c->hidden_size, mep_dimension_of(c, DIM_HEADS))));
+    if (c->post_norm) MEP_TRY(mep_session_floats(s, &s->d_branch, rows, c->hidden_size));
     if (c->mlp == MEP_MLP_SWIGLU) MEP_TRY(mep_session_activation(s, &s->d_mlp, rows, c->intermediate_size));
     return s->model->first[POSITION_BIAS] >= 0 ? allocate_bias(s) : MEP_OK;
 }

@@ -20,6 +20,7 @@
 /* What one layer leaves for its backward pass. Without training, and with recomputation, all layers share one set. */
 typedef struct mep_layer_state {
     float *x_mid;                                         /* [rows, hidden]: residual stream after attention */
+    float *branch1, *branch2;                             /* [rows, hidden]: with post_norm, what the norms read */
     mep_activation norm1, qkv, attended, norm2, up, gelu; /* [rows, width]; mep_qkv_row has the order of qkv */
     mep_activation raw;                                   /* qkv before the norm of queries and keys */
     float *q_rstd, *k_rstd;                               /* [rows, heads] of that norm */
@@ -103,6 +104,7 @@ struct mep_session {
     int accumulate;           /* add to the gradients of matrices; 0: overwrite them */
     float *dx;                /* [rows, hidden]: gradient of the residual stream */
     mep_activation dx_copy;   /* the same in the session's type */
+    float *d_branch;          /* [rows, hidden]: with post_norm, the gradient of a branch before its norm */
     mep_activation d_wide;    /* [rows, widest activation] */
     mep_activation d_mlp;     /* [rows, intermediate_size], with SwiGLU */
     mep_activation d_narrow;  /* [rows, widest input of a norm or of the dense matrix] */

@@ -77,7 +77,7 @@ static mep_status read_metaspace(mep_bpe_decoder *decoder, const json_t *object)
     const char *scheme = json_string_value(json_object_get(object, "prepend_scheme"));
     const json_t *adds = json_object_get(object, "add_prefix_space");
     if (mark == NULL || mark[0] == '\0') return refuse("Metaspace", "has no replacement");
-    decoder->drops_first = scheme != NULL ? strcmp(scheme, "never") != 0 : !json_is_false(adds);
+    decoder->drops_first = scheme != NULL ? strcmp(scheme, "never") != 0 : !json_is_boolean(adds) || json_is_true(adds);
     return add_replace(decoder, mark, " ");
 }
 

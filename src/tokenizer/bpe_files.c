@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/tokenizer_bytes.h"
@@ -92,6 +93,7 @@ mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, cons
     static const char *const special[] = {"<|endoftext|>"};
     json_error_t error;
     *tokenizer = NULL;
+    MEP_NEED(JANSSON, "jansson", "tokenizers other than bytes cannot be used");
     json_t *tokens = json_loadb(vocab, (size_t)vocab_size, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(tokens)) {
         json_decref(tokens);
@@ -306,7 +308,8 @@ static mep_status add_tokens(mep_tokenizer **tokenizer, const char *path)
     MEP_TRY_OR(status, read_entries(&a, "tokenizer_config.json", "added_tokens_decoder", take_config_entry), done);
     MEP_TRY_OR(status, read_entries(&a, "added_tokens.json", NULL, take_added_entry), done);
     if (json_array_size(a.list) > 0) MEP_TRY_OR(status, rebuild(&a, path), done);
-    json_array_clear(a.list);
+    json_decref(a.list);
+    a.list = json_array();
     MEP_TRY_OR(status, read_flags(&a), done); /* these may name an added token of the other files */
     if (a.template != NULL) status = rebuild(&a, path);
 done:

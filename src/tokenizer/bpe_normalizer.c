@@ -7,6 +7,7 @@
 
 #include "base/assertion.h"
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "tokenizer/bpe_pretokenizer.h"
 
@@ -17,6 +18,7 @@ static mep_status read_form(mep_bpe_normalizer *step, const json_t *object)
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
     static_assert(sizeof forms / sizeof *forms == MEP_BPE_NFKD + 1, "one name per form, in the same order");
     const char *type = json_string_value(json_object_get(object, "type"));
+    MEP_NEED(UTF8PROC, "utf8proc", "tokenizers with a Unicode normalizer cannot be used");
     for (int i = 0; i <= MEP_BPE_NFKD; ++i)
         if (strcmp(type, forms[i]) == 0) step->form = (mep_bpe_form)i;
     return MEP_OK;

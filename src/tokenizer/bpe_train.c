@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "tokenizer/bpe.h"
@@ -474,6 +475,8 @@ mep_status mep_tokenizer_trainer_create(mep_tokenizer_trainer **trainer, const m
     if (settings->special_count > 0) MEP_REQUIRE(settings->special);
     mep_tokenizer_trainer *t = NULL;
     *trainer = NULL;
+    MEP_NEED(JANSSON, "jansson", "tokenizers cannot be trained");
+    MEP_NEED(PCRE2, "PCRE2", "tokenizers cannot be trained");
     MEP_TRY(check_settings(settings));
     MEP_TRY(MEP_ALLOC(&t, 1));
     t->settings = *settings;

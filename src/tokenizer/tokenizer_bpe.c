@@ -10,6 +10,7 @@
 
 #include "base/assertion.h"
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "tokenizer/bpe.h"
@@ -328,6 +329,8 @@ mep_status mep_bpe_from_json(mep_tokenizer **tokenizer, const char *name, const 
 {
     mep_bpe *bpe = NULL;
     *tokenizer = NULL;
+    MEP_NEED(JANSSON, "jansson", "tokenizers other than bytes cannot be used");
+    MEP_NEED(PCRE2, "PCRE2", "tokenizers other than bytes cannot be used");
     MEP_TRY(MEP_ALLOC(&bpe, 1));
     bpe->base.ops = &bpe_ops;
     mep_status status = fill(bpe, name, text, size);

@@ -6,6 +6,7 @@
 #include "tokenizer/tokenizer_bytes.h"
 
 #include "base/error.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "tokenizer/bpe.h"
@@ -87,8 +88,9 @@ static json_t *compose(void)
 
 mep_status mep_bytes_json(char **text, int64_t *size)
 {
-    json_t *root = compose();
     *text = NULL;
+    MEP_NEED(JANSSON, "jansson", "a tokenizer.json cannot be written");
+    json_t *root = compose();
     size_t needed = root != NULL ? json_dumpb(root, NULL, 0, JSON_INDENT(2)) : 0;
     mep_status status = needed > 0 ? MEP_ALLOC(text, (int64_t)needed)
                                    : mep_fail(MEP_ERROR_MEMORY, "cannot compose a tokenizer of bytes");

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/json_keys.h"
+#include "base/libraries.h"
 #include "base/memory.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -133,6 +134,7 @@ static mep_status parse(mep_metrics *m, const char *path, const char *text, int6
 mep_status mep_metrics_parse(mep_metrics *metrics, const char *path, const char *text, int64_t size)
 {
     *metrics = (mep_metrics){0};
+    MEP_NEED(JANSSON, "jansson", "the metrics of a run cannot be read");
     mep_status status = parse(metrics, path, text, size);
     if (status != MEP_OK) mep_metrics_free(metrics);
     return status;
@@ -193,6 +195,7 @@ mep_status mep_metrics_last(const char *path, char **line)
     MEP_REQUIRE(path, line);
     json_t *last = NULL;
     *line = NULL;
+    MEP_NEED(JANSSON, "jansson", "the metrics of a run cannot be read");
     mep_status status;
     MEP_TRY_OR(status, find_last(path, &last), end);
     status = copy_line(last, line);

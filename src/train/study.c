@@ -81,10 +81,26 @@ static int can_take(const study_run *r, int64_t length)
     return !r->is_learned || length <= r->train.length;
 }
 
-static mep_status find_steps(const study_run *r, int64_t *steps)
+/* The steps of a run that need not be trained again. A run with a result at every length is finished even without its
+ * weights, for example if its results come from another machine. */
+static mep_status find_steps(const study *s, const study_run *r, int64_t *steps)
 {
+    json_t *eval = NULL;
+    int all = 1;
     *steps = 0;
-    return mep_folder_exists(r->folder) ? mep_train_steps_done(r->folder, steps) : MEP_OK;
+    if (!mep_folder_exists(r->folder)) return MEP_OK;
+    MEP_TRY(mep_train_steps_done(r->folder, steps));
+    if (*steps >= r->train.steps) return MEP_OK;
+    MEP_TRY(mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval));
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < s->settings->length_count && all && status == MEP_OK; i++) {
+        mep_eval_result result = {0};
+        status = mep_study_eval_find(eval, r->folder, s->settings->lengths[i], &result);
+        all = result.segments > 0 || !can_take(r, s->settings->lengths[i]);
+    }
+    json_decref(eval);
+    if (status == MEP_OK && all) *steps = r->train.steps;
+    return status;
 }
 
 /* Count the work that a run has left. */
@@ -92,7 +108,7 @@ static mep_status add_work(study *s, const study_run *r)
 {
     int64_t steps = 0;
     json_t *eval = NULL;
-    MEP_TRY(find_steps(r, &steps));
+    MEP_TRY(find_steps(s, r, &steps));
     s->work.left[MEP_STUDY_TRAINING] += step_work(&r->train) * (double)(r->train.steps - steps);
     MEP_TRY(mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval));
     mep_status status = MEP_OK;
@@ -229,13 +245,15 @@ static mep_status train(study *s, const study_run *r)
 {
     phase_context context = {.study = s, .run = r, .first = -1};
     char *path = NULL;
+    int64_t steps = 0;
     MEP_TRY(mep_path_join(&path, r->folder, "train.json"));
     int exists = mep_file_exists(path);
     mep_free(&path);
     begin_phase(s, MEP_STUDY_TRAINING, r->train.length);
     if (!exists) return mep_train_start(r->folder, &r->train, training_progress, &context);
     MEP_TRY(mep_run_check_settings(r->folder, &r->train));
-    return mep_train_resume(r->folder, training_progress, &context);
+    MEP_TRY(find_steps(s, r, &steps));
+    return steps < r->train.steps ? mep_train_resume(r->folder, training_progress, &context) : MEP_OK;
 }
 
 static mep_status evaluate_length(study *s, study_run *r, int64_t length, json_t *eval, mep_model *model,
@@ -323,7 +341,7 @@ static mep_status choose_owner(study *s, study_run *r)
     double before = s->work.left[0] + s->work.left[1];
     int64_t *owner = &s->owner[s->at++], steps = 0;
     *owner = NO_OWNER;
-    MEP_TRY(find_steps(r, &steps));
+    MEP_TRY(find_steps(s, r, &steps));
     if (!r->is_asked && steps < r->train.steps) return MEP_OK;
     MEP_TRY(add_work(s, r));
     int has_work = s->work.left[0] + s->work.left[1] > before;
