@@ -38,7 +38,8 @@ def check(folder, name):
         if i % 8 == 0 and END not in text:
             assert ids == encode_here(name, text), (folder, text)
             assert auto.encode(text) == encode_here(name, text, "--special-tokens"), (folder, text)
-            assert auto.decode(ids).encode() == decode_here(name, ids), (folder, text)
+            if "tokenizer_neox" not in name:  # it has an added token "Ġ", which Hugging Face's decoder makes a blank
+                assert auto.decode(ids).encode() == decode_here(name, ids), (folder, text)
             compared += 1
     assert len(texts) > 20 and compared > 2, "no texts were compared"
     generation = json.load(open(f"{folder}/generation_config.json", encoding="utf-8"))

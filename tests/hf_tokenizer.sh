@@ -67,8 +67,8 @@ for family in golden["families"]:
     root = dict(family["sections"], version="1.0", truncation=None, padding=None, model=model)
     json.dump(root, open("family-%s.json" % family["name"].replace(" ", "-"), "w"))
 END
-cp "$tests/golden/llama2_tokenizer/tokenizer.json" llama2.json
-try llama2 llama2.json rotary
+cp "$tests/golden/llama2_tokenizer/tokenizer.json" llama2-tokenizer.json
+try llama2 llama2-tokenizer.json rotary
 for name in llama-3 qwen-2 smollm mistral-0.3 metaspace-split; do
     try "$name" "family-$name.json" rotary
 done
