@@ -245,12 +245,18 @@ static void test_data(void **state)
     STATUS(mep_tokenizer_decode, tokenizer, mep_tokenizer_decode(NULL, 1, X, X));
     STATUS(mep_tokenizer_decode, text, mep_tokenizer_decode(X, 1, NULL, X));
     STATUS(mep_tokenizer_decode, size, mep_tokenizer_decode(X, 1, X, NULL));
+    STATUS(mep_tokenizer_decode_text, tokenizer, mep_tokenizer_decode_text(NULL, X, 1, X, X));
+    STATUS(mep_tokenizer_decode_text, tokens, mep_tokenizer_decode_text(X, NULL, 1, X, X));
+    STATUS(mep_tokenizer_decode_text, text, mep_tokenizer_decode_text(X, X, 1, NULL, X));
+    STATUS(mep_tokenizer_decode_text, size, mep_tokenizer_decode_text(X, X, 1, X, NULL));
     STATUS(mep_tokenizer_encode, tokenizer, mep_tokenizer_encode(NULL, X, 1, X, X));
     STATUS(mep_tokenizer_encode, text, mep_tokenizer_encode(X, NULL, 1, X, X));
     STATUS(mep_tokenizer_encode, tokens, mep_tokenizer_encode(X, X, 1, NULL, X));
     STATUS(mep_tokenizer_encode, count, mep_tokenizer_encode(X, X, 1, X, NULL));
     STATUS(mep_tokenizer_open, tokenizer, mep_tokenizer_open(NULL, X));
     STATUS(mep_tokenizer_open, name, mep_tokenizer_open(X, NULL));
+    STATUS(mep_tokenizer_special_tokens, tokenizer, mep_tokenizer_special_tokens(NULL, X));
+    STATUS(mep_tokenizer_special_tokens, special, mep_tokenizer_special_tokens(X, NULL));
     STATUS(mep_tokenizer_trainer_add, trainer, mep_tokenizer_trainer_add(NULL, X, 1));
     STATUS(mep_tokenizer_trainer_add, text, mep_tokenizer_trainer_add(X, NULL, 1));
     STATUS(mep_tokenizer_trainer_create, trainer, mep_tokenizer_trainer_create(NULL, X));

@@ -246,6 +246,16 @@ mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text
                                 int64_t *count);
 void mep_tokens_free(int32_t **tokens);
 mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, const char **text, int64_t *size);
+void mep_text_free(char **text);
+mep_status mep_tokenizer_decode_text(const mep_tokenizer *tokenizer, const int32_t *tokens, int64_t count, char **text,
+                                     int64_t *size);
+typedef struct mep_special_tokens {
+    const int32_t *before;
+    int64_t before_count;
+    const int32_t *after;
+    int64_t after_count;
+} mep_special_tokens;
+mep_status mep_tokenizer_special_tokens(const mep_tokenizer *tokenizer, mep_special_tokens *special);
 const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size);
 mep_status mep_dataset_open(mep_dataset **dataset, const char *prefix);
 void mep_dataset_close(mep_dataset **dataset);
