@@ -182,7 +182,11 @@ mep_status mep_bias_get_param(const mep_bias *bias, int64_t index, mep_bias_para
 int64_t mep_bias_param_values(const mep_bias *bias);
 const double *mep_bias_params(const mep_bias *bias);
 mep_status mep_bias_set_params(mep_bias *bias, const double *values, int64_t count);
+mep_status mep_bias_set_train_length(mep_bias *bias, int64_t length);
 mep_status mep_bias_at(const mep_bias *bias, const int64_t *distances, int64_t count, double *out);
+int64_t mep_bias_threshold(const mep_bias *bias);
+mep_status mep_bias_at_position(const mep_bias *bias, int64_t position, const int64_t *distances, int64_t count,
+                                double *out);
 mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table);
 mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length, const double *dtable, double *dparams);
 mep_status mep_bias_reach(const mep_bias *bias, double bound, int64_t max_distance, int64_t *reach);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What an installed package must do: an attention call, a tiny model, and a clear message for each library that its
-build lacks. scripts/test_wheel.sh runs this in an empty environment; other tests need a complete build."""
+build lacks. scripts/test_wheel.sh runs this in an empty environment; the other tests need a complete build."""
 import os
 import tempfile
 import unittest
@@ -85,8 +85,8 @@ class Package(unittest.TestCase):
             folder = Path(name)
             (folder / "model").mkdir()
             tiny().save(folder / "model")
-            loaded = libmep.Model.load(folder / "model")
-            np.testing.assert_array_equal(loaded.logits([1, 2, 3]), tiny().logits([1, 2, 3]))
+            again = libmep.Model.load(folder / "model")
+            np.testing.assert_array_equal(again.logits([1, 2, 3]), tiny().logits([1, 2, 3]))
             bpe = tokenizer(folder, "NFC")
             self.assertEqual(b"".join(bpe.decode([t]) for t in bpe.encode("e\u0301 1")), "\u00e9 1".encode())
 
