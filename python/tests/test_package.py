@@ -83,6 +83,7 @@ class Package(unittest.TestCase):
     def test_files(self):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
+            (folder / "model").mkdir()
             tiny().save(folder / "model")
             again = libmep.Model.load(folder / "model")
             np.testing.assert_array_equal(again.logits([1, 2, 3]), tiny().logits([1, 2, 3]))
