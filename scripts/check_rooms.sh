@@ -26,7 +26,7 @@ io: base bias model
 eval: base dist tokenizer dataset model
 train: base bias attention nn model tokenizer dataset io dist eval
 bench: base bias attention nn model eval train
-cli: base bench io/files.h io/json.h io/file_transaction.h
+cli: base bench io/event_file.h io/files.h io/json.h io/file_transaction.h
 '
 # Public headers, by the room that implements them. cli may include all of them.
 public='status:base types:base device:base bias:bias attention:attention data:tokenizer dist:dist model:model decoder:model eval:eval

@@ -28,7 +28,7 @@ said err 'modifiers are not part of the bias: of "alibi/sink/window=64" only "al
 # fire depends on the position of the query beyond its threshold. With w2 = 0 only b2 is left.
 expect 0 bias --position fire --heads 2 --train-length 64 --length 100
 said out 'beyond position 64 it depends on the position of the query too'
-said out 'for the first query from there on'
+said out 'for the first query at or beyond it that has the distance'
 expect 0 bias --position fire:max=64 --heads 2 --query-position 100
 said out 'these are the values for a query at position 100'
 grep -q '^ *64 ' out || wrong 'no distance 64'

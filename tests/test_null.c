@@ -406,6 +406,17 @@ static void test_train(void **state)
     STATUS(mep_measure_print, measure, mep_measure_print(NULL, X));
     STATUS(mep_measure_print, text, mep_measure_print(X, NULL));
     NOTHING(mep_measure_free, measure, mep_measure_free(NULL));
+    VALUE(mep_measure_direction, name, mep_measure_direction(NULL) == 0);
+    STATUS(mep_measure_by_length, measure, mep_measure_by_length(NULL, X));
+    STATUS(mep_measure_by_length, reduced, mep_measure_by_length(X, NULL));
+    STATUS(mep_measure_mean, runs, mep_measure_mean(NULL, 1, X));
+    STATUS(mep_measure_mean, mean, mep_measure_mean(X, 1, NULL));
+    STATUS(mep_measure_compare, runs, mep_measure_compare(NULL, X, 1, X, X));
+    STATUS(mep_measure_compare, baselines, mep_measure_compare(X, NULL, 1, X, X));
+    STATUS(mep_measure_compare, differences, mep_measure_compare(X, X, 1, NULL, X));
+    STATUS(mep_measure_compare, difference_count, mep_measure_compare(X, X, 1, X, NULL));
+    NOTHING(mep_measure_differences_free, differences, mep_measure_differences_free(NULL));
+    NOTHING(mep_eval_samples_free, samples, mep_eval_samples_free(NULL));
     STATUS(mep_train_check, settings, mep_train_check(NULL));
     STATUS(mep_train_fall_back, run, mep_train_fall_back(NULL, X, X));
     STATUS(mep_train_fall_back, step, mep_train_fall_back(X, NULL, X));
@@ -532,6 +543,10 @@ static void test_study(void **state)
     STATUS(mep_study_results, folder, mep_study_results(NULL, X, X));
     STATUS(mep_study_results, settings, mep_study_results(X, NULL, X));
     STATUS(mep_study_results, results, mep_study_results(X, X, NULL));
+    STATUS(mep_study_measure, folder, mep_study_measure(NULL, X, 0, 0, 0, "copy", X));
+    STATUS(mep_study_measure, settings, mep_study_measure(X, NULL, 0, 0, 0, "copy", X));
+    STATUS(mep_study_measure, measure, mep_study_measure(X, X, 0, 0, 0, NULL, X));
+    STATUS(mep_study_measure, result, mep_study_measure(X, X, 0, 0, 0, "copy", NULL));
     STATUS(mep_study_run, folder, mep_study_run(NULL, X, CALLBACK, X));
     STATUS(mep_study_run, settings, mep_study_run(X, NULL, CALLBACK, X));
     OPTIONAL(mep_study_run, progress);
@@ -628,7 +643,7 @@ int main(void)
         cmocka_unit_test(test_attention), cmocka_unit_test(test_bias),  cmocka_unit_test(test_data),
         cmocka_unit_test(test_device),    cmocka_unit_test(test_model), cmocka_unit_test(test_train),
         cmocka_unit_test(test_study),     cmocka_unit_test(test_dist),  cmocka_unit_test(test_data_mix),
-        cmocka_unit_test(test_inner), cmocka_unit_test(test_all), /* the last */
+        cmocka_unit_test(test_inner),     cmocka_unit_test(test_all), /* the last */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,6 +86,39 @@ static void test_allowances(void **state)
             for (int type = 0; type < 2; type++) check_allowances(positions[p], size, (mep_dtype)type, 0);
 }
 
+/* A profile of the own key of nearly the least value that its text can have. */
+static void test_profiles(void **state)
+{
+    (void)state;
+    for (int llama = 0; llama < 2; llama++)
+        for (int type = 0; type < 2; type++) {
+            mep_model *with =
+                small_model(llama ? "qwen3 mep/profiles:rank=3,extent=20" : "mep/profiles:rank=3,extent=20");
+            mep_model *without = small_model(llama ? "qwen3 mep" : "mep");
+            int64_t heads = with->config.num_attention_heads, hidden = with->config.hidden_size;
+            double *a = allocate(2 * heads, sizeof *a), *b = allocate(2 * heads, sizeof *b);
+            assert_int_equal(mep_model_allowances(with, (mep_dtype)type, NULL, a), MEP_OK);
+            assert_int_equal(mep_model_allowances(without, (mep_dtype)type, NULL, b), MEP_OK);
+            for (int64_t i = 0; i < 2 * heads; i++) {
+                const mep_tensor *bank = &with->tensors[mep_tensor_index(with, PROFILES_BANK, i / heads)];
+                const float *weight = mep_tensor_values(with, PROFILES_WEIGHT, i / heads) + i % heads * 3 * hidden;
+                double square = 0; /* the norm's weights are 1 */
+                for (int64_t j = 0; j < hidden; j++) {
+                    double x = 0;
+                    for (int r = 0; r < 3; r++)
+                        x += (double)weight[r * hidden + j] * (double)((float *)bank->data)[r * bank->shape[1]];
+                    square += x * x;
+                }
+                double attained = sqrt((double)hidden * square), found = a[i] - b[i];
+                if (!(found >= attained * (1 - 1e-9) * (type ? 0.99 : 1) && found < attained * 1.3))
+                    fail_msg("the allowance of profiles is %g, attained is %g", found, attained);
+            }
+            free(a), free(b);
+            mep_model_destroy(&with);
+            mep_model_destroy(&without);
+        }
+}
+
 /* The input of attention has no norm, and keys have none: no bound. */
 static void test_post_norm_alone(void **state)
 {
@@ -156,7 +189,9 @@ static void test_cache(void **state)
         {"olmo2 exp:c=400", 1},
         {"qwen3 exp:c=200/scale=ssmax", 0},
         {"llama exp:c=200/scale=logn:50", 0},
-        {"qwen2 exp:c=200/profiles:rank=2", 0},
+        {"qwen2 exp:c=200/profiles:rank=2,extent=90", 1},
+        {"exp:c=200/profiles:rank=3,extent=200/forget", 1},
+        {"alibi/profiles:rank=3,extent=2000", 0},
         {"qwen3 exp:c=200 + gauss/weights=query", 0},
         {"qwen3 exp:c=200/scale=ssmax/window=100|rotary/window=70", 1},
         {"olmo2 exp:c=200 + gauss/weights=query/window=130/profiles:rank=2/forget/sink", 1},
@@ -169,7 +204,7 @@ static void test_cache(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_allowances), cmocka_unit_test(test_post_norm_alone),
-                                       cmocka_unit_test(test_cache)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_allowances), cmocka_unit_test(test_profiles),
+                                       cmocka_unit_test(test_post_norm_alone), cmocka_unit_test(test_cache)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,7 +100,15 @@ typedef struct mep_eval_call {
     const mep_eval_settings *settings;
     mep_eval_fn progress; /* called in every process; one that stops or fails stops all. NULL: not called */
     void *context;        /* of progress */
+    double **samples;     /* NULL: not asked for. Receives result->segments numbers in the order of the segments: their
+                             mean is the loss, and their standard deviation over the root of their number its standard
+                             error. They are the segments' losses; with a mask or a mix of datasets they are linearized.
+                             NULL if one of several datasets has a single segment. The caller frees them with
+                             mep_eval_samples_free */
 } mep_eval_call;
+
+/* Free the samples of an evaluation and set *samples to NULL; NULL is allowed. */
+MEP_API void mep_eval_samples_free(double **samples);
 
 /* Evaluate a model on every corpus of a mix. The loss is the weighted mean; tokens and segments are added up;
  * settings->max_tokens applies to each corpus. `each`, of mep_data_mix_count(mix) elements or NULL, receives the

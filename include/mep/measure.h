@@ -32,6 +32,7 @@ typedef struct mep_measure_value {
     double value;
     double standard_error; /* NaN: unknown */
     int64_t samples;       /* independent samples of the standard error: segments, tokens or trials */
+    int64_t first_sample;  /* index in mep_measure.sample_values; -1: the samples are not kept */
 } mep_measure_value;
 
 /* The numbers of one measure, at one or several lengths. Begin with {0}: every mep_measure call of the same measure
@@ -41,12 +42,19 @@ typedef struct mep_measure {
     char axis[MEP_MEASURE_NAME]; /* what mep_measure_value.at is: "position"; "" if there is no axis */
     int64_t count, capacity;
     mep_measure_value *values;
+    /* The samples of the values, in the order of the segments, tokens or trials: their mean is the value, and their
+       standard deviation over the root of their number its standard error. Where a value is a ratio of two means (bits
+       per byte), a sample is the linearized ratio, value + (a_i - value b_i) / mean(b). Two models that are measured
+       with the same settings have the same segments, tokens and trials, so the differences of their samples are
+       paired. */
+    int64_t sample_count, sample_capacity;
+    double *sample_values;
 } mep_measure;
 
 MEP_API void mep_measure_free(mep_measure *measure);
 
-/* Write a measure as CSV, one line per number with all its members. Every number is read back as the same one. The
- * caller frees *text with mep_text_free. */
+/* Write a measure as CSV, one line per number with all its members but the samples. Every number is read back as the
+ * same one. The caller frees *text with mep_text_free. */
 MEP_API mep_status mep_measure_print(const mep_measure *measure, char **text);
 /* Read what mep_measure_print wrote. *measure, which is overwritten, is unchanged on failure; MEP_ERROR_FORMAT names
  * the line. */
@@ -79,6 +87,7 @@ typedef struct mep_measure_call {
     const mep_measure_settings *settings;
     mep_eval_fn progress; /* as of mep_evaluate; total is an estimate, loss_so_far is NaN. NULL: not called */
     void *context;        /* of progress */
+    int check_only;       /* 1: check the settings and the data, and measure nothing; the model may then be NULL */
 } mep_measure_call;
 
 /* The loss by the number of tokens before the predicted one (1 to length), in logarithmic bins: `at` is the last
@@ -133,6 +142,46 @@ MEP_API mep_status mep_bias_sights(const mep_bias *bias, int64_t length, mep_bia
  * positive there, or if the value is neither a cost nor a gain. Fails for a value that the measure does not have. */
 MEP_API mep_status mep_measure_effective_length(const mep_measure *measure, const char *name, int64_t training_length,
                                                 double within, int64_t *length);
+
+/* ---- Several models ---- */
+
+/* 1: a larger value of this name is better; -1: a smaller one; 0: neither, as of the distances of the blindness report.
+ */
+MEP_API int mep_measure_direction(const char *name);
+
+/* Reduce a measure to one number for each length and name: the mean over layers, heads and the axis, with its samples
+ * where all points have the same; where the axis is a position or a context in the segment, the number at the end of
+ * the segment. The copy gain keeps its axis, since each of its lengths has one gap. *reduced, which is overwritten, is
+ * freed by the caller. */
+MEP_API mep_status mep_measure_by_length(const mep_measure *measure, mep_measure *reduced);
+
+/* The mean of several runs of the same measure, such as those of several seeds: the values that at least one of them
+ * has. In *mean, which is overwritten and which the caller frees, standard_error is the standard deviation over the
+ * runs (n - 1; NaN for one), and samples is their number. */
+MEP_API mep_status mep_measure_mean(const mep_measure *runs, int64_t count, mep_measure *mean);
+
+/* A paired difference: a model minus the baseline, at one point of a measure. */
+typedef struct mep_measure_difference {
+    char name[MEP_MEASURE_NAME];
+    int64_t length;
+    double at;
+    int64_t pairs;        /* runs of both, with the same seed */
+    double value;         /* mean over the pairs of the difference of their values */
+    double error_runs;    /* standard deviation of these differences over the root of their number; NaN for one pair */
+    int64_t samples;      /* of the standard error below; 0: none are kept */
+    double error_samples; /* the same over the samples, each the mean over the pairs of its differences; NaN: unknown */
+    double standard_error; /* one pair: error_samples. Several pairs: sqrt(error_runs^2 + error_samples^2), an upper
+                              bound where both the runs and the samples are random, or error_runs alone if
+                              error_samples is unknown */
+    int verdict;           /* 1: better than the baseline by more than two standard errors; -1: worse; 0: neither */
+} mep_measure_difference;
+
+/* Compute the differences between runs[count] and baselines[count]: pair i has the same seed and was measured with the
+ * same settings. Points that one of a pair does not have are left out of the pair, and numbers of layers and heads are
+ * left out. The caller frees *differences with mep_measure_differences_free. */
+MEP_API mep_status mep_measure_compare(const mep_measure *runs, const mep_measure *baselines, int64_t count,
+                                       mep_measure_difference **differences, int64_t *difference_count);
+MEP_API void mep_measure_differences_free(mep_measure_difference **differences);
 
 /* ---- Synthetic tasks ---- */
 

@@ -5,21 +5,23 @@
  * stopped.
  *
  *     FOLDER/study.json                     what all runs have in common
- *     FOLDER/ENCODING-seedN/                one run (mep/train.h) with its eval.json
+ *     FOLDER/ENCODING-seedN/                one run (mep/train.h) with its eval.json and measure-NAME.json
  *     FOLDER/CORPUS/ENCODING-seedN/         the same where there are several corpora
  */
 #ifndef MEP_STUDY_H
 #define MEP_STUDY_H
 
 #include "mep/eval.h"
+#include "mep/measure.h"
 #include "mep/train.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* Lists belong to the caller. Encodings, seeds and lengths may differ between calls on the same folder: finished work
- * is kept, and study.json lists everything that was ever asked for. All other settings must stay the same. */
+/* Lists belong to the caller. Encodings, seeds, lengths, measures, gaps and depths may differ between calls on the same
+ * folder: finished work is kept, and study.json lists everything that was ever asked for. All other settings must stay
+ * the same; results of other settings of evaluations and measures are replaced. */
 typedef struct mep_study_settings {
     mep_train_settings train;   /* of every run; the study sets data, valid, seed and position_encoding */
     mep_eval_settings eval;     /* the study sets length. max_tokens: maximum number of tokens of a corpus; 0: all. The
@@ -35,9 +37,26 @@ typedef struct mep_study_settings {
     int64_t seed_count;
     const int64_t *lengths; /* of evaluation; "learned" is not evaluated beyond the training length */
     int64_t length_count;
+    /* What is measured of every run in addition to the perplexity (mep/measure.h): "by-position", "context", "copy",
+       "passkey", "blindness", or a synthetic task such as "mqar" or "mqar:pairs=4,queries=2". Each at every length, the
+       passkey also at every depth, and the copy gain at every gap instead. All but the synthetic tasks need corpora
+       that are one dataset. */
+    const char *const *measures;
+    int64_t measure_count;
+    const int64_t *gaps; /* of "copy" */
+    int64_t gap_count;
+    const double *depths; /* of "passkey" */
+    int64_t depth_count;
+    mep_measure_settings measure; /* the study sets length, max_tokens, dtype, tolerance and device as in `eval` */
+    int need_samples; /* 1: evaluate again what was evaluated by a version that did not store the losses of segments */
 } mep_study_settings;
 
-typedef enum mep_study_phase { MEP_STUDY_TRAINING, MEP_STUDY_EVALUATING, MEP_STUDY_RUN_DONE } mep_study_phase;
+typedef enum mep_study_phase {
+    MEP_STUDY_TRAINING,
+    MEP_STUDY_EVALUATING,
+    MEP_STUDY_RUN_DONE,
+    MEP_STUDY_MEASURING
+} mep_study_phase;
 
 /* The present state. Strings belong to the settings. */
 typedef struct mep_study_progress {
@@ -46,11 +65,14 @@ typedef struct mep_study_progress {
     int64_t run, runs;  /* run counts from 1, over corpora, then seeds, then encodings */
     const char *corpus, *encoding;
     uint64_t seed;
-    int64_t length;           /* of the training or of the evaluation */
-    int64_t done, total;      /* steps of the training, or tokens of the evaluation */
-    double loss;              /* of the step, or of the evaluation so far; NaN before the first batch of an
-                                 evaluation and at MEP_STUDY_RUN_DONE */
-    double tokens_per_second; /* of the step, or of the evaluation so far */
+    int64_t length;                  /* of the training, the evaluation or the measure */
+    int64_t done, total;             /* steps of the training, or tokens of the evaluation or the measure */
+    const mep_train_progress *train; /* the step, at MEP_STUDY_TRAINING; otherwise NULL */
+    const char *measure;             /* at MEP_STUDY_MEASURING; otherwise NULL */
+    double at;                       /* its gap or depth; NaN for others */
+    double loss;                     /* of the step, or of the evaluation so far; NaN before the first batch of an
+                                        evaluation, of a measure and at MEP_STUDY_RUN_DONE */
+    double tokens_per_second;        /* of the step, or of the evaluation so far */
     double seconds_left; /* of the complete study, estimated from the work done in this call; NaN before any work */
 } mep_study_progress;
 
@@ -58,9 +80,10 @@ typedef struct mep_study_progress {
  * before). A return value other than 0 saves the work and ends with MEP_INTERRUPTED. */
 typedef int (*mep_study_fn)(void *context, const mep_study_progress *progress);
 
-/* Train all runs that are not finished, and evaluate them at every length that was ever asked for. Runs of earlier
- * calls are evaluated too, if a length is missing or their results are of other tokens or another dtype. The lists,
- * every setting and the data (which is read once) are checked before anything is written. Fails if the folder contains
+/* Train all runs that are not finished, and evaluate and measure them at everything that was ever asked for. Runs of
+ * earlier calls are evaluated too, if a length or a measure is missing or their results are of other settings. Every
+ * number is stored when it is known, and a call continues where the last one stopped. The lists, every setting and the
+ * data (which is read once) are checked before anything is written. Fails if the folder contains
  * a study with other settings or other data; the message says what differs. The message of a run that fails names its
  * folder. progress may be NULL. */
 MEP_API mep_status mep_study_run(const char *folder, const mep_study_settings *settings, mep_study_fn progress,
@@ -79,8 +102,8 @@ MEP_API mep_status mep_study_run_settings(const mep_study_settings *settings, in
 
 /* ---- What a study's folder says ---- */
 
-/* Everything that was ever asked of a study: the given settings with the encodings, seeds and lengths of study.json
- * and those of the settings. Encodings and seeds are in the order in which they were first asked for, lengths in
+/* Everything that was ever asked of a study: the given settings with the lists of study.json and those of the settings.
+ * Encodings, seeds and measures are in the order in which they were first asked for, lengths, gaps and depths in
  * ascending order. A folder without a study gives the settings themselves. */
 typedef struct mep_study_lists mep_study_lists;
 MEP_API mep_status mep_study_lists_read(mep_study_lists **lists, const char *folder,
@@ -107,6 +130,12 @@ MEP_API int64_t mep_study_index(const mep_study_settings *settings, int64_t corp
 /* Read the results into results[corpus_count * encoding_count * seed_count * length_count]. segments is 0 for a result
  * that does not exist yet. */
 MEP_API mep_status mep_study_results(const char *folder, const mep_study_settings *settings, mep_eval_result *results);
+
+/* Read the numbers of a measure of one run, which are those of all points that are done. `measure` is a name of the
+ * settings, or "perplexity": its values are "perplexity" and "loss" of each length. The caller frees *result with
+ * mep_measure_free; its count is 0 if nothing is done. The arguments are indices into the lists. */
+MEP_API mep_status mep_study_measure(const char *folder, const mep_study_settings *settings, int64_t corpus,
+                                     int64_t encoding, int64_t seed, const char *measure, mep_measure *result);
 
 /* The results of an encoding at a length, over the seeds. */
 typedef struct mep_study_cell {

@@ -198,7 +198,7 @@ static void print_dependence(const bias_page *page)
     if (page->query >= 0)
         printf("these are the values for a query at position %lld\n", (long long)page->query);
     else
-        printf("these are the values for the first query from there on\nthat has the distance; see --query-position\n");
+        printf("these are the values\nfor the first query at or beyond it that has the distance; see --query-position\n");
 }
 
 static mep_status print_text(const bias_page *page)

@@ -14,34 +14,43 @@
 #include "base/device_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/compare_report.h"
+#include "cli/event_log.h"
 #include "cli/interrupt.h"
 #include "cli/processes.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
 
-enum { OPTIONS_MAX = 56, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
+enum { OPTIONS_MAX = 72, LABEL = 256, FIRST_SEED = 1235, MAX_SEED_COUNT = MEP_ARGS_LIST, TEST_LENGTHS = 6 };
 enum { VALIDATIONS = 10, VALID_TOKENS = 16384 }; /* of each run; a small part of its work */
-static const double ESTIMATE_SECONDS = 4;        /* of work, before the estimate of the total time is printed */
+static const char DEFAULT_DEPTHS[] = "0,0.25,0.5,0.75,1";
+static const double ESTIMATE_SECONDS = 4; /* of work, before the estimate of the total time is printed */
 
 typedef struct compare_job {
     mep_train_options o;
     const char *out, *split;
-    mep_texts data, positions;
-    mep_lengths seed_list, lengths;
+    mep_texts data, positions, measures;
+    mep_lengths seed_list, lengths, gaps;
+    const char *depths, *baseline;
+    mep_measure_settings measure;
+    double within;
     int64_t eval_tokens;
     int eval_dtype; /* index in mep_cli_dtypes */
     mep_dtype eval_type;
     char dtype_reason[MEP_CLI_DTYPE_REASON];
-    int quiet;
+    int quiet, tensorboard;
 
     mep_study_settings study;
     uint64_t seeds[MEP_ARGS_LIST];
+    double depth_list[MEP_ARGS_LIST];
+    int64_t depth_count;
     char *command;
     char *moved; /* the new name of the folder if it was moved; otherwise NULL */
 
+    mep_event_log events; /* of the current run */
     mep_progress progress;
     mep_study_progress last; /* shown by the progress line */
     char label[LABEL];
@@ -76,6 +85,26 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
                        "largest number of tokens to test on, the same at every length; 0: all"),
         MEP_OPT_CHOICE("--eval-dtype", 0, "TYPE", &job->eval_dtype, mep_cli_dtypes,
                        "type to compute in during the test"),
+        MEP_OPT_GROUP("Measures and comparison"),
+        MEP_OPT_TEXTS("--measures", 0, "NAME,..", &job->measures,
+                      "also measure how far the models read, as mep eval does: by-position, context, copy, passkey, "
+                      "blindness, mqar, induction; perplexity is always measured"),
+        MEP_OPT_LENGTHS("--gaps", 0, "GAP,..", &job->gaps, 0, 1 << 26, "of copy: tokens between the two copies"),
+        MEP_OPT_TEXT("--depths", 0, "D,..", &job->depths,
+                     "of passkey: where the digits are hidden, 0 at the beginning, 1 at the end"),
+        MEP_OPT_INT("--samples", 0, "N", &job->measure.samples, 1, 1 << 24,
+                    "tokens of context; trials of copy, passkey, mqar and induction; queries of blindness; at each "
+                    "length, gap or depth"),
+        MEP_OPT_INT("--copy-tokens", 0, "N", &job->measure.copy_tokens, 2, 1 << 20, "of copy: tokens per copy"),
+        MEP_OPT_INT(
+            "--bins", 0, "N", &job->measure.bins, 0, 4096,
+            "of by-position: logarithmic bins per length; 0: each ends at twice the position of the one before"),
+        MEP_OPT_INT("--measure-seed", 0, "N", (int64_t *)&job->measure.seed, 0, INT64_MAX,
+                    "seed of the random texts, keys and positions of the measures"),
+        MEP_OPT_TEXT("--baseline", 'b', "SPEC", &job->baseline,
+                     "print paired differences to this encoding with their standard errors"),
+        MEP_OPT_REAL("--within", 0, "FRACTION", &job->within, 0, 0.99,
+                     "the effective length is the longest with a value within FRACTION of that at the training length"),
         MEP_OPT_GROUP("Model"),
         MEP_OPT_TEXT(
             "--preset", 0, "NAME", &job->o.preset,
@@ -90,6 +119,9 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_GROUP("Running"),
         MEP_OPT_INT("--threads", 'j', "N", &job->o.threads, 0, 4096,
                     "threads; 0: one for each core that the process may use"),
+        MEP_OPT_FLAG("--tensorboard", 0, &job->tensorboard,
+                     "also write losses, learning rate and speed as event files of TensorBoard into the folders of "
+                     "runs"),
         MEP_OPT_FLAG("--quiet", 'q', &job->quiet, "no progress line"),
         MEP_OPT_END,
     };
@@ -97,6 +129,9 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
     memcpy(options, rows, sizeof rows);
     mep_args_default(options, "--eval-dtype", MEP_CLI_DTYPE_DEFAULT);
     mep_args_default(options, "--lengths", "--length times 1, 2, 4, .. 32");
+    mep_args_default(options, "--measures", "perplexity alone");
+    mep_args_default(options, "--gaps", "those that make segments of --lengths tokens");
+    mep_args_default(options, "--depths", DEFAULT_DEPTHS);
 }
 
 /* Write a word as a shell reads it: in quotes if it has special characters. */
@@ -153,6 +188,115 @@ static void set_lengths(compare_job *job)
     job->study.length_count = list->count;
 }
 
+/* The measures by their names in the study. mep eval calls two of them by longer names. */
+static void set_measures(compare_job *job)
+{
+    mep_texts *list = &job->measures;
+    int64_t count = 0;
+    for (int64_t i = 0; i < list->count; i++) {
+        const char *name = list->values[i];
+        if (strcmp(name, "context-gain") == 0) name = "context";
+        if (strcmp(name, "copy-gain") == 0) name = "copy";
+        if (strcmp(name, "perplexity") != 0) list->values[count++] = name;
+    }
+    list->count = count;
+    job->study.measures = list->values;
+    job->study.measure_count = count;
+    job->study.measure = job->measure;
+}
+
+static mep_status read_depths(compare_job *job, const char *text)
+{
+    for (const char *at = text;; at++) {
+        char *end = NULL;
+        double depth = mep_number_parse(at, &end);
+        if (end == at || (*end != ',' && *end != '\0') || !(depth >= 0 && depth <= 1))
+            return mep_fail(MEP_ERROR_ARGUMENT, "--depths %s: a depth must be a number from 0 to 1", text);
+        if (job->depth_count == MEP_ARGS_LIST)
+            return mep_fail(MEP_ERROR_ARGUMENT, "--depths: more than %d depths", MEP_ARGS_LIST);
+        job->depth_list[job->depth_count++] = depth;
+        at = end;
+        if (*at == '\0') return MEP_OK;
+    }
+}
+
+static int has_measure(const compare_job *job, const char *name)
+{
+    for (int64_t i = 0; i < job->study.measure_count; i++)
+        if (strcmp(job->study.measures[i], name) == 0) return 1;
+    return 0;
+}
+
+/* The gaps of the options, or those of the study, or those that make segments as long as the test lengths. */
+static mep_status set_gaps(compare_job *job, const mep_study_settings *all)
+{
+    mep_lengths *list = &job->gaps;
+    int is_given = list->count > 0;
+    for (int64_t i = 0; !is_given && i < all->gap_count && list->count < MEP_ARGS_LIST; i++)
+        list->values[list->count++] = all->gaps[i];
+    is_given |= list->count > 0;
+    for (int64_t i = 0; !is_given && i < all->length_count && list->count < MEP_ARGS_LIST; i++) {
+        int64_t gap = all->lengths[i] - 3 * job->measure.copy_tokens;
+        if (gap >= 0) list->values[list->count++] = gap;
+    }
+    if (list->count == 0)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "all test lengths are shorter than 3 copies of %lld tokens; name --gaps or fewer --copy-tokens",
+                        (long long)job->measure.copy_tokens);
+    job->study.gaps = list->values;
+    job->study.gap_count = list->count;
+    return MEP_OK;
+}
+
+static mep_status set_depths(compare_job *job, const mep_study_settings *all)
+{
+    if (job->depths != NULL || all->depth_count == 0) {
+        MEP_TRY(read_depths(job, job->depths != NULL ? job->depths : DEFAULT_DEPTHS));
+    } else {
+        for (; job->depth_count < all->depth_count && job->depth_count < MEP_ARGS_LIST; job->depth_count++)
+            job->depth_list[job->depth_count] = all->depths[job->depth_count];
+    }
+    job->study.depths = job->depth_list;
+    job->study.depth_count = job->depth_count;
+    return MEP_OK;
+}
+
+/* The index of --baseline in the encodings of a study; -1 if there is no --baseline. */
+static mep_status find_baseline(const compare_job *job, const mep_study_settings *all, int64_t *index)
+{
+    mep_position *baseline = NULL;
+    int64_t found = -1;
+    *index = -1;
+    if (job->baseline == NULL) return MEP_OK;
+    MEP_TRY(mep_position_create(&baseline, job->baseline));
+    for (int64_t i = 0; i < all->encoding_count && found < 0; i++) {
+        mep_position *other = NULL;
+        if (mep_position_create(&other, all->encodings[i]) == MEP_OK && mep_position_same(baseline, other)) found = i;
+        mep_position_destroy(&other);
+    }
+    mep_position_destroy(&baseline);
+    if (found < 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "--baseline %s: is no encoding of this study; add it to --positions",
+                        job->baseline);
+    *index = found;
+    return MEP_OK;
+}
+
+/* Complete what depends on the study in the folder. */
+static mep_status complete_measures(compare_job *job)
+{
+    mep_study_lists *lists = NULL;
+    int64_t baseline = 0;
+    MEP_TRY(mep_study_lists_read(&lists, job->out, &job->study));
+    const mep_study_settings *all = mep_study_lists_settings(lists);
+    mep_status status = find_baseline(job, all, &baseline);
+    if (status == MEP_OK && has_measure(job, "copy")) status = set_gaps(job, all);
+    if (status == MEP_OK && has_measure(job, "passkey")) status = set_depths(job, all);
+    job->study.need_samples = baseline >= 0;
+    mep_study_lists_free(&lists);
+    return status;
+}
+
 /* The type of the runs, and the reason; --dtype auto continues a study in its own type. */
 static mep_status settle_dtype(compare_job *job)
 {
@@ -189,7 +333,15 @@ static mep_status complete_settings(compare_job *job)
     s->encoding_count = job->positions.count;
     set_seeds(job);
     set_lengths(job);
-    return MEP_OK;
+    set_measures(job);
+    return complete_measures(job);
+}
+
+static int lists_measure(const compare_job *job, const char *name)
+{
+    for (int64_t i = 0; i < job->measures.count; i++)
+        if (strcmp(job->measures.values[i], name) == 0) return 1;
+    return 0;
 }
 
 /* Returns MEP_ARGS_GO, or the exit code after one line on stderr. */
@@ -204,6 +356,10 @@ static int check(compare_job *job, const mep_option *options)
             return mep_cli_usage("compare", "%s", mep_error_message());
         mep_position_destroy(&position);
     }
+    if (job->gaps.count > 0 && !lists_measure(job, "copy") && !lists_measure(job, "copy-gain"))
+        return mep_cli_usage("compare", "--gaps is for --measures copy");
+    if (job->depths != NULL && !lists_measure(job, "passkey"))
+        return mep_cli_usage("compare", "--depths is for --measures passkey");
     int code = mep_cli_choose_dtype("compare", options, "--dtype", device, job->o.dtype, &job->o.settings.dtype);
     if (code == MEP_ARGS_GO)
         code = mep_cli_choose_dtype("compare", options, "--eval-dtype", device, job->eval_dtype, &job->eval_type);
@@ -224,12 +380,14 @@ static mep_status report(const compare_job *job, int so_far, mep_status (*part)(
     MEP_TRY(mep_study_lists_read(&all, folder_of(job), &job->study));
     mep_study_settings asked = job->study;
     asked.encodings = mep_study_lists_asked(all);
-    const mep_report r = {.folder = folder_of(job),
-                          .settings = mep_study_lists_settings(all),
-                          .asked = &asked,
-                          .command = job->command,
-                          .so_far = so_far};
-    mep_status status = part(&r);
+    mep_report r = {.folder = folder_of(job),
+                    .settings = mep_study_lists_settings(all),
+                    .asked = &asked,
+                    .command = job->command,
+                    .so_far = so_far,
+                    .within = job->within};
+    mep_status status = find_baseline(job, r.settings, &r.baseline);
+    if (status == MEP_OK) status = part(&r);
     mep_study_lists_free(&all);
     return status;
 }
@@ -260,7 +418,9 @@ static void start_line(compare_job *job, const mep_study_progress *p)
     mep_progress_finish(&job->progress); /* the line still shows the old label */
     snprintf(job->label, LABEL, "%lld/%lld %.60s%s%s%s %s", (long long)p->run, (long long)p->runs,
              job->study.corpus_count > 1 ? corpus : "", job->study.corpus_count > 1 ? " " : "", p->encoding, seed,
-             p->phase == MEP_STUDY_TRAINING ? "train" : "test at length");
+             p->phase == MEP_STUDY_TRAINING    ? "train"
+             : p->phase == MEP_STUDY_MEASURING ? p->measure
+                                               : "test at length");
     /* a test shows its length instead of a counter, and a percentage in the text */
     int64_t total = p->phase == MEP_STUDY_TRAINING ? p->total : 0;
     if (!job->quiet) mep_progress_start(&job->progress, job->label, total > 0 ? p->done - 1 : p->length, total);
@@ -283,7 +443,8 @@ static void show_progress(compare_job *job, const mep_study_progress *p)
 {
     char speed[32];
     say_estimate(job, p);
-    if (p->run != job->last.run || p->phase != job->last.phase) start_line(job, p);
+    int is_other_measure = p->phase == MEP_STUDY_MEASURING && p->measure != job->last.measure;
+    if (p->run != job->last.run || p->phase != job->last.phase || is_other_measure) start_line(job, p);
     job->last = *p;
     job->progress.left = isnan(p->seconds_left) ? 0 : p->seconds_left;
     mep_short_number(p->tokens_per_second, speed);
@@ -309,6 +470,8 @@ static mep_status follow(compare_job *job, const char *folder)
 static int study_progress(void *context, const mep_study_progress *p)
 {
     compare_job *job = context;
+    if (job->tensorboard && p->train != NULL) mep_event_log_step(&job->events, "compare", p->train);
+    if (p->train == NULL) mep_event_log_end(&job->events);
     if (p->phase != MEP_STUDY_RUN_DONE) {
         job->worked = 1;
         show_progress(job, p);
@@ -323,8 +486,8 @@ static int study_progress(void *context, const mep_study_progress *p)
 
 /* ---- The study ---- */
 
-/* Draw the pictures and print the table and the files. A missing gnuplot is not a failure, and after a failure of
- * gnuplot the table is still printed. */
+/* Draw the pictures, write the page that includes them, and print the table and the files. A missing gnuplot is not a
+ * failure, and after a failure of gnuplot the table is still printed. */
 static mep_status finish(const compare_job *job)
 {
     char reason[1024];
@@ -332,6 +495,7 @@ static mep_status finish(const compare_job *job)
     mep_status drawn = report(job, 0, mep_report_draw);
     snprintf(reason, sizeof reason, "%s", mep_error_message());
     if (drawn == MEP_ERROR_UNSUPPORTED) fprintf(stderr, "mep compare: no pictures: %s\n", reason);
+    MEP_TRY(report(job, 0, mep_report_write_html));
     MEP_TRY(report(job, 0, mep_report_print));
     printf("\n");
     MEP_TRY(report(job, 0, mep_report_print_files));
@@ -345,6 +509,7 @@ static int run(compare_job *job)
     mep_status status = complete_settings(job);
     if (status == MEP_OK) status = mep_study_run_in(mep_cli_group(), job->out, &job->study, study_progress, job);
     mep_progress_finish(&job->progress);
+    mep_event_log_end(&job->events);
     if (job->report_status != MEP_OK)
         status = job->report_status; /* it stopped the study; its message is the last one */
     if (status == MEP_OK && mep_cli_is_first()) status = finish(job);
@@ -360,7 +525,8 @@ static int run(compare_job *job)
 int mep_cli_compare(int argc, char **argv)
 {
     static const mep_texts default_positions = {4, {"alibi", "mep", "mep_param", "rotary"}};
-    compare_job job = {.positions = default_positions, .seed_list = {1, {1}}};
+    compare_job job = {.positions = default_positions, .seed_list = {1, {1}}, .within = 0.02};
+    mep_measure_defaults(&job.measure);
     mep_option options[OPTIONS_MAX];
     char notes[16384];
     int count, code = mep_train_options_begin(&job.o, "compare", argc, argv);
@@ -369,11 +535,17 @@ int mep_cli_compare(int argc, char **argv)
     snprintf(
         notes, sizeof notes,
         "All runs have the same settings, order of data and initial weights. DIR gets results.csv, results.md,\n"
-        "perplexity.png, kernels.png, and a folder ENCODING-seedN for each run, which mep eval and mep generate read.\n"
-        "The same command continues a study. A later command may add encodings, seeds and lengths; tables and\n"
-        "pictures show all of them.\n\n"
+        "results.html (one file with all tables and pictures), measures.csv, differences.csv, pictures, and a folder\n"
+        "ENCODING-seedN for each run, which mep eval and mep generate read. The same command continues a study. A "
+        "later\n"
+        "command may add encodings, seeds, lengths and measures; tables and pictures show all of them.\n\n"
+        "--baseline compares the runs of the same seed on the same tokens. A difference is called better or worse "
+        "only\n"
+        "beyond two standard errors: of the mean over the segments and, with several seeds, over the seeds too.\n\n"
         "  mep prepare --out text --valid 0.1 books/\n"
         "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5\n"
+        "  mep compare --data text --out runs/books --preset micro --positions mep,alibi,rotary --seeds 5 \\\n"
+        "      --measures copy,passkey --baseline alibi      adds two measures to the finished study\n"
         "  mpirun -np 3 mep compare --data text --out runs/study    3 runs at a time, one per process\n\n"
         "Position encodings:\n%s",
         mep_position_help());

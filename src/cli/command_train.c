@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/event_log.h"
 #include "cli/interrupt.h"
 #include "cli/processes.h"
 #include "cli/progress.h"
@@ -26,8 +27,9 @@ typedef struct train_job {
     mep_train_options o;
     const char *data, *split, *valid, *out, *init, *position, *resume;
     int64_t seed;
-    int quiet, fall_back, new_on_nan, new_device;
+    int quiet, fall_back, new_on_nan, new_device, tensorboard;
 
+    mep_event_log events;
     mep_progress progress;
     mep_train_progress last; /* step 0 before the first one */
     double valid_loss;       /* the last one; NaN before it */
@@ -52,6 +54,8 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
             "949,50,1"),
         MEP_OPT_TEXT("--valid", 0, "PREFIX", &job->valid, "dataset or mixture for the validation loss"),
         MEP_OPT_TEXT("--out", 'o', "RUN", &job->out, "folder of the run: settings, losses, checkpoints"),
+        MEP_OPT_FLAG("--tensorboard", 0, &job->tensorboard,
+                     "also write losses, learning rate and speed as event files of TensorBoard into the run's folder"),
         MEP_OPT_TEXT("--resume", 0, "RUN", &job->resume, "continue the run in this folder with its own settings"),
         MEP_OPT_FLAG("--fall-back", 0, &job->fall_back,
                      "with --resume: if the newest checkpoint is damaged, set it aside and continue from the newest "
@@ -186,8 +190,8 @@ static int check_new_run(train_job *job, const mep_option *options)
 
 static int check_resume(const mep_option *options)
 {
-    static const char *const allowed[] = {"--resume",  "--fall-back", "--on-nan", "--device",
-                                          "--threads", "--quiet",     NULL};
+    static const char *const allowed[] = {"--resume",  "--fall-back", "--on-nan",      "--device",
+                                          "--threads", "--quiet",     "--tensorboard", NULL};
     for (; options->kind != MEP_OPTION_END; options++) {
         int fits = !options->given;
         for (int i = 0; allowed[i] != NULL; i++) fits |= strcmp(options->name, allowed[i]) == 0;
@@ -336,6 +340,7 @@ static int show_progress(void *context, const mep_train_progress *p)
     job->last = *p;
     follow(job, p->run);
     write_valid(job, p, valid, sizeof valid);
+    if (job->tensorboard && mep_cli_is_first()) mep_event_log_step(&job->events, "train", p);
     double pace = 1 / p->tokens_per_second;
     job->pace += (job->pace == 0 ? 1 : 0.1) * (pace - job->pace);
     mep_short_number(1 / job->pace, speed);
@@ -438,6 +443,7 @@ static int run(train_job *job)
     mep_interrupt_keep_running();
     mep_status status = job->resume != NULL ? resume(job) : start(job);
     if (job->last.step > 0) mep_progress_finish(&job->progress);
+    mep_event_log_end(&job->events);
     if (status == MEP_OK) report(job, folder_of(job), mep_now() - started);
     if (status == MEP_INTERRUPTED)
         mep_cli_complain("mep train: %s; continue: mep train --resume %s", mep_error_message(), folder_of(job));

@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/compare_measures.h"
 #include "cli/picture.h"
 #include "cli/progress.h"
 #include "cli/text_table.h"
@@ -23,7 +24,8 @@
 
 enum { CURVE_POINTS = 513, CURVE_LENGTHS = 4, CURVE_FLOOR = -20, LARGEST_SHOWN = 10000 };
 
-static const char *const FILES[] = {"results.csv", "results.md", "perplexity.png", "kernels.png", NULL};
+static const char *const FILES[] = {"results.csv",  "measures.csv",   "differences.csv", "results.md",
+                                    "results.html", "perplexity.png", "kernels.png",     NULL};
 
 /* The results of all corpora, and the means of one. */
 typedef struct report_data {
@@ -151,12 +153,12 @@ static mep_status fill_means(const mep_report *report, const report_data *data, 
     return MEP_OK;
 }
 
-static mep_status print_means(const mep_report *report, const report_data *data, mep_table_format format, FILE *file)
+static mep_status print_means(const mep_report *report, const report_data *data, FILE *file)
 {
     mep_table *table = NULL;
     MEP_TRY(mep_table_create(&table, report->settings->length_count + 1));
     mep_status status = fill_means(report, data, table);
-    if (status == MEP_OK) mep_table_print(table, format, file);
+    if (status == MEP_OK) mep_table_print(table, MEP_TABLE_TEXT, file);
     mep_table_destroy(&table);
     return status;
 }
@@ -192,7 +194,7 @@ static mep_status print_results(const mep_report *report, const report_data *dat
     return status;
 }
 
-/* ---- The Markdown page ---- */
+/* ---- The page ---- */
 
 /* Facts about the data for a page. */
 typedef struct data_facts {
@@ -219,16 +221,16 @@ static mep_status describe_data(const mep_report *report, int64_t corpus, data_f
 }
 
 /* " (the training part of the split 949,50,1)" */
-static void write_part(const mep_study_settings *s, const char *part, FILE *file)
+static void write_part(const mep_study_settings *s, const char *part, mep_page *page)
 {
-    if (s->train.split[0] != '\0') fprintf(file, " (the %s part of the split %s)", part, s->train.split);
+    if (s->train.split[0] != '\0') mep_page_text(page, " (the %s part of the split %s)", part, s->train.split);
 }
 
-static void write_seeds(const mep_study_settings *s, FILE *file)
+static void write_seeds(const mep_study_settings *s, mep_page *page)
 {
-    fprintf(file, s->seed_count > 1 ? "seeds" : "seed");
+    mep_page_text(page, "%s", s->seed_count > 1 ? "seeds" : "seed");
     for (int64_t i = 0; i < s->seed_count; i++)
-        fprintf(file, "%s %llu", i == 0 ? "" : ",", (unsigned long long)s->seeds[i]);
+        mep_page_text(page, "%s %llu", i == 0 ? "" : ",", (unsigned long long)s->seeds[i]);
 }
 
 /* The number of parameters of the model without its position encoding, in a few digits. */
@@ -242,70 +244,130 @@ static mep_status count_parameters(const mep_study_settings *s, char text[32])
     return MEP_OK;
 }
 
-static mep_status write_method(const mep_report *report, const report_data *data, int64_t corpus, FILE *file)
+static mep_status write_training(const mep_report *report, const data_facts *facts, mep_page *page)
 {
     const mep_study_settings *s = report->settings;
     const mep_train_settings *t = &s->train;
-    int64_t most = 0;
-    data_facts facts = {0};
     char parameters[32], trained[32];
-    MEP_TRY(describe_data(report, corpus, &facts));
     MEP_TRY(count_parameters(s, parameters));
     mep_short_number((double)t->steps * (double)t->batch_size * (double)t->length, trained);
+    mep_page_text(page,
+                  "The models differ only in their position encoding: %lld %slayers, hidden size %lld, %lld heads, %s "
+                  "parameters and those of the encoding. ",
+                  (long long)t->model.num_hidden_layers, t->model.block == MEP_BLOCK_LLAMA ? "Llama " : "",
+                  (long long)t->model.hidden_size, (long long)t->model.num_attention_heads, parameters);
+    mep_page_text(page, "Each was trained for %lld steps of %lld x %lld tokens%s, %s in all, of the %lld in ",
+                  (long long)t->steps, (long long)t->batch_size, (long long)t->length,
+                  facts->is_bytes ? " (bytes)" : "", trained, (long long)facts->train_tokens);
+    mep_page_name(page, facts->train);
+    write_part(s, "training", page);
+    mep_page_text(page, ", from the same initial weights, on the same data in the same order: ");
+    write_seeds(s, page);
+    mep_page_text(page, ", AdamW, learning rate %g, computed in %s. ", t->learning_rate, mep_dtype_name(t->dtype));
+    return MEP_OK;
+}
+
+static void write_evaluation(const mep_report *report, const report_data *data, int64_t corpus, const data_facts *facts,
+                             mep_page *page)
+{
+    const mep_study_settings *s = report->settings;
+    int64_t most = 0;
     for (int64_t i = 0; i < s->encoding_count * s->seed_count * s->length_count; i++) {
         const mep_eval_result *r = &data->results[mep_study_index(s, corpus, 0, 0, 0) + i];
         if (r->tokens > most) most = r->tokens;
     }
-    fprintf(file,
-            "## Method\n\nThe models differ only in their position encoding: %lld %slayers, hidden size %lld, "
-            "%lld heads, "
-            "%s parameters and those of the encoding. ",
-            (long long)t->model.num_hidden_layers, t->model.block == MEP_BLOCK_LLAMA ? "Llama " : "",
-            (long long)t->model.hidden_size, (long long)t->model.num_attention_heads, parameters);
-    fprintf(file, "Each was trained for %lld steps of %lld x %lld tokens%s, %s in all, of the %lld in `%s`",
-            (long long)t->steps, (long long)t->batch_size, (long long)t->length, facts.is_bytes ? " (bytes)" : "",
-            trained, (long long)facts.train_tokens, facts.train);
-    write_part(s, "training", file);
-    fprintf(file, ", from the same initial weights, on the same data in the same order: ");
-    write_seeds(s, file);
-    fprintf(file, ", AdamW, learning rate %g, computed in %s. ", t->learning_rate, mep_dtype_name(t->dtype));
-    fprintf(file, "Perplexity is exp(mean loss per token) over %lld of the %lld tokens in `%s`", (long long)most,
-            (long long)facts.valid_tokens, facts.valid);
-    write_part(s, "validation", file);
-    fprintf(file, ", in segments of each length that do not overlap, all positions count, computed in %s. ",
-            mep_dtype_name(s->eval.dtype));
-    fprintf(file, "mep %s, ", mep_version());
-    if (!mep_device_is_host(t->device)) fprintf(file, "device %s, ", mep_device_name(t->device));
-    fprintf(file, "CPU level %s, %d threads:\n\n    %s\n", mep_cpu_level_name(), mep_set_threads(0), report->command);
+    mep_page_text(page, "Perplexity is exp(mean loss per token) over %lld of the %lld tokens in ", (long long)most,
+                  (long long)facts->valid_tokens);
+    mep_page_name(page, facts->valid);
+    write_part(s, "validation", page);
+    mep_page_text(page, ", in segments of each length that do not overlap, all positions count, computed in %s. ",
+                  mep_dtype_name(s->eval.dtype));
+    if (s->measure_count > 0)
+        mep_page_text(page, "The measures use the same tokens, %lld samples and the seed %llu. ",
+                      (long long)s->measure.samples, (unsigned long long)s->measure.seed);
+}
+
+static mep_status write_method(const mep_report *report, const report_data *data, int64_t corpus, mep_page *page)
+{
+    const mep_train_settings *t = &report->settings->train;
+    data_facts facts = {0};
+    MEP_TRY(describe_data(report, corpus, &facts));
+    mep_page_heading(page, 2, "Method");
+    mep_page_paragraph(page);
+    MEP_TRY(write_training(report, &facts, page));
+    write_evaluation(report, data, corpus, &facts, page);
+    mep_page_text(page, "mep %s, ", mep_version());
+    if (!mep_device_is_host(t->device)) mep_page_text(page, "device %s, ", mep_device_name(t->device));
+    mep_page_text(page, "CPU level %s, %d threads:", mep_cpu_level_name(), mep_set_threads(0));
+    mep_page_close_paragraph(page);
+    mep_page_code(page, report->command);
     return MEP_OK;
 }
 
-static mep_status write_page(const mep_report *report, const report_data *data, int64_t corpus, FILE *file)
+static mep_status write_means(const mep_report *report, const report_data *data, mep_page *page)
+{
+    mep_table *table = NULL;
+    MEP_TRY(mep_table_create(&table, report->settings->length_count + 1));
+    mep_status status = fill_means(report, data, table);
+    if (status == MEP_OK) mep_page_table(page, table);
+    mep_table_destroy(&table);
+    return status;
+}
+
+static mep_status write_sections(const mep_report *report, const report_data *data, int64_t corpus, mep_page *page)
 {
     const mep_study_settings *s = report->settings;
-    char title[MEP_DATA_SIZE];
-    fprintf(file, "# Perplexity on %s\n\n", title_of(s->corpora[corpus], title));
-    MEP_TRY(print_means(report, data, MEP_TABLE_MARKDOWN, file));
+    if (s->measure_count > 0) mep_page_heading(page, 2, "Perplexity");
+    MEP_TRY(write_means(report, data, page));
+    mep_page_paragraph(page);
     if (s->seed_count > 1)
-        fprintf(file, "\nMean and standard deviation over %s%lld seeds; the best of each length is bold.\n\n",
-                has_all_results(report, data) ? "" : "up to ", (long long)s->seed_count);
+        mep_page_text(page, "Mean and standard deviation over %s%lld seeds; the best of each length is bold.%s",
+                      has_all_results(report, data) ? "" : "up to ", (long long)s->seed_count,
+                      s->measure_count > 0 ? " So are the tables of the measures below." : "");
     else
-        fputs("\nOne seed; the best of each length is bold.\n\n", file);
-    fputs("![Perplexity against the length of the test text](perplexity.png)\n\n", file);
-    return write_method(report, data, corpus, file);
+        mep_page_text(page, "One seed; the best of each length is bold.");
+    mep_page_close_paragraph(page);
+    MEP_TRY(mep_page_picture(page, "perplexity", "Perplexity against the length of the test text"));
+    MEP_TRY(mep_compare_write_sections(report, corpus, page));
+    if (page->is_html) MEP_TRY(mep_page_picture(page, "kernels", "Distance biases after training, of the middle head"));
+    return write_method(report, data, corpus, page);
+}
+
+static mep_status write_page(const mep_report *report, const report_data *data, int64_t corpus, int is_html, FILE *file)
+{
+    char folder[MEP_PATH_SIZE], name[MEP_DATA_SIZE], *title = NULL;
+    const mep_study_settings *s = report->settings;
+    mep_page page = {.file = file, .is_html = is_html, .folder = folder};
+    MEP_TRY(mep_study_corpus_folder(report->folder, s, corpus, folder));
+    MEP_TRY(mep_format(&title, "%s on %s", s->measure_count > 0 ? "Position encodings" : "Perplexity",
+                       title_of(s->corpora[corpus], name)));
+    mep_page_begin(&page, title);
+    mep_page_heading(&page, 1, "%s", title);
+    mep_status status = write_sections(report, data, corpus, &page);
+    mep_page_end(&page);
+    mep_free(&title);
+    return status;
 }
 
 /* ---- Files ---- */
 
-/* Write one of the two tables as a file, atomically. */
-static mep_status write_table(const mep_report *report, const report_data *data, int64_t corpus, const char *name)
+static mep_status write_text(const mep_report *report, const report_data *data, int64_t corpus, const char *name,
+                             FILE *file)
+{
+    if (strcmp(name, "results.csv") == 0) return print_results(report, data, corpus, file);
+    if (strcmp(name, "measures.csv") == 0) return mep_compare_write_measures(report, corpus, file);
+    if (strcmp(name, "differences.csv") == 0) return mep_compare_write_differences(report, corpus, file);
+    return write_page(report, data, corpus, strcmp(name, "results.html") == 0, file);
+}
+
+/* Write one of the files of text, atomically. */
+static mep_status write_file(const mep_report *report, const report_data *data, int64_t corpus, const char *name)
 {
     char *path = NULL, *text = NULL;
     size_t size = 0;
     FILE *file = open_memstream(&text, &size);
     if (file == NULL) return mep_fail_errno("make", name);
-    mep_status status = strcmp(name, "results.csv") == 0 ? print_results(report, data, corpus, file)
-                                                         : write_page(report, data, corpus, file);
+    mep_status status = write_text(report, data, corpus, name, file);
     if (fclose(file) != 0 && status == MEP_OK) status = mep_fail_errno("make", name);
     if (status == MEP_OK) status = file_name(report, corpus, name, &path);
     if (status == MEP_OK) status = mep_file_write_atomic(path, text, (int64_t)size);
@@ -317,8 +379,20 @@ static mep_status write_table(const mep_report *report, const report_data *data,
 static mep_status write_tables(const mep_report *report, const report_data *data, int64_t corpus)
 {
     if (!has_results(report, data)) return MEP_OK;
-    MEP_TRY(write_table(report, data, corpus, "results.csv"));
-    return write_table(report, data, corpus, "results.md");
+    MEP_TRY(write_file(report, data, corpus, "results.csv"));
+    if (report->settings->measure_count > 0) MEP_TRY(write_file(report, data, corpus, "measures.csv"));
+    if (report->baseline >= 0) MEP_TRY(write_file(report, data, corpus, "differences.csv"));
+    return write_file(report, data, corpus, "results.md");
+}
+
+static mep_status write_html(const mep_report *report, const report_data *data, int64_t corpus)
+{
+    return has_results(report, data) ? write_file(report, data, corpus, "results.html") : MEP_OK;
+}
+
+mep_status mep_report_write_html(const mep_report *report)
+{
+    return for_each_corpus(report, write_html);
 }
 
 mep_status mep_report_write(const mep_report *report)
@@ -331,7 +405,9 @@ static mep_status print_table(const mep_report *report, const report_data *data,
     char title[MEP_DATA_SIZE];
     if (report->settings->corpus_count > 1)
         mep_cli_print(stdout, "%s%s\n\n", corpus == 0 ? "" : "\n", title_of(report->settings->corpora[corpus], title));
-    return print_means(report, data, MEP_TABLE_TEXT, stdout);
+    MEP_TRY(print_means(report, data, stdout));
+    int is_complete = !report->so_far && has_results(report, data);
+    return is_complete ? mep_compare_print_measures(report, corpus) : MEP_OK;
 }
 
 mep_status mep_report_print(const mep_report *report)
@@ -339,15 +415,29 @@ mep_status mep_report_print(const mep_report *report)
     return for_each_corpus(report, print_table);
 }
 
+static mep_status print_file(const mep_report *report, int64_t corpus, const char *name)
+{
+    char *path = NULL;
+    MEP_TRY(file_name(report, corpus, name, &path));
+    if (mep_file_exists(path)) mep_cli_print(stdout, "%s\n", path);
+    mep_free(&path);
+    return MEP_OK;
+}
+
 mep_status mep_report_print_files(const mep_report *report)
 {
-    for (int64_t corpus = 0; corpus < report->settings->corpus_count; corpus++)
+    for (int64_t corpus = 0; corpus < report->settings->corpus_count; corpus++) {
         for (int i = 0; FILES[i] != NULL; i++) {
-            char *path = NULL;
-            MEP_TRY(file_name(report, corpus, FILES[i], &path));
-            if (mep_file_exists(path)) mep_cli_print(stdout, "%s\n", path);
-            mep_free(&path);
+            int is_old = report->baseline < 0 && strcmp(FILES[i], "differences.csv") == 0; /* of an earlier call */
+            if (!is_old) MEP_TRY(print_file(report, corpus, FILES[i]));
         }
+        for (int64_t i = 0; i < report->settings->measure_count; i++) {
+            char name[160], file[168];
+            mep_compare_picture_name(report->settings->measures[i], name);
+            snprintf(file, sizeof file, "%s.png", name);
+            MEP_TRY(print_file(report, corpus, file));
+        }
+    }
     return MEP_OK;
 }
 
@@ -428,7 +518,7 @@ static mep_status draw_perplexity(const mep_report *report, const report_data *d
     mep_status status = set_perplexity_heading(report, corpus, picture);
     for (int64_t e = 0; e < report->settings->encoding_count && status == MEP_OK; e++)
         status = add_encoding(report, data, e, picture);
-    if (status == MEP_OK) status = mep_picture_draw(picture);
+    if (status == MEP_OK) status = mep_picture_draw_both(picture);
     mep_picture_destroy(&picture);
     return status;
 }
@@ -500,8 +590,24 @@ static mep_status draw_kernels(const mep_report *report, const report_data *data
     if (status == MEP_OK) mep_picture_set_text(picture, "heading", heading);
     for (int64_t e = 0; e < s->encoding_count && status == MEP_OK; e++)
         status = add_curve(report, data, corpus, e, picture, &count);
-    if (status == MEP_OK && count > 0) status = mep_picture_draw(picture);
+    if (status == MEP_OK && count > 0) status = mep_picture_draw_both(picture);
     mep_free(&heading);
+    mep_picture_destroy(&picture);
+    return status;
+}
+
+static mep_status draw_measure(const mep_report *report, int64_t corpus, const char *measure)
+{
+    char name[160], *file = NULL;
+    mep_picture *picture = NULL;
+    int drawn = 0;
+    mep_compare_picture_name(measure, name);
+    MEP_TRY(mep_format(&file, "%s.png", name));
+    mep_status status = begin_picture(report, corpus, file, MEP_PICTURE_MEASURE, &picture);
+    mep_free(&file);
+    MEP_TRY(status);
+    status = mep_compare_fill_picture(report, corpus, measure, picture, &drawn);
+    if (status == MEP_OK && drawn) status = mep_picture_draw_both(picture);
     mep_picture_destroy(&picture);
     return status;
 }
@@ -509,7 +615,10 @@ static mep_status draw_kernels(const mep_report *report, const report_data *data
 static mep_status draw_corpus(const mep_report *report, const report_data *data, int64_t corpus)
 {
     MEP_TRY(draw_perplexity(report, data, corpus));
-    return draw_kernels(report, data, corpus);
+    MEP_TRY(draw_kernels(report, data, corpus));
+    for (int64_t i = 0; i < report->settings->measure_count; i++)
+        MEP_TRY(draw_measure(report, corpus, report->settings->measures[i]));
+    return MEP_OK;
 }
 
 mep_status mep_report_draw(const mep_report *report)

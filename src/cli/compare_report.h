@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The report of a study: tables as text, Markdown and CSV, and pictures. Results come from mep/study.h.
+ * The report of a study: tables as text, Markdown and CSV, pictures, and a page of HTML. Results come from mep/study.h.
  */
 #ifndef MEP_CLI_COMPARE_REPORT_H
 #define MEP_CLI_COMPARE_REPORT_H
@@ -13,14 +13,21 @@ typedef struct mep_report {
     const mep_study_settings *asked;    /* of this command: its encodings have a row even without a result */
     const char *command;                /* the command line, as a shell reads it */
     int so_far;                         /* 1: encodings without a result have no row yet */
+    int64_t baseline;                   /* index of the encoding to which the others are compared; -1: none */
+    double within;                      /* the fraction of an effective length */
 } mep_report;
 
-/* Write results.csv and results.md of each corpus from the finished runs. A corpus without a result gets no files. */
+/* Write results.csv and results.md of each corpus from the finished runs, and measures.csv and differences.csv where
+ * there are measures and a baseline. A corpus without a result gets no files. */
 mep_status mep_report_write(const mep_report *report);
 
-/* Draw for each corpus perplexity.png, if a perplexity is finite, and kernels.png, if an encoding is a distance bias.
- * All runs of this command are done. MEP_ERROR_UNSUPPORTED if gnuplot is not installed. */
+/* Draw for each corpus perplexity.png, if a perplexity is finite, kernels.png, if an encoding is a distance bias, and
+ * measure-NAME.png of each measure, and all of them as SVG. All runs of this command are done. MEP_ERROR_UNSUPPORTED if
+ * gnuplot is not installed. */
 mep_status mep_report_draw(const mep_report *report);
+
+/* Write results.html of each corpus: what results.md has, with the pictures that mep_report_draw made. */
+mep_status mep_report_write_html(const mep_report *report);
 
 /* Print the table of each corpus to stdout. */
 mep_status mep_report_print(const mep_report *report);

@@ -294,10 +294,12 @@ static void write_variables(mep_picture *p)
     if (p->kind == MEP_PICTURE_PERPLEXITY) mep_picture_set_number(p, "bars", p->has_bars);
 }
 
-static mep_status run_gnuplot(const mep_picture *p)
+/* `setting` is gnuplot code that runs before the script; NULL: none. */
+static mep_status run_gnuplot(const mep_picture *p, char *setting)
 {
-    char command[] = "gnuplot";
-    char *arguments[] = {command, p->script_name, NULL};
+    char command[] = "gnuplot", option[] = "-e";
+    char *plain[] = {command, p->script_name, NULL}, *with_setting[] = {command, option, setting, p->script_name, NULL};
+    char **arguments = setting == NULL ? plain : with_setting;
     posix_spawn_file_actions_t actions;
     pid_t child;
     setenv("LC_ALL", "C.UTF-8", 1); /* the script is UTF-8; in another locale gnuplot prints a warning */
@@ -329,5 +331,12 @@ mep_status mep_picture_draw(mep_picture *p)
     fprintf(p->variables.file, "\n%s", KINDS[p->kind].script);
     MEP_TRY(sink_write(&p->data, p->data_path));
     MEP_TRY(sink_write(&p->variables, p->script_path));
-    return run_gnuplot(p);
+    return run_gnuplot(p, NULL);
+}
+
+mep_status mep_picture_draw_both(mep_picture *p)
+{
+    char setting[] = "format = 'svg'";
+    MEP_TRY(mep_picture_draw(p));
+    return run_gnuplot(p, setting);
 }

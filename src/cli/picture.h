@@ -63,4 +63,7 @@ void mep_picture_add_row(mep_picture *picture, const double *row, int count);
  * the limit; MEP_ERROR_UNSUPPORTED where gnuplot is not installed. */
 mep_status mep_picture_draw(mep_picture *picture);
 
+/* The same, and then NAME.svg by the same script. */
+mep_status mep_picture_draw_both(mep_picture *picture);
+
 #endif

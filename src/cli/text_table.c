@@ -181,6 +181,46 @@ static void print_csv(const mep_table *table, FILE *file)
     }
 }
 
+void mep_write_html(FILE *file, const char *text)
+{
+    for (; *text != '\0'; text++) switch (*text) {
+        case '&':
+            fputs("&amp;", file);
+            break;
+        case '<':
+            fputs("&lt;", file);
+            break;
+        case '>':
+            fputs("&gt;", file);
+            break;
+        case '"':
+            fputs("&quot;", file);
+            break;
+        case '\'':
+            fputs("&#39;", file);
+            break;
+        default:
+            fputc(*text, file);
+        }
+}
+
+static void print_html(const mep_table *table, FILE *file)
+{
+    fputs("<table>\n", file);
+    for (int64_t i = 0; i + table->columns <= table->count; i += table->columns) {
+        fputs("<tr>", file);
+        for (int64_t c = 0; c < table->columns; c++) {
+            const table_cell *cell = &table->cells[i + c];
+            int is_name = c == 0 || table->column[c].has_words;
+            fprintf(file, "<%s%s>%s", i == 0 ? "th" : "td", is_name ? " class=\"name\"" : "", cell->bold ? "<b>" : "");
+            mep_write_html(file, cell->text);
+            fprintf(file, "%s</%s>", cell->bold ? "</b>" : "", i == 0 ? "th" : "td");
+        }
+        fputs("</tr>\n", file);
+    }
+    fputs("</table>\n", file);
+}
+
 void mep_table_print(const mep_table *table, mep_table_format format, FILE *file)
 {
     switch (format) {
@@ -192,6 +232,9 @@ void mep_table_print(const mep_table *table, mep_table_format format, FILE *file
         break;
     case MEP_TABLE_CSV:
         print_csv(table, file);
+        break;
+    case MEP_TABLE_HTML:
+        print_html(table, file);
         break;
     }
 }

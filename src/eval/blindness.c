@@ -181,6 +181,10 @@ static mep_status open_measure(blindness *b)
                         "the data has %lld tokens, too few for one segment of length %lld; use a shorter length or "
                         "more text",
                         (long long)tokens, (long long)b->length);
+    if (b->call->check_only) return MEP_OK;
+    const mep_model_config *config = mep_model_get_config(b->call->model);
+    b->layers = config->num_hidden_layers;
+    b->heads = config->num_attention_heads;
     b->queries = min_i64(min_i64(QUERIES, s->samples), max_i64(b->length / 4, 1));
     b->segments = ceil_div(s->samples, b->queries);
     mep_session_settings session;
@@ -228,16 +232,14 @@ mep_status mep_measure_blindness(const mep_measure_call *call, mep_measure *meas
     mep_measure_call own;
     MEP_REQUIRE(call, measure);
     MEP_TRY(mep_measure_open(&own, call, 1));
-    const mep_model_config *c = mep_model_get_config(own.model);
-    blindness b = {
-        .call = &own, .layers = c->num_hidden_layers, .heads = c->num_attention_heads, .length = own.settings->length};
+    blindness b = {.call = &own, .length = own.settings->length};
     mep_measure_draft draft;
     mep_watch_begin(&b.watch, "the blindness report", report_within, &b);
     MEP_TRY(mep_measure_begin(&draft, measure, "blindness", "", own.settings->length));
     mep_status status = mep_dist_agree(own.group, open_measure(&b));
-    if (status == MEP_OK) status = run_segments(&b);
-    if (status == MEP_OK) status = add_up(&b);
-    if (status == MEP_OK) status = add_values(&b, &draft);
+    if (status == MEP_OK && !own.check_only) status = run_segments(&b);
+    if (status == MEP_OK && !own.check_only) status = add_up(&b);
+    if (status == MEP_OK && !own.check_only) status = add_values(&b, &draft);
     close_measure(&b);
     return mep_measure_end(&draft, status, measure);
 }

@@ -123,13 +123,10 @@ static mep_status add_bin(const by_position *p, int64_t bin, mep_measure_draft *
     double *losses = p->losses + bin * p->segments;
     const double *size = p->bytes != NULL ? p->bytes + bin * p->segments : NULL;
     for (int64_t s = 0; size != NULL && s < p->segments; s++) bytes += size[s];
-    mep_mean bits = bytes > 0 ? mep_ratio_of(losses, size, p->segments) : (mep_mean){0};
     for (int64_t s = 0; s < p->segments; s++) losses[s] /= width;
-    MEP_TRY(mep_measure_add(draft, "loss", end, mep_mean_of(losses, p->segments)));
+    MEP_TRY(mep_measure_add_samples(draft, "loss", end, losses, p->segments));
     if (!(bytes > 0)) return MEP_OK;
-    bits.value /= log(2);
-    bits.standard_error /= log(2);
-    return mep_measure_add(draft, "bits_per_byte", end, bits);
+    return mep_measure_add_ratio(draft, "bits_per_byte", end, width / log(2), losses, size, p->segments);
 }
 
 mep_status mep_measure_by_position(const mep_measure_call *call, mep_measure *measure)
@@ -141,7 +138,7 @@ mep_status mep_measure_by_position(const mep_measure_call *call, mep_measure *me
     mep_measure_draft draft;
     MEP_TRY(mep_measure_begin(&draft, measure, "by-position", "position", own.settings->length));
     mep_status status = mep_dist_agree(own.group, open_measure(&p));
-    if (status == MEP_OK) {
+    if (status == MEP_OK && !own.check_only) {
         const mep_scorer scorer = {.call = &own,
                                    .what = "the loss by position",
                                    .length = own.settings->length,
@@ -151,7 +148,7 @@ mep_status mep_measure_by_position(const mep_measure_call *call, mep_measure *me
                                    .context = &p};
         status = mep_scorer_run(&scorer);
     }
-    for (int64_t b = 0; b < p.bins && status == MEP_OK; b++) status = add_bin(&p, b, &draft);
+    for (int64_t b = 0; b < p.bins && status == MEP_OK && !own.check_only; b++) status = add_bin(&p, b, &draft);
     mep_token_bytes_close(&p.token_bytes);
     mep_free(&p.ends);
     mep_free(&p.losses);

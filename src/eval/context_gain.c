@@ -18,7 +18,7 @@ typedef struct context_gain {
     int64_t context;         /* the current number of tokens before each scored one */
     double *current;         /* [samples] losses of the current context */
     double *losses[CONTEXTS];
-    double *gains;  /* [samples] */
+    double *gains;  /* [samples] in the order of the samples, then of the largest gains */
     int64_t *order; /* [samples] the samples by their gain at the full length */
     int64_t top;    /* of `order`, the samples that gain most */
 } context_gain;
@@ -125,10 +125,12 @@ static mep_status add_values(context_gain *g, mep_measure_draft *draft)
     MEP_TRY(rank(g));
     for (int c = 0; c < CONTEXTS; c++) {
         double context = (double)(g->call->settings->length / 8 << c);
-        MEP_TRY(mep_measure_add(draft, "loss", context, mep_mean_of(g->losses[c], g->samples)));
-        for (int64_t i = 0; i < g->samples; i++) g->gains[i] = g->losses[0][g->order[i]] - g->losses[c][g->order[i]];
+        MEP_TRY(mep_measure_add_samples(draft, "loss", context, g->losses[c], g->samples));
         if (c == 0) continue;
-        MEP_TRY(mep_measure_add(draft, "gain", context, mep_mean_of(g->gains, g->samples)));
+        for (int64_t i = 0; i < g->samples; i++) g->gains[i] = g->losses[0][i] - g->losses[c][i];
+        MEP_TRY(mep_measure_add_samples(draft, "gain", context, g->gains, g->samples));
+        /* the tokens that gain most differ between models: they are not samples that could be paired */
+        for (int64_t i = 0; i < g->top; i++) g->gains[i] = g->losses[0][g->order[i]] - g->losses[c][g->order[i]];
         MEP_TRY(mep_measure_add(draft, "top_gain", context, mep_mean_of(g->gains, g->top)));
     }
     return MEP_OK;
@@ -143,8 +145,8 @@ mep_status mep_measure_context_gain(const mep_measure_call *call, mep_measure *m
     mep_measure_draft draft;
     MEP_TRY(mep_measure_begin(&draft, measure, "context", "context", own.settings->length));
     mep_status status = mep_dist_agree(own.group, open_measure(&g));
-    if (status == MEP_OK) status = score(&g);
-    if (status == MEP_OK) status = add_values(&g, &draft);
+    if (status == MEP_OK && !own.check_only) status = score(&g);
+    if (status == MEP_OK && !own.check_only) status = add_values(&g, &draft);
     for (int i = 0; i < CONTEXTS; i++) mep_free(&g.losses[i]);
     mep_free(&g.gains);
     mep_free(&g.order);

@@ -109,9 +109,9 @@ static mep_status add_values(const copy_gain *c, mep_measure_draft *draft)
 {
     int64_t count = c->call->settings->samples;
     double gap = (double)c->gap;
-    MEP_TRY(mep_measure_add(draft, "first", gap, mep_mean_of(c->first, count)));
-    MEP_TRY(mep_measure_add(draft, "second", gap, mep_mean_of(c->second, count)));
-    return mep_measure_add(draft, "gain", gap, mep_mean_of(c->gain, count));
+    MEP_TRY(mep_measure_add_samples(draft, "first", gap, c->first, count));
+    MEP_TRY(mep_measure_add_samples(draft, "second", gap, c->second, count));
+    return mep_measure_add_samples(draft, "gain", gap, c->gain, count);
 }
 
 mep_status mep_measure_copy_gain(const mep_measure_call *call, int64_t gap, mep_measure *measure)
@@ -125,7 +125,7 @@ mep_status mep_measure_copy_gain(const mep_measure_call *call, int64_t gap, mep_
     mep_measure_draft draft;
     MEP_TRY(mep_measure_begin(&draft, measure, "copy", "gap", c.length + 1));
     mep_status status = mep_dist_agree(own.group, open_measure(&c));
-    if (status == MEP_OK) {
+    if (status == MEP_OK && !own.check_only) {
         const mep_scorer scorer = {.call = &own,
                                    .what = "the copy gain",
                                    .length = c.length,
@@ -135,7 +135,7 @@ mep_status mep_measure_copy_gain(const mep_measure_call *call, int64_t gap, mep_
                                    .context = &c};
         status = mep_scorer_run(&scorer);
     }
-    if (status == MEP_OK) status = add_values(&c, &draft);
+    if (status == MEP_OK && !own.check_only) status = add_values(&c, &draft);
     mep_free(&c.text);
     mep_free(&c.first);
     mep_free(&c.second);

@@ -312,6 +312,16 @@ static mep_eval_result result_of(const evaluation *e, double seconds)
                              .seconds = seconds};
 }
 
+/* The linearized ratio of loss and count of each segment (include/mep/measure.h): where all segments have the same
+ * count, the mean loss of the segment. */
+static mep_status make_samples(const evaluation *e, double **samples)
+{
+    double loss = e->sum / (double)e->scored, count = (double)e->scored / (double)e->segments;
+    MEP_TRY(MEP_ALLOC(samples, e->segments));
+    for (int64_t i = 0; i < e->segments; i++) (*samples)[i] = loss + (e->sums[i] - loss * (double)e->counts[i]) / count;
+    return MEP_OK;
+}
+
 mep_status mep_evaluate_in(const mep_eval_call *call, const mep_dataset *data, mep_eval_result *result)
 {
     evaluation e = {
@@ -323,10 +333,16 @@ mep_status mep_evaluate_in(const mep_eval_call *call, const mep_dataset *data, m
     MEP_TRY_OR(status, open_evaluation(&e), end);
     MEP_TRY_OR(status, mep_dist_agree(e.group, count_scored(&e, data)), end);
     MEP_TRY_OR(status, run_rounds(&e, data), end);
+    if (call->samples != NULL) MEP_TRY_OR(status, mep_dist_agree(e.group, make_samples(&e, call->samples)), end);
     *result = result_of(&e, mep_now() - start);
 end:
     close_evaluation(&e);
     return status;
+}
+
+void mep_eval_samples_free(double **samples)
+{
+    if (samples != NULL) mep_free(samples);
 }
 
 mep_status mep_evaluate(mep_model *model, const mep_dataset *data, const mep_eval_settings *settings,

@@ -53,6 +53,7 @@ void mep_measure_free(mep_measure *measure)
 {
     if (measure == NULL) return;
     mep_free(&measure->values);
+    mep_free(&measure->sample_values);
     *measure = (mep_measure){0};
 }
 
@@ -77,12 +78,33 @@ static mep_status reserve(mep_measure *m, int64_t count)
     return MEP_OK;
 }
 
-static mep_status add(mep_measure_draft *d, const mep_measure_value *value)
+static mep_status reserve_samples(mep_measure *m, int64_t count)
 {
-    mep_measure *m = &d->added;
-    MEP_TRY(reserve(m, max_i64(m->count + 1, 16)));
-    m->values[m->count++] = *value;
+    if (count <= m->sample_capacity) return MEP_OK;
+    int64_t capacity = max_i64(count, 2 * m->sample_capacity);
+    MEP_TRY(MEP_GROW(&m->sample_values, m->sample_capacity, capacity));
+    m->sample_capacity = capacity;
     return MEP_OK;
+}
+
+mep_status mep_measure_append(mep_measure *m, const mep_measure_value *value, const double *samples)
+{
+    MEP_TRY(reserve(m, max_i64(m->count + 1, 16)));
+    if (samples != NULL) MEP_TRY(reserve_samples(m, m->sample_count + value->samples));
+    mep_measure_value *added = &m->values[m->count++];
+    *added = *value;
+    added->first_sample = samples != NULL ? m->sample_count : -1;
+    if (samples == NULL) return MEP_OK;
+    memcpy(m->sample_values + m->sample_count, samples, (size_t)value->samples * sizeof *samples);
+    m->sample_count += value->samples;
+    return MEP_OK;
+}
+
+const double *mep_measure_samples(const mep_measure *m, const mep_measure_value *value)
+{
+    int64_t first = value->first_sample;
+    if (m->sample_values == NULL || first < 0 || first + value->samples > m->sample_count) return NULL;
+    return m->sample_values + first;
 }
 
 static mep_measure_value value_of(const mep_measure_draft *d, const char *name, mep_mean mean)
@@ -102,7 +124,32 @@ mep_status mep_measure_add(mep_measure_draft *d, const char *name, double at, me
 {
     mep_measure_value v = value_of(d, name, mean);
     v.at = at;
-    return add(d, &v);
+    return mep_measure_append(&d->added, &v, NULL);
+}
+
+mep_status mep_measure_add_samples(mep_measure_draft *d, const char *name, double at, const double *samples,
+                                   int64_t count)
+{
+    mep_measure_value v = value_of(d, name, mep_mean_of(samples, count));
+    v.at = at;
+    return mep_measure_append(&d->added, &v, samples);
+}
+
+mep_status mep_measure_add_ratio(mep_measure_draft *d, const char *name, double at, double scale, const double *a,
+                                 const double *b, int64_t count)
+{
+    mep_mean ratio = mep_ratio_of(a, b, count);
+    double below = 0, *samples;
+    for (int64_t i = 0; i < count; i++) below += b[i] / (double)count;
+    MEP_TRY(MEP_ALLOC(&samples, count));
+    for (int64_t i = 0; i < count; i++) samples[i] = scale * (ratio.value + (a[i] - ratio.value * b[i]) / below);
+    ratio.value *= scale;
+    ratio.standard_error *= scale;
+    mep_measure_value v = value_of(d, name, ratio);
+    v.at = at;
+    mep_status status = mep_measure_append(&d->added, &v, samples);
+    mep_free(&samples);
+    return status;
 }
 
 mep_status mep_measure_add_head(mep_measure_draft *d, const char *name, int64_t layer, int64_t head, mep_mean mean)
@@ -110,19 +157,37 @@ mep_status mep_measure_add_head(mep_measure_draft *d, const char *name, int64_t 
     mep_measure_value v = value_of(d, name, mean);
     v.layer = layer;
     v.head = head;
-    return add(d, &v);
+    return mep_measure_append(&d->added, &v, NULL);
 }
 
 mep_status mep_measure_end(mep_measure_draft *d, mep_status status, mep_measure *measure)
 {
     if (status == MEP_OK) status = reserve(measure, measure->count + d->added.count);
+    if (status == MEP_OK) status = reserve_samples(measure, measure->sample_count + d->added.sample_count);
     if (status == MEP_OK) {
         memcpy(measure->name, d->added.name, sizeof measure->name);
         memcpy(measure->axis, d->added.axis, sizeof measure->axis);
-        for (int64_t i = 0; i < d->added.count; i++) measure->values[measure->count++] = d->added.values[i];
+        for (int64_t i = 0; i < d->added.count; i++) {
+            const mep_measure_value *v = &d->added.values[i];
+            (void)mep_measure_append(measure, v, mep_measure_samples(&d->added, v)); /* the memory is reserved */
+        }
     }
     mep_measure_free(&d->added);
     return status;
+}
+
+int64_t mep_measure_group_samples(double *samples, int64_t count, int64_t most)
+{
+    int64_t size = ceil_div(count, most), groups = size > 0 ? ceil_div(count, size) : 0;
+    if (groups == count) return count;
+    double mean = mep_mean_of(samples, count).value;
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t first = g * size, end = min_i64(first + size, count);
+        double deviation = 0;
+        for (int64_t i = first; i < end; i++) deviation += samples[i] - mean;
+        samples[g] = mean + deviation * (double)groups / (double)count;
+    }
+    return groups;
 }
 
 /* ---- What measures have in common ---- */
@@ -135,11 +200,12 @@ int64_t mep_measure_tokens(const mep_measure_call *call)
 
 mep_status mep_measure_open(mep_measure_call *own, const mep_measure_call *call, int needs_data)
 {
-    if (call->model == NULL || call->settings == NULL || (needs_data && call->data == NULL))
+    int needs_model = !call->check_only;
+    if ((needs_model && call->model == NULL) || call->settings == NULL || (needs_data && call->data == NULL))
         return mep_fail(MEP_ERROR_ARGUMENT, "the call of a measure has no %s",
-                        call->model == NULL      ? "model"
-                        : call->settings == NULL ? "settings"
-                                                 : "data");
+                        needs_model && call->model == NULL ? "model"
+                        : call->settings == NULL           ? "settings"
+                                                           : "data");
     *own = *call;
     if (own->group == NULL) own->group = &mep_dist_alone;
     return MEP_OK;
@@ -162,8 +228,7 @@ typedef struct length_value {
     int64_t count;
 } length_value;
 
-/* Whether `at` of this axis is a number of tokens up to the length of the segment, so that its end stands for it. */
-static int is_within_segment(const mep_measure *m)
+int mep_measure_is_within_segment(const mep_measure *m)
 {
     return strcmp(m->axis, "position") == 0 || strcmp(m->axis, "context") == 0;
 }
@@ -175,7 +240,7 @@ static double at_length(const mep_measure *m, const char *name, int64_t length)
     for (int64_t i = 0; i < m->count; i++) {
         const mep_measure_value *v = &m->values[i];
         if (v->length != length || strcmp(v->name, name) != 0) continue;
-        if (is_within_segment(m) && v->at < (double)length) continue;
+        if (mep_measure_is_within_segment(m) && v->at < (double)length) continue;
         sum.sum += v->value;
         sum.count++;
     }
@@ -193,9 +258,9 @@ static int64_t next_length(const mep_measure *m, const char *name, int64_t after
     return next;
 }
 
-/* 1: a larger value is better; -1: worse; 0: neither, as of the distances of the blindness report. */
-static int direction(const char *name)
+int mep_measure_direction(const char *name)
 {
+    if (name == NULL) return 0;
     static const struct {
         const char *name;
         int direction;
@@ -219,10 +284,11 @@ mep_status mep_measure_effective_length(const mep_measure *measure, const char *
     for (int64_t l = next_length(measure, name, 0); l > 0 && l <= training_length; l = next_length(measure, name, l))
         base = l;
     double reference = at_length(measure, name, base), slack = within * fabs(reference);
-    if (direction(name) == 0 || (direction(name) > 0 && !(reference > 0))) base = 0; /* nothing to keep */
+    if (mep_measure_direction(name) == 0 || (mep_measure_direction(name) > 0 && !(reference > 0)))
+        base = 0; /* nothing to keep */
     *length = base;
     for (int64_t l = next_length(measure, name, base); base > 0 && l > 0; l = next_length(measure, name, l)) {
-        double loss = direction(name) * (reference - at_length(measure, name, l));
+        double loss = mep_measure_direction(name) * (reference - at_length(measure, name, l));
         if (!(loss <= slack)) break;
         *length = l;
     }

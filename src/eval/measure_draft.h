@@ -29,12 +29,31 @@ typedef struct mep_measure_draft {
 mep_status mep_measure_begin(mep_measure_draft *draft, const mep_measure *measure, const char *name, const char *axis,
                              int64_t length);
 
-/* Add a number of the whole model, or of a layer and head. */
+/* Add a number of the whole model with its samples: their mean, or the ratio of two means times `scale`. */
+mep_status mep_measure_add_samples(mep_measure_draft *draft, const char *name, double at, const double *samples,
+                                   int64_t count);
+mep_status mep_measure_add_ratio(mep_measure_draft *draft, const char *name, double at, double scale, const double *a,
+                                 const double *b, int64_t count);
+
+/* Add a number without its samples: of the whole model, or of a layer and head. */
 mep_status mep_measure_add(mep_measure_draft *draft, const char *name, double at, mep_mean mean);
 mep_status mep_measure_add_head(mep_measure_draft *draft, const char *name, int64_t layer, int64_t head, mep_mean mean);
 
 /* End a call: append the numbers to `measure` if `status` is MEP_OK, and free the draft. Returns the status. */
 mep_status mep_measure_end(mep_measure_draft *draft, mep_status status, mep_measure *measure);
+
+/* Append a value of any kind to a measure, with its samples [value->samples]; NULL: without them. */
+mep_status mep_measure_append(mep_measure *measure, const mep_measure_value *value, const double *samples);
+
+/* The samples of a value; NULL if they are not kept. */
+const double *mep_measure_samples(const mep_measure *measure, const mep_measure_value *value);
+
+/* Reduce the samples of a value to at most `most` numbers with the same mean: means of consecutive samples, the last
+ * one weighted by its size. The standard error over them is that over groups of segments. Returns their number. */
+int64_t mep_measure_group_samples(double *samples, int64_t count, int64_t most);
+
+/* Whether `at` of the axis is a number of tokens up to the length of the segment, so that its end stands for it. */
+int mep_measure_is_within_segment(const mep_measure *measure);
 
 /* The tokens of the data that a call may read. */
 int64_t mep_measure_tokens(const mep_measure_call *call);

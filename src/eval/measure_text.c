@@ -131,7 +131,7 @@ static mep_status read_lines(const char *text, mep_measure *m)
             m->capacity = capacity;
         }
         mep_measure_value *v = &m->values[m->count];
-        *v = (mep_measure_value){.length = 0};
+        *v = (mep_measure_value){.first_sample = -1};
         if (!split(&cells, at, length) || !take_names(&cells, m) || !take_value(&cells, v))
             return mep_fail(MEP_ERROR_FORMAT, "line %" PRId64 " is not a number of the measure", number);
         m->count++;

@@ -226,8 +226,8 @@ static mep_status run(passkey *p, mep_measure_draft *draft)
                                .take = take,
                                .context = p};
     MEP_TRY(mep_scorer_run(&scorer));
-    MEP_TRY(mep_measure_add(draft, "exact", p->depth, mep_mean_of(p->exact, s->samples)));
-    return mep_measure_add(draft, "saved", p->depth, mep_mean_of(p->saved, s->samples));
+    MEP_TRY(mep_measure_add_samples(draft, "exact", p->depth, p->exact, s->samples));
+    return mep_measure_add_samples(draft, "saved", p->depth, p->saved, s->samples);
 }
 
 mep_status mep_measure_passkey(const mep_measure_call *call, double depth, mep_measure *measure)
@@ -239,7 +239,7 @@ mep_status mep_measure_passkey(const mep_measure_call *call, double depth, mep_m
     mep_measure_draft draft;
     MEP_TRY(mep_measure_begin(&draft, measure, "passkey", "depth", own.settings->length));
     mep_status status = mep_dist_agree(own.group, open_measure(&p));
-    if (status == MEP_OK) status = run(&p, &draft);
+    if (status == MEP_OK && !own.check_only) status = run(&p, &draft);
     close_measure(&p);
     return mep_measure_end(&draft, status, measure);
 }

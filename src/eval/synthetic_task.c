@@ -58,7 +58,8 @@ static void take(void *context, int64_t segment, const float *losses, const int3
 static mep_status open_measure(task_run *r)
 {
     const mep_measure_settings *s = r->call->settings;
-    int64_t vocab = mep_model_get_config(r->call->model)->vocab_size;
+    const mep_model *model = r->call->model; /* NULL: only a check */
+    int64_t vocab = model != NULL ? mep_model_get_config(model)->vocab_size : MEP_SYNTHETIC_VOCAB;
     MEP_TRY(mep_measure_check(r->call));
     MEP_TRY(mep_synthetic_check(&r->task, s->length));
     if (vocab < MEP_SYNTHETIC_VOCAB)
@@ -82,8 +83,8 @@ static mep_status run(task_run *r, mep_measure_draft *draft)
                                .take = take,
                                .context = r};
     MEP_TRY(mep_scorer_run(&scorer));
-    MEP_TRY(mep_measure_add(draft, "exact", NAN, mep_mean_of(r->exact, s->samples)));
-    return mep_measure_add(draft, "loss", NAN, mep_mean_of(r->losses, s->samples));
+    MEP_TRY(mep_measure_add_samples(draft, "exact", NAN, r->exact, s->samples));
+    return mep_measure_add_samples(draft, "loss", NAN, r->losses, s->samples);
 }
 
 mep_status mep_measure_synthetic(const mep_measure_call *call, const char *task, mep_measure *measure)
@@ -97,7 +98,7 @@ mep_status mep_measure_synthetic(const mep_measure_call *call, const char *task,
     r.answers = r.task.kind->answers(&r.task);
     MEP_TRY(mep_measure_begin(&draft, measure, r.task.kind->name, "", own.settings->length));
     mep_status status = mep_dist_agree(own.group, open_measure(&r));
-    if (status == MEP_OK) status = run(&r, &draft);
+    if (status == MEP_OK && !own.check_only) status = run(&r, &draft);
     mep_free(&r.tokens);
     mep_free(&r.mask);
     mep_free(&r.exact);

@@ -10,6 +10,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "io/event_file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -29,6 +30,8 @@ enum { SUMMARY_VALUE = 1, VALUE_TAG = 1, VALUE_SIMPLE = 2, SESSION_STATUS = 1, S
 enum { WIRE_VARINT = 0, WIRE_64_BITS = 1, WIRE_BYTES = 2, WIRE_32_BITS = 5 };
 
 enum { MESSAGE_SIZE = 512, TAG_SIZE = 200 };
+
+static const char NAME_START[] = "events.out.tfevents."; /* by which TensorBoard finds event files */
 
 struct mep_event_file {
     char *path;
@@ -147,7 +150,7 @@ static mep_status open_file(mep_event_file *file, const char *folder)
     char host[64] = "localhost", name[160];
     gethostname(host, sizeof host - 1);
     for (int number = 0;; number++) {
-        snprintf(name, sizeof name, "events.out.tfevents.%lld.%s.%ld.%d", (long long)time(NULL), host, (long)getpid(),
+        snprintf(name, sizeof name, "%s%lld.%s.%ld.%d", NAME_START, (long long)time(NULL), host, (long)getpid(),
                  number);
         MEP_TRY(mep_path_join(&file->path, folder, name));
         if (!mep_file_exists(file->path)) break;
@@ -155,6 +158,16 @@ static mep_status open_file(mep_event_file *file, const char *folder)
     }
     if (mep_output_open(&file->output, file->path, O_EXCL) != 0) return mep_fail_errno("create", file->path);
     return MEP_OK;
+}
+
+int mep_event_file_exists(const char *folder)
+{
+    int found = 0;
+    DIR *entries = opendir(folder);
+    for (struct dirent *entry; entries != NULL && !found && (entry = readdir(entries)) != NULL;)
+        found = strncmp(entry->d_name, NAME_START, strlen(NAME_START)) == 0;
+    if (entries != NULL) closedir(entries);
+    return found;
 }
 
 mep_status mep_event_file_create(mep_event_file **file, const char *folder, int64_t first)

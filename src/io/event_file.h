@@ -17,6 +17,9 @@ typedef struct mep_event_file mep_event_file;
  * each step once. The caller owns *file. MEP_ERROR_IO with the path in the message. */
 mep_status mep_event_file_create(mep_event_file **file, const char *folder, int64_t first);
 
+/* 1 if `folder` has an event file. */
+int mep_event_file_exists(const char *folder);
+
 /* Append one value, with the time of this moment. A value that is not finite is left out. */
 mep_status mep_event_file_scalar(mep_event_file *file, const char *tag, int64_t step, double value);
 

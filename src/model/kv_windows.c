@@ -177,6 +177,34 @@ static double head_allowance(const mep_model *m, mep_dtype dtype, int64_t layer,
     return limited(bound, q.largest * k.largest / sqrt((double)n));
 }
 
+/* What profiles can take from the score of a query's own key: a key at the extent or beyond has no profile, and that of
+ * the own key is r.v with v = P(0), r = W (w xhat + b), so it is at least -sqrt(hidden) |diag(w) W^T v| + v.W b. 0
+ * where the layer has no profiles, INFINITY where their input has no norm. */
+static double profile_allowance(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t head)
+{
+    const mep_model_config *c = &m->config;
+    int64_t rank = mep_layer_position(m, layer)->rank, hidden = c->hidden_size;
+    if (rank == 0) return 0;
+    if (c->post_norm) return INFINITY;
+    const mep_tensor *bank = &m->tensors[mep_tensor_index(m, PROFILES_BANK, layer)];
+    const float *own = bank->data, *weight = mep_tensor_values(m, PROFILES_WEIGHT, layer) + head * rank * hidden;
+    const float *w = mep_tensor_values(m, NORM1_WEIGHT, layer), *b = mep_tensor_values(m, NORM1_BIAS, layer);
+    double square = 0, constant = 0, size = 0, root = sqrt((double)hidden);
+    for (int64_t j = 0; j < hidden; j++) {
+        double sum = 0, all = 0, shift = b != NULL ? (double)b[j] : 0;
+        for (int64_t r = 0; r < rank; r++) {
+            double x = weight_as(dtype, weight[r * hidden + j]) * (double)own[r * bank->shape[1]];
+            sum += x;
+            all += fabs(x);
+        }
+        square += sum * sum * (double)w[j] * (double)w[j];
+        constant += sum * shift;
+        size += all * (root * fabs((double)w[j]) + fabs(shift)); /* of what is summed */
+    }
+    double unit = dtype == MEP_BFLOAT16 ? 1.0 / 256 : 0x1p-23;
+    return root * sqrt(square) + fabs(constant) + (2 * unit + 2 * (double)hidden * 0x1p-23) * size;
+}
+
 mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, const int *wanted, double *allowance)
 {
     const mep_model_config *c = &m->config;
@@ -189,7 +217,8 @@ mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, const int *
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads)
     for (int64_t i = 0; i < count; i++)
         if ((wanted == NULL || wanted[i % heads]) && mep_layer_position(m, i / heads)->kind != MEP_POSITION_ROTARY)
-            allowance[i] = head_allowance(m, dtype, i / heads, i % heads, space + omp_get_thread_num() * size);
+            allowance[i] = head_allowance(m, dtype, i / heads, i % heads, space + omp_get_thread_num() * size) +
+                           profile_allowance(m, dtype, i / heads, i % heads);
     mep_free(&space);
     return MEP_OK;
 }
@@ -212,6 +241,8 @@ static mep_status find_windows(const search *s, int64_t *window)
         MEP_TRY(mep_bias_reach(s->model->bias, bound, MEP_MOST_POSITIONS, s->reach));
         int64_t found = s->reach[i % heads];
         window[i] = found > MEP_MOST_POSITIONS ? MEP_CACHE_ALL : max_i64(found, 1);
+        const mep_position_entry *e = mep_layer_position(s->model, i / heads);
+        if (e->rank > 0) window[i] = max_i64(window[i], mep_layer_dimension(&s->model->config, e, DIM_EXTENT));
     }
     return MEP_OK;
 }

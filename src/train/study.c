@@ -103,6 +103,42 @@ static mep_status find_steps(const study *s, const study_run *r, int64_t *steps)
     return status;
 }
 
+/* Whether a run has no result at a length, or one without the samples that are needed. Results whose weights are
+ * missing stay as they are. */
+static mep_status find_missing(const study *s, const study_run *r, const json_t *eval, int64_t length, int *is_missing)
+{
+    mep_eval_result result = {0};
+    double *samples = NULL;
+    int64_t steps = 0, count = 0;
+    MEP_TRY(mep_study_eval_find(eval, r->folder, length, &result));
+    *is_missing = can_take(r, length) && result.segments == 0;
+    if (result.segments == 0 || !s->settings->need_samples) return MEP_OK;
+    MEP_TRY(mep_study_eval_samples(eval, r->folder, length, &samples, &count));
+    if (samples == NULL) MEP_TRY(mep_train_steps_done(r->folder, &steps));
+    *is_missing = samples == NULL && steps >= r->train.steps;
+    mep_free(&samples);
+    return MEP_OK;
+}
+
+/* Count the work that a measure of a run has left. */
+static mep_status add_measure_work(study *s, const study_run *r, int64_t measure)
+{
+    const char *spec = s->settings->measures[measure];
+    mep_study_measurement m;
+    mep_study_point *points = NULL;
+    int64_t count = 0;
+    MEP_TRY(mep_study_measurement_open(&m, r->folder, s->settings, &r->eval, spec));
+    mep_status status = mep_study_points(s->settings, spec, &points, &count);
+    for (int64_t i = 0; i < count; i++) {
+        if (!can_take(r, points[i].length) || mep_study_measurement_has(&m, &points[i])) continue;
+        double tokens = mep_study_measurement_tokens(&m, &points[i]);
+        s->work.left[MEP_STUDY_EVALUATING] += token_work(&r->train, points[i].length) * tokens;
+    }
+    mep_free(&points);
+    mep_study_measurement_close(&m);
+    return status;
+}
+
 /* Count the work that a run has left. */
 static mep_status add_work(study *s, const study_run *r)
 {
@@ -114,12 +150,13 @@ static mep_status add_work(study *s, const study_run *r)
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < s->settings->length_count && status == MEP_OK; i++) {
         int64_t length = s->settings->lengths[i];
-        mep_eval_result result = {0};
-        status = mep_study_eval_find(eval, r->folder, length, &result);
-        if (result.segments == 0 && can_take(r, length))
+        int is_missing = 0;
+        status = find_missing(s, r, eval, length, &is_missing);
+        if (is_missing)
             s->work.left[MEP_STUDY_EVALUATING] += token_work(&r->train, length) * (double)r->eval.max_tokens;
     }
     json_decref(eval);
+    for (int64_t i = 0; i < s->settings->measure_count && status == MEP_OK; i++) status = add_measure_work(s, r, i);
     return status;
 }
 
@@ -154,7 +191,7 @@ static int report_work(study *s, double work)
 {
     study_work *w = &s->work;
     double now = mep_now(), made = work - s->reported, kept = exp(-(now - w->last) / MEMORY);
-    int phase = (int)s->now.phase;
+    int phase = s->now.phase == MEP_STUDY_TRAINING ? MEP_STUDY_TRAINING : MEP_STUDY_EVALUATING;
     w->left[phase] = fmax(w->left[phase] - made, 0);
     w->done[phase] = kept * w->done[phase] + made;
     w->seconds[phase] = kept * w->seconds[phase] + now - w->last;
@@ -167,6 +204,9 @@ static void begin_phase(study *s, mep_study_phase phase, int64_t length)
 {
     s->now.phase = phase;
     s->now.length = length;
+    s->now.measure = NULL;
+    s->now.train = NULL;
+    s->now.at = NAN;
     s->now.done = s->now.total = 0;
     s->now.loss = s->now.tokens_per_second = NAN;
     s->reported = 0;
@@ -188,6 +228,7 @@ static int training_progress(void *context, const mep_train_progress *p)
     now->total = p->steps;
     now->loss = p->loss;
     now->tokens_per_second = p->tokens_per_second;
+    now->train = p;
     return report_work(c->study, step_work(&c->run->train) * (double)(p->step - c->first));
 }
 
@@ -200,6 +241,13 @@ static int evaluation_progress(void *context, int64_t done, int64_t total, doubl
     now->loss = loss;
     now->tokens_per_second = (double)done / (mep_now() - c->study->evaluation_start);
     return report_work(c->study, token_work(&c->run->train, now->length) * (double)done);
+}
+
+/* The total of a measure is an estimate; the work that is left follows from its own one. */
+static int measure_progress(void *context, int64_t done, int64_t total, double loss)
+{
+    if (done > total) total = done;
+    return evaluation_progress(context, done, total, loss);
 }
 
 /* ---- Runs ---- */
@@ -256,45 +304,97 @@ static mep_status train(study *s, const study_run *r)
     return steps < r->train.steps ? mep_train_resume(r->folder, training_progress, &context) : MEP_OK;
 }
 
-static mep_status evaluate_length(study *s, study_run *r, int64_t length, json_t *eval, mep_model *model,
-                                  const mep_data_mix *data)
+/* What evaluations and measures of a run need. It is loaded when the first of them is missing. */
+typedef struct run_files {
+    mep_model *model;
+    mep_data_mix *data;
+} run_files;
+
+static mep_status load_files(const study_run *r, run_files *files)
+{
+    int64_t steps = 0;
+    MEP_TRY(mep_train_steps_done(r->folder, &steps));
+    if (steps < r->train.steps)
+        return mep_fail(MEP_ERROR_IO,
+                        "the run has results, but not the weights that a new one needs; bring its checkpoint back, or "
+                        "remove its eval.json to train it again");
+    if (files->model == NULL) MEP_TRY(mep_model_load(&files->model, r->folder));
+    return files->data == NULL ? mep_train_open_valid(&files->data, &r->train) : MEP_OK;
+}
+
+static mep_status evaluate_length(study *s, study_run *r, int64_t length, json_t *eval, const run_files *files)
 {
     phase_context context = {.study = s, .run = r};
     mep_eval_settings settings = r->eval;
     mep_eval_result result = {0};
     settings.length = length;
     begin_phase(s, MEP_STUDY_EVALUATING, length);
-    const mep_eval_call call = {
-        .model = model, .settings = &settings, .progress = evaluation_progress, .context = &context};
-    MEP_TRY(mep_evaluate_mix(&call, data, &result, NULL));
-    MEP_TRY(find_folder(s, r));
-    return mep_study_eval_add(eval, r->folder, &result);
+    double *samples = NULL;
+    const mep_eval_call call = {.model = files->model,
+                                .settings = &settings,
+                                .progress = evaluation_progress,
+                                .context = &context,
+                                .samples = &samples};
+    mep_status status = mep_evaluate_mix(&call, files->data, &result, NULL);
+    if (status == MEP_OK) status = find_folder(s, r);
+    if (status == MEP_OK) status = mep_study_eval_add(eval, r->folder, &result, samples);
+    mep_free(&samples);
+    return status;
 }
 
-/* Evaluate all lengths without a result. The model is loaded for the first of them. */
+static mep_status measure_point(study *s, study_run *r, mep_study_measurement *m, const mep_study_point *point,
+                                const run_files *files)
+{
+    phase_context context = {.study = s, .run = r};
+    begin_phase(s, MEP_STUDY_MEASURING, point->length);
+    s->now.measure = m->spec;
+    s->now.at = point->at;
+    MEP_TRY(mep_study_measurement_take(m, point, files->model, files->data, measure_progress, &context));
+    MEP_TRY(find_folder(s, r));
+    return mep_study_measurement_save(m, r->folder);
+}
+
+/* Take a measure of a run at all points where it is missing. */
+static mep_status measure(study *s, study_run *r, const char *spec, run_files *files)
+{
+    mep_study_measurement m;
+    mep_study_point *points = NULL;
+    int64_t count = 0;
+    MEP_TRY(mep_study_measurement_open(&m, r->folder, s->settings, &r->eval, spec));
+    mep_status status = mep_study_points(s->settings, spec, &points, &count);
+    for (int64_t i = 0; i < count && status == MEP_OK; i++) {
+        if (!can_take(r, points[i].length) || mep_study_measurement_has(&m, &points[i])) continue;
+        status = load_files(r, files);
+        if (status == MEP_OK) status = measure_point(s, r, &m, &points[i], files);
+    }
+    mep_free(&points);
+    mep_study_measurement_close(&m);
+    if (status == MEP_OK || status == MEP_INTERRUPTED) return status;
+    return mep_fail_in(status, "%s: ", spec);
+}
+
+/* Evaluate all lengths without a result, then take all measures. */
 static mep_status evaluate(study *s, study_run *r)
 {
     json_t *eval = NULL;
-    mep_model *model = NULL;
-    mep_data_mix *data = NULL;
+    run_files files = {.model = NULL};
     mep_status status;
     MEP_TRY(find_folder(s, r));
     MEP_TRY_OR(status, mep_study_eval_read(r->folder, &r->eval, r->train.steps, &eval), end);
     for (int64_t i = 0; i < s->settings->length_count; i++) {
         int64_t length = s->settings->lengths[i];
-        mep_eval_result result = {0};
-        MEP_TRY_OR(status, mep_study_eval_find(eval, r->folder, length, &result), end);
-        if (result.segments > 0 || !can_take(r, length)) continue;
-        if (model == NULL) {
-            MEP_TRY_OR(status, mep_model_load(&model, r->folder), end);
-            MEP_TRY_OR(status, mep_train_open_valid(&data, &r->train), end);
-        }
-        MEP_TRY_OR(status, evaluate_length(s, r, length, eval, model, data), end);
+        int is_missing = 0;
+        MEP_TRY_OR(status, find_missing(s, r, eval, length, &is_missing), end);
+        if (!is_missing) continue;
+        MEP_TRY_OR(status, load_files(r, &files), end);
+        MEP_TRY_OR(status, evaluate_length(s, r, length, eval, &files), end);
     }
+    for (int64_t i = 0; i < s->settings->measure_count; i++)
+        MEP_TRY_OR(status, measure(s, r, s->settings->measures[i], &files), end);
 end:
     json_decref(eval);
-    mep_model_destroy(&model);
-    mep_data_mix_close(&data);
+    mep_model_destroy(&files.model);
+    mep_data_mix_close(&files.data);
     return status;
 }
 

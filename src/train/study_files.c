@@ -11,6 +11,7 @@
 #include "base/json_keys.h"
 #include "base/memory.h"
 #include "bias/position.h"
+#include "eval/measure_draft.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/model_files.h"
@@ -101,8 +102,8 @@ static mep_status check_folders(const char *path, const json_t *found, const mep
 static mep_status continue_study(const char *path, const char *folder, const json_t *wanted,
                                  const mep_study_settings *s)
 {
-    static const char *const keys[] = {"mep_version", "corpora", "init",    "device", "training",
-                                       "encodings",   "seeds",   "lengths", NULL};
+    static const char *const keys[] = {"mep_version", "corpora", "init",     "device", "training", "encodings",
+                                       "seeds",       "lengths", "measures", "gaps",   "depths",   NULL};
     json_t *found = NULL;
     int changed = 0;
     MEP_TRY(mep_json_load(path, &found));
@@ -214,8 +215,8 @@ static mep_status check_eval_keys(json_t *eval, const char *path)
     static const char *const keys[] = {"settings", "mep_version", "cpu_level", "results", NULL},
                              *const settings[] = {"steps", "stride",    "last",   "max_tokens",
                                                   "dtype", "tolerance", "device", NULL},
-                             *const results[] = {"length",     "segments",       "tokens",  "loss",
-                                                 "perplexity", "standard_error", "seconds", NULL};
+                             *const results[] = {"length",         "segments", "tokens",  "loss", "perplexity",
+                                                 "standard_error", "seconds",  "samples", NULL};
     json_t *row = NULL;
     size_t index = 0;
     json_t *found = json_object_get(eval, "settings");
@@ -285,7 +286,54 @@ mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t leng
     return MEP_OK;
 }
 
-mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *r)
+mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t length, double **samples, int64_t *count)
+{
+    const json_t *row = NULL, *value = NULL, *array = NULL;
+    size_t index = 0;
+    json_int_t segments = 0;
+    *samples = NULL;
+    *count = 0;
+    json_array_foreach(json_object_get(eval, "results"), index, row)
+    {
+        if (json_integer_value(json_object_get(row, "length")) != length) continue;
+        array = json_object_get(row, "samples");
+        segments = json_integer_value(json_object_get(row, "segments"));
+        break;
+    }
+    if (array == NULL) return MEP_OK;
+    json_int_t size = (json_int_t)json_array_size(array);
+    int is_good = json_is_array(array) && size > 0 && size <= segments;
+    json_array_foreach(array, index, value) is_good &= json_is_number(value);
+    if (!is_good)
+        return mep_fail(MEP_ERROR_FORMAT, "%s/eval.json: \"samples\" must be an array of up to %lld numbers", run,
+                        (long long)segments);
+    MEP_TRY(MEP_ALLOC(samples, size));
+    *count = size;
+    json_array_foreach(array, index, value)(*samples)[index] = json_number_value(value);
+    return MEP_OK;
+}
+
+/* Remove the result of a length, if there is one. */
+static void remove_result(json_t *eval, int64_t length)
+{
+    json_t *results = json_object_get(eval, "results");
+    for (size_t i = json_array_size(results); i-- > 0;)
+        if (json_integer_value(json_object_get(json_array_get(results, i), "length")) == length)
+            (void)json_array_remove(results, i);
+}
+
+static json_t *samples_json(const double *samples, int64_t count)
+{
+    json_t *array = json_array();
+    for (int64_t i = 0; i < count; i++)
+        if (json_array_append_new(array, json_real(samples[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    return array;
+}
+
+mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *r, double *samples)
 {
     char *path = NULL;
     mep_json_fields f = mep_json_fields_begin();
@@ -296,7 +344,11 @@ mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_resu
     mep_json_add_finite(&f, "perplexity", r->perplexity);
     mep_json_add_finite(&f, "standard_error", r->standard_error);
     mep_json_add_number(&f, "seconds", r->seconds);
+    if (samples != NULL)
+        mep_json_add(&f, "samples",
+                     samples_json(samples, mep_measure_group_samples(samples, r->segments, MEP_STUDY_SAMPLES)));
     json_t *row = mep_json_fields_end(&f);
+    remove_result(eval, r->length);
     if (row == NULL || json_array_append_new(json_object_get(eval, "results"), row) != 0)
         return mep_json_out_of_memory();
     MEP_TRY(mep_path_join(&path, run, "eval.json"));

@@ -15,6 +15,9 @@
 
 enum { MEP_STUDY_NAME = 128 };
 
+/* The most samples of a number that are stored: with more segments, they are means of consecutive ones. */
+enum { MEP_STUDY_SAMPLES = 4096 };
+
 /* What is known about a corpus after its datasets are read. */
 typedef struct mep_study_corpus {
     mep_run_checksums checksums;
@@ -54,7 +57,55 @@ mep_status mep_study_eval_read(const char *run, const mep_eval_settings *setting
 /* Find the result at a length. segments is 0 if there is none. */
 mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t length, mep_eval_result *result);
 
-/* Add a result and write the file. */
-mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *result);
+/* The samples of the result at a length (mep_eval_call.samples), at most MEP_STUDY_SAMPLES; *samples is NULL if they
+ * are not stored. The caller frees them with mep_free. */
+mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t length, double **samples,
+                                  int64_t *count);
+
+/* Add a result with its samples (NULL: without), which are grouped in place, or replace the one of the same length, and
+ * write the file. */
+mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_result *result, double *samples);
+
+/* ---- RUN/measure-NAME.json: study_measures.c ---- */
+
+/* Where a measure is taken: a length, and a gap or a depth; NaN for other measures. */
+typedef struct mep_study_point {
+    int64_t length;
+    double at;
+} mep_study_point;
+
+/* A measure of a run: its settings and the numbers that are known. */
+typedef struct mep_study_measurement {
+    const char *spec;
+    mep_measure_settings settings;
+    json_t *key; /* the settings, as the file has them */
+    mep_measure measure;
+} mep_study_measurement;
+
+/* The points of a measure, in the order in which they are measured. The caller frees them with mep_free. */
+mep_status mep_study_points(const mep_study_settings *settings, const char *measure, mep_study_point **points,
+                            int64_t *count);
+
+/* Check measures, gaps and depths, and that the data of a corpus suffices for them. */
+mep_status mep_study_check_measures(const mep_study_settings *settings, const mep_eval_settings *eval,
+                                    const mep_data_mix *data);
+
+/* Read what is known of a measure of a run. The file of other settings than these counts as none. The caller closes
+ * *m, which is empty on failure. */
+mep_status mep_study_measurement_open(mep_study_measurement *m, const char *run, const mep_study_settings *settings,
+                                      const mep_eval_settings *eval, const char *measure);
+void mep_study_measurement_close(mep_study_measurement *m);
+
+int mep_study_measurement_has(const mep_study_measurement *m, const mep_study_point *point);
+
+/* Measure a point; `data` is not used by synthetic tasks. */
+mep_status mep_study_measurement_take(mep_study_measurement *m, const mep_study_point *point, mep_model *model,
+                                      const mep_data_mix *data, mep_eval_fn progress, void *context);
+
+/* Write the file. */
+mep_status mep_study_measurement_save(const mep_study_measurement *m, const char *run);
+
+/* The number of tokens that a point reads. */
+double mep_study_measurement_tokens(const mep_study_measurement *m, const mep_study_point *point);
 
 #endif

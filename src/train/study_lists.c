@@ -25,9 +25,14 @@ struct mep_study_lists {
     const char **asked; /* the encodings of the call, in the spelling of the study */
     uint64_t *seeds;
     int64_t *lengths;
+    const char **measures;
+    int64_t *gaps;
+    double *depths;
 };
 
 static const char ENCODINGS[] = "encodings", SEEDS[] = "seeds", LENGTHS[] = "lengths";
+/* These are missing until a measure is asked for, so that versions without measures can continue the study. */
+static const char MEASURES[] = "measures", GAPS[] = "gaps", DEPTHS[] = "depths";
 
 /* ---- Adding ---- */
 
@@ -35,6 +40,13 @@ static const char ENCODINGS[] = "encodings", SEEDS[] = "seeds", LENGTHS[] = "len
 static mep_status add(json_t *study, const char *list, json_t *value, int *changed)
 {
     json_t *values = json_object_get(study, list);
+    if (values == NULL) {
+        values = json_array();
+        if (json_object_set_new(study, list, values) != 0) {
+            json_decref(value);
+            return mep_json_out_of_memory();
+        }
+    }
     const json_t *other = NULL;
     size_t index = 0;
     int is_there = 0;
@@ -167,7 +179,20 @@ mep_status mep_study_lists_add(json_t *study, const char *folder, const mep_stud
     for (int64_t i = 0; i < asked->encoding_count; i++) MEP_TRY(add_encoding(study, asked->encodings[i], changed));
     for (int64_t i = 0; i < asked->seed_count; i++) MEP_TRY(add_seed(study, asked->seeds[i], changed));
     for (int64_t i = 0; i < asked->length_count; i++) MEP_TRY(add_length(study, asked->lengths[i], changed));
+    for (int64_t i = 0; i < asked->measure_count; i++)
+        MEP_TRY(add(study, MEASURES, json_string(asked->measures[i]), changed));
+    for (int64_t i = 0; i < asked->gap_count; i++)
+        MEP_TRY(add(study, GAPS, json_integer((json_int_t)asked->gaps[i]), changed));
+    for (int64_t i = 0; i < asked->depth_count; i++) MEP_TRY(add(study, DEPTHS, json_real(asked->depths[i]), changed));
     return MEP_OK;
+}
+
+static int compare_depths(const void *a, const void *b)
+{
+    double x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return (x > y) - (x < y);
 }
 
 static int compare_lengths(const void *a, const void *b)
@@ -181,6 +206,42 @@ static int compare_lengths(const void *a, const void *b)
 static mep_status fail_list(const char *list)
 {
     return mep_fail(MEP_ERROR_FORMAT, "study.json: \"%s\" has a value that cannot be read; bring the file back", list);
+}
+
+/* Convert the lists of measures to arrays. A study without measures has none of them. */
+static mep_status read_measure_lists(mep_study_lists *lists, mep_study_settings *s)
+{
+    const json_t *value = NULL;
+    size_t i = 0;
+    const json_t *measures = json_object_get(lists->study, MEASURES), *gaps = json_object_get(lists->study, GAPS),
+                 *depths = json_object_get(lists->study, DEPTHS);
+    s->measure_count = (int64_t)json_array_size(measures);
+    s->gap_count = (int64_t)json_array_size(gaps);
+    s->depth_count = (int64_t)json_array_size(depths);
+    MEP_TRY(MEP_ALLOC(&lists->measures, s->measure_count + 1));
+    MEP_TRY(MEP_ALLOC(&lists->gaps, s->gap_count + 1));
+    MEP_TRY(MEP_ALLOC(&lists->depths, s->depth_count + 1));
+    json_array_foreach(measures, i, value)
+    {
+        if (!json_is_string(value)) return fail_list(MEASURES);
+        lists->measures[i] = json_string_value(value);
+    }
+    json_array_foreach(gaps, i, value)
+    {
+        lists->gaps[i] = json_integer_value(value);
+        if (!json_is_integer(value) || lists->gaps[i] < 0) return fail_list(GAPS);
+    }
+    json_array_foreach(depths, i, value)
+    {
+        lists->depths[i] = json_number_value(value);
+        if (!json_is_number(value) || !(lists->depths[i] >= 0 && lists->depths[i] <= 1)) return fail_list(DEPTHS);
+    }
+    qsort(lists->gaps, (size_t)s->gap_count, sizeof *lists->gaps, compare_lengths);
+    qsort(lists->depths, (size_t)s->depth_count, sizeof *lists->depths, compare_depths);
+    s->measures = lists->measures;
+    s->gaps = lists->gaps;
+    s->depths = lists->depths;
+    return MEP_OK;
 }
 
 /* Convert the lists of study.json to arrays. */
@@ -217,7 +278,7 @@ static mep_status read_lists(mep_study_lists *lists, mep_study_settings *s)
     s->encodings = lists->encodings;
     s->seeds = lists->seeds;
     s->lengths = lists->lengths;
-    return MEP_OK;
+    return read_measure_lists(lists, s);
 }
 
 mep_status mep_study_lists_read(mep_study_lists **result, const char *folder, const mep_study_settings *asked)
@@ -262,6 +323,9 @@ void mep_study_lists_free(mep_study_lists **lists)
     mep_free(&(*lists)->asked);
     mep_free(&(*lists)->seeds);
     mep_free(&(*lists)->lengths);
+    mep_free(&(*lists)->measures);
+    mep_free(&(*lists)->gaps);
+    mep_free(&(*lists)->depths);
     mep_free(lists);
 }
 

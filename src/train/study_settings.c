@@ -206,6 +206,7 @@ static mep_status check_valid(const mep_study_settings *s, const mep_train_setti
     MEP_TRY(mep_train_open_valid(&data, run));
     MEP_TRY_OR(status, mep_train_verify_data(data, run), end);
     MEP_TRY_OR(status, eval_settings(s, data->names[0], mep_data_mix_least_tokens(data), &eval), end);
+    MEP_TRY_OR(status, mep_study_check_measures(s, &eval, data), end);
     mep_data_mix_checksums(data, corpus->checksums.valid);
 end:
     mep_data_mix_close(&data);

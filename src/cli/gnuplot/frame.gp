@@ -25,8 +25,13 @@ columns = is_below ? larger(1100 / (100 + 12 * longest), 1) : 1
 rows = (curves + columns - 1) / columns
 height = is_below ? 750 + 32 * larger(rows - 3, 0) : larger(750, 160 + 32 * curves)
 
-set terminal pngcairo size 1200,height noenhanced background '#ffffff' font 'DejaVu Sans,15' linewidth 1.5
-set output name.'.png'
+if (!exists('format')) { format = 'png' }
+if (format eq 'svg') {
+    set terminal svg size 1200,height noenhanced background '#ffffff' font 'DejaVu Sans,15' linewidth 1.5
+} else {
+    set terminal pngcairo size 1200,height noenhanced background '#ffffff' font 'DejaVu Sans,15' linewidth 1.5
+}
+set output name.'.'.format
 set title heading font 'DejaVu Sans,18' offset 0,0.6
 if (is_below) {
     set key outside center bottom horizontal maxcols columns title ' ' font ',15' Left reverse samplen 2.5 spacing 1.35

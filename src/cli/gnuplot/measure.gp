@@ -1,7 +1,8 @@
-# A measure against a number of tokens, one curve per length.
-# NAME.dat has one block per curve, blocks separated by two empty lines: x, value, standard error (0: unknown).
+# A measure against a number of tokens, one curve per length or encoding.
+# NAME.dat has one block per curve, blocks separated by two empty lines: x, value, size of the bar (0: none).
 if (!exists('x_heading')) { x_heading = 'x' }
 if (!exists('y_heading')) { y_heading = 'value' }
+if (!exists('bars')) { bars = 'standard error' }
 
 stats data using 1 nooutput
 x_low = STATS_min
@@ -24,7 +25,7 @@ y_high = STATS_max
 margin = larger(0.05 * (y_high - y_low), 1e-3 * larger(abs(y_low), abs(y_high)))
 set yrange [y_low - (margin > 0 ? margin : 1):y_high + (margin > 0 ? margin : 1)]
 set xlabel x_heading
-set ylabel y_heading.' (bars: standard error)'
+set ylabel y_heading.(strlen(bars) > 0 ? ' (bars: '.bars.')' : '')
 if (train_length < x_low / 1.12 || train_length > x_high * 1.12) { unset arrow 1; unset label 1 }
 plot for [c = 1:curves] data index c - 1 using 1:2 with linespoints linetype styles[c] title labels[c], \
      for [c = 1:curves] data index c - 1 using 1:($3 > 0 ? $2 : NaN):3 with yerrorbars linetype styles[c] notitle
