@@ -35,7 +35,8 @@ SIZES = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "num_at
          "intermediate_size": 48, "max_position_embeddings": POSITIONS}
 # Every name of the library's list, and mixtures. The settings keep a model from being one of transformers' families.
 SETTINGS = {"mep_param": {"tie_word_embeddings": 1}, "kerple_log": {"no_bias": 1}, "kerple_power": {"mlp": 1},
-            "t5": {"head_dim": 12}, "rotary": {"embedding_layer_norm": 1, "head_dim": 6}, "learned": {"residual": 1}}
+            "t5": {"head_dim": 12}, "rotary": {"embedding_layer_norm": 1, "head_dim": 6}, "learned": {"residual": 1},
+            "fire": {"embedding_layer_norm": 1}}
 NAMES = re.findall(r"^  (\w+)  ", libmep.position_help().partition("\nModifiers")[0], re.MULTILINE)
 ENCODINGS = {**{name: SETTINGS.get(name, {}) for name in NAMES}, "exp + 0.5*gauss": {}, "t5:buckets=10,max=40 + t5": {},
              "mep/learn=weights,slopes": {"residual": 1}, "exp + exp:c=0.5/learn=slopes": {},
@@ -52,7 +53,7 @@ TERMS = {"mep/forget": {}, "nope/forget:bias=none/sink": LLAMA,
          "rotary:base=500|mep/forget/window=24|nope": {**LLAMA, "num_hidden_layers": 4, "head_dim": 6},
          "rotary:scaling=llama3,factor=4,original=32|rotary": {"residual": 1},
          "rotary|mep/forget": {**LLAMA, "qk_norm": 2, "post_norm": 1}, "learned/sink": LLAMA,
-         "fire:max=24": LLAMA, "fire|rotary/sink|fire/forget": {"num_hidden_layers": 3},
+         "fire:max=24|rotary/window=9": LLAMA, "fire|rotary/sink|fire/forget": {"num_hidden_layers": 3},
          "sinusoidal/scale=logn:5": {**LLAMA, "qkv_bias": 1, "qk_norm": 1},
          "mep/weights=query/forget/profiles:rank=2,extent=10/scale=ssmax/sink/window=20|rotary/forget/scale=logn:16":
          {**LLAMA, "head_dim": 12, "tie_word_embeddings": 1}}
