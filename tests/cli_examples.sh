@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Every example that a help page prints is run, in the order of its page, on small data and with a small model: lines
-# that begin with "  mep COMMAND" or "  mpirun -np N mep COMMAND", without the words after a wide gap.
+# that begin with "  mep COMMAND" or "  mpirun -np N mep COMMAND", with their continuations, without the words after a wide gap.
 # Usage: cli_examples.sh PROGRAM
 tests=$(cd "$(dirname "$0")" && pwd)
 . "$tests/cli.sh"
@@ -39,6 +39,8 @@ expect 0 prepare --quiet --out code books.jsonl.zst
 # shellcheck disable=SC2086
 expect 0 train --quiet --data text.train --out runs/mep $small
 # shellcheck disable=SC2086
+expect 0 train --quiet --data text.train --out runs/profiles --position nope/profiles ${small#* * } --num-hidden-layers 4
+# shellcheck disable=SC2086
 expect 0 compare --quiet --data text --out runs/study $small --lengths 16,32 --eval-tokens 256 \
     --positions alibi,mep,mep_param,rotary
 expect 0 export runs/study/rotary-seed1235 bloom-560m
@@ -65,6 +67,7 @@ mep() {
     case "$command $*" in
     train*--resume*) set -- "$@" ;;
     train*) set -- "$@" $small ;;
+    compare*--measures*) set -- "$@" $small --lengths 128,256 --eval-tokens 256 --copy-tokens 4 --gaps 8 ;;
     compare*) set -- "$@" $small --lengths 16,32 --eval-tokens 256 ;;
     generate*--endless*) set -- "$@" --max-tokens 30 ;;
     generate*) set -- "$@" --max-tokens 5 ;;
@@ -84,7 +87,14 @@ shrink() {
 }
 
 examples() { # examples WORD ...: those of `mep WORD ... --help`
-    "$MEP" "$@" --help | grep -E '^  (mpirun -np [0-9]+ )?mep [a-z]+ ' | sed 's/    .*//; s/^  *//' | shrink
+    "$MEP" "$@" --help | awk '/^  (mpirun -np [0-9]+ )?mep [a-z]+ / {
+        line = $0
+        while (sub(/\\$/, "", line) && (getline more) > 0) {
+            sub(/^ +/, "", more)
+            line = line more
+        }
+        print line
+    }' | sed 's/    .*//; s/^  *//' | shrink
 }
 
 count=0
