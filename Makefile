@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-distributions test-arm64 test-python torture long-run wheel test-wheel fuzz demo study bench bench-gpu install clean format help
+.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-distributions test-arm64 test-python test-lm-eval torture long-run wheel test-wheel fuzz demo study bench bench-gpu install clean format help
 
 all: ## build the program build/release/mep and the libraries
 	@sh scripts/setup.sh build
@@ -65,6 +65,9 @@ test-tsan: setup ## run all tests under ThreadSanitizer
 # The script reads PYTHON= from the environment.
 test-python: all ## run the tests of the Python package; PYTHON=FILE selects an interpreter, for example one with torch
 	@sh tests/python.sh "$(CURDIR)/build/release/libmep.so" "$(CURDIR)/build/release/mep" "$(CURDIR)"
+
+test-lm-eval: all ## compare libmep with transformers in the lm-evaluation-harness; PYTHON=FILE has lm_eval[hf,ruler]
+	@sh scripts/check_lm_eval.sh
 
 KILLS ?= 200
 SEED ?= 1

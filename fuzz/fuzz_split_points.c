@@ -16,6 +16,11 @@
     "{\"Regex\": \"" PATTERN "\"}}, " REST "]}"
 #define BYTE_LEVEL(PREFIX, REGEX)                                                                                      \
     "{\"type\": \"ByteLevel\", \"add_prefix_space\": " PREFIX ", \"use_regex\": " REGEX "}"
+#define PREFIX                                                                                                           \
+    "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", \"prepend\": \"▁\"}, {\"type\": \"Replace\", " \
+    "\"pattern\": {\"String\": \" \"}, \"content\": \"▁\"}]}"
+#define METASPACE(SCHEME, SPLITS)                                                                                      \
+    "{\"type\": \"Metaspace\", \"replacement\": \"▁\", \"prepend_scheme\": \"" SCHEME "\", \"split\": " SPLITS "}"
 #define NFC "{\"type\": \"NFC\"}"
 
 /* Sections of a tokenizer.json. */
@@ -32,8 +37,13 @@ static const struct {
     {NFC, BYTE_LEVEL("false", "true"), "[{\"content\": \"! \", \"rstrip\": true}]"},
     {NFC, BYTE_LEVEL("false", "true"), "[{\"content\": \"  \", \"lstrip\": true, \"normalized\": true}]"},
     {"null", BYTE_LEVEL("false", "false"), "[]"}, /* no split points */
+    {PREFIX, "null", "[]"},                       /* of characters from here: Llama 2 */
+    {"null", METASPACE("first", "false"), "[{\"content\": \"1a1\", \"normalized\": false}]"}, /* Mistral */
+    {"null", METASPACE("always", "true"), "[{\"content\": \"1a1\", \"normalized\": true}]"},
+    {PREFIX, "null", "[{\"content\": \"! a\", \"normalized\": true}]"},
+    {PREFIX, "null", "[{\"content\": \"a1a\", \"rstrip\": true, \"normalized\": false}]"},
 };
-enum { VARIANT_COUNT = sizeof VARIANTS / sizeof *VARIANTS };
+enum { VARIANT_COUNT = sizeof VARIANTS / sizeof *VARIANTS, FIRST_OF_CHARACTERS = 10 };
 
 /* A pre-token that is split has other tokens: every two of these bytes merge, and each byte merges with a blank. */
 static const char JOINED[] = "a1s'l!.(|", BLANKS[] = " \n\t\r";
@@ -61,17 +71,50 @@ static void add_merges(json_t *vocab, json_t *merges)
         for (const char *right = JOINED; *right != '\0'; right++) add_merge(vocab, merges, *left, *right);
 }
 
+static void add_word(json_t *vocab, json_t *merges, const char *left, const char *right)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%s%s", left, right);
+    if (json_object_get(vocab, text) != NULL) return;
+    json_object_set_new(vocab, text, json_integer((json_int_t)json_object_size(vocab)));
+    json_array_append_new(merges, json_pack("[s, s]", left, right));
+}
+
+/* Every two of the joined characters merge, and each merges with the mark before it; two marks merge. */
+static void add_characters(json_t *vocab, json_t *merges)
+{
+    add_fallback(vocab);
+    add_word(vocab, merges, MEP_BPE_WORD_MARK, MEP_BPE_WORD_MARK);
+    for (const char *left = JOINED; *left != '\0'; left++) {
+        const char a[2] = {*left, '\0'};
+        json_object_set_new(vocab, a, json_integer((json_int_t)json_object_size(vocab)));
+    }
+    for (const char *left = JOINED; *left != '\0'; left++) {
+        const char a[2] = {*left, '\0'};
+        add_word(vocab, merges, MEP_BPE_WORD_MARK, a);
+        for (const char *right = JOINED; *right != '\0'; right++) add_word(vocab, merges, a, (char[2]){*right, '\0'});
+    }
+}
+
 static mep_tokenizer *make(int variant)
 {
     mep_tokenizer *tokenizer = NULL;
     json_t *vocab = json_object(), *merges = json_array(), *added = json_loads(VARIANTS[variant].added, 0, NULL);
-    add_bytes(vocab);
-    add_merges(vocab, merges);
+    if (variant < FIRST_OF_CHARACTERS) {
+        add_bytes(vocab);
+        add_merges(vocab, merges);
+    } else {
+        add_characters(vocab, merges);
+    }
     json_object_set_new(json_array_get(added, 0), "id", json_integer((json_int_t)json_object_size(vocab)));
     json_t *root = mep_bpe_compose_json(vocab, merges, NULL, 0);
     json_object_set_new(root, "normalizer", json_loads(VARIANTS[variant].normalizer, JSON_DECODE_ANY, NULL));
     json_object_set_new(root, "pre_tokenizer", json_loads(VARIANTS[variant].pre_tokenizer, JSON_DECODE_ANY, NULL));
     json_object_set_new(root, "added_tokens", added);
+    if (variant >= FIRST_OF_CHARACTERS) {
+        json_object_set_new(root, "decoder", json_null());
+        json_object_set_new(json_object_get(root, "model"), "byte_fallback", json_true());
+    }
     char *text = json_dumps(root, JSON_COMPACT);
     if (text == NULL || mep_bpe_from_json(&tokenizer, "variant", text, (int64_t)strlen(text)) != MEP_OK) abort();
     free(text);
@@ -80,12 +123,14 @@ static mep_tokenizer *make(int variant)
 }
 
 /* Append the tokens of one slice; returns the new count. */
-static int64_t append(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t *tokens, int64_t count,
-                      int64_t capacity)
+static int64_t append(const mep_tokenizer *tokenizer, const char *text, int64_t size, int is_rest, int32_t *tokens,
+                      int64_t count, int64_t capacity)
 {
     int32_t *ids = NULL;
     int64_t more = 0;
-    if (mep_tokenizer_encode(tokenizer, text, size, &ids, &more) != MEP_OK || more > capacity - count) abort();
+    mep_status status = is_rest ? mep_tokenizer_encode_rest(tokenizer, text, size, &ids, &more)
+                                : mep_tokenizer_encode(tokenizer, text, size, &ids, &more);
+    if (status != MEP_OK || more > capacity - count) abort();
     if (more > 0) memcpy(tokens + count, ids, (size_t)more * sizeof *tokens);
     mep_tokens_free(&ids);
     return count + more;
@@ -103,12 +148,12 @@ static void check_slices(const mep_tokenizer *tokenizer, const char *text, int64
         int64_t split = mep_tokenizer_split_point(tokenizer, seen, length);
         free(seen);
         if (split < 0 || split > length) abort();
-        if (split > 0) count = append(tokenizer, text + at, split, parts, count, capacity);
+        if (split > 0) count = append(tokenizer, text + at, split, at > 0, parts, count, capacity);
         at += split;
         length = split > 0 ? slice : 2 * length;
     }
-    count = append(tokenizer, text + at, size - at, parts, count, capacity);
-    if (append(tokenizer, text, size, complete, 0, capacity) != count) abort();
+    count = append(tokenizer, text + at, size - at, at > 0, parts, count, capacity);
+    if (append(tokenizer, text, size, 0, complete, 0, capacity) != count) abort();
     if (memcmp(parts, complete, (size_t)count * sizeof *parts) != 0) abort();
     free(parts);
     free(complete);

@@ -36,10 +36,10 @@ run_in_root $suite "
     tar -C /package --strip-components=1 -xf /wheel/libmep-*.tar.gz
     mv /licenses /package/licenses
     echo '== libmep'
-    export CFLAGS='-include /mep/scripts/wheel/glibc_2_28.h' LDFLAGS=-Wl,--exclude-libs,ALL
-    export PKG_CONFIG_LIBDIR=/libraries/lib/pkgconfig PKG_CONFIG_ARGN=--static
+    export CFLAGS='-include /mep/scripts/wheel/glibc_2_28.h' LDFLAGS='-Wl,--exclude-libs,ALL -Wl,-z,defs'
+    export PKG_CONFIG_LIBDIR=/libraries/lib/pkgconfig PKG_CONFIG='pkg-config --static'
     pip wheel --no-build-isolation --no-deps -w /built /package -C cmake.define.MEP_OPTIONAL_LIBRARIES=OFF \
-        -C cmake.define.MEP_MPI=OFF -C 'wheel.license-files=LICENSE;licenses/*' > /tmp/log 2>&1 || { cat /tmp/log; exit 1; }
+        -C build-dir=/build -C 'wheel.license-files=LICENSE;licenses/*' > /tmp/log 2>&1 || { cat /tmp/log; exit 1; }
     auditwheel repair --plat $platform --only-plat -w /wheel /built/*.whl
     auditwheel show /wheel/*.whl"
 rm -rf "$source/build/wheel"

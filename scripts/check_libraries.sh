@@ -14,4 +14,5 @@ cmake -G Ninja -S "$1" -B "$folder" -DCMAKE_C_COMPILER="$2" -DMEP_TESTS=OFF -DME
     { cat "$folder/log"; exit 1; }
 grep '^-- Left out' "$folder/log" || { echo 'no library is left out: nothing was checked'; exit 1; }
 cmake --build "$folder" --target mep_objects > "$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
-echo "$(grep -c '"command".*mep_objects' "$folder/compile_commands.json") files"
+count=$(grep -c 'mep_objects\.dir/src/' "$folder/.ninja_log") || { echo 'no file was checked'; exit 1; }
+echo "$count files"

@@ -34,7 +34,10 @@ make_root() {
     [ -d "$cache/$1" ] && return
     echo "== $1: making a root from $(mirror)"
     rm -rf "$cache/$1.new"
-    debootstrap --variant=minbase --include=ca-certificates "$1" "$cache/$1.new" "$(mirror)" > "$cache/$1.log" 2>&1 ||
+    # A release that is newer than this machine's debootstrap is made as unstable is.
+    recipe=/usr/share/debootstrap/scripts/$1
+    [ -e "$recipe" ] || recipe=/usr/share/debootstrap/scripts/sid
+    debootstrap --variant=minbase --include=ca-certificates "$1" "$cache/$1.new" "$(mirror)" "$recipe" > "$cache/$1.log" 2>&1 ||
         { rm -rf "$cache/$1.new"; skip "debootstrap of $1 failed (build/roots/$1.log)"; }
     mv "$cache/$1.new" "$cache/$1"
 }

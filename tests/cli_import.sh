@@ -53,7 +53,8 @@ for family in neox neox_sequential bloom mpt gpt2; do
     [ -s "py-$family/configuration_mep.py" ] || wrong 'configuration_mep.py is not written'
 done
 
-# Families that are only read: with their own encoding the same model, with another one another model.
+# Families of the shape of Llama, and two that are only read: with their own encoding the same model, with another one
+# another model.
 for family in llama mistral qwen2 qwen3 smollm3 olmo2 falcon baichuan; do
     expect 0 import "$families/$family" "own-$family"
     said out "own-$family: mep, 2 layers, hidden 24, "
@@ -62,6 +63,13 @@ for family in llama mistral qwen2 qwen3 smollm3 olmo2 falcon baichuan; do
     [ "$(perplexity "own-$family")" = "$in_place" ] || wrong "$family is another model when imported"
     swapped=$(perplexity "$families/$family" --position mep)
     [ "$swapped" != "$in_place" ] || wrong "--position changes nothing in $family"
+    expect 0 export "own-$family" "hf-$family" --quiet
+    type=$family
+    case $family in falcon | baichuan) type=mep ;; esac
+    said "hf-$family/config.json" "\"model_type\": \"$type\""
+    [ "$(perplexity "hf-$family")" = "$in_place" ] || wrong "$family is another model when exported"
+    expect 0 export "$families/$family" "py-$family" --position "rotary|mep/forget" --quiet
+    [ -s "py-$family/modeling_mep.py" ] || wrong 'modeling_mep.py is not written'
 done
 expect 0 info "$families/smollm3"
 said out 'model_type               smollm3'

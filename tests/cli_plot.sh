@@ -175,6 +175,26 @@ draw --model run --model 'run 2' --bias mep --out learned.png
 said learned.gp "= ['run', 'run 2', 'mep', 'run, before training']"
 said learned.gp 'head 1 of 2'
 said learned.gp 'train_length = 16'
+# Terms of layers: profiles, and the decay by a gate's bias of 5, d log sigmoid(5).
+tiny_train terms --steps 1 --learning-rate 1e-9 --position 'nope/profiles:rank=2,extent=9/forget'
+draw --model terms --term profiles --out profiles.png
+said profiles.gp "= ['layer 1, profile 1', 'layer 1, profile 2']"
+said profiles.gp "y_heading = 'profile P(d)"
+draw --model terms --term forget --head 2 --max-distance 8 --out forget.png
+said forget.gp "= ['layer 1, head 2']"
+checks=$((checks + 1))
+awk '/^8 / { found = $2 > -0.05373 && $2 < -0.05371 } END { exit !found }' forget.dat || wrong 'the decay of a gate'
+refuse 2 'terms: its position encoding, nope/profiles:rank=2,extent=9/forget, is not a distance bias' plot --model terms
+refuse 2 'run: its position encoding, mep/learn=slopes, has no profiles' plot --model run --term profiles
+refuse 2 'terms: layer 9 has no profiles' plot --model terms --term profiles --layer 9
+refuse 2 '--head: there is no profile 3 of 2' plot --model terms --term profiles --head 3
+refuse 2 '--term profiles is drawn for one --model' plot --bias mep --term profiles
+refuse 2 '--layer cannot be used with --term bias' plot --model run --layer 1
+draw --bias 'fire:max=16;mep' --heads 2 --head 1 --max-distance 64 --query-position 16,40 --out positions.png
+said positions.gp "= ['fire:max=16, query at 16', 'fire:max=16, query at 40', 'mep']"
+said positions.gp 'styles[3] = [1, 2, 3]'
+checks=$((checks + 1))
+[ "$(grep -c '^64 ' positions.dat)" = 1 ] || wrong 'a distance beyond the position of the query is drawn'
 draw --model run
 said bias.gp "'head 2, before training'"
 said bias.dat '64 '
@@ -217,6 +237,7 @@ refuse 1 'no finite value' plot begun --show loss
 tiny_train nope --steps 1 --position nope
 refuse 2 'nope: its position encoding, nope, is not a distance bias' plot --model nope
 refuse 2 '--heads: "0" is not an integer from 1 to 4096' plot --bias mep --heads 0
+refuse 2 '--query-position: no bias depends on the position' plot --bias mep --query-position 8
 refuse 2 'there is no head 9 of 8' plot --bias mep --head 1,9
 refuse 2 '--head cannot be used with a table of results' plot results.csv --head 1
 refuse 1 'no-such.csv' plot no-such.csv

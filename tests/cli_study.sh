@@ -45,7 +45,7 @@ cmp -s before.csv runs/tiny-one/results.csv || wrong 'a second call changes resu
 [ "$stamp" = "$(ls -l --time-style=full-iso runs/tiny-one/alibi-seed1235/metrics.jsonl)" ] ||
     wrong 'a second call trains again'
 
-# Results without weights: nothing is trained again, and the table is the same; a new encoding is trained beside them.
+# Results without weights: nothing is trained again, and the table is the same; a new encoding is trained too.
 mkdir kept
 export RESULTS=kept
 OUT=runs DATA=corpora sh tree/scripts/study.sh "$MEP" tiny keep > out 2> err || wrong 'keep fails'

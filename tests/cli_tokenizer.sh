@@ -109,6 +109,42 @@ said err 'two tokenizers'
 expect 0 prepare -q --force --out elsewhere/data/bpe.train text.txt
 [ ! -e elsewhere/data/bpe.train.tokenizer.json ] || wrong 'the old copy is left next to a dataset of bytes'
 
+# Llama 2's form: a blank before the text, tokens of bytes, and <s> before every text.
+llama=$tests/golden/llama2_tokenizer
+for text in 'the quick<s>' '<0x41> fox' ' two  blanks' "$(printf 'a\tb\303\251\360\237\231\202')"; do
+    printf '%s' "$text" > input
+    piped input tokenizer encode -t "$llama"
+    cp out tokens
+    expect 0 tokenizer decode -t "$llama" tokens
+    cmp -s out input || wrong "\"$text\" does not come back"
+    piped input tokenizer encode --special-tokens -t "$llama"
+    [ "$(cat out)" = "1 $(cat tokens)" ] || wrong 'there is no <s> before the text'
+done
+expect 0 tokenizer info "$llama"
+said out 'kind              BPE of characters'
+said out 'before a text     1 <s>'
+said out 'end of document   2 </s>'
+piped input tokenizer encode -s -t bytes
+[ "$(cat out)" = '97 9 98 195 169 240 159 153 130' ] || wrong 'bytes have tokens around a text'
+
+# A dataset has <s> before and </s> after each document; a text of more than a slice has one of each.
+i=0
+while [ $i -lt 15 ]; do
+    cat text.txt text.txt text.txt text.txt
+    i=$((i + 1))
+done > long.txt
+expect 0 prepare -q --out llama --tokenizer "$llama" long.txt
+"$MEP" tokenizer encode -s -t "$llama" long.txt > expected
+count=$(wc -w < expected)
+expect 0 info llama
+said out "$((count + 1))"
+od -An -v -tu2 llama.bin | tr -s ' \n' ' ' | sed 's/^ //; s/ $//' > out
+[ "$(cat out)" = "$(cat expected) 2" ] || wrong 'the slices of a long text have other tokens'
+# shellcheck disable=SC2086
+expect 0 train --out llama-run --steps 2 --quiet ${TINY% --data} --data llama
+expect 0 generate --model llama-run --prompt 'the quick' -n 4 -t 0 -q
+expect 0 generate --model llama-run -n 4 -t 0 -q
+
 refuse 2 'the action is missing' tokenizer
 refuse 2 'there is no action "tarin"; use train, encode, decode or info' tokenizer tarin
 refuse 2 '--tokenizer FILE is missing' tokenizer encode text.txt
@@ -121,6 +157,9 @@ echo 257 > tokens
 refuse 1 'token 257 does not exist' tokenizer decode -t bytes tokens
 echo '{"model": {"type": "WordPiece"}}' > wrong.json
 refuse 1 'wrong.json: the model is of type "WordPiece"' tokenizer info wrong.json
+mkdir sentencepiece
+echo model > sentencepiece/tokenizer.model
+refuse 1 'sentencepiece/tokenizer.model is a SentencePiece model' tokenizer info sentencepiece
 echo 'no json' > wrong.json
 refuse 1 'wrong.json: is not a tokenizer.json: line 1: ' prepare --out x --tokenizer wrong.json text.txt
 finish

@@ -14,17 +14,25 @@ done
 . "$tests/tiny.sh"
 export HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1
 
-# try NAME TOKENIZER: a run of each family that this program trains, exported, imported and exported again
+# try NAME TOKENIZER [POSITION ...]: a run of each family that this program trains, exported, imported and exported again
 try() {
-    expect 0 prepare --tokenizer "$2" --out "$1" text.txt
-    for position in rotary learned mep; do
+    name=$1
+    tokenizer=$2
+    shift 2
+    expect 0 prepare --tokenizer "$tokenizer" --out "$name" text.txt
+    set -- "$name" "$tokenizer" "${@:-rotary learned mep}"
+    # shellcheck disable=SC2086
+    for position in $3; do
         run=$1-$position
         # shellcheck disable=SC2086
         expect 0 train --data "$1" --out "$run" $TINY --position $position --steps 1 --quiet
         expect 0 export "$run" "hf-$run" --quiet
+        # As on the hub: the class of Llama, which replaces parts of tokenizer.json.
+        case $1 in llama2*) cp "$tests/golden/llama2_tokenizer/tokenizer_config.json" "hf-$run/" ;; esac
         expect 0 import "hf-$run" "own-$run" --quiet
         expect 0 export "own-$run" "again-$run" --quiet
-        printf '%s\n%s\n' "hf-$run" "$2" "again-$run" "$2" >> pairs
+        case $1 in llama2*) ;; *) printf '%s\n%s\n' "hf-$run" "$2" >> pairs ;; esac
+        printf '%s\n%s\n' "again-$run" "$2" >> pairs
     done
 }
 
@@ -45,6 +53,25 @@ json.dump(model["vocab"], open("vocab.json", "w"))
 open("merges.txt", "w").write("".join(" ".join(m) + "\n" for m in (m.split() if isinstance(m, str) else m for m in model["merges"])))
 END
 try tables vocab.json
+# The tokenizers of Llama-shaped models.
+"$found" - "$tests/golden" << 'END'
+import json
+import sys
+golden = json.load(open(sys.argv[1] + "/llama_tokenizers.json"))
+models = {"bytes": json.load(open(sys.argv[1] + "/tokenizer_gpt2.json"))["model"], "characters": golden["characters"]}
+for family in golden["families"]:
+    changes = family["changes"]
+    if "with" in changes or "without" in changes:
+        continue
+    model = dict(models[family["kind"]], **changes)
+    root = dict(family["sections"], version="1.0", truncation=None, padding=None, model=model)
+    json.dump(root, open("family-%s.json" % family["name"].replace(" ", "-"), "w"))
+END
+cp "$tests/golden/llama2_tokenizer/tokenizer.json" llama2-tokenizer.json
+try llama2 llama2-tokenizer.json rotary
+for name in llama-3 qwen-2 smollm mistral-0.3 metaspace-split; do
+    try "$name" "family-$name.json" rotary
+done
 checks=$((checks + 1))
 "$found" "$tests/hf_tokenizer.py" "$MEP" "$tests/golden/tokenizer_cases.json" pairs > out 2> err < /dev/null ||
     wrong 'AutoTokenizer gives other ids'

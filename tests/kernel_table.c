@@ -43,7 +43,10 @@ static void add_options(mep_string_builder *table, const mep_kernel *kernel)
 {
     for (int i = 0; i < mep_kernel_option_count(kernel); i++) {
         char value[64];
-        number_text(kernel->options[i].value, value);
+        if (kernel->options[i].value_text != NULL)
+            snprintf(value, sizeof value, "%s", kernel->options[i].value_text);
+        else
+            number_text(kernel->options[i].value, value);
         check(mep_string_add(table, "%s`%s` (%s)", i == 0 ? "" : ", ", kernel->options[i].name, value));
     }
 }

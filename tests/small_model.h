@@ -43,6 +43,8 @@ static const char *const ENCODINGS[] = {
     "bam/scale=logn:16/sink",
     "alibi/window=16/sink|rotary",
     "mep/weights=query/forget/profiles:rank=2/scale=ssmax/sink/window=40|nope/forget",
+    "fire:max=40",
+    "llama fire:max=9/forget/sink|rotary",
     "llama rotary",
     "qwen2 mep/forget",
     "qwen3 rotary|nope/sink",

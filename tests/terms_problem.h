@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "attention/fire.h"
 #include "base/bf16.h"
 #include "base/cpu.h"
 #include "base/random.h"
@@ -305,13 +306,16 @@ static inline mep_attention *terms_plan(const mep_attention_reference_call *c, c
     return plan;
 }
 
-/* The results of a problem, which are the caller's; *fraction: of the blocks that were computed. */
-static inline void run_terms(const terms_problem *p, const terms_run *how, double *found[RESULTS], double *fraction)
+/* The results of a problem, which are the caller's; *fraction: of the blocks that were computed. fire and its sums may
+ * be NULL. */
+static inline void run_terms_with(const terms_problem *p, const terms_run *how, const mep_fire *fire, double *sums,
+                                  double *found[RESULTS], double *fraction)
 {
     const mep_attention_reference_call *c = &p->call;
     int64_t B = c->batch, H = c->heads, K = kv_heads_of(c), Q = c->queries, L = c->keys, D = c->head_dim;
     mep_dtype type = how->dtype;
     mep_attention *plan = terms_plan(c, how);
+    if (fire != NULL) assert_int_equal(mep_attention_set_fire(plan, fire, sums), MEP_OK);
     for (int i = 0; i < RESULTS; i++) found[i] = result_size(c, i) > 0 ? new_doubles(result_size(c, i)) : NULL;
     float *lse = floats_of(NULL, B * H * Q);
     mep_attention_call call = {.batch = B,
@@ -368,6 +372,11 @@ static inline void run_terms(const terms_problem *p, const terms_run *how, doubl
     free(lse), free(call.q.data), free(call.k.data), free(call.v.data), free(g.dout.data);
     free(call.profiles.data), free(call.mixture.data);
     mep_attention_destroy(&plan);
+}
+
+static inline void run_terms(const terms_problem *p, const terms_run *how, double *found[RESULTS], double *fraction)
+{
+    run_terms_with(p, how, NULL, NULL, found, fraction);
 }
 
 static inline void free_results(double *found[RESULTS])

@@ -103,7 +103,7 @@ static void extend_bias(const scene *s, mep_cache *cache, int64_t *covered)
     float *table = calloc((size_t)(s->heads * distances), sizeof *table);
     assert_int_equal(mep_bias_table(bias, distances, table), MEP_OK);
     const mep_attention_terms terms = {.table = table, .table_length = distances};
-    assert_int_equal(mep_cache_set_terms(cache, 0, &terms, distances), MEP_OK);
+    assert_int_equal(mep_cache_set_terms(cache, 0, &terms, NULL, distances), MEP_OK);
     *covered = distances;
     free(table);
     mep_bias_destroy(&bias);

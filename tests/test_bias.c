@@ -21,6 +21,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "bias/bias_internal.h"
+#include "bias/table.h"
 #include "bias/position.h"
 #include "bias/t5.h"
 #include "golden.h"
@@ -236,8 +237,132 @@ static void test_golden(void **state)
     check_golden_file(golden2_path("kernels2.json"), seen);
     for (int i = 0; mep_kernels[i] != NULL; i++) {
         assert_true(i < KERNELS_MOST);
-        if (!seen[i]) fail_msg("the kernel %s has no golden case", mep_kernels[i]->name);
+        if (!seen[i] && !mep_kernels[i]->alone) fail_msg("the kernel %s has no golden case", mep_kernels[i]->name);
     }
+}
+
+/* ---- fire, which depends on the position ---- */
+
+/* A case has pairs (position, distance) instead of distances. */
+static void check_fire_case(json_t *golden)
+{
+    char spec[64];
+    int64_t heads = json_integer_value(json_object_get(golden, "heads"));
+    json_t *pairs = json_object_get(golden, "position_distance");
+    int64_t count = (int64_t)json_array_size(pairs),
+            threshold = json_integer_value(json_object_get(golden, "threshold"));
+    double *expected = doubles(heads * count), *got = doubles(heads);
+    snprintf(spec, sizeof spec, "fire:max=%d", (int)threshold);
+    mep_bias *bias = create(spec, heads, 64);
+    set_golden_params(bias, json_object_get(golden, "params"));
+    assert_int_equal(mep_bias_threshold(bias), threshold);
+    assert_int_equal(count_numbers(json_object_get(golden, "bias")), heads * count);
+    flatten(json_object_get(golden, "bias"), expected);
+    for (int64_t n = 0; n < count; n++) {
+        json_t *pair = json_array_get(pairs, (size_t)n);
+        int64_t position = json_integer_value(json_array_get(pair, 0)),
+                distance = json_integer_value(json_array_get(pair, 1));
+        assert_int_equal(mep_bias_at_position(bias, position, &distance, 1, got), MEP_OK);
+        for (int64_t h = 0; h < heads; h++) compare(spec, got[h], expected[h * count + n], 1e-12, 1e-14);
+        if (position > threshold) continue;
+        assert_int_equal(mep_bias_at(bias, &distance, 1, got), MEP_OK);
+        for (int64_t h = 0; h < heads; h++) compare(spec, got[h], expected[h * count + n], 1e-12, 1e-14);
+    }
+    mep_bias_destroy(&bias);
+    free(expected);
+    free(got);
+}
+
+static void test_fire_golden(void **state)
+{
+    (void)state;
+    json_error_t error;
+    json_t *root = json_load_file(golden2_path("kernels2.json"), 0, &error), *cases = json_object_get(root, "fire");
+    if (root == NULL) fail_msg("%s", error.text);
+    assert_true(json_array_size(cases) > 0);
+    for (size_t i = 0; i < json_array_size(cases); i++) check_fire_case(json_array_get(cases, i));
+    json_decref(root);
+}
+
+enum { FIRE_HEADS = 3, FIRE_THRESHOLD = 100, FIRE_QUERIES = 6 };
+static const int64_t fire_positions[FIRE_QUERIES] = {101, 102, 150, 700, 5000, 100000};
+
+/* The sum over queries beyond the threshold and some distances of a random number times the bias. */
+static double fire_objective(const mep_bias *bias, double *values)
+{
+    double sum = 0;
+    int64_t n = 0;
+    for (int q = 0; q < FIRE_QUERIES; q++)
+        for (int64_t d = 0; d <= fire_positions[q]; d = d * 3 / 2 + 1) {
+            assert_int_equal(mep_bias_at_position(bias, fire_positions[q], &d, 1, values), MEP_OK);
+            for (int h = 0; h < FIRE_HEADS; h++) sum += mep_random_normal(3, 1, (uint64_t)n++) * values[h];
+        }
+    return sum;
+}
+
+/* The pieces are the function, and sums over pieces give its gradient: finite differences. */
+static void test_fire_pieces(void **state)
+{
+    (void)state;
+    mep_bias *bias = create("fire:max=100", FIRE_HEADS, 16);
+    for (uint64_t seed = 1; seed < 6; seed++) {
+        double values[FIRE_HEADS], sums[FIRE_HEADS * MEP_BIAS_PIECES * 3] = {0}, params[512], grad[512] = {0};
+        int64_t count = mep_bias_param_values(bias), n = 0;
+        mep_bias_pieces p;
+        randomize(bias, seed);
+        memcpy(params, mep_bias_params(bias), (size_t)count * sizeof *params);
+        assert_true(mep_bias_get_pieces(bias, &p) && p.count > 2 && p.threshold == FIRE_THRESHOLD);
+        for (int q = 0; q < FIRE_QUERIES; q++)
+            for (int64_t d = 0; d <= fire_positions[q]; d = d * 3 / 2 + 1) {
+                double position = (double)fire_positions[q], scale = 1 / log1p(p.c * position);
+                double x = log1p(p.c * (double)d) * scale;
+                double by_c = scale * ((double)d / (1 + p.c * (double)d) - x * position / (1 + p.c * position));
+                int64_t g = 0;
+                while (g < p.count - 1 && p.knots[g] < x) g++;
+                assert_int_equal(mep_bias_at_position(bias, fire_positions[q], &d, 1, values), MEP_OK);
+                for (int64_t h = 0; h < FIRE_HEADS; h++) {
+                    int64_t at = h * MEP_BIAS_PIECES + g;
+                    double ds = mep_random_normal(3, 1, (uint64_t)n++);
+                    compare("piece", p.slope[at] * x + p.offset[at], values[h], 1e-12, 1e-12);
+                    sums[at * 3] += ds, sums[at * 3 + 1] += ds * x, sums[at * 3 + 2] += ds * by_c;
+                }
+            }
+        mep_bias_pieces_backward(bias, sums, grad);
+        for (int64_t i = 0; i < count; i++) {
+            double step = 1e-6, x = params[i], above, below;
+            params[i] = x + step;
+            assert_int_equal(mep_bias_set_params(bias, params, count), MEP_OK);
+            above = fire_objective(bias, values);
+            params[i] = x - step;
+            assert_int_equal(mep_bias_set_params(bias, params, count), MEP_OK);
+            below = fire_objective(bias, values);
+            params[i] = x;
+            compare("gradient", grad[i], (above - below) / (2 * step), 1e-6, 1e-6);
+        }
+    }
+    mep_bias_destroy(&bias);
+}
+
+/* The default threshold is the training length, and wrong calls are refused. */
+static void test_fire_threshold(void **state)
+{
+    (void)state;
+    mep_bias *fire = create("fire", 2, 16), *mep = create("mep", 2, 16);
+    int64_t distance = 11, far[2] = {3, 11};
+    double a[4], b[4];
+    assert_int_equal(mep_bias_threshold(fire), 512);
+    assert_int_equal(mep_bias_set_train_length(fire, 64), MEP_OK);
+    assert_int_equal(mep_bias_threshold(fire), 64);
+    assert_string_equal(mep_bias_spec(fire), "fire");
+    assert_true(mep_bias_threshold(mep) == INT64_MAX && mep_bias_threshold(NULL) == INT64_MAX);
+    assert_int_equal(mep_bias_set_train_length(fire, 0), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_bias_at_position(fire, 10, &distance, 1, a), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_bias_at_position(fire, -1, &distance, 1, a), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_bias_at_position(mep, 10, far, 2, a), MEP_OK);
+    assert_int_equal(mep_bias_at(mep, far, 2, b), MEP_OK);
+    assert_memory_equal(a, b, sizeof a);
+    mep_bias_destroy(&fire);
+    mep_bias_destroy(&mep);
 }
 
 /* Where d/exact and max/exact are powers of 2, the quotient of their logarithms is rational and the bucket known
@@ -305,6 +430,7 @@ static void test_single(void **state)
     (void)state;
     int64_t distances[] = {0, 1, 5, 100, 4321, 99999, FAR};
     for (int i = 0; mep_kernels[i] != NULL; i++) {
+        if (mep_kernels[i]->alone) continue;
         char twice[64];
         double one[7 * 3], two[7 * 3], values[3], params[2048];
         snprintf(twice, sizeof twice, "%s + %s", mep_kernels[i]->name, mep_kernels[i]->name);
@@ -762,6 +888,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bias_max),
         cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_fire_golden),
+        cmocka_unit_test(test_fire_pieces),
+        cmocka_unit_test(test_fire_threshold),
         cmocka_unit_test(test_t5_buckets),
         cmocka_unit_test(test_reference_and_table),
         cmocka_unit_test(test_single),

@@ -165,6 +165,14 @@ static void test_wrong(void **state)
         {"rotary/weights=query", 8, "needs a mixture of two kernels", ""},
         {"exp/weights=query", 5, "needs a mixture of two kernels", ""},
         {"mep/weights=key", 13, "weights=query", ""},
+        {"fire/weights=query", 6, "needs a mixture of two kernels", ""},
+        {"fire:max=0", 10, "\"max\" must be from 1 to 2147483648", ""},
+        {"fire:max=1.5", 10, "must be an integer", ""},
+        {"fire:threshold=8", 6, "fire has no option \"threshold\"", "options: max"},
+        {"exp + fire", 1, "fire cannot be part of a mixture; use it alone", ""},
+        {"fire + fire", 1, "fire cannot be part of a mixture", ""},
+        {"fire/learn=slopes", 12, "no kernel of this mixture has slopes", ""},
+        {"fire|alibi", 1, "different mixtures", ""},
         {"nope/forget:bias=x", 18, "expected a number", ""},
         {"nope/forget:bias=1000", 18, "from -100 to 100", ""},
         {"nope/forget:rate=1", 13, "forget:bias=none", ""},
@@ -230,6 +238,9 @@ static void test_position(void **state)
         {"2*t5 +exp", "exp + 2*t5", MEP_POSITION_BIAS},
         {"mep/learn=slopes", "mep/learn=slopes", MEP_POSITION_BIAS},
         {"mep/weights=query/learn=weights", "mep/learn=weights/weights=query", MEP_POSITION_BIAS},
+        {"fire", "fire", MEP_POSITION_BIAS},
+        {"2*fire : max = 512 / sink", "fire:max=512/sink", MEP_POSITION_BIAS},
+        {"fire:max=2147483648/window=9/forget|rotary", "fire:max=2147483648/forget/window=9|rotary", MEP_POSITION_BIAS},
         {" nope / forget : bias = 5 ", "nope/forget", MEP_POSITION_NONE},
         {"nope/forget:bias=none", "nope/forget:bias=none", MEP_POSITION_NONE},
         {"nope/forget:bias=-2.5", "nope/forget:bias=-2.5", MEP_POSITION_NONE},
@@ -369,6 +380,7 @@ static void test_python(void **state)
     assert_int_equal(mep_python_kernels(&text), MEP_OK);
     for (int i = 0; mep_kernels[i] != NULL; i++) {
         const mep_kernel *kernel = mep_kernels[i];
+        if (kernel->alone) continue;
         snprintf(want, sizeof want, "def kernel_%s(k, d):\n    \"\"\"", kernel->name);
         assert_non_null(strstr(text, want));
         snprintf(want, sizeof want, "\n    \"%s\": Row(kernel_%s, {", kernel->name, kernel->name);

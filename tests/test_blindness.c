@@ -91,6 +91,7 @@ static void test_blindness_of_models(void **state)
         "nope",
         "sinusoidal",
         "mep + uniform/weights=query",
+        "fire:max=11/sink",
         "nope/forget",
         "alibi/forget:bias=none",
         "rotary/scale=ssmax",

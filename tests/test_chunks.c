@@ -25,6 +25,8 @@ static const char *const KINDS[] = {"mep",
                                     "bam/scale=ssmax/sink",
                                     "alibi/window=70/sink|rotary/scale=logn:100",
                                     "mep/weights=query/forget/profiles:rank=2/scale=ssmax/sink/window=90|nope/forget",
+                                    "fire:max=100",
+                                    "qwen2 fire:max=20/forget/profiles:rank=2|nope",
                                     "llama rotary",
                                     "qwen2 mep/forget",
                                     "qwen3 rotary|alibi/window=70/sink",
@@ -33,7 +35,7 @@ static const char *const KINDS[] = {"mep",
                                     "llama rotary:scaling=llama3,factor=8,original=64|rotary:scaling=ntk,factor=3"};
 
 /* The default, 16, and heads that are narrower and wider than hidden_size / heads. */
-static const int64_t HEAD_DIMS[] = {0, 10, 24, 0, 10, 24, 0, 10, 0, 24, 10, 0, 24, 10, 0, 10, 24, 0, 0, 24};
+static const int64_t HEAD_DIMS[] = {0, 10, 24, 0, 10, 24, 0, 10, 0, 24, 10, 0, 24, 10, 0, 24, 0, 10, 24, 0, 10, 24};
 
 typedef struct setting {
     const char *position;
@@ -174,8 +176,8 @@ static void test_pieces(void **state)
     for_all(compare_pieces);
 }
 
-/* Sequences of a decoder, at positions of their own: a prompt in any chunks, steps of some of them, after a sequence has
- * become a copy of another, which goes on independently, and after a clear. */
+/* Sequences of a decoder, at positions of their own: a prompt in any chunks, steps of some of them, after a sequence
+ * has become a copy of another, which goes on independently, and after a clear. */
 static void compare_decoder(const setting *s)
 {
     enum { SEQUENCES = 3 };

@@ -4,6 +4,7 @@
  * every size of head, biases that let far blocks be skipped, gradients of the bias, the same bits in every run. Without
  * a GPU the kernels run under the emulator of tests/emulator, in several orders of their threads.
  */
+#include "attention/fire.h"
 #include "attention_problem.h"
 #include "cuda_device.h"
 
@@ -208,6 +209,9 @@ static void test_refused(void **state)
     assert_int_equal(mep_attention_create(&plan, &s), MEP_ERROR_UNSUPPORTED);
     s.head_dim = 64;
     assert_int_equal(mep_attention_create(&plan, &s), MEP_OK);
+    const mep_fire fire = {.pieces = 1};
+    assert_int_equal(mep_attention_set_fire(plan, &fire, NULL), MEP_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(mep_error_message(), "does not compute fire"));
     mep_tensor_view view = {(void *)64, 64, 64, 64}, odd = {(void *)8, 64, 64, 64}; /* refused before they are read */
     mep_attention_call call = {
         .batch = 1, .queries = 1, .keys = s.max_length + 1, .q = view, .k = view, .v = view, .out = view};

@@ -43,8 +43,8 @@ static int keep(void *context, int32_t token)
 static void test_greedy(void **state)
 {
     (void)state;
-    static const char *const positions[] = {"mep", "qwen3 rotary|nope/sink", "nope/forget"};
-    for (int p = 0; p < 3; p++) {
+    static const char *const positions[] = {"mep", "qwen3 rotary|nope/sink", "nope/forget", "fire:max=30"};
+    for (int p = 0; p < 4; p++) {
         mep_model *model = small_model(positions[p]);
         mep_decoder *decoder = small_decoder(model);
         int32_t prompt[60], next[SEQUENCES];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Families of Hugging Face with the shape of Llama, and Falcon with ALiBi: logits and greedy text of the models in
- * golden/families, which transformers wrote and ran (scripts/fixtures/families.py); the two forms of their config.json;
- * windows and layers without rotary; and what is refused by name.
+ * golden/families, which transformers wrote and ran (scripts/fixtures/families.py); the way back through
+ * mep_model_export; the two forms of their config.json; windows and layers without rotary; and what is refused by name.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "families.h"
@@ -58,6 +58,89 @@ static void test_own_form(void **state)
         assert_memory_equal(swapped->values, model->values, (size_t)model->size * sizeof(float));
         assert_true(logit_error(swapped, LLAMAS[f]) > 1e-2);
         mep_model_destroy(&model), mep_model_destroy(&own), mep_model_destroy(&swapped);
+    }
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* ---- Out ---- */
+
+/* A model of a family that is written comes back as that family, bit-identical. */
+static void test_export(void **state)
+{
+    (void)state;
+    int written = 0;
+    for (int f = 0; f < LLAMA_COUNT; f++) {
+        mep_model *model = load(family_folder(LLAMAS[f]), NULL), *again;
+        const char *out = folder("export"), *family = NULL;
+        int is_read_only = strcmp(LLAMAS[f], "falcon") == 0 || strcmp(LLAMAS[f], "baichuan") == 0;
+        assert_int_equal(mep_model_export(model, out, NULL, &family), MEP_OK);
+        if (strncmp(is_read_only ? "mep" : LLAMAS[f], family, strlen(family)) != 0)
+            fail_msg("%s is written as %s", LLAMAS[f], family);
+        again = load(out, NULL);
+        assert_memory_equal(again->values, model->values, (size_t)model->size * sizeof(float));
+        assert_string_equal(mep_position_spec(again->position), mep_position_spec(model->position));
+        assert_true(logit_error(again, LLAMAS[f]) <= CLOSE);
+        written += !is_read_only;
+        mep_model_destroy(&model), mep_model_destroy(&again);
+    }
+    assert_int_equal(written, LLAMA_COUNT - 2);
+    assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
+}
+
+/* The family that a Llama block is written as; it is read back with the same configuration. */
+static void test_written_as(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *position, *family;
+        int qkv_bias, qk_norm, post_norm;
+    } cases[] = {
+        {"rotary", "llama", 0, 0, 0},
+        {"rotary:scaling=yarn,factor=4,original=16", "llama", 0, 0, 0},
+        {"rotary:scaling=llama3,factor=4,original=16", "llama", 0, 0, 0},
+        {"rotary/window=8", "mistral", 0, 0, 0},
+        {"rotary:scaling=linear,factor=4/window=8", "mistral", 0, 0, 0},
+        {"rotary", "qwen2", 1, 0, 0},
+        {"rotary|rotary/window=8", "qwen2", 1, 0, 0},
+        {"rotary", "qwen3", 0, MEP_QK_NORM_HEAD, 0},
+        {"rotary/window=8|rotary|rotary", "qwen3", 0, MEP_QK_NORM_HEAD, 0},
+        {"rotary|rotary|nope", "smollm3", 0, 0, 0},
+        {"nope/window=8|rotary:scaling=linear,factor=4", "smollm3", 0, 0, 0},
+        {"rotary/window=8|rotary", "smollm3", 0, 0, 0},
+        {"rotary", "olmo2", 0, MEP_QK_NORM_ALL, 1},
+        {"rotary", "mep", 0, MEP_QK_NORM_ALL, 0},
+        {"rotary", "mep", 0, 0, 1},
+        {"rotary", "mep", 1, MEP_QK_NORM_HEAD, 0},
+        {"rotary/window=8", "mep", 0, MEP_QK_NORM_ALL, 1},
+        {"rotary/window=8|nope/window=9", "mep", 0, 0, 0},
+        {"rotary|rotary:scaling=linear,factor=4", "mep", 0, 0, 0},
+        {"rotary/sink", "mep", 0, 0, 0},
+        {"rotary/forget|nope", "mep", 0, 0, 0},
+        {"rotary:partial=0.5", "mep", 0, 0, 0},
+        {"rotary:fraction=0.5", "mep", 0, 0, 0},
+        {"nope", "mep", 0, 0, 0},
+        {"mep", "mep", 1, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *out = folder("written"), *family = NULL;
+        mep_model_config c;
+        mep_model *model = NULL;
+        assert_int_equal(mep_model_preset("nano-llama", &c), MEP_OK);
+        c.vocab_size = 61, c.hidden_size = 32, c.num_attention_heads = 4, c.num_key_value_heads = 2, c.head_dim = 12;
+        c.num_hidden_layers = 3, c.intermediate_size = 40, c.max_position_embeddings = 64, c.layer_norm_eps = 1e-4;
+        c.rotary_emb_base = 500, c.tie_word_embeddings = (int)(i % 2);
+        c.qkv_bias = cases[i].qkv_bias, c.qk_norm = (mep_qk_norm)cases[i].qk_norm, c.post_norm = cases[i].post_norm;
+        snprintf(c.position_encoding, sizeof c.position_encoding, "%s", cases[i].position);
+        if (mep_model_create(&model, &c, 1) != MEP_OK) fail_msg("%s: %s", cases[i].position, mep_error_message());
+        if (mep_model_export(model, out, NULL, &family) != MEP_OK)
+            fail_msg("%s: %s", cases[i].position, mep_error_message());
+        if (strcmp(family, cases[i].family) != 0) fail_msg("%s is written as %s", cases[i].position, family);
+        mep_model *again = load(out, NULL);
+        assert_memory_equal(&again->config, &c, offsetof(mep_model_config, position_encoding));
+        assert_memory_equal(&again->config.block, &c.block, sizeof c - offsetof(mep_model_config, block));
+        assert_string_equal(mep_position_spec(again->position), mep_position_spec(model->position));
+        assert_memory_equal(again->values, model->values, (size_t)model->size * sizeof(float));
+        mep_model_destroy(&model), mep_model_destroy(&again);
     }
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
 }
@@ -321,12 +404,86 @@ static void test_malformed(void **state)
     }
 }
 
+/* The keys of published checkpoints, with the numbers of parameters that their pages give. */
+static void test_published(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *family, *keys, *position;
+        int64_t values;
+    } cases[] = {
+        {"llama", /* SmolLM-135M */
+         "{\"vocab_size\": 49152, \"hidden_size\": 576, \"intermediate_size\": 1536, \"num_hidden_layers\": 30, "
+         "\"num_attention_heads\": 9, \"num_key_value_heads\": 3, \"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, "
+         "\"rope_scaling\": null, \"rope_interleaved\": false, \"pretraining_tp\": 1, \"attention_bias\": false, "
+         "\"tie_word_embeddings\": true, \"torch_dtype\": \"bfloat16\"}",
+         "rotary", 134515008},
+        {"llama", /* Llama-3.2-1B */
+         "{\"vocab_size\": 128256, \"hidden_size\": 2048, \"intermediate_size\": 8192, \"num_hidden_layers\": 16, "
+         "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"head_dim\": 64, \"rms_norm_eps\": 1e-05, "
+         "\"max_position_embeddings\": 131072, \"rope_theta\": 500000.0, \"tie_word_embeddings\": true, "
+         "\"mlp_bias\": false, \"rope_scaling\": {\"factor\": 32.0, \"high_freq_factor\": 4.0, "
+         "\"low_freq_factor\": 1.0, \"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"}}",
+         "rotary:scaling=llama3,factor=32,original=8192", 1235814400},
+        {"mistral", /* Mistral-7B-v0.1 */
+         "{\"vocab_size\": 32000, \"hidden_size\": 4096, \"intermediate_size\": 14336, \"num_hidden_layers\": 32, "
+         "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, "
+         "\"max_position_embeddings\": 32768, \"sliding_window\": 4096, \"tie_word_embeddings\": false}",
+         "rotary/window=4096", 7241732096},
+        {"qwen2", /* Qwen2.5-0.5B */
+         "{\"vocab_size\": 151936, \"hidden_size\": 896, \"intermediate_size\": 4864, \"num_hidden_layers\": 24, "
+         "\"num_attention_heads\": 14, \"num_key_value_heads\": 2, \"rms_norm_eps\": 1e-06, "
+         "\"rope_theta\": 1000000.0, \"max_position_embeddings\": 32768, \"max_window_layers\": 24, "
+         "\"sliding_window\": 32768, \"use_sliding_window\": false, \"use_mrope\": false, "
+         "\"tie_word_embeddings\": true}",
+         "rotary", 494032768},
+        {"qwen3", /* Qwen3-0.6B */
+         "{\"vocab_size\": 151936, \"hidden_size\": 1024, \"intermediate_size\": 3072, \"num_hidden_layers\": 28, "
+         "\"num_attention_heads\": 16, \"num_key_value_heads\": 8, \"head_dim\": 128, \"rms_norm_eps\": 1e-06, "
+         "\"rope_theta\": 1000000, \"rope_scaling\": null, \"max_window_layers\": 28, \"sliding_window\": null, "
+         "\"use_sliding_window\": false, \"tie_word_embeddings\": true}",
+         "rotary", 596049920},
+        {"smollm3", /* SmolLM3-3B, without its list no_rope_layers, which is the default */
+         "{\"vocab_size\": 128256, \"hidden_size\": 2048, \"intermediate_size\": 11008, \"num_hidden_layers\": 36, "
+         "\"num_attention_heads\": 16, \"num_key_value_heads\": 4, \"rms_norm_eps\": 1e-06, \"rope_theta\": 5000000.0, "
+         "\"no_rope_layer_interval\": 4, \"max_window_layers\": 28, \"sliding_window\": null, "
+         "\"use_sliding_window\": false, \"pretraining_tp\": 2}",
+         "rotary|rotary|rotary|nope", 3075098624},
+        {"olmo2", /* OLMo-2-0425-1B */
+         "{\"vocab_size\": 100352, \"hidden_size\": 2048, \"intermediate_size\": 8192, \"num_hidden_layers\": 16, "
+         "\"num_attention_heads\": 16, \"num_key_value_heads\": 16, \"rms_norm_eps\": 1e-06, \"rope_theta\": 500000, "
+         "\"rope_scaling\": null, \"max_position_embeddings\": 4096, \"tie_word_embeddings\": false}",
+         "rotary", 1484916736},
+        {"falcon", /* falcon-rw-1b */
+         "{\"vocab_size\": 50304, \"hidden_size\": 2048, \"num_hidden_layers\": 24, \"num_attention_heads\": 32, "
+         "\"alibi\": true, \"apply_residual_connection_post_layernorm\": false, \"bias\": true, "
+         "\"layer_norm_epsilon\": 1e-05, \"multi_query\": false, \"new_decoder_architecture\": false, "
+         "\"parallel_attn\": false}",
+         "exp:c=0.125", 1311625216},
+        {"baichuan", /* Baichuan-13B-Base */
+         "{\"vocab_size\": 64000, \"hidden_size\": 5120, \"intermediate_size\": 13696, \"num_hidden_layers\": 40, "
+         "\"num_attention_heads\": 40, \"model_max_length\": 4096, \"rms_norm_eps\": 1e-06, "
+         "\"tie_word_embeddings\": false}",
+         "alibi", 13264901120},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mep_model_config c;
+        int64_t values = 0;
+        if (read_sizes(cases[i].family, cases[i].keys, &c) != MEP_OK) fail_msg("%s", mep_error_message());
+        if (strcmp(c.position_encoding, cases[i].position) != 0)
+            fail_msg("%s: %s", cases[i].family, c.position_encoding);
+        if (mep_model_config_values(&c, &values) != MEP_OK) fail_msg("%s", mep_error_message());
+        if (values != cases[i].values) fail_msg("%s: %lld parameters", cases[i].family, (long long)values);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),    cmocka_unit_test(test_greedy),    cmocka_unit_test(test_own_form),
-        cmocka_unit_test(test_positions), cmocka_unit_test(test_defaults),  cmocka_unit_test(test_older_config),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_logits),    cmocka_unit_test(test_greedy),       cmocka_unit_test(test_own_form),
+        cmocka_unit_test(test_export),    cmocka_unit_test(test_written_as),   cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_older_config), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_malformed), cmocka_unit_test(test_published),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,7 +136,9 @@ static void test_finite_differences(void **state)
             int64_t size = model->tensors[t].size, offset = mep_tensor_offset(model, t);
             double *direction = allocate(size, sizeof *direction);
             double expected = direction_of(&model->tensors[t], gradient + offset, direction);
-            double loss[2], h = fmin(1e-3 / fmax(fabs(expected), 1e-3), 0.05);
+            double loss[2], h = fmin(1e-3 / fmax(fabs(expected), 1e-3), 0.05), length = 0;
+            for (int64_t i = 0; i < size; i++) length += (double)values[i] * (double)values[i];
+            if (length > 0) h = fmin(h, 0.2 * sqrt(length)); /* fire.c is a single number of 0.1 */
             float *kept = allocate(size, sizeof *kept);
             memcpy(kept, values, (size_t)size * sizeof *kept);
             for (int side = 0; side < 2; side++) {

@@ -130,7 +130,8 @@ static void widen_parameters(golden *g, double norm)
     for (int64_t t = 0; t < g->model->count; t++)
         for (int64_t i = mep_tensor_offset(g->model, t), end = i + g->model->tensors[t].size; i < end; i++) {
             double root = sqrt((double)g->optimizer->v[i] / correction) + ADAMW.eps;
-            double change = g->optimizer->v[i] == 0 && g->gradients[i] == 0 ? 0 : fmin(2, 4 * g->noise[t] * clip / root);
+            double change =
+                g->optimizer->v[i] == 0 && g->gradients[i] == 0 ? 0 : fmin(2, 4 * g->noise[t] * clip / root);
             g->parameter[i] += LEARNING_RATE * change + 1.2e-7 * fabs((double)g->model->values[i]);
         }
 }
@@ -354,9 +355,9 @@ static void test_golden(void **state)
 static void test_second_oracle(void **state)
 {
     (void)state;
-    static const char *const names[] = {"rotary",     "rotary_nope",   "qwen",         "mep",
-                                        "mep_forget", "forget",        "kerple_query", "mep_query",
-                                        "profiles",   "profiles_sink", "window_sink",  "bam_ssmax"};
+    static const char *const names[] = {"rotary",      "rotary_nope",  "qwen",      "mep",      "mep_forget",
+                                        "forget",      "kerple_query", "mep_query", "profiles", "profiles_sink",
+                                        "window_sink", "bam_ssmax",    "fire"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         for (int recompute = 0; recompute < 2; recompute++) check_golden(2, names[i], recompute);
 }

@@ -32,7 +32,7 @@ static mep_model *ring_model(const job *j)
     assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
     c.vocab_size = VOCAB, c.hidden_size = 48, c.num_attention_heads = 3, c.num_hidden_layers = 2,
     c.head_dim = j->head_dim, c.intermediate_size = 80, c.max_position_embeddings = 2 * LONG;
-    snprintf(c.position_encoding, sizeof c.position_encoding, "%s", j->position);
+    snprintf(c.position_encoding, sizeof c.position_encoding, "%s", set_block(j->position, &c));
     if (mep_model_create(&model, &c, 3) != MEP_OK) fail_msg("%s", mep_error_message());
     for (int64_t i = 0; i < model->count && !j->mild; i++)
         for (int64_t n = 0; n < model->tensors[i].size && model->tensors[i].ndim == 2; n++)
@@ -93,9 +93,21 @@ static double compare(job *j, int64_t size)
 static void test_bits(void **state)
 {
     (void)state;
-    static const char *const encodings[] = {
-        "alibi",      "mep",     "rotary", "t5",
-        "sinusoidal", "learned", "nope",   "rotary:scaling=dynamic,factor=3,original=40|nope"};
+    static const char *const encodings[] = {"alibi",
+                                            "mep",
+                                            "rotary",
+                                            "t5",
+                                            "sinusoidal",
+                                            "learned",
+                                            "nope",
+                                            "rotary:scaling=dynamic,factor=3,original=40|nope",
+                                            "nope/forget",
+                                            "llama alibi/window=300/sink|rotary",
+                                            "mep + uniform/weights=query|nope/profiles:rank=3,extent=200",
+                                            "qwen3 rotary/scale=ssmax|bam/scale=logn:100",
+                                            "fire:max=300",
+                                            "qwen2 exp:c=40/forget/sink|nope",
+                                            "fire:max=100/window=400/forget/profiles:rank=2,extent=900"};
     for (size_t e = 0; e < sizeof encodings / sizeof *encodings; e++)
         for (int dtype = 0; dtype < 2; dtype++) {
             job j = {.position = encodings[e], .dtype = (mep_dtype)dtype, .length = LONG};
@@ -153,10 +165,9 @@ static void test_reach(void **state)
 }
 
 /* A process that fails makes all fail, with its number and its message, and none waits. */
-static void test_failure(void **state)
+static void check_failure(const char *position)
 {
-    (void)state;
-    job j = {.position = "mep", .length = LONG};
+    job j = {.position = position, .length = LONG};
     j.tokens = allocate(LONG + 1, sizeof *j.tokens);
     j.losses = allocate(LONG, sizeof *j.losses);
     random_tokens(j.tokens, LONG + 1);
@@ -168,6 +179,13 @@ static void test_failure(void **state)
     }
     free(j.tokens);
     free(j.losses);
+}
+
+static void test_failure(void **state)
+{
+    (void)state;
+    check_failure("mep");
+    check_failure("nope|fire/forget"); /* gates pass from process to process */
 }
 
 int main(void)

@@ -248,7 +248,7 @@ static void set_cache_terms(const terms_problem *p, mep_cache *cache)
                                        .log_kernels = log_kernels,
                                        .kernels = c->kernels,
                                        .log_kernels_length = c->keys};
-    assert_int_equal(mep_cache_set_terms(cache, 0, &terms, max_i64(c->keys, mep_cache_distances(cache))), MEP_OK);
+    assert_int_equal(mep_cache_set_terms(cache, 0, &terms, NULL, max_i64(c->keys, mep_cache_distances(cache))), MEP_OK);
     free(table), free(sink), free(bank), free(log_kernels);
 }
 

@@ -16,6 +16,9 @@
  * are kept in one order, whatever the order in the string (see mep_bias_spec). Functions that take a const mep_bias may
  * run at the same time on several threads. A bias is finite, in float32 too, at every distance up to 2^31.
  *
+ * "fire" (arXiv:2310.04418) is the one bias that depends on the position p of the query too, beyond a threshold:
+ * b_h(p, d). The functions of a distance alone take the first position at or beyond the threshold that has it.
+ *
  * A mep_position is the parsed form of what a model uses: a distance bias, or an encoding that is not one.
  */
 #ifndef MEP_BIAS_H
@@ -86,6 +89,10 @@ MEP_API mep_status mep_bias_create_from(mep_bias **bias, const mep_position *pos
 /* Free *bias and set it to NULL; NULL is allowed. */
 MEP_API void mep_bias_destroy(mep_bias **bias);
 
+/* Set the training length, from 1 to 2^31, which is the default of fire's threshold; it is 512 before. A model sets its
+ * own. */
+MEP_API mep_status mep_bias_set_train_length(mep_bias *bias, int64_t length);
+
 /* Draw the learned parameters from their initial distributions; the same seed gives the same values everywhere. */
 MEP_API void mep_bias_init(mep_bias *bias, uint64_t seed);
 
@@ -112,7 +119,16 @@ MEP_API void mep_bias_constrain(const mep_bias *bias, float *values);
 /* out[h*count + n] = b_h(distances[n]) in float64; distances 0 .. 2^31. out holds heads*count values. */
 MEP_API mep_status mep_bias_at(const mep_bias *bias, const int64_t *distances, int64_t count, double *out);
 
-/* table[h*length + d] = b_h(d) rounded to float32, d = 0 .. length-1. Attention sees a bias only in this form. */
+/* The position of a query up to which the bias depends on the distance alone; INT64_MAX: everywhere (every bias but
+ * fire). */
+MEP_API int64_t mep_bias_threshold(const mep_bias *bias);
+
+/* The same as mep_bias_at for a query at a position, 0 .. 2^31; distances are not larger than it where the bias depends
+ * on it. */
+MEP_API mep_status mep_bias_at_position(const mep_bias *bias, int64_t position, const int64_t *distances, int64_t count,
+                                        double *out);
+
+/* table[h*length + d] = b_h(d) rounded to float32, d = 0 .. length-1. The form in which attention reads a bias. */
 MEP_API mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table);
 
 /* Chain rule: dparams[p] += sum_h,d dtable[h*length + d] * d b_h(d) / d params[p]. dtable has heads*length values,

@@ -18,8 +18,9 @@ typedef struct mep_tokenizer mep_tokenizer;
 /* The built-in byte tokenizer: token t < 256 is the byte t, and token 256 ends a document. */
 MEP_API mep_status mep_tokenizer_bytes(mep_tokenizer **tokenizer);
 /* Open a tokenizer by a name as mep_dataset_tokenizer returns it: "bytes", or the path of a byte-level BPE, which is a
- * tokenizer.json of Hugging Face (GPT-2, GPT-NeoX, BLOOM), a vocab.json with merges.txt next to it, or a folder with
- * either. An unsupported setting that would change ids is refused (MEP_ERROR_UNSUPPORTED). The caller owns *tokenizer.
+ * tokenizer.json of Hugging Face (GPT-2, GPT-NeoX, BLOOM, Llama, Mistral, Qwen, SmolLM, OLMo, Falcon), a vocab.json
+ * with merges.txt next to it, or a folder with either. An unsupported setting that would change ids is refused
+ * (MEP_ERROR_UNSUPPORTED). The caller owns *tokenizer.
  */
 MEP_API mep_status mep_tokenizer_open(mep_tokenizer **tokenizer, const char *name);
 /* Free *tokenizer and set it to NULL; NULL is allowed. */
@@ -29,8 +30,8 @@ MEP_API void mep_tokenizer_destroy(mep_tokenizer **tokenizer);
 MEP_API const char *mep_tokenizer_name(const mep_tokenizer *tokenizer);
 /* The largest token + 1, including the end-of-document token. */
 MEP_API int64_t mep_tokenizer_vocab_size(const mep_tokenizer *tokenizer);
-/* The end-of-document token: of a BPE the first of <|endoftext|>, </s>, <|end_of_text|>, <eos>, <|eos|> that it has,
- * otherwise an additional token after its own. */
+/* The end-of-document token: of a BPE the first of <|endoftext|>, </s>, <|end_of_text|>, <eos>, <|eos|> and
+ * DeepSeek's that it has, otherwise an additional token after its own. */
 MEP_API int32_t mep_tokenizer_end_of_document(const mep_tokenizer *tokenizer);
 
 /* Tokenize `size` bytes of text, which may be any bytes. *tokens is allocated and *count is its length; free it with
@@ -41,11 +42,29 @@ MEP_API mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const ch
                                         int32_t **tokens, int64_t *count);
 MEP_API void mep_tokens_free(int32_t **tokens);
 
+/* The tokens that Hugging Face's encode(text) adds to those of a text, such as <s>. They belong to the tokenizer. */
+typedef struct mep_special_tokens {
+    const int32_t *before;
+    int64_t before_count;
+    const int32_t *after;
+    int64_t after_count;
+} mep_special_tokens;
+
+/* Get the tokens that the tokenizer.json ("post_processor") or tokenizer_config.json ("add_bos_token") puts around a
+ * text. mep_tokenizer_encode does not add them. The counts are 0 if there are none. */
+MEP_API mep_status mep_tokenizer_special_tokens(const mep_tokenizer *tokenizer, mep_special_tokens *special);
+
 /* The bytes of one token: *text points into the tokenizer; *size may be 0 (end of document). Fails if the token does
  * not exist. The bytes of all tokens of a text are the text again, unless the tokenizer normalizes, strips blanks
  * around an added token, puts a blank before the text, or has no token for a byte. Thread-safe. */
 MEP_API mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, const char **text,
                                         int64_t *size);
+
+/* The bytes of a text's tokens: those of mep_tokenizer_decode, except for the blank that the tokenizers of Llama 2 and
+ * Mistral put before a text, which is removed again. *text has *size bytes and a zero byte after them; free it with
+ * mep_text_free. Thread-safe. */
+MEP_API mep_status mep_tokenizer_decode_text(const mep_tokenizer *tokenizer, const int32_t *tokens, int64_t count,
+                                             char **text, int64_t *size);
 
 /* The tokenizer.json of the tokenizer: *size bytes, owned by the tokenizer. It is the file that was opened, or one
  * composed from its tables. NULL for "bytes". Written to a file, mep_tokenizer_open and Hugging Face's library read it.

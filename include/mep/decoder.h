@@ -53,8 +53,8 @@ MEP_API mep_status mep_decoder_append(mep_decoder *decoder, int64_t sequence, in
 MEP_API mep_status mep_decoder_step(mep_decoder *decoder, int64_t count, const int64_t *sequences,
                                     const int32_t *tokens, float *logits);
 
-/* Replace the tokens of sequence `to` by those of sequence `from`, whose keys and values are copied: the common beginning
- * of several texts is read once. MEP_ERROR_MEMORY leaves `to` empty. */
+/* Replace the tokens of sequence `to` by those of sequence `from`, whose keys and values are copied: the common
+ * beginning of several texts is read once. MEP_ERROR_MEMORY leaves `to` empty. */
 MEP_API mep_status mep_decoder_copy(mep_decoder *decoder, int64_t to, int64_t from);
 
 /* Forget the tokens of a sequence, and free its memory. */

@@ -146,9 +146,9 @@ MEP_API void mep_save_defaults(mep_save_settings *settings);
  * folder that holds a model is refused (MEP_ERROR_ARGUMENT). NULL settings: the defaults. */
 MEP_API mep_status mep_model_save(const mep_model *model, const char *folder, const mep_save_settings *settings);
 
-/* Write a Hugging Face folder in the same way: as the family ("gpt_neox", "bloom", "mpt" or "gpt2") that can express
- * the model, otherwise as "mep" with the Python files modeling_mep.py and configuration_mep.py, which transformers
- * loads with trust_remote_code=True. Where `family` is not NULL, *family becomes the name, a constant string. */
+/* Write a Hugging Face folder in the same way: as the family ("gpt_neox", "llama", ...; docs/formats.md lists them)
+ * that can express the model, otherwise as "mep" with the Python files modeling_mep.py and configuration_mep.py, which
+ * transformers loads with trust_remote_code=True. Where `family` is not NULL, *family becomes the name, a constant string. */
 MEP_API mep_status mep_model_export(const mep_model *model, const char *folder, const mep_save_settings *settings,
                                     const char **family);
 

@@ -64,8 +64,8 @@ MEP_API const char *mep_missing_libraries(void);
 MEP_API const char *mep_cpu_level_name(void);
 
 /* Set the number of threads that the library uses (OpenMP's, for the calling thread); n <= 0 leaves it unchanged, and
- * more than 4096 are 4096. Returns the number in force. Results do not depend on it. How long threads spin while they wait is set in the
- * environment before the program starts (GOMP_SPINCOUNT, OMP_WAIT_POLICY): docs/performance.md.
+ * more than 4096 are 4096. Returns the number in force. Results do not depend on it. How long threads spin while they
+ * wait is set in the environment before the program starts (GOMP_SPINCOUNT, OMP_WAIT_POLICY): docs/performance.md.
  *
  * With GNU OpenMP the first thread of a child of fork() has one thread, whatever n is, if the parent had more than one
  * thread: OpenMP's threads do not exist in the child. Other threads of the child are not limited. fork() must not be

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """libmep for Python: distance biases, fused attention, models and tokenizers of the C library, on NumPy arrays without
-copies. Two modules are imported by themselves: `libmep.torch` has the attention and the biases with gradients for
-PyTorch on the CPU, and `libmep.transformers` makes it an attn_implementation of Hugging Face's models.
+copies. Three modules are imported by themselves: `libmep.torch` has the attention and the biases with gradients for
+PyTorch on the CPU, `libmep.transformers` makes it an attn_implementation of Hugging Face's models, and `libmep.lm_eval`
+runs models in the lm-evaluation-harness.
 
 Calls that fail raise MepError with the library's message and `status`; wrong arrays raise TypeError or ValueError.
 Calls of several threads on one Attention or one Model wait for each other; different objects run at once.

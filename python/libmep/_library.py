@@ -182,7 +182,11 @@ mep_status mep_bias_get_param(const mep_bias *bias, int64_t index, mep_bias_para
 int64_t mep_bias_param_values(const mep_bias *bias);
 const double *mep_bias_params(const mep_bias *bias);
 mep_status mep_bias_set_params(mep_bias *bias, const double *values, int64_t count);
+mep_status mep_bias_set_train_length(mep_bias *bias, int64_t length);
 mep_status mep_bias_at(const mep_bias *bias, const int64_t *distances, int64_t count, double *out);
+int64_t mep_bias_threshold(const mep_bias *bias);
+mep_status mep_bias_at_position(const mep_bias *bias, int64_t position, const int64_t *distances, int64_t count,
+                                double *out);
 mep_status mep_bias_table(const mep_bias *bias, int64_t length, float *table);
 mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length, const double *dtable, double *dparams);
 mep_status mep_bias_reach(const mep_bias *bias, double bound, int64_t max_distance, int64_t *reach);
@@ -242,6 +246,16 @@ mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text
                                 int64_t *count);
 void mep_tokens_free(int32_t **tokens);
 mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, const char **text, int64_t *size);
+void mep_text_free(char **text);
+mep_status mep_tokenizer_decode_text(const mep_tokenizer *tokenizer, const int32_t *tokens, int64_t count, char **text,
+                                     int64_t *size);
+typedef struct mep_special_tokens {
+    const int32_t *before;
+    int64_t before_count;
+    const int32_t *after;
+    int64_t after_count;
+} mep_special_tokens;
+mep_status mep_tokenizer_special_tokens(const mep_tokenizer *tokenizer, mep_special_tokens *special);
 const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size);
 mep_status mep_dataset_open(mep_dataset **dataset, const char *prefix);
 void mep_dataset_close(mep_dataset **dataset);

@@ -127,7 +127,8 @@ class Attention:
             raise ValueError(f"q and k have the shapes {list(q_shape)} and {list(k_shape)}; expected batch, heads, "
                              "length, head_dim")
         if 0 in q_shape or 0 in k_shape:
-            raise ValueError(f"q and k have the shapes {list(q_shape)} and {list(k_shape)}; each axis must be 1 or more")
+            raise ValueError(f"q and k have the shapes {list(q_shape)} and {list(k_shape)}; each axis must be 1 or "
+                             "more")
         batch, queries, keys = q_shape[0], q_shape[2], k_shape[2]
         for name in ("table", "log_kernels"):
             if self._terms[name] is not None and self._terms[name].shape[-1] < keys:

@@ -22,12 +22,14 @@ def alibi_slopes(heads: int) -> np.ndarray:
 
 class Bias:
     """The bias b_h(d) that `spec` describes ("mep", "exp + 0.5*gauss", "mep/learn=weights,slopes"), for `heads` heads
-    of `head_dim` channels. Learned parameters are drawn with `seed`."""
+    of `head_dim` channels. Learned parameters are drawn with `seed`. `train_length` is the default threshold of
+    "fire"."""
 
-    def __init__(self, spec: str, heads: int, head_dim: int = 64, seed: int = 0) -> None:
+    def __init__(self, spec: str, heads: int, head_dim: int = 64, seed: int = 0, train_length: int = 512) -> None:
         self.heads, self.head_dim = integer("heads", heads), integer("head_dim", head_dim)
-        seed = integer("seed", seed, ctypes.c_uint64)
+        seed, self.train_length = integer("seed", seed, ctypes.c_uint64), integer("train_length", train_length)
         self._handle = Handle(lib.mep_bias_create, lib.mep_bias_destroy, text("spec", spec), self.heads, self.head_dim)
+        lib.mep_bias_set_train_length(self._pointer, self.train_length)
         lib.mep_bias_init(self._pointer, seed)
 
     @property
@@ -38,7 +40,7 @@ class Bias:
         return f"Bias({self.spec!r}, heads={self.heads}, head_dim={self.head_dim})"
 
     def __reduce__(self):
-        return _restore, (self.spec, self.heads, self.head_dim, self._values())
+        return _restore, (self.spec, self.heads, self.head_dim, self._values(), self.train_length)
 
     @property
     def spec(self) -> str:
@@ -50,11 +52,23 @@ class Bias:
         """The ALiBi slopes that exp, gauss and tanh are made with, float64 [heads]."""
         return alibi_slopes(self.heads)
 
-    def at(self, distances: Any) -> np.ndarray:
-        """b_h(d) in float64, [heads, ...], at any distances 0 .. 2^31; a fraction is a ValueError."""
+    @property
+    def threshold(self) -> int | None:
+        """The position of the query up to which the bias depends on the distance alone; None: everywhere."""
+        threshold = lib.mep_bias_threshold(self._pointer)
+        return threshold if threshold < 2 ** 63 - 1 else None
+
+    def at(self, distances: Any, position: int | None = None) -> np.ndarray:
+        """b_h(d) in float64, [heads, ...], at any distances 0 .. 2^31; a fraction is a ValueError. Of a bias with a
+        threshold ("fire"): for a query at `position`, by default the first one from the threshold on that has the
+        distance."""
         distances = integers("distances", distances)
         out = np.empty((self.heads, *distances.shape))
-        lib.mep_bias_at(self._pointer, distances.ctypes.data, distances.size, out.ctypes.data)
+        if position is None:
+            lib.mep_bias_at(self._pointer, distances.ctypes.data, distances.size, out.ctypes.data)
+        else:
+            lib.mep_bias_at_position(self._pointer, integer("position", position), distances.ctypes.data,
+                                     distances.size, out.ctypes.data)
         return out
 
     def table(self, length: int, dtype: Any = np.float32) -> np.ndarray:
@@ -64,7 +78,7 @@ class Bias:
             return self.at(np.arange(length))
         if np.dtype(dtype) != np.float32:
             raise ValueError(f"a table is float32 or float64, not {np.dtype(dtype)}")
-        table = np.empty((self.heads, max(length, 0)), np.float32)
+        table = np.empty((self.heads, length if 0 < length <= 2**31 + 1 else 0), np.float32)  # others are refused
         lib.mep_bias_table(self._pointer, length, table.ctypes.data)
         return table
 
@@ -126,7 +140,7 @@ class Bias:
         lib.mep_bias_set_params(self._pointer, values.ctypes.data, values.size)
 
 
-def _restore(spec, heads, head_dim, values):
-    bias = Bias(spec, heads, head_dim)
+def _restore(spec, heads, head_dim, values, train_length=512):
+    bias = Bias(spec, heads, head_dim, train_length=train_length)
     lib.mep_bias_set_params(bias._pointer, values.ctypes.data, values.size)
     return bias

@@ -11,11 +11,11 @@ import numpy as np
 
 from ._arrays import tokens as as_tokens
 from ._checks import integer, path
-from ._library import Handle, lib
+from ._library import TYPES, Handle, lib
 
 
 class Tokenizer:
-    """A tokenizer by its name, as Dataset.tokenizer gives it: "bytes", or the path of a byte-level BPE (a
+    """A tokenizer by its name, as Dataset.tokenizer gives it: "bytes", or the path of a BPE (a
     tokenizer.json, a vocab.json with merges.txt in its folder, a folder with either). May be used by several threads at
     once. A copy and a pickle read the files again, which must not have changed."""
 
@@ -75,8 +75,20 @@ class Tokenizer:
         text = lib.mep_tokenizer_json(self._handle.pointer, ctypes.byref(size))
         return None if text is None else text[:size.value]
 
-    def encode(self, text: str | bytes | Any) -> np.ndarray:
-        """Tokens of a str (as UTF-8) or bytes, int32."""
+    @property
+    def special_tokens(self) -> tuple[list[int], list[int]]:
+        """The tokens that Hugging Face's tokenizer puts before and after a text, such as <s>."""
+        found = TYPES["mep_special_tokens"]()
+        lib.mep_tokenizer_special_tokens(self._handle.pointer, ctypes.byref(found))
+        both = ((found.before, found.before_count), (found.after, found.after_count))
+        before, after = (np.frombuffer(ctypes.string_at(at, 4 * n), np.int32).tolist() if n else [] for at, n in both)
+        return before, after
+
+    def encode(self, text: str | bytes | Any, add_special_tokens: bool = False) -> np.ndarray:
+        """Tokens of a str (as UTF-8) or bytes, int32; with add_special_tokens between special_tokens."""
+        if add_special_tokens:
+            before, after = self.special_tokens
+            return np.concatenate([np.array(before, np.int32), self.encode(text), np.array(after, np.int32)])
         text = text.encode() if isinstance(text, str) else _plain_bytes(text)
         pointer, count = ctypes.c_void_p(), ctypes.c_int64()
         lib.mep_tokenizer_encode(self._handle.pointer, text, len(text), ctypes.byref(pointer), ctypes.byref(count))
@@ -86,16 +98,27 @@ class Tokenizer:
             lib.mep_tokens_free(ctypes.byref(pointer))
         return np.frombuffer(bytearray(data), np.int32)
 
-    def decode(self, tokens: Any) -> bytes:
-        """The bytes of tokens, joined. A text may end inside a character: .decode("utf-8", "replace") makes a str."""
+    def decode(self, tokens: Any, continued: bool = False) -> bytes:
+        """The bytes of the tokens of a text, without the blank that Llama 2's tokenizer puts before it; with `continued`
+        the tokens follow others, and the blank is kept. A text may end inside a character: .decode("utf-8", "replace")
+        makes a str."""
         text, size = ctypes.c_void_p(), ctypes.c_int64()
-        parts, tokens = [], as_tokens(tokens)
+        tokens = as_tokens(tokens)
         if tokens.ndim > 1:
             raise ValueError(f"tokens have the shape {list(tokens.shape)}: decode takes one text at a time")
-        for token in tokens.ravel().tolist():
-            lib.mep_tokenizer_decode(self._handle.pointer, token, ctypes.byref(text), ctypes.byref(size))
-            parts.append(ctypes.string_at(text, size.value) if size.value else b"")
-        return b"".join(parts)
+        if continued:
+            return b"".join(self._bytes_of(token) for token in tokens.ravel().tolist())
+        pointer = tokens.ctypes.data if tokens.size else None
+        lib.mep_tokenizer_decode_text(self._handle.pointer, pointer, tokens.size, ctypes.byref(text), ctypes.byref(size))
+        try:
+            return ctypes.string_at(text, size.value)
+        finally:
+            lib.mep_text_free(ctypes.byref(text))
+
+    def _bytes_of(self, token):
+        text, size = ctypes.c_void_p(), ctypes.c_int64()
+        lib.mep_tokenizer_decode(self._handle.pointer, token, ctypes.byref(text), ctypes.byref(size))
+        return ctypes.string_at(text, size.value) if size.value else b""
 
 
 def _plain_bytes(text):

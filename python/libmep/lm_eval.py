@@ -67,8 +67,8 @@ def _open_tokenizer(tokenizer, folder, vocab_size):
     elif not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer(tokenizer)
     if tokenizer.vocab_size > vocab_size:
-        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} tokens and the model {vocab_size}: name the model's "
-                         "tokenizer, tokenizer=PATH")
+        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} tokens and the model {vocab_size}: name the "
+                         "model's tokenizer, tokenizer=PATH")
     return tokenizer
 
 
@@ -81,6 +81,16 @@ def _beginning(folder):
             if token is not None and added["content"] == token:
                 return added["id"]
     return None
+
+
+def _adds_beginning(folder):
+    """Whether Hugging Face's tokenizer puts the bos_token before each text: add_bos_token of its settings, or else a
+    template of the post-processor that begins with a special token."""
+    said = _json(folder, "tokenizer_config.json").get("add_bos_token")
+    if said is not None:
+        return bool(said)
+    processor = _json(folder, "tokenizer.json").get("post_processor") or {}
+    return any("SpecialToken" in step.get("single", [{}])[0] for step in (processor, *processor.get("processors", ())))
 
 
 # ---- Texts that are being read ----
@@ -189,7 +199,7 @@ class MepLM(TemplateLM):
     tolerance        of the attention, see libmep.Attention
     prefix_token_id  the token before texts without a context; by default the bos_token of Hugging Face's files, or else
                      the end-of-document token
-    add_bos_token    whether this token is before every context
+    add_bos_token    whether this token is before every context; by default as Hugging Face's files say
     seed             of texts that are sampled
     device           ignored: the model computes on the CPU
 
@@ -201,7 +211,7 @@ class MepLM(TemplateLM):
     def __init__(self, pretrained: str | os.PathLike[str] | Model, tokenizer: str | Tokenizer | None = None,
                  position: str | None = None, max_length: int | None = None, batch_size: int | str = 1,
                  max_gen_toks: int = 256, dtype: str = "float32", tolerance: float = 0.0,
-                 prefix_token_id: int | None = None, add_bos_token: bool = False, seed: int = 0,
+                 prefix_token_id: int | None = None, add_bos_token: bool | None = None, seed: int = 0,
                  device: str | None = None, max_batch_size: int | None = None) -> None:
         super().__init__()
         if device not in (None, "cpu"):  # without --device the harness passes "cuda:0"
@@ -217,9 +227,11 @@ class MepLM(TemplateLM):
         self.batch_size = min(AUTO_BATCH_SIZE, max_batch_size or AUTO_BATCH_SIZE) if automatic else int(batch_size)
         if self.batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1, or auto")
-        self.max_gen_toks, self.add_bos_token, self.seed = max_gen_toks, add_bos_token, seed
-        beginning = _beginning(folder) if prefix_token_id is None else prefix_token_id
-        self._prefix = self.eot_token_id if beginning is None else beginning
+        self.max_gen_toks, self.seed = max_gen_toks, seed
+        self.add_bos_token = bool(folder) and _adds_beginning(folder) if add_bos_token is None else add_bos_token
+        if prefix_token_id is None and folder:
+            prefix_token_id = _beginning(folder)
+        self._prefix = self.eot_token_id if prefix_token_id is None else integer("prefix_token_id", prefix_token_id)
         self._name, self._dtype = folder or repr(self.model), "float32" if dtype == "auto" else dtype
         # One more sequence, from which contexts are copied.
         self._decoder = Decoder(self.model, sequences=self.batch_size + 1, max_tokens=self.max_length,

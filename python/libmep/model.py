@@ -68,8 +68,8 @@ class Model:
     @classmethod
     def load(cls, folder: Path, position: str | None = None, seed: int = 0) -> Model:
         """From a checkpoint's folder, a run's, whose newest checkpoint is taken, or a Hugging Face folder of a family
-        in docs/formats.md (Llama, Qwen, Mistral, GPT-NeoX, BLOOM and others). `position` replaces the encoding of the model; its parameters are drawn for `seed` if the
-        files do not have them."""
+        in docs/formats.md (Llama, Qwen, Mistral, GPT-NeoX, BLOOM and others). `position` replaces the encoding of the
+        model; its parameters are drawn for `seed` if the files do not have them."""
         position = None if position is None else text("position", position)
         return cls(lib.mep_model_load_as, path("folder", folder), position, integer("seed", seed, ctypes.c_uint64))
 
@@ -80,22 +80,24 @@ class Model:
                    integer("seed", seed, ctypes.c_uint64))
 
     def save(self, folder: Path, **settings: Any) -> None:
-        """Write config.json and model.safetensors into an existing folder, in the library's own form. Settings are
-        those of mep_save_settings: dtype ("float32", or "bfloat16", which rounds), shard_size (bytes per file; a larger
-        model becomes shards and an index)."""
+        """Write config.json and model.safetensors into `folder`, which is made where it is missing, in the library's
+        own form. Settings are those of mep_save_settings: dtype ("float32", or "bfloat16", which rounds), shard_size
+        (bytes per file; a larger model becomes shards and an index)."""
+        where, values = path("folder", folder), _save_settings(settings)
+        os.makedirs(where, exist_ok=True)
         with self._lock:
-            lib.mep_model_save(self._handle.pointer, path("folder", folder), _save_settings(settings))
+            lib.mep_model_save(self._handle.pointer, where, values)
 
     def export(self, folder: Path, **settings: Any) -> str:
         """Write a folder that Hugging Face's transformers loads into `folder`, which is made where it is missing;
-        settings as in save. Returns its model_type: "gpt_neox", "bloom", "mpt" or "gpt2" where that computes the same,
-        else "mep", which needs trust_remote_code=True. A tokenizer's files are not the model's: `mep export` copies
-        them."""
-        where = path("folder", folder)
+        settings as in save. Returns its model_type: "gpt_neox", "llama" or another that transformers has where that
+        computes the same, else "mep", which needs trust_remote_code=True. A tokenizer's files are not the model's:
+        `mep export` copies them."""
+        where, values = path("folder", folder), _save_settings(settings)
         os.makedirs(where, exist_ok=True)
         family = ctypes.c_char_p()
         with self._lock:
-            lib.mep_model_export(self._handle.pointer, where, _save_settings(settings),
+            lib.mep_model_export(self._handle.pointer, where, values,
                                  ctypes.cast(ctypes.byref(family), ctypes.POINTER(ctypes.c_void_p)))
         return (family.value or b"").decode()
 

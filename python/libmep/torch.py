@@ -74,13 +74,13 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
             raise TypeError(f"{name} must be a torch tensor, not {type(x).__name__}")
     if gate is not None and gate.dtype == torch.float32:
         terms["gate"] = gate.double()
-    if type(window) is not int:
+    if not isinstance(window, (int, torch.SymInt)):
         window = integer("window", window)
     if not isinstance(bidirectional, (bool, np.bool_)):
         raise TypeError(f"bidirectional must be a bool, not {type(bidirectional).__name__}")
-    if type(scale) is not float:
+    if not isinstance(scale, (float, torch.SymFloat)):
         scale = 0.0 if scale is None else number("scale", scale)
-    if type(tolerance) is not float:
+    if not isinstance(tolerance, (float, torch.SymFloat)):
         tolerance = number("tolerance", tolerance)
     return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, ends, window, bool(bidirectional), scale,
                                       tolerance)[0]
@@ -110,13 +110,14 @@ class DistanceBias(torch.nn.Module):
     least 0.01). A compiled graph computes the table of the values within their ranges, but does not move the
     parameters: call `constrain_` after each step.
 
-    Raises libmep.MepError for a spec that is not a bias ("rotary").
+    Raises libmep.MepError for a spec that is not a bias ("rotary"), and ValueError for lengths beyond the threshold of
+    "fire:max=THRESHOLD", where the bias is not a table.
     """
 
     def __init__(self, spec: str, heads: int, head_dim: int = 64, seed: int = 0) -> None:
         super().__init__()
         bias = Bias(spec, heads, head_dim, seed)
-        self.spec, self.heads, self.head_dim = bias.spec, heads, head_dim
+        self.spec, self.heads, self.head_dim, self.threshold = bias.spec, heads, head_dim, bias.threshold
         self.names = list(bias.parameters)
         self.register_buffer("_like", torch.empty(0, device="cpu"), persistent=False)  # selects the operator's kernel
         for name, values in bias.parameters.items():
@@ -153,8 +154,11 @@ class DistanceBias(torch.nn.Module):
         return parameters
 
     def forward(self, length: int) -> torch.Tensor:
-        if type(length) is not int:
+        if not isinstance(length, (int, torch.SymInt)):  # a SymInt is a length that a graph does not fix
             length = integer("length", length)
+        if self.threshold is not None and length > self.threshold + 1:
+            raise ValueError(f"{self.spec!r} depends on the position of queries beyond {self.threshold}, so it has no "
+                             f"table of length {length}")
         parameters = self._parameters_in_order()
         if not (torch.compiler.is_compiling() or any(x.is_meta for x in parameters)):
             self.constrain_()

@@ -75,3 +75,16 @@ def to_bfloat16(x):
 
 def from_bfloat16(x):
     return (np.asarray(x).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def exit_code(work):
+    """That of a forked child that runs `work`; 1 where it raises."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

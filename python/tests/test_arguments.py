@@ -28,6 +28,7 @@ class Arguments(unittest.TestCase):
         self.assertEqual(repr(bias), "Bias('kerple_log', heads=4, head_dim=64)")
         self.refuse(TypeError, "length must be an integer, not float", bias.table, 10.5)
         self.refuse(TypeError, "length must be an integer, not float", bias.table, 10.5, "float64")
+        self.refuse(libmep.MepError, "the length of a bias table must be from 1 to", bias.table, 2**50)
         self.refuse(ValueError, "distances must be integers", bias.at, [1.5])
         self.refuse(ValueError, "distances has a number that does not fit", bias.at, np.array([2**63], np.uint64))
         self.refuse(ValueError, "distances must be a rectangular array", bias.at, [[1], [2, 3]])
@@ -51,8 +52,8 @@ class Arguments(unittest.TestCase):
         self.refuse(libmep.MepError, "the bias of head 0 at distance 0 is nan", plan.set_bias, np.full((4, 16), np.nan))
         self.refuse(TypeError, "q must be a NumPy array or a torch tensor, not NoneType", plan.forward, None, x, x)
         self.refuse(TypeError, "k must be a NumPy array or a torch tensor, not list", plan.forward, x, [1], x)
-        self.refuse(ValueError, r"q and k have the shapes \[0, 4, 16, 8\] .*; each axis must be 1 or more", plan.forward,
-                    x[:0], x[:0], x[:0])
+        self.refuse(ValueError, r"q and k have the shapes \[0, 4, 16, 8\] .*; each axis must be 1 or more",
+                    plan.forward, x[:0], x[:0], x[:0])
         for inputs in ((x, x * 2, x), (x * 2, x, x * 2), (x * 2, x * 2, x)):
             self.refuse(ValueError, "out is also an input", plan.forward, *inputs, out=x)
 

@@ -48,6 +48,19 @@ class Values(unittest.TestCase):
         with self.assertRaises(libmep.MepError):
             bias.at([-1])
 
+    def test_fire(self):
+        bias = libmep.Bias("fire", 3, seed=4, train_length=64)
+        p, d = bias.parameters, np.arange(101.0)
+        self.assertEqual((bias.threshold, libmep.Bias("mep", 3).threshold), (64, None))
+        self.assertEqual(pickle.loads(pickle.dumps(bias)).threshold, 64)
+        for position in (64, 100, 5000):
+            x = np.log1p(p["fire.c"] * d[:position + 1]) / np.log1p(p["fire.c"] * max(position, 64))
+            hidden = np.maximum(0, x[:, None] * p["fire.w1"] + p["fire.b1"])
+            check(self, bias.at(d[:position + 1], position), p["fire.w2"] @ hidden.T + p["fire.b2"][:, None], 1e-12)
+        check(self, bias.table(65), bias.at(d[:65], 64), 1e-6)
+        with self.assertRaisesRegex(libmep.MepError, "distances from 0 to 10"):
+            bias.at(d, 10)
+
     def test_distances_are_whole_numbers(self):
         bias = libmep.Bias("mep", 4)
         np.testing.assert_array_equal(bias.at([0.0, 3.0]), bias.at([0, 3]))

@@ -72,7 +72,7 @@ class Examples(unittest.TestCase):
 
     def prepare(self):
         """data/books.train, data/books.valid, runs/mep and bloom-560m, small. No example may use a network."""
-        os.environ["HF_HUB_OFFLINE"] = "1"
+        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_CACHE=os.path.abspath("datasets"))
         shutil.copytree(GOLDEN_FAMILIES / "bloom", "bloom-560m")
         Path("books.txt").write_text("".join(f"Line {i}: the quick brown fox jumps.\n" for i in range(600)))
         for command in ("prepare --out data/books --valid 0.3 books.txt",

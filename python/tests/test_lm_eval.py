@@ -222,7 +222,8 @@ class Generation(unittest.TestCase):
         model_lm = MepLM(small())
         for settings, words in (({"repetition_penalty": 2}, "generation_kwargs repetition_penalty"),
                                 ({"num_beams": 4}, "generation_kwargs num_beams"),
-                                ({"max_gen_toks": LENGTH}, "leaves no room"), ({"max_gen_toks": 0}, "max_gen_toks is 0")):
+                                ({"max_gen_toks": LENGTH}, "leaves no room"),
+                                ({"max_gen_toks": 0}, "max_gen_toks is 0")):
             with self.assertRaisesRegex(ValueError, words):
                 self.generate(model_lm, **settings)
 
@@ -267,6 +268,31 @@ class Settings(unittest.TestCase):
                 Path(run, "tokenizer_config.json").write_text(json.dumps({"bos_token": bos}))
                 self.assertEqual(MepLM(run).prefix_token_id, added[0]["id"])
             self.assertEqual(MepLM(run, prefix_token_id=3).prefix_token_id, 3)
+            self.check_beginning(run, added[0])
+
+    def check_beginning(self, run, token):
+        """The tokens of a text are those of Hugging Face's tokenizer, whose post-processor may add the bos_token."""
+        path = Path(run, "tokenizer.json")
+        template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": token["content"], "type_id": 0}},
+                                                             {"Sequence": {"id": "A", "type_id": 0}}],
+                    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+                    "special_tokens": {token["content"]: {"id": token["content"], "ids": [token["id"]],
+                                                          "tokens": [token["content"]]}}}
+        level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
+        for processor, adds in ((None, False), (level, False), (template, True),
+                                ({"type": "Sequence", "processors": [level, template]}, True)):
+            path.write_text(json.dumps({**json.loads(path.read_text()), "post_processor": processor}))
+            model_lm = MepLM(run)
+            self.assertEqual(model_lm.add_bos_token, adds, processor)
+            try:
+                from tokenizers import Tokenizer
+            except ImportError:
+                continue
+            right = Tokenizer.from_file(str(path)).encode("the old river").ids
+            self.assertEqual(model_lm.tok_encode("the old river"), right)
+        settings = {"bos_token": token["content"], "add_bos_token": False}
+        Path(run, "tokenizer_config.json").write_text(json.dumps(settings))
+        self.assertEqual(MepLM(run).add_bos_token, False)
 
     def test_refused(self):
         model = small()

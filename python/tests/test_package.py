@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What an installed package must do: an attention call, a tiny model, and a clear message for each library that its build
-lacks. scripts/test_wheel.sh runs this in an empty environment; the other tests need a complete build."""
+"""What an installed package must do: an attention call, a tiny model, and a clear message for each library that its
+build lacks. scripts/test_wheel.sh runs this in an empty environment; the other tests need a complete build."""
 import os
 import tempfile
 import unittest
@@ -38,8 +38,9 @@ def tokenizer(folder, normalizer):
     normal = "null" if normalizer is None else f'{{"type": "{normalizer}"}}'
     level = '{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}'
     path = folder / "tokenizer.json"
-    path.write_text(f'{{"version": "1.0", "added_tokens": [], "normalizer": {normal}, "pre_tokenizer": {level}, "decoder": '
-                    f'{level}, "model": {{"type": "BPE", "vocab": {{{vocab}}}, "merges": []}}}}', encoding="utf-8")
+    path.write_text(f'{{"version": "1.0", "added_tokens": [], "normalizer": {normal}, "pre_tokenizer": {level}, '
+                    f'"decoder": {level}, "model": {{"type": "BPE", "vocab": {{{vocab}}}, "merges": []}}}}',
+                    encoding="utf-8")
     return libmep.Tokenizer.open(path)
 
 
@@ -82,8 +83,10 @@ class Package(unittest.TestCase):
     def test_files(self):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
+            (folder / "model").mkdir()
             tiny().save(folder / "model")
-            np.testing.assert_array_equal(libmep.Model.load(folder / "model").logits([1, 2, 3]), tiny().logits([1, 2, 3]))
+            again = libmep.Model.load(folder / "model")
+            np.testing.assert_array_equal(again.logits([1, 2, 3]), tiny().logits([1, 2, 3]))
             bpe = tokenizer(folder, "NFC")
             self.assertEqual(b"".join(bpe.decode([t]) for t in bpe.encode("e\u0301 1")), "\u00e9 1".encode())
 

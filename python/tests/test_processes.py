@@ -16,7 +16,7 @@ import numpy as np
 
 import libmep
 from libmep import _library
-from support import GOLDEN, GOLDEN_FAMILIES, PROGRAM
+from support import GOLDEN, GOLDEN_FAMILIES, PROGRAM, exit_code
 
 SECONDS = 300  # until a child counts as hanging
 METHODS = [method for method in ("fork", "spawn", "forkserver") if method in multiprocessing.get_all_start_methods()]
@@ -57,19 +57,6 @@ def read(dataset):
 
 def load_and_score():
     return score(libmep.Model.load(GOLDEN / "gpt_mep_param"))
-
-
-def exit_code(work):
-    """That of a forked child that runs `work`; 1 where it raises."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 class Counting(libmep.Dataset):

@@ -53,6 +53,20 @@ class BytePairs(unittest.TestCase):
                 count += 1
         self.assertGreaterEqual(count, 100)
 
+    def test_special_tokens(self):
+        """Llama 2's form: <s> before every text, and a blank before its first word that decoding removes again."""
+        tokenizer = libmep.Tokenizer(GOLDEN / "llama2_tokenizer")
+        self.assertEqual((tokenizer.special_tokens, libmep.Tokenizer().special_tokens), (([1], []), ([], [])))
+        for text in ("the quick fox", " two  blanks\t\U0001f642", "", "a<s>b"):
+            tokens = tokenizer.encode(text)
+            self.assertEqual(tokenizer.encode(text, add_special_tokens=True).tolist(), [1, *tokens.tolist()])
+            self.assertEqual(tokenizer.encode(text, add_special_tokens=True).dtype, np.int32)
+        self.assertEqual(tokenizer.decode(tokenizer.encode("the quick\n \U0001f642")).decode(), "the quick\n \U0001f642")
+        self.assertEqual((tokenizer.decode([]), tokenizer.decode([], continued=True)), (b"", b""))
+        words = tokenizer.encode("the quick")
+        self.assertEqual(tokenizer.decode(words, continued=True), b" the quick")
+        self.assertEqual(b"".join(tokenizer.decode([word], continued=True) for word in words), b" the quick")
+
     def test_vocab_and_merges(self):
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
         others = [byte for byte in range(256) if byte not in printable]

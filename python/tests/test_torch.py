@@ -284,6 +284,10 @@ class DistanceBias(unittest.TestCase):
         self.assertIn("'mep', heads=4, head_dim=64", repr(fixed))
         with self.assertRaises(libmep.MepError):
             libmep.torch.DistanceBias("rotary", 4)
+        fire = libmep.torch.DistanceBias("fire:max=64", 4)
+        self.assertEqual(tuple(fire(65).shape), (4, 65))
+        with self.assertRaisesRegex(ValueError, "depends on the position of queries beyond 64"):
+            fire(66)
 
     def test_two_graphs_at_once(self):
         """The gradient is that of the values at the time of the call."""

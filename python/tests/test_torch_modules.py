@@ -9,7 +9,7 @@ import unittest
 from pathlib import Path
 
 import libmep
-from support import GOLDEN2, check, safetensors
+from support import GOLDEN2, check, exit_code, safetensors
 
 try:
     import torch
@@ -70,6 +70,21 @@ def work(rank, folder):
     parallel = torch.nn.parallel.DistributedDataParallel(model)
     torch.save(train(parallel, x[2 * rank:2 * rank + 2]), os.path.join(folder, f"{rank}.pt"))
     torch.distributed.destroy_process_group()
+
+
+def fork_and_compare(_):
+    """The gradients of a model in a forked child of this process."""
+    model, x = model_and_data()
+
+    def gradients():
+        model.zero_grad()
+        model(x).square().mean().backward()
+        return [p.grad.clone() for p in model.parameters()]
+    right = gradients()
+
+    def same():
+        assert all(torch.equal(*pair) for pair in zip(gradients(), right))
+    assert exit_code(same) == 0
 
 
 class Formulas(unittest.TestCase):
@@ -194,6 +209,11 @@ class Tools(unittest.TestCase):
                 results.append([p.grad.clone() for p in self.model.parameters()])
             for one, other in zip(*results):
                 self.assertTrue(torch.equal(one, other))
+
+    def test_fork(self):
+        """A forked child computes the same gradients after its parent has used several threads. In a new process,
+        because PyTorch refuses it after torch.compile."""
+        torch.multiprocessing.spawn(fork_and_compare)
 
     def test_distributed_data_parallel(self):
         """Two processes with half of the batch each train as one process with all of it."""

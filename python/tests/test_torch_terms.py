@@ -218,9 +218,9 @@ class Terms(unittest.TestCase):
 
     def test_settings_of_other_types(self):
         tensors, _, _ = problem(("table",))
-        self.assertTrue(torch.equal(
-            libmep.torch.attention(**tensors, scale=None, window=np.int64(9), tolerance=0, bidirectional=np.bool_(False)),
-            libmep.torch.attention(**tensors, scale=0.0, window=9)))
+        same = {"scale": None, "window": np.int64(9), "tolerance": 0, "bidirectional": np.bool_(False)}
+        self.assertTrue(torch.equal(libmep.torch.attention(**tensors, **same),
+                                    libmep.torch.attention(**tensors, scale=0.0, window=9)))
 
     def test_wrong_direction(self):
         for names, changes, words in (

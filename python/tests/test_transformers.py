@@ -35,7 +35,8 @@ SIZES = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "num_at
          "intermediate_size": 48, "max_position_embeddings": POSITIONS}
 # Every name of the library's list, and mixtures. The settings keep a model from being one of transformers' families.
 SETTINGS = {"mep_param": {"tie_word_embeddings": 1}, "kerple_log": {"no_bias": 1}, "kerple_power": {"mlp": 1},
-            "t5": {"head_dim": 12}, "rotary": {"embedding_layer_norm": 1, "head_dim": 6}, "learned": {"residual": 1}}
+            "t5": {"head_dim": 12}, "rotary": {"embedding_layer_norm": 1, "head_dim": 6}, "learned": {"residual": 1},
+            "fire": {"embedding_layer_norm": 1}}
 NAMES = re.findall(r"^  (\w+)  ", libmep.position_help().partition("\nModifiers")[0], re.MULTILINE)
 ENCODINGS = {**{name: SETTINGS.get(name, {}) for name in NAMES}, "exp + 0.5*gauss": {}, "t5:buckets=10,max=40 + t5": {},
              "mep/learn=weights,slopes": {"residual": 1}, "exp + exp:c=0.5/learn=slopes": {},
@@ -51,9 +52,12 @@ TERMS = {"mep/forget": {}, "nope/forget:bias=none/sink": LLAMA,
          "rotary/window=9|nope/sink": {**LLAMA, "qk_norm": 2},
          "rotary:base=500|mep/forget/window=24|nope": {**LLAMA, "num_hidden_layers": 4, "head_dim": 6},
          "rotary:scaling=llama3,factor=4,original=32|rotary": {"residual": 1},
-         "learned/sink": LLAMA, "sinusoidal/scale=logn:5": {**LLAMA, "qkv_bias": 1, "qk_norm": 1},
+         "rotary|mep/forget": {**LLAMA, "qk_norm": 2, "post_norm": 1}, "learned/sink": LLAMA,
+         "fire:max=24|rotary/window=9": LLAMA, "fire|rotary/sink|fire/forget": {"num_hidden_layers": 3},
+         "sinusoidal/scale=logn:5": {**LLAMA, "qkv_bias": 1, "qk_norm": 1},
          "mep/weights=query/forget/profiles:rank=2,extent=10/scale=ssmax/sink/window=20|rotary/forget/scale=logn:16":
          {**LLAMA, "head_dim": 12, "tie_word_embeddings": 1}}
+OTHERS = ("nope", "rotary", "sinusoidal", "learned")
 # Options of rotary that transformers' GPT-NeoX has too.
 FACTORS = "short_factor=1:1:1.5:2,long_factor=1:2:3:4"
 SCALINGS = ["rotary:base=500,partial=0.5", "rotary:scaling=linear,factor=3", "rotary:scaling=ntk,factor=3",
@@ -117,6 +121,12 @@ class Exported(unittest.TestCase):
         for position, changes in {**ENCODINGS, **TERMS}.items():
             yield (position, *self.pair(position, **changes))
 
+    def every_kind(self):
+        """Of distance biases, which differ in their tables only, two."""
+        for position, changes in {**ENCODINGS, **TERMS}.items():
+            if position in ("mep", "t5", *OTHERS) or position in TERMS:
+                yield (position, *self.pair(position, **changes))
+
     def generate(self, model, ids, **settings):
         """The new tokens, greedily unless the settings specify another method."""
         ids = torch.as_tensor(ids)
@@ -127,10 +137,10 @@ class Exported(unittest.TestCase):
 
 class Encodings(Exported):
     def test_list(self):
-        """The exported file has the kernels and names of the library, and nothing else."""
+        """The exported file has the kernels and names of the library, and nothing else; fire has a class of its own."""
         _, model = self.pair("mep")
         module = sys.modules[type(model).__module__]
-        self.assertEqual([*module.NAMED, *module.OTHERS, *module.KERNELS], NAMES)
+        self.assertEqual([*module.NAMED, *module.OTHERS, *module.KERNELS], [n for n in NAMES if n != "fire"])
         self.assertGreaterEqual(len(NAMES), 15)
 
     def test_logits(self):
@@ -151,7 +161,7 @@ class Encodings(Exported):
 
     def test_left_padding(self):
         """A batch of prompts padded on the left generates the text of each prompt alone."""
-        for position, _, theirs in self.every_encoding():
+        for position, _, theirs in self.every_kind():
             prompts = [tokens(length, length) for length in (3, 11, 7)]
             ids, mask = np.zeros((3, 11), np.int64), np.zeros((3, 11), np.int64)
             for row, prompt in enumerate(prompts):
@@ -176,7 +186,7 @@ class Encodings(Exported):
 
     def test_a_prompt_in_pieces(self):
         """The cache of an output is the input of the next call, also without use_cache."""
-        for position, ours, theirs in self.every_encoding():
+        for position, ours, theirs in self.every_kind():
             ids, cache, logits = torch.tensor(tokens((2, 21))), None, []
             with torch.no_grad():
                 for part in ids.split([5, 1, 9, 6], 1):
@@ -250,6 +260,32 @@ class Families(Exported):
                     check(self, theirs(torch.tensor(ids)).logits.numpy(), ours.logits(ids), 2e-5, name)
                 made = ours.generate(ids[0], max_tokens=MADE, temperature=0.0).tolist()
                 self.assertEqual(self.generate(theirs, ids[0]), [made])
+
+    def test_llama_blocks(self):
+        """Llama blocks that a family of transformers computes, and rotary with options; with OLMo2's as modeling_mep.py
+        where no family does."""
+        llama, layers = LLAMA, {**LLAMA, "num_hidden_layers": 3, "rotary_emb_base": 500.0}
+        for position, family, changes in (
+                ("rotary", "llama", {**llama, "tie_word_embeddings": 1}), ("rotary", "qwen2", {**llama, "qkv_bias": 1}),
+                ("rotary", "qwen3", {**llama, "qk_norm": 1, "head_dim": 12}), ("rotary/window=9", "mistral", llama),
+                ("rotary/window=9|rotary", "qwen3", {**layers, "qk_norm": 1}),
+                ("rotary|rotary|nope", "smollm3", layers), ("nope/window=9|rotary/window=9|rotary", "smollm3", layers),
+                ("rotary", "olmo2", {**llama, "qk_norm": 2, "post_norm": 1}),
+                ("rotary/sink", "mep", {**llama, "qk_norm": 2, "post_norm": 1}),
+                *((scaling, "llama", {**layers, "head_dim": 8}) for scaling in SCALINGS if "partial" not in scaling)):
+            with self.subTest(f"{family} {position}"):
+                ours, folder = small(position, **changes), Path(tempfile.mkdtemp(dir=self.folder.name))
+                self.assertEqual(ours.export(folder), family)
+                theirs, again = self.load(folder), libmep.Model.load(folder)
+                self.assertEqual(theirs.config.model_type, family)
+                for length in (40, 100):
+                    ids = tokens((2, length))
+                    with torch.no_grad():
+                        check(self, theirs(torch.tensor(ids)).logits.numpy(), ours.logits(ids), 1e-4, position)
+                    check(self, again.logits(ids), ours.logits(ids), 1e-6, position)
+                if "scaling" not in position:
+                    made = ours.generate(tokens(9, 2), max_tokens=MADE, temperature=0.0).tolist()
+                    self.assertEqual(self.generate(theirs, tokens(9, 2)), [made])
 
     def test_rotary_scalings(self):
         """Rotary with options, as transformers' GPT-NeoX and as modeling_mep.py, also beyond the length of training."""

@@ -109,6 +109,12 @@ mep_status mep_attention_set_terms(mep_attention *plan, const mep_attention_term
     return MEP_OK;
 }
 
+mep_status mep_attention_set_fire(mep_attention *plan, const mep_fire *fire, double *sums)
+{
+    MEP_TRY(check_supported(plan->backend, "fire", 1));
+    return plan->backend->set_fire(plan->plan, fire, sums);
+}
+
 static mep_status check_sizes(const mep_attention *plan, const mep_attention_call *c)
 {
     int64_t longest = plan->settings.max_length;

@@ -6,6 +6,7 @@
 #ifndef MEP_ATTENTION_BACKEND_H
 #define MEP_ATTENTION_BACKEND_H
 
+#include "attention/fire.h"
 #include "base/watch.h"
 #include "mep/attention.h"
 
@@ -19,6 +20,8 @@ typedef struct mep_attention_backend {
     mep_status (*create)(mep_attention_plan **plan, const mep_attention_settings *settings);
     void (*destroy)(mep_attention_plan **plan); /* of a plan that is not NULL */
     mep_status (*set_terms)(mep_attention_plan *plan, const mep_attention_terms *terms); /* never NULL */
+    mep_status (*set_fire)(mep_attention_plan *plan, const mep_fire *fire,
+                           double *sums); /* see fire.h; NULL: refused */
     mep_status (*forward)(mep_attention_plan *plan, const mep_attention_call *call);
     mep_status (*backward)(mep_attention_plan *plan, const mep_attention_call *call,
                            const mep_attention_gradient *gradient);

@@ -114,6 +114,8 @@ static int out_of_reach(const pass *c, const task *t, int64_t tile)
     int64_t at = t->n * c->tiles + tile - c->first_tile;
     int64_t distance = tile * TILE_ROWS - (t->last * BLOCK_KEYS + BLOCK_KEYS - 1);
     if (!t->skip || distance <= 0) return 0;
+    if (t->content.fire)
+        return 0; /* its bounds are those of a row and a distance; blocks are still tested one by one */
     const float *norm = plan->tile_norm.data, *prefix = plan->prefix_norm.data;
     double gate = t->content.gate != NULL ? t->content.gate_lowest[t->last] : 0;
     float floor = (float)(((const double *)plan->tile_lse.data)[at] + gate);
@@ -132,24 +134,28 @@ static int64_t sum_row(const pass *c, const mep_tile *tile)
 /* Whether gradients of terms are sums of dS; those of a mixture are of dS / factor. */
 static int needs_scores(const mep_content *content)
 {
-    return content->gate != NULL || content->profiles != NULL;
+    return content->gate != NULL || content->profiles != NULL || content->fire;
 }
 
 /* mep_attention_kernels.gradient for scores with content terms, and the gradients of these. */
 static void content_gradient(const pass *c, mep_attention_buffers *w, const task *t, const mep_tile *tile,
-                             int64_t block, const mep_score_gradient *y)
+                             int64_t block, mep_score_gradient *y)
 {
     const mep_attention_kernels *kernels = c->plan->kernels;
     const mep_content *content = &t->content;
     const mep_head_terms *terms = &t->terms;
     mep_content_gradients *g = &w->gradients;
     int64_t at = block * BLOCK_KEYS - tile->position, row = sum_row(c, tile);
-    const mep_score_rows x = mep_content_block(kernels, content, terms, &w->state[0].content, tile, block, &w->content);
+    const mep_content_tile *rows = &w->state[0].content;
+    const mep_score_rows x = mep_content_block(kernels, content, terms, rows, tile, block, &w->content);
+    if (rows->fire != NULL) y->diagonal = NULL; /* the table has no part in these scores */
     kernels->gradient_terms(tile->rows, w->s, w->dp, w->ds, (float)c->plan->settings.scale, &x, y);
     if (content->gate != NULL)
         kernels->add_sums(tile->rows, y->scores, (float *)g->row_sums.data + row,
                           (float *)g->column_sums.data + (block - t->first) * BLOCK_KEYS);
-    if (x.add != NULL) {
+    if (rows->fire != NULL && c->plan->fire_gradient != NULL)
+        mep_content_fire_backward(kernels, terms, rows, tile, block, y->scores, g->fire.data);
+    if (content->profiles != NULL && -at - (BLOCK_KEYS - 1) < terms->extent) {
         float *bank = g->bank.data;
         kernels->toeplitz_gradient(&(mep_toeplitz_gradient){
             .rows = tile->rows,
@@ -230,6 +236,7 @@ static int negligible(const pass *c, const task *t, const mep_content_tile *tile
     float floor[TILE_ROWS], bound = mep_terms_bound(&t->terms, distance);
     const float *lowest = lse;
     if (mep_content_is_present(&t->content)) {
+        bound = tile->far_bias[distance];
         for (int64_t r = 0; r < TILE_ROWS; r++) floor[r] = lse[r] - mep_content_row_bound(tile, &t->terms, r, distance);
         lowest = floor;
         bound += mep_content_block_bound(&t->content, tile, block, 0);
@@ -355,6 +362,12 @@ static void hand_over_content(const pass *c, mep_attention_buffers *w, const tas
     add_content_rows(c, w, t, from);
     for (int64_t key = first; g->dgate != NULL && key < end; key++)
         g->dgate[t->n * keys + key] -= (double)((float *)w->gradients.column_sums.data)[key - first];
+    if (t->content.fire && c->plan->fire_gradient != NULL) {
+        int64_t size = 3 * terms->fire->pieces;
+        const double *own = w->gradients.fire.data;
+        double *sums = (double *)c->plan->fire_sums.data + t->n * size;
+        for (int64_t i = 0; i < size; i++) sums[i] += own[i];
+    }
     if (terms->rank > 0 && g->dbank != NULL)
         add_tables(terms->rank, min_i64(terms->extent, keys),
                    mep_toeplitz_origin(terms->extent, w->gradients.bank.data), terms->bank_row,
@@ -378,6 +391,7 @@ static void clear_content(const pass *c, mep_attention_buffers *w, const task *t
                         c->gradient->dlog_kernels != NULL ? t->terms.kernels * t->terms.ratio_row : 0};
     for (int i = 0; i < 6; i++)
         if (counts[i] > 0) memset(all[i]->data, 0, (size_t)counts[i] * sizeof(float));
+    if (t->content.fire) memset(g->fire.data, 0, (size_t)(3 * t->terms.fire->pieces) * sizeof(double));
 }
 
 /* Add the task's contributions to dQ, dtable and the gradients of content terms to its head's when its turn has come.
@@ -487,6 +501,17 @@ static void add_content_tables(const pass *c)
     }
 }
 
+/* The sums of fire.h += those of all heads. */
+static void add_fire(const pass *c)
+{
+    const mep_attention_plan *plan = c->plan;
+    int64_t heads = plan->settings.heads, size = 3 * plan->terms.fire.pieces;
+    const double *sums = plan->fire_sums.data;
+    for (int64_t n = 0; n < c->call->batch * heads; n++)
+        for (int64_t i = 0; i < size; i++)
+            plan->fire_gradient[n % heads * 3 * plan->fire_row + i] += sums[n * size + i];
+}
+
 /* dsink[h] -= sum of exp(sink - lse) delta. */
 static void add_sink(const pass *c)
 {
@@ -515,7 +540,8 @@ static mep_status reserve_content(const pass *c)
     mep_attention_plan *plan = c->plan;
     const mep_head_terms terms = mep_terms_of_head(&plan->terms, 0);
     int64_t all = c->call->batch * plan->settings.heads, rows = c->tiles * TILE_ROWS;
-    if (c->call->gate == NULL && terms.rank == 0 && terms.kernels == 0) return MEP_OK;
+    int fire = mep_attention_content(plan, c->call, 0).fire;
+    if (c->call->gate == NULL && terms.rank == 0 && terms.kernels == 0 && !fire) return MEP_OK;
     for (int i = 0; i < plan->threads; i++) {
         mep_content_gradients *g = &plan->buffers[i].gradients;
         MEP_TRY(mep_attention_reserve(&g->row_sums, rows, 1, sizeof(float)));
@@ -524,7 +550,9 @@ static mep_status reserve_content(const pass *c)
         MEP_TRY(mep_attention_reserve(&g->mixture, rows, terms.kernels, sizeof(float)));
         MEP_TRY(mep_attention_reserve(&g->bank, terms.rank, terms.bank_row, sizeof(float)));
         MEP_TRY(mep_attention_reserve(&g->ratios, terms.kernels, terms.ratio_row, sizeof(float)));
+        if (fire) MEP_TRY(mep_attention_reserve(&g->fire, terms.fire->pieces, 3, sizeof(double)));
     }
+    if (fire) MEP_TRY(zero_sums(&plan->fire_sums, all, 3 * terms.fire->pieces));
     if (terms.rank > 0 && c->gradient->dbank != NULL)
         MEP_TRY(zero_sums(&plan->bank_sums, all, terms.rank * terms.extent));
     if (terms.kernels > 0 && c->gradient->dlog_kernels != NULL)
@@ -586,5 +614,6 @@ mep_status mep_attention_plan_backward(mep_attention_plan *plan, const mep_atten
     add_tables_of_distance(&c);
     if (gradient->dsink != NULL) add_sink(&c);
     add_content_tables(&c);
+    if (mep_attention_content(plan, call, 0).fire && plan->fire_gradient != NULL) add_fire(&c);
     return MEP_OK;
 }

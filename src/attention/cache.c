@@ -191,8 +191,8 @@ mep_status mep_cache_copy(mep_cache *to, const mep_cache *from)
         free_ring(&to->rings[i]);
         to->rings[i].capacity = 0;
         if (from->rings[i].capacity == 0) continue;
-        MEP_TRY(copy_ring(from, &from->rings[i], from->rings[i].capacity, (from->length - 1) / BLOCK_KEYS,
-                          &to->rings[i]));
+        MEP_TRY(
+            copy_ring(from, &from->rings[i], from->rings[i].capacity, (from->length - 1) / BLOCK_KEYS, &to->rings[i]));
     }
     to->length = from->length;
     return MEP_OK;
@@ -225,11 +225,13 @@ int64_t mep_cache_distances(const mep_cache *c)
     return capacity * BLOCK_KEYS;
 }
 
-mep_status mep_cache_set_terms(mep_cache *c, int64_t set, const mep_attention_terms *terms, int64_t distances)
+mep_status mep_cache_set_terms(mep_cache *c, int64_t set, const mep_attention_terms *terms, const mep_fire *fire,
+                               int64_t distances)
 {
     MEP_ASSERT(set < c->settings.term_sets);
     MEP_TRY(mep_terms_reserve(&c->terms[set], c->settings.heads, distances, 0));
-    return mep_terms_prepare(&c->terms[set], terms);
+    MEP_TRY(mep_terms_prepare(&c->terms[set], terms));
+    return fire != NULL ? mep_terms_prepare_fire(&c->terms[set], fire) : MEP_OK;
 }
 
 /* ---- A call ---- */
@@ -298,8 +300,10 @@ static mep_content content_of(const mep_cache *c, const kv_ring *s, const mep_te
                               const mep_attention_call *call, int64_t h)
 {
     int64_t g = h % c->group, kernels = terms->ratios.rank;
-    mep_content x = {
-        .capacity = s->capacity, .keys = c->length + call->queries, .approximate = c->settings.tolerance > 0};
+    mep_content x = {.capacity = s->capacity,
+                     .keys = c->length + call->queries,
+                     .fire = mep_fire_applies(&terms->fire, c->length + call->queries - 1),
+                     .approximate = c->settings.tolerance > 0};
     if (c->settings.has_gate) {
         x.gate = s->gate + g * s->capacity * BLOCK_KEYS;
         x.gate_low = s->gate_low + g * s->capacity;

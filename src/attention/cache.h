@@ -11,6 +11,7 @@
 #ifndef MEP_ATTENTION_CACHE_H
 #define MEP_ATTENTION_CACHE_H
 
+#include "attention/fire.h"
 #include "base/watch.h"
 #include "mep/attention.h"
 
@@ -52,8 +53,9 @@ mep_status mep_cache_reserve(mep_cache *cache, int64_t count);
 /* Number of distances that keys and queries of the reserved call can have; the terms must cover them. */
 int64_t mep_cache_distances(const mep_cache *cache);
 
-/* Copy and prepare a set of terms of later calls, for `distances`, at least mep_cache_distances. */
-mep_status mep_cache_set_terms(mep_cache *cache, int64_t set, const mep_attention_terms *terms, int64_t distances);
+/* Copy and prepare a set of terms of later calls, for `distances`, at least mep_cache_distances. fire may be NULL. */
+mep_status mep_cache_set_terms(mep_cache *cache, int64_t set, const mep_attention_terms *terms, const mep_fire *fire,
+                               int64_t distances);
 
 /* In one layer: append the keys and values of the reserved call's `count` tokens. Views as in mep_attention_call,
  * batch 1. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Gates, profiles and mixture weights of a tile and a block.
+ * Gates, profiles, mixture weights and fire of a tile and a block.
  *
  * A gate is a sum over up to millions of tokens of which only differences count. It is float64, and a difference is
  * taken in float64 from the gate at the beginning of the tile before it is rounded to float32. Where a weight is not 0,
@@ -9,6 +9,8 @@
 #include "attention/content.h"
 
 #include <math.h>
+
+#include "base/integer.h"
 
 static double gate_at(const mep_content *c, int64_t key)
 {
@@ -31,9 +33,60 @@ static float mixture_bound(const float *weights, const mep_head_terms *terms)
     return -logf(lowest);
 }
 
+/* The tile computes the function of fire.h: see mep_fire_applies. */
+static void begin_fire(const mep_head_terms *terms, const mep_tile *rows, mep_content_tile *tile)
+{
+    const mep_fire_tables *f = terms->fire;
+    tile->fire = f;
+    tile->bias = mep_terms_origin(terms->distances, f->mask);
+    tile->far_bias = f->mask_far;
+    for (int64_t r = 0; r < rows->rows; r++)
+        tile->scale[r] = (float)(1 / log1p(f->c * (double)max_i64(f->first + rows->position + r, f->threshold)));
+}
+
+/* The largest value of the function from the nearest distance of row r on; the row is at `distance` or farther. */
+float mep_content_fire_bound(const mep_content_tile *tile, const mep_head_terms *terms, int64_t r, int64_t distance)
+{
+    const mep_fire_tables *f = tile->fire;
+    int64_t g = 0, at = terms->head * f->pieces;
+    float x = mep_terms_origin(terms->distances, f->logarithm)[-distance] * tile->scale[r];
+    while (g < f->pieces - 1 && f->knots[g] < x) g++;
+    return fmaxf(f->slope[at + g] * x + f->offset[at + g], f->highest[at + g]) + f->error[terms->head];
+}
+
+static mep_fire_rows fire_rows(const mep_head_terms *terms, const mep_content_tile *tile, const mep_tile *rows,
+                               int64_t at)
+{
+    const mep_fire_tables *f = tile->fire;
+    return (mep_fire_rows){.rows = rows->rows,
+                           .pieces = f->pieces,
+                           .logarithm = mep_terms_origin(terms->distances, f->logarithm) + at,
+                           .scale = tile->scale,
+                           .knots = f->knots,
+                           .slope = f->slope + terms->head * f->pieces,
+                           .offset = f->offset + terms->head * f->pieces,
+                           .rate = mep_terms_origin(terms->distances, f->rate) + at};
+}
+
+void mep_content_fire_backward(const mep_attention_kernels *kernels, const mep_head_terms *terms,
+                               const mep_content_tile *tile, const mep_tile *rows, int64_t block, const float *g,
+                               double *sums)
+{
+    const mep_fire_tables *f = tile->fire;
+    float decline[TILE_ROWS];
+    mep_fire_rows x = fire_rows(terms, tile, rows, block * BLOCK_KEYS - rows->position);
+    for (int64_t r = 0; r < rows->rows; r++) {
+        double p = (double)max_i64(f->first + rows->position + r, f->threshold);
+        decline[r] = (float)((double)tile->scale[r] * p / (1 + f->c * p));
+    }
+    x.decline = decline;
+    kernels->fire_gradient(&x, g, sums);
+}
+
 void mep_content_begin(const mep_content *c, const mep_head_terms *terms, const mep_tile *rows, mep_content_tile *tile)
 {
-    *tile = (mep_content_tile){.base = 0};
+    *tile = (mep_content_tile){.bias = terms->bias, .far_bias = terms->far_bias};
+    if (c->fire && mep_fire_applies(terms->fire, rows->position)) begin_fire(terms, rows, tile);
     if (c->gate != NULL) tile->base = gate_at(c, rows->position / TILE_ROWS * TILE_ROWS);
     for (int64_t r = 0; r < rows->rows; r++) {
         if (c->gate != NULL) tile->gate[r] = (float)(gate_at(c, rows->position + r) - tile->base);
@@ -49,7 +102,7 @@ mep_score_rows mep_content_block(const mep_attention_kernels *kernels, const mep
                                  int64_t block, mep_content_buffers *b)
 {
     int64_t key = block * BLOCK_KEYS, at = key - rows->position, distance = -at - (BLOCK_KEYS - 1);
-    mep_score_rows x = {.bias = terms->bias + at};
+    mep_score_rows x = {.bias = tile->bias + at};
     if (c->gate != NULL) {
         for (int64_t n = 0; n < BLOCK_KEYS; n++)
             b->gate_keys[n] = key + n < c->keys ? (float)(gate_at(c, key + n) - tile->base) : 0;
@@ -59,6 +112,11 @@ mep_score_rows mep_content_block(const mep_attention_kernels *kernels, const mep
     if (c->profiles != NULL && distance < terms->extent) {
         kernels->toeplitz(rows->rows, terms->rank, c->profiles + rows->first * c->profile_row, c->profile_row,
                           terms->bank + at, terms->bank_row, b->add);
+        x.add = b->add;
+    }
+    if (tile->fire != NULL) {
+        const mep_fire_rows f = fire_rows(terms, tile, rows, at);
+        kernels->fire(&f, x.add != NULL, b->add);
         x.add = b->add;
     }
     if (c->mixture != NULL) {

@@ -20,12 +20,13 @@ typedef struct mep_content {
     const float *profiles;     /* [queries][rank], rows profile_row apart */
     const float *mixture;      /* [queries][kernels]: weights, which sum to 1 */
     int64_t profile_row, mixture_row;
+    int fire;        /* 1: some query computes the function of fire.h */
     int approximate; /* the skip test is for a tolerance: the largest score must be below the log-sum-exp */
 } mep_content;
 
 static inline int mep_content_is_present(const mep_content *c)
 {
-    return c->gate != NULL || c->profiles != NULL || c->mixture != NULL;
+    return c->gate != NULL || c->profiles != NULL || c->mixture != NULL || c->fire;
 }
 
 /* The queries of a tile in a call: `rows` from absolute `position`, `first` counted from the call's first query. */
@@ -39,6 +40,9 @@ typedef struct mep_content_tile {
     float gate[TILE_ROWS];    /* gate of the row minus base */
     float profile[TILE_ROWS]; /* upper bound of the row's profiles at any distance */
     float mixture[TILE_ROWS]; /* where `approximate`: upper bound of -log of the factor at any distance */
+    const float *bias, *far_bias; /* as in mep_head_terms: of the table, or the mask of fire */
+    const mep_fire_tables *fire;  /* NULL: the rows do not compute fire */
+    float scale[TILE_ROWS];       /* of fire: x is the logarithm times it */
 } mep_content_tile;
 
 void mep_content_begin(const mep_content *c, const mep_head_terms *terms, const mep_tile *rows, mep_content_tile *tile);
@@ -56,10 +60,13 @@ mep_score_rows mep_content_block(const mep_attention_kernels *kernels, const mep
 
 /* Upper bounds for the skip test, of the terms of row r, and of those of all rows, at a block or, with `all` set, at it
  * and all blocks farther away. `distance` is that of the block's last key from the tile's first row. */
+float mep_content_fire_bound(const mep_content_tile *tile, const mep_head_terms *terms, int64_t r, int64_t distance);
+
 static inline float mep_content_row_bound(const mep_content_tile *tile, const mep_head_terms *terms, int64_t r,
                                           int64_t distance)
 {
-    return tile->gate[r] + tile->mixture[r] + (distance < terms->extent ? tile->profile[r] : 0);
+    float bound = tile->gate[r] + tile->mixture[r] + (distance < terms->extent ? tile->profile[r] : 0);
+    return tile->fire != NULL ? bound + mep_content_fire_bound(tile, terms, r, distance) : bound;
 }
 
 static inline float mep_content_block_bound(const mep_content *c, const mep_content_tile *tile, int64_t block, int all)
@@ -67,6 +74,12 @@ static inline float mep_content_block_bound(const mep_content *c, const mep_cont
     if (c->gate == NULL) return 0;
     return (float)(tile->base - (all ? c->gate_lowest[block] : c->gate_low[block % c->capacity]));
 }
+
+/* The gradient of fire: sums [pieces, 3] are increased, see mep_attention_kernels.fire_gradient. g is the gradient of
+ * the scores of a tile and a block. */
+void mep_content_fire_backward(const mep_attention_kernels *kernels, const mep_head_terms *terms,
+                               const mep_content_tile *tile, const mep_tile *rows, int64_t block, const float *g,
+                               double *sums);
 
 /* weights[m] = softmax of a[0 .. count). */
 void mep_content_softmax(int64_t count, const float *a, float *weights);

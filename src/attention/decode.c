@@ -149,10 +149,11 @@ static int negligible(const mep_decode *d, int64_t r, int64_t n, float q_norm, f
     const mep_source *source = &d->row[r].source;
     int64_t block = newest_block(d) - n, nearest = d->position - (block * BLOCK_KEYS + BLOCK_KEYS - 1);
     if (n == 0) return 0;
-    float bound = mep_terms_bound(&source->terms, nearest);
+    int content = mep_content_is_present(&source->content);
+    float bound = content ? d->content[r].far_bias[nearest] : mep_terms_bound(&source->terms, nearest);
     if (bound == -INFINITY) return 1; /* beyond the window */
     if (source->norms == NULL) return 0;
-    if (mep_content_is_present(&source->content))
+    if (content)
         bound += mep_content_row_bound(&d->content[r], &source->terms, 0, nearest) +
                  mep_content_block_bound(&source->content, &d->content[r], block, 0);
     return mep_can_skip(q_norm, source->norms[block % source->capacity], floor, mep_skip_limit(bound, d->margin));
@@ -165,7 +166,7 @@ static void score_near(const mep_decode *d, int64_t r)
     float *q = d->q + r * d->units, *highest = d->highest + r * d->blocks, floor = -INFINITY, square;
     const mep_tile tile = row_tile(d, row);
     copy_row(d, row->q, 0, 0, q);
-    if (mep_content_is_present(&row->source.content))
+    if (mep_content_is_present(&row->source.content) || row->segment.first > 0) /* score takes operands from it */
         mep_content_begin(&row->source.content, &row->source.terms, &tile, &d->content[r]);
     d->kernels->row_dots(1, d->units, q, q, &square);
     float q_norm = d->scale * sqrtf(square);

@@ -66,6 +66,7 @@ static int negligible(const mep_forward *c, const task *t, mep_tile_state *state
     if (source->norms == NULL || distance <= 0) return 0;
     float bound = mep_terms_bound(&source->terms, distance), all = bound, floor[TILE_ROWS], *lowest = state->maximum;
     if (mep_content_is_present(&source->content)) {
+        bound = all = state->content.far_bias[distance];
         for (int64_t r = 0; r < TILE_ROWS; r++)
             floor[r] = state->maximum[r] - mep_content_row_bound(&state->content, &source->terms, r, distance);
         lowest = floor;

@@ -45,6 +45,17 @@ typedef struct mep_toeplitz_gradient {
     float *dc, *dtable;
 } mep_toeplitz_gradient;
 
+/* Operands of fire and fire_gradient: the function of fire.h for a tile, x = logarithm scale. */
+typedef struct mep_fire_rows {
+    int64_t rows, pieces;
+    const float *logarithm;      /* of row 0 at key 0 of the block, contiguous in the key; row r at logarithm - r */
+    const float *scale;          /* [rows]: 1 / log(1 + c max(p, T)) */
+    const float *knots;          /* [pieces - 1], ascending */
+    const float *slope, *offset; /* [pieces] */
+    const float *rate;           /* gradient: d / (1 + c d), laid out like logarithm */
+    const float *decline;        /* gradient: [rows], scale p' / (1 + c p') with p' = max(p, T) */
+} mep_fire_rows;
+
 typedef struct mep_attention_kernels {
     const char *name;
     int lanes; /* floats per vector */
@@ -116,6 +127,11 @@ typedef struct mep_attention_kernels {
     void (*toeplitz)(int64_t rows, int64_t rank, const float *c, int64_t c_row, const float *table, int64_t table_row,
                      float *out);
     void (*toeplitz_gradient)(const mep_toeplitz_gradient *x);
+
+    /* add[r, key] = the function of fire.h, or += it with `accumulate`. fire_gradient, with g [rows, BLOCK_KEYS] the
+     * gradient of that: in each piece, sums[piece, 3] += the sums of g, g x and g dx/dc. */
+    void (*fire)(const mep_fire_rows *x, int accumulate, float *add);
+    void (*fire_gradient)(const mep_fire_rows *x, const float *g, double *sums);
 
     /* row_sums[r] and column_sums[key] += the sums of x [rows, BLOCK_KEYS]. */
     void (*add_sums)(int64_t rows, const float *x, float *row_sums, float *column_sums);

@@ -206,4 +206,6 @@ const mep_attention_kernels KERNELS = {
     .toeplitz = toeplitz,
     .toeplitz_gradient = toeplitz_gradient,
     .add_sums = add_sums,
+    .fire = fire,
+    .fire_gradient = fire_gradient,
 };

@@ -93,7 +93,7 @@ static void free_buffers(mep_attention_buffers *b)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) mep_free(all[i]);
     mep_free(&b->state);
     mep_content_gradients *g = &b->gradients;
-    mep_shared *shared[] = {&g->row_sums, &g->column_sums, &g->profiles, &g->mixture, &g->bank, &g->ratios};
+    mep_shared *shared[] = {&g->row_sums, &g->column_sums, &g->profiles, &g->mixture, &g->bank, &g->ratios, &g->fire};
     for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) mep_free(&shared[i]->data);
 }
 
@@ -115,6 +115,13 @@ static mep_status set_terms(mep_attention_plan *plan, const mep_attention_terms 
     return mep_terms_prepare(&plan->terms, terms);
 }
 
+static mep_status set_fire(mep_attention_plan *plan, const mep_fire *fire, double *sums)
+{
+    plan->fire_gradient = sums;
+    plan->fire_row = fire->row;
+    return mep_terms_prepare_fire(&plan->terms, fire);
+}
+
 static double computed_fraction(const mep_attention_plan *plan)
 {
     return plan->computed_fraction;
@@ -131,6 +138,7 @@ const mep_attention_backend mep_attention_cpu = {
     .create = mep_attention_plan_create,
     .destroy = mep_attention_plan_destroy,
     .set_terms = set_terms,
+    .set_fire = set_fire,
     .forward = mep_attention_plan_forward,
     .backward = mep_attention_plan_backward,
     .computed_fraction = computed_fraction,
@@ -347,7 +355,10 @@ mep_status mep_attention_prepare_content(mep_attention_plan *plan, const mep_att
 mep_content mep_attention_content(const mep_attention_plan *plan, const mep_attention_call *call, int64_t n)
 {
     int64_t blocks = ceil_div(call->keys, BLOCK_KEYS), kernels = plan->terms.ratios.rank;
-    mep_content c = {.capacity = INT64_MAX, .keys = call->keys, .approximate = plan->settings.tolerance > 0};
+    mep_content c = {.capacity = INT64_MAX,
+                     .keys = call->keys,
+                     .fire = mep_fire_applies(&plan->terms.fire, call->keys - 1),
+                     .approximate = plan->settings.tolerance > 0};
     if (call->gate != NULL) {
         c.gate = call->gate + n * call->keys;
         c.gate_low = (double *)plan->gate_low.data + n * blocks;

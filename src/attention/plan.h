@@ -58,6 +58,7 @@ typedef struct mep_content_gradients {
     mep_shared profiles,
         mixture;             /* [rows, rank], [rows, kernels]: of the coefficients of mep_attention_kernels.toeplitz */
     mep_shared bank, ratios; /* [rank, bank_row], [kernels, ratio_row]: of its tables */
+    mep_shared fire;         /* [pieces, 3] float64, see fire.h */
 } mep_content_gradients;
 
 /* One thread's buffers. In units (kernels.h), a packed tile or block is [64, units]. */
@@ -107,6 +108,9 @@ struct mep_attention_plan {
     mep_shared gate_low, gate_lowest; /* [blocks] float64: smallest gate of the block, smallest up to the block */
     mep_shared mixture;               /* [queries, kernels]: softmax of the call's mixture */
     mep_shared bank_sums, ratio_sums; /* backward: [rank, extent], [kernels, keys] float64 */
+    mep_shared fire_sums;             /* backward: [pieces, 3] float64 */
+    double *fire_gradient;            /* the caller's, see mep_attention_set_fire; NULL: not wanted */
+    int64_t fire_row;
 };
 
 mep_status mep_attention_plan_create(mep_attention_plan **plan, const mep_attention_settings *settings);

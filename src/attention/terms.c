@@ -151,6 +151,7 @@ void mep_terms_free(mep_terms *t)
     mep_free(&t->sink);
     free_toeplitz(&t->bank);
     free_toeplitz(&t->ratios);
+    mep_fire_free(&t->fire);
     *t = (mep_terms){.heads = 0};
 }
 
@@ -217,6 +218,8 @@ mep_status mep_terms_prepare(mep_terms *t, const mep_attention_terms *terms)
     MEP_TRY(reserve_toeplitz(&t->bank, 1, terms->rank, terms->extent));
     MEP_TRY(reserve_toeplitz(&t->ratios, t->heads, terms->kernels, t->distances));
     t->has_ahead = terms->table_ahead != NULL;
+    t->window = terms->window;
+    t->fire.pieces = 0; /* the memory is kept */
     prepare_bank(t, terms);
     for (int64_t h = 0; h < t->heads; h++) prepare_head(t, terms, h);
     return MEP_OK;
@@ -233,7 +236,10 @@ mep_head_terms mep_terms_of_head(const mep_terms *t, int64_t head)
                         .bank_row = t->bank.row,
                         .kernels = t->ratios.rank,
                         .ratio_row = t->ratios.row,
-                        .largest = t->bank.largest};
+                        .largest = t->bank.largest,
+                        .fire = t->fire.pieces > 0 ? &t->fire : NULL,
+                        .distances = t->distances,
+                        .head = head};
     if (h.rank > 0) h.bank = mep_toeplitz_origin(h.extent, t->bank.tables);
     if (h.kernels > 0)
         h.ratios = mep_toeplitz_origin(t->ratios.extent, t->ratios.tables + head * h.kernels * h.ratio_row);

@@ -13,6 +13,7 @@
 #ifndef MEP_ATTENTION_TERMS_H
 #define MEP_ATTENTION_TERMS_H
 
+#include "attention/fire.h"
 #include "mep/attention.h"
 
 #ifdef __cplusplus
@@ -27,6 +28,20 @@ typedef struct mep_toeplitz {
     float *tables;               /* [heads, rank, row] */
     float *largest;              /* [heads, rank]: largest magnitude */
 } mep_toeplitz;
+
+/* The prepared function of fire.h. Tables of the distance are laid out like that of mep_terms, of one head. */
+typedef struct mep_fire_tables {
+    int64_t pieces;           /* 0: there is none */
+    int64_t room;             /* pieces that there is memory for */
+    int64_t threshold, first; /* see mep_fire */
+    double c;
+    float *knots;            /* [pieces - 1] */
+    float *slope, *offset;   /* [heads, pieces] */
+    float *highest;          /* [heads, pieces]: the largest value at knot g and beyond, up to x = 1 */
+    float *error;            /* [heads]: a bound of rounding in a value */
+    float *mask, *mask_far;  /* 0, or -inf before distance 0 and beyond the window; [distances]: 0 or -inf */
+    float *logarithm, *rate; /* log(1 + c d), d / (1 + c d) */
+} mep_fire_tables;
 
 /* Prepared terms of all heads.
  *
@@ -44,6 +59,8 @@ typedef struct mep_terms {
     float *sink;              /* [heads]: -inf where there is none */
     mep_toeplitz bank;        /* of all heads: heads is 1 */
     mep_toeplitz ratios;      /* K_m / max_n K_n */
+    int64_t window;           /* 0: none */
+    mep_fire_tables fire;
 } mep_terms;
 
 /* One head's terms. */
@@ -52,8 +69,10 @@ typedef struct mep_head_terms {
     const float *far_bias; /* [d]: the largest bias at distances >= d and <= -d */
     float sink;
     int64_t rank, extent, bank_row, kernels, ratio_row;
-    const float *bank, *ratios; /* table m at distance d: bank[m bank_row - d] */
-    const float *largest;       /* [rank]: of the bank */
+    const float *bank, *ratios;  /* table m at distance d: bank[m bank_row - d] */
+    const float *largest;        /* [rank]: of the bank */
+    const mep_fire_tables *fire; /* NULL: none */
+    int64_t distances, head;     /* of fire's tables */
 } mep_head_terms;
 
 /* MEP_ERROR_NUMERIC, MEP_ERROR_ARGUMENT where the terms cannot be used with so many heads. terms may be NULL. */
@@ -66,6 +85,16 @@ void mep_terms_free(mep_terms *prepared);
 /* Prepare terms that mep_terms_check accepts; NULL: none. Distances that a table does not have are masked. On failure
  * (MEP_ERROR_MEMORY) what was prepared before is kept. */
 mep_status mep_terms_prepare(mep_terms *prepared, const mep_attention_terms *terms);
+
+/* Prepare the function of fire.h for the terms that are prepared. On failure there is none. */
+void mep_fire_free(mep_fire_tables *fire);
+mep_status mep_terms_prepare_fire(mep_terms *prepared, const mep_fire *fire);
+
+/* Whether a query computes the function rather than the table. It is at `position` from the first key. */
+static inline int mep_fire_applies(const mep_fire_tables *fire, int64_t position)
+{
+    return fire->pieces > 0 && fire->first + (position | 63) > fire->threshold;
+}
 
 mep_head_terms mep_terms_of_head(const mep_terms *prepared, int64_t head);
 

@@ -125,6 +125,58 @@ static void gradient_terms(int64_t rows, float *s, float *dp, float *ds, float s
     }
 }
 
+/* The first and last piece of a row of a block. x falls from key 0 on. */
+MEP_INLINE void find_pieces(const mep_fire_rows *f, int64_t r, int64_t *first, int64_t *last)
+{
+    float lowest = (f->logarithm - r)[BLOCK_KEYS - 1] * f->scale[r], highest = (f->logarithm - r)[0] * f->scale[r];
+    int64_t g = 0;
+    while (g < f->pieces - 1 && f->knots[g] < lowest) g++;
+    *first = g;
+    while (g < f->pieces - 1 && f->knots[g] < highest) g++;
+    *last = g;
+}
+
+/* Most rows of most blocks are in one piece. From piece to piece the slope changes at the knot. */
+static void fire(const mep_fire_rows *f, int accumulate, float *add)
+{
+    for (int64_t r = 0; r < f->rows; r++, add += BLOCK_KEYS) {
+        int64_t first, last;
+        find_pieces(f, r, &first, &last);
+        for (int n = 0; n < SCORE_VECTORS; n++) {
+            vf x = vf_load(f->logarithm - r + n * LANES) * f->scale[r];
+            vf sum = vf_multiply_add(vf_set(f->offset[first]), x, vf_set(f->slope[first]));
+            for (int64_t g = first; g < last; g++)
+                sum = vf_multiply_add(sum, vf_max(x - f->knots[g], vf_set(0)), vf_set(f->slope[g + 1] - f->slope[g]));
+            if (accumulate) sum += vf_load(add + n * LANES);
+            vf_store(add + n * LANES, sum);
+        }
+    }
+}
+
+static void fire_gradient(const mep_fire_rows *f, const float *g, double *sums)
+{
+    for (int64_t r = 0; r < f->rows; r++, g += BLOCK_KEYS) {
+        int64_t first, last;
+        find_pieces(f, r, &first, &last);
+        for (int64_t piece = first; piece <= last; piece++) {
+            vf total = vf_set(0), by_x = vf_set(0), by_rate = vf_set(0);
+            vf begin = vf_set(piece > first ? f->knots[piece - 1] : -INFINITY);
+            vf end = vf_set(piece < last ? f->knots[piece] : INFINITY);
+            for (int n = 0; n < SCORE_VECTORS; n++) {
+                vf x = vf_load(f->logarithm - r + n * LANES) * f->scale[r];
+                vf d = vf_select((x > begin) & (x <= end), vf_load(g + n * LANES), vf_set(0));
+                total += d;
+                by_x = vf_multiply_add(by_x, d, x);
+                by_rate = vf_multiply_add(by_rate, d, vf_load(f->rate - r + n * LANES));
+            }
+            double sum_x = (double)vf_sum(by_x);
+            sums[piece * 3] += (double)vf_sum(total);
+            sums[piece * 3 + 1] += sum_x;
+            sums[piece * 3 + 2] += (double)f->scale[r] * (double)vf_sum(by_rate) - (double)f->decline[r] * sum_x;
+        }
+    }
+}
+
 static void add_sums(int64_t rows, const float *x, float *row_sums, float *column_sums)
 {
     vf columns[SCORE_VECTORS];

@@ -47,19 +47,23 @@ MEP_INLINE void transpose_load(const char *in, int64_t in_stride, vf column[LANE
 }
 #undef SHUFFLE
 #else
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
+#endif
 MEP_INLINE void transpose_load(const char *in, int64_t in_stride, vf column[LANES])
 {
     vf row[LANES];
     for (int r = 0; r < LANES; r++) memcpy(&row[r], in + r * in_stride, sizeof row[r]);
-    vf low01 = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5),
-       high01 = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7),
-       low23 = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5),
-       high23 = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
-    column[0] = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
-    column[1] = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
-    column[2] = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
-    column[3] = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+    vf low01 = SHUFFLE(row[0], row[1], 0, 4, 1, 5), high01 = SHUFFLE(row[0], row[1], 2, 6, 3, 7),
+       low23 = SHUFFLE(row[2], row[3], 0, 4, 1, 5), high23 = SHUFFLE(row[2], row[3], 2, 6, 3, 7);
+    column[0] = SHUFFLE(low01, low23, 0, 1, 4, 5);
+    column[1] = SHUFFLE(low01, low23, 2, 3, 6, 7);
+    column[2] = SHUFFLE(high01, high23, 0, 1, 4, 5);
+    column[3] = SHUFFLE(high01, high23, 2, 3, 6, 7);
 }
+#undef SHUFFLE
 #endif
 
 /* 16 x 16 values. */

@@ -103,12 +103,29 @@ static mep_status make_table(mep_bench_terms *t, const mep_bench_terms_settings 
     return MEP_OK;
 }
 
+/* What queries beyond the threshold of fire compute. */
+static mep_status make_fire(mep_bench_terms *t, const mep_bench_terms_settings *s, const mep_bias *bias)
+{
+    mep_bias_pieces p;
+    if (!mep_bias_get_pieces(bias, &p)) return MEP_OK;
+    t->fire = (mep_fire){.c = p.c,
+                         .threshold = p.threshold,
+                         .pieces = p.count,
+                         .row = MEP_BIAS_PIECES,
+                         .knots = p.knots,
+                         .slope = p.slope,
+                         .offset = p.offset};
+    return s->gradients ? allocate(t, (void **)&t->dfire, 3 * s->heads * MEP_BIAS_PIECES, sizeof *t->dfire) : MEP_OK;
+}
+
 static mep_status make_bias(mep_bench_terms *t, const mep_bench_terms_settings *s, const mep_position *position)
 {
-    mep_bias *bias = NULL;
     double *scratch = NULL;
     mep_status status;
-    MEP_TRY(mep_bias_create_from(&bias, position, s->heads, s->head_dim));
+    MEP_TRY(mep_bias_create_from(&t->bias, position, s->heads, s->head_dim));
+    mep_bias *bias = t->bias;
+    MEP_TRY(mep_bias_set_train_length(bias, s->length));
+    MEP_TRY(make_fire(t, s, bias));
     if (position->entries->weights_query) {
         MEP_TRY_OR(status, MEP_ALLOC(&scratch, mep_bias_scratch(bias)), end);
         status = make_mixture(t, s, bias, scratch);
@@ -117,7 +134,6 @@ static mep_status make_bias(mep_bench_terms *t, const mep_bench_terms_settings *
     }
 end:
     mep_free(&scratch);
-    mep_bias_destroy(&bias);
     return status;
 }
 
@@ -156,5 +172,6 @@ void mep_bench_terms_destroy(mep_bench_terms *t)
 {
     for (int i = 0; i < t->count; i++) mep_free(&t->memory[i]);
     mep_device_release(t->device, &t->dtable);
+    mep_bias_destroy(&t->bias);
     *t = (mep_bench_terms){.count = 0};
 }

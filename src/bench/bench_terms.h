@@ -6,7 +6,9 @@
 #ifndef MEP_BENCH_BENCH_TERMS_H
 #define MEP_BENCH_BENCH_TERMS_H
 
+#include "attention/fire.h"
 #include "mep/attention.h"
+#include "mep/bias.h"
 
 typedef struct mep_bench_terms {
     mep_attention_terms terms;       /* tables in host memory */
@@ -16,6 +18,9 @@ typedef struct mep_bench_terms {
     void *memory[12];
     void *dtable;
     int count;
+    mep_bias *bias; /* that fire refers to */
+    mep_fire fire;  /* pieces 0: none. Its default threshold is the length */
+    double *dfire;
 } mep_bench_terms;
 
 typedef struct mep_bench_terms_settings {

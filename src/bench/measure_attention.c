@@ -117,6 +117,7 @@ static mep_status first_runs(variant *v, mep_bench_task *pass[2])
     double begin = mep_bench_memory_begin();
     MEP_TRY(mep_attention_create(&v->plan, &a));
     MEP_TRY(mep_attention_set_terms(v->plan, &v->terms.terms));
+    if (v->terms.fire.pieces > 0) MEP_TRY(mep_attention_set_fire(v->plan, &v->terms.fire, v->terms.dfire));
     for (int i = 0; i < 2 - s->forward_only; i++) {
         MEP_TRY(mep_bench_first(pass[i], &v->g->common->control));
         v->memory[i] = mep_device_is_host(v->g->device) ? mep_bench_memory_growth(begin) : (double)NAN;

@@ -208,7 +208,7 @@ static mep_status set_terms(variant *v, const float *table, int64_t distances)
     a.dtype = v->g->dtype;
     MEP_TRY(mep_attention_create(&v->plan, &a));
     MEP_TRY(mep_attention_set_terms(v->plan, &terms));
-    return mep_cache_set_terms(v->cache, 0, &terms, distances);
+    return mep_cache_set_terms(v->cache, 0, &terms, NULL, distances);
 }
 
 /* Create the plan and the filled cache of an encoding. */

@@ -14,6 +14,9 @@
 #include "base/random.h"
 #include "bias/position.h"
 
+/* Where the caller gives none (mep_bias_set_train_length). */
+enum { DEFAULT_TRAIN_LENGTH = 512 };
+
 /* ---- The list of parameters ---- */
 
 /* A term's number among those of its kernel, from 1. */
@@ -80,7 +83,8 @@ static void set_terms(mep_bias *bias)
         bias->terms[m] = (mep_term){.kernel = bias->spec.terms[m].kernel,
                                     .heads = bias->heads,
                                     .head_dim = bias->head_dim,
-                                    .options = mep_spec_options(&bias->spec, m)};
+                                    .options = mep_spec_options(&bias->spec, m),
+                                    .train_length = DEFAULT_TRAIN_LENGTH};
 }
 
 /* The list of parameters, and the vector of their values. */
@@ -247,6 +251,16 @@ void mep_bias_init(mep_bias *bias, uint64_t seed)
         }
     }
     refresh(bias);
+}
+
+mep_status mep_bias_set_train_length(mep_bias *bias, int64_t length)
+{
+    MEP_REQUIRE(bias);
+    if (length < 1 || length > MEP_DISTANCE_MAX)
+        return mep_fail(MEP_ERROR_ARGUMENT, "a training length must be from 1 to 2^31, but is %lld", (long long)length);
+    for (int m = 0; m < bias->spec.count; m++) bias->terms[m].train_length = length;
+    refresh(bias);
+    return MEP_OK;
 }
 
 mep_status mep_bias_set_params(mep_bias *bias, const double *values, int64_t count)

@@ -18,7 +18,8 @@ typedef struct mep_kernel_option {
     const char *name;
     double value; /* default */
     double min, max;
-    int integer; /* 1: only integers */
+    int integer;            /* 1: only integers */
+    const char *value_text; /* the default in help and documents, where it is not the number */
 } mep_kernel_option;
 
 /* Bits for what "/learn=" can request. */
@@ -49,7 +50,20 @@ typedef struct mep_term {
     const double *params;   /* the vector of all learned values of the bias */
     const int64_t *offsets; /* of each parameter of the kernel in that vector; -1: it is not learned here */
     double *derived;        /* [kernel->derived, heads]: what kernel->prepare computed */
+    int64_t train_length;   /* of the model; see mep_bias_set_train_length */
 } mep_term;
+
+/* A kernel that depends on the position of the query, as a function of x = log(1 + c d) / log(1 + c max(p, threshold)):
+ * at most MEP_BIAS_PIECES linear pieces. */
+enum { MEP_BIAS_PIECES = 33 };
+
+typedef struct mep_bias_pieces {
+    double c;                     /* > 0 */
+    int64_t threshold;            /* up to this position it depends on the distance alone */
+    int64_t count;                /* pieces */
+    const double *knots;          /* [count - 1]: where they meet; ascending, in (0, 1) */
+    const double *slope, *offset; /* [heads, MEP_BIAS_PIECES]: slope x + offset */
+} mep_bias_pieces;
 
 struct mep_kernel {
     const char *name;
@@ -58,12 +72,13 @@ struct mep_kernel {
 
     /* The body of a Python function of (k, d) that returns log K [heads, length]: d is float64 [length], `k` has what
      * src/io/python/modeling_mep.py gives a kernel: options, heads, head_dim, parameter(), column(), slopes() and
-     * rate(). */
+     * rate(). NULL with `alone`. */
     const char *python;
 
     const mep_kernel_option *options; /* ended by a name of NULL; NULL where there are none */
     const mep_kernel_param *params;   /* likewise */
     int derived;                      /* values per head that `prepare` computes */
+    int alone;                        /* 1: it cannot be part of a mixture of several kernels */
 
     /* Returns an error message for options that are valid one by one but not together, else NULL. May be NULL. */
     const char *(*check)(const double *options);
@@ -84,6 +99,15 @@ struct mep_kernel {
     /* out[h] >= log K_h(d) for every integer d in [from, to]. NULL: K never rises, so its value at `from` is the
      * bound. */
     void (*sup)(const mep_term *term, double from, double to, double *out);
+
+    /* Only where K depends on the position of the query too, beyond a threshold; otherwise NULL. The functions above
+     * are then of the position max(distance, threshold), and `sup` is a bound for every position up to `to`. value_at:
+     * out[h] = log K_h of a query at a position >= distance. pieces_gradient: grad is increased, as by `gradient`, from
+     * sums[h, piece, 3], the sums over scores in a piece of dS, dS x and dS dx/dc. */
+    int64_t (*threshold)(const mep_term *term);
+    void (*value_at)(const mep_term *term, double position, double distance, double *out);
+    void (*pieces)(const mep_term *term, mep_bias_pieces *pieces);
+    void (*pieces_gradient)(const mep_term *term, const double *sums, double *grad);
 };
 
 /* Every kernel, in the order in which the terms of a mixture are kept; ended by NULL. */

@@ -8,7 +8,8 @@
 
 /* The kernels, in the order in which the terms of a mixture are kept; new ones come last. */
 #define KERNELS(row)                                                                                                   \
-    row(exp) row(gauss) row(tanh) row(t5) row(kerple_log) row(kerple_power) row(sandwich) row(uniform) row(bam)
+    row(exp) row(gauss) row(tanh) row(t5) row(kerple_log) row(kerple_power) row(sandwich) row(uniform) row(bam)        \
+        row(fire)
 
 #define DECLARE(name) extern const mep_kernel mep_kernel_##name;
 #define ADDRESS(name) &mep_kernel_##name,

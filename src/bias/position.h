@@ -4,7 +4,7 @@
  *
  *     SPEC     := ENTRY {"|" ENTRY}                  layers take the entries in turn
  *     ENTRY    := BASE {"/" MODIFIER}
- *     BASE     := MIX (spec.h) | "nope" | ROTARY (rotary.h) | "sinusoidal" | "learned"
+ *     BASE     := MIX (spec.h; "fire" is a MIX of its own) | "nope" | ROTARY (rotary.h) | "sinusoidal" | "learned"
  *     MODIFIER := a row of modifiers.c
  */
 #ifndef MEP_BIAS_POSITION_H
@@ -43,6 +43,12 @@ struct mep_position {
 static inline const mep_position_entry *mep_position_of_layer(const mep_position *position, int64_t layer)
 {
     return &position->entries[layer % position->count];
+}
+
+/* 1 where the distance bias of an entry depends on the position of the query too. */
+static inline int mep_entry_has_threshold(const mep_position_entry *entry)
+{
+    return entry->kind == MEP_POSITION_BIAS && entry->mixture.terms[0].kernel->threshold != NULL;
 }
 
 /* A modifier of an entry. */

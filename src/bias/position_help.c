@@ -30,8 +30,9 @@ static void add_kernel(const mep_kernel *kernel)
     add("  %-14s%s", kernel->name, kernel->help);
     for (int i = 0; i < mep_kernel_option_count(kernel); i++) {
         char number[MEP_NUMBER_SIZE];
+        const char *text = kernel->options[i].value_text;
         mep_number_print(number, kernel->options[i].value);
-        add("%s%s=%s", i == 0 ? "; options " : ", ", kernel->options[i].name, number);
+        add("%s%s=%s", i == 0 ? "; options " : ", ", kernel->options[i].name, text != NULL ? text : number);
     }
     add("\n");
 }
@@ -59,7 +60,7 @@ static void write_help(void)
     }
     add("Layers take the entries of a list in turn: \"rotary|rotary|rotary|nope\".\n");
     add("Examples: \"exp + 0.5*gauss\", \"exp:c=0.5 + t5:buckets=64,max=256\", \"mep/learn=weights,slopes\",\n"
-        "  \"mep + uniform/weights=query\", \"nope/forget\", \"alibi/window=512/sink\",\n"
+        "  \"mep + uniform/weights=query\", \"nope/forget\", \"fire:max=512\", \"alibi/window=512/sink\",\n"
         "  \"rotary:scaling=yarn,factor=8,original=512\".\n");
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writes the kernels as Python source: one function per kernel, then the tables of kernels and names.
+ * Writes the kernels of mixtures as Python source: one function per kernel, then the tables of kernels and names. A
+ * kernel that is never in one is written in src/io/python/modeling_mep.py.
  */
 #include "bias/python_kernels.h"
 
@@ -90,9 +91,11 @@ static mep_status add_names(mep_string_builder *text)
 
 static mep_status add_all(mep_string_builder *text)
 {
-    for (int i = 0; mep_kernels[i] != NULL; i++) MEP_TRY(add_function(text, mep_kernels[i]));
+    for (int i = 0; mep_kernels[i] != NULL; i++)
+        if (!mep_kernels[i]->alone) MEP_TRY(add_function(text, mep_kernels[i]));
     MEP_TRY(mep_string_add(text, "KERNELS = {\n"));
-    for (int i = 0; mep_kernels[i] != NULL; i++) MEP_TRY(add_row(text, mep_kernels[i]));
+    for (int i = 0; mep_kernels[i] != NULL; i++)
+        if (!mep_kernels[i]->alone) MEP_TRY(add_row(text, mep_kernels[i]));
     MEP_TRY(mep_string_add(text, "}\n"));
     return add_names(text);
 }

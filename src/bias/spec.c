@@ -266,6 +266,10 @@ static mep_status parse_mixture(parser *p, mep_spec *spec)
 {
     do MEP_TRY(parse_term(p, spec));
     while (mep_spec_accept(p, "+"));
+    for (int i = 0; i < spec->count && spec->count > 1; i++)
+        if (spec->terms[i].kernel->alone)
+            return mep_spec_fail(p, p->text, "", "%s cannot be part of a mixture; use it alone",
+                                 spec->terms[i].kernel->name);
     return normalize(p, spec);
 }
 

@@ -6,6 +6,7 @@
 #ifndef MEP_BIAS_TABLE_H
 #define MEP_BIAS_TABLE_H
 
+#include "bias/kernel.h"
 #include "mep/bias.h"
 
 /* The number of values of scratch that the functions below need. One call at a time may use the scratch. */
@@ -28,5 +29,12 @@ mep_status mep_bias_kernel_tables(const mep_bias *bias, int64_t length, float *t
  * as in mep_bias_log_weights, that of the logarithms of the weights, which sums to 0 in each head. */
 mep_status mep_bias_kernel_tables_backward(const mep_bias *bias, int64_t length, const double *dtable,
                                            const double *dlog_weights, double *dparams, double *scratch);
+
+/* The bias as a function of x (kernel.h). Returns 0 where it does not depend on the position of the query. The pointers
+ * are valid until parameters change. */
+int mep_bias_get_pieces(const mep_bias *bias, mep_bias_pieces *pieces);
+
+/* Chain rule: dparams += the gradient from sums [heads, MEP_BIAS_PIECES, 3] (mep_kernel.pieces_gradient). */
+void mep_bias_pieces_backward(const mep_bias *bias, const double *sums, double *dparams);
 
 #endif

@@ -28,6 +28,16 @@ static int has_modifiers(const char *spec)
     return 0;
 }
 
+/* 1 where the bias of a position depends on the position of the query too. */
+static int has_threshold(const mep_position *position)
+{
+    mep_bias *bias = NULL;
+    if (mep_position_get_kind(position) != MEP_POSITION_BIAS) return 0;
+    int has = mep_bias_create_from(&bias, position, 1, 1) == MEP_OK && mep_bias_threshold(bias) < INT64_MAX;
+    mep_bias_destroy(&bias);
+    return has;
+}
+
 int mep_bench_check_positions(const char *command, const mep_texts *positions, int terms)
 {
     for (int64_t i = 0; i < positions->count; i++) {
@@ -36,7 +46,7 @@ int mep_bench_check_positions(const char *command, const mep_texts *positions, i
         if (strcmp(spec, "none") == 0) continue;
         if (mep_position_create(&position, spec) != MEP_OK) return mep_cli_usage(command, "%s", mep_error_message());
         mep_position_kind kind = mep_position_get_kind(position);
-        int plain = !has_modifiers(mep_position_spec(position));
+        int plain = !has_modifiers(mep_position_spec(position)) && (terms || !has_threshold(position));
         mep_position_destroy(&position);
         if (terms ? kind != MEP_POSITION_BIAS && plain : kind != MEP_POSITION_BIAS || !plain)
             return mep_cli_usage(command, "--positions: \"%s\" is not %s", spec,

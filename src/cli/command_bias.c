@@ -21,6 +21,7 @@ static const int64_t DISTANCE_MAX = (int64_t)1 << 31;
 typedef struct bias_page {
     mep_bias *bias;
     int64_t heads, count;
+    int64_t query; /* position of the query, where the bias depends on it; -1: the first that has the distance */
     int64_t *distances;
     double *slopes, *values;
 } bias_page;
@@ -50,17 +51,22 @@ static int read_numbers(const json_t *list, int64_t count, double *values)
 static mep_status read_param(const char *file, const json_t *list, const mep_bias_param *param, double *values)
 {
     if (list == NULL) return mep_fail(MEP_ERROR_FORMAT, "%s: the parameter \"%s\" is missing", file, param->name);
+    if (param->ndim == 0) {
+        *values = json_number_value(list);
+        return json_is_number(list) ? MEP_OK
+                                    : mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a number", file, param->name);
+    }
     if (param->ndim == 1) {
         if (read_numbers(list, param->shape[0], values)) return MEP_OK;
-        return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld numbers, one per head", file, param->name,
+        return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld numbers", file, param->name,
                         (long long)param->shape[0]);
     }
     int good = json_is_array(list) && json_array_size(list) == (size_t)param->shape[0];
     for (int64_t row = 0; good && row < param->shape[0]; row++)
         good = read_numbers(json_array_get(list, (size_t)row), param->shape[1], values + row * param->shape[1]);
     if (good) return MEP_OK;
-    return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld lists of %lld numbers, one per head", file,
-                    param->name, (long long)param->shape[0], (long long)param->shape[1]);
+    return mep_fail(MEP_ERROR_FORMAT, "%s: \"%s\" must be a list of %lld lists of %lld numbers", file, param->name,
+                    (long long)param->shape[0], (long long)param->shape[1]);
 }
 
 static int has_param(const mep_bias *bias, const char *name)
@@ -106,7 +112,7 @@ static mep_status load_params(const char *file, mep_bias *bias)
 /* ---- The page ---- */
 
 /* Create the bias of a position, and note where the position has more than this bias. */
-static mep_status open_bias(bias_page *page, const char *spec, int64_t head_dim)
+static mep_status open_bias(bias_page *page, const char *spec, int64_t head_dim, int64_t train_length)
 {
     mep_position *position;
     MEP_TRY(mep_position_create(&position, spec));
@@ -115,6 +121,10 @@ static mep_status open_bias(bias_page *page, const char *spec, int64_t head_dim)
         mep_cli_print(stderr, "mep bias: note: modifiers are not part of the bias: of \"%s\" only \"%s\" is printed\n",
                       mep_position_spec(position), mep_bias_spec(page->bias));
     mep_position_destroy(&position);
+    if (status == MEP_OK) status = mep_bias_set_train_length(page->bias, train_length);
+    if (status == MEP_OK && page->query >= 0 && mep_bias_threshold(page->bias) == INT64_MAX)
+        status = mep_fail(MEP_ERROR_ARGUMENT, "--query-position: %s does not depend on the position of the query",
+                          mep_bias_spec(page->bias));
     return status;
 }
 
@@ -135,7 +145,10 @@ static mep_status compute(bias_page *page, const char *params)
     MEP_TRY(MEP_ALLOC(&page->slopes, page->heads));
     MEP_TRY(MEP_ALLOC(&page->values, size));
     MEP_TRY(mep_alibi_slopes(page->heads, page->slopes));
-    MEP_TRY(mep_bias_at(page->bias, page->distances, page->count, page->values));
+    if (page->query >= 0)
+        MEP_TRY(mep_bias_at_position(page->bias, page->query, page->distances, page->count, page->values));
+    else
+        MEP_TRY(mep_bias_at(page->bias, page->distances, page->count, page->values));
     for (int64_t n = 0; n < size; n++) page->values[n] += 0.0; /* 0 instead of -0 */
     return MEP_OK;
 }
@@ -148,7 +161,11 @@ static void print_list(const double *values, int64_t count)
 
 static void print_json(const bias_page *page)
 {
-    printf("{\"position\": \"%s\", \"distances\": ", mep_bias_spec(page->bias));
+    printf("{\"position\": \"%s\", ", mep_bias_spec(page->bias));
+    if (mep_bias_threshold(page->bias) < INT64_MAX)
+        printf("\"threshold\": %lld, ", (long long)mep_bias_threshold(page->bias));
+    if (page->query >= 0) printf("\"query_position\": %lld, ", (long long)page->query);
+    printf("\"distances\": ");
     for (int64_t n = 0; n < page->count; n++) printf("%s%lld", n == 0 ? "[" : ", ", (long long)page->distances[n]);
     fputs("], \"slopes\": ", stdout);
     print_list(page->slopes, page->heads);
@@ -172,14 +189,27 @@ static mep_status fill_table(const bias_page *page, mep_table *table)
     return MEP_OK;
 }
 
+/* What else the values depend on. */
+static void print_dependence(const bias_page *page)
+{
+    long long threshold = mep_bias_threshold(page->bias);
+    if (threshold == INT64_MAX) return;
+    printf("beyond position %lld it depends on the position of the query too: ", threshold);
+    if (page->query >= 0)
+        printf("these are the values for a query at position %lld\n", (long long)page->query);
+    else
+        printf("these are the values\nfor the first query at or beyond it that has the distance; see --query-position\n");
+}
+
 static mep_status print_text(const bias_page *page)
 {
     mep_table *table;
     MEP_TRY(mep_table_create(&table, page->heads + 1));
     mep_status status = fill_table(page, table);
     if (status == MEP_OK) {
-        mep_cli_print(stdout,
-                      "%s: added to the attention logits at each distance\nALiBi slopes:", mep_bias_spec(page->bias));
+        mep_cli_print(stdout, "%s: added to the attention logits at each distance\n", mep_bias_spec(page->bias));
+        print_dependence(page);
+        fputs("ALiBi slopes:", stdout);
         for (int64_t h = 0; h < page->heads; h++) printf(" %.6g", page->slopes[h]);
         fputs("\n\n", stdout);
         mep_table_print(table, MEP_TABLE_TEXT, stdout);
@@ -198,7 +228,7 @@ static mep_status print_page(const bias_page *page, int json)
 int mep_cli_bias(int argc, char **argv)
 {
     const char *position = "mep", *params = NULL;
-    int64_t heads = 12, head_dim = 64, length = 0;
+    int64_t heads = 12, head_dim = 64, length = 0, query = -1, train_length = 512;
     int json = 0, sight = 0, count;
     mep_lengths distances = {12, {0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}};
     mep_option options[] = {
@@ -207,10 +237,13 @@ int mep_cli_bias(int argc, char **argv)
         MEP_OPT_INT("--head-dim", 0, "N", &head_dim, 1, 65536, "channels per head; t5 is scaled by its square root"),
         MEP_OPT_LENGTHS("--distances", 'd', "L,..", &distances, 0, DISTANCE_MAX, "distances to print"),
         MEP_OPT_LENGTH("--length", 'l', "L", &length, 1, 16777216, "print the distances 0 .. L-1 instead"),
-        MEP_OPT_TEXT(
-            "--params", 0, "FILE", &params,
-            "JSON file of the learned parameters, {\"NAME\": list of numbers, one per head, or list of such lists}; "
-            "default: the initial parameters of seed 0"),
+        MEP_OPT_LENGTH("--query-position", 'q', "P", &query, 0, DISTANCE_MAX,
+                       "position of the query, for a bias that depends on it (fire)"),
+        MEP_OPT_LENGTH("--train-length", 0, "L", &train_length, 1, DISTANCE_MAX,
+                       "training length, beyond which fire depends on the position of the query"),
+        MEP_OPT_TEXT("--params", 0, "FILE", &params,
+                     "JSON file of the learned parameters, {\"NAME\": number, list of numbers, or list of such lists}; "
+                     "default: the initial parameters of seed 0"),
         MEP_OPT_FLAG(
             "--sight", 0, &sight,
             "print how far the bias lets each head look instead of the bias: its reach, and the sum of its weights "
@@ -219,6 +252,7 @@ int mep_cli_bias(int argc, char **argv)
         MEP_OPT_END,
     };
     mep_args_default(options, "--length", "");
+    mep_args_default(options, "--query-position", "the first that has the distance");
     mep_usage usage = {.command = "bias",
                        .arguments = "",
                        .summary = "Print the bias that a position encoding adds to the attention logits.",
@@ -230,9 +264,12 @@ int mep_cli_bias(int argc, char **argv)
         return mep_cli_usage("bias", "give --length or --distances, not both");
     if (sight && mep_args_given(options, "--distances"))
         return mep_cli_usage("bias", "--sight uses --length; leave out --distances");
+    if (sight && query >= 0) return mep_cli_usage("bias", "--sight uses --length; leave out --query-position");
+    while (query >= 0 && !mep_args_given(options, "--distances") && distances.values[distances.count - 1] > query)
+        distances.count--;
 
-    bias_page page = {.heads = heads};
-    mep_status status = open_bias(&page, position, head_dim);
+    bias_page page = {.heads = heads, .query = query};
+    mep_status status = open_bias(&page, position, head_dim, train_length);
     if (status == MEP_ERROR_ARGUMENT) return mep_cli_usage("bias", "%s", mep_error_message());
     if (status == MEP_OK && sight) {
         if (params != NULL) status = load_params(params, page.bias);
@@ -244,5 +281,6 @@ int mep_cli_bias(int argc, char **argv)
     if (status == MEP_OK) status = compute(&page, params);
     if (status == MEP_OK) status = print_page(&page, json);
     page_free(&page);
+    if (status == MEP_ERROR_ARGUMENT) return mep_cli_usage("bias", "%s", mep_error_message());
     return status == MEP_OK ? MEP_EXIT_OK : mep_cli_fail("bias");
 }

@@ -17,10 +17,9 @@ int mep_cli_export(int argc, char **argv)
         .arguments = "MODEL OUT",
         .summary = "Write a run, a checkpoint or another model as a folder that Hugging Face's transformers loads.",
         .notes =
-            "The model_type is gpt_neox, bloom, mpt or gpt2 if such a model computes the same, otherwise mep: MEP and\n"
-            "its mixtures, KERPLE, T5, and ALiBi in a model that is neither BLOOM nor MPT. A folder of type mep "
-            "contains\n"
-            "modeling_mep.py, for which Python needs trust_remote_code=True. The tokenizer is written so that\n"
+            "The model_type is gpt_neox, bloom, mpt, gpt2, llama, mistral, qwen2, qwen3, smollm3 or olmo2 if such a\n"
+            "model computes the same, otherwise mep: encodings that transformers does not have. A folder of type mep\n"
+            "contains modeling_mep.py, for which Python needs trust_remote_code=True. The tokenizer is written so that\n"
             "AutoTokenizer gives the same ids. OUT gets all files or, after a failure, none.\n\n"
             "  mep export runs/mep hf/mep\n"
             "  AutoModelForCausalLM.from_pretrained(\"hf/mep\", trust_remote_code=True)\n\n"

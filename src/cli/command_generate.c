@@ -113,6 +113,18 @@ static int show_prompt(void *context, int64_t done, int64_t total)
     return mep_interrupt_flag;
 }
 
+/* Print the first token of a new text, without the blank that some tokenizers put there. */
+static int print_first(generate_job *job, int32_t token)
+{
+    char *text = NULL;
+    int64_t size = 0;
+    job->failed = mep_tokenizer_decode_text(job->tokenizer, &token, 1, &text, &size);
+    mep_terminal_text_write(&job->out, text, size);
+    mep_text_free(&text);
+    fflush(stdout);
+    return job->failed != MEP_OK || ferror(stdout) || mep_interrupt_flag;
+}
+
 /* Print a token (a mep_token_fn; not 0 stops). The first one ends the progress line, and the prompt is printed before
  * it. */
 static int print_token(void *context, int32_t token)
@@ -126,24 +138,46 @@ static int print_token(void *context, int32_t token)
         end_progress(job);
         print_prompt(job);
     }
-    job->made++;
+    if (job->made++ == 0 && job->text_size == 0) return print_first(job, token);
     job->failed = mep_tokenizer_decode(job->tokenizer, token, &text, &size);
     mep_terminal_text_write(&job->out, text, size);
     fflush(stdout);
     return job->failed != MEP_OK || ferror(stdout) || mep_interrupt_flag;
 }
 
-/* Without a prompt the text starts as a document does, after an end-of-document token. */
+/* The tokens that the tokenizer puts before a text, and those of the prompt. If there are none, the text starts as a
+ * document does, after an end-of-document token. The caller frees *all with mep_free. */
+static mep_status begin_text(const generate_job *job, int32_t **all, int64_t *all_count)
+{
+    mep_special_tokens special;
+    int32_t end = mep_tokenizer_end_of_document(job->tokenizer), *tokens = NULL;
+    int64_t count = 0;
+    MEP_TRY(mep_tokenizer_special_tokens(job->tokenizer, &special));
+    if (job->text_size > 0) MEP_TRY(mep_tokenizer_encode(job->tokenizer, job->text, job->text_size, &tokens, &count));
+    const int32_t *before = special.before;
+    int64_t before_count = special.before_count;
+    if (before_count + count == 0) {
+        before = &end;
+        before_count = 1;
+    }
+    *all_count = before_count + count;
+    mep_status status = MEP_ALLOC(all, *all_count);
+    if (status == MEP_OK && before_count > 0) memcpy(*all, before, (size_t)before_count * sizeof **all);
+    if (status == MEP_OK && count > 0) memcpy(*all + before_count, tokens, (size_t)count * sizeof **all);
+    mep_tokens_free(&tokens);
+    return status;
+}
+
 static mep_status continue_prompt(generate_job *job)
 {
-    int32_t begin = mep_tokenizer_end_of_document(job->tokenizer), *tokens = NULL;
+    int32_t *tokens = NULL;
     int64_t count = 0;
-    if (job->text_size > 0) MEP_TRY(mep_tokenizer_encode(job->tokenizer, job->text, job->text_size, &tokens, &count));
-    if (!job->quiet) mep_progress_start(&job->progress, "prompt", 0, count);
-    mep_status status = mep_generate_reporting(job->model, count > 0 ? tokens : &begin, count > 0 ? count : 1,
-                                               &job->settings, show_prompt, print_token, job);
+    MEP_TRY(begin_text(job, &tokens, &count));
+    if (!job->quiet) mep_progress_start(&job->progress, "prompt", 0, job->text_size > 0 ? count : 0);
+    mep_status status =
+        mep_generate_reporting(job->model, tokens, count, &job->settings, show_prompt, print_token, job);
     end_progress(job);
-    mep_tokens_free(&tokens);
+    mep_free(&tokens);
     return status == MEP_OK ? job->failed : status;
 }
 

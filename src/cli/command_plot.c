@@ -17,6 +17,7 @@
 #include "cli/picture.h"
 #include "cli/plot_biases.h"
 #include "cli/plot_runs.h"
+#include "cli/plot_terms.h"
 #include "mep/study.h"
 
 /* ---- Results ---- */
@@ -144,7 +145,7 @@ static mep_status add_results(const char *path, mep_picture *picture)
 
 /* ---- The subcommand ---- */
 
-enum { OPTIONS_MAX = 20, X_STEPS = 0, X_TOKENS = 1 };
+enum { OPTIONS_MAX = 24, X_STEPS = 0, X_TOKENS = 1 };
 
 static const char *const X_AXES[] = {"steps", "tokens", NULL};
 
@@ -157,7 +158,11 @@ typedef struct plot_job {
     int x_axis;
     mep_plot_runs_options runs;
     mep_plot_biases_options biases;
+    int term; /* mep_plot_term */
+    mep_lengths layers;
 } plot_job;
+
+static const char *const TERMS[] = {"bias", "profiles", "forget", NULL};
 
 /* The kind of picture that the arguments ask for. */
 typedef enum plot_kind { OF_RESULTS, OF_RUNS, OF_BIASES } plot_kind;
@@ -190,6 +195,18 @@ static mep_status draw(plot_job *job, plot_kind kind, char *const *paths, int64_
     job->runs.title = job->biases.title = job->title;
     job->runs.by_tokens = job->x_axis == X_TOKENS;
     job->biases.train_length = job->train_length;
+    if (kind == OF_BIASES && job->term != MEP_PLOT_BIAS) {
+        const mep_plot_terms_options terms = {.out = job->out,
+                                              .title = job->title,
+                                              .model = job->biases.models.values[0],
+                                              .term = (mep_plot_term)job->term,
+                                              .layers = job->layers,
+                                              .shown = job->biases.shown,
+                                              .max_distance = job->biases.max_distance,
+                                              .train_length = job->train_length,
+                                              .floor = job->biases.floor};
+        return mep_plot_terms(png, &terms);
+    }
     if (kind == OF_BIASES) return mep_plot_biases(png, &job->biases);
     return kind == OF_RUNS ? mep_plot_runs(png, &job->runs, paths, count) : plot_results(job, paths[0], png);
 }
@@ -218,8 +235,15 @@ static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
             "--model", 'm', "FOLDER", &job->biases.models,
             "draw the bias of a run, a checkpoint or another model; if the run learns it, also the bias before "
             "the first step, dashed; may be repeated"),
+        MEP_OPT_CHOICE(
+            "--term", 0, "TERM", &job->term, TERMS,
+            "of one --model: its distance bias; the profiles of a layer; or the decay with the distance that "
+            "the bias of a layer's forget gates gives"),
+        MEP_OPT_LENGTHS("--layer", 0, "N,..", &job->layers, 1, 1000, "layers of the term, from 1"),
         MEP_OPT_INT("--heads", 0, "N", &job->biases.heads, 1, 4096, "number of heads"),
-        MEP_OPT_LENGTHS("--head", 0, "H,..", &job->biases.shown, 1, 4096, "heads to draw, from 1"),
+        MEP_OPT_LENGTHS("--head", 0, "H,..", &job->biases.shown, 1, 4096, "heads, or profiles, to draw, from 1"),
+        MEP_OPT_LENGTHS("--query-position", 'q', "P,..", &job->biases.queries, 0, 1LL << 31,
+                        "positions of the query to draw, for a bias that depends on it (fire)"),
         MEP_OPT_LENGTH("--max-distance", 0, "L", &job->biases.max_distance, 1, 1LL << 31, "largest distance"),
         MEP_OPT_REAL("--floor", 0, "B", &job->biases.floor, -1e30, 0, "lowest bias on the y axis; 0: no limit"),
         MEP_OPT_GROUP("Results and biases"),
@@ -235,6 +259,8 @@ static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
     mep_args_default(options, "--show", "one run: loss, grad_norm, learning_rate; several runs: loss, valid_loss");
     mep_args_default(options, "--heads", "8, or those of --model");
     mep_args_default(options, "--head", "the middle head; for one bias, eight heads");
+    mep_args_default(options, "--query-position", "one that has all distances");
+    mep_args_default(options, "--layer", "the first that has it");
     mep_args_default(options, "--max-distance", "512, or 4 times the training length of --model");
 }
 
@@ -242,9 +268,10 @@ static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
 static const struct {
     const char *name;
     int fits[3]; /* index: plot_kind */
-} OF_KIND[] = {{"--show", {0, 1, 0}},        {"--x-axis", {0, 1, 0}}, {"--smooth", {0, 1, 0}},
-               {"--max-loss", {0, 1, 0}},    {"--limit", {1, 0, 0}},  {"--heads", {0, 0, 1}},
-               {"--head", {0, 0, 1}},        {"--floor", {0, 0, 1}},  {"--max-distance", {0, 0, 1}},
+} OF_KIND[] = {{"--show", {0, 1, 0}},           {"--x-axis", {0, 1, 0}}, {"--smooth", {0, 1, 0}},
+               {"--max-loss", {0, 1, 0}},       {"--limit", {1, 0, 0}},  {"--heads", {0, 0, 1}},
+               {"--head", {0, 0, 1}},           {"--floor", {0, 0, 1}},  {"--max-distance", {0, 0, 1}},
+               {"--query-position", {0, 0, 1}}, {"--term", {0, 0, 1}},   {"--layer", {0, 0, 1}},
                {"--train-length", {1, 0, 1}}};
 
 /* Errors that the table of options does not detect. */
@@ -265,6 +292,14 @@ static int check(plot_job *job, const mep_option *options, char **paths, int cou
             return mep_cli_usage("plot", "%s cannot be used with %s", OF_KIND[i].name, whose[*kind]);
     if (job->biases.models.count > 0 && mep_args_given(options, "--heads"))
         return mep_cli_usage("plot", "--heads: the number of heads is that of --model; leave it out");
+    int is_term = job->term != MEP_PLOT_BIAS;
+    if (is_term && (job->biases.models.count != 1 || job->biases.specs.count > 0))
+        return mep_cli_usage("plot", "--term %s is drawn for one --model", TERMS[job->term]);
+    if (is_term ? mep_args_given(options, "--query-position") : mep_args_given(options, "--layer"))
+        return mep_cli_usage("plot",
+                             is_term ? "--query-position cannot be used with --term %s"
+                                     : "--layer cannot be used with --term %s",
+                             TERMS[job->term]);
     job->runs.shown_count = job->shown.count;
     return mep_args_words("plot", "--show", &job->shown, mep_plot_metrics, job->runs.shown);
 }
@@ -289,7 +324,9 @@ int mep_cli_plot(int argc, char **argv)
             "  mep plot runs/study/*-seed1235 --show valid_loss    the runs of a study\n"
             "  mep plot runs/study/results.csv --train-length 512\n"
             "  mep plot --bias mep --bias alibi --bias kerple_log --heads 8 --max-distance 1K --out kernels.png\n"
-            "  mep plot --model runs/study/mep_param-seed1235 --head 1,4,8    a learned bias\n",
+            "  mep plot --model runs/study/mep_param-seed1235 --head 1,4,8    a learned bias\n"
+            "  mep plot --bias fire:max=512 --query-position 512,2K,8K --head 4    a bias that depends on the query\n"
+            "  mep plot --model runs/profiles --term profiles --layer 1,4    the profiles of two layers\n",
         .options = options,
         .max_arguments = MEP_ARGS_LIST};
     plot_kind kind = OF_RESULTS;

@@ -163,25 +163,42 @@ static mep_status read_all(const char *path, char **text, int64_t *size)
     return status; /* MEP_GROW fills with zeros, which terminate the text */
 }
 
-static mep_status encode(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size)
+static void print_ids(const int32_t *ids, int64_t count, int64_t *printed)
 {
+    for (int64_t i = 0; i < count; i++) printf("%s%ld", (*printed)++ == 0 ? "" : " ", (long)ids[i]);
+}
+
+static mep_status encode_text(const mep_tokenizer *tokenizer, const char *text, int64_t size, int adds_special)
+{
+    mep_special_tokens special = {0};
     int32_t *ids = NULL;
-    int64_t count = 0;
-    (void)path;
+    int64_t count = 0, printed = 0;
+    if (adds_special) MEP_TRY(mep_tokenizer_special_tokens(tokenizer, &special));
     MEP_TRY(mep_tokenizer_encode(tokenizer, text, size, &ids, &count));
-    for (int64_t i = 0; i < count; i++) printf("%s%ld", i == 0 ? "" : " ", (long)ids[i]);
+    print_ids(special.before, special.before_count, &printed);
+    print_ids(ids, count, &printed);
+    print_ids(special.after, special.after_count, &printed);
     putchar('\n');
     mep_tokens_free(&ids);
     return MEP_OK;
 }
 
-/* Decode the numbers of a text and print their bytes; without `out` only check that they are tokens. */
-static mep_status decode_numbers(const mep_tokenizer *tokenizer, const char *path, const char *text,
-                                 mep_terminal_text *out)
+static mep_status encode(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size)
+{
+    (void)path;
+    return encode_text(tokenizer, text, size, 0);
+}
+
+static mep_status encode_special(const mep_tokenizer *tokenizer, const char *path, const char *text, int64_t size)
+{
+    (void)path;
+    return encode_text(tokenizer, text, size, 1);
+}
+
+/* Read the numbers of a text. `ids` has space for its bytes. */
+static mep_status read_numbers(const char *path, const char *text, int32_t *ids, int64_t *count)
 {
     static const char between[] = " \t\r\n,[]";
-    const char *bytes = NULL;
-    int64_t length = 0;
     for (const char *at = text + strspn(text, between); *at != '\0'; at += strspn(at, between)) {
         int word = (int)strcspn(at, between);
         char *end = NULL;
@@ -189,8 +206,7 @@ static mep_status decode_numbers(const mep_tokenizer *tokenizer, const char *pat
         long id = strtol(at, &end, 10);
         if (end != at + word || errno != 0 || id < 0 || id > INT32_MAX)
             return mep_fail(MEP_ERROR_ARGUMENT, "%s: \"%.*s\" is not a token", path, word < 20 ? word : 20, at);
-        MEP_TRY(mep_tokenizer_decode(tokenizer, (int32_t)id, &bytes, &length));
-        if (out != NULL) mep_terminal_text_write(out, bytes, length);
+        ids[(*count)++] = (int32_t)id;
         at = end;
     }
     return MEP_OK;
@@ -201,10 +217,19 @@ static mep_status decode(const mep_tokenizer *tokenizer, const char *path, const
     if ((int64_t)strlen(text) != size)
         return mep_fail(MEP_ERROR_ARGUMENT, "%s: contains a zero byte, not numbers", path);
     mep_terminal_text out;
-    MEP_TRY(decode_numbers(tokenizer, path, text, NULL));
-    mep_terminal_text_begin(&out, stdout);
-    mep_status status = decode_numbers(tokenizer, path, text, &out);
-    mep_terminal_text_end(&out);
+    char *bytes = NULL;
+    int32_t *ids = NULL;
+    int64_t count = 0, length = 0;
+    MEP_TRY(MEP_ALLOC(&ids, size / 2 + 1)); /* a number and what separates it have two bytes */
+    mep_status status = read_numbers(path, text, ids, &count);
+    if (status == MEP_OK) status = mep_tokenizer_decode_text(tokenizer, ids, count, &bytes, &length);
+    if (status == MEP_OK) {
+        mep_terminal_text_begin(&out, stdout);
+        mep_terminal_text_write(&out, bytes, length);
+        mep_terminal_text_end(&out);
+    }
+    mep_free(&ids);
+    mep_text_free(&bytes);
     return status;
 }
 
@@ -223,13 +248,11 @@ static mep_status run_on_text(const char *name, const char *path, text_fn functi
     return status;
 }
 
-static int parse_and_run(mep_usage usage, const char **tokenizer, int argc, char **argv, text_fn function)
+/* Run on the text file that is the only argument, or on the standard input. */
+static int run_parsed(const mep_usage *usage, const char *tokenizer, int count, char **argv, text_fn function)
 {
-    int count;
-    int code = mep_args_parse(&usage, argc, argv, &count);
-    if (code != MEP_ARGS_GO) return code;
-    if (*tokenizer == NULL) return mep_cli_usage(usage.command, "--tokenizer FILE is missing");
-    return finish(run_on_text(*tokenizer, count == 1 ? argv[1] : "-", function));
+    if (tokenizer == NULL) return mep_cli_usage(usage->command, "--tokenizer FILE is missing");
+    return finish(run_on_text(tokenizer, count == 1 ? argv[1] : "-", function));
 }
 
 #define TOKENIZER_OPTION(TARGET)                                                                                       \
@@ -239,61 +262,96 @@ static int parse_and_run(mep_usage usage, const char **tokenizer, int argc, char
 static int run_encode(int argc, char **argv)
 {
     const char *tokenizer = NULL;
-    mep_option options[] = {TOKENIZER_OPTION(&tokenizer), MEP_OPT_END};
+    int adds_special = 0, count;
+    mep_option options[] = {TOKENIZER_OPTION(&tokenizer),
+                            MEP_OPT_FLAG("--special-tokens", 's', &adds_special,
+                                         "print the tokens that the tokenizer puts around a text, such as <s>, too"),
+                            MEP_OPT_END};
     mep_usage usage = {.command = "tokenizer encode",
                        .arguments = "--tokenizer FILE [TEXT_FILE | -]",
                        .summary = "Print the tokens of a text, which is read without changes, on one line.",
                        .options = options,
                        .max_arguments = 1};
-    return parse_and_run(usage, &tokenizer, argc, argv, encode);
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    if (code != MEP_ARGS_GO) return code;
+    return run_parsed(&usage, tokenizer, count, argv, adds_special ? encode_special : encode);
 }
 
 static int run_decode(int argc, char **argv)
 {
     const char *tokenizer = NULL;
+    int count;
     mep_option options[] = {TOKENIZER_OPTION(&tokenizer), MEP_OPT_END};
     mep_usage usage = {.command = "tokenizer decode",
                        .arguments = "--tokenizer FILE [TOKEN_FILE | -]",
                        .summary = "Print the bytes of tokens, numbers separated by white space, commas or brackets.",
                        .options = options,
                        .max_arguments = 1};
-    return parse_and_run(usage, &tokenizer, argc, argv, decode);
+    int code = mep_args_parse(&usage, argc, argv, &count);
+    return code != MEP_ARGS_GO ? code : run_parsed(&usage, tokenizer, count, argv, decode);
 }
 
 /* ---- info ---- */
 
-/* Print further parts of the tokenizer.json. */
-static mep_status print_parts(const mep_tokenizer *tokenizer)
+/* 1 if the pre_tokenizer is ByteLevel, or a sequence with it. */
+static int is_byte_level(const json_t *pre_tokenizer)
 {
+    const char *type = json_string_value(json_object_get(pre_tokenizer, "type"));
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(pre_tokenizer, "pretokenizers"), i, item)
+    {
+        if (is_byte_level(item)) return 1;
+    }
+    return type != NULL && strcmp(type, "ByteLevel") == 0;
+}
+
+/* Print tokens that are put around a text. */
+static void print_special(const mep_tokenizer *tokenizer, const char *title, const int32_t *tokens, int64_t count)
+{
+    const char *text = NULL;
     int64_t size = 0;
-    const char *json = mep_tokenizer_json(tokenizer, &size);
-    json_t *root = NULL;
-    if (json == NULL) return MEP_OK;
-    MEP_TRY(mep_json_parse(mep_tokenizer_name(tokenizer), json, size, &root));
+    for (int64_t i = 0; i < count; i++) {
+        if (mep_tokenizer_decode(tokenizer, tokens[i], &text, &size) != MEP_OK) size = 0;
+        mep_cli_print(stdout, "%s%ld%s%.*s\n", title, (long)tokens[i], size > 0 ? " " : "", (int)size, text);
+    }
+}
+
+/* Print the parts of the tokenizer.json. */
+static mep_status print_parts(const mep_tokenizer *tokenizer, const json_t *root)
+{
+    mep_special_tokens special;
     const char *normalizer = json_string_value(json_object_get(json_object_get(root, "normalizer"), "type"));
     printf("merges            %zu\n", json_array_size(json_object_get(json_object_get(root, "model"), "merges")));
     mep_cli_print(stdout, "normalizer        %s\n", normalizer != NULL ? normalizer : "none");
     printf("added tokens      %zu\n", json_array_size(json_object_get(root, "added_tokens")));
-    json_decref(root);
+    MEP_TRY(mep_tokenizer_special_tokens(tokenizer, &special));
+    print_special(tokenizer, "before a text     ", special.before, special.before_count);
+    print_special(tokenizer, "after a text      ", special.after, special.after_count);
     return MEP_OK;
 }
 
 static mep_status print_info(const char *name)
 {
     mep_tokenizer *tokenizer = NULL;
-    const char *bytes = NULL;
-    int64_t size = 0;
+    const char *bytes = NULL, *kind = "bytes";
+    json_t *root = NULL;
+    int64_t size = 0, json_size = 0;
     MEP_TRY(mep_tokenizer_open(&tokenizer, name));
     int32_t end = mep_tokenizer_end_of_document(tokenizer);
     mep_status status = mep_tokenizer_decode(tokenizer, end, &bytes, &size);
+    const char *json = mep_tokenizer_json(tokenizer, &json_size);
+    if (status == MEP_OK && json != NULL) status = mep_json_parse(name, json, json_size, &root);
+    if (root != NULL)
+        kind = is_byte_level(json_object_get(root, "pre_tokenizer")) ? "byte-level BPE" : "BPE of characters";
     if (status == MEP_OK) {
         mep_cli_print(stdout, "tokenizer         %s\n", name);
-        printf("kind              %s\n",
-               mep_tokenizer_json(tokenizer, &(int64_t){0}) != NULL ? "byte-level BPE" : "bytes");
+        printf("kind              %s\n", kind);
         printf("vocabulary        %lld\n", (long long)mep_tokenizer_vocab_size(tokenizer));
         mep_cli_print(stdout, "end of document   %ld%s%.*s\n", (long)end, size > 0 ? " " : "", (int)size, bytes);
-        status = print_parts(tokenizer);
+        if (root != NULL) status = print_parts(tokenizer, root);
     }
+    json_decref(root);
     mep_tokenizer_destroy(&tokenizer);
     return status;
 }

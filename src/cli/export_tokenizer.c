@@ -48,13 +48,23 @@ static const char *end_name(const json_t *root, int32_t token)
     return NULL;
 }
 
+/* 1 if tokenizer_config.json names a class that reads tokenizer.json as it is. The classes of Llama and Gemma replace
+ * its normalizer, pre_tokenizer and decoder by their own. */
+static int has_class(const json_t *config)
+{
+    const json_t *name = json_object_get(config, "tokenizer_class");
+    const char *text = json_string_value(name);
+    if (text == NULL) return name != NULL;
+    return strstr(text, "LlamaTokenizer") == NULL && strstr(text, "GemmaTokenizer") == NULL;
+}
+
 /* Write tokenizer_config.json. Without a class transformers uses that of the model's type, which replaces the
  * normalizer and the pattern of tokenizer.json by its own. */
 static mep_status write_config(const tokenizer_job *job, const char *path, const char *json_path)
 {
     json_t *root = NULL, *tokenizer = NULL;
     if (mep_file_exists(path)) MEP_TRY(mep_json_load(path, &root));
-    if (root != NULL && (!json_is_object(root) || json_object_get(root, "tokenizer_class") != NULL)) {
+    if (root != NULL && (!json_is_object(root) || has_class(root))) {
         json_decref(root);
         return MEP_OK;
     }

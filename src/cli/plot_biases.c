@@ -4,6 +4,7 @@
  */
 #include "cli/plot_biases.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -47,11 +48,19 @@ static const char *last_part(const char *path)
     return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
 }
 
+/* The bias of a model with initial parameters. */
+static mep_status bias_of(mep_bias **copy, const mep_model *model, int64_t head_dim)
+{
+    int64_t heads = mep_bias_heads(mep_model_get_bias(model));
+    MEP_TRY(mep_bias_create_from(copy, mep_model_get_position(model), heads, head_dim));
+    return mep_bias_set_train_length(*copy, mep_model_get_config(model)->max_position_embeddings);
+}
+
 /* Copy the bias of a model. */
 static mep_status copy_bias(mep_bias **copy, const mep_model *model, int64_t head_dim)
 {
     const mep_bias *bias = mep_model_get_bias(model);
-    MEP_TRY(mep_bias_create_from(copy, mep_model_get_position(model), mep_bias_heads(bias), head_dim));
+    MEP_TRY(bias_of(copy, model, head_dim));
     return mep_bias_set_params(*copy, mep_bias_params(bias), mep_bias_param_values(bias));
 }
 
@@ -66,7 +75,7 @@ static mep_status find_before(curve *c, const char *folder, const mep_model *mod
     if (!is_run || mep_bias_param_values(c->bias) == 0) return MEP_OK;
     MEP_TRY(mep_train_read_settings(folder, &settings));
     if (settings.init[0] != '\0') return MEP_OK;
-    MEP_TRY(mep_bias_create_from(&c->before, mep_model_get_position(model), mep_bias_heads(c->bias), head_dim));
+    MEP_TRY(bias_of(&c->before, model, head_dim));
     mep_bias_init(c->before, settings.seed);
     return MEP_OK;
 }
@@ -114,6 +123,7 @@ static mep_status add_biases(drawing *d)
         c->name = d->o.specs.values[i];
         c->index = -1;
         MEP_TRY(mep_bias_create(&c->bias, c->name, d->o.heads, d->head_dim));
+        if (d->o.train_length > 0) MEP_TRY(mep_bias_set_train_length(c->bias, d->o.train_length));
     }
     return MEP_OK;
 }
@@ -137,44 +147,81 @@ static mep_status choose_heads(drawing *d)
     return MEP_OK;
 }
 
-/* The label of a curve: the bias, the head, or both if the picture has several of each. The caller frees it. */
-static mep_status curve_label(const drawing *d, const curve *c, int64_t head, int is_before, char **label)
+/* The positions of the query at which a bias is drawn: one that has all distances, if none is given. A bias that does
+ * not depend on it is drawn once. */
+static int64_t query_count(const drawing *d, const mep_bias *bias)
 {
-    const char *before = is_before ? ", before training" : "";
-    if (d->o.shown.count == 1) return mep_format(label, "%s%s", c->name, before);
-    if (d->count == 1) return mep_format(label, "head %lld%s", (long long)head, before);
-    return mep_format(label, "%s, head %lld%s", c->name, (long long)head, before);
+    return mep_bias_threshold(bias) == INT64_MAX || d->o.queries.count == 0 ? 1 : d->o.queries.count;
 }
 
-/* Add the curve of one head with line type `style`. */
-static mep_status add_line(drawing *d, const char *label, const double *values, int64_t head, int style)
+static int64_t query_at(const drawing *d, const mep_bias *bias, int64_t n)
+{
+    int64_t threshold = mep_bias_threshold(bias), last = d->o.max_distance;
+    if (threshold == INT64_MAX) return last;
+    return d->o.queries.count > 0 ? d->o.queries.values[n] : last > threshold ? last : threshold;
+}
+
+/* What a curve shows: a head of a bias, for a query at a position. */
+typedef struct line {
+    const mep_bias *bias;
+    int64_t head, query;
+    int is_before;
+} line;
+
+/* The label of a curve: the bias, the head, or both if the picture has several of each. The caller frees it. */
+static mep_status curve_label(const drawing *d, const curve *c, const line *l, char **label)
+{
+    const char *before = l->is_before ? ", before training" : "";
+    char query[40] = "";
+    if (mep_bias_threshold(l->bias) < INT64_MAX) snprintf(query, sizeof query, ", query at %lld", (long long)l->query);
+    if (d->o.shown.count == 1) return mep_format(label, "%s%s%s", c->name, query, before);
+    if (d->count == 1) return mep_format(label, "head %lld%s%s", (long long)l->head, query, before);
+    return mep_format(label, "%s, head %lld%s%s", c->name, (long long)l->head, query, before);
+}
+
+/* Add the curve of one head with line type `style`; values [heads, count]. */
+static mep_status add_line(drawing *d, const char *label, const double *values, int64_t count, int64_t head, int style)
 {
     MEP_TRY(mep_picture_add_curve(d->picture, &(mep_picture_curve){.label = label, .style = style}));
-    for (int64_t k = 0; k < d->points; k++) {
-        double row[] = {(double)d->distances[k], values[(head - 1) * d->points + k]};
+    for (int64_t k = 0; k < count; k++) {
+        double row[] = {(double)d->distances[k], values[(head - 1) * count + k]};
         mep_picture_add_row(d->picture, row, 2);
     }
     return MEP_OK;
 }
 
-/* Add the shown heads of a bias. The bias before training is dashed, in the colors of the trained bias. */
+/* Add the shown heads of a bias for a query, with line types from `first`. The bias before training is dashed, in the
+ * colors of the trained bias. */
+static mep_status add_query(drawing *d, const curve *c, line l, int64_t first, double *values)
+{
+    const int half = MEP_PICTURE_STYLES / 2;
+    int64_t count = 0;
+    while (count < d->points && d->distances[count] <= l.query) count++;
+    MEP_TRY(mep_bias_at_position(l.bias, l.query, d->distances, count, values));
+    for (int64_t i = 0; i < d->o.shown.count; i++) {
+        char *label = NULL;
+        int64_t style = first + i;
+        l.head = d->o.shown.values[i];
+        mep_status status = curve_label(d, c, &l, &label);
+        if (status == MEP_OK)
+            status = add_line(d, label, values, count, l.head,
+                              (int)(l.is_before ? half + style % half : style % MEP_PICTURE_STYLES) + 1);
+        mep_free(&label);
+        MEP_TRY(status);
+    }
+    return MEP_OK;
+}
+
 static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, int64_t first)
 {
     double *values = NULL;
     int64_t size;
-    int is_before = bias == c->before;
-    const int half = MEP_PICTURE_STYLES / 2;
     MEP_TRY(mep_multiply(d->o.heads, d->points, 1, &size));
     MEP_TRY(MEP_ALLOC(&values, size));
-    mep_status status = mep_bias_at(bias, d->distances, d->points, values);
-    for (int64_t i = 0; status == MEP_OK && i < d->o.shown.count; i++) {
-        char *label = NULL;
-        int64_t head = d->o.shown.values[i], style = first + i;
-        status = curve_label(d, c, head, is_before, &label);
-        if (status == MEP_OK)
-            status = add_line(d, label, values, head,
-                              (int)(is_before ? half + style % half : style % MEP_PICTURE_STYLES) + 1);
-        mep_free(&label);
+    mep_status status = MEP_OK;
+    for (int64_t n = 0; n < query_count(d, bias) && status == MEP_OK; n++) {
+        const line l = {.bias = bias, .query = query_at(d, bias, n), .is_before = bias == c->before};
+        status = add_query(d, c, l, first + n * d->o.shown.count, values);
     }
     mep_free(&values);
     return status;
@@ -183,7 +230,10 @@ static mep_status add_heads(drawing *d, const curve *c, const mep_bias *bias, in
 /* The line type of the first head. If each bias has one curve, it has the color of its encoding in the study. */
 static int64_t first_style(const drawing *d, int64_t i)
 {
-    return d->o.shown.count == 1 && d->curves[i].index >= 0 ? d->curves[i].index : i * d->o.shown.count;
+    if (d->o.shown.count == 1 && d->curves[i].index >= 0) return d->curves[i].index;
+    int64_t styles = 0;
+    for (int64_t before = 0; before < i; before++) styles += query_count(d, d->curves[before].bias) * d->o.shown.count;
+    return styles;
 }
 
 static mep_status add_lines(drawing *d)
@@ -223,6 +273,15 @@ static mep_status begin(drawing *d, char **png)
     return MEP_OK;
 }
 
+/* A position of the query is of no use where no bias depends on it. */
+static mep_status check_queries(const drawing *d)
+{
+    int64_t depends = 0;
+    for (int64_t i = 0; i < d->count; i++) depends += mep_bias_threshold(d->curves[i].bias) < INT64_MAX;
+    if (depends > 0 || d->o.queries.count == 0) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "--query-position: no bias depends on the position of the query");
+}
+
 mep_status mep_plot_biases(char **png, const mep_plot_biases_options *options)
 {
     drawing *d = NULL;
@@ -231,6 +290,7 @@ mep_status mep_plot_biases(char **png, const mep_plot_biases_options *options)
     d->head_dim = HEAD_DIM;
     mep_status status = add_biases(d);
     if (d->o.max_distance == 0) d->o.max_distance = DISTANCE;
+    if (status == MEP_OK) status = check_queries(d);
     if (status == MEP_OK) status = choose_heads(d);
     if (status == MEP_OK) status = begin(d, png);
     if (status == MEP_OK) status = add_lines(d);

@@ -13,6 +13,7 @@ typedef struct mep_plot_biases_options {
     mep_texts specs, models;            /* at least one of them; models are folders */
     int64_t heads;                      /* of the specs; models have their own number */
     mep_lengths shown;                  /* heads, from 1; empty: default */
+    mep_lengths queries;                /* positions of the query, of biases that depend on it; empty: default */
     int64_t max_distance, train_length; /* 0: default; train_length 0 without models: no mark */
     double floor;                       /* the lowest bias that is drawn; 0: no limit */
 } mep_plot_biases_options;

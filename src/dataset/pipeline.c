@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
+#include "tokenizer/tokenizer.h"
 
 enum {
     BATCH_BYTES = 1 << 18,   /* maximum size of the records of a batch, unless one record is longer */
@@ -30,8 +31,8 @@ enum {
 typedef enum slot_state { EMPTY, FILLED, DONE } slot_state;
 
 typedef struct entry {
-    int64_t offset, size; /* in the slot's text */
-    int64_t line, next;   /* of the record */
+    int64_t offset, size;      /* in the slot's text */
+    int64_t line, begin, next; /* of the record */
 } entry;
 
 /* A batch in flight. The reader owns it while it is EMPTY, a worker while it is FILLED, the caller when it is DONE. */
@@ -130,8 +131,8 @@ static mep_status add_record(void *context, const mep_corpus_record *record)
     slot *s = p->open;
     MEP_TRY(reserve(s, record->size));
     memcpy(s->text + s->size, record->bytes, (size_t)record->size);
-    s->entries[s->count++] =
-        (entry){.offset = s->size, .size = record->size, .line = record->line, .next = record->next};
+    s->entries[s->count++] = (entry){
+        .offset = s->size, .size = record->size, .line = record->line, .begin = record->offset, .next = record->next};
     s->size += record->size;
     s->position = record->position;
     return MEP_OK;
@@ -163,6 +164,28 @@ static mep_status check_line(const pipeline *p, slot *s, mep_record_tokens *toke
     return MEP_OK;
 }
 
+/* Encode a text, or a slice of one, with the tokens that the tokenizer puts around a text. */
+static mep_status encode_text(const mep_tokenizer *tokenizer, const entry *e, const char *text,
+                              mep_record_tokens *tokens)
+{
+    mep_special_tokens special;
+    int64_t size = tokens->text_bytes;
+    int32_t *all = NULL;
+    MEP_TRY(mep_tokenizer_special_tokens(tokenizer, &special));
+    MEP_TRY(e->begin > 0 ? mep_tokenizer_encode_rest(tokenizer, text, size, &tokens->tokens, &tokens->count)
+                         : mep_tokenizer_encode(tokenizer, text, size, &tokens->tokens, &tokens->count));
+    int64_t before = e->begin > 0 ? 0 : special.before_count, after = e->next > 0 ? 0 : special.after_count;
+    if (before + after == 0) return MEP_OK;
+    MEP_TRY(MEP_ALLOC(&all, before + tokens->count + after));
+    if (before > 0) memcpy(all, special.before, (size_t)before * sizeof *all);
+    if (tokens->count > 0) memcpy(all + before, tokens->tokens, (size_t)tokens->count * sizeof *all);
+    if (after > 0) memcpy(all + before + tokens->count, special.after, (size_t)after * sizeof *all);
+    mep_tokens_free(&tokens->tokens);
+    tokens->tokens = all;
+    tokens->count += before + after;
+    return MEP_OK;
+}
+
 static mep_status tokenize_record(const pipeline *p, slot *s, int64_t index)
 {
     const entry *e = &s->entries[index];
@@ -175,7 +198,7 @@ static mep_status tokenize_record(const pipeline *p, slot *s, int64_t index)
     mep_status status = mep_corpus_record_text(&record, &json, &text, &tokens->text_bytes);
     if (e->line > 0) status = check_line(p, s, tokens, status);
     if (status == MEP_OK && tokens->text_bytes > 0) {
-        status = mep_tokenizer_encode(p->reading->tokenizer, text, tokens->text_bytes, &tokens->tokens, &tokens->count);
+        status = encode_text(p->reading->tokenizer, e, text, tokens);
         if (status != MEP_OK) mep_fail_in(status, "%s: ", s->name);
     }
     json_decref(json);

@@ -30,6 +30,7 @@ void mep_attention_scores_set_layer(mep_attention_scores *a, int64_t layer)
 {
     a->call = mep_attention_call_of(a->session, layer);
     a->terms = mep_kv_layer_terms(&a->tables, layer);
+    if (!mep_kv_layer_fire(&a->tables, layer, &a->fire)) a->fire.pieces = 0;
     if (a->call.gate_logits != NULL)
         mep_gate_sums(1, a->call.length, a->session->model->config.num_attention_heads, a->call.gate_logits, NULL,
                       a->gate);
@@ -91,6 +92,17 @@ static double mixture(const mep_attention_scores *a, int64_t head, int64_t query
     return top + log(some) - highest - log(all);
 }
 
+/* The distance bias, which in fire beyond its threshold depends on the position too. */
+static double bias_at(const mep_attention_scores *a, int64_t head, int64_t position, int64_t d)
+{
+    const mep_fire *f = &a->fire;
+    if (f->pieces == 0 || position <= f->threshold) return (double)a->terms.table[head * a->terms.table_length + d];
+    double x = log1p(f->c * (double)d) / log1p(f->c * (double)position);
+    int64_t g = 0;
+    while (g < f->pieces - 1 && f->knots[g] < x) g++;
+    return f->slope[head * f->row + g] * x + f->offset[head * f->row + g];
+}
+
 double mep_attention_scores_row(const mep_attention_scores *a, int64_t head, int64_t position, double *row)
 {
     const mep_attention_terms *t = &a->terms;
@@ -99,7 +111,7 @@ double mep_attention_scores_row(const mep_attention_scores *a, int64_t head, int
         row[d] = -INFINITY;
         if (t->window > 0 && d >= t->window) continue;
         row[d] = product(a, head, position, position - d);
-        if (t->table != NULL) row[d] += (double)t->table[head * t->table_length + d];
+        if (t->table != NULL) row[d] += bias_at(a, head, position, d);
         if (a->call.gate_logits != NULL)
             row[d] += a->gate[head * length + position] - a->gate[head * length + position - d];
         if (t->rank > 0) row[d] += profile(a, head, position, d);

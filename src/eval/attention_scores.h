@@ -14,7 +14,8 @@ typedef struct mep_attention_scores {
     mep_kv_tables tables; /* of the whole session */
     mep_kv_call call;     /* of the current layer */
     mep_attention_terms terms;
-    double *gate; /* [heads, length], if the layer has gates: otherwise unused */
+    mep_fire fire; /* pieces 0: the layer does not have it */
+    double *gate;  /* [heads, length], if the layer has gates: otherwise unused */
 } mep_attention_scores;
 
 /* For a training session of one sequence, which keeps every layer's queries and keys. It must outlive *scores. */

@@ -20,7 +20,8 @@ static int converges(double far, double farthest)
     return (farthest - far) / log((double)FARTHEST / (double)FAR) < -1;
 }
 
-/* Add exp(b(d) - b(0)) for the distances below `length` to each head's mass, a chunk of distances at a time. */
+/* Add exp(b(d) - b(0)) for the distances below `length`, of the first query that has them all, to each head's mass, a
+ * chunk of distances at a time. */
 static mep_status add_mass(const mep_bias *bias, int64_t length, const double *nearest, mep_bias_sight *sight)
 {
     enum { CHUNK = 4096 };
@@ -30,7 +31,7 @@ static mep_status add_mass(const mep_bias *bias, int64_t length, const double *n
     for (int64_t first = 0; first < length && status == MEP_OK; first += CHUNK) {
         int64_t count = min_i64(length - first, CHUNK);
         for (int64_t i = 0; i < count; i++) distances[i] = first + i;
-        status = mep_bias_at(bias, distances, count, values);
+        status = mep_bias_at_position(bias, length - 1, distances, count, values);
         for (int64_t i = 0; i < heads * count && status == MEP_OK; i++)
             sight[i / count].mass += exp(values[i] - nearest[i / count]);
     }

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "eval/scorer.h"
+#include "tokenizer/tokenizer.h"
 
 enum { DIGITS = 5, TEXT = 128 };
 
@@ -46,7 +47,7 @@ typedef struct passkey {
 
 static mep_status encode(const passkey *p, const char *text, tokens *t)
 {
-    return mep_tokenizer_encode(p->tokenizer, text, (int64_t)strlen(text), &t->values, &t->count);
+    return mep_tokenizer_encode_rest(p->tokenizer, text, (int64_t)strlen(text), &t->values, &t->count);
 }
 
 /* The key of a trial, and one with other digits in all places. */

@@ -116,11 +116,12 @@ done:
 /* ---- config.json ---- */
 
 /* What transformers reads in addition to the keys of the family. The tokenizer specifies which tokens begin and end a
- * text: without a null some families would use the tokens 0 to 2. */
+ * text: without a null some families would use tokens of their own. */
 static int add_export_keys(json_t *root, int needs_python)
 {
     int failed = json_object_set_new(root, "bos_token_id", json_null()) != 0 ||
-                 json_object_set_new(root, "eos_token_id", json_null()) != 0;
+                 json_object_set_new(root, "eos_token_id", json_null()) != 0 ||
+                 json_object_set_new(root, "pad_token_id", json_null()) != 0;
     if (!failed && needs_python)
         failed = json_object_set_new(root, "auto_map",
                                      json_pack("{s:s, s:s}", "AutoConfig", "configuration_mep.MepConfig",

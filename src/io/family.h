@@ -114,6 +114,16 @@ mep_status mep_family_read_config(const mep_family *family, const json_t *object
 mep_status mep_family_read_layers(const mep_family *family, const json_t *object, const char *file,
                                   mep_model_config *config);
 
+/* The first entry that is rotary; NULL where there is none. */
+const mep_position_entry *mep_family_rotary_entry(const mep_position *position);
+
+/* Whether the family's layers can encode position in this way: with rotary, and the windows and the layers without
+ * rotary that it has. */
+int mep_family_fits_layers(const mep_family *family, const mep_position *position);
+
+/* The keys of what the layers of a model differ in, for an encoding that fits; nonzero when memory is short. */
+int mep_family_write_layers(const mep_family *family, const mep_position *position, int64_t layers, json_t *object);
+
 /* A new JSON object; NULL when memory is short. */
 json_t *mep_family_write_config(const mep_family *family, const mep_model_config *config);
 

@@ -368,20 +368,24 @@ static int set_value(json_t *object, const char *name, json_t *value)
     return json_object_set_new(json_object_get(object, outer), dot + 1, value);
 }
 
-/* The keys of a rotary position: base and fraction in every file that has their keys, the others where the rotation is
- * scaled. rope_scaling is what transformers 4 reads; it knows its keys only. */
-static mep_status add_rope(const mep_model_config *c, json_t *object)
+/* The keys of a rotary position: base and fraction by the family's names, the others where the rotation is scaled.
+ * rope_scaling is what transformers 4 reads; it knows its keys only. */
+static mep_status add_rope(const mep_family *family, const mep_model_config *c, json_t *object)
 {
     mep_position *position = NULL;
     json_t *rope = NULL, *older = NULL;
     int failed = 0;
     MEP_TRY(mep_position_create(&position, c->position_encoding));
     mep_status status = MEP_OK;
-    if (mep_position_get_kind(position) != MEP_POSITION_ROTARY) goto done;
-    MEP_TRY_OR(status, mep_rope_write(c, &position->entries[0], &rope), done);
-    if (json_object_get(object, "rotary_emb_base") != NULL)
-        failed |= json_object_set(object, "rotary_emb_base", json_object_get(rope, "rope_theta")) |
-                  json_object_set(object, "rotary_pct", json_object_get(rope, "partial_rotary_factor"));
+    const mep_position_entry *entry = mep_family_rotary_entry(position);
+    if (entry == NULL) goto done;
+    MEP_TRY_OR(status, mep_rope_write(c, entry, &rope), done);
+    json_t *base = json_object_get(rope, "rope_theta"), *partial = json_object_get(rope, "partial_rotary_factor");
+    if (family->block == MEP_BLOCK_LLAMA)
+        failed |= json_object_set(object, "rope_theta", base);
+    else
+        failed |= json_object_set(object, "rotary_emb_base", base) | json_object_set(object, "rotary_pct", partial);
+    failed |= mep_family_write_layers(family, position, c->num_hidden_layers, object);
     const char *type = json_string_value(json_object_get(rope, "rope_type"));
     if (strcmp(type, "default") != 0) {
         older = json_copy(rope);
@@ -414,7 +418,7 @@ json_t *mep_family_write_config(const mep_family *family, const mep_model_config
         if (is_written(key, c)) failed |= set_value(object, key->name, key_value(key, c)) != 0;
     if (family->position == NULL && !failed)
         failed |= set_value(object, "position_encoding", json_string(c->position_encoding)) != 0;
-    if (family->rope_theta > 0 && !failed) failed |= add_rope(c, object) != MEP_OK;
+    if (family->rope_theta > 0 && !failed) failed |= add_rope(family, c, object) != MEP_OK;
     if (!failed) return object;
     json_decref(object);
     return NULL;
@@ -432,23 +436,34 @@ static int fits_position(const mep_family *f, const mep_model *m)
 {
     json_t *rope = NULL;
     if (f->rope_theta == 0) return strcmp(mep_position_spec(m->position), f->position) == 0;
-    if (m->position->count > 1 || mep_model_position_kind(m) != MEP_POSITION_ROTARY || m->content) return 0;
-    int fits = mep_rope_write(&m->config, &m->position->entries[0], &rope) == MEP_OK;
+    if (!mep_family_fits_layers(f, m->position)) return 0;
+    const mep_position_entry *entry = mep_family_rotary_entry(m->position);
+    int64_t rotated = mep_rotary_model_of(&m->config, &entry->rotary).dims;
+    if (f->block == MEP_BLOCK_LLAMA && rotated != mep_head_dim(&m->config)) return 0; /* transformers 4 rotates all */
+    int fits = mep_rope_write(&m->config, entry, &rope) == MEP_OK;
     json_decref(rope);
     return fits;
+}
+
+/* Whether the family has the model's heads and the width of its MLP. */
+static int fits_sizes(const mep_family *f, const mep_model_config *c)
+{
+    if (f->block == MEP_BLOCK_GPT_NEOX && mep_dimension_of(c, DIM_HEADS) != c->hidden_size) return 0;
+    return !f->wide_is_four || c->intermediate_size == 4 * c->hidden_size;
+}
+
+/* Whether the family has the model's norms, biases and MLP. */
+static int fits_block(const mep_family *f, const mep_model_config *c)
+{
+    return f->block == c->block && fits_switch(f->residual, (int)c->residual) && fits_switch(f->mlp, (int)c->mlp) &&
+           fits_switch(f->embedding_norm, c->embedding_layer_norm) && fits_switch(f->no_bias, c->no_bias) &&
+           f->qkv_bias == c->qkv_bias && f->qk_norm == (int)c->qk_norm && f->post_norm == c->post_norm;
 }
 
 const mep_family *mep_family_for(const mep_model *model)
 {
     const mep_model_config *c = &model->config;
-    if (c->block == MEP_BLOCK_LLAMA) return mep_families;
-    for (const mep_family *f = mep_families + 1; f->model_type != NULL; f++) {
-        if (f->only_read || f->block != c->block || !fits_position(f, model)) continue;
-        if (mep_dimension_of(c, DIM_HEADS) != c->hidden_size) continue; /* no family has head_dim of its own */
-        if (f->wide_is_four && c->intermediate_size != 4 * c->hidden_size) continue;
-        if (fits_switch(f->residual, (int)c->residual) && fits_switch(f->mlp, (int)c->mlp) &&
-            fits_switch(f->embedding_norm, c->embedding_layer_norm) && fits_switch(f->no_bias, c->no_bias))
-            return f;
-    }
+    for (const mep_family *f = mep_families + 1; f->model_type != NULL; f++)
+        if (!f->only_read && fits_block(f, c) && fits_sizes(f, c) && fits_position(f, model)) return f;
     return mep_families;
 }

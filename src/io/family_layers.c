@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Layers that differ in a config.json of Hugging Face: sliding windows and layers without rotary, as a position
- * encoding with one entry per layer. A window of W keys is the same here and there: distances 0 to W - 1.
+ * encoding with one entry per layer, and back. A window of W keys is the same here and there: distances 0 to W - 1.
  */
 #include <stdio.h>
 #include <string.h>
@@ -159,4 +159,71 @@ done:
     mep_free(&text.text);
     mep_free(&layers);
     return status;
+}
+
+/* ---- Writing ---- */
+
+const mep_position_entry *mep_family_rotary_entry(const mep_position *position)
+{
+    for (int i = 0; i < position->count; i++)
+        if (position->entries[i].kind == MEP_POSITION_ROTARY) return &position->entries[i];
+    return NULL;
+}
+
+/* The window of the layers that have one, which is the same in all of them; 0: none has. */
+static int64_t window_of(const mep_position *position)
+{
+    int64_t window = 0;
+    for (int i = 0; i < position->count; i++)
+        if (position->entries[i].window > 0) window = position->entries[i].window;
+    return window;
+}
+
+int mep_family_fits_layers(const mep_family *family, const mep_position *position)
+{
+    const mep_position_entry *rotary = mep_family_rotary_entry(position);
+    int64_t window = window_of(position);
+    if (rotary == NULL || (family->layers == MEP_LAYERS_EQUAL && window > 0)) return 0;
+    if (position->count > 1 && (family->layers == MEP_LAYERS_EQUAL || family->layers == MEP_LAYERS_WINDOW)) return 0;
+    for (int i = 0; i < position->count; i++) {
+        const mep_position_entry *e = &position->entries[i];
+        int is_rotary = e->kind == MEP_POSITION_ROTARY && mep_rotary_same(&e->rotary, &rotary->rotary);
+        int is_nope = e->kind == MEP_POSITION_NONE && family->layers == MEP_LAYERS_WITHOUT_ROPE;
+        int has_terms = e->forget || e->rank > 0 || e->scale != MEP_SCALE_NONE || e->sink;
+        if ((!is_rotary && !is_nope) || has_terms || (e->window != 0 && e->window != window)) return 0;
+    }
+    return 1;
+}
+
+/* layer_types, of the layers of a window. */
+static json_t *layer_types(const mep_position *position, int64_t layers)
+{
+    json_t *types = json_array();
+    for (int64_t i = 0; i < layers; i++) {
+        int slides = mep_position_of_layer(position, i)->window > 0;
+        json_array_append_new(types, json_string(slides ? "sliding_attention" : "full_attention"));
+    }
+    return types;
+}
+
+/* no_rope_layers: 1 for a layer with rotary. */
+static json_t *rope_layers(const mep_position *position, int64_t layers)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; i < layers; i++)
+        json_array_append_new(list, json_integer(mep_position_of_layer(position, i)->kind == MEP_POSITION_ROTARY));
+    return list;
+}
+
+int mep_family_write_layers(const mep_family *family, const mep_position *position, int64_t layers, json_t *object)
+{
+    int64_t window = window_of(position);
+    int failed = 0;
+    if (family->layers == MEP_LAYERS_EQUAL) return 0;
+    failed |= json_object_set_new(object, "sliding_window", window > 0 ? json_integer(window) : json_null());
+    if (family->layers == MEP_LAYERS_WITHOUT_ROPE)
+        failed |= json_object_set_new(object, "no_rope_layers", rope_layers(position, layers));
+    if (family->layers == MEP_LAYERS_WINDOW) return failed;
+    failed |= json_object_set_new(object, "use_sliding_window", json_boolean(window > 0));
+    return failed | json_object_set_new(object, "layer_types", layer_types(position, layers));
 }

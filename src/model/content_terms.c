@@ -74,6 +74,7 @@ mep_status mep_content_allocate(mep_session *s)
     if (widest > 0) MEP_TRY(mep_session_activation(s, &c->converted_gradient, rows, widest));
     MEP_TRY(doubles(s, &c->dsink, heads, 1));
     if (bank > 0) MEP_TRY(doubles(s, &c->dbank, bank, 1));
+    if (mep_bias_threshold(m->bias) < INT64_MAX) MEP_TRY(doubles(s, &c->dfire, 3 * heads, MEP_BIAS_PIECES));
     if (kernels == 0 || m->first[POSITION_BIAS] < 0) return MEP_OK;
     MEP_TRY(doubles(s, &c->dlog_weights, heads, kernels));
     return doubles(s, &c->dlog_kernels, heads * kernels, s->settings.length);
@@ -190,6 +191,7 @@ void mep_content_clear(mep_session *s)
 {
     const mep_content_state *c = &s->content;
     int64_t heads = s->model->config.num_attention_heads;
+    if (c->dfire != NULL) memset(c->dfire, 0, (size_t)(3 * heads * MEP_BIAS_PIECES) * sizeof *c->dfire);
     if (c->dlog_kernels == NULL) return;
     int64_t kernels = heads * mep_bias_kernels(s->model->bias);
     memset(c->dlog_weights, 0, (size_t)kernels * sizeof *c->dlog_weights);
@@ -200,6 +202,7 @@ void mep_content_gradient(mep_session *s, int64_t layer, mep_kv_gradient *g)
 {
     mep_content_state *c = &s->content;
     int64_t bank = mep_tensor_index(s->model, PROFILES_BANK, layer);
+    g->fire = c->dfire;
     g->gate_logits = matrix_of(s, layer, GATE) >= 0 ? c->gradient[GATE] : NULL;
     g->attention.dprofiles = product_view(s, layer, PROFILES, c->gradient[PROFILES]);
     g->attention.dmixture = product_view(s, layer, MIXTURE, c->gradient[MIXTURE]);
@@ -303,6 +306,7 @@ mep_status mep_content_backward(mep_session *s, int64_t layer, float *gradients)
 mep_status mep_content_bias_backward(mep_session *s, double *dparams, double *scratch)
 {
     const mep_content_state *c = &s->content;
+    if (c->dfire != NULL) mep_bias_pieces_backward(s->model->bias, c->dfire, dparams);
     if (c->dlog_kernels == NULL) return MEP_OK;
     return mep_bias_kernel_tables_backward(s->model->bias, s->length, c->dlog_kernels, c->dlog_weights, dparams,
                                            scratch);

@@ -33,10 +33,12 @@ mep_status mep_kv_fail_full(int64_t tokens)
 }
 
 /* Whether the reach of the distance bias bounds what a layer's queries see: nothing else raises the score of a far key,
- * or lowers that of the query's own. */
+ * or lowers that of the query's own, by more than the allowance. Fire has no reach, since its distances are relative to
+ * the position. */
 static int has_reach(const mep_position_entry *e)
 {
-    return e->kind == MEP_POSITION_BIAS && !e->weights_query && e->rank == 0 && e->scale == MEP_SCALE_NONE;
+    return e->kind == MEP_POSITION_BIAS && !mep_entry_has_threshold(e) && !e->weights_query &&
+           e->scale == MEP_SCALE_NONE;
 }
 
 mep_status mep_kv_cache_windows(const mep_kv_settings *s, int keep_all, int64_t **window)

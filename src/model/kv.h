@@ -34,6 +34,7 @@ typedef struct mep_kv_call {
 typedef struct mep_kv_gradient {
     mep_attention_gradient attention; /* without dgate */
     float *gate_logits;               /* [batch, length, heads], or NULL; overwritten */
+    double *fire;                     /* see mep_attention_set_fire; increased. NULL where the model does not have it */
 } mep_kv_gradient;
 
 typedef struct mep_kv_functions {

@@ -14,14 +14,14 @@ typedef struct kv_none {
     mep_attention *attention;
     mep_kv_tables tables;
     int is_host, per_layer; /* per_layer: layers have different terms */
+    double *fire;           /* of the gradient that the terms were set with */
     double *gate, *dgate;   /* [batch, heads, length] of a layer */
     int64_t gates;          /* values that there is room for */
 } kv_none;
 
 static mep_status set_terms(kv_none *n, int64_t layer)
 {
-    const mep_attention_terms terms = mep_kv_layer_terms(&n->tables, layer);
-    return mep_attention_set_terms(n->attention, &terms);
+    return mep_kv_set_terms(n->attention, &n->tables, layer, n->fire);
 }
 
 static mep_status refresh(mep_kv *kv)
@@ -88,8 +88,10 @@ static mep_status attend_backward(mep_kv *kv, const mep_kv_call *c, const mep_kv
 {
     kv_none *n = (kv_none *)kv;
     int64_t heads = n->tables.model->config.num_attention_heads;
+    int other_sums = n->fire != g->fire;
+    n->fire = g->fire;
     MEP_TRY(compute_gates(n, c));
-    if (n->per_layer) MEP_TRY(set_terms(n, c->layer));
+    if (n->per_layer || other_sums) MEP_TRY(set_terms(n, c->layer));
     const mep_attention_call call = own_keys(n, c);
     mep_attention_gradient gradient = g->attention;
     if (c->gate_logits != NULL) gradient.dgate = n->dgate;

@@ -38,7 +38,9 @@ static mep_status reserve(mep_kv *kv, int64_t length)
     if (status == MEP_OK) status = mep_kv_tables_refresh(&tables);
     for (int64_t i = 0; i < r->sets && status == MEP_OK; i++) {
         const mep_attention_terms terms = mep_kv_layer_terms(&tables, i);
-        status = mep_cache_set_terms(r->cache, i, &terms, distances);
+        mep_fire fire;
+        int has_fire = mep_kv_layer_fire(&tables, i, &fire);
+        status = mep_cache_set_terms(r->cache, i, &terms, has_fire ? &fire : NULL, distances);
     }
     if (status == MEP_OK) r->distances = distances;
     mep_kv_tables_destroy(&tables);
@@ -123,8 +125,7 @@ mep_status mep_kv_ring_copy(mep_kv *to, const mep_kv *from)
     const mep_model_config *c = &r->model->config;
     MEP_TRY(mep_cache_copy(r->cache, source->cache));
     if (r->total != NULL)
-        memcpy(r->total, source->total,
-               (size_t)(c->num_hidden_layers * c->num_attention_heads) * sizeof *r->total);
+        memcpy(r->total, source->total, (size_t)(c->num_hidden_layers * c->num_attention_heads) * sizeof *r->total);
     r->base.position = source->base.position;
     return MEP_OK;
 }

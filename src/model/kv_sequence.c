@@ -5,8 +5,8 @@
  * rows that some later query can still reach. Attention then sees the keys of a range as one block of rows, with the
  * same 64-key blocks as in a single process, so the losses are bit-identical.
  *
- * For each head a process holds the rows (key and value of a position) from the first position that its range can see
- * to the last position of the range.
+ * For each head a process holds the rows (key, value and gate of a position) from the first position that its range can
+ * see to the last position of the range.
  */
 #include <string.h>
 
@@ -15,7 +15,6 @@
 #include "base/integer.h"
 #include "base/memory.h"
 #include "model/kv_terms.h"
-#include "model/kv_windows.h"
 
 enum { BLOCK = 64 }; /* the grid of attention's key blocks */
 
@@ -31,6 +30,9 @@ typedef struct kv_sequence {
     int64_t done;            /* layers of the current pass whose exchange is complete */
     int64_t *window;         /* [layers, heads]: keys at this distance or beyond have no weight */
     int64_t channels, width; /* of a head; bytes per channel */
+    int has_gate;            /* a layer has forget gates: a row ends with the gate of its key and query head */
+    double *gate, *total;    /* [heads, range]: gates of the own range; [heads]: of the position before it */
+    double *keys_gate;       /* [length]: of a head */
     char *memory, **rows;    /* [heads]: the rows of each head, in memory */
     mep_dist_block *pieces;  /* [2, heads] */
 } kv_sequence;
@@ -62,7 +64,7 @@ static int64_t lowest(const kv_sequence *s, int64_t layer, int64_t head, int64_t
 
 static int64_t row_bytes(const kv_sequence *s)
 {
-    return 2 * s->channels * s->width;
+    return 2 * s->channels * s->width + (s->has_gate ? (int64_t)sizeof(double) : 0);
 }
 
 /* ---- Exchange ---- */
@@ -77,7 +79,23 @@ static void lay_out(kv_sequence *s, int64_t layer)
     }
 }
 
-/* Copy the keys and values of the own range to the ends of the rows. */
+/* Sum the gates of the own range, from the last sum of the range before it to the first of the next: the sums of one
+ * process, to the bit. logits NULL: the layer has none, and all are 0; the pass has failed here: any values. */
+static mep_status chain_gates(kv_sequence *s, const float *logits)
+{
+    int64_t rank = s->group->rank, range = s->end - s->first, bytes = s->heads * (int64_t)sizeof *s->total;
+    mep_dist_block before = {.rank = rank - 1, .data = s->total, .bytes = bytes}, after = before;
+    after.rank = rank + 1;
+    memset(s->total, 0, (size_t)bytes);
+    if (rank > 0 && rank < s->active) MEP_TRY(mep_dist_transfer(s->group, NULL, 0, &before, 1));
+    if (logits != NULL)
+        mep_gate_sums(1, range, s->heads, logits, s->total, s->gate);
+    else
+        memset(s->gate, 0, (size_t)(s->heads * range) * sizeof *s->gate);
+    return rank + 1 < s->active ? mep_dist_transfer(s->group, &after, 1, NULL, 0) : MEP_OK;
+}
+
+/* Copy the keys, values and gates of the own range to the ends of the rows. */
 static void copy_own(kv_sequence *s, int64_t layer, const mep_tensor_view *k, const mep_tensor_view *v)
 {
     size_t bytes = (size_t)(s->channels * s->width);
@@ -87,6 +105,7 @@ static void copy_own(kv_sequence *s, int64_t layer, const mep_tensor_view *k, co
         for (int64_t i = 0; i < s->end - s->first; i++, row += row_bytes(s)) {
             memcpy(row, (const char *)k->data + (kv * k->head_stride + i * k->token_stride) * s->width, bytes);
             memcpy(row + bytes, (const char *)v->data + (kv * v->head_stride + i * v->token_stride) * s->width, bytes);
+            if (s->has_gate) memcpy(row + 2 * bytes, &s->gate[h * (s->end - s->first) + i], sizeof *s->gate);
         }
     }
 }
@@ -135,19 +154,50 @@ static mep_status reserve(mep_kv *kv, int64_t length)
     return MEP_OK;
 }
 
+/* The terms of one head of a layer, for the keys from position `low`. */
+static mep_status set_terms(kv_sequence *s, int64_t layer, int64_t head, int64_t low)
+{
+    mep_attention_terms terms = mep_kv_layer_terms(&s->tables, layer);
+    mep_fire fire;
+    if (terms.table != NULL) {
+        terms.table += head * s->tables.length;
+        terms.table_length = s->end - low;
+    }
+    if (terms.log_kernels != NULL) terms.log_kernels += head * terms.kernels * s->tables.length;
+    if (terms.sink != NULL) terms.sink += head;
+    MEP_TRY(mep_attention_set_terms(s->attention, &terms));
+    if (!mep_kv_layer_fire(&s->tables, layer, &fire)) return MEP_OK;
+    fire.first = low;
+    fire.slope += head * fire.row;
+    fire.offset += head * fire.row;
+    return mep_attention_set_fire(s->attention, &fire, NULL);
+}
+
+/* A view of one head, of elements of `size` bytes; an absent view stays absent. */
+static mep_tensor_view view_of_head(mep_tensor_view view, int64_t head, int64_t size)
+{
+    if (view.data != NULL) view.data = (char *)view.data + head * view.head_stride * size;
+    return view;
+}
+
 static mep_status attend_head(kv_sequence *s, const mep_kv_call *c, int64_t head)
 {
-    int64_t keys = s->end - lowest(s, c->layer, head, s->group->rank);
-    const mep_tensor_view rows = {.data = s->rows[head], .token_stride = 2 * s->channels};
-    mep_attention_call call = {
-        .batch = 1, .queries = c->length, .keys = keys, .q = c->q, .k = rows, .v = rows, .out = c->out};
-    call.q.data = (char *)c->q.data + head * c->q.head_stride * s->width;
-    call.out.data = (char *)c->out.data + head * c->out.head_stride * s->width;
+    int64_t low = lowest(s, c->layer, head, s->group->rank), keys = s->end - low;
+    const mep_tensor_view rows = {.data = s->rows[head], .token_stride = row_bytes(s) / s->width};
+    mep_attention_call call = {.batch = 1,
+                               .queries = c->length,
+                               .keys = keys,
+                               .q = view_of_head(c->q, head, s->width),
+                               .k = rows,
+                               .v = rows,
+                               .out = view_of_head(c->out, head, s->width),
+                               .profiles = view_of_head(c->profiles, head, sizeof(float)),
+                               .mixture = view_of_head(c->mixture, head, sizeof(float))};
     call.v.data = s->rows[head] + s->channels * s->width;
-    if (s->tables.table != NULL) {
-        const mep_attention_terms terms = {.table = s->tables.table + head * s->tables.length, .table_length = keys};
-        MEP_TRY(mep_attention_set_terms(s->attention, &terms));
-    }
+    for (int64_t i = 0; i < keys && c->gate_logits != NULL; i++)
+        memcpy(&s->keys_gate[i], s->rows[head] + i * row_bytes(s) + 2 * s->channels * s->width, sizeof *s->keys_gate);
+    if (c->gate_logits != NULL) call.gate = s->keys_gate;
+    MEP_TRY(set_terms(s, c->layer, head, low));
     mep_attention_set_watch(s->attention, c->watch);
     return mep_attention_forward(s->attention, &call);
 }
@@ -157,8 +207,9 @@ static mep_status attend(mep_kv *kv, const mep_kv_call *c)
     kv_sequence *s = (kv_sequence *)kv;
     double heads = (double)s->heads;
     lay_out(s, c->layer);
-    copy_own(s, c->layer, &c->k, &c->v);
     s->done = c->layer + 1;
+    if (s->has_gate) MEP_TRY(chain_gates(s, c->gate_logits));
+    copy_own(s, c->layer, &c->k, &c->v);
     MEP_TRY(exchange(s, c->layer));
     for (int64_t h = 0; h < s->heads; h++) {
         mep_watch_section part = mep_watch_enter(c->watch, (double)h / heads, (double)(h + 1) / heads);
@@ -182,6 +233,9 @@ static void destroy(mep_kv *kv)
     mep_attention_destroy(&s->attention);
     mep_kv_tables_destroy(&s->tables);
     mep_free(&s->window);
+    mep_free(&s->gate);
+    mep_free(&s->total);
+    mep_free(&s->keys_gate);
     mep_free(&s->rows);
     mep_free(&s->pieces);
     mep_free(&s->memory);
@@ -198,7 +252,6 @@ static mep_status create(kv_sequence **sequence, const mep_kv_settings *settings
     const mep_model_config *c = &settings->model->config;
     kv_sequence *s = NULL;
     *sequence = NULL;
-    MEP_TRY(mep_kv_refuse_content(settings->model, "evaluation of a sequence divided over processes"));
     MEP_TRY(MEP_ALLOC(&s, 1));
     *sequence = s;
     s->group = group;
@@ -212,13 +265,18 @@ static mep_status create(kv_sequence **sequence, const mep_kv_settings *settings
     s->channels = mep_head_dim(c);
     s->width = mep_dtype_size(settings->dtype);
     s->base = (mep_kv){.functions = &FUNCTIONS, .position = s->first, .computed_fraction = 1};
-    MEP_TRY(MEP_ALLOC(&s->window, s->layers * s->heads));
+    s->has_gate = settings->model->first[FORGET_WEIGHT] >= 0;
+    if (s->has_gate) {
+        MEP_TRY(MEP_ALLOC(&s->gate, s->heads * (s->end - s->first)));
+        MEP_TRY(MEP_ALLOC(&s->total, s->heads));
+        MEP_TRY(MEP_ALLOC(&s->keys_gate, s->length));
+    }
     MEP_TRY(MEP_ALLOC(&s->rows, s->heads));
     MEP_TRY(MEP_ALLOC(&s->pieces, 2 * s->heads));
     MEP_TRY(mep_kv_attention(&s->attention, settings, 1, 1, s->length));
     MEP_TRY(mep_kv_tables_create(&s->tables, settings->model, s->length));
     MEP_TRY(refresh(&s->base));
-    return mep_model_windows(settings->model, settings->dtype, settings->tolerance, s->length, s->window);
+    return mep_kv_cache_windows(settings, 0, &s->window);
 }
 
 /* Rows for the layer that needs most. */
@@ -261,6 +319,7 @@ mep_status mep_kv_sequence_finish(mep_kv *kv)
     kv_sequence *s = (kv_sequence *)kv;
     for (; s->done < s->layers && !s->group->broken; s->done++) {
         lay_out(s, s->done);
+        if (s->has_gate) MEP_TRY(chain_gates(s, NULL));
         MEP_TRY(exchange(s, s->done));
     }
     return MEP_OK;

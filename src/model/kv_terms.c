@@ -64,6 +64,29 @@ mep_attention_terms mep_kv_layer_terms(const mep_kv_tables *t, int64_t layer)
     return terms;
 }
 
+int mep_kv_layer_fire(const mep_kv_tables *t, int64_t layer, mep_fire *fire)
+{
+    mep_bias_pieces p;
+    if (!mep_entry_has_threshold(mep_layer_position(t->model, layer))) return 0;
+    if (!mep_bias_get_pieces(t->model->bias, &p)) return 0;
+    *fire = (mep_fire){.c = p.c,
+                       .threshold = p.threshold,
+                       .pieces = p.count,
+                       .row = MEP_BIAS_PIECES,
+                       .knots = p.knots,
+                       .slope = p.slope,
+                       .offset = p.offset};
+    return 1;
+}
+
+mep_status mep_kv_set_terms(mep_attention *attention, const mep_kv_tables *t, int64_t layer, double *sums)
+{
+    const mep_attention_terms terms = mep_kv_layer_terms(t, layer);
+    mep_fire fire;
+    MEP_TRY(mep_attention_set_terms(attention, &terms));
+    return mep_kv_layer_fire(t, layer, &fire) ? mep_attention_set_fire(attention, &fire, sums) : MEP_OK;
+}
+
 int64_t mep_kv_term_sets(const mep_model *m)
 {
     int differ = m->position->count > 1;

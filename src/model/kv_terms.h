@@ -6,6 +6,7 @@
 #ifndef MEP_MODEL_KV_TERMS_H
 #define MEP_MODEL_KV_TERMS_H
 
+#include "attention/fire.h"
 #include "model/kv.h"
 
 /* Tables of the distance bias, [heads, length] or, where weights depend on the query, [heads, kernels, length]. NULL
@@ -24,6 +25,13 @@ void mep_kv_tables_destroy(mep_kv_tables *tables);
 
 /* The terms of a layer. They refer to the tables and to the model's parameters. */
 mep_attention_terms mep_kv_layer_terms(const mep_kv_tables *tables, int64_t layer);
+
+/* The function that a layer's attention computes for queries beyond fire's threshold, of tables that are up to date;
+ * 0: it has none. The arrays belong to the model's bias. */
+int mep_kv_layer_fire(const mep_kv_tables *tables, int64_t layer, mep_fire *fire);
+
+/* Set the terms of a layer. sums: see mep_attention_set_fire. */
+mep_status mep_kv_set_terms(mep_attention *attention, const mep_kv_tables *tables, int64_t layer, double *sums);
 
 /* The number of different sets of terms: 1, or one per layer. */
 int64_t mep_kv_term_sets(const mep_model *model);

@@ -8,7 +8,9 @@
  *
  *     q.(k' - k) = (A xhat + a).B(xhat' - xhat) <= 2 hidden |A^T B| + 2 sqrt(hidden) |B^T a|
  *
- * plus what rounding adds. All of it is computed from the Gram matrices A A^T and B B^T.
+ * plus what rounding adds. All of it is computed from the Gram matrices A A^T and B B^T. RMSNorm is the same without b.
+ * Where queries and keys have a norm of their own, its weights bound |q| and |k|, and q.(k' - k) <= 2 |q| |k|. Where
+ * the input of attention has no norm and keys have none either (post_norm), keys have no bound.
  */
 #include "model/kv_windows.h"
 
@@ -89,16 +91,17 @@ static double spectral_radius(int64_t n, double *m, double *other)
     }
 }
 
-/* The map of rows first .. first + n - 1 of query_key_value; columns [COLUMNS, n] and scratch [2 n n] are scratch. */
+/* The map of rows first .. first + n - 1 of the fused queries, keys and values; columns [COLUMNS, n] and scratch [2 n
+ * n] are scratch. */
 static void read_map(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t first, map *x, double *columns,
                      double *scratch)
 {
     const mep_model_config *c = &m->config;
     int64_t n = mep_head_dim(c), hidden = c->hidden_size;
     const float *w = mep_tensor_values(m, NORM1_WEIGHT, layer);
-    const float *b = mep_tensor_values(m, NORM1_BIAS, layer);  /* NULL: 0 */
-    const float *bias = mep_tensor_values(m, QKV_BIAS, layer); /* NULL: 0 */
-    const float *weight = mep_tensor_values(m, QKV_WEIGHT, layer) + first * hidden;
+    const float *b = mep_tensor_values(m, NORM1_BIAS, layer);                        /* NULL: 0 */
+    const float *bias = mep_tensor_values(m, mep_kind_in_block(m, QKV_BIAS), layer); /* NULL: 0 */
+    const float *weight = mep_tensor_values(m, mep_kind_in_block(m, QKV_WEIGHT), layer) + first * hidden;
     double shift = 0, bias_square = 0, root = sqrt((double)hidden);
     for (int64_t i = 0; i < n * n; i++) x->gram[i] = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -122,17 +125,45 @@ static void read_map(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t
     x->largest = root * (sqrt(spectral_radius(n, scratch, scratch + n * n)) + sqrt(shift)) + sqrt(bias_square);
 }
 
+/* An upper bound of |q| (which 0) or |k| (which 1) of a head after its norm. One head has at most all of the norm. */
+static double normed_size(const mep_model *m, int64_t layer, int64_t head, int which)
+{
+    const mep_model_config *c = &m->config;
+    int64_t index = mep_tensor_index(m, which == 0 ? Q_NORM : K_NORM, layer), n = mep_head_dim(c);
+    const float *weight = m->tensors[index].data;
+    double largest = 0;
+    if (c->qk_norm == MEP_QK_NORM_ALL) weight += head * n;
+    for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs((double)weight[i]));
+    return sqrt((double)m->tensors[index].size) * largest;
+}
+
+static double limited(double bound, double score)
+{
+    /* below these bounds attention's own rounding is small; NaN gives INFINITY */
+    return bound < 1e6 && score < 1e6 ? bound : INFINITY;
+}
+
+/* The allowance of a head where queries and keys have a norm. */
+static double normed_allowance(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t head, int64_t kv)
+{
+    double n = (double)mep_head_dim(&m->config), unit = dtype == MEP_BFLOAT16 ? 1.0 / 256 : 0x1p-23;
+    double score = normed_size(m, layer, head, 0) * normed_size(m, layer, kv, 1) / sqrt(n);
+    return limited(2 * score * (1 + 4 * unit + 4 * n * 0x1p-23), score);
+}
+
 /* The allowance of a head (glossary), INFINITY where it is not known; space [4 n n + 2 n + COLUMNS n] is scratch. */
 static double head_allowance(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t head, double *space)
 {
     const mep_model_config *c = &m->config;
-    int64_t n = mep_head_dim(c), square = n * n;
+    int64_t n = mep_head_dim(c), square = n * n, kv = head / (c->num_attention_heads / mep_key_value_heads(c));
     double hidden = (double)c->hidden_size, product = 0;
+    if (c->qk_norm != MEP_QK_NORM_NONE) return normed_allowance(m, dtype, layer, head, kv);
+    if (c->post_norm) return INFINITY;
     map q = {.gram = space, .constant = space + 4 * square}, k = {.gram = space + square};
     k.constant = q.constant + n;
     double *scratch = space + 2 * square, *columns = k.constant + n;
     read_map(m, dtype, layer, mep_qkv_row(c, head, 0), &q, columns, scratch);
-    read_map(m, dtype, layer, mep_qkv_row(c, head, 1), &k, columns, scratch);
+    read_map(m, dtype, layer, mep_qkv_row(c, kv, 1), &k, columns, scratch);
     for (int64_t i = 0; i < n; i++) /* |B^T a|^2 = a . B B^T a */
         for (int64_t j = 0; j < n; j++) product += q.constant[i] * k.gram[i * n + j] * q.constant[j];
     multiply(n, q.gram, k.gram, scratch);
@@ -143,8 +174,35 @@ static double head_allowance(const mep_model *m, mep_dtype dtype, int64_t layer,
     double bound = 2 * hidden * coupled + 2 * sqrt(hidden * fmax(product, 0)) +
                    2 * (2 * error + error * error) * q.largest * k.largest;
     bound *= (1 + 1e-9) / sqrt((double)n);
-    /* below these bounds attention's own rounding is small; NaN gives INFINITY */
-    return bound < 1e6 && q.largest * k.largest / sqrt((double)n) < 1e6 ? bound : INFINITY;
+    return limited(bound, q.largest * k.largest / sqrt((double)n));
+}
+
+/* What profiles can take from the score of a query's own key: a key at the extent or beyond has no profile, and that of
+ * the own key is r.v with v = P(0), r = W (w xhat + b), so it is at least -sqrt(hidden) |diag(w) W^T v| + v.W b. 0
+ * where the layer has no profiles, INFINITY where their input has no norm. */
+static double profile_allowance(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t head)
+{
+    const mep_model_config *c = &m->config;
+    int64_t rank = mep_layer_position(m, layer)->rank, hidden = c->hidden_size;
+    if (rank == 0) return 0;
+    if (c->post_norm) return INFINITY;
+    const mep_tensor *bank = &m->tensors[mep_tensor_index(m, PROFILES_BANK, layer)];
+    const float *own = bank->data, *weight = mep_tensor_values(m, PROFILES_WEIGHT, layer) + head * rank * hidden;
+    const float *w = mep_tensor_values(m, NORM1_WEIGHT, layer), *b = mep_tensor_values(m, NORM1_BIAS, layer);
+    double square = 0, constant = 0, size = 0, root = sqrt((double)hidden);
+    for (int64_t j = 0; j < hidden; j++) {
+        double sum = 0, all = 0, shift = b != NULL ? (double)b[j] : 0;
+        for (int64_t r = 0; r < rank; r++) {
+            double x = weight_as(dtype, weight[r * hidden + j]) * (double)own[r * bank->shape[1]];
+            sum += x;
+            all += fabs(x);
+        }
+        square += sum * sum * (double)w[j] * (double)w[j];
+        constant += sum * shift;
+        size += all * (root * fabs((double)w[j]) + fabs(shift)); /* of what is summed */
+    }
+    double unit = dtype == MEP_BFLOAT16 ? 1.0 / 256 : 0x1p-23;
+    return root * sqrt(square) + fabs(constant) + (2 * unit + 2 * (double)hidden * 0x1p-23) * size;
 }
 
 mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, const int *wanted, double *allowance)
@@ -153,13 +211,14 @@ mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, const int *
     int64_t heads = c->num_attention_heads, count = c->num_hidden_layers * heads, n = mep_head_dim(c);
     int64_t size = 4 * n * n + 2 * n + COLUMNS * n, threads = omp_get_max_threads();
     for (int64_t i = 0; i < count; i++) allowance[i] = INFINITY;
-    if (mep_model_position_kind(m) == MEP_POSITION_ROTARY || n > WIDEST_HEAD) return MEP_OK;
+    if (n > WIDEST_HEAD) return MEP_OK;
     double *space;
     MEP_TRY(MEP_ALLOC(&space, threads * size));
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads)
     for (int64_t i = 0; i < count; i++)
-        if (wanted == NULL || wanted[i % heads])
-            allowance[i] = head_allowance(m, dtype, i / heads, i % heads, space + omp_get_thread_num() * size);
+        if ((wanted == NULL || wanted[i % heads]) && mep_layer_position(m, i / heads)->kind != MEP_POSITION_ROTARY)
+            allowance[i] = head_allowance(m, dtype, i / heads, i % heads, space + omp_get_thread_num() * size) +
+                           profile_allowance(m, dtype, i / heads, i % heads);
     mep_free(&space);
     return MEP_OK;
 }
@@ -182,6 +241,8 @@ static mep_status find_windows(const search *s, int64_t *window)
         MEP_TRY(mep_bias_reach(s->model->bias, bound, MEP_MOST_POSITIONS, s->reach));
         int64_t found = s->reach[i % heads];
         window[i] = found > MEP_MOST_POSITIONS ? MEP_CACHE_ALL : max_i64(found, 1);
+        const mep_position_entry *e = mep_layer_position(s->model, i / heads);
+        if (e->rank > 0) window[i] = max_i64(window[i], mep_layer_dimension(&s->model->config, e, DIM_EXTENT));
     }
     return MEP_OK;
 }
@@ -206,7 +267,7 @@ mep_status mep_model_windows(const mep_model *m, mep_dtype dtype, double toleran
     int wanted = 0;
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < count; i++) window[i] = MEP_CACHE_ALL;
-    if (m->bias == NULL || m->config.block != MEP_BLOCK_GPT_NEOX) return MEP_OK; /* allowances need its norm */
+    if (m->bias == NULL) return MEP_OK;
     MEP_TRY_OR(status, MEP_ALLOC(&s.at_zero, heads), done);
     MEP_TRY_OR(status, MEP_ALLOC(&s.allowance, count), done);
     MEP_TRY_OR(status, MEP_ALLOC(&s.reach, heads), done);

@@ -12,9 +12,10 @@
 
 /*
  * allowance[layer * heads + head], in nats: an upper bound of scale q.(k' - k) for every query q with its own key k and
- * every key k' of any text, as sessions of this type compute them (docs/mathematics.md, section 7). Infinite where no
- * bound is known: with rotary, and for heads of more than 1024 channels. Computed for the heads whose wanted[head] is
- * not 0 (NULL: all heads), infinite for the others.
+ * every key k' of any text, plus in layers with profiles that of minus the profile of the own key, as sessions of this
+ * type compute them (docs/mathematics.md, section 7). Infinite where no bound is known: in layers with rotary, for
+ * heads of more than 1024 channels, and with post_norm where keys have no norm of their own. Computed for the heads
+ * whose wanted[head] is not 0 (NULL: all heads), infinite for the others.
  */
 mep_status mep_model_allowances(const mep_model *model, mep_dtype dtype, const int *wanted, double *allowance);
 

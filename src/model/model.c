@@ -136,7 +136,7 @@ static void summarize_position(mep_model *m)
         const mep_position_entry *e = &m->position->entries[i];
         m->all_bias &= e->kind == MEP_POSITION_BIAS;
         m->content |= (some_bias && m->position->count > 1) || e->window > 0 || e->scale != MEP_SCALE_NONE ||
-                      mep_layer_present(e) != 0;
+                      mep_layer_present(e) != 0 || mep_entry_has_threshold(e);
     }
 }
 
@@ -148,6 +148,7 @@ static mep_status describe(mep_model *m)
     summarize_position(m);
     if (mep_position_bias_entry(m->position) != NULL)
         MEP_TRY(mep_bias_create_from(&m->bias, m->position, c->num_attention_heads, mep_head_dim(c)));
+    if (m->bias != NULL) MEP_TRY(mep_bias_set_train_length(m->bias, c->max_position_embeddings));
     MEP_TRY(append_all(m));
     int64_t values = m->bias != NULL ? mep_bias_param_values(m->bias) : 0;
     return MEP_ALLOC(&m->bias_values, values);

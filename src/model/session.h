@@ -71,6 +71,7 @@ typedef struct mep_content_state {
     double *dsink, *dbank;             /* of a layer */
     double *dlog_weights;              /* [heads, kernels], of all layers */
     double *dlog_kernels;              /* [heads, kernels, length], of all layers */
+    double *dfire;                     /* [heads, MEP_BIAS_PIECES, 3], of all layers: see attention/fire.h */
 } mep_content_state;
 
 struct mep_session {

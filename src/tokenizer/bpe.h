@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A byte-level BPE tokenizer: the table of merges (bpe_merge.c), the added tokens (bpe_added.c), the normalizer and the
- * pre-tokenizer (bpe_pretokenizer.h), the split points of long texts (bpe_split_points.c), reading and writing files
- * (bpe_files.c, bpe_json.c), and the tokenizer that combines them (tokenizer_bpe.c). bpe_train.c trains one.
+ * A BPE tokenizer. Its vocabulary is one of bytes (GPT-2 and most others) or one of characters (SentencePiece: Llama 2,
+ * Mistral). The table of merges (bpe_merge.c), the characters (bpe_characters.c), the added tokens (bpe_added.c), the
+ * normalizer and the pre-tokenizer (bpe_pretokenizer.h), the decoder (bpe_decoder.c), the tokens around a text
+ * (bpe_template.c), the split points of long texts (bpe_split_points.c), reading and writing files (bpe_files.c,
+ * bpe_json.c), and the tokenizer that combines them (tokenizer_bpe.c). bpe_train.c trains one of bytes.
  */
 #ifndef MEP_TOKENIZER_BPE_H
 #define MEP_TOKENIZER_BPE_H
@@ -22,6 +24,32 @@ typedef struct mep_bpe_tokens {
 
 mep_status mep_bpe_tokens_append(mep_bpe_tokens *tokens, const int32_t *ids, int64_t count);
 
+/* ---- Characters ---- */
+
+/* U+2581, which stands for a space in vocabularies of characters. */
+#define MEP_BPE_WORD_MARK "\xe2\x96\x81"
+
+/* The tokens of single characters, in pages of 256 code points. */
+typedef struct mep_bpe_characters {
+    int32_t *page_of; /* [4352] 1 + the page of these code points; 0: none of them is a token */
+    int32_t *ids;     /* [pages * 256] 1 + token; 0: none */
+    int64_t pages;
+    int32_t unknown; /* the token of a character without a token; -1: such a character is dropped */
+    int fuses_unknown;
+} mep_bpe_characters;
+
+mep_status mep_bpe_characters_init(mep_bpe_characters *characters);
+void mep_bpe_characters_free(mep_bpe_characters *characters);
+mep_status mep_bpe_characters_add(mep_bpe_characters *characters, uint32_t code, int32_t id);
+/* The token of a code point; -1 if there is none. */
+int32_t mep_bpe_character_id(const mep_bpe_characters *characters, uint32_t code);
+/* Write the first symbols of valid UTF-8 to `ids`, which has space for `size`; returns their number. `bytes` has the
+ * tokens of bytes, -1 where there is none. */
+int64_t mep_bpe_characters_of(const mep_bpe_characters *characters, const int32_t bytes[256], const char *text,
+                              int64_t size, int32_t *ids);
+/* The end of the first word of a text: the offset of the first mark that follows another character, or `size`. */
+int64_t mep_bpe_word_end(const char *text, int64_t size);
+
 /* ---- Merges ---- */
 
 typedef struct mep_bpe_pair {
@@ -35,6 +63,7 @@ typedef struct mep_bpe_merges {
     uint64_t mask;
     int32_t
         bytes[256]; /* the token of each byte; -1 for a byte that UTF-8 never uses and the vocabulary does not have */
+    mep_bpe_characters characters; /* of a vocabulary of characters; page_of is NULL in one of bytes */
 } mep_bpe_merges;
 
 /* Allocate the table for `count` pairs. */
@@ -45,9 +74,48 @@ void mep_bpe_merges_set(mep_bpe_merges *merges, int32_t left, int32_t right, int
 /* The rank of a pair; INT32_MAX if the pair is not in the table. */
 int32_t mep_bpe_merges_rank(const mep_bpe_merges *merges, int32_t left, int32_t right);
 
-/* Merge the bytes of one pre-token: repeatedly the pair of the lowest rank, the leftmost first. Appends to `tokens`.
- * A pre-token may have up to 32 MiB; the time is O(n log n). */
+/* Merge the bytes or characters of one pre-token: repeatedly the pair of the lowest rank, the leftmost first. Appends
+ * to `tokens`. A pre-token may have up to 32 MiB; the time is O(n log n). */
 mep_status mep_bpe_merge(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens);
+
+/* ---- Decoding ---- */
+
+enum { MEP_BPE_REPLACES = 8 };
+
+typedef struct mep_bpe_replace {
+    char *pattern, *content;
+} mep_bpe_replace;
+
+/* The decoder of a vocabulary of characters. */
+typedef struct mep_bpe_decoder {
+    mep_bpe_replace replaces[MEP_BPE_REPLACES]; /* in the name of a token */
+    int replace_count;
+    int has_bytes; /* the names <0x00> .. <0xFF> are bytes */
+    int is_fused;
+    int drops_first;     /* remove all blanks of the first token (Metaspace) */
+    char strip[5];       /* the character that is removed at the start of a text, */
+    int64_t strip_count; /* at most so many times */
+} mep_bpe_decoder;
+
+/* Read "decoder". On failure the struct may be partly filled: free it in either case. */
+mep_status mep_bpe_decoder_init(mep_bpe_decoder *decoder, const json_t *object);
+void mep_bpe_decoder_free(mep_bpe_decoder *decoder);
+/* The bytes of a token, which the caller frees. */
+mep_status mep_bpe_decode_name(const mep_bpe_decoder *decoder, const char *name, char **text, int64_t *size);
+/* Remove what is not part of a decoded text, whose first token has `first` bytes, from its start. */
+void mep_bpe_decoder_begin(const mep_bpe_decoder *decoder, int64_t first, char *text, int64_t *size);
+/* The byte that a name such as <0x0A> stands for; -1 for any other name. */
+int mep_bpe_byte_of_name(const char *name, int64_t size);
+
+/* ---- The tokens around a text ---- */
+
+typedef struct mep_bpe_template {
+    mep_bpe_tokens before, after;
+} mep_bpe_template;
+
+/* Read "post_processor". On failure the struct may be partly filled: free it in either case. */
+mep_status mep_bpe_template_init(mep_bpe_template *template, const json_t *object, int64_t vocab_size);
+void mep_bpe_template_free(mep_bpe_template *template);
 
 /* ---- Added tokens ---- */
 
@@ -100,6 +168,10 @@ typedef struct mep_bpe {
     mep_bpe_added_set raw, normalized; /* searched in the text and in its normal form */
     pcre2_code *letter;                /* a letter or number, after which a text may be split; NULL: never split */
     mep_bpe_merges merges;
+    int splits_words; /* of characters: no merge joins a mark to another character before it, so that words merge alone
+                       */
+    mep_bpe_decoder decoder;
+    mep_bpe_template template;
     char *bytes;             /* the bytes of all tokens, one after the other */
     int64_t *begin;          /* [base.vocab_size + 1], the offset of each token in `bytes` */
     unsigned char *is_token; /* [vocab_size], MEP_BPE_TOKEN | MEP_BPE_ADDED; 0 for an unused id */
@@ -121,8 +193,8 @@ mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, cons
  * and tokenizer_config.json in the same folder are added. */
 mep_status mep_bpe_open(mep_tokenizer **tokenizer, const char *path);
 
-/* 1 if the token `id` is an added token with this text. */
-int mep_bpe_has_added(const mep_tokenizer *tokenizer, int64_t id, const char *text);
+/* The id of the added token with this text; -1 if there is none, or memory runs out. */
+int64_t mep_bpe_added_id(const mep_tokenizer *tokenizer, const char *text);
 
 /* Read the sections of a tokenizer.json into an empty mep_bpe. */
 mep_status mep_bpe_read(mep_bpe *bpe, const json_t *root);

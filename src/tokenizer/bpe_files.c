@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reads a tokenizer from files: tokenizer.json, or GPT-2's vocab.json and merges.txt (also NAME-vocab.json and
- * NAME-merges.txt). The path is that of the file or of its folder.
+ * NAME-merges.txt). The path is that of the file or of its folder. added_tokens.json and tokenizer_config.json in the
+ * folder change the tokenizer.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>
@@ -21,7 +22,8 @@
 
 enum { FILE_LIMIT = 1 << 28 };
 
-static const char VOCAB[] = "vocab.json", MERGES[] = "merges.txt", JSON[] = "tokenizer.json";
+static const char VOCAB[] = "vocab.json", MERGES[] = "merges.txt", JSON[] = "tokenizer.json",
+                  MODEL[] = "tokenizer.model";
 
 /* Read a complete file; *text ends with a 0 byte that *size does not count. */
 static mep_status read_file(const char *path, char **text, int64_t *size)
@@ -105,13 +107,14 @@ mep_status mep_bpe_from_tables(mep_tokenizer **tokenizer, const char *name, cons
     return status;
 }
 
-/* ---- Added tokens from other files ---- */
+/* ---- Changes by other files ---- */
 
-/* The tokenizer, the folder of its file ("" or ending in a slash), and the tokens to add. */
+/* The tokenizer, the folder of its file ("" or ending in a slash), the tokens to add, and the post_processor. */
 typedef struct additions {
     mep_tokenizer **tokenizer;
     const char *folder;
-    json_t *list; /* in the form of "added_tokens" */
+    json_t *list;     /* in the form of "added_tokens" */
+    json_t *template; /* NULL: that of tokenizer.json */
 } additions;
 
 /* Add a token to the list unless the tokenizer has it. `flags` has the flags of an added token, or is NULL. */
@@ -119,7 +122,7 @@ static mep_status take_token(additions *a, const char *file, const char *content
 {
     if (content == NULL || !json_is_integer(id) || json_integer_value(id) < 0)
         return mep_fail(MEP_ERROR_FORMAT, "%s%s: a token has no text or no id", a->folder, file);
-    if (mep_bpe_has_added(*a->tokenizer, json_integer_value(id), content)) return MEP_OK;
+    if (mep_bpe_added_id(*a->tokenizer, content) == json_integer_value(id)) return MEP_OK;
     json_t *token = flags != NULL ? json_copy(flags) : json_object();
     if (json_object_set_new(token, "content", json_string(content)) != 0 ||
         json_object_set_new(token, "id", json_integer(json_integer_value(id))) != 0 ||
@@ -186,6 +189,77 @@ done:
     return status;
 }
 
+/* The content of a token of tokenizer_config.json: a string, or an added token. */
+static const char *token_content(const json_t *config, const char *key)
+{
+    const json_t *token = json_object_get(config, key);
+    return json_string_value(json_is_object(token) ? json_object_get(token, "content") : token);
+}
+
+/* Append a special token to a template. `special` has its id. */
+static mep_status add_to_template(const additions *a, const char *content, json_t *single, json_t *special)
+{
+    int64_t id = mep_bpe_added_id(*a->tokenizer, content);
+    if (id < 0)
+        return mep_fail(MEP_ERROR_FORMAT,
+                        "%stokenizer_config.json: \"%.60s\" is to be added to every text, but it is not an added token",
+                        a->folder, content);
+    json_t *entry = json_pack("{s:s, s:[I], s:[s]}", "id", content, "ids", (json_int_t)id, "tokens", content);
+    json_t *item = json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", content, "type_id", 0);
+    int failed = json_object_set_new(special, content, entry) != 0;
+    failed |= json_array_append_new(single, item) != 0;
+    return failed ? mep_fail(MEP_ERROR_MEMORY, "%stokenizer_config.json: out of memory", a->folder) : MEP_OK;
+}
+
+static int is_flag(const json_t *config, const char *key)
+{
+    return json_is_true(json_object_get(config, key));
+}
+
+/* "add_bos_token" and "add_eos_token" replace the tokens around a text, as in transformers. */
+static mep_status make_template(additions *a, const json_t *config)
+{
+    json_t *single = json_array(), *special = json_object();
+    const char *begin = is_flag(config, "add_bos_token") ? token_content(config, "bos_token") : NULL;
+    const char *end = is_flag(config, "add_eos_token") ? token_content(config, "eos_token") : NULL;
+    mep_status status = begin != NULL ? add_to_template(a, begin, single, special) : MEP_OK;
+    json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "A", "type_id", 0));
+    if (status == MEP_OK && end != NULL) status = add_to_template(a, end, single, special);
+    a->template = json_pack("{s:s, s:o, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}], s:o}", "type", "TemplateProcessing",
+                            "single", single, "pair", "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B",
+                            "type_id", 1, "special_tokens", special);
+    if (status == MEP_OK && a->template == NULL) return mep_fail(MEP_ERROR_MEMORY, "out of memory for a template");
+    return status;
+}
+
+static int same_tokens(const mep_bpe_tokens *x, const int32_t *ids, int64_t count)
+{
+    return x->count == count && (count == 0 || memcmp(x->ids, ids, (size_t)count * sizeof *ids) == 0);
+}
+
+/* Make a template if tokenizer_config.json has one of the flags and the tokenizer adds other tokens. */
+static mep_status read_flags(additions *a)
+{
+    json_t *config = NULL;
+    mep_bpe_template wanted = {0};
+    mep_special_tokens now;
+    MEP_TRY(load_object(a, "tokenizer_config.json", &config));
+    int has_flags = json_is_boolean(json_object_get(config, "add_bos_token")) ||
+                    json_is_boolean(json_object_get(config, "add_eos_token"));
+    mep_status status = has_flags ? make_template(a, config) : MEP_OK;
+    json_decref(config);
+    if (status != MEP_OK || a->template == NULL) return status;
+    MEP_TRY(mep_tokenizer_special_tokens(*a->tokenizer, &now));
+    status = mep_bpe_template_init(&wanted, a->template, mep_tokenizer_vocab_size(*a->tokenizer));
+    if (same_tokens(&wanted.before, now.before, now.before_count) &&
+        same_tokens(&wanted.after, now.after, now.after_count)) {
+        json_decref(a->template);
+        a->template = NULL;
+    }
+    mep_bpe_template_free(&wanted);
+    return status;
+}
+
 static int compare_ids(const void *a, const void *b)
 {
     json_int_t x = json_integer_value(json_object_get(*(json_t *const *)a, "id"));
@@ -207,7 +281,7 @@ static mep_status append_tokens(const json_t *list, json_t *root)
     return failed ? mep_fail(MEP_ERROR_MEMORY, "out of memory for the added tokens") : MEP_OK;
 }
 
-/* Replace the tokenizer by one that has the tokens of the list too. */
+/* Replace the tokenizer by one that has the tokens of the list, and the template, too. */
 static mep_status rebuild(additions *a, const char *name)
 {
     int64_t size = 0;
@@ -215,25 +289,32 @@ static mep_status rebuild(additions *a, const char *name)
     json_t *root = json_loadb(json, (size_t)size, 0, NULL);
     mep_tokenizer_destroy(a->tokenizer);
     mep_status status = append_tokens(a->list, root);
+    if (a->template != NULL && json_object_set(root, "post_processor", a->template) != 0)
+        status = mep_fail(MEP_ERROR_MEMORY, "out of memory for the template");
     if (status == MEP_OK) status = from_root(a->tokenizer, name, root);
     json_decref(root);
     return status;
 }
 
-/* Add the tokens of the other files in the folder, as Hugging Face's transformers does. */
+/* Add the tokens of the other files in the folder, and apply its flags, as Hugging Face's transformers does. */
 static mep_status add_tokens(mep_tokenizer **tokenizer, const char *path)
 {
     const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
     char *folder = NULL;
     if (strcmp(name, JSON) != 0 && strcmp(name, VOCAB) != 0) return MEP_OK;
     MEP_TRY(mep_format(&folder, "%.*s", (int)(name - path), path));
-    additions a = {tokenizer, folder, json_array()};
+    additions a = {.tokenizer = tokenizer, .folder = folder, .list = json_array()};
     mep_status status;
     MEP_TRY_OR(status, read_entries(&a, "tokenizer_config.json", "added_tokens_decoder", take_config_entry), done);
     MEP_TRY_OR(status, read_entries(&a, "added_tokens.json", NULL, take_added_entry), done);
-    if (json_array_size(a.list) > 0) status = rebuild(&a, path);
+    if (json_array_size(a.list) > 0) MEP_TRY_OR(status, rebuild(&a, path), done);
+    json_decref(a.list);
+    a.list = json_array();
+    MEP_TRY_OR(status, read_flags(&a), done); /* these may name an added token of the other files */
+    if (a.template != NULL) status = rebuild(&a, path);
 done:
     json_decref(a.list);
+    json_decref(a.template);
     mep_free(&folder);
     return status;
 }
@@ -274,8 +355,18 @@ static mep_status open_json(mep_tokenizer **tokenizer, const char *path)
     return status;
 }
 
+/* Llama's and Mistral's folders have a tokenizer.json next to the SentencePiece model; Baichuan's do not. */
+static mep_status refuse_sentencepiece(const char *path)
+{
+    return mep_fail(MEP_ERROR_UNSUPPORTED,
+                    "%s is a SentencePiece model, which is not supported; write a tokenizer.json with transformers and "
+                    "sentencepiece: PreTrainedTokenizerFast.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+                    path);
+}
+
 static mep_status open_file(mep_tokenizer **tokenizer, const char *path)
 {
+    if (ends_with(path, MODEL)) return refuse_sentencepiece(path);
     MEP_TRY(ends_with(path, VOCAB) ? open_tables(tokenizer, path) : open_json(tokenizer, path));
     mep_status status = add_tokens(tokenizer, path);
     if (status != MEP_OK) mep_tokenizer_destroy(tokenizer);
@@ -286,7 +377,7 @@ static mep_status open_file(mep_tokenizer **tokenizer, const char *path)
 static mep_status find_in_folder(const char *path, char **found)
 {
     struct dirent *entry;
-    int vocabs = 0;
+    int vocabs = 0, models = 0;
     DIR *folder = opendir(path);
     if (folder == NULL) return mep_fail_errno("open", path);
     char name[sizeof entry->d_name] = "";
@@ -294,8 +385,10 @@ static mep_status find_in_folder(const char *path, char **found)
         int is_vocab = ends_with(entry->d_name, VOCAB);
         if (strcmp(entry->d_name, JSON) == 0 || is_vocab) snprintf(name, sizeof name, "%s", entry->d_name);
         vocabs += is_vocab;
+        models += strcmp(entry->d_name, MODEL) == 0;
     }
     closedir(folder);
+    if (name[0] == '\0' && models > 0) return mep_format(found, "%s/%s", path, MODEL);
     if (strcmp(name, JSON) != 0 && vocabs != 1)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "%s has no tokenizer.json, and not exactly one vocab.json with merges.txt; name the file",

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reads a tokenizer.json into a mep_bpe, and composes a tokenizer.json from a vocabulary and merges. A setting that
- * changes ids is either applied as in Hugging Face's library or refused by name. "post_processor", "decoder",
- * "truncation" and "padding" are ignored: they add tokens around a text or truncate it, and do not concern
- * tokenization.
+ * changes ids is either applied as in Hugging Face's library or refused by name. "truncation" and "padding" are
+ * ignored: they do not concern tokenization. So is the "decoder" of a byte-level vocabulary.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assertion.h"
@@ -16,7 +16,8 @@
 enum { TOKEN_TEXT = 4096 }; /* bytes that a token's name may have */
 
 /* Names of the token that ends a document; the first one in the vocabulary is used. */
-static const char *const END_NAMES[] = {"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", NULL};
+static const char *const END_NAMES[] = {
+    "<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", NULL};
 
 /* ---- Bytes as printable characters ---- */
 
@@ -58,6 +59,7 @@ typedef struct reading {
     const char **names; /* the name of each id; NULL for an unused id */
     int64_t count;      /* the ids of the vocabulary and of the added tokens are 0 .. count - 1 */
     int64_t entries, name_bytes;
+    int drops_characters; /* some characters have no token: their neighbours may merge */
 } reading;
 
 /* The id of a token; -1 if the vocabulary does not have it. */
@@ -67,7 +69,7 @@ static int64_t find_token(const reading *r, const char *name)
     return id != NULL ? (int64_t)json_integer_value(id) : -1;
 }
 
-/* Check that the model is a plain byte-level BPE: no dropout, no prefixes or suffixes. */
+/* Check that the model is a plain BPE: no dropout, no prefixes or suffixes. */
 static mep_status check_model(const json_t *model)
 {
     static const char *const texts[] = {"continuing_subword_prefix", "end_of_word_suffix", NULL};
@@ -106,13 +108,15 @@ static mep_status take_name(reading *r, const char *name, const json_t *number)
     return MEP_OK;
 }
 
-static mep_status read_vocab(reading *r)
+static int get_flag(const json_t *object, const char *key, int fallback)
 {
-    const char *name;
-    json_t *number;
-    r->entries = (int64_t)(json_object_size(r->vocab) + json_array_size(r->added));
-    MEP_TRY(MEP_ALLOC(&r->names, 2 * r->entries + 1024));
-    json_object_foreach((json_t *)r->vocab, name, number) MEP_TRY(take_name(r, name, number));
+    const json_t *value = json_object_get(object, key);
+    return json_is_boolean(value) ? json_is_true(value) : fallback;
+}
+
+/* The tokens of the 256 bytes in a byte-level vocabulary. */
+static mep_status read_bytes(reading *r)
+{
     for (int byte = 0; byte < 256; ++byte) {
         char text[5] = "";
         mep_utf8_encode(mep_bpe_code_of_byte(byte), text);
@@ -127,10 +131,41 @@ static mep_status read_vocab(reading *r)
     return MEP_OK;
 }
 
-static int get_flag(const json_t *object, const char *key, int fallback)
+/* The tokens of bytes and characters, and the unknown token. */
+static mep_status read_characters(reading *r, const json_t *model)
 {
-    const json_t *value = json_object_get(object, key);
-    return json_is_boolean(value) ? json_is_true(value) : fallback;
+    mep_bpe_merges *merges = &r->bpe->merges;
+    const json_t *unknown = json_object_get(model, "unk_token");
+    int falls_back = get_flag(model, "byte_fallback", 0), missing = 0;
+    MEP_TRY(mep_bpe_characters_init(&merges->characters));
+    for (int byte = 0; byte < 256; ++byte) {
+        char text[8] = "";
+        snprintf(text, sizeof text, "<0x%02X>", (unsigned)byte);
+        merges->bytes[byte] = falls_back ? (int32_t)find_token(r, text) : -1;
+        missing |= merges->bytes[byte] < 0;
+    }
+    for (int64_t id = 0; id < r->count; ++id) {
+        uint32_t code = 0;
+        int64_t size = r->names[id] != NULL ? (int64_t)strlen(r->names[id]) : 0;
+        if (size > 0 && mep_utf8_decode(r->names[id], size, &code) == size)
+            MEP_TRY(mep_bpe_characters_add(&merges->characters, code, (int32_t)id));
+    }
+    merges->characters.fuses_unknown = get_flag(model, "fuse_unk", 0);
+    r->drops_characters = missing && !json_is_string(unknown);
+    if (!json_is_string(unknown)) return MEP_OK;
+    merges->characters.unknown = (int32_t)find_token(r, json_string_value(unknown));
+    if (merges->characters.unknown >= 0 || !missing) return MEP_OK;
+    return mep_fail(MEP_ERROR_FORMAT, "the unk_token \"%.60s\" is not in the vocabulary", json_string_value(unknown));
+}
+
+static mep_status read_vocab(reading *r, const json_t *model)
+{
+    const char *name;
+    json_t *number;
+    r->entries = (int64_t)(json_object_size(r->vocab) + json_array_size(r->added));
+    MEP_TRY(MEP_ALLOC(&r->names, 2 * r->entries + 1024));
+    json_object_foreach((json_t *)r->vocab, name, number) MEP_TRY(take_name(r, name, number));
+    return r->bpe->pretokenizer.byte_level >= 0 ? read_bytes(r) : read_characters(r, model);
 }
 
 /* Append an added token, whose id is known, to the set of the text in which it is searched. */
@@ -140,13 +175,14 @@ static mep_status append_added(reading *r, const json_t *object, const char *con
                           .single_word = get_flag(object, "single_word", 0),
                           .lstrip = get_flag(object, "lstrip", 0),
                           .rstrip = get_flag(object, "rstrip", 0)};
-    char *made = NULL;
-    const char *text = content;
-    int64_t size = (int64_t)strlen(content);
+    mep_bpe_normal normal = {.text = content, .size = (int64_t)strlen(content)};
     int is_normalized = get_flag(object, "normalized", !get_flag(object, "special", 0));
-    if (is_normalized) MEP_TRY(mep_bpe_normalize(&r->bpe->pretokenizer, content, size, &made, &text, &size));
-    mep_status status = mep_bpe_added_append(is_normalized ? &r->bpe->normalized : &r->bpe->raw, &item, text, size);
-    mep_free(&made);
+    normal.out = content;
+    normal.out_size = normal.size;
+    if (is_normalized) MEP_TRY(mep_bpe_normalize(&r->bpe->pretokenizer, &normal));
+    mep_status status =
+        mep_bpe_added_append(is_normalized ? &r->bpe->normalized : &r->bpe->raw, &item, normal.out, normal.out_size);
+    mep_free(&normal.made);
     return status;
 }
 
@@ -216,10 +252,20 @@ static mep_status split_merge(const json_t *merge, int64_t index, char text[2 * 
     return MEP_OK;
 }
 
+/* 1 if a merge joins a mark to another character before it. */
+static int joins_words(const char *left, const char *right)
+{
+    static const char mark[] = MEP_BPE_WORD_MARK;
+    size_t size = strlen(left), width = sizeof mark - 1;
+    return strncmp(right, mark, width) == 0 && (size < width || strcmp(left + size - width, mark) != 0);
+}
+
 static mep_status read_merges(reading *r, const json_t *merges)
 {
     char joined[2 * TOKEN_TEXT + 2], left[TOKEN_TEXT + 1];
     int64_t count = (int64_t)json_array_size(merges);
+    r->bpe->splits_words =
+        r->bpe->pretokenizer.byte_level < 0 && !r->drops_characters && find_token(r, MEP_BPE_WORD_MARK) >= 0;
     MEP_TRY(mep_bpe_merges_init(&r->bpe->merges, count));
     for (int64_t i = 0; i < count; ++i) {
         size_t middle = 0;
@@ -232,6 +278,7 @@ static mep_status read_merges(reading *r, const json_t *merges)
                             a < 0   ? left
                             : b < 0 ? joined + middle
                                     : joined);
+        if (joins_words(left, joined + middle)) r->bpe->splits_words = 0;
         mep_bpe_merges_set(&r->bpe->merges, (int32_t)a, (int32_t)b, (int32_t)i, (int32_t)token);
     }
     return MEP_OK;
@@ -239,37 +286,68 @@ static mep_status read_merges(reading *r, const json_t *merges)
 
 /* ---- The bytes of tokens ---- */
 
+/* Append the bytes of a token of characters. */
+static mep_status append_decoded(mep_bpe *bpe, const char *name, int64_t *used, int64_t *capacity)
+{
+    char *text = NULL;
+    int64_t size = 0;
+    MEP_TRY(mep_bpe_decode_name(&bpe->decoder, name, &text, &size));
+    mep_status status = MEP_OK;
+    if (*used + size > *capacity) {
+        status = MEP_GROW(&bpe->bytes, *used, 2 * *capacity + size);
+        if (status == MEP_OK) *capacity = 2 * *capacity + size;
+    }
+    if (status == MEP_OK) {
+        memcpy(bpe->bytes + *used, text, (size_t)size);
+        *used += size;
+    }
+    mep_free(&text);
+    return status;
+}
+
+/* Append the bytes of a token of a byte-level vocabulary. */
+static void append_bytes(mep_bpe *bpe, const char *name, int is_added, int64_t *used)
+{
+    int64_t size = is_added ? -1 : decode_name(name, bpe->bytes + *used);
+    if (size < 0) {
+        size = (int64_t)strlen(name);
+        memcpy(bpe->bytes + *used, name, (size_t)size);
+    }
+    *used += size;
+}
+
 /* Fill the bytes of all tokens: those that the characters of the name stand for; of an added token, or where a
- * character stands for no byte, those of the name itself. */
+ * character stands for no byte, those of the name itself. In a vocabulary of characters the decoder finds them. */
 static mep_status fill_bytes(reading *r)
 {
     mep_bpe *bpe = r->bpe;
     const mep_bpe_added_set *sets[2] = {&bpe->raw, &bpe->normalized};
-    int64_t used = 0;
-    MEP_TRY(MEP_ALLOC(&bpe->bytes, r->name_bytes + 1));
+    int64_t used = 0, capacity = r->name_bytes + 1;
+    MEP_TRY(MEP_ALLOC(&bpe->bytes, capacity));
     MEP_TRY(MEP_ALLOC(&bpe->begin, r->count + 2));
     MEP_TRY(MEP_ALLOC(&bpe->is_token, r->count + 1));
     for (int k = 0; k < 2; ++k)
         for (int64_t i = 0; i < sets[k]->count; ++i) bpe->is_token[sets[k]->items[i].id] = MEP_BPE_ADDED;
+    if (bpe->pretokenizer.byte_level < 0) /* these decode to their normal form, as in Hugging Face's library */
+        for (int64_t i = 0; i < bpe->normalized.count; ++i)
+            r->names[bpe->normalized.items[i].id] = bpe->normalized.items[i].text;
     for (int64_t id = 0; id < r->count; ++id) {
         const char *name = r->names[id];
         bpe->begin[id] = used;
         if (name == NULL) continue;
-        int64_t size = bpe->is_token[id] == MEP_BPE_ADDED ? -1 : decode_name(name, bpe->bytes + used);
-        if (size < 0) {
-            size = (int64_t)strlen(name);
-            memcpy(bpe->bytes + used, name, (size_t)size);
-        }
-        used += size;
+        if (bpe->pretokenizer.byte_level >= 0)
+            append_bytes(bpe, name, bpe->is_token[id] == MEP_BPE_ADDED, &used);
+        else
+            MEP_TRY(append_decoded(bpe, name, &used, &capacity));
         bpe->is_token[id] |= MEP_BPE_TOKEN;
     }
-    MEP_ASSERT(used <= r->name_bytes);
+    MEP_ASSERT(used <= capacity);
     bpe->begin[r->count] = bpe->begin[r->count + 1] = used;
     return MEP_OK;
 }
 
 /* With "ignore_merges" a pre-token that is in the vocabulary is not merged. Fill a hash table of these tokens (added
- * tokens included) by the bytes that their names stand for. */
+ * tokens included) by the bytes that their names stand for, or by the names in a vocabulary of characters. */
 static mep_status fill_words(reading *r)
 {
     mep_bpe *bpe = r->bpe;
@@ -281,8 +359,10 @@ static mep_status fill_words(reading *r)
     for (int64_t id = 0; id < r->count; ++id) {
         if (r->names[id] == NULL || find_token(r, r->names[id]) != id) continue;
         char *bytes = bpe->word_bytes + used;
-        int64_t size = decode_name(r->names[id], bytes);
+        int64_t size =
+            bpe->pretokenizer.byte_level >= 0 ? decode_name(r->names[id], bytes) : (int64_t)strlen(r->names[id]);
         if (size <= 0) continue;
+        if (bpe->pretokenizer.byte_level < 0) memcpy(bytes, r->names[id], (size_t)size);
         uint64_t slot = mep_bpe_hash(bytes, size) & bpe->word_mask;
         while (bpe->words[slot].size > 0) slot = (slot + 1) & bpe->word_mask;
         bpe->words[slot] = (mep_bpe_word){used, (int32_t)size, (int32_t)id};
@@ -312,10 +392,13 @@ static mep_status read_sections(reading *r, const json_t *root, const json_t *mo
     MEP_TRY(check_model(model));
     MEP_TRY(mep_bpe_pretokenizer_init(&r->bpe->pretokenizer, json_object_get(root, "normalizer"),
                                       json_object_get(root, "pre_tokenizer")));
-    MEP_TRY(read_vocab(r));
+    if (r->bpe->pretokenizer.byte_level < 0)
+        MEP_TRY(mep_bpe_decoder_init(&r->bpe->decoder, json_object_get(root, "decoder")));
+    MEP_TRY(read_vocab(r, model));
     MEP_TRY(read_added(r));
     MEP_TRY(read_merges(r, json_object_get(model, "merges")));
     MEP_TRY(fill_bytes(r));
+    MEP_TRY(mep_bpe_template_init(&r->bpe->template, json_object_get(root, "post_processor"), r->count));
     set_end_of_document(r);
     MEP_TRY(mep_bpe_split_points_init(r->bpe));
     return get_flag(model, "ignore_merges", 0) ? fill_words(r) : MEP_OK;

@@ -54,6 +54,7 @@ mep_status mep_bpe_merges_init(mep_bpe_merges *merges, int64_t count)
 void mep_bpe_merges_free(mep_bpe_merges *merges)
 {
     mep_free(&merges->slots);
+    mep_bpe_characters_free(&merges->characters);
 }
 
 /* The slot of a pair, or the free slot where it would be inserted. */
@@ -83,14 +84,22 @@ int32_t mep_bpe_merges_rank(const mep_bpe_merges *merges, int32_t left, int32_t 
     return rank_of(merges, left, right, &token);
 }
 
+/* Write the symbols that are merged: the tokens of the bytes, or of the characters. */
+static inline int64_t first_symbols(const mep_bpe_merges *merges, const char *text, int64_t size, int32_t *ids)
+{
+    if (merges->characters.page_of != NULL)
+        return mep_bpe_characters_of(&merges->characters, merges->bytes, text, size, ids);
+    for (int64_t i = 0; i < size; ++i) ids[i] = merges->bytes[(unsigned char)text[i]];
+    return size;
+}
+
 /* ---- Short pre-tokens ---- */
 
 /* Merge the pair of lowest rank, the first of equals, until there is none: a search of all pairs per merge. */
 static mep_status merge_short(const mep_bpe_merges *merges, const char *text, int64_t size, mep_bpe_tokens *tokens)
 {
     int32_t ids[SHORT], ranks[SHORT], made[SHORT]; /* ranks[i], made[i]: of the pair i, i + 1 */
-    int count = (int)size;
-    for (int i = 0; i < count; ++i) ids[i] = merges->bytes[(unsigned char)text[i]];
+    int count = (int)first_symbols(merges, text, size, ids);
     for (int i = 0; i + 1 < count; ++i) ranks[i] = rank_of(merges, ids[i], ids[i + 1], &made[i]);
     while (count > 1) {
         int best = 0;
@@ -162,16 +171,16 @@ static mep_status push_pair(long_pretoken *p, int64_t at)
     return rank == NO_RANK ? MEP_OK : push(p, (uint64_t)rank << 32 | (uint64_t)at);
 }
 
-/* One token per byte, and a heap of all pairs that merge: rank << 32 | offset of the left token. */
-static mep_status begin_long(long_pretoken *p, const char *text)
+/* One token per byte or character, and a heap of all pairs that merge: rank << 32 | index of the left token. */
+static mep_status begin_long(long_pretoken *p, const char *text, int64_t size)
 {
-    MEP_TRY(MEP_ALLOC(&p->ids, p->count));
+    MEP_TRY(MEP_ALLOC(&p->ids, size));
+    p->count = first_symbols(p->merges, text, size, p->ids);
     MEP_TRY(MEP_ALLOC(&p->next, p->count));
     MEP_TRY(MEP_ALLOC(&p->previous, p->count));
-    MEP_TRY(MEP_ALLOC(&p->heap, p->count));
-    p->heap_capacity = p->count;
+    MEP_TRY(MEP_ALLOC(&p->heap, p->count + 1));
+    p->heap_capacity = p->count + 1;
     for (int64_t i = 0; i < p->count; ++i) {
-        p->ids[i] = p->merges->bytes[(unsigned char)text[i]];
         p->next[i] = i + 1 < p->count ? (int32_t)(i + 1) : -1;
         p->previous[i] = (int32_t)(i - 1);
     }
@@ -183,7 +192,7 @@ static mep_status begin_long(long_pretoken *p, const char *text)
     return MEP_OK;
 }
 
-/* Merge until the heap is empty. A token at ids[i] covers the bytes from i up to next[i] - 1. */
+/* Merge until the heap is empty. A token at ids[i] covers the symbols from i up to next[i] - 1. */
 static mep_status run_long(long_pretoken *p)
 {
     while (p->heap_count > 0) {
@@ -211,12 +220,12 @@ static mep_status merge_long(const mep_bpe_merges *merges, const char *text, int
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "a range of text of %lld bytes is a single pre-token for the tokenizer; the limit is %d bytes",
                         (long long)size, LONGEST);
-    long_pretoken p = {.merges = merges, .count = size};
+    long_pretoken p = {.merges = merges};
     int64_t kept = 0;
     mep_status status;
-    MEP_TRY_OR(status, begin_long(&p, text), done);
+    MEP_TRY_OR(status, begin_long(&p, text, size), done);
     MEP_TRY_OR(status, run_long(&p), done);
-    for (int64_t i = 0; i < size; ++i)
+    for (int64_t i = 0; i < p.count; ++i)
         if (p.ids[i] >= 0) p.ids[kept++] = p.ids[i];
     status = mep_bpe_tokens_append(tokens, p.ids, kept);
 done:

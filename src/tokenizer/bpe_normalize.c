@@ -158,8 +158,8 @@ static int64_t next_cluster(mep_bpe_form form, const unsigned char *text, int64_
 
 /* Set *out to the normal form of the text: the text itself where nothing changes, else *made, which the caller frees.
  */
-static mep_status normalize(mep_bpe_form form, const char *text, int64_t size, char **made, const char **out,
-                            int64_t *out_size)
+mep_status mep_bpe_normal_form(mep_bpe_form form, const char *text, int64_t size, char **made, const char **out,
+                               int64_t *out_size)
 {
     buffer b = {0};
     int64_t first, end = next_cluster(form, (const unsigned char *)text, size, 0, &first);
@@ -177,24 +177,6 @@ static mep_status normalize(mep_bpe_form form, const char *text, int64_t size, c
     *made = b.data;
     *out = b.data;
     *out_size = b.size;
-    if (status != MEP_OK) mep_free(made);
-    return status;
-}
-
-mep_status mep_bpe_normalize(const mep_bpe_pretokenizer *pretokenizer, const char *text, int64_t size, char **made,
-                             const char **out, int64_t *out_size)
-{
-    *made = NULL;
-    *out = text;
-    *out_size = size;
-    mep_status status = MEP_OK;
-    for (int i = 0; i < pretokenizer->form_count && status == MEP_OK; ++i) {
-        char *next = NULL;
-        status = normalize(pretokenizer->forms[i], *out, *out_size, &next, out, out_size);
-        if (next == NULL) continue;
-        mep_free(made);
-        *made = next;
-    }
     if (status != MEP_OK) mep_free(made);
     return status;
 }

@@ -8,12 +8,18 @@
 
 #include "base/assertion.h"
 #include "base/error.h"
-#include "base/libraries.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 
 /* GPT-2's pattern, which {"type": "ByteLevel", "use_regex": true} stands for. */
 #define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+/* Two alternatives for words in upper and lower case, and what follows the number. */
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define CASES(END)                                                                                                     \
+    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" END "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" END "|"
+#define CASES_END "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 /* Patterns that split text after every word, that is, between a letter or number and white space:
  * 1. each letter or number alone matches, so that none is left between two matches;
@@ -27,6 +33,10 @@ static const char *const SPLITS_WORDS[] = {
     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", /* Llama 3 */
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", /* Qwen 2 */
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|"
+    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",                               /* Qwen 3.5 */
+    CASES("") "\\p{N}" CASES_END,                                   /* Mistral Nemo */
+    CASES("(?i:'s|'t|'re|'ve|'m|'ll|'d)?") "\\p{N}{1,3}" CASES_END, /* o200k: GPT-4o, gpt-oss */
     NULL};
 
 static int splits_words(const char *pattern)
@@ -103,14 +113,47 @@ static mep_status add_punctuation(mep_bpe_stage *stage, const json_t *object)
     return add_class(stage, MEP_BPE_PUNCTUATION);
 }
 
+/* "prepend_scheme" is missing in files of older versions, which have "add_prefix_space". */
+static mep_status read_prepend(mep_bpe_stage *stage, const json_t *object)
+{
+    static const char *const names[] = {"never", "first", "always"};
+    static_assert(sizeof names / sizeof *names == MEP_BPE_PREPEND_ALWAYS + 1, "one name per scheme, in the same order");
+    const char *scheme = json_string_value(json_object_get(object, "prepend_scheme"));
+    stage->prepend = flag(object, "add_prefix_space", 1) ? MEP_BPE_PREPEND_ALWAYS : MEP_BPE_PREPEND_NEVER;
+    for (int i = 0; scheme != NULL && i <= MEP_BPE_PREPEND_ALWAYS; ++i) {
+        if (strcmp(scheme, names[i]) != 0) continue;
+        stage->prepend = (mep_bpe_prepend)i;
+        return MEP_OK;
+    }
+    if (scheme == NULL) return MEP_OK;
+    return mep_fail(MEP_ERROR_UNSUPPORTED, "the pre_tokenizer Metaspace has the unknown prepend_scheme \"%s\"", scheme);
+}
+
+static mep_status add_metaspace(mep_bpe_stage *stage, const json_t *object)
+{
+    const char *character = json_string_value(json_object_get(object, "replacement"));
+    uint32_t code = 0;
+    size_t size = character != NULL ? strlen(character) : 0;
+    if (size == 0 || size >= sizeof stage->metaspace || mep_utf8_decode(character, (int64_t)size, &code) != (int)size)
+        return mep_fail(MEP_ERROR_FORMAT, "the pre_tokenizer Metaspace has no replacement of one character");
+    memcpy(stage->metaspace, character, size);
+    MEP_TRY(read_prepend(stage, object));
+    if (!flag(object, "split", 1)) return MEP_OK;
+    stage->behavior = MEP_BPE_NEXT;
+    return mep_bpe_pattern_compile(character, 1, &stage->code);
+}
+
 /* Append a pre_tokenizer. */
 static mep_status add_stage(mep_bpe_pretokenizer *pretokenizer, const json_t *object)
 {
     static const struct {
         const char *type;
         mep_status (*add)(mep_bpe_stage *stage, const json_t *object);
-    } known[] = {
-        {"ByteLevel", add_byte_level}, {"Split", add_split}, {"Digits", add_digits}, {"Punctuation", add_punctuation}};
+    } known[] = {{"ByteLevel", add_byte_level},
+                 {"Split", add_split},
+                 {"Digits", add_digits},
+                 {"Punctuation", add_punctuation},
+                 {"Metaspace", add_metaspace}};
     const char *type = type_of(object);
     if (pretokenizer->count == MEP_BPE_STAGES)
         return mep_fail(MEP_ERROR_UNSUPPORTED, "there are more than %d pre_tokenizers", MEP_BPE_STAGES);
@@ -122,9 +165,19 @@ static mep_status add_stage(mep_bpe_pretokenizer *pretokenizer, const json_t *ob
         return known[i].add(&pretokenizer->stages[pretokenizer->count++], object);
     }
     return mep_fail(MEP_ERROR_UNSUPPORTED,
-                    "the pre_tokenizer \"%s\" is not supported; the supported ones are ByteLevel, Split, Digits and "
-                    "Punctuation",
+                    "the pre_tokenizer \"%s\" is not supported; the supported ones are ByteLevel, Split, Digits, "
+                    "Punctuation and Metaspace",
                     type);
+}
+
+/* Metaspace belongs to vocabularies of characters, ByteLevel to those of bytes. */
+static mep_status check_stages(const mep_bpe_pretokenizer *pretokenizer)
+{
+    for (int i = 0; pretokenizer->byte_level >= 0 && i < pretokenizer->count; ++i)
+        if (pretokenizer->stages[i].metaspace[0] != '\0')
+            return mep_fail(MEP_ERROR_UNSUPPORTED,
+                            "the pre_tokenizers Metaspace and ByteLevel together are not supported");
+    return MEP_OK;
 }
 
 static mep_status add_stages(mep_bpe_pretokenizer *pretokenizer, const json_t *object)
@@ -132,53 +185,51 @@ static mep_status add_stages(mep_bpe_pretokenizer *pretokenizer, const json_t *o
     size_t i;
     json_t *item;
     pretokenizer->byte_level = -1;
+    if (object == NULL || json_is_null(object)) return MEP_OK;
     if (strcmp(type_of(object), "Sequence") == 0) {
         json_array_foreach(json_object_get(object, "pretokenizers"), i, item) MEP_TRY(add_stage(pretokenizer, item));
     } else {
         MEP_TRY(add_stage(pretokenizer, object));
     }
-    if (pretokenizer->byte_level >= 0) return MEP_OK;
-    return mep_fail(MEP_ERROR_UNSUPPORTED, "there is no pre_tokenizer ByteLevel: this is not a byte-level BPE");
-}
-
-/* Append a normalizer, or those of a sequence; sequences may be nested. */
-static mep_status add_normalizer(mep_bpe_pretokenizer *pretokenizer, const json_t *object, int depth)
-{
-    static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
-    const json_t *list = json_object_get(object, "normalizers");
-    const char *type = type_of(object);
-    if (object == NULL || json_is_null(object)) return MEP_OK;
-    if (strcmp(type, "Sequence") == 0 && json_is_array(list) && depth < MEP_BPE_FORMS) {
-        for (size_t i = 0; i < json_array_size(list); ++i)
-            MEP_TRY(add_normalizer(pretokenizer, json_array_get(list, i), depth + 1));
-        return MEP_OK;
-    }
-    static_assert(sizeof forms / sizeof *forms == MEP_BPE_NFKD + 1, "one name per form, in the same order");
-    for (int i = 0; i <= MEP_BPE_NFKD; ++i) {
-        if (strcmp(type, forms[i]) != 0) continue;
-        MEP_NEED(UTF8PROC, "utf8proc", "tokenizers with a Unicode normalizer cannot be used");
-        if (pretokenizer->form_count == MEP_BPE_FORMS)
-            return mep_fail(MEP_ERROR_UNSUPPORTED, "there are more than %d normalizers", MEP_BPE_FORMS);
-        pretokenizer->forms[pretokenizer->form_count++] = (mep_bpe_form)i;
-        return MEP_OK;
-    }
-    return mep_fail(MEP_ERROR_UNSUPPORTED,
-                    "the normalizer \"%s\" is not supported; the supported ones are NFC, NFD, NFKC, NFKD and sequences "
-                    "of these",
-                    type);
+    return check_stages(pretokenizer);
 }
 
 mep_status mep_bpe_pretokenizer_init(mep_bpe_pretokenizer *pretokenizer, const json_t *normalizer,
                                      const json_t *pre_tokenizer)
 {
-    MEP_TRY(add_normalizer(pretokenizer, normalizer, 0));
+    MEP_TRY(mep_bpe_normalizers_init(pretokenizer, normalizer));
     return add_stages(pretokenizer, pre_tokenizer);
 }
 
 void mep_bpe_pretokenizer_free(mep_bpe_pretokenizer *pretokenizer)
 {
     for (int i = 0; i < pretokenizer->count; ++i) pcre2_code_free(pretokenizer->stages[i].code);
-    pretokenizer->count = 0;
+    for (int i = 0; i < pretokenizer->normalizer_count; ++i) {
+        mep_bpe_normalizer *step = &pretokenizer->normalizers[i];
+        pcre2_code_free(step->code);
+        mep_free(&step->content);
+        mep_free(&step->literal);
+    }
+    pretokenizer->count = pretokenizer->normalizer_count = 0;
+}
+
+/* 1 if splitting a text before a space changes nothing in the two halves: the space becomes the character that begins
+ * words, and nothing else is replaced or split. */
+static int keeps_sections(const mep_bpe_pretokenizer *pretokenizer)
+{
+    int replaces = 0;
+    for (int i = 0; i < pretokenizer->normalizer_count; ++i) {
+        const mep_bpe_normalizer *step = &pretokenizer->normalizers[i];
+        if (step->kind != MEP_BPE_REPLACE) continue;
+        if (step->literal == NULL || strcmp(step->literal, " ") != 0 || strcmp(step->content, MEP_BPE_WORD_MARK) != 0)
+            return 0;
+        replaces = 1;
+    }
+    for (int i = 0; i < pretokenizer->count; ++i) {
+        if (strcmp(pretokenizer->stages[i].metaspace, MEP_BPE_WORD_MARK) != 0) return 0;
+        replaces = 1;
+    }
+    return replaces;
 }
 
 /* The first pattern decides, because later stages see only its pre-tokens. Stages of a class before it do not matter: a
@@ -187,6 +238,7 @@ void mep_bpe_pretokenizer_free(mep_bpe_pretokenizer *pretokenizer)
 const char *mep_bpe_pretokenizer_split_characters(const mep_bpe_pretokenizer *pretokenizer)
 {
     int prefix_space = 0;
+    if (pretokenizer->byte_level < 0) return keeps_sections(pretokenizer) ? " " : "";
     for (int i = 0; i < pretokenizer->count; ++i) {
         const mep_bpe_stage *stage = &pretokenizer->stages[i];
         prefix_space |= stage->prefix_space;
@@ -206,12 +258,37 @@ typedef struct call {
     void *context;
 } call;
 
-static mep_status run_stage(const call *c, int stage, const char *text, int64_t size);
+/* A text of a stage. */
+typedef struct piece {
+    const char *text;
+    int64_t size;
+    mep_bpe_start start;
+} piece;
+
+static mep_status run_stage(const call *c, int stage, const piece *p);
+
+/* Output a pre-token of the last stage. If stages follow ByteLevel, the text is in characters of bytes. */
+static mep_status output_pretoken(const call *c, const char *text, int64_t size)
+{
+    char *bytes = NULL;
+    int64_t count = 0;
+    if (c->pretokenizer->byte_level < 0 || c->pretokenizer->byte_level == c->pretokenizer->count - 1)
+        return c->pretoken(c->context, text, size);
+    MEP_TRY(MEP_ALLOC(&bytes, size));
+    for (int64_t at = 0; at < size;) {
+        uint32_t code = 0;
+        at += mep_utf8_decode(text + at, size - at, &code);
+        bytes[count++] = (char)mep_bpe_byte_of_code(code);
+    }
+    mep_status status = c->pretoken(c->context, bytes, count);
+    mep_free(&bytes);
+    return status;
+}
 
 /* A pre-token that is assembled from matches and the text between them, as in Hugging Face's split_normalized. */
 typedef struct assembly {
     const call *c;
-    const char *text;
+    const piece *complete;
     int stage;
     int64_t first, last; /* the pre-token so far; empty: none */
     int was_match;       /* the range before this one was a match */
@@ -221,7 +298,13 @@ static mep_status flush(assembly *j)
 {
     int64_t first = j->first, last = j->last;
     j->first = j->last;
-    return last > first ? run_stage(j->c, j->stage + 1, j->text + first, last - first) : MEP_OK;
+    if (last == first) return MEP_OK;
+    if (j->stage + 1 == j->c->pretokenizer->count) /* most pre-tokens of most tokenizers */
+        return output_pretoken(j->c, j->complete->text + first, last - first);
+    const piece part = {.text = j->complete->text + first,
+                        .size = last - first,
+                        .start = first == 0 ? j->complete->start : MEP_BPE_SECTION};
+    return run_stage(j->c, j->stage + 1, &part);
 }
 
 /* Take the next range of the text, which may join the pre-token. */
@@ -244,69 +327,91 @@ static mep_status take_range(assembly *j, int64_t first, int64_t last, int is_ma
 }
 
 /* Pass the matches of a stage and the text between them to the next stage. */
-static mep_status split_text(const call *c, int stage, const char *text, int64_t size)
+static mep_status split_text(const call *c, int stage, const piece *p)
 {
     const pcre2_code *code = c->pretokenizer->stages[stage].code;
-    assembly j = {.c = c, .text = text, .stage = stage};
-    if (code == NULL) return run_stage(c, stage + 1, text, size);
-    for (int64_t done = 0, first, last; done < size; done = last) {
-        MEP_TRY(mep_bpe_pattern_next(code, c->match, text, size, done, &first, &last));
-        if (first < 0) first = last = size;
+    assembly j = {.c = c, .complete = p, .stage = stage};
+    if (code == NULL) return run_stage(c, stage + 1, p);
+    for (int64_t done = 0, first, last; done < p->size; done = last) {
+        MEP_TRY(mep_bpe_pattern_next(code, c->match, p->text, p->size, done, &first, &last));
+        if (first < 0) first = last = p->size;
         MEP_TRY(take_range(&j, done, first, 0));
         MEP_TRY(take_range(&j, first, last, 1));
     }
     return flush(&j);
 }
 
-/* Output a pre-token of the last stage. If that stage was not ByteLevel, the text is in characters of bytes. */
-static mep_status output_pretoken(const call *c, const char *text, int64_t size)
+/* The stages after ByteLevel get characters of bytes. */
+static mep_status run_on_characters(const call *c, int stage, const piece *p)
 {
-    char *bytes = NULL;
-    int64_t count = 0;
-    if (c->pretokenizer->byte_level == c->pretokenizer->count - 1) return c->pretoken(c->context, text, size);
-    MEP_TRY(MEP_ALLOC(&bytes, size));
-    for (int64_t at = 0; at < size;) {
-        uint32_t code = 0;
-        at += mep_utf8_decode(text + at, size - at, &code);
-        bytes[count++] = (char)mep_bpe_byte_of_code(code);
-    }
-    mep_status status = c->pretoken(c->context, bytes, count);
-    mep_free(&bytes);
+    char *characters = NULL;
+    piece made = {.start = p->start};
+    MEP_TRY(MEP_ALLOC(&characters, 2 * p->size));
+    for (int64_t i = 0; i < p->size; ++i)
+        made.size += mep_utf8_encode(mep_bpe_code_of_byte((unsigned char)p->text[i]), characters + made.size);
+    made.text = characters;
+    mep_status status = split_text(c, stage, &made);
+    mep_free(&characters);
     return status;
 }
 
-/* The stages after ByteLevel get characters of bytes. */
-static mep_status run_on_characters(const call *c, int stage, const char *text, int64_t size)
+static mep_status run_with_space(const call *c, int stage, const piece *p)
 {
-    char *characters = NULL;
-    int64_t used = 0;
-    MEP_TRY(MEP_ALLOC(&characters, 2 * size));
-    for (int64_t i = 0; i < size; ++i)
-        used += mep_utf8_encode(mep_bpe_code_of_byte((unsigned char)text[i]), characters + used);
-    mep_status status = split_text(c, stage, characters, used);
-    mep_free(&characters);
+    char *longer = NULL;
+    MEP_TRY(MEP_ALLOC(&longer, p->size + 1));
+    longer[0] = ' ';
+    memcpy(longer + 1, p->text, (size_t)p->size);
+    mep_status status = split_text(c, stage, &(piece){.text = longer, .size = p->size + 1, .start = p->start});
+    mep_free(&longer);
+    return status;
+}
+
+/* Metaspace: replace the spaces and put the prefix before the text. */
+static mep_status run_metaspace(const call *c, int stage, const piece *p)
+{
+    const mep_bpe_stage *s = &c->pretokenizer->stages[stage];
+    const char *end = p->text + p->size;
+    int64_t width = (int64_t)strlen(s->metaspace), spaces = 1;
+    int starts = p->text[0] == ' ' || (p->size >= width && memcmp(p->text, s->metaspace, (size_t)width) == 0);
+    int wanted = (s->prepend == MEP_BPE_PREPEND_ALWAYS && p->start != MEP_BPE_CONTINUED) ||
+                 (s->prepend == MEP_BPE_PREPEND_FIRST && p->start == MEP_BPE_FIRST);
+    char *made = NULL, *to;
+    for (const char *at = p->text; at < end; ++at) spaces += *at == ' ';
+    MEP_TRY(MEP_ALLOC(&made, p->size + spaces * (width - 1) + width));
+    to = made;
+    if (wanted && !starts) {
+        memcpy(to, s->metaspace, (size_t)width);
+        to += width;
+    }
+    for (const char *at = p->text; at < end; ++at) {
+        if (*at != ' ') {
+            *to++ = *at;
+            continue;
+        }
+        memcpy(to, s->metaspace, (size_t)width);
+        to += width;
+    }
+    mep_status status = split_text(c, stage, &(piece){.text = made, .size = to - made, .start = p->start});
+    mep_free(&made);
     return status;
 }
 
 /* Pass a text to stage number `stage` of the pretokenizer, which passes its pieces to the next stage; after the last
  * stage a piece is a pre-token. */
-static mep_status run_stage(const call *c, int stage, const char *text, int64_t size)
+static mep_status run_stage(const call *c, int stage, const piece *p)
 {
-    char *longer = NULL;
-    if (stage == c->pretokenizer->count) return output_pretoken(c, text, size);
-    if (stage == c->pretokenizer->byte_level + 1) return run_on_characters(c, stage, text, size);
-    if (!c->pretokenizer->stages[stage].prefix_space || text[0] == ' ') return split_text(c, stage, text, size);
-    MEP_TRY(MEP_ALLOC(&longer, size + 1));
-    longer[0] = ' ';
-    memcpy(longer + 1, text, (size_t)size);
-    mep_status status = split_text(c, stage, longer, size + 1);
-    mep_free(&longer);
-    return status;
+    const mep_bpe_pretokenizer *pretokenizer = c->pretokenizer;
+    if (stage == pretokenizer->count) return output_pretoken(c, p->text, p->size);
+    if (pretokenizer->byte_level >= 0 && stage == pretokenizer->byte_level + 1) return run_on_characters(c, stage, p);
+    if (pretokenizer->stages[stage].metaspace[0] != '\0') return run_metaspace(c, stage, p);
+    int adds_space = pretokenizer->stages[stage].prefix_space && p->text[0] != ' ';
+    return adds_space ? run_with_space(c, stage, p) : split_text(c, stage, p);
 }
 
-mep_status mep_bpe_pretokenizer_run(const mep_bpe_pretokenizer *pretokenizer, pcre2_match_data *match, const char *text,
-                                    int64_t size, mep_bpe_pretoken_fn pretoken, void *context)
+mep_status mep_bpe_pretokenizer_run(const mep_bpe_pretokenizer *pretokenizer, const mep_bpe_text *text,
+                                    mep_bpe_pretoken_fn pretoken, void *context)
 {
-    call c = {.pretokenizer = pretokenizer, .match = match, .pretoken = pretoken, .context = context};
-    return size > 0 ? run_stage(&c, 0, text, size) : MEP_OK;
+    call c = {.pretokenizer = pretokenizer, .match = text->match, .pretoken = pretoken, .context = context};
+    const piece complete = {.text = text->bytes, .size = text->size, .start = text->start};
+    return text->size > 0 ? run_stage(&c, 0, &complete) : MEP_OK;
 }

@@ -5,7 +5,8 @@
  * 1. UTF-8: both characters are complete, and an invalid byte never joins a valid character;
  * 2. NFC: ASCII composes with nothing before it, and a letter that is its own NFC is still a letter after it has
  *    composed with the character before it (Hangul);
- * 3. added tokens: none can span the split point, strip the blank after it, or test for a word character there.
+ * 3. added tokens: none can span the split point, strip the blank after it, or test for a word character there;
+ * 4. in a vocabulary of characters, merges: none joins a character and the mark of a blank after it.
  */
 #include <string.h>
 
@@ -19,6 +20,14 @@ static const char BLANKS[] = " \t\n\v\f\r";
 static int is_blank(char c)
 {
     return c != '\0' && strchr(BLANKS, c) != NULL;
+}
+
+/* 1 if a white space, or the mark that a normalizer replaces it by, is at this offset of the token. */
+static int begins_blank(const mep_bpe_added *item, int64_t at)
+{
+    static const char mark[] = MEP_BPE_WORD_MARK;
+    const int64_t width = sizeof mark - 1;
+    return is_blank(item->text[at]) || (item->size - at >= width && memcmp(item->text + at, mark, (size_t)width) == 0);
 }
 
 /* 1 if text[.. at) ends in a letter or number, which begins at *first. */
@@ -40,10 +49,10 @@ static int allows_splits(const mep_bpe_added_set *set, const pcre2_code *letter,
     int64_t first;
     for (int64_t i = 0; i < set->count; ++i) {
         const mep_bpe_added *item = &set->items[i];
-        if (item->single_word && is_blank(item->text[0])) return 0;
+        if (item->single_word && begins_blank(item, 0)) return 0;
         if (item->rstrip && ends_in_letter(letter, match, item->text, item->size, &first)) return 0;
         for (int64_t at = 1; at < item->size; ++at)
-            if (is_blank(item->text[at]) && ends_in_letter(letter, match, item->text, at, &first)) return 0;
+            if (begins_blank(item, at) && ends_in_letter(letter, match, item->text, at, &first)) return 0;
     }
     return 1;
 }
@@ -51,6 +60,7 @@ static int allows_splits(const mep_bpe_added_set *set, const pcre2_code *letter,
 mep_status mep_bpe_split_points_init(mep_bpe *bpe)
 {
     if (mep_bpe_pretokenizer_split_characters(&bpe->pretokenizer)[0] == '\0') return MEP_OK;
+    if (bpe->pretokenizer.byte_level < 0 && !bpe->splits_words) return MEP_OK;
     MEP_TRY(mep_bpe_pattern_compile("[\\p{L}\\p{N}]", 0, &bpe->letter));
     pcre2_match_data *match = pcre2_match_data_create(1, NULL);
     if (match == NULL || !allows_splits(&bpe->raw, bpe->letter, match) ||
@@ -64,12 +74,10 @@ mep_status mep_bpe_split_points_init(mep_bpe *bpe)
 
 static int is_normal(const mep_bpe_pretokenizer *pretokenizer, const char *text, int64_t size)
 {
-    char *made = NULL;
-    const char *out = text;
-    int64_t out_size = size;
-    int same = mep_bpe_normalize(pretokenizer, text, size, &made, &out, &out_size) == MEP_OK && out_size == size &&
-               memcmp(out, text, (size_t)size) == 0;
-    mep_free(&made);
+    mep_bpe_normal normal = {.text = text, .size = size, .start = MEP_BPE_CONTINUED};
+    int same = mep_bpe_normalize(pretokenizer, &normal) == MEP_OK && normal.out_size == size &&
+               memcmp(normal.out, text, (size_t)size) == 0;
+    mep_free(&normal.made);
     return same;
 }
 

@@ -130,7 +130,8 @@ static mep_status count_pretoken(void *context, const char *text, int64_t size)
 static mep_status count_valid(void *context, int32_t id, const char *text, int64_t size)
 {
     mep_tokenizer_trainer *t = context;
-    return id < 0 ? mep_bpe_pretokenizer_run(&t->pretokenizer, t->match, text, size, count_pretoken, t) : MEP_OK;
+    const mep_bpe_text range = {.bytes = text, .size = size, .match = t->match};
+    return id < 0 ? mep_bpe_pretokenizer_run(&t->pretokenizer, &range, count_pretoken, t) : MEP_OK;
 }
 
 mep_status mep_tokenizer_trainer_add(mep_tokenizer_trainer *trainer, const char *text, int64_t size)

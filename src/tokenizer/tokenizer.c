@@ -72,7 +72,24 @@ mep_status mep_tokenizer_encode(const mep_tokenizer *tokenizer, const char *text
     *count = 0;
     if (size > 0) MEP_REQUIRE(text);
     if (size < 0) return mep_fail(MEP_ERROR_ARGUMENT, "cannot encode a text of %lld bytes", (long long)size);
-    return tokenizer->ops->encode(tokenizer, text, size, tokens, count);
+    return tokenizer->ops->encode(tokenizer, text, size, 0, tokens, count);
+}
+
+mep_status mep_tokenizer_encode_rest(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
+                                     int64_t *count)
+{
+    *tokens = NULL;
+    *count = 0;
+    MEP_ASSERT(size >= 0);
+    return tokenizer->ops->encode(tokenizer, text, size, 1, tokens, count);
+}
+
+mep_status mep_tokenizer_special_tokens(const mep_tokenizer *tokenizer, mep_special_tokens *special)
+{
+    MEP_REQUIRE(tokenizer, special);
+    *special = (mep_special_tokens){0};
+    if (tokenizer->ops->around != NULL) tokenizer->ops->around(tokenizer, special);
+    return MEP_OK;
 }
 
 int64_t mep_tokenizer_split_point(const mep_tokenizer *tokenizer, const char *text, int64_t size)
@@ -96,6 +113,32 @@ mep_status mep_tokenizer_decode(const mep_tokenizer *tokenizer, int32_t token, c
         return mep_fail(MEP_ERROR_ARGUMENT, "token %ld does not exist: the tokenizer '%s' has the tokens 0 to %lld",
                         (long)token, tokenizer->name, (long long)tokenizer->vocab_size - 1);
     return tokenizer->ops->decode(tokenizer, token, text, size);
+}
+
+mep_status mep_tokenizer_decode_text(const mep_tokenizer *tokenizer, const int32_t *tokens, int64_t count, char **text,
+                                     int64_t *size)
+{
+    MEP_REQUIRE(tokenizer, text, size);
+    *text = NULL;
+    *size = 0;
+    if (count < 0) return mep_fail(MEP_ERROR_ARGUMENT, "cannot decode %lld tokens", (long long)count);
+    if (count > 0) MEP_REQUIRE(tokens);
+    const char *bytes = NULL;
+    int64_t length = 0, total = 0, first = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        MEP_TRY(mep_tokenizer_decode(tokenizer, tokens[i], &bytes, &length));
+        total += length;
+        if (i == 0) first = length;
+    }
+    MEP_TRY(MEP_ALLOC(text, total + 1));
+    for (int64_t i = 0; i < count; ++i) {
+        (void)mep_tokenizer_decode(tokenizer, tokens[i], &bytes, &length); /* succeeded above */
+        memcpy(*text + *size, bytes, (size_t)length);
+        *size += length;
+    }
+    if (tokenizer->ops->begin != NULL) tokenizer->ops->begin(tokenizer, first, *text, size);
+    (*text)[*size] = '\0';
+    return MEP_OK;
 }
 
 const char *mep_tokenizer_json(const mep_tokenizer *tokenizer, int64_t *size)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The byte-level BPE tokenizer. Text is split at invalid UTF-8 and at the added tokens, normalized, and split into
- * pre-tokens by the patterns; then the bytes of each pre-token are merged. Ids are those of Hugging Face's tokenizers
- * (encode without special tokens). A byte that is not valid UTF-8, which a Python string cannot hold, becomes the token
- * of that byte (U+FFFD if the vocabulary has no such token) and ends the text before it.
+ * The BPE tokenizer. Text is split at invalid UTF-8 and at the added tokens, normalized, and split into
+ * pre-tokens by the patterns; then the bytes or characters of each pre-token are merged. Ids are those of Hugging
+ * Face's tokenizers (encode without special tokens). A byte that is not valid UTF-8, which a Python string cannot hold,
+ * becomes the token of that byte (U+FFFD if the vocabulary has no such token) and ends the text before it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -37,6 +37,8 @@ typedef struct encoding {
     const mep_bpe *bpe;
     mep_bpe_worker *worker;
     mep_bpe_tokens tokens;
+    mep_bpe_start start;  /* of the next range: the first one, a section, or a continuation */
+    mep_bpe_start normal; /* of the next range of normalized text */
 } encoding;
 
 /* ---- Workers ---- */
@@ -86,29 +88,39 @@ uint64_t mep_bpe_hash(const char *text, int64_t size)
     return hash ^ hash >> 32;
 }
 
-static mep_status merge_pretoken(encoding *e, const char *text, int64_t size)
+typedef mep_status (*merge_fn)(encoding *e, const char *text, int64_t size);
+
+static mep_status merge_word(encoding *e, const char *text, int64_t size)
 {
-    const mep_bpe *bpe = e->bpe;
-    if (bpe->words != NULL) {
-        uint64_t slot = mep_bpe_hash(text, size) & bpe->word_mask;
-        for (; bpe->words[slot].size > 0; slot = (slot + 1) & bpe->word_mask) {
-            const mep_bpe_word *word = &bpe->words[slot];
-            if (word->size == size && memcmp(bpe->word_bytes + word->begin, text, (size_t)size) == 0)
-                return mep_bpe_tokens_append(&e->tokens, &word->id, 1);
-        }
-    }
-    return mep_bpe_merge(&bpe->merges, text, size, &e->tokens);
+    return mep_bpe_merge(&e->bpe->merges, text, size, &e->tokens);
 }
 
-static mep_status encode_pretoken(void *context, const char *text, int64_t size)
+/* With "ignore_merges": the token that is the complete pre-token; NULL if there is none. */
+static const mep_bpe_word *find_word(const mep_bpe *bpe, const char *text, int64_t size)
 {
-    encoding *e = context;
-    if (size > CACHE_TEXT) return merge_pretoken(e, text, size);
+    uint64_t slot = bpe->words != NULL ? mep_bpe_hash(text, size) & bpe->word_mask : 0;
+    for (; bpe->words != NULL && bpe->words[slot].size > 0; slot = (slot + 1) & bpe->word_mask) {
+        const mep_bpe_word *word = &bpe->words[slot];
+        if (word->size == size && memcmp(bpe->word_bytes + word->begin, text, (size_t)size) == 0) return word;
+    }
+    return NULL;
+}
+
+static mep_status merge_pretoken(encoding *e, const char *text, int64_t size)
+{
+    const mep_bpe_word *word = find_word(e->bpe, text, size);
+    return word != NULL ? mep_bpe_tokens_append(&e->tokens, &word->id, 1) : merge_word(e, text, size);
+}
+
+/* Merge a pre-token or a word, or take its tokens from the cache. */
+static inline mep_status encode_cached(encoding *e, const char *text, int64_t size, merge_fn merge)
+{
+    if (size > CACHE_TEXT) return merge(e, text, size);
     cached *slot = &e->worker->cache[mep_bpe_hash(text, size) >> (32 - CACHE_BITS) & ((1 << CACHE_BITS) - 1)];
     if (slot->size == size && memcmp(slot->text, text, (size_t)size) == 0)
         return mep_bpe_tokens_append(&e->tokens, slot->tokens, slot->count);
     int64_t before = e->tokens.count;
-    MEP_TRY(merge_pretoken(e, text, size));
+    MEP_TRY(merge(e, text, size));
     int64_t made = e->tokens.count - before;
     if (made > CACHE_TOKENS) return MEP_OK;
     slot->size = (unsigned char)size;
@@ -118,33 +130,58 @@ static mep_status encode_pretoken(void *context, const char *text, int64_t size)
     return MEP_OK;
 }
 
+static mep_status encode_pretoken(void *context, const char *text, int64_t size)
+{
+    return encode_cached(context, text, size, merge_pretoken);
+}
+
+/* A pre-token of characters, which may be a complete text: its words merge alone and are looked up in the cache. */
+static mep_status encode_words(void *context, const char *text, int64_t size)
+{
+    encoding *e = context;
+    const mep_bpe_word *word = find_word(e->bpe, text, size);
+    if (word != NULL) return mep_bpe_tokens_append(&e->tokens, &word->id, 1);
+    for (int64_t at = 0, length; at < size; at += length) {
+        length = mep_bpe_word_end(text + at, size - at);
+        MEP_TRY(encode_cached(e, text + at, length, merge_word));
+    }
+    return MEP_OK;
+}
+
 /* ---- Texts ---- */
 
 /* A range of text between the added tokens that are searched in normalized text. */
 static mep_status encode_plain(void *context, int32_t id, const char *text, int64_t size)
 {
     encoding *e = context;
+    const mep_bpe_text range = {.bytes = text, .size = size, .start = e->normal, .match = e->worker->match};
+    e->normal = MEP_BPE_SECTION;
     if (id >= 0) return mep_bpe_tokens_append(&e->tokens, &id, 1);
-    return mep_bpe_pretokenizer_run(&e->bpe->pretokenizer, e->worker->match, text, size, encode_pretoken, e);
+    return mep_bpe_pretokenizer_run(&e->bpe->pretokenizer, &range,
+                                    e->bpe->splits_words ? encode_words : encode_pretoken, e);
 }
 
 /* A range of text between the added tokens that are searched in the original text. */
 static mep_status encode_raw(void *context, int32_t id, const char *text, int64_t size)
 {
     encoding *e = context;
-    char *made = NULL;
+    mep_bpe_normal normal = {.text = text, .size = size, .start = e->start};
+    e->normal = e->start;
+    e->start = MEP_BPE_SECTION;
     if (id >= 0) return mep_bpe_tokens_append(&e->tokens, &id, 1);
-    MEP_TRY(mep_bpe_normalize(&e->bpe->pretokenizer, text, size, &made, &text, &size));
-    mep_status status = mep_bpe_added_split(&e->bpe->normalized, text, size, encode_plain, e);
-    mep_free(&made);
+    MEP_TRY(mep_bpe_normalize(&e->bpe->pretokenizer, &normal));
+    mep_status status = mep_bpe_added_split(&e->bpe->normalized, normal.out, normal.out_size, encode_plain, e);
+    mep_free(&normal.made);
     return status;
 }
 
 static mep_status encode_valid(void *context, int32_t id, const char *text, int64_t size)
 {
     encoding *e = context;
-    if (id >= 0) return mep_bpe_tokens_append(&e->tokens, &id, 1);
-    return mep_bpe_added_split(&e->bpe->raw, text, size, encode_raw, e);
+    mep_status status = id >= 0 ? mep_bpe_tokens_append(&e->tokens, &id, 1)
+                                : mep_bpe_added_split(&e->bpe->raw, text, size, encode_raw, e);
+    e->start = MEP_BPE_CONTINUED; /* the next range follows an invalid byte */
+    return status;
 }
 
 mep_status mep_bpe_each_valid(const int32_t bytes[256], const char *text, int64_t size, mep_bpe_range_fn range,
@@ -164,11 +201,11 @@ mep_status mep_bpe_each_valid(const int32_t bytes[256], const char *text, int64_
 
 /* ---- The operations ---- */
 
-static mep_status bpe_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
-                             int64_t *count)
+static mep_status bpe_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int is_rest,
+                             int32_t **tokens, int64_t *count)
 {
     mep_bpe *bpe = (mep_bpe *)tokenizer; /* only the list of idle workers is changed, atomically */
-    encoding e = {.bpe = bpe};
+    encoding e = {.bpe = bpe, .start = is_rest ? MEP_BPE_CONTINUED : MEP_BPE_FIRST};
     MEP_TRY(MEP_ALLOC(&e.tokens.ids, size / 3 + 16));
     e.tokens.capacity = size / 3 + 16;
     mep_status status = take_worker(bpe, &e.worker);
@@ -193,13 +230,37 @@ static mep_status bpe_decode(const mep_tokenizer *tokenizer, int32_t token, cons
     return MEP_OK;
 }
 
-int mep_bpe_has_added(const mep_tokenizer *tokenizer, int64_t id, const char *text)
+/* The id of the item with this text, -1 if there is none. */
+static int64_t find_item(const mep_bpe_added_set *set, const char *text, int64_t size)
+{
+    for (int64_t i = 0; i < set->count; ++i)
+        if (set->items[i].size == size && memcmp(set->items[i].text, text, (size_t)size) == 0) return set->items[i].id;
+    return -1;
+}
+
+int64_t mep_bpe_added_id(const mep_tokenizer *tokenizer, const char *text)
 {
     const mep_bpe *bpe = (const mep_bpe *)tokenizer;
-    size_t size = strlen(text);
-    if (id < 0 || id >= tokenizer->vocab_size || (bpe->is_token[id] & MEP_BPE_ADDED) == 0) return 0;
-    return (size_t)(bpe->begin[id + 1] - bpe->begin[id]) == size &&
-           memcmp(bpe->bytes + bpe->begin[id], text, size) == 0;
+    mep_bpe_normal normal = {.text = text, .size = (int64_t)strlen(text)};
+    int64_t id = find_item(&bpe->raw, text, normal.size);
+    if (id >= 0 || mep_bpe_normalize(&bpe->pretokenizer, &normal) != MEP_OK) return id;
+    id = find_item(&bpe->normalized, normal.out, normal.out_size);
+    mep_free(&normal.made);
+    return id;
+}
+
+static void bpe_begin(const mep_tokenizer *tokenizer, int64_t first, char *text, int64_t *size)
+{
+    mep_bpe_decoder_begin(&((const mep_bpe *)tokenizer)->decoder, first, text, size);
+}
+
+static void bpe_around(const mep_tokenizer *tokenizer, mep_special_tokens *special)
+{
+    const mep_bpe_template *template = &((const mep_bpe *)tokenizer)->template;
+    *special = (mep_special_tokens){.before = template->before.ids,
+                                    .before_count = template->before.count,
+                                    .after = template->after.ids,
+                                    .after_count = template->after.count};
 }
 
 static const char *bpe_json(const mep_tokenizer *tokenizer, int64_t *size)
@@ -221,6 +282,8 @@ static void bpe_destroy(mep_tokenizer *tokenizer)
     mep_bpe_added_free(&bpe->raw);
     mep_bpe_added_free(&bpe->normalized);
     mep_bpe_merges_free(&bpe->merges);
+    mep_bpe_decoder_free(&bpe->decoder);
+    mep_bpe_template_free(&bpe->template);
     pcre2_code_free(bpe->letter);
     mep_free(&name);
     mep_free(&bpe->json);
@@ -235,6 +298,8 @@ static void bpe_destroy(mep_tokenizer *tokenizer)
 static const mep_tokenizer_ops bpe_ops = {
     .encode = bpe_encode,
     .decode = bpe_decode,
+    .begin = bpe_begin,
+    .around = bpe_around,
     .split_point = mep_bpe_split_point,
     .json = bpe_json,
     .destroy = bpe_destroy,

@@ -18,10 +18,10 @@ typedef struct bytes_tokenizer {
     char text[BYTES]; /* text[t] is the byte t; decode returns pointers into it */
 } bytes_tokenizer;
 
-static mep_status bytes_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int32_t **tokens,
-                               int64_t *count)
+static mep_status bytes_encode(const mep_tokenizer *tokenizer, const char *text, int64_t size, int is_rest,
+                               int32_t **tokens, int64_t *count)
 {
-    (void)tokenizer;
+    (void)tokenizer, (void)is_rest;
     MEP_TRY(MEP_ALLOC(tokens, size));
     for (int64_t i = 0; i < size; ++i) (*tokens)[i] = (unsigned char)text[i];
     *count = size;

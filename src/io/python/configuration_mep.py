@@ -15,7 +15,8 @@ class MepConfig(PreTrainedConfig):
                  intermediate_size=None, max_position_embeddings=2048, layer_norm_eps=1e-5, rotary_emb_base=10000.0,
                  rotary_pct=0.25, use_parallel_residual=False, hidden_act="gelu", tie_word_embeddings=False,
                  embedding_layer_norm=False, no_bias=False, position_encoding="mep", use_cache=True, head_dim=None,
-                 rotary=None, block="gpt_neox", num_key_value_heads=None, qkv_bias=False, qk_norm="none", **rest):
+                 rotary=None, block="gpt_neox", num_key_value_heads=None, qkv_bias=False, qk_norm="none",
+                 post_norm=False, **rest):
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
@@ -37,4 +38,5 @@ class MepConfig(PreTrainedConfig):
         self.block = block  # "gpt_neox" or "llama"
         self.qkv_bias = qkv_bias
         self.qk_norm = qk_norm  # "none", "head" or "all"
+        self.post_norm = post_norm
         super().__init__(tie_word_embeddings=tie_word_embeddings, **rest)

@@ -42,13 +42,13 @@ class Entry:
     def __init__(self, text, config):
         self.base, *modifiers = text.split("/")
         name, _, options = self.base.partition(":")
-        self.kind = name if name in OTHERS or name == "fire" else "bias"
+        self.kind = name if name in (*OTHERS, "fire") else "bias"
         found = dict(re.match(r"(\w*)[=:]?(.*)", modifier).groups() for modifier in modifiers)
         unknown = found.keys() - {"learn", "weights", "forget", "profiles", "scale", "sink", "window"}
         if unknown:
             raise ValueError(f"position_encoding {text!r}: unknown modifiers {', '.join(sorted(unknown))}")
         length = config.max_position_embeddings
-        self.longest = float(options_of(options).get("max", length)) if self.kind == "fire" else None
+        self.threshold = int(options_of(options).get("max", length)) if self.kind == "fire" else None
         self.learn = found.get("learn", "").split(",")
         self.weights_query, self.sink = "weights" in found, "sink" in found
         self.window = int(found["window"]) if "window" in found else None
@@ -156,15 +156,17 @@ class Fire(nn.Module):
 
     def __init__(self, config, entry):
         super().__init__()
-        heads, width, self.longest = config.num_attention_heads, 32, entry.longest
-        self.fire = nn.ParameterDict({"c": torch.tensor(0.1), "w1": torch.randn(width), "b1": torch.zeros(width),
-                                      "w2": torch.randn(heads, width) / width**0.5, "b2": torch.zeros(heads)})
+        heads, width, self.threshold = config.num_attention_heads, 32, entry.threshold
+        shapes = {"w1": (width,), "b1": (width,), "w2": (heads, width), "b2": (heads,)}
+        self.fire = nn.ParameterDict({"c": torch.tensor(0.1)})
+        for name, shape in shapes.items():  # as nn.Linear's
+            self.fire[name] = torch.empty(shape).uniform_(-1, 1) / (width**0.5 if name in ("w2", "b2") else 1)
 
     def forward(self, shared):
         """[batch or 1, heads, queries, keys]"""
         c, w1, b1, w2, b2 = (self.fire[name].double() for name in ("c", "w1", "b1", "w2", "b2"))
-        positions = shared.keys[:, -shared.distance.shape[1]:, None].clamp(min=self.longest)
-        x = torch.log1p(c.abs() * shared.distance) / torch.log1p(c.abs() * positions)
+        c, positions = c.abs().clamp(min=1e-8), shared.keys[:, -shared.distance.shape[1]:, None]
+        x = torch.log1p(c * shared.distance) / torch.log1p(c * positions.clamp(min=self.threshold))
         return ((x[..., None] * w1 + b1).relu() @ w2.T + b2).float().permute(0, 3, 1, 2)
 
 
@@ -396,15 +398,22 @@ class NeoXLayer(nn.Module):
 
 
 class LlamaLayer(nn.Module):
+    """Norms are before the branches or, with post_norm (OLMo2), after them."""
+
     def __init__(self, config, index):
         super().__init__()
-        self.input_layernorm = norm(config)
+        self.post_norm = config.post_norm
         self.self_attn = LlamaAttention(config, index)
-        self.post_attention_layernorm = norm(config)
         self.mlp = LlamaMlp(config)
+        self.post_attention_layernorm = norm(config)
+        setattr(self, "post_feedforward_layernorm" if self.post_norm else "input_layernorm", norm(config))
 
     def forward(self, x, shared, cache):
         """(output, attention weights)"""
+        if self.post_norm:
+            attended, weights = self.self_attn(x, shared, cache)
+            x = x + self.post_attention_layernorm(attended)
+            return x + self.post_feedforward_layernorm(self.mlp(x)), weights
         attended, weights = self.self_attn(self.input_layernorm(x), shared, cache)
         x = x + attended
         return x + self.mlp(self.post_attention_layernorm(x)), weights
