@@ -19,8 +19,8 @@ int mep_cli_export(int argc, char **argv)
         .notes =
             "The model_type is gpt_neox, bloom, mpt, gpt2, llama, mistral, qwen2, qwen3, smollm3 or olmo2 if such a\n"
             "model computes the same, otherwise mep: encodings that transformers does not have. A folder of type mep\n"
-            "contains modeling_mep.py, for which Python needs trust_remote_code=True. The tokenizer is written so that\n"
-            "AutoTokenizer gives the same ids. OUT gets all files or, after a failure, none.\n\n"
+            "contains modeling_mep.py, for which Python needs trust_remote_code=True. The tokenizer is written so\n"
+            "that AutoTokenizer gives the same ids. OUT gets all files or, after a failure, none.\n\n"
             "  mep export runs/mep hf/mep\n"
             "  AutoModelForCausalLM.from_pretrained(\"hf/mep\", trust_remote_code=True)\n\n"
             "  mep export runs/mep hf/half --dtype bfloat16 --shard-size 5GB\n",
