@@ -68,7 +68,7 @@ mep() {
     train*--resume*) set -- "$@" ;;
     train*) set -- "$@" $small ;;
     compare*--measures*) set -- "$@" $small --lengths 128,256 --eval-tokens 256 --copy-tokens 4 --gaps 8 ;;
-    compare*) set -- "$@" $small --lengths 16,32 --eval-tokens 256 ;;
+    compare*) set -- "$@" $small --lengths 128,256 --eval-tokens 256 ;;
     generate*--endless*) set -- "$@" --max-tokens 30 ;;
     generate*) set -- "$@" --max-tokens 5 ;;
     esac
@@ -82,8 +82,8 @@ mpirun() { # what is divided is the same in one process; cli_mpi.sh has several
 
 # Lengths and counts of the page that are too large for a test.
 shrink() {
-    sed 's/512,1K,2K,4K,8K,16K/16,32,512/; s/512,64K/16,512/; s/--lengths 512,2K --task/--lengths 128,256 --task/; s/64,256,1K,4K/8,64,128/
-         s/--last 256/--last 8/; s/--vocab-size 16384/--vocab-size 300/
+    sed 's/512,1K,2K,4K,8K,16K/16,32,512/; s/512,64K/16,512/; s/--lengths 512,2K --task/--lengths 128,256 --task/
+        s/64,256,1K,4K/8,64,128/; s/--last 256/--last 8/; s/--vocab-size 16384/--vocab-size 300/
         s/--steps 2K//; s/--seeds 5/--seeds 2/'
 }
 
