@@ -99,9 +99,9 @@ class Tokenizer:
         return np.frombuffer(bytearray(data), np.int32)
 
     def decode(self, tokens: Any, continued: bool = False) -> bytes:
-        """The bytes of the tokens of a text, without the blank that Llama 2's tokenizer puts before it; with `continued`
-        the tokens follow others, and the blank is kept. A text may end inside a character: .decode("utf-8", "replace")
-        makes a str."""
+        """The bytes of the tokens of a text, without the blank that Llama 2's tokenizer puts before it; with
+        `continued` the tokens follow others, and the blank is kept. A text may end inside a character:
+        .decode("utf-8", "replace") makes a str."""
         text, size = ctypes.c_void_p(), ctypes.c_int64()
         tokens = as_tokens(tokens)
         if tokens.ndim > 1:
@@ -109,7 +109,8 @@ class Tokenizer:
         if continued:
             return b"".join(self._bytes_of(token) for token in tokens.ravel().tolist())
         pointer = tokens.ctypes.data if tokens.size else None
-        lib.mep_tokenizer_decode_text(self._handle.pointer, pointer, tokens.size, ctypes.byref(text), ctypes.byref(size))
+        lib.mep_tokenizer_decode_text(self._handle.pointer, pointer, tokens.size,
+                                      ctypes.byref(text), ctypes.byref(size))
         try:
             return ctypes.string_at(text, size.value)
         finally:

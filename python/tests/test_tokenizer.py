@@ -61,7 +61,8 @@ class BytePairs(unittest.TestCase):
             tokens = tokenizer.encode(text)
             self.assertEqual(tokenizer.encode(text, add_special_tokens=True).tolist(), [1, *tokens.tolist()])
             self.assertEqual(tokenizer.encode(text, add_special_tokens=True).dtype, np.int32)
-        self.assertEqual(tokenizer.decode(tokenizer.encode("the quick\n \U0001f642")).decode(), "the quick\n \U0001f642")
+        text = "the quick\n \U0001f642"
+        self.assertEqual(tokenizer.decode(tokenizer.encode(text)).decode(), text)
         self.assertEqual((tokenizer.decode([]), tokenizer.decode([], continued=True)), (b"", b""))
         words = tokenizer.encode("the quick")
         self.assertEqual(tokenizer.decode(words, continued=True), b" the quick")
