@@ -130,7 +130,7 @@ def _array(name, values, kinds, what):
 def reals(name, values, dtype):
     """Real numbers as a contiguous array of `dtype`, copied only if they are not one already. Kind V is the bfloat16 of
     ml_dtypes."""
-    return np.ascontiguousarray(_array(name, values, "iufV", "real numbers"), dtype)
+    return np.asarray(_array(name, values, "iufV", "real numbers"), dtype, order="C")
 
 
 def tokens(values, name="tokens"):
