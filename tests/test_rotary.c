@@ -138,8 +138,8 @@ static void test_yarn_options(void **state)
 /* Scalings whose frequencies depend on the length, and a fixed one. The length of training is 40. */
 static const char *const SCALED[] = {
     "rotary:scaling=dynamic,factor=2,original=40", "llama rotary:scaling=dynamic,factor=3,original=40|nope",
-    "rotary:scaling=longrope,factor=2,original=40,"
-    "short_factor=1:1:1:1:1:1.1:1.2:1.3,long_factor=1:1.2:1.4:1.6:2:2.5:3:4",
+    ("rotary:scaling=longrope,factor=2,original=40,"
+     "short_factor=1:1:1:1:1:1.1:1.2:1.3,long_factor=1:1.2:1.4:1.6:2:2.5:3:4"),
     "rotary:scaling=yarn,factor=4,original=40|rotary:base=300,partial=0.5,scaling=llama3,factor=4,original=40"};
 enum { SCALED_COUNT = sizeof SCALED / sizeof *SCALED };
 
