@@ -101,9 +101,10 @@ void mep_attention_plan_destroy(mep_attention_plan **plan)
 {
     mep_attention_plan *p = *plan;
     for (int t = 0; p->buffers != NULL && t < p->threads; t++) free_buffers(&p->buffers[t]);
-    mep_shared *shared[] = {&p->sources,     &p->block_norm, &p->prefix_norm, &p->delta,      &p->tile_norm,
-                            &p->tile_lse,    &p->diagonals,  &p->dq_sums,     &p->turns,      &p->gate_low,
-                            &p->gate_lowest, &p->mixture,    &p->bank_sums,   &p->ratio_sums, &p->diagonals_ahead};
+    mep_shared *shared[] = {&p->sources,   &p->block_norm, &p->prefix_norm,     &p->delta,
+                            &p->tile_norm, &p->tile_lse,   &p->diagonals,       &p->dq_sums,
+                            &p->turns,     &p->gate_low,   &p->gate_lowest,     &p->mixture,
+                            &p->bank_sums, &p->ratio_sums, &p->diagonals_ahead, &p->fire_sums};
     for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) mep_free(&shared[i]->data);
     mep_free(&p->buffers);
     mep_terms_free(&p->terms);
