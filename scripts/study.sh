@@ -50,7 +50,8 @@ known() {
     done
 }
 
-# keep NAME: add the tables of study NAME, and its runs with results but without their weights, to RESULTS.
+# keep NAME: add the tables of study NAME, and its runs with results but without their weights, to RESULTS. Paths become
+# those of the default OUT.
 keep() {
     [ -n "${RESULTS:-}" ] || return 0
     mkdir -p "$RESULTS/$1"
@@ -60,7 +61,8 @@ keep() {
     for folder in "$out/$1"/*/; do
         [ -e "$folder/eval.json" ] || continue
         to=$RESULTS/$1/$(basename "$folder")
-        mkdir -p "$to" && cp "$folder/eval.json" "$folder/train.json" "$to/"
+        mkdir -p "$to" && cp "$folder/eval.json" "$to/"
+        sed "s|\"$out/|\"runs/study/|" "$folder/train.json" > "$to/train.json" # no path of this machine
     done
 }
 
