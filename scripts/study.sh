@@ -50,19 +50,21 @@ known() {
     done
 }
 
-# keep NAME: add the tables of study NAME, and its runs with results but without their weights, to RESULTS. Paths become
-# those of the default OUT.
+# default_paths FILE: its text with the default OUT in place of OUT, which can be a path of one machine.
+default_paths() { sed "s|\([\" ]\)$out/|\1runs/study/|g" "$1"; }
+
+# keep NAME: add the tables of study NAME, and its runs with results but without their weights, to RESULTS.
 keep() {
     [ -n "${RESULTS:-}" ] || return 0
     mkdir -p "$RESULTS/$1"
     for file in study.json results.csv results.md; do
-        [ ! -e "$out/$1/$file" ] || cp "$out/$1/$file" "$RESULTS/$1/"
+        [ ! -e "$out/$1/$file" ] || default_paths "$out/$1/$file" > "$RESULTS/$1/$file"
     done
     for folder in "$out/$1"/*/; do
         [ -e "$folder/eval.json" ] || continue
         to=$RESULTS/$1/$(basename "$folder")
         mkdir -p "$to" && cp "$folder/eval.json" "$to/"
-        sed "s|\"$out/|\"runs/study/|" "$folder/train.json" > "$to/train.json" # no path of this machine
+        default_paths "$folder/train.json" > "$to/train.json"
     done
 }
 
