@@ -57,7 +57,7 @@ default_paths() { sed "s|\([\" ]\)$out/|\1runs/study/|g" "$1"; }
 keep() {
     [ -n "${RESULTS:-}" ] || return 0
     mkdir -p "$RESULTS/$1"
-    for file in study.json results.csv results.md; do
+    for file in study.json results.csv; do
         [ ! -e "$out/$1/$file" ] || default_paths "$out/$1/$file" > "$RESULTS/$1/$file"
     done
     for folder in "$out/$1"/*/; do
