@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a back end provides for fused attention: the functions below include/mep/attention.h, which checks settings,
- * sizes and terms before it calls them (attention.c). The CPU's are in plan.c, CUDA's in src/cuda/cuda_attention.c.
+ * sizes and terms before it calls them (attention.c). The CPU's are in attention_cpu.c, CUDA's in
+ * src/cuda/cuda_attention.c.
  */
 #ifndef MEP_ATTENTION_BACKEND_H
 #define MEP_ATTENTION_BACKEND_H

@@ -11,14 +11,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-void mep_fire_free(mep_fire_tables *f)
-{
-    float **all[] = {&f->knots, &f->slope,    &f->offset,    &f->highest, &f->error,
-                     &f->mask,  &f->mask_far, &f->logarithm, &f->rate};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) mep_free(all[i]);
-    *f = (mep_fire_tables){.pieces = 0};
-}
-
 static mep_status allocate(mep_fire_tables *f, int64_t heads, int64_t pieces, int64_t distances)
 {
     int64_t table = mep_terms_head_size(distances, 0), size = 0;

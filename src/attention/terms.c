@@ -144,6 +144,14 @@ failed:
     return status;
 }
 
+void mep_fire_free(mep_fire_tables *f)
+{
+    float **all[] = {&f->knots, &f->slope,    &f->offset,    &f->highest, &f->error,
+                     &f->mask,  &f->mask_far, &f->logarithm, &f->rate};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) mep_free(all[i]);
+    *f = (mep_fire_tables){.pieces = 0};
+}
+
 void mep_terms_free(mep_terms *t)
 {
     mep_free(&t->reversed);

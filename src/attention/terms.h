@@ -86,9 +86,9 @@ void mep_terms_free(mep_terms *prepared);
  * (MEP_ERROR_MEMORY) what was prepared before is kept. */
 mep_status mep_terms_prepare(mep_terms *prepared, const mep_attention_terms *terms);
 
-/* Prepare the function of fire.h for the terms that are prepared. On failure there is none. */
-void mep_fire_free(mep_fire_tables *fire);
+/* Prepare the function of fire.h for the terms that are prepared (fire.c). On failure there is none. */
 mep_status mep_terms_prepare_fire(mep_terms *prepared, const mep_fire *fire);
+void mep_fire_free(mep_fire_tables *fire);
 
 /* Whether a query computes the function rather than the table. It is at `position` from the first key. */
 static inline int mep_fire_applies(const mep_fire_tables *fire, int64_t position)
