@@ -16,6 +16,7 @@
 
 #include "cli/args.h"
 #include "cli/help.h"
+#include "cli/size_text.h"
 
 static const char *const COLOURS[] = {"red", "green", NULL};
 

@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "cli/cli.h"
 #include "cli/help.h"
+#include "cli/size_text.h"
 
 enum { WORD = 64 };
 
@@ -121,45 +121,14 @@ static int set_integer(const mep_usage *usage, mep_option *option, const char *t
     return read_integer(option, text, option->target.integer) ? MEP_ARGS_GO : wrong_integer(usage, option, text);
 }
 
-/* Units of sizes: the letters after the number, which a "B" may follow. */
-static const struct {
-    const char *name;
-    int64_t bytes;
-} UNITS[] = {{"T", 1000000000000},     {"G", 1000000000}, {"M", 1000000},  {"K", 1000}, {"Ti", INT64_C(1) << 40},
-             {"Gi", INT64_C(1) << 30}, {"Mi", 1 << 20},   {"Ki", 1 << 10}, {"", 1}};
-
-enum { UNIT_COUNT = sizeof UNITS / sizeof *UNITS };
-
-/* Return 1 if `text` is an integer of at least 1, with or without a unit. */
-static int read_bytes(const char *text, int64_t *bytes)
-{
-    char *end;
-    if (!isdigit((unsigned char)*text)) return 0;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    size_t length = strlen(end);
-    if (length > 0 && (end[length - 1] == 'B' || end[length - 1] == 'b')) length--;
-    for (int i = 0; i < UNIT_COUNT; i++)
-        if (strlen(UNITS[i].name) == length && strncasecmp(UNITS[i].name, end, length) == 0)
-            return errno == 0 && value > 0 && !__builtin_mul_overflow((int64_t)value, UNITS[i].bytes, bytes);
-    return 0;
-}
-
 static int set_bytes(const mep_usage *usage, mep_option *option, const char *text)
 {
     int64_t bytes;
-    if (!read_bytes(text, &bytes))
+    if (!mep_bytes_read(text, &bytes))
         return mep_cli_usage(usage->command, "%s: \"%s\" is not a size such as 500MB, 50GB or 2GiB", option->name,
                              text);
     *option->target.integer = bytes;
     return MEP_ARGS_GO;
-}
-
-void mep_bytes_text(int64_t bytes, char text[24])
-{
-    int i = 0;
-    while (bytes % UNITS[i].bytes != 0) i++;
-    snprintf(text, 24, "%lld%s%s", (long long)(bytes / UNITS[i].bytes), UNITS[i].name, *UNITS[i].name ? "B" : "");
 }
 
 static int set_real(const mep_usage *usage, mep_option *option, const char *text)
@@ -364,12 +333,4 @@ void mep_args_default(mep_option *options, const char *name, const char *text)
 {
     for (; options->kind != MEP_OPTION_END; options++)
         if (is_option(options) && strcmp(options->name, name) == 0) options->default_text = text;
-}
-
-void mep_length_text(int64_t length, char text[24])
-{
-    static const char *const suffixes[] = {"", "K", "M", "G"};
-    int power = 0;
-    for (; power < 3 && length != 0 && length % 1024 == 0; power++) length /= 1024;
-    snprintf(text, 24, "%lld%s", (long long)length, suffixes[power]);
 }

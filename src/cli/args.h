@@ -167,12 +167,6 @@ int mep_args_words(const char *command, const char *option, const mep_texts *tex
 /* Show `text` as the default of the option `name`; "" shows none. */
 void mep_args_default(mep_option *options, const char *name, const char *text);
 
-/* Write a size as MEP_OPTION_BYTES reads it: "50GB", "4096"; at most 22 characters and the final 0. */
-void mep_bytes_text(int64_t bytes, char text[24]);
-
-/* Write a length in short form: "512", "4K" for 4096, "1M"; at most 20 characters and the final 0. */
-void mep_length_text(int64_t length, char text[24]);
-
 /* The number of letters to insert, remove or replace to make b from a; for "did you mean". */
 int64_t mep_edit_distance(const char *a, const char *b);
 

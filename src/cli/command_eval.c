@@ -18,6 +18,7 @@
 #include "cli/model_tokenizer.h"
 #include "cli/processes.h"
 #include "cli/progress.h"
+#include "cli/size_text.h"
 #include "cli/text_table.h"
 #include "cli/train_options.h"
 #include "cli/untrained.h"

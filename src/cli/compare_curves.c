@@ -11,9 +11,9 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "cli/args.h"
 #include "cli/compare_set.h"
 #include "cli/picture.h"
+#include "cli/size_text.h"
 
 /* ---- CSV ---- */
 

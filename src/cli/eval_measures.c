@@ -20,6 +20,7 @@
 #include "cli/model_tokenizer.h"
 #include "cli/processes.h"
 #include "cli/progress.h"
+#include "cli/size_text.h"
 #include "cli/untrained.h"
 
 typedef struct measures_job {

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "cli/size_text.h"
+
 enum { PAGE_WIDTH = 100, HELP_COLUMN = 30, LINE = 512 };
 
 /* Print `text` word by word in lines of at most `width` columns. The first line starts at `column`, the others at

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "cli/args.h"
 #include "cli/picture.h"
+#include "cli/size_text.h"
 
 enum { NAMES = 4096, MOST_CELLS = 256 /* columns or rows of a heat map */ };
 
