@@ -10,9 +10,32 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "cli/processes.h"
 
 enum { LINE = 2048 };
+
+static const mep_dist *group; /* of complaints; NULL: this process alone */
+static char kept[LINE];       /* the last complaint */
+
+void mep_cli_complain_in(const mep_dist *processes)
+{
+    group = processes;
+}
+
+void mep_cli_complain(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(kept, sizeof kept, format, args);
+    va_end(args);
+    mep_one_line(kept);
+    if (group == NULL || mep_dist_size(group) == 1 || (mep_dist_is_settled(group) && mep_dist_rank(group) == 0))
+        fprintf(stderr, "%s\n", kept);
+}
+
+const char *mep_cli_complaint(void)
+{
+    return kept;
+}
 
 int mep_cli_fail(const char *command)
 {

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "mep/dist.h"
 #include "mep/status.h"
 
 /* Exit codes of the program. */
@@ -33,6 +34,14 @@ int mep_cli_plot(int argc, char **argv);
 int mep_cli_bench(int argc, char **argv);
 int mep_cli_info(int argc, char **argv);
 int mep_cli_version(int argc, char **argv);
+
+/* Print a line (printf form) on stderr, unless the processes of mep_cli_complain_in do not know of the failure yet or
+ * this is not the first of them. mep_cli_complaint returns the last line, printed or not; "" before the first. */
+void mep_cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+const char *mep_cli_complaint(void);
+
+/* The group that complaints belong to; NULL: this process alone. It stays valid until there is another one. */
+void mep_cli_complain_in(const mep_dist *group);
 
 /* Print "mep COMMAND: <mep_error_message()>" on stderr; returns MEP_EXIT_FAILED. */
 int mep_cli_fail(const char *command);

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "cli/processes.h"
+#include "cli/cli.h"
 #include "io/files.h"
 
 static mep_status write_step(mep_event_file *file, const mep_metrics_step *s)

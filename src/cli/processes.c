@@ -5,7 +5,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli/processes.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +17,7 @@
 #include "cli/mpi.h"
 #include "mep/types.h"
 
-enum { LINE = 2048, HOST = 64 };
+enum { HOST = 64 };
 
 /* What a process tells the others about itself. */
 typedef struct process_info {
@@ -28,7 +27,6 @@ typedef struct process_info {
 static mep_dist *group; /* NULL before mep_cli_join */
 static int64_t machines = 1;
 static const char *name; /* of the command */
-static char kept[LINE];  /* the last complaint */
 
 mep_dist *mep_cli_group(void)
 {
@@ -100,22 +98,14 @@ int mep_cli_join(const char *command, int divides)
         return mep_dist_create(&group, &alone) == MEP_OK ? MEP_EXIT_OK : mep_cli_fail(command);
     }
     if (!divides) return mep_cli_usage(command, "it works in one process; start it without mpirun");
-    if (mep_mpi_open(&group) != MEP_OK || meet() != MEP_OK) return mep_cli_fail(command);
+    if (mep_mpi_open(&group) != MEP_OK) return mep_cli_fail(command);
+    mep_cli_complain_in(group);
+    if (meet() != MEP_OK) return mep_cli_fail(command);
     setenv("NO_COLOR", "1", 0); /* mpirun gives us a terminal, whether its own output goes to one or not */
     if (mep_cli_is_first()) mep_interrupt_print_sigterm(1);
     if (!mep_cli_is_first() && freopen("/dev/null", "w", stdout) == NULL)
         return mep_cli_usage(command, "/dev/null cannot be opened");
     return MEP_EXIT_OK;
-}
-
-void mep_cli_complain(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(kept, sizeof kept, format, args);
-    va_end(args);
-    mep_one_line(kept);
-    if (mep_cli_processes() == 1 || (mep_dist_is_settled(group) && mep_cli_is_first())) fprintf(stderr, "%s\n", kept);
 }
 
 /* Report a failure that the other processes do not know of: they wait at their next agreement, or come to it. */
@@ -124,6 +114,7 @@ static int settle(int code)
     mep_status mine = code == MEP_EXIT_INTERRUPTED ? MEP_INTERRUPTED
                       : code == MEP_EXIT_USAGE     ? MEP_ERROR_ARGUMENT
                                                    : MEP_ERROR_IO;
+    const char *kept = mep_cli_complaint();
     size_t start = strncmp(kept, "mep ", 4) == 0 ? 4 + strlen(name) + 2 : 0; /* after "mep NAME: " */
     mep_status status = mep_dist_agree(group, code == MEP_EXIT_OK ? MEP_OK : mep_fail(mine, "%s", kept + start));
     if (mep_cli_is_first() && status != MEP_OK && !mep_dist_is_broken(group))
@@ -138,8 +129,10 @@ int mep_cli_leave(int code)
     if (mep_cli_processes() > 1 && !mep_dist_is_settled(group) && !is_broken) code = settle(code);
     is_broken = mep_dist_is_broken(group);
     if (is_broken)
-        fprintf(stderr, "mep: process %lld on %s: %s\n", (long long)mep_dist_rank(group), mep_dist_host(group), kept);
+        fprintf(stderr, "mep: process %lld on %s: %s\n", (long long)mep_dist_rank(group), mep_dist_host(group),
+                mep_cli_complaint());
     fflush(stdout);
+    mep_cli_complain_in(NULL);
     mep_mpi_close(&group, code, is_broken);
     return code;
 }

@@ -22,10 +22,6 @@ int mep_cli_is_first(void);
  * (`divides` 0). Returns 0, or the exit code after a line on stderr. */
 int mep_cli_join(const char *command, int divides);
 
-/* Print a line (printf form) on stderr. If the other processes do not know of the failure yet, keep it for
- * mep_cli_leave. */
-void mep_cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
 /* End all processes; `code` is the exit code of this one. Returns the exit code of all. */
 int mep_cli_leave(int code);
 
