@@ -2,6 +2,7 @@
 /*
  * Reading a corpus in steps: finding the files (corpus_files.c), dividing them into records (corpus.c), and extracting
  * the document of a record (corpus_record.c). The last step is most of the work, and many threads can do it at once.
+ * corpus_documents.c does all steps on one thread.
  */
 #ifndef MEP_CORPUS_CORPUS_H
 #define MEP_CORPUS_CORPUS_H
