@@ -4,13 +4,15 @@
  * Mistral). The table of merges (bpe_merge.c), the characters (bpe_characters.c), the added tokens (bpe_added.c), the
  * normalizer and the pre-tokenizer (bpe_pretokenizer.h), the decoder (bpe_decoder.c), the tokens around a text
  * (bpe_template.c), the split points of long texts (bpe_split_points.c), reading and writing files (bpe_files.c,
- * bpe_json.c), and the tokenizer that combines them (tokenizer_bpe.c). bpe_train.c trains one of bytes.
+ * bpe_json.c, with the table of bytes in bpe_byte_codes.c), and the tokenizer that combines them (tokenizer_bpe.c).
+ * bpe_train.c trains one of bytes.
  */
 #ifndef MEP_TOKENIZER_BPE_H
 #define MEP_TOKENIZER_BPE_H
 
 #include <jansson.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "tokenizer/bpe_pretokenizer.h"
 #include "tokenizer/tokenizer.h"
@@ -219,6 +221,18 @@ uint32_t mep_bpe_code_of_byte(int byte);
 int mep_bpe_byte_of_code(uint32_t code);
 
 /* A hash of `size` bytes. */
-uint64_t mep_bpe_hash(const char *text, int64_t size);
+static inline uint64_t mep_bpe_hash(const char *text, int64_t size)
+{
+    uint64_t hash = (uint64_t)size * UINT64_C(0x9e3779b97f4a7c15), word;
+    for (; size >= 8; size -= 8, text += 8) {
+        memcpy(&word, text, 8);
+        hash = (hash ^ word) * UINT64_C(0xff51afd7ed558ccd);
+        hash ^= hash >> 32;
+    }
+    word = 0;
+    memcpy(&word, text, (size_t)size);
+    hash = (hash ^ word) * UINT64_C(0xff51afd7ed558ccd);
+    return hash ^ hash >> 32;
+}
 
 #endif

@@ -19,23 +19,6 @@ enum { TOKEN_TEXT = 4096 }; /* bytes that a token's name may have */
 static const char *const END_NAMES[] = {
     "<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|eos|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", NULL};
 
-/* ---- Bytes as printable characters ---- */
-
-uint32_t mep_bpe_code_of_byte(int byte)
-{
-    if (byte <= 0x20) return 0x100 + (uint32_t)byte;
-    if (byte >= 0x7f && byte <= 0xa0) return 0x121 + (uint32_t)byte - 0x7f;
-    return byte == 0xad ? 0x143 : (uint32_t)byte;
-}
-
-int mep_bpe_byte_of_code(uint32_t code)
-{
-    if (code >= 0x100 && code <= 0x120) return (int)code - 0x100;
-    if (code >= 0x121 && code <= 0x142) return (int)(code - 0x121) + 0x7f;
-    if (code == 0x143) return 0xad;
-    return code <= 0xff && mep_bpe_code_of_byte((int)code) == code ? (int)code : -1;
-}
-
 /* Write the bytes that a token's name stands for to `out`, at most strlen(text). Returns their number, or -1 if a
  * character stands for no byte. */
 static int64_t decode_name(const char *text, char *out)

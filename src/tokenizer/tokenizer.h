@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The base of every tokenizer: a table of operations and the fields that all tokenizers share. A tokenizer is one file
- * (tokenizer_NAME.c) whose struct begins with a mep_tokenizer, and one row of the list in tokenizer.c.
+ * (tokenizer_NAME.c) whose struct begins with a mep_tokenizer, and one row of the list in tokenizer_open.c.
  */
 #ifndef MEP_TOKENIZER_TOKENIZER_H
 #define MEP_TOKENIZER_TOKENIZER_H

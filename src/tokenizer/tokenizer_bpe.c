@@ -74,20 +74,6 @@ static void give_worker(mep_bpe *bpe, mep_bpe_worker *worker)
 
 /* ---- Pre-tokens ---- */
 
-uint64_t mep_bpe_hash(const char *text, int64_t size)
-{
-    uint64_t hash = (uint64_t)size * UINT64_C(0x9e3779b97f4a7c15), word;
-    for (; size >= 8; size -= 8, text += 8) {
-        memcpy(&word, text, 8);
-        hash = (hash ^ word) * UINT64_C(0xff51afd7ed558ccd);
-        hash ^= hash >> 32;
-    }
-    word = 0;
-    memcpy(&word, text, (size_t)size);
-    hash = (hash ^ word) * UINT64_C(0xff51afd7ed558ccd);
-    return hash ^ hash >> 32;
-}
-
 typedef mep_status (*merge_fn)(encoding *e, const char *text, int64_t size);
 
 static mep_status merge_word(encoding *e, const char *text, int64_t size)
