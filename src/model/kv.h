@@ -78,9 +78,9 @@ typedef struct mep_kv_settings {
 /* The keys and values of the call alone. The caller owns *kv. */
 mep_status mep_kv_none_create(mep_kv **kv, const mep_kv_settings *settings);
 
-/* A cache of one sequence (batch 1): kv_ring in host memory, kv_device in device memory. Keys that no later query can
- * give a weight are dropped, unless keep_all is set. MEP_ERROR_UNSUPPORTED where a layer must hold more than
- * MEP_MOST_POSITIONS tokens. */
+/* A cache of one sequence (batch 1): kv_ring in host memory, kv_device in device memory (kv_cache.c). Keys that no
+ * later query can give a weight are dropped, unless keep_all is set. MEP_ERROR_UNSUPPORTED where a layer must hold more
+ * than MEP_MOST_POSITIONS tokens. */
 mep_status mep_kv_cache_create(mep_kv **kv, const mep_kv_settings *settings, int keep_all);
 
 /* window[layer * heads + head], which the caller frees: how many keys the caches of these settings hold.

@@ -4,8 +4,6 @@
  */
 #include "model/session.h"
 
-#include <string.h>
-
 #include "attention/attention_backend.h"
 #include "base/backend.h"
 #include "base/device_memory.h"
@@ -26,42 +24,6 @@ void mep_session_defaults(mep_session_settings *settings)
 }
 
 /* ---- Allocation ---- */
-
-/* Allocate count * width elements of a device into the pointer at `pointer` and remember it. */
-static mep_status take(mep_session *s, mep_device device, void *pointer, int64_t count, int64_t width, int64_t size)
-{
-    int64_t elements = 0, n = s->allocation_count;
-    if (n % 64 == 0) MEP_TRY(MEP_GROW(&s->allocations, n, n + 64));
-    MEP_TRY(mep_multiply(count, width, 1, &elements));
-    MEP_TRY(mep_device_array(device, pointer, elements, size));
-    mep_session_allocation *a = &s->allocations[s->allocation_count++];
-    a->device = device;
-    a->bytes = elements * size;
-    memcpy(&a->data, pointer, sizeof a->data);
-    return MEP_OK;
-}
-
-mep_status mep_session_host(mep_session *s, void *pointer, int64_t count, int64_t width, int64_t size)
-{
-    return take(s, MEP_DEVICE_CPU, pointer, count, width, size);
-}
-
-/* The same on the session's device. */
-static mep_status take_on_device(mep_session *s, void *pointer, int64_t count, int64_t width, int64_t size)
-{
-    return take(s, s->settings.device, pointer, count, width, size);
-}
-
-mep_status mep_session_floats(mep_session *s, float **pointer, int64_t count, int64_t width)
-{
-    return take_on_device(s, pointer, count, width, sizeof **pointer);
-}
-
-mep_status mep_session_activation(mep_session *s, mep_activation *x, int64_t count, int64_t width)
-{
-    x->dtype = s->settings.dtype;
-    return take_on_device(s, &x->data, count, width, mep_dtype_size(x->dtype));
-}
 
 static int64_t width_of(const mep_session *s, int activation)
 {
@@ -146,8 +108,8 @@ static mep_status allocate_output(mep_session *s, int64_t rows)
 {
     const mep_model_config *c = &s->model->config;
     s->logit_rows = mep_logit_rows(c, rows);
-    MEP_TRY(take_on_device(s, &s->inputs, rows, 1, sizeof *s->inputs));
-    MEP_TRY(take_on_device(s, &s->targets, rows, 1, sizeof *s->targets));
+    MEP_TRY(mep_session_device(s, &s->inputs, rows, 1, sizeof *s->inputs));
+    MEP_TRY(mep_session_device(s, &s->targets, rows, 1, sizeof *s->targets));
     MEP_TRY(mep_session_floats(s, &s->losses, rows, 1));
     MEP_TRY(mep_session_activation(s, &s->norm_final, rows, c->hidden_size));
     MEP_TRY(mep_session_floats(s, &s->mean_final, rows, 1));
@@ -168,7 +130,7 @@ static mep_status allocate_bias(mep_session *s)
     MEP_TRY(mep_session_host(s, &g->scratch, mep_bias_scratch(bias), 1, sizeof *g->scratch));
     MEP_TRY(mep_session_host(s, &g->params, values, 1, sizeof *g->params));
     MEP_TRY(mep_session_host(s, &g->into, values, 1, sizeof *g->into));
-    MEP_TRY(take_on_device(s, &g->table, s->longest, heads, sizeof *g->table));
+    MEP_TRY(mep_session_device(s, &g->table, s->longest, heads, sizeof *g->table));
     g->sums = g->table;
     return mep_device_is_host(s->settings.device) ? MEP_OK
                                                   : mep_session_host(s, &g->sums, s->longest, heads, sizeof *g->sums);
@@ -234,7 +196,7 @@ static mep_status allocate_weights(mep_session *s, int decodes)
         if (dtype == MEP_FLOAT32) continue;
         w->packed = decodes && s->nn->pack != NULL;
         if (w->packed) MEP_TRY(s->nn->packed_size(t->shape[1], outputs, dtype, &bytes));
-        MEP_TRY(take_on_device(s, &w->data, bytes, 1, 1));
+        MEP_TRY(mep_session_device(s, &w->data, bytes, 1, 1));
     }
     return MEP_OK;
 }
@@ -332,9 +294,7 @@ void mep_session_destroy(mep_session **session)
     mep_session *s = *session;
     mep_kv_destroy(&s->kv);
     if (s->nn != NULL) s->nn->destroy(&s->state);
-    for (int64_t i = 0; i < s->allocation_count; i++)
-        mep_device_release(s->allocations[i].device, &s->allocations[i].data);
-    mep_free(&s->allocations);
+    mep_session_memory_free(s);
     mep_free(session);
 }
 
@@ -421,22 +381,4 @@ mep_status mep_session_begin(mep_session *s, int64_t batch, int64_t length, cons
     s->length = length;
     s->rows = batch * length;
     return mep_rotary_tables_update(s);
-}
-
-mep_tensor_view mep_qkv_view(const mep_session *s, mep_activation qkv, int which)
-{
-    const mep_model_config *c = &s->model->config;
-    int64_t width = mep_dimension_of(c, DIM_QKV);
-    return (mep_tensor_view){.data = (char *)qkv.data + mep_qkv_row(c, 0, which) * mep_dtype_size(qkv.dtype),
-                             .batch_stride = s->length * width,
-                             .head_stride = mep_qkv_row(c, 1, which) - mep_qkv_row(c, 0, which),
-                             .token_stride = width};
-}
-
-mep_tensor_view mep_heads_view(const mep_session *s, mep_activation x)
-{
-    const mep_model_config *c = &s->model->config;
-    int64_t width = mep_dimension_of(c, DIM_HEADS);
-    return (mep_tensor_view){
-        .data = x.data, .batch_stride = s->length * width, .head_stride = mep_head_dim(c), .token_stride = width};
 }
