@@ -34,6 +34,13 @@ mep_status mep_study_corpus_name(const mep_study_settings *settings, int64_t cor
  * data and the settings allow. */
 mep_status mep_study_eval_settings(const mep_study_settings *settings, int64_t corpus, mep_eval_settings *eval);
 
+/* The same on the open data of the corpus. */
+mep_status mep_study_eval_settings_on(const mep_study_settings *settings, const mep_data_mix *data,
+                                      mep_eval_settings *eval);
+
+/* Set the data of a run: PREFIX.train and PREFIX.valid of a corpus, or the parts of PREFIX that the split defines. */
+mep_status mep_study_data_settings(const mep_study_settings *settings, int64_t corpus, mep_train_settings *run);
+
 /* For the process that writes: create the study's folder if it does not exist, open and lock it. Write
  * FOLDER/study.json, or compare an existing one with the settings and add to its lists. The caller closes *opened,
  * which is not open on failure. */
