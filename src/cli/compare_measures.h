@@ -6,7 +6,7 @@
 #ifndef MEP_CLI_COMPARE_MEASURES_H
 #define MEP_CLI_COMPARE_MEASURES_H
 
-#include "cli/compare_report.h"
+#include "cli/compare_study.h"
 #include "cli/page.h"
 #include "cli/picture.h"
 
@@ -25,7 +25,6 @@ void mep_compare_picture_name(const char *measure, char name[160]);
 
 /* Draw the measure's means into a picture of the kind MEP_PICTURE_MEASURE, which is begun. *drawn is 0 if there is
  * nothing to draw. */
-
 mep_status mep_compare_fill_picture(const mep_report *report, int64_t corpus, const char *measure, mep_picture *picture,
                                     int *drawn);
 

@@ -5,17 +5,7 @@
 #ifndef MEP_CLI_COMPARE_REPORT_H
 #define MEP_CLI_COMPARE_REPORT_H
 
-#include "mep/study.h"
-
-typedef struct mep_report {
-    const char *folder;
-    const mep_study_settings *settings; /* of the study, with the lists of all commands; lengths in ascending order */
-    const mep_study_settings *asked;    /* of this command: its encodings have a row even without a result */
-    const char *command;                /* the command line, as a shell reads it */
-    int so_far;                         /* 1: encodings without a result have no row yet */
-    int64_t baseline;                   /* index of the encoding to which the others are compared; -1: none */
-    double within;                      /* the fraction of an effective length */
-} mep_report;
+#include "cli/compare_study.h"
 
 /* Write results.csv and results.md of each corpus from the finished runs, and measures.csv and differences.csv where
  * there are measures and a baseline. A corpus without a result gets no files. */

@@ -6,7 +6,7 @@
 #ifndef MEP_CLI_COMPARE_SET_H
 #define MEP_CLI_COMPARE_SET_H
 
-#include "cli/compare_report.h"
+#include "cli/compare_study.h"
 
 enum { MEP_COMPARE_SHOWN = 4 };
 
