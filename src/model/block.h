@@ -8,11 +8,6 @@
 
 #include "model/session.h"
 
-/* Rows first .. first + count - 1 of a pass. */
-typedef struct mep_row_range {
-    int64_t first, count;
-} mep_row_range;
-
 /* A norm of the model: the indices of its parameters (-1: there is none), and what it keeps for the backward pass. */
 typedef struct mep_norm_state {
     int64_t weight, bias;

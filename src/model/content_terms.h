@@ -7,7 +7,7 @@
 #ifndef MEP_MODEL_CONTENT_TERMS_H
 #define MEP_MODEL_CONTENT_TERMS_H
 
-#include "model/block.h"
+#include "model/session.h"
 
 /* Allocate what a session and its layers need. Called for each layer whose activations are its own. */
 mep_status mep_content_allocate(mep_session *session);

@@ -29,6 +29,11 @@ typedef struct mep_layer_state {
     float *content[3];                                    /* [rows, width]: the products of content.h; NULL: absent */
 } mep_layer_state;
 
+/* Rows first .. first + count - 1 of a pass. */
+typedef struct mep_row_range {
+    int64_t first, count;
+} mep_row_range;
+
 /* Called by a backward pass: the gradients of tensors first .. end - 1 are final. */
 typedef void (*mep_gradients_fn)(void *context, int64_t first, int64_t end);
 
