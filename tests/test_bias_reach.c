@@ -17,6 +17,7 @@
 
 #include "base/random.h"
 #include "bias/kernel.h"
+#include "bias/table.h"
 #include "mep/bias.h"
 
 enum { HEADS = 5, LENGTH = 2500, BOUNDS = 40 };
@@ -86,6 +87,48 @@ static void check_head(const reach_case *c, const double *b, const float *table,
         fail_msg("%s: reach %lld for %.17g, but b there - 1 is %.17g", c->spec, (long long)reach, bound, last);
 }
 
+/* The same of the largest kernel, whose values are known in float32. */
+static void check_kernels(const reach_case *c, const mep_bias *bias, uint64_t seed)
+{
+    int64_t kernels = mep_bias_kernels(bias);
+    float *table = malloc((size_t)(HEADS * kernels * LENGTH) * sizeof *table);
+    double *scratch = malloc((size_t)mep_bias_scratch(bias) * sizeof *scratch), low[HEADS], high[HEADS];
+    static double largest[HEADS * LENGTH];
+    assert_non_null(table);
+    assert_non_null(scratch);
+    assert_int_equal(mep_bias_kernel_tables(bias, LENGTH, table, scratch), MEP_OK);
+    assert_int_equal(mep_bias_kernels_at_zero(bias, low, high), MEP_OK);
+    for (int64_t h = 0; h < HEADS; h++) {
+        double smallest = INFINITY;
+        for (int64_t d = 0; d < LENGTH; d++) {
+            largest[h * LENGTH + d] = -INFINITY;
+            for (int64_t m = 0; m < kernels; m++) {
+                double x = (double)table[(h * kernels + m) * LENGTH + d];
+                largest[h * LENGTH + d] = fmax(largest[h * LENGTH + d], x);
+                if (d == 0) smallest = fmin(smallest, x);
+            }
+        }
+        assert_true(smallest == (double)(float)low[h] && largest[h * LENGTH] == (double)(float)high[h]);
+    }
+    for (uint64_t i = 0; i < BOUNDS; i++) {
+        int64_t place = (int64_t)(mep_random_bits(seed, 5, i) % (HEADS * LENGTH)), reach[HEADS];
+        double bound = largest[place] + (i % 2 == 0 ? 0 : mep_random_normal(seed, 6, i));
+        assert_int_equal(mep_bias_kernels_reach(bias, bound, LENGTH - 1, reach), MEP_OK);
+        for (int64_t h = 0; h < HEADS; h++) {
+            const double *b = largest + h * LENGTH;
+            for (int64_t d = reach[h]; d < LENGTH; d++)
+                if (!(b[d] <= bound))
+                    fail_msg("%s: reach %lld for %.17g, but the largest kernel at %lld is %.17g", c->spec,
+                             (long long)reach[h], bound, (long long)d, b[d]);
+            if (c->exact && reach[h] > 0 && !(b[reach[h] - 1] >= bound - 1e-6 * (1 + fabs(bound))))
+                fail_msg("%s: reach %lld for %.17g, but the largest kernel there - 1 is %.17g", c->spec,
+                         (long long)reach[h], bound, b[reach[h] - 1]);
+        }
+    }
+    free(table);
+    free(scratch);
+}
+
 /* Bounds: values of b themselves, in either type, and values around them. */
 static void check_case(const reach_case *c, uint64_t seed)
 {
@@ -105,6 +148,7 @@ static void check_case(const reach_case *c, uint64_t seed)
         assert_int_equal(mep_bias_reach(bias, bound, LENGTH - 1, reach), MEP_OK);
         for (int64_t h = 0; h < HEADS; h++) check_head(c, b + h * LENGTH, table + h * LENGTH, bound, reach[h]);
     }
+    check_kernels(c, bias, seed);
     mep_bias_destroy(&bias);
 }
 

@@ -56,7 +56,8 @@ static void test_windows(void **state)
                     .batch = 1, .length = LENGTH, .inputs = tokens, .targets = tokens + 1, .scale = 1, .accumulate = 1},
                 losses, gradients),
             MEP_OK);
-        assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, allowance), MEP_OK);
+        assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, LENGTH, NULL, allowance),
+                         MEP_OK);
         for (int64_t i = 0; i < 2 * heads; i++) {
             const float *qkv = (const float *)session->layer[i / heads].qkv.data + i % heads * 3 * n;
             assert_true(isfinite(allowance[i]));

@@ -128,10 +128,10 @@ static void test_windows(void **state)
  * A model made for the worst: token 0 is normalized to e, token 1 to -e, q = c xhat and k = -c xhat, so that token 0
  * wants nothing less than its own key, and nothing more than token 1. The allowance is nearly attained.
  */
-static mep_model *worst_model(float c)
+static mep_model *worst_model(const char *position, float c)
 {
     enum { HIDDEN = 16 };
-    mep_train_settings s = settings_for("exp:c=64"); /* slope 1/4 */
+    mep_train_settings s = settings_for(position);
     s.model.hidden_size = HIDDEN, s.model.num_attention_heads = 1, s.model.num_hidden_layers = 1;
     mep_model *model;
     assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
@@ -150,12 +150,12 @@ static mep_model *worst_model(float c)
     return model;
 }
 
-static void test_worst_weights(void **state)
+/* scale: by what the last query is multiplied. The slope of the slowest kernel is 1/4. */
+static void check_worst_weights(const char *position, double scale)
 {
-    (void)state;
     enum { COUNT = 1400, FAR = 700 };
-    mep_model *model = worst_model(5.0f);
-    double attained = 2 * 25.0 * 16 / 4; /* scale q.(k' - k) = 2 c^2 |xhat|^2 / sqrt(16) = 200 */
+    mep_model *model = worst_model(position, (float)sqrt(25 / scale));
+    double attained = 2 * 25.0 * 16 / 4; /* scale q.(k' - k) = 2 scale c^2 |xhat|^2 / sqrt(16) = 200 */
     int32_t tokens[COUNT] = {1};
     float *logits[3];
     for (int i = 0; i < 3; i++) logits[i] = calloc(COUNT * VOCAB, sizeof **logits);
@@ -167,12 +167,13 @@ static void test_worst_weights(void **state)
         mep_session_defaults(&settings);
         settings.length = 8, settings.dtype = (mep_dtype)is_bf16;
         assert_int_equal(mep_session_create_cached(&session, model, &settings, COUNT, 0), MEP_OK);
-        assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, &allowance), MEP_OK);
+        assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, COUNT, NULL, &allowance),
+                         MEP_OK);
         assert_int_equal(
             mep_model_windows(session->model, session->settings.dtype, session->settings.tolerance, COUNT, &window),
             MEP_OK);
         if (!(allowance >= attained && allowance <= attained * (is_bf16 ? 1.25 : 1.15)))
-            fail_msg("the allowance is %g, attained is %g", allowance, attained);
+            fail_msg("%s: the allowance is %g, attained is %g", position, allowance, attained);
         assert_int_equal(window, (int64_t)ceil(4 * (104 + allowance)));
         mep_session_destroy(&session);
         /* the first token still has all of the weight where its bias is -FAR / 4 = -175 */
@@ -187,6 +188,16 @@ static void test_worst_weights(void **state)
     }
     for (int i = 0; i < 3; i++) free(logits[i]);
     mep_model_destroy(&model);
+}
+
+static void test_worst_weights(void **state)
+{
+    (void)state;
+    check_worst_weights("exp:c=64", 1);
+    check_worst_weights("exp:c=64/forget:bias=30", 1);
+    check_worst_weights("exp:c=64 + exp:c=640/weights=query", 1);
+    check_worst_weights("exp:c=64/scale=ssmax", (double)0.43f * log(1400));
+    check_worst_weights("exp:c=64 + exp:c=640/weights=query/scale=logn:20", log(1400) / log(20));
 }
 
 /* Weights of all sizes: what tokens bring about stays within the allowance. */
@@ -213,7 +224,8 @@ static void test_allowances(void **state)
             mep_session_defaults(&settings);
             settings.length = COUNT, settings.dtype = (mep_dtype)is_bf16, settings.training = 1;
             assert_int_equal(mep_session_create(&session, model, &settings), MEP_OK);
-            assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, NULL, allowance), MEP_OK);
+            assert_int_equal(mep_model_allowances(session->model, session->settings.dtype, COUNT, NULL, allowance),
+                             MEP_OK);
             assert_int_equal(mep_session_losses(session, 1, COUNT, tokens, tokens, losses), MEP_OK);
             for (int64_t n = 0; n < 2 * heads; n++) {
                 double most = 0;
@@ -293,9 +305,20 @@ static void test_endless(void **state)
 {
     (void)state;
     static const int32_t prompt[] = {1, 2, 3};
-    static const char *const positions[] = {"exp:c=16",   "mep",      "alibi",  "t5",
-                                            "kerple_log", "exp + t5", "rotary", "nope"};
-    for (int p = 0; p < 8; p++) {
+    enum { BOUNDED = 5, COUNT = 12 };
+    static const char *const positions[COUNT] = {"exp:c=16",
+                                                 "mep",
+                                                 "alibi",
+                                                 "mep/weights=query/scale=ssmax",
+                                                 "mep/profiles:rank=2/forget/sink/scale=logn:30|mep/weights=query",
+                                                 "t5",
+                                                 "kerple_log",
+                                                 "exp + t5",
+                                                 "rotary",
+                                                 "nope",
+                                                 "mep + uniform/weights=query",
+                                                 "fire"};
+    for (int p = 0; p < COUNT; p++) {
         mep_train_settings s = settings_for(positions[p]);
         mep_model *model;
         mep_generate_settings g;
@@ -304,9 +327,9 @@ static void test_endless(void **state)
         mep_generate_defaults(&g);
         g.max_tokens = MEP_GENERATE_ENDLESS;
         mep_status status = mep_generate(model, prompt, 3, &g, count_tokens, &e);
-        assert_int_equal(status, p < 3 ? MEP_OK : MEP_ERROR_UNSUPPORTED);
-        assert_int_equal(e.count, p < 3 ? 600 : 0);
-        if (p >= 3) assert_non_null(strstr(mep_error_message(), "has no reach"));
+        assert_int_equal(status, p < BOUNDED ? MEP_OK : MEP_ERROR_UNSUPPORTED);
+        assert_int_equal(e.count, p < BOUNDED ? 600 : 0);
+        if (p >= BOUNDED) assert_non_null(strstr(mep_error_message(), "has no reach"));
         mep_model_destroy(&model);
     }
 }

@@ -17,7 +17,7 @@ static double value_at(const mep_session *s, int64_t layer, int64_t token, int64
                                              : (double)((float *)qkv.data)[at];
 }
 
-/* The largest q.(k' - k) of a head and the keys of its text, scaled. */
+/* The largest q.(k' - k) of a head and the keys of its text, scaled; q as attention read it. */
 static double most_of(const mep_session *s, int64_t layer, int64_t head)
 {
     const mep_model_config *c = &s->model->config;
@@ -58,7 +58,7 @@ static void check_allowances(const char *position, int size, mep_dtype dtype, in
     float losses[VOCAB];
     double *allowance = allocate(2 * heads, sizeof *allowance);
     for (int i = 0; i < VOCAB; i++) tokens[i] = i;
-    assert_int_equal(mep_model_allowances(model, dtype, NULL, allowance), MEP_OK);
+    assert_int_equal(mep_model_allowances(model, dtype, VOCAB, NULL, allowance), MEP_OK);
     assert_int_equal(mep_session_losses(session, 1, VOCAB, tokens, tokens, losses), MEP_OK);
     for (int64_t i = 0; i < 2 * heads; i++) {
         double most = most_of(session, i / heads, i % heads);
@@ -80,7 +80,16 @@ static void check_allowances(const char *position, int size, mep_dtype dtype, in
 static void test_allowances(void **state)
 {
     (void)state;
-    static const char *const positions[] = {"llama mep", "qwen2 mep", "qwen3 mep", "olmo mep", "olmo2 mep"};
+    static const char *const positions[] = {"llama mep",
+                                            "qwen2 mep",
+                                            "qwen3 mep",
+                                            "olmo mep",
+                                            "olmo2 mep",
+                                            "mep/scale=ssmax",
+                                            "qwen2 mep/scale=ssmax",
+                                            "qwen3 mep/scale=ssmax",
+                                            "llama mep/scale=logn:3",
+                                            "olmo mep/scale=logn:7"};
     for (size_t p = 0; p < sizeof positions / sizeof *positions; p++)
         for (int size = 1; size <= 64; size *= 8)
             for (int type = 0; type < 2; type++) check_allowances(positions[p], size, (mep_dtype)type, 0);
@@ -97,8 +106,8 @@ static void test_profiles(void **state)
             mep_model *without = small_model(llama ? "qwen3 mep" : "mep");
             int64_t heads = with->config.num_attention_heads, hidden = with->config.hidden_size;
             double *a = allocate(2 * heads, sizeof *a), *b = allocate(2 * heads, sizeof *b);
-            assert_int_equal(mep_model_allowances(with, (mep_dtype)type, NULL, a), MEP_OK);
-            assert_int_equal(mep_model_allowances(without, (mep_dtype)type, NULL, b), MEP_OK);
+            assert_int_equal(mep_model_allowances(with, (mep_dtype)type, VOCAB, NULL, a), MEP_OK);
+            assert_int_equal(mep_model_allowances(without, (mep_dtype)type, VOCAB, NULL, b), MEP_OK);
             for (int64_t i = 0; i < 2 * heads; i++) {
                 const mep_tensor *bank = &with->tensors[mep_tensor_index(with, PROFILES_BANK, i / heads)];
                 const float *weight = mep_tensor_values(with, PROFILES_WEIGHT, i / heads) + i % heads * 3 * hidden;
@@ -129,7 +138,7 @@ static void test_post_norm_alone(void **state)
 
 /* ---- A cache that drops keys ---- */
 
-enum { COUNT = 900 };
+enum { COUNT = 900, SEEDS = 40 };
 
 static int64_t longest_window(mep_session *session)
 {
@@ -187,12 +196,18 @@ static void test_cache(void **state)
         {"qwen2 exp:c=200/sink", 1},
         {"qwen3 exp:c=200/forget", 1},
         {"olmo2 exp:c=400", 1},
-        {"qwen3 exp:c=200/scale=ssmax", 0},
-        {"llama exp:c=200/scale=logn:50", 0},
+        {"qwen3 exp:c=200/scale=ssmax", 1},
+        {"olmo exp:c=300/scale=ssmax/forget", 1},
+        {"llama exp:c=200/scale=logn:50", 1},
         {"qwen2 exp:c=200/profiles:rank=2,extent=90", 1},
         {"exp:c=200/profiles:rank=3,extent=200/forget", 1},
         {"alibi/profiles:rank=3,extent=2000", 0},
-        {"qwen3 exp:c=200 + gauss/weights=query", 0},
+        {"qwen3 exp:c=200 + gauss/weights=query", 1},
+        {"exp:c=200 + exp:c=400/weights=query/profiles:rank=2,extent=90/forget", 1},
+        {"qwen2 exp:c=200 + exp:c=100/learn=weights,slopes/weights=query/scale=ssmax/sink", 1},
+        {"llama exp:c=200 + kerple_log/weights=query", 0},
+        {"exp:c=200 + uniform/weights=query", 0},
+        {"llama exp:c=200 + gauss/weights=query/scale=logn:50|exp:c=200 + gauss/forget", 1},
         {"qwen3 exp:c=200/scale=ssmax/window=100|rotary/window=70", 1},
         {"olmo2 exp:c=200 + gauss/weights=query/window=130/profiles:rank=2/forget/sink", 1},
         {"llama fire:max=60", 0},
@@ -202,9 +217,132 @@ static void test_cache(void **state)
         for (int type = 0; type < 2; type++) check_cache(cases[i].position, cases[i].drops, (mep_dtype)type);
 }
 
+/* ---- Random models ---- */
+
+/* A spec whose every layer has the distance bias of some kernels that fall at different rates, with random modifiers.
+ */
+static void random_spec(uint64_t seed, char *spec, size_t size)
+{
+    static const char *const blocks[] = {"", "llama ", "qwen2 ", "qwen3 ", "olmo ", "olmo2 "};
+    static const char *const mixtures[] = {"exp:c=100 + exp:c=900", "exp:c=60 + gauss:c=9", "gauss:c=2 + exp:c=90",
+                                           "exp:c=400 + kerple_power"};
+    static const char *const modifiers[] = {
+        "/weights=query", "/scale=ssmax", "/scale=logn:9", "/forget:bias=3", "/profiles:rank=2,extent=70", "/sink"};
+    uint64_t bits = mep_random_bits(seed, 1, 0);
+    int at = snprintf(spec, size, "%s%s", blocks[bits % 6], mixtures[bits / 6 % 4]);
+    bits /= 24;
+    for (int i = 0; i < 6; i++, bits /= 2)
+        if (bits % 2 != 0 && (i != 2 || strstr(spec, "/scale") == NULL))
+            at += snprintf(spec + at, size - (size_t)at, "%s", modifiers[i]);
+}
+
+/* Each tensor of a random size of its own, some of them very large: mixture weights near 0 and 1, scores of hundreds.
+ */
+static void randomize(mep_model *model, uint64_t seed)
+{
+    for (int64_t i = 0; i < model->count; i++) {
+        double size = exp(3.5 * mep_random_uniform(seed, 2, (uint64_t)i) - 2.5);
+        float *x = model->tensors[i].data;
+        for (int64_t n = 0; n < model->tensors[i].size; n++)
+            x[n] = (float)(size * ((double)x[n] + 0.05 * mep_random_normal(seed, (uint64_t)i + 3, (uint64_t)n)));
+    }
+    assert_int_equal(mep_model_sync_bias(model), MEP_OK);
+}
+
+/* Keys that the queries of their own token avoid most: k = -q without biases, and token 1 is the opposite of token 0.
+ */
+static void oppose(mep_model *model)
+{
+    const mep_model_config *c = &model->config;
+    int64_t n = mep_head_dim(c), group = c->num_attention_heads / mep_key_value_heads(c), hidden = c->hidden_size;
+    float *embed = model->tensors[model->first[EMBED_IN]].data;
+    for (int64_t i = 0; i < hidden; i++) embed[hidden + i] = -embed[i];
+    for (int64_t layer = 0; layer < c->num_hidden_layers; layer++) {
+        float *w = model->tensors[mep_tensor_index(model, mep_kind_in_block(model, QKV_WEIGHT), layer)].data;
+        for (int64_t kv = 0; kv < mep_key_value_heads(c); kv++) {
+            const float *q = w + mep_qkv_row(c, kv * group, 0) * hidden;
+            float *k = w + mep_qkv_row(c, kv, 1) * hidden;
+            for (int64_t i = 0; i < n * hidden; i++) k[i] = -q[i];
+        }
+    }
+}
+
+/* Token 1 for a while, then any, then token 0. */
+static void opposed_tokens(int32_t *tokens)
+{
+    random_tokens(tokens, COUNT);
+    for (int i = 0; i < COUNT; i++)
+        if (i < 70 || i > 150) tokens[i] = i < 70;
+}
+
+/* Replace the cache of a session by one with windows of a fraction of the length. */
+static void shorten(mep_session *session, int64_t divisor)
+{
+    const mep_kv_settings settings = mep_session_kv_settings(session, COUNT);
+    int64_t *window, count = session->model->config.num_hidden_layers * session->model->config.num_attention_heads;
+    assert_int_equal(mep_kv_cache_windows(&settings, 0, &window), MEP_OK);
+    for (int64_t i = 0; i < count; i++)
+        if (window[i] != MEP_CACHE_ALL) window[i] = 1 + window[i] / divisor;
+    mep_kv_destroy(&session->kv);
+    assert_int_equal(mep_kv_ring_create(&session->kv, &settings, window), MEP_OK);
+    mep_free(&window);
+}
+
+/* Read a text in calls of several sizes, with windows divided by `divisor`, or 0: all keys. Returns the longest window
+ * before that. */
+static int64_t read_text(mep_model *model, mep_dtype dtype, int64_t divisor, const int32_t *tokens, float *logits)
+{
+    static const int64_t sizes[] = {1, 1, 3, 1, 1, 90, 1, 5};
+    mep_session_settings settings;
+    mep_session *session;
+    mep_session_defaults(&settings);
+    settings.length = 90, settings.dtype = dtype;
+    if (mep_session_create_cached(&session, model, &settings, COUNT, divisor == 0) != MEP_OK)
+        fail_msg("%s", mep_error_message());
+    int64_t window = longest_window(session);
+    if (divisor > 1) shorten(session, divisor);
+    for (int64_t done = 0, number = 0, step; done < COUNT; done += step, number++) {
+        step = sizes[number % 8] < COUNT - done ? sizes[number % 8] : COUNT - done;
+        assert_int_equal(mep_session_next(session, step, tokens + done, logits + number * VOCAB), MEP_OK);
+    }
+    mep_session_destroy(&session);
+    return window;
+}
+
+/* Weights of any size cannot make a dropped key count; with shorter windows they do, so the comparison can fail. */
+static void test_random(void **state)
+{
+    (void)state;
+    int drops = 0, finite = 0, differ = 0;
+    int32_t *tokens = allocate(COUNT, sizeof *tokens);
+    float *a = allocate(COUNT * VOCAB, sizeof *a), *b = allocate(COUNT * VOCAB, sizeof *b);
+    for (int64_t seed = 0; seed < SEEDS; seed++) {
+        char spec[256];
+        random_spec((uint64_t)seed, spec, sizeof spec);
+        mep_model *model = small_model(spec);
+        randomize(model, (uint64_t)seed);
+        random_tokens(tokens, COUNT);
+        if (seed % 4 < 2) opposed_tokens(tokens), oppose(model);
+        int64_t window = read_text(model, (mep_dtype)(seed % 2), 1, tokens, a);
+        read_text(model, (mep_dtype)(seed % 2), 0, tokens, b);
+        if (memcmp(a, b, (size_t)(COUNT * VOCAB) * sizeof *a) != 0)
+            fail_msg("seed %lld, %s: other logits, with a window of %lld", (long long)seed, spec, (long long)window);
+        drops += window < COUNT;
+        finite += (int)isfinite(a[0]);
+        read_text(model, (mep_dtype)(seed % 2), 8, tokens, a);
+        differ += window < COUNT && memcmp(a, b, (size_t)(COUNT * VOCAB) * sizeof *a) != 0;
+        mep_model_destroy(&model);
+    }
+    assert_true(finite == SEEDS && drops >= SEEDS / 3 && differ >= drops / 4);
+    free(tokens), free(a), free(b);
+}
+
 int main(void)
 {
+    mep_set_threads(1); /* faster for small models */
+
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_allowances), cmocka_unit_test(test_profiles),
-                                       cmocka_unit_test(test_post_norm_alone), cmocka_unit_test(test_cache)};
+                                       cmocka_unit_test(test_post_norm_alone), cmocka_unit_test(test_cache),
+                                       cmocka_unit_test(test_random)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

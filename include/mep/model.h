@@ -148,7 +148,8 @@ MEP_API mep_status mep_model_save(const mep_model *model, const char *folder, co
 
 /* Write a Hugging Face folder in the same way: as the family ("gpt_neox", "llama", ...; docs/formats.md lists them)
  * that can express the model, otherwise as "mep" with the Python files modeling_mep.py and configuration_mep.py, which
- * transformers loads with trust_remote_code=True. Where `family` is not NULL, *family becomes the name, a constant string. */
+ * transformers loads with trust_remote_code=True. Where `family` is not NULL, *family becomes the name, a constant
+ * string. */
 MEP_API mep_status mep_model_export(const mep_model *model, const char *folder, const mep_save_settings *settings,
                                     const char **family);
 
@@ -237,10 +238,11 @@ typedef int (*mep_token_fn)(void *context, int32_t token);
 /* Continue `prompt` (count >= 1 tokens) with a key/value cache, which grows with the tokens. With an encoding whose
  * bias falls in every head, such as mep and alibi, each head keeps its keys only as far back as a key can have a weight
  * in float32 (or within the tolerance), whatever the text: memory and time per token are then bounded, the text is the
- * one that a cache of all keys gives, and max_tokens may be MEP_GENERATE_ENDLESS. All other encodings keep every token
- * that they read, which is every token except the last: count + max_tokens - 1 above 2^31 is MEP_ERROR_UNSUPPORTED, and
- * with "learned" above its number of positions MEP_ERROR_ARGUMENT. MEP_ERROR_NUMERIC where the model's logits are not
- * finite. */
+ * one that a cache of all keys gives, and max_tokens may be MEP_GENERATE_ENDLESS. Modifiers of the spec keep this; with
+ * /weights=query every kernel of the mixture must fall, and with /scale the number of keys grows with the logarithm of
+ * count + max_tokens. All other encodings keep every token that they read, which is every token except the last: count
+ * + max_tokens - 1 above 2^31 is MEP_ERROR_UNSUPPORTED, and with "learned" above its number of positions
+ * MEP_ERROR_ARGUMENT. MEP_ERROR_NUMERIC where the model's logits are not finite. */
 MEP_API mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count,
                                 const mep_generate_settings *settings, mep_token_fn token, void *context);
 

@@ -47,6 +47,9 @@ mep_status mep_bias_check_length(int64_t length);
 /* values[m, h] = log K_m,h(distance), [terms, heads]. */
 void mep_bias_log_values(const mep_bias *bias, double distance, double *values);
 
+/* max_m values[m, head]. */
+double mep_bias_largest(const mep_bias *bias, int64_t head, const double *values);
+
 /* log sum_m w_m exp(values[m, head]), computed without the values of the kernels themselves: exact where they
  * underflow, and where the sum is near 1. */
 double mep_bias_mix(const mep_bias *bias, int64_t head, const double *values);

@@ -14,7 +14,7 @@ void mep_bias_log_values(const mep_bias *bias, double distance, double *values)
     }
 }
 
-static double largest_value(const mep_bias *bias, int64_t head, const double *values)
+double mep_bias_largest(const mep_bias *bias, int64_t head, const double *values)
 {
     double largest = values[head];
     for (int m = 1; m < bias->spec.count; m++) largest = fmax(largest, values[m * bias->heads + head]);
@@ -41,7 +41,7 @@ static double log_sum(const mep_bias *bias, int64_t head, const double *values, 
  * log_sum is used. */
 double mep_bias_mix(const mep_bias *bias, int64_t head, const double *values)
 {
-    double top = largest_value(bias, head, values);
+    double top = mep_bias_largest(bias, head, values);
     if (bias->spec.count == 1) return top;
     double sum = 0.0;
     for (int m = 0; m < bias->spec.count; m++) {
@@ -53,7 +53,7 @@ double mep_bias_mix(const mep_bias *bias, int64_t head, const double *values)
 
 void mep_bias_responsibilities(const mep_bias *bias, int64_t head, const double *values, double *out)
 {
-    double top = largest_value(bias, head, values);
+    double top = mep_bias_largest(bias, head, values);
     double log_total = log_sum(bias, head, values, top);
     for (int m = 0; m < bias->spec.count; m++) {
         int64_t at = m * bias->heads + head;

@@ -25,6 +25,13 @@ void mep_bias_log_weights(const mep_bias *bias, float *weights);
 /* table[(h * kernels + m) * length + d] = log K_m,h(d). */
 mep_status mep_bias_kernel_tables(const mep_bias *bias, int64_t length, float *table, double *scratch);
 
+/* Of the same mixture, whatever the weights: its value at distance 0 is from lowest[h] to highest[h], which are min_m
+ * and max_m log K_m,h(0). */
+mep_status mep_bias_kernels_at_zero(const mep_bias *bias, double *lowest, double *highest);
+
+/* mep_bias_reach of max_m log K_m,h(d), the largest value that the mixture can have at d. */
+mep_status mep_bias_kernels_reach(const mep_bias *bias, double bound, int64_t max_distance, int64_t *reach);
+
 /* Chain rule: dparams += the gradient of the learned parameters from that of the tables and, at dlog_weights, laid out
  * as in mep_bias_log_weights, that of the logarithms of the weights, which sums to 0 in each head. */
 mep_status mep_bias_kernel_tables_backward(const mep_bias *bias, int64_t length, const double *dtable,

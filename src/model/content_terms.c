@@ -115,13 +115,20 @@ mep_status mep_content_forward(mep_session *s, int64_t layer, mep_row_range r)
 }
 
 /* By what the query of a head at a position is multiplied. */
-static float scale_at(const mep_session *s, int64_t layer, const float *scale, int64_t head, int64_t position)
+static float scale_at(const mep_model *m, int64_t layer, const float *scale, int64_t head, int64_t position)
 {
-    const mep_position_entry *e = mep_layer_position(s->model, layer);
+    const mep_position_entry *e = mep_layer_position(m, layer);
     double logarithm = log((double)position + 1);
     if (e->scale == MEP_SCALE_SSMAX) return (float)((double)scale[head] * logarithm);
-    int64_t length = e->logn > 0 ? e->logn : s->model->config.max_position_embeddings;
+    int64_t length = e->logn > 0 ? e->logn : m->config.max_position_embeddings;
     return (float)fmax(1, logarithm / log((double)length));
+}
+
+double mep_content_largest_scale(const mep_model *m, int64_t layer, int64_t head, int64_t tokens)
+{
+    if (mep_layer_position(m, layer)->scale == MEP_SCALE_NONE) return 1;
+    const float *scale = mep_tensor_values(m, SSMAX_SCALE, layer); /* the magnitude does not fall with the position */
+    return fabs((double)scale_at(m, layer, scale, head, max_i64(tokens, 1) - 1));
 }
 
 /* A row of head_dim channels times `factor`; returns the sum of row * other before that, where `other` is not NULL. */
@@ -157,7 +164,7 @@ void mep_content_scale_queries(mep_session *s, int64_t layer)
     for (int64_t n = 0; n < s->rows; n++)
         for (int64_t h = 0; h < c->num_attention_heads; h++)
             scale_row(s->settings.dtype, row_at(s, &q, n, h), NULL, mep_head_dim(c),
-                      scale_at(s, layer, scale, h, mep_kv_position(s->kv, n / s->length) + n % s->length));
+                      scale_at(s->model, layer, scale, h, mep_kv_position(s->kv, n / s->length) + n % s->length));
 }
 
 /* A [rows, heads, width] array of float32 as attention reads it. */
@@ -240,7 +247,7 @@ static void scale_backward(mep_session *s, int64_t layer, mep_tensor_view dq, fl
         double sum = 0;
         for (int64_t n = 0; n < s->rows; n++)
             sum += scale_row(s->settings.dtype, row_at(s, &dq, n, h), row_at(s, &q, n, h), mep_head_dim(c),
-                             scale_at(s, layer, scale, h, n % s->length));
+                             scale_at(s->model, layer, scale, h, n % s->length));
         if (dscale != NULL && scale[h] != 0) dscale[h] += (float)(sum / (double)scale[h]);
     }
 }

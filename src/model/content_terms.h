@@ -25,6 +25,10 @@ void mep_content_clear(mep_session *session);
 /* Scale the queries of a layer, after rotary. */
 void mep_content_scale_queries(mep_session *session, int64_t layer);
 
+/* The largest magnitude of what mep_content_scale_queries multiplies a head's queries by, in texts of up to `tokens`
+ * tokens; 1 where the layer does not scale them. */
+double mep_content_largest_scale(const mep_model *model, int64_t layer, int64_t head, int64_t tokens);
+
 /* Add the layer's terms to the call of its attention, and their gradients to that of the gradients. */
 void mep_content_call(const mep_session *session, int64_t layer, mep_kv_call *call);
 void mep_content_gradient(mep_session *session, int64_t layer, mep_kv_gradient *gradient);

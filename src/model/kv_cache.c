@@ -9,15 +9,6 @@
 #include "model/kv.h"
 #include "model/kv_windows.h"
 
-/* Whether the reach of the distance bias bounds what a layer's queries see: nothing else raises the score of a far key,
- * or lowers that of the query's own, by more than the allowance. Fire has no reach, since its distances are relative to
- * the position. */
-static int has_reach(const mep_position_entry *e)
-{
-    return e->kind == MEP_POSITION_BIAS && !mep_entry_has_threshold(e) && !e->weights_query &&
-           e->scale == MEP_SCALE_NONE;
-}
-
 mep_status mep_kv_cache_windows(const mep_kv_settings *s, int keep_all, int64_t **window)
 {
     int64_t heads = s->model->config.num_attention_heads, count = s->model->config.num_hidden_layers * heads;
@@ -27,7 +18,7 @@ mep_status mep_kv_cache_windows(const mep_kv_settings *s, int keep_all, int64_t 
     for (int64_t i = 0; i < count; i++) {
         const mep_position_entry *e = mep_layer_position(s->model, i / heads);
         int64_t *w = &(*window)[i];
-        if (keep_all || !has_reach(e)) *w = MEP_CACHE_ALL;
+        if (keep_all) *w = MEP_CACHE_ALL;
         if (e->window > 0 && !keep_all) *w = min_i64(*w, e->window);
         if (*w == MEP_CACHE_ALL && s->tokens > MEP_MOST_POSITIONS)
             MEP_TRY_OR(status, mep_model_fail_no_reach(s->model), failed);

@@ -13,6 +13,7 @@ typedef struct kv_ring {
     mep_kv base;
     const mep_model *model;
     mep_cache *cache;
+    int64_t tokens;    /* of a text, at most: the windows are for these */
     int64_t distances; /* that the cache's terms cover */
     int64_t sets;      /* of terms */
     double *total;     /* [layers, heads]: the gates of the last token; NULL: there are none */
@@ -30,6 +31,7 @@ static mep_status reserve(mep_kv *kv, int64_t length)
 {
     kv_ring *r = (kv_ring *)kv;
     mep_kv_tables tables = {.model = NULL};
+    if (length > r->tokens - kv->position) return mep_kv_fail_full(r->tokens);
     MEP_TRY(mep_cache_reserve(r->cache, length));
     int64_t distances = mep_cache_distances(r->cache);
     if (distances <= r->distances) return MEP_OK;
@@ -105,6 +107,7 @@ mep_status mep_kv_ring_create(mep_kv **kv, const mep_kv_settings *s, const int64
     MEP_TRY(MEP_ALLOC(&r, 1));
     r->base = (mep_kv){.functions = &FUNCTIONS, .computed_fraction = 1};
     r->model = s->model;
+    r->tokens = s->tokens;
     r->sets = settings.term_sets;
     int64_t heads = settings.has_gate ? c->num_attention_heads : 0;
     mep_status status = mep_cache_create(&r->cache, &settings);

@@ -11,6 +11,11 @@
  * plus what rounding adds. All of it is computed from the Gram matrices A A^T and B B^T. RMSNorm is the same without b.
  * Where queries and keys have a norm of their own, its weights bound |q| and |k|, and q.(k' - k) <= 2 |q| |k|. Where
  * the input of attention has no norm and keys have none either (post_norm), keys have no bound.
+ *
+ * Queries that are scaled by the logarithm of their position multiply the bound by the factor of the last position that
+ * the text can have. A mixture with weights per query is at most its largest kernel, whose reach replaces that of the
+ * bias. Gates and sinks change no window: a gate only lowers the scores of earlier keys, and a sink is no key. Fire has
+ * no reach, since its distances are relative to the position.
  */
 #include "model/kv_windows.h"
 
@@ -24,6 +29,8 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
+#include "bias/table.h"
+#include "model/content_terms.h"
 
 enum { WIDEST_HEAD = 1024, SQUARINGS = 4, COLUMNS = 32 };
 
@@ -137,27 +144,33 @@ static double normed_size(const mep_model *m, int64_t layer, int64_t head, int w
     return sqrt((double)m->tensors[index].size) * largest;
 }
 
-static double limited(double bound, double score)
+/* The bound, or INFINITY where it or the largest |q| |k| / sqrt(n) is so large that attention's own rounding matters:
+ * a sum of n products has an error of up to n 2^-24 of `score`, and the margin of 104 is 16 more than exp() needs. NaN
+ * gives INFINITY. */
+static double limited(double bound, double score, double n)
 {
-    /* below these bounds attention's own rounding is small; NaN gives INFINITY */
-    return bound < 1e6 && score < 1e6 ? bound : INFINITY;
+    double most = 1e6 / fmax(1, n / 128);
+    return bound < 1e6 && score < most ? bound : INFINITY;
 }
 
-/* The allowance of a head where queries and keys have a norm. */
-static double normed_allowance(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t head, int64_t kv)
+/* The allowance of a head where queries and keys have a norm; queries are multiplied by up to `scale`. */
+static double normed_allowance(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t head, int64_t kv,
+                               double scale)
 {
     double n = (double)mep_head_dim(&m->config), unit = dtype == MEP_BFLOAT16 ? 1.0 / 256 : 0x1p-23;
-    double score = normed_size(m, layer, head, 0) * normed_size(m, layer, kv, 1) / sqrt(n);
-    return limited(2 * score * (1 + 4 * unit + 4 * n * 0x1p-23), score);
+    double score = scale * normed_size(m, layer, head, 0) * normed_size(m, layer, kv, 1) / sqrt(n);
+    return limited(2 * score * (1 + 6 * unit + 4 * n * 0x1p-23), score, n);
 }
 
-/* The allowance of a head (glossary), INFINITY where it is not known; space [4 n n + 2 n + COLUMNS n] is scratch. */
-static double head_allowance(const mep_model *m, mep_dtype dtype, int64_t layer, int64_t head, double *space)
+/* The allowance of a head (glossary) in texts of up to `tokens` tokens, INFINITY where it is not known; space [4 n n +
+ * 2 n + COLUMNS n] is scratch. */
+static double head_allowance(const mep_model *m, mep_dtype dtype, int64_t tokens, int64_t layer, int64_t head,
+                             double *space)
 {
     const mep_model_config *c = &m->config;
     int64_t n = mep_head_dim(c), square = n * n, kv = head / (c->num_attention_heads / mep_key_value_heads(c));
-    double hidden = (double)c->hidden_size, product = 0;
-    if (c->qk_norm != MEP_QK_NORM_NONE) return normed_allowance(m, dtype, layer, head, kv);
+    double hidden = (double)c->hidden_size, product = 0, scale = mep_content_largest_scale(m, layer, head, tokens);
+    if (c->qk_norm != MEP_QK_NORM_NONE) return normed_allowance(m, dtype, layer, head, kv, scale);
     if (c->post_norm) return INFINITY;
     map q = {.gram = space, .constant = space + 4 * square}, k = {.gram = space + square};
     k.constant = q.constant + n;
@@ -171,10 +184,11 @@ static double head_allowance(const mep_model *m, mep_dtype dtype, int64_t layer,
     /* relative errors of q and k: normalized and written in the session's type, and a float32 sum over the channels */
     double unit = dtype == MEP_BFLOAT16 ? 1.0 / 256 : 0x1p-23;
     double error = 2 * unit + 2 * hidden * 0x1p-23 * sqrt((double)n);
+    double q_error = mep_layer_position(m, layer)->scale != MEP_SCALE_NONE ? error + unit * (1 + error) : error;
     double bound = 2 * hidden * coupled + 2 * sqrt(hidden * fmax(product, 0)) +
-                   2 * (2 * error + error * error) * q.largest * k.largest;
-    bound *= (1 + 1e-9) / sqrt((double)n);
-    return limited(bound, q.largest * k.largest / sqrt((double)n));
+                   2 * (q_error + error + q_error * error) * q.largest * k.largest;
+    scale *= (1 + 1e-9) / sqrt((double)n);
+    return limited(scale * bound, scale * q.largest * k.largest, (double)n);
 }
 
 /* What profiles can take from the score of a query's own key: a key at the extent or beyond has no profile, and that of
@@ -205,7 +219,8 @@ static double profile_allowance(const mep_model *m, mep_dtype dtype, int64_t lay
     return root * sqrt(square) + fabs(constant) + (2 * unit + 2 * (double)hidden * 0x1p-23) * size;
 }
 
-mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, const int *wanted, double *allowance)
+mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, int64_t tokens, const int *wanted,
+                                double *allowance)
 {
     const mep_model_config *c = &m->config;
     int64_t heads = c->num_attention_heads, count = c->num_hidden_layers * heads, n = mep_head_dim(c);
@@ -216,32 +231,63 @@ mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, const int *
     MEP_TRY(MEP_ALLOC(&space, threads * size));
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads)
     for (int64_t i = 0; i < count; i++)
-        if ((wanted == NULL || wanted[i % heads]) && mep_layer_position(m, i / heads)->kind != MEP_POSITION_ROTARY)
-            allowance[i] = head_allowance(m, dtype, i / heads, i % heads, space + omp_get_thread_num() * size) +
+        if ((wanted == NULL || wanted[i]) && mep_layer_position(m, i / heads)->kind != MEP_POSITION_ROTARY)
+            allowance[i] = head_allowance(m, dtype, tokens, i / heads, i % heads, space + omp_get_thread_num() * size) +
                            profile_allowance(m, dtype, i / heads, i % heads);
     mep_free(&space);
     return MEP_OK;
 }
 
-/* What the search for windows needs. */
+/* What the search for windows needs. Arrays [2, heads] are for layers with the plain bias and with weights per query.
+ */
 typedef struct search {
     const mep_model *model;
     double margin;     /* of attention, in nats */
-    double *at_zero;   /* [heads]: the bias at distance 0 */
+    double *at_zero;   /* [2, heads]: a lower bound of the bias at distance 0 */
+    double *lowest;    /* [heads]: scratch */
     double *allowance; /* [layers, heads] */
     int64_t *reach;    /* [heads]: scratch */
-    int *wanted;       /* [heads] */
+    int64_t *shortest; /* [2, heads]: the reach with an allowance of 0 */
+    int *wanted;       /* [layers, heads] */
 } search;
+
+static int has_reach(const mep_position_entry *e)
+{
+    return e->kind == MEP_POSITION_BIAS && !mep_entry_has_threshold(e);
+}
+
+/* Exact results compare scores without the factor of a mixture (attention/terms_body.h), so that the largest kernel
+ * stands for it at all distances. With a tolerance the weight of the own key counts, which is at least the smallest
+ * kernel. */
+static mep_status find_at_zero(const search *s, double tolerance)
+{
+    int64_t heads = s->model->config.num_attention_heads, zero = 0;
+    double *query = s->at_zero + heads;
+    MEP_TRY(mep_bias_at(s->model->bias, &zero, 1, s->at_zero));
+    MEP_TRY(mep_bias_kernels_at_zero(s->model->bias, s->lowest, query));
+    for (int64_t h = 0; h < heads && tolerance > 0; h++) query[h] = s->lowest[h];
+    return MEP_OK;
+}
+
+/* The distance from which the bias of a head is certainly at or below `bound`, in layers with weights per query or
+ * without. */
+static mep_status find_reach(const search *s, int query, int64_t head, double bound, int64_t *reach)
+{
+    MEP_TRY((query ? mep_bias_kernels_reach : mep_bias_reach)(s->model->bias, bound, MEP_MOST_POSITIONS, s->reach));
+    *reach = s->reach[head];
+    return MEP_OK;
+}
 
 static mep_status find_windows(const search *s, int64_t *window)
 {
     int64_t heads = s->model->config.num_attention_heads;
     for (int64_t i = 0; i < s->model->config.num_hidden_layers * heads; i++) {
-        double bound = s->at_zero[i % heads] - s->margin - s->allowance[i];
-        MEP_TRY(mep_bias_reach(s->model->bias, bound, MEP_MOST_POSITIONS, s->reach));
-        int64_t found = s->reach[i % heads];
-        window[i] = found > MEP_MOST_POSITIONS ? MEP_CACHE_ALL : max_i64(found, 1);
         const mep_position_entry *e = mep_layer_position(s->model, i / heads);
+        double bound = s->at_zero[e->weights_query * heads + i % heads] - s->margin - s->allowance[i];
+        int64_t found;
+        if (!s->wanted[i]) continue;
+        MEP_TRY(find_reach(s, e->weights_query, i % heads, bound, &found));
+        window[i] = found > MEP_MOST_POSITIONS ? MEP_CACHE_ALL : max_i64(found, 1);
         if (e->rank > 0) window[i] = max_i64(window[i], mep_layer_dimension(&s->model->config, e, DIM_EXTENT));
     }
     return MEP_OK;
@@ -251,36 +297,44 @@ static mep_status find_windows(const search *s, int64_t *window)
  * the allowance is not computed, which takes seconds for a large model. */
 static mep_status find_wanted(const search *s, int64_t tokens, int *count)
 {
+    int64_t heads = s->model->config.num_attention_heads;
+    for (int64_t n = 0; n < 2 * heads; n++)
+        MEP_TRY(find_reach(s, n >= heads, n % heads, s->at_zero[n] - s->margin, &s->shortest[n]));
     *count = 0;
-    for (int64_t h = 0; h < s->model->config.num_attention_heads; h++) {
-        MEP_TRY(mep_bias_reach(s->model->bias, s->at_zero[h] - s->margin, MEP_MOST_POSITIONS, s->reach));
-        s->wanted[h] = s->reach[h] <= MEP_MOST_POSITIONS && s->reach[h] < tokens;
-        *count += s->wanted[h];
+    for (int64_t i = 0; i < s->model->config.num_hidden_layers * heads; i++) {
+        const mep_position_entry *e = mep_layer_position(s->model, i / heads);
+        int64_t found = s->shortest[e->weights_query * heads + i % heads];
+        s->wanted[i] = has_reach(e) && found <= MEP_MOST_POSITIONS && found < tokens;
+        *count += s->wanted[i];
     }
     return MEP_OK;
 }
 
 mep_status mep_model_windows(const mep_model *m, mep_dtype dtype, double tolerance, int64_t tokens, int64_t *window)
 {
-    int64_t heads = m->config.num_attention_heads, count = m->config.num_hidden_layers * heads, zero = 0;
+    int64_t heads = m->config.num_attention_heads, count = m->config.num_hidden_layers * heads;
     search s = {.model = m, .margin = (double)mep_cache_margin(tolerance)};
     int wanted = 0;
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < count; i++) window[i] = MEP_CACHE_ALL;
     if (m->bias == NULL) return MEP_OK;
-    MEP_TRY_OR(status, MEP_ALLOC(&s.at_zero, heads), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&s.at_zero, 2 * heads), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&s.lowest, heads), done);
     MEP_TRY_OR(status, MEP_ALLOC(&s.allowance, count), done);
     MEP_TRY_OR(status, MEP_ALLOC(&s.reach, heads), done);
-    MEP_TRY_OR(status, MEP_ALLOC(&s.wanted, heads), done);
-    MEP_TRY_OR(status, mep_bias_at(m->bias, &zero, 1, s.at_zero), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&s.shortest, 2 * heads), done);
+    MEP_TRY_OR(status, MEP_ALLOC(&s.wanted, count), done);
+    MEP_TRY_OR(status, find_at_zero(&s, tolerance), done);
     MEP_TRY_OR(status, find_wanted(&s, tokens, &wanted), done);
     if (wanted == 0) goto done;
-    MEP_TRY_OR(status, mep_model_allowances(m, dtype, s.wanted, s.allowance), done);
+    MEP_TRY_OR(status, mep_model_allowances(m, dtype, tokens, s.wanted, s.allowance), done);
     status = find_windows(&s, window);
 done:
     mep_free(&s.at_zero);
+    mep_free(&s.lowest);
     mep_free(&s.allowance);
     mep_free(&s.reach);
+    mep_free(&s.shortest);
     mep_free(&s.wanted);
     return status;
 }
