@@ -6,7 +6,9 @@
 #include "small_model.h"
 
 #include "base/bf16.h"
+#include "attention/cache.h"
 #include "base/memory.h"
+#include "bias/table.h"
 #include "model/kv_windows.h"
 
 static double value_at(const mep_session *s, int64_t layer, int64_t token, int64_t channel)
@@ -217,6 +219,173 @@ static void test_cache(void **state)
         for (int type = 0; type < 2; type++) check_cache(cases[i].position, cases[i].drops, (mep_dtype)type);
 }
 
+/* Replace the cache of a session by one with windows of a fraction of the length. */
+static void shorten(mep_session *session, int64_t divisor)
+{
+    const mep_kv_settings settings = mep_session_kv_settings(session, COUNT);
+    int64_t *window, count = session->model->config.num_hidden_layers * session->model->config.num_attention_heads;
+    assert_int_equal(mep_kv_cache_windows(&settings, 0, &window), MEP_OK);
+    for (int64_t i = 0; i < count; i++)
+        if (window[i] != MEP_CACHE_ALL) window[i] = 1 + window[i] / divisor;
+    mep_kv_destroy(&session->kv);
+    assert_int_equal(mep_kv_ring_create(&session->kv, &settings, window), MEP_OK);
+    mep_free(&window);
+}
+
+/* Read a text in calls of several sizes, with windows divided by `divisor`, or 0: all keys. Returns the longest window
+ * before that. */
+static int64_t read_text(mep_model *model, mep_dtype dtype, int64_t divisor, const int32_t *tokens, float *logits)
+{
+    static const int64_t sizes[] = {1, 1, 3, 1, 1, 90, 1, 5};
+    mep_session_settings settings;
+    mep_session *session;
+    mep_session_defaults(&settings);
+    settings.length = 90, settings.dtype = dtype;
+    if (mep_session_create_cached(&session, model, &settings, COUNT, divisor == 0) != MEP_OK)
+        fail_msg("%s", mep_error_message());
+    int64_t window = longest_window(session);
+    if (divisor > 1) shorten(session, divisor);
+    for (int64_t done = 0, number = 0, step; done < COUNT; done += step, number++) {
+        step = sizes[number % 8] < COUNT - done ? sizes[number % 8] : COUNT - done;
+        assert_int_equal(mep_session_next(session, step, tokens + done, logits + number * VOCAB), MEP_OK);
+    }
+    mep_session_destroy(&session);
+    return window;
+}
+
+/* Fails where a cache that drops keys has other bits than one that keeps all. Returns the longest window. *differ:
+ * increased where keys are dropped, and windows of an eighth change bits. */
+static int64_t compare_caches(mep_model *model, mep_dtype dtype, const char *position, const int32_t *tokens,
+                              int *differ)
+{
+    float *a = allocate(COUNT * VOCAB, sizeof *a), *b = allocate(COUNT * VOCAB, sizeof *b);
+    int64_t window = read_text(model, dtype, 1, tokens, a);
+    read_text(model, dtype, 0, tokens, b);
+    if (memcmp(a, b, (size_t)(COUNT * VOCAB) * sizeof *a) != 0)
+        fail_msg("%s, %s: other logits, with a window of %lld", position, mep_dtype_name(dtype), (long long)window);
+    assert_true(isfinite(a[0]));
+    read_text(model, dtype, 8, tokens, a);
+    *differ += window < COUNT && memcmp(a, b, (size_t)(COUNT * VOCAB) * sizeof *a) != 0;
+    free(a), free(b);
+    return window;
+}
+
+/* The values of a learned parameter of the distance bias, of all heads. */
+static void set_bias(mep_model *model, const char *name, float value)
+{
+    int found = 0;
+    for (int64_t i = 0; i < model->count; i++) {
+        const char *end = strrchr(model->tensors[i].name, '.');
+        if (strstr(model->tensors[i].name, "position_bias") == NULL || strcmp(end + 1, name) != 0) continue;
+        found = 1;
+        for (int64_t n = 0; n < model->tensors[i].size; n++) ((float *)model->tensors[i].data)[n] = value;
+    }
+    assert_true(found);
+    assert_int_equal(mep_model_sync_bias(model), MEP_OK);
+}
+
+/* Windows of a mixture by brute force. bam falls slowest, and is not 0 at distance 0: where that of the own key counts
+ * (with a tolerance) it is the smaller kernel. */
+static void test_mixture(void **state)
+{
+    (void)state;
+    enum { TABLE = 1 << 17, HEADS = 3 };
+    mep_model *model = small_model("exp + bam/weights=query");
+    set_bias(model, "log_a", 5);
+    set_bias(model, "p", 0.3f);
+    float *table = allocate(2 * HEADS * TABLE, sizeof *table);
+    double *scratch = allocate(mep_bias_scratch(model->bias), sizeof *scratch), allowance[2 * HEADS];
+    assert_int_equal(mep_bias_kernel_tables(model->bias, TABLE, table, scratch), MEP_OK);
+    assert_int_equal(mep_model_allowances(model, MEP_FLOAT32, TABLE, NULL, allowance), MEP_OK);
+    for (int loose = 0; loose < 2; loose++) {
+        int64_t window[2 * HEADS];
+        double tolerance = loose ? 1e-3 : 0;
+        assert_int_equal(mep_model_windows(model, MEP_FLOAT32, tolerance, TABLE, window), MEP_OK);
+        for (int i = 0; i < 2 * HEADS; i++) {
+            const float *a = table + 2 * (i % HEADS) * TABLE, *b = a + TABLE;
+            double zero = loose ? fmin((double)a[0], (double)b[0]) : fmax((double)a[0], (double)b[0]);
+            double bound = zero - (double)mep_cache_margin(tolerance) - allowance[i];
+            int64_t expected = TABLE;
+            while (expected > 0 && fmax((double)a[expected - 1], (double)b[expected - 1]) <= bound) expected--;
+            assert_true(a[0] != b[0] && expected < TABLE);
+            if (llabs(window[i] - expected) > 2)
+                fail_msg("the window is %lld, expected %lld", (long long)window[i], (long long)expected);
+        }
+    }
+    free(table), free(scratch);
+    mep_model_destroy(&model);
+}
+
+/* Windows of fire by brute force, over all positions of the text. The function is 0 up to x = 1/2, then it falls. */
+static void check_fire(const char *position, mep_dtype dtype)
+{
+    enum { HEADS = 3 };
+    mep_model *model = small_model(position);
+    set_bias(model, "w1", 1);
+    set_bias(model, "b1", -0.5f);
+    set_bias(model, "w2", -40);
+    int64_t window[2 * HEADS], *distances = allocate(COUNT, sizeof *distances), farthest[2 * HEADS] = {0};
+    double *b = allocate(HEADS * COUNT, sizeof *b), allowance[2 * HEADS];
+    for (int64_t d = 0; d < COUNT; d++) distances[d] = d;
+    assert_int_equal(model->config.num_attention_heads, HEADS);
+    assert_int_equal(mep_model_windows(model, dtype, 0, COUNT, window), MEP_OK);
+    assert_int_equal(mep_model_allowances(model, dtype, COUNT, NULL, allowance), MEP_OK);
+    for (int64_t p = 0; p < COUNT; p++) {
+        assert_int_equal(mep_bias_at_position(model->bias, p, distances, p + 1, b), MEP_OK);
+        for (int i = 0; i < 2 * HEADS; i++)
+            for (int64_t d = 1; d <= p; d++) {
+                const double *x = b + i % HEADS * (p + 1);
+                if (x[d] > x[0] - 104 - allowance[i] && d > farthest[i]) farthest[i] = d;
+            }
+    }
+    for (int i = 0; i < 2 * HEADS; i++)
+        if (window[i] <= farthest[i] || window[i] > farthest[i] + 3)
+            fail_msg("%s: the window is %lld, the farthest key that can count is at %lld", position,
+                     (long long)window[i], (long long)farthest[i]);
+    /* the text may be longer than any position that the function is bounded for */
+    assert_int_equal(mep_model_windows(model, dtype, 0, MEP_MOST_POSITIONS + 1, window), MEP_OK);
+    for (int i = 0; i < 2 * HEADS; i++) assert_true(window[i] == MEP_CACHE_ALL);
+    free(distances), free(b);
+    int32_t tokens[COUNT];
+    int differ = 0;
+    random_tokens(tokens, COUNT);
+    assert_true(compare_caches(model, dtype, position, tokens, &differ) < COUNT && differ == 1);
+    mep_model_destroy(&model);
+}
+
+static void test_fire(void **state)
+{
+    (void)state;
+    for (int type = 0; type < 2; type++) {
+        check_fire("fire:max=60", (mep_dtype)type);
+        check_fire("qwen2 fire:max=300/forget/scale=ssmax", (mep_dtype)type);
+        check_fire("qwen2 fire:max=5000/profiles:rank=2,extent=64", (mep_dtype)type);
+    }
+}
+
+/* Windows hold for the tokens that a session was made for: it refuses more. */
+static void test_tokens(void **state)
+{
+    (void)state;
+    static const char *const positions[] = {"exp:c=200/scale=ssmax", "rotary"};
+    for (int i = 0; i < 2; i++) {
+        mep_model *model = small_model(positions[i]);
+        mep_session *session;
+        mep_session_settings settings;
+        int32_t tokens[20] = {0};
+        float next[VOCAB];
+        mep_session_defaults(&settings);
+        settings.length = 20;
+        assert_int_equal(mep_session_create_cached(&session, model, &settings, 30, 0), MEP_OK);
+        assert_int_equal(mep_session_next(session, 20, tokens, next), MEP_OK);
+        assert_int_equal(mep_session_next(session, 11, tokens, next), MEP_ERROR_ARGUMENT);
+        assert_int_equal(mep_session_next(session, 10, tokens, next), MEP_OK);
+        assert_int_equal(mep_session_next(session, 1, tokens, next), MEP_ERROR_ARGUMENT);
+        mep_session_destroy(&session);
+        mep_model_destroy(&model);
+    }
+}
+
 /* ---- Random models ---- */
 
 /* A spec whose every layer has the distance bias of some kernels that fall at different rates, with random modifiers.
@@ -275,47 +444,12 @@ static void opposed_tokens(int32_t *tokens)
         if (i < 70 || i > 150) tokens[i] = i < 70;
 }
 
-/* Replace the cache of a session by one with windows of a fraction of the length. */
-static void shorten(mep_session *session, int64_t divisor)
-{
-    const mep_kv_settings settings = mep_session_kv_settings(session, COUNT);
-    int64_t *window, count = session->model->config.num_hidden_layers * session->model->config.num_attention_heads;
-    assert_int_equal(mep_kv_cache_windows(&settings, 0, &window), MEP_OK);
-    for (int64_t i = 0; i < count; i++)
-        if (window[i] != MEP_CACHE_ALL) window[i] = 1 + window[i] / divisor;
-    mep_kv_destroy(&session->kv);
-    assert_int_equal(mep_kv_ring_create(&session->kv, &settings, window), MEP_OK);
-    mep_free(&window);
-}
-
-/* Read a text in calls of several sizes, with windows divided by `divisor`, or 0: all keys. Returns the longest window
- * before that. */
-static int64_t read_text(mep_model *model, mep_dtype dtype, int64_t divisor, const int32_t *tokens, float *logits)
-{
-    static const int64_t sizes[] = {1, 1, 3, 1, 1, 90, 1, 5};
-    mep_session_settings settings;
-    mep_session *session;
-    mep_session_defaults(&settings);
-    settings.length = 90, settings.dtype = dtype;
-    if (mep_session_create_cached(&session, model, &settings, COUNT, divisor == 0) != MEP_OK)
-        fail_msg("%s", mep_error_message());
-    int64_t window = longest_window(session);
-    if (divisor > 1) shorten(session, divisor);
-    for (int64_t done = 0, number = 0, step; done < COUNT; done += step, number++) {
-        step = sizes[number % 8] < COUNT - done ? sizes[number % 8] : COUNT - done;
-        assert_int_equal(mep_session_next(session, step, tokens + done, logits + number * VOCAB), MEP_OK);
-    }
-    mep_session_destroy(&session);
-    return window;
-}
-
 /* Weights of any size cannot make a dropped key count; with shorter windows they do, so the comparison can fail. */
 static void test_random(void **state)
 {
     (void)state;
-    int drops = 0, finite = 0, differ = 0;
+    int drops = 0, differ = 0;
     int32_t *tokens = allocate(COUNT, sizeof *tokens);
-    float *a = allocate(COUNT * VOCAB, sizeof *a), *b = allocate(COUNT * VOCAB, sizeof *b);
     for (int64_t seed = 0; seed < SEEDS; seed++) {
         char spec[256];
         random_spec((uint64_t)seed, spec, sizeof spec);
@@ -323,26 +457,20 @@ static void test_random(void **state)
         randomize(model, (uint64_t)seed);
         random_tokens(tokens, COUNT);
         if (seed % 4 < 2) opposed_tokens(tokens), oppose(model);
-        int64_t window = read_text(model, (mep_dtype)(seed % 2), 1, tokens, a);
-        read_text(model, (mep_dtype)(seed % 2), 0, tokens, b);
-        if (memcmp(a, b, (size_t)(COUNT * VOCAB) * sizeof *a) != 0)
-            fail_msg("seed %lld, %s: other logits, with a window of %lld", (long long)seed, spec, (long long)window);
-        drops += window < COUNT;
-        finite += (int)isfinite(a[0]);
-        read_text(model, (mep_dtype)(seed % 2), 8, tokens, a);
-        differ += window < COUNT && memcmp(a, b, (size_t)(COUNT * VOCAB) * sizeof *a) != 0;
+        drops += compare_caches(model, (mep_dtype)(seed % 2), spec, tokens, &differ) < COUNT;
         mep_model_destroy(&model);
     }
-    assert_true(finite == SEEDS && drops >= SEEDS / 3 && differ >= drops / 4);
-    free(tokens), free(a), free(b);
+    assert_true(drops >= SEEDS / 3 && differ >= drops / 4);
+    free(tokens);
 }
 
 int main(void)
 {
     mep_set_threads(1); /* faster for small models */
 
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_allowances), cmocka_unit_test(test_profiles),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_allowances),      cmocka_unit_test(test_profiles),
                                        cmocka_unit_test(test_post_norm_alone), cmocka_unit_test(test_cache),
-                                       cmocka_unit_test(test_random)};
+                                       cmocka_unit_test(test_mixture),         cmocka_unit_test(test_fire),
+                                       cmocka_unit_test(test_tokens),          cmocka_unit_test(test_random)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -138,7 +138,7 @@ MEP_API mep_status mep_bias_table_backward(const mep_bias *bias, int64_t length,
 /* reach[h] = the smallest r in [0, max_distance] for which b_h(d) <= bound is certain for all d with r <= d <=
  * max_distance, in float64 and as mep_bias_table rounds it; max_distance + 1 where there is none. `bound` is in nats,
  * usually negative. The result may be larger than necessary for kernels that are not monotone, and by 1e-14 of b in
- * mixtures. max_distance is 0 .. 2^31. */
+ * mixtures. max_distance is 0 .. 2^31. With fire the bounds are for all positions of queries up to max_distance. */
 MEP_API mep_status mep_bias_reach(const mep_bias *bias, double bound, int64_t max_distance, int64_t *reach);
 
 /* ALiBi's slopes (arXiv:2108.12409) for `heads` heads. */

@@ -38,22 +38,30 @@ static mep_status reserve(mep_fire_tables *f, int64_t heads, int64_t pieces, int
     return status;
 }
 
+double mep_fire_rounding(int64_t pieces, const double *slope, const double *offset)
+{
+    double size = 0, change = 0;
+    for (int64_t g = 0; g < pieces; g++) {
+        size = fmax(size, fabs(slope[g]) + fabs(offset[g]));
+        if (g > 0) change += fabs(slope[g] - slope[g - 1]);
+    }
+    return 1e-6 * (size + change);
+}
+
 /* One head's pieces. `highest` and `error` are bounds of what the kernel computes in float32. */
 static void prepare_head(mep_fire_tables *f, const mep_fire *fire, int64_t head)
 {
     const double *slope = fire->slope + head * fire->row, *offset = fire->offset + head * fire->row;
     int64_t at = head * f->pieces;
-    double size = 0, highest = -INFINITY, change = 0;
+    double highest = -INFINITY;
     for (int64_t g = f->pieces - 1; g >= 0; g--) {
         double end = g < f->pieces - 1 ? fire->knots[g] : 1;
         highest = fmax(highest, slope[g] * end + offset[g]);
         f->highest[at + g] = (float)highest;
         f->slope[at + g] = (float)slope[g];
         f->offset[at + g] = (float)offset[g];
-        size = fmax(size, fabs(slope[g]) + fabs(offset[g]));
-        if (g > 0) change += fabs(slope[g] - slope[g - 1]);
     }
-    f->error[head] = (float)(1e-6 * (size + change));
+    f->error[head] = (float)mep_fire_rounding(f->pieces, slope, offset);
 }
 
 /* Distances that the tables do not have are masked, as in the terms' table. */

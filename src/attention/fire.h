@@ -22,6 +22,9 @@ typedef struct mep_fire {
     const double *slope, *offset; /* [heads, row]: slope x + offset */
 } mep_fire;
 
+/* A bound of what rounding to float32 and the kernels add to values of one head. */
+double mep_fire_rounding(int64_t pieces, const double *slope, const double *offset);
+
 /* Add the term to those of the plan's table, until the next mep_attention_set_terms; the arrays are copied. Backward
  * calls increase sums[heads, row, 3], unless it is NULL: in each piece the sums of dS, dS x and dS dx/dc over the
  * scores that the function has computed. MEP_ERROR_UNSUPPORTED where the plan's device does not compute it. */

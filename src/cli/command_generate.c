@@ -286,7 +286,7 @@ int mep_cli_generate(int argc, char **argv)
             "If the bias falls without limit in every head (mep, alibi, exp, gauss; with /weights=query every\n"
             "kernel), keys that can no longer have a weight are dropped: memory and time per token are then\n"
             "constant, and the text is the same. All other encodings keep every token: t5, whose last bucket is\n"
-            "constant; kerple_log, which falls too slowly; sums with these; fire, rotary, nope, and positions that\n"
+            "constant; kerple_log, which falls too slowly; sums with these; rotary, nope, and positions that\n"
             "are added to the embedding.\n\n"
             "  mep generate --model runs/mep --prompt \"Once upon a time\" --temperature 0.8\n"
             "  mep generate --model runs/mep - < chapter.txt\n"

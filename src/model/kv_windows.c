@@ -14,8 +14,8 @@
  *
  * Queries that are scaled by the logarithm of their position multiply the bound by the factor of the last position that
  * the text can have. A mixture with weights per query is at most its largest kernel, whose reach replaces that of the
- * bias. Gates and sinks change no window: a gate only lowers the scores of earlier keys, and a sink is no key. Fire has
- * no reach, since its distances are relative to the position.
+ * bias. Gates and sinks change no window: a gate only lowers the scores of earlier keys, and a sink is no key. The
+ * values of fire at a distance depend on the position too; its reach is that for all positions that the text can have.
  */
 #include "model/kv_windows.h"
 
@@ -25,6 +25,7 @@
 #include <omp.h>
 
 #include "attention/cache.h"
+#include "attention/fire.h"
 #include "base/bf16.h"
 #include "base/error.h"
 #include "base/integer.h"
@@ -243,6 +244,7 @@ mep_status mep_model_allowances(const mep_model *m, mep_dtype dtype, int64_t tok
 typedef struct search {
     const mep_model *model;
     double margin;     /* of attention, in nats */
+    int64_t farthest;  /* the largest distance that the search takes into account */
     double *at_zero;   /* [2, heads]: a lower bound of the bias at distance 0 */
     double *lowest;    /* [heads]: scratch */
     double *allowance; /* [layers, heads] */
@@ -251,11 +253,6 @@ typedef struct search {
     int *wanted;       /* [layers, heads] */
 } search;
 
-static int has_reach(const mep_position_entry *e)
-{
-    return e->kind == MEP_POSITION_BIAS && !mep_entry_has_threshold(e);
-}
-
 /* Exact results compare scores without the factor of a mixture (attention/terms_body.h), so that the largest kernel
  * stands for it at all distances. With a tolerance the weight of the own key counts, which is at least the smallest
  * kernel. */
@@ -263,7 +260,12 @@ static mep_status find_at_zero(const search *s, double tolerance)
 {
     int64_t heads = s->model->config.num_attention_heads, zero = 0;
     double *query = s->at_zero + heads;
+    mep_bias_pieces p;
     MEP_TRY(mep_bias_at(s->model->bias, &zero, 1, s->at_zero));
+    if (mep_bias_get_pieces(s->model->bias, &p)) /* of either key's value */
+        for (int64_t h = 0; h < heads; h++)
+            s->at_zero[h] -=
+                2 * mep_fire_rounding(p.count, p.slope + h * MEP_BIAS_PIECES, p.offset + h * MEP_BIAS_PIECES);
     MEP_TRY(mep_bias_kernels_at_zero(s->model->bias, s->lowest, query));
     for (int64_t h = 0; h < heads && tolerance > 0; h++) query[h] = s->lowest[h];
     return MEP_OK;
@@ -273,7 +275,7 @@ static mep_status find_at_zero(const search *s, double tolerance)
  * without. */
 static mep_status find_reach(const search *s, int query, int64_t head, double bound, int64_t *reach)
 {
-    MEP_TRY((query ? mep_bias_kernels_reach : mep_bias_reach)(s->model->bias, bound, MEP_MOST_POSITIONS, s->reach));
+    MEP_TRY((query ? mep_bias_kernels_reach : mep_bias_reach)(s->model->bias, bound, s->farthest, s->reach));
     *reach = s->reach[head];
     return MEP_OK;
 }
@@ -287,7 +289,7 @@ static mep_status find_windows(const search *s, int64_t *window)
         int64_t found;
         if (!s->wanted[i]) continue;
         MEP_TRY(find_reach(s, e->weights_query, i % heads, bound, &found));
-        window[i] = found > MEP_MOST_POSITIONS ? MEP_CACHE_ALL : max_i64(found, 1);
+        window[i] = found > s->farthest ? MEP_CACHE_ALL : max_i64(found, 1);
         if (e->rank > 0) window[i] = max_i64(window[i], mep_layer_dimension(&s->model->config, e, DIM_EXTENT));
     }
     return MEP_OK;
@@ -304,7 +306,7 @@ static mep_status find_wanted(const search *s, int64_t tokens, int *count)
     for (int64_t i = 0; i < s->model->config.num_hidden_layers * heads; i++) {
         const mep_position_entry *e = mep_layer_position(s->model, i / heads);
         int64_t found = s->shortest[e->weights_query * heads + i % heads];
-        s->wanted[i] = has_reach(e) && found <= MEP_MOST_POSITIONS && found < tokens;
+        s->wanted[i] = e->kind == MEP_POSITION_BIAS && found <= s->farthest && found < tokens;
         *count += s->wanted[i];
     }
     return MEP_OK;
@@ -313,11 +315,15 @@ static mep_status find_wanted(const search *s, int64_t tokens, int *count)
 mep_status mep_model_windows(const mep_model *m, mep_dtype dtype, double tolerance, int64_t tokens, int64_t *window)
 {
     int64_t heads = m->config.num_attention_heads, count = m->config.num_hidden_layers * heads;
-    search s = {.model = m, .margin = (double)mep_cache_margin(tolerance)};
+    search s = {.model = m, .margin = (double)mep_cache_margin(tolerance), .farthest = MEP_MOST_POSITIONS};
     int wanted = 0;
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < count; i++) window[i] = MEP_CACHE_ALL;
     if (m->bias == NULL) return MEP_OK;
+    if (mep_bias_threshold(m->bias) < INT64_MAX) { /* fire: the bounds of mep_bias_reach are for positions up to it */
+        if (tokens > MEP_MOST_POSITIONS) return MEP_OK;
+        s.farthest = max_i64(tokens, 1) - 1;
+    }
     MEP_TRY_OR(status, MEP_ALLOC(&s.at_zero, 2 * heads), done);
     MEP_TRY_OR(status, MEP_ALLOC(&s.lowest, heads), done);
     MEP_TRY_OR(status, MEP_ALLOC(&s.allowance, count), done);

@@ -23,9 +23,9 @@ mep_status mep_model_allowances(const mep_model *model, mep_dtype dtype, int64_t
 
 /* window[layer * heads + head], for texts of up to `tokens` tokens: keys at this distance or beyond have a weight of
  * exactly 0, or with a tolerance t > 0 a weight of at most t in total. MEP_CACHE_ALL where there is no such distance,
- * and where the text is certainly not longer than it. Layers of another encoding than a distance bias, and those with
- * fire, have none. The window of the spec (`/window=W`) is not included. The bias must be up to date
- * (mep_model_sync_bias). */
+ * and where the text is certainly not longer than it. Layers of another encoding than a distance bias
+ * have none, nor have those with fire where the text may be longer than MEP_MOST_POSITIONS. The window of the spec
+ * (`/window=W`) is not included. The bias must be up to date (mep_model_sync_bias). */
 mep_status mep_model_windows(const mep_model *model, mep_dtype dtype, double tolerance, int64_t tokens,
                              int64_t *window);
 
