@@ -53,6 +53,14 @@ def numbers(tensor):
 NAMES = ("out", "dq", "dk", "dv", "dtable")
 
 
+def bfloat16_is_right():
+    """Whether PyTorch's own products are right: under OMP_THREAD_LIMIT=1, PyTorch 2.15 computes wrong ones in bfloat16 on
+    CPUs with bfloat16 arithmetic."""
+    torch.manual_seed(0)
+    x, w = torch.rand(50, 64), torch.rand(64, 64)
+    return bool(distance(numbers(x.bfloat16() @ w.bfloat16()), numbers(x @ w)) < 0.05)
+
+
 class Attention(unittest.TestCase):
     def test_float32(self):
         for shape in ({}, {"queries": 1, "keys": 65}, {"queries": 17, "keys": 200}, {"channels": 5, "heads": 1},
@@ -64,6 +72,8 @@ class Attention(unittest.TestCase):
 
     def test_bfloat16(self):
         """As near the float64 gradient of the same values as PyTorch's own bfloat16 is, and a bit."""
+        if not bfloat16_is_right():
+            self.skipTest("PyTorch's products in bfloat16 are wrong here")
         inputs, dout = problem(queries=130, keys=130, dtype=torch.bfloat16)
         right = gradients(plain_attention, inputs, dout, torch.float64)
         plain = gradients(plain_attention, inputs, dout)
@@ -404,7 +414,8 @@ class Model(unittest.TestCase):
         with torch.autocast("cpu", torch.bfloat16):
             half = model(tokens)
         self.assertEqual(half.dtype, torch.bfloat16)
-        check(self, numbers(half), numbers(logits), 3e-2)
+        if bfloat16_is_right():
+            check(self, numbers(half), numbers(logits), 3e-2)
 
     def test_golden_gradients(self):
         """A PyTorch model with the fused attention has the golden logits and every golden gradient."""

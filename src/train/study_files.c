@@ -308,8 +308,8 @@ mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t l
         return mep_fail(MEP_ERROR_FORMAT, "%s/eval.json: \"samples\" must be an array of up to %lld numbers", run,
                         (long long)segments);
     MEP_TRY(MEP_ALLOC(samples, size));
-    *count = size;
     json_array_foreach(array, index, value)(*samples)[index] = json_number_value(value);
+    *count = mep_measure_group_samples(*samples, size, MEP_STUDY_SAMPLES); /* older files have more */
     return MEP_OK;
 }
 

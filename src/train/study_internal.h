@@ -15,8 +15,8 @@
 
 enum { MEP_STUDY_NAME = 128 };
 
-/* The most samples of a number that are stored: with more segments, they are means of consecutive ones. */
-enum { MEP_STUDY_SAMPLES = 4096 };
+/* The most samples of a number that are stored and compared: with more segments, they are means of consecutive ones. */
+enum { MEP_STUDY_SAMPLES = 256 };
 
 /* What is known about a corpus after its datasets are read. */
 typedef struct mep_study_corpus {
