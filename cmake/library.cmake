@@ -50,6 +50,9 @@ foreach(source IN LISTS mep_sources)
     endif()
 endforeach()
 
+# Errors of PyTorch's operators are C++ exceptions, which pass through the kernels (torch/operators.c).
+set_source_files_properties(${PROJECT_SOURCE_DIR}/src/torch/operators.c PROPERTIES COMPILE_OPTIONS -fexceptions)
+
 # The Python files of exported models are part of the library.
 include(cmake/embed.cmake)
 set(mep_python_files ${PROJECT_BINARY_DIR}/python_files.c)

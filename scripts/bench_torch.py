@@ -2,11 +2,12 @@
 """Measures libmep's PyTorch operator against the C library and against PyTorch's scaled_dot_product_attention, on the
 CPU, in turn in one process: best and median of the samples, and the median of the ratio to the operator's time.
 
-    python bench_torch.py [--length 1024] [--heads 12] [--head-dim 64] [--batch 4] [--rounds 7]
+    python bench_torch.py [--length 1024] [--heads 12] [--head-dim 64] [--batch 4] [--rounds 7] [--overhead]
 
 The C calls read and write prepared arrays, as `mep bench attention` does. The bias is ALiBi's, as a table of the
-distance for libmep and as a matrix [heads, length, length] for PyTorch. Then the overhead of a call at length 64: the
-CPU time of the operator minus that of the C calls, without and with gradients, with one thread.
+distance for libmep and as a matrix [heads, length, length] for PyTorch. Then, or with --overhead alone, the overhead of
+a call at length 64: the CPU time of the operator minus that of the C calls, without and with gradients, with one
+thread. LIBMEP_TORCH_KERNELS=python measures the operator's kernels in Python.
 """
 import argparse
 import ctypes
@@ -101,22 +102,37 @@ def main():
     parser = argparse.ArgumentParser()
     for name, value in (("length", 1024), ("heads", 12), ("head-dim", 64), ("batch", 4), ("rounds", 7)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--overhead", action="store_true")
     a = parser.parse_args()
-    print(f"libmep {libmep.version()} ({libmep.cpu_level()}), PyTorch {torch.__version__}, "
-          f"{torch.get_num_threads()} threads, length {a.length}, heads {a.heads}, head_dim {a.head_dim}, batch {a.batch}")
-    for dtype in (torch.float32, torch.bfloat16):
+    kernels = "C" if libmep.torch.KERNELS == "c" else "Python"
+    print(f"libmep {libmep.version()} ({libmep.cpu_level()}), PyTorch {torch.__version__}, kernels in {kernels}, "
+          f"{torch.get_num_threads()} threads, length {a.length}, heads {a.heads}, head_dim {a.head_dim}, "
+          f"batch {a.batch}")
+    for dtype in () if a.overhead else (torch.float32, torch.bfloat16):
         for backward in (False, True):
             case = Case(a.batch, a.heads, a.length, a.head_dim, dtype, backward)
             report(f"{dtype}, {'forward and backward' if backward else 'forward'}", measure(case, a.rounds))
+    measure_overhead(a.heads, a.head_dim, 4 * a.rounds)
+
+
+def measure_overhead(heads, channels, rounds):
     libmep.set_threads(1)
     torch.set_num_threads(1)
-    for backward in (False, True):
-        times = measure(Case(1, a.heads, 64, a.head_dim, torch.float32, backward), 4 * a.rounds, 0.02, time.thread_time)
-        print(f"\noverhead of a call at length 64, {'forward and backward' if backward else 'forward'}, microseconds:")
-        for kind in ("no bias", "table"):
-            differences = [1e6 * (x - y) for x, y in zip(times[f"torch.ops, {kind}"], times[f"C, {kind}"])]
-            best = 1e6 * (min(times[f"torch.ops, {kind}"]) - min(times[f"C, {kind}"]))
-            print(f"{kind:12} best - best {best:7.1f}, median of differences {statistics.median(differences):7.1f}")
+    for title, backward, mode in (("forward", False, torch.enable_grad), ("forward in inference mode", False,
+                                  torch.inference_mode), ("forward and backward", True, torch.enable_grad)):
+        case = Case(1, heads, 64, channels, torch.float32, backward)
+        case.calls = {name: call for name, call in case.calls.items() if not name.startswith("SDPA")}
+        case.calls["libmep.torch, no bias"] = case.run(libmep.torch.attention)
+        case.calls["libmep.torch, table"] = case.run(lambda *x, table=case.table: libmep.torch.attention(*x, table))
+        with mode():
+            times = measure(case, rounds, 0.02, time.thread_time)
+        print(f"\noverhead of a call at length 64, {title}, microseconds:")
+        for function in ("torch.ops", "libmep.torch"):
+            for kind in ("no bias", "table"):
+                found, base = times[f"{function}, {kind}"], times[f"C, {kind}"]
+                median = statistics.median(x - y for x, y in zip(found, base))
+                print(f"{function + ', ' + kind:24}best - best {1e6 * (min(found) - min(base)):7.1f}, "
+                      f"median of differences {1e6 * median:7.1f}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ dist: base
 bias: base
 attention: base
 nn: base
+torch: base attention
 cuda: base attention nn
 backends: base attention nn cuda
 model: base bias attention nn dist
@@ -29,7 +30,7 @@ bench: base bias attention nn model eval train
 cli: base bench io/event_file.h io/files.h io/json.h io/file_transaction.h
 '
 # Public headers, by the room that implements them. cli may include all of them.
-public='status:base types:base device:base bias:bias attention:attention data:tokenizer dist:dist model:model decoder:model eval:eval
+public='status:base types:base device:base bias:bias attention:attention torch:torch data:tokenizer dist:dist model:model decoder:model eval:eval
         measure:eval train:train study:train'
 
 # The rows "ROOM: ROOMS" with sorted words, of a law on stdin.

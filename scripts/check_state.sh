@@ -20,7 +20,12 @@ held_mutex      base/lock.c: mutex of the three
 help            bias/position_help.c: a text that is written once
 used            bias/position_help.c: its length
 help_once       bias/position_help.c: once_flag of the two
+idle_mutex      torch/idle_plans.c: mutex of idle_plans
+idle_plans      torch/idle_plans.c: plans between calls of the PyTorch operators, whose kernels have no context
 mep_dist_alone  dist/dist_group.c: the group of one process; nothing changes it
+mep_torch       torch/stable_abi.c: the functions of PyTorch that the kernels call; written once, under register_mutex
+register_mutex  torch/register.c: mutex of mep_torch and registered
+registered      torch/register.c: the kernels that PyTorch has; under register_mutex
 '
 found=$(objdump -t "$library" | awk '
     { section = ""; for (i = 2; i < NF; i++) if ($i ~ /^\.(data|bss)$/) section = $i }

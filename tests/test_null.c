@@ -371,6 +371,8 @@ static void test_model(void **state)
 static void test_train(void **state)
 {
     (void)state;
+    STATUS(mep_torch_register, find, mep_torch_register(NULL, X));
+    OPTIONAL(mep_torch_register, context);
     VALUE(mep_train_learning_rate, settings, mep_train_learning_rate(NULL, 1) == 0);
     STATUS(mep_evaluate, model, mep_evaluate(NULL, X, X, CALLBACK, X, X));
     STATUS(mep_evaluate, data, mep_evaluate(X, NULL, X, CALLBACK, X, X));

@@ -16,6 +16,7 @@
 #include "mep/model.h"
 #include "mep/status.h"
 #include "mep/study.h"
+#include "mep/torch.h"
 #include "mep/train.h"
 #include "mep/types.h"
 

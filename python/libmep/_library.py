@@ -163,6 +163,7 @@ typedef struct mep_eval_result {
 
 typedef int (*mep_token_fn)(void *context, int32_t token);
 typedef int (*mep_eval_fn)(void *context, int64_t done, int64_t total, double loss_so_far);
+typedef void *(*mep_torch_find_fn)(void *context, const char *name);
 
 const char *mep_error_message(void);
 const char *mep_status_name(mep_status status);
@@ -201,6 +202,7 @@ mep_status mep_attention_forward(mep_attention *plan, const mep_attention_call *
 mep_status mep_attention_backward(mep_attention *plan, const mep_attention_call *call,
                                   const mep_attention_gradient *gradient);
 double mep_attention_computed_fraction(const mep_attention *plan);
+mep_status mep_torch_register(mep_torch_find_fn find, void *context);
 
 mep_status mep_model_preset(const char *name, mep_model_config *config);
 mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed);
@@ -330,8 +332,8 @@ def _parse(text):
     types, functions = {}, {}
     for name, body in re.findall(r"typedef struct (\w+) \{([^}]*)\}", text):
         types[name] = _structure(name, body, types, sizes)
-    for name, body in re.findall(r"typedef int \(\*(\w+)\)\(([^)]*)\);", text):
-        types[name] = ctypes.CFUNCTYPE(ctypes.c_int, *(_split(part, types)[1] for part in body.split(",")))
+    for result, name, body in re.findall(r"typedef (int |void \*)\(\*(\w+)\)\(([^)]*)\);", text):
+        types[name] = ctypes.CFUNCTYPE(_split(result, types)[1], *(_split(part, types)[1] for part in body.split(",")))
     for result, name, body in re.findall(r"([\w ]+[ *]+)(mep_\w+)\(([^()]*)\);", text):
         arguments = [] if body == "void" else [_split(part, types)[1] for part in body.split(",")]
         functions[name] = _split(result, types)[1], arguments, result.strip() == "mep_status"

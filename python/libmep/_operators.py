@@ -6,7 +6,11 @@
     attention_backward(dout, ..., wanted) -> [dq, dk, dv] and the gradients of the wanted terms
     bias_table(like, parameters, spec, heads, head_dim, length) -> table, and bias_table_backward
 
-The functions for users are those of libmep.torch. The CPU and the fake kernels share the checks of arguments.
+The functions for users are those of libmep.torch. Schemas, fake kernels, autograd and autocast are registered here. The
+CPU kernels of attention and attention_backward are those of the library (mep_torch_register), in C, where PyTorch has
+the functions that they call, and otherwise those below. After a failure in C, which is always a RuntimeError, those
+below are called too: they raise the error of the proper type, with the argument's name. The fake kernels share their
+checks.
 """
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ import torch
 from torch.autograd import forward_ad
 
 from ._arrays import fill
-from ._library import TYPES, Handle, lib
+from ._library import TYPES, Handle, MepError, lib
 from .attention import plan_terms
 from .bias import Bias
 
@@ -276,10 +280,22 @@ def _finish(name, sums, x):
     return torch.nn.functional.pad(gradient, (0, x.shape[-1] - sums.shape[-1])) if sums.shape != x.shape else gradient
 
 
+def _check_backward(dout, q, out, lse, terms, wanted):
+    _check_tensor("dout", dout, q.shape, q.dtype)
+    _check_tensor("out", out, q.shape, q.dtype)
+    _check_tensor("lse", lse, q.shape[:3], torch.float32, last=False)
+    if len(wanted) != len(TERMS):
+        raise ValueError(f"wanted has {len(wanted)} elements, expected {len(TERMS)}")
+    for name, x, want in zip(TERMS, terms, wanted):
+        if want and x is None:
+            raise ValueError(f"{name} is missing: its gradient is wanted")
+
+
 def _backward(dout, q, k, v, out, lse, *rest):
     terms, bounds, wanted, settings = rest[:8], rest[8:10], rest[10], rest[11:]
     sizes = _check(q, k, v, terms, *bounds, *settings[:2])
-    _check_tensor("dout", dout, q.shape, q.dtype)
+    _check_backward(dout, q, out, lse, terms, wanted)
+    lse = lse.contiguous()
     new = {name: _like(x) if name in ROWS else _sums(name, x, sizes[4])
            for name, x, want in zip(TERMS, terms, wanted) if want}
     dq, dk, dv = _like(q), _like(k), _like(v)
@@ -308,10 +324,51 @@ def _refuse_forward_mode(tensors):
 
 
 # The dispatch keys of a call on ordinary CPU tensors, outside of every mode and transform. Then there is nothing
-# between the autograd kernel and the CPU kernel, and the second is called without the dispatcher, which takes 10
-# microseconds.
-ORDINARY = (torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
-            | torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCPU)).raw_repr()
+# between the autograd kernel and the CPU kernel.
+CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+ORDINARY = (CPU | torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCPU)).raw_repr()
+# The keys that such tensors have by themselves.
+PLAIN = ORDINARY | (torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+                    | torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)).raw_repr()
+
+
+def _cpu_forward(*arguments):
+    """The CPU kernel on ordinary tensors."""
+    if KERNELS == "python":
+        return _forward(*arguments)
+    try:
+        return _attention.redispatch(CPU, *arguments)
+    except RuntimeError:
+        pass
+    return _forward(*arguments)
+
+
+def _cpu_backward(*arguments):
+    if KERNELS == "python":
+        return _backward(*arguments)
+    try:
+        return _attention_backward.redispatch(CPU, *arguments)
+    except RuntimeError:
+        pass
+    return _backward(*arguments)
+
+
+def attend(*arguments):
+    """The operator's output. In inference mode PyTorch does not call the autograd kernel, which replaces errors of the
+    kernel in C by those of the kernel in Python; this does."""
+    if torch.compiler.is_compiling() or not torch.is_inference_mode_enabled():
+        return torch.ops.libmep.attention(*arguments)[0]
+    try:
+        return torch.ops.libmep.attention(*arguments)[0]
+    except RuntimeError:
+        if not all(_is_plain(x) for x in arguments[:13] if x is not None):
+            raise
+    return _forward(*arguments)[0]
+
+
+def _is_plain(x):
+    """Whether the CPU kernel may be called with this tensor directly."""
+    return not torch._C._dispatch_keys(x).raw_repr() & ~PLAIN and torch._C._len_torch_dispatch_stack() == 0
 
 
 def _is_ordinary(x):
@@ -325,7 +382,7 @@ class _Attention(torch.autograd.Function):
     def forward(ctx, keyset, bounds, settings, *inputs):
         ctx.is_ordinary = keyset.raw_repr() == ORDINARY
         if ctx.is_ordinary:
-            out, lse = _forward(*inputs, *bounds, *settings)
+            out, lse = _cpu_forward(*inputs, *bounds, *settings)
         else:
             with torch._C._AutoDispatchBelowAutograd():
                 out, lse = _attention.redispatch(keyset & torch._C._after_autograd_keyset, *inputs, *bounds, *settings)
@@ -345,7 +402,7 @@ class _Attention(torch.autograd.Function):
         wanted = list(needed[3:])
         call = _attention_backward
         if ctx.is_ordinary and not torch.is_grad_enabled() and _is_ordinary(dout):
-            call = _backward
+            call = _cpu_backward
         found = call(dout, q, k, v, out, lse, *rest, wanted, *ctx.settings)
         terms = iter(found[3:])
         return (None, None, None, *(x if want else None for x, want in zip(found, needed[:3])),
@@ -362,7 +419,7 @@ def _differentiable(keyset, q, k, v, *rest):
                                "torch.autograd.grad")
         return _Attention.apply(keyset, bounds, settings, *inputs)
     if keyset.raw_repr() == ORDINARY:
-        return _forward(q, k, v, *rest)
+        return _cpu_forward(q, k, v, *rest)
     with torch._C._AutoDispatchBelowAutograd():
         return _attention.redispatch(keyset & torch._C._after_autograd_keyset, q, k, v, *rest)
 
@@ -443,6 +500,30 @@ def _table_formula(ctx, dtable):
 
 # ---- Registration ----
 
+def _register_c():
+    """Which CPU kernels of attention are in use: "c" or "python". LIBMEP_TORCH_KERNELS requests one of them."""
+    wanted = os.environ.get("LIBMEP_TORCH_KERNELS", "")
+    if wanted not in ("", "c", "python"):
+        raise ImportError(f'LIBMEP_TORCH_KERNELS is "{wanted}": "c" and "python" are possible')
+    if wanted == "python":
+        return "python"
+    functions = ctypes.CDLL(torch._C.__file__)  # finds the functions of the libraries that it is linked to, too
+
+    def find(_, name):
+        try:
+            return ctypes.cast(getattr(functions, name.decode()), ctypes.c_void_p).value
+        except AttributeError:
+            return None
+
+    try:
+        lib.mep_torch_register(TYPES["mep_torch_find_fn"](find), None)
+    except MepError as error:
+        if wanted == "c":
+            raise ImportError(f"LIBMEP_TORCH_KERNELS is \"c\": {error}") from None
+        return "python"
+    return "c"
+
+
 def _register():
     for name, kernel, fake in (("attention", _forward, _fake_forward),
                                ("attention_backward", _backward, _fake_backward),
@@ -461,3 +542,4 @@ def _register():
 _attention, _attention_backward = (getattr(torch.ops.libmep, name).default
                                    for name in ("attention", "attention_backward"))
 _register()
+KERNELS = _register_c()

@@ -17,7 +17,10 @@ from . import _operators
 from ._checks import integer, number
 from .bias import Bias
 
-__all__ = ["DistanceBias", "ForgetGate", "Profiles", "QueryMixture", "attention"]
+__all__ = ["KERNELS", "DistanceBias", "ForgetGate", "Profiles", "QueryMixture", "attention"]
+
+# Where the operators' CPU kernels are: "c", in the library, or "python", in this package, for PyTorch before 2.10.
+KERNELS: str = _operators.KERNELS
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Tensor | None = None,
@@ -70,7 +73,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
     terms = {"table": table, "gate": gate, "profiles": profiles, "bank": bank, "mixture": mixture,
              "log_kernels": log_kernels, "sink": sink, "table_ahead": table_ahead}
     for name, x in (("q", q), ("k", k), ("v", v), *terms.items(), ("starts", starts), ("ends", ends)):
-        if not isinstance(x, torch.Tensor) and (x is not None or name in ("q", "k", "v")):
+        if (x is not None or name in ("q", "k", "v")) and not isinstance(x, torch.Tensor):
             raise TypeError(f"{name} must be a torch tensor, not {type(x).__name__}")
     if gate is not None and gate.dtype == torch.float32:
         terms["gate"] = gate.double()
@@ -82,8 +85,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, table: torch.Te
         scale = 0.0 if scale is None else number("scale", scale)
     if not isinstance(tolerance, (float, torch.SymFloat)):
         tolerance = number("tolerance", tolerance)
-    return torch.ops.libmep.attention(q, k, v, *terms.values(), starts, ends, window, bool(bidirectional), scale,
-                                      tolerance)[0]
+    return _operators.attend(q, k, v, *terms.values(), starts, ends, window, bool(bidirectional), scale, tolerance)
 
 
 def _check_input(x, hidden_size):
