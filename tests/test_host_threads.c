@@ -4,8 +4,12 @@
  * for all of its settings, and when it calls from inside a parallel region of its own.
  */
 #define _POSIX_C_SOURCE 200809L
+#include <math.h>
+
 #include <omp.h>
 
+#include "bias/bias_internal.h"
+#include "model/model_internal.h"
 #include "small_data.h"
 
 enum { LENGTH = 131, PROMPT = 70, NEW = 20 };
@@ -83,6 +87,55 @@ static void test_settings(void **state)
     free(wanted.gradients);
 }
 
+/* Sessions on several threads read the bias while another one is opened, which must not compute it again: here its
+ * weights are others than those of the parameters. */
+static void test_opening_reads(void **state)
+{
+    (void)state;
+    mep_model *fresh;
+    mep_session *session;
+    mep_session_settings s;
+    mep_train_settings t = settings_for("mep/learn=weights,slopes");
+    assert_int_equal(mep_model_create(&fresh, &t.model, 3), MEP_OK);
+    double first = fresh->bias->weights[0];
+    float *values = fresh->tensors[fresh->first[POSITION_BIAS]].data, kept = values[0];
+    fresh->bias->weights[0] = 42;
+    mep_session_defaults(&s);
+    s.length = LENGTH;
+    assert_int_equal(mep_session_create(&session, fresh, &s), MEP_OK);
+    assert_true(fresh->bias->weights[0] == 42);
+    values[0] += 1; /* a new value is used */
+    mep_session_destroy(&session);
+    assert_int_equal(mep_session_create(&session, fresh, &s), MEP_OK);
+    assert_true(fresh->bias->weights[0] > 0 && fresh->bias->weights[0] <= 1);
+    values[0] = kept;
+    mep_session_destroy(&session);
+    assert_int_equal(mep_session_create(&session, fresh, &s), MEP_OK);
+    assert_true(fabs(fresh->bias->weights[0] - first) <= 1e-6);
+    mep_session_destroy(&session);
+    mep_model_destroy(&fresh);
+}
+
+/* The first sessions of a model, on several threads at once. */
+static void test_fresh(void **state)
+{
+    (void)state;
+    enum { TEAM = 3 };
+    mep_model *kept = model;
+    mep_train_settings s = settings_for("mep/learn=weights,slopes");
+    result wanted, found[TEAM];
+    mep_status status[TEAM] = {MEP_OK};
+    assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
+    omp_set_num_threads(1);
+#pragma omp parallel for num_threads(TEAM) schedule(static, 1)
+    for (int i = 0; i < TEAM; i++) status[i] = compute(&found[i]);
+    assert_int_equal(compute(&wanted), MEP_OK);
+    for (int i = 0; i < TEAM; i++) expect_same(&wanted, &found[i], status[i], "a new model");
+    free(wanted.gradients);
+    mep_model_destroy(&model);
+    model = kept;
+}
+
 /* Each thread of the program has sessions of its own; with nested teams and without. */
 static void test_inside(void **state)
 {
@@ -121,6 +174,7 @@ static int free_model(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_settings), cmocka_unit_test(test_inside)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_settings), cmocka_unit_test(test_opening_reads),
+                                       cmocka_unit_test(test_fresh), cmocka_unit_test(test_inside)};
     return cmocka_run_group_tests(tests, make_model, free_model);
 }
