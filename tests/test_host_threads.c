@@ -9,6 +9,7 @@
 #include <omp.h>
 
 #include "bias/bias_internal.h"
+#include "mep/decoder.h"
 #include "model/model_internal.h"
 #include "small_data.h"
 
@@ -18,6 +19,7 @@ typedef struct result {
     float losses[LENGTH], *gradients;
     int32_t tokens[NEW];
     int64_t made;
+    float logits[VOCAB]; /* of a decoder */
 } result;
 
 static mep_model *model;
@@ -36,6 +38,8 @@ static mep_status compute(result *r)
     mep_session *session;
     mep_session_settings s;
     mep_generate_settings g;
+    mep_decoder *decoder = NULL;
+    mep_decoder_settings d;
     for (int i = 0; i <= LENGTH; i++) tokens[i] = i * 7 % 60;
     *r = (result){.gradients = calloc((size_t)model->size, sizeof *r->gradients)};
     mep_session_defaults(&s);
@@ -49,7 +53,14 @@ static mep_status compute(result *r)
     mep_session_destroy(&session);
     mep_generate_defaults(&g);
     g.max_tokens = NEW;
-    return status == MEP_OK ? mep_generate(model, tokens, PROMPT, &g, collect, r) : status;
+    if (status == MEP_OK) status = mep_generate(model, tokens, PROMPT, &g, collect, r);
+    mep_decoder_defaults(&d);
+    if (status == MEP_OK) status = mep_decoder_create(&decoder, model, &d);
+    if (status == MEP_OK) status = mep_decoder_append(decoder, 0, PROMPT, tokens, 0, NULL);
+    for (int i = 0; i < NEW && status == MEP_OK; i++)
+        status = mep_decoder_step(decoder, 1, (const int64_t[]){0}, &tokens[PROMPT + i], r->logits);
+    mep_decoder_destroy(&decoder);
+    return status;
 }
 
 static void expect_same(const result *wanted, result *found, mep_status status, const char *what)
@@ -59,6 +70,7 @@ static void expect_same(const result *wanted, result *found, mep_status status, 
     if (memcmp(wanted->losses, found->losses, sizeof wanted->losses) != 0) fail_msg("%s: losses differ", what);
     if (memcmp(wanted->gradients, found->gradients, (size_t)model->size * sizeof(float)) != 0)
         fail_msg("%s: gradients differ", what);
+    if (memcmp(wanted->logits, found->logits, sizeof wanted->logits) != 0) fail_msg("%s: logits differ", what);
     if (memcmp(wanted->tokens, found->tokens, sizeof wanted->tokens) != 0) fail_msg("%s: texts differ", what);
     free(found->gradients);
 }
@@ -117,12 +129,11 @@ static void test_opening_reads(void **state)
 }
 
 /* The first sessions of a model, on several threads at once. */
-static void test_fresh(void **state)
+static void compare_fresh(const char *position)
 {
-    (void)state;
     enum { TEAM = 3 };
     mep_model *kept = model;
-    mep_train_settings s = settings_for("mep/learn=weights,slopes");
+    mep_train_settings s = settings_for(position);
     result wanted, found[TEAM];
     mep_status status[TEAM] = {MEP_OK};
     assert_int_equal(mep_model_create(&model, &s.model, 3), MEP_OK);
@@ -130,10 +141,20 @@ static void test_fresh(void **state)
 #pragma omp parallel for num_threads(TEAM) schedule(static, 1)
     for (int i = 0; i < TEAM; i++) status[i] = compute(&found[i]);
     assert_int_equal(compute(&wanted), MEP_OK);
-    for (int i = 0; i < TEAM; i++) expect_same(&wanted, &found[i], status[i], "a new model");
+    for (int i = 0; i < TEAM; i++) expect_same(&wanted, &found[i], status[i], position);
     free(wanted.gradients);
     mep_model_destroy(&model);
     model = kept;
+}
+
+static void test_fresh(void **state)
+{
+    (void)state;
+    compare_fresh("mep/learn=weights,slopes");
+    compare_fresh("t5/sink/window=32");
+    compare_fresh("fire");
+    compare_fresh("mep/forget/weights=query");
+    compare_fresh("rotary:scaling=dynamic,factor=2");
 }
 
 /* Each thread of the program has sessions of its own; with nested teams and without. */
