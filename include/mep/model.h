@@ -196,9 +196,9 @@ typedef struct mep_session_settings {
 /* Defaults: batch 1, length 1024, float32, not training, tolerance 0. */
 MEP_API void mep_session_defaults(mep_session_settings *settings);
 
-/* The model must outlive the session. Several sessions may share a model if they are used one at a time: a call updates
- * the model's bias. Different threads may use different models at the same time. Fails where the encoding does not have
- * positions for the length. */
+/* The model must outlive the session. A session serves one call at a time; several sessions of one model may run on
+ * several threads. The first call after parameters of the position bias were written updates the model's bias: no other
+ * session of the model may run during it. Fails where the encoding does not have positions for the length. */
 MEP_API mep_status mep_session_create(mep_session **session, mep_model *model, const mep_session_settings *settings);
 MEP_API void mep_session_destroy(mep_session **session);
 

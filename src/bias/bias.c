@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "bias/position.h"
+#include "bias/table.h"
 
 /* Where the caller gives none (mep_bias_set_train_length). */
 enum { DEFAULT_TRAIN_LENGTH = 512 };
@@ -291,9 +291,23 @@ void mep_bias_constrain(const mep_bias *bias, float *values)
     if (bias == NULL || values == NULL) return;
     for (int i = 0; i < bias->entry_count; i++) {
         const mep_bias_entry *entry = &bias->entries[i];
-        for (int64_t n = entry->info.offset; n < entry->info.offset + entry->info.size; n++)
-            values[n] = (float)clamp(values[n], entry->min, entry->max);
+        for (int64_t n = entry->info.offset; n < entry->info.offset + entry->info.size; n++) {
+            float value = (float)clamp(values[n], entry->min, entry->max);
+            if (value != values[n]) values[n] = value; /* other threads may read it */
+        }
     }
+}
+
+int mep_bias_has_params(const mep_bias *bias, const float *values)
+{
+    for (int i = 0; i < bias->entry_count; i++) {
+        const mep_bias_entry *entry = &bias->entries[i];
+        for (int64_t n = entry->info.offset; n < entry->info.offset + entry->info.size; n++) {
+            double value = clamp(values[n], entry->min, entry->max);
+            if (memcmp(&value, &bias->params[n], sizeof value) != 0) return 0;
+        }
+    }
+    return 1;
 }
 
 /* ---- Properties ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tables for a training step, which allocates nothing: mep_bias_table and mep_bias_table_backward with the caller's
- * scratch.
+ * The bias of a model: tables for a training step, which allocates nothing (mep_bias_table and mep_bias_table_backward
+ * with the caller's scratch), and what the model needs to know of its parameters.
  */
 #ifndef MEP_BIAS_TABLE_H
 #define MEP_BIAS_TABLE_H
@@ -15,6 +15,9 @@ int64_t mep_bias_scratch(const mep_bias *bias);
 mep_status mep_bias_table_with(const mep_bias *bias, int64_t length, float *table, double *scratch);
 mep_status mep_bias_table_backward_with(const mep_bias *bias, int64_t length, const double *dtable, double *dparams,
                                         double *scratch);
+
+/* Whether mep_bias_set_params of these values would change nothing. */
+int mep_bias_has_params(const mep_bias *bias, const float *values);
 
 /* The number of kernels of a mixture whose weights depend on the query. Their order is that of the mixture's terms. */
 int64_t mep_bias_kernels(const mep_bias *bias);

@@ -270,7 +270,10 @@ int mep_cli_bias(int argc, char **argv)
 
     bias_page page = {.heads = heads, .query = query};
     mep_status status = open_bias(&page, position, head_dim, train_length);
-    if (status == MEP_ERROR_ARGUMENT) return mep_cli_usage("bias", "%s", mep_error_message());
+    if (status == MEP_ERROR_ARGUMENT) {
+        page_free(&page);
+        return mep_cli_usage("bias", "%s", mep_error_message());
+    }
     if (status == MEP_OK && sight) {
         if (params != NULL) status = load_params(params, page.bias);
         if (status == MEP_OK) status = mep_cli_print_sight(page.bias, length > 0 ? length : 1024, json);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "bias/table.h"
 
 /* ---- The list of tensors ---- */
 
@@ -244,16 +245,17 @@ mep_status mep_model_create(mep_model **model, const mep_model_config *config, u
 {
     MEP_REQUIRE(model, config);
     MEP_TRY(mep_model_describe(model, config));
-    mep_status status = mep_model_allocate(*model);
-    if (status != MEP_OK) {
-        mep_model_destroy(model);
-        return status;
-    }
     mep_model *m = *model;
+    mep_status status;
+    MEP_TRY_OR(status, mep_model_allocate(m), failed);
     for (int64_t i = 0; i < m->count; i++)
         if (!mep_tensor_is_position(m, i)) initialize(m, i, seed);
     mep_model_initialize_position(m, seed);
+    MEP_TRY_OR(status, mep_model_sync_bias(m), failed); /* opening sessions on several threads then changes nothing */
     return MEP_OK;
+failed:
+    mep_model_destroy(model);
+    return status;
 }
 
 void mep_model_destroy(mep_model **model)
@@ -321,6 +323,7 @@ mep_status mep_model_sync_bias(mep_model *m)
     float *values = m->tensors[params].data;
     int64_t count = mep_bias_param_values(m->bias);
     mep_bias_constrain(m->bias, values);
+    if (mep_bias_has_params(m->bias, values)) return MEP_OK; /* sessions on other threads may be reading the bias */
     for (int64_t i = 0; i < count; i++) m->bias_values[i] = (double)values[i];
     return mep_bias_set_params(m->bias, m->bias_values, count);
 }

@@ -4,6 +4,8 @@
  */
 #include "model/session.h"
 
+#include <string.h>
+
 #include "attention/attention_backend.h"
 #include "base/backend.h"
 #include "base/device_memory.h"
@@ -206,7 +208,10 @@ static mep_status open_device(mep_session *s, int64_t rows)
 {
     MEP_TRY(s->nn->create(&s->state, rows, mep_widest_activation(&s->model->config)));
     s->values = s->model->values;
-    return mep_device_is_host(s->settings.device) ? MEP_OK : mep_session_floats(s, &s->values, s->model->size, 1);
+    if (mep_device_is_host(s->settings.device)) return MEP_OK;
+    if (s->model->first[POSITION_BIAS] >= 0)
+        MEP_TRY(mep_session_host(s, &s->bias_values, mep_bias_param_values(s->model->bias), 1, sizeof *s->bias_values));
+    return mep_session_floats(s, &s->values, s->model->size, 1);
 }
 
 static mep_status allocate(mep_session *s, int decodes)
@@ -319,7 +324,8 @@ mep_status mep_session_store(mep_session *s)
                            s->model->size * (int64_t)sizeof *s->values);
 }
 
-/* Clamp the parameters of the bias to their ranges, in the model and on the device. */
+/* Clamp the parameters of the bias to their ranges, in the model and on the device. The model is written only where it
+ * changes: sessions of one model may run on several threads. */
 static mep_status sync_bias(mep_session *s)
 {
     mep_model *m = s->model;
@@ -327,7 +333,8 @@ static mep_status sync_bias(mep_session *s)
     if (s->values == m->values || index < 0) return mep_model_sync_bias(m);
     float *there = mep_session_values(s, index), *here = m->tensors[index].data;
     int64_t bytes = mep_bias_param_values(m->bias) * (int64_t)sizeof *here;
-    MEP_TRY(mep_device_read(s->settings.device, here, there, bytes));
+    MEP_TRY(mep_device_read(s->settings.device, s->bias_values, there, bytes));
+    if (memcmp(here, s->bias_values, (size_t)bytes) != 0) memcpy(here, s->bias_values, (size_t)bytes);
     MEP_TRY(mep_model_sync_bias(m));
     return mep_device_write(s->settings.device, there, here, bytes);
 }

@@ -85,6 +85,7 @@ struct mep_session {
     const mep_network *nn;
     mep_network_state *state;
     float *values;               /* all parameters: the model's own in host memory, otherwise a copy of them */
+    float *bias_values;          /* host: those of the bias, read from the device; NULL in host memory */
     int64_t batch, length, rows; /* of the current call */
     mep_kv *kv;                  /* attention, and the keys and values that it sees */
     int64_t longest;             /* positions that the tables cover */
