@@ -7,14 +7,6 @@
 #define MEP_NN_AMX_TILES_H
 
 #include <immintrin.h>
-#include <stdint.h>
-
-/* The operand of ldtilecfg. */
-typedef struct mep_tile_shapes {
-    uint8_t palette, first_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} mep_tile_shapes;
 
 /* GCC's intrinsics do not tell the compiler which memory they read; the barriers keep stores before and after them in
  * order. Register numbers are literals. */

@@ -17,6 +17,7 @@
 #include "base/assertion.h"
 #include "base/integer.h"
 #include "nn/pack.h"
+#include "nn/tile_shapes.h"
 
 #define AMX_INLINE static inline __attribute__((always_inline))
 

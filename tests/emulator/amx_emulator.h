@@ -13,12 +13,7 @@
 #include <string.h>
 
 #include "../tile_sum.h"
-
-typedef struct mep_tile_shapes {
-    uint8_t palette, first_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} mep_tile_shapes;
+#include "nn/tile_shapes.h"
 
 enum { EMULATED_TILES = 8, EMULATED_ROWS = 16, EMULATED_BYTES = 64, EMULATED_WORDS = 16 };
 
@@ -134,11 +129,14 @@ static inline void emulated_dot(int c, int a, int b)
     }
 }
 
+/* Unless they are instructions already (product_amx_trapped.c). */
+#ifndef TILE_CONFIGURE
 #define TILE_CONFIGURE(shapes) emulated_configure(shapes)
 #define TILE_ZERO(tile) emulated_zero(tile)
 #define TILE_LOAD(tile, base, row_stride) emulated_load(tile, base, row_stride)
 #define TILE_STORE(tile, base, row_stride) emulated_store(tile, base, row_stride)
 #define TILE_DOT(sums, a, b) emulated_dot(sums, a, b)
 #define TILE_RELEASE() emulated_release()
+#endif
 
 #endif
