@@ -2,7 +2,8 @@
 /*
  * The product kernels of the level amx_bf16 with emulated tile registers, on any CPU: every element bit by bit in the
  * order of docs/kernels.md, for any number of rows, columns and units; and the emulation itself. Complete products are
- * tested by the programs test_NAME_amx_emulated.
+ * tested by test_NAME_amx_emulated and
+ * test_NAME_amx_trapped.
  */
 #include <setjmp.h>
 #include <signal.h>
