@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The product kernels of the level amx_bf16 with emulated tile registers, on any CPU: every element bit by bit in the
- * order of docs/kernels.md, for any number of rows, columns and units; and the emulation itself. Complete products are
- * tested by test_NAME_amx_emulated and
- * test_NAME_amx_trapped.
+ * order of docs/kernels.md, for any number of rows, columns and units; and the emulation itself. test_NAME_amx_emulated
+ * and test_NAME_amx_trapped run complete products.
  */
 #include <setjmp.h>
 #include <signal.h>
