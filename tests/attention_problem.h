@@ -303,7 +303,7 @@ static inline bounds bounds_of(const problem *p, mep_dtype dtype)
     b.delta = half_ulp * dout * longest(p->out, rows, p->head_dim);
     b.q = largest(p->q, query_values(p));
     b.k = largest(p->k, key_values(p));
-    b.weights = rounds_products || mep_cpu_level_get() == MEP_CPU_AVX512_BF16 ? half_ulp : 0;
+    b.weights = rounds_products || mep_cpu_level_get() >= MEP_CPU_AVX512_BF16 ? half_ulp : 0;
     return b;
 }
 

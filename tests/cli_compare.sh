@@ -47,7 +47,7 @@ fi
 # --dtype auto, the default, is the fastest type of the CPU; a study keeps its type on another machine.
 level=$("$MEP" version | awk '/CPU level/ { print $3 }')
 [ -n "$level" ] || wrong 'mep version names no CPU level'
-type=float32 reason='the CPU level' && [ "$level" != avx512_bf16 ] || { type=bfloat16 reason='the CPU has bfloat16'; }
+case $level in *_bf16) type=bfloat16 reason='the CPU has bfloat16' ;; *) type=float32 reason='the CPU level' ;; esac
 said err "training in $type (auto: $reason"
 said whole/study.json "\"dtype\": \"$type\""
 # shellcheck disable=SC2086

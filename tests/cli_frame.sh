@@ -51,8 +51,18 @@ refuse 2 'did you mean --json?' version --jason
 refuse 2 'takes no argument "x"' version x
 at_level c expect 0 version
 said out 'CPU level         c '
-case $(uname -m) in aarch64) foreign=avx2 own='c or neon' ;; *) foreign=neon own='c, avx2, avx512 or avx512_bf16' ;; esac
+case $(uname -m) in aarch64) foreign=avx2 own='c or neon' ;; *) foreign=neon own='c, avx2, avx512, avx512_bf16 or amx_bf16' ;; esac
 at_level $foreign refuse 2 "MEP_CPU=$foreign is not a CPU level of this architecture; use $own" version
+# amx_bf16 is not lowered to the machine's level: where it is missing, the reason is printed.
+if [ "$(uname -m)" = x86_64 ]; then
+    if MEP_CPU=amx_bf16 "$MEP" version > /dev/null 2>&1; then
+        at_level amx_bf16 expect 0 version
+        said out 'CPU level         amx_bf16 '
+    else
+        at_level amx_bf16 refuse 2 'MEP_CPU=amx_bf16: the ' version
+        said err 'leave MEP_CPU out, or use a lower level'
+    fi
+fi
 
 if [ -w /dev/full ]; then
     checks=$((checks + 1))

@@ -69,7 +69,7 @@ AUTO=$(echo "$TINY" | sed 's/ --dtype float32//')
 # shellcheck disable=SC2086
 expect 0 train --data text.train --out auto $AUTO --steps 1
 case $level in
-avx512_bf16) said out 'computing in bfloat16 on 1 thread (auto: the CPU has bfloat16 arithmetic)' ;;
+*_bf16) said out 'computing in bfloat16 on 1 thread (auto: the CPU has bfloat16 arithmetic)' ;;
 *) said out "computing in float32 on 1 thread (auto: the CPU level $level has no bfloat16 arithmetic)" ;;
 esac
 # shellcheck disable=SC2086

@@ -66,11 +66,12 @@ neon) levels='c neon' ;;
 c) levels=c ;;
 *) wrong "mep version names no CPU level: $level" ;;
 esac
+[ "$level" = avx512_bf16 ] && MEP_CPU=amx_bf16 "$MEP" version > /dev/null 2>&1 && levels="$levels amx_bf16"
 unset OMP_NUM_THREADS OMP_THREAD_LIMIT OMP_DYNAMIC OMP_MAX_ACTIVE_LEVELS OMP_NESTED
 for level in $levels; do
     export MEP_CPU="$level"
     for type in float32 bfloat16; do
-        [ $type = float32 ] || [ "$level" = avx512_bf16 ] || continue
+        case $type:$level in float32:* | *_bf16) ;; *) continue ;; esac
         export OMP_NUM_THREADS=1
         compute one $type
         unset OMP_NUM_THREADS

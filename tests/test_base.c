@@ -146,13 +146,17 @@ static void test_levels(void **state)
     mep_cpu_level highest = mep_cpu_level_detected();
     assert_int_equal(mep_cpu_level_set(MEP_CPU_C), MEP_CPU_C);
     assert_string_equal(mep_cpu_level_name(), "c");
-    assert_int_equal(mep_cpu_level_set((mep_cpu_level)(MEP_CPU_LEVELS - 1)), highest);
-    assert_true(highest < MEP_CPU_LEVELS);
+    mep_cpu_level last = (mep_cpu_level)(MEP_CPU_LEVELS - 1);
+    assert_int_equal(mep_cpu_level_set(last), mep_cpu_level_missing(last) == NULL ? last : highest);
+    assert_int_equal(mep_cpu_level_set(highest), highest);
+    assert_true(highest < MEP_CPU_LEVELS && highest != MEP_CPU_AMX_BF16); /* amx_bf16 is only set by name */
+    for (int level = 0; level <= (int)highest; level++) assert_null(mep_cpu_level_missing((mep_cpu_level)level));
     assert_string_equal(mep_cpu_level_name(), mep_cpu_level_text(highest));
 #if defined(__aarch64__)
     assert_string_equal(mep_cpu_level_name(), "neon");
 #else
     assert_true(mep_cpu_level_set(MEP_CPU_NEON) == highest); /* no machine of this architecture has it */
+    assert_non_null(mep_cpu_level_missing(MEP_CPU_NEON));
     assert_string_equal(mep_cpu_level_text(MEP_CPU_NEON), "neon");
 #endif
     assert_int_equal(mep_dtype_size(MEP_BFLOAT16), 2);

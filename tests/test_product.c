@@ -24,6 +24,7 @@
 #include "nn/pack.h"
 #include "nn/product.h"
 #include "quick.h"
+#include "tile_sum.h"
 
 static int64_t checks;
 static mep_gemm_workspace *workspace;
@@ -360,22 +361,31 @@ static float chain(const stored *a, const stored *b, int64_t row, int64_t column
     return total;
 }
 
-/* The bits of level c are the same on any CPU, and those of the other levels are fused multiply-adds. Dot products of
- * pairs of bfloat16 round in their own way. */
+/* The sum in the order of amx_bf16. */
+static float chain_of_tiles(const stored *a, const stored *b, int64_t row, int64_t column, int64_t k)
+{
+    return tile_sum(0, k, mep_matrix_at(&a->m, row, 0), a->m.transposed ? a->m.stride : 1,
+                    mep_matrix_at(&b->m, 0, column), b->m.transposed ? 1 : b->m.stride);
+}
+
+/* The bits of level c are the same on any CPU, those of the other levels are fused multiply-adds, and those of amx_bf16
+ * are defined by its tiles. The dot products of avx512_bf16 round in their own way. */
 static void test_chain(void **state)
 {
     (void)state;
-    enum { M = 15, N = 37, K = 2 * MEP_DEPTH + 90 };
-    for (int i = 0; i < 4; i++) {
+    enum { M = 15, N = 37, K = 2 * MEP_DEPTH + 91 };
+    for (int i = 0; i < 8; i++) {
         mep_dtype dtype = i & 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
-        if (mep_product_kernels_for(mep_cpu_level_get(), dtype)->pair == 2) continue;
-        stored a = make(M, K, dtype, 0, 0, "a"), b = make(K, N, dtype, i & 2, 0, "b");
+        int pairs = mep_product_kernels_for(mep_cpu_level_get(), dtype)->pair == 2;
+        if (pairs && mep_cpu_level_get() == MEP_CPU_AVX512_BF16) continue;
+        stored a = make(M, K, dtype, i & 4, 0, "a"), b = make(K, N, dtype, i & 2, 0, "b");
         static float x[M * N];
-        form f = {dtype, 0, i & 2, 0};
+        form f = {dtype, i & 4, i & 2, 0};
         multiply_rows(&f, &a, &b.m, 0, M, N, K, x);
         for (int64_t r = 0; r < M; r++)
             for (int64_t c = 0; c < N; c++)
-                near("chain", r * N + c, (double)x[r * N + c], (double)chain(&a, &b, r, c, K), 0);
+                near("chain", r * N + c, (double)x[r * N + c],
+                     (double)(pairs ? chain_of_tiles : chain)(&a, &b, r, c, K), 0);
         free(a.m.data), free(b.m.data);
     }
 }

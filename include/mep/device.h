@@ -21,7 +21,7 @@ MEP_API mep_status mep_device_check(mep_device device);
 MEP_API const char *mep_device_name(mep_device device);
 
 /* The type in which training is fastest on the device: MEP_BFLOAT16 on cuda and on a CPU with bfloat16 arithmetic (the
- * level avx512_bf16 of mep_cpu_level_name), MEP_FLOAT32 on every other CPU. Thread-safe. */
+ * levels avx512_bf16 and amx_bf16 of mep_cpu_level_name), MEP_FLOAT32 on every other CPU. Thread-safe. */
 MEP_API mep_dtype mep_dtype_auto(mep_device device);
 
 /* Allocate `bytes` of the device's memory into *data, zeroed and aligned to at least 64 bytes. *data is NULL for 0

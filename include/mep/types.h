@@ -58,9 +58,10 @@ MEP_API int mep_abi_version(void);
  * with MEP_ERROR_UNSUPPORTED and name it. Thread-safe. */
 MEP_API const char *mep_missing_libraries(void);
 
-/* The instruction set level that kernels use on this machine: "c", "avx2", "avx512" or "avx512_bf16", and on
- * 64-bit Arm "c" or "neon". It is the highest that the CPU and the build have, lowered (never raised) by the
- * environment variable MEP_CPU, which is read once. Thread-safe. */
+/* The instruction set level that kernels use on this machine: "c", "avx2", "avx512", "avx512_bf16" or "amx_bf16", and
+ * on 64-bit Arm "c" or "neon". It is the highest that the CPU and the build have, except "amx_bf16", which is used only
+ * where the environment variable MEP_CPU names it. MEP_CPU with another name lowers the level, never raises it. It is
+ * read once. Thread-safe. */
 MEP_API const char *mep_cpu_level_name(void);
 
 /* Set the number of threads that the library uses (OpenMP's, for the calling thread); n <= 0 leaves it unchanged, and

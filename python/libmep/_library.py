@@ -463,7 +463,8 @@ def missing_libraries() -> tuple[str, ...]:
 
 
 def cpu_level() -> str:
-    """The instruction set that the kernels use here: "c", "avx2", "avx512", "avx512_bf16" or "neon"."""
+    """The instruction set that the kernels use here: "c", "avx2", "avx512", "avx512_bf16", "amx_bf16" or
+    "neon"."""
     return lib.mep_cpu_level_name().decode()
 
 

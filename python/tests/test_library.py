@@ -125,7 +125,7 @@ class Loading(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
 
     def test_information(self):
-        self.assertIn(libmep.cpu_level(), ("c", "avx2", "avx512", "avx512_bf16", "neon"))
+        self.assertIn(libmep.cpu_level(), ("c", "avx2", "avx512", "avx512_bf16", "amx_bf16", "neon"))
         self.assertGreaterEqual(libmep.set_threads(), 1)
         self.assertIn("kerple_log", libmep.position_help())
 

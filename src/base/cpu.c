@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/amx.h"
 #include "base/fork.h"
 #include "mep/types.h"
 
@@ -16,6 +17,7 @@ static const char *const LEVEL_NAMES[] = {[MEP_CPU_C] = "c",
                                           [MEP_CPU_AVX2] = "avx2",
                                           [MEP_CPU_AVX512] = "avx512",
                                           [MEP_CPU_AVX512_BF16] = "avx512_bf16",
+                                          [MEP_CPU_AMX_BF16] = "amx_bf16",
                                           [MEP_CPU_NEON] = "neon"};
 static atomic_int current = -1;
 
@@ -35,17 +37,27 @@ mep_cpu_level mep_cpu_level_detected(void)
 #endif
 }
 
-mep_cpu_level mep_cpu_level_set(mep_cpu_level level)
+const char *mep_cpu_level_missing(mep_cpu_level level)
 {
     mep_cpu_level highest = mep_cpu_level_detected();
-    current = (int)(level < highest ? level : highest);
+    if (level <= highest) return NULL;
+#if defined(__x86_64__)
+    if (level == MEP_CPU_AMX_BF16)
+        return highest < MEP_CPU_AVX512_BF16 ? "the CPU has no AVX512_BF16" : mep_amx_missing();
+#endif
+    return "the CPU does not have it";
+}
+
+mep_cpu_level mep_cpu_level_set(mep_cpu_level level)
+{
+    current = (int)(mep_cpu_level_missing(level) == NULL ? level : mep_cpu_level_detected());
     return (mep_cpu_level)current;
 }
 
 mep_cpu_level mep_cpu_level_get(void)
 {
     if (current < 0) {
-        mep_cpu_level wanted = (mep_cpu_level)(MEP_CPU_LEVELS - 1);
+        mep_cpu_level wanted = mep_cpu_level_detected();
         const char *text = getenv("MEP_CPU");
         for (int level = 0; text != NULL && level < MEP_CPU_LEVELS; level++)
             if (strcmp(text, LEVEL_NAMES[level]) == 0) wanted = (mep_cpu_level)level;

@@ -19,10 +19,12 @@ typedef enum mep_cpu_level {
     MEP_CPU_AVX2 = MEP_CPU_LEVELS,
     MEP_CPU_AVX512,
     MEP_CPU_AVX512_BF16,
+    MEP_CPU_AMX_BF16,
 #elif defined(__x86_64__)
     MEP_CPU_AVX2,        /* AVX2, FMA */
     MEP_CPU_AVX512,      /* AVX-512 F, VL, BW, DQ */
     MEP_CPU_AVX512_BF16, /* the same and AVX512_BF16 */
+    MEP_CPU_AMX_BF16,    /* the same and AMX-BF16; in force only where MEP_CPU or mep_cpu_level_set names it */
     MEP_CPU_LEVELS,
     MEP_CPU_NEON = MEP_CPU_LEVELS,
 #else
@@ -31,20 +33,27 @@ typedef enum mep_cpu_level {
     MEP_CPU_AVX2,
     MEP_CPU_AVX512,
     MEP_CPU_AVX512_BF16,
+    MEP_CPU_AMX_BF16,
 #endif
 } mep_cpu_level;
 
-/* The level in force: the machine's, lowered by the environment variable MEP_CPU. Both are read once. */
+/* The level in force: the machine's (mep_cpu_level_detected), or that which the environment variable MEP_CPU names, if
+ * the machine has it. Both are read once. */
 mep_cpu_level mep_cpu_level_get(void);
 
-/* Set a level, for tests and benchmarks; it is lowered to the machine's. Returns the level now in force. Not
- * thread-safe. */
+/* Set a level, for tests and benchmarks; one that the machine does not have is lowered to the machine's. Returns the
+ * level now in force. Not thread-safe. */
 mep_cpu_level mep_cpu_level_set(mep_cpu_level level);
 
-/* The highest level of this machine, also where a lower one is set. */
+/* The level that this machine has without MEP_CPU, also where another one is set. It is the highest, except that
+ * amx_bf16, which has run under emulation only, is never it. */
 mep_cpu_level mep_cpu_level_detected(void);
 
-/* "c", "avx2", "avx512", "avx512_bf16", "neon". */
+/* What this machine lacks for the level, as a sentence without its end; NULL where the machine has the level. For
+ * amx_bf16 this requests the kernel's permission to use tile registers, for the process. */
+const char *mep_cpu_level_missing(mep_cpu_level level);
+
+/* "c", "avx2", "avx512", "avx512_bf16", "amx_bf16", "neon". */
 const char *mep_cpu_level_text(mep_cpu_level level);
 
 #ifdef __cplusplus

@@ -279,7 +279,7 @@ static mep_status measure_dtype(group *g)
 static mep_status check_levels(const mep_bench_attention_settings *s)
 {
     for (int64_t i = 0; i < s->level_count; i++)
-        if (s->levels[i] > mep_cpu_level_detected())
+        if (mep_cpu_level_missing(s->levels[i]) != NULL)
             return mep_fail(MEP_ERROR_UNSUPPORTED, "this machine has no %s; its highest level is %s",
                             mep_cpu_level_text(s->levels[i]), mep_cpu_level_text(mep_cpu_level_detected()));
     return MEP_OK;

@@ -119,7 +119,7 @@ int mep_cli_bench_attention(int argc, char **argv)
                     "heads of keys and values, a divisor of --heads; 0: as many as heads"),
         MEP_OPT_INT("--head-dim", 0, "N", &a.s.head_dim, 1, 65536, "channels per head"),
         MEP_OPT_TEXTS("--levels", 0, "LEVEL,..", &a.levels,
-                      "CPU levels: c, avx2, avx512, avx512_bf16; on 64-bit Arm c, neon"),
+                      "CPU levels: c, avx2, avx512, avx512_bf16, amx_bf16; on 64-bit Arm c, neon"),
         MEP_OPT_TEXTS(
             "--skip", 0, "WHICH,..", &a.skips,
             "off: compute all blocks; exact: skip blocks whose weights are zero; the encoding none is measured once"),

@@ -37,7 +37,7 @@ static void print_text(void)
 {
     printf("mep %s\n", mep_version());
     printf("compiler          %s\n", COMPILER);
-    printf("CPU level         %s (the machine has %s; MEP_CPU lowers it)\n", mep_cpu_level_name(),
+    printf("CPU level         %s (the machine has %s; MEP_CPU selects another)\n", mep_cpu_level_name(),
            mep_cpu_level_text(mep_cpu_level_detected()));
     printf("threads           %d (OpenMP; OMP_NUM_THREADS sets them)\n", omp_get_max_threads());
     printf("processes         %s\n", mep_mpi_name());

@@ -85,13 +85,19 @@ static int help(int argc, char **argv)
     return run(command, 2, arguments);
 }
 
-/* The library ignores an unknown level; the program reports it. */
+/* The library ignores an unknown level, and amx_bf16 where it is missing; the program reports them. A known level that
+ * is higher than the machine's is lowered. */
 static int check_cpu_level(void)
 {
     const char *wanted = getenv("MEP_CPU");
     if (wanted == NULL || *wanted == '\0') return MEP_EXIT_OK;
-    for (int level = MEP_CPU_C; level < MEP_CPU_LEVELS; level++)
-        if (strcmp(wanted, mep_cpu_level_text((mep_cpu_level)level)) == 0) return MEP_EXIT_OK;
+    for (int level = MEP_CPU_C; level < MEP_CPU_LEVELS; level++) {
+        if (strcmp(wanted, mep_cpu_level_text((mep_cpu_level)level)) != 0) continue;
+        const char *missing = level == MEP_CPU_AMX_BF16 ? mep_cpu_level_missing(MEP_CPU_AMX_BF16) : NULL;
+        if (missing == NULL) return MEP_EXIT_OK;
+        mep_cli_print(stderr, "mep: MEP_CPU=%s: %s; leave MEP_CPU out, or use a lower level\n", wanted, missing);
+        return MEP_EXIT_USAGE;
+    }
     mep_cli_print(stderr, "mep: MEP_CPU=%s is not a CPU level of this architecture; use", wanted);
     for (int level = MEP_CPU_C; level < MEP_CPU_LEVELS; level++)
         fprintf(stderr, "%s %s",

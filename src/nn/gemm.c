@@ -76,13 +76,14 @@ static double cost(const mep_gemm *g, const tiling *t, int64_t threads)
 }
 
 /* The best tiling of those that are small enough, from the largest tiles to smaller ones. */
-static tiling divide(const mep_gemm *g, int64_t panel, int64_t threads)
+static tiling divide(const mep_gemm *g, const mep_product_kernels *kernels, int64_t threads)
 {
+    int64_t high = kernels->rows, panel = kernels->panel;
     int64_t widest = g->m < FEW_ROWS ? NARROW : COLUMNS, tried = threads == 1 ? 1 : 16;
     int64_t down = ceil_div(g->m, ROWS), across = ceil_div(g->n, widest);
-    tiling best = {divided_size(g->m, down, MEP_ROW_GROUP), divided_size(g->n, across, panel)};
+    tiling best = {divided_size(g->m, down, high), divided_size(g->n, across, panel)};
     for (int64_t i = 0; i < tried * tried; i++) {
-        tiling t = {divided_size(g->m, down + i / tried, MEP_ROW_GROUP), divided_size(g->n, across + i % tried, panel)};
+        tiling t = {divided_size(g->m, down + i / tried, high), divided_size(g->n, across + i % tried, panel)};
         if (tiles_of(g, &t) > threads * TILES_PER_THREAD && i > 0) continue;
         if (t.rows < FEW_ROWS && i / tried > 0) break;
         if (cost(g, &t, threads) < cost(g, &best, threads)) best = t;
@@ -188,7 +189,7 @@ static void add_block(const mep_product_kernels *kernels, const mep_gemm *g, con
 {
     const float *panels[PANELS];
     int64_t panel = kernels->panel, depth = min_i64(MEP_DEPTH * kernels->pair, g->k - k);
-    int64_t height = divided_size(t->rows, ceil_div(t->rows, MEP_MOST_ROWS), MEP_ROW_GROUP);
+    int64_t height = divided_size(t->rows, ceil_div(t->rows, MEP_MOST_ROWS), kernels->rows);
     for (int64_t c = first; c < t->columns; c += panel)
         panels[(c - first) / panel] =
             mep_block_of_b(&g->b, g->n, k, depth, t->column + c, memory->b + (c - first) * MEP_DEPTH);
@@ -269,7 +270,7 @@ mep_status mep_gemm_run(mep_gemm_workspace *w, const mep_gemm *g)
     MEP_ASSERT(g->m >= 1 && g->n >= 1 && g->k >= 1 && g->a.dtype == g->b.dtype);
     MEP_ASSERT(!g->a.packed && !g->c.packed && !g->c.transposed && g->c.stride >= g->n);
     int64_t threads = omp_in_parallel() || g->m * g->n * g->k < FEW_PRODUCTS ? 1 : omp_get_max_threads();
-    tiling t = divide(g, kernels->panel, threads);
+    tiling t = divide(g, kernels, threads);
     int64_t across = ceil_div(g->n, t.columns), tiles = tiles_of(g, &t);
     threads = min_i64(threads, tiles);
     MEP_TRY(reserve(w, threads * thread_size(&t)));

@@ -172,7 +172,7 @@ const float *mep_block_of_b(const mep_matrix *b, int64_t n, int64_t k, int64_t d
 /* ---- A ---- */
 
 /* Copied rows of a transposed A are in groups, so that the rows that a kernel reads together are next to each other. */
-enum { GROUP = MEP_ROW_GROUP, LINES_AHEAD = 4 };
+enum { GROUP = MEP_ROW_GROUP, LINES_AHEAD = 4, LINES_TURNED = 16 };
 
 /* Store a line of `rows` units at its offset in every group. */
 static void scatter(const float *line, int64_t rows, int64_t units, float *out)
@@ -191,21 +191,43 @@ static void prefetch_columns(const mep_matrix *a, int64_t row, int64_t rows, int
     }
 }
 
-/* Copy columns of a transposed A into groups of rows; neighbors become pairs where units are pairs. */
-static mep_block copy_columns(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
+/* Unit i of `rows` rows of a transposed A from column k, as a line: in place, or computed into `line`. Neighboring
+ * columns become pairs where units are pairs. */
+static const float *line_of_units(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, int64_t i,
+                                  float *line)
 {
     static const mep_bf16 zeros[MEP_MOST_ROWS];
+    int64_t pair = products(a->dtype)->pair;
+    const void *from = mep_matrix_at(a, row, k + i * pair);
+    prefetch_columns(a, row, rows, k + (i + LINES_AHEAD) * pair, pair);
+    const void *next = i * pair + 1 < depth ? mep_matrix_at(a, row, k + i * pair + 1) : zeros;
+    if (pair == 2) rows_kernels()->interleave(rows, from, next, line);
+    if (pair == 1 && a->dtype == MEP_BFLOAT16) rows_kernels()->from_bf16(rows, from, line);
+    return a->dtype == MEP_FLOAT32 ? from : line;
+}
+
+/* Copy columns of a transposed A into groups of rows. */
+static mep_block copy_columns(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
+{
     float line[MEP_MOST_ROWS];
     int64_t pair = products(a->dtype)->pair, units = (depth + pair - 1) / pair;
-    for (int64_t i = 0; i < units; i++) {
-        const void *from = mep_matrix_at(a, row, k + i * pair);
-        prefetch_columns(a, row, rows, k + (i + LINES_AHEAD) * pair, pair);
-        const void *next = i * pair + 1 < depth ? mep_matrix_at(a, row, k + i * pair + 1) : zeros;
-        if (pair == 2) rows_kernels()->interleave(rows, from, next, line);
-        if (pair == 1 && a->dtype == MEP_BFLOAT16) rows_kernels()->from_bf16(rows, from, line);
-        scatter(a->dtype == MEP_FLOAT32 ? from : line, rows, units, memory + i * GROUP);
-    }
+    for (int64_t i = 0; i < units; i++)
+        scatter(line_of_units(a, row, rows, k, depth, i, line), rows, units, memory + i * GROUP);
     return (mep_block){.data = memory, .row_stride = 1, .column_stride = GROUP, .group_stride = GROUP * units};
+}
+
+/* Copy columns of a transposed A as contiguous rows of pairs, for kernels that read nothing else. */
+static mep_block turn_columns(const mep_matrix *a, int64_t row, int64_t rows, int64_t k, int64_t depth, float *memory)
+{
+    float lines[LINES_TURNED][MEP_MOST_ROWS];
+    int64_t units = (depth + 1) / 2;
+    MEP_ASSERT(products(a->dtype)->pair == 2);
+    for (int64_t first = 0; first < units; first += LINES_TURNED) {
+        int64_t count = min_i64(LINES_TURNED, units - first);
+        for (int64_t i = 0; i < count; i++) (void)line_of_units(a, row, rows, k, depth, first + i, lines[i]);
+        rows_kernels()->transpose(count, rows, lines, sizeof lines[0], memory + first, units * (int64_t)sizeof *memory);
+    }
+    return (mep_block){.data = memory, .row_stride = units, .column_stride = 1, .group_stride = GROUP * units};
 }
 
 /* Copy rows, converted to float32. */
@@ -238,7 +260,8 @@ mep_block mep_block_of_a(const mep_matrix *a, int64_t row, int64_t rows, int64_t
 {
     int64_t pair = products(a->dtype)->pair;
     MEP_ASSERT(rows >= 1 && rows <= MEP_MOST_ROWS && depth >= 1 && depth <= MEP_DEPTH * pair);
-    if (a->transposed) return copy_columns(a, row, rows, k, depth, memory);
+    if (a->transposed)
+        return (products(a->dtype)->a_in_rows ? turn_columns : copy_columns)(a, row, rows, k, depth, memory);
     if (mep_reads_in_place(a, k, depth))
         return (mep_block){.data = mep_matrix_at(a, row, k),
                            .row_stride = a->stride / pair,

@@ -11,6 +11,7 @@ const mep_product_kernels *mep_product_kernels_for(mep_cpu_level level, mep_dtyp
     if (level >= MEP_CPU_AVX2) kernels = &mep_product_kernels_avx2;
     if (level >= MEP_CPU_AVX512) kernels = &mep_product_kernels_avx512;
     if (level >= MEP_CPU_AVX512_BF16 && dtype == MEP_BFLOAT16) kernels = &mep_product_kernels_avx512_bf16;
+    if (level >= MEP_CPU_AMX_BF16 && dtype == MEP_BFLOAT16) kernels = &mep_product_kernels_amx_bf16;
 #elif defined(__aarch64__)
     (void)dtype;
     if (level >= MEP_CPU_NEON) kernels = &mep_product_kernels_neon;

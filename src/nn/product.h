@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of kernels for matrix products: one variant per CPU level (product_*.c, all from product_body.h). gemm.c
- * divides products into tiles and blocks; pack.c brings operands into the form that these kernels read. Kernels take
- * plain arguments, also more than eight: a struct would have to be written to memory for each block.
+ * The table of kernels for matrix products: one variant per CPU level (product_*.c, from product_body.h, or for AMX
+ * from product_amx_body.h). gemm.c divides products into tiles and blocks; pack.c brings operands into the form that
+ * these kernels read. Kernels take plain arguments, also more than eight: a struct would have to be written to memory
+ * for each block.
  *
  * Operands are packed in units of 32 bits: one float32, or, in the variant with bfloat16 arithmetic, two bfloat16
  * values that are neighbors along the summed index. Buffers of units are declared as float; sums are float32.
@@ -27,6 +28,8 @@ typedef struct mep_product_kernels {
     const char *name;
     int64_t panel; /* columns of B that are packed together; divides MEP_LARGEST_PANEL */
     int64_t pair;  /* values per unit: 1 (float32) or 2 (bfloat16) */
+    int64_t rows;  /* rows that blocks and tiles of C have a multiple of; divides MEP_MOST_ROWS (nn/pack.h) */
+    int a_in_rows; /* 1: rows of A have to be contiguous (a_column is 1) and evenly spaced */
 
     /* C[rows x columns] = A B, or += with accumulate (base/tile.h). columns is at most `panel`, and C has room for the
      * next multiple of MEP_LARGEST_VECTOR; A can be strided both ways; B is a packed panel. */
@@ -39,7 +42,8 @@ typedef struct mep_product_kernels {
     int64_t (*few_rows)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, const char *b,
                         int64_t b_stride, float *c, int64_t c_row, int accumulate);
 
-    /* low[i] and high[i] are the two values of pair i, as float32. */
+    /* low[i] and high[i] are the two values of pair i, as float32. NULL where no
+     * level converts pairs that this variant reads. */
     void (*split)(int64_t n, const void *pairs, float *low, float *high);
 } mep_product_kernels;
 
@@ -51,6 +55,7 @@ extern const mep_product_kernels mep_product_kernels_c;
 extern const mep_product_kernels mep_product_kernels_avx2;
 extern const mep_product_kernels mep_product_kernels_avx512;
 extern const mep_product_kernels mep_product_kernels_avx512_bf16;
+extern const mep_product_kernels mep_product_kernels_amx_bf16;
 #elif defined(__aarch64__)
 extern const mep_product_kernels mep_product_kernels_neon;
 #endif

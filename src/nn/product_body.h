@@ -9,6 +9,7 @@
 #include "base/simd.h"
 #include "base/tile.h"
 #include "nn/few_rows.h"
+#include "nn/pack.h"
 
 #if defined(TILE_PAIRS)
 enum { PAIR = 2 };
@@ -74,6 +75,7 @@ const mep_product_kernels KERNELS = {
     .name = KERNELS_NAME,
     .panel = PANEL,
     .pair = PAIR,
+    .rows = MEP_ROW_GROUP,
     .product = product,
     .few_rows = few_rows,
     .split = split,
