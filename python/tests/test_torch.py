@@ -54,8 +54,8 @@ NAMES = ("out", "dq", "dk", "dv", "dtable")
 
 
 def bfloat16_is_right():
-    """Whether PyTorch's own products are right: under OMP_THREAD_LIMIT=1, PyTorch 2.15 computes wrong ones in bfloat16 on
-    CPUs with bfloat16 arithmetic."""
+    """Whether PyTorch's own products are right: under OMP_THREAD_LIMIT=1, PyTorch 2.15 computes wrong ones in bfloat16
+    on CPUs with bfloat16 arithmetic."""
     torch.manual_seed(0)
     x, w = torch.rand(50, 64), torch.rand(64, 64)
     return bool(distance(numbers(x.bfloat16() @ w.bfloat16()), numbers(x @ w)) < 0.05)
