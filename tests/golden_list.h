@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The list of golden files: names in the golden folder by their beginning and end, sorted, so that a folder with other or
- * more files than the default one is tested completely. It opens no file.
+ * The list of golden files: names in the golden folder by their beginning and end, sorted, so that a folder with other
+ * or more files than the default one is tested completely. It opens no file.
  */
 #ifndef MEP_TESTS_GOLDEN_LIST_H
 #define MEP_TESTS_GOLDEN_LIST_H

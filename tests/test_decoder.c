@@ -209,11 +209,8 @@ static void test_copies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy),
-        cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_wrong_calls),
-        cmocka_unit_test(test_wrong_settings),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_greedy),         cmocka_unit_test(test_copies), cmocka_unit_test(test_wrong_calls),
+        cmocka_unit_test(test_wrong_settings), cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

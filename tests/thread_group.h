@@ -73,8 +73,8 @@ static inline int strikes(char *text, int size)
     return post.strikes != 0;
 }
 
-static int post_transfer(void *context, const mep_dist_block *send, int64_t sends,
-                         const mep_dist_block *receive, int64_t receives, char *text, int size)
+static int post_transfer(void *context, const mep_dist_block *send, int64_t sends, const mep_dist_block *receive,
+                         int64_t receives, char *text, int size)
 {
     const mep_dist *group = context;
     int fits = 1;

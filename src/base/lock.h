@@ -21,8 +21,8 @@ typedef struct mep_lock {
  * process of which host where that is known. Where the file system has no locks, the call succeeds without a lock. */
 mep_status mep_lock_take(mep_lock *lock, const char *path, const char *what);
 
-/* Remove the file and release the lock. Does nothing without a lock. In a child of fork() it only frees memory: the lock
- * belongs to the parent and ends with it. */
+/* Remove the file and release the lock. Does nothing without a lock. In a child of fork() it only frees memory: the
+ * lock belongs to the parent and ends with it. */
 void mep_lock_release(mep_lock *lock);
 
 #endif

@@ -13,7 +13,8 @@ const mep_named_mixture mep_named_mixtures[] = {
 };
 
 const mep_other_position mep_other_positions[] = {
-    {"rotary", MEP_POSITION_ROTARY, "rotations of queries and keys (RoPE), with options; default: whole head, base 10000"},
+    {"rotary", MEP_POSITION_ROTARY,
+     "rotations of queries and keys (RoPE), with options; default: whole head, base 10000"},
     {"sinusoidal", MEP_POSITION_SINUSOIDAL, "sines and cosines added to the token embeddings, base 10000"},
     {"learned", MEP_POSITION_LEARNED, "a learned table added to the token embeddings; limited to the training length"},
     {"nope", MEP_POSITION_NONE, "no position encoding"},

@@ -198,7 +198,8 @@ static void print_dependence(const bias_page *page)
     if (page->query >= 0)
         printf("these are the values for a query at position %lld\n", (long long)page->query);
     else
-        printf("these are the values\nfor the first query at or beyond it that has the distance; see --query-position\n");
+        printf(
+            "these are the values\nfor the first query at or beyond it that has the distance; see --query-position\n");
 }
 
 static mep_status print_text(const bias_page *page)

@@ -12,7 +12,8 @@
 
 /* Evaluate the model on a dataset. The result is the same in all processes, and bit-identical to that of one process
  * (in sequence parallel mode for lengths of 64 or more and tolerance 0). Each process computes whole segments; in
- * sequence parallel mode it computes a range of the positions of every segment, one segment at a time (model/sequence_parallel.h).
+ * sequence parallel mode it computes a range of the positions of every segment, one segment at a time
+ * (model/sequence_parallel.h).
  */
 mep_status mep_evaluate_in(const mep_eval_call *call, const mep_dataset *data, mep_eval_result *result);
 
