@@ -108,7 +108,7 @@ draw() { # draw NAME ARGUMENT ...
     said err 'gnuplot-nox'
     [ -s "$name.dat" ] && [ -s "$name.gp" ] || wrong "no $name.dat or $name.gp"
     command -v gnuplot > /dev/null || return 0
-    gnuplot "$name.gp" > out 2> err || wrong "$name.gp does not draw"
+    LC_ALL=C.UTF-8 gnuplot "$name.gp" > out 2> err || wrong "$name.gp does not draw"
     [ ! -s err ] || wrong "$name.gp makes gnuplot print something"
     [ -s "$name.png" ] || wrong "no $name.png"
 }

@@ -155,7 +155,7 @@ if command -v gnuplot > /dev/null; then
         cp "$scripts/$script.gp" alone
         cp "${kind#*:}.dat" "alone/$script.dat"
         checks=$((checks + 1))
-        (cd alone && gnuplot "$script.gp") > out 2> err || wrong "$script.gp does not work alone"
+        (cd alone && LC_ALL=C.UTF-8 gnuplot "$script.gp") > out 2> err || wrong "$script.gp does not work alone"
         [ -s "alone/$script.png" ] || wrong "$script.gp draws nothing"
         [ ! -s err ] || wrong "$script.gp makes gnuplot print something"
     done
