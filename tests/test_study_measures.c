@@ -14,12 +14,14 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/files.h"
 #include "mep/study.h"
 #include "scratch.h"
+#include "train/study_internal.h"
 
 enum { TOKENS = 3000, STEPS = 2, LENGTH = 16 };
 
@@ -322,6 +324,27 @@ static void test_old(void **state)
     mep_measure_free(&m);
 }
 
+/* More samples than are kept, as files of older versions have, are grouped when they are read. */
+static void test_groups(void **state)
+{
+    (void)state;
+    enum { SAMPLES = 600, SIZE = 3 };
+    json_t *array = json_array(), *eval = NULL;
+    for (int i = 0; i < SAMPLES; i++) assert_int_equal(json_array_append_new(array, json_integer(i % SIZE * i)), 0);
+    eval = json_pack("{s: [{s: i, s: i, s: o}]}", "results", "length", LENGTH, "segments", SAMPLES, "samples", array);
+    assert_non_null(eval);
+    double *samples = NULL;
+    int64_t count = 0;
+    assert_ok(mep_study_eval_samples(eval, "run", LENGTH, &samples, &count));
+    assert_int_equal(count, SAMPLES / SIZE);
+    for (int g = 0; g < count; g++) {
+        int first = SIZE * g;
+        assert_float_equal(samples[g], (double)(first + 1 + 2 * (first + 2)) / SIZE, 1e-9);
+    }
+    mep_free(&samples);
+    json_decref(eval);
+}
+
 static void damage(const char *from, const char *to)
 {
     char *text = NULL, *at = NULL;
@@ -391,7 +414,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers), cmocka_unit_test(test_continue), cmocka_unit_test(test_grow),
-        cmocka_unit_test(test_old),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_old),     cmocka_unit_test(test_groups),   cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, make_data, remove_data);
 }

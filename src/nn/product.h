@@ -42,8 +42,8 @@ typedef struct mep_product_kernels {
     int64_t (*few_rows)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, const char *b,
                         int64_t b_stride, float *c, int64_t c_row, int accumulate);
 
-    /* low[i] and high[i] are the two values of pair i, as float32. NULL where no
-     * level converts pairs that this variant reads. */
+    /* low[i] and high[i] are the two values of pair i, as float32. NULL at amx_bf16, where no
+     * pair is converted. */
     void (*split)(int64_t n, const void *pairs, float *low, float *high);
 } mep_product_kernels;
 

@@ -7,7 +7,9 @@
 
 #include <string.h>
 
+#include "attention/kernels.h"
 #include "base/error.h"
+#include "base/integer.h"
 #include "base/memory.h"
 #include "torch/arguments.h"
 #include "torch/idle_plans.h"
@@ -84,7 +86,7 @@ static mep_status take_plan(idle_plan **plan, const torch_arguments *a)
     const plan_key key = {.heads = a->heads,
                           .kv_heads = a->kv_heads,
                           .head_dim = a->head_dim,
-                          .max_length = (a->keys + 63) / 64 * 64,
+                          .max_length = round_up(a->keys, BLOCK_KEYS),
                           .dtype = a->dtype,
                           .bidirectional = a->bidirectional,
                           .threads = mep_set_threads(0),
