@@ -138,9 +138,9 @@ static void test_broken(void **state)
 {
     (void)state;
     job j = {0};
-    post.strikes = 1;
+    set_strikes(1);
     run_group(2, strike, &j);
-    post.strikes = 0;
+    set_strikes(0);
     assert_int_equal(j.status[0], MEP_ERROR_IO);
     assert_string_equal(j.message[0], "the processes have lost each other: the post is on strike");
 }

@@ -34,7 +34,7 @@ static int listen(void *context, const mep_study_progress *p)
 {
     const listener *l = context;
     l->job->done[l->rank] += p->phase == MEP_STUDY_RUN_DONE;
-    if (l->rank == 0 && l->job->calls[0] + 1 == l->job->strike_calls) post.strikes = 1;
+    if (l->rank == 0 && l->job->calls[0] + 1 == l->job->strike_calls) set_strikes(1);
     return ++l->job->calls[l->rank] == l->job->stop_calls && l->rank == l->job->stop_rank;
 }
 
@@ -126,7 +126,7 @@ static void test_study(void **state)
     /* processes that cannot reach each other stop, report why, and lose no work */
     j.strike_calls = 20;
     run_all(&j, 2, MEP_ERROR_IO);
-    post.strikes = 0;
+    set_strikes(0);
     j.strike_calls = 0;
     for (int r = 0; r < 2; r++)
         if (strstr(j.message[r], "the processes have lost each other: the post is on strike") == NULL)

@@ -191,9 +191,9 @@ static void test_broken(void **state)
     for (int threads = 0; threads < 2; threads++) {
         job j = {.model = model};
         j.wrong[MOST_THREADS - 1] = threads;
-        post.strikes = 1;
+        set_strikes(1);
         run_group(3, broken_reduction, &j);
-        post.strikes = 0;
+        set_strikes(0);
         for (int r = 0; r < 3; r++) assert_false(j.wrong[r]);
     }
     mep_model_destroy(&model);

@@ -35,7 +35,7 @@ static struct {
     letter *box[MOST_THREADS][MOST_THREADS]; /* [to][from], oldest first */
     int notices[MOST_THREADS];
     double carried[MOST_THREADS]; /* bytes sent by each process */
-    _Atomic int strikes;          /* transfers and notices fail */
+    _Atomic int strikes;          /* transfers and notices fail: see set_strikes */
 } post = {.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER};
 
 static inline void post_letter(int64_t from, const mep_dist_block *block)
@@ -56,14 +56,24 @@ static inline int take_letter(int64_t to, const mep_dist_block *block)
 {
     letter **box = &post.box[to][block->rank];
     pthread_mutex_lock(&post.lock);
-    while (*box == NULL) pthread_cond_wait(&post.came, &post.lock);
+    while (*box == NULL && !post.strikes) pthread_cond_wait(&post.came, &post.lock);
     letter *l = *box;
-    *box = l->next;
+    if (l != NULL) *box = l->next;
     pthread_mutex_unlock(&post.lock);
+    if (l == NULL) return 0;
     int fits = l->bytes == block->bytes;
     if (fits) memcpy(block->data, l->data, (size_t)block->bytes);
     free(l);
     return fits;
+}
+
+/* Begin or end a strike. Its beginning also wakes those who wait. */
+static inline void set_strikes(int strikes)
+{
+    pthread_mutex_lock(&post.lock);
+    post.strikes = strikes;
+    pthread_cond_broadcast(&post.came);
+    pthread_mutex_unlock(&post.lock);
 }
 
 /* 1, with a message, while transfers fail. */
@@ -83,7 +93,7 @@ static int post_transfer(void *context, const mep_dist_block *send, int64_t send
         if (send[i].bytes > 0) post_letter(group->rank, &send[i]);
     for (int64_t i = 0; i < receives; i++)
         if (receive[i].bytes > 0) fits &= take_letter(group->rank, &receive[i]);
-    if (!fits) snprintf(text, (size_t)size, "a message has another size than expected");
+    if (!fits && !strikes(text, size)) snprintf(text, (size_t)size, "a message has another size than expected");
     return !fits;
 }
 
@@ -103,11 +113,11 @@ static int post_notice(void *context, int wait, int *count, char *text, int size
     const mep_dist *group = context;
     if (strikes(text, size)) return 1;
     pthread_mutex_lock(&post.lock);
-    while (wait && post.notices[group->rank] == 0) pthread_cond_wait(&post.came, &post.lock);
+    while (wait && post.notices[group->rank] == 0 && !post.strikes) pthread_cond_wait(&post.came, &post.lock);
     *count = post.notices[group->rank] > 0;
     post.notices[group->rank] -= *count;
     pthread_mutex_unlock(&post.lock);
-    return 0;
+    return wait && *count == 0 && strikes(text, size);
 }
 
 static const mep_dist_transport POST_TRANSPORT = {post_transfer, post_notify, post_notice};
@@ -124,6 +134,20 @@ static void *run_member(void *argument)
     omp_set_num_threads(1); /* of this thread */
     m->work(&m->group, m->context);
     return NULL;
+}
+
+/* Throw away the letters and notices that nobody took during a strike. */
+static inline void empty_boxes(void)
+{
+    for (int to = 0; to < MOST_THREADS; to++) {
+        post.notices[to] = 0;
+        for (int from = 0; from < MOST_THREADS; from++)
+            for (letter *l = post.box[to][from], *next; l != NULL; l = next) {
+                next = l->next;
+                free(l);
+            }
+        memset(post.box[to], 0, sizeof post.box[to]);
+    }
 }
 
 /* Run work(group, context) in `size` threads, each with its own group; returns the bytes sent by all. Threads must not
@@ -146,6 +170,7 @@ static inline int64_t run_group(int64_t size, void (*work)(mep_dist *group, void
         pthread_join(threads[r], NULL);
         sent += members[r].group.sent;
     }
+    if (post.strikes) empty_boxes();
     for (int64_t r = 0; r < size; r++)
         for (int64_t from = 0; from < size; from++) assert_null(post.box[r][from]);
     return sent;
