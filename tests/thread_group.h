@@ -136,7 +136,7 @@ static void *run_member(void *argument)
     return NULL;
 }
 
-/* Throw away the letters and notices that nobody took during a strike. */
+/* Throw away the letters and notices that no process took during a strike. */
 static inline void empty_boxes(void)
 {
     for (int to = 0; to < MOST_THREADS; to++) {

@@ -18,8 +18,10 @@ mep_status mep_kv_cache_windows(const mep_kv_settings *s, int keep_all, int64_t 
     for (int64_t i = 0; i < count; i++) {
         const mep_position_entry *e = mep_layer_position(s->model, i / heads);
         int64_t *w = &(*window)[i];
-        if (keep_all) *w = MEP_CACHE_ALL;
-        if (e->window > 0 && !keep_all) *w = min_i64(*w, e->window);
+        if (keep_all)
+            *w = MEP_CACHE_ALL;
+        else if (e->window > 0)
+            *w = min_i64(*w, e->window);
         if (*w == MEP_CACHE_ALL && s->tokens > MEP_MOST_POSITIONS)
             MEP_TRY_OR(status, mep_model_fail_no_reach(s->model), failed);
     }
