@@ -5,6 +5,9 @@
 # folder DATA, seed by seed, so that a part of the study is a complete table. A second call continues. The corpora are
 # files NAME.train.* and NAME.valid.* of a form that mep prepare reads (.txt, .jsonl, also .gz, .xz, .zst).
 #
+# The measures of TIER other than the perplexity are taken of the first seed, for the encodings of the lines "measured".
+# Differences are those to its baseline.
+#
 # Usage: study.sh PROGRAM TIER [keep]
 # Environment: DATA, folder of the corpora; OUT, folder of the results [runs/study]; CORPORA, names of corpora [all];
 # ENCODING, one encoding instead of all; PROCESSES, number of processes that divide the runs, under mpirun [1]; THREADS,
@@ -57,20 +60,26 @@ default_paths() { sed "s|\([\" ]\)$out/|\1runs/study/|g" "$1"; }
 keep() {
     [ -n "${RESULTS:-}" ] || return 0
     mkdir -p "$RESULTS/$1"
-    for file in study.json results.csv; do
+    for file in study.json results.csv differences.csv measures.csv; do
         [ ! -e "$out/$1/$file" ] || default_paths "$out/$1/$file" > "$RESULTS/$1/$file"
     done
     for folder in "$out/$1"/*/; do
         [ -e "$folder/eval.json" ] || continue
         to=$RESULTS/$1/$(basename "$folder")
         mkdir -p "$to" && cp "$folder/eval.json" "$to/"
+        for file in "$folder"/measure-*.json; do
+            [ ! -e "$file" ] || cp "$file" "$to/"
+        done
         default_paths "$folder/train.json" > "$to/train.json"
     done
 }
 
 if [ "${3:-}" = keep ]; then
     [ -n "${RESULTS:-}" ] || fail 'RESULTS is missing: the folder to keep results in'
-    for corpus in $corpora; do keep "$tier-$corpus"; done
+    for corpus in $corpora; do
+        keep "$tier-$corpus"
+        [ ! -d "$out/$tier-$corpus-measures" ] || keep "$tier-$corpus-measures"
+    done
     exit 0
 fi
 
@@ -80,23 +89,48 @@ for corpus in $corpora; do
     prepare "$corpus" valid
 done
 
-# The options of mep compare.
-set -- --quiet --preset "$(setting preset)" --steps "$(setting steps)" --length "$(setting length)" \
-    --eval-tokens "$(setting eval-tokens)" --threads "${THREADS:-0}"
-while read -r key value; do
-    [ "$key" != encoding ] || [ -n "${ENCODING:-}" ] || set -- "$@" --positions "$value"
-done < "$settings"
-[ -z "${ENCODING:-}" ] || set -- "$@" --positions "$ENCODING"
+# compare NAME CORPUS SEEDS KIND [OPTION ...]: study NAME of the encodings in the lines KIND of the tier.
+compare() {
+    name=$1 data=$out/data/$2 count=$3 kind=$4
+    shift 4
+    if [ -n "${ENCODING:-}" ]; then
+        set -- "$@" --positions "$ENCODING"
+    else
+        while read -r key value; do
+            [ "$key" != "$kind" ] || set -- "$@" --positions "$value"
+        done < "$settings"
+        [ -z "$(setting baseline)" ] || set -- "$@" --baseline "$(setting baseline)"
+    fi
+    known "$name"
+    $run "$mep" compare --data "$data" --out "$out/$name" --seeds "$count" --quiet --preset "$(setting preset)" \
+        --steps "$(setting steps)" --length "$(setting length)" --eval-tokens "$(setting eval-tokens)" \
+        --threads "${THREADS:-0}" "$@"
+    keep "$name"
+}
+
+# measure NAME CORPUS: study NAME-measures. A study measures all of its runs, so these have a folder of their own. Runs
+# of study NAME that have weights are copied, not trained again.
+measure() {
+    for folder in "$out/$1"/*-seed1235; do
+        copy=$out/$1-measures/$(basename "$folder")
+        [ ! -e "$copy" ] && [ -e "$folder/eval.json" ] && ls -d "$folder"/checkpoint-* > /dev/null 2>&1 || continue
+        spec=$(sed -n 's/.*"position_encoding": "\(.*\)".*/\1/p' "$folder/train.json")
+        [ "$spec" = "${ENCODING:-}" ] || { [ -z "${ENCODING:-}" ] && grep -qxF "measured $spec" "$settings"; } || continue
+        mkdir -p "$copy.new" && cp -r "$folder/." "$copy.new" && mv "$copy.new" "$copy"
+    done
+    compare "$1-measures" "$2" 1 measured --measures "$(setting measures)" --samples "$(setting samples)"
+}
+
 run=
 [ "${PROCESSES:-1}" = 1 ] || run="mpirun -np $PROCESSES"
-
 seeds=1
 while [ "$seeds" -le "$(setting seeds)" ]; do
     for corpus in $corpora; do
         echo "study: $tier, $corpus, seeds: $seeds of $(setting seeds)"
-        known "$tier-$corpus"
-        $run "$mep" compare --data "$out/data/$corpus" --out "$out/$tier-$corpus" --seeds "$seeds" "$@"
-        keep "$tier-$corpus"
+        compare "$tier-$corpus" "$corpus" "$seeds" encoding
+        [ "$seeds" = 1 ] && [ -n "$(setting measures)" ] || continue
+        echo "study: $tier, $corpus, measures of the first seed"
+        measure "$tier-$corpus" "$corpus"
     done
     seeds=$((seeds + 1))
 done

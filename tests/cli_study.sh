@@ -15,8 +15,14 @@ steps 2
 length 16
 seeds 2
 eval-tokens 512
+baseline alibi
+measures by-position,copy
+samples 4
 encoding alibi
 encoding exp + uniform/weights=query
+encoding nope
+measured alibi
+measured nope
 END
 for name in one two; do
     seq 1 3000 | sed "s/^/$name /" > "corpora/$name.train.txt"
@@ -36,6 +42,12 @@ for name in one two; do
     [ "$(grep -c '^alibi,' "runs/tiny-$name/results.csv")" = 12 ] || wrong "$name: alibi has not 2 seeds of 6 lengths"
     [ "$(grep -c '^exp + uniform/weights=query,' "runs/tiny-$name/results.csv")" = 12 ] ||
         wrong "$name: the second encoding is not complete"
+    grep -q '^nope,' "runs/tiny-$name/differences.csv" || wrong "$name: no differences to the baseline"
+    [ "$(cut -d, -f1-3 "runs/tiny-$name-measures/measures.csv" | sort -u | grep 'copy\|position' | tr '\n' ' ')" = \
+        'alibi,1235,by-position alibi,1235,copy nope,1235,by-position nope,1235,copy ' ] ||
+        wrong "$name: other measures than those of two encodings and the first seed"
+    cmp -s "runs/tiny-$name/nope-seed1235/metrics.jsonl" "runs/tiny-$name-measures/nope-seed1235/metrics.jsonl" ||
+        wrong "$name: a run is trained again for its measures"
 done
 cp runs/tiny-one/results.csv before.csv
 stamp=$(ls -l --time-style=full-iso runs/tiny-one/alibi-seed1235/metrics.jsonl)
@@ -50,15 +62,16 @@ mkdir kept
 export RESULTS=kept
 OUT=runs DATA=corpora sh tree/scripts/study.sh "$MEP" tiny keep > out 2> err || wrong 'keep fails'
 [ -z "$(find kept -name '*.safetensors')" ] || wrong 'weights are kept'
-[ "$(find kept -name eval.json | wc -l)" = 8 ] || wrong 'not all results are kept'
+[ "$(find kept -name eval.json | grep -v measures | wc -l)" = 12 ] || wrong 'not all results are kept'
+[ "$(find kept -name 'measure-copy.json' | wc -l)" = 4 ] || wrong 'not all measures are kept'
 mv runs trained
 study tiny
 [ $code = 0 ] || wrong "from kept results: exit code $code"
 cmp -s before.csv runs/tiny-one/results.csv || wrong 'kept results give another table'
 [ -z "$(find runs -name '*.safetensors')" ] || wrong 'a run with kept results is trained again'
-ENCODING=nope study tiny
+ENCODING=exp_half study tiny
 [ $code = 0 ] || wrong "one more encoding: exit code $code"
-[ "$(grep -c '^nope,' kept/tiny-two/results.csv)" = 12 ] || wrong 'the new encoding is not in the kept table'
+[ "$(grep -c '^exp_half,' kept/tiny-two/results.csv)" = 12 ] || wrong 'the new encoding is not in the kept table'
 [ "$(grep -c '^alibi,' kept/tiny-two/results.csv)" = 12 ] || wrong 'the kept encoding is not in the table'
 [ -z "$(find runs/tiny-one/alibi* -name '*.safetensors')" ] || wrong 'a kept run is trained for one more encoding'
 unset RESULTS
