@@ -79,7 +79,8 @@ static void prepare_tile(const pass *c, mep_attention_buffers *w, int64_t n, int
     }
 }
 
-/* Compute delta, tile_norm and tile_lse. */
+/* Compute delta, the norms of the keys and, for the skip test, tile_norm and tile_lse: the largest norm and the
+ * smallest log-sum-exp of a tile and all tiles after it. A NaN stays, so that nothing is skipped. */
 static mep_status prepare(const pass *c)
 {
     mep_attention_plan *plan = c->plan;

@@ -101,7 +101,8 @@ struct mep_attention_plan {
     mep_shared sources;                 /* one mep_source each */
     mep_shared block_norm, prefix_norm; /* [blocks]: largest |k| of the block; of the blocks up to it */
     mep_shared delta;                   /* backward: [queries], dout.out */
-    mep_shared tile_norm, tile_lse;   /* backward: [tiles], largest |q|, smallest lse of the tile and those after it */
+    mep_shared tile_norm, tile_lse;   /* backward: [tiles], of the tile and those after it: largest |scale q|, smallest
+                                         lse minus the query's terms */
     mep_shared diagonals;             /* backward: [keys] float64, gradient of the bias */
     mep_shared diagonals_ahead;       /* the same at distances below 0, of a bidirectional plan */
     mep_shared dq_sums, turns;        /* backward: see hand_over in backward.c */

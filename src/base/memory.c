@@ -38,14 +38,14 @@ int64_t mep_memory_available(void)
     FILE *file = fopen("/proc/meminfo", "re");
     char line[256];
     long long kilobytes = 0, sum = 0;
-    int told = 0;
+    int found = 0;
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
         int available = sscanf(line, "MemAvailable: %lld", &kilobytes) == 1;
-        told |= available;
+        found |= available;
         if (available || sscanf(line, "SwapFree: %lld", &kilobytes) == 1) sum += kilobytes;
     }
     if (file != NULL) fclose(file);
-    return told && sum <= INT64_MAX / 1024 ? sum * 1024 : INT64_MAX;
+    return found && sum <= INT64_MAX / 1024 ? sum * 1024 : INT64_MAX;
 }
 
 mep_status mep_alloc(void *pointer, int64_t count, size_t size)

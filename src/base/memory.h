@@ -24,7 +24,7 @@ mep_status mep_multiply(int64_t a, int64_t b, int64_t c, int64_t *product);
 #define MEP_ALLOC(pointer, count) mep_alloc(MEP_POINTER_AT(pointer), count, sizeof **(pointer))
 
 /* Change the allocation in the T * at `pointer` from old_count to new_count elements and keep the elements that both
- * have. On failure it is unchanged. */
+ * have; new elements are zero. On failure it is unchanged. */
 #define MEP_GROW(pointer, old_count, new_count)                                                                        \
     mep_grow(MEP_POINTER_AT(pointer), old_count, new_count, sizeof **(pointer))
 

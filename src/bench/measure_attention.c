@@ -21,7 +21,7 @@
 /* q, k, v, out, and for the backward pass dout, dq, dk, dv; large enough for the longest length. */
 enum { Q, K, V, OUT, DOUT, DQ, DK, DV, TENSORS };
 
-typedef struct group {
+typedef struct measurement {
     const mep_bench_attention_settings *settings;
     mep_bench_common *common;
     mep_device device;
@@ -31,11 +31,11 @@ typedef struct group {
     void *data[TENSORS];
     void *lse;
     mep_bench_ceiling ceiling;
-} group;
+} measurement;
 
 /* An encoding with or without skipping. */
 typedef struct variant {
-    group *g;
+    measurement *g;
     const char *encoding;
     int exact;
     mep_attention *plan;
@@ -50,7 +50,7 @@ static int is_none(const char *encoding)
 }
 
 /* A tensor of `heads` heads. */
-static mep_tensor_view view(const group *g, int which, int64_t heads)
+static mep_tensor_view view(const measurement *g, int which, int64_t heads)
 {
     int64_t head = g->length * g->settings->head_dim;
     return (mep_tensor_view){.data = g->data[which],
@@ -59,14 +59,14 @@ static mep_tensor_view view(const group *g, int which, int64_t heads)
                              .token_stride = g->settings->head_dim};
 }
 
-static int64_t kv_heads(const group *g)
+static int64_t kv_heads(const measurement *g)
 {
     return g->settings->kv_heads > 0 ? g->settings->kv_heads : g->settings->heads;
 }
 
 static mep_attention_call call_of(const variant *v)
 {
-    const group *g = v->g;
+    const measurement *g = v->g;
     mep_attention_call call = v->terms.call;
     call.batch = g->batch;
     call.queries = call.keys = g->length;
@@ -88,7 +88,7 @@ static mep_status forward(void *context)
 static mep_status backward(void *context)
 {
     const variant *v = context;
-    const group *g = v->g;
+    const measurement *g = v->g;
     const mep_attention_call call = call_of(v);
     mep_attention_gradient gradient = v->terms.gradient;
     gradient.dout = view(g, DOUT, g->settings->heads);
@@ -159,7 +159,7 @@ static int64_t variant_count(const mep_bench_attention_settings *s)
     return count;
 }
 
-static void list_variants(group *g, variant *variants)
+static void list_variants(measurement *g, variant *variants)
 {
     const mep_bench_attention_settings *s = g->settings;
     for (int64_t e = 0; e < s->encoding_count; e++)
@@ -168,7 +168,7 @@ static void list_variants(group *g, variant *variants)
 }
 
 /* Report the cases: task pass * count + i is a pass of variant i; the last task is the ceiling. */
-static mep_status report(const group *g, const variant *variants, int64_t count, int passes,
+static mep_status report(const measurement *g, const variant *variants, int64_t count, int passes,
                          const mep_bench_task *tasks)
 {
     const mep_bench_task *top = &tasks[passes * count];
@@ -195,7 +195,7 @@ static mep_status report(const group *g, const variant *variants, int64_t count,
     return MEP_OK;
 }
 
-static mep_status measure_variants(group *g, variant *variants, int64_t count, mep_bench_task *tasks)
+static mep_status measure_variants(measurement *g, variant *variants, int64_t count, mep_bench_task *tasks)
 {
     int passes = 2 - g->settings->forward_only;
     list_variants(g, variants);
@@ -212,7 +212,7 @@ static mep_status measure_variants(group *g, variant *variants, int64_t count, m
     return report(g, variants, count, passes, tasks);
 }
 
-static mep_status measure_group(group *g)
+static mep_status take_measurement(measurement *g)
 {
     int64_t count = variant_count(g->settings);
     variant *variants = NULL;
@@ -237,7 +237,7 @@ static int64_t batch_of(const mep_bench_attention_settings *s, int64_t length)
     return max_i64(s->tokens / length, 1);
 }
 
-static mep_status allocate(group *g)
+static mep_status allocate(measurement *g)
 {
     const mep_bench_attention_settings *s = g->settings;
     int64_t rows = 0, size = 0;
@@ -262,7 +262,7 @@ static int64_t level_count(const mep_bench_attention_settings *s, mep_device dev
     return mep_device_is_host(device) ? s->level_count : 1;
 }
 
-static mep_status measure_dtype(group *g)
+static mep_status measure_dtype(measurement *g)
 {
     const mep_bench_attention_settings *s = g->settings;
     MEP_TRY(allocate(g));
@@ -271,7 +271,7 @@ static mep_status measure_dtype(group *g)
             if (mep_device_is_host(g->device)) g->level = mep_cpu_level_set(s->levels[level]);
             g->length = s->lengths[length];
             g->batch = batch_of(s, g->length);
-            MEP_TRY(measure_group(g));
+            MEP_TRY(take_measurement(g));
         }
     return MEP_OK;
 }
@@ -292,7 +292,7 @@ mep_status mep_bench_attention(const mep_bench_attention_settings *settings, mep
                             level_count(settings, common->device) * settings->length_count * common->dtype_count;
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < common->dtype_count && status == MEP_OK; i++) {
-        group g = {.settings = settings, .common = common, .device = common->device, .dtype = common->dtypes[i]};
+        measurement g = {.settings = settings, .common = common, .device = common->device, .dtype = common->dtypes[i]};
         status = measure_dtype(&g);
         mep_bench_ceiling_destroy(&g.ceiling);
         mep_device_release(g.device, &g.lse);

@@ -17,16 +17,16 @@
 
 enum { CALL = 512 }; /* tokens that are appended to the cache at a time */
 
-typedef struct group {
+typedef struct measurement {
     const mep_bench_decode_settings *settings;
     mep_bench_common *common;
     mep_dtype dtype;
     int64_t length;
-    void *q, *k, *v, *out; /* k, v [batch, kv heads, longest, head_dim], of which `length` keys are read */
-} group;
+    void *q, *k, *v, *out; /* k, v have room for the longest length; used as [batch, kv heads, length, head_dim] */
+} measurement;
 
 typedef struct variant {
-    group *g;
+    measurement *g;
     const char *encoding;
     mep_attention *plan;
     mep_cache *cache; /* sequence b is stored as layer b */
@@ -37,7 +37,7 @@ static int64_t kv_heads(const mep_bench_decode_settings *s)
     return s->kv_heads > 0 ? s->kv_heads : s->heads;
 }
 
-static mep_tensor_view view(const group *g, void *data, int64_t heads, int64_t tokens)
+static mep_tensor_view view(const measurement *g, void *data, int64_t heads, int64_t tokens)
 {
     int64_t head = tokens * g->settings->head_dim;
     return (mep_tensor_view){
@@ -48,7 +48,7 @@ static mep_tensor_view view(const group *g, void *data, int64_t heads, int64_t t
 static mep_status decode_tensors(void *context)
 {
     const variant *v = context;
-    const group *g = v->g;
+    const measurement *g = v->g;
     const mep_attention_call call = {.batch = g->settings->batch_size,
                                      .queries = 1,
                                      .keys = g->length,
@@ -60,7 +60,7 @@ static mep_status decode_tensors(void *context)
 }
 
 /* Sequence `index` of a tensor, starting at token `first`. */
-static mep_tensor_view sequence(const group *g, mep_tensor_view all, int64_t index, int64_t first)
+static mep_tensor_view sequence(const measurement *g, mep_tensor_view all, int64_t index, int64_t first)
 {
     int64_t at = index * all.batch_stride + first * all.token_stride;
     return (mep_tensor_view){.data = (char *)all.data + at * mep_dtype_size(g->dtype),
@@ -69,7 +69,7 @@ static mep_tensor_view sequence(const group *g, mep_tensor_view all, int64_t ind
 }
 
 /* Sequence `index` of a tensor of keys or values, starting at token `first`. */
-static mep_tensor_view stored(const group *g, void *data, int64_t index, int64_t first)
+static mep_tensor_view stored(const measurement *g, void *data, int64_t index, int64_t first)
 {
     return sequence(g, view(g, data, kv_heads(g->settings), g->length), index, first);
 }
@@ -78,7 +78,7 @@ static mep_tensor_view stored(const group *g, void *data, int64_t index, int64_t
 static mep_status decode_cache(void *context)
 {
     const variant *v = context;
-    const group *g = v->g;
+    const measurement *g = v->g;
     int64_t heads = g->settings->heads;
     for (int64_t b = 0; b < g->settings->batch_size; b++) {
         const mep_attention_call call = {.batch = 1,
@@ -99,7 +99,7 @@ static const struct {
 } STORAGES[] = {{"tensors", decode_tensors}, {"cache", decode_cache}};
 enum { STORAGE_COUNT = sizeof STORAGES / sizeof *STORAGES };
 
-static int64_t tensor_bytes(const group *g)
+static int64_t tensor_bytes(const measurement *g)
 {
     const mep_bench_decode_settings *s = g->settings;
     return s->batch_size * kv_heads(s) * g->length * s->head_dim * mep_dtype_size(g->dtype);
@@ -120,7 +120,7 @@ static uint64_t read_words(const uint64_t *words, int64_t count)
 static mep_status read_all(void *context)
 {
     static volatile uint64_t kept;
-    const group *g = context;
+    const measurement *g = context;
     const int64_t words = tensor_bytes(g) / 8, chunk = 8192;
     uint64_t sum = 0;
 #pragma omp parallel for reduction(+ : sum)
@@ -160,7 +160,7 @@ end:
 /* Append all keys except the last one, which the runs append. */
 static mep_status fill_cache(variant *v)
 {
-    const group *g = v->g;
+    const measurement *g = v->g;
     for (int64_t first = 0, count; first < g->length - 1; first += count) {
         count = min_i64(g->length - 1 - first, CALL);
         MEP_TRY(mep_cache_reserve(v->cache, count));
@@ -235,7 +235,7 @@ end:
 }
 
 /* Task j * encodings + i is encoding i in storage j; the last task is the ceiling. */
-static mep_status measure_variants(group *g, variant *variants, mep_bench_task *tasks)
+static mep_status measure_variants(measurement *g, variant *variants, mep_bench_task *tasks)
 {
     int64_t count = g->settings->encoding_count;
     mep_bench_task *top = &tasks[STORAGE_COUNT * count];
@@ -267,7 +267,7 @@ static mep_status measure_variants(group *g, variant *variants, mep_bench_task *
     return MEP_OK;
 }
 
-static mep_status measure_group(group *g)
+static mep_status take_measurement(measurement *g)
 {
     int64_t count = g->settings->encoding_count;
     variant *variants = NULL;
@@ -284,7 +284,7 @@ static mep_status measure_group(group *g)
     return status;
 }
 
-static mep_status measure_dtype(group *g)
+static mep_status measure_dtype(measurement *g)
 {
     const mep_bench_decode_settings *s = g->settings;
     int64_t longest = 0, one = 0, all = 0;
@@ -297,7 +297,7 @@ static mep_status measure_dtype(group *g)
     MEP_TRY(mep_alloc(&g->out, one, (size_t)mep_dtype_size(g->dtype)));
     for (int64_t i = 0; i < s->length_count; i++) {
         g->length = s->lengths[i];
-        MEP_TRY(measure_group(g));
+        MEP_TRY(take_measurement(g));
     }
     return MEP_OK;
 }
@@ -307,7 +307,7 @@ mep_status mep_bench_decode(const mep_bench_decode_settings *settings, mep_bench
     common->control.total = STORAGE_COUNT * settings->encoding_count * settings->length_count * common->dtype_count;
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < common->dtype_count && status == MEP_OK; i++) {
-        group g = {.settings = settings, .common = common, .dtype = common->dtypes[i]};
+        measurement g = {.settings = settings, .common = common, .dtype = common->dtypes[i]};
         status = measure_dtype(&g);
         void **tensors[] = {&g.q, &g.k, &g.v, &g.out};
         for (int t = 0; t < 4; t++) mep_free(tensors[t]);

@@ -137,7 +137,7 @@ end:
     return status;
 }
 
-static mep_status measure_all(bench *b)
+static mep_status take_measurement(bench *b)
 {
     int64_t largest = b->settings->rows;
     for (int i = 0; i < MAPS; i++) {
@@ -158,7 +158,7 @@ mep_status mep_bench_gemm(const mep_bench_gemm_settings *settings, mep_bench_com
     MEP_TRY(mep_model_config_check(&settings->config));
     list(&b);
     common->control.total = MAPS * PASSES * common->dtype_count;
-    mep_status status = measure_all(&b);
+    mep_status status = take_measurement(&b);
     for (int d = 0; d < DTYPES; d++) mep_bench_ceiling_destroy(&b.ceilings[d]);
     mep_bench_context_close(&b.context);
     mep_free(&b.tasks);

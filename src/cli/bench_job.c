@@ -146,9 +146,8 @@ mep_status mep_bench_job_note(mep_bench_job *job, const char *key, json_t *value
 int mep_bench_job_close(mep_bench_job *job, mep_status status)
 {
     int code = status == MEP_OK ? MEP_EXIT_OK : status == MEP_INTERRUPTED ? MEP_EXIT_INTERRUPTED : MEP_EXIT_FAILED;
-    const mep_bench_control *control = &job->common.control;
-    mep_progress_update(&job->progress, control->done, "%s", "");
-    if (job->report.count > 0) mep_progress_finish(&job->progress);
+    mep_progress_update(&job->progress, job->common.control.done, "%s", ""); /* the last line shows no case */
+    mep_progress_finish(&job->progress);
     if (status != MEP_OK) mep_cli_fail(job->command);
     if (job->report.count > 0) {
         status = job->json ? mep_bench_report_json(&job->report)

@@ -103,7 +103,8 @@ mep_status mep_bench_job_open(mep_bench_job *job, const mep_bench_report *page);
 /* Add a condition of this benchmark. */
 mep_status mep_bench_job_note(mep_bench_job *job, const char *key, json_t *value);
 
-/* Print the finished cases, even if a later one failed (`status`). Returns the exit code. */
+/* End the progress line, print the error of `status` if there is one, then the finished cases, and free the report.
+ * Called after a failed mep_bench_job_open too. Returns the exit code. */
 int mep_bench_job_close(mep_bench_job *job, mep_status status);
 
 /* Check that each is "none" or a distance bias or, with `terms`, an encoding with score terms. Returns MEP_ARGS_GO, or

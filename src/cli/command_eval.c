@@ -216,7 +216,7 @@ static mep_status evaluate(eval_job *job)
                                     .progress = show_progress,
                                     .context = job};
         mep_status status = mep_evaluate_mix(&call, job->data, &job->results[i], each_of(job, i));
-        if (job->progress.done > 0) mep_progress_finish(&job->progress);
+        mep_progress_finish(&job->progress);
         if (status == MEP_OK) status = compute_bits(job, i);
         if (status != MEP_OK) return status;
         job->done++;

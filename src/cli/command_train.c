@@ -442,7 +442,7 @@ static int run(train_job *job)
     mep_interrupt_install();
     mep_interrupt_keep_running();
     mep_status status = job->resume != NULL ? resume(job) : start(job);
-    if (job->last.step > 0) mep_progress_finish(&job->progress);
+    mep_progress_finish(&job->progress);
     mep_event_log_end(&job->events);
     if (status == MEP_OK) report(job, folder_of(job), mep_now() - started);
     if (status == MEP_INTERRUPTED)

@@ -214,7 +214,7 @@ static mep_status measure(measures_job *job)
         write_label(job, length, i % parts);
         if (!m->quiet) mep_progress_start(&job->progress, job->label, 0, 0);
         mep_status status = compute(job, length, i % parts);
-        if (job->progress.done > 0) mep_progress_finish(&job->progress);
+        mep_progress_finish(&job->progress);
         if (status != MEP_OK) return status;
     }
     return MEP_OK;

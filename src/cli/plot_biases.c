@@ -130,7 +130,8 @@ static mep_status add_biases(drawing *d)
 
 /* ---- Lines ---- */
 
-/* The default heads: the middle one for several biases, up to eight for a single one. Heads are numbered from 1. */
+/* Check the heads that --head gives. The default is the middle head if several biases are drawn, and up to eight heads,
+ * evenly spread, if one is. Heads are numbered from 1. */
 static mep_status choose_heads(drawing *d)
 {
     mep_lengths *shown = &d->o.shown;

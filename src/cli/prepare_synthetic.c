@@ -26,7 +26,7 @@ mep_status mep_cli_prepare_synthetic(mep_prepare_synthetic *job)
     mep_progress progress = {0};
     if (!job->quiet) mep_progress_start(&progress, "sequences", 0, s->sequences);
     mep_status status = mep_synthetic_write(job->task, job->prefix, s, show_progress, &progress);
-    if (progress.done > 0) mep_progress_finish(&progress);
+    mep_progress_finish(&progress);
     if (status != MEP_OK) return status;
     mep_cli_print(stdout,
                   "%s: %" PRId64 " sequences of %" PRId64 " tokens of the task %s; train with --length %" PRId64 "\n",

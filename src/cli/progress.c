@@ -109,6 +109,7 @@ void mep_progress_update(mep_progress *progress, int64_t done, const char *forma
 void mep_progress_finish(mep_progress *progress)
 {
     if (!progress->running) return;
-    show(progress, mep_now(), 1);
+    int is_visible = progress->shown > progress->started;
+    if (is_visible || progress->done > progress->first) show(progress, mep_now(), 1);
     progress->running = 0;
 }

@@ -25,7 +25,8 @@ void mep_progress_start(mep_progress *progress, const char *label, int64_t done,
 void mep_progress_update(mep_progress *progress, int64_t done, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Show the last state with the time it took, and end the line. To be called before other output. */
+/* Show the last state with the time it took, and end the line; nothing if no line is visible and nothing was done. To
+ * be called before other output, also after a failure. */
 void mep_progress_finish(mep_progress *progress);
 
 /* "0:07", "12:34", "1:02:03" */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A scanner over the bytes of a line: 1. check everything and find "text"; 2. decode its escapes, which makes it
- * shorter. Each function returns 1 and moves `at` past what it has read, or returns 0.
+ * shorter. Functions that check return 1 and move `at` past what they have read, or return 0.
  */
 #include "corpus/json_line.h"
 
@@ -207,7 +207,7 @@ static char plain_escape(char c)
     return at != NULL ? codes[at - letters] : c;
 }
 
-/* Decode a checked string in place; returns its end. */
+/* Decode in place a string that read_string has accepted; returns its new end. */
 static char *decode(char *begin, const char *end)
 {
     char *from = begin, *to = begin;

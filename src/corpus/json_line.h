@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Extracts the string "text" of a line of JSON, ten times faster than by building a tree of values. It accepts only
+ * Extracts the string "text" of a line of JSON, faster than by building a tree of values. It accepts only
  * lines that are certainly valid; jansson parses the others and reports errors.
  */
 #ifndef MEP_CORPUS_JSON_LINE_H

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/assertion.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/memory.h"
@@ -29,7 +30,7 @@ enum { SUMMARY_VALUE = 1, VALUE_TAG = 1, VALUE_SIMPLE = 2, SESSION_STATUS = 1, S
 /* Wire types of protobuf. */
 enum { WIRE_VARINT = 0, WIRE_64_BITS = 1, WIRE_BYTES = 2, WIRE_32_BITS = 5 };
 
-enum { MESSAGE_SIZE = 512, TAG_SIZE = 200 };
+enum { MESSAGE_SIZE = 512, TAG_SIZE = 200 }; /* an event with a tag of TAG_SIZE bytes fits into a message */
 
 static const char NAME_START[] = "events.out.tfevents."; /* by which TensorBoard finds event files */
 
@@ -47,6 +48,7 @@ typedef struct message {
 
 static void put_bytes(message *m, const void *data, size_t size)
 {
+    MEP_ASSERT(m->size + (int64_t)size <= MESSAGE_SIZE);
     memcpy(m->data + m->size, data, size);
     m->size += (int64_t)size;
 }

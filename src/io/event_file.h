@@ -20,7 +20,8 @@ mep_status mep_event_file_create(mep_event_file **file, const char *folder, int6
 /* 1 if `folder` has an event file. */
 int mep_event_file_exists(const char *folder);
 
-/* Append one value, with the time of this moment. A value that is not finite is left out. */
+/* Append one value, with the time of this moment. A value that is not finite is left out. MEP_ERROR_ARGUMENT if the tag
+ * has more than 200 bytes. */
 mep_status mep_event_file_scalar(mep_event_file *file, const char *tag, int64_t step, double value);
 
 /* Hand what was appended to the system, so that TensorBoard sees it. */

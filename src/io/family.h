@@ -139,7 +139,8 @@ int mep_family_matches(const char *pattern, const char *name);
 int mep_family_ignores(const mep_family *family, const char *theirs);
 
 /* Copy a tensor [n, k] of the model (k = 1 for a vector) from the layout of the files, or to it; `heads` is used by
- * MEP_LAYOUT_QKV. A matrix of thirds is read only. */
+ * MEP_LAYOUT_QKV. With one of MEP_LAYOUT_THIRDS, `theirs` is the complete [3 n, k] matrix, not transposed, which only
+ * mep_family_from_layout accepts. */
 void mep_family_from_layout(int layout, int64_t heads, int64_t n, int64_t k, const float *theirs, float *ours);
 void mep_family_to_layout(int layout, int64_t heads, int64_t n, int64_t k, const float *ours, float *theirs);
 

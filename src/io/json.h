@@ -16,7 +16,7 @@
 mep_status mep_json_out_of_memory(void);
 
 /* Parse `size` bytes; duplicate keys, invalid UTF-8 and anything after the value are MEP_ERROR_FORMAT. The caller
- * releases *root with json_decref; it is NULL on failure. */
+ * releases *root with json_decref; it is NULL on failure. It can be any value: an object only if json_is_object. */
 mep_status mep_json_parse(const char *file, const char *text, int64_t size, json_t **root);
 
 /* The same for a file, of at most 256 MB. */

@@ -132,7 +132,7 @@ const char *mep_group_name(mep_group group)
     return names[group];
 }
 
-int mep_layout_present(const mep_model_config *c, mep_position_kind position, int64_t bias_params)
+int mep_model_conditions(const mep_model_config *c, mep_position_kind position, int64_t bias_params)
 {
     if (c->block == MEP_BLOCK_LLAMA)
         return IF_LLAMA | (c->qkv_bias ? IF_QKV_BIAS : 0) | (c->qk_norm != MEP_QK_NORM_NONE ? IF_QK_NORM : 0) |
@@ -143,7 +143,7 @@ int mep_layout_present(const mep_model_config *c, mep_position_kind position, in
            (bias_params > 0 ? IF_BIAS_LEARNS : 0);
 }
 
-int mep_layer_present(const mep_position_entry *e)
+int mep_layer_conditions(const mep_position_entry *e)
 {
     return (e->forget ? IF_FORGET : 0) | (e->forget && e->forget_bias ? IF_FORGET_BIAS : 0) |
            (e->rank > 0 ? IF_PROFILES : 0) | (e->weights_query ? IF_WEIGHTS_QUERY : 0) |

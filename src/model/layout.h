@@ -98,13 +98,13 @@ typedef enum mep_group {
     GROUP_OUTPUT
 } mep_group;
 
-/* What a tensor needs to be present; all of them. */
+/* Conditions for the existence of a tensor: a model that fulfils all conditions of present_if has it. */
 enum {
-    IF_BIAS = 1,
+    IF_BIAS = 1, /* linear layers and norms with biases */
     IF_EMBEDDING_NORM = 2,
     IF_LEARNED_POSITIONS = 4,
     IF_NOT_TIED = 8,
-    IF_BIAS_LEARNS = 16,
+    IF_BIAS_LEARNS = 16, /* the position bias has parameters */
     IF_FORGET = 32,
     IF_FORGET_BIAS = 64,
     IF_PROFILES = 128,
@@ -137,11 +137,11 @@ const char *mep_tensor_pattern(const mep_model_config *config, mep_tensor_kind k
 
 const char *mep_group_name(mep_group group);
 
-/* The requirements (IF_...) that a model fulfils. bias_params: parameters of its position bias. */
-int mep_layout_present(const mep_model_config *config, mep_position_kind position, int64_t bias_params);
+/* The conditions (IF_...) that a model fulfils. bias_params: parameters of its position bias. */
+int mep_model_conditions(const mep_model_config *config, mep_position_kind position, int64_t bias_params);
 
 /* Those that the position encoding of a layer fulfils in addition. */
-int mep_layer_present(const mep_position_entry *entry);
+int mep_layer_conditions(const mep_position_entry *entry);
 
 /* ---- Sizes ---- */
 

@@ -46,11 +46,11 @@ static void append_row(mep_model *m, mep_tensor_kind kind, int64_t layer)
 }
 
 /* The tensors of a section, of layer `layer` where it is that of the layers. */
-static void append_section(mep_model *m, mep_section section, int64_t layer, int present)
+static void append_section(mep_model *m, mep_section section, int64_t layer, int conditions)
 {
     for (int k = 0; k < TENSOR_KINDS; k++) {
         const mep_tensor_row *row = &mep_tensor_rows[k];
-        if (row->section == section && (row->present_if & ~present) == 0) append_row(m, (mep_tensor_kind)k, layer);
+        if (row->section == section && (row->present_if & ~conditions) == 0) append_row(m, (mep_tensor_kind)k, layer);
     }
 }
 
@@ -73,21 +73,21 @@ static mep_status append_bias(mep_model *m, int64_t params)
 static mep_status append_all(mep_model *m)
 {
     int64_t params = m->bias != NULL ? mep_bias_param_count(m->bias) : 0, layers = m->config.num_hidden_layers;
-    int present = mep_layout_present(&m->config, mep_model_position_kind(m), params);
+    int conditions = mep_model_conditions(&m->config, mep_model_position_kind(m), params);
     MEP_TRY(MEP_ALLOC(&m->tensors, TENSOR_KINDS * (layers + 1) + params));
     MEP_TRY(MEP_ALLOC(&m->kinds, TENSOR_KINDS * (layers + 1) + params));
     MEP_TRY(MEP_ALLOC(&m->layer_tensors, TENSOR_KINDS * layers));
     MEP_TRY(MEP_ALLOC(&m->layer_first, layers + 1));
     for (int k = 0; k < TENSOR_KINDS; k++) m->first[k] = -1;
     for (int64_t i = 0; i < TENSOR_KINDS * layers; i++) m->layer_tensors[i] = -1;
-    append_section(m, SECTION_INPUT, 0, present);
+    append_section(m, SECTION_INPUT, 0, conditions);
     m->section[SECTION_LAYERS] = m->count;
     for (int64_t l = 0; l < layers; l++) {
         m->layer_first[l] = m->count;
-        append_section(m, SECTION_LAYERS, l, present | mep_layer_present(mep_layer_position(m, l)));
+        append_section(m, SECTION_LAYERS, l, conditions | mep_layer_conditions(mep_layer_position(m, l)));
     }
     m->section[SECTION_OUTPUT] = m->layer_first[layers] = m->count;
-    append_section(m, SECTION_OUTPUT, 0, present);
+    append_section(m, SECTION_OUTPUT, 0, conditions);
     m->section[SECTION_POSITION] = m->count;
     if (m->first[EMBED_OUT] < 0) m->first[EMBED_OUT] = m->first[EMBED_IN];
     return append_bias(m, params);
@@ -137,7 +137,7 @@ static void summarize_position(mep_model *m)
         const mep_position_entry *e = &m->position->entries[i];
         m->all_bias &= e->kind == MEP_POSITION_BIAS;
         m->content |= (some_bias && m->position->count > 1) || e->window > 0 || e->scale != MEP_SCALE_NONE ||
-                      mep_layer_present(e) != 0 || mep_entry_has_threshold(e);
+                      mep_layer_conditions(e) != 0 || mep_entry_has_threshold(e);
     }
 }
 

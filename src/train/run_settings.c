@@ -115,7 +115,7 @@ static mep_status read_u64(const json_t *root, const char *file, const char *key
     return MEP_OK;
 }
 
-/* Runs before version 0.2 do not have it: they stop. */
+/* Read "on_nan". Files of versions before 0.2 do not have the key; the default is stop. */
 static mep_status read_on_nan(const json_t *root, const char *file, mep_on_nan *on_nan)
 {
     const char *name = NULL;
@@ -128,7 +128,7 @@ static mep_status read_on_nan(const json_t *root, const char *file, mep_on_nan *
     return MEP_OK;
 }
 
-/* Older runs do not have it: they use the CPU. */
+/* Read "device". Files of older versions do not have the key; the default is the CPU. */
 static mep_status read_device(const json_t *root, const char *file, mep_device *device)
 {
     const char *name = NULL;
