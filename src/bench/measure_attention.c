@@ -150,7 +150,7 @@ static mep_status open_variant(variant *v, mep_bench_task *pass[2])
     return first_runs(v, pass);
 }
 
-/* ---- A group ---- */
+/* ---- One measurement ---- */
 
 static int64_t variant_count(const mep_bench_attention_settings *s)
 {
