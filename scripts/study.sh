@@ -5,6 +5,7 @@
 # folder DATA, seed by seed, so that a part of the study is a complete table. A second call continues. The corpora are
 # files NAME.train.* and NAME.valid.* of a form that mep prepare reads (.txt, .jsonl, also .gz, .xz, .zst).
 #
+# A TIER with a split divides NAME.train for training and test, and does not read NAME.valid.
 # The measures of TIER other than the perplexity are taken of the first seed, for the encodings of the lines "measured".
 # Differences are those to its baseline.
 #
@@ -86,13 +87,15 @@ fi
 mkdir -p "$out/data"
 for corpus in $corpora; do
     prepare "$corpus" train
-    prepare "$corpus" valid
+    [ -n "$(setting split)" ] || prepare "$corpus" valid
 done
 
 # compare NAME CORPUS SEEDS KIND [OPTION ...]: study NAME of the encodings in the lines KIND of the tier.
 compare() {
     name=$1 data=$out/data/$2 count=$3 kind=$4
     shift 4
+    [ -z "$(setting split)" ] || { set -- "$@" --split "$(setting split)" && data=$data.train; }
+    [ -z "$(setting lengths)" ] || set -- "$@" --lengths "$(setting lengths)"
     if [ -n "${ENCODING:-}" ]; then
         set -- "$@" --positions "$ENCODING"
     else

@@ -86,13 +86,21 @@ said err 'there is no folder nowhere'
 rm corpora/one.valid.txt
 DATA=corpora OUT=other sh tree/scripts/study.sh "$MEP" tiny > out 2> err && wrong 'a corpus without a test text is accepted'
 said err 'there is no file corpora/one.valid.'
+# A tier with a split reads the train files alone.
+sed -e 's/^seeds 2/seeds 1\nsplit 60,40,0\nlengths 16,64/' -e '/^measure/d' tree/docs/study/tiny.txt > tree/docs/study/divided.txt
+mkdir documents
+seq 1 2000 | sed 's/.*/{"text": "document &"}/' > documents/many.train.jsonl
+DATA=documents OUT=divided sh tree/scripts/study.sh "$MEP" divided > out 2> err || wrong 'a tier with a split fails'
+[ "$(grep -c '^nope,' divided/divided-many/results.csv)" = 2 ] || wrong 'a tier with a split has not its two lengths'
+[ -z "$(find divided/data -name '*valid*')" ] || wrong 'a tier with a split reads a valid file'
+
 # Every tier of the repository is one that mep compare accepts.
-for tier in "$tests"/../docs/study/tier*.txt; do
+for tier in "$tests"/../docs/study/*.txt; do
     sed -n 's/^encoding //p' "$tier" > encodings
     [ -s encodings ] || wrong "$tier has no encodings"
     while read -r spec; do
         expect 0 train --data runs/data/one.train --out "run-$(grep -n -x -F "$spec" encodings | cut -d: -f1)" --steps 1 \
-            --length 8 --batch-size 1 --hidden-size 16 --num-attention-heads 2 --num-hidden-layers 1 --position "$spec"
+            --length 8 --batch-size 1 --hidden-size 16 --num-attention-heads 2 --num-hidden-layers 2 --position "$spec"
     done < encodings
     rm -rf run-*
 done
