@@ -57,30 +57,30 @@ known() {
 # default_paths FILE: its text with the default OUT in place of OUT, which can be a path of one machine.
 default_paths() { sed "s|\([\" ]\)$out/|\1runs/study/|g" "$1"; }
 
-# keep NAME: add the tables of study NAME, and its runs with results but without their weights, to RESULTS.
-keep() {
+# keep_tables NAME: add the settings and tables of study NAME to RESULTS.
+keep_tables() {
     [ -n "${RESULTS:-}" ] || return 0
     mkdir -p "$RESULTS/$1"
     for file in study.json results.csv differences.csv measures.csv; do
         [ ! -e "$out/$1/$file" ] || default_paths "$out/$1/$file" > "$RESULTS/$1/$file"
     done
+}
+
+# keep NAME: add the tables of study NAME, and its runs with results but without their weights, to RESULTS.
+keep() {
+    [ -n "${RESULTS:-}" ] || return 0
+    keep_tables "$1"
     for folder in "$out/$1"/*/; do
         [ -e "$folder/eval.json" ] || continue
         to=$RESULTS/$1/$(basename "$folder")
         mkdir -p "$to" && cp "$folder/eval.json" "$to/"
-        for file in "$folder"/measure-*.json; do
-            [ ! -e "$file" ] || cp "$file" "$to/"
-        done
         default_paths "$folder/train.json" > "$to/train.json"
     done
 }
 
 if [ "${3:-}" = keep ]; then
     [ -n "${RESULTS:-}" ] || fail 'RESULTS is missing: the folder to keep results in'
-    for corpus in $corpora; do
-        keep "$tier-$corpus"
-        [ ! -d "$out/$tier-$corpus-measures" ] || keep "$tier-$corpus-measures"
-    done
+    for corpus in $corpora; do keep "$tier-$corpus"; done
     exit 0
 fi
 
@@ -104,16 +104,16 @@ compare() {
         done < "$settings"
         [ -z "$(setting baseline)" ] || set -- "$@" --baseline "$(setting baseline)"
     fi
-    known "$name"
     $run "$mep" compare --data "$data" --out "$out/$name" --seeds "$count" --quiet --preset "$(setting preset)" \
         --steps "$(setting steps)" --length "$(setting length)" --eval-tokens "$(setting eval-tokens)" \
         --threads "${THREADS:-0}" "$@"
-    keep "$name"
 }
 
-# measure NAME CORPUS: study NAME-measures. A study measures all of its runs, so these have a folder of their own. Runs
-# of study NAME that have weights are copied, not trained again.
+# measure NAME CORPUS: study NAME-measures, unless RESULTS has its tables; its files, of megabytes, are not kept. A study
+# measures all of its runs, so these have a folder of their own. Runs of study NAME that have weights are copied, not
+# trained again.
 measure() {
+    [ -z "${RESULTS:-}" ] || [ ! -e "$RESULTS/$1-measures/measures.csv" ] || return 0
     for folder in "$out/$1"/*-seed1235; do
         copy=$out/$1-measures/$(basename "$folder")
         [ ! -e "$copy" ] && [ -e "$folder/eval.json" ] && ls -d "$folder"/checkpoint-* > /dev/null 2>&1 || continue
@@ -122,6 +122,7 @@ measure() {
         mkdir -p "$copy.new" && cp -r "$folder/." "$copy.new" && mv "$copy.new" "$copy"
     done
     compare "$1-measures" "$2" 1 measured --measures "$(setting measures)" --samples "$(setting samples)"
+    keep_tables "$1-measures"
 }
 
 run=
@@ -130,7 +131,9 @@ seeds=1
 while [ "$seeds" -le "$(setting seeds)" ]; do
     for corpus in $corpora; do
         echo "study: $tier, $corpus, seeds: $seeds of $(setting seeds)"
+        known "$tier-$corpus"
         compare "$tier-$corpus" "$corpus" "$seeds" encoding
+        keep "$tier-$corpus"
         [ "$seeds" = 1 ] && [ -n "$(setting measures)" ] || continue
         echo "study: $tier, $corpus, measures of the first seed"
         measure "$tier-$corpus" "$corpus"

@@ -32,6 +32,14 @@ said out 'gain minus that of alibi at'
 said study/results.md 'There is one seed'
 said study/measures.csv 'mep,1235,copy,32,20,,,gain,'
 said study/differences.csv 'mep,alibi,perplexity,32,,loss,'
+if command -v gnuplot > /dev/null; then
+    said out 'study/differences.png'
+    # the baseline is a line at 0, and the other curve has the numbers of differences.csv
+    checks=$((checks + 1))
+    awk 'NF == 3 && !/^#/ { print $1, $2 }' study/differences.dat > drawn
+    { printf '16 0\n32 0\n' && sed -n 's/^mep,alibi,perplexity,\([0-9]*\),,loss,\([^,]*\),.*/\1 \2/p' study/differences.csv; } > wanted
+    cmp -s drawn wanted || wrong "other curves of differences: $(cat drawn)"
+fi
 checks=$((checks + 3))
 [ "$(head -n 1 study/measures.csv)" = 'encoding,seed,measure,length,at,layer,head,name,value,stderr,samples' ] ||
     wrong 'another heading of measures.csv'

@@ -62,8 +62,10 @@ mkdir kept
 export RESULTS=kept
 OUT=runs DATA=corpora sh tree/scripts/study.sh "$MEP" tiny keep > out 2> err || wrong 'keep fails'
 [ -z "$(find kept -name '*.safetensors')" ] || wrong 'weights are kept'
-[ "$(find kept -name eval.json | grep -v measures | wc -l)" = 12 ] || wrong 'not all results are kept'
-[ "$(find kept -name 'measure-copy.json' | wc -l)" = 4 ] || wrong 'not all measures are kept'
+[ "$(find kept -name eval.json | wc -l)" = 12 ] || wrong 'not all results are kept'
+study tiny
+[ "$(find kept -name eval.json | wc -l)" = 12 ] || wrong 'files of the other measures are kept'
+grep -q '^nope,1235,copy' kept/tiny-two-measures/measures.csv || wrong 'the table of the other measures is not kept'
 mv runs trained
 study tiny
 [ $code = 0 ] || wrong "from kept results: exit code $code"

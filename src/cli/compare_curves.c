@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -212,6 +213,99 @@ mep_status mep_compare_fill_picture(const mep_report *report, int64_t corpus, co
     mep_compare_set set;
     MEP_TRY(mep_compare_set_open(&set, report, corpus, measure));
     mep_status status = fill_picture(&set, picture, drawn);
+    mep_compare_set_close(&set);
+    return status;
+}
+
+/* ---- Picture of the differences ---- */
+
+/* The differences of an encoding to the baseline by length; of the baseline itself, zeros at its lengths. The caller
+ * frees them. */
+static mep_status find_differences(const mep_compare_set *set, int64_t encoding, mep_measure_difference **differences,
+                                   int64_t *count)
+{
+    MEP_TRY(mep_compare_to_baseline(set, set->reduced, encoding, differences, count));
+    for (int64_t i = 0; i < *count && encoding == set->report->baseline; i++)
+        (*differences)[i].value = (*differences)[i].standard_error = 0;
+    return MEP_OK;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Where the y axis ends: at three times the median size of the differences, so that one encoding that fails does not
+ * press the others together. The baseline's zeros do not count. */
+static mep_status find_limit(const mep_compare_set *set, const char *name, double *limit)
+{
+    double *sizes = NULL;
+    int64_t count = 0;
+    MEP_TRY(MEP_ALLOC(&sizes, set->encodings * set->report->settings->length_count + 1));
+    mep_status status = MEP_OK;
+    for (int64_t e = 0; e < set->encodings && status == MEP_OK; e++) {
+        mep_measure_difference *differences = NULL;
+        int64_t found = 0;
+        if (e == set->report->baseline) continue;
+        status = find_differences(set, e, &differences, &found);
+        for (int64_t i = 0; i < found && status == MEP_OK; i++)
+            if (strcmp(differences[i].name, name) == 0 && isfinite(differences[i].value))
+                sizes[count++] = fabs(differences[i].value);
+        mep_measure_differences_free(&differences);
+    }
+    qsort(sizes, (size_t)count, sizeof *sizes, compare_doubles);
+    *limit = count > 0 ? 3 * sizes[count / 2] : 0;
+    mep_free(&sizes);
+    return status;
+}
+
+static mep_status draw_differences(const mep_compare_set *set, int64_t encoding, const char *name, mep_picture *picture,
+                                   int *drawn)
+{
+    const mep_picture_curve curve = {.label = set->report->settings->encodings[encoding],
+                                     .style = (int)(encoding % MEP_PICTURE_STYLES) + 1};
+    mep_measure_difference *differences = NULL;
+    int64_t count = 0;
+    int begun = 0;
+    MEP_TRY(find_differences(set, encoding, &differences, &count));
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < count && status == MEP_OK; i++) {
+        const mep_measure_difference *d = &differences[i];
+        if (strcmp(d->name, name) != 0) continue;
+        if (!begun) status = mep_picture_add_curve(picture, &curve);
+        begun = 1;
+        double bar = isnan(d->standard_error) ? 0 : d->standard_error;
+        if (status == MEP_OK) mep_picture_add_row(picture, (double[]){(double)d->length, d->value, bar}, 3);
+    }
+    *drawn |= begun && encoding != set->report->baseline;
+    mep_measure_differences_free(&differences);
+    return status;
+}
+
+static mep_status fill_differences_picture(const mep_compare_set *set, mep_picture *picture, int *drawn)
+{
+    static const char name[] = "loss";
+    const char *baseline = set->report->settings->encodings[set->report->baseline];
+    char heading[512];
+    double limit = 0;
+    *drawn = 0;
+    MEP_TRY(find_limit(set, name, &limit));
+    snprintf(heading, sizeof heading, "Loss minus that of %s, same seeds and tokens", baseline);
+    mep_picture_set_text(picture, "heading", heading);
+    mep_picture_set_text(picture, "x_heading", "length of the test text");
+    mep_picture_set_text(picture, "y_heading", "nats per token, lower is better");
+    mep_picture_set_text(picture, "bars", "standard error");
+    if (limit > 0) mep_picture_set_number(picture, "y_most", limit);
+    for (int64_t e = 0; e < set->encodings; e++) MEP_TRY(draw_differences(set, e, name, picture, drawn));
+    return MEP_OK;
+}
+
+mep_status mep_compare_fill_differences(const mep_report *report, int64_t corpus, mep_picture *picture, int *drawn)
+{
+    mep_compare_set set;
+    MEP_TRY(mep_compare_set_open(&set, report, corpus, mep_compare_set_name(report, 0)));
+    mep_status status = fill_differences_picture(&set, picture, drawn);
     mep_compare_set_close(&set);
     return status;
 }

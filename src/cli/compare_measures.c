@@ -301,8 +301,11 @@ static mep_status write_effective_lengths(const mep_compare_set *sets, int64_t c
 static mep_status write_all(const mep_compare_set *sets, int64_t count, mep_page *page)
 {
     const mep_report *report = sets[0].report;
-    if (report->baseline >= 0) explain_differences(report, page);
-    MEP_TRY(write_tables(&sets[0], sets[0].about->compared, make_differences, page));
+    if (report->baseline >= 0) {
+        explain_differences(report, page);
+        MEP_TRY(write_tables(&sets[0], sets[0].about->compared, make_differences, page));
+        MEP_TRY(mep_page_picture(page, "differences", "Difference of the loss to the baseline, by length"));
+    }
     for (int64_t m = 1; m < count; m++) MEP_TRY(write_section(&sets[m], page));
     return report->settings->length_count > 1 ? write_effective_lengths(sets, count, page) : MEP_OK;
 }

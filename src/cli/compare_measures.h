@@ -28,4 +28,8 @@ void mep_compare_picture_name(const char *measure, char name[160]);
 mep_status mep_compare_fill_picture(const mep_report *report, int64_t corpus, const char *measure, mep_picture *picture,
                                     int *drawn);
 
+/* The same for the paired differences of the loss to the baseline, by length. Curves leave the picture at three times
+ * the median size of all differences. */
+mep_status mep_compare_fill_differences(const mep_report *report, int64_t corpus, mep_picture *picture, int *drawn);
+
 #endif

@@ -24,8 +24,9 @@
 
 enum { CURVE_POINTS = 513, CURVE_LENGTHS = 4, CURVE_FLOOR = -20, LARGEST_SHOWN = 10000 };
 
-static const char *const FILES[] = {"results.csv",  "measures.csv",   "differences.csv", "results.md",
-                                    "results.html", "perplexity.png", "kernels.png",     NULL};
+static const char *const FILES[] = {"results.csv",     "measures.csv", "differences.csv",
+                                    "results.md",      "results.html", "perplexity.png",
+                                    "differences.png", "kernels.png",  NULL};
 
 /* The results of all corpora, and the means of one. */
 typedef struct report_data {
@@ -428,7 +429,7 @@ mep_status mep_report_print_files(const mep_report *report)
 {
     for (int64_t corpus = 0; corpus < report->settings->corpus_count; corpus++) {
         for (int i = 0; FILES[i] != NULL; i++) {
-            int is_old = report->baseline < 0 && strcmp(FILES[i], "differences.csv") == 0; /* of an earlier call */
+            int is_old = report->baseline < 0 && strncmp(FILES[i], "differences", 11) == 0; /* of an earlier call */
             if (!is_old) MEP_TRY(print_file(report, corpus, FILES[i]));
         }
         for (int64_t i = 0; i < report->settings->measure_count; i++) {
@@ -612,9 +613,21 @@ static mep_status draw_measure(const mep_report *report, int64_t corpus, const c
     return status;
 }
 
+static mep_status draw_differences(const mep_report *report, int64_t corpus)
+{
+    mep_picture *picture = NULL;
+    int drawn = 0;
+    MEP_TRY(begin_picture(report, corpus, "differences.png", MEP_PICTURE_MEASURE, &picture));
+    mep_status status = mep_compare_fill_differences(report, corpus, picture, &drawn);
+    if (status == MEP_OK && drawn) status = mep_picture_draw_both(picture);
+    mep_picture_destroy(&picture);
+    return status;
+}
+
 static mep_status draw_corpus(const mep_report *report, const report_data *data, int64_t corpus)
 {
     MEP_TRY(draw_perplexity(report, data, corpus));
+    if (report->baseline >= 0) MEP_TRY(draw_differences(report, corpus));
     MEP_TRY(draw_kernels(report, data, corpus));
     for (int64_t i = 0; i < report->settings->measure_count; i++)
         MEP_TRY(draw_measure(report, corpus, report->settings->measures[i]));

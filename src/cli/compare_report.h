@@ -11,9 +11,9 @@
  * there are measures and a baseline. A corpus without a result gets no files. */
 mep_status mep_report_write(const mep_report *report);
 
-/* Draw for each corpus perplexity.png, if a perplexity is finite, kernels.png, if an encoding is a distance bias, and
- * measure-NAME.png of each measure, and all of them as SVG. All runs of this command are done. MEP_ERROR_UNSUPPORTED if
- * gnuplot is not installed. */
+/* Draw for each corpus perplexity.png, if a perplexity is finite, differences.png, if there is a baseline, kernels.png,
+ * if an encoding is a distance bias, and measure-NAME.png of each measure, and all of them as SVG. All runs of this
+ * command are done. MEP_ERROR_UNSUPPORTED if gnuplot is not installed. */
 mep_status mep_report_draw(const mep_report *report);
 
 /* Write results.html of each corpus: what results.md has, with the pictures that mep_report_draw made. */

@@ -3,6 +3,7 @@
 if (!exists('x_heading')) { x_heading = 'x' }
 if (!exists('y_heading')) { y_heading = 'value' }
 if (!exists('bars')) { bars = 'standard error' }
+if (!exists('y_most')) { y_most = 1e300 } # a curve leaves the picture above this value
 
 stats data using 1 nooutput
 x_low = STATS_min
@@ -21,7 +22,7 @@ if (x_low > 0 && x_high > 3 * x_low) {
 stats data using ($2 - $3) nooutput
 y_low = STATS_min
 stats data using ($2 + $3) nooutput
-y_high = STATS_max
+y_high = smaller(STATS_max, y_most)
 margin = larger(0.05 * (y_high - y_low), 1e-3 * larger(abs(y_low), abs(y_high)))
 set yrange [y_low - (margin > 0 ? margin : 1):y_high + (margin > 0 ? margin : 1)]
 set xlabel x_heading
