@@ -54,8 +54,12 @@ class Examples(unittest.TestCase):
         """What a program prints that its first line, `# torchrun OPTIONS train.py`, starts."""
         Path("train.py").write_text(block)
         options = block.partition("\n")[0].split()[2:]
-        result = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", *options],
-                                capture_output=True, text=True, timeout=300)
+        for _ in range(3):
+            result = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", *options],
+                                    capture_output=True, text=True, timeout=300)
+            # PyTorch 2.15 sometimes aborts so at the end of a program with gloo, also of one without libmep (1 of 25).
+            if "terminate called without an active exception" not in result.stderr:
+                break
         self.assertEqual(result.returncode, 0, result.stderr[-3000:])
         return result.stdout
 
