@@ -19,8 +19,8 @@ typedef enum mep_picture_kind {
     MEP_PICTURE_HEAT        /* one curve; rows: column and row of a cell, from 0, and its value */
 } mep_picture_kind;
 
-/* Line types of the scripts. Type n + MEP_PICTURE_STYLES / 2 is type n dashed. */
-enum { MEP_PICTURE_STYLES = 16 };
+/* Line types of the scripts. Type n + MEP_PICTURE_COLORS is type n dashed, type n + 2 MEP_PICTURE_COLORS dotted. */
+enum { MEP_PICTURE_COLORS = 8, MEP_PICTURE_STYLES = 3 * MEP_PICTURE_COLORS };
 
 typedef struct mep_picture mep_picture;
 

@@ -195,7 +195,6 @@ static mep_status add_line(drawing *d, const char *label, const double *values, 
  * colors of the trained bias. */
 static mep_status add_query(drawing *d, const curve *c, line l, int64_t first, double *values)
 {
-    const int half = MEP_PICTURE_STYLES / 2;
     int64_t count = 0;
     while (count < d->points && d->distances[count] <= l.query) count++;
     MEP_TRY(mep_bias_at_position(l.bias, l.query, d->distances, count, values));
@@ -205,8 +204,9 @@ static mep_status add_query(drawing *d, const curve *c, line l, int64_t first, d
         l.head = d->o.shown.values[i];
         mep_status status = curve_label(d, c, &l, &label);
         if (status == MEP_OK)
-            status = add_line(d, label, values, count, l.head,
-                              (int)(l.is_before ? half + style % half : style % MEP_PICTURE_STYLES) + 1);
+            status = add_line(
+                d, label, values, count, l.head,
+                (int)(l.is_before ? MEP_PICTURE_COLORS + style % MEP_PICTURE_COLORS : style % MEP_PICTURE_STYLES) + 1);
         mep_free(&label);
         MEP_TRY(status);
     }

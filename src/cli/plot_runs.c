@@ -167,14 +167,13 @@ static mep_status read_run(run *r, const char *path)
  * study, dashed if an earlier run has the same encoding; other runs are numbered. */
 static void choose_styles(drawing *d)
 {
-    const int half = MEP_PICTURE_STYLES / 2;
     for (int64_t i = 0; i < d->run_count; i++) {
         run *r = &d->runs[i];
         int64_t index = r->position[0] != '\0' ? mep_study_encoding_index(r->folder, r->position) : -1;
         r->style = (int)((index >= 0 ? index : i) % MEP_PICTURE_STYLES) + 1;
         int is_again = 0;
         for (int64_t k = 0; k < i && index >= 0; k++) is_again |= mep_position_same(d->runs[k].encoding, r->encoding);
-        if (is_again && r->style <= half) r->style += half;
+        if (is_again && r->style <= MEP_PICTURE_COLORS) r->style += MEP_PICTURE_COLORS;
     }
 }
 

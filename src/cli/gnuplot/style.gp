@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# Style of all pictures of mep: colors, marks, axes. Line type n + 8 is line type n dashed.
+# Style of all pictures of mep: colors, marks, axes. Line type n + 8 is line type n dashed, n + 16 dotted.
 # The colors are those of Okabe and Ito without yellow: readers with any color vision can tell them apart.
 set encoding utf8
 colors = '#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #000000 #888888'
@@ -8,6 +8,7 @@ marks = '7 5 9 13 11 15 6 4'
 do for [i = 1:8] {
     set linetype i linecolor rgb word(colors, i) pointtype int(word(marks, i)) pointsize 1.3 linewidth 2
     set linetype 8 + i linecolor rgb word(colors, i) pointtype int(word(marks, i % 8 + 1)) pointsize 1.3 linewidth 2 dashtype 2
+    set linetype 16 + i linecolor rgb word(colors, i) pointtype int(word(marks, (i + 1) % 8 + 1)) pointsize 1.3 linewidth 2 dashtype 3
 }
 set border 3 linecolor '#444444'
 set tics nomirror out scale 0.6 textcolor '#222222'
