@@ -18,8 +18,13 @@ if [ -z "$objects" ]; then
     exit 1
 fi
 
-# Lines "CALLER CALLEE".
-calls=$(echo "$objects" | xargs nm -A -P -g | sed -n 's|^.*\.dir/\(src/[^:]*\)\.o: \([^ ]*\) \([A-Za-z]\).*|\1 \3 \2|p' | awk '
+# Lines "FILE TYPE SYMBOL", then "CALLER CALLEE".
+symbols=$(echo "$objects" | xargs nm -A -P -g | sed -n 's|^.*\.dir/\(src/[^:]*\)\.o: \([^ ]*\) \([A-Za-z]\).*|\1 \3 \2|p')
+if [ -z "$symbols" ]; then
+    echo "$build: no symbols found: nothing was checked"
+    exit 1
+fi
+calls=$(echo "$symbols" | awk '
 function room(file) { sub("/[^/]*$", "", file); return file }
 $2 == "U" { users[$3] = users[$3] " " $1; next }
 { definers[$3] = definers[$3] " " $1 }

@@ -26,7 +26,7 @@ fail() {
     exit 1
 }
 
-[ -r "$settings" ] || fail "there is no $settings; tiers: $(cd "$(dirname "$settings")" && ls tier*.txt | tr '\n' ' ')"
+[ -r "$settings" ] || fail "there is no $settings; tiers: $(cd "$(dirname "$settings")" && ls *.txt | sed 's/\.txt$//' | tr '\n' ' ')"
 [ -n "${DATA:-}" ] || fail 'DATA is missing: the folder of the corpora, with NAME.train.* and NAME.valid.* for each'
 [ -d "$DATA" ] || fail "there is no folder $DATA"
 setting() { sed -n "s/^$1 //p" "$settings"; }
@@ -109,9 +109,9 @@ compare() {
         --threads "${THREADS:-0}" "$@"
 }
 
-# measure NAME CORPUS: study NAME-measures, unless RESULTS has its tables; its files, of megabytes, are not kept. A study
-# measures all of its runs, so these have a folder of their own. Runs of study NAME that have weights are copied, not
-# trained again.
+# measure NAME CORPUS: study NAME-measures, unless RESULTS has its tables (remove them to measure again); its files, of
+# megabytes, are not kept. A study measures all of its runs, so these have a folder of their own. Runs of study NAME that
+# have weights are copied, not trained again. 1235 is mep compare's first seed.
 measure() {
     [ -z "${RESULTS:-}" ] || [ ! -e "$RESULTS/$1-measures/measures.csv" ] || return 0
     for folder in "$out/$1"/*-seed1235; do

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # The check of circles finds one of functions and one of variables, skips objects of removed files, and does not pass an
-# empty folder.
+# empty folder or objects without symbols.
 # Usage: house_circles_breach.sh CHECK_CIRCLES.sh COMPILER
 set -eu
 check=$1
@@ -31,6 +31,8 @@ fails() { # fails TEXT: the check fails and prints TEXT
 
 mkdir -p "$build"
 fails 'nothing was checked'
+file base/a.c 'typedef int unused;'
+fails 'no symbols found'
 file base/a.c 'int b(void); int a(void); int a(void) { return b(); }'
 file base/b.c 'int b(void); int b(void) { return 1; }'
 file nn/c.c 'int a(void); int c(void); int c(void) { return a(); }'

@@ -73,7 +73,7 @@ static void run(int is_terminal, int waits, int64_t first, int64_t done, char te
     screen s = open_screen(is_terminal);
     mep_progress_start(&progress, "work", first, 9);
     if (waits) wait_for_next_line();
-    mep_progress_update(&progress, done, "%s", "");
+    if (waits || done > first) mep_progress_update(&progress, done, "%s", "");
     mep_progress_finish(&progress);
     mep_progress_finish(&progress); /* a second one does nothing */
     close_screen(&s, text);

@@ -219,17 +219,6 @@ mep_status mep_compare_fill_picture(const mep_report *report, int64_t corpus, co
 
 /* ---- Picture of the differences ---- */
 
-/* The differences of an encoding to the baseline by length; of the baseline itself, zeros at its lengths. The caller
- * frees them. */
-static mep_status find_differences(const mep_compare_set *set, int64_t encoding, mep_measure_difference **differences,
-                                   int64_t *count)
-{
-    MEP_TRY(mep_compare_to_baseline(set, set->reduced, encoding, differences, count));
-    for (int64_t i = 0; i < *count && encoding == set->report->baseline; i++)
-        (*differences)[i].value = (*differences)[i].standard_error = 0;
-    return MEP_OK;
-}
-
 static int compare_doubles(const void *a, const void *b)
 {
     const double *x = a, *y = b;
@@ -248,7 +237,7 @@ static mep_status find_limit(const mep_compare_set *set, const char *name, doubl
         mep_measure_difference *differences = NULL;
         int64_t found = 0;
         if (e == set->report->baseline) continue;
-        status = find_differences(set, e, &differences, &found);
+        status = mep_compare_to_baseline(set, set->reduced, e, &differences, &found);
         for (int64_t i = 0; i < found && status == MEP_OK; i++)
             if (strcmp(differences[i].name, name) == 0 && isfinite(differences[i].value))
                 sizes[count++] = fabs(differences[i].value);
@@ -260,6 +249,7 @@ static mep_status find_limit(const mep_compare_set *set, const char *name, doubl
     return status;
 }
 
+/* The curve of an encoding; of the baseline, whose differences to itself are 0, a line. */
 static mep_status draw_differences(const mep_compare_set *set, int64_t encoding, const char *name, mep_picture *picture,
                                    int *drawn)
 {
@@ -268,7 +258,7 @@ static mep_status draw_differences(const mep_compare_set *set, int64_t encoding,
     mep_measure_difference *differences = NULL;
     int64_t count = 0;
     int begun = 0;
-    MEP_TRY(find_differences(set, encoding, &differences, &count));
+    MEP_TRY(mep_compare_to_baseline(set, set->reduced, encoding, &differences, &count));
     mep_status status = MEP_OK;
     for (int64_t i = 0; i < count && status == MEP_OK; i++) {
         const mep_measure_difference *d = &differences[i];

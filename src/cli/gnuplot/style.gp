@@ -5,6 +5,7 @@
 set encoding utf8
 colors = '#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #000000 #888888'
 marks = '7 5 9 13 11 15 6 4'
+line_types = 24 # MEP_PICTURE_STYLES
 do for [i = 1:8] {
     set linetype i linecolor rgb word(colors, i) pointtype int(word(marks, i)) pointsize 1.3 linewidth 2
     set linetype 8 + i linecolor rgb word(colors, i) pointtype int(word(marks, i % 8 + 1)) pointsize 1.3 linewidth 2 dashtype 2

@@ -23,7 +23,7 @@ if (!exists('panels')) {
     array points[curves]
     do for [c = 1:curves] {
         labels[c] = sprintf('curve %d', c)
-        styles[c] = (c - 1) % 24 + 1
+        styles[c] = (c - 1) % line_types + 1
         kinds[c] = 'line'
         stats data index c - 1 using (valid(2)) nooutput
         points[c] = STATS_sum
