@@ -57,8 +57,9 @@ divide() {
     rm -r run
 }
 
-level=$("$MEP" version | sed -n 's/^CPU level.*the machine has \([a-z0-9_]*\).*/\1/p')
+level=$(cpu_level '\2')
 case $level in
+amx_bf16) levels='c avx2 avx512 avx512_bf16 amx_bf16' ;;
 avx512_bf16) levels='c avx2 avx512 avx512_bf16' ;;
 avx512) levels='c avx2 avx512' ;;
 avx2) levels='c avx2' ;;
@@ -66,7 +67,6 @@ neon) levels='c neon' ;;
 c) levels=c ;;
 *) wrong "mep version names no CPU level: $level" ;;
 esac
-[ "$level" = avx512_bf16 ] && MEP_CPU=amx_bf16 "$MEP" version > /dev/null 2>&1 && levels="$levels amx_bf16"
 unset OMP_NUM_THREADS OMP_THREAD_LIMIT OMP_DYNAMIC OMP_MAX_ACTIVE_LEVELS OMP_NESTED
 for level in $levels; do
     export MEP_CPU="$level"

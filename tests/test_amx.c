@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The product kernels of the level amx_bf16 with emulated tile registers, on any CPU: every element bit by bit in the
- * order of docs/kernels.md, for any number of rows, columns and units; and the emulation itself. test_NAME_amx_emulated
- * and test_NAME_amx_trapped run complete products.
+ * The product kernels of the level amx_bf16, with emulated tile registers on any CPU, and with those of the CPU where
+ * it has them: every element bit by bit in the order of docs/kernels.md, for any number of rows, columns and units, and
+ * where results are flushed to zero; and the emulation itself. test_NAME_amx_emulated and test_NAME_amx_trapped run
+ * complete products.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -20,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "base/cpu.h"
 #include "base/random.h"
 #include "emulator/amx_emulator.h"
 #include "quick.h"
@@ -28,7 +30,22 @@
 #define KERNELS_NAME "amx_bf16"
 #include "nn/product_amx_body.h"
 
+/* Those that are tested. */
+static const mep_product_kernels *kernels = &emulated_kernels;
 static int64_t checks;
+
+/* Whether tile registers are configured: of the emulation, or bits 17 and 18 of XINUSE, the states that are in use. */
+static int registers_in_use(void)
+{
+#if defined(__x86_64__)
+    if (kernels != &emulated_kernels) {
+        unsigned low, high;
+        __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+        return (low & 3u << 17) != 0;
+    }
+#endif
+    return emulated.shapes.palette != 0;
+}
 
 /* ---- The emulation ---- */
 
@@ -214,10 +231,10 @@ static void run_product(const operands *o, int64_t first, int64_t rows, int accu
     int64_t stride = o->units + GAP;
     memcpy(c, o->start + first * c_stride(o), (size_t)(rows * c_stride(o)) * sizeof *c);
     for (int64_t k = 0; k < o->units; k += MEP_DEPTH)
-        emulated_kernels.product(rows, o->columns, min_i64(MEP_DEPTH, o->units - k),
-                                 (const float *)(const void *)o->a + first * stride + k, stride, 1,
-                                 o->panel + k * PANEL, c, c_stride(o), accumulate || k > 0);
-    assert_int_equal(emulated.shapes.palette, 0); /* released */
+        kernels->product(rows, o->columns, min_i64(MEP_DEPTH, o->units - k),
+                         (const float *)(const void *)o->a + first * stride + k, stride, 1, o->panel + k * PANEL, c,
+                         c_stride(o), accumulate || k > 0);
+    assert_int_equal(registers_in_use(), 0);
 }
 
 static void check_element(const operands *o, int64_t i, int64_t n, int accumulate, const char *what)
@@ -286,9 +303,9 @@ static void test_few_rows(void **state)
                     int64_t stride = o.units + GAP, bytes = stride * 4;
                     memcpy(o.c, o.start, (size_t)(rows * c_stride(&o)) * sizeof *o.c);
                     int64_t complete =
-                        emulated_kernels.few_rows(rows, columns[c], units[u], (const float *)(const void *)o.a, stride,
-                                                  (const char *)o.b, bytes, o.c, c_stride(&o), accumulate);
-                    assert_int_equal(emulated.shapes.palette, 0);
+                        kernels->few_rows(rows, columns[c], units[u], (const float *)(const void *)o.a, stride,
+                                          (const char *)o.b, bytes, o.c, c_stride(&o), accumulate);
+                    assert_int_equal(registers_in_use(), 0);
                     assert_int_equal(complete, columns[c] / TILE * TILE);
                     check_all(&o, complete, accumulate, "few rows");
                     for (int64_t i = 0; i < rows; i++)
@@ -297,17 +314,99 @@ static void test_few_rows(void **state)
                     free_operands(&o);
                 }
     operands o = make_operands(2, 32, 17);
-    assert_int_equal(emulated_kernels.few_rows(2, 32, 17, (const float *)(const void *)o.a, 17 + GAP, (const char *)o.b,
-                                               4 * (17 + GAP), o.c, c_stride(&o), 0),
+    assert_int_equal(kernels->few_rows(2, 32, 17, (const float *)(const void *)o.a, 17 + GAP, (const char *)o.b,
+                                       4 * (17 + GAP), o.c, c_stride(&o), 0),
                      0);
     free_operands(&o);
+}
+
+/* Products and sums around the smallest normal number; C begins with numbers of that size, some of them denormal. */
+static void test_flush_of_kernels(void **state)
+{
+    (void)state;
+    enum { ROWS = 33, COLUMNS = 64, UNITS = 16 };
+    for (int trial = 0; trial < quick(60, 10); trial++) {
+        operands o = make_operands(ROWS, COLUMNS, UNITS);
+        int64_t stride = 2 * (UNITS + GAP);
+        uint32_t exponent = 1 + (uint32_t)trial;
+        for (int64_t i = 0; i < ROWS; i++)
+            for (int64_t k = 0; k < 2 * UNITS; k++) {
+                uint32_t bits = (uint32_t)random_bits(trial * 100000 + i * stride + k);
+                o.a[i * stride + k] = mep_bf16_from_float(float_of((bits & 0x807F0000u) | exponent << 23));
+            }
+        for (int64_t n = 0; n < COLUMNS; n++)
+            for (int64_t k = 0; k < UNITS; k++) {
+                mep_bf16 *pair = o.b + n * stride + 2 * k;
+                uint64_t bits = random_bits(trial * 100000 + 50000 + n * stride + k);
+                uint32_t other = 126 - exponent + (uint32_t)(bits >> 60) % 3, low = (uint32_t)bits & 0x807F0000u;
+                pair[0] = mep_bf16_from_float(float_of(low | other << 23));
+                pair[1] = mep_bf16_from_float(float_of((low ^ 0x80210000u) | other << 23));
+                memcpy(o.panel + k * PANEL + n, pair, 4);
+            }
+        for (int64_t i = 0; i < ROWS; i++)
+            for (int64_t n = 0; n < COLUMNS; n++)
+                o.start[i * c_stride(&o) + n] = float_of((uint32_t)random_bits(i * COLUMNS + n) & 0x81FFFFFFu);
+        for (int accumulate = 0; accumulate < 2; accumulate++) {
+            run_product(&o, 0, ROWS, accumulate);
+            check_all(&o, COLUMNS, accumulate, "small products");
+        }
+        free_operands(&o);
+    }
+}
+
+/* Where the CPU has tile registers and lets this process use them. */
+static int use_cpu(void **state)
+{
+    (void)state;
+#if defined(__x86_64__)
+    if (mep_cpu_level_missing(MEP_CPU_AMX_BF16) == NULL) kernels = &mep_product_kernels_amx_bf16;
+#endif
+    return 0;
+}
+
+static int use_emulation(void **state)
+{
+    (void)state;
+    kernels = &emulated_kernels;
+    return 0;
+}
+
+static void of_cpu(void **state, CMUnitTestFunction test)
+{
+    if (kernels == &emulated_kernels) {
+        printf("skipped: %s\n", mep_cpu_level_missing(MEP_CPU_AMX_BF16));
+        skip();
+    }
+    test(state);
+}
+
+static void test_product_of_cpu(void **state)
+{
+    of_cpu(state, test_product);
+}
+
+static void test_few_rows_of_cpu(void **state)
+{
+    of_cpu(state, test_few_rows);
+}
+
+static void test_flush_of_kernels_of_cpu(void **state)
+{
+    of_cpu(state, test_flush_of_kernels);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flush),   cmocka_unit_test(test_flush_of_cpu), cmocka_unit_test(test_wrong_uses),
-        cmocka_unit_test(test_product), cmocka_unit_test(test_few_rows),
+        cmocka_unit_test(test_flush),
+        cmocka_unit_test(test_flush_of_cpu),
+        cmocka_unit_test(test_wrong_uses),
+        cmocka_unit_test(test_product),
+        cmocka_unit_test(test_few_rows),
+        cmocka_unit_test(test_flush_of_kernels),
+        cmocka_unit_test_setup_teardown(test_product_of_cpu, use_cpu, use_emulation),
+        cmocka_unit_test_setup_teardown(test_few_rows_of_cpu, use_cpu, use_emulation),
+        cmocka_unit_test_setup_teardown(test_flush_of_kernels_of_cpu, use_cpu, use_emulation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

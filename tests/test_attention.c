@@ -22,14 +22,14 @@ static float fused_term(const mep_attention_kernels *kernels)
 static void test_levels(void **state)
 {
     (void)state;
-    static const int lanes[] = {
-        [MEP_CPU_C] = 4, [MEP_CPU_NEON] = 4, [MEP_CPU_AVX2] = 8, [MEP_CPU_AVX512] = 16, [MEP_CPU_AVX512_BF16] = 16};
+    static const int lanes[] = {[MEP_CPU_C] = 4,       [MEP_CPU_NEON] = 4,         [MEP_CPU_AVX2] = 8,
+                                [MEP_CPU_AVX512] = 16, [MEP_CPU_AVX512_BF16] = 16, [MEP_CPU_AMX_BF16] = 16};
     for (int level = 0; level <= (int)mep_cpu_level_detected(); level++)
         for (int dtype = 0; dtype < 2; dtype++) {
             const mep_attention_kernels *kernels = mep_attention_kernels_for((mep_cpu_level)level, (mep_dtype)dtype);
             assert_int_equal(kernels->lanes, lanes[level]);
             if (kernels->pair == 1) assert_true(fused_term(kernels) == (level == MEP_CPU_C ? 0 : 0x1p-24f));
-            assert_int_equal(kernels->pair, level == MEP_CPU_AVX512_BF16 && dtype == MEP_BFLOAT16 ? 2 : 1);
+            assert_int_equal(kernels->pair, level >= MEP_CPU_AVX512_BF16 && dtype == MEP_BFLOAT16 ? 2 : 1);
         }
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The base room: random numbers against Philox's published answers, bfloat16 over all its values, checked sizes,
- * messages.
+ * messages, CPU levels.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,9 +148,10 @@ static void test_levels(void **state)
     assert_int_equal(mep_cpu_level_set(MEP_CPU_C), MEP_CPU_C);
     assert_string_equal(mep_cpu_level_name(), "c");
     mep_cpu_level last = (mep_cpu_level)(MEP_CPU_LEVELS - 1);
-    assert_int_equal(mep_cpu_level_set(last), mep_cpu_level_missing(last) == NULL ? last : highest);
+    assert_true((mep_cpu_level_missing(last) == NULL) == (highest == last));
+    assert_int_equal(mep_cpu_level_set(last), highest);
     assert_int_equal(mep_cpu_level_set(highest), highest);
-    assert_true(highest < MEP_CPU_LEVELS && highest != MEP_CPU_AMX_BF16); /* amx_bf16 is only set by name */
+    assert_true(highest < MEP_CPU_LEVELS);
     for (int level = 0; level <= (int)highest; level++) assert_null(mep_cpu_level_missing((mep_cpu_level)level));
     assert_string_equal(mep_cpu_level_name(), mep_cpu_level_text(highest));
 #if defined(__aarch64__)
@@ -163,11 +165,61 @@ static void test_levels(void **state)
     assert_int_equal(mep_dtype_size((mep_dtype)77), 0);
 }
 
-int main(void)
+#if defined(__x86_64__) && defined(__linux__)
+/* Whether this process has the permission to use tile registers: bit 18 of ARCH_GET_XCOMP_PERM. */
+static int may_use_tiles(void)
 {
+    uint64_t permitted = 0;
+    return syscall(SYS_arch_prctl, 0x1022, &permitted) == 0 && (permitted >> 18 & 1) != 0;
+}
+
+/* The permission that a new process of this program has after it has found its level. */
+static int permission_at(const char *level)
+{
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        unsetenv("MEP_TEST_OTHER_LEVEL");
+        setenv("MEP_CPU", level, 1);
+        execl("/proc/self/exe", "test_base", "permission", (char *)NULL);
+        _exit(2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+    return WEXITSTATUS(status);
+}
+
+/* Tile registers are requested at the level that has them, and at no other. */
+static void test_permission(void **state)
+{
+    (void)state;
+    mep_cpu_level highest = mep_cpu_level_detected();
+    for (int level = 0; level <= (int)highest; level++)
+        assert_int_equal(permission_at(mep_cpu_level_text((mep_cpu_level)level)), level == MEP_CPU_AMX_BF16);
+}
+#else
+static int may_use_tiles(void)
+{
+    return 0;
+}
+
+static void test_permission(void **state)
+{
+    (void)state;
+    skip();
+}
+#endif
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "permission") == 0) {
+        mep_cpu_level_get();
+        return may_use_tiles();
+    }
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_philox),     cmocka_unit_test(test_distributions),
                                        cmocka_unit_test(test_bfloat16),   cmocka_unit_test(test_memory),
                                        cmocka_unit_test(test_assertions), cmocka_unit_test(test_messages),
-                                       cmocka_unit_test(test_levels)};
+                                       cmocka_unit_test(test_levels),     cmocka_unit_test(test_permission)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

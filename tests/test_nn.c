@@ -228,11 +228,8 @@ static void test_rows(void **state)
     mep_cpu_level highest = mep_cpu_level_detected();
     for (int level = 0; level <= (int)highest; level++)
         for (int s = 0; s < SIZE_COUNT; s++) {
-            static const int lanes[] = {[MEP_CPU_C] = 4,
-                                        [MEP_CPU_NEON] = 4,
-                                        [MEP_CPU_AVX2] = 8,
-                                        [MEP_CPU_AVX512] = 16,
-                                        [MEP_CPU_AVX512_BF16] = 16};
+            static const int lanes[] = {[MEP_CPU_C] = 4,       [MEP_CPU_NEON] = 4,         [MEP_CPU_AVX2] = 8,
+                                        [MEP_CPU_AVX512] = 16, [MEP_CPU_AVX512_BF16] = 16, [MEP_CPU_AMX_BF16] = 16};
             const mep_row_kernels *kernels = mep_row_kernels_for((mep_cpu_level)level);
             assert_int_equal(kernels->lanes, lanes[level]);
             layer_norm_rows(kernels, SIZES[s]);

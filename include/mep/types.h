@@ -59,9 +59,9 @@ MEP_API int mep_abi_version(void);
 MEP_API const char *mep_missing_libraries(void);
 
 /* The instruction set level that kernels use on this machine: "c", "avx2", "avx512", "avx512_bf16" or "amx_bf16", and
- * on 64-bit Arm "c" or "neon". It is the highest that the CPU and the build have, except "amx_bf16", which is used only
- * where the environment variable MEP_CPU names it. MEP_CPU with another name lowers the level, never raises it. It is
- * read once. Thread-safe. */
+ * on 64-bit Arm "c" or "neon". It is the highest that the CPU, the operating system and the build have; the environment
+ * variable MEP_CPU with the name of a lower one selects that. It is read once. At "amx_bf16" the process has requested
+ * the operating system's permission to use tile registers: docs/kernels.md. Thread-safe. */
 MEP_API const char *mep_cpu_level_name(void);
 
 /* Set the number of threads that the library uses (OpenMP's, for the calling thread); n <= 0 leaves it unchanged, and

@@ -247,10 +247,12 @@ static void finish(const mep_decode *d, int64_t r)
         int64_t i = r * d->blocks + n;
         if (d->highest[i] == -INFINITY) continue;
         if (d->highest[i] > most) most = d->highest[i];
-        if (n == 0)
+        if (n == 0) {
             sum = d->sum[i];
-        else if (d->sum[i] != 0)
+            for (int64_t c = 0; c < d->padded; c++) out[c] += 0.0f; /* as a tile adds it to 0, which makes -0 a +0 */
+        } else if (d->sum[i] != 0) {
             d->kernels->add_block(d->padded, d->rescale[i], d->sum[i], d->out + i * d->padded, &sum, out);
+        }
     }
     float factor, lse = mep_terms_finish(row->source.terms.sink, most, sum, &factor);
     d->kernels->scale_rows(1, d->padded, out, d->padded, &factor);

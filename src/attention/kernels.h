@@ -6,7 +6,7 @@
  * contract. Kernels take plain arguments, also more than eight: a struct would have to be written to memory for each
  * tile.
  *
- * Operands of products are packed in units of 32 bits: one float32, or in the bfloat16 variant two neighbors along the
+ * Operands of products are packed in units of 32 bits: one float32, or in the bfloat16 variants two neighbors along the
  * index that the product sums over. Buffers of units are declared as float; C is always float32.
  */
 #ifndef MEP_ATTENTION_KERNELS_H
@@ -61,8 +61,9 @@ typedef struct mep_attention_kernels {
     int lanes; /* floats per vector */
     int pair;  /* values per unit: 1 (float32) or 2 (bfloat16) */
 
-    /* C[rows x columns] = A B, or += with accumulate. columns is a multiple of CHANNEL_MULTIPLE, depth is in units, and
-     * A can be strided both ways. */
+    /* C[rows x columns] = A B, or += with accumulate. columns is a multiple of CHANNEL_MULTIPLE, depth is in units. A
+     * has contiguous rows (a_column is 1), or it is transposed (a_row is 1) and has at most TILE_ROWS rows and
+     * TILE_ROWS / pair units. */
     void (*product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_column,
                     const float *b, int64_t b_row, float *c, int64_t c_row, int accumulate);
 
@@ -145,6 +146,7 @@ extern const mep_attention_kernels mep_attention_kernels_c;
 extern const mep_attention_kernels mep_attention_kernels_avx2;
 extern const mep_attention_kernels mep_attention_kernels_avx512;
 extern const mep_attention_kernels mep_attention_kernels_avx512_bf16;
+extern const mep_attention_kernels mep_attention_kernels_amx_bf16;
 #elif defined(__aarch64__)
 extern const mep_attention_kernels mep_attention_kernels_neon;
 #endif

@@ -1,15 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The compute kernels, compiled once per vector width (base/simd.h). The including file defines KERNELS, the name of
- * its table, KERNELS_NAME, and TILE_PAIRS where products are on pairs of bfloat16 (kernels.h). Float32 and bfloat16
- * differ only in the functions of the first section.
+ * its table, KERNELS_NAME, and TILE_PAIRS where products are on pairs of bfloat16 (kernels.h), and also AMX_TILES where
+ * they use AMX's tile registers. Float32 and bfloat16 differ only in the functions of the first section.
  */
 #include "attention/kernels.h"
 
-#include "attention/decode_body.h"
+#include "attention/elements.h"
 #include "base/simd.h"
-#include "base/tile.h"
 #include "base/transpose.h"
+
+/* product, score_block and weigh_block */
+#if defined(AMX_TILES)
+#include "attention/amx_body.h"
+#if !defined(PRODUCT) /* a test defines its own */
+#define PRODUCT product
+#endif
+#else
+#include "attention/decode_body.h"
+#include "base/tile.h"
+#define PRODUCT tile_product
+#endif
 
 enum { VECTORS = BLOCK_KEYS / LANES };
 
@@ -90,8 +101,17 @@ static void row_dots(int64_t rows, int64_t units, const float *a, const float *b
 
 /* ---- Scores of a tile ---- */
 
+/* In: rescale[r] is the old maximum minus the new one. Out: rescale[r] = its exponential, sum[r] = sum[r] rescale[r] +
+ * total[r]. */
+static void rescale_sums(int64_t rows, const float *total, float *sum, float *rescale)
+{
+    for (int64_t r = 0; r < rows; r += LANES) vf_store(rescale + r, vf_exp(vf_load(rescale + r)));
+    for (int64_t r = 0; r < rows; r++) sum[r] = multiply_add(total[r], sum[r], rescale[r]);
+}
+
 static void softmax(int64_t rows, float *s, float scale, const float *bias, float *maximum, float *sum, float *rescale)
 {
+    float totals[TILE_ROWS];
     for (int64_t r = 0; r < rows; r++, s += BLOCK_KEYS) {
         vf x[VECTORS], highest = vf_set(maximum[r]), total = vf_set(0);
         for (int n = 0; n < VECTORS; n++) {
@@ -107,9 +127,9 @@ static void softmax(int64_t rows, float *s, float scale, const float *bias, floa
         store_row(s, x);
         rescale[r] = maximum[r] - new_maximum;
         maximum[r] = new_maximum;
-        sum[r] = multiply_add(vf_sum(total), sum[r], vf_exp(vf_set(rescale[r]))[0]);
+        totals[r] = vf_sum(total);
     }
-    for (int64_t r = 0; r < rows; r += LANES) vf_store(rescale + r, vf_exp(vf_load(rescale + r)));
+    rescale_sums(rows, totals, sum, rescale);
 }
 
 static void scale_rows(int64_t rows, int64_t columns, float *o, int64_t o_row, const float *factor)
@@ -186,7 +206,7 @@ const mep_attention_kernels KERNELS = {
     .name = KERNELS_NAME,
     .lanes = LANES,
     .pair = PAIR,
-    .product = tile_product,
+    .product = PRODUCT,
     .transpose = transpose,
     .interleave = INTERLEAVE,
     .row_dots = row_dots,

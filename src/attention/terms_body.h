@@ -32,6 +32,7 @@ static void softmax_terms(int64_t rows, float *s, float scale, const mep_score_r
                           float *rescale)
 {
     vf factor = vf_set(scale);
+    float totals[TILE_ROWS];
     for (int64_t r = 0; r < rows; r++) {
         vf p[SCORE_VECTORS], highest = vf_set(maximum[r]), total = vf_set(0);
         for (int n = 0; n < SCORE_VECTORS; n++) {
@@ -48,9 +49,9 @@ static void softmax_terms(int64_t rows, float *s, float scale, const mep_score_r
         store_row(s + r * BLOCK_KEYS, p);
         rescale[r] = maximum[r] - new_maximum;
         maximum[r] = new_maximum;
-        sum[r] = multiply_add(vf_sum(total), sum[r], vf_exp(vf_set(rescale[r]))[0]);
+        totals[r] = vf_sum(total);
     }
-    for (int64_t r = 0; r < rows; r += LANES) vf_store(rescale + r, vf_exp(vf_load(rescale + r)));
+    rescale_sums(rows, totals, sum, rescale);
 }
 
 static float highest_score(const float *s, float scale, const mep_score_rows *x)

@@ -8,6 +8,7 @@
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
+#include <errno.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,9 +36,9 @@ const char *mep_amx_missing(void)
 {
     if (!has_instructions()) return "the CPU has no AMX (AMX-TILE and AMX-BF16)";
     if (!saves_tiles()) return "the operating system does not save AMX's tile registers";
-    if (syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) != 0)
-        return "the operating system does not let this process use AMX's tile registers (Linux 5.16 or later does)";
-    return NULL;
+    if (syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0) return NULL;
+    if (errno == ENOSPC) return "a thread's alternate signal stack is too small for AMX's tile registers";
+    return "the operating system does not let this process use AMX's tile registers (Linux 5.16 or later does)";
 }
 #else
 const char *mep_amx_missing(void)

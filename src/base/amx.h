@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether this process can use AMX, the tile registers of x86-64. Kernels: nn/product_amx_body.h.
+ * Whether this process can use AMX, the tile registers of x86-64. Kernels: base/amx_product.h.
  */
 #ifndef MEP_BASE_AMX_H
 #define MEP_BASE_AMX_H

@@ -23,7 +23,8 @@ static atomic_int current = -1;
 
 enum { MOST_THREADS = 4096 }; /* as --threads of the program; OpenMP crashes where it cannot start its threads */
 
-mep_cpu_level mep_cpu_level_detected(void)
+/* The highest level of vectors; the process needs no permission for it. */
+static mep_cpu_level highest_of_vectors(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -39,13 +40,21 @@ mep_cpu_level mep_cpu_level_detected(void)
 
 const char *mep_cpu_level_missing(mep_cpu_level level)
 {
-    mep_cpu_level highest = mep_cpu_level_detected();
+    mep_cpu_level highest = highest_of_vectors();
     if (level <= highest) return NULL;
 #if defined(__x86_64__)
     if (level == MEP_CPU_AMX_BF16)
         return highest < MEP_CPU_AVX512_BF16 ? "the CPU has no AVX512_BF16" : mep_amx_missing();
 #endif
     return "the CPU does not have it";
+}
+
+mep_cpu_level mep_cpu_level_detected(void)
+{
+#if defined(__x86_64__)
+    if (mep_cpu_level_missing(MEP_CPU_AMX_BF16) == NULL) return MEP_CPU_AMX_BF16;
+#endif
+    return highest_of_vectors();
 }
 
 mep_cpu_level mep_cpu_level_set(mep_cpu_level level)
@@ -57,11 +66,14 @@ mep_cpu_level mep_cpu_level_set(mep_cpu_level level)
 mep_cpu_level mep_cpu_level_get(void)
 {
     if (current < 0) {
-        mep_cpu_level wanted = mep_cpu_level_detected();
         const char *text = getenv("MEP_CPU");
-        for (int level = 0; text != NULL && level < MEP_CPU_LEVELS; level++)
-            if (strcmp(text, LEVEL_NAMES[level]) == 0) wanted = (mep_cpu_level)level;
-        mep_cpu_level_set(wanted);
+        int wanted = 0;
+        while (wanted < MEP_CPU_LEVELS && (text == NULL || strcmp(text, LEVEL_NAMES[wanted]) != 0)) wanted++;
+        int level = wanted < MEP_CPU_LEVELS && mep_cpu_level_missing((mep_cpu_level)wanted) == NULL
+                        ? wanted
+                        : (int)mep_cpu_level_detected(),
+            unknown = -1;
+        atomic_compare_exchange_strong(&current, &unknown, level); /* the first thread's, should two differ */
     }
     return (mep_cpu_level)current;
 }

@@ -24,7 +24,7 @@ typedef enum mep_cpu_level {
     MEP_CPU_AVX2,        /* AVX2, FMA */
     MEP_CPU_AVX512,      /* AVX-512 F, VL, BW, DQ */
     MEP_CPU_AVX512_BF16, /* the same and AVX512_BF16 */
-    MEP_CPU_AMX_BF16,    /* the same and AMX-BF16; in force only where MEP_CPU or mep_cpu_level_set names it */
+    MEP_CPU_AMX_BF16,    /* the same and AMX-BF16 */
     MEP_CPU_LEVELS,
     MEP_CPU_NEON = MEP_CPU_LEVELS,
 #else
@@ -45,12 +45,12 @@ mep_cpu_level mep_cpu_level_get(void);
  * level now in force. Not thread-safe. */
 mep_cpu_level mep_cpu_level_set(mep_cpu_level level);
 
-/* The level that this machine has without MEP_CPU, also where another one is set. It is the highest, except that
- * amx_bf16, which has run under emulation only, is never it. */
+/* The machine's highest level, which is in force without MEP_CPU. MEP_CPU and mep_cpu_level_set do not change it. On a
+ * CPU with AMX this requests the kernel's permission to use tile registers, for the process. */
 mep_cpu_level mep_cpu_level_detected(void);
 
 /* What this machine lacks for the level, as a sentence without its end; NULL where the machine has the level. For
- * amx_bf16 this requests the kernel's permission to use tile registers, for the process. */
+ * amx_bf16 this requests that permission; for the others it does not. */
 const char *mep_cpu_level_missing(mep_cpu_level level);
 
 /* "c", "avx2", "avx512", "avx512_bf16", "amx_bf16", "neon". */

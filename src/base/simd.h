@@ -161,6 +161,14 @@ MEP_INLINE vf vf_exp(vf x)
 #if defined(__AVX512BF16__)
 /* Pairs of bfloat16, units of 32 bits, in the type vf. */
 
+/* One pair in each lane. */
+MEP_INLINE vf vf_set_pair(const float *pair)
+{
+    int32_t bits;
+    memcpy(&bits, pair, sizeof bits);
+    return (vf)(bits - (vi){0});
+}
+
 /* sum + a.low b.low + a.high b.high in each lane. */
 MEP_INLINE vf vf_dot_pairs(vf sum, vf a, vf b)
 {

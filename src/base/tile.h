@@ -28,9 +28,7 @@ enum { BLOCK_VECTORS = 2, BLOCK_ROWS = 6, NARROW_ROWS = 6 };
 #if defined(TILE_PAIRS)
 MEP_INLINE vf tile_broadcast(const float *a)
 {
-    int32_t unit;
-    memcpy(&unit, a, sizeof unit);
-    return (vf)(unit - (vi){0});
+    return vf_set_pair(a);
 }
 MEP_INLINE vf tile_multiply_add(vf sum, vf a, vf b)
 {

@@ -2,7 +2,7 @@
 /*
  * The kernels of products of bfloat16 at the level "amx_bf16"; the build gives this file that level's flags.
  */
-#include "nn/amx_tiles.h"
+#include "base/amx_tiles.h"
 
 #define KERNELS mep_product_kernels_amx_bf16
 #define KERNELS_NAME "amx_bf16"

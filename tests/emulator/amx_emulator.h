@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The operations of nn/amx_tiles.h in plain C, with the arithmetic of Intel's definition of TDPBF16PS. A use of the
+ * The operations of base/amx_tiles.h in plain C, with the arithmetic of Intel's definition of TDPBF16PS. A use of the
  * registers that the CPU would refuse ends the program with the reason, and so do registers that a kernel has not
  * released.
  */
@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "../tile_sum.h"
-#include "nn/tile_shapes.h"
+#include "base/tile_shapes.h"
 
 enum { EMULATED_TILES = 8, EMULATED_ROWS = 16, EMULATED_BYTES = 64, EMULATED_WORDS = 16 };
 

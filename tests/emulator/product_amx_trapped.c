@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels of the level amx_bf16 as they are compiled for a CPU with AMX. On one without it, or without the
- * permission to use it, each of AMX's instructions raises SIGILL; the handler decodes it and executes it by the
- * emulated registers. So this runs what amx_emulator.h alone does not: the instructions that the compiler has
- * generated, with their operands, and the order of their accesses to memory. Slow: microseconds per instruction.
+ * The kernels of the level amx_bf16 as they are compiled for a CPU with AMX. On a CPU without it each of AMX's
+ * instructions raises SIGILL; the handler decodes it and executes it by the emulated registers. So this runs what
+ * amx_emulator.h alone does not: the instructions that the compiler has generated, with their operands, and the order
+ * of their accesses to memory. Slow: microseconds per instruction.
  */
 #define _GNU_SOURCE
+#include <cpuid.h>
 #include <signal.h>
 #include <ucontext.h>
 
-#include "nn/amx_tiles.h"
+#include "base/amx_tiles.h"
 
 #include "amx_emulator.h"
 
@@ -24,6 +25,7 @@
 /* Opcodes of the VEX map 0F 38 and their prefixes, as Intel's manual encodes them. */
 enum { OPCODE_STATE = 0x49, OPCODE_MEMORY = 0x4B, OPCODE_DOT = 0x5C };
 enum { PREFIX_NONE, PREFIX_66, PREFIX_F3, PREFIX_F2 };
+enum { AMX_TILE = 1 << 24 }; /* of CPUID leaf 7, EDX */
 
 typedef struct instruction {
     int opcode, prefix, reg, rm, vvvv, is_register;
@@ -147,7 +149,7 @@ const mep_product_kernels mep_product_kernels_amx_bf16 = {
     .name = KERNELS_NAME,
     .panel = PANEL,
     .pair = 2,
-    .rows = BLOCK_ROWS,
+    .rows = AMX_ROWS,
     .a_in_rows = 1,
     .product = trapped_product,
     .few_rows = trapped_few_rows,
@@ -155,5 +157,7 @@ const mep_product_kernels mep_product_kernels_amx_bf16 = {
 
 const char *mep_amx_missing(void)
 {
-    return NULL;
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & AMX_TILE) != 0 ? "nothing is trapped: the CPU has AMX"
+                                                                          : NULL;
 }

@@ -2,8 +2,8 @@
 /*
  * The shapes of AMX's tile registers, as the operand of ldtilecfg.
  */
-#ifndef MEP_NN_TILE_SHAPES_H
-#define MEP_NN_TILE_SHAPES_H
+#ifndef MEP_BASE_TILE_SHAPES_H
+#define MEP_BASE_TILE_SHAPES_H
 
 #include <stdint.h>
 

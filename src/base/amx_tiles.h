@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tile registers of AMX, as product_amx_body.h uses them: eight registers of up to 16 rows of 64 bytes.
+ * The tile registers of AMX, as amx_product.h uses them: eight registers of up to 16 rows of 64 bytes.
  * tests/emulator/amx_emulator.h has the same operations in plain C.
  */
-#ifndef MEP_NN_AMX_TILES_H
-#define MEP_NN_AMX_TILES_H
+#ifndef MEP_BASE_AMX_TILES_H
+#define MEP_BASE_AMX_TILES_H
 
 #include <immintrin.h>
 
