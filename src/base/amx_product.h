@@ -40,7 +40,6 @@ enum { AMX_SET, AMX_CONTINUE, AMX_ADD };
 #define A_1 5
 #define B_0 6
 #define B_1 7
-enum { REGISTERS = 8 };
 
 static inline void set_shape(mep_tile_shapes *shapes, int tile, int64_t rows, int64_t row_bytes)
 {
