@@ -5,9 +5,10 @@
 # folder DATA, seed by seed, so that a part of the study is a complete table. A second call continues. The corpora are
 # files NAME.train.* and NAME.valid.* of a form that mep prepare reads (.txt, .jsonl, also .gz, .xz, .zst).
 #
-# A TIER with a split divides NAME.train for training and test, and does not read NAME.valid.
-# The measures of TIER other than the perplexity are taken of the first seed, for the encodings of the lines "measured".
-# Differences are those to its baseline.
+# A TIER with a split divides NAME.train for training and test, and does not read NAME.valid. One with a line "synthetic"
+# makes its data, those of a retrieval task (mep prepare --synthetic), and needs no DATA.
+# The measures of TIER other than the perplexity are taken of all runs, or, if there are lines "measured", of the first
+# seed for the encodings of these lines. Differences are those to its baseline.
 #
 # Usage: study.sh PROGRAM TIER [keep]
 # Environment: DATA, folder of the corpora; OUT, folder of the results [runs/study]; CORPORA, names of corpora [all];
@@ -27,18 +28,28 @@ fail() {
 }
 
 [ -r "$settings" ] || fail "there is no $settings; tiers: $(cd "$(dirname "$settings")" && ls *.txt | sed 's/\.txt$//' | tr '\n' ' ')"
-[ -n "${DATA:-}" ] || fail 'DATA is missing: the folder of the corpora, with NAME.train.* and NAME.valid.* for each'
-[ -d "$DATA" ] || fail "there is no folder $DATA"
 setting() { sed -n "s/^$1 //p" "$settings"; }
+if [ -z "$(setting synthetic)" ]; then
+    [ -n "${DATA:-}" ] || fail 'DATA is missing: the folder of the corpora, with NAME.train.* and NAME.valid.* for each'
+    [ -d "$DATA" ] || fail "there is no folder $DATA"
+fi
 
 corpora=${CORPORA:-$(setting corpora)}
 [ -n "$corpora" ] || corpora=$(cd "$DATA" && ls | sed -n 's/\.train\..*//p' | sort -u)
 [ -n "$corpora" ] || fail "$DATA has no file NAME.train.*"
 
-# prepare CORPUS PART: the dataset OUT/data/CORPUS.PART, as bytes.
+# prepare CORPUS PART: the dataset OUT/data/CORPUS.PART, as bytes, or of the tier's task: training is seed 1 of it, valid,
+# a fiftieth as large, seed 2.
 prepare() {
     prefix=$out/data/$1.$2
     [ ! -e "$prefix.json" ] || return 0
+    if [ -n "$(setting synthetic)" ]; then
+        sequences=$(setting sequences) seed=1
+        [ "$2" = train ] || { sequences=$(((sequences + 49) / 50)) seed=2; }
+        "$mep" prepare --out "$prefix" --synthetic "$(setting synthetic)" --length "$(setting length)" \
+            --sequences "$sequences" --seed "$seed"
+        return
+    fi
     for file in "$DATA/$1.$2".*; do
         [ -r "$file" ] || fail "there is no file $DATA/$1.$2.*"
         "$mep" prepare "$file" --out "$prefix"
@@ -66,7 +77,7 @@ keep_tables() {
     done
 }
 
-# keep NAME: add the tables of study NAME, and its runs with results but without their weights, to RESULTS.
+# keep NAME: add the tables of study NAME, and its runs with results (and measures) but without their weights, to RESULTS.
 keep() {
     [ -n "${RESULTS:-}" ] || return 0
     keep_tables "$1"
@@ -74,6 +85,9 @@ keep() {
         [ -e "$folder/eval.json" ] || continue
         to=$RESULTS/$1/$(basename "$folder")
         mkdir -p "$to" && cp "$folder/eval.json" "$to/"
+        for file in "$folder"/measure-*.json; do
+            [ ! -e "$file" ] || cp "$file" "$to/"
+        done
         default_paths "$folder/train.json" > "$to/train.json"
     done
 }
@@ -90,12 +104,15 @@ for corpus in $corpora; do
     [ -n "$(setting split)" ] || prepare "$corpus" valid
 done
 
-# compare NAME CORPUS SEEDS KIND [OPTION ...]: study NAME of the encodings in the lines KIND of the tier.
+# compare NAME CORPUS SEEDS KIND: study NAME of the encodings in the lines KIND of the tier.
 compare() {
     name=$1 data=$out/data/$2 count=$3 kind=$4
-    shift 4
+    set --
     [ -z "$(setting split)" ] || { set -- "$@" --split "$(setting split)" && data=$data.train; }
     [ -z "$(setting lengths)" ] || set -- "$@" --lengths "$(setting lengths)"
+    if [ -n "$(setting measures)" ] && { [ "$kind" = measured ] || [ -z "$(setting measured)" ]; }; then
+        set -- "$@" --measures "$(setting measures)" --samples "$(setting samples)"
+    fi
     if [ -n "${ENCODING:-}" ]; then
         set -- "$@" --positions "$ENCODING"
     else
@@ -121,7 +138,7 @@ measure() {
         [ "$spec" = "${ENCODING:-}" ] || { [ -z "${ENCODING:-}" ] && grep -qxF "measured $spec" "$settings"; } || continue
         mkdir -p "$copy.new" && cp -r "$folder/." "$copy.new" && mv "$copy.new" "$copy"
     done
-    compare "$1-measures" "$2" 1 measured --measures "$(setting measures)" --samples "$(setting samples)"
+    compare "$1-measures" "$2" 1 measured
     keep_tables "$1-measures"
 }
 
@@ -134,7 +151,7 @@ while [ "$seeds" -le "$(setting seeds)" ]; do
         known "$tier-$corpus"
         compare "$tier-$corpus" "$corpus" "$seeds" encoding
         keep "$tier-$corpus"
-        [ "$seeds" = 1 ] && [ -n "$(setting measures)" ] || continue
+        [ "$seeds" = 1 ] && [ -n "$(setting measured)" ] || continue
         echo "study: $tier, $corpus, measures of the first seed"
         measure "$tier-$corpus" "$corpus"
     done

@@ -95,6 +95,28 @@ seq 1 2000 | sed 's/.*/{"text": "document &"}/' > documents/many.train.jsonl
 DATA=documents OUT=divided sh tree/scripts/study.sh "$MEP" divided > out 2> err || wrong 'a tier with a split fails'
 [ "$(grep -c '^nope,' divided/divided-many/results.csv)" = 2 ] || wrong 'a tier with a split has not its two lengths'
 [ -z "$(find divided/data -name '*valid*')" ] || wrong 'a tier with a split reads a valid file'
+# A tier of a task makes its data and needs no corpora; all of its runs are measured, and the measures are kept.
+cat > tree/docs/study/task.txt << 'END'
+synthetic mqar:pairs=2,queries=2
+sequences 400
+corpora pairs
+preset nano
+steps 2
+length 16
+lengths 16,64
+seeds 2
+eval-tokens 64
+measures mqar:pairs=2,queries=2
+samples 4
+encoding alibi
+encoding nope
+END
+RESULTS=taken OUT=task DATA='' sh tree/scripts/study.sh "$MEP" task > out 2> err || wrong 'a tier of a task fails'
+[ "$(grep -c '^nope,1236,"mqar:pairs=2,queries=2",' taken/task-pairs/measures.csv)" = 4 ] || wrong 'a run of a task is not measured'
+mv task trained-task
+RESULTS=taken OUT=task DATA='' sh tree/scripts/study.sh "$MEP" task > out 2> err || wrong 'a tier of a task with kept results fails'
+cmp -s trained-task/task-pairs/measures.csv task/task-pairs/measures.csv || wrong 'kept measures give another table'
+[ -z "$(find task -name '*.safetensors')" ] || wrong 'a run of a task with kept results is trained again'
 
 # Every tier of the repository is one that mep compare accepts.
 for tier in "$tests"/../docs/study/*.txt; do
