@@ -2,7 +2,7 @@
 PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
-.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-distributions test-arm64 test-python test-lm-eval torture long-run wheel test-wheel fuzz demo study bench bench-gpu install clean format help
+.PHONY: all setup test test-environments test-gpu test-mpi test-clang test-asan test-ubsan test-tsan test-distributions test-arm64 test-python test-lm-eval torture long-run wheel test-wheel fuzz demo study study-corpora bench bench-gpu install clean format help
 
 all: ## build the program build/release/mep and the libraries
 	@sh scripts/setup.sh build
@@ -111,6 +111,10 @@ demo: all ## train four encodings on text and test them on longer text; STEPS=60
 TIER ?= tier1
 study: all ## the study of docs/study on the corpora in the folder DATA; TIER=tier2, recall or search; continues; PROCESSES=N divides its runs
 	@DATA="$(DATA)" sh scripts/study.sh build/release/mep $(TIER)
+
+study-corpora: ## make the corpora of docs/study in the folder DATA from their public sources
+	@[ -n "$(DATA)" ] || { echo 'DATA is missing: the folder to write the corpora to' >&2; exit 2; }
+	@python3 scripts/study_corpora.py "$(DATA)"
 
 bench: all ## measure attention, decoding, products and training, about 20 minutes (docs/performance.md)
 	@for what in attention decode gemm train 'train --preset small' 'train --preset gpt2' 'train --preset small --eval'; do \

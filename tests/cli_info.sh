@@ -61,6 +61,8 @@ refuse 2 'needs PATH' info
 refuse 1 'nosuch: neither a folder nor the prefix of a dataset' info nosuch
 refuse 1 'text.txt: neither a folder nor the prefix' info text.txt
 refuse 1 'holds no model.safetensors and no checkpoint' info .
+mkdir shards && touch shards/pytorch_model.bin.index.json
+refuse 1 'writes a folder with pytorch_model.bin again as safetensors' info shards
 echo '{}' > run/train.json
 refuse 1 'run/train.json' info run
 finish

@@ -139,7 +139,7 @@ refuse 1 '--depths 0.5,: a depth must be' eval --model run --data text.valid --q
 refuse 1 '"sorting" is not a synthetic task; those are mqar and induction' eval --model run --task sorting --quiet
 refuse 1 'the length 16 is too short for the task mqar' eval --model run --task mqar --quiet
 refuse 1 'too few for a gap of 1048576' eval --model run --data text.valid --quiet --copy-gain 1M
-refuse 1 'is a mixture; a measure reads one corpus' eval --model run --data text.valid=1,text.train=1 --quiet --by-position
+refuse 1 'is a data mix; a measure reads one corpus' eval --model run --data text.valid=1,text.train=1 --quiet --by-position
 refuse 1 'not a multiple of 8' eval --model run --data text.valid --quiet --context-gain --lengths 20
 refuse 2 'one measure at a time' eval --model run --data text.valid --by-position --context-gain
 refuse 2 '--split-sequence are for the perplexity' eval --model run --data text.valid --by-position --last 4

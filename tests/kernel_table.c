@@ -31,11 +31,11 @@ static void number_text(double value, char text[64])
 {
     char number[MEP_NUMBER_SIZE];
     mep_number_print(number, value);
-    const char *exponent = strstr(number, "1e+");
-    if (exponent != number)
+    int minus = number[0] == '-';
+    if (strncmp(number + minus, "1e+", 3) != 0)
         snprintf(text, 64, "%s", number);
     else
-        snprintf(text, 64, "$10^{%s}$", number + 3);
+        snprintf(text, 64, "$%s10^{%d}$", minus ? "-" : "", atoi(number + minus + 3));
 }
 
 /* "c (1), bias_max (8)", each name as code */

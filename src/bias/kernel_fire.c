@@ -222,7 +222,8 @@ static const mep_kernel_param params[] = {
 const mep_kernel mep_kernel_fire = {
     .name = "fire",
     .help = "w2 relu(w1 x + b1) + b2, x = log(1 + |c| d) / log(1 + |c| max(p, max)) at position p; never in a sum",
-    .formula = "W_2 \\max(0, w_1 x + b_1) + b_2,\\ x = \\frac{\\log(1 + |c| d)}{\\log(1 + |c| \\max(p, T))}",
+    .formula = "W_2 \\max(0, w_1 x + b_1) + b_2,\\ x = \\frac{\\log(1 + \\lvert c\\rvert d)}{\\log(1 + \\lvert "
+               "c\\rvert \\max(p, T))}",
     .options = options,
     .params = params,
     .derived = 3 * MEP_BIAS_PIECES,

@@ -69,7 +69,7 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_TEXTS(
             "--data", 'd', "PREFIX,..", &job->data,
             "train on PREFIX.train and test on PREFIX.valid, which mep prepare --valid writes; several corpora get "
-            "one table each; A=0.7,B=0.3 is one mixture"),
+            "one table each; A=0.7,B=0.3 is one data mix"),
         MEP_OPT_TEXT(
             "--split", 0, "A,B,C", &job->split,
             "divide the documents of PREFIX in these proportions; train on the first part, test on the second; the "

@@ -342,7 +342,7 @@ int mep_cli_eval(int argc, char **argv)
     mep_option options[] = {
         MEP_OPT_TEXT("--model", 'm', "FOLDER", &job.model_path, "folder of a run, a checkpoint or another model"),
         MEP_OPT_TEXT("--data", 'd', "PREFIX", &job.data_path,
-                     "dataset, written by mep prepare; or a mixture, A=0.7,B=0.3: prints the mean and each corpus"),
+                     "dataset, written by mep prepare; or a data mix, A=0.7,B=0.3: prints the mean and each corpus"),
         MEP_OPT_TEXT("--split", 0, "A,B,C", &job.split,
                      "divide the documents in these proportions, as mep train --split does, and use one part"),
         MEP_OPT_CHOICE("--part", 0, "PART", &job.part, part_names, "part of the split"),
@@ -353,7 +353,7 @@ int mep_cli_eval(int argc, char **argv)
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &job.lengths, 1, LONGEST,
                         "lengths to evaluate, such as 512,1K,2K,4K"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &job.settings.max_tokens, 0, INT64_MAX,
-                       "number of tokens to use, from the start of the data; of each corpus of a mixture"),
+                       "number of tokens to use, from the start of the data; of each corpus of a data mix"),
         MEP_OPT_LENGTH("--stride", 0, "L", &job.settings.stride, 0, LONGEST,
                        "move a window of each length by L and count only tokens that no earlier window has counted; "
                        "0: segments that do not overlap, as in the paper"),

@@ -46,13 +46,14 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
     mep_train_settings *s = &job->o.settings;
     const mep_option rows[] = {
         MEP_OPT_GROUP("Files"),
-        MEP_OPT_TEXT("--data", 'd', "PREFIX", &job->data,
-                     "dataset to train on, written by mep prepare, Megatron-LM or GPT-NeoX; or a mixture, A=0.7,B=0.3"),
+        MEP_OPT_TEXT(
+            "--data", 'd', "PREFIX", &job->data,
+            "dataset to train on, written by mep prepare, Megatron-LM or GPT-NeoX; or a data mix, A=0.7,B=0.3"),
         MEP_OPT_TEXT(
             "--split", 0, "A,B,C", &job->split,
             "divide the documents in these proportions; train on the first part, validate on the second; the paper has "
             "949,50,1"),
-        MEP_OPT_TEXT("--valid", 0, "PREFIX", &job->valid, "dataset or mixture for the validation loss"),
+        MEP_OPT_TEXT("--valid", 0, "PREFIX", &job->valid, "dataset or data mix for the validation loss"),
         MEP_OPT_TEXT("--out", 'o', "RUN", &job->out, "folder of the run: settings, losses, checkpoints"),
         MEP_OPT_FLAG("--tensorboard", 0, &job->tensorboard,
                      "also write losses, learning rate and speed as event files of TensorBoard into the run's folder"),

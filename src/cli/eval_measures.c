@@ -110,7 +110,7 @@ static mep_status open_data(measures_job *job)
     const mep_eval_measures *m = job->options;
     MEP_TRY(mep_data_mix_open(&job->data, m->data_path, m->split, (mep_split)m->part));
     if (mep_data_mix_count(job->data) > 1)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s: is a mixture; a measure reads one corpus, so name one of them",
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: is a data mix; a measure reads one corpus, so name one of them",
                         m->data_path);
     MEP_TRY(mep_data_mix_verify(job->data));
     return mep_cli_check_tokenizers(m->model_path, m->data_path, mep_data_mix_dataset(job->data, 0));

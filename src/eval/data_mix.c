@@ -33,9 +33,10 @@ static const char *find_weight(const char *text, double *weight, const char **en
 static mep_status add_corpus(mep_data_mix *m, const char *name, int length, double weight)
 {
     if (m->count == MEP_DATA_MIX_MOST)
-        return mep_fail(MEP_ERROR_ARGUMENT, "a mixture of more than %d corpora; merge some of them", MEP_DATA_MIX_MOST);
+        return mep_fail(MEP_ERROR_ARGUMENT, "a data mix of more than %d corpora; merge some of them",
+                        MEP_DATA_MIX_MOST);
     if (length == 0 || !(weight > 0) || !isfinite(weight))
-        return mep_fail(MEP_ERROR_ARGUMENT, "\"%.*s=%g\": a corpus of a mixture needs a prefix and a weight above 0",
+        return mep_fail(MEP_ERROR_ARGUMENT, "\"%.*s=%g\": a corpus of a data mix needs a prefix and a weight above 0",
                         length, name, weight);
     MEP_TRY(mep_format(&m->names[m->count], "%.*s", length, name));
     m->weights[m->count++] = weight;

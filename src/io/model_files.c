@@ -47,6 +47,8 @@ mep_status mep_model_config_json(const mep_model_config *config, char **text)
 
 /* ---- The folder and its configuration ---- */
 
+#define PICKLED "transformers' save_pretrained writes a folder with pytorch_model.bin again as safetensors"
+
 /* The message says what the folder may be instead. */
 static mep_status fail_no_model(const char *folder)
 {
@@ -54,10 +56,10 @@ static mep_status fail_no_model(const char *folder)
         const char *file, *advice;
     } others[] = {{"study.json", "it is the folder of a study; name one of the runs in it"},
                   {"train.json", "it is the folder of a run that has saved nothing yet"},
-                  {"pytorch_model.bin", "transformers' save_pretrained writes a folder with pytorch_model.bin again as "
-                                        "safetensors"}};
+                  {"pytorch_model.bin", PICKLED},
+                  {"pytorch_model.bin.index.json", PICKLED}};
     const char *advice = "is it a model's folder?";
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         char *path = NULL;
         MEP_TRY(mep_path_join(&path, folder, others[i].file));
         if (mep_file_exists(path)) advice = others[i].advice;
