@@ -8,7 +8,8 @@
 # A TIER with a split divides NAME.train for training and test, and does not read NAME.valid. One with a line "synthetic"
 # makes its data, those of a retrieval task (mep prepare --synthetic), and needs no DATA.
 # The measures of TIER other than the perplexity are taken of all runs, or, if there are lines "measured", of the first
-# seed for the encodings of these lines. Differences are those to its baseline.
+# seed for the encodings of these lines. Differences are those to its baseline. "windows" are numbers W of keys: runs that
+# have weights are tested at the longest length with only the last W keys for each query, as with a cache of that size (not with a split).
 #
 # Usage: study.sh PROGRAM TIER [keep]
 # Environment: DATA, folder of the corpora; OUT, folder of the results [runs/study]; CORPORA, names of corpora [all];
@@ -63,6 +64,7 @@ known() {
     (cd "$RESULTS/$1" && find . -type f -name '*.json') | while read -r file; do
         [ -e "$out/$1/$file" ] || { mkdir -p "$out/$1/$(dirname "$file")" && cp "$RESULTS/$1/$file" "$out/$1/$file"; }
     done
+    [ -e "$out/$1/windows.csv" ] || [ ! -e "$RESULTS/$1/windows.csv" ] || cp "$RESULTS/$1/windows.csv" "$out/$1/"
 }
 
 # default_paths FILE: its text with the default OUT in place of OUT, which can be a path of one machine.
@@ -72,7 +74,7 @@ default_paths() { sed "s|\([\" ]\)$out/|\1runs/study/|g" "$1"; }
 keep_tables() {
     [ -n "${RESULTS:-}" ] || return 0
     mkdir -p "$RESULTS/$1"
-    for file in study.json results.csv differences.csv measures.csv; do
+    for file in study.json results.csv differences.csv measures.csv windows.csv; do
         [ ! -e "$out/$1/$file" ] || default_paths "$out/$1/$file" > "$RESULTS/$1/$file"
     done
 }
@@ -142,6 +144,36 @@ measure() {
     keep_tables "$1-measures"
 }
 
+# windows NAME CORPUS: NAME/windows.csv, the loss at the longest length with each number of the tier's line "windows".
+windows() {
+    [ -n "$(setting windows)" ] || return 0
+    table=$out/$1/windows.csv
+    longest=$(setting lengths)
+    longest=${longest##*,}
+    longest=${longest:-$((32 * $(setting length)))}
+    [ -e "$table" ] || echo encoding,seed,length,window,loss,perplexity > "$table"
+    for folder in "$out/$1"/*-seed*; do
+        [ -e "$folder/eval.json" ] && ls -d "$folder"/checkpoint-* > /dev/null 2>&1 || continue
+        spec=$(sed -n 's/.*"position_encoding": "\(.*\)".*/\1/p' "$folder/train.json")
+        seed=${folder##*-seed}
+        case $spec in
+            */window=*) continue ;;
+            *,*) row="\"$spec\",$seed,$longest" ;;
+            *) row="$spec,$seed,$longest" ;;
+        esac
+        for window in $(setting windows | tr , ' '); do
+            ! row="$row,$window," awk 'index($0, ENVIRON["row"]) == 1 {found = 1} END {exit !found}' "$table" || continue
+            position=$(echo "$spec" | sed "s#|#/window=$window|#g")/window=$window
+            echo "study: $1, $position, seed $seed"
+            result=$($run "$mep" eval --model "$folder" --data "$out/data/$2.valid" --position "$position" \
+                --lengths "$longest" --tokens "$(setting eval-tokens)" --threads "${THREADS:-0}" --quiet --json)
+            number() { echo "$result" | sed -n "s/.*\"$1\": \([^,]*\).*/\1/p"; }
+            echo "$row,$window,$(number loss),$(number perplexity)" >> "$table"
+        done
+    done
+    keep_tables "$1"
+}
+
 run=
 [ "${PROCESSES:-1}" = 1 ] || run="mpirun -np $PROCESSES"
 seeds=1
@@ -151,6 +183,7 @@ while [ "$seeds" -le "$(setting seeds)" ]; do
         known "$tier-$corpus"
         compare "$tier-$corpus" "$corpus" "$seeds" encoding
         keep "$tier-$corpus"
+        windows "$tier-$corpus" "$corpus"
         [ "$seeds" = 1 ] && [ -n "$(setting measured)" ] || continue
         echo "study: $tier, $corpus, measures of the first seed"
         measure "$tier-$corpus" "$corpus"

@@ -18,6 +18,7 @@ eval-tokens 512
 baseline alibi
 measures by-position,copy
 samples 4
+windows 8,100000
 encoding alibi
 encoding exp + uniform/weights=query
 encoding nope
@@ -49,11 +50,23 @@ for name in one two; do
     cmp -s "runs/tiny-$name/nope-seed1235/metrics.jsonl" "runs/tiny-$name-measures/nope-seed1235/metrics.jsonl" ||
         wrong "$name: a run is trained again for its measures"
 done
+# With windows that hold all keys the loss is that of the table; with smaller ones it is another.
+table=runs/tiny-one/windows.csv
+[ "$(wc -l < "$table")" = 13 ] || wrong 'windows.csv has not 2 windows of 3 encodings and 2 seeds'
+for width in 8 100000; do
+    sed -n "s/^exp + uniform\/weights=query,1236,512,$width,\([^,]*\),.*/\1/p" "$table" > "loss-$width"
+    [ -s "loss-$width" ] || wrong "windows.csv has not the window $width"
+done
+grep -q "\"loss\": $(cat loss-100000)," 'runs/tiny-one/exp+uniform_weights=query-seed1236/eval.json' ||
+    wrong 'a window of all keys gives another loss'
+! cmp -s loss-8 loss-100000 || wrong 'a window of 8 keys gives the loss of all'
+cp runs/tiny-one/windows.csv windows-before.csv
 cp runs/tiny-one/results.csv before.csv
 stamp=$(ls -l --time-style=full-iso runs/tiny-one/alibi-seed1235/metrics.jsonl)
 study tiny
 [ $code = 0 ] || wrong "a second call: exit code $code"
 cmp -s before.csv runs/tiny-one/results.csv || wrong 'a second call changes results'
+cmp -s windows-before.csv runs/tiny-one/windows.csv || wrong 'a second call tests windows again'
 [ "$stamp" = "$(ls -l --time-style=full-iso runs/tiny-one/alibi-seed1235/metrics.jsonl)" ] ||
     wrong 'a second call trains again'
 
@@ -70,6 +83,7 @@ mv runs trained
 study tiny
 [ $code = 0 ] || wrong "from kept results: exit code $code"
 cmp -s before.csv runs/tiny-one/results.csv || wrong 'kept results give another table'
+cmp -s windows-before.csv runs/tiny-one/windows.csv || wrong 'windows without weights are lost'
 [ -z "$(find runs -name '*.safetensors')" ] || wrong 'a run with kept results is trained again'
 ENCODING=exp_half study tiny
 [ $code = 0 ] || wrong "one more encoding: exit code $code"
@@ -89,7 +103,8 @@ rm corpora/one.valid.txt
 DATA=corpora OUT=other sh tree/scripts/study.sh "$MEP" tiny > out 2> err && wrong 'a corpus without a test text is accepted'
 said err 'there is no file corpora/one.valid.'
 # A tier with a split reads the train files alone.
-sed -e 's/^seeds 2/seeds 1\nsplit 60,40,0\nlengths 16,64/' -e '/^measure/d' tree/docs/study/tiny.txt > tree/docs/study/divided.txt
+sed -e 's/^seeds 2/seeds 1\nsplit 60,40,0\nlengths 16,64/' -e '/^measure/d; /^windows/d' \
+    tree/docs/study/tiny.txt > tree/docs/study/divided.txt
 mkdir documents
 seq 1 2000 | sed 's/.*/{"text": "document &"}/' > documents/many.train.jsonl
 DATA=documents OUT=divided sh tree/scripts/study.sh "$MEP" divided > out 2> err || wrong 'a tier with a split fails'
