@@ -80,7 +80,7 @@ static void random_spec(uint64_t seed, char spec[1024])
         double x = mep_random_uniform(seed, 4, place);
         if (choose(seed, place + 1, 2))
             sprintf(spec + strlen(spec), "%.*g * ", (int)choose(seed, place + 2, 16) + 1, 0.01 + x);
-        const char *term = terms[choose(seed, place + 3, 14)];
+        const char *term = terms[choose(seed, place + 3, sizeof terms / sizeof terms[0])];
         const char *directive = strchr(term, '%');
         double value = directive != NULL && directive[2] == '0' ? (double)(2 + choose(seed, place + 4, 100)) : 0.1 + x;
         int plain = (int)(directive == NULL ? strlen(term) : (size_t)(directive - term));
