@@ -9,7 +9,7 @@
 # makes its data, those of a retrieval task (mep prepare --synthetic), and needs no DATA.
 # The measures of TIER other than the perplexity are taken of all runs, or, if there are lines "measured", of the first
 # seed for the encodings of these lines. Differences are those to its baseline. "windows" are numbers W of keys: runs that
-# have weights are tested at the longest length with only the last W keys for each query, as with a cache of that size (not with a split).
+# have weights are tested at the longest length with only the last W keys for each query, as with a cache of that size, or with all ("none"); on "window-tokens" tokens, not with a split.
 #
 # Usage: study.sh PROGRAM TIER [keep]
 # Environment: DATA, folder of the corpora; OUT, folder of the results [runs/study]; CORPORA, names of corpora [all];
@@ -151,6 +151,8 @@ windows() {
     longest=$(setting lengths)
     longest=${longest##*,}
     longest=${longest:-$((32 * $(setting length)))}
+    tokens=$(setting window-tokens)
+    tokens=${tokens:-$(setting eval-tokens)}
     [ -e "$table" ] || echo encoding,seed,length,window,loss,perplexity > "$table"
     for folder in "$out/$1"/*-seed*; do
         [ -e "$folder/eval.json" ] && ls -d "$folder"/checkpoint-* > /dev/null 2>&1 || continue
@@ -164,9 +166,10 @@ windows() {
         for window in $(setting windows | tr , ' '); do
             ! row="$row,$window," awk 'index($0, ENVIRON["row"]) == 1 {found = 1} END {exit !found}' "$table" || continue
             position=$(echo "$spec" | sed "s#|#/window=$window|#g")/window=$window
+            [ "$window" != none ] || position=$spec
             echo "study: $1, $position, seed $seed"
             result=$($run "$mep" eval --model "$folder" --data "$out/data/$2.valid" --position "$position" \
-                --lengths "$longest" --tokens "$(setting eval-tokens)" --threads "${THREADS:-0}" --quiet --json)
+                --lengths "$longest" --tokens "$tokens" --threads "${THREADS:-0}" --quiet --json)
             number() { echo "$result" | sed -n "s/.*\"$1\": \([^,]*\).*/\1/p"; }
             echo "$row,$window,$(number loss),$(number perplexity)" >> "$table"
         done

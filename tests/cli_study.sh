@@ -18,7 +18,7 @@ eval-tokens 512
 baseline alibi
 measures by-position,copy
 samples 4
-windows 8,100000
+windows 8,100000,none
 encoding alibi
 encoding exp + uniform/weights=query
 encoding nope
@@ -52,13 +52,14 @@ for name in one two; do
 done
 # With windows that hold all keys the loss is that of the table; with smaller ones it is another.
 table=runs/tiny-one/windows.csv
-[ "$(wc -l < "$table")" = 13 ] || wrong 'windows.csv has not 2 windows of 3 encodings and 2 seeds'
-for width in 8 100000; do
+[ "$(wc -l < "$table")" = 19 ] || wrong 'windows.csv has not 3 windows of 3 encodings and 2 seeds'
+for width in 8 100000 none; do
     sed -n "s/^exp + uniform\/weights=query,1236,512,$width,\([^,]*\),.*/\1/p" "$table" > "loss-$width"
     [ -s "loss-$width" ] || wrong "windows.csv has not the window $width"
 done
 grep -q "\"loss\": $(cat loss-100000)," 'runs/tiny-one/exp+uniform_weights=query-seed1236/eval.json' ||
     wrong 'a window of all keys gives another loss'
+cmp -s loss-none loss-100000 || wrong 'a window of all keys gives another loss than none'
 ! cmp -s loss-8 loss-100000 || wrong 'a window of 8 keys gives the loss of all'
 cp runs/tiny-one/windows.csv windows-before.csv
 cp runs/tiny-one/results.csv before.csv
