@@ -8,8 +8,10 @@
 # A TIER with a split divides NAME.train for training and test, and does not read NAME.valid. One with a line "synthetic"
 # makes its data, those of a retrieval task (mep prepare --synthetic), and needs no DATA.
 # The measures of TIER other than the perplexity are taken of all runs, or, if there are lines "measured", of the first
-# seed for the encodings of these lines. Differences are those to its baseline. "windows" are numbers W of keys: runs that
-# have weights are tested at the longest length with only the last W keys for each query, as with a cache of that size, or with all ("none"); on "window-tokens" tokens, not with a split.
+# seed for the encodings of these lines. Differences are those to its baseline.
+# "windows" are numbers W of keys: runs that have weights are tested at the longest length with only the last W keys for
+# each query, as with a cache of that size, or with all ("none"), on the first "window-tokens" tokens [eval-tokens]. A tier
+# with a split has none.
 #
 # Usage: study.sh PROGRAM TIER [keep]
 # Environment: DATA, folder of the corpora; OUT, folder of the results [runs/study]; CORPORA, names of corpora [all];
@@ -34,6 +36,8 @@ if [ -z "$(setting synthetic)" ]; then
     [ -n "${DATA:-}" ] || fail 'DATA is missing: the folder of the corpora, with NAME.train.* and NAME.valid.* for each'
     [ -d "$DATA" ] || fail "there is no folder $DATA"
 fi
+
+[ -z "$(setting windows)" ] || [ -z "$(setting split)" ] || fail "$settings: a tier with a split has no windows"
 
 corpora=${CORPORA:-$(setting corpora)}
 [ -n "$corpora" ] || corpora=$(cd "$DATA" && ls | sed -n 's/\.train\..*//p' | sort -u)
@@ -128,6 +132,10 @@ compare() {
         --threads "${THREADS:-0}" "$@"
 }
 
+# has_weights RUN: whether a finished run still has its weights. spec_of RUN: its position encoding.
+has_weights() { [ -e "$1/eval.json" ] && ls -d "$1"/checkpoint-* > /dev/null 2>&1; }
+spec_of() { sed -n 's/.*"position_encoding": "\(.*\)".*/\1/p' "$1/train.json"; }
+
 # measure NAME CORPUS: study NAME-measures, unless RESULTS has its tables (remove them to measure again); its files, of
 # megabytes, are not kept. A study measures all of its runs, so these have a folder of their own. Runs of study NAME that
 # have weights are copied, not trained again. 1235 is mep compare's first seed.
@@ -135,8 +143,8 @@ measure() {
     [ -z "${RESULTS:-}" ] || [ ! -e "$RESULTS/$1-measures/measures.csv" ] || return 0
     for folder in "$out/$1"/*-seed1235; do
         copy=$out/$1-measures/$(basename "$folder")
-        [ ! -e "$copy" ] && [ -e "$folder/eval.json" ] && ls -d "$folder"/checkpoint-* > /dev/null 2>&1 || continue
-        spec=$(sed -n 's/.*"position_encoding": "\(.*\)".*/\1/p' "$folder/train.json")
+        [ ! -e "$copy" ] && has_weights "$folder" || continue
+        spec=$(spec_of "$folder")
         [ "$spec" = "${ENCODING:-}" ] || { [ -z "${ENCODING:-}" ] && grep -qxF "measured $spec" "$settings"; } || continue
         mkdir -p "$copy.new" && cp -r "$folder/." "$copy.new" && mv "$copy.new" "$copy"
     done
@@ -155,8 +163,8 @@ windows() {
     tokens=${tokens:-$(setting eval-tokens)}
     [ -e "$table" ] || echo encoding,seed,length,window,loss,perplexity > "$table"
     for folder in "$out/$1"/*-seed*; do
-        [ -e "$folder/eval.json" ] && ls -d "$folder"/checkpoint-* > /dev/null 2>&1 || continue
-        spec=$(sed -n 's/.*"position_encoding": "\(.*\)".*/\1/p' "$folder/train.json")
+        has_weights "$folder" || continue
+        spec=$(spec_of "$folder")
         seed=${folder##*-seed}
         case $spec in
             */window=*) continue ;;

@@ -111,6 +111,9 @@ seq 1 2000 | sed 's/.*/{"text": "document &"}/' > documents/many.train.jsonl
 DATA=documents OUT=divided sh tree/scripts/study.sh "$MEP" divided > out 2> err || wrong 'a tier with a split fails'
 [ "$(grep -c '^nope,' divided/divided-many/results.csv)" = 2 ] || wrong 'a tier with a split has not its two lengths'
 [ -z "$(find divided/data -name '*valid*')" ] || wrong 'a tier with a split reads a valid file'
+(cat tree/docs/study/divided.txt && echo 'windows 8') > tree/docs/study/both.txt
+DATA=documents OUT=both sh tree/scripts/study.sh "$MEP" both > out 2> err && wrong 'windows of a split are accepted'
+said err 'a tier with a split has no windows'
 # A tier of a task makes its data and needs no corpora; all of its runs are measured, and the measures are kept.
 cat > tree/docs/study/task.txt << 'END'
 synthetic mqar:pairs=2,queries=2
