@@ -116,6 +116,7 @@ compare() {
     set --
     [ -z "$(setting split)" ] || { set -- "$@" --split "$(setting split)" && data=$data.train; }
     [ -z "$(setting lengths)" ] || set -- "$@" --lengths "$(setting lengths)"
+    [ -z "$(setting dtype)" ] || set -- "$@" --dtype "$(setting dtype)"
     if [ -n "$(setting measures)" ] && { [ "$kind" = measured ] || [ -z "$(setting measured)" ]; }; then
         set -- "$@" --measures "$(setting measures)" --samples "$(setting samples)"
     fi

@@ -11,6 +11,7 @@ cp "$tests/../scripts/study.sh" tree/scripts/
 cat > tree/docs/study/tiny.txt << 'END'
 # a study of seconds
 preset nano
+dtype float32
 steps 2
 length 16
 seeds 2
@@ -39,6 +40,7 @@ study() {
 study tiny
 [ $code = 0 ] || wrong "study.sh: exit code $code"
 said out 'study: tiny, one, seeds: 2 of 2'
+grep -q '"dtype": "float32"' runs/tiny-one/study.json || wrong 'the dtype of a tier is not used'
 for name in one two; do
     [ "$(grep -c '^alibi,' "runs/tiny-$name/results.csv")" = 12 ] || wrong "$name: alibi has not 2 seeds of 6 lengths"
     [ "$(grep -c '^exp + uniform/weights=query,' "runs/tiny-$name/results.csv")" = 12 ] ||
@@ -120,6 +122,7 @@ synthetic mqar:pairs=2,queries=2
 sequences 400
 corpora pairs
 preset nano
+dtype bfloat16
 steps 2
 length 16
 lengths 16,64
@@ -131,6 +134,7 @@ encoding alibi
 encoding nope
 END
 RESULTS=taken OUT=task DATA='' sh tree/scripts/study.sh "$MEP" task > out 2> err || wrong 'a tier of a task fails'
+grep -q '"dtype": "bfloat16"' task/task-pairs/study.json || wrong 'the dtype of a tier of a task is not used'
 [ "$(grep -c '^nope,1236,"mqar:pairs=2,queries=2",' taken/task-pairs/measures.csv)" = 4 ] || wrong 'a run of a task is not measured'
 mv task trained-task
 RESULTS=taken OUT=task DATA='' sh tree/scripts/study.sh "$MEP" task > out 2> err || wrong 'a tier of a task with kept results fails'
