@@ -115,8 +115,9 @@ compare() {
     name=$1 data=$out/data/$2 count=$3 kind=$4
     set --
     [ -z "$(setting split)" ] || { set -- "$@" --split "$(setting split)" && data=$data.train; }
-    [ -z "$(setting lengths)" ] || set -- "$@" --lengths "$(setting lengths)"
-    [ -z "$(setting dtype)" ] || set -- "$@" --dtype "$(setting dtype)"
+    for key in lengths dtype initializer-range batch-size; do
+        [ -z "$(setting $key)" ] || set -- "$@" "--$key" "$(setting $key)"
+    done
     if [ -n "$(setting measures)" ] && { [ "$kind" = measured ] || [ -z "$(setting measured)" ]; }; then
         set -- "$@" --measures "$(setting measures)" --samples "$(setting samples)"
     fi

@@ -123,6 +123,7 @@ sequences 400
 corpora pairs
 preset nano
 dtype bfloat16
+initializer-range 0.0625
 steps 2
 length 16
 lengths 16,64
@@ -135,6 +136,7 @@ encoding nope
 END
 RESULTS=taken OUT=task DATA='' sh tree/scripts/study.sh "$MEP" task > out 2> err || wrong 'a tier of a task fails'
 grep -q '"dtype": "bfloat16"' task/task-pairs/study.json || wrong 'the dtype of a tier of a task is not used'
+grep -q '"initializer_range": 0.0625' task/task-pairs/nope-seed1236/train.json || wrong 'the initializer range of a tier is not used'
 [ "$(grep -c '^nope,1236,"mqar:pairs=2,queries=2",' taken/task-pairs/measures.csv)" = 4 ] || wrong 'a run of a task is not measured'
 mv task trained-task
 RESULTS=taken OUT=task DATA='' sh tree/scripts/study.sh "$MEP" task > out 2> err || wrong 'a tier of a task with kept results fails'

@@ -31,10 +31,11 @@ tiny_train quiet --steps 3 --quiet --valid-every 2 --valid text.valid
 expect 0 train --steps 2 --num-hidden-layers 1 --length 8 --batch-size 6 --preset nano --data text.train --out preset \
     --intermediate-size 32 --vocab-size 300 --position 'exp:c=0.5 + t5' --seed 7 --learning-rate 0.01 \
     --min-learning-rate 0.001 --warmup 0.5 --beta1 0.8 --beta2 0.9 --eps 1e-6 --weight-decay 0.1 --max-grad-norm 2 \
-    --dtype float32 --recompute --save-every 1 --keep 0 --threads 1
+    --dtype float32 --recompute --save-every 1 --keep 0 --threads 1 --initializer-range 0.0625
 for text in '"hidden_size": 128' '"num_hidden_layers": 1' '"intermediate_size": 32' '"vocab_size": 300' '"length": 8' \
     '"batch_size": 6' '"micro_batch_size": 6' '"steps": 2' '"seed": "7"' '"min_learning_rate": 0.001' '"warmup": 0.5' \
     '"beta2": 0.9' '"weight_decay": 0.1' '"max_grad_norm": 2.0' '"dtype": "float32"' '"recompute": true' '"keep": 0' \
+    '"initializer_range": 0.0625' \
     't5'; do
     said preset/train.json "$text"
 done
@@ -56,6 +57,12 @@ expect 0 train --data text.train --init llama --out llama5 --steps 1 --length 16
 said out '1 Llama layers'
 expect 2 train --data text.train --init llama --out llama6 --steps 1 --block llama
 said err 'leave out --block'
+expect 2 train --data text.train --init llama --out llama6 --steps 1 --post-norm
+said err 'leave out --post-norm'
+expect 2 train --data text.train --init llama --out llama6 --steps 1 --initializer-range 0.1
+said err 'leave out --initializer-range'
+expect 2 train --data text.train --out llama6 --steps 1 --initializer-range 2
+said err '--initializer-range'
 expect 2 train --data text.train --out llama6 --preset nano-llama --num-key-value-heads 3
 said err 'num_key_value_heads'
 expect 2 train --data text.train --out llama6 --num-key-value-heads 2

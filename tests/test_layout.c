@@ -350,13 +350,35 @@ static void test_post_norm(void **state)
     mep_model_destroy(&model);
 }
 
+/* Weights are drawn with initializer_range, 0.02 where it is 0; what is not drawn does not depend on it. */
+static void test_initializer_range(void **state)
+{
+    (void)state;
+    mep_model_config c = llama();
+    mep_model *zero, *same, *large;
+    snprintf(c.position_encoding, sizeof c.position_encoding, "mep_param/profiles:rank=2,extent=8|nope/forget");
+    assert_int_equal(mep_model_create(&zero, &c, 1), MEP_OK);
+    c.initializer_range = 0.02;
+    assert_int_equal(mep_model_create(&same, &c, 1), MEP_OK);
+    c.initializer_range = 0.08;
+    assert_int_equal(mep_model_create(&large, &c, 1), MEP_OK);
+    assert_memory_equal(zero->values, same->values, (size_t)zero->size * sizeof *zero->values);
+    for (int64_t i = 0; i < zero->count; i++) {
+        int kind = mep_tensor_row_of(zero, i)->initialization;
+        float factor = kind == INIT_NORMAL || kind == INIT_NORMAL_RESIDUAL ? 4 : 1;
+        const float *x = zero->tensors[i].data, *y = large->tensors[i].data;
+        for (int64_t j = 0; j < zero->tensors[i].size; j++) assert_true(y[j] == factor * x[j]);
+    }
+    mep_model_destroy(&zero), mep_model_destroy(&same), mep_model_destroy(&large);
+}
+
 /* A folder that was written is read with the same configuration and parameters. */
 static void test_llama_files(void **state)
 {
     (void)state;
     const char *folder = scratch_path("llama");
     mep_model_config c = llama();
-    c.post_norm = 1;
+    c.post_norm = 1, c.initializer_range = 0.088;
     mep_model *model, *again;
     assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
     assert_int_equal(mep_make_folder(folder, 1), MEP_OK);
@@ -387,6 +409,8 @@ static void test_refusals(void **state)
     c.num_key_value_heads = 1, refuse(c, "num_key_value_heads is 1 and num_attention_heads 2; they differ in Llama");
     c.num_key_value_heads = -1, refuse(c, "num_key_value_heads must be from 0");
     c = good, c.head_dim = -1, refuse(c, "head_dim must be from 0");
+    c = good, c.initializer_range = -0.02, refuse(c, "initializer_range must be from 0 to 1, found -0.02");
+    c = good, c.initializer_range = NAN, refuse(c, "initializer_range must be from 0 to 1");
     c = good, c.head_dim = 0, c.num_attention_heads = 5, refuse(c, "hidden_size 12 is not a multiple of");
     c = good, c.num_attention_heads = 10000, c.head_dim = 10000, refuse(c, "num_attention_heads * head_dim must be");
     c = good, c.norm = (mep_norm)2, refuse(c, "norm is 2, which is not computed; choose one from layer (0) to rms (1)");
@@ -407,10 +431,16 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),        cmocka_unit_test(test_ranges),
-                                       cmocka_unit_test(test_work),        cmocka_unit_test(test_training_bytes),
-                                       cmocka_unit_test(test_files),       cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_llama),       cmocka_unit_test(test_post_norm),
-                                       cmocka_unit_test(test_llama_files), cmocka_unit_test(test_default_head_dim)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_list),
+                                       cmocka_unit_test(test_ranges),
+                                       cmocka_unit_test(test_work),
+                                       cmocka_unit_test(test_training_bytes),
+                                       cmocka_unit_test(test_files),
+                                       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_llama),
+                                       cmocka_unit_test(test_post_norm),
+                                       cmocka_unit_test(test_llama_files),
+                                       cmocka_unit_test(test_default_head_dim),
+                                       cmocka_unit_test(test_initializer_range)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,6 +66,7 @@ typedef struct mep_model_config {
     int64_t intermediate_size;
     int64_t max_position_embeddings; /* training length; the longest length that "learned" accepts */
     double layer_norm_eps;
+    double initializer_range;                  /* standard deviation of the initial weights; 0: 0.02 */
     double rotary_emb_base;                    /* of rotary and sinusoidal */
     double rotary_pct;                         /* fraction of a head's channels that rotary rotates */
     char position_encoding[MEP_POSITION_SIZE]; /* a name or spec of mep/bias.h */
@@ -95,10 +96,10 @@ MEP_API mep_status mep_model_config_set_block(mep_model_config *config, mep_bloc
 /* Check every member; the message names the one that is wrong. */
 MEP_API mep_status mep_model_config_check(const mep_model_config *config);
 
-/* Create a model and draw its weights for `seed`: normal(0, 0.02) for matrices, divided by sqrt(2 layers) for the two
- * per layer that write to the residual stream; 0 for biases, 1 for norms. The values of a parameter depend only on the
- * seed, its name and its shape, so models that differ only in the encoding start from the same weights. The caller owns
- * *model. */
+/* Create a model and draw its weights for `seed`: normal(0, initializer_range) for matrices, divided by sqrt(2 layers)
+ * for the two per layer that write to the residual stream; 0 for biases, 1 for norms. The values of a parameter depend
+ * only on the seed, its name and its shape, so models that differ only in the encoding start from the same weights. The
+ * caller owns *model. */
 MEP_API mep_status mep_model_create(mep_model **model, const mep_model_config *config, uint64_t seed);
 
 /* Load config.json and model.safetensors (one file, or shards with model.safetensors.index.json) from a folder: a

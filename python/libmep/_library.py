@@ -89,6 +89,7 @@ typedef struct mep_model_config {
     int64_t intermediate_size;
     int64_t max_position_embeddings;
     double layer_norm_eps;
+    double initializer_range;
     double rotary_emb_base;
     double rotary_pct;
     char position_encoding[MEP_POSITION_SIZE];

@@ -24,6 +24,8 @@ const char *const mep_train_sizes[] = {"--num-hidden-layers",
                                        "--block",
                                        "--qk-norm",
                                        "--qkv-bias",
+                                       "--post-norm",
+                                       "--initializer-range",
                                        "--tie-word-embeddings",
                                        "--vocab-size",
                                        NULL};

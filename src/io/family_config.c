@@ -157,6 +157,7 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
         *(int64_t *)field = is_null(object, key->name) ? 0 : (int64_t)key->fallback;
         return missing ? MEP_OK : mep_json_get_int(inner, file, name, 1, (int64_t)1 << 31, field);
     case MEP_KEY_REAL:
+    case MEP_KEY_REAL_OR_DEFAULT:
         *(double *)field = key->fallback;
         return missing ? MEP_OK : mep_json_get_number(inner, file, name, 0, 1e30, field);
     case MEP_KEY_FLAG:
@@ -333,6 +334,7 @@ static json_t *key_value(const mep_family_key *key, const mep_model_config *conf
     case MEP_KEY_OWN_HEAD_DIM:
         return json_integer((json_int_t)mep_head_dim(config));
     case MEP_KEY_REAL:
+    case MEP_KEY_REAL_OR_DEFAULT:
         return json_real(*(const double *)field);
     case MEP_KEY_FLAG:
         return json_boolean(*(const int *)field);
@@ -406,6 +408,7 @@ done:
 static int is_written(const mep_family_key *key, const mep_model_config *config)
 {
     if (key->kind == MEP_KEY_SIZE_OR_DEFAULT) return *(const int64_t *)((const char *)config + key->field) != 0;
+    if (key->kind == MEP_KEY_REAL_OR_DEFAULT) return *(const double *)((const char *)config + key->field) != 0;
     if (key->kind == MEP_KEY_CHOICE) return *(const int *)((const char *)config + key->field) != 0;
     return key->kind != MEP_KEY_CHECK && key->kind < MEP_KEY_SAME_SIZE;
 }

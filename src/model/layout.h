@@ -81,8 +81,8 @@ typedef enum mep_dimension {
 typedef enum mep_initialization {
     INIT_ZERO,
     INIT_ONE,
-    INIT_NORMAL,          /* normal(0, 0.02) */
-    INIT_NORMAL_RESIDUAL, /* normal(0, 0.02 / sqrt(2 layers)): a matrix that writes to the residual stream */
+    INIT_NORMAL,          /* normal(0, initializer_range) */
+    INIT_NORMAL_RESIDUAL, /* divided by sqrt(2 layers): a matrix that writes to the residual stream */
     INIT_FORGET,          /* the bias of a forget gate */
     INIT_SSMAX,           /* 0.43, the value of arXiv:2501.19399 */
     INIT_BY_KERNEL        /* mep_bias_init */

@@ -191,6 +191,8 @@ static mep_status check_sizes(const mep_model_config *c)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "layer_norm_eps must be in (0, 1) and rotary_emb_base above 1, found %g and %g",
                         c->layer_norm_eps, c->rotary_emb_base);
+    if (!(c->initializer_range >= 0 && c->initializer_range <= 1))
+        return mep_fail(MEP_ERROR_ARGUMENT, "initializer_range must be from 0 to 1, found %g", c->initializer_range);
     if (!(c->rotary_pct >= 0 && c->rotary_pct <= 1))
         return mep_fail(MEP_ERROR_ARGUMENT, "rotary_pct must be from 0 to 1, found %g", c->rotary_pct);
     return MEP_OK;

@@ -16,7 +16,7 @@ class MepConfig(PreTrainedConfig):
                  rotary_pct=0.25, use_parallel_residual=False, hidden_act="gelu", tie_word_embeddings=False,
                  embedding_layer_norm=False, no_bias=False, position_encoding="mep", use_cache=True, head_dim=None,
                  rotary=None, block="gpt_neox", num_key_value_heads=None, qkv_bias=False, qk_norm="none",
-                 post_norm=False, **rest):
+                 post_norm=False, initializer_range=0.02, **rest):
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
@@ -26,6 +26,7 @@ class MepConfig(PreTrainedConfig):
         self.intermediate_size = intermediate_size or 4 * hidden_size
         self.max_position_embeddings = max_position_embeddings
         self.layer_norm_eps = layer_norm_eps
+        self.initializer_range = initializer_range
         self.rotary_emb_base = rotary_emb_base
         self.rotary_pct = rotary_pct
         self.use_parallel_residual = use_parallel_residual

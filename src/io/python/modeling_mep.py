@@ -178,13 +178,13 @@ class LayerBias(nn.Module):
         heads, hidden = config.num_attention_heads, config.hidden_size
         self.entry, self.heads = entry, heads
         if entry.forget:
-            self.forget = nn.ParameterDict({"weight": torch.randn(heads, hidden) * 0.02})
+            self.forget = nn.ParameterDict({"weight": torch.randn(heads, hidden) * config.initializer_range})
             if entry.forget_bias is not None:
                 self.forget["bias"] = torch.full((heads,), entry.forget_bias)
         if entry.rank:
             self.profiles = nn.Module()
             self.profiles.query = nn.Linear(hidden, heads * entry.rank, bias=False)
-            self.profiles.bank = nn.Parameter(torch.randn(entry.rank, entry.extent) * 0.02)
+            self.profiles.bank = nn.Parameter(torch.randn(entry.rank, entry.extent) * config.initializer_range)
         if entry.weights_query:
             self.weights_query = nn.ParameterDict({"weight": torch.zeros(heads * len(entry.terms()), hidden)})
         if entry.scale == "ssmax":
