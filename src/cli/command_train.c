@@ -154,10 +154,11 @@ static int read_init(train_job *job, const mep_option *options)
 {
     mep_train_settings *s = &job->o.settings;
     if (job->init == NULL) return MEP_ARGS_GO;
-    for (int i = 0; mep_train_sizes[i] != NULL; i++)
-        if (mep_args_given(options, mep_train_sizes[i]))
+    const mep_option sizes[] = {MEP_TRAIN_SIZE_ROWS(&job->o)};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (mep_args_given(options, sizes[i].name))
             return mep_cli_usage("train", "--init takes the sizes from the model in the folder; leave out %s",
-                                 mep_train_sizes[i]);
+                                 sizes[i].name);
     mep_status status = copy_path(s->init, sizeof s->init, job->init, "--init");
     if (status == MEP_OK) status = mep_model_read_config(job->init, &s->model);
     return status == MEP_OK ? MEP_ARGS_GO : mep_cli_fail("train");

@@ -15,20 +15,6 @@ enum { VOCAB_STEP = 64 }; /* the 50257 of the paper become 50304 */
 const char *const mep_train_on_nan[] = {"stop", "skip", "dump", NULL};
 const char *const mep_train_blocks[] = {"gpt_neox", "llama", NULL};
 const char *const mep_train_qk_norms[] = {"none", "head", "all", NULL};
-const char *const mep_train_sizes[] = {"--num-hidden-layers",
-                                       "--hidden-size",
-                                       "--num-attention-heads",
-                                       "--num-key-value-heads",
-                                       "--head-dim",
-                                       "--intermediate-size",
-                                       "--block",
-                                       "--qk-norm",
-                                       "--qkv-bias",
-                                       "--post-norm",
-                                       "--initializer-range",
-                                       "--tie-word-embeddings",
-                                       "--vocab-size",
-                                       NULL};
 
 /* The value of --preset; the last one counts. NULL if there is none. */
 static const char *find_preset(int argc, char **argv)

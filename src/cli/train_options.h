@@ -31,9 +31,6 @@ typedef struct mep_train_options {
 /* The names of mep_on_nan, mep_block and mep_qk_norm, each list with NULL at its end. */
 extern const char *const mep_train_on_nan[], *const mep_train_blocks[], *const mep_train_qk_norms[];
 
-/* The options of MEP_TRAIN_SIZE_ROWS, which a model that is read from a folder has already; NULL at the end. */
-extern const char *const mep_train_sizes[];
-
 /* Fill *options from the preset of the command line (--preset NAME), or from "nano" if it has none. Returns
  * MEP_ARGS_GO, or the exit code after one line on stderr. */
 int mep_train_options_begin(mep_train_options *options, const char *command, int argc, char **argv);
@@ -43,7 +40,8 @@ int mep_train_options_begin(mep_train_options *options, const char *command, int
  * of threads. The micro-batch of a preset becomes the largest one up to it that divides the batch. */
 mep_status mep_train_options_finish(mep_train_options *options, const char *data, const char *split);
 
-/* Rows for a table of options, without headings; O is a pointer to mep_train_options. Sizes of the model: */
+/* Rows for a table of options, without headings; O is a pointer to mep_train_options. Sizes of the model, which a model
+ * that is read from a folder has already: */
 #define MEP_TRAIN_SIZE_ROWS(O)                                                                                         \
     MEP_OPT_INT("--num-hidden-layers", 0, "N", &(O)->settings.model.num_hidden_layers, 1, 1000, "number of layers"),   \
         MEP_OPT_INT("--hidden-size", 0, "N", &(O)->settings.model.hidden_size, 1, 1 << 20,                             \
