@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include <omp.h>
 
+#include "base/bf16.h"
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -303,9 +304,54 @@ static void test_embedding(void **state)
     }
 }
 
+/* Sums over rows are made in slices of columns that depend on the number of threads; their bits do not. */
+static void test_sums_over_rows(void **state)
+{
+    (void)state;
+    enum { ROWS = 7, WIDEST = 2500, THREADS = 5 };
+    static const int64_t WIDTHS[] = {1, 63, 64, 65, 1023, 1024, 1025, WIDEST};
+    static float x[ROWS * WIDEST], weight[WIDEST], dx[ROWS * WIDEST], sums[2][5][WIDEST];
+    static mep_bf16 half[ROWS * WIDEST];
+    static const int32_t tokens[ROWS] = {0};
+    float mean[ROWS] = {0}, rstd[ROWS];
+    int most = omp_get_max_threads();
+    fill(x, ROWS * WIDEST, 1, "x");
+    for (int r = 0; r < ROWS; r++) rstd[r] = 1;
+    for (int64_t i = 0; i < ROWS * WIDEST; i++) half[i] = mep_bf16_from_float(x[i]);
+    for (size_t w = 0; w < sizeof WIDTHS / sizeof *WIDTHS; w++)
+        for (int threads = 1; threads <= THREADS; threads++) {
+            int64_t width = WIDTHS[w];
+            float(*sum)[WIDEST] = sums[threads > 1];
+            memset(sum, 0, sizeof sums[0]);
+            omp_set_num_threads(threads);
+            mep_column_sum(ROWS, width, (mep_activation){x, MEP_FLOAT32}, sum[0]);
+            mep_column_sum(ROWS, width, (mep_activation){half, MEP_BFLOAT16}, sum[1]);
+            mep_layer_norm_backward(
+                &(mep_layer_norm){.rows = ROWS, .width = width, .x = x, .weight = weight, .mean = mean, .rstd = rstd},
+                &(mep_layer_norm_gradient){.dy = {x, MEP_FLOAT32}, .dx = dx, .dweight = sum[2], .dbias = sum[4]});
+            mep_embedding_backward(&(mep_embedding){.count = ROWS, .length = ROWS, .width = width, .tokens = tokens}, x,
+                                   sum[3], NULL);
+            if (threads > 1) assert_memory_equal(sums[0], sums[1], sizeof sums[0]);
+            for (int64_t c = 0; c < width; c++) {
+                double plain = 0, rounded = 0, square = 0;
+                for (int r = 0; r < ROWS; r++) {
+                    double value = (double)x[r * width + c];
+                    plain += value, square += value * value;
+                    rounded += (double)mep_bf16_to_float(half[r * width + c]);
+                }
+                near("sum of float32", c, (double)sum[0][c], plain, 1e-5);
+                near("sum of bfloat16", c, (double)sum[1][c], rounded, 1e-5);
+                near("dweight", c, (double)sum[2][c], square, 1e-4);
+                near("dtable", c, (double)sum[3][c], plain, 1e-5);
+                near("dbias", c, (double)sum[4][c], plain, 1e-5);
+            }
+        }
+    omp_set_num_threads(most);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_rotary),
-                                       cmocka_unit_test(test_embedding)};
+                                       cmocka_unit_test(test_embedding), cmocka_unit_test(test_sums_over_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include "nn/layers.h"
 
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "base/assertion.h"
@@ -12,11 +13,18 @@
 #include "base/integer.h"
 #include "nn/rows.h"
 
-enum { CHUNK = 2048, COLUMNS = 64 };
+/* Sums over rows are made in slices of columns, one for each thread and turn: as wide as the threads and COLUMNS allow,
+ * because each row of a slice is a piece of memory of its own, and at least NARROW. */
+enum { CHUNK = 2048, COLUMNS = 1024, NARROW = 64 };
 
 static const mep_row_kernels *kernels(void)
 {
     return mep_row_kernels_for(mep_cpu_level_get());
+}
+
+static int64_t slice_width(int64_t width)
+{
+    return min_i64(round_up(ceil_div(width, omp_get_max_threads()), NARROW), COLUMNS);
 }
 
 static void *element(mep_activation x, int64_t i)
@@ -73,9 +81,10 @@ static void layer_norm_slice(const mep_layer_norm *c, const mep_layer_norm_gradi
 
 void mep_layer_norm_backward(const mep_layer_norm *c, const mep_layer_norm_gradient *g)
 {
+    int64_t slice = slice_width(c->width);
 #pragma omp parallel for
-    for (int64_t first = 0; first < c->width; first += COLUMNS)
-        layer_norm_slice(c, g, first, min_i64(c->width - first, COLUMNS));
+    for (int64_t first = 0; first < c->width; first += slice)
+        layer_norm_slice(c, g, first, min_i64(c->width - first, slice));
 #pragma omp parallel for
     for (int64_t r = 0; r < c->rows; r++) {
         float copy[MEP_MAX_WIDTH];
@@ -120,9 +129,10 @@ static void head_norm_slice(const mep_head_norm *c, mep_activation dy, int64_t f
 
 void mep_head_norm_backward(const mep_head_norm *c, mep_activation dy, float *dweight)
 {
+    int64_t slice = slice_width(c->dim);
 #pragma omp parallel for
-    for (int64_t first = 0; first < c->dim; first += COLUMNS)
-        head_norm_slice(c, dy, first, min_i64(c->dim - first, COLUMNS), dweight);
+    for (int64_t first = 0; first < c->dim; first += slice)
+        head_norm_slice(c, dy, first, min_i64(c->dim - first, slice), dweight);
 #pragma omp parallel for
     for (int64_t n = 0; n < c->rows * c->heads; n++) {
         float x[MEP_MAX_WIDTH], d[MEP_MAX_WIDTH], dx[MEP_MAX_WIDTH];
@@ -167,9 +177,10 @@ void mep_swiglu_backward(int64_t rows, int64_t width, mep_activation x, mep_acti
 
 void mep_column_sum(int64_t rows, int64_t width, mep_activation x, float *sum)
 {
+    int64_t slice = slice_width(width);
 #pragma omp parallel for
-    for (int64_t first = 0; first < width; first += COLUMNS) {
-        int64_t count = min_i64(width - first, COLUMNS);
+    for (int64_t first = 0; first < width; first += slice) {
+        int64_t count = min_i64(width - first, slice);
         float total[COLUMNS] = {0}, copy[COLUMNS];
         for (int64_t r = 0; r < rows; r++) kernels()->add(count, read_values(x, r * width + first, count, copy), total);
         kernels()->add(count, total, sum + first);
@@ -188,10 +199,10 @@ void mep_embedding_forward(const mep_embedding *e, const float *table, const flo
 
 void mep_embedding_backward(const mep_embedding *e, const float *dx, float *dtable, float *dposition)
 {
-    int64_t width = e->width;
+    int64_t width = e->width, slice = slice_width(width);
 #pragma omp parallel for
-    for (int64_t first = 0; first < width; first += COLUMNS) {
-        int64_t count = min_i64(width - first, COLUMNS);
+    for (int64_t first = 0; first < width; first += slice) {
+        int64_t count = min_i64(width - first, slice);
         for (int64_t t = 0; t < e->count; t++) {
             const float *row = dx + t * width + first;
             kernels()->add(count, row, dtable + e->tokens[t] * width + first);
