@@ -388,6 +388,13 @@ static void test_llama_files(void **state)
     assert_int_equal(again->size, model->size);
     assert_memory_equal(again->values, model->values, (size_t)model->size * sizeof *model->values);
     mep_model_destroy(&again), mep_model_destroy(&model);
+    /* 0.02 is what 0 stands for: the files are the same, so that an older study or run can be continued with either */
+    c.initializer_range = 0.02;
+    assert_int_equal(mep_model_create(&model, &c, 1), MEP_OK);
+    assert_int_equal(mep_model_save(model, folder, NULL), MEP_OK);
+    assert_int_equal(mep_model_load(&again, folder), MEP_OK);
+    assert_true(again->config.initializer_range == 0);
+    mep_model_destroy(&again), mep_model_destroy(&model);
     assert_int_equal(mep_remove_tree(scratch_path("")), MEP_OK);
 }
 

@@ -532,14 +532,34 @@ static void test_schedule(void **state)
     assert_true(mep_train_learning_rate(&s, 999) < 1e-8);
 }
 
+/* Initial weights of the recipes: sqrt(2 / (5 hidden_size)) for models that are smaller than the paper's. */
+static void test_initial_weights(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"nano", "micro", "mini", "nano-llama", "micro-llama", "mini-llama"};
+    mep_train_settings s;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_int_equal(mep_train_preset(names[i], &s), MEP_OK);
+        double expected = sqrt(2 / (5.0 * (double)s.model.hidden_size));
+        assert_true(fabs(s.model.initializer_range / expected - 1) < 0.02);
+    }
+    assert_int_equal(mep_train_preset("small", &s), MEP_OK);
+    assert_true(s.model.initializer_range == 0);
+    assert_int_equal(mep_train_preset("medium", &s), MEP_OK);
+    assert_true(s.model.initializer_range == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learning),       cmocka_unit_test(test_steps),     cmocka_unit_test(test_position_ranges),
-        cmocka_unit_test(test_resume),         cmocka_unit_test(test_metrics),   cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_fall_back), cmocka_unit_test(test_other_settings),
-        cmocka_unit_test(test_old_checkpoint), cmocka_unit_test(test_numeric),   cmocka_unit_test(test_sampler),
-        cmocka_unit_test(test_device),         cmocka_unit_test(test_schedule),  cmocka_unit_test(test_long_log),
+        cmocka_unit_test(test_learning),        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_position_ranges), cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_metrics),         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_fall_back),
+        cmocka_unit_test(test_other_settings),  cmocka_unit_test(test_old_checkpoint),
+        cmocka_unit_test(test_numeric),         cmocka_unit_test(test_sampler),
+        cmocka_unit_test(test_device),          cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_long_log),        cmocka_unit_test(test_initial_weights),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

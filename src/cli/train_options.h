@@ -65,8 +65,8 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
         MEP_OPT_FLAG("--post-norm", 0, &(O)->settings.model.post_norm,                                                 \
                      "norms after attention and MLP instead of before them, in Llama blocks (OLMo2)"),                 \
         MEP_OPT_REAL("--initializer-range", 0, "R", &(O)->settings.model.initializer_range, 0, 1,                      \
-                     "standard deviation of the initial weights; 0: 0.02. Small models learn to recall sooner with a " \
-                     "larger one, such as 1 / sqrt(hidden size)"),                                                     \
+                     "standard deviation of the initial weights; 0: 0.02. Small models learn faster with more, about " \
+                     "sqrt(2 / (5 --hidden-size))"),                                                                   \
         MEP_OPT_FLAG("--tie-word-embeddings", 0, &(O)->settings.model.tie_word_embeddings,                             \
                      "use the embedding as the output matrix"),                                                        \
         MEP_OPT_INT("--vocab-size", 0, "N", &(O)->settings.model.vocab_size, 0, 1 << 24,                               \

@@ -17,7 +17,8 @@
 #define SIZE_OR_DEFAULT(NAME, TO) {.name = NAME, .kind = MEP_KEY_SIZE_OR_DEFAULT, .field = FIELD(TO)}
 #define REAL(NAME, OTHER, TO, FALLBACK) \
     {.name = NAME, .other = OTHER, .kind = MEP_KEY_REAL, .field = FIELD(TO), .fallback = FALLBACK}
-#define REAL_OR_DEFAULT(NAME, TO) {.name = NAME, .kind = MEP_KEY_REAL_OR_DEFAULT, .field = FIELD(TO)}
+#define REAL_OR_DEFAULT(NAME, TO, FALLBACK) \
+    {.name = NAME, .kind = MEP_KEY_REAL_OR_DEFAULT, .field = FIELD(TO), .fallback = FALLBACK}
 #define FLAG(NAME, TO, FALLBACK) {.name = NAME, .kind = MEP_KEY_FLAG, .field = FIELD(TO), .fallback = FALLBACK}
 #define ACTIVATION(NAME, FALLBACK) \
     {.name = NAME, .kind = MEP_KEY_ACTIVATION, .field = FIELD(mlp), .fallback = FALLBACK}
@@ -63,7 +64,7 @@ static const mep_family_key OWN_KEYS[] = {
     SIZE("intermediate_size", NULL, intermediate_size, 0),
     SIZE("max_position_embeddings", NULL, max_position_embeddings, 2048),
     REAL("layer_norm_eps", NULL, layer_norm_eps, 1e-5),
-    REAL_OR_DEFAULT("initializer_range", initializer_range),
+    REAL_OR_DEFAULT("initializer_range", initializer_range, 0.02),
     REAL("rotary_emb_base", NULL, rotary_emb_base, 10000),
     REAL("rotary_pct", NULL, rotary_pct, 0.25),
     FLAG("use_parallel_residual", residual, 0),

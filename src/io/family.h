@@ -19,7 +19,7 @@ typedef enum mep_key_kind {
     MEP_KEY_KEY_VALUE_HEADS, /* num_key_value_heads: the same, but written in every case */
     MEP_KEY_OWN_HEAD_DIM,    /* head_dim: likewise */
     MEP_KEY_REAL,            /* double */
-    MEP_KEY_REAL_OR_DEFAULT, /* double; 0 where it is missing, and 0 is not written */
+    MEP_KEY_REAL_OR_DEFAULT, /* double; 0 where it is missing; 0 and what it stands for, `fallback`, are not written */
     MEP_KEY_FLAG,            /* int: true or false */
     MEP_KEY_ACTIVATION,      /* mlp: the name of a GELU, or of a Llama block's SiLU */
     MEP_KEY_CHOICE,          /* int: the index of a name in `fixed`; 0 where it is missing, and 0 is not written */

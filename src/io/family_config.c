@@ -158,7 +158,7 @@ static mep_status read_key(const mep_family *family, const mep_family_key *key, 
         return missing ? MEP_OK : mep_json_get_int(inner, file, name, 1, (int64_t)1 << 31, field);
     case MEP_KEY_REAL:
     case MEP_KEY_REAL_OR_DEFAULT:
-        *(double *)field = key->fallback;
+        *(double *)field = key->kind == MEP_KEY_REAL ? key->fallback : 0;
         return missing ? MEP_OK : mep_json_get_number(inner, file, name, 0, 1e30, field);
     case MEP_KEY_FLAG:
         *(int *)field = (int)key->fallback;
@@ -407,9 +407,11 @@ done:
 
 static int is_written(const mep_family_key *key, const mep_model_config *config)
 {
-    if (key->kind == MEP_KEY_SIZE_OR_DEFAULT) return *(const int64_t *)((const char *)config + key->field) != 0;
-    if (key->kind == MEP_KEY_REAL_OR_DEFAULT) return *(const double *)((const char *)config + key->field) != 0;
-    if (key->kind == MEP_KEY_CHOICE) return *(const int *)((const char *)config + key->field) != 0;
+    const void *field = (const char *)config + key->field;
+    if (key->kind == MEP_KEY_SIZE_OR_DEFAULT) return *(const int64_t *)field != 0;
+    if (key->kind == MEP_KEY_CHOICE) return *(const int *)field != 0;
+    if (key->kind == MEP_KEY_REAL_OR_DEFAULT)
+        return *(const double *)field != 0 && *(const double *)field != key->fallback;
     return key->kind != MEP_KEY_CHECK && key->kind < MEP_KEY_SAME_SIZE;
 }
 
