@@ -58,7 +58,8 @@ typedef struct mep_train_settings {
 } mep_train_settings;
 
 /* Set the paper's recipe for a model preset (mep_model_preset): length 512, 32 sequences, 50,000 steps, and so on;
- * "nano" to "mini" have shorter ones for a CPU. dtype is mep_dtype_auto(MEP_DEVICE_CPU): a program whose runs must have
+ * "nano" to "mini" have shorter ones for a CPU, and a model.initializer_range of about
+ * sqrt(2 / (5 hidden_size)) (arXiv:1910.05895). dtype is mep_dtype_auto(MEP_DEVICE_CPU): a program whose runs must have
  * the same dtype on every machine sets it itself, and so does a program that sets the device to MEP_DEVICE_CUDA, which
  * requires bfloat16. A resumed run keeps its dtype. */
 MEP_API mep_status mep_train_preset(const char *name, mep_train_settings *settings);
