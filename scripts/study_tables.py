@@ -30,7 +30,7 @@ SUMMARY = (
     "alibi/learn=slopes", "nope/forget", "alibi", "kerple_log", "mep", "mep_param", "t5", "rotary",
 )
 
-# The tables of kind "measures": their columns, all but the first of which are in measures.csv of the study.
+# The tables of kind "measures": where in measures.csv of a study each column is.
 MEASURES = {
     "books": [
         Column("loss at the end of 128", "tier1-books-measures", "by-position", 128, 128, "loss", 3),

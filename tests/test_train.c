@@ -544,9 +544,9 @@ static void test_initial_weights(void **state)
         assert_true(fabs(s.model.initializer_range / expected - 1) < 0.02);
     }
     assert_int_equal(mep_train_preset("small", &s), MEP_OK);
-    assert_true(s.model.initializer_range == 0);
+    assert_true(s.model.initializer_range == 0.02);
     assert_int_equal(mep_train_preset("medium", &s), MEP_OK);
-    assert_true(s.model.initializer_range == 0);
+    assert_true(s.model.initializer_range == 0.02);
 }
 
 int main(void)

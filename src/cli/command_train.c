@@ -104,11 +104,11 @@ static void write_notes(char notes[NOTES_SIZE])
     for (int i = 0; i < 5; i++) {
         mep_train_settings s;
         if (mep_train_preset(presets[i], &s) != MEP_OK) continue;
-        used += (size_t)snprintf(
-            notes + used, NOTES_SIZE - used, "  %-8s %6lld  %6lld  %5lld  %6lld  %5lld  %6lld  %-13g  %g\n", presets[i],
-            (long long)s.model.num_hidden_layers, (long long)s.model.hidden_size,
-            (long long)s.model.num_attention_heads, (long long)s.length, (long long)s.batch_size, (long long)s.steps,
-            s.learning_rate, s.model.initializer_range > 0 ? s.model.initializer_range : 0.02);
+        used += (size_t)snprintf(notes + used, NOTES_SIZE - used,
+                                 "  %-8s %6lld  %6lld  %5lld  %6lld  %5lld  %6lld  %-13g  %g\n", presets[i],
+                                 (long long)s.model.num_hidden_layers, (long long)s.model.hidden_size,
+                                 (long long)s.model.num_attention_heads, (long long)s.length, (long long)s.batch_size,
+                                 (long long)s.steps, s.learning_rate, s.model.initializer_range);
     }
     snprintf(
         notes + used, NOTES_SIZE - used,

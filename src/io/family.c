@@ -64,7 +64,7 @@ static const mep_family_key OWN_KEYS[] = {
     SIZE("intermediate_size", NULL, intermediate_size, 0),
     SIZE("max_position_embeddings", NULL, max_position_embeddings, 2048),
     REAL("layer_norm_eps", NULL, layer_norm_eps, 1e-5),
-    REAL_OR_DEFAULT("initializer_range", initializer_range, 0.02),
+    REAL_OR_DEFAULT("initializer_range", initializer_range, MEP_INITIALIZER_RANGE),
     REAL("rotary_emb_base", NULL, rotary_emb_base, 10000),
     REAL("rotary_pct", NULL, rotary_pct, 0.25),
     FLAG("use_parallel_residual", residual, 0),

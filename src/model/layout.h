@@ -148,6 +148,8 @@ int mep_layer_conditions(const mep_position_entry *entry);
 /* Channels of a head, and key/value heads: the configuration's, where it leaves them open the default. */
 int64_t mep_head_dim(const mep_model_config *config);
 int64_t mep_key_value_heads(const mep_model_config *config);
+/* initializer_range where the configuration leaves it open: GPT-2's, and that of Hugging Face's configurations. */
+#define MEP_INITIALIZER_RANGE 0.02
 
 /* What the rotation of a layer takes from the model: channels of a head that it rotates, its base, and the length of
  * training. */

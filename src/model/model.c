@@ -204,7 +204,7 @@ static void draw(mep_tensor *t, double deviation, uint64_t seed)
 /* Tensors of one kind, except those of the position bias. */
 static void initialize(mep_model *m, int64_t index, uint64_t seed)
 {
-    const double deviation = m->config.initializer_range > 0 ? m->config.initializer_range : 0.02;
+    const double deviation = m->config.initializer_range > 0 ? m->config.initializer_range : MEP_INITIALIZER_RANGE;
     const double residual = deviation / sqrt(2.0 * (double)m->config.num_hidden_layers);
     mep_tensor *t = &m->tensors[index];
     switch (mep_tensor_row_of(m, index)->initialization) {

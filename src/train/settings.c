@@ -41,8 +41,20 @@ static const struct {
      .learning_rate = 1e-3,
      .warmup = 0.02,
      .initializer_range = 0.028},
-    {.name = "small", .length = 512, .micro_batch_size = 8, .steps = 50000, .learning_rate = 6e-4, .warmup = 0.01},
-    {.name = "medium", .length = 512, .micro_batch_size = 4, .steps = 50000, .learning_rate = 3e-4, .warmup = 0.01},
+    {.name = "small",
+     .length = 512,
+     .micro_batch_size = 8,
+     .steps = 50000,
+     .learning_rate = 6e-4,
+     .warmup = 0.01,
+     .initializer_range = 0.02},
+    {.name = "medium",
+     .length = 512,
+     .micro_batch_size = 4,
+     .steps = 50000,
+     .learning_rate = 3e-4,
+     .warmup = 0.01,
+     .initializer_range = 0.02},
 };
 
 mep_status mep_train_preset(const char *name, mep_train_settings *s)
