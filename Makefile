@@ -112,9 +112,9 @@ TIER ?= tier1
 study: all ## the study of docs/study on the corpora in the folder DATA; TIER=tier2, recall or search; continues; PROCESSES=N divides its runs
 	@DATA="$(DATA)" sh scripts/study.sh build/release/mep $(TIER)
 
-study-corpora: ## make the corpora of docs/study in the folder DATA from their public sources
+study-corpora: ## make the corpora of docs/study in the folder DATA from their public sources; CODE=FILE takes the package of Linux that you have
 	@[ -n "$(DATA)" ] || { echo 'DATA is missing: the folder to write the corpora to' >&2; exit 2; }
-	@python3 scripts/study_corpora.py "$(DATA)"
+	@python3 scripts/study_corpora.py "$(DATA)" $(if $(CODE),--code "$(CODE)")
 
 bench: all ## measure attention, decoding, products and training, about 20 minutes (docs/performance.md)
 	@for what in attention decode gemm train 'train --preset small' 'train --preset gpt2' 'train --preset small --eval'; do \

@@ -32,6 +32,9 @@ train() { # train RUN ARGUMENT ...
 # A split without validation data: the command that the last line prints works.
 train only --data data/many --split 1 --steps 1
 said out '--data data/many --split 1 --part train'
+# shellcheck disable=SC2086
+refuse 1 'only: was made with split "1", now it is not set; choose another folder' \
+    train --data data/many --out only $TINY --steps 1 --quiet
 expect 0 eval --model only --data data/many --split 1 --part train --lengths 16 --tokens 64 --quiet
 
 # The parts of --split are those that mep prepare --split writes.

@@ -223,6 +223,11 @@ bad 1 "vocab_size is 64" --vocab-size 64
 # shellcheck disable=SC2086
 refuse 1 'run: was made with learning_rate 0.002, now it is 0.001; choose another folder' \
     train --data text.train --out run $TINY --steps 6 --learning-rate 0.001 --quiet
+# A key that train.json leaves out has its default.
+tiny_train range --initializer-range 0.02 --steps 1 --quiet
+# shellcheck disable=SC2086
+refuse 1 'range: was made with initializer_range 0.02, now it is 0.03; choose another folder' \
+    train --data text.train --out range $TINY --steps 1 --initializer-range 0.03 --quiet
 refuse 2 'leave out --steps' train --resume run --steps 9
 refuse 2 'leave out --data' train --resume run --data text.train
 refuse 1 'nosuch: is not a run' train --resume nosuch

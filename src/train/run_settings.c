@@ -16,6 +16,7 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "io/model_files.h"
+#include "model/layout.h"
 #include "train/json_fields.h"
 #include "train/run.h"
 #include "train/run_folder.h"
@@ -293,19 +294,25 @@ json_t *mep_run_training_json(const mep_train_settings *s)
     return mep_json_fields_end(&f);
 }
 
-/* The text of a value in a message, to be freed with free(). */
-static char *value_text(const json_t *value)
+#define TEXT_OF(x) #x
+#define TEXT(macro) TEXT_OF(macro)
+
+/* The value of a key in a message, also of one that a file leaves out. `text` receives the text of one that is set, to
+ * be freed with free(). */
+static const char *value_text(const char *key, const json_t *value, char **text)
 {
-    return value == NULL ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
+    *text = value == NULL ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
+    if (*text != NULL) return *text;
+    return strcmp(key, "initializer_range") == 0 ? TEXT(MEP_INITIALIZER_RANGE) : "not set";
 }
 
 static mep_status compare_values(const char *file, const char *key, const json_t *found, const json_t *wanted)
 {
     if (found != NULL && wanted != NULL && json_equal(found, wanted)) return MEP_OK;
-    char *old = value_text(found), *new = value_text(wanted);
+    char *old = NULL, *new = NULL;
     mep_status status = mep_fail(MEP_ERROR_ARGUMENT,
                                  "%s: was made with %s %s, now it is %s; choose another folder, or use the old value",
-                                 file, key, old == NULL ? "missing" : old, new == NULL ? "missing" : new);
+                                 file, key, value_text(key, found, &old), value_text(key, wanted, &new));
     free(old);
     free(new);
     return status;
