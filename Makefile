@@ -109,7 +109,7 @@ demo: all ## train four encodings on text and test them on longer text; STEPS=60
 	@sh scripts/demo.sh build/release/mep
 
 TIER ?= tier1
-study: all ## the study of docs/study on the corpora in the folder DATA; TIER=tier2, recall or search; continues; PROCESSES=N divides its runs
+study: all ## the study of docs/study on the corpora in the folder DATA; TIER=tier2, recall, search, init or tier1-init; continues; PROCESSES=N divides its runs
 	@DATA="$(DATA)" sh scripts/study.sh build/release/mep $(TIER)
 
 study-corpora: ## make the corpora of docs/study in the folder DATA from their public sources; CODE=FILE takes the package of Linux that you have

@@ -199,6 +199,8 @@ said out ' ± '
 
 refuse 2 '--data PREFIX is missing' compare --out x
 refuse 2 '--out DIR is missing' compare --data text
+refuse 2 "t5 has no option \"mep\"; options: buckets, max; where an encoding has options, ';' ends it, not a comma" \
+    compare --data text --out x --positions t5:buckets=64,mep
 refuse 2 'alibie' compare --data text --out x --positions alibie
 refuse 2 'unknown preset "tiny"' compare --data text --out x --preset tiny
 refuse 2 '--seeds: "0"' compare --data text --out x --seeds 0

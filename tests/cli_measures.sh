@@ -83,7 +83,7 @@ awk '$1 == 16 { d = $4 / log(2) - $5; if (d > 2e-5 || d < -2e-5) exit 1 }' out |
 
 # A synthetic task: data with a mask, training on the answers alone, and the task at longer lengths.
 expect 0 prepare --out recall --synthetic mqar:pairs=1,queries=1 --length 8 --sequences 4K --quiet
-said out 'recall: 4000 sequences of 8 tokens of the task mqar:pairs=1,queries=1; train with --length 8'
+said out 'recall: 4000 sequences of 8 tokens of the task mqar:pairs=1,queries=1; train with --length 8, test with mep eval --task mqar:pairs=1,queries=1'
 [ "$(wc -c < recall.mask)" = 32001 ] || wrong 'the mask has not one byte for each token'
 said recall.json '"mask": true'
 expect 0 prepare --out made/recall --synthetic induction --length 8 --sequences 2 --quiet
@@ -136,7 +136,7 @@ refuse 1 "the length 64 is shorter than the passkey's own text" eval --model run
 refuse 1 '--depths 0,1.5: a depth must be a number from 0 to 1' eval --model run --data text.valid --quiet --task passkey \
     --depths 0,1.5
 refuse 1 '--depths 0.5,: a depth must be' eval --model run --data text.valid --quiet --task passkey --depths 0.5,
-refuse 1 '"sorting" is not a synthetic task; those are mqar and induction' eval --model run --task sorting --quiet
+refuse 1 '"sorting" is not a synthetic task; those are mqar[:pairs=N,queries=N] and induction' eval --model run --task sorting --quiet
 refuse 1 'the length 16 is too short for the task mqar' eval --model run --task mqar --quiet
 refuse 1 'too few for a gap of 1048576' eval --model run --data text.valid --quiet --copy-gain 1M
 refuse 1 'is a data mix; a measure reads one corpus' eval --model run --data text.valid=1,text.train=1 --quiet --by-position
@@ -146,6 +146,7 @@ refuse 2 '--split-sequence are for the perplexity' eval --model run --data text.
 refuse 2 '--format is for the table of a measure' eval --model run --data text.valid --format csv
 refuse 2 '--picture is for a measure; mep plot draws' eval --model run --data text.valid --picture x.png
 refuse 2 '--bins is for --by-position' eval --model run --data text.valid --bins 3
+refuse 2 '--lengths is for a measure without gaps' eval --model run --data text.valid --copy-gain 16 --lengths 32
 refuse 2 '--copy-tokens is for --copy-gain' eval --model run --data text.valid --by-position --copy-tokens 3
 refuse 2 '--depths is for --task passkey' eval --model run --task mqar --depths 0
 refuse 2 '--samples is for a measure' eval --model run --data text.valid --samples 3

@@ -113,6 +113,7 @@ refuse 2 'has no tokens for training' train --data data/many --split 0,1 --out x
 # shellcheck disable=SC2086
 refuse 1 'leaves nothing to test on' compare --data data/many --split 1 --out x $tiny --lengths 16
 refuse 2 '--split A,B,C is missing' eval --model whole --data data/many --part test
+refuse 1 'a data mix has weights, A=0.7,B=0.3: cannot open data/many,data/text.idx' train --data data/many,data/text --out x
 refuse 1 'cannot open nosuch.idx' train --data data/many=1,nosuch=1 --out x
 refuse 2 'needs a prefix and a weight above 0' train --data data/many=1,data/text=0 --out x
 refuse 2 '"abc" is not a weight' train --data data/many=0.5,data/text=abc --out x

@@ -133,7 +133,7 @@ static void test_wrong_settings(void **state)
         assert_null(decoder);
     }
     s[0] = good, s[0].max_tokens = MEP_GENERATE_ENDLESS;
-    assert_int_equal(mep_decoder_create(&decoder, model, &s[0]), MEP_ERROR_UNSUPPORTED); /* rotary has no reach */
+    assert_int_equal(mep_decoder_create(&decoder, model, &s[0]), MEP_ERROR_UNSUPPORTED); /* rotary */
     mep_model_destroy(&model);
 }
 

@@ -305,19 +305,21 @@ static void test_endless(void **state)
 {
     (void)state;
     static const int32_t prompt[] = {1, 2, 3};
-    enum { BOUNDED = 5, COUNT = 12 };
+    enum { BOUNDED = 6, WITHOUT_BIAS = 11, COUNT = 14 };
     static const char *const positions[COUNT] = {"exp:c=16",
                                                  "mep",
                                                  "alibi",
                                                  "mep/weights=query/scale=ssmax",
                                                  "mep/profiles:rank=2/forget/sink/scale=logn:30|mep/weights=query",
+                                                 "t5/window=8",
                                                  "t5",
                                                  "kerple_log",
                                                  "exp + t5",
+                                                 "mep + uniform/weights=query",
+                                                 "fire",
                                                  "rotary",
                                                  "nope",
-                                                 "mep + uniform/weights=query",
-                                                 "fire"};
+                                                 "mep|nope/window=8"};
     for (int p = 0; p < COUNT; p++) {
         mep_train_settings s = settings_for(positions[p]);
         mep_model *model;
@@ -329,7 +331,8 @@ static void test_endless(void **state)
         mep_status status = mep_generate(model, prompt, 3, &g, count_tokens, &e);
         assert_int_equal(status, p < BOUNDED ? MEP_OK : MEP_ERROR_UNSUPPORTED);
         assert_int_equal(e.count, p < BOUNDED ? 600 : 0);
-        if (p >= BOUNDED) assert_non_null(strstr(mep_error_message(), "has no reach"));
+        if (p >= BOUNDED)
+            assert_non_null(strstr(mep_error_message(), p < WITHOUT_BIAS ? "has no reach" : "has no distance bias"));
         mep_model_destroy(&model);
     }
 }

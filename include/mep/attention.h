@@ -93,7 +93,7 @@ typedef struct mep_attention_call {
                               that is earlier; NULL: 0. The first position of a query's document where several are
                               packed into a sequence; the number of padding tokens before a sequence */
     const int64_t *ends;   /* [batch, queries], >= 0, of a bidirectional plan: the key after the last that a query sees,
-                              or   that after its own if that is later; NULL: keys */
+                              or that after its own if that is later; NULL: keys */
 
     /* Terms that depend on the content. */
     const double *gate; /* [batch, heads, keys], contiguous, finite; NULL: none. gate[p_i] - gate[j] is added to the

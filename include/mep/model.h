@@ -241,8 +241,9 @@ typedef int (*mep_token_fn)(void *context, int32_t token);
  * in float32 (or within the tolerance), whatever the text: memory and time per token are then bounded, the text is the
  * one that a cache of all keys gives, and max_tokens may be MEP_GENERATE_ENDLESS. Modifiers of the spec keep this; with
  * /weights=query every kernel of the mixture must fall, and with /scale the number of keys grows with the logarithm of
- * count + max_tokens. With fire keys may be dropped too, but only in texts of up to 2^31 tokens. All other encodings
- * keep every token that they read, which is every token except the last: count + max_tokens - 1 above 2^31 is
+ * count + max_tokens. /window=W keeps W keys of any encoding; where each layer also has a distance bias, max_tokens may
+ * be MEP_GENERATE_ENDLESS. With fire keys may be dropped too, but only in texts of up to 2^31 tokens. All other
+ * encodings keep every token that they read, which is every token except the last: count + max_tokens - 1 above 2^31 is
  * MEP_ERROR_UNSUPPORTED, and with "learned" above its number of positions MEP_ERROR_ARGUMENT. MEP_ERROR_NUMERIC where
  * the model's logits are not finite. */
 MEP_API mep_status mep_generate(mep_model *model, const int32_t *prompt, int64_t count,

@@ -25,8 +25,8 @@ extern "C" {
 typedef struct mep_study_settings {
     mep_train_settings train;   /* of every run; the study sets data, valid, seed and position_encoding */
     mep_eval_settings eval;     /* the study sets length. max_tokens: maximum number of tokens of a corpus; 0: all. The
-                                   tokens are     the largest multiple of the longest length ever asked for. Every length
-                                   that     divides it is     evaluated on the same tokens; with `last` every length is */
+                                   tokens are the largest multiple of the longest length ever asked for. Every length
+                                   that divides it is evaluated on the same tokens; with `last` every length is */
     const char *const *corpora; /* prefixes: runs train on PREFIX.train and are evaluated on PREFIX.valid; with
                                    train.split, on the first two parts of PREFIX. Or data mixes, "books=0.7,code=0.3":
                                    the loss is then the weighted mean, over max_tokens of each dataset */

@@ -26,7 +26,7 @@ enum { MEP_NAN_MOST = 10 };
 typedef struct mep_train_settings {
     mep_model_config model;     /* max_position_embeddings is raised to `length` if it is smaller */
     char data[MEP_DATA_SIZE];   /* dataset prefix, or a data mix (mep/eval.h): "books=0.7,code=0.3" takes 7 of 10
-                                   sequences   from books, evenly distributed over the run */
+                                   sequences from books, evenly distributed over the run */
     char split[MEP_SPLIT_SIZE]; /* "949,50,1": train on the first part of the documents of each dataset, and compute the
                                    validation loss on the second part (mep_split_documents); "": use all documents */
     char valid[MEP_DATA_SIZE]; /* dataset prefix or data mix for the validation loss; "": the second part of `split`, or

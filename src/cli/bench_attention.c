@@ -108,8 +108,9 @@ int mep_cli_bench_attention(int argc, char **argv)
     mep_bench_job_begin(&a.job, "bench attention");
     mep_option options[] = {
         MEP_OPT_GROUP("Cases"),
-        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &a.encodings,
-                      "position encodings with their score terms, and none for no term"),
+        MEP_OPT_TEXTS(
+            "--positions", 'p', "SPEC,..", &a.encodings,
+            "position encodings with their score terms, and none for no term; may be repeated, or separated by ';'"),
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &a.lengths, 1, MEP_BENCH_LONGEST, "tokens per sequence"),
         MEP_OPT_INT("--batch-size", 'b', "N", &a.s.batch_size, 1, 1 << 20, "sequences"),
         MEP_OPT_LENGTH("--tokens", 0, "L", &a.s.tokens, 1, (int64_t)1 << 40,

@@ -56,7 +56,8 @@ int mep_cli_bench_decode(int argc, char **argv)
     mep_bench_job_begin(&job, "bench decode");
     mep_option options[] = {
         MEP_OPT_GROUP("Cases"),
-        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &encodings, "distance biases, and none for no bias"),
+        MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &encodings,
+                      "distance biases, and none for no bias; may be repeated, or separated by ';'"),
         MEP_OPT_LENGTHS("--lengths", 'l', "L,..", &lengths, 1, MEP_BENCH_LONGEST, "number of keys before the query"),
         MEP_OPT_INT("--batch-size", 'b', "N", &s.batch_size, 1, 1 << 20, "sequences, each with its own keys"),
         MEP_OPT_INT("--heads", 0, "N", &s.heads, 1, 65536, "attention heads"),

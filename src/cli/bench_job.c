@@ -44,7 +44,7 @@ int mep_bench_check_positions(const char *command, const mep_texts *positions, i
         mep_position *position = NULL;
         const char *spec = positions->values[i];
         if (strcmp(spec, "none") == 0) continue;
-        if (mep_position_create(&position, spec) != MEP_OK) return mep_cli_usage(command, "%s", mep_error_message());
+        if (mep_position_create(&position, spec) != MEP_OK) return mep_cli_refuse_encoding(command, spec);
         mep_position_kind kind = mep_position_get_kind(position);
         int plain = !has_modifiers(mep_position_spec(position)) && (terms || !has_threshold(position));
         mep_position_destroy(&position);

@@ -55,6 +55,13 @@ int mep_cli_usage(const char *command, const char *format, ...)
     return MEP_EXIT_USAGE;
 }
 
+int mep_cli_refuse_encoding(const char *command, const char *spec)
+{
+    int hint = strchr(spec, ',') != NULL;
+    return mep_cli_usage(command, "%s%s", mep_error_message(),
+                         hint ? "; where an encoding has options, ';' ends it, not a comma" : "");
+}
+
 void mep_cli_print(FILE *file, const char *format, ...)
 {
     char text[LINE];

@@ -50,6 +50,9 @@ int mep_cli_fail(const char *command);
  * options does not detect, such as two options that exclude each other. */
 int mep_cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same for the current failure of an item of a list of encodings, which may be two with a comma between them. */
+int mep_cli_refuse_encoding(const char *command, const char *spec);
+
 /* Print text that may quote a file, a name or a token: each line is made printable (mep_one_line). */
 void mep_cli_print(FILE *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -76,7 +76,7 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
             "paper has 949,50,1"),
         MEP_OPT_TEXT("--out", 'o', "DIR", &job->out, "folder of the study; an interrupted study continues"),
         MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &job->positions,
-                      "position encodings to compare, see below; may be repeated"),
+                      "position encodings to compare, see below; may be repeated, or separated by ';'"),
         MEP_OPT_LENGTHS(
             "--seeds", 's', "N,..", &job->seed_list, 1, INT64_MAX,
             "seeds of the weights and the data order; a single number N up to 64 means N seeds: 1235, 1236, .."),
@@ -353,7 +353,7 @@ static int check(compare_job *job, const mep_option *options)
     for (int64_t i = 0; i < job->positions.count; i++) {
         mep_position *position = NULL;
         if (mep_position_create(&position, job->positions.values[i]) != MEP_OK)
-            return mep_cli_usage("compare", "%s", mep_error_message());
+            return mep_cli_refuse_encoding("compare", job->positions.values[i]);
         mep_position_destroy(&position);
     }
     if (job->gaps.count > 0 && !lists_measure(job, "copy") && !lists_measure(job, "copy-gain"))

@@ -374,7 +374,7 @@ int mep_cli_eval(int argc, char **argv)
             "under mpirun: divide each segment over the processes instead of the list of segments; this is automatic "
             "if there are fewer segments than processes"),
         MEP_OPT_FLAG("--json", 0, &job.json, "print one JSON object"),
-        MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
+        MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line, and no note about untrained parameters"),
         MEP_EVAL_MEASURE_ROWS(measures),
         MEP_OPT_END,
     };

@@ -270,7 +270,7 @@ int mep_cli_generate(int argc, char **argv)
         MEP_CLI_DEVICE_ROW(&job.device),
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096,
                     "threads; 0: one for each core that the process may use"),
-        MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no summary on stderr"),
+        MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no summary on stderr, and no note about untrained parameters"),
         MEP_OPT_END,
     };
     mep_usage usage = {
@@ -285,9 +285,10 @@ int mep_cli_generate(int argc, char **argv)
             "without changes.\n\n"
             "If the bias falls without limit in every head (mep, alibi, exp, gauss; with /weights=query every\n"
             "kernel), keys that can no longer have a weight are dropped: memory and time per token are then\n"
-            "constant, and the text is the same. All other encodings keep every token: t5, whose last bucket is\n"
-            "constant; kerple_log, which falls too slowly; sums with these; rotary, nope, and positions that\n"
-            "are added to the embedding.\n\n"
+            "constant, and the text is the same. /window=W keeps W keys of any encoding. All others keep\n"
+            "every token: t5, whose last bucket is constant; kerple_log, which falls too slowly; sums with these;\n"
+            "rotary, nope, and positions that are added to the embedding. --endless needs a distance bias that drops\n"
+            "keys in each layer.\n\n"
             "  mep generate --model runs/mep --prompt \"Once upon a time\" --temperature 0.8\n"
             "  mep generate --model runs/mep - < chapter.txt\n"
             "  mep generate --model runs/mep --endless\n",

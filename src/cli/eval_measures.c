@@ -68,6 +68,8 @@ int mep_eval_measures_check(const mep_eval_measures *m, const mep_option *option
         const char *option, *use;
         int applies;
     } rows[] = {
+        {"--lengths", "a measure without gaps; a segment of --copy-gain holds the two copies and the gap",
+         m->gaps.count == 0},
         {"--bins", "--by-position", m->by_position},
         {"--copy-tokens", "--copy-gain", m->gaps.count > 0},
         {"--depths", "--task passkey", is_passkey(m)},

@@ -29,7 +29,8 @@ mep_status mep_cli_prepare_synthetic(mep_prepare_synthetic *job)
     mep_progress_finish(&progress);
     if (status != MEP_OK) return status;
     mep_cli_print(stdout,
-                  "%s: %" PRId64 " sequences of %" PRId64 " tokens of the task %s; train with --length %" PRId64 "\n",
-                  job->prefix, s->sequences, s->length, job->task, s->length);
+                  "%s: %" PRId64 " sequences of %" PRId64 " tokens of the task %s; train with --length %" PRId64
+                  ", test with mep eval --task %s\n",
+                  job->prefix, s->sequences, s->length, job->task, s->length, job->task);
     return MEP_OK;
 }

@@ -123,6 +123,8 @@ mep_status mep_data_mix_open(mep_data_mix **mix, const char *spec, const char *s
     mep_data_mix *m = *mix;
     for (int64_t i = 0; i < m->count && status == MEP_OK; i++)
         status = mep_dataset_open_split(&m->data[i], m->names[i], used, part);
+    if (status == MEP_ERROR_IO && strchr(spec, ',') != NULL && strchr(spec, '=') == NULL)
+        status = mep_fail_in(status, "a data mix has weights, A=0.7,B=0.3: ");
     if (status == MEP_OK) status = mep_data_mix_check_tokenizers(m, m);
     if (status != MEP_OK) mep_data_mix_close(mix);
     return status;

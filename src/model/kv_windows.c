@@ -348,7 +348,10 @@ done:
 mep_status mep_model_fail_no_reach(const mep_model *model)
 {
     return mep_fail(MEP_ERROR_UNSUPPORTED,
-                    "the encoding \"%s\" has no reach: every token must be kept, 2^31 at most, and text without end "
-                    "cannot be generated; ask for fewer tokens",
+                    model->all_bias
+                        ? "the encoding \"%s\" has no reach: every token must be kept, 2^31 at most, and text without "
+                          "end cannot be generated; ask for fewer tokens, or add /window=W"
+                        : "a layer of the encoding \"%s\" has no distance bias: it reads 2^31 tokens at most, and text "
+                          "without end cannot be generated; ask for fewer tokens",
                     model->config.position_encoding);
 }

@@ -29,7 +29,7 @@ mep_status mep_model_allowances(const mep_model *model, mep_dtype dtype, int64_t
 mep_status mep_model_windows(const mep_model *model, mep_dtype dtype, double tolerance, int64_t tokens,
                              int64_t *window);
 
-/* MEP_ERROR_UNSUPPORTED: the encoding has no reach. */
+/* MEP_ERROR_UNSUPPORTED: the encoding has no reach, or not in every layer a distance bias. */
 mep_status mep_model_fail_no_reach(const mep_model *model);
 
 #endif
