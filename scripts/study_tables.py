@@ -15,6 +15,7 @@ import argparse
 import collections
 import csv
 import difflib
+import math
 import pathlib
 import statistics
 import sys
@@ -85,14 +86,26 @@ def values(rows, name):
 
 
 def loss_differences(results, study):
-    """By encoding and length, the difference of the loss to the baseline and its standard error; and the number of seeds."""
+    """By encoding and length, the difference of the loss to the baseline and its standard error; and the number of seeds.
+
+    STUDY@SEED is one seed of a study; it has no standard errors.
+    """
+    study, _, seed = study.partition("@")
     found, seeds = collections.defaultdict(dict), {}
     for row in read(results, study, "differences"):
         if row["measure"] == "perplexity" and row["name"] == "loss":
             found[row["encoding"]][int(row["length"])] = (float(row["difference"]), float(row["stderr"]))
             seeds[row["encoding"]] = int(row["seeds"])
             baseline = row["baseline"]
-    return found, seeds, baseline
+    if not seed:
+        return found, seeds, baseline
+    rows = values([row for row in read(results, study, "results") if row["seed"] == seed], "perplexity")
+    one = {
+        encoding: {length: (math.log(row[0] / rows[baseline][length][0]), None) for length, row in columns.items()}
+        for encoding, columns in rows.items()
+        if encoding != baseline
+    }
+    return one, dict.fromkeys(one, 1), baseline
 
 
 def lengths(row):
@@ -120,7 +133,7 @@ def perplexities(results, study, *options):
 
 
 def differences(results, *arguments):
-    """LENGTHS LABEL=STUDY ...: the differences to the baseline at LENGTHS, 128,512,..., in several studies.
+    """LENGTHS LABEL=STUDY[@SEED] ...: the differences to the baseline at LENGTHS, 128,512,..., in several studies.
 
     Rows are in the order of the sum of the last columns. The first and last length have standard errors where there is more
     than one seed. A column has the number of seeds, which the studies share, unless all have one.

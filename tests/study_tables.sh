@@ -53,6 +53,14 @@ END
 python3 "$script" --results "$work/results" --write "$page"
 diff "$work/expected" "$page"
 
+# One seed of a study beside another.
+cat > "$page" << 'END'
+<!-- study_tables.py differences 128,256 first=small@1 second=small@2 -->
+END
+python3 "$script" --results "$work/results" --write "$page"
+grep -qxF '| | first, 128 | 256 | second, 128 | 256 |' "$page"
+grep -qxF '| `a\|b` | +0.2231 | +0.6931 | +0.2877 | +0.5878 |' "$page"
+
 fails() { # fails SED: the page changed by SED is refused
     sed "$1" "$work/expected" > "$page"
     if python3 "$script" --results "$work/results" "$page" > "$work/output"; then echo "accepted: $1"; exit 1; fi
