@@ -53,7 +53,7 @@ END
 python3 "$script" --results "$work/results" --write "$page"
 diff "$work/expected" "$page"
 
-# One seed of a study beside another.
+# One seed of a study next to one of another.
 cat > "$page" << 'END'
 <!-- study_tables.py differences 128,256 first=small@1 second=small@2 -->
 END
