@@ -160,7 +160,7 @@ static void test_refused_specs(void **state)
         const char *spec, *text;
         int64_t length;
     } wrong[] = {
-        {"", "those are mqar and induction", 64},
+        {"", "those are mqar[:pairs=N,queries=N] and induction", 64},
         {"mqars", "\"mqars\" is not a synthetic task", 64},
         {"mqar:", "is not an option of the task mqar", 64},
         {"mqar:pairs=33", "pairs of mqar must be a number from 1 to 32", 64},

@@ -45,7 +45,7 @@ void mep_eval_measures_defaults(mep_eval_measures *measures);
         MEP_OPT_FLAG(                                                                                                  \
             "--blindness", 0, &(M).blindness,                                                                          \
             "per layer and head: the fraction of keys with weight 0, and the distances within which half, 90 % "       \
-            "and 99 % of the weight are; layers and heads count from 0"),                                                                             \
+            "and 99 % of the weight are; layers and heads count from 0"),                                              \
         MEP_OPT_TEXT("--depths", 0, "D,..", &(M).depths,                                                               \
                      "of --task passkey: where the digits are hidden, 0 at the beginning, 1 at the end"),              \
         MEP_OPT_INT("--samples", 0, "N", &(M).settings.samples, 1, 1 << 24,                                            \

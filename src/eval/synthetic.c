@@ -136,7 +136,8 @@ enum { KIND_COUNT = sizeof KINDS / sizeof *KINDS };
 
 static mep_status fail_name(const char *spec, int length)
 {
-    return mep_fail(MEP_ERROR_ARGUMENT, "\"%.*s\" is not a synthetic task; those are mqar[:pairs=N,queries=N] and induction", length, spec);
+    return mep_fail(MEP_ERROR_ARGUMENT,
+                    "\"%.*s\" is not a synthetic task; those are mqar[:pairs=N,queries=N] and induction", length, spec);
 }
 
 static mep_status find_kind(mep_synthetic *task, const char *spec, const char **rest)
