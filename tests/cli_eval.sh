@@ -112,7 +112,7 @@ refuse 1 'text.train exists' eval --model run --data text
 mkdir -p of_study && echo '{}' > of_study/study.json
 refuse 1 'name one of the runs in it' eval --model of_study --data text.valid
 expect 0 eval --model run --data text.valid --lengths 16 --tokens 64 --position t5
-said err 'parameters of "t5" that it does not have keep their initial values'
+said err 'position_bias.t5.table is not in run and not trained'
 expect 0 eval --model run --data text.valid --lengths 16 --tokens 64 --position alibi
 checks=$((checks + 1))
 ! grep -qF 'random numbers' err || wrong 'ALiBi has no parameters to train'

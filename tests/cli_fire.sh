@@ -29,7 +29,7 @@ refuse 1 'has no reach' generate --model straight --prompt The --endless --tempe
 # As the encoding of a model that has none, with new parameters; the default threshold is the training length.
 tiny_train plain --position nope --steps 1
 expect 0 eval --model plain --position fire --data text.valid --lengths 64 --tokens 128
-said err 'parameters of "fire" that it does not have keep their initial'
+said err 'other parameters of the encoding are not in plain and not trained'
 expect 0 train --init plain --position 'fire/sink' --out swapped --data text.train --steps 1 --batch-size 2
 
 # shellcheck disable=SC2086

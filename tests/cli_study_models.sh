@@ -23,8 +23,8 @@ for model in "$tests"/../docs/study/models/*/; do
     expect 0 eval --model "$model" --data text --lengths 128 --position "$spec/window=64"
     checks=$((checks + 1))
     ! grep -q 'note:' err || wrong "$model: a note about a window"
-    expect 0 eval --model "$model" --data text --lengths 128 --position "exp + t5"
-    said err "note: the model was trained with \"$spec\"; parameters of \"exp + t5\" that it does not have"
+    expect 0 eval --model "$model" --data text --lengths 128 --position nope/profiles
+    said err "other parameters of the encoding are not in $model and not trained"
 done
 [ $seen = 1 ] || wrong "no model"
 finish

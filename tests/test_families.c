@@ -373,6 +373,9 @@ static void test_swap(void **state)
             assert_string_equal(model->config.position_encoding, positions[p]);
             for (int64_t i = 0; i < model->count; i++) { /* ordinary tensors are those of the folder */
                 const mep_tensor *t = &model->tensors[i];
+                int same_encoding = strcmp(positions[p], own->config.position_encoding) == 0;
+                assert_int_equal(mep_model_parameter_is_new(model, i),
+                                 mep_tensor_is_position(model, i) && !same_encoding);
                 if (mep_tensor_is_position(model, i)) continue;
                 int64_t j = 0;
                 while (j < own->count && strcmp(own->tensors[j].name, t->name) != 0) j++;
@@ -383,6 +386,7 @@ static void test_swap(void **state)
             assert_int_equal(mep_model_save(model, out, NULL), MEP_OK);
             mep_model *again = load(out, NULL);
             same_tensors(again, model);
+            for (int64_t i = 0; i < again->count; i++) assert_int_equal(mep_model_parameter_is_new(again, i), 0);
             int same = strcmp(positions[p], own->config.position_encoding) == 0;
             assert_true((logit_error(again, FAMILIES[f]) > 1e-3) == !same);
             mep_model_destroy(&own), mep_model_destroy(&model), mep_model_destroy(&again);

@@ -294,6 +294,7 @@ static void test_model(void **state)
     VALUE(mep_model_get_config, model, mep_model_get_config(NULL) == NULL);
     VALUE(mep_model_parameter_count, model, mep_model_parameter_count(NULL) == 0);
     VALUE(mep_model_parameter_values, model, mep_model_parameter_values(NULL) == 0);
+    VALUE(mep_model_parameter_is_new, model, mep_model_parameter_is_new(NULL, 0) == 0);
     STATUS(mep_generate, model, mep_generate(NULL, X, 1, X, on_token, X));
     STATUS(mep_generate, prompt, mep_generate(X, NULL, 1, X, on_token, X));
     STATUS(mep_generate, settings, mep_generate(X, X, 1, NULL, on_token, X));

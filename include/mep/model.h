@@ -109,7 +109,7 @@ MEP_API mep_status mep_model_create(mep_model **model, const mep_model_config *c
 MEP_API mep_status mep_model_load(mep_model **model, const char *folder);
 
 /* The same with another position encoding instead of the model's own; NULL: its own. Parameters of the new encoding
- * that the files do not have are drawn for `seed`. */
+ * that the files do not have are drawn for `seed`; mep_model_parameter_is_new tells which they are. */
 MEP_API mep_status mep_model_load_as(mep_model **model, const char *folder, const char *position, uint64_t seed);
 
 /* Read only the configuration. */
@@ -178,6 +178,9 @@ typedef struct mep_parameter {
 MEP_API int64_t mep_model_parameter_count(const mep_model *model);  /* tensors */
 MEP_API int64_t mep_model_parameter_values(const mep_model *model); /* values in total */
 MEP_API mep_status mep_model_get_parameter(const mep_model *model, int64_t index, mep_parameter *parameter);
+/* 1: mep_model_load_as drew the parameter, which the files do not have, so it is not trained; 0: otherwise, also for a
+ * model of mep_model_create or an index out of range. */
+MEP_API int mep_model_parameter_is_new(const mep_model *model, int64_t index);
 
 /* ---- Computing ---- */
 

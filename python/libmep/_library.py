@@ -216,6 +216,7 @@ void mep_model_destroy(mep_model **model);
 const mep_model_config *mep_model_get_config(const mep_model *model);
 int64_t mep_model_parameter_count(const mep_model *model);
 mep_status mep_model_get_parameter(const mep_model *model, int64_t index, mep_parameter *parameter);
+int mep_model_parameter_is_new(const mep_model *model, int64_t index);
 void mep_session_defaults(mep_session_settings *settings);
 mep_status mep_session_create(mep_session **session, mep_model *model, const mep_session_settings *settings);
 void mep_session_destroy(mep_session **session);

@@ -117,6 +117,13 @@ class Model:
             arrays[parameter.name.decode()] = library_array(parameter.values, shape, self._handle)
         return arrays
 
+    @property
+    def new_parameters(self) -> list[str]:
+        """The names of the parameters that load(position=...) drew because the files do not have them: they are not
+        trained."""
+        return [name for index, name in enumerate(self.parameters)
+                if lib.mep_model_parameter_is_new(self._handle.pointer, index)]
+
     # ---- Computing ----
 
     def _workspace(self, batch, length, dtype, tolerance, device):

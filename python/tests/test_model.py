@@ -118,6 +118,9 @@ class Folders(unittest.TestCase):
         self.assertEqual(own.config["position_encoding"], "alibi")
         swapped = libmep.Model.load(bloom, position="mep")
         self.assertEqual(swapped.config["position_encoding"], "mep")
+        self.assertEqual(libmep.Model.load(bloom, position="alibi").new_parameters, [])
+        self.assertEqual(libmep.Model.load(bloom, position="kerple_log").new_parameters,
+                         ["position_bias.kerple_log.p", "position_bias.kerple_log.a"])
         self.assertGreater(np.abs(swapped.logits(tokens) - own.logits(tokens)).max(), 1e-3)
         np.testing.assert_array_equal(libmep.Model.load(bloom, "exp").logits(tokens), own.logits(tokens))
         drawn = [libmep.Model.load(bloom, "kerple_log", seed).parameters["position_bias.kerple_log.p"].tolist()

@@ -108,7 +108,7 @@ static mep_status open_files(eval_job *job)
     MEP_TRY(mep_data_mix_open(&job->data, job->data_path, job->split, (mep_split)job->part));
     MEP_TRY(mep_data_mix_verify(job->data));
     MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
-    if (!job->quiet) mep_cli_note_untrained("eval", job->model_path, job->position, job->model);
+    if (!job->quiet) mep_cli_note_untrained("eval", job->model_path, job->model);
     MEP_TRY(
         mep_cli_check_tokenizers(job->model_path, mep_data_mix_name(job->data, 0), mep_data_mix_dataset(job->data, 0)));
     MEP_TRY(choose_tokens(job));

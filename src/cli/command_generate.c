@@ -192,7 +192,7 @@ static void print_summary(const generate_job *job, double loaded)
 static mep_status generate(generate_job *job)
 {
     MEP_TRY(mep_model_load_as(&job->model, job->model_path, job->position, 0));
-    if (!job->quiet) mep_cli_note_untrained("generate", job->model_path, job->position, job->model);
+    if (!job->quiet) mep_cli_note_untrained("generate", job->model_path, job->model);
     MEP_TRY(open_tokenizer(job));
     MEP_TRY(read_prompt(job));
     int64_t vocab = mep_model_get_config(job->model)->vocab_size, known = mep_tokenizer_vocab_size(job->tokenizer);

@@ -138,7 +138,7 @@ static mep_status open_files(measures_job *job)
     mep_eval_measures *m = job->options;
     if (is_passkey(m)) MEP_TRY(read_depths(job));
     MEP_TRY(mep_model_load_as(&job->model, m->model_path, m->position, 0));
-    if (!m->quiet) mep_cli_note_untrained("eval", m->model_path, m->position, job->model);
+    if (!m->quiet) mep_cli_note_untrained("eval", m->model_path, job->model);
     if (needs_data(m)) MEP_TRY(open_data(job));
     return choose_lengths(job);
 }

@@ -339,14 +339,15 @@ static int is_kept(const mep_model *model, int64_t index, const stored_tensor *f
     return found->entry != NULL && shape_fits(t, found) && (same_mixture || !is_weights);
 }
 
-/* Read every tensor; with a swapped encoding, of its parameters those that both encodings have. */
+/* Read every tensor; with a swapped encoding, of its parameters those that both encodings have. The others are new. */
 static mep_status read_tensors(const source *from, const mep_weights *w, mep_model *model, int swapped)
 {
     int same_mixture = 0;
     MEP_TRY(find_same_mixture(from, model, &same_mixture));
     for (int64_t i = 0; i < model->count; i++) {
         const stored_tensor found = find_tensor(from, w, model, i);
-        if (swapped && mep_tensor_is_position(model, i) && !is_kept(model, i, &found, same_mixture)) continue;
+        model->is_new[i] = swapped && mep_tensor_is_position(model, i) && !is_kept(model, i, &found, same_mixture);
+        if (model->is_new[i]) continue;
         MEP_TRY(read_tensor(model, &model->tensors[i], &found));
     }
     return MEP_OK;

@@ -76,6 +76,7 @@ static mep_status append_all(mep_model *m)
     int conditions = mep_model_conditions(&m->config, mep_model_position_kind(m), params);
     MEP_TRY(MEP_ALLOC(&m->tensors, TENSOR_KINDS * (layers + 1) + params));
     MEP_TRY(MEP_ALLOC(&m->kinds, TENSOR_KINDS * (layers + 1) + params));
+    MEP_TRY(MEP_ALLOC(&m->is_new, TENSOR_KINDS * (layers + 1) + params));
     MEP_TRY(MEP_ALLOC(&m->layer_tensors, TENSOR_KINDS * layers));
     MEP_TRY(MEP_ALLOC(&m->layer_first, layers + 1));
     for (int k = 0; k < TENSOR_KINDS; k++) m->first[k] = -1;
@@ -268,6 +269,7 @@ void mep_model_destroy(mep_model **model)
     mep_free(&(*model)->bias_values);
     mep_free(&(*model)->tensors);
     mep_free(&(*model)->kinds);
+    mep_free(&(*model)->is_new);
     mep_free(&(*model)->layer_tensors);
     mep_free(&(*model)->layer_first);
     mep_free(model);
@@ -315,6 +317,11 @@ mep_status mep_model_get_parameter(const mep_model *model, int64_t index, mep_pa
                                  .size = t->size,
                                  .values = t->data};
     return MEP_OK;
+}
+
+int mep_model_parameter_is_new(const mep_model *model, int64_t index)
+{
+    return model != NULL && index >= 0 && index < model->count && model->is_new[index];
 }
 
 mep_status mep_model_sync_bias(mep_model *m)

@@ -18,6 +18,7 @@ struct mep_model {
     int64_t size;           /* values in total */
     mep_tensor *tensors;    /* [count] */
     mep_tensor_kind *kinds; /* [count] */
+    unsigned char *is_new;  /* [count]: mep_model_parameter_is_new */
     int64_t count;
     int64_t first[TENSOR_KINDS]; /* index of the first tensor of a kind, that of layer 0; -1: none */
     int64_t section[SECTIONS];   /* index of the first tensor of a section */
