@@ -12,7 +12,7 @@ while [ $i -lt 1500 ]; do
 done > text.txt
 "$MEP" prepare --quiet --out text --valid 0.2 text.txt > out || exit 1
 tiny='--preset nano --num-hidden-layers 1 --hidden-size 16 --num-attention-heads 2 --length 16 --batch-size 4 --threads 1'
-short="$tiny --steps 8 --lengths 16,32 --eval-tokens 1000 --samples 6 --copy-tokens 4"
+short="$tiny --steps 8 --lengths 16,32 --eval-tokens 1000"
 
 # ---- One seed, then measures, then seeds ----
 
@@ -24,7 +24,7 @@ grep -q 'measures' study/study.json && wrong 'study.json has measures without an
 [ ! -e study/measures.csv ] && [ ! -e study/differences.csv ] || wrong 'files that were not asked for'
 # shellcheck disable=SC2086
 expect 0 compare --data text --out study $short --positions alibi,mep --measures perplexity,copy-gain --gaps 4,20 \
-    --baseline alibi
+    --baseline alibi --samples 6 --copy-tokens 4
 checks=$((checks + 1))
 grep -q 'train ' err && wrong 'a finished run was trained again'
 said err 'mep copy'
@@ -139,6 +139,8 @@ refuse 1 'shorter than 3 copies of 32 tokens' compare $one --measures copy
 refuse 2 '--gaps is for --measures copy' compare $one --gaps 4
 # shellcheck disable=SC2086
 refuse 2 '--depths is for --measures passkey' compare $one --depths 0
+# shellcheck disable=SC2086
+refuse 2 '--samples is for --measures' compare $one --samples 4
 # shellcheck disable=SC2086
 refuse 1 'mqar' compare $one --measures mqar:pairs=1000
 # shellcheck disable=SC2086

@@ -63,6 +63,8 @@ refuse 2 'leave out one of them' eval --model run --data text.valid --lengths 16
 # Lengths that "learned" does not support are refused before any computation.
 expect 0 eval --model learned --data text.valid
 [ "$(wc -l < out)" = 3 ] || wrong '"learned" is evaluated at more than its own length'
+tiny_train sink --steps 1 --quiet --position learned/sink
+expect 0 eval --model sink --data text.valid --by-position
 refuse 1 '"learned" has 16 positions and cannot read 32 tokens' eval --model learned --data text.valid --lengths 32
 refuse 1 '"learned" has 16 positions and cannot read 32 tokens' eval --model learned --data text.valid --lengths 16,32
 

@@ -55,6 +55,9 @@ columns length,gap,first,+-,second,+-,gain,+-,samples
 awk -F, 'NR > 1 { d = $3 - $5 - $7; if (d > 2e-5 || d < -2e-5) exit 1 }' out || wrong 'the gain is no difference'
 cp out first
 # shellcheck disable=SC2086
+expect 0 $evaluate --by-position --lengths 8,64 --within 0.9
+said out 'effective length: 64 or more (loss within 90 % of that at the length 8)'
+# shellcheck disable=SC2086
 expect 0 $evaluate --copy-gain 0,16,64 --copy-tokens 8 --samples 40 --format csv --batch-tokens 1 --threads 2
 cmp -s out first || wrong 'batches or threads change the copy gain'
 # shellcheck disable=SC2086
@@ -150,6 +153,10 @@ refuse 2 '--lengths is for a measure without gaps' eval --model run --data text.
 refuse 2 '--copy-tokens is for --copy-gain' eval --model run --data text.valid --by-position --copy-tokens 3
 refuse 2 '--depths is for --task passkey' eval --model run --task mqar --depths 0
 refuse 2 '--samples is for a measure' eval --model run --data text.valid --samples 3
+refuse 2 '--samples is for a measure other than --by-position' eval --model run --data text.valid --by-position --samples 3
+refuse 2 '--seed is for a measure with random choices' eval --model run --data text.valid --blindness --seed 3
+refuse 2 '--data is for measures of text; mqar and induction make their own' eval --model run --task mqar --data text.valid
+refuse 2 '--split is for measures of text' eval --model run --task mqar --split 1,1
 refuse 2 '--json and --format exclude each other' eval --model run --data text.valid --by-position --json --format csv
 refuse 2 'must end in .png' eval --model run --data text.valid --by-position --lengths 16 --quiet --picture x.svg
 refuse 2 '--data PREFIX is missing' eval --model run --by-position

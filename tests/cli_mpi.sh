@@ -78,4 +78,8 @@ for measure in '--by-position --lengths 16,32' '--copy-gain 8,16 --copy-tokens 4
     group 3 0 eval --model one --data text.valid --quiet --format csv $measure
     cmp -s out alone || wrong "3 processes have other numbers: $measure"
 done
+expect 0 eval --model one --quiet --format csv --task induction --lengths 64 --samples 9
+cp out alone
+group 3 0 eval --model one --quiet --format csv --task induction --lengths 64 --samples 9
+cmp -s out alone || wrong "3 processes have other numbers of a task"
 finish

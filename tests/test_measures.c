@@ -165,6 +165,42 @@ static void test_bits_of_bpe(void **state)
     mep_tokenizer_destroy(&tokenizer);
 }
 
+/* Tokens that a tokenizer puts around texts, such as <s>, are no bytes of the text. */
+static void test_bits_of_special(void **state)
+{
+    (void)state;
+    enum { N = 301 };
+    mep_tokenizer *tokenizer;
+    mep_special_tokens special;
+    mep_dataset_writer *writer;
+    mep_dataset *data;
+    int32_t tokens[N];
+    double bytes = 0, bits = 0;
+    assert_int_equal(mep_tokenizer_open(&tokenizer, MEP_GOLDEN_DEFAULT "/llama2_tokenizer"), MEP_OK);
+    assert_int_equal(mep_tokenizer_special_tokens(tokenizer, &special), MEP_OK);
+    assert_true(special.before_count == 1 && special.after_count == 0);
+    for (int i = 0; i < N; i++) {
+        const char *token_text;
+        int64_t size = 0;
+        tokens[i] = i % 3 == 1 ? special.before[0] : 300 + i;
+        assert_int_equal(mep_tokenizer_decode(tokenizer, tokens[i], &token_text, &size), MEP_OK);
+        if (i % 3 == 1) assert_true(size > 0); /* otherwise this tests nothing */
+        if (i > 0 && i % 3 != 1) bytes += (double)size;
+    }
+    assert_int_equal(mep_dataset_writer_create(&writer, run_path("special"), tokenizer), MEP_OK);
+    assert_int_equal(mep_dataset_writer_add(writer, tokens, N, 0), MEP_OK);
+    assert_int_equal(mep_dataset_writer_finish(&writer), MEP_OK);
+    assert_int_equal(mep_dataset_open(&data, run_path("special")), MEP_OK);
+    mep_eval_settings e;
+    mep_eval_defaults(&e);
+    e.length = 50;
+    const mep_eval_result r = {.length = 50, .segments = 6, .tokens = N - 1, .loss = 2};
+    assert_int_equal(mep_eval_bits_per_byte(data, &e, &r, &bits), MEP_OK);
+    assert_near(bits, 2 * (N - 1) / bytes / log(2), 1e-12, "bits per byte");
+    mep_dataset_close(&data);
+    mep_tokenizer_destroy(&tokenizer);
+}
+
 /* ---- Gain from context ---- */
 
 static void test_context_gain(void **state)
@@ -426,9 +462,10 @@ static void test_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_position),  cmocka_unit_test(test_bits_per_byte), cmocka_unit_test(test_bits_of_bpe),
-        cmocka_unit_test(test_context_gain), cmocka_unit_test(test_copy_gain),     cmocka_unit_test(test_copy_distance),
-        cmocka_unit_test(test_bits),         cmocka_unit_test(test_stop),          cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_by_position),   cmocka_unit_test(test_bits_per_byte),
+                                       cmocka_unit_test(test_bits_of_bpe),   cmocka_unit_test(test_bits_of_special),
+                                       cmocka_unit_test(test_context_gain),  cmocka_unit_test(test_copy_gain),
+                                       cmocka_unit_test(test_copy_distance), cmocka_unit_test(test_bits),
+                                       cmocka_unit_test(test_stop),          cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -33,7 +33,7 @@ static const char *const MEASURES[] = {"by-position", "copy", "context", "mqar:p
 
 #define assert_ok(call) assert_int_equal(call, MEP_OK)
 
-static void write_dataset(const char *prefix, uint32_t state)
+static void write_dataset(const char *prefix, uint32_t state, int64_t count, int end)
 {
     int32_t tokens[TOKENS];
     mep_tokenizer *tokenizer = NULL;
@@ -44,7 +44,7 @@ static void write_dataset(const char *prefix, uint32_t state)
     }
     assert_ok(mep_tokenizer_bytes(&tokenizer));
     assert_ok(mep_dataset_writer_create(&writer, prefix, tokenizer));
-    assert_ok(mep_dataset_writer_add(writer, tokens, TOKENS, 1));
+    assert_ok(mep_dataset_writer_add(writer, tokens, count, end));
     assert_ok(mep_dataset_writer_finish(&writer));
     mep_tokenizer_destroy(&tokenizer);
 }
@@ -52,10 +52,12 @@ static void write_dataset(const char *prefix, uint32_t state)
 static int make_data(void **state)
 {
     (void)state;
-    write_dataset(scratch_path("one.train"), 1);
-    write_dataset(scratch_path("one.valid"), 2);
-    write_dataset(scratch_path("two.train"), 3);
-    write_dataset(scratch_path("two.valid"), 4);
+    write_dataset(scratch_path("one.train"), 1, TOKENS, 1);
+    write_dataset(scratch_path("one.valid"), 2, TOKENS, 1);
+    write_dataset(scratch_path("two.train"), 3, TOKENS, 1);
+    write_dataset(scratch_path("two.valid"), 4, TOKENS, 1);
+    write_dataset(scratch_path("few.train"), 5, TOKENS, 1);
+    write_dataset(scratch_path("few.valid"), 6, 200, 1);
     return 0;
 }
 
@@ -263,8 +265,12 @@ static void test_grow(void **state)
     s.encodings = ENCODINGS + 2;
     w = run_study("grow", &s);
     assert_true(w.trained == STEPS && w.evaluated == 1 && w.points == 1);
-    s.measure.samples = 8; /* of the copy gain alone; a study asked for both encodings has both again */
+    s.measure.samples = 8; /* a call without measures keeps their settings */
+    assert_int_equal(run_study("grow", &s).points, 0);
+    s.measure_count = 1; /* of the copy gain alone; a study asked for both encodings has both again */
     assert_int_equal(run_study("grow", &s).points, 2);
+    s.measure_count = 0;
+    s.measure.samples = 12;
     mep_study_lists *lists = NULL;
     assert_ok(mep_study_lists_read(&lists, scratch_path("grow"), &s));
     const mep_study_settings *all = mep_study_lists_settings(lists);
@@ -273,6 +279,63 @@ static void test_grow(void **state)
     assert_true(found.count == 6 && found.values[0].samples == 8);
     mep_measure_free(&found);
     mep_study_lists_free(&lists);
+}
+
+/* The points of a measure that are measured. */
+static int64_t points_of(const char *folder, const char *name)
+{
+    mep_study_settings s = small_study();
+    mep_study_lists *lists = NULL;
+    int64_t points = 0, last = 0;
+    s.encoding_count = s.seed_count = s.length_count = 1;
+    s.measure_count = s.gap_count = 0;
+    assert_ok(mep_study_lists_read(&lists, scratch_path(folder), &s));
+    mep_measure m = measure_of(folder, mep_study_lists_settings(lists), 0, 0, name);
+    for (int64_t i = 0; i < m.count; i++) {
+        points += m.values[i].length != last;
+        last = m.values[i].length;
+    }
+    mep_measure_free(&m);
+    mep_study_lists_free(&lists);
+    return points;
+}
+
+/* A length of one call need not go with a measure of another: the study takes what it can, and stays usable. What a
+ * call asks for itself is refused, and nothing of it is written. */
+static void test_combined(void **state)
+{
+    (void)state;
+    static const int64_t lengths[] = {16, 20}, longer[] = {128}, odd[] = {12, 200};
+    static const char *const context[] = {"context"}, *const passkey[] = {"passkey"};
+    mep_study_settings s = small_study();
+    s.encoding_count = s.seed_count = 1;
+    s.measure_count = s.gap_count = 0;
+    s.lengths = lengths;
+    run_study("combined", &s); /* 20 is no multiple of 8 */
+    mep_study_settings t = s;
+    t.lengths = longer, t.length_count = 1;
+    t.measures = context, t.measure_count = 1;
+    assert_int_equal(run_study("combined", &t).points, 2);
+    assert_int_equal(points_of("combined", "context"), 2);
+    assert_int_equal(run_study("combined", &s).points, 0);
+    t.measures = passkey; /* at 128, not at 16 and 20; and odd lengths after the measures */
+    t.depths = DEPTHS, t.depth_count = 1;
+    assert_int_equal(run_study("combined", &t).points, 1);
+    s.lengths = odd;
+    watch w = run_study("combined", &s);
+    assert_true(w.evaluated >= 2 && points_of("combined", "passkey") == 2 && points_of("combined", "context") == 3);
+    t.lengths = lengths;
+    char *before = NULL, *after = NULL, file[600];
+    int64_t size = 0;
+    snprintf(file, sizeof file, "%s/study.json", scratch_path("combined"));
+    assert_ok(mep_file_read(file, 1 << 20, &before, &size));
+    assert_int_equal(mep_study_run(scratch_path("combined"), &t, NULL, NULL), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "passkey: the length 16 is shorter than"));
+    assert_ok(mep_file_read(file, 1 << 20, &after, &size));
+    assert_string_equal(before, after);
+    mep_free(&before);
+    mep_free(&after);
+    run_study("combined", &s);
 }
 
 static void remove_text(const char *file, const char *start, const char *end)
@@ -359,6 +422,27 @@ static void damage(const char *from, const char *to)
 }
 
 /* Everything that cannot be measured is refused before anything is written; damaged files are named. */
+/* A data mix of which a corpus has one segment at a length has no samples there, and is not evaluated again. */
+static void test_one_segment(void **state)
+{
+    (void)state;
+    char mix[1100];
+    const char *corpora[] = {mix};
+    mep_study_settings s = small_study();
+    snprintf(mix, sizeof mix, "%s=1,%s=1", scratch_path("one"), scratch_path("few"));
+    s.corpora = corpora;
+    s.encoding_count = s.seed_count = 1;
+    s.measure_count = s.gap_count = 0;
+    s.need_samples = 1;
+    assert_int_equal(run_study("segment", &s).evaluated, 2);
+    mep_measure m = measure_of("segment", &s, 0, 0, "perplexity");
+    for (int64_t i = 0; i < m.count; i++)
+        if (strcmp(m.values[i].name, "loss") == 0)
+            assert_int_equal(m.values[i].first_sample >= 0, m.values[i].length == 16);
+    mep_measure_free(&m);
+    assert_int_equal(run_study("segment", &s).evaluated, 0);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -380,6 +464,21 @@ static void test_refused(void **state)
     s.depth_count = 0;
     s.measures = wrong + 2;
     expect_failure("none", &s, "pairs");
+    char plain[512]; /* tokens without a tokenizer, as of Megatron's files */
+    const char *tokens[] = {plain};
+    mep_study_settings t = s;
+    snprintf(plain, sizeof plain, "%s", scratch_path("plain"));
+    for (int part = 0; part < 2; part++) {
+        char path[600];
+        snprintf(path, sizeof path, "%s.%s", plain, part == 0 ? "train" : "valid");
+        write_dataset(path, 7, TOKENS, 0);
+        snprintf(path, sizeof path, "%s.%s.json", plain, part == 0 ? "train" : "valid");
+        assert_int_equal(remove(path), 0);
+    }
+    t.corpora = tokens;
+    t.train.model.vocab_size = 64;
+    t.measures = MEASURES + 3;
+    expect_failure("none", &t, "the model has 64 tokens, but the task mqar:pairs=2,queries=1 needs 127");
     s.measures = wrong + 3;
     static const int64_t far[] = {5000};
     s.gaps = far;
@@ -413,8 +512,9 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers), cmocka_unit_test(test_continue), cmocka_unit_test(test_grow),
-        cmocka_unit_test(test_old),     cmocka_unit_test(test_groups),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_numbers),  cmocka_unit_test(test_continue),    cmocka_unit_test(test_grow),
+        cmocka_unit_test(test_old),      cmocka_unit_test(test_groups),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_combined), cmocka_unit_test(test_one_segment),
     };
     return cmocka_run_group_tests(tests, make_data, remove_data);
 }

@@ -144,6 +144,13 @@ static void test_data(void **state)
     }
     for (int i = 0; i < N; i++) assert_int_equal(seen[i], 1);
     mep_dataset_close(&data);
+    /* sequences of a part, in any epoch, and longer ones begin where a document does */
+    for (int64_t length = L; length <= 2 * L; length += L) {
+        assert_int_equal(mep_dataset_open_split(&data, path, "9,1", MEP_SPLIT_TRAIN), MEP_OK);
+        assert_int_equal(mep_sampler_init(&sampler, data, path, length, 7), MEP_OK);
+        for (int64_t i = 0; i < 10 * N; i++) assert_int_equal(mep_sampler_start(&sampler, i) % L, 0);
+        mep_dataset_close(&data);
+    }
 }
 
 static int stop(void *context, int64_t done, int64_t total)

@@ -39,15 +39,18 @@ typedef struct mep_study_settings {
     int64_t length_count;
     /* What is measured of every run in addition to the perplexity (mep/measure.h): "by-position", "context", "copy",
        "passkey", "blindness", or a synthetic task such as "mqar" or "mqar:pairs=4,queries=2". Each at every length, the
-       passkey also at every depth, and the copy gain at every gap instead. All but the synthetic tasks need corpora
-       that are one dataset. */
+       passkey also at every depth, and the copy gain at every gap instead; lengths and measures of different calls
+       are combined as far as the measure can be taken there. All but the synthetic tasks need corpora that are one
+       dataset. */
     const char *const *measures;
     int64_t measure_count;
     const int64_t *gaps; /* of "copy" */
     int64_t gap_count;
     const double *depths; /* of "passkey" */
     int64_t depth_count;
-    mep_measure_settings measure; /* the study sets length, max_tokens, dtype, tolerance and device as in `eval` */
+    /* Of the measures; the study sets length, max_tokens, dtype, tolerance and device as in `eval`. Settings other than
+       those of earlier calls replace them, and everything is measured again. A call without measures keeps them. */
+    mep_measure_settings measure;
     int need_samples; /* 1: evaluate again what was evaluated by a version that did not store the losses of segments */
 } mep_study_settings;
 
@@ -102,7 +105,8 @@ MEP_API mep_status mep_study_run_settings(const mep_study_settings *settings, in
 
 /* ---- What a study's folder says ---- */
 
-/* Everything that was ever asked of a study: the given settings with the lists of study.json and those of the settings.
+/* Everything that was ever asked of a study: the given settings with the lists of study.json and those of the settings,
+ * and, without measures of their own, with its settings of measures.
  * Encodings, seeds and measures are in the order in which they were first asked for, lengths, gaps and depths in
  * ascending order. A folder without a study gives the settings themselves. */
 typedef struct mep_study_lists mep_study_lists;

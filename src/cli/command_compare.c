@@ -36,6 +36,7 @@ typedef struct compare_job {
     mep_lengths seed_list, lengths, gaps;
     const char *depths, *baseline;
     mep_measure_settings measure;
+    const mep_option *options;
     double within;
     int64_t eval_tokens;
     int eval_dtype; /* index in mep_cli_dtypes */
@@ -282,10 +283,29 @@ static mep_status find_baseline(const compare_job *job, const mep_study_settings
     return MEP_OK;
 }
 
+/* Options about measures that are not given are those of the study in the folder. */
+static mep_status keep_measure_settings(compare_job *job)
+{
+    mep_study_lists *lists = NULL;
+    mep_study_settings without = job->study;
+    mep_measure_settings *m = &job->study.measure, given = job->measure;
+    without.measure_count = 0;
+    MEP_TRY(mep_study_lists_read(&lists, job->out, &without));
+    *m = mep_study_lists_settings(lists)->measure;
+    mep_study_lists_free(&lists);
+    if (mep_args_given(job->options, "--samples")) m->samples = given.samples;
+    if (mep_args_given(job->options, "--measure-seed")) m->seed = given.seed;
+    if (mep_args_given(job->options, "--bins")) m->bins = given.bins;
+    if (mep_args_given(job->options, "--copy-tokens")) m->copy_tokens = given.copy_tokens;
+    job->measure = *m;
+    return MEP_OK;
+}
+
 /* Complete what depends on the study in the folder. */
 static mep_status complete_measures(compare_job *job)
 {
     mep_study_lists *lists = NULL;
+    MEP_TRY(keep_measure_settings(job));
     int64_t baseline = 0;
     MEP_TRY(mep_study_lists_read(&lists, job->out, &job->study));
     const mep_study_settings *all = mep_study_lists_settings(lists);
@@ -360,6 +380,11 @@ static int check(compare_job *job, const mep_option *options)
         return mep_cli_usage("compare", "--gaps is for --measures copy");
     if (job->depths != NULL && !lists_measure(job, "passkey"))
         return mep_cli_usage("compare", "--depths is for --measures passkey");
+    static const char *const of_measures[] = {"--samples", "--measure-seed", "--bins", "--copy-tokens"};
+    for (size_t i = 0; i < sizeof of_measures / sizeof *of_measures; i++)
+        if (job->measures.count == 0 && mep_args_given(options, of_measures[i]))
+            return mep_cli_usage("compare", "%s is for --measures; name those that it changes", of_measures[i]);
+    job->options = options;
     int code = mep_cli_choose_dtype("compare", options, "--dtype", device, job->o.dtype, &job->o.settings.dtype);
     if (code == MEP_ARGS_GO)
         code = mep_cli_choose_dtype("compare", options, "--eval-dtype", device, job->eval_dtype, &job->eval_type);
@@ -538,7 +563,8 @@ int mep_cli_compare(int argc, char **argv)
         "results.html (one file with all tables and pictures), measures.csv, differences.csv, pictures, and a folder\n"
         "ENCODING-seedN for each run, which mep eval and mep generate read. The same command continues a study. A "
         "later\n"
-        "command may add encodings, seeds, lengths and measures; tables and pictures show all of them.\n\n"
+        "command may add encodings, seeds, lengths and measures; tables and pictures show all of them. Without --samples,\n"
+        "--copy-tokens, --bins or --measure-seed it measures as the last one did; with another value, everything again.\n\n"
         "--baseline compares the runs of the same seed on the same tokens. A difference is called better or worse "
         "only\n"
         "beyond two standard errors: of the mean over the segments and, with several seeds, over the seeds too.\n\n"

@@ -290,7 +290,8 @@ static mep_status write_effective_lengths(const mep_compare_set *sets, int64_t c
     mep_page_paragraph(page);
     mep_page_text(page,
                   "The longest measured length up to which the mean over the seeds stays within %g %% of its value at "
-                  "the training length %" PRId64 ", or better. ≥ marks the longest length that was measured.",
+                  "the training length %" PRId64 ", or better. Where that was not measured, the longest shorter length "
+                  "takes its place. ≥ marks the longest length that was measured.",
                   100 * report->within, report->settings->train.length);
     mep_page_close_paragraph(page);
     mep_page_table(page, table);

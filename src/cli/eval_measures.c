@@ -73,8 +73,12 @@ int mep_eval_measures_check(const mep_eval_measures *m, const mep_option *option
         {"--bins", "--by-position", m->by_position},
         {"--copy-tokens", "--copy-gain", m->gaps.count > 0},
         {"--depths", "--task passkey", is_passkey(m)},
-        {"--samples", "a measure", asked > 0},
-        {"--seed", "a measure", asked > 0},
+        {"--samples", "a measure other than --by-position, which uses all tokens", asked > 0 && !m->by_position},
+        {"--seed", "a measure with random choices: --copy-gain and --task", m->gaps.count > 0 || m->task != NULL},
+        {"--data", "measures of text; mqar and induction make their own", needs_data(m)},
+        {"--split", "measures of text; mqar and induction make their own", needs_data(m)},
+        {"--part", "measures of text; mqar and induction make their own", needs_data(m)},
+        {"--tokens", "measures of text; mqar and induction make their own", needs_data(m)},
         {"--within", "a measure", asked > 0},
         {"--format", "the table of a measure", asked > 0},
         {"--picture", "a measure; mep plot draws perplexities", asked > 0},
@@ -124,7 +128,8 @@ static mep_status choose_lengths(measures_job *job)
     mep_lengths *lengths = &job->options->lengths;
     const mep_model_config *config = mep_model_get_config(job->model);
     int64_t tokens = job->data != NULL ? mep_data_mix_tokens(job->data) - 1 : INT64_MAX;
-    int64_t most = strcmp(config->position_encoding, "learned") == 0 ? 1 : 16;
+    mep_position_kind kind = mep_position_get_kind(mep_model_get_position(job->model));
+    int64_t most = kind == MEP_POSITION_LEARNED ? 1 : 16;
     if (lengths->count > 0) return MEP_OK;
     for (int64_t factor = 1; factor <= most; factor *= 2) {
         int64_t length = factor * config->max_position_embeddings;
@@ -199,8 +204,10 @@ static mep_status check_same_files(const measures_job *job)
         MEP_TRY(mep_model_get_parameter(job->model, i, &p));
         mep_checksum_add(&weights, p.values, p.size * (int64_t)sizeof *p.values);
     }
-    uint64_t model = mep_checksum_end(&weights), data = mep_dataset_checksum(mep_data_mix_dataset(job->data, 0));
+    uint64_t model = mep_checksum_end(&weights);
     MEP_TRY(mep_dist_check_same(mep_cli_group(), &model, sizeof model, job->options->model_path));
+    if (job->data == NULL) return MEP_OK;
+    uint64_t data = mep_dataset_checksum(mep_data_mix_dataset(job->data, 0));
     return mep_dist_check_same(mep_cli_group(), &data, sizeof data, job->options->data_path);
 }
 

@@ -125,6 +125,17 @@ static int64_t longest_length(const mep_measure *m)
     return longest;
 }
 
+/* The length that a value is compared with: the training length, or the longest measured one below it. */
+static int64_t reference_length(const mep_measure_report *r, const char *name)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < r->measure->count; i++) {
+        const mep_measure_value *v = &r->measure->values[i];
+        if (strcmp(v->name, name) == 0 && v->length <= r->training_length && v->length > found) found = v->length;
+    }
+    return found;
+}
+
 static mep_status print_effective_lengths(const mep_measure_report *r, const value_names *n, FILE *file)
 {
     int begun = 0;
@@ -134,10 +145,10 @@ static mep_status print_effective_lengths(const mep_measure_report *r, const val
         if (length == 0) continue;
         if (!begun) putc('\n', file);
         begun = 1;
-        mep_cli_print(file,
-                      "effective length: %" PRId64 "%s (%s within %g %% of that at the training length %" PRId64 ")\n",
+        int64_t reference = reference_length(r, n->names[i]);
+        mep_cli_print(file, "effective length: %" PRId64 "%s (%s within %g %% of that at the %slength %" PRId64 ")\n",
                       length, length == longest_length(r->measure) ? " or more" : "", n->names[i], 100 * r->within,
-                      r->training_length);
+                      reference == r->training_length ? "training " : "", reference);
     }
     return MEP_OK;
 }

@@ -198,6 +198,13 @@ mep_status mep_synthetic_check(const mep_synthetic *task, int64_t length)
                     (long long)length, task->kind->name, (long long)shortest);
 }
 
+mep_status mep_synthetic_check_vocab(const char *task, int64_t vocab_size)
+{
+    if (vocab_size >= MEP_SYNTHETIC_VOCAB) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "the model has %lld tokens, but the task %s needs %d", (long long)vocab_size,
+                    task, MEP_SYNTHETIC_VOCAB);
+}
+
 void mep_synthetic_fill(const mep_synthetic *task, int testing, int64_t index, int64_t length, int32_t *tokens,
                         uint8_t *mask)
 {

@@ -40,6 +40,9 @@ mep_status mep_synthetic_parse(mep_synthetic *task, const char *spec, uint64_t s
 /* Fail if `length` is too short for the task. */
 mep_status mep_synthetic_check(const mep_synthetic *task, int64_t length);
 
+/* Fail if a model of this vocabulary does not have the tokens of a task. */
+mep_status mep_synthetic_check_vocab(const char *task, int64_t vocab_size);
+
 /* Make sequence `index`; with `testing` one that no training data contains. */
 void mep_synthetic_fill(const mep_synthetic *task, int testing, int64_t index, int64_t length, int32_t *tokens,
                         uint8_t *mask);

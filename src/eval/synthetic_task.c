@@ -59,12 +59,9 @@ static mep_status open_measure(task_run *r)
 {
     const mep_measure_settings *s = r->call->settings;
     const mep_model *model = r->call->model; /* NULL: only a check */
-    int64_t vocab = model != NULL ? mep_model_get_config(model)->vocab_size : MEP_SYNTHETIC_VOCAB;
     MEP_TRY(mep_measure_check(r->call));
     MEP_TRY(mep_synthetic_check(&r->task, s->length));
-    if (vocab < MEP_SYNTHETIC_VOCAB)
-        return mep_fail(MEP_ERROR_ARGUMENT, "the model has %lld tokens, but the task %s needs %d", (long long)vocab,
-                        r->task.kind->name, MEP_SYNTHETIC_VOCAB);
+    if (model != NULL) MEP_TRY(mep_synthetic_check_vocab(r->task.kind->name, mep_model_get_config(model)->vocab_size));
     MEP_TRY(MEP_ALLOC(&r->tokens, s->length));
     MEP_TRY(MEP_ALLOC(&r->mask, s->length));
     MEP_TRY(MEP_ALLOC(&r->exact, s->samples));

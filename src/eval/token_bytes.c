@@ -11,6 +11,16 @@
 #include "base/memory.h"
 #include "mep/measure.h"
 
+/* Tokens around a text, such as <s>, are no bytes of it. */
+static mep_status leave_out_special(const mep_tokenizer *tokenizer, mep_token_bytes *table)
+{
+    mep_special_tokens special;
+    MEP_TRY(mep_tokenizer_special_tokens(tokenizer, &special));
+    for (int64_t i = 0; i < special.before_count; i++) table->bytes[special.before[i]] = 0;
+    for (int64_t i = 0; i < special.after_count; i++) table->bytes[special.after[i]] = 0;
+    return MEP_OK;
+}
+
 mep_status mep_token_bytes_open(mep_token_bytes *table, const mep_dataset *data)
 {
     mep_tokenizer *tokenizer = NULL;
@@ -30,7 +40,9 @@ mep_status mep_token_bytes_open(mep_token_bytes *table, const mep_dataset *data)
         table->bytes[t] = (int32_t)size;
     }
     table->count = count;
+    status = leave_out_special(tokenizer, table);
 end:
+    if (status != MEP_OK) mep_token_bytes_close(table);
     mep_tokenizer_destroy(&tokenizer);
     return status;
 }

@@ -19,7 +19,9 @@ mep_status mep_sampler_init(mep_sampler *sampler, const mep_dataset *data, const
             MEP_ERROR_ARGUMENT,
             "%s: has %lld tokens, but a sequence of length %lld needs %lld; use a shorter --length or more text", name,
             (long long)tokens, (long long)length, (long long)length + 1);
-    *sampler = (mep_sampler){.data = data, .length = length, .segments = (tokens - 1) / length, .seed = seed};
+    int64_t segments = (tokens - 1) / length;
+    *sampler = (mep_sampler){.data = data, .length = length, .segments = segments, .seed = seed};
+    if (!mep_dataset_has_mask(data)) sampler->slack = tokens - 1 - segments * length;
     return MEP_OK;
 }
 
@@ -45,9 +47,7 @@ static int64_t permute(uint64_t index, uint64_t n, uint64_t seed, uint64_t epoch
 int64_t mep_sampler_start(const mep_sampler *s, int64_t index)
 {
     uint64_t epoch = (uint64_t)(index / s->segments);
-    int64_t slack =
-        mep_dataset_tokens(s->data) - 1 - s->segments * s->length; /* 0 .. length - 1 tokens are left over */
-    int64_t shift = (int64_t)(mep_random_bits(s->seed, mep_random_stream("shift"), epoch) % (uint64_t)(slack + 1));
+    int64_t shift = (int64_t)(mep_random_bits(s->seed, mep_random_stream("shift"), epoch) % (uint64_t)(s->slack + 1));
     return shift + s->length * permute((uint64_t)(index % s->segments), (uint64_t)s->segments, s->seed, epoch);
 }
 

@@ -12,6 +12,8 @@
 typedef struct mep_sampler {
     const mep_dataset *data;
     int64_t length, segments; /* segments per epoch */
+    int64_t slack; /* an epoch begins at one of the tokens 0 .. slack; 0 for data with a mask, whose sequences begin
+                      where its documents do */
     uint64_t seed;
 } mep_sampler;
 

@@ -46,6 +46,7 @@ typedef struct study {
     double reported;         /* work of the current phase that is already counted */
     double evaluation_start; /* clock */
     char lost[MESSAGE];      /* why the other processes cannot be reached; "" if they can */
+    mep_study_plan *plans;   /* [corpora, measures] where each measure is taken */
     int64_t *owner;          /* [runs] the process that does the run, or NO_OWNER */
     int64_t runs;            /* of the lists */
     int64_t at;              /* index of the next run */
@@ -114,29 +115,31 @@ static mep_status find_missing(const study *s, const study_run *r, const json_t 
     *is_missing = can_take(r, length) && result.segments == 0;
     if (result.segments == 0 || !s->settings->need_samples) return MEP_OK;
     MEP_TRY(mep_study_eval_samples(eval, r->folder, length, &samples, &count));
-    if (samples == NULL) MEP_TRY(mep_train_steps_done(r->folder, &steps));
-    *is_missing = samples == NULL && steps >= r->train.steps;
     mep_free(&samples);
+    if (count < 0) MEP_TRY(mep_train_steps_done(r->folder, &steps));
+    *is_missing = count < 0 && steps >= r->train.steps;
     return MEP_OK;
+}
+
+static const mep_study_plan *plan_of(const study *s, const study_run *r, int64_t measure)
+{
+    return &s->plans[r->corpus * s->settings->measure_count + measure];
 }
 
 /* Count the work that a measure of a run has left. */
 static mep_status add_measure_work(study *s, const study_run *r, int64_t measure)
 {
-    const char *spec = s->settings->measures[measure];
+    const mep_study_plan *plan = plan_of(s, r, measure);
     mep_study_measurement m;
-    mep_study_point *points = NULL;
-    int64_t count = 0;
-    MEP_TRY(mep_study_measurement_open(&m, r->folder, s->settings, &r->eval, spec));
-    mep_status status = mep_study_points(s->settings, spec, &points, &count);
-    for (int64_t i = 0; i < count; i++) {
-        if (!can_take(r, points[i].length) || mep_study_measurement_has(&m, &points[i])) continue;
-        double tokens = mep_study_measurement_tokens(&m, &points[i]);
-        s->work.left[MEP_STUDY_EVALUATING] += token_work(&r->train, points[i].length) * tokens;
+    MEP_TRY(mep_study_measurement_open(&m, r->folder, s->settings, &r->eval, s->settings->measures[measure]));
+    for (int64_t i = 0; i < plan->count; i++) {
+        const mep_study_point *point = &plan->points[i];
+        if (!can_take(r, point->length) || mep_study_measurement_has(&m, point)) continue;
+        double tokens = mep_study_measurement_tokens(&m, point);
+        s->work.left[MEP_STUDY_EVALUATING] += token_work(&r->train, point->length) * tokens;
     }
-    mep_free(&points);
     mep_study_measurement_close(&m);
-    return status;
+    return MEP_OK;
 }
 
 /* Count the work that a run has left. */
@@ -354,20 +357,19 @@ static mep_status measure_point(study *s, study_run *r, mep_study_measurement *m
     return mep_study_measurement_save(m, r->folder);
 }
 
-/* Take a measure of a run at all points where it is missing. */
-static mep_status measure(study *s, study_run *r, const char *spec, run_files *files)
+/* Take measure number `index` of a run at all points where it is missing. */
+static mep_status measure(study *s, study_run *r, int64_t index, run_files *files)
 {
+    const mep_study_plan *plan = plan_of(s, r, index);
+    const char *spec = s->settings->measures[index];
     mep_study_measurement m;
-    mep_study_point *points = NULL;
-    int64_t count = 0;
     MEP_TRY(mep_study_measurement_open(&m, r->folder, s->settings, &r->eval, spec));
-    mep_status status = mep_study_points(s->settings, spec, &points, &count);
-    for (int64_t i = 0; i < count && status == MEP_OK; i++) {
-        if (!can_take(r, points[i].length) || mep_study_measurement_has(&m, &points[i])) continue;
+    mep_status status = MEP_OK;
+    for (int64_t i = 0; i < plan->count && status == MEP_OK; i++) {
+        if (!can_take(r, plan->points[i].length) || mep_study_measurement_has(&m, &plan->points[i])) continue;
         status = load_files(r, files);
-        if (status == MEP_OK) status = measure_point(s, r, &m, &points[i], files);
+        if (status == MEP_OK) status = measure_point(s, r, &m, &plan->points[i], files);
     }
-    mep_free(&points);
     mep_study_measurement_close(&m);
     if (status == MEP_OK || status == MEP_INTERRUPTED) return status;
     return mep_fail_in(status, "%s: ", spec);
@@ -389,8 +391,7 @@ static mep_status evaluate(study *s, study_run *r)
         MEP_TRY_OR(status, load_files(r, &files), end);
         MEP_TRY_OR(status, evaluate_length(s, r, length, eval, &files), end);
     }
-    for (int64_t i = 0; i < s->settings->measure_count; i++)
-        MEP_TRY_OR(status, measure(s, r, s->settings->measures[i], &files), end);
+    for (int64_t i = 0; i < s->settings->measure_count; i++) MEP_TRY_OR(status, measure(s, r, i, &files), end);
 end:
     json_decref(eval);
     mep_model_destroy(&files.model);
@@ -509,6 +510,43 @@ static mep_status open_folder(study *s, const char *folder, const mep_study_corp
     return mep_dist_agree(s->group, status);
 }
 
+/* Find where the measures of the study are taken on a corpus. */
+static mep_status plan_corpus(study *s, int64_t corpus)
+{
+    const mep_study_settings *all = s->settings;
+    mep_train_settings run = all->train;
+    mep_data_mix *data = NULL;
+    mep_eval_settings eval;
+    mep_status status;
+    MEP_TRY(mep_study_data_settings(all, corpus, &run));
+    MEP_TRY(mep_train_open_valid(&data, &run));
+    MEP_TRY_OR(status, mep_study_eval_settings_on(all, data, &eval), end);
+    for (int64_t i = 0; i < all->measure_count; i++) {
+        mep_study_plan *plan = &s->plans[corpus * all->measure_count + i];
+        status = mep_study_plan_measure(all, s->asked, all->measures[i], &eval, data, plan);
+        MEP_TRY_OR(status, status == MEP_OK ? MEP_OK : mep_fail_in(status, "%s: ", all->measures[i]), end);
+    }
+end:
+    mep_data_mix_close(&data);
+    return status;
+}
+
+static mep_status plan_measures(study *s)
+{
+    const mep_study_settings *all = s->settings;
+    if (all->measure_count == 0) return MEP_OK;
+    MEP_TRY(MEP_ALLOC(&s->plans, all->corpus_count * all->measure_count));
+    for (int64_t i = 0; i < all->corpus_count; i++) MEP_TRY(plan_corpus(s, i));
+    return MEP_OK;
+}
+
+static void free_plans(study *s)
+{
+    int64_t count = s->plans != NULL ? s->settings->corpus_count * s->settings->measure_count : 0;
+    for (int64_t i = 0; i < count; i++) mep_free(&s->plans[i].points);
+    mep_free(&s->plans);
+}
+
 /* Do all runs, and agree on the status with all processes. A failure keeps its message if the others cannot be reached,
  * and a process that stopped for this reason reports it. */
 static mep_status do_runs(study *s)
@@ -563,11 +601,13 @@ mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study
     MEP_TRY_OR(status, mep_dist_agree(group, check(&s, &corpora)), end);
     MEP_TRY_OR(status, check_same_data(&s, corpora), end);
     MEP_TRY_OR(status, open_folder(&s, folder, corpora), end);
+    MEP_TRY_OR(status, mep_dist_agree(group, plan_measures(&s)), end);
     MEP_TRY_OR(status, divide(&s), end);
     status = do_runs(&s);
 end:
     mep_free(&corpora);
     mep_free(&s.owner);
+    free_plans(&s);
     mep_study_lists_free(&s.all);
     mep_run_folder_close(&s.held);
     return status;

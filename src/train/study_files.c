@@ -102,8 +102,9 @@ static mep_status check_folders(const char *path, const json_t *found, const mep
 static mep_status continue_study(const char *path, const char *folder, const json_t *wanted,
                                  const mep_study_settings *s)
 {
-    static const char *const keys[] = {"mep_version", "corpora", "init",     "device", "training", "encodings",
-                                       "seeds",       "lengths", "measures", "gaps",   "depths",   NULL};
+    static const char *const keys[] = {"mep_version", "corpora", "init",    "device",   "training",
+                                       "encodings",   "seeds",   "lengths", "measures", "measure_settings",
+                                       "gaps",        "depths",  NULL};
     json_t *found = NULL;
     int changed = 0;
     MEP_TRY(mep_json_load(path, &found));
@@ -292,7 +293,7 @@ mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t l
     size_t index = 0;
     json_int_t segments = 0;
     *samples = NULL;
-    *count = 0;
+    *count = -1;
     json_array_foreach(json_object_get(eval, "results"), index, row)
     {
         if (json_integer_value(json_object_get(row, "length")) != length) continue;
@@ -302,7 +303,9 @@ mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t l
     }
     if (array == NULL) return MEP_OK;
     json_int_t size = (json_int_t)json_array_size(array);
-    int is_good = json_is_array(array) && size > 0 && size <= segments;
+    *count = 0;
+    if (json_is_array(array) && size == 0) return MEP_OK;
+    int is_good = json_is_array(array) && size <= segments;
     json_array_foreach(array, index, value) is_good &= json_is_number(value);
     if (!is_good)
         return mep_fail(MEP_ERROR_FORMAT, "%s/eval.json: \"samples\" must be an array of up to %lld numbers", run,
@@ -344,9 +347,8 @@ mep_status mep_study_eval_add(json_t *eval, const char *run, const mep_eval_resu
     mep_json_add_finite(&f, "perplexity", r->perplexity);
     mep_json_add_finite(&f, "standard_error", r->standard_error);
     mep_json_add_number(&f, "seconds", r->seconds);
-    if (samples != NULL)
-        mep_json_add(&f, "samples",
-                     samples_json(samples, mep_measure_group_samples(samples, r->segments, MEP_STUDY_SAMPLES)));
+    int64_t count = samples != NULL ? mep_measure_group_samples(samples, r->segments, MEP_STUDY_SAMPLES) : 0;
+    mep_json_add(&f, "samples", samples_json(samples, count));
     json_t *row = mep_json_fields_end(&f);
     remove_result(eval, r->length);
     if (row == NULL || json_array_append_new(json_object_get(eval, "results"), row) != 0)

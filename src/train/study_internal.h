@@ -64,8 +64,9 @@ mep_status mep_study_eval_read(const char *run, const mep_eval_settings *setting
 /* Find the result at a length. segments is 0 if there is none. */
 mep_status mep_study_eval_find(const json_t *eval, const char *run, int64_t length, mep_eval_result *result);
 
-/* The samples of the result at a length (mep_eval_call.samples), at most MEP_STUDY_SAMPLES; *samples is NULL if they
- * are not stored. The caller frees them with mep_free. */
+/* The samples of the result at a length (mep_eval_call.samples), at most MEP_STUDY_SAMPLES. *samples is NULL and *count
+ * 0 if the result has none, as of one segment in a data mix; *count is -1 if they are not stored. The caller frees
+ * *samples with mep_free. */
 mep_status mep_study_eval_samples(const json_t *eval, const char *run, int64_t length, double **samples,
                                   int64_t *count);
 
@@ -93,9 +94,21 @@ typedef struct mep_study_measurement {
 mep_status mep_study_points(const mep_study_settings *settings, const char *measure, mep_study_point **points,
                             int64_t *count);
 
-/* Check measures, gaps and depths, and that the data of a corpus suffices for them. */
+/* Check measures, gaps and depths, and that each measure can be taken at each of its points on the data of a corpus. */
 mep_status mep_study_check_measures(const mep_study_settings *settings, const mep_eval_settings *eval,
                                     const mep_data_mix *data);
+
+/* Where a measure is taken on a corpus. */
+typedef struct mep_study_plan {
+    mep_study_point *points;
+    int64_t count;
+} mep_study_plan;
+
+/* Find the points of a measure of a study at which it can be taken: lengths of one call need not go with measures of
+ * another. Fails where a point of `asked`, this call, is not among them. The caller frees plan->points with mep_free.
+ */
+mep_status mep_study_plan_measure(const mep_study_settings *all, const mep_study_settings *asked, const char *measure,
+                                  const mep_eval_settings *eval, const mep_data_mix *data, mep_study_plan *plan);
 
 /* Read what is known of a measure of a run. The file of other settings than these counts as none. The caller closes
  * *m, which is empty on failure. */

@@ -16,6 +16,7 @@
 #include "bias/position.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "train/json_fields.h"
 #include "train/study_internal.h"
 
 struct mep_study_lists {
@@ -32,7 +33,7 @@ struct mep_study_lists {
 
 static const char ENCODINGS[] = "encodings", SEEDS[] = "seeds", LENGTHS[] = "lengths";
 /* These are missing until a measure is asked for, so that versions without measures can continue the study. */
-static const char MEASURES[] = "measures", GAPS[] = "gaps", DEPTHS[] = "depths";
+static const char MEASURES[] = "measures", GAPS[] = "gaps", DEPTHS[] = "depths", MEASURE[] = "measure_settings";
 
 /* ---- Adding ---- */
 
@@ -172,6 +173,22 @@ static mep_status complete(json_t *study, const char *folder, const mep_study_se
     return MEP_OK;
 }
 
+/* Set the settings of the measures; a call without measures keeps those of the study. */
+static mep_status set_measure_settings(json_t *study, const mep_study_settings *asked, int *changed)
+{
+    const mep_measure_settings *m = &asked->measure;
+    mep_json_fields f = mep_json_fields_begin();
+    mep_json_add_integer(&f, "samples", m->samples);
+    mep_json_add_integer(&f, "seed", (int64_t)m->seed);
+    mep_json_add_integer(&f, "bins", m->bins);
+    mep_json_add_integer(&f, "copy_tokens", m->copy_tokens);
+    mep_json_add_number(&f, "top", m->top);
+    json_t *value = mep_json_fields_end(&f);
+    if (value == NULL) return mep_json_out_of_memory();
+    *changed |= !json_equal(json_object_get(study, MEASURE), value);
+    return json_object_set_new(study, MEASURE, value) == 0 ? MEP_OK : mep_json_out_of_memory();
+}
+
 mep_status mep_study_lists_add(json_t *study, const char *folder, const mep_study_settings *asked, int *changed)
 {
     *changed = 0;
@@ -184,7 +201,7 @@ mep_status mep_study_lists_add(json_t *study, const char *folder, const mep_stud
     for (int64_t i = 0; i < asked->gap_count; i++)
         MEP_TRY(add(study, GAPS, json_integer((json_int_t)asked->gaps[i]), changed));
     for (int64_t i = 0; i < asked->depth_count; i++) MEP_TRY(add(study, DEPTHS, json_real(asked->depths[i]), changed));
-    return MEP_OK;
+    return asked->measure_count > 0 ? set_measure_settings(study, asked, changed) : MEP_OK;
 }
 
 static int compare_depths(const void *a, const void *b)
@@ -206,6 +223,22 @@ static int compare_lengths(const void *a, const void *b)
 static mep_status fail_list(const char *list)
 {
     return mep_fail(MEP_ERROR_FORMAT, "study.json: \"%s\" has a value that cannot be read; bring the file back", list);
+}
+
+/* Read the settings of the measures, which are those of the call where the study has none. */
+static mep_status read_measure_settings(const json_t *study, mep_measure_settings *m)
+{
+    static const char file[] = "study.json";
+    const json_t *from = json_object_get(study, MEASURE);
+    int64_t seed = 0;
+    if (from == NULL) return MEP_OK;
+    MEP_TRY(mep_json_get_int(from, file, "samples", 1, INT64_MAX, &m->samples));
+    MEP_TRY(mep_json_get_int(from, file, "seed", INT64_MIN, INT64_MAX, &seed));
+    MEP_TRY(mep_json_get_int(from, file, "bins", 0, INT64_MAX, &m->bins));
+    MEP_TRY(mep_json_get_int(from, file, "copy_tokens", 1, INT64_MAX, &m->copy_tokens));
+    MEP_TRY(mep_json_get_number(from, file, "top", 0, 1, &m->top));
+    m->seed = (uint64_t)seed;
+    return MEP_OK;
 }
 
 /* Convert the lists of measures to arrays. A study without measures has none of them. */
@@ -278,6 +311,7 @@ static mep_status read_lists(mep_study_lists *lists, mep_study_settings *s)
     s->encodings = lists->encodings;
     s->seeds = lists->seeds;
     s->lengths = lists->lengths;
+    MEP_TRY(read_measure_settings(lists->study, &s->measure));
     return read_measure_lists(lists, s);
 }
 

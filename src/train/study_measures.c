@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "eval/data_mix.h"
 #include "eval/measure_draft.h"
+#include "eval/synthetic.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "mep/device.h"
@@ -183,11 +184,21 @@ static mep_status check_name(const char *spec)
                     spec);
 }
 
+/* Whether a measure can be taken at a point, as far as settings and data tell: MEP_ERROR_ARGUMENT if not. */
+static mep_status check_point(const mep_study_settings *s, const mep_eval_settings *eval, const mep_data_mix *data,
+                              const char *spec, const mep_study_point *point)
+{
+    mep_study_measurement m = {.spec = spec, .settings = measure_settings(s, eval)};
+    mep_measure_call call = {.check_only = 1, .data = mep_data_mix_dataset(data, 0)};
+    MEP_TRY(take(&m, point, &call));
+    if (find_kind(spec)->name != NULL) return MEP_OK;
+    return mep_synthetic_check_vocab(spec, s->train.model.vocab_size);
+}
+
 static mep_status check_measure(const mep_study_settings *s, const mep_eval_settings *eval, const mep_data_mix *data,
                                 const char *spec)
 {
     const measure_kind *kind = find_kind(spec);
-    mep_study_measurement m = {.spec = spec, .settings = measure_settings(s, eval)};
     mep_study_point *points = NULL;
     int64_t count = 0;
     MEP_TRY(check_name(spec));
@@ -198,10 +209,7 @@ static mep_status check_measure(const mep_study_settings *s, const mep_eval_sett
     mep_status status = count > 0 ? MEP_OK
                                   : mep_fail(MEP_ERROR_ARGUMENT, "the measure %s needs %s", spec,
                                              kind->points == PER_GAP ? "gaps" : "depths");
-    for (int64_t i = 0; i < count && status == MEP_OK; i++) {
-        mep_measure_call call = {.check_only = 1, .data = mep_data_mix_dataset(data, 0)};
-        status = take(&m, &points[i], &call);
-    }
+    for (int64_t i = 0; i < count && status == MEP_OK; i++) status = check_point(s, eval, data, spec, &points[i]);
     mep_free(&points);
     return status == MEP_OK ? MEP_OK : mep_fail_in(status, "%s: ", spec);
 }
@@ -211,6 +219,47 @@ mep_status mep_study_check_measures(const mep_study_settings *s, const mep_eval_
 {
     MEP_TRY(check_lists(s));
     for (int64_t i = 0; i < s->measure_count; i++) MEP_TRY(check_measure(s, eval, data, s->measures[i]));
+    return MEP_OK;
+}
+
+static int same_point(const mep_study_point *a, const mep_study_point *b)
+{
+    return a->length == b->length && (a->at == b->at || (isnan(a->at) && isnan(b->at)));
+}
+
+/* Whether a call asks for a measure at a point. */
+static mep_status find_asked(const mep_study_settings *asked, const char *spec, const mep_study_point *point,
+                             int *is_asked)
+{
+    mep_study_point *points = NULL;
+    int64_t count = 0, has_measure = 0;
+    *is_asked = 0;
+    for (int64_t i = 0; i < asked->measure_count; i++) has_measure |= strcmp(asked->measures[i], spec) == 0;
+    if (!has_measure) return MEP_OK;
+    MEP_TRY(mep_study_points(asked, spec, &points, &count));
+    for (int64_t i = 0; i < count; i++) *is_asked |= same_point(&points[i], point);
+    mep_free(&points);
+    return MEP_OK;
+}
+
+mep_status mep_study_plan_measure(const mep_study_settings *all, const mep_study_settings *asked, const char *measure,
+                                  const mep_eval_settings *eval, const mep_data_mix *data, mep_study_plan *plan)
+{
+    int64_t count = 0;
+    MEP_TRY(mep_study_points(all, measure, &plan->points, &count));
+    plan->count = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int is_asked = 0;
+        const mep_study_point point = plan->points[i];
+        mep_status status = check_point(all, eval, data, measure, &point);
+        if (status == MEP_ERROR_ARGUMENT) {
+            MEP_TRY(find_asked(asked, measure, &point, &is_asked));
+            if (is_asked) return check_point(all, eval, data, measure, &point); /* with its message */
+            continue;
+        }
+        MEP_TRY(status);
+        plan->points[plan->count++] = point;
+    }
     return MEP_OK;
 }
 
