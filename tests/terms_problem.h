@@ -109,8 +109,9 @@ static inline void free_terms_problem(terms_problem *p)
 typedef struct terms_shape {
     int64_t batch, heads, kv_heads, queries, keys, head_dim;
     int64_t window, rank, extent, kernels;
-    int table, gate, sink, segments;
-    int bidirectional; /* 2: with other values ahead */
+    int table, sink, segments;
+    int gate;          /* 2: it falls by a million now and then */
+    int bidirectional; /* 2: with other values ahead, 3: and a table of -inf from distance 5 on behind */
     double slope;      /* of the table and of the gate, per position */
 } terms_shape;
 
@@ -133,7 +134,10 @@ static inline double *random_gate(const terms_shape *s)
 {
     int64_t n = s->batch * s->heads * s->keys;
     double *gate = random_doubles(n, 1, "gate");
-    for (int64_t i = 0; i < n; i++) gate[i] = (i % s->keys == 0 ? 0 : gate[i - 1]) - s->slope * fabs(gate[i]);
+    for (int64_t i = 0; i < n; i++) {
+        double fall = s->gate == 2 && i % 83 == 41 ? 1e6 : 0;
+        gate[i] = (i % s->keys == 0 ? 0 : gate[i - 1]) - s->slope * fabs(gate[i]) - fall;
+    }
     return gate;
 }
 
@@ -208,7 +212,9 @@ static inline terms_problem random_terms(const terms_shape *s, mep_dtype dtype)
                                 .kernels = s->kernels},
                        .dout = dout};
     if (s->table) p.call.table = random_table(s, "table");
-    if (s->table && s->bidirectional == 2) p.call.table_ahead = random_table(s, "table ahead");
+    if (s->table && s->bidirectional >= 2) p.call.table_ahead = random_table(s, "table ahead");
+    for (int64_t i = 0; s->bidirectional == 3 && i < s->heads * s->keys; i++)
+        if (i % s->keys >= 5) ((double *)(uintptr_t)p.call.table)[i] = -INFINITY;
     if (s->gate) p.call.gate = random_gate(s);
     if (s->segments) p.call.starts = random_starts(s);
     if (s->segments && s->bidirectional) p.call.ends = ends_of(s, p.call.starts);

@@ -184,6 +184,8 @@ static void test_wrong(void **state)
         {"nope/window=0", 13, "from 1 to", ""},
         {"nope/window", 12, "window=LENGTH", ""},
         {"nope/sink/sink", 11, "given twice", ""},
+        {"exp/profiles:rank=3,rank=4", 21, "\"rank\" is given twice", ""},
+        {"exp/profiles:extent=3,rank=3,extent=4", 30, "\"extent\" is given twice", ""},
         {"nope/sink=1", 10, "expected \"/\", \"|\" or the end", ""},
         {"rotary:", 8, "rotary has no option \"\"", "options: base, partial, fraction, scaling"},
         {"rotary:basis=1", 8, "no option \"basis\"", "long_factor"},

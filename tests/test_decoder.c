@@ -137,6 +137,37 @@ static void test_wrong_settings(void **state)
     mep_model_destroy(&model);
 }
 
+/* The number of sequences is not limited by the positions of an encoding. */
+static void test_many_sequences(void **state)
+{
+    (void)state;
+    enum { MANY = 4 * LENGTH + 1 };
+    static const char *const positions[] = {"learned", "rotary", "sinusoidal", "rotary|nope/forget"};
+    for (int p = 0; p < 4; p++) {
+        mep_model *model = small_model(positions[p]);
+        const mep_decoder_settings one = {.sequences = 1, .max_tokens = 2, .chunk = 4},
+                                   many = {.sequences = MANY, .max_tokens = 2, .chunk = 4};
+        mep_decoder *decoder, *alone;
+        int32_t tokens[MANY];
+        int64_t all[MANY];
+        float *logits = malloc(sizeof(float) * MANY * VOCAB), wanted[VOCAB];
+        assert_non_null(logits);
+        random_tokens(tokens, MANY);
+        for (int i = 0; i < MANY; i++) all[i] = i;
+        assert_int_equal(mep_decoder_create(&decoder, model, &many), MEP_OK);
+        assert_int_equal(mep_decoder_create(&alone, model, &one), MEP_OK);
+        for (int step = 0; step < 2; step++) {
+            assert_int_equal(mep_decoder_step(decoder, MANY, all, tokens, logits), MEP_OK);
+            assert_int_equal(mep_decoder_append(alone, 0, 1, &tokens[MANY - 1], 1, wanted), MEP_OK);
+            assert_memory_equal(logits + (MANY - 1) * VOCAB, wanted, sizeof wanted);
+        }
+        free(logits);
+        mep_decoder_destroy(&decoder);
+        mep_decoder_destroy(&alone);
+        mep_model_destroy(&model);
+    }
+}
+
 /* Wherever memory ends, the call fails, and after a clear the sequence is computed right. */
 static void test_memory(void **state)
 {
@@ -209,8 +240,9 @@ static void test_copies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy),         cmocka_unit_test(test_copies), cmocka_unit_test(test_wrong_calls),
-        cmocka_unit_test(test_wrong_settings), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_greedy),         cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_wrong_calls),    cmocka_unit_test(test_wrong_settings),
+        cmocka_unit_test(test_many_sequences), cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

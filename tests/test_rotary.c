@@ -265,7 +265,7 @@ static void test_tables(void **state)
     mep_model_destroy(&model);
 }
 
-/* What a model cannot rotate. */
+/* What a model cannot rotate or scale. */
 static void test_refused(void **state)
 {
     (void)state;
@@ -273,11 +273,13 @@ static void test_refused(void **state)
         {"rotary:partial=0.05", "rotary_pct 0.05 of head_dim 16"},
         {"rotary:partial=0.2", "is 3"},
         {"rotary:scaling=longrope,factor=2,short_factor=1:1,long_factor=1:1", "rotates 8 pairs"},
+        {"rotary/scale=logn", "must be at least 2"}, /* with max_position_embeddings 1 */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mep_model_config c;
         assert_int_equal(mep_model_preset("nano", &c), MEP_OK);
         snprintf(c.position_encoding, sizeof c.position_encoding, "%s", cases[i][0]);
+        if (strstr(cases[i][0], "logn") != NULL) c.max_position_embeddings = 1;
         assert_int_equal(mep_model_config_check(&c), MEP_ERROR_ARGUMENT);
         if (strstr(mep_error_message(), cases[i][1]) == NULL) fail_msg("%s: %s", cases[i][0], mep_error_message());
     }

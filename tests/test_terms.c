@@ -10,6 +10,7 @@
 
 #include "attention/cache.h"
 #include "base/integer.h"
+#include "base/memory.h"
 
 static int64_t checks;
 
@@ -64,6 +65,8 @@ typedef struct named_shape {
 /* One term each, then all. */
 static const named_shape shapes[] = {
     {"gate", {.gate = 1}},
+    {"a gate that falls", {.gate = 2}},
+    {"a gate that falls, with others", {.gate = 2, .rank = 3, .extent = 50, .kernels = 3, .table = 1, .kv_heads = 2}},
     {"sink", {.sink = 1}},
     {"window", {.window = 70}},
     {"profiles", {.rank = 5, .extent = 40}},
@@ -87,6 +90,7 @@ static const named_shape shapes[] = {
     {"bidirectional table", {.bidirectional = 1, .table = 1, .kv_heads = 2}},
     {"bidirectional window", {.bidirectional = 1, .window = 70, .table = 1}},
     {"two tables", {.bidirectional = 2, .table = 1, .sink = 1}},
+    {"a table that ends behind", {.bidirectional = 3, .table = 1}},
     {"bidirectional segments", {.bidirectional = 2, .table = 1, .segments = 1, .kv_heads = 2}},
     {"all", {.kv_heads = 2, .window = 90, .rank = 3, .extent = 50, .kernels = 3, .table = 1, .gate = 1, .sink = 1}},
 };
@@ -452,6 +456,53 @@ static void test_long_gate(void **state)
     free_terms_problem(&p);
 }
 
+/* Where memory is short, terms that are set fail, and the plan keeps those that it has. */
+static void test_short_memory(void **state)
+{
+    (void)state;
+    named_shape both = {"both", {.rank = 3, .extent = 40, .kernels = 3}};
+    terms_shape shape = sized(&both, 70, 70);
+    terms_problem p = random_terms(&shape, MEP_FLOAT32);
+    const mep_attention_reference_call *c = &p.call;
+    mep_attention *plan = terms_plan(c, &(terms_run){.dtype = MEP_FLOAT32});
+    float *zeros = calloc((size_t)(c->heads * 5 * c->keys), sizeof *zeros);
+    assert_non_null(zeros);
+    const mep_attention_terms other = {
+        .bank = zeros, .rank = 2, .extent = 9, .log_kernels = zeros, .kernels = 5, .log_kernels_length = c->keys};
+    int64_t B = c->batch, H = c->heads, Q = c->queries, D = c->head_dim;
+    mep_attention_call call = {.batch = B,
+                               .queries = Q,
+                               .keys = c->keys,
+                               .q = new_view(MEP_FLOAT32, B, H, Q, D, c->q),
+                               .k = new_view(MEP_FLOAT32, B, H, c->keys, D, c->k),
+                               .v = new_view(MEP_FLOAT32, B, H, c->keys, D, c->v),
+                               .out = new_view(MEP_FLOAT32, B, H, Q, D, NULL),
+                               .profiles = new_view(MEP_FLOAT32, B, H, Q, c->rank, c->profiles),
+                               .mixture = new_view(MEP_FLOAT32, B, H, Q, c->kernels, c->mixture)};
+    mep_status status = MEP_ERROR_MEMORY;
+    int64_t n = 1;
+    double *wanted = NULL;
+    for (; status != MEP_OK; n++) {
+        assert_int_equal(mep_attention_forward(plan, &call), MEP_OK);
+        double *out = read_view(MEP_FLOAT32, &call.out, B, H, Q, D);
+        if (wanted == NULL)
+            wanted = out;
+        else
+            assert_memory_equal(out, wanted, (size_t)(B * H * Q * D) * sizeof *out);
+        if (out != wanted) free(out);
+        mep_fail_allocation(n);
+        status = mep_attention_set_terms(plan, &other);
+        mep_fail_allocation(0);
+        assert_true(status == MEP_OK || status == MEP_ERROR_MEMORY);
+    }
+    assert_true(n > 4);
+    free(wanted), free(zeros);
+    free(call.q.data), free(call.k.data), free(call.v.data), free(call.out.data);
+    free(call.profiles.data), free(call.mixture.data);
+    mep_attention_destroy(&plan);
+    free_terms_problem(&p);
+}
+
 /* A document that is packed after others has the bits of a call of its own where both begin on the grid of tiles. */
 static void test_packed_documents(void **state)
 {
@@ -610,6 +661,7 @@ int main(void)
         cmocka_unit_test(test_long_gate),
         cmocka_unit_test(test_tolerance),
         cmocka_unit_test(test_packed_documents),
+        cmocka_unit_test(test_short_memory),
         cmocka_unit_test(test_wrong_starts),
         cmocka_unit_test(test_symmetric_table),
         cmocka_unit_test(test_wrong_directions),

@@ -131,7 +131,7 @@ class _Written:
         token = self._choose(logits[:self.tokenizer.vocab_size])  # a model may have more rows, which are padding
         if token == self.tokenizer.end_of_document:
             return None
-        piece = self.tokenizer.decode(token)
+        piece = self.tokenizer.decode(token, continued=self.count > 0)  # as decode() of all tokens
         self.text += piece
         self.count += 1
         if self.count >= self.most or any(stop in self.text[-len(piece) - len(stop):] for stop in self.stops):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import libmep
-from support import GOLDEN, PROGRAM
+from support import GOLDEN, PROGRAM, REPOSITORY
 
 CACHES = tempfile.TemporaryDirectory()  # read when transformers and datasets are imported
 os.environ.update(HF_MODULES_CACHE=CACHES.name, HF_HUB_OFFLINE="1", HF_DATASETS_CACHE=CACHES.name,
@@ -209,6 +209,18 @@ class Generation(unittest.TestCase):
         greedy = self.generate(MepLM(model), max_gen_toks=12)
         for limit in ({"top_k": 1}, {"top_p": 1e-9}, {"do_sample": False}):
             self.assertEqual(self.generate(MepLM(model), **{**draw, **limit}), greedy, limit)
+
+    def test_blanks(self):
+        """A text of Llama 2's tokens, which begin with their blank, and a stop sequence with a blank."""
+        tokenizer = libmep.Tokenizer(REPOSITORY / "tests" / "golden" / "llama2_tokenizer")
+        text = "the quick brown fox jumps"
+        tokens = tokenizer.encode(text).tolist()
+        for stop, wanted in (("\n", text), (" brown", "the quick")):
+            written = libmep.lm_eval._Written(tokenizer, [stop], len(tokens), (0, 0, 1), 0)
+            for token in tokens:
+                if written.take(np.eye(tokenizer.vocab_size, dtype=np.float32)[token]) is None:
+                    break
+            self.assertEqual(written.result(), wanted)
 
     def test_frequencies(self):
         """Sampled tokens have the probabilities of the softmax, with top_k and top_p."""

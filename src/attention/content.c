@@ -3,14 +3,19 @@
  * Gates, profiles, mixture weights and fire of a tile and a block.
  *
  * A gate is a sum over up to millions of tokens of which only differences count. It is float64, and a difference is
- * taken in float64 from the gate at the beginning of the tile before it is rounded to float32. Where a weight is not 0,
- * the difference is below some 100, so its error is below 1e-5 at any position.
+ * taken in float64 from the gate at the beginning of the tile before it is rounded to float32. Keys of earlier tiles
+ * have a weight only where that difference is below some 100, so its error is below 1e-5. In the tile's own block a
+ * gate may have fallen farther between two keys; rows after such a fall get what rounding has left out.
  */
 #include "attention/content.h"
 
+#include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/integer.h"
+
+static const float FAR = 128; /* a gate is far where it differs by more from that at the beginning of the tile */
 
 static double gate_at(const mep_content *c, int64_t key)
 {
@@ -83,6 +88,11 @@ void mep_content_fire_backward(const mep_attention_kernels *kernels, const mep_h
     kernels->fire_gradient(&x, g, sums);
 }
 
+static int is_far(const mep_content_tile *tile, int64_t r)
+{
+    return fabsf(tile->gate[r]) > FAR;
+}
+
 void mep_content_begin(const mep_content *c, const mep_head_terms *terms, const mep_tile *rows, mep_content_tile *tile)
 {
     *tile = (mep_content_tile){.bias = terms->bias, .far_bias = terms->far_bias};
@@ -94,6 +104,24 @@ void mep_content_begin(const mep_content *c, const mep_head_terms *terms, const 
             tile->profile[r] = profile_bound(c->profiles + (rows->first + r) * c->profile_row, terms);
         if (c->mixture != NULL && c->approximate)
             tile->mixture[r] = mixture_bound(c->mixture + (rows->first + r) * c->mixture_row, terms);
+        if (!is_far(tile, r)) continue;
+        tile->has_far = 1;
+        tile->mixture[r] += 4 * FLT_EPSILON * fabsf(tile->gate[r]);
+    }
+}
+
+/* add [rows, BLOCK_KEYS] += what rounding to float32 has left out of the differences of far rows to the keys of the
+ * tile's own block. */
+static void add_rest(const mep_content *c, const mep_content_tile *tile, const mep_tile *rows, int64_t key,
+                     const float *gate_keys, float *add)
+{
+    for (int64_t r = 0; r < rows->rows; r++) {
+        if (!is_far(tile, r)) continue;
+        double gate = gate_at(c, rows->position + r);
+        for (int64_t n = 0; n < min_i64(BLOCK_KEYS, c->keys - key); n++) {
+            float rounded = tile->gate[r] - gate_keys[n];
+            add[r * BLOCK_KEYS + n] += (float)(gate - gate_at(c, key + n) - (double)rounded);
+        }
     }
 }
 
@@ -117,6 +145,11 @@ mep_score_rows mep_content_block(const mep_attention_kernels *kernels, const mep
     if (tile->fire != NULL) {
         const mep_fire_rows f = fire_rows(terms, tile, rows, at);
         kernels->fire(&f, x.add != NULL, b->add);
+        x.add = b->add;
+    }
+    if (tile->has_far && key == rows->position / TILE_ROWS * TILE_ROWS) {
+        if (x.add == NULL) memset(b->add, 0, (size_t)(rows->rows * BLOCK_KEYS) * sizeof *b->add);
+        add_rest(c, tile, rows, key, b->gate_keys, b->add);
         x.add = b->add;
     }
     if (c->mixture != NULL) {

@@ -39,7 +39,9 @@ typedef struct mep_content_tile {
     double base;              /* gate at the first position of the tile on the grid; differences are taken from it */
     float gate[TILE_ROWS];    /* gate of the row minus base */
     float profile[TILE_ROWS]; /* upper bound of the row's profiles at any distance */
-    float mixture[TILE_ROWS]; /* where `approximate`: upper bound of -log of the factor at any distance */
+    float mixture[TILE_ROWS]; /* upper bounds: where `approximate`, of -log of the factor at any distance; of the error
+                                 of a far gate */
+    int has_far;              /* 1: some gate[r] is large, and its float32 differences need a correction */
     const float *bias, *far_bias; /* as in mep_head_terms: of the table, or the mask of fire */
     const mep_fire_tables *fire;  /* NULL: the rows do not compute fire */
     float scale[TILE_ROWS];       /* of fire: x is the logarithm times it */

@@ -106,26 +106,30 @@ static void free_toeplitz(mep_toeplitz *t)
     *t = (mep_toeplitz){.heads = 0};
 }
 
-/* Tables of these sizes, all 0. On failure `t` is unchanged. */
-static mep_status reserve_toeplitz(mep_toeplitz *t, int64_t heads, int64_t rank, int64_t extent)
+/* Tables of these sizes: those of `old` if it has them, otherwise new ones, all 0. */
+static mep_status make_toeplitz(mep_toeplitz *t, const mep_toeplitz *old, int64_t heads, int64_t rank, int64_t extent)
 {
-    mep_toeplitz new = {.heads = heads, .rank = rank, .extent = extent, .row = mep_toeplitz_row(extent)};
     int64_t floats = 0;
-    if (rank == 0) {
-        free_toeplitz(t);
-        return MEP_OK;
-    }
-    if (t->heads == heads && t->rank == rank && t->extent == extent) return MEP_OK;
-    MEP_TRY(mep_multiply(heads, rank, new.row, &floats));
+    *t = *old;
+    if (rank > 0 && t->heads == heads && t->rank == rank && t->extent == extent) return MEP_OK;
+    *t = (mep_toeplitz){.heads = 0};
+    if (rank == 0) return MEP_OK;
+    *t = (mep_toeplitz){.heads = heads, .rank = rank, .extent = extent, .row = mep_toeplitz_row(extent)};
     mep_status status;
-    MEP_TRY_OR(status, MEP_ALLOC(&new.tables, floats), failed);
-    MEP_TRY_OR(status, MEP_ALLOC(&new.largest, heads * rank), failed);
-    free_toeplitz(t);
-    *t = new;
+    MEP_TRY_OR(status, mep_multiply(heads, rank, t->row, &floats), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&t->tables, floats), failed);
+    MEP_TRY_OR(status, MEP_ALLOC(&t->largest, heads * rank), failed);
     return MEP_OK;
 failed:
-    free_toeplitz(&new);
+    free_toeplitz(t);
     return status;
+}
+
+/* Free `old` unless `t` has its tables. */
+static void replace_toeplitz(mep_toeplitz *old, const mep_toeplitz *t)
+{
+    if (old->tables != t->tables) free_toeplitz(old);
+    *old = *t;
 }
 
 mep_status mep_terms_reserve(mep_terms *t, int64_t heads, int64_t distances, int bidirectional)
@@ -201,7 +205,8 @@ static float bias_at(mep_terms *t, const mep_attention_terms *terms, int64_t hea
 /* The table at distance -d, whose value at d is `behind`. */
 static float bias_ahead(const mep_attention_terms *terms, int64_t head, int64_t d, float behind)
 {
-    if (terms->table_ahead == NULL || behind == -INFINITY) return behind;
+    if (terms->table_ahead == NULL) return behind;
+    if ((terms->window > 0 && d >= terms->window) || d >= terms->table_length) return -INFINITY;
     return terms->table_ahead[head * terms->table_length + d];
 }
 
@@ -223,8 +228,15 @@ mep_status mep_terms_prepare(mep_terms *t, const mep_attention_terms *terms)
 {
     const mep_attention_terms none = {.table = NULL};
     if (terms == NULL) terms = &none;
-    MEP_TRY(reserve_toeplitz(&t->bank, 1, terms->rank, terms->extent));
-    MEP_TRY(reserve_toeplitz(&t->ratios, t->heads, terms->kernels, t->distances));
+    mep_toeplitz bank, ratios;
+    MEP_TRY(make_toeplitz(&bank, &t->bank, 1, terms->rank, terms->extent));
+    mep_status status = make_toeplitz(&ratios, &t->ratios, t->heads, terms->kernels, t->distances);
+    if (status != MEP_OK) {
+        if (bank.tables != t->bank.tables) free_toeplitz(&bank);
+        return status;
+    }
+    replace_toeplitz(&t->bank, &bank);
+    replace_toeplitz(&t->ratios, &ratios);
     t->has_ahead = terms->table_ahead != NULL;
     t->window = terms->window;
     t->fire.pieces = 0; /* the memory is kept */

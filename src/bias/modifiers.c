@@ -109,6 +109,7 @@ enum { DEFAULT_RANK = 16 };
 static mep_status parse_profiles(mep_spec_reader *r, const char *at, mep_position_entry *e)
 {
     if (e->rank > 0) return twice(r, at, "profiles");
+    int seen[2] = {0};
     e->rank = DEFAULT_RANK;
     if (!mep_spec_accept(r, ":")) return MEP_OK;
     do {
@@ -116,6 +117,7 @@ static mep_status parse_profiles(mep_spec_reader *r, const char *at, mep_positio
         int is_rank = accept_word(r, "rank");
         if ((!is_rank && !accept_word(r, "extent")) || !mep_spec_accept(r, "="))
             return mep_spec_fail(r, option, "options: rank, extent", "expected an option of \"profiles\"");
+        if (seen[is_rank]++) return twice(r, option, is_rank ? "rank" : "extent");
         MEP_TRY(is_rank ? mep_spec_integer(r, "rank", MOST_RANK, &e->rank)
                         : mep_spec_integer(r, "extent", MOST_EXTENT, &e->extent));
     } while (mep_spec_accept(r, ","));

@@ -50,7 +50,7 @@ static mep_status open_session(mep_decoder *d, mep_model *model)
     settings.dtype = s->dtype;
     settings.tolerance = s->tolerance;
     if (!model->all_bias && s->max_tokens > MEP_MOST_POSITIONS) return mep_model_fail_no_reach(model);
-    int64_t longest = model->all_bias ? settings.length : max_i64(s->max_tokens, settings.length);
+    int64_t longest = model->all_bias ? settings.length : s->max_tokens;
     MEP_TRY(mep_session_open(&d->session, model, &settings, longest, 1));
     d->session->text_length = s->max_tokens;
     mep_kv_settings kv = mep_session_kv_settings(d->session, s->max_tokens);

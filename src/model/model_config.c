@@ -171,6 +171,13 @@ static mep_status check_position(const mep_model_config *c, const mep_position *
     MEP_TRY(check_bias(c, position));
     for (int i = 0; i < position->count; i++)
         if (position->entries[i].kind == MEP_POSITION_ROTARY) MEP_TRY(check_rotary(c, &position->entries[i].rotary));
+    for (int i = 0; i < position->count; i++)
+        if (position->entries[i].scale == MEP_SCALE_LOGN && position->entries[i].logn == 0 &&
+            c->max_position_embeddings < 2)
+            return mep_fail(
+                MEP_ERROR_ARGUMENT,
+                "scale=logn divides by the logarithm of max_position_embeddings, which must be at least 2 or "
+                "given as scale=logn:N");
     if (kind == MEP_POSITION_SINUSOIDAL && c->hidden_size % 2 != 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "sinusoidal needs an even hidden_size, found %lld",
                         (long long)c->hidden_size);
