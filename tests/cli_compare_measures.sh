@@ -140,7 +140,11 @@ refuse 2 '--gaps is for --measures copy' compare $one --gaps 4
 # shellcheck disable=SC2086
 refuse 2 '--depths is for --measures passkey' compare $one --depths 0
 # shellcheck disable=SC2086
-refuse 2 '--samples is for --measures' compare $one --samples 4
+refuse 2 '--samples is for --measures context,copy,passkey,blindness,mqar,induction' compare $one --samples 4
+# shellcheck disable=SC2086
+refuse 2 '--samples is for --measures' compare $one --samples 4 --measures by-position
+# shellcheck disable=SC2086
+refuse 2 '--bins is for --measures by-position' compare $one --bins 4 --measures perplexity,copy-gain
 # shellcheck disable=SC2086
 refuse 1 'mqar' compare $one --measures mqar:pairs=1000
 # shellcheck disable=SC2086

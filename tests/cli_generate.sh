@@ -98,6 +98,8 @@ expect 0 generate --model wide --prompt 'the quick' -n 20 --quiet
 refuse 1 'the tokenizer of its 512 tokens is not known' generate --model wide_alone --prompt a
 
 refuse 2 '--model FOLDER is missing' generate
+refuse 2 '--top-k has no effect with --temperature 0' generate --model run --prompt a -t 0 -k 5
+refuse 2 '--top-p has no effect' generate --model run --prompt a -t 0 --top-p 0.5
 refuse 2 'write the prompt after --prompt' generate --model run hello
 refuse 2 'give one prompt' generate --model run --prompt a -
 refuse 2 '--temperature: "-1" is not' generate --model run --temperature -1

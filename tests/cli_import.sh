@@ -27,6 +27,7 @@ perplexity() {
 for family in neox neox_sequential bloom mpt gpt2; do
     expect 0 import "$families/$family" "own-$family"
     said out "own-$family: mep, 2 layers, hidden 24, 3 heads, vocabulary 61, position "
+    refuse 2 '--seed is for the parameters of --position' export "own-$family" "hf-$family" --seed 3
     expect 0 export "own-$family" "hf-$family" --quiet
     [ ! -s out ] || wrong '--quiet still prints'
     type=$family

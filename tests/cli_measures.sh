@@ -93,6 +93,18 @@ expect 0 prepare --out made/recall --synthetic induction --length 8 --sequences 
 expect 0 info made/recall
 said out 'mask                     yes'
 refuse 1 'recall.bin exists' prepare --out recall --synthetic mqar --quiet
+refuse 2 '--threads is for text' prepare --out x --synthetic mqar --threads 2
+touch stopped.journal
+refuse 1 'stopped.journal belongs to stopped work' prepare --out stopped --synthetic mqar --quiet
+expect 0 prepare --out stopped --synthetic mqar --sequences 9 --quiet --force
+checks=$((checks + 1))
+[ ! -e stopped.journal ] || wrong 'a journal without its work is left'
+# Measures of losses would read tokens that are not trained; the heads' weights are those of all tokens.
+for measure in --by-position --context-gain '--copy-gain 4 --copy-tokens 4' '--task passkey'; do
+    # shellcheck disable=SC2086
+    refuse 1 'the data has a mask: only answers are trained' eval --model run --data recall --quiet $measure
+done
+expect 0 eval --model run --data recall --quiet --blindness --lengths 8
 expect 0 train --data recall --out recalls --num-hidden-layers 2 --hidden-size 32 --num-attention-heads 4 --length 8 \
     --batch-size 64 --steps 150 --learning-rate 1e-2 --dtype float32 --position rotary --quiet
 expect 0 eval --model recalls --task mqar:pairs=1,queries=1 --lengths 8,64 --quiet --format csv --samples 100
@@ -139,7 +151,7 @@ refuse 1 "the length 64 is shorter than the passkey's own text" eval --model run
 refuse 1 '--depths 0,1.5: a depth must be a number from 0 to 1' eval --model run --data text.valid --quiet --task passkey \
     --depths 0,1.5
 refuse 1 '--depths 0.5,: a depth must be' eval --model run --data text.valid --quiet --task passkey --depths 0.5,
-refuse 1 '"sorting" is not a synthetic task; those are mqar[:pairs=N,queries=N] and induction' eval --model run --task sorting --quiet
+refuse 2 '--task sorting: unknown task; it is one of passkey, mqar, induction' eval --model run --task sorting --quiet
 refuse 1 'the length 16 is too short for the task mqar' eval --model run --task mqar --quiet
 refuse 1 'too few for a gap of 1048576' eval --model run --data text.valid --quiet --copy-gain 1M
 refuse 1 'is a data mix; a measure reads one corpus' eval --model run --data text.valid=1,text.train=1 --quiet --by-position
@@ -154,6 +166,11 @@ refuse 2 '--copy-tokens is for --copy-gain' eval --model run --data text.valid -
 refuse 2 '--depths is for --task passkey' eval --model run --task mqar --depths 0
 refuse 2 '--samples is for a measure' eval --model run --data text.valid --samples 3
 refuse 2 '--samples is for a measure other than --by-position' eval --model run --data text.valid --by-position --samples 3
+refuse 2 '--tolerance is for measures of losses' eval --model run --data text.valid --blindness --tolerance 0.1
+refuse 2 '--within is for a measure whose values have a direction' eval --model run --data text.valid --blindness --within 0.1
+refuse 2 '--task nosuch: unknown task' eval --model run --data text.valid --task nosuch
+refuse 1 '--lengths: 32 is given twice' eval --model run --data text.valid --by-position --lengths 32,32
+refuse 2 '--copy-gain: 3 is given twice' eval --model run --data text.valid --copy-gain 3,3
 refuse 2 '--seed is for a measure with random choices' eval --model run --data text.valid --blindness --seed 3
 refuse 2 '--data is for measures of text; mqar and induction make their own' eval --model run --task mqar --data text.valid
 refuse 2 '--split is for measures of text' eval --model run --task mqar --split 1,1

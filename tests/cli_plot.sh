@@ -189,7 +189,7 @@ refuse 2 'run: its position encoding, mep/learn=slopes, has no profiles' plot --
 refuse 2 'terms: layer 9 has no profiles' plot --model terms --term profiles --layer 9
 refuse 2 '--head: there is no profile 3 of 2' plot --model terms --term profiles --head 3
 refuse 2 '--term profiles is drawn for one --model' plot --bias mep --term profiles
-refuse 2 '--layer cannot be used with --term bias' plot --model run --layer 1
+refuse 2 '--layer is for --term' plot --model run --layer 1
 draw --bias 'fire:max=16;mep' --heads 2 --head 1 --max-distance 64 --query-position 16,40 --out positions.png
 said positions.gp "= ['fire:max=16, query at 16', 'fire:max=16, query at 40', 'mep']"
 said positions.gp 'styles[3] = [1, 2, 3]'

@@ -39,6 +39,9 @@ refuse 1 'cannot create missing/x.json' tokenizer train --out missing/x.json tex
 mkdir taken
 refuse 1 'taken: it exists and is not a regular file' tokenizer train --out taken text.txt
 rmdir taken
+expect 0 tokenizer train -q --out odd.json -n 300 --special '<a,b>' --special ' c;d' text.txt
+said odd.json '"<a,b>"'
+said odd.json '" c;d"'
 expect 0 tokenizer train -q --force --out special.json -n 300 --special '<pad>' --special '</s>' text.txt
 expect 0 tokenizer info special.json
 said out 'end of document   1 </s>'

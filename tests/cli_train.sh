@@ -104,6 +104,9 @@ said parts/checkpoint-6/state.json '"gradient_parts": 4'
 said run/train.json '"gradient_parts": 1'
 cmp -s run/checkpoint-6/model.safetensors parts/checkpoint-6/model.safetensors &&
     wrong '--gradient-parts does nothing'
+refuse 2 '--split 1,0,0 leaves nothing to validate on' train --data text.train --split 1,0,0 --out x --valid-every 1
+refuse 2 'batch_size 48 is not a multiple of micro_batch_size 32' train --data text.train --out x --batch-size 48 \
+    --micro-batch-size 32
 refuse 2 'leave out --gradient-parts' train --resume parts --gradient-parts 2
 
 # A stopped and continued run is bit-identical to one without a stop.

@@ -83,7 +83,7 @@ MEP_API void mep_measure_defaults(mep_measure_settings *settings);
 typedef struct mep_measure_call {
     mep_dist *group; /* NULL: one process */
     mep_model *model;
-    const mep_dataset *data; /* may be NULL for a synthetic task. A mask of the data is not used */
+    const mep_dataset *data; /* may be NULL for a synthetic task. Data with a mask is refused where losses are read */
     const mep_measure_settings *settings;
     mep_eval_fn progress; /* as of mep_evaluate; total is an estimate, loss_so_far is NaN. NULL: not called */
     void *context;        /* of progress */

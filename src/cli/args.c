@@ -194,6 +194,11 @@ static int set_texts(const mep_usage *usage, mep_option *option, char *text)
 {
     mep_texts *list = option->target.texts;
     if (!option->given) list->count = 0;
+    if (option->whole && *text == '\0') return mep_cli_usage(usage->command, "%s: an empty value", option->name);
+    if (option->whole && list->count < MEP_ARGS_LIST) {
+        list->values[list->count++] = text;
+        return MEP_ARGS_GO;
+    }
     for (char *next = text; next != NULL;) {
         char *item = next + strspn(next, " \t"), *end = item + strcspn(item, ",;");
         while (*end == ',' && has_options(item, (size_t)(end - item))) end += 1 + strcspn(end + 1, ",;");

@@ -68,6 +68,7 @@ typedef struct mep_option {
     double low, high;           /* range of reals, both included */
     int value_set;              /* the value that a flag sets */
     int may_be_empty;           /* the text may be "" */
+    int whole;                  /* each value of MEP_OPTION_TEXTS is one text, with all its characters */
     const char *const *choices; /* ended by NULL */
     const char *default_text;   /* shown instead of the target's value; "" shows none */
     int given;                  /* set by mep_args_parse */
@@ -134,6 +135,12 @@ typedef struct mep_option {
     {                                                                                                                  \
         .kind = MEP_OPTION_TEXTS, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.texts = (TARGET),      \
         .help = (HELP)                                                                                                 \
+    }
+/* Texts of which each value is one, whatever characters it has. */
+#define MEP_OPT_WHOLE_TEXTS(NAME, LETTER, VALUE, TARGET, HELP)                                                         \
+    {                                                                                                                  \
+        .kind = MEP_OPTION_TEXTS, .name = (NAME), .letter = (LETTER), .value = (VALUE), .target.texts = (TARGET),      \
+        .whole = 1, .help = (HELP)                                                                                     \
     }
 #define MEP_OPT_END                                                                                                    \
     {                                                                                                                  \

@@ -79,7 +79,7 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
         MEP_OPT_TEXTS("--positions", 'p', "SPEC,..", &job->positions,
                       "position encodings to compare, see below; may be repeated, or separated by ';'"),
         MEP_OPT_LENGTHS(
-            "--seeds", 's', "N,..", &job->seed_list, 1, INT64_MAX,
+            "--seeds", 's', "SEED,..", &job->seed_list, 1, INT64_MAX,
             "seeds of the weights and the data order; a single number N up to 64 means N seeds: 1235, 1236, .."),
         MEP_OPT_LENGTHS("--lengths", 0, "L,..", &job->lengths, 1, 1 << 30, "lengths to test at"),
         MEP_OPT_LENGTH("--eval-tokens", 0, "L", &job->eval_tokens, 0, INT64_MAX,
@@ -131,8 +131,8 @@ static void list_options(compare_job *job, mep_option options[OPTIONS_MAX])
     mep_args_default(options, "--eval-dtype", MEP_CLI_DTYPE_DEFAULT);
     mep_args_default(options, "--lengths", "--length times 1, 2, 4, .. 32");
     mep_args_default(options, "--measures", "perplexity alone");
-    mep_args_default(options, "--gaps", "those that make segments of --lengths tokens");
-    mep_args_default(options, "--depths", DEFAULT_DEPTHS);
+    mep_args_default(options, "--gaps", "those of the study, or those that make segments of --lengths tokens");
+    mep_args_default(options, "--depths", "those of the study, or 0,0.25,0.5,0.75,1");
 }
 
 /* Write a word as a shell reads it: in quotes if it has special characters. */
@@ -335,7 +335,7 @@ static mep_status complete_settings(compare_job *job)
     char first[MEP_DATA_SIZE];
     MEP_TRY(settle_dtype(job));
     MEP_TRY(mep_data_mix_append(job->data.values[0], job->split == NULL ? ".train" : "", first));
-    mep_status status = mep_train_options_finish(&job->o, first, job->split);
+    mep_status status = mep_train_options_finish(&job->o, job->options, first, job->split);
     if (status == MEP_ERROR_IO && job->split == NULL)
         return mep_fail_in(status, "--data PREFIX takes what mep prepare --out PREFIX --valid 0.1 wrote: ");
     MEP_TRY(status);
@@ -364,6 +364,44 @@ static int lists_measure(const compare_job *job, const char *name)
     return 0;
 }
 
+/* The measures that an option is for, by their names; "task": mqar and induction. */
+typedef struct measure_option {
+    const char *option;
+    const char *measures[8];
+} measure_option;
+
+static const measure_option MEASURE_OPTIONS[] = {
+    {"--gaps", {"copy", "copy-gain"}},
+    {"--depths", {"passkey"}},
+    {"--samples", {"context", "context-gain", "copy", "copy-gain", "passkey", "blindness", "task"}},
+    {"--measure-seed", {"copy", "copy-gain", "passkey", "task"}},
+    {"--copy-tokens", {"copy", "copy-gain"}},
+    {"--bins", {"by-position"}},
+};
+
+static int lists_task(const compare_job *job)
+{
+    for (int64_t i = 0; i < job->measures.count; i++)
+        if (strncmp(job->measures.values[i], "mqar", 4) == 0 || strncmp(job->measures.values[i], "induction", 9) == 0)
+            return 1;
+    return 0;
+}
+
+/* Whether a measure of this call uses an option: with others, it would replace the results of earlier calls. */
+static int check_measure_option(const compare_job *job, const measure_option *m)
+{
+    char uses[128] = "";
+    for (int i = 0; m->measures[i] != NULL; i++) {
+        int is_task = strcmp(m->measures[i], "task") == 0;
+        if (is_task ? lists_task(job) : lists_measure(job, m->measures[i])) return MEP_ARGS_GO;
+        if (strstr(m->measures[i], "-gain") != NULL) continue; /* another name */
+        size_t used = strlen(uses);
+        snprintf(uses + used, sizeof uses - used, "%s%s", used > 0 ? "," : "",
+                 is_task ? "mqar,induction" : m->measures[i]);
+    }
+    return mep_cli_usage("compare", "%s is for --measures %s", m->option, uses);
+}
+
 /* Returns MEP_ARGS_GO, or the exit code after one line on stderr. */
 static int check(compare_job *job, const mep_option *options)
 {
@@ -376,14 +414,12 @@ static int check(compare_job *job, const mep_option *options)
             return mep_cli_refuse_encoding("compare", job->positions.values[i]);
         mep_position_destroy(&position);
     }
-    if (job->gaps.count > 0 && !lists_measure(job, "copy") && !lists_measure(job, "copy-gain"))
-        return mep_cli_usage("compare", "--gaps is for --measures copy");
-    if (job->depths != NULL && !lists_measure(job, "passkey"))
-        return mep_cli_usage("compare", "--depths is for --measures passkey");
-    static const char *const of_measures[] = {"--samples", "--measure-seed", "--bins", "--copy-tokens"};
-    for (size_t i = 0; i < sizeof of_measures / sizeof *of_measures; i++)
-        if (job->measures.count == 0 && mep_args_given(options, of_measures[i]))
-            return mep_cli_usage("compare", "%s is for --measures; name those that it changes", of_measures[i]);
+    for (size_t i = 0; i < sizeof MEASURE_OPTIONS / sizeof *MEASURE_OPTIONS; i++) {
+        const measure_option *m = &MEASURE_OPTIONS[i];
+        if (!mep_args_given(options, m->option)) continue;
+        int unused = check_measure_option(job, m);
+        if (unused != MEP_ARGS_GO) return unused;
+    }
     job->options = options;
     int code = mep_cli_choose_dtype("compare", options, "--dtype", device, job->o.dtype, &job->o.settings.dtype);
     if (code == MEP_ARGS_GO)
@@ -563,8 +599,11 @@ int mep_cli_compare(int argc, char **argv)
         "results.html (one file with all tables and pictures), measures.csv, differences.csv, pictures, and a folder\n"
         "ENCODING-seedN for each run, which mep eval and mep generate read. The same command continues a study. A "
         "later\n"
-        "command may add encodings, seeds, lengths and measures; tables and pictures show all of them. Without --samples,\n"
-        "--copy-tokens, --bins or --measure-seed it measures as the last one did; with another value, everything again.\n\n"
+        "command may add encodings, seeds, lengths and measures; tables and pictures show all of them. Without "
+        "--samples,\n"
+        "--copy-tokens, --bins or --measure-seed it measures as the last one did; with another value, everything that "
+        "uses\n"
+        "it again.\n\n"
         "--baseline compares the runs of the same seed on the same tokens. A difference is called better or worse "
         "only\n"
         "beyond two standard errors: of the mean over the segments and, with several seeds, over the seeds too.\n\n"

@@ -365,8 +365,10 @@ int mep_cli_eval(int argc, char **argv)
                        "tokens per batch, at least one segment; fewer need less memory"),
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &job.dtype, mep_cli_dtypes, "type to compute in " MEP_CLI_DTYPE_AUTO),
         MEP_CLI_DEVICE_ROW(&job.device),
-        MEP_OPT_REAL("--tolerance", 0, "T", &job.settings.tolerance, 0, 0.5,
-                     "omit distant tokens whose attention weights have a sum below T; 0: exact"),
+        MEP_OPT_REAL(
+            "--tolerance", 0, "T", &job.settings.tolerance, 0, 0.5,
+            "omit distant tokens whose attention weights have a sum below T, which shows for biases that fall; 0: "
+            "exact"),
         MEP_OPT_INT("--threads", 'j', "N", &job.threads, 0, 4096,
                     "threads; 0: one for each core that the process may use"),
         MEP_OPT_FLAG(

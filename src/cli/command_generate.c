@@ -224,7 +224,7 @@ static int run(generate_job *job)
 }
 
 /* Returns MEP_ARGS_GO, or the exit code after one line on stderr. The positional argument may be "-". */
-static int check(generate_job *job, int count, char **argv)
+static int check(generate_job *job, const mep_option *options, int count, char **argv)
 {
     if (job->model_path == NULL) return mep_cli_usage("generate", "--model FOLDER is missing");
     if (count == 1 && strcmp(argv[1], "-") != 0)
@@ -233,6 +233,11 @@ static int check(generate_job *job, int count, char **argv)
     if ((job->prompt != NULL) + (job->prompt_file != NULL) + count > 1)
         return mep_cli_usage("generate", "give one prompt: --prompt, --prompt-file or -");
     if (count == 1) job->prompt_file = "-";
+    static const char *const random[] = {"--top-k", "--top-p"};
+    for (int i = 0; i < 2; i++)
+        if (job->settings.temperature == 0 && mep_args_given(options, random[i]))
+            return mep_cli_usage("generate", "%s has no effect with --temperature 0, which takes the likeliest token",
+                                 random[i]);
     return MEP_ARGS_GO;
 }
 
@@ -287,8 +292,9 @@ int mep_cli_generate(int argc, char **argv)
             "kernel), keys that can no longer have a weight are dropped: memory and time per token are then\n"
             "constant, and the text is the same. /window=W keeps W keys of any encoding. All others keep\n"
             "every token: t5, whose last bucket is constant; kerple_log, which falls too slowly; sums with these;\n"
-            "rotary, nope, and positions that are added to the embedding. --endless needs a distance bias that drops\n"
-            "keys in each layer.\n\n"
+            "rotary, nope, and positions that are added to the embedding. --endless without --max-tokens needs a "
+            "distance\n"
+            "bias that drops keys in each layer.\n\n"
             "  mep generate --model runs/mep --prompt \"Once upon a time\" --temperature 0.8\n"
             "  mep generate --model runs/mep - < chapter.txt\n"
             "  mep generate --model runs/mep --endless\n",
@@ -297,7 +303,7 @@ int mep_cli_generate(int argc, char **argv)
     mep_args_default(options, "--dtype", MEP_CLI_DTYPE_DEFAULT);
     int code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
-    code = check(&job, count, argv);
+    code = check(&job, options, count, argv);
     job.settings.device = (mep_device)job.device;
     if (code == MEP_ARGS_GO)
         code =

@@ -26,8 +26,9 @@ int mep_cli_import(int argc, char **argv)
         .notes =
             "MODEL is a folder with config.json and model.safetensors, or with shards and "
             "model.safetensors.index.json,\n"
-            "in float32, bfloat16 or float16. OUT has float32, which keeps all bits. The files of the tokenizer are\n"
-            "copied. Features of a model that mep does not compute are refused by name. eval, generate and train "
+            "in float32, bfloat16 or float16. OUT has float32, which keeps all bits, unless --dtype says otherwise.\n"
+            "The files of the tokenizer are copied. Features of a model that mep does not compute are refused by name. "
+            "eval, generate and train "
             "--init\n"
             "also read such folders directly.\n\n"
             "  mep import bloom-560m models/bloom\n"

@@ -239,7 +239,7 @@ static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
             "--term", 0, "TERM", &job->term, TERMS,
             "of one --model: its distance bias; the profiles of a layer; or the decay with the distance that "
             "the bias of a layer's forget gates gives"),
-        MEP_OPT_LENGTHS("--layer", 0, "N,..", &job->layers, 1, 1000, "layers of the term, from 1"),
+        MEP_OPT_LENGTHS("--layer", 0, "LAYER,..", &job->layers, 1, 1000, "layers of the term, from 1"),
         MEP_OPT_INT("--heads", 0, "N", &job->biases.heads, 1, 4096, "number of heads"),
         MEP_OPT_LENGTHS("--head", 0, "H,..", &job->biases.shown, 1, 4096, "heads, or profiles, to draw, from 1"),
         MEP_OPT_LENGTHS("--query-position", 'q', "P,..", &job->biases.queries, 0, 1LL << 31,
@@ -253,15 +253,17 @@ static void list_options(plot_job *job, mep_option options[OPTIONS_MAX])
     };
     static_assert(sizeof rows <= OPTIONS_MAX * sizeof *rows, "OPTIONS_MAX is too small");
     memcpy(options, rows, sizeof rows);
-    mep_args_default(options, "--out",
-                     "RUN/training.png, training.png for several runs, results.png next to results.csv, bias.png");
+    mep_args_default(
+        options, "--out",
+        "RUN/training.png, training.png for several runs, results.png next to results.csv, bias.png or term.png");
     mep_args_default(options, "--train-length", "that of --model");
     mep_args_default(options, "--show", "one run: loss, grad_norm, learning_rate; several runs: loss, valid_loss");
     mep_args_default(options, "--heads", "8, or those of --model");
     mep_args_default(options, "--head", "the middle head; for one bias, eight heads");
     mep_args_default(options, "--query-position", "one that has all distances");
     mep_args_default(options, "--layer", "the first that has it");
-    mep_args_default(options, "--max-distance", "512, or 4 times the training length of --model");
+    mep_args_default(options, "--max-distance",
+                     "512, 4 times the training length of --model, or the extent of profiles");
 }
 
 /* The kinds of pictures for which an option is allowed. */
@@ -298,10 +300,14 @@ static int check(plot_job *job, const mep_option *options, char **paths, int cou
     if (is_term ? mep_args_given(options, "--query-position") : mep_args_given(options, "--layer"))
         return mep_cli_usage("plot",
                              is_term ? "--query-position cannot be used with --term %s"
-                                     : "--layer cannot be used with --term %s",
+                                     : "--layer is for --term; the term %s is that of all layers",
                              TERMS[job->term]);
     job->runs.shown_count = job->shown.count;
-    return mep_args_words("plot", "--show", &job->shown, mep_plot_metrics, job->runs.shown);
+    int code = mep_args_words("plot", "--show", &job->shown, mep_plot_metrics, job->runs.shown), losses = 0;
+    for (int64_t i = 0; i < job->shown.count; i++) losses |= strstr(job->shown.values[i], "loss") != NULL;
+    if (code == MEP_ARGS_GO && job->shown.count > 0 && !losses && mep_args_given(options, "--max-loss"))
+        return mep_cli_usage("plot", "--max-loss is for pictures with a loss; --show names none");
+    return code;
 }
 
 int mep_cli_plot(int argc, char **argv)

@@ -77,8 +77,11 @@ static mep_status check_output(const prepare_job *job, const char *prefix)
         if (stat(path, &info) == 0) {
             status = check_inputs(job, path, &info);
             if (status == MEP_OK && !job->force && !job->continues)
-                status =
-                    mep_fail(MEP_ERROR_ARGUMENT, "%s exists; choose another --out, or --force to replace it", path);
+                status = mep_fail(MEP_ERROR_ARGUMENT,
+                                  job->resume ? "%s exists and is complete: there is no stopped work to resume; --force "
+                                                "replaces it"
+                                              : "%s exists; choose another --out, or --force to replace it",
+                                  path);
         }
         mep_free(&path);
     }
@@ -382,7 +385,8 @@ static int ends_like_a_file(const char *prefix)
 /* Data of a synthetic task: no input, and none of the options of text. */
 static int run_synthetic(prepare_job *job, mep_prepare_synthetic *synthetic, const mep_option *options)
 {
-    static const char *const text[] = {"--tokenizer", "--valid", "--split", "--resume", "--no-eod", "--skip-bad-lines"};
+    static const char *const text[] = {"--tokenizer", "--valid",          "--split",  "--resume",
+                                       "--no-eod",    "--skip-bad-lines", "--threads"};
     if (job->input_count > 0)
         return mep_cli_usage("prepare", "--synthetic makes its data itself; leave out %s", job->inputs[0]);
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
@@ -392,7 +396,9 @@ static int run_synthetic(prepare_job *job, mep_prepare_synthetic *synthetic, con
     synthetic->quiet = job->quiet;
     mep_interrupt_install();
     mep_status status = make_output_folder(job->out);
+    if (status == MEP_OK) status = check_journal(job);
     if (status == MEP_OK) status = check_output(job, job->out);
+    if (status == MEP_OK) status = remove_file(job->out, ".journal");
     if (status == MEP_OK) status = mep_cli_prepare_synthetic(synthetic);
     if (status == MEP_OK) return MEP_EXIT_OK;
     mep_cli_fail("prepare");

@@ -107,7 +107,9 @@ static int run_train(int argc, char **argv)
                     "largest number of tokens, including the 256 bytes and the special tokens"),
         MEP_OPT_INT("--min-frequency", 0, "N", &job.settings.min_frequency, 0, INT64_MAX,
                     "do not merge pairs that occur less often"),
-        MEP_OPT_TEXTS("--special", 0, "TOKEN", &job.special, "special tokens, numbered from 0; may be repeated"),
+        MEP_OPT_WHOLE_TEXTS("--special", 0, "TOKEN", &job.special,
+                            "a special token; may be repeated: they are numbered from 0, and only those that are given "
+                            "exist"),
         MEP_OPT_FLAG("--force", 'f', &job.force, "replace an existing file"),
         MEP_OPT_FLAG("--quiet", 'q', &job.quiet, "no progress line"),
         MEP_OPT_END,

@@ -51,8 +51,8 @@ static void list_options(train_job *job, mep_option options[OPTIONS_MAX])
             "dataset to train on, written by mep prepare, Megatron-LM or GPT-NeoX; or a data mix, A=0.7,B=0.3"),
         MEP_OPT_TEXT(
             "--split", 0, "A,B,C", &job->split,
-            "divide the documents in these proportions; train on the first part, validate on the second; the paper has "
-            "949,50,1"),
+            "divide the documents in these proportions; train on the first part, validate on the second, or on "
+            "--valid; the paper has 949,50,1"),
         MEP_OPT_TEXT("--valid", 0, "PREFIX", &job->valid, "dataset or data mix for the validation loss"),
         MEP_OPT_TEXT("--out", 'o', "RUN", &job->out, "folder of the run: settings, losses, checkpoints"),
         MEP_OPT_FLAG("--tensorboard", 0, &job->tensorboard,
@@ -145,7 +145,7 @@ static mep_status complete_settings(train_job *job, const mep_option *options)
     s->seed = (uint64_t)job->seed;
     if (job->valid != NULL) MEP_TRY(copy_path(s->valid, sizeof s->valid, job->valid, "--valid"));
     if (!mep_args_given(options, "--valid-every")) s->valid_every = (s->steps + VALIDATIONS - 1) / VALIDATIONS;
-    MEP_TRY(mep_train_options_finish(&job->o, job->data, job->split));
+    MEP_TRY(mep_train_options_finish(&job->o, options, job->data, job->split));
     if (!mep_train_has_valid(s)) s->valid_every = 0;
     return mep_train_check(s);
 }
@@ -188,6 +188,9 @@ static int check_new_run(train_job *job, const mep_option *options)
     }
     mep_status status = complete_settings(job, options);
     if (status == MEP_ERROR_ARGUMENT) return mep_cli_usage("train", "%s", mep_error_message());
+    if (status == MEP_OK && !mep_train_has_valid(&job->o.settings) &&
+        (mep_args_given(options, "--valid-every") || mep_args_given(options, "--valid-tokens")))
+        return mep_cli_usage("train", "--split %s leaves nothing to validate on", job->split);
     return status == MEP_OK ? MEP_ARGS_GO : mep_cli_fail("train");
 }
 

@@ -95,6 +95,8 @@ int mep_cli_convert(mep_convert_job *job, mep_usage usage, int argc, char **argv
     mep_model *model = NULL;
     int count, code = mep_args_parse(&usage, argc, argv, &count);
     if (code != MEP_ARGS_GO) return code;
+    if (job->position == NULL && mep_args_given(options, "--seed"))
+        return mep_cli_usage(usage.command, "--seed is for the parameters of --position");
     job->settings.dtype = job->dtype == 1 ? MEP_BFLOAT16 : MEP_FLOAT32;
     mep_status status = convert(job, argv[1], argv[2], &model);
     mep_model_destroy(&model);

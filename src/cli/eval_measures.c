@@ -61,6 +61,13 @@ static int needs_data(const mep_eval_measures *m)
     return m->task == NULL || is_passkey(m);
 }
 
+/* Whether a task is this one, perhaps with options. */
+static int begins(const char *task, const char *name)
+{
+    size_t length = strlen(name);
+    return strncmp(task, name, length) == 0 && (task[length] == '\0' || task[length] == ':');
+}
+
 int mep_eval_measures_check(const mep_eval_measures *m, const mep_option *options)
 {
     int asked = mep_eval_measures_asked(m);
@@ -79,14 +86,22 @@ int mep_eval_measures_check(const mep_eval_measures *m, const mep_option *option
         {"--split", "measures of text; mqar and induction make their own", needs_data(m)},
         {"--part", "measures of text; mqar and induction make their own", needs_data(m)},
         {"--tokens", "measures of text; mqar and induction make their own", needs_data(m)},
-        {"--within", "a measure", asked > 0},
+        {"--within", "a measure whose values have a direction, not --blindness", asked > 0 && !m->blindness},
+        {"--tolerance", "measures of losses, not --blindness, which is exact", !m->blindness},
+        {"--batch-tokens", "measures of losses, not --blindness, which reads segment by segment", !m->blindness},
         {"--format", "the table of a measure", asked > 0},
         {"--picture", "a measure; mep plot draws perplexities", asked > 0},
     };
     if (asked > 1) return mep_cli_usage("eval", "one measure at a time; leave out all but one of them");
+    if (m->task != NULL && !is_passkey(m) && !begins(m->task, "mqar") && !begins(m->task, "induction"))
+        return mep_cli_usage("eval", "--task %s: unknown task; it is one of passkey, mqar, induction", m->task);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (!rows[i].applies && mep_args_given(options, rows[i].option))
             return mep_cli_usage("eval", "%s is for %s", rows[i].option, rows[i].use);
+    for (int64_t i = 0; i < m->gaps.count; i++)
+        for (int64_t j = 0; j < i; j++)
+            if (m->gaps.values[i] == m->gaps.values[j])
+                return mep_cli_usage("eval", "--copy-gain: %lld is given twice", (long long)m->gaps.values[i]);
     if (m->picture != NULL && !is_png(m->picture))
         return mep_cli_usage("eval", "--picture %s: the name of a picture must end in .png", m->picture);
     return MEP_ARGS_GO;
@@ -130,6 +145,10 @@ static mep_status choose_lengths(measures_job *job)
     int64_t tokens = job->data != NULL ? mep_data_mix_tokens(job->data) - 1 : INT64_MAX;
     mep_position_kind kind = mep_position_get_kind(mep_model_get_position(job->model));
     int64_t most = kind == MEP_POSITION_LEARNED ? 1 : 16;
+    for (int64_t i = 0; i < lengths->count; i++)
+        for (int64_t j = 0; j < i; j++)
+            if (lengths->values[i] == lengths->values[j])
+                return mep_fail(MEP_ERROR_ARGUMENT, "--lengths: %lld is given twice", (long long)lengths->values[i]);
     if (lengths->count > 0) return MEP_OK;
     for (int64_t factor = 1; factor <= most; factor *= 2) {
         int64_t length = factor * config->max_position_embeddings;

@@ -49,7 +49,8 @@ void mep_eval_measures_defaults(mep_eval_measures *measures);
         MEP_OPT_TEXT("--depths", 0, "D,..", &(M).depths,                                                               \
                      "of --task passkey: where the digits are hidden, 0 at the beginning, 1 at the end"),              \
         MEP_OPT_INT("--samples", 0, "N", &(M).settings.samples, 1, 1 << 24,                                            \
-                    "tokens of --context-gain; trials of --copy-gain and --task, per length and depth"),               \
+                    "tokens of --context-gain; trials of --copy-gain and --task, per length and depth; queries of "    \
+                    "--blindness"),                                                                                    \
         MEP_OPT_INT("--copy-tokens", 0, "N", &(M).settings.copy_tokens, 2, 1 << 20,                                    \
                     "of --copy-gain: tokens per copy"),                                                                \
         MEP_OPT_INT("--seed", 0, "N", (int64_t *)&(M).settings.seed, 0, INT64_MAX,                                     \

@@ -72,6 +72,8 @@ static int run(const mep_command *command, int argc, char **argv)
     return mep_cli_leave(code);
 }
 
+enum { HELP_WORDS = 8 };
+
 static int help(int argc, char **argv)
 {
     char flag[] = "--help";
@@ -81,8 +83,11 @@ static int help(int argc, char **argv)
     }
     const mep_command *command = find(argv[1]);
     if (command == NULL) return unknown_command(argv[1]);
-    char *arguments[] = {argv[1], flag, NULL};
-    return run(command, 2, arguments);
+    char *arguments[HELP_WORDS + 2] = {argv[1]}; /* words after the command choose a page of it: bench attention */
+    int count = 1;
+    for (; count < argc - 1 && count <= HELP_WORDS; count++) arguments[count] = argv[count + 1];
+    arguments[count] = flag;
+    return run(command, count + 1, arguments);
 }
 
 /* The library ignores an unknown level, and amx_bf16 where it is missing; the program reports them. A known level that

@@ -80,7 +80,7 @@ static mep_status refuse_foreign(const char *path, const char *mark)
     fclose(file);
     if (size == 0 || strcmp(start, mark) == 0) return MEP_OK;
     return mep_fail(MEP_ERROR_IO,
-                    "%s exists and is not a file of this program; name another picture with --out FILE.png", path);
+                    "%s exists and is not a file of this program; move it, or give the picture another name", path);
 }
 
 static mep_status name_files(mep_picture *p, const char *png)

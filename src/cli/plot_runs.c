@@ -440,7 +440,10 @@ static mep_status find_title(const drawing *d, char **title)
 static mep_status find_x_title(const drawing *d, char **title)
 {
     const char *x = d->options->by_tokens ? "tokens trained on" : "step";
-    if (d->window == 1) return mep_copy_string(title, x);
+    int is_drawn = d->options->shown_count == 0; /* a training curve */
+    for (int64_t i = 0; i < d->options->shown_count; i++)
+        is_drawn |= strcmp(mep_plot_metrics[d->options->shown[i]], "valid_loss") != 0;
+    if (d->window == 1 || !is_drawn) return mep_copy_string(title, x);
     return mep_format(title, "%s; training curves are means of %lld steps%s", x, (long long)d->window,
                       d->run_count == 1 ? ", bands from their lowest to their highest" : "");
 }

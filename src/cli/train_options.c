@@ -40,7 +40,6 @@ int mep_train_options_begin(mep_train_options *options, const char *command, int
     options->settings.model.intermediate_size = 0;
     options->dtype = MEP_CLI_AUTO;
     options->block = (int)options->settings.model.block;
-    options->preset_micro_batch = options->settings.micro_batch_size;
     return MEP_ARGS_GO;
 }
 
@@ -90,7 +89,8 @@ static mep_status set_sizes(mep_train_options *options)
     return MEP_OK;
 }
 
-mep_status mep_train_options_finish(mep_train_options *options, const char *data, const char *split)
+mep_status mep_train_options_finish(mep_train_options *options, const mep_option *rows, const char *data,
+                                    const char *split)
 {
     mep_train_settings *settings = &options->settings;
     mep_model_config *model = &settings->model;
@@ -102,7 +102,7 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
         model->vocab_size = (size + VOCAB_STEP - 1) / VOCAB_STEP * VOCAB_STEP;
     }
     if (settings->init[0] == '\0') MEP_TRY(set_sizes(options));
-    if (settings->micro_batch_size == options->preset_micro_batch) fit_micro_batch(settings);
+    if (!mep_args_given(rows, "--micro-batch-size")) fit_micro_batch(settings);
     settings->device = (mep_device)options->device;
     settings->on_nan = (mep_on_nan)options->on_nan;
     mep_set_threads((int)options->threads);

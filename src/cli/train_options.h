@@ -7,7 +7,7 @@
  *     int code = mep_train_options_begin(&o, "train", argc, argv);        the values of the preset become the defaults
  *     mep_option options[] = {MEP_OPT_TEXT(...), MEP_TRAIN_SIZE_ROWS(&o), MEP_OPT_END};
  *     ... mep_args_parse ...
- *     mep_train_options_finish(&o, "text.train", NULL);    o.settings is complete except for seed and position
+ *     mep_train_options_finish(&o, rows, "text.train", NULL);    o.settings is complete except for seed and position
  */
 #ifndef MEP_CLI_TRAIN_OPTIONS_H
 #define MEP_CLI_TRAIN_OPTIONS_H
@@ -19,13 +19,12 @@
 typedef struct mep_train_options {
     mep_train_settings settings;
     const char *preset;
-    int dtype;                  /* index in mep_cli_dtypes */
-    int device;                 /* a mep_device */
-    int on_nan;                 /* a mep_on_nan */
-    int block;                  /* a mep_block */
-    int qk_norm;                /* a mep_qk_norm */
-    int64_t threads;            /* 0: all cores */
-    int64_t preset_micro_batch; /* the preset's micro_batch_size */
+    int dtype;       /* index in mep_cli_dtypes */
+    int device;      /* a mep_device */
+    int on_nan;      /* a mep_on_nan */
+    int block;       /* a mep_block */
+    int qk_norm;     /* a mep_qk_norm */
+    int64_t threads; /* 0: all cores */
 } mep_train_options;
 
 /* The names of mep_on_nan, mep_block and mep_qk_norm, each list with NULL at its end. */
@@ -38,7 +37,8 @@ int mep_train_options_begin(mep_train_options *options, const char *command, int
 /* After the parsing: complete the settings with the data (a prefix or a mixture), its split (or NULL) and the size of
  * its vocabulary (that of its tokenizer, or its largest token + 1, rounded up to a multiple of 64), and set the number
  * of threads. The micro-batch of a preset becomes the largest one up to it that divides the batch. */
-mep_status mep_train_options_finish(mep_train_options *options, const char *data, const char *split);
+mep_status mep_train_options_finish(mep_train_options *options, const mep_option *rows, const char *data,
+                                    const char *split);
 
 /* Rows for a table of options, without headings; O is a pointer to mep_train_options. Sizes of the model, which a model
  * that is read from a folder has already: */
@@ -79,7 +79,8 @@ mep_status mep_train_options_finish(mep_train_options *options, const char *data
         MEP_OPT_INT("--batch-size", 'b', "N", &(O)->settings.batch_size, 1, 1 << 30, "sequences per optimizer step"),  \
         MEP_OPT_INT(                                                                                                   \
             "--micro-batch-size", 0, "N", &(O)->settings.micro_batch_size, 0, 1 << 30,                                 \
-            "sequences computed at a time, a divisor of --batch-size; fewer need less memory; 0: the complete batch"), \
+            "sequences computed at a time, a divisor of --batch-size; fewer need less memory; 0: the complete batch; " \
+            "the default is the largest divisor up to this"),                                                          \
         MEP_OPT_CHOICE("--dtype", 0, "TYPE", &(O)->dtype, mep_cli_dtypes,                                              \
                        "type to compute in; weights are kept in float32 " MEP_CLI_DTYPE_AUTO),                         \
         MEP_CLI_DEVICE_ROW(&(O)->device),                                                                              \

@@ -231,7 +231,7 @@ mep_status mep_measure_blindness(const mep_measure_call *call, mep_measure *meas
 {
     mep_measure_call own;
     MEP_REQUIRE(call, measure);
-    MEP_TRY(mep_measure_open(&own, call, 1));
+    MEP_TRY(mep_measure_open(&own, call, MEP_MEASURE_TOKENS));
     blindness b = {.call = &own, .length = own.settings->length};
     mep_measure_draft draft;
     mep_watch_begin(&b.watch, "the blindness report", report_within, &b);

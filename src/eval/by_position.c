@@ -133,7 +133,7 @@ mep_status mep_measure_by_position(const mep_measure_call *call, mep_measure *me
 {
     mep_measure_call own;
     MEP_REQUIRE(call, measure);
-    MEP_TRY(mep_measure_open(&own, call, 1));
+    MEP_TRY(mep_measure_open(&own, call, MEP_MEASURE_LOSSES));
     by_position p = {.call = &own};
     mep_measure_draft draft;
     MEP_TRY(mep_measure_begin(&draft, measure, "by-position", "position", own.settings->length));

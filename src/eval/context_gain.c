@@ -140,7 +140,7 @@ mep_status mep_measure_context_gain(const mep_measure_call *call, mep_measure *m
 {
     mep_measure_call own;
     MEP_REQUIRE(call, measure);
-    MEP_TRY(mep_measure_open(&own, call, 1));
+    MEP_TRY(mep_measure_open(&own, call, MEP_MEASURE_LOSSES));
     context_gain g = {.call = &own};
     mep_measure_draft draft;
     MEP_TRY(mep_measure_begin(&draft, measure, "context", "context", own.settings->length));

@@ -118,7 +118,7 @@ mep_status mep_measure_copy_gain(const mep_measure_call *call, int64_t gap, mep_
 {
     mep_measure_call own;
     MEP_REQUIRE(call, measure);
-    MEP_TRY(mep_measure_open(&own, call, 1));
+    MEP_TRY(mep_measure_open(&own, call, MEP_MEASURE_LOSSES));
     int64_t copy = own.settings->copy_tokens;
     MEP_TRY(check(gap, copy));
     copy_gain c = {.call = &own, .copy = copy, .gap = gap, .length = 3 * copy + gap - 1};

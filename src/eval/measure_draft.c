@@ -198,7 +198,7 @@ int64_t mep_measure_tokens(const mep_measure_call *call)
     return most > 0 ? min_i64(tokens, most) : tokens;
 }
 
-mep_status mep_measure_open(mep_measure_call *own, const mep_measure_call *call, int needs_data)
+mep_status mep_measure_open(mep_measure_call *own, const mep_measure_call *call, mep_measure_data needs_data)
 {
     int needs_model = !call->check_only;
     if ((needs_model && call->model == NULL) || call->settings == NULL || (needs_data && call->data == NULL))
@@ -206,6 +206,11 @@ mep_status mep_measure_open(mep_measure_call *own, const mep_measure_call *call,
                         needs_model && call->model == NULL ? "model"
                         : call->settings == NULL           ? "settings"
                                                            : "data");
+    if (needs_data == MEP_MEASURE_LOSSES && mep_dataset_has_mask(call->data))
+        return mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "the data has a mask: only answers are trained, and this measure reads the losses of all tokens; "
+            "evaluate the data, or measure its task");
     *own = *call;
     if (own->group == NULL) own->group = &mep_dist_alone;
     return MEP_OK;

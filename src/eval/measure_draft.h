@@ -58,8 +58,12 @@ int mep_measure_is_within_segment(const mep_measure *measure);
 /* The tokens of the data that a call may read. */
 int64_t mep_measure_tokens(const mep_measure_call *call);
 
-/* Check the pointers of a public call, with the function's name for the message, and copy the call with a group. */
-mep_status mep_measure_open(mep_measure_call *own, const mep_measure_call *call, int needs_data);
+/* What a measure reads of the data. */
+typedef enum mep_measure_data { MEP_MEASURE_NOTHING, MEP_MEASURE_TOKENS, MEP_MEASURE_LOSSES } mep_measure_data;
+
+/* Check the pointers of a public call, and copy the call with a group. Fails for losses of data with a mask, in which
+ * only some tokens are trained. */
+mep_status mep_measure_open(mep_measure_call *own, const mep_measure_call *call, mep_measure_data needs_data);
 
 /* Check what all measures have in common: positive sizes, a device that is available. */
 mep_status mep_measure_check(const mep_measure_call *call);

@@ -235,7 +235,7 @@ mep_status mep_measure_passkey(const mep_measure_call *call, double depth, mep_m
 {
     mep_measure_call own;
     MEP_REQUIRE(call, measure);
-    MEP_TRY(mep_measure_open(&own, call, 1));
+    MEP_TRY(mep_measure_open(&own, call, MEP_MEASURE_LOSSES));
     passkey p = {.call = &own, .depth = depth};
     mep_measure_draft draft;
     MEP_TRY(mep_measure_begin(&draft, measure, "passkey", "depth", own.settings->length));

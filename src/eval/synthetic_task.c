@@ -88,7 +88,7 @@ mep_status mep_measure_synthetic(const mep_measure_call *call, const char *task,
 {
     mep_measure_call own;
     MEP_REQUIRE(call, task, measure);
-    MEP_TRY(mep_measure_open(&own, call, 0));
+    MEP_TRY(mep_measure_open(&own, call, MEP_MEASURE_NOTHING));
     task_run r = {.call = &own};
     mep_measure_draft draft;
     MEP_TRY(mep_synthetic_parse(&r.task, task, own.settings->seed));
