@@ -18,6 +18,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/compare_report.h"
+#include "cli/eval_measures.h"
 #include "cli/event_log.h"
 #include "cli/interrupt.h"
 #include "cli/processes.h"
@@ -382,8 +383,7 @@ static const measure_option MEASURE_OPTIONS[] = {
 static int lists_task(const compare_job *job)
 {
     for (int64_t i = 0; i < job->measures.count; i++)
-        if (strncmp(job->measures.values[i], "mqar", 4) == 0 || strncmp(job->measures.values[i], "induction", 9) == 0)
-            return 1;
+        if (mep_cli_is_task(job->measures.values[i])) return 1;
     return 0;
 }
 

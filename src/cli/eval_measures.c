@@ -61,11 +61,14 @@ static int needs_data(const mep_eval_measures *m)
     return m->task == NULL || is_passkey(m);
 }
 
-/* Whether a task is this one, perhaps with options. */
-static int begins(const char *task, const char *name)
+int mep_cli_is_task(const char *name)
 {
-    size_t length = strlen(name);
-    return strncmp(task, name, length) == 0 && (task[length] == '\0' || task[length] == ':');
+    static const char *const tasks[] = {"mqar", "induction"};
+    for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++) {
+        size_t length = strlen(tasks[i]);
+        if (strncmp(name, tasks[i], length) == 0 && (name[length] == '\0' || name[length] == ':')) return 1;
+    }
+    return 0;
 }
 
 int mep_eval_measures_check(const mep_eval_measures *m, const mep_option *options)
@@ -93,7 +96,7 @@ int mep_eval_measures_check(const mep_eval_measures *m, const mep_option *option
         {"--picture", "a measure; mep plot draws perplexities", asked > 0},
     };
     if (asked > 1) return mep_cli_usage("eval", "one measure at a time; leave out all but one of them");
-    if (m->task != NULL && !is_passkey(m) && !begins(m->task, "mqar") && !begins(m->task, "induction"))
+    if (m->task != NULL && !is_passkey(m) && !mep_cli_is_task(m->task))
         return mep_cli_usage("eval", "--task %s: unknown task; it is one of passkey, mqar, induction", m->task);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (!rows[i].applies && mep_args_given(options, rows[i].option))

@@ -61,6 +61,9 @@ void mep_eval_measures_defaults(mep_eval_measures *measures);
         MEP_OPT_TEXT("--picture", 0, "FILE.png", &(M).picture, "also draw the measure with gnuplot"),                  \
         MEP_OPT_CHOICE("--format", 0, "FORMAT", &(M).format, mep_table_formats, "of the table of a measure")
 
+/* Whether a name is that of a synthetic task, perhaps with options: "mqar:pairs=4,queries=2". */
+int mep_cli_is_task(const char *name);
+
 /* The number of measures that the options ask for. */
 int mep_eval_measures_asked(const mep_eval_measures *measures);
 
