@@ -77,7 +77,8 @@ typedef struct mep_attention_terms {
     int64_t rank, extent;
     const float *log_kernels; /* [heads, kernels, log_kernels_length]: log K_m,h(d) of a mixture whose weights depend on
                                  the query; finite. Every call then has `mixture`. A query whose weighted kernels are
-                                 below e^-80 of the largest kernel at every key has no result (NaN) */
+                                 below e^-80 of the largest kernel at every key can have no result (NaN), or gradients
+                                 that are not finite */
     int64_t kernels, log_kernels_length; /* the length is at least the keys of later calls */
 } mep_attention_terms;
 

@@ -106,9 +106,9 @@ MEP_API mep_status mep_study_run_settings(const mep_study_settings *settings, in
 /* ---- What a study's folder says ---- */
 
 /* Everything that was ever asked of a study: the given settings with the lists of study.json and those of the settings,
- * and, without measures of their own, with its settings of measures.
- * Encodings, seeds and measures are in the order in which they were first asked for, lengths, gaps and depths in
- * ascending order. A folder without a study gives the settings themselves. */
+ * and, without measures of their own, with its settings of measures. Encodings, seeds and measures are in the order in
+ * which they were first asked for, lengths, gaps and depths in ascending order. A folder without a study gives the
+ * settings themselves. */
 typedef struct mep_study_lists mep_study_lists;
 MEP_API mep_status mep_study_lists_read(mep_study_lists **lists, const char *folder,
                                         const mep_study_settings *settings);

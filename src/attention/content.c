@@ -16,8 +16,8 @@
 
 #include "base/integer.h"
 
-/* A gate is far where it differs by more from that at the beginning of the tile. No gate that a model learns falls by
- * 64 per token, so this costs nothing there. */
+/* A gate is far where it differs by more from that at the beginning of the tile: it has fallen by 64 per token, which
+ * those of the models in docs/study do not reach. */
 static const float FAR = 4096;
 
 static double gate_at(const mep_content *c, int64_t key)
@@ -106,10 +106,10 @@ void mep_content_begin(const mep_content *c, const mep_head_terms *terms, const 
         if (c->profiles != NULL)
             tile->profile[r] = profile_bound(c->profiles + (rows->first + r) * c->profile_row, terms);
         if (c->mixture != NULL && c->approximate)
-            tile->mixture[r] = mixture_bound(c->mixture + (rows->first + r) * c->mixture_row, terms);
+            tile->slack[r] = mixture_bound(c->mixture + (rows->first + r) * c->mixture_row, terms);
         if (!is_far(tile, r)) continue;
         tile->has_far = 1;
-        tile->mixture[r] += 4 * FLT_EPSILON * fabsf(tile->gate[r]);
+        tile->slack[r] += 4 * FLT_EPSILON * fabsf(tile->gate[r]);
     }
 }
 

@@ -39,8 +39,8 @@ typedef struct mep_content_tile {
     double base;              /* gate at the first position of the tile on the grid; differences are taken from it */
     float gate[TILE_ROWS];    /* gate of the row minus base */
     float profile[TILE_ROWS]; /* upper bound of the row's profiles at any distance */
-    float mixture[TILE_ROWS]; /* upper bounds: where `approximate`, of -log of the factor at any distance; of the error
-                                 of a far gate */
+    float slack[TILE_ROWS];   /* upper bound of what a score's bound needs besides: -log of the mixture's factor, where
+                                 `approximate`, and the rounding of a far gate */
     int has_far;              /* 1: some gate[r] is large, and its float32 differences need a correction */
     const float *bias, *far_bias; /* as in mep_head_terms: of the table, or the mask of fire */
     const mep_fire_tables *fire;  /* NULL: the rows do not compute fire */
@@ -67,7 +67,7 @@ float mep_content_fire_bound(const mep_content_tile *tile, const mep_head_terms 
 static inline float mep_content_row_bound(const mep_content_tile *tile, const mep_head_terms *terms, int64_t r,
                                           int64_t distance)
 {
-    float bound = tile->gate[r] + tile->mixture[r] + (distance < terms->extent ? tile->profile[r] : 0);
+    float bound = tile->gate[r] + tile->slack[r] + (distance < terms->extent ? tile->profile[r] : 0);
     return tile->fire != NULL ? bound + mep_content_fire_bound(tile, terms, r, distance) : bound;
 }
 

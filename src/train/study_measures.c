@@ -254,10 +254,9 @@ mep_status mep_study_plan_measure(const mep_study_settings *all, const mep_study
         mep_status status = check_point(all, eval, data, measure, &point);
         if (status == MEP_ERROR_ARGUMENT) {
             MEP_TRY(find_asked(asked, measure, &point, &is_asked));
-            if (is_asked) return check_point(all, eval, data, measure, &point); /* with its message */
-            continue;
+            if (!is_asked) continue;
         }
-        MEP_TRY(status);
+        MEP_TRY(status); /* the message is that of check_point */
         plan->points[plan->count++] = point;
     }
     return MEP_OK;
