@@ -482,6 +482,9 @@ static void test_writer_arguments(void **state)
     expect(mep_dataset_writer_create(&writer, in_folder("no/such/folder"), &tokenizer), MEP_ERROR_IO);
     assert_null(writer);
     expect_message("no/such/");
+    expect(mep_dataset_writer_create(&writer, "", &tokenizer), MEP_ERROR_ARGUMENT);
+    expect_message("has no name");
+    expect(mep_dataset_writer_create(&writer, in_folder(""), &tokenizer), MEP_ERROR_ARGUMENT);
     expect(mep_dataset_writer_create(&writer, in_folder("args"), &tokenizer), MEP_OK);
     expect(mep_dataset_writer_add(writer, high, 2, 0), MEP_ERROR_ARGUMENT);
     expect(mep_dataset_writer_add(writer, low, 1, 0), MEP_ERROR_ARGUMENT);

@@ -188,6 +188,17 @@ static void expect_damage(const char *run, const char *text)
 
 /* A change of any byte of state.json or of a small file is detected, except for white space of the JSON, and so is a
  * missing file. */
+/* model.safetensors with a header of 8 bytes. */
+static void put_tensors(const char *folder, const char *header, const char *data)
+{
+    char *path = NULL, bytes[64] = {8};
+    assert_int_equal(strlen(header), 8);
+    int size = 8 + snprintf(bytes + 8, sizeof bytes - 8, "%s%s", header, data);
+    assert_int_equal(mep_path_join(&path, folder, "model.safetensors"), MEP_OK);
+    assert_int_equal(mep_file_write_atomic(path, bytes, size), MEP_OK);
+    mep_free(&path);
+}
+
 static void test_checksums(void **unused)
 {
     (void)unused;
@@ -203,8 +214,21 @@ static void test_checksums(void **unused)
     mep_free(&path);
     expect_damage(run, "config.json");
     put(folder, "config.json", "content");
-    put(folder, "model.safetensors", "its tensors have checksums of their own");
+    put(folder, "model.safetensors", "contend");
+    expect_damage(run, "model.safetensors is damaged");
+    /* of a safetensors file the header, which has the checksums of the tensors */
+    json_t *state = NULL;
+    put(folder, "model.safetensors", "content");
+    assert_int_equal(mep_checkpoint_state(folder, &state), MEP_OK);
+    put_tensors(folder, "{\"a\": 1}", "data");
+    assert_int_equal(mep_checkpoint_write_state(folder, state), MEP_OK);
+    json_decref(state);
     expect_damage(run, NULL);
+    put_tensors(folder, "{\"a\": 1}", "more");
+    expect_damage(run, NULL);
+    put_tensors(folder, "{\"a\": 2}", "data");
+    expect_damage(run, "model.safetensors is damaged");
+    put_tensors(folder, "{\"a\": 1}", "data");
     assert_int_equal(mep_path_join(&path, folder, "state.json"), MEP_OK);
     assert_int_equal(mep_file_read(path, 1000, &text, &size), MEP_OK);
     for (int64_t i = 0; i < size; i++) {

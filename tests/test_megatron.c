@@ -164,6 +164,8 @@ static void test_parts(void **state)
     assert_int_equal(tokens, 1752);
     assert_int_equal(documents, 10);
     mep_dataset *none = NULL;
+    expect(mep_dataset_open_split(&none, fixture("merged"), "1,1", (mep_split)7), MEP_ERROR_ARGUMENT);
+    expect_message("no part number 7");
     expect(mep_dataset_open_split(&none, fixture("merged"), "949,50,1", MEP_SPLIT_TEST), MEP_ERROR_ARGUMENT);
     expect_message("has no tokens for testing");
     assert_null(none);

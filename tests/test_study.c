@@ -433,6 +433,16 @@ static void test_corpora(void **state)
     assert_string_equal(path, "f/two/alibi-seed8");
     assert_ok(mep_study_corpus_folder("f", &s, 0, path));
     assert_string_equal(path, "f/one");
+    /* indices outside of the lists */
+    mep_train_settings run;
+    mep_measure measure;
+    assert_int_equal(mep_study_corpus_folder("f", &s, 2, path), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_study_run_folder("f", &s, 0, 1, 0, path), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_study_run_settings(&s, 0, 0, -1, &run), MEP_ERROR_ARGUMENT);
+    assert_non_null(strstr(mep_error_message(), "no seed number -1"));
+    assert_int_equal(mep_study_measure(scratch_path("corpora"), &s, -1, 0, 0, "copy", &measure), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_study_measure(scratch_path("corpora"), &s, 0, 5, 0, "copy", &measure), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_study_index(&s, 0, 1, 0, 0), -1);
     s.corpus_count = 1;
     expect_failure("corpora", &s, "also has the corpus \"two\"");
     assert_ok(mep_study_run_folder("f", &s, 0, 0, 0, path));

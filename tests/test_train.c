@@ -6,9 +6,13 @@
 #define _POSIX_C_SOURCE 200809L
 #include "small_data.h"
 
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/memory.h"
 #include "eval/evaluate.h"
+#include "io/checkpoint.h"
 #include "io/safetensors.h"
 #include "test_backends.h"
 #include "train/adamw.h"
@@ -332,6 +336,33 @@ static void test_fall_back(void **state)
         assert_int_equal(mep_train_resume(run_path(name), NULL, NULL), MEP_OK);
         assert_same_model("never_damaged", name);
     }
+    /* weights or moments of another step, as a copy that was interrupted leaves them */
+    for (int c = 0; c < 2; c++) {
+        snprintf(name, sizeof name, "mixed%d", c);
+        train(name, &s, 9, &r);
+        char *data, from[800];
+        int64_t size;
+        snprintf(from, sizeof from, "%s/checkpoint-6/%s", run_path(name), cases[c].file);
+        snprintf(path, sizeof path, "%s/checkpoint-9/%s", run_path(name), cases[c].file);
+        assert_int_equal(mep_file_read(from, 1 << 24, &data, &size), MEP_OK);
+        assert_int_equal(mep_file_write_atomic(path, data, size), MEP_OK);
+        mep_free(&data);
+        assert_int_equal(mep_train_resume(run_path(name), NULL, NULL), MEP_ERROR_FORMAT);
+        if (strstr(mep_error_message(), cases[c].file) == NULL) fail_msg("%s", mep_error_message());
+        assert_int_equal(mep_train_fall_back(run_path(name), &step, &aside), MEP_OK);
+        assert_true(step == 6 && aside == 1);
+    }
+    /* a missing file is damage; one that cannot be read may be undamaged, and nothing is changed */
+    train("unreadable", &s, 9, &r);
+    snprintf(path, sizeof path, "%s/checkpoint-9/optimizer.safetensors", run_path("unreadable"));
+    assert_int_equal(remove(path), 0);
+    assert_int_equal(mkdir(path, 0777), 0);
+    assert_int_equal(mep_train_fall_back(run_path("unreadable"), &step, &aside), MEP_ERROR_IO);
+    assert_non_null(strstr(mep_error_message(), "nothing was changed"));
+    assert_true(aside == 0 && mep_folder_exists(run_path("unreadable/checkpoint-9")));
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(mep_train_fall_back(run_path("unreadable"), &step, &aside), MEP_OK);
+    assert_true(step == 6 && aside == 1);
     /* no checkpoint is complete: nothing is changed */
     train("all_damaged", &s, 9, &r);
     snprintf(path, sizeof path, "%s/checkpoint-9/model.safetensors", run_path("all_damaged"));
@@ -475,12 +506,16 @@ static void test_numeric(void **state)
     (void)state;
     record r = {0};
     mep_model *model;
+    json_t *state_json;
     mep_train_settings s = settings_for("mep");
     train("numeric", &s, 8, &r);
+    assert_int_equal(mep_checkpoint_state(run_path("numeric/checkpoint-8"), &state_json), MEP_OK);
     assert_int_equal(mep_model_load(&model, run_path("numeric")), MEP_OK);
     ((float *)model->tensors[model->first[EMBED_OUT]].data)[5] = NAN;
     assert_int_equal(mep_model_save(model, run_path("numeric/checkpoint-8"), NULL), MEP_OK);
     mep_model_destroy(&model);
+    assert_int_equal(mep_checkpoint_write_state(run_path("numeric/checkpoint-8"), state_json), MEP_OK);
+    json_decref(state_json);
     r = (record){0};
     assert_int_equal(mep_train_resume(run_path("numeric"), keep_record, &r), MEP_ERROR_NUMERIC);
     assert_int_equal(r.count, 0);

@@ -108,7 +108,8 @@ typedef struct mep_attention_call {
 
 /* Gradients of one call. dout is read. Gradients of what a call has are overwritten: dq, dk, dv, dgate, dprofiles,
  * dmixture. Those of what a plan has are increased, summed over the batch: dtable, dsink, dbank, dlog_kernels. Pointers
- * to gradients that are not wanted are NULL, except those of q, k and v. */
+ * to gradients that are not wanted are NULL, except those of q, k and v. Without a table, dtable is the gradient of one
+ * of zeros; without a sink, dsink is not changed. Those of other terms that the call does not have must be NULL. */
 typedef struct mep_attention_gradient {
     mep_tensor_view dout, dq;            /* like q */
     mep_tensor_view dk, dv;              /* like k */
@@ -152,8 +153,8 @@ MEP_API double mep_attention_computed_fraction(const mep_attention *plan);
  *                  + sum_m profiles_h,i,m bank_m(d) + log sum_m softmax(mixture_h,i)_m exp(log_kernels_h,m(d))
  *     weight(i,j) = exp(score(i,j)) / (exp(sink_h) + sum_l exp(score(i,l)))
  *
- * for the keys with |d| < window where it is not 0, starts_i <= j or d = 0, and d >= 0 or, bidirectional, j < ends_i or
- * d = 0.
+ * for the keys with min(starts_i, p) <= j <= p, where p = i + keys - queries, or, bidirectional,
+ * min(starts_i, p) <= j < max(ends_i, p + 1), and |d| < window where it is not 0.
  *
  * All arrays are contiguous. A term whose pointer is NULL, or whose count is 0, is left out. */
 typedef struct mep_attention_reference_call {

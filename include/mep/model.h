@@ -207,7 +207,8 @@ MEP_API mep_status mep_session_create(mep_session **session, mep_model *model, c
 MEP_API void mep_session_destroy(mep_session **session);
 
 /* logits [batch, length, vocab_size] of tokens [batch, length]. batch and length may differ from those of the session's
- * settings as long as they are not larger. Tokens outside the vocabulary are an error. */
+ * settings: length may not be larger, nor batch * length larger than their product. Tokens outside the vocabulary are
+ * an error. */
 MEP_API mep_status mep_session_logits(mep_session *session, int64_t batch, int64_t length, const int32_t *tokens,
                                       float *logits);
 

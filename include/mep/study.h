@@ -99,7 +99,8 @@ MEP_API mep_status mep_study_run(const char *folder, const mep_study_settings *s
 MEP_API mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study_settings *settings,
                                     mep_study_fn progress, void *context);
 
-/* The settings of a run of the study. The arguments are indices into the lists. */
+/* The settings of a run of the study. The arguments are indices into the lists; MEP_ERROR_ARGUMENT if one is not, as in
+ * all functions with such arguments. */
 MEP_API mep_status mep_study_run_settings(const mep_study_settings *settings, int64_t corpus, int64_t encoding,
                                           int64_t seed, mep_train_settings *run);
 
@@ -127,7 +128,8 @@ MEP_API mep_status mep_study_dtype(const char *folder, mep_dtype *dtype);
 
 /* ---- Results ---- */
 
-/* The index of a result in the array of mep_study_results. The arguments are indices into the lists. */
+/* The index of a result in the array of mep_study_results. The arguments are indices into the lists; -1 if one is not
+ * in its list. */
 MEP_API int64_t mep_study_index(const mep_study_settings *settings, int64_t corpus, int64_t encoding, int64_t seed,
                                 int64_t length);
 

@@ -133,7 +133,7 @@ MEP_API mep_status mep_train_open_valid(mep_data_mix **mix, const mep_train_sett
 
 /* Find the newest checkpoint of a run whose checksums all match, and rename the later ones to checkpoint-STEP.damaged;
  * *set_aside is their number. mep_train_resume then continues from *step. If no checkpoint is complete, nothing is
- * changed (MEP_ERROR_FORMAT). */
+ * changed (MEP_ERROR_FORMAT); nor if one cannot be read (MEP_ERROR_IO) or memory is out, since it may be undamaged. */
 MEP_API mep_status mep_train_fall_back(const char *run, int64_t *step, int64_t *set_aside);
 
 /* Change what a run does about numbers that are not finite, for its next resume and later. */

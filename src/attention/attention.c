@@ -34,10 +34,11 @@ static mep_status check_settings(const mep_attention_settings *s)
     if (s->heads < 1 || s->head_dim < 1 || s->max_length < 1 || s->heads > most || s->head_dim > most ||
         s->max_length > most)
         return mep_fail(MEP_ERROR_ARGUMENT,
-                        "attention needs heads, head_dim and max_length of 1 or more, found %lld, %lld, %lld",
+                        "attention needs heads, head_dim and max_length from 1 to 2^40, found %lld, %lld, %lld",
                         (long long)s->heads, (long long)s->head_dim, (long long)s->max_length);
-    if (!(s->tolerance >= 0 && s->tolerance < 1) || !isfinite(s->scale))
-        return mep_fail(MEP_ERROR_ARGUMENT, "attention needs a tolerance in [0, 1) and a finite scale");
+    if (!(s->tolerance >= 0 && s->tolerance < 1) || !isfinite((float)s->scale))
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "attention needs a tolerance in [0, 1) and a scale that is finite in float32");
     if (s->kv_heads < 0 || (s->kv_heads > 0 && s->heads % s->kv_heads != 0))
         return mep_fail(MEP_ERROR_ARGUMENT, "kv_heads is %lld; it must divide the %lld heads", (long long)s->kv_heads,
                         (long long)s->heads);

@@ -22,6 +22,8 @@ static mep_status check_table(const mep_attention_terms *t, int64_t heads)
         return mep_fail(MEP_ERROR_ARGUMENT, "terms.table_ahead needs terms.table");
     if (table == NULL) return MEP_OK;
     if (length < 1) return mep_fail(MEP_ERROR_ARGUMENT, "a bias table needs a length of 1 or more");
+    if (length > INT64_MAX / 8 / heads)
+        return mep_fail(MEP_ERROR_MEMORY, "a bias table of %lld distances is too large", (long long)length);
     for (int64_t i = 0; i < heads * length; i++)
         if (!(table[i] < INFINITY) || (i % length == 0 && !isfinite(table[i])))
             return mep_fail(

@@ -23,11 +23,12 @@ mep_status mep_bias_at_position(const mep_bias *bias, int64_t position, const in
                                 double *out)
 {
     MEP_REQUIRE(bias);
+    if (count < 0) return mep_fail(MEP_ERROR_ARGUMENT, "there are no %lld distances", (long long)count);
     if (count > 0) MEP_REQUIRE(distances, out);
-    const mep_term *term = find_term(bias);
-    if (term == NULL) return mep_bias_at(bias, distances, count, out);
     if (position < 0 || position > MEP_DISTANCE_MAX)
         return mep_fail(MEP_ERROR_ARGUMENT, "a position must be from 0 to 2^31, but is %lld", (long long)position);
+    const mep_term *term = find_term(bias);
+    if (term == NULL) return mep_bias_at(bias, distances, count, out);
     for (int64_t n = 0; n < count; n++)
         if (distances[n] < 0 || distances[n] > position)
             return mep_fail(MEP_ERROR_ARGUMENT,

@@ -17,6 +17,7 @@ mep_status mep_bias_check_length(int64_t length)
 mep_status mep_bias_at(const mep_bias *bias, const int64_t *distances, int64_t count, double *out)
 {
     MEP_REQUIRE(bias);
+    if (count < 0) return mep_fail(MEP_ERROR_ARGUMENT, "there are no %lld distances", (long long)count);
     if (count > 0) MEP_REQUIRE(distances, out);
     for (int64_t n = 0; n < count; n++)
         if (distances[n] < 0 || distances[n] > MEP_DISTANCE_MAX)

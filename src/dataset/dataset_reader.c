@@ -386,6 +386,8 @@ mep_status mep_dataset_open_split(mep_dataset **dataset, const char *prefix, con
 {
     MEP_REQUIRE(dataset, prefix);
     *dataset = NULL;
+    if (split < MEP_SPLIT_TRAIN || split > MEP_SPLIT_TEST)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: a dataset has no part number %d", prefix, (int)split);
     MEP_NEED(JANSSON, "jansson", "datasets cannot be read");
     mep_dataset *opened = NULL;
     MEP_TRY(MEP_ALLOC(&opened, 1));

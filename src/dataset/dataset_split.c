@@ -42,6 +42,8 @@ mep_status mep_split_documents(const char *proportions, int64_t documents, int64
 {
     MEP_REQUIRE(proportions, bounds);
     double values[3] = {0};
+    if (documents < 0 || documents > (int64_t)1 << 52)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%lld documents cannot be divided", (long long)documents);
     MEP_TRY(parse_proportions(proportions, values));
     bounds[0] = 0;
     for (int i = 0; i < SPLITS; ++i) bounds[i + 1] = bounds[i] + (int64_t)rint(values[i] * (double)documents);

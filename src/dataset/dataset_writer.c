@@ -40,7 +40,7 @@ enum {
 }; /* files in the order in which they are renamed */
 enum {
     SMALL_VOCABULARY = 65500, /* Megatron's limit: below it tokens are uint16, otherwise int32 */
-    CHUNK = 8192              /* number of tokens that are converted at once */
+    CHUNK = 1024              /* number of tokens or sizes that are converted at once, on the stack */
 };
 
 static const char *const suffixes[TEMPORARIES] = {".bin", ".tokenizer.json", ".mask", ".json", ".idx", ".sizes"};
@@ -168,9 +168,12 @@ mep_status mep_dataset_writer_create(mep_dataset_writer **writer, const char *pr
 
 mep_status mep_dataset_lock(mep_lock *lock, const char *prefix)
 {
+    const char *slash = strrchr(prefix, '/');
+    *lock = (mep_lock){0};
+    if (prefix[0] == '\0' || (slash != NULL && slash[1] == '\0'))
+        return mep_fail(MEP_ERROR_ARGUMENT, "the prefix \"%s\" of a dataset has no name", prefix);
     char *path = NULL;
     int length = mep_dataset_prefix_length(prefix);
-    *lock = (mep_lock){0};
     MEP_TRY(mep_format(&path, "%.*s.lock", length, prefix));
     mep_status status = mep_lock_take(lock, path, prefix);
     mep_free(&path);
@@ -225,7 +228,7 @@ static mep_status reopen(mep_output **file, const char *path, int64_t count, int
 /* Add the file's bytes to a checksum. */
 static mep_status add_file(mep_checksum *checksum, const char *path)
 {
-    unsigned char bytes[CHUNK];
+    unsigned char bytes[8 * CHUNK];
     int fd = mep_fd_open(path, O_RDONLY);
     int64_t got = fd < 0 ? -1 : 0;
     if (fd >= 0)

@@ -25,6 +25,9 @@ mep_status mep_dist_create(mep_dist **group, const mep_dist_settings *s)
                         (long long)s->rank, (long long)s->size);
     if (s->size > 1 && s->transport == NULL)
         return mep_fail(MEP_ERROR_ARGUMENT, "a group of %lld processes needs a transport", (long long)s->size);
+    if (s->transport != NULL && s->transport->transfer == NULL)
+        return mep_fail(MEP_ERROR_ARGUMENT,
+                        "the argument \"settings->transport->transfer\" is NULL; give one that is not");
     MEP_TRY(MEP_ALLOC(group, 1));
     **group = (mep_dist){.rank = s->rank,
                          .size = s->size,
@@ -85,6 +88,7 @@ mep_status mep_dist_transfer(mep_dist *g, const mep_dist_block *send, int64_t se
 mep_status mep_dist_gather(mep_dist *g, const void *mine, int64_t bytes, void *all)
 {
     MEP_REQUIRE_AS("group, mine, all", g, mine, all);
+    if (bytes < 0) return mep_fail(MEP_ERROR_ARGUMENT, "%lld bytes cannot be gathered", (long long)bytes);
     mep_dist_block *blocks;
     char *out = all;
     memmove(out + g->rank * bytes, mine, (size_t)bytes);

@@ -135,6 +135,7 @@ static mep_status add_mean(const mep_measure *runs, int64_t count, const mep_mea
 mep_status mep_measure_mean(const mep_measure *runs, int64_t count, mep_measure *mean)
 {
     MEP_REQUIRE(runs, mean);
+    if (count < 0) return mep_fail(MEP_ERROR_ARGUMENT, "there are no %lld runs", (long long)count);
     mep_measure made = {.count = 0};
     mep_status status = MEP_OK;
     for (int64_t r = 0; r < count && status == MEP_OK; r++) {
@@ -221,6 +222,7 @@ mep_status mep_measure_compare(const mep_measure *runs, const mep_measure *basel
                                mep_measure_difference **differences, int64_t *difference_count)
 {
     MEP_REQUIRE(runs, baselines, differences, difference_count);
+    if (count < 0) return mep_fail(MEP_ERROR_ARGUMENT, "there are no %lld runs", (long long)count);
     pairing p = {.runs = runs, .baselines = baselines, .count = count};
     MEP_TRY(MEP_ALLOC(&p.values, max_i64(count, 1)));
     mep_status status = MEP_OK;

@@ -14,12 +14,14 @@
 
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/memory.h"
 #include "io/files.h"
 #include "io/json.h"
 
 enum { CHECKSUM_TEXT = 17, SMALL_FILE = 1 << 28 };
-static const char PREFIX[] = "checkpoint-", TEMPORARY[] = ".tmp", STATE[] = "state.json", BIG[] = ".safetensors";
+static const char PREFIX[] = "checkpoint-", TEMPORARY[] = ".tmp", STATE[] = "state.json",
+                  SAFETENSORS[] = ".safetensors";
 
 /* ---- Names ---- */
 
@@ -136,12 +138,39 @@ static mep_status checksum_state(json_t *state, char text[CHECKSUM_TEXT])
     return MEP_OK;
 }
 
+/* Read the header of a safetensors file with its length, at most the whole file. The header has the checksums of the
+ * tensors, so its own tells files of the same form apart. */
+static mep_status read_header(const char *path, char **data, int64_t *size)
+{
+    int fd = -1;
+    int64_t whole = 0;
+    unsigned char prefix[8] = {0};
+    uint64_t length = 0;
+    MEP_TRY(mep_file_open(path, &fd, &whole));
+    int failed = mep_fd_read_all(fd, prefix, sizeof prefix, 0) < 0;
+    for (int i = 7; i >= 0; i--) length = length << 8 | prefix[i];
+    *size = whole > 8 && length < (uint64_t)(whole - 8) ? (int64_t)length + 8 : whole;
+    mep_status status = failed               ? mep_fail_errno("read", path)
+                        : *size > SMALL_FILE ? mep_fail(MEP_ERROR_FORMAT, "%s: the header is too long", path)
+                                             : MEP_ALLOC(data, *size + 1);
+    if (status == MEP_OK && mep_fd_read_all(fd, *data, *size, 0) != *size) status = mep_fail_errno("read", path);
+    (void)mep_fd_close(fd);
+    return status;
+}
+
+static int is_safetensors(const char *name)
+{
+    size_t length = strlen(name), end = strlen(SAFETENSORS);
+    return length >= end && strcmp(name + length - end, SAFETENSORS) == 0;
+}
+
 static mep_status checksum_file(const char *folder, const char *name, char text[CHECKSUM_TEXT])
 {
     char *path = NULL, *data = NULL;
     int64_t size = 0;
     MEP_TRY(mep_path_join(&path, folder, name));
-    mep_status status = mep_file_read(path, SMALL_FILE, &data, &size);
+    mep_status status =
+        is_safetensors(name) ? read_header(path, &data, &size) : mep_file_read(path, SMALL_FILE, &data, &size);
     if (status == MEP_OK) checksum_of(data, size, text);
     mep_free(&data);
     mep_free(&path);
@@ -149,11 +178,9 @@ static mep_status checksum_file(const char *folder, const char *name, char text[
 }
 
 /* 1 if state.json has a checksum of this file. */
-static int is_small(const char *name)
+static int is_recorded(const char *name)
 {
-    size_t length = strlen(name), end = strlen(BIG);
-    if (name[0] == '.' || strchr(name, '/') != NULL || strcmp(name, STATE) == 0) return 0;
-    return length < end || strcmp(name + length - end, BIG) != 0;
+    return name[0] != '.' && strchr(name, '/') == NULL && strcmp(name, STATE) != 0;
 }
 
 static mep_status fail_memory(const char *folder)
@@ -161,7 +188,7 @@ static mep_status fail_memory(const char *folder)
     return mep_fail(MEP_ERROR_MEMORY, "cannot make %s/%s: out of memory", folder, STATE);
 }
 
-/* Add the checksums of the small files of a folder to `files`. */
+/* Add the checksums of the files of a folder to `files`. */
 static mep_status add_files(const char *folder, json_t *files)
 {
     struct dirent **entries = NULL;
@@ -171,7 +198,7 @@ static mep_status add_files(const char *folder, json_t *files)
     mep_status status = MEP_OK;
     for (int i = 0; i < found; i++) {
         const char *name = entries[i]->d_name;
-        if (status == MEP_OK && is_small(name)) {
+        if (status == MEP_OK && is_recorded(name)) {
             status = checksum_file(folder, name, text);
             if (status == MEP_OK && json_object_set_new(files, name, json_string(text)) != 0)
                 status = fail_memory(folder);
@@ -193,7 +220,7 @@ static mep_status add_checksums(const char *folder, json_t *state)
     return json_object_set_new(state, "checksum", json_string(text)) == 0 ? MEP_OK : fail_memory(folder);
 }
 
-static mep_status write_state(const char *folder, const json_t *given)
+mep_status mep_checkpoint_write_state(const char *folder, const json_t *given)
 {
     char *path = NULL;
     json_t *state = json_copy((json_t *)given);
@@ -233,7 +260,7 @@ static mep_status check_state(const char *folder, json_t *state)
     if (status != MEP_OK) return status;
     json_object_foreach(json_object_get(state, "files"), name, value)
     {
-        if (!is_small(name) || !json_is_string(value)) return fail_damaged(folder, STATE);
+        if (!is_recorded(name) || !json_is_string(value)) return fail_damaged(folder, STATE);
         MEP_TRY(checksum_file(folder, name, text));
         if (strcmp(json_string_value(value), text) != 0) return fail_damaged(folder, name);
     }
@@ -320,7 +347,7 @@ mep_status mep_checkpoint_commit(const char *run, int64_t step, const json_t *st
     mep_status status;
     MEP_TRY_OR(status, folder_of(&folder, run, step, ""), done);
     MEP_TRY_OR(status, folder_of(&temporary, run, step, TEMPORARY), done);
-    MEP_TRY_OR(status, write_state(temporary, state), done);
+    MEP_TRY_OR(status, mep_checkpoint_write_state(temporary, state), done);
     MEP_TRY_OR(status, mep_sync_folder(temporary), done);
     MEP_TRY_OR(status, mep_rename_folder_atomic(temporary, folder), done);
     MEP_TRY_OR(status, mep_remove_tree(temporary), done); /* the replaced checkpoint, or nothing */

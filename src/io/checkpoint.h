@@ -41,6 +41,9 @@ mep_status mep_checkpoint_path(char **path, const char *run, int64_t step);
  * no checksums, is accepted. Release *state with json_decref. */
 mep_status mep_checkpoint_state(const char *folder, json_t **state);
 
+/* Write folder/state.json: the members of `state` and the checksums of the files that the folder has now. */
+mep_status mep_checkpoint_write_state(const char *folder, const json_t *state);
+
 /* Rename RUN/checkpoint-STEP to checkpoint-STEP.damaged (or .damaged-2, ... if that exists): it is no longer a
  * checkpoint, and no file of it is lost. */
 mep_status mep_checkpoint_set_aside(const char *run, int64_t step);

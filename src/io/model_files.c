@@ -36,6 +36,7 @@ mep_status mep_model_config_json(const mep_model_config *config, char **text)
     MEP_REQUIRE(config, text);
     *text = NULL;
     MEP_NEED(JANSSON, "jansson", "a configuration cannot be written as JSON");
+    MEP_TRY(mep_model_config_check(config));
     json_t *object = mep_model_config_to_json(config);
     char *dump = object != NULL ? json_dumps(object, JSON_INDENT(2)) : NULL;
     mep_status status = dump != NULL ? mep_copy_string(text, dump)

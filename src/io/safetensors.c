@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "base/integer.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "io/files.h"
 #include "io/json.h"
 
@@ -485,10 +486,16 @@ mep_status mep_safetensors_verify(const mep_safetensors *file)
 /* ---- Writing ---- */
 
 /* Check a tensor to write; *bytes is its size. */
+static int is_utf8(const char *text)
+{
+    int64_t size = (int64_t)strlen(text);
+    return mep_utf8_valid(text, size) == size;
+}
+
 static mep_status check_tensor(const char *path, const mep_tensor *tensor, int64_t *bytes)
 {
     int64_t size = 1;
-    if (memchr(tensor->name, '\0', MEP_TENSOR_NAME) == NULL || !is_plain(tensor->name) ||
+    if (memchr(tensor->name, '\0', MEP_TENSOR_NAME) == NULL || !is_plain(tensor->name) || !is_utf8(tensor->name) ||
         strcmp(tensor->name, METADATA) == 0)
         return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: \"%.*s\" is not a valid name for a tensor", path,
                         MEP_TENSOR_NAME - 1, tensor->name);
@@ -516,12 +523,19 @@ static json_t *entry_json(const mep_tensor *tensor, int64_t begin, int64_t end)
                      (json_int_t)begin, (json_int_t)end);
 }
 
+static mep_status fail_header(void)
+{
+    return mep_fail(MEP_ERROR_MEMORY, "cannot compose a safetensors header: out of memory");
+}
+
 static mep_status add_metadata(const char *path, json_t *strings, const char *const *metadata, int64_t pairs)
 {
     for (int64_t i = 0; i < pairs; i++)
         if (json_object_set_new(strings, metadata[2 * i], json_string(metadata[2 * i + 1])) != 0)
-            return mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: metadata number %lld is not UTF-8, or memory ran out",
-                            path, (long long)i);
+            return is_utf8(metadata[2 * i]) && is_utf8(metadata[2 * i + 1])
+                       ? fail_header()
+                       : mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: metadata number %lld is not UTF-8", path,
+                                  (long long)i);
     return MEP_OK;
 }
 
@@ -543,8 +557,9 @@ static mep_status add_tensors(const char *path, json_t *header, const mep_tensor
         int twice = json_object_get(header, tensors[i].name) != NULL;
         if (!twice && json_object_set_new(header, tensors[i].name, entry_json(&tensors[i], begins[i], end)) == 0)
             continue;
-        status = mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the name \"%s\" %s", path, tensors[i].name,
-                          twice ? "is used twice" : "is not UTF-8, or memory ran out");
+        status = !twice ? fail_header()
+                        : mep_fail(MEP_ERROR_ARGUMENT, "cannot write %s: the name \"%s\" is used twice", path,
+                                   tensors[i].name);
         break;
     }
 done:
@@ -565,8 +580,7 @@ static mep_status add_checksums(json_t *strings, const mep_tensor *tensors, int6
         mep_checksum_add(&checksum, bytes, tensors[i].size * mep_dtype_size(tensors[i].dtype));
         checksum_text(&checksum, text);
         snprintf(key, sizeof key, "%s%s", CHECKSUM, tensors[i].name);
-        if (json_object_set_new(strings, key, json_string(text)) != 0)
-            return mep_fail(MEP_ERROR_MEMORY, "cannot compose a safetensors header: out of memory");
+        if (json_object_set_new(strings, key, json_string(text)) != 0) return fail_header();
     }
     return MEP_OK;
 }
@@ -618,8 +632,7 @@ mep_status mep_safetensors_write_from(const char *path, const mep_tensor *tensor
     int64_t size = 0;
     json_t *header = json_object(), *strings = json_object();
     mep_status status = MEP_OK;
-    if (pairs + count > 0 && json_object_set(header, METADATA, strings) != 0)
-        status = mep_fail(MEP_ERROR_MEMORY, "cannot compose a safetensors header: out of memory");
+    if (pairs + count > 0 && json_object_set(header, METADATA, strings) != 0) status = fail_header();
     if (status != MEP_OK) goto done;
     MEP_TRY_OR(status, add_metadata(path, strings, metadata, pairs), done);
     MEP_TRY_OR(status, add_tensors(path, header, tensors, count), done);

@@ -364,7 +364,7 @@ static mep_status list_tokens(const mep_tokenizer_trainer *t, json_t *vocab)
 {
     for (int64_t id = 0; id < t->count; ++id)
         if (json_object_set_new(vocab, t->names + t->name_begin[id], json_integer((json_int_t)id)) != 0)
-            return mep_fail(MEP_ERROR_ARGUMENT, "a special token is not UTF-8, or memory ran out");
+            return mep_fail(MEP_ERROR_MEMORY, "out of memory for the vocabulary");
     return MEP_OK;
 }
 
@@ -449,10 +449,15 @@ static mep_status check_settings(const mep_tokenizer_train_settings *s)
             "a vocabulary of %lld tokens is not possible; it must have %lld (bytes and special tokens) to %d",
             (long long)s->vocab_size, (long long)s->special_count + 256, VOCAB_LIMIT);
     for (int64_t i = 0; i < s->special_count; ++i) {
+        if (s->special[i] == NULL)
+            return mep_fail(MEP_ERROR_ARGUMENT,
+                            "the argument \"settings->special[%lld]\" is NULL; give one that is not", (long long)i);
         size_t size = strlen(s->special[i]);
         if (size == 0 || size > NAME_LIMIT / 2)
             return mep_fail(MEP_ERROR_ARGUMENT, "a special token has %lld bytes; it must have 1 to %d", (long long)size,
                             NAME_LIMIT / 2);
+        if (mep_utf8_valid(s->special[i], (int64_t)size) != (int64_t)size)
+            return mep_fail(MEP_ERROR_ARGUMENT, "the special token \"%s\" is not UTF-8", s->special[i]);
     }
     return MEP_OK;
 }

@@ -132,7 +132,7 @@ mep_status mep_tokenizer_to_json(const mep_tokenizer *tokenizer, char **text, in
 
 int mep_tokenizer_equal(const mep_tokenizer *a, const mep_tokenizer *b)
 {
-    if (a == NULL || b == NULL) return a == b;
+    if (a == NULL || b == NULL) return 0;
     int64_t a_size, b_size;
     const char *a_json = mep_tokenizer_json(a, &a_size), *b_json = mep_tokenizer_json(b, &b_size);
     if (a_json == NULL || b_json == NULL) return a_json == b_json && strcmp(a->name, b->name) == 0;

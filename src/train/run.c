@@ -4,11 +4,13 @@
  */
 #include "train/run.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -294,6 +296,20 @@ end:
     return status;
 }
 
+/* Whether a failed check shows damage: a wrong content or a missing file. A file that cannot be read at present, a
+ * shortage of memory or another format version does not. */
+static int is_damaged(const char *folder, mep_status status)
+{
+    static const char *const files[] = {"state.json", "config.json", "model.safetensors", OPTIMIZER};
+    int missing = 0;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = NULL;
+        if (mep_path_join(&path, folder, files[i]) == MEP_OK) missing |= access(path, F_OK) != 0 && errno == ENOENT;
+        mep_free(&path);
+    }
+    return status == MEP_ERROR_FORMAT || (status == MEP_ERROR_IO && missing);
+}
+
 /* Find the newest complete checkpoint, and set newer ones aside. *set_aside is increased by their number. */
 static mep_status fall_back(const char *run, int64_t *step, int64_t *set_aside)
 {
@@ -301,15 +317,20 @@ static mep_status fall_back(const char *run, int64_t *step, int64_t *set_aside)
     int64_t *steps = NULL, count = 0, complete = -1;
     MEP_TRY(mep_checkpoint_list(run, &steps, &count));
     mep_status status = MEP_OK;
-    for (int64_t i = count - 1; i >= 0 && complete < 0; i--) {
+    int damaged = 1;
+    for (int64_t i = count - 1; i >= 0 && complete < 0 && damaged; i--) {
         char *folder = NULL;
         status = mep_checkpoint_path(&folder, run, steps[i]);
         if (status == MEP_OK) status = check_complete(folder, steps[i]);
         if (status == MEP_OK) complete = i;
+        damaged = folder != NULL && is_damaged(folder, status);
         mep_free(&folder);
-        if (status == MEP_ERROR_MEMORY) break;
     }
-    if (status != MEP_OK) mep_fail_in(status, "%s has no complete checkpoint, and nothing was changed: ", run);
+    if (status != MEP_OK)
+        mep_fail_in(status,
+                    damaged ? "%s has no complete checkpoint, and nothing was changed: "
+                            : "%s: a checkpoint cannot be checked, and nothing was changed: ",
+                    run);
     for (int64_t i = count - 1; i > complete && status == MEP_OK; i--, ++*set_aside)
         status = mep_checkpoint_set_aside(run, steps[i]);
     if (status == MEP_OK && complete >= 0) *step = steps[complete];

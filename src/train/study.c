@@ -593,7 +593,7 @@ mep_status mep_study_run_in(mep_dist *group, const char *folder, const mep_study
                             mep_study_fn progress, void *context)
 {
     MEP_REQUIRE(folder, settings);
-    MEP_REQUIRE(settings->corpora, settings->encodings, settings->seeds, settings->lengths);
+    MEP_TRY(mep_study_check_lists(__func__, settings));
     if (group == NULL) group = &mep_dist_alone;
     study s = {.group = group, .asked = settings, .settings = settings, .progress = progress, .context = context};
     mep_study_corpus *corpora = NULL;

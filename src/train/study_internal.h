@@ -38,6 +38,9 @@ mep_status mep_study_eval_settings(const mep_study_settings *settings, int64_t c
 mep_status mep_study_eval_settings_on(const mep_study_settings *settings, const mep_data_mix *data,
                                       mep_eval_settings *eval);
 
+/* Check that no list and no text of one is NULL where its count is not 0. The message names the public `function`. */
+mep_status mep_study_check_lists(const char *function, const mep_study_settings *settings);
+
 /* Set the data of a run: PREFIX.train and PREFIX.valid of a corpus, or the parts of PREFIX that the split defines. */
 mep_status mep_study_data_settings(const mep_study_settings *settings, int64_t corpus, mep_train_settings *run);
 

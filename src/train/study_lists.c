@@ -320,6 +320,7 @@ mep_status mep_study_lists_read(mep_study_lists **result, const char *folder, co
     MEP_REQUIRE_AS("lists", result);
     *result = NULL;
     MEP_REQUIRE_AS("folder, settings", folder, asked);
+    MEP_TRY(mep_study_check_lists(__func__, asked));
     char *path = NULL;
     int changed = 0;
     mep_study_lists *lists;

@@ -498,7 +498,7 @@ mep_status mep_study_measure(const char *folder, const mep_study_settings *setti
                              int64_t seed, const char *measure, mep_measure *result)
 {
     MEP_REQUIRE(folder, settings, measure, result);
-    MEP_REQUIRE(settings->corpora, settings->encodings, settings->seeds, settings->lengths);
+    MEP_TRY(mep_study_check_lists(__func__, settings));
     char run[MEP_PATH_SIZE];
     mep_eval_settings eval;
     mep_measure found = {.count = 0};
@@ -506,8 +506,8 @@ mep_status mep_study_measure(const char *folder, const mep_study_settings *setti
     mep_study_settings spelled = *settings;
     MEP_TRY(mep_study_lists_read(&all, folder, settings));
     spelled.encodings = mep_study_lists_asked(all);
-    mep_status status = mep_study_eval_settings(mep_study_lists_settings(all), corpus, &eval);
-    if (status == MEP_OK) status = mep_study_run_folder(folder, &spelled, corpus, encoding, seed, run);
+    mep_status status = mep_study_run_folder(folder, &spelled, corpus, encoding, seed, run);
+    if (status == MEP_OK) status = mep_study_eval_settings(mep_study_lists_settings(all), corpus, &eval);
     if (status == MEP_OK && strcmp(measure, "perplexity") == 0)
         status = read_perplexity(settings, run, &eval, &found);
     else if (status == MEP_OK)

@@ -10,7 +10,9 @@
 
 int64_t mep_study_index(const mep_study_settings *s, int64_t corpus, int64_t encoding, int64_t seed, int64_t length)
 {
-    if (s == NULL) return -1;
+    if (s == NULL || corpus < 0 || corpus >= s->corpus_count || encoding < 0 || encoding >= s->encoding_count ||
+        seed < 0 || seed >= s->seed_count || length < 0 || length >= s->length_count)
+        return -1;
     return ((corpus * s->encoding_count + encoding) * s->seed_count + seed) * s->length_count + length;
 }
 
@@ -49,8 +51,7 @@ mep_status mep_study_results(const char *folder, const mep_study_settings *s, me
 {
     mep_study_lists *all = NULL;
     MEP_REQUIRE_AS("folder, settings, results", folder, s, results);
-    MEP_REQUIRE_AS("settings->corpora, settings->encodings, settings->seeds, settings->lengths", s->corpora,
-                   s->encodings, s->seeds, s->lengths);
+    MEP_TRY(mep_study_check_lists(__func__, s));
     MEP_TRY(mep_study_lists_read(&all, folder, s));
     mep_status status = MEP_OK;
     for (int64_t corpus = 0; corpus < s->corpus_count && status == MEP_OK; corpus++)
@@ -82,7 +83,7 @@ static mep_study_cell summarize_cell(const mep_study_settings *s, const mep_eval
 void mep_study_summarize(const mep_study_settings *s, const mep_eval_result *results, int64_t corpus,
                          mep_study_cell *cells)
 {
-    if (s == NULL || results == NULL || cells == NULL) return;
+    if (s == NULL || results == NULL || cells == NULL || corpus < 0 || corpus >= s->corpus_count) return;
     for (int64_t length = 0; length < s->length_count; length++) {
         double lowest = INFINITY;
         for (int64_t encoding = 0; encoding < s->encoding_count; encoding++) {

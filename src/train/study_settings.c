@@ -11,6 +11,56 @@
 #include "train/run_data.h"
 #include "train/study_internal.h"
 
+/* ---- Arguments ---- */
+
+static mep_status check_list(const char *function, const char *name, const void *list, int64_t count)
+{
+    if (count < 0)
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: the list settings->%s cannot have %lld elements", function, name,
+                        (long long)count);
+    if (count == 0 || list != NULL) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "%s: the argument \"settings->%s\" is NULL; give one that is not", function,
+                    name);
+}
+
+static mep_status check_texts(const char *function, const char *name, const char *const *list, int64_t count)
+{
+    MEP_TRY(check_list(function, name, list, count));
+    for (int64_t i = 0; i < count; i++)
+        if (list[i] == NULL)
+            return mep_fail(MEP_ERROR_ARGUMENT, "%s: the argument \"settings->%s[%lld]\" is NULL; give one that is not",
+                            function, name, (long long)i);
+    return MEP_OK;
+}
+
+mep_status mep_study_check_lists(const char *function, const mep_study_settings *s)
+{
+    MEP_TRY(check_texts(function, "corpora", s->corpora, s->corpus_count));
+    MEP_TRY(check_texts(function, "encodings", s->encodings, s->encoding_count));
+    MEP_TRY(check_list(function, "seeds", s->seeds, s->seed_count));
+    MEP_TRY(check_list(function, "lengths", s->lengths, s->length_count));
+    MEP_TRY(check_texts(function, "measures", s->measures, s->measure_count));
+    MEP_TRY(check_list(function, "gaps", s->gaps, s->gap_count));
+    return check_list(function, "depths", s->depths, s->depth_count);
+}
+
+static mep_status check_index(const char *name, int64_t index, int64_t count)
+{
+    if (index >= 0 && index < count) return MEP_OK;
+    return mep_fail(MEP_ERROR_ARGUMENT, "the study has no %s number %lld; its list has %lld", name, (long long)index,
+                    (long long)count);
+}
+
+/* The lists, and indices into those of a run. */
+static mep_status check_run(const char *function, const mep_study_settings *s, int64_t corpus, int64_t encoding,
+                            int64_t seed)
+{
+    MEP_TRY(mep_study_check_lists(function, s));
+    MEP_TRY(check_index("corpus", corpus, s->corpus_count));
+    MEP_TRY(check_index("encoding", encoding, s->encoding_count));
+    return check_index("seed", seed, s->seed_count);
+}
+
 /* ---- Names ---- */
 
 mep_status mep_study_corpus_name(const mep_study_settings *s, int64_t corpus, char name[MEP_DATA_SIZE])
@@ -40,6 +90,8 @@ mep_status mep_study_corpus_folder(const char *folder, const mep_study_settings 
                                    char path[MEP_PATH_SIZE])
 {
     MEP_REQUIRE_AS("folder, settings, path", folder, s, path);
+    MEP_TRY(mep_study_check_lists(__func__, s));
+    MEP_TRY(check_index("corpus", corpus, s->corpus_count));
     if (s->corpus_count == 1) return check_path(snprintf(path, MEP_PATH_SIZE, "%s", folder));
     char name[MEP_DATA_SIZE];
     MEP_TRY(mep_study_corpus_name(s, corpus, name));
@@ -51,6 +103,7 @@ mep_status mep_study_run_folder(const char *folder, const mep_study_settings *s,
 {
     MEP_REQUIRE_AS("folder, settings, path", folder, s, path);
     char parent[MEP_PATH_SIZE], name[MEP_STUDY_NAME];
+    MEP_TRY(check_run(__func__, s, corpus, encoding, seed));
     MEP_TRY(mep_study_corpus_folder(folder, s, corpus, parent));
     mep_study_encoding_name(s->encodings[encoding], name);
     return check_path(
@@ -71,7 +124,7 @@ mep_status mep_study_run_settings(const mep_study_settings *s, int64_t corpus, i
                                   mep_train_settings *run)
 {
     MEP_REQUIRE_AS("settings, run", s, run);
-    MEP_REQUIRE_AS("settings->corpora, settings->encodings, settings->seeds", s->corpora, s->encodings, s->seeds);
+    MEP_TRY(check_run(__func__, s, corpus, encoding, seed));
     const char *spec = s->encodings[encoding];
     *run = s->train;
     run->seed = s->seeds[seed];
