@@ -466,6 +466,8 @@ static void test_far(void **state)
     for (int h = 0; h < 12; h++)
         for (int n = 0; n < 3; n++)
             compare("mep", got[h * 3 + n], -0.5 * slopes[h] * (double)distances[n] - log(3.0), 1e-15, 0.0);
+    assert_int_equal(mep_bias_at(bias, distances, -1, got), MEP_ERROR_ARGUMENT);
+    assert_int_equal(mep_bias_at_position(bias, -1, distances, 3, got), MEP_ERROR_ARGUMENT);
     mep_bias_destroy(&bias);
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "cuda_device.h"
+#include "io/checkpoint.h"
 #include "thread_group.h"
 #include "mep/train.h"
 
@@ -112,11 +113,15 @@ static void test_numeric(void **state)
     record r;
     mep_model *model;
     mep_train_settings s = settings_on(MEP_DEVICE_CUDA);
+    json_t *state_json;
     train("numeric", &s, 2, &r);
+    assert_int_equal(mep_checkpoint_state(run_path("numeric/checkpoint-2"), &state_json), MEP_OK);
     assert_int_equal(mep_model_load(&model, run_path("numeric")), MEP_OK);
     ((float *)model->tensors[model->first[EMBED_OUT]].data)[5] = NAN;
     assert_int_equal(mep_model_save(model, run_path("numeric/checkpoint-2"), NULL), MEP_OK);
     mep_model_destroy(&model);
+    assert_int_equal(mep_checkpoint_write_state(run_path("numeric/checkpoint-2"), state_json), MEP_OK);
+    json_decref(state_json);
     r = (record){0};
     assert_int_equal(mep_train_resume(run_path("numeric"), keep_record, &r), MEP_ERROR_NUMERIC);
     assert_non_null(strstr(mep_error_message(), "step 3"));

@@ -604,6 +604,8 @@ static void test_wrong_directions(void **state)
     assert_int_equal(mep_attention_create(&plan, &both), MEP_OK);
     assert_int_equal(mep_attention_set_terms(plan, &nan), MEP_ERROR_NUMERIC);
     assert_non_null(strstr(mep_error_message(), "distance -4 is nan"));
+    const mep_attention_terms endless = {.table = (const float[]){0}, .table_length = INT64_C(1) << 62};
+    assert_int_equal(mep_attention_set_terms(plan, &endless), MEP_ERROR_MEMORY);
     mep_attention_destroy(&plan);
     free(x.data), free(out.data);
 }

@@ -98,9 +98,9 @@ typedef struct mep_attention_call {
                               or that after its own if that is later; NULL: keys */
 
     /* Terms that depend on the content. */
-    const double *gate; /* [batch, heads, keys], contiguous, finite; NULL: none. gate[p_i] - gate[j] is added to the
-                           score of the query at position p_i and key j: the cumulative sum of the logarithms of forget
-                           gates. float64, since differences of a long sum count */
+    const double *gate; /* [batch, heads, keys], contiguous, at most 1e38 in size; NULL: none. gate[p_i] - gate[j] is
+                           added to the score of the query at position p_i and key j: the cumulative sum of the
+                           logarithms of forget gates. float64, since differences of a long sum count */
     mep_tensor_view profiles; /* float32 [batch, heads, queries, rank]: sum_m profiles[i][m] P_m(d) is added */
     mep_tensor_view
         mixture; /* float32 [batch, heads, queries, kernels], a: log sum_m softmax_m(a_i) K_m,h(d) is added */

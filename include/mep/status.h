@@ -2,11 +2,15 @@
 /*
  * Status codes and error messages. Every function that can fail returns a mep_status; the message of the last failure
  * on the calling thread says what went wrong and what to do. The library never exits, aborts or prints (except builds
- * with the CMake option MEP_ASSERTIONS, which abort where the library itself is wrong).
+ * with the CMake option MEP_ASSERTIONS, which abort where the library itself is wrong). What it is built with can:
+ * OpenMP ends the program where no thread can be created, and jansson can read JSON wrongly, or abort, where memory
+ * runs out while it parses.
  *
  * A pointer may be NULL only where its function says so, and for an array or text of 0 elements. Any other NULL is
  * MEP_ERROR_ARGUMENT, and the message names the argument. Functions that do not return a status then return 0, NULL, ""
  * (texts of a handle) or -1 (a token, a position, an index), or do nothing.
+ *
+ * Calls need a stack of 128 KiB.
  */
 #ifndef MEP_STATUS_H
 #define MEP_STATUS_H

@@ -46,6 +46,10 @@ def describe(name, x):
     if is_torch(x):
         if x.device.type != "cpu":
             raise ValueError(f"{name} is on {x.device}: the library computes on the CPU; use {name}.cpu()")
+        if x.is_neg():
+            raise ValueError(f"{name} is a negated view: use {name}.resolve_neg()")
+        if x.layout != sys.modules["torch"].strided:
+            raise ValueError(f"{name} is {x.layout}, expected a dense tensor: use {name}.to_dense()")
         return x.data_ptr(), tuple(x.shape), x.stride(), str(x.dtype).replace("torch.", "")
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array or a torch tensor, not {type(x).__name__}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from typing import Any, Mapping
 
 import numpy as np
@@ -20,15 +21,31 @@ def alibi_slopes(heads: int) -> np.ndarray:
     return slopes
 
 
+# What a spec may add to a distance bias, and what computes it in a model of one's own.
+MODIFIERS = {"forget": "use libmep.torch.ForgetGate", "profiles": "use libmep.torch.Profiles",
+             "weights": "use libmep.torch.QueryMixture", "scale": "multiply the queries by it",
+             "sink": "give attention the argument sink", "window": "give attention the argument window"}
+
+
+def _refuse_modifiers(spec):
+    """A bias has the kernels of a spec and what they learn; the rest must not be lost without a word."""
+    if "|" in spec:
+        raise ValueError(f"{spec!r} has several encodings: make a bias of each")
+    for name in re.findall(r"/\s*([a-z]+)", spec):
+        if name in MODIFIERS:
+            raise ValueError(f"/{name} in {spec!r} is not part of a distance bias: leave it out and {MODIFIERS[name]}")
+
+
 class Bias:
     """The bias b_h(d) that `spec` describes ("mep", "exp + 0.5*gauss", "mep/learn=weights,slopes"), for `heads` heads
     of `head_dim` channels. Learned parameters are drawn with `seed`. `train_length` is the default threshold of
-    "fire"."""
+    "fire". Raises MepError for a spec that is not a bias, and ValueError for one with more than a bias ("/forget")."""
 
     def __init__(self, spec: str, heads: int, head_dim: int = 64, seed: int = 0, train_length: int = 512) -> None:
         self.heads, self.head_dim = integer("heads", heads), integer("head_dim", head_dim)
         seed, self.train_length = integer("seed", seed, ctypes.c_uint64), integer("train_length", train_length)
         self._handle = Handle(lib.mep_bias_create, lib.mep_bias_destroy, text("spec", spec), self.heads, self.head_dim)
+        _refuse_modifiers(spec)
         lib.mep_bias_set_train_length(self._pointer, self.train_length)
         lib.mep_bias_init(self._pointer, seed)
 

@@ -112,8 +112,9 @@ class DistanceBias(torch.nn.Module):
     least 0.01). A compiled graph computes the table of the values within their ranges, but does not move the
     parameters: call `constrain_` after each step.
 
-    Raises libmep.MepError for a spec that is not a bias ("rotary"), and ValueError for lengths beyond the threshold of
-    "fire:max=THRESHOLD", where the bias is not a table.
+    Raises libmep.MepError for a spec that is not a bias ("rotary"), and ValueError for one with more than a bias
+    ("mep/forget": see ForgetGate, Profiles, QueryMixture and the arguments of attention), and for lengths beyond the
+    threshold of "fire:max=THRESHOLD", where the bias is not a table.
     """
 
     def __init__(self, spec: str, heads: int, head_dim: int = 64, seed: int = 0) -> None:
@@ -164,7 +165,8 @@ class DistanceBias(torch.nn.Module):
         parameters = self._parameters_in_order()
         if not (torch.compiler.is_compiling() or any(x.is_meta for x in parameters)):
             self.constrain_()
-        return torch.ops.libmep.bias_table(self._like, parameters, self.spec, self.heads, self.head_dim, length)
+        like = next((x for x in parameters if x.is_meta), self._like)
+        return torch.ops.libmep.bias_table(like, parameters, self.spec, self.heads, self.head_dim, length)
 
 
 class ForgetGate(torch.nn.Module):
@@ -249,5 +251,6 @@ class QueryMixture(torch.nn.Module):
         _check_input(x, self.weight.shape[1])
         batch, queries, _ = x.shape
         logits = torch.nn.functional.linear(x, self.weight).view(batch, queries, self.heads, -1).transpose(1, 2)
-        tables = [kernel(queries if length is None else length) for kernel in self.kernels]
+        length = queries if length is None else length
+        tables = [kernel(length).to(x.device) for kernel in self.kernels]  # of x on meta, those without parameters too
         return {"mixture": logits.float(), "log_kernels": torch.stack(tables, 1)}

@@ -7,8 +7,8 @@
 
 Causal and bidirectional attention with padding on the left or right, packed sequences, grouped heads, sliding windows,
 sinks and a position_bias that depends on the distance is computed by libmep.torch.attention, forward and backward.
-Everything else is computed by the model's own eager attention, with one warning per reason, so results are those of
-attn_implementation="eager" in any case.
+Everything else is computed by the model's own eager attention, with one warning per reason, so results at tokens are
+those of attn_implementation="eager" in any case. Outputs at padding are unspecified.
 
 The mask of a model is here None or int64 [batch, 1, n, keys]. Row 0 has the first key that each position sees; row 1,
 of bidirectional attention, the key after the last. It has four axes because transformers takes masks of four axes as
@@ -112,14 +112,38 @@ def _range_of_padded(mask):
     return (starts, ends) if torch.equal(mask, (keys >= starts) & (keys < ends)) else None
 
 
+@torch.library.custom_op("libmep::range_of_padded", mutates_args=(), schema="(Tensor mask) -> Tensor")
+def _checked_range(mask):
+    """_range_of_padded, stacked, for graphs, which cannot choose another attention by the values of a mask."""
+    found = _range_of_padded(mask)
+    if found is None:
+        raise ValueError(f"attn_implementation=\"libmep\" in a graph: {HOLES}; use attn_implementation=\"eager\"")
+    return torch.stack(found)
+
+
+@_checked_range.register_fake
+def _(mask):
+    return mask.new_empty((2, mask.shape[0], 1), dtype=torch.int64)
+
+
+def _padding(mask):
+    """_range_of_padded. A graph has no branch for masks that it cannot express: the call raises ValueError."""
+    return tuple(_checked_range(mask).unbind()) if torch.compiler.is_compiling() else _range_of_padded(mask)
+
+
+def _hides_nothing(mask):
+    """Whether a mask is known to hide nothing; a graph does not know."""
+    return mask is None or (not torch.compiler.is_compiling() and bool(mask.all()))
+
+
 def _causal_bounds(batch, used, keys, attention_mask, packed):
     """The mask of a causal model, or why there is none. Padding after a sequence needs nothing: no token sees it."""
     if attention_mask is not None:
         if packed is not None:
             return OTHER_MASK
-        if used == keys and attention_mask.all():
+        if used == keys and _hides_nothing(attention_mask):
             return None
-        found = _range_of_padded(attention_mask)
+        found = _padding(attention_mask)
         return HOLES if found is None else found[0].expand(batch, used)[:, None, None]
     if packed is not None:
         return _starts_of_packed(packed)[:, None, None]
@@ -128,13 +152,13 @@ def _causal_bounds(batch, used, keys, attention_mask, packed):
 
 def _bidirectional_bounds(config, queries, keys, attention_mask, may_skip):
     """The mask of an encoder, or why there is none."""
-    if may_skip and (attention_mask is None or attention_mask.all()):
+    if may_skip and _hides_nothing(attention_mask):
         return None
     if attention_mask is None or queries != keys:
         return OTHER_MASK
     if getattr(config, "is_encoder_decoder", False) or getattr(config, "add_cross_attention", False):
         return "padding of encoders in encoder-decoder models is not supported"
-    found = _range_of_padded(attention_mask)
+    found = _padding(attention_mask)
     return HOLES if found is None else torch.cat([x[:, None, None].expand(-1, 1, 1, keys) for x in found], 2)
 
 
@@ -180,6 +204,11 @@ def _is_bounds(mask):
         mask.shape[2] in (1, 2))
 
 
+def _additive(visible, dtype):
+    """The mask of eager attention, in dtype, that hides what is False."""
+    return torch.zeros((), dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)
+
+
 def _eager_mask_of(bounds, query, keys, window):
     """The mask of eager attention for None, of a causal model, or int64 [batch, 1, n, keys]."""
     queries = query.shape[2]
@@ -195,7 +224,7 @@ def _eager_mask_of(bounds, query, keys, window):
         visible = visible & ((key >= bounds[:, :, 0]) | (distance == 0))
     if bounds is not None and bounds.shape[2] == 2:
         visible = visible & ((key < bounds[:, :, 1]) | (distance == 0))
-    return torch.where(visible, 0.0, torch.finfo(query.dtype).min).to(query.dtype)
+    return _additive(visible, query.dtype)
 
 
 # ---- Attention ----
@@ -285,6 +314,8 @@ def _attention(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, 
     _fall_back(reason)
     if _is_bounds(attention_mask) or (attention_mask is None and is_causal):
         attention_mask = _eager_mask_of(attention_mask, query, key.shape[2], sliding_window)
+    elif attention_mask is not None and attention_mask.dtype == torch.bool:  # True is visible, as in SDPA
+        attention_mask = _additive(attention_mask, query.dtype)
     if scaling is None:
         scaling = query.shape[3] ** -0.5
     return _own_eager(module)(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout,

@@ -150,6 +150,16 @@ class Parameters(unittest.TestCase):
             with self.assertRaises(ValueError):
                 bias.backward(wrong)
 
+    def test_more_than_a_bias(self):
+        """What a spec adds to the bias is refused, not lost."""
+        cases = {"mep/forget": "ForgetGate", "mep/window = 3": "window", "alibi/learn=slopes/sink": "sink",
+                 "mep/ profiles:rank=4,extent=64": "Profiles", "exp + gauss/weights=query": "QueryMixture",
+                 "mep/scale=ssmax": "scale", "mep|mep/window=8": "several"}
+        for spec, words in cases.items():
+            with self.assertRaisesRegex(ValueError, words):
+                libmep.Bias(spec, 4)
+        self.assertEqual(libmep.Bias("mep/learn=weights,slopes", 4).spec, "mep/learn=weights,slopes")
+
 
 if __name__ == "__main__":
     unittest.main()

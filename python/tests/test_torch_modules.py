@@ -192,6 +192,11 @@ class Tools(unittest.TestCase):
         empty.load_state_dict(self.model.state_dict())
         self.same(empty)
 
+    def test_meta_bias(self):
+        """A table of parameters without values has no values."""
+        for spec in ("mep_param", "fire:max=64"):
+            self.assertEqual(libmep.torch.DistanceBias(spec, 4, 16).to("meta")(12).device.type, "meta")
+
     @staticmethod
     def made_on_meta():
         with torch.device("meta"):

@@ -193,11 +193,25 @@ class Supported(Attention):
             self.assertTrue(ours <= 1.5 * theirs <= 0.3, (name, ours, theirs))
 
     def test_compile(self):
-        """Without padding, the model is one graph."""
+        """The model is one graph, with padding too; a mask that only eager attention can compute is an error."""
         model, eager = build(configuration("llama"))
         ids = tokens(2, LENGTH)
         compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
         self.compare(compiled(ids, use_cache=False).logits, eager(ids).logits)
+        for side in ("left", "right"):
+            ids, mask = padded(side)
+            found = compiled(ids, attention_mask=mask, use_cache=False).logits
+            self.compare(found, eager(ids, attention_mask=mask).logits, mask, what=side)
+        mask[:, 5] = 0
+        with self.assertRaisesRegex(Exception, "hidden tokens between visible ones"):
+            compiled(ids, attention_mask=mask, use_cache=False)
+
+    def test_export(self):
+        model, eager = build(configuration("llama"))
+        ids, mask = padded("left")
+        settings = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+        exported = torch.export.export(model, (), settings).module()
+        self.compare(exported(**settings).logits, eager(**settings).logits, mask)
 
     def test_trainer(self):
         """Trainer's loss and gradient norm are those of eager attention."""
@@ -314,6 +328,14 @@ class Fallback(Attention):
                             *llama, holes)
         self.check_fallback("torch.float16", lambda x: x.half()(ids[:, :4]).logits.float(),
                             *build(configuration("llama")))
+        self.check_fallback("torch.float64", lambda x: x.double()(ids).logits.float(),
+                            *build(configuration("llama")))
+        # a mask of booleans, which SDPA takes too
+        model, _ = build(configuration("llama"))
+        lower = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()[None, None].expand(len(ids), 1, -1, -1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.compare(model(ids, attention_mask=lower).logits, model(ids).logits)
         def train(model):
             torch.manual_seed(0)
             return model.train()(ids).logits

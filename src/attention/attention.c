@@ -144,13 +144,17 @@ static mep_status check_rows(const char *name, const mep_tensor_view *view, cons
                     "call.%s is given, but the terms have no %s; set it with mep_attention_set_terms", name, table);
 }
 
+/* Differences of gates are scores, in float32. */
+#define MOST_GATE 1e38
+
 static mep_status check_gate(const mep_attention *plan, const mep_attention_call *c)
 {
     int64_t count = c->batch * plan->settings.heads * c->keys;
     MEP_TRY(check_supported(plan->backend, "a gate", c->gate != NULL));
     for (int64_t i = 0; c->gate != NULL && i < count; i++)
-        if (!isfinite(c->gate[i]))
-            return mep_fail(MEP_ERROR_NUMERIC, "gate[%lld, %lld] (batch and head, key) is %g; it must be finite",
+        if (!(fabs(c->gate[i]) <= MOST_GATE))
+            return mep_fail(MEP_ERROR_NUMERIC,
+                            "gate[%lld, %lld] (batch and head, key) is %g; it must be finite, at most 1e38 in size",
                             (long long)(i / c->keys), (long long)(i % c->keys), c->gate[i]);
     return MEP_OK;
 }

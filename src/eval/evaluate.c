@@ -49,9 +49,11 @@ void mep_eval_defaults(mep_eval_settings *settings)
 static mep_status check(const mep_eval_settings *s)
 {
     if (s->length < 1 || s->batch_tokens < 1 || s->max_tokens < 0)
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "evaluation needs a length and batch_tokens of 1 or more, found %lld and %lld",
-                        (long long)s->length, (long long)s->batch_tokens);
+        return mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "evaluation needs a length and batch_tokens of 1 or more, found %lld and %lld, and max_tokens of 0 "
+            "or more, found %lld",
+            (long long)s->length, (long long)s->batch_tokens, (long long)s->max_tokens);
     if (s->last < 0 || s->last > s->length)
         return mep_fail(MEP_ERROR_ARGUMENT,
                         "the last %lld tokens cannot be scored: the number must be from 0 to the length %lld",

@@ -235,9 +235,10 @@ mep_status mep_session_open(mep_session **session, mep_model *model, const mep_s
     *session = NULL;
     if (settings->batch < 1 || settings->length < 1 ||
         (settings->dtype != MEP_FLOAT32 && settings->dtype != MEP_BFLOAT16))
-        return mep_fail(MEP_ERROR_ARGUMENT,
-                        "a session needs batch and length of 1 or more and float32 or bfloat16, found %lld, %lld, %s",
-                        (long long)settings->batch, (long long)settings->length, mep_dtype_name(settings->dtype));
+        return mep_fail(
+            MEP_ERROR_ARGUMENT,
+            "a session or decoder needs batch and length of 1 or more and float32 or bfloat16, found %lld, %lld, %s",
+            (long long)settings->batch, (long long)settings->length, mep_dtype_name(settings->dtype));
     const mep_backend *backend = NULL;
     MEP_TRY(mep_backend_open(settings->device, settings->dtype, &backend));
     if (model->config.block == MEP_BLOCK_LLAMA && backend->network->swiglu_forward == NULL)
