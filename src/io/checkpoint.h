@@ -37,8 +37,9 @@ mep_status mep_checkpoint_list(const char *run, int64_t **steps, int64_t *count)
 mep_status mep_checkpoint_path(char **path, const char *run, int64_t step);
 
 /* Read folder/state.json and verify its checksum and those of the files that it lists; MEP_ERROR_FORMAT names the
- * damaged file. If it does not exist, *state is NULL and the status is MEP_OK. A state.json of version 0.1, which has
- * no checksums, is accepted. Release *state with json_decref. */
+ * damaged file. A safetensors file that is missing is no damage here. If state.json does not exist, *state is NULL and
+ * the status is MEP_OK. A state.json of version 0.1, which has no checksums, is accepted. Release *state with
+ * json_decref. */
 mep_status mep_checkpoint_state(const char *folder, json_t **state);
 
 /* Write folder/state.json: the members of `state` and the checksums of the files that the folder has now. */
