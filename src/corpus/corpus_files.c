@@ -111,7 +111,7 @@ static mep_status add_folder(mep_corpus_files *files, const char *path)
 mep_status mep_corpus_files_add(mep_corpus_files *files, const char *path)
 {
     struct stat info;
-    if (path == NULL) return mep_fail(MEP_ERROR_ARGUMENT, "the path of a text is NULL; give one that is not");
+    MEP_REQUIRE(path);
     if (stat(path, &info) != 0) return fail_read(path);
     MEP_TRY(S_ISDIR(info.st_mode) ? add_folder(files, path) : add_file(files, path, &info));
     ++files->inputs;

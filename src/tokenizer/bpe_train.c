@@ -449,9 +449,7 @@ static mep_status check_settings(const mep_tokenizer_train_settings *s)
             "a vocabulary of %lld tokens is not possible; it must have %lld (bytes and special tokens) to %d",
             (long long)s->vocab_size, (long long)s->special_count + 256, VOCAB_LIMIT);
     for (int64_t i = 0; i < s->special_count; ++i) {
-        if (s->special[i] == NULL)
-            return mep_fail(MEP_ERROR_ARGUMENT,
-                            "the argument \"settings->special[%lld]\" is NULL; give one that is not", (long long)i);
+        MEP_REQUIRE_AS("settings->special[]", s->special[i]);
         size_t size = strlen(s->special[i]);
         if (size == 0 || size > NAME_LIMIT / 2)
             return mep_fail(MEP_ERROR_ARGUMENT, "a special token has %lld bytes; it must have 1 to %d", (long long)size,

@@ -16,32 +16,32 @@
 static mep_status check_list(const char *function, const char *name, const void *list, int64_t count)
 {
     if (count < 0)
-        return mep_fail(MEP_ERROR_ARGUMENT, "%s: the list settings->%s cannot have %lld elements", function, name,
+        return mep_fail(MEP_ERROR_ARGUMENT, "%s: the list %s cannot have %lld elements", function, name,
                         (long long)count);
-    if (count == 0 || list != NULL) return MEP_OK;
-    return mep_fail(MEP_ERROR_ARGUMENT, "%s: the argument \"settings->%s\" is NULL; give one that is not", function,
-                    name);
+    return count == 0 ? MEP_OK : mep_check_pointers(function, name, &list, 1);
 }
 
 static mep_status check_texts(const char *function, const char *name, const char *const *list, int64_t count)
 {
     MEP_TRY(check_list(function, name, list, count));
-    for (int64_t i = 0; i < count; i++)
-        if (list[i] == NULL)
-            return mep_fail(MEP_ERROR_ARGUMENT, "%s: the argument \"settings->%s[%lld]\" is NULL; give one that is not",
-                            function, name, (long long)i);
+    for (int64_t i = 0; i < count; i++) {
+        char element[64];
+        const void *text = list[i];
+        snprintf(element, sizeof element, "%s[%lld]", name, (long long)i);
+        MEP_TRY(mep_check_pointers(function, element, &text, 1));
+    }
     return MEP_OK;
 }
 
 mep_status mep_study_check_lists(const char *function, const mep_study_settings *s)
 {
-    MEP_TRY(check_texts(function, "corpora", s->corpora, s->corpus_count));
-    MEP_TRY(check_texts(function, "encodings", s->encodings, s->encoding_count));
-    MEP_TRY(check_list(function, "seeds", s->seeds, s->seed_count));
-    MEP_TRY(check_list(function, "lengths", s->lengths, s->length_count));
-    MEP_TRY(check_texts(function, "measures", s->measures, s->measure_count));
-    MEP_TRY(check_list(function, "gaps", s->gaps, s->gap_count));
-    return check_list(function, "depths", s->depths, s->depth_count);
+    MEP_TRY(check_texts(function, "settings->corpora", s->corpora, s->corpus_count));
+    MEP_TRY(check_texts(function, "settings->encodings", s->encodings, s->encoding_count));
+    MEP_TRY(check_list(function, "settings->seeds", s->seeds, s->seed_count));
+    MEP_TRY(check_list(function, "settings->lengths", s->lengths, s->length_count));
+    MEP_TRY(check_texts(function, "settings->measures", s->measures, s->measure_count));
+    MEP_TRY(check_list(function, "settings->gaps", s->gaps, s->gap_count));
+    return check_list(function, "settings->depths", s->depths, s->depth_count);
 }
 
 static mep_status check_index(const char *name, int64_t index, int64_t count)
