@@ -136,27 +136,23 @@ def differences(results, *arguments):
     """LENGTHS LABEL=STUDY[@SEED] ...: the differences to the baseline at LENGTHS, 128,512,..., in several studies.
 
     Rows are in the order of the sum of the last columns. The first and last length have standard errors where there is more
-    than one seed. A column has the number of seeds, which the studies share, unless all have one.
+    than one seed. A column has the number of seeds, of each study where they differ, unless all have one.
     """
     columns = [int(length) for length in arguments[0].split(",")]
     parts = [(label, *loss_differences(results, study)[:2]) for label, study in (word.split("=") for word in arguments[1:])]
     encodings = [encoding for encoding in parts[0][1] if all(encoding in part[1] for part in parts)]
-    counts = {encoding: {part[2][encoding] for part in parts} for encoding in encodings}
-    wrong = [encoding for encoding, count in counts.items() if len(count) != 1]
-    if wrong:
-        raise SystemExit(f"study_tables.py: the studies have different numbers of seeds of {', '.join(wrong)}")
-    alone = all(count == {1} for count in counts.values())
+    alone = all(part[2][encoding] == 1 for part in parts for encoding in encodings)
     head = [] if alone else ["seeds"]
     for label, *_ in parts:
         head += [f"{label}, {columns[0]:,}", *lengths(columns[1:])]
     rows = [head]
     for encoding in sorted(encodings, key=lambda name: sum(part[1][name][columns[-1]][0] for part in parts)):
-        count = min(counts[encoding])
-        row = [] if alone else [str(count)]
-        for _, found, _ in parts:
+        counts = [str(part[2][encoding]) for part in parts]
+        row = [] if alone else [", ".join(counts[:1] if len(set(counts)) == 1 else counts)]
+        for _, found, seeds in parts:
             for length in columns:
                 value, error = found[encoding][length]
-                row.append(signed(value, error if count > 1 and length in (columns[0], columns[-1]) else None))
+                row.append(signed(value, error if seeds[encoding] > 1 and length in (columns[0], columns[-1]) else None))
         rows.append([code(encoding), *row])
     return rows
 
