@@ -601,6 +601,11 @@ static void test_wrong_directions(void **state)
     other = call, other.gate = gate;
     refuse_call(&both, &none, &other, "leave out call.gate");
     mep_attention *plan;
+    assert_int_equal(mep_attention_create(&plan, &causal), MEP_OK);
+    gate[8] = -4e38; /* finite, but not in float32 */
+    assert_int_equal(mep_attention_forward(plan, &other), MEP_ERROR_NUMERIC);
+    assert_non_null(strstr(mep_error_message(), "gate[0, 8]"));
+    mep_attention_destroy(&plan);
     assert_int_equal(mep_attention_create(&plan, &both), MEP_OK);
     assert_int_equal(mep_attention_set_terms(plan, &nan), MEP_ERROR_NUMERIC);
     assert_non_null(strstr(mep_error_message(), "distance -4 is nan"));

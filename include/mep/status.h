@@ -9,8 +9,6 @@
  * A pointer may be NULL only where its function says so, and for an array or text of 0 elements. Any other NULL is
  * MEP_ERROR_ARGUMENT, and the message names the argument. Functions that do not return a status then return 0, NULL, ""
  * (texts of a handle) or -1 (a token, a position, an index), or do nothing.
- *
- * Calls need a stack of 128 KiB.
  */
 #ifndef MEP_STATUS_H
 #define MEP_STATUS_H

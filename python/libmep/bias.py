@@ -32,8 +32,9 @@ def _refuse_modifiers(spec):
     if "|" in spec:
         raise ValueError(f"{spec!r} has several encodings: make a bias of each")
     for name in re.findall(r"/\s*([a-z]+)", spec):
-        if name in MODIFIERS:
-            raise ValueError(f"/{name} in {spec!r} is not part of a distance bias: leave it out and {MODIFIERS[name]}")
+        if name != "learn":
+            use = MODIFIERS.get(name, "compute it apart")
+            raise ValueError(f"/{name} in {spec!r} is not part of a distance bias: leave it out and {use}")
 
 
 class Bias:
